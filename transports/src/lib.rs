@@ -1,1 +1,22 @@
+//! Bytes between neighbours: links over whatever medium there is, with no documents and no trust
+//! of their own.
+//!
+//! A transport finds peers, proves their keys and reports [`LinkEvent`]s; the node above takes
+//! them and sends whole messages by [`LinkId`]. Who may connect is a list handed in; what a
+//! message means is none of this crate's business.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`address`], [`link`], [`error`] | the shape every medium takes |
+//! | [`lan`] | QUIC between neighbours found by mDNS |
 #![forbid(unsafe_code)]
+
+pub mod address;
+pub mod error;
+pub mod lan;
+pub mod link;
+
+pub use address::{LinkAddr, PeerId};
+pub use error::{JoinError, LanError, SendError};
+pub use lan::{Lan, LanConfig};
+pub use link::{DownReason, LinkCaps, LinkEvent, LinkId, LinkIds, Medium, RejectReason, Transport};

@@ -1,0 +1,94 @@
+//! What can fail here, one type per act; what a peer did wrong is a
+//! [`RejectReason`](crate::link::RejectReason) instead, and ends nobody but that peer.
+
+use std::io;
+use std::net::SocketAddr;
+
+/// Why a message was not queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The link's queue is full; `Drained` tells when to go on.
+    #[error("the link's queue is full")]
+    Full,
+    /// No such link, or no longer.
+    #[error("no such link")]
+    Unknown,
+    /// The message is longer than the link takes.
+    #[error("a message of {bytes} bytes; the link takes {bytes_max}")]
+    TooLong {
+        /// Length of the message.
+        bytes: usize,
+        /// The link's `message_bytes_max`.
+        bytes_max: usize,
+    },
+}
+
+/// Why the LAN did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LanError {
+    /// A listen address could not be bound.
+    #[error("cannot listen on UDP {address}: {source}")]
+    Bind {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// No address to listen on was given, or none is of a family this machine has.
+    #[error("no address to listen on")]
+    NoAddress,
+    /// The system gave no random bytes.
+    #[error("no random bytes from the system")]
+    Random,
+    /// The TLS configuration was refused.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// Why a request to join got no answer, the most telling reason first.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// The inviter answered and has no invite open.
+    #[error("no open invite at {address}")]
+    NoInvite {
+        /// Where the inviter was reached.
+        address: SocketAddr,
+    },
+    /// The inviter took the request and gave no answer: it refuses, or broke off.
+    #[error("{address} gave no answer to the request")]
+    Refused {
+        /// Where the inviter was reached.
+        address: SocketAddr,
+    },
+    /// Somebody answered who does not hold the inviter's key.
+    #[error("{address} answered but is not the inviter")]
+    OtherKey {
+        /// Where the stranger was reached.
+        address: SocketAddr,
+    },
+    /// Nobody answered at any address.
+    #[error("nobody answered at {}", list(tried))]
+    NobodyAnswered {
+        /// What was tried.
+        tried: Vec<SocketAddr>,
+    },
+    /// No address was given and none was found by mDNS.
+    #[error("no address of the inviter is known, and it was not found on the local network")]
+    NotFound,
+    /// The request is longer than [`JOIN_BYTES_MAX`](crate::lan::JOIN_BYTES_MAX).
+    #[error("a request of {bytes} bytes is too long")]
+    TooLong {
+        /// Length of the request.
+        bytes: usize,
+    },
+    /// The LAN was shut down meanwhile.
+    #[error("shutting down")]
+    Shutdown,
+}
+
+fn list(addresses: &[SocketAddr]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

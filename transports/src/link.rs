@@ -1,0 +1,227 @@
+//! The shape every medium takes: a link to one peer, what it can carry, and what happens on it.
+//!
+//! A transport reports [`LinkEvent`]s and takes messages by [`LinkId`]. Nothing here knows a
+//! document or a right; the crate above routes by [`LinkCaps`] and judges what arrives.
+
+use crate::address::{LinkAddr, PeerId};
+use crate::error::SendError;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::oneshot;
+
+/// Names one link for as long as it is up; never used again in a process for another link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+impl fmt::Display for LinkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "link {}", self.0)
+    }
+}
+
+/// Hands out [`LinkId`]s. Transports of one node share a clone, so their links never collide.
+#[derive(Clone, Debug, Default)]
+pub struct LinkIds(Arc<AtomicU64>);
+
+impl LinkIds {
+    /// The next unused id, from 1 upwards.
+    pub fn next_id(&self) -> LinkId {
+        LinkId(self.0.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
+
+/// The kind of carrier under a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Medium {
+    /// Radio: LoRa or packet.
+    Mesh,
+    /// QUIC on the local network.
+    Lan,
+    /// Through Tor.
+    Tor,
+    /// Two queues in one process, for tests.
+    Memory,
+}
+
+impl fmt::Display for Medium {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Mesh => "mesh",
+            Self::Lan => "lan",
+            Self::Tor => "tor",
+            Self::Memory => "memory",
+        })
+    }
+}
+
+/// What a link can carry and what that costs: data for the router, which judges.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkCaps {
+    /// The kind of carrier.
+    pub medium: Medium,
+    /// The longest message the link takes, in bytes; a longer one is refused, never cut.
+    pub message_bytes_max: usize,
+    /// Usable rate in bits per second, if known.
+    pub rate_bps: Option<u64>,
+    /// One-way latency in milliseconds, as last measured or assumed.
+    pub latency_ms: u32,
+    /// Messages lost, per thousand, after what the link repairs by itself.
+    pub loss_permille: u16,
+    /// Whether one transmission reaches several peers.
+    pub broadcast: bool,
+    /// Whether bytes cost money.
+    pub metered: bool,
+    /// Whether outsiders are kept from reading; `false` only where law asks for clear text.
+    pub confidential: bool,
+    /// Time on air per byte in microseconds; 0 where air is not scarce.
+    pub airtime_us_per_byte: u32,
+    /// Time on air left in the present duty-cycle window, in milliseconds; `None` without such a limit.
+    pub airtime_left_ms: Option<u64>,
+}
+
+/// What a transport tells the node. Events of one link come in order: `Up`, any number of
+/// `Received` and `Drained`, `Down`; a peer's next link comes up only after the `Down` of the one before.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum LinkEvent {
+    /// A peer has proved its key and said its first word; messages may be sent.
+    Up {
+        /// The new link.
+        link: LinkId,
+        /// The key the peer proved, on the list of peers at this moment.
+        peer: PeerId,
+        /// What the link can carry.
+        caps: LinkCaps,
+        /// Where the peer is.
+        address: LinkAddr,
+    },
+    /// One whole message, at most the link's `message_bytes_max` long.
+    Received {
+        /// The link it came by.
+        link: LinkId,
+        /// The message.
+        bytes: Vec<u8>,
+    },
+    /// After a [`SendError::Full`] the queue has fallen below half: sending may go on.
+    Drained {
+        /// The link that takes messages again.
+        link: LinkId,
+    },
+    /// The link is gone; what was queued or in flight may or may not have arrived.
+    Down {
+        /// The link that ended; its id is not used again.
+        link: LinkId,
+        /// Why.
+        reason: DownReason,
+    },
+    /// Somebody asks to join while invites are open; the key is proved, nothing else is.
+    JoinRequest {
+        /// The key proved by TLS.
+        peer: PeerId,
+        /// Where the request came from.
+        address: SocketAddr,
+        /// The request, at most [`JOIN_BYTES_MAX`](crate::lan::JOIN_BYTES_MAX).
+        bytes: Vec<u8>,
+        /// Takes the answer, at most as long as a request; dropped unused it refuses.
+        answer: oneshot::Sender<Vec<u8>>,
+    },
+    /// Something was turned away. When the reader of events is behind, some of these are left
+    /// out; [`Lan::rejections`](crate::lan::Lan::rejections) counts every one.
+    Rejected {
+        /// Why.
+        reason: RejectReason,
+        /// Who it came from, as far as a UDP source address tells.
+        address: SocketAddr,
+    },
+    /// A peer on the list was found by its mDNS hint: a hint for people, not yet a link.
+    Discovered {
+        /// The peer whose hint it is.
+        peer: PeerId,
+        /// Where it says it is.
+        addresses: Vec<SocketAddr>,
+    },
+    /// The addresses of this node changed.
+    ListenAddresses {
+        /// The same as [`Lan::local_addresses`](crate::lan::Lan::local_addresses) from now on.
+        addresses: Vec<SocketAddr>,
+    },
+}
+
+/// Why a link ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum DownReason {
+    /// This node closed it.
+    #[error("closed here")]
+    Closed,
+    /// The peer closed it.
+    #[error("closed by the peer")]
+    PeerClosed,
+    /// Nothing was heard for the idle time-out.
+    #[error("nothing heard for too long")]
+    Silent,
+    /// The peer no longer knows the connection: it was restarted.
+    #[error("the peer was restarted")]
+    Restarted,
+    /// A newer link to the same peer took over.
+    #[error("replaced by a newer link")]
+    Replaced,
+    /// The peer is no longer on the list.
+    #[error("no longer a peer")]
+    Revoked,
+    /// The peer broke the protocol.
+    #[error("the peer broke the protocol: {0}")]
+    Misbehaved(RejectReason),
+    /// This node is shutting down.
+    #[error("shutting down")]
+    Shutdown,
+    /// The transport below failed.
+    #[error("the transport failed")]
+    Failed,
+}
+
+/// Why something from outside was turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum RejectReason {
+    /// A key that is not on the list of peers.
+    #[error("unknown key")]
+    UnknownKey,
+    /// A frame of unknown kind, out of turn or of impossible length.
+    #[error("bad frame")]
+    BadFrame,
+    /// A frame that claims more than the largest message.
+    #[error("oversized frame")]
+    Oversized,
+    /// A greeting that is malformed or of no common version.
+    #[error("bad greeting")]
+    BadHello,
+    /// A handshake or greeting that did not end in time.
+    #[error("handshake timed out")]
+    HandshakeTimeout,
+    /// A handshake that failed: wrong protocol, broken TLS, or no key proved.
+    #[error("handshake failed")]
+    HandshakeFailed,
+    /// More unfinished handshakes than are allowed at once.
+    #[error("too many half-open handshakes")]
+    TooManyHalfOpen,
+    /// A request to join while no invite was open.
+    #[error("no open invite")]
+    NoInvite,
+    /// More requests to join at once than are allowed.
+    #[error("too many requests to join")]
+    TooManyJoins,
+    /// A request to join that is too long or broken off.
+    #[error("bad request to join")]
+    BadJoin,
+}
+
+/// What every medium offers to whoever holds its events.
+pub trait Transport {
+    /// Queues one message; an error leaves nothing queued.
+    fn send(&self, link: LinkId, bytes: Vec<u8>) -> Result<(), SendError>;
+    /// Ends a link, if it is still there; its `Down` follows as an event.
+    fn close(&self, link: LinkId);
+}
