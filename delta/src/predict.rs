@@ -1,0 +1,129 @@
+//! Fields that run with the signed time: what the context foretells is neither sent nor counted as a change.
+//!
+//! Three kinds of leaf run. A *clock* is an RFC 3339 text that shows the base's signed time, give or take
+//! [`CLOCK_SLACK_MS`]: it moves on by the difference of the two signed times, in whole units of its own. An *uptime* is
+//! an integer under a key that says so: it moves on by the whole seconds between them. A *counter* is an integer that
+//! is the base's sequence, under a key that says so: it becomes the target's sequence.
+
+use crate::time::Moment;
+use crate::value::{Int, Map};
+use crate::{Context, Value};
+
+/// How far a clock may be from the base's signed time and still run with it: the pause between two samples at most.
+/// Other times in a document name moments that stand still.
+const CLOCK_SLACK_MS: i64 = 90_000;
+
+const UPTIME_WORDS: [&str; 2] = ["uptime", "elapsed"];
+const COUNTER_WORDS: [&str; 4] = ["seq", "rev", "counter", "generation"];
+
+/// The two signed times and sequences, or nothing: a delta whose fields stand still.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Running {
+    context: Context,
+    on: bool,
+}
+
+/// A leaf that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Runner {
+    Clock(Moment),
+    Uptime(Int),
+    Counter,
+}
+
+impl Running {
+    pub(crate) fn new(context: &Context, on: bool) -> Running {
+        Running { context: *context, on }
+    }
+
+    /// How this leaf runs, if it does.
+    pub(crate) fn runner(&self, key: &str, value: &Value) -> Option<Runner> {
+        if !self.on {
+            return None;
+        }
+        match value {
+            Value::Text(text) => {
+                let moment = Moment::parse(text)?;
+                let apart = moment.time_ms.checked_sub(self.context.base_time_signed())?;
+                (apart.unsigned_abs() <= CLOCK_SLACK_MS.unsigned_abs()).then_some(Runner::Clock(moment))
+            }
+            Value::Int(int) if UPTIME_WORDS.iter().any(|word| key.contains(word)) => {
+                Some(Runner::Uptime(*int))
+            }
+            Value::Int(int) if self.is_counter(key, *int) => Some(Runner::Counter),
+            _ => None,
+        }
+    }
+
+    fn is_counter(&self, key: &str, int: Int) -> bool {
+        let base = self.context.base_sequence;
+        base > 0 && int == Int::from(base) && COUNTER_WORDS.iter().any(|word| key.contains(word))
+    }
+
+    /// Where the clock stands that stood at `moment`.
+    pub(crate) fn clock(&self, moment: Moment) -> Moment {
+        let unit = Moment::unit_ms(moment.fine);
+        let units = |time_ms: i64| time_ms.div_euclid(unit);
+        let moved = units(self.context.time_signed()).saturating_sub(units(self.context.base_time_signed()));
+        Moment { time_ms: moment.time_ms.saturating_add(moved.saturating_mul(unit)), fine: moment.fine }
+    }
+
+    /// Where the uptime stands that stood at `int`; a number outside the range stays.
+    pub(crate) fn uptime(&self, int: Int) -> Int {
+        let seconds = |time_ms: i64| i128::from(time_ms.div_euclid(1000));
+        let moved = seconds(self.context.time_signed()) - seconds(self.context.base_time_signed());
+        Int::new(int.get() + moved).unwrap_or(int)
+    }
+
+    /// A copy of the value in which everything that runs has moved on.
+    pub(crate) fn advanced(&self, key: &str, value: &Value) -> Value {
+        match value {
+            Value::Array(items) => Value::Array(items.iter().map(|item| self.advanced("", item)).collect()),
+            Value::Map(map) => {
+                let entries = map.iter().map(|(key, value)| (key.clone(), self.advanced(key.name(), value)));
+                Value::Map(Map::from_sorted(entries.collect()).expect("the keys of a map are in order"))
+            }
+            leaf => self.moved_leaf(key, leaf).unwrap_or_else(|| leaf.clone()),
+        }
+    }
+
+    /// Whether `target` is what becomes of `base` by itself.
+    pub(crate) fn foretells(&self, key: &str, base: &Value, target: &Value) -> bool {
+        match (base, target) {
+            (Value::Array(base), Value::Array(target)) => {
+                base.len() == target.len() && base.iter().zip(target).all(|(b, t)| self.foretells("", b, t))
+            }
+            (Value::Map(base), Value::Map(target)) => {
+                base.len() == target.len()
+                    && base
+                        .iter()
+                        .zip(target.iter())
+                        .all(|(b, t)| b.0 == t.0 && self.foretells(b.0.name(), b.1, t.1))
+            }
+            _ => self.moved_leaf(key, base).map_or_else(|| base == target, |moved| moved == *target),
+        }
+    }
+
+    fn moved_leaf(&self, key: &str, leaf: &Value) -> Option<Value> {
+        if !matches!(leaf, Value::Text(_) | Value::Int(_)) {
+            return None;
+        }
+        match self.runner(key, leaf)? {
+            Runner::Clock(moment) => self.clock(moment).print().map(Value::Text),
+            Runner::Uptime(int) => Some(Value::Int(self.uptime(int))),
+            Runner::Counter => Some(Value::from(self.context.sequence)),
+        }
+    }
+}
+
+impl Context {
+    /// The base's signed time as a number that differences can be taken of.
+    pub(crate) fn base_time_signed(&self) -> i64 {
+        i64::try_from(self.base_time_ms).unwrap_or(i64::MAX)
+    }
+
+    /// The target's signed time as a number that differences can be taken of.
+    pub(crate) fn time_signed(&self) -> i64 {
+        i64::try_from(self.time_ms).unwrap_or(i64::MAX)
+    }
+}
