@@ -44,7 +44,7 @@ impl fmt::Debug for PeerId {
 pub enum LinkAddr {
     /// A UDP address; an IPv6 link-local one carries its zone as scope id (RFC 4007).
     Socket(SocketAddr),
-    /// The other end of a link made of two queues.
+    /// The other end of a [`memory`](crate::memory) link.
     Memory,
 }
 

@@ -8,13 +8,19 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`address`], [`link`], [`error`] | the shape every medium takes |
+//! | [`stream`] | messages on a byte stream, drawn in `FORMAT.md`; no clock, no socket |
+//! | [`tls`] | raw public keys (RFC 7250) |
 //! | [`lan`] | QUIC between neighbours found by mDNS |
+//! | [`memory`] | a link made of two queues |
 #![forbid(unsafe_code)]
 
 pub mod address;
 pub mod error;
 pub mod lan;
 pub mod link;
+pub mod memory;
+pub mod stream;
+pub mod tls;
 
 pub use address::{LinkAddr, PeerId};
 pub use error::{JoinError, LanError, SendError};

@@ -1,0 +1,227 @@
+//! Where peers may be found, and when to dial them next.
+//!
+//! Pure: time and chance come in as arguments. mDNS and people fill the book, the driver asks it
+//! who is due. An address is a hint; only a handshake shows who is there.
+
+use crate::address::PeerId;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// Addresses kept per peer and source; beyond, one that never worked gives way, oldest first.
+pub const ADDRESSES_MAX: usize = 16;
+/// Peers the book has a page for; beyond, addresses of further ones are not kept.
+pub const PAGES_MAX: usize = 1024;
+/// The first wait after a failed dial, before jitter.
+pub const BACKOFF_FIRST: Duration = Duration::from_millis(700);
+/// The longest wait between dials, before jitter: a healed network is noticed that soon even
+/// when neither mDNS nor an interface says so.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(12);
+/// News makes a dial due at once, but not sooner than this after the one before: mDNS tells a
+/// peer's addresses in several events some 30 ms apart.
+pub const HURRY_GAP: Duration = Duration::from_millis(300);
+/// A link that lived this long was good: the next loss starts with the shortest wait again.
+pub const SETTLED: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Default)]
+struct Page {
+    /// Told by an invite, a person, an earlier session, or by a link that worked; newest last.
+    told: Vec<SocketAddr>,
+    /// Shown by mDNS now.
+    seen: Vec<SocketAddr>,
+    /// Where the last link went.
+    worked: Option<SocketAddr>,
+    failures: u32,
+    due: Option<Instant>,
+    dialled: Option<Instant>,
+}
+
+/// What is known of where peers are.
+#[derive(Debug, Default)]
+pub struct Book {
+    pages: BTreeMap<PeerId, Page>,
+}
+
+impl Book {
+    /// Adds addresses somebody told us, and makes the peer due.
+    pub fn tell(&mut self, peer: PeerId, addresses: &[SocketAddr], now: Instant) {
+        let Some(page) = self.page(peer) else { return };
+        for address in addresses {
+            page.keep(*address);
+        }
+        page.hurry(now);
+    }
+
+    /// Replaces what mDNS shows of a peer; a new address makes it due. Says whether anything is new.
+    pub fn see(&mut self, peer: PeerId, addresses: Vec<SocketAddr>, now: Instant) -> bool {
+        let Some(page) = self.page(peer) else { return false };
+        let fresh = addresses.iter().any(|address| !page.seen.contains(address));
+        page.seen = addresses;
+        page.seen.truncate(ADDRESSES_MAX);
+        if fresh {
+            page.hurry(now);
+        }
+        fresh
+    }
+
+    /// Makes every peer due: the network changed.
+    pub fn hurry_all(&mut self, now: Instant) {
+        self.pages.values_mut().for_each(|page| page.hurry(now));
+    }
+
+    /// Makes one peer due.
+    pub fn hurry(&mut self, peer: &PeerId, now: Instant) {
+        if let Some(page) = self.pages.get_mut(peer) {
+            page.hurry(now);
+        }
+    }
+
+    /// The addresses of a peer, the likeliest first, each once.
+    pub fn addresses(&self, peer: &PeerId) -> Vec<SocketAddr> {
+        let Some(page) = self.pages.get(peer) else { return Vec::new() };
+        let mut all: Vec<SocketAddr> = Vec::new();
+        for address in page.worked.iter().chain(&page.seen).chain(page.told.iter().rev()) {
+            if !all.contains(address) {
+                all.push(*address);
+            }
+        }
+        all
+    }
+
+    /// What mDNS shows of a peer now.
+    pub fn seen(&self, peer: &PeerId) -> &[SocketAddr] {
+        self.pages.get(peer).map_or(&[], |page| &page.seen)
+    }
+
+    /// When a peer is to be dialled; `None` while no address is known.
+    pub fn due(&self, peer: &PeerId, now: Instant) -> Option<Instant> {
+        let page = self.pages.get(peer)?;
+        let known = page.worked.is_some() || !page.seen.is_empty() || !page.told.is_empty();
+        known.then(|| page.due.unwrap_or(now))
+    }
+
+    /// A dial begins: until it ends only news makes the peer due.
+    pub fn dialling(&mut self, peer: &PeerId, now: Instant, longest: Duration) {
+        if let Some(page) = self.pages.get_mut(peer) {
+            page.dialled = Some(now);
+            page.due = Some(now + longest);
+        }
+    }
+
+    /// A dial came to nothing, or a link ended early. `chance` is any number: the jitter.
+    pub fn failed(&mut self, peer: &PeerId, now: Instant, chance: u32) {
+        if let Some(page) = self.pages.get_mut(peer) {
+            let wait = backoff(page.failures, chance);
+            page.failures = page.failures.saturating_add(1);
+            page.due = Some(now + wait);
+        }
+    }
+
+    /// A link ended that had settled: dial again soon.
+    pub fn lost(&mut self, peer: &PeerId, now: Instant, chance: u32) {
+        if let Some(page) = self.pages.get_mut(peer) {
+            page.failures = 0;
+        }
+        self.failed(peer, now, chance);
+    }
+
+    /// A link came up at this address; only dialled ones are worth remembering.
+    pub fn worked(&mut self, peer: PeerId, address: SocketAddr) {
+        if let Some(page) = self.page(peer) {
+            page.worked = Some(address);
+            page.keep(address);
+        }
+    }
+
+    fn page(&mut self, peer: PeerId) -> Option<&mut Page> {
+        if self.pages.len() >= PAGES_MAX && !self.pages.contains_key(&peer) {
+            return None;
+        }
+        Some(self.pages.entry(peer).or_default())
+    }
+}
+
+impl Page {
+    fn keep(&mut self, address: SocketAddr) {
+        self.told.retain(|known| *known != address);
+        self.told.push(address);
+        if self.told.len() > ADDRESSES_MAX {
+            let oldest = self.told.iter().position(|known| Some(*known) != self.worked).unwrap_or(0);
+            self.told.remove(oldest);
+        }
+    }
+
+    fn hurry(&mut self, now: Instant) {
+        self.failures = 0;
+        self.due = Some(self.dialled.map_or(now, |dialled| now.max(dialled + HURRY_GAP)));
+    }
+}
+
+/// The wait after so many failures: doubling up to the maximum, then between 70 and 130 % of it,
+/// so that nodes which lost each other at once do not dial in step.
+fn backoff(failures: u32, chance: u32) -> Duration {
+    let whole = BACKOFF_FIRST.saturating_mul(1 << failures.min(10)).min(BACKOFF_MAX);
+    whole * (70 + chance % 61) / 100
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PEER: PeerId = PeerId([1; 32]);
+
+    fn address(port: u16) -> SocketAddr {
+        ([127, 0, 0, 1], port).into()
+    }
+
+    // Any instant will do: the book only adds to it.
+    #[allow(clippy::disallowed_methods)]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    proptest! {
+        #[test]
+        fn the_wait_is_bounded_and_never_nothing(failures: u32, chance: u32) {
+            let wait = backoff(failures, chance);
+            prop_assert!(wait >= Duration::from_millis(490) && wait <= Duration::from_millis(15_600));
+        }
+
+        #[test]
+        fn a_page_never_outgrows_its_limit(ports in prop::collection::vec(1_u16.., 0..200)) {
+            let (mut book, now) = (Book::default(), start());
+            book.worked(PEER, address(9));
+            for port in &ports {
+                book.tell(PEER, &[address(*port)], now);
+            }
+            book.see(PEER, ports.iter().map(|port| address(*port)).collect(), now);
+            prop_assert!(book.addresses(&PEER).len() <= 2 * ADDRESSES_MAX);
+            prop_assert_eq!(book.addresses(&PEER)[0], address(9));
+        }
+    }
+
+    #[test]
+    fn news_cuts_the_wait_short_but_not_below_the_gap() {
+        let (mut book, now) = (Book::default(), start());
+        book.tell(PEER, &[address(1)], now);
+        assert_eq!(book.due(&PEER, now), Some(now));
+        book.dialling(&PEER, now, Duration::from_secs(4));
+        book.failed(&PEER, now, 0);
+        assert!(book.due(&PEER, now).unwrap() > now);
+        assert!(book.see(PEER, vec![address(2)], now));
+        assert_eq!(book.due(&PEER, now), Some(now + HURRY_GAP));
+        let later = now + Duration::from_secs(3);
+        assert!(!book.see(PEER, vec![address(2)], later));
+        assert_eq!(book.due(&PEER, later), Some(now + HURRY_GAP));
+    }
+
+    #[test]
+    fn nobody_is_due_without_an_address() {
+        let (mut book, now) = (Book::default(), start());
+        book.hurry(&PEER, now);
+        assert_eq!(book.due(&PEER, now), None);
+        book.see(PEER, Vec::new(), now);
+        assert_eq!(book.due(&PEER, now), None);
+    }
+}
