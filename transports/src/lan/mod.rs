@@ -126,6 +126,7 @@ impl fmt::Debug for LanConfig {
 pub struct Lan {
     shared: Arc<Shared>,
     endpoints: Vec<Endpoint>,
+    ports: Vec<quic::Port>,
     join: quinn::ClientConfig,
     mdns: bool,
     driver: Option<JoinHandle<()>>,
@@ -138,7 +139,7 @@ impl Lan {
         let (allow, (events, receiver)) = (Arc::new(AllowList::default()), mpsc::channel(EVENTS_MAX));
         let tls = Tls::new(&config.secret, allow.clone())?;
         let configs = quic::Configs::new(&tls)?;
-        let endpoints = quic::bind(&config.listen, &configs, &config.secret)?;
+        let (endpoints, ports) = quic::bind(&config.listen, &configs, &config.secret)?;
         let bound: Vec<SocketAddr> =
             endpoints.iter().filter_map(|endpoint| endpoint.local_addr().ok()).collect();
         let shared = Arc::new(Shared::new(tls.id(), random()?, &config, allow, events));
@@ -154,7 +155,7 @@ impl Lan {
         };
         let found = mdns.is_some();
         let driver = Some(tokio::spawn(driver.run(mdns)));
-        Ok((Self { shared, endpoints, join: configs.join, mdns: found, driver }, receiver))
+        Ok((Self { shared, endpoints, ports, join: configs.join, mdns: found, driver }, receiver))
     }
 
     /// The identity of this node.
@@ -222,8 +223,8 @@ impl Lan {
         self.shared.rejections()
     }
 
-    /// Says goodbye by mDNS, closes every link and waits, not long, until the peers were told.
-    /// Messages still queued are dropped.
+    /// Says goodbye by mDNS, closes every link and waits, not long, until the peers were told and the
+    /// ports are free. Messages still queued are dropped.
     pub async fn shutdown(mut self) {
         let links: Vec<_> = self.shared.state().links.values().cloned().collect();
         self.shared.end_all();
@@ -233,13 +234,19 @@ impl Lan {
             }
         };
         let _ = tokio::time::timeout(GOODBYE_MAX, ended).await;
-        self.endpoints.iter().for_each(close);
-        for endpoint in &self.endpoints {
-            let _ = tokio::time::timeout(GOODBYE_MAX, endpoint.wait_idle()).await;
-        }
         if let Some(driver) = self.driver.take() {
             let _ = driver.await;
         }
+        for endpoint in std::mem::take(&mut self.endpoints) {
+            close(&endpoint);
+            let _ = tokio::time::timeout(GOODBYE_MAX, endpoint.wait_idle()).await;
+        }
+        let freed = async {
+            while self.ports.iter().any(|port| port.strong_count() > 0) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let _ = tokio::time::timeout(GOODBYE_MAX, freed).await;
     }
 }
 

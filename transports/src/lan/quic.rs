@@ -9,14 +9,14 @@ use crate::link::{DownReason, RejectReason};
 use crate::tls::{self, Tls};
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use quinn::{
-    ClientConfig, Connection, ConnectionError, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig,
-    ServerConfig, TransportConfig, TransportErrorCode, VarInt, crypto,
+    AsyncUdpSocket, ClientConfig, Connection, ConnectionError, ConnectionId, ConnectionIdGenerator, Endpoint,
+    EndpointConfig, Runtime, ServerConfig, TransportConfig, TransportErrorCode, VarInt, crypto,
 };
 use rustls::pki_types::CertificateDer;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// A link on which nothing is heard for this long is down.
@@ -129,13 +129,16 @@ fn transport() -> TransportConfig {
     transport
 }
 
+/// Tells when an endpoint's socket is closed, which is a little after its last handle is gone.
+pub(super) type Port = Weak<dyn AsyncUdpSocket>;
+
 /// Binds every address. Those with port 0 share one free port; a family this machine does not
 /// have is left out as long as another address can be bound.
 pub(super) fn bind(
     listen: &[SocketAddr],
     configs: &Configs,
     secret: &[u8; 32],
-) -> Result<Vec<Endpoint>, LanError> {
+) -> Result<(Vec<Endpoint>, Vec<Port>), LanError> {
     let mut tries = 0;
     let sockets = loop {
         tries += 1;
@@ -144,15 +147,22 @@ pub(super) fn bind(
             done => break done?,
         }
     };
-    let endpoint = |(index, socket): (usize, UdpSocket)| {
+    let bound = sockets.into_iter().enumerate().map(|(index, socket)| {
         let address = socket.local_addr().unwrap_or_else(|_| ([0, 0, 0, 0], 0).into());
-        let mut config = EndpointConfig::new(Arc::new(ResetKey::new(secret, index)));
-        config.cid_generator(|| Box::new(RandomIds));
-        let server = Some((*configs.closed).clone());
-        Endpoint::new(config, server, socket, Arc::new(quinn::TokioRuntime))
-            .map_err(|source| LanError::Bind { address, source })
-    };
-    sockets.into_iter().enumerate().map(endpoint).collect()
+        let reset = ResetKey::new(secret, index);
+        endpoint(socket, configs, reset).map_err(|source| LanError::Bind { address, source })
+    });
+    Ok(bound.collect::<Result<Vec<_>, _>>()?.into_iter().unzip())
+}
+
+fn endpoint(socket: UdpSocket, configs: &Configs, reset: ResetKey) -> io::Result<(Endpoint, Port)> {
+    let runtime = Arc::new(quinn::TokioRuntime);
+    let socket = runtime.wrap_udp_socket(socket)?;
+    let port = Arc::downgrade(&socket);
+    let mut config = EndpointConfig::new(Arc::new(reset));
+    config.cid_generator(|| Box::new(RandomIds));
+    let server = Some((*configs.closed).clone());
+    Ok((Endpoint::new_with_abstract_socket(config, server, socket, runtime)?, port))
 }
 
 fn bind_sockets(listen: &[SocketAddr]) -> Result<Vec<UdpSocket>, LanError> {
