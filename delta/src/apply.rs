@@ -24,7 +24,12 @@ fn edited(key: &str, base: &Value, edit: &Edit, running: &Running) -> Result<Val
     }
 }
 
-fn list(key: &str, base: &[Value], edit: &ListEdit, running: &Running) -> Result<Vec<Value>, ApplyError> {
+pub(crate) fn list(
+    key: &str,
+    base: &[Value],
+    edit: &ListEdit,
+    running: &Running,
+) -> Result<Vec<Value>, ApplyError> {
     let mut removed = edit.removed.iter().copied().peekable();
     let mut changed = edit.changed.iter().peekable();
     let mut inserted = edit.inserted.iter().peekable();

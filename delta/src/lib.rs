@@ -25,17 +25,26 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod bump;
 mod codec;
+mod decimal;
 mod diff;
+mod entropy;
 mod error;
 pub mod limits;
 mod list;
+mod matching;
 mod op;
+mod pack;
 mod predict;
+mod priors;
 mod serde;
+mod slots;
+mod survey;
+mod symbols;
 mod time;
 mod value;
-mod wire;
+mod words;
 
 pub use apply::apply;
 pub use codec::{from_cbor, to_cbor};
@@ -43,9 +52,9 @@ pub use diff::diff;
 pub use error::{ApplyError, CborError, DecodeError, SerdeError};
 pub use limits::Limits;
 pub use op::Delta;
+pub use pack::{decode, encode};
 pub use serde::{from_value, to_value};
 pub use value::{Int, Key, Map, Value};
-pub use wire::{decode, encode};
 
 /// What both ends know of the two states besides the base's content: it stands in what was signed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,0 +1,380 @@
+//! New text, told byte by byte with what followed the same bytes before: in the base, in this delta, and in a short
+//! lexicon for a first snapshot.
+//!
+//! For each byte the places are found where the bytes before it stood already; what followed there, what a guide (the
+//! old text, a sibling's text) says next, and which bytes are common at all are mixed into the chance of each of its
+//! eight bits. The index is built only when a literal is due, about 1 us a kB; then a byte takes about 2 us.
+
+use crate::Value;
+use crate::entropy::{Coder, LOGIT_MAX, squash, stretch};
+use crate::priors::WEIGHTS;
+use crate::slots::{TEXT_BYTE, TEXT_GROUP, TEXT_GUIDE_A, TEXT_GUIDE_B, TEXT_LONGEST};
+use crate::symbols::Symbols;
+
+/// Ends a text.
+pub(crate) const END: u8 = 0;
+/// Announces that the next byte stands for one of the first two.
+pub(crate) const ESCAPE: u8 = 1;
+/// Stands between a key and its text.
+const OF_KEY: u8 = 2;
+
+/// Words that documents about machines and services share. Read before the base, so that a first snapshot is not told
+/// letter by letter.
+const LEXICON: &[u8] = include_bytes!("lexicon.txt");
+
+/// Candidates weighed for one byte.
+const CANDIDATES_MAX: usize = 96;
+/// Of them, those that share three bytes or more.
+const LONG_CANDIDATES_MAX: usize = 56;
+/// Where so many share three bytes, no shorter ones are looked for.
+const LONG_CANDIDATES_ENOUGH: usize = 24;
+/// Candidates looked for in all.
+const SHORT_CANDIDATES_MAX: usize = 90;
+/// Places tried along a chain.
+const LONG_STEPS_MAX: usize = 200;
+const SHORT_STEPS_MAX: usize = 60;
+/// A match is measured up to here.
+const MATCH_MAX: usize = 20;
+/// A guide is searched so far ahead for the place where the text goes on.
+const GUIDE_WINDOW: usize = 256;
+
+const HASH_BITS: u32 = 12;
+/// Groups of candidates by the length of their match.
+const GROUPS: usize = 6;
+/// Inputs of the mixer: one a group, the longest match, two guides, the byte alone, and a constant.
+const INPUTS: usize = GROUPS + 5;
+const LONGEST: usize = GROUPS;
+const GUIDES: usize = GROUPS + 1;
+const ALONE: usize = GROUPS + 3;
+/// Sets of weights: by the longest group, and by what the first guide says.
+const SETS: usize = (GROUPS + 1) * 3;
+/// The constant input, as a logit.
+const BIAS: i32 = 64;
+/// How fast the weights learn.
+const LEARNING: i64 = 6;
+/// No slot.
+const NONE: usize = usize::MAX;
+
+/// What was said so far, and how the mixer weighs its inputs.
+pub(crate) struct TextModel {
+    history: Vec<u8>,
+    triples: Chains,
+    singles: Chains,
+    weights: Vec<i32>,
+    primed: bool,
+}
+
+/// For each hash, the places in the history behind which it was seen, the latest first; 0 ends a chain.
+struct Chains {
+    heads: Vec<u32>,
+    earlier: Vec<u32>,
+}
+
+/// A text that the new one may follow, and where in it the new one seems to be.
+pub(crate) struct Guide<'g> {
+    text: &'g [u8],
+    at: usize,
+    matched: usize,
+    missed: usize,
+    resume: usize,
+}
+
+/// Places where the bytes before stood already.
+struct Candidates {
+    /// What followed, and the group.
+    found: [(u8, u8); CANDIDATES_MAX],
+    count: usize,
+    /// Length of the longest match, and what followed it.
+    longest: usize,
+    longest_byte: u8,
+}
+
+impl TextModel {
+    pub(crate) fn new() -> TextModel {
+        TextModel {
+            history: Vec::new(),
+            triples: Chains { heads: vec![0; 1 << HASH_BITS], earlier: Vec::new() },
+            singles: Chains { heads: vec![0; 256], earlier: Vec::new() },
+            weights: WEIGHTS.iter().map(|weight| i32::from(*weight) << 8).collect(),
+            primed: false,
+        }
+    }
+
+    /// Opens a text under a key, after what is known to stand before it.
+    pub(crate) fn open(&mut self, base: &Value, key: &str, lead: &[u8]) {
+        if !self.primed {
+            self.primed = true;
+            self.history.extend_from_slice(LEXICON);
+            remember(&mut self.history, "", base);
+        }
+        self.history.extend_from_slice(key.as_bytes());
+        self.history.push(OF_KEY);
+        self.history.extend_from_slice(lead);
+    }
+
+    /// One byte of the text.
+    pub(crate) fn byte<C: Coder>(
+        &mut self,
+        symbols: &mut Symbols<C>,
+        byte: u8,
+        guides: &mut [Guide<'_>; 2],
+    ) -> u8 {
+        self.index();
+        let mut candidates = self.candidates();
+        let previous = self.history.last().copied().unwrap_or(0);
+        let mut node = 1;
+        for bit in (0..8).rev() {
+            let inputs = candidates.inputs(bit, node, guides, previous);
+            let decision = self.mix(symbols, &inputs, byte >> bit & 1 == 1);
+            candidates.keep(bit, decision);
+            node = node << 1 | usize::from(decision);
+        }
+        let byte = (node & 255) as u8;
+        self.history.push(byte);
+        guides.iter_mut().for_each(|guide| guide.follow(byte, &self.history));
+        byte
+    }
+
+    /// Codes one bit with the mixed chance of its inputs, and lets weights and slots learn.
+    #[allow(clippy::indexing_slicing, reason = "the set is below SETS, and there are INPUTS weights a set")]
+    fn mix<C: Coder>(&mut self, symbols: &mut Symbols<C>, inputs: &Inputs, decision: bool) -> bool {
+        let mut logits = [0i32; INPUTS];
+        for (logit, slot) in logits.iter_mut().zip(inputs.slots) {
+            if slot != NONE {
+                *logit = stretch(symbols.chance(slot));
+            }
+        }
+        logits[INPUTS - 1] = BIAS;
+        let weights = &mut self.weights[inputs.set * INPUTS..][..INPUTS];
+        let sum: i64 = logits
+            .iter()
+            .zip(weights.iter())
+            .map(|(logit, weight)| i64::from(*logit) * i64::from(*weight))
+            .sum();
+        let chance = squash(((sum >> 16) as i32).clamp(-LOGIT_MAX, LOGIT_MAX));
+        let decision = symbols.coder.decide(u32::from(chance), 16, decision);
+        let error = i64::from(if decision { 65535 } else { 0 } - i32::from(chance));
+        for (logit, weight) in logits.iter().zip(weights.iter_mut()) {
+            *weight = weight.saturating_add(((i64::from(*logit) * error * LEARNING) >> 18) as i32);
+        }
+        for slot in inputs.slots {
+            if slot != NONE {
+                symbols.learn(slot, decision);
+            }
+        }
+        decision
+    }
+
+    /// Enters what was said since the last time.
+    fn index(&mut self) {
+        for at in self.triples.earlier.len()..self.history.len() {
+            let place = at as u32;
+            self.triples.enter(hash(&self.history, at), place);
+            self.singles.enter(self.history.get(at.wrapping_sub(1)).copied().map(usize::from), place);
+        }
+    }
+
+    /// What followed where the last bytes stood before: first where three of them did, then where one did.
+    fn candidates(&self) -> Candidates {
+        let now = self.history.len();
+        let mut candidates =
+            Candidates { found: [(0, 0); CANDIDATES_MAX], count: 0, longest: 0, longest_byte: 0 };
+        for at in self.triples.chain(hash(&self.history, now)).take(LONG_STEPS_MAX) {
+            if candidates.count >= LONG_CANDIDATES_MAX {
+                break;
+            }
+            candidates.weigh(&self.history, at, 3..=MATCH_MAX);
+        }
+        if candidates.count < LONG_CANDIDATES_ENOUGH {
+            let last = self.history.last().copied().map(usize::from);
+            for at in self.singles.chain(last).take(SHORT_STEPS_MAX) {
+                if candidates.count >= SHORT_CANDIDATES_MAX {
+                    break;
+                }
+                candidates.weigh(&self.history, at, 0..=2);
+            }
+        }
+        candidates
+    }
+}
+
+/// A hash of the three bytes before a place, if there are three.
+fn hash(history: &[u8], at: usize) -> Option<usize> {
+    let [a, b, c] = <[u8; 3]>::try_from(history.get(at.checked_sub(3)?..at)?).ok()?;
+    let sum = u32::from_be_bytes([0, a, b, c]).wrapping_mul(0x9E37_79B1);
+    Some((sum >> (32 - HASH_BITS)) as usize)
+}
+
+impl Chains {
+    fn enter(&mut self, hash: Option<usize>, place: u32) {
+        let head = hash.and_then(|hash| self.heads.get_mut(hash));
+        self.earlier.push(head.map_or(0, |head| std::mem::replace(head, place)));
+    }
+
+    fn chain(&self, hash: Option<usize>) -> impl Iterator<Item = usize> {
+        let place = |place: u32| Some(place as usize).filter(|place| *place > 0);
+        let head = hash.and_then(|hash| self.heads.get(hash)).copied().unwrap_or(0);
+        std::iter::successors(place(head), move |at| place(self.earlier.get(*at).copied().unwrap_or(0)))
+    }
+}
+
+/// The texts of the base, each behind its key.
+fn remember(history: &mut Vec<u8>, key: &str, value: &Value) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| remember(history, key, item)),
+        Value::Map(map) => map.iter().for_each(|(key, value)| remember(history, key.name(), value)),
+        leaf => {
+            history.extend_from_slice(key.as_bytes());
+            if let Some(text) = leaf.as_text().map(str::as_bytes).or(leaf.as_bytes()) {
+                history.push(OF_KEY);
+                history.extend_from_slice(text);
+            }
+            history.push(END);
+        }
+    }
+}
+
+/// Slots that say something about the next bit, and the weights to mix them with.
+struct Inputs {
+    slots: [usize; INPUTS - 1],
+    set: usize,
+}
+
+#[allow(
+    clippy::indexing_slicing,
+    reason = "groups are below GROUPS, the count never passes CANDIDATES_MAX, inputs are constants"
+)]
+impl Candidates {
+    /// Takes a place if its match has one of these lengths.
+    fn weigh(&mut self, history: &[u8], at: usize, lengths: std::ops::RangeInclusive<usize>) {
+        let Some(next) = history.get(at).copied() else { return };
+        let before = history.iter().take(at).rev().zip(history.iter().rev()).take(MATCH_MAX);
+        let length = before.take_while(|(a, b)| a == b).count();
+        if !lengths.contains(&length) {
+            return;
+        }
+        let group = match length {
+            0..=1 => 0,
+            2 => 1,
+            3 => 2,
+            4..=5 => 3,
+            6..=8 => 4,
+            _ => 5,
+        };
+        self.found[self.count] = (next, group);
+        self.count += 1;
+        if length > self.longest {
+            (self.longest, self.longest_byte) = (length, next);
+        }
+    }
+
+    /// The slots for the next bit, after those that led to `node`.
+    fn inputs(&self, bit: u32, node: usize, guides: &[Guide<'_>; 2], previous: u8) -> Inputs {
+        let mut counts = [[0u32; 2]; GROUPS];
+        for (byte, group) in &self.found[..self.count] {
+            counts[usize::from(*group)][usize::from(byte >> bit & 1)] += 1;
+        }
+        let mut slots = [NONE; INPUTS - 1];
+        let (mut sum, mut best) = ([0u32; 2], 0);
+        for group in (0..GROUPS).rev() {
+            sum[0] += counts[group][0];
+            sum[1] += counts[group][1];
+            if sum[0] + sum[1] > 0 {
+                best = best.max(group + 1);
+                slots[group] = TEXT_GROUP + group * 36 + step(sum[0]) * 6 + step(sum[1]);
+            }
+        }
+        let alive = |byte: u8| (usize::from(byte) | 256) >> (bit + 1) == node;
+        let next = |byte: u8| usize::from(byte >> bit & 1);
+        if self.longest > 0 && alive(self.longest_byte) {
+            slots[LONGEST] = TEXT_LONGEST + self.longest.min(MATCH_MAX - 1) * 2 + next(self.longest_byte);
+        }
+        let mut trust = 0;
+        for (which, (guide, slot)) in guides.iter().zip([TEXT_GUIDE_A, TEXT_GUIDE_B]).enumerate() {
+            let Some(byte) = guide.next().filter(|byte| alive(*byte)) else { continue };
+            let state = guide.state();
+            slots[GUIDES + which] = slot + state * 2 + next(byte);
+            if which == 0 {
+                trust = if state == 0 || state >= 8 { 1 } else { 2 };
+            }
+        }
+        slots[ALONE] = TEXT_BYTE + kind(previous) * 256 + node;
+        Inputs { slots, set: (best * 3 + trust).min(SETS - 1) }
+    }
+
+    /// Keeps those that agree with the bit.
+    fn keep(&mut self, bit: u32, decision: bool) {
+        let mut kept = 0;
+        for at in 0..self.count {
+            if (self.found[at].0 >> bit & 1 == 1) == decision {
+                self.found[kept] = self.found[at];
+                kept += 1;
+            }
+        }
+        self.count = kept;
+    }
+}
+
+/// A count of candidates in six steps.
+fn step(count: u32) -> usize {
+    match count {
+        0..=2 => count as usize,
+        3..=4 => 3,
+        5..=10 => 4,
+        _ => 5,
+    }
+}
+
+/// Letters, digits, marks of this model, and the rest.
+fn kind(byte: u8) -> usize {
+    match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | 128.. => 0,
+        b'0'..=b'9' => 1,
+        0..=2 => 2,
+        _ => 3,
+    }
+}
+
+impl<'g> Guide<'g> {
+    /// A guide, which is followed from its first byte; an empty one says nothing.
+    pub(crate) fn new(text: &'g [u8]) -> Guide<'g> {
+        Guide { text, at: usize::from(text.is_empty()), matched: 0, missed: 0, resume: 0 }
+    }
+
+    /// The next byte by this guide, or the end.
+    fn next(&self) -> Option<u8> {
+        if self.at == self.text.len() { Some(END) } else { self.text.get(self.at).copied() }
+    }
+
+    /// How far it is to be trusted: by the length of the match, less once it missed.
+    fn state(&self) -> usize {
+        if self.missed == 0 { self.matched.min(7) } else { 8 + self.matched.min(3) }
+    }
+
+    fn follow(&mut self, byte: u8, history: &[u8]) {
+        if self.next() == Some(byte) {
+            self.matched += 1;
+        } else {
+            if self.matched > 0 {
+                self.resume = self.at;
+            }
+            self.matched = 0;
+            self.missed += 1;
+        }
+        self.at += 1;
+        if self.matched == 0
+            && let Some(last) = history.last_chunk::<2>()
+        {
+            let ahead = self
+                .text
+                .iter()
+                .skip(self.resume)
+                .zip(self.text.iter().skip(self.resume + 1))
+                .take(GUIDE_WINDOW);
+            if let Some(found) = ahead.into_iter().position(|(a, b)| [*a, *b] == *last) {
+                self.at = self.resume + found + 2;
+                self.matched = 1;
+            }
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Arrays: which items come, go and move, and which ones change.
+
+use super::map::edit_of;
+use super::{Packer, Site};
+use crate::entropy::Coder;
+use crate::op::{Edit, Insert, ListEdit};
+use crate::slots::{
+    COUNT, INSERTED_COUNT, INSERTED_WHERE, ITEM_COUNT, LIST_SHAPE, LIST_WHICH, MOVED, MOVED_CHANGED,
+    REMOVED_COUNT, REMOVED_LAST,
+};
+use crate::{DecodeError, Value};
+
+/// Kinds of list, by what they hold.
+#[derive(Clone, Copy)]
+enum Holds {
+    Values = 0,
+    Records = 1,
+    Lines = 2,
+}
+
+/// The key under which the lines of a text are told.
+pub(super) const LINES: &str = "\u{3}";
+
+impl<C: Coder> Packer<'_, C> {
+    /// An array that changes; `must` if something is known to have.
+    pub(super) fn list(
+        &mut self,
+        site: Site<'_>,
+        base: &[Value],
+        given: Option<&ListEdit>,
+        must: bool,
+    ) -> Result<ListEdit, DecodeError> {
+        let holds = match base.first() {
+            _ if site.key == LINES => Holds::Lines,
+            Some(Value::Map(_)) => Holds::Records,
+            _ => Holds::Values,
+        };
+        let empty = ListEdit::default();
+        let (removed, slots) = self.list_shape(holds, base.len(), given.unwrap_or(&empty))?;
+        let kept = without(base.len(), &removed);
+        let least = usize::from(must && removed.is_empty() && slots.is_empty());
+        let children = site.survey.children(site.at);
+        let item_site =
+            |at: usize| Site { at: children.get(at).copied().unwrap_or(0), in_record: true, ..site };
+
+        let mut changed = Vec::new();
+        for at in self.items_that_change(holds, &kept, least, given, |at| item_site(at).node().weight)? {
+            let item = base.get(at).ok_or(DecodeError::Position)?;
+            let edit = given.and_then(|given| edit_of(&given.changed, at));
+            changed.push((at, self.change(item_site(at), item, edit)?));
+        }
+        let mut arrivals =
+            Arrivals { holds, base, left: removed.clone(), inserted: Vec::with_capacity(slots.len()) };
+        for (count, slot) in slots.iter().enumerate() {
+            let given = given.and_then(|given| given.inserted.get(count)).map(|(_, insert)| insert);
+            // The slots before this one that are no arrivals hold kept items.
+            let kept_before = slot.saturating_sub(count);
+            let before = kept_before.checked_sub(1).and_then(|before| kept.get(before)).copied();
+            let after = kept.get(kept_before).copied();
+            let insert = self.arrival(&mut arrivals, *slot, before, after, given, &item_site)?;
+            arrivals.inserted.push((*slot, insert));
+        }
+        Ok(ListEdit { removed, changed, inserted: arrivals.inserted })
+    }
+
+    /// The items that go, and the target's slots for those that come.
+    fn list_shape(
+        &mut self,
+        holds: Holds,
+        n: usize,
+        edit: &ListEdit,
+    ) -> Result<(Vec<usize>, Vec<usize>), DecodeError> {
+        let (goes, comes) = (!edit.removed.is_empty(), !edit.inserted.is_empty());
+        if !self.symbols.bit(LIST_SHAPE + holds as usize, goes || comes) {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let (goes, comes) = self.which(LIST_WHICH + holds as usize * 4, goes, comes);
+        let removed = if goes { self.items_that_go(holds, n, &edit.removed)? } else { Vec::new() };
+        let slots = if comes { self.slots_that_come(holds, n - removed.len(), edit)? } else { Vec::new() };
+        Ok((removed, slots))
+    }
+
+    fn items_that_go(&mut self, holds: Holds, n: usize, given: &[usize]) -> Result<Vec<usize>, DecodeError> {
+        let count = self.symbols.count(REMOVED_COUNT + COUNT, given.len().saturating_sub(1)) + 1;
+        let first = n.checked_sub(count).ok_or(DecodeError::Position)?;
+        if self.symbols.bit(REMOVED_LAST + holds as usize, given.first() == Some(&first)) {
+            return Ok((first..n).collect());
+        }
+        Ok(self.symbols.pick(count, &vec![1; n], |at| given.binary_search(&at).is_ok()))
+    }
+
+    fn slots_that_come(
+        &mut self,
+        holds: Holds,
+        kept: usize,
+        edit: &ListEdit,
+    ) -> Result<Vec<usize>, DecodeError> {
+        let given: Vec<usize> = edit.inserted.iter().map(|(slot, _)| *slot).collect();
+        let count = self.symbols.count(INSERTED_COUNT + COUNT, given.len().saturating_sub(1)) + 1;
+        self.spend(count)?;
+        let place = match (given.first(), given.last()) {
+            (_, Some(last)) if last + 1 == count => 0,
+            (Some(first), _) if *first == kept => 1,
+            _ => 2,
+        };
+        Ok(match self.symbols.tree(INSERTED_WHERE + holds as usize * 4, 2, place) {
+            0 => (0..count).collect(),
+            1 => (kept..kept + count).collect(),
+            _ => self.symbols.pick(count, &vec![1; kept + count], |slot| given.binary_search(&slot).is_ok()),
+        })
+    }
+
+    /// Base indices of the kept items that change: counted, then picked by weight.
+    fn items_that_change(
+        &mut self,
+        holds: Holds,
+        kept: &[usize],
+        least: usize,
+        given: Option<&ListEdit>,
+        weight: impl Fn(usize) -> u32,
+    ) -> Result<Vec<usize>, DecodeError> {
+        if kept.is_empty() {
+            return Ok(Vec::new());
+        }
+        let count = given.map_or(0, |given| given.changed.len());
+        let slot = ITEM_COUNT + (holds as usize * 2 + least) * COUNT;
+        let count = self.symbols.count(slot, count.saturating_sub(least)).saturating_add(least);
+        if count > kept.len() {
+            return Err(DecodeError::Position);
+        }
+        let weights: Vec<u32> = kept.iter().map(|at| weight(*at)).collect();
+        let changes = |at: &usize| given.is_some_and(|given| edit_of(&given.changed, *at).is_some());
+        let picked = self.symbols.pick(count, &weights, |place| kept.get(place).is_some_and(changes));
+        Ok(picked.into_iter().filter_map(|place| kept.get(place).copied()).collect())
+    }
+
+    /// What comes in at a slot between two kept items.
+    fn arrival<'s>(
+        &mut self,
+        arrivals: &mut Arrivals<'_>,
+        slot: usize,
+        before: Option<usize>,
+        after: Option<usize>,
+        given: Option<&Insert>,
+        item_site: &impl Fn(usize) -> Site<'s>,
+    ) -> Result<Insert, DecodeError> {
+        self.symbols.coder.check()?;
+        let base = arrivals.base;
+        if !arrivals.left.is_empty() {
+            let from = if let Some(Insert::Moved(from, edit)) = given { Some((*from, edit)) } else { None };
+            let place = from.and_then(|(from, _)| arrivals.left.binary_search(&from).ok());
+            if self.symbols.bit(MOVED + arrivals.holds as usize, place.is_some()) {
+                let place = self.symbols.uniform(arrivals.left.len(), place.unwrap_or(0));
+                let from = arrivals.left.remove(place);
+                let edit = from_edit(given);
+                if !self.symbols.bit(MOVED_CHANGED, edit.is_some_and(|edit| *edit != Edit::Keep)) {
+                    return Ok(Insert::Moved(from, Edit::Keep));
+                }
+                let item = base.get(from).ok_or(DecodeError::Position)?;
+                return Ok(Insert::Moved(from, self.change(item_site(from), item, edit)?));
+            }
+        }
+        let key = item_site(0).key;
+        let new = if let Some(Insert::New(new)) = given { Some(new) } else { None };
+        let after = after.and_then(|after| base.get(after));
+        let sibling = arrivals.item_before(slot, before).or(after);
+        self.fresh(key, sibling, after, new).map(Insert::New)
+    }
+}
+
+/// Items that came in so far, and what can still come from elsewhere.
+struct Arrivals<'m> {
+    holds: Holds,
+    base: &'m [Value],
+    /// Removed items that were not moved yet, rising.
+    left: Vec<usize>,
+    inserted: Vec<(usize, Insert)>,
+}
+
+impl Arrivals<'_> {
+    /// The item in the slot before: one that came in, or a kept one as it was.
+    fn item_before(&self, slot: usize, kept: Option<usize>) -> Option<&Value> {
+        match self.inserted.last() {
+            Some((last, Insert::New(value))) if last + 1 == slot => Some(value),
+            Some((last, Insert::Moved(from, _))) if last + 1 == slot => self.base.get(*from),
+            _ => kept.and_then(|kept| self.base.get(kept)),
+        }
+    }
+}
+
+fn from_edit(given: Option<&Insert>) -> Option<&Edit> {
+    match given {
+        Some(Insert::Moved(_, edit)) => Some(edit),
+        _ => None,
+    }
+}
+
+/// The indices below `n` that are not in a rising list.
+fn without(n: usize, removed: &[usize]) -> Vec<usize> {
+    let mut removed = removed.iter().copied().peekable();
+    (0..n).filter(|at| removed.next_if_eq(at).is_none()).collect()
+}

@@ -1,0 +1,260 @@
+//! What the base alone tells of its own leaves: how likely each is to change, and in which steps.
+//!
+//! A survey lists the nodes of a tree in order, each with a [`Class`] and a weight. Both ends make it of the same base,
+//! so a change is told by picking among nodes, the lively ones first. Key names are hints, no more: a wrong one costs a
+//! few bits.
+
+use crate::Value;
+use crate::predict::{Runner, Running};
+use crate::value::Map;
+use std::collections::BTreeMap;
+
+/// What a node is. The numbers are part of the format: the model has slots by class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Class {
+    /// A text that shows the signed time.
+    Clock = 0,
+    /// Seconds since something.
+    Uptime = 1,
+    /// A float.
+    Float = 2,
+    /// An integer of many digits whose key says that it moves.
+    LivelyLarge = 3,
+    /// Another integer whose key says that it moves.
+    LivelySmall = 4,
+    /// An integer.
+    Int = 5,
+    /// An integer whose key says that it stays.
+    Settled = 6,
+    /// A truth value.
+    Bool = 7,
+    /// Null.
+    Null = 8,
+    /// A text whose key says that it is a version.
+    Version = 9,
+    /// A text whose key says that it is a name.
+    Name = 10,
+    /// Another text.
+    Text = 11,
+    /// An array.
+    Array = 12,
+    /// A map.
+    Map = 13,
+    /// A byte string.
+    Bytes = 14,
+}
+
+/// One node of the base.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Node {
+    pub(crate) class: Class,
+    /// Whether it, or something in it, changes all the time.
+    pub(crate) lively: bool,
+    /// Its share of the changes among its siblings.
+    pub(crate) weight: u32,
+    /// The integer moves in steps of so many bits; 0 where it does not.
+    pub(crate) page_bits: u32,
+    /// Where the next sibling stands in the survey.
+    end: usize,
+}
+
+/// The nodes of a tree, each before its children.
+#[derive(Debug, Default)]
+pub(crate) struct Survey {
+    nodes: Vec<Node>,
+}
+
+const SETTLED_WORDS: [&str; 6] = ["total", "max", "limit", "capacity", "port", "size"];
+const LIVELY_WORDS: [&str; 14] = [
+    "used", "free", "avail", "bytes", "count", "load", "temp", "rx", "tx", "battery", "rssi", "level", "_ms",
+    "percent",
+];
+const VERSION_WORDS: [&str; 4] = ["version", "tag", "rev", "digest"];
+const NAME_WORDS: [&str; 2] = ["name", "kind"];
+
+/// From here on an integer has many digits, and may come in pages.
+const LARGE: i128 = 65_536;
+/// Page sizes looked for, in bits.
+const PAGE_BITS: [u32; 3] = [12, 10, 9];
+
+impl Survey {
+    pub(crate) fn of(value: &Value, running: &Running) -> Survey {
+        let mut surveyor = Surveyor { survey: Survey::default(), running, hints: Hints::default() };
+        surveyor.visit("", value, 0);
+        surveyor.survey
+    }
+
+    /// The node at a place, which was got from [`Survey::children`]; 0 is the root.
+    pub(crate) fn node(&self, at: usize) -> Node {
+        self.nodes.get(at).copied().unwrap_or(Node::leaf(Class::Null, 0))
+    }
+
+    /// The places of a node's children, in order.
+    pub(crate) fn children(&self, at: usize) -> Vec<usize> {
+        let end = self.node(at).end;
+        let next = |child: &usize| Some(self.node(*child).end).filter(|next| *next > *child);
+        std::iter::successors(Some(at + 1), next).take_while(|child| *child < end).collect()
+    }
+}
+
+impl Node {
+    fn leaf(class: Class, page_bits: u32) -> Node {
+        let weight = match class {
+            Class::Version => 30,
+            class if class <= Class::LivelySmall => 20,
+            Class::Int => 4,
+            Class::Text => 3,
+            Class::Name => 1,
+            _ => 2,
+        };
+        Node { class, lively: class <= Class::LivelySmall, weight, page_bits, end: 0 }
+    }
+}
+
+struct Surveyor<'a> {
+    survey: Survey,
+    running: &'a Running,
+    hints: Hints<'a>,
+}
+
+impl<'a> Surveyor<'a> {
+    fn visit(&mut self, key: &'a str, value: &'a Value, page_bits: u32) -> Node {
+        let at = self.survey.nodes.len();
+        let mut node = Node::leaf(self.class(key, value), page_bits);
+        self.survey.nodes.push(node);
+        match value {
+            Value::Array(items) => {
+                node.weight = 4;
+                for item in items {
+                    node.gather(self.visit(key, item, 0));
+                }
+            }
+            Value::Map(map) => {
+                let pages = self.pages(map);
+                for (key, value) in map.iter() {
+                    let class = self.class(key.name(), value);
+                    let page_bits = if class == Class::LivelyLarge { pages.of(key.name()) } else { 0 };
+                    node.gather(self.visit(key.name(), value, page_bits));
+                }
+            }
+            _ => {}
+        }
+        node.end = self.survey.nodes.len();
+        if let Some(place) = self.survey.nodes.get_mut(at) {
+            *place = node;
+        }
+        node
+    }
+
+    fn class(&mut self, key: &'a str, value: &Value) -> Class {
+        match value {
+            Value::Null => Class::Null,
+            Value::Bool(_) => Class::Bool,
+            Value::Float(_) => Class::Float,
+            Value::Bytes(_) => Class::Bytes,
+            Value::Array(_) => Class::Array,
+            Value::Map(_) => Class::Map,
+            Value::Int(int) => {
+                let hint = self.hints.of(key);
+                match self.running.runner(key, value) {
+                    Some(Runner::Uptime(_)) => Class::Uptime,
+                    _ if hint.settled => Class::Settled,
+                    _ if hint.lively && int.get() >= LARGE => Class::LivelyLarge,
+                    _ if hint.lively => Class::LivelySmall,
+                    _ => Class::Int,
+                }
+            }
+            Value::Text(_) => {
+                let hint = self.hints.of(key);
+                match self.running.runner(key, value) {
+                    Some(Runner::Clock(_)) => Class::Clock,
+                    _ if hint.version => Class::Version,
+                    _ if hint.name => Class::Name,
+                    _ => Class::Text,
+                }
+            }
+        }
+    }
+
+    /// The page size that all large integers under keys with one first word share.
+    fn pages(&mut self, map: &'a Map) -> Pages<'a> {
+        let mut pages = Pages::default();
+        for (key, value) in map.iter() {
+            if let Value::Int(int) = value
+                && int.get() > LARGE
+            {
+                let zeros = int.get().trailing_zeros();
+                let least = pages.zeros.entry(first_word(key.name())).or_insert(zeros);
+                *least = zeros.min(*least);
+            }
+        }
+        pages
+    }
+}
+
+impl Node {
+    fn gather(&mut self, child: Node) {
+        self.weight = self.weight.saturating_add(child.weight);
+        self.lively |= child.lively;
+    }
+}
+
+#[derive(Default)]
+struct Pages<'a> {
+    zeros: BTreeMap<&'a str, u32>,
+}
+
+impl Pages<'_> {
+    fn of(&self, key: &str) -> u32 {
+        let zeros = self.zeros.get(first_word(key)).copied().unwrap_or(0);
+        PAGE_BITS.into_iter().find(|bits| *bits <= zeros).unwrap_or(0)
+    }
+}
+
+fn first_word(key: &str) -> &str {
+    key.split('_').next().unwrap_or(key)
+}
+
+/// What a key's name tells.
+#[derive(Clone, Copy, Default)]
+struct Hint {
+    settled: bool,
+    lively: bool,
+    version: bool,
+    name: bool,
+}
+
+/// Hints already worked out: records repeat their keys.
+struct Hints<'a> {
+    known: [(&'a str, Hint); 64],
+}
+
+impl Default for Hints<'_> {
+    fn default() -> Self {
+        Hints { known: [("", Hint::default()); 64] }
+    }
+}
+
+impl<'a> Hints<'a> {
+    fn of(&mut self, key: &'a str) -> Hint {
+        let place =
+            key.bytes().fold(key.len(), |sum, byte| sum.wrapping_mul(5).wrapping_add(usize::from(byte))) % 64;
+        let Some(known) = self.known.get_mut(place) else { return Hint::default() };
+        if known.0 != key {
+            *known = (key, Hint::of(key));
+        }
+        known.1
+    }
+}
+
+impl Hint {
+    fn of(key: &str) -> Hint {
+        let has = |words: &[&str]| words.iter().any(|word| key.contains(word));
+        Hint {
+            settled: has(&SETTLED_WORDS),
+            lively: has(&LIVELY_WORDS),
+            version: has(&VERSION_WORDS),
+            name: key == "id" || has(&NAME_WORDS),
+        }
+    }
+}
