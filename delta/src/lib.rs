@@ -43,6 +43,9 @@ mod slots;
 mod survey;
 mod symbols;
 mod time;
+#[cfg(feature = "train")]
+#[doc(hidden)]
+pub mod training;
 mod value;
 mod words;
 

@@ -100,6 +100,12 @@ impl TextModel {
         }
     }
 
+    /// The weights of the mixer, which training carries on.
+    #[cfg(feature = "train")]
+    pub(crate) fn mixer(&mut self) -> &mut [i32] {
+        &mut self.weights
+    }
+
     /// Opens a text under a key, after what is known to stand before it.
     pub(crate) fn open(&mut self, base: &Value, key: &str, lead: &[u8]) {
         if !self.primed {

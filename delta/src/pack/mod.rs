@@ -100,6 +100,12 @@ impl<'b, C: Coder> Packer<'b, C> {
         }
     }
 
+    /// The text model's mixer, which training carries on.
+    #[cfg(feature = "train")]
+    pub(crate) fn mixer(&mut self) -> &mut [i32] {
+        self.text.mixer()
+    }
+
     pub(crate) fn delta(&mut self, given: Option<&Delta>) -> Result<Delta, DecodeError> {
         let running = self.symbols.bit(RUNNING, given.is_some_and(|delta| delta.running));
         self.running = Running::new(self.context, running);
