@@ -125,7 +125,7 @@ impl Book {
         self.failed(peer, now, chance);
     }
 
-    /// A link came up at this address; only dialled ones are worth remembering.
+    /// A link came up at this address.
     pub fn worked(&mut self, peer: PeerId, address: SocketAddr) {
         if let Some(page) = self.page(peer) {
             page.worked = Some(address);

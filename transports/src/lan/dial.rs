@@ -119,11 +119,7 @@ async fn dial(
     while let Some(ended) = attempts.join_next().await {
         let Ok((address, result)) = ended else { continue };
         match result {
-            Ok(()) => {
-                shared.state().book.worked(peer, address);
-                return true;
-            }
-            Err(SessionError::Duplicate) => return true,
+            Ok(()) | Err(SessionError::Duplicate) => return true,
             Err(SessionError::Rejected(reason)) => shared.reject(reason, address),
             Err(error) => tracing::debug!(%peer, %address, %error, "no link"),
         }

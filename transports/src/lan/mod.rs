@@ -51,7 +51,7 @@ use quinn::Endpoint;
 use shared::{Shared, hour};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -184,7 +184,7 @@ impl Lan {
     /// Adds places to dial a peer at: from an invite, the operator, an earlier session. They are
     /// hints; at most [`book::ADDRESSES_MAX`] are kept. The peer need not be on the list yet.
     pub fn know_address(&self, peer: PeerId, addresses: Vec<SocketAddr>) {
-        self.shared.know_address(peer, &addresses);
+        self.shared.know_address(peer, &canonical(addresses));
     }
 
     /// Asks an inviter to let this node join: one request, one answer, each at most
@@ -204,7 +204,7 @@ impl Lan {
             request,
             search: self.mdns,
         };
-        ask.run(addresses).await
+        ask.run(canonical(addresses)).await
     }
 
     /// Queues one message for a link; never waits. An error leaves nothing queued. After
@@ -276,6 +276,15 @@ fn endpoint_for(endpoints: &[Endpoint], address: SocketAddr) -> Option<&Endpoint
     let same =
         |endpoint: &&Endpoint| endpoint.local_addr().is_ok_and(|bound| bound.is_ipv6() == address.is_ipv6());
     endpoints.iter().find(same)
+}
+
+/// IPv4 addresses in IPv6 clothes become plain ones: each family has its own endpoint.
+fn canonical(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let plain = |address: SocketAddr| match address.ip().to_canonical() {
+        IpAddr::V4(v4) => (v4, address.port()).into(),
+        IpAddr::V6(_) => address,
+    };
+    addresses.into_iter().map(plain).collect()
 }
 
 fn random<const N: usize>() -> Result<[u8; N], LanError> {

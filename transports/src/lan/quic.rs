@@ -28,6 +28,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 /// Bytes a peer may have in flight towards us; beyond, it waits until the node has read.
 const RECEIVE_WINDOW_BYTES: u32 = 2 << 20;
+/// The same before the peer's first words were judged: a stranger's bytes are not worth more.
+const STRANGER_WINDOW_BYTES: u32 = 16 << 10;
 /// Bytes of ours that may be unacknowledged; beyond, messages wait in the link's queue.
 const SEND_WINDOW_BYTES: u64 = 2 << 20;
 /// Room asked of the system for datagrams that wait to be read; it may give less, then bursts
@@ -123,7 +125,7 @@ fn transport() -> TransportConfig {
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(RECEIVE_WINDOW_BYTES))
-        .receive_window(VarInt::from_u32(RECEIVE_WINDOW_BYTES))
+        .receive_window(VarInt::from_u32(STRANGER_WINDOW_BYTES))
         .send_window(SEND_WINDOW_BYTES)
         .datagram_receive_buffer_size(None);
     transport
@@ -219,6 +221,11 @@ pub(super) fn peer(connection: &Connection) -> Option<PeerId> {
 pub(super) fn is_join(connection: &Connection) -> bool {
     let data = connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
     data.is_some_and(|data| data.protocol.as_deref() == Some(tls::ALPN_JOIN))
+}
+
+/// Opens the window of a connection that has become a link.
+pub(super) fn trust(connection: &Connection) {
+    connection.set_receive_window(VarInt::from_u32(RECEIVE_WINDOW_BYTES));
 }
 
 /// TLS alerts, RFC 8446 section 6.

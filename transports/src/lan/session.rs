@@ -11,7 +11,7 @@ use crate::address::{LinkAddr, PeerId};
 use crate::link::{DownReason, LinkCaps, LinkEvent, LinkId, Medium, RejectReason};
 use crate::stream::{Frame, FrameDecoder, FrameError, Hello, MESSAGE_BYTES_MAX, VERSION};
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -36,17 +36,25 @@ pub(super) struct Link {
     pub(super) outbox: Outbox,
     pub(super) connection: Connection,
     boot: [u8; 8],
-    dialled: bool,
     ending: watch::Sender<Option<DownReason>>,
     ended: watch::Sender<bool>,
-    suspect: AtomicBool,
+    /// Datagrams heard, and one, when the link last fell silent: any more, and it is no longer suspect.
+    silent_at: AtomicU64,
     heard: Mutex<(u64, Instant)>,
 }
 
 impl Link {
-    /// Tells the link to end; the first reason counts.
+    /// Ends the link, whatever its task is waiting for: the connection is closed on return. The first
+    /// reason counts.
     pub(super) fn end(&self, reason: DownReason) {
         self.ending.send_if_modified(|ending| ending.is_none() && ending.replace(reason).is_none());
+        match reason {
+            DownReason::Revoked => Close::UnknownKey,
+            DownReason::Misbehaved(_) => Close::BadFrame,
+            DownReason::Replaced => Close::Duplicate,
+            _ => Close::Done,
+        }
+        .send(&self.connection);
     }
 
     pub(super) fn is_ending(&self) -> bool {
@@ -60,7 +68,7 @@ impl Link {
 
     /// Whether the link may be dead, so that its peer is worth dialling in parallel.
     pub(super) fn is_suspect(&self) -> bool {
-        self.suspect.load(Ordering::Relaxed)
+        self.silent_at.load(Ordering::Relaxed) == self.datagrams() + 1
     }
 
     /// Asks for a sign of life. Any datagram of the connection is one: the peer's QUIC answers
@@ -72,11 +80,10 @@ impl Link {
         while asked.elapsed() < LIFE_SIGN && self.connection.close_reason().is_none() && !self.is_ending() {
             tokio::time::sleep(LIFE_LOOK).await;
             if self.datagrams() != before {
-                self.suspect.store(false, Ordering::Relaxed);
                 return true;
             }
         }
-        self.suspect.store(true, Ordering::Relaxed);
+        self.silent_at.store(before + 1, Ordering::Relaxed);
         false
     }
 
@@ -86,9 +93,8 @@ impl Link {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         if heard.0 != datagrams {
             *heard = (datagrams, now);
-            self.suspect.store(false, Ordering::Relaxed);
         } else if now.duration_since(heard.1) >= QUIET {
-            self.suspect.store(true, Ordering::Relaxed);
+            self.silent_at.store(datagrams + 1, Ordering::Relaxed);
         }
     }
 
@@ -187,10 +193,9 @@ async fn negotiate(
         outbox: Outbox::new(shared.queue_bytes_max),
         connection: connection.clone(),
         boot: hello.boot,
-        dialled,
         ending: watch::Sender::new(None),
         ended: watch::Sender::new(false),
-        suspect: AtomicBool::new(false),
+        silent_at: AtomicU64::new(0),
         heard: Mutex::new((0, Instant::now())),
     });
     let chooses = shared.id < peer;
@@ -198,6 +203,7 @@ async fn negotiate(
         return Err(SessionError::Rejected(RejectReason::BadFrame));
     }
     claim(shared, &link, chooses).await?;
+    quic::trust(connection);
     tokio::spawn(run(shared.clone(), link.clone(), send, frames, chooses));
     Ok(link)
 }
@@ -210,7 +216,7 @@ async fn claim(shared: &Arc<Shared>, link: &Arc<Link>, chooses: bool) -> Result<
         }
         let Some(old) = shared.claim(link)? else { return Ok(()) };
         let same_boot = old.boot == link.boot;
-        if chooses && same_boot && !old.is_ending() && old.is_alive().await {
+        if chooses && same_boot && !old.is_ending() && !old.is_suspect() && old.is_alive().await {
             return Err(SessionError::Duplicate);
         }
         old.end(if same_boot { DownReason::Replaced } else { DownReason::Restarted });
@@ -234,19 +240,13 @@ async fn run(shared: Arc<Shared>, link: Arc<Link>, send: SendStream, frames: Fra
         DownReason::Shutdown
     };
     link.end(reason);
-    match reason {
-        DownReason::Revoked => Close::UnknownKey,
-        DownReason::Misbehaved(_) => Close::BadFrame,
-        DownReason::Replaced => Close::Duplicate,
-        _ => Close::Done,
-    }
-    .send(&link.connection);
+    let reason = link.ending.borrow().unwrap_or(reason);
     if let DownReason::Misbehaved(reason) = reason {
         shared.reject(reason, link.connection.remote_address());
     }
     tracing::info!(link = link.id.0, %peer, %reason, "link down");
     shared.tell(LinkEvent::Down { link: link.id, reason }).await;
-    shared.release(&link, link.dialled);
+    shared.release(&link);
     link.ended.send_replace(true);
 }
 
@@ -289,9 +289,10 @@ async fn write_all(shared: &Shared, link: &Link, mut send: SendStream, chooses: 
         Frame::Chosen.encode(&mut batch);
     }
     loop {
-        if send.write_all(&batch).await.is_err() {
-            let error = link.connection.closed().await;
-            return quic::down_reason(&error);
+        match send.write_all(&batch).await {
+            Ok(()) => {}
+            Err(quinn::WriteError::ConnectionLost(error)) => return quic::down_reason(&error),
+            Err(_) => return DownReason::PeerClosed,
         }
         batch.clear();
         batch.shrink_to(READ_BYTES);

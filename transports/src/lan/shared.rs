@@ -108,22 +108,21 @@ impl Shared {
         if let Some(old) = state.by_peer.get(&link.peer) {
             return Ok(Some(old.clone()));
         }
+        // Peers dial from the port they listen on, so an accepted link's address is worth keeping too.
+        state.book.worked(link.peer, link.connection.remote_address());
         state.by_peer.insert(link.peer, link.clone());
         state.links.insert(link.id, link.clone());
         Ok(None)
     }
 
-    /// Takes an ended link's place back, and notes where it led.
-    pub(super) fn release(&self, link: &Arc<Link>, dialled: bool) {
+    /// Takes an ended link's place back.
+    pub(super) fn release(&self, link: &Arc<Link>) {
         let mut state = self.state();
         state.links.remove(&link.id);
         if state.by_peer.get(&link.peer).is_some_and(|current| current.id == link.id) {
             state.by_peer.remove(&link.peer);
         }
         let (now, settled) = (Instant::now(), link.since.elapsed() >= SETTLED);
-        if dialled && settled {
-            state.book.worked(link.peer, link.connection.remote_address());
-        }
         if settled {
             state.book.lost(&link.peer, now, chance());
         } else {
