@@ -1,4 +1,10 @@
 //! Real QUIC on loopback, whole nodes: each test says in its name what it proves.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test measures time, and fails by panicking"
+)]
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -85,7 +91,7 @@ impl Node {
 
     async fn rejected(&self, reason: RejectReason) {
         let begun = Instant::now();
-        while self.lan.rejections().get(&reason).is_none() {
+        while !self.lan.rejections().contains_key(&reason) {
             assert!(begun.elapsed() < PATIENCE, "{:?}", self.lan.rejections());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -183,6 +189,59 @@ async fn both_dialling_at_once_gives_one_link_that_stays() {
         }
         a.quiet(Duration::from_millis(100)).await;
         b.quiet(Duration::from_millis(100)).await;
+    }
+}
+
+/// Links are closed at random on either side while both dial: never two at once, each message of a
+/// link that stays arrives, and at the end there is one link that works.
+#[tokio::test]
+async fn links_closed_at_random_come_back_one_at_a_time() {
+    let (mut a, mut b) = pair(1, 2).await;
+    b.knows(&a);
+    let mut live = [None, None];
+    let mut ups = 0;
+    for round in 0..6_u8 {
+        let link = one_link(&mut a, &mut b, &mut live, &mut ups).await;
+        for n in 0..10 {
+            a.lan.send(link[0], vec![round, n]).unwrap();
+            b.lan.send(link[1], vec![round, n]).unwrap();
+        }
+        for n in 0..10 {
+            assert_eq!((a.received().await, b.received().await), (vec![round, n], vec![round, n]));
+        }
+        match round % 3 {
+            0 => a.lan.close(link[0]),
+            1 => b.lan.close(link[1]),
+            _ => {
+                a.lan.close(link[0]);
+                b.lan.close(link[1]);
+            }
+        }
+    }
+    assert_eq!(ups, 12);
+}
+
+/// Waits until both have one link, and the one before is down.
+async fn one_link(a: &mut Node, b: &mut Node, live: &mut [Option<LinkId>; 2], ups: &mut u32) -> [LinkId; 2] {
+    let before = *live;
+    loop {
+        if let [Some(x), Some(y)] = *live
+            && before.iter().flatten().all(|old| *old != x && *old != y)
+        {
+            return [x, y];
+        }
+        let (side, event) = tokio::select! {
+            event = a.next() => (0, event),
+            event = b.next() => (1, event),
+        };
+        match event {
+            LinkEvent::Up { link, .. } => {
+                assert_eq!(live[side].replace(link), None, "a second link at once");
+                *ups += 1;
+            }
+            LinkEvent::Down { link, .. } => assert_eq!(live[side].take(), Some(link)),
+            _ => {}
+        }
     }
 }
 
@@ -329,6 +388,19 @@ async fn one_may_join_only_while_an_invite_is_open() {
         }
     });
     assert_eq!(ask().await, Ok(vec![3; 4096]));
+    let mut host = answering.await.unwrap();
+
+    // An address that meanwhile belongs to somebody else, who does not invite, stops nobody.
+    let other = Node::new(3).await;
+    let answering = tokio::spawn(async move {
+        loop {
+            if let LinkEvent::JoinRequest { answer, .. } = host.next().await {
+                answer.send(Vec::new()).unwrap();
+                return host;
+            }
+        }
+    });
+    assert_eq!(guest.lan.join(key, vec![other.at(), at], b"please".to_vec()).await, Ok(Vec::new()));
     let mut host = answering.await.unwrap();
 
     let refusing = tokio::spawn(async move {

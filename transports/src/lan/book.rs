@@ -108,21 +108,21 @@ impl Book {
         }
     }
 
-    /// A dial came to nothing, or a link ended early. `chance` is any number: the jitter.
+    /// A dial came to nothing. `chance` is any number: the jitter.
     pub fn failed(&mut self, peer: &PeerId, now: Instant, chance: u32) {
         if let Some(page) = self.pages.get_mut(peer) {
-            let wait = backoff(page.failures, chance);
-            page.failures = page.failures.saturating_add(1);
-            page.due = Some(now + wait);
+            page.wait(now, chance);
         }
     }
 
-    /// A link ended that had settled: dial again soon.
-    pub fn lost(&mut self, peer: &PeerId, now: Instant, chance: u32) {
+    /// A link ended after so long. One that had settled is dialled again soon; one that had not
+    /// waits a little longer each time, but the peer is there, so not very long.
+    pub fn lost(&mut self, peer: &PeerId, lived: Duration, now: Instant, chance: u32) {
+        const FAILURES_MAX: u32 = 2;
         if let Some(page) = self.pages.get_mut(peer) {
-            page.failures = 0;
+            page.failures = if lived >= SETTLED { 0 } else { page.failures.min(FAILURES_MAX) };
+            page.wait(now, chance);
         }
-        self.failed(peer, now, chance);
     }
 
     /// A link came up at this address.
@@ -149,6 +149,11 @@ impl Page {
             let oldest = self.told.iter().position(|known| Some(*known) != self.worked).unwrap_or(0);
             self.told.remove(oldest);
         }
+    }
+
+    fn wait(&mut self, now: Instant, chance: u32) {
+        self.due = Some(now + backoff(self.failures, chance));
+        self.failures = self.failures.saturating_add(1);
     }
 
     fn hurry(&mut self, now: Instant) {
@@ -214,6 +219,18 @@ mod tests {
         let later = now + Duration::from_secs(3);
         assert!(!book.see(PEER, vec![address(2)], later));
         assert_eq!(book.due(&PEER, later), Some(now + HURRY_GAP));
+    }
+
+    #[test]
+    fn a_link_that_keeps_breaking_is_dialled_again_within_seconds() {
+        let (mut book, now) = (Book::default(), start());
+        book.tell(PEER, &[address(1)], now);
+        for _ in 0..20 {
+            book.lost(&PEER, Duration::from_secs(1), now, u32::MAX);
+            assert!(book.due(&PEER, now).unwrap() <= now + Duration::from_secs(4));
+        }
+        book.lost(&PEER, SETTLED, now, u32::MAX);
+        assert!(book.due(&PEER, now).unwrap() <= now + Duration::from_secs(1));
     }
 
     #[test]

@@ -25,6 +25,8 @@ use tokio::time::{Instant, timeout};
 const CONNECT_MAX: Duration = Duration::from_secs(4);
 /// How long the inviter is looked for by mDNS while no address answers.
 const SEARCH_MAX: Duration = Duration::from_secs(8);
+/// The same once somebody else, or an inviter without an invite, has answered.
+const SEARCH_ON_MAX: Duration = Duration::from_secs(2);
 /// How often what mDNS shows is looked at meanwhile.
 const SEARCH_LOOK: Duration = Duration::from_millis(100);
 /// Time the inviter's node has to answer; it commits to its disk before.
@@ -33,6 +35,10 @@ const ANSWER_MAX: Duration = Duration::from_secs(30);
 const STAGGER: Duration = Duration::from_millis(100);
 /// Addresses tried for one request to join; further ones are ignored.
 const ADDRESSES_MAX: usize = 32;
+/// Times an inviter is asked that works on as many requests as it may.
+const BUSY_TRIES: usize = 5;
+/// The wait between.
+const BUSY_WAIT: Duration = Duration::from_secs(1);
 /// Time for the asker to take the answer, before the connection is closed all the same.
 const LINGER: Duration = Duration::from_secs(3);
 
@@ -98,11 +104,11 @@ impl Ask {
         if self.request.len() > JOIN_BYTES_MAX {
             return Err(JoinError::TooLong { bytes: self.request.len() });
         }
-        let (ask, search_until) = (Arc::new(self), Instant::now() + SEARCH_MAX);
+        let (ask, mut search_until) = (Arc::new(self), Instant::now() + SEARCH_MAX);
         let (mut attempts, mut tried) = (JoinSet::new(), BTreeSet::new());
         // The request goes out on one connection at a time: several may lead to the same node.
         let turn = Arc::new(Semaphore::new(1));
-        let (mut stop, mut other_key) = (ask.shared.stop.subscribe(), None);
+        let (mut stop, mut told) = (ask.shared.stop.subscribe(), None);
         let mut fresh = addresses;
         loop {
             fresh.extend(ask.shared.addresses_by_hint(&ask.inviter));
@@ -121,14 +127,20 @@ impl Ask {
                 _ = stop.wait_for(|stop| *stop) => return Err(JoinError::Shutdown),
                 Some(result) = attempts.join_next() => match result {
                     Ok(Ok(answer)) => return Ok(answer),
-                    Ok(Err(error @ (JoinError::NoInvite { .. } | JoinError::Refused { .. }))) => return Err(error),
-                    Ok(Err(error @ JoinError::OtherKey { .. })) => other_key = Some(error),
+                    Ok(Err(error @ JoinError::Refused { .. })) => return Err(error),
+                    // Neither proves that it was the inviter: an address may have a new owner.
+                    Ok(Err(error @ (JoinError::NoInvite { .. } | JoinError::OtherKey { .. }))) => {
+                        search_until = search_until.min(Instant::now() + SEARCH_ON_MAX);
+                        if !matches!(told, Some(JoinError::NoInvite { .. })) {
+                            told = Some(error);
+                        }
+                    }
                     Ok(Err(_)) | Err(_) => {}
                 },
                 () = tokio::time::sleep(SEARCH_LOOK) => {}
             }
         }
-        Err(match other_key {
+        Err(match told {
             Some(error) => error,
             None if tried.is_empty() => JoinError::NotFound,
             None => JoinError::NobodyAnswered { tried: tried.into_iter().collect() },
@@ -142,6 +154,20 @@ impl Ask {
         turn: Arc<Semaphore>,
     ) -> Result<Vec<u8>, JoinError> {
         tokio::time::sleep(delay).await;
+        for _ in 1..BUSY_TRIES {
+            match self.ask_once(address, &turn).await {
+                Err(Attempt::Busy) => tokio::time::sleep(BUSY_WAIT).await,
+                Err(Attempt::Failed(error)) => return Err(error),
+                Ok(answer) => return Ok(answer),
+            }
+        }
+        self.ask_once(address, &turn).await.map_err(|error| match error {
+            Attempt::Busy => JoinError::Refused { address },
+            Attempt::Failed(error) => error,
+        })
+    }
+
+    async fn ask_once(&self, address: SocketAddr, turn: &Semaphore) -> Result<Vec<u8>, Attempt> {
         let nobody = || JoinError::NobodyAnswered { tried: vec![address] };
         let endpoint = super::endpoint_for(&self.endpoints, address).ok_or_else(nobody)?;
         let name = tls::server_name(&self.inviter);
@@ -151,7 +177,12 @@ impl Ask {
         let _turn = turn.acquire().await.map_err(|_| nobody())?;
         let answer = timeout(ANSWER_MAX, self.exchange(&connection)).await;
         Close::Done.send(&connection);
-        answer.map_err(|_| JoinError::Refused { address })?.map_err(|error| explain(&error, address))
+        match answer {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) if Close::TooMany.came(&error) => Err(Attempt::Busy),
+            Ok(Err(error)) => Err(explain(&error, address).into()),
+            Err(_) => Err(JoinError::Refused { address }.into()),
+        }
     }
 
     async fn exchange(&self, connection: &Connection) -> Result<Vec<u8>, ConnectionError> {
@@ -170,6 +201,18 @@ impl Ask {
                 Err(ConnectionError::LocallyClosed)
             }
         }
+    }
+}
+
+/// Why one attempt at one address gave no answer.
+enum Attempt {
+    Busy,
+    Failed(JoinError),
+}
+
+impl From<JoinError> for Attempt {
+    fn from(error: JoinError) -> Self {
+        Self::Failed(error)
     }
 }
 

@@ -4,7 +4,8 @@
 //! decided in one critical section, so a key struck off has no link afterwards.
 #![allow(clippy::disallowed_methods, reason = "a driver reads the clock")]
 
-use super::book::{Book, SETTLED};
+use super::EVENTS_MAX;
+use super::book::Book;
 use super::mdns::{self, Service, Sightings};
 use super::session::{Link, SessionError};
 use crate::address::PeerId;
@@ -77,9 +78,12 @@ impl Shared {
         self.events.send(event).await.is_ok()
     }
 
-    /// Delivers an event that may be left out when the reader is behind.
+    /// Delivers an event that may be left out when the reader is behind: half of the room is kept
+    /// for links.
     pub(super) fn hint(&self, event: LinkEvent) {
-        let _ = self.events.try_send(event);
+        if self.events.capacity() > EVENTS_MAX / 2 {
+            let _ = self.events.try_send(event);
+        }
     }
 
     /// Counts something turned away.
@@ -122,12 +126,7 @@ impl Shared {
         if state.by_peer.get(&link.peer).is_some_and(|current| current.id == link.id) {
             state.by_peer.remove(&link.peer);
         }
-        let (now, settled) = (Instant::now(), link.since.elapsed() >= SETTLED);
-        if settled {
-            state.book.lost(&link.peer, now, chance());
-        } else {
-            state.book.failed(&link.peer, now, chance());
-        }
+        state.book.lost(&link.peer, link.since.elapsed(), Instant::now(), chance());
         drop(state);
         self.wake.notify_one();
     }
