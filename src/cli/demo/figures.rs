@@ -1,0 +1,120 @@
+//! What the demo measured, as one JSON object and as a table.
+
+use serde::Serialize;
+
+use super::super::print::{self, Table, size};
+
+/// One node's figures.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct NodeFigures {
+    pub(super) name: String,
+    /// Documents it changed, as often as it did.
+    pub(super) changes: u64,
+    /// Messages handed to its links, and their bytes.
+    pub(super) messages_sent: u64,
+    pub(super) message_bytes_sent: u64,
+    pub(super) message_bytes_received: u64,
+    /// Bytes it sent on the cables: QUIC, UDP and IP included.
+    pub(super) wire_bytes_sent: u64,
+    /// What its changes cost as JSON: the changed document, whole, once per change and other reader.
+    pub(super) json_bytes: u64,
+    /// The same with only the changed key, its author and time, instead of the document.
+    pub(super) json_change_bytes: u64,
+}
+
+/// One document, the same on every node that has it.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct DocumentFigures {
+    pub(super) owner: String,
+    pub(super) name: String,
+    pub(super) nodes: usize,
+    pub(super) hash: String,
+    pub(super) identical: bool,
+}
+
+/// All that was measured.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Figures {
+    pub(super) converged: bool,
+    pub(super) documents_identical: bool,
+    pub(super) converge_ms: ConvergeFigures,
+    pub(super) nodes: Vec<NodeFigures>,
+    pub(super) total: NodeFigures,
+    pub(super) documents: Vec<DocumentFigures>,
+    pub(super) seconds: f64,
+}
+
+/// How long it took until all read the same.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(super) struct ConvergeFigures {
+    /// From the invite until both had joined.
+    pub(super) joining: Option<u64>,
+    /// From the last state published until all had it.
+    pub(super) states: Option<u64>,
+    /// From the last of the simultaneous edits.
+    pub(super) edits_at_once: Option<u64>,
+    /// From the moment the cut cable was mended.
+    pub(super) after_the_cut: Option<u64>,
+}
+
+impl NodeFigures {
+    /// The sum of some.
+    pub(super) fn sum(nodes: &[NodeFigures]) -> NodeFigures {
+        let add = |figure: fn(&NodeFigures) -> u64| nodes.iter().map(figure).sum();
+        NodeFigures {
+            name: "all".to_owned(),
+            changes: add(|n| n.changes),
+            messages_sent: add(|n| n.messages_sent),
+            message_bytes_sent: add(|n| n.message_bytes_sent),
+            message_bytes_received: add(|n| n.message_bytes_received),
+            wire_bytes_sent: add(|n| n.wire_bytes_sent),
+            json_bytes: add(|n| n.json_bytes),
+            json_change_bytes: add(|n| n.json_change_bytes),
+        }
+    }
+
+    fn row(&self) -> [String; 7] {
+        [
+            self.name.clone(),
+            self.changes.to_string(),
+            self.messages_sent.to_string(),
+            size(self.message_bytes_sent),
+            size(self.json_bytes),
+            size(self.json_change_bytes),
+            size(self.wire_bytes_sent),
+        ]
+    }
+}
+
+impl Figures {
+    /// The table and the sentences below it.
+    pub(super) fn lines(&self) -> String {
+        let mut table =
+            Table::new(&["NODE", ">CHANGES", ">MESSAGES", ">MESSAGE BYTES", ">AS JSON", ">JSON, CHANGE ONLY", ">ON THE WIRE"]);
+        for node in self.nodes.iter().chain([&self.total]) {
+            table.row(node.row());
+        }
+        let mut lines = vec![table.lines(), String::new()];
+        lines.push("Bytes sent. As JSON: the changed document, whole, once per change and other reader; change only: just".into());
+        lines.push("the key, its author and time, unsigned. On the wire: QUIC, UDP and IP headers and acknowledgements too.".into());
+        lines.push(String::new());
+        let waits = [
+            ("all joined", self.converge_ms.joining),
+            ("states everywhere", self.converge_ms.states),
+            ("edits at once, in step", self.converge_ms.edits_at_once),
+            ("cable mended, in step", self.converge_ms.after_the_cut),
+        ];
+        for (what, wait) in waits {
+            let words = wait.map_or("not reached".to_owned(), |ms| format!("{ms} ms"));
+            lines.push(format!("{what:<24}{words:>8}"));
+        }
+        lines.push(String::new());
+        for document in &self.documents {
+            let verdict = if document.identical { "byte-identical" } else { "DIFFERENT" };
+            let hash: String = document.hash.chars().take(16).collect();
+            let place = format!("{} / {}", document.owner, document.name);
+            lines.push(format!("{place:<24}{verdict} on {}  {hash}", print::count(document.nodes as u64, "node")));
+        }
+        lines.join("\n")
+    }
+}

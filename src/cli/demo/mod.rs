@@ -1,0 +1,321 @@
+//! `demo`: three nodes on this machine do the whole job, and are measured.
+//!
+//! Everything is real: three folders with their own identities and stores, QUIC links over loopback, this
+//! machine's own figures as node states. Between the nodes lie [`Cable`]s, which count what crosses them
+//! and can be cut. Addresses are handed over, so no multicast is needed. Nothing is left behind.
+
+mod cable;
+mod figures;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::ask::runtime;
+use super::error::{CliError, Outcome};
+use super::print;
+use crate::clock::rfc3339;
+use crate::daemon::{now, probe};
+use crate::federation::TrustLevel;
+use crate::handle::{Settings, Tombolo};
+use crate::node::view::{DocumentView, TrafficView};
+use crate::node::{Command, NodeState, Reply};
+use cable::Cable;
+use figures::{ConvergeFigures, DocumentFigures, Figures, NodeFigures};
+
+/// The nodes: the first invites, and owns the shared document.
+const NAMES: [&str; 3] = ["harbour", "ferry", "lighthouse"];
+const DOC: &str = "roster";
+/// Edits of each node while all are connected, and while one is cut off.
+const EDITS_AT_ONCE: usize = 20;
+const EDITS_CUT_OFF: usize = 10;
+/// States each node publishes, and the time between them: as a real node does, only sooner.
+const STATES: usize = 4;
+const STATE_EVERY: Duration = Duration::from_millis(500);
+/// How long the cable stays cut.
+const CUT: Duration = Duration::from_secs(3);
+/// How long any step may take: far more than it should, and the whole still ends in half a minute.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// How often it is checked whether all read the same.
+const LOOK: Duration = Duration::from_millis(5);
+
+pub(super) fn run(json: bool) -> Outcome {
+    let folder = TemporaryFolder::new()?;
+    let figures = runtime()?.block_on(async {
+        tokio::select! {
+            figures = story(&folder.0) => figures,
+            _ = tokio::signal::ctrl_c() => Err(CliError::new("interrupted", "interrupted: nothing is left behind")),
+        }
+    })?;
+    drop(folder);
+    if json {
+        let text = serde_json::to_string(&figures);
+        print::line(&text.map_err(|e| CliError::new("internal", e.to_string()))?)?;
+    } else {
+        print::line(&format!("\n{}", figures.lines()))?;
+    }
+    match figures.converged {
+        true => Ok(()),
+        false => Err(CliError::new("not_converged", "the nodes did not come into step: the figures say where")),
+    }
+}
+
+async fn story(folder: &Path) -> Result<Figures, CliError> {
+    let start = now().mono_ms;
+    say("three nodes, each with its own folder, identity and store");
+    let mut harbour_and_others = Vec::new();
+    for name in NAMES {
+        harbour_and_others.push(Station::start(folder, name).await?);
+    }
+    let [mut harbour, mut ferry, mut lighthouse] =
+        <[Station; 3]>::try_from(harbour_and_others).map_err(|_| internal())?;
+    let to_ferry = lay(&harbour, &ferry).await?;
+    let to_lighthouse = lay(&harbour, &lighthouse).await?;
+    let mut waits = ConvergeFigures::default();
+
+    say("harbour invites, ferry and lighthouse join");
+    let joining = now().mono_ms;
+    ferry.join(&harbour.invite(&to_ferry).await?).await?;
+    lighthouse.join(&harbour.invite(&to_lighthouse).await?).await?;
+    waits.joining = Some(now().mono_ms - joining);
+
+    say("each publishes its real state: CPU, memory, disk, uptime");
+    harbour.node.create_map(DOC).await?;
+    for _ in 0..STATES {
+        let (a, b, c) = tokio::join!(harbour.publish(2), ferry.publish(1), lighthouse.publish(1));
+        (a?, b?, c?);
+        tokio::time::sleep(STATE_EVERY).await;
+    }
+    waits.states = in_step([&harbour, &ferry, &lighthouse], true).await?;
+
+    say("all three edit one document at once");
+    let (a, b, c) = tokio::join!(
+        harbour.edit("monday", EDITS_AT_ONCE),
+        ferry.edit("monday", EDITS_AT_ONCE),
+        lighthouse.edit("monday", EDITS_AT_ONCE)
+    );
+    (a?, b?, c?);
+    waits.edits_at_once = in_step([&harbour, &ferry, &lighthouse], false).await?;
+
+    say("lighthouse's cable is cut; all go on editing");
+    to_lighthouse.set_cut(true);
+    let cut_at = now().mono_ms;
+    let (a, b, c) = tokio::join!(
+        harbour.edit("tuesday", EDITS_CUT_OFF),
+        ferry.edit("tuesday", EDITS_CUT_OFF),
+        lighthouse.edit("tuesday", EDITS_CUT_OFF)
+    );
+    (a?, b?, c?);
+    let left = u64::try_from(CUT.as_millis()).unwrap_or(0).saturating_sub(now().mono_ms - cut_at);
+    tokio::time::sleep(Duration::from_millis(left)).await;
+    let apart = !same_roster([&harbour, &ferry, &lighthouse]).await?;
+
+    say("the cable is mended");
+    to_lighthouse.set_cut(false);
+    waits.after_the_cut = in_step([&harbour, &ferry, &lighthouse], false).await?.filter(|_| apart);
+
+    let documents = compare([&harbour, &ferry, &lighthouse]).await?;
+    let (harbour_1, ferry_bytes) = to_ferry.wire_bytes();
+    let (harbour_2, lighthouse_bytes) = to_lighthouse.wire_bytes();
+    let nodes = vec![
+        harbour.end(harbour_1 + harbour_2).await?,
+        ferry.end(ferry_bytes).await?,
+        lighthouse.end(lighthouse_bytes).await?,
+    ];
+    let identical = documents.iter().all(|document| document.identical);
+    let reached = [waits.joining, waits.states, waits.edits_at_once, waits.after_the_cut];
+    Ok(Figures {
+        converged: identical && reached.iter().all(Option::is_some),
+        documents_identical: identical,
+        converge_ms: waits,
+        total: NodeFigures::sum(&nodes),
+        nodes,
+        documents,
+        seconds: Duration::from_millis(now().mono_ms - start).as_secs_f64(),
+    })
+}
+
+/// A node of the demo, and what its changes would cost as JSON.
+struct Station {
+    name: &'static str,
+    did: String,
+    node: Tombolo,
+    folder: PathBuf,
+    changes: u64,
+    json_bytes: u64,
+    json_change_bytes: u64,
+}
+
+impl Station {
+    async fn start(folder: &Path, name: &'static str) -> Result<Self, CliError> {
+        let folder = folder.join(name);
+        Tombolo::create(&folder, name)?;
+        let node = Tombolo::start(&folder, Settings::on_loopback(name)).await?;
+        let Reply::Id(id) = node.command(Command::Id).await? else { return Err(internal()) };
+        Ok(Station { name, did: id.did, node, folder, changes: 0, json_bytes: 0, json_change_bytes: 0 })
+    }
+
+    fn address(&self) -> Result<std::net::SocketAddr, CliError> {
+        self.node.addresses().first().copied().ok_or_else(internal)
+    }
+
+    async fn invite(&self, cable: &Cable) -> Result<String, CliError> {
+        let addresses = vec![cable.left_end()];
+        let command = Command::Invite { level: TrustLevel::Trusted, expires_ms: 60 * 60 * 1000, addresses };
+        match self.node.command(command).await? {
+            Reply::Invite(invite) => Ok(invite.code),
+            _ => Err(internal()),
+        }
+    }
+
+    async fn join(&self, code: &str) -> Outcome {
+        let command = Command::Join { code: code.to_owned(), addresses: Vec::new() };
+        match tokio::time::timeout(PATIENCE, self.node.command(command)).await {
+            Ok(reply) => Ok(reply.map(|_| ())?),
+            Err(_) => Err(CliError::new("not_converged", format!("{} got no answer to its request to join", self.name))),
+        }
+    }
+
+    /// Publishes this machine's state, which so many others read.
+    async fn publish(&mut self, readers: usize) -> Outcome {
+        let state: NodeState = probe::look(self.folder.clone(), self.name).await;
+        let json = serde_json::json!({ "timestamp": rfc3339(now().wall_ms), "state": &state }).to_string();
+        self.node.command(Command::PublishState { state }).await?;
+        self.count(json.len(), json.len(), readers);
+        Ok(())
+    }
+
+    /// Writes lines of its own, and with each one that all three write.
+    async fn edit(&mut self, day: &str, edits: usize) -> Outcome {
+        for n in 0..edits {
+            let key = if n % 5 == 0 { format!("{day}/captain") } else { format!("{day}/watch-{n:02}/{}", self.name) };
+            let value = format!("crew {n} of {}", self.name);
+            self.node.set(DOC, &key, &value).await?;
+            let whole = serde_json::to_string(&self.node.get(DOC, None).await?).unwrap_or_default();
+            let time = rfc3339(now().wall_ms);
+            let change = serde_json::json!({
+                "document": DOC, "key": key, "value": value, "author": self.did, "time": time,
+            });
+            self.count(whole.len(), change.to_string().len(), NAMES.len() - 1);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, whole: usize, change: usize, readers: usize) {
+        let bytes = |bytes: usize| u64::try_from(bytes * readers).unwrap_or(u64::MAX);
+        self.changes += 1;
+        self.json_bytes += bytes(whole);
+        self.json_change_bytes += bytes(change);
+    }
+
+    async fn documents(&self) -> Result<Vec<DocumentView>, CliError> {
+        match self.node.command(Command::List).await? {
+            Reply::Documents(documents) => Ok(documents),
+            _ => Err(internal()),
+        }
+    }
+
+    async fn end(self, wire_bytes_sent: u64) -> Result<NodeFigures, CliError> {
+        let Reply::Status(status) = self.node.command(Command::Status).await? else { return Err(internal()) };
+        let TrafficView { messages_sent, bytes_sent, bytes_received, .. } = status.traffic;
+        self.node.shutdown().await;
+        Ok(NodeFigures {
+            name: self.name.to_owned(),
+            changes: self.changes,
+            messages_sent,
+            message_bytes_sent: bytes_sent,
+            message_bytes_received: bytes_received,
+            wire_bytes_sent,
+            json_bytes: self.json_bytes,
+            json_change_bytes: self.json_change_bytes,
+        })
+    }
+}
+
+async fn lay(left: &Station, right: &Station) -> Result<Cable, CliError> {
+    let cable = Cable::lay(left.address()?, right.address()?).await;
+    cable.map_err(|e| CliError::new("system", format!("no loopback network: {e}")))
+}
+
+/// Waits until all three read the same; how long that took, or none when it did not come to pass. With
+/// `states`, each must also hold what its peers published.
+async fn in_step(stations: [&Station; 3], states: bool) -> Result<Option<u64>, CliError> {
+    let start = now().mono_ms;
+    let deadline = start + u64::try_from(PATIENCE.as_millis()).unwrap_or(0);
+    while now().mono_ms < deadline {
+        if same_roster(stations).await? && (!states || states_known(stations).await?) {
+            return Ok(Some(now().mono_ms - start));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(None)
+}
+
+async fn same_roster(stations: [&Station; 3]) -> Result<bool, CliError> {
+    let mut hashes = Vec::new();
+    for station in stations {
+        let documents = station.documents().await?;
+        hashes.push(documents.into_iter().find(|document| document.name == DOC).map(|document| document.hash));
+    }
+    Ok(hashes.first().is_some_and(Option::is_some) && hashes.windows(2).all(|pair| pair.first() == pair.last()))
+}
+
+/// Whether the one in the middle holds both others' states, and they hold its own, all the newest.
+async fn states_known(stations: [&Station; 3]) -> Result<bool, CliError> {
+    let documents = compare(stations).await?;
+    let states = documents.iter().filter(|document| document.name == "state");
+    let held: Vec<usize> = states.filter(|state| state.identical).map(|state| state.nodes).collect();
+    Ok(held.len() == stations.len() && held.iter().all(|nodes| *nodes > 1))
+}
+
+/// Every document that a node holds, and whether all that hold it hold the same bytes.
+async fn compare(stations: [&Station; 3]) -> Result<Vec<DocumentFigures>, CliError> {
+    let mut hashes: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    for station in stations {
+        for document in station.documents().await? {
+            let owner = stations.iter().find(|station| station.did == document.owner);
+            let owner = owner.map_or_else(|| print::short_did(&document.owner), |owner| owner.name.to_owned());
+            hashes.entry((owner, document.name)).or_default().push(document.hash);
+        }
+    }
+    let figures = hashes.into_iter().map(|((owner, name), hashes)| DocumentFigures {
+        owner,
+        name,
+        nodes: hashes.len(),
+        identical: hashes.windows(2).all(|pair| pair.first() == pair.last()),
+        hash: hashes.into_iter().next().unwrap_or_default(),
+    });
+    Ok(figures.collect())
+}
+
+fn say(step: &str) {
+    print::hint(&format!("* {step}"));
+}
+
+fn internal() -> CliError {
+    CliError::new("internal", "the demo's own node gave an unexpected answer")
+}
+
+/// A folder that is gone when the demo is over, however it ended.
+struct TemporaryFolder(PathBuf);
+
+impl TemporaryFolder {
+    fn new() -> Result<Self, CliError> {
+        let failed = |e: &dyn std::fmt::Display| CliError::new("system", format!("no folder for the demo: {e}"));
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|e| failed(&e))?;
+        let name = format!("tombolo-demo-{}", data_encoding::HEXLOWER.encode(&random));
+        let path = std::env::temp_dir().join(name);
+        let mut builder = std::fs::DirBuilder::new();
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(&path).map_err(|e| failed(&e))?;
+        Ok(TemporaryFolder(path))
+    }
+}
+
+impl Drop for TemporaryFolder {
+    fn drop(&mut self) {
+        // What cannot be removed lies in the system's place for such things.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,190 @@
+//! `create`, `set`, `get`, `del`, `put`, `ls`, `conflicts`.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+
+use serde_json::Value as Json;
+use tombolo_delta::Value;
+
+use super::ask::{Node, Reply};
+use super::error::{CliError, Outcome};
+use super::{Context, print};
+use crate::daemon::local::BODY_BYTES_MAX;
+use crate::layer::{KeyPath, Kind};
+use crate::node::Command;
+
+/// Characters of a hash that a person compares.
+const HASH_CHARS: usize = 16;
+
+pub(super) fn create(context: &Context, name: String, snapshot: bool) -> Outcome {
+    let kind = if snapshot { Kind::Snapshot } else { Kind::Map };
+    let reply = context.node.ask(&Command::Create { name, kind })?;
+    if context.json {
+        return Ok(print::line(&reply.text)?);
+    }
+    Ok(print::line(&format!("created {}", print::text(&reply.json, "name")))?)
+}
+
+pub(super) fn set(context: &Context, doc: String, key: KeyPath, value: &str) -> Outcome {
+    let value = value_of(value, !context.json)?;
+    written(context, &context.node.ask(&Command::Set { doc, key, value })?)
+}
+
+pub(super) fn del(context: &Context, doc: String, key: KeyPath) -> Outcome {
+    written(context, &context.node.ask(&Command::Del { doc, key })?)
+}
+
+pub(super) fn put(context: &Context, doc: String, file: &Path) -> Outcome {
+    let text = read(file)?;
+    let value = serde_json::from_str(&text);
+    let value = value.map_err(|e| CliError::new("bad_json", format!("{} is not JSON: {e}", file.display())))?;
+    written(context, &context.node.ask(&Command::Put { doc, value })?)
+}
+
+pub(super) fn get(context: &Context, doc: String, key: Option<KeyPath>) -> Outcome {
+    let reply = context.node.ask(&Command::Get { doc, key })?;
+    match &reply.json {
+        _ if context.json => Ok(print::line(&reply.text)?),
+        Json::String(text) => Ok(print::line(text)?),
+        _ => Ok(print::line(&print::indented(&reply.text))?),
+    }
+}
+
+pub(super) fn list(context: &Context) -> Outcome {
+    let reply = context.node.ask(&Command::List)?;
+    if context.json {
+        return Ok(print::line(&reply.text)?);
+    }
+    let documents = print::items(&reply.json);
+    if documents.is_empty() {
+        print::hint("no documents yet: `tombolo create NAME` makes one");
+        return Ok(());
+    }
+    let names = names(&context.node)?;
+    let mut table = print::Table::new(&["OWNER", "NAME", "KIND", ">SIZE", "HASH"]);
+    for document in documents {
+        table.row([
+            called(&names, print::text(document, "owner")),
+            print::text(document, "name").to_owned(),
+            print::text(document, "kind").to_owned(),
+            print::size(print::number(document, "bytes")),
+            print::text(document, "hash").chars().take(HASH_CHARS).collect(),
+        ]);
+    }
+    Ok(print::line(&table.lines())?)
+}
+
+pub(super) fn conflicts(context: &Context, doc: Option<String>) -> Outcome {
+    let reply = context.node.ask(&Command::Conflicts { doc })?;
+    if context.json {
+        return Ok(print::line(&reply.text)?);
+    }
+    let conflicts = print::items(&reply.json);
+    if conflicts.is_empty() {
+        print::hint("no value lost against a concurrent write");
+        return Ok(());
+    }
+    let names = names(&context.node)?;
+    let mut table = print::Table::new(&["DOCUMENT", "KEY", "LOST VALUE", "BY", "TO", "WRITTEN"]);
+    for conflict in conflicts {
+        let document = print::text(conflict, "document");
+        let deleted = conflict.get("deleted").and_then(Json::as_bool) == Some(true);
+        let value = conflict.get("value").map(ToString::to_string).unwrap_or_default();
+        table.row([
+            document.rsplit_once('/').map_or(document, |(_, name)| name).to_owned(),
+            print::text(conflict, "key").to_owned(),
+            if deleted { "(deleted)".to_owned() } else { value },
+            called(&names, print::text(conflict, "loser")),
+            called(&names, print::text(conflict, "winner")),
+            print::text(conflict, "written_at").to_owned(),
+        ]);
+    }
+    Ok(print::line(&table.lines())?)
+}
+
+/// Who is called what: DIDs to names, with our own.
+pub(super) fn names(node: &Node) -> Result<BTreeMap<String, String>, CliError> {
+    let (id, peers) = (node.ask(&Command::Id)?, node.ask(&Command::Peers)?);
+    let mut names: BTreeMap<String, String> = print::items(&peers.json)
+        .iter()
+        .map(|peer| (print::text(peer, "did").to_owned(), super::peers::name(peer)))
+        .collect();
+    names.insert(print::text(&id.json, "did").to_owned(), "(you)".to_owned());
+    Ok(names)
+}
+
+/// The name of a DID, or its start.
+pub(super) fn called(names: &BTreeMap<String, String>, did: &str) -> String {
+    names.get(did).cloned().unwrap_or_else(|| print::short_did(did))
+}
+
+fn written(context: &Context, reply: &Reply) -> Outcome {
+    if context.json {
+        return Ok(print::line(&reply.text)?);
+    }
+    let name = print::clean(print::text(&reply.json, "name"));
+    let line = match print::number(&reply.json, "changed") {
+        0 => format!("{name} says so already: nothing changed"),
+        n => format!("{name}: {} written", print::count(n, "key")),
+    };
+    Ok(print::line(&line)?)
+}
+
+/// JSON, or else a text. A number that JSON readers would round is refused instead of rounded.
+fn value_of(text: &str, hints: bool) -> Result<Value, CliError> {
+    match serde_json::from_str::<Value>(text) {
+        Ok(Value::Float(_)) if is_integer(text) => Err(CliError::usage(format!(
+            "{text} is beyond the whole numbers that a document keeps: write '\"{text}\"' to keep it as a text"
+        ))),
+        Ok(value) => Ok(value),
+        Err(error) => {
+            if hints && text.starts_with(['{', '[', '"']) {
+                print::hint(&format!("note: kept as a text, since it is not JSON: {error}"));
+            }
+            Ok(Value::from(text))
+        }
+    }
+}
+
+fn is_integer(text: &str) -> bool {
+    let digits = text.trim().trim_start_matches('-');
+    digits.len() > 1 && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// A file's text, or standard input's.
+fn read(file: &Path) -> Result<String, CliError> {
+    let failed = |e: std::io::Error| CliError::new("file", format!("cannot read {}: {e}", file.display()));
+    let limit = u64::try_from(BODY_BYTES_MAX).unwrap_or(u64::MAX);
+    let mut text = String::new();
+    let read = if file == Path::new("-") {
+        std::io::stdin().lock().take(limit + 1).read_to_string(&mut text)
+    } else {
+        std::fs::File::open(file).map_err(failed)?.take(limit + 1).read_to_string(&mut text)
+    };
+    read.map_err(failed)?;
+    if text.len() > BODY_BYTES_MAX {
+        let message = format!("{} is longer than {}", file.display(), print::size(limit));
+        return Err(CliError::new("too_long", message));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_json_or_else_a_text() {
+        let read = |text: &str| value_of(text, false).map_err(|e| e.code);
+        assert_eq!(read("3"), Ok(Value::from(3)));
+        assert_eq!(read("3.0"), Ok(Value::from(3.0)));
+        assert_eq!(read("\"3\""), Ok(Value::from("3")));
+        assert_eq!(read("true"), Ok(Value::from(true)));
+        assert_eq!(read("Ada"), Ok(Value::from("Ada")));
+        assert_eq!(read(""), Ok(Value::from("")));
+        assert_eq!(read("{\"a\":"), Ok(Value::from("{\"a\":")));
+        assert_eq!(read("18446744073709551615"), Ok(Value::from(u64::MAX)));
+        assert_eq!(read("18446744073709551616"), Err("usage".to_owned()));
+    }
+}

@@ -1,0 +1,33 @@
+//! `init`, `id`.
+
+use super::ask::show;
+use super::error::Outcome;
+use super::{Context, print};
+use crate::config::CONFIG_FILE;
+use crate::daemon::open;
+use crate::node::Command;
+
+pub(super) fn init(context: &Context, name: &str) -> Outcome {
+    open::create(&context.node.folder, name)?;
+    let reply = context.node.ask(&Command::Id)?;
+    if context.json {
+        return Ok(print::line(&reply.text)?);
+    }
+    let folder = show(&context.node.folder);
+    print::line(&format!("{name} lives in {folder}"))?;
+    print::line(&format!("  did       {}", print::text(&reply.json, "did")))?;
+    print::line(&format!("  settings  {}", context.node.folder.join(CONFIG_FILE).display()))?;
+    print::hint("next: `tombolo up` runs it; `tombolo invite` prints a code for another node");
+    Ok(())
+}
+
+pub(super) fn id(context: &Context) -> Outcome {
+    let reply = context.node.ask(&Command::Id)?;
+    if context.json {
+        return Ok(print::line(&reply.text)?);
+    }
+    for field in ["name", "did", "pubkey", "onion"] {
+        print::line(&format!("{field:<8}{}", print::clean(print::text(&reply.json, field))))?;
+    }
+    Ok(())
+}

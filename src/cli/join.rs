@@ -1,0 +1,86 @@
+//! `join`: through the daemon, or with a node that runs just until both sides agreed.
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::ask::{Reply, runtime, text_of};
+use super::error::{CliError, Outcome};
+use super::{Context, print};
+use crate::config::Span;
+use crate::daemon::open::load_config;
+use crate::handle::{Settings, Tombolo};
+use crate::limits::INVITE_TEXT_MAX;
+use crate::node::Command;
+
+/// After this long a person is told what is going on.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+pub(super) fn run(
+    context: &Context,
+    code: String,
+    addresses: Vec<SocketAddr>,
+    timeout: Option<Span>,
+) -> Outcome {
+    context.node.check_there()?;
+    let code = if code == "-" { from_stdin()? } else { code };
+    let code = code.trim().to_owned();
+    let running = context.node.is_running();
+    let patient = !context.json;
+    let reply = runtime()?.block_on(async {
+        let joining = join(context, Command::Join { code, addresses }, running);
+        let hinting = async {
+            tokio::time::sleep(PATIENCE).await;
+            if patient {
+                print::hint("waiting for the inviter: its `tombolo up` must run, and the two must reach each other");
+            }
+            match timeout {
+                Some(Span(span)) => tokio::time::sleep(span.saturating_sub(PATIENCE)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            reply = joining => reply,
+            () = hinting => Err(no_answer(running)),
+        }
+    })?;
+    if context.json {
+        return Ok(print::line(&reply.text)?);
+    }
+    let name = match print::text(&reply.json, "name") {
+        "" => print::short_did(print::text(&reply.json, "did")),
+        name => print::clean(name),
+    };
+    print::line(&format!("joined: {name} is a peer now, and you are one of theirs"))?;
+    if !running {
+        print::hint("start `tombolo up` to stay in step");
+    }
+    Ok(())
+}
+
+async fn join(context: &Context, command: Command, running: bool) -> Result<Reply, CliError> {
+    if running {
+        let (method, target, body) =
+            crate::daemon::routes::write(&command).ok_or_else(|| CliError::new("internal", "no such request"))?;
+        let answer = crate::daemon::unix::request(&context.node.socket(), method, &target, body).await?;
+        return super::ask::read(answer.0, &String::from_utf8_lossy(&answer.1));
+    }
+    let config = load_config(&context.node.folder)?;
+    let node = Tombolo::start(&context.node.folder, Settings { config, publish: false, socket: true }).await?;
+    let reply = node.command(command).await;
+    node.shutdown().await;
+    Reply::read(text_of(&reply?)?)
+}
+
+fn no_answer(running: bool) -> CliError {
+    let next = if running { "the running node goes on trying" } else { "start `tombolo up` to go on trying" };
+    CliError::new("no_answer", format!("the inviter has not answered yet: {next}; `tombolo peers` shows it"))
+}
+
+fn from_stdin() -> Result<String, CliError> {
+    let mut text = String::new();
+    let limit = u64::try_from(INVITE_TEXT_MAX).unwrap_or(u64::MAX).saturating_add(1);
+    let read = std::io::stdin().lock().take(limit).read_to_string(&mut text);
+    read.map_err(|e| CliError::new("bad_invite", format!("cannot read the code: {e}")))?;
+    Ok(text)
+}

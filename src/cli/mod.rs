@@ -1,0 +1,337 @@
+//! The command line: the tree of commands, and one file per noun that carries them out.
+//!
+//! Each command asks the node of a folder ([`ask`]), through the daemon where one runs, and prints what
+//! comes back: for people as text, with `--json` as the JSON that `/v1` answers. Exit codes: 0 done, 1
+//! failed, 2 wrong arguments; an error is one sentence on standard error, or one JSON object.
+
+mod ask;
+mod demo;
+mod docs;
+mod error;
+mod init;
+mod invite;
+mod join;
+mod peers;
+mod print;
+mod qr;
+mod state;
+mod status;
+mod up;
+mod watch;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Span;
+use crate::federation::TrustLevel;
+use crate::layer::KeyPath;
+use error::{CliError, Outcome};
+
+/// Keeps the state of trusted nodes in step over radio mesh, LAN and Tor, with no server.
+#[derive(Debug, Parser)]
+#[command(name = "tombolo", version, disable_help_subcommand = true, after_help = AFTER)]
+struct Cli {
+    /// The node's folder [default: tombolo in the platform's place for data]
+    #[arg(long, global = true, value_name = "DIR", env = "TOMBOLO_DATA_DIR", hide_env_values = true)]
+    data_dir: Option<OsString>,
+    /// Print JSON: one object or list per command, errors as {"error":{"code","message"}}
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER: &str = "\
+Examples:
+  tombolo init --name attic       make a node
+  tombolo up                      run it, in the foreground
+  tombolo invite                  print a code for a friend's node
+  tombolo join CODE               on the friend's side
+  tombolo create plan             make a shared document
+  tombolo set plan monday Ada     write into it
+  tombolo demo                    see it work: three nodes on this machine
+
+PEER is a name, a DID or the start of one. KEY is a/b/c (a backslash escapes). VALUE is JSON, else a text.
+Exit codes: 0 done, 1 failed, 2 wrong arguments.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a new node: its identity, settings and store
+    #[command(after_help = "Examples:\n  tombolo init --name attic\n  tombolo --data-dir /srv/tombolo init --name \"field station 2\"\n\nAn identity that is there already is never overwritten.")]
+    Init {
+        /// What the node calls itself; peers see it
+        #[arg(long)]
+        name: String,
+    },
+    /// Show who this node is
+    #[command(after_help = "Examples:\n  tombolo id\n  tombolo id --json")]
+    Id,
+    /// Run the node in the foreground, until SIGTERM or Ctrl-C
+    #[command(after_help = "Examples:\n  tombolo up\n  RUST_LOG=debug tombolo up\n\nSettings stand in tombolo.toml in the node's folder.")]
+    Up,
+    /// Print an invite code, on one line; it works once
+    #[command(after_help = "Examples:\n  tombolo invite\n  tombolo invite --level observer --expires 7d\n  tombolo invite --qr\n\nWho has the code can join: hand it over on a way you trust.")]
+    Invite {
+        /// What the joiner may do here: trusted (read and write) or observer (read)
+        #[arg(long, default_value = "trusted", value_name = "L", value_parser = level)]
+        level: TrustLevel,
+        /// How long the code works, like 30m, 24h or 7d
+        #[arg(long, default_value = "24h", value_name = "T")]
+        expires: Span,
+        /// Draw a QR code instead, for an 80 x 24 terminal
+        #[arg(long)]
+        qr: bool,
+        /// Where this node can be reached, if it does not know it by itself
+        #[arg(long = "addr", value_name = "A", value_parser = addresses)]
+        addresses: Vec<Addresses>,
+    },
+    /// Join with an invite code; waits until both sides agreed
+    #[command(after_help = "Examples:\n  tombolo join fed1:eyJkaWQi...\n  tombolo join fed1:eyJkaWQi... --addr 192.168.1.20\n  tombolo join - < code.txt\n\nWithout a running node, one runs until both sides agreed.")]
+    Join {
+        /// The code; - reads it from standard input
+        code: String,
+        /// Where the inviter is, where multicast is blocked: an IP address, with or without a port
+        #[arg(long = "addr", value_name = "A", value_parser = addresses)]
+        addresses: Vec<Addresses>,
+        /// Give up waiting after so long; the node goes on trying while it runs
+        #[arg(long, value_name = "T")]
+        timeout: Option<Span>,
+    },
+    /// List the peers
+    #[command(after_help = "Examples:\n  tombolo peers\n  tombolo peers --json")]
+    Peers,
+    /// Change what a peer may do
+    #[command(after_help = "Examples:\n  tombolo trust harbour observer\n  tombolo trust z6MkhaXg trusted\n\nLevels: trusted reads and writes our documents, observer reads, untrusted neither.")]
+    Trust {
+        /// A name, a DID or the start of one
+        peer: String,
+        /// trusted, observer or untrusted
+        #[arg(value_parser = level)]
+        level: TrustLevel,
+    },
+    /// Call a peer otherwise, on this node
+    #[command(after_help = "Examples:\n  tombolo rename harbour \"harbour office\"")]
+    Rename {
+        /// A name, a DID or the start of one
+        peer: String,
+        /// The new name
+        name: String,
+    },
+    /// Remove a peer; what it wrote into your documents stays
+    #[command(after_help = "Examples:\n  tombolo remove harbour")]
+    Remove {
+        /// A name, a DID or the start of one
+        peer: String,
+    },
+    /// Make a shared document
+    #[command(after_help = "Examples:\n  tombolo create plan\n  tombolo create report --snapshot")]
+    Create {
+        /// Its name
+        doc: String,
+        /// Only this node writes it, always as a whole
+        #[arg(long)]
+        snapshot: bool,
+    },
+    /// Set one key of a document
+    #[command(after_help = "Examples:\n  tombolo set plan monday/watch Ada\n  tombolo set plan monday/boats 3\n  tombolo set plan tuesday '{\"watch\": \"Grace\", \"boats\": [1, 4]}'\n  tombolo set harbour/plan monday/watch '\"3\"'      the text 3, in a peer's document")]
+    Set {
+        /// A document, or peer/document
+        doc: String,
+        /// a/b/c; a backslash escapes
+        #[arg(value_parser = key, allow_hyphen_values = true)]
+        key: KeyPath,
+        /// JSON, else a text
+        #[arg(allow_hyphen_values = true)]
+        value: String,
+    },
+    /// Print a document or a part of it: a text bare, else JSON
+    #[command(after_help = "Examples:\n  tombolo get plan\n  tombolo get plan monday/watch\n  tombolo get harbour/plan monday --json")]
+    Get {
+        /// A document, or peer/document
+        doc: String,
+        /// a/b/c; a backslash escapes
+        #[arg(value_parser = key, allow_hyphen_values = true)]
+        key: Option<KeyPath>,
+    },
+    /// Delete a key and all keys below it
+    #[command(after_help = "Examples:\n  tombolo del plan monday/watch\n  tombolo del plan monday")]
+    Del {
+        /// A document, or peer/document
+        doc: String,
+        /// a/b/c; a backslash escapes
+        #[arg(value_parser = key, allow_hyphen_values = true)]
+        key: KeyPath,
+    },
+    /// Make a document equal to a JSON file; keys not in it are deleted
+    #[command(after_help = "Examples:\n  tombolo put plan plan.json\n  tombolo get plan | jq '.monday.boats = 4' | tombolo put plan -")]
+    Put {
+        /// A document, or peer/document
+        doc: String,
+        /// The file; - reads standard input
+        file: PathBuf,
+    },
+    /// List the documents; equal hashes mean equal content
+    #[command(after_help = "Examples:\n  tombolo ls\n  tombolo ls --json")]
+    Ls,
+    /// Print changes as they come, one line each; needs a running node
+    #[command(after_help = "Examples:\n  tombolo watch\n  tombolo watch plan\n  tombolo watch --json | jq .name")]
+    Watch {
+        /// Only this document
+        doc: Option<String>,
+    },
+    /// Show a peer's state, or this node's own
+    #[command(after_help = "Examples:\n  tombolo state\n  tombolo state harbour")]
+    State {
+        /// A name, a DID or the start of one
+        peer: Option<String>,
+    },
+    /// Show how things stand: links, peers, what is behind, what was refused
+    #[command(after_help = "Examples:\n  tombolo status\n  tombolo status --json")]
+    Status,
+    /// Show values that lost against a concurrent write
+    #[command(after_help = "Examples:\n  tombolo conflicts\n  tombolo conflicts plan")]
+    Conflicts {
+        /// Only of this document
+        doc: Option<String>,
+    },
+    /// Run three nodes on this machine and measure them; leaves nothing behind
+    #[command(after_help = "Examples:\n  tombolo demo\n  tombolo demo --json")]
+    Demo,
+}
+
+/// What every command is given.
+struct Context {
+    node: ask::Node,
+    json: bool,
+}
+
+/// Parses the arguments, runs the command, prints one error if it failed.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let json = cli.json;
+    match carry_out(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error.tell(json),
+    }
+}
+
+fn carry_out(cli: Cli) -> Outcome {
+    if matches!(cli.command, Command::Demo) {
+        return demo::run(cli.json);
+    }
+    let folder = match cli.data_dir.filter(|dir| !dir.is_empty()) {
+        Some(dir) => PathBuf::from(dir),
+        None => ask::default_folder()?,
+    };
+    let context = Context { node: ask::Node { folder }, json: cli.json };
+    match cli.command {
+        Command::Init { name } => init::init(&context, &name),
+        Command::Id => init::id(&context),
+        Command::Up => up::run(&context),
+        Command::Invite { level, expires, qr, addresses } => {
+            invite::run(&context, level, expires, qr, flat(addresses))
+        }
+        Command::Join { code, addresses, timeout } => join::run(&context, code, flat(addresses), timeout),
+        Command::Peers => peers::list(&context),
+        Command::Trust { peer, level } => peers::trust(&context, peer, level),
+        Command::Rename { peer, name } => peers::rename(&context, peer, name),
+        Command::Remove { peer } => peers::remove(&context, peer),
+        Command::Create { doc, snapshot } => docs::create(&context, doc, snapshot),
+        Command::Set { doc, key, value } => docs::set(&context, doc, key, &value),
+        Command::Get { doc, key } => docs::get(&context, doc, key),
+        Command::Del { doc, key } => docs::del(&context, doc, key),
+        Command::Put { doc, file } => docs::put(&context, doc, &file),
+        Command::Ls => docs::list(&context),
+        Command::Watch { doc } => watch::run(&context, doc.as_deref()),
+        Command::State { peer } => state::run(&context, peer),
+        Command::Status => status::run(&context),
+        Command::Conflicts { doc } => docs::conflicts(&context, doc),
+        Command::Demo => Ok(()),
+    }
+}
+
+/// What clap has to say: help on standard output, mistakes on standard error.
+fn usage(error: &clap::Error) -> ExitCode {
+    let json = std::env::args_os().any(|argument| argument == "--json");
+    if error.use_stderr() && json {
+        let text = error.to_string();
+        let text = text.trim_start_matches("error: ");
+        let sentence = text.split("\n\n").next().unwrap_or(text).split_whitespace().collect::<Vec<_>>().join(" ");
+        return CliError::usage(sentence).tell(true);
+    }
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// The addresses that one `--addr` means.
+type Addresses = Vec<SocketAddr>;
+
+fn flat(addresses: Vec<Addresses>) -> Vec<SocketAddr> {
+    addresses.into_iter().flatten().collect()
+}
+
+/// An address as people write it: with or without the port, or a host's name.
+fn addresses(text: &str) -> Result<Addresses, String> {
+    use std::net::{IpAddr, ToSocketAddrs};
+    let port = tombolo_transports::lan::PORT;
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok(vec![address]);
+    }
+    if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
+        return Ok(vec![(ip, port).into()]);
+    }
+    let found = if text.contains(':') { text.to_socket_addrs() } else { (text, port).to_socket_addrs() };
+    match found.map(Iterator::collect::<Vec<_>>) {
+        Ok(addresses) if !addresses.is_empty() => Ok(addresses),
+        _ => Err(format!("write an IP address like 192.168.1.20, 192.168.1.20:{port} or [fd00::20]:{port}")),
+    }
+}
+
+fn level(text: &str) -> Result<TrustLevel, String> {
+    text.parse().map_err(|_| "a level is trusted, observer or untrusted".to_owned())
+}
+
+fn key(text: &str) -> Result<KeyPath, crate::layer::KeyError> {
+    KeyPath::parse(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_tree_is_sound_and_each_command_shows_examples() {
+        let mut cli = Cli::command();
+        cli.build();
+        cli.clone().debug_assert();
+        for command in cli.get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.starts_with("Examples:\n  tombolo"), "{}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn values_that_look_like_flags_are_values() {
+        let cli = Cli::try_parse_from(["tombolo", "set", "plan", "a", "-5"]).unwrap();
+        assert!(matches!(cli.command, Command::Set { value, .. } if value == "-5"));
+        let cli = Cli::try_parse_from(["tombolo", "set", "plan", "a", "-x y", "--json"]).unwrap();
+        assert!(cli.json && matches!(cli.command, Command::Set { value, .. } if value == "-x y"));
+    }
+
+    #[test]
+    fn an_address_may_lack_its_port() {
+        assert_eq!(addresses("192.0.2.1"), Ok(vec!["192.0.2.1:8662".parse().unwrap()]));
+        assert_eq!(addresses("192.0.2.1:7"), Ok(vec!["192.0.2.1:7".parse().unwrap()]));
+        assert_eq!(addresses("fd00::1"), Ok(vec!["[fd00::1]:8662".parse().unwrap()]));
+        assert_eq!(addresses("[fd00::1]"), Ok(vec!["[fd00::1]:8662".parse().unwrap()]));
+        assert!(addresses("").is_err() && addresses("a b").is_err() && addresses("192.0.2.1:x").is_err());
+    }
+}

@@ -1,0 +1,90 @@
+//! `peers`, `trust`, `rename`, `remove`.
+
+use serde_json::Value as Json;
+
+use super::error::Outcome;
+use super::{Context, print};
+use crate::daemon::now;
+use crate::federation::TrustLevel;
+use crate::node::Command;
+
+pub(super) fn list(context: &Context) -> Outcome {
+    let reply = context.node.ask(&Command::Peers)?;
+    if context.json {
+        return Ok(print::line(&reply.text)?);
+    }
+    let peers = print::items(&reply.json);
+    if peers.is_empty() {
+        print::hint("no peers yet: `tombolo invite` prints a code for one, `tombolo join CODE` takes one");
+        return Ok(());
+    }
+    let mut table = print::Table::new(&["NAME", "LEVEL", "LINK", "STATE", "APPS", "DID"]);
+    for peer in peers {
+        table.row(row(peer, now().wall_ms));
+    }
+    Ok(print::line(&table.lines())?)
+}
+
+fn row(peer: &Json, now_ms: u64) -> [String; 6] {
+    let state = peer.get("last_state");
+    [
+        name(peer),
+        print::text(peer, "trust_level").to_owned(),
+        link(peer, now_ms),
+        state.map_or("-".to_owned(), |state| print::age(print::text(state, "timestamp"), now_ms)),
+        state.and_then(|state| state.get("apps")).map_or("-".to_owned(), apps),
+        print::short_did(print::text(peer, "did")),
+    ]
+}
+
+/// What a peer is called, or the start of its DID.
+pub(super) fn name(peer: &Json) -> String {
+    match print::text(peer, "name") {
+        "" => print::short_did(print::text(peer, "did")),
+        name => name.to_owned(),
+    }
+}
+
+fn link(peer: &Json, now_ms: u64) -> String {
+    let heard = print::text(peer, "heard_at");
+    match (print::text(peer, "joined"), peer.get("connected").and_then(Json::as_bool), heard) {
+        ("waiting", ..) => "waiting for its answer".to_owned(),
+        (_, Some(true), _) => "connected".to_owned(),
+        (_, _, "") => "never heard".to_owned(),
+        _ => format!("heard {}", print::age(heard, now_ms)),
+    }
+}
+
+fn apps(apps: &Json) -> String {
+    let apps = print::items(apps);
+    let running = apps.iter().filter(|app| print::text(app, "status") == "running").count();
+    if apps.is_empty() { "-".to_owned() } else { format!("{running} of {} run", apps.len()) }
+}
+
+pub(super) fn trust(context: &Context, peer: String, level: TrustLevel) -> Outcome {
+    let reply = context.node.ask(&Command::Trust { peer, level })?;
+    if context.json {
+        return Ok(print::line(&reply.text)?);
+    }
+    let level = print::text(&reply.json, "trust_level");
+    Ok(print::line(&format!("{} is {level} now", print::clean(&name(&reply.json))))?)
+}
+
+pub(super) fn rename(context: &Context, peer: String, name: String) -> Outcome {
+    let reply = context.node.ask(&Command::Rename { peer, name })?;
+    if context.json {
+        return Ok(print::line(&reply.text)?);
+    }
+    let did = print::short_did(print::text(&reply.json, "did"));
+    Ok(print::line(&format!("{did} is called {} here now", print::clean(&self::name(&reply.json))))?)
+}
+
+pub(super) fn remove(context: &Context, peer: String) -> Outcome {
+    let reply = context.node.ask(&Command::Remove { peer })?;
+    if context.json {
+        return Ok(print::line(&reply.text)?);
+    }
+    let removed = print::clean(print::text(&reply.json, "removed"));
+    let kept = print::count(print::number(&reply.json, "entries_kept"), "value");
+    Ok(print::line(&format!("removed {removed}; {kept} it wrote into your documents stay as yours"))?)
+}

@@ -1,0 +1,231 @@
+//! What people see: tables, ages, sizes, and text from elsewhere that cannot play tricks on a terminal.
+
+use std::io::{self, Write};
+
+use serde_json::Value as Json;
+
+/// Characters of one cell; a longer one is cut, with an ellipsis.
+const CELL_CHARS_MAX: usize = 48;
+
+/// Writes a line to standard output.
+pub(crate) fn line(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.write_all(b"\n")?;
+    out.flush()
+}
+
+/// Writes a line to standard error, for people only: nobody there to read it is no failure.
+pub(crate) fn hint(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Text of peers, without the control characters that move a cursor or change a title.
+pub(crate) fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() || is_invisible(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// The same for text of several lines.
+pub(crate) fn clean_lines(text: &str) -> String {
+    text.split('\n').map(clean).collect::<Vec<_>>().join("\n")
+}
+
+/// Characters that turn the direction of writing or join what stands apart.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// A table with a head, columns as wide as they need to be.
+pub(crate) struct Table {
+    rows: Vec<Vec<String>>,
+    right: Vec<bool>,
+}
+
+impl Table {
+    /// A table with these columns; one that starts with `>` is set to the right.
+    pub(crate) fn new(head: &[&str]) -> Self {
+        let right = head.iter().map(|title| title.starts_with('>')).collect();
+        let titles = head.iter().map(|title| title.trim_start_matches('>').to_owned()).collect();
+        Table { rows: vec![titles], right }
+    }
+
+    /// Adds a row.
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().map(|cell| cut(&clean(&cell))).collect());
+    }
+
+    /// The table as lines.
+    pub(crate) fn lines(&self) -> String {
+        let width = |column: usize| {
+            self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..self.right.len()).map(width).collect();
+        let line = |row: &Vec<String>| {
+            let cells = row.iter().zip(&widths).zip(&self.right);
+            let padded = cells.map(|((cell, width), right)| {
+                if *right { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+            });
+            padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+        };
+        self.rows.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn cut(text: &str) -> String {
+    if text.chars().count() <= CELL_CHARS_MAX {
+        return text.to_owned();
+    }
+    text.chars().take(CELL_CHARS_MAX - 1).chain(['…']).collect()
+}
+
+/// A text field of a reply, or nothing.
+pub(crate) fn text<'a>(json: &'a Json, field: &str) -> &'a str {
+    json.get(field).and_then(Json::as_str).unwrap_or_default()
+}
+
+/// A number field of a reply, or 0.
+pub(crate) fn number(json: &Json, field: &str) -> u64 {
+    json.get(field).and_then(Json::as_u64).unwrap_or_default()
+}
+
+/// The items of a list, or none.
+pub(crate) fn items(json: &Json) -> &[Json] {
+    json.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// How long ago an RFC 3339 time was, in words; a time ahead of our clock is said to be.
+pub(crate) fn age(time: &str, now_ms: u64) -> String {
+    let Ok(time) = chrono::DateTime::parse_from_rfc3339(time) else { return time.to_owned() };
+    let Ok(now) = i64::try_from(now_ms) else { return time.to_rfc3339() };
+    let seconds = (now - time.timestamp_millis()) / 1000;
+    match seconds {
+        ..-60 => format!("clock {} ahead", span(seconds.unsigned_abs())),
+        -60..2 => "now".to_owned(),
+        _ => format!("{} ago", span(seconds.unsigned_abs())),
+    }
+}
+
+/// A span of seconds in its largest unit.
+pub(crate) fn span(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min", seconds / 60),
+        3_600..86_400 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// Bytes with a unit, in powers of 1,000.
+#[allow(clippy::cast_precision_loss)]
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
+    let mut value = bytes as f64;
+    for unit in UNITS {
+        if value < 999.5 || unit == "PB" {
+            return if unit == "B" || value >= 99.95 { format!("{value:.0} {unit}") } else { format!("{value:.1} {unit}") };
+        }
+        value /= 1000.0;
+    }
+    format!("{bytes} B")
+}
+
+/// The part of a DID that tells it from others, short.
+pub(crate) fn short_did(did: &str) -> String {
+    let key = did.strip_prefix("did:key:").unwrap_or(did);
+    if key.chars().count() <= 13 { key.to_owned() } else { format!("{}…", key.chars().take(12).collect::<String>()) }
+}
+
+/// JSON text with line breaks and indents; every number and text in it stays as it is written.
+pub(crate) fn indented(json: &str) -> String {
+    let (mut out, mut depth, mut in_text, mut escaped) = (String::new(), 0_usize, false, false);
+    let mut characters = json.chars().peekable();
+    let line_break = |out: &mut String, depth: usize| {
+        out.push('\n');
+        out.extend(std::iter::repeat_n("  ", depth));
+    };
+    while let Some(c) = characters.next() {
+        if in_text {
+            out.push(c);
+            in_text = escaped || c != '"';
+            escaped = !escaped && c == '\\';
+            continue;
+        }
+        match c {
+            '{' | '[' if characters.next_if(|next| matches!(next, '}' | ']')).is_some() => {
+                out.push_str(if c == '{' { "{}" } else { "[]" });
+            }
+            '{' | '[' => {
+                out.push(c);
+                depth += 1;
+                line_break(&mut out, depth);
+            }
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                line_break(&mut out, depth);
+                out.push(c);
+            }
+            ',' => {
+                out.push(c);
+                line_break(&mut out, depth);
+            }
+            ':' => out.push_str(": "),
+            '"' => {
+                in_text = true;
+                out.push(c);
+            }
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// `1 key`, `2 keys`.
+pub(crate) fn count(n: u64, noun: &str) -> String {
+    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_said_as_people_say_them() {
+        let now = 1_800_000_000_000;
+        let at = |seconds: i64| {
+            let ms = i64::try_from(now).unwrap() - seconds * 1000;
+            chrono::DateTime::from_timestamp_millis(ms).unwrap().to_rfc3339()
+        };
+        let cases = [(0, "now"), (5, "5 s ago"), (180, "3 min ago"), (7_300, "2 h ago"), (200_000, "2 d ago")];
+        for (seconds, words) in cases {
+            assert_eq!(age(&at(seconds), now), words);
+        }
+        assert_eq!(age(&at(-14_400), now), "clock 4 h ahead");
+        assert_eq!(age("soon", now), "soon");
+    }
+
+    #[test]
+    fn indenting_changes_white_space_only() {
+        let json = r#"{"a":[1.50,-18446744073709551616,"x:\"{,}\\"],"b":{},"c":[],"d":null}"#;
+        let pretty = indented(json);
+        let text = "{\n  \"a\": [\n    1.50,\n    -18446744073709551616,\n    \"x:\\\"{,}\\\\\"\n  ],\n  \"b\": {},\n  \"c\": [],\n  \"d\": null\n}";
+        assert_eq!(pretty, text);
+    }
+
+    #[test]
+    fn sizes_keep_three_digits() {
+        let cases = [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (12_345, "12.3 kB"), (999_999, "1.0 MB"), (u64::MAX, "18447 PB")];
+        for (bytes, words) in cases {
+            assert_eq!(size(bytes), words);
+        }
+    }
+
+    #[test]
+    fn a_peers_name_cannot_play_tricks_on_the_terminal() {
+        assert_eq!(clean("a\x1b[2Jb\u{202e}c\n"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}");
+        let mut table = Table::new(&["NAME", ">SIZE"]);
+        table.row(["x\x07".to_owned(), "1".to_owned()]);
+        table.row(["y".repeat(100), "22".to_owned()]);
+        let lines = table.lines();
+        assert!(!lines.contains('\x07') && lines.lines().all(|line| line.chars().count() <= 54));
+    }
+}

@@ -1,0 +1,86 @@
+//! A QR code in half-block characters: two modules per character cell, so that it is square.
+//!
+//! Light modules are drawn, dark ones left out: on a dark terminal it looks as on paper. On a light one it
+//! is inverted, which phones read as well.
+
+use qrcode::{Color, EcLevel, QrCode, Version};
+
+/// Lines that a code may take: 24, and one for the prompt.
+pub(crate) const LINES_MAX: usize = 23;
+/// Modules of light around the code: four by the standard, two where the terminal has no room.
+const QUIET: [usize; 3] = [4, 3, 2];
+
+/// Why there is no picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the code is too long for a QR code on a terminal of 80 x 24")]
+pub(crate) struct TooLong;
+
+/// Draws a text; at most 80 columns and [`LINES_MAX`] lines.
+pub(crate) fn draw(text: &str) -> Result<String, TooLong> {
+    let code = smallest(text).ok_or(TooLong)?;
+    let quiet = QUIET.into_iter().find(|quiet| lines_of(code.width(), *quiet) <= LINES_MAX).ok_or(TooLong)?;
+    let side = code.width() + 2 * quiet;
+    let light = |row: usize, column: usize| {
+        let inside = row.checked_sub(quiet).zip(column.checked_sub(quiet));
+        let inside = inside.filter(|(row, column)| *row < code.width() && *column < code.width());
+        row < side && inside.is_none_or(|(row, column)| code[(column, row)] == Color::Light)
+    };
+    let line = |row: usize| -> String {
+        (0..side)
+            .map(|column| match (light(row, column), light(row + 1, column)) {
+                (true, true) => '█',
+                (true, false) => '▀',
+                (false, true) => '▄',
+                (false, false) => ' ',
+            })
+            .collect()
+    };
+    Ok((0..side).step_by(2).map(line).collect::<Vec<_>>().join("\n"))
+}
+
+/// The code with the fewest modules; its error correction is the best that costs no module more.
+fn smallest(text: &str) -> Option<QrCode> {
+    let version = QrCode::with_error_correction_level(text, EcLevel::L).ok()?.version();
+    let better = [EcLevel::H, EcLevel::Q, EcLevel::M, EcLevel::L];
+    better.into_iter().find_map(|level| with(text, version, level))
+}
+
+fn with(text: &str, version: Version, level: EcLevel) -> Option<QrCode> {
+    QrCode::with_version(text, version, level).ok()
+}
+
+fn lines_of(width: usize, quiet: usize) -> usize {
+    (width + 2 * quiet).div_ceil(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As long as a compact invite gets with one address of each family.
+    #[test]
+    fn an_invite_fits_a_terminal_of_80_by_24() {
+        for letters in [150, 166, 186, 195] {
+            let drawn = draw(&format!("FED1C:{}", "A2".repeat((letters - 6) / 2))).unwrap();
+            assert!(drawn.lines().count() <= LINES_MAX && drawn.lines().all(|line| line.chars().count() <= 80));
+        }
+        assert_eq!(draw(&"A".repeat(400)), Err(TooLong));
+        assert_eq!(draw(&"A".repeat(10_000)), Err(TooLong));
+    }
+
+    /// Reads the picture back into modules and compares them with the code: nothing is cut or mirrored.
+    #[test]
+    fn every_module_is_where_it_should_be() {
+        let text = format!("FED1C:{}", "ABCDEFG234567".repeat(12));
+        let (drawn, code) = (draw(&text).unwrap(), smallest(&text).unwrap());
+        let cells: Vec<Vec<char>> = drawn.lines().map(|line| line.chars().collect()).collect();
+        let quiet = (cells[0].len() - code.width()) / 2;
+        for row in 0..code.width() {
+            for column in 0..code.width() {
+                let cell = cells[(row + quiet) / 2][column + quiet];
+                let light = matches!((cell, (row + quiet) % 2), ('█', _) | ('▀', 0) | ('▄', 1));
+                assert_eq!(light, code[(column, row)] == Color::Light, "{row}, {column}");
+            }
+        }
+    }
+}

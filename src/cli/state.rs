@@ -1,0 +1,49 @@
+//! `state`.
+
+use serde_json::Value as Json;
+
+use super::error::Outcome;
+use super::{Context, print};
+use crate::daemon::now;
+use crate::node::Command;
+
+pub(super) fn run(context: &Context, peer: Option<String>) -> Outcome {
+    let reply = context.node.ask(&Command::State { peer })?;
+    if context.json {
+        return Ok(print::line(&reply.text)?);
+    }
+    let state = &reply.json;
+    let timestamp = print::text(state, "timestamp");
+    let name = print::text(state, "node_name");
+    print::line(&format!("{}, {} ({timestamp})", print::clean(name), print::age(timestamp, now().wall_ms)))?;
+    for (label, words) in figures(state) {
+        print::line(&format!("  {label:<8}{words}"))?;
+    }
+    let apps = state.get("apps").map(print::items).unwrap_or_default();
+    if apps.is_empty() {
+        return Ok(());
+    }
+    let mut table = print::Table::new(&["APP", "STATUS", "VERSION"]);
+    for app in apps {
+        table.row(["id", "status", "version"].map(|field| print::text(app, field).to_owned()));
+    }
+    Ok(print::line(&table.lines())?)
+}
+
+fn figures(state: &Json) -> Vec<(&'static str, String)> {
+    let number = |field: &str| state.get(field).and_then(Json::as_u64);
+    let used = |used: &str, total: &str| match (number(used), number(total)) {
+        (Some(used), Some(total)) => Some(format!("{} of {}", print::size(used), print::size(total))),
+        (Some(used), None) => Some(print::size(used)),
+        (None, Some(total)) => Some(format!("{} in all", print::size(total))),
+        (None, None) => None,
+    };
+    let figures = [
+        ("cpu", state.get("cpu_usage_percent").and_then(Json::as_f64).map(|cpu| format!("{cpu} %"))),
+        ("memory", used("mem_used_bytes", "mem_total_bytes")),
+        ("disk", used("disk_used_bytes", "disk_total_bytes")),
+        ("up", number("uptime_secs").map(print::span)),
+        ("tor", state.get("tor_active").and_then(Json::as_bool).map(|on| if on { "up" } else { "down" }.to_owned())),
+    ];
+    figures.into_iter().filter_map(|(label, words)| Some((label, words?))).collect()
+}

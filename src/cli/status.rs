@@ -1,0 +1,101 @@
+//! `status`.
+
+use serde_json::Value as Json;
+
+use super::error::Outcome;
+use super::{Context, print};
+use crate::daemon::now;
+use crate::node::Command;
+
+pub(super) fn run(context: &Context) -> Outcome {
+    let running = context.node.is_running();
+    let reply = context.node.ask(&Command::Status)?;
+    if context.json {
+        return Ok(print::line(&reply.text)?);
+    }
+    let status = &reply.json;
+    let id = status.get("id").unwrap_or(&Json::Null);
+    let state = if running { "running" } else { "not running: `tombolo up` starts it" };
+    print::line(&format!("{}  {}  {state}", print::clean(print::text(id, "name")), print::short_did(print::text(id, "did"))))?;
+    for (label, words) in facts(status, running) {
+        print::line(&format!("  {label:<11}{words}"))?;
+    }
+    peers(status, running)?;
+    problems(status)
+}
+
+fn facts(status: &Json, running: bool) -> Vec<(&'static str, String)> {
+    let addresses: Vec<&str> =
+        status.get("addresses").map(print::items).unwrap_or_default().iter().filter_map(Json::as_str).collect();
+    let traffic = status.get("traffic").unwrap_or(&Json::Null);
+    let bytes = |field: &str| print::size(print::number(traffic, field));
+    let messages = |field: &str| print::count(print::number(traffic, field), "message");
+    let time = format!("{} (clock: {})", print::text(status, "time"), print::text(status, "time_source"));
+    let mut facts = vec![("time", time), ("documents", print::number(status, "documents").to_string())];
+    if running {
+        let listening = if addresses.is_empty() { "no network address now".to_owned() } else { addresses.join(", ") };
+        facts.push(("listens on", listening));
+        facts.push(("sent", format!("{} in {}", bytes("bytes_sent"), messages("messages_sent"))));
+        facts.push(("received", format!("{} in {}", bytes("bytes_received"), messages("messages_received"))));
+    }
+    facts
+}
+
+fn peers(status: &Json, running: bool) -> Outcome {
+    let peers = status.get("peers").map(print::items).unwrap_or_default();
+    if peers.is_empty() {
+        return Ok(print::line("no peers yet: `tombolo invite` prints a code for one")?);
+    }
+    let mut table = print::Table::new(&["PEER", "LEVEL", "STATE", "LINK", "HEARD"]);
+    for peer in peers {
+        let links: Vec<&str> =
+            peer.get("links").map(print::items).unwrap_or_default().iter().filter_map(Json::as_str).collect();
+        let heard = print::text(peer, "heard_at");
+        table.row([
+            print::text(peer, "name").to_owned(),
+            print::text(peer, "trust_level").to_owned(),
+            if running { step(peer) } else { "-".to_owned() },
+            if links.is_empty() { "-".to_owned() } else { links.join(", ") },
+            if heard.is_empty() { "never".to_owned() } else { print::age(heard, now().wall_ms) },
+        ]);
+    }
+    Ok(print::line(&table.lines())?)
+}
+
+/// Both sides of in step: what we lack and what they lack.
+fn step(peer: &Json) -> String {
+    let (we, they) = (print::number(peer, "we_lack"), print::number(peer, "they_lack"));
+    let state = print::text(peer, "state");
+    match (we, they) {
+        (0, 0) => state.to_owned(),
+        (0, they) => format!("{state}, they lack {they}"),
+        (we, 0) => format!("{state}, we lack {we}"),
+        (we, they) => format!("{state}, we lack {we}, they {they}"),
+    }
+}
+
+/// What a person should look at, last.
+fn problems(status: &Json) -> Outcome {
+    for alarm in status.get("alarms").map(print::items).unwrap_or_default().iter().filter_map(Json::as_str) {
+        print::line(&format!("! {}", print::clean(alarm)))?;
+    }
+    for (author, count) in entries(status, "forks") {
+        let author = print::short_did(author);
+        print::line(&format!("! {author} signed two states with one sequence, {count} times: a copied key?"))?;
+    }
+    match print::number(status, "quarantined") {
+        0 => {}
+        n => print::line(&format!("! {} from the future wait for their time", print::count(n, "value")))?,
+    }
+    let refused: Vec<String> =
+        entries(status, "rejections").map(|(why, count)| format!("{why} {count}")).collect();
+    if !refused.is_empty() {
+        print::line(&format!("refused since the start: {}", print::clean(&refused.join(", "))))?;
+    }
+    Ok(())
+}
+
+fn entries<'a>(status: &'a Json, field: &str) -> impl Iterator<Item = (&'a str, u64)> {
+    let map = status.get(field).and_then(Json::as_object);
+    map.into_iter().flatten().map(|(key, count)| (key.as_str(), count.as_u64().unwrap_or_default()))
+}

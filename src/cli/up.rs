@@ -1,0 +1,96 @@
+//! `up`: the daemon, in the foreground.
+
+use std::str::FromStr;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use super::error::{CliError, Outcome};
+use super::{Context, print};
+use crate::daemon::open::StartError;
+use crate::handle::{Settings, Tombolo};
+use crate::node::{Command, Reply};
+
+/// Threads for links and local programs, beside the node's own. More would not help: a node signs and
+/// writes on one thread.
+const WORKERS: usize = 2;
+
+pub(super) fn run(context: &Context) -> Outcome {
+    let folder = &context.node.folder;
+    context.node.check_there()?;
+    if context.node.is_running() {
+        return Err(StartError::Running { folder: folder.clone() }.into());
+    }
+    let settings = Settings::from_folder(folder)?;
+    start_log(&settings.config.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
+    let runtime = runtime.map_err(|e| CliError::new("system", format!("the system gives no threads: {e}")))?;
+    runtime.block_on(async {
+        let mut signals = Signals::new()?;
+        let mut node = Tombolo::start(folder, settings).await?;
+        let told = tell(context, &node).await;
+        let ended = match told {
+            // Whoever started us does not read our output: that does not end a node.
+            Err(error) if !error.code.is_empty() => Err(error),
+            _ => tokio::select! {
+                () = signals.next() => Ok(()),
+                () = node.ended() => Err(CliError::new("ended", "the node ended by itself: the log says why")),
+            },
+        };
+        tracing::info!("ending");
+        node.shutdown().await;
+        ended
+    })
+}
+
+/// The signals that end a node.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, CliError> {
+        let listen = |kind| signal(kind).map_err(|e| CliError::new("system", format!("no signals: {e}")));
+        Ok(Signals { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn tell(context: &Context, node: &Tombolo) -> Outcome {
+    let Reply::Id(id) = node.command(Command::Id).await? else { return Ok(()) };
+    let (addresses, socket) = (node.addresses(), node.socket().map(|path| path.display().to_string()));
+    if context.json {
+        let json = serde_json::json!({ "name": id.name, "did": id.did, "addresses": addresses, "socket": socket });
+        return Ok(print::line(&json.to_string())?);
+    }
+    print::line(&format!("{} is up: {}", id.name, id.did))?;
+    let listening = addresses.iter().map(|address| format!("udp {address}"));
+    for place in listening.chain(socket.map(|path| format!("{path} (local programs)"))) {
+        print::line(&format!("listening on {place}"))?;
+    }
+    if addresses.is_empty() {
+        print::line("no network address yet: peers are met as soon as there is one")?;
+    }
+    Ok(())
+}
+
+/// The log goes to standard error; `RUST_LOG` before the settings.
+fn start_log(setting: &str) -> Outcome {
+    let wanted = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
+    let wanted = wanted.as_deref().unwrap_or(setting);
+    let filter = Targets::from_str(wanted);
+    let filter = filter.map_err(|e| CliError::usage(format!("RUST_LOG=`{wanted}` is no log filter: {e}")))?;
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    // A second log in one process is a test's business.
+    let _ = tracing_subscriber::registry().with(layer).with(filter).try_init();
+    Ok(())
+}

@@ -1,0 +1,169 @@
+//! Carries messages between the LAN and the node.
+//!
+//! Two tasks: one brings what the LAN reports to the node and may wait for it; the other carries out what
+//! the node wants and never waits for the node, so the two cannot wait for each other.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+use tombolo_transports::{Lan, LanConfig, LanError, LinkEvent, LinkId, PeerId, SendError};
+
+use super::{Effect, NodeClient, Task, lock};
+use crate::node::Input;
+
+/// Bytes held for a link whose own queue is full. Beyond, the link is closed: it comes back, and the two
+/// nodes compare what they hold instead of working off a backlog.
+pub const HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Calls to inviters at once; a further one waits for the node's next try.
+pub const DIALS_MAX: usize = 16;
+/// How long the LAN gets to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// The links of a running node.
+pub(crate) struct Links {
+    lan: Arc<Lan>,
+    client: NodeClient,
+    tasks: [JoinHandle<()>; 2],
+}
+
+#[derive(Default)]
+struct Held {
+    messages: VecDeque<Vec<u8>>,
+    bytes: usize,
+}
+
+type HeldByLink = Arc<Mutex<BTreeMap<LinkId, Held>>>;
+
+impl Links {
+    /// Starts the LAN and ties it to the node.
+    pub(crate) async fn start(
+        config: LanConfig,
+        client: NodeClient,
+        effects: mpsc::Receiver<Effect>,
+    ) -> Result<Self, LanError> {
+        let (lan, events) = Lan::start(config).await?;
+        let lan = Arc::new(lan);
+        client.set_lan(Some(lan.clone()));
+        let held = HeldByLink::default();
+        let inward = tokio::spawn(bring(lan.clone(), held.clone(), events, client.clone()));
+        let outward = tokio::spawn(carry_out(lan.clone(), held, effects, client.clone()));
+        Ok(Links { lan, client, tasks: [inward, outward] })
+    }
+
+    /// Closes every link and tells the peers.
+    pub(crate) async fn shutdown(self) {
+        self.client.set_lan(None);
+        for task in self.tasks {
+            task.abort();
+            let _ = task.await;
+        }
+        if let Some(lan) = Arc::into_inner(self.lan) {
+            let _ = tokio::time::timeout(GOODBYE, lan.shutdown()).await;
+        }
+    }
+}
+
+/// From the LAN to the node.
+async fn bring(lan: Arc<Lan>, held: HeldByLink, mut events: mpsc::Receiver<LinkEvent>, client: NodeClient) {
+    while let Some(event) = events.recv().await {
+        let task = match event {
+            LinkEvent::Up { link, peer, caps, address } => {
+                tracing::info!(%peer, %address, "{link} up");
+                Task::Input(Input::LinkUp { link, peer, caps })
+            }
+            LinkEvent::Received { link, bytes } => Task::Input(Input::Received { link, bytes }),
+            LinkEvent::Down { link, reason } => {
+                tracing::info!("{link} down: {reason}");
+                lock(&held).remove(&link);
+                Task::Input(Input::LinkDown { link })
+            }
+            LinkEvent::JoinRequest { peer, address, bytes, answer } => Task::Join { peer, address, bytes, answer },
+            LinkEvent::Drained { link } => {
+                send_held(&lan, &held, link);
+                continue;
+            }
+            other => {
+                tracing::debug!("{other:?}");
+                continue;
+            }
+        };
+        if client.tell(task).await.is_err() {
+            break;
+        }
+    }
+}
+
+/// From the node to the LAN.
+async fn carry_out(lan: Arc<Lan>, held: HeldByLink, mut effects: mpsc::Receiver<Effect>, client: NodeClient) {
+    let mut dials = JoinSet::new();
+    while let Some(effect) = effects.recv().await {
+        match effect {
+            Effect::Send(link, bytes) => send(&lan, &held, link, bytes),
+            Effect::Close(link) => lan.close(link),
+            Effect::Joining(open) => lan.set_joining(open),
+            Effect::Peers(peers) => {
+                lan.set_peers(peers.iter().map(|(peer, _)| *peer).collect());
+                for (peer, addresses) in peers {
+                    if !addresses.is_empty() {
+                        lan.know_address(peer, addresses);
+                    }
+                }
+            }
+            Effect::DialJoin { inviter, addresses, bytes } => {
+                while dials.try_join_next().is_some() {}
+                if dials.len() < DIALS_MAX {
+                    dials.spawn(dial_join(lan.clone(), client.clone(), inviter, addresses, bytes));
+                }
+            }
+        }
+    }
+}
+
+async fn dial_join(
+    lan: Arc<Lan>,
+    client: NodeClient,
+    inviter: PeerId,
+    addresses: Vec<std::net::SocketAddr>,
+    bytes: Vec<u8>,
+) {
+    let result = lan.join(inviter, addresses, bytes).await.map_err(|e| e.to_string());
+    drop(lan);
+    let _ = client.tell(Task::Input(Input::JoinAnswered { inviter, result })).await;
+}
+
+/// Sends a message after those already held for its link.
+fn send(lan: &Lan, held: &HeldByLink, link: LinkId, bytes: Vec<u8>) {
+    let mut held = lock(held);
+    if !held.contains_key(&link) {
+        match lan.send(link, bytes.clone()) {
+            Err(SendError::Full) => {}
+            Ok(()) | Err(SendError::Unknown) => return,
+            Err(error) => return tracing::warn!("{link}: {error}"),
+        }
+    }
+    let waiting = held.entry(link).or_default();
+    waiting.bytes += bytes.len();
+    waiting.messages.push_back(bytes);
+    if waiting.bytes > HELD_BYTES_MAX {
+        tracing::warn!("{link} does not take what is sent: closed, it comes back in step");
+        held.remove(&link);
+        lan.close(link);
+    }
+}
+
+/// The link takes messages again.
+fn send_held(lan: &Lan, held: &HeldByLink, link: LinkId) {
+    let mut held = lock(held);
+    let Some(waiting) = held.get_mut(&link) else { return };
+    while let Some(bytes) = waiting.messages.pop_front() {
+        if lan.send(link, bytes.clone()) == Err(SendError::Full) {
+            waiting.messages.push_front(bytes);
+            return;
+        }
+        waiting.bytes = waiting.bytes.saturating_sub(bytes.len());
+    }
+    held.remove(&link);
+}

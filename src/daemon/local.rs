@@ -1,0 +1,303 @@
+//! The local interface: HTTP on `control.sock` in the node's folder, described in `API.md`.
+//!
+//! Who may open the socket may do everything the node can: its mode is 0600, and a new folder's 0700.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Bytes, Frame, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::routes::{self, Asked};
+use super::unix::{SOCKET_FILE, ShortPath};
+use super::{AskError, NodeClient};
+use crate::node::view::ChangedView;
+use crate::node::{Command, Event, Reply};
+
+/// Bytes of a request's body; a longer one is refused (`413`).
+pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Connections at once, watchers included. A further one waits until one closes.
+pub const CONNECTIONS_MAX: usize = 128;
+/// Lines that wait for a slow watcher before events are left out for it.
+pub const WATCH_LINES_MAX: usize = 64;
+/// How long a client may take over its request line and headers.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long requests in progress may go on when the daemon ends.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
+
+/// The local interface of a running node.
+pub(crate) struct LocalServer {
+    path: PathBuf,
+    stop: watch::Sender<bool>,
+    accepting: JoinHandle<()>,
+}
+
+impl LocalServer {
+    /// Listens in `folder`. The caller holds the store, so a socket that is there is a stale one.
+    pub(crate) fn start(folder: &Path, client: NodeClient) -> io::Result<Self> {
+        let path = folder.join(SOCKET_FILE);
+        let listener = bind(&path)?;
+        let (stop, stopped) = watch::channel(false);
+        let accepting = tokio::spawn(accept(listener, client, stopped));
+        Ok(LocalServer { path, stop, accepting })
+    }
+
+    /// Where it listens.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes no more requests and lets those in progress end.
+    pub(crate) async fn shutdown(self) {
+        let _ = std::fs::remove_file(&self.path);
+        let _ = self.stop.send(true);
+        let _ = self.accepting.await;
+    }
+}
+
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let short = ShortPath::new(path)?;
+    let listener = UnixListener::bind(&short.path)?;
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    Ok(listener)
+}
+
+async fn accept(listener: UnixListener, client: NodeClient, mut stopped: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            _ = stopped.changed() => break,
+            accepted = place_and_stream(&places, &listener) => accepted,
+        };
+        while connections.try_join_next().is_some() {}
+        match accepted {
+            Ok((place, stream)) => {
+                let (client, stopped) = (client.clone(), stopped.clone());
+                connections.spawn(async move {
+                    serve(stream, client, stopped).await;
+                    drop(place);
+                });
+            }
+            // Out of file handles: some will come free.
+            Err(error) => {
+                tracing::warn!("control.sock: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    drop(listener);
+    let ended = async { while connections.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(GOODBYE, ended).await;
+}
+
+async fn place_and_stream(
+    places: &Arc<Semaphore>,
+    listener: &UnixListener,
+) -> io::Result<(tokio::sync::OwnedSemaphorePermit, UnixStream)> {
+    let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((place, stream))
+}
+
+async fn serve(stream: UnixStream, client: NodeClient, mut stopped: watch::Receiver<bool>) {
+    let for_watchers = stopped.clone();
+    let service = service_fn(move |request| {
+        let (client, stopped) = (client.clone(), for_watchers.clone());
+        async move { Ok::<_, Infallible>(answer(request, client, stopped).await) }
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        _ = stopped.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!("control.sock: {error}");
+    }
+}
+
+async fn answer(request: Request<Incoming>, client: NodeClient, stopped: watch::Receiver<bool>) -> Answer {
+    let (head, body) = request.into_parts();
+    let body = match Limited::new(body, BODY_BYTES_MAX).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => {
+            let message = format!("a body has at most {BODY_BYTES_MAX} bytes");
+            return failure(StatusCode::PAYLOAD_TOO_LARGE, "too_long", &message);
+        }
+        Err(error) => return failure(StatusCode::BAD_REQUEST, "bad_request", &error.to_string()),
+    };
+    match routes::read(&head.method, head.uri.path(), head.uri.query(), &body) {
+        Err(error) => failure(error.status(), error.code(), &error.to_string()),
+        Ok(Asked::Watch(doc)) => watch_answer(doc, client, stopped).await,
+        Ok(Asked::Command(command)) => match client.command(command).await {
+            Ok(reply) => success(&reply),
+            Err(error) => refusal(&error),
+        },
+    }
+}
+
+fn success(reply: &Reply) -> Answer {
+    match serde_json::to_vec(reply) {
+        Ok(json) => whole(StatusCode::OK, json),
+        Err(error) => {
+            let message = format!("this content cannot be written as JSON: {error}");
+            failure(StatusCode::INTERNAL_SERVER_ERROR, "not_json", &message)
+        }
+    }
+}
+
+fn refusal(error: &AskError) -> Answer {
+    match error {
+        AskError::Refused(error) => failure(routes::status_of(error), error.code(), &error.to_string()),
+        AskError::Gone(error) => failure(StatusCode::SERVICE_UNAVAILABLE, "gone", &error.to_string()),
+    }
+}
+
+fn failure(status: StatusCode, code: &str, message: &str) -> Answer {
+    whole(status, error_json(code, message).into_bytes())
+}
+
+/// `{"error":{"code":…,"message":…}}`, as everywhere.
+pub fn error_json(code: &str, message: &str) -> String {
+    serde_json::json!({ "error": { "code": code, "message": message } }).to_string()
+}
+
+fn whole(status: StatusCode, mut json: Vec<u8>) -> Answer {
+    json.push(b'\n');
+    respond(status, "application/json", Full::new(Bytes::from(json)).boxed_unsync())
+}
+
+fn respond(status: StatusCode, kind: &'static str, body: UnsyncBoxBody<Bytes, Infallible>) -> Answer {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert("content-type", hyper::header::HeaderValue::from_static(kind));
+    response
+}
+
+async fn watch_answer(doc: Option<String>, client: NodeClient, stopped: watch::Receiver<bool>) -> Answer {
+    let events = client.events();
+    let filter = match Filter::new(doc, &client).await {
+        Ok(filter) => filter,
+        Err(error) => return refusal(&error),
+    };
+    let (lines, body) = mpsc::channel(WATCH_LINES_MAX);
+    tokio::spawn(write_lines(events, filter, lines, stopped));
+    respond(StatusCode::OK, "application/x-ndjson", LineBody(body).boxed_unsync())
+}
+
+/// One line per event until the watcher or the node goes.
+async fn write_lines(
+    mut events: broadcast::Receiver<Event>,
+    filter: Filter,
+    lines: mpsc::Sender<Bytes>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    loop {
+        let event = tokio::select! {
+            event = events.recv() => event,
+            _ = stopped.changed() => break,
+            () = lines.closed() => break,
+        };
+        let line = match event {
+            Ok(event) if filter.passes(&event) => serde_json::to_string(&event).unwrap_or_default(),
+            Ok(_) => continue,
+            // A watcher that lags is told how much it missed: it reads the documents anew.
+            Err(broadcast::error::RecvError::Lagged(count)) => {
+                serde_json::json!({ "event": "missed", "count": count }).to_string()
+            }
+            Err(broadcast::error::RecvError::Closed) => break,
+        };
+        if lines.send(Bytes::from(line + "\n")).await.is_err() {
+            break;
+        }
+    }
+}
+
+/// Which events a watcher wants.
+enum Filter {
+    All,
+    Document { name: String, owner: Option<String> },
+}
+
+impl Filter {
+    /// Reads `name` or `peer/name`; a document that is not known, or not the only one, is refused.
+    async fn new(doc: Option<String>, client: &NodeClient) -> Result<Self, AskError> {
+        let Some(doc) = doc else { return Ok(Filter::All) };
+        client.command(Command::Get { doc: doc.clone(), key: None }).await?;
+        match doc.rsplit_once('/') {
+            None => Ok(Filter::Document { name: doc, owner: None }),
+            Some((peer, name)) => {
+                let owner = owner_called(peer, client).await?;
+                Ok(Filter::Document { name: name.to_owned(), owner })
+            }
+        }
+    }
+
+    fn passes(&self, event: &Event) -> bool {
+        match (self, event) {
+            (Filter::All, _) => true,
+            (Filter::Document { name, owner }, Event::Changed(ChangedView { owner: of, name: called, .. })) => {
+                called == name && owner.as_ref().is_none_or(|owner| owner == of)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The DID of whom a text names: ourselves or a peer, by name, DID or prefix.
+async fn owner_called(text: &str, client: &NodeClient) -> Result<Option<String>, AskError> {
+    let mut dids = BTreeMap::new();
+    if let Reply::Id(id) = client.command(Command::Id).await? {
+        dids.insert(id.did, Some(id.name));
+    }
+    if let Reply::Peers(peers) = client.command(Command::Peers).await? {
+        dids.extend(peers.into_iter().map(|peer| (peer.did, peer.name)));
+    }
+    let fits = |did: &String, name: &Option<String>| {
+        name.as_deref() == Some(text)
+            || did.starts_with(text)
+            || did.strip_prefix("did:key:").is_some_and(|key| key.starts_with(text))
+    };
+    Ok(dids.into_iter().find(|(did, name)| fits(did, name)).map(|(did, _)| did))
+}
+
+/// A body made of lines as they come.
+struct LineBody(mpsc::Receiver<Bytes>);
+
+impl Body for LineBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(context).map(|line| line.map(|line| Ok(Frame::data(line))))
+    }
+}

@@ -1,0 +1,235 @@
+//! Apps from a program or a file that the operator names, as JSON or as lines:
+//!
+//! ```text
+//! [{"id": "web", "status": "running", "version": "1.2"}, {"id": "db", "status": "stopped"}]
+//! ```
+//!
+//! ```text
+//! web running 1.2
+//! # a comment
+//! db stopped
+//! ```
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::sync::mpsc;
+
+use super::super::NodeClient;
+use crate::node::{App, AppStatus};
+
+/// Bytes read of a list; a longer one is refused.
+pub const LIST_BYTES_MAX: u64 = 1024 * 1024;
+/// How long a program may take; then it is ended.
+pub const PROGRAM_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where a list of apps comes from.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// A program and its arguments, run without a shell.
+    Program(PathBuf, Vec<String>),
+    /// A file.
+    File(PathBuf),
+}
+
+/// Why there is no list.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    /// The program or the file cannot be run or read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The program failed.
+    #[error("{} ended with {status}", path.display())]
+    Failed {
+        /// Which.
+        path: PathBuf,
+        /// How.
+        status: std::process::ExitStatus,
+    },
+    /// The program does not end.
+    #[error("{} took longer than {} s", path.display(), PROGRAM_TIMEOUT.as_secs())]
+    Slow {
+        /// Which.
+        path: PathBuf,
+    },
+    /// It says too much.
+    #[error("{} lists more than {LIST_BYTES_MAX} bytes", path.display())]
+    TooLong {
+        /// Which.
+        path: PathBuf,
+    },
+    /// It is no list of apps.
+    #[error("{}, line {line}: {why}", path.display())]
+    Line {
+        /// Which.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl Source {
+    /// The source's name in `status`.
+    fn name(&self) -> &'static str {
+        match self {
+            Source::Program(..) => "apps_command",
+            Source::File(_) => "apps_file",
+        }
+    }
+
+    /// Looks again and again; a list that cannot be had leaves the last one standing.
+    pub(crate) async fn watch(
+        self,
+        every: Duration,
+        found: mpsc::Sender<(&'static str, Vec<App>)>,
+        client: NodeClient,
+    ) {
+        loop {
+            let problem = match self.read().await {
+                Ok(apps) => {
+                    if found.send((self.name(), apps)).await.is_err() {
+                        return;
+                    }
+                    None
+                }
+                Err(error) => Some(error.to_string()),
+            };
+            client.problem(self.name(), problem);
+            tokio::time::sleep(every).await;
+        }
+    }
+
+    /// The list as it is now.
+    pub(crate) async fn read(&self) -> Result<Vec<App>, ListError> {
+        let (path, text) = match self {
+            Source::Program(path, arguments) => (path, run(path, arguments).await?),
+            Source::File(path) => (path, read_file(path.clone()).await?),
+        };
+        parse(&text).map_err(|(line, why)| ListError::Line { path: path.clone(), line, why })
+    }
+}
+
+async fn run(path: &PathBuf, arguments: &[String]) -> Result<String, ListError> {
+    let read = |source| ListError::Read { path: path.clone(), source };
+    let mut child = tokio::process::Command::new(path)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(read)?;
+    let Some(stdout) = child.stdout.take() else { return Ok(String::new()) };
+    let work = async {
+        let mut text = Vec::new();
+        stdout.take(LIST_BYTES_MAX + 1).read_to_end(&mut text).await.map_err(read)?;
+        // What is over the limit is not read, so the program is not waited for either.
+        let text = checked(path, text)?;
+        let status = child.wait().await.map_err(read)?;
+        if status.success() { Ok(text) } else { Err(ListError::Failed { path: path.clone(), status }) }
+    };
+    let slow = |_| ListError::Slow { path: path.clone() };
+    tokio::time::timeout(PROGRAM_TIMEOUT, work).await.map_err(slow)?
+}
+
+async fn read_file(path: PathBuf) -> Result<String, ListError> {
+    use std::io::Read;
+    let read = {
+        let path = path.clone();
+        move || {
+            let mut text = Vec::new();
+            std::fs::File::open(path)?.take(LIST_BYTES_MAX + 1).read_to_end(&mut text)?;
+            Ok(text)
+        }
+    };
+    let read = tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other).and_then(|text| text);
+    checked(&path, read.map_err(|source| ListError::Read { path: path.clone(), source })?)
+}
+
+fn checked(path: &std::path::Path, text: Vec<u8>) -> Result<String, ListError> {
+    if u64::try_from(text.len()).is_ok_and(|bytes| bytes > LIST_BYTES_MAX) {
+        return Err(ListError::TooLong { path: path.to_owned() });
+    }
+    String::from_utf8(text).map_err(|_| ListError::Line { path: path.to_owned(), line: 1, why: "no UTF-8".into() })
+}
+
+/// Reads a list; the error is a line, from 1, and what is wrong with it.
+fn parse(text: &str) -> Result<Vec<App>, (usize, String)> {
+    if text.trim_start().starts_with('[') {
+        return serde_json::from_str(text).map_err(|e| (e.line(), e.to_string()));
+    }
+    let lines = text.lines().enumerate().map(|(n, line)| (n + 1, line.trim()));
+    let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    lines.map(|(n, line)| app(line).map_err(|why| (n, why))).collect()
+}
+
+fn app(line: &str) -> Result<App, String> {
+    let mut words = line.split_whitespace();
+    let (Some(id), Some(status)) = (words.next(), words.next()) else {
+        return Err(format!("`{line}` is not `id status version`"));
+    };
+    let status = match status {
+        "running" => AppStatus::Running,
+        "stopped" => AppStatus::Stopped,
+        "installed" => AppStatus::Installed,
+        other => return Err(format!("`{other}` is not running, stopped or installed")),
+    };
+    let version = words.next().map(str::to_owned);
+    match words.next() {
+        None => Ok(App { id: id.to_owned(), status, version }),
+        Some(more) => Err(format!("`{more}` is one word too many after `id status version`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_and_json_say_the_same() {
+        let lines = parse("# mine\nweb running 1.2\n\n  db stopped\n").unwrap();
+        let json = r#"[{"id":"web","status":"running","version":"1.2"},{"id":"db","status":"stopped"}]"#;
+        assert_eq!(parse(json).unwrap(), lines);
+        assert_eq!(parse("").unwrap(), []);
+    }
+
+    #[test]
+    fn a_mistake_is_named_with_its_line() {
+        assert_eq!(parse("web running\ndb up").unwrap_err().0, 2);
+        assert_eq!(parse("web").unwrap_err().0, 1);
+        assert_eq!(parse("web running 1 2").unwrap_err().0, 1);
+        assert_eq!(parse("[{\"id\":\"a\"}]").unwrap_err().0, 1);
+    }
+
+    #[tokio::test]
+    async fn a_program_speaks_fails_or_is_missing() {
+        let shell = |script: &str| Source::Program("/bin/sh".into(), vec!["-c".into(), script.into()]);
+        assert_eq!(shell("echo web running").read().await.unwrap().len(), 1);
+        assert!(matches!(shell("exit 3").read().await, Err(ListError::Failed { .. })));
+        assert!(matches!(shell("yes web running").read().await, Err(ListError::TooLong { .. })));
+        let missing = Source::Program("/nonexistent/apps".into(), Vec::new());
+        assert!(matches!(missing.read().await, Err(ListError::Read { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_file_is_read_whole_or_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("apps");
+        assert!(matches!(Source::File(path.clone()).read().await, Err(ListError::Read { .. })));
+        std::fs::write(&path, "web installed 3\n").unwrap();
+        assert_eq!(Source::File(path.clone()).read().await.unwrap()[0].status, AppStatus::Installed);
+        std::fs::write(&path, [0xff]).unwrap();
+        assert!(matches!(Source::File(path.clone()).read().await, Err(ListError::Line { .. })));
+        std::fs::write(&path, vec![b'#'; 2 * 1024 * 1024]).unwrap();
+        assert!(matches!(Source::File(path).read().await, Err(ListError::TooLong { .. })));
+    }
+}

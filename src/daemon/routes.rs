@@ -1,0 +1,399 @@
+//! The paths of the local interface (`API.md`), both ways: the daemon reads a request into a command, the
+//! command line writes a command as a request. One table, so the two cannot drift apart.
+
+use std::net::SocketAddr;
+
+use hyper::{Method, StatusCode};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Span;
+use crate::layer::Kind;
+use crate::layer::KeyPath;
+use crate::federation::TrustLevel;
+use crate::node::{Command, CommandError};
+
+/// An invite lives this long unless said otherwise: a day.
+pub const INVITE_EXPIRES_DEFAULT_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// What a request asks for.
+#[derive(Clone, Debug)]
+pub enum Asked {
+    /// A command; its reply is the answer.
+    Command(Command),
+    /// Changes as they happen, of one document or of all.
+    Watch(Option<String>),
+}
+
+/// Why a request is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RouteError {
+    /// No such path.
+    #[error("there is no {0}: the paths stand in src/daemon/API.md")]
+    NotFound(String),
+    /// The path knows other methods.
+    #[error("{path} does not know {method}")]
+    Method {
+        /// The path.
+        path: String,
+        /// The method.
+        method: String,
+    },
+    /// The body is not what the path takes.
+    #[error("the body is not the JSON that is wanted here: {0}")]
+    Body(String),
+    /// The path or the query is not well-formed.
+    #[error("{0}")]
+    Query(String),
+}
+
+impl RouteError {
+    /// A stable word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            RouteError::NotFound(_) => "not_found",
+            RouteError::Method { .. } => "method_not_allowed",
+            RouteError::Body(_) => "bad_json",
+            RouteError::Query(_) => "bad_request",
+        }
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            RouteError::NotFound(_) => StatusCode::NOT_FOUND,
+            RouteError::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            RouteError::Body(_) | RouteError::Query(_) => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+/// The HTTP status of a refusal.
+pub fn status_of(error: &CommandError) -> StatusCode {
+    match error {
+        CommandError::UnknownPeer(_)
+        | CommandError::UnknownDocument(_)
+        | CommandError::UnknownKey { .. }
+        | CommandError::NoState(_) => StatusCode::NOT_FOUND,
+        CommandError::AmbiguousPeer { .. }
+        | CommandError::AmbiguousDocument { .. }
+        | CommandError::DocumentExists(_)
+        | CommandError::AlreadyPeer(_) => StatusCode::CONFLICT,
+        CommandError::ReadOnly(_) | CommandError::JoinRefused { .. } => StatusCode::FORBIDDEN,
+        CommandError::InviteExpired(_) => StatusCode::GONE,
+        CommandError::Limit { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        CommandError::Stopped(_) => StatusCode::SERVICE_UNAVAILABLE,
+        CommandError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::BAD_REQUEST,
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InviteBody {
+    level: Option<TrustLevel>,
+    expires: Option<String>,
+    expires_ms: Option<u64>,
+    #[serde(default)]
+    addresses: Vec<SocketAddr>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JoinBody {
+    code: String,
+    #[serde(default)]
+    addresses: Vec<SocketAddr>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CreateBody {
+    name: String,
+    #[serde(default = "map")]
+    kind: Kind,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LevelBody {
+    level: TrustLevel,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NameBody {
+    name: String,
+}
+
+fn map() -> Kind {
+    Kind::Map
+}
+
+/// Reads a request.
+pub fn read(method: &Method, path: &str, query: Option<&str>, body: &[u8]) -> Result<Asked, RouteError> {
+    let rest = path.strip_prefix("/v1/").ok_or_else(|| RouteError::NotFound(path.to_owned()))?;
+    let (room, name) = rest.split_once('/').map_or((rest, None), |(room, name)| (room, Some(name)));
+    let query = Query::read(query)?;
+    // The name of a peer's peculiarities: `/v1/peers/PEER/trust`.
+    let (name, act) = match name {
+        Some(name) if room == "peers" => match name.rsplit_once('/') {
+            Some((peer, act)) => (Some(peer), Some(act)),
+            None => (Some(name), None),
+        },
+        name => (name, None),
+    };
+    let name = name.map(decode).transpose()?;
+    let unknown_method = || RouteError::Method { path: path.to_owned(), method: method.to_string() };
+    let get = |command| if method == Method::GET { Ok(command) } else { Err(unknown_method()) };
+    let command = match (room, name, act) {
+        ("id", None, None) => get(Command::Id)?,
+        ("status", None, None) => get(Command::Status)?,
+        ("conflicts", None, None) => get(Command::Conflicts { doc: query.doc })?,
+        ("state", peer, None) => get(Command::State { peer })?,
+        ("watch", None, None) => {
+            get(Command::Id)?;
+            return Ok(Asked::Watch(query.doc));
+        }
+        ("peers", None, None) => get(Command::Peers)?,
+        ("peers", Some(peer), None) if method == Method::DELETE => Command::Remove { peer },
+        ("peers", Some(peer), Some("trust")) if method == Method::PUT => {
+            Command::Trust { peer, level: json::<LevelBody>(body)?.level }
+        }
+        ("peers", Some(peer), Some("name")) if method == Method::PUT => {
+            Command::Rename { peer, name: json::<NameBody>(body)?.name }
+        }
+        ("peers", Some(_), None | Some("trust" | "name")) => return Err(unknown_method()),
+        ("invites", None, None) if method == Method::POST => invite(json(body)?)?,
+        ("join", None, None) if method == Method::POST => {
+            let JoinBody { code, addresses } = json(body)?;
+            Command::Join { code, addresses }
+        }
+        ("invites" | "join", None, None) => return Err(unknown_method()),
+        ("docs", None, None) if method == Method::POST => {
+            let CreateBody { name, kind } = json(body)?;
+            Command::Create { name, kind }
+        }
+        ("docs", None, None) => get(Command::List)?,
+        ("docs", Some(doc), None) => match (method, query.key) {
+            (&Method::GET, key) => Command::Get { doc, key },
+            (&Method::PUT, Some(key)) => Command::Set { doc, key, value: json(body)? },
+            (&Method::PUT, None) => Command::Put { doc, value: json(body)? },
+            (&Method::DELETE, Some(key)) => Command::Del { doc, key },
+            (&Method::DELETE, None) => {
+                return Err(RouteError::Query("say which key: DELETE /v1/docs/DOC?key=a/b/c".into()));
+            }
+            _ => return Err(unknown_method()),
+        },
+        _ => return Err(RouteError::NotFound(path.to_owned())),
+    };
+    Ok(Asked::Command(command))
+}
+
+/// Writes a command as a request: method, path with query, body. `None` for what only the node itself
+/// asks.
+pub fn write(command: &Command) -> Option<(Method, String, Vec<u8>)> {
+    let get = |target: String| Some((Method::GET, target, Vec::new()));
+    let peer_path = |peer: &str, act: &str| format!("/v1/peers/{}{act}", encode(peer));
+    let doc_path = |doc: &str| format!("/v1/docs/{}", encode(doc));
+    let key_path = |doc: &str, key: &KeyPath| format!("{}?key={}", doc_path(doc), encode(&key.to_string()));
+    match command {
+        Command::Id => get("/v1/id".into()),
+        Command::Status => get("/v1/status".into()),
+        Command::Peers => get("/v1/peers".into()),
+        Command::List => get("/v1/docs".into()),
+        Command::State { peer: None } => get("/v1/state".into()),
+        Command::State { peer: Some(peer) } => get(format!("/v1/state/{}", encode(peer))),
+        Command::Conflicts { doc: None } => get("/v1/conflicts".into()),
+        Command::Conflicts { doc: Some(doc) } => get(format!("/v1/conflicts?doc={}", encode(doc))),
+        Command::Get { doc, key: None } => get(doc_path(doc)),
+        Command::Get { doc, key: Some(key) } => get(key_path(doc, key)),
+        Command::Remove { peer } => Some((Method::DELETE, peer_path(peer, ""), Vec::new())),
+        Command::Trust { peer, level } => {
+            Some((Method::PUT, peer_path(peer, "/trust"), bytes(&LevelBody { level: *level })))
+        }
+        Command::Rename { peer, name } => {
+            Some((Method::PUT, peer_path(peer, "/name"), bytes(&NameBody { name: name.clone() })))
+        }
+        Command::Invite { level, expires_ms, addresses } => {
+            let body = InviteBody {
+                level: Some(*level),
+                expires: None,
+                expires_ms: Some(*expires_ms),
+                addresses: addresses.clone(),
+            };
+            Some((Method::POST, "/v1/invites".into(), bytes(&body)))
+        }
+        Command::Join { code, addresses } => {
+            let body = JoinBody { code: code.clone(), addresses: addresses.clone() };
+            Some((Method::POST, "/v1/join".into(), bytes(&body)))
+        }
+        Command::Create { name, kind } => {
+            Some((Method::POST, "/v1/docs".into(), bytes(&CreateBody { name: name.clone(), kind: *kind })))
+        }
+        Command::Set { doc, key, value } => Some((Method::PUT, key_path(doc, key), bytes(value))),
+        Command::Put { doc, value } => Some((Method::PUT, doc_path(doc), bytes(value))),
+        Command::Del { doc, key } => Some((Method::DELETE, key_path(doc, key), Vec::new())),
+        Command::PublishState { .. } => None,
+    }
+}
+
+/// The path of `watch`.
+pub fn write_watch(doc: Option<&str>) -> String {
+    doc.map_or_else(|| "/v1/watch".to_owned(), |doc| format!("/v1/watch?doc={}", encode(doc)))
+}
+
+fn invite(body: InviteBody) -> Result<Command, RouteError> {
+    let span = |text: String| {
+        let Span(span) = text.parse().map_err(|e| RouteError::Query(format!("`expires`: {e}")))?;
+        Ok(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
+    };
+    let expires = body.expires.map(span).transpose()?;
+    Ok(Command::Invite {
+        level: body.level.unwrap_or(TrustLevel::Trusted),
+        expires_ms: body.expires_ms.or(expires).unwrap_or(INVITE_EXPIRES_DEFAULT_MS),
+        addresses: body.addresses,
+    })
+}
+
+#[derive(Default)]
+struct Query {
+    key: Option<KeyPath>,
+    doc: Option<String>,
+}
+
+impl Query {
+    fn read(text: Option<&str>) -> Result<Self, RouteError> {
+        let mut query = Query::default();
+        for pair in text.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let value = decode(value)?;
+            match name {
+                "key" => {
+                    let key = KeyPath::parse(&value).map_err(|e| RouteError::Query(format!("`key`: {e}")))?;
+                    query.key = Some(key);
+                }
+                "doc" => query.doc = Some(value),
+                _ => return Err(RouteError::Query(format!("`{name}` means nothing here: `key` and `doc` do"))),
+            }
+        }
+        Ok(query)
+    }
+}
+
+fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, RouteError> {
+    serde_json::from_slice(body).map_err(|e| RouteError::Body(e.to_string()))
+}
+
+fn bytes<T: Serialize>(body: &T) -> Vec<u8> {
+    serde_json::to_vec(body).expect("bodies have text keys and no failing parts")
+}
+
+/// Percent-encodes all but the unreserved characters (RFC 3986, section 2.3), so that a `/` in a name is
+/// none in the path.
+fn encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+fn decode(text: &str) -> Result<String, RouteError> {
+    let bad = || RouteError::Query(format!("`{text}` is not percent-encoded UTF-8"));
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            out.push(byte);
+            continue;
+        }
+        let digits = [bytes.next().ok_or_else(bad)?, bytes.next().ok_or_else(bad)?];
+        let decoded = data_encoding::HEXLOWER_PERMISSIVE.decode(&digits).map_err(|_| bad())?;
+        out.extend(decoded);
+    }
+    String::from_utf8(out).map_err(|_| bad())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tombolo_delta::Value;
+
+    fn key(text: &str) -> KeyPath {
+        KeyPath::parse(text).unwrap()
+    }
+
+    /// What the command line writes, the daemon reads as the same command.
+    #[test]
+    fn every_command_survives_its_way_through_http() {
+        let odd = "pe er/ä?&%2F#\\+\n";
+        let (doc, peer, address) = (odd.to_owned(), odd.to_owned(), "[fe80::1%3]:8662".parse().unwrap());
+        let value = Value::map([("a", Value::from(1)), ("b", Value::from(1.5))]);
+        let commands = [
+            Command::Id,
+            Command::Invite { level: TrustLevel::Observer, expires_ms: 7, addresses: vec![address] },
+            Command::Join { code: "fed1:x".into(), addresses: vec!["127.0.0.1:1".parse().unwrap()] },
+            Command::Peers,
+            Command::Trust { peer: peer.clone(), level: TrustLevel::Untrusted },
+            Command::Rename { peer: peer.clone(), name: "new".into() },
+            Command::Remove { peer: peer.clone() },
+            Command::Create { name: "plan".into(), kind: Kind::Map },
+            Command::Create { name: "report".into(), kind: Kind::Snapshot },
+            Command::Set { doc: doc.clone(), key: key("a/b\\/c/ü ?&="), value: value.clone() },
+            Command::Get { doc: doc.clone(), key: None },
+            Command::Get { doc: doc.clone(), key: Some(key("a//b")) },
+            Command::Del { doc: doc.clone(), key: key("100%") },
+            Command::Put { doc: doc.clone(), value },
+            Command::List,
+            Command::State { peer: None },
+            Command::State { peer: Some(peer) },
+            Command::Status,
+            Command::Conflicts { doc: None },
+            Command::Conflicts { doc: Some(doc) },
+        ];
+        for command in commands {
+            let (method, target, body) = write(&command).unwrap();
+            let (path, query) = target.split_once('?').map_or((target.as_str(), None), |(p, q)| (p, Some(q)));
+            let Ok(Asked::Command(back)) = read(&method, path, query, &body) else { panic!("{method} {target}") };
+            assert_eq!(format!("{back:?}"), format!("{command:?}"));
+        }
+    }
+
+    #[test]
+    fn a_person_with_curl_may_leave_the_slash_in_a_document_as_it_is() {
+        let Ok(Asked::Command(Command::Get { doc, .. })) = read(&Method::GET, "/v1/docs/attic/plan", None, b"") else {
+            panic!("not a get")
+        };
+        assert_eq!(doc, "attic/plan");
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused_with_its_reason() {
+        let cases = [
+            (Method::GET, "/", None, "", "not_found"),
+            (Method::GET, "/v2/id", None, "", "not_found"),
+            (Method::GET, "/v1/id/x", None, "", "not_found"),
+            (Method::GET, "/v1/peers/a/b", None, "", "not_found"),
+            (Method::POST, "/v1/id", None, "", "method_not_allowed"),
+            (Method::GET, "/v1/join", None, "", "method_not_allowed"),
+            (Method::PATCH, "/v1/docs/a", None, "", "method_not_allowed"),
+            (Method::POST, "/v1/join", None, "", "bad_json"),
+            (Method::POST, "/v1/join", None, "{\"code\":\"x\",\"cod\":1}", "bad_json"),
+            (Method::PUT, "/v1/docs/a", Some("key=b"), "{\"a\":1,\"a\":2}", "bad_json"),
+            (Method::PUT, "/v1/docs/a", Some("key="), "1", "bad_request"),
+            (Method::GET, "/v1/docs/%ff", None, "", "bad_request"),
+            (Method::GET, "/v1/docs/%f", None, "", "bad_request"),
+            (Method::GET, "/v1/docs/a", Some("kee=b"), "", "bad_request"),
+            (Method::DELETE, "/v1/docs/a", None, "", "bad_request"),
+            (Method::POST, "/v1/invites", None, "{\"expires\":\"soon\"}", "bad_request"),
+        ];
+        for (method, path, query, body, code) in cases {
+            let error = read(&method, path, query, body.as_bytes()).expect_err(path);
+            assert_eq!(error.code(), code, "{method} {path}");
+        }
+    }
+}
