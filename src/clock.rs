@@ -1,0 +1,217 @@
+//! Time as the rest of the system sees it: `Now` comes in as an argument, `Timestamp` is a hybrid logical
+//! clock, and `ReferenceClock` says which wall time to believe. Nothing here reads a clock.
+
+use std::collections::BTreeMap;
+
+use tombolo_transports::PeerId;
+
+use crate::limits::{CLOCK_HEARD_MS, FUTURE_BOUND_MS, STAMP_MS_MAX};
+
+/// 2026-11-01T00:00:00Z in milliseconds: a wall clock before the build is not set.
+pub const BUILD_DATE_MS: u64 = 1_793_491_200_000;
+
+/// The instant at which an input is handled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Milliseconds on a clock that never steps back; its zero means nothing.
+    pub mono_ms: u64,
+    /// Milliseconds since the Unix epoch, as the system clock says, right or wrong.
+    pub wall_ms: u64,
+}
+
+/// A hybrid logical clock stamp: 48 bits of milliseconds since the Unix epoch, 16 bits of counter
+/// (Kulkarni et al., *Logical Physical Clocks*, 2014). Ordered as a number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The stamp at `ms` with `counter`; milliseconds beyond 48 bits are held at the largest.
+    pub fn new(ms: u64, counter: u16) -> Self {
+        Timestamp(ms.min(STAMP_MS_MAX) << 16 | u64::from(counter))
+    }
+
+    /// The stamp as the 64-bit number that travels.
+    pub fn from_bits(bits: u64) -> Self {
+        Timestamp(bits)
+    }
+
+    /// The 64-bit number that travels.
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub fn ms(self) -> u64 {
+        self.0 >> 16
+    }
+
+    /// The next stamp: the counter goes on into the milliseconds, and stops at the largest.
+    fn next(self) -> Self {
+        Timestamp(self.0.saturating_add(1))
+    }
+}
+
+/// Gives stamps that only grow, and stay near reference time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HybridClock {
+    last: Timestamp,
+}
+
+impl HybridClock {
+    /// A clock that goes on from the newest stamp already used.
+    pub fn starting_after(last: Timestamp) -> Self {
+        HybridClock { last }
+    }
+
+    /// A stamp greater than all given or observed before.
+    pub fn tick(&mut self, reference_ms: u64) -> Timestamp {
+        self.last = self.last.next().max(Timestamp::new(reference_ms, 0));
+        self.last
+    }
+
+    /// Takes note of a merged stamp. One beyond the bound is not followed: a peer must not drag our clock.
+    pub fn observe(&mut self, stamp: Timestamp, reference_ms: u64) {
+        if stamp.ms() <= reference_ms.saturating_add(FUTURE_BOUND_MS) {
+            self.last = self.last.max(stamp);
+        }
+    }
+
+    /// Steps back to `reference_ms` when the clock had run ahead of it by more than the bound: the system
+    /// clock was fast and has been put right.
+    pub fn pull_back(&mut self, reference_ms: u64) {
+        if self.last.ms() > reference_ms.saturating_add(FUTURE_BOUND_MS) {
+            self.last = Timestamp::new(reference_ms, 0);
+        }
+    }
+}
+
+/// Where reference time comes from at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeSource {
+    /// The system clock.
+    Own,
+    /// The median of three or more peers' clocks.
+    Median,
+    /// The clock of the one or two peers heard, our own being unset.
+    Peer,
+    /// No clock at all: the logical clock goes on from the newest stamp held.
+    Logical,
+}
+
+/// Decides which wall time to believe (DESIGN section 4, *Time*).
+#[derive(Clone, Debug, Default)]
+pub struct ReferenceClock {
+    /// Newest own stamp known to be durable: a wall clock behind it is wrong.
+    newest_own_ms: u64,
+    /// The operator vouches for the system clock.
+    operator_set: bool,
+    /// Per peer: its wall clock minus our monotonic clock, and when that was heard.
+    heard: BTreeMap<PeerId, (i128, u64)>,
+}
+
+impl ReferenceClock {
+    /// A clock that knows the newest stamp this node ever made durable.
+    pub fn new(newest_own: Timestamp, operator_set: bool) -> Self {
+        ReferenceClock { newest_own_ms: newest_own.ms(), operator_set, heard: BTreeMap::new() }
+    }
+
+    /// An authenticated peer told its wall time.
+    pub fn hear(&mut self, peer: PeerId, wall_ms: u64, now: Now) {
+        self.heard.insert(peer, (i128::from(wall_ms) - i128::from(now.mono_ms), now.mono_ms));
+    }
+
+    /// Forgets a removed peer's clock.
+    pub fn forget(&mut self, peer: &PeerId) {
+        self.heard.remove(peer);
+    }
+
+    /// Whether our own wall clock may be told to peers.
+    pub fn own_is_set(&self, now: Now) -> bool {
+        self.operator_set
+            || (now.wall_ms >= BUILD_DATE_MS
+                && now.wall_ms.saturating_add(FUTURE_BOUND_MS) >= self.newest_own_ms)
+    }
+
+    /// Reference time in milliseconds since the Unix epoch, and where it comes from.
+    pub fn reference(&self, now: Now) -> (u64, TimeSource) {
+        let mut peers: Vec<u64> = self
+            .heard
+            .values()
+            .filter(|(_, at)| now.mono_ms.saturating_sub(*at) <= CLOCK_HEARD_MS)
+            .map(|(offset, _)| clamp_ms(offset + i128::from(now.mono_ms)))
+            .collect();
+        peers.sort_unstable();
+        let median = peers.get(peers.len().saturating_sub(1) / 2).copied();
+        let own = now.wall_ms.min(STAMP_MS_MAX);
+        match (self.own_is_set(now), median) {
+            (true, Some(m)) if peers.len() >= 3 && own.abs_diff(m) > FUTURE_BOUND_MS => (m, TimeSource::Median),
+            (true, _) => (own, TimeSource::Own),
+            (false, Some(m)) if peers.len() >= 3 => (m, TimeSource::Median),
+            (false, Some(m)) => (m, TimeSource::Peer),
+            (false, None) => (self.newest_own_ms.max(BUILD_DATE_MS), TimeSource::Logical),
+        }
+    }
+}
+
+fn clamp_ms(ms: i128) -> u64 {
+    u64::try_from(ms.clamp(0, i128::from(STAMP_MS_MAX))).unwrap_or(0)
+}
+
+/// Milliseconds since the Unix epoch as RFC 3339 in UTC: whole seconds where they are whole.
+pub fn rfc3339(ms: u64) -> String {
+    let Some(t) = i64::try_from(ms).ok().and_then(chrono::DateTime::from_timestamp_millis) else {
+        return format!("{ms} ms");
+    };
+    let format = if ms.is_multiple_of(1000) { chrono::SecondsFormat::Secs } else { chrono::SecondsFormat::Millis };
+    t.to_rfc3339_opts(format, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T: u64 = BUILD_DATE_MS + 1_000_000_000;
+
+    fn now(mono_ms: u64, wall_ms: u64) -> Now {
+        Now { mono_ms, wall_ms }
+    }
+
+    #[test]
+    fn stamps_only_grow_even_when_the_wall_clock_steps_back() {
+        let mut clock = HybridClock::default();
+        let a = clock.tick(T);
+        let b = clock.tick(T - 5_000);
+        assert!(b > a);
+        assert_eq!(b.ms(), T);
+    }
+
+    #[test]
+    fn a_far_future_stamp_does_not_drag_the_clock() {
+        let mut clock = HybridClock::default();
+        clock.observe(Timestamp::new(T + FUTURE_BOUND_MS + 1, 0), T);
+        assert_eq!(clock.tick(T).ms(), T);
+        clock.observe(Timestamp::new(T + FUTURE_BOUND_MS, 0), T);
+        assert_eq!(clock.tick(T).ms(), T + FUTURE_BOUND_MS);
+    }
+
+    #[test]
+    fn the_median_of_three_overrules_a_wrong_own_clock() {
+        let mut clock = ReferenceClock::new(Timestamp::default(), false);
+        for (i, offset) in [(1u8, 0), (2, 1_000), (3, 2_000)] {
+            clock.hear(PeerId([i; 32]), T + offset, now(50, 0));
+        }
+        let year = 365 * 24 * 3600 * 1000;
+        assert_eq!(clock.reference(now(50, T + year)), (T + 1_000, TimeSource::Median));
+        assert_eq!(clock.reference(now(50, T + 30_000)), (T + 30_000, TimeSource::Own));
+        assert_eq!(clock.reference(now(150, 0)), (T + 1_100, TimeSource::Median));
+    }
+
+    #[test]
+    fn an_unset_clock_takes_the_peers_and_else_goes_on_logically() {
+        let mut clock = ReferenceClock::new(Timestamp::new(T, 3), false);
+        assert_eq!(clock.reference(now(0, 0)), (T, TimeSource::Logical));
+        clock.hear(PeerId([1; 32]), T + 9, now(10, 0));
+        assert_eq!(clock.reference(now(11, 0)), (T + 10, TimeSource::Peer));
+        assert_eq!(clock.reference(now(11 + CLOCK_HEARD_MS, 0)), (T, TimeSource::Logical));
+    }
+}

@@ -1,0 +1,358 @@
+//! The bytes of envelopes. `FORMAT.md` beside this file draws them; `tests/vectors/` pins them.
+
+use tombolo_delta::{CborError, Limits, Value};
+use tombolo_transports::PeerId;
+
+use crate::clock::Timestamp;
+use crate::envelope::{BaseRef, Envelope, Payload};
+use crate::identity::SignatureBytes;
+use crate::layer::{
+    Content, ContentError, DocumentId, DocumentName, Entry, EntryError, Head, KeyPath, Kind, LayerId, Root,
+    Sequence, SignedHead,
+};
+use crate::limits::{DEPTH_MAX, LAYER_BYTES_MAX, MAP_ENTRIES_MAX, MESSAGE_BYTES_MAX};
+
+/// First byte of a compact envelope: this bit is set, as in no other message.
+pub(super) const COMPACT: u8 = 0b1000_0000;
+/// The time step counts milliseconds; clear: seconds.
+const STEP_IN_MS: u8 = 0b0100_0000;
+/// An audience step follows the time step.
+const AUDIENCE_STEP: u8 = 0b0010_0000;
+/// The layer's address byte follows the distance.
+const ADDRESS: u8 = 0b0001_0000;
+/// The base's distance, 1 to 15; 0: a varint follows.
+const DISTANCE: u8 = 0b0000_1111;
+
+/// Why bytes are no envelope.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EnvelopeError {
+    /// They end too early.
+    #[error("the envelope ends too early")]
+    Truncated,
+    /// A number is longer than it needs to be, or too large.
+    #[error("a number in the envelope is out of range or not in its shortest form")]
+    Number,
+    /// Not deterministic CBOR within the limits.
+    #[error("{0}")]
+    Cbor(#[from] CborError),
+    /// The array does not have the fields of an envelope.
+    #[error("the envelope's fields are not those of FORMAT.md")]
+    Shape,
+    /// The content is none.
+    #[error("{0}")]
+    Content(#[from] ContentError),
+    /// A changed entry is none.
+    #[error("{0}")]
+    Entry(#[from] EntryError),
+}
+
+/// A compact envelope: claims relative to a base, a signature, and a delta.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompactEnvelope {
+    /// The base.
+    pub base: BaseRef,
+    /// One byte of the layer's print, where the link is wide enough to spare it.
+    pub address: Option<u8>,
+    /// Signed time less the base's, milliseconds.
+    pub time_step_ms: i64,
+    /// Audience sequence less the base's.
+    pub audience_step: i64,
+    /// The author's signature over the head that results.
+    pub signature: SignatureBytes,
+    /// Snapshot: a packed delta, one CBOR byte string. Map: `encode_changes`.
+    pub delta: Vec<u8>,
+}
+
+/// The bytes of a compact envelope.
+pub fn encode_compact(envelope: &CompactEnvelope) -> Vec<u8> {
+    let in_seconds = envelope.time_step_ms % 1000 == 0;
+    let distance = u8::try_from(envelope.base.distance).ok().filter(|d| (1..=DISTANCE).contains(d));
+    let mut head = COMPACT | distance.unwrap_or(0);
+    head |= if in_seconds { 0 } else { STEP_IN_MS };
+    head |= if envelope.audience_step == 0 { 0 } else { AUDIENCE_STEP };
+    head |= if envelope.address.is_some() { ADDRESS } else { 0 };
+    let mut out = vec![head];
+    if distance.is_none() {
+        put_varint(&mut out, envelope.base.distance);
+    }
+    out.extend(envelope.address);
+    out.extend(envelope.base.print);
+    put_varint(&mut out, zigzag(if in_seconds { envelope.time_step_ms / 1000 } else { envelope.time_step_ms }));
+    if envelope.audience_step != 0 {
+        put_varint(&mut out, zigzag(envelope.audience_step));
+    }
+    out.extend(envelope.signature);
+    out.extend_from_slice(&envelope.delta);
+    out
+}
+
+/// Reads a compact envelope of a peer.
+pub fn decode_compact(bytes: &[u8]) -> Result<CompactEnvelope, EnvelopeError> {
+    let mut reader = Reader { bytes };
+    let head = reader.byte()?;
+    if head & COMPACT == 0 {
+        return Err(EnvelopeError::Shape);
+    }
+    let distance = match head & DISTANCE {
+        0 => reader.varint()?,
+        short => u64::from(short),
+    };
+    // A distance that fits the head must stand there, and a base lies before its successor.
+    if distance == 0 || (head & DISTANCE == 0 && distance <= u64::from(DISTANCE)) {
+        return Err(EnvelopeError::Number);
+    }
+    let address = if head & ADDRESS != 0 { Some(reader.byte()?) } else { None };
+    let print = reader.array()?;
+    let step = unzigzag(reader.varint()?);
+    let time_step_ms = if head & STEP_IN_MS != 0 { Some(step) } else { step.checked_mul(1000) };
+    let audience_step = if head & AUDIENCE_STEP != 0 { unzigzag(reader.varint()?) } else { 0 };
+    let signature = reader.array()?;
+    Ok(CompactEnvelope {
+        base: BaseRef { distance, print },
+        address,
+        time_step_ms: time_step_ms.ok_or(EnvelopeError::Number)?,
+        audience_step,
+        signature,
+        delta: reader.bytes.to_vec(),
+    })
+}
+
+/// The bytes of a whole envelope: the deterministic CBOR array `[kind, owner, name, author, sequence, time,
+/// audience sequence, signature, content | root]`. An author that is the owner is `null`. The last item is
+/// an array of one (the content, whose root is computed) or the 32 bytes of the root (an offer).
+pub fn encode_whole(envelope: &Envelope) -> Vec<u8> {
+    let head = &envelope.signed.head;
+    let author = if head.layer.author == head.layer.document.owner {
+        Value::Null
+    } else {
+        Value::Bytes(head.layer.author.0.to_vec())
+    };
+    let last = match &envelope.payload {
+        Payload::Whole(content) => Value::Array(vec![content_value(content)]),
+        Payload::Offer => Value::Bytes(head.root.0.to_vec()),
+    };
+    tombolo_delta::to_cbor(&Value::Array(vec![
+        Value::from(u64::from(head.kind.code())),
+        Value::Bytes(head.layer.document.owner.0.to_vec()),
+        Value::from(head.layer.document.name.as_str()),
+        author,
+        Value::from(head.sequence.get()),
+        Value::from(head.time_ms),
+        Value::from(head.audience_sequence.get()),
+        Value::Bytes(envelope.signed.signature.to_vec()),
+        last,
+    ]))
+}
+
+/// Reads a whole envelope of a peer. The signature is not checked here: `Envelope::open` does.
+pub fn decode_whole(bytes: &[u8]) -> Result<Envelope, EnvelopeError> {
+    let limits =
+        Limits { bytes_max: MESSAGE_BYTES_MAX, depth_max: DEPTH_MAX + 4, items_max: MESSAGE_BYTES_MAX };
+    let Value::Array(items) = tombolo_delta::from_cbor(bytes, &limits)? else {
+        return Err(EnvelopeError::Shape);
+    };
+    let [kind, owner, name, author, sequence, time, audience, signature, last] = items.as_slice() else {
+        return Err(EnvelopeError::Shape);
+    };
+    let kind = kind.as_u64().and_then(Kind::from_code).ok_or(EnvelopeError::Shape)?;
+    let owner = PeerId(fixed(owner)?);
+    let author = if author.is_null() { owner } else { PeerId(fixed(author)?) };
+    let name = name.as_text().and_then(|n| DocumentName::new(n).ok()).ok_or(EnvelopeError::Shape)?;
+    let (payload, root) = match last {
+        Value::Array(one) => match one.as_slice() {
+            [value] => {
+                let content = Content::from_cbor(kind, &tombolo_delta::to_cbor(value))?;
+                let root = content.root();
+                (Payload::Whole(content), root)
+            }
+            _ => return Err(EnvelopeError::Shape),
+        },
+        other => (Payload::Offer, Root(fixed(other)?)),
+    };
+    let head = Head {
+        kind,
+        layer: LayerId { document: DocumentId { owner, name }, author },
+        sequence: number(sequence)?,
+        time_ms: time.as_u64().ok_or(EnvelopeError::Shape)?,
+        audience_sequence: number(audience)?,
+        root,
+    };
+    Ok(Envelope { signed: SignedHead { head, signature: fixed(signature)? }, payload })
+}
+
+/// What changed in a map since a base: entries put (`Some`) and keys dropped (`None`).
+pub type MapChanges = Vec<(KeyPath, Option<Entry>)>;
+
+/// The bytes of a map delta: the deterministic CBOR array `[entries, dropped keys]`, the second left out
+/// where it is empty. Entries are those of `layer/entry.rs` with their stamps relative to the signed time:
+/// zigzag of the difference, modulo 2^64, to the stamp (time, counter 0).
+pub fn encode_changes(changes: &MapChanges, time_ms: u64) -> Vec<u8> {
+    let put = |(key, entry): &(KeyPath, Option<Entry>)| entry.as_ref().map(|e| relative(e, time_ms).to_value(key));
+    let entries = changes.iter().filter_map(put).collect();
+    let dropped: Vec<Value> =
+        changes.iter().filter(|(_, e)| e.is_none()).map(|(key, _)| key.to_value()).collect();
+    let mut items = vec![Value::Array(entries)];
+    if !dropped.is_empty() {
+        items.push(Value::Array(dropped));
+    }
+    tombolo_delta::to_cbor(&Value::Array(items))
+}
+
+/// Reads a map delta of a peer.
+pub fn decode_changes(bytes: &[u8], time_ms: u64) -> Result<MapChanges, EnvelopeError> {
+    let limits = Limits { bytes_max: LAYER_BYTES_MAX, depth_max: DEPTH_MAX + 3, items_max: LAYER_BYTES_MAX };
+    let Value::Array(items) = tombolo_delta::from_cbor(bytes, &limits)? else {
+        return Err(EnvelopeError::Shape);
+    };
+    let (entries, dropped) = match items.as_slice() {
+        [Value::Array(entries)] => (entries.as_slice(), &[][..]),
+        [Value::Array(entries), Value::Array(dropped)] => (entries.as_slice(), dropped.as_slice()),
+        _ => return Err(EnvelopeError::Shape),
+    };
+    if entries.len().saturating_add(dropped.len()) > MAP_ENTRIES_MAX {
+        return Err(EnvelopeError::Content(ContentError::TooManyEntries));
+    }
+    let mut changes = MapChanges::with_capacity(entries.len() + dropped.len());
+    for item in entries {
+        let (key, entry) = Entry::from_value(item)?;
+        changes.push((key, Some(absolute(entry, time_ms))));
+    }
+    for item in dropped {
+        changes.push((KeyPath::from_value(item).map_err(EntryError::from)?, None));
+    }
+    Ok(changes)
+}
+
+fn relative(entry: &Entry, time_ms: u64) -> Entry {
+    let difference = entry.stamp.bits().wrapping_sub(Timestamp::new(time_ms, 0).bits());
+    Entry { stamp: Timestamp::from_bits(zigzag(difference.cast_signed())), ..entry.clone() }
+}
+
+fn absolute(entry: Entry, time_ms: u64) -> Entry {
+    let difference = unzigzag(entry.stamp.bits()).cast_unsigned();
+    Entry { stamp: Timestamp::from_bits(Timestamp::new(time_ms, 0).bits().wrapping_add(difference)), ..entry }
+}
+
+fn content_value(content: &Content) -> Value {
+    match content {
+        Content::Snapshot(value) => value.clone(),
+        Content::Map(map) => Value::Array(map.iter().map(|(key, entry)| entry.to_value(key)).collect()),
+    }
+}
+
+fn fixed<const N: usize>(value: &Value) -> Result<[u8; N], EnvelopeError> {
+    value.as_bytes().and_then(|b| b.try_into().ok()).ok_or(EnvelopeError::Shape)
+}
+
+fn number(value: &Value) -> Result<Sequence, EnvelopeError> {
+    value.as_u64().and_then(Sequence::new).ok_or(EnvelopeError::Number)
+}
+
+fn zigzag(number: i64) -> u64 {
+    ((number << 1) ^ (number >> 63)).cast_unsigned()
+}
+
+fn unzigzag(number: u64) -> i64 {
+    (number >> 1).cast_signed() ^ -((number & 1).cast_signed())
+}
+
+/// LEB128, shortest form.
+fn put_varint(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+}
+
+impl Reader<'_> {
+    fn byte(&mut self) -> Result<u8, EnvelopeError> {
+        let (first, rest) = self.bytes.split_first().ok_or(EnvelopeError::Truncated)?;
+        self.bytes = rest;
+        Ok(*first)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], EnvelopeError> {
+        let (head, rest) = self.bytes.split_first_chunk::<N>().ok_or(EnvelopeError::Truncated)?;
+        self.bytes = rest;
+        Ok(*head)
+    }
+
+    fn varint(&mut self) -> Result<u64, EnvelopeError> {
+        let mut number = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            let bits = u64::from(byte & 0x7f);
+            if shift == 63 && bits > 1 {
+                return Err(EnvelopeError::Number);
+            }
+            number |= bits << shift;
+            if byte & 0x80 == 0 {
+                // A last byte of zero means that a shorter form exists.
+                return if byte == 0 && shift > 0 { Err(EnvelopeError::Number) } else { Ok(number) };
+            }
+        }
+        Err(EnvelopeError::Number)
+    }
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn compact() -> impl Strategy<Value = CompactEnvelope> {
+        let step = prop_oneof![(-9_000i64..9_000).prop_map(|s| s * 1000), any::<i32>().prop_map(i64::from)];
+        (1u64..1_000_000, any::<[u8; 2]>(), any::<Option<u8>>(), step, -3i64..3, any::<[u8; 32]>(), any::<Vec<u8>>())
+            .prop_map(|(distance, print, address, time_step_ms, audience_step, half, delta)| CompactEnvelope {
+                base: BaseRef { distance, print },
+                address,
+                time_step_ms,
+                audience_step,
+                signature: [half, half].concat().try_into().unwrap(),
+                delta,
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn a_compact_envelope_reads_back(envelope in compact()) {
+            prop_assert_eq!(decode_compact(&encode_compact(&envelope)), Ok(envelope));
+        }
+
+        #[test]
+        fn only_one_form_of_each_is_read(bytes in proptest::collection::vec(any::<u8>(), 60..120)) {
+            if let Ok(envelope) = decode_compact(&bytes) {
+                let again = encode_compact(&envelope);
+                prop_assert!(again == bytes || envelope.audience_step == 0 || envelope.time_step_ms % 1000 == 0);
+            }
+            let _ = decode_whole(&bytes);
+            let _ = decode_changes(&bytes, 7);
+        }
+
+        #[test]
+        fn stamps_travel_relative_to_the_signed_time(bits in any::<u64>(), time_ms in 0u64..1 << 48) {
+            let entry = Entry { stamp: Timestamp::from_bits(bits), value: None, saw: None };
+            prop_assert_eq!(absolute(relative(&entry, time_ms), time_ms), entry);
+        }
+    }
+
+    #[test]
+    fn the_overhead_stays_within_its_budget() {
+        let envelope = |time_step_ms, address| CompactEnvelope {
+            base: BaseRef { distance: 1, print: [1, 2] },
+            address,
+            time_step_ms,
+            audience_step: 0,
+            signature: [0; 64],
+            delta: Vec::new(),
+        };
+        assert_eq!(encode_compact(&envelope(60_123, Some(9))).len(), 71, "LAN, a minute later, milliseconds");
+        assert_eq!(encode_compact(&envelope(60_000, None)).len(), 68, "radio, a minute later, whole seconds");
+    }
+}

@@ -1,0 +1,123 @@
+//! Envelopes: how a signed layer state travels.
+//!
+//! *Whole*: everything said outright, for first contact, relays, files. *Compact*: only what a receiver
+//! that holds the base cannot infer: 4 to 8 bytes beside the signature. The root never travels with a
+//! delta: the receiver applies, computes, verifies. `FORMAT.md` draws both.
+//!
+//! This room turns bytes into claims and back. It looks up no base and checks no right: `node/inbound.rs`
+//! does, in that order.
+
+mod codec;
+
+pub use codec::{
+    CompactEnvelope, EnvelopeError, MapChanges, decode_changes, decode_compact, decode_whole, encode_changes,
+    encode_compact, encode_whole,
+};
+
+use crate::layer::{Content, Head, Kind, Layer, LayerId, Root, Sequence, SignedHead};
+use crate::limits::WHOLE_LAYER_BYTES_MAX;
+
+/// What an envelope brings beside the signed head.
+#[derive(Clone, Debug)]
+pub enum Payload {
+    /// The whole content. Its root is computed, so it does not travel.
+    Whole(Content),
+    /// Nothing: the content is large and is asked for in parts (`sync::transfer`).
+    Offer,
+}
+
+/// A whole envelope: a signed head and its payload.
+#[derive(Clone, Debug)]
+pub struct Envelope {
+    /// The signed head; not yet verified when it comes from a peer.
+    pub signed: SignedHead,
+    /// The content or the offer of it.
+    pub payload: Payload,
+}
+
+impl Envelope {
+    /// Puts a layer into an envelope: with its content where that fits a message, else as an offer.
+    pub fn seal(layer: &Layer) -> Envelope {
+        let payload = match layer.content.bytes() {
+            bytes if bytes > WHOLE_LAYER_BYTES_MAX => Payload::Offer,
+            _ => Payload::Whole(layer.content.clone()),
+        };
+        Envelope { signed: layer.signed.clone(), payload }
+    }
+
+    /// Opens an envelope that brings its content: the signature must be the author's, over the root that
+    /// the content has.
+    pub fn open(self) -> Result<Layer, OpenError> {
+        let Payload::Whole(content) = self.payload else { return Err(OpenError::NoContent) };
+        if content.root() != self.signed.head.root || !self.signed.verify() {
+            return Err(OpenError::Signature);
+        }
+        Ok(Layer { signed: self.signed, content })
+    }
+}
+
+/// Why an envelope was not opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// The signature is not the author's over this content, or a field is out of range.
+    #[error("the signature is not the author's over this content")]
+    Signature,
+    /// It is an offer.
+    #[error("the envelope brings no content")]
+    NoContent,
+}
+
+/// A base as a compact envelope names it: how many sequences back, and the first two bytes of its root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BaseRef {
+    /// The envelope's sequence less the base's; at least 1.
+    pub distance: u64,
+    /// The first two bytes of the base's root.
+    pub print: [u8; 2],
+}
+
+/// What a receiver needs to know of a base it holds to try a compact envelope on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Base<'a> {
+    /// The layer.
+    pub layer: &'a LayerId,
+    /// The base's sequence.
+    pub sequence: Sequence,
+    /// The base's signed time.
+    pub time_ms: u64,
+    /// The audience sequence signed with the base.
+    pub audience_sequence: Sequence,
+}
+
+impl CompactEnvelope {
+    /// The head that this envelope claims on top of `base`, once the receiver knows the new root.
+    pub fn head_on(&self, base: &Base<'_>, kind: Kind, root: Root) -> Option<Head> {
+        Some(Head {
+            kind,
+            layer: base.layer.clone(),
+            sequence: self.sequence_on(base)?,
+            time_ms: self.time_on(base)?,
+            audience_sequence: match self.audience_step {
+                0 => base.audience_sequence,
+                step => Sequence::new(base.audience_sequence.get().checked_add_signed(step)?)?,
+            },
+            root,
+        })
+    }
+
+    /// The sequence claimed on top of `base`.
+    pub fn sequence_on(&self, base: &Base<'_>) -> Option<Sequence> {
+        Sequence::new(base.sequence.get().checked_add(self.base.distance)?)
+    }
+
+    /// The signed time claimed on top of `base`, milliseconds since the Unix epoch.
+    pub fn time_on(&self, base: &Base<'_>) -> Option<u64> {
+        base.time_ms.checked_add_signed(self.time_step_ms)
+    }
+}
+
+/// One byte over owner, author and name: spares a receiver of many layers most wrong guesses.
+pub fn address_byte(layer: &LayerId) -> u8 {
+    let [first, ..] = layer.print().0;
+    first
+}

@@ -1,0 +1,303 @@
+//! Invite codes: who invites, where to find it, and a token that works once.
+//!
+//! The long form is `fed1:` and base64url without padding of JSON `{did, onion, pubkey, token, level,
+//! expires, addrs}`; a code of another program that has only the first four fields is read as well. The
+//! compact form, for QR codes, is `FED1C:` and base32 without padding of the same content in bytes:
+//!
+//! ```text
+//! version 1 | pubkey 32 | onion key 32 | token 16 | level 1 | expires u32, seconds / 60 | addresses …
+//! address: 4, IPv4 4, port 2   or   6, IPv6 16, port 2
+//! ```
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use data_encoding::{BASE32_NOPAD, BASE64URL_NOPAD, HEXLOWER, HEXLOWER_PERMISSIVE};
+use serde::{Deserialize, Serialize};
+use tombolo_transports::PeerId;
+
+use crate::clock::rfc3339;
+use crate::federation::TrustLevel;
+use crate::identity::{did, onion_address, parse_did, parse_onion, usable_key};
+use crate::limits::{INVITE_ADDRESSES_MAX, INVITE_TEXT_MAX};
+
+/// The secret of an invite.
+pub type Token = [u8; 16];
+/// What the inviter keeps of it.
+pub type TokenHash = [u8; 32];
+
+const LONG_PREFIX: &str = "fed1:";
+const COMPACT_PREFIX: &str = "FED1C:";
+const COMPACT_VERSION: u8 = 1;
+
+/// BLAKE3 of a token, derive-key context `tombolo 1 invite token`.
+pub fn token_hash(token: &Token) -> TokenHash {
+    *blake3::Hasher::new_derive_key("tombolo 1 invite token").update(token).finalize().as_bytes()
+}
+
+/// What an invite code says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invite {
+    /// Who invites.
+    pub inviter: PeerId,
+    /// Its onion address.
+    pub onion: String,
+    /// The secret; works once.
+    pub token: Token,
+    /// At which level the joiner will be added; absent in codes of other programs.
+    pub level: Option<TrustLevel>,
+    /// When it ends, milliseconds since the Unix epoch; absent in codes of other programs.
+    pub expires_ms: Option<u64>,
+    /// Where the inviter may be dialled.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// Why a text is no invite code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InviteError {
+    /// Neither prefix.
+    #[error("it starts with `fed1:` (or `FED1C:` from a QR code)")]
+    Prefix,
+    /// Too long.
+    #[error("it is longer than any code")]
+    TooLong,
+    /// Letters that the encoding does not have.
+    #[error("it was cut short or mistyped: copy it whole")]
+    Encoding,
+    /// The JSON inside is none, or lacks a field.
+    #[error("its content is not that of an invite")]
+    Content,
+    /// `did` and `pubkey` name two identities, or the key is unusable.
+    #[error("its identity is inconsistent: it was changed on the way")]
+    Identity,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Json {
+    did: String,
+    onion: String,
+    pubkey: String,
+    token: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    level: Option<TrustLevel>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    addrs: Vec<SocketAddr>,
+}
+
+impl Invite {
+    /// The code on one line.
+    pub fn to_code(&self) -> String {
+        let json = Json {
+            did: did(&self.inviter),
+            onion: self.onion.clone(),
+            pubkey: HEXLOWER.encode(&self.inviter.0),
+            token: HEXLOWER.encode(&self.token),
+            level: self.level,
+            expires: self.expires_ms.map(rfc3339),
+            addrs: self.addresses.clone(),
+        };
+        let text = serde_json::to_vec(&json).unwrap_or_default();
+        format!("{LONG_PREFIX}{}", BASE64URL_NOPAD.encode(&text))
+    }
+
+    /// The code in the letters that a QR code holds best. Addresses beyond two are left out.
+    pub fn to_compact(&self) -> String {
+        let mut bytes = vec![COMPACT_VERSION];
+        bytes.extend(self.inviter.0);
+        bytes.extend(parse_onion(&self.onion).unwrap_or_default());
+        bytes.extend(self.token);
+        bytes.push(self.level.map_or(u8::MAX, TrustLevel::code));
+        let minutes = self.expires_ms.map_or(u32::MAX, |ms| u32::try_from(ms / 60_000).unwrap_or(u32::MAX));
+        bytes.extend(minutes.to_be_bytes());
+        for address in self.addresses.iter().take(2) {
+            match address.ip() {
+                IpAddr::V4(ip) => {
+                    bytes.push(4);
+                    bytes.extend(ip.octets());
+                }
+                IpAddr::V6(ip) => {
+                    bytes.push(6);
+                    bytes.extend(ip.octets());
+                }
+            }
+            bytes.extend(address.port().to_be_bytes());
+        }
+        format!("{COMPACT_PREFIX}{}", BASE32_NOPAD.encode(&bytes))
+    }
+
+    /// Reads a code of either form. Spaces and line breaks around and within it are forgiven.
+    pub fn parse(text: &str) -> Result<Self, InviteError> {
+        if text.len() > INVITE_TEXT_MAX {
+            return Err(InviteError::TooLong);
+        }
+        let text: String = text.split_whitespace().collect();
+        if let Some(body) = text.strip_prefix(LONG_PREFIX) {
+            return Self::parse_long(body);
+        }
+        match text.get(..COMPACT_PREFIX.len()) {
+            Some(prefix) if prefix.eq_ignore_ascii_case(COMPACT_PREFIX) => {
+                let body = text.get(COMPACT_PREFIX.len()..).unwrap_or_default();
+                let bytes = BASE32_NOPAD.decode(body.to_ascii_uppercase().as_bytes());
+                Self::parse_compact(&bytes.map_err(|_| InviteError::Encoding)?)
+            }
+            _ => Err(InviteError::Prefix),
+        }
+    }
+
+    fn parse_long(body: &str) -> Result<Self, InviteError> {
+        let bytes = BASE64URL_NOPAD.decode(body.as_bytes()).map_err(|_| InviteError::Encoding)?;
+        let json: Json = serde_json::from_slice(&bytes).map_err(|_| InviteError::Content)?;
+        let inviter = parse_did(&json.did).map_err(|_| InviteError::Identity)?;
+        let pubkey = HEXLOWER_PERMISSIVE.decode(json.pubkey.as_bytes()).map_err(|_| InviteError::Content)?;
+        if pubkey != inviter.0 {
+            return Err(InviteError::Identity);
+        }
+        let token = HEXLOWER_PERMISSIVE.decode(json.token.as_bytes()).map_err(|_| InviteError::Content)?;
+        let expires = json.expires.as_deref().map(chrono::DateTime::parse_from_rfc3339).transpose();
+        let expires = expires.map_err(|_| InviteError::Content)?;
+        let mut addresses = json.addrs;
+        addresses.truncate(INVITE_ADDRESSES_MAX);
+        Ok(Invite {
+            inviter,
+            onion: json.onion,
+            token: token.try_into().map_err(|_| InviteError::Content)?,
+            level: json.level,
+            expires_ms: expires.map(|t| u64::try_from(t.timestamp_millis()).unwrap_or(0)),
+            addresses,
+        })
+    }
+
+    fn parse_compact(bytes: &[u8]) -> Result<Self, InviteError> {
+        let mut rest = bytes;
+        let [version] = take(&mut rest)?;
+        if version != COMPACT_VERSION {
+            return Err(InviteError::Content);
+        }
+        let inviter: [u8; 32] = take(&mut rest)?;
+        if !usable_key(&inviter) {
+            return Err(InviteError::Identity);
+        }
+        let onion = onion_address(&take(&mut rest)?);
+        let token = take(&mut rest)?;
+        let [level] = take(&mut rest)?;
+        let minutes = u32::from_be_bytes(take(&mut rest)?);
+        let mut addresses = Vec::new();
+        while !rest.is_empty() && addresses.len() < INVITE_ADDRESSES_MAX {
+            let ip = match take(&mut rest)? {
+                [4] => IpAddr::from(Ipv4Addr::from(take::<4>(&mut rest)?)),
+                [6] => IpAddr::from(Ipv6Addr::from(take::<16>(&mut rest)?)),
+                _ => return Err(InviteError::Content),
+            };
+            addresses.push(SocketAddr::new(ip, u16::from_be_bytes(take(&mut rest)?)));
+        }
+        Ok(Invite {
+            inviter: PeerId(inviter),
+            onion,
+            token,
+            level: TrustLevel::from_code(u64::from(level)),
+            expires_ms: (minutes != u32::MAX).then_some(u64::from(minutes) * 60_000),
+            addresses,
+        })
+    }
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], InviteError> {
+    let (head, tail) = rest.split_first_chunk::<N>().ok_or(InviteError::Encoding)?;
+    *rest = tail;
+    Ok(*head)
+}
+
+/// An invite that we gave out. The token itself is not kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outgoing {
+    /// Hash of the token.
+    pub token_hash: TokenHash,
+    /// At which level its joiner is added.
+    pub level: TrustLevel,
+    /// When it was made, milliseconds since the Unix epoch.
+    pub created_at_ms: u64,
+    /// When it ends.
+    pub expires_ms: u64,
+    /// Who used it, and when. Set durably before the answer leaves.
+    pub accepted: Option<([u8; 32], u64)>,
+}
+
+/// An invite that we redeemed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incoming {
+    /// Who invited.
+    pub inviter: [u8; 32],
+    /// When we redeemed it, milliseconds since the Unix epoch.
+    pub created_at_ms: u64,
+    /// When the inviter agreed.
+    pub accepted: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Keypair;
+    use proptest::prelude::*;
+
+    fn invite(addresses: Vec<SocketAddr>) -> Invite {
+        let me = Keypair::from_seeds(&[1; 32], &[2; 32]);
+        Invite {
+            inviter: me.peer_id(),
+            onion: me.onion(),
+            token: [5; 16],
+            level: Some(TrustLevel::Observer),
+            expires_ms: Some(1_793_491_200_000),
+            addresses,
+        }
+    }
+
+    #[test]
+    fn both_forms_say_the_same() {
+        let invite = invite(vec!["10.77.0.1:8662".parse().unwrap(), "[fd77::1]:8662".parse().unwrap()]);
+        assert_eq!(Invite::parse(&invite.to_code()), Ok(invite.clone()));
+        assert_eq!(Invite::parse(&invite.to_compact()), Ok(invite.clone()));
+        assert_eq!(Invite::parse(&invite.to_compact().to_lowercase()), Ok(invite.clone()));
+        let folded = invite.to_code().replace('J', "J\n ");
+        assert_eq!(Invite::parse(&folded), Ok(invite));
+    }
+
+    #[test]
+    fn a_code_with_only_the_four_first_fields_is_read() {
+        let bare = Invite { level: None, expires_ms: None, addresses: vec![], ..invite(vec![]) };
+        let code = bare.to_code();
+        let json = BASE64URL_NOPAD.decode(code.strip_prefix("fed1:").unwrap().as_bytes()).unwrap();
+        let keys: std::collections::BTreeMap<String, String> = serde_json::from_slice(&json).unwrap();
+        assert_eq!(keys.keys().collect::<Vec<_>>(), ["did", "onion", "pubkey", "token"]);
+        assert_eq!(Invite::parse(&code), Ok(bare));
+    }
+
+    #[test]
+    fn a_code_whose_key_and_did_differ_is_refused() {
+        let json = serde_json::json!({
+            "did": did(&invite(vec![]).inviter), "onion": "x.onion", "pubkey": "00".repeat(32), "token": "00".repeat(16)
+        });
+        let code = format!("fed1:{}", BASE64URL_NOPAD.encode(json.to_string().as_bytes()));
+        assert_eq!(Invite::parse(&code), Err(InviteError::Identity));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in ".{0,200}") {
+            let _ = Invite::parse(&text);
+            let _ = Invite::parse(&format!("fed1:{text}"));
+            let _ = Invite::parse(&format!("FED1C:{text}"));
+        }
+
+        #[test]
+        fn a_cut_or_changed_code_is_never_read_as_another_inviter(at in 0usize..300, to in any::<u8>()) {
+            let original = invite(vec![]);
+            let mut code = original.to_code().into_bytes();
+            let at = at % code.len();
+            code[at] = to;
+            if let Ok(read) = Invite::parse(&String::from_utf8_lossy(&code)) {
+                prop_assert_eq!(read.inviter, original.inviter);
+            }
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Who may do what. Rights come from one place, the owner's signed audience, and from how far we trust the
+//! owner; both are asked when a layer takes effect, also for one that came through a relay.
+//!
+//! This room holds peers and audiences and answers questions about them. It stores and sends nothing.
+
+pub mod audience;
+pub mod invite;
+pub mod join;
+pub mod peer;
+
+use std::collections::BTreeMap;
+
+use tombolo_transports::PeerId;
+
+pub use audience::Audience;
+pub use peer::{Peer, TrustLevel};
+
+use crate::layer::{DocumentId, DocumentName, LayerId, Sequence};
+
+/// An audience as held: with the sequence of the layer that brought it.
+#[derive(Clone, Debug)]
+struct HeldAudience {
+    audience: Audience,
+    sequence: Sequence,
+}
+
+/// Why a layer is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Refusal {
+    /// We do not know the owner, or distrust it.
+    OwnerNotTrusted,
+    /// We only observe the owner: its node state is all we take.
+    ObservedOnly,
+    /// The owner's audience, as we hold it, does not list the author as a writer.
+    NotAWriter,
+    /// We hold the owner's audience in an older state than the author did.
+    AudienceBehind,
+    /// A quota of this node.
+    Quota,
+}
+
+impl Refusal {
+    /// The number that travels.
+    pub fn code(self) -> u8 {
+        match self {
+            Refusal::OwnerNotTrusted => 1,
+            Refusal::ObservedOnly => 2,
+            Refusal::NotAWriter => 3,
+            Refusal::AudienceBehind => 4,
+            Refusal::Quota => 5,
+        }
+    }
+
+    /// The word in counters and `status`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Refusal::OwnerNotTrusted => "owner_not_trusted",
+            Refusal::ObservedOnly => "owner_only_observed",
+            Refusal::NotAWriter => "author_is_no_writer",
+            Refusal::AudienceBehind => "audience_behind",
+            Refusal::Quota => "quota",
+        }
+    }
+}
+
+/// The peers of this node and the audiences it holds.
+#[derive(Clone, Debug)]
+pub struct Federation {
+    me: PeerId,
+    peers: BTreeMap<PeerId, Peer>,
+    audiences: BTreeMap<PeerId, HeldAudience>,
+}
+
+impl Federation {
+    /// A federation of one.
+    pub fn new(me: PeerId) -> Self {
+        Federation { me, peers: BTreeMap::new(), audiences: BTreeMap::new() }
+    }
+
+    /// Whose node this is.
+    pub fn me(&self) -> PeerId {
+        self.me
+    }
+
+    /// The peers, by identity.
+    pub fn peers(&self) -> impl Iterator<Item = &Peer> {
+        self.peers.values()
+    }
+
+    /// One peer.
+    pub fn peer(&self, id: &PeerId) -> Option<&Peer> {
+        self.peers.get(id)
+    }
+
+    /// One peer, to change its record.
+    pub fn peer_mut(&mut self, id: &PeerId) -> Option<&mut Peer> {
+        self.peers.get_mut(id)
+    }
+
+    /// Adds a peer or replaces its record.
+    pub fn put_peer(&mut self, peer: Peer) {
+        self.peers.insert(peer.id, peer);
+    }
+
+    /// Removes a peer.
+    pub fn remove_peer(&mut self, id: &PeerId) -> Option<Peer> {
+        self.peers.remove(id)
+    }
+
+    /// Takes note of the newest audience of an owner.
+    pub fn put_audience(&mut self, owner: PeerId, audience: Audience, sequence: Sequence) {
+        self.audiences.insert(owner, HeldAudience { audience, sequence });
+    }
+
+    /// An owner's audience, as held.
+    pub fn audience(&self, owner: &PeerId) -> Option<&Audience> {
+        self.audiences.get(owner).map(|held| &held.audience)
+    }
+
+    /// The sequence of an owner's audience, as held.
+    pub fn audience_sequence(&self, owner: &PeerId) -> Sequence {
+        self.audiences.get(owner).map_or(Sequence::NONE, |held| held.sequence)
+    }
+
+    /// How far we trust an identity; ourselves fully, strangers not at all.
+    pub fn level(&self, id: &PeerId) -> TrustLevel {
+        if *id == self.me {
+            return TrustLevel::Trusted;
+        }
+        self.peers.get(id).map_or(TrustLevel::Untrusted, |peer| peer.trust_level)
+    }
+
+    /// Whether we take part in a document at all.
+    pub fn takes_part(&self, document: &DocumentId) -> bool {
+        self.part(document).is_ok()
+    }
+
+    fn part(&self, document: &DocumentId) -> Result<(), Refusal> {
+        match self.level(&document.owner) {
+            TrustLevel::Trusted => Ok(()),
+            TrustLevel::Observer if document.name.is_reserved() => Ok(()),
+            TrustLevel::Observer => Err(Refusal::ObservedOnly),
+            TrustLevel::Untrusted => Err(Refusal::OwnerNotTrusted),
+        }
+    }
+
+    /// Whether an author's layer counts in an owner's map documents, by the newest audience held.
+    pub fn is_writer(&self, owner: &PeerId, author: &PeerId) -> bool {
+        owner == author || self.audience(owner).is_some_and(|a| a.level(author) == TrustLevel::Trusted)
+    }
+
+    /// Whether we may write into an owner's map documents.
+    pub fn may_write(&self, owner: &PeerId) -> bool {
+        self.is_writer(owner, &self.me)
+    }
+
+    /// Whether a layer signed under `audience_sequence` takes effect now.
+    pub fn admits(&self, layer: &LayerId, audience_sequence: Sequence) -> Result<(), Refusal> {
+        let LayerId { document, author } = layer;
+        self.part(document)?;
+        if *author == document.owner || self.is_writer(&document.owner, author) {
+            return Ok(());
+        }
+        // He may have become a writer in a state of the audience that is still on its way.
+        match audience_sequence > self.audience_sequence(&document.owner) {
+            true => Err(Refusal::AudienceBehind),
+            false => Err(Refusal::NotAWriter),
+        }
+    }
+
+    /// Whether a layer may be passed to `reader`: the owner always reads its own, others only if the
+    /// owner's audience lists them, and only by an audience at least as new as the author's.
+    pub fn may_receive(&self, reader: &PeerId, layer: &LayerId, audience_sequence: Sequence) -> bool {
+        let owner = &layer.document.owner;
+        if reader == owner {
+            return true;
+        }
+        if !self.is_writer(owner, &layer.author) {
+            return false;
+        }
+        let Some(held) = self.audiences.get(owner) else { return false };
+        let lists = held.audience.level(reader) >= TrustLevel::Observer;
+        let is_audience = layer.document.name.as_str() == DocumentName::AUDIENCE;
+        lists && (is_audience || held.sequence >= audience_sequence)
+    }
+}
+
+#[cfg(test)]
+mod tests;

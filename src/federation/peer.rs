@@ -1,0 +1,121 @@
+//! Node records and trust levels.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+use tombolo_transports::PeerId;
+
+/// What a peer may do here. Ordered: each level may do what the one before may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrustLevel {
+    /// Nothing: it keeps its record and gets nothing but the handshake.
+    Untrusted,
+    /// It reads our documents; of its own we take only the node state.
+    Observer,
+    /// It reads and writes our map documents, and we take part in its documents.
+    Trusted,
+}
+
+impl TrustLevel {
+    /// The number in an audience document.
+    pub fn code(self) -> u8 {
+        match self {
+            TrustLevel::Untrusted => 0,
+            TrustLevel::Observer => 1,
+            TrustLevel::Trusted => 2,
+        }
+    }
+
+    /// The level of a number from outside.
+    pub fn from_code(code: u64) -> Option<Self> {
+        [TrustLevel::Untrusted, TrustLevel::Observer, TrustLevel::Trusted]
+            .into_iter()
+            .find(|level| u64::from(level.code()) == code)
+    }
+}
+
+impl std::fmt::Display for TrustLevel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            TrustLevel::Trusted => "trusted",
+            TrustLevel::Observer => "observer",
+            TrustLevel::Untrusted => "untrusted",
+        })
+    }
+}
+
+/// A word that is no trust level.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no trust level: use `trusted`, `observer` or `untrusted`")]
+pub struct UnknownLevel(String);
+
+impl std::str::FromStr for TrustLevel {
+    type Err = UnknownLevel;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "trusted" => Ok(TrustLevel::Trusted),
+            "observer" => Ok(TrustLevel::Observer),
+            "untrusted" => Ok(TrustLevel::Untrusted),
+            other => Err(UnknownLevel(other.to_owned())),
+        }
+    }
+}
+
+/// Whether both sides have agreed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Joined {
+    /// Both have.
+    Agreed,
+    /// We redeemed its invite and it has not answered yet. The token is kept until it does.
+    Waiting {
+        /// The invite's token.
+        token: [u8; 16],
+    },
+}
+
+/// A peer's record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Who it is.
+    #[serde(with = "peer_bytes")]
+    pub id: PeerId,
+    /// Its onion address.
+    pub onion: String,
+    /// The name the operator gave it; stands before what it says of itself.
+    pub given_name: Option<String>,
+    /// What it says of itself: from joining, then from its node state.
+    pub own_name: Option<String>,
+    /// What it may do here.
+    pub trust_level: TrustLevel,
+    /// When it was added, milliseconds since the Unix epoch.
+    pub added_at_ms: u64,
+    /// When we last heard it, by our own clock, milliseconds since the Unix epoch.
+    pub heard_at_ms: Option<u64>,
+    /// Whether both sides have agreed.
+    pub joined: Joined,
+    /// Where it may be dialled.
+    pub addresses: Vec<SocketAddr>,
+}
+
+impl Peer {
+    /// What we call it.
+    pub fn name(&self) -> Option<&str> {
+        self.given_name.as_deref().or(self.own_name.as_deref())
+    }
+}
+
+/// A `PeerId` as 32 bytes in stored records.
+pub(crate) mod peer_bytes {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use tombolo_transports::PeerId;
+
+    pub(crate) fn serialize<S: Serializer>(id: &PeerId, serializer: S) -> Result<S::Ok, S::Error> {
+        id.0.serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PeerId, D::Error> {
+        <[u8; 32]>::deserialize(deserializer).map(PeerId)
+    }
+}

@@ -1,0 +1,326 @@
+//! What a layer says: one value (snapshot) or entries with their hash tree (map).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tombolo_delta::{CborError, Limits, Value};
+
+use crate::layer::tree::HashTree;
+use crate::layer::{BucketIndex, Entry, EntryError, KeyPath, Kind, NodePath, Root, TreeHash};
+use crate::limits::{DEPTH_MAX, LAYER_BYTES_MAX, MAP_ENTRIES_MAX, SNAPSHOT_BYTES_MAX};
+
+/// The content of a layer.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// Of a snapshot: one value.
+    Snapshot(Value),
+    /// Of a map: its entries.
+    Map(MapContent),
+}
+
+/// Why bytes or a change make no content.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ContentError {
+    /// Not deterministic CBOR within the limits.
+    #[error("{0}")]
+    Cbor(#[from] CborError),
+    /// An entry is none.
+    #[error("{0}")]
+    Entry(#[from] EntryError),
+    /// A map's content is an array of entries.
+    #[error("the content of a map is an array of entries")]
+    NotEntries,
+    /// Two entries for one key.
+    #[error("the key `{0}` stands twice")]
+    DuplicateKey(KeyPath),
+    /// An entry in a bucket that is not its own.
+    #[error("the key `{0}` does not belong into this bucket")]
+    WrongBucket(KeyPath),
+    /// Too many entries.
+    #[error("a map layer has at most {MAP_ENTRIES_MAX} entries")]
+    TooManyEntries,
+    /// Too many bytes.
+    #[error("a map layer has at most {LAYER_BYTES_MAX} bytes of entries")]
+    TooLarge,
+}
+
+impl Content {
+    /// The content of a layer that says nothing yet.
+    pub fn empty(kind: Kind) -> Self {
+        match kind {
+            Kind::Snapshot => Content::Snapshot(Value::Null),
+            Kind::Map => Content::Map(MapContent::default()),
+        }
+    }
+
+    /// A snapshot's content, within the limits of the format.
+    pub fn snapshot(value: Value) -> Result<Self, ContentError> {
+        snapshot_limits().check(&value)?;
+        Ok(Content::Snapshot(value))
+    }
+
+    /// Snapshot or map.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Content::Snapshot(_) => Kind::Snapshot,
+            Content::Map(_) => Kind::Map,
+        }
+    }
+
+    /// The BLAKE3 root that is signed.
+    pub fn root(&self) -> Root {
+        match self {
+            Content::Snapshot(value) => snapshot_root(&tombolo_delta::to_cbor(value)),
+            Content::Map(map) => map.root(),
+        }
+    }
+
+    /// The whole content as canonical CBOR: the value, or the entries by bucket and key.
+    pub fn to_cbor(&self) -> Vec<u8> {
+        match self {
+            Content::Snapshot(value) => tombolo_delta::to_cbor(value),
+            Content::Map(map) => tombolo_delta::to_cbor(&Value::Array(map.iter().map(|(k, e)| e.to_value(k)).collect())),
+        }
+    }
+
+    /// Reads what `to_cbor` wrote; the bytes may be a peer's.
+    pub fn from_cbor(kind: Kind, bytes: &[u8]) -> Result<Self, ContentError> {
+        match kind {
+            Kind::Snapshot => Ok(Content::Snapshot(tombolo_delta::from_cbor(bytes, &snapshot_limits())?)),
+            Kind::Map => {
+                let mut map = MapContent::default();
+                map.change(read_entries(bytes)?.into_iter().map(|(key, entry)| (key, Some(entry))))?;
+                Ok(Content::Map(map))
+            }
+        }
+    }
+
+    /// Bytes this content takes, about: what quotas count.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Content::Snapshot(value) => tombolo_delta::to_cbor(value).len(),
+            Content::Map(map) => map.bytes,
+        }
+    }
+}
+
+/// The root of a snapshot: BLAKE3 of its canonical CBOR.
+pub(crate) fn snapshot_root(cbor: &[u8]) -> Root {
+    Root(*blake3::hash(cbor).as_bytes())
+}
+
+fn snapshot_limits() -> Limits {
+    Limits { bytes_max: SNAPSHOT_BYTES_MAX, depth_max: DEPTH_MAX, items_max: SNAPSHOT_BYTES_MAX }
+}
+
+/// Reads an array of entries, each key once.
+pub(crate) fn read_entries(bytes: &[u8]) -> Result<Vec<(KeyPath, Entry)>, ContentError> {
+    let limits = Limits { bytes_max: LAYER_BYTES_MAX, depth_max: DEPTH_MAX + 2, items_max: LAYER_BYTES_MAX };
+    let Value::Array(items) = tombolo_delta::from_cbor(bytes, &limits)? else {
+        return Err(ContentError::NotEntries);
+    };
+    if items.len() > MAP_ENTRIES_MAX {
+        return Err(ContentError::TooManyEntries);
+    }
+    let mut keys = BTreeSet::new();
+    let mut entries = Vec::with_capacity(items.len());
+    for item in &items {
+        let (key, entry) = Entry::from_value(item)?;
+        if !keys.insert(key.clone()) {
+            return Err(ContentError::DuplicateKey(key));
+        }
+        entries.push((key, entry));
+    }
+    Ok(entries)
+}
+
+/// The entries of a map layer, with the hashes of their buckets.
+#[derive(Clone, Debug, Default)]
+pub struct MapContent {
+    entries: BTreeMap<(BucketIndex, KeyPath), Entry>,
+    bytes: usize,
+    tree: HashTree,
+}
+
+impl MapContent {
+    /// The entry of a key.
+    pub fn get(&self, key: &KeyPath) -> Option<&Entry> {
+        self.entries.get(&(BucketIndex::of(key), key.clone()))
+    }
+
+    /// All entries, by bucket and key.
+    pub fn iter(&self) -> impl Iterator<Item = (&KeyPath, &Entry)> {
+        self.entries.iter().map(|((_, key), entry)| (key, entry))
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The root that is signed.
+    pub fn root(&self) -> Root {
+        self.tree.root()
+    }
+
+    /// The hash of a node or bucket; none where it is empty.
+    pub fn hash(&self, path: NodePath) -> Option<TreeHash> {
+        self.tree.hash(path)
+    }
+
+    /// The children of a node, by slot.
+    pub fn children(&self, path: NodePath) -> Vec<(u8, TreeHash)> {
+        self.tree.children(path)
+    }
+
+    /// A bucket's canonical CBOR: the array of its entries in key order.
+    pub fn bucket_cbor(&self, bucket: BucketIndex) -> Vec<u8> {
+        tombolo_delta::to_cbor(&Value::Array(self.bucket(bucket).map(|(k, e)| e.to_value(k)).collect()))
+    }
+
+    /// The entries of a bucket in key order.
+    pub fn bucket(&self, bucket: BucketIndex) -> impl Iterator<Item = (&KeyPath, &Entry)> {
+        let next = BucketIndex::new(u64::from(bucket.get()) + 1);
+        let end = next.map_or(std::ops::Bound::Unbounded, |n| std::ops::Bound::Excluded((n, lowest_key())));
+        self.entries
+            .range((std::ops::Bound::Included((bucket, lowest_key())), end))
+            .map(|((_, key), entry)| (key, entry))
+    }
+
+    /// Puts (`Some`) or drops (`None`) the entries of some keys; all of them or, on an error, none.
+    pub fn change(
+        &mut self,
+        changes: impl IntoIterator<Item = (KeyPath, Option<Entry>)>,
+    ) -> Result<(), ContentError> {
+        let mut undo = Vec::new();
+        let mut touched = BTreeSet::new();
+        let mut result = Ok(());
+        for (key, entry) in changes {
+            if let Some(e) = &entry
+                && let Err(error) = e.check(&key)
+            {
+                result = Err(error.into());
+                break;
+            }
+            touched.insert(BucketIndex::of(&key));
+            undo.push((key.clone(), self.put(key, entry)));
+        }
+        if result.is_ok() && self.entries.len() > MAP_ENTRIES_MAX {
+            result = Err(ContentError::TooManyEntries);
+        }
+        if result.is_ok() && self.bytes > LAYER_BYTES_MAX {
+            result = Err(ContentError::TooLarge);
+        }
+        if result.is_err() {
+            for (key, entry) in undo.into_iter().rev() {
+                self.put(key, entry);
+            }
+            return result;
+        }
+        self.rehash(touched);
+        Ok(())
+    }
+
+    /// Replaces a whole bucket; the entries must belong into it.
+    pub fn replace_bucket(&mut self, bucket: BucketIndex, cbor: &[u8]) -> Result<(), ContentError> {
+        let entries = if cbor.is_empty() { Vec::new() } else { read_entries(cbor)? };
+        if let Some((key, _)) = entries.iter().find(|(key, _)| BucketIndex::of(key) != bucket) {
+            return Err(ContentError::WrongBucket(key.clone()));
+        }
+        let old: Vec<KeyPath> = self.bucket(bucket).map(|(key, _)| key.clone()).collect();
+        let drops = old.into_iter().map(|key| (key, None));
+        self.change(drops.chain(entries.into_iter().map(|(key, entry)| (key, Some(entry)))))
+    }
+
+    fn put(&mut self, key: KeyPath, entry: Option<Entry>) -> Option<Entry> {
+        let bucket = BucketIndex::of(&key);
+        let size = |entry: &Entry| entry.to_cbor(&key).len();
+        self.bytes += entry.as_ref().map_or(0, size);
+        let place = (bucket, key.clone());
+        let old = match entry {
+            Some(entry) => self.entries.insert(place, entry),
+            None => self.entries.remove(&place),
+        };
+        self.bytes -= old.as_ref().map_or(0, size);
+        old
+    }
+
+    fn rehash(&mut self, touched: BTreeSet<BucketIndex>) {
+        let hashes: Vec<_> = touched
+            .into_iter()
+            .map(|bucket| {
+                let count = u32::try_from(self.bucket(bucket).count()).unwrap_or(u32::MAX);
+                let hash = (count > 0).then(|| TreeHash::of_bucket(count, &self.bucket_cbor(bucket)));
+                (bucket, hash)
+            })
+            .collect();
+        self.tree.update(hashes);
+    }
+}
+
+/// A key that sorts before all others of its bucket: the empty segment list is no key anyone can write.
+fn lowest_key() -> KeyPath {
+    KeyPath::lowest()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use proptest::prelude::*;
+
+    fn entry(stamp: u64, value: Option<Value>) -> Entry {
+        Entry { stamp: Timestamp::from_bits(stamp), value, saw: (stamp % 3 == 0).then_some([1, 2, 3, 4]) }
+    }
+
+    fn changes() -> impl Strategy<Value = Vec<(KeyPath, Option<Entry>)>> {
+        let key = (0u8..40).prop_map(|n| KeyPath::parse(&format!("k{n}/x")).unwrap());
+        let value = prop_oneof![
+            Just(None),
+            (any::<u64>(), any::<i64>()).prop_map(|(s, v)| Some(entry(s, Some(Value::from(v))))),
+            any::<u64>().prop_map(|s| Some(entry(s, None))),
+        ];
+        proptest::collection::vec((key, value), 0..60)
+    }
+
+    proptest! {
+        #[test]
+        fn the_root_depends_on_the_entries_only_not_on_how_they_came(list in changes()) {
+            let mut one_by_one = MapContent::default();
+            for change in list.clone() {
+                one_by_one.change([change]).unwrap();
+            }
+            let mut at_once = MapContent::default();
+            at_once.change(list).unwrap();
+            prop_assert_eq!(one_by_one.root(), at_once.root());
+            let content = Content::Map(at_once);
+            let again = Content::from_cbor(Kind::Map, &content.to_cbor()).unwrap();
+            prop_assert_eq!(again.root(), content.root());
+            prop_assert_eq!(again.bytes(), content.bytes());
+        }
+
+        #[test]
+        fn hostile_bytes_are_refused_not_believed(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Content::from_cbor(Kind::Map, &bytes);
+            let _ = Content::from_cbor(Kind::Snapshot, &bytes);
+        }
+    }
+
+    #[test]
+    fn a_refused_change_leaves_everything_as_it_was() {
+        let mut map = MapContent::default();
+        let key = KeyPath::parse("a").unwrap();
+        map.change([(key.clone(), Some(entry(1, Some(Value::from(1i64)))))]).unwrap();
+        let before = map.root();
+        let too_large = entry(2, Some(Value::Bytes(vec![0; 70_000])));
+        let other = KeyPath::parse("b").unwrap();
+        let refused = map.change([(key, None), (other, Some(too_large))]);
+        assert_eq!(refused, Err(ContentError::Entry(EntryError::TooLarge)));
+        assert_eq!(map.root(), before);
+        assert_eq!(map.len(), 1);
+    }
+}

@@ -1,0 +1,152 @@
+//! The key of a map entry: an array of text segments, written `a/b/c`.
+
+use tombolo_delta::Value;
+
+use crate::limits::{DEPTH_MAX, SEGMENT_BYTES_MAX};
+
+/// A key: 1 to 64 segments of at most 1,024 bytes each. A JSON object is spread over keys, one segment
+/// per member name, so that two people who edit different members both win.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyPath(Vec<String>);
+
+/// Why something is no key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// No segment at all.
+    #[error("a key has at least one segment")]
+    Empty,
+    /// Too many segments.
+    #[error("a key has at most {DEPTH_MAX} segments")]
+    TooDeep,
+    /// A segment is too long.
+    #[error("a segment of a key has at most {SEGMENT_BYTES_MAX} bytes")]
+    SegmentTooLong,
+    /// The text ends in a lone backslash.
+    #[error("a backslash at the end of a key escapes nothing: write `\\\\` for the character itself")]
+    LoneBackslash,
+    /// The value is not an array of texts.
+    #[error("a key is an array of texts")]
+    NotTexts,
+}
+
+impl KeyPath {
+    /// A key from its segments.
+    pub fn new(segments: Vec<String>) -> Result<Self, KeyError> {
+        match segments.len() {
+            0 => return Err(KeyError::Empty),
+            n if n > DEPTH_MAX => return Err(KeyError::TooDeep),
+            _ => {}
+        }
+        if segments.iter().any(|s| s.len() > SEGMENT_BYTES_MAX) {
+            return Err(KeyError::SegmentTooLong);
+        }
+        Ok(KeyPath(segments))
+    }
+
+    /// Reads `a/b/c`; `\/` is a slash and `\\` a backslash within a segment. Empty segments count: `a//b`
+    /// has three, since a JSON member may be called "".
+    pub fn parse(text: &str) -> Result<Self, KeyError> {
+        if text.is_empty() {
+            return Err(KeyError::Empty);
+        }
+        let mut segments = vec![String::new()];
+        let mut characters = text.chars();
+        while let Some(c) = characters.next() {
+            let literal = match c {
+                '/' => {
+                    segments.push(String::new());
+                    continue;
+                }
+                '\\' => characters.next().ok_or(KeyError::LoneBackslash)?,
+                other => other,
+            };
+            if let Some(last) = segments.last_mut() {
+                last.push(literal);
+            }
+        }
+        Self::new(segments)
+    }
+
+    /// Sorts before every key, and is none: the lower end of a range.
+    pub(crate) fn lowest() -> Self {
+        KeyPath(Vec::new())
+    }
+
+    /// The segments.
+    pub fn segments(&self) -> &[String] {
+        &self.0
+    }
+
+    /// Whether `self` is `other` or stands above it.
+    pub fn is_prefix_of(&self, other: &KeyPath) -> bool {
+        other.0.starts_with(&self.0)
+    }
+
+    /// All keys that stand above this one.
+    pub fn parents(&self) -> impl Iterator<Item = KeyPath> + '_ {
+        (1..self.0.len()).filter_map(|n| self.0.get(..n)).map(|s| KeyPath(s.to_vec()))
+    }
+
+    /// The key one segment further down.
+    pub fn child(&self, segment: &str) -> Result<KeyPath, KeyError> {
+        let mut segments = self.0.clone();
+        segments.push(segment.to_owned());
+        KeyPath::new(segments)
+    }
+
+    /// As the array of texts that travels.
+    pub fn to_value(&self) -> Value {
+        Value::Array(self.0.iter().map(|s| Value::from(s.as_str())).collect())
+    }
+
+    /// From an array of texts of a peer.
+    pub fn from_value(value: &Value) -> Result<Self, KeyError> {
+        let Value::Array(items) = value else { return Err(KeyError::NotTexts) };
+        if items.len() > DEPTH_MAX {
+            return Err(KeyError::TooDeep);
+        }
+        let segment = |item: &Value| match item {
+            Value::Text(text) => Ok(text.to_string()),
+            _ => Err(KeyError::NotTexts),
+        };
+        KeyPath::new(items.iter().map(segment).collect::<Result<_, _>>()?)
+    }
+}
+
+impl std::fmt::Display for KeyPath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (i, segment) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str("/")?;
+            }
+            f.write_str(&segment.replace('\\', "\\\\").replace('/', "\\/"))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_backslash_escapes_a_slash() {
+        let key = KeyPath::parse("a\\/b/c\\\\/").unwrap();
+        assert_eq!(key.segments(), ["a/b", "c\\", ""]);
+        assert_eq!(KeyPath::parse("a\\"), Err(KeyError::LoneBackslash));
+        assert_eq!(KeyPath::parse(""), Err(KeyError::Empty));
+        assert_eq!(KeyPath::parse(&"/".repeat(64)), Err(KeyError::TooDeep));
+    }
+
+    proptest! {
+        #[test]
+        fn any_key_reads_back(segments in proptest::collection::vec(".{0,8}", 1..6)) {
+            let key = KeyPath::new(segments.clone()).unwrap();
+            if segments != [""] {
+                prop_assert_eq!(&KeyPath::parse(&key.to_string()).unwrap(), &key);
+            }
+            prop_assert_eq!(&KeyPath::from_value(&key.to_value()).unwrap(), &key);
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Every quota of a node in one place: what the number is, why, and what happens when it is reached.
+//!
+//! Limits that decide whether a layer is *accepted* are part of the format: two honest nodes must never
+//! differ in them. They stand first and are never settings. Local limits follow; reaching one drops a
+//! whole thing, visibly (a counter with its reason in `status`), never a part of it.
+
+// ---- constants of the format -------------------------------------------------------------------------
+
+/// Canonical CBOR of a snapshot, bytes. A larger one is refused by its author and by every reader.
+pub const SNAPSHOT_BYTES_MAX: usize = 256 * 1024;
+/// Canonical CBOR of one map entry, bytes.
+pub const ENTRY_BYTES_MAX: usize = 64 * 1024;
+/// Entries in one map layer.
+pub const MAP_ENTRIES_MAX: usize = 262_144;
+/// Canonical CBOR of all the entries of one map layer, bytes.
+pub const LAYER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Nesting of a value, and segments in a key.
+pub const DEPTH_MAX: usize = 64;
+/// Bytes of one key segment.
+pub const SEGMENT_BYTES_MAX: usize = 1024;
+/// Bytes of a document's name.
+pub const NAME_BYTES_MAX: usize = 64;
+/// A sequence stays below 2^53, so that any JSON reader can hold it.
+pub const SEQUENCE_MAX: u64 = (1 << 53) - 1;
+/// Milliseconds of a stamp fit 48 bits (the year 10889).
+pub const STAMP_MS_MAX: u64 = (1 << 48) - 1;
+
+// ---- what one node keeps -----------------------------------------------------------------------------
+
+/// Documents of one owner that we hold. One more is refused (`too_many_documents`).
+pub const DOCUMENTS_PER_OWNER_MAX: usize = 1_000;
+/// Peers of one node. One more cannot be invited or joined.
+pub const PEERS_MAX: usize = 1_000;
+/// Open invites at once. One more is refused until some are used or have expired.
+pub const INVITES_OPEN_MAX: usize = 100;
+/// Bytes of layers that one owner's documents may take here. A layer that would cross it is refused whole.
+pub const OWNER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Older states kept per snapshot layer, as bases for deltas. The oldest goes first.
+pub const STATES_KEPT_MAX: usize = 8;
+/// Bytes of those older states per layer.
+pub const STATES_KEPT_BYTES_MAX: usize = 256 * 1024;
+/// Sequence and root pairs remembered per map layer: bases that a peer may name. The oldest goes first.
+pub const MAP_BASES_KEPT_MAX: usize = 64;
+/// Keys remembered as dropped per map layer; the oldest goes first, and with it the bases before it.
+pub const DROPPED_KEYS_KEPT_MAX: usize = 1_024;
+/// Fork evidence kept per author: pairs of signed heads. Later ones are counted only.
+pub const FORKS_KEPT_PER_AUTHOR_MAX: usize = 8;
+
+// ---- time --------------------------------------------------------------------------------------------
+
+/// An entry this far ahead of reference time does not take part in the merge until then.
+pub const FUTURE_BOUND_MS: u64 = 10 * 60 * 1000;
+/// A peer's clock counts for a day after it was heard.
+pub const CLOCK_HEARD_MS: u64 = 24 * 60 * 60 * 1000;
+/// A writer signs its layer again this often while tombstones wait for it.
+pub const TOMBSTONE_RENEW_MS: u64 = 30 * 24 * 60 * 60 * 1000;
+/// How often tombstones and beaten entries are looked through.
+pub const TOMBSTONE_SWEEP_MS: u64 = 60 * 60 * 1000;
+
+// ---- sync --------------------------------------------------------------------------------------------
+
+/// One message to a neighbour, bytes. A longer one is refused before it is read.
+pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// A layer whose content is larger than this travels in parts.
+pub const WHOLE_LAYER_BYTES_MAX: usize = 512 * 1024;
+/// Bytes of bucket parts in one answer of a transfer.
+pub const PARTS_BYTES_MAX: usize = 128 * 1024;
+/// Hash nodes or buckets asked for in one message of a transfer.
+pub const TRANSFER_ASK_MAX: usize = 256;
+/// Bytes of verified parts waiting for the rest of their layer, in all. When reached, the transfer that
+/// moved least recently is dropped and starts anew.
+pub const TRANSFER_BYTES_MAX: usize = 48 * 1024 * 1024;
+/// Layers named in one frontier, want or refusal; more go into a further message.
+pub const FRONTIER_ENTRIES_MAX: usize = 4_096;
+/// Layers a peer's frontier may name in all. More are not remembered.
+pub const PEER_FRONTIER_MAX: usize = 65_536;
+/// Base candidates tried for one compact envelope: prints are short, the signature decides.
+pub const BASE_CANDIDATES_MAX: usize = 4;
+/// Layers wanted from one peer at a time.
+pub const WANTS_MAX: usize = 1_024;
+/// Heartbeat on an idle link, in milliseconds.
+pub const HEARTBEAT_MS: u64 = 15_000;
+/// Relayed news are gathered this long before neighbours are told, in milliseconds.
+pub const NOTICE_DELAY_MS: u64 = 20;
+/// How long a node waits for the author's own push before it asks a relay, in milliseconds.
+pub const WANT_DELAY_MS: u64 = 60;
+/// First wait before a want is asked again; doubled each time.
+pub const WANT_RETRY_MS: u64 = 1_000;
+/// Times a want is asked; after that the next heartbeat starts anew.
+pub const WANT_TRIES_MAX: u32 = 6;
+/// A refusal heard from a peer holds back that layer for so long, unless its sequence moves.
+pub const REFUSAL_HOLD_MS: u64 = 10 * 60 * 1000;
+/// Full frontiers answered to one peer per minute. Further requests wait for the next minute.
+pub const FRONTIER_ANSWERS_PER_MINUTE_MAX: u32 = 120;
+
+// ---- joining -----------------------------------------------------------------------------------------
+
+/// Length of an invite code as text. A longer one is refused unread.
+pub const INVITE_TEXT_MAX: usize = 4_096;
+/// Longest life of an invite: 30 days.
+pub const INVITE_EXPIRES_MAX_MS: u64 = 30 * 24 * 60 * 60 * 1000;
+/// Addresses carried in one invite.
+pub const INVITE_ADDRESSES_MAX: usize = 8;
+/// A join request or answer, bytes.
+pub const JOIN_BYTES_MAX: usize = 4_096;
+/// Wrong tokens per minute, over all callers; further requests are refused unread.
+pub const JOIN_FAILURES_PER_MINUTE_MAX: u32 = 5;
+/// Waits between tries to tell an inviter that we joined, in milliseconds: first and longest.
+pub const JOIN_RETRY_MS: (u64, u64) = (1_000, 60_000);
+/// Bytes of a node's or peer's name.
+pub const NODE_NAME_BYTES_MAX: usize = 64;

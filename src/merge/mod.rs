@@ -1,0 +1,213 @@
+//! A document as one sees it: the merge of its writers' layers.
+//!
+//! A snapshot is its owner's layer. A map takes, per key, the greatest entry over the layers of the writers
+//! that count (`register.rs` has the whole rule). Entries too far ahead of reference time wait
+//! (`quarantine.rs`); tombstones end provably (`tombstone.rs`).
+//!
+//! This room holds layers and says what they read like. It checks no signature and no right: layers come in
+//! verified, and the caller names the writers that count.
+
+mod quarantine;
+mod register;
+mod tombstone;
+mod tree;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tombolo_delta::Value;
+use tombolo_transports::PeerId;
+
+pub use register::{Loser, Winner};
+pub use tombstone::Sweep;
+pub use tree::{TreeError, flatten};
+
+pub use crate::layer::KeyPath;
+use crate::layer::{Content, Entry, Kind, Layer, MapContent};
+
+/// A document: the layers held of it and, for a map, what wins under each key.
+#[derive(Clone, Debug)]
+pub struct Document {
+    kind: Kind,
+    owner: PeerId,
+    layers: BTreeMap<PeerId, Layer>,
+    writers: BTreeSet<PeerId>,
+    merged: BTreeMap<KeyPath, Winner>,
+    quarantine: quarantine::Quarantine,
+}
+
+impl Document {
+    /// A document without layers; only the owner counts as a writer.
+    pub fn new(kind: Kind, owner: PeerId) -> Self {
+        Document {
+            kind,
+            owner,
+            layers: BTreeMap::new(),
+            writers: BTreeSet::from([owner]),
+            merged: BTreeMap::new(),
+            quarantine: quarantine::Quarantine::default(),
+        }
+    }
+
+    /// Snapshot or map.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The layers held, by author; those of former writers too.
+    pub fn layers(&self) -> impl Iterator<Item = (&PeerId, &Layer)> {
+        self.layers.iter()
+    }
+
+    /// The layers that count, by author.
+    pub fn effective(&self) -> impl Iterator<Item = (&PeerId, &Layer)> {
+        self.layers.iter().filter(|(author, _)| self.writers.contains(author))
+    }
+
+    /// One author's layer.
+    pub fn layer(&self, author: &PeerId) -> Option<&Layer> {
+        self.layers.get(author)
+    }
+
+    /// Whether an author's layer counts.
+    pub fn counts(&self, author: &PeerId) -> bool {
+        self.writers.contains(author)
+    }
+
+    /// Bytes of all layers, about.
+    pub fn bytes(&self) -> usize {
+        self.layers.values().map(|layer| layer.content.bytes()).sum()
+    }
+
+    /// Takes a layer in place of the author's older one. `changed` are the keys in which the two differ;
+    /// none means: work it out. Returns whether the document reads differently now.
+    pub fn put_layer(&mut self, layer: Layer, changed: Option<Vec<KeyPath>>, reference_ms: u64) -> bool {
+        let author = layer.head().layer.author;
+        let counts = self.writers.contains(&author);
+        let old = self.layers.insert(author, layer);
+        if self.kind == Kind::Snapshot {
+            return counts;
+        }
+        let keys = changed.unwrap_or_else(|| self.differing_keys(&author, old.as_ref()));
+        counts && self.resolve(keys, reference_ms)
+    }
+
+    /// Takes a map layer out, to change it and put it back; until then the merge stays as it was.
+    pub fn take_layer(&mut self, author: &PeerId) -> Option<Layer> {
+        self.layers.remove(author)
+    }
+
+    /// Puts a layer back that was taken out and not changed.
+    pub fn put_back(&mut self, layer: Layer) {
+        self.layers.insert(layer.head().layer.author, layer);
+    }
+
+    /// Says who counts from now on; the owner always does. Returns whether the document reads differently.
+    pub fn set_writers(&mut self, writers: BTreeSet<PeerId>, reference_ms: u64) -> bool {
+        let mut writers = writers;
+        writers.insert(self.owner);
+        if writers == self.writers {
+            return false;
+        }
+        let turned: Vec<PeerId> = self.writers.symmetric_difference(&writers).copied().collect();
+        self.writers = writers;
+        let keys = turned.iter().flat_map(|author| self.differing_keys(author, None)).collect();
+        self.resolve(keys, reference_ms)
+    }
+
+    /// Lets entries take part whose time has come. Returns whether the document reads differently.
+    pub fn release(&mut self, reference_ms: u64) -> bool {
+        let due = self.quarantine.due(reference_ms);
+        self.resolve(due, reference_ms)
+    }
+
+    /// When the next quarantined entry is due, by reference time.
+    pub fn next_release_ms(&self) -> Option<u64> {
+        self.quarantine.next_ms()
+    }
+
+    /// How many entries wait for their time.
+    pub fn quarantined(&self) -> usize {
+        self.quarantine.len()
+    }
+
+    /// What wins under a key: value or tombstone.
+    pub fn winner(&self, key: &KeyPath) -> Option<&Winner> {
+        self.merged.get(key)
+    }
+
+    /// All winners, by key.
+    pub fn winners(&self) -> impl Iterator<Item = (&KeyPath, &Winner)> {
+        self.merged.iter()
+    }
+
+    /// The document as one reads it: the owner's value, or the tree that the winning entries make. None
+    /// where the owner's snapshot is not held.
+    pub fn view(&self) -> Option<Value> {
+        match self.kind {
+            Kind::Map => Some(tree::assemble(&self.merged)),
+            Kind::Snapshot => match &self.layers.get(&self.owner)?.content {
+                Content::Snapshot(value) => Some(value.clone()),
+                Content::Map(_) => None,
+            },
+        }
+    }
+
+    /// The values that lost against writes that had not seen them, with the key.
+    pub fn conflicts(&self, reference_ms: u64) -> Vec<(KeyPath, Loser)> {
+        let keys = self.merged.iter();
+        keys.flat_map(|(key, winner)| {
+            let losers = register::conflicts(key, winner, self.candidates(key, reference_ms));
+            losers.into_iter().map(|loser| (key.clone(), loser))
+        })
+        .collect()
+    }
+
+    fn resolve(&mut self, keys: Vec<KeyPath>, reference_ms: u64) -> bool {
+        let mut changed = false;
+        for key in keys {
+            let held_back = self.effective_entries(&key).map(|(_, entry)| entry.stamp).collect();
+            self.quarantine.watch(&key, held_back, reference_ms);
+            let winner = register::winner(self.candidates(&key, reference_ms));
+            let old = match winner {
+                Some(winner) => {
+                    let same = self.merged.get(&key) == Some(&winner);
+                    changed |= !same;
+                    self.merged.insert(key, winner)
+                }
+                None => self.merged.remove(&key).inspect(|_| changed = true),
+            };
+            drop(old);
+        }
+        changed
+    }
+
+    /// The entries under a key that take part in the merge.
+    fn candidates(&self, key: &KeyPath, reference_ms: u64) -> impl Iterator<Item = (PeerId, &Entry)> {
+        self.effective_entries(key).filter(move |(_, e)| !quarantine::holds_back(e.stamp, reference_ms))
+    }
+
+    fn effective_entries(&self, key: &KeyPath) -> impl Iterator<Item = (PeerId, &Entry)> {
+        self.effective().filter_map(|(author, layer)| Some((*author, map_of(layer)?.get(key)?)))
+    }
+
+    /// Keys under which an author's layer differs from `old` (which stood in its place), or all of them.
+    fn differing_keys(&self, author: &PeerId, old: Option<&Layer>) -> Vec<KeyPath> {
+        let empty = MapContent::default();
+        let new = self.layers.get(author).and_then(map_of).unwrap_or(&empty);
+        let old = old.and_then(map_of).unwrap_or(&empty);
+        let gone = old.iter().filter(|(key, _)| new.get(key).is_none()).map(|(key, _)| key.clone());
+        let other = new.iter().filter(|(key, entry)| old.get(key) != Some(entry)).map(|(key, _)| key.clone());
+        gone.chain(other).collect()
+    }
+}
+
+/// The entries of a map layer.
+pub fn map_of(layer: &Layer) -> Option<&MapContent> {
+    match &layer.content {
+        Content::Map(map) => Some(map),
+        Content::Snapshot(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

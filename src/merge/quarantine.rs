@@ -1,0 +1,48 @@
+//! Entries from the future: kept and relayed, but without effect until their time has come.
+//!
+//! One far-future stamp would otherwise win a key for ever (DESIGN section 4, *Time*).
+
+use std::collections::BTreeSet;
+
+use crate::clock::Timestamp;
+use crate::layer::KeyPath;
+use crate::limits::FUTURE_BOUND_MS;
+
+/// Whether an entry with this stamp is too far ahead of reference time.
+pub(super) fn holds_back(stamp: Timestamp, reference_ms: u64) -> bool {
+    stamp.ms() > reference_ms.saturating_add(FUTURE_BOUND_MS)
+}
+
+/// Which keys have entries that wait, and until when.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Quarantine {
+    waiting: BTreeSet<(u64, KeyPath)>,
+}
+
+impl Quarantine {
+    /// Takes note of the stamps that stand under a key now.
+    pub(super) fn watch(&mut self, key: &KeyPath, stamps: Vec<Timestamp>, reference_ms: u64) {
+        if !self.waiting.is_empty() {
+            self.waiting.retain(|(_, waiting)| waiting != key);
+        }
+        for stamp in stamps.into_iter().filter(|stamp| holds_back(*stamp, reference_ms)) {
+            self.waiting.insert((stamp.ms().saturating_sub(FUTURE_BOUND_MS), key.clone()));
+        }
+    }
+
+    /// The keys with an entry whose time has come.
+    pub(super) fn due(&self, reference_ms: u64) -> Vec<KeyPath> {
+        let due = self.waiting.iter().take_while(|(at, _)| *at <= reference_ms);
+        due.map(|(_, key)| key.clone()).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// When the next is due, by reference time.
+    pub(super) fn next_ms(&self) -> Option<u64> {
+        self.waiting.first().map(|(at, _)| *at)
+    }
+
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+}

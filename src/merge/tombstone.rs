@@ -1,0 +1,56 @@
+//! How tombstones end (DESIGN section 4): only their author drops one, and only when nobody can bring an
+//! older entry for the key any more.
+
+use tombolo_transports::PeerId;
+
+use crate::layer::KeyPath;
+use crate::limits::TOMBSTONE_RENEW_MS;
+use crate::merge::{Document, map_of, register};
+
+/// What an author may tidy up in its own layer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sweep {
+    /// Own entries to drop: beaten by somebody's tombstone, or own tombstones that are proven done.
+    pub drop: Vec<KeyPath>,
+    /// Whether to sign the layer again, unchanged, since tombstones wait for this author's signed time.
+    pub renew: bool,
+}
+
+impl Document {
+    /// What `author` may tidy up now.
+    pub fn sweep(&self, author: &PeerId, reference_ms: u64) -> Sweep {
+        let Some(own) = self.layer(author).filter(|_| self.counts(author)) else { return Sweep::default() };
+        let Some(entries) = map_of(own) else { return Sweep::default() };
+        let drop = entries
+            .iter()
+            .filter(|(key, entry)| match entry.is_tombstone() {
+                true => self.tombstone_is_done(key, author),
+                false => self.is_beaten_by_tombstone(key, author),
+            })
+            .map(|(key, _)| key.clone())
+            .collect();
+        let waiting = self.merged.values().any(|winner| winner.entry.is_tombstone());
+        let signed_long_ago = reference_ms.saturating_sub(own.head().time_ms) >= TOMBSTONE_RENEW_MS;
+        Sweep { drop, renew: waiting && signed_long_ago }
+    }
+
+    fn is_beaten_by_tombstone(&self, key: &KeyPath, author: &PeerId) -> bool {
+        self.winner(key).is_some_and(|w| w.entry.is_tombstone() && w.author != *author)
+    }
+
+    /// No layer held has an older entry for the key, and every other writer's layer carries a signed time
+    /// later than the tombstone: whoever writes the key from now on writes it anew.
+    fn tombstone_is_done(&self, key: &KeyPath, author: &PeerId) -> bool {
+        let own = self.layer(author).and_then(map_of).and_then(|map| map.get(key));
+        let Some(tombstone) = own else { return false };
+        let no_older = self
+            .layers()
+            .filter(|(other, _)| *other != author)
+            .filter_map(|(other, layer)| Some((*other, map_of(layer)?.get(key)?)))
+            .all(|(other, entry)| register::compare((other, entry), (*author, tombstone)).is_gt());
+        let all_signed_later = self.writers.iter().filter(|writer| *writer != author).all(|writer| {
+            self.layer(writer).is_some_and(|layer| layer.head().time_ms > tombstone.stamp.ms())
+        });
+        no_older && all_signed_later
+    }
+}

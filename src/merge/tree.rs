@@ -1,0 +1,112 @@
+//! Between the tree that people see and the entries that are kept: an object is spread over keys, one
+//! segment per member; arrays, scalars and empty objects are values.
+
+use std::collections::BTreeMap;
+
+use tombolo_delta::{Map, Value};
+
+use crate::layer::{KeyError, KeyPath};
+use crate::merge::Winner;
+
+/// Why a tree cannot be kept in a map document.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TreeError {
+    /// A map document is an object at the top.
+    #[error("a map document is a JSON object at the top")]
+    NotAnObject,
+    /// A member's name cannot be a key.
+    #[error("{0}")]
+    Key(#[from] KeyError),
+    /// Object members have text names.
+    #[error("the members of an object have text names")]
+    NotText,
+}
+
+/// Spreads `value` over keys below `prefix`; without a prefix it must be an object.
+pub fn flatten(prefix: Option<&KeyPath>, value: &Value) -> Result<BTreeMap<KeyPath, Value>, TreeError> {
+    let mut leaves = BTreeMap::new();
+    match (prefix, value) {
+        (None, Value::Map(members)) => spread(&[], members, &mut leaves)?,
+        (None, _) => return Err(TreeError::NotAnObject),
+        (Some(prefix), value) => spread_value(prefix.segments(), value, &mut leaves)?,
+    }
+    Ok(leaves)
+}
+
+fn spread(above: &[String], members: &Map, leaves: &mut BTreeMap<KeyPath, Value>) -> Result<(), TreeError> {
+    for (name, value) in members.iter() {
+        let tombolo_delta::Key::Text(name) = name else { return Err(TreeError::NotText) };
+        let mut segments = above.to_vec();
+        segments.push(name.clone());
+        spread_value(&segments, value, leaves)?;
+    }
+    Ok(())
+}
+
+fn spread_value(at: &[String], value: &Value, leaves: &mut BTreeMap<KeyPath, Value>) -> Result<(), TreeError> {
+    match value {
+        Value::Map(members) if !members.is_empty() => {
+            KeyPath::new(at.to_vec())?;
+            spread(at, members, leaves)
+        }
+        leaf => {
+            leaves.insert(KeyPath::new(at.to_vec())?, leaf.clone());
+            Ok(())
+        }
+    }
+}
+
+/// The tree that winning entries make. Where a value stands at a prefix of another key, the greater in the
+/// merge order is shown and hides the other; an empty object hides nothing, it is where others stand.
+pub(super) fn assemble(merged: &BTreeMap<KeyPath, Winner>) -> Value {
+    let mut top = Branch::default();
+    for (key, winner) in merged {
+        if let Some(value) = &winner.entry.value
+            && !is_hidden(key, winner, merged)
+        {
+            top.put(key.segments(), value);
+        }
+    }
+    top.into_value()
+}
+
+/// Whether an entry above or below `key` is greater in the merge order and hides it.
+fn is_hidden(key: &KeyPath, winner: &Winner, merged: &BTreeMap<KeyPath, Winner>) -> bool {
+    let rank = |w: &Winner| (w.entry.stamp, w.author);
+    let stands = |w: &Winner| w.entry.value.as_ref().is_some_and(|v| !is_empty_object(v));
+    let mine = rank(winner);
+    let above = key.parents().filter_map(|parent| merged.get(&parent)).any(|w| stands(w) && rank(w) > mine);
+    // An empty object makes room for what stands below it; a value is hidden by anything greater below.
+    let below = winner.entry.value.as_ref().is_some_and(|v| !is_empty_object(v))
+        && merged
+            .range((std::ops::Bound::Excluded(key), std::ops::Bound::Unbounded))
+            .take_while(|(other, _)| key.is_prefix_of(other))
+            .any(|(_, w)| w.entry.value.is_some() && rank(w) > mine);
+    above || below
+}
+
+fn is_empty_object(value: &Value) -> bool {
+    matches!(value, Value::Map(members) if members.is_empty())
+}
+
+#[derive(Default)]
+struct Branch {
+    leaf: Option<Value>,
+    children: BTreeMap<String, Branch>,
+}
+
+impl Branch {
+    fn put(&mut self, segments: &[String], value: &Value) {
+        match segments.split_first() {
+            None => self.leaf = Some(value.clone()),
+            Some((first, rest)) => self.children.entry(first.clone()).or_default().put(rest, value),
+        }
+    }
+
+    fn into_value(self) -> Value {
+        match self.leaf {
+            Some(leaf) if self.children.is_empty() => leaf,
+            _ => self.children.into_iter().map(|(name, branch)| (name, branch.into_value())).collect(),
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! The documents that a node holds, and for each layer what it takes to serve deltas: older states of
+//! snapshots, and for maps when each key changed here.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use tombolo_delta::{Limits, Value};
+use tombolo_transports::PeerId;
+
+use crate::layer::{
+    Content, DocumentId, Entry, KeyPath, Kind, Layer, LayerId, LayerPrint, Sequence, SignedHead,
+};
+use crate::limits::{
+    DROPPED_KEYS_KEPT_MAX, MAP_BASES_KEPT_MAX, SNAPSHOT_BYTES_MAX, STATES_KEPT_BYTES_MAX, STATES_KEPT_MAX,
+};
+use crate::merge::{Document, map_of};
+use crate::store::{KeptState, LayerWrite, MapBase, StoredLayer};
+use crate::sync::frontier::State;
+
+/// A document with the histories of its layers.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) document: Document,
+    histories: BTreeMap<PeerId, History>,
+}
+
+/// What came before a layer's present state.
+#[derive(Debug)]
+enum History {
+    Snapshot(VecDeque<Kept>),
+    Map {
+        /// When each key last changed here; also of keys that are gone.
+        changed_at: BTreeMap<KeyPath, Sequence>,
+        /// States that were held here, oldest first: bases that a peer may name.
+        bases: VecDeque<MapBase>,
+    },
+}
+
+#[derive(Debug)]
+struct Kept {
+    state: KeptState,
+    print: [u8; 4],
+}
+
+/// All documents of a node.
+#[derive(Debug, Default)]
+pub(super) struct Holdings {
+    documents: BTreeMap<DocumentId, Held>,
+    prints: BTreeMap<LayerPrint, LayerId>,
+}
+
+/// A base that a peer named and that we hold as well.
+pub(super) enum KnownBase {
+    /// The older state of a snapshot.
+    Snapshot(KeptState, Value),
+    /// What changed in a map since then, and what was signed with the base.
+    Map { changes: Vec<(KeyPath, Option<Entry>)>, time_ms: u64, audience_sequence: Sequence },
+}
+
+impl Holdings {
+    /// Reads the layers of a store.
+    pub(super) fn load(layers: Vec<StoredLayer>) -> Result<Self, &'static str> {
+        let mut holdings = Holdings::default();
+        for stored in layers {
+            holdings.load_layer(stored)?;
+        }
+        Ok(holdings)
+    }
+
+    fn load_layer(&mut self, stored: StoredLayer) -> Result<(), &'static str> {
+        let (content, history) = match stored.signed.head.kind {
+            Kind::Snapshot => {
+                let cbor = stored.snapshot.ok_or("a snapshot without content")?;
+                let content = Content::from_cbor(Kind::Snapshot, &cbor).map_err(|_| "a snapshot's content")?;
+                (content, History::Snapshot(stored.kept.into_iter().map(Kept::new).collect()))
+            }
+            Kind::Map => {
+                let mut content = Content::empty(Kind::Map);
+                let changed_at = stored.entries.iter().map(|(key, _, at)| (key.clone(), *at)).collect();
+                if let Content::Map(map) = &mut content {
+                    let live = stored.entries.into_iter().filter(|(_, entry, _)| entry.is_some());
+                    map.change(live.map(|(key, entry, _)| (key, entry))).map_err(|_| "a map's entries")?;
+                }
+                (content, History::Map { changed_at, bases: stored.bases.into() })
+            }
+        };
+        if content.root() != stored.signed.head.root {
+            return Err("a layer whose content does not have its signed root");
+        }
+        let layer = Layer { signed: stored.signed, content };
+        let id = layer.head().layer.clone();
+        let held = self.held_mut(&id.document, layer.head().kind);
+        held.histories.insert(id.author, history);
+        // Writers and time are set once everything is loaded.
+        held.document.put_layer(layer, None, 0);
+        self.prints.insert(id.print(), id);
+        Ok(())
+    }
+
+    fn held_mut(&mut self, id: &DocumentId, kind: Kind) -> &mut Held {
+        let fresh = || Held { document: Document::new(kind, id.owner), histories: BTreeMap::new() };
+        self.documents.entry(id.clone()).or_insert_with(fresh)
+    }
+
+    /// A document.
+    pub(super) fn document(&self, id: &DocumentId) -> Option<&Document> {
+        self.documents.get(id).map(|held| &held.document)
+    }
+
+    /// A document, to change who counts in it or what time it is.
+    pub(super) fn document_mut(&mut self, id: &DocumentId) -> Option<&mut Document> {
+        self.documents.get_mut(id).map(|held| &mut held.document)
+    }
+
+    /// All documents.
+    pub(super) fn documents(&self) -> impl Iterator<Item = (&DocumentId, &Document)> {
+        self.documents.iter().map(|(id, held)| (id, &held.document))
+    }
+
+    /// All documents, to change them.
+    pub(super) fn documents_mut(&mut self) -> impl Iterator<Item = (&DocumentId, &mut Document)> {
+        self.documents.iter_mut().map(|(id, held)| (id, &mut held.document))
+    }
+
+    /// All layers.
+    pub(super) fn layers(&self) -> impl Iterator<Item = &Layer> {
+        self.documents.values().flat_map(|held| held.document.layers().map(|(_, layer)| layer))
+    }
+
+    /// A layer by its name.
+    pub(super) fn layer(&self, id: &LayerId) -> Option<&Layer> {
+        self.document(&id.document)?.layer(&id.author)
+    }
+
+    /// A layer by its print.
+    pub(super) fn layer_of_print(&self, print: &LayerPrint) -> Option<&Layer> {
+        self.layer(self.prints.get(print)?)
+    }
+
+    /// The layers whose print begins with a byte, or all.
+    pub(super) fn layers_at(&self, address: Option<u8>) -> impl Iterator<Item = &Layer> {
+        let (low, high) = address.map_or((0, u8::MAX), |byte| (byte, byte));
+        let (mut from, mut to) = ([0; 8], [u8::MAX; 8]);
+        (from[0], to[0]) = (low, high);
+        self.prints.range(LayerPrint(from)..=LayerPrint(to)).filter_map(|(_, id)| self.layer(id))
+    }
+
+    /// Drops a document whose kind its owner contradicts.
+    pub(super) fn drop_document(&mut self, id: &DocumentId) {
+        self.documents.remove(id);
+        self.prints.retain(|_, layer| layer.document != *id);
+    }
+
+    /// Takes a map layer out, to change it and put it back.
+    pub(super) fn take_layer(&mut self, id: &LayerId) -> Option<Layer> {
+        self.documents.get_mut(&id.document)?.document.take_layer(&id.author)
+    }
+
+    /// Puts a layer back that was taken out and not changed.
+    pub(super) fn put_back(&mut self, layer: Layer) {
+        let id = layer.head().layer.clone();
+        if let Some(held) = self.documents.get_mut(&id.document) {
+            held.document.put_back(layer);
+        }
+    }
+
+    /// Takes a layer's new state. `before` is the head and (of a snapshot) the content that it replaces;
+    /// `changed` are the keys in which a map differs, none: work it out. Returns what to write and whether
+    /// the document reads differently.
+    pub(super) fn put_layer(
+        &mut self,
+        layer: Layer,
+        before: Option<Before>,
+        changed: Option<Vec<KeyPath>>,
+        reference_ms: u64,
+    ) -> (LayerWrite, bool) {
+        let signed = layer.signed.clone();
+        let id = signed.head.layer.clone();
+        self.prints.entry(id.print()).or_insert_with(|| id.clone());
+        let held = self.held_mut(&id.document, signed.head.kind);
+        let mut write = LayerWrite {
+            signed: signed.clone(),
+            snapshot: None,
+            entries: Vec::new(),
+            kept: None,
+            forgotten: Vec::new(),
+            bases: Vec::new(),
+        };
+        let history = held.histories.entry(id.author).or_insert_with(|| History::new(signed.head.kind));
+        let changed = match (&layer.content, history) {
+            (Content::Snapshot(value), History::Snapshot(kept)) => {
+                write.snapshot = Some(tombolo_delta::to_cbor(value));
+                keep_state(kept, before, &mut write);
+                None
+            }
+            (Content::Map(map), History::Map { changed_at, bases }) => {
+                let keys = changed.unwrap_or_else(|| {
+                    let old = held.document.layer(&id.author).and_then(map_of);
+                    differing(old, map)
+                });
+                bases.push_back(MapBase::of(&signed));
+                for key in &keys {
+                    changed_at.insert(key.clone(), signed.head.sequence);
+                    write.entries.push((key.clone(), map.get(key).cloned()));
+                }
+                trim_bases(bases, changed_at, map);
+                write.bases = bases.iter().copied().collect();
+                Some(keys)
+            }
+            // A document has one kind; `inbound` drops it before it would change.
+            _ => changed,
+        };
+        let reads_differently = held.document.put_layer(layer, changed, reference_ms);
+        (write, reads_differently)
+    }
+
+    /// The base that a peer holds of a layer, if we hold it too.
+    pub(super) fn known_base(&self, id: &LayerId, base: State) -> Option<KnownBase> {
+        let held = self.documents.get(&id.document)?;
+        match held.histories.get(&id.author)? {
+            History::Snapshot(kept) => {
+                let kept = kept.iter().find(|k| k.state() == base)?;
+                Some(KnownBase::Snapshot(kept.state.clone(), kept.value()?))
+            }
+            History::Map { changed_at, bases } => {
+                let known = bases.iter().find(|known| state_of(known) == base)?;
+                let map = held.document.layer(&id.author).and_then(map_of)?;
+                let later = changed_at.iter().filter(|(_, at)| at.get() > base.sequence);
+                Some(KnownBase::Map {
+                    changes: later.map(|(key, _)| (key.clone(), map.get(key).cloned())).collect(),
+                    time_ms: known.time_ms,
+                    audience_sequence: known.audience_sequence,
+                })
+            }
+        }
+    }
+
+    /// Older states of a snapshot layer with this print of their root, newest first.
+    pub(super) fn kept_states(&self, id: &LayerId, print: [u8; 2]) -> Vec<(KeptState, Value)> {
+        let histories = self.documents.get(&id.document).map(|held| &held.histories);
+        match histories.and_then(|h| h.get(&id.author)) {
+            Some(History::Snapshot(kept)) => {
+                let fits = kept.iter().rev().filter(|k| k.print.starts_with(&print));
+                fits.filter_map(|k| Some((k.state.clone(), k.value()?))).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// What a new state replaces.
+pub(super) struct Before {
+    /// Its head.
+    pub(super) signed: SignedHead,
+    /// Of a snapshot: its content.
+    pub(super) content: Option<Vec<u8>>,
+}
+
+impl Before {
+    /// The present state of a layer.
+    pub(super) fn of(layer: &Layer) -> Self {
+        let content = match &layer.content {
+            Content::Snapshot(value) => Some(tombolo_delta::to_cbor(value)),
+            Content::Map(_) => None,
+        };
+        Before { signed: layer.signed.clone(), content }
+    }
+}
+
+impl History {
+    fn new(kind: Kind) -> Self {
+        match kind {
+            Kind::Snapshot => History::Snapshot(VecDeque::new()),
+            Kind::Map => History::Map { changed_at: BTreeMap::new(), bases: VecDeque::new() },
+        }
+    }
+}
+
+impl Kept {
+    fn new(state: KeptState) -> Self {
+        let [a, b, c, d, ..] = *blake3::hash(&state.content).as_bytes();
+        Kept { state, print: [a, b, c, d] }
+    }
+
+    fn state(&self) -> State {
+        State { sequence: self.state.sequence.get(), print: self.print }
+    }
+
+    fn value(&self) -> Option<Value> {
+        let limits = Limits { bytes_max: SNAPSHOT_BYTES_MAX, ..Limits::default() };
+        tombolo_delta::from_cbor(&self.state.content, &limits).ok()
+    }
+}
+
+fn state_of(base: &MapBase) -> State {
+    State { sequence: base.sequence.get(), print: base.print }
+}
+
+/// Keeps the replaced state as a base, and forgets others so that number and bytes stay within bounds. What
+/// stays lies ever further apart towards the past: near bases for those who are in touch, a far one for
+/// who comes back after long.
+fn keep_state(kept: &mut VecDeque<Kept>, before: Option<Before>, write: &mut LayerWrite) {
+    let Some(Before { signed, content: Some(content) }) = before else { return };
+    let head = signed.head;
+    let state = KeptState {
+        sequence: head.sequence,
+        time_ms: head.time_ms,
+        audience_sequence: head.audience_sequence,
+        content,
+    };
+    write.kept = Some(state.clone());
+    kept.push_back(Kept::new(state));
+    let bytes = |kept: &VecDeque<Kept>| kept.iter().map(|k| k.state.content.len()).sum::<usize>();
+    while kept.len() > STATES_KEPT_MAX || bytes(kept) > STATES_KEPT_BYTES_MAX {
+        let Some(gone) = kept.remove(most_crowded(kept)) else { break };
+        if write.kept.as_ref().is_some_and(|k| k.sequence == gone.state.sequence) {
+            write.kept = None;
+        } else {
+            write.forgotten.push(gone.state.sequence);
+        }
+    }
+}
+
+/// The state whose absence opens the smallest gap, measured by how long ago it was.
+fn most_crowded(kept: &VecDeque<Kept>) -> usize {
+    let sequence = |i: usize| kept.get(i).map_or(0, |k| k.state.sequence.get());
+    let newest = sequence(kept.len().saturating_sub(1)) + 1;
+    let crowding = |i: &usize| {
+        let gap = sequence(i + 1) - sequence(i - 1);
+        gap.saturating_mul(1000) / (newest - sequence(*i)).max(1)
+    };
+    (1..kept.len().saturating_sub(1)).min_by_key(crowding).unwrap_or(0)
+}
+
+/// Forgets old bases, and with them the dropped keys that only they need.
+fn trim_bases(
+    bases: &mut VecDeque<MapBase>,
+    changed_at: &mut BTreeMap<KeyPath, Sequence>,
+    map: &crate::layer::MapContent,
+) {
+    while bases.len() > MAP_BASES_KEPT_MAX {
+        bases.pop_front();
+    }
+    let gone = changed_at.len().saturating_sub(map.len());
+    if gone > DROPPED_KEYS_KEPT_MAX {
+        let newest = changed_at.iter().filter(|(key, _)| map.get(key).is_none()).map(|(_, at)| *at).max();
+        changed_at.retain(|key, _| map.get(key).is_some());
+        let newest = newest.map_or(0, Sequence::get);
+        bases.retain(|base| base.sequence.get() >= newest);
+    }
+}
+
+fn differing(old: Option<&crate::layer::MapContent>, new: &crate::layer::MapContent) -> Vec<KeyPath> {
+    let Some(old) = old else { return new.iter().map(|(key, _)| key.clone()).collect() };
+    let gone = old.iter().filter(|(key, _)| new.get(key).is_none()).map(|(key, _)| key.clone());
+    let other = new.iter().filter(|(key, entry)| old.get(key) != Some(entry)).map(|(key, _)| key.clone());
+    gone.chain(other).collect()
+}

@@ -1,0 +1,438 @@
+//! The walk in: link -> decode -> apply -> check root, signature, rights -> store -> merge -> notify.
+
+use tombolo_delta::{Context, Value};
+use tombolo_transports::{LinkCaps, LinkId, PeerId};
+
+use crate::envelope::{Base, CompactEnvelope, Envelope, Payload, decode_changes};
+use crate::federation::Refusal;
+use crate::federation::peer::Joined;
+use crate::layer::{
+    Content, ForkEvidence, KeyPath, Kind, Layer, LayerId, Sequence, SignedHead,
+};
+use crate::limits::{
+    BASE_CANDIDATES_MAX, DOCUMENTS_PER_OWNER_MAX, FORKS_KEPT_PER_AUTHOR_MAX, OWNER_BYTES_MAX,
+};
+use crate::merge::map_of;
+use crate::node::holdings::Before;
+use crate::node::io::{Event, Output};
+use crate::node::{Link, Node, view};
+use crate::router::Class;
+use crate::store::Write;
+use crate::sync;
+use crate::sync::message::Message;
+use crate::sync::transfer::{answer_parts, answer_tree};
+
+/// What became of a compact envelope on one base.
+enum Attempt {
+    /// It fits: the signature holds over what it makes of the base.
+    Fits(Box<Layer>, Option<Vec<KeyPath>>),
+    /// The base is the right one by its print, and the result is not what was signed.
+    Wrong,
+    /// We hold that state or a later one already.
+    Old,
+}
+
+impl Node {
+    pub(super) fn link_up(&mut self, link: LinkId, peer: PeerId, caps: LinkCaps) {
+        if self.federation.level(&peer) <= crate::federation::TrustLevel::Untrusted {
+            self.counters.reject("link_of_no_peer");
+            self.output(Output::Close { link });
+            return;
+        }
+        let first = !self.connected_peers().contains(&peer);
+        let medium = caps.medium.to_string();
+        self.links.insert(link, Link { peer, caps });
+        self.heard(&peer);
+        self.inviter_let_us_in(&peer);
+        self.event(Event::Link(view::LinkEventView { peer: crate::identity::did(&peer), medium, up: true }));
+        if first {
+            let ours = self.frontier_for(&peer);
+            self.engine.handle_input(self.now.mono_ms, sync::Input::PeerUp { peer, ours });
+        }
+    }
+
+    pub(super) fn link_down(&mut self, link: LinkId) {
+        let Some(Link { peer, caps }) = self.links.remove(&link) else { return };
+        let medium = caps.medium.to_string();
+        self.event(Event::Link(view::LinkEventView { peer: crate::identity::did(&peer), medium, up: false }));
+        if !self.connected_peers().contains(&peer) {
+            self.engine.handle_input(self.now.mono_ms, sync::Input::PeerDown { peer });
+            self.transfers.peer_down(&peer);
+        }
+    }
+
+    /// An inviter that lets us in has agreed, even if its answer was lost.
+    fn inviter_let_us_in(&mut self, peer: &PeerId) {
+        let waiting = self.federation.peer(peer).is_some_and(|p| matches!(p.joined, Joined::Waiting { .. }));
+        if waiting {
+            self.both_agreed(peer, None);
+        }
+    }
+
+    fn heard(&mut self, peer: &PeerId) {
+        let wall = self.reference_ms();
+        if let Some(record) = self.federation.peer_mut(peer) {
+            record.heard_at_ms = Some(wall);
+        }
+    }
+
+    pub(super) fn received(&mut self, link: LinkId, bytes: &[u8]) {
+        let Some(peer) = self.links.get(&link).map(|link| link.peer) else { return };
+        self.counters.received(bytes.len());
+        self.heard(&peer);
+        let message = match Message::decode(bytes) {
+            Ok(message) => message,
+            Err(error) => {
+                tracing::debug!(%peer, %error, "a message was not understood");
+                return self.counters.reject("bad_message");
+            }
+        };
+        match message {
+            Message::Compact(envelope) => self.inbound_compact(peer, &envelope),
+            Message::Whole(envelope) => self.inbound_whole(peer, *envelope),
+            Message::TreeAsk(id, nodes) => self.answer_transfer(peer, &id, |map| answer_tree(id, map, &nodes)),
+            Message::PartsAsk(id, buckets) => self.answer_transfer(peer, &id, |map| answer_parts(id, map, &buckets)),
+            Message::Tree(id, nodes) => {
+                let own = self.holdings.layer_of_print(&id.layer).and_then(map_of);
+                let taken = self.transfers.take_nodes(&id, nodes, own, self.now.mono_ms);
+                self.transfer_moved(peer, &id, taken);
+            }
+            Message::Parts(id, parts) => {
+                let taken = self.transfers.take_parts(&id, parts, self.now.mono_ms);
+                self.transfer_moved(peer, &id, taken);
+            }
+            Message::Heartbeat { clock_ms, .. } => {
+                if let Some(clock_ms) = clock_ms {
+                    self.reference.hear(peer, clock_ms, self.now);
+                }
+                self.engine.handle_input(self.now.mono_ms, sync::Input::Heard { peer, message });
+            }
+            Message::Ask(_) | Message::Frontier { .. } | Message::Want(_) | Message::Refused(_) => {
+                self.engine.handle_input(self.now.mono_ms, sync::Input::Heard { peer, message });
+            }
+        }
+    }
+
+    // ---- compact envelopes -------------------------------------------------------------------------------
+
+    fn inbound_compact(&mut self, peer: PeerId, envelope: &CompactEnvelope) {
+        if self.is_in_trouble() {
+            return self.counters.reject("disk_refuses");
+        }
+        let candidates = self.base_candidates(envelope);
+        let mut wrong = false;
+        for (layer, base) in candidates.into_iter().take(BASE_CANDIDATES_MAX) {
+            match self.attempt(envelope, &layer, base.as_ref()) {
+                Attempt::Fits(layer, changed) => return self.accept(peer, *layer, changed),
+                Attempt::Old => return,
+                Attempt::Wrong => wrong = true,
+            }
+        }
+        // A short print may fit a base by chance, so this proves nothing against the sender yet.
+        self.counters.reject(if wrong { "delta_does_not_make_the_signed_root" } else { "delta_without_base" });
+        self.engine.handle_input(self.now.mono_ms, sync::Input::BaseMissing { peer });
+    }
+
+    /// The states that the envelope may start from: present ones first, then older ones of snapshots.
+    fn base_candidates(&self, envelope: &CompactEnvelope) -> Vec<(LayerId, Option<(crate::store::KeptState, Value)>)> {
+        let mut present = Vec::new();
+        let mut older = Vec::new();
+        for layer in self.holdings.layers_at(envelope.address) {
+            let head = layer.head();
+            if head.root.print2() == envelope.base.print {
+                present.push((head.layer.clone(), None));
+            }
+            if head.kind == Kind::Snapshot {
+                let kept = self.holdings.kept_states(&head.layer, envelope.base.print);
+                older.extend(kept.into_iter().map(|state| (head.layer.clone(), Some(state))));
+            }
+        }
+        present.extend(older);
+        present
+    }
+
+    fn attempt(
+        &mut self,
+        envelope: &CompactEnvelope,
+        id: &LayerId,
+        kept: Option<&(crate::store::KeptState, Value)>,
+    ) -> Attempt {
+        let Some(layer) = self.holdings.layer(id) else { return Attempt::Wrong };
+        let present = layer.head().sequence;
+        let base = match kept {
+            None => Base {
+                layer: id,
+                sequence: present,
+                time_ms: layer.head().time_ms,
+                audience_sequence: layer.head().audience_sequence,
+            },
+            Some((state, _)) => Base {
+                layer: id,
+                sequence: state.sequence,
+                time_ms: state.time_ms,
+                audience_sequence: state.audience_sequence,
+            },
+        };
+        let (Some(sequence), Some(time_ms)) = (envelope.sequence_on(&base), envelope.time_on(&base)) else {
+            return Attempt::Wrong;
+        };
+        if sequence < present {
+            return Attempt::Old;
+        }
+        match (&layer.content, kept) {
+            (Content::Snapshot(value), None) => Self::attempt_snapshot(envelope, &base, value, sequence, time_ms),
+            (Content::Snapshot(_), Some((_, value))) => {
+                Self::attempt_snapshot(envelope, &base, value, sequence, time_ms)
+            }
+            (Content::Map(_), _) => self.attempt_map(envelope, id, time_ms),
+        }
+    }
+
+    fn attempt_snapshot(
+        envelope: &CompactEnvelope,
+        base: &Base<'_>,
+        value: &Value,
+        sequence: Sequence,
+        time_ms: u64,
+    ) -> Attempt {
+        let context = Context {
+            base_sequence: base.sequence.get(),
+            sequence: sequence.get(),
+            base_time_ms: base.time_ms,
+            time_ms,
+        };
+        let applied = tombolo_delta::decode(value, &envelope.delta, &context)
+            .ok()
+            .and_then(|delta| tombolo_delta::apply(value, &delta, &context).ok())
+            .and_then(|target| Content::snapshot(target).ok());
+        let Some(content) = applied else { return Attempt::Wrong };
+        match Self::signed_on(envelope, base, &content) {
+            Some(signed) => Attempt::Fits(Box::new(Layer { signed, content }), None),
+            None => Attempt::Wrong,
+        }
+    }
+
+    /// Changes our copy of a map in place, and changes it back if the signature does not hold.
+    fn attempt_map(&mut self, envelope: &CompactEnvelope, id: &LayerId, time_ms: u64) -> Attempt {
+        let Ok(changes) = decode_changes(&envelope.delta, time_ms) else { return Attempt::Wrong };
+        let Some(Layer { signed, mut content }) = self.holdings.take_layer(id) else { return Attempt::Wrong };
+        let keys: Vec<KeyPath> = changes.iter().map(|(key, _)| key.clone()).collect();
+        let base = Base {
+            layer: id,
+            sequence: signed.head.sequence,
+            time_ms: signed.head.time_ms,
+            audience_sequence: signed.head.audience_sequence,
+        };
+        let mut undo = Vec::new();
+        let changed = match &mut content {
+            Content::Map(map) => {
+                undo.extend(keys.iter().map(|key| (key.clone(), map.get(key).cloned())));
+                map.change(changes).is_ok()
+            }
+            Content::Snapshot(_) => false,
+        };
+        let claimed = changed.then(|| Self::signed_on(envelope, &base, &content)).flatten();
+        if changed && let Content::Map(map) = &mut content {
+            // The caller decides whether the new state is taken: it gets its own copy.
+            let new = claimed.map(|signed| Layer { signed, content: Content::Map(map.clone()) });
+            let undone = map.change(undo);
+            debug_assert!(undone.is_ok(), "what stood there before fits again");
+            self.holdings.put_back(Layer { signed, content });
+            return match new {
+                Some(layer) => Attempt::Fits(Box::new(layer), Some(keys)),
+                None => Attempt::Wrong,
+            };
+        }
+        self.holdings.put_back(Layer { signed, content });
+        Attempt::Wrong
+    }
+
+    fn signed_on(envelope: &CompactEnvelope, base: &Base<'_>, content: &Content) -> Option<SignedHead> {
+        let head = envelope.head_on(base, content.kind(), content.root())?;
+        let signed = SignedHead { head, signature: envelope.signature };
+        signed.verify().then_some(signed)
+    }
+
+    // ---- whole envelopes and large layers ----------------------------------------------------------------
+
+    fn inbound_whole(&mut self, peer: PeerId, envelope: Envelope) {
+        if self.is_in_trouble() {
+            return self.counters.reject("disk_refuses");
+        }
+        if self.is_known(&envelope.signed) {
+            return;
+        }
+        if matches!(envelope.payload, Payload::Offer) {
+            return self.inbound_offer(peer, envelope.signed);
+        }
+        match envelope.open() {
+            Ok(layer) => self.accept(peer, layer, None),
+            Err(error) => {
+                tracing::debug!(%peer, %error, "an envelope was not opened");
+                self.counters.reject("bad_signature");
+            }
+        }
+    }
+
+    fn inbound_offer(&mut self, peer: PeerId, signed: SignedHead) {
+        if !signed.verify() || signed.head.kind != Kind::Map {
+            return self.counters.reject("bad_signature");
+        }
+        if let Err(refusal) = self.admits(&signed) {
+            return self.refuse(peer, &signed, refusal);
+        }
+        self.transfers.begin(signed, peer, self.now.mono_ms);
+    }
+
+    fn answer_transfer(
+        &mut self,
+        peer: PeerId,
+        id: &sync::message::TransferId,
+        answer: impl FnOnce(&crate::layer::MapContent) -> Message,
+    ) {
+        let Some(layer) = self.holdings.layer_of_print(&id.layer) else { return };
+        let head = layer.head();
+        let may = self.federation.may_receive(&peer, &head.layer, head.audience_sequence);
+        if !may || head.root != id.root {
+            // Overtaken by a newer state: the next heartbeat says so.
+            return;
+        }
+        if let Some(message) = map_of(layer).map(answer) {
+            self.send(peer, Class::Bulk, &message);
+        }
+    }
+
+    fn transfer_moved(
+        &mut self,
+        peer: PeerId,
+        id: &sync::message::TransferId,
+        taken: Result<(), sync::transfer::TransferError>,
+    ) {
+        if let Err(error) = taken {
+            tracing::debug!(%peer, %error, "parts were not taken");
+            return self.counters.reject("bad_part");
+        }
+        let own = self.holdings.layer_of_print(&id.layer).and_then(map_of);
+        match self.transfers.finish(id, own) {
+            None => {}
+            Some(Ok(layer)) if !self.is_known(&layer.signed) => self.accept(peer, layer, None),
+            Some(Ok(_)) => {}
+            Some(Err(_)) => self.counters.reject("bad_part"),
+        }
+    }
+
+    // ---- taking a verified layer -------------------------------------------------------------------------
+
+    /// Whether we hold this state or one that supersedes it.
+    fn is_known(&self, signed: &SignedHead) -> bool {
+        let held = self.holdings.layer(&signed.head.layer);
+        held.is_some_and(|held| !signed.supersedes(&held.signed) && !is_fork(signed, &held.signed))
+    }
+
+    /// Takes a layer whose signature and root hold: rights, forks, quotas, then memory and disk.
+    fn accept(&mut self, peer: PeerId, layer: Layer, changed: Option<Vec<KeyPath>>) {
+        let id = layer.head().layer.clone();
+        if let Err(refusal) = self.admits(&layer.signed) {
+            return self.refuse(peer, &layer.signed, refusal);
+        }
+        let held = self.holdings.layer(&id).map(|held| held.signed.clone());
+        if let Some(evidence) = held.as_ref().and_then(|held| ForkEvidence::of(held, &layer.signed)) {
+            self.note_fork(evidence);
+        }
+        if held.is_some_and(|held| !layer.signed.supersedes(&held)) {
+            return;
+        }
+        if id.author == self.me {
+            return self.recover(layer);
+        }
+        if self.holdings.document(&id.document).is_some_and(|d| d.kind() != layer.head().kind) {
+            if id.author != id.document.owner {
+                return self.counters.reject("kind_differs_from_the_owners");
+            }
+            self.holdings.drop_document(&id.document);
+        }
+        if let Err(refusal) = self.within_quota(&layer) {
+            return self.refuse(peer, &layer.signed, refusal);
+        }
+        let before = self.holdings.layer(&id).map(Before::of);
+        self.transfers.end(&id.print());
+        self.keep(layer, before, changed, Some(peer));
+    }
+
+    fn admits(&self, signed: &SignedHead) -> Result<(), Refusal> {
+        let head = &signed.head;
+        if head.layer.author == self.me {
+            return Ok(());
+        }
+        self.federation.admits(&head.layer, head.audience_sequence)
+    }
+
+    fn refuse(&mut self, peer: PeerId, signed: &SignedHead, refusal: Refusal) {
+        self.counters.reject(refusal.word());
+        if refusal == Refusal::AudienceBehind {
+            // The audience is on its way; the layer will be asked for again.
+            return;
+        }
+        let (layer, sequence) = (signed.head.layer.print(), signed.head.sequence.get());
+        let refuse = sync::Input::Refuse { peer, layer, sequence, reason: refusal.code() };
+        self.engine.handle_input(self.now.mono_ms, refuse);
+    }
+
+    fn within_quota(&self, layer: &Layer) -> Result<(), Refusal> {
+        let id = &layer.head().layer.document;
+        let of_owner = || self.holdings.documents().filter(|(other, _)| other.owner == id.owner);
+        let is_new = self.holdings.document(id).is_none();
+        if is_new && of_owner().count() >= DOCUMENTS_PER_OWNER_MAX {
+            return Err(Refusal::Quota);
+        }
+        // A small change is let through unweighed: adding up everything costs more than it could take.
+        let weigh = is_new || layer.content.bytes() > OWNER_BYTES_MAX / DOCUMENTS_PER_OWNER_MAX;
+        if weigh {
+            let held: usize = of_owner().map(|(_, document)| document.bytes()).sum();
+            let replaced = self.holdings.layer(&layer.head().layer).map_or(0, |old| old.content.bytes());
+            if held.saturating_sub(replaced) + layer.content.bytes() > OWNER_BYTES_MAX {
+                return Err(Refusal::Quota);
+            }
+        }
+        Ok(())
+    }
+
+    fn note_fork(&mut self, evidence: ForkEvidence) {
+        let author = evidence.lower.head.layer.author;
+        self.counters.reject("fork");
+        let known = self.forks.iter().filter(|fork| fork.lower.head.layer.author == author).count();
+        if known >= FORKS_KEPT_PER_AUTHOR_MAX || self.forks.contains(&evidence) {
+            return;
+        }
+        let message = format!(
+            "{} signed two states of `{}` with one sequence: a copied disk or a restored backup",
+            crate::identity::did(&author),
+            evidence.lower.head.layer.document.name.as_str()
+        );
+        self.event(Event::Alarm { message });
+        self.writes.push(Write::PutFork(Box::new(evidence.clone())));
+        self.forks.push(evidence);
+    }
+
+    /// A peer's own name for itself, from its node state.
+    pub(super) fn learn_state(&mut self, author: &PeerId) {
+        let Some(state) = self.state_of(author) else { return };
+        let name = state.state.node_name.filter(|name| !name.is_empty());
+        let name = name.and_then(|name| crate::federation::join::usable_name(&name));
+        let Some(peer) = self.federation.peer_mut(author) else { return };
+        if name.is_some() && peer.own_name != name {
+            peer.own_name = name;
+            let record = peer.clone();
+            self.writes.push(Write::PutPeer(record));
+        }
+    }
+
+    fn is_in_trouble(&self) -> bool {
+        self.trouble.as_ref().is_some_and(|(_, until)| self.now.mono_ms < *until)
+    }
+}
+
+fn is_fork(a: &SignedHead, b: &SignedHead) -> bool {
+    ForkEvidence::of(a, b).is_some()
+}
+

@@ -1,0 +1,351 @@
+//! `Node`: the house around the rooms. It joins the sync engine, the router, the documents, the federation
+//! and the store, and is driven the same way by the daemon, by the command line and by the simulation:
+//! `handle_input` one or more times, `poll_output` until it is empty, `poll_timeout`.
+//!
+//! `outbound.rs` and `inbound.rs` are the two walks. **Nothing leaves before it is on disk**: outputs wait
+//! behind the commit that the first `poll_output` makes.
+
+mod commands;
+mod holdings;
+mod inbound;
+pub mod io;
+mod outbound;
+mod peers;
+mod recovery;
+mod state;
+mod status;
+mod timers;
+pub mod view;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+
+use tombolo_transports::{LinkCaps, LinkId, PeerId};
+
+pub use io::{Command, CommandError, Event, Input, Output, Reply, RequestId};
+pub use state::{App, AppStatus, NodeState};
+
+use crate::clock::{HybridClock, Now, ReferenceClock, Timestamp};
+use crate::federation::{Federation, TrustLevel};
+use crate::identity::Keypair;
+use crate::layer::{DocumentId, DocumentName, ForkEvidence, KeyPath, LayerId, LayerPrint};
+use crate::limits::HEARTBEAT_MS;
+use crate::merge::map_of;
+use crate::random::Random;
+use crate::router::{Preference, TransportRouter};
+use crate::store::{Loaded, Store, StoreError, Write};
+use crate::sync::frontier::{Frontier, State};
+use crate::sync::{self, Engine};
+use holdings::Holdings;
+
+/// Settings of a node; each default is safe.
+#[derive(Clone, Debug)]
+pub struct NodeSettings {
+    /// What the node calls itself.
+    pub name: String,
+    /// The operator vouches for the system clock.
+    pub operator_clock_set: bool,
+    /// Heartbeat on an idle link, milliseconds.
+    pub heartbeat_ms: u64,
+    /// Which links come first.
+    pub preference: Preference,
+}
+
+impl Default for NodeSettings {
+    fn default() -> Self {
+        NodeSettings {
+            name: String::new(),
+            operator_clock_set: false,
+            heartbeat_ms: HEARTBEAT_MS,
+            preference: Preference::Auto,
+        }
+    }
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The store does not open or read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A link to a peer.
+#[derive(Clone, Debug)]
+struct Link {
+    peer: PeerId,
+    caps: LinkCaps,
+}
+
+/// A node of a federation, without sockets, clock or threads.
+#[derive(Debug)]
+pub struct Node {
+    keypair: Keypair,
+    me: PeerId,
+    settings: NodeSettings,
+    store: Store,
+    now: Now,
+    /// Reference time at the start, where our own clock was set: a state of ours signed later, and not by
+    /// us, means a second machine with our key.
+    started_ms: Option<u64>,
+    clock: HybridClock,
+    reference: ReferenceClock,
+    random: Random,
+    federation: Federation,
+    invites: peers::Invites,
+    holdings: Holdings,
+    engine: Engine,
+    transfers: sync::transfer::Transfers,
+    router: TransportRouter,
+    links: BTreeMap<LinkId, Link>,
+    staged: outbound::Staged,
+    /// Keys written since the start, per document of which we write a layer: what a restore keeps.
+    written: BTreeMap<DocumentId, BTreeSet<KeyPath>>,
+    forks: Vec<ForkEvidence>,
+    sweep_at: u64,
+    /// Set when another machine signs with our key.
+    stopped: Option<String>,
+    /// The disk refused: why, and until when inbound layers are left alone.
+    trouble: Option<(String, u64)>,
+    rights_changed: bool,
+    counters: status::Counters,
+    writes: Vec<Write>,
+    /// Outputs that wait for the commit of `writes`.
+    waiting: VecDeque<Output>,
+    ready: VecDeque<Output>,
+}
+
+impl Node {
+    /// Opens the node that a store belongs to, or starts a new one. `seed` is fresh randomness: tokens and
+    /// jitter come from it.
+    pub fn open(
+        store: Store,
+        keypair: Keypair,
+        settings: NodeSettings,
+        now: Now,
+        seed: [u8; 32],
+    ) -> Result<Node, OpenError> {
+        let loaded = store.load()?;
+        let me = keypair.peer_id();
+        let mut random = Random::new(&seed);
+        let engine = Engine::new(Frontier::default(), settings.heartbeat_ms, Random::new(&random.bytes()));
+        let router = TransportRouter::new(settings.preference);
+        let mut node = Node {
+            keypair,
+            me,
+            settings,
+            store,
+            now,
+            started_ms: None,
+            clock: HybridClock::default(),
+            reference: ReferenceClock::default(),
+            random,
+            federation: Federation::new(me),
+            invites: peers::Invites::default(),
+            holdings: Holdings::default(),
+            engine,
+            transfers: sync::transfer::Transfers::default(),
+            router,
+            links: BTreeMap::new(),
+            staged: outbound::Staged::default(),
+            written: BTreeMap::new(),
+            forks: Vec::new(),
+            sweep_at: now.mono_ms,
+            stopped: None,
+            trouble: None,
+            rights_changed: true,
+            counters: status::Counters::default(),
+            writes: Vec::new(),
+            waiting: VecDeque::new(),
+            ready: VecDeque::new(),
+        };
+        node.load(loaded)?;
+        node.started_ms = node.reference.own_is_set(now).then(|| node.reference_ms());
+        Ok(node)
+    }
+
+    /// Who we are.
+    pub fn peer_id(&self) -> PeerId {
+        self.me
+    }
+
+    /// Takes one input. Effects come out of `poll_output`.
+    pub fn handle_input(&mut self, now: Now, input: Input) {
+        self.now = now;
+        match input {
+            Input::Timeout => {}
+            Input::LinkUp { link, peer, caps } => self.link_up(link, peer, caps),
+            Input::LinkDown { link } => self.link_down(link),
+            Input::Received { link, bytes } => self.received(link, &bytes),
+            Input::JoinRequest { request, peer, address, bytes } => {
+                self.join_request(request, peer, address, &bytes);
+            }
+            Input::JoinAnswered { inviter, result } => self.join_answered(inviter, result),
+            Input::Command { request, command } => self.command(request, command),
+        }
+        self.timers();
+        self.drain_engine();
+    }
+
+    /// The next thing to do. The first call after an input signs what was written, makes everything durable
+    /// in one commit, and only then lets outputs go.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if self.ready.is_empty() {
+            self.settle();
+            self.drain_engine();
+            self.commit();
+        }
+        self.ready.pop_front()
+    }
+
+    /// The monotonic time in milliseconds at which `Input::Timeout` is due.
+    pub fn poll_timeout(&self) -> Option<u64> {
+        self.next_timer()
+    }
+
+    /// Whom to let in and to dial, and where: all peers but the untrusted.
+    pub fn dialable_peers(&self) -> Vec<(PeerId, Vec<SocketAddr>)> {
+        let peers = self.federation.peers().filter(|peer| peer.trust_level > TrustLevel::Untrusted);
+        peers.map(|peer| (peer.id, peer.addresses.clone())).collect()
+    }
+
+    /// Whether an invite is open: `tombolo-join/1` is answered only then.
+    pub fn joining_open(&self) -> bool {
+        self.invites.is_open(self.reference_ms())
+    }
+
+    /// Makes `writes` durable and lets the outputs behind them go. If the disk refuses, everything since
+    /// the last commit is undone: local requests hear why, and peers will offer their layers again.
+    fn commit(&mut self) {
+        if !self.writes.is_empty() {
+            let writes = std::mem::take(&mut self.writes);
+            if let Err(error) = self.store.commit(&writes) {
+                self.undo(&error.to_string());
+                return;
+            }
+            self.trouble = None;
+        }
+        self.ready.append(&mut self.waiting);
+    }
+
+    fn undo(&mut self, why: &str) {
+        tracing::error!(why, "the store did not commit; going back to what is on disk");
+        let links = std::mem::take(&mut self.links);
+        for output in std::mem::take(&mut self.waiting) {
+            if let Output::Reply { request, .. } = output {
+                let result = Err(CommandError::Store(why.to_owned()));
+                self.ready.push_back(Output::Reply { request, result });
+            }
+        }
+        self.staged = outbound::Staged::default();
+        self.trouble = Some((why.to_owned(), self.now.mono_ms + timers::TROUBLE_PAUSE_MS));
+        match self.store.load().map_err(OpenError::from).and_then(|loaded| self.load(loaded)) {
+            Ok(()) => {
+                for (link, Link { peer, caps }) in links {
+                    self.link_up(link, peer, caps);
+                }
+                self.drain_engine();
+                self.ready.append(&mut self.waiting);
+            }
+            Err(error) => {
+                self.stopped = Some(format!("the store cannot be read any more: {error}"));
+            }
+        }
+    }
+
+    /// Fills the memory from what is on disk.
+    fn load(&mut self, loaded: Loaded) -> Result<(), OpenError> {
+        self.federation = Federation::new(self.me);
+        for peer in loaded.peers {
+            self.federation.put_peer(peer);
+        }
+        self.invites = peers::Invites::load(loaded.outgoing, loaded.incoming, &self.federation, self.now);
+        self.holdings = Holdings::load(loaded.layers).map_err(StoreError::Damaged)?;
+        self.forks = loaded.forks;
+        let newest_own = self.newest_own_stamp();
+        self.clock = HybridClock::starting_after(newest_own);
+        self.reference = ReferenceClock::new(newest_own, self.settings.operator_clock_set);
+        self.clock.pull_back(self.reference_ms());
+        self.transfers = sync::transfer::Transfers::default();
+        self.writes.clear();
+        let audiences: Vec<_> = self.holdings.documents().map(|(id, _)| id.owner).collect();
+        for owner in audiences {
+            self.learn_audience(&owner);
+        }
+        let reference = self.reference_ms();
+        let mut held = Frontier::default();
+        for layer in self.holdings.layers() {
+            held.set(layer.head().layer.print(), Some(State::of(&layer.signed)));
+        }
+        let writers = self.all_writers();
+        for (id, document) in self.holdings.documents_mut() {
+            document.set_writers(writers.get(&id.owner).cloned().unwrap_or_default(), reference);
+            document.release(reference);
+        }
+        self.engine = Engine::new(held, self.settings.heartbeat_ms, Random::new(&self.random.bytes()));
+        self.rights_changed = true;
+        Ok(())
+    }
+
+    /// Reference time, milliseconds since the Unix epoch.
+    fn reference_ms(&self) -> u64 {
+        self.reference.reference(self.now).0
+    }
+
+    fn newest_own_stamp(&self) -> Timestamp {
+        let own = self.holdings.layers().filter(|layer| layer.head().layer.author == self.me);
+        let stamps = own.flat_map(|layer| {
+            let entries = map_of(layer).into_iter().flat_map(|map| map.iter().map(|(_, e)| e.stamp));
+            entries.chain([Timestamp::new(layer.head().time_ms, 0)]).collect::<Vec<_>>()
+        });
+        stamps.max().unwrap_or_default()
+    }
+
+    fn own_document(&self, name: &'static str) -> Option<DocumentId> {
+        Some(DocumentId { owner: self.me, name: DocumentName::new(name).ok()? })
+    }
+
+    fn connected_peers(&self) -> BTreeSet<PeerId> {
+        self.links.values().map(|link| link.peer).collect()
+    }
+
+    /// Which connected peers may have a layer's present state.
+    fn readers(&self, layer: &LayerId) -> BTreeSet<PeerId> {
+        let Some(held) = self.holdings.layer(layer) else { return BTreeSet::new() };
+        if !self.federation.takes_part(&layer.document) {
+            return BTreeSet::new();
+        }
+        let audience = held.head().audience_sequence;
+        let may = |peer: &PeerId| self.federation.may_receive(peer, layer, audience);
+        self.connected_peers().into_iter().filter(may).collect()
+    }
+
+    /// What one peer may see of what we have.
+    fn frontier_for(&self, peer: &PeerId) -> Frontier {
+        let mut frontier = Frontier::default();
+        for layer in self.holdings.layers() {
+            let head = layer.head();
+            if self.federation.takes_part(&head.layer.document)
+                && self.federation.may_receive(peer, &head.layer, head.audience_sequence)
+            {
+                frontier.set(head.layer.print(), Some(State::of(&layer.signed)));
+            }
+        }
+        frontier
+    }
+
+    fn output(&mut self, output: Output) {
+        self.waiting.push_back(output);
+    }
+
+    fn event(&mut self, event: Event) {
+        self.output(Output::Event(event));
+    }
+
+    fn layer_of(&self, print: &LayerPrint) -> Option<LayerId> {
+        self.holdings.layer_of_print(print).map(|layer| layer.head().layer.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,461 @@
+//! The walk out: local write -> layer and root -> sign -> store -> schedule -> route -> delta for that
+//! peer -> link.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tombolo_delta::{Context, Value};
+use tombolo_transports::PeerId;
+
+use crate::clock::Timestamp;
+use crate::envelope::{BaseRef, CompactEnvelope, Envelope, address_byte, encode_changes};
+use crate::federation::Audience;
+use crate::layer::{
+    Content, DocumentId, DocumentName, Entry, Head, KeyPath, Kind, Layer, LayerId, LayerPrint, Sequence,
+};
+use crate::limits::FUTURE_BOUND_MS;
+use crate::merge::map_of;
+use crate::node::holdings::{Before, KnownBase};
+use crate::node::io::{CommandError, Event, Output, Reply, RequestId};
+use crate::node::{Node, view};
+use crate::router::{Candidate, Class, Request};
+use crate::store::Write;
+use crate::sync::frontier::State;
+use crate::sync::message::Message;
+use crate::sync::{self};
+
+/// Local writes that are not signed yet: what gathers between two polls goes under one signature per
+/// document.
+#[derive(Debug, Default)]
+pub(super) struct Staged {
+    maps: BTreeMap<DocumentId, BTreeMap<KeyPath, Option<Entry>>>,
+    snapshots: BTreeMap<DocumentId, Value>,
+    replies: Vec<StagedReply>,
+}
+
+#[derive(Debug)]
+struct StagedReply {
+    request: RequestId,
+    document: DocumentId,
+    changed: usize,
+    published: bool,
+}
+
+impl Staged {
+    /// Whether something is staged at a key or below it.
+    pub(super) fn stands_at_or_below(&self, document: &DocumentId, key: &KeyPath) -> bool {
+        let staged = self.maps.get(document);
+        staged.is_some_and(|changes| changes.range(key..).next().is_some_and(|(k, _)| key.is_prefix_of(k)))
+    }
+
+    /// Whether a document may be staged that is not there yet: its first state has no keys.
+    pub(super) fn creates(&self) -> bool {
+        self.maps.values().any(BTreeMap::is_empty) || !self.snapshots.is_empty()
+    }
+}
+
+impl Node {
+    /// Stages entries of our layer in a map document: `Some` puts, `None` drops.
+    pub(super) fn stage_map(
+        &mut self,
+        document: &DocumentId,
+        changes: impl IntoIterator<Item = (KeyPath, Option<Entry>)>,
+    ) {
+        self.staged.maps.entry(document.clone()).or_default().extend(changes);
+    }
+
+    /// Stages the content of a snapshot document of ours.
+    pub(super) fn stage_snapshot(&mut self, document: &DocumentId, value: Value) {
+        self.staged.snapshots.insert(document.clone(), value);
+    }
+
+    /// Replies to a write once it is signed and on disk.
+    pub(super) fn stage_reply(&mut self, request: RequestId, document: &DocumentId, changed: usize) {
+        let document = document.clone();
+        self.staged.replies.push(StagedReply { request, document, changed, published: false });
+    }
+
+    /// Replies to a published node state once it is on disk.
+    pub(super) fn stage_published(&mut self, request: RequestId, document: &DocumentId) {
+        let document = document.clone();
+        self.staged.replies.push(StagedReply { request, document, changed: 1, published: true });
+    }
+
+    /// Signs whatever is staged, and takes up what follows from changed rights.
+    pub(super) fn settle(&mut self) {
+        if self.rights_changed {
+            self.rights_changed = false;
+            self.renew_rights();
+        }
+        let staged = std::mem::take(&mut self.staged);
+        let mut failed = BTreeMap::new();
+        for (document, value) in staged.snapshots {
+            if let Err(error) = self.commit_snapshot(&document, value) {
+                failed.insert(document, error);
+            }
+        }
+        for (document, changes) in staged.maps {
+            if let Err(error) = self.commit_map(&document, changes) {
+                failed.insert(document, error);
+            }
+        }
+        for reply in staged.replies {
+            let result = match failed.get(&reply.document) {
+                Some(error) => Err(error.clone()),
+                None => self.written(&reply),
+            };
+            self.output(Output::Reply { request: reply.request, result });
+        }
+    }
+
+    fn written(&self, reply: &StagedReply) -> Result<Reply, CommandError> {
+        let layer = LayerId { document: reply.document.clone(), author: self.me };
+        let head = self.holdings.layer(&layer).map(Layer::head);
+        let sequence = head.map_or(0, |head| head.sequence.get());
+        if reply.published {
+            let timestamp = crate::clock::rfc3339(head.map_or(0, |head| head.time_ms));
+            return Ok(Reply::Published(view::PublishedView { sequence, timestamp }));
+        }
+        Ok(Reply::Written(view::WrittenView {
+            owner: crate::identity::did(&reply.document.owner),
+            name: reply.document.name.as_str().to_owned(),
+            sequence,
+            changed: reply.changed,
+        }))
+    }
+
+    /// A new state of a snapshot of ours: signed, to be stored, and told.
+    pub(super) fn commit_snapshot(&mut self, document: &DocumentId, value: Value) -> Result<(), CommandError> {
+        let content = Content::snapshot(value).map_err(|error| CommandError::BadValue(error.to_string()))?;
+        let id = LayerId { document: document.clone(), author: self.me };
+        let before = self.holdings.layer(&id).map(Before::of);
+        let signed = self.sign(&id, &content, before.as_ref().map(|b| b.signed.head.sequence))?;
+        self.keep(Layer { signed, content }, before, None, None);
+        Ok(())
+    }
+
+    /// A new state of our layer in a map.
+    pub(super) fn commit_map(
+        &mut self,
+        document: &DocumentId,
+        changes: BTreeMap<KeyPath, Option<Entry>>,
+    ) -> Result<(), CommandError> {
+        let id = LayerId { document: document.clone(), author: self.me };
+        let mut changes = changes;
+        self.restamp(&id, &mut changes);
+        let keys: Vec<KeyPath> = changes.keys().cloned().collect();
+        let (before, mut content) = match self.holdings.take_layer(&id) {
+            Some(Layer { signed, content }) => (Some(signed), content),
+            None => (None, Content::empty(Kind::Map)),
+        };
+        let Content::Map(map) = &mut content else { return Err(CommandError::UnknownDocument(id_text(document))) };
+        let outcome = map
+            .change(changes)
+            .map_err(|error| CommandError::BadValue(error.to_string()))
+            .and_then(|()| self.sign(&id, &content, before.as_ref().map(|b| b.head.sequence)));
+        match (outcome, before) {
+            (Ok(signed), before) => {
+                self.written.entry(document.clone()).or_default().extend(keys.iter().cloned());
+                let before = before.map(|signed| Before { signed, content: None });
+                self.keep(Layer { signed, content }, before, Some(keys), None);
+                Ok(())
+            }
+            (Err(error), Some(signed)) => {
+                self.holdings.put_back(Layer { signed, content });
+                Err(error)
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    /// Own entries from the future, left by a clock that has been put right, are stamped anew with the next
+    /// commit, so that nobody stays locked out.
+    fn restamp(&mut self, id: &LayerId, changes: &mut BTreeMap<KeyPath, Option<Entry>>) {
+        let reference = self.reference_ms();
+        if self.holdings.document(&id.document).is_none_or(|d| d.quarantined() == 0) {
+            return;
+        }
+        let own = self.holdings.layer(id).and_then(map_of);
+        let ahead = |entry: &Entry| entry.stamp.ms() > reference.saturating_add(FUTURE_BOUND_MS);
+        let late: Vec<_> = own
+            .into_iter()
+            .flat_map(|map| map.iter())
+            .filter(|(key, entry)| ahead(entry) && !changes.contains_key(*key))
+            .map(|(key, entry)| (key.clone(), entry.clone()))
+            .collect();
+        for (key, entry) in late {
+            let stamp = self.clock.tick(reference);
+            changes.insert(key, Some(Entry { stamp, ..entry }));
+        }
+    }
+
+    fn sign(
+        &self,
+        id: &LayerId,
+        content: &Content,
+        last: Option<Sequence>,
+    ) -> Result<crate::layer::SignedHead, CommandError> {
+        if let Some(why) = &self.stopped {
+            return Err(CommandError::Stopped(why.clone()));
+        }
+        let sequence = last.unwrap_or(Sequence::NONE).next();
+        let sequence = sequence.ok_or_else(|| CommandError::Stopped("the sequence is used up".to_owned()))?;
+        let head = Head {
+            kind: content.kind(),
+            layer: id.clone(),
+            sequence,
+            time_ms: self.reference_ms(),
+            audience_sequence: self.federation.audience_sequence(&id.document.owner),
+            root: content.root(),
+        };
+        Ok(head.sign(&self.keypair))
+    }
+
+    /// Takes a layer's new state into memory, hands it to the store and to the engine, and tells watchers.
+    /// `from` is who brought it; none: we wrote it.
+    pub(super) fn keep(
+        &mut self,
+        layer: Layer,
+        before: Option<Before>,
+        changed: Option<Vec<KeyPath>>,
+        from: Option<PeerId>,
+    ) {
+        let reference = self.reference_ms();
+        let head = layer.head().clone();
+        let id = head.layer.clone();
+        let state = State::of(&layer.signed);
+        let is_new_document = self.holdings.document(&id.document).is_none();
+        self.observe_stamps(&layer, changed.as_deref(), reference);
+        let (write, reads_differently) = self.holdings.put_layer(layer, before, changed, reference);
+        self.writes.push(Write::PutLayer(Box::new(write)));
+        if is_new_document {
+            self.set_writers_of(&id.document);
+            self.rights_changed = true;
+        }
+        if id.document.name.as_str() == DocumentName::AUDIENCE {
+            self.learn_audience(&id.document.owner);
+            self.rights_changed = true;
+        }
+        if id.document.name.as_str() == DocumentName::STATE && id.author != self.me {
+            self.learn_state(&id.author);
+        }
+        let readers = self.readers(&id);
+        let stored = sync::Input::Stored { layer: id.print(), state, readers, from };
+        self.engine.handle_input(self.now.mono_ms, stored);
+        if reads_differently {
+            self.event(Event::Changed(view::ChangedView {
+                owner: crate::identity::did(&id.document.owner),
+                name: id.document.name.as_str().to_owned(),
+                author: crate::identity::did(&id.author),
+                sequence: state.sequence,
+            }));
+        }
+    }
+
+    fn observe_stamps(&mut self, layer: &Layer, changed: Option<&[KeyPath]>, reference: u64) {
+        let Some(map) = map_of(layer) else { return };
+        let newest = match changed {
+            Some(keys) => keys.iter().filter_map(|key| map.get(key)).map(|e| e.stamp).max(),
+            None => map.iter().map(|(_, e)| e.stamp).max(),
+        };
+        self.clock.observe(newest.unwrap_or(Timestamp::default()), reference);
+    }
+
+    /// What follows when rights changed: our audience document, who counts where, empty layers where we
+    /// have become a writer, and what each connected peer may see.
+    fn renew_rights(&mut self) {
+        self.renew_audience();
+        let reference = self.reference_ms();
+        let writers = self.all_writers();
+        let mut turned = Vec::new();
+        for (id, document) in self.holdings.documents_mut() {
+            if document.set_writers(writers.get(&id.owner).cloned().unwrap_or_default(), reference) {
+                turned.push(id.clone());
+            }
+        }
+        for id in turned {
+            self.event(Event::Changed(view::ChangedView {
+                owner: crate::identity::did(&id.owner),
+                name: id.name.as_str().to_owned(),
+                author: crate::identity::did(&id.owner),
+                sequence: 0,
+            }));
+        }
+        self.sign_in_where_we_write();
+        for peer in self.connected_peers() {
+            let ours = self.frontier_for(&peer);
+            self.engine.handle_input(self.now.mono_ms, sync::Input::Rights { peer, ours });
+        }
+    }
+
+    /// Our audience document says what our list of peers says.
+    fn renew_audience(&mut self) {
+        let salt = match self.federation.audience(&self.me) {
+            Some(audience) => audience.salt(),
+            None => self.random.bytes(),
+        };
+        let members = self.federation.peers().map(|peer| (peer.id, peer.trust_level));
+        let audience = Audience::new(salt, members);
+        if self.federation.audience(&self.me) == Some(&audience) {
+            return;
+        }
+        if let Some(document) = self.own_document(DocumentName::AUDIENCE)
+            && let Err(error) = self.commit_snapshot(&document, audience.to_value())
+        {
+            tracing::warn!(%error, "our audience was not renewed");
+        }
+        // `keep` has marked rights as changed: they are being renewed right now.
+        self.rights_changed = false;
+    }
+
+    /// A writer signs an empty layer when it joins, so that tombstones need not wait for it for ever.
+    fn sign_in_where_we_write(&mut self) {
+        let missing: Vec<DocumentId> = self
+            .holdings
+            .documents()
+            .filter(|(id, document)| {
+                document.kind() == Kind::Map
+                    && id.owner != self.me
+                    && self.federation.takes_part(id)
+                    && self.federation.may_write(&id.owner)
+                    && document.layer(&id.owner).is_some()
+                    && document.layer(&self.me).is_none()
+            })
+            .map(|(id, _)| id.clone())
+            .collect();
+        for document in missing {
+            if let Err(error) = self.commit_map(&document, BTreeMap::new()) {
+                tracing::debug!(%error, "no empty layer was signed");
+            }
+        }
+    }
+
+    pub(super) fn set_writers_of(&mut self, id: &DocumentId) {
+        let reference = self.reference_ms();
+        let writers = self.writers_of(&id.owner);
+        if let Some(document) = self.holdings.document_mut(id) {
+            document.set_writers(writers, reference);
+        }
+    }
+
+    /// Every author of a layer that we hold in an owner's documents and that the owner lets write.
+    fn writers_of(&self, owner: &PeerId) -> BTreeSet<PeerId> {
+        let authors = self.holdings.layers().map(|layer| &layer.head().layer);
+        let authors = authors.filter(|id| id.document.owner == *owner).map(|id| id.author);
+        let peers = self.federation.peers().map(|peer| peer.id);
+        let known = authors.chain(peers).chain([self.me]);
+        known.filter(|author| self.federation.is_writer(owner, author)).collect()
+    }
+
+    /// `writers_of` for every owner.
+    pub(super) fn all_writers(&self) -> BTreeMap<PeerId, BTreeSet<PeerId>> {
+        let owners: BTreeSet<PeerId> = self.holdings.documents().map(|(id, _)| id.owner).collect();
+        owners.into_iter().map(|owner| (owner, self.writers_of(&owner))).collect()
+    }
+
+    /// Takes note of the audience document that we hold of an owner.
+    pub(super) fn learn_audience(&mut self, owner: &PeerId) {
+        let Ok(name) = DocumentName::new(DocumentName::AUDIENCE) else { return };
+        let id = LayerId { document: DocumentId { owner: *owner, name }, author: *owner };
+        let Some(layer) = self.holdings.layer(&id) else { return };
+        let Content::Snapshot(value) = &layer.content else { return };
+        match Audience::from_value(value) {
+            Ok(audience) => self.federation.put_audience(*owner, audience, layer.head().sequence),
+            Err(error) => tracing::warn!(%owner, %error, "an audience document is none"),
+        }
+    }
+
+    /// Carries out what the engine wants.
+    pub(super) fn drain_engine(&mut self) {
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                sync::Output::Send { peer, message } => self.send(peer, Class::Upkeep, &message),
+                sync::Output::Heartbeat { peer, fingerprint, next_by_s } => {
+                    let clock_ms = self.reference.own_is_set(self.now).then_some(self.now.wall_ms);
+                    self.send(peer, Class::Upkeep, &Message::Heartbeat { fingerprint, next_by_s, clock_ms });
+                }
+                sync::Output::Supply { peer, layer, held } => self.supply(peer, &layer, held),
+            }
+        }
+        for (peer, message) in self.transfers.asks(self.now.mono_ms) {
+            self.send(peer, Class::Bulk, &message);
+        }
+    }
+
+    /// Sends a layer's newest state to one peer: as a delta where it holds a base that we hold as well,
+    /// else whole.
+    fn supply(&mut self, peer: PeerId, print: &LayerPrint, held: Option<State>) {
+        let Some(id) = self.layer_of(print) else { return };
+        let audience = self.holdings.layer(&id).map(|layer| layer.head().audience_sequence);
+        let Some(audience) = audience.filter(|a| self.federation.may_receive(&peer, &id, *a)) else { return };
+        debug_assert!(audience >= Sequence::NONE);
+        let delta = held.and_then(|base| self.delta_for(&id, base));
+        let Some(layer) = self.holdings.layer(&id) else { return };
+        let whole = || Message::Whole(Box::new(Envelope::seal(layer)));
+        let message = match delta.map(|envelope| Message::Compact(Box::new(envelope))) {
+            // Much may have changed since the base: then the whole may be the shorter message.
+            Some(Message::Compact(compact)) if compact.delta.len() > layer.content.bytes() => whole(),
+            Some(compact) => compact,
+            None => whole(),
+        };
+        let class = match id.document.name.as_str() {
+            DocumentName::AUDIENCE => Class::Audience,
+            DocumentName::STATE => Class::State,
+            _ => Class::Document,
+        };
+        self.send(peer, class, &message);
+    }
+
+    fn delta_for(&self, id: &LayerId, base: State) -> Option<CompactEnvelope> {
+        let layer = self.holdings.layer(id)?;
+        let head = layer.head();
+        let (base_time_ms, base_audience, delta) = match self.holdings.known_base(id, base)? {
+            KnownBase::Snapshot(kept, value) => {
+                let Content::Snapshot(target) = &layer.content else { return None };
+                let context = Context {
+                    base_sequence: kept.sequence.get(),
+                    sequence: head.sequence.get(),
+                    base_time_ms: kept.time_ms,
+                    time_ms: head.time_ms,
+                };
+                let delta = tombolo_delta::diff(&value, target, &context);
+                let bytes = tombolo_delta::encode(&value, &delta, &context);
+                (kept.time_ms, kept.audience_sequence, bytes)
+            }
+            KnownBase::Map { changes, time_ms, audience_sequence } => {
+                (time_ms, audience_sequence, encode_changes(&changes, head.time_ms))
+            }
+        };
+        Some(CompactEnvelope {
+            base: BaseRef {
+                distance: head.sequence.get().checked_sub(base.sequence).filter(|d| *d > 0)?,
+                print: [base.print[0], base.print[1]],
+            },
+            address: Some(address_byte(id)),
+            time_step_ms: i64::try_from(head.time_ms).ok()? - i64::try_from(base_time_ms).ok()?,
+            audience_step: i64::try_from(head.audience_sequence.get()).ok()?
+                - i64::try_from(base_audience.get()).ok()?,
+            signature: layer.signed.signature,
+            delta,
+        })
+    }
+
+    /// Routes one message to a peer and hands it to the chosen link.
+    pub(super) fn send(&mut self, peer: PeerId, class: Class, message: &Message) {
+        let bytes = message.encode();
+        let links = self.links.iter().filter(|(_, link)| link.peer == peer);
+        let candidates: Vec<Candidate> =
+            links.map(|(id, link)| Candidate { link: *id, caps: link.caps.clone() }).collect();
+        let request = Request { bytes: bytes.len(), class, confidential: true, deadline_ms: None };
+        match self.router.route(request, &candidates).chosen {
+            Some(link) => {
+                self.counters.sent(bytes.len());
+                self.output(Output::Send { link, bytes });
+            }
+            None => self.counters.reject("no_link_may_carry"),
+        }
+    }
+}
+
+fn id_text(document: &DocumentId) -> String {
+    document.name.as_str().to_owned()
+}

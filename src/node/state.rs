@@ -1,0 +1,60 @@
+//! What a node says of itself: the `state` document of its owner.
+
+use serde::{Deserialize, Serialize};
+
+/// Whether an app runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AppStatus {
+    /// It runs.
+    Running,
+    /// It is there and does not run.
+    Stopped,
+    /// It is installed and has no process or container of its own now.
+    Installed,
+}
+
+/// One app.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct App {
+    /// Its name.
+    pub id: String,
+    /// Whether it runs.
+    pub status: AppStatus,
+    /// Its version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+/// The state of a node (DESIGN section 9). Absent fields are allowed on input. The time is not a field:
+/// it is the signed time of the layer, so it costs nothing on the wire.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NodeState {
+    /// What the node calls itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_name: Option<String>,
+    /// Its apps, by id.
+    #[serde(default)]
+    pub apps: Vec<App>,
+    /// CPU in use, 0 to 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_usage_percent: Option<f64>,
+    /// Memory in use, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mem_used_bytes: Option<u64>,
+    /// Memory in all, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mem_total_bytes: Option<u64>,
+    /// Disk in use, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_used_bytes: Option<u64>,
+    /// Disk in all, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_total_bytes: Option<u64>,
+    /// Seconds since boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uptime_secs: Option<u64>,
+    /// Whether Tor is up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tor_active: Option<bool>,
+}

@@ -1,0 +1,230 @@
+//! What a node shows of itself: the shapes behind `--json` and `/v1`. Field names are a promise.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use serde::Serialize;
+
+use crate::federation::TrustLevel;
+use crate::layer::Kind;
+use crate::node::NodeState;
+
+/// Who we are.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct IdView {
+    /// `did:key:z6Mk…`.
+    pub did: String,
+    /// The same key in hex.
+    pub pubkey: String,
+    /// Our onion address.
+    pub onion: String,
+    /// Our name.
+    pub name: String,
+}
+
+/// A new invite.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct InviteView {
+    /// `fed1:…`, one line.
+    pub code: String,
+    /// The same content in the letters that a QR code holds best.
+    pub compact: String,
+    /// At which level the joiner will be added.
+    pub level: TrustLevel,
+    /// When it ends, RFC 3339.
+    pub expires: String,
+}
+
+/// One node record (DESIGN section 9).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PeerView {
+    /// `did:key:…`.
+    pub did: String,
+    /// The same key in hex.
+    pub pubkey: String,
+    /// Its onion address.
+    pub onion: String,
+    /// Its name: given here, else what it says of itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What we let it do.
+    pub trust_level: TrustLevel,
+    /// When we added it, RFC 3339.
+    pub added_at: String,
+    /// The time in its newest state, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<String>,
+    /// Its newest state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_state: Option<StateView>,
+    /// When we last heard it, by our own clock, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heard_at: Option<String>,
+    /// Whether a link is up.
+    pub connected: bool,
+    /// `agreed`, or `waiting` while the inviter has not answered yet.
+    pub joined: &'static str,
+}
+
+/// A removed peer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RemovedView {
+    /// Whom.
+    pub removed: String,
+    /// Entries of our documents that it had written and that we keep as ours.
+    pub entries_kept: usize,
+}
+
+/// A document after a write.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WrittenView {
+    /// The owner's DID.
+    pub owner: String,
+    /// The document's name.
+    pub name: String,
+    /// Our layer's sequence, now durable.
+    pub sequence: u64,
+    /// Keys written or deleted; 0 means that it read so already.
+    pub changed: usize,
+}
+
+/// A document.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DocumentView {
+    /// The owner's DID.
+    pub owner: String,
+    /// Its name.
+    pub name: String,
+    /// `map` or `snapshot`.
+    pub kind: Kind,
+    /// Bytes of the merged view as canonical CBOR.
+    pub bytes: usize,
+    /// BLAKE3 of the merged view's canonical CBOR, hex; equal on nodes in step.
+    pub hash: String,
+}
+
+/// A node state with the time it was signed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StateView {
+    /// The layer's signed time, RFC 3339.
+    pub timestamp: String,
+    /// The state.
+    #[serde(flatten)]
+    pub state: NodeState,
+}
+
+/// A state of ours that went out.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PublishedView {
+    /// Its sequence.
+    pub sequence: u64,
+    /// Its signed time, RFC 3339.
+    pub timestamp: String,
+}
+
+/// A value that lost against a concurrent write it had not seen.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ConflictView {
+    /// The document, `owner-did/name`.
+    pub document: String,
+    /// The key, `a/b/c`.
+    pub key: String,
+    /// Who wrote the value shown.
+    pub winner: String,
+    /// Who wrote the value that lost.
+    pub loser: String,
+    /// The value that lost; `null` with `deleted` where it was a deletion.
+    pub value: tombolo_delta::Value,
+    /// Whether the loser had deleted the key.
+    pub deleted: bool,
+    /// When the loser wrote it, RFC 3339.
+    pub written_at: String,
+}
+
+/// A change of a document.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ChangedView {
+    /// The owner's DID.
+    pub owner: String,
+    /// Its name.
+    pub name: String,
+    /// Who wrote: the author's DID.
+    pub author: String,
+    /// The author's sequence.
+    pub sequence: u64,
+}
+
+/// A link that came or went.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LinkEventView {
+    /// The peer's DID.
+    pub peer: String,
+    /// `mesh`, `lan`, `tor` or `memory`.
+    pub medium: String,
+    /// Up or down.
+    pub up: bool,
+}
+
+/// How things stand.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StatusView {
+    /// Who we are.
+    pub id: IdView,
+    /// Reference time, RFC 3339, and where it comes from.
+    pub time: String,
+    /// `own`, `median`, `peer` or `logical`.
+    pub time_source: &'static str,
+    /// Documents that we take part in.
+    pub documents: usize,
+    /// Per peer.
+    pub peers: Vec<PeerStatusView>,
+    /// What was refused since the start, by reason.
+    pub rejections: BTreeMap<String, u64>,
+    /// Messages and bytes since the start.
+    pub traffic: TrafficView,
+    /// Decisions of the router, `link: taken/refused by reason`.
+    pub router: BTreeMap<String, u64>,
+    /// Where we may be dialled (filled in by the daemon).
+    pub addresses: Vec<SocketAddr>,
+    /// What a person should look at.
+    pub alarms: Vec<String>,
+    /// Authors who signed two states with one sequence, with the number of such pairs.
+    pub forks: BTreeMap<String, usize>,
+    /// Entries held back because their stamp lies in the future.
+    pub quarantined: usize,
+}
+
+/// One peer in `status`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PeerStatusView {
+    /// Its name, or the start of its DID.
+    pub name: String,
+    /// Its DID.
+    pub did: String,
+    /// What we let it do.
+    pub trust_level: TrustLevel,
+    /// Its links: medium.
+    pub links: Vec<String>,
+    /// `in step`, `catching up`, `not connected`, `waiting for the inviter`.
+    pub state: &'static str,
+    /// Layers it has and we lack.
+    pub we_lack: usize,
+    /// Layers we have and it lacks.
+    pub they_lack: usize,
+    /// When we last heard it, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heard_at: Option<String>,
+}
+
+/// Message bytes, as handed to and taken from links (before framing and encryption).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TrafficView {
+    /// Messages sent.
+    pub messages_sent: u64,
+    /// Their bytes.
+    pub bytes_sent: u64,
+    /// Messages received.
+    pub messages_received: u64,
+    /// Their bytes.
+    pub bytes_received: u64,
+}

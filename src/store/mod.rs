@@ -1,0 +1,165 @@
+//! One file on disk per node (redb): what must survive power loss. A commit is durable when `commit`
+//! returns; nothing is acknowledged or sent before.
+//!
+//! `tables.rs` shows every table on one page; `migrate.rs` the versions of the format. The rest of the node
+//! works on memory and hands its changes here as a list of `Write`s, one commit per drained batch of inputs.
+
+pub mod key;
+mod migrate;
+mod records;
+mod tables;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use redb::{Database, DatabaseError, ReadableDatabase};
+use tombolo_transports::PeerId;
+
+pub use records::{KeptState, Loaded, MapBase, StoredLayer};
+
+use crate::federation::Peer;
+use crate::federation::invite::{Incoming, Outgoing, TokenHash};
+use crate::layer::{Entry, ForkEvidence, KeyPath, LayerId, Sequence, SignedHead};
+
+/// The node's store. Cloning gives another handle to the same file.
+#[derive(Clone)]
+pub struct Store {
+    database: Arc<Database>,
+}
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process has the file open.
+    #[error("another tombolo is running on this folder: stop it, or use another --data-dir")]
+    InUse,
+    /// Written by a later version.
+    #[error("the store has format {found}, this program knows {known}: use a newer tombolo")]
+    TooNew {
+        /// Its format.
+        found: u64,
+        /// Ours.
+        known: u64,
+    },
+    /// The file is damaged: a record does not read back.
+    #[error("the store is damaged ({0}): restore a backup, or `init` anew and let the peers bring back the rest")]
+    Damaged(&'static str),
+    /// The disk did not take it, or the file cannot be opened.
+    #[error("the disk refused: {0}")]
+    Disk(String),
+}
+
+impl<E: Into<redb::Error>> From<E> for StoreError {
+    fn from(error: E) -> Self {
+        match error.into() {
+            redb::Error::DatabaseAlreadyOpen => StoreError::InUse,
+            other => StoreError::Disk(other.to_string()),
+        }
+    }
+}
+
+/// One change of what is stored.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// A peer's record.
+    PutPeer(Peer),
+    /// No longer a peer.
+    RemovePeer(PeerId),
+    /// An invite of ours.
+    PutOutgoing(Outgoing),
+    /// An invite that is over.
+    RemoveOutgoing(TokenHash),
+    /// An invite that we redeemed.
+    PutIncoming(Incoming),
+    /// A redeemed invite that came to nothing.
+    RemoveIncoming(PeerId),
+    /// A small named record.
+    PutMeta(&'static str, Vec<u8>),
+    /// A new state of a layer.
+    PutLayer(Box<LayerWrite>),
+    /// Two states with one sequence.
+    PutFork(Box<ForkEvidence>),
+}
+
+/// A new state of a layer, as what changes on disk.
+#[derive(Clone, Debug)]
+pub struct LayerWrite {
+    /// The new head.
+    pub signed: SignedHead,
+    /// Of a snapshot: its new content, canonical CBOR.
+    pub snapshot: Option<Vec<u8>>,
+    /// Of a map: entries put and dropped, with the sequence at which this node saw them change.
+    pub entries: Vec<(KeyPath, Option<Entry>)>,
+    /// Of a snapshot: older states now kept as bases; each is written once.
+    pub kept: Option<KeptState>,
+    /// Of a snapshot: sequences of older states no longer kept.
+    pub forgotten: Vec<Sequence>,
+    /// Of a map: the bases that a peer may name, newest last.
+    pub bases: Vec<MapBase>,
+}
+
+impl LayerWrite {
+    /// Which layer.
+    pub fn layer(&self) -> &LayerId {
+        &self.signed.head.layer
+    }
+}
+
+impl Store {
+    /// Opens the store of a node, or makes a new one. The file is locked while it is open.
+    pub fn open(path: &Path) -> Result<Store, StoreError> {
+        let database = Database::create(path).map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => StoreError::InUse,
+            other => StoreError::from(other),
+        })?;
+        Store::prepare(database)
+    }
+
+    /// A store in memory, for simulations and tests.
+    pub fn in_memory() -> Result<Store, StoreError> {
+        Store::prepare(Database::builder().create_with_backend(redb::backends::InMemoryBackend::new())?)
+    }
+
+    /// Another handle to the same bytes: what a restart after a crash would find.
+    pub fn reopen(&self) -> Store {
+        self.clone()
+    }
+
+    /// Copies every record into another store: the copy of a disk, for tests of restored backups.
+    #[cfg(test)]
+    pub(crate) fn copy_into(&self, other: &Store) -> Result<(), StoreError> {
+        let transaction = other.database.begin_write()?;
+        tables::copy(&self.database.begin_read()?, &transaction)?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    fn prepare(database: Database) -> Result<Store, StoreError> {
+        migrate::prepare(&database)?;
+        Ok(Store { database: Arc::new(database) })
+    }
+
+    /// Makes all of these durable, or none.
+    pub fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {
+        let transaction = self.database.begin_write()?;
+        for write in writes {
+            tables::apply(&transaction, write)?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Everything stored, read once at the start.
+    pub fn load(&self) -> Result<Loaded, StoreError> {
+        tables::load(&self.database.begin_read()?)
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Store")
+    }
+}
+
+#[cfg(test)]
+mod tests;

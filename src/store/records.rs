@@ -1,0 +1,251 @@
+//! Records between memory and tables. What does not read back is damage, never a panic.
+
+use std::collections::BTreeMap;
+
+use serde::{Serialize, de::DeserializeOwned};
+use tombolo_delta::{Limits, Value};
+use tombolo_transports::PeerId;
+
+use crate::federation::Peer;
+use crate::federation::invite::{Incoming, Outgoing};
+use crate::layer::{
+    DocumentId, DocumentName, Entry, ForkEvidence, Head, KeyPath, Kind, LayerId, Root, Sequence, SignedHead,
+};
+use crate::limits::LAYER_BYTES_MAX;
+use crate::store::StoreError;
+
+/// Everything a node finds when it starts.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// Small named records.
+    pub meta: BTreeMap<String, Vec<u8>>,
+    /// Peers.
+    pub peers: Vec<Peer>,
+    /// Invites given out.
+    pub outgoing: Vec<Outgoing>,
+    /// Invites redeemed.
+    pub incoming: Vec<Incoming>,
+    /// Layers.
+    pub layers: Vec<StoredLayer>,
+    /// Authors who signed twice.
+    pub forks: Vec<ForkEvidence>,
+}
+
+/// A layer as stored.
+#[derive(Debug)]
+pub struct StoredLayer {
+    /// Its head.
+    pub signed: SignedHead,
+    /// Of a snapshot: its content.
+    pub snapshot: Option<Vec<u8>>,
+    /// Of a snapshot: older states.
+    pub kept: Vec<KeptState>,
+    /// Of a map: its entries and those dropped, with the sequence at which this node saw the change.
+    pub entries: Vec<(KeyPath, Option<Entry>, Sequence)>,
+    /// Of a map: bases that a peer may name.
+    pub bases: Vec<MapBase>,
+}
+
+impl StoredLayer {
+    pub(super) fn new(signed: SignedHead) -> Self {
+        StoredLayer { signed, snapshot: None, kept: Vec::new(), entries: Vec::new(), bases: Vec::new() }
+    }
+}
+
+/// An older state of a snapshot layer: a base for deltas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptState {
+    /// Its sequence.
+    pub sequence: Sequence,
+    /// Its signed time, milliseconds since the Unix epoch.
+    pub time_ms: u64,
+    /// The audience sequence signed with it.
+    pub audience_sequence: Sequence,
+    /// Its content, canonical CBOR.
+    pub content: Vec<u8>,
+}
+
+/// A state of a map layer that was held here: a base that a peer may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapBase {
+    /// Its sequence.
+    pub sequence: Sequence,
+    /// The first 4 bytes of its root.
+    pub print: [u8; 4],
+    /// Its signed time, milliseconds since the Unix epoch.
+    pub time_ms: u64,
+    /// The audience sequence signed with it.
+    pub audience_sequence: Sequence,
+}
+
+impl MapBase {
+    /// The base that a head names.
+    pub fn of(signed: &SignedHead) -> Self {
+        let head = &signed.head;
+        MapBase {
+            sequence: head.sequence,
+            print: head.root.print4(),
+            time_ms: head.time_ms,
+            audience_sequence: head.audience_sequence,
+        }
+    }
+}
+
+pub(super) fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = Vec::new();
+    ciborium::into_writer(record, &mut bytes).map_err(|_| StoreError::Damaged("a record cannot be written"))?;
+    Ok(bytes)
+}
+
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+    ciborium::from_reader(bytes).map_err(|_| StoreError::Damaged("a record does not read back"))
+}
+
+fn array(bytes: &[u8], what: &'static str) -> Result<Vec<Value>, StoreError> {
+    let limits = Limits { bytes_max: LAYER_BYTES_MAX, depth_max: 80, items_max: LAYER_BYTES_MAX };
+    match tombolo_delta::from_cbor(bytes, &limits) {
+        Ok(Value::Array(items)) => Ok(items),
+        _ => Err(StoreError::Damaged(what)),
+    }
+}
+
+fn number(value: Sequence) -> Value {
+    Value::from(value.get())
+}
+
+pub(super) fn head_record(number_of_layer: u64, signed: &SignedHead) -> Vec<u8> {
+    tombolo_delta::to_cbor(&Value::Array(vec![
+        Value::from(number_of_layer),
+        Value::from(u64::from(signed.head.kind.code())),
+        number(signed.head.sequence),
+        Value::from(signed.head.time_ms),
+        number(signed.head.audience_sequence),
+        Value::Bytes(signed.head.root.0.to_vec()),
+        Value::Bytes(signed.signature.to_vec()),
+    ]))
+}
+
+pub(super) fn read_head(bytes: &[u8], layer: &LayerId) -> Result<(u64, SignedHead), StoreError> {
+    let items = array(bytes, "head")?;
+    let fields = || {
+        let [number, kind, sequence, time, audience, root, signature] = items.as_slice() else { return None };
+        let head = Head {
+            kind: Kind::from_code(kind.as_u64()?)?,
+            layer: layer.clone(),
+            sequence: Sequence::new(sequence.as_u64()?)?,
+            time_ms: time.as_u64()?,
+            audience_sequence: Sequence::new(audience.as_u64()?)?,
+            root: Root(root.as_bytes()?.try_into().ok()?),
+        };
+        Some((number.as_u64()?, SignedHead { head, signature: signature.as_bytes()?.try_into().ok()? }))
+    };
+    fields().ok_or(StoreError::Damaged("head"))
+}
+
+pub(super) fn read_name(bytes: &[u8]) -> Result<LayerId, StoreError> {
+    let fields = || {
+        let (owner, rest) = bytes.split_first_chunk::<32>()?;
+        let (author, name) = rest.split_first_chunk::<32>()?;
+        let name = DocumentName::new(std::str::from_utf8(name).ok()?).ok()?;
+        Some(LayerId { document: DocumentId { owner: PeerId(*owner), name }, author: PeerId(*author) })
+    };
+    fields().ok_or(StoreError::Damaged("layer name"))
+}
+
+pub(super) fn state_record(state: &KeptState) -> Vec<u8> {
+    tombolo_delta::to_cbor(&Value::Array(vec![
+        Value::from(state.time_ms),
+        number(state.audience_sequence),
+        Value::Bytes(state.content.clone()),
+    ]))
+}
+
+pub(super) fn read_state(sequence: Sequence, bytes: &[u8]) -> Result<KeptState, StoreError> {
+    let items = array(bytes, "state")?;
+    let fields = || {
+        let [time, audience, content] = items.as_slice() else { return None };
+        Some(KeptState {
+            sequence,
+            time_ms: time.as_u64()?,
+            audience_sequence: Sequence::new(audience.as_u64()?)?,
+            content: content.as_bytes()?.to_vec(),
+        })
+    };
+    fields().ok_or(StoreError::Damaged("state"))
+}
+
+pub(super) fn entry_record(key: &KeyPath, entry: Option<&Entry>, changed_at: Sequence) -> (Vec<u8>, Vec<u8>) {
+    let mut items = vec![number(changed_at)];
+    items.extend(entry.map(|entry| entry.to_value(key)));
+    (tombolo_delta::to_cbor(&key.to_value()), tombolo_delta::to_cbor(&Value::Array(items)))
+}
+
+pub(super) fn read_entry(key: &[u8], bytes: &[u8]) -> Result<(KeyPath, Option<Entry>, Sequence), StoreError> {
+    let items = array(bytes, "entry")?;
+    let fields = || {
+        let key = KeyPath::from_value(&Value::Array(array(key, "key").ok()?)).ok()?;
+        let changed_at = Sequence::new(items.first()?.as_u64()?)?;
+        let entry = match items.get(1) {
+            Some(value) => Some(Entry::from_value(value).ok().filter(|(k, _)| *k == key)?.1),
+            None => None,
+        };
+        Some((key, entry, changed_at))
+    };
+    fields().ok_or(StoreError::Damaged("entry"))
+}
+
+pub(super) fn bases_record(bases: &[MapBase]) -> Vec<u8> {
+    let record = |base: &MapBase| {
+        let print = Value::Bytes(base.print.to_vec());
+        Value::Array(vec![
+            number(base.sequence),
+            print,
+            Value::from(base.time_ms),
+            number(base.audience_sequence),
+        ])
+    };
+    tombolo_delta::to_cbor(&Value::Array(bases.iter().map(record).collect()))
+}
+
+pub(super) fn read_bases(bytes: &[u8]) -> Result<Vec<MapBase>, StoreError> {
+    let base = |item: &Value| match item.as_array()? {
+        [sequence, print, time, audience] => Some(MapBase {
+            sequence: Sequence::new(sequence.as_u64()?)?,
+            print: print.as_bytes()?.try_into().ok()?,
+            time_ms: time.as_u64()?,
+            audience_sequence: Sequence::new(audience.as_u64()?)?,
+        }),
+        _ => None,
+    };
+    array(bytes, "bases")?.iter().map(base).collect::<Option<_>>().ok_or(StoreError::Damaged("bases"))
+}
+
+pub(super) fn fork_record(evidence: &ForkEvidence) -> (Vec<u8>, Vec<u8>) {
+    let head = &evidence.lower.head;
+    let sequence = head.sequence.get().to_be_bytes();
+    let key = [&head.layer.author.0[..], &sequence, &head.root.print4()].concat();
+    let heads = [&evidence.lower, &evidence.higher];
+    let record = Value::Array(
+        std::iter::once(Value::Bytes(name_bytes(&head.layer)))
+            .chain(heads.map(|signed| Value::Bytes(head_record(0, signed))))
+            .collect(),
+    );
+    (key, tombolo_delta::to_cbor(&record))
+}
+
+pub(super) fn read_fork(bytes: &[u8]) -> Result<ForkEvidence, StoreError> {
+    let items = array(bytes, "fork")?;
+    let fields = || {
+        let [name, lower, higher] = items.as_slice() else { return None };
+        let layer = read_name(name.as_bytes()?).ok()?;
+        let head = |value: &Value| Some(read_head(value.as_bytes()?, &layer).ok()?.1);
+        Some(ForkEvidence { lower: head(lower)?, higher: head(higher)? })
+    };
+    fields().ok_or(StoreError::Damaged("fork"))
+}
+
+/// owner 32 ‖ author 32 ‖ document name.
+pub(super) fn name_bytes(layer: &LayerId) -> Vec<u8> {
+    let name = layer.document.name.as_str().as_bytes();
+    [&layer.document.owner.0[..], &layer.author.0[..], name].concat()
+}

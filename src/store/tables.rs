@@ -1,0 +1,186 @@
+//! Every table, on one page.
+//!
+//! | table | key | value |
+//! |---|---|---|
+//! | `meta` | name | bytes: `format` (u64, big endian), `salt`, `renewed`, … |
+//! | `peers` | identity, 32 bytes | CBOR of `Peer` |
+//! | `invites_out` | token hash, 32 bytes | CBOR of `Outgoing` |
+//! | `invites_in` | inviter, 32 bytes | CBOR of `Incoming` |
+//! | `layers` | layer name (below) | CBOR `[number, head …]` |
+//! | `snapshots` | layer number | content, canonical CBOR |
+//! | `states` | layer number, sequence | CBOR `[time, audience sequence, content]`: older states, bases for deltas |
+//! | `entries` | layer number, key's CBOR | CBOR `[changed at, entry]`, or `[changed at]` where the entry was dropped |
+//! | `bases` | layer number | CBOR of `[[sequence, print, time, audience sequence], …]` |
+//! | `forks` | author 32 ‖ sequence 8 ‖ lower root 4 | CBOR of two heads |
+//!
+//! A layer's name is owner 32 ‖ author 32 ‖ document name. Its number is given when it is first stored.
+
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
+
+use crate::layer::Sequence;
+use crate::store::records::{self, Loaded};
+use crate::store::{LayerWrite, StoreError, Write};
+
+pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+const PEERS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("peers");
+const INVITES_OUT: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("invites_out");
+const INVITES_IN: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("invites_in");
+const LAYERS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("layers");
+const SNAPSHOTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("snapshots");
+const STATES: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("states");
+const ENTRIES: TableDefinition<'_, (u64, &[u8]), &[u8]> = TableDefinition::new("entries");
+const BASES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("bases");
+const FORKS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("forks");
+
+/// Makes all tables, so that reading never meets a missing one.
+pub(super) fn create_all(transaction: &WriteTransaction) -> Result<(), StoreError> {
+    transaction.open_table(META)?;
+    transaction.open_table(PEERS)?;
+    transaction.open_table(INVITES_OUT)?;
+    transaction.open_table(INVITES_IN)?;
+    transaction.open_table(LAYERS)?;
+    transaction.open_table(SNAPSHOTS)?;
+    transaction.open_table(STATES)?;
+    transaction.open_table(ENTRIES)?;
+    transaction.open_table(BASES)?;
+    transaction.open_table(FORKS)?;
+    Ok(())
+}
+
+/// Puts one change into a transaction.
+pub(super) fn apply(transaction: &WriteTransaction, write: &Write) -> Result<(), StoreError> {
+    match write {
+        Write::PutPeer(peer) => {
+            transaction.open_table(PEERS)?.insert(peer.id.0, records::encode(peer)?.as_slice())?;
+        }
+        Write::RemovePeer(id) => {
+            transaction.open_table(PEERS)?.remove(id.0)?;
+        }
+        Write::PutOutgoing(invite) => {
+            let record = records::encode(invite)?;
+            transaction.open_table(INVITES_OUT)?.insert(invite.token_hash, record.as_slice())?;
+        }
+        Write::RemoveOutgoing(hash) => {
+            transaction.open_table(INVITES_OUT)?.remove(*hash)?;
+        }
+        Write::PutIncoming(invite) => {
+            let record = records::encode(invite)?;
+            transaction.open_table(INVITES_IN)?.insert(invite.inviter, record.as_slice())?;
+        }
+        Write::RemoveIncoming(inviter) => {
+            transaction.open_table(INVITES_IN)?.remove(inviter.0)?;
+        }
+        Write::PutMeta(name, bytes) => {
+            transaction.open_table(META)?.insert(*name, bytes.as_slice())?;
+        }
+        Write::PutLayer(layer) => put_layer(transaction, layer)?,
+        Write::PutFork(evidence) => {
+            let (key, record) = records::fork_record(evidence);
+            transaction.open_table(FORKS)?.insert(key.as_slice(), record.as_slice())?;
+        }
+    }
+    Ok(())
+}
+
+fn put_layer(transaction: &WriteTransaction, write: &LayerWrite) -> Result<(), StoreError> {
+    let number = layer_number(transaction, write)?;
+    if let Some(content) = &write.snapshot {
+        transaction.open_table(SNAPSHOTS)?.insert(number, content.as_slice())?;
+    }
+    let mut states = transaction.open_table(STATES)?;
+    if let Some(kept) = &write.kept {
+        states.insert((number, kept.sequence.get()), records::state_record(kept).as_slice())?;
+    }
+    for sequence in &write.forgotten {
+        states.remove((number, sequence.get()))?;
+    }
+    let mut entries = transaction.open_table(ENTRIES)?;
+    let changed_at = write.signed.head.sequence;
+    for (key, entry) in &write.entries {
+        let (key, record) = records::entry_record(key, entry.as_ref(), changed_at);
+        entries.insert((number, key.as_slice()), record.as_slice())?;
+    }
+    if !write.bases.is_empty() {
+        let bases = records::bases_record(&write.bases);
+        transaction.open_table(BASES)?.insert(number, bases.as_slice())?;
+    }
+    Ok(())
+}
+
+/// Writes the head, and gives the layer its number when it is new.
+fn layer_number(transaction: &WriteTransaction, write: &LayerWrite) -> Result<u64, StoreError> {
+    let mut layers = transaction.open_table(LAYERS)?;
+    let name = records::name_bytes(write.layer());
+    let known = match layers.get(name.as_slice())? {
+        Some(record) => Some(records::read_head(record.value(), write.layer())?.0),
+        None => None,
+    };
+    // Layers are never removed, so their count is the next number.
+    let number = known.map_or_else(|| layers.len(), Ok)?;
+    layers.insert(name.as_slice(), records::head_record(number, &write.signed).as_slice())?;
+    Ok(number)
+}
+
+/// Reads everything.
+pub(super) fn load(transaction: &ReadTransaction) -> Result<Loaded, StoreError> {
+    let mut loaded = Loaded::default();
+    for item in transaction.open_table(META)?.iter()? {
+        let (name, bytes) = item?;
+        loaded.meta.insert(name.value().to_owned(), bytes.value().to_vec());
+    }
+    for item in transaction.open_table(PEERS)?.iter()? {
+        loaded.peers.push(records::decode(item?.1.value())?);
+    }
+    for item in transaction.open_table(INVITES_OUT)?.iter()? {
+        loaded.outgoing.push(records::decode(item?.1.value())?);
+    }
+    for item in transaction.open_table(INVITES_IN)?.iter()? {
+        loaded.incoming.push(records::decode(item?.1.value())?);
+    }
+    for item in transaction.open_table(FORKS)?.iter()? {
+        loaded.forks.push(records::read_fork(item?.1.value())?);
+    }
+    let snapshots = transaction.open_table(SNAPSHOTS)?;
+    let states = transaction.open_table(STATES)?;
+    let entries = transaction.open_table(ENTRIES)?;
+    let bases = transaction.open_table(BASES)?;
+    for item in transaction.open_table(LAYERS)?.iter()? {
+        let (name, record) = item?;
+        let layer = records::read_name(name.value())?;
+        let (number, signed) = records::read_head(record.value(), &layer)?;
+        let mut stored = records::StoredLayer::new(signed);
+        if let Some(content) = snapshots.get(number)? {
+            stored.snapshot = Some(content.value().to_vec());
+        }
+        for state in states.range((number, 0)..=(number, u64::MAX))? {
+            let (key, record) = state?;
+            let sequence = Sequence::new(key.value().1).ok_or(StoreError::Damaged("state"))?;
+            stored.kept.push(records::read_state(sequence, record.value())?);
+        }
+        for entry in entries.range((number, &[][..])..(number + 1, &[][..]))? {
+            let (key, record) = entry?;
+            stored.entries.push(records::read_entry(key.value().1, record.value())?);
+        }
+        if let Some(record) = bases.get(number)? {
+            stored.bases = records::read_bases(record.value())?;
+        }
+        loaded.layers.push(stored);
+    }
+    Ok(loaded)
+}
+
+/// Copies all tables.
+#[cfg(test)]
+pub(super) fn copy(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), StoreError> {
+    macro_rules! copy {
+        ($($table:ident)*) => {$(
+            let mut target = to.open_table($table)?;
+            for item in from.open_table($table)?.iter()? {
+                let (key, value) = item?;
+                target.insert(key.value(), value.value())?;
+            }
+        )*};
+    }
+    copy!(META PEERS INVITES_OUT INVITES_IN LAYERS SNAPSHOTS STATES ENTRIES BASES FORKS);
+    Ok(())
+}

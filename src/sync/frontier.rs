@@ -1,0 +1,129 @@
+//! What a node has, per layer: the sequence and the root held. And its fingerprint: 8 bytes that say
+//! whether anything differs, kept up to date entry by entry.
+
+use std::collections::BTreeMap;
+
+use crate::layer::{LayerPrint, SignedHead};
+
+/// Buckets by which two frontiers are compared.
+pub const FRONTIER_BUCKETS: usize = 16;
+
+/// A state of a layer, as frontiers name it. Ordered: a later sequence is newer, and of two with one
+/// sequence (a fork) the higher root print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct State {
+    /// The sequence; 0 where nothing is held.
+    pub sequence: u64,
+    /// The first 4 bytes of the root.
+    pub print: [u8; 4],
+}
+
+impl State {
+    /// The state that a head names.
+    pub fn of(signed: &SignedHead) -> Self {
+        State { sequence: signed.head.sequence.get(), print: signed.head.root.print4() }
+    }
+}
+
+/// The states of some layers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Frontier {
+    states: BTreeMap<LayerPrint, State>,
+    sums: [u64; FRONTIER_BUCKETS],
+}
+
+impl Frontier {
+    /// The state of a layer.
+    pub fn get(&self, layer: &LayerPrint) -> Option<State> {
+        self.states.get(layer).copied()
+    }
+
+    /// Puts a layer's state, or takes it out.
+    pub fn set(&mut self, layer: LayerPrint, state: Option<State>) {
+        let old = match state {
+            Some(state) => self.states.insert(layer, state),
+            None => self.states.remove(&layer),
+        };
+        if let Some(sum) = self.sums.get_mut(bucket(&layer)) {
+            *sum = sum.wrapping_sub(old.map_or(0, |s| mix(&layer, s)));
+            *sum = sum.wrapping_add(state.map_or(0, |s| mix(&layer, s)));
+        }
+    }
+
+    /// All states, by layer.
+    pub fn iter(&self) -> impl Iterator<Item = (&LayerPrint, &State)> {
+        self.states.iter()
+    }
+
+    /// The states in one bucket.
+    pub fn bucket(&self, number: usize) -> impl Iterator<Item = (&LayerPrint, &State)> {
+        self.states.iter().filter(move |(layer, _)| bucket(layer) == number)
+    }
+
+    /// How many layers it names.
+    pub fn len(&self) -> usize {
+        self.states.len()
+    }
+
+    /// Whether it names none.
+    pub fn is_empty(&self) -> bool {
+        self.states.is_empty()
+    }
+
+    /// Four bytes per bucket: equal where the buckets are.
+    pub fn bucket_prints(&self) -> [u32; FRONTIER_BUCKETS] {
+        self.sums.map(|sum| (sum >> 32) as u32 ^ sum as u32)
+    }
+
+    /// Eight bytes over everything: equal where the frontiers are. A hint, not a proof: the signature of
+    /// each layer decides.
+    pub fn fingerprint(&self) -> u64 {
+        let mut hasher = blake3::Hasher::new_derive_key("tombolo 1 frontier fingerprint");
+        for sum in self.sums {
+            hasher.update(&sum.to_be_bytes());
+        }
+        let mut bytes = [0; 8];
+        hasher.finalize_xof().fill(&mut bytes);
+        u64::from_be_bytes(bytes)
+    }
+}
+
+fn bucket(layer: &LayerPrint) -> usize {
+    let [first, ..] = layer.0;
+    usize::from(first >> 4)
+}
+
+fn mix(layer: &LayerPrint, state: State) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&layer.0);
+    hasher.update(&state.sequence.to_be_bytes());
+    hasher.update(&state.print);
+    let mut bytes = [0; 8];
+    hasher.finalize_xof().fill(&mut bytes);
+    u64::from_be_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_fingerprint_depends_on_what_is_held_only(
+            changes in proptest::collection::vec((any::<[u8; 2]>(), proptest::option::of(1u64..9)), 0..60)
+        ) {
+            let mut walked = Frontier::default();
+            for (layer, sequence) in &changes {
+                let layer = LayerPrint([layer[0], layer[1], 0, 0, 0, 0, 0, 0]);
+                walked.set(layer, sequence.map(|s| State { sequence: s, print: [s as u8; 4] }));
+            }
+            let mut direct = Frontier::default();
+            for (layer, state) in walked.iter() {
+                direct.set(*layer, Some(*state));
+            }
+            prop_assert_eq!(walked.fingerprint(), direct.fingerprint());
+            prop_assert_eq!(walked, direct);
+        }
+    }
+}

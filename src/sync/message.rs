@@ -1,0 +1,318 @@
+//! What engines say to each other, and its bytes. The first byte is the kind; a compact envelope, the most
+//! frequent message, is told by its high bit. All else is one deterministic CBOR array behind the kind.
+//!
+//! ```text
+//! 0x01 heartbeat     [fingerprint u64, next by s, clock ms | null, codec version]
+//! 0x02 ask           [bucket prints, 16 u32]
+//! 0x03 frontier      [buckets answered (bit mask), [[layer 8, sequence, root print 4], …]]
+//! 0x04 want          [[layer 8] | [layer 8, sequence held, root print 4], …]
+//! 0x05 whole         a whole envelope (envelope/FORMAT.md)
+//! 0x06 refused       [[layer 8, sequence, reason], …]
+//! 0x07 tree ask      [layer 8, root 32, [[level, index], …]]
+//! 0x08 tree          [layer 8, root 32, [[level, index, [[slot, hash, count], …]], …]]
+//! 0x09 parts ask     [layer 8, root 32, [bucket, …]]
+//! 0x0a parts         [layer 8, root 32, [[bucket, entries], …]]
+//! 0x80… compact      a compact envelope
+//! ```
+
+use tombolo_delta::{CborError, Limits, Value};
+
+use crate::envelope::{
+    CompactEnvelope, Envelope, EnvelopeError, decode_compact, decode_whole, encode_compact, encode_whole,
+};
+use crate::layer::{BucketIndex, LayerPrint, NodePath, Root, TreeHash};
+use crate::limits::{FRONTIER_ENTRIES_MAX, MESSAGE_BYTES_MAX, TRANSFER_ASK_MAX};
+use crate::sync::frontier::{FRONTIER_BUCKETS, State};
+
+/// The delta codec's version that this node speaks.
+pub const CODEC_VERSION: u64 = 1;
+
+/// Names a large layer state in a transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TransferId {
+    /// Which layer.
+    pub layer: LayerPrint,
+    /// Which state of it.
+    pub root: Root,
+}
+
+/// A node of a layer's hash tree with its children, by slot.
+pub type TreeNode = (NodePath, Vec<(u8, TreeHash)>);
+
+/// One message between neighbours.
+#[derive(Clone, Debug)]
+pub enum Message {
+    /// "This is what I have of what you may see."
+    Heartbeat {
+        /// Fingerprint of the sender's frontier towards this receiver.
+        fingerprint: u64,
+        /// By when the next message comes at the latest, seconds.
+        next_by_s: u32,
+        /// The sender's wall clock, milliseconds since the Unix epoch, if it believes in it.
+        clock_ms: Option<u64>,
+    },
+    /// "Tell me where your frontier differs from this, which I believe it to be."
+    Ask([u32; FRONTIER_BUCKETS]),
+    /// "This is what I have."
+    Frontier {
+        /// Bit n: bucket n is told completely. 0: only what is named is told.
+        buckets: u16,
+        /// The states.
+        states: Vec<(LayerPrint, State)>,
+    },
+    /// "Send me these; I hold that of them."
+    Want(Vec<(LayerPrint, Option<State>)>),
+    /// A signed state, whole or offered.
+    Whole(Box<Envelope>),
+    /// A signed state as a delta.
+    Compact(Box<CompactEnvelope>),
+    /// "I do not take these": layer, sequence, reason.
+    Refused(Vec<(LayerPrint, u64, u8)>),
+    /// Asks for nodes of a large layer's hash tree.
+    TreeAsk(TransferId, Vec<NodePath>),
+    /// Nodes of it.
+    Tree(TransferId, Vec<TreeNode>),
+    /// Asks for buckets of a large layer.
+    PartsAsk(TransferId, Vec<BucketIndex>),
+    /// Buckets: canonical CBOR of their entries.
+    Parts(TransferId, Vec<(BucketIndex, Vec<u8>)>),
+}
+
+/// Why bytes are no message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    /// No bytes at all.
+    #[error("an empty message")]
+    Empty,
+    /// A kind of a later version; left unread.
+    #[error("a message of an unknown kind {0:#04x}")]
+    UnknownKind(u8),
+    /// Not deterministic CBOR within the limits.
+    #[error("{0}")]
+    Cbor(#[from] CborError),
+    /// The fields are not those of the kind.
+    #[error("a message of kind {0:#04x} with fields that are not its own")]
+    Shape(u8),
+    /// The envelope inside is none.
+    #[error("{0}")]
+    Envelope(#[from] EnvelopeError),
+}
+
+impl Message {
+    /// The bytes that travel.
+    pub fn encode(&self) -> Vec<u8> {
+        let (kind, fields) = match self {
+            Message::Compact(envelope) => return encode_compact(envelope),
+            Message::Whole(envelope) => return [&[0x05][..], &encode_whole(envelope)].concat(),
+            Message::Heartbeat { fingerprint, next_by_s, clock_ms } => {
+                let clock = clock_ms.map_or(Value::Null, Value::from);
+                let next_by = Value::from(u64::from(*next_by_s));
+                (0x01, vec![Value::from(*fingerprint), next_by, clock, Value::from(CODEC_VERSION)])
+            }
+            Message::Ask(prints) => (0x02, prints.iter().map(|p| Value::from(u64::from(*p))).collect()),
+            Message::Frontier { buckets, states } => {
+                let states = states.iter().map(|(layer, state)| state_value(layer, state)).collect();
+                (0x03, vec![Value::from(u64::from(*buckets)), Value::Array(states)])
+            }
+            Message::Want(wants) => (0x04, wants.iter().map(want_value).collect()),
+            Message::Refused(list) => (0x06, list.iter().map(refused_value).collect()),
+            Message::TreeAsk(id, nodes) => (0x07, id_and(id, nodes.iter().map(|n| path_value(*n)).collect())),
+            Message::Tree(id, nodes) => (0x08, id_and(id, nodes.iter().map(node_value).collect())),
+            Message::PartsAsk(id, buckets) => {
+                (0x09, id_and(id, buckets.iter().map(|b| Value::from(u64::from(b.get()))).collect()))
+            }
+            Message::Parts(id, parts) => {
+                let part = |(bucket, cbor): &(BucketIndex, Vec<u8>)| {
+                    Value::Array(vec![Value::from(u64::from(bucket.get())), Value::Bytes(cbor.clone())])
+                };
+                (0x0a, id_and(id, parts.iter().map(part).collect()))
+            }
+        };
+        [&[kind][..], &tombolo_delta::to_cbor(&Value::Array(fields))].concat()
+    }
+
+    /// Reads a peer's bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Message, MessageError> {
+        let (kind, body) = bytes.split_first().ok_or(MessageError::Empty)?;
+        match kind {
+            0x80.. => return Ok(Message::Compact(Box::new(decode_compact(bytes)?))),
+            0x05 => return Ok(Message::Whole(Box::new(decode_whole(body)?))),
+            0x01..=0x0a => {}
+            other => return Err(MessageError::UnknownKind(*other)),
+        }
+        let limits = Limits { bytes_max: MESSAGE_BYTES_MAX, depth_max: 8, items_max: 65_536 };
+        let Value::Array(items) = tombolo_delta::from_cbor(body, &limits)? else {
+            return Err(MessageError::Shape(*kind));
+        };
+        read_fields(*kind, &items).ok_or(MessageError::Shape(*kind))
+    }
+}
+
+fn read_fields(kind: u8, items: &[Value]) -> Option<Message> {
+    match (kind, items) {
+        (0x01, [fingerprint, next_by, clock, ..]) => Some(Message::Heartbeat {
+            fingerprint: fingerprint.as_u64()?,
+            next_by_s: u32::try_from(next_by.as_u64()?).ok()?,
+            clock_ms: if clock.is_null() { None } else { Some(clock.as_u64()?) },
+        }),
+        (0x02, prints) => {
+            let prints: Vec<u32> = list(prints, FRONTIER_BUCKETS, |p| u32::try_from(p.as_u64()?).ok())?;
+            Some(Message::Ask(prints.try_into().ok()?))
+        }
+        (0x03, [buckets, Value::Array(states)]) => Some(Message::Frontier {
+            buckets: u16::try_from(buckets.as_u64()?).ok()?,
+            states: list(states, FRONTIER_ENTRIES_MAX, |item| {
+                let [layer, rest @ ..] = item.as_array()? else { return None };
+                Some((LayerPrint(fixed(layer)?), read_state(rest)?))
+            })?,
+        }),
+        (0x04, wants) => Some(Message::Want(list(wants, FRONTIER_ENTRIES_MAX, |item| {
+            let [layer, rest @ ..] = item.as_array()? else { return None };
+            let held = if rest.is_empty() { None } else { Some(read_state(rest)?) };
+            Some((LayerPrint(fixed(layer)?), held))
+        })?)),
+        (0x06, refused) => Some(Message::Refused(list(refused, FRONTIER_ENTRIES_MAX, |item| {
+            let [layer, sequence, reason] = item.as_array()? else { return None };
+            Some((LayerPrint(fixed(layer)?), sequence.as_u64()?, u8::try_from(reason.as_u64()?).ok()?))
+        })?)),
+        (0x07, [layer, root, Value::Array(nodes)]) => {
+            Some(Message::TreeAsk(read_id(layer, root)?, list(nodes, TRANSFER_ASK_MAX, |n| read_path(n.as_array()?))?))
+        }
+        (0x08, [layer, root, Value::Array(nodes)]) => {
+            Some(Message::Tree(read_id(layer, root)?, list(nodes, TRANSFER_ASK_MAX, read_node)?))
+        }
+        (0x09, [layer, root, Value::Array(buckets)]) => {
+            let bucket = |b: &Value| BucketIndex::new(b.as_u64()?);
+            Some(Message::PartsAsk(read_id(layer, root)?, list(buckets, TRANSFER_ASK_MAX, bucket)?))
+        }
+        (0x0a, [layer, root, Value::Array(parts)]) => {
+            Some(Message::Parts(read_id(layer, root)?, list(parts, TRANSFER_ASK_MAX, |part| match part.as_array()? {
+                [bucket, cbor] => Some((BucketIndex::new(bucket.as_u64()?)?, cbor.as_bytes()?.to_vec())),
+                _ => None,
+            })?))
+        }
+        _ => None,
+    }
+}
+
+fn list<T>(items: &[Value], max: usize, read: impl Fn(&Value) -> Option<T>) -> Option<Vec<T>> {
+    if items.len() > max {
+        return None;
+    }
+    items.iter().map(read).collect()
+}
+
+fn state_value(layer: &LayerPrint, state: &State) -> Value {
+    let print = Value::Bytes(state.print.to_vec());
+    Value::Array(vec![Value::Bytes(layer.0.to_vec()), Value::from(state.sequence), print])
+}
+
+fn want_value((layer, held): &(LayerPrint, Option<State>)) -> Value {
+    match held {
+        Some(state) => state_value(layer, state),
+        None => Value::Array(vec![Value::Bytes(layer.0.to_vec())]),
+    }
+}
+
+fn refused_value((layer, sequence, reason): &(LayerPrint, u64, u8)) -> Value {
+    let reason = Value::from(u64::from(*reason));
+    Value::Array(vec![Value::Bytes(layer.0.to_vec()), Value::from(*sequence), reason])
+}
+
+fn id_and(id: &TransferId, list: Vec<Value>) -> Vec<Value> {
+    vec![Value::Bytes(id.layer.0.to_vec()), Value::Bytes(id.root.0.to_vec()), Value::Array(list)]
+}
+
+fn path_value(path: NodePath) -> Value {
+    Value::Array(vec![Value::from(u64::from(path.level())), Value::from(u64::from(path.index()))])
+}
+
+fn node_value((path, children): &TreeNode) -> Value {
+    let child = |(slot, hash): &(u8, TreeHash)| {
+        let slot = Value::from(u64::from(*slot));
+        Value::Array(vec![slot, Value::Bytes(hash.hash.to_vec()), Value::from(u64::from(hash.count))])
+    };
+    let (level, index) = (u64::from(path.level()), u64::from(path.index()));
+    Value::Array(vec![
+        Value::from(level),
+        Value::from(index),
+        Value::Array(children.iter().map(child).collect()),
+    ])
+}
+
+fn read_id(layer: &Value, root: &Value) -> Option<TransferId> {
+    Some(TransferId { layer: LayerPrint(fixed(layer)?), root: Root(fixed(root)?) })
+}
+
+fn read_path(items: &[Value]) -> Option<NodePath> {
+    match items {
+        [level, index] => NodePath::new(level.as_u64()?, index.as_u64()?),
+        _ => None,
+    }
+}
+
+fn read_node(item: &Value) -> Option<TreeNode> {
+    let [level, index, Value::Array(children)] = item.as_array()? else { return None };
+    let child = |child: &Value| match child.as_array()? {
+        [slot, hash, count] => {
+            let slot = u8::try_from(slot.as_u64()?).ok().filter(|s| *s < 16)?;
+            let count = u32::try_from(count.as_u64()?).ok().filter(|c| *c > 0)?;
+            Some((slot, TreeHash { count, hash: fixed(hash)? }))
+        }
+        _ => None,
+    };
+    let path = NodePath::new(level.as_u64()?, index.as_u64()?)?;
+    Some((path, list(children, 16, child)?))
+}
+
+fn read_state(items: &[Value]) -> Option<State> {
+    match items {
+        [sequence, print] => Some(State { sequence: sequence.as_u64()?, print: fixed(print)? }),
+        _ => None,
+    }
+}
+
+fn fixed<const N: usize>(value: &Value) -> Option<[u8; N]> {
+    value.as_bytes()?.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn layer(n: u8) -> LayerPrint {
+        LayerPrint([n; 8])
+    }
+
+    #[test]
+    fn every_kind_reads_back() {
+        let id = TransferId { layer: layer(1), root: Root([2; 32]) };
+        let state = State { sequence: 300, print: [1, 2, 3, 4] };
+        let hash = TreeHash { count: 9, hash: [7; 32] };
+        for message in [
+            Message::Heartbeat { fingerprint: u64::MAX, next_by_s: 60, clock_ms: Some(5) },
+            Message::Ask([7; 16]),
+            Message::Frontier { buckets: 0xffff, states: vec![(layer(1), state)] },
+            Message::Want(vec![(layer(1), None), (layer(2), Some(state))]),
+            Message::Refused(vec![(layer(3), 7, 2)]),
+            Message::TreeAsk(id, vec![NodePath::ROOT]),
+            Message::Tree(id, vec![(NodePath::ROOT, vec![(15, hash)])]),
+            Message::PartsAsk(id, vec![BucketIndex::new(4095).unwrap()]),
+            Message::Parts(id, vec![(BucketIndex::new(0).unwrap(), vec![0x80])]),
+        ] {
+            let bytes = message.encode();
+            let again = Message::decode(&bytes).unwrap();
+            assert_eq!(format!("{again:?}"), format!("{message:?}"));
+            assert_eq!(again.encode(), bytes);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(kind in 0u8..16, bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Message::decode(&bytes);
+            let _ = Message::decode(&[&[kind][..], &bytes].concat());
+        }
+    }
+}

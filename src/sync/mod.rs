@@ -1,0 +1,534 @@
+//! The sync engine: knows what each neighbour has, finds out what differs, asks for it and supplies it.
+//!
+//! Sans-io: `handle_input(now, Input)`, then `poll_output()` until it is empty, then `poll_timeout()`. The
+//! engine holds no document: it deals in layer prints and states, and says `Supply` where a layer's bytes
+//! are due; `node` fetches, encodes and routes them.
+//!
+//! How nodes come into step (DESIGN section 6): every heartbeat carries a fingerprint of the sender's
+//! frontier. The receiver compares it with what it believes that sender to have. Equal: silence. Different:
+//! *ask*, *frontier*, and what is missing is known after one round trip. An author pushes its own news at
+//! once; relayed news are only noticed, and asked for (*want*) from one neighbour by whoever lacks them.
+//! Whatever is lost on the way shows in the next fingerprint.
+
+pub mod frontier;
+pub mod message;
+pub mod transfer;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use tombolo_transports::PeerId;
+
+use crate::layer::LayerPrint;
+use crate::limits::{
+    FRONTIER_ANSWERS_PER_MINUTE_MAX, FRONTIER_ENTRIES_MAX, HEARTBEAT_MS, NOTICE_DELAY_MS, PEER_FRONTIER_MAX,
+    REFUSAL_HOLD_MS, WANT_DELAY_MS, WANT_RETRY_MS, WANT_TRIES_MAX, WANTS_MAX,
+};
+use crate::random::Random;
+use frontier::{FRONTIER_BUCKETS, Frontier, State};
+use message::Message;
+
+/// Wants under way to one neighbour at a time; the rest wait their turn.
+const WANTS_IN_FLIGHT_MAX: usize = 64;
+/// A neighbour's frontier is asked for at most this often, in milliseconds.
+const ASK_PAUSE_MS: u64 = 200;
+
+/// Something the engine must know. Times are monotonic milliseconds.
+#[derive(Debug)]
+pub enum Input {
+    /// A first link to a peer is up; `ours` is what we have of what it may see.
+    PeerUp {
+        /// Who.
+        peer: PeerId,
+        /// What it may see.
+        ours: Frontier,
+    },
+    /// The last link to a peer is gone.
+    PeerDown {
+        /// Who.
+        peer: PeerId,
+    },
+    /// Rights changed: what a peer may see is this from now on.
+    Rights {
+        /// Who.
+        peer: PeerId,
+        /// What it may see.
+        ours: Frontier,
+    },
+    /// A layer has a new state here.
+    Stored {
+        /// Which layer.
+        layer: LayerPrint,
+        /// Its state.
+        state: State,
+        /// Which of the connected peers may have it.
+        readers: BTreeSet<PeerId>,
+        /// Who brought it; none where we wrote it.
+        from: Option<PeerId>,
+    },
+    /// A layer is no longer taken part in.
+    Dropped {
+        /// Which layer.
+        layer: LayerPrint,
+    },
+    /// A message of the engine's own kinds came. Envelopes and transfers are the node's.
+    Heard {
+        /// From whom.
+        peer: PeerId,
+        /// What.
+        message: Message,
+    },
+    /// We do not take a layer's state that a peer sent.
+    Refuse {
+        /// Who sent it.
+        peer: PeerId,
+        /// Which layer.
+        layer: LayerPrint,
+        /// Which state.
+        sequence: u64,
+        /// Why, for the peer.
+        reason: u8,
+    },
+    /// A delta came whose base we do not hold: the peer believes us to be elsewhere.
+    BaseMissing {
+        /// Who sent it.
+        peer: PeerId,
+    },
+    /// Time has passed.
+    Timeout,
+}
+
+/// Something the engine wants done.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a message.
+    Send {
+        /// To whom.
+        peer: PeerId,
+        /// What.
+        message: Message,
+    },
+    /// Send a heartbeat, with the clock that only the node knows.
+    Heartbeat {
+        /// To whom.
+        peer: PeerId,
+        /// The fingerprint.
+        fingerprint: u64,
+        /// By when the next comes, seconds.
+        next_by_s: u32,
+    },
+    /// Send a layer's newest state.
+    Supply {
+        /// To whom.
+        peer: PeerId,
+        /// Which.
+        layer: LayerPrint,
+        /// What the peer holds of it, as far as we know.
+        held: Option<State>,
+    },
+}
+
+/// How far one peer and we are apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Distance {
+    /// Layers it has and we lack.
+    pub we_lack: usize,
+    /// Layers we have and it lacks.
+    pub they_lack: usize,
+    /// Whether its last heartbeat agreed with what we believe it to have.
+    pub confirmed: bool,
+}
+
+#[derive(Debug, Default)]
+struct PeerSync {
+    /// What it may see of what we have.
+    ours: Frontier,
+    /// What we believe it to have.
+    theirs: Frontier,
+    confirmed: bool,
+    /// Layers whose new state it should be told of, gathered until `notice_at`.
+    notices: BTreeSet<LayerPrint>,
+    notice_at: Option<u64>,
+    heartbeat_at: u64,
+    asked_at: Option<u64>,
+    /// An ask that had to wait for the pause to end.
+    ask_at: Option<u64>,
+    answers: (u64, u32),
+    /// What it refused: sequence, until when.
+    refused: BTreeMap<LayerPrint, (u64, u64)>,
+}
+
+#[derive(Debug)]
+struct Want {
+    at: u64,
+    tries: u32,
+    asked: Option<PeerId>,
+}
+
+/// The engine.
+#[derive(Debug)]
+pub struct Engine {
+    heartbeat_ms: u64,
+    held: Frontier,
+    peers: BTreeMap<PeerId, PeerSync>,
+    wants: BTreeMap<LayerPrint, Want>,
+    /// What we refuse: sequence, until when.
+    refusing: BTreeMap<LayerPrint, (u64, u64)>,
+    outputs: VecDeque<Output>,
+    random: Random,
+}
+
+impl Engine {
+    /// An engine of a node that holds `held`.
+    pub fn new(held: Frontier, heartbeat_ms: u64, random: Random) -> Self {
+        Engine {
+            heartbeat_ms: if heartbeat_ms == 0 { HEARTBEAT_MS } else { heartbeat_ms },
+            held,
+            peers: BTreeMap::new(),
+            wants: BTreeMap::new(),
+            refusing: BTreeMap::new(),
+            outputs: VecDeque::new(),
+            random,
+        }
+    }
+
+    /// Takes one input.
+    pub fn handle_input(&mut self, now: u64, input: Input) {
+        match input {
+            Input::PeerUp { peer, ours } => {
+                self.peers.insert(peer, PeerSync { ours, ..PeerSync::default() });
+                self.heartbeat(now, peer);
+            }
+            Input::PeerDown { peer } => self.peer_down(now, peer),
+            Input::Rights { peer, ours } => {
+                self.refusing.clear();
+                if let Some(sync) = self.peers.get_mut(&peer) {
+                    sync.ours = ours;
+                    self.heartbeat(now, peer);
+                    self.want_from(now, peer);
+                }
+            }
+            Input::Stored { layer, state, readers, from } => self.stored(now, layer, state, &readers, from),
+            Input::Dropped { layer } => self.dropped(layer),
+            Input::Heard { peer, message } => self.heard(now, peer, message),
+            Input::Refuse { peer, layer, sequence, reason } => {
+                self.refusing.insert(layer, (sequence, now + REFUSAL_HOLD_MS));
+                self.wants.remove(&layer);
+                self.send(peer, Message::Refused(vec![(layer, sequence, reason)]));
+            }
+            Input::BaseMissing { peer } => self.ask(now, peer),
+            Input::Timeout => {}
+        }
+        self.timers(now);
+    }
+
+    /// The next thing to do, in order.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When `Timeout` is due.
+    pub fn poll_timeout(&self) -> Option<u64> {
+        let peers = self.peers.values().flat_map(|p| [Some(p.heartbeat_at), p.notice_at, p.ask_at]).flatten();
+        peers.chain(self.wants.values().map(|want| want.at)).min()
+    }
+
+    /// How far a connected peer and we are apart.
+    pub fn distance(&self, peer: &PeerId) -> Option<Distance> {
+        let sync = self.peers.get(peer)?;
+        let newer = |a: State, b: Option<State>| b.is_none_or(|b| a > b);
+        Some(Distance {
+            we_lack: sync.theirs.iter().filter(|(l, s)| newer(**s, self.held.get(l))).count(),
+            they_lack: sync.ours.iter().filter(|(l, s)| newer(**s, sync.theirs.get(l))).count(),
+            confirmed: sync.confirmed,
+        })
+    }
+
+    fn peer_down(&mut self, now: u64, peer: PeerId) {
+        self.peers.remove(&peer);
+        for want in self.wants.values_mut().filter(|want| want.asked == Some(peer)) {
+            want.asked = None;
+            want.at = now;
+        }
+    }
+
+    fn stored(
+        &mut self,
+        now: u64,
+        layer: LayerPrint,
+        state: State,
+        readers: &BTreeSet<PeerId>,
+        from: Option<PeerId>,
+    ) {
+        self.held.set(layer, Some(state));
+        self.refusing.remove(&layer);
+        let mut supply = Vec::new();
+        for (peer, sync) in &mut self.peers {
+            let may_see = readers.contains(peer);
+            sync.ours.set(layer, may_see.then_some(state));
+            let theirs = sync.theirs.get(&layer);
+            if from == Some(*peer) {
+                // Whoever brought it has it, and has noted that we do.
+                sync.theirs.set(layer, Some(theirs.map_or(state, |t| t.max(state))));
+                continue;
+            }
+            if !may_see {
+                continue;
+            }
+            let refused = sync.refused.get(&layer).is_some_and(|(_, until)| now < *until);
+            if from.is_none() && !refused && theirs.is_none_or(|t| t < state) {
+                supply.push((*peer, theirs));
+                sync.theirs.set(layer, Some(state));
+            } else {
+                sync.notices.insert(layer);
+                sync.notice_at.get_or_insert(now + NOTICE_DELAY_MS);
+            }
+        }
+        for (peer, held) in supply {
+            self.outputs.push_back(Output::Supply { peer, layer, held });
+        }
+        if self.newest_known(&layer).is_none_or(|newest| newest <= state) {
+            self.wants.remove(&layer);
+        }
+    }
+
+    fn dropped(&mut self, layer: LayerPrint) {
+        self.held.set(layer, None);
+        self.wants.remove(&layer);
+        for sync in self.peers.values_mut() {
+            sync.ours.set(layer, None);
+        }
+    }
+
+    fn heard(&mut self, now: u64, peer: PeerId, message: Message) {
+        if !self.peers.contains_key(&peer) {
+            return;
+        }
+        match message {
+            Message::Heartbeat { fingerprint, .. } => self.heard_heartbeat(now, peer, fingerprint),
+            Message::Ask(prints) => self.answer(now, peer, prints),
+            Message::Frontier { buckets, states } => self.heard_frontier(now, peer, buckets, states),
+            Message::Want(wants) => self.heard_want(peer, wants),
+            Message::Refused(list) => self.heard_refusal(now, peer, list),
+            _ => {}
+        }
+    }
+
+    fn heard_heartbeat(&mut self, now: u64, peer: PeerId, fingerprint: u64) {
+        let Some(sync) = self.peers.get_mut(&peer) else { return };
+        sync.confirmed = sync.theirs.fingerprint() == fingerprint;
+        match sync.confirmed {
+            true => self.want_from(now, peer),
+            false => self.ask(now, peer),
+        }
+    }
+
+    /// Asks for the part of a peer's frontier that differs from what we believe.
+    fn ask(&mut self, now: u64, peer: PeerId) {
+        let Some(sync) = self.peers.get_mut(&peer) else { return };
+        if let Some(at) = sync.asked_at.filter(|at| now < at + ASK_PAUSE_MS) {
+            sync.ask_at = Some(at + ASK_PAUSE_MS);
+            return;
+        }
+        sync.asked_at = Some(now);
+        sync.ask_at = None;
+        let prints = sync.theirs.bucket_prints();
+        self.send(peer, Message::Ask(prints));
+    }
+
+    fn answer(&mut self, now: u64, peer: PeerId, prints: [u32; FRONTIER_BUCKETS]) {
+        let Some(sync) = self.peers.get_mut(&peer) else { return };
+        let minute = now / 60_000;
+        if sync.answers.0 != minute {
+            sync.answers = (minute, 0);
+        }
+        sync.answers.1 += 1;
+        if sync.answers.1 > FRONTIER_ANSWERS_PER_MINUTE_MAX {
+            return;
+        }
+        let ours = sync.ours.bucket_prints();
+        let differing = |n: &usize| ours.get(*n) != prints.get(*n);
+        let mut messages = Vec::new();
+        let (mut mask, mut states) = (0u16, Vec::new());
+        for number in (0..FRONTIER_BUCKETS).filter(differing) {
+            let bucket: Vec<_> = sync.ours.bucket(number).map(|(l, s)| (*l, *s)).collect();
+            if states.len() + bucket.len() > FRONTIER_ENTRIES_MAX {
+                messages.push(Message::Frontier { buckets: mask, states: std::mem::take(&mut states) });
+                mask = 0;
+            }
+            if bucket.len() > FRONTIER_ENTRIES_MAX {
+                // Too many for one message: told without the claim to be all.
+                let parts = bucket.chunks(FRONTIER_ENTRIES_MAX);
+                messages.extend(parts.map(|part| Message::Frontier { buckets: 0, states: part.to_vec() }));
+                continue;
+            }
+            mask |= 1 << number;
+            states.extend(bucket);
+        }
+        if mask != 0 {
+            messages.push(Message::Frontier { buckets: mask, states });
+        }
+        for message in messages {
+            self.send(peer, message);
+        }
+    }
+
+    fn heard_frontier(&mut self, now: u64, peer: PeerId, buckets: u16, states: Vec<(LayerPrint, State)>) {
+        let Some(sync) = self.peers.get_mut(&peer) else { return };
+        for number in (0..FRONTIER_BUCKETS).filter(|n| buckets >> n & 1 == 1) {
+            let gone: Vec<_> = sync.theirs.bucket(number).map(|(layer, _)| *layer).collect();
+            for layer in gone {
+                sync.theirs.set(layer, None);
+            }
+        }
+        for (layer, state) in states {
+            if sync.theirs.len() < PEER_FRONTIER_MAX || sync.theirs.get(&layer).is_some() {
+                sync.theirs.set(layer, Some(state));
+            }
+        }
+        self.want_from(now, peer);
+    }
+
+    /// Notes what a peer has and we lack, to be asked for after a short wait: its author may be pushing it.
+    fn want_from(&mut self, now: u64, peer: PeerId) {
+        let Some(sync) = self.peers.get(&peer) else { return };
+        for (layer, state) in sync.theirs.iter() {
+            let lacking = self.held.get(layer).is_none_or(|held| held < *state);
+            if lacking && !self.is_refusing(now, layer, *state) && self.wants.len() < WANTS_MAX {
+                let fresh = Want { at: now + WANT_DELAY_MS, tries: 0, asked: None };
+                self.wants.entry(*layer).or_insert(fresh);
+            }
+        }
+    }
+
+    fn is_refusing(&self, now: u64, layer: &LayerPrint, state: State) -> bool {
+        self.refusing.get(layer).is_some_and(|(sequence, until)| state.sequence <= *sequence && now < *until)
+    }
+
+    fn heard_want(&mut self, peer: PeerId, wants: Vec<(LayerPrint, Option<State>)>) {
+        let Some(sync) = self.peers.get_mut(&peer) else { return };
+        for (layer, held) in wants {
+            let Some(state) = sync.ours.get(&layer) else { continue };
+            if held.is_some_and(|held| held >= state) {
+                sync.theirs.set(layer, held);
+                continue;
+            }
+            sync.theirs.set(layer, Some(state));
+            self.outputs.push_back(Output::Supply { peer, layer, held });
+        }
+    }
+
+    fn heard_refusal(&mut self, now: u64, peer: PeerId, list: Vec<(LayerPrint, u64, u8)>) {
+        let Some(sync) = self.peers.get_mut(&peer) else { return };
+        for (layer, sequence, _) in list {
+            // Only what we hold can be refused, so this list stays as short as our own.
+            if sync.ours.get(&layer).is_some() {
+                sync.theirs.set(layer, None);
+                sync.refused.insert(layer, (sequence, now + REFUSAL_HOLD_MS));
+            }
+        }
+    }
+
+    fn newest_known(&self, layer: &LayerPrint) -> Option<State> {
+        self.peers.values().filter_map(|sync| sync.theirs.get(layer)).max()
+    }
+
+    fn send(&mut self, peer: PeerId, message: Message) {
+        self.outputs.push_back(Output::Send { peer, message });
+    }
+
+    fn heartbeat(&mut self, now: u64, peer: PeerId) {
+        let pause = self.heartbeat_ms - self.random.below(self.heartbeat_ms / 8 + 1);
+        let Some(sync) = self.peers.get_mut(&peer) else { return };
+        sync.heartbeat_at = now + pause;
+        let fingerprint = sync.ours.fingerprint();
+        let next_by_s = u32::try_from(self.heartbeat_ms.div_ceil(1000)).unwrap_or(u32::MAX);
+        self.outputs.push_back(Output::Heartbeat { peer, fingerprint, next_by_s });
+    }
+
+    fn timers(&mut self, now: u64) {
+        self.send_notices(now);
+        let asks: Vec<_> =
+            self.peers.iter().filter(|(_, s)| s.ask_at.is_some_and(|at| at <= now)).map(|(peer, _)| *peer).collect();
+        for peer in asks {
+            self.ask(now, peer);
+        }
+        let due: Vec<_> =
+            self.peers.iter().filter(|(_, sync)| sync.heartbeat_at <= now).map(|(peer, _)| *peer).collect();
+        for peer in due {
+            self.heartbeat(now, peer);
+        }
+        self.send_wants(now);
+    }
+
+    fn send_notices(&mut self, now: u64) {
+        let mut due = Vec::new();
+        for (peer, sync) in &mut self.peers {
+            if sync.notice_at.is_some_and(|at| at <= now) {
+                sync.notice_at = None;
+                let ours = &sync.ours;
+                let told: Vec<_> =
+                    std::mem::take(&mut sync.notices).into_iter().filter_map(|l| Some((l, ours.get(&l)?))).collect();
+                due.push((*peer, told));
+            }
+        }
+        for (peer, told) in due {
+            for states in told.chunks(FRONTIER_ENTRIES_MAX) {
+                self.send(peer, Message::Frontier { buckets: 0, states: states.to_vec() });
+            }
+        }
+    }
+
+    fn send_wants(&mut self, now: u64) {
+        let due: Vec<_> = self.wants.iter().filter(|(_, want)| want.at <= now).map(|(layer, _)| *layer).collect();
+        if due.is_empty() {
+            return;
+        }
+        let mut in_flight: BTreeMap<PeerId, usize> = BTreeMap::new();
+        for want in self.wants.values().filter(|want| want.at > now) {
+            if let Some(peer) = want.asked {
+                *in_flight.entry(peer).or_default() += 1;
+            }
+        }
+        let mut asks: BTreeMap<PeerId, Vec<(LayerPrint, Option<State>)>> = BTreeMap::new();
+        for layer in due {
+            let Some(want) = self.wants.get(&layer) else { continue };
+            let Some(peer) = self.supplier(now, &layer, want.asked) else {
+                self.wants.remove(&layer);
+                continue;
+            };
+            let count = in_flight.entry(peer).or_default();
+            let held = self.held.get(&layer);
+            let Some(want) = self.wants.get_mut(&layer) else { continue };
+            if *count >= WANTS_IN_FLIGHT_MAX {
+                want.at = now + NOTICE_DELAY_MS;
+                continue;
+            }
+            *count += 1;
+            want.tries += 1;
+            want.asked = Some(peer);
+            want.at = now + (WANT_RETRY_MS << want.tries.min(6));
+            if want.tries > WANT_TRIES_MAX {
+                self.wants.remove(&layer);
+                continue;
+            }
+            asks.entry(peer).or_default().push((layer, held));
+        }
+        for (peer, wants) in asks {
+            self.send(peer, Message::Want(wants));
+        }
+    }
+
+    /// Whom to ask for a layer: whoever has the newest state, another than last time where there is one.
+    fn supplier(&self, now: u64, layer: &LayerPrint, last: Option<PeerId>) -> Option<PeerId> {
+        let held = self.held.get(layer);
+        let has = |(peer, sync): (&PeerId, &PeerSync)| {
+            let state = sync.theirs.get(layer)?;
+            let newer = held.is_none_or(|held| held < state) && !self.is_refusing(now, layer, state);
+            newer.then_some((state, Some(*peer) != last, *peer))
+        };
+        self.peers.iter().filter_map(has).max().map(|(_, _, peer)| peer)
+    }
+}
+
+#[cfg(test)]
+mod tests;

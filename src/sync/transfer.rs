@@ -1,0 +1,300 @@
+//! Large layers in parts that resume: first the signed head, then hashes of the tree, then buckets, asked
+//! for by hash. What was verified once stays good under every later root that contains its hash.
+//!
+//! The receiver drives: it walks down the tree where its own layer differs, and asks for the buckets that
+//! it lacks. Nothing takes effect before the whole content has the signed root.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tombolo_transports::PeerId;
+
+use crate::layer::{BucketIndex, Content, ContentError, Layer, MapContent, NodePath, SignedHead, TreeHash};
+use crate::limits::{PARTS_BYTES_MAX, TRANSFER_ASK_MAX, TRANSFER_BYTES_MAX, WANT_RETRY_MS};
+use crate::sync::message::{Message, TransferId, TreeNode};
+
+/// Buckets asked for in one message: at 4 kB each they stay within one answer.
+const BUCKETS_PER_ASK: usize = 32;
+
+/// One large layer on its way to us.
+#[derive(Debug)]
+pub struct Transfer {
+    signed: SignedHead,
+    /// Whom we ask.
+    from: PeerId,
+    /// Hashes that the signed root vouches for.
+    expected: BTreeMap<NodePath, [u8; 32]>,
+    /// Buckets of the new state: none means that our own bucket is the same or that it is empty.
+    nodes_due: BTreeSet<NodePath>,
+    buckets_due: BTreeSet<BucketIndex>,
+    asked_at: Option<u64>,
+    moved_at: u64,
+}
+
+/// All transfers of a node, and the verified parts, by hash.
+#[derive(Debug, Default)]
+pub struct Transfers {
+    under_way: BTreeMap<crate::layer::LayerPrint, Transfer>,
+    parts: BTreeMap<[u8; 32], Vec<u8>>,
+    parts_bytes: usize,
+}
+
+/// Why a peer's parts were not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TransferError {
+    /// Nobody asked for it, or it is for another root than the one under way.
+    #[error("not a transfer under way")]
+    Unknown,
+    /// The hash is not the one that the signed root vouches for.
+    #[error("a part does not have the hash that the signed root contains")]
+    Hash,
+    /// All parts are there and still do not make the signed root.
+    #[error("the parts do not make the signed root")]
+    Root,
+}
+
+impl From<ContentError> for TransferError {
+    fn from(_: ContentError) -> Self {
+        TransferError::Root
+    }
+}
+
+impl Transfers {
+    /// Begins to fetch the state that a verified head names, or goes on with it from another peer.
+    pub fn begin(&mut self, signed: SignedHead, from: PeerId, now: u64) {
+        let print = signed.head.layer.print();
+        if let Some(transfer) = self.under_way.get_mut(&print)
+            && transfer.signed.head.root == signed.head.root
+        {
+            transfer.from = from;
+            transfer.asked_at = None;
+            return;
+        }
+        let root = signed.head.root.0;
+        let transfer = Transfer {
+            signed,
+            from,
+            expected: BTreeMap::from([(NodePath::ROOT, root)]),
+            nodes_due: BTreeSet::from([NodePath::ROOT]),
+            buckets_due: BTreeSet::new(),
+            asked_at: None,
+            moved_at: now,
+        };
+        self.under_way.insert(print, transfer);
+    }
+
+    /// Whether the state is being fetched.
+    pub fn is_under_way(&self, signed: &SignedHead) -> bool {
+        let known = self.under_way.get(&signed.head.layer.print());
+        known.is_some_and(|t| t.signed.head.root == signed.head.root)
+    }
+
+    /// Gives up what a newer state has overtaken.
+    pub fn end(&mut self, layer: &crate::layer::LayerPrint) {
+        self.under_way.remove(layer);
+        if self.under_way.is_empty() {
+            self.parts.clear();
+            self.parts_bytes = 0;
+        }
+    }
+
+    /// A peer is gone: its transfers wait until somebody offers the same state again.
+    pub fn peer_down(&mut self, peer: &PeerId) {
+        for transfer in self.under_way.values_mut().filter(|t| t.from == *peer) {
+            transfer.asked_at = None;
+        }
+    }
+
+    /// When something is to be asked again.
+    pub fn poll_timeout(&self) -> Option<u64> {
+        self.under_way.values().filter_map(|t| t.asked_at.map(|at| at + 2 * WANT_RETRY_MS)).min()
+    }
+
+    /// What to ask now: once after something arrived, and again when no answer came.
+    pub fn asks(&mut self, now: u64) -> Vec<(PeerId, Message)> {
+        let due = |t: &&mut Transfer| t.asked_at.is_none_or(|at| now >= at + 2 * WANT_RETRY_MS);
+        let mut asks = Vec::new();
+        for transfer in self.under_way.values_mut().filter(due) {
+            if let Some(message) = transfer.ask() {
+                transfer.asked_at = Some(now);
+                asks.push((transfer.from, message));
+            }
+        }
+        asks
+    }
+
+    /// Takes nodes of the hash tree. `own` is our present layer, whose equal parts need not travel.
+    pub fn take_nodes(
+        &mut self,
+        id: &TransferId,
+        nodes: Vec<TreeNode>,
+        own: Option<&MapContent>,
+        now: u64,
+    ) -> Result<(), TransferError> {
+        let parts = &self.parts;
+        let transfer = find(&mut self.under_way, id)?;
+        for (path, children) in nodes {
+            if !transfer.nodes_due.contains(&path) {
+                continue;
+            }
+            if Some(&TreeHash::of_node(path.level(), &children).hash) != transfer.expected.get(&path) {
+                return Err(TransferError::Hash);
+            }
+            transfer.nodes_due.remove(&path);
+            for (slot, hash) in children {
+                let Some(child) = path.child(slot) else { continue };
+                transfer.expected.insert(child, hash.hash);
+                if own.and_then(|own| own.hash(child)).is_some_and(|own| own.hash == hash.hash) {
+                    continue;
+                }
+                match child.bucket() {
+                    Some(bucket) if !parts.contains_key(&hash.hash) => {
+                        transfer.buckets_due.insert(bucket);
+                    }
+                    Some(_) => {}
+                    None => {
+                        transfer.nodes_due.insert(child);
+                    }
+                }
+            }
+        }
+        transfer.asked_at = None;
+        transfer.moved_at = now;
+        Ok(())
+    }
+
+    /// Takes buckets.
+    pub fn take_parts(
+        &mut self,
+        id: &TransferId,
+        parts: Vec<(BucketIndex, Vec<u8>)>,
+        now: u64,
+    ) -> Result<(), TransferError> {
+        let transfer = find(&mut self.under_way, id)?;
+        for (bucket, cbor) in parts {
+            if !transfer.buckets_due.contains(&bucket) {
+                continue;
+            }
+            let hash = TreeHash::of_bucket(0, &cbor).hash;
+            if transfer.expected.get(&NodePath::from(bucket)) != Some(&hash) {
+                return Err(TransferError::Hash);
+            }
+            transfer.buckets_due.remove(&bucket);
+            self.parts_bytes += cbor.len();
+            self.parts.insert(hash, cbor);
+        }
+        transfer.asked_at = None;
+        transfer.moved_at = now;
+        self.stay_within_limit();
+        Ok(())
+    }
+
+    /// The new state of a layer once all its parts are there: our own content with the differing buckets
+    /// replaced. The transfer is over then, whether it succeeds or not.
+    pub fn finish(&mut self, id: &TransferId, own: Option<&MapContent>) -> Option<Result<Layer, TransferError>> {
+        let transfer = find(&mut self.under_way, id).ok()?;
+        if !transfer.nodes_due.is_empty() || !transfer.buckets_due.is_empty() {
+            return None;
+        }
+        let transfer = self.under_way.remove(&id.layer)?;
+        let result = self.assemble(&transfer, own);
+        self.end(&id.layer);
+        Some(result)
+    }
+
+    fn assemble(&self, transfer: &Transfer, own: Option<&MapContent>) -> Result<Layer, TransferError> {
+        let mut content = own.cloned().unwrap_or_default();
+        let same = |path: NodePath, content: &MapContent| {
+            content.hash(path).map(|h| h.hash) == transfer.expected.get(&path).copied()
+        };
+        for number in 0..crate::layer::BUCKETS {
+            let Some(bucket) = BucketIndex::new(u64::from(number)) else { continue };
+            let path = NodePath::from(bucket);
+            let known = transfer.expected.get(&path);
+            // A bucket below a node that is the same as ours was never looked at.
+            let above_same = own.is_some_and(|own| {
+                let (mut node, mut unchanged) = (path, false);
+                while node != NodePath::ROOT {
+                    node = node.parent();
+                    unchanged |= transfer.expected.contains_key(&node) && same(node, own);
+                }
+                unchanged
+            });
+            if above_same || same(path, &content) {
+                continue;
+            }
+            match known {
+                None => content.replace_bucket(bucket, &[])?,
+                Some(hash) => {
+                    let cbor = self.parts.get(hash).ok_or(TransferError::Root)?;
+                    content.replace_bucket(bucket, cbor)?;
+                }
+            }
+        }
+        if content.root() != transfer.signed.head.root {
+            return Err(TransferError::Root);
+        }
+        Ok(Layer { signed: transfer.signed.clone(), content: Content::Map(content) })
+    }
+
+    /// Drops the transfer that moved least recently, with all parts, when too many bytes wait.
+    fn stay_within_limit(&mut self) {
+        if self.parts_bytes <= TRANSFER_BYTES_MAX {
+            return;
+        }
+        let oldest = self.under_way.iter().min_by_key(|(_, t)| t.moved_at).map(|(layer, _)| *layer);
+        if let Some(layer) = oldest {
+            self.under_way.remove(&layer);
+        }
+        self.parts.clear();
+        self.parts_bytes = 0;
+        for transfer in self.under_way.values_mut() {
+            let known = std::mem::take(&mut transfer.expected);
+            transfer.expected = known.into_iter().filter(|(path, _)| *path == NodePath::ROOT).collect();
+            transfer.nodes_due = BTreeSet::from([NodePath::ROOT]);
+            transfer.buckets_due.clear();
+        }
+    }
+}
+
+impl Transfer {
+    fn ask(&self) -> Option<Message> {
+        let id = TransferId { layer: self.signed.head.layer.print(), root: self.signed.head.root };
+        if !self.nodes_due.is_empty() {
+            let nodes = self.nodes_due.iter().take(TRANSFER_ASK_MAX / 4).copied().collect();
+            return Some(Message::TreeAsk(id, nodes));
+        }
+        if !self.buckets_due.is_empty() {
+            let buckets = self.buckets_due.iter().take(BUCKETS_PER_ASK).copied().collect();
+            return Some(Message::PartsAsk(id, buckets));
+        }
+        None
+    }
+}
+
+fn find<'a>(
+    under_way: &'a mut BTreeMap<crate::layer::LayerPrint, Transfer>,
+    id: &TransferId,
+) -> Result<&'a mut Transfer, TransferError> {
+    under_way.get_mut(&id.layer).filter(|t| t.signed.head.root == id.root).ok_or(TransferError::Unknown)
+}
+
+/// Answers a `TreeAsk` from a layer that we hold in the state asked for.
+pub fn answer_tree(id: TransferId, content: &MapContent, nodes: &[NodePath]) -> Message {
+    let known = nodes.iter().filter(|path| path.bucket().is_none());
+    Message::Tree(id, known.map(|path| (*path, content.children(*path))).collect())
+}
+
+/// Answers a `PartsAsk`, as far as one message goes; the rest is asked for again.
+pub fn answer_parts(id: TransferId, content: &MapContent, buckets: &[BucketIndex]) -> Message {
+    let mut bytes = 0;
+    let parts = buckets
+        .iter()
+        .map(|bucket| (*bucket, content.bucket_cbor(*bucket)))
+        .take_while(|(_, cbor)| {
+            let first = bytes == 0;
+            bytes += cbor.len();
+            first || bytes <= PARTS_BYTES_MAX
+        })
+        .collect();
+    Message::Parts(id, parts)
+}
