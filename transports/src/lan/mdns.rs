@@ -254,6 +254,7 @@ mod tests {
         assert_eq!(Hint::parse(b"0011"), None);
         assert_eq!(Hint::parse(b"00112233445566778"), None);
         assert_ne!(Hint::new(&PEER, HOUR + 1), hint);
+        assert!(include_str!("../../FORMAT.md").contains(&format!("`h={}`", hint.text())), "{}", hint.text());
     }
 
     #[test]

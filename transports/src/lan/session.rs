@@ -11,7 +11,7 @@ use crate::address::{LinkAddr, PeerId};
 use crate::link::{DownReason, LinkCaps, LinkEvent, LinkId, Medium, RejectReason};
 use crate::stream::{Frame, FrameDecoder, FrameError, Hello, MESSAGE_BYTES_MAX, VERSION};
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -41,6 +41,7 @@ pub(super) struct Link {
     /// Datagrams heard, and one, when the link last fell silent: any more, and it is no longer suspect.
     silent_at: AtomicU64,
     heard: Mutex<(u64, Instant)>,
+    doubted: AtomicBool,
 }
 
 impl Link {
@@ -85,6 +86,16 @@ impl Link {
         }
         self.silent_at.store(before + 1, Ordering::Relaxed);
         false
+    }
+
+    /// The same for rumours, of which there may be many: `None` while one is being looked into.
+    pub(super) async fn is_alive_after_all(&self) -> Option<bool> {
+        if self.doubted.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        let alive = self.is_alive().await;
+        self.doubted.store(false, Ordering::Relaxed);
+        Some(alive)
     }
 
     /// Looks whether anything was heard since the last look. To be called about every second.
@@ -197,6 +208,7 @@ async fn negotiate(
         ended: watch::Sender::new(false),
         silent_at: AtomicU64::new(0),
         heard: Mutex::new((0, Instant::now())),
+        doubted: AtomicBool::new(false),
     });
     let chooses = shared.id < peer;
     if !chooses && frames.next().await? != Frame::Chosen {

@@ -217,7 +217,7 @@ impl Shared {
     fn doubt(self: &Arc<Self>, link: Arc<Link>) {
         let shared = self.clone();
         tokio::spawn(async move {
-            if !link.is_alive().await {
+            if link.is_alive_after_all().await == Some(false) {
                 shared.state().book.hurry(&link.peer, Instant::now());
                 shared.wake.notify_one();
             }
