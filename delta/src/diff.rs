@@ -6,14 +6,81 @@ use crate::list;
 use crate::op::{Delta, Edit, Insert, ListEdit, MapEdit, Rename};
 use crate::predict::Running;
 use crate::value::Map;
-use crate::{Context, Value};
+use crate::{Context, Value, encode};
 use std::collections::HashMap;
 
 /// The delta that makes `target` of `base`.
+///
+/// Of the ways to tell it the one with the fewest edits is taken; where nearly all has changed, the one with the fewest
+/// bytes.
 pub fn diff(base: &Value, target: &Value, context: &Context) -> Delta {
-    let running = Running::new(context, true);
-    let root = Differ { running }.edit("", base, target);
-    Delta { running: true, root }
+    let mut delta = Delta { running: true, root: edit(base, target, context, true) };
+    if has_stopped(base, &delta.root) {
+        let still = edit(base, target, context, false);
+        if count(&still) < count(&delta.root) {
+            delta = Delta { running: false, root: still };
+        }
+    }
+    if count(&delta.root) > ANEW_FROM && count(&delta.root) * 2 > leaves(target) {
+        let anew = Delta { running: true, root: Edit::Set(target.clone()) };
+        if encode(base, &anew, context).len() < encode(base, &delta, context).len() {
+            return anew;
+        }
+    }
+    delta
+}
+
+/// With so many edits, and as many as half the target's leaves, telling the target anew is tried too.
+const ANEW_FROM: usize = 16;
+
+fn edit(base: &Value, target: &Value, context: &Context, running: bool) -> Edit {
+    Differ { running: Running::new(context, running) }.edit("", base, target)
+}
+
+/// Whether an edit sets a leaf to what it was: it was foretold to move, and has not.
+fn has_stopped(base: &Value, edit: &Edit) -> bool {
+    match (edit, base) {
+        (Edit::Set(new), _) => new == base,
+        (Edit::List(edit), Value::Array(items)) => {
+            edit.changed.iter().any(|(at, edit)| items.get(*at).is_some_and(|item| has_stopped(item, edit)))
+        }
+        (Edit::Map(edit), Value::Map(map)) => edit
+            .changed
+            .iter()
+            .any(|(at, edit)| map.entries().get(*at).is_some_and(|(_, item)| has_stopped(item, edit))),
+        _ => false,
+    }
+}
+
+/// How many values an edit tells, those that go included.
+fn count(edit: &Edit) -> usize {
+    let changed = |changed: &[(usize, Edit)]| changed.iter().map(|(_, edit)| count(edit)).sum::<usize>();
+    match edit {
+        Edit::Keep => 0,
+        Edit::Set(new) => leaves(new),
+        Edit::List(edit) => {
+            let inserted = edit.inserted.iter().map(|(_, insert)| match insert {
+                Insert::New(new) => leaves(new),
+                Insert::Moved(_, edit) => count(edit),
+            });
+            edit.removed.len() + changed(&edit.changed) + inserted.sum::<usize>()
+        }
+        Edit::Map(edit) => {
+            let inserted = edit.inserted.iter().map(|(_, rename)| match rename {
+                Rename::New(new) => leaves(new),
+                Rename::From(_) => 1,
+            });
+            edit.removed.len() + changed(&edit.changed) + inserted.sum::<usize>()
+        }
+    }
+}
+
+fn leaves(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => items.iter().map(leaves).sum::<usize>() + 1,
+        Value::Map(map) => map.iter().map(|(_, value)| leaves(value)).sum::<usize>() + 1,
+        _ => 1,
+    }
 }
 
 /// The edit that makes one list of lines of another: here nothing runs.
@@ -28,12 +95,14 @@ struct Differ {
 
 impl Differ {
     fn edit(&self, key: &str, base: &Value, target: &Value) -> Edit {
-        if self.running.foretells(key, base, target) {
-            return Edit::Keep;
-        }
         match (base, target) {
+            (Value::Map(base), Value::Map(target)) => {
+                let edit = self.map(base, target);
+                let kept = edit.removed.is_empty() && edit.changed.is_empty() && edit.inserted.is_empty();
+                if kept { Edit::Keep } else { Edit::Map(edit) }
+            }
+            _ if self.running.foretells(key, base, target) => Edit::Keep,
             (Value::Array(base), Value::Array(target)) => Edit::List(self.list(key, base, target)),
-            (Value::Map(base), Value::Map(target)) => Edit::Map(self.map(base, target)),
             _ => Edit::Set(target.clone()),
         }
     }

@@ -22,17 +22,20 @@ const OF_KEY: u8 = 2;
 /// letter by letter.
 const LEXICON: &[u8] = include_bytes!("lexicon.txt");
 
+/// Of the base, and of what stands before it, so many bytes are remembered: with the index, five times that in memory.
+const REMEMBERED_MAX: usize = 128 * 1024;
+
 /// Candidates weighed for one byte.
-const CANDIDATES_MAX: usize = 96;
+const CANDIDATES_MAX: usize = 320;
 /// Of them, those that share three bytes or more.
-const LONG_CANDIDATES_MAX: usize = 56;
+const LONG_CANDIDATES_MAX: usize = 100;
 /// Where so many share three bytes, no shorter ones are looked for.
-const LONG_CANDIDATES_ENOUGH: usize = 24;
+const LONG_CANDIDATES_ENOUGH: usize = 100;
 /// Candidates looked for in all.
-const SHORT_CANDIDATES_MAX: usize = 90;
+const SHORT_CANDIDATES_MAX: usize = 310;
 /// Places tried along a chain.
 const LONG_STEPS_MAX: usize = 200;
-const SHORT_STEPS_MAX: usize = 60;
+const SHORT_STEPS_MAX: usize = 250;
 /// A match is measured up to here.
 const MATCH_MAX: usize = 20;
 /// A guide is searched so far ahead for the place where the text goes on.
@@ -46,14 +49,20 @@ const INPUTS: usize = GROUPS + 5;
 const LONGEST: usize = GROUPS;
 const GUIDES: usize = GROUPS + 1;
 const ALONE: usize = GROUPS + 3;
-/// Sets of weights: by the longest group, and by what the first guide says.
-const SETS: usize = (GROUPS + 1) * 3;
+/// Sets of weights by the longest group, and by what the first guide says.
+const MATCH_SETS: usize = (GROUPS + 1) * 3;
+/// Sets of weights by the bit, and by the kind of the byte before.
+const PLACE_SETS: usize = 8 * 4;
+/// Sets of weights in all.
+const SETS: usize = MATCH_SETS + PLACE_SETS;
 /// The constant input, as a logit.
 const BIAS: i32 = 64;
 /// How fast the weights learn.
 const LEARNING: i64 = 6;
 /// No slot.
 const NONE: usize = usize::MAX;
+
+const _: () = assert!(WEIGHTS.len() == SETS * INPUTS, "priors.rs was trained for another model");
 
 /// What was said so far, and how the mixer weighs its inputs.
 pub(crate) struct TextModel {
@@ -64,10 +73,12 @@ pub(crate) struct TextModel {
     primed: bool,
 }
 
-/// For each hash, the places in the history behind which it was seen, the latest first; 0 ends a chain.
+/// For each hash, the places in the history behind which it was seen, the latest first.
 struct Chains {
+    /// The latest place, or 0.
     heads: Vec<u32>,
-    earlier: Vec<u32>,
+    /// How far before each place the one before it is; 0 ends a chain, as does a distance that does not fit.
+    back: Vec<u16>,
 }
 
 /// A text that the new one may follow, and where in it the new one seems to be.
@@ -93,8 +104,8 @@ impl TextModel {
     pub(crate) fn new() -> TextModel {
         TextModel {
             history: Vec::new(),
-            triples: Chains { heads: vec![0; 1 << HASH_BITS], earlier: Vec::new() },
-            singles: Chains { heads: vec![0; 256], earlier: Vec::new() },
+            triples: Chains { heads: vec![0; 1 << HASH_BITS], back: Vec::new() },
+            singles: Chains { heads: vec![0; 256], back: Vec::new() },
             weights: WEIGHTS.iter().map(|weight| i32::from(*weight) << 8).collect(),
             primed: false,
         }
@@ -142,7 +153,8 @@ impl TextModel {
     }
 
     /// Codes one bit with the mixed chance of its inputs, and lets weights and slots learn.
-    #[allow(clippy::indexing_slicing, reason = "the set is below SETS, and there are INPUTS weights a set")]
+    ///
+    /// Two sets of weights mix the same inputs, each learns from its own error, and the mean of their logits counts.
     fn mix<C: Coder>(&mut self, symbols: &mut Symbols<C>, inputs: &Inputs, decision: bool) -> bool {
         let mut logits = [0i32; INPUTS];
         for (logit, slot) in logits.iter_mut().zip(inputs.slots) {
@@ -151,17 +163,14 @@ impl TextModel {
             }
         }
         logits[INPUTS - 1] = BIAS;
-        let weights = &mut self.weights[inputs.set * INPUTS..][..INPUTS];
-        let sum: i64 = logits
-            .iter()
-            .zip(weights.iter())
-            .map(|(logit, weight)| i64::from(*logit) * i64::from(*weight))
-            .sum();
-        let chance = squash(((sum >> 16) as i32).clamp(-LOGIT_MAX, LOGIT_MAX));
+        let mixed = inputs.sets.map(|set| self.mixed(set, &logits));
+        let chance = squash((mixed[0] + mixed[1]) >> 1);
         let decision = symbols.coder.decide(u32::from(chance), 16, decision);
-        let error = i64::from(if decision { 65535 } else { 0 } - i32::from(chance));
-        for (logit, weight) in logits.iter().zip(weights.iter_mut()) {
-            *weight = weight.saturating_add(((i64::from(*logit) * error * LEARNING) >> 18) as i32);
+        for (set, logit) in inputs.sets.into_iter().zip(mixed) {
+            let error = i64::from(if decision { 65535 } else { 0 } - i32::from(squash(logit)));
+            for (input, weight) in logits.iter().zip(self.set(set)) {
+                *weight = weight.saturating_add(((i64::from(*input) * error * LEARNING) >> 18) as i32);
+            }
         }
         for slot in inputs.slots {
             if slot != NONE {
@@ -171,9 +180,22 @@ impl TextModel {
         decision
     }
 
+    /// The logit that a set of weights makes of its inputs.
+    fn mixed(&mut self, set: usize, logits: &[i32; INPUTS]) -> i32 {
+        let weights = self.set(set).iter();
+        let sum: i64 =
+            logits.iter().zip(weights).map(|(logit, weight)| i64::from(*logit) * i64::from(*weight)).sum();
+        (sum >> 16).clamp(i64::from(-LOGIT_MAX), i64::from(LOGIT_MAX)) as i32
+    }
+
+    #[allow(clippy::indexing_slicing, reason = "sets are below SETS, and there are INPUTS weights a set")]
+    fn set(&mut self, set: usize) -> &mut [i32] {
+        &mut self.weights[set * INPUTS..][..INPUTS]
+    }
+
     /// Enters what was said since the last time.
     fn index(&mut self) {
-        for at in self.triples.earlier.len()..self.history.len() {
+        for at in self.triples.back.len()..self.history.len() {
             let place = at as u32;
             self.triples.enter(hash(&self.history, at), place);
             self.singles.enter(self.history.get(at.wrapping_sub(1)).copied().map(usize::from), place);
@@ -214,26 +236,31 @@ fn hash(history: &[u8], at: usize) -> Option<usize> {
 impl Chains {
     fn enter(&mut self, hash: Option<usize>, place: u32) {
         let head = hash.and_then(|hash| self.heads.get_mut(hash));
-        self.earlier.push(head.map_or(0, |head| std::mem::replace(head, place)));
+        let earlier = head.map_or(0, |head| std::mem::replace(head, place));
+        let back = if earlier == 0 { 0 } else { u16::try_from(place - earlier).unwrap_or(0) };
+        self.back.push(back);
     }
 
     fn chain(&self, hash: Option<usize>) -> impl Iterator<Item = usize> {
-        let place = |place: u32| Some(place as usize).filter(|place| *place > 0);
         let head = hash.and_then(|hash| self.heads.get(hash)).copied().unwrap_or(0);
-        std::iter::successors(place(head), move |at| place(self.earlier.get(*at).copied().unwrap_or(0)))
+        std::iter::successors(Some(head as usize).filter(|head| *head > 0), |at| match self.back.get(*at) {
+            Some(0) | None => None,
+            Some(back) => at.checked_sub(usize::from(*back)),
+        })
     }
 }
 
 /// The texts of the base, each behind its key.
 fn remember(history: &mut Vec<u8>, key: &str, value: &Value) {
     match value {
+        _ if history.len() >= REMEMBERED_MAX => {}
         Value::Array(items) => items.iter().for_each(|item| remember(history, key, item)),
         Value::Map(map) => map.iter().for_each(|(key, value)| remember(history, key.name(), value)),
         leaf => {
             history.extend_from_slice(key.as_bytes());
             if let Some(text) = leaf.as_text().map(str::as_bytes).or(leaf.as_bytes()) {
                 history.push(OF_KEY);
-                history.extend_from_slice(text);
+                history.extend(text.iter().take(REMEMBERED_MAX - history.len().min(REMEMBERED_MAX)));
             }
             history.push(END);
         }
@@ -243,7 +270,7 @@ fn remember(history: &mut Vec<u8>, key: &str, value: &Value) {
 /// Slots that say something about the next bit, and the weights to mix them with.
 struct Inputs {
     slots: [usize; INPUTS - 1],
-    set: usize,
+    sets: [usize; 2],
 }
 
 #[allow(
@@ -287,7 +314,7 @@ impl Candidates {
             sum[1] += counts[group][1];
             if sum[0] + sum[1] > 0 {
                 best = best.max(group + 1);
-                slots[group] = TEXT_GROUP + group * 36 + step(sum[0]) * 6 + step(sum[1]);
+                slots[group] = TEXT_GROUP + group * 64 + steps(sum);
             }
         }
         let alive = |byte: u8| (usize::from(byte) | 256) >> (bit + 1) == node;
@@ -305,7 +332,7 @@ impl Candidates {
             }
         }
         slots[ALONE] = TEXT_BYTE + kind(previous) * 256 + node;
-        Inputs { slots, set: (best * 3 + trust).min(SETS - 1) }
+        Inputs { slots, sets: [best * 3 + trust, MATCH_SETS + bit as usize * 4 + kind(previous)] }
     }
 
     /// Keeps those that agree with the bit.
@@ -321,14 +348,18 @@ impl Candidates {
     }
 }
 
-/// A count of candidates in six steps.
-fn step(count: u32) -> usize {
-    match count {
-        0..=2 => count as usize,
+/// How many candidates say no and yes, in eight steps each; many of both count by their ratio.
+fn steps(counts: [u32; 2]) -> usize {
+    let excess = (counts[0].max(counts[1]) / 32).checked_ilog2().map_or(0, |log| log + 1);
+    let step = |count: u32| match (count >> excess).max(u32::from(count > 0)) {
+        count @ 0..=2 => count as usize,
         3..=4 => 3,
-        5..=10 => 4,
-        _ => 5,
-    }
+        5..=7 => 4,
+        8..=12 => 5,
+        13..=19 => 6,
+        _ => 7,
+    };
+    step(counts[0]) * 8 + step(counts[1])
 }
 
 /// Letters, digits, marks of this model, and the rest.

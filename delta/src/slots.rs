@@ -127,7 +127,7 @@ slots! { 0;
     /// Difference of the bits of other floats.
     FLOAT_BITS = SIGNED;
     /// Text: what followed the same bytes before, by length of the match and counts.
-    TEXT_GROUP = 6 * 36;
+    TEXT_GROUP = 6 * 64;
     /// Text: what followed the longest match, by its length.
     TEXT_LONGEST = 20 * 2;
     /// Text: what the first guide says next.

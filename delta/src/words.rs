@@ -4,28 +4,28 @@
 //! when the first text is due; a key's words are counted when they are.
 
 use crate::Value;
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::rc::Rc;
 
 /// The words of every key.
 #[derive(Default)]
 pub(crate) struct Words<'b> {
     texts: Option<HashMap<&'b str, Vec<&'b str>>>,
-    lists: HashMap<String, WordList>,
+    lists: HashMap<String, WordList<'b>>,
 }
 
 /// The words under one key, by falling frequency; those as frequent in the order in which they came.
 #[derive(Default)]
-pub(crate) struct WordList {
-    words: Vec<(Rc<str>, u32)>,
-    ranks: HashMap<Rc<str>, usize>,
+pub(crate) struct WordList<'b> {
+    words: Vec<(Cow<'b, str>, u32)>,
+    ranks: HashMap<Cow<'b, str>, usize>,
     /// How many texts there are, repetitions counted.
     total: u32,
 }
 
 impl<'b> Words<'b> {
     /// The words under a key of this base, which is always the same.
-    pub(crate) fn under(&mut self, key: &str, base: &'b Value) -> &mut WordList {
+    pub(crate) fn under(&mut self, key: &str, base: &'b Value) -> &mut WordList<'b> {
         if !self.lists.contains_key(key) {
             let texts = self.texts.get_or_insert_with(|| {
                 let mut texts = HashMap::new();
@@ -48,13 +48,13 @@ fn gather<'b>(key: &'b str, value: &'b Value, texts: &mut HashMap<&'b str, Vec<&
     }
 }
 
-impl WordList {
-    fn of(texts: &[&str]) -> WordList {
-        let mut counted: HashMap<&str, usize> = HashMap::with_capacity(texts.len());
-        let mut words: Vec<(&str, u32)> = Vec::new();
+impl<'b> WordList<'b> {
+    fn of(texts: &[&'b str]) -> WordList<'b> {
+        let mut counted: HashMap<&'b str, usize> = HashMap::with_capacity(texts.len());
+        let mut words: Vec<(Cow<'b, str>, u32)> = Vec::new();
         for text in texts {
             let at = *counted.entry(text).or_insert_with(|| {
-                words.push((text, 0));
+                words.push((Cow::Borrowed(text), 0));
                 words.len() - 1
             });
             if let Some(word) = words.get_mut(at) {
@@ -62,8 +62,6 @@ impl WordList {
             }
         }
         words.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        let words: Vec<(Rc<str>, u32)> =
-            words.into_iter().map(|(word, count)| (Rc::from(word), count)).collect();
         let ranks = words.iter().enumerate().map(|(rank, (word, _))| (word.clone(), rank)).collect();
         WordList { words, ranks, total: texts.len() as u32 }
     }
@@ -82,14 +80,14 @@ impl WordList {
     }
 
     pub(crate) fn at(&self, rank: usize) -> Option<&str> {
-        self.words.get(rank).map(|(word, _)| &**word)
+        self.words.get(rank).map(|(word, _)| word.as_ref())
     }
 
     /// Counts a text that the delta told.
     pub(crate) fn add(&mut self, text: &str) {
         self.total = self.total.saturating_add(1);
         let Some(rank) = self.rank(text) else {
-            let word: Rc<str> = Rc::from(text);
+            let word: Cow<'b, str> = Cow::Owned(text.to_owned());
             self.ranks.insert(word.clone(), self.words.len());
             self.words.push((word, 1));
             return;

@@ -37,6 +37,8 @@ const BY_LINES: usize = 3;
 
 /// From here on a text is long.
 const LONG: usize = 120;
+/// A text without lines is cut into words when it is longer than this.
+const WORDS_FROM: usize = 240;
 /// A version is shorter than this.
 const VERSION_LONG: usize = 40;
 /// A text longer than this may keep its ends.
@@ -110,7 +112,7 @@ impl<C: Coder> Packer<'_, C> {
     }
 
     fn how(&mut self, key: &str, old: &str, new: &str, bump: Option<&Bump>) -> usize {
-        if old.contains('\n') && new.contains('\n') {
+        if separator(old).is_some_and(|separator| new.contains(separator)) {
             BY_LINES
         } else if old != new && self.words.under(key, self.base).rank(new).is_some() {
             BY_WORD
@@ -199,9 +201,10 @@ impl<C: Coder> Packer<'_, C> {
         }
     }
 
-    /// A text of many lines, as an array of them.
+    /// A text of many lines, or of many words, as an array of them.
     fn lines(&mut self, old: &str, new: Option<&str>) -> Result<String, DecodeError> {
-        let split = |text: &str| -> Vec<Value> { text.split('\n').map(Value::from).collect() };
+        let separator = separator(old).ok_or(DecodeError::Position)?;
+        let split = |text: &str| -> Vec<Value> { text.split(separator).map(Value::from).collect() };
         let old = split(old);
         let given = new.map(|new| diff_lines(&old, &split(new)));
         let still = Running::new(self.context, false);
@@ -213,7 +216,7 @@ impl<C: Coder> Packer<'_, C> {
         let lines = lines.map_err(|_| DecodeError::Position)?;
         let lines: Vec<&str> =
             lines.iter().map(|line| line.as_text().ok_or(DecodeError::Position)).collect::<Result<_, _>>()?;
-        Ok(lines.join("\n"))
+        Ok(lines.join(separator))
     }
 
     /// Bytes in place of the middle of the old ones; the ends may be kept.
@@ -266,4 +269,10 @@ impl<C: Coder> Packer<'_, C> {
             self.spend(1)?;
         }
     }
+}
+
+/// What an old text is cut at: lines, or the words of a long one.
+fn separator(old: &str) -> Option<&'static str> {
+    let in_words = |separator: &&str| old.len() > WORDS_FROM && old.contains(separator);
+    if old.contains('\n') { Some("\n") } else { [" ", ","].into_iter().find(in_words) }
 }
