@@ -226,7 +226,8 @@ async fn one_link(a: &mut Node, b: &mut Node, live: &mut [Option<LinkId>; 2], up
     let before = *live;
     loop {
         if let [Some(x), Some(y)] = *live
-            && before.iter().flatten().all(|old| *old != x && *old != y)
+            && before[0] != Some(x)
+            && before[1] != Some(y)
         {
             return [x, y];
         }

@@ -94,8 +94,8 @@ impl Dialler {
     }
 }
 
-/// Tries the addresses, one after the other has begun, until one leads to a link. Says whether
-/// there is one, of this or the other end's making.
+/// Tries the addresses, one after the other has begun, until one leads to a link, or to the news that
+/// the peer takes another connection for it. Says whether this dial made the link.
 async fn dial(
     shared: &Arc<Shared>,
     endpoints: &[Endpoint],
@@ -119,7 +119,8 @@ async fn dial(
     while let Some(ended) = attempts.join_next().await {
         let Ok((address, result)) = ended else { continue };
         match result {
-            Ok(()) | Err(SessionError::Duplicate) => return true,
+            Ok(()) => return true,
+            Err(SessionError::Duplicate) => return false,
             Err(SessionError::Rejected(reason)) => shared.reject(reason, address),
             Err(error) => tracing::debug!(%peer, %address, %error, "no link"),
         }

@@ -41,7 +41,7 @@ pub use accept::{
 
 use crate::address::PeerId;
 use crate::error::{JoinError, LanError, SendError};
-use crate::link::{LinkEvent, LinkId, LinkIds, RejectReason, Transport};
+use crate::link::{LinkCaps, LinkEvent, LinkId, LinkIds, RejectReason, Transport};
 use crate::tls::{AllowList, Tls};
 use dial::Dialler;
 use interfaces::Interfaces;
@@ -216,6 +216,11 @@ impl Lan {
     /// Ends a link; its `Down` follows. Its peer stays on the list and is dialled again.
     pub fn close(&self, link: LinkId) {
         self.shared.close(link);
+    }
+
+    /// What a link can carry now; latency changes while it is up. `None` if there is no such link.
+    pub fn caps(&self, link: LinkId) -> Option<LinkCaps> {
+        self.shared.state().links.get(&link).map(|link| link.caps())
     }
 
     /// What was turned away since the start, by reason.

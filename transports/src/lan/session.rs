@@ -62,6 +62,22 @@ impl Link {
         self.ending.borrow().is_some()
     }
 
+    /// What the link can carry, by the round trip as measured now.
+    pub(super) fn caps(&self) -> LinkCaps {
+        LinkCaps {
+            medium: Medium::Lan,
+            message_bytes_max: self.message_bytes_max,
+            rate_bps: None,
+            latency_ms: u32::try_from(self.connection.rtt().as_millis() / 2).unwrap_or(u32::MAX),
+            loss_permille: 0,
+            broadcast: false,
+            metered: false,
+            confidential: true,
+            airtime_us_per_byte: 0,
+            airtime_left_ms: None,
+        }
+    }
+
     /// Returns when the link's `Down` is out.
     pub(super) async fn ended(&self) {
         let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
@@ -78,8 +94,12 @@ impl Link {
         let before = self.datagrams();
         self.outbox.ping();
         let asked = Instant::now();
-        while asked.elapsed() < LIFE_SIGN && self.connection.close_reason().is_none() && !self.is_ending() {
+        while asked.elapsed() < LIFE_SIGN {
             tokio::time::sleep(LIFE_LOOK).await;
+            // What is heard may be the news that the connection is gone.
+            if self.connection.close_reason().is_some() {
+                return false;
+            }
             if self.datagrams() != before {
                 return true;
             }
@@ -240,7 +260,7 @@ async fn claim(shared: &Arc<Shared>, link: &Arc<Link>, chooses: bool) -> Result<
 async fn run(shared: Arc<Shared>, link: Arc<Link>, send: SendStream, frames: Frames, chooses: bool) {
     let (peer, address) = (link.peer, link.connection.remote_address());
     tracing::info!(link = link.id.0, %peer, %address, "link up");
-    let up = LinkEvent::Up { link: link.id, peer, caps: caps(&link), address: LinkAddr::Socket(address) };
+    let up = LinkEvent::Up { link: link.id, peer, caps: link.caps(), address: LinkAddr::Socket(address) };
     let mut ending = link.ending.subscribe();
     let reason = if shared.tell(up).await {
         tokio::select! {
@@ -260,21 +280,6 @@ async fn run(shared: Arc<Shared>, link: Arc<Link>, send: SendStream, frames: Fra
     shared.tell(LinkEvent::Down { link: link.id, reason }).await;
     shared.release(&link);
     link.ended.send_replace(true);
-}
-
-fn caps(link: &Link) -> LinkCaps {
-    LinkCaps {
-        medium: Medium::Lan,
-        message_bytes_max: link.message_bytes_max,
-        rate_bps: None,
-        latency_ms: u32::try_from(link.connection.rtt().as_millis() / 2).unwrap_or(u32::MAX),
-        loss_permille: 0,
-        broadcast: false,
-        metered: false,
-        confidential: true,
-        airtime_us_per_byte: 0,
-        airtime_left_ms: None,
-    }
 }
 
 async fn read(shared: &Shared, link: &Link, mut frames: Frames) -> DownReason {
