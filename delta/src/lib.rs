@@ -12,7 +12,7 @@
 //! let context = Context::default();
 //!
 //! let bytes = encode(&base, &diff(&base, &target, &context), &context);
-//! assert!(bytes.len() < 64);
+//! assert!(bytes.len() < 5);
 //! let delta = decode(&base, &bytes, &context)?;
 //! assert_eq!(apply(&base, &delta, &context)?, target);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -58,6 +58,9 @@ pub use op::Delta;
 pub use pack::{decode, encode};
 pub use serde::{from_value, to_value};
 pub use value::{Int, Key, Map, Value};
+
+/// The version of the packed form, which both ends of a link agree on: FORMAT.md describes this one.
+pub const VERSION: u32 = 1;
 
 /// What both ends know of the two states besides the base's content: it stands in what was signed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -173,32 +173,34 @@ impl<C: Coder> Packer<'_, C> {
         given: Option<&MapEdit>,
     ) -> Result<Vec<(Key, Rename)>, DecodeError> {
         let mut inserted = Vec::with_capacity(keys.len());
+        let mut left = removed.to_vec();
         for (at, key) in keys.into_iter().enumerate() {
             let given = given.and_then(|given| given.inserted.get(at)).map(|(_, rename)| rename);
-            let rename = self.new_entry(base, removed, at, &key, given)?;
+            let replaced = removed.get(at).copied();
+            let rename = self.new_entry(base, &mut left, replaced, &key, given)?;
             inserted.push((key, rename));
         }
         Ok(inserted)
     }
 
+    /// What stands under a new key. `left` are the removed entries that were not renamed yet: each is used once.
     fn new_entry(
         &mut self,
         base: &Map,
-        removed: &[usize],
-        at: usize,
+        left: &mut Vec<usize>,
+        replaced: Option<usize>,
         key: &Key,
         given: Option<&Rename>,
     ) -> Result<Rename, DecodeError> {
-        if !removed.is_empty() {
-            let from =
-                if let Some(Rename::From(from)) = given { removed.binary_search(from).ok() } else { None };
+        if !left.is_empty() {
+            let from = if let Some(Rename::From(from)) = given { left.binary_search(from).ok() } else { None };
             if self.symbols.bit(RENAMED, from.is_some()) {
-                let from = self.symbols.uniform(removed.len(), from.unwrap_or(0));
-                return removed.get(from).copied().map(Rename::From).ok_or(DecodeError::Position);
+                let from = self.symbols.uniform(left.len(), from.unwrap_or(0));
+                return Ok(Rename::From(left.remove(from)));
             }
         }
         let entries = base.entries();
-        let replaced = removed.get(at).and_then(|at| entries.get(*at));
+        let replaced = replaced.and_then(|at| entries.get(at));
         let behind = entries.get(entries.partition_point(|(k, _)| k < key)).or(entries.last());
         let sibling = replaced.or(behind).map(|(_, value)| value);
         let new = if let Some(Rename::New(new)) = given { Some(new) } else { None };

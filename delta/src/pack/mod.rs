@@ -123,7 +123,7 @@ impl<'b, C: Coder> Packer<'b, C> {
         if let Value::Map(map) = base {
             let given =
                 given.map(|edit| if let Edit::Map(edit) = edit { edit.clone() } else { Default::default() });
-            let edit = self.map(site, map, given.as_ref(), true)?;
+            let edit = self.deeper(|packer| packer.map(site, map, given.as_ref(), true))?;
             let kept = edit.removed.is_empty() && edit.changed.is_empty() && edit.inserted.is_empty();
             return Ok(if kept { Edit::Keep } else { Edit::Map(edit) });
         }
