@@ -1,2 +1,6 @@
+//! The `tombolo` command: everything is in the library.
 #![forbid(unsafe_code)]
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    tombolo::cli::run()
+}

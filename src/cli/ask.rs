@@ -6,7 +6,6 @@ use hyper::StatusCode;
 use serde_json::Value as Json;
 
 use super::error::CliError;
-use crate::config::ConfigError;
 use crate::daemon::open::{self, DirectError, StartError};
 use crate::daemon::unix::{self, Lines, SOCKET_FILE, UnixError};
 use crate::daemon::routes;
@@ -106,13 +105,6 @@ impl Node {
         }
         let missing = key::KeyFileError::Missing { folder: self.folder.clone() };
         Err(StartError::Key(missing).into())
-    }
-
-    /// The settings, for what the command line itself wants to know of them.
-    pub(crate) fn config(&self) -> Result<crate::config::Config, CliError> {
-        self.check_there()?;
-        let config = crate::config::Config::load(&self.folder);
-        config.map_err(|error: ConfigError| StartError::Config(error).into())
     }
 }
 

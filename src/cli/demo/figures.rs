@@ -4,6 +4,15 @@ use serde::Serialize;
 
 use super::super::print::{self, Table, size};
 
+/// What the columns mean.
+const LEGEND: [&str; 5] = [
+    "Bytes that each node sent. As JSON: the changed document, whole, to each other",
+    "node that reads it. JSON changes: only the changed key, its author and time,",
+    "unsigned; a state counts whole. On the wire: with QUIC, UDP and IP headers and",
+    "acknowledgements. The harbour also relays between the other two.",
+    "",
+];
+
 /// One node's figures.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct NodeFigures {
@@ -89,15 +98,14 @@ impl NodeFigures {
 impl Figures {
     /// The table and the sentences below it.
     pub(super) fn lines(&self) -> String {
-        let mut table =
-            Table::new(&["NODE", ">CHANGES", ">MESSAGES", ">MESSAGE BYTES", ">AS JSON", ">JSON, CHANGE ONLY", ">ON THE WIRE"]);
+        let mut table = Table::new(&[
+            "NODE", ">CHANGES", ">MESSAGES", ">MESSAGE BYTES", ">AS JSON", ">JSON CHANGES", ">ON THE WIRE",
+        ]);
         for node in self.nodes.iter().chain([&self.total]) {
             table.row(node.row());
         }
         let mut lines = vec![table.lines(), String::new()];
-        lines.push("Bytes sent. As JSON: the changed document, whole, once per change and other reader; change only: just".into());
-        lines.push("the key, its author and time, unsigned. On the wire: QUIC, UDP and IP headers and acknowledgements too.".into());
-        lines.push(String::new());
+        lines.extend(LEGEND.map(str::to_owned));
         let waits = [
             ("all joined", self.converge_ms.joining),
             ("states everywhere", self.converge_ms.states),

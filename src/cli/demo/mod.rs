@@ -81,10 +81,10 @@ async fn story(folder: &Path) -> Result<Figures, CliError> {
 
     say("each publishes its real state: CPU, memory, disk, uptime");
     harbour.node.create_map(DOC).await?;
-    for _ in 0..STATES {
+    for round in 0..STATES {
+        tokio::time::sleep(if round == 0 { Duration::ZERO } else { STATE_EVERY }).await;
         let (a, b, c) = tokio::join!(harbour.publish(2), ferry.publish(1), lighthouse.publish(1));
         (a?, b?, c?);
-        tokio::time::sleep(STATE_EVERY).await;
     }
     waits.states = in_step([&harbour, &ferry, &lighthouse], true).await?;
 

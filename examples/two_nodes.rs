@@ -1,0 +1,57 @@
+//! Two nodes in one program: one invites, the other joins, and both read the same.
+//!
+//! ```sh
+//! cargo run --example two_nodes
+//! ```
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tombolo::federation::TrustLevel;
+use tombolo::handle::{Settings, Tombolo};
+use tombolo::node::{Command, Reply};
+
+type Error = Box<dyn std::error::Error>;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let folder = std::env::temp_dir().join(format!("tombolo-two-nodes-{}", std::process::id()));
+    let done = run(&folder).await;
+    std::fs::remove_dir_all(&folder)?;
+    done
+}
+
+async fn run(folder: &PathBuf) -> Result<(), Error> {
+    let attic = start(folder, "attic").await?;
+    let boat = start(folder, "boat").await?;
+
+    let invite = Command::Invite {
+        level: TrustLevel::Trusted,
+        expires_ms: 60_000,
+        addresses: attic.addresses(),
+    };
+    let Reply::Invite(invite) = attic.command(invite).await? else { return Err("no invite".into()) };
+    boat.command(Command::Join { code: invite.code, addresses: Vec::new() }).await?;
+    println!("boat joined attic");
+
+    attic.create_map("plan").await?;
+    attic.set("plan", "monday/watch", &"Ada").await?;
+    while boat.get("plan", Some("monday/watch")).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    boat.set("plan", "monday/boats", &3).await?;
+    while attic.get("plan", Some("monday/boats")).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    println!("attic reads {:?}", attic.get("plan", None).await?);
+
+    attic.shutdown().await;
+    boat.shutdown().await;
+    Ok(())
+}
+
+async fn start(folder: &std::path::Path, name: &str) -> Result<Tombolo, Error> {
+    let folder = folder.join(name);
+    Tombolo::create(&folder, name)?;
+    Ok(Tombolo::start(&folder, Settings::on_loopback(name)).await?)
+}

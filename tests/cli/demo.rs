@@ -1,0 +1,23 @@
+//! The demo is the README's promise: it must hold in every build.
+
+use super::harness::Place;
+use std::time::Instant;
+
+#[test]
+fn the_demo_converges_and_measures() {
+    let place = Place::empty();
+    let start = Instant::now();
+    let figures = place.json(&["demo"]);
+    assert!(start.elapsed().as_secs() < 30);
+    assert_eq!(figures["converged"], true);
+    assert_eq!(figures["documents_identical"], true);
+    let total = &figures["total"];
+    let number = |field: &str| total[field].as_u64().unwrap();
+    assert!(number("changes") > 0 && number("messages_sent") > 0);
+    assert!(number("message_bytes_sent") > 0 && number("message_bytes_sent") < number("wire_bytes_sent"));
+    assert!(number("message_bytes_sent") < number("json_bytes"), "{total}");
+    for wait in ["joining", "states", "edits_at_once", "after_the_cut"] {
+        assert!(figures["converge_ms"][wait].is_u64(), "{wait}");
+    }
+    assert!(!place.folder.exists());
+}

@@ -1,0 +1,136 @@
+//! Mistakes get one clear error, the right exit code, and never a panic.
+
+use super::harness::Place;
+use std::ffi::OsStr;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+
+#[test]
+fn a_folder_without_a_node_says_how_to_make_one() {
+    let place = Place::empty();
+    for command in [&["id"][..], &["up"], &["ls"], &["watch"], &["join", "fed1:x"], &["set", "a", "b", "c"]] {
+        assert!(place.fails(1, command).contains("tombolo init --name NAME"), "{command:?}");
+        assert_eq!(place.error_code(command), "no_node");
+    }
+    assert!(!place.folder.exists(), "asking made something");
+}
+
+#[test]
+fn set_on_an_unknown_document_says_to_create_it() {
+    let place = Place::with_node("attic");
+    assert!(place.fails(1, &["set", "plan", "a", "1"]).contains("tombolo create plan"));
+    assert_eq!(place.error_code(&["get", "plan"]), "unknown_document");
+    place.ok(&["create", "plan"]);
+    assert_eq!(place.error_code(&["create", "plan"]), "document_exists");
+    assert_eq!(place.error_code(&["get", "plan", "a"]), "unknown_key");
+    assert_eq!(place.error_code(&["state", "nobody"]), "unknown_peer");
+    assert_eq!(place.error_code(&["remove", "nobody"]), "unknown_peer");
+    assert_eq!(place.error_code(&["create", "a/b"]), "bad_name");
+}
+
+#[test]
+fn wrong_arguments_end_with_2() {
+    let place = Place::with_node("attic");
+    for arguments in [
+        &["frobnicate"][..],
+        &[],
+        &["set", "plan", "a"],
+        &["set", "plan", "", "1"],
+        &["set", "plan", "a\\", "1"],
+        &["trust", "x", "friend"],
+        &["invite", "--level", "admin"],
+        &["invite", "--expires", "soon"],
+        &["join", "fed1:x", "--addr", "not an address"],
+        &["init"],
+    ] {
+        place.fails(2, arguments);
+    }
+    let error = place.fails(2, &["trust", "x", "friend", "--json"]);
+    let error: serde_json::Value = serde_json::from_str(&error).unwrap();
+    assert_eq!(error["error"]["code"], "usage");
+    place.ok(&["create", "plan"]);
+    place.fails(2, &["set", "plan", "a", "123456789012345678901234567890"]);
+}
+
+#[test]
+fn bytes_that_are_no_text_are_no_panic() {
+    let place = Place::with_node("attic");
+    let output = place.command(&["get"]).arg(OsStr::from_bytes(b"\xff\xfe")).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let output = place.command(&["put", "plan"]).arg(OsStr::from_bytes(b"\xff")).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"));
+}
+
+#[test]
+fn bad_settings_are_named_with_their_line() {
+    let place = Place::with_node("attic");
+    place.setting("mdns = false", "mdns = maybe");
+    let error = place.fails(1, &["id"]);
+    let line = std::fs::read_to_string(place.folder.join("tombolo.toml")).unwrap();
+    let line = line.lines().position(|line| line == "mdns = maybe").unwrap() + 1;
+    assert!(error.contains(&format!("tombolo.toml, line {line}")), "{error}");
+    place.setting("mdns = maybe", "multicast = true");
+    assert!(place.fails(1, &["up"]).contains("multicast"));
+    assert_eq!(place.error_code(&["up"]), "bad_settings");
+}
+
+#[test]
+fn a_key_that_others_may_read_is_refused() {
+    let place = Place::with_node("attic");
+    let key = place.folder.join("identity.key");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(place.fails(1, &["id"]).contains("chmod 600"));
+}
+
+#[test]
+fn a_damaged_store_is_an_error_and_stays_as_it_is() {
+    let place = Place::with_node("attic");
+    let store = place.folder.join("store.redb");
+    std::fs::write(&store, b"no store at all, but some bytes that somebody may still want").unwrap();
+    assert_eq!(place.error_code(&["id"]), "store");
+    assert!(std::fs::read(&store).unwrap().starts_with(b"no store at all"));
+}
+
+#[test]
+fn codes_that_are_none_are_refused() {
+    let place = Place::with_node("attic");
+    for code in ["x", "fed1:", "fed1:%%%", "FED1C:AAAA", "fed1:e30", "", &"fed1:".repeat(10_000)] {
+        assert_eq!(place.error_code(&["join", code]), "bad_invite", "{code:.20}");
+    }
+    let own = place.ok(&["invite"]);
+    assert_eq!(place.error_code(&["join", &own]), "own_invite");
+}
+
+#[test]
+fn put_refuses_what_is_no_json() {
+    let place = Place::with_node("attic");
+    place.ok(&["create", "plan"]);
+    let file = place.folder.join("file");
+    for junk in [&b"{"[..], b"", b"\xff", b"{\"a\":1,\"a\":2}", &[b'['; 100_000]] {
+        std::fs::write(&file, junk).unwrap();
+        place.fails(1, &["put", "plan", file.to_str().unwrap()]);
+    }
+    assert_eq!(place.error_code(&["put", "plan", "/nonexistent"]), "file");
+    assert_eq!(place.error_code(&["put", "plan", "/"]), "file");
+}
+
+/// `tombolo get plan | head -c 1`: the reader goes first, and that is no error.
+#[test]
+fn a_reader_that_leaves_is_no_panic() {
+    let place = Place::with_node("attic");
+    place.ok(&["create", "plan"]);
+    let file = place.folder.join("large.json");
+    let large: Vec<String> = (0..50_000).map(|n| format!("item {n}")).collect();
+    std::fs::write(&file, serde_json::json!({ "list": large[..4_000] }).to_string()).unwrap();
+    place.ok(&["put", "plan", file.to_str().unwrap()]);
+    let mut command = place.command(&["get", "plan"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut [0; 1]).unwrap();
+    drop(stdout);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr)), (Some(0), "".into()));
+}

@@ -1,0 +1,192 @@
+//! A node's folder, the binary run on it, and daemons that end with their test.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// How long anything may take that should take moments, on a machine that is busy with other tests.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A folder of its own for one node.
+pub struct Place {
+    _outer: tempfile::TempDir,
+    pub folder: PathBuf,
+}
+
+impl Place {
+    /// An empty place; the node's folder itself is not there yet.
+    pub fn empty() -> Self {
+        let outer = tempfile::tempdir().unwrap();
+        let folder = outer.path().join("node");
+        Place { _outer: outer, folder }
+    }
+
+    /// A place with a node that stays on this machine and looks at no container engine.
+    pub fn with_node(name: &str) -> Self {
+        let place = Place::empty();
+        place.ok(&["init", "--name", name]);
+        place.setting("listen = [\"0.0.0.0:8662\", \"[::]:8662\"]", "listen = [\"127.0.0.1:0\"]");
+        place.setting("mdns = true", "mdns = false");
+        place.setting("loopback = false", "loopback = true");
+        place.setting("containers = \"auto\"", "containers = \"off\"");
+        place
+    }
+
+    /// Changes one line of `tombolo.toml`.
+    pub fn setting(&self, from: &str, to: &str) {
+        let path = self.folder.join("tombolo.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "no `{from}` in {text}");
+        std::fs::write(path, text.replacen(from, to, 1)).unwrap();
+    }
+
+    /// The binary on this folder, not yet started.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tombolo"));
+        command.env_remove("RUST_LOG").env_remove("DOCKER_HOST").env("TOMBOLO_DATA_DIR", &self.folder);
+        command.stdin(Stdio::null()).args(arguments);
+        command
+    }
+
+    /// Runs the binary to its end.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Runs it, expects success, gives standard output without the last line break.
+    pub fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.strip_suffix('\n').unwrap_or(&text).to_owned()
+    }
+
+    /// Runs it with `--json`, expects success, gives the JSON.
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let text = self.ok(&[arguments, &["--json"]].concat());
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {text}"))
+    }
+
+    /// Runs it, expects this exit code and nothing on standard output, gives standard error.
+    pub fn fails(&self, code: i32, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{arguments:?}");
+        assert!(!error.contains("panicked"), "{error}");
+        error
+    }
+
+    /// Runs it with `--json`, expects exit code 1, gives the error's code.
+    pub fn error_code(&self, arguments: &[&str]) -> String {
+        let error = self.fails(1, &[arguments, &["--json"]].concat());
+        let json: Value = serde_json::from_str(&error).unwrap_or_else(|e| panic!("{e}: {error}"));
+        assert!(json["error"]["message"].is_string(), "{error}");
+        json["error"]["code"].as_str().unwrap().to_owned()
+    }
+
+    /// Starts the daemon and waits until it answers.
+    pub fn up(&self) -> Daemon {
+        let log = std::fs::File::options().create(true).append(true).open(self.folder.join("log")).unwrap();
+        let mut command = self.command(&["up", "--json"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let log = || std::fs::read_to_string(self.folder.join("log")).unwrap();
+        let told = serde_json::from_str(&line).unwrap_or_else(|_| panic!("`up` said {line:?}: {}", log()));
+        Daemon { child, told, _stdout: stdout }
+    }
+
+    /// One raw request over the socket, as curl would send it: status line and body.
+    pub fn http(&self, request: &str) -> (String, String) {
+        let mut stream = UnixStream::connect(self.folder.join("control.sock")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let _ = stream.write_all(request.as_bytes());
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let status = answer.lines().next().unwrap_or_default().to_owned();
+        (status, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+    }
+
+    /// The hash of a document, as `ls` shows it.
+    pub fn hash(&self, doc: &str) -> Option<String> {
+        let documents = self.json(&["ls"]);
+        let document = documents.as_array().unwrap().iter().find(|d| d["name"] == doc)?;
+        Some(document["hash"].as_str().unwrap().to_owned())
+    }
+
+    pub fn did(&self) -> String {
+        self.json(&["id"])["did"].as_str().unwrap().to_owned()
+    }
+}
+
+/// A daemon; killed when dropped.
+pub struct Daemon {
+    child: Child,
+    told: Value,
+    // Held open: a daemon whose output nobody reads must not mind, but these tests are not about that.
+    _stdout: BufReader<ChildStdout>,
+}
+
+impl Daemon {
+    /// The UDP address it listens on.
+    pub fn address(&self) -> String {
+        self.told["addresses"][0].as_str().unwrap().to_owned()
+    }
+
+    /// Ends it as an init system would; gives the exit code.
+    pub fn terminate(mut self) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        wait(&mut self.child).code()
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits for a child that should end by itself.
+pub fn wait(child: &mut Child) -> std::process::ExitStatus {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match child.try_wait().unwrap() {
+            Some(status) => return status,
+            None if Instant::now() > end => {
+                child.kill().unwrap();
+                panic!("still running after {PATIENCE:?}");
+            }
+            None => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+}
+
+/// Asks again and again until the answer is yes.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The permission bits of a file.
+pub fn mode(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}

@@ -1,0 +1,10 @@
+//! The real binary in an empty folder, as a person would use it: from `init` to `watch`, alone, with a
+//! daemon, and two nodes on this machine.
+
+mod alone;
+mod demo;
+mod errors;
+mod harness;
+mod help;
+mod running;
+mod two;

@@ -1,0 +1,247 @@
+//! With a daemon: the same commands through `control.sock`, HTTP by hand, signals, power cuts, probes.
+
+use super::harness::{Place, eventually, mode, wait};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+#[test]
+fn the_same_commands_work_through_a_daemon() {
+    let place = Place::with_node("attic");
+    place.ok(&["create", "plan"]);
+    place.ok(&["set", "plan", "a", "1"]);
+    let (before, did) = (place.hash("plan"), place.did());
+    let daemon = place.up();
+    assert_eq!(mode(&place.folder.join("control.sock")), 0o600);
+    assert_eq!((place.hash("plan"), place.did()), (before, did));
+    assert_eq!(place.ok(&["get", "plan", "a"]), "1");
+    place.ok(&["set", "plan", "b/c", "{\"d\": [1, \"x\"]}"]);
+    place.ok(&["del", "plan", "a"]);
+    assert_eq!(place.json(&["get", "plan"]), json!({"b": {"c": {"d": [1, "x"]}}}));
+    assert_eq!(place.error_code(&["get", "nothing"]), "unknown_document");
+    assert_eq!(place.error_code(&["get", "plan", "a"]), "unknown_key");
+    assert!(place.ok(&["status"]).contains("running"));
+    assert_eq!(place.json(&["status"])["addresses"], json!([daemon.address()]));
+    assert_eq!(daemon.terminate(), Some(0));
+    assert!(!place.folder.join("control.sock").exists());
+    assert_eq!(place.json(&["get", "plan"]), json!({"b": {"c": {"d": [1, "x"]}}}));
+}
+
+#[test]
+fn a_second_daemon_is_refused_and_the_first_goes_on() {
+    let place = Place::with_node("attic");
+    let _daemon = place.up();
+    assert!(place.fails(1, &["up"]).contains("running on"));
+    assert_eq!(place.error_code(&["up"]), "already_running");
+    place.ok(&["create", "plan"]);
+}
+
+/// Acknowledged is on the disk: after a power cut every write that was answered is there, and the socket
+/// left behind does not stop the next daemon, nor a command without one.
+#[test]
+fn a_killed_daemon_loses_nothing_it_acknowledged() {
+    let place = Place::with_node("attic");
+    place.ok(&["create", "plan"]);
+    for round in 0..3 {
+        let daemon = place.up();
+        for n in 0..5 {
+            place.ok(&["set", "plan", &format!("r{round}/k{n}"), "1"]);
+        }
+        daemon.kill();
+        assert!(place.folder.join("control.sock").exists());
+        let whole = place.json(&["get", "plan"]);
+        let keys: usize = whole.as_object().unwrap().values().map(|r| r.as_object().unwrap().len()).sum();
+        assert_eq!(keys, (round + 1) * 5);
+    }
+    assert_eq!(place.up().terminate(), Some(0));
+}
+
+#[test]
+fn anybody_with_curl_can_ask() {
+    let place = Place::with_node("attic");
+    let _daemon = place.up();
+    let get = |path: &str| place.http(&format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
+    let send = |method: &str, path: &str, body: &str| {
+        let length = body.len();
+        place.http(&format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        ))
+    };
+    let parse = |body: &str| serde_json::from_str::<Value>(body.trim()).unwrap();
+    assert_eq!(parse(&get("/v1/id").1)["did"].as_str().unwrap(), place.did());
+    assert_eq!(send("POST", "/v1/docs", "{\"name\": \"plan\"}").0, "HTTP/1.1 200 OK");
+    assert_eq!(send("PUT", "/v1/docs/plan?key=a/b", "{\"c\": 1}").0, "HTTP/1.1 200 OK");
+    assert_eq!(parse(&get("/v1/docs/plan?key=a%2Fb").1), json!({"c": 1}));
+    assert_eq!(parse(&get("/v1/docs/plan").1), json!({"a": {"b": {"c": 1}}}));
+    assert_eq!(send("DELETE", "/v1/docs/plan?key=a", "").0, "HTTP/1.1 200 OK");
+    assert_eq!(parse(&get("/v1/docs/plan").1), json!({}));
+
+    for (answer, status, code) in [
+        (get("/v1/docs/none"), "404", "unknown_document"),
+        (get("/v2/id"), "404", "not_found"),
+        (send("POST", "/v1/id", ""), "405", "method_not_allowed"),
+        (send("PUT", "/v1/docs/plan?key=a", "{"), "400", "bad_json"),
+        (send("POST", "/v1/docs", "{\"name\": \"plan\"}"), "409", "document_exists"),
+        (send("POST", "/v1/join", "{\"code\": \"x\"}"), "400", "bad_invite"),
+    ] {
+        assert!(answer.0.contains(status), "{answer:?}");
+        assert_eq!(parse(&answer.1)["error"]["code"], code);
+    }
+}
+
+#[test]
+fn junk_on_the_socket_ends_that_connection_alone() {
+    let place = Place::with_node("attic");
+    let _daemon = place.up();
+    for junk in ["\0\0\0\0", "GET", "GET / HTTP/9.9\r\n\r\n", &"x".repeat(1_000_000), "GET /v1/id HTTP/1.1\r\n"] {
+        let mut stream = UnixStream::connect(place.folder.join("control.sock")).unwrap();
+        let _ = stream.write_all(junk.as_bytes());
+        drop(stream);
+    }
+    let claim = "PUT /v1/docs/plan HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n";
+    let mut stream = UnixStream::connect(place.folder.join("control.sock")).unwrap();
+    stream.write_all(claim.as_bytes()).unwrap();
+    let megabyte = vec![b' '; 1 << 20];
+    let sent = (0..64).take_while(|_| stream.write_all(&megabyte).is_ok()).count();
+    assert!(sent < 64, "64 MiB were taken");
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    place.ok(&["status"]);
+}
+
+#[test]
+fn watch_prints_each_change_as_it_comes() {
+    let place = Place::with_node("attic");
+    assert!(place.fails(1, &["watch"]).contains("tombolo up"));
+    place.ok(&["create", "plan"]);
+    place.ok(&["create", "other"]);
+    let daemon = place.up();
+    assert_eq!(place.error_code(&["watch", "nothing"]), "unknown_document");
+    let mut command = place.command(&["watch", "plan", "--json"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // The watcher says nothing when it is ready, so write until it speaks.
+    let done = Arc::new(AtomicBool::new(false));
+    let writing = {
+        let (folder, done) = (place.folder.clone(), done.clone());
+        std::thread::spawn(move || {
+            for n in 0..600 {
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+                for doc in ["other", "plan"] {
+                    let mut set = std::process::Command::new(env!("CARGO_BIN_EXE_tombolo"));
+                    set.env("TOMBOLO_DATA_DIR", &folder).args(["set", doc, "k", &n.to_string()]);
+                    set.stdout(Stdio::null()).status().unwrap();
+                }
+            }
+        })
+    };
+    for _ in 0..3 {
+        let event: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        assert_eq!((&event["event"], &event["name"]), (&json!("changed"), &json!("plan")));
+        assert!(event["sequence"].is_u64());
+    }
+    done.store(true, Ordering::Relaxed);
+    writing.join().unwrap();
+    assert_eq!(daemon.terminate(), Some(0));
+    assert_eq!(wait(&mut child).code(), Some(1));
+}
+
+#[test]
+fn a_node_publishes_its_real_state_and_apps_from_a_file() {
+    let place = Place::with_node("attic");
+    let apps = place.folder.join("apps");
+    std::fs::write(&apps, "web running 1.2\n").unwrap();
+    place.setting("apps_file = \"\"", &format!("apps_file = {:?}", apps.to_str().unwrap()));
+    place.setting("apps_every = \"10s\"", "apps_every = \"1s\"");
+    let _daemon = place.up();
+    eventually("a state with the app", || place.run(&["state"]).status.success() && apps_of(&place) == "web running 1.2");
+    let state = place.json(&["state"]);
+    assert_eq!(state["node_name"], "attic");
+    assert!(state["mem_used_bytes"].as_u64().unwrap() <= state["mem_total_bytes"].as_u64().unwrap());
+    assert!(state["uptime_secs"].as_u64().unwrap() > 0);
+    assert!(state["cpu_usage_percent"].as_f64().unwrap() <= 100.0);
+    // The next regular state is a minute away: a change of an app is not.
+    std::fs::write(&apps, "web stopped 1.2\n").unwrap();
+    eventually("the change", || apps_of(&place) == "web stopped 1.2");
+    std::fs::write(&apps, "web flying 1.2\n").unwrap();
+    eventually("the mistake in status", || place.ok(&["status"]).contains("`flying`"));
+    assert_eq!(apps_of(&place), "web stopped 1.2");
+}
+
+#[test]
+fn a_node_publishes_its_containers_and_a_change_at_once() {
+    let place = Place::with_node("attic");
+    let engine = Engine::start(&place.folder.join("docker.sock"));
+    place.setting("containers = \"off\"", &format!("containers = {:?}", place.folder.join("docker.sock")));
+    let _daemon = place.up();
+    eventually("the container", || apps_of(&place) == "shop-web running 1.27");
+    engine.change("exited");
+    eventually("its end", || apps_of(&place) == "shop-web stopped 1.27");
+}
+
+#[test]
+fn a_folder_with_a_long_path_has_a_socket_as_well() {
+    let mut place = Place::empty();
+    place.folder = place.folder.join("long".repeat(30)).join("longer".repeat(20));
+    std::fs::create_dir_all(&place.folder).unwrap();
+    place.ok(&["init", "--name", "attic"]);
+    place.setting("listen = [\"0.0.0.0:8662\", \"[::]:8662\"]", "listen = [\"127.0.0.1:0\"]");
+    place.setting("mdns = true", "mdns = false");
+    let _daemon = place.up();
+    assert!(place.ok(&["status"]).contains("running"));
+    assert_eq!(place.error_code(&["up"]), "already_running");
+}
+
+/// The apps of our own state, one per line.
+fn apps_of(place: &Place) -> String {
+    let output = place.run(&["state", "--json"]);
+    let state: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let text = |app: &Value, field: &str| app[field].as_str().unwrap_or("-").to_owned();
+    let apps = state["apps"].as_array().cloned().unwrap_or_default();
+    let lines = apps.iter().map(|a| format!("{} {} {}", text(a, "id"), text(a, "status"), text(a, "version")));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// A container engine with one container, speaking as much of the Docker API as is asked of it.
+struct Engine {
+    state: Arc<Mutex<&'static str>>,
+    watchers: Arc<Mutex<Vec<UnixStream>>>,
+}
+
+impl Engine {
+    fn start(path: &std::path::Path) -> Self {
+        let engine = Engine { state: Arc::new(Mutex::new("running")), watchers: Arc::default() };
+        let (state, watchers) = (engine.state.clone(), engine.watchers.clone());
+        let listener = UnixListener::bind(path).unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut request = [0; 4096];
+                let read = stream.read(&mut request).unwrap();
+                if request[..read].starts_with(b"GET /events") {
+                    stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+                    watchers.lock().unwrap().push(stream);
+                } else {
+                    let body = json!([{ "Names": ["/shop-web-1"], "Image": "nginx:1.27", "State": *state.lock().unwrap(),
+                        "Labels": { "com.docker.compose.project": "shop", "com.docker.compose.service": "web" } }])
+                    .to_string();
+                    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+                    stream.write_all((head + &body).as_bytes()).unwrap();
+                }
+            }
+        });
+        engine
+    }
+
+    fn change(&self, state: &'static str) {
+        *self.state.lock().unwrap() = state;
+        for watcher in self.watchers.lock().unwrap().iter_mut() {
+            watcher.write_all(b"15\r\n{\"Type\":\"container\"}\n\r\n").unwrap();
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Two nodes on this machine, over real QUIC on loopback, without multicast.
+
+use super::harness::{Daemon, Place, eventually};
+
+/// Two running nodes, the second joined to the first.
+fn pair() -> (Place, Daemon, Place, Daemon) {
+    let (attic, boat) = (Place::with_node("attic"), Place::with_node("boat"));
+    let (attic_up, boat_up) = (attic.up(), boat.up());
+    let code = attic.ok(&["invite"]);
+    boat.ok(&["join", &code, "--addr", &attic_up.address()]);
+    (attic, attic_up, boat, boat_up)
+}
+
+#[test]
+fn two_nodes_meet_agree_and_come_into_step() {
+    let (attic, _attic_up, boat, _boat_up) = pair();
+    // Both sides agreed: each lists the other at once.
+    assert_eq!(attic.json(&["peers"])[0]["did"].as_str().unwrap(), boat.did());
+    let peer = &boat.json(&["peers"])[0];
+    assert_eq!((peer["did"].as_str().unwrap(), peer["joined"].as_str().unwrap()), (&*attic.did(), "agreed"));
+
+    attic.ok(&["create", "plan"]);
+    attic.ok(&["set", "plan", "monday/watch", "Ada"]);
+    eventually("the document at the boat", || boat.hash("plan").is_some() && boat.hash("plan") == attic.hash("plan"));
+    boat.ok(&["set", "plan", "monday/boats", "3"]);
+    attic.ok(&["set", "plan", "tuesday/watch", "Grace"]);
+    eventually("both writes on both sides", || {
+        boat.hash("plan") == attic.hash("plan") && boat.run(&["get", "plan", "tuesday/watch"]).status.success()
+    });
+    assert_eq!(boat.json(&["get", "plan"]), attic.json(&["get", "plan"]));
+    assert_eq!(attic.ok(&["get", "attic/plan", "monday/boats"]), "3");
+    eventually("each other's state", || {
+        boat.run(&["state", "attic"]).status.success() && attic.run(&["state", "boat"]).status.success()
+    });
+    eventually("in step in status", || attic.ok(&["status"]).contains("in step"));
+    assert!(attic.ok(&["peers"]).contains("connected"));
+}
+
+#[test]
+fn an_observer_reads_and_does_not_write() {
+    let (attic, _attic_up, boat, _boat_up) = pair();
+    attic.ok(&["create", "plan"]);
+    attic.ok(&["set", "plan", "a", "1"]);
+    attic.ok(&["trust", "boat", "observer"]);
+    eventually("the boat knows its place", || {
+        boat.run(&["get", "plan", "a"]).status.success()
+            && String::from_utf8_lossy(&boat.run(&["set", "plan", "a", "2"]).stderr).contains("observer")
+    });
+    assert_eq!(attic.ok(&["get", "plan", "a"]), "1");
+}
+
+#[test]
+fn a_removed_peer_is_cut_off_and_what_it_wrote_stays() {
+    let (attic, _attic_up, boat, _boat_up) = pair();
+    attic.ok(&["create", "plan"]);
+    eventually("the document at the boat", || boat.hash("plan").is_some());
+    boat.ok(&["set", "plan", "from/boat", "1"]);
+    eventually("the boat's write", || attic.run(&["get", "plan", "from/boat"]).status.success());
+    let before = boat.hash("plan");
+    attic.ok(&["remove", "boat"]);
+    assert_eq!(attic.json(&["peers"]), serde_json::json!([]));
+    assert_eq!(attic.ok(&["get", "plan", "from/boat"]), "1");
+    attic.ok(&["set", "plan", "secret", "1"]);
+    eventually("the link is closed", || boat.json(&["peers"])[0]["connected"] == false);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert_eq!(boat.hash("plan"), before);
+    assert_eq!(attic.ok(&["get", "plan", "from/boat"]), "1");
+}
+
+/// The joiner runs no daemon: `join` runs one just until both sides agreed.
+#[test]
+fn join_needs_no_running_node() {
+    let (attic, boat) = (Place::with_node("attic"), Place::with_node("boat"));
+    let attic_up = attic.up();
+    attic.ok(&["create", "plan"]);
+    attic.ok(&["set", "plan", "a", "1"]);
+    let code = attic.ok(&["invite"]);
+    boat.ok(&["join", &code, "--addr", &attic_up.address()]);
+    assert!(!boat.folder.join("control.sock").exists());
+    assert_eq!(attic.json(&["peers"])[0]["did"].as_str().unwrap(), boat.did());
+    let _boat_up = boat.up();
+    eventually("in step after all", || boat.hash("plan").is_some() && boat.hash("plan") == attic.hash("plan"));
+}
+
+#[test]
+fn a_code_works_once_and_says_so() {
+    let (attic, boat, third) = (Place::with_node("attic"), Place::with_node("boat"), Place::with_node("third"));
+    let attic_up = attic.up();
+    let code = attic.ok(&["invite"]);
+    boat.ok(&["join", &code, "--addr", &attic_up.address()]);
+    assert_eq!(boat.error_code(&["join", &code, "--addr", &attic_up.address()]), "already_peer");
+    // With another invite open the inviter listens, and still refuses the used code.
+    attic.ok(&["invite"]);
+    assert_eq!(third.error_code(&["join", &code, "--addr", &attic_up.address()]), "join_refused");
+    assert_eq!(attic.json(&["peers"]).as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn an_inviter_that_does_not_answer_is_waited_for_no_longer_than_asked() {
+    let (attic, boat) = (Place::with_node("attic"), Place::with_node("boat"));
+    let code = attic.ok(&["invite", "--addr", "127.0.0.1:9"]);
+    assert_eq!(boat.error_code(&["join", &code, "--timeout", "2s"]), "no_answer");
+}
+
+/// Edits made while both are off are on both sides when they are back.
+#[test]
+fn nodes_that_were_apart_meet_again() {
+    let (attic, boat) = (Place::with_node("attic"), Place::with_node("boat"));
+    for place in [&attic, &boat] {
+        // A port that stays: nobody announces these nodes.
+        let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        place.setting("127.0.0.1:0", &format!("127.0.0.1:{port}"));
+    }
+    let (attic_up, boat_up) = (attic.up(), boat.up());
+    boat.ok(&["join", &attic.ok(&["invite"])]);
+    attic.ok(&["create", "plan"]);
+    eventually("the document at the boat", || boat.hash("plan").is_some());
+    assert_eq!((attic_up.terminate(), boat_up.terminate()), (Some(0), Some(0)));
+    attic.ok(&["set", "plan", "attic/alone", "1"]);
+    boat.ok(&["set", "plan", "boat/alone", "2"]);
+    let (_attic_up, _boat_up) = (attic.up(), boat.up());
+    eventually("both edits on both sides", || {
+        boat.hash("plan") == attic.hash("plan") && boat.run(&["get", "plan", "attic/alone"]).status.success()
+    });
+    assert_eq!(attic.ok(&["get", "plan", "boat/alone"]), "2");
+}
