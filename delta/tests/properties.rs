@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tombolo_delta::{Limits, Value, apply, decode, diff, encode, from_cbor, from_value, to_cbor, to_value};
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(600))]
 
     /// Applying the difference of two states to the first gives the second, bit for bit, also through bytes.
     #[test]

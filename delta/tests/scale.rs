@@ -39,13 +39,17 @@ fn records(n: usize) -> (Value, Value) {
 }
 
 fn flat_map(n: usize) -> (Value, Value) {
-    let (base, target) = pair(n, |at, changed| Value::from(format!("value {}", number(at + usize::from(changed)))));
-    let keyed = |values: Vec<Value>| values.into_iter().enumerate().map(|(at, v)| (format!("key {}", number(at * 3)), v)).collect();
+    let (base, target) =
+        pair(n, |at, changed| Value::from(format!("value {}", number(at + usize::from(changed)))));
+    let keyed = |values: Vec<Value>| {
+        values.into_iter().enumerate().map(|(at, v)| (format!("key {}", number(at * 3)), v)).collect()
+    };
     (keyed(base), keyed(target))
 }
 
 fn moved_texts(n: usize) -> (Value, Value) {
-    let (base, mut target) = pair(n, |at, changed| Value::from(format!("item {}{}", number(at), if changed { "x" } else { "" })));
+    let (base, mut target) =
+        pair(n, |at, changed| Value::from(format!("item {}{}", number(at), if changed { "x" } else { "" })));
     for at in (0..n / 100).map(|at| at * 100) {
         let item = target.remove(at);
         target.insert((at * 7 + 13) % (n - 1), item);
@@ -55,7 +59,15 @@ fn moved_texts(n: usize) -> (Value, Value) {
 
 fn lines(n: usize) -> (Value, Value) {
     let text = |changed: bool| -> String {
-        (0..n).map(|at| format!("line {} of a text{}\n", number(at), if changed && at % 100 == 50 { ", changed" } else { "" })).collect()
+        (0..n)
+            .map(|at| {
+                format!(
+                    "line {} of a text{}\n",
+                    number(at),
+                    if changed && at % 100 == 50 { ", changed" } else { "" }
+                )
+            })
+            .collect()
     };
     (Value::from(text(false)), Value::from(text(true)))
 }
@@ -67,7 +79,11 @@ fn repeated(n: usize) -> (Value, Value) {
 
 fn words(n: usize) -> (Value, Value) {
     let text = |changed: bool| -> String {
-        (0..n).map(|at| format!("word{}{} ", number(at) % 5000, if changed && at % 100 == 50 { "s" } else { "" })).collect()
+        (0..n)
+            .map(|at| {
+                format!("word{}{} ", number(at) % 5000, if changed && at % 100 == 50 { "s" } else { "" })
+            })
+            .collect()
     };
     (Value::from(text(false)), Value::from(text(true)))
 }

@@ -193,7 +193,8 @@ impl<C: Coder> Packer<'_, C> {
         given: Option<&Rename>,
     ) -> Result<Rename, DecodeError> {
         if !left.is_empty() {
-            let from = if let Some(Rename::From(from)) = given { left.binary_search(from).ok() } else { None };
+            let from =
+                if let Some(Rename::From(from)) = given { left.binary_search(from).ok() } else { None };
             if self.symbols.bit(RENAMED, from.is_some()) {
                 let from = self.symbols.uniform(left.len(), from.unwrap_or(0));
                 return Ok(Rename::From(left.remove(from)));

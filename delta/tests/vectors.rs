@@ -1,0 +1,276 @@
+//! The vectors that pin the format: bytes another implementation can check itself against.
+//!
+//! `cargo test -p tombolo-delta --test vectors -- --ignored` writes them anew, after a new version of the format.
+
+#![allow(clippy::indexing_slicing, reason = "a test may panic")]
+
+use serde_json::{Value as Json, json};
+use tombolo_delta::{CborError, Context, Int, Key, Limits, VERSION, Value};
+use tombolo_delta::{apply, decode, diff, encode, from_cbor, to_cbor};
+
+fn path(name: &str) -> String {
+    format!("{}/tests/vectors/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn load(name: &str) -> Json {
+    serde_json::from_str(&std::fs::read_to_string(path(name)).unwrap()).unwrap()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn bytes(hex: &Json) -> Vec<u8> {
+    let hex = hex.as_str().unwrap();
+    (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap()).collect()
+}
+
+fn read(hex: &Json) -> Value {
+    from_cbor(&bytes(hex), &Limits::default()).unwrap()
+}
+
+#[test]
+fn accepted_cbor_is_written_again() {
+    for case in load("cbor.json")["accepted"].as_array().unwrap() {
+        let value = read(&case["hex"]);
+        assert_eq!(format!("{value:?}"), case["value"], "{case}");
+        assert_eq!(to_cbor(&value), bytes(&case["hex"]), "{case}");
+    }
+}
+
+#[test]
+fn refused_cbor_is_refused_by_name() {
+    for case in load("cbor.json")["refused"].as_array().unwrap() {
+        let error = from_cbor(&bytes(&case["hex"]), &Limits::default()).unwrap_err();
+        assert_eq!(name(&error), case["error"], "{case}");
+    }
+}
+
+/// Each delta is read, and is what would be written today.
+#[test]
+fn deltas_are_read_and_written_as_ever() {
+    let file = load("deltas.json");
+    assert_eq!(file["version"], VERSION);
+    for case in file["deltas"].as_array().unwrap() {
+        let (base, target, packed) = (read(&case["base"]), read(&case["target"]), bytes(&case["delta"]));
+        let field = |name: &str| case["context"][name].as_u64().unwrap();
+        let context = Context {
+            base_sequence: field("base_sequence"),
+            sequence: field("sequence"),
+            base_time_ms: field("base_time_ms"),
+            time_ms: field("time_ms"),
+        };
+        let delta = decode(&base, &packed, &context).unwrap();
+        assert_eq!(apply(&base, &delta, &context), Ok(target.clone()), "{}", case["about"]);
+        assert_eq!(
+            hex(&encode(&base, &diff(&base, &target, &context), &context)),
+            hex(&packed),
+            "{}",
+            case["about"]
+        );
+    }
+}
+
+fn name(error: &CborError) -> String {
+    format!("{error:?}").split([' ', '{']).next().unwrap().to_owned()
+}
+
+#[test]
+#[ignore = "writes the vectors"]
+fn write() {
+    let deltas: Vec<Json> = pairs().into_iter().map(delta_case).collect();
+    let file = json!({ "version": VERSION, "deltas": deltas });
+    std::fs::write(path("deltas.json"), serde_json::to_string_pretty(&file).unwrap() + "\n").unwrap();
+    let accepted: Vec<Json> =
+        values().iter().map(|v| json!({ "hex": hex(&to_cbor(v)), "value": format!("{v:?}") })).collect();
+    let refused: Vec<Json> = REFUSED
+        .iter()
+        .map(|text| {
+            let error = from_cbor(&bytes(&json!(text)), &Limits::default()).unwrap_err();
+            json!({ "hex": text, "error": name(&error) })
+        })
+        .collect();
+    let file = json!({ "accepted": accepted, "refused": refused });
+    std::fs::write(path("cbor.json"), serde_json::to_string_pretty(&file).unwrap() + "\n").unwrap();
+}
+
+fn delta_case((about, base, target, seconds): (&str, Value, Value, u64)) -> Json {
+    let context = Context {
+        base_sequence: 41,
+        sequence: 42,
+        base_time_ms: 1_767_225_660_000,
+        time_ms: 1_767_225_660_000 + seconds * 1000,
+    };
+    let delta = encode(&base, &diff(&base, &target, &context), &context);
+    json!({
+        "about": about,
+        "context": {
+            "base_sequence": context.base_sequence,
+            "sequence": context.sequence,
+            "base_time_ms": context.base_time_ms,
+            "time_ms": context.time_ms,
+        },
+        "base": hex(&to_cbor(&base)),
+        "target": hex(&to_cbor(&target)),
+        "delta": hex(&delta),
+    })
+}
+
+/// Not deterministic, beyond the model, or cut off.
+const REFUSED: [&str; 24] = [
+    "",
+    "1817",
+    "190017",
+    "1a00000017",
+    "1b0000000000000017",
+    "fa3fc00000",
+    "fb3ff8000000000000",
+    "9f01ff",
+    "5f4101ff",
+    "7f6161ff",
+    "bf616101ff",
+    "c11a514b67b0",
+    "c249010000000000000000",
+    "f7",
+    "f0",
+    "f8ff",
+    "1c",
+    "ff",
+    "61ff",
+    "a2616201616101",
+    "a2616101616102",
+    "a14101f6",
+    "8201",
+    "0000",
+];
+
+fn values() -> Vec<Value> {
+    let int = |number: i128| Value::Int(Int::new(number).unwrap());
+    let ints = [
+        0,
+        23,
+        24,
+        255,
+        256,
+        65_535,
+        65_536,
+        u32::MAX.into(),
+        1 << 32,
+        u64::MAX.into(),
+        -1,
+        -24,
+        -25,
+        -256,
+        -(1 << 64),
+    ];
+    let floats = [
+        0.0,
+        -0.0,
+        1.5,
+        65_504.0,
+        65_505.0,
+        5.960_464_477_539_063e-8,
+        100_000.0,
+        1.1,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+    ];
+    let nans = [0x7ff8_0000_0000_0000, 0x7ff8_0000_2000_0000, 0x7ff8_0000_0000_0001, 0xfff0_0400_0000_0000]
+        .map(f64::from_bits);
+    let keys = [
+        Key::Int(Int::from(10u64)),
+        Key::Int(Int::from(-1i64)),
+        Key::from("z"),
+        Key::from("aa"),
+        Key::from(""),
+    ];
+    let mut values = vec![
+        Value::Null,
+        Value::from(true),
+        Value::from(vec![0u8, 255]),
+        Value::from("é"),
+        Value::from(vec![Value::Null]),
+    ];
+    values.extend(ints.map(int));
+    values.extend(floats.map(Value::from));
+    values.extend(nans.map(Value::from));
+    values.push(Value::map(keys.map(|key| (key, 0))));
+    values
+}
+
+fn state(timestamp: &str, cpu: f64, memory: u64, uptime: u64, apps: &[(&str, &str, &str)]) -> Value {
+    let app = |(id, status, version): &(&str, &str, &str)| {
+        Value::map([("id", *id), ("status", *status), ("version", *version)])
+    };
+    Value::map([
+        ("timestamp", Value::from(timestamp)),
+        ("node_name", Value::from("attic")),
+        ("apps", Value::Array(apps.iter().map(app).collect())),
+        ("cpu_usage_percent", Value::from(cpu)),
+        ("mem_used_bytes", Value::from(memory << 12)),
+        ("mem_total_bytes", Value::from(8u64 << 30)),
+        ("uptime_secs", Value::from(uptime)),
+        ("tor_active", Value::from(true)),
+    ])
+}
+
+/// One pair a feature, all of them with the context of `delta_case`.
+fn pairs() -> Vec<(&'static str, Value, Value, u64)> {
+    let old_apps =
+        [("files", "running", "1.4.2"), ("mail", "running", "v3.0.9"), ("wiki", "stopped", "2.1.0")];
+    let new_apps =
+        [("chat", "running", "0.9.1"), ("files", "running", "1.5.0"), ("wiki", "running", "2.1.0")];
+    let first = state("2026-01-01T00:01:00Z", 12.5, 300_000, 86_400, &old_apps);
+    let quiet = state("2026-01-01T00:02:00Z", 12.5, 300_000, 86_460, &old_apps);
+    let busy = state("2026-01-01T00:02:00Z", 13.25, 300_017, 86_460, &new_apps);
+    let late = state("2026-01-01T00:02:03Z", 13.250_000_000_000_002, 300_017, 5, &old_apps);
+    let list = |text: &str| Value::array(text.split(' ').map(Value::from));
+    let lines = "first line\nsecond line\nthird line\nfourth line\n";
+    let long =
+        "A long text without lines is cut into words, and only the words that differ are told. ".repeat(4);
+    vec![
+        ("nothing changes", Value::Null, Value::Null, 0),
+        ("a first snapshot", Value::Null, first.clone(), 0),
+        ("time passes, nothing else", first.clone(), quiet.clone(), 60),
+        ("numbers, a bump, a word, a record comes and one goes", first.clone(), busy.clone(), 60),
+        ("the clock is off, the uptime starts again, a float is one unit off", first.clone(), late, 60),
+        (
+            "the clock has stopped",
+            first.clone(),
+            state("2026-01-01T00:01:00Z", 13.0, 300_000, 86_400, &old_apps),
+            60,
+        ),
+        ("another kind of document", first, list("a b"), 60),
+        ("items come, go and move", list("a b c d e f g h"), list("h a b c x e f g"), 0),
+        ("a list of its own words", list("red green red red red"), list("red green red green red red"), 0),
+        ("lines change", Value::from(lines), Value::from(lines.replace("second", "2nd")), 0),
+        ("words change", Value::from(long.as_str()), Value::from(long.replacen("only", "just", 2)), 0),
+        (
+            "keys come, go and change their name",
+            Value::map([("a", 1), ("b", 20), ("c", 3)]),
+            Value::map([("a", 1), ("bb", 20), ("d", 4)]),
+            0,
+        ),
+        (
+            "keys that are numbers",
+            Value::map([(Key::Int(Int::from(1u64)), 1)]),
+            Value::map([(Key::Int(Int::from(-1i64)), 1), (Key::Int(Int::from(1u64)), 2)]),
+            0,
+        ),
+        ("bytes", Value::from(vec![0u8, 1, 2, 3]), Value::from(vec![0u8, 0, 1, 255]), 0),
+        (
+            "floats that are no decimals",
+            Value::from(vec![Value::from(1.0 / 3.0)]),
+            Value::from(vec![Value::from(f64::NAN)]),
+            0,
+        ),
+        ("the widest step", Value::Int(Int::MIN), Value::Int(Int::MAX), 0),
+        ("a counter that is the sequence", Value::map([("revision", 41)]), Value::map([("revision", 42)]), 0),
+        (
+            "a moment near the signed time",
+            Value::map([("at", Value::Null)]),
+            Value::map([("at", "2026-01-01T08:00:00.250Z")]),
+            0,
+        ),
+    ]
+}
