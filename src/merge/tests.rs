@@ -1,0 +1,162 @@
+//! Any order, any repetition, the same document.
+
+use proptest::prelude::*;
+use tombolo_delta::Value;
+use tombolo_transports::PeerId;
+
+use super::*;
+use crate::clock::Timestamp;
+use crate::identity::Keypair;
+use crate::layer::{DocumentId, DocumentName, Head, LayerId, Sequence};
+use crate::limits::FUTURE_BOUND_MS;
+
+const NOW: u64 = 1_800_000_000_000;
+
+fn author(n: u8) -> PeerId {
+    Keypair::from_seeds(&[n; 32], &[n; 32]).peer_id()
+}
+
+type Change = (KeyPath, Option<Entry>);
+
+fn layer(n: u8, sequence: u64, changes: Vec<Change>) -> Layer {
+    let mut map = MapContent::default();
+    map.change(changes).unwrap();
+    let content = Content::Map(map);
+    let document = DocumentId { owner: author(0), name: DocumentName::new("d").unwrap() };
+    let head = Head {
+        kind: Kind::Map,
+        layer: LayerId { document, author: author(n) },
+        sequence: Sequence::new(sequence).unwrap(),
+        time_ms: NOW,
+        audience_sequence: Sequence::NONE,
+        root: content.root(),
+    };
+    Layer { signed: head.sign(&Keypair::from_seeds(&[n; 32], &[n; 32])), content }
+}
+
+fn entry(ms: u64, value: impl Into<Value>) -> Option<Entry> {
+    Some(Entry { stamp: Timestamp::new(ms, 0), value: Some(value.into()), saw: None })
+}
+
+fn key(text: &str) -> KeyPath {
+    KeyPath::parse(text).unwrap()
+}
+
+fn document(writers: u8) -> Document {
+    let mut document = Document::new(Kind::Map, author(0));
+    document.set_writers((0..writers).map(author).collect(), NOW);
+    document
+}
+
+fn view(document: &Document) -> serde_json::Value {
+    serde_json::to_value(document.view().unwrap()).unwrap()
+}
+
+/// Few keys that stand above each other, few stamps, so that everything collides.
+fn changes() -> impl Strategy<Value = Vec<Change>> {
+    let key = prop_oneof![Just("a"), Just("a/b"), Just("a/b/c"), Just("a/x"), Just("z")].prop_map(key);
+    let value = prop_oneof![
+        Just(None),
+        (0i64..3).prop_map(|n| Some(Value::from(n))),
+        Just(Some(Value::Map(tombolo_delta::Map::new()))),
+    ];
+    let stamp = prop_oneof![0u64..4, Just(2 * FUTURE_BOUND_MS)];
+    let entry = (stamp, value).prop_map(|(ms, value)| Entry { stamp: Timestamp::new(NOW + ms, 0), value, saw: None });
+    proptest::collection::vec((key, entry.prop_map(Some)), 0..6)
+}
+
+proptest! {
+    #[test]
+    fn the_order_in_which_layers_come_does_not_matter(
+        states in proptest::collection::vec((0u8..3, changes()), 1..8),
+        order in any::<u64>(),
+    ) {
+        let layers: Vec<Layer> =
+            states.into_iter().enumerate().map(|(i, (n, c))| layer(n, i as u64 + 1, c)).collect();
+        // The newest of each author is what counts, whenever it comes.
+        let mut forward = document(3);
+        for layer in &layers {
+            forward.put_layer(layer.clone(), None, NOW);
+        }
+        let mut newest: BTreeMap<PeerId, Layer> = BTreeMap::new();
+        for layer in layers {
+            newest.insert(layer.head().layer.author, layer);
+        }
+        let mut shuffled: Vec<Layer> = newest.into_values().collect();
+        let steps = order as usize % shuffled.len();
+        shuffled.rotate_left(steps);
+        if order & 1 == 1 {
+            shuffled.reverse();
+        }
+        let mut backward = document(0);
+        for layer in &shuffled {
+            backward.put_layer(layer.clone(), None, NOW);
+            backward.put_layer(layer.clone(), None, NOW);
+        }
+        backward.set_writers((0..3).map(author).collect(), NOW);
+        prop_assert_eq!(view(&forward), view(&backward));
+        prop_assert_eq!(forward.quarantined() > 0, backward.quarantined() > 0);
+        // And when the time of the quarantined has come, still.
+        let later = NOW + 3 * FUTURE_BOUND_MS;
+        forward.release(later);
+        backward.release(later);
+        prop_assert_eq!(forward.quarantined(), 0);
+        prop_assert_eq!(view(&forward), view(&backward));
+    }
+}
+
+#[test]
+fn two_people_who_edit_different_members_both_win() {
+    let mut document = document(2);
+    document.put_layer(layer(0, 1, vec![(key("p/name"), entry(NOW, "x"))]), None, NOW);
+    document.put_layer(layer(1, 1, vec![(key("p/size"), entry(NOW, 3i64))]), None, NOW);
+    assert_eq!(view(&document), serde_json::json!({"p": {"name": "x", "size": 3}}));
+}
+
+#[test]
+fn of_a_value_and_what_stands_below_it_the_later_is_shown() {
+    let mut document = document(2);
+    document.put_layer(layer(0, 1, vec![(key("a/b"), entry(NOW, 1i64))]), None, NOW);
+    document.put_layer(layer(1, 1, vec![(key("a"), entry(NOW + 1, 2i64))]), None, NOW);
+    assert_eq!(view(&document), serde_json::json!({"a": 2}));
+    document.put_layer(layer(0, 2, vec![(key("a/b"), entry(NOW + 2, 1i64))]), None, NOW);
+    assert_eq!(view(&document), serde_json::json!({"a": {"b": 1}}));
+}
+
+#[test]
+fn a_layer_counts_only_while_its_author_is_a_writer() {
+    let mut document = document(1);
+    document.put_layer(layer(0, 1, vec![(key("k"), entry(NOW, "mine"))]), None, NOW);
+    assert!(!document.put_layer(layer(1, 1, vec![(key("k"), entry(NOW + 1, "his"))]), None, NOW));
+    assert_eq!(view(&document), serde_json::json!({"k": "mine"}));
+    assert!(document.set_writers([author(1)].into(), NOW), "the owner stays a writer");
+    assert_eq!(view(&document), serde_json::json!({"k": "his"}));
+    assert!(document.set_writers(BTreeSet::new(), NOW));
+    assert_eq!(view(&document), serde_json::json!({"k": "mine"}));
+}
+
+#[test]
+fn a_stamp_beyond_the_bound_waits_for_its_time() {
+    let mut document = document(2);
+    document.put_layer(layer(0, 1, vec![(key("k"), entry(NOW, "now"))]), None, NOW);
+    let far = NOW + FUTURE_BOUND_MS + 1;
+    document.put_layer(layer(1, 1, vec![(key("k"), entry(far, "later"))]), None, NOW);
+    assert_eq!(view(&document), serde_json::json!({"k": "now"}));
+    assert_eq!((document.quarantined(), document.next_release_ms()), (1, Some(NOW + 1)));
+    assert!(!document.release(NOW));
+    assert!(document.release(NOW + 1));
+    assert_eq!(view(&document), serde_json::json!({"k": "later"}));
+}
+
+#[test]
+fn a_loser_that_the_winner_saw_is_history_any_other_a_conflict() {
+    let mut document = document(2);
+    let old = Entry { stamp: Timestamp::new(NOW, 0), value: Some(Value::from("old")), saw: None };
+    let saw = Some(old.hash4(&key("k")));
+    document.put_layer(layer(0, 1, vec![(key("k"), Some(old))]), None, NOW);
+    let new = Entry { stamp: Timestamp::new(NOW + 1, 0), value: Some(Value::from("new")), saw };
+    document.put_layer(layer(1, 1, vec![(key("k"), Some(new.clone()))]), None, NOW);
+    assert!(document.conflicts(NOW).is_empty());
+    document.put_layer(layer(1, 2, vec![(key("k"), Some(Entry { saw: None, ..new }))]), None, NOW);
+    assert_eq!(document.conflicts(NOW).len(), 1);
+}

@@ -1,0 +1,182 @@
+//! Engines that talk over links which lose, repeat and reorder: they come into step all the same.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::*;
+
+const HEARTBEAT: u64 = 1_000;
+
+/// Engines in a full mesh; a layer is a number, its content is its state.
+struct Mesh {
+    engines: Vec<Engine>,
+    held: Vec<BTreeMap<LayerPrint, State>>,
+    air: VecDeque<(usize, usize, Carried)>,
+    random: Random,
+    loss_percent: u64,
+    now: u64,
+    supplies: usize,
+}
+
+enum Carried {
+    Message(Message),
+    Layer(LayerPrint, State),
+    Heartbeat(u64),
+}
+
+fn peer(n: usize) -> PeerId {
+    PeerId([n as u8; 32])
+}
+
+fn layer(n: u64) -> LayerPrint {
+    LayerPrint((n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).to_be_bytes())
+}
+
+impl Mesh {
+    fn new(count: usize, loss_percent: u64, seed: u8) -> Self {
+        let engine = |i| Engine::new(Frontier::default(), HEARTBEAT, Random::new(&[seed ^ i as u8; 32]));
+        let mut mesh = Mesh {
+            engines: (0..count).map(engine).collect(),
+            held: vec![BTreeMap::new(); count],
+            air: VecDeque::new(),
+            random: Random::new(&[seed; 32]),
+            loss_percent,
+            now: 0,
+            supplies: 0,
+        };
+        for a in 0..count {
+            for b in (0..count).filter(|b| *b != a) {
+                let up = Input::PeerUp { peer: peer(b), ours: Frontier::default() };
+                mesh.engines[a].handle_input(0, up);
+            }
+        }
+        mesh
+    }
+
+    fn write(&mut self, at: usize, n: u64, sequence: u64) {
+        self.store(at, layer(n), State { sequence, print: [sequence as u8; 4] }, None);
+    }
+
+    fn store(&mut self, at: usize, layer: LayerPrint, state: State, from: Option<PeerId>) {
+        if self.held[at].get(&layer).is_some_and(|held| *held >= state) {
+            return;
+        }
+        self.held[at].insert(layer, state);
+        let readers: BTreeSet<PeerId> = (0..self.engines.len()).map(peer).collect();
+        self.engines[at].handle_input(self.now, Input::Stored { layer, state, readers, from });
+    }
+
+    fn run(&mut self, ms: u64) {
+        let end = self.now + ms;
+        while self.now < end {
+            for at in 0..self.engines.len() {
+                self.engines[at].handle_input(self.now, Input::Timeout);
+            }
+            self.drain();
+            while !self.air.is_empty() {
+                let next = self.random.below(self.air.len().min(4) as u64) as usize;
+                let Some((from, to, carried)) = self.air.remove(next) else { break };
+                if self.random.below(100) < self.loss_percent {
+                    continue;
+                }
+                self.arrive(from, to, carried);
+                self.drain();
+            }
+            self.now += 10;
+        }
+    }
+
+    fn arrive(&mut self, from: usize, to: usize, carried: Carried) {
+        match carried {
+            Carried::Layer(layer, state) => self.store(to, layer, state, Some(peer(from))),
+            Carried::Message(message) => {
+                self.engines[to].handle_input(self.now, Input::Heard { peer: peer(from), message });
+            }
+            Carried::Heartbeat(fingerprint) => {
+                let message = Message::Heartbeat { fingerprint, next_by_s: 1, clock_ms: None };
+                self.engines[to].handle_input(self.now, Input::Heard { peer: peer(from), message });
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        for at in 0..self.engines.len() {
+            while let Some(output) = self.engines[at].poll_output() {
+                let (to, carried) = match output {
+                    Output::Send { peer, message } => (peer, Carried::Message(message)),
+                    Output::Heartbeat { peer, fingerprint, .. } => (peer, Carried::Heartbeat(fingerprint)),
+                    Output::Supply { peer, layer, .. } => {
+                        self.supplies += 1;
+                        let state = self.held[at][&layer];
+                        (peer, Carried::Layer(layer, state))
+                    }
+                };
+                self.air.push_back((at, usize::from(to.0[0]), carried));
+            }
+        }
+    }
+
+    fn in_step(&self) -> bool {
+        self.held.windows(2).all(|pair| pair[0] == pair[1])
+    }
+}
+
+#[test]
+fn engines_come_into_step_whatever_is_lost() {
+    for seed in 0..20 {
+        let mut mesh = Mesh::new(4, 30, seed);
+        for n in 0..60 {
+            let at = mesh.random.below(4) as usize;
+            mesh.write(at, n % 12, n + 1);
+            mesh.run(30);
+        }
+        mesh.loss_percent = 0;
+        mesh.run(20 * HEARTBEAT);
+        assert!(mesh.in_step(), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_write_in_a_quiet_mesh_travels_once_to_each() {
+    let mut mesh = Mesh::new(5, 0, 1);
+    mesh.run(3_000);
+    mesh.write(0, 1, 1);
+    mesh.run(5_000);
+    assert!(mesh.in_step());
+    assert_eq!(mesh.supplies, 4, "the author's push alone");
+}
+
+#[test]
+fn silence_costs_heartbeats_only() {
+    let mut mesh = Mesh::new(2, 0, 2);
+    mesh.write(0, 1, 1);
+    mesh.run(5_000);
+    mesh.drain();
+    mesh.air.clear();
+    for _ in 0..500 {
+        for at in 0..2 {
+            mesh.engines[at].handle_input(mesh.now, Input::Timeout);
+            while let Some(output) = mesh.engines[at].poll_output() {
+                let Output::Heartbeat { peer, fingerprint, .. } = output else { panic!("{output:?}") };
+                mesh.air.push_back((at, usize::from(peer.0[0]), Carried::Heartbeat(fingerprint)));
+            }
+        }
+        while let Some((from, to, carried)) = mesh.air.pop_front() {
+            mesh.arrive(from, to, carried);
+        }
+        mesh.now += 10;
+    }
+    assert!(mesh.in_step());
+}
+
+#[test]
+fn what_a_peer_refuses_is_not_pressed_on_it() {
+    let mut mesh = Mesh::new(2, 0, 3);
+    mesh.write(0, 1, 1);
+    mesh.drain();
+    mesh.air.clear();
+    let refuse = Input::Refuse { peer: peer(0), layer: layer(1), sequence: 1, reason: 2 };
+    mesh.engines[1].handle_input(mesh.now, refuse);
+    mesh.run(60_000);
+    assert_eq!(mesh.held[1].len(), 0);
+    assert!(mesh.supplies <= 2, "{}", mesh.supplies);
+}

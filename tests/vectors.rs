@@ -1,0 +1,188 @@
+//! Bytes that other implementations can check, computed here from the inputs that stand beside them.
+//! `TOMBOLO_BLESS=1 cargo test --test vectors` writes the files anew after a deliberate change of a format.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use data_encoding::HEXLOWER;
+use serde_json::{Value as Json, json};
+use tombolo::clock::Timestamp;
+use tombolo::envelope::{
+    BaseRef, CompactEnvelope, Envelope, encode_changes, encode_compact, encode_whole,
+};
+use tombolo::federation::invite::{Invite, token_hash};
+use tombolo::federation::join::{JoinAnswer, JoinRefusal, JoinRequest};
+use tombolo::federation::{Audience, TrustLevel};
+use tombolo::identity::{Keypair, did};
+use tombolo::layer::{
+    Content, DocumentId, DocumentName, Entry, Head, KeyPath, Kind, Layer, LayerId, MapContent, Sequence,
+};
+use tombolo_delta::{Context, Value};
+
+fn hex(bytes: impl AsRef<[u8]>) -> String {
+    HEXLOWER.encode(bytes.as_ref())
+}
+
+fn check(name: &str, computed: &Json) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors").join(name);
+    let text = serde_json::to_string_pretty(computed).unwrap() + "\n";
+    if std::env::var_os("TOMBOLO_BLESS").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &text).unwrap();
+    }
+    let kept: Json = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!(&kept, computed, "{name}: a format changed; see CHANGELOG.md before blessing it");
+}
+
+fn owner() -> Keypair {
+    Keypair::from_seeds(&[1; 32], &[2; 32])
+}
+
+fn writer() -> Keypair {
+    Keypair::from_seeds(&[3; 32], &[4; 32])
+}
+
+fn head(kind: Kind, name: &str, author: &Keypair, sequence: u64, time_ms: u64, content: &Content) -> Head {
+    let document = DocumentId { owner: owner().peer_id(), name: DocumentName::new(name).unwrap() };
+    Head {
+        kind,
+        layer: LayerId { document, author: author.peer_id() },
+        sequence: Sequence::new(sequence).unwrap(),
+        time_ms,
+        audience_sequence: Sequence::new(2).unwrap(),
+        root: content.root(),
+    }
+}
+
+fn layer_vector(layer: &Layer) -> Json {
+    let head = layer.head();
+    json!({
+        "name": head.layer.document.name.as_str(),
+        "author": hex(head.layer.author.0),
+        "sequence": head.sequence.get(),
+        "time_ms": head.time_ms,
+        "content": hex(layer.content.to_cbor()),
+        "root": hex(head.root.0),
+        "layer_print": hex(head.layer.print().0),
+        "signed_bytes": hex(head.signing_bytes()),
+        "signature": hex(layer.signed.signature),
+        "whole_envelope": hex(encode_whole(&Envelope::seal(layer))),
+    })
+}
+
+fn map(entries: &[(&str, Timestamp, Option<Value>, Option<[u8; 4]>)]) -> Content {
+    let mut map = MapContent::default();
+    let entry = |(key, stamp, value, saw): &(&str, Timestamp, Option<Value>, Option<[u8; 4]>)| {
+        (KeyPath::parse(key).unwrap(), Some(Entry { stamp: *stamp, value: value.clone(), saw: *saw }))
+    };
+    map.change(entries.iter().map(entry)).unwrap();
+    Content::Map(map)
+}
+
+#[test]
+fn envelopes_and_what_they_sign() {
+    let time = 1_800_000_000_000;
+    let (owner, writer) = (owner(), writer());
+    let first = Value::map([("cpu_usage_percent", Value::from(12.5)), ("uptime_secs", Value::from(3_600u64))]);
+    let second = Value::map([("cpu_usage_percent", Value::from(13.0)), ("uptime_secs", Value::from(3_660u64))]);
+    let snapshot = |value: &Value, sequence, time| {
+        let content = Content::snapshot(value.clone()).unwrap();
+        let signed = head(Kind::Snapshot, "state", &owner, sequence, time, &content).sign(&owner);
+        Layer { signed, content }
+    };
+    let (base, next) = (snapshot(&first, 7, time), snapshot(&second, 8, time + 60_000));
+    let context =
+        Context { base_sequence: 7, sequence: 8, base_time_ms: time, time_ms: time + 60_000 };
+    let delta = tombolo_delta::encode(&first, &tombolo_delta::diff(&first, &second, &context), &context);
+    let compact = |address| CompactEnvelope {
+        base: BaseRef { distance: 1, print: base.head().root.print2() },
+        address,
+        time_step_ms: 60_000,
+        audience_step: 0,
+        signature: next.signed.signature,
+        delta: delta.clone(),
+    };
+    let stamp = Timestamp::new(time, 0);
+    let entries = [
+        ("rack/a", stamp, Some(Value::from("ok")), None),
+        ("rack/b", Timestamp::new(time, 1), Some(Value::from(7u64)), Some([1, 2, 3, 4])),
+        ("gone", Timestamp::new(time, 2), None, None),
+    ];
+    let content = map(&entries);
+    let signed = head(Kind::Map, "notes", &writer, 3, time, &content).sign(&writer);
+    let notes = Layer { signed, content };
+    let entry = |(key, stamp, value, saw): &(&str, Timestamp, Option<Value>, Option<[u8; 4]>)| {
+        let entry = Entry { stamp: *stamp, value: value.clone(), saw: *saw };
+        let key = KeyPath::parse(key).unwrap();
+        json!({ "key": key.segments(), "stamp": stamp.bits().to_string(), "cbor": hex(entry.to_cbor(&key)), "saw_hash": hex(entry.hash4(&key)) })
+    };
+    let changes: Vec<_> = entries
+        .iter()
+        .map(|(key, stamp, value, saw)| {
+            (KeyPath::parse(key).unwrap(), Some(Entry { stamp: *stamp, value: value.clone(), saw: *saw }))
+        })
+        .chain([(KeyPath::parse("dropped").unwrap(), None)])
+        .collect();
+    check(
+        "envelope.json",
+        &json!({
+            "owner_seed": hex([1; 32]),
+            "owner": hex(owner.peer_id().0),
+            "owner_did": did(&owner.peer_id()),
+            "writer_seed": hex([3; 32]),
+            "writer": hex(writer.peer_id().0),
+            "audience_sequence": 2,
+            "snapshot": layer_vector(&base),
+            "snapshot_next": layer_vector(&next),
+            "compact": {
+                "delta": hex(&delta),
+                "lan": hex(encode_compact(&compact(Some(base.head().layer.print().0[0])))),
+                "radio": hex(encode_compact(&compact(None))),
+            },
+            "map": layer_vector(&notes),
+            "map_empty_root": hex(map(&[]).root().0),
+            "entries": entries.iter().map(entry).collect::<Vec<_>>(),
+            "map_delta": { "time_ms": time, "cbor": hex(encode_changes(&changes, time)) },
+        }),
+    );
+}
+
+#[test]
+fn joining_and_its_codes() {
+    let (inviter, joiner) = (owner(), writer());
+    let token = [5; 16];
+    let time = 1_800_000_000_000;
+    let request = JoinRequest::sign(&joiner, &inviter.peer_id(), token, "attic", TrustLevel::Trusted, time);
+    let addresses: Vec<SocketAddr> =
+        vec!["10.77.0.1:8662".parse().unwrap(), "[fd77:0:0:1::1]:8662".parse().unwrap()];
+    let invite = Invite {
+        inviter: inviter.peer_id(),
+        onion: inviter.onion(),
+        token,
+        level: Some(TrustLevel::Trusted),
+        expires_ms: Some(time),
+        addresses,
+    };
+    let members =
+        [(joiner.peer_id(), TrustLevel::Trusted), (inviter.peer_id(), TrustLevel::Observer)];
+    let audience = Audience::new([6; 16], members).to_value();
+    check(
+        "federation.json",
+        &json!({
+            "inviter_seed": hex([1; 32]),
+            "inviter_onion_seed": hex([2; 32]),
+            "inviter_onion": inviter.onion(),
+            "joiner_seed": hex([3; 32]),
+            "joiner_onion_seed": hex([4; 32]),
+            "token": hex(token),
+            "token_hash": hex(token_hash(&token)),
+            "request": hex(request.encode()),
+            "request_signature": hex(request.signature),
+            "answer_agreed": hex(JoinAnswer::Agreed { name: "hut".into() }.encode()),
+            "answer_refused": hex(JoinAnswer::Refused(JoinRefusal::Expired).encode()),
+            "code": invite.to_code(),
+            "code_compact": invite.to_compact(),
+            "audience": hex(tombolo_delta::to_cbor(&audience)),
+        }),
+    );
+}
