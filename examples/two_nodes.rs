@@ -4,7 +4,7 @@
 //! cargo run --example two_nodes
 //! ```
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use tombolo::federation::TrustLevel;
@@ -21,15 +21,12 @@ async fn main() -> Result<(), Error> {
     done
 }
 
-async fn run(folder: &PathBuf) -> Result<(), Error> {
+async fn run(folder: &Path) -> Result<(), Error> {
     let attic = start(folder, "attic").await?;
     let boat = start(folder, "boat").await?;
 
-    let invite = Command::Invite {
-        level: TrustLevel::Trusted,
-        expires_ms: 60_000,
-        addresses: attic.addresses(),
-    };
+    let invite =
+        Command::Invite { level: TrustLevel::Trusted, expires_ms: 60_000, addresses: attic.addresses() };
     let Reply::Invite(invite) = attic.command(invite).await? else { return Err("no invite".into()) };
     boat.command(Command::Join { code: invite.code, addresses: Vec::new() }).await?;
     println!("boat joined attic");
@@ -50,7 +47,7 @@ async fn run(folder: &PathBuf) -> Result<(), Error> {
     Ok(())
 }
 
-async fn start(folder: &std::path::Path, name: &str) -> Result<Tombolo, Error> {
+async fn start(folder: &Path, name: &str) -> Result<Tombolo, Error> {
     let folder = folder.join(name);
     Tombolo::create(&folder, name)?;
     Ok(Tombolo::start(&folder, Settings::on_loopback(name)).await?)

@@ -22,7 +22,12 @@ async fn main() -> Result<(), Error> {
         // Every write is an event with the sequence under which it is on the disk.
         while let Ok(event) = events.recv().await {
             if let Event::Changed(change) = event {
-                println!("{} changed, sequence {}: {:?}", change.name, change.sequence, node.get("counters", None).await?);
+                println!(
+                    "{} changed, sequence {}: {:?}",
+                    change.name,
+                    change.sequence,
+                    node.get("counters", None).await?
+                );
                 break;
             }
         }

@@ -322,7 +322,9 @@ fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>,
     }
     let parse = |text: &String| {
         text.parse().map_err(|_| {
-            D::Error::custom(format!("`{text}` is no address with a port, like \"0.0.0.0:8662\" or \"[::]:8662\""))
+            D::Error::custom(format!(
+                "`{text}` is no address with a port, like \"0.0.0.0:8662\" or \"[::]:8662\""
+            ))
         })
     };
     texts.iter().map(parse).collect()
@@ -356,9 +358,14 @@ fn heartbeat<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::
 
 fn span_within<'de, D: Deserializer<'de>>(deserializer: D, min: Duration) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
-    let Span(span) = text.parse().map_err(|e| D::Error::custom(format!("`{text}` is no span of time: {e}")))?;
+    let Span(span) =
+        text.parse().map_err(|e| D::Error::custom(format!("`{text}` is no span of time: {e}")))?;
     if span < min || span > PACE_MAX {
-        return Err(D::Error::custom(format!("`{text}` is not between {} and {}", Span(min), Span(PACE_MAX))));
+        return Err(D::Error::custom(format!(
+            "`{text}` is not between {} and {}",
+            Span(min),
+            Span(PACE_MAX)
+        )));
     }
     Ok(span)
 }
@@ -383,7 +390,8 @@ mod tests {
     fn every_line_but_the_name_may_be_deleted() {
         let template = Config::template("attic");
         for (n, line) in template.lines().enumerate() {
-            let rest: Vec<&str> = template.lines().enumerate().filter(|(m, _)| *m != n).map(|(_, l)| l).collect();
+            let rest: Vec<&str> =
+                template.lines().enumerate().filter(|(m, _)| *m != n).map(|(_, l)| l).collect();
             if line.contains('=') && !line.starts_with('#') && !line.starts_with("name") {
                 assert_eq!(Config::parse(&rest.join("\n")), Ok(Config::new("attic")), "without `{line}`");
             }

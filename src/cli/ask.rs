@@ -7,8 +7,8 @@ use serde_json::Value as Json;
 
 use super::error::CliError;
 use crate::daemon::open::{self, DirectError, StartError};
-use crate::daemon::unix::{self, Lines, SOCKET_FILE, UnixError};
 use crate::daemon::routes;
+use crate::daemon::unix::{self, Lines, SOCKET_FILE, UnixError};
 use crate::node::Command;
 use crate::store::key;
 
@@ -27,7 +27,8 @@ impl Reply {
     pub(crate) fn read(text: String) -> Result<Self, CliError> {
         let text = text.trim_end().to_owned();
         let json = serde_json::from_str(&text);
-        let json = json.map_err(|e| CliError::new("bad_answer", format!("the node's answer is not JSON: {e}")))?;
+        let json =
+            json.map_err(|e| CliError::new("bad_answer", format!("the node's answer is not JSON: {e}")))?;
         Ok(Reply { text, json })
     }
 }
@@ -122,7 +123,8 @@ pub(crate) fn default_folder() -> Result<PathBuf, CliError> {
     } else {
         set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share")))
     };
-    let none = || CliError::usage("no folder to keep a node in: HOME is not set. Name one with --data-dir DIR");
+    let none =
+        || CliError::usage("no folder to keep a node in: HOME is not set. Name one with --data-dir DIR");
     data.map(|data| data.join("tombolo")).ok_or_else(none)
 }
 

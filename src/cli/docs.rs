@@ -28,18 +28,19 @@ pub(super) fn create(context: &Context, name: String, snapshot: bool) -> Outcome
 
 pub(super) fn set(context: &Context, doc: String, key: KeyPath, value: &str) -> Outcome {
     let value = value_of(value, !context.json)?;
-    written(context, &context.node.ask(&Command::Set { doc, key, value })?)
+    written(context, "written", &context.node.ask(&Command::Set { doc, key, value })?)
 }
 
 pub(super) fn del(context: &Context, doc: String, key: KeyPath) -> Outcome {
-    written(context, &context.node.ask(&Command::Del { doc, key })?)
+    written(context, "deleted", &context.node.ask(&Command::Del { doc, key })?)
 }
 
 pub(super) fn put(context: &Context, doc: String, file: &Path) -> Outcome {
     let text = read(file)?;
     let value = serde_json::from_str(&text);
-    let value = value.map_err(|e| CliError::new("bad_json", format!("{} is not JSON: {e}", file.display())))?;
-    written(context, &context.node.ask(&Command::Put { doc, value })?)
+    let value =
+        value.map_err(|e| CliError::new("bad_json", format!("{} is not JSON: {e}", file.display())))?;
+    written(context, "changed", &context.node.ask(&Command::Put { doc, value })?)
 }
 
 pub(super) fn get(context: &Context, doc: String, key: Option<KeyPath>) -> Outcome {
@@ -119,14 +120,14 @@ pub(super) fn called(names: &BTreeMap<String, String>, did: &str) -> String {
     names.get(did).cloned().unwrap_or_else(|| print::short_did(did))
 }
 
-fn written(context: &Context, reply: &Reply) -> Outcome {
+fn written(context: &Context, done: &str, reply: &Reply) -> Outcome {
     if context.json {
         return Ok(print::line(&reply.text)?);
     }
     let name = print::clean(print::text(&reply.json, "name"));
     let line = match print::number(&reply.json, "changed") {
         0 => format!("{name} says so already: nothing changed"),
-        n => format!("{name}: {} written", print::count(n, "key")),
+        n => format!("{name}: {} {done}", print::count(n, "key")),
     };
     Ok(print::line(&line)?)
 }

@@ -22,7 +22,9 @@ pub(super) fn run(
     }
     if draw {
         let drawn = qr::draw(print::text(&reply.json, "compact"));
-        print::line(&drawn.map_err(|e| CliError::new("qr", format!("{e}: `tombolo invite` prints it as text")))?)?;
+        print::line(
+            &drawn.map_err(|e| CliError::new("qr", format!("{e}: `tombolo invite` prints it as text")))?,
+        )?;
     } else {
         print::line(print::text(&reply.json, "code"))?;
     }

@@ -32,7 +32,9 @@ pub(super) fn run(
         let hinting = async {
             tokio::time::sleep(PATIENCE).await;
             if patient {
-                print::hint("waiting for the inviter: its `tombolo up` must run, and the two must reach each other");
+                print::hint(
+                    "waiting for the inviter: its `tombolo up` must run, and the two must reach each other",
+                );
             }
             match timeout {
                 Some(Span(span)) => tokio::time::sleep(span.saturating_sub(PATIENCE)).await,
@@ -60,13 +62,14 @@ pub(super) fn run(
 
 async fn join(context: &Context, command: Command, running: bool) -> Result<Reply, CliError> {
     if running {
-        let (method, target, body) =
-            crate::daemon::routes::write(&command).ok_or_else(|| CliError::new("internal", "no such request"))?;
+        let (method, target, body) = crate::daemon::routes::write(&command)
+            .ok_or_else(|| CliError::new("internal", "no such request"))?;
         let answer = crate::daemon::unix::request(&context.node.socket(), method, &target, body).await?;
         return super::ask::read(answer.0, &String::from_utf8_lossy(&answer.1));
     }
     let config = load_config(&context.node.folder)?;
-    let node = Tombolo::start(&context.node.folder, Settings { config, publish: false, socket: true }).await?;
+    let node =
+        Tombolo::start(&context.node.folder, Settings { config, publish: false, socket: true }).await?;
     let reply = node.command(command).await;
     node.shutdown().await;
     Reply::read(text_of(&reply?)?)

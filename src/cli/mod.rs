@@ -61,7 +61,9 @@ Exit codes: 0 done, 1 failed, 2 wrong arguments.";
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Make a new node: its identity, settings and store
-    #[command(after_help = "Examples:\n  tombolo init --name attic\n  tombolo --data-dir /srv/tombolo init --name \"field station 2\"\n\nAn identity that is there already is never overwritten.")]
+    #[command(
+        after_help = "Examples:\n  tombolo init --name attic\n  tombolo --data-dir /srv/tombolo init --name \"field station 2\"\n\nAn identity that is there already is never overwritten."
+    )]
     Init {
         /// What the node calls itself; peers see it
         #[arg(long)]
@@ -71,10 +73,14 @@ enum Command {
     #[command(after_help = "Examples:\n  tombolo id\n  tombolo id --json")]
     Id,
     /// Run the node in the foreground, until SIGTERM or Ctrl-C
-    #[command(after_help = "Examples:\n  tombolo up\n  RUST_LOG=debug tombolo up\n\nSettings stand in tombolo.toml in the node's folder.")]
+    #[command(
+        after_help = "Examples:\n  tombolo up\n  RUST_LOG=debug tombolo up\n\nSettings stand in tombolo.toml in the node's folder."
+    )]
     Up,
     /// Print an invite code, on one line; it works once
-    #[command(after_help = "Examples:\n  tombolo invite\n  tombolo invite --level observer --expires 7d\n  tombolo invite --qr\n\nWho has the code can join: hand it over on a way you trust.")]
+    #[command(
+        after_help = "Examples:\n  tombolo invite\n  tombolo invite --level observer --expires 7d\n  tombolo invite --qr\n\nWho has the code can join: hand it over on a way you trust."
+    )]
     Invite {
         /// What the joiner may do here: trusted (read and write) or observer (read)
         #[arg(long, default_value = "trusted", value_name = "L", value_parser = level)]
@@ -90,7 +96,9 @@ enum Command {
         addresses: Vec<Addresses>,
     },
     /// Join with an invite code; waits until both sides agreed
-    #[command(after_help = "Examples:\n  tombolo join fed1:eyJkaWQi...\n  tombolo join fed1:eyJkaWQi... --addr 192.168.1.20\n  tombolo join - < code.txt\n\nWithout a running node, one runs until both sides agreed.")]
+    #[command(
+        after_help = "Examples:\n  tombolo join fed1:eyJkaWQi...\n  tombolo join fed1:eyJkaWQi... --addr 192.168.1.20\n  tombolo join - < code.txt\n\nWithout a running node, one runs until both sides agreed."
+    )]
     Join {
         /// The code; - reads it from standard input
         code: String,
@@ -105,7 +113,9 @@ enum Command {
     #[command(after_help = "Examples:\n  tombolo peers\n  tombolo peers --json")]
     Peers,
     /// Change what a peer may do
-    #[command(after_help = "Examples:\n  tombolo trust harbour observer\n  tombolo trust z6MkhaXg trusted\n\nLevels: trusted reads and writes our documents, observer reads, untrusted neither.")]
+    #[command(
+        after_help = "Examples:\n  tombolo trust harbour observer\n  tombolo trust z6MkhaXg trusted\n\nLevels: trusted reads and writes our documents, observer reads, untrusted neither."
+    )]
     Trust {
         /// A name, a DID or the start of one
         peer: String,
@@ -137,7 +147,9 @@ enum Command {
         snapshot: bool,
     },
     /// Set one key of a document
-    #[command(after_help = "Examples:\n  tombolo set plan monday/watch Ada\n  tombolo set plan monday/boats 3\n  tombolo set plan tuesday '{\"watch\": \"Grace\", \"boats\": [1, 4]}'\n  tombolo set harbour/plan monday/watch '\"3\"'      the text 3, in a peer's document")]
+    #[command(
+        after_help = "Examples:\n  tombolo set plan monday/watch Ada\n  tombolo set plan monday/boats 3\n  tombolo set plan tuesday '{\"watch\": \"Grace\", \"boats\": [1, 4]}'\n  tombolo set harbour/plan monday/watch '\"3\"'      the text 3, in a peer's document"
+    )]
     Set {
         /// A document, or peer/document
         doc: String,
@@ -149,7 +161,9 @@ enum Command {
         value: String,
     },
     /// Print a document or a part of it: a text bare, else JSON
-    #[command(after_help = "Examples:\n  tombolo get plan\n  tombolo get plan monday/watch\n  tombolo get harbour/plan monday --json")]
+    #[command(
+        after_help = "Examples:\n  tombolo get plan\n  tombolo get plan monday/watch\n  tombolo get harbour/plan monday --json"
+    )]
     Get {
         /// A document, or peer/document
         doc: String,
@@ -167,7 +181,9 @@ enum Command {
         key: KeyPath,
     },
     /// Make a document equal to a JSON file; keys not in it are deleted
-    #[command(after_help = "Examples:\n  tombolo put plan plan.json\n  tombolo get plan | jq '.monday.boats = 4' | tombolo put plan -")]
+    #[command(
+        after_help = "Examples:\n  tombolo put plan plan.json\n  tombolo get plan | jq '.monday.boats = 4' | tombolo put plan -"
+    )]
     Put {
         /// A document, or peer/document
         doc: String,
@@ -178,7 +194,9 @@ enum Command {
     #[command(after_help = "Examples:\n  tombolo ls\n  tombolo ls --json")]
     Ls,
     /// Print changes as they come, one line each; needs a running node
-    #[command(after_help = "Examples:\n  tombolo watch\n  tombolo watch plan\n  tombolo watch --json | jq .name")]
+    #[command(
+        after_help = "Examples:\n  tombolo watch\n  tombolo watch plan\n  tombolo watch --json | jq .name"
+    )]
     Watch {
         /// Only this document
         doc: Option<String>,
@@ -263,7 +281,8 @@ fn usage(error: &clap::Error) -> ExitCode {
     if error.use_stderr() && json {
         let text = error.to_string();
         let text = text.trim_start_matches("error: ");
-        let sentence = text.split("\n\n").next().unwrap_or(text).split_whitespace().collect::<Vec<_>>().join(" ");
+        let sentence =
+            text.split("\n\n").next().unwrap_or(text).split_whitespace().collect::<Vec<_>>().join(" ");
         return CliError::usage(sentence).tell(true);
     }
     let _ = error.print();

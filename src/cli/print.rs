@@ -57,14 +57,22 @@ impl Table {
     /// The table as lines.
     pub(crate) fn lines(&self) -> String {
         let width = |column: usize| {
-            self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+            self.rows
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
         };
         let widths: Vec<usize> = (0..self.right.len()).map(width).collect();
         let line = |row: &Vec<String>| {
             let cells = row.iter().zip(&widths).zip(&self.right);
-            let padded = cells.map(|((cell, width), right)| {
-                if *right { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
-            });
+            let padded =
+                cells.map(
+                    |((cell, width), right)| {
+                        if *right { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+                    },
+                );
             padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
         };
         self.rows.iter().map(line).collect::<Vec<_>>().join("\n")
@@ -122,7 +130,11 @@ pub(crate) fn size(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in UNITS {
         if value < 999.5 || unit == "PB" {
-            return if unit == "B" || value >= 99.95 { format!("{value:.0} {unit}") } else { format!("{value:.1} {unit}") };
+            return if unit == "B" || value >= 99.95 {
+                format!("{value:.0} {unit}")
+            } else {
+                format!("{value:.1} {unit}")
+            };
         }
         value /= 1000.0;
     }
@@ -132,7 +144,11 @@ pub(crate) fn size(bytes: u64) -> String {
 /// The part of a DID that tells it from others, short.
 pub(crate) fn short_did(did: &str) -> String {
     let key = did.strip_prefix("did:key:").unwrap_or(did);
-    if key.chars().count() <= 13 { key.to_owned() } else { format!("{}…", key.chars().take(12).collect::<String>()) }
+    if key.chars().count() <= 13 {
+        key.to_owned()
+    } else {
+        format!("{}…", key.chars().take(12).collect::<String>())
+    }
 }
 
 /// JSON text with line breaks and indents; every number and text in it stays as it is written.
@@ -195,7 +211,8 @@ mod tests {
             let ms = i64::try_from(now).unwrap() - seconds * 1000;
             chrono::DateTime::from_timestamp_millis(ms).unwrap().to_rfc3339()
         };
-        let cases = [(0, "now"), (5, "5 s ago"), (180, "3 min ago"), (7_300, "2 h ago"), (200_000, "2 d ago")];
+        let cases =
+            [(0, "now"), (5, "5 s ago"), (180, "3 min ago"), (7_300, "2 h ago"), (200_000, "2 d ago")];
         for (seconds, words) in cases {
             assert_eq!(age(&at(seconds), now), words);
         }
@@ -213,7 +230,14 @@ mod tests {
 
     #[test]
     fn sizes_keep_three_digits() {
-        let cases = [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (12_345, "12.3 kB"), (999_999, "1.0 MB"), (u64::MAX, "18447 PB")];
+        let cases = [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1_000, "1.0 kB"),
+            (12_345, "12.3 kB"),
+            (999_999, "1.0 MB"),
+            (u64::MAX, "18447 PB"),
+        ];
         for (bytes, words) in cases {
             assert_eq!(size(bytes), words);
         }

@@ -62,7 +62,9 @@ mod tests {
     fn an_invite_fits_a_terminal_of_80_by_24() {
         for letters in [150, 166, 186, 195] {
             let drawn = draw(&format!("FED1C:{}", "A2".repeat((letters - 6) / 2))).unwrap();
-            assert!(drawn.lines().count() <= LINES_MAX && drawn.lines().all(|line| line.chars().count() <= 80));
+            assert!(
+                drawn.lines().count() <= LINES_MAX && drawn.lines().all(|line| line.chars().count() <= 80)
+            );
         }
         assert_eq!(draw(&"A".repeat(400)), Err(TooLong));
         assert_eq!(draw(&"A".repeat(10_000)), Err(TooLong));

@@ -43,7 +43,13 @@ fn figures(state: &Json) -> Vec<(&'static str, String)> {
         ("memory", used("mem_used_bytes", "mem_total_bytes")),
         ("disk", used("disk_used_bytes", "disk_total_bytes")),
         ("up", number("uptime_secs").map(print::span)),
-        ("tor", state.get("tor_active").and_then(Json::as_bool).map(|on| if on { "up" } else { "down" }.to_owned())),
+        (
+            "tor",
+            state
+                .get("tor_active")
+                .and_then(Json::as_bool)
+                .map(|on| if on { "up" } else { "down" }.to_owned()),
+        ),
     ];
     figures.into_iter().filter_map(|(label, words)| Some((label, words?))).collect()
 }

@@ -16,7 +16,11 @@ pub(super) fn run(context: &Context) -> Outcome {
     let status = &reply.json;
     let id = status.get("id").unwrap_or(&Json::Null);
     let state = if running { "running" } else { "not running: `tombolo up` starts it" };
-    print::line(&format!("{}  {}  {state}", print::clean(print::text(id, "name")), print::short_did(print::text(id, "did"))))?;
+    print::line(&format!(
+        "{}  {}  {state}",
+        print::clean(print::text(id, "name")),
+        print::short_did(print::text(id, "did"))
+    ))?;
     for (label, words) in facts(status, running) {
         print::line(&format!("  {label:<11}{words}"))?;
     }
@@ -25,15 +29,21 @@ pub(super) fn run(context: &Context) -> Outcome {
 }
 
 fn facts(status: &Json, running: bool) -> Vec<(&'static str, String)> {
-    let addresses: Vec<&str> =
-        status.get("addresses").map(print::items).unwrap_or_default().iter().filter_map(Json::as_str).collect();
+    let addresses: Vec<&str> = status
+        .get("addresses")
+        .map(print::items)
+        .unwrap_or_default()
+        .iter()
+        .filter_map(Json::as_str)
+        .collect();
     let traffic = status.get("traffic").unwrap_or(&Json::Null);
     let bytes = |field: &str| print::size(print::number(traffic, field));
     let messages = |field: &str| print::count(print::number(traffic, field), "message");
     let time = format!("{} (clock: {})", print::text(status, "time"), print::text(status, "time_source"));
     let mut facts = vec![("time", time), ("documents", print::number(status, "documents").to_string())];
     if running {
-        let listening = if addresses.is_empty() { "no network address now".to_owned() } else { addresses.join(", ") };
+        let listening =
+            if addresses.is_empty() { "no network address now".to_owned() } else { addresses.join(", ") };
         facts.push(("listens on", listening));
         facts.push(("sent", format!("{} in {}", bytes("bytes_sent"), messages("messages_sent"))));
         facts.push(("received", format!("{} in {}", bytes("bytes_received"), messages("messages_received"))));
@@ -81,7 +91,9 @@ fn problems(status: &Json) -> Outcome {
     }
     for (author, count) in entries(status, "forks") {
         let author = print::short_did(author);
-        print::line(&format!("! {author} signed two states with one sequence, {count} times: a copied key?"))?;
+        print::line(&format!(
+            "! {author} signed two states with one sequence, {count} times: a copied key?"
+        ))?;
     }
     match print::number(status, "quarantined") {
         0 => {}

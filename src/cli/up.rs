@@ -26,7 +26,8 @@ pub(super) fn run(context: &Context) -> Outcome {
     let settings = Settings::from_folder(folder)?;
     start_log(&settings.config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
-    let runtime = runtime.map_err(|e| CliError::new("system", format!("the system gives no threads: {e}")))?;
+    let runtime =
+        runtime.map_err(|e| CliError::new("system", format!("the system gives no threads: {e}")))?;
     runtime.block_on(async {
         let mut signals = Signals::new()?;
         let mut node = Tombolo::start(folder, settings).await?;
@@ -54,7 +55,10 @@ struct Signals {
 impl Signals {
     fn new() -> Result<Self, CliError> {
         let listen = |kind| signal(kind).map_err(|e| CliError::new("system", format!("no signals: {e}")));
-        Ok(Signals { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+        Ok(Signals {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
     }
 
     async fn next(&mut self) {
@@ -69,7 +73,8 @@ async fn tell(context: &Context, node: &Tombolo) -> Outcome {
     let Reply::Id(id) = node.command(Command::Id).await? else { return Ok(()) };
     let (addresses, socket) = (node.addresses(), node.socket().map(|path| path.display().to_string()));
     if context.json {
-        let json = serde_json::json!({ "name": id.name, "did": id.did, "addresses": addresses, "socket": socket });
+        let json =
+            serde_json::json!({ "name": id.name, "did": id.did, "addresses": addresses, "socket": socket });
         return Ok(print::line(&json.to_string())?);
     }
     print::line(&format!("{} is up: {}", id.name, id.did))?;

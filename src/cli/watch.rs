@@ -13,8 +13,9 @@ use crate::daemon::now;
 pub(super) fn run(context: &Context, doc: Option<&str>) -> Outcome {
     let runtime = runtime()?;
     let lines = runtime.block_on(context.node.watch(doc))?;
-    let mut lines =
-        lines.ok_or_else(|| CliError::new("needs_daemon", "watching needs a running node: start `tombolo up` first"))?;
+    let mut lines = lines.ok_or_else(|| {
+        CliError::new("needs_daemon", "watching needs a running node: start `tombolo up` first")
+    })?;
     let mut known = if context.json { BTreeMap::new() } else { names(&context.node)? };
     while let Some(line) = runtime.block_on(lines.next())? {
         let line = String::from_utf8_lossy(&line).into_owned();
@@ -57,7 +58,10 @@ fn sentence(event: &Json, names: &BTreeMap<String, String>) -> String {
             _ => "no invite is open any more".to_owned(),
         },
         "alarm" => format!("! {}", print::text(event, "message")),
-        "missed" => format!("{} left out: this reader was too slow", print::count(print::number(event, "count"), "event")),
+        "missed" => format!(
+            "{} left out: this reader was too slow",
+            print::count(print::number(event, "count"), "event")
+        ),
         _ => event.to_string(),
     }
 }

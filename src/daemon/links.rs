@@ -80,7 +80,9 @@ async fn bring(lan: Arc<Lan>, held: HeldByLink, mut events: mpsc::Receiver<LinkE
                 lock(&held).remove(&link);
                 Task::Input(Input::LinkDown { link })
             }
-            LinkEvent::JoinRequest { peer, address, bytes, answer } => Task::Join { peer, address, bytes, answer },
+            LinkEvent::JoinRequest { peer, address, bytes, answer } => {
+                Task::Join { peer, address, bytes, answer }
+            }
             LinkEvent::Drained { link } => {
                 send_held(&lan, &held, link);
                 continue;

@@ -262,9 +262,10 @@ impl Filter {
     fn passes(&self, event: &Event) -> bool {
         match (self, event) {
             (Filter::All, _) => true,
-            (Filter::Document { name, owner }, Event::Changed(ChangedView { owner: of, name: called, .. })) => {
-                called == name && owner.as_ref().is_none_or(|owner| owner == of)
-            }
+            (
+                Filter::Document { name, owner },
+                Event::Changed(ChangedView { owner: of, name: called, .. }),
+            ) => called == name && owner.as_ref().is_none_or(|owner| owner == of),
             _ => false,
         }
     }

@@ -321,8 +321,11 @@ impl NodeClient {
 
     fn add_surroundings(&self, status: &mut crate::node::view::StatusView) {
         status.addresses = self.addresses();
-        status.alarms.extend(lock(&self.surroundings.problems).iter().map(|(probe, text)| format!("{probe}: {text}")));
-        let rejections = lock(&self.surroundings.lan).as_ref().map(|lan| lan.rejections()).unwrap_or_default();
+        status
+            .alarms
+            .extend(lock(&self.surroundings.problems).iter().map(|(probe, text)| format!("{probe}: {text}")));
+        let rejections =
+            lock(&self.surroundings.lan).as_ref().map(|lan| lan.rejections()).unwrap_or_default();
         for (reason, count) in rejections {
             let reason = format!("lan_{}", reason.to_string().replace([' ', '-'], "_"));
             *status.rejections.entry(reason).or_default() += count;

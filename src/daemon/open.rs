@@ -129,8 +129,7 @@ pub enum DirectError {
 /// Makes a new node: its folder, settings, identity and store. Settings that are there already stay, if
 /// they name the node alike; an identity that is there is never touched.
 pub fn create(folder: &Path, name: &str) -> Result<(), StartError> {
-    crate::config::check_node_name(name)
-        .map_err(|why| StartError::BadName { name: name.to_owned(), why })?;
+    crate::config::check_node_name(name).map_err(|why| StartError::BadName { name: name.to_owned(), why })?;
     make_folder(folder)?;
     let initialised = key::exists(folder);
     match Config::load(folder) {
@@ -203,7 +202,6 @@ fn settings(config: &Config) -> NodeSettings {
             LinkPreference::Auto => Preference::Auto,
             LinkPreference::MeshFirst => Preference::MeshFirst,
         },
-        ..NodeSettings::default()
     }
 }
 
@@ -228,9 +226,10 @@ fn make_folder(folder: &Path) -> Result<(), StartError> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder
-        .create(folder)
-        .map_err(|source| StartError::System { what: format!("cannot make the folder {}", folder.display()), source })
+    builder.create(folder).map_err(|source| StartError::System {
+        what: format!("cannot make the folder {}", folder.display()),
+        source,
+    })
 }
 
 /// Writes the settings whole or not at all, and never over others.

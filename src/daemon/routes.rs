@@ -8,9 +8,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Span;
-use crate::layer::Kind;
-use crate::layer::KeyPath;
 use crate::federation::TrustLevel;
+use crate::layer::KeyPath;
+use crate::layer::Kind;
 use crate::node::{Command, CommandError};
 
 /// An invite lives this long unless said otherwise: a day.
@@ -274,7 +274,11 @@ impl Query {
                     query.key = Some(key);
                 }
                 "doc" => query.doc = Some(value),
-                _ => return Err(RouteError::Query(format!("`{name}` means nothing here: `key` and `doc` do"))),
+                _ => {
+                    return Err(RouteError::Query(format!(
+                        "`{name}` means nothing here: `key` and `doc` do"
+                    )));
+                }
             }
         }
         Ok(query)
@@ -358,14 +362,18 @@ mod tests {
         for command in commands {
             let (method, target, body) = write(&command).unwrap();
             let (path, query) = target.split_once('?').map_or((target.as_str(), None), |(p, q)| (p, Some(q)));
-            let Ok(Asked::Command(back)) = read(&method, path, query, &body) else { panic!("{method} {target}") };
+            let Ok(Asked::Command(back)) = read(&method, path, query, &body) else {
+                panic!("{method} {target}")
+            };
             assert_eq!(format!("{back:?}"), format!("{command:?}"));
         }
     }
 
     #[test]
     fn a_person_with_curl_may_leave_the_slash_in_a_document_as_it_is() {
-        let Ok(Asked::Command(Command::Get { doc, .. })) = read(&Method::GET, "/v1/docs/attic/plan", None, b"") else {
+        let Ok(Asked::Command(Command::Get { doc, .. })) =
+            read(&Method::GET, "/v1/docs/attic/plan", None, b"")
+        else {
             panic!("not a get")
         };
         assert_eq!(doc, "attic/plan");

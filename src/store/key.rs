@@ -25,7 +25,8 @@ pub const KEY_FILE: &str = "identity.key";
 const FORMAT: &str = "tombolo-key-1";
 /// Bytes of a key file; a longer one is no key file.
 const KEY_FILE_BYTES_MAX: u64 = 4_096;
-const WARNING: &str = "# The secret of this node. Who has it is this node: never copy it to a second machine.";
+const WARNING: &str =
+    "# The secret of this node. Who has it is this node: never copy it to a second machine.";
 
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
@@ -106,7 +107,8 @@ pub fn load(folder: &Path) -> Result<Keypair, KeyFileError> {
 }
 
 fn text_of(identity: &[u8; 32], onion: &[u8; 32]) -> Zeroizing<String> {
-    let (identity, onion) = (Zeroizing::new(HEXLOWER.encode(identity)), Zeroizing::new(HEXLOWER.encode(onion)));
+    let (identity, onion) =
+        (Zeroizing::new(HEXLOWER.encode(identity)), Zeroizing::new(HEXLOWER.encode(onion)));
     Zeroizing::new(format!("{FORMAT}\n{WARNING}\nidentity {}\nonion {}\n", *identity, *onion))
 }
 
@@ -115,7 +117,8 @@ fn parse(text: &str) -> Result<Keypair, &'static str> {
     if lines.next() != Some(FORMAT) {
         return Err("its first line is not `tombolo-key-1`");
     }
-    let identity = seed(lines.next(), "identity ").ok_or("its line `identity` is missing or not 64 hex digits")?;
+    let identity =
+        seed(lines.next(), "identity ").ok_or("its line `identity` is missing or not 64 hex digits")?;
     let onion = seed(lines.next(), "onion ").ok_or("its line `onion` is missing or not 64 hex digits")?;
     match lines.next() {
         None => Ok(Keypair::from_seeds(&identity, &onion)),

@@ -9,24 +9,24 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// How long anything may take that should take moments, on a machine that is busy with other tests.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A folder of its own for one node.
-pub struct Place {
+pub(crate) struct Place {
     _outer: tempfile::TempDir,
-    pub folder: PathBuf,
+    pub(crate) folder: PathBuf,
 }
 
 impl Place {
     /// An empty place; the node's folder itself is not there yet.
-    pub fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         let outer = tempfile::tempdir().unwrap();
         let folder = outer.path().join("node");
         Place { _outer: outer, folder }
     }
 
     /// A place with a node that stays on this machine and looks at no container engine.
-    pub fn with_node(name: &str) -> Self {
+    pub(crate) fn with_node(name: &str) -> Self {
         let place = Place::empty();
         place.ok(&["init", "--name", name]);
         place.setting("listen = [\"0.0.0.0:8662\", \"[::]:8662\"]", "listen = [\"127.0.0.1:0\"]");
@@ -37,7 +37,7 @@ impl Place {
     }
 
     /// Changes one line of `tombolo.toml`.
-    pub fn setting(&self, from: &str, to: &str) {
+    pub(crate) fn setting(&self, from: &str, to: &str) {
         let path = self.folder.join("tombolo.toml");
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.contains(from), "no `{from}` in {text}");
@@ -45,7 +45,7 @@ impl Place {
     }
 
     /// The binary on this folder, not yet started.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tombolo"));
         command.env_remove("RUST_LOG").env_remove("DOCKER_HOST").env("TOMBOLO_DATA_DIR", &self.folder);
         command.stdin(Stdio::null()).args(arguments);
@@ -53,12 +53,12 @@ impl Place {
     }
 
     /// Runs the binary to its end.
-    pub fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
     }
 
     /// Runs it, expects success, gives standard output without the last line break.
-    pub fn ok(&self, arguments: &[&str]) -> String {
+    pub(crate) fn ok(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         let text = String::from_utf8(output.stdout).unwrap();
@@ -66,13 +66,13 @@ impl Place {
     }
 
     /// Runs it with `--json`, expects success, gives the JSON.
-    pub fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let text = self.ok(&[arguments, &["--json"]].concat());
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {text}"))
     }
 
     /// Runs it, expects this exit code and nothing on standard output, gives standard error.
-    pub fn fails(&self, code: i32, arguments: &[&str]) -> String {
+    pub(crate) fn fails(&self, code: i32, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
@@ -82,7 +82,7 @@ impl Place {
     }
 
     /// Runs it with `--json`, expects exit code 1, gives the error's code.
-    pub fn error_code(&self, arguments: &[&str]) -> String {
+    pub(crate) fn error_code(&self, arguments: &[&str]) -> String {
         let error = self.fails(1, &[arguments, &["--json"]].concat());
         let json: Value = serde_json::from_str(&error).unwrap_or_else(|e| panic!("{e}: {error}"));
         assert!(json["error"]["message"].is_string(), "{error}");
@@ -90,7 +90,7 @@ impl Place {
     }
 
     /// Starts the daemon and waits until it answers.
-    pub fn up(&self) -> Daemon {
+    pub(crate) fn up(&self) -> Daemon {
         let log = std::fs::File::options().create(true).append(true).open(self.folder.join("log")).unwrap();
         let mut command = self.command(&["up", "--json"]);
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
@@ -103,7 +103,7 @@ impl Place {
     }
 
     /// One raw request over the socket, as curl would send it: status line and body.
-    pub fn http(&self, request: &str) -> (String, String) {
+    pub(crate) fn http(&self, request: &str) -> (String, String) {
         let mut stream = UnixStream::connect(self.folder.join("control.sock")).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let _ = stream.write_all(request.as_bytes());
@@ -115,19 +115,19 @@ impl Place {
     }
 
     /// The hash of a document, as `ls` shows it.
-    pub fn hash(&self, doc: &str) -> Option<String> {
+    pub(crate) fn hash(&self, doc: &str) -> Option<String> {
         let documents = self.json(&["ls"]);
         let document = documents.as_array().unwrap().iter().find(|d| d["name"] == doc)?;
         Some(document["hash"].as_str().unwrap().to_owned())
     }
 
-    pub fn did(&self) -> String {
+    pub(crate) fn did(&self) -> String {
         self.json(&["id"])["did"].as_str().unwrap().to_owned()
     }
 }
 
 /// A daemon; killed when dropped.
-pub struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
     told: Value,
     // Held open: a daemon whose output nobody reads must not mind, but these tests are not about that.
@@ -136,19 +136,19 @@ pub struct Daemon {
 
 impl Daemon {
     /// The UDP address it listens on.
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         self.told["addresses"][0].as_str().unwrap().to_owned()
     }
 
     /// Ends it as an init system would; gives the exit code.
-    pub fn terminate(mut self) -> Option<i32> {
+    pub(crate) fn terminate(mut self) -> Option<i32> {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         wait(&mut self.child).code()
     }
 
     /// Ends it as a power cut would.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -162,7 +162,7 @@ impl Drop for Daemon {
 }
 
 /// Waits for a child that should end by itself.
-pub fn wait(child: &mut Child) -> std::process::ExitStatus {
+pub(crate) fn wait(child: &mut Child) -> std::process::ExitStatus {
     let end = Instant::now() + PATIENCE;
     loop {
         match child.try_wait().unwrap() {
@@ -177,7 +177,7 @@ pub fn wait(child: &mut Child) -> std::process::ExitStatus {
 }
 
 /// Asks again and again until the answer is yes.
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
@@ -186,7 +186,7 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// The permission bits of a file.
-pub fn mode(path: &Path) -> u32 {
+pub(crate) fn mode(path: &Path) -> u32 {
     use std::os::unix::fs::PermissionsExt;
     std::fs::metadata(path).unwrap().permissions().mode() & 0o777
 }

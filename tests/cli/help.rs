@@ -14,8 +14,26 @@ fn every_command_explains_itself_with_examples() {
         .filter_map(|line| line.split_whitespace().next())
         .collect();
     for expected in [
-        "init", "id", "up", "invite", "join", "peers", "trust", "rename", "remove", "create", "set", "get", "del",
-        "put", "ls", "watch", "state", "status", "conflicts", "demo",
+        "init",
+        "id",
+        "up",
+        "invite",
+        "join",
+        "peers",
+        "trust",
+        "rename",
+        "remove",
+        "create",
+        "set",
+        "get",
+        "del",
+        "put",
+        "ls",
+        "watch",
+        "state",
+        "status",
+        "conflicts",
+        "demo",
     ] {
         assert!(commands.contains(&expected), "no {expected} in {commands:?}");
     }

@@ -1,5 +1,6 @@
 //! The real binary in an empty folder, as a person would use it: from `init` to `watch`, alone, with a
 //! daemon, and two nodes on this machine.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods)]
 
 mod alone;
 mod demo;

@@ -63,7 +63,8 @@ fn a_killed_daemon_loses_nothing_it_acknowledged() {
 fn anybody_with_curl_can_ask() {
     let place = Place::with_node("attic");
     let _daemon = place.up();
-    let get = |path: &str| place.http(&format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
+    let get =
+        |path: &str| place.http(&format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
     let send = |method: &str, path: &str, body: &str| {
         let length = body.len();
         place.http(&format!(
@@ -96,7 +97,9 @@ fn anybody_with_curl_can_ask() {
 fn junk_on_the_socket_ends_that_connection_alone() {
     let place = Place::with_node("attic");
     let _daemon = place.up();
-    for junk in ["\0\0\0\0", "GET", "GET / HTTP/9.9\r\n\r\n", &"x".repeat(1_000_000), "GET /v1/id HTTP/1.1\r\n"] {
+    for junk in
+        ["\0\0\0\0", "GET", "GET / HTTP/9.9\r\n\r\n", &"x".repeat(1_000_000), "GET /v1/id HTTP/1.1\r\n"]
+    {
         let mut stream = UnixStream::connect(place.folder.join("control.sock")).unwrap();
         let _ = stream.write_all(junk.as_bytes());
         drop(stream);
@@ -159,7 +162,9 @@ fn a_node_publishes_its_real_state_and_apps_from_a_file() {
     place.setting("apps_file = \"\"", &format!("apps_file = {:?}", apps.to_str().unwrap()));
     place.setting("apps_every = \"10s\"", "apps_every = \"1s\"");
     let _daemon = place.up();
-    eventually("a state with the app", || place.run(&["state"]).status.success() && apps_of(&place) == "web running 1.2");
+    eventually("a state with the app", || {
+        place.run(&["state"]).status.success() && apps_of(&place) == "web running 1.2"
+    });
     let state = place.json(&["state"]);
     assert_eq!(state["node_name"], "attic");
     assert!(state["mem_used_bytes"].as_u64().unwrap() <= state["mem_total_bytes"].as_u64().unwrap());
@@ -203,7 +208,8 @@ fn apps_of(place: &Place) -> String {
     let state: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
     let text = |app: &Value, field: &str| app[field].as_str().unwrap_or("-").to_owned();
     let apps = state["apps"].as_array().cloned().unwrap_or_default();
-    let lines = apps.iter().map(|a| format!("{} {} {}", text(a, "id"), text(a, "status"), text(a, "version")));
+    let lines =
+        apps.iter().map(|a| format!("{} {} {}", text(a, "id"), text(a, "status"), text(a, "version")));
     lines.collect::<Vec<_>>().join("\n")
 }
 

@@ -35,7 +35,8 @@ impl Cable {
     pub(super) async fn lay(left: SocketAddr, right: SocketAddr) -> io::Result<Self> {
         let any = (Ipv4Addr::LOCALHOST, 0);
         // What the left node sends to `near_left` comes out of `near_right`, and the other way round.
-        let (near_left, near_right) = (Arc::new(UdpSocket::bind(any).await?), Arc::new(UdpSocket::bind(any).await?));
+        let (near_left, near_right) =
+            (Arc::new(UdpSocket::bind(any).await?), Arc::new(UdpSocket::bind(any).await?));
         let left_end = near_right.local_addr()?;
         let shared = Arc::new(Shared::default());
         let mut tasks = JoinSet::new();

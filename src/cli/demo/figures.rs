@@ -99,7 +99,13 @@ impl Figures {
     /// The table and the sentences below it.
     pub(super) fn lines(&self) -> String {
         let mut table = Table::new(&[
-            "NODE", ">CHANGES", ">MESSAGES", ">MESSAGE BYTES", ">AS JSON", ">JSON CHANGES", ">ON THE WIRE",
+            "NODE",
+            ">CHANGES",
+            ">MESSAGES",
+            ">MESSAGE BYTES",
+            ">AS JSON",
+            ">JSON CHANGES",
+            ">ON THE WIRE",
         ]);
         for node in self.nodes.iter().chain([&self.total]) {
             table.row(node.row());
@@ -121,7 +127,10 @@ impl Figures {
             let verdict = if document.identical { "byte-identical" } else { "DIFFERENT" };
             let hash: String = document.hash.chars().take(16).collect();
             let place = format!("{} / {}", document.owner, document.name);
-            lines.push(format!("{place:<24}{verdict} on {}  {hash}", print::count(document.nodes as u64, "node")));
+            lines.push(format!(
+                "{place:<24}{verdict} on {}  {hash}",
+                print::count(document.nodes as u64, "node")
+            ));
         }
         lines.join("\n")
     }

@@ -56,7 +56,9 @@ pub(super) fn run(json: bool) -> Outcome {
     }
     match figures.converged {
         true => Ok(()),
-        false => Err(CliError::new("not_converged", "the nodes did not come into step: the figures say where")),
+        false => {
+            Err(CliError::new("not_converged", "the nodes did not come into step: the figures say where"))
+        }
     }
 }
 
@@ -83,29 +85,26 @@ async fn story(folder: &Path) -> Result<Figures, CliError> {
     harbour.node.create_map(DOC).await?;
     for round in 0..STATES {
         tokio::time::sleep(if round == 0 { Duration::ZERO } else { STATE_EVERY }).await;
-        let (a, b, c) = tokio::join!(harbour.publish(2), ferry.publish(1), lighthouse.publish(1));
-        (a?, b?, c?);
+        tokio::try_join!(harbour.publish(2), ferry.publish(1), lighthouse.publish(1))?;
     }
     waits.states = in_step([&harbour, &ferry, &lighthouse], true).await?;
 
     say("all three edit one document at once");
-    let (a, b, c) = tokio::join!(
+    tokio::try_join!(
         harbour.edit("monday", EDITS_AT_ONCE),
         ferry.edit("monday", EDITS_AT_ONCE),
         lighthouse.edit("monday", EDITS_AT_ONCE)
-    );
-    (a?, b?, c?);
+    )?;
     waits.edits_at_once = in_step([&harbour, &ferry, &lighthouse], false).await?;
 
     say("lighthouse's cable is cut; all go on editing");
     to_lighthouse.set_cut(true);
     let cut_at = now().mono_ms;
-    let (a, b, c) = tokio::join!(
+    tokio::try_join!(
         harbour.edit("tuesday", EDITS_CUT_OFF),
         ferry.edit("tuesday", EDITS_CUT_OFF),
         lighthouse.edit("tuesday", EDITS_CUT_OFF)
-    );
-    (a?, b?, c?);
+    )?;
     let left = u64::try_from(CUT.as_millis()).unwrap_or(0).saturating_sub(now().mono_ms - cut_at);
     tokio::time::sleep(Duration::from_millis(left)).await;
     let apart = !same_roster([&harbour, &ferry, &lighthouse]).await?;
@@ -172,7 +171,10 @@ impl Station {
         let command = Command::Join { code: code.to_owned(), addresses: Vec::new() };
         match tokio::time::timeout(PATIENCE, self.node.command(command)).await {
             Ok(reply) => Ok(reply.map(|_| ())?),
-            Err(_) => Err(CliError::new("not_converged", format!("{} got no answer to its request to join", self.name))),
+            Err(_) => Err(CliError::new(
+                "not_converged",
+                format!("{} got no answer to its request to join", self.name),
+            )),
         }
     }
 
@@ -188,7 +190,11 @@ impl Station {
     /// Writes lines of its own, and with each one that all three write.
     async fn edit(&mut self, day: &str, edits: usize) -> Outcome {
         for n in 0..edits {
-            let key = if n % 5 == 0 { format!("{day}/captain") } else { format!("{day}/watch-{n:02}/{}", self.name) };
+            let key = if n % 5 == 0 {
+                format!("{day}/captain")
+            } else {
+                format!("{day}/watch-{n:02}/{}", self.name)
+            };
             let value = format!("crew {n} of {}", self.name);
             self.node.set(DOC, &key, &value).await?;
             let whole = serde_json::to_string(&self.node.get(DOC, None).await?).unwrap_or_default();
@@ -255,9 +261,11 @@ async fn same_roster(stations: [&Station; 3]) -> Result<bool, CliError> {
     let mut hashes = Vec::new();
     for station in stations {
         let documents = station.documents().await?;
-        hashes.push(documents.into_iter().find(|document| document.name == DOC).map(|document| document.hash));
+        hashes
+            .push(documents.into_iter().find(|document| document.name == DOC).map(|document| document.hash));
     }
-    Ok(hashes.first().is_some_and(Option::is_some) && hashes.windows(2).all(|pair| pair.first() == pair.last()))
+    Ok(hashes.first().is_some_and(Option::is_some)
+        && hashes.windows(2).all(|pair| pair.first() == pair.last()))
 }
 
 /// Whether the one in the middle holds both others' states, and they hold its own, all the newest.
@@ -274,7 +282,8 @@ async fn compare(stations: [&Station; 3]) -> Result<Vec<DocumentFigures>, CliErr
     for station in stations {
         for document in station.documents().await? {
             let owner = stations.iter().find(|station| station.did == document.owner);
-            let owner = owner.map_or_else(|| print::short_did(&document.owner), |owner| owner.name.to_owned());
+            let owner =
+                owner.map_or_else(|| print::short_did(&document.owner), |owner| owner.name.to_owned());
             hashes.entry((owner, document.name)).or_default().push(document.hash);
         }
     }
@@ -301,7 +310,8 @@ struct TemporaryFolder(PathBuf);
 
 impl TemporaryFolder {
     fn new() -> Result<Self, CliError> {
-        let failed = |e: &dyn std::fmt::Display| CliError::new("system", format!("no folder for the demo: {e}"));
+        let failed =
+            |e: &dyn std::fmt::Display| CliError::new("system", format!("no folder for the demo: {e}"));
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|e| failed(&e))?;
         let name = format!("tombolo-demo-{}", data_encoding::HEXLOWER.encode(&random));

@@ -159,7 +159,11 @@ fn checked(path: &std::path::Path, text: Vec<u8>) -> Result<String, ListError> {
     if u64::try_from(text.len()).is_ok_and(|bytes| bytes > LIST_BYTES_MAX) {
         return Err(ListError::TooLong { path: path.to_owned() });
     }
-    String::from_utf8(text).map_err(|_| ListError::Line { path: path.to_owned(), line: 1, why: "no UTF-8".into() })
+    String::from_utf8(text).map_err(|_| ListError::Line {
+        path: path.to_owned(),
+        line: 1,
+        why: "no UTF-8".into(),
+    })
 }
 
 /// Reads a list; the error is a line, from 1, and what is wrong with it.

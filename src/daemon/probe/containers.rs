@@ -139,7 +139,11 @@ async fn settle(events: &mut unix::Lines) {
 }
 
 fn check(socket: &Path, status: StatusCode) -> Result<(), ContainersError> {
-    if status.is_success() { Ok(()) } else { Err(ContainersError::Status { path: socket.to_owned(), status }) }
+    if status.is_success() {
+        Ok(())
+    } else {
+        Err(ContainersError::Status { path: socket.to_owned(), status })
+    }
 }
 
 /// One app per name, by name; of several containers of one service, it runs if one does.
@@ -229,7 +233,13 @@ mod tests {
 
     #[test]
     fn a_tag_is_neither_a_port_nor_a_digest() {
-        let cases = [("a:1", Some("1")), ("h:5000/a", None), ("h:5000/a:2", Some("2")), ("sha256:ff", None), ("a", None)];
+        let cases = [
+            ("a:1", Some("1")),
+            ("h:5000/a", None),
+            ("h:5000/a:2", Some("2")),
+            ("sha256:ff", None),
+            ("a", None),
+        ];
         for (image, expected) in cases {
             assert_eq!(tag(image), expected, "{image}");
         }
@@ -257,7 +267,9 @@ mod tests {
                 }
                 assert!(request.starts_with("GET /containers/json?all=1 "), "{request}");
                 let state = lists.next().unwrap_or("exited");
-                let body = format!("[{{\"Names\":[\"/web\"],\"Image\":\"web:1\",\"State\":\"{state}\",\"Mounts\":[]}}]");
+                let body = format!(
+                    "[{{\"Names\":[\"/web\"],\"Image\":\"web:1\",\"State\":\"{state}\",\"Mounts\":[]}}]"
+                );
                 let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
                 stream.write_all((head + &body).as_bytes()).await.unwrap();
                 if state == "running" {
@@ -287,7 +299,9 @@ mod tests {
         assert!(matches!(list(&socket).await, Err(ContainersError::Unix(UnixError::NobodyThere { .. }))));
         let listener = UnixListener::bind(&socket).unwrap();
         tokio::spawn(async move {
-            for answer in ["HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n{\"a\"", "HTTP/1.1 403 No\r\n\r\n", "junk"] {
+            for answer in
+                ["HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n{\"a\"", "HTTP/1.1 403 No\r\n\r\n", "junk"]
+            {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let _ = stream.read(&mut [0; 4096]).await;
                 let _ = stream.write_all(answer.as_bytes()).await;

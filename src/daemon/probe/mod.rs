@@ -152,7 +152,8 @@ fn merged(sources: &AppsBySource) -> (Vec<App>, Option<String>) {
             continue;
         }
         let mut app = app.clone();
-        app.version = app.version.filter(|version| !version.is_empty() && version.len() <= APP_TEXT_BYTES_MAX);
+        app.version =
+            app.version.filter(|version| !version.is_empty() && version.len() <= APP_TEXT_BYTES_MAX);
         match apps.get_mut(&app.id) {
             Some(known) if rank(app.status) <= rank(known.status) => {}
             _ => {
@@ -161,7 +162,9 @@ fn merged(sources: &AppsBySource) -> (Vec<App>, Option<String>) {
         }
     }
     left_out += apps.len().saturating_sub(APPS_MAX);
-    let problem = (left_out > 0).then(|| format!("{left_out} apps are left out: at most {APPS_MAX}, ids of at most {APP_TEXT_BYTES_MAX} bytes"));
+    let problem = (left_out > 0).then(|| {
+        format!("{left_out} apps are left out: at most {APPS_MAX}, ids of at most {APP_TEXT_BYTES_MAX} bytes")
+    });
     (apps.into_values().take(APPS_MAX).collect(), problem)
 }
 
@@ -190,11 +193,20 @@ mod tests {
     #[test]
     fn an_app_that_one_source_sees_running_runs() {
         let sources = AppsBySource::from([
-            ("containers", vec![app("web", AppStatus::Running, Some("2")), app("db", AppStatus::Stopped, None)]),
-            ("file", vec![app("web", AppStatus::Installed, Some("1")), app("db", AppStatus::Running, Some("9"))]),
+            (
+                "containers",
+                vec![app("web", AppStatus::Running, Some("2")), app("db", AppStatus::Stopped, None)],
+            ),
+            (
+                "file",
+                vec![app("web", AppStatus::Installed, Some("1")), app("db", AppStatus::Running, Some("9"))],
+            ),
         ]);
         let (apps, problem) = merged(&sources);
-        assert_eq!(apps, [app("db", AppStatus::Running, Some("9")), app("web", AppStatus::Running, Some("2"))]);
+        assert_eq!(
+            apps,
+            [app("db", AppStatus::Running, Some("9")), app("web", AppStatus::Running, Some("2"))]
+        );
         assert_eq!(problem, None);
     }
 
