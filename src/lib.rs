@@ -24,5 +24,6 @@ pub mod merge;
 pub mod node;
 pub mod random;
 pub mod router;
+pub mod sim;
 pub mod store;
 pub mod sync;

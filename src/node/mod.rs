@@ -25,7 +25,7 @@ use tombolo_transports::{LinkCaps, LinkId, PeerId};
 pub use io::{Command, CommandError, Event, Input, Output, Reply, RequestId};
 pub use state::{App, AppStatus, NodeState};
 
-use crate::clock::{HybridClock, Now, ReferenceClock, Timestamp};
+use crate::clock::{HybridClock, Now, ReferenceClock, TimeSource, Timestamp};
 use crate::federation::{Federation, TrustLevel};
 use crate::identity::Keypair;
 use crate::layer::{DocumentId, DocumentName, ForkEvidence, KeyPath, LayerId, LayerPrint};
@@ -172,6 +172,7 @@ impl Node {
     /// Takes one input. Effects come out of `poll_output`.
     pub fn handle_input(&mut self, now: Now, input: Input) {
         self.now = now;
+        self.put_clock_right();
         match input {
             Input::Timeout => {}
             Input::LinkUp { link, peer, caps } => self.link_up(link, peer, caps),
@@ -265,7 +266,7 @@ impl Node {
         let newest_own = self.newest_own_stamp();
         self.clock = HybridClock::starting_after(newest_own);
         self.reference = ReferenceClock::new(newest_own, self.settings.operator_clock_set);
-        self.clock.pull_back(self.reference_ms());
+        self.put_clock_right();
         self.transfers = sync::transfer::Transfers::default();
         self.writes.clear();
         let audiences: Vec<_> = self.holdings.documents().map(|(id, _)| id.owner).collect();
@@ -285,6 +286,15 @@ impl Node {
         self.engine = Engine::new(held, self.settings.heartbeat_ms, Random::new(&self.random.bytes()));
         self.rights_changed = true;
         Ok(())
+    }
+
+    /// A system clock that was fast has been put right: our stamps follow it back. Alone and without a
+    /// clock they go on from the newest stamp held.
+    fn put_clock_right(&mut self) {
+        let (reference, source) = self.reference.reference(self.now);
+        if source != TimeSource::Logical {
+            self.clock.pull_back(reference);
+        }
     }
 
     /// Reference time, milliseconds since the Unix epoch.

@@ -1,0 +1,87 @@
+//! What a run did, in figures.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::sim::Traffic;
+use crate::sim::faults::Faults;
+
+/// One run, or several added up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Runs.
+    pub runs: u64,
+    /// Machines.
+    pub machines: u64,
+    /// Writes that were acknowledged.
+    pub writes: u64,
+    /// Writes that were refused, as they should be: by somebody who may only read, or does not know the
+    /// document yet.
+    pub refused: u64,
+    /// Virtual milliseconds with all faults on.
+    pub faulty_ms: u64,
+    /// Virtual milliseconds from the end of the faults to one content everywhere; the longest, of several.
+    pub converged_ms: u64,
+    /// Messages handed to the wires.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What was injected.
+    pub faults: Faults,
+    /// What the nodes refused, by reason.
+    pub rejections: BTreeMap<String, u64>,
+    /// A print of everything that happened; of several runs, the last.
+    pub digest: String,
+    /// What must never happen and did.
+    pub wrongs: Vec<String>,
+}
+
+impl Report {
+    /// Adds another run.
+    pub fn add(&mut self, other: &Report) {
+        self.runs += other.runs;
+        self.machines += other.machines;
+        self.writes += other.writes;
+        self.refused += other.refused;
+        self.faulty_ms += other.faulty_ms;
+        self.converged_ms = self.converged_ms.max(other.converged_ms);
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+        self.faults.add(&other.faults);
+        for (reason, count) in &other.rejections {
+            *self.rejections.entry(reason.clone()).or_default() += count;
+        }
+        self.digest.clone_from(&other.digest);
+        self.wrongs.extend(other.wrongs.iter().cloned());
+    }
+
+    /// Takes over what the wires were given.
+    pub fn carry(&mut self, traffic: Traffic) {
+        self.messages = traffic.messages;
+        self.bytes = traffic.bytes;
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hours = self.faulty_ms / 3_600_000;
+        write!(
+            f,
+            "{} runs, {} machines, {hours} virtual hours with faults, {} writes acknowledged, {} refused, {} messages ({} kB), \
+             in step at most {} ms after the faults; {} faults: {}",
+            self.runs,
+            self.machines,
+            self.writes,
+            self.refused,
+            self.messages,
+            self.bytes / 1000,
+            self.converged_ms,
+            self.faults.total(),
+            self.faults,
+        )?;
+        if !self.rejections.is_empty() {
+            write!(f, "; rejections: {:?}", self.rejections)?;
+        }
+        Ok(())
+    }
+}

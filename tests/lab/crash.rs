@@ -1,0 +1,69 @@
+//! kill -9 at random moments, under writes.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tombolo::sim::dice::Dice;
+
+use crate::lab::{Lab, wait_in_step};
+
+const ROUNDS: usize = 20;
+
+/// Whatever `set` said was written is there after the daemon was killed, twenty times, and reaches the peer.
+#[test]
+fn acknowledged_writes_survive_kill_9() {
+    let Some(lab) = Lab::new(2) else { return };
+    let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    println!("seed {seed}");
+    let mut dice = Dice::new(seed);
+    let mut nodes = lab.running(2);
+    nodes[0].federate(&nodes[1]);
+    nodes[0].ok(&["create", "log"]);
+    wait_in_step(&nodes, "log", Duration::from_secs(10));
+    let mut acknowledged: BTreeMap<String, String> = BTreeMap::new();
+    let mut cut_off = 0;
+    for round in 0..ROUNDS {
+        let (writer, victim) = (round % 2, (round / 2) % 2);
+        let after = Duration::from_millis(dice.between(0, 500));
+        let stop = AtomicBool::new(false);
+        let mut daemon = nodes[victim].take_daemon();
+        let node = &nodes[writer];
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let begin = Instant::now();
+                while begin.elapsed() < after {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                daemon.kill().unwrap();
+                daemon.wait().unwrap();
+                stop.store(true, Ordering::SeqCst);
+            });
+            let mut count = 0;
+            while !stop.load(Ordering::SeqCst) {
+                let (key, value) = (format!("round{round}/{count}"), format!("{}", dice.below(1 << 40)));
+                let (code, _, _) = node.run(&["set", "log", &key, &value]);
+                match code {
+                    0 => drop(acknowledged.insert(key, value)),
+                    _ => cut_off += 1,
+                }
+                count += 1;
+            }
+        });
+        nodes[victim].up();
+        let held = nodes[writer].json(&["get", "log"]);
+        for (key, value) in &acknowledged {
+            let found = key.split('/').fold(&held, |part, segment| &part[segment]);
+            assert_eq!(
+                found.to_string(),
+                *value,
+                "{key} was acknowledged and is not there after round {round}"
+            );
+        }
+    }
+    let took = wait_in_step(&nodes, "log", Duration::from_secs(30));
+    println!(
+        "totals: {ROUNDS} times kill -9, {} writes acknowledged and all there, {cut_off} cut off, in step after {took:?}",
+        acknowledged.len()
+    );
+}

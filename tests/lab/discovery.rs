@@ -1,0 +1,74 @@
+//! What discovery needs and what it tells.
+
+use std::time::Duration;
+
+use crate::lab::{Lab, wait_for};
+
+/// Where multicast is blocked, an address by hand is enough to join, and the link stays.
+#[test]
+fn join_by_address_where_multicast_is_blocked() {
+    let Some(lab) = Lab::new(2) else { return };
+    for index in ["1", "2"] {
+        for chain in ["input", "output"] {
+            let rules = format!(
+                "table inet nomdns{chain} {{ chain c {{ type filter hook {chain} priority 0; udp dport 5353 drop; }}; }}"
+            );
+            lab.netlab(&["exec", index, "nft", &rules]);
+        }
+    }
+    let nodes = lab.running(2);
+    let code = nodes[0].ok(&["invite"]);
+    nodes[1].ok(&["join", &code, "--addr", &format!("{}:8662", lab.address(1))]);
+    let did = nodes[1].did();
+    wait_for("a link", Duration::from_secs(20), || nodes[0].is_connected(&did));
+    nodes[0].ok(&["create", "roster"]);
+    nodes[0].ok(&["set", "roster", "monday", "ann"]);
+    wait_for("the document", Duration::from_secs(10), || {
+        nodes[1].get("roster", "monday").as_deref() == Some("ann")
+    });
+}
+
+/// Multicast says that somebody runs Tombolo here, and not who: no DID, no key, no name. And nothing that
+/// passes the switch shows a value that is in step on both sides.
+#[test]
+fn packets_carry_neither_identity_nor_content() {
+    let Some(lab) = Lab::new(2) else { return };
+    let capture = lab.capture(12);
+    std::thread::sleep(Duration::from_millis(500));
+    let nodes = lab.running(2);
+    nodes[0].federate(&nodes[1]);
+    nodes[0].ok(&["create", "roster"]);
+    nodes[0].ok(&["set", "roster", "monday", "periwinkle"]);
+    wait_for("the document", Duration::from_secs(8), || {
+        nodes[1].get("roster", "monday").as_deref() == Some("periwinkle")
+    });
+    let mut secrets = vec![b"periwinkle".to_vec(), b"harbour".to_vec(), b"roster".to_vec()];
+    for node in &nodes {
+        let id = node.json(&["id"]);
+        let (did, key) = (id["did"].as_str().unwrap().to_owned(), id["pubkey"].as_str().unwrap().to_owned());
+        let raw = data_encoding::HEXLOWER.decode(key.as_bytes()).unwrap();
+        // A key shortened or written otherwise would give it away as well.
+        secrets.push(did.trim_start_matches("did:key:").as_bytes()[4..20].to_vec());
+        secrets.push(key.as_bytes()[..12].to_vec());
+        secrets.push(data_encoding::BASE64URL_NOPAD.encode(&raw).as_bytes()[..10].to_vec());
+        secrets.push(raw[..8].to_vec());
+        secrets.push(id["onion"].as_str().unwrap().as_bytes()[..12].to_vec());
+    }
+    let frames = capture.frames();
+    let (mut multicast, mut bytes) = (0, 0);
+    for frame in &frames {
+        let lower = frame.to_ascii_lowercase();
+        for secret in &secrets {
+            let shown = frame.windows(secret.len()).any(|part| part == secret.as_slice());
+            let shown_in_lower = lower.windows(secret.len()).any(|part| part == secret.to_ascii_lowercase());
+            assert!(!shown && !shown_in_lower, "a frame shows {:?}", String::from_utf8_lossy(secret));
+        }
+        multicast += usize::from(frame.windows(7).any(|part| part == b"tombolo"));
+        bytes += frame.len();
+    }
+    assert!(multicast > 0, "discovery was seen");
+    println!(
+        "totals: {} frames, {bytes} bytes, {multicast} of them name the service; none shows who or what",
+        frames.len()
+    );
+}

@@ -1,0 +1,96 @@
+//! Clocks that are wrong: nobody else's clock moves, nobody stays locked out.
+
+use crate::world::{HOUR_MS, MINUTE_MS, World};
+use tombolo::sim::Seat;
+use tombolo::sim::faults::WallClock;
+
+const DAY_MS: u64 = 24 * HOUR_MS;
+
+fn ahead(ms: u64) -> WallClock {
+    WallClock { offset_ms: ms as i64, ..WallClock::default() }
+}
+
+/// Alone among two, a clock two days fast is believed by its own node only: its entry waits elsewhere.
+/// Once the clock is right, one more commit puts the node's stamps right, and everybody agrees at once.
+#[test]
+fn a_fast_clock_put_right_locks_nobody_out() {
+    let mut world = World::of_friends(41, 2);
+    let place = world.create(0, "roster");
+    world.simulation.run_for(MINUTE_MS);
+    world.simulation.set_clock(Seat(1), ahead(2 * DAY_MS));
+    world.set(1, &place, "key", 1);
+    world.simulation.run_for(MINUTE_MS);
+    assert_eq!(world.get(0, &place, "key"), None, "an entry from the future does not take part");
+    world.simulation.set_clock(Seat(1), WallClock::default());
+    world.simulation.run_for(MINUTE_MS);
+    world.set(1, &place, "other", 2);
+    world.await_value(0, &place, "key", Some(1), MINUTE_MS);
+    world.set(0, &place, "key", 3);
+    world.await_value(1, &place, "key", Some(3), MINUTE_MS);
+    world.no_wrongs();
+}
+
+/// An entry from the future takes effect by itself when its time has come.
+#[test]
+fn an_entry_from_the_future_takes_effect_in_time() {
+    let mut world = World::of_friends(42, 2);
+    let place = world.create(0, "roster");
+    world.simulation.run_for(MINUTE_MS);
+    world.simulation.set_clock(Seat(1), ahead(3 * HOUR_MS));
+    world.set(1, &place, "key", 1);
+    world.simulation.run_for(2 * HOUR_MS);
+    assert_eq!(world.get(0, &place, "key"), None);
+    world.simulation.run_for(HOUR_MS);
+    assert_eq!(world.get(0, &place, "key"), Some(1));
+}
+
+/// A machine that wakes in 1970 takes the time from its peers: what it writes wins over what it saw.
+#[test]
+fn a_machine_without_a_clock_writes_with_its_peers_time() {
+    let mut world = World::of_friends(43, 3);
+    let place = world.create(0, "roster");
+    world.set(0, &place, "key", 1);
+    world.await_value(2, &place, "key", Some(1), MINUTE_MS);
+    world.simulation.set_clock(Seat(2), WallClock { unset: true, ..WallClock::default() });
+    world.simulation.crash(Seat(2));
+    world.simulation.restart(Seat(2));
+    world.simulation.run_for(MINUTE_MS);
+    world.set(2, &place, "key", 2);
+    for who in [0, 1] {
+        world.await_value(who, &place, "key", Some(2), MINUTE_MS);
+    }
+    world.no_wrongs();
+}
+
+/// Even alone, without a clock and without peers, a write wins over what was there before it.
+#[test]
+fn a_machine_without_a_clock_and_alone_goes_on_from_what_it_holds() {
+    let mut world = World::of_friends(44, 2);
+    let place = world.create(0, "roster");
+    world.set(0, &place, "key", 1);
+    world.await_value(1, &place, "key", Some(1), MINUTE_MS);
+    world.simulation.cut(Seat(0), Seat(1));
+    world.simulation.set_clock(Seat(1), WallClock { unset: true, ..WallClock::default() });
+    world.simulation.crash(Seat(1));
+    world.simulation.restart(Seat(1));
+    world.set(1, &place, "key", 2);
+    assert_eq!(world.get(1, &place, "key"), Some(2));
+    world.simulation.mend(Seat(0), Seat(1));
+    world.await_value(0, &place, "key", Some(2), MINUTE_MS);
+    world.no_wrongs();
+}
+
+/// With three clocks heard, a node two days fast follows their median: its writes are seen at once.
+#[test]
+fn three_clocks_overrule_a_fast_one() {
+    let mut world = World::of_friends(45, 4);
+    let place = world.create(0, "roster");
+    world.simulation.run_for(MINUTE_MS);
+    world.simulation.set_clock(Seat(3), ahead(2 * DAY_MS));
+    world.simulation.run_for(MINUTE_MS);
+    world.set(3, &place, "key", 1);
+    for who in 0..3 {
+        world.await_value(who, &place, "key", Some(1), MINUTE_MS);
+    }
+    world.no_wrongs();
+}

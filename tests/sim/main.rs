@@ -1,0 +1,10 @@
+//! Whole federations on virtual time, one module per story. A failing seed prints the command that replays
+//! it; `TOMBOLO_SEED=… cargo test --test sim replay -- --nocapture` runs one seed and prints what it did.
+
+mod clocks;
+mod joining;
+mod observers;
+mod relay;
+mod removal;
+mod swarm;
+mod world;

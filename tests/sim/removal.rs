@@ -1,0 +1,80 @@
+//! Somebody is removed while the network is in pieces.
+
+use crate::world::{HOUR_MS, MINUTE_MS, World};
+use tombolo::node::Command;
+use tombolo::sim::Seat;
+
+/// The removed one wrote on in its part of the network: nothing of that takes effect once the owner's word
+/// arrives, what it wrote before stays, and everybody left reads the same.
+#[test]
+fn what_a_removed_writer_adds_in_a_partition_takes_no_effect() {
+    let mut world = World::of_friends(21, 4);
+    let place = world.create(0, "roster");
+    world.simulation.run_for(MINUTE_MS);
+    world.set(3, &place, "before", 1);
+    for who in [0, 1, 2] {
+        world.await_value(who, &place, "before", Some(1), MINUTE_MS);
+    }
+    // 0 and 1 on one side, 2 and 3 on the other.
+    for (a, b) in [(0, 2), (0, 3), (1, 2), (1, 3)] {
+        world.simulation.cut(Seat(a), Seat(b));
+    }
+    world.simulation.run_for(MINUTE_MS);
+    let peer = world.simulation.did(Seat(3));
+    world.simulation.ask(Seat(0), Command::Remove { peer }).unwrap();
+    world.set(3, &place, "after", 2);
+    world.await_value(2, &place, "after", Some(2), MINUTE_MS);
+    for (a, b) in [(0, 2), (0, 3), (1, 2), (1, 3)] {
+        world.simulation.mend(Seat(a), Seat(b));
+    }
+    world.await_value(2, &place, "after", None, MINUTE_MS);
+    world.simulation.run_for(HOUR_MS);
+    for who in [0, 1, 2] {
+        assert_eq!(world.get(who, &place, "before"), Some(1), "removing deletes nothing");
+        assert_eq!(
+            world.get(who, &place, "after"),
+            None,
+            "node{who} shows what a removed writer wrote later"
+        );
+    }
+    assert!(!world.simulation.is_linked(Seat(0), Seat(3)));
+    world.no_wrongs();
+}
+
+/// A session that is up when its peer is removed ends within a second, and does not come back.
+#[test]
+fn a_live_session_ends_within_a_second() {
+    let mut world = World::of_friends(22, 2);
+    world.simulation.run_for(MINUTE_MS);
+    assert!(world.simulation.is_linked(Seat(0), Seat(1)));
+    let peer = world.simulation.did(Seat(1));
+    world.simulation.ask(Seat(0), Command::Remove { peer }).unwrap();
+    world.simulation.run_for(1_000);
+    assert!(!world.simulation.is_linked(Seat(0), Seat(1)));
+    world.simulation.run_for(HOUR_MS);
+    assert!(!world.simulation.is_linked(Seat(0), Seat(1)));
+}
+
+/// Whoever was removed stays out after a restart, and comes back with a new invite.
+#[test]
+fn a_removed_peer_is_let_in_again_by_a_new_invite() {
+    let mut world = World::of_friends(23, 3);
+    let place = world.create(0, "roster");
+    world.simulation.run_for(MINUTE_MS);
+    for (who, whom) in [(0, 2), (2, 0)] {
+        let peer = world.simulation.did(Seat(whom));
+        world.simulation.ask(Seat(who), Command::Remove { peer }).unwrap();
+    }
+    world.simulation.crash(Seat(0));
+    world.simulation.restart(Seat(0));
+    world.set(0, &place, "while out", 1);
+    world.simulation.run_for(10 * MINUTE_MS);
+    assert_eq!(world.get(2, &place, "while out"), None);
+    world.join(0, 2, tombolo::federation::TrustLevel::Trusted);
+    world.await_value(2, &place, "while out", Some(1), MINUTE_MS);
+    world.set(2, &place, "back", 2);
+    for who in [0, 1] {
+        world.await_value(who, &place, "back", Some(2), MINUTE_MS);
+    }
+    world.no_wrongs();
+}

@@ -1,0 +1,102 @@
+//! A small federation on a clean network, for stories that say themselves what goes wrong.
+
+use tombolo::federation::TrustLevel;
+use tombolo::layer::{KeyPath, Kind};
+use tombolo::node::{Command, CommandError, NodeSettings, Reply};
+use tombolo::sim::checker::Place;
+use tombolo::sim::faults::Rates;
+use tombolo::sim::{Seat, Simulation};
+use tombolo_delta::Value;
+
+pub(crate) const MINUTE_MS: u64 = 60_000;
+pub(crate) const HOUR_MS: u64 = 60 * MINUTE_MS;
+
+pub(crate) struct World {
+    pub(crate) simulation: Simulation,
+}
+
+impl World {
+    /// So many machines that do not know each other.
+    pub(crate) fn new(seed: u64, machines: usize) -> Self {
+        println!("seed {seed}");
+        let mut simulation = Simulation::new(seed, Rates::CLEAN);
+        for i in 0..machines {
+            simulation.add(NodeSettings { name: format!("node{i}"), ..NodeSettings::default() });
+        }
+        World { simulation }
+    }
+
+    /// So many machines, all of which trust each other.
+    pub(crate) fn of_friends(seed: u64, machines: usize) -> Self {
+        let mut world = World::new(seed, machines);
+        for a in 0..machines {
+            for b in a + 1..machines {
+                world.join(a, b, TrustLevel::Trusted);
+            }
+        }
+        world
+    }
+
+    pub(crate) fn join(&mut self, inviter: usize, joiner: usize, level: TrustLevel) {
+        self.simulation.federate(Seat(inviter), Seat(joiner), level, HOUR_MS).unwrap();
+    }
+
+    pub(crate) fn create(&mut self, owner: usize, name: &str) -> Place {
+        let create = Command::Create { name: name.into(), kind: Kind::Map };
+        self.simulation.ask(Seat(owner), create).unwrap();
+        Place { owner: Seat(owner), name: name.into() }
+    }
+
+    pub(crate) fn try_set(
+        &mut self,
+        who: usize,
+        place: &Place,
+        key: &str,
+        value: u64,
+    ) -> Result<Reply, CommandError> {
+        let doc = place.text(&self.simulation);
+        let set = Command::Set { doc, key: KeyPath::parse(key).unwrap(), value: Value::from(value) };
+        self.simulation.ask(Seat(who), set)
+    }
+
+    pub(crate) fn set(&mut self, who: usize, place: &Place, key: &str, value: u64) {
+        self.try_set(who, place, key, value).unwrap();
+    }
+
+    /// What somebody reads at a key, as far as it knows the document.
+    pub(crate) fn get(&mut self, who: usize, place: &Place, key: &str) -> Option<u64> {
+        use CommandError as E;
+        let doc = place.text(&self.simulation);
+        match self.simulation.ask(Seat(who), Command::Get { doc, key: Some(KeyPath::parse(key).unwrap()) }) {
+            Ok(Reply::Value(value)) => Some(value.as_u64().unwrap()),
+            Err(E::UnknownKey { .. } | E::UnknownDocument(_) | E::UnknownPeer(_)) => None,
+            other => panic!("reading {key} gave {other:?}"),
+        }
+    }
+
+    /// Lets time pass until somebody reads this, and says how long that took.
+    pub(crate) fn await_value(
+        &mut self,
+        who: usize,
+        place: &Place,
+        key: &str,
+        value: Option<u64>,
+        within_ms: u64,
+    ) -> u64 {
+        let begin_ms = self.simulation.time_ms();
+        while self.get(who, place, key) != value {
+            let so_far_ms = self.simulation.time_ms() - begin_ms;
+            assert!(
+                so_far_ms < within_ms,
+                "node{who} reads {:?} at {key} of {place:?} after {so_far_ms} ms, not {value:?}",
+                self.get(who, place, key)
+            );
+            self.simulation.run_for(20);
+        }
+        self.simulation.time_ms() - begin_ms
+    }
+
+    pub(crate) fn no_wrongs(&self) {
+        assert_eq!(self.simulation.wrongs(), &[] as &[String]);
+    }
+}
