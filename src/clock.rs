@@ -144,7 +144,9 @@ impl ReferenceClock {
         let median = peers.get(peers.len().saturating_sub(1) / 2).copied();
         let own = now.wall_ms.min(STAMP_MS_MAX);
         match (self.own_is_set(now), median) {
-            (true, Some(m)) if peers.len() >= 3 && own.abs_diff(m) > FUTURE_BOUND_MS => (m, TimeSource::Median),
+            (true, Some(m)) if peers.len() >= 3 && own.abs_diff(m) > FUTURE_BOUND_MS => {
+                (m, TimeSource::Median)
+            }
             (true, _) => (own, TimeSource::Own),
             (false, Some(m)) if peers.len() >= 3 => (m, TimeSource::Median),
             (false, Some(m)) => (m, TimeSource::Peer),
@@ -162,7 +164,8 @@ pub fn rfc3339(ms: u64) -> String {
     let Some(t) = i64::try_from(ms).ok().and_then(chrono::DateTime::from_timestamp_millis) else {
         return format!("{ms} ms");
     };
-    let format = if ms.is_multiple_of(1000) { chrono::SecondsFormat::Secs } else { chrono::SecondsFormat::Millis };
+    let format =
+        if ms.is_multiple_of(1000) { chrono::SecondsFormat::Secs } else { chrono::SecondsFormat::Millis };
     t.to_rfc3339_opts(format, true)
 }
 

@@ -146,7 +146,10 @@ mod tests {
         assert_eq!(parse_did(&text), Ok(me));
         assert_eq!(parse_did(text.trim_start_matches("did:")), Err(DidError::Prefix));
         assert_eq!(parse_did(&format!("{text}0")), Err(DidError::Encoding));
-        assert_eq!(parse_did("did:key:z6LSbysY2xFMRpGMhb7tFTLMpeuPRaqaWM1yECx2AtzE3KCc"), Err(DidError::KeyType));
+        assert_eq!(
+            parse_did("did:key:z6LSbysY2xFMRpGMhb7tFTLMpeuPRaqaWM1yECx2AtzE3KCc"),
+            Err(DidError::KeyType)
+        );
     }
 
     #[test]

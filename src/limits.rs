@@ -76,7 +76,7 @@ pub const FRONTIER_ENTRIES_MAX: usize = 4_096;
 pub const PEER_FRONTIER_MAX: usize = 65_536;
 /// Base candidates tried for one compact envelope: prints are short, the signature decides.
 pub const BASE_CANDIDATES_MAX: usize = 4;
-/// Layers wanted from one peer at a time.
+/// Layers wanted because one peer told of them. More are taken up when some have come.
 pub const WANTS_MAX: usize = 1_024;
 /// Heartbeat on an idle link, in milliseconds.
 pub const HEARTBEAT_MS: u64 = 15_000;
@@ -88,7 +88,7 @@ pub const WANT_DELAY_MS: u64 = 60;
 pub const WANT_RETRY_MS: u64 = 1_000;
 /// Times a want is asked; after that the next heartbeat starts anew.
 pub const WANT_TRIES_MAX: u32 = 6;
-/// A refusal heard from a peer holds back that layer for so long, unless its sequence moves.
+/// A refusal holds back that layer for so long, on both sides, unless rights change.
 pub const REFUSAL_HOLD_MS: u64 = 10 * 60 * 1000;
 /// Full frontiers answered to one peer per minute. Further requests wait for the next minute.
 pub const FRONTIER_ANSWERS_PER_MINUTE_MAX: u32 = 120;
@@ -103,7 +103,7 @@ pub const INVITE_EXPIRES_MAX_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 pub const INVITE_ADDRESSES_MAX: usize = 8;
 /// A join request or answer, bytes.
 pub const JOIN_BYTES_MAX: usize = 4_096;
-/// Wrong tokens per minute, over all callers; further requests are refused unread.
+/// Wrong tokens per minute, over all callers; further ones are told to wait. A right one is always taken.
 pub const JOIN_FAILURES_PER_MINUTE_MAX: u32 = 5;
 /// Waits between tries to tell an inviter that we joined, in milliseconds: first and longest.
 pub const JOIN_RETRY_MS: (u64, u64) = (1_000, 60_000);

@@ -7,9 +7,7 @@ use std::path::Path;
 use data_encoding::HEXLOWER;
 use serde_json::{Value as Json, json};
 use tombolo::clock::Timestamp;
-use tombolo::envelope::{
-    BaseRef, CompactEnvelope, Envelope, encode_changes, encode_compact, encode_whole,
-};
+use tombolo::envelope::{BaseRef, CompactEnvelope, Envelope, encode_changes, encode_compact, encode_whole};
 use tombolo::federation::invite::{Invite, token_hash};
 use tombolo::federation::join::{JoinAnswer, JoinRefusal, JoinRequest};
 use tombolo::federation::{Audience, TrustLevel};
@@ -83,16 +81,17 @@ fn map(entries: &[(&str, Timestamp, Option<Value>, Option<[u8; 4]>)]) -> Content
 fn envelopes_and_what_they_sign() {
     let time = 1_800_000_000_000;
     let (owner, writer) = (owner(), writer());
-    let first = Value::map([("cpu_usage_percent", Value::from(12.5)), ("uptime_secs", Value::from(3_600u64))]);
-    let second = Value::map([("cpu_usage_percent", Value::from(13.0)), ("uptime_secs", Value::from(3_660u64))]);
+    let first =
+        Value::map([("cpu_usage_percent", Value::from(12.5)), ("uptime_secs", Value::from(3_600u64))]);
+    let second =
+        Value::map([("cpu_usage_percent", Value::from(13.0)), ("uptime_secs", Value::from(3_660u64))]);
     let snapshot = |value: &Value, sequence, time| {
         let content = Content::snapshot(value.clone()).unwrap();
         let signed = head(Kind::Snapshot, "state", &owner, sequence, time, &content).sign(&owner);
         Layer { signed, content }
     };
     let (base, next) = (snapshot(&first, 7, time), snapshot(&second, 8, time + 60_000));
-    let context =
-        Context { base_sequence: 7, sequence: 8, base_time_ms: time, time_ms: time + 60_000 };
+    let context = Context { base_sequence: 7, sequence: 8, base_time_ms: time, time_ms: time + 60_000 };
     let delta = tombolo_delta::encode(&first, &tombolo_delta::diff(&first, &second, &context), &context);
     let compact = |address| CompactEnvelope {
         base: BaseRef { distance: 1, print: base.head().root.print2() },
@@ -163,8 +162,7 @@ fn joining_and_its_codes() {
         expires_ms: Some(time),
         addresses,
     };
-    let members =
-        [(joiner.peer_id(), TrustLevel::Trusted), (inviter.peer_id(), TrustLevel::Observer)];
+    let members = [(joiner.peer_id(), TrustLevel::Trusted), (inviter.peer_id(), TrustLevel::Observer)];
     let audience = Audience::new([6; 16], members).to_value();
     check(
         "federation.json",

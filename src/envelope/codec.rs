@@ -77,7 +77,10 @@ pub fn encode_compact(envelope: &CompactEnvelope) -> Vec<u8> {
     }
     out.extend(envelope.address);
     out.extend(envelope.base.print);
-    put_varint(&mut out, zigzag(if in_seconds { envelope.time_step_ms / 1000 } else { envelope.time_step_ms }));
+    put_varint(
+        &mut out,
+        zigzag(if in_seconds { envelope.time_step_ms / 1000 } else { envelope.time_step_ms }),
+    );
     if envelope.audience_step != 0 {
         put_varint(&mut out, zigzag(envelope.audience_step));
     }
@@ -187,7 +190,8 @@ pub type MapChanges = Vec<(KeyPath, Option<Entry>)>;
 /// where it is empty. Entries are those of `layer/entry.rs` with their stamps relative to the signed time:
 /// zigzag of the difference, modulo 2^64, to the stamp (time, counter 0).
 pub fn encode_changes(changes: &MapChanges, time_ms: u64) -> Vec<u8> {
-    let put = |(key, entry): &(KeyPath, Option<Entry>)| entry.as_ref().map(|e| relative(e, time_ms).to_value(key));
+    let put =
+        |(key, entry): &(KeyPath, Option<Entry>)| entry.as_ref().map(|e| relative(e, time_ms).to_value(key));
     let entries = changes.iter().filter_map(put).collect();
     let dropped: Vec<Value> =
         changes.iter().filter(|(_, e)| e.is_none()).map(|(key, _)| key.to_value()).collect();
@@ -300,7 +304,6 @@ impl Reader<'_> {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -308,14 +311,24 @@ mod tests {
 
     fn compact() -> impl Strategy<Value = CompactEnvelope> {
         let step = prop_oneof![(-9_000i64..9_000).prop_map(|s| s * 1000), any::<i32>().prop_map(i64::from)];
-        (1u64..1_000_000, any::<[u8; 2]>(), any::<Option<u8>>(), step, -3i64..3, any::<[u8; 32]>(), any::<Vec<u8>>())
-            .prop_map(|(distance, print, address, time_step_ms, audience_step, half, delta)| CompactEnvelope {
-                base: BaseRef { distance, print },
-                address,
-                time_step_ms,
-                audience_step,
-                signature: [half, half].concat().try_into().unwrap(),
-                delta,
+        (
+            1u64..1_000_000,
+            any::<[u8; 2]>(),
+            any::<Option<u8>>(),
+            step,
+            -3i64..3,
+            any::<[u8; 32]>(),
+            any::<Vec<u8>>(),
+        )
+            .prop_map(|(distance, print, address, time_step_ms, audience_step, half, delta)| {
+                CompactEnvelope {
+                    base: BaseRef { distance, print },
+                    address,
+                    time_step_ms,
+                    audience_step,
+                    signature: [half, half].concat().try_into().unwrap(),
+                    delta,
+                }
             })
     }
 

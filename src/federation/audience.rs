@@ -51,6 +51,11 @@ impl Audience {
         self.members.get(&print(&self.salt, peer)).copied().unwrap_or(TrustLevel::Untrusted)
     }
 
+    /// How many may write, the owner not counted.
+    pub fn writers(&self) -> usize {
+        self.members.values().filter(|level| **level == TrustLevel::Trusted).count()
+    }
+
     /// How many are listed.
     pub fn len(&self) -> usize {
         self.members.len()

@@ -68,8 +68,13 @@ pub enum JoinRefusal {
 }
 
 impl JoinRefusal {
-    const ALL: [JoinRefusal; 5] =
-        [JoinRefusal::Token, JoinRefusal::Expired, JoinRefusal::Signature, JoinRefusal::Busy, JoinRefusal::Full];
+    const ALL: [JoinRefusal; 5] = [
+        JoinRefusal::Token,
+        JoinRefusal::Expired,
+        JoinRefusal::Signature,
+        JoinRefusal::Busy,
+        JoinRefusal::Full,
+    ];
 
     /// The word that travels and stands in counters.
     pub fn word(self) -> &'static str {
@@ -155,7 +160,11 @@ impl JoinAnswer {
             JoinAnswer::Agreed { name } => (true, name.as_str()),
             JoinAnswer::Refused(why) => (false, why.word()),
         };
-        tombolo_delta::to_cbor(&Value::Array(vec![Value::from(JOIN_DOMAIN), Value::Bool(agreed), Value::from(text)]))
+        tombolo_delta::to_cbor(&Value::Array(vec![
+            Value::from(JOIN_DOMAIN),
+            Value::Bool(agreed),
+            Value::from(text),
+        ]))
     }
 
     /// Reads an inviter's bytes.

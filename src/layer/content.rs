@@ -78,7 +78,9 @@ impl Content {
     pub fn to_cbor(&self) -> Vec<u8> {
         match self {
             Content::Snapshot(value) => tombolo_delta::to_cbor(value),
-            Content::Map(map) => tombolo_delta::to_cbor(&Value::Array(map.iter().map(|(k, e)| e.to_value(k)).collect())),
+            Content::Map(map) => {
+                tombolo_delta::to_cbor(&Value::Array(map.iter().map(|(k, e)| e.to_value(k)).collect()))
+            }
         }
     }
 

@@ -14,9 +14,8 @@ pub struct ForkEvidence {
 impl ForkEvidence {
     /// The evidence that two verified heads make, if they do.
     pub fn of(a: &SignedHead, b: &SignedHead) -> Option<Self> {
-        let fork = a.head.layer == b.head.layer
-            && a.head.sequence == b.head.sequence
-            && a.head.root != b.head.root;
+        let fork =
+            a.head.layer == b.head.layer && a.head.sequence == b.head.sequence && a.head.root != b.head.root;
         let (lower, higher) = if a.head.root < b.head.root { (a, b) } else { (b, a) };
         fork.then(|| ForkEvidence { lower: lower.clone(), higher: higher.clone() })
     }

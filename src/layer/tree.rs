@@ -119,8 +119,11 @@ impl TreeHash {
                 Value::Array(vec![Value::from(u64::from(*slot)), Value::Bytes(child.hash.to_vec())])
             })
             .collect();
-        let node =
-            Value::Array(vec![Value::from(u64::from(level)), Value::from(u64::from(count)), Value::Array(pairs)]);
+        let node = Value::Array(vec![
+            Value::from(u64::from(level)),
+            Value::from(u64::from(count)),
+            Value::Array(pairs),
+        ]);
         let mut hasher = blake3::Hasher::new_derive_key("tombolo 1 map node");
         hasher.update(&tombolo_delta::to_cbor(&node));
         TreeHash { count, hash: *hasher.finalize().as_bytes() }

@@ -120,6 +120,15 @@ impl Document {
         self.resolve(due, reference_ms)
     }
 
+    /// Judges again which entries are from the future, after reference time has stepped back. Returns whether
+    /// the document reads differently.
+    pub fn judge_again(&mut self, reference_ms: u64) -> bool {
+        let ahead =
+            |(_, winner): &(&KeyPath, &Winner)| quarantine::holds_back(winner.entry.stamp, reference_ms);
+        let keys = self.merged.iter().filter(ahead).map(|(key, _)| key.clone()).collect();
+        self.resolve(keys, reference_ms)
+    }
+
     /// When the next quarantined entry is due, by reference time.
     pub fn next_release_ms(&self) -> Option<u64> {
         self.quarantine.next_ms()

@@ -61,7 +61,8 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
         Just(Some(Value::Map(tombolo_delta::Map::new()))),
     ];
     let stamp = prop_oneof![0u64..4, Just(2 * FUTURE_BOUND_MS)];
-    let entry = (stamp, value).prop_map(|(ms, value)| Entry { stamp: Timestamp::new(NOW + ms, 0), value, saw: None });
+    let entry =
+        (stamp, value).prop_map(|(ms, value)| Entry { stamp: Timestamp::new(NOW + ms, 0), value, saw: None });
     proptest::collection::vec((key, entry.prop_map(Some)), 0..6)
 }
 

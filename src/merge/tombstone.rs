@@ -17,14 +17,16 @@ pub struct Sweep {
 }
 
 impl Document {
-    /// What `author` may tidy up now.
-    pub fn sweep(&self, author: &PeerId, reference_ms: u64) -> Sweep {
+    /// What `author` may tidy up now. `writers_listed` is how many the owner lists, itself included: some of
+    /// them may be unknown here, and are waited for.
+    pub fn sweep(&self, author: &PeerId, writers_listed: usize, reference_ms: u64) -> Sweep {
         let Some(own) = self.layer(author).filter(|_| self.counts(author)) else { return Sweep::default() };
         let Some(entries) = map_of(own) else { return Sweep::default() };
+        let all_known = self.effective().count() >= writers_listed;
         let drop = entries
             .iter()
             .filter(|(key, entry)| match entry.is_tombstone() {
-                true => self.tombstone_is_done(key, author),
+                true => all_known && self.tombstone_is_done(key, author),
                 false => self.is_beaten_by_tombstone(key, author),
             })
             .map(|(key, _)| key.clone())

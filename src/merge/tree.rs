@@ -43,7 +43,11 @@ fn spread(above: &[String], members: &Map, leaves: &mut BTreeMap<KeyPath, Value>
     Ok(())
 }
 
-fn spread_value(at: &[String], value: &Value, leaves: &mut BTreeMap<KeyPath, Value>) -> Result<(), TreeError> {
+fn spread_value(
+    at: &[String],
+    value: &Value,
+    leaves: &mut BTreeMap<KeyPath, Value>,
+) -> Result<(), TreeError> {
     match value {
         Value::Map(members) if !members.is_empty() => {
             KeyPath::new(at.to_vec())?;

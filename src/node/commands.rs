@@ -53,7 +53,9 @@ impl Node {
         match command {
             Command::Id => Ok(Reply::Id(self.id_view())),
             Command::Invite { level, expires_ms, addresses } => self.invite(level, expires_ms, addresses),
-            Command::Peers => Ok(Reply::Peers(self.federation.peers().map(|peer| self.peer_view(peer)).collect())),
+            Command::Peers => {
+                Ok(Reply::Peers(self.federation.peers().map(|peer| self.peer_view(peer)).collect()))
+            }
             Command::Trust { peer, level } => self.trust(&peer, level),
             Command::Rename { peer, name } => self.rename(&peer, &name),
             Command::Remove { peer } => self.remove(&peer),
@@ -99,7 +101,13 @@ impl Node {
         Ok(())
     }
 
-    fn set(&mut self, request: RequestId, doc: &str, key: &KeyPath, value: &Value) -> Result<(), CommandError> {
+    fn set(
+        &mut self,
+        request: RequestId,
+        doc: &str,
+        key: &KeyPath,
+        value: &Value,
+    ) -> Result<(), CommandError> {
         let (id, kind) = self.writable(doc)?;
         if kind == Kind::Snapshot {
             return self.edit_snapshot(request, &id, |tree| put_at(tree, key.segments(), value.clone()));
@@ -200,7 +208,12 @@ impl Node {
     }
 
     /// Whether something staged stands where this write goes.
-    fn staged_touches(&self, id: &DocumentId, prefix: Option<&KeyPath>, leaves: &BTreeMap<KeyPath, Value>) -> bool {
+    fn staged_touches(
+        &self,
+        id: &DocumentId,
+        prefix: Option<&KeyPath>,
+        leaves: &BTreeMap<KeyPath, Value>,
+    ) -> bool {
         match prefix {
             // One plain key, nothing staged on it: the usual burst of `set`s shares one signature.
             Some(prefix) if leaves.len() == 1 && leaves.contains_key(prefix) => {
@@ -231,7 +244,8 @@ impl Node {
     fn publish(&mut self, request: RequestId, state: NodeState) -> Result<(), CommandError> {
         let mut state = state;
         state.apps.sort_by(|a, b| a.id.cmp(&b.id));
-        let value = tombolo_delta::to_value(&state).map_err(|error| CommandError::BadValue(error.to_string()))?;
+        let value =
+            tombolo_delta::to_value(&state).map_err(|error| CommandError::BadValue(error.to_string()))?;
         let Some(document) = self.own_document(DocumentName::STATE) else { return Ok(()) };
         self.written.entry(document.clone()).or_default();
         self.stage_snapshot(&document, value);
@@ -275,9 +289,10 @@ impl Node {
     fn conflicts(&self, doc: Option<&str>) -> Result<Reply, CommandError> {
         let only = doc.map(|doc| self.resolve_document(doc)).transpose()?;
         let reference = self.reference_ms();
-        let documents = self.holdings.documents().filter(|(id, _)| {
-            self.federation.takes_part(id) && only.as_ref().is_none_or(|only| only == *id)
-        });
+        let documents = self
+            .holdings
+            .documents()
+            .filter(|(id, _)| self.federation.takes_part(id) && only.as_ref().is_none_or(|only| only == *id));
         let view = |(id, key, loser): (&DocumentId, KeyPath, crate::merge::Loser)| view::ConflictView {
             document: format!("{}/{}", did(&id.owner), id.name.as_str()),
             key: key.to_string(),
@@ -298,7 +313,8 @@ impl Node {
     /// The document that a text means: `name`, or `peer/name` where several are called so.
     fn resolve_document(&self, text: &str) -> Result<DocumentId, CommandError> {
         let unknown = || CommandError::UnknownDocument(text.to_owned());
-        let visible = || self.holdings.documents().map(|(id, _)| id).filter(|id| self.federation.takes_part(id));
+        let visible =
+            || self.holdings.documents().map(|(id, _)| id).filter(|id| self.federation.takes_part(id));
         if let Some((owner, name)) = text.rsplit_once('/') {
             let is_me = owner == self.settings.name || owner == did(&self.me);
             let owner = if is_me { self.me } else { self.resolve_peer(owner)? };
@@ -310,7 +326,8 @@ impl Node {
             [one] => Ok((*one).clone()),
             [] => Err(unknown()),
             several => {
-                let choices = several.iter().map(|id| format!("{}/{text}", self.name_of(&id.owner))).collect();
+                let choices =
+                    several.iter().map(|id| format!("{}/{text}", self.name_of(&id.owner))).collect();
                 Err(CommandError::AmbiguousDocument { name: text.to_owned(), choices })
             }
         }

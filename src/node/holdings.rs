@@ -1,13 +1,13 @@
 //! The documents that a node holds, and for each layer what it takes to serve deltas: older states of
 //! snapshots, and for maps when each key changed here.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tombolo_delta::{Limits, Value};
 use tombolo_transports::PeerId;
 
 use crate::layer::{
-    Content, DocumentId, Entry, KeyPath, Kind, Layer, LayerId, LayerPrint, Sequence, SignedHead,
+    Content, DocumentId, Entry, KeyPath, Kind, Layer, LayerId, LayerPrint, MapContent, Sequence, SignedHead,
 };
 use crate::limits::{
     DROPPED_KEYS_KEPT_MAX, MAP_BASES_KEPT_MAX, SNAPSHOT_BYTES_MAX, STATES_KEPT_BYTES_MAX, STATES_KEPT_MAX,
@@ -29,10 +29,42 @@ enum History {
     Snapshot(VecDeque<Kept>),
     Map {
         /// When each key last changed here; also of keys that are gone.
-        changed_at: BTreeMap<KeyPath, Sequence>,
+        changed: ChangeLog,
         /// States that were held here, oldest first: bases that a peer may name.
         bases: VecDeque<MapBase>,
     },
+}
+
+/// Keys by when they changed, and when each did.
+#[derive(Debug, Default)]
+struct ChangeLog {
+    at: BTreeMap<KeyPath, Sequence>,
+    order: BTreeSet<(Sequence, KeyPath)>,
+}
+
+impl ChangeLog {
+    fn note(&mut self, key: &KeyPath, sequence: Sequence) {
+        if let Some(old) = self.at.insert(key.clone(), sequence) {
+            self.order.remove(&(old, key.clone()));
+        }
+        self.order.insert((sequence, key.clone()));
+    }
+
+    /// The keys that changed after `sequence`.
+    fn since(&self, sequence: Sequence) -> impl Iterator<Item = &KeyPath> {
+        let after = sequence.next().map(|next| (next, KeyPath::lowest()));
+        after.into_iter().flat_map(|from| self.order.range(from..)).map(|(_, key)| key)
+    }
+
+    /// Forgets keys that are gone from `map`; returns when the last of them went.
+    fn forget_gone(&mut self, map: &MapContent) -> Sequence {
+        let gone: Vec<_> = self.order.iter().filter(|(_, key)| map.get(key).is_none()).cloned().collect();
+        for place in &gone {
+            self.order.remove(place);
+            self.at.remove(&place.1);
+        }
+        gone.last().map_or(Sequence::NONE, |(at, _)| *at)
+    }
 }
 
 #[derive(Debug)]
@@ -70,17 +102,21 @@ impl Holdings {
         let (content, history) = match stored.signed.head.kind {
             Kind::Snapshot => {
                 let cbor = stored.snapshot.ok_or("a snapshot without content")?;
-                let content = Content::from_cbor(Kind::Snapshot, &cbor).map_err(|_| "a snapshot's content")?;
+                let content =
+                    Content::from_cbor(Kind::Snapshot, &cbor).map_err(|_| "a snapshot's content")?;
                 (content, History::Snapshot(stored.kept.into_iter().map(Kept::new).collect()))
             }
             Kind::Map => {
                 let mut content = Content::empty(Kind::Map);
-                let changed_at = stored.entries.iter().map(|(key, _, at)| (key.clone(), *at)).collect();
+                let mut changed = ChangeLog::default();
+                for (key, _, at) in &stored.entries {
+                    changed.note(key, *at);
+                }
                 if let Content::Map(map) = &mut content {
                     let live = stored.entries.into_iter().filter(|(_, entry, _)| entry.is_some());
                     map.change(live.map(|(key, entry, _)| (key, entry))).map_err(|_| "a map's entries")?;
                 }
-                (content, History::Map { changed_at, bases: stored.bases.into() })
+                (content, History::Map { changed, bases: stored.bases.into() })
             }
         };
         if content.root() != stored.signed.head.root {
@@ -192,17 +228,17 @@ impl Holdings {
                 keep_state(kept, before, &mut write);
                 None
             }
-            (Content::Map(map), History::Map { changed_at, bases }) => {
+            (Content::Map(map), History::Map { changed: log, bases }) => {
                 let keys = changed.unwrap_or_else(|| {
                     let old = held.document.layer(&id.author).and_then(map_of);
                     differing(old, map)
                 });
                 bases.push_back(MapBase::of(&signed));
                 for key in &keys {
-                    changed_at.insert(key.clone(), signed.head.sequence);
+                    log.note(key, signed.head.sequence);
                     write.entries.push((key.clone(), map.get(key).cloned()));
                 }
-                trim_bases(bases, changed_at, map);
+                trim_bases(bases, log, map);
                 write.bases = bases.iter().copied().collect();
                 Some(keys)
             }
@@ -221,12 +257,12 @@ impl Holdings {
                 let kept = kept.iter().find(|k| k.state() == base)?;
                 Some(KnownBase::Snapshot(kept.state.clone(), kept.value()?))
             }
-            History::Map { changed_at, bases } => {
+            History::Map { changed, bases } => {
                 let known = bases.iter().find(|known| state_of(known) == base)?;
                 let map = held.document.layer(&id.author).and_then(map_of)?;
-                let later = changed_at.iter().filter(|(_, at)| at.get() > base.sequence);
+                let later = changed.since(known.sequence);
                 Some(KnownBase::Map {
-                    changes: later.map(|(key, _)| (key.clone(), map.get(key).cloned())).collect(),
+                    changes: later.map(|key| (key.clone(), map.get(key).cloned())).collect(),
                     time_ms: known.time_ms,
                     audience_sequence: known.audience_sequence,
                 })
@@ -270,7 +306,7 @@ impl History {
     fn new(kind: Kind) -> Self {
         match kind {
             Kind::Snapshot => History::Snapshot(VecDeque::new()),
-            Kind::Map => History::Map { changed_at: BTreeMap::new(), bases: VecDeque::new() },
+            Kind::Map => History::Map { changed: ChangeLog::default(), bases: VecDeque::new() },
         }
     }
 }
@@ -332,24 +368,17 @@ fn most_crowded(kept: &VecDeque<Kept>) -> usize {
 }
 
 /// Forgets old bases, and with them the dropped keys that only they need.
-fn trim_bases(
-    bases: &mut VecDeque<MapBase>,
-    changed_at: &mut BTreeMap<KeyPath, Sequence>,
-    map: &crate::layer::MapContent,
-) {
+fn trim_bases(bases: &mut VecDeque<MapBase>, log: &mut ChangeLog, map: &MapContent) {
     while bases.len() > MAP_BASES_KEPT_MAX {
         bases.pop_front();
     }
-    let gone = changed_at.len().saturating_sub(map.len());
-    if gone > DROPPED_KEYS_KEPT_MAX {
-        let newest = changed_at.iter().filter(|(key, _)| map.get(key).is_none()).map(|(_, at)| *at).max();
-        changed_at.retain(|key, _| map.get(key).is_some());
-        let newest = newest.map_or(0, Sequence::get);
-        bases.retain(|base| base.sequence.get() >= newest);
+    if log.at.len().saturating_sub(map.len()) > DROPPED_KEYS_KEPT_MAX {
+        let last_gone = log.forget_gone(map);
+        bases.retain(|base| base.sequence >= last_gone);
     }
 }
 
-fn differing(old: Option<&crate::layer::MapContent>, new: &crate::layer::MapContent) -> Vec<KeyPath> {
+fn differing(old: Option<&MapContent>, new: &MapContent) -> Vec<KeyPath> {
     let Some(old) = old else { return new.iter().map(|(key, _)| key.clone()).collect() };
     let gone = old.iter().filter(|(key, _)| new.get(key).is_none()).map(|(key, _)| key.clone());
     let other = new.iter().filter(|(key, entry)| old.get(key) != Some(entry)).map(|(key, _)| key.clone());

@@ -6,9 +6,7 @@ use tombolo_transports::{LinkCaps, LinkId, PeerId};
 use crate::envelope::{Base, CompactEnvelope, Envelope, Payload, decode_changes};
 use crate::federation::Refusal;
 use crate::federation::peer::Joined;
-use crate::layer::{
-    Content, ForkEvidence, KeyPath, Kind, Layer, LayerId, Sequence, SignedHead,
-};
+use crate::layer::{Content, ForkEvidence, KeyPath, Kind, Layer, LayerId, Sequence, SignedHead};
 use crate::limits::{
     BASE_CANDIDATES_MAX, DOCUMENTS_PER_OWNER_MAX, FORKS_KEPT_PER_AUTHOR_MAX, OWNER_BYTES_MAX,
 };
@@ -28,8 +26,8 @@ enum Attempt {
     Fits(Box<Layer>, Option<Vec<KeyPath>>),
     /// The base is the right one by its print, and the result is not what was signed.
     Wrong,
-    /// We hold that state or a later one already.
-    Old,
+    /// Taken or refused: nothing is left to do.
+    Done,
 }
 
 impl Node {
@@ -90,8 +88,12 @@ impl Node {
         match message {
             Message::Compact(envelope) => self.inbound_compact(peer, &envelope),
             Message::Whole(envelope) => self.inbound_whole(peer, *envelope),
-            Message::TreeAsk(id, nodes) => self.answer_transfer(peer, &id, |map| answer_tree(id, map, &nodes)),
-            Message::PartsAsk(id, buckets) => self.answer_transfer(peer, &id, |map| answer_parts(id, map, &buckets)),
+            Message::TreeAsk(id, nodes) => {
+                self.answer_transfer(peer, &id, |map| answer_tree(id, map, &nodes))
+            }
+            Message::PartsAsk(id, buckets) => {
+                self.answer_transfer(peer, &id, |map| answer_parts(id, map, &buckets))
+            }
             Message::Tree(id, nodes) => {
                 let own = self.holdings.layer_of_print(&id.layer).and_then(map_of);
                 let taken = self.transfers.take_nodes(&id, nodes, own, self.now.mono_ms);
@@ -122,19 +124,26 @@ impl Node {
         let candidates = self.base_candidates(envelope);
         let mut wrong = false;
         for (layer, base) in candidates.into_iter().take(BASE_CANDIDATES_MAX) {
-            match self.attempt(envelope, &layer, base.as_ref()) {
+            match self.attempt(peer, envelope, &layer, base.as_ref()) {
                 Attempt::Fits(layer, changed) => return self.accept(peer, *layer, changed),
-                Attempt::Old => return,
+                Attempt::Done => return,
                 Attempt::Wrong => wrong = true,
             }
         }
         // A short print may fit a base by chance, so this proves nothing against the sender yet.
-        self.counters.reject(if wrong { "delta_does_not_make_the_signed_root" } else { "delta_without_base" });
+        self.counters.reject(if wrong {
+            "delta_does_not_make_the_signed_root"
+        } else {
+            "delta_without_base"
+        });
         self.engine.handle_input(self.now.mono_ms, sync::Input::BaseMissing { peer });
     }
 
     /// The states that the envelope may start from: present ones first, then older ones of snapshots.
-    fn base_candidates(&self, envelope: &CompactEnvelope) -> Vec<(LayerId, Option<(crate::store::KeptState, Value)>)> {
+    fn base_candidates(
+        &self,
+        envelope: &CompactEnvelope,
+    ) -> Vec<(LayerId, Option<(crate::store::KeptState, Value)>)> {
         let mut present = Vec::new();
         let mut older = Vec::new();
         for layer in self.holdings.layers_at(envelope.address) {
@@ -153,6 +162,7 @@ impl Node {
 
     fn attempt(
         &mut self,
+        peer: PeerId,
         envelope: &CompactEnvelope,
         id: &LayerId,
         kept: Option<&(crate::store::KeptState, Value)>,
@@ -177,14 +187,17 @@ impl Node {
             return Attempt::Wrong;
         };
         if sequence < present {
-            return Attempt::Old;
+            // A repetition of something we have left behind.
+            return Attempt::Done;
         }
         match (&layer.content, kept) {
-            (Content::Snapshot(value), None) => Self::attempt_snapshot(envelope, &base, value, sequence, time_ms),
+            (Content::Snapshot(value), None) => {
+                Self::attempt_snapshot(envelope, &base, value, sequence, time_ms)
+            }
             (Content::Snapshot(_), Some((_, value))) => {
                 Self::attempt_snapshot(envelope, &base, value, sequence, time_ms)
             }
-            (Content::Map(_), _) => self.attempt_map(envelope, id, time_ms),
+            (Content::Map(_), _) => self.attempt_map(peer, envelope, id, time_ms),
         }
     }
 
@@ -212,39 +225,61 @@ impl Node {
         }
     }
 
-    /// Changes our copy of a map in place, and changes it back if the signature does not hold.
-    fn attempt_map(&mut self, envelope: &CompactEnvelope, id: &LayerId, time_ms: u64) -> Attempt {
+    /// Changes our copy of a map in place: large maps are never copied for a small change. It is changed back
+    /// if the signature does not hold or the new state is not taken.
+    fn attempt_map(
+        &mut self,
+        peer: PeerId,
+        envelope: &CompactEnvelope,
+        id: &LayerId,
+        time_ms: u64,
+    ) -> Attempt {
         let Ok(changes) = decode_changes(&envelope.delta, time_ms) else { return Attempt::Wrong };
-        let Some(Layer { signed, mut content }) = self.holdings.take_layer(id) else { return Attempt::Wrong };
+        let Some(Layer { signed, content }) = self.holdings.take_layer(id) else { return Attempt::Wrong };
+        let Content::Map(mut map) = content else { return Attempt::Wrong };
         let keys: Vec<KeyPath> = changes.iter().map(|(key, _)| key.clone()).collect();
+        let undo: Vec<_> = keys.iter().map(|key| (key.clone(), map.get(key).cloned())).collect();
         let base = Base {
             layer: id,
             sequence: signed.head.sequence,
             time_ms: signed.head.time_ms,
             audience_sequence: signed.head.audience_sequence,
         };
-        let mut undo = Vec::new();
-        let changed = match &mut content {
-            Content::Map(map) => {
-                undo.extend(keys.iter().map(|key| (key.clone(), map.get(key).cloned())));
-                map.change(changes).is_ok()
-            }
-            Content::Snapshot(_) => false,
-        };
+        let changed = map.change(changes).is_ok();
+        let content = Content::Map(map);
         let claimed = changed.then(|| Self::signed_on(envelope, &base, &content)).flatten();
-        if changed && let Content::Map(map) = &mut content {
-            // The caller decides whether the new state is taken: it gets its own copy.
-            let new = claimed.map(|signed| Layer { signed, content: Content::Map(map.clone()) });
-            let undone = map.change(undo);
-            debug_assert!(undone.is_ok(), "what stood there before fits again");
-            self.holdings.put_back(Layer { signed, content });
-            return match new {
-                Some(layer) => Attempt::Fits(Box::new(layer), Some(keys)),
-                None => Attempt::Wrong,
-            };
+        let outcome = match claimed {
+            None => Err(Attempt::Wrong),
+            // Our own newer state: `accept` compares it with what we hold.
+            Some(new) if id.author == self.me => Err(Attempt::Fits(
+                Box::new(Layer { signed: new, content: content.clone() }),
+                Some(keys.clone()),
+            )),
+            Some(new) => match self.admits(&new).and_then(|()| self.within_quota(&new, &content)) {
+                Ok(()) => Ok(new),
+                Err(refusal) => {
+                    self.refuse(peer, &new, refusal);
+                    Err(Attempt::Done)
+                }
+            },
+        };
+        match outcome {
+            Ok(new) => {
+                self.transfers.end(&id.print());
+                let before = Before { signed, content: None };
+                self.keep(Layer { signed: new, content }, Some(before), Some(keys), Some(peer));
+                Attempt::Done
+            }
+            Err(attempt) => {
+                let mut content = content;
+                if let (true, Content::Map(map)) = (changed, &mut content) {
+                    let undone = map.change(undo);
+                    debug_assert!(undone.is_ok(), "what stood there before fits again");
+                }
+                self.holdings.put_back(Layer { signed, content });
+                attempt
+            }
         }
-        self.holdings.put_back(Layer { signed, content });
-        Attempt::Wrong
     }
 
     fn signed_on(envelope: &CompactEnvelope, base: &Base<'_>, content: &Content) -> Option<SignedHead> {
@@ -351,7 +386,7 @@ impl Node {
             }
             self.holdings.drop_document(&id.document);
         }
-        if let Err(refusal) = self.within_quota(&layer) {
+        if let Err(refusal) = self.within_quota(&layer.signed, &layer.content) {
             return self.refuse(peer, &layer.signed, refusal);
         }
         let before = self.holdings.layer(&id).map(Before::of);
@@ -374,23 +409,24 @@ impl Node {
             return;
         }
         let (layer, sequence) = (signed.head.layer.print(), signed.head.sequence.get());
-        let refuse = sync::Input::Refuse { peer, layer, sequence, reason: refusal.code() };
+        let lasting = refusal != Refusal::Quota;
+        let refuse = sync::Input::Refuse { peer, layer, sequence, reason: refusal.code(), lasting };
         self.engine.handle_input(self.now.mono_ms, refuse);
     }
 
-    fn within_quota(&self, layer: &Layer) -> Result<(), Refusal> {
-        let id = &layer.head().layer.document;
+    fn within_quota(&self, signed: &SignedHead, content: &Content) -> Result<(), Refusal> {
+        let id = &signed.head.layer.document;
         let of_owner = || self.holdings.documents().filter(|(other, _)| other.owner == id.owner);
         let is_new = self.holdings.document(id).is_none();
         if is_new && of_owner().count() >= DOCUMENTS_PER_OWNER_MAX {
             return Err(Refusal::Quota);
         }
         // A small change is let through unweighed: adding up everything costs more than it could take.
-        let weigh = is_new || layer.content.bytes() > OWNER_BYTES_MAX / DOCUMENTS_PER_OWNER_MAX;
+        let weigh = is_new || content.bytes() > OWNER_BYTES_MAX / DOCUMENTS_PER_OWNER_MAX;
         if weigh {
             let held: usize = of_owner().map(|(_, document)| document.bytes()).sum();
-            let replaced = self.holdings.layer(&layer.head().layer).map_or(0, |old| old.content.bytes());
-            if held.saturating_sub(replaced) + layer.content.bytes() > OWNER_BYTES_MAX {
+            let replaced = self.holdings.layer(&signed.head.layer).map_or(0, |old| old.content.bytes());
+            if held.saturating_sub(replaced) + content.bytes() > OWNER_BYTES_MAX {
                 return Err(Refusal::Quota);
             }
         }
@@ -435,4 +471,3 @@ impl Node {
 fn is_fork(a: &SignedHead, b: &SignedHead) -> bool {
     ForkEvidence::of(a, b).is_some()
 }
-

@@ -103,6 +103,7 @@ pub struct Node {
     written: BTreeMap<DocumentId, BTreeSet<KeyPath>>,
     forks: Vec<ForkEvidence>,
     sweep_at: u64,
+    last_reference_ms: u64,
     /// Set when another machine signs with our key.
     stopped: Option<String>,
     /// The disk refused: why, and until when inbound layers are left alone.
@@ -151,6 +152,7 @@ impl Node {
             written: BTreeMap::new(),
             forks: Vec::new(),
             sweep_at: now.mono_ms,
+            last_reference_ms: 0,
             stopped: None,
             trouble: None,
             rights_changed: true,

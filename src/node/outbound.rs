@@ -23,6 +23,9 @@ use crate::sync::frontier::State;
 use crate::sync::message::Message;
 use crate::sync::{self};
 
+/// Bytes of layers supplied between two polls; what is beyond is asked for again.
+const SUPPLY_BYTES_PER_TURN_MAX: usize = 4 * 1024 * 1024;
+
 /// Local writes that are not signed yet: what gathers between two polls goes under one signature per
 /// document.
 #[derive(Debug, Default)]
@@ -124,7 +127,11 @@ impl Node {
     }
 
     /// A new state of a snapshot of ours: signed, to be stored, and told.
-    pub(super) fn commit_snapshot(&mut self, document: &DocumentId, value: Value) -> Result<(), CommandError> {
+    pub(super) fn commit_snapshot(
+        &mut self,
+        document: &DocumentId,
+        value: Value,
+    ) -> Result<(), CommandError> {
         let content = Content::snapshot(value).map_err(|error| CommandError::BadValue(error.to_string()))?;
         let id = LayerId { document: document.clone(), author: self.me };
         let before = self.holdings.layer(&id).map(Before::of);
@@ -147,7 +154,9 @@ impl Node {
             Some(Layer { signed, content }) => (Some(signed), content),
             None => (None, Content::empty(Kind::Map)),
         };
-        let Content::Map(map) = &mut content else { return Err(CommandError::UnknownDocument(id_text(document))) };
+        let Content::Map(map) = &mut content else {
+            return Err(CommandError::UnknownDocument(id_text(document)));
+        };
         let outcome = map
             .change(changes)
             .map_err(|error| CommandError::BadValue(error.to_string()))
@@ -171,10 +180,12 @@ impl Node {
     /// commit, so that nobody stays locked out.
     fn restamp(&mut self, id: &LayerId, changes: &mut BTreeMap<KeyPath, Option<Entry>>) {
         let reference = self.reference_ms();
-        if self.holdings.document(&id.document).is_none_or(|d| d.quarantined() == 0) {
+        let layer = self.holdings.layer(id);
+        // Entries from the future are there only if our last commit was later than now.
+        if layer.is_none_or(|layer| layer.head().time_ms <= reference) {
             return;
         }
-        let own = self.holdings.layer(id).and_then(map_of);
+        let own = layer.and_then(map_of);
         let ahead = |entry: &Entry| entry.stamp.ms() > reference.saturating_add(FUTURE_BOUND_MS);
         let late: Vec<_> = own
             .into_iter()
@@ -225,10 +236,14 @@ impl Node {
         let state = State::of(&layer.signed);
         let is_new_document = self.holdings.document(&id.document).is_none();
         self.observe_stamps(&layer, changed.as_deref(), reference);
+        if before.is_none() && !is_new_document {
+            // A writer we may know from nowhere else.
+            self.set_writers_of(&id.document, Some(id.author));
+        }
         let (write, reads_differently) = self.holdings.put_layer(layer, before, changed, reference);
         self.writes.push(Write::PutLayer(Box::new(write)));
         if is_new_document {
-            self.set_writers_of(&id.document);
+            self.set_writers_of(&id.document, None);
             self.rights_changed = true;
         }
         if id.document.name.as_str() == DocumentName::AUDIENCE {
@@ -273,12 +288,7 @@ impl Node {
             }
         }
         for id in turned {
-            self.event(Event::Changed(view::ChangedView {
-                owner: crate::identity::did(&id.owner),
-                name: id.name.as_str().to_owned(),
-                author: crate::identity::did(&id.owner),
-                sequence: 0,
-            }));
+            self.changed_by_time(&id);
         }
         self.sign_in_where_we_write();
         for peer in self.connected_peers() {
@@ -329,9 +339,11 @@ impl Node {
         }
     }
 
-    pub(super) fn set_writers_of(&mut self, id: &DocumentId) {
+    /// Says who counts in a document, `newcomer` included where the owner lists it.
+    fn set_writers_of(&mut self, id: &DocumentId, newcomer: Option<PeerId>) {
         let reference = self.reference_ms();
-        let writers = self.writers_of(&id.owner);
+        let mut writers = self.writers_of(&id.owner);
+        writers.extend(newcomer.filter(|author| self.federation.is_writer(&id.owner, author)));
         if let Some(document) = self.holdings.document_mut(id) {
             document.set_writers(writers, reference);
         }
@@ -364,16 +376,33 @@ impl Node {
         }
     }
 
-    /// Carries out what the engine wants.
+    /// Carries out what the engine wants: first what engines say to each other, then layers, those that
+    /// decide about rights first.
     pub(super) fn drain_engine(&mut self) {
+        let mut supplies = Vec::new();
         while let Some(output) = self.engine.poll_output() {
             match output {
-                sync::Output::Send { peer, message } => self.send(peer, Class::Upkeep, &message),
+                sync::Output::Send { peer, message } => {
+                    self.send(peer, Class::Upkeep, &message);
+                }
                 sync::Output::Heartbeat { peer, fingerprint, next_by_s } => {
                     let clock_ms = self.reference.own_is_set(self.now).then_some(self.now.wall_ms);
                     self.send(peer, Class::Upkeep, &Message::Heartbeat { fingerprint, next_by_s, clock_ms });
                 }
-                sync::Output::Supply { peer, layer, held } => self.supply(peer, &layer, held),
+                sync::Output::Supply { peer, layer, held } => {
+                    supplies.extend(self.classed(peer, layer, held))
+                }
+            }
+        }
+        supplies.sort_by_key(|(class, ..)| *class);
+        let mut bytes = 0;
+        for (class, peer, id, held) in supplies {
+            if bytes <= SUPPLY_BYTES_PER_TURN_MAX {
+                bytes += self.supply(peer, class, &id, held);
+            } else {
+                // It will ask again; nobody makes us hold more than a turn's worth of messages.
+                let layer = id.print();
+                self.engine.handle_input(self.now.mono_ms, sync::Input::NotSupplied { peer, layer, held });
             }
         }
         for (peer, message) in self.transfers.asks(self.now.mono_ms) {
@@ -381,15 +410,29 @@ impl Node {
         }
     }
 
+    fn classed(
+        &self,
+        peer: PeerId,
+        layer: LayerPrint,
+        held: Option<State>,
+    ) -> Option<(Class, PeerId, LayerId, Option<State>)> {
+        let id = self.layer_of(&layer)?;
+        let class = match id.document.name.as_str() {
+            DocumentName::AUDIENCE => Class::Audience,
+            DocumentName::STATE => Class::State,
+            _ => Class::Document,
+        };
+        Some((class, peer, id, held))
+    }
+
     /// Sends a layer's newest state to one peer: as a delta where it holds a base that we hold as well,
-    /// else whole.
-    fn supply(&mut self, peer: PeerId, print: &LayerPrint, held: Option<State>) {
-        let Some(id) = self.layer_of(print) else { return };
-        let audience = self.holdings.layer(&id).map(|layer| layer.head().audience_sequence);
-        let Some(audience) = audience.filter(|a| self.federation.may_receive(&peer, &id, *a)) else { return };
-        debug_assert!(audience >= Sequence::NONE);
-        let delta = held.and_then(|base| self.delta_for(&id, base));
-        let Some(layer) = self.holdings.layer(&id) else { return };
+    /// else whole. Returns the message's length.
+    fn supply(&mut self, peer: PeerId, class: Class, id: &LayerId, held: Option<State>) -> usize {
+        let delta = held.and_then(|base| self.delta_for(id, base));
+        let Some(layer) = self.holdings.layer(id) else { return 0 };
+        if !self.federation.may_receive(&peer, id, layer.head().audience_sequence) {
+            return 0;
+        }
         let whole = || Message::Whole(Box::new(Envelope::seal(layer)));
         let message = match delta.map(|envelope| Message::Compact(Box::new(envelope))) {
             // Much may have changed since the base: then the whole may be the shorter message.
@@ -397,12 +440,7 @@ impl Node {
             Some(compact) => compact,
             None => whole(),
         };
-        let class = match id.document.name.as_str() {
-            DocumentName::AUDIENCE => Class::Audience,
-            DocumentName::STATE => Class::State,
-            _ => Class::Document,
-        };
-        self.send(peer, class, &message);
+        self.send(peer, class, &message)
     }
 
     fn delta_for(&self, id: &LayerId, base: State) -> Option<CompactEnvelope> {
@@ -440,8 +478,9 @@ impl Node {
     }
 
     /// Routes one message to a peer and hands it to the chosen link.
-    pub(super) fn send(&mut self, peer: PeerId, class: Class, message: &Message) {
+    pub(super) fn send(&mut self, peer: PeerId, class: Class, message: &Message) -> usize {
         let bytes = message.encode();
+        let length = bytes.len();
         let links = self.links.iter().filter(|(_, link)| link.peer == peer);
         let candidates: Vec<Candidate> =
             links.map(|(id, link)| Candidate { link: *id, caps: link.caps.clone() }).collect();
@@ -453,6 +492,7 @@ impl Node {
             }
             None => self.counters.reject("no_link_may_carry"),
         }
+        length
     }
 }
 

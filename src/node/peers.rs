@@ -13,8 +13,8 @@ use crate::federation::{Federation, Peer, TrustLevel};
 use crate::identity::did;
 use crate::layer::{Entry, KeyPath, Kind};
 use crate::limits::{
-    INVITE_ADDRESSES_MAX, INVITE_EXPIRES_MAX_MS, INVITES_OPEN_MAX, JOIN_FAILURES_PER_MINUTE_MAX, JOIN_RETRY_MS,
-    PEERS_MAX,
+    INVITE_ADDRESSES_MAX, INVITE_EXPIRES_MAX_MS, INVITES_OPEN_MAX, JOIN_FAILURES_PER_MINUTE_MAX,
+    JOIN_RETRY_MS, PEERS_MAX,
 };
 use crate::node::io::{CommandError, Event, Output, Reply, RequestId};
 use crate::node::{Node, view};
@@ -50,7 +50,8 @@ impl Invites {
         now: Now,
     ) -> Self {
         let waiting = federation.peers().filter(|peer| matches!(peer.joined, Joined::Waiting { .. }));
-        let joining = waiting.map(|peer| (peer.id, Joining::new(peer.addresses.clone(), TrustLevel::Trusted, now)));
+        let joining =
+            waiting.map(|peer| (peer.id, Joining::new(peer.addresses.clone(), TrustLevel::Trusted, now)));
         Invites {
             joining: joining.collect(),
             outgoing: outgoing.into_iter().map(|invite| (invite.token_hash, invite)).collect(),
@@ -95,7 +96,11 @@ impl Node {
         let open = self.invites.outgoing.values().filter(|invite| invite.accepted.is_none()).count();
         if open >= INVITES_OPEN_MAX {
             let remedy = "wait until some are used or have expired";
-            return Err(CommandError::Limit { what: "the number of open invites", limit: INVITES_OPEN_MAX, remedy });
+            return Err(CommandError::Limit {
+                what: "the number of open invites",
+                limit: INVITES_OPEN_MAX,
+                remedy,
+            });
         }
         if expires_ms == 0 || expires_ms > INVITE_EXPIRES_MAX_MS {
             return Err(CommandError::BadValue("an invite lives between a moment and 30 days".to_owned()));
@@ -146,19 +151,23 @@ impl Node {
         self.output(Output::JoinAnswer { request, bytes: answer.encode() });
     }
 
-    fn redeem(&mut self, joiner: PeerId, address: Option<SocketAddr>, bytes: &[u8]) -> Result<(), JoinRefusal> {
+    fn redeem(
+        &mut self,
+        joiner: PeerId,
+        address: Option<SocketAddr>,
+        bytes: &[u8],
+    ) -> Result<(), JoinRefusal> {
         let now = self.reference_ms();
         let minute = self.now.mono_ms / 60_000;
         if self.invites.failures.0 != minute {
             self.invites.failures = (minute, 0);
         }
-        if self.invites.failures.1 >= JOIN_FAILURES_PER_MINUTE_MAX {
-            return Err(JoinRefusal::Busy);
-        }
         let request = JoinRequest::decode(bytes).map_err(|_| JoinRefusal::Signature)?;
         let Some(invite) = self.invites.outgoing.get(&token_hash(&request.token)).cloned() else {
-            self.invites.failures.1 += 1;
-            return Err(JoinRefusal::Token);
+            // Whoever guesses is slowed down; whoever holds a code is not kept out by him.
+            self.invites.failures.1 = self.invites.failures.1.saturating_add(1);
+            let busy = self.invites.failures.1 > JOIN_FAILURES_PER_MINUTE_MAX;
+            return Err(if busy { JoinRefusal::Busy } else { JoinRefusal::Token });
         };
         if !request.verify(&self.me, &joiner) || request.level != invite.level {
             return Err(JoinRefusal::Signature);
@@ -244,15 +253,21 @@ impl Node {
     /// Calls the inviters whose turn it is.
     pub(super) fn retry_joining(&mut self) {
         let now = self.now.mono_ms;
-        let due: Vec<PeerId> =
-            self.invites.joining.iter().filter(|(_, joining)| joining.at <= now).map(|(peer, _)| *peer).collect();
+        let due: Vec<PeerId> = self
+            .invites
+            .joining
+            .iter()
+            .filter(|(_, joining)| joining.at <= now)
+            .map(|(peer, _)| *peer)
+            .collect();
         for inviter in due {
             self.call_inviter(inviter);
         }
     }
 
     fn call_inviter(&mut self, inviter: PeerId) {
-        let Some(Joined::Waiting { token }) = self.federation.peer(&inviter).map(|peer| peer.joined.clone()) else {
+        let Some(Joined::Waiting { token }) = self.federation.peer(&inviter).map(|peer| peer.joined.clone())
+        else {
             self.invites.joining.remove(&inviter);
             return;
         };
@@ -261,7 +276,8 @@ impl Node {
         let wait = (JOIN_RETRY_MS.0 << joining.tries.min(6)).min(JOIN_RETRY_MS.1);
         joining.tries += 1;
         joining.at = self.now.mono_ms + wait + self.random.below(wait / 4 + 1);
-        let request = JoinRequest::sign(&self.keypair, &inviter, token, &self.settings.name, joining.level, time_ms);
+        let request =
+            JoinRequest::sign(&self.keypair, &inviter, token, &self.settings.name, joining.level, time_ms);
         let addresses = joining.addresses.clone();
         self.output(Output::DialJoin { inviter, addresses, bytes: request.encode() });
     }
@@ -334,7 +350,10 @@ impl Node {
     pub(super) fn rename(&mut self, text: &str, name: &str) -> Result<Reply, CommandError> {
         let id = self.resolve_peer(text)?;
         let usable = crate::federation::join::usable_name(name).filter(|n| !n.is_empty() && !n.contains('/'));
-        let bad = || CommandError::BadName { name: name.to_owned(), why: "1 to 64 bytes, no `/`, no control characters" };
+        let bad = || CommandError::BadName {
+            name: name.to_owned(),
+            why: "1 to 64 bytes, no `/`, no control characters",
+        };
         let name = usable.ok_or_else(bad)?;
         let taken = self.federation.peers().any(|peer| peer.id != id && peer.name() == Some(&name));
         if taken || name == self.settings.name {
@@ -423,7 +442,9 @@ impl Node {
         let exact: Vec<PeerId> = self.federation.peers().filter(named).map(|peer| peer.id).collect();
         let short = text.strip_prefix("did:key:").unwrap_or(text);
         let starts = |peer: &&Peer| {
-            did(&peer.id).strip_prefix("did:key:").is_some_and(|did| !short.is_empty() && did.starts_with(short))
+            did(&peer.id)
+                .strip_prefix("did:key:")
+                .is_some_and(|did| !short.is_empty() && did.starts_with(short))
         };
         let found = match exact.is_empty() {
             true => self.federation.peers().filter(starts).map(|peer| peer.id).collect(),

@@ -48,7 +48,9 @@ impl Node {
         ours: Option<&Content>,
         recovered: &Content,
     ) -> BTreeMap<KeyPath, Option<Entry>> {
-        let (Some(Content::Map(ours)), Content::Map(recovered)) = (ours, recovered) else { return BTreeMap::new() };
+        let (Some(Content::Map(ours)), Content::Map(recovered)) = (ours, recovered) else {
+            return BTreeMap::new();
+        };
         let keys = self.written.get(document).cloned().unwrap_or_default();
         let reference = self.reference_ms();
         let mut since = BTreeMap::new();

@@ -120,9 +120,13 @@ impl Node {
         let mut alarms: Vec<String> = self.stopped.iter().cloned().collect();
         alarms.extend(self.trouble.iter().map(|(why, _)| format!("the last change was not saved: {why}")));
         let troubles = self.invites.troubles();
-        alarms.extend(troubles.map(|(peer, why)| format!("{} has not answered yet: {why}", self.name_of(peer))));
+        alarms.extend(
+            troubles.map(|(peer, why)| format!("{} has not answered yet: {why}", self.name_of(peer))),
+        );
         if source == TimeSource::Median {
-            alarms.push("this machine's clock differs from its peers' by more than 10 minutes: set it".to_owned());
+            alarms.push(
+                "this machine's clock differs from its peers' by more than 10 minutes: set it".to_owned(),
+            );
         }
         if matches!(source, TimeSource::Peer | TimeSource::Logical) {
             alarms.push("this machine's clock is not set: set it, or run a time service".to_owned());

@@ -71,8 +71,12 @@ impl Wire {
     }
 
     fn cut(&mut self, a: usize, b: usize) {
-        let gone: Vec<_> =
-            self.links.iter().filter(|((f, _), (t, _))| (*f, *t) == (a, b) || (*f, *t) == (b, a)).map(|(k, _)| *k).collect();
+        let gone: Vec<_> = self
+            .links
+            .iter()
+            .filter(|((f, _), (t, _))| (*f, *t) == (a, b) || (*f, *t) == (b, a))
+            .map(|(k, _)| *k)
+            .collect();
         for (node, link) in gone {
             self.links.remove(&(node, link));
             self.queue.push_back((node, Input::LinkDown { link }));
@@ -130,7 +134,8 @@ impl Wire {
             }
             Output::JoinAnswer { request, bytes } => {
                 let inviter = self.nodes[at].peer_id();
-                self.queue.push_back((request.0 as usize, Input::JoinAnswered { inviter, result: Ok(bytes) }));
+                self.queue
+                    .push_back((request.0 as usize, Input::JoinAnswered { inviter, result: Ok(bytes) }));
             }
             Output::Event(event) => self.events.push((at, event)),
         }
@@ -151,7 +156,13 @@ impl Wire {
         assert!(matches!(joined, Ok(Reply::Joined(_))), "{joined:?}");
     }
 
-    fn set(&mut self, at: usize, doc: &str, key: &str, value: impl Into<Value>) -> Result<Reply, CommandError> {
+    fn set(
+        &mut self,
+        at: usize,
+        doc: &str,
+        key: &str,
+        value: impl Into<Value>,
+    ) -> Result<Reply, CommandError> {
         let key = KeyPath::parse(key).unwrap();
         self.ask(at, Command::Set { doc: doc.into(), key, value: value.into() })
     }
@@ -275,7 +286,9 @@ fn a_node_receives_a_third_ones_state_through_the_second() {
     wire.ask(0, Command::PublishState { state }).unwrap();
     wire.pass(3_000);
     assert_eq!(text(&wire.get(2, "notes"), "k"), Some("v".into()));
-    let Ok(Reply::State(state)) = wire.ask(2, Command::State { peer: Some("n0".into()) }) else { panic!("a state") };
+    let Ok(Reply::State(state)) = wire.ask(2, Command::State { peer: Some("n0".into()) }) else {
+        panic!("a state")
+    };
     assert_eq!(state.state.cpu_usage_percent, Some(12.5));
     wire.set(2, "notes", "back", "w").unwrap();
     wire.pass(3_000);
@@ -296,7 +309,10 @@ fn an_observer_reads_and_does_not_write() {
     wire.create(1, "theirs");
     wire.ask(1, Command::PublishState { state: NodeState::default() }).unwrap();
     wire.pass(2_000);
-    assert!(matches!(wire.ask(0, Command::Get { doc: "theirs".into(), key: None }), Err(CommandError::UnknownDocument(_))));
+    assert!(matches!(
+        wire.ask(0, Command::Get { doc: "theirs".into(), key: None }),
+        Err(CommandError::UnknownDocument(_))
+    ));
     assert!(wire.ask(0, Command::State { peer: Some("n1".into()) }).is_ok());
     assert!(wire.status(0).rejections.contains_key("owner_only_observed"));
 }
@@ -339,7 +355,10 @@ fn an_invite_works_once_and_its_joiner_may_ask_again() {
     assert!(wire.nodes[2].dialable_peers().is_empty(), "nothing is left of a refused joining");
     let again = wire.ask(1, Command::Join { code: invite.code.clone(), addresses: vec![] });
     assert!(matches!(again, Err(CommandError::AlreadyPeer(_))));
-    assert_eq!(wire.ask(0, Command::Join { code: invite.code, addresses: vec![] }), Err(CommandError::OwnInvite));
+    assert_eq!(
+        wire.ask(0, Command::Join { code: invite.code, addresses: vec![] }),
+        Err(CommandError::OwnInvite)
+    );
 }
 
 #[test]
@@ -437,8 +456,12 @@ fn deleted_keys_stay_deleted_and_their_tombstones_end() {
     wire.set(1, "notes", "later", "x").unwrap();
     wire.pass(3 * 3_600_000);
     for node in [0, 1] {
-        let entries: usize =
-            wire.nodes[node].holdings.layers().filter_map(map_of).filter(|map| map.get(&key).is_some()).count();
+        let entries: usize = wire.nodes[node]
+            .holdings
+            .layers()
+            .filter_map(map_of)
+            .filter(|map| map.get(&key).is_some())
+            .count();
         assert_eq!(entries, 0, "node {node} keeps neither the entry nor its tombstone");
     }
     assert_eq!(wire.hashes(0), wire.hashes(1));

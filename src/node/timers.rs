@@ -2,7 +2,8 @@
 //! invites run out; the engine's own timers.
 
 use crate::layer::{DocumentId, Entry, KeyPath, Kind};
-use crate::limits::TOMBSTONE_SWEEP_MS;
+use crate::limits::{FUTURE_BOUND_MS, TOMBSTONE_SWEEP_MS};
+use crate::merge::Document;
 use crate::node::Node;
 use crate::node::io::Event;
 use crate::node::view;
@@ -18,6 +19,7 @@ impl Node {
         self.engine.handle_input(self.now.mono_ms, sync::Input::Timeout);
         self.retry_joining();
         self.watch_joining();
+        self.follow_reference_back();
         self.release_quarantined();
         if self.now.mono_ms >= self.sweep_at {
             self.sweep_at = self.now.mono_ms + TOMBSTONE_SWEEP_MS;
@@ -45,20 +47,49 @@ impl Node {
 
     fn release_quarantined(&mut self) {
         let reference = self.reference_ms();
-        let mut released = Vec::new();
-        for (id, document) in self.holdings.documents_mut() {
-            if document.next_release_ms().is_some_and(|due| due <= reference) && document.release(reference) {
-                released.push(id.clone());
-            }
+        self.rejudge(|document| {
+            document.next_release_ms().is_some_and(|due| due <= reference) && document.release(reference)
+        });
+    }
+
+    /// Reference time has stepped back, since a fast clock was put right: entries from what is now the future
+    /// wait, and our own are stamped anew.
+    fn follow_reference_back(&mut self) {
+        let reference = self.reference_ms();
+        let before = std::mem::replace(&mut self.last_reference_ms, reference);
+        if reference.saturating_add(FUTURE_BOUND_MS) >= before {
+            return;
         }
-        for id in released {
-            self.event(Event::Changed(view::ChangedView {
-                owner: crate::identity::did(&id.owner),
-                name: id.name.as_str().to_owned(),
-                author: crate::identity::did(&id.owner),
-                sequence: 0,
-            }));
+        self.rejudge(|document| document.judge_again(reference));
+        let me = self.me;
+        let signed_ahead =
+            |document: &Document| document.layer(&me).is_some_and(|l| l.head().time_ms > reference);
+        let maps = self.holdings.documents().filter(|(_, d)| d.kind() == Kind::Map && signed_ahead(d));
+        let maps: Vec<DocumentId> = maps.map(|(id, _)| id.clone()).collect();
+        for id in maps {
+            // An empty change: the commit stamps what lies ahead.
+            self.stage_map(&id, []);
         }
+    }
+
+    /// Lets time act on all documents, and tells watchers which read differently.
+    fn rejudge(&mut self, mut act: impl FnMut(&mut Document) -> bool) {
+        let documents = self.holdings.documents_mut();
+        let turned: Vec<DocumentId> =
+            documents.filter_map(|(id, document)| act(document).then(|| id.clone())).collect();
+        for id in turned {
+            self.changed_by_time(&id);
+        }
+    }
+
+    /// Tells watchers that a document reads differently, though nobody wrote.
+    pub(super) fn changed_by_time(&mut self, id: &DocumentId) {
+        self.event(Event::Changed(view::ChangedView {
+            owner: crate::identity::did(&id.owner),
+            name: id.name.as_str().to_owned(),
+            author: crate::identity::did(&id.owner),
+            sequence: 0,
+        }));
     }
 
     /// Drops own tombstones that are proven done and own entries that a tombstone beats; signs again where
@@ -69,7 +100,12 @@ impl Node {
         let maps = self.holdings.documents().filter(|(id, document)| {
             document.kind() == Kind::Map && self.federation.takes_part(id) && document.counts(&me)
         });
-        let sweeps: Vec<_> = maps.map(|(id, document)| (id.clone(), document.sweep(&me, reference))).collect();
+        let listed =
+            |id: &DocumentId| self.federation.audience(&id.owner).map_or(usize::MAX, |a| a.writers() + 1);
+        let sweep = |(id, document): (&DocumentId, &Document)| {
+            (id.clone(), document.sweep(&me, listed(id), reference))
+        };
+        let sweeps: Vec<_> = maps.map(sweep).collect();
         for (id, sweep) in sweeps {
             if !sweep.drop.is_empty() || sweep.renew {
                 self.stage_drops(&id, sweep.drop);

@@ -143,7 +143,9 @@ impl TransportRouter {
         for candidate in candidates {
             match forbidden(&request, &candidate.caps) {
                 Some(reason) => rejected.push((candidate.link, reason)),
-                None => order.push((self.rank(candidate), Cost::of(&request, &candidate.caps), candidate.link)),
+                None => {
+                    order.push((self.rank(candidate), Cost::of(&request, &candidate.caps), candidate.link))
+                }
             }
         }
         order.sort_by(|a, b| (a.0, a.1, a.2).cmp(&(b.0, b.1, b.2)));

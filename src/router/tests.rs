@@ -42,7 +42,8 @@ fn request(bytes: usize, class: Class) -> Request {
 #[test]
 fn without_a_preference_the_air_is_spared() {
     let router = TransportRouter::default();
-    let decision = router.decide(request(100, Class::State), &candidates(&[Medium::Mesh, Medium::Tor, Medium::Lan]));
+    let decision =
+        router.decide(request(100, Class::State), &candidates(&[Medium::Mesh, Medium::Tor, Medium::Lan]));
     assert_eq!(decision.chosen, Some(LinkId(3)));
     assert_eq!(decision.order.iter().map(|(l, _)| l.0).collect::<Vec<_>>(), [3, 2, 1]);
     assert_eq!(decision.rejected, [(LinkId(2), Reason::CostsMore), (LinkId(1), Reason::CostsMore)]);

@@ -42,7 +42,9 @@ pub enum StoreError {
         known: u64,
     },
     /// The file is damaged: a record does not read back.
-    #[error("the store is damaged ({0}): restore a backup, or `init` anew and let the peers bring back the rest")]
+    #[error(
+        "the store is damaged ({0}): restore a backup, or `init` anew and let the peers bring back the rest"
+    )]
     Damaged(&'static str),
     /// The disk did not take it, or the file cannot be opened.
     #[error("the disk refused: {0}")]

@@ -93,7 +93,8 @@ impl MapBase {
 
 pub(super) fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, StoreError> {
     let mut bytes = Vec::new();
-    ciborium::into_writer(record, &mut bytes).map_err(|_| StoreError::Damaged("a record cannot be written"))?;
+    ciborium::into_writer(record, &mut bytes)
+        .map_err(|_| StoreError::Damaged("a record cannot be written"))?;
     Ok(bytes)
 }
 

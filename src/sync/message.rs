@@ -175,9 +175,10 @@ fn read_fields(kind: u8, items: &[Value]) -> Option<Message> {
             let [layer, sequence, reason] = item.as_array()? else { return None };
             Some((LayerPrint(fixed(layer)?), sequence.as_u64()?, u8::try_from(reason.as_u64()?).ok()?))
         })?)),
-        (0x07, [layer, root, Value::Array(nodes)]) => {
-            Some(Message::TreeAsk(read_id(layer, root)?, list(nodes, TRANSFER_ASK_MAX, |n| read_path(n.as_array()?))?))
-        }
+        (0x07, [layer, root, Value::Array(nodes)]) => Some(Message::TreeAsk(
+            read_id(layer, root)?,
+            list(nodes, TRANSFER_ASK_MAX, |n| read_path(n.as_array()?))?,
+        )),
         (0x08, [layer, root, Value::Array(nodes)]) => {
             Some(Message::Tree(read_id(layer, root)?, list(nodes, TRANSFER_ASK_MAX, read_node)?))
         }
@@ -185,12 +186,13 @@ fn read_fields(kind: u8, items: &[Value]) -> Option<Message> {
             let bucket = |b: &Value| BucketIndex::new(b.as_u64()?);
             Some(Message::PartsAsk(read_id(layer, root)?, list(buckets, TRANSFER_ASK_MAX, bucket)?))
         }
-        (0x0a, [layer, root, Value::Array(parts)]) => {
-            Some(Message::Parts(read_id(layer, root)?, list(parts, TRANSFER_ASK_MAX, |part| match part.as_array()? {
+        (0x0a, [layer, root, Value::Array(parts)]) => Some(Message::Parts(
+            read_id(layer, root)?,
+            list(parts, TRANSFER_ASK_MAX, |part| match part.as_array()? {
                 [bucket, cbor] => Some((BucketIndex::new(bucket.as_u64()?)?, cbor.as_bytes()?.to_vec())),
                 _ => None,
-            })?))
-        }
+            })?,
+        )),
         _ => None,
     }
 }

@@ -87,6 +87,17 @@ pub enum Input {
         sequence: u64,
         /// Why, for the peer.
         reason: u8,
+        /// Whether the reason holds for later states as well.
+        lasting: bool,
+    },
+    /// A `Supply` was not carried out: the peer does not have the layer's newest state after all.
+    NotSupplied {
+        /// Who.
+        peer: PeerId,
+        /// Which layer.
+        layer: LayerPrint,
+        /// What it holds of it.
+        held: Option<State>,
     },
     /// A delta came whose base we do not hold: the peer believes us to be elsewhere.
     BaseMissing {
@@ -134,7 +145,7 @@ pub struct Distance {
     pub we_lack: usize,
     /// Layers we have and it lacks.
     pub they_lack: usize,
-    /// Whether its last heartbeat agreed with what we believe it to have.
+    /// Whether what it last said of itself agrees with what we believe it to have.
     pub confirmed: bool,
 }
 
@@ -153,8 +164,8 @@ struct PeerSync {
     /// An ask that had to wait for the pause to end.
     ask_at: Option<u64>,
     answers: (u64, u32),
-    /// What it refused: sequence, until when.
-    refused: BTreeMap<LayerPrint, (u64, u64)>,
+    /// What it refused, and until when we take its word.
+    refused: BTreeMap<LayerPrint, u64>,
 }
 
 #[derive(Debug)]
@@ -162,6 +173,7 @@ struct Want {
     at: u64,
     tries: u32,
     asked: Option<PeerId>,
+    told_by: PeerId,
 }
 
 /// The engine.
@@ -171,7 +183,7 @@ pub struct Engine {
     held: Frontier,
     peers: BTreeMap<PeerId, PeerSync>,
     wants: BTreeMap<LayerPrint, Want>,
-    /// What we refuse: sequence, until when.
+    /// What we refuse: up to which sequence, until when.
     refusing: BTreeMap<LayerPrint, (u64, u64)>,
     outputs: VecDeque<Output>,
     random: Random,
@@ -210,10 +222,16 @@ impl Engine {
             Input::Stored { layer, state, readers, from } => self.stored(now, layer, state, &readers, from),
             Input::Dropped { layer } => self.dropped(layer),
             Input::Heard { peer, message } => self.heard(now, peer, message),
-            Input::Refuse { peer, layer, sequence, reason } => {
-                self.refusing.insert(layer, (sequence, now + REFUSAL_HOLD_MS));
+            Input::Refuse { peer, layer, sequence, reason, lasting } => {
+                let up_to = if lasting { u64::MAX } else { sequence };
+                self.refusing.insert(layer, (up_to, now + REFUSAL_HOLD_MS));
                 self.wants.remove(&layer);
                 self.send(peer, Message::Refused(vec![(layer, sequence, reason)]));
+            }
+            Input::NotSupplied { peer, layer, held } => {
+                if let Some(sync) = self.peers.get_mut(&peer) {
+                    sync.theirs.set(layer, held);
+                }
             }
             Input::BaseMissing { peer } => self.ask(now, peer),
             Input::Timeout => {}
@@ -274,8 +292,11 @@ impl Engine {
             if !may_see {
                 continue;
             }
-            let refused = sync.refused.get(&layer).is_some_and(|(_, until)| now < *until);
-            if from.is_none() && !refused && theirs.is_none_or(|t| t < state) {
+            if sync.refused.get(&layer).is_some_and(|until| now < *until) {
+                // It has said that it does not take this layer; the next heartbeat will mention it.
+                continue;
+            }
+            if from.is_none() && theirs.is_none_or(|t| t < state) {
                 supply.push((*peer, theirs));
                 sync.theirs.set(layer, Some(state));
             } else {
@@ -367,6 +388,10 @@ impl Engine {
         if mask != 0 {
             messages.push(Message::Frontier { buckets: mask, states });
         }
+        if messages.is_empty() {
+            // What was missing has come in the meantime: the asker may believe itself right.
+            self.heartbeat(now, peer);
+        }
         for message in messages {
             self.send(peer, message);
         }
@@ -385,18 +410,26 @@ impl Engine {
                 sync.theirs.set(layer, Some(state));
             }
         }
+        // Its answer is newer than the heartbeat that made us ask.
+        sync.confirmed |= buckets != 0;
         self.want_from(now, peer);
     }
 
     /// Notes what a peer has and we lack, to be asked for after a short wait: its author may be pushing it.
     fn want_from(&mut self, now: u64, peer: PeerId) {
         let Some(sync) = self.peers.get(&peer) else { return };
+        let mut told = self.wants.values().filter(|want| want.told_by == peer).count();
         for (layer, state) in sync.theirs.iter() {
             let lacking = self.held.get(layer).is_none_or(|held| held < *state);
-            if lacking && !self.is_refusing(now, layer, *state) && self.wants.len() < WANTS_MAX {
-                let fresh = Want { at: now + WANT_DELAY_MS, tries: 0, asked: None };
-                self.wants.entry(*layer).or_insert(fresh);
+            if !lacking || self.is_refusing(now, layer, *state) || self.wants.contains_key(layer) {
+                continue;
             }
+            // Counted per peer, so that one that invents layers does not keep out the others' real ones.
+            told += 1;
+            if told > WANTS_MAX {
+                break;
+            }
+            self.wants.insert(*layer, Want { at: now + WANT_DELAY_MS, tries: 0, asked: None, told_by: peer });
         }
     }
 
@@ -419,11 +452,11 @@ impl Engine {
 
     fn heard_refusal(&mut self, now: u64, peer: PeerId, list: Vec<(LayerPrint, u64, u8)>) {
         let Some(sync) = self.peers.get_mut(&peer) else { return };
-        for (layer, sequence, _) in list {
+        for (layer, ..) in list {
             // Only what we hold can be refused, so this list stays as short as our own.
             if sync.ours.get(&layer).is_some() {
                 sync.theirs.set(layer, None);
-                sync.refused.insert(layer, (sequence, now + REFUSAL_HOLD_MS));
+                sync.refused.insert(layer, now + REFUSAL_HOLD_MS);
             }
         }
     }
@@ -447,8 +480,12 @@ impl Engine {
 
     fn timers(&mut self, now: u64) {
         self.send_notices(now);
-        let asks: Vec<_> =
-            self.peers.iter().filter(|(_, s)| s.ask_at.is_some_and(|at| at <= now)).map(|(peer, _)| *peer).collect();
+        let asks: Vec<_> = self
+            .peers
+            .iter()
+            .filter(|(_, s)| s.ask_at.is_some_and(|at| at <= now))
+            .map(|(peer, _)| *peer)
+            .collect();
         for peer in asks {
             self.ask(now, peer);
         }
@@ -466,8 +503,10 @@ impl Engine {
             if sync.notice_at.is_some_and(|at| at <= now) {
                 sync.notice_at = None;
                 let ours = &sync.ours;
-                let told: Vec<_> =
-                    std::mem::take(&mut sync.notices).into_iter().filter_map(|l| Some((l, ours.get(&l)?))).collect();
+                let told: Vec<_> = std::mem::take(&mut sync.notices)
+                    .into_iter()
+                    .filter_map(|l| Some((l, ours.get(&l)?)))
+                    .collect();
                 due.push((*peer, told));
             }
         }
@@ -479,7 +518,8 @@ impl Engine {
     }
 
     fn send_wants(&mut self, now: u64) {
-        let due: Vec<_> = self.wants.iter().filter(|(_, want)| want.at <= now).map(|(layer, _)| *layer).collect();
+        let due: Vec<_> =
+            self.wants.iter().filter(|(_, want)| want.at <= now).map(|(layer, _)| *layer).collect();
         if due.is_empty() {
             return;
         }
@@ -518,13 +558,14 @@ impl Engine {
         }
     }
 
-    /// Whom to ask for a layer: whoever has the newest state, another than last time where there is one.
+    /// Whom to ask for a layer: another than last time where there is one, since a peer may claim what it
+    /// does not have; then whoever has the newest state.
     fn supplier(&self, now: u64, layer: &LayerPrint, last: Option<PeerId>) -> Option<PeerId> {
         let held = self.held.get(layer);
         let has = |(peer, sync): (&PeerId, &PeerSync)| {
             let state = sync.theirs.get(layer)?;
             let newer = held.is_none_or(|held| held < state) && !self.is_refusing(now, layer, state);
-            newer.then_some((state, Some(*peer) != last, *peer))
+            newer.then_some((Some(*peer) != last, state, *peer))
         };
         self.peers.iter().filter_map(has).max().map(|(_, _, peer)| peer)
     }

@@ -174,7 +174,7 @@ fn what_a_peer_refuses_is_not_pressed_on_it() {
     mesh.write(0, 1, 1);
     mesh.drain();
     mesh.air.clear();
-    let refuse = Input::Refuse { peer: peer(0), layer: layer(1), sequence: 1, reason: 2 };
+    let refuse = Input::Refuse { peer: peer(0), layer: layer(1), sequence: 1, reason: 2, lasting: true };
     mesh.engines[1].handle_input(mesh.now, refuse);
     mesh.run(60_000);
     assert_eq!(mesh.held[1].len(), 0);

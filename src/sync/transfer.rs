@@ -190,7 +190,11 @@ impl Transfers {
 
     /// The new state of a layer once all its parts are there: our own content with the differing buckets
     /// replaced. The transfer is over then, whether it succeeds or not.
-    pub fn finish(&mut self, id: &TransferId, own: Option<&MapContent>) -> Option<Result<Layer, TransferError>> {
+    pub fn finish(
+        &mut self,
+        id: &TransferId,
+        own: Option<&MapContent>,
+    ) -> Option<Result<Layer, TransferError>> {
         let transfer = find(&mut self.under_way, id).ok()?;
         if !transfer.nodes_due.is_empty() || !transfer.buckets_due.is_empty() {
             return None;
