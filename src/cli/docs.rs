@@ -47,8 +47,8 @@ pub(super) fn get(context: &Context, doc: String, key: Option<KeyPath>) -> Outco
     let reply = context.node.ask(&Command::Get { doc, key })?;
     match &reply.json {
         _ if context.json => Ok(print::line(&reply.text)?),
-        Json::String(text) => Ok(print::line(text)?),
-        _ => Ok(print::line(&print::indented(&reply.text))?),
+        Json::String(text) => Ok(print::line(&print::as_shown(text))?),
+        _ => Ok(print::line(&print::as_shown(&print::indented(&reply.text)))?),
     }
 }
 

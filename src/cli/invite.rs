@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::error::{CliError, Outcome};
 use super::{Context, print, qr};
 use crate::config::Span;
+use crate::daemon::open::load_config;
 use crate::federation::TrustLevel;
 use crate::node::Command;
 
@@ -15,6 +16,8 @@ pub(super) fn run(
     draw: bool,
     addresses: Vec<SocketAddr>,
 ) -> Outcome {
+    let addresses = if addresses.is_empty() { known_addresses(context)? } else { addresses };
+    let addresses = if draw { qr::fitting(&addresses) } else { addresses };
     let expires_ms = u64::try_from(expires.0.as_millis()).unwrap_or(u64::MAX);
     let reply = context.node.ask(&Command::Invite { level, expires_ms, addresses })?;
     if context.json {
@@ -34,4 +37,15 @@ pub(super) fn run(
         print::hint("no node is running here: start `tombolo up`, so that the other one finds it");
     }
     Ok(())
+}
+
+/// Where this node can be dialled: as the running one knows, else as the settings say.
+fn known_addresses(context: &Context) -> Result<Vec<SocketAddr>, CliError> {
+    if context.node.is_running() {
+        let status = context.node.ask(&Command::Status)?;
+        let addresses = status.json.get("addresses").map(print::items).unwrap_or_default();
+        return Ok(addresses.iter().filter_map(|a| a.as_str()?.parse().ok()).collect());
+    }
+    let listen = load_config(&context.node.folder)?.lan.listen;
+    Ok(listen.into_iter().filter(|a| !a.ip().is_unspecified() && a.port() != 0).collect())
 }

@@ -1,6 +1,7 @@
 //! What people see: tables, ages, sizes, and text from elsewhere that cannot play tricks on a terminal.
 
-use std::io::{self, Write};
+use std::borrow::Cow;
+use std::io::{self, IsTerminal, Write};
 
 use serde_json::Value as Json;
 
@@ -22,12 +23,21 @@ pub(crate) fn hint(text: &str) {
 
 /// Text of peers, without the control characters that move a cursor or change a title.
 pub(crate) fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() || is_invisible(c) { '\u{fffd}' } else { c }).collect()
+    text.chars().map(visible).collect()
 }
 
 /// The same for text of several lines.
 pub(crate) fn clean_lines(text: &str) -> String {
-    text.split('\n').map(clean).collect::<Vec<_>>().join("\n")
+    text.chars().map(|c| if matches!(c, '\n' | '\t') { c } else { visible(c) }).collect()
+}
+
+fn visible(c: char) -> char {
+    if c.is_control() || is_invisible(c) { '\u{fffd}' } else { c }
+}
+
+/// Text as it is where a program reads it; on a terminal without what could play tricks there.
+pub(crate) fn as_shown(text: &str) -> Cow<'_, str> {
+    if io::stdout().is_terminal() { Cow::Owned(clean_lines(text)) } else { Cow::Borrowed(text) }
 }
 
 /// Characters that turn the direction of writing or join what stands apart.

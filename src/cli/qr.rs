@@ -3,12 +3,29 @@
 //! Light modules are drawn, dark ones left out: on a dark terminal it looks as on paper. On a light one it
 //! is inverted, which phones read as well.
 
+use std::net::SocketAddr;
+
 use qrcode::{Color, EcLevel, QrCode, Version};
 
 /// Lines that a code may take: 24, and one for the prompt.
 pub(crate) const LINES_MAX: usize = 23;
 /// Modules of light around the code: four by the standard, two where the terminal has no room.
 const QUIET: [usize; 3] = [4, 3, 2];
+
+/// Bytes that the addresses of a compact invite may take, so that the code stays within version 6: with
+/// 45 modules it would not fit any more.
+const ADDRESS_BYTES_MAX: usize = 32;
+
+/// Those of some addresses that a code on a terminal has room for, the first ones first.
+pub(crate) fn fitting(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let mut left = ADDRESS_BYTES_MAX;
+    let mut fits = |address: &&SocketAddr| {
+        // A byte for the kind, the address, two for the port.
+        let bytes = if address.is_ipv4() { 7 } else { 19 };
+        left.checked_sub(bytes).map(|rest| left = rest).is_some()
+    };
+    addresses.iter().filter(|address| fits(address)).copied().collect()
+}
 
 /// Why there is no picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

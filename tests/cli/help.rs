@@ -50,7 +50,12 @@ fn an_invite_is_one_line_and_its_qr_code_fits_a_terminal() {
     let place = Place::with_node("attic");
     let code = place.ok(&["invite"]);
     assert!(code.starts_with("fed1:") && code.lines().count() == 1, "{code}");
-    for address in [&[][..], &["--addr", "192.168.1.20"], &["--addr", "192.168.1.20", "--addr", "fd00::20"]] {
+    for address in [
+        &[][..],
+        &["--addr", "192.168.1.20"],
+        &["--addr", "192.168.1.20", "--addr", "fd00::20"],
+        &["--addr", "fd00::20", "--addr", "fd00::21", "--addr", "192.168.1.20"],
+    ] {
         let drawn = place.ok(&[&["invite", "--qr"], address].concat());
         assert!(drawn.lines().count() < 24, "{drawn}");
         assert!(drawn.lines().all(|line| line.chars().count() <= 80), "{drawn}");

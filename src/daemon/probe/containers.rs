@@ -21,6 +21,8 @@ use crate::node::{App, AppStatus};
 const RETRY: Duration = Duration::from_secs(10);
 /// The list is read anew this often even if no event came.
 const RELOOK: Duration = Duration::from_secs(60);
+/// The first time sooner: what changed before the engine began to tell was missed.
+const FIRST_RELOOK: Duration = Duration::from_secs(5);
 /// Events that come together lead to one look.
 const SETTLE: Duration = Duration::from_millis(150);
 const LIST: &str = "/containers/json?all=1";
@@ -105,22 +107,38 @@ impl Watch {
         found: &mpsc::Sender<(&'static str, Vec<App>)>,
         client: &NodeClient,
     ) -> Result<(), ContainersError> {
-        let (status, mut events) = unix::request_lines(socket, EVENTS).await?;
-        check(socket, status)?;
+        // One waiting change says as much as many.
+        let (changed, mut changes) = mpsc::channel(1);
+        let events = listen(socket, changed);
+        tokio::pin!(events);
+        let mut relook = FIRST_RELOOK;
         loop {
             let apps = list(socket).await?;
             client.problem(SOURCE, None);
             if found.send((SOURCE, apps)).await.is_err() {
                 return Ok(());
             }
-            match tokio::time::timeout(RELOOK, events.next()).await {
-                Ok(Ok(Some(_))) => settle(&mut events).await,
-                Ok(Ok(None)) => return Err(UnixError::Answer { path: socket.to_owned() }.into()),
-                Ok(Err(error)) => return Err(error.into()),
-                Err(_) => {}
+            tokio::select! {
+                ended = &mut events => return ended,
+                _ = changes.recv() => {
+                    tokio::time::sleep(SETTLE).await;
+                    let _ = changes.try_recv();
+                }
+                () = tokio::time::sleep(relook) => relook = RELOOK,
             }
         }
     }
+}
+
+/// Tells of every event until the engine goes away. Podman answers only with the first event, so this is
+/// never waited for.
+async fn listen(socket: &Path, changed: mpsc::Sender<()>) -> Result<(), ContainersError> {
+    let (status, mut events) = unix::request_lines(socket, EVENTS).await?;
+    check(socket, status)?;
+    while events.next().await?.is_some() {
+        let _ = changed.try_send(());
+    }
+    Err(UnixError::Answer { path: socket.to_owned() }.into())
 }
 
 /// The containers of an engine as apps.
@@ -130,12 +148,6 @@ pub async fn list(socket: &Path) -> Result<Vec<App>, ContainersError> {
     let containers: Vec<Container> = serde_json::from_slice(&body)
         .map_err(|source| ContainersError::Content { path: socket.to_owned(), source })?;
     Ok(apps(&containers))
-}
-
-/// Waits a moment and takes the events that came with the first: one look answers them all.
-async fn settle(events: &mut unix::Lines) {
-    tokio::time::sleep(SETTLE).await;
-    while let Ok(Ok(Some(_))) = tokio::time::timeout(Duration::ZERO, events.next()).await {}
 }
 
 fn check(socket: &Path, status: StatusCode) -> Result<(), ContainersError> {
@@ -204,8 +216,10 @@ fn usual_sockets() -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::{Arc, Mutex};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixListener;
+    use tokio::sync::Notify;
 
     const TWO: &str = r#"[
         {"Id":"1","Names":["/shop-web-1"],"Image":"nginx:1.27","State":"running","Status":"Up 2 hours",
@@ -246,50 +260,54 @@ mod tests {
     }
 
     /// An engine that lists one running container, then reports an event and lists it as stopped; told
-    /// over a real socket in HTTP as engines write it, chunked and with unknown fields.
+    /// over a real socket in HTTP as engines write it, chunked and with unknown fields. Like Podman it does
+    /// not answer the request for events before there is one.
     #[tokio::test]
     async fn a_change_is_told_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("docker.sock");
         let listener = UnixListener::bind(&socket).unwrap();
-        let (fire, mut fired) = mpsc::channel::<()>(1);
-        tokio::spawn(async move {
-            let mut lists = ["running", "exited"].into_iter();
-            let mut held = Vec::new();
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let mut request = vec![0; 4096];
-                let read = stream.read(&mut request).await.unwrap();
-                let request = String::from_utf8_lossy(&request[..read]).into_owned();
-                if request.starts_with("GET /events?") {
-                    stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await.unwrap();
-                    held.push(stream);
-                    continue;
-                }
-                assert!(request.starts_with("GET /containers/json?all=1 "), "{request}");
-                let state = lists.next().unwrap_or("exited");
-                let body = format!(
-                    "[{{\"Names\":[\"/web\"],\"Image\":\"web:1\",\"State\":\"{state}\",\"Mounts\":[]}}]"
-                );
-                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
-                stream.write_all((head + &body).as_bytes()).await.unwrap();
-                if state == "running" {
-                    fired.recv().await;
-                    let event = "{\"Type\":\"container\",\"Action\":\"die\"}\n";
-                    let chunk = format!("{:x}\r\n{event}\r\n", event.len());
-                    held[0].write_all(chunk.as_bytes()).await.unwrap();
-                }
-            }
-        });
+        let stopped = Arc::new(Notify::new());
+        let state = Arc::new(Mutex::new("running"));
+        tokio::spawn(serve(listener, state.clone(), stopped.clone()));
         let (found, mut lists) = mpsc::channel(4);
         let client = super::super::super::tests::client_of_no_node();
         let watch = Watch::new(&Containers::Socket(socket)).unwrap();
         let watching = tokio::spawn(watch.run(found, client));
         let (_, first) = lists.recv().await.unwrap();
         assert_eq!(first[0].status, AppStatus::Running);
-        fire.send(()).await.unwrap();
-        let (_, second) = tokio::time::timeout(Duration::from_secs(5), lists.recv()).await.unwrap().unwrap();
+        *state.lock().unwrap() = "exited";
+        stopped.notify_one();
+        let soon = FIRST_RELOOK - Duration::from_secs(1);
+        let (_, second) = tokio::time::timeout(soon, lists.recv()).await.unwrap().unwrap();
         assert_eq!(second[0].status, AppStatus::Stopped);
         watching.abort();
+    }
+
+    async fn serve(listener: UnixListener, state: Arc<Mutex<&'static str>>, stopped: Arc<Notify>) {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = vec![0; 4096];
+            let read = stream.read(&mut request).await.unwrap();
+            let request = String::from_utf8_lossy(&request[..read]).into_owned();
+            if request.starts_with("GET /events?") {
+                let stopped = stopped.clone();
+                tokio::spawn(async move {
+                    stopped.notified().await;
+                    let event = "{\"Type\":\"container\",\"Action\":\"die\"}\n";
+                    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+                    let answer = format!("{head}{:x}\r\n{event}\r\n", event.len());
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                    std::future::pending::<()>().await;
+                });
+                continue;
+            }
+            assert!(request.starts_with("GET /containers/json?all=1 "), "{request}");
+            let state = *state.lock().unwrap();
+            let body =
+                format!("[{{\"Names\":[\"/web\"],\"Image\":\"web:1\",\"State\":\"{state}\",\"Mounts\":[]}}]");
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            stream.write_all((head + &body).as_bytes()).await.unwrap();
+        }
     }
 
     #[tokio::test]
