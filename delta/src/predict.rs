@@ -36,7 +36,7 @@ impl Running {
         Running { context: *context, on }
     }
 
-    /// How this leaf runs, if it does.
+    /// How this leaf runs, if it does; an item of an array has the array's key.
     pub(crate) fn runner(&self, key: &str, value: &Value) -> Option<Runner> {
         if !self.on {
             return None;
@@ -78,7 +78,7 @@ impl Running {
     /// A copy of the value in which everything that runs has moved on.
     pub(crate) fn advanced(&self, key: &str, value: &Value) -> Value {
         match value {
-            Value::Array(items) => Value::Array(items.iter().map(|item| self.advanced("", item)).collect()),
+            Value::Array(items) => Value::Array(items.iter().map(|item| self.advanced(key, item)).collect()),
             Value::Map(map) => {
                 let entries = map.iter().map(|(key, value)| (key.clone(), self.advanced(key.name(), value)));
                 Value::Map(Map::from_sorted(entries.collect()).expect("the keys of a map are in order"))
@@ -91,7 +91,7 @@ impl Running {
     pub(crate) fn foretells(&self, key: &str, base: &Value, target: &Value) -> bool {
         match (base, target) {
             (Value::Array(base), Value::Array(target)) => {
-                base.len() == target.len() && base.iter().zip(target).all(|(b, t)| self.foretells("", b, t))
+                base.len() == target.len() && base.iter().zip(target).all(|(b, t)| self.foretells(key, b, t))
             }
             (Value::Map(base), Value::Map(target)) => {
                 base.len() == target.len()

@@ -203,6 +203,8 @@ impl<'b, C: Coder> Packer<'b, C> {
 fn is_in_place(base: &Value, edit: &Edit) -> bool {
     match edit {
         Edit::Keep => false,
+        // A truth value changes in place to the other one; bytes from elsewhere may set it to what it was.
+        Edit::Set(Value::Bool(new)) => *base == Value::Bool(!new),
         Edit::Set(new) => {
             base.kind() == new.kind() && !matches!(base, Value::Null | Value::Array(_) | Value::Map(_))
         }

@@ -1,0 +1,100 @@
+//! What a row is, the codec of this project, and documents sent whole.
+
+use crate::traces::Document;
+use serde_json::Value as Json;
+use tombolo_delta::{Context, Limits, Value, apply, decode, diff, encode, from_cbor};
+
+/// A way to tell a peer that holds one document of another.
+pub(crate) trait Codec {
+    fn name(&self) -> &str;
+
+    /// The message; none if such documents are beyond it.
+    fn encode(&mut self, base: &Document, target: &Document) -> Option<Vec<u8>>;
+
+    /// The document, of the base, the signed time and the message alone.
+    fn decode(&mut self, base: &Document, time_ms: u64, message: &[u8]) -> Option<Decoded>;
+}
+
+/// What came out, in the codec's own terms.
+pub(crate) enum Decoded {
+    Value(Value),
+    Json(Json),
+}
+
+impl Decoded {
+    /// Whether this is the document: integers and floats are told apart, floats compared by their bits.
+    pub(crate) fn is(&self, document: &Document) -> bool {
+        match self {
+            Decoded::Value(value) => *value == document.value,
+            Decoded::Json(json) => *json == document.json,
+        }
+    }
+}
+
+/// Of this project.
+pub(crate) struct Tombolo;
+
+fn context(base: &Document, time_ms: u64) -> Context {
+    Context { base_sequence: base.sequence, sequence: base.sequence + 1, base_time_ms: base.time_ms, time_ms }
+}
+
+impl Codec for Tombolo {
+    fn name(&self) -> &str {
+        "tombolo"
+    }
+
+    fn encode(&mut self, base: &Document, target: &Document) -> Option<Vec<u8>> {
+        let context = context(base, target.time_ms);
+        Some(encode(&base.value, &diff(&base.value, &target.value, &context), &context))
+    }
+
+    fn decode(&mut self, base: &Document, time_ms: u64, message: &[u8]) -> Option<Decoded> {
+        let context = context(base, time_ms);
+        let delta = decode(&base.value, message, &context).ok()?;
+        apply(&base.value, &delta, &context).ok().map(Decoded::Value)
+    }
+}
+
+/// Documents sent whole.
+pub(crate) fn full() -> Vec<Box<dyn Codec>> {
+    vec![
+        Box::new(Full {
+            name: "json",
+            write: |document| document.json_text.clone(),
+            read: |bytes| serde_json::from_slice(bytes).ok().map(Decoded::Json),
+        }),
+        Box::new(Full {
+            name: "cbor",
+            write: |document| tombolo_delta::to_cbor(&document.value),
+            read: |bytes| from_cbor(bytes, &WHOLE).ok().map(Decoded::Value),
+        }),
+        Box::new(Full {
+            name: "messagepack",
+            write: |document| rmp_serde::to_vec(&document.json).expect("JSON has a MessagePack form"),
+            read: |bytes| rmp_serde::from_slice(bytes).ok().map(Decoded::Json),
+        }),
+    ]
+}
+
+/// Any document that a trace may hold.
+pub(crate) const WHOLE: Limits = Limits { bytes_max: usize::MAX, depth_max: 128, items_max: usize::MAX };
+
+struct Full {
+    name: &'static str,
+    write: fn(&Document) -> Vec<u8>,
+    read: fn(&[u8]) -> Option<Decoded>,
+}
+
+impl Codec for Full {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn encode(&mut self, _: &Document, target: &Document) -> Option<Vec<u8>> {
+        Some((self.write)(target))
+    }
+
+    fn decode(&mut self, _: &Document, _: u64, message: &[u8]) -> Option<Decoded> {
+        (self.read)(message)
+    }
+}

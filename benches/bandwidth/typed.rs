@@ -1,0 +1,179 @@
+//! A message with a schema that both ends compiled in: protobuf with the changed fields of a node state.
+//!
+//! What a schema saves is the names in a first message; this row shows it beside the codec that has none. Documents that
+//! are no node state are beyond it.
+
+use crate::codecs::{Codec, Decoded};
+use crate::traces::{Document, milliseconds, timestamp};
+use prost::Message;
+use serde_json::{Map, Value as Json, json};
+use std::collections::BTreeMap;
+
+/// A node state, or the fields of one that changed.
+#[derive(Clone, PartialEq, Message)]
+struct NodeState {
+    #[prost(int64, optional, tag = "1")]
+    time_ms: Option<i64>,
+    #[prost(string, optional, tag = "2")]
+    node_name: Option<String>,
+    #[prost(message, repeated, tag = "3")]
+    apps: Vec<App>,
+    #[prost(string, repeated, tag = "4")]
+    removed: Vec<String>,
+    #[prost(double, optional, tag = "5")]
+    cpu_usage_percent: Option<f64>,
+    #[prost(uint64, optional, tag = "6")]
+    mem_used_bytes: Option<u64>,
+    #[prost(uint64, optional, tag = "7")]
+    mem_total_bytes: Option<u64>,
+    #[prost(uint64, optional, tag = "8")]
+    disk_used_bytes: Option<u64>,
+    #[prost(uint64, optional, tag = "9")]
+    disk_total_bytes: Option<u64>,
+    #[prost(uint64, optional, tag = "10")]
+    uptime_secs: Option<u64>,
+    #[prost(bool, optional, tag = "11")]
+    tor_active: Option<bool>,
+    /// Whether the time is told in milliseconds.
+    #[prost(bool, optional, tag = "12")]
+    fine: Option<bool>,
+}
+
+/// An app, or the fields of one that changed.
+#[derive(Clone, PartialEq, Message)]
+struct App {
+    #[prost(string, tag = "1")]
+    id: String,
+    #[prost(string, optional, tag = "2")]
+    status: Option<String>,
+    #[prost(string, optional, tag = "3")]
+    version: Option<String>,
+}
+
+pub(crate) struct FieldMask;
+
+impl Codec for FieldMask {
+    fn name(&self) -> &str {
+        "protobuf-field-mask"
+    }
+
+    fn encode(&mut self, base: &Document, target: &Document) -> Option<Vec<u8>> {
+        let (old, new) = (NodeState::of(&base.json)?, NodeState::of(&target.json)?);
+        Some(old.changes(&new).encode_to_vec())
+    }
+
+    fn decode(&mut self, base: &Document, _: u64, message: &[u8]) -> Option<Decoded> {
+        let changes = NodeState::decode(message).ok()?;
+        Some(Decoded::Json(NodeState::of(&base.json)?.changed(changes).json()?))
+    }
+}
+
+impl NodeState {
+    fn of(json: &Json) -> Option<NodeState> {
+        if json.is_null() {
+            return Some(NodeState::default());
+        }
+        let text = |key: &str| json.get(key).and_then(Json::as_str).map(str::to_owned);
+        let number = |key: &str| json.get(key).and_then(Json::as_u64);
+        let state = NodeState {
+            time_ms: Some(milliseconds(json.get("timestamp")?.as_str()?)? as i64),
+            node_name: text("node_name"),
+            apps: json.get("apps")?.as_array()?.iter().map(App::of).collect::<Option<_>>()?,
+            removed: Vec::new(),
+            cpu_usage_percent: json.get("cpu_usage_percent").and_then(Json::as_f64),
+            mem_used_bytes: number("mem_used_bytes"),
+            mem_total_bytes: number("mem_total_bytes"),
+            disk_used_bytes: number("disk_used_bytes"),
+            disk_total_bytes: number("disk_total_bytes"),
+            uptime_secs: number("uptime_secs"),
+            tor_active: json.get("tor_active").and_then(Json::as_bool),
+            fine: Some(json.get("timestamp")?.as_str()?.len() > 20),
+        };
+        (state.json()? == *json).then_some(state)
+    }
+
+    fn json(&self) -> Option<Json> {
+        let mut map = Map::new();
+        let mut put = |key: &str, value: Option<Json>| value.map(|value| map.insert(key.to_owned(), value));
+        put("timestamp", Some(json!(timestamp(self.time_ms? as u64, self.fine?))));
+        put("node_name", self.node_name.as_ref().map(|name| json!(name)));
+        put("apps", Some(self.apps.iter().map(App::json).collect::<Option<_>>()?));
+        put("cpu_usage_percent", self.cpu_usage_percent.map(|cpu| json!(cpu)));
+        put("mem_used_bytes", self.mem_used_bytes.map(|bytes| json!(bytes)));
+        put("mem_total_bytes", self.mem_total_bytes.map(|bytes| json!(bytes)));
+        put("disk_used_bytes", self.disk_used_bytes.map(|bytes| json!(bytes)));
+        put("disk_total_bytes", self.disk_total_bytes.map(|bytes| json!(bytes)));
+        put("uptime_secs", self.uptime_secs.map(|seconds| json!(seconds)));
+        put("tor_active", self.tor_active.map(|active| json!(active)));
+        Some(Json::Object(map))
+    }
+
+    /// The fields of `new` that differ.
+    fn changes(&self, new: &NodeState) -> NodeState {
+        fn differing<T: PartialEq + Clone>(old: &Option<T>, new: &Option<T>) -> Option<T> {
+            if old == new { None } else { new.clone() }
+        }
+        let old_apps: BTreeMap<&str, &App> = self.apps.iter().map(|app| (app.id.as_str(), app)).collect();
+        let apps = new.apps.iter().filter_map(|app| match old_apps.get(app.id.as_str()) {
+            Some(old) if *old == app => None,
+            Some(old) => Some(App {
+                id: app.id.clone(),
+                status: differing(&old.status, &app.status),
+                version: differing(&old.version, &app.version),
+            }),
+            None => Some(app.clone()),
+        });
+        let stays = |id: &String| new.apps.iter().any(|app| app.id == *id);
+        NodeState {
+            time_ms: differing(&self.time_ms, &new.time_ms),
+            node_name: differing(&self.node_name, &new.node_name),
+            apps: apps.collect(),
+            removed: self.apps.iter().map(|app| app.id.clone()).filter(|id| !stays(id)).collect(),
+            cpu_usage_percent: differing(&self.cpu_usage_percent, &new.cpu_usage_percent),
+            mem_used_bytes: differing(&self.mem_used_bytes, &new.mem_used_bytes),
+            mem_total_bytes: differing(&self.mem_total_bytes, &new.mem_total_bytes),
+            disk_used_bytes: differing(&self.disk_used_bytes, &new.disk_used_bytes),
+            disk_total_bytes: differing(&self.disk_total_bytes, &new.disk_total_bytes),
+            uptime_secs: differing(&self.uptime_secs, &new.uptime_secs),
+            tor_active: differing(&self.tor_active, &new.tor_active),
+            fine: differing(&self.fine, &new.fine),
+        }
+    }
+
+    fn changed(self, changes: NodeState) -> NodeState {
+        let mut apps: BTreeMap<String, App> = self.apps.into_iter().map(|app| (app.id.clone(), app)).collect();
+        apps.retain(|id, _| !changes.removed.contains(id));
+        for app in changes.apps {
+            let old = apps.entry(app.id.clone()).or_default();
+            *old = App { id: app.id, status: app.status.or(old.status.take()), version: app.version.or(old.version.take()) };
+        }
+        NodeState {
+            time_ms: changes.time_ms.or(self.time_ms),
+            node_name: changes.node_name.or(self.node_name),
+            apps: apps.into_values().collect(),
+            removed: Vec::new(),
+            cpu_usage_percent: changes.cpu_usage_percent.or(self.cpu_usage_percent),
+            mem_used_bytes: changes.mem_used_bytes.or(self.mem_used_bytes),
+            mem_total_bytes: changes.mem_total_bytes.or(self.mem_total_bytes),
+            disk_used_bytes: changes.disk_used_bytes.or(self.disk_used_bytes),
+            disk_total_bytes: changes.disk_total_bytes.or(self.disk_total_bytes),
+            uptime_secs: changes.uptime_secs.or(self.uptime_secs),
+            tor_active: changes.tor_active.or(self.tor_active),
+            fine: changes.fine.or(self.fine),
+        }
+    }
+}
+
+impl App {
+    fn of(json: &Json) -> Option<App> {
+        let text = |key: &str| json.get(key).and_then(Json::as_str).map(str::to_owned);
+        Some(App { id: text("id")?, status: text("status"), version: text("version") })
+    }
+
+    fn json(&self) -> Option<Json> {
+        let mut map = Map::from_iter([("id".to_owned(), json!(self.id))]);
+        self.status.as_ref().map(|status| map.insert("status".to_owned(), json!(status)));
+        self.version.as_ref().map(|version| map.insert("version".to_owned(), json!(version)));
+        Some(Json::Object(map))
+    }
+}
