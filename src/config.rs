@@ -375,6 +375,7 @@ const TEMPLATE: &str = include_str!("config.toml");
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     /// The template is the documentation of the defaults: it must not drift from them.
     #[test]
@@ -429,6 +430,24 @@ mod tests {
         }
         for text in ["", "s", "1", "1 s", "-1s", "1.5h", "1w", "99999999999999999999d", "1é"] {
             assert_eq!(text.parse::<Span>(), Err(SpanError), "{text}");
+        }
+    }
+
+    proptest! {
+        /// A settings file damaged anywhere is read or refused with a line that is there, never a panic.
+        #[test]
+        fn any_text_is_settings_or_a_line_to_correct(
+            at in 0..2_000_usize,
+            cut in 0..50_usize,
+            put in "[ -~\\n\"=\\[äé]{0,12}",
+        ) {
+            let template = Config::template("attic");
+            let text: String =
+                template.chars().take(at).chain(put.chars()).chain(template.chars().skip(at + cut)).collect();
+            if let Err((line, why)) = Config::parse(&text) {
+                prop_assert!(line >= 1 && line <= text.lines().count().max(1) + 1, "line {line}: {why}");
+                prop_assert!(!why.is_empty() && !why.contains('\n'), "{why}");
+            }
         }
     }
 }

@@ -79,7 +79,8 @@ pub enum CallError {
     Unexpected,
 }
 
-/// A running node.
+/// A running node. Dropping it ends it at once, with nothing lost; [`shutdown`](Self::shutdown) says
+/// goodbye to the peers first, and returns when the store is closed.
 pub struct Tombolo {
     client: NodeClient,
     links: Links,
@@ -214,7 +215,6 @@ fn system(what: &str, source: std::io::Error) -> StartError {
     StartError::System { what: what.to_owned(), source }
 }
 
-/// A command's refusal, if that is what a call ended with.
 impl CallError {
     /// Why the node refused, if it did.
     pub fn refusal(&self) -> Option<&CommandError> {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tombolo_transports::{Lan, LanConfig, LanError, LinkEvent, LinkId, PeerId, SendError};
 
 use super::{Effect, NodeClient, Task, lock};
@@ -22,11 +22,11 @@ pub const DIALS_MAX: usize = 16;
 /// How long the LAN gets to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// The links of a running node.
+/// The links of a running node; dropped, they end without goodbye.
 pub(crate) struct Links {
     lan: Arc<Lan>,
     client: NodeClient,
-    tasks: [JoinHandle<()>; 2],
+    tasks: JoinSet<()>,
 }
 
 #[derive(Default)]
@@ -48,18 +48,16 @@ impl Links {
         let lan = Arc::new(lan);
         client.set_lan(Some(lan.clone()));
         let held = HeldByLink::default();
-        let inward = tokio::spawn(bring(lan.clone(), held.clone(), events, client.clone()));
-        let outward = tokio::spawn(carry_out(lan.clone(), held, effects, client.clone()));
-        Ok(Links { lan, client, tasks: [inward, outward] })
+        let mut tasks = JoinSet::new();
+        tasks.spawn(bring(lan.clone(), held.clone(), events, client.clone()));
+        tasks.spawn(carry_out(lan.clone(), held, effects, client.clone()));
+        Ok(Links { lan, client, tasks })
     }
 
     /// Closes every link and tells the peers.
-    pub(crate) async fn shutdown(self) {
+    pub(crate) async fn shutdown(mut self) {
         self.client.set_lan(None);
-        for task in self.tasks {
-            task.abort();
-            let _ = task.await;
-        }
+        self.tasks.shutdown().await;
         if let Some(lan) = Arc::into_inner(self.lan) {
             let _ = tokio::time::timeout(GOODBYE, lan.shutdown()).await;
         }

@@ -20,7 +20,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use super::routes::{self, Asked};
 use super::unix::{SOCKET_FILE, ShortPath};
@@ -41,11 +41,11 @@ const GOODBYE: Duration = Duration::from_secs(2);
 
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
-/// The local interface of a running node.
+/// The local interface of a running node; dropped, it ends in the middle of whatever it does.
 pub(crate) struct LocalServer {
     path: PathBuf,
     stop: watch::Sender<bool>,
-    accepting: JoinHandle<()>,
+    accepting: JoinSet<()>,
 }
 
 impl LocalServer {
@@ -54,7 +54,8 @@ impl LocalServer {
         let path = folder.join(SOCKET_FILE);
         let listener = bind(&path)?;
         let (stop, stopped) = watch::channel(false);
-        let accepting = tokio::spawn(accept(listener, client, stopped));
+        let mut accepting = JoinSet::new();
+        accepting.spawn(accept(listener, client, stopped));
         Ok(LocalServer { path, stop, accepting })
     }
 
@@ -64,10 +65,10 @@ impl LocalServer {
     }
 
     /// Takes no more requests and lets those in progress end.
-    pub(crate) async fn shutdown(self) {
+    pub(crate) async fn shutdown(mut self) {
         let _ = std::fs::remove_file(&self.path);
         let _ = self.stop.send(true);
-        let _ = self.accepting.await;
+        let _ = self.accepting.join_next().await;
     }
 }
 

@@ -325,6 +325,7 @@ fn decode(text: &str) -> Result<String, RouteError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use tombolo_delta::Value;
 
     fn key(text: &str) -> KeyPath {
@@ -402,6 +403,25 @@ mod tests {
         for (method, path, query, body, code) in cases {
             let error = read(&method, path, query, body.as_bytes()).expect_err(path);
             assert_eq!(error.code(), code, "{method} {path}");
+        }
+    }
+
+    proptest! {
+        /// Any bytes are a command or a reason, never a panic; and a doc's name survives whatever it is.
+        #[test]
+        fn any_request_is_a_command_or_a_reason(
+            path in "(/v1)?/(id|docs|peers|invites|join|state|watch|conflicts|.{0,4})(/.{0,9}){0,3}",
+            query in proptest::option::of("((key|doc|.{0,3})=?.{0,9}&?){0,3}"),
+            body in proptest::collection::vec(any::<u8>(), 0..40),
+            method in 0..4_usize,
+            doc in ".{1,20}",
+        ) {
+            let method = [Method::GET, Method::PUT, Method::POST, Method::DELETE][method].clone();
+            let _ = read(&method, &path, query.as_deref(), &body);
+            let (method, target, body) = write(&Command::Get { doc: doc.clone(), key: None }).unwrap();
+            let asked = read(&method, &target, None, &body).map_err(|e| TestCaseError::fail(e.to_string()))?;
+            let same = matches!(asked, Asked::Command(Command::Get { doc: read, .. }) if read == doc);
+            prop_assert!(same);
         }
     }
 }
