@@ -464,7 +464,7 @@ impl Node {
     }
 
     fn is_in_trouble(&self) -> bool {
-        self.trouble.as_ref().is_some_and(|(_, until)| self.now.mono_ms < *until)
+        self.trouble.as_ref().is_some_and(|t| self.now.mono_ms < t.until)
     }
 }
 

@@ -75,6 +75,7 @@ pub enum Input {
 
 /// Something the node wants done.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "few wait at a time, and each is moved once")]
 pub enum Output {
     /// Send a message on a link.
     Send {

@@ -26,6 +26,7 @@ pub use io::{Command, CommandError, Event, Input, Output, Reply, RequestId};
 pub use state::{App, AppStatus, NodeState};
 
 use crate::clock::{HybridClock, Now, ReferenceClock, TimeSource, Timestamp};
+use crate::federation::join::{JoinAnswer, JoinRefusal};
 use crate::federation::{Federation, TrustLevel};
 use crate::identity::Keypair;
 use crate::layer::{DocumentId, DocumentName, ForkEvidence, KeyPath, LayerId, LayerPrint};
@@ -106,8 +107,8 @@ pub struct Node {
     last_reference_ms: u64,
     /// Set when another machine signs with our key.
     stopped: Option<String>,
-    /// The disk refused: why, and until when inbound layers are left alone.
-    trouble: Option<(String, u64)>,
+    /// The disk refused.
+    trouble: Option<status::Trouble>,
     rights_changed: bool,
     counters: status::Counters,
     writes: Vec<Write>,
@@ -174,6 +175,12 @@ impl Node {
     /// Takes one input. Effects come out of `poll_output`.
     pub fn handle_input(&mut self, now: Now, input: Input) {
         self.now = now;
+        if self.memory_is_ahead() && self.trouble.as_ref().is_some_and(|t| t.until <= now.mono_ms) {
+            self.go_back_to_disk();
+        }
+        if self.memory_is_ahead() {
+            return self.handle_while_frozen(input);
+        }
         self.put_clock_right();
         match input {
             Input::Timeout => {}
@@ -194,16 +201,42 @@ impl Node {
     /// in one commit, and only then lets outputs go.
     pub fn poll_output(&mut self) -> Option<Output> {
         if self.ready.is_empty() {
-            self.settle();
-            self.drain_engine();
-            self.commit();
+            if !self.memory_is_ahead() {
+                self.settle();
+                self.drain_engine();
+                self.commit();
+            }
         }
         self.ready.pop_front()
     }
 
+    /// While the memory holds what the disk refused, nothing is answered from it and nothing is sent.
+    fn handle_while_frozen(&mut self, input: Input) {
+        let why = self.trouble.as_ref().map(|trouble| trouble.why.clone()).unwrap_or_default();
+        match input {
+            Input::LinkUp { link, peer, caps } => {
+                self.links.insert(link, Link { peer, caps });
+            }
+            Input::LinkDown { link } => {
+                self.links.remove(&link);
+            }
+            Input::Command { request, .. } => {
+                self.ready.push_back(Output::Reply { request, result: Err(CommandError::Store(why)) });
+            }
+            Input::JoinRequest { request, .. } => {
+                let bytes = JoinAnswer::Refused(JoinRefusal::Busy).encode();
+                self.ready.push_back(Output::JoinAnswer { request, bytes });
+            }
+            Input::JoinAnswered { .. } | Input::Received { .. } | Input::Timeout => {}
+        }
+    }
+
     /// The monotonic time in milliseconds at which `Input::Timeout` is due.
     pub fn poll_timeout(&self) -> Option<u64> {
-        self.next_timer()
+        match &self.trouble {
+            Some(trouble) if trouble.memory_is_ahead => Some(trouble.until),
+            _ => self.next_timer(),
+        }
     }
 
     /// Whom to let in and to dial, and where: all peers but the untrusted.
@@ -233,27 +266,53 @@ impl Node {
 
     fn undo(&mut self, why: &str) {
         tracing::error!(why, "the store did not commit; going back to what is on disk");
-        let links = std::mem::take(&mut self.links);
         for output in std::mem::take(&mut self.waiting) {
-            if let Output::Reply { request, .. } = output {
-                let result = Err(CommandError::Store(why.to_owned()));
-                self.ready.push_back(Output::Reply { request, result });
+            match output {
+                Output::Reply { request, .. } => {
+                    let result = Err(CommandError::Store(why.to_owned()));
+                    self.ready.push_back(Output::Reply { request, result });
+                }
+                // A link that had to close has to close all the same.
+                Output::Close { link } => self.ready.push_back(Output::Close { link }),
+                _ => {}
             }
         }
         self.staged = outbound::Staged::default();
-        self.trouble = Some((why.to_owned(), self.now.mono_ms + timers::TROUBLE_PAUSE_MS));
-        match self.store.load().map_err(OpenError::from).and_then(|loaded| self.load(loaded)) {
+        self.trouble = Some(status::Trouble {
+            why: why.to_owned(),
+            until: self.now.mono_ms + timers::TROUBLE_PAUSE_MS,
+            memory_is_ahead: true,
+        });
+        self.go_back_to_disk();
+    }
+
+    /// Opens the store's file anew and takes the memory from it. Until that works, requests are refused.
+    fn go_back_to_disk(&mut self) {
+        let loaded = self.store.heal().and_then(|()| self.store.load()).map_err(OpenError::from);
+        let links = self.links.clone();
+        match loaded.and_then(|loaded| self.load(loaded)) {
             Ok(()) => {
+                if let Some(trouble) = &mut self.trouble {
+                    trouble.memory_is_ahead = false;
+                }
+                self.links.clear();
                 for (link, Link { peer, caps }) in links {
                     self.link_up(link, peer, caps);
                 }
                 self.drain_engine();
-                self.ready.append(&mut self.waiting);
             }
             Err(error) => {
-                self.stopped = Some(format!("the store cannot be read any more: {error}"));
+                tracing::error!(%error, "the store's file was not opened again");
+                if let Some(trouble) = &mut self.trouble {
+                    trouble.until = self.now.mono_ms + timers::TROUBLE_PAUSE_MS;
+                }
             }
         }
+    }
+
+    /// Whether the memory holds what the disk refused: nothing is answered from it.
+    fn memory_is_ahead(&self) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| trouble.memory_is_ahead)
     }
 
     /// Fills the memory from what is on disk.

@@ -15,6 +15,17 @@ pub(super) struct Counters {
     traffic: view::TrafficView,
 }
 
+/// The disk refused a commit.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    /// Why, in its own words.
+    pub(super) why: String,
+    /// Until when peers' layers are left alone, monotonic milliseconds.
+    pub(super) until: u64,
+    /// The file could not be opened again yet, so the memory holds what was never saved.
+    pub(super) memory_is_ahead: bool,
+}
+
 impl Counters {
     /// Something was turned away. Reasons are words of the program, never of a peer.
     pub(super) fn reject(&mut self, reason: &str) {
@@ -118,7 +129,7 @@ impl Node {
 
     fn alarms(&self, source: TimeSource) -> Vec<String> {
         let mut alarms: Vec<String> = self.stopped.iter().cloned().collect();
-        alarms.extend(self.trouble.iter().map(|(why, _)| format!("the last change was not saved: {why}")));
+        alarms.extend(self.trouble.iter().map(|t| format!("the last change was not saved: {}", t.why)));
         let troubles = self.invites.troubles();
         alarms.extend(
             troubles.map(|(peer, why)| format!("{} has not answered yet: {why}", self.name_of(peer))),

@@ -491,3 +491,28 @@ fn hostile_bytes_on_a_link_are_counted_and_change_nothing() {
     assert_eq!(wire.hashes(0), before);
     assert!(wire.status(0).rejections["bad_message"] > 100);
 }
+
+#[test]
+fn a_full_disk_loses_nothing_that_was_acknowledged_and_is_got_over() {
+    let mut wire = Wire::new(2);
+    let (store, fill) = crate::store::tests::on_a_disk_that_fills();
+    wire.nodes[0] = open(store, 0, 0);
+    wire.join(0, 1, TrustLevel::Trusted);
+    wire.connect(0, 1);
+    wire.create(0, "notes");
+    wire.set(0, "notes", "k", "saved").unwrap();
+    wire.pass(1_000);
+    fill(true);
+    let refused = wire.set(0, "notes", "k", "lost");
+    assert!(matches!(refused, Err(CommandError::Store(_))), "{refused:?}");
+    wire.set(1, "notes", "theirs", "waits").unwrap();
+    wire.pass(20_000);
+    fill(false);
+    wire.pass(60_000);
+    assert_eq!(text(&wire.get(0, "notes"), "k"), Some("saved".into()));
+    assert_eq!(text(&wire.get(0, "notes"), "theirs"), Some("waits".into()));
+    wire.set(0, "notes", "k", "again").unwrap();
+    wire.pass(1_000);
+    assert_eq!(text(&wire.get(1, "notes"), "k"), Some("again".into()));
+    assert!(wire.status(0).alarms.is_empty(), "{:?}", wire.status(0).alarms);
+}

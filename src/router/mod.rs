@@ -148,7 +148,7 @@ impl TransportRouter {
                 }
             }
         }
-        order.sort_by(|a, b| (a.0, a.1, a.2).cmp(&(b.0, b.1, b.2)));
+        order.sort();
         let best_rank = order.first().map(|(rank, ..)| *rank);
         for (rank, _, link) in order.iter().skip(1) {
             let reason = if Some(*rank) == best_rank { Reason::CostsMore } else { Reason::Preference };

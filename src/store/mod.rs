@@ -12,7 +12,7 @@ mod tables;
 use std::path::Path;
 use std::sync::Arc;
 
-use redb::{Database, DatabaseError, ReadableDatabase};
+use redb::{Database, ReadableDatabase};
 use tombolo_transports::PeerId;
 
 pub use records::{KeptState, Loaded, MapBase, StoredLayer};
@@ -21,11 +21,15 @@ use crate::federation::Peer;
 use crate::federation::invite::{Incoming, Outgoing, TokenHash};
 use crate::layer::{Entry, ForkEvidence, KeyPath, LayerId, Sequence, SignedHead};
 
-/// The node's store. Cloning gives another handle to the same file.
-#[derive(Clone)]
+/// The node's store.
 pub struct Store {
-    database: Arc<Database>,
+    /// None after the disk refused, until it takes the file again.
+    database: Option<Arc<Database>>,
+    /// Opens the file anew; a store in memory has none.
+    opener: Option<Opener>,
 }
+
+type Opener = Arc<dyn Fn() -> Result<Database, StoreError> + Send + Sync>;
 
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +50,9 @@ pub enum StoreError {
         "the store is damaged ({0}): restore a backup, or `init` anew and let the peers bring back the rest"
     )]
     Damaged(&'static str),
+    /// The disk refused before, and has not taken the file again yet.
+    #[error("the disk has not taken the store's file again: free some space; it is tried every few seconds")]
+    Closed,
     /// The disk did not take it, or the file cannot be opened.
     #[error("the disk refused: {0}")]
     Disk(String),
@@ -110,40 +117,46 @@ impl LayerWrite {
 impl Store {
     /// Opens the store of a node, or makes a new one. The file is locked while it is open.
     pub fn open(path: &Path) -> Result<Store, StoreError> {
-        let database = Database::create(path).map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => StoreError::InUse,
-            other => StoreError::from(other),
-        })?;
-        Store::prepare(database)
+        let path = path.to_owned();
+        Store::with_opener(Arc::new(move || Ok(Database::create(&path)?)))
     }
 
     /// A store in memory, for simulations and tests.
     pub fn in_memory() -> Result<Store, StoreError> {
-        Store::prepare(Database::builder().create_with_backend(redb::backends::InMemoryBackend::new())?)
+        let database = Database::builder().create_with_backend(redb::backends::InMemoryBackend::new())?;
+        migrate::prepare(&database)?;
+        Ok(Store { database: Some(Arc::new(database)), opener: None })
     }
 
-    /// Another handle to the same bytes: what a restart after a crash would find.
+    fn with_opener(opener: Opener) -> Result<Store, StoreError> {
+        let mut store = Store { database: None, opener: Some(opener) };
+        store.heal()?;
+        Ok(store)
+    }
+
+    /// Another handle to the same bytes of a store in memory: what a restart after a crash would find.
     pub fn reopen(&self) -> Store {
-        self.clone()
+        Store { database: self.database.clone(), opener: self.opener.clone() }
     }
 
-    /// Copies every record into another store: the copy of a disk, for tests of restored backups.
-    #[cfg(test)]
-    pub(crate) fn copy_into(&self, other: &Store) -> Result<(), StoreError> {
-        let transaction = other.database.begin_write()?;
-        tables::copy(&self.database.begin_read()?, &transaction)?;
-        transaction.commit()?;
+    /// Opens the file anew after the disk refused: the database trusts nothing it had in memory then.
+    pub fn heal(&mut self) -> Result<(), StoreError> {
+        let Some(opener) = &self.opener else { return Ok(()) };
+        // The old handle goes first: it holds the lock.
+        self.database = None;
+        let database = opener()?;
+        migrate::prepare(&database)?;
+        self.database = Some(Arc::new(database));
         Ok(())
     }
 
-    fn prepare(database: Database) -> Result<Store, StoreError> {
-        migrate::prepare(&database)?;
-        Ok(Store { database: Arc::new(database) })
+    fn database(&self) -> Result<&Database, StoreError> {
+        self.database.as_deref().ok_or(StoreError::Closed)
     }
 
     /// Makes all of these durable, or none.
     pub fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {
-        let transaction = self.database.begin_write()?;
+        let transaction = self.database()?.begin_write()?;
         for write in writes {
             tables::apply(&transaction, write)?;
         }
@@ -153,7 +166,16 @@ impl Store {
 
     /// Everything stored, read once at the start.
     pub fn load(&self) -> Result<Loaded, StoreError> {
-        tables::load(&self.database.begin_read()?)
+        tables::load(&self.database()?.begin_read()?)
+    }
+
+    /// Copies every record into another store: the copy of a disk, for tests of restored backups.
+    #[cfg(test)]
+    pub(crate) fn copy_into(&self, other: &Store) -> Result<(), StoreError> {
+        let transaction = other.database()?.begin_write()?;
+        tables::copy(&self.database()?.begin_read()?, &transaction)?;
+        transaction.commit()?;
+        Ok(())
     }
 }
 
@@ -164,4 +186,4 @@ impl std::fmt::Debug for Store {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,5 +1,7 @@
 //! The store gives back what it was given, refuses a second process and a later format.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::clock::Timestamp;
 use crate::identity::Keypair;
@@ -82,4 +84,75 @@ fn a_second_process_is_refused_and_a_later_format_too() {
     drop(first);
     assert!(matches!(Store::open(&path), Err(StoreError::TooNew { found: 2, known: 1 })));
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// A disk of bytes in memory that outlives the database on it, and can be full.
+#[derive(Clone, Debug, Default)]
+struct Disk {
+    bytes: Arc<std::sync::Mutex<Vec<u8>>>,
+    full: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl redb::StorageBackend for Disk {
+    fn len(&self) -> std::io::Result<u64> {
+        Ok(self.bytes.lock().unwrap().len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        let at = offset as usize;
+        out.copy_from_slice(&self.bytes.lock().unwrap()[at..at + out.len()]);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        self.refuse_when_full()?;
+        self.bytes.lock().unwrap().resize(len as usize, 0);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> std::io::Result<()> {
+        self.refuse_when_full()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        self.refuse_when_full()?;
+        let at = offset as usize;
+        self.bytes.lock().unwrap()[at..at + data.len()].copy_from_slice(data);
+        Ok(())
+    }
+}
+
+impl Disk {
+    fn refuse_when_full(&self) -> std::io::Result<()> {
+        match self.full.load(std::sync::atomic::Ordering::Relaxed) {
+            true => Err(std::io::Error::from(std::io::ErrorKind::StorageFull)),
+            false => Ok(()),
+        }
+    }
+
+    fn fill(&self, full: bool) {
+        self.full.store(full, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// A store on a disk that tests can fill up.
+pub(crate) fn on_a_disk_that_fills() -> (Store, impl Fn(bool)) {
+    let disk = Disk::default();
+    let backend = disk.clone();
+    let opener = move || Ok(Database::builder().create_with_backend(backend.clone())?);
+    (Store::with_opener(Arc::new(opener)).unwrap(), move |full| disk.fill(full))
+}
+
+#[test]
+fn a_full_disk_refuses_and_takes_again_when_there_is_room() {
+    let (mut store, fill) = on_a_disk_that_fills();
+    store.commit(&[Write::PutMeta("a", vec![1])]).unwrap();
+    fill(true);
+    assert!(store.commit(&[Write::PutMeta("b", vec![2])]).is_err());
+    assert!(store.heal().is_err() || store.commit(&[Write::PutMeta("b", vec![2])]).is_err());
+    fill(false);
+    store.heal().unwrap();
+    store.commit(&[Write::PutMeta("c", vec![3])]).unwrap();
+    let meta = store.load().unwrap().meta;
+    assert!(meta.contains_key("a") && meta.contains_key("c") && !meta.contains_key("b"));
 }
