@@ -1,6 +1,6 @@
 //! The command line: the tree of commands, and one file per noun that carries them out.
 //!
-//! Each command asks the node of a folder ([`ask`]), through the daemon where one runs, and prints what
+//! Each command asks the node of a folder (`ask`), through the daemon where one runs, and prints what
 //! comes back: for people as text, with `--json` as the JSON that `/v1` answers. Exit codes: 0 done, 1
 //! failed, 2 wrong arguments; an error is one sentence on standard error, or one JSON object.
 

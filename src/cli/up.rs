@@ -46,14 +46,15 @@ pub(super) fn run(context: &Context) -> Outcome {
     })
 }
 
-/// The signals that end a node.
-struct Signals {
+/// The signals that end what runs in the foreground.
+pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn new() -> Result<Self, CliError> {
+    /// From now on they no longer end the process by themselves.
+    pub(super) fn new() -> Result<Self, CliError> {
         let listen = |kind| signal(kind).map_err(|e| CliError::new("system", format!("no signals: {e}")));
         Ok(Signals {
             terminate: listen(SignalKind::terminate())?,
@@ -61,7 +62,8 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) {
+    /// Waits for the next one.
+    pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

@@ -7,7 +7,13 @@ use std::time::Instant;
 fn the_demo_converges_and_measures() {
     let place = Place::empty();
     let start = Instant::now();
-    let figures = place.json(&["demo"]);
+    let temporary = tempfile::tempdir().unwrap();
+    let output = place.command(&["demo", "--json"]).env("TMPDIR", temporary.path()).output().unwrap();
+    let progress = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{progress}");
+    assert!(progress.lines().count() > 3, "{progress}");
+    assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0, "something was left behind");
+    let figures: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(start.elapsed().as_secs() < 30);
     assert_eq!(figures["converged"], true);
     assert_eq!(figures["documents_identical"], true);

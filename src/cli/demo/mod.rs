@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::ask::runtime;
 use super::error::{CliError, Outcome};
 use super::print;
+use super::up::Signals;
 use crate::clock::rfc3339;
 use crate::daemon::{now, probe};
 use crate::federation::TrustLevel;
@@ -34,17 +35,18 @@ const STATES: usize = 4;
 const STATE_EVERY: Duration = Duration::from_millis(500);
 /// How long the cable stays cut.
 const CUT: Duration = Duration::from_secs(3);
-/// How long any step may take: far more than it should, and the whole still ends in half a minute.
-const PATIENCE: Duration = Duration::from_secs(8);
+/// How long any step may take: far more than it does. After a cut QUIC may take some seconds to try again.
+const PATIENCE: Duration = Duration::from_secs(12);
 /// How often it is checked whether all read the same.
 const LOOK: Duration = Duration::from_millis(5);
 
 pub(super) fn run(json: bool) -> Outcome {
     let folder = TemporaryFolder::new()?;
     let figures = runtime()?.block_on(async {
+        let mut signals = Signals::new()?;
         tokio::select! {
             figures = story(&folder.0) => figures,
-            _ = tokio::signal::ctrl_c() => Err(CliError::new("interrupted", "interrupted: nothing is left behind")),
+            () = signals.next() => Err(CliError::new("interrupted", "interrupted: nothing is left behind")),
         }
     })?;
     drop(folder);
