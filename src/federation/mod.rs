@@ -154,16 +154,17 @@ impl Federation {
         self.is_writer(owner, &self.me)
     }
 
-    /// Whether a layer signed under `audience_sequence` takes effect now.
+    /// Whether a layer signed under `audience_sequence` takes effect now. The owner's audience comes first:
+    /// whoever shows a document also knows who writes it.
     pub fn admits(&self, layer: &LayerId, audience_sequence: Sequence) -> Result<(), Refusal> {
         let LayerId { document, author } = layer;
         self.part(document)?;
-        if *author == document.owner || self.is_writer(&document.owner, author) {
-            return Ok(());
+        let is_audience = document.name.as_str() == DocumentName::AUDIENCE;
+        if !is_audience && audience_sequence > self.audience_sequence(&document.owner) {
+            return Err(Refusal::AudienceBehind);
         }
-        // He may have become a writer in a state of the audience that is still on its way.
-        match audience_sequence > self.audience_sequence(&document.owner) {
-            true => Err(Refusal::AudienceBehind),
+        match self.is_writer(&document.owner, author) {
+            true => Ok(()),
             false => Err(Refusal::NotAWriter),
         }
     }

@@ -54,6 +54,12 @@ fn only_writers_the_owner_lists_count() {
     assert_eq!(held.admits(&layer("notes", OTHER), at(5)), Ok(()));
     assert_eq!(held.admits(&layer("notes", READER), at(5)), Err(Refusal::NotAWriter));
     assert_eq!(held.admits(&layer("notes", READER), at(6)), Err(Refusal::AudienceBehind));
+    assert_eq!(
+        held.admits(&layer("notes", OWNER), at(6)),
+        Err(Refusal::AudienceBehind),
+        "who writes is not known yet"
+    );
+    assert_eq!(held.admits(&layer("audience", OWNER), at(6)), Ok(()));
 }
 
 #[test]

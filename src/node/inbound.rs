@@ -17,6 +17,7 @@ use crate::node::{Link, Node, view};
 use crate::router::Class;
 use crate::store::Write;
 use crate::sync;
+use crate::sync::frontier::State;
 use crate::sync::message::Message;
 use crate::sync::transfer::{answer_parts, answer_tree};
 
@@ -405,8 +406,9 @@ impl Node {
     fn refuse(&mut self, peer: PeerId, signed: &SignedHead, refusal: Refusal) {
         self.counters.reject(refusal.word());
         if refusal == Refusal::AudienceBehind {
-            // The audience is on its way; the layer will be asked for again.
-            return;
+            // The audience is on its way, from this peer or another.
+            let (layer, state) = (signed.head.layer.print(), State::of(signed));
+            return self.engine.handle_input(self.now.mono_ms, sync::Input::TooEarly { peer, layer, state });
         }
         let (layer, sequence) = (signed.head.layer.print(), signed.head.sequence.get());
         let lasting = refusal != Refusal::Quota;

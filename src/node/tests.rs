@@ -516,3 +516,22 @@ fn a_full_disk_loses_nothing_that_was_acknowledged_and_is_got_over() {
     assert_eq!(text(&wire.get(1, "notes"), "k"), Some("again".into()));
     assert!(wire.status(0).alarms.is_empty(), "{:?}", wire.status(0).alarms);
 }
+
+#[test]
+fn a_joiner_may_write_a_document_as_soon_as_it_sees_it() {
+    let mut wire = Wire::new(2);
+    wire.connect(0, 1);
+    wire.join(0, 1, TrustLevel::Trusted);
+    wire.connect(0, 1);
+    wire.create(0, "notes");
+    for _ in 0..300 {
+        wire.pass(1);
+        let key = KeyPath::parse("k").unwrap();
+        let written = wire.ask(1, Command::Set { doc: "notes".into(), key, value: Value::from("v") });
+        match written {
+            Err(CommandError::UnknownDocument(_)) => continue,
+            other => return assert!(other.is_ok(), "{other:?}"),
+        }
+    }
+    panic!("the document did not come");
+}

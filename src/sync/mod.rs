@@ -90,6 +90,15 @@ pub enum Input {
         /// Whether the reason holds for later states as well.
         lasting: bool,
     },
+    /// A peer sent a state that can be taken only when another layer, its owner's audience, has come.
+    TooEarly {
+        /// Who.
+        peer: PeerId,
+        /// Which layer.
+        layer: LayerPrint,
+        /// Its state, which the peer therefore holds.
+        state: State,
+    },
     /// A `Supply` was not carried out: the peer does not have the layer's newest state after all.
     NotSupplied {
         /// Who.
@@ -213,6 +222,10 @@ impl Engine {
             Input::PeerDown { peer } => self.peer_down(now, peer),
             Input::Rights { peer, ours } => {
                 self.refusing.clear();
+                // What had to wait for rights is asked for now.
+                for want in self.wants.values_mut() {
+                    want.at = want.at.min(now + WANT_DELAY_MS);
+                }
                 if let Some(sync) = self.peers.get_mut(&peer) {
                     sync.ours = ours;
                     self.heartbeat(now, peer);
@@ -227,6 +240,12 @@ impl Engine {
                 self.refusing.insert(layer, (up_to, now + REFUSAL_HOLD_MS));
                 self.wants.remove(&layer);
                 self.send(peer, Message::Refused(vec![(layer, sequence, reason)]));
+            }
+            Input::TooEarly { peer, layer, state } => {
+                if let Some(sync) = self.peers.get_mut(&peer) {
+                    sync.theirs.set(layer, Some(state));
+                    self.want_from(now, peer);
+                }
             }
             Input::NotSupplied { peer, layer, held } => {
                 if let Some(sync) = self.peers.get_mut(&peer) {
