@@ -70,7 +70,6 @@ pub(crate) struct TextModel {
     triples: Chains,
     singles: Chains,
     weights: Vec<i32>,
-    primed: bool,
 }
 
 /// For each hash, the places in the history behind which it was seen, the latest first.
@@ -101,13 +100,15 @@ struct Candidates {
 }
 
 impl TextModel {
-    pub(crate) fn new() -> TextModel {
+    /// A model that has read the lexicon and the base.
+    pub(crate) fn new(base: &Value) -> TextModel {
+        let mut history = LEXICON.to_vec();
+        remember(&mut history, "", base);
         TextModel {
-            history: Vec::new(),
+            history,
             triples: Chains { heads: vec![0; 1 << HASH_BITS], back: Vec::new() },
             singles: Chains { heads: vec![0; 256], back: Vec::new() },
             weights: WEIGHTS.iter().map(|weight| i32::from(*weight) << 8).collect(),
-            primed: false,
         }
     }
 
@@ -118,12 +119,7 @@ impl TextModel {
     }
 
     /// Opens a text under a key, after what is known to stand before it.
-    pub(crate) fn open(&mut self, base: &Value, key: &str, lead: &[u8]) {
-        if !self.primed {
-            self.primed = true;
-            self.history.extend_from_slice(LEXICON);
-            remember(&mut self.history, "", base);
-        }
+    pub(crate) fn open(&mut self, key: &str, lead: &[u8]) {
         self.history.extend_from_slice(key.as_bytes());
         self.history.push(OF_KEY);
         self.history.extend_from_slice(lead);

@@ -6,7 +6,7 @@
 //! is the base's sequence, under a key that says so: it becomes the target's sequence.
 
 use crate::time::Moment;
-use crate::value::{Int, Map};
+use crate::value::Int;
 use crate::{Context, Value};
 
 /// How far a clock may be from the base's signed time and still run with it: the pause between two samples at most.
@@ -79,10 +79,7 @@ impl Running {
     pub(crate) fn advanced(&self, key: &str, value: &Value) -> Value {
         match value {
             Value::Array(items) => Value::Array(items.iter().map(|item| self.advanced(key, item)).collect()),
-            Value::Map(map) => {
-                let entries = map.iter().map(|(key, value)| (key.clone(), self.advanced(key.name(), value)));
-                Value::Map(Map::from_sorted(entries.collect()).expect("the keys of a map are in order"))
-            }
+            Value::Map(map) => Value::Map(map.with_values(|key, value| self.advanced(key.name(), value))),
             leaf => self.moved_leaf(key, leaf).unwrap_or_else(|| leaf.clone()),
         }
     }

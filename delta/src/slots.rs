@@ -18,12 +18,15 @@ macro_rules! slots {
 pub(crate) const COUNT: usize = 50;
 /// Where the top bits begin in a count.
 pub(crate) const COUNT_TOP: usize = 25;
-/// Slots of a signed number: a tree of 7 bits for its class, then by class its sign and top bits.
-pub(crate) const SIGNED: usize = 528;
+/// Slots of a signed number: a tree of 7 bits for its class, then by class its sign and top bits; the largest classes
+/// share theirs.
+pub(crate) const SIGNED: usize = 288;
+/// From this class on signs and top bits are shared.
+pub(crate) const SIGNED_SHARED: usize = 32;
 /// Where the signs begin in a signed number.
-pub(crate) const SIGNED_SIGN: usize = 128;
+pub(crate) const SIGNED_SIGN: usize = 127;
 /// Where the trees of the two bits below the highest begin in a signed number, four slots a class.
-pub(crate) const SIGNED_TOP: usize = 208;
+pub(crate) const SIGNED_TOP: usize = 160;
 
 slots! { 0;
     /// Do the running fields run?

@@ -80,7 +80,8 @@ const PAGE_BITS: [u32; 3] = [12, 10, 9];
 impl Survey {
     pub(crate) fn of(value: &Value, running: &Running) -> Survey {
         let mut surveyor = Surveyor { survey: Survey::default(), running, hints: Hints::default() };
-        surveyor.visit("", value, 0);
+        let class = surveyor.class("", value);
+        surveyor.visit("", value, class, 0);
         surveyor.survey
     }
 
@@ -118,15 +119,16 @@ struct Surveyor<'a> {
 }
 
 impl<'a> Surveyor<'a> {
-    fn visit(&mut self, key: &'a str, value: &'a Value, page_bits: u32) -> Node {
+    fn visit(&mut self, key: &'a str, value: &'a Value, class: Class, page_bits: u32) -> Node {
         let at = self.survey.nodes.len();
-        let mut node = Node::leaf(self.class(key, value), page_bits);
+        let mut node = Node::leaf(class, page_bits);
         self.survey.nodes.push(node);
         match value {
             Value::Array(items) => {
                 node.weight = 4;
                 for item in items {
-                    node.gather(self.visit(key, item, 0));
+                    let class = self.class(key, item);
+                    node.gather(self.visit(key, item, class, 0));
                 }
             }
             Value::Map(map) => {
@@ -134,7 +136,7 @@ impl<'a> Surveyor<'a> {
                 for (key, value) in map.iter() {
                     let class = self.class(key.name(), value);
                     let page_bits = if class == Class::LivelyLarge { pages.of(key.name()) } else { 0 };
-                    node.gather(self.visit(key.name(), value, page_bits));
+                    node.gather(self.visit(key.name(), value, class, page_bits));
                 }
             }
             _ => {}

@@ -6,7 +6,7 @@
 use crate::DecodeError;
 use crate::entropy::{Coder, squash};
 use crate::priors::{LOGITS, UNKNOWN};
-use crate::slots::{COUNT_TOP, SIGNED_SIGN, SIGNED_TOP, SLOTS};
+use crate::slots::{COUNT_TOP, SIGNED_SHARED, SIGNED_SIGN, SIGNED_TOP, SLOTS};
 
 /// The chance of a yes, in 65536ths, and how sure it is.
 #[derive(Clone, Copy, Debug)]
@@ -167,12 +167,12 @@ impl<C: Coder> Symbols<C> {
         if class > CLASS_MAX {
             return Err(DecodeError::Number);
         }
-        let negative = self.bit(slot + SIGNED_SIGN + class, value < 0);
+        let negative = self.bit(slot + SIGNED_SIGN + class.min(SIGNED_SHARED), value < 0);
         let below = class as u32 - 1;
         let top_bits = below.min(2);
         let low_bits = below - top_bits;
         let top = self.tree(
-            slot + SIGNED_TOP + class * 4 - 4,
+            slot + SIGNED_TOP + class.min(SIGNED_SHARED) * 4 - 4,
             top_bits,
             (size >> low_bits) as usize & ((1 << top_bits) - 1),
         );

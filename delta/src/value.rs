@@ -380,6 +380,11 @@ impl Map {
         entries.is_sorted_by(|a, b| a.0 < b.0).then_some(Map { entries })
     }
 
+    /// The same keys with other values.
+    pub(crate) fn with_values(&self, mut value: impl FnMut(&Key, &Value) -> Value) -> Map {
+        Map { entries: self.entries.iter().map(|(key, old)| (key.clone(), value(key, old))).collect() }
+    }
+
     fn find(&self, key: &Key) -> Result<usize, usize> {
         self.entries.binary_search_by(|(k, _)| k.cmp(key))
     }

@@ -60,7 +60,8 @@ pub(crate) struct Packer<'b, C> {
     context: &'b Context,
     running: Running,
     words: Words<'b>,
-    text: TextModel,
+    /// Made when the first literal is due.
+    text: Option<TextModel>,
     /// New content that may still come, in bytes.
     new_left: usize,
     depth: usize,
@@ -94,7 +95,7 @@ impl<'b, C: Coder> Packer<'b, C> {
             context,
             running: Running::new(context, true),
             words: Words::default(),
-            text: TextModel::new(),
+            text: None,
             new_left: NEW_BYTES_MAX,
             depth: 0,
         }
@@ -103,7 +104,7 @@ impl<'b, C: Coder> Packer<'b, C> {
     /// The text model's mixer, which training carries on.
     #[cfg(feature = "train")]
     pub(crate) fn mixer(&mut self) -> &mut [i32] {
-        self.text.mixer()
+        self.text.get_or_insert_with(|| TextModel::new(self.base)).mixer()
     }
 
     pub(crate) fn delta(&mut self, given: Option<&Delta>) -> Result<Delta, DecodeError> {

@@ -6,7 +6,7 @@ use crate::bump::{Bump, runs};
 use crate::diff::diff_lines;
 use crate::entropy::Coder;
 use crate::list::common_ends;
-use crate::matching::{END, ESCAPE, Guide};
+use crate::matching::{END, ESCAPE, Guide, TextModel};
 use crate::predict::Running;
 use crate::slots::{
     BUMP_BY, BUMP_DOWN, BUMP_REST, BUMP_RUN, BUMP_VALUE, CLOCK, CLOCK_KIND, COUNT, TEXT_HOW, TRIMMED,
@@ -250,19 +250,29 @@ impl<C: Coder> Packer<'_, C> {
         lead: &[u8],
         new: Option<&[u8]>,
     ) -> Result<Vec<u8>, DecodeError> {
-        self.text.open(self.base, key, lead);
-        let mut guides = guides.map(Guide::new);
+        let mut text = self.text.take().unwrap_or_else(|| TextModel::new(self.base));
+        text.open(key, lead);
+        let bytes = self.bytes(&mut text, guides.map(Guide::new), new);
+        self.text = Some(text);
+        bytes
+    }
+
+    fn bytes(
+        &mut self,
+        text: &mut TextModel,
+        mut guides: [Guide<'_>; 2],
+        new: Option<&[u8]>,
+    ) -> Result<Vec<u8>, DecodeError> {
         let mut bytes = Vec::new();
         loop {
             self.symbols.coder.check()?;
             let given = new.and_then(|new| new.get(bytes.len()).copied());
             let first = given.map_or(END, |byte| byte.max(ESCAPE));
-            let first = if given == Some(END) { ESCAPE } else { first };
-            match self.text.byte(&mut self.symbols, first, &mut guides) {
+            match text.byte(&mut self.symbols, first, &mut guides) {
                 END => return Ok(bytes),
                 ESCAPE => {
                     let escaped = given.map_or(0, |byte| byte.wrapping_add(2));
-                    bytes.push(self.text.byte(&mut self.symbols, escaped, &mut guides).wrapping_sub(2));
+                    bytes.push(text.byte(&mut self.symbols, escaped, &mut guides).wrapping_sub(2));
                 }
                 byte => bytes.push(byte),
             }
