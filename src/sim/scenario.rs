@@ -34,7 +34,7 @@ pub struct Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        let heartbeat_ms = 5 * MINUTE_MS;
+        let heartbeat_ms = 10 * MINUTE_MS;
         Plan {
             machines: (3, 8),
             faulty_ms: 24 * HOUR_MS,
@@ -118,11 +118,11 @@ impl Day {
 
     fn found(&mut self) -> Result<(), String> {
         let (least, most) = self.plan.machines;
-        for i in 0..self.dice.between(least as u64, most as u64) {
-            let mut settings = NodeSettings::default();
-            settings.name = format!("node{i}");
-            settings.heartbeat_ms = self.plan.heartbeat_ms;
-            self.simulation.add(settings);
+        // Small ones more often: the work grows with the square.
+        let mut drawn = || self.dice.between(least as u64, most as u64);
+        for i in 0..drawn().min(drawn()) {
+            let (name, heartbeat_ms) = (format!("node{i}"), self.plan.heartbeat_ms);
+            self.simulation.add(NodeSettings { name, heartbeat_ms, ..NodeSettings::default() });
         }
         self.federate_all()?;
         for owner in self.simulation.seats() {

@@ -79,3 +79,22 @@ fn a_relay_keeps_from_strangers_what_they_may_not_read() {
     assert_eq!(world.get(2, &place, "page"), None);
     world.no_wrongs();
 }
+
+/// Whoever the owner removed gets nothing more of it from a relay, though it would gladly take it: it has
+/// not removed the owner, and the relay trusts both.
+#[test]
+fn a_relay_passes_nothing_to_whom_the_owner_removed() {
+    let mut world = World::of_friends(16, 3);
+    let place = world.create(0, "diary");
+    world.set(0, &place, "before", 1);
+    world.await_value(2, &place, "before", Some(1), MINUTE_MS);
+    let peer = world.simulation.did(Seat(2));
+    world.simulation.ask(Seat(0), Command::Remove { peer }).unwrap();
+    world.simulation.run_for(MINUTE_MS);
+    world.set(0, &place, "after", 2);
+    world.await_value(1, &place, "after", Some(2), MINUTE_MS);
+    assert!(world.simulation.is_linked(Seat(1), Seat(2)));
+    world.simulation.run_for(HOUR_MS);
+    assert_eq!(world.get(2, &place, "after"), None);
+    world.no_wrongs();
+}
