@@ -47,8 +47,18 @@ pub(crate) fn diff_then_apply(input: &[u8]) {
 struct Input<'a>(&'a [u8]);
 
 const TEXTS: [&str; 12] = [
-    "running", "stopped", "1.2.3", "v1.3.0", "2026-01-01T00:01:00Z", "2026-01-01T00:01:00.500Z", "", "a\nb\nc\n", "\u{0}\u{1}\u{2}",
-    "id", "uptime_secs", "mem_used_bytes",
+    "running",
+    "stopped",
+    "1.2.3",
+    "v1.3.0",
+    "2026-01-01T00:01:00Z",
+    "2026-01-01T00:01:00.500Z",
+    "",
+    "a\nb\nc\n",
+    "\u{0}\u{1}\u{2}",
+    "id",
+    "uptime_secs",
+    "mem_used_bytes",
 ];
 
 impl Input<'_> {
@@ -83,7 +93,7 @@ impl Input<'_> {
     fn value(&mut self, depth: usize) -> Value {
         match self.byte() % if depth > 6 { 8 } else { 12 } {
             0 => Value::Null,
-            1 => Value::from(self.byte() % 2 == 0),
+            1 => Value::from(self.byte() < 128),
             2 => Value::from(i64::from(self.byte())),
             3 => Value::from(self.number(8)),
             4 => Value::from(self.number(4) << 12),
@@ -92,7 +102,9 @@ impl Input<'_> {
             7 => Value::Text(self.text()),
             8 => Value::from((0..self.byte() % 32).map(|_| self.byte()).collect::<Vec<u8>>()),
             9 => Value::Array((0..self.byte() % 12).map(|_| self.value(depth + 1)).collect()),
-            _ => Value::Map((0..self.byte() % 12).map(|_| (self.key(), self.value(depth + 1))).collect::<Map>()),
+            _ => Value::Map(
+                (0..self.byte() % 12).map(|_| (self.key(), self.value(depth + 1))).collect::<Map>(),
+            ),
         }
     }
 

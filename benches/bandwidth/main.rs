@@ -85,8 +85,6 @@ fn codecs() -> Vec<Box<dyn Codec>> {
     codecs.extend(patches::all());
     codecs.extend(compressors::all());
     codecs.push(Box::new(typed::FieldMask));
-    #[cfg(feature = "peers")]
-    codecs.extend(peers::all());
     codecs
 }
 

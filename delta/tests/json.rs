@@ -1,5 +1,7 @@
 //! Values from JSON and back, and from Rust types.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tombolo_delta::{Int, Key, SerdeError, Value, from_value, to_value};

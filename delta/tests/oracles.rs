@@ -1,5 +1,7 @@
 //! Other people's suites, read from the folder that `TOMBOLO_VECTORS` names.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use serde_json::Value as Json;
 use std::path::PathBuf;
 use tombolo_delta::{CborError, Context, Limits, Value, apply, decode, diff, encode, from_cbor, to_cbor};

@@ -1,5 +1,6 @@
 //! Large documents: time grows with their size, not with its square, and a small change stays small.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(clippy::disallowed_methods, reason = "a measurement")]
 
 use std::time::{Duration, Instant};

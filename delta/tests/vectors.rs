@@ -2,7 +2,7 @@
 //!
 //! `cargo test -p tombolo-delta --test vectors -- --ignored` writes them anew, after a new version of the format.
 
-#![allow(clippy::indexing_slicing, reason = "a test may panic")]
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may panic")]
 
 use serde_json::{Value as Json, json};
 use tombolo_delta::{CborError, Context, Int, Key, Limits, VERSION, Value};
