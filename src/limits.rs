@@ -14,6 +14,9 @@ pub const ENTRY_BYTES_MAX: usize = 64 * 1024;
 pub const MAP_ENTRIES_MAX: usize = 262_144;
 /// Canonical CBOR of all the entries of one map layer, bytes.
 pub const LAYER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Canonical CBOR of one bucket of a map layer, bytes: a bucket is the least that travels. Reaching it by
+/// chance takes a document many times its own limit.
+pub const BUCKET_BYTES_MAX: usize = 512 * 1024;
 /// Nesting of a value, and segments in a key.
 pub const DEPTH_MAX: usize = 64;
 /// Bytes of one key segment.
@@ -27,12 +30,14 @@ pub const STAMP_MS_MAX: u64 = (1 << 48) - 1;
 
 // ---- what one node keeps -----------------------------------------------------------------------------
 
-/// Documents of one owner that we hold. One more is refused (`too_many_documents`).
+/// Documents of one owner that we hold. One more is refused (`quota`).
 pub const DOCUMENTS_PER_OWNER_MAX: usize = 1_000;
 /// Peers of one node. One more cannot be invited or joined.
 pub const PEERS_MAX: usize = 1_000;
 /// Open invites at once. One more is refused until some are used or have expired.
 pub const INVITES_OPEN_MAX: usize = 100;
+/// Bytes that each layer counts beside its content, for what is kept with it.
+pub const LAYER_OVERHEAD_BYTES: usize = 1024;
 /// Bytes of layers that one owner's documents may take here. A layer that would cross it is refused whole.
 pub const OWNER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Older states kept per snapshot layer, as bases for deltas. The oldest goes first.
@@ -41,7 +46,7 @@ pub const STATES_KEPT_MAX: usize = 8;
 pub const STATES_KEPT_BYTES_MAX: usize = 256 * 1024;
 /// Sequence and root pairs remembered per map layer: bases that a peer may name. The oldest goes first.
 pub const MAP_BASES_KEPT_MAX: usize = 64;
-/// Keys remembered as dropped per map layer; the oldest goes first, and with it the bases before it.
+/// Keys remembered as dropped per map layer. One more, and all are forgotten, with the bases before them.
 pub const DROPPED_KEYS_KEPT_MAX: usize = 1_024;
 /// Fork evidence kept per author: pairs of signed heads. Later ones are counted only.
 pub const FORKS_KEPT_PER_AUTHOR_MAX: usize = 8;
@@ -70,6 +75,13 @@ pub const TRANSFER_ASK_MAX: usize = 256;
 /// Bytes of verified parts waiting for the rest of their layer, in all. When reached, the transfer that
 /// moved least recently is dropped and starts anew.
 pub const TRANSFER_BYTES_MAX: usize = 48 * 1024 * 1024;
+/// Refusals of ours that are remembered. When reached, those that have run out are forgotten; a further one
+/// is then said but not remembered.
+pub const REFUSALS_KEPT_MAX: usize = 4_096;
+/// Large layers on their way to us at a time. One more waits until it is offered again.
+pub const TRANSFERS_MAX: usize = 64;
+/// A transfer that has not moved for so long is given up.
+pub const TRANSFER_STALE_MS: u64 = 10 * 60 * 1000;
 /// Layers named in one frontier, want or refusal; more go into a further message.
 pub const FRONTIER_ENTRIES_MAX: usize = 4_096;
 /// Layers a peer's frontier may name in all. More are not remembered.

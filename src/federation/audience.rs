@@ -2,9 +2,9 @@
 //! document of its own, `audience`.
 //!
 //! ```text
-//! {"salt": 16 bytes, "members": [[print, level], …], "documents": {name: {"confidential": bool, "radio": …}}}
+//! {"salt": 16 bytes, "members": [[print, level], …]}
 //! ```
-//! A print is 16 bytes of BLAKE3 keyed with the salt: whoever reads the list recognises the identities he
+//! A print is 16 bytes of a hash over salt and identity: whoever reads the list recognises the identities he
 //! knows, and no others. Members stand in the order of their prints.
 
 use std::collections::BTreeMap;
@@ -101,7 +101,7 @@ fn fixed(value: &Value) -> Option<[u8; 16]> {
     value.as_bytes()?.try_into().ok()
 }
 
-/// BLAKE3 keyed with the salt (context `tombolo 1 audience print`), 16 bytes.
+/// BLAKE3, derive-key context `tombolo 1 audience print`, over salt and identity; 16 bytes.
 fn print(salt: &[u8; 16], peer: &PeerId) -> Print {
     let mut hasher = blake3::Hasher::new_derive_key("tombolo 1 audience print");
     hasher.update(salt);

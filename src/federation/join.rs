@@ -212,9 +212,11 @@ fn read(bytes: &[u8]) -> Result<Vec<Value>, JoinMessageError> {
     }
 }
 
-/// A name as a person may be shown it: not too long, no control characters.
+/// A name as a person may be shown it: not too long, no control characters, and not like an identity.
 pub fn usable_name(name: &str) -> Option<String> {
-    let fits = name.len() <= NODE_NAME_BYTES_MAX && !name.chars().any(char::is_control);
+    let looks_like_an_identity = name.starts_with("did:") || name.starts_with("z6Mk");
+    let fits =
+        name.len() <= NODE_NAME_BYTES_MAX && !name.chars().any(char::is_control) && !looks_like_an_identity;
     fits.then(|| name.to_owned())
 }
 

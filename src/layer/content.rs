@@ -6,7 +6,7 @@ use tombolo_delta::{CborError, Limits, Value};
 
 use crate::layer::tree::HashTree;
 use crate::layer::{BucketIndex, Entry, EntryError, KeyPath, Kind, NodePath, Root, TreeHash};
-use crate::limits::{DEPTH_MAX, LAYER_BYTES_MAX, MAP_ENTRIES_MAX, SNAPSHOT_BYTES_MAX};
+use crate::limits::{BUCKET_BYTES_MAX, DEPTH_MAX, LAYER_BYTES_MAX, MAP_ENTRIES_MAX, SNAPSHOT_BYTES_MAX};
 
 /// The content of a layer.
 #[derive(Clone, Debug)]
@@ -41,6 +41,9 @@ pub enum ContentError {
     /// Too many bytes.
     #[error("a map layer has at most {LAYER_BYTES_MAX} bytes of entries")]
     TooLarge,
+    /// Too many bytes in one bucket.
+    #[error("a bucket of a map layer has at most {BUCKET_BYTES_MAX} bytes")]
+    BucketFull,
 }
 
 impl Content {
@@ -217,13 +220,17 @@ impl MapContent {
         if result.is_ok() && self.bytes > LAYER_BYTES_MAX {
             result = Err(ContentError::TooLarge);
         }
+        let hashes = if result.is_ok() { self.hashes_of(touched) } else { Vec::new() };
+        if hashes.iter().any(|(_, _, bytes)| *bytes > BUCKET_BYTES_MAX) {
+            result = Err(ContentError::BucketFull);
+        }
         if result.is_err() {
             for (key, entry) in undo.into_iter().rev() {
                 self.put(key, entry);
             }
             return result;
         }
-        self.rehash(touched);
+        self.tree.update(hashes.into_iter().map(|(bucket, hash, _)| (bucket, hash)));
         Ok(())
     }
 
@@ -251,16 +258,14 @@ impl MapContent {
         old
     }
 
-    fn rehash(&mut self, touched: BTreeSet<BucketIndex>) {
-        let hashes: Vec<_> = touched
-            .into_iter()
-            .map(|bucket| {
-                let count = u32::try_from(self.bucket(bucket).count()).unwrap_or(u32::MAX);
-                let hash = (count > 0).then(|| TreeHash::of_bucket(count, &self.bucket_cbor(bucket)));
-                (bucket, hash)
-            })
-            .collect();
-        self.tree.update(hashes);
+    /// The hashes of some buckets as they are now, and their bytes.
+    fn hashes_of(&self, buckets: BTreeSet<BucketIndex>) -> Vec<(BucketIndex, Option<TreeHash>, usize)> {
+        let hash_of = |bucket: BucketIndex| {
+            let count = u32::try_from(self.bucket(bucket).count()).unwrap_or(u32::MAX);
+            let cbor = self.bucket_cbor(bucket);
+            (bucket, (count > 0).then(|| TreeHash::of_bucket(count, &cbor)), cbor.len())
+        };
+        buckets.into_iter().map(hash_of).collect()
     }
 }
 

@@ -144,6 +144,13 @@ impl Document {
         self.merged.get(key)
     }
 
+    /// The value under a key as a reader sees it: none where it is deleted or hidden.
+    pub fn shown(&self, key: &KeyPath) -> Option<&Value> {
+        let winner = self.merged.get(key)?;
+        let value = winner.entry.value.as_ref()?;
+        (!tree::is_hidden(key, winner, &self.merged)).then_some(value)
+    }
+
     /// All winners, by key.
     pub fn winners(&self) -> impl Iterator<Item = (&KeyPath, &Winner)> {
         self.merged.iter()

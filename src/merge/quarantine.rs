@@ -2,7 +2,7 @@
 //!
 //! One far-future stamp would otherwise win a key for ever (DESIGN section 4, *Time*).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::clock::Timestamp;
 use crate::layer::KeyPath;
@@ -17,17 +17,22 @@ pub(super) fn holds_back(stamp: Timestamp, reference_ms: u64) -> bool {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Quarantine {
     waiting: BTreeSet<(u64, KeyPath)>,
+    by_key: BTreeMap<KeyPath, Vec<u64>>,
 }
 
 impl Quarantine {
     /// Takes note of the stamps that stand under a key now.
     pub(super) fn watch(&mut self, key: &KeyPath, stamps: Vec<Timestamp>, reference_ms: u64) {
-        if !self.waiting.is_empty() {
-            self.waiting.retain(|(_, waiting)| waiting != key);
+        for at in self.by_key.remove(key).unwrap_or_default() {
+            self.waiting.remove(&(at, key.clone()));
         }
-        for stamp in stamps.into_iter().filter(|stamp| holds_back(*stamp, reference_ms)) {
-            self.waiting.insert((stamp.ms().saturating_sub(FUTURE_BOUND_MS), key.clone()));
+        let held_back = stamps.into_iter().filter(|stamp| holds_back(*stamp, reference_ms));
+        let times: Vec<u64> = held_back.map(|stamp| stamp.ms().saturating_sub(FUTURE_BOUND_MS)).collect();
+        if times.is_empty() {
+            return;
         }
+        self.waiting.extend(times.iter().map(|at| (*at, key.clone())));
+        self.by_key.insert(key.clone(), times);
     }
 
     /// The keys with an entry whose time has come.

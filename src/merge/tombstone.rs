@@ -3,9 +3,9 @@
 
 use tombolo_transports::PeerId;
 
-use crate::layer::KeyPath;
+use crate::layer::{Entry, KeyPath};
 use crate::limits::TOMBSTONE_RENEW_MS;
-use crate::merge::{Document, map_of, register};
+use crate::merge::{Document, Winner, map_of, register};
 
 /// What an author may tidy up in its own layer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl Document {
             .iter()
             .filter(|(key, entry)| match entry.is_tombstone() {
                 true => all_known && self.tombstone_is_done(key, author),
-                false => self.is_beaten_by_tombstone(key, author),
+                false => self.is_beaten_by_tombstone(key, (*author, entry)),
             })
             .map(|(key, _)| key.clone())
             .collect();
@@ -36,8 +36,10 @@ impl Document {
         Sweep { drop, renew: waiting && signed_long_ago }
     }
 
-    fn is_beaten_by_tombstone(&self, key: &KeyPath, author: &PeerId) -> bool {
-        self.winner(key).is_some_and(|w| w.entry.is_tombstone() && w.author != *author)
+    fn is_beaten_by_tombstone(&self, key: &KeyPath, own: (PeerId, &Entry)) -> bool {
+        let beats =
+            |w: &Winner| w.entry.is_tombstone() && register::compare(own, (w.author, &w.entry)).is_lt();
+        self.winner(key).is_some_and(beats)
     }
 
     /// No layer held has an older entry for the key, and every other writer's layer carries a signed time

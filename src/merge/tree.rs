@@ -75,7 +75,7 @@ pub(super) fn assemble(merged: &BTreeMap<KeyPath, Winner>) -> Value {
 }
 
 /// Whether an entry above or below `key` is greater in the merge order and hides it.
-fn is_hidden(key: &KeyPath, winner: &Winner, merged: &BTreeMap<KeyPath, Winner>) -> bool {
+pub(super) fn is_hidden(key: &KeyPath, winner: &Winner, merged: &BTreeMap<KeyPath, Winner>) -> bool {
     let rank = |w: &Winner| (w.entry.stamp, w.author);
     let stands = |w: &Winner| w.entry.value.as_ref().is_some_and(|v| !is_empty_object(v));
     let mine = rank(winner);

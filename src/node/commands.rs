@@ -181,14 +181,18 @@ impl Node {
         });
         let gone: Vec<KeyPath> =
             below.map(|(key, _)| key.clone()).filter(|key| !leaves.contains_key(key)).collect();
-        let new = leaves.into_iter().filter(|(key, value)| {
-            document.winner(key).is_none_or(|winner| winner.entry.value.as_ref() != Some(value))
-        });
+        let new =
+            leaves.into_iter().filter(|(key, value)| document.shown(key).is_none_or(|shown| shown != value));
         let wanted: Vec<(KeyPath, Option<Value>)> = gone
             .into_iter()
             .map(|key| (key, None))
             .chain(new.map(|(key, value)| (key, Some(value))))
             .collect();
+        // This write goes above whatever it replaces, hides or uncovers, as far as that may count at all.
+        let touched = wanted.iter().flat_map(|(key, _)| key.parents().chain([key.clone()]));
+        for winner in touched.filter_map(|key| document.winner(&key)) {
+            self.clock.observe(winner.entry.stamp, reference);
+        }
         let mut changes = Vec::new();
         for (key, value) in wanted {
             let saw = document

@@ -10,7 +10,8 @@ use crate::layer::{
     Content, DocumentId, Entry, KeyPath, Kind, Layer, LayerId, LayerPrint, MapContent, Sequence, SignedHead,
 };
 use crate::limits::{
-    DROPPED_KEYS_KEPT_MAX, MAP_BASES_KEPT_MAX, SNAPSHOT_BYTES_MAX, STATES_KEPT_BYTES_MAX, STATES_KEPT_MAX,
+    DROPPED_KEYS_KEPT_MAX, LAYER_OVERHEAD_BYTES, MAP_BASES_KEPT_MAX, SNAPSHOT_BYTES_MAX,
+    STATES_KEPT_BYTES_MAX, STATES_KEPT_MAX,
 };
 use crate::merge::{Document, map_of};
 use crate::store::{KeptState, LayerWrite, MapBase, StoredLayer};
@@ -21,6 +22,8 @@ use crate::sync::frontier::State;
 pub(super) struct Held {
     pub(super) document: Document,
     histories: BTreeMap<PeerId, History>,
+    /// Bytes of each layer, as quotas count them.
+    bytes: BTreeMap<PeerId, usize>,
 }
 
 /// What came before a layer's present state.
@@ -56,14 +59,15 @@ impl ChangeLog {
         after.into_iter().flat_map(|from| self.order.range(from..)).map(|(_, key)| key)
     }
 
-    /// Forgets keys that are gone from `map`; returns when the last of them went.
-    fn forget_gone(&mut self, map: &MapContent) -> Sequence {
+    /// Forgets keys that are gone from `map`; returns them, and when the last of them went.
+    fn forget_gone(&mut self, map: &MapContent) -> (Vec<KeyPath>, Sequence) {
         let gone: Vec<_> = self.order.iter().filter(|(_, key)| map.get(key).is_none()).cloned().collect();
         for place in &gone {
             self.order.remove(place);
             self.at.remove(&place.1);
         }
-        gone.last().map_or(Sequence::NONE, |(at, _)| *at)
+        let last = gone.last().map_or(Sequence::NONE, |(at, _)| *at);
+        (gone.into_iter().map(|(_, key)| key).collect(), last)
     }
 }
 
@@ -78,6 +82,8 @@ struct Kept {
 pub(super) struct Holdings {
     documents: BTreeMap<DocumentId, Held>,
     prints: BTreeMap<LayerPrint, LayerId>,
+    /// Bytes of each owner's layers, as quotas count them.
+    bytes_of: BTreeMap<PeerId, usize>,
 }
 
 /// A base that a peer named and that we hold as well.
@@ -89,16 +95,25 @@ pub(super) enum KnownBase {
 }
 
 impl Holdings {
-    /// Reads the layers of a store.
-    pub(super) fn load(layers: Vec<StoredLayer>) -> Result<Self, &'static str> {
+    /// Reads the layers of a store. A layer whose kind its document's owner contradicts is left out.
+    pub(super) fn load(layers: Vec<StoredLayer>, reference_ms: u64) -> Result<Self, &'static str> {
         let mut holdings = Holdings::default();
-        for stored in layers {
-            holdings.load_layer(stored)?;
+        let is_owners = |stored: &StoredLayer| {
+            let id = &stored.signed.head.layer;
+            id.author == id.document.owner
+        };
+        let (of_owners, of_others): (Vec<_>, Vec<_>) = layers.into_iter().partition(is_owners);
+        for stored in of_owners.into_iter().chain(of_others) {
+            let head = &stored.signed.head;
+            let document = holdings.document(&head.layer.document);
+            if document.is_none_or(|document| document.kind() == head.kind) {
+                holdings.load_layer(stored, reference_ms)?;
+            }
         }
         Ok(holdings)
     }
 
-    fn load_layer(&mut self, stored: StoredLayer) -> Result<(), &'static str> {
+    fn load_layer(&mut self, stored: StoredLayer, reference_ms: u64) -> Result<(), &'static str> {
         let (content, history) = match stored.signed.head.kind {
             Kind::Snapshot => {
                 let cbor = stored.snapshot.ok_or("a snapshot without content")?;
@@ -124,17 +139,38 @@ impl Holdings {
         }
         let layer = Layer { signed: stored.signed, content };
         let id = layer.head().layer.clone();
+        self.weigh(&layer);
         let held = self.held_mut(&id.document, layer.head().kind);
         held.histories.insert(id.author, history);
-        // Writers and time are set once everything is loaded.
-        held.document.put_layer(layer, None, 0);
+        // Writers are set once everything is loaded.
+        held.document.put_layer(layer, None, reference_ms);
         self.prints.insert(id.print(), id);
         Ok(())
     }
 
     fn held_mut(&mut self, id: &DocumentId, kind: Kind) -> &mut Held {
-        let fresh = || Held { document: Document::new(kind, id.owner), histories: BTreeMap::new() };
+        let fresh = || Held {
+            document: Document::new(kind, id.owner),
+            histories: BTreeMap::new(),
+            bytes: BTreeMap::new(),
+        };
         self.documents.entry(id.clone()).or_insert_with(fresh)
+    }
+
+    /// Counts a layer's bytes in place of its older state's.
+    fn weigh(&mut self, layer: &Layer) {
+        let id = layer.head().layer.clone();
+        let bytes = layer.content.bytes() + LAYER_OVERHEAD_BYTES;
+        let old = self.held_mut(&id.document, layer.head().kind).bytes.insert(id.author, bytes).unwrap_or(0);
+        let sum = self.bytes_of.entry(id.document.owner).or_default();
+        *sum = sum.saturating_sub(old) + bytes;
+    }
+
+    /// Bytes of an owner's layers if one of them had so many.
+    pub(super) fn bytes_with(&self, id: &LayerId, bytes: usize) -> usize {
+        let old = self.documents.get(&id.document).and_then(|held| held.bytes.get(&id.author));
+        let sum = self.bytes_of.get(&id.document.owner).copied().unwrap_or(0);
+        sum.saturating_sub(old.copied().unwrap_or(0)) + bytes + LAYER_OVERHEAD_BYTES
     }
 
     /// A document.
@@ -180,10 +216,16 @@ impl Holdings {
         self.prints.range(LayerPrint(from)..=LayerPrint(to)).filter_map(|(_, id)| self.layer(id))
     }
 
-    /// Drops a document whose kind its owner contradicts.
-    pub(super) fn drop_document(&mut self, id: &DocumentId) {
-        self.documents.remove(id);
+    /// Drops a document whose kind its owner contradicts. Returns the layers that it had.
+    pub(super) fn drop_document(&mut self, id: &DocumentId) -> Vec<LayerPrint> {
+        let bytes: usize = self.documents.remove(id).map_or(0, |held| held.bytes.values().sum());
+        if let Some(sum) = self.bytes_of.get_mut(&id.owner) {
+            *sum = sum.saturating_sub(bytes);
+        }
+        let of_it = |(_, layer): &(&LayerPrint, &LayerId)| layer.document == *id;
+        let gone: Vec<LayerPrint> = self.prints.iter().filter(of_it).map(|(print, _)| *print).collect();
         self.prints.retain(|_, layer| layer.document != *id);
+        gone
     }
 
     /// Takes a map layer out, to change it and put it back.
@@ -212,6 +254,7 @@ impl Holdings {
         let signed = layer.signed.clone();
         let id = signed.head.layer.clone();
         self.prints.entry(id.print()).or_insert_with(|| id.clone());
+        self.weigh(&layer);
         let held = self.held_mut(&id.document, signed.head.kind);
         let mut write = LayerWrite {
             signed: signed.clone(),
@@ -220,6 +263,7 @@ impl Holdings {
             kept: None,
             forgotten: Vec::new(),
             bases: Vec::new(),
+            forgotten_keys: Vec::new(),
         };
         let history = held.histories.entry(id.author).or_insert_with(|| History::new(signed.head.kind));
         let changed = match (&layer.content, history) {
@@ -233,12 +277,14 @@ impl Holdings {
                     let old = held.document.layer(&id.author).and_then(map_of);
                     differing(old, map)
                 });
+                // What changed within a fork is noted at its one sequence: such a base would lack it.
+                bases.retain(|base| base.sequence < signed.head.sequence);
                 bases.push_back(MapBase::of(&signed));
                 for key in &keys {
                     log.note(key, signed.head.sequence);
                     write.entries.push((key.clone(), map.get(key).cloned()));
                 }
-                trim_bases(bases, log, map);
+                write.forgotten_keys = trim_bases(bases, log, map);
                 write.bases = bases.iter().copied().collect();
                 Some(keys)
             }
@@ -367,15 +413,18 @@ fn most_crowded(kept: &VecDeque<Kept>) -> usize {
     (1..kept.len().saturating_sub(1)).min_by_key(crowding).unwrap_or(0)
 }
 
-/// Forgets old bases, and with them the dropped keys that only they need.
-fn trim_bases(bases: &mut VecDeque<MapBase>, log: &mut ChangeLog, map: &MapContent) {
+/// Forgets old bases, and when there are too many of them the dropped keys, with the bases that need them.
+/// Returns the keys forgotten.
+fn trim_bases(bases: &mut VecDeque<MapBase>, log: &mut ChangeLog, map: &MapContent) -> Vec<KeyPath> {
     while bases.len() > MAP_BASES_KEPT_MAX {
         bases.pop_front();
     }
-    if log.at.len().saturating_sub(map.len()) > DROPPED_KEYS_KEPT_MAX {
-        let last_gone = log.forget_gone(map);
-        bases.retain(|base| base.sequence >= last_gone);
+    if log.at.len().saturating_sub(map.len()) <= DROPPED_KEYS_KEPT_MAX {
+        return Vec::new();
     }
+    let (gone, last) = log.forget_gone(map);
+    bases.retain(|base| base.sequence >= last);
+    gone
 }
 
 fn differing(old: Option<&MapContent>, new: &MapContent) -> Vec<KeyPath> {

@@ -9,6 +9,7 @@ use crate::federation::peer::Joined;
 use crate::layer::{Content, ForkEvidence, KeyPath, Kind, Layer, LayerId, Sequence, SignedHead};
 use crate::limits::{
     BASE_CANDIDATES_MAX, DOCUMENTS_PER_OWNER_MAX, FORKS_KEPT_PER_AUTHOR_MAX, OWNER_BYTES_MAX,
+    WHOLE_LAYER_BYTES_MAX,
 };
 use crate::merge::map_of;
 use crate::node::holdings::Before;
@@ -256,7 +257,7 @@ impl Node {
                 Box::new(Layer { signed: new, content: content.clone() }),
                 Some(keys.clone()),
             )),
-            Some(new) => match self.admits(&new).and_then(|()| self.within_quota(&new, &content)) {
+            Some(new) => match self.admits(&new).and_then(|()| self.within_quota(&new, content.bytes())) {
                 Ok(()) => Ok(new),
                 Err(refusal) => {
                     self.refuse(peer, &new, refusal);
@@ -314,7 +315,9 @@ impl Node {
         if !signed.verify() || signed.head.kind != Kind::Map {
             return self.counters.reject("bad_signature");
         }
-        if let Err(refusal) = self.admits(&signed) {
+        // An offered layer has at least as much as does not go whole.
+        let admitted = self.admits(&signed).and_then(|()| self.within_quota(&signed, WHOLE_LAYER_BYTES_MAX));
+        if let Err(refusal) = admitted {
             return self.refuse(peer, &signed, refusal);
         }
         self.transfers.begin(signed, peer, self.now.mono_ms);
@@ -385,9 +388,11 @@ impl Node {
             if id.author != id.document.owner {
                 return self.counters.reject("kind_differs_from_the_owners");
             }
-            self.holdings.drop_document(&id.document);
+            for layer in self.holdings.drop_document(&id.document) {
+                self.engine.handle_input(self.now.mono_ms, sync::Input::Dropped { layer });
+            }
         }
-        if let Err(refusal) = self.within_quota(&layer.signed, &layer.content) {
+        if let Err(refusal) = self.within_quota(&layer.signed, layer.content.bytes()) {
             return self.refuse(peer, &layer.signed, refusal);
         }
         let before = self.holdings.layer(&id).map(Before::of);
@@ -416,23 +421,13 @@ impl Node {
         self.engine.handle_input(self.now.mono_ms, refuse);
     }
 
-    fn within_quota(&self, signed: &SignedHead, content: &Content) -> Result<(), Refusal> {
-        let id = &signed.head.layer.document;
-        let of_owner = || self.holdings.documents().filter(|(other, _)| other.owner == id.owner);
-        let is_new = self.holdings.document(id).is_none();
-        if is_new && of_owner().count() >= DOCUMENTS_PER_OWNER_MAX {
-            return Err(Refusal::Quota);
-        }
-        // A small change is let through unweighed: adding up everything costs more than it could take.
-        let weigh = is_new || content.bytes() > OWNER_BYTES_MAX / DOCUMENTS_PER_OWNER_MAX;
-        if weigh {
-            let held: usize = of_owner().map(|(_, document)| document.bytes()).sum();
-            let replaced = self.holdings.layer(&signed.head.layer).map_or(0, |old| old.content.bytes());
-            if held.saturating_sub(replaced) + content.bytes() > OWNER_BYTES_MAX {
-                return Err(Refusal::Quota);
-            }
-        }
-        Ok(())
+    fn within_quota(&self, signed: &SignedHead, bytes: usize) -> Result<(), Refusal> {
+        let id = &signed.head.layer;
+        let of_owner = || self.holdings.documents().filter(|(other, _)| other.owner == id.document.owner);
+        let is_new = self.holdings.document(&id.document).is_none();
+        let too_many = is_new && of_owner().count() >= DOCUMENTS_PER_OWNER_MAX;
+        let too_large = self.holdings.bytes_with(id, bytes) > OWNER_BYTES_MAX;
+        if too_many || too_large { Err(Refusal::Quota) } else { Ok(()) }
     }
 
     fn note_fork(&mut self, evidence: ForkEvidence) {

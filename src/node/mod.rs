@@ -31,10 +31,9 @@ use crate::federation::{Federation, TrustLevel};
 use crate::identity::Keypair;
 use crate::layer::{DocumentId, DocumentName, ForkEvidence, KeyPath, LayerId, LayerPrint};
 use crate::limits::HEARTBEAT_MS;
-use crate::merge::map_of;
 use crate::random::Random;
 use crate::router::{Preference, TransportRouter};
-use crate::store::{Loaded, Store, StoreError, Write};
+use crate::store::{Loaded, Store, StoreError, StoredLayer, Write};
 use crate::sync::frontier::{Frontier, State};
 use crate::sync::{self, Engine};
 use holdings::Holdings;
@@ -115,6 +114,8 @@ pub struct Node {
     /// Outputs that wait for the commit of `writes`.
     waiting: VecDeque<Output>,
     ready: VecDeque<Output>,
+    /// Bytes of layers supplied since the last poll.
+    supplied_bytes: usize,
 }
 
 impl Node {
@@ -161,6 +162,7 @@ impl Node {
             writes: Vec::new(),
             waiting: VecDeque::new(),
             ready: VecDeque::new(),
+            supplied_bytes: 0,
         };
         node.load(loaded)?;
         node.started_ms = node.reference.own_is_set(now).then(|| node.reference_ms());
@@ -253,6 +255,7 @@ impl Node {
     /// Makes `writes` durable and lets the outputs behind them go. If the disk refuses, everything since
     /// the last commit is undone: local requests hear why, and peers will offer their layers again.
     fn commit(&mut self) {
+        self.supplied_bytes = 0;
         if !self.writes.is_empty() {
             let writes = std::mem::take(&mut self.writes);
             if let Err(error) = self.store.commit(&writes) {
@@ -276,6 +279,10 @@ impl Node {
                 Output::Close { link } => self.ready.push_back(Output::Close { link }),
                 _ => {}
             }
+        }
+        for request in self.invites.take_waiters() {
+            let result = Err(CommandError::Store(why.to_owned()));
+            self.ready.push_back(Output::Reply { request, result });
         }
         self.staged = outbound::Staged::default();
         self.trouble = Some(status::Trouble {
@@ -322,11 +329,17 @@ impl Node {
             self.federation.put_peer(peer);
         }
         self.invites = peers::Invites::load(loaded.outgoing, loaded.incoming, &self.federation, self.now);
-        self.holdings = Holdings::load(loaded.layers).map_err(StoreError::Damaged)?;
-        self.forks = loaded.forks;
-        let newest_own = self.newest_own_stamp();
+        let newest_own = newest_own_stamp(&loaded.layers, &self.me);
         self.clock = HybridClock::starting_after(newest_own);
         self.reference = ReferenceClock::new(newest_own, self.settings.operator_clock_set);
+        let reference = self.reference_ms();
+        let stamps = loaded.layers.iter().flat_map(|layer| &layer.entries).filter_map(|(_, e, _)| e.as_ref());
+        for entry in stamps {
+            // What we had seen stays below what we write.
+            self.clock.observe(entry.stamp, reference);
+        }
+        self.holdings = Holdings::load(loaded.layers, reference).map_err(StoreError::Damaged)?;
+        self.forks = loaded.forks;
         self.put_clock_right();
         self.transfers = sync::transfer::Transfers::default();
         self.writes.clear();
@@ -361,15 +374,6 @@ impl Node {
     /// Reference time, milliseconds since the Unix epoch.
     fn reference_ms(&self) -> u64 {
         self.reference.reference(self.now).0
-    }
-
-    fn newest_own_stamp(&self) -> Timestamp {
-        let own = self.holdings.layers().filter(|layer| layer.head().layer.author == self.me);
-        let stamps = own.flat_map(|layer| {
-            let entries = map_of(layer).into_iter().flat_map(|map| map.iter().map(|(_, e)| e.stamp));
-            entries.chain([Timestamp::new(layer.head().time_ms, 0)]).collect::<Vec<_>>()
-        });
-        stamps.max().unwrap_or_default()
     }
 
     fn own_document(&self, name: &'static str) -> Option<DocumentId> {
@@ -416,6 +420,16 @@ impl Node {
     fn layer_of(&self, print: &LayerPrint) -> Option<LayerId> {
         self.holdings.layer_of_print(print).map(|layer| layer.head().layer.clone())
     }
+}
+
+/// The newest time that an identity's stored layers carry.
+fn newest_own_stamp(layers: &[StoredLayer], me: &PeerId) -> Timestamp {
+    let own = layers.iter().filter(|layer| layer.signed.head.layer.author == *me);
+    let stamps = own.flat_map(|layer| {
+        let entries = layer.entries.iter().filter_map(|(_, entry, _)| entry.as_ref());
+        entries.map(|entry| entry.stamp).chain([Timestamp::new(layer.signed.head.time_ms, 0)])
+    });
+    stamps.max().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::federation::Audience;
 use crate::layer::{
     Content, DocumentId, DocumentName, Entry, Head, KeyPath, Kind, Layer, LayerId, LayerPrint, Sequence,
 };
-use crate::limits::FUTURE_BOUND_MS;
+use crate::limits::{FUTURE_BOUND_MS, WHOLE_LAYER_BYTES_MAX};
 use crate::merge::map_of;
 use crate::node::holdings::{Before, KnownBase};
 use crate::node::io::{CommandError, Event, Output, Reply, RequestId};
@@ -64,6 +64,23 @@ impl Node {
         changes: impl IntoIterator<Item = (KeyPath, Option<Entry>)>,
     ) {
         self.staged.maps.entry(document.clone()).or_default().extend(changes);
+    }
+
+    /// Stages entries where nothing is staged yet: what somebody has just written goes before.
+    pub(super) fn stage_map_below(
+        &mut self,
+        document: &DocumentId,
+        changes: impl IntoIterator<Item = (KeyPath, Option<Entry>)>,
+    ) {
+        let staged = self.staged.maps.entry(document.clone()).or_default();
+        for (key, entry) in changes {
+            staged.entry(key).or_insert(entry);
+        }
+    }
+
+    /// Stages the content of a snapshot document of ours, unless somebody has just written another.
+    pub(super) fn stage_snapshot_below(&mut self, document: &DocumentId, value: Value) {
+        self.staged.snapshots.entry(document.clone()).or_insert(value);
     }
 
     /// Stages the content of a snapshot document of ours.
@@ -279,6 +296,7 @@ impl Node {
     /// have become a writer, and what each connected peer may see.
     fn renew_rights(&mut self) {
         self.renew_audience();
+        self.engine.handle_input(self.now.mono_ms, sync::Input::RightsChanged);
         let reference = self.reference_ms();
         let writers = self.all_writers();
         let mut turned = Vec::new();
@@ -372,7 +390,12 @@ impl Node {
         let Content::Snapshot(value) = &layer.content else { return };
         match Audience::from_value(value) {
             Ok(audience) => self.federation.put_audience(*owner, audience, layer.head().sequence),
-            Err(error) => tracing::warn!(%owner, %error, "an audience document is none"),
+            Err(error) => {
+                // The content alone decides, so that nodes with the same layers agree: nobody is listed.
+                tracing::warn!(%owner, %error, "an audience document is none");
+                let nobody = Audience::new([0; 16], []);
+                self.federation.put_audience(*owner, nobody, layer.head().sequence);
+            }
         }
     }
 
@@ -395,10 +418,9 @@ impl Node {
             }
         }
         supplies.sort_by_key(|(class, ..)| *class);
-        let mut bytes = 0;
         for (class, peer, id, held) in supplies {
-            if bytes <= SUPPLY_BYTES_PER_TURN_MAX {
-                bytes += self.supply(peer, class, &id, held);
+            if self.supplied_bytes <= SUPPLY_BYTES_PER_TURN_MAX {
+                self.supplied_bytes += self.supply(peer, class, &id, held);
             } else {
                 // It will ask again; nobody makes us hold more than a turn's worth of messages.
                 let layer = id.print();
@@ -434,9 +456,10 @@ impl Node {
             return 0;
         }
         let whole = || Message::Whole(Box::new(Envelope::seal(layer)));
+        let whole_max = layer.content.bytes().min(WHOLE_LAYER_BYTES_MAX);
         let message = match delta.map(|envelope| Message::Compact(Box::new(envelope))) {
             // Much may have changed since the base: then the whole may be the shorter message.
-            Some(Message::Compact(compact)) if compact.delta.len() > layer.content.bytes() => whole(),
+            Some(Message::Compact(compact)) if compact.delta.len() > whole_max => whole(),
             Some(compact) => compact,
             None => whole(),
         };

@@ -70,6 +70,11 @@ impl Invites {
         self.joining.values().map(|joining| joining.at).min()
     }
 
+    /// Requests that wait for an inviter; they are answered otherwise now.
+    pub(super) fn take_waiters(&mut self) -> Vec<RequestId> {
+        self.joining.values_mut().flat_map(|joining| std::mem::take(&mut joining.waiters)).collect()
+    }
+
     /// Why joining has not worked yet, by inviter.
     pub(super) fn troubles(&self) -> impl Iterator<Item = (&PeerId, &str)> {
         self.joining.iter().filter_map(|(peer, joining)| Some((peer, joining.trouble.as_deref()?)))
@@ -186,7 +191,6 @@ impl Node {
         self.writes.push(Write::PutOutgoing(burnt.clone()));
         let level = burnt.level;
         self.invites.outgoing.insert(burnt.token_hash, burnt);
-        self.invites.joining.remove(&joiner);
         let known = known.unwrap_or_else(|| fresh_peer(joiner, level, now));
         self.put_peer(Peer {
             onion: request.onion,
@@ -196,6 +200,8 @@ impl Node {
             addresses: address.into_iter().collect(),
             ..known
         });
+        // It may have invited us as well: then that has come about, too.
+        self.answer_waiters(&joiner);
         Ok(())
     }
 
@@ -228,6 +234,10 @@ impl Node {
         let known = self.federation.peer(&invite.inviter).cloned();
         if let Some(peer) = known.as_ref().filter(|peer| peer.joined == Joined::Agreed) {
             return Err(CommandError::AlreadyPeer(self.name_of(&peer.id)));
+        }
+        if known.is_none() && self.federation.peers().count() >= PEERS_MAX {
+            let remedy = "remove one that is no longer needed";
+            return Err(CommandError::Limit { what: "the number of peers", limit: PEERS_MAX, remedy });
         }
         let mut all = addresses;
         all.extend(&invite.addresses);
@@ -310,12 +320,16 @@ impl Node {
             let record = incoming.clone();
             self.writes.push(Write::PutIncoming(record));
         }
+        self.answer_waiters(inviter);
+    }
+
+    fn answer_waiters(&mut self, inviter: &PeerId) {
         let waiters = self.invites.joining.remove(inviter).map(|j| j.waiters).unwrap_or_default();
         let view = self.federation.peer(inviter).map(|peer| self.peer_view(peer));
         for request in waiters {
-            if let Some(view) = view.clone() {
-                self.output(Output::Reply { request, result: Ok(Reply::Joined(view)) });
-            }
+            let unknown = || CommandError::UnknownPeer(did(inviter));
+            let result = view.clone().map(Reply::Joined).ok_or_else(unknown);
+            self.output(Output::Reply { request, result });
         }
     }
 
@@ -337,7 +351,7 @@ impl Node {
         let id = self.resolve_peer(text)?;
         if let Some(peer) = self.federation.peer(&id).cloned() {
             if peer.trust_level == TrustLevel::Trusted && level < TrustLevel::Trusted {
-                self.take_over_entries(&id);
+                self.take_over_entries(&id)?;
             }
             self.put_peer(Peer { trust_level: level, ..peer });
         }
@@ -368,15 +382,18 @@ impl Node {
     pub(super) fn remove(&mut self, text: &str) -> Result<Reply, CommandError> {
         let id = self.resolve_peer(text)?;
         let removed = self.name_of(&id);
-        let entries_kept = self.take_over_entries(&id);
-        self.invites.joining.remove(&id);
+        let entries_kept = self.take_over_entries(&id)?;
         self.drop_peer(&id);
+        self.answer_waiters(&id);
+        if self.invites.incoming.remove(&id).is_some() {
+            self.writes.push(Write::RemoveIncoming(id));
+        }
         Ok(Reply::Removed(view::RemovedView { removed, entries_kept }))
     }
 
     /// Takes the entries that a leaving writer wins with into our own layers, with value and stamp: removing
     /// somebody neither deletes nor reverts what he wrote. Signed under the audience that still lists him.
-    fn take_over_entries(&mut self, leaving: &PeerId) -> usize {
+    fn take_over_entries(&mut self, leaving: &PeerId) -> Result<usize, CommandError> {
         let mut kept = 0;
         let own: Vec<_> = self
             .holdings
@@ -391,11 +408,10 @@ impl Node {
         for (document, entries) in own {
             kept += entries.len();
             if !entries.is_empty() {
-                self.stage_map(&document, entries);
+                self.commit_map(&document, entries.into_iter().collect())?;
             }
         }
-        self.settle();
-        kept
+        Ok(kept)
     }
 
     fn put_peer(&mut self, peer: Peer) {
@@ -438,8 +454,16 @@ impl Node {
 
     /// The peer that a text means: a name, a DID, or a unique prefix of either form of the DID.
     pub(super) fn resolve_peer(&self, text: &str) -> Result<PeerId, CommandError> {
-        let named = |peer: &&Peer| peer.name() == Some(text) || did(&peer.id) == text;
-        let exact: Vec<PeerId> = self.federation.peers().filter(named).map(|peer| peer.id).collect();
+        if let Some(peer) = self.federation.peers().find(|peer| did(&peer.id) == text) {
+            return Ok(peer.id);
+        }
+        // A name that the operator gave goes before one that a peer chose for itself.
+        let given = self.federation.peers().filter(|peer| peer.given_name.as_deref() == Some(text));
+        let mut exact: Vec<PeerId> = given.map(|peer| peer.id).collect();
+        if exact.is_empty() {
+            let chosen = self.federation.peers().filter(|peer| peer.name() == Some(text));
+            exact.extend(chosen.map(|peer| peer.id));
+        }
         let short = text.strip_prefix("did:key:").unwrap_or(text);
         let starts = |peer: &&Peer| {
             did(&peer.id)

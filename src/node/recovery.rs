@@ -27,7 +27,7 @@ impl Node {
         match kind {
             Kind::Map => {
                 let since = self.written_since_start(&id.document, ours.as_ref(), &recovered);
-                self.stage_map(&id.document, since);
+                self.stage_map_below(&id.document, since);
             }
             Kind::Snapshot => {
                 // The audience follows from our peers and is renewed with the rights; a state that was
@@ -36,7 +36,7 @@ impl Node {
                 let name = id.document.name.as_str();
                 let content = if published || name == DocumentName::AUDIENCE { ours } else { None };
                 let Content::Snapshot(value) = content.unwrap_or(recovered) else { return };
-                self.stage_snapshot(&id.document, value);
+                self.stage_snapshot_below(&id.document, value);
             }
         }
         self.rights_changed = true;

@@ -8,7 +8,7 @@ use tombolo_transports::Medium;
 use super::*;
 use crate::clock::BUILD_DATE_MS;
 use crate::layer::Kind;
-use crate::merge::KeyPath;
+use crate::merge::{KeyPath, map_of};
 
 const START: u64 = BUILD_DATE_MS + 86_400_000;
 
@@ -534,4 +534,98 @@ fn a_joiner_may_write_a_document_as_soon_as_it_sees_it() {
         }
     }
     panic!("the document did not come");
+}
+
+#[test]
+fn a_write_in_the_same_batch_as_a_sweep_is_not_swept_away() {
+    let mut wire = Wire::new(2);
+    wire.join(0, 1, TrustLevel::Trusted);
+    wire.connect(0, 1);
+    wire.create(0, "notes");
+    wire.pass(1_000);
+    wire.set(1, "notes", "k", 1i64).unwrap();
+    wire.pass(1_000);
+    wire.ask(0, Command::Del { doc: "notes".into(), key: KeyPath::parse("k").unwrap() }).unwrap();
+    wire.pass(1_000);
+    // The first input after a start also sweeps: our old entry is beaten by the other's tombstone.
+    wire.restart(1);
+    wire.set(1, "notes", "k", "again").unwrap();
+    assert_eq!(text(&wire.get(1, "notes"), "k"), Some("again".into()));
+}
+
+#[test]
+fn a_delta_that_no_message_holds_goes_in_parts() {
+    let mut wire = Wire::new(2);
+    wire.join(0, 1, TrustLevel::Trusted);
+    wire.connect(0, 1);
+    let rack = |letter: &str| -> Value {
+        (0..40).map(|i| (format!("k{i}"), Value::from(letter.repeat(40_000).as_str()))).collect()
+    };
+    wire.create(0, "big");
+    wire.ask(0, Command::Put { doc: "big".into(), value: rack("x") }).unwrap();
+    wire.pass(10_000);
+    assert_eq!(wire.hashes(0), wire.hashes(1));
+    wire.ask(0, Command::Put { doc: "big".into(), value: rack("y") }).unwrap();
+    wire.pass(20_000);
+    assert_eq!(wire.hashes(0), wire.hashes(1));
+}
+
+#[test]
+fn a_write_after_a_restart_goes_above_what_was_seen_from_a_fast_clock() {
+    let mut wire = Wire::new(2);
+    wire.join(0, 1, TrustLevel::Trusted);
+    wire.connect(0, 1);
+    wire.create(0, "notes");
+    wire.pass(1_000);
+    // Node 1 is five minutes fast, which is within the bound.
+    let now = Now { wall_ms: wire.now().wall_ms + 300_000, ..wire.now() };
+    let key = KeyPath::parse("k").unwrap();
+    let command = Command::Set { doc: "notes".into(), key, value: Value::from("fast") };
+    wire.nodes[1].handle_input(now, Input::Command { request: RequestId(0), command });
+    while let Some(output) = wire.nodes[1].poll_output() {
+        wire.output(1, output);
+    }
+    wire.pass(1_000);
+    assert_eq!(text(&wire.get(0, "notes"), "k"), Some("fast".into()));
+    wire.restart(0);
+    wire.set(0, "notes", "k", "mine").unwrap();
+    assert_eq!(text(&wire.get(0, "notes"), "k"), Some("mine".into()));
+}
+
+#[test]
+fn a_document_whose_owner_changes_its_kind_survives_a_restart() {
+    let mut wire = Wire::new(2);
+    wire.join(0, 1, TrustLevel::Trusted);
+    let owner = Keypair::from_seeds(&[1; 32], &[1; 32]);
+    let document = DocumentId { owner: owner.peer_id(), name: DocumentName::new("x").unwrap() };
+    wire.connect(0, 1);
+    wire.pass(1_000);
+    let link = *wire.links.keys().find(|(node, _)| *node == 1).map(|(_, link)| link).unwrap();
+    let entries = |key: &str| {
+        let mut map = crate::layer::MapContent::default();
+        let entry =
+            crate::layer::Entry { stamp: Timestamp::new(START, 0), value: Some(Value::Null), saw: None };
+        map.change([(KeyPath::parse(key).unwrap(), Some(entry))]).unwrap();
+        crate::layer::Content::Map(map)
+    };
+    let snapshot = crate::layer::Content::snapshot(Value::from("s")).unwrap();
+    for (sequence, content) in [(1, entries("a")), (2, snapshot), (3, entries("b"))] {
+        let head = crate::layer::Head {
+            kind: content.kind(),
+            layer: LayerId { document: document.clone(), author: owner.peer_id() },
+            sequence: crate::layer::Sequence::new(sequence).unwrap(),
+            time_ms: START,
+            audience_sequence: crate::layer::Sequence::NONE,
+            root: content.root(),
+        };
+        let layer = crate::layer::Layer { signed: head.sign(&owner), content };
+        let envelope = crate::envelope::Envelope::seal(&layer);
+        let bytes = sync::message::Message::Whole(Box::new(envelope)).encode();
+        wire.queue.push_back((1, Input::Received { link, bytes }));
+        wire.run();
+    }
+    let before = wire.hashes(1);
+    assert!(before.keys().any(|(_, name)| name == "x"));
+    wire.restart(1);
+    assert_eq!(wire.hashes(1), before);
 }

@@ -115,6 +115,6 @@ impl Node {
 
     fn stage_drops(&mut self, id: &DocumentId, keys: Vec<KeyPath>) {
         let drops = keys.into_iter().map(|key| (key, None::<Entry>));
-        self.stage_map(id, drops);
+        self.stage_map_below(id, drops);
     }
 }

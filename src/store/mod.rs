@@ -103,6 +103,8 @@ pub struct LayerWrite {
     pub kept: Option<KeptState>,
     /// Of a snapshot: sequences of older states no longer kept.
     pub forgotten: Vec<Sequence>,
+    /// Of a map: keys dropped long ago of which nothing needs to be known any more.
+    pub forgotten_keys: Vec<KeyPath>,
     /// Of a map: the bases that a peer may name, newest last.
     pub bases: Vec<MapBase>,
 }

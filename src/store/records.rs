@@ -178,7 +178,11 @@ pub(super) fn read_state(sequence: Sequence, bytes: &[u8]) -> Result<KeptState, 
 pub(super) fn entry_record(key: &KeyPath, entry: Option<&Entry>, changed_at: Sequence) -> (Vec<u8>, Vec<u8>) {
     let mut items = vec![number(changed_at)];
     items.extend(entry.map(|entry| entry.to_value(key)));
-    (tombolo_delta::to_cbor(&key.to_value()), tombolo_delta::to_cbor(&Value::Array(items)))
+    (key_record(key), tombolo_delta::to_cbor(&Value::Array(items)))
+}
+
+pub(super) fn key_record(key: &KeyPath) -> Vec<u8> {
+    tombolo_delta::to_cbor(&key.to_value())
 }
 
 pub(super) fn read_entry(key: &[u8], bytes: &[u8]) -> Result<(KeyPath, Option<Entry>, Sequence), StoreError> {

@@ -2,7 +2,7 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | `meta` | name | bytes: `format` (u64, big endian), `salt`, `renewed`, … |
+//! | `meta` | name | bytes: `format` (u64, big endian) |
 //! | `peers` | identity, 32 bytes | CBOR of `Peer` |
 //! | `invites_out` | token hash, 32 bytes | CBOR of `Outgoing` |
 //! | `invites_in` | inviter, 32 bytes | CBOR of `Incoming` |
@@ -100,6 +100,9 @@ fn put_layer(transaction: &WriteTransaction, write: &LayerWrite) -> Result<(), S
         let (key, record) = records::entry_record(key, entry.as_ref(), changed_at);
         entries.insert((number, key.as_slice()), record.as_slice())?;
     }
+    for key in &write.forgotten_keys {
+        entries.remove((number, records::key_record(key).as_slice()))?;
+    }
     if !write.bases.is_empty() {
         let bases = records::bases_record(&write.bases);
         transaction.open_table(BASES)?.insert(number, bases.as_slice())?;
@@ -112,13 +115,28 @@ fn layer_number(transaction: &WriteTransaction, write: &LayerWrite) -> Result<u6
     let mut layers = transaction.open_table(LAYERS)?;
     let name = records::name_bytes(write.layer());
     let known = match layers.get(name.as_slice())? {
-        Some(record) => Some(records::read_head(record.value(), write.layer())?.0),
+        Some(record) => Some(records::read_head(record.value(), write.layer())?),
         None => None,
     };
+    if let Some((number, old)) = &known
+        && old.head.kind != write.signed.head.kind
+    {
+        clear_layer(transaction, *number)?;
+    }
+    let known = known.map(|(number, _)| number);
     // Layers are never removed, so their count is the next number.
     let number = known.map_or_else(|| layers.len(), Ok)?;
     layers.insert(name.as_slice(), records::head_record(number, &write.signed).as_slice())?;
     Ok(number)
+}
+
+/// Removes the content of a layer whose author has made another kind of it.
+fn clear_layer(transaction: &WriteTransaction, number: u64) -> Result<(), StoreError> {
+    transaction.open_table(SNAPSHOTS)?.remove(number)?;
+    transaction.open_table(BASES)?.remove(number)?;
+    transaction.open_table(STATES)?.retain_in((number, 0)..=(number, u64::MAX), |_, _| false)?;
+    transaction.open_table(ENTRIES)?.retain_in((number, &[][..])..(number + 1, &[][..]), |_, _| false)?;
+    Ok(())
 }
 
 /// Reads everything.

@@ -44,6 +44,7 @@ fn layers_of_both_kinds_come_back() {
         entries: vec![],
         kept: Some(kept.clone()),
         forgotten: vec![],
+        forgotten_keys: vec![],
         bases: vec![],
     };
     let map_write = LayerWrite {
@@ -52,6 +53,7 @@ fn layers_of_both_kinds_come_back() {
         entries: vec![(key.clone(), Some(entry.clone())), (gone.clone(), None)],
         kept: None,
         forgotten: vec![],
+        forgotten_keys: vec![],
         bases: vec![MapBase::of(&signed(Kind::Map, "m", 2, &map))],
     };
     let writes = [snapshot_write.clone(), map_write.clone()].map(|w| Write::PutLayer(Box::new(w)));

@@ -21,7 +21,7 @@ use tombolo_transports::PeerId;
 use crate::layer::LayerPrint;
 use crate::limits::{
     FRONTIER_ANSWERS_PER_MINUTE_MAX, FRONTIER_ENTRIES_MAX, HEARTBEAT_MS, NOTICE_DELAY_MS, PEER_FRONTIER_MAX,
-    REFUSAL_HOLD_MS, WANT_DELAY_MS, WANT_RETRY_MS, WANT_TRIES_MAX, WANTS_MAX,
+    REFUSAL_HOLD_MS, REFUSALS_KEPT_MAX, WANT_DELAY_MS, WANT_RETRY_MS, WANT_TRIES_MAX, WANTS_MAX,
 };
 use crate::random::Random;
 use frontier::{FRONTIER_BUCKETS, Frontier, State};
@@ -54,6 +54,8 @@ pub enum Input {
         /// What it may see.
         ours: Frontier,
     },
+    /// Rights changed here: what was refused may be taken now.
+    RightsChanged,
     /// A layer has a new state here.
     Stored {
         /// Which layer.
@@ -221,11 +223,6 @@ impl Engine {
             }
             Input::PeerDown { peer } => self.peer_down(now, peer),
             Input::Rights { peer, ours } => {
-                self.refusing.clear();
-                // What had to wait for rights is asked for now.
-                for want in self.wants.values_mut() {
-                    want.at = want.at.min(now + WANT_DELAY_MS);
-                }
                 if let Some(sync) = self.peers.get_mut(&peer) {
                     sync.ours = ours;
                     self.heartbeat(now, peer);
@@ -235,9 +232,21 @@ impl Engine {
             Input::Stored { layer, state, readers, from } => self.stored(now, layer, state, &readers, from),
             Input::Dropped { layer } => self.dropped(layer),
             Input::Heard { peer, message } => self.heard(now, peer, message),
+            Input::RightsChanged => {
+                self.refusing.clear();
+                // What had to wait for rights is asked for now.
+                for want in self.wants.values_mut() {
+                    want.at = want.at.min(now + WANT_DELAY_MS);
+                }
+            }
             Input::Refuse { peer, layer, sequence, reason, lasting } => {
                 let up_to = if lasting { u64::MAX } else { sequence };
-                self.refusing.insert(layer, (up_to, now + REFUSAL_HOLD_MS));
+                if self.refusing.len() >= REFUSALS_KEPT_MAX {
+                    self.refusing.retain(|_, (_, until)| now < *until);
+                }
+                if self.refusing.len() < REFUSALS_KEPT_MAX {
+                    self.refusing.insert(layer, (up_to, now + REFUSAL_HOLD_MS));
+                }
                 self.wants.remove(&layer);
                 self.send(peer, Message::Refused(vec![(layer, sequence, reason)]));
             }
@@ -275,7 +284,11 @@ impl Engine {
         let newer = |a: State, b: Option<State>| b.is_none_or(|b| a > b);
         Some(Distance {
             we_lack: sync.theirs.iter().filter(|(l, s)| newer(**s, self.held.get(l))).count(),
-            they_lack: sync.ours.iter().filter(|(l, s)| newer(**s, sync.theirs.get(l))).count(),
+            they_lack: sync
+                .ours
+                .iter()
+                .filter(|(l, s)| newer(**s, sync.theirs.get(l)) && !sync.refused.contains_key(l))
+                .count(),
             confirmed: sync.confirmed,
         })
     }
@@ -458,8 +471,11 @@ impl Engine {
 
     fn heard_want(&mut self, peer: PeerId, wants: Vec<(LayerPrint, Option<State>)>) {
         let Some(sync) = self.peers.get_mut(&peer) else { return };
+        let mut named = BTreeSet::new();
         for (layer, held) in wants {
-            let Some(state) = sync.ours.get(&layer) else { continue };
+            // It wants what it had refused, and each layer once.
+            sync.refused.remove(&layer);
+            let Some(state) = sync.ours.get(&layer).filter(|_| named.insert(layer)) else { continue };
             if held.is_some_and(|held| held >= state) {
                 sync.theirs.set(layer, held);
                 continue;

@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use tombolo_transports::PeerId;
 
 use crate::layer::{BucketIndex, Content, ContentError, Layer, MapContent, NodePath, SignedHead, TreeHash};
-use crate::limits::{PARTS_BYTES_MAX, TRANSFER_ASK_MAX, TRANSFER_BYTES_MAX, WANT_RETRY_MS};
+use crate::limits::{
+    PARTS_BYTES_MAX, TRANSFER_ASK_MAX, TRANSFER_BYTES_MAX, TRANSFER_STALE_MS, TRANSFERS_MAX, WANT_RETRY_MS,
+};
 use crate::sync::message::{Message, TransferId, TreeNode};
 
 /// Buckets asked for in one message: at 4 kB each they stay within one answer.
@@ -21,12 +23,12 @@ pub struct Transfer {
     signed: SignedHead,
     /// Whom we ask.
     from: PeerId,
-    /// Hashes that the signed root vouches for.
+    /// Hashes that the signed root vouches for. A bucket without one is the same as ours, or empty.
     expected: BTreeMap<NodePath, [u8; 32]>,
-    /// Buckets of the new state: none means that our own bucket is the same or that it is empty.
     nodes_due: BTreeSet<NodePath>,
     buckets_due: BTreeSet<BucketIndex>,
     asked_at: Option<u64>,
+    source_is_gone: bool,
     moved_at: u64,
 }
 
@@ -62,11 +64,20 @@ impl Transfers {
     /// Begins to fetch the state that a verified head names, or goes on with it from another peer.
     pub fn begin(&mut self, signed: SignedHead, from: PeerId, now: u64) {
         let print = signed.head.layer.print();
-        if let Some(transfer) = self.under_way.get_mut(&print)
-            && transfer.signed.head.root == signed.head.root
-        {
-            transfer.from = from;
-            transfer.asked_at = None;
+        if let Some(transfer) = self.under_way.get_mut(&print) {
+            if transfer.signed.head.root == signed.head.root {
+                // Another source is taken when the present one is gone or silent.
+                if transfer.is_due(now) {
+                    transfer.from = from;
+                    transfer.source_is_gone = false;
+                    transfer.asked_at = None;
+                }
+                return;
+            }
+            if transfer.signed.supersedes(&signed) {
+                return;
+            }
+        } else if self.under_way.len() >= TRANSFERS_MAX {
             return;
         }
         let root = signed.head.root.0;
@@ -77,15 +88,10 @@ impl Transfers {
             nodes_due: BTreeSet::from([NodePath::ROOT]),
             buckets_due: BTreeSet::new(),
             asked_at: None,
+            source_is_gone: false,
             moved_at: now,
         };
         self.under_way.insert(print, transfer);
-    }
-
-    /// Whether the state is being fetched.
-    pub fn is_under_way(&self, signed: &SignedHead) -> bool {
-        let known = self.under_way.get(&signed.head.layer.print());
-        known.is_some_and(|t| t.signed.head.root == signed.head.root)
     }
 
     /// Gives up what a newer state has overtaken.
@@ -100,20 +106,25 @@ impl Transfers {
     /// A peer is gone: its transfers wait until somebody offers the same state again.
     pub fn peer_down(&mut self, peer: &PeerId) {
         for transfer in self.under_way.values_mut().filter(|t| t.from == *peer) {
-            transfer.asked_at = None;
+            transfer.source_is_gone = true;
         }
     }
 
     /// When something is to be asked again.
     pub fn poll_timeout(&self) -> Option<u64> {
-        self.under_way.values().filter_map(|t| t.asked_at.map(|at| at + 2 * WANT_RETRY_MS)).min()
+        let asked = self.under_way.values().filter(|t| !t.source_is_gone);
+        let retries = asked.filter_map(|t| t.asked_at.map(|at| at + 2 * WANT_RETRY_MS));
+        retries.chain(self.under_way.values().map(|t| t.moved_at + TRANSFER_STALE_MS)).min()
     }
 
     /// What to ask now: once after something arrived, and again when no answer came.
     pub fn asks(&mut self, now: u64) -> Vec<(PeerId, Message)> {
-        let due = |t: &&mut Transfer| t.asked_at.is_none_or(|at| now >= at + 2 * WANT_RETRY_MS);
+        if self.under_way.is_empty() {
+            return Vec::new();
+        }
+        self.under_way.retain(|_, t| now < t.moved_at + TRANSFER_STALE_MS);
         let mut asks = Vec::new();
-        for transfer in self.under_way.values_mut().filter(due) {
+        for transfer in self.under_way.values_mut().filter(|t| !t.source_is_gone && t.is_due(now)) {
             if let Some(message) = transfer.ask() {
                 transfer.asked_at = Some(now);
                 asks.push((transfer.from, message));
@@ -136,6 +147,8 @@ impl Transfers {
             if !transfer.nodes_due.contains(&path) {
                 continue;
             }
+            transfer.asked_at = None;
+            transfer.moved_at = now;
             if Some(&TreeHash::of_node(path.level(), &children).hash) != transfer.expected.get(&path) {
                 return Err(TransferError::Hash);
             }
@@ -157,13 +170,22 @@ impl Transfers {
                 }
             }
         }
-        transfer.asked_at = None;
-        transfer.moved_at = now;
         Ok(())
     }
 
     /// Takes buckets.
     pub fn take_parts(
+        &mut self,
+        id: &TransferId,
+        parts: Vec<(BucketIndex, Vec<u8>)>,
+        now: u64,
+    ) -> Result<(), TransferError> {
+        let taken = self.take_each_part(id, parts, now);
+        self.stay_within_limit();
+        taken
+    }
+
+    fn take_each_part(
         &mut self,
         id: &TransferId,
         parts: Vec<(BucketIndex, Vec<u8>)>,
@@ -179,12 +201,11 @@ impl Transfers {
                 return Err(TransferError::Hash);
             }
             transfer.buckets_due.remove(&bucket);
+            transfer.asked_at = None;
+            transfer.moved_at = now;
             self.parts_bytes += cbor.len();
             self.parts.insert(hash, cbor);
         }
-        transfer.asked_at = None;
-        transfer.moved_at = now;
-        self.stay_within_limit();
         Ok(())
     }
 
@@ -261,6 +282,11 @@ impl Transfers {
 }
 
 impl Transfer {
+    /// Whether something may be asked: nothing is under way, or no answer came.
+    fn is_due(&self, now: u64) -> bool {
+        self.source_is_gone || self.asked_at.is_none_or(|at| now >= at + 2 * WANT_RETRY_MS)
+    }
+
     fn ask(&self) -> Option<Message> {
         let id = TransferId { layer: self.signed.head.layer.print(), root: self.signed.head.root };
         if !self.nodes_due.is_empty() {
