@@ -100,7 +100,8 @@ pub const WANT_DELAY_MS: u64 = 60;
 pub const WANT_RETRY_MS: u64 = 1_000;
 /// Times a want is asked; after that the next heartbeat starts anew.
 pub const WANT_TRIES_MAX: u32 = 6;
-/// A refusal holds back that layer for so long, on both sides, unless rights change.
+/// A refusal for want of room holds back that layer for so long, on both sides. One for want of rights holds
+/// until rights change.
 pub const REFUSAL_HOLD_MS: u64 = 10 * 60 * 1000;
 /// Full frontiers answered to one peer per minute. Further requests wait for the next minute.
 pub const FRONTIER_ANSWERS_PER_MINUTE_MAX: u32 = 120;

@@ -202,12 +202,10 @@ impl Node {
     /// The next thing to do. The first call after an input signs what was written, makes everything durable
     /// in one commit, and only then lets outputs go.
     pub fn poll_output(&mut self) -> Option<Output> {
-        if self.ready.is_empty() {
-            if !self.memory_is_ahead() {
-                self.settle();
-                self.drain_engine();
-                self.commit();
-            }
+        if self.ready.is_empty() && !self.memory_is_ahead() {
+            self.settle();
+            self.drain_engine();
+            self.commit();
         }
         self.ready.pop_front()
     }

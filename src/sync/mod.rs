@@ -29,6 +29,8 @@ use message::Message;
 
 /// Wants under way to one neighbour at a time; the rest wait their turn.
 const WANTS_IN_FLIGHT_MAX: usize = 64;
+/// The one reason of a refusal that ends by itself (`envelope/FORMAT.md`).
+const REASON_QUOTA: u8 = 5;
 /// A neighbour's frontier is asked for at most this often, in milliseconds.
 const ASK_PAUSE_MS: u64 = 200;
 
@@ -240,12 +242,14 @@ impl Engine {
                 }
             }
             Input::Refuse { peer, layer, sequence, reason, lasting } => {
-                let up_to = if lasting { u64::MAX } else { sequence };
+                // What rights forbid is forbidden until they change.
+                let (up_to, until) =
+                    if lasting { (u64::MAX, u64::MAX) } else { (sequence, now + REFUSAL_HOLD_MS) };
                 if self.refusing.len() >= REFUSALS_KEPT_MAX {
                     self.refusing.retain(|_, (_, until)| now < *until);
                 }
                 if self.refusing.len() < REFUSALS_KEPT_MAX {
-                    self.refusing.insert(layer, (up_to, now + REFUSAL_HOLD_MS));
+                    self.refusing.insert(layer, (up_to, until));
                 }
                 self.wants.remove(&layer);
                 self.send(peer, Message::Refused(vec![(layer, sequence, reason)]));
@@ -487,11 +491,13 @@ impl Engine {
 
     fn heard_refusal(&mut self, now: u64, peer: PeerId, list: Vec<(LayerPrint, u64, u8)>) {
         let Some(sync) = self.peers.get_mut(&peer) else { return };
-        for (layer, ..) in list {
+        for (layer, _, reason) in list {
+            // It asks for the layer itself when its reason is gone.
+            let until = if reason == REASON_QUOTA { now + REFUSAL_HOLD_MS } else { u64::MAX };
             // Only what we hold can be refused, so this list stays as short as our own.
             if sync.ours.get(&layer).is_some() {
                 sync.theirs.set(layer, None);
-                sync.refused.insert(layer, now + REFUSAL_HOLD_MS);
+                sync.refused.insert(layer, until);
             }
         }
     }
