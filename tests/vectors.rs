@@ -70,9 +70,12 @@ fn layer_vector(layer: &Layer) -> Json {
     })
 }
 
-fn map(entries: &[(&str, Timestamp, Option<Value>, Option<[u8; 4]>)]) -> Content {
+/// Key, stamp, value or deletion, saw.
+type Written<'a> = (&'a str, Timestamp, Option<Value>, Option<[u8; 4]>);
+
+fn map(entries: &[Written<'_>]) -> Content {
     let mut map = MapContent::default();
-    let entry = |(key, stamp, value, saw): &(&str, Timestamp, Option<Value>, Option<[u8; 4]>)| {
+    let entry = |(key, stamp, value, saw): &Written<'_>| {
         (KeyPath::parse(key).unwrap(), Some(Entry { stamp: *stamp, value: value.clone(), saw: *saw }))
     };
     map.change(entries.iter().map(entry)).unwrap();
@@ -112,7 +115,7 @@ fn envelopes_and_what_they_sign() {
     let content = map(&entries);
     let signed = head(Kind::Map, "notes", &writer, 3, time, &content).sign(&writer);
     let notes = Layer { signed, content };
-    let entry = |(key, stamp, value, saw): &(&str, Timestamp, Option<Value>, Option<[u8; 4]>)| {
+    let entry = |(key, stamp, value, saw): &Written<'_>| {
         let entry = Entry { stamp: *stamp, value: value.clone(), saw: *saw };
         let key = KeyPath::parse(key).unwrap();
         json!({ "key": key.segments(), "stamp": stamp.bits().to_string(), "cbor": hex(entry.to_cbor(&key)), "saw_hash": hex(entry.hash4(&key)) })

@@ -3,6 +3,12 @@
 //! Needs Linux, root, iproute2, nftables and python3; without them each test prints `SKIPPED: needs …`.
 //! Everything happens inside namespaces that the test made; they go away with it, also when it fails.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test may panic, and reads clocks"
+)]
 #![cfg(target_os = "linux")]
 
 mod cable;

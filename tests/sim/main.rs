@@ -1,6 +1,13 @@
 //! Whole federations on virtual time, one module per story. A failing seed prints the command that replays
 //! it; `TOMBOLO_SEED=… cargo test --test sim replay -- --nocapture` runs one seed and prints what it did.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test may panic, and reads clocks"
+)]
+
 mod clocks;
 mod joining;
 mod observers;
