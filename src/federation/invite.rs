@@ -28,6 +28,9 @@ pub type TokenHash = [u8; 32];
 const LONG_PREFIX: &str = "fed1:";
 const COMPACT_PREFIX: &str = "FED1C:";
 const COMPACT_VERSION: u8 = 1;
+/// What a QR code of version 6, level L, holds in base32 behind the prefix: 45 rows of half blocks with the
+/// quiet zone, which fit 24 lines.
+const COMPACT_BYTES_MAX: usize = 118;
 
 /// BLAKE3 of a token, derive-key context `tombolo 1 invite token`.
 pub fn token_hash(token: &Token) -> TokenHash {
@@ -101,7 +104,8 @@ impl Invite {
         format!("{LONG_PREFIX}{}", BASE64URL_NOPAD.encode(&text))
     }
 
-    /// The code in the letters that a QR code holds best. Addresses beyond two are left out.
+    /// The code in the letters that a QR code holds best. Addresses that would make the QR code larger than
+    /// a terminal are left out.
     pub fn to_compact(&self) -> String {
         let mut bytes = vec![COMPACT_VERSION];
         bytes.extend(self.inviter.0);
@@ -110,7 +114,11 @@ impl Invite {
         bytes.push(self.level.map_or(u8::MAX, TrustLevel::code));
         let minutes = self.expires_ms.map_or(u32::MAX, |ms| u32::try_from(ms / 60_000).unwrap_or(u32::MAX));
         bytes.extend(minutes.to_be_bytes());
-        for address in self.addresses.iter().take(2) {
+        for address in &self.addresses {
+            let more = if address.is_ipv4() { 7 } else { 19 };
+            if bytes.len() + more > COMPACT_BYTES_MAX {
+                break;
+            }
             match address.ip() {
                 IpAddr::V4(ip) => {
                     bytes.push(4);

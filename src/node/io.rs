@@ -337,6 +337,9 @@ pub enum CommandError {
     /// The invite code is no code.
     #[error("this is not an invite code: {0}")]
     BadInvite(String),
+    /// An invite cannot live so long, or not at all.
+    #[error("an invite lives at most 30 days, and longer than no time: for instance `--expires 24h`")]
+    BadExpiry,
     /// The code has run out.
     #[error("this invite expired on {0}: ask for a new one")]
     InviteExpired(String),
@@ -380,6 +383,7 @@ impl CommandError {
             CommandError::ReadOnly(_) => "read_only",
             CommandError::Limit { .. } => "limit",
             CommandError::BadInvite(_) => "bad_invite",
+            CommandError::BadExpiry => "bad_expiry",
             CommandError::InviteExpired(_) => "invite_expired",
             CommandError::OwnInvite => "own_invite",
             CommandError::AlreadyPeer(_) => "already_peer",

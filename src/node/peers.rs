@@ -108,7 +108,7 @@ impl Node {
             });
         }
         if expires_ms == 0 || expires_ms > INVITE_EXPIRES_MAX_MS {
-            return Err(CommandError::BadValue("an invite lives between a moment and 30 days".to_owned()));
+            return Err(CommandError::BadExpiry);
         }
         let mut addresses = addresses;
         addresses.truncate(INVITE_ADDRESSES_MAX);
