@@ -8,6 +8,7 @@ use crate::Value;
 use crate::predict::{Runner, Running};
 use crate::value::Map;
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 /// What a node is. The numbers are part of the format: the model has slots by class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,7 +60,7 @@ pub(crate) struct Node {
 }
 
 /// The nodes of a tree, each before its children.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Survey {
     nodes: Vec<Node>,
 }
@@ -79,7 +80,8 @@ const PAGE_BITS: [u32; 3] = [12, 10, 9];
 
 impl Survey {
     pub(crate) fn of(value: &Value, running: &Running) -> Survey {
-        let mut surveyor = Surveyor { survey: Survey::default(), running, hints: Hints::default() };
+        let survey = Survey { nodes: Vec::with_capacity(128) };
+        let mut surveyor = Surveyor { survey, running, hints: Hints::default() };
         let class = surveyor.class("", value);
         surveyor.visit("", value, class, 0);
         surveyor.survey
@@ -90,11 +92,15 @@ impl Survey {
         self.nodes.get(at).copied().unwrap_or(Node::leaf(Class::Null, 0))
     }
 
-    /// The places of a node's children, in order.
-    pub(crate) fn children(&self, at: usize) -> Vec<usize> {
-        let end = self.node(at).end;
-        let next = |child: &usize| Some(self.node(*child).end).filter(|next| *next > *child);
-        std::iter::successors(Some(at + 1), next).take_while(|child| *child < end).collect()
+    /// The places of a node's `count` children, in order.
+    pub(crate) fn children(&self, at: usize, count: usize) -> Vec<usize> {
+        let mut places = Vec::with_capacity(count);
+        let mut child = at + 1;
+        for _ in 0..count {
+            places.push(child);
+            child = self.node(child).end;
+        }
+        places
     }
 }
 
@@ -103,7 +109,7 @@ impl Node {
         let weight = match class {
             Class::Version => 30,
             class if class <= Class::LivelySmall => 20,
-            Class::Int => 4,
+            Class::Int | Class::Array => 4,
             Class::Text => 3,
             Class::Name => 1,
             _ => 2,
@@ -121,31 +127,32 @@ struct Surveyor<'a> {
 impl<'a> Surveyor<'a> {
     fn visit(&mut self, key: &'a str, value: &'a Value, class: Class, page_bits: u32) -> Node {
         let at = self.survey.nodes.len();
-        let mut node = Node::leaf(class, page_bits);
+        let mut node = Node { end: at + 1, ..Node::leaf(class, page_bits) };
         self.survey.nodes.push(node);
         match value {
             Value::Array(items) => {
-                node.weight = 4;
                 for item in items {
                     let class = self.class(key, item);
                     node.gather(self.visit(key, item, class, 0));
                 }
             }
-            Value::Map(map) => {
-                let pages = self.pages(map);
-                for (key, value) in map.iter() {
-                    let class = self.class(key.name(), value);
-                    let page_bits = if class == Class::LivelyLarge { pages.of(key.name()) } else { 0 };
-                    node.gather(self.visit(key.name(), value, class, page_bits));
-                }
-            }
-            _ => {}
+            Value::Map(map) => self.visit_entries(map, &mut node),
+            _ => return node,
         }
         node.end = self.survey.nodes.len();
         if let Some(place) = self.survey.nodes.get_mut(at) {
             *place = node;
         }
         node
+    }
+
+    fn visit_entries(&mut self, map: &'a Map, node: &mut Node) {
+        let pages = Pages::of(map);
+        for (key, value) in map.iter() {
+            let class = self.class(key.name(), value);
+            let page_bits = if class == Class::LivelyLarge { pages.bits(key.name()) } else { 0 };
+            node.gather(self.visit(key.name(), value, class, page_bits));
+        }
     }
 
     fn class(&mut self, key: &'a str, value: &Value) -> Class {
@@ -177,9 +184,24 @@ impl<'a> Surveyor<'a> {
             }
         }
     }
+}
 
-    /// The page size that all large integers under keys with one first word share.
-    fn pages(&mut self, map: &'a Map) -> Pages<'a> {
+impl Node {
+    fn gather(&mut self, child: Node) {
+        self.weight = self.weight.saturating_add(child.weight);
+        self.lively |= child.lively;
+    }
+}
+
+/// The page size that all large integers of a map share whose keys begin with one word.
+#[derive(Default)]
+struct Pages<'a> {
+    /// The least number of zero bits at the end, by first word.
+    zeros: BTreeMap<&'a str, u32>,
+}
+
+impl<'a> Pages<'a> {
+    fn of(map: &'a Map) -> Pages<'a> {
         let mut pages = Pages::default();
         for (key, value) in map.iter() {
             if let Value::Int(int) = value
@@ -192,22 +214,8 @@ impl<'a> Surveyor<'a> {
         }
         pages
     }
-}
 
-impl Node {
-    fn gather(&mut self, child: Node) {
-        self.weight = self.weight.saturating_add(child.weight);
-        self.lively |= child.lively;
-    }
-}
-
-#[derive(Default)]
-struct Pages<'a> {
-    zeros: BTreeMap<&'a str, u32>,
-}
-
-impl Pages<'_> {
-    fn of(&self, key: &str) -> u32 {
+    fn bits(&self, key: &str) -> u32 {
         let zeros = self.zeros.get(first_word(key)).copied().unwrap_or(0);
         PAGE_BITS.into_iter().find(|bits| *bits <= zeros).unwrap_or(0)
     }
@@ -239,8 +247,9 @@ impl Default for Hints<'_> {
 
 impl<'a> Hints<'a> {
     fn of(&mut self, key: &'a str) -> Hint {
-        let place =
-            key.bytes().fold(key.len(), |sum, byte| sum.wrapping_mul(5).wrapping_add(usize::from(byte))) % 64;
+        let byte = |byte: Option<&u8>| usize::from(byte.copied().unwrap_or(0));
+        let bytes = key.as_bytes();
+        let place = (bytes.len() * 11 + byte(bytes.first()) * 3 + byte(bytes.last())) % 64;
         let Some(known) = self.known.get_mut(place) else { return Hint::default() };
         if known.0 != key {
             *known = (key, Hint::of(key));
@@ -250,13 +259,36 @@ impl<'a> Hints<'a> {
 }
 
 impl Hint {
+    /// One pass over the key; at each place only the words that begin with its byte are tried.
     fn of(key: &str) -> Hint {
-        let has = |words: &[&str]| words.iter().any(|word| key.contains(word));
-        Hint {
-            settled: has(&SETTLED_WORDS),
-            lively: has(&LIVELY_WORDS),
-            version: has(&VERSION_WORDS),
-            name: key == "id" || has(&NAME_WORDS),
+        let mut hint = Hint { name: key == "id", ..Hint::default() };
+        for (at, first) in key.bytes().enumerate() {
+            let Some(words) = BY_FIRST_BYTE.get(usize::from(first)) else { continue };
+            for (word, tells) in words {
+                if key.as_bytes().split_at(at).1.starts_with(word.as_bytes()) {
+                    tells(&mut hint);
+                }
+            }
         }
+        hint
     }
 }
+
+/// A word in a key, and what it tells.
+type Word = (&'static str, fn(&mut Hint));
+
+static BY_FIRST_BYTE: LazyLock<[Vec<Word>; 128]> = LazyLock::new(|| {
+    let mut index: [Vec<Word>; 128] = std::array::from_fn(|_| Vec::new());
+    let mut enter = |words: &[&'static str], tells: fn(&mut Hint)| {
+        for word in words {
+            if let Some(list) = word.bytes().next().and_then(|first| index.get_mut(usize::from(first))) {
+                list.push((word, tells));
+            }
+        }
+    };
+    enter(&SETTLED_WORDS, |hint| hint.settled = true);
+    enter(&LIVELY_WORDS, |hint| hint.lively = true);
+    enter(&VERSION_WORDS, |hint| hint.version = true);
+    enter(&NAME_WORDS, |hint| hint.name = true);
+    index
+});

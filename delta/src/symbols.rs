@@ -24,15 +24,23 @@ const UNTRAINED_SEEN: u8 = 1;
 /// From here on a chance adapts no slower.
 const SEEN_MAX: u8 = 250;
 
-static CHANCES: [Chance; SLOTS] = starting_chances();
+/// Chances are copied in pages of so many, when the first of them adapts: a delta touches few.
+const PAGE: usize = 64;
+const PAGES: usize = SLOTS.div_ceil(PAGE);
 
-const fn starting_chances() -> [Chance; SLOTS] {
-    let mut chances = [Chance { yes: 1 << 15, seen: UNTRAINED_SEEN }; SLOTS];
+static STARTING: [[Chance; PAGE]; PAGES] = starting_chances();
+
+const fn starting_chances() -> [[Chance; PAGE]; PAGES] {
+    let mut chances = [[Chance { yes: 1 << 15, seen: UNTRAINED_SEEN }; PAGE]; PAGES];
     let mut slot = 0;
     while slot < SLOTS {
-        #[allow(clippy::indexing_slicing, reason = "both have SLOTS elements; evaluated when compiled")]
+        #[allow(
+            clippy::indexing_slicing,
+            reason = "both have SLOTS elements at least; evaluated when compiled"
+        )]
         if LOGITS[slot] != UNKNOWN {
-            chances[slot] = Chance { yes: squash(LOGITS[slot] as i32 * 16), seen: TRAINED_SEEN };
+            chances[slot / PAGE][slot % PAGE] =
+                Chance { yes: squash(LOGITS[slot] as i32 * 16), seen: TRAINED_SEEN };
         }
         slot += 1;
     }
@@ -68,10 +76,45 @@ impl Chance {
     }
 }
 
+/// The chances of every slot: as they start, until they adapt.
+struct Chances {
+    /// For each page, its number among the touched ones plus one, or 0.
+    pages: [u16; PAGES],
+    touched: Vec<[Chance; PAGE]>,
+}
+
+#[allow(
+    clippy::indexing_slicing,
+    reason = "slots are constants below SLOTS; pages point into the touched ones"
+)]
+impl Chances {
+    fn new() -> Chances {
+        Chances { pages: [0; PAGES], touched: Vec::with_capacity(24) }
+    }
+
+    #[inline]
+    fn get(&self, slot: usize) -> Chance {
+        match usize::from(self.pages[slot / PAGE]) {
+            0 => STARTING[slot / PAGE][slot % PAGE],
+            page => self.touched[page - 1][slot % PAGE],
+        }
+    }
+
+    #[inline]
+    fn get_mut(&mut self, slot: usize) -> &mut Chance {
+        let page = &mut self.pages[slot / PAGE];
+        if *page == 0 {
+            self.touched.push(STARTING[slot / PAGE]);
+            *page = self.touched.len() as u16;
+        }
+        &mut self.touched[usize::from(*page) - 1][slot % PAGE]
+    }
+}
+
 /// A coder and the chances of every slot.
 pub(crate) struct Symbols<C> {
     pub(crate) coder: C,
-    chances: Vec<Chance>,
+    chances: Chances,
 }
 
 /// Classes of a count: beyond 2^24 nothing is counted.
@@ -83,30 +126,26 @@ const CLASS_MAX: usize = 79;
 /// The scale of chances that are worked out rather than learned.
 const FINE: u32 = 24;
 
-#[allow(
-    clippy::indexing_slicing,
-    reason = "slots are constants below SLOTS, the length of the chances; classes and tree nodes stay within their slots' lengths"
-)]
 impl<C: Coder> Symbols<C> {
     pub(crate) fn new(coder: C) -> Symbols<C> {
-        Symbols { coder, chances: CHANCES.to_vec() }
+        Symbols { coder, chances: Chances::new() }
     }
 
     #[inline]
     pub(crate) fn chance(&self, slot: usize) -> u16 {
-        self.chances[slot].yes
+        self.chances.get(slot).yes
     }
 
     #[inline]
     pub(crate) fn learn(&mut self, slot: usize, decision: bool) {
         self.coder.note(slot, decision);
-        self.chances[slot].learn(decision);
+        self.chances.get_mut(slot).learn(decision);
     }
 
     /// One decision with the chance of its slot.
     #[inline]
     pub(crate) fn bit(&mut self, slot: usize, decision: bool) -> bool {
-        let decision = self.coder.decide(u32::from(self.chances[slot].yes), 16, decision);
+        let decision = self.coder.decide(u32::from(self.chances.get(slot).yes), 16, decision);
         self.learn(slot, decision);
         decision
     }

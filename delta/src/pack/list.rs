@@ -39,7 +39,7 @@ impl<C: Coder> Packer<'_, C> {
         let (removed, slots) = self.list_shape(holds, base.len(), given.unwrap_or(&empty))?;
         let kept = without(base.len(), &removed);
         let least = usize::from(must && removed.is_empty() && slots.is_empty());
-        let children = site.survey.children(site.at);
+        let children = site.survey.children(site.at, base.len());
         let item_site =
             |at: usize| Site { at: children.get(at).copied().unwrap_or(0), in_record: true, ..site };
 

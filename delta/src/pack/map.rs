@@ -31,7 +31,9 @@ impl<C: Coder> Packer<'_, C> {
         let reshaped = !removed.is_empty() || !keys.is_empty();
         let mut live = Vec::with_capacity(base.len());
         let mut gone = removed.iter().copied().peekable();
-        for ((at, entry), child) in base.entries().iter().enumerate().zip(site.survey.children(site.at)) {
+        for ((at, entry), child) in
+            base.entries().iter().enumerate().zip(site.survey.children(site.at, base.len()))
+        {
             if gone.next_if_eq(&at).is_none() {
                 let site = Site { key: entry.0.name(), at: child, ..site };
                 live.push(Entry { at, site, value: &entry.1, changes: false });
