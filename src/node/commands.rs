@@ -157,21 +157,10 @@ impl Node {
         leaves: BTreeMap<KeyPath, Value>,
         prefix: Option<&KeyPath>,
     ) -> Result<(), CommandError> {
-        if !self.staged_touches(id, prefix, &leaves) {
-            return self.write_leaves_now(request, id, leaves, prefix);
+        if self.staged_touches(id, prefix, &leaves) {
+            // What is staged becomes visible first, so that this write is compared with it.
+            self.settle();
         }
-        // What is staged becomes visible first, so that this write is compared with it.
-        self.settle();
-        self.write_leaves_now(request, id, leaves, prefix)
-    }
-
-    fn write_leaves_now(
-        &mut self,
-        request: RequestId,
-        id: &DocumentId,
-        leaves: BTreeMap<KeyPath, Value>,
-        prefix: Option<&KeyPath>,
-    ) -> Result<(), CommandError> {
         let reference = self.reference_ms();
         let Some(document) = self.holdings.document(id) else {
             return Err(CommandError::UnknownDocument(id.name.as_str().to_owned()));

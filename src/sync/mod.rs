@@ -10,6 +10,7 @@
 //! once; relayed news are only noticed, and asked for (*want*) from one neighbour by whoever lacks them.
 //! Whatever is lost on the way shows in the next fingerprint.
 
+mod catch_up;
 pub mod frontier;
 pub mod message;
 pub mod transfer;
@@ -21,16 +22,13 @@ use tombolo_transports::PeerId;
 use crate::layer::LayerPrint;
 use crate::limits::{
     FRONTIER_ANSWERS_PER_MINUTE_MAX, FRONTIER_ENTRIES_MAX, HEARTBEAT_MS, NOTICE_DELAY_MS, PEER_FRONTIER_MAX,
-    REFUSAL_HOLD_MS, REFUSALS_KEPT_MAX, WANT_DELAY_MS, WANT_RETRY_MS, WANT_TRIES_MAX, WANTS_MAX,
+    REFUSAL_HOLD_MS, REFUSALS_KEPT_MAX, WANT_DELAY_MS,
 };
 use crate::random::Random;
+use catch_up::Want;
 use frontier::{FRONTIER_BUCKETS, Frontier, State};
 use message::Message;
 
-/// Wants under way to one neighbour at a time; the rest wait their turn.
-const WANTS_IN_FLIGHT_MAX: usize = 64;
-/// The one reason of a refusal that ends by itself (`envelope/FORMAT.md`).
-const REASON_QUOTA: u8 = 5;
 /// A neighbour's frontier is asked for at most this often, in milliseconds.
 const ASK_PAUSE_MS: u64 = 200;
 
@@ -179,14 +177,6 @@ struct PeerSync {
     answers: (u64, u32),
     /// What it refused, and until when we take its word.
     refused: BTreeMap<LayerPrint, u64>,
-}
-
-#[derive(Debug)]
-struct Want {
-    at: u64,
-    tries: u32,
-    asked: Option<PeerId>,
-    told_by: PeerId,
 }
 
 /// The engine.
@@ -451,61 +441,6 @@ impl Engine {
         self.want_from(now, peer);
     }
 
-    /// Notes what a peer has and we lack, to be asked for after a short wait: its author may be pushing it.
-    fn want_from(&mut self, now: u64, peer: PeerId) {
-        let Some(sync) = self.peers.get(&peer) else { return };
-        let mut told = self.wants.values().filter(|want| want.told_by == peer).count();
-        for (layer, state) in sync.theirs.iter() {
-            let lacking = self.held.get(layer).is_none_or(|held| held < *state);
-            if !lacking || self.is_refusing(now, layer, *state) || self.wants.contains_key(layer) {
-                continue;
-            }
-            // Counted per peer, so that one that invents layers does not keep out the others' real ones.
-            told += 1;
-            if told > WANTS_MAX {
-                break;
-            }
-            self.wants.insert(*layer, Want { at: now + WANT_DELAY_MS, tries: 0, asked: None, told_by: peer });
-        }
-    }
-
-    fn is_refusing(&self, now: u64, layer: &LayerPrint, state: State) -> bool {
-        self.refusing.get(layer).is_some_and(|(sequence, until)| state.sequence <= *sequence && now < *until)
-    }
-
-    fn heard_want(&mut self, peer: PeerId, wants: Vec<(LayerPrint, Option<State>)>) {
-        let Some(sync) = self.peers.get_mut(&peer) else { return };
-        let mut named = BTreeSet::new();
-        for (layer, held) in wants {
-            // It wants what it had refused, and each layer once.
-            sync.refused.remove(&layer);
-            let Some(state) = sync.ours.get(&layer).filter(|_| named.insert(layer)) else { continue };
-            if held.is_some_and(|held| held >= state) {
-                sync.theirs.set(layer, held);
-                continue;
-            }
-            sync.theirs.set(layer, Some(state));
-            self.outputs.push_back(Output::Supply { peer, layer, held });
-        }
-    }
-
-    fn heard_refusal(&mut self, now: u64, peer: PeerId, list: Vec<(LayerPrint, u64, u8)>) {
-        let Some(sync) = self.peers.get_mut(&peer) else { return };
-        for (layer, _, reason) in list {
-            // It asks for the layer itself when its reason is gone.
-            let until = if reason == REASON_QUOTA { now + REFUSAL_HOLD_MS } else { u64::MAX };
-            // Only what we hold can be refused, so this list stays as short as our own.
-            if sync.ours.get(&layer).is_some() {
-                sync.theirs.set(layer, None);
-                sync.refused.insert(layer, until);
-            }
-        }
-    }
-
-    fn newest_known(&self, layer: &LayerPrint) -> Option<State> {
-        self.peers.values().filter_map(|sync| sync.theirs.get(layer)).max()
-    }
-
     fn send(&mut self, peer: PeerId, message: Message) {
         self.outputs.push_back(Output::Send { peer, message });
     }
@@ -556,59 +491,6 @@ impl Engine {
                 self.send(peer, Message::Frontier { buckets: 0, states: states.to_vec() });
             }
         }
-    }
-
-    fn send_wants(&mut self, now: u64) {
-        let due: Vec<_> =
-            self.wants.iter().filter(|(_, want)| want.at <= now).map(|(layer, _)| *layer).collect();
-        if due.is_empty() {
-            return;
-        }
-        let mut in_flight: BTreeMap<PeerId, usize> = BTreeMap::new();
-        for want in self.wants.values().filter(|want| want.at > now) {
-            if let Some(peer) = want.asked {
-                *in_flight.entry(peer).or_default() += 1;
-            }
-        }
-        let mut asks: BTreeMap<PeerId, Vec<(LayerPrint, Option<State>)>> = BTreeMap::new();
-        for layer in due {
-            let Some(want) = self.wants.get(&layer) else { continue };
-            let Some(peer) = self.supplier(now, &layer, want.asked) else {
-                self.wants.remove(&layer);
-                continue;
-            };
-            let count = in_flight.entry(peer).or_default();
-            let held = self.held.get(&layer);
-            let Some(want) = self.wants.get_mut(&layer) else { continue };
-            if *count >= WANTS_IN_FLIGHT_MAX {
-                want.at = now + NOTICE_DELAY_MS;
-                continue;
-            }
-            *count += 1;
-            want.tries += 1;
-            want.asked = Some(peer);
-            want.at = now + (WANT_RETRY_MS << want.tries.min(6));
-            if want.tries > WANT_TRIES_MAX {
-                self.wants.remove(&layer);
-                continue;
-            }
-            asks.entry(peer).or_default().push((layer, held));
-        }
-        for (peer, wants) in asks {
-            self.send(peer, Message::Want(wants));
-        }
-    }
-
-    /// Whom to ask for a layer: another than last time where there is one, since a peer may claim what it
-    /// does not have; then whoever has the newest state.
-    fn supplier(&self, now: u64, layer: &LayerPrint, last: Option<PeerId>) -> Option<PeerId> {
-        let held = self.held.get(layer);
-        let has = |(peer, sync): (&PeerId, &PeerSync)| {
-            let state = sync.theirs.get(layer)?;
-            let newer = held.is_none_or(|held| held < state) && !self.is_refusing(now, layer, state);
-            newer.then_some((Some(*peer) != last, state, *peer))
-        };
-        self.peers.iter().filter_map(has).max().map(|(_, _, peer)| peer)
     }
 }
 
