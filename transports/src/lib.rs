@@ -11,6 +11,7 @@
 //! | [`stream`] | messages on a byte stream, drawn in `FORMAT.md`; no clock, no socket |
 //! | [`tls`] | raw public keys (RFC 7250) |
 //! | [`lan`] | QUIC between neighbours found by mDNS |
+//! | [`mesh`] | what a LoRa frame costs on air |
 //! | [`memory`] | a link made of two queues |
 #![forbid(unsafe_code)]
 
@@ -19,6 +20,7 @@ pub mod error;
 pub mod lan;
 pub mod link;
 pub mod memory;
+pub mod mesh;
 pub mod stream;
 pub mod tls;
 
