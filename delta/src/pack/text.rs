@@ -112,7 +112,7 @@ impl<C: Coder> Packer<'_, C> {
     }
 
     fn how(&mut self, key: &str, old: &str, new: &str, bump: Option<&Bump>) -> usize {
-        if separator(old).is_some_and(|separator| new.contains(separator)) {
+        if old != new && separator(old).is_some_and(|separator| new.contains(separator)) {
             BY_LINES
         } else if old != new && self.words.under(key, self.base).rank(new).is_some() {
             BY_WORD
