@@ -196,10 +196,13 @@ impl Node {
     /// Own entries from the future, left by a clock that has been put right, are stamped anew with the next
     /// commit, so that nobody stays locked out.
     fn restamp(&mut self, id: &LayerId, changes: &mut BTreeMap<KeyPath, Option<Entry>>) {
+        // The very input that told us the time may have brought us here.
+        self.put_clock_right();
         let reference = self.reference_ms();
         let layer = self.holdings.layer(id);
-        // Entries from the future are there only if our last commit was later than now.
-        if layer.is_none_or(|layer| layer.head().time_ms <= reference) {
+        // Entries from the future are there only if our last commit was later than now, or if some wait.
+        let waits = self.holdings.document(&id.document).is_some_and(|d| d.quarantined() > 0);
+        if !waits && layer.is_none_or(|layer| layer.head().time_ms <= reference) {
             return;
         }
         let own = layer.and_then(map_of);
