@@ -19,7 +19,7 @@ use crate::router::Class;
 use crate::store::Write;
 use crate::sync;
 use crate::sync::frontier::State;
-use crate::sync::message::Message;
+use crate::sync::message::{Message, PeerClock};
 use crate::sync::transfer::{answer_parts, answer_tree};
 
 /// What became of a compact envelope on one base.
@@ -56,6 +56,7 @@ impl Node {
         let medium = caps.medium.to_string();
         self.event(Event::Link(view::LinkEventView { peer: crate::identity::did(&peer), medium, up: false }));
         if !self.connected_peers().contains(&peer) {
+            self.uptimes.remove(&peer);
             self.engine.handle_input(self.now.mono_ms, sync::Input::PeerDown { peer });
             self.transfers.peer_down(&peer);
         }
@@ -66,6 +67,15 @@ impl Node {
         let waiting = self.federation.peer(peer).is_some_and(|p| matches!(p.joined, Joined::Waiting { .. }));
         if waiting {
             self.both_agreed(peer, None);
+        }
+    }
+
+    /// A repetition of an old word tells the wrong time: only a newer one counts.
+    fn hear_clock(&mut self, peer: PeerId, clock: PeerClock) {
+        let newest = self.uptimes.entry(peer).or_default();
+        if clock.uptime_ms > *newest {
+            *newest = clock.uptime_ms;
+            self.reference.hear(peer, clock.wall_ms, self.now);
         }
     }
 
@@ -105,9 +115,9 @@ impl Node {
                 let taken = self.transfers.take_parts(&id, parts, self.now.mono_ms);
                 self.transfer_moved(peer, &id, taken);
             }
-            Message::Heartbeat { clock_ms, .. } => {
-                if let Some(clock_ms) = clock_ms {
-                    self.reference.hear(peer, clock_ms, self.now);
+            Message::Heartbeat { clock, .. } => {
+                if let Some(clock) = clock {
+                    self.hear_clock(peer, clock);
                 }
                 self.engine.handle_input(self.now.mono_ms, sync::Input::Heard { peer, message });
             }

@@ -98,6 +98,8 @@ pub struct Node {
     transfers: sync::transfer::Transfers,
     router: TransportRouter,
     links: BTreeMap<LinkId, Link>,
+    /// Per connected peer, the newest uptime that came with its clock.
+    uptimes: BTreeMap<PeerId, u64>,
     staged: outbound::Staged,
     /// Keys written since the start, per document of which we write a layer: what a restore keeps.
     written: BTreeMap<DocumentId, BTreeSet<KeyPath>>,
@@ -150,6 +152,7 @@ impl Node {
             transfers: sync::transfer::Transfers::default(),
             router,
             links: BTreeMap::new(),
+            uptimes: BTreeMap::new(),
             staged: outbound::Staged::default(),
             written: BTreeMap::new(),
             forks: Vec::new(),

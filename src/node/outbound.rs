@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tombolo_delta::{Context, Value};
 use tombolo_transports::PeerId;
 
-use crate::clock::Timestamp;
+use crate::clock::{Now, Timestamp};
 use crate::envelope::{BaseRef, CompactEnvelope, Envelope, address_byte, encode_changes};
 use crate::federation::Audience;
 use crate::layer::{
@@ -20,7 +20,7 @@ use crate::node::{Node, view};
 use crate::router::{Candidate, Class, Request};
 use crate::store::Write;
 use crate::sync::frontier::State;
-use crate::sync::message::Message;
+use crate::sync::message::{Message, PeerClock};
 use crate::sync::{self};
 
 /// Bytes of layers supplied between two polls; what is beyond is asked for again.
@@ -412,8 +412,10 @@ impl Node {
                     self.send(peer, Class::Upkeep, &message);
                 }
                 sync::Output::Heartbeat { peer, fingerprint, next_by_s } => {
-                    let clock_ms = self.reference.own_is_set(self.now).then_some(self.now.wall_ms);
-                    self.send(peer, Class::Upkeep, &Message::Heartbeat { fingerprint, next_by_s, clock_ms });
+                    let Now { wall_ms, mono_ms: uptime_ms } = self.now;
+                    let is_set = self.reference.own_is_set(self.now);
+                    let clock = is_set.then_some(PeerClock { wall_ms, uptime_ms });
+                    self.send(peer, Class::Upkeep, &Message::Heartbeat { fingerprint, next_by_s, clock });
                 }
                 sync::Output::Supply { peer, layer, held } => {
                     supplies.extend(self.classed(peer, layer, held))

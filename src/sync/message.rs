@@ -2,7 +2,7 @@
 //! frequent message, is told by its high bit. All else is one deterministic CBOR array behind the kind.
 //!
 //! ```text
-//! 0x01 heartbeat     [fingerprint u64, next by s, clock ms | null, codec version]
+//! 0x01 heartbeat     [fingerprint u64, next by s, [clock ms, uptime ms] | null, codec version]
 //! 0x02 ask           [bucket prints, 16 u32]
 //! 0x03 frontier      [buckets answered (bit mask), [[layer 8, sequence, root print 4], …]]
 //! 0x04 want          [[layer 8] | [layer 8, sequence held, root print 4], …]
@@ -27,6 +27,15 @@ use crate::sync::frontier::{FRONTIER_BUCKETS, State};
 /// The delta codec's version that this node speaks.
 pub const CODEC_VERSION: u64 = 1;
 
+/// A sender's clocks. The uptime tells an older word of it from a newer one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerClock {
+    /// Milliseconds since the Unix epoch.
+    pub wall_ms: u64,
+    /// Milliseconds on a clock that never steps back while the sender runs.
+    pub uptime_ms: u64,
+}
+
 /// Names a large layer state in a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TransferId {
@@ -48,8 +57,8 @@ pub enum Message {
         fingerprint: u64,
         /// By when the next message comes at the latest, seconds.
         next_by_s: u32,
-        /// The sender's wall clock, milliseconds since the Unix epoch, if it believes in it.
-        clock_ms: Option<u64>,
+        /// The sender's wall clock, if it believes in it.
+        clock: Option<PeerClock>,
     },
     /// "Tell me where your frontier differs from this, which I believe it to be."
     Ask([u32; FRONTIER_BUCKETS]),
@@ -104,8 +113,8 @@ impl Message {
         let (kind, fields) = match self {
             Message::Compact(envelope) => return encode_compact(envelope),
             Message::Whole(envelope) => return [&[0x05][..], &encode_whole(envelope)].concat(),
-            Message::Heartbeat { fingerprint, next_by_s, clock_ms } => {
-                let clock = clock_ms.map_or(Value::Null, Value::from);
+            Message::Heartbeat { fingerprint, next_by_s, clock } => {
+                let clock = clock.map_or(Value::Null, |c| Value::array([c.wall_ms, c.uptime_ms]));
                 let next_by = Value::from(u64::from(*next_by_s));
                 (0x01, vec![Value::from(*fingerprint), next_by, clock, Value::from(CODEC_VERSION)])
             }
@@ -153,7 +162,7 @@ fn read_fields(kind: u8, items: &[Value]) -> Option<Message> {
         (0x01, [fingerprint, next_by, clock, ..]) => Some(Message::Heartbeat {
             fingerprint: fingerprint.as_u64()?,
             next_by_s: u32::try_from(next_by.as_u64()?).ok()?,
-            clock_ms: if clock.is_null() { None } else { Some(clock.as_u64()?) },
+            clock: if clock.is_null() { None } else { Some(read_clock(clock.as_array()?)?) },
         }),
         (0x02, prints) => {
             let prints: Vec<u32> = list(prints, FRONTIER_BUCKETS, |p| u32::try_from(p.as_u64()?).ok())?;
@@ -274,6 +283,13 @@ fn read_state(items: &[Value]) -> Option<State> {
     }
 }
 
+fn read_clock(items: &[Value]) -> Option<PeerClock> {
+    match items {
+        [wall, uptime] => Some(PeerClock { wall_ms: wall.as_u64()?, uptime_ms: uptime.as_u64()? }),
+        _ => None,
+    }
+}
+
 fn fixed<const N: usize>(value: &Value) -> Option<[u8; N]> {
     value.as_bytes()?.try_into().ok()
 }
@@ -293,7 +309,11 @@ mod tests {
         let state = State { sequence: 300, print: [1, 2, 3, 4] };
         let hash = TreeHash { count: 9, hash: [7; 32] };
         for message in [
-            Message::Heartbeat { fingerprint: u64::MAX, next_by_s: 60, clock_ms: Some(5) },
+            Message::Heartbeat {
+                fingerprint: u64::MAX,
+                next_by_s: 60,
+                clock: Some(PeerClock { wall_ms: 5, uptime_ms: 6 }),
+            },
             Message::Ask([7; 16]),
             Message::Frontier { buckets: 0xffff, states: vec![(layer(1), state)] },
             Message::Want(vec![(layer(1), None), (layer(2), Some(state))]),

@@ -92,7 +92,7 @@ impl Mesh {
                 self.engines[to].handle_input(self.now, Input::Heard { peer: peer(from), message });
             }
             Carried::Heartbeat(fingerprint) => {
-                let message = Message::Heartbeat { fingerprint, next_by_s: 1, clock_ms: None };
+                let message = Message::Heartbeat { fingerprint, next_by_s: 1, clock: None };
                 self.engines[to].handle_input(self.now, Input::Heard { peer: peer(from), message });
             }
         }
