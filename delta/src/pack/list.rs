@@ -22,13 +22,12 @@ enum Holds {
 pub(super) const LINES: &str = "\u{3}";
 
 impl<C: Coder> Packer<'_, C> {
-    /// An array that changes; `must` if something is known to have.
+    /// An array in which something changes.
     pub(super) fn list(
         &mut self,
         site: Site<'_>,
         base: &[Value],
         given: Option<&ListEdit>,
-        must: bool,
     ) -> Result<ListEdit, DecodeError> {
         let holds = match base.first() {
             _ if site.key == LINES => Holds::Lines,
@@ -38,7 +37,7 @@ impl<C: Coder> Packer<'_, C> {
         let empty = ListEdit::default();
         let (removed, slots) = self.list_shape(holds, base.len(), given.unwrap_or(&empty))?;
         let kept = without(base.len(), &removed);
-        let least = usize::from(must && removed.is_empty() && slots.is_empty());
+        let least = usize::from(removed.is_empty() && slots.is_empty());
         let children = site.survey.children(site.at, base.len());
         let item_site =
             |at: usize| Site { at: children.get(at).copied().unwrap_or(0), in_record: true, ..site };

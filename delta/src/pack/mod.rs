@@ -161,7 +161,7 @@ impl<'b, C: Coder> Packer<'b, C> {
             Value::Text(old) => Value::Text(self.changed_text(site, old, new.and_then(Value::as_text))?),
             Value::Array(old) => {
                 let given = if let Some(Edit::List(edit)) = given { Some(edit) } else { None };
-                return self.deeper(|packer| packer.list(site, old, given, true)).map(Edit::List);
+                return self.deeper(|packer| packer.list(site, old, given)).map(Edit::List);
             }
             Value::Map(old) => {
                 let given = if let Some(Edit::Map(edit)) = given { Some(edit) } else { None };

@@ -211,7 +211,7 @@ impl<C: Coder> Packer<'_, C> {
         let base = Value::Array(old);
         let survey = Survey::of(&base, &still);
         let site = Site { key: LINES, survey: &survey, at: 0, in_record: false };
-        let edit = self.list(site, base.as_array().unwrap_or(&[]), given.as_ref(), true)?;
+        let edit = self.list(site, base.as_array().unwrap_or(&[]), given.as_ref())?;
         let lines = crate::apply::list("", base.as_array().unwrap_or(&[]), &edit, &still);
         let lines = lines.map_err(|_| DecodeError::Position)?;
         let lines: Vec<&str> =
