@@ -27,7 +27,8 @@ pub use state::{App, AppStatus, NodeState};
 
 use crate::clock::{HybridClock, Now, ReferenceClock, TimeSource, Timestamp};
 use crate::federation::join::{JoinAnswer, JoinRefusal};
-use crate::federation::{Federation, TrustLevel};
+use crate::federation::peer::Joined;
+use crate::federation::{Federation, Peer, TrustLevel};
 use crate::identity::Keypair;
 use crate::layer::{DocumentId, DocumentName, ForkEvidence, KeyPath, LayerId, LayerPrint};
 use crate::limits::HEARTBEAT_MS;
@@ -245,7 +246,12 @@ impl Node {
     /// Whom to let in and to dial, and where: all peers but the untrusted.
     pub fn dialable_peers(&self) -> Vec<(PeerId, Vec<SocketAddr>)> {
         let peers = self.federation.peers().filter(|peer| peer.trust_level > TrustLevel::Untrusted);
-        peers.map(|peer| (peer.id, peer.addresses.clone())).collect()
+        // An inviter that has not agreed yet would turn a call as its peer away.
+        let addresses = |peer: &Peer| match peer.joined {
+            Joined::Agreed => peer.addresses.clone(),
+            Joined::Waiting { .. } => Vec::new(),
+        };
+        peers.map(|peer| (peer.id, addresses(peer))).collect()
     }
 
     /// Whether an invite is open: `tombolo-join/1` is answered only then.

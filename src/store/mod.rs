@@ -9,6 +9,7 @@ mod migrate;
 mod records;
 mod tables;
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -67,6 +68,21 @@ impl<E: Into<redb::Error>> From<E> for StoreError {
     }
 }
 
+/// Opens or makes the file, for nobody but its owner: all documents are in it.
+fn open_private(path: &Path) -> Result<File, StoreError> {
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(path).map_err(|error| StoreError::Disk(error.to_string()))?;
+    #[cfg(unix)]
+    {
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        file.set_permissions(private).map_err(|error| StoreError::Disk(error.to_string()))?;
+    }
+    Ok(file)
+}
+
 /// One change of what is stored.
 #[derive(Clone, Debug)]
 pub enum Write {
@@ -120,7 +136,10 @@ impl Store {
     /// Opens the store of a node, or makes a new one. The file is locked while it is open.
     pub fn open(path: &Path) -> Result<Store, StoreError> {
         let path = path.to_owned();
-        Store::with_opener(Arc::new(move || Ok(Database::create(&path)?)))
+        Store::with_opener(Arc::new(move || {
+            let file = redb::backends::FileBackend::new(open_private(&path)?)?;
+            Ok(Database::builder().create_with_backend(file)?)
+        }))
     }
 
     /// A store in memory, for simulations and tests.
