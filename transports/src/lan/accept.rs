@@ -8,7 +8,7 @@ use super::shared::Shared;
 use crate::link::RejectReason;
 use quinn::{Endpoint, Incoming};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub const HANDSHAKE_BUSY_MAX: Duration = Duration::from_secs(3);
 pub const RETRY_ABOVE: usize = 16;
 /// Unfinished handshakes at once; beyond, new ones are refused.
 pub const HALF_OPEN_MAX: usize = 128;
-/// Unfinished handshakes at once of one IP address; beyond, its new ones are refused.
+/// Unfinished handshakes at once of one IPv4 address or IPv6 /64; beyond, its new ones are refused.
 pub const HALF_OPEN_PER_ADDRESS_MAX: usize = 32;
 /// Requests to join worked on at once; beyond, new ones are refused.
 pub const JOINS_MAX: usize = 8;
@@ -31,6 +31,16 @@ pub const JOINS_MAX: usize = 8;
 /// Counts unfinished handshakes.
 #[derive(Debug, Default)]
 pub(super) struct HalfOpen(Mutex<BTreeMap<IpAddr, usize>>);
+
+/// Whom a handshake is counted for: an IPv4 address, or an IPv6 /64, which is one network and as a rule one
+/// machine's to draw addresses from.
+fn counted(ip: IpAddr) -> IpAddr {
+    const SUBNET: u128 = !0 << 64;
+    match ip.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & SUBNET).into(),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
 
 /// One unfinished handshake, counted while it lives.
 #[derive(Debug)]
@@ -46,6 +56,7 @@ impl HalfOpen {
     }
 
     fn enter(self: &Arc<Self>, ip: IpAddr) -> Option<Place> {
+        let ip = counted(ip);
         let mut counts = self.counts();
         let (total, own) = (counts.values().sum::<usize>(), counts.get(&ip).copied().unwrap_or(0));
         if total >= HALF_OPEN_MAX || own >= HALF_OPEN_PER_ADDRESS_MAX {
@@ -128,11 +139,7 @@ impl Door {
         };
         let left = time_max.saturating_sub(begun.elapsed());
         if quic::is_join(&connection) {
-            let Ok(_permit) = self.joins.try_acquire() else {
-                Close::TooMany.send(&connection);
-                return self.shared.reject(RejectReason::TooManyJoins, address);
-            };
-            if let Err(reason) = join::answer(&self.shared, &connection, left, place).await {
+            if let Err(reason) = join::answer(&self.shared, &connection, left, place, &self.joins).await {
                 self.shared.reject(reason, address);
             }
             return;

@@ -48,6 +48,7 @@ pub(super) async fn answer(
     connection: &Connection,
     time_max: Duration,
     place: Place,
+    joins: &Semaphore,
 ) -> Result<(), RejectReason> {
     let Some(peer) = quic::peer(connection) else { return Err(RejectReason::HandshakeFailed) };
     if !shared.joining.load(Ordering::Relaxed) {
@@ -69,6 +70,11 @@ pub(super) async fn answer(
             Close::TooSlow.send(connection);
             return Err(RejectReason::HandshakeTimeout);
         }
+    };
+    // Only now: who sends its request slowly takes the place of nobody who sent one.
+    let Ok(_permit) = joins.try_acquire() else {
+        Close::TooMany.send(connection);
+        return Err(RejectReason::TooManyJoins);
     };
     drop(place);
     let (answer, answered) = oneshot::channel();

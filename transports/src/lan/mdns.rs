@@ -170,6 +170,11 @@ impl Mdns {
         Ok((Self { daemon, instance, port, fixed }, services))
     }
 
+    /// Browses anew, after a subscription was lost; what is known is told again.
+    pub(crate) fn browse(&self) -> Result<mdns_sd::Receiver<ServiceEvent>, mdns_sd::Error> {
+        self.daemon.browse(SERVICE)
+    }
+
     /// Announces this node with a hint, or changes the hint.
     pub(crate) fn announce(&self, hint: Hint) -> Result<(), mdns_sd::Error> {
         let host = format!("{}.local.", self.instance);

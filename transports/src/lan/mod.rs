@@ -70,6 +70,10 @@ pub const EVENTS_MAX: usize = 64;
 
 /// How often links, interfaces and the hour are looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long after a lost mDNS subscription the next one is asked for.
+const BROWSE_AGAIN: Duration = Duration::from_secs(1);
+/// mDNS events taken between two rounds of dialling; the rest comes after.
+const MDNS_DRAIN_MAX: usize = 256;
 /// How long goodbyes may take.
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
 
@@ -318,10 +322,15 @@ struct Driver {
 impl Driver {
     async fn run(mut self, mdns: Option<(Mdns, Found)>) {
         let (mdns, found) = mdns.unzip();
+        let mut browsing = Browsing::new(found);
         let mut stop = self.shared.stop.subscribe();
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            // Dialling takes its time; what waits would fill the queue meanwhile.
+            for event in browsing.waiting() {
+                self.mdns_event(mdns.as_ref(), event);
+            }
             let next = self.dialler.dial_due(Instant::now());
             let due = async {
                 match next {
@@ -334,7 +343,7 @@ impl Driver {
                 () = self.shared.wake.notified() => {}
                 () = due => {}
                 _ = look.tick() => self.look(mdns.as_ref()),
-                event = next_event(found.as_ref()) => self.mdns_event(mdns.as_ref(), event),
+                event = browsing.next(mdns.as_ref()) => self.mdns_event(mdns.as_ref(), event),
             }
         }
         if let Some(mdns) = mdns {
@@ -374,11 +383,39 @@ impl Driver {
     }
 }
 
-async fn next_event(found: Option<&Found>) -> ServiceEvent {
-    if let Some(found) = found
-        && let Ok(event) = found.recv_async().await
-    {
-        return event;
+/// The subscription to what mDNS shows. The mDNS thread drops one whose queue is full.
+struct Browsing {
+    found: Option<Found>,
+    /// When to subscribe anew, if there is none.
+    due: tokio::time::Instant,
+}
+
+impl Browsing {
+    fn new(found: Option<Found>) -> Self {
+        Browsing { found, due: tokio::time::Instant::now() }
     }
-    std::future::pending().await
+
+    /// What waits at this moment, without waiting.
+    fn waiting(&self) -> Vec<ServiceEvent> {
+        let events = self.found.iter().flat_map(|found| std::iter::from_fn(|| found.try_recv().ok()));
+        events.take(MDNS_DRAIN_MAX).collect()
+    }
+
+    /// The next event; a lost subscription is replaced. May be dropped and called again at any time.
+    async fn next(&mut self, mdns: Option<&Mdns>) -> ServiceEvent {
+        let Some(mdns) = mdns else { return std::future::pending().await };
+        loop {
+            if let Some(found) = &self.found {
+                if let Ok(event) = found.recv_async().await {
+                    return event;
+                }
+                tracing::warn!("mDNS shows more than was read in time: looking anew");
+                self.found = None;
+                self.due = tokio::time::Instant::now() + BROWSE_AGAIN;
+            }
+            tokio::time::sleep_until(self.due).await;
+            self.found = mdns.browse().inspect_err(|error| tracing::debug!(%error, "cannot browse")).ok();
+            self.due = tokio::time::Instant::now() + BROWSE_AGAIN;
+        }
+    }
 }
