@@ -19,6 +19,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::{broadcast, oneshot};
@@ -79,6 +80,20 @@ pub enum CallError {
     Unexpected,
 }
 
+/// How a node ended that nobody told to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Ended {
+    /// Its thread is gone: after a panic, or because it was told to stop elsewhere.
+    #[error("the node ended by itself")]
+    Node,
+    /// A task that carries messages to and from the links is gone.
+    #[error("the part that serves the links ended by itself")]
+    Links,
+}
+
+/// How long a node that takes its links along may take to be seen ending itself.
+const NODE_ENDS_TOO: Duration = Duration::from_millis(500);
+
 /// A running node. Dropping it ends it at once, with nothing lost; [`shutdown`](Self::shutdown) says
 /// goodbye to the peers first, and returns when the store is closed.
 pub struct Tombolo {
@@ -86,7 +101,8 @@ pub struct Tombolo {
     links: Links,
     socket: Option<LocalServer>,
     publisher: Option<Publisher>,
-    ended: oneshot::Receiver<()>,
+    /// None once awaited: it tells only once.
+    ended: Option<oneshot::Receiver<()>>,
 }
 
 impl Tombolo {
@@ -117,11 +133,11 @@ impl Tombolo {
         let links = match Links::start(lan, client.clone(), effects).await {
             Ok(links) => links,
             Err(error) => {
-                end(&client, ended).await;
+                end(&client, Some(ended)).await;
                 return Err(error.into());
             }
         };
-        let mut tombolo = Tombolo { client, links, socket: None, publisher: None, ended };
+        let mut tombolo = Tombolo { client, links, socket: None, publisher: None, ended: Some(ended) };
         if socket {
             match LocalServer::start(folder, tombolo.client.clone()) {
                 Ok(server) => tombolo.socket = Some(server),
@@ -187,9 +203,18 @@ impl Tombolo {
         self.socket.as_ref().map(LocalServer::path)
     }
 
-    /// Waits until the node has ended by itself, which it never should.
-    pub async fn ended(&mut self) {
-        let _ = (&mut self.ended).await;
+    /// Waits until the node or what serves its links has ended by itself, which neither ever should.
+    pub async fn ended(&mut self) -> Ended {
+        tokio::select! {
+            biased;
+            () = node_ended(&mut self.ended) => return Ended::Node,
+            () = self.links.ended() => {}
+        }
+        // The links end with their node: then it is the node that there is to speak of.
+        match tokio::time::timeout(NODE_ENDS_TOO, node_ended(&mut self.ended)).await {
+            Ok(()) => Ended::Node,
+            Err(_) => Ended::Links,
+        }
     }
 
     /// Ends the node: local programs first, then the links, then the store.
@@ -206,9 +231,17 @@ impl Tombolo {
 }
 
 /// Tells the node to end and waits until its store is closed.
-async fn end(client: &NodeClient, ended: oneshot::Receiver<()>) {
+async fn end(client: &NodeClient, mut ended: Option<oneshot::Receiver<()>>) {
     let _ = client.tell(Task::Stop).await;
-    let _ = ended.await;
+    node_ended(&mut ended).await;
+}
+
+/// Waits for the node's end, unless that was awaited before.
+async fn node_ended(ended: &mut Option<oneshot::Receiver<()>>) {
+    if let Some(receiver) = ended {
+        let _ = receiver.await;
+        *ended = None;
+    }
 }
 
 fn system(what: &str, source: std::io::Error) -> StartError {

@@ -1,6 +1,7 @@
 //! `up`: the daemon, in the foreground.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::filter::Targets;
@@ -16,6 +17,8 @@ use crate::node::{Command, Reply};
 /// Threads for links and local programs, beside the node's own. More would not help: a node signs and
 /// writes on one thread.
 const WORKERS: usize = 2;
+/// How long reads of a disk that hangs may hold up the end; then they are left behind.
+const STRAGGLERS: Duration = Duration::from_secs(2);
 
 pub(super) fn run(context: &Context) -> Outcome {
     let folder = &context.node.folder;
@@ -28,7 +31,7 @@ pub(super) fn run(context: &Context) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
     let runtime =
         runtime.map_err(|e| CliError::new("system", format!("the system gives no threads: {e}")))?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         let mut signals = Signals::new()?;
         let mut node = Tombolo::start(folder, settings).await?;
         let told = tell(context, &node).await;
@@ -37,19 +40,23 @@ pub(super) fn run(context: &Context) -> Outcome {
             Err(error) if !error.code.is_empty() => Err(error),
             _ => tokio::select! {
                 () = signals.next() => Ok(()),
-                () = node.ended() => Err(CliError::new("ended", "the node ended by itself: the log says why")),
+                ended = node.ended() => Err(CliError::new("ended", format!("{ended}: the log says why"))),
             },
         };
         tracing::info!("ending");
         node.shutdown().await;
         ended
-    })
+    });
+    // Dropping the runtime would wait for them for ever.
+    runtime.shutdown_timeout(STRAGGLERS);
+    outcome
 }
 
 /// The signals that end what runs in the foreground.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
@@ -59,6 +66,7 @@ impl Signals {
         Ok(Signals {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
         })
     }
 
@@ -67,6 +75,7 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            _ = self.hangup.recv() => {}
         }
     }
 }

@@ -54,6 +54,13 @@ impl Links {
         Ok(Links { lan, client, tasks })
     }
 
+    /// Waits until one of the two tasks has ended, by a panic or because the other side is gone.
+    pub(crate) async fn ended(&mut self) {
+        if let Some(Err(error)) = self.tasks.join_next().await {
+            tracing::error!("what serves the links has failed: {error}");
+        }
+    }
+
     /// Closes every link and tells the peers.
     pub(crate) async fn shutdown(mut self) {
         self.client.set_lan(None);

@@ -10,7 +10,7 @@
 //! db stopped
 //! ```
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ use crate::node::{App, AppStatus};
 pub const LIST_BYTES_MAX: u64 = 1024 * 1024;
 /// How long a program may take; then it is ended.
 pub const PROGRAM_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long what a program has written may take to be read once it has ended.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Where a list of apps comes from.
 #[derive(Clone, Debug)]
@@ -44,6 +46,12 @@ pub enum ListError {
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// A pipe, a folder, a device: reading it might never end.
+    #[error("{} is no regular file", path.display())]
+    NotAFile {
+        /// Which.
+        path: PathBuf,
     },
     /// The program failed.
     #[error("{} ended with {status}", path.display())]
@@ -118,27 +126,57 @@ impl Source {
     }
 }
 
-async fn run(path: &PathBuf, arguments: &[String]) -> Result<String, ListError> {
-    let read = |source| ListError::Read { path: path.clone(), source };
+async fn run(path: &Path, arguments: &[String]) -> Result<String, ListError> {
+    let read = |source| ListError::Read { path: path.to_owned(), source };
     let mut child = tokio::process::Command::new(path)
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
+        .process_group(0)
         .kill_on_drop(true)
         .spawn()
         .map_err(read)?;
+    let mut group = Group(child.id());
     let Some(stdout) = child.stdout.take() else { return Ok(String::new()) };
     let work = async {
-        let mut text = Vec::new();
-        stdout.take(LIST_BYTES_MAX + 1).read_to_end(&mut text).await.map_err(read)?;
-        // What is over the limit is not read, so the program is not waited for either.
+        let (mut stdout, mut text) = (stdout.take(LIST_BYTES_MAX + 1), Vec::new());
+        // What it leaves running in the background may hold the pipe open: its own end is what counts.
+        let status = tokio::select! {
+            status = child.wait() => status.map_err(read)?,
+            // What is over the limit is not read, so the program is not waited for either.
+            ended = stdout.read_to_end(&mut text) => match ended {
+                Err(source) => return Err(read(source)),
+                Ok(_) if is_too_long(&text) => return Err(ListError::TooLong { path: path.to_owned() }),
+                Ok(_) => child.wait().await.map_err(read)?,
+            },
+        };
+        // Waited for: its id may be another's from now on.
+        group.0 = None;
+        if let Ok(rest) = tokio::time::timeout(LAST_WORDS, stdout.read_to_end(&mut text)).await {
+            rest.map_err(read)?;
+        }
         let text = checked(path, text)?;
-        let status = child.wait().await.map_err(read)?;
-        if status.success() { Ok(text) } else { Err(ListError::Failed { path: path.clone(), status }) }
+        if status.success() { Ok(text) } else { Err(ListError::Failed { path: path.to_owned(), status }) }
     };
-    let slow = |_| ListError::Slow { path: path.clone() };
+    let slow = |_| ListError::Slow { path: path.to_owned() };
     tokio::time::timeout(PROGRAM_TIMEOUT, work).await.map_err(slow)?
+}
+
+/// The process group of a program that runs: what it started is ended with it when this is dropped.
+struct Group(Option<u32>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let Some(id) = self.0 else { return };
+        // The shell's own `kill`: a signal to a group takes a system call that safe Rust does not have.
+        let mut kill = std::process::Command::new("/bin/sh");
+        kill.args(["-c", "kill -s KILL -- \"-$0\"", &id.to_string()]);
+        kill.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        if let Err(error) = kill.status() {
+            tracing::warn!("cannot end the programs of group {id}: {error}");
+        }
+    }
 }
 
 async fn read_file(path: PathBuf) -> Result<String, ListError> {
@@ -146,17 +184,29 @@ async fn read_file(path: PathBuf) -> Result<String, ListError> {
     let read = {
         let path = path.clone();
         move || {
+            // Opening a pipe would wait for somebody to write into it.
+            if !std::fs::metadata(&path)?.is_file() {
+                return Ok(None);
+            }
             let mut text = Vec::new();
             std::fs::File::open(path)?.take(LIST_BYTES_MAX + 1).read_to_end(&mut text)?;
-            Ok(text)
+            Ok(Some(text))
         }
     };
     let read = tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other).and_then(|text| text);
-    checked(&path, read.map_err(|source| ListError::Read { path: path.clone(), source })?)
+    match read {
+        Ok(Some(text)) => checked(&path, text),
+        Ok(None) => Err(ListError::NotAFile { path }),
+        Err(source) => Err(ListError::Read { path, source }),
+    }
 }
 
-fn checked(path: &std::path::Path, text: Vec<u8>) -> Result<String, ListError> {
-    if u64::try_from(text.len()).is_ok_and(|bytes| bytes > LIST_BYTES_MAX) {
+fn is_too_long(text: &[u8]) -> bool {
+    u64::try_from(text.len()).is_ok_and(|bytes| bytes > LIST_BYTES_MAX)
+}
+
+fn checked(path: &Path, text: Vec<u8>) -> Result<String, ListError> {
+    if is_too_long(&text) {
         return Err(ListError::TooLong { path: path.to_owned() });
     }
     String::from_utf8(text).map_err(|_| ListError::Line {
@@ -222,6 +272,36 @@ mod tests {
         assert!(matches!(shell("yes web running").read().await, Err(ListError::TooLong { .. })));
         let missing = Source::Program("/nonexistent/apps".into(), Vec::new());
         assert!(matches!(missing.read().await, Err(ListError::Read { .. })));
+    }
+
+    /// The pipe stays open in the hands of what a program leaves behind: its list counts all the same.
+    #[tokio::test]
+    async fn a_program_that_leaves_something_running_has_ended() {
+        let source =
+            Source::Program("/bin/sh".into(), vec!["-c".into(), "sleep 7 & echo web running".into()]);
+        let read = tokio::time::timeout(Duration::from_secs(5), source.read()).await;
+        assert_eq!(read.expect("waited for the pipe to close").unwrap().len(), 1);
+    }
+
+    /// What says too much is ended, and so is what it started.
+    #[tokio::test]
+    async fn a_program_is_ended_with_what_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let mark = folder.path().join("mark");
+        let script = format!("(sleep 2; echo late > '{}') & yes web running", mark.display());
+        let source = Source::Program("/bin/sh".into(), vec!["-c".into(), script]);
+        assert!(matches!(source.read().await, Err(ListError::TooLong { .. })));
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert!(!mark.exists(), "it outlived its program");
+    }
+
+    #[tokio::test]
+    async fn a_pipe_is_refused_instead_of_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let read = tokio::time::timeout(Duration::from_secs(5), Source::File(path).read()).await;
+        assert!(matches!(read.expect("it was opened"), Err(ListError::NotAFile { .. })));
     }
 
     #[tokio::test]

@@ -19,6 +19,10 @@ use crate::node::{App, AppStatus};
 
 /// How long to wait before an engine that is gone is asked again.
 const RETRY: Duration = Duration::from_secs(10);
+/// How long an engine may take over its whole list.
+const LIST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Rounds without an answer after which its containers are told as gone, not as they were last seen.
+const FAILURES_MAX: usize = 3;
 /// The list is read anew this often even if no event came.
 const RELOOK: Duration = Duration::from_secs(60);
 /// The first time sooner: what changed before the engine began to tell was missed.
@@ -43,6 +47,12 @@ pub enum ContainersError {
         path: PathBuf,
         /// What it answered.
         status: StatusCode,
+    },
+    /// No whole answer in time.
+    #[error("{} takes longer than {} s over its list", path.display(), LIST_TIMEOUT.as_secs())]
+    Slow {
+        /// The socket.
+        path: PathBuf,
     },
     /// No list of containers.
     #[error("{} speaks no Docker API: {source}", path.display())]
@@ -88,13 +98,26 @@ impl Watch {
 
     /// Lists, listens for events, lists again; forever.
     pub(crate) async fn run(self, found: mpsc::Sender<(&'static str, Vec<App>)>, client: NodeClient) {
+        // The socket that answered last: in auto mode, its absence alone is a problem to show.
+        let (mut seen, mut failures) = (None, 0);
         loop {
             for socket in &self.sockets {
-                match self.follow(socket, &found, &client).await {
+                let mut answered = false;
+                let error = match self.follow(socket, &found, &client, &mut answered).await {
                     Ok(()) => return,
-                    Err(error) if self.named => client.problem(SOURCE, Some(error.to_string())),
-                    Err(error) => tracing::debug!("{error}"),
+                    Err(error) => error,
+                };
+                if answered {
+                    (seen, failures) = (Some(socket), 0);
                 }
+                if self.named || seen == Some(socket) {
+                    client.problem(SOURCE, Some(error.to_string()));
+                }
+                tracing::debug!("{error}");
+            }
+            failures += 1;
+            if failures == FAILURES_MAX && seen.is_some() && found.send((SOURCE, Vec::new())).await.is_err() {
+                return;
             }
             tokio::time::sleep(RETRY).await;
         }
@@ -106,6 +129,7 @@ impl Watch {
         socket: &Path,
         found: &mpsc::Sender<(&'static str, Vec<App>)>,
         client: &NodeClient,
+        answered: &mut bool,
     ) -> Result<(), ContainersError> {
         // One waiting change says as much as many.
         let (changed, mut changes) = mpsc::channel(1);
@@ -114,6 +138,7 @@ impl Watch {
         let mut relook = FIRST_RELOOK;
         loop {
             let apps = list(socket).await?;
+            *answered = true;
             client.problem(SOURCE, None);
             if found.send((SOURCE, apps)).await.is_err() {
                 return Ok(());
@@ -143,7 +168,9 @@ async fn listen(socket: &Path, changed: mpsc::Sender<()>) -> Result<(), Containe
 
 /// The containers of an engine as apps.
 pub async fn list(socket: &Path) -> Result<Vec<App>, ContainersError> {
-    let (status, body) = unix::request(socket, Method::GET, LIST, Vec::new()).await?;
+    let asking = unix::request(socket, Method::GET, LIST, Vec::new());
+    let slow = |_| ContainersError::Slow { path: socket.to_owned() };
+    let (status, body) = tokio::time::timeout(LIST_TIMEOUT, asking).await.map_err(slow)??;
     check(socket, status)?;
     let containers: Vec<Container> = serde_json::from_slice(&body)
         .map_err(|source| ContainersError::Content { path: socket.to_owned(), source })?;

@@ -4,49 +4,66 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sysinfo::{CpuRefreshKind, DiskRefreshKind, Disks, MemoryRefreshKind, RefreshKind, System};
+use tokio::task::JoinHandle;
 
 use crate::node::NodeState;
 
 /// CPU use is an average since the last look; the first look takes so long.
 const FIRST_LOOK: Duration = Duration::from_millis(250);
 
+/// How long a look may take. Beyond, the state goes out without figures until that look is done: a
+/// second one beside it would hang as well.
+pub const LOOK_MAX: Duration = Duration::from_secs(10);
+
+/// Why there are no figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HostError {
+    /// A disk or the system does not answer.
+    #[error("this machine's figures take longer than {} s: does a disk hang?", LOOK_MAX.as_secs())]
+    Slow,
+    /// The look ended in a panic.
+    #[error("this machine's figures cannot be read")]
+    Failed,
+}
+
 /// What was known at the last look.
 pub(crate) struct Host {
     folder: PathBuf,
-    /// None only while a look is under way or after one failed.
+    /// None before the first look, while one is under way, and after one failed.
     system: Option<System>,
-    looked: bool,
+    /// The look under way.
+    looking: Option<JoinHandle<(System, NodeState)>>,
 }
 
 impl Host {
     /// A machine not looked at yet; its disk is the one that holds `folder`.
     pub(crate) fn new(folder: PathBuf) -> Self {
-        Host { folder, system: None, looked: false }
+        Host { folder, system: None, looking: None }
     }
 
     /// The figures of now. Those that cannot be had are left out.
-    pub(crate) async fn look(&mut self) -> NodeState {
-        let system = self.system.take();
-        if !std::mem::replace(&mut self.looked, true) || system.is_none() {
-            let first = tokio::task::spawn_blocking(new_system).await.ok();
-            tokio::time::sleep(FIRST_LOOK).await;
-            return self.look_again(first).await;
-        }
-        self.look_again(system).await
-    }
-
+    ///
     /// Reading a mounted disk may take long, so it is not done on the thread that serves.
-    async fn look_again(&mut self, system: Option<System>) -> NodeState {
-        let Some(mut system) = system else { return NodeState::default() };
-        let folder = self.folder.clone();
-        let looked = tokio::task::spawn_blocking(move || {
-            let state = figures(&mut system, &folder);
-            (system, state)
-        });
-        let Ok((system, state)) = looked.await else { return NodeState::default() };
+    pub(crate) async fn look(&mut self) -> Result<NodeState, HostError> {
+        let (system, folder) = (self.system.take(), self.folder.clone());
+        let start = || tokio::task::spawn_blocking(move || look(system, &folder));
+        let looking = self.looking.get_or_insert_with(start);
+        let looked = tokio::time::timeout(LOOK_MAX, looking).await.map_err(|_| HostError::Slow)?;
+        self.looking = None;
+        let (system, state) = looked.map_err(|_| HostError::Failed)?;
         self.system = Some(system);
-        state
+        Ok(state)
     }
+}
+
+fn look(system: Option<System>, folder: &Path) -> (System, NodeState) {
+    let mut system = system.unwrap_or_else(|| {
+        let system = new_system();
+        std::thread::sleep(FIRST_LOOK);
+        system
+    });
+    let state = figures(&mut system, folder);
+    (system, state)
 }
 
 fn new_system() -> System {
@@ -91,7 +108,7 @@ mod tests {
     async fn a_real_machine_is_seen_twice() {
         let mut host = Host::new(std::env::temp_dir());
         for _ in 0..2 {
-            let state = host.look().await;
+            let state = host.look().await.unwrap();
             assert!((0.0..=100.0).contains(&state.cpu_usage_percent.unwrap()));
             assert!(state.mem_used_bytes.unwrap() <= state.mem_total_bytes.unwrap());
             assert!(state.uptime_secs.unwrap() > 0);

@@ -131,7 +131,10 @@ impl Publishing {
     async fn publish(&mut self) -> Result<(), AskError> {
         let (apps, problem) = merged(&self.apps);
         self.client.problem("apps", problem);
-        let state = NodeState { node_name: Some(self.name.clone()), apps, ..self.host.look().await };
+        let figures = self.host.look().await;
+        self.client.problem("host", figures.as_ref().err().map(ToString::to_string));
+        let figures = figures.unwrap_or_default();
+        let state = NodeState { node_name: Some(self.name.clone()), apps, ..figures };
         match self.client.command(Command::PublishState { state }).await {
             Ok(Reply::Published(_)) => self.client.problem("state", None),
             Ok(_) => {}
@@ -179,7 +182,7 @@ fn rank(status: AppStatus) -> u8 {
 /// The real state of this machine, as a node called `name` would publish it now: for programs that run no
 /// publisher.
 pub async fn look(folder: PathBuf, name: &str) -> NodeState {
-    NodeState { node_name: Some(name.to_owned()), ..Host::new(folder).look().await }
+    NodeState { node_name: Some(name.to_owned()), ..Host::new(folder).look().await.unwrap_or_default() }
 }
 
 #[cfg(test)]
