@@ -1,6 +1,7 @@
 //! Asks the node of a folder: the daemon, if one answers on `control.sock`, else the store itself.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use hyper::StatusCode;
 use serde_json::Value as Json;
@@ -10,10 +11,12 @@ use crate::daemon::open::{self, DirectError, StartError};
 use crate::daemon::routes;
 use crate::daemon::unix::{self, Lines, SOCKET_FILE, UnixError};
 use crate::node::Command;
-use crate::store::key;
 
 /// Tries to find the store free or a daemon behind the socket: a daemon may start or end meanwhile.
 const TRIES: usize = 3;
+/// How long a daemon may take to answer; then the command ends with an error. `join` and `watch` wait for
+/// others and do not come by here.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A reply as the JSON text that programs see, and the same read for people.
 pub(crate) struct Reply {
@@ -65,10 +68,14 @@ impl Node {
             return Some(Err(CliError::new("internal", "this is nothing that a daemon is asked")));
         };
         let socket = self.socket();
+        let asking = async {
+            tokio::time::timeout(ANSWER_TIMEOUT, unix::request(&socket, method, &target, body)).await
+        };
         let answer = match runtime() {
-            Ok(runtime) => runtime.block_on(unix::request(&socket, method, &target, body)),
+            Ok(runtime) => runtime.block_on(asking),
             Err(error) => return Some(Err(error)),
         };
+        let Ok(answer) = answer else { return Some(Err(too_slow())) };
         match answer {
             Ok((status, body)) => Some(read(status, &String::from_utf8_lossy(&body))),
             Err(UnixError::NobodyThere { .. }) => None,
@@ -101,12 +108,16 @@ impl Node {
 
     /// That no node lives in the folder is said before anything else.
     pub(crate) fn check_there(&self) -> Result<(), CliError> {
-        if key::exists(&self.folder) {
-            return Ok(());
-        }
-        let missing = key::KeyFileError::Missing { folder: self.folder.clone() };
-        Err(StartError::Key(missing).into())
+        Ok(open::check_there(&self.folder)?)
     }
+}
+
+fn too_slow() -> CliError {
+    let seconds = ANSWER_TIMEOUT.as_secs();
+    let message = format!(
+        "the running node has not answered within {seconds} s; it may still do what it was asked: its log says more"
+    );
+    CliError::new("no_answer", message)
 }
 
 /// A small runtime for one exchange.

@@ -78,6 +78,7 @@ impl From<StartError> for CliError {
             StartError::OtherName { .. } => "other_name",
             StartError::BadName { .. } => "bad_name",
             StartError::Initialised { .. } => "already_initialised",
+            StartError::KeyLost { .. } => "no_key",
         };
         Self::new(code, error.to_string())
     }
@@ -121,9 +122,10 @@ impl From<UnixError> for CliError {
     fn from(error: UnixError) -> Self {
         match &error {
             UnixError::NobodyThere { .. } => Self::new("needs_daemon", error.to_string()),
-            UnixError::Connect { .. } => {
+            UnixError::Connect { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Self::new("socket", format!("{error}. The node runs as another user: use that one, or sudo"))
             }
+            UnixError::Connect { .. } => Self::new("socket", error.to_string()),
             UnixError::Broken { .. } | UnixError::Answer { .. } => {
                 Self::new("gone", format!("{error}. Has the node ended? `tombolo up` starts it"))
             }

@@ -2,9 +2,10 @@
 //!
 //! Who may open the socket may do everything the node can: its mode is 0600, and a new folder's 0700.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::fs::{DirBuilder, Permissions};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,16 +23,19 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::open::unless_missing;
 use super::routes::{self, Asked};
 use super::unix::{SOCKET_FILE, ShortPath};
 use super::{AskError, NodeClient};
 use crate::node::view::ChangedView;
-use crate::node::{Command, Event, Reply};
+use crate::node::{Command, CommandError, Event, Reply};
 
 /// Bytes of a request's body; a longer one is refused (`413`).
 pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Connections at once, watchers included. A further one waits until one closes.
 pub const CONNECTIONS_MAX: usize = 128;
+/// Watchers at once; a further one is refused (`503`), so that they never take all connections.
+pub const WATCHERS_MAX: usize = 64;
 /// Lines that wait for a slow watcher before events are left out for it.
 pub const WATCH_LINES_MAX: usize = 64;
 /// How long a client may take over its request line and headers.
@@ -72,19 +76,26 @@ impl LocalServer {
     }
 }
 
+/// Listens at `path`. The socket is made in a closed folder and moved out of it with mode 0600, so there is
+/// no moment at which others may open it.
 fn bind(path: &Path) -> io::Result<UnixListener> {
-    match std::fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
-    let short = ShortPath::new(path)?;
+    let closed = path.with_extension("new");
+    let made = closed.join(SOCKET_FILE);
+    // What a power cut left behind.
+    unless_missing(std::fs::remove_file(&made))?;
+    unless_missing(std::fs::remove_dir(&closed))?;
+    DirBuilder::new().mode(0o700).create(&closed)?;
+    let short = ShortPath::new(&made)?;
     let listener = UnixListener::bind(&short.path)?;
-    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    std::fs::set_permissions(&made, Permissions::from_mode(0o600))?;
+    std::fs::rename(&made, path)?;
+    std::fs::remove_dir(&closed)?;
     Ok(listener)
 }
 
 async fn accept(listener: UnixListener, client: NodeClient, mut stopped: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let watchers = Arc::new(Semaphore::new(WATCHERS_MAX));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -94,9 +105,10 @@ async fn accept(listener: UnixListener, client: NodeClient, mut stopped: watch::
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((place, stream)) => {
-                let (client, stopped) = (client.clone(), stopped.clone());
+                let room =
+                    Room { client: client.clone(), watchers: watchers.clone(), stopped: stopped.clone() };
                 connections.spawn(async move {
-                    serve(stream, client, stopped).await;
+                    serve(stream, room).await;
                     drop(place);
                 });
             }
@@ -121,11 +133,19 @@ async fn place_and_stream(
     Ok((place, stream))
 }
 
-async fn serve(stream: UnixStream, client: NodeClient, mut stopped: watch::Receiver<bool>) {
-    let for_watchers = stopped.clone();
+/// What every request is given.
+#[derive(Clone)]
+struct Room {
+    client: NodeClient,
+    watchers: Arc<Semaphore>,
+    stopped: watch::Receiver<bool>,
+}
+
+async fn serve(stream: UnixStream, room: Room) {
+    let mut stopped = room.stopped.clone();
     let service = service_fn(move |request| {
-        let (client, stopped) = (client.clone(), for_watchers.clone());
-        async move { Ok::<_, Infallible>(answer(request, client, stopped).await) }
+        let room = room.clone();
+        async move { Ok::<_, Infallible>(answer(request, room).await) }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
@@ -143,7 +163,7 @@ async fn serve(stream: UnixStream, client: NodeClient, mut stopped: watch::Recei
     }
 }
 
-async fn answer(request: Request<Incoming>, client: NodeClient, stopped: watch::Receiver<bool>) -> Answer {
+async fn answer(request: Request<Incoming>, room: Room) -> Answer {
     let (head, body) = request.into_parts();
     let body = match Limited::new(body, BODY_BYTES_MAX).collect().await {
         Ok(body) => body.to_bytes(),
@@ -155,8 +175,8 @@ async fn answer(request: Request<Incoming>, client: NodeClient, stopped: watch::
     };
     match routes::read(&head.method, head.uri.path(), head.uri.query(), &body) {
         Err(error) => failure(error.status(), error.code(), &error.to_string()),
-        Ok(Asked::Watch(doc)) => watch_answer(doc, client, stopped).await,
-        Ok(Asked::Command(command)) => match client.command(command).await {
+        Ok(Asked::Watch(doc)) => watch_answer(doc, room).await,
+        Ok(Asked::Command(command)) => match room.client.command(command).await {
             Ok(reply) => success(&reply),
             Err(error) => refusal(&error),
         },
@@ -201,14 +221,22 @@ fn respond(status: StatusCode, kind: &'static str, body: UnsyncBoxBody<Bytes, In
     response
 }
 
-async fn watch_answer(doc: Option<String>, client: NodeClient, stopped: watch::Receiver<bool>) -> Answer {
+async fn watch_answer(doc: Option<String>, room: Room) -> Answer {
+    let Room { client, watchers, stopped } = room;
+    let Ok(place) = watchers.try_acquire_owned() else {
+        let message = format!("{WATCHERS_MAX} programs watch already: end one of them first");
+        return failure(StatusCode::SERVICE_UNAVAILABLE, "too_many_watchers", &message);
+    };
     let events = client.events();
     let filter = match Filter::new(doc, &client).await {
         Ok(filter) => filter,
         Err(error) => return refusal(&error),
     };
     let (lines, body) = mpsc::channel(WATCH_LINES_MAX);
-    tokio::spawn(write_lines(events, filter, lines, stopped));
+    tokio::spawn(async move {
+        write_lines(events, filter, lines, stopped).await;
+        drop(place);
+    });
     respond(StatusCode::OK, "application/x-ndjson", LineBody(body).boxed_unsync())
 }
 
@@ -254,7 +282,7 @@ impl Filter {
         match doc.rsplit_once('/') {
             None => Ok(Filter::Document { name: doc, owner: None }),
             Some((peer, name)) => {
-                let owner = owner_called(peer, client).await?;
+                let owner = owner_called(peer, name, client).await?;
                 Ok(Filter::Document { name: name.to_owned(), owner })
             }
         }
@@ -272,21 +300,40 @@ impl Filter {
     }
 }
 
-/// The DID of whom a text names: ourselves or a peer, by name, DID or prefix.
-async fn owner_called(text: &str, client: &NodeClient) -> Result<Option<String>, AskError> {
-    let mut dids = BTreeMap::new();
-    if let Reply::Id(id) = client.command(Command::Id).await? {
-        dids.insert(id.did, Some(id.name));
-    }
-    if let Reply::Peers(peers) = client.command(Command::Peers).await? {
-        dids.extend(peers.into_iter().map(|peer| (peer.did, peer.name)));
-    }
-    let fits = |did: &String, name: &Option<String>| {
-        name.as_deref() == Some(text)
-            || did.starts_with(text)
-            || did.strip_prefix("did:key:").is_some_and(|key| key.starts_with(text))
+/// The DID of whom a text names, by the same rules as everywhere: ourselves by name or DID; a peer by DID,
+/// name or prefix. The node has found one document by it, so who has none of that name is not meant; if
+/// several peers are left, none is guessed.
+async fn owner_called(text: &str, name: &str, client: &NodeClient) -> Result<Option<String>, AskError> {
+    let (Reply::Id(id), Reply::Peers(peers), Reply::Documents(documents)) = (
+        client.command(Command::Id).await?,
+        client.command(Command::Peers).await?,
+        client.command(Command::List).await?,
+    ) else {
+        return Ok(None);
     };
-    Ok(dids.into_iter().find(|(did, name)| fits(did, name)).map(|(did, _)| did))
+    if id.name == text || id.did == text {
+        return Ok(Some(id.did));
+    }
+    let owners: Vec<&str> = documents.iter().filter(|d| d.name == name).map(|d| d.owner.as_str()).collect();
+    let peers: Vec<_> = peers.iter().filter(|peer| owners.contains(&peer.did.as_str())).collect();
+    let short = text.strip_prefix("did:key:").unwrap_or(text);
+    let starts = |did: &str| did.strip_prefix("did:key:").is_some_and(|key| key.starts_with(short));
+    let mut found: Vec<&str> =
+        peers.iter().map(|peer| peer.did.as_str()).filter(|did| *did == text).collect();
+    if found.is_empty() {
+        found.extend(peers.iter().filter(|p| p.name.as_deref() == Some(text)).map(|p| p.did.as_str()));
+    }
+    if found.is_empty() {
+        found.extend(peers.iter().map(|peer| peer.did.as_str()).filter(|did| starts(did)));
+    }
+    match found.as_slice() {
+        [one] => Ok(Some((*one).to_owned())),
+        several => {
+            let choices = several.iter().map(|did| format!("{did}/{name}")).collect();
+            let name = format!("{text}/{name}");
+            Err(AskError::Refused(CommandError::AmbiguousDocument { name, choices }))
+        }
+    }
 }
 
 /// A body made of lines as they come.

@@ -104,6 +104,15 @@ pub enum StartError {
         /// Why.
         why: &'static str,
     },
+    /// A store without the identity that it belongs to.
+    #[error(
+        "{} has a {STORE_FILE} but no {}: put the key file back, or choose an empty folder with --data-dir",
+        folder.display(), key::KEY_FILE
+    )]
+    KeyLost {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// A node lives here already.
     #[error("a node lives in {} already: `tombolo id` shows it; nothing was changed", folder.display())]
     Initialised {
@@ -132,6 +141,9 @@ pub fn create(folder: &Path, name: &str) -> Result<(), StartError> {
     crate::config::check_node_name(name).map_err(|why| StartError::BadName { name: name.to_owned(), why })?;
     make_folder(folder)?;
     let initialised = key::exists(folder);
+    if !initialised && holds_store(folder) {
+        return Err(StartError::KeyLost { folder: folder.to_owned() });
+    }
     match Config::load(folder) {
         Ok(_) if initialised => {
             return Err(StartError::Initialised { folder: folder.to_owned() });
@@ -187,10 +199,24 @@ pub fn ask(folder: &Path, command: Command) -> Result<Reply, DirectError> {
 
 /// The settings of a folder; that no node lives there is said first.
 pub fn load_config(folder: &Path) -> Result<Config, StartError> {
-    if !key::exists(folder) {
-        return Err(StartError::Key(KeyFileError::Missing { folder: folder.to_owned() }));
-    }
+    check_there(folder)?;
     Ok(Config::load(folder)?)
+}
+
+/// Whether a node lives in a folder; if not, what to do about it.
+pub fn check_there(folder: &Path) -> Result<(), StartError> {
+    if key::exists(folder) {
+        return Ok(());
+    }
+    let folder = folder.to_owned();
+    if holds_store(&folder) {
+        return Err(StartError::KeyLost { folder });
+    }
+    Err(StartError::Key(KeyFileError::Missing { folder }))
+}
+
+fn holds_store(folder: &Path) -> bool {
+    folder.join(STORE_FILE).exists()
 }
 
 fn settings(config: &Config) -> NodeSettings {
@@ -232,13 +258,35 @@ fn make_folder(folder: &Path) -> Result<(), StartError> {
     })
 }
 
-/// Writes the settings whole or not at all, and never over others.
+/// Writes the settings whole or not at all; nobody else may read them. The caller has seen that there are
+/// none yet.
 fn write_settings(path: &Path, name: &str) -> Result<(), StartError> {
-    use std::io::Write;
+    let new = path.with_extension("toml.new");
     let write = || {
-        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(path)?;
-        file.write_all(Config::template(name).as_bytes())?;
-        file.sync_all()
+        unless_missing(std::fs::remove_file(&new))?;
+        write_closed(&new, Config::template(name).as_bytes())?;
+        std::fs::rename(&new, path)?;
+        path.parent().map_or(Ok(()), |folder| std::fs::File::open(folder)?.sync_all())
     };
     write().map_err(|source| StartError::System { what: format!("cannot write {}", path.display()), source })
+}
+
+/// Writes a new file of mode 0600, durably.
+fn write_closed(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::io::Write;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// What is not there need not be removed.
+pub(super) fn unless_missing(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
 }
