@@ -10,7 +10,11 @@
 //!
 //! The signed time of a document is its own `timestamp`; documents without one get one minute a change.
 
-#![allow(clippy::indexing_slicing, clippy::disallowed_methods, reason = "a measurement may panic and reads a clock")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a measurement may panic and reads a clock"
+)]
 
 mod codecs;
 mod compressors;
@@ -69,8 +73,14 @@ fn main() {
             if !arguments.only.is_empty() && !arguments.only.iter().any(|name| name == codec.name()) {
                 continue;
             }
-            let Some(row) = measure(codec.as_mut(), trace, arguments.base as usize, arguments.changes) else { continue };
-            if arguments.json { println!("{}", row.json()) } else { row.print() }
+            let Some(row) = measure(codec.as_mut(), trace, arguments.base as usize, arguments.changes) else {
+                continue;
+            };
+            if arguments.json {
+                println!("{}", row.json())
+            } else {
+                row.print()
+            }
             rows.push(row);
         }
     }

@@ -6,10 +6,15 @@ use serde_json::Value as Json;
 use tombolo_delta::{Value, from_cbor, to_cbor};
 
 pub(crate) fn all() -> Vec<Box<dyn Codec>> {
-    [("json-patch", false, false), ("json-patch-cbor", false, true), ("merge-patch", true, false), ("merge-patch-cbor", true, true)]
-        .into_iter()
-        .map(|(name, merge, cbor)| Box::new(Patch { name, merge, cbor }) as Box<dyn Codec>)
-        .collect()
+    [
+        ("json-patch", false, false),
+        ("json-patch-cbor", false, true),
+        ("merge-patch", true, false),
+        ("merge-patch-cbor", true, true),
+    ]
+    .into_iter()
+    .map(|(name, merge, cbor)| Box::new(Patch { name, merge, cbor }) as Box<dyn Codec>)
+    .collect()
 }
 
 struct Patch {
@@ -46,7 +51,8 @@ impl Codec for Patch {
         if self.merge {
             json_patch::merge(&mut document, &patch);
         } else {
-            json_patch::patch(&mut document, &serde_json::from_value::<json_patch::Patch>(patch).ok()?).ok()?;
+            json_patch::patch(&mut document, &serde_json::from_value::<json_patch::Patch>(patch).ok()?)
+                .ok()?;
         }
         Some(Decoded::Json(document))
     }
@@ -57,6 +63,7 @@ fn merge_patch(base: &Json, target: &Json) -> Json {
     let (Json::Object(old), Json::Object(new)) = (base, target) else { return target.clone() };
     let gone = old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key.clone(), Json::Null));
     let changed = new.iter().filter(|(key, value)| old.get(*key) != Some(value));
-    let changed = changed.map(|(key, value)| (key.clone(), merge_patch(old.get(key).unwrap_or(&Json::Null), value)));
+    let changed =
+        changed.map(|(key, value)| (key.clone(), merge_patch(old.get(key).unwrap_or(&Json::Null), value)));
     Json::Object(gone.chain(changed).collect())
 }

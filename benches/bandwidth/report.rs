@@ -3,6 +3,7 @@
 use crate::traces::Trace;
 use std::fmt::Write;
 use std::time::Duration;
+use tombolo_transports::mesh::airtime::Modulation;
 
 /// One codec on one trace.
 pub(crate) struct Row {
@@ -15,47 +16,20 @@ pub(crate) struct Row {
     decode_us: f64,
 }
 
-/// A LoRa modulation: the preset's name, spreading factor, bandwidth in Hz, preamble in symbols.
-struct Preset {
-    name: &'static str,
-    spreading: u32,
-    bandwidth_hz: f64,
-    preamble: f64,
-}
-
-const PRESETS: [Preset; 3] = [
-    Preset { name: "LongFast", spreading: 11, bandwidth_hz: 250e3, preamble: 16.0 },
-    Preset { name: "SF7/125", spreading: 7, bandwidth_hz: 125e3, preamble: 8.0 },
-    Preset { name: "SF12/125", spreading: 12, bandwidth_hz: 125e3, preamble: 8.0 },
+/// What a message costs on air, by preset.
+const PRESETS: [(&str, Modulation); 3] = [
+    ("LongFast", Modulation::LONG_FAST),
+    ("SF7/125", Modulation::SF7_125),
+    ("SF12/125", Modulation::SF12_125),
 ];
 
-/// The largest LoRa payload.
-const FRAME_BYTES_MAX: usize = 255;
 /// The share of an hour that a duty cycle of 1 % leaves.
 const DUTY_SECONDS_AN_HOUR: f64 = 36.0;
-
-impl Preset {
-    /// Time on air of a message in as few frames as it fits, explicit header, CRC, coding rate 4/5.
-    fn airtime_s(&self, bytes: usize) -> f64 {
-        let full = bytes / FRAME_BYTES_MAX;
-        let rest = bytes % FRAME_BYTES_MAX;
-        let rest_s = if rest > 0 || full == 0 { self.frame_s(rest) } else { 0.0 };
-        full as f64 * self.frame_s(FRAME_BYTES_MAX) + rest_s
-    }
-
-    fn frame_s(&self, bytes: usize) -> f64 {
-        let symbol_s = f64::from(1u32 << self.spreading) / self.bandwidth_hz;
-        let slow = if symbol_s > 0.016 { 2 } else { 0 };
-        let bits = 8.0 * bytes as f64 - 4.0 * f64::from(self.spreading) + 28.0 + 16.0;
-        let blocks = (bits / f64::from(4 * (self.spreading - slow))).ceil().max(0.0);
-        (self.preamble + 4.25 + 8.0 + blocks * 5.0) * symbol_s
-    }
-}
 
 pub(crate) fn print_head(trace: &Trace, base: u32) {
     println!("\n{}: {} documents, base {base} old", trace.name, trace.documents.len());
     print!("| codec | changes | mean | p50 | p99 | max | first | encode us | decode us |");
-    PRESETS.iter().for_each(|preset| print!(" {} s | an hour at 1 % |", preset.name));
+    PRESETS.iter().for_each(|(name, _)| print!(" {name} s | an hour at 1 % |"));
     println!("\n|---|{}", "--:|".repeat(8 + 2 * PRESETS.len()));
 }
 
@@ -102,8 +76,8 @@ impl Row {
             self.encode_us,
             self.decode_us,
         );
-        for preset in &PRESETS {
-            let total: f64 = self.sizes.iter().map(|bytes| preset.airtime_s(*bytes)).sum();
+        for (_, preset) in &PRESETS {
+            let total = self.sizes.iter().map(|bytes| preset.message_us(*bytes)).sum::<u64>() as f64 / 1e6;
             let each = total / self.sizes.len().max(1) as f64;
             print!(" {each:.3} | {:.0} |", DUTY_SECONDS_AN_HOUR / each);
         }
@@ -145,15 +119,26 @@ pub(crate) fn plot(rows: &[Row]) -> String {
     );
     for power in 0..=5 {
         let (at, bytes) = (x(10f64.powi(power)), 10u32.pow(power as u32));
-        let _ = writeln!(svg, "<line x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"20\" y2=\"{height}\" stroke=\"#ddd\"/>");
+        let _ =
+            writeln!(svg, "<line x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"20\" y2=\"{height}\" stroke=\"#ddd\"/>");
         let _ = writeln!(svg, "<text x=\"{at:.1}\" y=\"14\" text-anchor=\"middle\">{bytes} B</text>");
     }
     for (index, row) in rows.iter().enumerate() {
         let y = LINE * (index as f64 + 2.0);
         let colour = if row.codec == "tombolo" { "#c33" } else { "#357" };
         let (from, to) = (x(row.percentile(50) as f64), x(row.percentile(99) as f64));
-        let _ = writeln!(svg, "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{} {}</text>", LEFT - 8.0, y + 4.0, row.trace, row.codec);
-        let _ = writeln!(svg, "<line x1=\"{from:.1}\" x2=\"{to:.1}\" y1=\"{y}\" y2=\"{y}\" stroke=\"{colour}\" stroke-width=\"3\"/>");
+        let _ = writeln!(
+            svg,
+            "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{} {}</text>",
+            LEFT - 8.0,
+            y + 4.0,
+            row.trace,
+            row.codec
+        );
+        let _ = writeln!(
+            svg,
+            "<line x1=\"{from:.1}\" x2=\"{to:.1}\" y1=\"{y}\" y2=\"{y}\" stroke=\"{colour}\" stroke-width=\"3\"/>"
+        );
         let _ = writeln!(svg, "<circle cx=\"{:.1}\" cy=\"{y}\" r=\"4\" fill=\"{colour}\"/>", x(row.mean()));
     }
     svg.push_str("</svg>\n");

@@ -52,7 +52,8 @@ impl Trace {
 
 /// A file of JSON Lines, plain or gzipped.
 pub(crate) fn load(path: &Path) -> Trace {
-    let mut file = BufReader::new(File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())));
+    let mut file =
+        BufReader::new(File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())));
     let mut text = String::new();
     if file.fill_buf().is_ok_and(|start| start.starts_with(&[0x1f, 0x8b])) {
         flate2::read::GzDecoder::new(file).read_to_string(&mut text).expect("a gzipped trace");
@@ -74,7 +75,9 @@ pub(crate) fn built_in() -> Vec<Trace> {
     };
     let entries = std::fs::read_dir(&folder).expect("TOMBOLO_TRACES names a folder");
     let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    paths.retain(|path| path.to_string_lossy().contains(".jsonl") && path.file_name() != recording.file_name());
+    paths.retain(|path| {
+        path.to_string_lossy().contains(".jsonl") && path.file_name() != recording.file_name()
+    });
     paths.sort();
     traces.extend(paths.iter().map(|path| load(path)));
     traces
@@ -95,8 +98,18 @@ impl Dice {
 /// A node state a minute: load and memory wander, an app is upgraded or stopped now and then.
 fn generated_states() -> Trace {
     let mut dice = Dice(88_172_645_463_325_252);
-    let names = ["alert-relay", "backup", "camera-store", "field-notes", "heating", "library", "radio-log", "water-level"];
-    let mut versions: Vec<[u64; 3]> = names.iter().map(|_| [dice.below(4), dice.below(20), dice.below(9)]).collect();
+    let names = [
+        "alert-relay",
+        "backup",
+        "camera-store",
+        "field-notes",
+        "heating",
+        "library",
+        "radio-log",
+        "water-level",
+    ];
+    let mut versions: Vec<[u64; 3]> =
+        names.iter().map(|_| [dice.below(4), dice.below(20), dice.below(9)]).collect();
     let mut running = vec![true; names.len()];
     let (mut memory, mut disk) = (400_000, 9_000_000);
     let states = (0..600).map(move |minute| {
@@ -109,10 +122,11 @@ fn generated_states() -> Trace {
         }
         memory = memory + dice.below(4000) - 2000 + if memory < 100_000 { 2000 } else { 0 };
         disk += if dice.below(5) == 0 { dice.below(200) } else { 0 };
-        let apps = names.iter().zip(&versions).zip(&running).map(|((name, [major, minor, patch]), running)| {
-            let status = if *running { "running" } else { "stopped" };
-            json!({ "id": name, "status": status, "version": format!("{major}.{minor}.{patch}") })
-        });
+        let apps =
+            names.iter().zip(&versions).zip(&running).map(|((name, [major, minor, patch]), running)| {
+                let status = if *running { "running" } else { "stopped" };
+                json!({ "id": name, "status": status, "version": format!("{major}.{minor}.{patch}") })
+            });
         let state = json!({
             "timestamp": timestamp(1_780_000_000_000 + minute * 60_000, false),
             "node_name": "ridge-station",
@@ -133,7 +147,18 @@ fn generated_states() -> Trace {
 /// A stock list: quantities change, things come, go and change their place.
 fn generated_inventory() -> Trace {
     let mut dice = Dice(2_463_534_242);
-    let things = ["rope", "lamp", "battery", "water filter", "tarpaulin", "radio", "antenna", "blanket", "stove", "gloves"];
+    let things = [
+        "rope",
+        "lamp",
+        "battery",
+        "water filter",
+        "tarpaulin",
+        "radio",
+        "antenna",
+        "blanket",
+        "stove",
+        "gloves",
+    ];
     let places = ["shed", "van", "attic", "kitchen"];
     let mut stock: Vec<(u64, &str, &str, u64)> = Vec::new();
     let inventories = (0..300).map(move |_| {
@@ -143,7 +168,12 @@ fn generated_inventory() -> Trace {
                 let thing = things[dice.below(10) as usize];
                 stock.push((dice.below(1 << 20), thing, places[dice.below(4) as usize], dice.below(30)));
             }
-            0 => stock.push((dice.below(1 << 20), things[dice.below(10) as usize], places[dice.below(4) as usize], 1)),
+            0 => stock.push((
+                dice.below(1 << 20),
+                things[dice.below(10) as usize],
+                places[dice.below(4) as usize],
+                1,
+            )),
             1 => drop(stock.remove(at)),
             2 => stock[at].2 = places[dice.below(4) as usize],
             3 => {

@@ -141,11 +141,16 @@ impl NodeState {
     }
 
     fn changed(self, changes: NodeState) -> NodeState {
-        let mut apps: BTreeMap<String, App> = self.apps.into_iter().map(|app| (app.id.clone(), app)).collect();
+        let mut apps: BTreeMap<String, App> =
+            self.apps.into_iter().map(|app| (app.id.clone(), app)).collect();
         apps.retain(|id, _| !changes.removed.contains(id));
         for app in changes.apps {
             let old = apps.entry(app.id.clone()).or_default();
-            *old = App { id: app.id, status: app.status.or(old.status.take()), version: app.version.or(old.version.take()) };
+            *old = App {
+                id: app.id,
+                status: app.status.or(old.status.take()),
+                version: app.version.or(old.version.take()),
+            };
         }
         NodeState {
             time_ms: changes.time_ms.or(self.time_ms),

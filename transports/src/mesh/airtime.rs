@@ -81,7 +81,9 @@ mod tests {
 
     #[test]
     fn a_longer_frame_never_takes_less() {
-        for modulation in [Modulation::LONG_FAST, Modulation::SF7_125, Modulation::SF12_125, at(8, 62_500, 8, 16)] {
+        for modulation in
+            [Modulation::LONG_FAST, Modulation::SF7_125, Modulation::SF12_125, at(8, 62_500, 8, 16)]
+        {
             let times: Vec<u64> = (0..=FRAME_BYTES_MAX).map(|bytes| modulation.frame_us(bytes)).collect();
             assert!(times.is_sorted());
             assert!(modulation.message_us(256) > modulation.frame_us(255));
