@@ -70,12 +70,15 @@ impl Node {
         }
     }
 
-    /// A repetition of an old word tells the wrong time: only a newer one counts.
+    /// A repetition of an old word tells the wrong time: only a newer one of the same boot counts, for as long
+    /// as the peer stays connected.
     fn hear_clock(&mut self, peer: PeerId, clock: PeerClock) {
-        let newest = self.uptimes.entry(peer).or_default();
-        if clock.uptime_ms > *newest {
-            *newest = clock.uptime_ms;
-            self.reference.hear(peer, clock.wall_ms, self.now);
+        let PeerClock { wall_ms, uptime_ms, boot } = clock;
+        let is_news =
+            self.uptimes.get(&peer).is_none_or(|(known, newest)| *known == boot && uptime_ms > *newest);
+        if is_news {
+            self.uptimes.insert(peer, (boot, uptime_ms));
+            self.reference.hear(peer, wall_ms, self.now);
         }
     }
 

@@ -99,8 +99,10 @@ pub struct Node {
     transfers: sync::transfer::Transfers,
     router: TransportRouter,
     links: BTreeMap<LinkId, Link>,
-    /// Per connected peer, the newest uptime that came with its clock.
-    uptimes: BTreeMap<PeerId, u64>,
+    /// Drawn at this start; goes out with our clock.
+    boot: u32,
+    /// Per connected peer, the boot and the newest uptime that came with its clock.
+    uptimes: BTreeMap<PeerId, (u32, u64)>,
     staged: outbound::Staged,
     /// Keys written since the start, per document of which we write a layer: what a restore keeps.
     written: BTreeMap<DocumentId, BTreeSet<KeyPath>>,
@@ -134,6 +136,7 @@ impl Node {
         let loaded = store.load()?;
         let me = keypair.peer_id();
         let mut random = Random::new(&seed);
+        let boot = u32::from_be_bytes(random.bytes());
         let engine = Engine::new(Frontier::default(), settings.heartbeat_ms, Random::new(&random.bytes()));
         let router = TransportRouter::new(settings.preference);
         let mut node = Node {
@@ -153,6 +156,7 @@ impl Node {
             transfers: sync::transfer::Transfers::default(),
             router,
             links: BTreeMap::new(),
+            boot,
             uptimes: BTreeMap::new(),
             staged: outbound::Staged::default(),
             written: BTreeMap::new(),

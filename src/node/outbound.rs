@@ -414,7 +414,7 @@ impl Node {
                 sync::Output::Heartbeat { peer, fingerprint, next_by_s } => {
                     let Now { wall_ms, mono_ms: uptime_ms } = self.now;
                     let is_set = self.reference.own_is_set(self.now);
-                    let clock = is_set.then_some(PeerClock { wall_ms, uptime_ms });
+                    let clock = is_set.then_some(PeerClock { wall_ms, uptime_ms, boot: self.boot });
                     self.send(peer, Class::Upkeep, &Message::Heartbeat { fingerprint, next_by_s, clock });
                 }
                 sync::Output::Supply { peer, layer, held } => {

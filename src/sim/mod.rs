@@ -33,7 +33,6 @@ use crate::sim::dice::Dice;
 use crate::sim::faults::{Fault, Faults, Rates, WallClock, damage};
 use crate::sim::lan::{End, Lan, Pair, caps};
 use crate::store::Store;
-use crate::sync::message::Message;
 
 /// The true time when a simulation begins: 30 days after the build date.
 pub const EPOCH_MS: u64 = BUILD_DATE_MS + 30 * 24 * 60 * 60 * 1000;
@@ -450,15 +449,11 @@ impl Simulation {
         self.input(seat, Input::Received { link, bytes });
     }
 
-    /// Gives every machine again what it received before, on the links that are up now. Not heartbeats: they
-    /// tell the time, and it is for the link to keep yesterday's out (TLS, a radio's replay window).
+    /// Gives every machine again what it received before, on the links that are up now.
     pub fn replay(&mut self) {
         for seat in self.seats() {
             let remembered = std::mem::take(&mut self.machine_mut(seat).remembered);
             for (from, bytes) in remembered {
-                if matches!(Message::decode(&bytes), Ok(Message::Heartbeat { .. })) {
-                    continue;
-                }
                 let Some(other) = self.seats().into_iter().find(|s| self.machine(*s).peer == from) else {
                     continue;
                 };

@@ -2,7 +2,7 @@
 //! frequent message, is told by its high bit. All else is one deterministic CBOR array behind the kind.
 //!
 //! ```text
-//! 0x01 heartbeat     [fingerprint u64, next by s, [clock ms, uptime ms] | null, codec version]
+//! 0x01 heartbeat     [fingerprint u64, next by s, [clock ms, uptime ms, boot] | null, codec version]
 //! 0x02 ask           [bucket prints, 16 u32]
 //! 0x03 frontier      [buckets answered (bit mask), [[layer 8, sequence, root print 4], …]]
 //! 0x04 want          [[layer 8] | [layer 8, sequence held, root print 4], …]
@@ -34,6 +34,8 @@ pub struct PeerClock {
     pub wall_ms: u64,
     /// Milliseconds on a clock that never steps back while the sender runs.
     pub uptime_ms: u64,
+    /// Drawn at the sender's start: uptimes of one boot can be compared.
+    pub boot: u32,
 }
 
 /// Names a large layer state in a transfer.
@@ -114,7 +116,8 @@ impl Message {
             Message::Compact(envelope) => return encode_compact(envelope),
             Message::Whole(envelope) => return [&[0x05][..], &encode_whole(envelope)].concat(),
             Message::Heartbeat { fingerprint, next_by_s, clock } => {
-                let clock = clock.map_or(Value::Null, |c| Value::array([c.wall_ms, c.uptime_ms]));
+                let clock =
+                    clock.map_or(Value::Null, |c| Value::array([c.wall_ms, c.uptime_ms, c.boot.into()]));
                 let next_by = Value::from(u64::from(*next_by_s));
                 (0x01, vec![Value::from(*fingerprint), next_by, clock, Value::from(CODEC_VERSION)])
             }
@@ -285,7 +288,11 @@ fn read_state(items: &[Value]) -> Option<State> {
 
 fn read_clock(items: &[Value]) -> Option<PeerClock> {
     match items {
-        [wall, uptime] => Some(PeerClock { wall_ms: wall.as_u64()?, uptime_ms: uptime.as_u64()? }),
+        [wall, uptime, boot] => Some(PeerClock {
+            wall_ms: wall.as_u64()?,
+            uptime_ms: uptime.as_u64()?,
+            boot: u32::try_from(boot.as_u64()?).ok()?,
+        }),
         _ => None,
     }
 }
@@ -312,7 +319,7 @@ mod tests {
             Message::Heartbeat {
                 fingerprint: u64::MAX,
                 next_by_s: 60,
-                clock: Some(PeerClock { wall_ms: 5, uptime_ms: 6 }),
+                clock: Some(PeerClock { wall_ms: 5, uptime_ms: 6, boot: 7 }),
             },
             Message::Ask([7; 16]),
             Message::Frontier { buckets: 0xffff, states: vec![(layer(1), state)] },
