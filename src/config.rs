@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::limits::NODE_NAME_BYTES_MAX;
 
@@ -306,13 +307,17 @@ fn node_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Er
 
 fn log_filter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let filter = String::deserialize(deserializer)?;
+    check_log_filter(&filter).map_err(|why| D::Error::custom(format!("`log` is {why}")))?;
+    Ok(filter)
+}
+
+/// Reads what is to be logged, from the settings or `RUST_LOG`; the error says what it should be.
+pub(crate) fn check_log_filter(filter: &str) -> Result<Targets, &'static str> {
     // A bare word would otherwise be taken for a target at its finest level.
-    let is_level = |part: &str| part.trim().parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
+    let is_level = |part: &str| part.trim().parse::<LevelFilter>().is_ok();
     let known = filter.split(',').all(|part| part.contains('=') || is_level(part));
-    if known && tracing_subscriber::filter::Targets::from_str(&filter).is_ok() {
-        return Ok(filter);
-    }
-    Err(D::Error::custom("`log` is a level (error, warn, info, debug, trace), or `target=level` pairs"))
+    let targets = Targets::from_str(filter).ok().filter(|_| known);
+    targets.ok_or("a level (error, warn, info, debug, trace), or `target=level` pairs")
 }
 
 fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {

@@ -257,3 +257,30 @@ impl CallError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both wait for the same end, which is told once.
+    #[tokio::test]
+    async fn a_node_that_ended_by_itself_can_be_shut_down() {
+        let folder = tempfile::tempdir().unwrap();
+        Tombolo::create(folder.path(), "attic").unwrap();
+        let mut node = Tombolo::start(folder.path(), Settings::on_loopback("attic")).await.unwrap();
+        node.client.tell(Task::Stop).await.unwrap();
+        assert_eq!(node.ended().await, Ended::Node);
+        node.shutdown().await;
+    }
+
+    /// A node without links hears nobody: that must not look as if it ran.
+    #[tokio::test]
+    async fn links_that_fail_end_a_node() {
+        let folder = tempfile::tempdir().unwrap();
+        Tombolo::create(folder.path(), "attic").unwrap();
+        let mut node = Tombolo::start(folder.path(), Settings::on_loopback("attic")).await.unwrap();
+        node.links.fail();
+        assert_eq!(node.ended().await, Ended::Links);
+        node.shutdown().await;
+    }
+}

@@ -23,7 +23,7 @@ pub(super) fn create(context: &Context, name: String, snapshot: bool) -> Outcome
     if context.json {
         return Ok(print::line(&reply.text)?);
     }
-    Ok(print::line(&format!("created {}", print::text(&reply.json, "name")))?)
+    Ok(print::line(&format!("created {}", print::clean(print::text(&reply.json, "name"))))?)
 }
 
 pub(super) fn set(context: &Context, doc: String, key: KeyPath, value: &str) -> Outcome {
@@ -39,7 +39,7 @@ pub(super) fn put(context: &Context, doc: String, file: &Path) -> Outcome {
     let text = read(file)?;
     let value = serde_json::from_str(&text);
     let value =
-        value.map_err(|e| CliError::new("bad_json", format!("{} is not JSON: {e}", file.display())))?;
+        value.map_err(|e| CliError::new("bad_json", format!("{} is not JSON: {e}", called_file(file))))?;
     written(context, "changed", &context.node.ask(&Command::Put { doc, value })?)
 }
 
@@ -153,9 +153,14 @@ fn is_integer(text: &str) -> bool {
     digits.len() > 1 && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
+/// A file as a person knows it.
+fn called_file(file: &Path) -> String {
+    if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() }
+}
+
 /// A file's text, or standard input's.
 fn read(file: &Path) -> Result<String, CliError> {
-    let failed = |e: std::io::Error| CliError::new("file", format!("cannot read {}: {e}", file.display()));
+    let failed = |e: std::io::Error| CliError::new("file", format!("cannot read {}: {e}", called_file(file)));
     let limit = u64::try_from(BODY_BYTES_MAX).unwrap_or(u64::MAX);
     let mut text = String::new();
     let read = if file == Path::new("-") {
@@ -165,7 +170,7 @@ fn read(file: &Path) -> Result<String, CliError> {
     };
     read.map_err(failed)?;
     if text.len() > BODY_BYTES_MAX {
-        let message = format!("{} is longer than {}", file.display(), print::size(limit));
+        let message = format!("{} is longer than {}", called_file(file), print::size(limit));
         return Err(CliError::new("too_long", message));
     }
     Ok(text)

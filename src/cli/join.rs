@@ -30,14 +30,15 @@ pub(super) fn run(
     let reply = runtime()?.block_on(async {
         let joining = join(context, Command::Join { code, addresses }, running);
         let hinting = async {
-            tokio::time::sleep(PATIENCE).await;
-            if patient {
+            let span = timeout.map(|Span(span)| span);
+            tokio::time::sleep(span.map_or(PATIENCE, |span| span.min(PATIENCE))).await;
+            if patient && span.is_none_or(|span| span > PATIENCE) {
                 print::hint(
                     "waiting for the inviter: its `tombolo up` must run, and the two must reach each other",
                 );
             }
-            match timeout {
-                Some(Span(span)) => tokio::time::sleep(span.saturating_sub(PATIENCE)).await,
+            match span {
+                Some(span) => tokio::time::sleep(span.saturating_sub(PATIENCE)).await,
                 None => std::future::pending().await,
             }
         };

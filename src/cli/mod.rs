@@ -244,7 +244,12 @@ fn carry_out(cli: Cli) -> Outcome {
     if matches!(cli.command, Command::Demo) {
         return demo::run(cli.json);
     }
-    let folder = match cli.data_dir.filter(|dir| !dir.is_empty()) {
+    let folder = match cli.data_dir {
+        // An empty variable is none; an empty argument is a script's mistake.
+        Some(dir) if dir.is_empty() && std::env::var_os("TOMBOLO_DATA_DIR").is_some_and(|v| v.is_empty()) => {
+            ask::default_folder()?
+        }
+        Some(dir) if dir.is_empty() => return Err(CliError::usage("--data-dir needs a folder: it is empty")),
         Some(dir) => PathBuf::from(dir),
         None => ask::default_folder()?,
     };

@@ -42,7 +42,7 @@ pub(crate) fn as_shown(text: &str) -> Cow<'_, str> {
 
 /// Characters that turn the direction of writing or join what stands apart.
 fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    matches!(c, '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// A table with a head, columns as wide as they need to be.

@@ -2,13 +2,20 @@
 
 use serde_json::Value as Json;
 
-use super::error::Outcome;
+use super::error::{CliError, Outcome};
 use super::{Context, print};
 use crate::daemon::now;
 use crate::node::Command;
 
 pub(super) fn run(context: &Context, peer: Option<String>) -> Outcome {
-    let reply = context.node.ask(&Command::State { peer })?;
+    let own = peer.is_none();
+    let reply = context.node.ask(&Command::State { peer }).map_err(|error| {
+        if own && error.code == "no_state" && !context.node.is_running() {
+            let message = "this node has published no state yet: start `tombolo up`, which does";
+            return CliError::new(&error.code, message);
+        }
+        error
+    })?;
     if context.json {
         return Ok(print::line(&reply.text)?);
     }

@@ -1,15 +1,14 @@
 //! `up`: the daemon, in the foreground.
 
-use std::str::FromStr;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::error::{CliError, Outcome};
 use super::{Context, print};
+use crate::config::check_log_filter;
 use crate::daemon::open::StartError;
 use crate::handle::{Settings, Tombolo};
 use crate::node::{Command, Reply};
@@ -103,8 +102,8 @@ async fn tell(context: &Context, node: &Tombolo) -> Outcome {
 fn start_log(setting: &str) -> Outcome {
     let wanted = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
     let wanted = wanted.as_deref().unwrap_or(setting);
-    let filter = Targets::from_str(wanted);
-    let filter = filter.map_err(|e| CliError::usage(format!("RUST_LOG=`{wanted}` is no log filter: {e}")))?;
+    let filter = check_log_filter(wanted);
+    let filter = filter.map_err(|why| CliError::usage(format!("RUST_LOG=`{wanted}` is not {why}")))?;
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
     // A second log in one process is a test's business.
     let _ = tracing_subscriber::registry().with(layer).with(filter).try_init();

@@ -61,6 +61,12 @@ impl Links {
         }
     }
 
+    /// Ends both tasks, as a panic would.
+    #[cfg(test)]
+    pub(crate) fn fail(&mut self) {
+        self.tasks.abort_all();
+    }
+
     /// Closes every link and tells the peers.
     pub(crate) async fn shutdown(mut self) {
         self.client.set_lan(None);
