@@ -44,6 +44,7 @@ fn wrong_arguments_end_with_2() {
         &["invite", "--expires", "soon"],
         &["join", "fed1:x", "--addr", "not an address"],
         &["init"],
+        &["--data-dir", "", "id"],
     ] {
         place.fails(2, arguments);
     }
@@ -83,6 +84,19 @@ fn a_key_that_others_may_read_is_refused() {
     let key = place.folder.join("identity.key");
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
     assert!(place.fails(1, &["id"]).contains("chmod 600"));
+}
+
+/// A new identity beside an old store would be another node's: both ways out are named instead.
+#[test]
+fn a_store_without_its_key_is_not_taken_over() {
+    let place = Place::with_node("attic");
+    std::fs::remove_file(place.folder.join("identity.key")).unwrap();
+    for command in [&["init", "--name", "attic"][..], &["id"], &["up"]] {
+        let error = place.fails(1, command);
+        assert!(error.contains("put the key file back") && error.contains("empty folder"), "{error}");
+        assert_eq!(place.error_code(command), "no_key");
+    }
+    assert!(!place.folder.join("identity.key").exists());
 }
 
 #[test]

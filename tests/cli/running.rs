@@ -178,6 +178,19 @@ fn a_node_publishes_its_real_state_and_apps_from_a_file() {
     assert_eq!(apps_of(&place), "web stopped 1.2");
 }
 
+/// A pipe that nobody writes into is told, not waited for: neither by the probe nor by the end.
+#[test]
+fn a_pipe_as_apps_file_holds_up_nothing() {
+    let place = Place::with_node("attic");
+    let apps = place.folder.join("apps");
+    assert!(std::process::Command::new("mkfifo").arg(&apps).status().unwrap().success());
+    place.setting("apps_file = \"\"", &format!("apps_file = {:?}", apps.to_str().unwrap()));
+    let daemon = place.up();
+    eventually("the mistake in status", || place.ok(&["status"]).contains("no regular file"));
+    eventually("a state without apps", || place.run(&["state"]).status.success());
+    assert_eq!(daemon.terminate(), Some(0));
+}
+
 #[test]
 fn a_node_publishes_its_containers_and_a_change_at_once() {
     let place = Place::with_node("attic");

@@ -1,5 +1,8 @@
 //! Two nodes on this machine, over real QUIC on loopback, without multicast.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
 use super::harness::{Daemon, Place, eventually};
 
 /// Two running nodes, the second joined to the first.
@@ -43,6 +46,28 @@ fn two_nodes_meet_agree_and_come_into_step() {
     });
     eventually("in step in status", || attic.ok(&["status"]).contains("in step"));
     assert!(attic.ok(&["peers"]).contains("connected"));
+}
+
+/// The start of a DID that is ours as well: the peer's document is meant, as `get` has it.
+#[test]
+fn watch_follows_the_document_that_get_reads() {
+    let (attic, _attic_up, boat, _boat_up) = pair();
+    attic.ok(&["create", "plan"]);
+    eventually("the document at the boat", || boat.hash("plan").is_some());
+    boat.ok(&["get", "z6Mk/plan"]);
+    let mut command = boat.command(&["watch", "z6Mk/plan", "--json"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let stdout = child.stdout.take().unwrap();
+    let reading = std::thread::spawn(move || BufReader::new(stdout).lines().next());
+    let mut n = 0;
+    eventually("a line", || {
+        n += 1;
+        attic.ok(&["set", "plan", "a", &n.to_string()]);
+        reading.is_finished()
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(reading.join().unwrap().unwrap().unwrap().contains(&attic.did()));
 }
 
 #[test]
