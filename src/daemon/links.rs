@@ -85,7 +85,10 @@ async fn bring(lan: Arc<Lan>, held: HeldByLink, mut events: mpsc::Receiver<LinkE
                 tracing::info!(%peer, %address, "{link} up");
                 Task::Input(Input::LinkUp { link, peer, caps })
             }
-            LinkEvent::Received { link, bytes } => Task::Input(Input::Received { link, bytes }),
+            LinkEvent::Received { link, bytes } => {
+                let room = client.room_for(bytes.len()).await;
+                Task::Message { link, bytes, room }
+            }
             LinkEvent::Down { link, reason } => {
                 tracing::info!("{link} down: {reason}");
                 lock(&held).remove(&link);

@@ -25,7 +25,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 use tombolo_transports::{Lan, LinkId, PeerId};
 
 use crate::clock::Now;
@@ -33,6 +33,8 @@ use crate::node::{Command, CommandError, Event, Input, Node, Output, Reply, Requ
 
 /// Tasks that wait for the node. When full, links and local clients wait in turn.
 pub const INBOX_MAX: usize = 1_024;
+/// Bytes of peers' messages among them. When reached, links wait, and their peers with them.
+pub const INBOX_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Tasks handled between two commits; the rest waits for the next.
 pub const BATCH_MAX: usize = 256;
 /// Effects that wait for the links. They never wait for the node, so the node may wait for them.
@@ -58,6 +60,8 @@ pub fn now() -> Now {
 pub(crate) enum Task {
     /// Something happened.
     Input(Input),
+    /// A peer's message, with the room it takes until it is handled.
+    Message { link: LinkId, bytes: Vec<u8>, room: Option<OwnedSemaphorePermit> },
     /// Somebody here asks.
     Command(Command, oneshot::Sender<Result<Reply, CommandError>>),
     /// A stranger asks to join.
@@ -109,6 +113,7 @@ pub(crate) struct Surroundings {
 pub struct NodeClient {
     inbox: mpsc::Sender<Task>,
     events: broadcast::Sender<Event>,
+    room: Arc<Semaphore>,
     surroundings: Arc<Surroundings>,
 }
 
@@ -125,7 +130,8 @@ pub(crate) fn drive(node: Node) -> io::Result<Driven> {
     let (inbox, tasks) = mpsc::channel(INBOX_MAX);
     let (effects_in, effects) = mpsc::channel(EFFECTS_MAX);
     let (events, _) = broadcast::channel(EVENTS_MAX);
-    let client = NodeClient { inbox, events: events.clone(), surroundings: Arc::default() };
+    let room = Arc::new(Semaphore::new(INBOX_BYTES_MAX));
+    let client = NodeClient { inbox, events: events.clone(), room, surroundings: Arc::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let driver = Driver {
         node,
@@ -190,6 +196,10 @@ impl Driver {
         for task in batch.drain(..) {
             match task {
                 Task::Input(input) => self.node.handle_input(now, input),
+                Task::Message { link, bytes, room } => {
+                    self.node.handle_input(now, Input::Received { link, bytes });
+                    drop(room);
+                }
                 Task::Command(command, reply) => {
                     let request = self.next_request();
                     prune(&mut self.replies, oneshot::Sender::is_closed);
@@ -266,6 +276,12 @@ fn prune<T>(awaited: &mut BTreeMap<RequestId, T>, gone: impl Fn(&T) -> bool) {
 }
 
 impl NodeClient {
+    /// Waits until a message of so many bytes may wait for the node.
+    pub(crate) async fn room_for(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(bytes.clamp(1, INBOX_BYTES_MAX)).ok()?;
+        self.room.clone().acquire_many_owned(bytes).await.ok()
+    }
+
     /// Asks the node and waits for its reply; for a `Join` until both sides agreed.
     pub async fn command(&self, command: Command) -> Result<Reply, AskError> {
         let (sender, reply) = oneshot::channel();
