@@ -361,7 +361,8 @@ mod tests {
     /// A client whose node is gone: for parts that only note problems.
     pub(crate) fn client_of_no_node() -> NodeClient {
         let (events, _) = broadcast::channel(1);
-        NodeClient { inbox: mpsc::channel(1).0, events, surroundings: Arc::default() }
+        let room = Arc::new(Semaphore::new(INBOX_BYTES_MAX));
+        NodeClient { inbox: mpsc::channel(1).0, events, room, surroundings: Arc::default() }
     }
 
     #[tokio::test]
