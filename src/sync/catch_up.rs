@@ -15,6 +15,8 @@ use crate::sync::{Engine, Output, PeerSync};
 
 /// Wants under way to one neighbour at a time; the rest wait their turn.
 const WANTS_IN_FLIGHT_MAX: usize = 64;
+/// Times a layer is asked for as a delta; after that whole.
+const DELTA_TRIES_MAX: u32 = 2;
 /// The one reason of a refusal that ends by itself (`envelope/FORMAT.md`).
 const REASON_QUOTA: u8 = 5;
 
@@ -106,7 +108,9 @@ impl Engine {
                 continue;
             };
             let count = in_flight.entry(peer).or_default();
-            let held = self.held.get(&layer);
+            // What does not come as a delta is asked for whole: the two ends may not speak one codec.
+            let deltas_fail = self.wants.get(&layer).is_some_and(|want| want.tries >= DELTA_TRIES_MAX);
+            let held = self.held.get(&layer).filter(|_| !deltas_fail);
             let Some(want) = self.wants.get_mut(&layer) else { continue };
             if *count >= WANTS_IN_FLIGHT_MAX {
                 want.at = now + NOTICE_DELAY_MS;

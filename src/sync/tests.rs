@@ -15,6 +15,8 @@ struct Mesh {
     loss_percent: u64,
     now: u64,
     supplies: usize,
+    /// No delta can be read, as between two codecs.
+    deltas_fail: bool,
 }
 
 enum Carried {
@@ -42,6 +44,7 @@ impl Mesh {
             loss_percent,
             now: 0,
             supplies: 0,
+            deltas_fail: false,
         };
         for a in 0..count {
             for b in (0..count).filter(|b| *b != a) {
@@ -104,6 +107,7 @@ impl Mesh {
                 let (to, carried) = match output {
                     Output::Send { peer, message } => (peer, Carried::Message(message)),
                     Output::Heartbeat { peer, fingerprint, .. } => (peer, Carried::Heartbeat(fingerprint)),
+                    Output::Supply { held: Some(_), .. } if self.deltas_fail => continue,
                     Output::Supply { peer, layer, .. } => {
                         self.supplies += 1;
                         let state = self.held[at][&layer];
@@ -165,6 +169,17 @@ fn silence_costs_heartbeats_only() {
         }
         mesh.now += 10;
     }
+    assert!(mesh.in_step());
+}
+
+#[test]
+fn what_does_not_come_as_a_delta_comes_whole() {
+    let mut mesh = Mesh::new(3, 0, 4);
+    mesh.write(0, 1, 1);
+    mesh.run(3_000);
+    mesh.deltas_fail = true;
+    mesh.write(0, 1, 2);
+    mesh.run(40_000);
     assert!(mesh.in_step());
 }
 
