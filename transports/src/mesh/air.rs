@@ -1,0 +1,1 @@
+//! The emulated channel: many radios on one frequency, on virtual time.

@@ -1,0 +1,1 @@
+//! AX.25 UI frames around a payload, with call signs.

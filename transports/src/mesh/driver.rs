@@ -1,0 +1,1 @@
+//! Radios on TCP and serial ports: reconnects, paces, reports.

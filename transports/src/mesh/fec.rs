@@ -1,0 +1,1 @@
+//! Reed-Solomon parity over the fragments of a block.

@@ -1,0 +1,1 @@
+//! Messages longer than a frame, cut and joined again within bounds.

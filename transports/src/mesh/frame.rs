@@ -1,0 +1,1 @@
+//! A radio frame: header, alias, sender hint, counter, tag; the replay window.

@@ -1,0 +1,1 @@
+//! Joining with nothing but radios and an invite code: Noise IKpsk1.

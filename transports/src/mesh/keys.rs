@@ -1,0 +1,1 @@
+//! Audience keys, what is derived from them, boot epochs.

@@ -1,0 +1,1 @@
+//! KISS: frames on a byte stream between a host and a TNC.

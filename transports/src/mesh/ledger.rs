@@ -1,0 +1,1 @@
+//! The airtime ledger: no sliding hour ever holds more than the law allows.

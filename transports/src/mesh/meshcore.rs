@@ -1,0 +1,1 @@
+//! The MeshCore companion protocol, as bytes in and out.

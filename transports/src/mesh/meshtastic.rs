@@ -1,0 +1,1 @@
+//! The Meshtastic stream API, as bytes in and out.

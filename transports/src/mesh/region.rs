@@ -1,0 +1,1 @@
+//! Band plans: what each regulation allows.

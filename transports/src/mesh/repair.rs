@@ -1,0 +1,1 @@
+//! Which fragments are missing, and who asks for them: bitmap NACKs.

@@ -1,0 +1,1 @@
+//! One radio's whole link layer, sans-io.
