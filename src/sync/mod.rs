@@ -11,6 +11,7 @@
 //! Whatever is lost on the way shows in the next fingerprint.
 
 mod catch_up;
+pub mod cell;
 pub mod frontier;
 pub mod message;
 pub mod transfer;

@@ -1,0 +1,463 @@
+//! One owner's audience on one radio: what we hold of its documents, and what we believe its listeners hold.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use tombolo_transports::PeerId;
+
+use crate::layer::LayerPrint;
+use crate::sync::cell::Heard;
+use crate::sync::cell::message::{ENTRIES_MAX, Entry, Told, short_print};
+use crate::sync::frontier::{Frontier, State};
+
+/// An author keeps to one base for up to so many of its commits: then a lost delta never matters.
+pub(super) const ANCHOR_COMMITS_MAX: u64 = 16;
+/// Changes of what we hold that are remembered, so that an older fingerprint of ours is recognised.
+const PAST_MAX: usize = 32;
+/// States remembered per layer, so that four bytes are enough to name one.
+const STATES_MAX: usize = 24;
+/// The same frontier is not told again within so many frame times.
+const TOLD_PAUSE_FRAMES: u64 = 12;
+
+/// A layer that some listeners lack.
+pub(super) struct Due {
+    pub(super) layer: LayerPrint,
+    pub(super) base: Option<State>,
+    pub(super) targets: Vec<PeerId>,
+    pub(super) rank: u8,
+    pub(super) newest_at: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub(super) alias: [u8; 2],
+    is_ours: bool,
+    ours: Frontier,
+    layers: BTreeMap<LayerPrint, Held>,
+    listeners: BTreeMap<PeerId, Listener>,
+    /// Newest last: what one layer's state was before a change.
+    past: VecDeque<(LayerPrint, Option<State>)>,
+    tell_at: Option<u64>,
+    told: Option<(u64, u64)>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    rank: u8,
+    /// When it came or was written.
+    at: u64,
+    /// From when on we may send it: a relay lets others go first.
+    due: u64,
+    /// The base of our deltas.
+    anchor: Option<State>,
+    /// What went out on air lately, newest last.
+    sent: VecDeque<State>,
+    /// What we held lately, newest last; ends with what we hold.
+    states: VecDeque<State>,
+}
+
+#[derive(Debug, Default)]
+struct Listener {
+    theirs: Frontier,
+    /// Whether `theirs` is what it said, or what follows from it.
+    known: bool,
+    /// States that it has held, and so keeps as bases: those it was seen to hold, and those sent before that.
+    holds: BTreeMap<LayerPrint, BTreeSet<State>>,
+    /// What was sent that it may have missed, and when.
+    supplied: BTreeMap<LayerPrint, (State, u64)>,
+}
+
+impl Channel {
+    pub(super) fn new(is_ours: bool) -> Self {
+        Channel {
+            alias: [0; 2],
+            is_ours,
+            ours: Frontier::default(),
+            layers: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            past: VecDeque::new(),
+            tell_at: None,
+            told: None,
+        }
+    }
+
+    pub(super) fn set(
+        &mut self,
+        now: u64,
+        alias: [u8; 2],
+        ours: BTreeMap<LayerPrint, (State, u8)>,
+        members: Vec<PeerId>,
+    ) {
+        self.alias = alias;
+        let gone: Vec<LayerPrint> = self.layers.keys().filter(|layer| !ours.contains_key(*layer)).copied().collect();
+        for layer in gone {
+            self.layers.remove(&layer);
+            self.change(layer, None);
+        }
+        for (layer, (state, rank)) in ours {
+            let held = self.layers.entry(layer).or_default();
+            held.rank = rank;
+            if self.ours.get(&layer) != Some(state) {
+                held.note(state, now, now);
+                self.change(layer, Some(state));
+            }
+        }
+        let members: BTreeSet<PeerId> = members.into_iter().collect();
+        self.listeners.retain(|peer, _| members.contains(peer));
+        for peer in members {
+            self.listeners.entry(peer).or_default();
+        }
+    }
+
+    pub(super) fn ours(&self) -> &Frontier {
+        &self.ours
+    }
+
+    pub(super) fn members(&self) -> usize {
+        self.listeners.len()
+    }
+
+    fn change(&mut self, layer: LayerPrint, state: Option<State>) {
+        self.past.push_back((layer, self.ours.get(&layer)));
+        if self.past.len() > PAST_MAX {
+            self.past.pop_front();
+        }
+        self.ours.set(layer, state);
+    }
+
+    pub(super) fn stored(
+        &mut self,
+        now: u64,
+        layer: LayerPrint,
+        state: State,
+        rank: u8,
+        from: Option<PeerId>,
+        wait: u64,
+    ) {
+        let held = self.layers.entry(layer).or_default();
+        held.rank = rank;
+        held.note(state, now, now + wait);
+        self.change(layer, Some(state));
+        if let Some(from) = from {
+            self.has(&from, layer, state);
+            self.overheard(now, layer, state);
+        }
+    }
+
+    /// Somebody has just sent this to all: it is not sent again unless a listener shows that it missed it.
+    pub(super) fn overheard(&mut self, now: u64, layer: LayerPrint, state: State) {
+        for listener in self.listeners.values_mut() {
+            listener.supplied.insert(layer, (state, now));
+        }
+    }
+
+    /// A listener holds a state.
+    pub(super) fn has(&mut self, peer: &PeerId, layer: LayerPrint, state: State) {
+        let sent = self.layers.get(&layer).map(|held| held.sent.clone()).unwrap_or_default();
+        if let Some(listener) = self.listeners.get_mut(peer)
+            && listener.theirs.get(&layer).is_none_or(|theirs| theirs < state)
+        {
+            listener.confirm(layer, state, &sent);
+        }
+    }
+
+    pub(super) fn in_step(&self, peer: &PeerId) -> Option<bool> {
+        let listener = self.listeners.get(peer).filter(|listener| listener.known)?;
+        Some(self.ours.iter().all(|(layer, state)| listener.theirs.get(layer).is_some_and(|theirs| theirs >= *state)))
+    }
+
+    // ---- what listeners say ------------------------------------------------------------------------------
+
+    /// A listener said in a few bytes what it holds.
+    pub(super) fn heard_print(
+        &mut self,
+        now: u64,
+        from: PeerId,
+        said: impl Fn(&Frontier) -> bool,
+        wait: u64,
+        settle_ms: u64,
+    ) {
+        let matching = match self.listeners.get(&from) {
+            None => return,
+            Some(listener) if listener.known && said(&listener.theirs) => None,
+            Some(_) => Some(self.recognise(said)),
+        };
+        if let Some(Some(frontier)) = &matching {
+            for (layer, state) in frontier.iter() {
+                self.has(&from, *layer, *state);
+            }
+        }
+        let Some(listener) = self.listeners.get_mut(&from) else { return };
+        match matching {
+            Some(None) => {
+                listener.known = false;
+                self.tell_at = Some(self.tell_at.map_or(now + wait, |at| at.min(now + wait)));
+            }
+            matching => {
+                if let Some(frontier) = matching.flatten() {
+                    listener.theirs = frontier;
+                }
+                listener.known = true;
+                // What was sent long enough ago to be heard, and does not show, was missed.
+                listener.supplied.retain(|_, (_, at)| *at + settle_ms > now);
+            }
+        }
+    }
+
+    /// What we hold, or held a short while ago, if that is what was said.
+    fn recognise(&self, said: impl Fn(&Frontier) -> bool) -> Option<Frontier> {
+        let mut frontier = self.ours.clone();
+        let mut past = self.past.iter().rev();
+        loop {
+            if said(&frontier) {
+                return Some(frontier);
+            }
+            let (layer, before) = past.next()?;
+            frontier.set(*layer, *before);
+        }
+    }
+
+    /// A listener said what it holds, layer by layer.
+    pub(super) fn heard_frontier(
+        &mut self,
+        now: u64,
+        from: PeerId,
+        told: &Told,
+        wait: u64,
+        relay_wait: u64,
+        frame_ms: u64,
+    ) {
+        let (theirs, unknown) = self.read(told);
+        let newer = |(layer, state): (&LayerPrint, &State)| self.ours.get(layer).is_none_or(|ours| ours < *state);
+        let we_lack = unknown || theirs.iter().any(newer);
+        let same = !we_lack && theirs == self.ours;
+        let lacking: Vec<LayerPrint> = self
+            .ours
+            .iter()
+            .filter(|(layer, state)| match theirs.get(layer) {
+                Some(theirs) => theirs < **state,
+                None => told.complete,
+            })
+            .map(|(layer, _)| *layer)
+            .collect();
+        for (layer, state) in theirs.iter().filter(|(layer, _)| !lacking.contains(layer)) {
+            self.has(&from, *layer, *state);
+        }
+        let Some(listener) = self.listeners.get_mut(&from) else { return };
+        for layer in &lacking {
+            listener.supplied.remove(layer);
+            // It knows best what it has.
+            listener.holds.insert(*layer, theirs.get(layer).into_iter().collect());
+        }
+        if told.complete {
+            listener.theirs = theirs;
+            listener.known = true;
+        } else {
+            for (layer, state) in theirs.iter() {
+                listener.theirs.set(*layer, Some(*state));
+            }
+        }
+        let is_ours = self.is_ours;
+        for layer in lacking {
+            if let Some(held) = self.layers.get_mut(&layer) {
+                held.due = now + if is_ours { 0 } else { relay_wait };
+            }
+        }
+        if we_lack {
+            self.tell_soon(now, wait, frame_ms);
+        }
+        if same || !we_lack {
+            // It asked what we were about to ask, or is the one who lacks.
+            self.tell_at = None;
+        }
+    }
+
+    /// Makes states of short names, where we know of what they speak.
+    fn read(&self, told: &Told) -> (Frontier, bool) {
+        let mut theirs = Frontier::default();
+        let mut unknown = false;
+        for entry in &told.entries {
+            let (layer, state) = match entry {
+                Entry::Long { layer, state } => (Some(*layer), *state),
+                Entry::Short { layer, sequence, root } => {
+                    let mut named = self.layers.iter().filter(|(print, _)| short_print(print) == *layer);
+                    match (named.next(), named.next()) {
+                        (Some((print, held)), None) => (Some(*print), held.resolve(*sequence, *root)),
+                        _ => (None, State { sequence: 0, print: [0; 4] }),
+                    }
+                }
+            };
+            match layer {
+                Some(layer) => theirs.set(layer, Some(state)),
+                None => unknown = true,
+            }
+        }
+        (theirs, unknown)
+    }
+
+    // ---- what we say -------------------------------------------------------------------------------------
+
+    pub(super) fn tells_at(&self) -> Option<u64> {
+        self.tell_at
+    }
+
+    /// Tells what we hold after a while, unless we have just done so.
+    pub(super) fn tell_soon(&mut self, now: u64, wait: u64, frame_ms: u64) {
+        let said_lately = self
+            .told
+            .is_some_and(|(at, print)| print == self.ours.fingerprint() && now < at + TOLD_PAUSE_FRAMES * frame_ms);
+        if !said_lately {
+            self.tell_at = Some(self.tell_at.map_or(now + wait, |at| at.min(now + wait)));
+        }
+    }
+
+    /// What we hold, the most valuable first where not all can be named.
+    pub(super) fn told(&self) -> Told {
+        let mut layers: Vec<(u8, LayerPrint, State)> = self
+            .ours
+            .iter()
+            .map(|(layer, state)| (self.layers.get(layer).map_or(u8::MAX, |held| held.rank), *layer, *state))
+            .collect();
+        layers.sort_by_key(|(rank, layer, _)| (*rank, *layer));
+        let complete = layers.len() <= ENTRIES_MAX;
+        layers.truncate(ENTRIES_MAX);
+        let prints: BTreeSet<u16> = layers.iter().map(|(_, layer, _)| short_print(layer)).collect();
+        let ambiguous = prints.len() < layers.len();
+        let entry = |(_, layer, state): &(u8, LayerPrint, State)| match ambiguous {
+            true => Entry::Long { layer: *layer, state: *state },
+            false => Entry::short(layer, *state),
+        };
+        Told { complete, entries: layers.iter().map(entry).collect() }
+    }
+
+    pub(super) fn has_told(&mut self, now: u64) {
+        self.tell_at = None;
+        self.told = Some((now, self.ours.fingerprint()));
+    }
+
+    /// What listeners that are there lack and may be sent now.
+    pub(super) fn supplies(&self, now: u64, heard: &BTreeMap<PeerId, Heard>) -> impl Iterator<Item = Due> {
+        let due = self.layers.iter().filter(move |(_, held)| held.due <= now);
+        due.filter_map(move |(layer, held)| {
+            let (base, targets) = held.base_for(layer, &self.lacking(layer, heard, now))?;
+            Some(Due { layer: *layer, base, targets, rank: held.rank, newest_at: held.at })
+        })
+    }
+
+    fn lacking(
+        &self,
+        layer: &LayerPrint,
+        heard: &BTreeMap<PeerId, Heard>,
+        now: u64,
+    ) -> Vec<(&PeerId, &Listener)> {
+        let Some(state) = self.ours.get(layer) else { return Vec::new() };
+        let is_there = |peer: &PeerId| heard.get(peer).is_some_and(|heard| heard.until > now);
+        let lacks = |listener: &Listener| {
+            listener.known
+                && listener.theirs.get(layer).is_none_or(|theirs| theirs < state)
+                && listener.supplied.get(layer).is_none_or(|(sent, _)| *sent < state)
+        };
+        self.listeners.iter().filter(|(peer, listener)| is_there(peer) && lacks(listener)).collect()
+    }
+
+    /// When something of this channel becomes due.
+    pub(super) fn next_due(&self, now: u64, heard: &BTreeMap<PeerId, Heard>) -> Option<u64> {
+        let supplies = self.layers.iter().filter(|(layer, _)| !self.lacking(layer, heard, now).is_empty());
+        supplies.map(|(_, held)| held.due).chain(self.tell_at).min()
+    }
+
+    /// A layer's newest state went out to some, as a delta on `base` or whole.
+    pub(super) fn supplied(&mut self, now: u64, layer: LayerPrint, base: Option<State>, targets: &[PeerId]) {
+        let Some(state) = self.ours.get(&layer) else { return };
+        for peer in targets {
+            if let Some(listener) = self.listeners.get_mut(peer) {
+                listener.supplied.insert(layer, (state, now));
+            }
+        }
+        if let Some(held) = self.layers.get_mut(&layer) {
+            held.anchor = base.or(Some(state));
+            held.sent.push_back(state);
+            if held.sent.len() > STATES_MAX {
+                held.sent.pop_front();
+            }
+        }
+    }
+}
+
+impl Listener {
+    /// It holds a state; what was sent between the one before and this it has most likely heard as well. If
+    /// not, its next frontier puts that right.
+    fn confirm(&mut self, layer: LayerPrint, state: State, sent: &VecDeque<State>) {
+        let before = self.theirs.get(&layer);
+        let holds = self.holds.entry(layer).or_default();
+        let between = sent.iter().filter(|sent| **sent < state && before.is_some_and(|before| **sent > before));
+        holds.extend(between.copied().chain([state]));
+        while holds.len() > STATES_MAX {
+            holds.pop_first();
+        }
+        self.theirs.set(layer, Some(state));
+    }
+
+    fn holds(&self, layer: &LayerPrint, base: &State) -> bool {
+        self.holds.get(layer).is_some_and(|holds| holds.contains(base))
+    }
+}
+
+impl Held {
+    fn note(&mut self, state: State, now: u64, due: u64) {
+        self.at = now;
+        self.due = due;
+        if self.states.back() != Some(&state) {
+            self.states.push_back(state);
+        }
+        if self.states.len() > STATES_MAX {
+            self.states.pop_front();
+        }
+    }
+
+    /// The state of which these are the low bits: one that we held, or the nearest there can be.
+    fn resolve(&self, sequence: u16, root: u8) -> State {
+        let fits = |state: &&State| {
+            let [first, ..] = state.print;
+            (state.sequence & 0xfff) as u16 == sequence && first == root
+        };
+        if let Some(known) = self.states.iter().rev().find(fits) {
+            return *known;
+        }
+        let newest = self.states.back().map_or(0, |state| state.sequence);
+        let candidates = [newest.saturating_sub(0x1000), newest, newest.saturating_add(0x1000)];
+        let candidates = candidates.map(|near| near & !0xfff | u64::from(sequence));
+        let nearest = candidates.into_iter().min_by_key(|candidate| candidate.abs_diff(newest));
+        State { sequence: nearest.unwrap_or(0), print: [root, 0, 0, 0] }
+    }
+
+    /// The base that serves most, and whom it serves: the present anchor as long as all have it and it is not
+    /// too old; else the newest that all have; else what the one furthest behind has, for those who have it as
+    /// well. Where somebody has nothing that we know, the whole serves all.
+    fn base_for(
+        &self,
+        layer: &LayerPrint,
+        lacking: &[(&PeerId, &Listener)],
+    ) -> Option<(Option<State>, Vec<PeerId>)> {
+        let newest = self.states.back().filter(|_| !lacking.is_empty())?;
+        let everybody = || lacking.iter().map(|(peer, _)| **peer).collect();
+        let common = |base: &State| {
+            base < newest
+                && self.states.contains(base)
+                && lacking.iter().all(|(_, listener)| listener.holds(layer, base))
+        };
+        let young = |base: &State| newest.sequence.saturating_sub(base.sequence) <= ANCHOR_COMMITS_MAX;
+        if let Some(anchor) = self.anchor.filter(|anchor| young(anchor) && common(anchor)) {
+            return Some((Some(anchor), everybody()));
+        }
+        if let Some(base) = self.states.iter().rev().find(|base| common(base)) {
+            return Some((Some(*base), everybody()));
+        }
+        let theirs = |listener: &Listener| listener.theirs.get(layer).filter(|theirs| self.states.contains(theirs));
+        if lacking.iter().any(|(_, listener)| theirs(listener).is_none()) {
+            return Some((None, everybody()));
+        }
+        let oldest = lacking.iter().filter_map(|(_, listener)| theirs(listener)).min()?;
+        let served = lacking.iter().filter(|(_, l)| theirs(l) == Some(oldest) || l.holds(layer, &oldest));
+        Some((Some(oldest), served.map(|(peer, _)| **peer).collect()))
+    }
+}

@@ -1,0 +1,309 @@
+//! What engines say to each other on broadcast, and its bytes. A radio's frame says which audience is spoken
+//! of and which kind of message it is, so that neither stands here.
+//!
+//! ```text
+//! heartbeat   [next by 1][fingerprint 4] { [alias 2][fingerprint 2] }…
+//! frontier    [form 1] { entry }…
+//!   form      bit 0: long entries; bit 1: complete, whatever is not named is not held
+//!   short     u32: 12 bits of the layer's print, 12 low bits of the sequence, 8 bits of the root
+//!   long      [layer print 8][root print 4][sequence varint]
+//! update      { [length 1, 68 to 127] compact envelope }… compact envelope, as long as the rest
+//! ```
+//! A heartbeat speaks of the sender's own documents, and in two bytes each of others' that it carries, named
+//! by the alias of their audience. `next by` is seconds as (8 + low 3 bits) << high 5 bits.
+
+use crate::layer::LayerPrint;
+use crate::sync::frontier::State;
+
+/// Entries in one frontier; beyond that the most valuable are named and the frontier is not complete.
+pub const ENTRIES_MAX: usize = 256;
+/// Other audiences in one heartbeat. Further ones wait for the next.
+pub const OTHERS_MAX: usize = 16;
+const LENGTH_MAX: usize = 0x7f;
+
+/// "This is what I have", in a few bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// By when the next comes at the latest, seconds; rounded up to what one byte says.
+    pub next_by_s: u32,
+    /// Upper half of the fingerprint of what the sender holds of its own documents.
+    pub fingerprint: u32,
+    /// For other audiences: their alias, and the upper quarter of the fingerprint.
+    pub others: Vec<([u8; 2], u16)>,
+}
+
+/// A state as a frontier on broadcast names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// Four bytes: enough between nodes that know the layers.
+    Short {
+        /// The first 12 bits of the layer's print.
+        layer: u16,
+        /// The low 12 bits of the sequence.
+        sequence: u16,
+        /// The first byte of the root.
+        root: u8,
+    },
+    /// In full.
+    Long {
+        /// Which layer.
+        layer: LayerPrint,
+        /// Its state.
+        state: State,
+    },
+}
+
+/// What the sender holds of one owner's documents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Whether layers that are not named are not held.
+    pub complete: bool,
+    /// The states.
+    pub entries: Vec<Entry>,
+}
+
+/// Why bytes are no such message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CellMessageError {
+    /// Cut short, or with bytes left over.
+    #[error("a message of impossible length")]
+    Length,
+    /// A form of a later version.
+    #[error("a frontier of an unknown form")]
+    Form,
+    /// More entries than one message may have.
+    #[error("too many entries")]
+    TooMany,
+}
+
+impl Heartbeat {
+    /// The bytes that travel: 5, and 4 for each other audience.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![pack_seconds(self.next_by_s)];
+        bytes.extend(self.fingerprint.to_be_bytes());
+        for (alias, fingerprint) in self.others.iter().take(OTHERS_MAX) {
+            bytes.extend(alias);
+            bytes.extend(fingerprint.to_be_bytes());
+        }
+        bytes
+    }
+
+    /// Reads a peer's bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CellMessageError> {
+        let (head, rest) = bytes.split_first_chunk::<5>().ok_or(CellMessageError::Length)?;
+        let [next_by, a, b, c, d] = *head;
+        let (others, left) = rest.as_chunks::<4>();
+        if !left.is_empty() {
+            return Err(CellMessageError::Length);
+        }
+        if others.len() > OTHERS_MAX {
+            return Err(CellMessageError::TooMany);
+        }
+        Ok(Heartbeat {
+            next_by_s: unpack_seconds(next_by),
+            fingerprint: u32::from_be_bytes([a, b, c, d]),
+            others: others.iter().map(|[a, b, c, d]| ([*a, *b], u16::from_be_bytes([*c, *d]))).collect(),
+        })
+    }
+}
+
+impl Entry {
+    /// The short form of a state.
+    pub fn short(layer: &LayerPrint, state: State) -> Self {
+        let [first, ..] = state.print;
+        Entry::Short { layer: short_print(layer), sequence: (state.sequence & 0xfff) as u16, root: first }
+    }
+}
+
+/// The first 12 bits of a layer's print.
+pub fn short_print(layer: &LayerPrint) -> u16 {
+    let [a, b, ..] = layer.0;
+    u16::from_be_bytes([a, b]) >> 4
+}
+
+impl Told {
+    /// The bytes that travel: 1, and 4 for each short entry.
+    pub fn encode(&self) -> Vec<u8> {
+        let long = self.entries.iter().any(|entry| matches!(entry, Entry::Long { .. }));
+        let mut bytes = vec![u8::from(long) | u8::from(self.complete) << 1];
+        for entry in self.entries.iter().take(ENTRIES_MAX) {
+            match entry {
+                Entry::Short { layer, sequence, root } => {
+                    let word =
+                        u32::from(*layer) << 20 | u32::from(*sequence & 0xfff) << 8 | u32::from(*root);
+                    bytes.extend(word.to_be_bytes());
+                }
+                Entry::Long { layer, state } => {
+                    bytes.extend(layer.0);
+                    bytes.extend(state.print);
+                    put_varint(&mut bytes, state.sequence);
+                }
+            }
+        }
+        bytes
+    }
+
+    /// Reads a peer's bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CellMessageError> {
+        let (form, mut rest) = bytes.split_first().ok_or(CellMessageError::Length)?;
+        if *form > 3 {
+            return Err(CellMessageError::Form);
+        }
+        let mut entries = Vec::new();
+        while !rest.is_empty() {
+            if entries.len() >= ENTRIES_MAX {
+                return Err(CellMessageError::TooMany);
+            }
+            let (entry, left) = match form & 1 {
+                0 => read_short(rest),
+                _ => read_long(rest),
+            }
+            .ok_or(CellMessageError::Length)?;
+            entries.push(entry);
+            rest = left;
+        }
+        Ok(Told { complete: form & 2 != 0, entries })
+    }
+}
+
+fn read_short(bytes: &[u8]) -> Option<(Entry, &[u8])> {
+    let (word, rest) = bytes.split_first_chunk::<4>()?;
+    let word = u32::from_be_bytes(*word);
+    let entry = Entry::Short {
+        layer: (word >> 20) as u16,
+        sequence: ((word >> 8) & 0xfff) as u16,
+        root: (word & 0xff) as u8,
+    };
+    Some((entry, rest))
+}
+
+fn read_long(bytes: &[u8]) -> Option<(Entry, &[u8])> {
+    let (layer, rest) = bytes.split_first_chunk::<8>()?;
+    let (print, rest) = rest.split_first_chunk::<4>()?;
+    let (sequence, rest) = read_varint(rest)?;
+    Some((Entry::Long { layer: LayerPrint(*layer), state: State { sequence, print: *print } }, rest))
+}
+
+/// Puts envelopes one behind the other: each but the last has its length before it, which the high bit that
+/// every envelope begins with tells from an envelope. One too long to say its length must come last.
+pub fn join_update(envelopes: &[Vec<u8>]) -> Option<Vec<u8>> {
+    let (last, before) = envelopes.split_last()?;
+    let mut bytes = Vec::new();
+    for envelope in before {
+        bytes.push(u8::try_from(envelope.len()).ok().filter(|length| usize::from(*length) <= LENGTH_MAX)?);
+        bytes.extend(envelope);
+    }
+    bytes.extend(last);
+    Some(bytes)
+}
+
+/// How much longer an update becomes by an envelope of `bytes` before the last; none where it cannot stand there.
+pub fn room_for(bytes: usize) -> Option<usize> {
+    (bytes <= LENGTH_MAX).then_some(bytes + 1)
+}
+
+/// Takes an update apart.
+pub fn split_update(bytes: &[u8]) -> Result<Vec<&[u8]>, CellMessageError> {
+    let mut envelopes = Vec::new();
+    let mut rest = bytes;
+    while let Some((first, behind)) = rest.split_first() {
+        if *first & 0x80 != 0 {
+            envelopes.push(rest);
+            return Ok(envelopes);
+        }
+        let (envelope, left) = behind.split_at_checked(usize::from(*first)).ok_or(CellMessageError::Length)?;
+        envelopes.push(envelope);
+        rest = left;
+    }
+    Err(CellMessageError::Length)
+}
+
+/// Rounded up.
+fn pack_seconds(seconds: u32) -> u8 {
+    let fits = |code: &u8| unpack_seconds(*code) >= seconds;
+    (0..=u8::MAX).find(fits).unwrap_or(u8::MAX)
+}
+
+fn unpack_seconds(code: u8) -> u32 {
+    let seconds = u64::from(8 + (code & 7)) << (code >> 3);
+    u32::try_from(seconds).unwrap_or(u32::MAX)
+}
+
+fn put_varint(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+fn read_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut number = 0u64;
+    for (place, byte) in bytes.iter().take(8).enumerate() {
+        number |= u64::from(byte & 0x7f) << (7 * place);
+        if byte & 0x80 == 0 {
+            return Some((number, bytes.get(place + 1..)?));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn sizes_are_those_that_radio_was_promised() {
+        let heartbeat = Heartbeat { next_by_s: 750, fingerprint: 7, others: vec![([1, 2], 3)] };
+        assert_eq!(14 + heartbeat.encode().len(), 23);
+        let state = State { sequence: 70_000, print: [9; 4] };
+        let entries = (0..16).map(|n| Entry::short(&LayerPrint([n; 8]), state)).collect();
+        assert_eq!(14 + Told { complete: true, entries }.encode().len(), 79);
+    }
+
+    #[test]
+    fn next_by_is_never_said_too_early() {
+        for seconds in [0, 1, 8, 9, 15, 16, 17, 600, 3_601, 86_400, 1 << 30] {
+            let said = unpack_seconds(pack_seconds(seconds));
+            assert!(said >= seconds && said <= 8 + seconds + seconds / 7, "{seconds} was said as {said}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back(
+            next_by in any::<u8>(),
+            fingerprint in any::<u32>(),
+            others in proptest::collection::vec((any::<[u8; 2]>(), any::<u16>()), 0..OTHERS_MAX),
+            states in proptest::collection::vec((any::<[u8; 8]>(), 0u64..1 << 53, any::<[u8; 4]>()), 0..20),
+            complete in any::<bool>(), long in any::<bool>(),
+        ) {
+            let heartbeat = Heartbeat { next_by_s: unpack_seconds(next_by), fingerprint, others };
+            prop_assert_eq!(Heartbeat::decode(&heartbeat.encode()), Ok(heartbeat));
+            let entries = states.iter().map(|(layer, sequence, print)| {
+                let (layer, state) = (LayerPrint(*layer), State { sequence: *sequence, print: *print });
+                if long { Entry::Long { layer, state } } else { Entry::short(&layer, state) }
+            });
+            let told = Told { complete, entries: entries.collect() };
+            prop_assert_eq!(Told::decode(&told.encode()), Ok(told));
+        }
+
+        #[test]
+        fn envelopes_come_apart_as_they_were_put_together(
+            bodies in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..100), 1..5)
+        ) {
+            let envelopes: Vec<Vec<u8>> =
+                bodies.into_iter().map(|body| [&[0x80][..], &body].concat()).collect();
+            let joined = join_update(&envelopes).unwrap();
+            prop_assert_eq!(split_update(&joined).unwrap(), envelopes.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn nothing_panics_on_hostile_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Heartbeat::decode(&bytes);
+            let _ = Told::decode(&bytes);
+            let _ = split_update(&bytes);
+        }
+    }
+}

@@ -1,0 +1,415 @@
+//! The broadcast engine: sync among all who hear one radio, where every byte is dear and one transmission
+//! serves everybody.
+//!
+//! A *channel* is one owner's audience: what is said on it concerns that owner's documents. The engine
+//! believes something of each *listener* it hears, and sends only what some listener lacks:
+//!
+//! - An author's news goes out at once if anybody is there; a relay waits a random while, and keeps silent if
+//!   it hears somebody else send the same. For who is not heard, nothing is queued.
+//! - A heartbeat says in a few bytes what its sender has, on its own channel and on the others it carries. As
+//!   believed: silence. It is also the acknowledgement. Otherwise a *frontier* says it in four bytes a layer,
+//!   after a random wait, unless somebody says the same first; whoever has what it lacks sends that.
+//! - Nothing is resent on a timer. A heartbeat or frontier that shows a listener still behind is the reason.
+//!
+//! Sans-io like its sister: `handle_input`, then `turns` says what is due, best first; the node takes the first
+//! that the airtime allows, and says `done`.
+
+mod channel;
+pub mod message;
+
+use std::collections::BTreeMap;
+
+use tombolo_transports::PeerId;
+
+use crate::layer::LayerPrint;
+use crate::random::Random;
+use crate::sync::frontier::{Frontier, State};
+use channel::Channel;
+use message::{Heartbeat, OTHERS_MAX, Told};
+
+/// A listener is gone when three of its "next by" have passed in silence.
+const MISSED_MAX: u64 = 3;
+/// What a listener that has not said "next by" yet is given, milliseconds.
+const FIRST_NEXT_BY_MS: u64 = 20 * 60 * 1000;
+/// Longest "next by" that a listener is believed, milliseconds.
+const NEXT_BY_MAX_MS: u64 = 24 * 60 * 60 * 1000;
+/// After news, heartbeats come early: a listener that missed them learns of it. This many frame times after,
+/// then four times as long, until the usual pace is reached.
+const TRAILING_FRAMES: u64 = 16;
+
+/// How fast the radio below is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Time on air of a short frame with the gap after it, milliseconds: random waits are counted in it.
+    pub frame_ms: u64,
+    /// Time between two heartbeats when nothing happens, milliseconds.
+    pub heartbeat_ms: u64,
+}
+
+/// What the engine must know. Times are monotonic milliseconds.
+#[derive(Debug)]
+pub enum Input {
+    /// We take part in a channel, or what we know of it has changed.
+    Channel {
+        /// Whose audience it is.
+        owner: PeerId,
+        /// How frames name it.
+        alias: [u8; 2],
+        /// What we hold of the owner's documents, as far as it may go over this radio; with its rank, 0 first.
+        ours: BTreeMap<LayerPrint, (State, u8)>,
+        /// Its members that we know, without us.
+        members: Vec<PeerId>,
+    },
+    /// We no longer take part.
+    ChannelGone {
+        /// Whose audience it was.
+        owner: PeerId,
+    },
+    /// A layer of a channel has a new state here.
+    Stored {
+        /// Whose document.
+        owner: PeerId,
+        /// Which layer.
+        layer: LayerPrint,
+        /// Its state.
+        state: State,
+        /// Its rank among what is to be sent, 0 first.
+        rank: u8,
+        /// Who sent it on this radio; none where it came otherwise.
+        from: Option<PeerId>,
+        /// Whether we are its author.
+        ours: bool,
+    },
+    /// Something could be read that a member sent: it is there.
+    Present {
+        /// Who.
+        peer: PeerId,
+    },
+    /// A heartbeat came.
+    Heartbeat {
+        /// From whom.
+        from: PeerId,
+        /// What it said.
+        heartbeat: Heartbeat,
+    },
+    /// A frontier came.
+    Frontier {
+        /// Of whose documents.
+        owner: PeerId,
+        /// From whom.
+        from: PeerId,
+        /// What it said.
+        told: Told,
+    },
+    /// A listener got a state over another link.
+    Elsewhere {
+        /// Whose document.
+        owner: PeerId,
+        /// Who.
+        peer: PeerId,
+        /// Which layer.
+        layer: LayerPrint,
+        /// Which state.
+        state: State,
+    },
+    /// Somebody sent on this radio what we hold already.
+    Overheard {
+        /// Whose document.
+        owner: PeerId,
+        /// Who.
+        from: PeerId,
+        /// Which layer.
+        layer: LayerPrint,
+        /// Which state.
+        state: State,
+    },
+    /// A delta came whose base we do not hold.
+    BaseMissing {
+        /// Of whose documents.
+        owner: PeerId,
+    },
+    /// The radio's pace changed.
+    Pace(Pace),
+}
+
+/// Something that is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Say what we have, briefly, on our own channel.
+    Heartbeat(Heartbeat),
+    /// Say what we hold of an owner's documents.
+    Frontier {
+        /// The owner.
+        owner: PeerId,
+        /// What to say.
+        told: Told,
+    },
+    /// Send a layer's newest state.
+    Supply {
+        /// Whose document.
+        owner: PeerId,
+        /// Which layer.
+        layer: LayerPrint,
+        /// What those it is for hold of it, as far as we know.
+        base: Option<State>,
+        /// Whom it is for.
+        targets: Vec<PeerId>,
+        /// Its rank, 0 first.
+        rank: u8,
+    },
+}
+
+/// How a listener stands, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// When it was last heard, monotonic milliseconds.
+    pub at: u64,
+    /// Until when it counts as there.
+    pub until: u64,
+}
+
+/// The engine of one radio.
+#[derive(Debug)]
+pub struct Cell {
+    me: PeerId,
+    pace: Pace,
+    channels: BTreeMap<PeerId, Channel>,
+    heard: BTreeMap<PeerId, Heard>,
+    heartbeat_at: u64,
+    /// The pause before the next early heartbeat; 0: none is due.
+    trailing_ms: u64,
+    /// From which other channel the next heartbeat goes on, when they do not all fit.
+    others_from: usize,
+    random: Random,
+}
+
+impl Cell {
+    /// An engine of node `me`. The first heartbeat comes soon: whoever is there then answers.
+    pub fn new(me: PeerId, pace: Pace, now: u64, mut random: Random) -> Self {
+        let heartbeat_at = now + random.below(pace.frame_ms * 4 + 1);
+        Cell {
+            me,
+            pace,
+            channels: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            heartbeat_at,
+            trailing_ms: 0,
+            others_from: 0,
+            random,
+        }
+    }
+
+    /// Takes one input.
+    pub fn handle_input(&mut self, now: u64, input: Input) {
+        match input {
+            Input::Channel { owner, alias, ours, members } => {
+                let channel = self.channels.entry(owner).or_insert_with(|| Channel::new(owner == self.me));
+                channel.set(now, alias, ours, members);
+            }
+            Input::ChannelGone { owner } => {
+                self.channels.remove(&owner);
+            }
+            Input::Stored { owner, layer, state, rank, from, ours } => {
+                let wait = if ours { 0 } else { self.relay_wait() };
+                let Some(channel) = self.channels.get_mut(&owner) else { return };
+                channel.stored(now, layer, state, rank, from, wait);
+                if ours {
+                    self.expect_early_heartbeat(now);
+                }
+            }
+            Input::Present { peer } => self.present(now, peer, None),
+            Input::Heartbeat { from, heartbeat } => self.heard_heartbeat(now, from, &heartbeat),
+            Input::Frontier { owner, from, told } => {
+                self.present(now, from, None);
+                let (wait, relay) = (self.frontier_wait(&owner), self.relay_wait());
+                let Some(channel) = self.channels.get_mut(&owner) else { return };
+                channel.heard_frontier(now, from, &told, wait, relay, self.pace.frame_ms);
+            }
+            Input::Elsewhere { owner, peer, layer, state } => {
+                if let Some(channel) = self.channels.get_mut(&owner) {
+                    channel.has(&peer, layer, state);
+                }
+            }
+            Input::Overheard { owner, from, layer, state } => {
+                if let Some(channel) = self.channels.get_mut(&owner) {
+                    channel.has(&from, layer, state);
+                    channel.overheard(now, layer, state);
+                }
+            }
+            Input::BaseMissing { owner } => {
+                let wait = self.frontier_wait(&owner);
+                if let Some(channel) = self.channels.get_mut(&owner) {
+                    channel.tell_soon(now, wait, self.pace.frame_ms);
+                }
+            }
+            Input::Pace(pace) => {
+                self.pace = pace;
+                self.heartbeat_at = self.heartbeat_at.min(now + pace.heartbeat_ms);
+            }
+        }
+    }
+
+    /// What is due, best first: what decides about rights, then frontiers and heartbeats, which make others
+    /// send or keep silent, then the most valuable and newest states.
+    pub fn turns(&self, now: u64) -> Vec<Turn> {
+        let mut supplies = Vec::new();
+        for (owner, channel) in &self.channels {
+            supplies.extend(channel.supplies(now, &self.heard).map(|due| (due.rank, due.newest_at, owner, due)));
+        }
+        supplies.sort_by_key(|(rank, newest_at, ..)| (*rank, std::cmp::Reverse(*newest_at)));
+        let (rights, rest): (Vec<_>, Vec<_>) = supplies.into_iter().partition(|(rank, ..)| *rank == 0);
+        let turn = |(rank, _, owner, due): (u8, u64, &PeerId, channel::Due)| Turn::Supply {
+            owner: *owner,
+            layer: due.layer,
+            base: due.base,
+            targets: due.targets,
+            rank,
+        };
+        let frontiers = self.channels.iter().filter(|(_, channel)| channel.tells_at().is_some_and(|at| at <= now));
+        let frontiers = frontiers.map(|(owner, channel)| Turn::Frontier { owner: *owner, told: channel.told() });
+        let heartbeat = (self.heartbeat_at <= now).then(|| Turn::Heartbeat(self.heartbeat())).into_iter();
+        rights.into_iter().map(turn).chain(frontiers).chain(heartbeat).chain(rest.into_iter().map(turn)).collect()
+    }
+
+    /// A turn was taken: it has been sent, or need not be.
+    pub fn done(&mut self, now: u64, turn: &Turn) {
+        match turn {
+            Turn::Heartbeat(heartbeat) => {
+                self.others_from = match self.others().count() {
+                    0 => 0,
+                    count => (self.others_from + heartbeat.others.len()) % count,
+                };
+                self.heartbeat_at = now + self.next_pause();
+            }
+            Turn::Frontier { owner, .. } => {
+                if let Some(channel) = self.channels.get_mut(owner) {
+                    channel.has_told(now);
+                }
+            }
+            Turn::Supply { owner, layer, base, targets, .. } => {
+                if let Some(channel) = self.channels.get_mut(owner) {
+                    channel.supplied(now, *layer, *base, targets);
+                }
+                self.expect_early_heartbeat(now);
+            }
+        }
+    }
+
+    /// When something may be due.
+    pub fn poll_timeout(&self, now: u64) -> Option<u64> {
+        let channels = self.channels.values().filter_map(|channel| channel.next_due(now, &self.heard));
+        channels.chain([self.heartbeat_at]).min()
+    }
+
+    /// When a peer was last heard on this radio.
+    pub fn heard(&self, peer: &PeerId) -> Option<Heard> {
+        self.heard.get(peer).copied()
+    }
+
+    /// Who is there now.
+    pub fn present_peers(&self, now: u64) -> impl Iterator<Item = PeerId> {
+        self.heard.iter().filter(move |(_, heard)| heard.until > now).map(|(peer, _)| *peer)
+    }
+
+    /// Whether a peer is believed to hold all that we hold of an owner's documents; none: we do not know.
+    pub fn in_step(&self, owner: &PeerId, peer: &PeerId) -> Option<bool> {
+        self.channels.get(owner)?.in_step(peer)
+    }
+
+    /// Whom we listen with on a channel.
+    pub fn takes_part(&self, owner: &PeerId) -> bool {
+        self.channels.contains_key(owner)
+    }
+
+    /// The owners whose channels we take part in.
+    pub fn owners(&self) -> impl Iterator<Item = PeerId> {
+        self.channels.keys().copied()
+    }
+
+    fn heartbeat(&self) -> Heartbeat {
+        let fingerprint = self.channels.get(&self.me).map_or(0, |channel| channel.ours().fingerprint());
+        let count = self.others().count();
+        let from_here = self.others().cycle().skip(self.others_from).take(count.min(OTHERS_MAX));
+        Heartbeat {
+            // Jitter and a busy channel included.
+            next_by_s: u32::try_from(self.pace.heartbeat_ms * 3 / 2 / 1000).unwrap_or(u32::MAX),
+            fingerprint: (fingerprint >> 32) as u32,
+            others: from_here.map(|channel| (channel.alias, (channel.ours().fingerprint() >> 48) as u16)).collect(),
+        }
+    }
+
+    fn others(&self) -> impl Iterator<Item = &Channel> + Clone {
+        self.channels.iter().filter(|(owner, _)| **owner != self.me).map(|(_, channel)| channel)
+    }
+
+    fn heard_heartbeat(&mut self, now: u64, from: PeerId, heartbeat: &Heartbeat) {
+        self.present(now, from, Some(u64::from(heartbeat.next_by_s) * 1000));
+        let settle_ms = self.pace.frame_ms * 2;
+        let wait = self.frontier_wait(&from);
+        if let Some(channel) = self.channels.get_mut(&from) {
+            let said = |frontier: &Frontier| (frontier.fingerprint() >> 32) as u32 == heartbeat.fingerprint;
+            channel.heard_print(now, from, said, wait, settle_ms);
+        }
+        for (alias, print) in &heartbeat.others {
+            let named = self.channels.iter().find(|(owner, channel)| channel.alias == *alias && **owner != from);
+            let Some(owner) = named.map(|(owner, _)| *owner) else { continue };
+            let wait = self.frontier_wait(&owner);
+            let said = |frontier: &Frontier| (frontier.fingerprint() >> 48) as u16 == *print;
+            if let Some(channel) = self.channels.get_mut(&owner) {
+                channel.heard_print(now, from, said, wait, settle_ms);
+            }
+        }
+    }
+
+    fn present(&mut self, now: u64, peer: PeerId, next_by_ms: Option<u64>) {
+        let before = self.heard.get(&peer).copied();
+        let is_new = before.is_none_or(|heard| heard.until <= now);
+        let until = match next_by_ms {
+            Some(next_by) => now + MISSED_MAX * next_by.clamp(1, NEXT_BY_MAX_MS),
+            None => before.map_or(0, |heard| heard.until).max(now + FIRST_NEXT_BY_MS),
+        };
+        self.heard.insert(peer, Heard { at: now, until });
+        if is_new {
+            // Whoever comes, or comes back, is told soon what we have.
+            let wait = self.random.below(self.pace.frame_ms * 8 + 1) + self.pace.frame_ms;
+            self.heartbeat_at = self.heartbeat_at.min(now + wait);
+        }
+    }
+
+    fn expect_early_heartbeat(&mut self, now: u64) {
+        self.trailing_ms = self.pace.frame_ms * TRAILING_FRAMES;
+        let at = now + self.trailing_ms + self.random.below(self.pace.frame_ms + 1);
+        self.heartbeat_at = self.heartbeat_at.min(at);
+    }
+
+    /// Early heartbeats lie ever further apart until the usual pace is reached.
+    fn next_pause(&mut self) -> u64 {
+        let usual = self.pace.heartbeat_ms;
+        let jitter = self.random.below(usual / 8 + 1);
+        if self.trailing_ms == 0 {
+            return usual + jitter;
+        }
+        self.trailing_ms = self.trailing_ms.saturating_mul(4);
+        if self.trailing_ms >= usual {
+            self.trailing_ms = 0;
+            return usual + jitter;
+        }
+        self.trailing_ms
+    }
+
+    /// A relay lets the author, and other relays, go before it.
+    fn relay_wait(&mut self) -> u64 {
+        self.pace.frame_ms * 4 + self.random.below(self.pace.frame_ms * 12 + 1)
+    }
+
+    /// Each of those who may have the same to say waits its own while.
+    fn frontier_wait(&mut self, owner: &PeerId) -> u64 {
+        let members = self.channels.get(owner).map_or(0, Channel::members) as u64;
+        // The owner has least to ask on its own channel: most often it is the others who lack something.
+        let head_start = if *owner == self.me { self.pace.frame_ms * 6 } else { 0 };
+        head_start + self.random.below(self.pace.frame_ms * (1 + 2 * members.min(32)) + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,261 @@
+//! A handful of engines on one lossy channel, a frame at a time: they come into step, at a price that is counted.
+
+use super::*;
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+
+const FRAME_MS: u64 = 100;
+const PACE: Pace = Pace { frame_ms: FRAME_MS, heartbeat_ms: 600_000 };
+
+struct Station {
+    me: PeerId,
+    cell: Cell,
+    layers: BTreeMap<(PeerId, LayerPrint), Vec<State>>,
+    apart: bool,
+}
+
+struct World {
+    now: u64,
+    stations: Vec<Station>,
+    random: Random,
+    loss_permille: u64,
+    sent: BTreeMap<&'static str, usize>,
+}
+
+fn peer(number: usize) -> PeerId {
+    PeerId([number as u8 + 1; 32])
+}
+
+fn alias(owner: &PeerId) -> [u8; 2] {
+    [owner.0[0], 0xa1]
+}
+
+fn layer(number: u8) -> LayerPrint {
+    LayerPrint([number, number, 0, 0, 0, 0, 0, 0])
+}
+
+fn state(sequence: u64) -> State {
+    State { sequence, print: [(sequence * 37) as u8, (sequence >> 8) as u8, 1, 2] }
+}
+
+impl World {
+    /// `count` nodes, all peers of each other, each with one state of `layers` layers that all hold.
+    fn in_step(count: usize, layers: u8, loss_permille: u64, seed: u8) -> Self {
+        let random = Random::new(&[seed; 32]);
+        let mut world = World { now: 1_000, stations: Vec::new(), random, loss_permille, sent: BTreeMap::new() };
+        for number in 0..count {
+            let me = peer(number);
+            let cell = Cell::new(me, PACE, world.now, Random::new(&world.random.bytes()));
+            let mut station = Station { me, cell, layers: BTreeMap::new(), apart: false };
+            for owner in 0..count {
+                let mine: BTreeMap<_, _> = (0..layers).map(|n| (layer(n), (state(1), 2))).collect();
+                station.layers.extend(mine.keys().map(|n| ((peer(owner), *n), vec![state(1)])));
+                let members = (0..count).filter(|n| *n != number).map(peer).collect();
+                let owner = peer(owner);
+                let input = Input::Channel { owner, alias: alias(&owner), ours: mine, members };
+                station.cell.handle_input(world.now, input);
+            }
+            world.stations.push(station);
+        }
+        world
+    }
+
+    fn write(&mut self, station: usize, number: u8) {
+        let now = self.now;
+        let Station { me, cell, layers, .. } = &mut self.stations[station];
+        let states = layers.entry((*me, layer(number))).or_default();
+        let next = state(states.last().map_or(0, |s| s.sequence) + 1);
+        states.push(next);
+        let stored = Input::Stored { owner: *me, layer: layer(number), state: next, rank: 2, from: None, ours: true };
+        cell.handle_input(now, stored);
+    }
+
+    /// Lets every station take the turns it has, one frame at a time, for a while.
+    fn run(&mut self, ms: u64) {
+        let end = self.now + ms;
+        while self.now < end {
+            let due = self.stations.iter().filter_map(|s| s.cell.poll_timeout(self.now)).min();
+            self.now = (self.now + FRAME_MS).max(due.unwrap_or(end).min(end));
+            let first = self.random.below(self.stations.len() as u64) as usize;
+            for n in 0..self.stations.len() {
+                let n = (first + n) % self.stations.len();
+                if let Some(turn) = self.stations[n].cell.turns(self.now).into_iter().next() {
+                    self.stations[n].cell.done(self.now, &turn);
+                    self.broadcast(n, &turn);
+                    break;
+                }
+            }
+        }
+    }
+
+    fn broadcast(&mut self, from: usize, turn: &Turn) {
+        let kind = match turn {
+            Turn::Heartbeat(_) => "heartbeat",
+            Turn::Frontier { .. } => "frontier",
+            Turn::Supply { base: Some(_), .. } => "delta",
+            Turn::Supply { .. } => "whole",
+        };
+        if self.stations[from].apart {
+            return;
+        }
+        *self.sent.entry(kind).or_default() += 1;
+        let sender = self.stations[from].me;
+        for n in (0..self.stations.len()).filter(|n| *n != from) {
+            if self.stations[n].apart || self.random.below(1000) < self.loss_permille {
+                continue;
+            }
+            let supplied = match turn {
+                Turn::Supply { owner, layer, .. } => self.stations[from].layers[&(*owner, *layer)].last().copied(),
+                _ => None,
+            };
+            self.stations[n].hear(self.now, sender, turn, supplied);
+        }
+    }
+
+    fn converged(&self) -> bool {
+        let newest = |station: &Station| -> Vec<Option<State>> {
+            station.layers.values().map(|states| states.last().copied()).collect()
+        };
+        self.stations.iter().all(|station| newest(station) == newest(&self.stations[0]))
+    }
+
+    fn frames(&self) -> usize {
+        self.sent.values().sum()
+    }
+}
+
+impl Station {
+    fn hear(&mut self, now: u64, from: PeerId, turn: &Turn, supplied: Option<State>) {
+        self.cell.handle_input(now, Input::Present { peer: from });
+        let input = match turn {
+            Turn::Heartbeat(heartbeat) => {
+                let heartbeat = Heartbeat::decode(&heartbeat.encode()).unwrap();
+                Input::Heartbeat { from, heartbeat }
+            }
+            Turn::Frontier { owner, told } => {
+                let told = Told::decode(&told.encode()).unwrap();
+                Input::Frontier { owner: *owner, from, told }
+            }
+            Turn::Supply { owner, layer, base, .. } => {
+                let states = self.layers.entry((*owner, *layer)).or_default();
+                let state = supplied.unwrap();
+                if states.last().is_some_and(|newest| *newest >= state) {
+                    self.cell.handle_input(now, Input::Overheard { owner: *owner, from, layer: *layer, state });
+                    return;
+                }
+                if base.is_some_and(|base| !states.contains(&base)) {
+                    return self.cell.handle_input(now, Input::BaseMissing { owner: *owner });
+                }
+                states.push(state);
+                let from = Some(from);
+                Input::Stored { owner: *owner, layer: *layer, state, rank: 2, from, ours: false }
+            }
+        };
+        self.cell.handle_input(now, input);
+    }
+}
+
+#[test]
+fn in_step_there_are_heartbeats_and_nothing_else() {
+    let mut world = World::in_step(4, 2, 0, 1);
+    world.run(60_000);
+    assert_eq!(world.sent.keys().copied().collect::<Vec<_>>(), ["heartbeat"], "{:?}", world.sent);
+    let before = world.frames();
+    world.run(6 * PACE.heartbeat_ms);
+    let per_node = (world.frames() - before) / 4;
+    assert!((4..=6).contains(&per_node), "{per_node} heartbeats each in six periods");
+}
+
+#[test]
+fn a_commit_among_listeners_costs_one_delta() {
+    for listeners in [1, 8] {
+        let mut world = World::in_step(1 + listeners, 2, 0, 2);
+        world.run(60_000);
+        world.sent.clear();
+        world.write(0, 0);
+        world.run(TRAILING_FRAMES * FRAME_MS - FRAME_MS);
+        assert!(world.converged());
+        assert_eq!(world.sent, BTreeMap::from([("delta", 1)]), "{listeners} listeners");
+    }
+}
+
+#[test]
+fn who_was_away_gets_one_delta_for_all_it_missed() {
+    for listeners in [1, 8] {
+        let mut world = World::in_step(1 + listeners, 2, 0, 3);
+        world.run(60_000);
+        world.stations[0].apart = true;
+        for _ in 0..10 {
+            world.write(0, 1);
+            world.run(60_000);
+        }
+        world.run(100_000_000);
+        world.stations[0].apart = false;
+        world.sent.clear();
+        while !world.converged() {
+            world.run(FRAME_MS);
+        }
+        assert_eq!(world.sent.get("delta"), Some(&1), "{listeners} listeners: {:?}", world.sent);
+        assert!(world.sent.get("frontier").is_none_or(|n| *n <= 2), "{listeners} listeners: {:?}", world.sent);
+        assert_eq!(world.sent.get("whole"), None);
+    }
+}
+
+#[test]
+fn a_stranger_to_the_documents_gets_them_whole_and_once() {
+    let mut world = World::in_step(3, 2, 0, 4);
+    world.stations[2].layers.values_mut().for_each(Vec::clear);
+    for owner in 0..3 {
+        let members = (0..2).map(peer).collect();
+        let ours = BTreeMap::new();
+        let input = Input::Channel { owner: peer(owner), alias: alias(&peer(owner)), ours, members };
+        world.stations[2].cell.handle_input(world.now, input);
+    }
+    for n in 0..2 {
+        world.stations[2].layers.remove(&(peer(2), layer(n)));
+        (0..2).for_each(|s| drop(world.stations[s].layers.remove(&(peer(2), layer(n)))));
+        let input = Input::ChannelGone { owner: peer(2) };
+        (0..3).for_each(|s| world.stations[s].cell.handle_input(world.now, Input::ChannelGone { owner: peer(2) }));
+        drop(input);
+    }
+    world.run(600_000);
+    assert!(world.converged(), "{:?}", world.sent);
+    assert_eq!(world.sent.get("whole"), Some(&4), "{:?}", world.sent);
+}
+
+#[test]
+fn who_has_left_is_sent_nothing() {
+    let mut world = World::in_step(2, 1, 0, 5);
+    world.run(60_000);
+    world.stations[1].apart = true;
+    world.run(10 * PACE.heartbeat_ms);
+    world.sent.clear();
+    for _ in 0..5 {
+        world.write(0, 0);
+        world.run(60_000);
+    }
+    assert_eq!(world.sent.get("delta"), None, "{:?}", world.sent);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #[test]
+    fn any_loss_up_to_a_half_ends_in_step(
+        seed in any::<u8>(), count in 2usize..6, loss in 0u64..500,
+        writes in proptest::collection::vec((0usize..6, 0u8..3, 0u64..900_000), 1..30),
+    ) {
+        let mut world = World::in_step(count, 3, loss, seed);
+        for (station, number, pause) in writes {
+            world.write(station % count, number);
+            world.run(pause);
+        }
+        let mut periods = 0;
+        while !world.converged() {
+            world.run(PACE.heartbeat_ms);
+            periods += 1;
+            prop_assert!(periods < 60, "not in step after {periods} periods: {:?}", world.sent);
+        }
+        let held: BTreeSet<usize> = world.stations.iter().map(|s| s.layers.len()).collect();
+        prop_assert_eq!(held.len(), 1);
+    }
+}
