@@ -10,6 +10,11 @@
 //! ```
 //! PL is the frame in bytes, with the radio's own header; IH is 0 (explicit header), CRC is 1, DE is 1 where a
 //! symbol takes more than 16 ms. Whole microseconds, rounded up: what is legal is never rounded in our favour.
+//! [`Line`] is a [`Modulation`] or a bit rate together with what the radio adds to a frame of ours.
+
+mod line;
+
+pub use line::{Line, LineError, STUFFING_DIVISOR};
 
 /// The longest LoRa frame, bytes.
 pub const FRAME_BYTES_MAX: usize = 255;
@@ -27,16 +32,49 @@ pub struct Modulation {
     pub preamble_symbols: u16,
 }
 
+/// Preamble of Meshtastic and MeshCore, symbols.
+const MESH_PREAMBLE: u16 = 16;
+/// Preamble of LoRaWAN, symbols.
+const LORAWAN_PREAMBLE: u16 = 8;
+
 impl Modulation {
     /// Meshtastic's default preset.
-    pub const LONG_FAST: Modulation =
-        Modulation { spreading_factor: 11, bandwidth_hz: 250_000, coding_rate: 5, preamble_symbols: 16 };
-    /// The fastest common setting at 125 kHz.
-    pub const SF7_125: Modulation =
-        Modulation { spreading_factor: 7, bandwidth_hz: 125_000, coding_rate: 5, preamble_symbols: 8 };
-    /// The slowest common setting at 125 kHz.
-    pub const SF12_125: Modulation =
-        Modulation { spreading_factor: 12, bandwidth_hz: 125_000, coding_rate: 5, preamble_symbols: 8 };
+    pub const LONG_FAST: Modulation = Modulation::mesh(11, 250_000, 5);
+    /// Meshtastic's slowest preset.
+    pub const LONG_SLOW: Modulation = Modulation::mesh(12, 125_000, 8);
+    /// Meshtastic's preset between `LongSlow` and `LongFast`.
+    pub const LONG_MODERATE: Modulation = Modulation::mesh(11, 125_000, 8);
+    /// Meshtastic's `MediumSlow`, which was also MeshCore's default.
+    pub const MEDIUM_SLOW: Modulation = Modulation::mesh(10, 250_000, 5);
+    /// Meshtastic's `MediumFast`.
+    pub const MEDIUM_FAST: Modulation = Modulation::mesh(9, 250_000, 5);
+    /// Meshtastic's `ShortSlow`.
+    pub const SHORT_SLOW: Modulation = Modulation::mesh(8, 250_000, 5);
+    /// Meshtastic's `ShortFast`.
+    pub const SHORT_FAST: Modulation = Modulation::mesh(7, 250_000, 5);
+    /// Meshtastic's fastest preset; 500 kHz wide, so not for the 10 % band of EU868.
+    pub const SHORT_TURBO: Modulation = Modulation::mesh(7, 500_000, 5);
+    /// What a MeshCore radio is set to as it comes.
+    pub const MESHCORE: Modulation = Modulation::mesh(10, 250_000, 5);
+    /// What MeshCore proposes for Europe.
+    pub const MESHCORE_EU_NARROW: Modulation = Modulation::mesh(8, 62_500, 8);
+    /// The fastest common setting at 125 kHz; LoRaWAN's DR5 in Europe.
+    pub const SF7_125: Modulation = Modulation::lorawan(7);
+    /// The slowest common setting at 125 kHz; LoRaWAN's DR0 in Europe.
+    pub const SF12_125: Modulation = Modulation::lorawan(12);
+
+    const fn mesh(spreading_factor: u8, bandwidth_hz: u32, coding_rate: u8) -> Self {
+        Modulation { spreading_factor, bandwidth_hz, coding_rate, preamble_symbols: MESH_PREAMBLE }
+    }
+
+    const fn lorawan(spreading_factor: u8) -> Self {
+        Modulation {
+            spreading_factor,
+            bandwidth_hz: 125_000,
+            coding_rate: 5,
+            preamble_symbols: LORAWAN_PREAMBLE,
+        }
+    }
 
     /// Time on air of one frame of `bytes`, microseconds.
     pub fn frame_us(&self, bytes: usize) -> u64 {
@@ -77,6 +115,33 @@ mod tests {
         assert_eq!(Modulation::SF12_125.frame_us(23), 1_482_752);
         assert_eq!(Modulation::SF7_125.frame_us(64), 118_016);
         assert_eq!(at(10, 125_000, 5, 8).frame_us(64), 698_368);
+    }
+
+    /// Milliseconds for 50, 100, 150, 200 and 255 bytes, as an independent implementation of the same note
+    /// prints them; each to the nearest millisecond.
+    #[test]
+    fn every_setting_people_use_takes_what_an_independent_table_says() {
+        let table = [
+            (Modulation::LONG_FAST, [641, 1010, 1378, 1747, 2157]),
+            (Modulation::LONG_SLOW, [3547, 6169, 8790, 11411, 14295]),
+            (Modulation::MEDIUM_FAST, [181, 293, 406, 519, 642]),
+            (Modulation::SHORT_FAST, [53, 91, 127, 163, 204]),
+            (Modulation::SHORT_TURBO, [26, 46, 64, 81, 102]),
+            (Modulation::MESHCORE, [341, 546, 751, 955, 1181]),
+            (Modulation::MESHCORE_EU_NARROW, [542, 968, 1361, 1787, 2246]),
+            (Modulation::lorawan(12), [2302, 3940, 5579, 7217, 9019]),
+            (Modulation::lorawan(11), [1315, 2216, 3117, 4018, 5001]),
+            (Modulation::lorawan(10), [616, 1026, 1436, 1845, 2296]),
+            (Modulation::lorawan(9), [329, 554, 779, 1005, 1250]),
+            (Modulation::lorawan(8), [175, 308, 431, 564, 707]),
+            (Modulation::lorawan(7), [98, 174, 246, 318, 400]),
+        ];
+        for (modulation, expected) in table {
+            for (bytes, expected_ms) in [50, 100, 150, 200, 255].into_iter().zip(expected) {
+                let off_us = modulation.frame_us(bytes).abs_diff(expected_ms * 1_000);
+                assert!(off_us <= 501, "{modulation:?}, {bytes} bytes: {off_us} us from {expected_ms} ms");
+            }
+        }
     }
 
     #[test]
