@@ -84,10 +84,22 @@ const fn band(low_hz: u32, high_hz: u32, rules: Rules) -> SubBand {
 /// annex 7 and 10), and 869.7 to 870 MHz, whose limits hang on the power.
 const EU868: [SubBand; 5] = [
     band(863_000_000, 865_000_000, duty(1, "ETSI EN 300 220-2 V3.2.1, band K; ERC/REC 70-03 annex 1: 0.1 %")),
-    band(865_000_000, 868_000_000, duty(10, "ETSI EN 300 220-2 V3.2.1, table B.1; ERC/REC 70-03 annex 1: 1 %")),
-    band(868_000_000, 868_600_000, duty(10, "ETSI EN 300 220-2 V3.2.1, table B.1; ERC/REC 70-03 annex 1: 1 %")),
+    band(
+        865_000_000,
+        868_000_000,
+        duty(10, "ETSI EN 300 220-2 V3.2.1, table B.1; ERC/REC 70-03 annex 1: 1 %"),
+    ),
+    band(
+        868_000_000,
+        868_600_000,
+        duty(10, "ETSI EN 300 220-2 V3.2.1, table B.1; ERC/REC 70-03 annex 1: 1 %"),
+    ),
     band(868_700_000, 869_200_000, duty(1, "ETSI EN 300 220-2 V3.2.1, band N; ERC/REC 70-03 annex 1: 0.1 %")),
-    band(869_400_000, 869_650_000, duty(100, "ETSI EN 300 220-2 V3.2.1, table B.1; ERC/REC 70-03 annex 1: 10 %")),
+    band(
+        869_400_000,
+        869_650_000,
+        duty(100, "ETSI EN 300 220-2 V3.2.1, table B.1; ERC/REC 70-03 annex 1: 10 %"),
+    ),
 ];
 
 const EU433: [SubBand; 1] =
@@ -105,7 +117,9 @@ const US915: [SubBand; 1] = [band(
 const ANZ: [SubBand; 1] = [band(
     915_000_000,
     928_000_000,
-    free("Australia: Radiocommunications (Low Interference Potential Devices) Class Licence 2015; no duty cycle"),
+    free(
+        "Australia: Radiocommunications (Low Interference Potential Devices) Class Licence 2015; no duty cycle",
+    ),
 )];
 
 const IN865: [SubBand; 1] = [band(
@@ -197,7 +211,8 @@ impl Region {
             Region::In865 => 865_875_000,
         };
         let frequency_hz = frequency_hz.unwrap_or(usual_hz);
-        let sub_band = self.sub_bands().iter().find(|band| (band.low_hz..band.high_hz).contains(&frequency_hz));
+        let sub_band =
+            self.sub_bands().iter().find(|band| (band.low_hz..band.high_hz).contains(&frequency_hz));
         let mut rules = sub_band.ok_or(RegionError::OutOfBand { region: self, frequency_hz })?.rules;
         if self == Region::Us915 && bandwidth_hz.is_some_and(|hz| hz >= FCC_WIDE_HZ) {
             rules.dwell_ms = None;

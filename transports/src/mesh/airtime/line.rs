@@ -136,7 +136,9 @@ const BANDWIDTHS_HZ: [u32; 10] =
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LineError {
     /// Neither a preset nor of a known form.
-    #[error("unknown radio setting {0:?}: a preset as LongFast, ShortTurbo, MeshCore, DR0 to DR5, or SF7/125, or 1200bps")]
+    #[error(
+        "unknown radio setting {0:?}: a preset as LongFast, ShortTurbo, MeshCore, DR0 to DR5, or SF7/125, or 1200bps"
+    )]
     Unknown(String),
     /// A spreading factor out of range.
     #[error("spreading factor {0:?} is not a number from 7 to 12")]
@@ -193,11 +195,7 @@ fn parse_setting(setting: &str, text: &str) -> Result<Modulation, LineError> {
 
 /// Lower case, without what people put between words.
 fn plain(text: &str) -> String {
-    text.chars()
-        .filter(|c| !matches!(c, '_' | '-' | ' '))
-        .take(64)
-        .map(|c| c.to_ascii_lowercase())
-        .collect()
+    text.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).take(64).map(|c| c.to_ascii_lowercase()).collect()
 }
 
 /// What of a user's text goes into an error.

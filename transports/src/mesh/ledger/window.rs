@@ -1,0 +1,159 @@
+//! What was spent in the last hour, in a bounded number of slices.
+
+use std::collections::VecDeque;
+
+use super::record::Slice;
+
+/// Slices kept in memory. When one more comes, the two neighbours that are closest together become one that ends
+/// with the later. With n slices over the hour some pair of neighbours spans at most 2/n of it, so a frame is
+/// counted 15 s too long at most.
+pub const SLICES_MAX: usize = 512;
+/// Slices written to disk, likewise: a frame is counted two minutes too long at most after a restart.
+pub(super) const SLICES_RECORDED_MAX: usize = 64;
+
+/// Microseconds by priority, in the order of [`Priority::ALL`](super::Priority::ALL).
+pub(super) type Spent = [u64; 5];
+
+pub(super) fn total_us(spent: &Spent) -> u64 {
+    spent.iter().fold(0, |sum, us| sum.saturating_add(*us))
+}
+
+fn add(to: &mut Spent, spent: &Spent) {
+    to.iter_mut().zip(spent).for_each(|(to, us)| *to = to.saturating_add(*us));
+}
+
+/// Frames that leave the sum together.
+#[derive(Clone, Debug)]
+struct Span {
+    /// When the first of them could have left it.
+    first_ms: u64,
+    /// When they do.
+    expires_ms: u64,
+    spent: Spent,
+}
+
+/// Slices in the order in which they leave the sum, and the sum.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Window {
+    spans: VecDeque<Span>,
+    spent: Spent,
+}
+
+impl Window {
+    /// What is in the sum.
+    pub(super) fn spent(&self) -> &Spent {
+        &self.spent
+    }
+
+    /// Adds what leaves the sum at that time.
+    pub(super) fn push(&mut self, expires_ms: u64, spent: Spent) {
+        let at = self.spans.partition_point(|span| span.expires_ms <= expires_ms);
+        self.spans.insert(at, Span { first_ms: expires_ms, expires_ms, spent });
+        if self.spans.len() > SLICES_MAX {
+            merge_closest(&mut self.spans);
+        }
+        self.sum_up();
+    }
+
+    /// Lets go what has left the sum.
+    pub(super) fn expire(&mut self, now_ms: u64) {
+        let before = self.spans.len();
+        while self.spans.front().is_some_and(|span| span.expires_ms <= now_ms) {
+            self.spans.pop_front();
+        }
+        if self.spans.len() < before {
+            self.sum_up();
+        }
+    }
+
+    /// Summed anew rather than kept by difference: a saturated sum must not come down too early.
+    fn sum_up(&mut self) {
+        self.spent = Spent::default();
+        self.spans.iter().for_each(|span| add(&mut self.spent, &span.spent));
+    }
+
+    /// When what remains in the sum first satisfies the condition; 0 if it does now. An empty sum must.
+    pub(super) fn when(&self, enough: impl Fn(&Spent) -> bool) -> u64 {
+        if enough(&self.spent) {
+            return 0;
+        }
+        // What is still in the sum after each slice has left, from the last one back.
+        let mut remaining = Spent::default();
+        let mut at_ms = 0;
+        for span in self.spans.iter().rev() {
+            if !enough(&remaining) {
+                break;
+            }
+            at_ms = span.expires_ms;
+            add(&mut remaining, &span.spent);
+        }
+        at_ms
+    }
+
+    /// The sum in at most [`SLICES_RECORDED_MAX`] slices, for a record.
+    pub(super) fn coarse(&self, now_ms: u64) -> Vec<Slice> {
+        let mut spans = self.spans.clone();
+        while spans.len() > SLICES_RECORDED_MAX {
+            merge_closest(&mut spans);
+        }
+        let slice =
+            |span: &Span| Slice { left_ms: span.expires_ms.saturating_sub(now_ms), spent_us: span.spent };
+        spans.iter().map(slice).collect()
+    }
+}
+
+/// Makes one of the two neighbours that span least.
+fn merge_closest(spans: &mut VecDeque<Span>) {
+    let pairs = spans.iter().zip(spans.iter().skip(1));
+    let widths = pairs.map(|(early, late)| late.expires_ms.saturating_sub(early.first_ms));
+    let Some((at, _)) = widths.enumerate().min_by_key(|(_, width)| *width) else { return };
+    if let Some(early) = spans.remove(at)
+        && let Some(late) = spans.get_mut(at)
+    {
+        late.first_ms = late.first_ms.min(early.first_ms);
+        add(&mut late.spent, &early.spent);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_stay_few_and_let_nothing_go_early_nor_much_late() {
+        let mut window = Window::default();
+        let hour_ms = super::super::HOUR_MS;
+        // Four frames a second for an hour: far more than there are slices.
+        for n in 0..14_400 {
+            let now_ms = n * 250;
+            window.expire(now_ms);
+            window.push(now_ms + hour_ms, [0, 0, 1, 0, 0]);
+            assert!(window.spans.len() <= SLICES_MAX);
+        }
+        for span in &window.spans {
+            assert!(span.expires_ms - span.first_ms <= 15_000, "{span:?}");
+        }
+        assert_eq!(total_us(window.spent()), 14_400);
+        window.expire(hour_ms);
+        assert_eq!(total_us(window.spent()), 14_400);
+        let coarse = window.coarse(hour_ms);
+        assert!(coarse.len() <= SLICES_RECORDED_MAX);
+        assert_eq!(
+            coarse.iter().map(|slice| total_us(&slice.spent_us)).sum::<u64>(),
+            total_us(window.spent())
+        );
+    }
+
+    #[test]
+    fn the_sum_is_free_when_enough_has_left_it() {
+        let mut window = Window::default();
+        for (expires_ms, us) in [(300, 3), (100, 1), (200, 2)] {
+            window.push(expires_ms, [us, 0, 0, 0, 0]);
+        }
+        let below = |most: u64| window.when(move |spent| total_us(spent) <= most);
+        assert_eq!(
+            [below(6), below(5), below(4), below(3), below(2), below(0)],
+            [0, 100, 200, 200, 300, 300]
+        );
+    }
+}
