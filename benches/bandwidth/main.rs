@@ -1,7 +1,7 @@
 //! Bytes a change: this codec beside full documents, patches, compressors and typed messages.
 //!
 //! ```text
-//! cargo bench --bench bandwidth -- [--trace FILE]... [--base N] [--only CODEC]... [--json] [--plot FILE.svg]
+//! cargo bench --bench bandwidth [--features peers] -- [--trace FILE]... [--base N] [--only CODEC]... [--json] [--plot FILE.svg]
 //! ```
 //!
 //! One change is one line of a trace to the next. Every message is decoded again, with nothing but the base and the
@@ -19,6 +19,8 @@
 mod codecs;
 mod compressors;
 mod patches;
+#[cfg(feature = "peers")]
+mod peers;
 mod report;
 mod traces;
 mod typed;
@@ -95,6 +97,8 @@ fn codecs() -> Vec<Box<dyn Codec>> {
     codecs.extend(patches::all());
     codecs.extend(compressors::all());
     codecs.push(Box::new(typed::FieldMask));
+    #[cfg(feature = "peers")]
+    codecs.extend(peers::all());
     codecs
 }
 
@@ -102,8 +106,15 @@ fn codecs() -> Vec<Box<dyn Codec>> {
 fn measure(codec: &mut dyn Codec, trace: &Trace, base: usize, changes: Option<usize>) -> Option<Row> {
     let documents = &trace.documents;
     let empty = Document::empty();
-    let first = codec.encode(&empty, documents.first()?)?.len();
-    let mut row = Row::new(&trace.name, codec.name(), first);
+    let first = documents.first()?;
+    let message = codec.encode(&empty, first)?;
+    let mut row = Row::new(&trace.name, codec.name(), message.len());
+    row.check(codec.decode(&empty, first.time_ms, &message).is_some_and(|decoded| decoded.is(first)));
+    // What stands before the first base with a successor: codecs with a history need it.
+    for pair in documents.windows(2).take(base - 1) {
+        let message = codec.encode(&pair[0], &pair[1])?;
+        codec.decode(&pair[0], pair[1].time_ms, &message);
+    }
     let (mut encoding, mut decoding) = (Duration::ZERO, Duration::ZERO);
     for at in (base..documents.len()).take(changes.unwrap_or(usize::MAX)) {
         let (old, new) = (&documents[at - base], &documents[at]);

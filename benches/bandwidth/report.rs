@@ -41,6 +41,10 @@ impl Row {
 
     pub(crate) fn add(&mut self, bytes: usize, right: bool) {
         self.sizes.push(bytes);
+        self.check(right);
+    }
+
+    pub(crate) fn check(&mut self, right: bool) {
         self.wrong += usize::from(!right);
     }
 
