@@ -1,0 +1,134 @@
+//! Real parts: programs that a test starts, and what it says where they cannot be had.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+const DIREWOLF: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/lab/direwolf");
+/// Set in the copy of a test that runs in a namespace of its own.
+const INSIDE: &str = "TOMBOLO_TEST_NAMESPACE";
+
+/// Whether this test is too slow for a quick run, which is then said.
+pub(crate) fn quick() -> bool {
+    let quick = std::env::var("TOMBOLO_QUICK").is_ok_and(|quick| quick == "1");
+    if quick {
+        println!("SKIPPED: quick run, real radios are left out");
+    }
+    quick
+}
+
+/// Whether a program is there.
+pub(crate) fn has(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+/// Runs the test of this name again in a network namespace of its own, where this process may make one: Dire Wolf listens
+/// on all interfaces. Says whether that was done, so that nothing is left to do here.
+pub(crate) fn ran_in_namespace(test: &str) -> bool {
+    let possible = Command::new("unshare").args(["-n", "true"]).stderr(Stdio::null()).status();
+    if std::env::var_os(INSIDE).is_some() || !possible.is_ok_and(|status| status.success()) {
+        return false;
+    }
+    let output = Command::new("unshare")
+        .args(["-n", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(INSIDE, "1")
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{test} failed in its namespace:\n{told}{error}");
+    // Not the copy's own summary: it would be counted as a test of its own.
+    told.lines()
+        .filter(|line| line.starts_with("totals:") || line.starts_with("SKIPPED:"))
+        .for_each(|line| println!("{line}"));
+    true
+}
+
+/// Whether ALSA can speak to PulseAudio.
+fn has_sound_plugin() -> bool {
+    let plugin = "alsa-lib/libasound_module_pcm_pulse.so";
+    let below = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path());
+    below.chain(["/usr/lib".into(), "/usr/lib64".into()]).any(|folder| folder.join(plugin).is_file())
+}
+
+/// Two Dire Wolf TNCs on one air. Dropped, they are gone.
+pub(crate) struct Direwolf {
+    folder: PathBuf,
+    settings: Vec<(&'static str, String)>,
+    pub(crate) kiss: Vec<String>,
+}
+
+impl Direwolf {
+    /// The pair, unless this machine cannot have it: then that is said, in the words that `scripts/test` counts.
+    pub(crate) fn start(settings: &[(&'static str, &str)]) -> Option<Self> {
+        for (program, package) in [("direwolf", "direwolf"), ("pulseaudio", "pulseaudio libasound2-plugins")]
+        {
+            if !has(program) {
+                println!("SKIPPED: needs {program} (apt install {package})");
+                return None;
+            }
+        }
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("tombolo-dw-{}-{number}", std::process::id()));
+        let settings = settings.iter().map(|(name, value)| (*name, value.to_string())).collect();
+        let mut pair = Self { folder, settings, kiss: vec![] };
+        let told = pair.command(&["start"]);
+        pair.kiss = told.lines().filter_map(|line| line.split_once('=')).map(|(_, at)| at.into()).collect();
+        assert_eq!(pair.kiss.len(), 2, "{told}");
+        Some(pair)
+    }
+
+    /// One command of the script.
+    pub(crate) fn command(&self, arguments: &[&str]) -> String {
+        let output = Command::new(DIREWOLF)
+            .args(arguments)
+            .env("DW_DIR", &self.folder)
+            .env("DW_BAUD", "9600")
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "direwolf {}: {error}", arguments.join(" "));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+}
+
+impl Drop for Direwolf {
+    fn drop(&mut self) {
+        let _ = Command::new(DIREWOLF).arg("stop").env("DW_DIR", &self.folder).status();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A program that prints a line when it is ready. Dropped, it is gone.
+pub(crate) struct Program(Child);
+
+impl Program {
+    /// Starts it, and gives the lines up to the one that says `ready`.
+    pub(crate) fn start(command: &mut Command, ready: &str) -> (Self, Vec<String>) {
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut program = Self(child);
+        let mut told = vec![];
+        for line in BufReader::new(program.0.stdout.take().unwrap()).lines() {
+            let line = line.unwrap();
+            if line == ready {
+                return (program, told);
+            }
+            told.push(line);
+        }
+        panic!("it ended before it was ready: {told:?}");
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
