@@ -103,9 +103,16 @@ impl Machine {
             self.ledger.recorded(&record);
             assert_eq!(self.ledger.record_needed(now, airtime_us), None);
         }
-        self.ledger.charge(now.monotonic_ms, airtime_us, Account(1), priority);
+        let charge = self.ledger.charge(now.monotonic_ms, airtime_us, Account(1), priority);
         if crash == Crash::BeforeSend {
             return false;
+        }
+        // Now and then a radio says that it is busy.
+        if airtime_us.is_multiple_of(7) {
+            let left_us = self.ledger.left_us(now.monotonic_ms, priority);
+            self.ledger.refund(charge);
+            assert!(self.ledger.left_us(now.monotonic_ms, priority) >= left_us + airtime_us);
+            return true;
         }
         let start_ms = self.true_ms + late_ms;
         self.checker.sent(start_ms, airtime_us, priority);
@@ -365,6 +372,29 @@ fn a_restart_remembers_by_the_clock_it_can_trust_and_else_expects_the_worst() {
     assert_eq!(leaves(&known, moment(1, 7, Some(1_000_600_000))), worst_ms);
     // No record that can be read: a full hour.
     assert_eq!(Ledger::after_loss(config, 7).leaves_in_ms(7, 1, Priority::Control), Some(worst_ms));
+}
+
+#[test]
+fn a_frame_that_the_radio_refused_is_as_if_it_had_not_been() {
+    let mut ledger = Ledger::new(config(868_100_000), 0);
+    ledger.charge(0, 30_000_000, Account(1), Priority::State);
+    let before = (ledger.by_account(), ledger.by_priority(40_000), ledger.left_us(40_000, Priority::State));
+    let charge = ledger.charge(40_000, 2_000_000, Account(1), Priority::State);
+    assert_ne!(ledger.verdict(40_000, 2_000_000, Priority::State), Verdict::Now);
+    ledger.refund(charge);
+    assert_eq!(
+        before,
+        (ledger.by_account(), ledger.by_priority(40_000), ledger.left_us(40_000, Priority::State))
+    );
+    // Too late it changes nothing.
+    let charge = ledger.charge(40_000, 2_000_000, Account(1), Priority::State);
+    assert_eq!(ledger.hour_us(40_000 + 2 * HOUR_MS), 0);
+    ledger.refund(charge);
+    assert_eq!(ledger.by_priority(40_000 + 2 * HOUR_MS)[2].today_us, 32_000_000);
+    // No region any more: nothing goes out, and what went out is not forgotten.
+    ledger.charge(8_000_000, 1_000_000, Account(1), Priority::State);
+    ledger.set_config(LedgerConfig::new(None));
+    assert_eq!((ledger.left_us(8_000_000, Priority::Control), ledger.hour_us(8_000_000)), (0, 1_000_000));
 }
 
 #[test]

@@ -190,6 +190,16 @@ impl Limits {
     }
 }
 
+/// A frame that was charged: the way to take it back where the radio then refused it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Charge {
+    at_ms: u64,
+    leaves_sum_ms: u64,
+    airtime_us: u64,
+    account: Account,
+    priority: Priority,
+}
+
 /// What one radio has sent and may send. Times are monotonic milliseconds; one that goes backwards is taken as
 /// standing still.
 #[derive(Clone, Debug)]
@@ -308,18 +318,30 @@ impl Ledger {
 
     /// Counts a frame that goes out now. It is counted whatever the verdict was and whatever is durable: what was
     /// sent was sent.
-    pub fn charge(&mut self, now_ms: u64, airtime_us: u64, account: Account, priority: Priority) {
+    pub fn charge(&mut self, now_ms: u64, airtime_us: u64, account: Account, priority: Priority) -> Charge {
         self.advance(now_ms);
         // A radio sends one frame after the other; no queue in it is longer than an hour.
         let ends_ms = self.busy_until_ms.max(self.now_ms).saturating_add(airtime_us.div_ceil(1_000));
         self.busy_until_ms = ends_ms.min(self.now_ms.saturating_add(HOUR_MS));
-        let mut spent = Spent::default();
-        if let Some(of_priority) = spent.get_mut(priority as usize) {
-            *of_priority = airtime_us;
-        }
-        self.window.push(self.busy_until_ms.saturating_add(KEEP_MS), spent);
+        let leaves_sum_ms = self.busy_until_ms.saturating_add(KEEP_MS);
+        self.window.push(leaves_sum_ms, of(priority, airtime_us));
         self.accounts.charge(self.now_ms, airtime_us, account, priority);
         self.covered_us = self.covered_us.saturating_sub(airtime_us);
+        Charge { at_ms: self.now_ms, leaves_sum_ms, airtime_us, account, priority }
+    }
+
+    /// Takes a frame back that certainly did not go out, because the radio said that it did not take it. What
+    /// is written down stays so; once the frame has left the sum, nothing is taken back.
+    pub fn refund(&mut self, charge: Charge) {
+        let Charge { at_ms, leaves_sum_ms, airtime_us, account, priority } = charge;
+        if self.window.take_back(leaves_sum_ms, of(priority, airtime_us)) {
+            self.accounts.refund(at_ms, airtime_us, account, priority);
+        }
+    }
+
+    /// Goes by other rules from now on; what was sent was sent.
+    pub fn set_config(&mut self, config: LedgerConfig) {
+        self.limits = Limits::new(&config);
     }
 
     /// What a priority may still send now, microseconds; 0 without a region.
@@ -404,4 +426,12 @@ impl Ledger {
             accounts: self.accounts.today_by_account(),
         }
     }
+}
+
+fn of(priority: Priority, airtime_us: u64) -> Spent {
+    let mut spent = Spent::default();
+    if let Some(of_priority) = spent.get_mut(priority as usize) {
+        *of_priority = airtime_us;
+    }
+    spent
 }

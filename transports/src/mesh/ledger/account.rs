@@ -102,6 +102,18 @@ impl Accounts {
         }
     }
 
+    pub(super) fn refund(&mut self, then_ms: u64, airtime_us: u64, account: Account, priority: Priority) {
+        if let Some(today) = self.today.get_mut(priority as usize) {
+            *today = today.saturating_sub(airtime_us);
+        }
+        let known = if self.uses.contains_key(&account) { account } else { Account::OTHERS };
+        let Some(of) = self.uses.get_mut(&known) else { return };
+        of.today_us = of.today_us.saturating_sub(airtime_us);
+        if let Some((_, us)) = of.minutes.iter_mut().find(|(then, _)| *then == then_ms / MINUTE_MS) {
+            *us = us.saturating_sub(airtime_us);
+        }
+    }
+
     fn entry(&mut self, account: Account, minute: u64) -> &mut Use {
         let room = |uses: &BTreeMap<Account, Use>| {
             uses.keys().filter(|a| **a != Account::OTHERS).count() < ACCOUNTS_MAX

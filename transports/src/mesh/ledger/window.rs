@@ -55,6 +55,18 @@ impl Window {
         self.sum_up();
     }
 
+    /// Takes back what leaves the sum at that time; false if it has left or is not there.
+    pub(super) fn take_back(&mut self, expires_ms: u64, spent: Spent) -> bool {
+        let holds = |span: &Span| {
+            (span.first_ms..=span.expires_ms).contains(&expires_ms)
+                && span.spent.iter().zip(&spent).all(|(held, us)| held >= us)
+        };
+        let Some(span) = self.spans.iter_mut().find(|span| holds(span)) else { return false };
+        span.spent.iter_mut().zip(&spent).for_each(|(held, us)| *held = held.saturating_sub(*us));
+        self.sum_up();
+        true
+    }
+
     /// Lets go what has left the sum.
     pub(super) fn expire(&mut self, now_ms: u64) {
         let before = self.spans.len();
