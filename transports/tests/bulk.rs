@@ -9,10 +9,14 @@
 
 #[path = "bulk/cell.rs"]
 mod cell;
+#[path = "bulk/corpus.rs"]
+mod corpus;
 #[path = "bulk/hostile.rs"]
 mod hostile;
 #[path = "bulk/measured.rs"]
 mod measured;
+#[path = "bulk/vectors.rs"]
+mod vectors;
 
 use cell::{Cell, Faults, HOUR_MS, content, peer};
 use proptest::prelude::*;

@@ -56,6 +56,9 @@ pub const SPREAD_FRAMES: u64 = 6;
 /// The longest wait between two questions for one message.
 pub const BACKOFF_MAX_MS: u64 = 3_600_000;
 
+/// The shortest NACK that asks for anything: head and one entry. A frame that carries less carries none.
+pub const NACK_BYTES_MIN: usize = HEAD_BYTES + 2;
+
 const HEAD_BYTES: usize = 3;
 const BITMAP: u8 = 0x40;
 const BLOCK_MASK: u8 = 0x3f;

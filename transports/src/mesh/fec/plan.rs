@@ -152,6 +152,23 @@ mod tests {
         }
     }
 
+    /// The table in `FORMAT.md`: 5, 10, 15, 20, 30, 40 and 50 % loss.
+    #[test]
+    fn parity_is_as_the_format_says() {
+        let table = [
+            (2, [0, 0, 0, 0, 1, 1, 2]),
+            (3, [0, 0, 0, 1, 1, 2, 3]),
+            (8, [0, 1, 1, 1, 3, 4, 7]),
+            (19, [1, 1, 2, 4, 6, 10, 15]),
+            (64, [2, 5, 8, 12, 21, 34, 52]),
+        ];
+        for (fragments, parities) in table {
+            let planned =
+                [50, 100, 150, 200, 300, 400, 500].map(|loss| Plan::new(fragments, 1, loss).parity());
+            assert_eq!(planned, parities, "{fragments} fragments");
+        }
+    }
+
     #[test]
     fn the_chances_add_up() {
         for (sent, loss) in [(1, 0.3), (64, 0.5), (128, 0.05)] {

@@ -211,6 +211,12 @@ impl Sender {
         self.held.remove(&message).is_some()
     }
 
+    /// Ends all of a channel: it is no longer ours to speak on.
+    pub fn drop_channel(&mut self, channel: &PeerId) {
+        self.held.retain(|_, held| held.channel != *channel);
+        self.gone.retain(|gone| gone.channel != *channel);
+    }
+
     /// The messages that have fragments to send now.
     pub fn waiting(&self) -> impl Iterator<Item = Waiting> {
         self.held.iter().filter(|(_, held)| held.to_go() > 0).map(|(id, held)| Waiting {

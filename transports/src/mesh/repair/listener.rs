@@ -1,6 +1,8 @@
 //! The listening side: fragments go to the assembler, and what is missing is asked for in its time.
 
-use super::{BACKOFF_MAX_MS, Budget, NackError, NackHead, SPREAD_FRAMES, WAIT_FRAMES, Wanted, whose};
+use super::{
+    BACKOFF_MAX_MS, Budget, NACK_BYTES_MIN, NackError, NackHead, SPREAD_FRAMES, WAIT_FRAMES, Wanted, whose,
+};
 use crate::address::PeerId;
 use crate::mesh::fragment::{Assembler, FragmentError, MemoryLimits, MessageId, Place, Received, Source};
 use std::collections::BTreeMap;
@@ -167,6 +169,9 @@ impl Listener {
 
     /// The question that is due, in at most `payload_max` bytes; it counts as asked. Call until `None`.
     pub fn poll_nack(&mut self, now_ms: u64, payload_max: usize) -> Option<OutNack> {
+        if payload_max < NACK_BYTES_MIN {
+            return None;
+        }
         self.assembler.expire(now_ms);
         self.forget_closed();
         loop {

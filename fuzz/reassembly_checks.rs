@@ -1,0 +1,106 @@
+//! What must hold of any frames that reach the long messages of a radio: shared by the fuzz target and by the test
+//! that replays its corpus.
+
+use tombolo_transports::PeerId;
+use tombolo_transports::mesh::fragment::{KINDS, MESSAGE_BYTES_MAX, MemoryLimits, Received};
+use tombolo_transports::mesh::fragment::{Sender, SenderLimits};
+use tombolo_transports::mesh::repair::Listener;
+
+const LIMITS: MemoryLimits =
+    MemoryLimits { bytes_max: 24_000, source_bytes_max: 8_000, messages_max: 12, source_messages_max: 4 };
+const CHANNEL: PeerId = PeerId([1; 32]);
+const HONEST: PeerId = PeerId([2; 32]);
+const AIRTIME_MS: u64 = 400;
+const NACK_BYTES_MAX: usize = 36;
+
+/// Frames, forged, cut and mixed with those of an honest sender, at any time: memory stays bounded, what comes out
+/// is a message that somebody wrote, and the honest one goes through in the end, once.
+pub(crate) fn reassembly(input: &[u8]) {
+    let mut bytes = Bytes(input);
+    let content: Vec<u8> = (0..u16::from(bytes.next()) * 3).map(|at| (at % 251) as u8).collect();
+    let payload_max = 36 + usize::from(bytes.next() % 205);
+    let mut sender = Sender::new(HONEST, SenderLimits::default(), AIRTIME_MS);
+    let mut listener = Listener::new(LIMITS, AIRTIME_MS, u64::from(bytes.next()));
+    let loss_permille = u16::from(bytes.next()) * 2;
+    sender.offer(0, CHANNEL, 5, &content, payload_max, loss_permille).expect("it fits");
+    let (mut now_ms, mut delivered, mut last) = (0, 0, Vec::new());
+    let mut hear = |listener: &mut Listener, now_ms, from: PeerId, payload: &[u8]| {
+        match listener.fragment(now_ms, CHANNEL, from, payload) {
+            Ok(Received::Whole(message)) if from == HONEST => {
+                assert_eq!((message.kind, &message.bytes), (5, &content));
+                delivered += 1;
+            }
+            Ok(Received::Whole(message)) => {
+                assert!(KINDS.contains(&message.kind) && message.bytes.len() <= MESSAGE_BYTES_MAX);
+            }
+            _ => {}
+        }
+        assert!(listener.assembler().held_bytes() <= LIMITS.bytes_max);
+        assert!(listener.assembler().open_messages() <= LIMITS.messages_max);
+    };
+    while !bytes.0.is_empty() {
+        let (act, who) = (bytes.next(), PeerId([3 + bytes.next() % 8; 32]));
+        now_ms += u64::from(act) << (act % 16);
+        match act % 6 {
+            0 => {
+                if let Some(fragment) = sender.next_fragment(now_ms) {
+                    last = fragment.payload;
+                    hear(&mut listener, now_ms, HONEST, &last);
+                }
+            }
+            // Lost.
+            1 => last = sender.next_fragment(now_ms).map_or_else(Vec::new, |fragment| fragment.payload),
+            2 => hear(&mut listener, now_ms, who, bytes.some()),
+            // A member sends on, under his own name, what he heard and bent.
+            3 => {
+                let (at, bits) = (usize::from(bytes.next()), bytes.next());
+                last.get_mut(at).into_iter().for_each(|byte| *byte ^= bits);
+                hear(&mut listener, now_ms, who, &last);
+            }
+            4 => {
+                let payload = bytes.some();
+                let _ = listener.nack(now_ms, CHANNEL, who, payload);
+                let _ = sender.nack(now_ms, CHANNEL, who, payload);
+            }
+            _ => {
+                if let Some(nack) = listener.poll_nack(now_ms, NACK_BYTES_MAX) {
+                    assert!(nack.payload.len() <= NACK_BYTES_MAX);
+                    let _ = sender.nack(now_ms, CHANNEL, who, &nack.payload);
+                }
+            }
+        }
+    }
+    // What one fragment of is held goes through as soon as the air is good, unless it was pushed out.
+    for _ in 0..2_000 {
+        now_ms += 60_000;
+        while let Some(fragment) = sender.next_fragment(now_ms) {
+            hear(&mut listener, now_ms, HONEST, &fragment.payload);
+        }
+        while let Some(nack) = listener.poll_nack(now_ms, NACK_BYTES_MAX) {
+            let _ = sender.nack(now_ms, CHANNEL, PeerId([12; 32]), &nack.payload);
+        }
+        if listener.poll_timeout().is_none() {
+            break;
+        }
+    }
+    assert!(delivered <= 1);
+    assert_eq!(listener.assembler().open_messages(), 0, "asked for, or given up after its time");
+}
+
+/// Bytes that are eaten up; zeros behind their end.
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn next(&mut self) -> u8 {
+        let Some((first, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        *first
+    }
+
+    /// So many as the next one says.
+    fn some(&mut self) -> &'a [u8] {
+        let (some, rest) = self.0.split_at(usize::from(self.next()).min(self.0.len()));
+        self.0 = rest;
+        some
+    }
+}
