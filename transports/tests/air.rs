@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use tombolo_transports::mesh::air::{Access, Air, Busy, Faults, Loss, Position, QUEUE_FRAMES_MAX, RadioId};
 use tombolo_transports::mesh::airtime::{Line, Modulation};
+use tombolo_transports::mesh::ledger::{Account, HOUR_MS, Ledger, LedgerConfig, Priority, Verdict};
+use tombolo_transports::mesh::region::Region;
 
 const SF7: Line = Line::lora(Modulation::SF7_125);
 
@@ -270,6 +272,48 @@ fn a_seed_replays_byte_for_byte() {
     assert!(story.len() > 100_000);
     assert!(story == busy_hour(2026));
     assert!(story != busy_hour(2027));
+}
+
+/// Four stations with more to say than the law lets them, each behind a modem that listens first, for three hours:
+/// the frames seen on the channel against the duty cycle, in every hour, and the time left unused.
+#[test]
+fn stations_that_ask_their_ledger_keep_to_the_law_by_what_is_seen_on_air() {
+    let (mut air, radios) = air_with::<4>(9, Line::lora(Modulation::LONG_FAST));
+    let rules = Region::Eu868.rules(None, None).unwrap();
+    let mut ledgers = radios.map(|_| Ledger::new(LedgerConfig::new(Some(rules)), 0));
+    radios.iter().for_each(|radio| air.set_access(*radio, Access::TNC));
+    for now_ms in (0..3 * HOUR_MS).step_by(250) {
+        while air.poll(now_ms).is_some() {}
+        for (radio, ledger) in radios.iter().zip(&mut ledgers) {
+            let bytes = 20 + (now_ms / 250 % 230) as usize;
+            let airtime_us = air.line().frame_us(bytes);
+            let due = now_ms % 1_000 == u64::from(radio.0) * 250;
+            if due
+                && air.is_idle(*radio)
+                && ledger.verdict(now_ms, airtime_us, Priority::State) == Verdict::Now
+            {
+                ledger.charge(now_ms, airtime_us, Account(0), Priority::State);
+                air.transmit(now_ms, *radio, vec![0; bytes]).unwrap();
+            }
+        }
+    }
+    drain(&mut air);
+    for (radio, ledger) in radios.iter().zip(&ledgers) {
+        let own: Vec<_> = air.log().filter(|on_air| on_air.radio == *radio).collect();
+        let hour_us = HOUR_MS * 1_000;
+        let in_hour = |begin_us: u64| -> u64 {
+            let held =
+                own.iter().map(|f| f.end_us.min(begin_us + hour_us).saturating_sub(f.start_us.max(begin_us)));
+            held.sum()
+        };
+        let most_us =
+            own.iter().flat_map(|f| [f.start_us, f.end_us.saturating_sub(hour_us)]).map(in_hour).max();
+        // All but Control's tenth, and of that all but one frame.
+        assert!(most_us.is_some_and(|us| us <= 32_400_000 && us > 30_000_000), "{most_us:?}");
+        let sent_us: u64 = own.iter().map(|f| f.end_us - f.start_us).sum();
+        assert_eq!(ledger.by_account().iter().map(|row| row.today_us).sum::<u64>(), sent_us);
+        assert!(sent_us > 2 * 30_000_000, "a third of the time unused: {sent_us}");
+    }
 }
 
 proptest! {

@@ -325,6 +325,24 @@ mod tests {
         assert_eq!(LedgerRecord::decode(&long), Err(RecordError::TooLong { bytes: RECORD_BYTES_MAX + 1 }));
     }
 
+    /// A file may claim anything: sums stay at their greatest rather than wrap round to nothing spent.
+    #[test]
+    fn a_record_that_claims_the_world_makes_the_ledger_wait() {
+        use crate::mesh::ledger::{Ledger, LedgerConfig, Priority, Verdict};
+        let mut claims = record();
+        claims.slices = vec![Slice { left_ms: LEFT_MS_MAX, spent_us: [u64::MAX; 5] }; SLICES_RECORDED_MAX];
+        claims.ahead_us = u64::MAX;
+        let rules = crate::mesh::region::Region::Eu868.rules(None, None).unwrap();
+        let now = Moment { monotonic_ms: 5, ..claims.moment };
+        let mut ledger = Ledger::restore(LedgerConfig::new(Some(rules)), &claims, now);
+        for priority in Priority::ALL {
+            assert_eq!(ledger.verdict(5, 1, priority), Verdict::Wait { ms: LEFT_MS_MAX });
+        }
+        ledger.charge(5, u64::MAX, Account(1), Priority::Bulk);
+        assert_eq!(ledger.left_us(5, Priority::Control), 0);
+        assert!(ledger.snapshot(now).encode().len() <= RECORD_BYTES_MAX);
+    }
+
     proptest! {
         #[test]
         fn no_body_makes_it_panic_and_one_record_has_one_form(body in proptest::collection::vec(any::<u8>(), 0..300)) {
