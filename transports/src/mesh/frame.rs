@@ -55,8 +55,11 @@ impl Kind {
     pub const CALL_SIGN: Kind = Kind(4);
 
     /// A message kind of the layers above: 5 to 15.
-    pub fn message(number: u8) -> Option<Self> {
-        (5..=15).contains(&number).then_some(Kind(number))
+    pub const fn message(number: u8) -> Option<Self> {
+        match number {
+            5..=15 => Some(Kind(number)),
+            _ => None,
+        }
     }
 
     /// Whether it belongs to the layers above.
@@ -134,13 +137,18 @@ impl Counter {
     }
 }
 
-/// The counters of one boot epoch: one series for all audiences, so that one number in a signed frame says it all.
+/// Our counters in one audience and boot epoch.
 #[derive(Debug, Default)]
 pub struct Counters {
     next: u64,
 }
 
 impl Counters {
+    /// A series whose first counter is `first`.
+    pub fn starting_at(first: u32) -> Self {
+        Counters { next: first.into() }
+    }
+
     /// The next counter; `None` after 2^32 of them: a new boot epoch is due.
     pub fn take(&mut self) -> Option<Counter> {
         let counter = u32::try_from(self.next).ok()?;
@@ -156,6 +164,11 @@ impl Counters {
     /// Goes beyond a number that was heard in our name.
     pub fn go_beyond(&mut self, heard: u32) {
         self.next = self.next.max(u64::from(heard) + 1);
+    }
+
+    /// Skips what is below `next`, as a signed opening says.
+    pub fn go_up_to(&mut self, next: u32) {
+        self.next = self.next.max(next.into());
     }
 }
 

@@ -7,8 +7,8 @@
 //! +--------+-------+------+--------+-------+---------+------------+
 //! ```
 //! The signature is over the deterministic CBOR array `["tombolo-epoch-1", sender, number, salt, counter]`, so that anybody
-//! may repeat it for its author. `counter` is what the sender's next frame has: a receiver further out than the header's low
-//! half tells takes it from here. Alias and hint only say whose signature to try first: they are of the sender's own audience key.
+//! may repeat it for its author. `counter`: no later frame of the sender has a lower one, in any audience (it skips what is
+//! below); a receiver further out than the header's low half tells takes it from here. Alias and hint only say whose signature to try first: they are of the sender's own audience key.
 //!
 //! Where frames are shorter than 84 bytes it goes in parts, told apart from the whole by their length:
 //! `0 | alias | hint | part number, parts | check`, then a slice of what follows the hint; the check is 2 bytes of its BLAKE3 hash.
@@ -38,7 +38,7 @@ const PARTS_MAX: usize = 3;
 pub struct Opening {
     /// The epoch.
     pub epoch: BootEpoch,
-    /// What the sender's next frame has.
+    /// No later frame of the sender has a lower one.
     pub counter: u32,
     /// Over both and the sender.
     pub signature: [u8; 64],

@@ -1,0 +1,477 @@
+//! What goes out next: chosen by urgency and law, sealed at the last moment, charged as it is taken.
+
+use super::{CallSign, Outgoing, STATION_ACCOUNT, SendRefusal, Sent, Station};
+use crate::address::PeerId;
+use crate::mesh::fragment::MessageId;
+use crate::mesh::frame::opening::{Address, OPENING_BYTES, Opening, REQUEST_BYTES};
+use crate::mesh::frame::{Header, Kind, seal, write_clear};
+use crate::mesh::keys::{Alias, Hint, Mode};
+use crate::mesh::ledger::{Account, Moment, Priority, Verdict};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Frames that wait to be sent; beyond, `send` is refused. Fragments wait in their messages.
+pub const QUEUE_FRAMES_MAX: usize = 32;
+/// Long messages whose priority and account are remembered, for repairs asked for later; beyond, the oldest counts as bulk.
+pub const METAS_MAX: usize = 64;
+/// A call sign goes this much before it must, at most a tenth of the interval: the frame before it takes its time.
+const CALL_SIGN_EARLY_MS: u64 = 30_000;
+
+/// What waits to be sent.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    queues: BTreeMap<Priority, VecDeque<Item>>,
+    /// The rest of an opening that takes several frames.
+    opening: VecDeque<Vec<u8>>,
+    metas: VecDeque<(MessageId, Meta)>,
+    call: Call,
+}
+
+/// One frame to be.
+#[derive(Debug)]
+enum Item {
+    /// Sealed when its turn comes.
+    Sealed { channel: PeerId, kind: Kind, payload: Vec<u8>, meta: Meta },
+    /// As it is: a part of a handshake.
+    Raw { frame: Vec<u8>, account: Account },
+}
+
+/// How a message is sent.
+#[derive(Clone, Copy, Debug)]
+struct Meta {
+    channel: PeerId,
+    priority: Priority,
+    account: Account,
+    previous_key: bool,
+}
+
+/// When the call sign was heard last.
+#[derive(Debug, Default)]
+struct Call {
+    sent_ms: Option<u64>,
+    traffic_since: bool,
+}
+
+impl Call {
+    fn due_ms(&self, call_sign: &CallSign) -> Option<u64> {
+        let every_ms = call_sign.every_ms - CALL_SIGN_EARLY_MS.min(call_sign.every_ms / 10);
+        self.sent_ms.map(|sent| sent.saturating_add(every_ms))
+    }
+}
+
+impl Outbox {
+    fn frames(&self) -> usize {
+        self.queues.values().map(VecDeque::len).sum()
+    }
+
+    fn has_nack(&self) -> bool {
+        let control = self.queues.get(&Priority::Control).into_iter().flatten();
+        control.into_iter().any(|item| matches!(item, Item::Sealed { kind: Kind::NACK, .. }))
+    }
+
+    fn push(&mut self, priority: Priority, item: Item) {
+        self.queues.entry(priority).or_default().push_back(item);
+    }
+
+    fn meta(&self, message: MessageId) -> Option<&Meta> {
+        self.metas.iter().find(|(id, _)| *id == message).map(|(_, meta)| meta)
+    }
+
+    fn remember(&mut self, message: MessageId, meta: Meta) {
+        self.metas.retain(|(id, _)| *id != message);
+        if self.metas.len() >= METAS_MAX {
+            self.metas.pop_front();
+        }
+        self.metas.push_back((message, meta));
+    }
+
+    pub(super) fn drop_channel(&mut self, owner: &PeerId) {
+        for queue in self.queues.values_mut() {
+            queue.retain(|item| !matches!(item, Item::Sealed { channel, .. } if channel == owner));
+        }
+    }
+
+    /// An opening of an epoch that is no more is not finished.
+    pub(super) fn drop_opening(&mut self) {
+        self.opening.clear();
+    }
+}
+
+/// Something that could be sent now.
+#[derive(Clone, Copy, Debug)]
+enum Work {
+    CallSign,
+    OpeningRest,
+    Opening,
+    Question(Address),
+    Correction(PeerId, Opening),
+    Queue(Priority),
+    Fragment(MessageId),
+}
+
+/// With the length of its frame and the priorities that it may be charged to.
+#[derive(Clone, Copy, Debug)]
+struct Chance {
+    work: Work,
+    frame_bytes: usize,
+    priorities: [Priority; 2],
+}
+
+/// What cannot be put off goes into the reserved slice where upkeep's is used up.
+const UNAVOIDABLE: [Priority; 2] = [Priority::Upkeep, Priority::Control];
+
+impl Chance {
+    fn new(work: Work, frame_bytes: usize, priority: Priority) -> Self {
+        Chance { work, frame_bytes, priorities: [priority; 2] }
+    }
+}
+
+impl Station {
+    /// Takes a message: one frame is queued, a longer one cut into fragments.
+    ///
+    /// # Errors
+    /// [`SendRefusal`]; nothing is then kept.
+    pub fn send(&mut self, now_ms: u64, outgoing: Outgoing) -> Result<Sent, SendRefusal> {
+        let Outgoing { channel, kind, bytes, priority, account, previous_key } = outgoing;
+        let audience = self.channels.get(&channel).filter(|audience| audience.members.contains(&self.me));
+        let audience = audience.ok_or(SendRefusal::NoChannel)?;
+        if self.mode == Mode::Encrypted && audience.keys.is_none() {
+            return Err(SendRefusal::NoChannel);
+        }
+        if previous_key && self.channels.key(&channel, true).is_none() {
+            return Err(SendRefusal::NoPreviousKey);
+        }
+        if !kind.is_message() {
+            return Err(SendRefusal::Kind(kind.number()));
+        }
+        let meta = Meta { channel, priority, account, previous_key };
+        if bytes.len() <= self.payload_bytes_max() {
+            if self.outbox.frames() >= QUEUE_FRAMES_MAX {
+                return Err(SendRefusal::Full);
+            }
+            self.outbox.push(priority, Item::Sealed { channel, kind, payload: bytes, meta });
+            return Ok(Sent::Frame);
+        }
+        let (payload_max, loss) = (self.payload_bytes_max(), self.loss_permille());
+        let message = self.sender.offer(now_ms, channel, kind.number(), &bytes, payload_max, loss)?;
+        self.outbox.remember(message, meta);
+        Ok(Sent::Fragments(message))
+    }
+
+    /// Takes the frames of a handshake, all or none, charged as `priority`. In clear mode nobody joins: what the handshake carries
+    /// would be obscured.
+    pub fn send_join(
+        &mut self,
+        frames: Vec<Vec<u8>>,
+        priority: Priority,
+        account: Account,
+    ) -> Result<(), SendRefusal> {
+        if self.mode == Mode::SignedClear {
+            return Err(SendRefusal::ClearMode);
+        }
+        if self.outbox.frames() + frames.len() > QUEUE_FRAMES_MAX {
+            return Err(SendRefusal::Full);
+        }
+        let bytes_max = self.frame_bytes_max;
+        for frame in &frames {
+            match frame.first() {
+                Some(first) if Kind::of(*first) == Kind::JOIN => {}
+                other => return Err(SendRefusal::Kind(other.map_or(0, |first| first >> 4))),
+            }
+            if frame.len() > bytes_max {
+                return Err(SendRefusal::TooLong { bytes: frame.len(), bytes_max });
+            }
+        }
+        frames.into_iter().for_each(|frame| self.outbox.push(priority, Item::Raw { frame, account }));
+        Ok(())
+    }
+
+    /// Ends a long message: it is out of date.
+    pub fn forget(&mut self, message: MessageId) -> bool {
+        self.sender.forget(message)
+    }
+
+    /// Frames that wait, fragments included.
+    pub fn frames_waiting(&self) -> usize {
+        let fragments: usize = self.sender.waiting().map(|waiting| waiting.fragments).sum();
+        self.outbox.frames() + self.outbox.opening.len() + fragments
+    }
+
+    /// Leaves an audience: its long messages too.
+    pub(super) fn drop_messages(&mut self, owner: &PeerId) {
+        self.outbox.drop_channel(owner);
+        let waiting = self.sender.waiting().filter(|waiting| waiting.channel == *owner);
+        let mut of_channel: Vec<MessageId> = waiting.map(|waiting| waiting.message).collect();
+        let metas = self.outbox.metas.iter().filter(|(_, meta)| meta.channel == *owner);
+        of_channel.extend(metas.map(|(message, _)| *message));
+        for message in of_channel {
+            self.sender.forget(message);
+        }
+        self.outbox.metas.retain(|(_, meta)| meta.channel != *owner);
+    }
+
+    /// The next frame for the driver, charged to the ledger. `None`: nothing is due or legal, or a record must be durable first
+    /// ([`poll_record`](Self::poll_record)).
+    pub fn poll_frame(&mut self, moment: Moment) -> Option<Vec<u8>> {
+        let now_ms = moment.monotonic_ms;
+        if let Some(past) = self.beyond.filter(|_| now_ms >= self.own.renewable_ms()) {
+            self.renew(now_ms, past);
+        }
+        self.sender.expire(now_ms);
+        if !self.own.durable {
+            return None;
+        }
+        self.collect_nacks(now_ms);
+        // Whatever turns out to be unsendable (its audience was left, its key is gone) is dropped, and the next one looked at.
+        for _ in 0..=QUEUE_FRAMES_MAX {
+            let (chance, priority) = self.choose(now_ms)?;
+            let airtime_us = self.line.frame_us(chance.frame_bytes);
+            if let Some(record) = self.ledger.record_needed(moment, airtime_us) {
+                self.records.ledger = Some(record);
+                return None;
+            }
+            if let Some((frame, account)) = self.take(now_ms, &chance) {
+                let airtime_us = self.line.frame_us(frame.len());
+                self.ledger.charge(now_ms, airtime_us, account, priority);
+                self.outbox.call.traffic_since |= !matches!(chance.work, Work::CallSign);
+                return Some(frame);
+            }
+            if !self.own.durable {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// When [`poll_frame`](Self::poll_frame) is worth calling again, if nothing else happens; `None` for never.
+    pub fn poll_timeout(&mut self, now_ms: u64) -> Option<u64> {
+        if !self.records.is_empty() {
+            return Some(now_ms);
+        }
+        if !self.own.durable {
+            return None;
+        }
+        let chances = self.chances(now_ms);
+        let mut times: Vec<u64> = Vec::new();
+        for chance in &chances {
+            let airtime_us = self.line.frame_us(chance.frame_bytes);
+            let leaves =
+                chance.priorities.map(|priority| self.ledger.leaves_in_ms(now_ms, airtime_us, priority));
+            times.extend(leaves.into_iter().flatten().min().map(|ms| now_ms + ms));
+        }
+        let mut later: Vec<u64> = self.own.due_ms().into_iter().chain(self.epochs.due_ms()).collect();
+        later.extend(self.call_sign_due_ms().filter(|_| self.outbox.call.traffic_since));
+        later.extend(self.beyond.map(|_| self.own.renewable_ms()));
+        match self.listener.poll_timeout() {
+            Some(due_ms) if due_ms <= now_ms => {
+                let airtime_us = self.line.frame_us(self.frame_bytes_max);
+                let leaves_in_ms = self.ledger.leaves_in_ms(now_ms, airtime_us, Priority::Control);
+                // Never before the next millisecond: one NACK at a time is taken up.
+                times.extend(leaves_in_ms.map(|ms| now_ms + ms.max(1)));
+            }
+            due_ms => later.extend(due_ms),
+        }
+        times.extend(later.into_iter().filter(|due_ms| *due_ms > now_ms));
+        times.into_iter().min()
+    }
+
+    /// Questions about what is missing, and word on what is there no more; one waits at a time.
+    fn collect_nacks(&mut self, now_ms: u64) {
+        let airtime_us = self.line.frame_us(self.frame_bytes_max);
+        if self.outbox.has_nack()
+            || self.ledger.verdict(now_ms, airtime_us, Priority::Control) != Verdict::Now
+        {
+            return;
+        }
+        let payload_max = self.payload_bytes_max();
+        let nack = self.listener.poll_nack(now_ms, payload_max).or_else(|| self.sender.poll_nack(now_ms));
+        if let Some(nack) = nack {
+            let (channel, priority, account) = (nack.channel, Priority::Control, STATION_ACCOUNT);
+            let meta = Meta { channel, priority, account, previous_key: false };
+            self.outbox
+                .push(priority, Item::Sealed { channel, kind: Kind::NACK, payload: nack.payload, meta });
+        }
+    }
+
+    /// The most urgent that is legal, and what it is charged to.
+    fn choose(&mut self, now_ms: u64) -> Option<(Chance, Priority)> {
+        let chances = self.chances(now_ms);
+        chances.into_iter().find_map(|chance| {
+            let airtime_us = self.line.frame_us(chance.frame_bytes);
+            let legal =
+                |priority: &Priority| self.ledger.verdict(now_ms, airtime_us, *priority) == Verdict::Now;
+            chance.priorities.into_iter().find(legal).map(|priority| (chance, priority))
+        })
+    }
+
+    /// What could be sent now, the most urgent first. Where the call sign or our opening must go first, that alone.
+    fn chances(&self, now_ms: u64) -> Vec<Chance> {
+        let first = |work, frame_bytes| vec![Chance { work, frame_bytes, priorities: UNAVOIDABLE }];
+        let work = self.work(now_ms);
+        let call_due = match self.call_sign_due_ms() {
+            Some(due_ms) => now_ms >= due_ms && (self.outbox.call.traffic_since || !work.is_empty()),
+            None => self.call_sign.is_some() && !work.is_empty(),
+        };
+        if let Some(call_sign) = self.call_sign.as_ref().filter(|_| call_due) {
+            return first(Work::CallSign, call_sign_frame(call_sign).len());
+        }
+        if let Some(rest) = self.outbox.opening.front() {
+            return first(Work::OpeningRest, rest.len());
+        }
+        let announced = self.mode == Mode::SignedClear || self.own.is_announced();
+        if announced || !work.iter().any(|chance| self.is_sealed(&chance.work)) {
+            return work;
+        }
+        // What is sealed cannot be understood before our opening, which therefore takes its place.
+        let clear = work.into_iter().filter(|chance| !self.is_sealed(&chance.work));
+        first(Work::Opening, OPENING_BYTES.min(self.frame_bytes_max)).into_iter().chain(clear).collect()
+    }
+
+    fn is_sealed(&self, work: &Work) -> bool {
+        match work {
+            Work::Queue(priority) => {
+                let front = self.outbox.queues.get(priority).and_then(VecDeque::front);
+                matches!(front, Some(Item::Sealed { .. }))
+            }
+            Work::Fragment(_) => true,
+            _ => false,
+        }
+    }
+
+    fn call_sign_due_ms(&self) -> Option<u64> {
+        self.outbox.call.due_ms(self.call_sign.as_ref()?)
+    }
+
+    fn work(&self, now_ms: u64) -> Vec<Chance> {
+        let mut work = Vec::new();
+        for priority in Priority::ALL {
+            if let Some(item) = self.outbox.queues.get(&priority).and_then(VecDeque::front) {
+                work.push(Chance::new(Work::Queue(priority), self.frame_bytes(item), priority));
+            }
+            if priority == Priority::Upkeep {
+                work.extend(self.upkeep(now_ms));
+            }
+            let of_priority = self.sender.waiting().filter(|waiting| {
+                self.outbox.meta(waiting.message).map_or(Priority::Bulk, |meta| meta.priority) == priority
+            });
+            // The one with the fewest to go: a short one does not wait behind a long one.
+            if let Some(waiting) = of_priority.min_by_key(|waiting| waiting.fragments) {
+                let frame_bytes = waiting.payload_bytes + self.overhead_bytes();
+                work.push(Chance::new(Work::Fragment(waiting.message), frame_bytes, priority));
+            }
+        }
+        work
+    }
+
+    fn upkeep(&self, now_ms: u64) -> impl Iterator<Item = Chance> {
+        let sealed = self.mode == Mode::Encrypted;
+        let opening_bytes = OPENING_BYTES.min(self.frame_bytes_max);
+        let own = self.own.due_ms().is_some_and(|due_ms| due_ms <= now_ms);
+        let own = own.then(|| Chance::new(Work::Opening, opening_bytes, Priority::Upkeep));
+        let question = self.epochs.question(now_ms).map(Work::Question);
+        let question = question.map(|work| Chance::new(work, REQUEST_BYTES, Priority::Upkeep));
+        let correction =
+            self.epochs.correction(now_ms).map(|(peer, opening)| Work::Correction(peer, opening));
+        let correction = correction.map(|work| Chance::new(work, opening_bytes, Priority::Upkeep));
+        question.into_iter().chain(own).chain(correction).filter(move |_| sealed)
+    }
+
+    fn frame_bytes(&self, item: &Item) -> usize {
+        match item {
+            Item::Sealed { payload, .. } => payload.len() + self.overhead_bytes(),
+            Item::Raw { frame, .. } => frame.len(),
+        }
+    }
+
+    /// Makes the frame; `None` if it cannot be made any more, and is gone.
+    fn take(&mut self, now_ms: u64, chance: &Chance) -> Option<(Vec<u8>, Account)> {
+        let frame = match chance.work {
+            Work::CallSign => {
+                self.outbox.call = Call { sent_ms: Some(now_ms), traffic_since: false };
+                call_sign_frame(self.call_sign.as_ref()?)
+            }
+            Work::OpeningRest => self.outbox.opening.pop_front()?,
+            Work::Opening => self.take_opening(now_ms)?,
+            Work::Question(address) => {
+                self.epochs.asked(now_ms, &address);
+                address.encode().to_vec()
+            }
+            Work::Correction(peer, opening) => {
+                self.epochs.corrected(now_ms, &peer);
+                self.begin_opening(&peer, &opening)?
+            }
+            Work::Queue(priority) => {
+                return match self.outbox.queues.get_mut(&priority)?.pop_front()? {
+                    Item::Raw { frame, account } => Some((frame, account)),
+                    Item::Sealed { kind, payload, meta, .. } => {
+                        Some((self.seal(now_ms, kind, &payload, &meta)?, meta.account))
+                    }
+                };
+            }
+            Work::Fragment(message) => {
+                let fragment = self.sender.take(now_ms, message)?;
+                let meta = self.outbox.meta(message).copied().unwrap_or(Meta {
+                    channel: fragment.channel,
+                    priority: Priority::Bulk,
+                    account: Account::OTHERS,
+                    previous_key: false,
+                });
+                let frame = self.seal(now_ms, Kind::FRAGMENT, &fragment.payload, &meta);
+                if frame.is_none() {
+                    self.sender.forget(message);
+                }
+                return Some((frame?, meta.account));
+            }
+        };
+        Some((frame, STATION_ACCOUNT))
+    }
+
+    /// Our opening, with what our counters are now.
+    fn take_opening(&mut self, now_ms: u64) -> Option<Vec<u8>> {
+        let counter = self.channels.align_counters();
+        let opening = Opening::sign(&self.us, self.own.epoch, counter);
+        self.own.sent_opening(now_ms);
+        let me = self.me;
+        self.begin_opening(&me, &opening)
+    }
+
+    /// The first frame of an opening; the rest waits.
+    fn begin_opening(&mut self, peer: &PeerId, opening: &Opening) -> Option<Vec<u8>> {
+        let (alias, hint) = self.channels.address(peer)?;
+        let mut frames: VecDeque<_> = opening.encode(alias, hint, self.frame_bytes_max).into();
+        let first = frames.pop_front()?;
+        self.outbox.opening = frames;
+        Some(first)
+    }
+
+    fn seal(&mut self, now_ms: u64, kind: Kind, payload: &[u8], meta: &Meta) -> Option<Vec<u8>> {
+        let Meta { channel, previous_key, .. } = meta;
+        let Some(counter) = self.channels.take_counter(channel) else {
+            // 2^32 frames in one epoch, or somebody pushed us there: the next one.
+            if self.channels.get(channel).is_some() {
+                self.renew(now_ms, self.own.epoch.number);
+            }
+            return None;
+        };
+        let sealed = match self.mode {
+            Mode::SignedClear => {
+                let (alias, hint) = (Alias::clear(channel), Hint::clear(channel, &self.me));
+                let header = Header { kind, epoch_low: 0, alias, hint, counter_low: counter.low() };
+                write_clear(header, payload)
+            }
+            Mode::Encrypted => {
+                let key = self.channels.key(channel, *previous_key)?;
+                let (alias, hint) = (key.alias(), key.hint(&self.me));
+                let frame_key = key.frame_key(self.mode, &self.me, &self.own.epoch);
+                let header = Header { kind, epoch_low: self.own.epoch.low(), alias, hint, counter_low: 0 };
+                seal(&frame_key, header, counter, payload)
+            }
+        };
+        self.own.sent_frame();
+        Some(sealed)
+    }
+}
+
+/// `DE` and the call sign, in clear text.
+fn call_sign_frame(call_sign: &CallSign) -> Vec<u8> {
+    [&[Kind::CALL_SIGN.first_byte(0)], b"DE ".as_slice(), call_sign.text.as_bytes()].concat()
+}

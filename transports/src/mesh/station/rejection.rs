@@ -1,0 +1,61 @@
+//! Why frames are refused: counted by reason, for `status`.
+
+use std::collections::BTreeMap;
+
+/// Why a frame had no effect, or not the one it claims. All of it may be noise, another federation, or malice: it is
+/// counted, and the station carries on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// Shorter than a frame of its kind.
+    #[error("shorter than any frame")]
+    TooShort,
+    /// Longer than any radio's frame.
+    #[error("longer than any frame")]
+    TooLong,
+    /// An audience of ours, and nobody in it who is known.
+    #[error("from nobody known in that audience")]
+    UnknownSender,
+    /// Its sender's boot epoch is not known; kept for a while, and asked for.
+    #[error("its sender's boot epoch is not known yet")]
+    UnknownEpoch,
+    /// Its counter was taken before.
+    #[error("heard before")]
+    Replayed,
+    /// Its counter is older than the window reaches.
+    #[error("too old to tell whether it was heard before")]
+    TooOld,
+    /// Its counter is no number: a signed one is needed first.
+    #[error("too far from the counter that was expected")]
+    FarCounter,
+    /// Not sealed under the key that it claims, or damaged.
+    #[error("the tag does not hold")]
+    BadTag,
+    /// Sealed as by us, and not by us: a member forges, or there is a copy of us.
+    #[error("sent in our name by somebody else")]
+    InOurName,
+    /// An opening whose signature is nobody's that we know of in that audience.
+    #[error("an opening that its sender did not sign")]
+    BadSignature,
+    /// An opening of an epoch that is not the newest of its author.
+    #[error("a boot epoch that is not its sender's newest")]
+    OldEpoch,
+    /// Of kind `Open`, and none.
+    #[error("no opening, part of one, or request")]
+    Opening,
+    /// A call sign that is no text.
+    #[error("no call sign")]
+    CallSign,
+    /// A fragment that does not fit; see the assembler's counters.
+    #[error("a fragment that fits no message")]
+    Fragment,
+    /// A NACK that names what its message does not have.
+    #[error("a NACK that fits no message")]
+    Nack,
+    /// A kind that has no place in this mode.
+    #[error("a kind that is not spoken in this mode")]
+    Kind,
+}
+
+/// How often each happened.
+pub type Rejections = BTreeMap<Rejection, u64>;
