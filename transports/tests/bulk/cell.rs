@@ -63,16 +63,24 @@ impl Dice {
     }
 }
 
+/// A run of losses is over after so long: it is a matter of time, not of frames.
+const RUN_FORGOTTEN_MS: u64 = 30_000;
+
 /// One way through the air: two states, so that losses come in runs.
 #[derive(Debug, Default)]
 pub(crate) struct Path {
     losing: bool,
+    last_ms: u64,
 }
 
 impl Path {
-    fn loses(&mut self, faults: &Faults, dice: &mut Dice) -> bool {
+    fn loses(&mut self, now_ms: u64, faults: &Faults, dice: &mut Dice) -> bool {
         if faults.burst_frames <= 1 {
             return dice.chance(faults.loss_permille);
+        }
+        if now_ms - std::mem::replace(&mut self.last_ms, now_ms) > RUN_FORGOTTEN_MS {
+            self.losing = dice.chance(faults.loss_permille);
+            return self.losing;
         }
         // Leaves a run with 1/burst; enters one so often that the mean loss is what is asked for.
         let leave = 1000 / u64::from(faults.burst_frames);
@@ -201,7 +209,7 @@ impl Cell {
     fn reach(&mut self, number: usize, payload: &[u8]) {
         let (faults, dice) = (self.faults, &mut self.dice);
         let listener = &mut self.listeners[number];
-        let lost = listener.path.loses(&faults, dice) || self.cut || self.deaf.contains(&number);
+        let lost = listener.path.loses(self.now_ms, &faults, dice) || self.cut || self.deaf.contains(&number);
         let mut arriving = Vec::new();
         if !lost {
             let mut payload = payload.to_vec();
@@ -244,7 +252,7 @@ impl Cell {
         self.pass(NACK_AIRTIME_MS);
         self.nacks += 1;
         let (faults, from) = (self.faults, self.listeners[number].id);
-        let lost = self.listeners[number].back.loses(&faults, &mut self.dice);
+        let lost = self.listeners[number].back.loses(self.now_ms, &faults, &mut self.dice);
         if !lost && !self.cut {
             let heard = self.sender.nack(self.now_ms, self.channel, from, &nack.payload);
             assert!(heard.is_ok() || faults.corrupted_permille > 0, "{heard:?}");
@@ -262,7 +270,7 @@ impl Cell {
 
     fn overhear(&mut self, except: Option<usize>, from: PeerId, nack: &OutNack) {
         for (number, listener) in self.listeners.iter_mut().enumerate() {
-            let lost = listener.path.loses(&self.faults, &mut self.dice) || self.cut;
+            let lost = listener.path.loses(self.now_ms, &self.faults, &mut self.dice) || self.cut;
             if Some(number) != except && !lost {
                 let heard = listener.ear.nack(self.now_ms, self.channel, from, &nack.payload);
                 assert!(heard.is_ok() || self.faults.corrupted_permille > 0, "{heard:?}");
