@@ -106,6 +106,17 @@ pub const REFUSAL_HOLD_MS: u64 = 10 * 60 * 1000;
 /// Full frontiers answered to one peer per minute. Further requests wait for the next minute.
 pub const FRONTIER_ANSWERS_PER_MINUTE_MAX: u32 = 120;
 
+// ---- radio -------------------------------------------------------------------------------------------
+
+/// One message on a radio, bytes. A layer that is longer even when packed does not go over the radio.
+pub const RADIO_MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// Radios of one node. One more is refused.
+pub const RADIOS_MAX: usize = 8;
+/// Fastest heartbeat on a radio, milliseconds; a slow radio has it less often, so that upkeep stays small.
+pub const RADIO_HEARTBEAT_MS: u64 = 10 * 60 * 1000;
+/// Heartbeats on a radio take at most this part of the time: one thousandth each way.
+pub const RADIO_HEARTBEAT_SHARE: u64 = 1_000;
+
 // ---- joining -----------------------------------------------------------------------------------------
 
 /// Length of an invite code as text. A longer one is refused unread.

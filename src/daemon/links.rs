@@ -118,6 +118,7 @@ async fn carry_out(lan: Arc<Lan>, held: HeldByLink, mut effects: mpsc::Receiver<
     while let Some(effect) = effects.recv().await {
         match effect {
             Effect::Send(link, bytes) => send(&lan, &held, link, bytes),
+            Effect::Frame(link, _) => tracing::warn!("{link} is no radio"),
             Effect::Close(link) => lan.close(link),
             Effect::Joining(open) => lan.set_joining(open),
             Effect::Peers(peers) => {

@@ -74,6 +74,8 @@ pub(crate) enum Task {
 pub(crate) enum Effect {
     /// Send a message.
     Send(LinkId, Vec<u8>),
+    /// Give a radio a frame.
+    Frame(LinkId, Vec<u8>),
     /// Close a link.
     Close(LinkId),
     /// Call an inviter.
@@ -223,6 +225,7 @@ impl Driver {
         while let Some(output) = self.node.poll_output() {
             match output {
                 Output::Send { link, bytes } => self.effect(Effect::Send(link, bytes)).await,
+                Output::Frame { link, bytes } => self.effect(Effect::Frame(link, bytes)).await,
                 Output::Close { link } => self.effect(Effect::Close(link)).await,
                 Output::DialJoin { inviter, addresses, bytes } => {
                     self.effect(Effect::DialJoin { inviter, addresses, bytes }).await;

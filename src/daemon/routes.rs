@@ -200,6 +200,8 @@ pub fn write(command: &Command) -> Option<(Method, String, Vec<u8>)> {
     match command {
         Command::Id => get("/v1/id".into()),
         Command::Status => get("/v1/status".into()),
+        Command::Links => get("/v1/links".into()),
+        Command::Airtime => get("/v1/airtime".into()),
         Command::Peers => get("/v1/peers".into()),
         Command::List => get("/v1/docs".into()),
         Command::State { peer: None } => get("/v1/state".into()),

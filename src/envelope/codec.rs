@@ -244,11 +244,11 @@ fn content_value(content: &Content) -> Value {
     }
 }
 
-fn fixed<const N: usize>(value: &Value) -> Result<[u8; N], EnvelopeError> {
+pub(super) fn fixed<const N: usize>(value: &Value) -> Result<[u8; N], EnvelopeError> {
     value.as_bytes().and_then(|b| b.try_into().ok()).ok_or(EnvelopeError::Shape)
 }
 
-fn number(value: &Value) -> Result<Sequence, EnvelopeError> {
+pub(super) fn number(value: &Value) -> Result<Sequence, EnvelopeError> {
     value.as_u64().and_then(Sequence::new).ok_or(EnvelopeError::Number)
 }
 

@@ -7,8 +7,10 @@
 //! This room turns bytes into claims and back. It looks up no base and checks no right: `node/inbound.rs`
 //! does, in that order.
 
+mod air;
 mod codec;
 
+pub use air::{decode_air, encode_air};
 pub use codec::{
     CompactEnvelope, EnvelopeError, MapChanges, decode_changes, decode_compact, decode_whole, encode_changes,
     encode_compact, encode_whole,

@@ -51,6 +51,11 @@ impl Audience {
         self.members.get(&print(&self.salt, peer)).copied().unwrap_or(TrustLevel::Untrusted)
     }
 
+    /// Whether somebody whom `before` listed is no longer listed.
+    pub fn lacks_of(&self, before: &Audience) -> bool {
+        self.salt != before.salt || before.members.keys().any(|print| !self.members.contains_key(print))
+    }
+
     /// How many may write, the owner not counted.
     pub fn writers(&self) -> usize {
         self.members.values().filter(|level| **level == TrustLevel::Trusted).count()

@@ -87,6 +87,11 @@ impl JoinRefusal {
         }
     }
 
+    /// The refusal of a word from outside.
+    pub fn from_word(word: &str) -> Option<Self> {
+        JoinRefusal::ALL.into_iter().find(|why| why.word() == word)
+    }
+
     /// Whether trying again later may help.
     pub fn is_passing(self) -> bool {
         matches!(self, JoinRefusal::Busy)
@@ -115,8 +120,12 @@ impl JoinRequest {
 
     /// Whether `joiner` signed this request for `inviter`.
     pub fn verify(&self, inviter: &PeerId, joiner: &PeerId) -> bool {
-        let hash = token_hash(&self.token);
-        let bytes = signing_bytes(inviter, joiner, &self.onion, &hash, self.level, self.time_ms);
+        self.verify_hash(inviter, joiner, &token_hash(&self.token))
+    }
+
+    /// The same where the token itself did not travel.
+    pub fn verify_hash(&self, inviter: &PeerId, joiner: &PeerId, token: &TokenHash) -> bool {
+        let bytes = signing_bytes(inviter, joiner, &self.onion, token, self.level, self.time_ms);
         verify(joiner, &bytes, &self.signature)
     }
 
@@ -177,8 +186,7 @@ impl JoinAnswer {
             }
             [_, Value::Bool(false), word] => {
                 let word = word.as_text().ok_or(JoinMessageError)?;
-                let why = JoinRefusal::ALL.into_iter().find(|why| why.word() == word);
-                Ok(JoinAnswer::Refused(why.ok_or(JoinMessageError)?))
+                Ok(JoinAnswer::Refused(JoinRefusal::from_word(word).ok_or(JoinMessageError)?))
             }
             _ => Err(JoinMessageError),
         }

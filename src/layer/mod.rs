@@ -64,6 +64,8 @@ impl DocumentName {
     pub const STATE: &'static str = "state";
     /// Who reads and writes its owner's documents.
     pub const AUDIENCE: &'static str = "audience";
+    /// The key under which radios speak of its owner's documents, sealed for each of its readers.
+    pub const KEYS: &'static str = "keys";
 
     /// A name from outside; the error says what is wrong with it.
     pub fn new(text: &str) -> Result<Self, &'static str> {
@@ -89,7 +91,7 @@ impl DocumentName {
 
     /// Whether the engine itself writes the document.
     pub fn is_reserved(&self) -> bool {
-        matches!(self.as_str(), Self::STATE | Self::AUDIENCE)
+        matches!(self.as_str(), Self::STATE | Self::AUDIENCE | Self::KEYS)
     }
 }
 

@@ -62,6 +62,8 @@ impl Node {
             Command::Get { doc, key } => self.get(&doc, key.as_ref()),
             Command::List => Ok(Reply::Documents(self.document_views())),
             Command::State { peer } => self.state(peer.as_deref()),
+            Command::Links => Ok(Reply::Links(self.links_view())),
+            Command::Airtime => Ok(Reply::Airtime(self.airtime_view())),
             Command::Status => Ok(Reply::Status(Box::new(self.status()))),
             Command::Conflicts { doc } => self.conflicts(doc.as_deref()),
             // `command` has answered these.

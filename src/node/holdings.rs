@@ -26,10 +26,17 @@ pub(super) struct Held {
     bytes: BTreeMap<PeerId, usize>,
 }
 
+/// Bases on air that are kept whatever comes: the author's present anchor and the one before it.
+const BASES_IN_USE_MAX: usize = 2;
+
 /// What came before a layer's present state.
 #[derive(Debug)]
 enum History {
-    Snapshot(VecDeque<Kept>),
+    Snapshot {
+        kept: VecDeque<Kept>,
+        /// The bases last used on air, oldest first: these are not forgotten while they serve.
+        in_use: VecDeque<Sequence>,
+    },
     Map {
         /// When each key last changed here; also of keys that are gone.
         changed: ChangeLog,
@@ -119,7 +126,8 @@ impl Holdings {
                 let cbor = stored.snapshot.ok_or("a snapshot without content")?;
                 let content =
                     Content::from_cbor(Kind::Snapshot, &cbor).map_err(|_| "a snapshot's content")?;
-                (content, History::Snapshot(stored.kept.into_iter().map(Kept::new).collect()))
+                let kept = stored.kept.into_iter().map(Kept::new).collect();
+                (content, History::Snapshot { kept, in_use: VecDeque::new() })
             }
             Kind::Map => {
                 let mut content = Content::empty(Kind::Map);
@@ -267,9 +275,9 @@ impl Holdings {
         };
         let history = held.histories.entry(id.author).or_insert_with(|| History::new(signed.head.kind));
         let changed = match (&layer.content, history) {
-            (Content::Snapshot(value), History::Snapshot(kept)) => {
+            (Content::Snapshot(value), History::Snapshot { kept, in_use }) => {
                 write.snapshot = Some(tombolo_delta::to_cbor(value));
-                keep_state(kept, before, &mut write);
+                keep_state(kept, in_use, before, &mut write);
                 None
             }
             (Content::Map(map), History::Map { changed: log, bases }) => {
@@ -299,7 +307,7 @@ impl Holdings {
     pub(super) fn known_base(&self, id: &LayerId, base: State) -> Option<KnownBase> {
         let held = self.documents.get(&id.document)?;
         match held.histories.get(&id.author)? {
-            History::Snapshot(kept) => {
+            History::Snapshot { kept, .. } => {
                 let kept = kept.iter().find(|k| k.state() == base)?;
                 Some(KnownBase::Snapshot(kept.state.clone(), kept.value()?))
             }
@@ -320,11 +328,49 @@ impl Holdings {
     pub(super) fn kept_states(&self, id: &LayerId, print: [u8; 2]) -> Vec<(KeptState, Value)> {
         let histories = self.documents.get(&id.document).map(|held| &held.histories);
         match histories.and_then(|h| h.get(&id.author)) {
-            Some(History::Snapshot(kept)) => {
+            Some(History::Snapshot { kept, .. }) => {
                 let fits = kept.iter().rev().filter(|k| k.print.starts_with(&print));
                 fits.filter_map(|k| Some((k.state.clone(), k.value()?))).collect()
             }
             _ => Vec::new(),
+        }
+    }
+}
+
+impl Holdings {
+    /// Older states of a map layer with this print of their root.
+    pub(super) fn map_bases(&self, id: &LayerId, print: [u8; 2]) -> impl Iterator<Item = MapBase> {
+        let histories = self.documents.get(&id.document).map(|held| &held.histories);
+        let bases = match histories.and_then(|h| h.get(&id.author)) {
+            Some(History::Map { bases, .. }) => Some(bases),
+            _ => None,
+        };
+        // The last is the present state.
+        let older = bases.into_iter().flat_map(|bases| bases.iter().rev().skip(1));
+        older.filter(move |base| base.print.starts_with(&print)).copied()
+    }
+
+    /// The states of a layer that a delta may start from, oldest first.
+    pub(super) fn bases(&self, id: &LayerId) -> Vec<State> {
+        let histories = self.documents.get(&id.document).map(|held| &held.histories);
+        match histories.and_then(|h| h.get(&id.author)) {
+            Some(History::Snapshot { kept, .. }) => kept.iter().map(Kept::state).collect(),
+            Some(History::Map { bases, .. }) => bases.iter().map(state_of).collect(),
+            None => Vec::new(),
+        }
+    }
+
+    /// A base is in use on air: it and the one before it are kept whatever comes.
+    pub(super) fn keep_as_base(&mut self, id: &LayerId, base: Sequence) {
+        let held = self.documents.get_mut(&id.document);
+        if let Some(History::Snapshot { in_use, .. }) = held.and_then(|h| h.histories.get_mut(&id.author))
+            && in_use.back() != Some(&base)
+        {
+            in_use.retain(|sequence| *sequence != base);
+            in_use.push_back(base);
+            if in_use.len() > BASES_IN_USE_MAX {
+                in_use.pop_front();
+            }
         }
     }
 }
@@ -351,7 +397,7 @@ impl Before {
 impl History {
     fn new(kind: Kind) -> Self {
         match kind {
-            Kind::Snapshot => History::Snapshot(VecDeque::new()),
+            Kind::Snapshot => History::Snapshot { kept: VecDeque::new(), in_use: VecDeque::new() },
             Kind::Map => History::Map { changed: ChangeLog::default(), bases: VecDeque::new() },
         }
     }
@@ -380,7 +426,12 @@ fn state_of(base: &MapBase) -> State {
 /// Keeps the replaced state as a base, and forgets others so that number and bytes stay within bounds. What
 /// stays lies ever further apart towards the past: near bases for those who are in touch, a far one for
 /// who comes back after long.
-fn keep_state(kept: &mut VecDeque<Kept>, before: Option<Before>, write: &mut LayerWrite) {
+fn keep_state(
+    kept: &mut VecDeque<Kept>,
+    in_use: &VecDeque<Sequence>,
+    before: Option<Before>,
+    write: &mut LayerWrite,
+) {
     let Some(Before { signed, content: Some(content) }) = before else { return };
     let head = signed.head;
     let state = KeptState {
@@ -393,7 +444,7 @@ fn keep_state(kept: &mut VecDeque<Kept>, before: Option<Before>, write: &mut Lay
     kept.push_back(Kept::new(state));
     let bytes = |kept: &VecDeque<Kept>| kept.iter().map(|k| k.state.content.len()).sum::<usize>();
     while kept.len() > STATES_KEPT_MAX || bytes(kept) > STATES_KEPT_BYTES_MAX {
-        let Some(gone) = kept.remove(most_crowded(kept)) else { break };
+        let Some(gone) = kept.remove(most_crowded(kept, in_use)) else { break };
         if write.kept.as_ref().is_some_and(|k| k.sequence == gone.state.sequence) {
             write.kept = None;
         } else {
@@ -403,14 +454,15 @@ fn keep_state(kept: &mut VecDeque<Kept>, before: Option<Before>, write: &mut Lay
 }
 
 /// The state whose absence opens the smallest gap, measured by how long ago it was.
-fn most_crowded(kept: &VecDeque<Kept>) -> usize {
+fn most_crowded(kept: &VecDeque<Kept>, in_use: &VecDeque<Sequence>) -> usize {
     let sequence = |i: usize| kept.get(i).map_or(0, |k| k.state.sequence.get());
     let newest = sequence(kept.len().saturating_sub(1)) + 1;
     let crowding = |i: &usize| {
         let gap = sequence(i + 1) - sequence(i - 1);
         gap.saturating_mul(1000) / (newest - sequence(*i)).max(1)
     };
-    (1..kept.len().saturating_sub(1)).min_by_key(crowding).unwrap_or(0)
+    let is_free = |i: &usize| kept.get(*i).is_some_and(|k| !in_use.contains(&k.state.sequence));
+    (1..kept.len().saturating_sub(1)).filter(is_free).min_by_key(crowding).unwrap_or(0)
 }
 
 /// Forgets old bases, and when there are too many of them the dropped keys, with the bases that need them.

@@ -16,11 +16,21 @@ use crate::node::holdings::Before;
 use crate::node::io::{Event, Output};
 use crate::node::{Link, Node, view};
 use crate::router::Class;
-use crate::store::Write;
+use crate::store::{KeptState, MapBase, Write};
 use crate::sync;
 use crate::sync::frontier::State;
 use crate::sync::message::{Message, PeerClock};
 use crate::sync::transfer::{answer_parts, answer_tree};
+
+/// A state of a layer that a compact envelope may start from.
+enum StartsFrom {
+    /// The one that we hold.
+    Present,
+    /// An older one of a snapshot.
+    Kept(KeptState, Value),
+    /// An older one of a map.
+    Base(MapBase),
+}
 
 /// What became of a compact envelope on one base.
 enum Attempt {
@@ -82,7 +92,7 @@ impl Node {
         }
     }
 
-    fn heard(&mut self, peer: &PeerId) {
+    pub(super) fn heard(&mut self, peer: &PeerId) {
         let wall = self.reference_ms();
         if let Some(record) = self.federation.peer_mut(peer) {
             record.heard_at_ms = Some(wall);
@@ -132,15 +142,18 @@ impl Node {
 
     // ---- compact envelopes -------------------------------------------------------------------------------
 
-    fn inbound_compact(&mut self, peer: PeerId, envelope: &CompactEnvelope) {
+    pub(super) fn inbound_compact(&mut self, peer: PeerId, envelope: &CompactEnvelope) {
         if self.is_in_trouble() {
             return self.counters.reject("disk_refuses");
         }
         let candidates = self.base_candidates(envelope);
         let mut wrong = false;
         for (layer, base) in candidates.into_iter().take(BASE_CANDIDATES_MAX) {
-            match self.attempt(peer, envelope, &layer, base.as_ref()) {
-                Attempt::Fits(layer, changed) => return self.accept(peer, *layer, changed),
+            match self.attempt(peer, envelope, &layer, &base) {
+                Attempt::Fits(layer, changed) => {
+                    self.overheard_on_air(&layer.signed);
+                    return self.accept(peer, *layer, changed);
+                }
                 Attempt::Done => return,
                 Attempt::Wrong => wrong = true,
             }
@@ -151,25 +164,29 @@ impl Node {
         } else {
             "delta_without_base"
         });
-        self.engine.handle_input(self.now.mono_ms, sync::Input::BaseMissing { peer });
+        match self.hearing {
+            Some(hearing) => self.base_missing_on_air(&hearing),
+            None => self.engine.handle_input(self.now.mono_ms, sync::Input::BaseMissing { peer }),
+        }
     }
 
-    /// The states that the envelope may start from: present ones first, then older ones of snapshots.
-    fn base_candidates(
-        &self,
-        envelope: &CompactEnvelope,
-    ) -> Vec<(LayerId, Option<(crate::store::KeptState, Value)>)> {
+    /// The states that the envelope may start from: present ones first, then older ones. What comes by radio
+    /// speaks of one owner's documents.
+    fn base_candidates(&self, envelope: &CompactEnvelope) -> Vec<(LayerId, StartsFrom)> {
         let mut present = Vec::new();
         let mut older = Vec::new();
         for layer in self.holdings.layers_at(envelope.address) {
             let head = layer.head();
+            if self.hearing.is_some_and(|hearing| hearing.channel != head.layer.document.owner) {
+                continue;
+            }
             if head.root.print2() == envelope.base.print {
-                present.push((head.layer.clone(), None));
+                present.push((head.layer.clone(), StartsFrom::Present));
             }
-            if head.kind == Kind::Snapshot {
-                let kept = self.holdings.kept_states(&head.layer, envelope.base.print);
-                older.extend(kept.into_iter().map(|state| (head.layer.clone(), Some(state))));
-            }
+            let kept = self.holdings.kept_states(&head.layer, envelope.base.print).into_iter();
+            older.extend(kept.map(|(state, value)| (head.layer.clone(), StartsFrom::Kept(state, value))));
+            let bases = self.holdings.map_bases(&head.layer, envelope.base.print);
+            older.extend(bases.map(|base| (head.layer.clone(), StartsFrom::Base(base))));
         }
         present.extend(older);
         present
@@ -180,22 +197,28 @@ impl Node {
         peer: PeerId,
         envelope: &CompactEnvelope,
         id: &LayerId,
-        kept: Option<&(crate::store::KeptState, Value)>,
+        starts: &StartsFrom,
     ) -> Attempt {
         let Some(layer) = self.holdings.layer(id) else { return Attempt::Wrong };
         let present = layer.head().sequence;
-        let base = match kept {
-            None => Base {
+        let base = match starts {
+            StartsFrom::Present => Base {
                 layer: id,
                 sequence: present,
                 time_ms: layer.head().time_ms,
                 audience_sequence: layer.head().audience_sequence,
             },
-            Some((state, _)) => Base {
+            StartsFrom::Kept(state, _) => Base {
                 layer: id,
                 sequence: state.sequence,
                 time_ms: state.time_ms,
                 audience_sequence: state.audience_sequence,
+            },
+            StartsFrom::Base(base) => Base {
+                layer: id,
+                sequence: base.sequence,
+                time_ms: base.time_ms,
+                audience_sequence: base.audience_sequence,
             },
         };
         let (Some(sequence), Some(time_ms)) = (envelope.sequence_on(&base), envelope.time_on(&base)) else {
@@ -205,14 +228,30 @@ impl Node {
             // A repetition of something we have left behind.
             return Attempt::Done;
         }
-        match (&layer.content, kept) {
-            (Content::Snapshot(value), None) => {
-                Self::attempt_snapshot(envelope, &base, value, sequence, time_ms)
+        if sequence == present && envelope.signature == layer.signed.signature {
+            let known = layer.signed.clone();
+            self.overheard_on_air(&known);
+            return Attempt::Done;
+        }
+        if sequence == present && matches!(starts, StartsFrom::Base(_)) {
+            return Attempt::Wrong;
+        }
+        match (&layer.content, starts) {
+            (Content::Snapshot(value), StartsFrom::Present)
+            | (Content::Snapshot(_), StartsFrom::Kept(_, value)) => {
+                let attempt = Self::attempt_snapshot(envelope, &base, value, sequence, time_ms);
+                if matches!(attempt, Attempt::Fits(..)) && self.hearing.is_some() {
+                    // Whoever broadcasts keeps to one base for a while.
+                    self.holdings.keep_as_base(id, base.sequence);
+                }
+                attempt
             }
-            (Content::Snapshot(_), Some((_, value))) => {
-                Self::attempt_snapshot(envelope, &base, value, sequence, time_ms)
+            (Content::Snapshot(_), StartsFrom::Base(_)) => Attempt::Wrong,
+            (Content::Map(_), _) => {
+                let (sequence, audience_sequence) = (base.sequence, base.audience_sequence);
+                let base = (sequence, base.time_ms, audience_sequence);
+                self.attempt_map(peer, envelope, id, base, time_ms)
             }
-            (Content::Map(_), _) => self.attempt_map(peer, envelope, id, time_ms),
         }
     }
 
@@ -241,12 +280,14 @@ impl Node {
     }
 
     /// Changes our copy of a map in place: large maps are never copied for a small change. It is changed back
-    /// if the signature does not hold or the new state is not taken.
+    /// if the signature does not hold or the new state is not taken. Where the base is older than what we hold,
+    /// the changes since then include all between the two.
     fn attempt_map(
         &mut self,
         peer: PeerId,
         envelope: &CompactEnvelope,
         id: &LayerId,
+        (base_sequence, base_time_ms, base_audience): (Sequence, u64, Sequence),
         time_ms: u64,
     ) -> Attempt {
         let Ok(changes) = decode_changes(&envelope.delta, time_ms) else { return Attempt::Wrong };
@@ -256,9 +297,9 @@ impl Node {
         let undo: Vec<_> = keys.iter().map(|key| (key.clone(), map.get(key).cloned())).collect();
         let base = Base {
             layer: id,
-            sequence: signed.head.sequence,
-            time_ms: signed.head.time_ms,
-            audience_sequence: signed.head.audience_sequence,
+            sequence: base_sequence,
+            time_ms: base_time_ms,
+            audience_sequence: base_audience,
         };
         let changed = map.change(changes).is_ok();
         let content = Content::Map(map);
@@ -305,7 +346,7 @@ impl Node {
 
     // ---- whole envelopes and large layers ----------------------------------------------------------------
 
-    fn inbound_whole(&mut self, peer: PeerId, envelope: Envelope) {
+    pub(super) fn inbound_whole(&mut self, peer: PeerId, envelope: Envelope) {
         if self.is_in_trouble() {
             return self.counters.reject("disk_refuses");
         }
@@ -423,6 +464,9 @@ impl Node {
 
     fn refuse(&mut self, peer: PeerId, signed: &SignedHead, refusal: Refusal) {
         self.counters.reject(refusal.word());
+        if let Some(hearing) = self.hearing {
+            return self.refuse_on_air(&hearing, refusal);
+        }
         if refusal == Refusal::AudienceBehind {
             // The audience is on its way, from this peer or another.
             let (layer, state) = (signed.head.layer.print(), State::of(signed));

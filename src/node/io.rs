@@ -14,6 +14,7 @@ use tombolo_transports::{LinkCaps, LinkId, PeerId};
 
 use crate::federation::TrustLevel;
 use crate::merge::KeyPath;
+use crate::node::radio::RadioSpec;
 use crate::node::view;
 
 /// Names a local request, so that its reply finds the way back. Chosen by the driver.
@@ -64,6 +65,32 @@ pub enum Input {
         /// Its answer; hostile.
         result: Result<Vec<u8>, String>,
     },
+    /// A radio's device is there; at first, the radio is new.
+    RadioUp {
+        /// Names the radio, as long as the node runs.
+        link: LinkId,
+        /// What it is and may do.
+        spec: Box<RadioSpec>,
+    },
+    /// A radio's device is gone; it may come back.
+    RadioDown {
+        /// Which.
+        link: LinkId,
+        /// Why, in words for a person.
+        why: String,
+    },
+    /// A radio takes the next frame.
+    RadioReady {
+        /// Which.
+        link: LinkId,
+    },
+    /// A radio heard a frame.
+    Frame {
+        /// Which radio.
+        link: LinkId,
+        /// The frame, from anybody; hostile.
+        bytes: Vec<u8>,
+    },
     /// A local request.
     Command {
         /// Pairs the request with its reply.
@@ -82,6 +109,13 @@ pub enum Output {
         /// The link.
         link: LinkId,
         /// The message.
+        bytes: Vec<u8>,
+    },
+    /// Give a radio one frame. It says `RadioReady` when it takes another.
+    Frame {
+        /// Which radio.
+        link: LinkId,
+        /// The frame.
         bytes: Vec<u8>,
     },
     /// Close a link: its peer was removed or is no longer trusted.
@@ -212,6 +246,10 @@ pub enum Command {
     },
     /// How things stand: links, peers, what is behind, rejections.
     Status,
+    /// Every link: to whom, when last heard, and why it is or is not used.
+    Links,
+    /// What the radios have sent and may send.
+    Airtime,
     /// The values that lost against a concurrent write.
     Conflicts {
         /// Which document; all if none.
@@ -247,6 +285,10 @@ pub enum Reply {
     Published(view::PublishedView),
     /// To `Status`.
     Status(Box<view::StatusView>),
+    /// To `Links`.
+    Links(Vec<view::LinkView>),
+    /// To `Airtime`.
+    Airtime(Vec<view::AirtimeView>),
     /// To `Conflicts`.
     Conflicts(Vec<view::ConflictView>),
 }

@@ -11,6 +11,7 @@ mod inbound;
 pub mod io;
 mod outbound;
 mod peers;
+pub mod radio;
 mod recovery;
 mod state;
 mod status;
@@ -99,6 +100,9 @@ pub struct Node {
     transfers: sync::transfer::Transfers,
     router: TransportRouter,
     links: BTreeMap<LinkId, Link>,
+    radios: radio::Radios,
+    /// Whose message a radio brought, while it is handled.
+    hearing: Option<radio::Hearing>,
     /// Drawn at this start; goes out with our clock.
     boot: u32,
     /// Per connected peer, the boot and the newest uptime that came with its clock.
@@ -139,6 +143,7 @@ impl Node {
         let boot = u32::from_be_bytes(random.bytes());
         let engine = Engine::new(Frontier::default(), settings.heartbeat_ms, Random::new(&random.bytes()));
         let router = TransportRouter::new(settings.preference);
+        let radios = radio::Radios::new(random.bytes());
         let mut node = Node {
             keypair,
             me,
@@ -156,6 +161,8 @@ impl Node {
             transfers: sync::transfer::Transfers::default(),
             router,
             links: BTreeMap::new(),
+            radios,
+            hearing: None,
             boot,
             uptimes: BTreeMap::new(),
             staged: outbound::Staged::default(),
@@ -201,6 +208,10 @@ impl Node {
                 self.join_request(request, peer, address, &bytes);
             }
             Input::JoinAnswered { inviter, result } => self.join_answered(inviter, result),
+            Input::RadioUp { link, spec } => self.radio_up(link, *spec),
+            Input::RadioDown { link, why } => self.radio_down(link, why),
+            Input::RadioReady { link } => self.radio_ready(link),
+            Input::Frame { link, bytes } => self.frame_heard(link, &bytes),
             Input::Command { request, command } => self.command(request, command),
         }
         self.timers();
@@ -213,6 +224,7 @@ impl Node {
         if self.ready.is_empty() && !self.memory_is_ahead() {
             self.settle();
             self.drain_engine();
+            self.drive_radios();
             self.commit();
         }
         self.ready.pop_front()
@@ -235,7 +247,10 @@ impl Node {
                 let bytes = JoinAnswer::Refused(JoinRefusal::Busy).encode();
                 self.ready.push_back(Output::JoinAnswer { request, bytes });
             }
-            Input::JoinAnswered { .. } | Input::Received { .. } | Input::Timeout => {}
+            Input::RadioUp { link, spec } => self.radio_up(link, *spec),
+            Input::RadioDown { link, why } => self.radio_down(link, why),
+            Input::RadioReady { link } => self.radio_ready(link),
+            Input::JoinAnswered { .. } | Input::Received { .. } | Input::Frame { .. } | Input::Timeout => {}
         }
     }
 
@@ -351,6 +366,7 @@ impl Node {
         }
         self.holdings = Holdings::load(loaded.layers, reference).map_err(StoreError::Damaged)?;
         self.forks = loaded.forks;
+        self.radios.load(&loaded.meta);
         self.put_clock_right();
         self.transfers = sync::transfer::Transfers::default();
         self.writes.clear();

@@ -276,6 +276,7 @@ impl Node {
         let readers = self.readers(&id);
         let stored = sync::Input::Stored { layer: id.print(), state, readers, from };
         self.engine.handle_input(self.now.mono_ms, stored);
+        self.stored_on_air(&id);
         if reads_differently {
             self.event(Event::Changed(view::ChangedView {
                 owner: crate::identity::did(&id.document.owner),
@@ -312,6 +313,7 @@ impl Node {
             self.changed_by_time(&id);
         }
         self.sign_in_where_we_write();
+        self.radios.rights_changed();
         for peer in self.connected_peers() {
             let ours = self.frontier_for(&peer);
             self.engine.handle_input(self.now.mono_ms, sync::Input::Rights { peer, ours });
@@ -326,7 +328,11 @@ impl Node {
         };
         let members = self.federation.peers().map(|peer| (peer.id, peer.trust_level));
         let audience = Audience::new(salt, members);
-        if self.federation.audience(&self.me) == Some(&audience) {
+        let before = self.federation.audience(&self.me).cloned();
+        if before.as_ref() == Some(&audience) {
+            if self.audience_key(&self.me).is_none() {
+                self.renew_audience_key(None);
+            }
             return;
         }
         if let Some(document) = self.own_document(DocumentName::AUDIENCE)
@@ -334,6 +340,7 @@ impl Node {
         {
             tracing::warn!(%error, "our audience was not renewed");
         }
+        self.renew_audience_key(before.as_ref());
         // `keep` has marked rights as changed: they are being renewed right now.
         self.rights_changed = false;
     }
@@ -471,7 +478,7 @@ impl Node {
         self.send(peer, class, &message)
     }
 
-    fn delta_for(&self, id: &LayerId, base: State) -> Option<CompactEnvelope> {
+    pub(super) fn delta_for(&self, id: &LayerId, base: State) -> Option<CompactEnvelope> {
         let layer = self.holdings.layer(id)?;
         let head = layer.head();
         let (base_time_ms, base_audience, delta) = match self.holdings.known_base(id, base)? {

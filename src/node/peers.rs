@@ -1,6 +1,6 @@
 //! Invites, joining, and what an operator does with peers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use tombolo_transports::PeerId;
@@ -68,6 +68,11 @@ impl Invites {
     /// When joining is tried again.
     pub(super) fn next_timer(&self) -> Option<u64> {
         self.joining.values().map(|joining| joining.at).min()
+    }
+
+    /// The hashes of invites given out, spent ones included: their joiner may have missed the answer.
+    pub(super) fn known_hashes(&self) -> BTreeSet<TokenHash> {
+        self.outgoing.keys().copied().collect()
     }
 
     /// Requests that wait for an inviter; they are answered otherwise now.
@@ -145,7 +150,9 @@ impl Node {
         address: Option<SocketAddr>,
         bytes: &[u8],
     ) {
-        let answer = match self.redeem(peer, address, bytes) {
+        let asked = JoinRequest::decode(bytes).map_err(|_| JoinRefusal::Signature);
+        let redeemed = asked.and_then(|asked| self.redeem(peer, address, &asked, &token_hash(&asked.token)));
+        let answer = match redeemed {
             Ok(()) => JoinAnswer::Agreed { name: self.settings.name.clone() },
             Err(why) => {
                 self.counters.reject(&format!("join_{}", why.word()));
@@ -156,25 +163,27 @@ impl Node {
         self.output(Output::JoinAnswer { request, bytes: answer.encode() });
     }
 
-    fn redeem(
+    /// Takes a joiner in, once per invite. `token` is the hash of the invite's token, which the joiner has proved
+    /// to know.
+    pub(super) fn redeem(
         &mut self,
         joiner: PeerId,
         address: Option<SocketAddr>,
-        bytes: &[u8],
+        request: &JoinRequest,
+        token: &TokenHash,
     ) -> Result<(), JoinRefusal> {
         let now = self.reference_ms();
         let minute = self.now.mono_ms / 60_000;
         if self.invites.failures.0 != minute {
             self.invites.failures = (minute, 0);
         }
-        let request = JoinRequest::decode(bytes).map_err(|_| JoinRefusal::Signature)?;
-        let Some(invite) = self.invites.outgoing.get(&token_hash(&request.token)).cloned() else {
+        let Some(invite) = self.invites.outgoing.get(token).cloned() else {
             // Whoever guesses is slowed down; whoever holds a code is not kept out by him.
             self.invites.failures.1 = self.invites.failures.1.saturating_add(1);
             let busy = self.invites.failures.1 > JOIN_FAILURES_PER_MINUTE_MAX;
             return Err(if busy { JoinRefusal::Busy } else { JoinRefusal::Token });
         };
-        if !request.verify(&self.me, &joiner) || request.level != invite.level {
+        if !request.verify_hash(&self.me, &joiner, token) || request.level != invite.level {
             return Err(JoinRefusal::Signature);
         }
         match invite.accepted {
@@ -193,8 +202,8 @@ impl Node {
         self.invites.outgoing.insert(burnt.token_hash, burnt);
         let known = known.unwrap_or_else(|| fresh_peer(joiner, level, now));
         self.put_peer(Peer {
-            onion: request.onion,
-            own_name: (!request.name.is_empty()).then_some(request.name),
+            onion: request.onion.clone(),
+            own_name: (!request.name.is_empty()).then(|| request.name.clone()),
             trust_level: level,
             joined: Joined::Agreed,
             addresses: address.into_iter().collect(),
@@ -289,6 +298,7 @@ impl Node {
         let request =
             JoinRequest::sign(&self.keypair, &inviter, token, &self.settings.name, joining.level, time_ms);
         let addresses = joining.addresses.clone();
+        self.call_on_air(inviter, &token, &request);
         self.output(Output::DialJoin { inviter, addresses, bytes: request.encode() });
     }
 

@@ -117,7 +117,7 @@ impl Node {
             },
             documents: self.holdings.documents().filter(|(id, _)| self.federation.takes_part(id)).count(),
             peers: self.federation.peers().map(|peer| self.peer_status(peer)).collect(),
-            rejections: self.counters.rejections.clone(),
+            rejections: self.counters.rejections.clone().into_iter().chain(self.radio_rejections()).collect(),
             traffic: self.counters.traffic,
             router: self.router.counters(),
             addresses: Vec::new(),

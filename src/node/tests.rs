@@ -137,6 +137,7 @@ impl Wire {
                 self.queue
                     .push_back((request.0 as usize, Input::JoinAnswered { inviter, result: Ok(bytes) }));
             }
+            Output::Frame { .. } => panic!("there are no radios on a wire"),
             Output::Event(event) => self.events.push((at, event)),
         }
     }

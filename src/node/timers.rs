@@ -33,6 +33,7 @@ impl Node {
             self.transfers.poll_timeout(),
             self.invites.next_timer(),
             self.next_release(),
+            self.radios.next_timer(self.now.mono_ms),
             self.joining_open().then(|| self.now.mono_ms + LOOK_AFTER_MS),
             Some(self.sweep_at),
         ];

@@ -165,6 +165,74 @@ pub struct LinkEventView {
     pub up: bool,
 }
 
+/// One link, or one listener on a radio.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LinkView {
+    /// The peer's name; `(all who listen)` for a radio itself.
+    pub peer: String,
+    /// Its DID; empty for a radio itself.
+    pub did: String,
+    /// `lan`, `tor`, or the radio.
+    pub link: String,
+    /// `up`, `down`; of a listener `heard`, `silent`.
+    pub state: &'static str,
+    /// When the peer was last heard there, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_heard: Option<String>,
+    /// Bytes of frames sent since the start, of a radio.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_sent: Option<u64>,
+    /// Bytes of frames heard since the start, of a radio.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_heard: Option<u64>,
+    /// Seconds on air today, of a radio.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub airtime_today_s: Option<f64>,
+    /// Why it is used, or is not.
+    pub why: String,
+}
+
+/// The airtime of one radio.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AirtimeView {
+    /// The radio.
+    pub radio: String,
+    /// What it may do, in words.
+    pub rules: String,
+    /// Seconds on air in the sliding hour.
+    pub used_last_hour_s: f64,
+    /// Seconds it may have in any hour; none without such a limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget_hour_s: Option<f64>,
+    /// Time on air of a frame with 100 bytes of payload, seconds.
+    pub frame_of_100_bytes_s: f64,
+    /// When such a frame with a node state may leave, seconds from now; none: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_leaves_in_s: Option<f64>,
+    /// What is never sent, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub never: Option<String>,
+    /// Frames sent since the start.
+    pub frames_sent: u64,
+    /// Frames heard since the start.
+    pub frames_heard: u64,
+    /// By priority.
+    pub by_priority: Vec<AirtimeRow>,
+    /// By what it was for.
+    pub by_account: Vec<AirtimeRow>,
+}
+
+/// Airtime of one priority or account.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AirtimeRow {
+    /// For what.
+    pub what: String,
+    /// Seconds today.
+    pub today_s: f64,
+    /// Seconds in the sliding hour.
+    pub hour_s: f64,
+}
+
 /// How things stand.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StatusView {

@@ -17,6 +17,7 @@
 pub mod checker;
 pub mod dice;
 pub mod faults;
+pub mod field;
 mod lan;
 pub mod report;
 pub mod scenario;
@@ -644,6 +645,10 @@ impl Simulation {
             Output::Send { link, bytes } => {
                 self.record("send", seat, &bytes);
                 self.transmit(link, bytes);
+            }
+            Output::Frame { link, bytes } => {
+                self.record("frame", seat, &bytes);
+                self.wrongs.push(format!("a frame on {link}, where there is no radio"));
             }
             Output::Close { link } => {
                 self.record("close", seat, &[]);

@@ -99,7 +99,7 @@ pub enum Write {
     /// A redeemed invite that came to nothing.
     RemoveIncoming(PeerId),
     /// A small named record.
-    PutMeta(&'static str, Vec<u8>),
+    PutMeta(std::borrow::Cow<'static, str>, Vec<u8>),
     /// A new state of a layer.
     PutLayer(Box<LayerWrite>),
     /// Two states with one sequence.

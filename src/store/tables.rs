@@ -2,7 +2,7 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | `meta` | name | bytes: `format` (u64, big endian) |
+//! | `meta` | name | bytes: `format` (u64, big endian); `radio/…`: epochs and airtime ledger of a radio |
 //! | `peers` | identity, 32 bytes | CBOR of `Peer` |
 //! | `invites_out` | token hash, 32 bytes | CBOR of `Outgoing` |
 //! | `invites_in` | inviter, 32 bytes | CBOR of `Incoming` |
@@ -71,7 +71,7 @@ pub(super) fn apply(transaction: &WriteTransaction, write: &Write) -> Result<(),
             transaction.open_table(INVITES_IN)?.remove(inviter.0)?;
         }
         Write::PutMeta(name, bytes) => {
-            transaction.open_table(META)?.insert(*name, bytes.as_slice())?;
+            transaction.open_table(META)?.insert(name.as_ref(), bytes.as_slice())?;
         }
         Write::PutLayer(layer) => put_layer(transaction, layer)?,
         Write::PutFork(evidence) => {

@@ -11,6 +11,7 @@
 mod clocks;
 mod joining;
 mod observers;
+mod radio;
 mod relay;
 mod removal;
 mod swarm;

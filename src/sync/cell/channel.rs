@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tombolo_transports::PeerId;
 
 use crate::layer::LayerPrint;
-use crate::sync::cell::Heard;
 use crate::sync::cell::message::{ENTRIES_MAX, Entry, Told, short_print};
+use crate::sync::cell::{Heard, Standing};
 use crate::sync::frontier::{Frontier, State};
 
 /// An author keeps to one base for up to so many of its commits: then a lost delta never matters.
@@ -84,19 +84,21 @@ impl Channel {
         &mut self,
         now: u64,
         alias: [u8; 2],
-        ours: BTreeMap<LayerPrint, (State, u8)>,
+        ours: BTreeMap<LayerPrint, Standing>,
         members: Vec<PeerId>,
     ) {
         self.alias = alias;
-        let gone: Vec<LayerPrint> = self.layers.keys().filter(|layer| !ours.contains_key(*layer)).copied().collect();
+        let gone: Vec<LayerPrint> =
+            self.layers.keys().filter(|layer| !ours.contains_key(*layer)).copied().collect();
         for layer in gone {
             self.layers.remove(&layer);
             self.change(layer, None);
         }
-        for (layer, (state, rank)) in ours {
+        for (layer, Standing { state, bases, rank }) in ours {
             let held = self.layers.entry(layer).or_default();
             held.rank = rank;
             if self.ours.get(&layer) != Some(state) {
+                held.states = bases.into();
                 held.note(state, now, now);
                 self.change(layer, Some(state));
             }
@@ -128,13 +130,15 @@ impl Channel {
         &mut self,
         now: u64,
         layer: LayerPrint,
-        state: State,
+        (state, bases): (State, Vec<State>),
         rank: u8,
         from: Option<PeerId>,
         wait: u64,
     ) {
         let held = self.layers.entry(layer).or_default();
         held.rank = rank;
+        // What is not kept below is no base any more.
+        held.states = bases.into();
         held.note(state, now, now + wait);
         self.change(layer, Some(state));
         if let Some(from) = from {
@@ -162,7 +166,11 @@ impl Channel {
 
     pub(super) fn in_step(&self, peer: &PeerId) -> Option<bool> {
         let listener = self.listeners.get(peer).filter(|listener| listener.known)?;
-        Some(self.ours.iter().all(|(layer, state)| listener.theirs.get(layer).is_some_and(|theirs| theirs >= *state)))
+        Some(
+            self.ours
+                .iter()
+                .all(|(layer, state)| listener.theirs.get(layer).is_some_and(|theirs| theirs >= *state)),
+        )
     }
 
     // ---- what listeners say ------------------------------------------------------------------------------
@@ -227,7 +235,8 @@ impl Channel {
         frame_ms: u64,
     ) {
         let (theirs, unknown) = self.read(told);
-        let newer = |(layer, state): (&LayerPrint, &State)| self.ours.get(layer).is_none_or(|ours| ours < *state);
+        let newer =
+            |(layer, state): (&LayerPrint, &State)| self.ours.get(layer).is_none_or(|ours| ours < *state);
         let we_lack = unknown || theirs.iter().any(newer);
         let same = !we_lack && theirs == self.ours;
         let lacking: Vec<LayerPrint> = self
@@ -302,9 +311,9 @@ impl Channel {
 
     /// Tells what we hold after a while, unless we have just done so.
     pub(super) fn tell_soon(&mut self, now: u64, wait: u64, frame_ms: u64) {
-        let said_lately = self
-            .told
-            .is_some_and(|(at, print)| print == self.ours.fingerprint() && now < at + TOLD_PAUSE_FRAMES * frame_ms);
+        let said_lately = self.told.is_some_and(|(at, print)| {
+            print == self.ours.fingerprint() && now < at + TOLD_PAUSE_FRAMES * frame_ms
+        });
         if !said_lately {
             self.tell_at = Some(self.tell_at.map_or(now + wait, |at| at.min(now + wait)));
         }
@@ -389,7 +398,8 @@ impl Listener {
     fn confirm(&mut self, layer: LayerPrint, state: State, sent: &VecDeque<State>) {
         let before = self.theirs.get(&layer);
         let holds = self.holds.entry(layer).or_default();
-        let between = sent.iter().filter(|sent| **sent < state && before.is_some_and(|before| **sent > before));
+        let between =
+            sent.iter().filter(|sent| **sent < state && before.is_some_and(|before| **sent > before));
         holds.extend(between.copied().chain([state]));
         while holds.len() > STATES_MAX {
             holds.pop_first();
@@ -452,7 +462,8 @@ impl Held {
         if let Some(base) = self.states.iter().rev().find(|base| common(base)) {
             return Some((Some(*base), everybody()));
         }
-        let theirs = |listener: &Listener| listener.theirs.get(layer).filter(|theirs| self.states.contains(theirs));
+        let theirs =
+            |listener: &Listener| listener.theirs.get(layer).filter(|theirs| self.states.contains(theirs));
         if lacking.iter().any(|(_, listener)| theirs(listener).is_none()) {
             return Some((None, everybody()));
         }

@@ -129,8 +129,7 @@ impl Told {
         for entry in self.entries.iter().take(ENTRIES_MAX) {
             match entry {
                 Entry::Short { layer, sequence, root } => {
-                    let word =
-                        u32::from(*layer) << 20 | u32::from(*sequence & 0xfff) << 8 | u32::from(*root);
+                    let word = u32::from(*layer) << 20 | u32::from(*sequence & 0xfff) << 8 | u32::from(*root);
                     bytes.extend(word.to_be_bytes());
                 }
                 Entry::Long { layer, state } => {
@@ -211,7 +210,8 @@ pub fn split_update(bytes: &[u8]) -> Result<Vec<&[u8]>, CellMessageError> {
             envelopes.push(rest);
             return Ok(envelopes);
         }
-        let (envelope, left) = behind.split_at_checked(usize::from(*first)).ok_or(CellMessageError::Length)?;
+        let (envelope, left) =
+            behind.split_at_checked(usize::from(*first)).ok_or(CellMessageError::Length)?;
         envelopes.push(envelope);
         rest = left;
     }

@@ -55,8 +55,8 @@ pub enum Input {
         owner: PeerId,
         /// How frames name it.
         alias: [u8; 2],
-        /// What we hold of the owner's documents, as far as it may go over this radio; with its rank, 0 first.
-        ours: BTreeMap<LayerPrint, (State, u8)>,
+        /// What we hold of the owner's documents, as far as it may go over this radio.
+        ours: BTreeMap<LayerPrint, Standing>,
         /// Its members that we know, without us.
         members: Vec<PeerId>,
     },
@@ -73,6 +73,8 @@ pub enum Input {
         layer: LayerPrint,
         /// Its state.
         state: State,
+        /// Older states that a delta may start from here, oldest first.
+        bases: Vec<State>,
         /// Its rank among what is to be sent, 0 first.
         rank: u8,
         /// Who sent it on this radio; none where it came otherwise.
@@ -130,6 +132,17 @@ pub enum Input {
     },
     /// The radio's pace changed.
     Pace(Pace),
+}
+
+/// How a layer stands here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its state.
+    pub state: State,
+    /// Older states that a delta may start from here, oldest first.
+    pub bases: Vec<State>,
+    /// Its rank among what is to be sent, 0 first.
+    pub rank: u8,
 }
 
 /// Something that is due.
@@ -209,10 +222,10 @@ impl Cell {
             Input::ChannelGone { owner } => {
                 self.channels.remove(&owner);
             }
-            Input::Stored { owner, layer, state, rank, from, ours } => {
+            Input::Stored { owner, layer, state, bases, rank, from, ours } => {
                 let wait = if ours { 0 } else { self.relay_wait() };
                 let Some(channel) = self.channels.get_mut(&owner) else { return };
-                channel.stored(now, layer, state, rank, from, wait);
+                channel.stored(now, layer, (state, bases), rank, from, wait);
                 if ours {
                     self.expect_early_heartbeat(now);
                 }
@@ -254,7 +267,8 @@ impl Cell {
     pub fn turns(&self, now: u64) -> Vec<Turn> {
         let mut supplies = Vec::new();
         for (owner, channel) in &self.channels {
-            supplies.extend(channel.supplies(now, &self.heard).map(|due| (due.rank, due.newest_at, owner, due)));
+            supplies
+                .extend(channel.supplies(now, &self.heard).map(|due| (due.rank, due.newest_at, owner, due)));
         }
         supplies.sort_by_key(|(rank, newest_at, ..)| (*rank, std::cmp::Reverse(*newest_at)));
         let (rights, rest): (Vec<_>, Vec<_>) = supplies.into_iter().partition(|(rank, ..)| *rank == 0);
@@ -265,10 +279,18 @@ impl Cell {
             targets: due.targets,
             rank,
         };
-        let frontiers = self.channels.iter().filter(|(_, channel)| channel.tells_at().is_some_and(|at| at <= now));
-        let frontiers = frontiers.map(|(owner, channel)| Turn::Frontier { owner: *owner, told: channel.told() });
+        let frontiers =
+            self.channels.iter().filter(|(_, channel)| channel.tells_at().is_some_and(|at| at <= now));
+        let frontiers =
+            frontiers.map(|(owner, channel)| Turn::Frontier { owner: *owner, told: channel.told() });
         let heartbeat = (self.heartbeat_at <= now).then(|| Turn::Heartbeat(self.heartbeat())).into_iter();
-        rights.into_iter().map(turn).chain(frontiers).chain(heartbeat).chain(rest.into_iter().map(turn)).collect()
+        rights
+            .into_iter()
+            .map(turn)
+            .chain(frontiers)
+            .chain(heartbeat)
+            .chain(rest.into_iter().map(turn))
+            .collect()
     }
 
     /// A turn was taken: it has been sent, or need not be.
@@ -334,7 +356,9 @@ impl Cell {
             // Jitter and a busy channel included.
             next_by_s: u32::try_from(self.pace.heartbeat_ms * 3 / 2 / 1000).unwrap_or(u32::MAX),
             fingerprint: (fingerprint >> 32) as u32,
-            others: from_here.map(|channel| (channel.alias, (channel.ours().fingerprint() >> 48) as u16)).collect(),
+            others: from_here
+                .map(|channel| (channel.alias, (channel.ours().fingerprint() >> 48) as u16))
+                .collect(),
         }
     }
 
@@ -351,7 +375,8 @@ impl Cell {
             channel.heard_print(now, from, said, wait, settle_ms);
         }
         for (alias, print) in &heartbeat.others {
-            let named = self.channels.iter().find(|(owner, channel)| channel.alias == *alias && **owner != from);
+            let named =
+                self.channels.iter().find(|(owner, channel)| channel.alias == *alias && **owner != from);
             let Some(owner) = named.map(|(owner, _)| *owner) else { continue };
             let wait = self.frontier_wait(&owner);
             let said = |frontier: &Frontier| (frontier.fingerprint() >> 48) as u16 == *print;

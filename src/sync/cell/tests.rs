@@ -42,13 +42,16 @@ impl World {
     /// `count` nodes, all peers of each other, each with one state of `layers` layers that all hold.
     fn in_step(count: usize, layers: u8, loss_permille: u64, seed: u8) -> Self {
         let random = Random::new(&[seed; 32]);
-        let mut world = World { now: 1_000, stations: Vec::new(), random, loss_permille, sent: BTreeMap::new() };
+        let mut world =
+            World { now: 1_000, stations: Vec::new(), random, loss_permille, sent: BTreeMap::new() };
         for number in 0..count {
             let me = peer(number);
             let cell = Cell::new(me, PACE, world.now, Random::new(&world.random.bytes()));
             let mut station = Station { me, cell, layers: BTreeMap::new(), apart: false };
             for owner in 0..count {
-                let mine: BTreeMap<_, _> = (0..layers).map(|n| (layer(n), (state(1), 2))).collect();
+                let mine: BTreeMap<_, _> = (0..layers)
+                    .map(|n| (layer(n), Standing { state: state(1), bases: Vec::new(), rank: 2 }))
+                    .collect();
                 station.layers.extend(mine.keys().map(|n| ((peer(owner), *n), vec![state(1)])));
                 let members = (0..count).filter(|n| *n != number).map(peer).collect();
                 let owner = peer(owner);
@@ -66,7 +69,9 @@ impl World {
         let states = layers.entry((*me, layer(number))).or_default();
         let next = state(states.last().map_or(0, |s| s.sequence) + 1);
         states.push(next);
-        let stored = Input::Stored { owner: *me, layer: layer(number), state: next, rank: 2, from: None, ours: true };
+        let bases = states[..states.len() - 1].to_vec();
+        let (owner, layer) = (*me, layer(number));
+        let stored = Input::Stored { owner, layer, state: next, bases, rank: 2, from: None, ours: true };
         cell.handle_input(now, stored);
     }
 
@@ -105,7 +110,9 @@ impl World {
                 continue;
             }
             let supplied = match turn {
-                Turn::Supply { owner, layer, .. } => self.stations[from].layers[&(*owner, *layer)].last().copied(),
+                Turn::Supply { owner, layer, .. } => {
+                    self.stations[from].layers[&(*owner, *layer)].last().copied()
+                }
                 _ => None,
             };
             self.stations[n].hear(self.now, sender, turn, supplied);
@@ -140,7 +147,8 @@ impl Station {
                 let states = self.layers.entry((*owner, *layer)).or_default();
                 let state = supplied.unwrap();
                 if states.last().is_some_and(|newest| *newest >= state) {
-                    self.cell.handle_input(now, Input::Overheard { owner: *owner, from, layer: *layer, state });
+                    self.cell
+                        .handle_input(now, Input::Overheard { owner: *owner, from, layer: *layer, state });
                     return;
                 }
                 if base.is_some_and(|base| !states.contains(&base)) {
@@ -148,7 +156,8 @@ impl Station {
                 }
                 states.push(state);
                 let from = Some(from);
-                Input::Stored { owner: *owner, layer: *layer, state, rank: 2, from, ours: false }
+                let bases = states[..states.len() - 1].to_vec();
+                Input::Stored { owner: *owner, layer: *layer, state, bases, rank: 2, from, ours: false }
             }
         };
         self.cell.handle_input(now, input);
@@ -196,7 +205,11 @@ fn who_was_away_gets_one_delta_for_all_it_missed() {
             world.run(FRAME_MS);
         }
         assert_eq!(world.sent.get("delta"), Some(&1), "{listeners} listeners: {:?}", world.sent);
-        assert!(world.sent.get("frontier").is_none_or(|n| *n <= 2), "{listeners} listeners: {:?}", world.sent);
+        assert!(
+            world.sent.get("frontier").is_none_or(|n| *n <= 2),
+            "{listeners} listeners: {:?}",
+            world.sent
+        );
         assert_eq!(world.sent.get("whole"), None);
     }
 }
@@ -215,7 +228,9 @@ fn a_stranger_to_the_documents_gets_them_whole_and_once() {
         world.stations[2].layers.remove(&(peer(2), layer(n)));
         (0..2).for_each(|s| drop(world.stations[s].layers.remove(&(peer(2), layer(n)))));
         let input = Input::ChannelGone { owner: peer(2) };
-        (0..3).for_each(|s| world.stations[s].cell.handle_input(world.now, Input::ChannelGone { owner: peer(2) }));
+        (0..3).for_each(|s| {
+            world.stations[s].cell.handle_input(world.now, Input::ChannelGone { owner: peer(2) })
+        });
         drop(input);
     }
     world.run(600_000);

@@ -1,0 +1,125 @@
+//! The walk in on air: frame -> station -> message -> the same gates as on any link.
+
+use tombolo_transports::mesh::frame::Kind as FrameKind;
+use tombolo_transports::mesh::station::Heard;
+use tombolo_transports::{LinkId, PeerId};
+
+use crate::envelope::{decode_air, decode_compact};
+use crate::federation::{Refusal, TrustLevel};
+use crate::layer::SignedHead;
+use crate::node::Node;
+use crate::node::io::Event;
+use crate::node::radio::{Hearing, kinds};
+use crate::sync::cell::Input;
+use crate::sync::cell::message::{Heartbeat, Told, split_update};
+use crate::sync::frontier::State;
+
+impl Node {
+    /// A radio heard a frame, from whomever.
+    pub(in crate::node) fn frame_heard(&mut self, link: LinkId, bytes: &[u8]) {
+        let now = self.now.mono_ms;
+        let Some(radio) = self.radios.by_link.get_mut(&link) else { return };
+        radio.counts.received(bytes.len());
+        let mut heard: Vec<Heard> = radio.station.receive(now, bytes).into_iter().collect();
+        while let Some(later) = radio.station.poll_heard() {
+            heard.push(later);
+        }
+        for heard in heard {
+            self.heard_on_air(link, heard);
+        }
+    }
+
+    fn heard_on_air(&mut self, link: LinkId, heard: Heard) {
+        match heard {
+            Heard::Message { channel, from, kind, bytes, .. } => {
+                if self.federation.level(&from) <= TrustLevel::Untrusted {
+                    return self.counters.reject("frame_of_no_peer");
+                }
+                self.heard(&from);
+                self.counters.received(bytes.len());
+                let hearing = Hearing { link, channel, from };
+                self.hearing = Some(hearing);
+                self.message_on_air(&hearing, kind, &bytes);
+                self.hearing = None;
+            }
+            Heard::Join(frame) => self.join_frame_heard(link, &frame),
+            Heard::OwnEpoch { .. } => {
+                let message = "a radio heard this node's own key from elsewhere: a restored backup, or a second machine \
+                               with this key"
+                    .to_owned();
+                self.event(Event::Alarm { message });
+            }
+            _ => {}
+        }
+    }
+
+    fn message_on_air(&mut self, hearing: &Hearing, kind: FrameKind, bytes: &[u8]) {
+        let Hearing { link, channel, from } = *hearing;
+        self.tell_cell(link, Input::Present { peer: from });
+        if kind == kinds::UPDATE {
+            match split_update(bytes) {
+                Ok(envelopes) => envelopes.into_iter().for_each(|bytes| self.update_on_air(from, bytes)),
+                Err(_) => self.counters.reject("bad_message"),
+            }
+        } else if kind == kinds::WHOLE {
+            match decode_air(channel, bytes) {
+                Ok(envelope) => {
+                    let signed = envelope.signed.clone();
+                    self.inbound_whole(from, envelope);
+                    self.overheard_on_air(&signed);
+                }
+                Err(_) => self.counters.reject("bad_message"),
+            }
+        } else if kind == kinds::HEARTBEAT && channel == from {
+            match Heartbeat::decode(bytes) {
+                Ok(heartbeat) => self.tell_cell(link, Input::Heartbeat { from, heartbeat }),
+                Err(_) => self.counters.reject("bad_message"),
+            }
+        } else if kind == kinds::FRONTIER {
+            match Told::decode(bytes) {
+                Ok(told) => self.tell_cell(link, Input::Frontier { owner: channel, from, told }),
+                Err(_) => self.counters.reject("bad_message"),
+            }
+        } else {
+            self.counters.reject("bad_message");
+        }
+    }
+
+    fn update_on_air(&mut self, from: PeerId, bytes: &[u8]) {
+        match decode_compact(bytes) {
+            Ok(envelope) => self.inbound_compact(from, &envelope),
+            Err(_) => self.counters.reject("bad_message"),
+        }
+    }
+
+    pub(in crate::node) fn tell_cell(&mut self, link: LinkId, input: Input) {
+        let now = self.now.mono_ms;
+        if let Some(radio) = self.radios.by_link.get_mut(&link) {
+            radio.retry_at = None;
+            radio.cell.handle_input(now, input);
+        }
+    }
+
+    /// A delta came by radio whose base we do not hold: others may hear what we do hold.
+    pub(in crate::node) fn base_missing_on_air(&mut self, hearing: &Hearing) {
+        self.tell_cell(hearing.link, Input::BaseMissing { owner: hearing.channel });
+    }
+
+    /// What came by radio is not taken. Its sender hears nothing of it: a frame costs more than it would save.
+    pub(in crate::node) fn refuse_on_air(&mut self, hearing: &Hearing, refusal: Refusal) {
+        if refusal == Refusal::AudienceBehind {
+            self.base_missing_on_air(hearing);
+        }
+    }
+
+    /// Somebody sent a state on air: all who listen have heard it, and he has it.
+    pub(in crate::node) fn overheard_on_air(&mut self, signed: &SignedHead) {
+        let Some(Hearing { link, from, .. }) = self.hearing else { return };
+        let id = &signed.head.layer;
+        let known = self.holdings.layer(id).is_some_and(|held| held.signed == *signed);
+        if known {
+            let (layer, state) = (id.print(), State::of(signed));
+            self.tell_cell(link, Input::Overheard { owner: id.document.owner, from, layer, state });
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Joining with nothing but radios and an invite code (`transports` makes the handshake, this room its payloads).
+//!
+//! ```text
+//! joiner   [joiner 32, onion key 32, name, level, time, signature 64, key epoch, key 16]
+//! inviter  [true, name, key epoch, key 16]   or   [false, reason]
+//! ```
+//! The joiner signs what it signs on any link. The keys are those of the two audiences: from then on each can
+//! read what the other sends, and all else follows as on any radio.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tombolo_delta::{Limits, Value};
+use tombolo_transports::mesh::handshake::{Heard, Initiator, Request, RequestId, Responder};
+use tombolo_transports::mesh::keys::{AudienceKey, Identity, Mode};
+use tombolo_transports::mesh::ledger::{Account, Priority};
+use tombolo_transports::{LinkId, PeerId};
+
+use crate::federation::TrustLevel;
+use crate::federation::invite::{Token, TokenHash, token_hash};
+use crate::federation::join::{JoinAnswer, JoinRefusal, JoinRequest, usable_name};
+use crate::identity::{onion_address, parse_onion};
+use crate::node::Node;
+
+/// Waits between tries on air, in milliseconds: first and longest.
+const RETRY_MS: (u64, u64) = (20_000, 600_000);
+/// Airtime of joining.
+const JOINS: Account = Account(3);
+/// Inviters that one radio calls at a time.
+const INITIATORS_MAX: usize = 4;
+
+/// Joining on one radio.
+#[derive(Debug, Default)]
+pub(super) struct Joins {
+    calls: BTreeMap<PeerId, Call>,
+    responder: Option<Responder>,
+}
+
+#[derive(Debug)]
+struct Call {
+    initiator: Initiator,
+    at: u64,
+    tries: u32,
+}
+
+impl Joins {
+    pub(super) fn next_timer(&self) -> Option<u64> {
+        self.calls.values().map(|call| call.at).min()
+    }
+}
+
+/// What a joiner says on air.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Asks {
+    joiner: PeerId,
+    request: JoinRequest,
+    key: AudienceKey,
+}
+
+/// What an inviter answers on air.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Answers {
+    Agreed { name: String, key: AudienceKey },
+    Refused(JoinRefusal),
+}
+
+impl Node {
+    /// Begins to call an inviter on every radio that keeps secrets.
+    pub(in crate::node) fn call_on_air(&mut self, inviter: PeerId, token: &Token, request: &JoinRequest) {
+        let Some(key) = self.audience_key(&self.me) else { return };
+        let asks = Asks { joiner: self.me, request: request.clone(), key };
+        let payload = asks.encode();
+        let us = Identity::from_seed(&self.keypair.identity_seed());
+        for radio in self.radios.by_link.values_mut() {
+            let calls = &mut radio.joins.calls;
+            if radio.spec.mode != Mode::Encrypted
+                || calls.contains_key(&inviter)
+                || calls.len() >= INITIATORS_MAX
+            {
+                continue;
+            }
+            let ephemeral = self.random.bytes();
+            match Initiator::new(&us, &inviter, &token_hash(token), &payload, ephemeral) {
+                Ok(initiator) => {
+                    calls.insert(inviter, Call { initiator, at: self.now.mono_ms, tries: 0 });
+                }
+                Err(error) => tracing::debug!(%error, "no call on air"),
+            }
+        }
+    }
+
+    /// Sends the calls whose turn it is.
+    pub(super) fn repeat_calls(&mut self, link: LinkId) {
+        let now = self.now.mono_ms;
+        let waiting = |federation: &crate::federation::Federation, peer: &PeerId| {
+            federation
+                .peer(peer)
+                .is_some_and(|p| matches!(p.joined, crate::federation::peer::Joined::Waiting { .. }))
+        };
+        let Some(radio) = self.radios.by_link.get_mut(&link) else { return };
+        radio.joins.calls.retain(|inviter, _| waiting(&self.federation, inviter));
+        let mut frames = Vec::new();
+        for call in radio.joins.calls.values_mut().filter(|call| call.at <= now) {
+            let wait = (RETRY_MS.0 << call.tries.min(6)).min(RETRY_MS.1);
+            call.tries += 1;
+            call.at = now + wait + self.random.below(wait / 4 + 1);
+            frames.extend(call.initiator.frames(radio.spec.frame_bytes_max).unwrap_or_default());
+        }
+        self.send_join_frames(link, frames);
+    }
+
+    pub(super) fn join_frame_heard(&mut self, link: LinkId, frame: &[u8]) {
+        let invites: BTreeSet<TokenHash> = self.invites.known_hashes();
+        let us = || Identity::from_seed(&self.keypair.identity_seed());
+        let Some(radio) = self.radios.by_link.get_mut(&link) else { return };
+        let calls = radio.joins.calls.iter_mut();
+        let answered = calls
+            .filter_map(|(inviter, call)| Some((*inviter, call.initiator.receive(frame).ok().flatten()?)));
+        if let Some((inviter, payload)) = answered.last() {
+            return self.answered_on_air(inviter, &payload);
+        }
+        let responder = radio.joins.responder.get_or_insert_with(|| Responder::new(us()));
+        responder.set_invites(invites);
+        match responder.receive(frame) {
+            Ok(Heard::Request(request)) => self.asked_on_air(link, &request),
+            Ok(Heard::Repeated(id)) => self.answer_frames(link, id),
+            Ok(Heard::Undecided(_) | Heard::Part | Heard::Foreign) => {}
+            Err(_) => self.counters.reject("bad_join_frame"),
+        }
+    }
+
+    fn asked_on_air(&mut self, link: LinkId, request: &Request) {
+        let asks = Asks::decode(&request.payload).filter(|asks| request.is_from(&asks.joiner));
+        let answer = match asks {
+            None => Answers::Refused(JoinRefusal::Signature),
+            Some(asks) => match self.redeem(asks.joiner, None, &asks.request, &request.token) {
+                Ok(()) => {
+                    self.learn_key(asks.joiner, &asks.key);
+                    // Our own audience has a new reader: its key is sealed for it before it is told.
+                    self.settle();
+                    match self.audience_key(&self.me) {
+                        Some(key) => Answers::Agreed { name: self.settings.name.clone(), key },
+                        None => Answers::Refused(JoinRefusal::Busy),
+                    }
+                }
+                Err(why) => {
+                    self.counters.reject(&format!("join_{}", why.word()));
+                    Answers::Refused(why)
+                }
+            },
+        };
+        let ephemeral = self.random.bytes();
+        let passing = matches!(&answer, Answers::Refused(why) if why.is_passing());
+        let Some(radio) = self.radios.by_link.get_mut(&link) else { return };
+        let Some(responder) = &mut radio.joins.responder else { return };
+        if let Err(error) = responder.answer(request.id, &answer.encode(), ephemeral) {
+            return tracing::debug!(%error, "no answer on air");
+        }
+        self.answer_frames(link, request.id);
+        if passing
+            && let Some(radio) = self.radios.by_link.get_mut(&link)
+            && let Some(responder) = &mut radio.joins.responder
+        {
+            // Asked again later, it is decided again.
+            responder.forget(request.id);
+        }
+    }
+
+    fn answer_frames(&mut self, link: LinkId, id: RequestId) {
+        let Some(radio) = self.radios.by_link.get(&link) else { return };
+        let Some(responder) = &radio.joins.responder else { return };
+        let frames = responder.frames(id, radio.spec.frame_bytes_max).unwrap_or_default();
+        self.send_join_frames(link, frames);
+    }
+
+    fn answered_on_air(&mut self, inviter: PeerId, payload: &[u8]) {
+        match Answers::decode(payload) {
+            Some(Answers::Agreed { name, key }) => {
+                self.learn_key(inviter, &key);
+                let answer = JoinAnswer::Agreed { name };
+                self.join_answered(inviter, Ok(answer.encode()));
+            }
+            Some(Answers::Refused(why)) => {
+                self.join_answered(inviter, Ok(JoinAnswer::Refused(why).encode()));
+            }
+            None => self.counters.reject("bad_join_frame"),
+        }
+    }
+
+    fn send_join_frames(&mut self, link: LinkId, frames: Vec<Vec<u8>>) {
+        let Some(radio) = self.radios.by_link.get_mut(&link).filter(|_| !frames.is_empty()) else { return };
+        radio.retry_at = None;
+        if let Err(error) = radio.station.send_join(frames, Priority::Control, JOINS) {
+            tracing::debug!(%error, "a join frame was not sent");
+        }
+    }
+}
+
+impl Asks {
+    fn encode(&self) -> Vec<u8> {
+        let JoinRequest { onion, name, level, time_ms, signature, .. } = &self.request;
+        let onion = parse_onion(onion).map_or(Vec::new(), |key| key.to_vec());
+        tombolo_delta::to_cbor(&Value::Array(vec![
+            Value::Bytes(self.joiner.0.to_vec()),
+            Value::Bytes(onion),
+            Value::from(name.as_str()),
+            Value::from(u64::from(level.code())),
+            Value::from(*time_ms),
+            Value::Bytes(signature.to_vec()),
+            Value::from(u64::from(self.key.epoch)),
+            Value::Bytes(self.key.key.to_vec()),
+        ]))
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let items = read(bytes)?;
+        let [joiner, onion, name, level, time, signature, epoch, key] = items.as_slice() else { return None };
+        let request = JoinRequest {
+            token: [0; 16],
+            onion: onion_address(&onion.as_bytes()?.try_into().ok()?),
+            name: usable_name(name.as_text()?)?,
+            level: TrustLevel::from_code(level.as_u64()?)?,
+            time_ms: time.as_u64()?,
+            signature: signature.as_bytes()?.try_into().ok()?,
+        };
+        let joiner = PeerId(joiner.as_bytes()?.try_into().ok()?);
+        Some(Asks { joiner, request, key: read_key(epoch, key)? })
+    }
+}
+
+impl Answers {
+    fn encode(&self) -> Vec<u8> {
+        let items = match self {
+            Answers::Agreed { name, key } => vec![
+                Value::Bool(true),
+                Value::from(name.as_str()),
+                Value::from(u64::from(key.epoch)),
+                Value::Bytes(key.key.to_vec()),
+            ],
+            Answers::Refused(why) => vec![Value::Bool(false), Value::from(why.word())],
+        };
+        tombolo_delta::to_cbor(&Value::Array(items))
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        match read(bytes)?.as_slice() {
+            [Value::Bool(true), name, epoch, key] => {
+                Some(Answers::Agreed { name: usable_name(name.as_text()?)?, key: read_key(epoch, key)? })
+            }
+            [Value::Bool(false), word] => JoinRefusal::from_word(word.as_text()?).map(Answers::Refused),
+            _ => None,
+        }
+    }
+}
+
+fn read(bytes: &[u8]) -> Option<Vec<Value>> {
+    let limits = Limits { bytes_max: 1024, depth_max: 2, items_max: 16 };
+    match tombolo_delta::from_cbor(bytes, &limits) {
+        Ok(Value::Array(items)) => Some(items),
+        _ => None,
+    }
+}
+
+fn read_key(epoch: &Value, key: &Value) -> Option<AudienceKey> {
+    Some(AudienceKey { epoch: u32::try_from(epoch.as_u64()?).ok()?, key: key.as_bytes()?.try_into().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Keypair;
+
+    #[test]
+    fn payloads_read_back_and_fit_three_frames() {
+        let (a, b) = (Keypair::from_seeds(&[1; 32], &[2; 32]), Keypair::from_seeds(&[3; 32], &[4; 32]));
+        let name = "n".repeat(64);
+        let request =
+            JoinRequest::sign(&b, &a.peer_id(), [9; 16], &name, TrustLevel::Trusted, 1_800_000_000_000);
+        let key = AudienceKey { epoch: 1, key: [7; 16] };
+        let asks = Asks { joiner: b.peer_id(), request, key: key.clone() };
+        let read = Asks::decode(&asks.encode()).unwrap();
+        assert!(read.request.verify_hash(&a.peer_id(), &b.peer_id(), &token_hash(&[9; 16])));
+        assert_eq!((read.joiner, &read.key), (asks.joiner, &asks.key));
+        assert!(asks.encode().len() <= 300, "{} bytes", asks.encode().len());
+        for answer in [Answers::Agreed { name, key }, Answers::Refused(JoinRefusal::Token)] {
+            assert_eq!(Answers::decode(&answer.encode()), Some(answer));
+        }
+        assert_eq!(Answers::decode(&[0x80]), None);
+    }
+}

@@ -1,0 +1,104 @@
+//! Audience keys: whoever may read an owner's documents can open the frames that speak of them.
+//!
+//! An owner's key stands in its `keys` document, sealed for each of its readers and for itself:
+//! `{"epoch": number, "sealed": bytes}` (`transports/FORMAT.md`, *sealed keys*). It is made with the first reader
+//! and renewed when a reader is removed; a new reader gets the present one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tombolo_delta::Value;
+use tombolo_transports::PeerId;
+use tombolo_transports::mesh::keys::sealed::{SealedKeys, open_sealed, seal_for_readers};
+use tombolo_transports::mesh::keys::{AudienceKey, Identity};
+
+use crate::federation::{Audience, TrustLevel};
+use crate::layer::{Content, DocumentId, DocumentName, LayerId};
+use crate::node::Node;
+use crate::store::Write;
+
+impl Node {
+    /// Follows a change of our audience: `before` is the one that the present key was sealed for.
+    pub(in crate::node) fn renew_audience_key(&mut self, before: Option<&Audience>) {
+        let readers: BTreeSet<PeerId> = self
+            .federation
+            .peers()
+            .filter(|peer| peer.trust_level >= TrustLevel::Observer)
+            .map(|peer| peer.id)
+            .chain([self.me])
+            .collect();
+        let present = self.audience_key(&self.me);
+        if readers.len() == 1 && present.is_none() {
+            return;
+        }
+        let somebody_left = before
+            .is_some_and(|before| self.federation.audience(&self.me).is_some_and(|now| now.lacks_of(before)));
+        let key = match present {
+            Some(key) if !somebody_left => key,
+            present => {
+                AudienceKey { epoch: present.map_or(0, |key| key.epoch) + 1, key: self.random.bytes() }
+            }
+        };
+        let secret = self.random.bytes();
+        let sealed = match seal_for_readers(&key, &self.me, &readers, &secret) {
+            Ok(sealed) => sealed,
+            Err(error) => return tracing::warn!(%error, "the audience key was not renewed"),
+        };
+        let value = Value::map([
+            ("epoch", Value::from(u64::from(key.epoch))),
+            ("sealed", Value::Bytes(sealed.to_bytes())),
+        ]);
+        if let Some(document) = self.own_document(DocumentName::KEYS)
+            && let Err(error) = self.commit_snapshot(&document, value)
+        {
+            tracing::warn!(%error, "the audience key was not renewed");
+        }
+    }
+
+    /// The key of an owner's audience, if it is sealed for us, or was told when we joined.
+    pub(in crate::node) fn audience_key(&self, owner: &PeerId) -> Option<AudienceKey> {
+        let sealed = self.sealed_key(owner);
+        let told =
+            self.radios.told.get(owner).filter(|told| sealed.as_ref().is_none_or(|s| s.epoch < told.epoch));
+        told.cloned().or(sealed)
+    }
+
+    /// The key before this one, as far as we saw the renewal.
+    pub(super) fn previous_key(&mut self, owner: &PeerId, present: &AudienceKey) -> Option<AudienceKey> {
+        let seen = self.radios.seen.insert(*owner, present.clone());
+        if let Some(before) = seen.filter(|before| before.epoch < present.epoch) {
+            self.radios.previous.insert(*owner, before);
+        }
+        self.radios.previous.get(owner).cloned()
+    }
+
+    /// A peer told us the key of its audience in a handshake that proved it.
+    pub(super) fn learn_key(&mut self, owner: PeerId, key: &AudienceKey) {
+        let name = format!("key/{}", data_encoding::HEXLOWER.encode(&owner.0));
+        let bytes = [&key.epoch.to_be_bytes()[..], &key.key].concat();
+        self.radios.meta.insert(name.clone(), bytes.clone());
+        self.writes.push(Write::PutMeta(name.into(), bytes));
+        self.radios.told.insert(owner, key.clone());
+        self.radios.rights_changed();
+    }
+
+    fn sealed_key(&self, owner: &PeerId) -> Option<AudienceKey> {
+        let name = DocumentName::new(DocumentName::KEYS).ok()?;
+        let id = LayerId { document: DocumentId { owner: *owner, name }, author: *owner };
+        let Content::Snapshot(value) = &self.holdings.layer(&id)?.content else { return None };
+        let epoch = u32::try_from(value.get("epoch")?.as_u64()?).ok()?;
+        let sealed = SealedKeys::from_bytes(value.get("sealed")?.as_bytes()?).ok()?;
+        let us = Identity::from_seed(&self.keypair.identity_seed());
+        open_sealed(&us, owner, epoch, &sealed)
+    }
+}
+
+/// Keys told on joining, from disk: owner in hex, then epoch and key.
+pub(super) fn told(meta: &BTreeMap<String, Vec<u8>>) -> BTreeMap<PeerId, AudienceKey> {
+    let read = |(name, bytes): (&String, &Vec<u8>)| {
+        let owner = data_encoding::HEXLOWER.decode(name.strip_prefix("key/")?.as_bytes()).ok()?;
+        let (epoch, key) = bytes.split_first_chunk::<4>()?;
+        let key = AudienceKey { epoch: u32::from_be_bytes(*epoch), key: key.try_into().ok()? };
+        Some((PeerId(owner.try_into().ok()?), key))
+    };
+    meta.iter().filter_map(read).collect()
+}

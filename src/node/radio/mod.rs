@@ -1,0 +1,389 @@
+//! Radios: one frame at a time, chosen when the radio can take it. The station below seals, cuts and counts
+//! airtime; the broadcast engine says what is due; here the two meet the layers.
+//!
+//! | file | what |
+//! |---|---|
+//! | `keys` | audience keys, in the `keys` document |
+//! | `outbound` | a turn of the engine becomes a message, if the router and the airtime allow it |
+//! | `inbound` | a message heard becomes layers, heartbeats, frontiers |
+//! | `join` | joining with nothing but radios and a code |
+
+mod inbound;
+mod join;
+mod keys;
+mod outbound;
+mod records;
+mod views;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tombolo_transports::mesh::airtime::Line;
+use tombolo_transports::mesh::keys::{AudienceKey, Identity, Mode};
+use tombolo_transports::mesh::ledger::{BootId, LedgerConfig};
+use tombolo_transports::mesh::station::{CallSign, Station, StationConfig};
+use tombolo_transports::{LinkId, PeerId};
+
+use crate::federation::TrustLevel;
+use crate::layer::{DocumentName, LayerId, LayerPrint, SignedHead};
+use crate::limits::{RADIO_HEARTBEAT_MS, RADIO_HEARTBEAT_SHARE, RADIOS_MAX};
+use crate::node::{Node, io};
+use crate::random::Random;
+use crate::store::Write;
+use crate::sync::cell::{self, Cell, Pace, Standing};
+use crate::sync::frontier::State;
+
+/// What a radio is and may do. The driver knows the one, the operator the other.
+#[derive(Clone, Debug)]
+pub struct RadioSpec {
+    /// What people call it: its URL without secrets. Records on disk are kept under it.
+    pub name: String,
+    /// Sealed, or signed and in clear where the law asks for that.
+    pub mode: Mode,
+    /// The longest frame that the radio takes, 50 to 255 bytes.
+    pub frame_bytes_max: usize,
+    /// The call sign, where the licence asks for one.
+    pub call_sign: Option<CallSign>,
+    /// How fast bytes leave.
+    pub line: Line,
+    /// What the law and the operator allow.
+    pub ledger: LedgerConfig,
+    /// The same in words.
+    pub rules_text: String,
+}
+
+/// Kinds of messages in frames.
+pub(super) mod kinds {
+    use tombolo_transports::mesh::frame::Kind;
+
+    const fn message(number: u8) -> Kind {
+        match Kind::message(number) {
+            Some(kind) => kind,
+            None => panic!("5 to 15 are kinds of messages"),
+        }
+    }
+
+    /// Compact envelopes.
+    pub(super) const UPDATE: Kind = message(5);
+    /// A whole layer.
+    pub(super) const WHOLE: Kind = message(6);
+    /// A heartbeat.
+    pub(super) const HEARTBEAT: Kind = message(7);
+    /// A frontier.
+    pub(super) const FRONTIER: Kind = message(8);
+}
+
+/// A radio of this node.
+#[derive(Debug)]
+pub(super) struct Radio {
+    spec: RadioSpec,
+    station: Station,
+    cell: Cell,
+    /// Whether the driver has its device.
+    up: bool,
+    /// Whether the device takes a frame now.
+    ready: bool,
+    /// When what is due may leave, by the airtime.
+    retry_at: Option<u64>,
+    /// When the station is due.
+    station_at: Option<u64>,
+    /// The disk refused: what it should hold is written once more.
+    write_again: bool,
+    joins: join::Joins,
+    counts: views::Counts,
+}
+
+/// All radios, and who hears us how.
+#[derive(Debug)]
+pub(super) struct Radios {
+    by_link: BTreeMap<LinkId, Radio>,
+    /// What is on disk of radios, there or not: by name and key.
+    meta: BTreeMap<String, Vec<u8>>,
+    /// Audience keys as they were told on joining: until the `keys` document comes.
+    told: BTreeMap<PeerId, AudienceKey>,
+    /// The key last used per audience, and the one before its last renewal.
+    seen: BTreeMap<PeerId, AudienceKey>,
+    previous: BTreeMap<PeerId, AudienceKey>,
+    /// Tells this run's monotonic clock from another's.
+    boot: BootId,
+    /// Channels have to be set anew.
+    stale: bool,
+}
+
+/// Whose message is being handled.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hearing {
+    pub(super) link: LinkId,
+    pub(super) channel: PeerId,
+    pub(super) from: PeerId,
+}
+
+/// Ranks of layers on air, 0 first.
+pub(super) fn rank(name: &DocumentName) -> u8 {
+    match name.as_str() {
+        DocumentName::KEYS | DocumentName::AUDIENCE => 0,
+        DocumentName::STATE => 1,
+        _ => 2,
+    }
+}
+
+impl Radios {
+    pub(super) fn new(boot: [u8; 16]) -> Self {
+        Radios {
+            by_link: BTreeMap::new(),
+            meta: BTreeMap::new(),
+            told: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            previous: BTreeMap::new(),
+            boot: BootId(boot),
+            stale: false,
+        }
+    }
+
+    /// Takes what is on disk. Radios that run go on; what they had wanted written is written again.
+    pub(super) fn load(&mut self, meta: &BTreeMap<String, Vec<u8>>) {
+        let of_radios = |(key, _): &(&String, &Vec<u8>)| key.starts_with("radio/") || key.starts_with("key/");
+        self.meta = meta.iter().filter(of_radios).map(|(key, bytes)| (key.clone(), bytes.clone())).collect();
+        self.told = keys::told(&self.meta);
+        self.stale = true;
+        for radio in self.by_link.values_mut() {
+            radio.write_again = true;
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_link.is_empty()
+    }
+
+    /// Rights, keys or peers have changed.
+    pub(super) fn rights_changed(&mut self) {
+        self.stale = true;
+    }
+
+    pub(super) fn next_timer(&self, now: u64) -> Option<u64> {
+        self.by_link.values().filter_map(|radio| radio.next_timer(now)).min()
+    }
+}
+
+impl Radio {
+    fn next_timer(&self, now: u64) -> Option<u64> {
+        let station = self.station_at;
+        if !self.up || !self.ready {
+            return station;
+        }
+        let due = match self.retry_at {
+            Some(at) => Some(at),
+            None => self.cell.poll_timeout(now),
+        };
+        [station, due, self.joins.next_timer()].into_iter().flatten().min().map(|at| at.max(now + 1))
+    }
+
+    /// How long heartbeats and waits are, given how long a frame takes.
+    fn pace(station: &Station) -> Pace {
+        let short = station.airtime_us(34) / 1000;
+        // Half duplex and a channel shared with others: a gap as long as the frame.
+        let frame_ms = (2 * short).max(50);
+        let heartbeat_ms = (station.airtime_us(18) / 1000 * RADIO_HEARTBEAT_SHARE).max(RADIO_HEARTBEAT_MS);
+        Pace { frame_ms, heartbeat_ms }
+    }
+}
+
+impl Node {
+    /// A radio's device is there; the first time, the radio is new.
+    pub(super) fn radio_up(&mut self, link: LinkId, spec: RadioSpec) {
+        if let Some(radio) = self.radios.by_link.get_mut(&link) {
+            radio.up = true;
+            radio.ready = true;
+            return;
+        }
+        if self.radios.by_link.len() >= RADIOS_MAX {
+            return self.counters.reject("too_many_radios");
+        }
+        let kept = self.radio_records(&spec.name);
+        let config = StationConfig {
+            us: Identity::from_seed(&self.keypair.identity_seed()),
+            mode: spec.mode,
+            frame_bytes_max: spec.frame_bytes_max,
+            call_sign: spec.call_sign.clone(),
+            line: spec.line,
+            seed: self.random.bytes(),
+        };
+        let ledger = records::ledger(&kept, spec.ledger, self.moment());
+        let station = match Station::new(config, records::station(&kept), ledger) {
+            Ok(station) => station,
+            Err(error) => {
+                let message = format!("the radio {} cannot be used: {error}", spec.name);
+                return self.event(io::Event::Alarm { message });
+            }
+        };
+        let pace = Radio::pace(&station);
+        let cell = Cell::new(self.me, pace, self.now.mono_ms, Random::new(&self.random.bytes()));
+        let radio = Radio {
+            spec,
+            station,
+            cell,
+            up: true,
+            ready: true,
+            retry_at: None,
+            station_at: None,
+            write_again: false,
+            joins: join::Joins::default(),
+            counts: views::Counts::default(),
+        };
+        self.radios.by_link.insert(link, radio);
+        self.radios.stale = true;
+    }
+
+    pub(super) fn radio_down(&mut self, link: LinkId, why: String) {
+        if let Some(radio) = self.radios.by_link.get_mut(&link) {
+            radio.up = false;
+            radio.ready = false;
+            radio.counts.trouble = Some(why);
+        }
+    }
+
+    /// The device takes another frame.
+    pub(super) fn radio_ready(&mut self, link: LinkId) {
+        if let Some(radio) = self.radios.by_link.get_mut(&link) {
+            radio.ready = true;
+        }
+    }
+
+    /// Everything that radios want after an input: channels renewed, records written, frames chosen.
+    pub(super) fn drive_radios(&mut self) {
+        if self.radios.is_empty() {
+            return;
+        }
+        if std::mem::take(&mut self.radios.stale) {
+            self.set_channels();
+        }
+        let links: Vec<LinkId> = self.radios.by_link.keys().copied().collect();
+        for link in links {
+            self.drive_radio(link);
+            let now = self.now.mono_ms;
+            if let Some(radio) = self.radios.by_link.get_mut(&link) {
+                radio.station_at = radio.station.poll_timeout(now);
+            }
+        }
+    }
+
+    /// Says to each radio which audiences there are, who is in them, and what we hold of their documents.
+    fn set_channels(&mut self) {
+        let owners: BTreeSet<PeerId> = self
+            .federation
+            .peers()
+            .filter(|peer| peer.trust_level >= TrustLevel::Observer)
+            .map(|peer| peer.id)
+            .chain([self.me])
+            .collect();
+        let mut channels = Vec::new();
+        for owner in &owners {
+            let Some(key) = self.audience_key(owner) else { continue };
+            let previous = self.previous_key(owner, &key);
+            channels.push((*owner, key, previous, self.members(owner), self.on_air(owner)));
+        }
+        let now = self.now.mono_ms;
+        for radio in self.radios.by_link.values_mut() {
+            let gone: Vec<PeerId> =
+                radio.cell.owners().filter(|owner| channels.iter().all(|(kept, ..)| kept != owner)).collect();
+            for owner in gone {
+                radio.station.drop_channel(&owner);
+                radio.cell.handle_input(now, cell::Input::ChannelGone { owner });
+            }
+            for (owner, key, previous, members, ours) in &channels {
+                let alias = key.alias().0;
+                let everybody = members.iter().copied().chain([self.me]).collect();
+                if let Err(error) =
+                    radio.station.set_channel(*owner, key.clone(), previous.clone(), everybody)
+                {
+                    tracing::warn!(%owner, %error, "an audience is not served by radio");
+                    continue;
+                }
+                let (ours, members) = (ours.clone(), members.clone());
+                let input = cell::Input::Channel { owner: *owner, alias, ours, members };
+                radio.cell.handle_input(now, input);
+            }
+        }
+    }
+
+    /// The members of an owner's audience that we know, without us.
+    fn members(&self, owner: &PeerId) -> Vec<PeerId> {
+        let known = self.federation.peers().filter(|peer| peer.trust_level >= TrustLevel::Observer);
+        let audience = self.federation.audience(owner);
+        let listed =
+            |peer: &PeerId| peer == owner || audience.is_some_and(|a| a.level(peer) >= TrustLevel::Observer);
+        known.map(|peer| peer.id).filter(listed).collect()
+    }
+
+    /// What we hold of an owner's documents, as far as it may go on air.
+    fn on_air(&self, owner: &PeerId) -> BTreeMap<LayerPrint, Standing> {
+        let layers = self.holdings.layers().filter(|layer| layer.head().layer.document.owner == *owner);
+        let goes = layers.filter(|layer| self.goes_on_air(&layer.signed));
+        goes.map(|layer| {
+            let id = &layer.head().layer;
+            let state = State::of(&layer.signed);
+            let mut bases = self.holdings.bases(id);
+            bases.retain(|base| *base < state);
+            (id.print(), Standing { state, bases, rank: rank(&id.document.name) })
+        })
+        .collect()
+    }
+
+    /// Whether readers on a radio may have a layer's present state.
+    fn goes_on_air(&self, signed: &SignedHead) -> bool {
+        let head = &signed.head;
+        let owner = &head.layer.document.owner;
+        let knows_audience = rank(&head.layer.document.name) == 0
+            || self.federation.audience_sequence(owner) >= head.audience_sequence;
+        self.federation.takes_part(&head.layer.document)
+            && self.federation.is_writer(owner, &head.layer.author)
+            && knows_audience
+    }
+
+    /// A layer has a new state: the radios hear of it.
+    pub(super) fn stored_on_air(&mut self, id: &LayerId) {
+        if self.radios.is_empty() {
+            return;
+        }
+        let Some(signed) = self.holdings.layer(id).map(|layer| layer.signed.clone()) else { return };
+        if !self.goes_on_air(&signed) {
+            return;
+        }
+        let (now, layer, state) = (self.now.mono_ms, id.print(), State::of(&signed));
+        let mut states = self.holdings.bases(id);
+        states.retain(|base| *base < state);
+        for (link, radio) in &mut self.radios.by_link {
+            let from = self.hearing.filter(|hearing| hearing.link == *link).map(|hearing| hearing.from);
+            radio.retry_at = None;
+            let input = cell::Input::Stored {
+                owner: id.document.owner,
+                layer,
+                state,
+                bases: states.clone(),
+                rank: rank(&id.document.name),
+                from,
+                ours: id.author == self.me,
+            };
+            radio.cell.handle_input(now, input);
+        }
+        if id.document.name.as_str() == DocumentName::KEYS {
+            self.radios.stale = true;
+        }
+    }
+
+    fn radio_records(&self, name: &str) -> BTreeMap<String, Vec<u8>> {
+        let prefix = format!("radio/{name}/");
+        let ours = self.radios.meta.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
+        let short = |key: &String| key.get(prefix.len()..).unwrap_or_default().to_owned();
+        ours.map(|(key, bytes)| (short(key), bytes.clone())).collect()
+    }
+
+    fn write_radio_record(&mut self, radio: &str, key: &str, bytes: Vec<u8>) {
+        let name = format!("radio/{radio}/{key}");
+        self.radios.meta.insert(name.clone(), bytes.clone());
+        self.writes.push(Write::PutMeta(name.into(), bytes));
+    }
+
+    fn send_frame(&mut self, link: LinkId, bytes: Vec<u8>) {
+        self.output(io::Output::Frame { link, bytes });
+    }
+}

@@ -1,0 +1,326 @@
+//! The walk out on air: a turn of the broadcast engine -> route -> envelope on the base that all have -> a frame
+//! filled with what fits -> station.
+
+use std::collections::BTreeSet;
+
+use tombolo_transports::mesh::frame::Kind as FrameKind;
+use tombolo_transports::mesh::ledger::{Account, Moment, Priority, Verdict};
+use tombolo_transports::mesh::station::Outgoing;
+use tombolo_transports::{LinkId, PeerId};
+
+use crate::envelope::{CompactEnvelope, encode_air, encode_compact};
+use crate::layer::{DocumentName, LayerId, LayerPrint};
+use crate::limits::RADIO_MESSAGE_BYTES_MAX;
+use crate::node::Node;
+use crate::node::radio::{Radio, kinds};
+use crate::router::{Candidate, Class, Request};
+use crate::sync::cell::message::{join_update, room_for};
+use crate::sync::cell::{Input, Turn};
+use crate::sync::frontier::State;
+
+/// Airtime is charged to the layer it was for; what is for none goes to these.
+const HEARTBEATS: Account = Account(1);
+const FRONTIERS: Account = Account(2);
+/// Turns looked at for one frame.
+const TURNS_MAX: usize = 64;
+
+/// What the airtime said to a turn.
+enum Chance {
+    /// A frame is on its way.
+    Taken,
+    /// Nothing to send after all.
+    Nothing,
+    /// Not before this, monotonic milliseconds.
+    Wait(u64),
+}
+
+impl Node {
+    /// Writes what the station wants written, and hands its radio a frame if it takes one.
+    pub(super) fn drive_radio(&mut self, link: LinkId) {
+        self.repeat_calls(link);
+        self.write_records(link);
+        if !self.radios.by_link.get(&link).is_some_and(|radio| radio.up && radio.ready) {
+            return;
+        }
+        if self.hand_over_frame(link) {
+            return;
+        }
+        if self.take_turn(link) {
+            self.hand_over_frame(link);
+        }
+    }
+
+    /// A frame that the station has goes out. What it wants written goes into the same commit, before it.
+    fn hand_over_frame(&mut self, link: LinkId) -> bool {
+        // The first question may be answered with a record that has to be written before.
+        for _ in 0..2 {
+            let moment = self.moment();
+            let Some(radio) = self.radios.by_link.get_mut(&link) else { return false };
+            let frame = radio.station.poll_frame(moment);
+            self.write_records(link);
+            if let Some(frame) = frame {
+                if let Some(radio) = self.radios.by_link.get_mut(&link) {
+                    radio.ready = false;
+                    radio.counts.sent(frame.len());
+                }
+                self.send_frame(link, frame);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Outputs wait for the commit that these go into, so what is written counts as recorded.
+    fn write_records(&mut self, link: LinkId) {
+        let mut records = Vec::new();
+        if let Some(radio) = self.radios.by_link.get_mut(&link) {
+            while let Some(record) = radio.station.poll_record() {
+                radio.station.recorded(&record);
+                records.push((radio.spec.name.clone(), record));
+            }
+        }
+        for (name, record) in records {
+            let (key, bytes) = super::records::encode(&record);
+            self.write_radio_record(&name, &key, bytes);
+        }
+    }
+
+    /// Takes the best turn that the airtime allows.
+    fn take_turn(&mut self, link: LinkId) -> bool {
+        let now = self.now.mono_ms;
+        let Some(radio) = self.radios.by_link.get_mut(&link) else { return false };
+        radio.retry_at = None;
+        let turns = radio.cell.turns(now);
+        let mut earliest: Option<u64> = None;
+        for turn in turns.into_iter().take(TURNS_MAX) {
+            match self.try_turn(link, turn) {
+                Chance::Taken => return true,
+                Chance::Nothing => {}
+                Chance::Wait(at) => earliest = Some(earliest.map_or(at, |other| other.min(at))),
+            }
+        }
+        if let Some(radio) = self.radios.by_link.get_mut(&link) {
+            radio.retry_at = earliest;
+        }
+        false
+    }
+
+    fn try_turn(&mut self, link: LinkId, turn: Turn) -> Chance {
+        match &turn {
+            Turn::Heartbeat(heartbeat) => {
+                let bytes = heartbeat.encode();
+                self.offer(link, &turn, self.me, kinds::HEARTBEAT, bytes, Priority::Upkeep, HEARTBEATS)
+            }
+            Turn::Frontier { owner, told } => {
+                let bytes = told.encode();
+                self.offer(link, &turn, *owner, kinds::FRONTIER, bytes, Priority::Control, FRONTIERS)
+            }
+            Turn::Supply { .. } => self.try_supply(link, turn),
+        }
+    }
+
+    /// Hands a message to the station if the ledger lets it out now.
+    #[allow(clippy::too_many_arguments, reason = "one call for every kind of message")]
+    fn offer(
+        &mut self,
+        link: LinkId,
+        turn: &Turn,
+        channel: PeerId,
+        kind: FrameKind,
+        bytes: Vec<u8>,
+        priority: Priority,
+        account: Account,
+    ) -> Chance {
+        let now = self.now.mono_ms;
+        let Some(radio) = self.radios.by_link.get_mut(&link) else { return Chance::Nothing };
+        let in_frame = bytes.len().min(radio.station.payload_bytes_max());
+        match radio.station.verdict(now, in_frame, priority) {
+            Verdict::Now => {}
+            Verdict::Wait { ms } => return Chance::Wait(now.saturating_add(ms)),
+            Verdict::Never { why } => {
+                radio.cell.done(now, turn);
+                radio.counts.never = Some(why.to_string());
+                return Chance::Nothing;
+            }
+        }
+        let outgoing = Outgoing { channel, kind, bytes, priority, account, previous_key: false };
+        match radio.station.send(now, outgoing) {
+            Ok(_) => {
+                radio.cell.done(now, turn);
+                Chance::Taken
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a message did not go to the radio");
+                radio.cell.done(now, turn);
+                self.counters.reject("radio_refused_message");
+                Chance::Nothing
+            }
+        }
+    }
+
+    fn try_supply(&mut self, link: LinkId, turn: Turn) -> Chance {
+        let Turn::Supply { owner, layer, base, targets, rank } = turn else { return Chance::Nothing };
+        let now = self.now.mono_ms;
+        let Some(id) = self.layer_of(&layer) else { return Chance::Nothing };
+        let targets = self.routed_by(link, &id, targets);
+        let Some(state) = self.holdings.layer(&id).map(|layer| State::of(&layer.signed)) else {
+            return Chance::Nothing;
+        };
+        let turn = Turn::Supply { owner, layer, base, targets: targets.clone(), rank };
+        if targets.is_empty() {
+            return Chance::Nothing;
+        }
+        let (kind, bytes) = match base.and_then(|base| self.air_delta(&id, base)) {
+            Some(envelope) => (kinds::UPDATE, self.filled(link, &owner, &layer, &targets, envelope)),
+            None => (kinds::WHOLE, self.holdings.layer(&id).map(encode_air).unwrap_or_default()),
+        };
+        if bytes.len() > RADIO_MESSAGE_BYTES_MAX {
+            self.counters.reject("too_long_for_radio");
+            if let Some(radio) = self.radios.by_link.get_mut(&link) {
+                radio.cell.done(now, &turn);
+            }
+            return Chance::Nothing;
+        }
+        let priority = match (rank, id.document.name.as_str()) {
+            (0, _) | (_, DocumentName::STATE) => Priority::State,
+            _ => Priority::Document,
+        };
+        let chance = self.offer(link, &turn, owner, kind, bytes, priority, account(&layer));
+        if matches!(chance, Chance::Taken) {
+            if let Some(base) = base {
+                self.holdings
+                    .keep_as_base(&id, crate::layer::Sequence::new(base.sequence).unwrap_or_default());
+            }
+            tracing::trace!(?state, "supplied on air");
+        }
+        chance
+    }
+
+    /// The listeners that the router gives to this radio. The others get it by a better link, and the engine
+    /// of that link has sent it.
+    fn routed_by(&mut self, link: LinkId, id: &LayerId, targets: Vec<PeerId>) -> Vec<PeerId> {
+        let Some(state) = self.holdings.layer(id).map(|layer| State::of(&layer.signed)) else {
+            return targets;
+        };
+        let now = self.now.mono_ms;
+        let Some(caps) = self.radios.by_link.get_mut(&link).map(|radio| radio.caps(now)) else {
+            return targets;
+        };
+        let class = match id.document.name.as_str() {
+            DocumentName::AUDIENCE | DocumentName::KEYS => Class::Audience,
+            DocumentName::STATE => Class::State,
+            _ => Class::Document,
+        };
+        // What a delta takes in most cases; the whole of what is sent is the ledger's business.
+        let request = Request { bytes: 128, class, confidential: true, deadline_ms: None };
+        let mut ours = Vec::new();
+        for peer in targets {
+            let links = self.links.iter().filter(|(_, other)| other.peer == peer);
+            let mut candidates: Vec<Candidate> =
+                links.map(|(id, other)| Candidate { link: *id, caps: other.caps.clone() }).collect();
+            candidates.push(Candidate { link, caps: caps.clone() });
+            let decision = self.router.route(request, &candidates);
+            match decision.chosen {
+                Some(chosen) if chosen == link => ours.push(peer),
+                Some(_) => self.delivered_elsewhere(link, id, peer, state),
+                None => {}
+            }
+            if let Some(radio) = self.radios.by_link.get_mut(&link) {
+                radio.counts.decided(peer, decision);
+            }
+        }
+        ours
+    }
+
+    fn delivered_elsewhere(&mut self, link: LinkId, id: &LayerId, peer: PeerId, state: State) {
+        let (now, owner, layer) = (self.now.mono_ms, id.document.owner, id.print());
+        if let Some(radio) = self.radios.by_link.get_mut(&link) {
+            radio.cell.handle_input(now, Input::Elsewhere { owner, peer, layer, state });
+        }
+    }
+
+    /// A delta in the form for radio.
+    fn air_delta(&self, id: &LayerId, base: State) -> Option<Vec<u8>> {
+        let envelope = self.delta_for(id, base)?;
+        Some(encode_compact(&CompactEnvelope { address: None, ..envelope }))
+    }
+
+    /// Fills what is left of the frame with further deltas of the same channel.
+    fn filled(
+        &mut self,
+        link: LinkId,
+        owner: &PeerId,
+        first: &LayerPrint,
+        targets: &[PeerId],
+        envelope: Vec<u8>,
+    ) -> Vec<u8> {
+        let now = self.now.mono_ms;
+        let Some(radio) = self.radios.by_link.get(&link) else { return envelope };
+        let mut room = radio.station.payload_bytes_max().saturating_sub(envelope.len());
+        let others = radio.cell.turns(now).into_iter().filter_map(|turn| match turn {
+            Turn::Supply { owner: of, layer, base: Some(base), targets, rank }
+                if of == *owner && layer != *first =>
+            {
+                Some((layer, base, targets, rank))
+            }
+            _ => None,
+        });
+        let others: Vec<_> = others.take(TURNS_MAX).collect();
+        let mut before = Vec::new();
+        let mut filled = BTreeSet::new();
+        for (layer, base, for_whom, rank) in others {
+            // The router has given these listeners to this radio.
+            if !for_whom.iter().all(|peer| targets.contains(peer)) {
+                continue;
+            }
+            let Some(id) = self.layer_of(&layer) else { continue };
+            let Some(bytes) = self.air_delta(&id, base) else { continue };
+            let Some(needed) = room_for(bytes.len()).filter(|needed| *needed <= room) else { continue };
+            room -= needed;
+            before.push(bytes);
+            if filled.insert(layer)
+                && let Some(radio) = self.radios.by_link.get_mut(&link)
+            {
+                let turn = Turn::Supply { owner: *owner, layer, base: Some(base), targets: for_whom, rank };
+                radio.cell.done(now, &turn);
+            }
+        }
+        before.push(envelope.clone());
+        join_update(&before).unwrap_or(envelope)
+    }
+
+    /// Now, by every clock there is.
+    pub(super) fn moment(&self) -> Moment {
+        Moment {
+            boot: self.radios.boot,
+            monotonic_ms: self.now.mono_ms,
+            trusted_wall_ms: self.reference.own_is_set(self.now).then_some(self.now.wall_ms),
+        }
+    }
+}
+
+/// The account of a layer.
+pub(super) fn account(layer: &LayerPrint) -> Account {
+    // Above the numbers for what belongs to no layer, below the one for all others.
+    Account(u64::from_be_bytes(layer.0) >> 1 | 1 << 62)
+}
+
+impl Radio {
+    /// What the router may know of this radio.
+    pub(super) fn caps(&mut self, now: u64) -> tombolo_transports::LinkCaps {
+        use tombolo_transports::mesh::keys::Mode;
+        let airtime_us = self.station.airtime_us(128);
+        tombolo_transports::LinkCaps {
+            medium: tombolo_transports::Medium::Mesh,
+            message_bytes_max: RADIO_MESSAGE_BYTES_MAX,
+            rate_bps: Some(128 * 8 * 1_000_000 / airtime_us.max(1)),
+            latency_ms: u32::try_from(airtime_us / 1000).unwrap_or(u32::MAX),
+            loss_permille: self.station.loss_permille(),
+            broadcast: true,
+            metered: false,
+            confidential: self.spec.mode == Mode::Encrypted,
+            airtime_us_per_byte: u32::try_from(airtime_us / 128).unwrap_or(u32::MAX),
+            airtime_left_ms: self.station.ledger().airtime_left_ms(now),
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! Nodes with radios in one field, on virtual time: the emulated channel below, whole nodes above, and a LAN
+//! cable between those that have one. Tests, the bench and the demo use it.
+//!
+//! Deterministic: the same seed and the same calls give the same frames.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use tombolo_transports::mesh::air::{Air, RadioId};
+use tombolo_transports::mesh::airtime::Line;
+use tombolo_transports::mesh::keys::Mode;
+use tombolo_transports::mesh::ledger::LedgerConfig;
+use tombolo_transports::mesh::region::Rules;
+use tombolo_transports::{LinkCaps, LinkId, Medium, PeerId};
+
+use crate::clock::{BUILD_DATE_MS, Now};
+use crate::identity::Keypair;
+use crate::node::radio::RadioSpec;
+use crate::node::{Command, CommandError, Event, Input, Node, NodeSettings, Output, Reply, RequestId};
+use crate::store::{Store, StoreError};
+
+/// Wall time when a field begins, milliseconds since the Unix epoch: a day after the build.
+pub const START_MS: u64 = BUILD_DATE_MS + 86_400_000;
+/// Every radio is this link of its node.
+const RADIO: LinkId = LinkId(1);
+
+/// Rules of no law: for what is measured without a duty cycle.
+pub const UNLIMITED: Rules = Rules {
+    duty_permille: None,
+    dwell_ms: None,
+    call_sign_every_ms: None,
+    clear_only: false,
+    source: "none",
+};
+
+/// How a field is set up.
+#[derive(Clone, Debug)]
+pub struct FieldConfig {
+    /// Everything random comes of it.
+    pub seed: u64,
+    /// How fast the radios are.
+    pub line: Line,
+    /// The longest frame, 50 to 255 bytes.
+    pub frame_bytes_max: usize,
+    /// What the radios may do.
+    pub ledger: LedgerConfig,
+    /// Sealed, or signed in clear.
+    pub mode: Mode,
+}
+
+impl FieldConfig {
+    /// LoRa frames of 231 bytes without a duty cycle.
+    pub fn new(seed: u64, line: Line) -> Self {
+        let ledger = LedgerConfig::new(Some(UNLIMITED));
+        FieldConfig { seed, line, frame_bytes_max: 231, ledger, mode: Mode::Encrypted }
+    }
+}
+
+struct Place {
+    node: Node,
+    store: Store,
+    radio: RadioId,
+    /// Whether the node waits to hear that its radio takes a frame.
+    sending: bool,
+    boots: u64,
+}
+
+/// The field.
+pub struct Field {
+    config: FieldConfig,
+    /// The channel, to set who hears whom, losses and faults.
+    pub air: Air,
+    places: Vec<Place>,
+    cables: BTreeMap<(usize, LinkId), (usize, LinkId)>,
+    queue: VecDeque<(usize, Input)>,
+    replies: BTreeMap<(usize, RequestId), Result<Reply, CommandError>>,
+    /// What watchers were told, oldest first.
+    pub events: Vec<(usize, Event)>,
+    /// Bytes that went over cables.
+    pub cable_bytes: u64,
+    /// Whether requests to join may go over a cable that is not there.
+    pub calls_reach: bool,
+    now_ms: u64,
+    next: u64,
+}
+
+impl Field {
+    /// An empty field.
+    pub fn new(config: FieldConfig) -> Self {
+        Field {
+            air: Air::new(config.seed, config.line),
+            config,
+            places: Vec::new(),
+            cables: BTreeMap::new(),
+            queue: VecDeque::new(),
+            replies: BTreeMap::new(),
+            events: Vec::new(),
+            cable_bytes: 0,
+            calls_reach: false,
+            now_ms: 0,
+            next: 100,
+        }
+    }
+
+    /// One more node, with a radio if `radio`.
+    pub fn add(&mut self, name: &str, radio: bool) -> Result<usize, StoreError> {
+        let place = self.places.len();
+        let store = Store::in_memory()?;
+        let node = self.open(&store, place, name, 0)?;
+        let radio_id = self.air.add_radio();
+        self.places.push(Place { node, store, radio: radio_id, sending: false, boots: 1 });
+        if radio {
+            self.switch_on(place);
+        }
+        Ok(place)
+    }
+
+    fn open(&self, store: &Store, place: usize, name: &str, boots: u64) -> Result<Node, StoreError> {
+        let mut key = [place as u8 + 1; 32];
+        key[..8].copy_from_slice(&self.config.seed.to_be_bytes());
+        let mut seed = key;
+        seed[8..16].copy_from_slice(&boots.to_be_bytes());
+        let settings = NodeSettings { name: name.to_owned(), ..NodeSettings::default() };
+        Node::open(store.reopen(), Keypair::from_seeds(&key, &key), settings, self.now(), seed)
+            .map_err(|crate::node::OpenError::Store(error)| error)
+    }
+
+    /// Gives a node its radio.
+    pub fn switch_on(&mut self, place: usize) {
+        let FieldConfig { line, frame_bytes_max, ledger, mode, .. } = self.config;
+        let spec = RadioSpec {
+            name: "field".to_owned(),
+            mode,
+            frame_bytes_max,
+            call_sign: None,
+            line,
+            ledger,
+            rules_text: "a field of the simulation".to_owned(),
+        };
+        self.queue.push_back((place, Input::RadioUp { link: RADIO, spec: Box::new(spec) }));
+        self.settle();
+    }
+
+    /// The node's process ends without goodbye and starts again.
+    pub fn restart(&mut self, place: usize) -> Result<(), StoreError> {
+        let cables: Vec<_> = self.cables.keys().filter(|(at, _)| *at == place).copied().collect();
+        for cable in cables {
+            if let Some((to, far)) = self.cables.remove(&cable) {
+                self.cables.remove(&(to, far));
+                self.queue.push_back((to, Input::LinkDown { link: far }));
+            }
+        }
+        let boots = self.place(place).boots;
+        let name = format!("n{place}");
+        let node = self.open(&self.place(place).store.reopen(), place, &name, boots)?;
+        let here = self.place_mut(place);
+        (here.node, here.boots, here.sending) = (node, boots + 1, false);
+        self.switch_on(place);
+        Ok(())
+    }
+
+    /// Virtual milliseconds since the field began.
+    pub fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    /// Who a node is.
+    pub fn peer_id(&self, place: usize) -> PeerId {
+        self.place(place).node.peer_id()
+    }
+
+    /// A node's radio on the channel.
+    pub fn radio(&self, place: usize) -> RadioId {
+        self.place(place).radio
+    }
+
+    /// Lays a cable between two nodes.
+    pub fn connect(&mut self, a: usize, b: usize) {
+        let (la, lb) = (LinkId(self.next), LinkId(self.next + 1));
+        self.next += 2;
+        self.cables.insert((a, la), (b, lb));
+        self.cables.insert((b, lb), (a, la));
+        let (pa, pb) = (self.peer_id(a), self.peer_id(b));
+        self.queue.push_back((a, Input::LinkUp { link: la, peer: pb, caps: cable() }));
+        self.queue.push_back((b, Input::LinkUp { link: lb, peer: pa, caps: cable() }));
+        self.settle();
+    }
+
+    /// Takes the cables between two nodes away.
+    pub fn cut(&mut self, a: usize, b: usize) {
+        let between = |((from, _), (to, _)): &(&(usize, LinkId), &(usize, LinkId))| {
+            (*from, *to) == (a, b) || (*from, *to) == (b, a)
+        };
+        let gone: Vec<_> = self.cables.iter().filter(between).map(|(near, _)| *near).collect();
+        for (node, link) in gone {
+            self.cables.remove(&(node, link));
+            self.queue.push_back((node, Input::LinkDown { link }));
+        }
+        self.settle();
+    }
+
+    /// Asks a node, and lets no time pass; none if the answer takes time.
+    pub fn ask(&mut self, place: usize, command: Command) -> Option<Result<Reply, CommandError>> {
+        let request = self.begin(place, command);
+        self.replies.remove(&(place, request))
+    }
+
+    /// Asks a node something whose answer takes time.
+    pub fn begin(&mut self, place: usize, command: Command) -> RequestId {
+        self.next += 1;
+        let request = RequestId(self.next);
+        self.queue.push_back((place, Input::Command { request, command }));
+        self.settle();
+        request
+    }
+
+    /// The answer to what was begun, if there is one.
+    pub fn answer(&mut self, place: usize, request: RequestId) -> Option<Result<Reply, CommandError>> {
+        self.replies.remove(&(place, request))
+    }
+
+    /// Lets time pass.
+    pub fn run(&mut self, ms: u64) {
+        let end = self.now_ms + ms;
+        while self.now_ms < end {
+            self.step(end);
+        }
+    }
+
+    /// Lets time pass until something holds, at most so long. Whether it held.
+    pub fn run_until(&mut self, ms: u64, mut holds: impl FnMut(&mut Field) -> bool) -> bool {
+        let end = self.now_ms + ms;
+        while !holds(self) {
+            if self.now_ms >= end {
+                return false;
+            }
+            self.step(end);
+        }
+        true
+    }
+
+    fn step(&mut self, end: u64) {
+        self.settle();
+        let timers = self.places.iter().filter_map(|place| place.node.poll_timeout()).min();
+        let next = [timers, self.air.poll_timeout()].into_iter().flatten().min().unwrap_or(end);
+        self.now_ms = next.clamp(self.now_ms + 1, end.max(self.now_ms + 1));
+        while let Some((radio, frame)) = self.air.poll(self.now_ms) {
+            if let Some(place) = self.places.iter().position(|place| place.radio == radio) {
+                self.queue.push_back((place, Input::Frame { link: RADIO, bytes: frame }));
+            }
+        }
+        for place in 0..self.places.len() {
+            self.queue.push_back((place, Input::Timeout));
+        }
+        self.settle();
+    }
+
+    /// Hands over what waits, and what follows from it, until nothing moves.
+    fn settle(&mut self) {
+        loop {
+            for place in 0..self.places.len() {
+                let here = self.place(place);
+                if here.sending && self.air.is_idle(here.radio) {
+                    self.place_mut(place).sending = false;
+                    self.queue.push_back((place, Input::RadioReady { link: RADIO }));
+                }
+            }
+            let Some((place, input)) = self.queue.pop_front() else { return };
+            let now = self.now();
+            self.place_mut(place).node.handle_input(now, input);
+            while let Some(output) = self.place_mut(place).node.poll_output() {
+                self.output(place, output);
+            }
+        }
+    }
+
+    fn output(&mut self, place: usize, output: Output) {
+        match output {
+            Output::Frame { bytes, .. } => {
+                let (now, radio) = (self.now_ms, self.place(place).radio);
+                self.place_mut(place).sending = true;
+                // A frame that the radio does not take is lost, as on any radio.
+                let _ = self.air.transmit(now, radio, bytes);
+            }
+            Output::Send { link, bytes } => {
+                if let Some((to, far)) = self.cables.get(&(place, link)) {
+                    self.cable_bytes += bytes.len() as u64;
+                    self.queue.push_back((*to, Input::Received { link: *far, bytes }));
+                }
+            }
+            Output::Close { link } => {
+                if let Some((to, far)) = self.cables.remove(&(place, link)) {
+                    self.cables.remove(&(to, far));
+                    self.queue.push_back((to, Input::LinkDown { link: far }));
+                }
+            }
+            Output::Reply { request, result } => {
+                self.replies.insert((place, request), result);
+            }
+            Output::DialJoin { inviter, bytes, .. } => {
+                let to = (0..self.places.len()).find(|n| self.peer_id(*n) == inviter);
+                match to.filter(|_| self.calls_reach) {
+                    Some(to) => {
+                        let (request, peer) = (RequestId(place as u64), self.peer_id(place));
+                        self.queue
+                            .push_back((to, Input::JoinRequest { request, peer, address: None, bytes }));
+                    }
+                    None => {
+                        let result = Err("there is no cable".to_owned());
+                        self.queue.push_back((place, Input::JoinAnswered { inviter, result }));
+                    }
+                }
+            }
+            Output::JoinAnswer { request, bytes } => {
+                let inviter = self.peer_id(place);
+                let joiner = usize::try_from(request.0).unwrap_or(0);
+                self.queue.push_back((joiner, Input::JoinAnswered { inviter, result: Ok(bytes) }));
+            }
+            Output::Event(event) => self.events.push((place, event)),
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now { mono_ms: self.now_ms, wall_ms: START_MS + self.now_ms }
+    }
+
+    fn place(&self, place: usize) -> &Place {
+        self.places.get(place).expect("places are numbered by `add`")
+    }
+
+    fn place_mut(&mut self, place: usize) -> &mut Place {
+        self.places.get_mut(place).expect("places are numbered by `add`")
+    }
+}
+
+fn cable() -> LinkCaps {
+    LinkCaps {
+        medium: Medium::Lan,
+        message_bytes_max: 1 << 20,
+        rate_bps: None,
+        latency_ms: 1,
+        loss_permille: 0,
+        broadcast: false,
+        metered: false,
+        confidential: true,
+        airtime_us_per_byte: 0,
+        airtime_left_ms: None,
+    }
+}
