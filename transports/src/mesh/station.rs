@@ -22,7 +22,9 @@
 //! |---|---|---|
 //! | frames waiting to be sent | [`QUEUE_FRAMES_MAX`] | `send` is refused |
 //! | long messages | [`SenderLimits`], [`MemoryLimits`] | refused; the least complete is dropped |
-//! | frames kept until their sender's epoch is known | [`HELD_FRAMES_MAX`] | the oldest goes |
+//! | frames kept until their sender's epoch is known | [`HELD_FRAMES_MAX`], [`HELD_MS`] | the oldest goes |
+//! | peers whose epoch is remembered | [`HEARD_MAX`] | those in no audience go |
+//! | signatures tried for openings of nobody named | [`SIGNATURES_AT_ONCE`] | only whom the header names |
 //! | audiences, members | [`CHANNELS_MAX`], [`MEMBERS_MAX`] | refused |
 
 mod channels;
@@ -34,9 +36,10 @@ mod rejection;
 
 pub use channels::{CHANNELS_MAX, ChannelError, MEMBERS_MAX, WINDOW_RECORD_FRAMES, WindowRecord};
 pub use epochs::{
-    ANSWER_EVERY_MS, ASK_EVERY_MAX_MS, ASK_EVERY_MS, CORRECT_EVERY_MS, FAILURES_MAX, RENEW_EVERY_MS,
-    REPEAT_FRAMES, REPEAT_MS, WANTED_MAX,
+    ANSWER_EVERY_MS, ASK_EVERY_MAX_MS, ASK_EVERY_MS, CORRECT_EVERY_MS, FAILURES_MAX, HEARD_MAX,
+    RENEW_EVERY_MS, REPEAT_FRAMES, REPEAT_MS, WANTED_MAX,
 };
+pub use inbound::{HELD_FRAMES_MAX, HELD_MS, SIGNATURES_AN_HOUR, SIGNATURES_AT_ONCE};
 pub use outbound::{METAS_MAX, QUEUE_FRAMES_MAX};
 pub use rejection::{Rejection, Rejections};
 
@@ -53,10 +56,8 @@ use epochs::{Epochs, OwnEpoch};
 use inbound::Inbound;
 use outbound::Outbox;
 use random::Random;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Frames kept until their sender's boot epoch is known.
-pub const HELD_FRAMES_MAX: usize = 16;
 /// The longest call sign, bytes.
 pub const CALL_SIGN_BYTES_MAX: usize = 32;
 /// What the station itself sends (openings, questions for them, call sign) is charged to this account.
@@ -119,8 +120,8 @@ pub enum StationError {
 /// What must be on disk; see [`Station::poll_record`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// Our boot epoch. Nothing is sent before it is durable; a failure to write it must be tried again, and a file that
-    /// cannot be read is no reason to begin at one: ask for the newest by sending (others answer).
+    /// Our boot epoch. Nothing is sent before it is durable. (Where an older one was lost with its disk, the fresh salt keeps the
+    /// keys new and the peers tell the number.)
     OwnEpoch(BootEpoch),
     /// The newest opening of a peer.
     Heard(PeerId, Opening),
@@ -192,7 +193,8 @@ pub enum SendRefusal {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Heard {
-    /// A whole message. In encrypted mode *some member of the audience* sent it; in clear mode anybody may have.
+    /// A whole message. In encrypted mode *some member of the audience* sent it; in clear mode anybody may have, and of members whose
+    /// hints are the same the first is named.
     Message {
         /// Owner of the audience.
         channel: PeerId,
@@ -380,6 +382,14 @@ impl Station {
         self.epochs.keep(|peer| everybody.contains(peer));
     }
 
+    /// The radio was set otherwise.
+    pub fn set_line(&mut self, line: Line) {
+        self.line = line;
+        let frame_ms = line.frame_us(self.frame_bytes_max).div_ceil(1_000);
+        self.listener.set_frame_airtime(frame_ms);
+        self.sender.set_frame_airtime(frame_ms);
+    }
+
     /// What one frame carries of a message.
     pub fn payload_bytes_max(&self) -> usize {
         self.frame_bytes_max - self.overhead_bytes()
@@ -416,6 +426,11 @@ impl Station {
     /// Long messages on their way in: what is held, and the counters.
     pub fn assembler(&self) -> &super::fragment::Assembler {
         self.listener.assembler()
+    }
+
+    /// The newest boot epoch that a peer has announced.
+    pub fn epoch_of(&self, peer: &PeerId) -> Option<BootEpoch> {
+        self.epochs.newest(peer).map(|opening| opening.epoch)
     }
 
     /// Our own boot epoch.
@@ -470,9 +485,6 @@ impl Station {
 fn is_call_sign(text: &str) -> bool {
     (1..=CALL_SIGN_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
-
-/// Waiting frames, and messages that came out of them.
-type Later<T> = VecDeque<T>;
 
 #[cfg(test)]
 mod tests;

@@ -28,7 +28,8 @@ pub const REQUEST_BYTES: usize = ADDRESS_BYTES;
 pub const HALF_OPENINGS_MAX: usize = 8;
 
 const ADDRESS_BYTES: usize = 4;
-const BODY_BYTES: usize = 4 + 8 + 4 + 64;
+/// What follows the address: epoch, counter, signature.
+pub const BODY_BYTES: usize = 4 + 8 + 4 + 64;
 const PART_HEADER_BYTES: usize = ADDRESS_BYTES + 3;
 /// Of frames of 50 bytes, two.
 const PARTS_MAX: usize = 3;
@@ -81,7 +82,7 @@ impl Opening {
     /// The frame, or the frames where one does not hold it.
     pub fn encode(&self, alias: Alias, hint: Hint, frame_bytes_max: usize) -> Vec<Vec<u8>> {
         let address = Address { epoch_low: self.epoch.low(), alias, hint }.encode();
-        let body = self.body();
+        let body = self.to_bytes();
         if frame_bytes_max >= OPENING_BYTES {
             return vec![[&address[..], &body].concat()];
         }
@@ -97,7 +98,8 @@ impl Opening {
             .collect()
     }
 
-    fn body(&self) -> [u8; BODY_BYTES] {
+    /// What is signed and the signature, for the disk: 80 bytes, as in the frame.
+    pub fn to_bytes(&self) -> [u8; BODY_BYTES] {
         let mut body = [0; BODY_BYTES];
         let fields = self.epoch.number.to_be_bytes().into_iter().chain(self.epoch.salt);
         let fields = fields.chain(self.counter.to_be_bytes()).chain(self.signature);
@@ -105,7 +107,8 @@ impl Opening {
         body
     }
 
-    fn from_body(body: &[u8; BODY_BYTES]) -> Option<Self> {
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote; the signature is not checked.
+    pub fn from_bytes(body: &[u8; BODY_BYTES]) -> Option<Self> {
         let (number, rest) = body.split_first_chunk()?;
         let (salt, rest) = rest.split_first_chunk()?;
         let (counter, rest) = rest.split_first_chunk()?;
@@ -150,7 +153,7 @@ impl Openings {
                 None => return Some(Heard::Part),
             },
         };
-        let opening = Opening::from_body(&body)?;
+        let opening = Opening::from_bytes(&body)?;
         (opening.epoch.low() == address.epoch_low).then_some(Heard::Opening(address, opening))
     }
 

@@ -5,6 +5,8 @@ use crate::mesh::frame::opening::{Address, Opening};
 use crate::mesh::keys::BootEpoch;
 use std::collections::BTreeMap;
 
+/// Peers whose newest epoch is kept; beyond, those in no audience of ours are forgotten.
+pub const HEARD_MAX: usize = 1_024;
 /// Senders whose opening is asked for at once; a further one waits until one is heard or given up.
 pub const WANTED_MAX: usize = 32;
 /// After asking, the same sender is not asked for again so soon; doubles up to [`ASK_EVERY_MAX_MS`].
@@ -240,5 +242,8 @@ impl Epochs {
     pub(super) fn keep(&mut self, is_member: impl Fn(&PeerId) -> bool) {
         self.failures.retain(|peer, _| is_member(peer));
         self.corrections.retain(|peer, _| is_member(peer));
+        if self.heard.len() > HEARD_MAX {
+            self.heard.retain(|peer, _| is_member(peer));
+        }
     }
 }

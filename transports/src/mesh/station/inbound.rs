@@ -1,7 +1,7 @@
 //! From a frame to what it means: window, tag, window again; openings; what waits for them.
 
 use super::epochs::News;
-use super::{CALL_SIGN_BYTES_MAX, HELD_FRAMES_MAX, Heard, Later, Rejection, Station};
+use super::{CALL_SIGN_BYTES_MAX, Heard, Rejection, Station};
 use crate::address::PeerId;
 use crate::mesh::airtime::FRAME_BYTES_MAX;
 use crate::mesh::fragment::Received;
@@ -9,9 +9,18 @@ use crate::mesh::frame::opening::{Address, Heard as OpenFrame, Opening};
 use crate::mesh::frame::window::Seen;
 use crate::mesh::frame::{Header, Kind, OVERHEAD_BYTES, Window, open};
 use crate::mesh::keys::Mode;
+use crate::mesh::repair::Budget;
 use crate::mesh::station::channels::Candidate;
 use std::collections::{BTreeSet, VecDeque};
 
+/// Frames kept until their sender's boot epoch is known.
+pub const HELD_FRAMES_MAX: usize = 16;
+/// For so long: what they say is then out of date.
+pub const HELD_MS: u64 = 600_000;
+/// Signatures tried at once for openings that name nobody who signed them; beyond, only whom the header names.
+pub const SIGNATURES_AT_ONCE: u64 = 512;
+/// As [`SIGNATURES_AT_ONCE`], how many grow back in an hour.
+pub const SIGNATURES_AN_HOUR: u64 = 18_000;
 /// Frames of clear mode whose repetition is noticed.
 const RECENT_FRAMES_MAX: usize = 128;
 /// For so long.
@@ -20,12 +29,25 @@ const RECENT_MS: u64 = 600_000;
 const WAIT_FRAMES: u64 = 4;
 
 /// What a station remembers of what it heard.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Inbound {
-    pub(super) held: VecDeque<Vec<u8>>,
-    later: Later<Heard>,
+    pub(super) held: VecDeque<(Vec<u8>, u64)>,
+    later: VecDeque<Heard>,
     recent: VecDeque<([u8; 16], u64)>,
+    signatures: Budget,
     pub(super) loss: Loss,
+}
+
+impl Default for Inbound {
+    fn default() -> Self {
+        Inbound {
+            held: VecDeque::new(),
+            later: VecDeque::new(),
+            recent: VecDeque::new(),
+            signatures: Budget::new(SIGNATURES_AT_ONCE, SIGNATURES_AN_HOUR, 0),
+            loss: Loss::default(),
+        }
+    }
 }
 
 /// The share of frames that are missed, from gaps in the counters.
@@ -189,7 +211,7 @@ impl Station {
                 self.reject(Rejection::Replayed);
                 return Ok(Heard::Duplicate);
             }
-            Rejection::UnknownEpoch | Rejection::FarCounter => self.hold(frame),
+            Rejection::UnknownEpoch | Rejection::FarCounter => self.hold(now_ms, frame),
             Rejection::BadTag => {
                 let others = candidates.iter().filter(|candidate| candidate.sender != self.me);
                 let failed = others.filter(|candidate| self.epochs.failed(candidate.sender)).count();
@@ -208,20 +230,21 @@ impl Station {
         Ok(Heard::Held)
     }
 
-    fn hold(&mut self, frame: &[u8]) {
+    fn hold(&mut self, now_ms: u64, frame: &[u8]) {
         let held = &mut self.inbound.held;
-        if held.iter().any(|known| known == frame) {
+        if held.iter().any(|(known, _)| known == frame) {
             return;
         }
         if held.len() >= HELD_FRAMES_MAX {
             held.pop_front();
         }
-        held.push_back(frame.to_vec());
+        held.push_back((frame.to_vec(), now_ms));
     }
 
     /// An opening was heard: what waited is tried again.
     fn try_held(&mut self, now_ms: u64) {
-        for frame in std::mem::take(&mut self.inbound.held) {
+        let held = std::mem::take(&mut self.inbound.held);
+        for (frame, _) in held.into_iter().filter(|(_, at)| now_ms.saturating_sub(*at) < HELD_MS) {
             match self.hear(now_ms, &frame) {
                 Ok(Heard::Held) => {}
                 Ok(heard) => self.inbound.later.push_back(heard),
@@ -313,15 +336,14 @@ impl Station {
     fn hear_opening(&mut self, now_ms: u64, address: Address, opening: Opening) -> Result<Heard, Rejection> {
         let candidates = self.channels.candidates(address.alias, address.hint);
         let named: BTreeSet<PeerId> = candidates.iter().map(|candidate| candidate.sender).collect();
-        let signer = self.epochs.is_known(&opening).or_else(|| {
-            // Whoever the header names, then everybody: its alias may be of an audience that we are not in.
-            let everybody = self.channels.everybody();
-            let mut others = everybody.difference(&named);
-            let mut named = named.iter();
-            named
-                .find(|peer| opening.is_by(peer))
-                .or_else(|| others.find(|peer| opening.is_by(peer)))
-                .copied()
+        let signer = self.epochs.is_known(&opening);
+        let signer = signer.or_else(|| named.iter().find(|peer| opening.is_by(peer)).copied());
+        // Its header may be of an audience that we are not in.
+        let signer = signer.or_else(|| {
+            let mut others: Vec<PeerId> = self.channels.everybody().difference(&named).copied().collect();
+            let tries = self.inbound.signatures.draw(now_ms, others.len() as u64);
+            others.truncate(usize::try_from(tries).unwrap_or(usize::MAX));
+            others.into_iter().find(|peer| opening.is_by(peer))
         });
         let Some(signer) = signer else {
             return if named.is_empty() { Ok(Heard::Foreign) } else { Err(Rejection::BadSignature) };

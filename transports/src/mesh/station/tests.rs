@@ -436,6 +436,87 @@ fn a_sender_is_understood_in_an_audience_though_its_own_is_not_known() {
     assert_eq!(texts(&hear(&mut listener, 0, &frames(&mut sender, 0))), ["a guest"]);
 }
 
+#[test]
+fn a_correction_that_another_made_is_not_made_again() {
+    let all = [1, 2, 3];
+    let (mut b, mut c) = (station(2, &all, 11, Default::default()), station(3, &all, 12, Default::default()));
+    let mut past = station(1, &all, 10, StationRecords { own_epoch: Some(40), ..Default::default() });
+    say(&mut past, 0, 1, b"before");
+    let sent = frames(&mut past, 0);
+    let mut restored = station(1, &all, 20, StationRecords { own_epoch: Some(3), ..Default::default() });
+    say(&mut restored, 0, 1, b"after");
+    let old = frames(&mut restored, 0);
+    for listener in [&mut b, &mut c] {
+        hear(listener, 0, &sent);
+        hear(listener, 0, &old[..1]);
+    }
+    let answer = frames(&mut b, 20_000);
+    assert_eq!(answer.len(), 1);
+    hear(&mut c, 20_000, &answer);
+    assert!(frames(&mut c, 40_000).is_empty());
+    // And the same old opening again is not answered at once.
+    hear(&mut b, 30_000, &old[..1]);
+    assert!(frames(&mut b, 60_000).is_empty());
+    assert_eq!(frames(&mut b, 20_000 + CORRECT_EVERY_MS).len(), 1);
+}
+
+/// Frames of a member of which every fourth is lost, with nothing else on air.
+#[test]
+fn the_loss_that_the_counters_show_is_what_was_lost() {
+    let (mut a, mut b) =
+        (station(1, &[1, 2], 10, Default::default()), station(2, &[1, 2], 11, Default::default()));
+    assert_eq!(b.loss_permille(), 0);
+    for number in 0..400_u64 {
+        say(&mut a, number, 1, b"x");
+        let sent = frames(&mut a, number);
+        if number == 0 || number % 4 != 0 {
+            hear(&mut b, number, &sent);
+        }
+    }
+    assert!((180..=320).contains(&b.loss_permille()), "{}", b.loss_permille());
+}
+
+/// Somebody who is no member sends headers of a member, forged questions and old openings for an hour.
+#[test]
+fn what_a_stranger_provokes_stays_within_upkeep() {
+    let mut b = station_in(Mode::Encrypted, Region::Eu868, 255, 2, &[1, 2], 11, Default::default());
+    let mut a = station(1, &[1, 2], 10, Default::default());
+    say(&mut a, 0, 1, b"x");
+    hear(&mut b, 0, &frames(&mut a, 0));
+    let key = audience(1, 1);
+    let mut sent_us = 0;
+    for second in 0..3_600_u64 {
+        let now = second * 1_000;
+        let mut forged = vec![
+            0x50 | (second % 16) as u8,
+            0,
+            0,
+            key.hint(&peer(1)).0,
+            0,
+            second as u8,
+            1,
+            2,
+            3,
+            4,
+            5,
+            6,
+            7,
+            8,
+            9,
+        ];
+        forged[1..3].copy_from_slice(&key.alias().0);
+        let mut question = vec![0; 4];
+        question[1..3].copy_from_slice(&key.alias().0);
+        question[3] = key.hint(&peer(2)).0;
+        hear(&mut b, now, &[forged, question]);
+        sent_us += frames(&mut b, now).iter().map(|frame| b.line.frame_us(frame.len())).sum::<u64>();
+    }
+    assert!(b.inbound.held.len() <= HELD_FRAMES_MAX);
+    // A fifth of 1 % of an hour.
+    assert!(sent_us <= 7_200_000, "{sent_us} us");
+    assert_eq!(b.rejections().values().sum::<u64>(), 3_600, "{:?}", b.rejections());
+}
+
 /// What a sender did with its keys over several lives: each (key, nonce) at most once.
 #[derive(Default)]
 struct Nonces(BTreeSet<([u8; 16], u32)>);
