@@ -10,7 +10,8 @@ use crate::clock::{Now, Timestamp};
 use crate::envelope::{BaseRef, CompactEnvelope, Envelope, address_byte, encode_changes};
 use crate::federation::Audience;
 use crate::layer::{
-    Content, DocumentId, DocumentName, Entry, Head, KeyPath, Kind, Layer, LayerId, LayerPrint, Sequence,
+    Content, DocumentId, DocumentName, Entry, Head, KeyPath, Kind, Layer, LayerId, LayerPrint, MapContent,
+    Sequence,
 };
 use crate::limits::{FUTURE_BOUND_MS, WHOLE_LAYER_BYTES_MAX};
 use crate::merge::map_of;
@@ -165,6 +166,7 @@ impl Node {
     ) -> Result<(), CommandError> {
         let id = LayerId { document: document.clone(), author: self.me };
         let mut changes = changes;
+        self.begin_anew(&id, &mut changes);
         self.restamp(&id, &mut changes);
         let keys: Vec<KeyPath> = changes.keys().cloned().collect();
         let (before, mut content) = match self.holdings.take_layer(&id) {
@@ -190,6 +192,22 @@ impl Node {
                 Err(error)
             }
             (Err(error), None) => Err(error),
+        }
+    }
+
+    /// Whoever is listed again begins with an empty layer: what he wrote before his removal the owner has taken
+    /// over, and what has been deleted since must not come back.
+    fn begin_anew(&self, id: &LayerId, changes: &mut BTreeMap<KeyPath, Option<Entry>>) {
+        let from = self.federation.counts_from(&id.document.owner, &self.me);
+        let Some(old) = self.holdings.layer(id).filter(|old| Some(old.head().audience_sequence) < from)
+        else {
+            return;
+        };
+        let entries = map_of(old).map_or(0, MapContent::len);
+        let document = id.document.name.as_str();
+        tracing::warn!(document, entries, "listed again as a writer: our old layer is left behind");
+        for (key, _) in map_of(old).into_iter().flat_map(MapContent::iter) {
+            changes.entry(key.clone()).or_insert(None);
         }
     }
 
@@ -320,12 +338,13 @@ impl Node {
 
     /// Our audience document says what our list of peers says.
     fn renew_audience(&mut self) {
-        let salt = match self.federation.audience(&self.me) {
-            Some(audience) => audience.salt(),
-            None => self.random.bytes(),
-        };
+        let salt = self.random.bytes();
         let members = self.federation.peers().map(|peer| (peer.id, peer.trust_level));
-        let audience = Audience::new(salt, members);
+        let audience = match (self.federation.audience(&self.me), self.federation.audience_sequence(&self.me))
+        {
+            (Some(before), sequence) => before.followed_by(members, sequence.next().unwrap_or(sequence)),
+            (None, _) => Audience::new(salt, members),
+        };
         if self.federation.audience(&self.me) == Some(&audience) {
             return;
         }
@@ -338,7 +357,8 @@ impl Node {
         self.rights_changed = false;
     }
 
-    /// A writer signs an empty layer when it joins, so that tombstones need not wait for it for ever.
+    /// A writer signs an empty layer when it joins, so that tombstones need not wait for it for ever; one who
+    /// is listed again does so anew.
     fn sign_in_where_we_write(&mut self) {
         let missing: Vec<DocumentId> = self
             .holdings
@@ -349,7 +369,7 @@ impl Node {
                     && self.federation.takes_part(id)
                     && self.federation.may_write(&id.owner)
                     && document.layer(&id.owner).is_some()
-                    && document.layer(&self.me).is_none()
+                    && (document.layer(&self.me).is_none() || !document.counts(&self.me))
             })
             .map(|(id, _)| id.clone())
             .collect();
@@ -364,23 +384,24 @@ impl Node {
     fn set_writers_of(&mut self, id: &DocumentId, newcomer: Option<PeerId>) {
         let reference = self.reference_ms();
         let mut writers = self.writers_of(&id.owner);
-        writers.extend(newcomer.filter(|author| self.federation.is_writer(&id.owner, author)));
+        writers.extend(newcomer.and_then(|a| Some((a, self.federation.counts_from(&id.owner, &a)?))));
         if let Some(document) = self.holdings.document_mut(id) {
             document.set_writers(writers, reference);
         }
     }
 
-    /// Every author of a layer that we hold in an owner's documents and that the owner lets write.
-    fn writers_of(&self, owner: &PeerId) -> BTreeSet<PeerId> {
+    /// Every author of a layer that we hold in an owner's documents and that the owner lets write, with the
+    /// audience sequence from which on his layers count.
+    fn writers_of(&self, owner: &PeerId) -> BTreeMap<PeerId, Sequence> {
         let authors = self.holdings.layers().map(|layer| &layer.head().layer);
         let authors = authors.filter(|id| id.document.owner == *owner).map(|id| id.author);
         let peers = self.federation.peers().map(|peer| peer.id);
         let known = authors.chain(peers).chain([self.me]);
-        known.filter(|author| self.federation.is_writer(owner, author)).collect()
+        known.filter_map(|author| Some((author, self.federation.counts_from(owner, &author)?))).collect()
     }
 
     /// `writers_of` for every owner.
-    pub(super) fn all_writers(&self) -> BTreeMap<PeerId, BTreeSet<PeerId>> {
+    pub(super) fn all_writers(&self) -> BTreeMap<PeerId, BTreeMap<PeerId, Sequence>> {
         let owners: BTreeSet<PeerId> = self.holdings.documents().map(|(id, _)| id.owner).collect();
         owners.into_iter().map(|owner| (owner, self.writers_of(&owner))).collect()
     }
