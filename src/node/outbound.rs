@@ -119,6 +119,10 @@ impl Node {
                 failed.insert(document, error);
             }
         }
+        let unanswered = |document: &DocumentId| !staged.replies.iter().any(|r| r.document == *document);
+        for (document, error) in failed.iter().filter(|(document, _)| unanswered(document)) {
+            tracing::error!(document = document.name.as_str(), %error, "a change of our own was not signed");
+        }
         for reply in staged.replies {
             let result = match failed.get(&reply.document) {
                 Some(error) => Err(error.clone()),
@@ -278,7 +282,8 @@ impl Node {
             // A writer we may know from nowhere else.
             self.set_writers_of(&id.document, Some(id.author));
         }
-        let (write, reads_differently) = self.holdings.put_layer(layer, before, changed, reference);
+        let (mut write, reads_differently) = self.holdings.put_layer(layer, before, changed, reference);
+        write.is_own_map = id.author == self.me && head.kind == Kind::Map;
         self.writes.push(Write::PutLayer(Box::new(write)));
         if is_new_document {
             self.set_writers_of(&id.document, None);
@@ -348,7 +353,11 @@ impl Node {
         if self.federation.audience(&self.me) == Some(&audience) {
             return;
         }
-        if let Some(document) = self.own_document(DocumentName::AUDIENCE)
+        let document = self.own_document(DocumentName::AUDIENCE);
+        if document.as_ref().is_some_and(|document| self.awaits_own(document)) {
+            return self.rights_wait_for_own();
+        }
+        if let Some(document) = document
             && let Err(error) = self.commit_snapshot(&document, audience.to_value())
         {
             tracing::warn!(%error, "our audience was not renewed");
@@ -374,6 +383,10 @@ impl Node {
             .map(|(id, _)| id.clone())
             .collect();
         for document in missing {
+            if self.awaits_own(&document) {
+                self.rights_wait_for_own();
+                continue;
+            }
             if let Err(error) = self.commit_map(&document, BTreeMap::new()) {
                 tracing::debug!(%error, "no empty layer was signed");
             }
@@ -475,7 +488,12 @@ impl Node {
 
     /// Sends a layer's newest state to one peer: as a delta where it holds a base that we hold as well,
     /// else whole. Returns the message's length.
-    fn supply(&mut self, peer: PeerId, class: Class, id: &LayerId, held: Option<State>) -> usize {
+    pub(super) fn supply(&mut self, peer: PeerId, class: Class, id: &LayerId, held: Option<State>) -> usize {
+        if id.author == self.me && self.reclaims_first(peer, id, held) {
+            let layer = id.print();
+            self.engine.handle_input(self.now.mono_ms, sync::Input::NotSupplied { peer, layer, held });
+            return 0;
+        }
         let delta = held.and_then(|base| self.delta_for(id, base));
         let Some(layer) = self.holdings.layer(id) else { return 0 };
         if !self.federation.may_receive(&peer, id, layer.head().audience_sequence) {
