@@ -46,6 +46,9 @@ pub const STATES_KEPT_MAX: usize = 8;
 pub const STATES_KEPT_BYTES_MAX: usize = 256 * 1024;
 /// Sequence and root pairs remembered per map layer: bases that a peer may name. The oldest goes first.
 pub const MAP_BASES_KEPT_MAX: usize = 64;
+/// States remembered per map layer of our own, as 4 bytes of their root each: what tells our own past from
+/// that of a restored copy. The oldest goes first; a state older than all of them is taken for our own.
+pub const OWN_STATES_KEPT_MAX: u64 = 65_536;
 /// Keys remembered as dropped per map layer. One more, and all are forgotten, with the bases before them.
 pub const DROPPED_KEYS_KEPT_MAX: usize = 1_024;
 /// Fork evidence kept per author: pairs of signed heads. Later ones are counted only.
@@ -116,6 +119,21 @@ pub const RADIOS_MAX: usize = 8;
 pub const RADIO_HEARTBEAT_MS: u64 = 10 * 60 * 1000;
 /// Heartbeats on a radio take at most this part of the time: one thousandth each way.
 pub const RADIO_HEARTBEAT_SHARE: u64 = 1_000;
+
+// ---- our own layers elsewhere ------------------------------------------------------------------------
+
+/// Writes to a document wait so long for a newer state of our own layer that a peer says it has; then they
+/// go on above the one held. The two are joined when the newer one comes.
+pub const OWN_STATE_WAIT_MS: u64 = 10_000;
+/// After such a wait, writes to that document do not wait again for so long: a peer may lie about it.
+pub const OWN_STATE_TRUST_MS: u64 = 60 * 60 * 1000;
+/// Writes that wait so at a time. One more is refused.
+pub const WAITING_WRITES_MAX: usize = 256;
+/// A peer is not sent our layer for so long while it is asked for a state of it that we do not know.
+pub const RECLAIM_WAIT_MS: u64 = 10_000;
+/// States of our own layers that were asked for, remembered so that each is asked for once. Reaching it
+/// forgets them all.
+pub const RECLAIMED_KEPT_MAX: usize = 4_096;
 
 // ---- joining -----------------------------------------------------------------------------------------
 

@@ -2,10 +2,14 @@
 //! document of its own, `audience`.
 //!
 //! ```text
-//! {"salt": 16 bytes, "members": [[print, level], …]}
+//! {"salt": 16 bytes, "members": [[print, level] | [print, level, since], …]}
 //! ```
 //! A print is 16 bytes of a hash over salt and identity: whoever reads the list recognises the identities he
 //! knows, and no others. Members stand in the order of their prints.
+//!
+//! `since` is the sequence of the audience that made a member a writer, where that was not the owner's first.
+//! Only layers that he signed under that audience or a later one count: a writer who was removed and is listed
+//! again does not bring back with his old layer what was deleted meanwhile.
 
 use std::collections::BTreeMap;
 
@@ -13,6 +17,7 @@ use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
 use crate::federation::TrustLevel;
+use crate::layer::Sequence;
 use crate::limits::PEERS_MAX;
 
 /// How an identity is named in an audience.
@@ -22,7 +27,13 @@ pub type Print = [u8; 16];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audience {
     salt: [u8; 16],
-    members: BTreeMap<Print, TrustLevel>,
+    members: BTreeMap<Print, Member>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Member {
+    level: TrustLevel,
+    since: Sequence,
 }
 
 /// Why a value is no audience.
@@ -36,9 +47,26 @@ impl Audience {
         let members = members
             .into_iter()
             .filter(|(_, level)| *level > TrustLevel::Untrusted)
-            .map(|(peer, level)| (print(&salt, &peer), level))
+            .map(|(peer, level)| (print(&salt, &peer), Member { level, since: Sequence::NONE }))
             .collect();
         Audience { salt, members }
+    }
+
+    /// The audience of these members that follows this one, to be signed as `sequence`: who was a writer
+    /// already counts as before, whoever becomes one counts from now on.
+    pub fn followed_by(
+        &self,
+        members: impl IntoIterator<Item = (PeerId, TrustLevel)>,
+        sequence: Sequence,
+    ) -> Self {
+        let mut next = Audience::new(self.salt, members);
+        for (print, member) in &mut next.members {
+            let before = self.members.get(print).filter(|before| before.level == TrustLevel::Trusted);
+            if member.level == TrustLevel::Trusted {
+                member.since = before.map_or(sequence, |before| before.since);
+            }
+        }
+        next
     }
 
     /// The salt of the prints; drawn once by the owner.
@@ -48,7 +76,13 @@ impl Audience {
 
     /// What an identity may do: `untrusted` where it is not listed.
     pub fn level(&self, peer: &PeerId) -> TrustLevel {
-        self.members.get(&print(&self.salt, peer)).copied().unwrap_or(TrustLevel::Untrusted)
+        self.members.get(&print(&self.salt, peer)).map_or(TrustLevel::Untrusted, |member| member.level)
+    }
+
+    /// From which audience sequence on an identity's layers count; none where it is not listed as a writer.
+    pub fn writes_since(&self, peer: &PeerId) -> Option<Sequence> {
+        let member = self.members.get(&print(&self.salt, peer))?;
+        (member.level == TrustLevel::Trusted).then_some(member.since)
     }
 
     /// Whether somebody whom `before` listed is no longer listed.
@@ -58,7 +92,7 @@ impl Audience {
 
     /// How many may write, the owner not counted.
     pub fn writers(&self) -> usize {
-        self.members.values().filter(|level| **level == TrustLevel::Trusted).count()
+        self.members.values().filter(|member| member.level == TrustLevel::Trusted).count()
     }
 
     /// How many are listed.
@@ -76,8 +110,10 @@ impl Audience {
         let members = self
             .members
             .iter()
-            .map(|(print, level)| {
-                Value::Array(vec![Value::Bytes(print.to_vec()), Value::from(u64::from(level.code()))])
+            .map(|(print, Member { level, since })| {
+                let mut member = vec![Value::Bytes(print.to_vec()), Value::from(u64::from(level.code()))];
+                member.extend((*since > Sequence::NONE).then(|| Value::from(since.get())));
+                Value::Array(member)
             })
             .collect();
         Value::map([("salt", Value::Bytes(self.salt.to_vec())), ("members", Value::Array(members))])
@@ -95,11 +131,13 @@ impl Audience {
     }
 }
 
-fn member(value: &Value) -> Option<(Print, TrustLevel)> {
-    match value.as_array()? {
-        [print, level, ..] => Some((fixed(print)?, TrustLevel::from_code(level.as_u64()?)?)),
-        _ => None,
-    }
+fn member(value: &Value) -> Option<(Print, Member)> {
+    let [print, level, rest @ ..] = value.as_array()? else { return None };
+    let since = match rest {
+        [since, ..] => Sequence::new(since.as_u64()?)?,
+        [] => Sequence::NONE,
+    };
+    Some((fixed(print)?, Member { level: TrustLevel::from_code(level.as_u64()?)?, since }))
 }
 
 fn fixed(value: &Value) -> Option<[u8; 16]> {
@@ -133,6 +171,37 @@ mod tests {
         assert_eq!(again.level(&b), TrustLevel::Observer);
         assert_eq!(again.level(&c), TrustLevel::Untrusted);
         assert_eq!(again.len(), 2);
+    }
+
+    #[test]
+    fn who_becomes_a_writer_again_counts_from_then_on() {
+        let (a, b) = (PeerId([1; 32]), PeerId([2; 32]));
+        let at = |n| Sequence::new(n).unwrap();
+        let first = Audience::new([7; 16], [(a, TrustLevel::Trusted), (b, TrustLevel::Trusted)]);
+        assert_eq!(first.writes_since(&a), Some(Sequence::NONE));
+        let without = first.followed_by([(a, TrustLevel::Trusted), (b, TrustLevel::Observer)], at(5));
+        assert_eq!((without.writes_since(&a), without.writes_since(&b)), (Some(Sequence::NONE), None));
+        let again = without.followed_by([(a, TrustLevel::Trusted), (b, TrustLevel::Trusted)], at(9));
+        let later = again.followed_by([(b, TrustLevel::Trusted), (a, TrustLevel::Trusted)], at(12));
+        assert_eq!(again, later, "whoever stays listed counts as before");
+        let read = Audience::from_value(&later.to_value()).unwrap();
+        assert_eq!((read.writes_since(&a), read.writes_since(&b)), (Some(Sequence::NONE), Some(at(9))));
+    }
+
+    #[test]
+    fn an_audience_of_the_first_version_reads_as_before_and_later_fields_are_left_unread() {
+        let salt = [7; 16];
+        let peer = PeerId([1; 32]);
+        let member = |rest: Vec<Value>| {
+            let mut member = vec![Value::Bytes(print(&salt, &peer).to_vec()), Value::from(2u64)];
+            member.extend(rest);
+            let members = Value::Array(vec![Value::Array(member)]);
+            Value::map([("salt", Value::Bytes(salt.to_vec())), ("members", members)])
+        };
+        let since = |rest| Audience::from_value(&member(rest)).map(|a| a.writes_since(&peer));
+        assert_eq!(since(vec![]), Ok(Some(Sequence::NONE)));
+        assert_eq!(since(vec![Value::from(9u64), Value::from("later")]), Ok(Sequence::new(9)));
+        assert_eq!(since(vec![Value::from("9")]), Err(AudienceError));
     }
 
     #[test]

@@ -146,7 +146,16 @@ impl Federation {
 
     /// Whether an author's layer counts in an owner's map documents, by the newest audience held.
     pub fn is_writer(&self, owner: &PeerId, author: &PeerId) -> bool {
-        owner == author || self.audience(owner).is_some_and(|a| a.level(author) == TrustLevel::Trusted)
+        self.counts_from(owner, author).is_some()
+    }
+
+    /// From which audience sequence on an author's layers count in an owner's map documents, by the newest
+    /// audience held; none where he is no writer. What he signed under an older one is kept without effect.
+    pub fn counts_from(&self, owner: &PeerId, author: &PeerId) -> Option<Sequence> {
+        match owner == author {
+            true => Some(Sequence::NONE),
+            false => self.audience(owner)?.writes_since(author),
+        }
     }
 
     /// Whether we may write into an owner's map documents.

@@ -22,7 +22,7 @@ pub use tombstone::Sweep;
 pub use tree::{TreeError, flatten};
 
 pub use crate::layer::KeyPath;
-use crate::layer::{Content, Entry, Kind, Layer, MapContent};
+use crate::layer::{Content, Entry, Kind, Layer, MapContent, Sequence};
 
 /// A document: the layers held of it and, for a map, what wins under each key.
 #[derive(Clone, Debug)]
@@ -30,7 +30,10 @@ pub struct Document {
     kind: Kind,
     owner: PeerId,
     layers: BTreeMap<PeerId, Layer>,
-    writers: BTreeSet<PeerId>,
+    /// Who may write, and from which audience sequence on his layer counts.
+    writers: BTreeMap<PeerId, Sequence>,
+    /// The writers whose layer counts, or would as soon as it is there.
+    counting: BTreeSet<PeerId>,
     merged: BTreeMap<KeyPath, Winner>,
     quarantine: quarantine::Quarantine,
 }
@@ -42,7 +45,8 @@ impl Document {
             kind,
             owner,
             layers: BTreeMap::new(),
-            writers: BTreeSet::from([owner]),
+            writers: BTreeMap::from([(owner, Sequence::NONE)]),
+            counting: BTreeSet::from([owner]),
             merged: BTreeMap::new(),
             quarantine: quarantine::Quarantine::default(),
         }
@@ -60,7 +64,7 @@ impl Document {
 
     /// The layers that count, by author.
     pub fn effective(&self) -> impl Iterator<Item = (&PeerId, &Layer)> {
-        self.layers.iter().filter(|(author, _)| self.writers.contains(author))
+        self.layers.iter().filter(|(author, _)| self.counting.contains(author))
     }
 
     /// One author's layer.
@@ -68,9 +72,16 @@ impl Document {
         self.layers.get(author)
     }
 
-    /// Whether an author's layer counts.
+    /// Whether an author's layer counts: he is a writer, and signed it since he became one.
     pub fn counts(&self, author: &PeerId) -> bool {
-        self.writers.contains(author)
+        self.counting.contains(author)
+    }
+
+    fn is_to_count(&self, author: &PeerId) -> bool {
+        let signed_since = |from: &Sequence| {
+            self.layers.get(author).is_none_or(|layer| layer.head().audience_sequence >= *from)
+        };
+        self.writers.get(author).is_some_and(signed_since)
     }
 
     /// Bytes of all layers, about.
@@ -82,13 +93,21 @@ impl Document {
     /// none means: work it out. Returns whether the document reads differently now.
     pub fn put_layer(&mut self, layer: Layer, changed: Option<Vec<KeyPath>>, reference_ms: u64) -> bool {
         let author = layer.head().layer.author;
-        let counts = self.writers.contains(&author);
         let old = self.layers.insert(author, layer);
+        let counts = self.is_to_count(&author);
+        let counted = match counts {
+            true => !self.counting.insert(author),
+            false => self.counting.remove(&author),
+        };
         if self.kind == Kind::Snapshot {
             return counts;
         }
-        let keys = changed.unwrap_or_else(|| self.differing_keys(&author, old.as_ref()));
-        counts && self.resolve(keys, reference_ms)
+        let mut keys = changed.unwrap_or_else(|| self.differing_keys(&author, old.as_ref()));
+        if counts != counted {
+            // What it said before did not count, or what it says now does not.
+            keys.extend(self.differing_keys(&author, None));
+        }
+        (counts || counted) && self.resolve(keys, reference_ms)
     }
 
     /// Takes a map layer out, to change it and put it back; until then the merge stays as it was.
@@ -101,15 +120,18 @@ impl Document {
         self.layers.insert(layer.head().layer.author, layer);
     }
 
-    /// Says who counts from now on; the owner always does. Returns whether the document reads differently.
-    pub fn set_writers(&mut self, writers: BTreeSet<PeerId>, reference_ms: u64) -> bool {
+    /// Says who counts from now on, and from which audience sequence; the owner always does. Returns whether
+    /// the document reads differently.
+    pub fn set_writers(&mut self, writers: BTreeMap<PeerId, Sequence>, reference_ms: u64) -> bool {
         let mut writers = writers;
-        writers.insert(self.owner);
+        writers.insert(self.owner, Sequence::NONE);
         if writers == self.writers {
             return false;
         }
-        let turned: Vec<PeerId> = self.writers.symmetric_difference(&writers).copied().collect();
         self.writers = writers;
+        let counting = self.writers.keys().filter(|author| self.is_to_count(author)).copied().collect();
+        let before = std::mem::replace(&mut self.counting, counting);
+        let turned: Vec<PeerId> = self.counting.symmetric_difference(&before).copied().collect();
         let keys = turned.iter().flat_map(|author| self.differing_keys(author, None)).collect();
         self.resolve(keys, reference_ms)
     }

@@ -42,9 +42,13 @@ fn key(text: &str) -> KeyPath {
     KeyPath::parse(text).unwrap()
 }
 
+fn all(writers: u8) -> BTreeMap<PeerId, Sequence> {
+    (0..writers).map(|n| (author(n), Sequence::NONE)).collect()
+}
+
 fn document(writers: u8) -> Document {
     let mut document = Document::new(Kind::Map, author(0));
-    document.set_writers((0..writers).map(author).collect(), NOW);
+    document.set_writers(all(writers), NOW);
     document
 }
 
@@ -94,7 +98,7 @@ proptest! {
             backward.put_layer(layer.clone(), None, NOW);
             backward.put_layer(layer.clone(), None, NOW);
         }
-        backward.set_writers((0..3).map(author).collect(), NOW);
+        backward.set_writers(all(3), NOW);
         prop_assert_eq!(view(&forward), view(&backward));
         prop_assert_eq!(forward.quarantined() > 0, backward.quarantined() > 0);
         // And when the time of the quarantined has come, still.
@@ -130,10 +134,40 @@ fn a_layer_counts_only_while_its_author_is_a_writer() {
     document.put_layer(layer(0, 1, vec![(key("k"), entry(NOW, "mine"))]), None, NOW);
     assert!(!document.put_layer(layer(1, 1, vec![(key("k"), entry(NOW + 1, "his"))]), None, NOW));
     assert_eq!(view(&document), serde_json::json!({"k": "mine"}));
-    assert!(document.set_writers([author(1)].into(), NOW), "the owner stays a writer");
+    assert!(document.set_writers([(author(1), Sequence::NONE)].into(), NOW), "the owner stays a writer");
     assert_eq!(view(&document), serde_json::json!({"k": "his"}));
-    assert!(document.set_writers(BTreeSet::new(), NOW));
+    assert!(document.set_writers(BTreeMap::new(), NOW));
     assert_eq!(view(&document), serde_json::json!({"k": "mine"}));
+}
+
+/// A layer as `layer` makes it, signed under an audience.
+fn layer_under(audience: u64, n: u8, sequence: u64, changes: Vec<Change>) -> Layer {
+    let Layer { signed, content } = layer(n, sequence, changes);
+    let head = Head { audience_sequence: Sequence::new(audience).unwrap(), ..signed.head };
+    Layer { signed: head.sign(&Keypair::from_seeds(&[n; 32], &[n; 32])), content }
+}
+
+#[test]
+fn a_writer_who_is_listed_again_counts_once_he_has_signed_anew() {
+    let mut document = document(2);
+    document.put_layer(layer_under(3, 1, 1, vec![(key("k"), entry(NOW, "old"))]), None, NOW);
+    assert_eq!(view(&document), serde_json::json!({"k": "old"}));
+    let again = BTreeMap::from([(author(1), Sequence::new(7).unwrap())]);
+    assert!(document.set_writers(again, NOW));
+    assert!(!document.counts(&author(1)));
+    assert_eq!(view(&document), serde_json::json!({}));
+    // A later state under the old list is none either, an own tombstone does not end before he has signed.
+    let stale = layer_under(6, 1, 2, vec![(key("k"), entry(NOW, "old")), (key("l"), entry(NOW, 1i64))]);
+    assert!(!document.put_layer(stale, Some(vec![key("l")]), NOW));
+    assert_eq!(view(&document), serde_json::json!({}));
+    let tombstone = Entry { stamp: Timestamp::new(NOW - 1, 0), value: None, saw: None };
+    document.put_layer(layer(0, 1, vec![(key("gone"), Some(tombstone))]), None, NOW);
+    assert!(document.sweep(&author(0), 2, NOW).drop.is_empty());
+    let anew = layer_under(7, 1, 3, vec![(key("l"), entry(NOW, 1i64)), (key("m"), entry(NOW, 2i64))]);
+    // Only `m` is new in it, but nothing of it counted before.
+    assert!(document.put_layer(anew, Some(vec![key("k"), key("m")]), NOW));
+    assert_eq!(view(&document), serde_json::json!({"l": 1, "m": 2}));
+    assert_eq!(document.sweep(&author(0), 2, NOW).drop, [key("gone")]);
 }
 
 #[test]

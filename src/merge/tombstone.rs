@@ -3,7 +3,7 @@
 
 use tombolo_transports::PeerId;
 
-use crate::layer::{Entry, KeyPath};
+use crate::layer::{Entry, KeyPath, Layer};
 use crate::limits::TOMBSTONE_RENEW_MS;
 use crate::merge::{Document, Winner, map_of, register};
 
@@ -52,8 +52,10 @@ impl Document {
             .filter(|(other, _)| *other != author)
             .filter_map(|(other, layer)| Some((*other, map_of(layer)?.get(key)?)))
             .all(|(other, entry)| register::compare((other, entry), (*author, tombstone)).is_gt());
-        let all_signed_later = self.writers.iter().filter(|writer| *writer != author).all(|writer| {
-            self.layer(writer).is_some_and(|layer| layer.head().time_ms > tombstone.stamp.ms())
+        // A layer that does not count yet will be signed anew.
+        let all_signed_later = self.writers.keys().filter(|writer| *writer != author).all(|writer| {
+            let later = |layer: &Layer| layer.head().time_ms > tombstone.stamp.ms();
+            self.counts(writer) && self.layer(writer).is_some_and(later)
         });
         no_older && all_signed_later
     }

@@ -14,6 +14,11 @@ use crate::node::{Node, NodeState, view};
 
 impl Node {
     pub(super) fn command(&mut self, request: RequestId, command: Command) {
+        if let Some(document) = self.writes_to(&command)
+            && self.awaits_own(&document)
+        {
+            return self.wait_for_own(request, command);
+        }
         let result = match command {
             // Writes are answered when they are signed and on disk.
             Command::Set { doc, key, value } => match self.set(request, &doc, &key, &value) {
@@ -47,6 +52,20 @@ impl Node {
             }
         };
         self.output(Output::Reply { request, result });
+    }
+
+    /// The document whose layer of ours a command would write, if it is known by that name.
+    fn writes_to(&self, command: &Command) -> Option<DocumentId> {
+        match command {
+            Command::Set { doc, .. } | Command::Del { doc, .. } | Command::Put { doc, .. } => {
+                self.resolve_document(doc).ok()
+            }
+            Command::Create { name, .. } => {
+                Some(DocumentId { owner: self.me, name: DocumentName::new(name).ok()? })
+            }
+            Command::PublishState { .. } => self.own_document(DocumentName::STATE),
+            _ => None,
+        }
     }
 
     fn ask(&mut self, command: Command) -> Result<Reply, CommandError> {

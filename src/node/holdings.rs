@@ -272,6 +272,7 @@ impl Holdings {
             forgotten: Vec::new(),
             bases: Vec::new(),
             forgotten_keys: Vec::new(),
+            is_own_map: false,
         };
         let history = held.histories.entry(id.author).or_insert_with(|| History::new(signed.head.kind));
         let changed = match (&layer.content, history) {
@@ -321,6 +322,24 @@ impl Holdings {
                     audience_sequence: known.audience_sequence,
                 })
             }
+        }
+    }
+
+    /// Whether a map layer was held here in this state, as far back as that is remembered in memory.
+    pub(super) fn held_once(&self, id: &LayerId, state: State) -> bool {
+        let histories = self.documents.get(&id.document).map(|held| &held.histories);
+        match histories.and_then(|h| h.get(&id.author)) {
+            Some(History::Map { bases, .. }) => bases.iter().any(|base| state_of(base) == state),
+            _ => false,
+        }
+    }
+
+    /// When this node last saw each key of a map layer change, keys that are gone included.
+    pub(super) fn changes_seen(&self, id: &LayerId) -> BTreeMap<KeyPath, Sequence> {
+        let histories = self.documents.get(&id.document).map(|held| &held.histories);
+        match histories.and_then(|h| h.get(&id.author)) {
+            Some(History::Map { changed, .. }) => changed.at.clone(),
+            _ => BTreeMap::new(),
         }
     }
 

@@ -69,6 +69,7 @@ impl Node {
             self.uptimes.remove(&peer);
             self.engine.handle_input(self.now.mono_ms, sync::Input::PeerDown { peer });
             self.transfers.peer_down(&peer);
+            self.recovery.peer_down(&peer);
         }
     }
 
@@ -350,7 +351,7 @@ impl Node {
         if self.is_in_trouble() {
             return self.counters.reject("disk_refuses");
         }
-        if self.is_known(&envelope.signed) {
+        if self.is_known(&envelope.signed) && !self.is_reclaimed(&peer, &envelope.signed) {
             return;
         }
         if matches!(envelope.payload, Payload::Offer) {
@@ -374,6 +375,7 @@ impl Node {
         if let Err(refusal) = admitted {
             return self.refuse(peer, &signed, refusal);
         }
+        self.reclaim_moves(peer, signed.head.layer.print());
         self.transfers.begin(signed, peer, self.now.mono_ms);
     }
 
@@ -405,10 +407,13 @@ impl Node {
             tracing::debug!(%peer, %error, "parts were not taken");
             return self.counters.reject("bad_part");
         }
+        self.reclaim_moves(peer, id.layer);
         let own = self.holdings.layer_of_print(&id.layer).and_then(map_of);
         match self.transfers.finish(id, own) {
             None => {}
-            Some(Ok(layer)) if !self.is_known(&layer.signed) => self.accept(peer, layer, None),
+            Some(Ok(layer)) if !self.is_known(&layer.signed) || self.is_reclaimed(&peer, &layer.signed) => {
+                self.accept(peer, layer, None)
+            }
             Some(Ok(_)) => {}
             Some(Err(_)) => self.counters.reject("bad_part"),
         }
@@ -433,10 +438,10 @@ impl Node {
             self.note_fork(evidence);
         }
         if held.is_some_and(|held| !layer.signed.supersedes(&held)) {
+            if self.is_reclaimed(&peer, &layer.signed) {
+                self.reclaim(peer, &layer);
+            }
             return;
-        }
-        if id.author == self.me {
-            return self.recover(layer);
         }
         if self.holdings.document(&id.document).is_some_and(|d| d.kind() != layer.head().kind) {
             if id.author != id.document.owner {
@@ -445,6 +450,9 @@ impl Node {
             for layer in self.holdings.drop_document(&id.document) {
                 self.engine.handle_input(self.now.mono_ms, sync::Input::Dropped { layer });
             }
+        }
+        if id.author == self.me {
+            return self.recover(layer);
         }
         if let Err(refusal) = self.within_quota(&layer.signed, layer.content.bytes()) {
             return self.refuse(peer, &layer.signed, refusal);

@@ -110,6 +110,8 @@ pub struct Node {
     staged: outbound::Staged,
     /// Keys written since the start, per document of which we write a layer: what a restore keeps.
     written: BTreeMap<DocumentId, BTreeSet<KeyPath>>,
+    /// Our own layers in states that we do not hold.
+    recovery: recovery::Recovery,
     forks: Vec<ForkEvidence>,
     sweep_at: u64,
     last_reference_ms: u64,
@@ -167,6 +169,7 @@ impl Node {
             uptimes: BTreeMap::new(),
             staged: outbound::Staged::default(),
             written: BTreeMap::new(),
+            recovery: recovery::Recovery::default(),
             forks: Vec::new(),
             sweep_at: now.mono_ms,
             last_reference_ms: 0,
@@ -199,6 +202,7 @@ impl Node {
             return self.handle_while_frozen(input);
         }
         self.put_clock_right();
+        self.take_up_waiting();
         match input {
             Input::Timeout => {}
             Input::LinkUp { link, peer, caps } => self.link_up(link, peer, caps),

@@ -10,7 +10,8 @@ use crate::clock::{Now, Timestamp};
 use crate::envelope::{BaseRef, CompactEnvelope, Envelope, address_byte, encode_changes};
 use crate::federation::Audience;
 use crate::layer::{
-    Content, DocumentId, DocumentName, Entry, Head, KeyPath, Kind, Layer, LayerId, LayerPrint, Sequence,
+    Content, DocumentId, DocumentName, Entry, Head, KeyPath, Kind, Layer, LayerId, LayerPrint, MapContent,
+    Sequence,
 };
 use crate::limits::{FUTURE_BOUND_MS, WHOLE_LAYER_BYTES_MAX};
 use crate::merge::map_of;
@@ -118,6 +119,10 @@ impl Node {
                 failed.insert(document, error);
             }
         }
+        let unanswered = |document: &DocumentId| !staged.replies.iter().any(|r| r.document == *document);
+        for (document, error) in failed.iter().filter(|(document, _)| unanswered(document)) {
+            tracing::error!(document = document.name.as_str(), %error, "a change of our own was not signed");
+        }
         for reply in staged.replies {
             let result = match failed.get(&reply.document) {
                 Some(error) => Err(error.clone()),
@@ -165,6 +170,7 @@ impl Node {
     ) -> Result<(), CommandError> {
         let id = LayerId { document: document.clone(), author: self.me };
         let mut changes = changes;
+        self.begin_anew(&id, &mut changes);
         self.restamp(&id, &mut changes);
         let keys: Vec<KeyPath> = changes.keys().cloned().collect();
         let (before, mut content) = match self.holdings.take_layer(&id) {
@@ -190,6 +196,22 @@ impl Node {
                 Err(error)
             }
             (Err(error), None) => Err(error),
+        }
+    }
+
+    /// Whoever is listed again begins with an empty layer: what he wrote before his removal the owner has taken
+    /// over, and what has been deleted since must not come back.
+    fn begin_anew(&self, id: &LayerId, changes: &mut BTreeMap<KeyPath, Option<Entry>>) {
+        let from = self.federation.counts_from(&id.document.owner, &self.me);
+        let Some(old) = self.holdings.layer(id).filter(|old| Some(old.head().audience_sequence) < from)
+        else {
+            return;
+        };
+        let entries = map_of(old).map_or(0, MapContent::len);
+        let document = id.document.name.as_str();
+        tracing::warn!(document, entries, "listed again as a writer: our old layer is left behind");
+        for (key, _) in map_of(old).into_iter().flat_map(MapContent::iter) {
+            changes.entry(key.clone()).or_insert(None);
         }
     }
 
@@ -260,7 +282,8 @@ impl Node {
             // A writer we may know from nowhere else.
             self.set_writers_of(&id.document, Some(id.author));
         }
-        let (write, reads_differently) = self.holdings.put_layer(layer, before, changed, reference);
+        let (mut write, reads_differently) = self.holdings.put_layer(layer, before, changed, reference);
+        write.is_own_map = id.author == self.me && head.kind == Kind::Map;
         self.writes.push(Write::PutLayer(Box::new(write)));
         if is_new_document {
             self.set_writers_of(&id.document, None);
@@ -322,20 +345,25 @@ impl Node {
 
     /// Our audience document says what our list of peers says.
     fn renew_audience(&mut self) {
-        let salt = match self.federation.audience(&self.me) {
-            Some(audience) => audience.salt(),
-            None => self.random.bytes(),
-        };
+        let salt = self.random.bytes();
         let members = self.federation.peers().map(|peer| (peer.id, peer.trust_level));
-        let audience = Audience::new(salt, members);
         let before = self.federation.audience(&self.me).cloned();
+        let sequence = self.federation.audience_sequence(&self.me);
+        let audience = match &before {
+            Some(before) => before.followed_by(members, sequence.next().unwrap_or(sequence)),
+            None => Audience::new(salt, members),
+        };
         if before.as_ref() == Some(&audience) {
             if self.audience_key(&self.me).is_none() {
                 self.renew_audience_key(None);
             }
             return;
         }
-        if let Some(document) = self.own_document(DocumentName::AUDIENCE)
+        let document = self.own_document(DocumentName::AUDIENCE);
+        if document.as_ref().is_some_and(|document| self.awaits_own(document)) {
+            return self.rights_wait_for_own();
+        }
+        if let Some(document) = document
             && let Err(error) = self.commit_snapshot(&document, audience.to_value())
         {
             tracing::warn!(%error, "our audience was not renewed");
@@ -345,7 +373,8 @@ impl Node {
         self.rights_changed = false;
     }
 
-    /// A writer signs an empty layer when it joins, so that tombstones need not wait for it for ever.
+    /// A writer signs an empty layer when it joins, so that tombstones need not wait for it for ever; one who
+    /// is listed again does so anew.
     fn sign_in_where_we_write(&mut self) {
         let missing: Vec<DocumentId> = self
             .holdings
@@ -356,11 +385,15 @@ impl Node {
                     && self.federation.takes_part(id)
                     && self.federation.may_write(&id.owner)
                     && document.layer(&id.owner).is_some()
-                    && document.layer(&self.me).is_none()
+                    && (document.layer(&self.me).is_none() || !document.counts(&self.me))
             })
             .map(|(id, _)| id.clone())
             .collect();
         for document in missing {
+            if self.awaits_own(&document) {
+                self.rights_wait_for_own();
+                continue;
+            }
             if let Err(error) = self.commit_map(&document, BTreeMap::new()) {
                 tracing::debug!(%error, "no empty layer was signed");
             }
@@ -371,23 +404,24 @@ impl Node {
     fn set_writers_of(&mut self, id: &DocumentId, newcomer: Option<PeerId>) {
         let reference = self.reference_ms();
         let mut writers = self.writers_of(&id.owner);
-        writers.extend(newcomer.filter(|author| self.federation.is_writer(&id.owner, author)));
+        writers.extend(newcomer.and_then(|a| Some((a, self.federation.counts_from(&id.owner, &a)?))));
         if let Some(document) = self.holdings.document_mut(id) {
             document.set_writers(writers, reference);
         }
     }
 
-    /// Every author of a layer that we hold in an owner's documents and that the owner lets write.
-    fn writers_of(&self, owner: &PeerId) -> BTreeSet<PeerId> {
+    /// Every author of a layer that we hold in an owner's documents and that the owner lets write, with the
+    /// audience sequence from which on his layers count.
+    fn writers_of(&self, owner: &PeerId) -> BTreeMap<PeerId, Sequence> {
         let authors = self.holdings.layers().map(|layer| &layer.head().layer);
         let authors = authors.filter(|id| id.document.owner == *owner).map(|id| id.author);
         let peers = self.federation.peers().map(|peer| peer.id);
         let known = authors.chain(peers).chain([self.me]);
-        known.filter(|author| self.federation.is_writer(owner, author)).collect()
+        known.filter_map(|author| Some((author, self.federation.counts_from(owner, &author)?))).collect()
     }
 
     /// `writers_of` for every owner.
-    pub(super) fn all_writers(&self) -> BTreeMap<PeerId, BTreeSet<PeerId>> {
+    pub(super) fn all_writers(&self) -> BTreeMap<PeerId, BTreeMap<PeerId, Sequence>> {
         let owners: BTreeSet<PeerId> = self.holdings.documents().map(|(id, _)| id.owner).collect();
         owners.into_iter().map(|owner| (owner, self.writers_of(&owner))).collect()
     }
@@ -461,7 +495,12 @@ impl Node {
 
     /// Sends a layer's newest state to one peer: as a delta where it holds a base that we hold as well,
     /// else whole. Returns the message's length.
-    fn supply(&mut self, peer: PeerId, class: Class, id: &LayerId, held: Option<State>) -> usize {
+    pub(super) fn supply(&mut self, peer: PeerId, class: Class, id: &LayerId, held: Option<State>) -> usize {
+        if id.author == self.me && self.reclaims_first(peer, id, held) {
+            let layer = id.print();
+            self.engine.handle_input(self.now.mono_ms, sync::Input::NotSupplied { peer, layer, held });
+            return 0;
+        }
         let delta = held.and_then(|base| self.delta_for(id, base));
         let Some(layer) = self.holdings.layer(id) else { return 0 };
         if !self.federation.may_receive(&peer, id, layer.head().audience_sequence) {

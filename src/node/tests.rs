@@ -10,6 +10,8 @@ use crate::clock::BUILD_DATE_MS;
 use crate::layer::Kind;
 use crate::merge::{KeyPath, map_of};
 
+mod restore;
+
 const START: u64 = BUILD_DATE_MS + 86_400_000;
 
 /// Nodes joined by perfect links of no latency.

@@ -21,6 +21,7 @@ impl Node {
         self.watch_joining();
         self.follow_reference_back();
         self.release_quarantined();
+        self.take_up_waiting();
         if self.now.mono_ms >= self.sweep_at {
             self.sweep_at = self.now.mono_ms + TOMBSTONE_SWEEP_MS;
             self.sweep_tombstones();
@@ -34,6 +35,7 @@ impl Node {
             self.invites.next_timer(),
             self.next_release(),
             self.radios.next_timer(self.now.mono_ms),
+            self.recovery.next_timer(self.now.mono_ms),
             self.joining_open().then(|| self.now.mono_ms + LOOK_AFTER_MS),
             Some(self.sweep_at),
         ];
@@ -67,6 +69,7 @@ impl Node {
             |document: &Document| document.layer(&me).is_some_and(|l| l.head().time_ms > reference);
         let maps = self.holdings.documents().filter(|(_, d)| d.kind() == Kind::Map && signed_ahead(d));
         let maps: Vec<DocumentId> = maps.map(|(id, _)| id.clone()).collect();
+        let maps: Vec<DocumentId> = maps.into_iter().filter(|id| !self.awaits_own(id)).collect();
         for id in maps {
             // An empty change: the commit stamps what lies ahead.
             self.stage_map(&id, []);
@@ -108,6 +111,9 @@ impl Node {
         };
         let sweeps: Vec<_> = maps.map(sweep).collect();
         for (id, sweep) in sweeps {
+            if self.awaits_own(&id) {
+                continue;
+            }
             if !sweep.drop.is_empty() || sweep.renew {
                 self.stage_drops(&id, sweep.drop);
             }

@@ -123,6 +123,8 @@ pub struct LayerWrite {
     pub forgotten_keys: Vec<KeyPath>,
     /// Of a map: the bases that a peer may name, newest last.
     pub bases: Vec<MapBase>,
+    /// Whether it is a map of our own: then its states are remembered, to tell ours from a restored copy's.
+    pub is_own_map: bool,
 }
 
 impl LayerWrite {
@@ -188,6 +190,12 @@ impl Store {
     /// Everything stored, read once at the start.
     pub fn load(&self) -> Result<Loaded, StoreError> {
         tables::load(&self.database()?.begin_read()?)
+    }
+
+    /// The first 4 bytes of the root that a map of ours had at a sequence; none where that is not known (any
+    /// more).
+    pub fn past_state(&self, layer: &LayerId, sequence: u64) -> Result<Option<[u8; 4]>, StoreError> {
+        tables::past_state(&self.database()?.begin_read()?, layer, sequence)
     }
 
     /// Copies every record into another store: the copy of a disk, for tests of restored backups.

@@ -11,13 +11,15 @@
 //! | `states` | layer number, sequence | CBOR `[time, audience sequence, content]`: older states, bases for deltas |
 //! | `entries` | layer number, key's CBOR | CBOR `[changed at, entry]`, or `[changed at]` where the entry was dropped |
 //! | `bases` | layer number | CBOR of `[[sequence, print, time, audience sequence], …]` |
+//! | `past` | layer number, sequence | the root's first 4 bytes: states of our own maps |
 //! | `forks` | author 32 ‖ sequence 8 ‖ lower root 4 | CBOR of two heads |
 //!
 //! A layer's name is owner 32 ‖ author 32 ‖ document name. Its number is given when it is first stored.
 
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 
-use crate::layer::Sequence;
+use crate::layer::{LayerId, Sequence};
+use crate::limits::OWN_STATES_KEPT_MAX;
 use crate::store::records::{self, Loaded};
 use crate::store::{LayerWrite, StoreError, Write};
 
@@ -30,6 +32,7 @@ const SNAPSHOTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("snapsho
 const STATES: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("states");
 const ENTRIES: TableDefinition<'_, (u64, &[u8]), &[u8]> = TableDefinition::new("entries");
 const BASES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("bases");
+const PAST: TableDefinition<'_, (u64, u64), [u8; 4]> = TableDefinition::new("past");
 const FORKS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("forks");
 
 /// Makes all tables, so that reading never meets a missing one.
@@ -43,6 +46,7 @@ pub(super) fn create_all(transaction: &WriteTransaction) -> Result<(), StoreErro
     transaction.open_table(STATES)?;
     transaction.open_table(ENTRIES)?;
     transaction.open_table(BASES)?;
+    transaction.open_table(PAST)?;
     transaction.open_table(FORKS)?;
     Ok(())
 }
@@ -107,7 +111,33 @@ fn put_layer(transaction: &WriteTransaction, write: &LayerWrite) -> Result<(), S
         let bases = records::bases_record(&write.bases);
         transaction.open_table(BASES)?.insert(number, bases.as_slice())?;
     }
+    if write.is_own_map {
+        let sequence = write.signed.head.sequence.get();
+        let mut past = transaction.open_table(PAST)?;
+        past.insert((number, sequence), write.signed.head.root.print4())?;
+        if let Some(gone) = sequence.checked_sub(OWN_STATES_KEPT_MAX) {
+            past.remove((number, gone))?;
+        }
+    }
     Ok(())
+}
+
+/// The root's first 4 bytes that a map of ours had at a sequence, as far back as that is kept.
+pub(super) fn past_state(
+    transaction: &ReadTransaction,
+    layer: &LayerId,
+    sequence: u64,
+) -> Result<Option<[u8; 4]>, StoreError> {
+    let name = records::name_bytes(layer);
+    let Some(record) = transaction.open_table(LAYERS)?.get(name.as_slice())? else { return Ok(None) };
+    let (number, _) = records::read_head(record.value(), layer)?;
+    let past = match transaction.open_table(PAST) {
+        Ok(past) => past,
+        // A store of the time before this table.
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(past.get((number, sequence))?.map(|print| print.value()))
 }
 
 /// Writes the head, and gives the layer its number when it is new.
@@ -134,6 +164,7 @@ fn layer_number(transaction: &WriteTransaction, write: &LayerWrite) -> Result<u6
 fn clear_layer(transaction: &WriteTransaction, number: u64) -> Result<(), StoreError> {
     transaction.open_table(SNAPSHOTS)?.remove(number)?;
     transaction.open_table(BASES)?.remove(number)?;
+    transaction.open_table(PAST)?.retain_in((number, 0)..=(number, u64::MAX), |_, _| false)?;
     transaction.open_table(STATES)?.retain_in((number, 0)..=(number, u64::MAX), |_, _| false)?;
     transaction.open_table(ENTRIES)?.retain_in((number, &[][..])..(number + 1, &[][..]), |_, _| false)?;
     Ok(())
@@ -199,6 +230,6 @@ pub(super) fn copy(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), 
             }
         )*};
     }
-    copy!(META PEERS INVITES_OUT INVITES_IN LAYERS SNAPSHOTS STATES ENTRIES BASES FORKS);
+    copy!(META PEERS INVITES_OUT INVITES_IN LAYERS SNAPSHOTS STATES ENTRIES BASES PAST FORKS);
     Ok(())
 }

@@ -46,6 +46,7 @@ fn layers_of_both_kinds_come_back() {
         forgotten: vec![],
         forgotten_keys: vec![],
         bases: vec![],
+        is_own_map: false,
     };
     let map_write = LayerWrite {
         signed: signed(Kind::Map, "m", 3, &map),
@@ -55,6 +56,7 @@ fn layers_of_both_kinds_come_back() {
         forgotten: vec![],
         forgotten_keys: vec![],
         bases: vec![MapBase::of(&signed(Kind::Map, "m", 2, &map))],
+        is_own_map: true,
     };
     let writes = [snapshot_write.clone(), map_write.clone()].map(|w| Write::PutLayer(Box::new(w)));
     store.commit(&writes).unwrap();
@@ -69,6 +71,10 @@ fn layers_of_both_kinds_come_back() {
     let at = Sequence::new(3).unwrap();
     assert_eq!(map.entries, [(gone, None, at), (key, Some(entry), at)]);
     assert_eq!(map.bases, map_write.bases);
+    let past = |sequence| store.past_state(map_write.layer(), sequence).unwrap();
+    assert_eq!(past(3), Some(map_write.signed.head.root.print4()));
+    assert_eq!(past(2), None);
+    assert_eq!(store.past_state(snapshot_write.layer(), 2).unwrap(), None, "only of our own maps");
 
     let forget = LayerWrite { forgotten: vec![Sequence::new(1).unwrap()], kept: None, ..snapshot_write };
     store.commit(&[Write::PutLayer(Box::new(forget))]).unwrap();

@@ -84,7 +84,8 @@ impl Engine {
         }
     }
 
-    pub(super) fn newest_known(&self, layer: &LayerPrint) -> Option<State> {
+    /// The newest state of a layer that any connected peer says it has.
+    pub fn newest_known(&self, layer: &LayerPrint) -> Option<State> {
         self.peers.values().filter_map(|sync| sync.theirs.get(layer)).max()
     }
 

@@ -168,6 +168,8 @@ struct PeerSync {
     /// What we believe it to have.
     theirs: Frontier,
     confirmed: bool,
+    /// Whether it has ever said what it has: before, nothing is pushed to it unasked.
+    met: bool,
     /// Layers whose new state it should be told of, gathered until `notice_at`.
     notices: BTreeSet<LayerPrint>,
     notice_at: Option<u64>,
@@ -323,7 +325,7 @@ impl Engine {
                 // It has said that it does not take this layer; the next heartbeat will mention it.
                 continue;
             }
-            if from.is_none() && theirs.is_none_or(|t| t < state) {
+            if from.is_none() && theirs.map_or(sync.met, |t| t < state) {
                 supply.push((*peer, theirs));
                 sync.theirs.set(layer, Some(state));
             } else {
@@ -364,6 +366,7 @@ impl Engine {
     fn heard_heartbeat(&mut self, now: u64, peer: PeerId, fingerprint: u64) {
         let Some(sync) = self.peers.get_mut(&peer) else { return };
         sync.confirmed = sync.theirs.fingerprint() == fingerprint;
+        sync.met |= sync.confirmed;
         match sync.confirmed {
             true => self.want_from(now, peer),
             false => self.ask(now, peer),
@@ -439,6 +442,7 @@ impl Engine {
         }
         // Its answer is newer than the heartbeat that made us ask.
         sync.confirmed |= buckets != 0;
+        sync.met |= buckets != 0;
         self.want_from(now, peer);
     }
 
