@@ -28,6 +28,30 @@
 //!
 //! [`Sender`] cuts and repairs, [`Assembler`] joins; who asks for what is missing is [`repair`](super::repair). A
 //! frame's seal is below this, what a message means is above.
+//!
+//! ```
+//! use tombolo_transports::PeerId;
+//! use tombolo_transports::mesh::fragment::{MemoryLimits, Received, Sender, SenderLimits};
+//! use tombolo_transports::mesh::repair::Listener;
+//!
+//! let (ann, bob, frame_airtime_ms) = (PeerId([1; 32]), PeerId([2; 32]), 640);
+//! let mut sender = Sender::new(ann, SenderLimits::default(), frame_airtime_ms);
+//! let mut listener = Listener::new(MemoryLimits::default(), frame_airtime_ms, 42);
+//! // 500 bytes of kind 7 on Ann's own channel, 217 in each frame, at a loss of 5 %: three fragments.
+//! sender.offer(0, ann, 7, &[b'x'; 500], 217, 50)?;
+//! let sent: Vec<_> = std::iter::from_fn(|| sender.next_fragment(0)).collect();
+//! for fragment in sent.iter().skip(1) {
+//!     assert_eq!(listener.fragment(700, ann, ann, &fragment.payload), Ok(Received::Part));
+//! }
+//! // The first was lost. When its time has come the listener asks, and a fragment of parity answers.
+//! let due_ms = listener.poll_timeout().expect("something is lacking");
+//! let nack = listener.poll_nack(due_ms, 217).expect("it is due");
+//! assert_eq!(sender.nack(due_ms, nack.channel, bob, &nack.payload), Ok(1));
+//! let repair = sender.next_fragment(due_ms).expect("it was asked for");
+//! let Ok(Received::Whole(message)) = listener.fragment(due_ms, ann, ann, &repair.payload) else { panic!() };
+//! assert_eq!((message.kind, message.bytes), (7, vec![b'x'; 500]));
+//! # Ok::<(), tombolo_transports::mesh::fragment::OfferError>(())
+//! ```
 
 mod assembler;
 mod sender;

@@ -15,6 +15,8 @@ struct Setting {
     frame_bytes: usize,
     /// Mean length of a run of losses.
     burst_frames: u16,
+    /// Whether the sender knows the loss.
+    known: bool,
     runs: u64,
 }
 
@@ -44,7 +46,9 @@ impl Setting {
         for run in 0..self.runs {
             let faults = Faults { burst_frames: self.burst_frames, ..Faults::loss(loss_permille) };
             let mut cell = Cell::new(self.listeners, faults, 1_000 * u64::from(loss_permille) + run);
+            cell.faults.loss_permille = if self.known { loss_permille } else { 0 };
             cell.offer(KIND, &content(self.length, run), self.payload_max());
+            cell.faults.loss_permille = loss_permille;
             cell.run_until(12 * HOUR_MS);
             let deaf = cell.listeners.iter().filter(|listener| listener.heard == 0).count();
             unheard += deaf as u64;
@@ -70,7 +74,8 @@ impl Setting {
 /// Messages of 2 and 3 fragments and of 1, 4 and 64 KiB in frames of 231 bytes; 1 KiB in the smallest frames.
 #[test]
 fn a_transfer_costs_little_more_than_the_loss_itself() {
-    let in_231 = |length, runs| Setting { listeners: 1, length, frame_bytes: 231, burst_frames: 1, runs };
+    let in_231 =
+        |length, runs| Setting { listeners: 1, length, frame_bytes: 231, burst_frames: 1, known: true, runs };
     let settings = [
         ("400 B", in_231(400, 300), 1.4),
         ("600 B", in_231(600, 300), 1.4),
@@ -110,7 +115,8 @@ fn a_transfer_costs_little_more_than_the_loss_itself() {
 
 #[test]
 fn losses_in_runs_cost_little_more_than_single_ones() {
-    let setting = Setting { listeners: 1, length: 4_096, frame_bytes: 231, burst_frames: 4, runs: 60 };
+    let setting =
+        Setting { listeners: 1, length: 4_096, frame_bytes: 231, burst_frames: 4, known: true, runs: 60 };
     let mut line = Vec::new();
     for loss in [50, 150, 300] {
         let (cost, ideal) = (setting.cost(loss), setting.ideal(loss));
@@ -124,8 +130,25 @@ fn losses_in_runs_cost_little_more_than_single_ones() {
 }
 
 #[test]
+fn a_loss_that_the_sender_does_not_know_costs_questions_more_than_airtime() {
+    let setting =
+        Setting { listeners: 1, length: 4_096, frame_bytes: 231, burst_frames: 1, known: false, runs: 60 };
+    let mut line = Vec::new();
+    for loss in [50, 150, 300, 500] {
+        let (cost, ideal) = (setting.cost(loss), setting.ideal(loss));
+        line.push(format!("{} % {:.1}+{:.1} (ideal {ideal})", loss / 10, cost.fragments, cost.nacks));
+        assert!(cost.frame_times <= 1.3 * ideal + 1.0, "{} against {ideal} at {loss}", cost.frame_times);
+    }
+    println!(
+        "totals: 4 KiB in frames of 231, loss not known, mean fragments+NACKs by loss: {}",
+        line.join(", ")
+    );
+}
+
+#[test]
 fn many_listeners_cost_far_less_than_as_many_transfers() {
-    let one = Setting { listeners: 1, length: 4_096, frame_bytes: 231, burst_frames: 1, runs: 40 };
+    let one =
+        Setting { listeners: 1, length: 4_096, frame_bytes: 231, burst_frames: 1, known: true, runs: 40 };
     let mut line = Vec::new();
     for loss in [0, 50, 150, 300] {
         let (alone, eight) = (one.cost(loss), Setting { listeners: 8, ..one }.cost(loss));

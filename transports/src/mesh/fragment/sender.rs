@@ -427,13 +427,17 @@ impl Held {
             // What it lacks may be on its way yet; it asks again after the burst.
             return 0;
         }
-        self.active_ms = now_ms;
         let pending = self.blocks.iter().any(|block| block.pending > 0);
         let recent = self.last_repair_ms > 0 && now_ms <= self.last_repair_ms.saturating_add(round_ms);
         if !pending && !recent {
             self.blocks.iter_mut().for_each(|block| (block.deficit, block.union) = (0, 0));
         }
-        wanted.iter().map(|wanted| self.queue(now_ms, from, wanted)).sum()
+        let queued = wanted.iter().map(|wanted| self.queue(now_ms, from, wanted)).sum();
+        // Who asks beyond his budget does not keep a message from giving way.
+        if queued > 0 {
+            self.active_ms = now_ms;
+        }
+        queued
     }
 
     /// In a round the listener that lacks most of a block counts: the fragments serve all.
