@@ -16,7 +16,9 @@
 //! Down                                       a frame in hand may or may not have gone out; Up comes again by itself
 //! ```
 
+mod companion;
 mod modem;
+mod pace;
 mod port;
 mod tnc;
 mod url;
@@ -169,6 +171,9 @@ pub enum DownReason {
     /// What answers there speaks another language.
     #[error("is no such radio")]
     OtherRadio,
+    /// Its firmware is older than what we need of it.
+    #[error("the radio's firmware (version {0}) is too old")]
+    OldFirmware(u32),
     /// The channel asked for is not set up in the radio, and it does not let us.
     #[error("the radio has no such channel")]
     NoChannel,
@@ -421,6 +426,7 @@ fn jitter(back_off: Duration) -> Duration {
 fn session_of(url: &RadioUrl) -> Box<dyn Modem> {
     match &url.protocol {
         Protocol::Kiss(options) => Box::new(tnc::Tnc::new(*options, url.bitrate)),
-        Protocol::Meshcore(_) | Protocol::Meshtastic(_) => Box::new(modem::Absent),
+        Protocol::Meshcore(options) => Box::new(companion::Companion::new(*options)),
+        Protocol::Meshtastic(_) => Box::new(modem::Absent),
     }
 }

@@ -1,6 +1,8 @@
 //! Radios for the tests: what stands in for one, and what starts real parts.
 #![allow(dead_code, reason = "each test binary takes what it needs")]
 
+pub(crate) mod air;
+pub(crate) mod meshcore;
 pub(crate) mod parts;
 
 use std::collections::VecDeque;

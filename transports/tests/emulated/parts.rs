@@ -1,11 +1,12 @@
 //! Real parts: programs that a test starts, and what it says where they cannot be had.
 
-use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use super::PATIENCE;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 
-const DIREWOLF: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/lab/direwolf");
 /// Set in the copy of a test that runs in a namespace of its own.
 const INSIDE: &str = "TOMBOLO_TEST_NAMESPACE";
 
@@ -85,7 +86,7 @@ impl Direwolf {
 
     /// One command of the script.
     pub(crate) fn command(&self, arguments: &[&str]) -> String {
-        let output = Command::new(DIREWOLF)
+        let output = Command::new(lab("direwolf"))
             .args(arguments)
             .env("DW_DIR", &self.folder)
             .env("DW_BAUD", "9600")
@@ -101,34 +102,92 @@ impl Direwolf {
 
 impl Drop for Direwolf {
     fn drop(&mut self) {
-        let _ = Command::new(DIREWOLF).arg("stop").env("DW_DIR", &self.folder).status();
+        let _ = Command::new(lab("direwolf")).arg("stop").env("DW_DIR", &self.folder).status();
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
-/// A program that prints a line when it is ready. Dropped, it is gone.
-pub(crate) struct Program(Child);
+/// A program that says line by line what it does. Dropped, it is gone.
+pub(crate) struct Program {
+    child: Child,
+    lines: Receiver<String>,
+}
 
 impl Program {
-    /// Starts it, and gives the lines up to the one that says `ready`.
-    pub(crate) fn start(command: &mut Command, ready: &str) -> (Self, Vec<String>) {
-        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut program = Self(child);
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (tell, lines) = channel();
+        std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| tell.send(line)));
+        Self { child, lines }
+    }
+
+    /// The next line, unless it takes too long or there is none any more.
+    pub(crate) fn line(&self) -> Option<String> {
+        self.lines.recv_timeout(PATIENCE).ok()
+    }
+
+    /// A line that is there already.
+    pub(crate) fn line_now(&self) -> Option<String> {
+        self.lines.try_recv().ok()
+    }
+
+    /// The lines up to the one that begins like this, that one included.
+    #[track_caller]
+    pub(crate) fn until(&self, begins: &str) -> Vec<String> {
         let mut told = vec![];
-        for line in BufReader::new(program.0.stdout.take().unwrap()).lines() {
-            let line = line.unwrap();
-            if line == ready {
-                return (program, told);
-            }
+        loop {
+            let Some(line) = self.line() else { panic!("no line {begins:?} after {told:?}") };
             told.push(line);
+            if told.last().is_some_and(|line| line.starts_with(begins)) {
+                return told;
+            }
         }
-        panic!("it ended before it was ready: {told:?}");
+    }
+
+    pub(crate) fn write(&mut self, line: &str) {
+        let stdin = self.child.stdin.as_mut().unwrap();
+        writeln!(stdin, "{line}").and_then(|()| stdin.flush()).unwrap();
     }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
+}
+
+/// A Python that has these PyPI packages, in a folder that is kept; where they cannot be had, that is said in the
+/// words that `scripts/test` counts.
+pub(crate) fn python(packages: &[&str]) -> Option<PathBuf> {
+    let names: Vec<_> = packages.iter().map(|package| package.split('=').next().unwrap()).collect();
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("python-{}", packages.join("-")));
+    let python = folder.join("bin/python");
+    // Tests of several processes want the same: one makes it, the others wait.
+    let lock = std::fs::File::create(folder.with_extension("lock")).unwrap();
+    lock.lock().unwrap();
+    if !folder.join("complete").exists() {
+        let _ = std::fs::remove_dir_all(&folder);
+        let made = Command::new("python3").args(["-m", "venv"]).arg(&folder).output();
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1"];
+        let installed = made.is_ok_and(|made| made.status.success())
+            && Command::new(&python).args(pip).args(packages).output().is_ok_and(|pip| pip.status.success());
+        if !installed {
+            println!("SKIPPED: needs the PyPI package {0} (pip install {0})", names.join(" "));
+            return None;
+        }
+        std::fs::write(folder.join("complete"), "").unwrap();
+    }
+    Some(python)
+}
+
+/// Where a script of the lab is.
+pub(crate) fn lab(script: &str) -> PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/lab")).join(script)
+}
+
+/// Where a client of another make is driven from.
+pub(crate) fn client(script: &str) -> PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/emulated")).join(script)
 }

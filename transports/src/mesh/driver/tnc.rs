@@ -1,11 +1,10 @@
 //! The session with a KISS TNC, plain or of the MeshCore modem firmware.
 //!
-//! A plain TNC reports nothing, so what it still has to send is reckoned: carrier and slots once for a burst, each frame by
-//! the rate on the air, and whatever is heard meanwhile put it off. The next frame is asked for shortly before the
-//! last one ends, so that a burst stays one burst, and after [`BURST_MS_MAX`] others get the air for a while. A modem
-//! that reports takes the next frame when the last one is through.
+//! A plain TNC reports nothing, so it is paced by what its air can carry; carrier and slots are paid once for a burst. A
+//! modem that reports takes the next frame when the last one is through.
 
 use super::modem::{Modem, Outbox, Output};
+use super::pace::Pace;
 use super::{BusyReason, DownReason, KissOptions, RadioEvent, RadioInfo, RefusedReason};
 use crate::mesh::airtime::Modulation;
 use crate::mesh::ax25::{self, UiFrame};
@@ -21,15 +20,6 @@ const TXDELAY: u8 = 30;
 const PERSIST: u8 = 63;
 /// Likewise a slot, in units of 10 ms.
 const SLOT: u8 = 10;
-/// How long before the end of the last frame the next one is asked for, milliseconds.
-const LEAD_MS: u64 = 400;
-/// A burst ends after this much time on the air, milliseconds.
-const BURST_MS_MAX: u64 = 5_000;
-/// Between the end of a burst that was cut off and the next frame, milliseconds.
-const PAUSE_MS: u64 = 1_500;
-/// What is reckoned to be in the TNC's queue is never more than this, whatever is heard meanwhile, milliseconds.
-const RECKONED_MS_MAX: u64 = 30_000;
-
 /// Own frames remembered to know their echo, and for how long, milliseconds.
 const ECHOES_MAX: usize = 64;
 const ECHO_MS_MAX: u64 = 60_000;
@@ -53,24 +43,24 @@ pub(super) struct Tnc {
     decoder: Decoder,
     out: Outbox,
     echoes: Echoes,
-    pace: Pace,
+    line: Line,
 }
 
 /// When the next frame may come.
 #[derive(Debug)]
-enum Pace {
+enum Line {
     Reckoned(Reckoned),
     Reported(Reported),
 }
 
 impl Tnc {
     pub(super) fn new(options: KissOptions, bit_rate: Option<u32>) -> Self {
-        let pace = if options.reports {
-            Pace::Reported(Reported::default())
+        let line = if options.reports {
+            Line::Reported(Reported::default())
         } else {
-            Pace::Reckoned(Reckoned::new(&options, bit_rate.unwrap_or(BIT_RATE)))
+            Line::Reckoned(Reckoned::new(&options, bit_rate.unwrap_or(BIT_RATE)))
         };
-        Self { options, decoder: Decoder::default(), out: Outbox::default(), echoes: Echoes::default(), pace }
+        Self { options, decoder: Decoder::default(), out: Outbox::default(), echoes: Echoes::default(), line }
     }
 
     fn command(&mut self, command: Command<'_>) {
@@ -96,8 +86,8 @@ impl Tnc {
         if self.echoes.is_echo(now_ms, &frame) {
             return;
         }
-        if let Pace::Reckoned(pace) = &mut self.pace {
-            pace.heard(now_ms, on_air_bytes);
+        if let Line::Reckoned(line) = &mut self.line {
+            line.pace.heard(now_ms, line.frame_ms(on_air_bytes));
         }
         self.out.tell(RadioEvent::Received(frame));
     }
@@ -123,27 +113,27 @@ impl Tnc {
     }
 
     fn reported(&mut self, now_ms: u64, report: Report) {
-        let Pace::Reported(pace) = &mut self.pace else { return };
-        pace.heard_ms = now_ms;
+        let Line::Reported(line) = &mut self.line else { return };
+        line.heard_ms = now_ms;
         match report {
             Report::Radio { frequency_hz, bandwidth_hz, spreading_factor, coding_rate } => {
                 // Zeros while nobody has set it by KISS: it is on the firmware's default.
                 let preamble_symbols = modem::PREAMBLE_SYMBOLS;
                 let modulation = Modulation { spreading_factor, bandwidth_hz, coding_rate, preamble_symbols };
                 let set = frequency_hz > 0 && bandwidth_hz > 0;
-                pace.info.frequency_hz = set.then_some(frequency_hz);
-                pace.info.modulation = set.then_some(modulation);
+                line.info.frequency_hz = set.then_some(frequency_hz);
+                line.info.modulation = set.then_some(modulation);
             }
-            Report::DeviceName(name) => pace.info.name = Some(name),
-            Report::Airtime { ms } => pace.frame_ms_max = Some(u64::from(ms)),
+            Report::DeviceName(name) => line.info.name = Some(name),
+            Report::Airtime { ms } => line.frame_ms_max = Some(u64::from(ms)),
             // The last of the questions asked at the start.
-            Report::Pong if !pace.up => {
-                pace.up = true;
-                let info = pace.info.clone();
+            Report::Pong if !line.up => {
+                line.up = true;
+                let info = line.info.clone();
                 self.up(info);
             }
-            Report::TxDone { sent } if pace.pending.is_some() => {
-                pace.pending = None;
+            Report::TxDone { sent } if line.pending.is_some() => {
+                line.pending = None;
                 self.out.tell(if sent {
                     RadioEvent::Sent
                 } else {
@@ -152,7 +142,7 @@ impl Tnc {
                 self.out.tell(RadioEvent::Ready);
             }
             Report::Error(modem::TX_BUSY) => {
-                if let Some(pending) = pace.pending.as_mut().filter(|pending| pending.retry_ms.is_none()) {
+                if let Some(pending) = line.pending.as_mut().filter(|pending| pending.retry_ms.is_none()) {
                     pending.retry_ms = Some(now_ms + BUSY_MS);
                     self.out.tell(RadioEvent::Busy { retry_ms: BUSY_MS, why: BusyReason::Sending });
                 }
@@ -163,16 +153,16 @@ impl Tnc {
 
     /// What a reporting modem owes by now.
     fn tick_reported(&mut self, now_ms: u64) {
-        let Pace::Reported(pace) = &mut self.pace else { return };
-        let (silent_ms, up) = (now_ms.saturating_sub(pace.heard_ms), pace.up);
+        let Line::Reported(line) = &mut self.line else { return };
+        let (silent_ms, up) = (now_ms.saturating_sub(line.heard_ms), line.up);
         if silent_ms >= if up { PING_EVERY_MS + ANSWER_MS_MAX } else { ANSWER_MS_MAX } {
             return self.out.fail(DownReason::Silent);
         }
-        if up && silent_ms >= PING_EVERY_MS && !pace.asked {
-            pace.asked = true;
+        if up && silent_ms >= PING_EVERY_MS && !line.asked {
+            line.asked = true;
             return self.command(Command::SetHardware(modem::PING));
         }
-        let Some(pending) = &mut pace.pending else { return };
+        let Some(pending) = &mut line.pending else { return };
         let again = pending.retry_ms.is_some_and(|at| at <= now_ms);
         let why = if pending.attempts >= ATTEMPTS_MAX && again {
             RefusedReason::Busy
@@ -187,7 +177,7 @@ impl Tnc {
             }
             return;
         };
-        pace.pending = None;
+        line.pending = None;
         self.out.tell(RadioEvent::Refused { why });
         self.out.tell(RadioEvent::Ready);
     }
@@ -199,10 +189,10 @@ impl Modem for Tnc {
         let settings =
             [txdelay.map(Command::TxDelay), persist.map(Command::Persistence), slot.map(Command::SlotTime)];
         settings.into_iter().flatten().for_each(|setting| self.command(setting));
-        match &mut self.pace {
-            Pace::Reckoned(_) => self.up(RadioInfo::default()),
-            Pace::Reported(pace) => {
-                pace.heard_ms = now_ms;
+        match &mut self.line {
+            Line::Reckoned(_) => self.up(RadioInfo::default()),
+            Line::Reported(line) => {
+                line.heard_ms = now_ms;
                 for question in
                     [modem::GET_RADIO, modem::GET_DEVICE_NAME, &modem::get_airtime(255), modem::PING]
                 {
@@ -215,8 +205,8 @@ impl Modem for Tnc {
     fn received(&mut self, now_ms: u64, bytes: &[u8]) {
         self.decoder.push(bytes);
         while let Some(event) = self.decoder.next_event() {
-            if let Pace::Reported(pace) = &mut self.pace {
-                (pace.heard_ms, pace.asked) = (now_ms, false);
+            if let Line::Reported(line) = &mut self.line {
+                (line.heard_ms, line.asked) = (now_ms, false);
             }
             match event {
                 Event::Data { port, bytes } if port == self.options.tnc_port => self.heard(now_ms, bytes),
@@ -234,31 +224,30 @@ impl Modem for Tnc {
         self.echoes.remember(now_ms, &frame);
         let bytes = self.wrap(frame);
         self.command(Command::Data(&bytes));
-        match &mut self.pace {
-            Pace::Reckoned(pace) => pace.handed_over(now_ms, bytes.len()),
-            Pace::Reported(pace) => {
-                let until_ms = now_ms + REPORT_MS + 4 * pace.frame_ms_max.unwrap_or(REPORT_MS).min(REPORT_MS);
-                pace.pending = Some(Pending { bytes, until_ms, retry_ms: None, attempts: 1 });
+        match &mut self.line {
+            Line::Reckoned(line) => line.pace.handed_over(now_ms, line.frame_ms(bytes.len())),
+            Line::Reported(line) => {
+                let until_ms = now_ms + REPORT_MS + 4 * line.frame_ms_max.unwrap_or(REPORT_MS).min(REPORT_MS);
+                line.pending = Some(Pending { bytes, until_ms, retry_ms: None, attempts: 1 });
             }
         }
     }
 
     fn tick(&mut self, now_ms: u64) {
-        match &mut self.pace {
-            Pace::Reckoned(pace) => {
-                if pace.ready_ms.is_some_and(|at| at <= now_ms) {
-                    pace.ready_ms = None;
+        match &mut self.line {
+            Line::Reckoned(line) => {
+                if line.pace.take_ready(now_ms) {
                     self.out.tell(RadioEvent::Ready);
                 }
             }
-            Pace::Reported(_) => self.tick_reported(now_ms),
+            Line::Reported(_) => self.tick_reported(now_ms),
         }
     }
 
     fn timeout(&self) -> Option<u64> {
-        match &self.pace {
-            Pace::Reckoned(pace) => pace.ready_ms,
-            Pace::Reported(pace) => Some(pace.due_ms()),
+        match &self.line {
+            Line::Reckoned(line) => line.pace.due_ms(),
+            Line::Reported(line) => Some(line.due_ms()),
         }
     }
 
@@ -267,18 +256,11 @@ impl Modem for Tnc {
     }
 }
 
-/// The queue of a TNC that reports nothing, as far as it can be reckoned.
+/// The line of a TNC that reports nothing.
 #[derive(Debug)]
 struct Reckoned {
     bit_rate: u32,
-    /// Carrier and slots before a burst.
-    lead_in_ms: u64,
-    /// When all that was handed over is through.
-    clear_ms: u64,
-    /// Time on the air handed over since the TNC was last idle.
-    burst_ms: u64,
-    /// When to ask for the next frame; `None` while one is asked for.
-    ready_ms: Option<u64>,
+    pace: Pace,
 }
 
 impl Reckoned {
@@ -286,37 +268,13 @@ impl Reckoned {
         let tens = |of: Option<u8>, or: u8| u64::from(of.unwrap_or(or)) * 10;
         let slots = 256 / (u64::from(options.persist.unwrap_or(PERSIST)) + 1);
         let lead_in_ms = tens(options.txdelay, TXDELAY) + slots * tens(options.slot, SLOT);
-        Self { bit_rate, lead_in_ms, clear_ms: 0, burst_ms: 0, ready_ms: None }
+        Self { bit_rate, pace: Pace::new(lead_in_ms) }
     }
 
     /// Time on the air of a frame, milliseconds: with flags, check sequence, and one stuffed bit in 30 as in random bytes.
     fn frame_ms(&self, bytes: usize) -> u64 {
         let bits = (bytes as u64 + 4) * 8 * 31 / 30;
         (bits * 1000).div_ceil(u64::from(self.bit_rate.max(1)))
-    }
-
-    fn handed_over(&mut self, now_ms: u64, bytes: usize) {
-        let frame_ms = self.frame_ms(bytes);
-        if self.clear_ms <= now_ms {
-            self.clear_ms = now_ms + self.lead_in_ms;
-            self.burst_ms = 0;
-        }
-        self.clear_ms += frame_ms;
-        self.burst_ms += frame_ms;
-        self.ready_ms = Some(if self.burst_ms < BURST_MS_MAX {
-            self.clear_ms.saturating_sub(LEAD_MS).max(now_ms)
-        } else {
-            self.clear_ms + PAUSE_MS
-        });
-    }
-
-    /// While another station is heard the TNC waits.
-    fn heard(&mut self, now_ms: u64, bytes: usize) {
-        if self.clear_ms > now_ms {
-            let later_ms = self.frame_ms(bytes).min((now_ms + RECKONED_MS_MAX).saturating_sub(self.clear_ms));
-            self.clear_ms += later_ms;
-            self.ready_ms = self.ready_ms.map(|at| at + later_ms);
-        }
     }
 }
 
@@ -380,6 +338,7 @@ fn print(frame: &[u8]) -> [u8; 8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mesh::driver::pace::RECKONED_MS_MAX;
     use crate::mesh::driver::{Protocol, RadioUrl};
 
     fn tnc(options: &str) -> Tnc {
