@@ -17,6 +17,7 @@
 //! ```
 
 mod companion;
+mod meshtastic;
 mod modem;
 mod pace;
 mod port;
@@ -423,10 +424,17 @@ fn jitter(back_off: Duration) -> Duration {
     back_off * 3 / 4 + back_off / 4 * u32::from(byte) / 255
 }
 
+/// Where the numbers of packets begin: not where they began after the last start.
+fn random_id() -> u32 {
+    let mut bytes = [0; 4];
+    let _ = getrandom::fill(&mut bytes);
+    u32::from_be_bytes(bytes)
+}
+
 fn session_of(url: &RadioUrl) -> Box<dyn Modem> {
     match &url.protocol {
         Protocol::Kiss(options) => Box::new(tnc::Tnc::new(*options, url.bitrate)),
         Protocol::Meshcore(options) => Box::new(companion::Companion::new(*options)),
-        Protocol::Meshtastic(_) => Box::new(modem::Absent),
+        Protocol::Meshtastic(options) => Box::new(meshtastic::MeshtasticRadio::new(*options, random_id())),
     }
 }

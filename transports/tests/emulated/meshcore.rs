@@ -39,8 +39,8 @@ impl EmulatedMeshcore {
     pub(crate) fn start(name: &'static str, air: &Arc<Air<Datagram>>) -> Self {
         let moods = Arc::new(Mutex::new(Moods::default()));
         let (air, told) = (air.clone(), moods.clone());
+        let (place, heard) = air.tune_in();
         let at = serve(move |listener| async move {
-            let (place, heard) = air.tune_in();
             let radio =
                 Radio { name, place, air, moods: told, channels: BTreeMap::new(), inbox: VecDeque::new() };
             radio.run(listener, heard).await;

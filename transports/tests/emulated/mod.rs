@@ -3,6 +3,7 @@
 
 pub(crate) mod air;
 pub(crate) mod meshcore;
+pub(crate) mod meshtastic;
 pub(crate) mod parts;
 
 use std::collections::VecDeque;

@@ -53,20 +53,3 @@ impl Outbox {
         self.0.pop_front()
     }
 }
-
-/// Stands for a radio whose session is still to be written.
-#[derive(Debug)]
-pub(super) struct Absent;
-
-impl Modem for Absent {
-    fn connected(&mut self, _: u64) {}
-    fn received(&mut self, _: u64, _: &[u8]) {}
-    fn send(&mut self, _: u64, _: Vec<u8>) {}
-    fn tick(&mut self, _: u64) {}
-    fn timeout(&self) -> Option<u64> {
-        None
-    }
-    fn take(&mut self) -> Option<Output> {
-        Some(Output::Fail(DownReason::OtherRadio))
-    }
-}

@@ -58,6 +58,12 @@ impl Pace {
         self.ready_ms = Some(self.ready_ms.unwrap_or(now_ms).max(now_ms + for_ms));
     }
 
+    /// The radio itself sends nothing for so long, whatever was reckoned.
+    pub(super) fn stop(&mut self, now_ms: u64, for_ms: u64) {
+        self.clear_ms = now_ms;
+        self.ready_ms = Some(now_ms + for_ms);
+    }
+
     /// When to ask for the next frame.
     pub(super) fn due_ms(&self) -> Option<u64> {
         self.ready_ms
