@@ -189,10 +189,14 @@ impl Channels {
         }
     }
 
+    /// The highest of our next counters in any audience.
+    pub(super) fn highest_counter(&self) -> u32 {
+        self.by_owner.values().map(|channel| channel.series.next()).max().unwrap_or(0).max(self.floor)
+    }
+
     /// One number for all audiences, for a signed opening: none of our next frames has a lower one.
     pub(super) fn align_counters(&mut self) -> u32 {
-        let highest = self.by_owner.values().map(|channel| channel.series.next()).max().unwrap_or(0);
-        self.floor = self.floor.max(highest);
+        self.floor = self.highest_counter();
         self.by_owner.values_mut().for_each(|channel| channel.series.go_up_to(self.floor));
         self.floor
     }

@@ -2,7 +2,7 @@
 
 use crate::address::PeerId;
 use crate::mesh::frame::opening::{Address, Opening};
-use crate::mesh::keys::BootEpoch;
+use crate::mesh::keys::{Alias, BootEpoch, Hint};
 use std::collections::BTreeMap;
 
 /// Peers whose newest epoch is kept; beyond, those in no audience of ours are forgotten.
@@ -10,7 +10,9 @@ pub const HEARD_MAX: usize = 1_024;
 /// Senders whose opening is asked for at once; a further one waits until one is heard or given up.
 pub const WANTED_MAX: usize = 32;
 /// After asking, the same sender is not asked for again so soon; doubles up to [`ASK_EVERY_MAX_MS`].
-pub const ASK_EVERY_MS: u64 = 60_000;
+pub const ASK_EVERY_MS: u64 = 15_000;
+/// How often a sender is asked for that is not heard again: question and answer may be lost.
+pub const ASK_TRIES_MAX: u8 = 8;
 /// The longest time between two questions.
 pub const ASK_EVERY_MAX_MS: u64 = 3_600_000;
 /// Our opening is sent on request no more often than this.
@@ -33,6 +35,8 @@ pub(super) struct OwnEpoch {
     pub(super) epoch: BootEpoch,
     /// It is on disk; before, nothing is sent.
     pub(super) durable: bool,
+    /// As it was signed last.
+    pub(super) opening: Option<Opening>,
     /// When it was sent last.
     sent_ms: Option<u64>,
     frames_since: u32,
@@ -48,6 +52,7 @@ impl OwnEpoch {
         OwnEpoch {
             epoch,
             durable: false,
+            opening: None,
             sent_ms: None,
             frames_since: 0,
             repeats: 0,
@@ -102,8 +107,11 @@ impl OwnEpoch {
 /// A sender that cannot be understood.
 #[derive(Debug)]
 struct Wanted {
-    /// When to ask; `None` after asking, until it is heard again.
+    /// Of its frame, as it stands in the question.
+    epoch_low: u8,
+    /// When to ask; `None` after the last try, until it is heard again.
     due_ms: Option<u64>,
+    tries: u8,
     not_before_ms: u64,
     wait_ms: u64,
 }
@@ -113,7 +121,7 @@ struct Wanted {
 pub(super) struct Epochs {
     heard: BTreeMap<PeerId, Opening>,
     failures: BTreeMap<PeerId, u8>,
-    wanted: BTreeMap<Address, Wanted>,
+    wanted: BTreeMap<(Alias, Hint), Wanted>,
     /// Who announced an epoch that is not its newest: when to answer, and when that was done.
     corrections: BTreeMap<PeerId, (Option<u64>, u64)>,
 }
@@ -190,35 +198,44 @@ impl Epochs {
 
     /// A sender cannot be understood: it is asked for, unless it was of late.
     pub(super) fn want(&mut self, now_ms: u64, address: Address, wait_ms: u64) {
-        if self.wanted.len() >= WANTED_MAX && !self.wanted.contains_key(&address) {
+        let name = (address.alias, address.hint);
+        if self.wanted.len() >= WANTED_MAX && !self.wanted.contains_key(&name) {
             let rested = self.wanted.iter().filter(|(_, wanted)| wanted.due_ms.is_none());
-            let oldest = rested.min_by_key(|(_, wanted)| wanted.not_before_ms).map(|(address, _)| *address);
+            let oldest = rested.min_by_key(|(_, wanted)| wanted.not_before_ms).map(|(name, _)| *name);
             let Some(oldest) = oldest else { return };
             self.wanted.remove(&oldest);
         }
-        let fresh = || Wanted { due_ms: None, not_before_ms: 0, wait_ms: ASK_EVERY_MS };
-        let wanted = self.wanted.entry(address).or_insert_with(fresh);
+        let wanted = self.wanted.entry(name).or_insert(Wanted {
+            epoch_low: address.epoch_low,
+            due_ms: None,
+            tries: 0,
+            not_before_ms: 0,
+            wait_ms: ASK_EVERY_MS,
+        });
+        (wanted.epoch_low, wanted.tries) = (address.epoch_low, 0);
         wanted.due_ms.get_or_insert((now_ms + wait_ms).max(wanted.not_before_ms));
     }
 
-    /// We asked, or heard somebody ask.
-    pub(super) fn asked(&mut self, now_ms: u64, address: &Address) {
-        if let Some(wanted) = self.wanted.get_mut(address) {
-            wanted.due_ms = None;
-            wanted.not_before_ms = now_ms + wanted.wait_ms;
+    /// We asked, or heard somebody ask. `jitter_ms`, so that not all who want it try again together.
+    pub(super) fn asked(&mut self, now_ms: u64, address: &Address, jitter_ms: u64) {
+        if let Some(wanted) = self.wanted.get_mut(&(address.alias, address.hint)) {
+            wanted.not_before_ms = now_ms + wanted.wait_ms + jitter_ms;
             wanted.wait_ms = (wanted.wait_ms * 2).min(ASK_EVERY_MAX_MS);
+            wanted.tries = wanted.tries.saturating_add(1);
+            wanted.due_ms = (wanted.tries < ASK_TRIES_MAX).then_some(wanted.not_before_ms);
         }
     }
 
     /// The sender behind these headers was heard.
-    pub(super) fn found(&mut self, is_it: impl Fn(&Address) -> bool) {
-        self.wanted.retain(|address, _| !is_it(address));
+    pub(super) fn found(&mut self, is_it: impl Fn(Alias, Hint) -> bool) {
+        self.wanted.retain(|(alias, hint), _| !is_it(*alias, *hint));
     }
 
     /// The question that is due.
     pub(super) fn question(&self, now_ms: u64) -> Option<Address> {
         let due = |wanted: &Wanted| wanted.due_ms.is_some_and(|due| due <= now_ms);
-        self.wanted.iter().find(|(_, wanted)| due(wanted)).map(|(address, _)| *address)
+        let (&(alias, hint), wanted) = self.wanted.iter().find(|(_, wanted)| due(wanted))?;
+        Some(Address { epoch_low: wanted.epoch_low, alias, hint })
     }
 
     /// The correction that is due: whose, and what is known.

@@ -16,7 +16,7 @@ use std::collections::{BTreeSet, VecDeque};
 /// Frames kept until their sender's boot epoch is known.
 pub const HELD_FRAMES_MAX: usize = 16;
 /// For so long: what they say is then out of date.
-pub const HELD_MS: u64 = 600_000;
+pub const HELD_MS: u64 = 3_600_000;
 /// Signatures tried at once for openings that name nobody who signed them; beyond, only whom the header names.
 pub const SIGNATURES_AT_ONCE: u64 = 512;
 /// As [`SIGNATURES_AT_ONCE`], how many grow back in an hour.
@@ -26,7 +26,7 @@ const RECENT_FRAMES_MAX: usize = 128;
 /// For so long.
 const RECENT_MS: u64 = 600_000;
 /// Who may be behind a question or an opening waits up to so many full frames before speaking.
-const WAIT_FRAMES: u64 = 4;
+pub(super) const WAIT_FRAMES: u64 = 4;
 
 /// What a station remembers of what it heard.
 #[derive(Debug)]
@@ -236,7 +236,15 @@ impl Station {
             return;
         }
         if held.len() >= HELD_FRAMES_MAX {
-            held.pop_front();
+            // The oldest of the sender with the most: who talks much does not push out who talks little.
+            let sender = |frame: &[u8]| frame.get(1..4).map(<[u8]>::to_vec);
+            let many = |at: &usize| {
+                let (frame, _) = held.get(*at)?;
+                Some(held.iter().filter(|(other, _)| sender(other) == sender(frame)).count())
+            };
+            if let Some(at) = (0..held.len()).rev().max_by_key(many) {
+                held.remove(at);
+            }
         }
         held.push_back((frame.to_vec(), now_ms));
     }
@@ -322,7 +330,8 @@ impl Station {
         match self.openings.decode(frame).ok_or(Rejection::Opening)? {
             OpenFrame::Part => Ok(Heard::Part),
             OpenFrame::Request(address) => {
-                self.epochs.asked(now_ms, &address);
+                let jitter_ms = self.wait_ms(WAIT_FRAMES);
+                self.epochs.asked(now_ms, &address, jitter_ms);
                 let candidates = self.channels.candidates(address.alias, address.hint);
                 if candidates.iter().any(|candidate| candidate.sender == self.me) {
                     self.own.asked(now_ms);
@@ -357,12 +366,8 @@ impl Station {
             return Err(Rejection::OldEpoch);
         }
         let channels = &self.channels;
-        let is_it = |address: &Address| {
-            channels
-                .candidates(address.alias, address.hint)
-                .iter()
-                .any(|candidate| candidate.sender == signer)
-        };
+        let is_it =
+            |alias, hint| channels.candidates(alias, hint).iter().any(|candidate| candidate.sender == signer);
         self.epochs.found(is_it);
         self.try_held(now_ms);
         if news == News::Same {

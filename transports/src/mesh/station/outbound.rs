@@ -1,5 +1,6 @@
 //! What goes out next: chosen by urgency and law, sealed at the last moment, charged as it is taken.
 
+use super::inbound::WAIT_FRAMES;
 use super::{CallSign, Outgoing, STATION_ACCOUNT, SendRefusal, Sent, Station};
 use crate::address::PeerId;
 use crate::mesh::fragment::MessageId;
@@ -13,6 +14,8 @@ use std::collections::{BTreeMap, VecDeque};
 pub const QUEUE_FRAMES_MAX: usize = 32;
 /// Long messages whose priority and account are remembered, for repairs asked for later; beyond, the oldest counts as bulk.
 pub const METAS_MAX: usize = 64;
+/// An opening says where our counters stand; it is signed anew when they are so much further: well within what a receiver infers.
+pub const SIGN_AGAIN_FRAMES: u32 = 4_096;
 /// A call sign goes this much before it must, at most a tenth of the interval: the frame before it takes its time.
 const CALL_SIGN_EARLY_MS: u64 = 30_000;
 
@@ -392,7 +395,8 @@ impl Station {
             Work::OpeningRest => self.outbox.opening.pop_front()?,
             Work::Opening => self.take_opening(now_ms)?,
             Work::Question(address) => {
-                self.epochs.asked(now_ms, &address);
+                let jitter_ms = self.wait_ms(WAIT_FRAMES);
+                self.epochs.asked(now_ms, &address, jitter_ms);
                 address.encode().to_vec()
             }
             Work::Correction(peer, opening) => {
@@ -425,10 +429,16 @@ impl Station {
         Some((frame, STATION_ACCOUNT))
     }
 
-    /// Our opening, with what our counters are now.
+    /// Our opening. It is signed anew only when our counters have moved on far: the parts of one that was heard in part fit those
+    /// of the next.
     fn take_opening(&mut self, now_ms: u64) -> Option<Vec<u8>> {
-        let counter = self.channels.align_counters();
-        let opening = Opening::sign(&self.us, self.own.epoch, counter);
+        let next = self.channels.highest_counter();
+        let known = self.own.opening.filter(|known| next.saturating_sub(known.counter) < SIGN_AGAIN_FRAMES);
+        let opening = known.unwrap_or_else(|| {
+            let counter = self.channels.align_counters();
+            Opening::sign(&self.us, self.own.epoch, counter)
+        });
+        self.own.opening = Some(opening);
         self.own.sent_opening(now_ms);
         let me = self.me;
         self.begin_opening(&me, &opening)
