@@ -4,9 +4,10 @@
 
 use crate::list;
 use crate::op::{Delta, Edit, Insert, ListEdit, MapEdit, Rename};
+use crate::pack::{encode, encode_below};
 use crate::predict::Running;
 use crate::value::Map;
-use crate::{Context, Value, encode};
+use crate::{Context, Value};
 use std::collections::HashMap;
 
 /// The delta that makes `target` of `base`.
@@ -23,7 +24,7 @@ pub fn diff(base: &Value, target: &Value, context: &Context) -> Delta {
     }
     if count(&delta.root) > ANEW_FROM && count(&delta.root) * 2 > leaves(target) {
         let anew = Delta { running: true, root: Edit::Set(target.clone()) };
-        if encode(base, &anew, context).len() < encode(base, &delta, context).len() {
+        if encode_below(base, &anew, context, encode(base, &delta, context).len()).is_some() {
             return anew;
         }
     }
@@ -83,12 +84,6 @@ fn leaves(value: &Value) -> usize {
     }
 }
 
-/// The edit that makes one list of lines of another: here nothing runs.
-pub(crate) fn diff_lines(base: &[Value], target: &[Value]) -> ListEdit {
-    let running = Running::new(&Context::default(), false);
-    Differ { running }.list("", base, target)
-}
-
 struct Differ {
     running: Running,
 }
@@ -118,7 +113,7 @@ impl Differ {
             };
             edit.inserted.push((at, insert));
         }
-        for (from, at) in plan.kept {
+        for (from, at) in plan.kept.into_iter().map(|(from, at)| (from as usize, at as usize)) {
             let (Some(old), Some(new)) = (base.get(from), target.get(at)) else { continue };
             match self.edit(key, old, new) {
                 Edit::Keep => {}

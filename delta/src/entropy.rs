@@ -35,11 +35,18 @@ pub(crate) struct Encoder {
     low: u64,
     range: u64,
     out: Vec<u8>,
+    /// More bytes are of no interest.
+    bytes_max: usize,
 }
 
 impl Encoder {
     pub(crate) fn new() -> Encoder {
-        Encoder { low: 0, range: 1 << WINDOW_BITS, out: Vec::with_capacity(32) }
+        Encoder { low: 0, range: 1 << WINDOW_BITS, out: Vec::with_capacity(32), bytes_max: usize::MAX }
+    }
+
+    /// An encoder that gives up where it is sure to need more bytes.
+    pub(crate) fn below(bytes_max: usize) -> Encoder {
+        Encoder { bytes_max, ..Encoder::new() }
     }
 
     /// The shortest bytes inside the last interval. Zeros at the end are left away, the decoder puts them back.
@@ -96,6 +103,10 @@ impl Coder for Encoder {
     }
 
     fn check(&self) -> Result<(), DecodeError> {
+        // Zeros at the end may be left away again.
+        if self.out.len().saturating_sub(IMPLIED_ZEROS_MAX) > self.bytes_max {
+            return Err(DecodeError::TooMuch { max: self.bytes_max });
+        }
         Ok(())
     }
 }

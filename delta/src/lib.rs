@@ -32,6 +32,7 @@ mod diff;
 mod entropy;
 mod error;
 pub mod limits;
+mod lines;
 mod list;
 mod matching;
 mod op;

@@ -10,8 +10,9 @@ use crate::value::Map;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-/// What a node is. The numbers are part of the format: the model has slots by class.
+/// What a node is, in a byte. The numbers are part of the format: the model has slots by class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
 pub(crate) enum Class {
     /// A text that shows the signed time.
     Clock = 0,
@@ -54,9 +55,9 @@ pub(crate) struct Node {
     /// Its share of the changes among its siblings.
     pub(crate) weight: u32,
     /// The integer moves in steps of so many bits; 0 where it does not.
-    pub(crate) page_bits: u32,
+    pub(crate) page_bits: u8,
     /// Where the next sibling stands in the survey.
-    end: usize,
+    end: u32,
 }
 
 /// The nodes of a tree, each before its children.
@@ -76,7 +77,7 @@ const NAME_WORDS: [&str; 2] = ["name", "kind"];
 /// From here on an integer has many digits, and may come in pages.
 const LARGE: i128 = 65_536;
 /// Page sizes looked for, in bits.
-const PAGE_BITS: [u32; 3] = [12, 10, 9];
+const PAGE_BITS: [u8; 3] = [12, 10, 9];
 
 impl Survey {
     pub(crate) fn of(value: &Value, running: &Running) -> Survey {
@@ -93,19 +94,19 @@ impl Survey {
     }
 
     /// The places of a node's `count` children, in order.
-    pub(crate) fn children(&self, at: usize, count: usize) -> Vec<usize> {
+    pub(crate) fn children(&self, at: usize, count: usize) -> Vec<u32> {
         let mut places = Vec::with_capacity(count);
-        let mut child = at + 1;
+        let mut child = at as u32 + 1;
         for _ in 0..count {
             places.push(child);
-            child = self.node(child).end;
+            child = self.node(child as usize).end;
         }
         places
     }
 }
 
 impl Node {
-    fn leaf(class: Class, page_bits: u32) -> Node {
+    fn leaf(class: Class, page_bits: u8) -> Node {
         let weight = match class {
             Class::Version => 30,
             class if class <= Class::LivelySmall => 20,
@@ -125,9 +126,9 @@ struct Surveyor<'a> {
 }
 
 impl<'a> Surveyor<'a> {
-    fn visit(&mut self, key: &'a str, value: &'a Value, class: Class, page_bits: u32) -> Node {
+    fn visit(&mut self, key: &'a str, value: &'a Value, class: Class, page_bits: u8) -> Node {
         let at = self.survey.nodes.len();
-        let mut node = Node { end: at + 1, ..Node::leaf(class, page_bits) };
+        let mut node = Node { end: at as u32 + 1, ..Node::leaf(class, page_bits) };
         self.survey.nodes.push(node);
         match value {
             Value::Array(items) => {
@@ -139,7 +140,7 @@ impl<'a> Surveyor<'a> {
             Value::Map(map) => self.visit_entries(map, &mut node),
             _ => return node,
         }
-        node.end = self.survey.nodes.len();
+        node.end = self.survey.nodes.len() as u32;
         if let Some(place) = self.survey.nodes.get_mut(at) {
             *place = node;
         }
@@ -215,9 +216,9 @@ impl<'a> Pages<'a> {
         pages
     }
 
-    fn bits(&self, key: &str) -> u32 {
+    fn bits(&self, key: &str) -> u8 {
         let zeros = self.zeros.get(first_word(key)).copied().unwrap_or(0);
-        PAGE_BITS.into_iter().find(|bits| *bits <= zeros).unwrap_or(0)
+        PAGE_BITS.into_iter().find(|bits| u32::from(*bits) <= zeros).unwrap_or(0)
     }
 }
 

@@ -220,17 +220,23 @@ impl<C: Coder> Symbols<C> {
         Ok(if negative { -size } else { size })
     }
 
-    /// Which `k` of the places, each as likely as its weight says. Decoding, `chosen` is not asked.
-    pub(crate) fn pick(&mut self, k: usize, weights: &[u32], chosen: impl Fn(usize) -> bool) -> Vec<usize> {
-        let mut total: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
-        let mut picked = Vec::with_capacity(k.min(weights.len()));
-        for (at, weight) in weights.iter().enumerate() {
+    /// Which `k` of `n` places, each as likely as its weight says. Decoding, `chosen` is not asked.
+    pub(crate) fn pick(
+        &mut self,
+        k: usize,
+        n: usize,
+        weight: impl Fn(usize) -> u32,
+        chosen: impl Fn(usize) -> bool,
+    ) -> Vec<usize> {
+        let mut total: u64 = (0..n).map(|at| u64::from(weight(at))).sum();
+        let mut picked = Vec::with_capacity(k.min(n));
+        for at in 0..n {
             let left = k - picked.len();
             if left == 0 {
                 break;
             }
-            let weight = u64::from(*weight);
-            if left >= weights.len() - at
+            let weight = u64::from(weight(at));
+            if left >= n - at
                 || self.coder.decide(
                     pick_chance(left as u64 * weight, total),
                     FINE,

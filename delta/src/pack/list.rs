@@ -3,12 +3,14 @@
 use super::map::edit_of;
 use super::{Packer, Site};
 use crate::entropy::Coder;
+use crate::lines::Listed;
 use crate::op::{Edit, Insert, ListEdit};
 use crate::slots::{
     COUNT, INSERTED_COUNT, INSERTED_WHERE, ITEM_COUNT, LIST_SHAPE, LIST_WHICH, MOVED, MOVED_CHANGED,
     REMOVED_COUNT, REMOVED_LAST,
 };
 use crate::{DecodeError, Value};
+use std::borrow::Cow;
 
 /// Kinds of list, by what they hold.
 #[derive(Clone, Copy)]
@@ -26,27 +28,31 @@ impl<C: Coder> Packer<'_, C> {
     pub(super) fn list(
         &mut self,
         site: Site<'_>,
-        base: &[Value],
+        base: Listed<'_>,
         given: Option<&ListEdit>,
     ) -> Result<ListEdit, DecodeError> {
-        let holds = match base.first() {
-            _ if site.key == LINES => Holds::Lines,
-            Some(Value::Map(_)) => Holds::Records,
-            _ => Holds::Values,
+        let holds = match base {
+            Listed::Lines(_) => Holds::Lines,
+            Listed::Values([Value::Map(_), ..]) => Holds::Records,
+            Listed::Values(_) => Holds::Values,
         };
         let empty = ListEdit::default();
         let (removed, slots) = self.list_shape(holds, base.len(), given.unwrap_or(&empty))?;
-        let kept = without(base.len(), &removed);
+        let kept = Kept { removed: &removed, count: base.len() - removed.len() };
         let least = usize::from(removed.is_empty() && slots.is_empty());
-        let children = site.survey.children(site.at, base.len());
+        let children = match base {
+            Listed::Values(values) => site.survey.children(site.at, values.len()),
+            Listed::Lines(_) => Vec::new(),
+        };
+        // All lines are the one node of their survey.
         let item_site =
-            |at: usize| Site { at: children.get(at).copied().unwrap_or(0), in_record: true, ..site };
+            |at: usize| Site { at: children.get(at).map_or(0, |at| *at as usize), in_record: true, ..site };
 
         let mut changed = Vec::new();
         for at in self.items_that_change(holds, &kept, least, given, |at| item_site(at).node().weight)? {
             let item = base.get(at).ok_or(DecodeError::Position)?;
             let edit = given.and_then(|given| edit_of(&given.changed, at));
-            changed.push((at, self.change(item_site(at), item, edit)?));
+            changed.push((at, self.change(item_site(at), &item, edit)?));
         }
         let mut arrivals =
             Arrivals { holds, base, left: removed.clone(), inserted: Vec::with_capacity(slots.len()) };
@@ -54,12 +60,13 @@ impl<C: Coder> Packer<'_, C> {
             let given = given.and_then(|given| given.inserted.get(count)).map(|(_, insert)| insert);
             // The slots before this one that are no arrivals hold kept items.
             let kept_before = slot.saturating_sub(count);
-            let before = kept_before.checked_sub(1).and_then(|before| kept.get(before)).copied();
-            let after = kept.get(kept_before).copied();
+            let before = kept_before.checked_sub(1).and_then(|before| kept.get(before));
+            let after = kept.get(kept_before);
             let insert = self.arrival(&mut arrivals, *slot, before, after, given, &item_site)?;
             arrivals.inserted.push((*slot, insert));
         }
-        Ok(ListEdit { removed, changed, inserted: arrivals.inserted })
+        let inserted = arrivals.inserted;
+        Ok(ListEdit { removed, changed, inserted })
     }
 
     /// The items that go, and the target's slots for those that come.
@@ -85,7 +92,7 @@ impl<C: Coder> Packer<'_, C> {
         if self.symbols.bit(REMOVED_LAST + holds as usize, given.first() == Some(&first)) {
             return Ok((first..n).collect());
         }
-        Ok(self.symbols.pick(count, &vec![1; n], |at| given.binary_search(&at).is_ok()))
+        Ok(self.symbols.pick(count, n, |_| 1, |at| given.binary_search(&at).is_ok()))
     }
 
     fn slots_that_come(
@@ -105,7 +112,7 @@ impl<C: Coder> Packer<'_, C> {
         Ok(match self.symbols.tree(INSERTED_WHERE + holds as usize * 4, 2, place) {
             0 => (0..count).collect(),
             1 => (kept..kept + count).collect(),
-            _ => self.symbols.pick(count, &vec![1; kept + count], |slot| given.binary_search(&slot).is_ok()),
+            _ => self.symbols.pick(count, kept + count, |_| 1, |slot| given.binary_search(&slot).is_ok()),
         })
     }
 
@@ -113,24 +120,25 @@ impl<C: Coder> Packer<'_, C> {
     fn items_that_change(
         &mut self,
         holds: Holds,
-        kept: &[usize],
+        kept: &Kept<'_>,
         least: usize,
         given: Option<&ListEdit>,
         weight: impl Fn(usize) -> u32,
     ) -> Result<Vec<usize>, DecodeError> {
-        if kept.is_empty() {
+        if kept.count == 0 {
             return Ok(Vec::new());
         }
         let count = given.map_or(0, |given| given.changed.len());
         let slot = ITEM_COUNT + (holds as usize * 2 + least) * COUNT;
         let count = self.symbols.count(slot, count.saturating_sub(least)).saturating_add(least);
-        if count > kept.len() {
+        if count > kept.count {
             return Err(DecodeError::Position);
         }
-        let weights: Vec<u32> = kept.iter().map(|at| weight(*at)).collect();
-        let changes = |at: &usize| given.is_some_and(|given| edit_of(&given.changed, *at).is_some());
-        let picked = self.symbols.pick(count, &weights, |place| kept.get(place).is_some_and(changes));
-        Ok(picked.into_iter().filter_map(|place| kept.get(place).copied()).collect())
+        let weight = |place: usize| kept.get(place).map_or(0, &weight);
+        let changes = |at: usize| given.is_some_and(|given| edit_of(&given.changed, at).is_some());
+        let picked =
+            self.symbols.pick(count, kept.count, weight, |place| kept.get(place).is_some_and(changes));
+        Ok(picked.into_iter().filter_map(|place| kept.get(place)).collect())
     }
 
     /// What comes in at a slot between two kept items.
@@ -156,21 +164,22 @@ impl<C: Coder> Packer<'_, C> {
                     return Ok(Insert::Moved(from, Edit::Keep));
                 }
                 let item = base.get(from).ok_or(DecodeError::Position)?;
-                return Ok(Insert::Moved(from, self.change(item_site(from), item, edit)?));
+                return Ok(Insert::Moved(from, self.change(item_site(from), &item, edit)?));
             }
         }
         let key = item_site(0).key;
         let new = if let Some(Insert::New(new)) = given { Some(new) } else { None };
         let after = after.and_then(|after| base.get(after));
-        let sibling = arrivals.item_before(slot, before).or(after);
-        self.fresh(key, sibling, after, new).map(Insert::New)
+        let sibling = arrivals.item_before(slot, before);
+        let sibling = sibling.as_deref().or(after.as_deref());
+        self.fresh(key, sibling, after.as_deref(), new).map(Insert::New)
     }
 }
 
 /// Items that came in so far, and what can still come from elsewhere.
 struct Arrivals<'m> {
     holds: Holds,
-    base: &'m [Value],
+    base: Listed<'m>,
     /// Removed items that were not moved yet, rising.
     left: Vec<usize>,
     inserted: Vec<(usize, Insert)>,
@@ -178,9 +187,9 @@ struct Arrivals<'m> {
 
 impl Arrivals<'_> {
     /// The item in the slot before: one that came in, or a kept one as it was.
-    fn item_before(&self, slot: usize, kept: Option<usize>) -> Option<&Value> {
+    fn item_before(&self, slot: usize, kept: Option<usize>) -> Option<Cow<'_, Value>> {
         match self.inserted.last() {
-            Some((last, Insert::New(value))) if last + 1 == slot => Some(value),
+            Some((last, Insert::New(value))) if last + 1 == slot => Some(Cow::Borrowed(value)),
             Some((last, Insert::Moved(from, _))) if last + 1 == slot => self.base.get(*from),
             _ => kept.and_then(|kept| self.base.get(kept)),
         }
@@ -194,8 +203,22 @@ fn from_edit(given: Option<&Insert>) -> Option<&Edit> {
     }
 }
 
-/// The indices below `n` that are not in a rising list.
-fn without(n: usize, removed: &[usize]) -> Vec<usize> {
-    let mut removed = removed.iter().copied().peekable();
-    (0..n).filter(|at| removed.next_if_eq(at).is_none()).collect()
+/// The items that stay: all but a rising list of removed ones.
+struct Kept<'r> {
+    removed: &'r [usize],
+    count: usize,
+}
+
+impl Kept<'_> {
+    /// The index of the item that stays in this place.
+    fn get(&self, place: usize) -> Option<usize> {
+        // Before each removed item stand as many kept ones as its index says, less those removed before it.
+        let (mut low, mut high) = (0, self.removed.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let is_before = self.removed.get(middle).is_some_and(|at| at.saturating_sub(middle) <= place);
+            if is_before { low = middle + 1 } else { high = middle }
+        }
+        (place < self.count).then_some(place + low)
+    }
 }

@@ -35,7 +35,7 @@ impl<C: Coder> Packer<'_, C> {
             base.entries().iter().enumerate().zip(site.survey.children(site.at, base.len()))
         {
             if gone.next_if_eq(&at).is_none() {
-                let site = Site { key: entry.0.name(), at: child, ..site };
+                let site = Site { key: entry.0.name(), at: child as usize, ..site };
                 live.push(Entry { at, site, value: &entry.1, changes: false });
             }
         }
@@ -150,7 +150,9 @@ impl<C: Coder> Packer<'_, C> {
         if count > quiet.len() {
             return Err(DecodeError::Position);
         }
-        let picked = self.symbols.pick(count, &weights, |at| quiet.get(at).is_some_and(is_quiet_change));
+        let weight = |at: usize| weights.get(at).copied().unwrap_or(0);
+        let is_chosen = |at: usize| quiet.get(at).is_some_and(is_quiet_change);
+        let picked = self.symbols.pick(count, quiet.len(), weight, is_chosen);
         for place in picked.into_iter().filter_map(|at| quiet.get(at)) {
             if let Some(entry) = live.get_mut(*place) {
                 entry.changes = true;
@@ -222,7 +224,7 @@ impl<C: Coder> Packer<'_, C> {
         if count > n {
             return Err(DecodeError::Position);
         }
-        Ok(self.symbols.pick(count, &vec![1; n], |at| given.binary_search(&at).is_ok()))
+        Ok(self.symbols.pick(count, n, |_| 1, |at| given.binary_search(&at).is_ok()))
     }
 }
 

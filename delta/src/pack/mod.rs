@@ -16,8 +16,9 @@ mod text;
 use crate::codec::{read_bytes, write_bytes};
 use crate::entropy::{Coder, Decoder, Encoder};
 use crate::limits::{DEPTH_MAX, NEW_BYTES_MAX};
+use crate::lines::Listed;
 use crate::matching::TextModel;
-use crate::op::{Delta, Edit};
+use crate::op::{Delta, Edit, MapEdit};
 use crate::predict::Running;
 use crate::slots::{ROOT, ROOT_KEPT, RUNNING, SAME_KIND};
 use crate::survey::{Class, Node, Survey};
@@ -34,10 +35,14 @@ use crate::{Context, DecodeError, Value};
 pub fn encode(base: &Value, delta: &Delta, context: &Context) -> Vec<u8> {
     let mut packer = Packer::new(Encoder::new(), base, context);
     packer.delta(Some(delta)).expect("a delta fits the base it was made for");
-    let packed = packer.symbols.coder.finish();
-    let mut out = Vec::with_capacity(packed.len() + 3);
-    write_bytes(&mut out, &packed);
-    out
+    packer.finish()
+}
+
+/// As [`encode`], if the outcome is shorter than `bytes`; the work ends where it cannot be any more.
+pub(crate) fn encode_below(base: &Value, delta: &Delta, context: &Context, bytes: usize) -> Option<Vec<u8>> {
+    let mut packer = Packer::new(Encoder::below(bytes), base, context);
+    packer.delta(Some(delta)).ok()?;
+    Some(packer.finish()).filter(|packed| packed.len() < bytes)
 }
 
 /// The delta in exactly one CBOR byte string, without anything behind it.
@@ -87,6 +92,15 @@ impl Site<'_> {
     }
 }
 
+impl Packer<'_, Encoder> {
+    fn finish(self) -> Vec<u8> {
+        let packed = self.symbols.coder.finish();
+        let mut out = Vec::with_capacity(packed.len() + 3);
+        write_bytes(&mut out, &packed);
+        out
+    }
+}
+
 impl<'b, C: Coder> Packer<'b, C> {
     pub(crate) fn new(coder: C, base: &'b Value, context: &'b Context) -> Packer<'b, C> {
         Packer {
@@ -122,9 +136,9 @@ impl<'b, C: Coder> Packer<'b, C> {
             return self.set("", Some(base), given);
         }
         if let Value::Map(map) = base {
-            let given =
-                given.map(|edit| if let Edit::Map(edit) = edit { edit.clone() } else { Default::default() });
-            let edit = self.deeper(|packer| packer.map(site, map, given.as_ref(), true))?;
+            let nothing = MapEdit::default();
+            let given = given.map(|edit| if let Edit::Map(edit) = edit { edit } else { &nothing });
+            let edit = self.deeper(|packer| packer.map(site, map, given, true))?;
             let kept = edit.removed.is_empty() && edit.changed.is_empty() && edit.inserted.is_empty();
             return Ok(if kept { Edit::Keep } else { Edit::Map(edit) });
         }
@@ -161,7 +175,7 @@ impl<'b, C: Coder> Packer<'b, C> {
             Value::Text(old) => Value::Text(self.changed_text(site, old, new.and_then(Value::as_text))?),
             Value::Array(old) => {
                 let given = if let Some(Edit::List(edit)) = given { Some(edit) } else { None };
-                return self.deeper(|packer| packer.list(site, old, given)).map(Edit::List);
+                return self.deeper(|packer| packer.list(site, Listed::Values(old), given)).map(Edit::List);
             }
             Value::Map(old) => {
                 let given = if let Some(Edit::Map(edit)) = given { Some(edit) } else { None };

@@ -24,7 +24,7 @@ impl<C: Coder> Packer<'_, C> {
         }
         let size = (i128::BITS - old.get().unsigned_abs().leading_zeros()) as usize;
         if node.page_bits > 0 {
-            return self.paged(node.page_bits, old, new);
+            return self.paged(u32::from(node.page_bits), old, new);
         }
         let slot = match node.class {
             Class::LivelyLarge | Class::LivelySmall => LIVELY_INT + (size / 8).min(2) * SIGNED,

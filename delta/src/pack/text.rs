@@ -3,8 +3,8 @@
 use super::list::LINES;
 use super::{Packer, Site};
 use crate::bump::{Bump, runs};
-use crate::diff::diff_lines;
 use crate::entropy::Coder;
+use crate::lines::{Lines, Listed};
 use crate::list::common_ends;
 use crate::matching::{END, ESCAPE, Guide, TextModel};
 use crate::predict::Running;
@@ -45,6 +45,8 @@ const VERSION_LONG: usize = 40;
 const TRIM_FROM: usize = 48;
 /// Ends are kept when together they are longer than this.
 const TRIM_LEAST: usize = 30;
+/// A number is looked for in texts up to this.
+const BUMP_WITHIN: usize = 4096;
 /// Bytes before a literal that help to tell it.
 const LEAD: usize = 12;
 
@@ -57,7 +59,7 @@ impl<C: Coder> Packer<'_, C> {
     ) -> Result<String, DecodeError> {
         if site.class() != Class::Clock {
             let text = self.text_from(site.key, old, new)?;
-            self.words.under(site.key, self.base).add(&text);
+            self.words.under(site.key, self.base).add(new.unwrap_or(&text));
             return Ok(text);
         }
         match Moment::parse(old) {
@@ -98,7 +100,7 @@ impl<C: Coder> Packer<'_, C> {
 
     fn text_from(&mut self, key: &str, old: &str, new: Option<&str>) -> Result<String, DecodeError> {
         let shape = self.shape(key, old);
-        let bump = new.and_then(|new| Bump::between(old, new));
+        let bump = new.filter(|_| old.len() <= BUMP_WITHIN).and_then(|new| Bump::between(old, new));
         let how = new.map_or(0, |new| self.how(key, old, new, bump.as_ref()));
         match self.symbols.tree(TEXT_HOW + shape as usize * 4, 2, how) {
             BY_WORD => self.word(key, shape, Some(old), new),
@@ -201,22 +203,19 @@ impl<C: Coder> Packer<'_, C> {
         }
     }
 
-    /// A text of many lines, or of many words, as an array of them.
+    /// A text of many lines, or of many words, as a list of them. Encoding, nobody asks for the text, and none is made.
     fn lines(&mut self, old: &str, new: Option<&str>) -> Result<String, DecodeError> {
         let separator = separator(old).ok_or(DecodeError::Position)?;
-        let split = |text: &str| -> Vec<Value> { text.split(separator).map(Value::from).collect() };
-        let old = split(old);
-        let given = new.map(|new| diff_lines(&old, &split(new)));
-        let still = Running::new(self.context, false);
-        let base = Value::Array(old);
-        let survey = Survey::of(&base, &still);
+        let old = Lines::of(old, separator);
+        let given = new.map(|new| old.edit_to(&Lines::of(new, separator)));
+        // Every line is a node like this one.
+        let survey = Survey::of(&Value::from(""), &Running::new(self.context, false));
         let site = Site { key: LINES, survey: &survey, at: 0, in_record: false };
-        let edit = self.list(site, base.as_array().unwrap_or(&[]), given.as_ref())?;
-        let lines = crate::apply::list("", base.as_array().unwrap_or(&[]), &edit, &still);
-        let lines = lines.map_err(|_| DecodeError::Position)?;
-        let lines: Vec<&str> =
-            lines.iter().map(|line| line.as_text().ok_or(DecodeError::Position)).collect::<Result<_, _>>()?;
-        Ok(lines.join(separator))
+        let edit = self.list(site, Listed::Lines(&old), given.as_ref())?;
+        if C::ENCODING {
+            return Ok(String::new());
+        }
+        old.edited(&edit).ok_or(DecodeError::Position)
     }
 
     /// Bytes in place of the middle of the old ones; the ends may be kept.

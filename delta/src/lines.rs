@@ -1,0 +1,155 @@
+//! The lines of a text, or the words of a long one, as a list: borrowed from the text, found by where they begin.
+
+use crate::Value;
+use crate::list::{Items, align, is_near_text};
+use crate::op::{Edit, Insert, ListEdit};
+use std::borrow::Cow;
+
+/// A text cut at a separator.
+pub(crate) struct Lines<'t> {
+    text: &'t str,
+    separator: &'static str,
+    /// Where each line begins.
+    starts: Vec<u32>,
+}
+
+impl<'t> Lines<'t> {
+    pub(crate) fn of(text: &'t str, separator: &'static str) -> Lines<'t> {
+        let count = text.matches(separator).count() + 1;
+        let mut starts = Vec::with_capacity(count);
+        starts.push(0);
+        starts.extend(text.match_indices(separator).map(|(at, _)| (at + separator.len()) as u32));
+        Lines { text, separator, starts }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.starts.len()
+    }
+
+    pub(crate) fn line(&self, at: usize) -> Option<&'t str> {
+        let start = *self.starts.get(at)? as usize;
+        match self.starts.get(at + 1) {
+            Some(next) => self.text.get(start..*next as usize - self.separator.len()),
+            None => self.text.get(start..),
+        }
+    }
+
+    /// The edit that makes another text of this one.
+    pub(crate) fn edit_to(&self, target: &Lines<'_>) -> ListEdit {
+        let plan = align(self, target);
+        let new = |at: usize| Value::from(target.line(at).unwrap_or_default());
+        let mut edit = ListEdit { removed: plan.removed, ..ListEdit::default() };
+        for (at, from) in plan.inserted {
+            let insert = from.map_or_else(|| Insert::New(new(at)), |from| Insert::Moved(from, Edit::Keep));
+            edit.inserted.push((at, insert));
+        }
+        for (from, at) in plan.kept.iter().map(|(from, at)| (*from as usize, *at as usize)) {
+            if self.line(from) != target.line(at) {
+                edit.changed.push((from, Edit::Set(new(at))));
+            }
+        }
+        edit
+    }
+
+    /// The text that an edit makes of this one; none if it does not fit.
+    pub(crate) fn edited(&self, edit: &ListEdit) -> Option<String> {
+        let mut removed = edit.removed.iter().copied().peekable();
+        let mut changed = edit.changed.iter().peekable();
+        let mut inserted = edit.inserted.iter().peekable();
+        let mut target = Joined { text: String::with_capacity(self.text.len() + told_bytes(edit)), lines: 0 };
+        for at in 0..=self.len() {
+            while let Some((_, insert)) = inserted.next_if(|(slot, _)| *slot == target.lines) {
+                let line = match insert {
+                    Insert::New(value) => value.as_text()?,
+                    Insert::Moved(from, edit) => self.line_after(*from, edit)?,
+                };
+                target.push(line, self.separator);
+            }
+            if at == self.len() {
+                break;
+            }
+            if removed.next_if_eq(&at).is_some() {
+                continue;
+            }
+            let edit = changed.next_if(|(index, _)| *index == at).map_or(&Edit::Keep, |(_, edit)| edit);
+            target.push(self.line_after(at, edit)?, self.separator);
+        }
+        let used = removed.next().is_none() && changed.next().is_none() && inserted.next().is_none();
+        used.then_some(target.text)
+    }
+
+    fn line_after<'e>(&self, at: usize, edit: &'e Edit) -> Option<&'e str>
+    where
+        't: 'e,
+    {
+        match edit {
+            Edit::Keep => self.line(at),
+            Edit::Set(Value::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// The bytes of all lines that an edit tells, with room for their separators.
+fn told_bytes(edit: &ListEdit) -> usize {
+    let changed =
+        edit.changed.iter().map(|(_, edit)| if let Edit::Set(line) = edit { Some(line) } else { None });
+    let inserted =
+        edit.inserted.iter().map(|(_, line)| if let Insert::New(line) = line { Some(line) } else { None });
+    changed.chain(inserted).map(|line| line.and_then(Value::as_text).map_or(0, str::len) + 1).sum()
+}
+
+/// Lines put together.
+struct Joined {
+    text: String,
+    lines: usize,
+}
+
+impl Joined {
+    fn push(&mut self, line: &str, separator: &str) {
+        if self.lines > 0 {
+            self.text.push_str(separator);
+        }
+        self.text.push_str(line);
+        self.lines += 1;
+    }
+}
+
+impl Items for Lines<'_> {
+    type Identity = str;
+
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn identity(&self, at: usize) -> Option<&str> {
+        self.line(at)
+    }
+
+    fn is_near(&self, at: usize, other: &Self, other_at: usize) -> bool {
+        self.line(at).zip(other.line(other_at)).is_some_and(|(old, new)| is_near_text(old, new))
+    }
+}
+
+/// The items of a list that changes: values, or lines that become values only when they are asked for.
+#[derive(Clone, Copy)]
+pub(crate) enum Listed<'b> {
+    Values(&'b [Value]),
+    Lines(&'b Lines<'b>),
+}
+
+impl<'b> Listed<'b> {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Listed::Values(values) => values.len(),
+            Listed::Lines(lines) => lines.len(),
+        }
+    }
+
+    pub(crate) fn get(&self, at: usize) -> Option<Cow<'b, Value>> {
+        match self {
+            Listed::Values(values) => values.get(at).map(Cow::Borrowed),
+            Listed::Lines(lines) => lines.line(at).map(|line| Cow::Owned(Value::from(line))),
+        }
+    }
+}
