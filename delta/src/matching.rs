@@ -3,7 +3,9 @@
 //!
 //! For each byte the places are found where the bytes before it stood already; what followed there, what a guide (the
 //! old text, a sibling's text) says next, and which bytes are common at all are mixed into the chance of each of its
-//! eight bits. The index is built only when a literal is due, about 1 us a kB; then a byte takes about 2 us.
+//! eight bits. The index is built only when a literal is due. The first bytes that a delta tells are searched for with
+//! the most effort, since most deltas tell few; behind [`THOROUGH_BYTES`] fewer places are tried, and a byte costs a
+//! quarter.
 
 use crate::Value;
 use crate::entropy::{Coder, LOGIT_MAX, squash, stretch};
@@ -23,19 +25,29 @@ const OF_KEY: u8 = 2;
 const LEXICON: &[u8] = include_bytes!("lexicon.txt");
 
 /// Of the base, and of what stands before it, so many bytes are remembered: with the index, five times that in memory.
-const REMEMBERED_MAX: usize = 128 * 1024;
+const REMEMBERED_MAX: usize = 64 * 1024;
 
-/// Candidates weighed for one byte.
-const CANDIDATES_MAX: usize = 320;
-/// Of them, those that share three bytes or more.
-const LONG_CANDIDATES_MAX: usize = 100;
-/// Where so many share three bytes, no shorter ones are looked for.
-const LONG_CANDIDATES_ENOUGH: usize = 100;
-/// Candidates looked for in all.
-const SHORT_CANDIDATES_MAX: usize = 310;
-/// Places tried along a chain.
-const LONG_STEPS_MAX: usize = 200;
-const SHORT_STEPS_MAX: usize = 250;
+/// Room for what most deltas tell, so that nothing that large is moved for a few bytes.
+const ROOM: usize = 2048;
+
+/// How far is looked for places where the bytes before stood already.
+struct Effort {
+    /// Places tried where three bytes are the same, and how many of them are taken.
+    long_steps: usize,
+    long_max: usize,
+    /// Where so many were taken, no others are looked for.
+    long_enough: usize,
+    /// Places tried where one byte is the same, and how many are taken in all.
+    short_steps: usize,
+    all_max: usize,
+}
+
+const THOROUGH: Effort =
+    Effort { long_steps: 200, long_max: 100, long_enough: 100, short_steps: 250, all_max: 310 };
+const BRISK: Effort = Effort { long_steps: 24, long_max: 16, long_enough: 8, short_steps: 16, all_max: 24 };
+/// So many bytes of a delta are told thoroughly.
+const THOROUGH_BYTES: usize = 4096;
+
 /// A match is measured up to here.
 const MATCH_MAX: usize = 20;
 /// A guide is searched so far ahead for the place where the text goes on.
@@ -58,18 +70,37 @@ const SETS: usize = MATCH_SETS + PLACE_SETS;
 /// The constant input, as a logit.
 const BIAS: i32 = 64;
 /// How fast the weights learn.
-const LEARNING: i64 = 6;
+const LEARNING: i32 = 6;
 /// No slot.
 const NONE: usize = usize::MAX;
 
 const _: () = assert!(WEIGHTS.len() == SETS * INPUTS, "priors.rs was trained for another model");
+
+static STARTING_WEIGHTS: [[i32; INPUTS]; SETS] = starting_weights();
+
+const fn starting_weights() -> [[i32; INPUTS]; SETS] {
+    let mut weights = [[0; INPUTS]; SETS];
+    let mut at = 0;
+    while at < SETS * INPUTS {
+        #[allow(clippy::indexing_slicing, reason = "both have as many elements; evaluated when compiled")]
+        {
+            weights[at / INPUTS][at % INPUTS] = (WEIGHTS[at] as i32) << 8;
+        }
+        at += 1;
+    }
+    weights
+}
 
 /// What was said so far, and how the mixer weighs its inputs.
 pub(crate) struct TextModel {
     history: Vec<u8>,
     triples: Chains,
     singles: Chains,
-    weights: Vec<i32>,
+    candidates: Box<Candidates>,
+    /// By set and input.
+    weights: Box<[[i32; INPUTS]; SETS]>,
+    /// Bytes told so far.
+    told: usize,
 }
 
 /// For each hash, the places in the history behind which it was seen, the latest first.
@@ -89,33 +120,46 @@ pub(crate) struct Guide<'g> {
     resume: usize,
 }
 
-/// Places where the bytes before stood already.
+/// Places where the bytes before stood already: those of one group that the same byte followed are counted.
 struct Candidates {
-    /// What followed, and the group.
-    found: [(u8, u8); CANDIDATES_MAX],
+    /// By group and byte: where in `kinds` it is, plus one; 0 where it is not.
+    at: [[u16; 256]; GROUPS],
+    kinds: Vec<CandidateKind>,
+    /// How many places there are.
     count: usize,
     /// Length of the longest match, and what followed it.
     longest: usize,
     longest_byte: u8,
 }
 
+#[derive(Clone, Copy)]
+struct CandidateKind {
+    byte: u8,
+    group: u8,
+    count: u16,
+}
+
 impl TextModel {
     /// A model that has read the lexicon and the base.
     pub(crate) fn new(base: &Value) -> TextModel {
-        let mut history = LEXICON.to_vec();
+        let capacity = remembered("", base) + LEXICON.len() + ROOM;
+        let mut history = Vec::with_capacity(capacity);
+        history.extend_from_slice(LEXICON);
         remember(&mut history, "", base);
         TextModel {
+            triples: Chains { heads: vec![0; 1 << HASH_BITS], back: Vec::with_capacity(capacity) },
+            singles: Chains { heads: vec![0; 256], back: Vec::with_capacity(capacity) },
             history,
-            triples: Chains { heads: vec![0; 1 << HASH_BITS], back: Vec::new() },
-            singles: Chains { heads: vec![0; 256], back: Vec::new() },
-            weights: WEIGHTS.iter().map(|weight| i32::from(*weight) << 8).collect(),
+            candidates: Box::new(Candidates::none()),
+            told: 0,
+            weights: Box::new(STARTING_WEIGHTS),
         }
     }
 
     /// The weights of the mixer, which training carries on.
     #[cfg(feature = "train")]
     pub(crate) fn mixer(&mut self) -> &mut [i32] {
-        &mut self.weights
+        self.weights.as_flattened_mut()
     }
 
     /// Opens a text under a key, after what is known to stand before it.
@@ -133,17 +177,18 @@ impl TextModel {
         guides: &mut [Guide<'_>; 2],
     ) -> u8 {
         self.index();
-        let mut candidates = self.candidates();
+        self.find();
         let previous = self.history.last().copied().unwrap_or(0);
         let mut node = 1;
         for bit in (0..8).rev() {
-            let inputs = candidates.inputs(bit, node, guides, previous);
+            let inputs = self.candidates.inputs(bit, node, guides, previous);
             let decision = self.mix(symbols, &inputs, byte >> bit & 1 == 1);
-            candidates.keep(bit, decision);
+            self.candidates.keep(bit, decision);
             node = node << 1 | usize::from(decision);
         }
         let byte = (node & 255) as u8;
         self.history.push(byte);
+        self.told += 1;
         guides.iter_mut().for_each(|guide| guide.follow(byte, &self.history));
         byte
     }
@@ -163,9 +208,10 @@ impl TextModel {
         let chance = squash((mixed[0] + mixed[1]) >> 1);
         let decision = symbols.coder.decide(u32::from(chance), 16, decision);
         for (set, logit) in inputs.sets.into_iter().zip(mixed) {
-            let error = i64::from(if decision { 65535 } else { 0 } - i32::from(squash(logit)));
+            // At most 2047 * 65535 * 6: no overflow.
+            let error = (if decision { 65535 } else { 0 } - i32::from(squash(logit))) * LEARNING;
             for (input, weight) in logits.iter().zip(self.set(set)) {
-                *weight = weight.saturating_add(((i64::from(*input) * error * LEARNING) >> 18) as i32);
+                *weight = weight.saturating_add((*input * error) >> 18);
             }
         }
         for slot in inputs.slots {
@@ -177,6 +223,7 @@ impl TextModel {
     }
 
     /// The logit that a set of weights makes of its inputs.
+    #[inline]
     fn mixed(&mut self, set: usize, logits: &[i32; INPUTS]) -> i32 {
         let weights = self.set(set).iter();
         let sum: i64 =
@@ -184,9 +231,10 @@ impl TextModel {
         (sum >> 16).clamp(i64::from(-LOGIT_MAX), i64::from(LOGIT_MAX)) as i32
     }
 
-    #[allow(clippy::indexing_slicing, reason = "sets are below SETS, and there are INPUTS weights a set")]
-    fn set(&mut self, set: usize) -> &mut [i32] {
-        &mut self.weights[set * INPUTS..][..INPUTS]
+    #[allow(clippy::indexing_slicing, reason = "sets are below SETS")]
+    #[inline]
+    fn set(&mut self, set: usize) -> &mut [i32; INPUTS] {
+        &mut self.weights[set]
     }
 
     /// Enters what was said since the last time.
@@ -199,27 +247,51 @@ impl TextModel {
     }
 
     /// What followed where the last bytes stood before: first where three of them did, then where one did.
-    fn candidates(&self) -> Candidates {
-        let now = self.history.len();
-        let mut candidates =
-            Candidates { found: [(0, 0); CANDIDATES_MAX], count: 0, longest: 0, longest_byte: 0 };
-        for at in self.triples.chain(hash(&self.history, now)).take(LONG_STEPS_MAX) {
-            if candidates.count >= LONG_CANDIDATES_MAX {
+    fn find(&mut self) {
+        let effort = if self.told < THOROUGH_BYTES { &THOROUGH } else { &BRISK };
+        let (history, candidates) = (self.history.as_slice(), &mut self.candidates);
+        candidates.clear();
+        for at in self.triples.chain(hash(history, history.len())).take(effort.long_steps) {
+            if candidates.count >= effort.long_max {
                 break;
             }
-            candidates.weigh(&self.history, at, 3..=MATCH_MAX);
+            candidates.weigh(history, at, 3..=MATCH_MAX);
         }
-        if candidates.count < LONG_CANDIDATES_ENOUGH {
-            let last = self.history.last().copied().map(usize::from);
-            for at in self.singles.chain(last).take(SHORT_STEPS_MAX) {
-                if candidates.count >= SHORT_CANDIDATES_MAX {
+        if candidates.count < effort.long_enough {
+            let last = history.last().copied().map(usize::from);
+            for at in self.singles.chain(last).take(effort.short_steps) {
+                if candidates.count >= effort.all_max {
                     break;
                 }
-                candidates.weigh(&self.history, at, 0..=2);
+                candidates.weigh(history, at, 0..=2);
             }
         }
-        candidates
     }
+}
+
+/// How many bytes before a place, up to [`MATCH_MAX`], are those at the end.
+fn match_length(history: &[u8], at: usize) -> usize {
+    let mut length = 0;
+    while length < MATCH_MAX {
+        let (before, last) =
+            (eight_before(history, at - length), eight_before(history, history.len() - length));
+        let (Some(before), Some(last)) = (before, last) else {
+            let before = history.iter().take(at).rev().zip(history.iter().rev()).take(MATCH_MAX);
+            return before.take_while(|(a, b)| a == b).count();
+        };
+        let same = ((before ^ last).leading_zeros() / 8) as usize;
+        length += same;
+        if same < 8 {
+            break;
+        }
+    }
+    length.min(MATCH_MAX)
+}
+
+/// The eight bytes before a place, the last one highest.
+fn eight_before(history: &[u8], at: usize) -> Option<u64> {
+    let eight = history.get(at.checked_sub(8)?..at)?;
+    Some(u64::from_le_bytes(eight.try_into().ok()?))
 }
 
 /// A hash of the three bytes before a place, if there are three.
@@ -244,6 +316,19 @@ impl Chains {
             Some(back) => at.checked_sub(usize::from(*back)),
         })
     }
+}
+
+/// So much is remembered of the base at most: see [`remember`].
+fn remembered(key: &str, value: &Value) -> usize {
+    let length = match value {
+        Value::Array(items) => items.iter().map(|item| remembered(key, item)).sum(),
+        Value::Map(map) => map.iter().map(|(key, value)| remembered(key.name(), value)).sum(),
+        leaf => {
+            let text = leaf.as_text().map(str::as_bytes).or(leaf.as_bytes());
+            key.len() + text.map_or(0, <[u8]>::len) + 2
+        }
+    };
+    length.min(REMEMBERED_MAX)
 }
 
 /// The texts of the base, each behind its key.
@@ -271,14 +356,24 @@ struct Inputs {
 
 #[allow(
     clippy::indexing_slicing,
-    reason = "groups are below GROUPS, the count never passes CANDIDATES_MAX, inputs are constants"
+    reason = "groups are below GROUPS, places point into the kinds, inputs are constants"
 )]
 impl Candidates {
+    fn none() -> Candidates {
+        Candidates { at: [[0; 256]; GROUPS], kinds: Vec::new(), count: 0, longest: 0, longest_byte: 0 }
+    }
+
+    fn clear(&mut self) {
+        // What was dropped on the way has left its mark too.
+        self.at = [[0; 256]; GROUPS];
+        self.kinds.clear();
+        (self.count, self.longest, self.longest_byte) = (0, 0, 0);
+    }
+
     /// Takes a place if its match has one of these lengths.
     fn weigh(&mut self, history: &[u8], at: usize, lengths: std::ops::RangeInclusive<usize>) {
         let Some(next) = history.get(at).copied() else { return };
-        let before = history.iter().take(at).rev().zip(history.iter().rev()).take(MATCH_MAX);
-        let length = before.take_while(|(a, b)| a == b).count();
+        let length = match_length(history, at);
         if !lengths.contains(&length) {
             return;
         }
@@ -290,8 +385,13 @@ impl Candidates {
             6..=8 => 4,
             _ => 5,
         };
-        self.found[self.count] = (next, group);
         self.count += 1;
+        let place = &mut self.at[usize::from(group)][usize::from(next)];
+        if *place == 0 {
+            self.kinds.push(CandidateKind { byte: next, group, count: 0 });
+            *place = self.kinds.len() as u16;
+        }
+        self.kinds[usize::from(*place) - 1].count += 1;
         if length > self.longest {
             (self.longest, self.longest_byte) = (length, next);
         }
@@ -300,8 +400,8 @@ impl Candidates {
     /// The slots for the next bit, after those that led to `node`.
     fn inputs(&self, bit: u32, node: usize, guides: &[Guide<'_>; 2], previous: u8) -> Inputs {
         let mut counts = [[0u32; 2]; GROUPS];
-        for (byte, group) in &self.found[..self.count] {
-            counts[usize::from(*group)][usize::from(byte >> bit & 1)] += 1;
+        for kind in &self.kinds {
+            counts[usize::from(kind.group)][usize::from(kind.byte >> bit & 1)] += u32::from(kind.count);
         }
         let mut slots = [NONE; INPUTS - 1];
         let (mut sum, mut best) = ([0u32; 2], 0);
@@ -333,20 +433,13 @@ impl Candidates {
 
     /// Keeps those that agree with the bit.
     fn keep(&mut self, bit: u32, decision: bool) {
-        let mut kept = 0;
-        for at in 0..self.count {
-            if (self.found[at].0 >> bit & 1 == 1) == decision {
-                self.found[kept] = self.found[at];
-                kept += 1;
-            }
-        }
-        self.count = kept;
+        self.kinds.retain(|kind| (kind.byte >> bit & 1 == 1) == decision);
     }
 }
 
 /// How many candidates say no and yes, in eight steps each; many of both count by their ratio.
 fn steps(counts: [u32; 2]) -> usize {
-    let excess = (counts[0].max(counts[1]) / 32).checked_ilog2().map_or(0, |log| log + 1);
+    let excess = u32::BITS - (counts[0].max(counts[1]) / 32).leading_zeros();
     let step = |count: u32| match (count >> excess).max(u32::from(count > 0)) {
         count @ 0..=2 => count as usize,
         3..=4 => 3,

@@ -230,6 +230,9 @@ fn pairs() -> Vec<(&'static str, Value, Value, u64)> {
     let lines = "first line\nsecond line\nthird line\nfourth line\n";
     let long =
         "A long text without lines is cut into words, and only the words that differ are told. ".repeat(4);
+    let colours = ["red", "green", "blue", "grey"];
+    let line = |at: usize| format!("{} sheets, {}; ", at * at * 7919 % 1009, colours[at * at % 7 % 4]);
+    let many: String = (0..320).map(line).collect();
     vec![
         ("nothing changes", Value::Null, Value::Null, 0),
         ("a first snapshot", Value::Null, first.clone(), 0),
@@ -257,6 +260,12 @@ fn pairs() -> Vec<(&'static str, Value, Value, u64)> {
             "keys that are numbers",
             Value::map([(Key::Int(Int::from(1u64)), 1)]),
             Value::map([(Key::Int(Int::from(-1i64)), 1), (Key::Int(Int::from(1u64)), 2)]),
+            0,
+        ),
+        (
+            "a long new text, told briskly from its 4,096th byte on",
+            Value::map([("notes", "")]),
+            Value::map([("notes", Value::from(many.as_str()))]),
             0,
         ),
         ("bytes", Value::from(vec![0u8, 1, 2, 3]), Value::from(vec![0u8, 0, 1, 255]), 0),
