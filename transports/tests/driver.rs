@@ -7,6 +7,8 @@
 )]
 
 mod emulated;
+#[path = "../../fuzz/radio_checks.rs"]
+mod radio_checks;
 
 use emulated::air::Air;
 use emulated::meshcore::EmulatedMeshcore;
@@ -291,4 +293,22 @@ async fn a_serial_port_that_is_pulled_and_plugged_in_comes_back() {
     connection.say(kiss::Command::Data(b"back on the line")).await;
     station.until("heard", |station| station.heard == [b"back on the line"]).await;
     let _ = std::fs::remove_file(&link);
+}
+
+/// Bytes that a fuzzer found worth keeping are replayed by every test run.
+#[test]
+fn the_corpus_of_each_stream_decoder_holds() {
+    for (name, check) in [
+        ("kiss", radio_checks::kiss as fn(&[u8])),
+        ("meshcore", radio_checks::meshcore),
+        ("meshtastic", radio_checks::meshtastic),
+    ] {
+        let folder = format!("{}/../fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
+        let mut replayed = 0;
+        for entry in std::fs::read_dir(&folder).expect("the target has a corpus") {
+            check(&std::fs::read(entry.unwrap().path()).unwrap());
+            replayed += 1;
+        }
+        assert!(replayed >= 3, "{folder}");
+    }
 }
