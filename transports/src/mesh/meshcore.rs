@@ -47,6 +47,12 @@ pub fn on_air_bytes(payload_bytes: usize) -> usize {
     5 + (3 + payload_bytes).next_multiple_of(16)
 }
 
+/// Symbols of preamble before each packet: the newest firmware doubles it where symbols are short; older firmware has 16
+/// everywhere, so that this is never too few.
+pub fn preamble_symbols(spreading_factor: u8) -> u16 {
+    if spreading_factor <= 8 { 32 } else { 16 }
+}
+
 /// What a host asks of its radio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command<'a> {
@@ -119,7 +125,7 @@ pub enum Event {
         name: String,
         /// In kHz.
         frequency_khz: u32,
-        /// With MeshCore's preamble.
+        /// With the preamble of the newest firmware.
         modulation: Modulation,
     },
     /// The firmware.
@@ -301,7 +307,7 @@ fn self_info(rest: &[u8]) -> Option<Event> {
             spreading_factor: *spreading_factor,
             bandwidth_hz: u32::from_le_bytes(*bandwidth),
             coding_rate: *coding_rate,
-            preamble_symbols: 16,
+            preamble_symbols: preamble_symbols(*spreading_factor),
         },
     })
 }
@@ -380,7 +386,7 @@ mod tests {
         let events =
             decode(&[&framed(&info), &framed(&data), &framed(&[1, 3]), &framed(&[0x83]), &framed(&[10])]);
         let modulation =
-            Modulation { spreading_factor: 8, bandwidth_hz: 62_500, coding_rate: 8, preamble_symbols: 16 };
+            Modulation { spreading_factor: 8, bandwidth_hz: 62_500, coding_rate: 8, preamble_symbols: 32 };
         assert_eq!(
             events,
             [
@@ -413,6 +419,12 @@ mod tests {
         assert_eq!(decoder.next_event(), None);
         decoder.resync();
         assert_eq!(decoder.next_event(), Some(Event::Ok));
+    }
+
+    #[test]
+    fn the_key_drawn_in_the_format_is_the_key() {
+        let key = data_encoding::HEXLOWER.encode(&CHANNEL_SECRET);
+        assert!(include_str!("../../FORMAT.md").contains(&format!("`{key}`")));
     }
 
     #[test]

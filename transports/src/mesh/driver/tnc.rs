@@ -10,6 +10,7 @@ use crate::mesh::airtime::Modulation;
 use crate::mesh::ax25::{self, UiFrame};
 use crate::mesh::kiss::modem::{self, Report};
 use crate::mesh::kiss::{Command, Decoder, Event, FRAME_BYTES_MAX};
+use crate::mesh::meshcore;
 use std::collections::VecDeque;
 
 /// The rate on the air where none is given: 1200 baud AFSK, what most TNCs speak, bit/s.
@@ -118,7 +119,7 @@ impl Tnc {
         match report {
             Report::Radio { frequency_hz, bandwidth_hz, spreading_factor, coding_rate } => {
                 // Zeros while nobody has set it by KISS: it is on the firmware's default.
-                let preamble_symbols = modem::PREAMBLE_SYMBOLS;
+                let preamble_symbols = meshcore::preamble_symbols(spreading_factor);
                 let modulation = Modulation { spreading_factor, bandwidth_hz, coding_rate, preamble_symbols };
                 let set = frequency_hz > 0 && bandwidth_hz > 0;
                 line.info.frequency_hz = set.then_some(frequency_hz);

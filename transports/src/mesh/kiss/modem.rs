@@ -14,8 +14,6 @@ pub const PING: &[u8] = &[0x17];
 pub const TX_BUSY: u8 = 7;
 /// The longest packet, bytes: what LoRa takes.
 pub const PACKET_BYTES_MAX: usize = 255;
-/// Symbols of preamble before each packet.
-pub const PREAMBLE_SYMBOLS: u16 = 16;
 /// Characters of a device name that are kept.
 pub const NAME_CHARS_MAX: usize = 64;
 
