@@ -12,6 +12,7 @@ mod init;
 mod invite;
 mod join;
 mod peers;
+mod policy;
 mod print;
 mod qr;
 mod state;
@@ -27,7 +28,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::Span;
-use crate::federation::TrustLevel;
+use crate::federation::{RadioUse, TrustLevel};
 use crate::layer::KeyPath;
 use error::{CliError, Outcome};
 
@@ -136,6 +137,20 @@ enum Command {
     Remove {
         /// A name, a DID or the start of one
         peer: String,
+    },
+    /// Say how a document of yours is treated: whether it goes by radio, whether outsiders may see it
+    #[command(
+        after_help = "Examples:\n  tombolo policy roster --radio never\n  tombolo policy state --radio brief\n  tombolo policy state --confidential no\n\nWithout options the present policy is shown. Only what is not confidential goes out on a radio that must\nsend in clear."
+    )]
+    Policy {
+        /// The document
+        doc: String,
+        /// never, brief (its brief in its place) or full
+        #[arg(long, value_parser = radio_use)]
+        radio: Option<RadioUse>,
+        /// yes: nobody but its readers may see it
+        #[arg(long, value_parser = yes_or_no, value_name = "yes|no")]
+        confidential: Option<bool>,
     },
     /// Make a shared document
     #[command(after_help = "Examples:\n  tombolo create plan\n  tombolo create report --snapshot")]
@@ -265,6 +280,7 @@ fn carry_out(cli: Cli) -> Outcome {
         Command::Peers => peers::list(&context),
         Command::Trust { peer, level } => peers::trust(&context, peer, level),
         Command::Rename { peer, name } => peers::rename(&context, peer, name),
+        Command::Policy { doc, radio, confidential } => policy::policy(&context, doc, radio, confidential),
         Command::Remove { peer } => peers::remove(&context, peer),
         Command::Create { doc, snapshot } => docs::create(&context, doc, snapshot),
         Command::Set { doc, key, value } => docs::set(&context, doc, key, &value),
@@ -315,6 +331,23 @@ fn addresses(text: &str) -> Result<Addresses, String> {
     match found.map(Iterator::collect::<Vec<_>>) {
         Ok(addresses) if !addresses.is_empty() => Ok(addresses),
         _ => Err(format!("write an IP address like 192.168.1.20, 192.168.1.20:{port} or [fd00::20]:{port}")),
+    }
+}
+
+fn radio_use(text: &str) -> Result<RadioUse, String> {
+    match text {
+        "never" => Ok(RadioUse::Never),
+        "brief" => Ok(RadioUse::Brief),
+        "full" => Ok(RadioUse::Full),
+        _ => Err("say never, brief or full".to_owned()),
+    }
+}
+
+fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err("say yes or no".to_owned()),
     }
 }
 

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Span;
-use crate::federation::TrustLevel;
+use crate::federation::{RadioUse, TrustLevel};
 use crate::layer::KeyPath;
 use crate::layer::Kind;
 use crate::node::{Command, CommandError};
@@ -122,6 +122,15 @@ struct LevelBody {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct PolicyBody {
+    #[serde(default)]
+    radio: Option<RadioUse>,
+    #[serde(default)]
+    confidential: Option<bool>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct NameBody {
     name: String,
 }
@@ -155,6 +164,13 @@ pub fn read(method: &Method, path: &str, query: Option<&str>, body: &[u8]) -> Re
             get(Command::Id)?;
             return Ok(Asked::Watch(query.doc));
         }
+        ("links", None, None) => get(Command::Links)?,
+        ("airtime", None, None) => get(Command::Airtime)?,
+        ("policies", Some(doc), None) if method == Method::PUT => {
+            let PolicyBody { radio, confidential } = json(body)?;
+            Command::Policy { doc, radio, confidential }
+        }
+        ("policies", Some(_), None) => return Err(unknown_method()),
         ("peers", None, None) => get(Command::Peers)?,
         ("peers", Some(peer), None) if method == Method::DELETE => Command::Remove { peer },
         ("peers", Some(peer), Some("trust")) if method == Method::PUT => {
@@ -200,6 +216,10 @@ pub fn write(command: &Command) -> Option<(Method, String, Vec<u8>)> {
     match command {
         Command::Id => get("/v1/id".into()),
         Command::Status => get("/v1/status".into()),
+        Command::Policy { doc, radio, confidential } => {
+            let body = PolicyBody { radio: *radio, confidential: *confidential };
+            Some((Method::PUT, format!("/v1/policies/{}", encode(doc)), bytes(&body)))
+        }
         Command::Links => get("/v1/links".into()),
         Command::Airtime => get("/v1/airtime".into()),
         Command::Peers => get("/v1/peers".into()),

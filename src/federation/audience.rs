@@ -2,7 +2,7 @@
 //! document of its own, `audience`.
 //!
 //! ```text
-//! {"salt": 16 bytes, "members": [[print, level] | [print, level, since], …]}
+//! {"salt": 16 bytes, "members": [[print, level] | [print, level, since], …], "classes"?: {name: [confidential, radio]}}
 //! ```
 //! A print is 16 bytes of a hash over salt and identity: whoever reads the list recognises the identities he
 //! knows, and no others. Members stand in the order of their prints.
@@ -28,7 +28,39 @@ pub type Print = [u8; 16];
 pub struct Audience {
     salt: [u8; 16],
     members: BTreeMap<Print, Member>,
+    classes: BTreeMap<String, Class>,
 }
+
+/// Whether a document goes out by radio.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RadioUse {
+    /// Not at all.
+    Never,
+    /// Its brief in its place: a document of its own, `NAME.brief`.
+    Brief,
+    /// As it is.
+    #[default]
+    Full,
+}
+
+/// How the owner's documents are to be treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Class {
+    /// Nobody but its readers may see it: it never goes out on a link in clear.
+    pub confidential: bool,
+    /// Whether it goes out by radio.
+    pub radio: RadioUse,
+}
+
+impl Default for Class {
+    fn default() -> Self {
+        Class { confidential: true, radio: RadioUse::Full }
+    }
+}
+
+/// Classes in one audience that are not the default. One more is refused.
+pub const CLASSES_MAX: usize = 1_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Member {
@@ -49,7 +81,31 @@ impl Audience {
             .filter(|(_, level)| *level > TrustLevel::Untrusted)
             .map(|(peer, level)| (print(&salt, &peer), Member { level, since: Sequence::NONE }))
             .collect();
-        Audience { salt, members }
+        Audience { salt, members, classes: BTreeMap::new() }
+    }
+
+    /// How the owner wants a document treated.
+    pub fn class(&self, name: &str) -> Class {
+        self.classes.get(name).copied().unwrap_or_default()
+    }
+
+    /// Whether any document of the owner may be seen by everybody.
+    pub fn shows_anything(&self) -> bool {
+        self.classes.values().any(|class| !class.confidential)
+    }
+
+    /// The same audience with another class for a document.
+    pub fn with_class(mut self, name: &str, class: Class) -> Self {
+        match class == Class::default() {
+            true => self.classes.remove(name),
+            false => self.classes.insert(name.to_owned(), class),
+        };
+        self
+    }
+
+    /// How many documents have a class of their own.
+    pub fn classes(&self) -> usize {
+        self.classes.len()
     }
 
     /// The audience of these members that follows this one, to be signed as `sequence`: who was a writer
@@ -60,6 +116,7 @@ impl Audience {
         sequence: Sequence,
     ) -> Self {
         let mut next = Audience::new(self.salt, members);
+        next.classes.clone_from(&self.classes);
         for (print, member) in &mut next.members {
             let before = self.members.get(print).filter(|before| before.level == TrustLevel::Trusted);
             if member.level == TrustLevel::Trusted {
@@ -116,7 +173,15 @@ impl Audience {
                 Value::Array(member)
             })
             .collect();
-        Value::map([("salt", Value::Bytes(self.salt.to_vec())), ("members", Value::Array(members))])
+        let mut fields = vec![("salt", Value::Bytes(self.salt.to_vec())), ("members", Value::Array(members))];
+        if !self.classes.is_empty() {
+            let class = |class: &Class| {
+                Value::Array(vec![Value::Bool(class.confidential), Value::from(class.radio as u64)])
+            };
+            let classes = self.classes.iter().map(|(name, of)| (name.as_str(), class(of)));
+            fields.push(("classes", Value::map(classes)));
+        }
+        Value::map(fields)
     }
 
     /// From the content of an audience document. Fields of later versions are left unread.
@@ -127,8 +192,30 @@ impl Audience {
             return Err(AudienceError);
         }
         let members = listed.iter().map(member).collect::<Option<_>>().ok_or(AudienceError)?;
-        Ok(Audience { salt, members })
+        let classes = match value.get("classes") {
+            Some(Value::Map(classes)) => classes
+                .iter()
+                .take(CLASSES_MAX)
+                .filter_map(|(name, of)| match name {
+                    tombolo_delta::Key::Text(name) => Some((name.clone(), read_class(of)?)),
+                    tombolo_delta::Key::Int(_) => None,
+                })
+                .collect(),
+            _ => BTreeMap::new(),
+        };
+        Ok(Audience { salt, members, classes })
     }
+}
+
+/// A class; what a later version may have put there is the strictest that we know.
+fn read_class(value: &Value) -> Option<Class> {
+    let [confidential, radio, ..] = value.as_array()? else { return None };
+    let radio = match radio.as_u64()? {
+        1 => RadioUse::Brief,
+        2 => RadioUse::Full,
+        _ => RadioUse::Never,
+    };
+    Some(Class { confidential: !matches!(confidential, Value::Bool(false)), radio })
 }
 
 fn member(value: &Value) -> Option<(Print, Member)> {

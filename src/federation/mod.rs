@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use tombolo_transports::PeerId;
 
-pub use audience::Audience;
+pub use audience::{Audience, Class, RadioUse};
 pub use peer::{Peer, TrustLevel};
 
 use crate::layer::{DocumentId, DocumentName, LayerId, Sequence};
@@ -115,6 +115,11 @@ impl Federation {
     /// An owner's audience, as held.
     pub fn audience(&self, owner: &PeerId) -> Option<&Audience> {
         self.audiences.get(owner).map(|held| &held.audience)
+    }
+
+    /// How an owner wants a document treated, by its audience as held.
+    pub fn class(&self, document: &DocumentId) -> Class {
+        self.audience(&document.owner).map(|a| a.class(document.name.as_str())).unwrap_or_default()
     }
 
     /// The sequence of an owner's audience, as held.

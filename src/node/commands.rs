@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
+use crate::federation::audience::CLASSES_MAX;
+use crate::federation::{Audience, Class, RadioUse};
 use crate::identity::did;
 use crate::layer::{Content, DocumentId, DocumentName, Entry, KeyPath, Kind, LayerId};
 use crate::limits::DOCUMENTS_PER_OWNER_MAX;
@@ -81,6 +83,7 @@ impl Node {
             Command::Get { doc, key } => self.get(&doc, key.as_ref()),
             Command::List => Ok(Reply::Documents(self.document_views())),
             Command::State { peer } => self.state(peer.as_deref()),
+            Command::Policy { doc, radio, confidential } => self.policy(&doc, radio, confidential),
             Command::Links => Ok(Reply::Links(self.links_view())),
             Command::Airtime => Ok(Reply::Airtime(self.airtime_view())),
             Command::Status => Ok(Reply::Status(Box::new(self.status()))),
@@ -183,6 +186,7 @@ impl Node {
             self.settle();
         }
         let reference = self.reference_ms();
+        let signing_ms = self.signing_ms();
         let Some(document) = self.holdings.document(id) else {
             return Err(CommandError::UnknownDocument(id.name.as_str().to_owned()));
         };
@@ -209,7 +213,7 @@ impl Node {
                 .winner(&key)
                 .filter(|winner| winner.author != self.me)
                 .map(|winner| winner.entry.hash4(&key));
-            let entry = Entry { stamp: self.clock.tick(reference), value, saw };
+            let entry = Entry { stamp: self.clock.tick(signing_ms), value, saw };
             entry.check(&key).map_err(|error| CommandError::BadValue(error.to_string()))?;
             changes.push((key, Some(entry)));
         }
@@ -265,6 +269,46 @@ impl Node {
         self.stage_snapshot(&document, value);
         self.stage_published(request, &document);
         Ok(())
+    }
+
+    /// The class of a document of ours stands in our audience.
+    fn policy(
+        &mut self,
+        doc: &str,
+        radio: Option<RadioUse>,
+        confidential: Option<bool>,
+    ) -> Result<Reply, CommandError> {
+        let id = self.resolve_document(doc)?;
+        if id.owner != self.me {
+            return Err(CommandError::NotYours(doc.to_owned()));
+        }
+        let name = id.name.as_str();
+        if matches!(name, DocumentName::AUDIENCE | DocumentName::KEYS) {
+            let why = "the engine itself decides where it goes";
+            return Err(CommandError::BadName { name: name.to_owned(), why });
+        }
+        let before = self.federation.class(&id);
+        let class = Class {
+            radio: radio.unwrap_or(before.radio),
+            confidential: confidential.unwrap_or(before.confidential),
+        };
+        if class != before {
+            let audience = self.federation.audience(&self.me).cloned();
+            let audience = audience.unwrap_or_else(|| Audience::new(self.random.bytes(), []));
+            if audience.classes() >= CLASSES_MAX {
+                let remedy = "give some documents the default again";
+                return Err(CommandError::Limit {
+                    what: "the number of policies",
+                    limit: CLASSES_MAX,
+                    remedy,
+                });
+            }
+            let value = audience.with_class(name, class).to_value();
+            if let Some(document) = self.own_document(DocumentName::AUDIENCE) {
+                self.commit_snapshot(&document, value)?;
+            }
+        }
+        Ok(Reply::Policy(view::PolicyView { document: name.to_owned(), class }))
     }
 
     // ---- reads -------------------------------------------------------------------------------------------

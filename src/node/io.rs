@@ -12,7 +12,7 @@ use serde::Serialize;
 use tombolo_delta::Value;
 use tombolo_transports::{LinkCaps, LinkId, PeerId};
 
-use crate::federation::TrustLevel;
+use crate::federation::{RadioUse, TrustLevel};
 use crate::merge::KeyPath;
 use crate::node::radio::RadioSpec;
 use crate::node::view;
@@ -246,6 +246,15 @@ pub enum Command {
     },
     /// How things stand: links, peers, what is behind, rejections.
     Status,
+    /// How a document of ours is to be treated; what is none stays as it is.
+    Policy {
+        /// Which.
+        doc: String,
+        /// Whether it goes out by radio.
+        radio: Option<RadioUse>,
+        /// Whether nobody but its readers may see it.
+        confidential: Option<bool>,
+    },
     /// Every link: to whom, when last heard, and why it is or is not used.
     Links,
     /// What the radios have sent and may send.
@@ -285,6 +294,8 @@ pub enum Reply {
     Published(view::PublishedView),
     /// To `Status`.
     Status(Box<view::StatusView>),
+    /// To `Policy`.
+    Policy(view::PolicyView),
     /// To `Links`.
     Links(Vec<view::LinkView>),
     /// To `Airtime`.
@@ -366,6 +377,9 @@ pub enum CommandError {
     /// We may read but not write.
     #[error("you may read `{0}` but not write it: its owner lists you as an observer")]
     ReadOnly(String),
+    /// Its owner says how a document is treated.
+    #[error("`{0}` is not yours: its owner says how it is treated")]
+    NotYours(String),
     /// A limit of the format or a quota of this node.
     #[error("{what} would pass the limit of {limit}: {remedy}")]
     Limit {
@@ -423,6 +437,7 @@ impl CommandError {
             CommandError::UnknownKey { .. } => "unknown_key",
             CommandError::BadValue(_) => "bad_value",
             CommandError::ReadOnly(_) => "read_only",
+            CommandError::NotYours(_) => "not_yours",
             CommandError::Limit { .. } => "limit",
             CommandError::BadInvite(_) => "bad_invite",
             CommandError::BadExpiry => "bad_expiry",

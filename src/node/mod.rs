@@ -402,6 +402,12 @@ impl Node {
         }
     }
 
+    /// The time that we sign and stamp with: whole seconds where a radio has to carry it.
+    fn signing_ms(&self) -> u64 {
+        let reference = self.reference_ms();
+        if self.radios.is_empty() { reference } else { reference / 1000 * 1000 }
+    }
+
     /// Reference time, milliseconds since the Unix epoch.
     fn reference_ms(&self) -> u64 {
         self.reference.reference(self.now).0

@@ -236,7 +236,7 @@ impl Node {
             .map(|(key, entry)| (key.clone(), entry.clone()))
             .collect();
         for (key, entry) in late {
-            let stamp = self.clock.tick(reference);
+            let stamp = self.clock.tick(self.signing_ms());
             changes.insert(key, Some(Entry { stamp, ..entry }));
         }
     }
@@ -256,7 +256,7 @@ impl Node {
             kind: content.kind(),
             layer: id.clone(),
             sequence,
-            time_ms: self.reference_ms(),
+            time_ms: self.signing_ms(),
             audience_sequence: self.federation.audience_sequence(&id.document.owner),
             root: content.root(),
         };

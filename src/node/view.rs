@@ -165,6 +165,16 @@ pub struct LinkEventView {
     pub up: bool,
 }
 
+/// How a document is treated.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PolicyView {
+    /// Its name.
+    pub document: String,
+    /// The policy.
+    #[serde(flatten)]
+    pub class: crate::federation::Class,
+}
+
 /// One link, or one listener on a radio.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LinkView {

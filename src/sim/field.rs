@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use tombolo_transports::mesh::air::{Air, RadioId};
+use tombolo_transports::mesh::air::{Access, Air, RadioId};
 use tombolo_transports::mesh::airtime::Line;
 use tombolo_transports::mesh::keys::Mode;
 use tombolo_transports::mesh::ledger::LedgerConfig;
@@ -107,6 +107,8 @@ impl Field {
         let store = Store::in_memory()?;
         let node = self.open(&store, place, name, 0)?;
         let radio_id = self.air.add_radio();
+        // Radios of stock firmware listen before they talk.
+        self.air.set_access(radio_id, Access::Listen { persistence: 127, slot_ms: 20, detect_ms: 5 });
         self.places.push(Place { node, store, radio: radio_id, sending: false, boots: 1 });
         if radio {
             self.switch_on(place);

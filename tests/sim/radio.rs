@@ -1,11 +1,12 @@
 //! Nodes that have only radios, and nodes that have a cable as well.
 
-use tombolo::federation::TrustLevel;
+use tombolo::federation::{RadioUse, TrustLevel};
 use tombolo::merge::KeyPath;
 use tombolo::node::{Command, Reply};
 use tombolo::sim::field::{Field, FieldConfig};
 use tombolo_delta::Value;
 use tombolo_transports::mesh::airtime::{Line, Modulation};
+use tombolo_transports::mesh::keys::Mode;
 
 fn sf7(seed: u64) -> Field {
     Field::new(FieldConfig::new(seed, Line::lora(Modulation::SF7_125)))
@@ -57,4 +58,121 @@ fn two_nodes_join_and_share_a_document_with_nothing_but_radios() {
         seen.is_some_and(|v| v.get("l").is_some()) && get(field, a, "notes") == get(field, b, "notes")
     });
     assert!(both, "{:?} and {:?}", get(&mut field, a, "notes"), get(&mut field, b, "notes"));
+}
+
+fn policy(field: &mut Field, at: usize, doc: &str, radio: Option<RadioUse>, confidential: Option<bool>) {
+    let done = field.ask(at, Command::Policy { doc: doc.into(), radio, confidential });
+    assert!(matches!(done, Some(Ok(_))), "{done:?}");
+}
+
+/// Two nodes joined by cable and in step, the cable cut, their radios on.
+fn parted(config: FieldConfig) -> (Field, usize, usize) {
+    let mut field = Field::new(config);
+    let (a, b) = (field.add("a", false).unwrap(), field.add("b", false).unwrap());
+    field.calls_reach = true;
+    join(&mut field, a, b);
+    field.connect(a, b);
+    create(&mut field, a, "notes");
+    create(&mut field, a, "secret");
+    set(&mut field, a, "notes", "k", "first");
+    set(&mut field, a, "secret", "k", "first");
+    field.run(60_000);
+    assert!(get(&mut field, b, "notes").is_some() && get(&mut field, b, "secret").is_some());
+    field.cut(a, b);
+    field.calls_reach = false;
+    field.switch_on(a);
+    field.switch_on(b);
+    field.run(1_800_000);
+    (field, a, b)
+}
+
+fn value(field: &mut Field, at: usize, doc: &str, key: &str) -> Option<String> {
+    get(field, at, doc)?.get(key)?.as_text().map(str::to_owned)
+}
+
+#[test]
+fn what_is_never_to_go_by_radio_does_not() {
+    let (mut field, a, b) = parted(FieldConfig::new(5, Line::lora(Modulation::SF7_125)));
+    policy(&mut field, a, "secret", Some(RadioUse::Never), None);
+    set(&mut field, a, "secret", "k", "second");
+    set(&mut field, a, "notes", "k", "second");
+    let came = field.run_until(3_600_000, |field| value(field, b, "notes", "k").as_deref() == Some("second"));
+    assert!(came);
+    field.run(3_600_000);
+    assert_eq!(value(&mut field, b, "secret", "k").as_deref(), Some("first"));
+    field.connect(a, b);
+    field.run(60_000);
+    assert_eq!(value(&mut field, b, "secret", "k").as_deref(), Some("second"), "a cable still carries it");
+}
+
+#[test]
+fn in_clear_only_what_everybody_may_see_goes_out() {
+    let mut config = FieldConfig::new(6, Line::lora(Modulation::SF7_125));
+    config.mode = Mode::SignedClear;
+    let (mut field, a, b) = parted(config);
+    // It came by cable that outsiders may see the notes.
+    field.connect(a, b);
+    policy(&mut field, a, "notes", None, Some(false));
+    field.run(60_000);
+    field.cut(a, b);
+    set(&mut field, a, "notes", "k", "for all");
+    set(&mut field, a, "secret", "k", "for few");
+    let came =
+        field.run_until(7_200_000, |field| value(field, b, "notes", "k").as_deref() == Some("for all"));
+    assert!(came, "{:?}", field.ask(b, Command::Status));
+    field.run(7_200_000);
+    assert_eq!(value(&mut field, b, "secret", "k").as_deref(), Some("first"));
+    let on_air: Vec<Vec<u8>> = field.air.log().map(|on_air| on_air.frame.clone()).collect();
+    let contains = |text: &str| on_air.iter().any(|f| f.windows(text.len()).any(|w| w == text.as_bytes()));
+    assert!(contains("for all") && !contains("for few"));
+}
+
+#[test]
+fn who_is_removed_cannot_read_what_comes_after_and_the_others_can() {
+    let mut field = sf7(7);
+    let nodes: Vec<usize> = ["a", "b", "c"].iter().map(|name| field.add(name, true).unwrap()).collect();
+    let [a, b, c] = nodes[..] else { panic!("three") };
+    join(&mut field, a, b);
+    join(&mut field, a, c);
+    create(&mut field, a, "notes");
+    set(&mut field, a, "notes", "k", "for three");
+    let all = |field: &mut Field| {
+        [b, c].iter().all(|n| value(field, *n, "notes", "k").as_deref() == Some("for three"))
+    };
+    assert!(field.run_until(7_200_000, all), "three in step");
+    let peer = tombolo::identity::did(&field.peer_id(c));
+    assert!(matches!(field.ask(a, Command::Remove { peer }), Some(Ok(_))));
+    set(&mut field, a, "notes", "k", "for two");
+    let came =
+        field.run_until(14_400_000, |field| value(field, b, "notes", "k").as_deref() == Some("for two"));
+    if !came {
+        eprintln!("A: {:?}", field.ask(a, Command::Status));
+        eprintln!("A: {:?}", field.ask(a, Command::Links));
+        dump(&field);
+    }
+    assert!(
+        came,
+        "b has the new key: {:?} {:?}",
+        field.ask(b, Command::Status),
+        field.ask(a, Command::Airtime)
+    );
+    field.run(3_600_000);
+    assert_eq!(value(&mut field, c, "notes", "k").as_deref(), Some("for three"));
+}
+
+#[allow(dead_code)]
+fn dump(field: &Field) {
+    for on_air in field.air.log() {
+        let f = &on_air.frame;
+        eprintln!(
+            "{:>9} {:?} kind {} alias {:02x}{:02x} hint {:02x} len {}",
+            on_air.start_us / 1000,
+            on_air.radio,
+            f[0] >> 4,
+            f[1],
+            f[2],
+            f[3],
+            f.len()
+        );
+    }
 }

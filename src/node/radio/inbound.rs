@@ -31,7 +31,10 @@ impl Node {
 
     fn heard_on_air(&mut self, link: LinkId, heard: Heard) {
         match heard {
-            Heard::Message { channel, from, kind, bytes, .. } => {
+            Heard::Message { channel, from, kind, bytes, under_previous_key } => {
+                if channel == self.me && !under_previous_key {
+                    self.has_new_key(from);
+                }
                 if self.federation.level(&from) <= TrustLevel::Untrusted {
                     return self.counters.reject("frame_of_no_peer");
                 }

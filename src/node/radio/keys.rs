@@ -62,6 +62,24 @@ impl Node {
         told.cloned().or(sealed)
     }
 
+    /// A reader speaks under our present key: it has it.
+    pub(super) fn has_new_key(&mut self, reader: PeerId) {
+        let Some(key) = self.radios.seen.get(&self.me) else { return };
+        let epoch = key.epoch;
+        self.radios.renewed.retain(|(of, _)| *of == epoch);
+        self.radios.renewed.insert((epoch, reader));
+    }
+
+    /// Whether some of these may not have our present key yet: what brings it goes out under the one before.
+    pub(super) fn needs_previous_key(&self, targets: &[PeerId]) -> bool {
+        let Some(key) = self.radios.seen.get(&self.me) else { return false };
+        self.radios.previous.contains_key(&self.me)
+            && targets.iter().any(|peer| {
+                self.federation.level(peer) >= TrustLevel::Observer
+                    && !self.radios.renewed.contains(&(key.epoch, *peer))
+            })
+    }
+
     /// The key before this one, as far as we saw the renewal.
     pub(super) fn previous_key(&mut self, owner: &PeerId, present: &AudienceKey) -> Option<AudienceKey> {
         let seen = self.radios.seen.insert(*owner, present.clone());

@@ -18,12 +18,12 @@ mod views;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_transports::mesh::airtime::Line;
-use tombolo_transports::mesh::keys::{AudienceKey, Identity, Mode};
+use tombolo_transports::mesh::keys::{Alias, AudienceKey, Identity, Mode};
 use tombolo_transports::mesh::ledger::{BootId, LedgerConfig};
 use tombolo_transports::mesh::station::{CallSign, Station, StationConfig};
 use tombolo_transports::{LinkId, PeerId};
 
-use crate::federation::TrustLevel;
+use crate::federation::{Audience, RadioUse, TrustLevel};
 use crate::layer::{DocumentName, LayerId, LayerPrint, SignedHead};
 use crate::limits::{RADIO_HEARTBEAT_MS, RADIO_HEARTBEAT_SHARE, RADIOS_MAX};
 use crate::node::{Node, io};
@@ -96,6 +96,8 @@ pub(super) struct Radio {
 #[derive(Debug)]
 pub(super) struct Radios {
     by_link: BTreeMap<LinkId, Radio>,
+    /// Readers of our own documents that were heard under the present key, by its epoch.
+    renewed: BTreeSet<(u32, PeerId)>,
     /// What is on disk of radios, there or not: by name and key.
     meta: BTreeMap<String, Vec<u8>>,
     /// Audience keys as they were told on joining: until the `keys` document comes.
@@ -130,6 +132,7 @@ impl Radios {
     pub(super) fn new(boot: [u8; 16]) -> Self {
         Radios {
             by_link: BTreeMap::new(),
+            renewed: BTreeSet::new(),
             meta: BTreeMap::new(),
             told: BTreeMap::new(),
             seen: BTreeMap::new(),
@@ -277,29 +280,48 @@ impl Node {
             .collect();
         let mut channels = Vec::new();
         for owner in &owners {
-            let Some(key) = self.audience_key(owner) else { continue };
-            let previous = self.previous_key(owner, &key);
-            channels.push((*owner, key, previous, self.members(owner), self.on_air(owner)));
+            let keys = self.audience_key(owner).map(|key| (self.previous_key(owner, &key), key));
+            channels.push((
+                *owner,
+                keys,
+                self.members(owner),
+                self.on_air(owner, true),
+                self.on_air(owner, false),
+            ));
         }
-        let now = self.now.mono_ms;
+        let (now, me) = (self.now.mono_ms, self.me);
         for radio in self.radios.by_link.values_mut() {
-            let gone: Vec<PeerId> =
-                radio.cell.owners().filter(|owner| channels.iter().all(|(kept, ..)| kept != owner)).collect();
+            let is_clear = radio.spec.mode == Mode::SignedClear;
+            let served = |owner: &PeerId| {
+                channels.iter().any(|(of, keys, .., shown)| {
+                    of == owner && if is_clear { !shown.is_empty() || *of == me } else { keys.is_some() }
+                })
+            };
+            let gone: Vec<PeerId> = radio.cell.owners().filter(|owner| !served(owner)).collect();
             for owner in gone {
                 radio.station.drop_channel(&owner);
                 radio.cell.handle_input(now, cell::Input::ChannelGone { owner });
             }
-            for (owner, key, previous, members, ours) in &channels {
-                let alias = key.alias().0;
-                let everybody = members.iter().copied().chain([self.me]).collect();
-                if let Err(error) =
-                    radio.station.set_channel(*owner, key.clone(), previous.clone(), everybody)
-                {
+            for (owner, keys, members, sealed, shown) in &channels {
+                let everybody: BTreeSet<PeerId> = members.iter().copied().chain([me]).collect();
+                let (outcome, aliases) = match (is_clear, keys) {
+                    (true, _) => {
+                        (radio.station.set_clear_channel(*owner, everybody), vec![Alias::clear(owner).0])
+                    }
+                    (false, None) => continue,
+                    (false, Some((previous, key))) => {
+                        let aliases = [Some(key), previous.as_ref()].into_iter().flatten();
+                        let aliases = aliases.map(|key| key.alias().0).collect();
+                        (radio.station.set_channel(*owner, key.clone(), previous.clone(), everybody), aliases)
+                    }
+                };
+                if let Err(error) = outcome {
                     tracing::warn!(%owner, %error, "an audience is not served by radio");
                     continue;
                 }
-                let (ours, members) = (ours.clone(), members.clone());
-                let input = cell::Input::Channel { owner: *owner, alias, ours, members };
+                let ours = if is_clear { shown.clone() } else { sealed.clone() };
+                let members = members.clone();
+                let input = cell::Input::Channel { owner: *owner, aliases, ours, members };
                 radio.cell.handle_input(now, input);
             }
         }
@@ -315,9 +337,9 @@ impl Node {
     }
 
     /// What we hold of an owner's documents, as far as it may go on air.
-    fn on_air(&self, owner: &PeerId) -> BTreeMap<LayerPrint, Standing> {
+    fn on_air(&self, owner: &PeerId, sealed: bool) -> BTreeMap<LayerPrint, Standing> {
         let layers = self.holdings.layers().filter(|layer| layer.head().layer.document.owner == *owner);
-        let goes = layers.filter(|layer| self.goes_on_air(&layer.signed));
+        let goes = layers.filter(|layer| self.goes_on_air(&layer.signed, sealed));
         goes.map(|layer| {
             let id = &layer.head().layer;
             let state = State::of(&layer.signed);
@@ -328,9 +350,24 @@ impl Node {
         .collect()
     }
 
-    /// Whether readers on a radio may have a layer's present state.
-    fn goes_on_air(&self, signed: &SignedHead) -> bool {
+    /// Whether readers on a radio may have a layer's present state; without a seal everybody has it.
+    fn goes_on_air(&self, signed: &SignedHead, sealed: bool) -> bool {
         let head = &signed.head;
+        let document = &head.layer.document;
+        let class = self.federation.class(document);
+        let may_be_seen = match document.name.as_str() {
+            _ if sealed => true,
+            DocumentName::KEYS => false,
+            // Whoever shows anything shows who may write it; by salted prints, without names.
+            DocumentName::AUDIENCE => {
+                self.federation.audience(&document.owner).is_some_and(Audience::shows_anything)
+            }
+            _ => !class.confidential,
+        };
+        let is_wanted = rank(&document.name) == 0 || class.radio == RadioUse::Full;
+        if !may_be_seen || !is_wanted {
+            return false;
+        }
         let owner = &head.layer.document.owner;
         let knows_audience = rank(&head.layer.document.name) == 0
             || self.federation.audience_sequence(owner) >= head.audience_sequence;
@@ -345,13 +382,15 @@ impl Node {
             return;
         }
         let Some(signed) = self.holdings.layer(id).map(|layer| layer.signed.clone()) else { return };
-        if !self.goes_on_air(&signed) {
-            return;
-        }
+        let (sealed, shown) = (self.goes_on_air(&signed, true), self.goes_on_air(&signed, false));
         let (now, layer, state) = (self.now.mono_ms, id.print(), State::of(&signed));
         let mut states = self.holdings.bases(id);
         states.retain(|base| *base < state);
         for (link, radio) in &mut self.radios.by_link {
+            let goes = if radio.spec.mode == Mode::SignedClear { shown } else { sealed };
+            if !goes {
+                continue;
+            }
             let from = self.hearing.filter(|hearing| hearing.link == *link).map(|hearing| hearing.from);
             radio.retry_at = None;
             let input = cell::Input::Stored {

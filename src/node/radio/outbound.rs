@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use tombolo_transports::mesh::frame::Kind as FrameKind;
 use tombolo_transports::mesh::ledger::{Account, Moment, Priority, Verdict};
-use tombolo_transports::mesh::station::Outgoing;
+use tombolo_transports::mesh::station::{Outgoing, Record};
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::envelope::{CompactEnvelope, encode_air, encode_compact};
@@ -73,7 +73,14 @@ impl Node {
     /// Outputs wait for the commit that these go into, so what is written counts as recorded.
     fn write_records(&mut self, link: LinkId) {
         let mut records = Vec::new();
+        let moment = self.moment();
         if let Some(radio) = self.radios.by_link.get_mut(&link) {
+            if std::mem::take(&mut radio.write_again) {
+                let ledger = radio.station.ledger().snapshot(moment);
+                let epoch = radio.station.epoch();
+                records.push((radio.spec.name.clone(), Record::Ledger(ledger)));
+                records.push((radio.spec.name.clone(), Record::OwnEpoch(epoch)));
+            }
             while let Some(record) = radio.station.poll_record() {
                 radio.station.recorded(&record);
                 records.push((radio.spec.name.clone(), record));
@@ -88,9 +95,15 @@ impl Node {
     /// Takes the best turn that the airtime allows.
     fn take_turn(&mut self, link: LinkId) -> bool {
         let now = self.now.mono_ms;
+        let me = self.me;
         let Some(radio) = self.radios.by_link.get_mut(&link) else { return false };
         radio.retry_at = None;
         let turns = radio.cell.turns(now);
+        let is_silent = |turn: &Turn| matches!(turn, Turn::Heartbeat(_)) && !radio.cell.takes_part(&me);
+        if let Some(turn) = turns.iter().find(|turn| is_silent(turn)).cloned() {
+            // Nobody reads our documents yet.
+            radio.cell.done(now, &turn);
+        }
         let mut earliest: Option<u64> = None;
         for turn in turns.into_iter().take(TURNS_MAX) {
             match self.try_turn(link, turn) {
@@ -143,7 +156,17 @@ impl Node {
                 return Chance::Nothing;
             }
         }
-        let outgoing = Outgoing { channel, kind, bytes, priority, account, previous_key: false };
+        let present: Vec<PeerId> = radio.cell.present_peers(now).collect();
+        let previous_key = match turn {
+            Turn::Supply { owner, targets, rank: 0, .. } if *owner == self.me => {
+                self.needs_previous_key(targets)
+            }
+            // Whoever has not got the new key answers what it lacks.
+            Turn::Frontier { owner, .. } if *owner == self.me => self.needs_previous_key(&present),
+            _ => false,
+        };
+        let Some(radio) = self.radios.by_link.get_mut(&link) else { return Chance::Nothing };
+        let outgoing = Outgoing { channel, kind, bytes, priority, account, previous_key };
         match radio.station.send(now, outgoing) {
             Ok(_) => {
                 radio.cell.done(now, turn);
@@ -212,7 +235,9 @@ impl Node {
             _ => Class::Document,
         };
         // What a delta takes in most cases; the whole of what is sent is the ledger's business.
-        let request = Request { bytes: 128, class, confidential: true, deadline_ms: None };
+        let confidential = self.federation.class(&id.document).confidential
+            && !matches!(id.document.name.as_str(), DocumentName::AUDIENCE);
+        let request = Request { bytes: 128, class, confidential, deadline_ms: None };
         let mut ours = Vec::new();
         for peer in targets {
             let links = self.links.iter().filter(|(_, other)| other.peer == peer);
@@ -269,8 +294,10 @@ impl Node {
         let mut before = Vec::new();
         let mut filled = BTreeSet::new();
         for (layer, base, for_whom, rank) in others {
-            // The router has given these listeners to this radio.
-            if !for_whom.iter().all(|peer| targets.contains(peer)) {
+            // The router has given these listeners to this radio; and what goes out under the key before a renewal is
+            // for those who need the new one, and nothing else.
+            let is_under_previous = *owner == self.me && self.needs_previous_key(targets);
+            if !for_whom.iter().all(|peer| targets.contains(peer)) || (is_under_previous && rank > 0) {
                 continue;
             }
             let Some(id) = self.layer_of(&layer) else { continue };

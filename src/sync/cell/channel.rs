@@ -29,7 +29,7 @@ pub(super) struct Due {
 
 #[derive(Debug)]
 pub(super) struct Channel {
-    pub(super) alias: [u8; 2],
+    pub(super) aliases: Vec<[u8; 2]>,
     is_ours: bool,
     ours: Frontier,
     layers: BTreeMap<LayerPrint, Held>,
@@ -69,7 +69,7 @@ struct Listener {
 impl Channel {
     pub(super) fn new(is_ours: bool) -> Self {
         Channel {
-            alias: [0; 2],
+            aliases: Vec::new(),
             is_ours,
             ours: Frontier::default(),
             layers: BTreeMap::new(),
@@ -83,11 +83,11 @@ impl Channel {
     pub(super) fn set(
         &mut self,
         now: u64,
-        alias: [u8; 2],
+        aliases: Vec<[u8; 2]>,
         ours: BTreeMap<LayerPrint, Standing>,
         members: Vec<PeerId>,
     ) {
-        self.alias = alias;
+        self.aliases = aliases;
         let gone: Vec<LayerPrint> =
             self.layers.keys().filter(|layer| !ours.contains_key(*layer)).copied().collect();
         for layer in gone {

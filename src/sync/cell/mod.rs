@@ -53,8 +53,8 @@ pub enum Input {
     Channel {
         /// Whose audience it is.
         owner: PeerId,
-        /// How frames name it.
-        alias: [u8; 2],
+        /// How frames name it; then how they did before its key was last renewed.
+        aliases: Vec<[u8; 2]>,
         /// What we hold of the owner's documents, as far as it may go over this radio.
         ours: BTreeMap<LayerPrint, Standing>,
         /// Its members that we know, without us.
@@ -215,9 +215,9 @@ impl Cell {
     /// Takes one input.
     pub fn handle_input(&mut self, now: u64, input: Input) {
         match input {
-            Input::Channel { owner, alias, ours, members } => {
+            Input::Channel { owner, aliases, ours, members } => {
                 let channel = self.channels.entry(owner).or_insert_with(|| Channel::new(owner == self.me));
-                channel.set(now, alias, ours, members);
+                channel.set(now, aliases, ours, members);
             }
             Input::ChannelGone { owner } => {
                 self.channels.remove(&owner);
@@ -357,7 +357,9 @@ impl Cell {
             next_by_s: u32::try_from(self.pace.heartbeat_ms * 3 / 2 / 1000).unwrap_or(u32::MAX),
             fingerprint: (fingerprint >> 32) as u32,
             others: from_here
-                .map(|channel| (channel.alias, (channel.ours().fingerprint() >> 48) as u16))
+                .filter_map(|channel| {
+                    Some((*channel.aliases.first()?, (channel.ours().fingerprint() >> 48) as u16))
+                })
                 .collect(),
         }
     }
@@ -375,8 +377,10 @@ impl Cell {
             channel.heard_print(now, from, said, wait, settle_ms);
         }
         for (alias, print) in &heartbeat.others {
-            let named =
-                self.channels.iter().find(|(owner, channel)| channel.alias == *alias && **owner != from);
+            let named = self
+                .channels
+                .iter()
+                .find(|(owner, channel)| channel.aliases.contains(alias) && **owner != from);
             let Some(owner) = named.map(|(owner, _)| *owner) else { continue };
             let wait = self.frontier_wait(&owner);
             let said = |frontier: &Frontier| (frontier.fingerprint() >> 48) as u16 == *print;
