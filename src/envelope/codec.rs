@@ -65,6 +65,20 @@ pub struct CompactEnvelope {
 
 /// The bytes of a compact envelope.
 pub fn encode_compact(envelope: &CompactEnvelope) -> Vec<u8> {
+    let mut out = encode_head(envelope);
+    out.extend(envelope.signature);
+    out.extend_from_slice(&envelope.delta);
+    out
+}
+
+/// The bytes of a compact envelope without its signature, for what is provisional.
+pub fn encode_unsigned(envelope: &CompactEnvelope) -> Vec<u8> {
+    let mut out = encode_head(envelope);
+    out.extend_from_slice(&envelope.delta);
+    out
+}
+
+fn encode_head(envelope: &CompactEnvelope) -> Vec<u8> {
     let in_seconds = envelope.time_step_ms % 1000 == 0;
     let distance = u8::try_from(envelope.base.distance).ok().filter(|d| (1..=DISTANCE).contains(d));
     let mut head = COMPACT | distance.unwrap_or(0);
@@ -84,14 +98,38 @@ pub fn encode_compact(envelope: &CompactEnvelope) -> Vec<u8> {
     if envelope.audience_step != 0 {
         put_varint(&mut out, zigzag(envelope.audience_step));
     }
-    out.extend(envelope.signature);
-    out.extend_from_slice(&envelope.delta);
     out
 }
 
 /// Reads a compact envelope of a peer.
 pub fn decode_compact(bytes: &[u8]) -> Result<CompactEnvelope, EnvelopeError> {
     let mut reader = Reader { bytes };
+    let envelope = read_head(&mut reader)?;
+    Ok(CompactEnvelope { signature: reader.array()?, delta: reader.bytes.to_vec(), ..envelope })
+}
+
+/// Reads a compact envelope without signature, whose delta is one CBOR byte string; and what stands behind it.
+/// The signature is all zero: it verifies nothing.
+pub fn decode_unsigned(bytes: &[u8]) -> Result<(CompactEnvelope, &[u8]), EnvelopeError> {
+    let mut reader = Reader { bytes };
+    let envelope = read_head(&mut reader)?;
+    let length = byte_string_length(reader.bytes).ok_or(EnvelopeError::Truncated)?;
+    let (delta, rest) = reader.bytes.split_at_checked(length).ok_or(EnvelopeError::Truncated)?;
+    Ok((CompactEnvelope { delta: delta.to_vec(), ..envelope }, rest))
+}
+
+/// The length of the CBOR byte string that some bytes begin with, its head included (RFC 8949, 3.1).
+fn byte_string_length(bytes: &[u8]) -> Option<usize> {
+    let (first, rest) = bytes.split_first()?;
+    match first {
+        0x40..=0x57 => Some(1 + usize::from(first - 0x40)),
+        0x58 => Some(2 + usize::from(*rest.first()?)),
+        0x59 => Some(3 + usize::from(u16::from_be_bytes(*rest.first_chunk()?))),
+        _ => None,
+    }
+}
+
+fn read_head(reader: &mut Reader<'_>) -> Result<CompactEnvelope, EnvelopeError> {
     let head = reader.byte()?;
     if head & COMPACT == 0 {
         return Err(EnvelopeError::Shape);
@@ -109,14 +147,13 @@ pub fn decode_compact(bytes: &[u8]) -> Result<CompactEnvelope, EnvelopeError> {
     let step = unzigzag(reader.varint()?);
     let time_step_ms = if head & STEP_IN_MS != 0 { Some(step) } else { step.checked_mul(1000) };
     let audience_step = if head & AUDIENCE_STEP != 0 { unzigzag(reader.varint()?) } else { 0 };
-    let signature = reader.array()?;
     Ok(CompactEnvelope {
         base: BaseRef { distance, print },
         address,
         time_step_ms: time_step_ms.ok_or(EnvelopeError::Number)?,
         audience_step,
-        signature,
-        delta: reader.bytes.to_vec(),
+        signature: [0; 64],
+        delta: Vec::new(),
     })
 }
 

@@ -12,8 +12,8 @@ mod codec;
 
 pub use air::{decode_air, encode_air};
 pub use codec::{
-    CompactEnvelope, EnvelopeError, MapChanges, decode_changes, decode_compact, decode_whole, encode_changes,
-    encode_compact, encode_whole,
+    CompactEnvelope, EnvelopeError, MapChanges, decode_changes, decode_compact, decode_unsigned,
+    decode_whole, encode_changes, encode_compact, encode_unsigned, encode_whole,
 };
 
 use crate::layer::{Content, Head, Kind, Layer, LayerId, Root, Sequence, SignedHead};

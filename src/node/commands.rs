@@ -329,7 +329,23 @@ impl Node {
             Some(text) if text == self.settings.name || text == did(&self.me) => self.me,
             Some(text) => self.resolve_peer(text)?,
         };
-        self.state_of(&id).map(Reply::State).ok_or_else(|| CommandError::NoState(self.name_of(&id)))
+        let state = self.newest_state(&id).map(Reply::State);
+        state.ok_or_else(|| CommandError::NoState(self.name_of(&id)))
+    }
+
+    /// The node state to show: one that is not signed yet, if a radio has brought it, else the signed one.
+    pub(super) fn newest_state(&self, id: &PeerId) -> Option<view::StateView> {
+        let document = DocumentId { owner: *id, name: DocumentName::new(DocumentName::STATE).ok()? };
+        let provisional = self.provisional.get(&LayerId { document, author: *id });
+        let shown = provisional.filter(|provisional| self.now.mono_ms < provisional.until).and_then(|p| {
+            let timestamp = crate::clock::rfc3339(p.time_ms);
+            Some(view::StateView {
+                timestamp,
+                provisional: true,
+                state: tombolo_delta::from_value(&p.value).ok()?,
+            })
+        });
+        shown.or_else(|| self.state_of(id))
     }
 
     /// The node state that we hold of an identity, with its signed time.
@@ -341,7 +357,8 @@ impl Node {
         let layer = self.holdings.layer(&LayerId { document, author: *id })?;
         let Content::Snapshot(value) = &layer.content else { return None };
         let state = tombolo_delta::from_value(value).ok()?;
-        Some(view::StateView { timestamp: crate::clock::rfc3339(layer.head().time_ms), state })
+        let timestamp = crate::clock::rfc3339(layer.head().time_ms);
+        Some(view::StateView { timestamp, provisional: false, state })
     }
 
     fn conflicts(&self, doc: Option<&str>) -> Result<Reply, CommandError> {

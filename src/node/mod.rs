@@ -101,6 +101,8 @@ pub struct Node {
     router: TransportRouter,
     links: BTreeMap<LinkId, Link>,
     radios: radio::Radios,
+    /// States that their authors have not signed yet.
+    provisional: BTreeMap<LayerId, radio::provisional::Provisional>,
     /// Whose message a radio brought, while it is handled.
     hearing: Option<radio::Hearing>,
     /// Drawn at this start; goes out with our clock.
@@ -164,6 +166,7 @@ impl Node {
             router,
             links: BTreeMap::new(),
             radios,
+            provisional: BTreeMap::new(),
             hearing: None,
             boot,
             uptimes: BTreeMap::new(),

@@ -299,6 +299,7 @@ impl Node {
         let readers = self.readers(&id);
         let stored = sync::Input::Stored { layer: id.print(), state, readers, from };
         self.engine.handle_input(self.now.mono_ms, stored);
+        self.provisional.remove(&id);
         self.stored_on_air(&id);
         if reads_differently {
             self.event(Event::Changed(view::ChangedView {

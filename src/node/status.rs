@@ -59,7 +59,7 @@ impl Node {
     }
 
     pub(super) fn peer_view(&self, peer: &Peer) -> view::PeerView {
-        let last_state = self.state_of(&peer.id);
+        let last_state = self.newest_state(&peer.id);
         view::PeerView {
             did: did(&peer.id),
             pubkey: data_encoding::HEXLOWER.encode(&peer.id.0),

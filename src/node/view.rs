@@ -108,6 +108,9 @@ pub struct DocumentView {
 pub struct StateView {
     /// The layer's signed time, RFC 3339.
     pub timestamp: String,
+    /// Not signed yet: heard by radio between two signed states.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub provisional: bool,
     /// The state.
     #[serde(flatten)]
     pub state: NodeState,

@@ -45,13 +45,15 @@ pub struct FieldConfig {
     pub ledger: LedgerConfig,
     /// Sealed, or signed in clear.
     pub mode: Mode,
+    /// Of so many states one is signed on air.
+    pub sign_every: u32,
 }
 
 impl FieldConfig {
     /// LoRa frames of 231 bytes without a duty cycle.
     pub fn new(seed: u64, line: Line) -> Self {
         let ledger = LedgerConfig::new(Some(UNLIMITED));
-        FieldConfig { seed, line, frame_bytes_max: 231, ledger, mode: Mode::Encrypted }
+        FieldConfig { seed, line, frame_bytes_max: 231, ledger, mode: Mode::Encrypted, sign_every: 1 }
     }
 }
 
@@ -128,7 +130,7 @@ impl Field {
 
     /// Gives a node its radio.
     pub fn switch_on(&mut self, place: usize) {
-        let FieldConfig { line, frame_bytes_max, ledger, mode, .. } = self.config;
+        let FieldConfig { line, frame_bytes_max, ledger, mode, sign_every, .. } = self.config;
         let spec = RadioSpec {
             name: "field".to_owned(),
             mode,
@@ -136,6 +138,7 @@ impl Field {
             call_sign: None,
             line,
             ledger,
+            sign_every,
             rules_text: "a field of the simulation".to_owned(),
         };
         self.queue.push_back((place, Input::RadioUp { link: RADIO, spec: Box::new(spec) }));

@@ -2,7 +2,7 @@
 
 use tombolo::federation::{RadioUse, TrustLevel};
 use tombolo::merge::KeyPath;
-use tombolo::node::{Command, Reply};
+use tombolo::node::{Command, NodeState, Reply};
 use tombolo::sim::field::{Field, FieldConfig};
 use tombolo_delta::Value;
 use tombolo_transports::mesh::airtime::{Line, Modulation};
@@ -175,4 +175,53 @@ fn dump(field: &Field) {
             f.len()
         );
     }
+}
+
+fn publish(field: &mut Field, at: usize, minute: u64) {
+    let state = NodeState {
+        node_name: Some("station".into()),
+        cpu_usage_percent: Some((minute * 37 % 1000) as f64 / 10.0),
+        mem_used_bytes: Some(2_000_000_000 + minute * 4096 * 17 % 90_000_000),
+        mem_total_bytes: Some(8_000_000_000),
+        uptime_secs: Some(minute * 60),
+        ..NodeState::default()
+    };
+    let done = field.ask(at, Command::PublishState { state });
+    assert!(matches!(done, Some(Ok(_))), "{done:?}");
+}
+
+fn seen_cpu(field: &mut Field, at: usize, of: usize) -> Option<(f64, bool)> {
+    let peer = Some(tombolo::identity::did(&field.peer_id(of)));
+    match field.ask(at, Command::State { peer }) {
+        Some(Ok(Reply::State(view))) => Some((view.state.cpu_usage_percent?, view.provisional)),
+        _ => None,
+    }
+}
+
+#[test]
+fn rare_signatures_make_small_frames_and_what_is_unsigned_is_shown_as_such() {
+    let mut config = FieldConfig::new(8, Line::lora(Modulation::SF7_125));
+    config.sign_every = 16;
+    let (mut field, a, b) = parted(config);
+    let mut provisional = 0;
+    let from = field.air.log().count();
+    for minute in 1..=160 {
+        publish(&mut field, a, minute);
+        field.run(60_000);
+        let (cpu, unsigned) = seen_cpu(&mut field, b, a).expect("b has a state of a");
+        assert_eq!(cpu, (minute * 37 % 1000) as f64 / 10.0, "minute {minute}");
+        provisional += usize::from(unsigned);
+    }
+    assert!(provisional > 140, "{provisional} of 160 states were provisional");
+    let radio = field.radio(a);
+    let lengths: Vec<usize> = field
+        .air
+        .log()
+        .skip(from)
+        .filter(|f| f.radio == radio && matches!(f.frame[0] >> 4, 5 | 9))
+        .map(|f| f.frame.len())
+        .collect();
+    let mean = lengths.iter().sum::<usize>() as f64 / lengths.len() as f64;
+    println!("totals: {} frames of states, {mean:.1} bytes each", lengths.len());
+    assert!(mean <= 37.0, "{mean} bytes a frame");
 }

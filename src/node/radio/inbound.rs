@@ -83,6 +83,8 @@ impl Node {
                 Ok(told) => self.tell_cell(link, Input::Frontier { owner: channel, from, told }),
                 Err(_) => self.counters.reject("bad_message"),
             }
+        } else if kind == kinds::PROVISIONAL {
+            self.provisional_heard(hearing, bytes);
         } else {
             self.counters.reject("bad_message");
         }

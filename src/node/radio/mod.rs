@@ -12,6 +12,7 @@ mod inbound;
 mod join;
 mod keys;
 mod outbound;
+pub(in crate::node) mod provisional;
 mod records;
 mod views;
 
@@ -47,6 +48,8 @@ pub struct RadioSpec {
     pub line: Line,
     /// What the law and the operator allow.
     pub ledger: LedgerConfig,
+    /// Of so many states of this node, one goes out signed; 1: each.
+    pub sign_every: u32,
     /// The same in words.
     pub rules_text: String,
 }
@@ -70,6 +73,8 @@ pub(super) mod kinds {
     pub(super) const HEARTBEAT: Kind = message(7);
     /// A frontier.
     pub(super) const FRONTIER: Kind = message(8);
+    /// A state that is not signed yet.
+    pub(super) const PROVISIONAL: Kind = message(9);
 }
 
 /// A radio of this node.
@@ -88,6 +93,7 @@ pub(super) struct Radio {
     station_at: Option<u64>,
     /// The disk refused: what it should hold is written once more.
     write_again: bool,
+    held_back: provisional::HeldBack,
     joins: join::Joins,
     counts: views::Counts,
 }
@@ -229,6 +235,7 @@ impl Node {
             retry_at: None,
             station_at: None,
             write_again: false,
+            held_back: provisional::HeldBack::default(),
             joins: join::Joins::default(),
             counts: views::Counts::default(),
         };
@@ -383,16 +390,16 @@ impl Node {
         }
         let Some(signed) = self.holdings.layer(id).map(|layer| layer.signed.clone()) else { return };
         let (sealed, shown) = (self.goes_on_air(&signed, true), self.goes_on_air(&signed, false));
-        let (now, layer, state) = (self.now.mono_ms, id.print(), State::of(&signed));
+        let (layer, state) = (id.print(), State::of(&signed));
         let mut states = self.holdings.bases(id);
         states.retain(|base| *base < state);
-        for (link, radio) in &mut self.radios.by_link {
-            let goes = if radio.spec.mode == Mode::SignedClear { shown } else { sealed };
-            if !goes {
+        let links: Vec<LinkId> = self.radios.by_link.keys().copied().collect();
+        for link in links {
+            let is_clear = self.radios.by_link.get(&link).is_some_and(|r| r.spec.mode == Mode::SignedClear);
+            if !(if is_clear { shown } else { sealed }) || self.holds_back(link, id) {
                 continue;
             }
-            let from = self.hearing.filter(|hearing| hearing.link == *link).map(|hearing| hearing.from);
-            radio.retry_at = None;
+            let from = self.hearing.filter(|hearing| hearing.link == link).map(|hearing| hearing.from);
             let input = cell::Input::Stored {
                 owner: id.document.owner,
                 layer,
@@ -402,7 +409,7 @@ impl Node {
                 from,
                 ours: id.author == self.me,
             };
-            radio.cell.handle_input(now, input);
+            self.tell_cell(link, input);
         }
         if id.document.name.as_str() == DocumentName::KEYS {
             self.radios.stale = true;

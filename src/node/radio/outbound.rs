@@ -104,7 +104,11 @@ impl Node {
             // Nobody reads our documents yet.
             radio.cell.done(now, &turn);
         }
-        let mut earliest: Option<u64> = None;
+        let waits = |turn: &Turn| matches!(turn, Turn::Frontier { .. } | Turn::Supply { rank: 0, .. });
+        if !turns.first().is_some_and(waits) && self.send_unsigned(link) {
+            return true;
+        }
+        let mut earliest = self.radios.by_link.get(&link).and_then(|radio| radio.retry_at);
         for turn in turns.into_iter().take(TURNS_MAX) {
             match self.try_turn(link, turn) {
                 Chance::Taken => return true,
@@ -192,6 +196,12 @@ impl Node {
         let turn = Turn::Supply { owner, layer, base, targets: targets.clone(), rank };
         if targets.is_empty() {
             return Chance::Nothing;
+        }
+        let told = self.radios.by_link.get(&link).and_then(|radio| radio.cell.state(&owner, &layer));
+        if told.is_some_and(|told| told < state) {
+            // Somebody needs a signed state, and we have a newer one than the engine was told of: that one, then.
+            self.sign_on_air(link, &id);
+            return Chance::Wait(now);
         }
         let (kind, bytes) = match base.and_then(|base| self.air_delta(&id, base)) {
             Some(envelope) => (kinds::UPDATE, self.filled(link, &owner, &layer, &targets, envelope)),

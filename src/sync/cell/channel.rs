@@ -114,6 +114,18 @@ impl Channel {
         &self.ours
     }
 
+    pub(super) fn should_have(&self, layer: &LayerPrint, peer: &PeerId) -> bool {
+        let (Some(state), Some(listener)) = (self.ours.get(layer), self.listeners.get(peer)) else {
+            return false;
+        };
+        let has = listener.theirs.get(layer).is_some_and(|theirs| theirs >= state);
+        listener.known && (has || listener.supplied.get(layer).is_some_and(|(sent, _)| *sent >= state))
+    }
+
+    pub(super) fn has_member(&self, peer: &PeerId) -> bool {
+        self.listeners.contains_key(peer)
+    }
+
     pub(super) fn members(&self) -> usize {
         self.listeners.len()
     }

@@ -338,6 +338,22 @@ impl Cell {
         self.channels.get(owner)?.in_step(peer)
     }
 
+    /// Whether a listener has, or has just been sent, the state of a layer that listeners were told of.
+    pub fn should_have(&self, owner: &PeerId, layer: &LayerPrint, peer: &PeerId) -> bool {
+        self.channels.get(owner).is_some_and(|channel| channel.should_have(layer, peer))
+    }
+
+    /// Who is there now and listens on a channel.
+    pub fn listeners(&self, owner: &PeerId, now: u64) -> Vec<PeerId> {
+        let Some(channel) = self.channels.get(owner) else { return Vec::new() };
+        self.present_peers(now).filter(|peer| channel.has_member(peer)).collect()
+    }
+
+    /// The state of a layer that listeners were told of.
+    pub fn state(&self, owner: &PeerId, layer: &LayerPrint) -> Option<State> {
+        self.channels.get(owner)?.ours().get(layer)
+    }
+
     /// Whom we listen with on a channel.
     pub fn takes_part(&self, owner: &PeerId) -> bool {
         self.channels.contains_key(owner)
