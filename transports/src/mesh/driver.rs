@@ -83,7 +83,8 @@ pub enum RadioEvent {
         /// The longest frame it takes from now on, bytes.
         frame_bytes_max: usize,
     },
-    /// The frame is dropped: the radio's own duty-cycle limit is reached. `Ready` follows after `wait_ms`.
+    /// The frame, or the one before, is dropped: the radio's own duty-cycle limit is reached. `Ready` follows after
+    /// `wait_ms`; told again where the radio names another time.
     DutyCycle {
         /// When it takes frames again; as the radio says, else ten minutes.
         wait_ms: u64,
@@ -344,7 +345,7 @@ impl Driver {
     /// One connection, from opening the port to its end.
     async fn session(&mut self) -> Result<std::convert::Infallible, End> {
         let mut port = Port::open(&self.url.port).await?;
-        let mut modem = session_of(&self.url);
+        let mut modem = session_of(&self.url, random_id());
         let mut read = vec![0; READ_BYTES];
         modem.connected(self.now_ms());
         loop {
@@ -431,10 +432,10 @@ fn random_id() -> u32 {
     u32::from_be_bytes(bytes)
 }
 
-fn session_of(url: &RadioUrl) -> Box<dyn Modem> {
+fn session_of(url: &RadioUrl, packet_id: u32) -> Box<dyn Modem> {
     match &url.protocol {
-        Protocol::Kiss(options) => Box::new(tnc::Tnc::new(*options, url.bitrate)),
+        Protocol::Kiss(options) => Box::new(tnc::Tnc::new(*options, tnc::Rate::of(url))),
         Protocol::Meshcore(options) => Box::new(companion::Companion::new(*options)),
-        Protocol::Meshtastic(options) => Box::new(meshtastic::MeshtasticRadio::new(*options, random_id())),
+        Protocol::Meshtastic(options) => Box::new(meshtastic::MeshtasticRadio::new(*options, packet_id)),
     }
 }

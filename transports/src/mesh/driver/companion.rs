@@ -18,6 +18,8 @@ use crate::mesh::meshcore::{
 
 /// Time for an answer, milliseconds.
 const ANSWER_MS_MAX: u64 = 5_000;
+/// How often it is asked who it is: a board that restarts as its port is opened needs a while.
+const STARTS_MAX: u32 = 3;
 /// Time for the answer to a frame handed over: an implementation may answer when it is through, milliseconds.
 const SENT_MS_MAX: u64 = 30_000;
 /// Between questions while nothing happens: a sign of life, and a push that was lost is made up for, milliseconds.
@@ -38,6 +40,7 @@ pub(super) struct Companion {
     decoder: Decoder,
     out: Outbox,
     asked: Option<Asked>,
+    starts: u32,
     up: bool,
     info: RadioInfo,
     /// The longest frame, as set or as the firmware showed.
@@ -81,6 +84,7 @@ impl Companion {
             decoder: Decoder::default(),
             out: Outbox::default(),
             asked: None,
+            starts: 1,
             up: false,
             info: RadioInfo::default(),
             frame_bytes_max: options.mtu,
@@ -247,12 +251,17 @@ impl Modem for Companion {
     }
 
     fn tick(&mut self, now_ms: u64) {
-        if self.decoder.held_bytes() > 0 && now_ms.saturating_sub(self.heard_ms) >= HALF_MS_MAX {
+        while self.decoder.held_bytes() > 0 && now_ms.saturating_sub(self.heard_ms) >= HALF_MS_MAX {
             self.decoder.resync();
             self.decode(now_ms);
         }
-        if self.asked.is_some_and(|asked| asked.until_ms <= now_ms) {
-            return self.out.fail(DownReason::Silent);
+        match self.asked.filter(|asked| asked.until_ms <= now_ms) {
+            Some(Asked { what: Question::Start, .. }) if self.starts < STARTS_MAX => {
+                self.starts += 1;
+                self.ask(now_ms, Question::Start);
+            }
+            Some(_) => return self.out.fail(DownReason::Silent),
+            None => {}
         }
         if self.pace.take_ready(now_ms) {
             self.out.tell(RadioEvent::Ready);
@@ -404,7 +413,7 @@ mod tests {
     fn a_radio_that_does_not_answer_or_is_too_old_is_down() {
         let mut radio = companion("");
         radio.connected(0);
-        radio.tick(radio.timeout().unwrap());
+        (0..STARTS_MAX).for_each(|_| radio.tick(radio.timeout().unwrap()));
         assert_eq!(drain(&mut radio).0, [RadioEvent::Down { why: DownReason::Silent }]);
         let mut radio = companion("");
         radio.connected(0);

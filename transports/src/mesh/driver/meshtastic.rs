@@ -342,7 +342,7 @@ impl Modem for MeshtasticRadio {
     }
 
     fn tick(&mut self, now_ms: u64) {
-        if self.decoder.held_bytes() > 0 && now_ms.saturating_sub(self.heard_ms) >= HALF_MS_MAX {
+        while self.decoder.held_bytes() > 0 && now_ms.saturating_sub(self.heard_ms) >= HALF_MS_MAX {
             self.decoder.resync();
             self.decode(now_ms);
         }

@@ -5,8 +5,8 @@
 
 use super::modem::{Modem, Outbox, Output};
 use super::pace::Pace;
-use super::{BusyReason, DownReason, KissOptions, RadioEvent, RadioInfo, RefusedReason};
-use crate::mesh::airtime::Modulation;
+use super::{BusyReason, DownReason, KissOptions, RadioEvent, RadioInfo, RadioUrl, RefusedReason};
+use crate::mesh::airtime::{self, Modulation};
 use crate::mesh::ax25::{self, UiFrame};
 use crate::mesh::kiss::modem::{self, Report};
 use crate::mesh::kiss::{Command, Decoder, Event, FRAME_BYTES_MAX};
@@ -27,6 +27,8 @@ const ECHO_MS_MAX: u64 = 60_000;
 
 /// Time for a modem to answer the first questions, milliseconds.
 const ANSWER_MS_MAX: u64 = 3_000;
+/// How often it is asked them: a board that restarts as its port is opened needs a while.
+const QUESTIONS_MAX: u32 = 4;
 /// Between signs of life asked of a modem, milliseconds.
 const PING_EVERY_MS: u64 = 60_000;
 /// A frame that a modem has taken is through after four times its time on the air and this, for the channel to
@@ -55,11 +57,11 @@ enum Line {
 }
 
 impl Tnc {
-    pub(super) fn new(options: KissOptions, bit_rate: Option<u32>) -> Self {
+    pub(super) fn new(options: KissOptions, rate: Rate) -> Self {
         let line = if options.reports {
             Line::Reported(Reported::default())
         } else {
-            Line::Reckoned(Reckoned::new(&options, bit_rate.unwrap_or(BIT_RATE)))
+            Line::Reckoned(Reckoned::new(&options, rate))
         };
         Self { options, decoder: Decoder::default(), out: Outbox::default(), echoes: Echoes::default(), line }
     }
@@ -152,10 +154,23 @@ impl Tnc {
         }
     }
 
+    /// The first questions to a reporting modem.
+    fn ask(&mut self, now_ms: u64) {
+        if let Line::Reported(line) = &mut self.line {
+            (line.heard_ms, line.questions) = (now_ms, line.questions + 1);
+        }
+        for question in [modem::GET_RADIO, modem::GET_DEVICE_NAME, &modem::get_airtime(255), modem::PING] {
+            self.command(Command::SetHardware(question));
+        }
+    }
+
     /// What a reporting modem owes by now.
     fn tick_reported(&mut self, now_ms: u64) {
         let Line::Reported(line) = &mut self.line else { return };
         let (silent_ms, up) = (now_ms.saturating_sub(line.heard_ms), line.up);
+        if !up && silent_ms >= ANSWER_MS_MAX && line.questions < QUESTIONS_MAX {
+            return self.ask(now_ms);
+        }
         if silent_ms >= if up { PING_EVERY_MS + ANSWER_MS_MAX } else { ANSWER_MS_MAX } {
             return self.out.fail(DownReason::Silent);
         }
@@ -192,14 +207,7 @@ impl Modem for Tnc {
         settings.into_iter().flatten().for_each(|setting| self.command(setting));
         match &mut self.line {
             Line::Reckoned(_) => self.up(RadioInfo::default()),
-            Line::Reported(line) => {
-                line.heard_ms = now_ms;
-                for question in
-                    [modem::GET_RADIO, modem::GET_DEVICE_NAME, &modem::get_airtime(255), modem::PING]
-                {
-                    self.command(Command::SetHardware(question));
-                }
-            }
+            Line::Reported(_) => self.ask(now_ms),
         }
     }
 
@@ -260,22 +268,48 @@ impl Modem for Tnc {
 /// The line of a TNC that reports nothing.
 #[derive(Debug)]
 struct Reckoned {
-    bit_rate: u32,
+    rate: Rate,
     pace: Pace,
 }
 
+/// How fast bytes leave a TNC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rate {
+    /// A modem with HDLC framing, bit/s.
+    Bits(u32),
+    LoRa(Modulation),
+}
+
+impl Rate {
+    /// What the URL says, else [`BIT_RATE`].
+    pub(super) fn of(url: &RadioUrl) -> Self {
+        let preset = url.preset.as_deref().and_then(|preset| preset.parse().ok());
+        match preset {
+            Some(airtime::Line::LoRa { modulation, .. }) => Self::LoRa(modulation),
+            Some(airtime::Line::BitRate { bits_per_second, .. }) => Self::Bits(bits_per_second),
+            None => Self::Bits(url.bitrate.unwrap_or(BIT_RATE)),
+        }
+    }
+}
+
 impl Reckoned {
-    fn new(options: &KissOptions, bit_rate: u32) -> Self {
+    fn new(options: &KissOptions, rate: Rate) -> Self {
         let tens = |of: Option<u8>, or: u8| u64::from(of.unwrap_or(or)) * 10;
         let slots = 256 / (u64::from(options.persist.unwrap_or(PERSIST)) + 1);
         let lead_in_ms = tens(options.txdelay, TXDELAY) + slots * tens(options.slot, SLOT);
-        Self { bit_rate, pace: Pace::new(lead_in_ms) }
+        Self { rate, pace: Pace::new(lead_in_ms) }
     }
 
-    /// Time on the air of a frame, milliseconds: with flags, check sequence, and one stuffed bit in 30 as in random bytes.
+    /// Time on the air of a frame, milliseconds; with HDLC that is flags, check sequence, and one stuffed bit in 30 as in
+    /// random bytes.
     fn frame_ms(&self, bytes: usize) -> u64 {
-        let bits = (bytes as u64 + 4) * 8 * 31 / 30;
-        (bits * 1000).div_ceil(u64::from(self.bit_rate.max(1)))
+        match self.rate {
+            Rate::Bits(bit_rate) => {
+                let bits = (bytes as u64 + 4) * 8 * 31 / 30;
+                (bits * 1000).div_ceil(u64::from(bit_rate.max(1)))
+            }
+            Rate::LoRa(modulation) => modulation.message_us(bytes).div_ceil(1000),
+        }
     }
 }
 
@@ -283,6 +317,8 @@ impl Reckoned {
 #[derive(Debug, Default)]
 struct Reported {
     up: bool,
+    /// How often the first questions were asked.
+    questions: u32,
     info: RadioInfo,
     /// Time on the air of the longest frame, as the modem says.
     frame_ms_max: Option<u64>,
@@ -339,13 +375,13 @@ fn print(frame: &[u8]) -> [u8; 8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mesh::driver::Protocol;
     use crate::mesh::driver::pace::RECKONED_MS_MAX;
-    use crate::mesh::driver::{Protocol, RadioUrl};
 
     fn tnc(options: &str) -> Tnc {
         let url = RadioUrl::parse(&format!("kiss+tcp://h?{options}")).unwrap();
-        let Protocol::Kiss(options) = url.protocol else { panic!() };
-        Tnc::new(options, url.bitrate)
+        let Protocol::Kiss(options) = &url.protocol else { panic!() };
+        Tnc::new(*options, Rate::of(&url))
     }
 
     /// What was told, and the frames that were written to the TNC.

@@ -83,7 +83,10 @@ impl Report {
                     coding_rate,
                 }
             }
-            0x96 => Self::DeviceName(String::from_utf8_lossy(rest).chars().take(NAME_CHARS_MAX).collect()),
+            0x96 => {
+                let name = String::from_utf8_lossy(rest);
+                Self::DeviceName(name.chars().filter(|c| !c.is_control()).take(NAME_CHARS_MAX).collect())
+            }
             0xF9 => {
                 let [snr, rssi] = *rest.first_chunk()?;
                 Self::Signal { snr_quarter_db: snr as i8, rssi_dbm: rssi as i8 }
