@@ -41,6 +41,8 @@ const ATTEMPTS_MAX: u32 = 30;
 const DUTY_CYCLE_MS: u64 = 10 * 60_000;
 /// A longer wait is not believed: the law counts by the hour, milliseconds.
 const DUTY_CYCLE_MS_MAX: u64 = 60 * 60_000;
+/// Stands for the mesh's "bad request", whose own number a queue uses for "full".
+const BAD_REQUEST: u32 = 1000 + error::QUEUE_FULL;
 /// What is taken off the longest frame when the radio says that one was too large, bytes.
 const TOO_LARGE_STEP: usize = 8;
 
@@ -176,6 +178,8 @@ impl MeshtasticRadio {
                 self.free = Some(free);
                 self.reported(now_ms, id, result);
             }
+            // Said of a queue this number is "full", said by the mesh it is "bad request".
+            Event::Routing { id, error: error::QUEUE_FULL } => self.reported(now_ms, id, BAD_REQUEST),
             Event::Routing { id, error } if error != 0 => self.reported(now_ms, id, error),
             Event::Notification { id, text } => self.notified(now_ms, id, &text),
             Event::Packet(packet) => self.packet(now_ms, packet),
@@ -262,6 +266,7 @@ impl MeshtasticRadio {
                 return self.duty_cycle(now_ms, DUTY_CYCLE_MS);
             }
             error::NO_CHANNEL => return self.out.fail(DownReason::NoChannel),
+            BAD_REQUEST => self.out.tell(RadioEvent::Refused { why: RefusedReason::Code(error::QUEUE_FULL) }),
             other => self.out.tell(RadioEvent::Refused { why: RefusedReason::Code(other) }),
         }
         self.out.tell(RadioEvent::Ready);
@@ -376,5 +381,136 @@ impl Modem for MeshtasticRadio {
 
     fn take(&mut self) -> Option<Output> {
         self.out.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesh::driver::{Protocol, RadioUrl};
+
+    const ID: u32 = 7;
+
+    fn drain(radio: &mut MeshtasticRadio) -> (Vec<RadioEvent>, usize) {
+        let (mut told, mut written) = (vec![], 0);
+        while let Some(output) = radio.take() {
+            match output {
+                Output::Write(_) => written += 1,
+                Output::Tell(event) => told.push(event),
+                Output::Fail(why) => told.push(RadioEvent::Down { why }),
+            }
+        }
+        (told, written)
+    }
+
+    fn up() -> MeshtasticRadio {
+        let url = RadioUrl::parse("meshtastic+tcp://h").unwrap();
+        let Protocol::Meshtastic(options) = url.protocol else { panic!() };
+        let mut radio = MeshtasticRadio::new(options, ID);
+        radio.connected(0);
+        radio.event(1, Event::MyInfo { node: 5 });
+        radio.event(2, Event::ConfigComplete(CONFIG_ONLY));
+        let (told, _) = drain(&mut radio);
+        assert!(matches!(told[..], [RadioEvent::Up { frame_bytes_max: 231, .. }, RadioEvent::Ready]));
+        radio
+    }
+
+    fn status(result: u32, free: u32, id: u32) -> Event {
+        Event::QueueStatus { result, free, places: 16, id }
+    }
+
+    /// Goes on until something is told.
+    fn next(radio: &mut MeshtasticRadio, now_ms: &mut u64) -> Vec<RadioEvent> {
+        loop {
+            let (told, _) = drain(radio);
+            if !told.is_empty() {
+                return told;
+            }
+            *now_ms = radio.timeout().unwrap().max(*now_ms);
+            radio.tick(*now_ms);
+        }
+    }
+
+    #[test]
+    fn a_report_of_another_packet_is_not_ours() {
+        let mut radio = up();
+        radio.send(10, vec![1; 30]);
+        drain(&mut radio);
+        radio.event(11, status(0, 15, ID + 1));
+        assert_eq!(drain(&mut radio).0, []);
+        radio.event(12, status(0, 15, ID));
+        assert_eq!(drain(&mut radio).0, [RadioEvent::Sent]);
+    }
+
+    #[test]
+    fn the_word_of_the_mesh_and_of_the_queue_count_once() {
+        let mut radio = up();
+        radio.send(10, vec![1; 231]);
+        radio.event(11, Event::Routing { id: ID, error: error::TOO_LARGE });
+        radio.event(12, status(error::TOO_LARGE, 16, ID));
+        assert_eq!(drain(&mut radio).0, [RadioEvent::TooLarge { frame_bytes_max: 223 }, RadioEvent::Ready]);
+        radio.send(20, vec![1; 100]);
+        radio.event(21, Event::Routing { id: ID + 1, error: error::QUEUE_FULL });
+        let refused = RadioEvent::Refused { why: RefusedReason::Code(error::QUEUE_FULL) };
+        assert_eq!(drain(&mut radio).0, [refused, RadioEvent::Ready]);
+    }
+
+    #[test]
+    fn the_minutes_of_a_duty_cycle_are_kept_whenever_they_are_told() {
+        let text = "Duty cycle limit exceeded. You can send again in 12 mins".to_string();
+        // After the refusal, and of no packet in particular.
+        let mut radio = up();
+        radio.send(10, vec![1; 30]);
+        radio.event(11, status(error::DUTY_CYCLE_LIMIT, 16, ID));
+        radio.event(12, Event::Notification { id: 0, text });
+        let waits = [DUTY_CYCLE_MS, 12 * 60_000].map(|wait_ms| RadioEvent::DutyCycle { wait_ms });
+        assert_eq!(drain(&mut radio).0, waits);
+        let mut now_ms = 12;
+        assert_eq!(next(&mut radio, &mut now_ms), [RadioEvent::Ready]);
+        assert!((12 * 60_000..13 * 60_000).contains(&now_ms), "{now_ms}");
+        // No radio silences us for longer than the law counts.
+        let text = "duty cycle: 99999999999999999 mins".to_string();
+        radio.event(now_ms, Event::Notification { id: 0, text });
+        assert_eq!(drain(&mut radio).0, [RadioEvent::DutyCycle { wait_ms: DUTY_CYCLE_MS_MAX }]);
+    }
+
+    #[test]
+    fn a_radio_that_reports_nothing_costs_three_frames() {
+        let (mut radio, mut now_ms) = (up(), 10);
+        for _ in 1..UNREPORTED_MAX {
+            radio.send(now_ms, vec![1; 30]);
+            let refused = RadioEvent::Refused { why: RefusedReason::NoReport };
+            assert_eq!(next(&mut radio, &mut now_ms), [refused, RadioEvent::Ready]);
+        }
+        radio.send(now_ms, vec![1; 30]);
+        assert_eq!(next(&mut radio, &mut now_ms), [RadioEvent::Down { why: DownReason::Silent }]);
+    }
+
+    #[test]
+    fn a_queue_that_always_says_it_is_nearly_full_is_not_believed_for_ever() {
+        let (mut radio, mut now_ms) = (up(), 10);
+        radio.send(now_ms, vec![1; 30]);
+        radio.event(now_ms, status(0, 1, ID));
+        assert_eq!(drain(&mut radio).0, [RadioEvent::Sent]);
+        assert_eq!(next(&mut radio, &mut now_ms), [RadioEvent::Ready]);
+        assert!((20_000..60_000).contains(&now_ms), "{now_ms}");
+    }
+
+    #[test]
+    fn what_other_nodes_and_other_channels_send_is_told_apart() {
+        let mut radio = up();
+        let packet = Packet { from: 9, to: BROADCAST, channel: 0, port: PRIVATE_PORT, payload: vec![1] };
+        radio.event(10, Event::Packet(packet.clone()));
+        assert_eq!(drain(&mut radio).0, [RadioEvent::Received(vec![1])]);
+        for other in [
+            Packet { from: 5, ..packet.clone() },
+            Packet { to: 77, ..packet.clone() },
+            Packet { channel: 3, ..packet.clone() },
+            Packet { port: 1, ..packet.clone() },
+            Packet { payload: vec![], ..packet },
+        ] {
+            radio.event(11, Event::Packet(other));
+        }
+        assert_eq!(drain(&mut radio).0, []);
     }
 }
