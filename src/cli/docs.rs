@@ -35,12 +35,12 @@ pub(super) fn del(context: &Context, doc: String, key: KeyPath) -> Outcome {
     written(context, "deleted", &context.node.ask(&Command::Del { doc, key })?)
 }
 
-pub(super) fn put(context: &Context, doc: String, file: &Path) -> Outcome {
+pub(super) fn put(context: &Context, doc: String, file: &Path, whole: bool) -> Outcome {
     let text = read(file)?;
     let value = serde_json::from_str(&text);
     let value =
         value.map_err(|e| CliError::new("bad_json", format!("{} is not JSON: {e}", called_file(file))))?;
-    written(context, "changed", &context.node.ask(&Command::Put { doc, value })?)
+    written(context, "changed", &context.node.ask(&Command::Put { doc, value, whole })?)
 }
 
 pub(super) fn get(context: &Context, doc: String, key: Option<KeyPath>) -> Outcome {

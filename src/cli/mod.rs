@@ -204,6 +204,9 @@ enum Command {
         doc: String,
         /// The file; - reads standard input
         file: PathBuf,
+        /// In one commit, even where a radio has to cut it into fragments
+        #[arg(long)]
+        whole: bool,
     },
     /// List the documents; equal hashes mean equal content
     #[command(after_help = "Examples:\n  tombolo ls\n  tombolo ls --json")]
@@ -286,7 +289,7 @@ fn carry_out(cli: Cli) -> Outcome {
         Command::Set { doc, key, value } => docs::set(&context, doc, key, &value),
         Command::Get { doc, key } => docs::get(&context, doc, key),
         Command::Del { doc, key } => docs::del(&context, doc, key),
-        Command::Put { doc, file } => docs::put(&context, doc, &file),
+        Command::Put { doc, file, whole } => docs::put(&context, doc, &file, whole),
         Command::Ls => docs::list(&context),
         Command::Watch { doc } => watch::run(&context, doc.as_deref()),
         Command::State { peer } => state::run(&context, peer),

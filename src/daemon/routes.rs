@@ -194,7 +194,7 @@ pub fn read(method: &Method, path: &str, query: Option<&str>, body: &[u8]) -> Re
         ("docs", Some(doc), None) => match (method, query.key) {
             (&Method::GET, key) => Command::Get { doc, key },
             (&Method::PUT, Some(key)) => Command::Set { doc, key, value: json(body)? },
-            (&Method::PUT, None) => Command::Put { doc, value: json(body)? },
+            (&Method::PUT, None) => Command::Put { doc, value: json(body)?, whole: query.whole },
             (&Method::DELETE, Some(key)) => Command::Del { doc, key },
             (&Method::DELETE, None) => {
                 return Err(RouteError::Query("say which key: DELETE /v1/docs/DOC?key=a/b/c".into()));
@@ -254,7 +254,10 @@ pub fn write(command: &Command) -> Option<(Method, String, Vec<u8>)> {
             Some((Method::POST, "/v1/docs".into(), bytes(&CreateBody { name: name.clone(), kind: *kind })))
         }
         Command::Set { doc, key, value } => Some((Method::PUT, key_path(doc, key), bytes(value))),
-        Command::Put { doc, value } => Some((Method::PUT, doc_path(doc), bytes(value))),
+        Command::Put { doc, value, whole } => {
+            let query = if *whole { "?whole=true" } else { "" };
+            Some((Method::PUT, format!("{}{query}", doc_path(doc)), bytes(value)))
+        }
         Command::Del { doc, key } => Some((Method::DELETE, key_path(doc, key), Vec::new())),
         Command::PublishState { .. } => None,
     }
@@ -282,6 +285,7 @@ fn invite(body: InviteBody) -> Result<Command, RouteError> {
 struct Query {
     key: Option<KeyPath>,
     doc: Option<String>,
+    whole: bool,
 }
 
 impl Query {
@@ -296,9 +300,10 @@ impl Query {
                     query.key = Some(key);
                 }
                 "doc" => query.doc = Some(value),
+                "whole" => query.whole = value == "true",
                 _ => {
                     return Err(RouteError::Query(format!(
-                        "`{name}` means nothing here: `key` and `doc` do"
+                        "`{name}` means nothing here: `key`, `doc` and `whole` do"
                     )));
                 }
             }
@@ -374,7 +379,7 @@ mod tests {
             Command::Get { doc: doc.clone(), key: None },
             Command::Get { doc: doc.clone(), key: Some(key("a//b")) },
             Command::Del { doc: doc.clone(), key: key("100%") },
-            Command::Put { doc: doc.clone(), value },
+            Command::Put { doc: doc.clone(), value, whole: false },
             Command::List,
             Command::State { peer: None },
             Command::State { peer: Some(peer) },

@@ -31,7 +31,7 @@ impl Node {
                 Ok(()) => return,
                 Err(error) => Err(error),
             },
-            Command::Put { doc, value } => match self.put(request, &doc, value) {
+            Command::Put { doc, value, whole } => match self.put(request, &doc, value, whole) {
                 Ok(()) => return,
                 Err(error) => Err(error),
             },
@@ -140,16 +140,21 @@ impl Node {
         self.write_leaves(request, &id, leaves, Some(key))
     }
 
-    fn put(&mut self, request: RequestId, doc: &str, value: Value) -> Result<(), CommandError> {
+    fn put(&mut self, request: RequestId, doc: &str, value: Value, whole: bool) -> Result<(), CommandError> {
         let (id, kind) = self.writable(doc)?;
         if kind == Kind::Snapshot {
-            return self.edit_snapshot(request, &id, |tree| {
+            self.edit_snapshot(request, &id, |tree| {
                 *tree = value;
                 true
-            });
+            })?;
+        } else {
+            let leaves = flatten(None, &value).map_err(|error| CommandError::BadValue(error.to_string()))?;
+            self.write_leaves(request, &id, leaves, None)?;
         }
-        let leaves = flatten(None, &value).map_err(|error| CommandError::BadValue(error.to_string()))?;
-        self.write_leaves(request, &id, leaves, None)
+        if whole {
+            self.stage_whole(&id);
+        }
+        Ok(())
     }
 
     fn del(&mut self, request: RequestId, doc: &str, key: &KeyPath) -> Result<(), CommandError> {

@@ -231,6 +231,8 @@ pub enum Command {
         doc: String,
         /// The new content, an object for a map.
         value: Value,
+        /// In one commit, even where a radio has to cut that into fragments.
+        whole: bool,
     },
     /// The documents.
     List,

@@ -33,6 +33,8 @@ const SUPPLY_BYTES_PER_TURN_MAX: usize = 4 * 1024 * 1024;
 pub(super) struct Staged {
     maps: BTreeMap<DocumentId, BTreeMap<KeyPath, Option<Entry>>>,
     snapshots: BTreeMap<DocumentId, Value>,
+    /// Documents that are not to be split for a radio.
+    whole: BTreeSet<DocumentId>,
     replies: Vec<StagedReply>,
 }
 
@@ -89,6 +91,11 @@ impl Node {
         self.staged.snapshots.insert(document.clone(), value);
     }
 
+    /// What is staged of a document goes into one commit, whether it fits a radio's frame or not.
+    pub(super) fn stage_whole(&mut self, document: &DocumentId) {
+        self.staged.whole.insert(document.clone());
+    }
+
     /// Replies to a write once it is signed and on disk.
     pub(super) fn stage_reply(&mut self, request: RequestId, document: &DocumentId, changed: usize) {
         let document = document.clone();
@@ -110,12 +117,22 @@ impl Node {
         let staged = std::mem::take(&mut self.staged);
         let mut failed = BTreeMap::new();
         for (document, value) in staged.snapshots {
-            if let Err(error) = self.commit_snapshot(&document, value) {
+            let parts = match staged.whole.contains(&document) {
+                true => vec![value],
+                false => self.split_snapshot(&document, value),
+            };
+            let commit = |node: &mut Node, part| node.commit_snapshot(&document, part);
+            if let Err(error) = self.commit_parts(&document, parts, commit) {
                 failed.insert(document, error);
             }
         }
         for (document, changes) in staged.maps {
-            if let Err(error) = self.commit_map(&document, changes) {
+            let parts = match staged.whole.contains(&document) {
+                true => vec![changes],
+                false => self.split_map(&document, changes),
+            };
+            let commit = |node: &mut Node, part| node.commit_map(&document, part);
+            if let Err(error) = self.commit_parts(&document, parts, commit) {
                 failed.insert(document, error);
             }
         }
@@ -130,6 +147,23 @@ impl Node {
             };
             self.output(Output::Reply { request: reply.request, result });
         }
+    }
+
+    /// Commits one after the other what a radio could not take in one frame.
+    fn commit_parts<T>(
+        &mut self,
+        document: &DocumentId,
+        parts: Vec<T>,
+        commit: impl Fn(&mut Node, T) -> Result<(), CommandError>,
+    ) -> Result<(), CommandError> {
+        let is_split = parts.len() > 1;
+        for part in parts {
+            commit(self, part)?;
+            if is_split {
+                self.note_step(document);
+            }
+        }
+        Ok(())
     }
 
     fn written(&self, reply: &StagedReply) -> Result<Reply, CommandError> {

@@ -392,7 +392,7 @@ fn a_large_layer_travels_in_parts_and_only_what_differs() {
     wire.create(0, "big");
     let filler = "x".repeat(900);
     let members: Value = (0..1_000).map(|i| (format!("k{i}"), Value::from(filler.as_str()))).collect();
-    wire.ask(0, Command::Put { doc: "big".into(), value: members }).unwrap();
+    wire.ask(0, Command::Put { doc: "big".into(), value: members, whole: false }).unwrap();
     wire.connect(0, 1);
     wire.pass(20_000);
     assert_eq!(wire.hashes(0), wire.hashes(1));
@@ -565,10 +565,10 @@ fn a_delta_that_no_message_holds_goes_in_parts() {
         (0..40).map(|i| (format!("k{i}"), Value::from(letter.repeat(40_000).as_str()))).collect()
     };
     wire.create(0, "big");
-    wire.ask(0, Command::Put { doc: "big".into(), value: rack("x") }).unwrap();
+    wire.ask(0, Command::Put { doc: "big".into(), value: rack("x"), whole: false }).unwrap();
     wire.pass(10_000);
     assert_eq!(wire.hashes(0), wire.hashes(1));
-    wire.ask(0, Command::Put { doc: "big".into(), value: rack("y") }).unwrap();
+    wire.ask(0, Command::Put { doc: "big".into(), value: rack("y"), whole: false }).unwrap();
     wire.pass(20_000);
     assert_eq!(wire.hashes(0), wire.hashes(1));
 }

@@ -1,5 +1,7 @@
 //! Nodes that have only radios, and nodes that have a cable as well.
 
+use std::collections::BTreeMap;
+
 use tombolo::federation::{RadioUse, TrustLevel};
 use tombolo::merge::KeyPath;
 use tombolo::node::{Command, NodeState, Reply};
@@ -224,4 +226,38 @@ fn rare_signatures_make_small_frames_and_what_is_unsigned_is_shown_as_such() {
     let mean = lengths.iter().sum::<usize>() as f64 / lengths.len() as f64;
     println!("totals: {} frames of states, {mean:.1} bytes each", lengths.len());
     assert!(mean <= 37.0, "{mean} bytes a frame");
+}
+
+/// Frames of each kind that a node has sent since the log was `from` long.
+fn kinds(field: &Field, at: usize, from: usize) -> BTreeMap<u8, usize> {
+    let radio = field.radio(at);
+    let mut kinds = BTreeMap::new();
+    for on_air in field.air.log().skip(from).filter(|on_air| on_air.radio == radio) {
+        *kinds.entry(on_air.frame[0] >> 4).or_default() += 1;
+    }
+    kinds
+}
+
+#[test]
+fn a_commit_that_does_not_fit_a_frame_goes_out_in_several_that_do() {
+    let (mut field, a, b) = parted(FieldConfig::new(9, Line::lora(Modulation::SF7_125)));
+    let long = |n: u64| {
+        Value::map((0..8).map(|k| {
+            (format!("key{k}"), Value::from(format!("{n} is what stands at {k} {}", "abc".repeat(12))))
+        }))
+    };
+    for (whole, expected) in [(false, 5), (true, 1)] {
+        let from = field.air.log().count();
+        let value = long(u64::from(whole));
+        let put = Command::Put { doc: "notes".into(), value: value.clone(), whole };
+        assert!(matches!(field.ask(a, put), Some(Ok(_))));
+        assert!(
+            field.run_until(60_000, |field| get(field, b, "notes").as_ref() == Some(&value)),
+            "whole: {whole}"
+        );
+        let kinds = kinds(&field, a, from);
+        assert!(kinds.get(&expected).is_some_and(|n| *n >= 3), "whole: {whole}: {kinds:?}");
+        assert_eq!(kinds.get(&if whole { 5 } else { 1 }), None, "whole: {whole}: {kinds:?}");
+        field.run(1_200_000);
+    }
 }

@@ -14,6 +14,7 @@ mod keys;
 mod outbound;
 pub(in crate::node) mod provisional;
 mod records;
+mod split;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -111,6 +112,8 @@ pub(super) struct Radios {
     /// The key last used per audience, and the one before its last renewal.
     seen: BTreeMap<PeerId, AudienceKey>,
     previous: BTreeMap<PeerId, AudienceKey>,
+    /// What leads from part to part of commits that were split.
+    steps: split::Steps,
     /// Tells this run's monotonic clock from another's.
     boot: BootId,
     /// Channels have to be set anew.
@@ -138,6 +141,7 @@ impl Radios {
     pub(super) fn new(boot: [u8; 16]) -> Self {
         Radios {
             by_link: BTreeMap::new(),
+            steps: split::Steps::new(),
             renewed: BTreeSet::new(),
             meta: BTreeMap::new(),
             told: BTreeMap::new(),

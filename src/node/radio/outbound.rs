@@ -9,9 +9,10 @@ use tombolo_transports::mesh::station::{Outgoing, Record};
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::envelope::{CompactEnvelope, encode_air, encode_compact};
-use crate::layer::{DocumentName, LayerId, LayerPrint};
+use crate::layer::{DocumentName, LayerId, LayerPrint, Sequence};
 use crate::limits::RADIO_MESSAGE_BYTES_MAX;
 use crate::node::Node;
+use crate::node::radio::split::Step;
 use crate::node::radio::{Radio, kinds};
 use crate::router::{Candidate, Class, Request};
 use crate::sync::cell::message::{join_update, room_for};
@@ -133,6 +134,8 @@ impl Node {
                 self.offer(link, &turn, *owner, kinds::FRONTIER, bytes, Priority::Control, FRONTIERS)
             }
             Turn::Supply { .. } => self.try_supply(link, turn),
+            // Made here only, of a supply.
+            Turn::Step { .. } => Chance::Nothing,
         }
     }
 
@@ -203,7 +206,12 @@ impl Node {
             self.sign_on_air(link, &id);
             return Chance::Wait(now);
         }
-        let (kind, bytes) = match base.and_then(|base| self.air_delta(&id, base)) {
+        let delta = base.and_then(|base| self.air_delta(&id, base));
+        let step = delta.as_ref().and_then(|delta| self.step_for(link, &id, &targets, delta.len()));
+        if let Some(step) = step {
+            return self.take_step(link, &turn, &id, step);
+        }
+        let (kind, bytes) = match delta {
             Some(envelope) => (kinds::UPDATE, self.filled(link, &owner, &layer, &targets, envelope)),
             None => (kinds::WHOLE, self.holdings.layer(&id).map(encode_air).unwrap_or_default()),
         };
@@ -221,12 +229,20 @@ impl Node {
         let chance = self.offer(link, &turn, owner, kind, bytes, priority, account(&layer));
         if matches!(chance, Chance::Taken) {
             if let Some(base) = base {
-                self.holdings
-                    .keep_as_base(&id, crate::layer::Sequence::new(base.sequence).unwrap_or_default());
+                self.holdings.keep_as_base(&id, Sequence::new(base.sequence).unwrap_or_default());
             }
             tracing::trace!(?state, "supplied on air");
         }
         chance
+    }
+
+    /// Sends one part of a commit that was split; the next follows in the next frame.
+    fn take_step(&mut self, link: LinkId, turn: &Turn, id: &LayerId, step: Step) -> Chance {
+        let Turn::Supply { owner, layer, targets, .. } = turn else { return Chance::Nothing };
+        let stepped =
+            Turn::Step { owner: *owner, layer: *layer, state: step.state, targets: targets.clone() };
+        self.holdings.keep_as_base(id, Sequence::new(step.state.sequence).unwrap_or_default());
+        self.offer(link, &stepped, *owner, kinds::UPDATE, step.bytes, Priority::Document, account(layer))
     }
 
     /// The listeners that the router gives to this radio. The others get it by a better link, and the engine
@@ -275,7 +291,7 @@ impl Node {
     }
 
     /// A delta in the form for radio.
-    fn air_delta(&self, id: &LayerId, base: State) -> Option<Vec<u8>> {
+    pub(super) fn air_delta(&self, id: &LayerId, base: State) -> Option<Vec<u8>> {
         let envelope = self.delta_for(id, base)?;
         Some(encode_compact(&CompactEnvelope { address: None, ..envelope }))
     }

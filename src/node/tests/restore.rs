@@ -201,7 +201,7 @@ fn a_large_layer_that_was_passed_comes_back_in_parts() {
     let backup = wire.backup(0);
     let filler = "x".repeat(900);
     let members: Value = (0..1_000).map(|i| (format!("k{i}"), Value::from(filler.as_str()))).collect();
-    wire.ask(0, Command::Put { doc: "notes".into(), value: members }).unwrap();
+    wire.ask(0, Command::Put { doc: "notes".into(), value: members, whole: false }).unwrap();
     wire.pass(20_000);
     wire.restore(0, &backup);
     for i in 0..5 {

@@ -122,6 +122,13 @@ impl Channel {
         listener.known && (has || listener.supplied.get(layer).is_some_and(|(sent, _)| *sent >= state))
     }
 
+    pub(super) fn may_have(&self, layer: &LayerPrint, peer: &PeerId, state: State) -> bool {
+        let Some(listener) = self.listeners.get(peer) else { return false };
+        listener.holds(layer, &state)
+            || listener.theirs.get(layer) == Some(state)
+            || listener.supplied.get(layer).is_some_and(|(sent, _)| *sent == state)
+    }
+
     pub(super) fn has_member(&self, peer: &PeerId) -> bool {
         self.listeners.contains_key(peer)
     }
@@ -396,6 +403,25 @@ impl Channel {
         }
         if let Some(held) = self.layers.get_mut(&layer) {
             held.anchor = base.or(Some(state));
+            held.sent.push_back(state);
+            if held.sent.len() > STATES_MAX {
+                held.sent.pop_front();
+            }
+        }
+    }
+}
+
+impl Channel {
+    /// A state on the way to the newest went out: whoever heard it takes the next step from there. Whoever did
+    /// not will say what it holds.
+    pub(super) fn stepped(&mut self, layer: LayerPrint, state: State, targets: &[PeerId]) {
+        for peer in targets {
+            if let Some(listener) = self.listeners.get_mut(peer) {
+                listener.holds.entry(layer).or_default().insert(state);
+            }
+        }
+        if let Some(held) = self.layers.get_mut(&layer) {
+            held.anchor = Some(state);
             held.sent.push_back(state);
             if held.sent.len() > STATES_MAX {
                 held.sent.pop_front();

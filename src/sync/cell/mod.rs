@@ -170,6 +170,17 @@ pub enum Turn {
         /// Its rank, 0 first.
         rank: u8,
     },
+    /// A state on the way to the newest was sent in its place: never due by itself, only `done`.
+    Step {
+        /// Whose document.
+        owner: PeerId,
+        /// Which layer.
+        layer: LayerPrint,
+        /// What the listeners have then.
+        state: State,
+        /// Whom it was for.
+        targets: Vec<PeerId>,
+    },
 }
 
 /// How a listener stands, for people.
@@ -314,6 +325,12 @@ impl Cell {
                 }
                 self.expect_early_heartbeat(now);
             }
+            Turn::Step { owner, layer, state, targets } => {
+                if let Some(channel) = self.channels.get_mut(owner) {
+                    channel.stepped(*layer, *state, targets);
+                }
+                self.expect_early_heartbeat(now);
+            }
         }
     }
 
@@ -341,6 +358,11 @@ impl Cell {
     /// Whether a listener has, or has just been sent, the state of a layer that listeners were told of.
     pub fn should_have(&self, owner: &PeerId, layer: &LayerPrint, peer: &PeerId) -> bool {
         self.channels.get(owner).is_some_and(|channel| channel.should_have(layer, peer))
+    }
+
+    /// Whether a listener holds a state of a layer, or was sent it last.
+    pub fn may_have(&self, owner: &PeerId, layer: &LayerPrint, peer: &PeerId, state: State) -> bool {
+        self.channels.get(owner).is_some_and(|channel| channel.may_have(layer, peer, state))
     }
 
     /// Who is there now and listens on a channel.

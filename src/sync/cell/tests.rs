@@ -99,6 +99,7 @@ impl World {
             Turn::Frontier { .. } => "frontier",
             Turn::Supply { base: Some(_), .. } => "delta",
             Turn::Supply { .. } => "whole",
+            Turn::Step { .. } => "step",
         };
         if self.stations[from].apart {
             return;
@@ -143,6 +144,7 @@ impl Station {
                 let told = Told::decode(&told.encode()).unwrap();
                 Input::Frontier { owner: *owner, from, told }
             }
+            Turn::Step { .. } => return,
             Turn::Supply { owner, layer, base, .. } => {
                 let states = self.layers.entry((*owner, *layer)).or_default();
                 let state = supplied.unwrap();
