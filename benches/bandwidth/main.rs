@@ -97,6 +97,7 @@ fn codecs() -> Vec<Box<dyn Codec>> {
     codecs.extend(patches::all());
     codecs.extend(compressors::all());
     codecs.push(Box::new(typed::FieldMask));
+    codecs.push(Box::new(typed::SchemaKnown::new()));
     #[cfg(feature = "peers")]
     codecs.extend(peers::all());
     codecs

@@ -30,7 +30,7 @@ impl Document {
         Document { value: Value::Null, json: Json::Null, json_text: Vec::new(), sequence: 0, time_ms: 0 }
     }
 
-    fn new(at: usize, line: &str) -> Document {
+    pub(crate) fn new(at: usize, line: &str) -> Document {
         let json: Json = serde_json::from_str(line).expect("each line of a trace is a JSON document");
         let stamp = json.get("timestamp").and_then(Json::as_str).and_then(milliseconds);
         Document {

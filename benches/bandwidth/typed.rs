@@ -1,9 +1,11 @@
-//! A message with a schema that both ends compiled in: protobuf with the changed fields of a node state.
+//! Messages with a schema that both ends compiled in: protobuf with the changed fields of a node state, and the codec of
+//! this project with the names and kinds of a node state known beforehand. Documents that are no node state are beyond
+//! them.
 //!
-//! What a schema saves is the names in a first message; this row shows it beside the codec that has none. Documents that
-//! are no node state are beyond it.
+//! The second row is what having no schema costs: it differs from `tombolo` in the first message only, since from then
+//! on the base tells the names.
 
-use crate::codecs::{Codec, Decoded};
+use crate::codecs::{Codec, Decoded, Tombolo};
 use crate::traces::{Document, milliseconds, timestamp};
 use prost::Message;
 use serde_json::{Map, Value as Json, json};
@@ -65,6 +67,55 @@ impl Codec for FieldMask {
     fn decode(&mut self, base: &Document, _: u64, message: &[u8]) -> Option<Decoded> {
         let changes = NodeState::decode(message).ok()?;
         Some(Decoded::Json(NodeState::of(&base.json)?.changed(changes).json()?))
+    }
+}
+
+/// The codec of this project, whose first message starts from a node state with nothing in it instead of from nothing:
+/// its names, their kinds, and the words a status may be.
+pub(crate) struct SchemaKnown {
+    template: Document,
+}
+
+impl SchemaKnown {
+    pub(crate) fn new() -> SchemaKnown {
+        let app = |status: &str| json!({ "id": "", "status": status, "version": "" });
+        let apps = ["running", "stopped", "installed"].map(app);
+        let template = json!({
+            "timestamp": timestamp(0, false),
+            "node_name": "",
+            "apps": apps,
+            "cpu_usage_percent": 0.5,
+            "mem_used_bytes": 0,
+            "mem_total_bytes": 0,
+            "disk_used_bytes": 0,
+            "disk_total_bytes": 0,
+            "uptime_secs": 0,
+            "tor_active": false,
+        });
+        SchemaKnown {
+            template: Document { sequence: 0, time_ms: 0, ..Document::new(0, &template.to_string()) },
+        }
+    }
+
+    fn base<'d>(&'d self, base: &'d Document) -> &'d Document {
+        if base.json.is_null() { &self.template } else { base }
+    }
+}
+
+impl Codec for SchemaKnown {
+    fn name(&self) -> &str {
+        "tombolo-schema-known"
+    }
+
+    fn encode(&mut self, base: &Document, target: &Document) -> Option<Vec<u8>> {
+        if base.json.is_null() {
+            NodeState::of(&target.json)?;
+        }
+        Tombolo.encode(self.base(base), target)
+    }
+
+    fn decode(&mut self, base: &Document, time_ms: u64, message: &[u8]) -> Option<Decoded> {
+        Tombolo.decode(self.base(base), time_ms, message)
     }
 }
 
