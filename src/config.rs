@@ -4,6 +4,7 @@
 //! names the line: nothing is ignored in silence. Lists of peers and documents are no settings: they
 //! stand in the store. [`Config::template`] writes the file with every default and what it means.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -54,6 +55,20 @@ pub struct Config {
     /// What the node tells of itself.
     #[serde(default)]
     pub state: StateSettings,
+    /// What stands in the briefs that radios carry, by document and field.
+    #[serde(default)]
+    pub brief: BTreeMap<String, BTreeMap<String, BriefSetting>>,
+}
+
+/// One field of a brief.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BriefSetting {
+    /// Numbers are rounded to multiples of this.
+    #[serde(deserialize_with = "positive")]
+    pub round: Option<f64>,
+    /// A number makes a new brief only when it has moved so far.
+    pub threshold: f64,
 }
 
 /// Section `[lan]`.
@@ -168,6 +183,7 @@ impl Config {
             log: default_log(),
             lan: LanSettings::default(),
             state: StateSettings::default(),
+            brief: BTreeMap::new(),
         }
     }
 
@@ -200,6 +216,13 @@ impl Config {
     pub fn template(name: &str) -> String {
         // A JSON string is a TOML basic string: TOML knows every escape that JSON writes.
         TEMPLATE.replacen("@name@", &serde_json::Value::from(name).to_string(), 1)
+    }
+}
+
+fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    match f64::deserialize(deserializer)? {
+        number if number.is_finite() && number > 0.0 => Ok(Some(number)),
+        number => Err(D::Error::custom(format!("`round` is {number}: it must be more than 0"))),
     }
 }
 

@@ -7,6 +7,7 @@
 //! | `store.redb` | documents, peers, invites; one process at a time |
 //! | `control.sock` | where a running daemon answers |
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,7 +16,8 @@ use zeroize::Zeroizing;
 
 use super::now;
 use super::unix;
-use crate::config::{ClockTrust, Config, ConfigError, LinkPreference};
+use crate::config::{BriefSetting, ClockTrust, Config, ConfigError, LinkPreference};
+use crate::node::radio::brief::{BriefField, BriefFields};
 use crate::node::{Command, CommandError, Input, Node, NodeSettings, OpenError, Output, Reply, RequestId};
 use crate::router::Preference;
 use crate::store::key::{self, KeyFileError};
@@ -228,7 +230,16 @@ fn settings(config: &Config) -> NodeSettings {
             LinkPreference::Auto => Preference::Auto,
             LinkPreference::MeshFirst => Preference::MeshFirst,
         },
+        briefs: briefs(config),
     }
+}
+
+fn briefs(config: &Config) -> BTreeMap<String, BriefFields> {
+    let fields = |of: &BTreeMap<String, BriefSetting>| {
+        let field = |set: &BriefSetting| BriefField { round: set.round, threshold: set.threshold };
+        of.iter().map(|(name, set)| (name.clone(), field(set))).collect()
+    };
+    config.brief.iter().map(|(document, of)| (document.clone(), fields(of))).collect()
 }
 
 fn open_store(folder: &Path, path: &Path) -> Result<Store, StartError> {

@@ -67,6 +67,15 @@ impl DocumentName {
     /// The key under which radios speak of its owner's documents, sealed for each of its readers.
     pub const KEYS: &'static str = "keys";
 
+    /// What the name of a brief ends in.
+    pub const BRIEF: &'static str = ".brief";
+
+    /// The name of this document's brief, if it is not too long for one and not a brief itself.
+    pub fn brief(&self) -> Option<Self> {
+        let is_brief = self.0.ends_with(Self::BRIEF);
+        Self::new(&format!("{}{}", self.0, Self::BRIEF)).ok().filter(|_| !is_brief)
+    }
+
     /// A name from outside; the error says what is wrong with it.
     pub fn new(text: &str) -> Result<Self, &'static str> {
         if text.is_empty() {
@@ -91,7 +100,7 @@ impl DocumentName {
 
     /// Whether the engine itself writes the document.
     pub fn is_reserved(&self) -> bool {
-        matches!(self.as_str(), Self::STATE | Self::AUDIENCE | Self::KEYS)
+        matches!(self.as_str(), Self::STATE | Self::AUDIENCE | Self::KEYS | "state.brief")
     }
 }
 

@@ -106,6 +106,9 @@ impl Node {
         if document_name.is_reserved() {
             return Err(bad("the engine keeps a document of that name itself"));
         }
+        if name.ends_with(DocumentName::BRIEF) {
+            return Err(bad("names that end in .brief are kept for the briefs of documents"));
+        }
         let document = DocumentId { owner: self.me, name: document_name };
         self.settle();
         if self.holdings.document(&document).is_some() {
@@ -292,6 +295,10 @@ impl Node {
             let why = "the engine itself decides where it goes";
             return Err(CommandError::BadName { name: name.to_owned(), why });
         }
+        if radio == Some(RadioUse::Brief) && self.brief_fields(&id).is_none() {
+            let why = "only the state, and snapshots whose brief `tombolo.toml` describes, have a brief";
+            return Err(CommandError::BadValue(why.to_owned()));
+        }
         let before = self.federation.class(&id);
         let class = Class {
             radio: radio.unwrap_or(before.radio),
@@ -312,6 +319,7 @@ impl Node {
             if let Some(document) = self.own_document(DocumentName::AUDIENCE) {
                 self.commit_snapshot(&document, value)?;
             }
+            self.renew_brief(&id);
         }
         Ok(Reply::Policy(view::PolicyView { document: name.to_owned(), class }))
     }
@@ -350,7 +358,7 @@ impl Node {
                 state: tombolo_delta::from_value(&p.value).ok()?,
             })
         });
-        shown.or_else(|| self.state_of(id))
+        shown.or_else(|| self.with_brief(id, self.state_of(id)))
     }
 
     /// The node state that we hold of an identity, with its signed time.

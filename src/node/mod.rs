@@ -51,6 +51,8 @@ pub struct NodeSettings {
     pub heartbeat_ms: u64,
     /// Which links come first.
     pub preference: Preference,
+    /// What stands in the briefs of documents, by document.
+    pub briefs: BTreeMap<String, radio::brief::BriefFields>,
 }
 
 impl Default for NodeSettings {
@@ -60,6 +62,7 @@ impl Default for NodeSettings {
             operator_clock_set: false,
             heartbeat_ms: HEARTBEAT_MS,
             preference: Preference::Auto,
+            briefs: BTreeMap::new(),
         }
     }
 }

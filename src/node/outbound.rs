@@ -122,8 +122,9 @@ impl Node {
                 false => self.split_snapshot(&document, value),
             };
             let commit = |node: &mut Node, part| node.commit_snapshot(&document, part);
-            if let Err(error) = self.commit_parts(&document, parts, commit) {
-                failed.insert(document, error);
+            match self.commit_parts(&document, parts, commit) {
+                Ok(()) => self.renew_brief(&document),
+                Err(error) => drop(failed.insert(document, error)),
             }
         }
         for (document, changes) in staged.maps {

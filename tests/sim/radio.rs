@@ -261,3 +261,32 @@ fn a_commit_that_does_not_fit_a_frame_goes_out_in_several_that_do() {
         field.run(1_200_000);
     }
 }
+
+#[test]
+fn a_brief_goes_by_radio_in_place_of_the_state_and_the_reader_shows_the_later_of_both() {
+    let (mut field, a, b) = parted(FieldConfig::new(10, Line::lora(Modulation::SF7_125)));
+    field.connect(a, b);
+    publish(&mut field, a, 1);
+    policy(&mut field, a, "state", Some(RadioUse::Brief), None);
+    field.run(60_000);
+    field.cut(a, b);
+    let from = field.air.log().count();
+    for minute in 2..=60 {
+        // The CPU wanders by 0.1 a minute: two briefs in an hour, not sixty states.
+        let state = NodeState {
+            cpu_usage_percent: Some(20.0 + minute as f64 / 5.0),
+            uptime_secs: Some(minute * 60),
+            ..NodeState::default()
+        };
+        assert!(matches!(field.ask(a, Command::PublishState { state }), Some(Ok(_))));
+        field.run(60_000);
+    }
+    let (cpu, _) = seen_cpu(&mut field, b, a).expect("b has a state of a");
+    assert!((25.0..=35.0).contains(&cpu), "{cpu}");
+    let sent = kinds(&field, a, from);
+    let states = sent.get(&5).copied().unwrap_or(0) + sent.get(&6).copied().unwrap_or(0);
+    assert!((1..=8).contains(&states), "{sent:?}");
+    let map = field
+        .ask(a, Command::Policy { doc: "notes".into(), radio: Some(RadioUse::Brief), confidential: None });
+    assert!(matches!(map, Some(Err(_))), "a map has no brief: {map:?}");
+}

@@ -6,8 +6,13 @@
 //! | `keys` | audience keys, in the `keys` document |
 //! | `outbound` | a turn of the engine becomes a message, if the router and the airtime allow it |
 //! | `inbound` | a message heard becomes layers, heartbeats, frontiers |
+//! | `brief` | the brief of a document, by thresholds |
+//! | `provisional` | states between two signatures |
+//! | `split` | commits that do not fit a frame |
+//! | `records`, `views` | what is on disk; what people see |
 //! | `join` | joining with nothing but radios and a code |
 
+pub mod brief;
 mod inbound;
 mod join;
 mod keys;
