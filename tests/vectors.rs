@@ -9,7 +9,10 @@ use std::path::Path;
 use data_encoding::HEXLOWER;
 use serde_json::{Value as Json, json};
 use tombolo::clock::Timestamp;
-use tombolo::envelope::{BaseRef, CompactEnvelope, Envelope, encode_changes, encode_compact, encode_whole};
+use tombolo::envelope::{
+    BaseRef, CompactEnvelope, Envelope, decode_air, encode_air, encode_changes, encode_compact,
+    encode_unsigned, encode_whole,
+};
 use tombolo::federation::invite::{Invite, token_hash};
 use tombolo::federation::join::{JoinAnswer, JoinRefusal, JoinRequest};
 use tombolo::federation::{Audience, TrustLevel};
@@ -17,6 +20,8 @@ use tombolo::identity::{Keypair, did};
 use tombolo::layer::{
     Content, DocumentId, DocumentName, Entry, Head, KeyPath, Kind, Layer, LayerId, MapContent, Sequence,
 };
+use tombolo::sync::cell::message::{Entry as Brief, Heartbeat, Told, join_update};
+use tombolo::sync::frontier::State;
 use tombolo_delta::{Context, Value};
 
 fn hex(bytes: impl AsRef<[u8]>) -> String {
@@ -186,6 +191,65 @@ fn joining_and_its_codes() {
             "code": invite.to_code(),
             "code_compact": invite.to_compact(),
             "audience": hex(tombolo_delta::to_cbor(&audience)),
+        }),
+    );
+}
+
+#[test]
+fn messages_on_air() {
+    let value = Value::map([("cpu", Value::from(12.5)), ("name", Value::from("attic"))]);
+    let content = Content::snapshot(value).unwrap();
+    let snapshot = Layer {
+        signed: head(Kind::Snapshot, "state", &owner(), 7, 1_800_000_000_000, &content).sign(&owner()),
+        content,
+    };
+    let content = map(&[
+        ("a/b", Timestamp::new(1_799_999_000_000, 0), Some(Value::from("x")), None),
+        ("c", Timestamp::new(1_799_999_001_000, 1), None, None),
+    ]);
+    let shared = Layer {
+        signed: head(Kind::Map, "notes", &writer(), 3, 1_800_000_000_000, &content).sign(&writer()),
+        content,
+    };
+    for layer in [&snapshot, &shared] {
+        let opened = decode_air(owner().peer_id(), &encode_air(layer)).unwrap().open().unwrap();
+        assert_eq!(opened.signed, layer.signed);
+    }
+    let envelope = CompactEnvelope {
+        base: BaseRef { distance: 2, print: [0xab, 0xcd] },
+        address: None,
+        time_step_ms: 60_000,
+        audience_step: 0,
+        signature: [9; 64],
+        delta: vec![0x42, 1, 2],
+    };
+    let states: Vec<_> = [&snapshot, &shared].map(|l| (l.head().layer.print(), State::of(&l.signed))).into();
+    let short = Told { complete: true, entries: states.iter().map(|(l, s)| Brief::short(l, *s)).collect() };
+    let long = states.iter().map(|(layer, state)| Brief::Long { layer: *layer, state: *state });
+    let long = Told { complete: false, entries: long.collect() };
+    let heartbeat =
+        Heartbeat { next_by_s: 900, fingerprint: 0x0102_0304, others: vec![([0xaa, 0xbb], 0x0506)] };
+    let whole: Vec<Json> = [&snapshot, &shared]
+        .map(|layer| json!({ "layer": layer_vector(layer), "bytes": hex(encode_air(layer)) }))
+        .into();
+    check(
+        "air.json",
+        &json!({
+            "whole": whole,
+            "update": {
+                "envelopes": [hex(encode_compact(&envelope)), hex(encode_compact(&envelope))],
+                "bytes": hex(join_update(&[encode_compact(&envelope), encode_compact(&envelope)]).unwrap()),
+            },
+            "heartbeat": {
+                "next_by_s": 900, "fingerprint": "01020304", "others": [["aabb", "0506"]],
+                "bytes": hex(heartbeat.encode()),
+            },
+            "frontier": {
+                "states": states.iter().map(|(l, s)| json!([hex(l.0), s.sequence, hex(s.print)])).collect::<Vec<_>>(),
+                "short, complete": hex(short.encode()),
+                "long": hex(long.encode()),
+            },
+            "provisional, before its tags": hex(encode_unsigned(&envelope)),
         }),
     );
 }

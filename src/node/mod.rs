@@ -311,6 +311,8 @@ impl Node {
                     let result = Err(CommandError::Store(why.to_owned()));
                     self.ready.push_back(Output::Reply { request, result });
                 }
+                // The radio was given nothing: it takes another frame.
+                Output::Frame { link, .. } => self.radio_ready(link),
                 // A link that had to close has to close all the same.
                 Output::Close { link } => self.ready.push_back(Output::Close { link }),
                 _ => {}
