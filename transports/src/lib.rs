@@ -11,7 +11,7 @@
 //! | [`stream`] | messages on a byte stream, drawn in `FORMAT.md`; no clock, no socket |
 //! | [`tls`] | raw public keys (RFC 7250) |
 //! | [`lan`] | QUIC between neighbours found by mDNS |
-//! | [`mesh`] | what a LoRa frame costs on air |
+//! | [`mesh`] | radio: from frames to messages, within the airtime that the law allows; drivers of what people own |
 //! | [`memory`] | a link made of two queues |
 #![forbid(unsafe_code)]
 
