@@ -10,6 +10,7 @@ use tombolo_delta::Value;
 use super::ask::{Node, Reply};
 use super::error::{CliError, Outcome};
 use super::{Context, print};
+use crate::daemon::json;
 use crate::daemon::local::BODY_BYTES_MAX;
 use crate::layer::{KeyPath, Kind};
 use crate::node::Command;
@@ -37,6 +38,8 @@ pub(super) fn del(context: &Context, doc: String, key: KeyPath) -> Outcome {
 
 pub(super) fn put(context: &Context, doc: String, file: &Path, whole: bool) -> Outcome {
     let text = read(file)?;
+    json::look_at(text.as_bytes())
+        .map_err(|e| CliError::new("bad_value", format!("{}: {e}", called_file(file))))?;
     let value = serde_json::from_str(&text);
     let value =
         value.map_err(|e| CliError::new("bad_json", format!("{} is not JSON: {e}", called_file(file))))?;
@@ -135,10 +138,10 @@ fn written(context: &Context, done: &str, reply: &Reply) -> Outcome {
 /// JSON, or else a text. A number that JSON readers would round is refused instead of rounded.
 fn value_of(text: &str, hints: bool) -> Result<Value, CliError> {
     match serde_json::from_str::<Value>(text) {
-        Ok(Value::Float(_)) if is_integer(text) => Err(CliError::usage(format!(
-            "{text} is beyond the whole numbers that a document keeps: write '\"{text}\"' to keep it as a text"
-        ))),
-        Ok(value) => Ok(value),
+        Ok(value) => match json::look_at(text.as_bytes()) {
+            Ok(()) => Ok(value),
+            Err(error) => Err(CliError::usage(error.to_string())),
+        },
         Err(error) => {
             if hints && text.starts_with(['{', '[', '"']) {
                 print::hint(&format!("note: kept as a text, since it is not JSON: {error}"));
@@ -146,11 +149,6 @@ fn value_of(text: &str, hints: bool) -> Result<Value, CliError> {
             Ok(Value::from(text))
         }
     }
-}
-
-fn is_integer(text: &str) -> bool {
-    let digits = text.trim().trim_start_matches('-');
-    digits.len() > 1 && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// A file as a person knows it.
@@ -191,6 +189,8 @@ mod tests {
         assert_eq!(read(""), Ok(Value::from("")));
         assert_eq!(read("{\"a\":"), Ok(Value::from("{\"a\":")));
         assert_eq!(read("18446744073709551615"), Ok(Value::from(u64::MAX)));
-        assert_eq!(read("18446744073709551616"), Err("usage".to_owned()));
+        for beyond in ["18446744073709551616", "-9223372036854775809", "{\"a\": [18446744073709551616]}"] {
+            assert_eq!(read(beyond), Err("usage".to_owned()), "{beyond}");
+        }
     }
 }

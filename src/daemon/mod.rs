@@ -12,6 +12,7 @@
 //! **Group commit.** Whatever waits in the inbox is handled together, and the first `poll_output` makes it
 //! durable in one commit: one write when idle, hundreds under load, and no timer.
 
+pub(crate) mod json;
 pub mod links;
 pub mod local;
 pub mod open;

@@ -42,6 +42,9 @@ pub enum RouteError {
     /// The body is not what the path takes.
     #[error("the body is not the JSON that is wanted here: {0}")]
     Body(String),
+    /// The body is JSON that a document cannot keep, or too much of it.
+    #[error("{0}")]
+    Value(String),
     /// The path or the query is not well-formed.
     #[error("{0}")]
     Query(String),
@@ -54,6 +57,7 @@ impl RouteError {
             RouteError::NotFound(_) => "not_found",
             RouteError::Method { .. } => "method_not_allowed",
             RouteError::Body(_) => "bad_json",
+            RouteError::Value(_) => "bad_value",
             RouteError::Query(_) => "bad_request",
         }
     }
@@ -63,7 +67,7 @@ impl RouteError {
         match self {
             RouteError::NotFound(_) => StatusCode::NOT_FOUND,
             RouteError::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            RouteError::Body(_) | RouteError::Query(_) => StatusCode::BAD_REQUEST,
+            RouteError::Body(_) | RouteError::Value(_) | RouteError::Query(_) => StatusCode::BAD_REQUEST,
         }
     }
 }
@@ -313,6 +317,7 @@ impl Query {
 }
 
 fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, RouteError> {
+    super::json::look_at(body).map_err(|e| RouteError::Value(e.to_string()))?;
     serde_json::from_slice(body).map_err(|e| RouteError::Body(e.to_string()))
 }
 

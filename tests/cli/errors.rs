@@ -127,6 +127,28 @@ fn put_refuses_what_is_no_json() {
         std::fs::write(&file, junk).unwrap();
         place.fails(1, &["put", "plan", file.to_str().unwrap()]);
     }
+    // Readers of JSON would round it; far too many values would take a gigabyte.
+    let many = format!("{{\"a\":[{}0]}}", "0,".repeat(1_000_001));
+    for (text, why) in [
+        ("{\"a\":{\"b\":[18446744073709551616]}}", "beyond the whole numbers"),
+        (&many, "at most 1000000 values"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let error = place.fails(1, &["put", "plan", file.to_str().unwrap()]);
+        assert!(error.contains(why), "{error}");
+    }
+    assert!(
+        place.fails(2, &["set", "plan", "k", "[18446744073709551616]"]).contains("beyond the whole numbers")
+    );
+    let daemon = place.up();
+    let body = "{\"a\":-9223372036854775809}";
+    let length = body.len();
+    let put = format!(
+        "PUT /v1/docs/plan HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    let (status, answer) = place.http(&put);
+    assert!(status.contains("400") && answer.contains("beyond the whole numbers"), "{status} {answer}");
+    drop(daemon);
     assert_eq!(place.error_code(&["put", "plan", "/nonexistent"]), "file");
     assert_eq!(place.error_code(&["put", "plan", "/"]), "file");
 }
