@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 
@@ -168,13 +169,11 @@ struct Group(Option<u32>);
 
 impl Drop for Group {
     fn drop(&mut self) {
-        let Some(id) = self.0 else { return };
-        // The shell's own `kill`: a signal to a group takes a system call that safe Rust does not have.
-        let mut kill = std::process::Command::new("/bin/sh");
-        kill.args(["-c", "kill -s KILL -- \"-$0\"", &id.to_string()]);
-        kill.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        if let Err(error) = kill.status() {
-            tracing::warn!("cannot end the programs of group {id}: {error}");
+        let group = self.0.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        if let Some(group) = group
+            && let Err(error) = kill_process_group(group, Signal::KILL)
+        {
+            tracing::warn!("cannot end the programs of group {group:?}: {error}");
         }
     }
 }
