@@ -85,6 +85,7 @@ impl Node {
     /// as the peer stays connected.
     fn hear_clock(&mut self, peer: PeerId, clock: PeerClock) {
         let PeerClock { wall_ms, uptime_ms, boot } = clock;
+        self.hear_boot(peer, boot, uptime_ms);
         let is_news =
             self.uptimes.get(&peer).is_none_or(|(known, newest)| *known == boot && uptime_ms > *newest);
         if is_news {

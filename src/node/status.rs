@@ -1,11 +1,14 @@
 //! How things stand, in the words of `status`, `peers` and `id`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+
+use tombolo_transports::PeerId;
 
 use crate::clock::{TimeSource, rfc3339};
 use crate::federation::Peer;
 use crate::federation::peer::Joined;
 use crate::identity::did;
+use crate::node::io::Event;
 use crate::node::{Node, view};
 
 /// What is counted since the start.
@@ -13,6 +16,51 @@ use crate::node::{Node, view};
 pub(super) struct Counters {
     rejections: BTreeMap<String, u64>,
     traffic: view::TrafficView,
+    boots: BTreeMap<PeerId, Boots>,
+}
+
+/// Boots of one peer that are remembered; the one heard longest ago goes first.
+const BOOTS_KEPT_MAX: usize = 4;
+/// A boot that goes on after another one was heard is a second machine. A message that was overtaken may look
+/// like it once or twice.
+const BOOT_RETURNS_MAX: u32 = 3;
+/// Within so many milliseconds; for so long the alarm stands.
+const BOOT_RETURNS_MS: u64 = 10 * 60 * 1000;
+
+/// The boots that were heard of a peer, each with its newest uptime; the one heard last stands last.
+#[derive(Debug, Default)]
+struct Boots {
+    heard: VecDeque<(u32, u64)>,
+    returns: u32,
+    since: u64,
+    alarm_until: Option<u64>,
+}
+
+impl Boots {
+    /// Takes note of a sign of life. Whether it shows, for the first time in a while, that two machines run.
+    fn hear(&mut self, boot: u32, uptime_ms: u64, now: u64) -> bool {
+        let known = self.heard.iter().position(|(other, _)| *other == boot);
+        if known.and_then(|at| self.heard.get(at)).is_some_and(|(_, newest)| uptime_ms <= *newest) {
+            return false;
+        }
+        let returns = known.is_some_and(|at| at + 1 < self.heard.len());
+        self.heard.retain(|(other, _)| *other != boot);
+        self.heard.push_back((boot, uptime_ms));
+        if self.heard.len() > BOOTS_KEPT_MAX {
+            self.heard.pop_front();
+        }
+        if !returns {
+            return false;
+        }
+        if now.saturating_sub(self.since) > BOOT_RETURNS_MS {
+            (self.since, self.returns) = (now, 0);
+        }
+        self.returns += 1;
+        if self.returns < BOOT_RETURNS_MAX {
+            return false;
+        }
+        self.alarm_until.replace(now + BOOT_RETURNS_MS).is_none_or(|until| until <= now)
+    }
 }
 
 /// The disk refused a commit.
@@ -49,6 +97,23 @@ impl Counters {
 }
 
 impl Node {
+    /// A peer's sign of life, with what it says of its start: two that go on side by side are two machines.
+    pub(super) fn hear_boot(&mut self, peer: PeerId, boot: u32, uptime_ms: u64) {
+        let now = self.now.mono_ms;
+        if self.counters.boots.entry(peer).or_default().hear(boot, uptime_ms, now) {
+            let message = self.two_machines(&peer);
+            self.event(Event::Alarm { message });
+        }
+    }
+
+    fn two_machines(&self, peer: &PeerId) -> String {
+        let name = self.name_of(peer);
+        format!(
+            "two machines run with the key of {name}, and take each other's links: one of them has to be stopped, \
+             and made anew with `init` in an empty folder"
+        )
+    }
+
     pub(super) fn id_view(&self) -> view::IdView {
         view::IdView {
             did: did(&self.me),
@@ -134,6 +199,9 @@ impl Node {
         alarms.extend(
             troubles.map(|(peer, why)| format!("{} has not answered yet: {why}", self.name_of(peer))),
         );
+        let now = self.now.mono_ms;
+        let twice = |(_, boots): &(&PeerId, &Boots)| boots.alarm_until.is_some_and(|until| now < until);
+        alarms.extend(self.counters.boots.iter().filter(twice).map(|(peer, _)| self.two_machines(peer)));
         if source == TimeSource::Median {
             alarms.push(
                 "this machine's clock differs from its peers' by more than 10 minutes: set it".to_owned(),

@@ -596,6 +596,43 @@ fn a_write_after_a_restart_goes_above_what_was_seen_from_a_fast_clock() {
 }
 
 #[test]
+fn two_machines_with_one_key_raise_one_alarm_and_a_restart_none() {
+    let mut wire = Wire::new(2);
+    wire.join(0, 1, TrustLevel::Trusted);
+    let alarms = |wire: &Wire| {
+        let alarm = |(at, event): &&(usize, Event)| *at == 1 && matches!(event, Event::Alarm { .. });
+        wire.events.iter().filter(alarm).count()
+    };
+    for _ in 0..10 {
+        wire.restart(0);
+        wire.connect(0, 1);
+        wire.pass(3_000);
+    }
+    assert_eq!((alarms(&wire), wire.status(1).alarms.len()), (0, 0), "a node that restarts is one machine");
+    let copy = Store::in_memory().unwrap();
+    wire.nodes[0].store.copy_into(&copy).unwrap();
+    let twin = open(copy, 0, wire.mono_ms);
+    wire.nodes.push(twin);
+    for _ in 0..10 {
+        wire.cut(0, 1);
+        wire.connect(2, 1);
+        wire.pass(3_000);
+        wire.cut(2, 1);
+        wire.connect(0, 1);
+        wire.pass(3_000);
+    }
+    assert_eq!(alarms(&wire), 1);
+    let told = wire.status(1).alarms;
+    assert!(
+        matches!(told.as_slice(), [alarm] if alarm.contains("two machines run with the key of n0")),
+        "{told:?}"
+    );
+    wire.cut(2, 1);
+    wire.pass(20 * 60_000);
+    assert!(wire.status(1).alarms.is_empty(), "it ends when one of them is stopped");
+}
+
+#[test]
 fn a_document_whose_owner_changes_its_kind_survives_a_restart() {
     let mut wire = Wire::new(2);
     wire.join(0, 1, TrustLevel::Trusted);
