@@ -195,3 +195,22 @@ fn what_a_peer_refuses_is_not_pressed_on_it() {
     assert_eq!(mesh.held[1].len(), 0);
     assert!(mesh.supplies <= 2, "{}", mesh.supplies);
 }
+
+#[test]
+fn refusals_beyond_the_limit_are_said_and_not_remembered() {
+    let mut mesh = Mesh::new(2, 0, 5);
+    let engine = &mut mesh.engines[1];
+    while engine.poll_output().is_some() {}
+    for n in 0..REFUSALS_KEPT_MAX as u64 + 10 {
+        let refuse = Input::Refuse { peer: peer(0), layer: layer(n), sequence: 1, reason: 5, lasting: false };
+        engine.handle_input(0, refuse);
+        let said = std::iter::from_fn(|| engine.poll_output());
+        let is_refusal = |o: &Output| matches!(o, Output::Send { message: Message::Refused(_), .. });
+        assert!(said.filter(is_refusal).count() == 1);
+    }
+    assert_eq!(engine.refusing.len(), REFUSALS_KEPT_MAX);
+    // Once they have run out there is room for others.
+    let refuse = Input::Refuse { peer: peer(0), layer: layer(9), sequence: 2, reason: 5, lasting: false };
+    engine.handle_input(REFUSAL_HOLD_MS + 1, refuse);
+    assert_eq!(engine.refusing.len(), 1);
+}

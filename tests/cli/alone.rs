@@ -46,6 +46,11 @@ fn init_makes_a_closed_folder_and_never_touches_an_identity() {
     place.ok(&["init", "--name", "attic"]);
     let key = place.folder.join("identity.key");
     assert_eq!((mode(&place.folder), mode(&key)), (0o700, 0o600));
+    place.ok(&["create", "plan"]);
+    for file in std::fs::read_dir(&place.folder).unwrap() {
+        let path = file.unwrap().path();
+        assert_eq!(mode(&path), 0o600, "{path:?}: documents and settings are nobody else's to read");
+    }
     let before = (std::fs::read(&key).unwrap(), place.did());
     assert_eq!(place.error_code(&["init", "--name", "attic"]), "already_initialised");
     assert_eq!(place.error_code(&["init", "--name", "cellar"]), "already_initialised");

@@ -116,6 +116,25 @@ fn junk_on_the_socket_ends_that_connection_alone() {
 }
 
 #[test]
+fn no_more_watchers_than_the_limit_and_a_place_for_the_next_when_one_goes() {
+    let place = Place::with_node("attic");
+    let _daemon = place.up();
+    let watch = || {
+        let mut stream = UnixStream::connect(place.folder.join("control.sock")).unwrap();
+        stream.write_all(b"GET /v1/watch HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut status = String::new();
+        BufReader::new(stream.try_clone().unwrap()).read_line(&mut status).unwrap();
+        (stream, status)
+    };
+    let mut watchers: Vec<_> = (0..64).map(|_| watch()).collect();
+    assert!(watchers.iter().all(|(_, status)| status.contains("200")), "{watchers:?}");
+    assert!(watch().1.contains("503"));
+    place.ok(&["status"]);
+    watchers.pop();
+    eventually("a place is free again", || watch().1.contains("200"));
+}
+
+#[test]
 fn watch_prints_each_change_as_it_comes() {
     let place = Place::with_node("attic");
     assert!(place.fails(1, &["watch"]).contains("tombolo up"));
