@@ -162,3 +162,40 @@ fn nodes_that_were_apart_meet_again() {
     });
     assert_eq!(attic.ok(&["get", "plan", "boat/alone"]), "2");
 }
+
+/// The folder is copied, the node writes on, its disk dies; the copy takes its place, and is written on without
+/// a link, more than was lost. The boat gives back what the attic had written after the copy.
+#[test]
+fn a_folder_put_back_from_a_backup_gets_back_what_its_friend_has() {
+    let (attic, boat) = (Place::with_node("attic"), Place::with_node("boat"));
+    for place in [&attic, &boat] {
+        let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        place.setting("127.0.0.1:0", &format!("127.0.0.1:{port}"));
+    }
+    let (attic_up, _boat_up) = (attic.up(), boat.up());
+    boat.ok(&["join", &attic.ok(&["invite"])]);
+    attic.ok(&["create", "plan"]);
+    eventually("in step", || boat.hash("plan") == attic.hash("plan"));
+    assert_eq!(attic_up.terminate(), Some(0));
+    let store = attic.folder.join(tombolo::daemon::open::STORE_FILE);
+    let backup = std::fs::read(&store).unwrap();
+    let attic_up = attic.up();
+    for n in ["0", "1", "2"] {
+        attic.ok(&["set", "plan", &format!("lost/{n}"), n]);
+    }
+    eventually("the boat has them", || boat.run(&["get", "plan", "lost/2"]).status.success());
+    assert_eq!(attic_up.terminate(), Some(0));
+    std::fs::write(&store, backup).unwrap();
+    for n in ["0", "1", "2", "3", "4"] {
+        attic.ok(&["set", "plan", &format!("since/{n}"), n]);
+    }
+    assert!(attic.run(&["get", "plan", "lost/2"]).status.code() == Some(1));
+    let _attic_up = attic.up();
+    eventually("both have everything", || {
+        [&attic, &boat].iter().all(|place| {
+            let has = |key| place.run(&["get", "plan", key]).status.success();
+            ["lost/0", "lost/2", "since/0", "since/4"].into_iter().all(has)
+        })
+    });
+    assert_eq!(attic.hash("plan"), boat.hash("plan"));
+}
