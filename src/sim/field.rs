@@ -163,6 +163,11 @@ impl Field {
         Ok(())
     }
 
+    /// How many nodes there are.
+    pub fn places(&self) -> usize {
+        self.places.len()
+    }
+
     /// Virtual milliseconds since the field began.
     pub fn now_ms(&self) -> u64 {
         self.now_ms

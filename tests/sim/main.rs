@@ -8,6 +8,7 @@
     reason = "a test may panic, and reads clocks"
 )]
 
+mod air_swarm;
 mod clocks;
 mod joining;
 mod observers;

@@ -98,7 +98,13 @@ impl Node {
         let now = self.now.mono_ms;
         let me = self.me;
         let Some(radio) = self.radios.by_link.get_mut(&link) else { return false };
+        if radio.retry_at.is_some_and(|at| at > now) {
+            return false;
+        }
         radio.retry_at = None;
+        if !radio.held_back.waits() && radio.cell.poll_timeout(now).is_none_or(|at| at > now) {
+            return false;
+        }
         let turns = radio.cell.turns(now);
         let is_silent = |turn: &Turn| matches!(turn, Turn::Heartbeat(_)) && !radio.cell.takes_part(&me);
         if let Some(turn) = turns.iter().find(|turn| is_silent(turn)).cloned() {

@@ -43,6 +43,13 @@ pub(super) struct HeldBack {
     due: Option<LayerId>,
 }
 
+impl HeldBack {
+    /// Whether something is to go out unsigned.
+    pub(super) fn waits(&self) -> bool {
+        self.due.is_some()
+    }
+}
+
 impl Node {
     /// Whether this state of ours goes out unsigned on a radio; the broadcast engine then hears nothing of it.
     pub(super) fn holds_back(&mut self, link: LinkId, id: &LayerId) -> bool {

@@ -1,0 +1,172 @@
+//! Random federations with radios on a bad channel: loss up to a half, bursts, corruption, duplication, hidden
+//! stations, restarts; then a quiet channel, on which all must come to read the same bytes. Safety is checked on
+//! the way: what a node reads was written by somebody.
+//!
+//! `TOMBOLO_SEED=N cargo test --test sim air_swarm::replay -- --exact --nocapture` runs one seed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tombolo::federation::TrustLevel;
+use tombolo::layer::Kind;
+use tombolo::merge::KeyPath;
+use tombolo::node::{Command, Reply};
+use tombolo::sim::dice::Dice;
+use tombolo::sim::field::{Field, FieldConfig};
+use tombolo_delta::Value;
+use tombolo_transports::mesh::air::{Faults, Loss};
+use tombolo_transports::mesh::airtime::{Line, Modulation};
+
+const HOUR: u64 = 3_600_000;
+
+struct Outcome {
+    frames: u64,
+    hours: f64,
+}
+
+fn one(seed: u64) -> Result<Outcome, String> {
+    let mut dice = Dice::new(seed);
+    let line = if dice.chance(500) { Modulation::SF7_125 } else { Modulation::LONG_FAST };
+    let mut config = FieldConfig::new(seed, Line::lora(line));
+    config.frame_bytes_max = [50, 120, 163, 231, 255][dice.below(5) as usize];
+    config.sign_every = if dice.chance(250) { 8 } else { 1 };
+    let mut field = Field::new(config);
+    let count = 2 + dice.below(3) as usize;
+    for n in 0..count {
+        field.add(&format!("n{n}"), false).map_err(|e| e.to_string())?;
+    }
+    field.calls_reach = true;
+    for a in 0..count {
+        for b in a + 1..count {
+            let invite = Command::Invite { level: TrustLevel::Trusted, expires_ms: HOUR, addresses: vec![] };
+            let Some(Ok(Reply::Invite(invite))) = field.ask(a, invite) else {
+                return Err("no invite".into());
+            };
+            field.begin(b, Command::Join { code: invite.code, addresses: vec![] });
+            field.connect(a, b);
+            field.run(2_000);
+        }
+        let create = Command::Create { name: format!("doc{a}"), kind: Kind::Map };
+        field.ask(a, create);
+    }
+    field.run(60_000);
+    field.calls_reach = false;
+    for a in 0..count {
+        for b in a + 1..count {
+            field.cut(a, b);
+        }
+    }
+    (0..count).for_each(|n| field.switch_on(n));
+    let loss = dice.below(500) as u32;
+    field.air.set_loss(if dice.chance(500) {
+        Loss::single(loss)
+    } else {
+        Loss::bursts(loss, 2 + dice.below(6) as u32)
+    });
+    let faults =
+        Faults { corrupt_permille: dice.below(60) as u32, duplicate_permille: dice.below(60) as u32 };
+    field.air.set_faults(faults);
+    if count > 2 && dice.chance(400) {
+        let (a, b) = (field.radio(0), field.radio(1));
+        field.air.set_hear_each_other(a, b, false);
+    }
+    let mut written: BTreeSet<String> = BTreeSet::new();
+    for step in 0..12 + dice.below(30) {
+        let (at, doc) = (dice.below(count as u64) as usize, dice.below(count as u64) as usize);
+        match dice.below(10) {
+            0 => field.restart(at).map_err(|e| e.to_string())?,
+            1..=7 => {
+                let owner = tombolo::identity::did(&field.peer_id(doc));
+                let doc = if doc == at { format!("doc{doc}") } else { format!("{owner}/doc{doc}") };
+                let value = format!("{step} by {at} {}", "x".repeat(dice.below(90) as usize));
+                let key = KeyPath::parse(&format!("k{}", dice.below(6))).unwrap();
+                written.insert(value.clone());
+                field.ask(at, Command::Set { doc, key, value: Value::from(value) });
+            }
+            _ => {}
+        }
+        field.run(dice.below(20 * 60_000));
+        for at in 0..count {
+            for value in texts(&mut field, at) {
+                if !written.contains(&value) {
+                    return Err(format!("node {at} reads {value:?}, which nobody wrote"));
+                }
+            }
+        }
+    }
+    field.air.set_loss(Loss::NONE);
+    field.air.set_faults(Faults::default());
+    for a in 0..count {
+        for b in a + 1..count {
+            let (a, b) = (field.radio(a), field.radio(b));
+            field.air.set_hear_each_other(a, b, true);
+        }
+    }
+    let began = field.now_ms();
+    let same = |field: &mut Field| {
+        let first = documents(field, 0);
+        (1..field.places()).all(|n| documents(field, n) == first)
+    };
+    let mut healed = false;
+    for _ in 0..24 {
+        field.run(HOUR / 2);
+        if same(&mut field) {
+            healed = true;
+            break;
+        }
+    }
+    if !healed {
+        let all: Vec<_> = (0..count).map(|n| documents(&mut field, n)).collect();
+        let why: Vec<_> = (0..count).map(|n| format!("{:?}", field.ask(n, Command::Status))).collect();
+        return Err(format!("not the same after 12 quiet hours: {all:#?}\n{}", why.join("\n")));
+    }
+    let frames = field.air.all_stats().map(|(_, stats)| stats.sent_frames).sum();
+    Ok(Outcome { frames, hours: (field.now_ms() - began) as f64 / HOUR as f64 })
+}
+
+fn texts(field: &mut Field, at: usize) -> Vec<String> {
+    let Some(Ok(Reply::Documents(list))) = field.ask(at, Command::List) else { return Vec::new() };
+    let mut found = Vec::new();
+    for document in list.into_iter().filter(|d| d.name.starts_with("doc")) {
+        let doc = format!("{}/{}", document.owner, document.name);
+        if let Some(Ok(Reply::Value(value))) = field.ask(at, Command::Get { doc, key: None })
+            && let Some(map) = value.as_map()
+        {
+            found.extend(map.iter().filter_map(|(_, value)| value.as_text().map(str::to_owned)));
+        }
+    }
+    found
+}
+
+fn documents(field: &mut Field, at: usize) -> BTreeMap<(String, String), String> {
+    let Some(Ok(Reply::Documents(list))) = field.ask(at, Command::List) else { return BTreeMap::new() };
+    list.into_iter().filter(|d| d.name.starts_with("doc")).map(|d| ((d.owner, d.name), d.hash)).collect()
+}
+
+#[test]
+fn every_seed_ends_in_step() {
+    let count = if std::env::var("TOMBOLO_QUICK").as_deref() == Ok("1") { 3 } else { 16 };
+    let (mut frames, mut slowest) = (0, 0.0f64);
+    for seed in 1..=count {
+        match one(seed) {
+            Ok(outcome) => {
+                frames += outcome.frames;
+                slowest = slowest.max(outcome.hours);
+            }
+            Err(why) => panic!(
+                "seed {seed}: {why}\nTOMBOLO_SEED={seed} cargo test --test sim air_swarm::replay -- --exact --nocapture"
+            ),
+        }
+    }
+    println!("totals: {count} radio seeds, {frames} frames, the slowest in step after {slowest} quiet hours");
+}
+
+#[test]
+fn replay() {
+    let Some(seed) = std::env::var("TOMBOLO_SEED").ok().and_then(|seed| seed.parse().ok()) else { return };
+    match one(seed) {
+        Ok(outcome) => {
+            println!("totals: seed {seed}: {} frames, {} quiet hours", outcome.frames, outcome.hours)
+        }
+        Err(why) => panic!("seed {seed}: {why}"),
+    }
+}
