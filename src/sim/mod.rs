@@ -29,6 +29,7 @@ use tombolo_transports::{LinkId, PeerId};
 use crate::clock::{BUILD_DATE_MS, Now};
 use crate::federation::TrustLevel;
 use crate::identity::{Keypair, did};
+use crate::limits::OWN_STATE_WAIT_MS;
 use crate::node::{Command, CommandError, Event, Input, Node, NodeSettings, Output, Reply, RequestId};
 use crate::sim::dice::Dice;
 use crate::sim::faults::{Fault, Faults, Rates, WallClock, damage};
@@ -115,6 +116,12 @@ pub struct Traffic {
     pub messages: u64,
     /// Their bytes.
     pub bytes: u64,
+}
+
+fn copy_of(store: &Store) -> Store {
+    let copy = Store::in_memory().expect("memory takes a new store");
+    store.copy_into(&copy).expect("memory takes a copy");
+    copy
 }
 
 impl Simulation {
@@ -215,6 +222,23 @@ impl Simulation {
             self.start(seat);
             self.dial_all(seat);
         }
+    }
+
+    /// A copy of a machine's disk as it is now.
+    pub fn back_up(&self, seat: Seat) -> Store {
+        copy_of(&self.machine(seat).store)
+    }
+
+    /// The machine crashes, and comes back with a backup's disk in place of its own; its wires stay as they
+    /// are.
+    pub fn restore(&mut self, seat: Seat, backup: &Store) {
+        if self.is_running(seat) {
+            self.crash(seat);
+        }
+        self.record("restore", seat, &[]);
+        self.machine_mut(seat).store = copy_of(backup);
+        self.start(seat);
+        self.dial_all(seat);
     }
 
     fn start(&mut self, seat: Seat) {
@@ -469,10 +493,18 @@ impl Simulation {
 
     // ---- asking --------------------------------------------------------------------------------------
 
-    /// A command, answered before anything else happens. The machine must run.
+    /// A command, answered before anything else happens; only a write whose author is said to have newer
+    /// states elsewhere (a damaged message may say so) lets time pass before. The machine must run.
     pub fn ask(&mut self, seat: Seat, command: Command) -> Result<Reply, CommandError> {
         let request = self.begin(seat, command);
-        self.reply(seat, request).expect("every command but Join is answered in the drain that follows it")
+        let end_ms = self.time_ms + OWN_STATE_WAIT_MS + 1_000;
+        loop {
+            if let Some(reply) = self.reply(seat, request) {
+                return reply;
+            }
+            assert!(self.time_ms < end_ms, "every command but Join is answered in time");
+            self.run_for(10);
+        }
     }
 
     /// A command whose reply may come later.

@@ -198,8 +198,7 @@ impl Store {
         tables::past_state(&self.database()?.begin_read()?, layer, sequence)
     }
 
-    /// Copies every record into another store: the copy of a disk, for tests of restored backups.
-    #[cfg(test)]
+    /// Copies every record into another store: the copy of a disk, for simulations of restored backups.
     pub(crate) fn copy_into(&self, other: &Store) -> Result<(), StoreError> {
         let transaction = other.database()?.begin_write()?;
         tables::copy(&self.database()?.begin_read()?, &transaction)?;

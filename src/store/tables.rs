@@ -219,7 +219,6 @@ pub(super) fn load(transaction: &ReadTransaction) -> Result<Loaded, StoreError> 
 }
 
 /// Copies all tables.
-#[cfg(test)]
 pub(super) fn copy(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), StoreError> {
     macro_rules! copy {
         ($($table:ident)*) => {$(

@@ -15,5 +15,6 @@ mod observers;
 mod radio;
 mod relay;
 mod removal;
+mod restore;
 mod swarm;
 mod world;

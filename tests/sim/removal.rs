@@ -78,3 +78,44 @@ fn a_removed_peer_is_let_in_again_by_a_new_invite() {
     }
     world.no_wrongs();
 }
+
+/// Somebody is removed with a write that nobody has seen; others delete that key, and their deletion ends. When
+/// he is let in again, the key stays deleted, and he can write.
+#[test]
+fn who_is_let_in_again_does_not_bring_back_what_was_deleted_meanwhile() {
+    let mut world = World::of_friends(24, 4);
+    let place = world.create(0, "roster");
+    world.simulation.run_for(MINUTE_MS);
+    for other in [0, 1, 2] {
+        world.simulation.cut(Seat(other), Seat(3));
+    }
+    world.simulation.run_for(MINUTE_MS);
+    world.set(3, &place, "key", 1);
+    world.set(1, &place, "key", 2);
+    world.simulation.run_for(MINUTE_MS);
+    let peer = world.simulation.did(Seat(3));
+    world.simulation.ask(Seat(0), Command::Remove { peer }).unwrap();
+    let key = tombolo::layer::KeyPath::parse("key").unwrap();
+    let doc = place.text(&world.simulation);
+    world.simulation.ask(Seat(0), Command::Del { doc, key }).unwrap();
+    world.simulation.run_for(MINUTE_MS);
+    for who in [1, 2] {
+        world.set(who, &place, "later", 1);
+    }
+    world.simulation.run_for(6 * HOUR_MS);
+    let peer = world.simulation.did(Seat(0));
+    world.simulation.ask(Seat(3), Command::Remove { peer }).unwrap();
+    for other in [0, 1, 2] {
+        world.simulation.mend(Seat(other), Seat(3));
+    }
+    world.join(0, 3, tombolo::federation::TrustLevel::Trusted);
+    world.simulation.run_for(HOUR_MS);
+    for who in 0..4 {
+        assert_eq!(world.get(who, &place, "key"), None, "node{who} shows what was deleted");
+    }
+    world.set(3, &place, "back", 3);
+    for who in 0..4 {
+        world.await_value(who, &place, "back", Some(3), MINUTE_MS);
+    }
+    world.no_wrongs();
+}
