@@ -144,7 +144,7 @@ fn documents(field: &mut Field, at: usize) -> BTreeMap<(String, String), String>
 
 #[test]
 fn every_seed_ends_in_step() {
-    let count = if std::env::var("TOMBOLO_QUICK").as_deref() == Ok("1") { 3 } else { 16 };
+    let count = if std::env::var("TOMBOLO_QUICK").as_deref() == Ok("1") { 6 } else { 60 };
     let (mut frames, mut slowest) = (0, 0.0f64);
     for seed in 1..=count {
         match one(seed) {

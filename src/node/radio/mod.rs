@@ -186,7 +186,8 @@ impl Radio {
     fn next_timer(&self, now: u64) -> Option<u64> {
         let station = self.station_at;
         if !self.up || !self.ready {
-            return station;
+            // Nothing can go out before the device says so.
+            return None;
         }
         let due = match self.retry_at {
             Some(at) => Some(at),
