@@ -67,7 +67,15 @@ impl Node {
         let Some(key) = self.radios.seen.get(&self.me) else { return };
         let epoch = key.epoch;
         self.radios.renewed.retain(|(of, _)| *of == epoch);
-        self.radios.renewed.insert((epoch, reader));
+        let is_news = self.radios.renewed.insert((epoch, reader));
+        let have = |peer: &PeerId| self.radios.renewed.contains(&(epoch, *peer));
+        if is_news
+            && self.members(&self.me).iter().all(have)
+            && self.radios.previous.remove(&self.me).is_some()
+        {
+            // Whoever was removed speaks under a key that nobody listens to any more.
+            self.radios.rights_changed();
+        }
     }
 
     /// Whether some of these may not have our present key yet: what brings it goes out under the one before.
