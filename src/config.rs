@@ -4,6 +4,8 @@
 //! names the line: nothing is ignored in silence. Lists of peers and documents are no settings: they
 //! stand in the store. [`Config::template`] writes the file with every default and what it means.
 
+pub mod radio;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -16,6 +18,7 @@ use serde::{Deserialize, Deserializer};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::limits::NODE_NAME_BYTES_MAX;
+use radio::RadioSettings;
 
 /// The settings' name in a node's folder.
 pub const CONFIG_FILE: &str = "tombolo.toml";
@@ -58,6 +61,9 @@ pub struct Config {
     /// What stands in the briefs that radios carry, by document and field.
     #[serde(default)]
     pub brief: BTreeMap<String, BTreeMap<String, BriefSetting>>,
+    /// The radios: `[[radio]]`.
+    #[serde(default, rename = "radio", deserialize_with = "radio::all")]
+    pub radios: Vec<RadioSettings>,
 }
 
 /// One field of a brief.
@@ -184,6 +190,7 @@ impl Config {
             lan: LanSettings::default(),
             state: StateSettings::default(),
             brief: BTreeMap::new(),
+            radios: Vec::new(),
         }
     }
 
