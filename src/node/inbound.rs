@@ -63,6 +63,7 @@ impl Node {
 
     pub(super) fn link_down(&mut self, link: LinkId) {
         let Some(Link { peer, caps }) = self.links.remove(&link) else { return };
+        self.counters.forget(link);
         let medium = caps.medium.to_string();
         self.event(Event::Link(view::LinkEventView { peer: crate::identity::did(&peer), medium, up: false }));
         if !self.connected_peers().contains(&peer) {
@@ -103,7 +104,7 @@ impl Node {
 
     pub(super) fn received(&mut self, link: LinkId, bytes: &[u8]) {
         let Some(peer) = self.links.get(&link).map(|link| link.peer) else { return };
-        self.counters.received(bytes.len());
+        self.counters.received_on(link, bytes.len());
         self.heard(&peer);
         let message = match Message::decode(bytes) {
             Ok(message) => message,

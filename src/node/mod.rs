@@ -208,6 +208,7 @@ impl Node {
             return self.handle_while_frozen(input);
         }
         self.put_clock_right();
+        self.start_day();
         self.take_up_waiting();
         match input {
             Input::Timeout => {}

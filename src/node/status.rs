@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use tombolo_transports::PeerId;
+use tombolo_transports::{LinkId, Medium, PeerId};
 
 use crate::clock::{TimeSource, rfc3339};
 use crate::federation::Peer;
@@ -16,6 +16,8 @@ use crate::node::{Node, view};
 pub(super) struct Counters {
     rejections: BTreeMap<String, u64>,
     traffic: view::TrafficView,
+    /// Bytes of messages today, sent and received, of each link that is up.
+    today: BTreeMap<LinkId, (u64, u64)>,
     boots: BTreeMap<PeerId, Boots>,
 }
 
@@ -94,6 +96,29 @@ impl Counters {
         self.traffic.messages_received += 1;
         self.traffic.bytes_received += bytes as u64;
     }
+
+    pub(super) fn sent_on(&mut self, link: LinkId, bytes: usize) {
+        self.sent(bytes);
+        self.today.entry(link).or_default().0 += bytes as u64;
+    }
+
+    pub(super) fn received_on(&mut self, link: LinkId, bytes: usize) {
+        self.received(bytes);
+        self.today.entry(link).or_default().1 += bytes as u64;
+    }
+
+    /// What a link has carried today, sent and received.
+    pub(super) fn today(&self, link: LinkId) -> (u64, u64) {
+        self.today.get(&link).copied().unwrap_or_default()
+    }
+
+    pub(super) fn forget(&mut self, link: LinkId) {
+        self.today.remove(&link);
+    }
+
+    pub(super) fn start_day(&mut self) {
+        self.today.clear();
+    }
 }
 
 impl Node {
@@ -135,7 +160,8 @@ impl Node {
             last_seen: last_state.as_ref().map(|state| state.timestamp.clone()),
             last_state,
             heard_at: peer.heard_at_ms.map(rfc3339),
-            connected: self.links.values().any(|link| link.peer == peer.id),
+            connected: self.links.values().any(|link| link.peer == peer.id)
+                || self.heard_on_radio(&peer.id).is_some(),
             joined: match peer.joined {
                 Joined::Agreed => "agreed",
                 Joined::Waiting { .. } => "waiting",
@@ -145,11 +171,15 @@ impl Node {
 
     fn peer_status(&self, peer: &Peer) -> view::PeerStatusView {
         let links = self.links.values().filter(|link| link.peer == peer.id);
-        let links: Vec<String> = links.map(|link| link.caps.medium.to_string()).collect();
+        let mut links: Vec<String> = links.map(|link| link.caps.medium.to_string()).collect();
+        let on_radio = self.heard_on_radio(&peer.id);
+        let by_radio_alone = links.is_empty();
+        links.extend(on_radio.map(|_| Medium::Mesh.to_string()));
         let distance = self.engine.distance(&peer.id).unwrap_or_default();
         let state = match () {
             () if matches!(peer.joined, Joined::Waiting { .. }) => "waiting for the inviter",
             () if links.is_empty() => "not connected",
+            () if by_radio_alone && on_radio == Some(true) => "in step",
             () if distance.confirmed && distance.we_lack == 0 && distance.they_lack == 0 => "in step",
             () => "catching up",
         };

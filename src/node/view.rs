@@ -192,10 +192,10 @@ pub struct LinkView {
     /// When the peer was last heard there, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_heard: Option<String>,
-    /// Bytes of frames sent since the start, of a radio.
+    /// Bytes sent today since the start: of a link, or of a radio in frames.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_sent: Option<u64>,
-    /// Bytes of frames heard since the start, of a radio.
+    /// Bytes heard today since the start, likewise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_heard: Option<u64>,
     /// Seconds on air today, of a radio.
@@ -309,3 +309,42 @@ pub struct TrafficView {
     /// Their bytes.
     pub bytes_received: u64,
 }
+
+impl LinkView {
+    /// A radio that has not been there since the start.
+    pub fn radio_absent(radio: String, why: String) -> Self {
+        LinkView {
+            peer: ALL_WHO_LISTEN.to_owned(),
+            did: String::new(),
+            link: radio,
+            state: "down",
+            last_heard: None,
+            bytes_sent: Some(0),
+            bytes_heard: Some(0),
+            airtime_today_s: Some(0.0),
+            why,
+        }
+    }
+}
+
+impl AirtimeView {
+    /// The same.
+    pub fn absent(radio: String, rules: String, why: Option<String>) -> Self {
+        AirtimeView {
+            radio,
+            rules,
+            used_last_hour_s: 0.0,
+            budget_hour_s: None,
+            frame_of_100_bytes_s: 0.0,
+            state_leaves_in_s: None,
+            never: why,
+            frames_sent: 0,
+            frames_heard: 0,
+            by_priority: Vec::new(),
+            by_account: Vec::new(),
+        }
+    }
+}
+
+/// What stands in place of a peer where a radio itself is meant.
+pub const ALL_WHO_LISTEN: &str = "(all who listen)";

@@ -40,7 +40,7 @@ use crate::sync::cell::{self, Cell, Pace, Standing};
 use crate::sync::frontier::State;
 
 /// What a radio is and may do. The driver knows the one, the operator the other.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RadioSpec {
     /// What people call it: its URL without secrets. Records on disk are kept under it.
     pub name: String,
@@ -123,6 +123,8 @@ pub(super) struct Radios {
     boot: BootId,
     /// Channels have to be set anew.
     stale: bool,
+    /// Days since 1970 by the reference clock: what is counted by the day begins anew with it.
+    day: u32,
 }
 
 /// Whose message is being handled.
@@ -154,6 +156,7 @@ impl Radios {
             previous: BTreeMap::new(),
             boot: BootId(boot),
             stale: false,
+            day: 0,
         }
     }
 
@@ -209,11 +212,15 @@ impl Radio {
 impl Node {
     /// A radio's device is there; the first time, the radio is new.
     pub(super) fn radio_up(&mut self, link: LinkId, spec: RadioSpec) {
-        if let Some(radio) = self.radios.by_link.get_mut(&link) {
+        if let Some(radio) = self.radios.by_link.get_mut(&link)
+            && radio.spec == spec
+        {
             radio.up = true;
             radio.ready = true;
             return;
         }
+        // Set otherwise now: it begins anew with what is on disk.
+        self.radios.by_link.remove(&link);
         if self.radios.by_link.len() >= RADIOS_MAX {
             return self.counters.reject("too_many_radios");
         }
@@ -226,7 +233,8 @@ impl Node {
             line: spec.line,
             seed: self.random.bytes(),
         };
-        let ledger = records::ledger(&kept, spec.ledger, self.moment());
+        let mut ledger = records::ledger(&kept, spec.ledger, self.moment());
+        ledger.start_day(self.radios.day);
         let station = match Station::new(config, records::station(&kept), ledger) {
             Ok(station) => station,
             Err(error) => {

@@ -10,13 +10,16 @@ use crate::identity::did;
 use crate::node::{Node, view};
 use crate::router::{Decision, Reason};
 
-/// What was counted on one radio since the start.
+/// Milliseconds of a day.
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// What was counted on one radio: frames since the start, bytes today.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     frames_sent: u64,
-    bytes_sent: u64,
+    bytes_sent_today: u64,
     frames_heard: u64,
-    bytes_heard: u64,
+    bytes_heard_today: u64,
     /// Why something will never be sent.
     pub(super) never: Option<String>,
     /// What the driver last said.
@@ -28,12 +31,12 @@ pub(super) struct Counts {
 impl Counts {
     pub(super) fn sent(&mut self, bytes: usize) {
         self.frames_sent += 1;
-        self.bytes_sent += bytes as u64;
+        self.bytes_sent_today += bytes as u64;
     }
 
     pub(super) fn received(&mut self, bytes: usize) {
         self.frames_heard += 1;
-        self.bytes_heard += bytes as u64;
+        self.bytes_heard_today += bytes as u64;
     }
 
     pub(super) fn decided(&mut self, peer: PeerId, decision: Decision) {
@@ -58,14 +61,15 @@ impl Node {
                 Some((false, decision)) => why_not(decision, *id),
                 None => "used: the only link to this peer".to_owned(),
             };
+            let (sent, heard) = self.counters.today(*id);
             rows.push(view::LinkView {
                 peer: self.name_of(&link.peer),
                 did: did(&link.peer),
                 link: link.caps.medium.to_string(),
                 state: "up",
                 last_heard: self.federation.peer(&link.peer).and_then(|peer| peer.heard_at_ms).map(rfc3339),
-                bytes_sent: None,
-                bytes_heard: None,
+                bytes_sent: Some(sent),
+                bytes_heard: Some(heard),
                 airtime_today_s: None,
                 why,
             });
@@ -77,13 +81,13 @@ impl Node {
         for (link, radio) in &mut self.radios.by_link {
             let airtime_us: u64 = radio.station.ledger().by_priority(now).iter().map(|p| p.today_us).sum();
             rows.push(view::LinkView {
-                peer: "(all who listen)".to_owned(),
+                peer: view::ALL_WHO_LISTEN.to_owned(),
                 did: String::new(),
                 link: radio.spec.name.clone(),
                 state: if radio.up { "up" } else { "down" },
                 last_heard: None,
-                bytes_sent: Some(radio.counts.bytes_sent),
-                bytes_heard: Some(radio.counts.bytes_heard),
+                bytes_sent: Some(radio.counts.bytes_sent_today),
+                bytes_heard: Some(radio.counts.bytes_heard_today),
                 airtime_today_s: Some(airtime_us as f64 / 1e6),
                 why: radio.why(),
             });
@@ -112,6 +116,30 @@ impl Node {
             }
         }
         rows
+    }
+
+    /// Whether a peer is heard on a radio, and then whether it is known there to hold what we hold of our documents and
+    /// of its own.
+    pub(in crate::node) fn heard_on_radio(&self, peer: &PeerId) -> Option<bool> {
+        let now = self.now.mono_ms;
+        let hears = |radio: &&super::Radio| radio.up && radio.cell.heard(peer).is_some_and(|h| h.until > now);
+        let in_step = |radio: &super::Radio| {
+            [&self.me, peer].iter().all(|owner| radio.cell.in_step(owner, peer) == Some(true))
+        };
+        self.radios.by_link.values().filter(hears).map(in_step).reduce(|one, other| one || other)
+    }
+
+    /// What is counted by the day begins anew with the day.
+    pub(in crate::node) fn start_day(&mut self) {
+        let day = u32::try_from(self.reference_ms() / DAY_MS).unwrap_or(u32::MAX);
+        if std::mem::replace(&mut self.radios.day, day) == day {
+            return;
+        }
+        self.counters.start_day();
+        for radio in self.radios.by_link.values_mut() {
+            radio.station.ledger().start_day(day);
+            (radio.counts.bytes_sent_today, radio.counts.bytes_heard_today) = (0, 0);
+        }
     }
 
     /// The airtime of each radio.
