@@ -130,7 +130,7 @@ impl Tombolo {
         };
         let driven = drive(node).map_err(|source| system("cannot start a thread", source))?;
         let Driven { client, effects, ended } = driven;
-        let links = match Links::start(lan, client.clone(), effects).await {
+        let links = match Links::start(lan, &config.radios, client.clone(), effects).await {
             Ok(links) => links,
             Err(error) => {
                 end(&client, Some(ended)).await;

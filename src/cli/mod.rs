@@ -4,6 +4,7 @@
 //! comes back: for people as text, with `--json` as the JSON that `/v1` answers. Exit codes: 0 done, 1
 //! failed, 2 wrong arguments; an error is one sentence on standard error, or one JSON object.
 
+mod airtime;
 mod ask;
 mod demo;
 mod docs;
@@ -11,6 +12,7 @@ mod error;
 mod init;
 mod invite;
 mod join;
+mod links;
 mod peers;
 mod policy;
 mod print;
@@ -28,6 +30,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::Span;
+use crate::config::radio::{RadioSettings, RadioSettingsError};
 use crate::federation::{RadioUse, TrustLevel};
 use crate::layer::KeyPath;
 use error::{CliError, Outcome};
@@ -75,9 +78,13 @@ enum Command {
     Id,
     /// Run the node in the foreground, until SIGTERM or Ctrl-C
     #[command(
-        after_help = "Examples:\n  tombolo up\n  RUST_LOG=debug tombolo up\n\nSettings stand in tombolo.toml in the node's folder."
+        after_help = "Examples:\n  tombolo up\n  tombolo up --mesh meshtastic+serial:///dev/ttyUSB0\n  tombolo up --mesh 'kiss+tcp://localhost:8001?bitrate=1200&region=wired'\n  RUST_LOG=debug tombolo up\n\nSettings stand in tombolo.toml in the node's folder, radios as well. No region, no transmission: a radio\nthat does not know its own is told with ?region=EU868 (EU433, US915, ANZ, IN865, amateur; wired for a TNC\non a cable)."
     )]
-    Up,
+    Up {
+        /// A radio to use: kiss+tcp://HOST:PORT, kiss+serial:///DEVICE, meshcore+..., meshtastic+...; may be repeated
+        #[arg(long = "mesh", value_name = "URL", value_parser = radio)]
+        mesh: Vec<RadioSettings>,
+    },
     /// Print an invite code, on one line; it works once
     #[command(
         after_help = "Examples:\n  tombolo invite\n  tombolo invite --level observer --expires 7d\n  tombolo invite --qr\n\nWho has the code can join: hand it over on a way you trust."
@@ -228,6 +235,12 @@ enum Command {
     /// Show how things stand: links, peers, what is behind, what was refused
     #[command(after_help = "Examples:\n  tombolo status\n  tombolo status --json")]
     Status,
+    /// Show every link and radio: who is there, when last heard, and why it is or is not used
+    #[command(after_help = "Examples:\n  tombolo links\n  tombolo links --json")]
+    Links,
+    /// Show what each radio may send, has sent, and when the next state leaves
+    #[command(after_help = "Examples:\n  tombolo airtime\n  tombolo airtime --json")]
+    Airtime,
     /// Show values that lost against a concurrent write
     #[command(after_help = "Examples:\n  tombolo conflicts\n  tombolo conflicts plan")]
     Conflicts {
@@ -275,7 +288,7 @@ fn carry_out(cli: Cli) -> Outcome {
     match cli.command {
         Command::Init { name } => init::init(&context, &name),
         Command::Id => init::id(&context),
-        Command::Up => up::run(&context),
+        Command::Up { mesh } => up::run(&context, mesh),
         Command::Invite { level, expires, qr, addresses } => {
             invite::run(&context, level, expires, qr, flat(addresses))
         }
@@ -294,6 +307,8 @@ fn carry_out(cli: Cli) -> Outcome {
         Command::Watch { doc } => watch::run(&context, doc.as_deref()),
         Command::State { peer } => state::run(&context, peer),
         Command::Status => status::run(&context),
+        Command::Links => links::run(&context),
+        Command::Airtime => airtime::run(&context),
         Command::Conflicts { doc } => docs::conflicts(&context, doc),
         Command::Demo => Ok(()),
     }
@@ -352,6 +367,10 @@ fn yes_or_no(text: &str) -> Result<bool, String> {
         "no" => Ok(false),
         _ => Err("say yes or no".to_owned()),
     }
+}
+
+fn radio(text: &str) -> Result<RadioSettings, RadioSettingsError> {
+    RadioSettings::from_url(text)
 }
 
 fn level(text: &str) -> Result<TrustLevel, String> {

@@ -49,6 +49,7 @@ fn is_invisible(c: char) -> bool {
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
     right: Vec<bool>,
+    long_end: bool,
 }
 
 impl Table {
@@ -56,12 +57,21 @@ impl Table {
     pub(crate) fn new(head: &[&str]) -> Self {
         let right = head.iter().map(|title| title.starts_with('>')).collect();
         let titles = head.iter().map(|title| title.trim_start_matches('>').to_owned()).collect();
-        Table { rows: vec![titles], right }
+        Table { rows: vec![titles], right, long_end: false }
+    }
+
+    /// The last column is set as long as it is.
+    pub(crate) fn with_long_end(mut self) -> Self {
+        self.long_end = true;
+        self
     }
 
     /// Adds a row.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().map(|cell| cut(&clean(&cell))).collect());
+        let whole = self.long_end.then_some(self.right.len().saturating_sub(1));
+        let cells = cells.into_iter().map(|cell| clean(&cell)).enumerate();
+        let cells = cells.map(|(column, cell)| if Some(column) == whole { cell } else { cut(&cell) });
+        self.rows.push(cells.collect());
     }
 
     /// The table as lines.
@@ -130,6 +140,19 @@ pub(crate) fn span(seconds: u64) -> String {
         60..3_600 => format!("{} min", seconds / 60),
         3_600..86_400 => format!("{} h", seconds / 3_600),
         _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// Seconds as people read them: `0.35 s`, `12 s`, `3 min 20 s`, `1 h 5 min`.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "shown, and never negative")]
+pub(crate) fn seconds(seconds: f64) -> String {
+    let whole = seconds.max(0.0).round() as u64;
+    match whole {
+        _ if seconds <= 0.0 || seconds.is_nan() => "0 s".to_owned(),
+        _ if seconds < 9.995 => format!("{seconds:.2} s"),
+        0..60 => format!("{whole} s"),
+        60..3_600 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3_600, whole % 3_600 / 60),
     }
 }
 
@@ -228,6 +251,23 @@ mod tests {
         }
         assert_eq!(age(&at(-14_400), now), "clock 4 h ahead");
         assert_eq!(age("soon", now), "soon");
+    }
+
+    #[test]
+    fn seconds_are_as_long_as_they_need_to_be() {
+        let cases = [
+            (-1.0, "0 s"),
+            (0.0, "0 s"),
+            (0.354, "0.35 s"),
+            (9.999, "10 s"),
+            (59.2, "59 s"),
+            (200.4, "3 min 20 s"),
+            (3_900.0, "1 h 5 min"),
+            (f64::NAN, "0 s"),
+        ];
+        for (seconds, words) in cases {
+            assert_eq!(super::seconds(seconds), words);
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use super::error::{CliError, Outcome};
 use super::{Context, print};
 use crate::config::check_log_filter;
+use crate::config::radio::{RadioSettings, check_all};
 use crate::daemon::open::StartError;
 use crate::handle::{Settings, Tombolo};
 use crate::node::{Command, Reply};
@@ -19,13 +20,16 @@ const WORKERS: usize = 2;
 /// How long reads of a disk that hangs may hold up the end; then they are left behind.
 const STRAGGLERS: Duration = Duration::from_secs(2);
 
-pub(super) fn run(context: &Context) -> Outcome {
+pub(super) fn run(context: &Context, mesh: Vec<RadioSettings>) -> Outcome {
     let folder = &context.node.folder;
     context.node.check_there()?;
     if context.node.is_running() {
         return Err(StartError::Running { folder: folder.clone() }.into());
     }
-    let settings = Settings::from_folder(folder)?;
+    let mut settings = Settings::from_folder(folder)?;
+    settings.config.radios.extend(mesh);
+    check_all(&settings.config.radios).map_err(|why| CliError::usage(why.to_string()))?;
+    let radios: Vec<String> = settings.config.radios.iter().map(RadioSettings::name).collect();
     start_log(&settings.config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
     let runtime =
@@ -33,7 +37,7 @@ pub(super) fn run(context: &Context) -> Outcome {
     let outcome = runtime.block_on(async {
         let mut signals = Signals::new()?;
         let mut node = Tombolo::start(folder, settings).await?;
-        let told = tell(context, &node).await;
+        let told = tell(context, &node, &radios).await;
         let ended = match told {
             // Whoever started us does not read our output: that does not end a node.
             Err(error) if !error.code.is_empty() => Err(error),
@@ -79,12 +83,13 @@ impl Signals {
     }
 }
 
-async fn tell(context: &Context, node: &Tombolo) -> Outcome {
+async fn tell(context: &Context, node: &Tombolo, radios: &[String]) -> Outcome {
     let Reply::Id(id) = node.command(Command::Id).await? else { return Ok(()) };
     let (addresses, socket) = (node.addresses(), node.socket().map(|path| path.display().to_string()));
     if context.json {
-        let json =
-            serde_json::json!({ "name": id.name, "did": id.did, "addresses": addresses, "socket": socket });
+        let json = serde_json::json!({
+            "name": id.name, "did": id.did, "addresses": addresses, "socket": socket, "radios": radios
+        });
         return Ok(print::line(&json.to_string())?);
     }
     print::line(&format!("{} is up: {}", id.name, id.did))?;
@@ -92,10 +97,21 @@ async fn tell(context: &Context, node: &Tombolo) -> Outcome {
     for place in listening.chain(socket.map(|path| format!("{path} (local programs)"))) {
         print::line(&format!("listening on {place}"))?;
     }
+    for view in rules(node).await? {
+        print::line(&format!("radio {}: {}", view.radio, print::clean(&view.rules)))?;
+    }
     if addresses.is_empty() {
         print::line("no network address yet: peers are met as soon as there is one")?;
     }
     Ok(())
+}
+
+/// What each radio may do, as far as that is known before it has spoken.
+async fn rules(node: &Tombolo) -> Result<Vec<crate::node::view::AirtimeView>, CliError> {
+    match node.command(Command::Airtime).await? {
+        Reply::Airtime(views) => Ok(views),
+        _ => Ok(Vec::new()),
+    }
 }
 
 /// The log goes to standard error; `RUST_LOG` before the settings.

@@ -1,4 +1,4 @@
-//! Carries messages between the LAN and the node.
+//! Carries messages between the LAN and the node, and the node's frames to its radios.
 //!
 //! Two tasks: one brings what the LAN reports to the node and may wait for it; the other carries out what
 //! the node wants and never waits for the node, so the two cannot wait for each other.
@@ -11,7 +11,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tombolo_transports::{Lan, LanConfig, LanError, LinkEvent, LinkId, PeerId, SendError};
 
+use super::radios::{self, Radios};
 use super::{Effect, NodeClient, Task, lock};
+use crate::config::radio::RadioSettings;
 use crate::node::Input;
 
 /// Bytes held for a link whose own queue is full. Beyond, the link is closed: it comes back, and the two
@@ -38,30 +40,37 @@ struct Held {
 type HeldByLink = Arc<Mutex<BTreeMap<LinkId, Held>>>;
 
 impl Links {
-    /// Starts the LAN and ties it to the node.
+    /// Starts the LAN and the radios and ties them to the node.
     pub(crate) async fn start(
         config: LanConfig,
+        radios: &[RadioSettings],
         client: NodeClient,
         effects: mpsc::Receiver<Effect>,
     ) -> Result<Self, LanError> {
+        let ids = config.ids.clone();
         let (lan, events) = Lan::start(config).await?;
+        let (radios, reports) = Radios::open(radios, &ids);
+        client.set_radios(radios.clone());
         let lan = Arc::new(lan);
         client.set_lan(Some(lan.clone()));
         let held = HeldByLink::default();
         let mut tasks = JoinSet::new();
         tasks.spawn(bring(lan.clone(), held.clone(), events, client.clone()));
-        tasks.spawn(carry_out(lan.clone(), held, effects, client.clone()));
+        if !radios.is_empty() {
+            tasks.spawn(radios::bring(radios.clone(), reports, client.clone()));
+        }
+        tasks.spawn(carry_out(lan.clone(), radios, held, effects, client.clone()));
         Ok(Links { lan, client, tasks })
     }
 
-    /// Waits until one of the two tasks has ended, by a panic or because the other side is gone.
+    /// Waits until one of the tasks has ended, by a panic or because the other side is gone.
     pub(crate) async fn ended(&mut self) {
         if let Some(Err(error)) = self.tasks.join_next().await {
             tracing::error!("what serves the links has failed: {error}");
         }
     }
 
-    /// Ends both tasks, as a panic would.
+    /// Ends them, as a panic would.
     #[cfg(test)]
     pub(crate) fn fail(&mut self) {
         self.tasks.abort_all();
@@ -70,6 +79,7 @@ impl Links {
     /// Closes every link and tells the peers.
     pub(crate) async fn shutdown(mut self) {
         self.client.set_lan(None);
+        self.client.set_radios(Radios::default());
         self.tasks.shutdown().await;
         if let Some(lan) = Arc::into_inner(self.lan) {
             let _ = tokio::time::timeout(GOODBYE, lan.shutdown()).await;
@@ -112,13 +122,23 @@ async fn bring(lan: Arc<Lan>, held: HeldByLink, mut events: mpsc::Receiver<LinkE
     }
 }
 
-/// From the node to the LAN.
-async fn carry_out(lan: Arc<Lan>, held: HeldByLink, mut effects: mpsc::Receiver<Effect>, client: NodeClient) {
+/// From the node to the LAN and the radios.
+async fn carry_out(
+    lan: Arc<Lan>,
+    radios: Radios,
+    held: HeldByLink,
+    mut effects: mpsc::Receiver<Effect>,
+    client: NodeClient,
+) {
     let mut dials = JoinSet::new();
     while let Some(effect) = effects.recv().await {
         match effect {
             Effect::Send(link, bytes) => send(&lan, &held, link, bytes),
-            Effect::Frame(link, _) => tracing::warn!("{link} is no radio"),
+            Effect::Frame(link, frame) => {
+                if !radios.send(link, frame, &client) {
+                    tracing::warn!("{link} is no radio");
+                }
+            }
             Effect::Close(link) => lan.close(link),
             Effect::Joining(open) => lan.set_joining(open),
             Effect::Peers(peers) => {

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`open`] | a node from a folder; one command on it without a daemon |
 //! | [`links`] | carries messages between the LAN and the node |
+//! | [`radios`] | carries frames between the radios and the node |
 //! | [`local`], [`routes`], [`unix`] | HTTP on `control.sock`: the server, the paths, the client |
 //! | [`probe`] | what the node says of itself, and when |
 //!
@@ -17,6 +18,7 @@ pub mod links;
 pub mod local;
 pub mod open;
 pub mod probe;
+pub mod radios;
 pub mod routes;
 pub mod unix;
 
@@ -63,6 +65,8 @@ pub(crate) enum Task {
     Input(Input),
     /// A peer's message, with the room it takes until it is handled.
     Message { link: LinkId, bytes: Vec<u8>, room: Option<OwnedSemaphorePermit> },
+    /// A radio's frame, with the place it takes until it is handled.
+    Frame { link: LinkId, bytes: Vec<u8>, room: OwnedSemaphorePermit },
     /// Somebody here asks.
     Command(Command, oneshot::Sender<Result<Reply, CommandError>>),
     /// A stranger asks to join.
@@ -107,6 +111,9 @@ pub enum AskError {
 #[derive(Default)]
 pub(crate) struct Surroundings {
     lan: Mutex<Option<Arc<Lan>>>,
+    radios: Mutex<radios::Radios>,
+    /// What the daemon itself dropped, by reason.
+    dropped: Mutex<BTreeMap<&'static str, u64>>,
     /// What a probe could not do, by probe.
     problems: Mutex<BTreeMap<&'static str, String>>,
 }
@@ -117,6 +124,7 @@ pub struct NodeClient {
     inbox: mpsc::Sender<Task>,
     events: broadcast::Sender<Event>,
     room: Arc<Semaphore>,
+    frames: Arc<Semaphore>,
     surroundings: Arc<Surroundings>,
 }
 
@@ -134,7 +142,8 @@ pub(crate) fn drive(node: Node) -> io::Result<Driven> {
     let (effects_in, effects) = mpsc::channel(EFFECTS_MAX);
     let (events, _) = broadcast::channel(EVENTS_MAX);
     let room = Arc::new(Semaphore::new(INBOX_BYTES_MAX));
-    let client = NodeClient { inbox, events: events.clone(), room, surroundings: Arc::default() };
+    let frames = Arc::new(Semaphore::new(radios::FRAMES_IN_INBOX_MAX));
+    let client = NodeClient { inbox, events: events.clone(), room, frames, surroundings: Arc::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let driver = Driver {
         node,
@@ -201,6 +210,10 @@ impl Driver {
                 Task::Input(input) => self.node.handle_input(now, input),
                 Task::Message { link, bytes, room } => {
                     self.node.handle_input(now, Input::Received { link, bytes });
+                    drop(room);
+                }
+                Task::Frame { link, bytes, room } => {
+                    self.node.handle_input(now, Input::Frame { link, bytes });
                     drop(room);
                 }
                 Task::Command(command, reply) => {
@@ -286,14 +299,23 @@ impl NodeClient {
         self.room.clone().acquire_many_owned(bytes).await.ok()
     }
 
+    /// Waits until a radio's frame may wait for the node, and has its place; `None` when the node is gone.
+    pub(crate) async fn place_for_frame(&self) -> Option<(OwnedSemaphorePermit, mpsc::Permit<'_, Task>)> {
+        let room = self.frames.clone().acquire_owned().await.ok()?;
+        Some((room, self.inbox.reserve().await.ok()?))
+    }
+
     /// Asks the node and waits for its reply; for a `Join` until both sides agreed.
     pub async fn command(&self, command: Command) -> Result<Reply, AskError> {
         let (sender, reply) = oneshot::channel();
         let command = self.with_addresses(command);
         self.tell(Task::Command(command, sender)).await?;
         let mut reply = reply.await.map_err(|_| NodeGone)??;
-        if let Reply::Status(status) = &mut reply {
-            self.add_surroundings(status);
+        match &mut reply {
+            Reply::Status(status) => self.add_surroundings(status),
+            Reply::Links(rows) => lock(&self.surroundings.radios).add_links(rows),
+            Reply::Airtime(rows) => lock(&self.surroundings.radios).add_airtime(rows),
+            _ => {}
         }
         Ok(reply)
     }
@@ -314,6 +336,15 @@ impl NodeClient {
 
     pub(crate) fn set_lan(&self, lan: Option<Arc<Lan>>) {
         *lock(&self.surroundings.lan) = lan;
+    }
+
+    pub(crate) fn set_radios(&self, radios: radios::Radios) {
+        *lock(&self.surroundings.radios) = radios;
+    }
+
+    /// Counts something that was dropped before the node saw it; shown in `status`.
+    pub(crate) fn count(&self, reason: &'static str) {
+        *lock(&self.surroundings.dropped).entry(reason).or_default() += 1;
     }
 
     /// Notes what a probe could not do, once, or that it can again.
@@ -344,6 +375,10 @@ impl NodeClient {
         status
             .alarms
             .extend(lock(&self.surroundings.problems).iter().map(|(probe, text)| format!("{probe}: {text}")));
+        status.alarms.extend(lock(&self.surroundings.radios).alarms());
+        for (reason, count) in lock(&self.surroundings.dropped).iter() {
+            *status.rejections.entry((*reason).to_owned()).or_default() += count;
+        }
         let rejections =
             lock(&self.surroundings.lan).as_ref().map(|lan| lan.rejections()).unwrap_or_default();
         for (reason, count) in rejections {
@@ -366,7 +401,8 @@ mod tests {
     pub(crate) fn client_of_no_node() -> NodeClient {
         let (events, _) = broadcast::channel(1);
         let room = Arc::new(Semaphore::new(INBOX_BYTES_MAX));
-        NodeClient { inbox: mpsc::channel(1).0, events, room, surroundings: Arc::default() }
+        let frames = Arc::new(Semaphore::new(radios::FRAMES_IN_INBOX_MAX));
+        NodeClient { inbox: mpsc::channel(1).0, events, room, frames, surroundings: Arc::default() }
     }
 
     #[tokio::test]

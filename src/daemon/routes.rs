@@ -389,6 +389,8 @@ mod tests {
             Command::State { peer: None },
             Command::State { peer: Some(peer) },
             Command::Status,
+            Command::Links,
+            Command::Airtime,
             Command::Conflicts { doc: None },
             Command::Conflicts { doc: Some(doc) },
         ];

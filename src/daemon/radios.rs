@@ -1,0 +1,300 @@
+//! Carries frames between radios and the node, and says how each radio stands.
+//!
+//! One task takes what all radios report and brings it to the node; the node's frames go to a radio from
+//! `links`, which never waits. A radio is new to the node when it takes its first frame. A frame that the node
+//! chose while the radio was not ready waits for it, at most one.
+//!
+//! **A flood on air stays on air**: frames wait for the node in a queue of their own, where the oldest give
+//! way to the newest, and of those only [`FRAMES_IN_INBOX_MAX`] are among the node's tasks at once.
+
+mod spec;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::{Notify, mpsc};
+use tombolo_transports::mesh::driver::{Radio, RadioEvent, RadioId, RadioInfo, RadioSendError};
+use tombolo_transports::{LinkId, LinkIds};
+
+use super::{NodeClient, Task, lock};
+use crate::config::radio::RadioSettings;
+use crate::node::Input;
+use crate::node::radio::RadioSpec;
+use crate::node::view;
+
+/// Reports that wait to be taken; when full, the radios wait.
+const EVENTS_MAX: usize = 16;
+/// Frames of one radio that wait for the node. When full, the oldest is dropped and counted.
+pub const FRAMES_HELD_MAX: usize = 64;
+/// Frames of all radios among the node's tasks.
+pub const FRAMES_IN_INBOX_MAX: usize = 64;
+
+/// The radios of a running node; cheap to clone. The last clone closes them.
+#[derive(Clone, Default)]
+pub(crate) struct Radios(Arc<Vec<Port>>, Arc<Notify>);
+
+/// One radio.
+struct Port {
+    link: LinkId,
+    settings: RadioSettings,
+    radio: Radio,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// What the radio last said of itself.
+    info: RadioInfo,
+    /// What the radio is, from when it came up until the node is told.
+    new: Option<Box<RadioSpec>>,
+    /// The node counts on it.
+    up: bool,
+    /// The node's frame was none for this radio, which is still ready: the node is to be told.
+    passed_over: bool,
+    /// A frame that came while the radio was not ready.
+    waiting: Option<Vec<u8>>,
+    /// Frames for the node.
+    heard: VecDeque<Vec<u8>>,
+    stands: Stands,
+}
+
+/// How a radio stands, for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stands {
+    /// What it may do, in words.
+    rules: String,
+    /// Nothing may be sent.
+    silent: bool,
+    /// Why it is not there.
+    down: Option<String>,
+    /// What it last said of a frame that it did not send.
+    refused: Option<String>,
+}
+
+impl Radios {
+    /// Opens radios; what they report comes on the receiver, for [`bring`].
+    pub(crate) fn open(
+        settings: &[RadioSettings],
+        ids: &LinkIds,
+    ) -> (Self, mpsc::Receiver<(RadioId, RadioEvent)>) {
+        let (reports, events) = mpsc::channel(EVENTS_MAX);
+        let ports = settings.iter().zip(0..).map(|(settings, number)| {
+            let spec = spec::spec(settings, settings.url.frame_bytes_max(), &RadioInfo::default());
+            let stands = Stands {
+                rules: spec.rules_text,
+                silent: spec.ledger.rules.is_none(),
+                down: Some("not there yet".to_owned()),
+                refused: None,
+            };
+            Port {
+                link: ids.next_id(),
+                radio: Radio::open(RadioId(number), settings.driver_url(), reports.clone()),
+                settings: settings.clone(),
+                state: Mutex::new(State { stands, ..State::default() }),
+            }
+        });
+        (Radios(Arc::new(ports.collect()), Arc::default()), events)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// A frame of the node's; false if that link is no radio.
+    pub(crate) fn send(&self, link: LinkId, frame: Vec<u8>, client: &NodeClient) -> bool {
+        let Some(port) = self.0.iter().find(|port| port.link == link) else { return false };
+        if !port.send(&mut lock(&port.state), frame, client) {
+            self.1.notify_one();
+        }
+        true
+    }
+
+    /// What a person should know of radios that send nothing.
+    pub(crate) fn alarms(&self) -> Vec<String> {
+        let each = self.0.iter().filter_map(|port| {
+            let stands = lock(&port.state).stands.clone();
+            let why = stands.down.or_else(|| stands.silent.then_some(stands.rules))?;
+            Some(format!("radio {}: {why}", port.settings.name()))
+        });
+        each.collect()
+    }
+
+    /// Adds to `links` what the node does not know: radios that never came up, frames that were not sent.
+    pub(crate) fn add_links(&self, rows: &mut Vec<view::LinkView>) {
+        for port in self.0.iter() {
+            let (name, stands) = (port.settings.name(), lock(&port.state).stands.clone());
+            match rows.iter_mut().find(|row| row.did.is_empty() && row.link == name) {
+                Some(row) => {
+                    if let Some(refused) = stands.refused.filter(|_| row.state == "up") {
+                        row.why = format!("{}; {refused}", row.why);
+                    }
+                }
+                None => rows.push(view::LinkView::radio_absent(name, stands.down.unwrap_or(stands.rules))),
+            }
+        }
+    }
+
+    /// Adds to `airtime` the radios that never came up.
+    pub(crate) fn add_airtime(&self, rows: &mut Vec<view::AirtimeView>) {
+        for port in self.0.iter() {
+            let (name, stands) = (port.settings.name(), lock(&port.state).stands.clone());
+            if !rows.iter().any(|row| row.radio == name) {
+                rows.push(view::AirtimeView::absent(name, stands.rules, stands.down));
+            }
+        }
+    }
+}
+
+/// From the radios to the node, until either is gone.
+pub(crate) async fn bring(
+    radios: Radios,
+    mut events: mpsc::Receiver<(RadioId, RadioEvent)>,
+    client: NodeClient,
+) {
+    let mut turn = 0;
+    loop {
+        let heard = radios.0.iter().any(|port| !lock(&port.state).heard.is_empty());
+        tokio::select! {
+            event = events.recv() => {
+                let Some((RadioId(number), event)) = event else { return };
+                let Some(port) = radios.0.get(usize::from(number)) else { continue };
+                let inputs = port.reported(event, &client);
+                for input in inputs {
+                    if client.tell(Task::Input(input)).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            () = radios.1.notified() => {
+                for port in radios.0.iter() {
+                    let passed_over = std::mem::take(&mut lock(&port.state).passed_over);
+                    let ready = Input::RadioReady { link: port.link };
+                    if passed_over && client.tell(Task::Input(ready)).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            place = client.place_for_frame(), if heard => {
+                let Some((room, place)) = place else { return };
+                turn += 1;
+                let count = radios.0.len();
+                let ports = (0..count).filter_map(|n| radios.0.get((turn + n) % count));
+                let frame = ports.into_iter().find_map(|port| {
+                    lock(&port.state).heard.pop_front().map(|bytes| (port.link, bytes))
+                });
+                if let Some((link, bytes)) = frame {
+                    place.send(Task::Frame { link, bytes, room });
+                }
+            }
+        }
+    }
+}
+
+impl Port {
+    /// What a report means to the node.
+    fn reported(&self, event: RadioEvent, client: &NodeClient) -> Vec<Input> {
+        let mut state = lock(&self.state);
+        let (link, name) = (self.link, self.settings.name());
+        match event {
+            RadioEvent::Up { frame_bytes_max, info } => {
+                state.info = info;
+                let spec = spec::spec(&self.settings, frame_bytes_max, &state.info);
+                state.is_new(spec);
+            }
+            RadioEvent::Ready => {
+                if let Some(new) = state.told_up(link) {
+                    return vec![new];
+                }
+                let waiting = state.waiting.take();
+                if !waiting.is_some_and(|frame| self.send(&mut state, frame, client)) {
+                    return vec![Input::RadioReady { link }];
+                }
+            }
+            RadioEvent::Received(bytes) => {
+                let new = state.told_up(link);
+                if state.heard.len() >= FRAMES_HELD_MAX {
+                    state.heard.pop_front();
+                    client.count("radio_frames_too_many");
+                }
+                state.heard.push_back(bytes);
+                return new.into_iter().collect();
+            }
+            RadioEvent::Busy { retry_ms, why } => {
+                tracing::debug!(radio = name, retry_ms, %why, "the radio is busy");
+            }
+            RadioEvent::TooLarge { frame_bytes_max } => {
+                let why = format!("it takes {frame_bytes_max} bytes only");
+                state.refused(&name, "radio_frame_too_large", why, client);
+                // The node begins anew with what the radio takes.
+                let spec = spec::spec(&self.settings, frame_bytes_max, &state.info);
+                state.is_new(spec);
+            }
+            RadioEvent::DutyCycle { wait_ms } => {
+                let why = format!("its own duty cycle is reached, for {} s", wait_ms.div_ceil(1_000));
+                state.refused(&name, "radio_duty_cycle", why, client);
+            }
+            RadioEvent::Refused { why } => state.refused(&name, "radio_refused", why.to_string(), client),
+            RadioEvent::Sent => state.stands.refused = None,
+            RadioEvent::Down { why } => {
+                let (why, was_up) = (why.to_string(), state.up);
+                state.stands.down = Some(why.clone());
+                (state.up, state.new, state.waiting) = (false, None, None);
+                return was_up.then_some(Input::RadioDown { link, why }).into_iter().collect();
+            }
+            _ => {}
+        }
+        Vec::new()
+    }
+
+    /// Hands a frame over, or keeps it until the radio is ready; false if it is none for this radio.
+    fn send(&self, state: &mut State, frame: Vec<u8>, client: &NodeClient) -> bool {
+        match self.radio.send(frame.clone()) {
+            Ok(()) => {}
+            Err(RadioSendError::NotReady) if state.up => {
+                if state.waiting.replace(frame).is_some() {
+                    client.count("radio_frame_replaced");
+                }
+            }
+            // Gone meanwhile, and the node hears of that.
+            Err(RadioSendError::NotReady) => client.count("radio_frame_too_late"),
+            Err(why) => {
+                state.refused(&self.settings.name(), "radio_frame_size", why.to_string(), client);
+                state.passed_over = true;
+                return false;
+            }
+        }
+        true
+    }
+}
+
+impl State {
+    /// The radio is there, and this is what it is.
+    fn is_new(&mut self, spec: RadioSpec) {
+        self.stands = Stands {
+            rules: spec.rules_text.clone(),
+            silent: spec.ledger.rules.is_none(),
+            down: None,
+            refused: self.stands.refused.take(),
+        };
+        if self.stands.silent {
+            tracing::warn!(radio = spec.name, "{}", spec.rules_text);
+        } else {
+            tracing::info!(radio = spec.name, "{}", spec.rules_text);
+        }
+        self.waiting = None;
+        self.new = Some(Box::new(spec));
+    }
+
+    /// The first sign that the radio works: the node is told what it is, if it does not know yet.
+    fn told_up(&mut self, link: LinkId) -> Option<Input> {
+        let spec = self.new.take()?;
+        self.up = true;
+        Some(Input::RadioUp { link, spec })
+    }
+
+    fn refused(&mut self, radio: &str, word: &'static str, why: String, client: &NodeClient) {
+        tracing::warn!(radio, "a frame was not sent: {why}");
+        client.count(word);
+        self.stands.refused = Some(format!("the last frame was not sent: {why}"));
+    }
+}

@@ -1,0 +1,216 @@
+//! What the operator said, and what the radio says of itself, made into what the node goes by.
+//!
+//! The operator's word counts where there is one. Where nobody says where a radio is, or how its time on air is to
+//! be counted where that is limited, nothing is sent, and the words for it say what to do.
+
+use std::fmt::Write as _;
+
+use tombolo_transports::mesh::airtime::{FRAME_BYTES_MAX, Line, Modulation};
+use tombolo_transports::mesh::driver::{KissOptions, Protocol, RadioInfo};
+use tombolo_transports::mesh::keys::Mode;
+use tombolo_transports::mesh::ledger::LedgerConfig;
+use tombolo_transports::mesh::region::{EU868_MESH_HZ, Region, Rules};
+use tombolo_transports::mesh::station::CallSign;
+
+use crate::config::radio::{Area, RadioSettings, Rate};
+use crate::node::radio::RadioSpec;
+
+/// AX.25 addresses, control and protocol.
+const AX25_BYTES: u16 = 16;
+/// Frame check and two flags, which every HDLC frame has.
+const HDLC_BYTES: u16 = 4;
+/// Dire Wolf's TXTAIL, and what is added to a TXDELAY that was set.
+const TAIL_MS: u32 = 100;
+/// The rate that is taken where nobody said one and time on air has no limit: that of most TNCs.
+const BITS_ASSUMED: u32 = 1200;
+
+/// What the node goes by.
+pub(super) fn spec(settings: &RadioSettings, frame_bytes_max: usize, info: &RadioInfo) -> RadioSpec {
+    let line = line(settings, info);
+    let (rules, mut rules_text) = match rules(settings, info, line) {
+        Ok((rules, text)) => (Some(rules), text),
+        Err(why) => (None, why),
+    };
+    if settings.soft_cap_permille < 1_000 && rules.is_some() {
+        let _ = write!(rules_text, "; your own limit: {} of any hour", percent(settings.soft_cap_permille));
+    }
+    if settings.mode == Mode::SignedClear {
+        rules_text.push_str("; in clear: everybody can read it");
+    }
+    let law_ms = rules.and_then(|rules| rules.call_sign_every_ms).unwrap_or(u64::MAX);
+    let every_ms = u64::try_from(settings.call_sign_every.as_millis()).unwrap_or(law_ms).min(law_ms);
+    RadioSpec {
+        name: settings.name(),
+        mode: settings.mode,
+        frame_bytes_max: frame_bytes_max.min(FRAME_BYTES_MAX),
+        call_sign: settings.call_sign.clone().map(|text| CallSign { text, every_ms }),
+        line: line.unwrap_or_else(|| assumed(settings)),
+        ledger: LedgerConfig { soft_cap_permille: settings.soft_cap_permille, ..LedgerConfig::new(rules) },
+        sign_every: settings.sign_every,
+        rules_text,
+    }
+}
+
+/// How fast it sends, if anybody says so.
+fn line(settings: &RadioSettings, info: &RadioInfo) -> Option<Line> {
+    let rate = settings.rate.or(info.modulation.map(Rate::LoRa))?;
+    if let (Some(Rate::LoRa(told)), Some(says)) = (settings.rate, info.modulation)
+        && told != says
+    {
+        let (told, says) = (Line::lora(told), Line::lora(says));
+        tracing::warn!(radio = settings.name(), %told, %says, "the radio sends otherwise than it was said to");
+    }
+    Some(of_rate(&settings.url.protocol, rate))
+}
+
+fn of_rate(protocol: &Protocol, rate: Rate) -> Line {
+    match (protocol, rate) {
+        (Protocol::Meshtastic(_), Rate::LoRa(modulation)) => Line::meshtastic(modulation),
+        (Protocol::Meshcore(_), Rate::LoRa(modulation)) => Line::meshcore(modulation),
+        (Protocol::Kiss(kiss), Rate::LoRa(modulation)) => {
+            Line::lora(modulation).with_overhead_bytes(kiss.call.map_or(0, |_| AX25_BYTES))
+        }
+        (Protocol::Kiss(kiss), Rate::Bits(bits)) => packet(kiss, bits),
+        (_, Rate::Bits(bits)) => Line::ax25(bits),
+    }
+}
+
+fn packet(kiss: &KissOptions, bits: u32) -> Line {
+    let mut line = Line::ax25(bits).with_overhead_bytes(HDLC_BYTES + kiss.call.map_or(0, |_| AX25_BYTES));
+    if let (Some(txdelay), Line::BitRate { key_up_ms, .. }) = (kiss.txdelay, &mut line) {
+        *key_up_ms = u32::from(txdelay) * 10 + TAIL_MS;
+    }
+    line
+}
+
+/// Where nobody says how fast it sends: used where nothing hangs on it.
+fn assumed(settings: &RadioSettings) -> Line {
+    let rate = match &settings.url.protocol {
+        Protocol::Kiss(_) => Rate::Bits(BITS_ASSUMED),
+        _ => Rate::LoRa(Modulation::LONG_SLOW),
+    };
+    of_rate(&settings.url.protocol, rate)
+}
+
+/// What it may do, in figures and in words; or why nothing.
+fn rules(settings: &RadioSettings, info: &RadioInfo, line: Option<Line>) -> Result<(Rules, String), String> {
+    let region = region(settings, info)?;
+    let lora_mesh = !matches!(settings.url.protocol, Protocol::Kiss(_));
+    let usual = (region == Region::Eu868 && lora_mesh).then_some(EU868_MESH_HZ);
+    let frequency_hz = settings.frequency_hz.or(info.frequency_hz).or(usual);
+    let rules = region.rules(frequency_hz, line.and_then(|line| line.bandwidth_hz()));
+    let rules = rules.map_err(|why| format!("nothing is sent: {why}"))?;
+    let limited = rules.duty_permille.is_some() || rules.dwell_ms.is_some();
+    if limited && line.is_none() {
+        return Err(format!(
+            "nothing is sent: the radio does not say how it modulates, and in {region} its time on air counts: set `preset`"
+        ));
+    }
+    Ok((rules, in_words(region, frequency_hz, line, &rules)))
+}
+
+fn region(settings: &RadioSettings, info: &RadioInfo) -> Result<Region, String> {
+    const HOW: &str = "say where the radio is, for instance `region = \"EU868\"` or ?region=EU868";
+    match (settings.region, &info.region) {
+        (Some(Area::In(region)), _) => Ok(region),
+        (Some(Area::Nowhere), _) => Err("nothing is sent: region none".to_owned()),
+        (None, None) => Err(format!("nothing is sent: no region is set; {HOW}")),
+        (None, Some(text)) => match Region::parse(text) {
+            Ok(Some(region)) if region != Region::Amateur => Ok(region),
+            Ok(_) => Err(format!("nothing is sent: the radio has no region; {HOW}")),
+            Err(why) => Err(format!("nothing is sent: the radio says its region, but: {why}")),
+        },
+    }
+}
+
+/// `EU868, 869.525 MHz, LongFast: 10 % of any hour [ETSI …]`.
+fn in_words(region: Region, frequency_hz: Option<u32>, line: Option<Line>, rules: &Rules) -> String {
+    let mut text = region.to_string();
+    if let Some(hz) = frequency_hz.filter(|_| region != Region::Wired) {
+        let _ = write!(text, ", {}.{:03} MHz", hz / 1_000_000, hz / 1_000 % 1_000);
+    }
+    match line {
+        Some(line) => {
+            let _ = write!(text, ", {line}");
+        }
+        None => {
+            let _ = write!(text, ", {BITS_ASSUMED}bps assumed");
+        }
+    }
+    let mut limits: Vec<String> = Vec::new();
+    limits.extend(rules.duty_permille.map(|permille| format!("{} of any hour", percent(permille))));
+    limits.extend(rules.dwell_ms.map(|ms| format!("at most {ms} ms at once")));
+    limits.extend(rules.call_sign_every_ms.map(|ms| format!("call sign every {} min", ms / 60_000)));
+    if limits.is_empty() {
+        limits.push("no limit on time".to_owned());
+    }
+    let _ = write!(text, ": {} [{}]", limits.join(", "), rules.source);
+    text
+}
+
+fn percent(permille: u16) -> String {
+    match (permille / 10, permille % 10) {
+        (whole, 0) => format!("{whole} %"),
+        (whole, tenth) => format!("{whole}.{tenth} %"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(url: &str, info: &RadioInfo) -> RadioSpec {
+        spec(&RadioSettings::from_url(url).unwrap(), 231, info)
+    }
+
+    fn says(region: &str, modulation: Option<Modulation>) -> RadioInfo {
+        RadioInfo { region: Some(region.into()), modulation, ..RadioInfo::default() }
+    }
+
+    #[test]
+    fn without_a_region_nothing_is_sent_and_the_words_say_what_to_do() {
+        let spec = of("kiss+tcp://h?bitrate=1200", &RadioInfo::default());
+        assert_eq!(spec.ledger.rules, None);
+        assert!(spec.rules_text.contains("region = \"EU868\""), "{}", spec.rules_text);
+        assert_eq!(of("kiss+tcp://h?region=none", &RadioInfo::default()).ledger.rules, None);
+        assert_eq!(of("meshtastic+tcp://h", &says("MOON", None)).ledger.rules, None);
+        assert_eq!(of("meshtastic+tcp://h", &says("UNSET", Some(Modulation::LONG_FAST))).ledger.rules, None);
+    }
+
+    #[test]
+    fn what_the_radio_says_is_taken_where_the_operator_says_nothing() {
+        let told = says("EU_868", Some(Modulation::LONG_FAST));
+        let spec = of("meshtastic+tcp://h", &told);
+        assert_eq!(spec.line, Line::meshtastic(Modulation::LONG_FAST));
+        assert_eq!(spec.ledger.rules.and_then(|rules| rules.duty_permille), Some(100));
+        assert!(spec.rules_text.starts_with("EU868, 869.525 MHz, LongFast: 10 % of any hour ["));
+        let spec = of("meshtastic+tcp://h?region=US&preset=ShortTurbo", &told);
+        assert_eq!(spec.line, Line::meshtastic(Modulation::SHORT_TURBO));
+        assert_eq!(spec.ledger.rules.map(|rules| (rules.duty_permille, rules.dwell_ms)), Some((None, None)));
+        // On another frequency, other rules.
+        let spec = of("meshtastic+tcp://h", &RadioInfo { frequency_hz: Some(868_300_000), ..told.clone() });
+        assert_eq!(spec.ledger.rules.and_then(|rules| rules.duty_permille), Some(10));
+        let spec = of("meshtastic+tcp://h", &RadioInfo { frequency_hz: Some(868_650_000), ..told });
+        assert_eq!(spec.ledger.rules, None);
+        assert!(spec.rules_text.contains("868.650 MHz"), "{}", spec.rules_text);
+    }
+
+    #[test]
+    fn airtime_that_cannot_be_counted_is_not_used_where_it_counts() {
+        let spec = of("meshcore+tcp://h?region=EU868", &RadioInfo::default());
+        assert_eq!(spec.ledger.rules, None);
+        assert!(spec.rules_text.contains("preset"), "{}", spec.rules_text);
+        let spec = of("kiss+tcp://h?region=wired", &RadioInfo::default());
+        assert_eq!(spec.line.frame_us(100), Line::ax25(1200).with_overhead_bytes(4).frame_us(100));
+        assert_eq!(spec.rules_text, "wired, 1200bps assumed: no limit on time [not radio]");
+    }
+
+    #[test]
+    fn an_amateur_station_sends_in_clear_under_its_call_sign() {
+        let spec = of("kiss+tcp://h?region=amateur&call=N0CALL-1&bitrate=9600", &RadioInfo::default());
+        assert_eq!(spec.mode, Mode::SignedClear);
+        assert_eq!(spec.call_sign, Some(CallSign { text: "N0CALL-1".into(), every_ms: 600_000 }));
+        assert_eq!(spec.line.frame_us(100), Line::ax25(9600).frame_us(100));
+        assert!(spec.rules_text.contains("everybody can read it"), "{}", spec.rules_text);
+    }
+}
