@@ -91,8 +91,13 @@ impl Place {
 
     /// Starts the daemon and waits until it answers.
     pub(crate) fn up(&self) -> Daemon {
+        self.up_with(&[])
+    }
+
+    /// The same with further arguments.
+    pub(crate) fn up_with(&self, arguments: &[&str]) -> Daemon {
         let log = std::fs::File::options().create(true).append(true).open(self.folder.join("log")).unwrap();
-        let mut command = self.command(&["up", "--json"]);
+        let mut command = self.command(&[&["up", "--json"], arguments].concat());
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
@@ -135,6 +140,11 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
+    /// What `up` said when it was up.
+    pub(crate) fn told(&self) -> &Value {
+        &self.told
+    }
+
     /// The UDP address it listens on.
     pub(crate) fn address(&self) -> String {
         self.told["addresses"][0].as_str().unwrap().to_owned()

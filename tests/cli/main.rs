@@ -7,5 +7,6 @@ mod demo;
 mod errors;
 mod harness;
 mod help;
+mod radio;
 mod running;
 mod two;

@@ -1,0 +1,171 @@
+//! Radios on the command line: what is wrong is said at once, what is not there is said and waited for.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+
+use super::harness::{Place, eventually};
+
+/// Something that takes what a TNC takes and keeps it.
+struct Tnc {
+    port: u16,
+    bytes: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Tnc {
+    fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let kept = bytes.clone();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let mut buffer = [0; 2048];
+                while let Ok(count @ 1..) = stream.read(&mut buffer) {
+                    kept.lock().unwrap().extend_from_slice(&buffer[..count]);
+                }
+            }
+        });
+        Tnc { port, bytes }
+    }
+
+    fn url(&self, options: &str) -> String {
+        format!("kiss+tcp://127.0.0.1:{}{options}", self.port)
+    }
+
+    /// Frames for the antenna: KISS frames of kind 0.
+    fn frames(&self) -> usize {
+        let bytes = self.bytes.lock().unwrap();
+        bytes.split(|byte| *byte == 0xC0).filter(|frame| frame.len() > 1 && frame[0] & 0x0F == 0).count()
+    }
+}
+
+/// A port where nobody listens.
+fn nobody() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[test]
+fn a_wrong_radio_is_told_what_is_wrong() {
+    let place = Place::with_node("attic");
+    for (url, part) in [
+        ("localhost:8001", "a radio is named like kiss+tcp://localhost:8001"),
+        ("http://localhost", "\"http\" is no radio"),
+        ("kiss+tcp://localhost:99999", "\"99999\" is no port number"),
+        ("kiss+tcp://localhost?tx_delay=3", "has no option \"tx_delay\""),
+        ("kiss+tcp://localhost?region=EU869", "unknown region \"EU869\""),
+        ("kiss+tcp://localhost?preset=LongFats", "unknown radio setting \"LongFats\""),
+        ("kiss+tcp://localhost?region=EU868", "say `bitrate`"),
+        ("kiss+tcp://localhost?region=amateur", "call sign"),
+        ("meshtastic+tcp://localhost?hops=8", "hops=8 is not a number from 0 to 7"),
+        ("kiss+serial://ttyUSB0", "the path of a serial port"),
+    ] {
+        let error = place.fails(2, &["up", "--mesh", url]);
+        assert!(error.contains(part), "{url}: {error}");
+    }
+    let twice = ["up", "--mesh", "kiss+tcp://localhost", "--mesh", "kiss+tcp://localhost:8001?region=wired"];
+    assert!(place.fails(2, &twice).contains("kiss+tcp://localhost:8001 is there twice"));
+    let error = place.fails(2, &["up", "--mesh", "http://localhost", "--json"]);
+    let error: serde_json::Value = serde_json::from_str(&error).unwrap();
+    assert_eq!(error["error"]["code"], "usage");
+}
+
+#[test]
+fn a_wrong_radio_in_the_settings_is_named_with_its_line() {
+    let place = Place::with_node("attic");
+    let path = place.folder.join("tombolo.toml");
+    let settings = std::fs::read_to_string(&path).unwrap();
+    let first = settings.lines().count() + 1;
+    let with = |radio: &str| std::fs::write(&path, format!("{settings}[[radio]]\n{radio}\n")).unwrap();
+    with("url = \"kiss+tcp://localhost\"\nmode = \"loud\"");
+    let error = place.fails(1, &["up"]);
+    assert!(error.contains(&format!("line {}: `mode` is", first + 2)), "{error}");
+    with(
+        "url = \"kiss+tcp://localhost\"\nregion = \"amateur\"\ncall_sign = \"N0CALL\"\nmode = \"encrypted\"",
+    );
+    let error = place.fails(1, &["up"]);
+    assert!(error.contains(&format!("line {first}")) && error.contains("signed-clear"), "{error}");
+    assert_eq!(place.error_code(&["up"]), "bad_settings");
+}
+
+#[test]
+fn a_tnc_that_is_not_there_is_said_to_be_and_waited_for() {
+    let place = Place::with_node("attic");
+    let radio = format!("kiss+tcp://127.0.0.1:{}", nobody());
+    let daemon = place.up_with(&["--mesh", &format!("{radio}?region=wired")]);
+    assert_eq!(daemon.told()["radios"][0], radio);
+    let refused = |text: &str| text.contains(&radio) && text.contains("cannot open: connection refused");
+    eventually("the reason in links", || refused(&place.ok(&["links"])));
+    assert!(refused(&place.ok(&["status"])), "{}", place.ok(&["status"]));
+    let airtime = place.ok(&["airtime"]);
+    assert!(refused(&airtime) && airtime.contains("wired"), "{airtime}");
+    let links = place.json(&["links"]);
+    assert_eq!((&links[0]["link"], &links[0]["state"]), (&radio.into(), &"down".into()));
+    // All else works.
+    place.ok(&["create", "plan"]);
+    assert_eq!(daemon.terminate(), Some(0));
+}
+
+/// What programs read: names and kinds of the fields.
+#[test]
+fn links_and_airtime_keep_their_shape() {
+    let (place, tnc) = (Place::with_node("attic"), Tnc::new());
+    let _daemon = place.up_with(&["--mesh", &tnc.url("?region=wired&bitrate=9600")]);
+    eventually("the radio is up", || place.json(&["links"])[0]["state"] == "up");
+    let links = place.json(&["links"]);
+    let row = &links[0];
+    assert_eq!((&row["peer"], &row["did"]), (&"(all who listen)".into(), &"".into()));
+    assert!(
+        row["bytes_sent"].is_u64() && row["bytes_heard"].is_u64() && row["airtime_today_s"].is_f64(),
+        "{row}"
+    );
+    assert!(row["why"].as_str().unwrap().starts_with("wired, 9600bps"), "{row}");
+    let airtime = place.json(&["airtime"]);
+    let radio = &airtime[0];
+    assert_eq!(radio["radio"], tnc.url(""));
+    assert!(radio["rules"].as_str().unwrap().starts_with("wired, 9600bps: no limit on time"), "{radio}");
+    for field in ["used_last_hour_s", "budget_hour_s", "frame_of_100_bytes_s", "state_leaves_in_s"] {
+        assert!(radio[field].is_f64(), "{field} in {radio}");
+    }
+    assert!(radio["frames_sent"].is_u64() && radio["frames_heard"].is_u64(), "{radio}");
+    assert!(radio["by_priority"].is_array() && radio["by_account"].is_array(), "{radio}");
+    let (status, body) = place.http("GET /v1/airtime HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    assert!(status.contains("200") && body.contains("\"used_last_hour_s\""), "{status} {body}");
+}
+
+#[test]
+fn without_a_region_nothing_is_sent_and_that_is_said() {
+    let (place, tnc) = (Place::with_node("attic"), Tnc::new());
+    let other = Place::with_node("boat");
+    let code = other.ok(&["invite", "--addr", "127.0.0.1:9"]);
+    let mut command = place.command(&["up", "--mesh", &tnc.url("?bitrate=9600")]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let lines: Vec<String> = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap)
+        .take_while(|line| !line.starts_with("radio "))
+        .collect();
+    assert!(lines.len() < 6, "{lines:?}");
+    eventually("the radio is up", || place.json(&["links"])[0]["state"] == "up");
+    for command in ["links", "airtime", "status"] {
+        let said = place.ok(&[command]);
+        assert!(said.contains("nothing is sent: no region is set"), "{command}: {said}");
+    }
+    // Joining is what a node would call for first.
+    place.error_code(&["join", &code, "--timeout", "4s"]);
+    assert_eq!(tnc.frames(), 0);
+    assert_eq!(place.json(&["airtime"])[0]["frames_sent"], 0);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn links_and_airtime_of_a_node_that_does_not_run_say_so() {
+    let place = Place::with_node("attic");
+    for command in ["links", "airtime"] {
+        assert_eq!(place.json(&[command]), serde_json::json!([]));
+        let output = place.run(&[command]);
+        assert!(String::from_utf8_lossy(&output.stderr).contains("tombolo up"), "{output:?}");
+    }
+}
