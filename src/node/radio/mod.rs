@@ -192,8 +192,9 @@ impl Radio {
             // Nothing can go out before the device says so.
             return None;
         }
+        // While something waits for airtime, what becomes due later may be allowed sooner.
         let due = match self.retry_at {
-            Some(at) => Some(at),
+            Some(at) => self.cell.next_after(now).into_iter().chain([at]).min(),
             None => self.cell.poll_timeout(now),
         };
         [station, due, self.joins.next_timer()].into_iter().flatten().min().map(|at| at.max(now + 1))

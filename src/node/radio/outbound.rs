@@ -14,7 +14,7 @@ use crate::limits::RADIO_MESSAGE_BYTES_MAX;
 use crate::node::Node;
 use crate::node::radio::split::Step;
 use crate::node::radio::{Radio, kinds};
-use crate::router::{Candidate, Class, Request};
+use crate::router::{Candidate, Class, Reason, Request};
 use crate::sync::cell::message::{join_update, room_for};
 use crate::sync::cell::{Input, Turn};
 use crate::sync::frontier::State;
@@ -22,6 +22,8 @@ use crate::sync::frontier::State;
 /// Airtime is charged to the layer it was for; what is for none goes to these.
 const HEARTBEATS: Account = Account(1);
 const FRONTIERS: Account = Account(2);
+/// What is due and may not leave by any link is looked at again so much later, or when something happens.
+const BARRED_MS: u64 = 60_000;
 /// Turns looked at for one frame.
 const TURNS_MAX: usize = 64;
 
@@ -124,7 +126,9 @@ impl Node {
             }
         }
         if let Some(radio) = self.radios.by_link.get_mut(&link) {
-            radio.retry_at = earliest;
+            // What no link may carry stays due: looked at again, but not at once.
+            let is_due = || radio.cell.poll_timeout(now).is_some_and(|at| at <= now);
+            radio.retry_at = earliest.or_else(|| is_due().then_some(now + BARRED_MS));
         }
         false
     }
@@ -280,6 +284,8 @@ impl Node {
             match decision.chosen {
                 Some(chosen) if chosen == link => ours.push(peer),
                 Some(_) => self.delivered_elsewhere(link, id, peer, state),
+                // The ledger says, to the frame, when it may leave.
+                None if decision.rejected.contains(&(link, Reason::BudgetSpent)) => ours.push(peer),
                 None => {}
             }
             if let Some(radio) = self.radios.by_link.get_mut(&link) {

@@ -387,10 +387,11 @@ impl Channel {
         self.listeners.iter().filter(|(peer, listener)| is_there(peer) && lacks(listener)).collect()
     }
 
-    /// When something of this channel becomes due.
-    pub(super) fn next_due(&self, now: u64, heard: &BTreeMap<PeerId, Heard>) -> Option<u64> {
-        let supplies = self.layers.iter().filter(|(layer, _)| !self.lacking(layer, heard, now).is_empty());
-        supplies.map(|(_, held)| held.due).chain(self.tell_at).min()
+    /// When each thing of this channel becomes due.
+    pub(super) fn due_times(&self, now: u64, heard: &BTreeMap<PeerId, Heard>) -> impl Iterator<Item = u64> {
+        let supplies =
+            self.layers.iter().filter(move |(layer, _)| !self.lacking(layer, heard, now).is_empty());
+        supplies.map(|(_, held)| held.due).chain(self.tell_at)
     }
 
     /// A layer's newest state went out to some, as a delta on `base` or whole.

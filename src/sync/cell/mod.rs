@@ -336,8 +336,17 @@ impl Cell {
 
     /// When something may be due.
     pub fn poll_timeout(&self, now: u64) -> Option<u64> {
-        let channels = self.channels.values().filter_map(|channel| channel.next_due(now, &self.heard));
-        channels.chain([self.heartbeat_at]).min()
+        self.due_times(now).min()
+    }
+
+    /// When something becomes due that is not due yet.
+    pub fn next_after(&self, now: u64) -> Option<u64> {
+        self.due_times(now).filter(|at| *at > now).min()
+    }
+
+    fn due_times(&self, now: u64) -> impl Iterator<Item = u64> {
+        let channels = self.channels.values().flat_map(move |channel| channel.due_times(now, &self.heard));
+        channels.chain([self.heartbeat_at])
     }
 
     /// When a peer was last heard on this radio.
