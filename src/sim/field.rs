@@ -58,9 +58,11 @@ impl FieldConfig {
 }
 
 struct Place {
+    name: String,
     node: Node,
     store: Store,
     radio: RadioId,
+    has_radio: bool,
     /// Whether the node waits to hear that its radio takes a frame.
     sending: bool,
     boots: u64,
@@ -79,6 +81,8 @@ pub struct Field {
     pub events: Vec<(usize, Event)>,
     /// Bytes that went over cables.
     pub cable_bytes: u64,
+    /// How often anything happened, timers included: nodes that wait do not spin.
+    pub steps: u64,
     /// Whether requests to join may go over a cable that is not there.
     pub calls_reach: bool,
     now_ms: u64,
@@ -97,6 +101,7 @@ impl Field {
             replies: BTreeMap::new(),
             events: Vec::new(),
             cable_bytes: 0,
+            steps: 0,
             calls_reach: false,
             now_ms: 0,
             next: 100,
@@ -111,7 +116,9 @@ impl Field {
         let radio_id = self.air.add_radio();
         // Radios of stock firmware listen before they talk.
         self.air.set_access(radio_id, Access::Listen { persistence: 127, slot_ms: 20, detect_ms: 5 });
-        self.places.push(Place { node, store, radio: radio_id, sending: false, boots: 1 });
+        let name = name.to_owned();
+        let has_radio = false;
+        self.places.push(Place { name, node, store, radio: radio_id, has_radio, sending: false, boots: 1 });
         if radio {
             self.switch_on(place);
         }
@@ -130,6 +137,7 @@ impl Field {
 
     /// Gives a node its radio.
     pub fn switch_on(&mut self, place: usize) {
+        self.place_mut(place).has_radio = true;
         let FieldConfig { line, frame_bytes_max, ledger, mode, sign_every, .. } = self.config;
         let spec = RadioSpec {
             name: "field".to_owned(),
@@ -145,7 +153,7 @@ impl Field {
         self.settle();
     }
 
-    /// The node's process ends without goodbye and starts again.
+    /// The node's process ends without goodbye and starts again, with its radio but without its cables.
     pub fn restart(&mut self, place: usize) -> Result<(), StoreError> {
         let cables: Vec<_> = self.cables.keys().filter(|(at, _)| *at == place).copied().collect();
         for cable in cables {
@@ -154,12 +162,17 @@ impl Field {
                 self.queue.push_back((to, Input::LinkDown { link: far }));
             }
         }
-        let boots = self.place(place).boots;
-        let name = format!("n{place}");
-        let node = self.open(&self.place(place).store.reopen(), place, &name, boots)?;
+        let Place { store, name, boots, has_radio, .. } = self.place(place);
+        let (boots, has_radio) = (*boots, *has_radio);
+        let node = self.open(&store.reopen(), place, name, boots)?;
+        // What waited for the process that is gone.
+        self.queue.retain(|(to, _)| *to != place);
         let here = self.place_mut(place);
         (here.node, here.boots, here.sending) = (node, boots + 1, false);
-        self.switch_on(place);
+        match has_radio {
+            true => self.switch_on(place),
+            false => self.settle(),
+        }
         Ok(())
     }
 
@@ -249,6 +262,7 @@ impl Field {
     }
 
     fn step(&mut self, end: u64) {
+        self.steps += 1;
         self.settle();
         let timers = self.places.iter().filter_map(|place| place.node.poll_timeout()).min();
         let next = [timers, self.air.poll_timeout()].into_iter().flatten().min().unwrap_or(end);
