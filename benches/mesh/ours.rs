@@ -1,0 +1,151 @@
+//! Whole nodes on the emulated channel.
+
+use crate::report::{Kinds, Row};
+use crate::snapshot::Dice;
+use crate::states::States;
+use crate::{Case, FRAME_BYTES_MAX};
+use tombolo::federation::TrustLevel;
+use tombolo::identity::did;
+use tombolo::node::{Command, Reply};
+use tombolo::sim::field::{Field, FieldConfig};
+use tombolo_transports::mesh::air::Loss;
+use tombolo_transports::mesh::frame::Kind;
+
+/// The node that changes.
+const SENDER: usize = 0;
+const MINUTE: u64 = 60_000;
+/// So long the radios hear each other before they are taken apart.
+const TOGETHER_MS: u64 = 40 * MINUTE;
+/// They meet at any time of the ten minutes between two heartbeats.
+const HEARTBEAT_MS: u64 = 10 * MINUTE;
+/// Whoever is not in step by then never is.
+const PATIENCE_MS: u64 = 48 * 60 * MINUTE;
+/// So long frames are counted after all are in step.
+const AFTER_MS: u64 = 10 * MINUTE;
+
+/// Changes made while apart, then met again; from the meeting every frame of anybody counts until all hold the newest
+/// state. What follows in ten minutes (heartbeats that acknowledge) is counted beside.
+pub(crate) fn apart(case: &Case, states: &States) -> Row {
+    let mut dice = Dice(case.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let first = dice.below(states.states.len() as u64) as usize;
+    let mut field = cell(case, states, first);
+    hear_sender(&mut field, case, false);
+    for change in 1..=case.changes {
+        field.run(states.step_ms);
+        publish(&mut field, SENDER, states, first + change);
+    }
+    field.run(dice.below(HEARTBEAT_MS));
+    hear_sender(&mut field, case, true);
+    let met_ms = field.now_ms();
+    assert!(
+        field.run_until(PATIENCE_MS, |field| all_hold(field, case)),
+        "not in step: seed {}, {case:?}",
+        case.seed
+    );
+    let done_ms = field.now_ms();
+    field.run(AFTER_MS);
+    let mut row = Row::new("apart", case);
+    count(&field, case, &mut row, met_ms..done_ms);
+    let mut after = Row::new("after", case);
+    count(&field, case, &mut after, done_ms..done_ms + AFTER_MS);
+    (row.after_bytes, row.after_frames) = (after.bytes(), after.frames());
+    row.seconds = (done_ms - met_ms) as f64 / 1e3;
+    row
+}
+
+/// One state after the other while all listen.
+pub(crate) fn live(case: &Case, states: &States) -> Row {
+    let mut field = cell(case, states, 0);
+    let began_ms = field.now_ms();
+    for change in 1..=case.changes {
+        publish(&mut field, SENDER, states, change);
+        field.run(states.step_ms);
+    }
+    let done_ms = field.now_ms();
+    assert!(field.run_until(PATIENCE_MS, |field| all_hold(field, case)), "not in step: {case:?}");
+    let mut row = Row::new("live", case);
+    count(&field, case, &mut row, began_ms..done_ms);
+    row.seconds = (done_ms - began_ms) as f64 / 1e3;
+    row
+}
+
+/// A sender and its listeners, who know nobody else: joined and brought into step over cables, which are then cut.
+fn cell(case: &Case, states: &States, first: usize) -> Field {
+    let config =
+        FieldConfig { frame_bytes_max: FRAME_BYTES_MAX, ..FieldConfig::new(case.seed, case.preset.line) };
+    let mut field = Field::new(config);
+    field.calls_reach = true;
+    for place in 0..=case.listeners {
+        field.add(&format!("n{place}"), false).expect("a node in memory");
+    }
+    for listener in 1..=case.listeners {
+        join(&mut field, listener);
+        field.connect(SENDER, listener);
+    }
+    (0..=case.listeners).for_each(|place| publish(&mut field, place, states, first));
+    field.run(MINUTE);
+    assert!(all_hold(&mut field, case), "cables bring all into step");
+    (0..=case.listeners).for_each(|place| field.switch_on(place));
+    field.run(TOGETHER_MS);
+    (1..=case.listeners).for_each(|listener| field.cut(SENDER, listener));
+    field.run(TOGETHER_MS);
+    field.air.set_loss(Loss::single(case.loss_percent * 10));
+    // Whole seconds: what a state is stamped with.
+    let now_ms = field.now_ms();
+    field.run(1_000 - now_ms % 1_000);
+    field
+}
+
+fn join(field: &mut Field, listener: usize) {
+    let invite = Command::Invite { level: TrustLevel::Trusted, expires_ms: 60 * MINUTE, addresses: vec![] };
+    let Some(Ok(Reply::Invite(invite))) = field.ask(SENDER, invite) else { panic!("an invite") };
+    let request = field.begin(listener, Command::Join { code: invite.code, addresses: vec![] });
+    let joined = field.run_until(MINUTE, |field| matches!(field.answer(listener, request), Some(Ok(_))));
+    assert!(joined, "a cable is there to join");
+}
+
+fn publish(field: &mut Field, place: usize, states: &States, at: usize) {
+    let done = field.ask(place, Command::PublishState { state: states.at(at) });
+    assert!(matches!(done, Some(Ok(_))), "{done:?}");
+}
+
+fn hear_sender(field: &mut Field, case: &Case, hear: bool) {
+    let sender = field.radio(SENDER);
+    for listener in 1..=case.listeners {
+        let listener = field.radio(listener);
+        field.air.set_hear_each_other(sender, listener, hear);
+    }
+}
+
+fn all_hold(field: &mut Field, case: &Case) -> bool {
+    let own = field.ask(SENDER, Command::State { peer: None });
+    let Some(Ok(Reply::State(own))) = own else { return false };
+    let sender = did(&field.peer_id(SENDER));
+    (1..=case.listeners).all(|listener| {
+        let theirs = field.ask(listener, Command::State { peer: Some(sender.clone()) });
+        matches!(theirs, Some(Ok(Reply::State(theirs))) if theirs == own)
+    })
+}
+
+/// What began to leave in that time.
+fn count(field: &Field, case: &Case, row: &mut Row, time_ms: std::ops::Range<u64>) {
+    let time_us = time_ms.start * 1_000..time_ms.end * 1_000;
+    for on_air in field.air.log().filter(|on_air| time_us.contains(&on_air.start_us)) {
+        let kind = on_air.frame.first().map_or("empty", |first| name(Kind::of(*first)));
+        row.add(Kinds::one(kind, on_air.frame.len()), case.preset.line.frame_us(on_air.frame.len()));
+    }
+}
+
+fn name(kind: Kind) -> &'static str {
+    match kind.number() {
+        0 => "opening",
+        1 => "fragment",
+        2 => "nack",
+        3 => "join",
+        5 => "update",
+        6 => "whole",
+        7 => "heartbeat",
+        8 => "frontier",
+        _ => "other",
+    }
+}
