@@ -183,10 +183,12 @@ impl Node {
             _ => false,
         };
         let Some(radio) = self.radios.by_link.get_mut(&link) else { return Chance::Nothing };
+        let length = bytes.len();
         let outgoing = Outgoing { channel, kind, bytes, priority, account, previous_key };
         match radio.station.send(now, outgoing) {
             Ok(_) => {
                 radio.cell.done(now, turn);
+                self.counters.sent(length);
                 Chance::Taken
             }
             Err(error) => {
