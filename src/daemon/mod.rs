@@ -397,12 +397,18 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    /// A client whose node is gone: for parts that only note problems.
-    pub(crate) fn client_of_no_node() -> NodeClient {
+    /// A client, and what would be the node's.
+    pub(crate) fn client_and_tasks() -> (NodeClient, mpsc::Receiver<Task>) {
         let (events, _) = broadcast::channel(1);
+        let (inbox, tasks) = mpsc::channel(INBOX_MAX);
         let room = Arc::new(Semaphore::new(INBOX_BYTES_MAX));
         let frames = Arc::new(Semaphore::new(radios::FRAMES_IN_INBOX_MAX));
-        NodeClient { inbox: mpsc::channel(1).0, events, room, frames, surroundings: Arc::default() }
+        (NodeClient { inbox, events, room, frames, surroundings: Arc::default() }, tasks)
+    }
+
+    /// A client whose node is gone: for parts that only note problems.
+    pub(crate) fn client_of_no_node() -> NodeClient {
+        client_and_tasks().0
     }
 
     #[tokio::test]

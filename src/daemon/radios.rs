@@ -79,13 +79,8 @@ impl Radios {
     ) -> (Self, mpsc::Receiver<(RadioId, RadioEvent)>) {
         let (reports, events) = mpsc::channel(EVENTS_MAX);
         let ports = settings.iter().zip(0..).map(|(settings, number)| {
-            let spec = spec::spec(settings, settings.url.frame_bytes_max(), &RadioInfo::default());
-            let stands = Stands {
-                rules: spec.rules_text,
-                silent: spec.ledger.rules.is_none(),
-                down: Some("not there yet".to_owned()),
-                refused: None,
-            };
+            let down = Some("not there yet".to_owned());
+            let stands = Stands { rules: spec::expected(settings), down, ..Stands::default() };
             Port {
                 link: ids.next_id(),
                 radio: Radio::open(RadioId(number), settings.driver_url(), reports.clone()),
@@ -296,5 +291,139 @@ impl State {
         tracing::warn!(radio, "a frame was not sent: {why}");
         client.count(word);
         self.stands.refused = Some(format!("the last frame was not sent: {why}"));
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test waits for real sockets")]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use crate::daemon::tests::client_and_tasks;
+
+    /// A radio on a TNC that this test plays.
+    struct Bench {
+        radios: Radios,
+        client: NodeClient,
+        tasks: mpsc::Receiver<Task>,
+        tnc: TcpStream,
+        listener: TcpListener,
+        link: LinkId,
+    }
+
+    async fn bench(options: &str) -> Bench {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("kiss+tcp://{}?region=wired{options}", listener.local_addr().unwrap());
+        let (client, tasks) = client_and_tasks();
+        let settings = [RadioSettings::from_url(&url).unwrap()];
+        let (radios, events) = Radios::open(&settings, &LinkIds::default());
+        tokio::spawn(bring(radios.clone(), events, client.clone()));
+        let (tnc, _) = listener.accept().await.unwrap();
+        let link = radios.0.first().unwrap().link;
+        Bench { radios, client, tasks, tnc, listener, link }
+    }
+
+    impl Bench {
+        async fn input(&mut self) -> Input {
+            let next = tokio::time::timeout(Duration::from_secs(20), self.tasks.recv()).await;
+            match next.unwrap().unwrap() {
+                Task::Input(input) => input,
+                Task::Frame { link, bytes, .. } => Input::Frame { link, bytes },
+                _ => panic!("nobody else speaks to this node"),
+            }
+        }
+
+        /// The next frame that the TNC is to send.
+        async fn sent(&mut self) -> Vec<u8> {
+            let (mut frame, mut inside) = (Vec::new(), false);
+            loop {
+                let byte = tokio::time::timeout(Duration::from_secs(20), self.tnc.read_u8()).await;
+                match byte.unwrap().unwrap() {
+                    0xC0 if inside && frame.first() == Some(&0) => return frame.split_off(1),
+                    0xC0 => (frame, inside) = (Vec::new(), true),
+                    byte => frame.push(byte),
+                }
+            }
+        }
+
+        fn dropped(&self) -> BTreeMap<&'static str, u64> {
+            lock(&self.client.surroundings.dropped).clone()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_comes_before_the_radio_is_ready_waits_for_it() {
+        let mut bench = bench("&bitrate=9600").await;
+        assert!(matches!(bench.input().await, Input::RadioUp { link, .. } if link == bench.link));
+        assert!(bench.radios.send(bench.link, vec![1; 20], &bench.client));
+        // The radio is not ready again: the second waits, a third takes its place.
+        assert!(bench.radios.send(bench.link, vec![2; 20], &bench.client));
+        assert!(bench.radios.send(bench.link, vec![3; 20], &bench.client));
+        assert_eq!(bench.sent().await, [1; 20]);
+        assert_eq!(bench.sent().await, [3; 20]);
+        assert_eq!(bench.dropped().get("radio_frame_replaced"), Some(&1));
+        assert!(matches!(bench.input().await, Input::RadioReady { .. }));
+        assert!(!bench.radios.send(LinkId(99), vec![4; 20], &bench.client));
+    }
+
+    /// A frame that no radio takes leaves it ready, and the node is told so: else it would wait for ever.
+    #[tokio::test]
+    async fn a_frame_of_a_wrong_size_does_not_stop_the_radio() {
+        let mut bench = bench("&bitrate=9600&mtu=100").await;
+        assert!(matches!(bench.input().await, Input::RadioUp { .. }));
+        bench.radios.send(bench.link, vec![1; 101], &bench.client);
+        assert!(matches!(bench.input().await, Input::RadioReady { .. }));
+        assert_eq!(bench.dropped().get("radio_frame_size"), Some(&1));
+        bench.radios.send(bench.link, vec![2; 100], &bench.client);
+        assert_eq!(bench.sent().await, [2; 100]);
+    }
+
+    #[tokio::test]
+    async fn a_radio_that_goes_and_comes_is_told_of_both_times() {
+        let mut bench = bench("&bitrate=9600").await;
+        assert!(matches!(bench.input().await, Input::RadioUp { .. }));
+        let (tnc, _) = {
+            bench.tnc.shutdown().await.unwrap();
+            assert!(matches!(bench.input().await, Input::RadioDown { .. }));
+            assert!(bench.radios.alarms().iter().any(|alarm| alarm.contains("closed by the other end")));
+            bench.radios.send(bench.link, vec![1; 20], &bench.client);
+            assert_eq!(bench.dropped().get("radio_frame_too_late"), Some(&1));
+            bench.listener.accept().await.unwrap()
+        };
+        bench.tnc = tnc;
+        assert!(matches!(bench.input().await, Input::RadioUp { .. }));
+        assert_eq!(bench.radios.alarms(), Vec::<String>::new());
+    }
+
+    /// The node is busy elsewhere: frames wait within their bounds, the newest are kept.
+    #[tokio::test]
+    async fn a_flood_on_air_neither_fills_the_inbox_nor_hides_what_is_new() {
+        const FLOOD: u32 = 2_000;
+        let mut bench = bench("&bitrate=9600").await;
+        assert!(matches!(bench.input().await, Input::RadioUp { .. }));
+        for number in 0..FLOOD {
+            let text = format!("frame number {number:06}");
+            let frame = [&[0xC0, 0], text.as_bytes(), &[0xC0]].concat();
+            bench.tnc.write_all(&frame).await.unwrap();
+        }
+        let bounds = FRAMES_IN_INBOX_MAX + FRAMES_HELD_MAX;
+        let taken = |bench: &Bench| bench.dropped().get("radio_frames_too_many").copied().unwrap_or_default();
+        for _ in 0..400 {
+            if taken(&bench) as usize + bounds >= FLOOD as usize {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(bench.tasks.len() <= FRAMES_IN_INBOX_MAX, "{} tasks", bench.tasks.len());
+        let mut last = Vec::new();
+        for _ in 0..FLOOD as u64 - taken(&bench) {
+            let Input::Frame { bytes, .. } = bench.input().await else { panic!("only frames come") };
+            last = bytes;
+        }
+        assert_eq!(String::from_utf8_lossy(&last), format!("frame number {:06}", FLOOD - 1));
     }
 }

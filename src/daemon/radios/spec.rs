@@ -51,6 +51,22 @@ pub(super) fn spec(settings: &RadioSettings, frame_bytes_max: usize, info: &Radi
     }
 }
 
+/// What it may do as far as that is known before it has spoken.
+pub(super) fn expected(settings: &RadioSettings) -> String {
+    let tells = !matches!(&settings.url.protocol, Protocol::Kiss(kiss) if !kiss.reports);
+    if tells && settings.region.is_none() {
+        return "goes by the region that the radio tells, once it is there".to_owned();
+    }
+    if tells && settings.rate.is_none() {
+        let region = match settings.region {
+            Some(Area::In(region)) => region.name(),
+            _ => "none",
+        };
+        return format!("region {region}; how fast it sends is what the radio tells, once it is there");
+    }
+    spec(settings, settings.url.frame_bytes_max(), &RadioInfo::default()).rules_text
+}
+
 /// How fast it sends, if anybody says so.
 fn line(settings: &RadioSettings, info: &RadioInfo) -> Option<Line> {
     let rate = settings.rate.or(info.modulation.map(Rate::LoRa))?;
@@ -203,6 +219,15 @@ mod tests {
         let spec = of("kiss+tcp://h?region=wired", &RadioInfo::default());
         assert_eq!(spec.line.frame_us(100), Line::ax25(1200).with_overhead_bytes(4).frame_us(100));
         assert_eq!(spec.rules_text, "wired, 1200bps assumed: no limit on time [not radio]");
+    }
+
+    #[test]
+    fn nothing_is_said_of_a_radio_that_will_speak_for_itself() {
+        let expected = |url: &str| expected(&RadioSettings::from_url(url).unwrap());
+        assert!(expected("meshtastic+tcp://h").starts_with("goes by the region that the radio tells"));
+        assert!(expected("meshcore+tcp://h?region=EU868").starts_with("region EU868; how fast"));
+        assert!(expected("meshcore+tcp://h?region=EU868&preset=MeshCore").contains("10 % of any hour"));
+        assert!(expected("kiss+tcp://h").starts_with("nothing is sent: no region is set"));
     }
 
     #[test]
