@@ -145,12 +145,13 @@ pub(crate) fn within(what: &str, longest: Duration, mut holds: impl FnMut() -> b
     begun.elapsed()
 }
 
-/// Joins the second to the first by a code, over the radio alone.
-pub(crate) fn join(inviter: &Station, joiner: &Station) {
+/// Joins the second to the first by a code, over the radio alone; gives the code.
+pub(crate) fn join(inviter: &Station, joiner: &Station) -> String {
     let code = inviter.place.ok(&["invite"]);
     joiner.place.ok(&["join", &code, "--timeout", &format!("{}s", LONG.as_secs())]);
     let link = &joiner.place.json(&["peers"])[0];
     assert_eq!(link["joined"], "agreed");
+    code
 }
 
 /// Waits until both read the same document.

@@ -73,7 +73,7 @@ fn the_air_never_carries_a_secret_a_name_or_an_identity() {
     let url = |n: usize| format!("kiss+tcp://{}?bitrate=9600&region=wired", taps[n].address);
     let attic = Station::up("Dachboden-Nord", "127.0.0.1:0", &url(0));
     let boat = Station::up("Rettungsboot-7", "[::1]:0", &url(1));
-    join(&attic, &boat);
+    let code = join(&attic, &boat);
     attic.place.ok(&["create", "plan"]);
     attic.place.ok(&["set", "plan", "Losungswort", "Schwarzer Schwan 4711"]);
     in_step(&attic, &boat);
@@ -88,6 +88,10 @@ fn the_air_never_carries_a_secret_a_name_or_an_identity() {
             .iter()
             .map(|word| word.as_bytes().to_vec())
             .collect();
+    let json = data_encoding::BASE64URL_NOPAD.decode(&code.as_bytes()["fed1:".len()..]).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    let token = json["token"].as_str().unwrap().as_bytes();
+    needles.extend([token.to_vec(), data_encoding::HEXLOWER.decode(token).unwrap()]);
     for id in &ids {
         let key = data_encoding::HEXLOWER.decode(id["pubkey"].as_str().unwrap().as_bytes()).unwrap();
         needles.push(key[..8].to_vec());
