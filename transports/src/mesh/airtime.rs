@@ -32,7 +32,7 @@ pub struct Modulation {
     pub preamble_symbols: u16,
 }
 
-/// Preamble of Meshtastic and MeshCore, symbols.
+/// Preamble of Meshtastic and, above spreading factor 8, of MeshCore, symbols.
 const MESH_PREAMBLE: u16 = 16;
 /// Preamble of LoRaWAN, symbols.
 const LORAWAN_PREAMBLE: u16 = 8;
@@ -56,8 +56,10 @@ impl Modulation {
     pub const SHORT_TURBO: Modulation = Modulation::mesh(7, 500_000, 5);
     /// What a MeshCore radio is set to as it comes.
     pub const MESHCORE: Modulation = Modulation::mesh(10, 250_000, 5);
-    /// What MeshCore proposes for Europe.
-    pub const MESHCORE_EU_NARROW: Modulation = Modulation::mesh(8, 62_500, 8);
+    /// What MeshCore proposes for Europe. With 32 symbols of preamble, which its newest firmware sends at spreading factor 8 and
+    /// below; older firmware sends 16, so that for this one the time is never too short.
+    pub const MESHCORE_EU_NARROW: Modulation =
+        Modulation { preamble_symbols: 32, ..Modulation::mesh(8, 62_500, 8) };
     /// The fastest common setting at 125 kHz; LoRaWAN's DR5 in Europe.
     pub const SF7_125: Modulation = Modulation::lorawan(7);
     /// The slowest common setting at 125 kHz; LoRaWAN's DR0 in Europe.
@@ -102,6 +104,7 @@ impl Modulation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mesh::meshcore::preamble_symbols;
 
     fn at(spreading_factor: u8, bandwidth_hz: u32, coding_rate: u8, preamble_symbols: u16) -> Modulation {
         Modulation { spreading_factor, bandwidth_hz, coding_rate, preamble_symbols }
@@ -117,6 +120,14 @@ mod tests {
         assert_eq!(at(10, 125_000, 5, 8).frame_us(64), 698_368);
     }
 
+    /// MeshCore's newest firmware doubles the preamble where symbols are short: what is charged is that or more.
+    #[test]
+    fn a_meshcore_preset_is_charged_with_the_longest_preamble_that_its_firmware_sends() {
+        for preset in [Modulation::MESHCORE, Modulation::MESHCORE_EU_NARROW] {
+            assert!(preset.preamble_symbols >= preamble_symbols(preset.spreading_factor), "{preset:?}");
+        }
+    }
+
     /// Milliseconds for 50, 100, 150, 200 and 255 bytes, as an independent implementation of the same note
     /// prints them; each to the nearest millisecond.
     #[test]
@@ -128,7 +139,7 @@ mod tests {
             (Modulation::SHORT_FAST, [53, 91, 127, 163, 204]),
             (Modulation::SHORT_TURBO, [26, 46, 64, 81, 102]),
             (Modulation::MESHCORE, [341, 546, 751, 955, 1181]),
-            (Modulation::MESHCORE_EU_NARROW, [542, 968, 1361, 1787, 2246]),
+            (Modulation::MESHCORE_EU_NARROW, [607, 1033, 1426, 1852, 2311]),
             (Modulation::lorawan(12), [2302, 3940, 5579, 7217, 9019]),
             (Modulation::lorawan(11), [1315, 2216, 3117, 4018, 5001]),
             (Modulation::lorawan(10), [616, 1026, 1436, 1845, 2296]),
