@@ -73,6 +73,7 @@ fn station(who: u8) -> Station {
         us: Identity::from_seed(&[who; 32]),
         mode: Mode::Encrypted,
         frame_bytes_max: FRAME_BYTES_MAX,
+        frame_bytes_min: 0,
         call_sign: None,
         line: Line::lora(Modulation::SF7_125),
         seed: [who; 32],

@@ -12,7 +12,8 @@ use proptest::prelude::*;
 use std::collections::BTreeSet;
 use tombolo_transports::PeerId;
 use tombolo_transports::mesh::frame::opening::{Address, Opening};
-use tombolo_transports::mesh::frame::{Counters, Header, Kind, Window, open, seal, write_clear};
+use tombolo_transports::mesh::frame::{Counters, Header, Kind, Window, open, read_clear, seal};
+use tombolo_transports::mesh::frame::{write_clear, write_clear_padded};
 use tombolo_transports::mesh::handshake::{Heard, Initiator, Responder};
 use tombolo_transports::mesh::keys::pair::{PairKey, pair_tag, pair_tag_holds};
 use tombolo_transports::mesh::keys::sealed::{open_sealed, seal_for_readers};
@@ -111,6 +112,20 @@ fn clear_frame() -> Object {
         .hex("frame", write_clear(header, payload))
 }
 
+/// Of 15 bytes: for radios that take none so short.
+fn padded_frames() -> Object {
+    let (owner, sender) = (identity(1).peer_id(), identity(2).peer_id());
+    let (alias, hint) = (Alias::clear(&owner), Hint::clear(&owner, &sender));
+    let header = Header { kind: Kind::message(9).unwrap(), epoch_low: 0, alias, hint, counter_low: 0x1234 };
+    let frame = write_clear_padded(header, b"tide", 15);
+    assert_eq!(read_clear(&frame), Some((header, b"tide".as_slice())));
+    let key = audience();
+    let question = Address { epoch_low: BOOT.low(), alias: key.alias(), hint: key.hint(&sender) };
+    Object::new("filled up to 15 bytes: that clear frame with payload `tide`; that request")
+        .hex("frame", frame)
+        .hex("request", question.encode_padded(15))
+}
+
 fn opening() -> Object {
     let (key, us) = (audience(), identity(2));
     let (alias, hint) = (key.alias(), key.hint(&us.peer_id()));
@@ -189,7 +204,7 @@ fn inference() -> Vec<Object> {
 fn vectors() -> String {
     let mut all = vec![identities(), names()];
     all.extend([frame(0, b""), frame(0x0001_fffe, b"the sand holds"), clear_frame()]);
-    all.extend([opening(), sealed_keys(), pairs(), join()]);
+    all.extend([padded_frames(), opening(), sealed_keys(), pairs(), join()]);
     all.extend(inference());
     let all: Vec<String> = all.iter().map(Object::print).collect();
     format!("{{\n  \"version\": 1,\n  \"vectors\": [\n{}\n  ]\n}}\n", all.join(",\n"))

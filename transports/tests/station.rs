@@ -2,6 +2,9 @@
 //! Failures print proptest's seed.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+#[path = "station/hostile.rs"]
+mod hostile;
+
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use tombolo_transports::PeerId;
@@ -98,6 +101,7 @@ impl Cell {
             us: identity(node),
             mode: Mode::Encrypted,
             frame_bytes_max: self.frame_bytes_max,
+            frame_bytes_min: 0,
             call_sign: None,
             line: Line::lora(Modulation::SF7_125),
             seed: [self.starts; 32],

@@ -230,6 +230,7 @@ impl Node {
             us: Identity::from_seed(&self.keypair.identity_seed()),
             mode: spec.mode,
             frame_bytes_max: spec.frame_bytes_max,
+            frame_bytes_min: 0,
             call_sign: spec.call_sign.clone(),
             line: spec.line,
             seed: self.random.bytes(),

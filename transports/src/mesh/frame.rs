@@ -35,6 +35,8 @@ pub const TAG_BYTES: usize = 8;
 pub const OVERHEAD_BYTES: usize = HEADER_BYTES + TAG_BYTES;
 /// The shortest frames that the layers above are built for.
 pub const FRAME_BYTES_MIN: usize = 50;
+/// The longest frame that is filled up, for a radio that takes none so short.
+pub const PADDED_BYTES_MAX: usize = 15;
 
 type Cipher = Ccm<Aes128, U8, U13>;
 
@@ -196,6 +198,24 @@ pub fn write_clear(header: Header, payload: &[u8]) -> Vec<u8> {
     header.encode().iter().chain(payload).copied().collect()
 }
 
+/// As [`write_clear`], filled up with zero bytes to `bytes_min`, at most [`PADDED_BYTES_MAX`]. How many they are stands where a
+/// sealed frame has its epoch.
+pub fn write_clear_padded(header: Header, payload: &[u8], bytes_min: usize) -> Vec<u8> {
+    let bytes = HEADER_BYTES + payload.len();
+    let pad = bytes_min.min(PADDED_BYTES_MAX).saturating_sub(bytes);
+    let mut frame = write_clear(Header { epoch_low: pad as u8, ..header }, payload);
+    frame.resize(bytes + pad, 0);
+    frame
+}
+
+/// Header and payload of a frame of clear mode, as they were before it was filled up; `None` for what is no such frame.
+pub fn read_clear(frame: &[u8]) -> Option<(Header, &[u8])> {
+    let (header, rest) = Header::decode(frame)?;
+    let (payload, pad) = rest.split_at_checked(rest.len().checked_sub(header.epoch_low.into())?)?;
+    let sound = pad.is_empty() || (frame.len() <= PADDED_BYTES_MAX && pad.iter().all(|byte| *byte == 0));
+    sound.then_some((Header { epoch_low: 0, ..header }, payload))
+}
+
 /// AES-128-CCM with a tag of 8 bytes; the nonce is the number, big-endian, and zeros.
 pub(super) fn seal_bytes(key: &[u8; KEY_BYTES], number: u32, about: &[u8], bytes: &[u8]) -> Vec<u8> {
     Cipher::new(key.into())
@@ -257,6 +277,7 @@ mod tests {
     fn a_frame_costs_fourteen_bytes() {
         assert_eq!(seal(&key(), header(), counter(0), b"").len(), 14);
         assert_eq!(seal(&key(), header(), counter(0), &[0; 36]).len(), FRAME_BYTES_MIN);
+        assert_eq!(seal(&key(), header(), counter(0), &[0; 1]).len(), PADDED_BYTES_MAX);
     }
 
     #[test]

@@ -382,7 +382,7 @@ impl<'a> Part<'a> {
     }
 }
 
-/// The frames of a message; all but the last are full.
+/// The frames of a message, as few as hold it.
 fn cut(
     direction: Direction,
     prefix: &[u8; 4],
@@ -395,11 +395,13 @@ fn cut(
         return Err(HandshakeError::FrameSize { frame_bytes_max });
     }
     let first = Kind::JOIN.first_byte(u8::from(direction == Direction::Answer));
-    let slices = message.chunks(slice_bytes).zip(0_u8..);
+    // All of about one length: none is shorter than a radio takes.
+    let slices = message.chunks(message.len().div_ceil(count.max(1)).max(1));
+    let count = slices.len();
     let frame = |(slice, number): (&[u8], u8)| {
         [&[first], &prefix[..], &[number << 4 | count as u8], &check(message), slice].concat()
     };
-    Ok(slices.map(frame).collect())
+    Ok(slices.zip(0_u8..).map(frame).collect())
 }
 
 /// Messages on their way in: bounded, whatever comes.

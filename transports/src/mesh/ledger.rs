@@ -204,6 +204,7 @@ pub struct Charge {
 /// standing still.
 #[derive(Clone, Debug)]
 pub struct Ledger {
+    rules: Option<Rules>,
     limits: Option<Limits>,
     now_ms: u64,
     /// When the last frame charged has left the antenna, if each left as soon as it could.
@@ -221,6 +222,7 @@ impl Ledger {
     /// The ledger of a radio that has never sent.
     pub fn new(config: LedgerConfig, now_ms: u64) -> Self {
         Ledger {
+            rules: config.rules,
             limits: Limits::new(&config),
             now_ms,
             busy_until_ms: now_ms,
@@ -270,6 +272,11 @@ impl Ledger {
         if airtime_us > 0 {
             self.window.push(self.now_ms.saturating_add(KEEP_MS), [0, airtime_us, 0, 0, 0]);
         }
+    }
+
+    /// What the law allows, as the ledger was told.
+    pub fn rules(&self) -> Option<&Rules> {
+        self.rules.as_ref()
     }
 
     fn advance(&mut self, now_ms: u64) {
@@ -341,7 +348,7 @@ impl Ledger {
 
     /// Goes by other rules from now on; what was sent was sent.
     pub fn set_config(&mut self, config: LedgerConfig) {
-        self.limits = Limits::new(&config);
+        (self.rules, self.limits) = (config.rules, Limits::new(&config));
     }
 
     /// What a priority may still send now, microseconds; 0 without a region.

@@ -46,9 +46,10 @@ pub use rejection::{Rejection, Rejections};
 use super::airtime::{FRAME_BYTES_MAX, Line};
 use super::fragment::{MemoryLimits, MessageId, OfferError, Sender, SenderLimits};
 use super::frame::opening::{Opening, Openings};
-use super::frame::{FRAME_BYTES_MIN, HEADER_BYTES, Kind, OVERHEAD_BYTES};
+use super::frame::{FRAME_BYTES_MIN, HEADER_BYTES, Kind, OVERHEAD_BYTES, PADDED_BYTES_MAX};
 use super::keys::{AudienceKey, BootEpoch, Identity, Mode};
-use super::ledger::{Account, Ledger, LedgerRecord, Priority, Verdict};
+use super::ledger::{Account, HOUR_MS, Ledger, LedgerRecord, Priority, Verdict};
+use super::region::Rules;
 use super::repair::Listener;
 use crate::address::PeerId;
 use channels::{ChannelKeys, Channels};
@@ -81,6 +82,8 @@ pub struct StationConfig {
     pub mode: Mode,
     /// The longest frame that the radio takes, 50 to 255.
     pub frame_bytes_max: usize,
+    /// The shortest frame that the radio takes, at most [`PADDED_BYTES_MAX`]; 0 where any will do. Shorter ones are filled up.
+    pub frame_bytes_min: usize,
     /// Required where the band is an amateur one.
     pub call_sign: Option<CallSign>,
     /// How fast bytes leave.
@@ -108,6 +111,24 @@ pub enum StationError {
     FrameSize {
         /// What was configured.
         frame_bytes_max: usize,
+    },
+    /// More than [`PADDED_BYTES_MAX`].
+    #[error("no frame under {frame_bytes_min} bytes: frames are filled up to {PADDED_BYTES_MAX} at most")]
+    FrameSizeMin {
+        /// What was configured.
+        frame_bytes_min: usize,
+    },
+    /// The band's rules allow nothing to be hidden, and the mode is encrypted.
+    #[error("nothing may be encrypted here ({rules}): the radio needs the clear mode")]
+    ClearOnly {
+        /// The regulation.
+        rules: &'static str,
+    },
+    /// The band's rules ask for a call sign, and there is none.
+    #[error("a call sign must be sent here ({rules}), and none is set")]
+    NoCallSign {
+        /// The regulation.
+        rules: &'static str,
     },
     /// 2^32 starts: this identity sends no more.
     #[error("the numbers of boot epochs are used up")]
@@ -184,6 +205,14 @@ pub enum SendRefusal {
         /// The most there can be.
         bytes_max: usize,
     },
+    /// Shorter than the radio takes, and of a kind that is not filled up.
+    #[error("a frame of {bytes} bytes; the radio takes none under {bytes_min}")]
+    TooShort {
+        /// Its length.
+        bytes: usize,
+        /// The least there must be.
+        bytes_min: usize,
+    },
     /// As a long message.
     #[error(transparent)]
     Offer(#[from] OfferError),
@@ -247,6 +276,7 @@ pub struct Station {
     me: PeerId,
     mode: Mode,
     frame_bytes_max: usize,
+    frame_bytes_min: usize,
     call_sign: Option<CallSign>,
     line: Line,
     random: Random,
@@ -295,9 +325,14 @@ impl Station {
         if !(FRAME_BYTES_MIN..=FRAME_BYTES_MAX).contains(&frame_bytes_max) {
             return Err(StationError::FrameSize { frame_bytes_max });
         }
+        let frame_bytes_min = config.frame_bytes_min;
+        if frame_bytes_min > PADDED_BYTES_MAX {
+            return Err(StationError::FrameSizeMin { frame_bytes_min });
+        }
         if config.call_sign.as_ref().is_some_and(|call_sign| !is_call_sign(&call_sign.text)) {
             return Err(StationError::CallSign);
         }
+        let call_sign = obey(ledger.rules(), config.mode, config.call_sign)?;
         let mut random = Random::new(&config.seed);
         let epoch = BootEpoch::after(records.own_epoch, random.bytes()).ok_or(StationError::EpochsUsedUp)?;
         let me = config.us.peer_id();
@@ -307,12 +342,14 @@ impl Station {
             // Nothing tells a restart from a repetition but the counter: it begins anywhere.
             channels.restart_counters(u32::from_be_bytes(random.bytes()) >> 1);
         }
+        let outbox = Outbox::new(ledger.budget_ms().unwrap_or(HOUR_MS));
         let mut station = Station {
             me,
             us: config.us,
             mode: config.mode,
             frame_bytes_max,
-            call_sign: config.call_sign,
+            frame_bytes_min,
+            call_sign,
             line: config.line,
             ledger,
             own: OwnEpoch::new(epoch),
@@ -323,7 +360,7 @@ impl Station {
             inbound: Inbound::default(),
             listener: Listener::new(MemoryLimits::default(), frame_ms, u64::from_be_bytes(random.bytes())),
             sender: Sender::new(me, SenderLimits::default(), frame_ms),
-            outbox: Outbox::default(),
+            outbox,
             records: Records::default(),
             rejections: Rejections::new(),
             random,
@@ -365,6 +402,7 @@ impl Station {
     ) -> Result<(), ChannelError> {
         let keys = keys.filter(|_| self.mode == Mode::Encrypted);
         self.channels.set(owner, keys, members)?;
+        self.forget_keyless(&owner);
         self.forget_strangers();
         Ok(())
     }
@@ -404,7 +442,12 @@ impl Station {
 
     /// Time on air of one frame with so many bytes of payload, microseconds.
     pub fn airtime_us(&self, payload_bytes: usize) -> u64 {
-        self.line.frame_us(payload_bytes + self.overhead_bytes())
+        self.line.frame_us(self.padded_bytes(payload_bytes))
+    }
+
+    /// Length of the frame that carries so many bytes.
+    fn padded_bytes(&self, payload_bytes: usize) -> usize {
+        (payload_bytes + self.overhead_bytes()).max(self.frame_bytes_min)
     }
 
     /// The ledger's word on a frame with so many bytes of payload.
@@ -479,6 +522,25 @@ impl Station {
 
     fn reject(&mut self, rejection: Rejection) {
         *self.rejections.entry(rejection).or_default() += 1;
+    }
+}
+
+/// What the band's rules say about the mode and the call sign, which goes as often as they ask for.
+fn obey(
+    rules: Option<&Rules>,
+    mode: Mode,
+    call_sign: Option<CallSign>,
+) -> Result<Option<CallSign>, StationError> {
+    let Some(rules) = rules else { return Ok(call_sign) };
+    if rules.clear_only && mode == Mode::Encrypted {
+        return Err(StationError::ClearOnly { rules: rules.source });
+    }
+    match (call_sign, rules.call_sign_every_ms) {
+        (None, Some(_)) => Err(StationError::NoCallSign { rules: rules.source }),
+        (Some(CallSign { text, every_ms }), Some(required_ms)) => {
+            Ok(Some(CallSign { text, every_ms: every_ms.min(required_ms) }))
+        }
+        (call_sign, None) => Ok(call_sign),
     }
 }
 

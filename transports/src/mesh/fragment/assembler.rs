@@ -79,7 +79,7 @@ pub enum Received {
     Part,
     /// Nothing new: held already, of a block that is whole, or of a message that was delivered.
     Duplicate,
-    /// The last that was lacking. A message comes out once.
+    /// The last that was lacking. A message comes out once, unless its source is heard of it again only after [`AGE_MAX_MS`].
     Whole(Message),
 }
 

@@ -15,6 +15,9 @@ const RECENT_IDS_MAX: usize = 64;
 const ASKERS_MAX: usize = 64;
 /// Questions for messages that are not there, waiting to be answered so; beyond, the oldest goes unanswered.
 const GONE_MAX: usize = 8;
+/// So many answers of that kind at once, and so many each hour: ids that never were cost nothing to ask for.
+const NOTICES_AT_ONCE: u64 = 8;
+const NOTICES_AN_HOUR: u64 = 16;
 /// A message that is not there is answered for once in this time.
 const GONE_EVERY_MS: u64 = 600_000;
 /// A question heard within so many full frames after the last repair was asked before it.
@@ -109,6 +112,7 @@ pub struct Sender {
     held: BTreeMap<MessageId, Held>,
     recent: VecDeque<MessageId>,
     gone: VecDeque<Gone>,
+    notices: Budget,
     offers: u64,
 }
 
@@ -116,6 +120,8 @@ pub struct Sender {
 struct Gone {
     channel: PeerId,
     id: MessageId,
+    /// Who asked first.
+    to: PeerId,
     said_ms: Option<u64>,
 }
 
@@ -161,7 +167,8 @@ impl Sender {
     /// For the node `me`, on a line where a full frame takes `frame_airtime_ms`.
     pub fn new(me: PeerId, limits: SenderLimits, frame_airtime_ms: u64) -> Self {
         let (held, recent, gone) = (BTreeMap::new(), VecDeque::new(), VecDeque::new());
-        Self { me, frame_airtime_ms: frame_airtime_ms.max(1), limits, held, recent, gone, offers: 0 }
+        let notices = Budget::new(NOTICES_AT_ONCE, NOTICES_AN_HOUR, 0);
+        Self { me, frame_airtime_ms: frame_airtime_ms.max(1), limits, held, recent, gone, notices, offers: 0 }
     }
 
     /// The line changed.
@@ -217,6 +224,18 @@ impl Sender {
         self.gone.retain(|gone| gone.channel != *channel);
     }
 
+    /// Whether this message is held.
+    pub fn holds(&self, message: MessageId) -> bool {
+        self.held.contains_key(&message)
+    }
+
+    /// When [`poll_nack`](Self::poll_nack) has something to say.
+    pub fn nack_due_ms(&mut self, now_ms: u64) -> Option<u64> {
+        let waits = self.gone.iter().any(|gone| gone.said_ms.is_none());
+        let empty = waits && self.notices.is_empty(now_ms);
+        waits.then(|| if empty { self.notices.filled_at().max(now_ms + 1) } else { now_ms })
+    }
+
     /// The messages that have fragments to send now.
     pub fn waiting(&self) -> impl Iterator<Item = Waiting> {
         self.held.iter().filter(|(_, held)| held.to_go() > 0).map(|(id, held)| Waiting {
@@ -237,6 +256,8 @@ impl Sender {
 
     /// The next fragment of this message; it counts as sent.
     pub fn take(&mut self, now_ms: u64, message: MessageId) -> Option<OutFragment> {
+        // What is too old may begin anew where it was delivered and forgotten.
+        self.expire(now_ms);
         let held = self.held.get_mut(&message)?;
         held.active_ms = now_ms;
         let repair = held.burst.to_go == 0;
@@ -261,7 +282,7 @@ impl Sender {
             return Ok(0);
         }
         let Some(held) = self.held.get_mut(&head.id).filter(|held| held.channel == channel) else {
-            self.note_gone(now_ms, channel, head.id);
+            self.note_gone(now_ms, channel, head.id, from);
             return Ok(0);
         };
         let wanted = head.entries(held.layout, entries)?;
@@ -271,10 +292,13 @@ impl Sender {
     /// What to say on a channel about messages that listeners ask for and that are not there (any more).
     pub fn poll_nack(&mut self, now_ms: u64) -> Option<OutNack> {
         let gone = self.gone.iter_mut().find(|gone| gone.said_ms.is_none())?;
+        if self.notices.draw(now_ms, 1) == 0 {
+            return None;
+        }
         gone.said_ms = Some(now_ms);
         let head = NackHead { whose: whose(&self.me), id: gone.id };
         let payload = head.seal(Layout { count: 1, shard_bytes: 0 }, &[], usize::MAX);
-        Some(OutNack { channel: gone.channel, payload })
+        Some(OutNack { channel: gone.channel, to: gone.to, payload })
     }
 
     /// Drops what nobody has asked for in [`AGE_MAX_MS`].
@@ -289,7 +313,7 @@ impl Sender {
         self.held.values().map(|held| held.stream.len()).sum()
     }
 
-    fn note_gone(&mut self, now_ms: u64, channel: PeerId, id: MessageId) {
+    fn note_gone(&mut self, now_ms: u64, channel: PeerId, id: MessageId, to: PeerId) {
         self.expire(now_ms);
         if self.gone.iter().any(|gone| gone.id == id && gone.channel == channel) {
             return;
@@ -297,7 +321,7 @@ impl Sender {
         if self.gone.len() >= GONE_MAX {
             self.gone.pop_front();
         }
-        self.gone.push_back(Gone { channel, id, said_ms: None });
+        self.gone.push_back(Gone { channel, id, to, said_ms: None });
     }
 
     fn make_room(&mut self, now_ms: u64, bytes: usize) -> Result<(), OfferError> {

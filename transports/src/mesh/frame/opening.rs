@@ -12,10 +12,10 @@
 //!
 //! Where frames are shorter than 84 bytes it goes in parts, told apart from the whole by their length:
 //! `0 | alias | hint | part number, parts | check`, then a slice of what follows the hint; the check is 2 bytes of its BLAKE3 hash.
-//! Four bytes alone, `0 | alias | hint`, *ask* for the opening of the sender so addressed.
+//! Four bytes alone, `0 | alias | hint`, or filled up with zero bytes to at most 15, *ask* for the opening of the sender so addressed.
 
-use super::Kind;
 use super::parts::{Parts, check};
+use super::{Kind, PADDED_BYTES_MAX};
 use crate::address::PeerId;
 use crate::mesh::keys::{Alias, BootEpoch, Hint, Identity, verify};
 use std::collections::VecDeque;
@@ -86,8 +86,9 @@ impl Opening {
         if frame_bytes_max >= OPENING_BYTES {
             return vec![[&address[..], &body].concat()];
         }
-        let slice = frame_bytes_max.saturating_sub(PART_HEADER_BYTES).max(BODY_BYTES.div_ceil(PARTS_MAX));
-        let parts = body.chunks(slice);
+        let room = frame_bytes_max.saturating_sub(PART_HEADER_BYTES).max(BODY_BYTES.div_ceil(PARTS_MAX));
+        // All of about one length: none is shorter than a radio takes.
+        let parts = body.chunks(BODY_BYTES.div_ceil(BODY_BYTES.div_ceil(room)));
         let count = parts.len();
         let numbered = parts.zip(0_u8..);
         numbered
@@ -123,6 +124,13 @@ impl Address {
         let [alias_0, alias_1] = self.alias.0;
         [Kind::OPEN.first_byte(self.epoch_low), alias_0, alias_1, self.hint.0]
     }
+
+    /// A request, filled up with zero bytes where the radio takes none so short.
+    pub fn encode_padded(&self, bytes_min: usize) -> Vec<u8> {
+        let mut frame = self.encode().to_vec();
+        frame.resize(bytes_min.clamp(REQUEST_BYTES, PADDED_BYTES_MAX), 0);
+        frame
+    }
 }
 
 /// Puts openings together that came in parts.
@@ -143,7 +151,8 @@ impl Openings {
     pub fn decode(&mut self, frame: &[u8]) -> Option<Heard> {
         let (&[first, alias_0, alias_1, hint], rest) = frame.split_first_chunk()?;
         let address = Address { epoch_low: first & 0x0f, alias: Alias([alias_0, alias_1]), hint: Hint(hint) };
-        if rest.is_empty() {
+        // No part begins with a zero byte.
+        if frame.len() <= PADDED_BYTES_MAX && rest.iter().all(|byte| *byte == 0) {
             return Some(Heard::Request(address));
         }
         let body = match <&[u8; BODY_BYTES]>::try_from(rest) {
@@ -227,7 +236,7 @@ mod tests {
     #[test]
     fn one_frame_where_it_fits_and_two_of_fifty_bytes() {
         assert_eq!(opening(1, 0).encode(ALIAS, HINT, 84).iter().map(Vec::len).collect::<Vec<_>>(), [84]);
-        assert_eq!(opening(1, 0).encode(ALIAS, HINT, 50).iter().map(Vec::len).collect::<Vec<_>>(), [50, 44]);
+        assert_eq!(opening(1, 0).encode(ALIAS, HINT, 50).iter().map(Vec::len).collect::<Vec<_>>(), [47, 47]);
     }
 
     #[test]

@@ -27,6 +27,8 @@ const EARS_MAX: usize = 256;
 pub struct OutNack {
     /// Under whose audience key it goes.
     pub channel: PeerId,
+    /// Whom it is meant for: who sends the message that it speaks of, or who asked for that.
+    pub to: PeerId,
     /// The frame's payload.
     pub payload: Vec<u8>,
 }
@@ -190,7 +192,7 @@ impl Listener {
                 ask.attempts = ask.attempts.saturating_add(1);
             }
             self.wait_for_answer(now_ms, &key, &lacking);
-            return Some(OutNack { channel: source.channel, payload });
+            return Some(OutNack { channel: source.channel, to: source.sender, payload });
         }
     }
 

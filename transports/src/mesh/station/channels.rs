@@ -48,6 +48,8 @@ struct Listening {
     epoch: BootEpoch,
     window: Window,
     recorded: Option<u32>,
+    /// Epoch of the key under which the last frame came.
+    under: Option<u32>,
 }
 
 /// Who may have sent a frame, and under which key.
@@ -87,6 +89,10 @@ impl Channel {
     fn key(&self, previous: bool) -> Option<&AudienceKey> {
         let keys = self.keys.as_ref()?;
         if previous { keys.previous.as_ref() } else { Some(&keys.current) }
+    }
+
+    fn key_of_epoch(&self, epoch: u32) -> Option<&AudienceKey> {
+        [false, true].into_iter().filter_map(|previous| self.key(previous)).find(|key| key.epoch == epoch)
     }
 }
 
@@ -147,6 +153,25 @@ impl Channels {
 
     pub(super) fn key(&self, owner: &PeerId, previous: bool) -> Option<&AudienceKey> {
         self.by_owner.get(owner)?.key(previous)
+    }
+
+    /// The key of this epoch, while it is the present one or the one before.
+    pub(super) fn key_of_epoch(&self, owner: &PeerId, epoch: u32) -> Option<&AudienceKey> {
+        self.by_owner.get(owner)?.key_of_epoch(epoch)
+    }
+
+    /// The epoch of the key under which a member was heard last.
+    pub(super) fn heard_under(&self, owner: &PeerId, sender: &PeerId) -> Option<u32> {
+        self.by_owner.get(owner)?.windows.get(sender)?.under
+    }
+
+    /// A frame of a member was taken, under the present key or the one before.
+    pub(super) fn took(&mut self, owner: &PeerId, sender: &PeerId, previous: bool) {
+        let Some(channel) = self.by_owner.get_mut(owner) else { return };
+        let under = channel.key(previous).map(|key| key.epoch);
+        if let Some(listening) = channel.windows.get_mut(sender) {
+            listening.under = under;
+        }
     }
 
     pub(super) fn candidates(&self, alias: Alias, hint: Hint) -> &[Candidate] {
@@ -220,7 +245,7 @@ impl Channels {
             let record = self.recorded.remove(&(*owner, *sender));
             let highest = record.filter(|record| record.epoch == epoch.number).map(|record| record.highest);
             let window = highest.map_or_else(Window::default, Window::from_record);
-            channel.windows.insert(*sender, Listening { epoch, window, recorded: highest });
+            channel.windows.insert(*sender, Listening { epoch, window, recorded: highest, under: None });
         }
         let listening = channel.windows.get_mut(sender)?;
         listening.window.heard_signed(signed);

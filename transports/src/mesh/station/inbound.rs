@@ -7,7 +7,9 @@ use crate::mesh::airtime::FRAME_BYTES_MAX;
 use crate::mesh::fragment::Received;
 use crate::mesh::frame::opening::{Address, Heard as OpenFrame, Opening};
 use crate::mesh::frame::window::Seen;
-use crate::mesh::frame::{Header, Kind, OVERHEAD_BYTES, Window, open};
+use crate::mesh::frame::{
+    Header, Kind, OVERHEAD_BYTES, PADDED_BYTES_MAX, Window, open, read_clear, write_clear,
+};
 use crate::mesh::keys::Mode;
 use crate::mesh::repair::Budget;
 use crate::mesh::station::channels::Candidate;
@@ -167,6 +169,7 @@ impl Station {
             self.inbound.loss.heard(counter.saturating_sub(highest));
         }
         window.take(counter);
+        self.channels.took(channel, sender, *previous);
         if let Some(record) = self.channels.record(channel, sender) {
             self.records.windows.insert((*channel, *sender), record);
         }
@@ -265,7 +268,7 @@ impl Station {
     }
 
     fn hear_clear(&mut self, now_ms: u64, frame: &[u8]) -> Result<Heard, Rejection> {
-        let (header, payload) = Header::decode(frame).ok_or(Rejection::TooShort)?;
+        let (header, _) = Header::decode(frame).ok_or(Rejection::TooShort)?;
         let candidates = self.channels.candidates(header.alias, header.hint);
         let Some(candidate) = candidates.first().copied() else {
             let known = self.channels.knows(header.alias);
@@ -274,7 +277,9 @@ impl Station {
         if candidate.sender == self.me {
             return Ok(Heard::Echo);
         }
-        if self.is_repeated(now_ms, frame) {
+        let (header, payload) = read_clear(frame).ok_or(Rejection::Padding)?;
+        // A repetition may be filled up otherwise.
+        if self.is_repeated(now_ms, &write_clear(header, payload)) {
             self.reject(Rejection::Replayed);
             return Ok(Heard::Duplicate);
         }
@@ -410,10 +415,11 @@ impl From<Seen> for Rejection {
     }
 }
 
-/// `DE` and the call sign.
+/// `DE` and the call sign, which spaces may fill up.
 fn call_sign(frame: &[u8]) -> Option<String> {
     let (_, text) = frame.split_first()?;
     let text = std::str::from_utf8(text).ok()?.strip_prefix("DE ")?;
+    let text = if frame.len() <= PADDED_BYTES_MAX { text.trim_end_matches(' ') } else { text };
     let fits = (1..=CALL_SIGN_BYTES_MAX).contains(&text.len());
     (fits && text.bytes().all(|byte| byte.is_ascii_graphic())).then(|| text.to_owned())
 }

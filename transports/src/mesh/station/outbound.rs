@@ -5,9 +5,9 @@ use super::{CallSign, Outgoing, STATION_ACCOUNT, SendRefusal, Sent, Station};
 use crate::address::PeerId;
 use crate::mesh::fragment::MessageId;
 use crate::mesh::frame::opening::{Address, OPENING_BYTES, Opening, REQUEST_BYTES};
-use crate::mesh::frame::{Header, Kind, seal, write_clear};
+use crate::mesh::frame::{Header, Kind, seal, write_clear_padded};
 use crate::mesh::keys::{Alias, Hint, Mode};
-use crate::mesh::ledger::{Account, Moment, Priority, Verdict};
+use crate::mesh::ledger::{Account, HOUR_MS, Moment, Priority, Verdict};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Frames that wait to be sent; beyond, `send` is refused. Fragments wait in their messages.
@@ -16,17 +16,21 @@ pub const QUEUE_FRAMES_MAX: usize = 32;
 pub const METAS_MAX: usize = 64;
 /// An opening says where our counters stand; it is signed anew when they are so much further: well within what a receiver infers.
 pub const SIGN_AGAIN_FRAMES: u32 = 4_096;
+/// NACKs take one part in so many of an hour's airtime, and as much once at the beginning: what is Control's alone.
+const NACK_SHARE: u64 = 10;
 /// A call sign goes this much before it must, at most a tenth of the interval: the frame before it takes its time.
 const CALL_SIGN_EARLY_MS: u64 = 30_000;
 
 /// What waits to be sent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Outbox {
     queues: BTreeMap<Priority, VecDeque<Item>>,
     /// The rest of an opening that takes several frames.
     opening: VecDeque<Vec<u8>>,
-    metas: VecDeque<(MessageId, Meta)>,
+    pub(super) metas: VecDeque<(MessageId, Meta)>,
     call: Call,
+    /// Whoever opens messages and never ends them, or asks for what never was, provokes them.
+    nacks: NackPace,
 }
 
 /// One frame to be.
@@ -40,11 +44,29 @@ enum Item {
 
 /// How a message is sent.
 #[derive(Clone, Copy, Debug)]
-struct Meta {
+pub(super) struct Meta {
     channel: PeerId,
     priority: Priority,
     account: Account,
-    previous_key: bool,
+    under: Under,
+}
+
+/// Which key of its audience a message goes under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Under {
+    /// The one that is present when its first frame is sealed.
+    Present,
+    /// The one of this epoch, while the audience has it: its listeners may have no other.
+    Epoch(u32),
+}
+
+impl Under {
+    fn epoch(self) -> Option<u32> {
+        match self {
+            Under::Present => None,
+            Under::Epoch(epoch) => Some(epoch),
+        }
+    }
 }
 
 /// When the call sign was heard last.
@@ -61,7 +83,39 @@ impl Call {
     }
 }
 
+/// Airtime of NACKs: an hour's share at once, and then as it grows back.
+#[derive(Debug)]
+struct NackPace {
+    /// Of an hour, milliseconds.
+    share_ms: u64,
+    /// Until when the share, as it grows, pays for what was sent.
+    paid_until_ms: u64,
+}
+
+impl NackPace {
+    /// From when on the next may be sent.
+    fn free_ms(&self) -> u64 {
+        self.paid_until_ms.saturating_sub(HOUR_MS)
+    }
+
+    fn spent(&mut self, now_ms: u64, airtime_ms: u64) {
+        let earned_in_ms = airtime_ms.saturating_mul(HOUR_MS) / self.share_ms;
+        self.paid_until_ms = self.paid_until_ms.max(now_ms).saturating_add(earned_in_ms);
+    }
+}
+
 impl Outbox {
+    /// With a ledger of so many milliseconds an hour.
+    pub(super) fn new(budget_ms: u64) -> Self {
+        Outbox {
+            queues: BTreeMap::new(),
+            opening: VecDeque::new(),
+            metas: VecDeque::new(),
+            call: Call::default(),
+            nacks: NackPace { share_ms: (budget_ms / NACK_SHARE).max(1), paid_until_ms: 0 },
+        }
+    }
+
     fn frames(&self) -> usize {
         self.queues.values().map(VecDeque::len).sum()
     }
@@ -79,7 +133,12 @@ impl Outbox {
         self.metas.iter().find(|(id, _)| *id == message).map(|(_, meta)| meta)
     }
 
-    fn remember(&mut self, message: MessageId, meta: Meta) {
+    /// One that is under way already and is offered once more goes on under the older of both keys, which all its listeners have.
+    fn remember(&mut self, message: MessageId, mut meta: Meta) {
+        if let Some(known) = self.meta(message) {
+            let older = known.under.epoch().into_iter().chain(meta.under.epoch()).min();
+            meta.under = older.map_or(Under::Present, Under::Epoch);
+        }
         self.metas.retain(|(id, _)| *id != message);
         if self.metas.len() >= METAS_MAX {
             self.metas.pop_front();
@@ -91,6 +150,7 @@ impl Outbox {
         for queue in self.queues.values_mut() {
             queue.retain(|item| !matches!(item, Item::Sealed { channel, .. } if channel == owner));
         }
+        self.metas.retain(|(_, meta)| meta.channel != *owner);
     }
 
     /// An opening of an epoch that is no more is not finished.
@@ -140,13 +200,19 @@ impl Station {
         if self.mode == Mode::Encrypted && audience.keys.is_none() {
             return Err(SendRefusal::NoChannel);
         }
-        if previous_key && self.channels.key(&channel, true).is_none() {
-            return Err(SendRefusal::NoPreviousKey);
-        }
+        let under = match (previous_key, self.channels.key(&channel, true)) {
+            (false, _) => Under::Present,
+            (true, Some(key)) => Under::Epoch(key.epoch),
+            (true, None) => return Err(SendRefusal::NoPreviousKey),
+        };
         if !kind.is_message() {
             return Err(SendRefusal::Kind(kind.number()));
         }
-        let meta = Meta { channel, priority, account, previous_key };
+        let meta = Meta { channel, priority, account, under };
+        if bytes.len() + self.overhead_bytes() < self.frame_bytes_min && self.mode == Mode::Encrypted {
+            let (bytes, bytes_min) = (bytes.len() + self.overhead_bytes(), self.frame_bytes_min);
+            return Err(SendRefusal::TooShort { bytes, bytes_min });
+        }
         if bytes.len() <= self.payload_bytes_max() {
             if self.outbox.frames() >= QUEUE_FRAMES_MAX {
                 return Err(SendRefusal::Full);
@@ -155,6 +221,8 @@ impl Station {
             return Ok(Sent::Frame);
         }
         let (payload_max, loss) = (self.payload_bytes_max(), self.loss_permille());
+        // What gave way is remembered no more: another may get its id.
+        self.outbox.metas.retain(|(id, _)| self.sender.holds(*id));
         let message = self.sender.offer(now_ms, channel, kind.number(), &bytes, payload_max, loss)?;
         self.outbox.remember(message, meta);
         Ok(Sent::Fragments(message))
@@ -183,6 +251,9 @@ impl Station {
             if frame.len() > bytes_max {
                 return Err(SendRefusal::TooLong { bytes: frame.len(), bytes_max });
             }
+            if frame.len() < self.frame_bytes_min {
+                return Err(SendRefusal::TooShort { bytes: frame.len(), bytes_min: self.frame_bytes_min });
+            }
         }
         frames.into_iter().for_each(|frame| self.outbox.push(priority, Item::Raw { frame, account }));
         Ok(())
@@ -202,14 +273,22 @@ impl Station {
     /// Leaves an audience: its long messages too.
     pub(super) fn drop_messages(&mut self, owner: &PeerId) {
         self.outbox.drop_channel(owner);
-        let waiting = self.sender.waiting().filter(|waiting| waiting.channel == *owner);
-        let mut of_channel: Vec<MessageId> = waiting.map(|waiting| waiting.message).collect();
-        let metas = self.outbox.metas.iter().filter(|(_, meta)| meta.channel == *owner);
-        of_channel.extend(metas.map(|(message, _)| *message));
-        for message in of_channel {
+        self.sender.drop_channel(owner);
+    }
+
+    /// Forgets the long messages of an audience whose key it has no more.
+    pub(super) fn forget_keyless(&mut self, owner: &PeerId) {
+        let channels = &self.channels;
+        let is_keyless = |meta: &Meta| {
+            let epoch = meta.under.epoch().filter(|_| meta.channel == *owner);
+            epoch.is_some_and(|epoch| channels.key_of_epoch(owner, epoch).is_none())
+        };
+        let (keyless, metas) = self.outbox.metas.drain(..).partition(|(_, meta)| is_keyless(meta));
+        self.outbox.metas = metas;
+        let keyless: VecDeque<(MessageId, Meta)> = keyless;
+        for (message, _) in keyless {
             self.sender.forget(message);
         }
-        self.outbox.metas.retain(|(_, meta)| meta.channel != *owner);
     }
 
     /// The next frame for the driver, charged to the ledger. `None`: nothing is due or legal, or a record must be durable first
@@ -264,7 +343,7 @@ impl Station {
         let mut later: Vec<u64> = self.own.due_ms().into_iter().chain(self.epochs.due_ms()).collect();
         later.extend(self.call_sign_due_ms().filter(|_| self.outbox.call.traffic_since));
         later.extend(self.beyond.map(|_| self.own.renewable_ms()));
-        match self.listener.poll_timeout() {
+        match self.nack_due_ms(now_ms) {
             Some(due_ms) if due_ms <= now_ms => {
                 let airtime_us = self.line.frame_us(self.frame_bytes_max);
                 let leaves_in_ms = self.ledger.leaves_in_ms(now_ms, airtime_us, Priority::Control);
@@ -277,10 +356,17 @@ impl Station {
         times.into_iter().min()
     }
 
+    /// When there is something to ask or to say about long messages, and airtime set apart for it.
+    fn nack_due_ms(&mut self, now_ms: u64) -> Option<u64> {
+        let due_ms = self.sender.nack_due_ms(now_ms).into_iter().chain(self.listener.poll_timeout()).min()?;
+        Some(due_ms.max(self.outbox.nacks.free_ms()))
+    }
+
     /// Questions about what is missing, and word on what is there no more; one waits at a time.
     fn collect_nacks(&mut self, now_ms: u64) {
         let airtime_us = self.line.frame_us(self.frame_bytes_max);
         if self.outbox.has_nack()
+            || self.outbox.nacks.free_ms() > now_ms
             || self.ledger.verdict(now_ms, airtime_us, Priority::Control) != Verdict::Now
         {
             return;
@@ -288,8 +374,15 @@ impl Station {
         let payload_max = self.payload_bytes_max();
         let nack = self.listener.poll_nack(now_ms, payload_max).or_else(|| self.sender.poll_nack(now_ms));
         if let Some(nack) = nack {
+            let nack_us = self.line.frame_us(self.padded_bytes(nack.payload.len()));
+            self.outbox.nacks.spent(now_ms, nack_us.div_ceil(1_000));
             let (channel, priority, account) = (nack.channel, Priority::Control, STATION_ACCOUNT);
-            let meta = Meta { channel, priority, account, previous_key: false };
+            // Under the key that who is meant speaks under: it may not have another.
+            let heard_under = self.channels.heard_under(&channel, &nack.to);
+            let heard_under =
+                heard_under.filter(|epoch| self.channels.key_of_epoch(&channel, *epoch).is_some());
+            let under = heard_under.map_or(Under::Present, Under::Epoch);
+            let meta = Meta { channel, priority, account, under };
             self.outbox
                 .push(priority, Item::Sealed { channel, kind: Kind::NACK, payload: nack.payload, meta });
         }
@@ -315,7 +408,7 @@ impl Station {
             None => self.call_sign.is_some() && !work.is_empty(),
         };
         if let Some(call_sign) = self.call_sign.as_ref().filter(|_| call_due) {
-            return first(Work::CallSign, call_sign_frame(call_sign).len());
+            return first(Work::CallSign, call_sign_frame(call_sign, self.frame_bytes_min).len());
         }
         if let Some(rest) = self.outbox.opening.front() {
             return first(Work::OpeningRest, rest.len());
@@ -358,8 +451,10 @@ impl Station {
             });
             // The one with the fewest to go: a short one does not wait behind a long one.
             if let Some(waiting) = of_priority.min_by_key(|waiting| waiting.fragments) {
-                let frame_bytes = waiting.payload_bytes + self.overhead_bytes();
-                work.push(Chance::new(Work::Fragment(waiting.message), frame_bytes, priority));
+                let frame_bytes = self.padded_bytes(waiting.payload_bytes);
+                // Who asks is not known for certain: repairs leave to what is new what bulk leaves.
+                let charged_as = if waiting.repair { Priority::Bulk } else { priority };
+                work.push(Chance::new(Work::Fragment(waiting.message), frame_bytes, charged_as));
             }
         }
         work
@@ -371,7 +466,8 @@ impl Station {
         let own = self.own.due_ms().is_some_and(|due_ms| due_ms <= now_ms);
         let own = own.then(|| Chance::new(Work::Opening, opening_bytes, Priority::Upkeep));
         let question = self.epochs.question(now_ms).map(Work::Question);
-        let question = question.map(|work| Chance::new(work, REQUEST_BYTES, Priority::Upkeep));
+        let question_bytes = REQUEST_BYTES.max(self.frame_bytes_min);
+        let question = question.map(|work| Chance::new(work, question_bytes, Priority::Upkeep));
         let correction =
             self.epochs.correction(now_ms).map(|(peer, opening)| Work::Correction(peer, opening));
         let correction = correction.map(|work| Chance::new(work, opening_bytes, Priority::Upkeep));
@@ -380,7 +476,7 @@ impl Station {
 
     fn frame_bytes(&self, item: &Item) -> usize {
         match item {
-            Item::Sealed { payload, .. } => payload.len() + self.overhead_bytes(),
+            Item::Sealed { payload, .. } => self.padded_bytes(payload.len()),
             Item::Raw { frame, .. } => frame.len(),
         }
     }
@@ -390,14 +486,14 @@ impl Station {
         let frame = match chance.work {
             Work::CallSign => {
                 self.outbox.call = Call { sent_ms: Some(now_ms), traffic_since: false };
-                call_sign_frame(self.call_sign.as_ref()?)
+                call_sign_frame(self.call_sign.as_ref()?, self.frame_bytes_min)
             }
             Work::OpeningRest => self.outbox.opening.pop_front()?,
             Work::Opening => self.take_opening(now_ms)?,
             Work::Question(address) => {
                 let jitter_ms = self.wait_ms(WAIT_FRAMES);
                 self.epochs.asked(now_ms, &address, jitter_ms);
-                address.encode().to_vec()
+                address.encode_padded(self.frame_bytes_min)
             }
             Work::Correction(peer, opening) => {
                 self.epochs.corrected(now_ms, &peer);
@@ -417,8 +513,9 @@ impl Station {
                     channel: fragment.channel,
                     priority: Priority::Bulk,
                     account: Account::OTHERS,
-                    previous_key: false,
+                    under: Under::Present,
                 });
+                let meta = self.pin_key(message, meta);
                 let frame = self.seal(now_ms, Kind::FRAGMENT, &fragment.payload, &meta);
                 if frame.is_none() {
                     self.sender.forget(message);
@@ -427,6 +524,17 @@ impl Station {
             }
         };
         Some((frame, STATION_ACCOUNT))
+    }
+
+    /// From its first frame on a long message goes under one key.
+    fn pin_key(&mut self, message: MessageId, meta: Meta) -> Meta {
+        let Some(key) = self.channels.key(&meta.channel, false).filter(|_| meta.under == Under::Present)
+        else {
+            return meta;
+        };
+        let meta = Meta { under: Under::Epoch(key.epoch), ..meta };
+        self.outbox.remember(message, meta);
+        meta
     }
 
     /// Our opening. It is signed anew only when our counters have moved on far: the parts of one that was heard in part fit those
@@ -454,7 +562,7 @@ impl Station {
     }
 
     fn seal(&mut self, now_ms: u64, kind: Kind, payload: &[u8], meta: &Meta) -> Option<Vec<u8>> {
-        let Meta { channel, previous_key, .. } = meta;
+        let Meta { channel, under, .. } = meta;
         let Some(counter) = self.channels.take_counter(channel) else {
             // 2^32 frames in one epoch, or somebody pushed us there: the next one.
             if self.channels.get(channel).is_some() {
@@ -466,10 +574,13 @@ impl Station {
             Mode::SignedClear => {
                 let (alias, hint) = (Alias::clear(channel), Hint::clear(channel, &self.me));
                 let header = Header { kind, epoch_low: 0, alias, hint, counter_low: counter.low() };
-                write_clear(header, payload)
+                write_clear_padded(header, payload, self.frame_bytes_min)
             }
             Mode::Encrypted => {
-                let key = self.channels.key(channel, *previous_key)?;
+                let key = match under {
+                    Under::Present => self.channels.key(channel, false),
+                    Under::Epoch(epoch) => self.channels.key_of_epoch(channel, *epoch),
+                }?;
                 let (alias, hint) = (key.alias(), key.hint(&self.me));
                 let frame_key = key.frame_key(self.mode, &self.me, &self.own.epoch);
                 let header = Header { kind, epoch_low: self.own.epoch.low(), alias, hint, counter_low: 0 };
@@ -481,7 +592,9 @@ impl Station {
     }
 }
 
-/// `DE` and the call sign, in clear text.
-fn call_sign_frame(call_sign: &CallSign) -> Vec<u8> {
-    [&[Kind::CALL_SIGN.first_byte(0)], b"DE ".as_slice(), call_sign.text.as_bytes()].concat()
+/// `DE` and the call sign, in clear text; spaces fill it up.
+fn call_sign_frame(call_sign: &CallSign, bytes_min: usize) -> Vec<u8> {
+    let mut frame = [&[Kind::CALL_SIGN.first_byte(0)], b"DE ".as_slice(), call_sign.text.as_bytes()].concat();
+    frame.resize(frame.len().max(bytes_min), b' ');
+    frame
 }

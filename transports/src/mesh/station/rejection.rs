@@ -52,6 +52,9 @@ pub enum Rejection {
     /// A NACK that names what its message does not have.
     #[error("a NACK that fits no message")]
     Nack,
+    /// In clear mode: filled up with anything but the zero bytes that it announces, or longer than is filled up.
+    #[error("not filled up as frames are")]
+    Padding,
     /// A kind that has no place in this mode.
     #[error("a kind that is not spoken in this mode")]
     Kind,

@@ -1,4 +1,6 @@
+mod keys;
 mod lives;
+mod short;
 
 use super::*;
 use crate::mesh::airtime::Modulation;
@@ -44,7 +46,15 @@ fn station_in(
     let call_sign =
         (region == Region::Amateur).then(|| CallSign { text: format!("X{who}ABC"), every_ms: 600_000 });
     let line = Line::lora(Modulation::SF7_125);
-    let config = StationConfig { us: id(who), mode, frame_bytes_max, call_sign, line, seed: [seed; 32] };
+    let config = StationConfig {
+        us: id(who),
+        mode,
+        frame_bytes_max,
+        frame_bytes_min: 0,
+        call_sign,
+        line,
+        seed: [seed; 32],
+    };
     let ledger = Ledger::new(LedgerConfig::new(region.rules(None, None).ok()), 0);
     let mut station = Station::new(config, records, ledger).unwrap();
     for owner in all {
