@@ -143,6 +143,7 @@ impl Field {
             name: "field".to_owned(),
             mode,
             frame_bytes_max,
+            frame_bytes_min: 0,
             call_sign: None,
             line,
             ledger,

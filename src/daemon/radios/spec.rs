@@ -43,6 +43,7 @@ pub(super) fn spec(settings: &RadioSettings, frame_bytes_max: usize, info: &Radi
         name: settings.name(),
         mode: settings.mode,
         frame_bytes_max: frame_bytes_max.min(FRAME_BYTES_MAX),
+        frame_bytes_min: settings.url.frame_bytes_min(),
         call_sign: settings.call_sign.clone().map(|text| CallSign { text, every_ms }),
         line: line.unwrap_or_else(|| assumed(settings)),
         ledger: LedgerConfig { soft_cap_permille: settings.soft_cap_permille, ..LedgerConfig::new(rules) },

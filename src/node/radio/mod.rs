@@ -48,6 +48,8 @@ pub struct RadioSpec {
     pub mode: Mode,
     /// The longest frame that the radio takes, 50 to 255 bytes.
     pub frame_bytes_max: usize,
+    /// The shortest one, at most 15; 0 where any will do.
+    pub frame_bytes_min: usize,
     /// The call sign, where the licence asks for one.
     pub call_sign: Option<CallSign>,
     /// How fast bytes leave.
@@ -230,7 +232,7 @@ impl Node {
             us: Identity::from_seed(&self.keypair.identity_seed()),
             mode: spec.mode,
             frame_bytes_max: spec.frame_bytes_max,
-            frame_bytes_min: 0,
+            frame_bytes_min: spec.frame_bytes_min,
             call_sign: spec.call_sign.clone(),
             line: spec.line,
             seed: self.random.bytes(),
