@@ -1,4 +1,4 @@
-//! What replicated documents send for a change: automerge, yrs.
+//! What replicated documents send for a change: automerge, yrs, loro.
 //!
 //! These engines merge concurrent writes, which a snapshot never needs, and pay for it with history. They are driven as
 //! a snapshot's owner would: two replicas, the writer's and the reader's. A document is one tree in them, texts are
@@ -11,6 +11,7 @@
 //! between too, and drops what it knows.
 
 mod automerge;
+mod loro;
 mod yrs;
 
 use crate::codecs::Codec;
@@ -21,6 +22,7 @@ pub(crate) fn all() -> Vec<Box<dyn Codec>> {
         Box::new(automerge::Automerge::of_trees()),
         Box::new(automerge::Automerge::of_bytes()),
         Box::new(yrs::Yrs::new()),
+        Box::new(loro::Loro::new()),
     ]
 }
 
