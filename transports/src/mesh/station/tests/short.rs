@@ -131,19 +131,19 @@ proptest! {
         let mut b = tnc(mode, frame_bytes_max);
         (b.us, b.me) = (id(2), peer(2));
         lengths.iter().for_each(|length| say(&mut a, 0, 1, &vec![b'x'; *length]));
-        let (mut heard, mut count) = (Vec::new(), 0);
+        let mut count = 0;
         for now in (0..120_000).step_by(1_000) {
             for frame in frames(&mut a, now) {
                 prop_assert!((PADDED_BYTES_MAX..=frame_bytes_max).contains(&frame.len()), "{frame:?}");
                 count += 1;
                 if count % lost != 0 {
-                    heard.extend(texts(&hear(&mut b, now, &[frame])));
+                    hear(&mut b, now, &[frame]);
                 }
             }
             let back = frames(&mut b, now);
             prop_assert!(back.iter().all(|frame| (PADDED_BYTES_MAX..=frame_bytes_max).contains(&frame.len())));
             hear(&mut a, now, &back);
         }
-        prop_assert!(!heard.is_empty() || lengths.len() == 1);
+        prop_assert!(count > lengths.len());
     }
 }
