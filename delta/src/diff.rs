@@ -113,7 +113,7 @@ impl Differ {
             };
             edit.inserted.push((at, insert));
         }
-        for (from, at) in plan.kept.into_iter().map(|(from, at)| (from as usize, at as usize)) {
+        for (from, at) in plan.kept.iter().flat_map(|run| run.pairs()) {
             let (Some(old), Some(new)) = (base.get(from), target.get(at)) else { continue };
             match self.edit(key, old, new) {
                 Edit::Keep => {}

@@ -24,6 +24,7 @@
 
 #![forbid(unsafe_code)]
 
+mod anchors;
 mod apply;
 mod bump;
 mod codec;

@@ -43,7 +43,7 @@ impl<'t> Lines<'t> {
             let insert = from.map_or_else(|| Insert::New(new(at)), |from| Insert::Moved(from, Edit::Keep));
             edit.inserted.push((at, insert));
         }
-        for (from, at) in plan.kept.iter().map(|(from, at)| (*from as usize, *at as usize)) {
+        for (from, at) in plan.kept.iter().flat_map(|run| run.pairs()) {
             if self.line(from) != target.line(at) {
                 edit.changed.push((from, Edit::Set(new(at))));
             }

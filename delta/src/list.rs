@@ -5,21 +5,51 @@
 //! (Hunt and Szymanski), in n log n. An item that left one place and came in at another was moved.
 //!
 //! Documents may have very many small items, so what is kept of each here is a few bytes: indices of 32 bits, and no
-//! table of the items themselves.
+//! table of the items themselves. A long list is first cut where [`anchors`](crate::anchors) tell that both run alike;
+//! only what lies between two of them, and is not the same, is looked at item by item.
 
 use crate::Value;
+use crate::anchors::Samples;
 use std::cmp::Ordering;
 use std::hash::{BuildHasher, Hash, RandomState};
+use std::ops::Range;
 
 /// Where each item of the target comes from.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
-    /// Pairs of base index and target index, rising in both.
-    pub(crate) kept: Vec<(u32, u32)>,
+    /// Items that stay in order, changed or not.
+    pub(crate) kept: Vec<Run>,
     /// Base indices without a partner, rising.
     pub(crate) removed: Vec<usize>,
     /// Target indices without a partner, rising, and the removed item that each one is.
     pub(crate) inserted: Vec<(usize, Option<usize>)>,
+}
+
+/// Neighbours in the base that are neighbours in the target.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    /// Where they begin in the base, and in the target.
+    pub(crate) from: usize,
+    pub(crate) at: usize,
+    pub(crate) count: usize,
+}
+
+impl Run {
+    /// Pairs of base index and target index.
+    pub(crate) fn pairs(self) -> impl Iterator<Item = (usize, usize)> {
+        (self.from..self.from + self.count).zip(self.at..self.at + self.count)
+    }
+}
+
+/// Adds a run, to the last one where it goes on from there.
+fn push(runs: &mut Vec<Run>, run: Run) {
+    match runs.last_mut() {
+        _ if run.count == 0 => {}
+        Some(last) if (last.from + last.count, last.at + last.count) == (run.from, run.at) => {
+            last.count += run.count;
+        }
+        _ => runs.push(run),
+    }
 }
 
 /// What can be aligned: the values of an array, the lines of a text.
@@ -56,8 +86,9 @@ const IDENTITY_KEYS: [&str; 3] = ["id", "name", "repo"];
 /// An item that stands in the base so often is tried at so many places at most, the nearest ones: this keeps the time
 /// near n log n where lines repeat, and costs a few bytes at worst.
 const PLACES_MAX: usize = 8;
-/// The same where the list has more than [`LONG_LIST`] items, for which memory counts.
+/// The same where a list has more than [`LONG_LIST`] items, for which memory counts.
 const PLACES_MAX_LONG: usize = 2;
+/// A longer list is cut at anchors.
 const LONG_LIST: usize = 4096;
 
 /// What makes a record the same record.
@@ -68,62 +99,107 @@ fn identity(value: &Value) -> &Value {
 
 /// Aligns two lists.
 pub(crate) fn align<I: Items + ?Sized>(base: &I, target: &I) -> Plan {
-    let same = |from: usize, at: usize| base.identity(from) == target.identity(at);
-    let shorter = base.len().min(target.len());
-    let head = (0..shorter).take_while(|at| same(*at, *at)).count();
-    let from_end = |back: &usize| same(base.len() - 1 - back, target.len() - 1 - back);
-    let tail = (0..shorter - head).take_while(from_end).count();
-    let middle = Middle { base, target, head, base_end: base.len() - tail, target_end: target.len() - tail };
     let mut plan = Plan::default();
-    plan.kept.reserve_exact(shorter);
-    plan.kept.extend((0..head as u32).map(|at| (at, at)));
-    middle.align(&mut plan);
-    let ends = (middle.base_end..base.len()).zip(middle.target_end..target.len());
-    plan.kept.extend(ends.map(|(from, at)| (from as u32, at as u32)));
+    Middle { base, target, old: 0..base.len(), new: 0..target.len() }.align(&mut plan);
     plan
 }
 
-/// The part between a common head and a common tail.
+/// A part of both lists.
 struct Middle<'a, I: ?Sized> {
     base: &'a I,
     target: &'a I,
-    head: usize,
-    base_end: usize,
-    target_end: usize,
+    old: Range<usize>,
+    new: Range<usize>,
 }
 
 impl<I: Items + ?Sized> Middle<'_, I> {
     fn align(&self, plan: &mut Plan) {
-        let places = Places::of(self.base, self.head, self.base_end);
-        let mut pairs = self.longest_run(&places);
-        pairs.push((self.base_end as u32, self.target_end as u32));
-        let wanted = Places::of(self.target, self.head, self.target_end);
-        let (mut from, mut at) = (self.head, self.head);
-        for (pair_from, pair_at) in pairs {
-            let (pair_from, pair_at) = (pair_from as usize, pair_at as usize);
-            if self.alike(&places, &wanted, from..pair_from, at..pair_at) {
-                plan.kept.extend((from..pair_from).zip(at..pair_at).map(|(f, a)| (f as u32, a as u32)));
+        let mut matches = Vec::new();
+        self.find_matches(&mut matches);
+        matches.push(Run { from: self.old.end, at: self.new.end, count: 0 });
+        let gaps = || {
+            let (mut from, mut at) = (self.old.start, self.new.start);
+            matches.iter().map(move |run| {
+                let gap = (from..run.from, at..run.at);
+                (from, at) = (run.from + run.count, run.at + run.count);
+                gap
+            })
+        };
+        let places = Places::of(self.base, gaps().flat_map(|(old, _)| old));
+        let wanted = Places::of(self.target, gaps().flat_map(|(_, new)| new));
+        for ((old, new), run) in gaps().zip(&matches) {
+            if self.alike(&places, &wanted, &old, &new) {
+                push(&mut plan.kept, Run { from: old.start, at: new.start, count: old.len() });
             } else {
-                plan.removed.extend(from..pair_from);
-                plan.inserted.extend((at..pair_at).map(|a| (a, None)));
+                plan.removed.extend(old);
+                plan.inserted.extend(new.map(|at| (at, None)));
             }
-            if pair_from < self.base_end {
-                plan.kept.push((pair_from as u32, pair_at as u32));
-            }
-            (from, at) = (pair_from + 1, pair_at + 1);
+            push(&mut plan.kept, *run);
         }
         drop((places, wanted));
         self.find_moves(plan);
     }
 
+    /// Runs of equal items, rising on both sides.
+    fn find_matches(&self, matches: &mut Vec<Run>) {
+        self.trim(matches, |middle, matches| {
+            if middle.old.len().max(middle.new.len()) <= LONG_LIST {
+                return middle.find_pairs(matches);
+            }
+            for part in middle.parts() {
+                part.trim(matches, |middle, matches| middle.find_pairs(matches));
+            }
+        });
+    }
+
+    /// What both ends have in common, and what is found between.
+    fn trim(&self, matches: &mut Vec<Run>, find: impl FnOnce(&Self, &mut Vec<Run>)) {
+        let same = |(from, at): &(usize, usize)| self.base.identity(*from) == self.target.identity(*at);
+        let (old, new) = (&self.old, &self.new);
+        let head = old.clone().zip(new.clone()).take_while(same).count();
+        let (from, at) = (old.start + head, new.start + head);
+        let tail = (from..old.end).rev().zip((at..new.end).rev()).take_while(same).count();
+        push(matches, Run { from: old.start, at: new.start, count: head });
+        let middle = Middle { old: from..old.end - tail, new: at..new.end - tail, ..*self };
+        if !middle.old.is_empty() && !middle.new.is_empty() {
+            find(&middle, matches);
+        }
+        push(matches, Run { from: old.end - tail, at: new.end - tail, count: tail });
+    }
+
+    /// Cuts a long part where both lists seem to run alike.
+    fn parts(&self) -> impl Iterator<Item = Self> {
+        let cuts = self.anchors().into_iter().map(|(from, at)| (from as usize, at as usize));
+        let (mut from, mut at) = (self.old.start, self.new.start);
+        cuts.chain([(self.old.end, self.new.end)]).map(move |(cut_from, cut_at)| {
+            let part = Middle { old: from..cut_from, new: at..cut_at, ..*self };
+            (from, at) = (cut_from, cut_at);
+            part
+        })
+    }
+
+    /// Pairs of items that are very likely equal, rising on both sides.
+    fn anchors(&self) -> Vec<(u32, u32)> {
+        let base = Samples::of(self.base, self.old.clone());
+        let target = Samples::of(self.target, self.new.clone());
+        let samples = Middle { base: &base, target: &target, old: 0..base.len(), new: 0..target.len() };
+        let pairs = samples.longest_run(&Places::of(&base, 0..base.len())).into_iter();
+        pairs.filter_map(|(from, at)| Some((base.place(from)?, target.place(at)?))).collect()
+    }
+
+    fn find_pairs(&self, matches: &mut Vec<Run>) {
+        for (from, at) in self.longest_run(&Places::of(self.base, self.old.clone())) {
+            push(matches, Run { from: from as usize, at: at as usize, count: 1 });
+        }
+    }
+
     /// The longest list of equal pairs that rises on both sides.
     fn longest_run(&self, places: &Places<'_, I>) -> Vec<(u32, u32)> {
-        let mut steps = Steps::with_capacity(self.target_end - self.head);
+        let mut steps = Steps::with_capacity(self.new.len());
         // For each length, the step whose run of that length ends earliest in the base.
-        let mut ends: Vec<u32> =
-            Vec::with_capacity((self.base_end - self.head).min(self.target_end - self.head));
+        let mut ends: Vec<u32> = Vec::with_capacity(self.old.len().min(self.new.len()));
         let is_long = places.sorted.len() > LONG_LIST;
-        for at in self.head..self.target_end {
+        for at in self.new.clone() {
             for from in places.near(self.target, at).into_iter().rev() {
                 let length = ends.partition_point(|end| steps.from(*end) < from);
                 // A run that ends at the same place is as good; only a short list is searched for a later partner.
@@ -155,8 +231,8 @@ impl<I: Items + ?Sized> Middle<'_, I> {
         &self,
         places: &Places<'_, I>,
         wanted: &Places<'_, I>,
-        old: std::ops::Range<usize>,
-        new: std::ops::Range<usize>,
+        old: &Range<usize>,
+        new: &Range<usize>,
     ) -> bool {
         if old.len() != new.len() || old.is_empty() {
             return false;
@@ -195,10 +271,10 @@ struct Places<'i, I: ?Sized> {
 }
 
 impl<'i, I: Items + ?Sized> Places<'i, I> {
-    fn of(items: &'i I, first: usize, end: usize) -> Places<'i, I> {
+    fn of(items: &'i I, places: impl Iterator<Item = usize> + Clone) -> Places<'i, I> {
         let hasher = RandomState::new();
-        let mut sorted: Vec<(u32, u32)> = Vec::with_capacity(end - first);
-        sorted.extend((first..end).map(|at| (hasher.hash_one(items.identity(at)) as u32, at as u32)));
+        let mut sorted: Vec<(u32, u32)> = Vec::with_capacity(places.clone().count());
+        sorted.extend(places.map(|at| (hasher.hash_one(items.identity(at)) as u32, at as u32)));
         sorted.sort_unstable_by(|a, b| {
             let by_identity = || items.identity(a.1 as usize).cmp(&items.identity(b.1 as usize));
             a.0.cmp(&b.0).then_with(by_identity).then(a.1.cmp(&b.1))
@@ -321,4 +397,57 @@ pub(crate) fn common_ends(old: &[u8], new: &[u8]) -> (usize, usize) {
     let head = old.iter().zip(new).take_while(|(a, b)| a == b).count();
     let rest = old.iter().skip(head).rev().zip(new.iter().skip(head).rev());
     (head, rest.take_while(|(a, b)| a == b).count())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Texts of which every one is near to all others, and few stand twice.
+    fn texts(numbers: impl Iterator<Item = usize>) -> Vec<Value> {
+        numbers.map(|n| Value::from(format!("value {}", n.wrapping_mul(0x9E37_79B9) >> 7 & 0xFFFF))).collect()
+    }
+
+    fn aligned(base: &[Value], target: &[Value]) -> Plan {
+        let plan = align(base, target);
+        let pairs: Vec<(usize, usize)> = plan.kept.iter().flat_map(|run| run.pairs()).collect();
+        assert!(pairs.is_sorted_by(|a, b| a.0 < b.0 && a.1 < b.1));
+        let kept: usize = plan.kept.iter().map(|run| run.count).sum();
+        assert_eq!((kept + plan.removed.len(), kept + plan.inserted.len()), (base.len(), target.len()));
+        plan
+    }
+
+    #[test]
+    fn in_a_long_list_a_block_that_is_longer_than_the_anchors_reach_comes_in_alone() {
+        let n = LONG_LIST * 3;
+        let base = texts(0..n);
+        let target = texts((0..n / 2).chain(n * 2..n * 4).chain(n / 2..n));
+        let plan = aligned(&base, &target);
+        assert_eq!((plan.removed.len(), plan.inserted.len()), (0, n * 2));
+        let back = aligned(&target, &base);
+        assert_eq!((back.removed.len(), back.inserted.len()), (n * 2, 0));
+    }
+
+    #[test]
+    fn in_a_long_list_items_that_change_places_are_moved_and_not_changed() {
+        let n = LONG_LIST * 3;
+        let base = texts(0..n);
+        let mut target = base.clone();
+        (0..20).for_each(|at| target.swap(n / 10 + at * 50, n / 2 + at * 77));
+        let plan = aligned(&base, &target);
+        assert!(plan.inserted.len() <= 40, "{}", plan.inserted.len());
+        assert!(plan.inserted.iter().all(|(_, from)| from.is_some()));
+        assert!(
+            plan.kept.iter().flat_map(|run| run.pairs()).all(|(from, at)| base.get(from) == target.get(at))
+        );
+    }
+
+    /// Where nothing is the same the anchors find nothing, and the lists are aligned all the same.
+    #[test]
+    fn long_lists_without_a_common_item_are_aligned() {
+        let base = texts(0..LONG_LIST + 7);
+        let target: Vec<Value> = (0..LONG_LIST as u64).map(Value::from).collect();
+        let plan = aligned(&base, &target);
+        assert_eq!((plan.removed.len(), plan.inserted.len()), (base.len(), target.len()));
+    }
 }

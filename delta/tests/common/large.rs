@@ -5,11 +5,12 @@ use tombolo_delta::Value;
 /// One way to make a large document of `n` parts with one in a hundred changed.
 pub(crate) type Kind = (&'static str, fn(usize) -> (Value, Value));
 
-pub(crate) const KINDS: [Kind; 6] = [
+pub(crate) const KINDS: [Kind; 7] = [
     ("records with an id", records),
     ("a flat map", flat_map),
     ("a list of texts, some moved", moved_texts),
     ("a text of many lines", lines),
+    ("a text of very short lines", short_lines),
     ("a list that repeats a few values", repeated),
     ("a long text without lines", words),
 ];
@@ -65,6 +66,14 @@ fn lines(n: usize) -> (Value, Value) {
                 )
             })
             .collect()
+    };
+    (Value::from(text(false)), Value::from(text(true)))
+}
+
+fn short_lines(n: usize) -> (Value, Value) {
+    let text = |changed: bool| -> String {
+        let sum = |at: usize| number(at) % 900_000 + 50_000 + usize::from(changed && at % 100 == 50);
+        (0..n).map(|at| format!("{}\n", sum(at))).collect()
     };
     (Value::from(text(false)), Value::from(text(true)))
 }
