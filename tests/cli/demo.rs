@@ -22,7 +22,13 @@ fn the_demo_converges_and_measures() {
     assert!(number("changes") > 0 && number("messages_sent") > 0);
     assert!(number("message_bytes_sent") > 0 && number("message_bytes_sent") < number("wire_bytes_sent"));
     assert!(number("message_bytes_sent") < number("json_bytes"), "{total}");
-    for wait in ["joining", "states", "edits_at_once", "after_the_cut"] {
+    let radios = figures["radios"].as_array().unwrap();
+    assert_eq!(radios.len(), 2);
+    for radio in radios {
+        assert!(radio["frames_sent"].as_u64().unwrap() > 2 && radio["airtime_ms"].as_u64().unwrap() > 0);
+    }
+    let waits = ["joining", "states", "edits_at_once", "after_the_cut", "joining_by_radio", "by_radio"];
+    for wait in waits {
         assert!(figures["converge_ms"][wait].is_u64(), "{wait}");
     }
     assert!(!place.folder.exists());

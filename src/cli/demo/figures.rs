@@ -1,6 +1,7 @@
 //! What the demo measured, as one JSON object and as a table.
 
 use serde::Serialize;
+use tombolo_transports::mesh::air::RadioStats;
 
 use super::super::print::{self, Table, size};
 
@@ -31,6 +32,40 @@ pub(super) struct NodeFigures {
     pub(super) json_change_bytes: u64,
 }
 
+/// What one radio did on the emulated channel.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct RadioFigures {
+    pub(super) node: String,
+    pub(super) frames_sent: u64,
+    pub(super) frames_heard: u64,
+    /// In the frames that it sent.
+    pub(super) bytes_sent: u64,
+    /// How long it was on air.
+    pub(super) airtime_ms: u64,
+}
+
+impl RadioFigures {
+    pub(super) fn of(node: &str, stats: &RadioStats) -> Self {
+        RadioFigures {
+            node: node.to_owned(),
+            frames_sent: stats.sent_frames,
+            frames_heard: stats.heard_frames,
+            bytes_sent: stats.sent_bytes,
+            airtime_ms: stats.airtime_us.div_ceil(1_000),
+        }
+    }
+
+    fn row(&self) -> [String; 5] {
+        [
+            self.node.clone(),
+            self.frames_sent.to_string(),
+            self.frames_heard.to_string(),
+            size(self.bytes_sent),
+            format!("{:.2} s", self.airtime_ms as f64 / 1e3),
+        ]
+    }
+}
+
 /// One document, the same on every node that has it.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct DocumentFigures {
@@ -49,6 +84,7 @@ pub(super) struct Figures {
     pub(super) converge_ms: ConvergeFigures,
     pub(super) nodes: Vec<NodeFigures>,
     pub(super) total: NodeFigures,
+    pub(super) radios: Vec<RadioFigures>,
     pub(super) documents: Vec<DocumentFigures>,
     pub(super) seconds: f64,
 }
@@ -64,6 +100,10 @@ pub(super) struct ConvergeFigures {
     pub(super) edits_at_once: Option<u64>,
     /// From the moment the cut cable was mended.
     pub(super) after_the_cut: Option<u64>,
+    /// From the invite until the node that only a radio reaches had joined.
+    pub(super) joining_by_radio: Option<u64>,
+    /// From then until both held each other's states, what the one wrote and what the other answered.
+    pub(super) by_radio: Option<u64>,
 }
 
 impl NodeFigures {
@@ -112,11 +152,16 @@ impl Figures {
         }
         let mut lines = vec![table.lines(), String::new()];
         lines.extend(LEGEND.map(str::to_owned));
+        let mut radios = Table::new(&["RADIO", ">FRAMES SENT", ">HEARD", ">BYTES SENT", ">ON AIR"]);
+        self.radios.iter().for_each(|radio| radios.row(radio.row()));
+        lines.extend([radios.lines(), String::new()]);
         let waits = [
             ("all joined", self.converge_ms.joining),
             ("states everywhere", self.converge_ms.states),
             ("edits at once, in step", self.converge_ms.edits_at_once),
             ("cable mended, in step", self.converge_ms.after_the_cut),
+            ("joined by radio", self.converge_ms.joining_by_radio),
+            ("in step by radio", self.converge_ms.by_radio),
         ];
         for (what, wait) in waits {
             let words = wait.map_or("not reached".to_owned(), |ms| format!("{ms} ms"));

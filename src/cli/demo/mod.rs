@@ -1,9 +1,11 @@
-//! `demo`: three nodes on this machine do the whole job, and are measured.
+//! `demo`: four nodes on this machine do the whole job, and are measured.
 //!
-//! Everything is real: three folders with their own identities and stores, QUIC links over loopback, this
-//! machine's own figures as node states. Between the nodes lie [`Cable`]s, which count what crosses them
-//! and can be cut. Addresses are handed over, so no multicast is needed. Nothing is left behind.
+//! Everything is real but the air: folders with their own identities and stores, QUIC links over loopback, this
+//! machine's own figures as node states. Between three of the nodes lie [`Cable`]s, which count what crosses them
+//! and can be cut; the fourth is reached by radio only, through the real driver and a TNC on an emulated
+//! [`Channel`]. Addresses are handed over, so no multicast is needed. Nothing is left behind.
 
+mod air;
 mod cable;
 mod figures;
 
@@ -16,17 +18,28 @@ use super::error::{CliError, Outcome};
 use super::print;
 use super::up::Signals;
 use crate::clock::rfc3339;
+use crate::config::radio::RadioSettings;
 use crate::daemon::{now, probe};
-use crate::federation::TrustLevel;
+use crate::federation::invite::Invite;
+use crate::federation::{RadioUse, TrustLevel};
 use crate::handle::{Settings, Tombolo};
 use crate::node::view::{DocumentView, TrafficView};
 use crate::node::{Command, NodeState, Reply};
+use air::Channel;
 use cable::Cable;
-use figures::{ConvergeFigures, DocumentFigures, Figures, NodeFigures};
+use figures::{ConvergeFigures, DocumentFigures, Figures, NodeFigures, RadioFigures};
+use tombolo_transports::mesh::airtime::{Line, Modulation};
 
 /// The nodes: the first invites, and owns the shared document.
 const NAMES: [&str; 3] = ["harbour", "ferry", "lighthouse"];
 const DOC: &str = "roster";
+/// The node that only a radio reaches, its peer with a radio as well, and the document that they share.
+const BY_RADIO: [&str; 2] = ["harbour", "buoy"];
+const RADIO_DOC: &str = "notices";
+const RADIO_EDITS: usize = 3;
+/// How the radios send, and where they are in the sense of the law.
+const MODULATION: Modulation = Modulation::SF7_125;
+const RADIO_OPTIONS: &str = "preset=SF7/125&region=EU868&txdelay=0&slot=1&persist=255";
 /// Edits of each node while all are connected, and while one is cut off.
 const EDITS_AT_ONCE: usize = 20;
 const EDITS_CUT_OFF: usize = 10;
@@ -37,6 +50,8 @@ const STATE_EVERY: Duration = Duration::from_millis(500);
 const CUT: Duration = Duration::from_secs(3);
 /// How long any step may take: far more than it does. After a cut QUIC may take some seconds to try again.
 const PATIENCE: Duration = Duration::from_secs(12);
+/// The same on radio, where a frame takes its time.
+const RADIO_PATIENCE: Duration = Duration::from_secs(25);
 /// How often it is checked whether all read the same.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -66,11 +81,15 @@ pub(super) fn run(json: bool) -> Outcome {
 
 async fn story(folder: &Path) -> Result<Figures, CliError> {
     let start = now().mono_ms;
-    say("three nodes, each with its own folder, identity and store");
+    say("four nodes, each with its own folder, identity and store; two of them have a radio");
+    let channel = Channel::open(now().wall_ms, Line::lora(MODULATION), BY_RADIO.len()).await;
+    let channel = channel.map_err(|e| CliError::new("system", format!("no loopback network: {e}")))?;
     let mut harbour_and_others = Vec::new();
     for name in NAMES {
-        harbour_and_others.push(Station::start(folder, name).await?);
+        harbour_and_others.push(Station::start(folder, name, &channel).await?);
     }
+    let [_, buoy] = BY_RADIO;
+    let mut buoy = Station::start(folder, buoy, &channel).await?;
     let [mut harbour, mut ferry, mut lighthouse] =
         <[Station; 3]>::try_from(harbour_and_others).map_err(|_| internal())?;
     let to_ferry = lay(&harbour, &ferry).await?;
@@ -79,8 +98,8 @@ async fn story(folder: &Path) -> Result<Figures, CliError> {
 
     say("harbour invites, ferry and lighthouse join");
     let joining = now().mono_ms;
-    ferry.join(&harbour.invite(&to_ferry).await?).await?;
-    lighthouse.join(&harbour.invite(&to_lighthouse).await?).await?;
+    ferry.join(&harbour.invite(vec![to_ferry.left_end()]).await?, PATIENCE).await?;
+    lighthouse.join(&harbour.invite(vec![to_lighthouse.left_end()]).await?, PATIENCE).await?;
     waits.joining = Some(now().mono_ms - joining);
 
     say("each publishes its real state: CPU, memory, disk, uptime");
@@ -116,6 +135,9 @@ async fn story(folder: &Path) -> Result<Figures, CliError> {
     waits.after_the_cut = in_step([&harbour, &ferry, &lighthouse], false).await?.filter(|_| apart);
 
     let documents = compare([&harbour, &ferry, &lighthouse]).await?;
+    by_radio(&mut harbour, &mut buoy, &mut waits).await?;
+    let radios =
+        (0..).zip(BY_RADIO).map(|(radio, name)| RadioFigures::of(name, &channel.stats(radio))).collect();
     let (harbour_1, ferry_bytes) = to_ferry.wire_bytes();
     let (harbour_2, lighthouse_bytes) = to_lighthouse.wire_bytes();
     let nodes = vec![
@@ -123,17 +145,63 @@ async fn story(folder: &Path) -> Result<Figures, CliError> {
         ferry.end(ferry_bytes).await?,
         lighthouse.end(lighthouse_bytes).await?,
     ];
+    buoy.end(0).await?;
     let identical = documents.iter().all(|document| document.identical);
-    let reached = [waits.joining, waits.states, waits.edits_at_once, waits.after_the_cut];
+    let reached = [
+        waits.joining,
+        waits.states,
+        waits.edits_at_once,
+        waits.after_the_cut,
+        waits.joining_by_radio,
+        waits.by_radio,
+    ];
     Ok(Figures {
         converged: identical && reached.iter().all(Option::is_some),
         documents_identical: identical,
         converge_ms: waits,
         total: NodeFigures::sum(&nodes),
         nodes,
+        radios,
         documents,
         seconds: Duration::from_millis(now().mono_ms - start).as_secs_f64(),
     })
+}
+
+/// The node that only a radio reaches joins, and shares a document and its state. The roster stays on the cables.
+async fn by_radio(harbour: &mut Station, buoy: &mut Station, waits: &mut ConvergeFigures) -> Outcome {
+    say("the buoy, which only a radio reaches (LoRa SF7/125), joins by radio and shares a document");
+    let policy = Command::Policy { doc: DOC.to_owned(), radio: Some(RadioUse::Never), confidential: None };
+    harbour.node.command(policy).await?;
+    harbour.node.create_map(RADIO_DOC).await?;
+    let joining = now().mono_ms;
+    let mut invite = Invite::parse(&harbour.invite(Vec::new()).await?).map_err(|_| internal())?;
+    // Nodes on one machine would find a way around the radio.
+    invite.addresses.clear();
+    buoy.join(&invite.to_code(), RADIO_PATIENCE).await?;
+    waits.joining_by_radio = Some(now().mono_ms - joining);
+    let sharing = now().mono_ms;
+    for n in 0..RADIO_EDITS {
+        harbour.node.set(RADIO_DOC, &format!("tide/{n}"), &format!("{n} of harbour")).await?;
+    }
+    harbour.publish_on_air().await?;
+    buoy.publish_on_air().await?;
+    let deadline = sharing + u64::try_from(RADIO_PATIENCE.as_millis()).unwrap_or(0);
+    let mut answered = false;
+    while now().mono_ms < deadline {
+        let documents = compare_some(&[&*harbour, &*buoy]).await?;
+        let same = |name: &str, count: usize| {
+            documents.iter().filter(|d| d.name == name && d.identical && d.nodes == 2).count() == count
+        };
+        if !answered && same(RADIO_DOC, 1) {
+            buoy.node.set(RADIO_DOC, "swell", &"1.2 m, seen from the buoy").await?;
+            answered = true;
+        } else if answered && same(RADIO_DOC, 1) && same("state", 2) {
+            waits.by_radio = Some(now().mono_ms - sharing);
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
 }
 
 /// A node of the demo, and what its changes would cost as JSON.
@@ -148,10 +216,17 @@ struct Station {
 }
 
 impl Station {
-    async fn start(folder: &Path, name: &'static str) -> Result<Self, CliError> {
+    async fn start(folder: &Path, name: &'static str, channel: &Channel) -> Result<Self, CliError> {
         let folder = folder.join(name);
         Tombolo::create(&folder, name)?;
-        let node = Tombolo::start(&folder, Settings::on_loopback(name)).await?;
+        let mut settings = Settings::on_loopback(name);
+        let radio = BY_RADIO.iter().position(|with_radio| *with_radio == name);
+        if let Some(port) = radio.and_then(|radio| channel.port(radio)) {
+            let url = format!("kiss+tcp://{port}?{RADIO_OPTIONS}");
+            let radio = RadioSettings::from_url(&url);
+            settings.config.radios.push(radio.map_err(|e| CliError::new("internal", e.to_string()))?);
+        }
+        let node = Tombolo::start(&folder, settings).await?;
         let Reply::Id(id) = node.command(Command::Id).await? else { return Err(internal()) };
         Ok(Station { name, did: id.did, node, folder, changes: 0, json_bytes: 0, json_change_bytes: 0 })
     }
@@ -160,8 +235,7 @@ impl Station {
         self.node.addresses().first().copied().ok_or_else(internal)
     }
 
-    async fn invite(&self, cable: &Cable) -> Result<String, CliError> {
-        let addresses = vec![cable.left_end()];
+    async fn invite(&self, addresses: Vec<std::net::SocketAddr>) -> Result<String, CliError> {
         let command = Command::Invite { level: TrustLevel::Trusted, expires_ms: 60 * 60 * 1000, addresses };
         match self.node.command(command).await? {
             Reply::Invite(invite) => Ok(invite.code),
@@ -169,9 +243,9 @@ impl Station {
         }
     }
 
-    async fn join(&self, code: &str) -> Outcome {
+    async fn join(&self, code: &str, patience: Duration) -> Outcome {
         let command = Command::Join { code: code.to_owned(), addresses: Vec::new() };
-        match tokio::time::timeout(PATIENCE, self.node.command(command)).await {
+        match tokio::time::timeout(patience, self.node.command(command)).await {
             Ok(reply) => Ok(reply.map(|_| ())?),
             Err(_) => Err(CliError::new(
                 "not_converged",
@@ -186,6 +260,13 @@ impl Station {
         let json = serde_json::json!({ "timestamp": rfc3339(now().wall_ms), "state": &state }).to_string();
         self.node.command(Command::PublishState { state }).await?;
         self.count(json.len(), json.len(), readers);
+        Ok(())
+    }
+
+    /// Publishes what this machine is like, which the radio carries; not counted with the cables' changes.
+    async fn publish_on_air(&self) -> Outcome {
+        let state: NodeState = probe::look(self.folder.clone(), self.name).await;
+        self.node.command(Command::PublishState { state }).await?;
         Ok(())
     }
 
@@ -280,6 +361,10 @@ async fn states_known(stations: [&Station; 3]) -> Result<bool, CliError> {
 
 /// Every document that a node holds, and whether all that hold it hold the same bytes.
 async fn compare(stations: [&Station; 3]) -> Result<Vec<DocumentFigures>, CliError> {
+    compare_some(&stations).await
+}
+
+async fn compare_some(stations: &[&Station]) -> Result<Vec<DocumentFigures>, CliError> {
     let mut hashes: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
     for station in stations {
         for document in station.documents().await? {
