@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use tombolo_transports::mesh::frame::Kind as FrameKind;
 use tombolo_transports::mesh::ledger::{Account, Moment, Priority, Verdict};
-use tombolo_transports::mesh::station::{Outgoing, Record};
+use tombolo_transports::mesh::station::{Outgoing, Record, SendRefusal};
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::envelope::{CompactEnvelope, encode_air, encode_compact};
@@ -194,7 +194,10 @@ impl Node {
             Err(error) => {
                 tracing::debug!(%error, "a message did not go to the radio");
                 radio.cell.done(now, turn);
-                self.counters.reject("radio_refused_message");
+                // Before the first peer there is nobody to speak to: nothing was refused.
+                if error != SendRefusal::NoChannel {
+                    self.counters.reject("radio_refused_message");
+                }
                 Chance::Nothing
             }
         }
