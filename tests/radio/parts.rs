@@ -13,11 +13,19 @@ const INSIDE: &str = "TOMBOLO_TEST_NAMESPACE";
 /// How long two nodes may take on a slow channel that loses frames. What is asserted is that they arrive at all.
 pub(crate) const LONG: Duration = Duration::from_secs(420);
 
+/// Whether this test is too slow for a quick run, which is then said.
+pub(crate) fn quick() -> bool {
+    let quick = std::env::var("TOMBOLO_QUICK").is_ok_and(|quick| quick == "1");
+    if quick {
+        println!("SKIPPED: quick run, radios on real time are left out");
+    }
+    quick
+}
+
 /// Whether nothing is left to do for the test of this name: a quick run, or it ran in a network namespace of its
 /// own (Dire Wolf listens on all interfaces), where this process may make one.
 pub(crate) fn done(test: &str) -> bool {
-    if std::env::var("TOMBOLO_QUICK").is_ok_and(|quick| quick == "1") {
-        println!("SKIPPED: quick run, real radios are left out");
+    if quick() {
         return true;
     }
     let possible = Command::new("unshare").args(["-n", "true"]).stderr(Stdio::null()).status();
