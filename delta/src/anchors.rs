@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
 
 /// So many neighbours hold at least one sample.
-const WINDOW: usize = 16;
+const WINDOW: usize = 32;
 /// A sample stands for so many items, itself the last: lists of few values have few alike.
 const GRAM: usize = 16;
 
@@ -24,8 +24,8 @@ pub(crate) struct Samples {
 
 impl Samples {
     pub(crate) fn of<I: Items + ?Sized>(items: &I, range: std::ops::Range<usize>) -> Samples {
-        // Two of seventeen are taken where hashes are like dice.
-        let room = range.len() / 8 + 1;
+        // Two of thirty-three are taken where hashes are like dice.
+        let room = range.len() / 15 + 1;
         let mut samples = Samples { places: Vec::with_capacity(room), grams: Vec::with_capacity(room) };
         let mut last = VecDeque::with_capacity(GRAM + 1);
         let mut window: VecDeque<(u32, u32)> = VecDeque::with_capacity(WINDOW + 1);
@@ -135,7 +135,7 @@ mod tests {
             all.filter(|(place, _)| *place >= (WINDOW + GRAM) as u32).collect()
         };
         assert_eq!(inner(&base, 0), inner(&target, 37));
-        assert!((2000 / WINDOW..2000 / 6).contains(&base.len()), "{}", base.len());
+        assert!((2000 / WINDOW..2000 / 12).contains(&base.len()), "{}", base.len());
     }
 
     #[test]

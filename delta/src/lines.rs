@@ -5,33 +5,38 @@ use crate::list::{Items, align, is_near_text};
 use crate::op::{Edit, Insert, ListEdit};
 use std::borrow::Cow;
 
+/// Bytes of text for each place that is kept: of shorter lines not every beginning is, and the rest are counted off.
+const BYTES_A_PLACE: usize = 16;
+
 /// A text cut at a separator.
 pub(crate) struct Lines<'t> {
     text: &'t str,
-    separator: &'static str,
-    /// Where each line begins.
+    separator: char,
+    count: usize,
+    /// Of so many lines, one's beginning is kept.
+    every: usize,
+    /// Where each of those begins.
     starts: Vec<u32>,
 }
 
 impl<'t> Lines<'t> {
-    pub(crate) fn of(text: &'t str, separator: &'static str) -> Lines<'t> {
+    /// The separator is one byte long.
+    pub(crate) fn of(text: &'t str, separator: char) -> Lines<'t> {
         let count = text.matches(separator).count() + 1;
-        let mut starts = Vec::with_capacity(count);
-        starts.push(0);
-        starts.extend(text.match_indices(separator).map(|(at, _)| (at + separator.len()) as u32));
-        Lines { text, separator, starts }
+        let every = (BYTES_A_PLACE * count / text.len().max(1)).max(1);
+        let mut starts = Vec::with_capacity(count.div_ceil(every));
+        let others = text.match_indices(separator).map(|(at, _)| at as u32 + 1);
+        starts.extend(std::iter::once(0).chain(others).step_by(every));
+        Lines { text, separator, count, every, starts }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.starts.len()
+        self.count
     }
 
     pub(crate) fn line(&self, at: usize) -> Option<&'t str> {
-        let start = *self.starts.get(at)? as usize;
-        match self.starts.get(at + 1) {
-            Some(next) => self.text.get(start..*next as usize - self.separator.len()),
-            None => self.text.get(start..),
-        }
+        let start = *self.starts.get(at / self.every)? as usize;
+        self.text.get(start..)?.split(self.separator).nth(at % self.every)
     }
 
     /// The edit that makes another text of this one.
@@ -48,6 +53,8 @@ impl<'t> Lines<'t> {
                 edit.changed.push((from, Edit::Set(new(at))));
             }
         }
+        // It stays while it is packed.
+        edit.changed.shrink_to_fit();
         edit
     }
 
@@ -106,9 +113,9 @@ struct Joined {
 }
 
 impl Joined {
-    fn push(&mut self, line: &str, separator: &str) {
+    fn push(&mut self, line: &str, separator: char) {
         if self.lines > 0 {
-            self.text.push_str(separator);
+            self.text.push(separator);
         }
         self.text.push_str(line);
         self.lines += 1;

@@ -164,6 +164,7 @@ impl TextModel {
 
     /// Opens a text under a key, after what is known to stand before it.
     pub(crate) fn open(&mut self, key: &str, lead: &[u8]) {
+        make_room(&mut self.history, key.len() + 1 + lead.len());
         self.history.extend_from_slice(key.as_bytes());
         self.history.push(OF_KEY);
         self.history.extend_from_slice(lead);
@@ -187,6 +188,7 @@ impl TextModel {
             node = node << 1 | usize::from(decision);
         }
         let byte = (node & 255) as u8;
+        make_room(&mut self.history, 1);
         self.history.push(byte);
         self.told += 1;
         guides.iter_mut().for_each(|guide| guide.follow(byte, &self.history));
@@ -239,6 +241,9 @@ impl TextModel {
 
     /// Enters what was said since the last time.
     fn index(&mut self) {
+        let new = self.history.len() - self.triples.back.len();
+        make_room(&mut self.triples.back, new);
+        make_room(&mut self.singles.back, new);
         for at in self.triples.back.len()..self.history.len() {
             let place = at as u32;
             self.triples.enter(hash(&self.history, at), place);
@@ -266,6 +271,13 @@ impl TextModel {
                 candidates.weigh(history, at, 0..=2);
             }
         }
+    }
+}
+
+/// Room for more, and for some after it: doubling a model that has read a large base would be most of what it takes.
+fn make_room<T>(list: &mut Vec<T>, more: usize) {
+    if list.capacity() - list.len() < more {
+        list.reserve_exact(more + list.len() / 8 + ROOM);
     }
 }
 

@@ -48,7 +48,7 @@ impl<C: Coder> Packer<'_, C> {
         let item_site =
             |at: usize| Site { at: children.get(at).map_or(0, |at| *at as usize), in_record: true, ..site };
 
-        let mut changed = Vec::new();
+        let mut changed = Vec::with_capacity(given.map_or(0, |given| given.changed.len()));
         for at in self.items_that_change(holds, &kept, least, given, |at| item_site(at).node().weight)? {
             let item = base.get(at).ok_or(DecodeError::Position)?;
             let edit = given.and_then(|given| edit_of(&given.changed, at));

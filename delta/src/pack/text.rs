@@ -281,7 +281,7 @@ impl<C: Coder> Packer<'_, C> {
 }
 
 /// What an old text is cut at: lines, or the words of a long one.
-fn separator(old: &str) -> Option<&'static str> {
-    let in_words = |separator: &&str| old.len() > WORDS_FROM && old.contains(separator);
-    if old.contains('\n') { Some("\n") } else { [" ", ","].into_iter().find(in_words) }
+fn separator(old: &str) -> Option<char> {
+    let in_words = |separator: &char| old.len() > WORDS_FROM && old.contains(*separator);
+    if old.contains('\n') { Some('\n') } else { [' ', ','].into_iter().find(in_words) }
 }
