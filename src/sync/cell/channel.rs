@@ -9,8 +9,6 @@ use crate::sync::cell::message::{ENTRIES_MAX, Entry, Told, short_print};
 use crate::sync::cell::{Heard, Standing};
 use crate::sync::frontier::{Frontier, State};
 
-/// An author keeps to one base for up to so many of its commits: then a lost delta never matters.
-pub(super) const ANCHOR_COMMITS_MAX: u64 = 16;
 /// Changes of what we hold that are remembered, so that an older fingerprint of ours is recognised.
 const PAST_MAX: usize = 32;
 /// States remembered per layer, so that four bytes are enough to name one.
@@ -47,8 +45,6 @@ struct Held {
     at: u64,
     /// From when on we may send it: a relay lets others go first.
     due: u64,
-    /// The base of our deltas.
-    anchor: Option<State>,
     /// What went out on air lately, newest last.
     sent: VecDeque<State>,
     /// What we held lately, newest last; ends with what we hold.
@@ -394,8 +390,8 @@ impl Channel {
         supplies.map(|(_, held)| held.due).chain(self.tell_at)
     }
 
-    /// A layer's newest state went out to some, as a delta on `base` or whole.
-    pub(super) fn supplied(&mut self, now: u64, layer: LayerPrint, base: Option<State>, targets: &[PeerId]) {
+    /// A layer's newest state went out to some.
+    pub(super) fn supplied(&mut self, now: u64, layer: LayerPrint, targets: &[PeerId]) {
         let Some(state) = self.ours.get(&layer) else { return };
         for peer in targets {
             if let Some(listener) = self.listeners.get_mut(peer) {
@@ -403,7 +399,6 @@ impl Channel {
             }
         }
         if let Some(held) = self.layers.get_mut(&layer) {
-            held.anchor = base.or(Some(state));
             held.sent.push_back(state);
             if held.sent.len() > STATES_MAX {
                 held.sent.pop_front();
@@ -422,7 +417,6 @@ impl Channel {
             }
         }
         if let Some(held) = self.layers.get_mut(&layer) {
-            held.anchor = Some(state);
             held.sent.push_back(state);
             if held.sent.len() > STATES_MAX {
                 held.sent.pop_front();
@@ -479,9 +473,9 @@ impl Held {
         State { sequence: nearest.unwrap_or(0), print: [root, 0, 0, 0] }
     }
 
-    /// The base that serves most, and whom it serves: the present anchor as long as all have it and it is not
-    /// too old; else the newest that all have; else what the one furthest behind has, for those who have it as
-    /// well. Where somebody has nothing that we know, the whole serves all.
+    /// The base that serves most, and whom it serves: the newest that all have, the *anchor*; else what the one
+    /// furthest behind has, for those who have it as well. Where somebody has nothing that we know, the whole
+    /// serves all.
     fn base_for(
         &self,
         layer: &LayerPrint,
@@ -494,10 +488,6 @@ impl Held {
                 && self.states.contains(base)
                 && lacking.iter().all(|(_, listener)| listener.holds(layer, base))
         };
-        let young = |base: &State| newest.sequence.saturating_sub(base.sequence) <= ANCHOR_COMMITS_MAX;
-        if let Some(anchor) = self.anchor.filter(|anchor| young(anchor) && common(anchor)) {
-            return Some((Some(anchor), everybody()));
-        }
         if let Some(base) = self.states.iter().rev().find(|base| common(base)) {
             return Some((Some(*base), everybody()));
         }

@@ -200,6 +200,12 @@ pub struct Cell {
     channels: BTreeMap<PeerId, Channel>,
     heard: BTreeMap<PeerId, Heard>,
     heartbeat_at: u64,
+    /// A heartbeat that comes before its time, since there was news.
+    early_at: Option<u64>,
+    /// When there was news of ours last.
+    news_at: Option<u64>,
+    /// The pace at which they come, if they do.
+    news_gap: Option<u64>,
     /// The pause before the next early heartbeat; 0: none is due.
     trailing_ms: u64,
     /// From which other channel the next heartbeat goes on, when they do not all fit.
@@ -217,6 +223,9 @@ impl Cell {
             channels: BTreeMap::new(),
             heard: BTreeMap::new(),
             heartbeat_at,
+            early_at: None,
+            news_at: None,
+            news_gap: None,
             trailing_ms: 0,
             others_from: 0,
             random,
@@ -294,7 +303,7 @@ impl Cell {
             self.channels.iter().filter(|(_, channel)| channel.tells_at().is_some_and(|at| at <= now));
         let frontiers =
             frontiers.map(|(owner, channel)| Turn::Frontier { owner: *owner, told: channel.told() });
-        let heartbeat = (self.heartbeat_at <= now).then(|| Turn::Heartbeat(self.heartbeat())).into_iter();
+        let heartbeat = (self.next_heartbeat() <= now).then(|| Turn::Heartbeat(self.heartbeat())).into_iter();
         rights
             .into_iter()
             .map(turn)
@@ -312,16 +321,16 @@ impl Cell {
                     0 => 0,
                     count => (self.others_from + heartbeat.others.len()) % count,
                 };
-                self.heartbeat_at = now + self.next_pause();
+                self.heartbeat_done(now);
             }
             Turn::Frontier { owner, .. } => {
                 if let Some(channel) = self.channels.get_mut(owner) {
                     channel.has_told(now);
                 }
             }
-            Turn::Supply { owner, layer, base, targets, .. } => {
+            Turn::Supply { owner, layer, targets, .. } => {
                 if let Some(channel) = self.channels.get_mut(owner) {
-                    channel.supplied(now, *layer, *base, targets);
+                    channel.supplied(now, *layer, targets);
                 }
                 self.expect_early_heartbeat(now);
             }
@@ -346,7 +355,7 @@ impl Cell {
 
     fn due_times(&self, now: u64) -> impl Iterator<Item = u64> {
         let channels = self.channels.values().flat_map(move |channel| channel.due_times(now, &self.heard));
-        channels.chain([self.heartbeat_at])
+        channels.chain([self.next_heartbeat()])
     }
 
     /// When a peer was last heard on this radio.
@@ -452,25 +461,33 @@ impl Cell {
         }
     }
 
+    fn next_heartbeat(&self) -> u64 {
+        self.early_at.map_or(self.heartbeat_at, |early| early.min(self.heartbeat_at))
+    }
+
+    /// After news a heartbeat comes early: whoever missed them learns of it. Where news come at a pace, the next
+    /// are awaited first, since they bring what was missed as well.
     fn expect_early_heartbeat(&mut self, now: u64) {
         self.trailing_ms = self.pace.frame_ms * TRAILING_FRAMES;
-        let at = now + self.trailing_ms + self.random.below(self.pace.frame_ms + 1);
-        self.heartbeat_at = self.heartbeat_at.min(at);
+        let since = self.news_at.map(|before| now.saturating_sub(before));
+        if since.is_none_or(|since| since > self.pace.frame_ms * 4) {
+            // Not still the same news on its way out.
+            self.news_gap = since.filter(|gap| *gap > self.trailing_ms && *gap < self.pace.heartbeat_ms / 2);
+            self.news_at = Some(now);
+        }
+        let wait = self.news_gap.map_or(self.trailing_ms, |gap| gap + gap / 2);
+        self.early_at = Some(now + wait + self.random.below(self.pace.frame_ms + 1));
     }
 
     /// Early heartbeats lie ever further apart until the usual pace is reached.
-    fn next_pause(&mut self) -> u64 {
+    fn heartbeat_done(&mut self, now: u64) {
         let usual = self.pace.heartbeat_ms;
-        let jitter = self.random.below(usual / 8 + 1);
-        if self.trailing_ms == 0 {
-            return usual + jitter;
-        }
+        self.heartbeat_at = now + usual + self.random.below(usual / 8 + 1);
         self.trailing_ms = self.trailing_ms.saturating_mul(4);
-        if self.trailing_ms >= usual {
+        self.early_at = (1..usual).contains(&self.trailing_ms).then(|| now + self.trailing_ms);
+        if self.early_at.is_none() {
             self.trailing_ms = 0;
-            return usual + jitter;
         }
-        self.trailing_ms
     }
 
     /// A relay lets the author, and other relays, go before it.
@@ -483,7 +500,7 @@ impl Cell {
         let members = self.channels.get(owner).map_or(0, Channel::members) as u64;
         // The owner has least to ask on its own channel: most often it is the others who lack something.
         let head_start = if *owner == self.me { self.pace.frame_ms * 6 } else { 0 };
-        head_start + self.random.below(self.pace.frame_ms * (1 + 2 * members.min(32)) + 1)
+        head_start + self.random.below(self.pace.frame_ms * (1 + 4 * members.min(32)) + 1)
     }
 }
 
