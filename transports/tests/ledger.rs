@@ -5,7 +5,7 @@ use tombolo_transports::mesh::ledger::{
     Account, BootId, HOUR_MS, Ledger, LedgerConfig, LedgerRecord, Moment, NeverLegal, Priority, SLACK_MS,
     Verdict,
 };
-use tombolo_transports::mesh::region::Region;
+use tombolo_transports::mesh::region::{Region, Rules};
 
 const EU868_MHZ: [u32; 3] = [869_000_000, 868_100_000, 869_525_000];
 
@@ -425,4 +425,30 @@ fn one_write_covers_many_frames() {
     ledger.start_day(20_415);
     assert_eq!(ledger.by_account()[0].today_us, 0);
     assert_eq!(ledger.by_priority(2_000_000)[2].hour_us, 32_000_000);
+}
+
+#[test]
+fn a_crash_on_a_radio_without_limits_leaves_room_for_upkeep() {
+    let rules = Rules {
+        duty_permille: None,
+        dwell_ms: None,
+        call_sign_every_ms: None,
+        clear_only: false,
+        source: "none",
+    };
+    let config = LedgerConfig::new(Some(rules));
+    let at = |boot: u8, monotonic_ms: u64| Moment {
+        boot: BootId([boot; 16]),
+        monotonic_ms,
+        trusted_wall_ms: None,
+    };
+    let mut ledger = Ledger::new(config, 0);
+    let record = ledger.record_needed(at(1, 0), 500_000).expect("nothing is covered yet");
+    let mut restarted = Ledger::restore(config, &record, at(2, 0));
+    assert_eq!(
+        restarted.verdict(0, 500_000, Priority::Upkeep),
+        Verdict::Now,
+        "{} us ahead",
+        record.ahead_us()
+    );
 }

@@ -43,6 +43,8 @@ const CONTROL_SHARE: u64 = 10;
 const UPKEEP_SHARE: u64 = 5;
 /// A record written ahead covers this share of the budget: about so many writes per hour of full use.
 const AHEAD_SHARE: u64 = 32;
+/// And at most this part of upkeep's.
+const AHEAD_UPKEEP_SHARE: u64 = 6;
 
 /// What a frame is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -399,7 +401,10 @@ impl Ledger {
         if self.pending.is_none() && self.covered_us >= airtime_us {
             return None;
         }
-        let share_us = self.limits.map_or(0, |limits| limits.budget_us / AHEAD_SHARE);
+        // After a crash it counts as upkeep, which must not be used up by it where there is no law to be short of.
+        let share =
+            |limits: Limits| (limits.budget_us / AHEAD_SHARE).min(limits.upkeep_us / AHEAD_UPKEEP_SHARE);
+        let share_us = self.limits.map_or(0, share);
         let record = self.write_ahead(moment, airtime_us.max(share_us));
         self.pending = Some((record.serial, record.ahead_us));
         Some(record)
