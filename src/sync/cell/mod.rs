@@ -36,6 +36,8 @@ const NEXT_BY_MAX_MS: u64 = 24 * 60 * 60 * 1000;
 /// After news, heartbeats come early: a listener that missed them learns of it. This many frame times after,
 /// then four times as long, until the usual pace is reached.
 const TRAILING_FRAMES: u64 = 16;
+/// News closer together than this have no pace to wait for: somebody is at work, milliseconds.
+const PACE_MIN_MS: u64 = 30_000;
 
 /// How fast the radio below is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -472,7 +474,8 @@ impl Cell {
         let since = self.news_at.map(|before| now.saturating_sub(before));
         if since.is_none_or(|since| since > self.pace.frame_ms * 4) {
             // Not still the same news on its way out.
-            self.news_gap = since.filter(|gap| *gap > self.trailing_ms && *gap < self.pace.heartbeat_ms / 2);
+            self.news_gap = since
+                .filter(|gap| *gap > self.trailing_ms.max(PACE_MIN_MS) && *gap < self.pace.heartbeat_ms / 2);
             self.news_at = Some(now);
         }
         let wait = self.news_gap.map_or(self.trailing_ms, |gap| gap + gap / 2);
