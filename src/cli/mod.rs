@@ -57,7 +57,7 @@ Examples:
   tombolo join CODE               on the friend's side
   tombolo create plan             make a shared document
   tombolo set plan monday Ada     write into it
-  tombolo demo                    see it work: three nodes on this machine
+  tombolo demo                    see it work: four nodes, one by radio only
 
 PEER is a name, a DID or the start of one. KEY is a/b/c (a backslash escapes). VALUE is JSON, else a text.
 Exit codes: 0 done, 1 failed, 2 wrong arguments.";
@@ -78,7 +78,7 @@ enum Command {
     Id,
     /// Run the node in the foreground, until SIGTERM or Ctrl-C
     #[command(
-        after_help = "Examples:\n  tombolo up\n  tombolo up --mesh meshtastic+serial:///dev/ttyUSB0\n  tombolo up --mesh 'kiss+tcp://localhost:8001?bitrate=1200&region=wired'\n  RUST_LOG=debug tombolo up\n\nSettings stand in tombolo.toml in the node's folder, radios as well. No region, no transmission: a radio\nthat does not know its own is told with ?region=EU868 (EU433, US915, ANZ, IN865, amateur; wired for a TNC\non a cable)."
+        after_help = "Examples:\n  tombolo up\n  tombolo up --mesh meshtastic+serial:///dev/ttyUSB0\n  tombolo up --mesh 'kiss+tcp://localhost:8001?bitrate=1200&region=wired'\n  tombolo up --mesh 'kiss+serial:///dev/ttyUSB0?bitrate=9600&region=amateur&call=N0CALL-1'\n  RUST_LOG=debug tombolo up\n\nSettings stand in tombolo.toml in the node's folder, radios as well.\n\nNo region, no transmission: a radio that does not know its own is told with ?region=EU868 (EU433, US915,\nANZ, IN865, amateur; wired for a TNC on a cable). What else stands behind the question mark, joined by &,\nin the words of [[radio]] in the settings:\n  of the air      region=  frequency_hz=869525000  bitrate=9600, or preset=LongFast or preset=SF7/125\n  of the station  mode=encrypted|signed-clear  call_sign=N0CALL  call_sign_every=10m\n  of the traffic  soft_cap_permille=10 (a limit of your own)  sign_every=16  mtu=120 (bytes of a frame)\n  KISS            call=N0CALL-1 (AX.25)  txdelay=  persist=  slot=  tncport=  modem=meshcore\n  MeshCore        channel=  secret=\n  Meshtastic      channel=  hops=\n  serial ports    baud="
     )]
     Up {
         /// A radio to use: kiss+tcp://HOST:PORT, kiss+serial:///DEVICE, meshcore+..., meshtastic+...; may be repeated
@@ -247,7 +247,7 @@ enum Command {
         /// Only of this document
         doc: Option<String>,
     },
-    /// Run three nodes on this machine and measure them; leaves nothing behind
+    /// Run four nodes on this machine, one of them by radio only, and measure them; leaves nothing behind
     #[command(after_help = "Examples:\n  tombolo demo\n  tombolo demo --json")]
     Demo,
 }

@@ -1,6 +1,8 @@
 //! `[[radio]]` and `--mesh`: which radio, and what its operator says of its air. What is left out here, the radio
 //! may say of itself when it is there (`daemon::radios`).
 
+mod words;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use tombolo_transports::mesh::station::CALL_SIGN_BYTES_MAX;
 
 use super::Span;
 use crate::limits::RADIOS_MAX;
+use words::Words;
 
 /// Call signs are sent at least this far apart: more often they would be all that is sent.
 pub const CALL_SIGN_EVERY_MIN: Duration = Duration::from_secs(10);
@@ -71,6 +74,32 @@ pub enum RadioSettingsError {
     /// The URL.
     #[error(transparent)]
     Url(#[from] RadioUrlError),
+    /// A word of the URL that does not exist.
+    #[error("{scheme} has no option {word:?}; there are {known}")]
+    Word {
+        /// The URL's scheme.
+        scheme: &'static str,
+        /// What stood there.
+        word: String,
+        /// Those there are.
+        known: String,
+    },
+    /// A word of the URL with a value that it does not take.
+    #[error("{word}={value} is not {wanted}")]
+    Value {
+        /// The word.
+        word: &'static str,
+        /// What stood there.
+        value: String,
+        /// What may stand there.
+        wanted: &'static str,
+    },
+    /// No mode.
+    #[error("`mode` {0:?} is not \"encrypted\" or \"signed-clear\"")]
+    Mode(String),
+    /// No span.
+    #[error("`call_sign_every` {0:?} is no span of time, like 5m")]
+    CallSignSpan(String),
     /// The preset, in the words of its parser.
     #[error("`preset`: {0}")]
     Preset(#[from] tombolo_transports::mesh::airtime::LineError),
@@ -123,9 +152,10 @@ pub enum RadioSettingsError {
 }
 
 impl RadioSettings {
-    /// What `--mesh URL` says: everything beside the URL is left to the radio and to the defaults.
+    /// What `--mesh URL` says. Its query takes each word of `[[radio]]`; what it leaves out is left to the radio and to
+    /// the defaults.
     pub fn from_url(text: &str) -> Result<Self, RadioSettingsError> {
-        Written::of(RadioUrl::parse(text)?).check()
+        Written::of(words::read(text)?).check()
     }
 
     /// What people call the radio, and what its records on disk are kept under: where it is, without what may be
@@ -174,8 +204,9 @@ pub fn check_all(radios: &[RadioSettings]) -> Result<(), RadioSettingsError> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
+    /// The driver's part, and what else the URL says.
     #[serde(deserialize_with = "url")]
-    url: RadioUrl,
+    url: (RadioUrl, Words),
     #[serde(default)]
     preset: Option<String>,
     #[serde(default)]
@@ -197,7 +228,7 @@ struct Written {
 }
 
 impl Written {
-    fn of(url: RadioUrl) -> Self {
+    fn of(url: (RadioUrl, Words)) -> Self {
         Written {
             url,
             preset: None,
@@ -214,14 +245,16 @@ impl Written {
 
     fn check(self) -> Result<RadioSettings, RadioSettingsError> {
         let rate = self.rate()?;
-        let area = once("region", self.url.region.as_ref(), self.region.as_ref())?;
+        let (url, words) = self.url;
+        let frequency_hz = once("frequency_hz", words.frequency_hz, self.frequency_hz)?;
+        let area = once("region", url.region.as_ref(), self.region.as_ref())?;
         let area = area.map(|text| Region::parse(text)).transpose()?;
         let area = area.map(|region| region.map_or(Area::Nowhere, Area::In));
         let rules = match area {
-            Some(Area::In(region)) => Some((region, region.rules(self.frequency_hz, bandwidth_hz(rate))?)),
+            Some(Area::In(region)) => Some((region, region.rules(frequency_hz, bandwidth_hz(rate))?)),
             _ => None,
         };
-        let kiss = match &self.url.protocol {
+        let kiss = match &url.protocol {
             Protocol::Kiss(options) => Some(options),
             _ => None,
         };
@@ -232,16 +265,17 @@ impl Written {
         {
             return Err(RadioSettingsError::NoRate(*region));
         }
-        let call_sign =
-            self.call_sign.or_else(|| kiss.and_then(|kiss| kiss.call).map(|call| call.to_string()));
+        let call_sign = once("call_sign", words.call_sign, self.call_sign)?
+            .or_else(|| kiss.and_then(|kiss| kiss.call).map(|call| call.to_string()));
         if let Some(text) = call_sign.as_ref().filter(|text| !is_call_sign(text)) {
             return Err(RadioSettingsError::CallSign(text.chars().take(40).collect()));
         }
-        let mode = self.mode.unwrap_or(match rules {
+        let mode = once("mode", words.mode, self.mode)?.unwrap_or(match rules {
             Some((_, rules)) if rules.clear_only => Mode::SignedClear,
             _ => Mode::Encrypted,
         });
-        let every = self.call_sign_every.unwrap_or(CALL_SIGN_EVERY_DEFAULT);
+        let every = once("call_sign_every", words.call_sign_every, self.call_sign_every)?
+            .unwrap_or(CALL_SIGN_EVERY_DEFAULT);
         let mut longest = super::PACE_MAX;
         if let Some((region, rules)) = rules {
             if rules.clear_only && mode != Mode::SignedClear {
@@ -258,21 +292,26 @@ impl Written {
             return Err(RadioSettingsError::CallSignEvery { given: Span(every), longest: Span(longest) });
         }
         Ok(RadioSettings {
-            url: self.url,
             rate,
             region: area,
-            frequency_hz: self.frequency_hz,
+            frequency_hz,
             mode,
             call_sign,
             call_sign_every: every,
-            soft_cap_permille: soft_cap(self.soft_cap_permille)?,
-            sign_every: sign_every(self.sign_every)?,
+            soft_cap_permille: soft_cap(once(
+                "soft_cap_permille",
+                words.soft_cap_permille,
+                self.soft_cap_permille,
+            )?)?,
+            sign_every: sign_every(once("sign_every", words.sign_every, self.sign_every)?)?,
+            url,
         })
     }
 
     fn rate(&self) -> Result<Option<Rate>, RadioSettingsError> {
-        let preset = once("preset", self.url.preset.as_ref(), self.preset.as_ref())?;
-        let bitrate = once("bitrate", self.url.bitrate.as_ref(), self.bitrate.as_ref())?;
+        let (url, _) = &self.url;
+        let preset = once("preset", url.preset.as_ref(), self.preset.as_ref())?;
+        let bitrate = once("bitrate", url.bitrate.as_ref(), self.bitrate.as_ref())?;
         let rate = match (preset, bitrate) {
             (None, None) => return Ok(None),
             (Some(_), Some(_)) => return Err(RadioSettingsError::TwoRates),
@@ -283,7 +322,7 @@ impl Written {
             Line::LoRa { modulation, .. } => Rate::LoRa(modulation),
             Line::BitRate { bits_per_second, .. } => Rate::Bits(bits_per_second),
         };
-        match (&self.url.protocol, rate) {
+        match (&url.protocol, rate) {
             (Protocol::Meshcore(_), Rate::Bits(_)) => Err(RadioSettingsError::BitrateOfLora("MeshCore")),
             (Protocol::Meshtastic(_), Rate::Bits(_)) => Err(RadioSettingsError::BitrateOfLora("Meshtastic")),
             _ => Ok(Some(rate)),
@@ -336,35 +375,27 @@ fn sign_every(states: Option<u64>) -> Result<u32, RadioSettingsError> {
     states.ok_or(RadioSettingsError::SignEvery(given))
 }
 
-fn once<'a, T>(
+fn once<T>(
     name: &'static str,
-    in_url: Option<&'a T>,
-    beside: Option<&'a T>,
-) -> Result<Option<&'a T>, RadioSettingsError> {
+    in_url: Option<T>,
+    beside: Option<T>,
+) -> Result<Option<T>, RadioSettingsError> {
     match (in_url, beside) {
         (Some(_), Some(_)) => Err(RadioSettingsError::Twice(name)),
         (in_url, beside) => Ok(in_url.or(beside)),
     }
 }
 
-fn url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RadioUrl, D::Error> {
-    RadioUrl::parse(&String::deserialize(deserializer)?).map_err(|e| D::Error::custom(format!("`url`: {e}")))
+fn url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(RadioUrl, Words), D::Error> {
+    words::read(&String::deserialize(deserializer)?).map_err(|e| D::Error::custom(format!("`url`: {e}")))
 }
 
 fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Mode>, D::Error> {
-    match String::deserialize(deserializer)?.as_str() {
-        "encrypted" => Ok(Some(Mode::Encrypted)),
-        "signed-clear" => Ok(Some(Mode::SignedClear)),
-        _ => Err(D::Error::custom("`mode` is \"encrypted\" or \"signed-clear\"")),
-    }
+    words::mode(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
 }
 
 fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let Span(span) = text
-        .parse()
-        .map_err(|e| D::Error::custom(format!("`call_sign_every`: `{text}` is no span of time: {e}")))?;
-    Ok(Some(span))
+    words::call_sign_every(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
 }
 
 #[cfg(test)]

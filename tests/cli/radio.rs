@@ -60,6 +60,12 @@ fn a_wrong_radio_is_told_what_is_wrong() {
         ("kiss+tcp://localhost?region=amateur", "call sign"),
         ("meshtastic+tcp://localhost?hops=8", "hops=8 is not a number from 0 to 7"),
         ("kiss+serial://ttyUSB0", "the path of a serial port"),
+        (
+            "kiss+tcp://localhost?frequency=868",
+            "modem, mtu, preset, bitrate, region, mode, frequency_hz, call_sign",
+        ),
+        ("kiss+tcp://localhost?region=amateur&call=N0CALL&mode=encrypted", "nothing may be obscured"),
+        ("kiss+tcp://localhost?sign_every=0", "`sign_every` 0 is not between 1 and 256"),
     ] {
         let error = place.fails(2, &["up", "--mesh", url]);
         assert!(error.contains(part), "{url}: {error}");
@@ -80,7 +86,7 @@ fn a_wrong_radio_in_the_settings_is_named_with_its_line() {
     let with = |radio: &str| std::fs::write(&path, format!("{settings}[[radio]]\n{radio}\n")).unwrap();
     with("url = \"kiss+tcp://localhost\"\nmode = \"loud\"");
     let error = place.fails(1, &["up"]);
-    assert!(error.contains(&format!("line {}: `mode` is", first + 2)), "{error}");
+    assert!(error.contains(&format!("line {}: `mode` \"loud\" is not", first + 2)), "{error}");
     with(
         "url = \"kiss+tcp://localhost\"\nregion = \"amateur\"\ncall_sign = \"N0CALL\"\nmode = \"encrypted\"",
     );
@@ -105,6 +111,22 @@ fn a_tnc_that_is_not_there_is_said_to_be_and_waited_for() {
     // All else works.
     place.ok(&["create", "plan"]);
     assert_eq!(daemon.terminate(), Some(0));
+}
+
+/// A licence, a limit of one's own, rare signatures: all that the settings take, for one run.
+#[test]
+fn the_url_says_all_that_the_settings_say() {
+    let (place, tnc) = (Place::with_node("attic"), Tnc::new());
+    let words = "?region=amateur&frequency_hz=144800000&bitrate=9600&mode=signed-clear&call=N0CALL-1&call_sign_every=5m\
+                 &soft_cap_permille=100&sign_every=16&mtu=120";
+    let _daemon = place.up_with(&["--mesh", &tnc.url(words)]);
+    eventually("the radio is up", || place.json(&["links"])[0]["state"] == "up");
+    let rules = place.json(&["airtime"])[0]["rules"].to_string();
+    for part in ["amateur, 144.800 MHz, 9600bps", "your own limit: 10 %", "everybody can read it"] {
+        assert!(rules.contains(part), "{part}: {rules}");
+    }
+    assert_eq!(place.json(&["links"])[0]["link"], tnc.url(""));
+    assert_eq!(place.json(&["airtime"])[0]["budget_hour_s"], 360.0);
 }
 
 /// What programs read: names and kinds of the fields.
