@@ -177,6 +177,12 @@ impl Field {
         Ok(())
     }
 
+    /// The node's disk is lost; it starts again with its identity and nothing else.
+    pub fn lose_disk(&mut self, place: usize) -> Result<(), StoreError> {
+        self.place_mut(place).store = Store::in_memory()?;
+        self.restart(place)
+    }
+
     /// How many nodes there are.
     pub fn places(&self) -> usize {
         self.places.len()

@@ -6,6 +6,7 @@ mod hostile;
 mod links;
 mod loss;
 mod policies;
+mod renewal;
 mod states;
 
 use tombolo::federation::{RadioUse, TrustLevel};

@@ -15,7 +15,7 @@ use tombolo_transports::mesh::frame::opening::{Address, Opening};
 use tombolo_transports::mesh::frame::{Counters, Header, Kind, Window, open, read_clear, seal};
 use tombolo_transports::mesh::frame::{write_clear, write_clear_padded};
 use tombolo_transports::mesh::handshake::{Heard, Initiator, Responder};
-use tombolo_transports::mesh::keys::pair::{PairKey, pair_tag, pair_tag_holds};
+use tombolo_transports::mesh::keys::pair::{PairChannel, PairKey, pair_tag, pair_tag_holds};
 use tombolo_transports::mesh::keys::sealed::{open_sealed, seal_for_readers};
 use tombolo_transports::mesh::keys::{Alias, AudienceKey, BootEpoch, Hint, Identity, Mode, agreement_key};
 
@@ -162,6 +162,17 @@ fn pairs() -> Object {
         .hex("tag", tag)
 }
 
+fn channel_of_two() -> Object {
+    let (one, two) = (identity(1), identity(2));
+    let channel = PairChannel::new(&one, &two.peer_id()).unwrap();
+    assert_eq!(Some(&channel), PairChannel::new(&two, &one.peer_id()).as_ref());
+    Object::new("identities 1 and 2: the channel of two, its alias and identity 1's hint in it")
+        .hex("name", channel.name.as_bytes())
+        .hex("key", channel.key.key)
+        .hex("alias", channel.key.alias().0)
+        .hex("hint", [channel.key.hint(&one.peer_id()).0])
+}
+
 fn join() -> Object {
     let (inviter, joiner) = (identity(1), identity(2));
     let token = [0x77; 32];
@@ -204,7 +215,7 @@ fn inference() -> Vec<Object> {
 fn vectors() -> String {
     let mut all = vec![identities(), names()];
     all.extend([frame(0, b""), frame(0x0001_fffe, b"the sand holds"), clear_frame()]);
-    all.extend([padded_frames(), opening(), sealed_keys(), pairs(), join()]);
+    all.extend([padded_frames(), opening(), sealed_keys(), pairs(), channel_of_two(), join()]);
     all.extend(inference());
     let all: Vec<String> = all.iter().map(Object::print).collect();
     format!("{{\n  \"version\": 1,\n  \"vectors\": [\n{}\n  ]\n}}\n", all.join(",\n"))

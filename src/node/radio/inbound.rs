@@ -21,6 +21,9 @@ impl Node {
         let Some(radio) = self.radios.by_link.get_mut(&link) else { return };
         radio.counts.received(bytes.len());
         let mut heard: Vec<Heard> = radio.station.receive(now, bytes).into_iter().collect();
+        if heard.contains(&Heard::Foreign) {
+            radio.heard_stranger(now, self.random.below(u64::MAX));
+        }
         while let Some(later) = radio.station.poll_heard() {
             heard.push(later);
         }
@@ -40,6 +43,14 @@ impl Node {
                 }
                 self.heard(&from);
                 self.counters.received(bytes.len());
+                if self.radios.pairs.is_pair(&channel) {
+                    return self.talk_heard(link, from, &bytes);
+                }
+                if channel == from
+                    && let Some(radio) = self.radios.by_link.get_mut(&link)
+                {
+                    radio.talks.heard(self.now.mono_ms, from);
+                }
                 let hearing = Hearing { link, channel, from };
                 self.hearing = Some(hearing);
                 self.message_on_air(&hearing, kind, &bytes);
@@ -75,7 +86,10 @@ impl Node {
             }
         } else if kind == kinds::HEARTBEAT && channel == from {
             match Heartbeat::decode(bytes) {
-                Ok(heartbeat) => self.tell_cell(link, Input::Heartbeat { from, heartbeat }),
+                Ok(heartbeat) => {
+                    self.compare_keys(link, from, &heartbeat);
+                    self.tell_cell(link, Input::Heartbeat { from, heartbeat });
+                }
                 Err(_) => self.counters.reject("bad_message"),
             }
         } else if kind == kinds::FRONTIER {

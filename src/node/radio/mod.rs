@@ -11,12 +11,14 @@
 //! | `split` | commits that do not fit a frame |
 //! | `records`, `views` | what is on disk; what people see |
 //! | `join` | joining with nothing but radios and a code |
+//! | `pair` | what two say to each other alone: keys, for who missed their renewal |
 
 pub mod brief;
 mod inbound;
 mod join;
 mod keys;
 mod outbound;
+mod pair;
 pub(in crate::node) mod provisional;
 mod records;
 mod split;
@@ -83,6 +85,8 @@ pub(super) mod kinds {
     pub(super) const FRONTIER: Kind = message(8);
     /// A state that is not signed yet.
     pub(super) const PROVISIONAL: Kind = message(9);
+    /// In a channel of two.
+    pub(super) const PAIR: Kind = message(10);
 }
 
 /// A radio of this node.
@@ -103,6 +107,8 @@ pub(super) struct Radio {
     write_again: bool,
     held_back: provisional::HeldBack,
     joins: join::Joins,
+    pace: Pace,
+    talks: pair::Talks,
     counts: views::Counts,
 }
 
@@ -119,6 +125,8 @@ pub(super) struct Radios {
     /// The key last used per audience, and the one before its last renewal.
     seen: BTreeMap<PeerId, AudienceKey>,
     previous: BTreeMap<PeerId, AudienceKey>,
+    /// The channels of two.
+    pairs: pair::Pairs,
     /// What leads from part to part of commits that were split.
     steps: split::Steps,
     /// Tells this run's monotonic clock from another's.
@@ -156,6 +164,7 @@ impl Radios {
             told: BTreeMap::new(),
             seen: BTreeMap::new(),
             previous: BTreeMap::new(),
+            pairs: pair::Pairs::default(),
             boot: BootId(boot),
             stale: false,
             day: 0,
@@ -199,7 +208,11 @@ impl Radio {
             Some(at) => self.cell.next_after(now).into_iter().chain([at]).min(),
             None => self.cell.poll_timeout(now),
         };
-        [station, due, self.joins.next_timer()].into_iter().flatten().min().map(|at| at.max(now + 1))
+        [station, due, self.joins.next_timer(), self.talks.next_timer()]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|at| at.max(now + 1))
     }
 
     /// How long heartbeats and waits are, given how long a frame takes.
@@ -259,6 +272,8 @@ impl Node {
             write_again: false,
             held_back: provisional::HeldBack::default(),
             joins: join::Joins::default(),
+            pace,
+            talks: pair::Talks::default(),
             counts: views::Counts::default(),
         };
         self.radios.by_link.insert(link, radio);
@@ -319,6 +334,8 @@ impl Node {
             ));
         }
         let (now, me) = (self.now.mono_ms, self.me);
+        let us = Identity::from_seed(&self.keypair.identity_seed());
+        let ended = self.radios.pairs.renew(&us, &self.pair_peers());
         for radio in self.radios.by_link.values_mut() {
             let is_clear = radio.spec.mode == Mode::SignedClear;
             let served = |owner: &PeerId| {
@@ -352,6 +369,13 @@ impl Node {
                 let members = members.clone();
                 let input = cell::Input::Channel { owner: *owner, aliases, ours, members };
                 radio.cell.handle_input(now, input);
+            }
+            ended.iter().for_each(|name| radio.station.drop_channel(name));
+            for (peer, channel) in self.radios.pairs.iter().filter(|_| !is_clear) {
+                let both = BTreeSet::from([me, *peer]);
+                if let Err(error) = radio.station.set_channel(channel.name, channel.key.clone(), None, both) {
+                    tracing::debug!(%peer, %error, "no channel of two");
+                }
             }
         }
     }

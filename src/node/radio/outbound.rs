@@ -41,6 +41,7 @@ impl Node {
     /// Writes what the station wants written, and hands its radio a frame if it takes one.
     pub(super) fn drive_radio(&mut self, link: LinkId) {
         self.repeat_calls(link);
+        self.ask_for_keys(link);
         self.write_records(link);
         if !self.radios.by_link.get(&link).is_some_and(|radio| radio.up && radio.ready) {
             return;
@@ -104,6 +105,10 @@ impl Node {
             return false;
         }
         radio.retry_at = None;
+        if radio.talks.waits() && self.send_talk(link) {
+            return true;
+        }
+        let Some(radio) = self.radios.by_link.get_mut(&link) else { return false };
         if !radio.held_back.waits() && radio.cell.poll_timeout(now).is_none_or(|at| at > now) {
             return false;
         }

@@ -229,7 +229,8 @@ fn unpack_seconds(code: u8) -> u32 {
     u32::try_from(seconds).unwrap_or(u32::MAX)
 }
 
-fn put_varint(out: &mut Vec<u8>, mut number: u64) {
+/// LEB128.
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push((number & 0x7f) as u8 | 0x80);
         number >>= 7;
@@ -237,7 +238,8 @@ fn put_varint(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
-fn read_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+/// A number in LEB128, and what follows it.
+pub(crate) fn read_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let mut number = 0u64;
     for (place, byte) in bytes.iter().take(8).enumerate() {
         number |= u64::from(byte & 0x7f) << (7 * place);

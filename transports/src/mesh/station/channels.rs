@@ -5,8 +5,8 @@ use crate::mesh::frame::{Counter, Counters, Window};
 use crate::mesh::keys::{Alias, AudienceKey, BootEpoch, Hint};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Audiences at once; a further one is refused.
-pub const CHANNELS_MAX: usize = 64;
+/// Audiences at once, those of two included; a further one is refused.
+pub const CHANNELS_MAX: usize = 128;
 /// Members of one audience that a station listens for; a larger audience is refused.
 pub const MEMBERS_MAX: usize = 256;
 /// A window's place is recorded when it moved so far: after a restart no more than this can be heard once more.
