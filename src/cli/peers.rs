@@ -18,19 +18,20 @@ pub(super) fn list(context: &Context) -> Outcome {
         print::hint("no peers yet: `tombolo invite` prints a code for one, `tombolo join CODE` takes one");
         return Ok(());
     }
-    let mut table = print::Table::new(&["NAME", "LEVEL", "LINK", "STATE", "APPS", "DID"]);
+    let mut table = print::Table::new(&["NAME", "LEVEL", "LINK", "STEP", "STATE", "APPS", "DID"]);
     for peer in peers {
         table.row(row(peer, now().wall_ms));
     }
     Ok(print::line(&table.lines())?)
 }
 
-fn row(peer: &Json, now_ms: u64) -> [String; 6] {
+fn row(peer: &Json, now_ms: u64) -> [String; 7] {
     let state = peer.get("last_state");
     [
         name(peer),
         print::text(peer, "trust_level").to_owned(),
         link(peer, now_ms),
+        step(peer, now_ms),
         state.map_or("-".to_owned(), |state| print::age(print::text(state, "timestamp"), now_ms)),
         state.and_then(|state| state.get("apps")).map_or("-".to_owned(), apps),
         print::short_did(print::text(peer, "did")),
@@ -49,10 +50,23 @@ fn link(peer: &Json, now_ms: u64) -> String {
     let heard = print::text(peer, "heard_at");
     match (print::text(peer, "joined"), peer.get("connected").and_then(Json::as_bool), heard) {
         ("waiting", ..) => "waiting for its answer".to_owned(),
-        (_, Some(true), _) => "connected".to_owned(),
+        (_, Some(true), _) => links(peer),
         (_, _, "") => "never heard".to_owned(),
         _ => format!("heard {}", print::age(heard, now_ms)),
     }
+}
+
+/// The ways to a peer that are open.
+fn links(peer: &Json) -> String {
+    let links = peer.get("links").map(print::items).unwrap_or_default();
+    let links: Vec<&str> = links.iter().filter_map(Json::as_str).collect();
+    format!("connected: {}", links.join(", "))
+}
+
+/// How far it is from us; a dash where no link is there to tell.
+fn step(peer: &Json, now_ms: u64) -> String {
+    let step = peer.get("step").filter(|_| peer.get("connected").and_then(Json::as_bool) == Some(true));
+    step.map_or("-".to_owned(), |step| print::step(step, now_ms))
 }
 
 fn apps(apps: &Json) -> String {

@@ -133,6 +133,32 @@ pub(crate) fn age(time: &str, now_ms: u64) -> String {
     }
 }
 
+/// How far a peer and we are apart, as far as that is known: the object with `state`, `we_lack` and `they_lack`.
+pub(crate) fn step(step: &Json, now_ms: u64) -> String {
+    let state = text(step, "state");
+    let parts = [("we_lack", "we lack"), ("they_lack", "they lack"), ("unacknowledged", "unacknowledged")];
+    let parts: Vec<String> = parts
+        .iter()
+        .filter(|(field, _)| number(step, field) > 0)
+        .map(|(field, words)| format!("{words} {}", number(step, field)))
+        .collect();
+    match (state, text(step, "unknown_since")) {
+        ("catching up", _)
+            if number(step, "we_lack") + number(step, "they_lack") == 0 && !parts.is_empty() =>
+        {
+            format!("sent, {}", parts.join(", "))
+        }
+        ("unknown", "") => "not said yet what it holds".to_owned(),
+        ("unknown", since) => format!("known until {}", age(since, now_ms)),
+        // Nothing is lacking, and nothing was agreed on yet.
+        ("catching up", _) if parts.is_empty() => "comparing".to_owned(),
+        _ if parts.is_empty() => state.to_owned(),
+        // The word alone would sound as if something was amiss.
+        ("catching up", _) => parts.join(", "),
+        _ => format!("{state}, {}", parts.join(", ")),
+    }
+}
+
 /// A span of seconds in its largest unit.
 pub(crate) fn span(seconds: u64) -> String {
     match seconds {
@@ -276,6 +302,26 @@ mod tests {
         let pretty = indented(json);
         let text = "{\n  \"a\": [\n    1.50,\n    -18446744073709551616,\n    \"x:\\\"{,}\\\\\"\n  ],\n  \"b\": {},\n  \"c\": [],\n  \"d\": null\n}";
         assert_eq!(pretty, text);
+    }
+
+    #[test]
+    fn only_what_is_known_is_said_of_a_step() {
+        let now = 1_800_000_000_000;
+        let said = |json: &str| step(&serde_json::from_str(json).unwrap(), now);
+        for (json, words) in [
+            (r#"{"state":"in step","we_lack":0,"they_lack":0,"unacknowledged":0}"#, "in step"),
+            (r#"{"state":"catching up","we_lack":null,"they_lack":null}"#, "comparing"),
+            (r#"{"state":"catching up","we_lack":2,"they_lack":1}"#, "we lack 2, they lack 1"),
+            (
+                r#"{"state":"catching up","we_lack":0,"they_lack":0,"unacknowledged":1}"#,
+                "sent, unacknowledged 1",
+            ),
+            (r#"{"state":"unknown","we_lack":null,"they_lack":null}"#, "not said yet what it holds"),
+            (r#"{"state":"unknown","unknown_since":"2027-01-15T07:50:00Z"}"#, "known until 10 min ago"),
+            (r#"{"state":"not connected","we_lack":null}"#, "not connected"),
+        ] {
+            assert_eq!(said(json), words, "{json}");
+        }
     }
 
     #[test]

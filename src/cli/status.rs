@@ -64,24 +64,12 @@ fn peers(status: &Json, running: bool) -> Outcome {
         table.row([
             print::text(peer, "name").to_owned(),
             print::text(peer, "trust_level").to_owned(),
-            if running { step(peer) } else { "-".to_owned() },
+            if running { print::step(peer, now().wall_ms) } else { "-".to_owned() },
             if links.is_empty() { "-".to_owned() } else { links.join(", ") },
             if heard.is_empty() { "never".to_owned() } else { print::age(heard, now().wall_ms) },
         ]);
     }
     Ok(print::line(&table.lines())?)
-}
-
-/// Both sides of in step: what we lack and what they lack.
-fn step(peer: &Json) -> String {
-    let (we, they) = (print::number(peer, "we_lack"), print::number(peer, "they_lack"));
-    let state = print::text(peer, "state");
-    match (we, they) {
-        (0, 0) => state.to_owned(),
-        (0, they) => format!("{state}, they lack {they}"),
-        (we, 0) => format!("{state}, we lack {we}"),
-        (we, they) => format!("{state}, we lack {we}, they {they}"),
-    }
 }
 
 /// What a person should look at, last.

@@ -15,6 +15,7 @@ pub mod radio;
 mod recovery;
 mod state;
 mod status;
+mod step;
 mod timers;
 pub mod view;
 

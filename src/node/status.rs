@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use tombolo_transports::{LinkId, Medium, PeerId};
+use tombolo_transports::{LinkId, PeerId};
 
 use crate::clock::{TimeSource, rfc3339};
 use crate::federation::Peer;
@@ -161,36 +161,23 @@ impl Node {
             last_state,
             heard_at: peer.heard_at_ms.map(rfc3339),
             connected: self.links.values().any(|link| link.peer == peer.id)
-                || self.heard_on_radio(&peer.id).is_some(),
+                || self.step_by_radio(&peer.id).is_some(),
             joined: match peer.joined {
                 Joined::Agreed => "agreed",
                 Joined::Waiting { .. } => "waiting",
             },
+            links: self.media_to(&peer.id),
+            step: self.step_of(peer),
         }
     }
 
     fn peer_status(&self, peer: &Peer) -> view::PeerStatusView {
-        let links = self.links.values().filter(|link| link.peer == peer.id);
-        let mut links: Vec<String> = links.map(|link| link.caps.medium.to_string()).collect();
-        let on_radio = self.heard_on_radio(&peer.id);
-        let by_radio_alone = links.is_empty();
-        links.extend(on_radio.map(|_| Medium::Mesh.to_string()));
-        let distance = self.engine.distance(&peer.id).unwrap_or_default();
-        let state = match () {
-            () if matches!(peer.joined, Joined::Waiting { .. }) => "waiting for the inviter",
-            () if links.is_empty() => "not connected",
-            () if by_radio_alone && on_radio == Some(true) => "in step",
-            () if distance.confirmed && distance.we_lack == 0 && distance.they_lack == 0 => "in step",
-            () => "catching up",
-        };
         view::PeerStatusView {
             name: self.name_of(&peer.id),
             did: did(&peer.id),
             trust_level: peer.trust_level,
-            links,
-            state,
-            we_lack: distance.we_lack,
-            they_lack: distance.they_lack,
+            links: self.media_to(&peer.id),
+            step: self.step_of(peer),
             heard_at: peer.heard_at_ms.map(rfc3339),
         }
     }

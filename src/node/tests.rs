@@ -233,7 +233,7 @@ fn two_nodes_join_and_both_write_one_document() {
     assert_eq!(seen, wire.get(1, "notes"));
     assert_eq!(seen.get("from").and_then(|f| text(f, "b")), Some("hello".into()));
     assert_eq!(wire.hashes(0), wire.hashes(1));
-    assert_eq!(wire.status(0).peers[0].state, "in step");
+    assert_eq!(wire.status(0).peers[0].step.state, "in step");
 }
 
 #[test]

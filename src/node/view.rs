@@ -64,6 +64,10 @@ pub struct PeerView {
     pub connected: bool,
     /// `agreed`, or `waiting` while the inviter has not answered yet.
     pub joined: &'static str,
+    /// Its links: medium.
+    pub links: Vec<String>,
+    /// How far it and we are apart.
+    pub step: StepView,
 }
 
 /// A removed peer.
@@ -201,6 +205,9 @@ pub struct LinkView {
     /// Seconds on air today, of a radio.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub airtime_today_s: Option<f64>,
+    /// How far the peer and we are apart, as this link knows; none of a radio itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<StepView>,
     /// Why it is used, or is not.
     pub why: String,
 }
@@ -286,15 +293,32 @@ pub struct PeerStatusView {
     pub trust_level: TrustLevel,
     /// Its links: medium.
     pub links: Vec<String>,
-    /// `in step`, `catching up`, `not connected`, `waiting for the inviter`.
-    pub state: &'static str,
-    /// Layers it has and we lack.
-    pub we_lack: usize,
-    /// Layers we have and it lacks.
-    pub they_lack: usize,
+    /// How far it and we are apart.
+    #[serde(flatten)]
+    pub step: StepView,
     /// When we last heard it, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heard_at: Option<String>,
+}
+
+/// How far a peer and we are apart, as far as that is known. What nobody has counted is `null`, never 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct StepView {
+    /// `in step`, `catching up`, `unknown`, `not connected`, `waiting for the inviter`.
+    pub state: &'static str,
+    /// Layers it has and we lack.
+    pub we_lack: Option<usize>,
+    /// Layers we have, and it lacks and was not sent yet.
+    pub they_lack: Option<usize>,
+    /// By radio: layers that were sent, and that it has not said yet to have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unacknowledged: Option<usize>,
+    /// Where it is not known: until when it was, RFC 3339; absent if it never was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown_since: Option<String>,
+    /// By radio: layers of both that do not go by it, and of which nothing is said here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_by_radio: Option<usize>,
 }
 
 /// Message bytes, as handed to and taken from links (before framing and encryption).
@@ -322,6 +346,7 @@ impl LinkView {
             bytes_sent: Some(0),
             bytes_heard: Some(0),
             airtime_today_s: Some(0.0),
+            step: None,
             why,
         }
     }

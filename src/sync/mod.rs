@@ -159,6 +159,8 @@ pub struct Distance {
     pub they_lack: usize,
     /// Whether what it last said of itself agrees with what we believe it to have.
     pub confirmed: bool,
+    /// Whether it has said at all what it has: before that, the numbers say nothing.
+    pub told: bool,
 }
 
 #[derive(Debug, Default)]
@@ -287,6 +289,7 @@ impl Engine {
                 .filter(|(l, s)| newer(**s, sync.theirs.get(l)) && !sync.refused.contains_key(l))
                 .count(),
             confirmed: sync.confirmed,
+            told: sync.met,
         })
     }
 

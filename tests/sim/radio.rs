@@ -8,6 +8,7 @@ mod loss;
 mod policies;
 mod renewal;
 mod states;
+mod views;
 
 use tombolo::federation::{RadioUse, TrustLevel};
 use tombolo::layer::Kind;

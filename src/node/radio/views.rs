@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use tombolo_transports::mesh::keys::Mode;
 use tombolo_transports::mesh::ledger::Priority;
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::clock::rfc3339;
 use crate::identity::did;
+use crate::layer::DocumentName;
 use crate::node::{Node, view};
 use crate::router::{Decision, Reason};
+use crate::sync::cell::Step;
 
 /// Milliseconds of a day.
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
@@ -71,62 +74,91 @@ impl Node {
                 bytes_sent: Some(sent),
                 bytes_heard: Some(heard),
                 airtime_today_s: None,
+                step: self.federation.peer(&link.peer).map(|peer| self.step_of(peer)),
                 why,
             });
         }
-        let now = self.now.mono_ms;
-        let wall = self.reference_ms();
-        let peers: Vec<(PeerId, String)> =
-            self.federation.peers().map(|peer| (peer.id, self.name_of(&peer.id))).collect();
-        for (link, radio) in &mut self.radios.by_link {
-            let airtime_us: u64 = radio.station.ledger().by_priority(now).iter().map(|p| p.today_us).sum();
-            rows.push(view::LinkView {
-                peer: view::ALL_WHO_LISTEN.to_owned(),
-                did: String::new(),
-                link: radio.spec.name.clone(),
-                state: if radio.up { "up" } else { "down" },
-                last_heard: None,
-                bytes_sent: Some(radio.counts.bytes_sent_today),
-                bytes_heard: Some(radio.counts.bytes_heard_today),
-                airtime_today_s: Some(airtime_us as f64 / 1e6),
-                why: radio.why(),
-            });
-            for (peer, name) in &peers {
-                let Some(heard) = radio.cell.heard(peer) else { continue };
-                let there = heard.until > now;
-                let why = match radio.counts.decisions.get(peer) {
-                    _ if !there => "not used: three of its heartbeats missed".to_owned(),
-                    Some(decision) if decision.chosen == Some(*link) => {
-                        "used: the cheapest in time".to_owned()
-                    }
-                    Some(decision) => why_not(decision, *link),
-                    None => "listening: nothing to send yet".to_owned(),
-                };
-                rows.push(view::LinkView {
-                    peer: name.clone(),
-                    did: did(peer),
-                    link: radio.spec.name.clone(),
-                    state: if there { "heard" } else { "silent" },
-                    last_heard: Some(rfc3339(wall.saturating_sub(now.saturating_sub(heard.at)))),
-                    bytes_sent: None,
-                    bytes_heard: None,
-                    airtime_today_s: None,
-                    why,
-                });
-            }
+        let links: Vec<LinkId> = self.radios.by_link.keys().copied().collect();
+        for link in links {
+            rows.extend(self.radio_row(link));
+            rows.extend(self.listener_rows(link));
         }
         rows
     }
 
-    /// Whether a peer is heard on a radio, and then whether it is known there to hold what we hold of our documents and
-    /// of its own.
-    pub(in crate::node) fn heard_on_radio(&self, peer: &PeerId) -> Option<bool> {
+    /// A radio itself: what it sends is for all.
+    fn radio_row(&mut self, link: LinkId) -> Option<view::LinkView> {
+        let now = self.now.mono_ms;
+        let radio = self.radios.by_link.get_mut(&link)?;
+        let airtime_us: u64 = radio.station.ledger().by_priority(now).iter().map(|p| p.today_us).sum();
+        Some(view::LinkView {
+            peer: view::ALL_WHO_LISTEN.to_owned(),
+            did: String::new(),
+            link: radio.spec.name.clone(),
+            state: if radio.up { "up" } else { "down" },
+            last_heard: None,
+            bytes_sent: Some(radio.counts.bytes_sent_today),
+            bytes_heard: Some(radio.counts.bytes_heard_today),
+            airtime_today_s: Some(airtime_us as f64 / 1e6),
+            step: None,
+            why: radio.why(),
+        })
+    }
+
+    /// Who was heard on a radio.
+    fn listener_rows(&self, link: LinkId) -> Vec<view::LinkView> {
+        let now = self.now.mono_ms;
+        let Some(radio) = self.radios.by_link.get(&link) else { return Vec::new() };
+        let rows = self.federation.peers().filter_map(|peer| {
+            let heard = radio.cell.heard(&peer.id)?;
+            let there = heard.until > now;
+            let why = match radio.counts.decisions.get(&peer.id) {
+                _ if !there => "not used: three of its heartbeats missed".to_owned(),
+                Some(decision) if decision.chosen == Some(link) => "used: the cheapest in time".to_owned(),
+                Some(decision) => why_not(decision, link),
+                None => "listening: nothing to send yet".to_owned(),
+            };
+            let step = there.then(|| self.radio_step_view(&peer.id, (radio, radio.cell.step(&peer.id))));
+            Some(view::LinkView {
+                peer: self.name_of(&peer.id),
+                did: did(&peer.id),
+                link: radio.spec.name.clone(),
+                state: if there { "heard" } else { "silent" },
+                last_heard: Some(self.wall_of(heard.at)),
+                bytes_sent: None,
+                bytes_heard: None,
+                airtime_today_s: None,
+                step,
+                why,
+            })
+        });
+        rows.collect()
+    }
+
+    /// Whether a peer is heard on a radio, and then what the radio that knows most knows of how far it and we are apart.
+    pub(in crate::node) fn step_by_radio(&self, peer: &PeerId) -> Option<(&super::Radio, Step)> {
         let now = self.now.mono_ms;
         let hears = |radio: &&super::Radio| radio.up && radio.cell.heard(peer).is_some_and(|h| h.until > now);
-        let in_step = |radio: &super::Radio| {
-            [&self.me, peer].iter().all(|owner| radio.cell.in_step(owner, peer) == Some(true))
-        };
-        self.radios.by_link.values().filter(hears).map(in_step).reduce(|one, other| one || other)
+        let steps = self.radios.by_link.values().filter(hears).map(|radio| (radio, radio.cell.step(peer)));
+        steps.min_by_key(|(_, step)| match step {
+            Step::Known(apart) => (0, apart.we_lack + apart.they_lack, apart.sent as u64),
+            Step::Unknown { since } => (1, 0, since.map_or(u64::MAX, |since| u64::MAX - since)),
+        })
+    }
+
+    /// How many layers a peer and we share that do not go by a radio: by its document's policy, or since all could read it.
+    pub(in crate::node) fn layers_not_on(&self, radio: &super::Radio, peer: &PeerId) -> usize {
+        let sealed = radio.spec.mode == Mode::Encrypted;
+        let stays = self.holdings.layers().filter(|layer| {
+            let id = &layer.head().layer;
+            let name = id.document.name.as_str();
+            let is_shared = self.federation.takes_part(&id.document)
+                && self.federation.may_receive(peer, id, layer.head().audience_sequence);
+            is_shared
+                && !matches!(name, DocumentName::KEYS | DocumentName::AUDIENCE)
+                && !self.goes_on_air(&layer.signed, sealed)
+        });
+        stays.count()
     }
 
     /// What is counted by the day begins anew with the day.

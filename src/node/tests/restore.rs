@@ -168,7 +168,7 @@ fn more_written_after_a_restore_than_was_lost_buries_nothing() {
             }
         }
         assert_eq!(wire.hashes(0), wire.hashes(1));
-        assert_eq!(wire.status(0).peers[0].state, "in step");
+        assert_eq!(wire.status(0).peers[0].step.state, "in step");
         let before = wire.sequence(0, 0);
         wire.pass(120_000);
         assert_eq!(wire.sequence(0, 0), before, "it comes to rest");

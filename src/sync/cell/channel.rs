@@ -6,7 +6,7 @@ use tombolo_transports::PeerId;
 
 use crate::layer::LayerPrint;
 use crate::sync::cell::message::{ENTRIES_MAX, Entry, Told, short_print};
-use crate::sync::cell::{Heard, Standing};
+use crate::sync::cell::{Apart, Heard, Standing};
 use crate::sync::frontier::{Frontier, State};
 
 /// Changes of what we hold that are remembered, so that an older fingerprint of ours is recognised.
@@ -56,6 +56,10 @@ struct Listener {
     theirs: Frontier,
     /// Whether `theirs` is what it said, or what follows from it.
     known: bool,
+    /// When it last said something that we could read as a whole.
+    known_at: Option<u64>,
+    /// Short names of layers that it said it has and that we have never seen; as many as fit a frontier.
+    unseen: BTreeSet<u16>,
     /// States that it has held, and so keeps as bases: those it was seen to hold, and those sent before that.
     holds: BTreeMap<LayerPrint, BTreeSet<State>>,
     /// What was sent that it may have missed, and when.
@@ -134,6 +138,9 @@ impl Channel {
     }
 
     fn change(&mut self, layer: LayerPrint, state: Option<State>) {
+        for listener in self.listeners.values_mut().filter(|_| state.is_some()) {
+            listener.unseen.remove(&short_print(&layer));
+        }
         self.past.push_back((layer, self.ours.get(&layer)));
         if self.past.len() > PAST_MAX {
             self.past.pop_front();
@@ -179,13 +186,30 @@ impl Channel {
         }
     }
 
-    pub(super) fn in_step(&self, peer: &PeerId) -> Option<bool> {
+    /// How far a listener and we are apart; none: what it holds is not known.
+    pub(super) fn apart(&self, peer: &PeerId) -> Option<Apart> {
         let listener = self.listeners.get(peer).filter(|listener| listener.known)?;
-        Some(
-            self.ours
-                .iter()
-                .all(|(layer, state)| listener.theirs.get(layer).is_some_and(|theirs| theirs >= *state)),
-        )
+        let newer =
+            |(layer, theirs): &(&LayerPrint, &State)| self.ours.get(layer).is_none_or(|ours| ours < **theirs);
+        let mut apart = Apart {
+            we_lack: listener.unseen.len() + listener.theirs.iter().filter(newer).count(),
+            ..Apart::default()
+        };
+        for (layer, state) in self.ours.iter() {
+            if listener.theirs.get(layer).is_some_and(|theirs| theirs >= *state) {
+                continue;
+            }
+            match listener.supplied.get(layer).is_some_and(|(sent, _)| sent >= state) {
+                true => apart.sent += 1,
+                false => apart.they_lack += 1,
+            }
+        }
+        Some(apart)
+    }
+
+    /// When a listener last said what it holds in words that we could read as a whole.
+    pub(super) fn known_at(&self, peer: &PeerId) -> Option<u64> {
+        self.listeners.get(peer)?.known_at
     }
 
     // ---- what listeners say ------------------------------------------------------------------------------
@@ -220,6 +244,8 @@ impl Channel {
                     listener.theirs = frontier;
                 }
                 listener.known = true;
+                listener.known_at = Some(now);
+                listener.unseen.clear();
                 // What was sent long enough ago to be heard, and does not show, was missed.
                 listener.supplied.retain(|_, (_, at)| *at + settle_ms > now);
             }
@@ -249,10 +275,10 @@ impl Channel {
         relay_wait: u64,
         frame_ms: u64,
     ) {
-        let (theirs, unknown) = self.read(told);
+        let (theirs, unseen) = self.read(told);
         let newer =
             |(layer, state): (&LayerPrint, &State)| self.ours.get(layer).is_none_or(|ours| ours < *state);
-        let we_lack = unknown || theirs.iter().any(newer);
+        let we_lack = !unseen.is_empty() || theirs.iter().any(newer);
         let same = !we_lack && theirs == self.ours;
         let lacking: Vec<LayerPrint> = self
             .ours
@@ -275,6 +301,8 @@ impl Channel {
         if told.complete {
             listener.theirs = theirs;
             listener.known = true;
+            listener.known_at = Some(now);
+            listener.unseen = unseen;
         } else {
             for (layer, state) in theirs.iter() {
                 listener.theirs.set(*layer, Some(*state));
@@ -295,27 +323,27 @@ impl Channel {
         }
     }
 
-    /// Makes states of short names, where we know of what they speak.
-    fn read(&self, told: &Told) -> (Frontier, bool) {
+    /// Makes states of short names, where we know of what they speak; the others are given back.
+    fn read(&self, told: &Told) -> (Frontier, BTreeSet<u16>) {
         let mut theirs = Frontier::default();
-        let mut unknown = false;
+        let mut unseen = BTreeSet::new();
         for entry in &told.entries {
             let (layer, state) = match entry {
-                Entry::Long { layer, state } => (Some(*layer), *state),
+                Entry::Long { layer, state } => (*layer, *state),
                 Entry::Short { layer, sequence, root } => {
                     let mut named = self.layers.iter().filter(|(print, _)| short_print(print) == *layer);
                     match (named.next(), named.next()) {
-                        (Some((print, held)), None) => (Some(*print), held.resolve(*sequence, *root)),
-                        _ => (None, State { sequence: 0, print: [0; 4] }),
+                        (Some((print, held)), None) => (*print, held.resolve(*sequence, *root)),
+                        _ => {
+                            unseen.insert(*layer);
+                            continue;
+                        }
                     }
                 }
             };
-            match layer {
-                Some(layer) => theirs.set(layer, Some(state)),
-                None => unknown = true,
-            }
+            theirs.set(layer, Some(state));
         }
-        (theirs, unknown)
+        (theirs, unseen)
     }
 
     // ---- what we say -------------------------------------------------------------------------------------

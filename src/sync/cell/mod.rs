@@ -194,6 +194,37 @@ pub struct Heard {
     pub until: u64,
 }
 
+/// How far a listener and we are apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Apart {
+    /// Layers that it has said to have newer than we do.
+    pub we_lack: usize,
+    /// Layers that it has not, or has older, and was not sent since.
+    pub they_lack: usize,
+    /// Layers that it was sent, and has not said yet to have.
+    pub sent: usize,
+}
+
+impl Apart {
+    /// Whether both hold the same, by what the listener has said itself.
+    /// Whether both hold the same, by what the listener has said itself.
+    pub fn is_in_step(&self) -> bool {
+        *self == Apart::default()
+    }
+}
+
+/// What is known of how far a listener and we are apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// So far, by what it last said and what was sent since.
+    Known(Apart),
+    /// It holds something else than we believed, or has not said yet what.
+    Unknown {
+        /// Until when we knew, monotonic milliseconds; none: never.
+        since: Option<u64>,
+    },
+}
+
 /// The engine of one radio.
 #[derive(Debug)]
 pub struct Cell {
@@ -370,9 +401,30 @@ impl Cell {
         self.heard.iter().filter(move |(_, heard)| heard.until > now).map(|(peer, _)| *peer)
     }
 
-    /// Whether a peer is believed to hold all that we hold of an owner's documents; none: we do not know.
-    pub fn in_step(&self, owner: &PeerId, peer: &PeerId) -> Option<bool> {
-        self.channels.get(owner)?.in_step(peer)
+    /// How far a peer and we are apart on all channels that both listen on. Others' channels count from when it first
+    /// spoke of them: it may not know their owner.
+    pub fn step(&self, peer: &PeerId) -> Step {
+        let mut all: Option<Apart> = None;
+        let mut unknown: Option<Option<u64>> = None;
+        for (owner, channel) in self.channels.iter().filter(|(_, channel)| channel.has_member(peer)) {
+            let known_at = channel.known_at(peer);
+            match channel.apart(peer) {
+                Some(apart) => {
+                    let sum = all.get_or_insert_default();
+                    sum.we_lack += apart.we_lack;
+                    sum.they_lack += apart.they_lack;
+                    sum.sent += apart.sent;
+                }
+                None if *owner == self.me || owner == peer || known_at.is_some() => {
+                    unknown = Some(unknown.map_or(known_at, |since| since.min(known_at)));
+                }
+                None => {}
+            }
+        }
+        match (unknown, all) {
+            (None, Some(apart)) => Step::Known(apart),
+            (since, _) => Step::Unknown { since: since.flatten() },
+        }
     }
 
     /// Whether a listener has, or has just been sent, the state of a layer that listeners were told of.

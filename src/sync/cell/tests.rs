@@ -1,6 +1,7 @@
 //! A handful of engines on one lossy channel, a frame at a time: they come into step, at a price that is counted.
 
 use super::*;
+use crate::sync::cell::message::Entry;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -175,6 +176,56 @@ fn in_step_there_are_heartbeats_and_nothing_else() {
     world.run(6 * PACE.heartbeat_ms);
     let per_node = (world.frames() - before) / 4;
     assert!((4..=6).contains(&per_node), "{per_node} heartbeats each in six periods");
+}
+
+/// What a person is told of a listener: what it lacks, from when it was sent until it says that it has it.
+#[test]
+fn a_listener_is_in_step_when_it_has_said_so_itself() {
+    let mut world = World::in_step(3, 2, 0, 9);
+    assert_eq!(world.stations[0].cell.step(&peer(1)), Step::Unknown { since: None });
+    world.run(60_000);
+    let in_step = Step::Known(Apart::default());
+    assert_eq!(world.stations[0].cell.step(&peer(1)), in_step);
+    world.write(0, 0);
+    let apart = |world: &World| match world.stations[0].cell.step(&peer(1)) {
+        Step::Known(Apart { we_lack, they_lack, sent }) => (we_lack, they_lack, sent),
+        Step::Unknown { .. } => panic!("it has said what it holds"),
+    };
+    assert_eq!(apart(&world), (0, 1, 0));
+    world.run(TRAILING_FRAMES * FRAME_MS - FRAME_MS);
+    assert!(world.converged());
+    assert_eq!(apart(&world), (0, 0, 1), "sent, and nobody has said yet that he has it");
+    world.run(2 * PACE.heartbeat_ms);
+    assert_eq!(apart(&world), (0, 0, 0));
+}
+
+/// A listener whose fingerprint fits nothing that we hold or held: until it tells more, no number is made up.
+#[test]
+fn of_a_listener_that_holds_something_else_nothing_is_claimed() {
+    let mut world = World::in_step(2, 2, 0, 10);
+    world.run(60_000);
+    // It wrote, and only its heartbeat was heard.
+    world.stations[1].apart = true;
+    world.write(1, 0);
+    world.run(60_000);
+    let (now, next_by_s) = (world.now, 900);
+    let fingerprint = match &world.stations[1].cell.heartbeat() {
+        heartbeat if heartbeat.fingerprint != world.stations[0].cell.heartbeat().fingerprint => {
+            heartbeat.clone()
+        }
+        other => panic!("{other:?} says nothing new"),
+    };
+    let heartbeat = Heartbeat { next_by_s, others: Vec::new(), ..fingerprint };
+    let cell = &mut world.stations[0].cell;
+    cell.handle_input(now, Input::Heartbeat { from: peer(1), heartbeat });
+    let step = cell.step(&peer(1));
+    assert!(matches!(step, Step::Unknown { since: Some(at) } if at < now), "{step:?}");
+    // A frontier with a layer that we have never seen is a layer that we lack.
+    let unseen = Entry::short(&layer(9), state(4));
+    let held = [0, 1].map(|n| Entry::short(&layer(n), state(1)));
+    let told = Told { complete: true, entries: held.into_iter().chain([unseen]).collect() };
+    cell.handle_input(now, Input::Frontier { owner: peer(1), from: peer(1), told });
+    assert_eq!(cell.step(&peer(1)), Step::Known(Apart { we_lack: 1, they_lack: 0, sent: 0 }));
 }
 
 #[test]
