@@ -56,7 +56,7 @@
 mod assembler;
 mod sender;
 
-pub use assembler::{Assembler, Counts, MemoryLimits, Message, Received, Source};
+pub use assembler::{Assembler, Counts, MemoryLimits, Message, Open, Received, Source};
 pub use sender::{AGE_MAX_MS, OfferError, OutFragment, Sender, SenderLimits, Waiting};
 
 use super::fec::{BLOCK_FRAGMENTS_MAX, PARITY_MAX};

@@ -33,6 +33,7 @@ mod inbound;
 mod outbound;
 mod random;
 mod rejection;
+mod shown;
 
 pub use channels::{CHANNELS_MAX, ChannelError, MEMBERS_MAX, WINDOW_RECORD_FRAMES, WindowRecord};
 pub use epochs::{
@@ -42,6 +43,7 @@ pub use epochs::{
 pub use inbound::{HELD_FRAMES_MAX, HELD_MS, SIGNATURES_AN_HOUR, SIGNATURES_AT_ONCE};
 pub use outbound::{METAS_MAX, QUEUE_FRAMES_MAX, SIGN_AGAIN_FRAMES};
 pub use rejection::{Rejection, Rejections};
+pub use shown::Transfer;
 
 use super::airtime::{FRAME_BYTES_MAX, Line};
 use super::fragment::{MemoryLimits, MessageId, OfferError, Sender, SenderLimits};

@@ -83,6 +83,19 @@ pub enum Received {
     Whole(Message),
 }
 
+/// A message of which some fragments are held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// Who sends it, and where.
+    pub source: Source,
+    /// Fragments that are enough.
+    pub fragments: usize,
+    /// Of those, held.
+    pub held: usize,
+    /// Length of each fragment's payload.
+    pub payload_bytes: usize,
+}
+
 /// How often what happened; only ever grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -197,6 +210,16 @@ impl Assembler {
     /// Memory taken by messages that are not whole, bytes: never above the limits.
     pub fn held_bytes(&self) -> usize {
         self.open.values().map(Assembly::memory_bytes).sum()
+    }
+
+    /// The messages begun and not whole.
+    pub fn open(&self) -> impl Iterator<Item = Open> {
+        self.open.iter().map(|((source, _), assembly)| Open {
+            source: *source,
+            fragments: usize::from(assembly.layout.count),
+            held: assembly.useful(),
+            payload_bytes: assembly.layout.header_bytes() + assembly.layout.shard_bytes,
+        })
     }
 
     pub(crate) fn open_keys(&self) -> impl Iterator<Item = &Key> {
@@ -346,6 +369,16 @@ impl Assembly {
 
     fn share_permille(&self) -> usize {
         self.fragments * 1000 / usize::from(self.layout.count)
+    }
+
+    /// Fragments that count: of a block no more than are enough.
+    fn useful(&self) -> usize {
+        let blocks = (0_u8..).zip(&self.blocks);
+        let useful = blocks.map(|(number, block)| match (&block.whole, self.layout.fragments_of(number)) {
+            (Some(_), enough) => enough,
+            (None, enough) => block.held.len().min(enough),
+        });
+        useful.sum()
     }
 
     fn is_protected(&self, now_ms: u64) -> bool {

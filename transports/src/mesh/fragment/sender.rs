@@ -97,6 +97,8 @@ pub struct Waiting {
     pub payload_bytes: usize,
     /// Fragments to go, parity and repairs included.
     pub fragments: usize,
+    /// Fragments that it is sent in before anybody asks, parity included.
+    pub fragments_first: usize,
     /// Whether the next one is a repair.
     pub repair: bool,
 }
@@ -243,6 +245,7 @@ impl Sender {
             channel: held.channel,
             payload_bytes: held.layout.header_bytes() + held.layout.shard_bytes,
             fragments: held.to_go(),
+            fragments_first: usize::from(held.layout.count) + held.burst.parity * held.layout.blocks(),
             repair: held.burst.to_go == 0,
         })
     }

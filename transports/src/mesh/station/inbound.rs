@@ -38,6 +38,8 @@ pub(super) struct Inbound {
     recent: VecDeque<([u8; 16], u64)>,
     signatures: Budget,
     pub(super) loss: Loss,
+    /// Whose the frame is that is looked at.
+    pub(super) sender: Option<PeerId>,
 }
 
 impl Default for Inbound {
@@ -48,6 +50,7 @@ impl Default for Inbound {
             recent: VecDeque::new(),
             signatures: Budget::new(SIGNATURES_AT_ONCE, SIGNATURES_AN_HOUR, 0),
             loss: Loss::default(),
+            sender: None,
         }
     }
 }
@@ -85,6 +88,7 @@ impl Loss {
 impl Station {
     /// Takes a frame from the driver, whatever it is. What is refused is counted.
     pub fn receive(&mut self, now_ms: u64, frame: &[u8]) -> Result<Heard, Rejection> {
+        self.inbound.sender = None;
         let heard = self.hear(now_ms, frame);
         if let Err(rejection) = heard {
             self.reject(rejection);
@@ -174,6 +178,7 @@ impl Station {
             self.records.windows.insert((*channel, *sender), record);
         }
         self.epochs.succeeded(sender);
+        self.inbound.sender = Some(*sender);
         self.listener.heard(now_ms, *channel, *sender);
         self.understand(now_ms, candidate, header.kind, payload).map_err(Tried::Final)
     }
@@ -283,6 +288,7 @@ impl Station {
             self.reject(Rejection::Replayed);
             return Ok(Heard::Duplicate);
         }
+        self.inbound.sender = Some(candidate.sender);
         self.listener.heard(now_ms, candidate.channel, candidate.sender);
         self.understand(now_ms, &candidate, header.kind, payload.to_vec())
     }

@@ -31,6 +31,8 @@ pub(super) struct Outbox {
     call: Call,
     /// Whoever opens messages and never ends them, or asks for what never was, provokes them.
     nacks: NackPace,
+    /// Of the frame that last left.
+    pub(super) charged: Option<(Account, u64)>,
 }
 
 /// One frame to be.
@@ -49,6 +51,16 @@ pub(super) struct Meta {
     priority: Priority,
     account: Account,
     under: Under,
+}
+
+impl Meta {
+    pub(super) fn account(&self) -> Account {
+        self.account
+    }
+
+    pub(super) fn priority(&self) -> Priority {
+        self.priority
+    }
 }
 
 /// Which key of its audience a message goes under.
@@ -113,6 +125,7 @@ impl Outbox {
             metas: VecDeque::new(),
             call: Call::default(),
             nacks: NackPace { share_ms: (budget_ms / NACK_SHARE).max(1), paid_until_ms: 0 },
+            charged: None,
         }
     }
 
@@ -129,7 +142,7 @@ impl Outbox {
         self.queues.entry(priority).or_default().push_back(item);
     }
 
-    fn meta(&self, message: MessageId) -> Option<&Meta> {
+    pub(super) fn meta(&self, message: MessageId) -> Option<&Meta> {
         self.metas.iter().find(|(id, _)| *id == message).map(|(_, meta)| meta)
     }
 
@@ -314,6 +327,7 @@ impl Station {
             if let Some((frame, account)) = self.take(now_ms, &chance) {
                 let airtime_us = self.line.frame_us(frame.len());
                 self.ledger.charge(now_ms, airtime_us, account, priority);
+                self.outbox.charged = Some((account, airtime_us));
                 self.outbox.call.traffic_since |= !matches!(chance.work, Work::CallSign);
                 return Some(frame);
             }

@@ -33,6 +33,29 @@ fn talk(a: &mut Station, b: &mut Station) -> Vec<String> {
     heard
 }
 
+/// Whoever looks sees how far a long message is on either side, whose frames they are, and who pays.
+#[test]
+fn a_long_message_shows_how_far_it_is() {
+    let mut a = station(1, &[1, 2], 10, Default::default());
+    let mut b = station(2, &[1, 2], 11, Default::default());
+    say(&mut a, 0, 1, long().as_bytes());
+    let ours = a.transfers()[0];
+    assert_eq!((ours.from, ours.channel, ours.frames_to_go), (None, peer(1), ours.frames));
+    assert!(ours.frames > 3 && ours.airtime_us >= ours.frames as u64 * a.airtime_us(100), "{ours:?}");
+    let sent = frames(&mut a, 0);
+    assert!(a.transfers().is_empty(), "all is out");
+    assert!(a.last_charge().is_some_and(|(account, us)| Some(account) == ours.account && us > 0));
+    hear(&mut b, 0, &sent[..3]);
+    assert_eq!(b.last_sender(), Some(peer(1)));
+    let theirs = b.transfers()[0];
+    // The first frame was the opening.
+    assert_eq!((theirs.from, theirs.frames - theirs.frames_to_go), (Some(peer(1)), 2), "{theirs:?}");
+    hear(&mut b, 0, &[vec![0x50; 30]]);
+    assert_eq!(b.last_sender(), None, "nobody's");
+    hear(&mut b, 0, &sent[3..]);
+    assert!(b.transfers().is_empty(), "it is whole");
+}
+
 fn long() -> String {
     (0..300).map(|number| format!("{number} ")).collect()
 }
