@@ -91,6 +91,9 @@ pub const FRONTIER_ENTRIES_MAX: usize = 4_096;
 pub const PEER_FRONTIER_MAX: usize = 65_536;
 /// Base candidates tried for one compact envelope: prints are short, the signature decides.
 pub const BASE_CANDIDATES_MAX: usize = 4;
+/// The same for one that came by radio: it does not name its layer, and all empty layers have one root. Where more
+/// of a channel's layers share a root, the layer goes out whole.
+pub const BASE_CANDIDATES_ON_AIR_MAX: usize = 32;
 /// Layers wanted because one peer told of them. More are taken up when some have come.
 pub const WANTS_MAX: usize = 1_024;
 /// Heartbeat on an idle link, in milliseconds.

@@ -8,8 +8,8 @@ use crate::federation::Refusal;
 use crate::federation::peer::Joined;
 use crate::layer::{Content, ForkEvidence, KeyPath, Kind, Layer, LayerId, Sequence, SignedHead};
 use crate::limits::{
-    BASE_CANDIDATES_MAX, DOCUMENTS_PER_OWNER_MAX, FORKS_KEPT_PER_AUTHOR_MAX, OWNER_BYTES_MAX,
-    WHOLE_LAYER_BYTES_MAX,
+    BASE_CANDIDATES_MAX, BASE_CANDIDATES_ON_AIR_MAX, DOCUMENTS_PER_OWNER_MAX, FORKS_KEPT_PER_AUTHOR_MAX,
+    OWNER_BYTES_MAX, WHOLE_LAYER_BYTES_MAX,
 };
 use crate::merge::map_of;
 use crate::node::holdings::Before;
@@ -38,6 +38,8 @@ enum Attempt {
     Fits(Box<Layer>, Option<Vec<KeyPath>>),
     /// The base is the right one by its print, and the result is not what was signed.
     Wrong,
+    /// If it is of this layer, it is a repetition of something that we have left behind.
+    Old,
     /// Taken or refused: nothing is left to do.
     Done,
 }
@@ -149,20 +151,30 @@ impl Node {
         if self.is_in_trouble() {
             return self.counters.reject("disk_refuses");
         }
-        let candidates = self.base_candidates(envelope);
-        let mut wrong = false;
-        for (layer, base) in candidates.into_iter().take(BASE_CANDIDATES_MAX) {
+        let tries_max = match self.hearing {
+            Some(_) => BASE_CANDIDATES_ON_AIR_MAX,
+            None => BASE_CANDIDATES_MAX,
+        };
+        let (mut wrong, mut old) = (0, false);
+        for (layer, base) in self.base_candidates(&peer, envelope) {
+            if wrong >= tries_max {
+                break;
+            }
             match self.attempt(peer, envelope, &layer, &base) {
                 Attempt::Fits(layer, changed) => {
                     self.overheard_on_air(&layer.signed);
                     return self.accept(peer, *layer, changed);
                 }
                 Attempt::Done => return,
-                Attempt::Wrong => wrong = true,
+                Attempt::Wrong => wrong += 1,
+                Attempt::Old => old = true,
             }
         }
+        if old {
+            return;
+        }
         // A short print may fit a base by chance, so this proves nothing against the sender yet.
-        self.counters.reject(if wrong {
+        self.counters.reject(if wrong > 0 {
             "delta_does_not_make_the_signed_root"
         } else {
             "delta_without_base"
@@ -173,9 +185,9 @@ impl Node {
         }
     }
 
-    /// The states that the envelope may start from: present ones first, then older ones. What comes by radio
-    /// speaks of one owner's documents.
-    fn base_candidates(&self, envelope: &CompactEnvelope) -> Vec<(LayerId, StartsFrom)> {
+    /// The states that the envelope may start from: present ones first, then older ones; of each, those of its
+    /// sender's own layers first. What comes by radio speaks of one owner's documents.
+    fn base_candidates(&self, peer: &PeerId, envelope: &CompactEnvelope) -> Vec<(LayerId, StartsFrom)> {
         let mut present = Vec::new();
         let mut older = Vec::new();
         for layer in self.holdings.layers_at(envelope.address) {
@@ -190,6 +202,9 @@ impl Node {
             older.extend(kept.map(|(state, value)| (head.layer.clone(), StartsFrom::Kept(state, value))));
             let bases = self.holdings.map_bases(&head.layer, envelope.base.print);
             older.extend(bases.map(|base| (head.layer.clone(), StartsFrom::Base(base))));
+        }
+        for candidates in [&mut present, &mut older] {
+            candidates.sort_by_key(|(layer, _)| layer.author != *peer);
         }
         present.extend(older);
         present
@@ -228,8 +243,7 @@ impl Node {
             return Attempt::Wrong;
         };
         if sequence < present {
-            // A repetition of something we have left behind.
-            return Attempt::Done;
+            return Attempt::Old;
         }
         if sequence == present && envelope.signature == layer.signed.signature {
             let known = layer.signed.clone();
@@ -475,7 +489,7 @@ impl Node {
     fn refuse(&mut self, peer: PeerId, signed: &SignedHead, refusal: Refusal) {
         self.counters.reject(refusal.word());
         if let Some(hearing) = self.hearing {
-            return self.refuse_on_air(&hearing, refusal);
+            return self.refuse_on_air(&hearing, signed, refusal);
         }
         if refusal == Refusal::AudienceBehind {
             // The audience is on its way, from this peer or another.

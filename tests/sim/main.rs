@@ -11,6 +11,7 @@
 mod air_swarm;
 mod clocks;
 mod joining;
+mod livelock;
 mod observers;
 mod radio;
 mod relay;

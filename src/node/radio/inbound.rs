@@ -124,11 +124,19 @@ impl Node {
         self.tell_cell(hearing.link, Input::BaseMissing { owner: hearing.channel });
     }
 
-    /// What came by radio is not taken. Its sender hears nothing of it: a frame costs more than it would save.
-    pub(in crate::node) fn refuse_on_air(&mut self, hearing: &Hearing, refusal: Refusal) {
+    /// What came by radio is not taken. What will not be taken later either counts as held, or it would be sent to
+    /// us for ever; nothing more is said of it: a frame costs more than it would save.
+    pub(in crate::node) fn refuse_on_air(
+        &mut self,
+        hearing: &Hearing,
+        signed: &SignedHead,
+        refusal: Refusal,
+    ) {
         if refusal == Refusal::AudienceBehind {
-            self.base_missing_on_air(hearing);
+            return self.base_missing_on_air(hearing);
         }
+        let (owner, layer) = (signed.head.layer.document.owner, signed.head.layer.print());
+        self.tell_cell(hearing.link, Input::Declined { owner, layer, state: State::of(signed) });
     }
 
     /// Somebody sent a state on air: all who listen have heard it, and he has it.

@@ -10,7 +10,7 @@ use tombolo_transports::{LinkId, PeerId};
 
 use crate::envelope::{CompactEnvelope, encode_air, encode_compact};
 use crate::layer::{DocumentName, LayerId, LayerPrint, Sequence};
-use crate::limits::RADIO_MESSAGE_BYTES_MAX;
+use crate::limits::{BASE_CANDIDATES_ON_AIR_MAX, RADIO_MESSAGE_BYTES_MAX};
 use crate::node::Node;
 use crate::node::radio::split::Step;
 use crate::node::radio::{Radio, kinds};
@@ -226,6 +226,7 @@ impl Node {
             self.sign_on_air(link, &id);
             return Chance::Wait(now);
         }
+        let base = base.filter(|base| !self.is_crowded(&id, *base));
         let delta = base.and_then(|base| self.air_delta(&id, base));
         let step = delta.as_ref().and_then(|delta| self.step_for(link, &id, &targets, delta.len()));
         if let Some(step) = step {
@@ -310,6 +311,14 @@ impl Node {
         if let Some(radio) = self.radios.by_link.get_mut(&link) {
             radio.cell.handle_input(now, Input::Elsewhere { owner, peer, layer, state });
         }
+    }
+
+    /// Whether so many layers of the channel share a base's root that who hears a delta on it may not find which is
+    /// meant: all empty ones have the same.
+    fn is_crowded(&self, id: &LayerId, base: State) -> bool {
+        let of_owner = self.holdings.layers().map(|layer| layer.head());
+        let of_owner = of_owner.filter(|head| head.layer.document.owner == id.document.owner);
+        of_owner.filter(|head| head.root.print4() == base.print).count() >= BASE_CANDIDATES_ON_AIR_MAX
     }
 
     /// A delta in the form for radio.

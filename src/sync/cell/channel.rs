@@ -49,6 +49,8 @@ struct Held {
     sent: VecDeque<State>,
     /// What we held lately, newest last; ends with what we hold.
     states: VecDeque<State>,
+    /// We do not take it, and only say that we have that state.
+    declined: bool,
 }
 
 #[derive(Debug, Default)]
@@ -97,6 +99,7 @@ impl Channel {
         for (layer, Standing { state, bases, rank }) in ours {
             let held = self.layers.entry(layer).or_default();
             held.rank = rank;
+            held.declined = false;
             if self.ours.get(&layer) != Some(state) {
                 held.states = bases.into();
                 held.note(state, now, now);
@@ -159,6 +162,7 @@ impl Channel {
     ) {
         let held = self.layers.entry(layer).or_default();
         held.rank = rank;
+        held.declined = false;
         // What is not kept below is no base any more.
         held.states = bases.into();
         held.note(state, now, now + wait);
@@ -166,6 +170,24 @@ impl Channel {
         if let Some(from) = from {
             self.has(&from, layer, state);
             self.overheard(now, layer, state);
+        }
+    }
+
+    /// We do not take a state that was sent to us. We say that we have it, else it would be sent for ever; to others
+    /// we have nothing of it to send, until rights or the layer change.
+    pub(super) fn decline(&mut self, layer: LayerPrint, state: State) {
+        let held = self.layers.entry(layer).or_default();
+        held.declined = true;
+        held.note(state, held.at, held.due);
+        self.change(layer, Some(state));
+    }
+
+    /// A delta came that may be of a layer that we declined: said to have it, we are sent deltas that we cannot read.
+    pub(super) fn ask_for_declined(&mut self) {
+        let declined = self.layers.iter().filter(|(_, held)| held.declined).map(|(layer, _)| *layer);
+        for layer in declined.collect::<Vec<_>>() {
+            self.layers.remove(&layer);
+            self.change(layer, None);
         }
     }
 
@@ -388,7 +410,7 @@ impl Channel {
 
     /// What listeners that are there lack and may be sent now.
     pub(super) fn supplies(&self, now: u64, heard: &BTreeMap<PeerId, Heard>) -> impl Iterator<Item = Due> {
-        let due = self.layers.iter().filter(move |(_, held)| held.due <= now);
+        let due = self.layers.iter().filter(move |(_, held)| held.due <= now && !held.declined);
         due.filter_map(move |(layer, held)| {
             let (base, targets) = held.base_for(layer, &self.lacking(layer, heard, now))?;
             Some(Due { layer: *layer, base, targets, rank: held.rank, newest_at: held.at })
@@ -413,8 +435,10 @@ impl Channel {
 
     /// When each thing of this channel becomes due.
     pub(super) fn due_times(&self, now: u64, heard: &BTreeMap<PeerId, Heard>) -> impl Iterator<Item = u64> {
-        let supplies =
-            self.layers.iter().filter(move |(layer, _)| !self.lacking(layer, heard, now).is_empty());
+        let supplies = self
+            .layers
+            .iter()
+            .filter(move |(layer, held)| !held.declined && !self.lacking(layer, heard, now).is_empty());
         supplies.map(|(_, held)| held.due).chain(self.tell_at)
     }
 

@@ -127,6 +127,15 @@ pub enum Input {
         /// Which state.
         state: State,
     },
+    /// A state came on this radio that we do not take, and will not as rights are.
+    Declined {
+        /// Whose document.
+        owner: PeerId,
+        /// Which layer.
+        layer: LayerPrint,
+        /// Which state.
+        state: State,
+    },
     /// A delta came whose base we do not hold.
     BaseMissing {
         /// Of whose documents.
@@ -302,9 +311,15 @@ impl Cell {
                     channel.overheard(now, layer, state);
                 }
             }
+            Input::Declined { owner, layer, state } => {
+                if let Some(channel) = self.channels.get_mut(&owner) {
+                    channel.decline(layer, state);
+                }
+            }
             Input::BaseMissing { owner } => {
                 let wait = self.frontier_wait(&owner);
                 if let Some(channel) = self.channels.get_mut(&owner) {
+                    channel.ask_for_declined();
                     channel.tell_soon(now, wait, self.pace.frame_ms);
                 }
             }
