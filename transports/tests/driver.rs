@@ -121,6 +121,26 @@ async fn a_serial_port_that_is_not_there_is_told_by_its_kind_of_error() {
     station.until("told", |station| station.log.contains(&missing)).await;
 }
 
+/// A person reads what is wrong and what to do, and never the library's words for an error it does not know.
+#[tokio::test]
+async fn a_wrong_place_is_told_in_words_that_help() {
+    for (url, words) in [
+        ("kiss+tcp://no-such-host.invalid:8001", "no address is known for that host name"),
+        ("meshtastic+tcp://127.0.0.1:1", "nothing listens at that port"),
+        ("kiss+serial:///etc/passwd", "that is no serial port"),
+        ("kiss+serial:///dev/null", "that is no serial port"),
+        ("meshcore+serial:///dev/no-such-port", "is the radio plugged in"),
+    ] {
+        let mut station = Station::open(url);
+        station.until("told", |station| station.count(|_| true) > 0).await;
+        let told = station.log.iter().find_map(|event| match event {
+            RadioEvent::Down { why } => Some(why.to_string()),
+            _ => None,
+        });
+        assert!(told.as_ref().is_some_and(|told| told.contains(words)), "{url}: {told:?}");
+    }
+}
+
 #[tokio::test]
 async fn one_frame_per_ready_and_of_the_lengths_it_takes() {
     let tnc = Tnc::new("bitrate=9600&mtu=100").await;

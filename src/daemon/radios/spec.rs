@@ -9,6 +9,7 @@ use tombolo_transports::mesh::airtime::{FRAME_BYTES_MAX, Line, Modulation};
 use tombolo_transports::mesh::driver::{KissOptions, Protocol, RadioInfo};
 use tombolo_transports::mesh::keys::Mode;
 use tombolo_transports::mesh::ledger::LedgerConfig;
+use tombolo_transports::mesh::meshtastic::signs_broadcasts;
 use tombolo_transports::mesh::region::{EU868_MESH_HZ, Region, Rules};
 use tombolo_transports::mesh::station::CallSign;
 
@@ -77,12 +78,14 @@ fn line(settings: &RadioSettings, info: &RadioInfo) -> Option<Line> {
         let (told, says) = (Line::lora(told), Line::lora(says));
         tracing::warn!(radio = settings.name(), %told, %says, "the radio sends otherwise than it was said to");
     }
-    Some(of_rate(&settings.url.protocol, rate))
+    Some(of_rate(&settings.url.protocol, rate, info))
 }
 
-fn of_rate(protocol: &Protocol, rate: Rate) -> Line {
+fn of_rate(protocol: &Protocol, rate: Rate, info: &RadioInfo) -> Line {
     match (protocol, rate) {
-        (Protocol::Meshtastic(_), Rate::LoRa(modulation)) => Line::meshtastic(modulation),
+        (Protocol::Meshtastic(_), Rate::LoRa(modulation)) => {
+            Line::meshtastic(modulation, signs_broadcasts(info.firmware.as_deref()))
+        }
         (Protocol::Meshcore(_), Rate::LoRa(modulation)) => Line::meshcore(modulation),
         (Protocol::Kiss(kiss), Rate::LoRa(modulation)) => {
             Line::lora(modulation).with_overhead_bytes(kiss.call.map_or(0, |_| AX25_BYTES))
@@ -106,7 +109,7 @@ fn assumed(settings: &RadioSettings) -> Line {
         Protocol::Kiss(_) => Rate::Bits(BITS_ASSUMED),
         _ => Rate::LoRa(Modulation::LONG_SLOW),
     };
-    of_rate(&settings.url.protocol, rate)
+    of_rate(&settings.url.protocol, rate, &RadioInfo::default())
 }
 
 /// What it may do, in figures and in words; or why nothing.
@@ -198,11 +201,13 @@ mod tests {
     fn what_the_radio_says_is_taken_where_the_operator_says_nothing() {
         let told = says("EU_868", Some(Modulation::LONG_FAST));
         let spec = of("meshtastic+tcp://h", &told);
-        assert_eq!(spec.line, Line::meshtastic(Modulation::LONG_FAST));
+        assert_eq!(spec.line, Line::meshtastic(Modulation::LONG_FAST, true));
         assert_eq!(spec.ledger.rules.and_then(|rules| rules.duty_permille), Some(100));
         assert!(spec.rules_text.starts_with("EU868, 869.525 MHz, LongFast: 10 % of any hour ["));
         let spec = of("meshtastic+tcp://h?region=US&preset=ShortTurbo", &told);
-        assert_eq!(spec.line, Line::meshtastic(Modulation::SHORT_TURBO));
+        assert_eq!(spec.line, Line::meshtastic(Modulation::SHORT_TURBO, true));
+        let older = RadioInfo { firmware: Some("2.7.11.abc".into()), ..told.clone() };
+        assert_eq!(of("meshtastic+tcp://h", &older).line, Line::meshtastic(Modulation::LONG_FAST, false));
         assert_eq!(spec.ledger.rules.map(|rules| (rules.duty_permille, rules.dwell_ms)), Some((None, None)));
         // On another frequency, other rules.
         let spec = of("meshtastic+tcp://h", &RadioInfo { frequency_hz: Some(868_300_000), ..told.clone() });

@@ -14,7 +14,7 @@
 
 mod line;
 
-pub use line::{Line, LineError, STUFFING_DIVISOR};
+pub use line::{Line, LineError, STUFFING_DIVISOR, Wrapping};
 
 /// The longest LoRa frame, bytes.
 pub const FRAME_BYTES_MAX: usize = 255;

@@ -156,8 +156,16 @@ pub enum RefusedReason {
 #[non_exhaustive]
 pub enum DownReason {
     /// The port could not be opened.
-    #[error("cannot open: {0}")]
+    #[error("cannot open: {}", in_words(*.0))]
     Open(io::ErrorKind),
+    /// The host's name leads to no address.
+    #[error(
+        "cannot open: no address is known for that host name; is it spelt right, and is there a name server?"
+    )]
+    NoHost,
+    /// What is there is no serial port.
+    #[error("cannot open: that is no serial port; radios are at names like /dev/ttyUSB0 or /dev/ttyACM0")]
+    NoSerialPort,
     /// The port failed.
     #[error("{0}")]
     Failed(io::ErrorKind),
@@ -188,6 +196,22 @@ pub enum DownReason {
     /// The radio restarted.
     #[error("the radio restarted")]
     Restarted,
+}
+
+/// What a person can do about a port that does not open; other kinds in the system's words.
+fn in_words(kind: io::ErrorKind) -> String {
+    match kind {
+        io::ErrorKind::NotFound => "there is no such device; is the radio plugged in?".into(),
+        io::ErrorKind::PermissionDenied => {
+            "permission denied; a serial port's group, often dialout, may open it".into()
+        }
+        io::ErrorKind::ConnectionRefused => {
+            "connection refused; nothing listens at that port, is the radio or its program running?".into()
+        }
+        io::ErrorKind::ResourceBusy => "another program has it open".into(),
+        io::ErrorKind::TimedOut => "no answer from that host; is it switched on and in this network?".into(),
+        other => other.to_string(),
+    }
 }
 
 /// Why a frame was not handed over.

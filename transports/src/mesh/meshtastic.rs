@@ -40,13 +40,23 @@ const START_2: u8 = 0xC3;
 const HEADER_BYTES: usize = 4;
 
 /// Bytes that leave the antenna for a broadcast of `payload_bytes`: the packet's header, the encoding around the payload,
-/// and the signature that the newest firmware adds where it fits.
-pub fn on_air_bytes(payload_bytes: usize) -> usize {
+/// and, where it `signs` and that still fits, the signature.
+pub fn on_air_bytes(payload_bytes: usize, signs: bool) -> usize {
     const HEADER: usize = 16;
     const SIGNATURE: usize = 66;
     const ON_AIR_MAX: usize = 255;
     let bytes = HEADER + payload_bytes + if payload_bytes < 128 { 7 } else { 8 };
-    if bytes + SIGNATURE <= ON_AIR_MAX { bytes + SIGNATURE } else { bytes }
+    if signs && bytes + SIGNATURE <= ON_AIR_MAX { bytes + SIGNATURE } else { bytes }
+}
+
+/// Whether firmware of this version, as a radio tells it (`2.7.11.abc`), signs its broadcasts: 2.8 and later do. A version
+/// that says nothing is taken for one that does, so that no time on air is left out.
+pub fn signs_broadcasts(firmware: Option<&str>) -> bool {
+    let mut numbers = firmware.unwrap_or_default().splitn(3, '.').map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (2, 8),
+        _ => true,
+    }
 }
 
 /// What a host tells its radio.
@@ -469,9 +479,25 @@ mod tests {
 
     #[test]
     fn on_air_sizes_are_those_of_the_firmware() {
-        assert_eq!(on_air_bytes(231), 255);
-        assert_eq!(on_air_bytes(100), 16 + 100 + 7 + 66);
-        assert_eq!(on_air_bytes(166), 16 + 166 + 8);
+        assert_eq!(on_air_bytes(231, true), 255);
+        assert_eq!(on_air_bytes(100, true), 16 + 100 + 7 + 66);
+        assert_eq!(on_air_bytes(100, false), 16 + 100 + 7);
+        assert_eq!(on_air_bytes(166, true), 16 + 166 + 8);
+    }
+
+    #[test]
+    fn firmware_signs_from_2_8_on_and_where_it_does_not_say() {
+        for (firmware, signs) in [
+            (Some("2.7.11.ee68575"), false),
+            (Some("2.6.9"), false),
+            (Some("2.8.0.ab"), true),
+            (Some("2.10.1"), true),
+            (Some("3.0.0"), true),
+            (Some("nightly"), true),
+            (None, true),
+        ] {
+            assert_eq!(signs_broadcasts(firmware), signs, "{firmware:?}");
+        }
     }
 
     proptest! {

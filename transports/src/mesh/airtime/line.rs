@@ -4,16 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::{FRAME_BYTES_MAX, Modulation};
+use crate::mesh::{meshcore, meshtastic};
 
 /// HDLC puts a zero after five ones, so that a frame grows by a fifth at worst. The worst is what is charged:
 /// the length is known before the bytes are.
 pub const STUFFING_DIVISOR: u64 = 5;
 
-/// Meshtastic's header and the wrapping of a payload (16 + 8), and the 66 bytes by which the newest firmware
-/// signs a broadcast where that still fits.
-const MESHTASTIC_OVERHEAD_BYTES: u16 = 24 + 66;
-/// MeshCore: 5 bytes of header, then blocks of 16 over 3 bytes and the payload; the worst case.
-const MESHCORE_OVERHEAD_BYTES: u16 = 5 + 3 + 15;
 /// AX.25 addresses, control and protocol (16), frame check (2) and the flags around.
 const AX25_OVERHEAD_BYTES: u16 = 16 + 2 + 2;
 /// Dire Wolf's TXDELAY of 300 ms and TXTAIL of 100 ms.
@@ -28,8 +24,8 @@ pub enum Line {
     LoRa {
         /// How it modulates.
         modulation: Modulation,
-        /// What it adds to a frame of ours; up to a whole LoRa frame, never beyond.
-        overhead_bytes: u16,
+        /// What it makes of a frame of ours.
+        wrapping: Wrapping,
     },
     /// A modem of constant rate with HDLC framing, as packet radio has.
     BitRate {
@@ -42,20 +38,48 @@ pub enum Line {
     },
 }
 
+/// What a LoRa radio adds to a frame of ours before it sends it; never beyond a whole LoRa frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrapping {
+    /// So many bytes, whatever the frame.
+    Bytes(u16),
+    /// A Meshtastic broadcast, see [`meshtastic::on_air_bytes`].
+    Meshtastic {
+        /// Whether its firmware signs broadcasts.
+        signs: bool,
+    },
+    /// A MeshCore channel datagram, see [`meshcore::on_air_bytes`].
+    Meshcore,
+}
+
+impl Wrapping {
+    /// Bytes on the air for a frame of ours of `bytes`.
+    fn on_air_bytes(self, bytes: usize) -> usize {
+        let wrapped = match self {
+            Wrapping::Bytes(more) => bytes.saturating_add(usize::from(more)),
+            // Longer than any that the radio takes; it is counted all the same.
+            _ if bytes > FRAME_BYTES_MAX => bytes,
+            Wrapping::Meshtastic { signs } => meshtastic::on_air_bytes(bytes, signs),
+            Wrapping::Meshcore => meshcore::on_air_bytes(bytes),
+        };
+        wrapped.min(bytes.max(FRAME_BYTES_MAX))
+    }
+}
+
 impl Line {
     /// A LoRa radio that sends our frames as they are.
     pub const fn lora(modulation: Modulation) -> Self {
-        Line::LoRa { modulation, overhead_bytes: 0 }
+        Line::LoRa { modulation, wrapping: Wrapping::Bytes(0) }
     }
 
-    /// A Meshtastic radio of stock firmware: its headers, and its signature under broadcasts.
-    pub const fn meshtastic(modulation: Modulation) -> Self {
-        Line::LoRa { modulation, overhead_bytes: MESHTASTIC_OVERHEAD_BYTES }
+    /// A Meshtastic radio of stock firmware: its headers, and its signature under broadcasts if it `signs`.
+    pub const fn meshtastic(modulation: Modulation, signs: bool) -> Self {
+        Line::LoRa { modulation, wrapping: Wrapping::Meshtastic { signs } }
     }
 
     /// A MeshCore companion that sends channel datagrams.
     pub const fn meshcore(modulation: Modulation) -> Self {
-        Line::LoRa { modulation, overhead_bytes: MESHCORE_OVERHEAD_BYTES }
+        Line::LoRa { modulation, wrapping: Wrapping::Meshcore }
     }
 
     /// Packet radio with AX.25 headers and the usual time to key up.
@@ -66,10 +90,7 @@ impl Line {
     /// Time on air of one frame of `bytes` of ours, microseconds, rounded up.
     pub fn frame_us(&self, bytes: usize) -> u64 {
         match *self {
-            Line::LoRa { modulation, overhead_bytes } => {
-                let on_air = bytes.saturating_add(usize::from(overhead_bytes));
-                modulation.frame_us(on_air.min(bytes.max(FRAME_BYTES_MAX)))
-            }
+            Line::LoRa { modulation, wrapping } => modulation.frame_us(wrapping.on_air_bytes(bytes)),
             Line::BitRate { bits_per_second, overhead_bytes, key_up_ms } => {
                 let bits = (bytes as u64).saturating_add(u64::from(overhead_bytes)).saturating_mul(8);
                 let bits = bits.saturating_add(bits.div_ceil(STUFFING_DIVISOR));
@@ -102,8 +123,10 @@ impl Line {
 
     /// The same line with another number of bytes that the radio adds.
     pub fn with_overhead_bytes(mut self, bytes: u16) -> Self {
-        let (Line::LoRa { overhead_bytes, .. } | Line::BitRate { overhead_bytes, .. }) = &mut self;
-        *overhead_bytes = bytes;
+        match &mut self {
+            Line::LoRa { wrapping, .. } => *wrapping = Wrapping::Bytes(bytes),
+            Line::BitRate { overhead_bytes, .. } => *overhead_bytes = bytes,
+        }
         self
     }
 }
@@ -273,10 +296,15 @@ mod tests {
 
     #[test]
     fn a_radios_own_bytes_count_up_to_a_whole_lora_frame() {
-        let (bare, radio) = (Modulation::LONG_FAST, Line::meshtastic(Modulation::LONG_FAST));
-        assert_eq!(radio.frame_us(100), bare.frame_us(190));
+        let (bare, radio) = (Modulation::LONG_FAST, Line::meshtastic(Modulation::LONG_FAST, true));
+        assert_eq!(radio.frame_us(100), bare.frame_us(16 + 7 + 100 + 66));
+        assert_eq!(radio.frame_us(166), bare.frame_us(16 + 8 + 166), "a signature does not fit");
         assert_eq!(radio.frame_us(231), bare.frame_us(255));
-        assert_eq!(Line::meshcore(bare).frame_us(163), bare.frame_us(186));
+        assert_eq!(Line::meshtastic(bare, false).frame_us(100), bare.frame_us(123));
+        let on_air = [(20, 37), (50, 69), (100, 117), (150, 165), (163, 181)];
+        for (ours, all) in on_air {
+            assert_eq!(Line::meshcore(bare).frame_us(ours), bare.frame_us(all));
+        }
         assert_eq!(Line::lora(bare).with_overhead_bytes(24).frame_us(100), bare.frame_us(124));
         assert_eq!(Line::lora(Modulation::LONG_FAST).bits_per_second(200), 915);
     }

@@ -22,8 +22,8 @@ const ANSWER_MS_MAX: u64 = 5_000;
 const STARTS_MAX: u32 = 3;
 /// Time for the answer to a frame handed over: an implementation may answer when it is through, milliseconds.
 const SENT_MS_MAX: u64 = 30_000;
-/// Between questions while nothing happens: a sign of life, and a push that was lost is made up for, milliseconds.
-const ASK_EVERY_MS: u64 = 60_000;
+/// Between questions whether something was heard: a sign of life, and a push that was lost is made up for, milliseconds.
+const ASK_EVERY_MS: u64 = 20_000;
 /// A frame that has begun and does not go on for so long is none, milliseconds.
 const HALF_MS_MAX: u64 = 1_000;
 /// From handing over to the first bit on the air: the firmware's random delay, milliseconds.
@@ -50,6 +50,8 @@ pub(super) struct Companion {
     frame: Option<Frame>,
     pace: Pace,
     heard_ms: u64,
+    /// When it was last asked whether something was heard: whatever else it says meanwhile is no answer to that.
+    fetched_ms: u64,
 }
 
 /// The command in flight.
@@ -92,10 +94,14 @@ impl Companion {
             frame: None,
             pace: Pace::new(LEAD_IN_MS),
             heard_ms: 0,
+            fetched_ms: 0,
         }
     }
 
     fn ask(&mut self, now_ms: u64, what: Question) {
+        if what == Question::Sync {
+            self.fetched_ms = now_ms;
+        }
         let secret = self.options.secret.unwrap_or(CHANNEL_SECRET);
         let channel = self.options.channel;
         let frame = self.frame.as_ref().map(|frame| frame.bytes.as_slice()).unwrap_or_default();
@@ -211,7 +217,7 @@ impl Companion {
             return;
         }
         let frame = self.frame.as_ref().is_some_and(|frame| frame.not_before_ms <= now_ms);
-        let idle = now_ms.saturating_sub(self.heard_ms) >= ASK_EVERY_MS;
+        let idle = now_ms.saturating_sub(self.fetched_ms) >= ASK_EVERY_MS;
         if frame && !(self.waiting && after == Some(Question::Send)) {
             self.ask(now_ms, Question::Send);
         } else if self.waiting || idle {
@@ -274,7 +280,7 @@ impl Modem for Companion {
         let answer = self.asked.map(|asked| asked.until_ms);
         let free = self.asked.is_none() && self.up;
         let frame = self.frame.as_ref().filter(|_| free).map(|frame| frame.not_before_ms);
-        let idle = free.then_some(self.heard_ms + ASK_EVERY_MS);
+        let idle = free.then_some(self.fetched_ms + ASK_EVERY_MS);
         [half, answer, frame, idle, self.pace.due_ms()].into_iter().flatten().min()
     }
 
@@ -389,14 +395,20 @@ mod tests {
         let (mut radio, _) = up("", [3; 16]);
         say(&mut radio, 5, &[10]);
         radio.send(10, vec![9; 20]);
-        let mut now_ms = 10;
-        for _ in 0..ATTEMPTS_MAX {
-            say(&mut radio, now_ms, &[1, 3]);
-            now_ms += BUSY_MS;
+        let (mut now_ms, mut busy) = (10, 0);
+        let told = loop {
+            // A fetch in between is answered as such.
+            let fetched = radio.asked.is_some_and(|asked| asked.what == Question::Sync);
+            let (told, _) = say(&mut radio, now_ms, if fetched { &[10] } else { &[1, 3] });
+            if told.contains(&RadioEvent::Ready) {
+                break told;
+            }
+            busy += told.len();
+            now_ms = radio.timeout().unwrap().max(now_ms);
             radio.tick(now_ms);
-        }
-        let refused = RadioEvent::Refused { why: RefusedReason::Busy };
-        assert_eq!(say(&mut radio, now_ms, &[1, 3]).0, [refused, RadioEvent::Ready]);
+        };
+        assert_eq!(told, [RadioEvent::Refused { why: RefusedReason::Busy }, RadioEvent::Ready]);
+        assert_eq!(busy, ATTEMPTS_MAX as usize);
     }
 
     #[test]
@@ -426,10 +438,28 @@ mod tests {
     fn a_quiet_radio_is_asked_for_a_sign_of_life() {
         let (mut radio, _) = up("", [3; 16]);
         say(&mut radio, 5, &[10]);
-        assert_eq!(radio.timeout(), Some(5 + ASK_EVERY_MS));
-        radio.tick(5 + ASK_EVERY_MS);
+        assert_eq!(radio.timeout(), Some(3 + ASK_EVERY_MS));
+        radio.tick(3 + ASK_EVERY_MS);
         assert_eq!(drain(&mut radio).1, [[10]]);
-        radio.tick(5 + ASK_EVERY_MS + ANSWER_MS_MAX);
+        radio.tick(3 + ASK_EVERY_MS + ANSWER_MS_MAX);
         assert_eq!(drain(&mut radio).0, [RadioEvent::Down { why: DownReason::Silent }]);
+    }
+
+    /// Pushes of what passes on the air are no word on what waits: a lost one of those that are would hold a frame up for as
+    /// long as there is traffic.
+    #[test]
+    fn what_waits_is_asked_for_also_while_the_radio_talks_of_other_things() {
+        let (mut radio, _) = up("", [3; 16]);
+        say(&mut radio, 5, &[10]);
+        let overheard = [&[0x88, 20, 180][..], &[7; 40]].concat();
+        let mut asked = 0;
+        for now_ms in (1_000..=60_000).step_by(1_000) {
+            let (_, commands) = say(&mut radio, now_ms, &overheard);
+            if commands == [[10]] {
+                asked += 1;
+                say(&mut radio, now_ms, &[10]);
+            }
+        }
+        assert!(asked >= 2, "asked {asked} times in a minute");
     }
 }

@@ -13,6 +13,7 @@ use super::{BusyReason, DownReason, MTU_MIN, MeshtasticOptions, RadioEvent, Radi
 use crate::mesh::airtime::{FRAME_BYTES_MAX, Modulation};
 use crate::mesh::meshtastic::{
     BROADCAST, CONFIG_ONLY, Command, Decoder, Event, PRIVATE_PORT, Packet, WAKE, error, on_air_bytes,
+    signs_broadcasts,
 };
 
 /// Time for the next message while the radio tells what it is set to, milliseconds.
@@ -63,6 +64,8 @@ pub(super) struct MeshtasticRadio {
     /// Places left in its queue, and how often that was asked since the last frame.
     free: Option<u32>,
     questions: u32,
+    /// It takes packets into a queue of which it never says that it empties: what it says of that is passed over.
+    free_is_no_help: bool,
     pace: Pace,
     heard_ms: u64,
     heartbeat_ms: u64,
@@ -130,6 +133,7 @@ impl MeshtasticRadio {
             unreported: 0,
             free: None,
             questions: 0,
+            free_is_no_help: false,
             pace: Pace::new(LEAD_IN_MS),
             heard_ms: 0,
             heartbeat_ms: 0,
@@ -240,6 +244,7 @@ impl MeshtasticRadio {
         match result {
             0 => {
                 self.last_id = id;
+                self.free_is_no_help |= self.questions >= ATTEMPTS_MAX;
                 self.questions = 0;
                 let frame_ms = self.frame_ms(frame.bytes.len());
                 self.pace.handed_over(now_ms, frame_ms);
@@ -310,7 +315,8 @@ impl MeshtasticRadio {
         if !self.pace.take_ready(now_ms) {
             return;
         }
-        if self.free.is_some_and(|free| free < FREE_MIN) && self.questions < ATTEMPTS_MAX {
+        let nearly_full = self.free.is_some_and(|free| free < FREE_MIN) && !self.free_is_no_help;
+        if nearly_full && self.questions < ATTEMPTS_MAX {
             self.questions += 1;
             self.heartbeat(now_ms);
             return self.pace.pause(now_ms, BUSY_MS);
@@ -320,7 +326,8 @@ impl MeshtasticRadio {
 
     fn frame_ms(&self, payload_bytes: usize) -> u64 {
         let modulation = self.told.info.modulation.unwrap_or(Modulation::LONG_FAST);
-        modulation.frame_us(on_air_bytes(payload_bytes).min(FRAME_BYTES_MAX)).div_ceil(1000)
+        let signs = signs_broadcasts(self.told.info.firmware.as_deref());
+        modulation.frame_us(on_air_bytes(payload_bytes, signs).min(FRAME_BYTES_MAX)).div_ceil(1000)
     }
 
     fn decode(&mut self, now_ms: u64) {
@@ -494,6 +501,15 @@ mod tests {
         assert_eq!(drain(&mut radio).0, [RadioEvent::Sent]);
         assert_eq!(next(&mut radio, &mut now_ms), [RadioEvent::Ready]);
         assert!((20_000..60_000).contains(&now_ms), "{now_ms}");
+        // It takes packets all the same: from then on its air alone sets the pace.
+        let begun_ms = now_ms;
+        for id in ID + 1..ID + 11 {
+            radio.send(now_ms, vec![1; 30]);
+            radio.event(now_ms, status(0, 0, id));
+            assert_eq!(drain(&mut radio).0, [RadioEvent::Sent]);
+            assert_eq!(next(&mut radio, &mut now_ms), [RadioEvent::Ready]);
+        }
+        assert!(now_ms - begun_ms < 30_000, "{} ms for ten frames", now_ms - begun_ms);
     }
 
     #[test]

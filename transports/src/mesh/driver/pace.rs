@@ -20,13 +20,15 @@ pub(super) struct Pace {
     clear_ms: u64,
     /// Time on the air handed over since the radio was last idle.
     burst_ms: u64,
+    /// By how much what was heard has put the next frame off.
+    put_off_ms: u64,
     /// When to ask for the next frame; `None` while one is asked for.
     ready_ms: Option<u64>,
 }
 
 impl Pace {
     pub(super) fn new(lead_in_ms: u64) -> Self {
-        Self { lead_in_ms, clear_ms: 0, burst_ms: 0, ready_ms: None }
+        Self { lead_in_ms, clear_ms: 0, burst_ms: 0, put_off_ms: 0, ready_ms: None }
     }
 
     /// A frame of this time on the air was handed over.
@@ -35,6 +37,7 @@ impl Pace {
             self.clear_ms = now_ms + self.lead_in_ms;
             self.burst_ms = 0;
         }
+        self.put_off_ms = 0;
         self.clear_ms += frame_ms;
         self.burst_ms += frame_ms;
         self.ready_ms = Some(if self.burst_ms < BURST_MS_MAX {
@@ -44,10 +47,13 @@ impl Pace {
         });
     }
 
-    /// Another station is heard: meanwhile the radio waits.
+    /// Another station is heard: meanwhile the radio waits. What is heard puts no frame off by more than
+    /// [`RECKONED_MS_MAX`] in all: a port that claims to hear more than air can carry does not silence us.
     pub(super) fn heard(&mut self, now_ms: u64, frame_ms: u64) {
         if self.clear_ms > now_ms {
-            let later_ms = frame_ms.min((now_ms + RECKONED_MS_MAX).saturating_sub(self.clear_ms));
+            let room_ms = (now_ms + RECKONED_MS_MAX).saturating_sub(self.clear_ms);
+            let later_ms = frame_ms.min(room_ms).min(RECKONED_MS_MAX.saturating_sub(self.put_off_ms));
+            self.put_off_ms += later_ms;
             self.clear_ms += later_ms;
             self.ready_ms = self.ready_ms.map(|at| at + later_ms);
         }

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 /// Time for a TCP connection to come up, name look-up included.
@@ -17,6 +17,9 @@ const CONNECT_MAX: Duration = Duration::from_secs(10);
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Between the kernel's questions.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
+
+/// What Unix systems say of a file that has no line settings ("inappropriate ioctl", POSIX `tcgetattr`).
+const ENOTTY: i32 = 25;
 
 /// An open port.
 #[derive(Debug)]
@@ -27,25 +30,46 @@ pub(super) enum Port {
 
 impl Port {
     pub(super) async fn open(place: &RadioPort) -> Result<Self, DownReason> {
-        let opened = match place {
+        match place {
             RadioPort::Tcp { host, port } => match timeout(CONNECT_MAX, tcp(host, *port)).await {
                 Ok(opened) => opened.map(Self::Tcp),
-                Err(_) => Err(io::ErrorKind::TimedOut.into()),
+                Err(_) => Err(DownReason::Open(io::ErrorKind::TimedOut)),
             },
-            RadioPort::Serial { path, baud } => SerialPort::open(path, *baud).map(Self::Serial),
-        };
-        opened.map_err(|error| DownReason::Open(error.kind()))
+            RadioPort::Serial { path, baud } => serial(path, *baud).map(Self::Serial),
+        }
     }
 }
 
-async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect((host, port)).await?;
+async fn tcp(host: &str, port: u16) -> Result<TcpStream, DownReason> {
+    let addresses = lookup_host((host, port)).await.map_err(|_| DownReason::NoHost)?;
+    let (mut stream, mut last) = (None, DownReason::NoHost);
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(connected) => {
+                stream = Some(connected);
+                break;
+            }
+            Err(error) => last = DownReason::Open(error.kind()),
+        }
+    }
+    let stream = stream.ok_or(last)?;
+    attend(&stream).map_err(|error| DownReason::Open(error.kind()))?;
+    Ok(stream)
+}
+
+fn attend(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
     #[cfg(not(target_os = "openbsd"))]
     let keepalive = keepalive.with_interval(KEEPALIVE_EVERY);
-    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-    Ok(stream)
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+fn serial(path: &str, baud: u32) -> Result<SerialPort, DownReason> {
+    SerialPort::open(path, baud).map_err(|error| match error.raw_os_error() {
+        Some(ENOTTY) if cfg!(unix) => DownReason::NoSerialPort,
+        _ => DownReason::Open(error.kind()),
+    })
 }
 
 impl AsyncRead for Port {

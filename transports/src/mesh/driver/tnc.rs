@@ -443,6 +443,13 @@ mod tests {
             busy.received(10, &Command::Data(&[&[3; 250], i.to_be_bytes().as_slice()].concat()).encode(0));
         }
         assert!(busy.timeout().unwrap() <= 10 + RECKONED_MS_MAX, "no flood silences us for ever");
+        for now_ms in (20..2 * RECKONED_MS_MAX).step_by(100) {
+            busy.received(
+                now_ms,
+                &Command::Data(&[&[4; 250], now_ms.to_be_bytes().as_slice()].concat()).encode(0),
+            );
+        }
+        assert!(busy.timeout().unwrap() <= 2 * RECKONED_MS_MAX, "nor one that goes on and on");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 mod options;
 
-use super::super::ax25::{self, CallSign, CallSignError};
+use super::super::ax25::{CallSign, CallSignError};
 use super::super::{kiss, meshcore, meshtastic};
 use options::Options;
 use std::fmt;
@@ -273,25 +273,6 @@ impl RadioUrl {
             _ => 2,
         }
     }
-
-    /// Bytes that leave the antenna for a frame of `frame_bytes`, as far as this radio's own headers are known: what an
-    /// airtime ledger charges.
-    pub fn on_air_bytes(&self, frame_bytes: usize) -> usize {
-        // Check sequence and two flags.
-        const HDLC_BYTES: usize = 4;
-        match &self.protocol {
-            Protocol::Kiss(KissOptions { reports: true, call: None, .. }) => frame_bytes,
-            Protocol::Kiss(KissOptions { reports: true, call: Some(_), .. }) => {
-                ax25::HEADER_BYTES + frame_bytes
-            }
-            Protocol::Kiss(KissOptions { call: Some(_), .. }) => {
-                ax25::HEADER_BYTES + frame_bytes + HDLC_BYTES
-            }
-            Protocol::Kiss(KissOptions { call: None, .. }) => frame_bytes + HDLC_BYTES,
-            Protocol::Meshcore(_) => meshcore::on_air_bytes(frame_bytes),
-            Protocol::Meshtastic(_) => meshtastic::on_air_bytes(frame_bytes),
-        }
-    }
 }
 
 impl FromStr for RadioUrl {
@@ -484,15 +465,6 @@ mod tests {
         ] {
             assert!(error(text).contains(part), "{text}: {}", error(text));
         }
-    }
-
-    #[test]
-    fn the_radios_own_headers_are_counted() {
-        let on_air = |url: &str, bytes| RadioUrl::parse(url).unwrap().on_air_bytes(bytes);
-        assert_eq!(on_air("kiss+tcp://h", 100), 104);
-        assert_eq!(on_air("kiss+tcp://h?call=N0CALL", 100), 120);
-        assert_eq!(on_air("kiss+tcp://h?modem=meshcore", 100), 100);
-        assert_eq!(on_air("meshcore+tcp://h", 100), 117);
     }
 
     proptest! {
