@@ -3,6 +3,7 @@
 mod apart;
 mod duty;
 mod hostile;
+mod interrupted;
 mod links;
 mod loss;
 mod policies;

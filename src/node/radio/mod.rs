@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `keys` | audience keys, in the `keys` document |
 //! | `outbound` | a turn of the engine becomes a message, if the router and the airtime allow it |
+//! | `long` | layers that take many frames: begun once, and gone on with |
 //! | `inbound` | a message heard becomes layers, heartbeats, frontiers |
 //! | `brief` | the brief of a document, by thresholds |
 //! | `provisional` | states between two signatures |
@@ -17,6 +18,7 @@ pub mod brief;
 mod inbound;
 mod join;
 mod keys;
+mod long;
 mod outbound;
 mod pair;
 pub(in crate::node) mod provisional;
@@ -109,6 +111,10 @@ pub(super) struct Radio {
     joins: join::Joins,
     pace: Pace,
     talks: pair::Talks,
+    /// Layers on their way in fragments.
+    long: BTreeMap<LayerPrint, long::Long>,
+    /// Since when we let others go on with theirs.
+    polite_since: Option<u64>,
     counts: views::Counts,
 }
 
@@ -274,6 +280,8 @@ impl Node {
             joins: join::Joins::default(),
             pace,
             talks: pair::Talks::default(),
+            long: BTreeMap::new(),
+            polite_since: None,
             counts: views::Counts::default(),
         };
         self.radios.by_link.insert(link, radio);

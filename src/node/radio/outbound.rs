@@ -3,9 +3,10 @@
 
 use std::collections::BTreeSet;
 
+use tombolo_transports::mesh::fragment::MessageId;
 use tombolo_transports::mesh::frame::Kind as FrameKind;
 use tombolo_transports::mesh::ledger::{Account, Moment, Priority, Verdict};
-use tombolo_transports::mesh::station::{Outgoing, Record, SendRefusal};
+use tombolo_transports::mesh::station::{Outgoing, Record, SendRefusal, Sent};
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::envelope::{CompactEnvelope, encode_air, encode_compact};
@@ -28,9 +29,9 @@ const BARRED_MS: u64 = 60_000;
 const TURNS_MAX: usize = 64;
 
 /// What the airtime said to a turn.
-enum Chance {
-    /// A frame is on its way.
-    Taken,
+pub(super) enum Chance {
+    /// It is on its way; as this message, if it takes many frames.
+    Taken(Option<MessageId>),
     /// Nothing to send after all.
     Nothing,
     /// Not before this, monotonic milliseconds.
@@ -125,7 +126,7 @@ impl Node {
         let mut earliest = self.radios.by_link.get(&link).and_then(|radio| radio.retry_at);
         for turn in turns.into_iter().take(TURNS_MAX) {
             match self.try_turn(link, turn) {
-                Chance::Taken => return true,
+                Chance::Taken(_) => return true,
                 Chance::Nothing => {}
                 Chance::Wait(at) => earliest = Some(earliest.map_or(at, |other| other.min(at))),
             }
@@ -191,10 +192,13 @@ impl Node {
         let length = bytes.len();
         let outgoing = Outgoing { channel, kind, bytes, priority, account, previous_key };
         match radio.station.send(now, outgoing) {
-            Ok(_) => {
+            Ok(sent) => {
                 radio.cell.done(now, turn);
                 self.counters.sent(length);
-                Chance::Taken
+                Chance::Taken(match sent {
+                    Sent::Frame => None,
+                    Sent::Fragments(message) => Some(message),
+                })
             }
             Err(error) => {
                 tracing::debug!(%error, "a message did not go to the radio");
@@ -243,12 +247,21 @@ impl Node {
             }
             return Chance::Nothing;
         }
+        let is_long = |radio: &Radio| bytes.len() > radio.station.payload_bytes_max();
+        if self.radios.by_link.get(&link).is_some_and(is_long)
+            && let Some(chance) = self.go_on(link, &id, &turn, state)
+        {
+            return chance;
+        }
         let priority = match (rank, id.document.name.as_str()) {
             (0, _) | (_, DocumentName::STATE) => Priority::State,
             _ => Priority::Document,
         };
         let chance = self.offer(link, &turn, owner, kind, bytes, priority, account(&layer));
-        if matches!(chance, Chance::Taken) {
+        if let Chance::Taken(message) = chance {
+            if let Some(message) = message {
+                self.has_begun(link, layer, base, state, message);
+            }
             if let Some(base) = base {
                 self.holdings.keep_as_base(&id, Sequence::new(base.sequence).unwrap_or_default());
             }

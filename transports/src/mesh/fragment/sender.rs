@@ -4,7 +4,9 @@ use super::{FRAGMENT_BYTES_MAX, KINDS, Layout, MESSAGE_BYTES_MAX, MessageId, PRI
 use super::{STREAM_HEAD_BYTES, hash, write_stream};
 use crate::address::PeerId;
 use crate::mesh::fec::{self, PARITY_MAX, Plan};
-use crate::mesh::repair::{Budget, NackError, NackHead, OutNack, Wanted, all, whose};
+use crate::mesh::repair::{
+    Budget, NackError, NackHead, OutNack, SPREAD_FRAMES, WAIT_FRAMES, Wanted, all, whose,
+};
 use std::collections::{BTreeMap, VecDeque};
 
 /// How long a message is held for listeners, and a part of one for its rest, after the last sign of life.
@@ -144,6 +146,8 @@ struct Held {
     repairs: Budget,
     askers: BTreeMap<PeerId, Budget>,
     last_repair_ms: u64,
+    /// It was offered again, and nobody has asked for anything since.
+    reminded: bool,
 }
 
 #[derive(Debug)]
@@ -179,7 +183,9 @@ impl Sender {
     }
 
     /// Takes a message to send in fragments of at most `fragment_payload_max` bytes, with the parity that a loss of
-    /// `loss_permille` calls for. A message that is being sent already is not begun again.
+    /// `loss_permille` calls for. A message that is being sent already is not begun again. One that was sent before and is
+    /// still held goes on where it was: a *reminder* of one fragment, and whoever lacks more asks for it. If nobody does
+    /// until it is offered once more, it begins anew under another id, since listeners may take it for delivered.
     ///
     /// # Errors
     /// [`OfferError`]; nothing is then kept.
@@ -202,9 +208,11 @@ impl Sender {
         let layout = Layout::of(STREAM_HEAD_BYTES + length + PRINT_BYTES, fragment_payload_max)
             .ok_or(OfferError::TooSmallFrames { bytes: length, payload_max: fragment_payload_max })?;
         let hash = hash(kind, bytes);
-        let same = |held: &Held| held.channel == channel && held.hash == hash && held.to_go() > 0;
-        if let Some((id, _)) = self.held.iter().find(|(_, held)| same(held)) {
-            return Ok(*id);
+        let goes_on = |held: &&mut Held| held.channel == channel && held.hash == hash && held.goes_on();
+        let mut held = self.held.iter_mut().map(|(id, held)| (*id, held));
+        if let Some((id, held)) = held.find(|(_, held)| goes_on(held)) {
+            held.remind(now_ms);
+            return Ok(id);
         }
         self.make_room(now_ms, layout.stream_bytes())?;
         let id = self.choose_id(&hash);
@@ -213,6 +221,19 @@ impl Sender {
         let held = Held::new(channel, hash, layout, stream, loss_permille, self.offers, now_ms);
         self.held.insert(id, held);
         Ok(id)
+    }
+
+    /// Sends one more fragment of a message whose burst is over, so that listeners who hold a part ask for the rest. Whether
+    /// it did: not if nobody asked since the last such reminder, or the message is not held.
+    pub fn remind(&mut self, now_ms: u64, message: MessageId) -> bool {
+        let held = self.held.get_mut(&message).filter(|held| held.goes_on());
+        held.map(|held| held.remind(now_ms)).is_some()
+    }
+
+    /// Whether fragments of a message are to go, or went so short a while ago that listeners may still ask.
+    pub fn is_under_way(&self, now_ms: u64, message: MessageId) -> bool {
+        let settle_ms = (WAIT_FRAMES + SPREAD_FRAMES + ROUND_FRAMES) * self.frame_airtime_ms;
+        self.held.get(&message).is_some_and(|held| held.to_go() > 0 || now_ms < held.active_ms + settle_ms)
     }
 
     /// Ends a message: it is out of date. Its listeners are told when they ask.
@@ -389,7 +410,24 @@ impl Held {
             repairs: Budget::new(8 * count + 64, 2 * count + 16, now_ms),
             askers: BTreeMap::new(),
             last_repair_ms: 0,
+            reminded: false,
         }
+    }
+
+    /// Whether an offer of the same message is one of this.
+    fn goes_on(&self) -> bool {
+        self.to_go() > 0 || !self.reminded
+    }
+
+    /// Listeners that hold a part hear that there is more.
+    fn remind(&mut self, now_ms: u64) {
+        if self.to_go() > 0 {
+            return;
+        }
+        if let Some(block) = self.blocks.first_mut() {
+            block.pending = 1;
+        }
+        (self.reminded, self.active_ms) = (true, now_ms);
     }
 
     fn to_go(&self) -> usize {
@@ -462,7 +500,7 @@ impl Held {
         let queued = wanted.iter().map(|wanted| self.queue(now_ms, from, wanted)).sum();
         // Who asks beyond his budget does not keep a message from giving way.
         if queued > 0 {
-            self.active_ms = now_ms;
+            (self.active_ms, self.reminded) = (now_ms, false);
         }
         queued
     }

@@ -43,6 +43,8 @@ pub struct Listener {
     dice: Dice,
     asks: BTreeMap<(Source, MessageId), Ask>,
     ears: BTreeMap<Source, Ear>,
+    /// When a fragment was heard last on a channel.
+    fragments: BTreeMap<PeerId, u64>,
 }
 
 /// When a message is asked for next.
@@ -77,6 +79,7 @@ impl Listener {
             dice: Dice(seed),
             asks: BTreeMap::new(),
             ears: BTreeMap::new(),
+            fragments: BTreeMap::new(),
         }
     }
 
@@ -94,6 +97,7 @@ impl Listener {
     pub fn drop_channel(&mut self, channel: &PeerId) {
         self.assembler.drop_channel(channel);
         self.ears.retain(|source, _| source.channel != *channel);
+        self.fragments.remove(channel);
         self.forget_closed();
     }
 
@@ -109,6 +113,7 @@ impl Listener {
         payload: &[u8],
     ) -> Result<Received, FragmentError> {
         let source = Source { channel, sender };
+        self.fragments.insert(channel, now_ms);
         let result = self.assembler.receive(now_ms, source, payload);
         self.forget_closed();
         self.heard(now_ms, channel, sender);
@@ -121,6 +126,12 @@ impl Listener {
             self.ear(now_ms, source).questions.earn(EARNED_PERMILLE);
         }
         result
+    }
+
+    /// Whether nobody is sending a long message on a channel, or was until a short while ago.
+    pub fn is_quiet(&self, now_ms: u64, channel: &PeerId) -> bool {
+        let settle_ms = (WAIT_FRAMES + SPREAD_FRAMES) * self.frame_airtime_ms;
+        self.fragments.get(channel).is_none_or(|heard_ms| heard_ms + settle_ms <= now_ms)
     }
 
     /// Any frame of a sender was heard on a channel: was it silent, then what it owes is asked for soon.

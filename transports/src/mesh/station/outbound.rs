@@ -272,6 +272,27 @@ impl Station {
         Ok(())
     }
 
+    /// Sends one fragment of a long message once more, for listeners who hold a part of it. Whether it did: not if nobody asked
+    /// since it did last, or the message is not held any more.
+    pub fn remind(&mut self, now_ms: u64, message: MessageId) -> bool {
+        self.sender.remind(now_ms, message)
+    }
+
+    /// Whether nobody else is sending a long message in this audience.
+    pub fn is_quiet(&self, now_ms: u64, channel: &PeerId) -> bool {
+        self.listener.is_quiet(now_ms, channel)
+    }
+
+    /// Whether a long message is still held.
+    pub fn holds(&self, message: MessageId) -> bool {
+        self.sender.holds(message)
+    }
+
+    /// Whether a long message is being sent, or was until so short a while ago that listeners may still ask.
+    pub fn is_under_way(&self, now_ms: u64, message: MessageId) -> bool {
+        self.sender.is_under_way(now_ms, message)
+    }
+
     /// Ends a long message: it is out of date.
     pub fn forget(&mut self, message: MessageId) -> bool {
         self.sender.forget(message)
