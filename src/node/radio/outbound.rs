@@ -260,7 +260,7 @@ impl Node {
         let chance = self.offer(link, &turn, owner, kind, bytes, priority, account(&layer));
         if let Chance::Taken(message) = chance {
             if let Some(message) = message {
-                self.has_begun(link, layer, base, state, message);
+                self.has_begun(link, &turn, state, message);
             }
             if let Some(base) = base {
                 self.holdings.keep_as_base(&id, Sequence::new(base.sequence).unwrap_or_default());

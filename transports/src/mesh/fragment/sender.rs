@@ -146,7 +146,7 @@ struct Held {
     repairs: Budget,
     askers: BTreeMap<PeerId, Budget>,
     last_repair_ms: u64,
-    /// It was offered again, and nobody has asked for anything since.
+    /// Listeners were reminded of it, and nobody has asked for anything since.
     reminded: bool,
 }
 
@@ -183,9 +183,8 @@ impl Sender {
     }
 
     /// Takes a message to send in fragments of at most `fragment_payload_max` bytes, with the parity that a loss of
-    /// `loss_permille` calls for. A message that is being sent already is not begun again. One that was sent before and is
-    /// still held goes on where it was: a *reminder* of one fragment, and whoever lacks more asks for it. If nobody does
-    /// until it is offered once more, it begins anew under another id, since listeners may take it for delivered.
+    /// `loss_permille` calls for. A message that is being sent already is not begun again; one that was sent begins anew, under
+    /// another id, since listeners may take it for delivered. To go on with one, [`remind`](Self::remind).
     ///
     /// # Errors
     /// [`OfferError`]; nothing is then kept.
@@ -208,11 +207,9 @@ impl Sender {
         let layout = Layout::of(STREAM_HEAD_BYTES + length + PRINT_BYTES, fragment_payload_max)
             .ok_or(OfferError::TooSmallFrames { bytes: length, payload_max: fragment_payload_max })?;
         let hash = hash(kind, bytes);
-        let goes_on = |held: &&mut Held| held.channel == channel && held.hash == hash && held.goes_on();
-        let mut held = self.held.iter_mut().map(|(id, held)| (*id, held));
-        if let Some((id, held)) = held.find(|(_, held)| goes_on(held)) {
-            held.remind(now_ms);
-            return Ok(id);
+        let same = |held: &Held| held.channel == channel && held.hash == hash && held.to_go() > 0;
+        if let Some((id, _)) = self.held.iter().find(|(_, held)| same(held)) {
+            return Ok(*id);
         }
         self.make_room(now_ms, layout.stream_bytes())?;
         let id = self.choose_id(&hash);
@@ -223,11 +220,18 @@ impl Sender {
         Ok(id)
     }
 
-    /// Sends one more fragment of a message whose burst is over, so that listeners who hold a part ask for the rest. Whether
-    /// it did: not if nobody asked since the last such reminder, or the message is not held.
+    /// Sends one more fragment of a message whose burst is over, so that whoever lacks more asks for it. Whether it does: not
+    /// if nobody has asked since the last such reminder, and not if the message is not held.
     pub fn remind(&mut self, now_ms: u64, message: MessageId) -> bool {
-        let held = self.held.get_mut(&message).filter(|held| held.goes_on());
-        held.map(|held| held.remind(now_ms)).is_some()
+        let Some(held) = self.held.get_mut(&message).filter(|held| held.to_go() > 0 || !held.reminded) else {
+            return false;
+        };
+        if held.to_go() == 0
+            && let Some(block) = held.blocks.first_mut()
+        {
+            (block.pending, held.reminded, held.active_ms) = (1, true, now_ms);
+        }
+        true
     }
 
     /// Whether fragments of a message are to go, or went so short a while ago that listeners may still ask.
@@ -412,22 +416,6 @@ impl Held {
             last_repair_ms: 0,
             reminded: false,
         }
-    }
-
-    /// Whether an offer of the same message is one of this.
-    fn goes_on(&self) -> bool {
-        self.to_go() > 0 || !self.reminded
-    }
-
-    /// Listeners that hold a part hear that there is more.
-    fn remind(&mut self, now_ms: u64) {
-        if self.to_go() > 0 {
-            return;
-        }
-        if let Some(block) = self.blocks.first_mut() {
-            block.pending = 1;
-        }
-        (self.reminded, self.active_ms) = (true, now_ms);
     }
 
     fn to_go(&self) -> usize {
