@@ -445,7 +445,7 @@ impl Air {
             return;
         }
         // The way has its own mind, whatever else happens to the frame.
-        let lost = self.medium.loses(on_air.radio, to, &mut self.dice);
+        let lost = self.medium.loses(on_air.radio, to, on_air.frame.len(), &mut self.dice);
         let fault = if transmission.others.contains(&to) {
             |stats: &mut RadioStats| stats.missed_sending += 1
         } else if self.is_spoilt(transmission, to, level_db) {
