@@ -71,3 +71,34 @@ fn bit_errors_and_a_power_cut_only_take_time() {
     within("the boat's write", LONG, || attic.get("sunday").as_deref() == Some("free"));
     println!("totals: in step {:.1} s after the power cut, at 2e-3 bit errors", took.as_secs_f64());
 }
+
+/// None of the frames of 255 bytes arrives, and nobody has said so: those who send find out.
+#[test]
+fn where_long_frames_die_two_daemons_join_with_short_ones() {
+    if done("join::where_long_frames_die_two_daemons_join_with_short_ones") {
+        return;
+    }
+    let Some(tncs) = Tncs::start(&[("DW_BER", "2e-3")]) else { return };
+    let url =
+        |n: usize| format!("kiss+tcp://{}?bitrate=9600&region=wired&call=N0CALL-{}", tncs.kiss[n], n + 1);
+    let attic = Station::up("attic", "127.0.0.1:0", &url(0));
+    let boat = Station::up("boat", "[::1]:0", &url(1));
+    let begun = std::time::Instant::now();
+    join(&attic, &boat);
+    let joined = begun.elapsed();
+    attic.place.ok(&["create", "plan"]);
+    let text = "What is known of the harbour, at some length: depths, lights, who has the key to the shed. "
+        .repeat(6);
+    attic.place.ok(&["set", "plan", "harbour", &text]);
+    let first = in_step(&attic, &boat);
+    within("the right to write", LONG, || {
+        boat.place.run(&["set", "plan", "sunday", "free"]).status.success()
+    });
+    let second = within("the boat's write", LONG, || attic.get("sunday").as_deref() == Some("free"));
+    println!(
+        "totals: joined after {:.1} s, in step after {:.1} s and {:.1} s more, at 2e-3 bit errors and frames of 255 bytes",
+        joined.as_secs_f64(),
+        first.as_secs_f64(),
+        second.as_secs_f64()
+    );
+}

@@ -6,13 +6,20 @@
 //! ```
 //! The joiner signs what it signs on any link. The keys are those of the two audiences: from then on each can
 //! read what the other sends, and all else follows as on any radio.
+//!
+//! The joiner repeats its request in its pace: often at first, as far as the airtime goes, in ever shorter frames; then ever more
+//! rarely. Any part of a request that was answered brings the answer again, when the burst that it came in should be over.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_delta::{Limits, Value};
-use tombolo_transports::mesh::handshake::{Heard, Initiator, Request, RequestId, Responder};
+use tombolo_transports::mesh::handshake::{
+    Heard, Initiator, Request, RequestId, Responder, SHORT_FRAME_BYTES, frame_bytes, parts_to_come,
+};
 use tombolo_transports::mesh::keys::{AudienceKey, Identity, Mode};
 use tombolo_transports::mesh::ledger::{Account, Priority};
+use tombolo_transports::mesh::repair::Budget;
+use tombolo_transports::mesh::station::Station;
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::federation::TrustLevel;
@@ -21,18 +28,36 @@ use crate::federation::join::{JoinAnswer, JoinRefusal, JoinRequest, usable_name}
 use crate::identity::{onion_address, parse_onion};
 use crate::node::Node;
 
-/// Waits between tries on air, in milliseconds: first and longest.
-const RETRY_MS: (u64, u64) = (20_000, 600_000);
+/// The wait between quick tries: so many times what a request takes on air, and at least so many milliseconds.
+const QUICK: (u64, u64) = (6, 4_000);
+/// Quick tries, at least and at most; between them as many as take this part of an hour's airtime.
+const QUICK_TRIES: (u32, u32) = (3, 12);
+const QUICK_SHARE: u64 = 4;
+/// After them waits double, up to this.
+const RETRY_MAX_MS: u64 = 600_000;
+/// Answers that one radio gives to requests, at once and each hour: what was heard once anybody can send again.
+const ANSWERS: (u64, u64) = (24, 24);
 /// Airtime of joining.
 const JOINS: Account = Account(3);
 /// Inviters that one radio calls at a time.
 const INITIATORS_MAX: usize = 4;
+/// Answers that wait for their moment; a further one is not given, and asked for again.
+const ANSWERS_DUE_MAX: usize = 4;
 
 /// Joining on one radio.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Joins {
     calls: BTreeMap<PeerId, Call>,
     responder: Option<Responder>,
+    due: BTreeMap<RequestId, Due>,
+    answers: Budget,
+}
+
+impl Default for Joins {
+    fn default() -> Self {
+        let answers = Budget::new(ANSWERS.0, ANSWERS.1, 0);
+        Joins { calls: BTreeMap::new(), responder: None, due: BTreeMap::new(), answers }
+    }
 }
 
 #[derive(Debug)]
@@ -42,9 +67,39 @@ struct Call {
     tries: u32,
 }
 
+/// An answer that goes out when whoever asked listens again.
+#[derive(Debug)]
+struct Due {
+    at: u64,
+    /// No longer than those that the request came in.
+    frame_bytes: usize,
+    /// Asked again later, it is decided again.
+    passing: bool,
+}
+
 impl Joins {
     pub(super) fn next_timer(&self) -> Option<u64> {
-        self.calls.values().map(|call| call.at).min()
+        let calls = self.calls.values().map(|call| call.at);
+        calls.chain(self.due.values().map(|due| due.at)).min()
+    }
+}
+
+impl Call {
+    /// The frames of this try, and when the next is due but for a random part.
+    fn frames(&mut self, station: &mut Station, frame_bytes_max: usize) -> (Vec<Vec<u8>>, u64) {
+        let bytes = frame_bytes(self.tries, frame_bytes_max);
+        let frames = self.initiator.frames(bytes).or_else(|_| self.initiator.frames(frame_bytes_max));
+        let frames = frames.unwrap_or_default();
+        let airtime_us: u64 = frames.iter().map(|frame| station.line().frame_us(frame.len())).sum();
+        let airtime_ms = (airtime_us / 1_000).max(1);
+        let (tries_min, tries_max) = QUICK_TRIES;
+        let affordable = station.ledger().budget_ms().map(|budget_ms| budget_ms / QUICK_SHARE / airtime_ms);
+        let quick_tries =
+            affordable.map_or(tries_max, |tries| tries.clamp(tries_min.into(), tries_max.into()) as u32);
+        let doublings = (self.tries + 1).saturating_sub(quick_tries).min(16);
+        self.tries = self.tries.saturating_add(1);
+        let quick_ms = (QUICK.0 * airtime_ms).max(QUICK.1);
+        (frames, (quick_ms << doublings).min(RETRY_MAX_MS))
     }
 }
 
@@ -99,13 +154,18 @@ impl Node {
         let Some(radio) = self.radios.by_link.get_mut(&link) else { return };
         radio.joins.calls.retain(|inviter, _| waiting(&self.federation, inviter));
         let mut frames = Vec::new();
+        // Those of the last try may wait for airtime yet.
+        let free = radio.up && radio.station.join_frames_waiting() == 0;
         for call in radio.joins.calls.values_mut().filter(|call| call.at <= now) {
-            let wait = (RETRY_MS.0 << call.tries.min(6)).min(RETRY_MS.1);
-            call.tries += 1;
-            call.at = now + wait + self.random.below(wait / 4 + 1);
-            frames.extend(call.initiator.frames(radio.spec.frame_bytes_max).unwrap_or_default());
+            let (request, wait_ms) = match free {
+                true => call.frames(&mut radio.station, radio.spec.frame_bytes_max),
+                false => (Vec::new(), QUICK.1),
+            };
+            call.at = now + wait_ms + self.random.below(wait_ms / 4 + 1);
+            frames.extend(request);
         }
         self.send_join_frames(link, frames);
+        self.give_answers(link);
     }
 
     pub(super) fn join_frame_heard(&mut self, link: LinkId, frame: &[u8]) {
@@ -121,14 +181,14 @@ impl Node {
         let responder = radio.joins.responder.get_or_insert_with(|| Responder::new(us()));
         responder.set_invites(invites);
         match responder.receive(frame) {
-            Ok(Heard::Request(request)) => self.asked_on_air(link, &request),
-            Ok(Heard::Repeated(id)) => self.answer_frames(link, id),
+            Ok(Heard::Request(request)) => self.asked_on_air(link, &request, frame),
+            Ok(Heard::Repeated(id)) => self.answer_soon(link, id, frame, false),
             Ok(Heard::Undecided(_) | Heard::Part | Heard::Foreign) => {}
             Err(_) => self.counters.reject("bad_join_frame"),
         }
     }
 
-    fn asked_on_air(&mut self, link: LinkId, request: &Request) {
+    fn asked_on_air(&mut self, link: LinkId, request: &Request, frame: &[u8]) {
         let asks = Asks::decode(&request.payload).filter(|asks| request.is_from(&asks.joiner));
         let answer = match asks {
             None => Answers::Refused(JoinRefusal::Signature),
@@ -155,20 +215,43 @@ impl Node {
         if let Err(error) = responder.answer(request.id, &answer.encode(), ephemeral) {
             return tracing::debug!(%error, "no answer on air");
         }
-        self.answer_frames(link, request.id);
-        if passing
-            && let Some(radio) = self.radios.by_link.get_mut(&link)
-            && let Some(responder) = &mut radio.joins.responder
-        {
-            // Asked again later, it is decided again.
-            responder.forget(request.id);
+        self.answer_soon(link, request.id, frame, passing);
+    }
+
+    /// Answers when the burst that this frame came in should be over: whoever asks does not listen before.
+    fn answer_soon(&mut self, link: LinkId, id: RequestId, frame: &[u8], passing: bool) {
+        let now = self.now.mono_ms;
+        let Some(radio) = self.radios.by_link.get_mut(&link) else { return };
+        let Joins { due, answers, .. } = &mut radio.joins;
+        let frame_ms = radio.station.line().frame_us(frame.len()).div_ceil(1_000);
+        let frame_bytes = frame.len().max(SHORT_FRAME_BYTES.into_iter().min().unwrap_or(0));
+        let at = now + parts_to_come(frame) as u64 * (frame_ms + frame_ms / 4);
+        if let Some(known) = due.get_mut(&id) {
+            (known.at, known.frame_bytes) = (at, frame_bytes);
+        } else if due.len() >= ANSWERS_DUE_MAX || answers.draw(now, 1) == 0 {
+            self.counters.reject("join_answer_put_off");
+        } else {
+            due.insert(id, Due { at, frame_bytes, passing });
         }
     }
 
-    fn answer_frames(&mut self, link: LinkId, id: RequestId) {
-        let Some(radio) = self.radios.by_link.get(&link) else { return };
-        let Some(responder) = &radio.joins.responder else { return };
-        let frames = responder.frames(id, radio.spec.frame_bytes_max).unwrap_or_default();
+    /// Sends the answers whose turn it is.
+    fn give_answers(&mut self, link: LinkId) {
+        let now = self.now.mono_ms;
+        let Some(radio) = self.radios.by_link.get_mut(&link) else { return };
+        let Some(responder) = &mut radio.joins.responder else { return };
+        let mut frames = Vec::new();
+        radio.joins.due.retain(|id, due| {
+            if due.at > now {
+                return true;
+            }
+            let frame_bytes = due.frame_bytes.min(radio.spec.frame_bytes_max);
+            frames.extend(responder.frames(*id, frame_bytes).unwrap_or_default());
+            if due.passing {
+                responder.forget(*id);
+            }
+            false
+        });
         self.send_join_frames(link, frames);
     }
 

@@ -14,8 +14,11 @@
 //! ```
 //! *back* is 0 towards the inviter and 1 from it; *check* is the first two bytes of the message's BLAKE3 hash.
 //!
-//! Frames in, frames out; the caller's timer repeats [`Initiator::frames`]. A repeated message 1 gets the bytes it got
-//! before. What the payloads say, whether the token is spent and what to answer is decided by the crate above: it checks
+//! Frames in, frames out; the caller's timer repeats [`Initiator::frames`], after some tries in shorter frames
+//! ([`frame_bytes`]): where bits go wrong, long ones never arrive. Parts of one message gather over all its repetitions, those of
+//! one cut by themselves. **Any** part of a message 1 that was answered calls for the same message 2 again, in frames no longer
+//! than it came in; when that may go out is the caller's to say, and no sooner than the rest of the burst is over
+//! ([`parts_to_come`]). What the payloads say, whether the token is spent and what to answer is decided by the crate above: it checks
 //! that the identity named in the payload is the one that spoke ([`Request::is_from`]), **burns the token durably, then answers**.
 
 use super::frame::Kind;
@@ -36,10 +39,15 @@ pub const FIRST_BYTES: usize = 32 + 48 + 16;
 pub const SECOND_BYTES: usize = 32 + 16;
 /// Most frames of one message; it is reached at 50 bytes a frame.
 pub const PARTS_MAX: usize = 15;
-/// Messages of which some parts are there; the oldest goes when another starts.
+/// Messages of which some parts are there; when another starts, the one goes of which the smallest share is there.
 pub const HALF_MESSAGES_MAX: usize = 8;
 /// Requests kept for their answer, or with it; the oldest goes when another comes. It is then a request anew.
 pub const REQUESTS_MAX: usize = 16;
+
+/// Frames that a message falls back to where longer ones do not arrive.
+pub const SHORT_FRAME_BYTES: [usize; 2] = [120, 64];
+/// Tries before each fall.
+pub const TRIES_BEFORE_SHORTER: u32 = 2;
 
 const HEADER_BYTES: usize = 8;
 const MESSAGE_BYTES_MAX: usize = FIRST_BYTES + PAYLOAD_BYTES_MAX;
@@ -158,9 +166,9 @@ pub enum Heard {
     Part,
     /// A whole request, new to us: decide, and [`answer`](Responder::answer).
     Request(Request),
-    /// A request that was reported and is not answered yet.
+    /// A part of a request that was reported and is not answered yet.
     Undecided(RequestId),
-    /// A request that was answered: send [`frames`](Responder::frames) again.
+    /// A part of a request that was answered: send [`frames`](Responder::frames) again.
     Repeated(RequestId),
 }
 
@@ -170,6 +178,15 @@ struct Pending {
     token: TokenHash,
     message: Vec<u8>,
     answer: Option<Vec<u8>>,
+}
+
+impl Pending {
+    /// Whether this is a part of it, however it was cut.
+    fn has(&self, part: &Part<'_>) -> bool {
+        prefix(&self.token) == part.prefix
+            && check(&self.message) == part.check
+            && slices(&self.message, part.count).nth(part.number) == Some(part.slice)
+    }
 }
 
 /// The inviter's side: answers whoever knows the token of an open invite.
@@ -199,11 +216,13 @@ impl Responder {
         if part.direction != Direction::Request || !self.invites.iter().any(|token| meant(&token)) {
             return Ok(Heard::Foreign);
         }
+        // Byte for byte: nobody makes up a part of what he has not heard.
+        if let Some(known) = self.requests.iter().find(|pending| pending.has(&part)) {
+            let Pending { id, answer, .. } = known;
+            return Ok(if answer.is_some() { Heard::Repeated(*id) } else { Heard::Undecided(*id) });
+        }
         let Some(message) = self.half.put(&part)? else { return Ok(Heard::Part) };
         let id = RequestId(*blake3::hash(&message).as_bytes());
-        if let Some(known) = self.requests.iter().find(|pending| pending.id == id) {
-            return Ok(if known.answer.is_some() { Heard::Repeated(id) } else { Heard::Undecided(id) });
-        }
         let mut invites = self.invites.iter().filter(meant);
         let request =
             invites.find_map(|token| self.open(id, token, &message)).ok_or(HandshakeError::Proof)?;
@@ -261,6 +280,19 @@ impl fmt::Debug for Responder {
             .field("requests", &requests)
             .finish_non_exhaustive()
     }
+}
+
+/// How long the frames of a message should be at its `tries`th repetition, 0 being the first time: as long as the radio takes, then
+/// ever shorter ones. Where a frame is lost for what it is long, they are all that arrives; elsewhere they cost little more.
+pub fn frame_bytes(tries: u32, frame_bytes_max: usize) -> usize {
+    let falls = (tries / TRIES_BEFORE_SHORTER) as usize;
+    let short = SHORT_FRAME_BYTES.iter().take(falls).next_back();
+    short.map_or(frame_bytes_max, |short| frame_bytes_max.min(*short))
+}
+
+/// How many parts come after this one, if all of them are sent in a row.
+pub fn parts_to_come(frame: &[u8]) -> usize {
+    Part::decode(frame).map_or(0, |part| part.count - 1 - part.number)
 }
 
 /// Our end of the handshake with `inviter`; `inviter_key` is given where we are not it.
@@ -395,13 +427,18 @@ fn cut(
         return Err(HandshakeError::FrameSize { frame_bytes_max });
     }
     let first = Kind::JOIN.first_byte(u8::from(direction == Direction::Answer));
-    // All of about one length: none is shorter than a radio takes.
-    let slices = message.chunks(message.len().div_ceil(count.max(1)).max(1));
+    let slices = slices(message, count);
     let count = slices.len();
     let frame = |(slice, number): (&[u8], u8)| {
         [&[first], &prefix[..], &[number << 4 | count as u8], &check(message), slice].concat()
     };
     Ok(slices.zip(0_u8..).map(frame).collect())
+}
+
+/// A message in `count` slices or, where that makes no difference to their length, fewer. All of about one length: none is
+/// shorter than a radio takes.
+fn slices(message: &[u8], count: usize) -> std::slice::Chunks<'_, u8> {
+    message.chunks(message.len().div_ceil(count.max(1)).max(1))
 }
 
 /// Messages on their way in: bounded, whatever comes.
@@ -414,6 +451,12 @@ struct Half {
     parts: Parts,
 }
 
+impl Half {
+    fn share_permille(&self) -> usize {
+        self.parts.held() * 1_000 / self.parts.count().max(1)
+    }
+}
+
 impl HalfMessages {
     /// Takes a part; the message once all are there.
     fn put(&mut self, part: &Part<'_>) -> Result<Option<Vec<u8>>, HandshakeError> {
@@ -421,7 +464,8 @@ impl HalfMessages {
         let same = |half: &Half| half.name == name && half.parts.count() == part.count;
         let at = self.0.iter().position(same).unwrap_or_else(|| {
             if self.0.len() >= HALF_MESSAGES_MAX {
-                self.0.pop_front();
+                let least = (0..self.0.len()).min_by_key(|at| self.0.get(*at).map(Half::share_permille));
+                least.and_then(|at| self.0.remove(at));
             }
             self.0.push_back(Half { name, parts: Parts::new(part.count) });
             self.0.len() - 1

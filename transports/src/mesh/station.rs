@@ -41,7 +41,7 @@ pub use epochs::{
     HEARD_MAX, RENEW_EVERY_MS, REPEAT_FRAMES, REPEAT_MS, WANTED_MAX,
 };
 pub use inbound::{HELD_FRAMES_MAX, HELD_MS, SIGNATURES_AN_HOUR, SIGNATURES_AT_ONCE};
-pub use outbound::{METAS_MAX, QUEUE_FRAMES_MAX, SIGN_AGAIN_FRAMES};
+pub use outbound::{METAS_MAX, QUEUE_FRAMES_MAX, SIGN_AGAIN_ASKED_FRAMES, SIGN_AGAIN_FRAMES};
 pub use rejection::{Rejection, Rejections};
 pub use shown::Transfer;
 
@@ -428,6 +428,11 @@ impl Station {
         let frame_ms = line.frame_us(self.frame_bytes_max).div_ceil(1_000);
         self.listener.set_frame_airtime(frame_ms);
         self.sender.set_frame_airtime(frame_ms);
+    }
+
+    /// How fast bytes leave.
+    pub fn line(&self) -> Line {
+        self.line
     }
 
     /// What one frame carries of a message.

@@ -15,6 +15,11 @@ impl Parts {
         self.0.len()
     }
 
+    /// How many are here.
+    pub(in crate::mesh) fn held(&self) -> usize {
+        self.0.iter().flatten().count()
+    }
+
     /// Takes one; a later one of the same number replaces it. The message, once all are here.
     pub(in crate::mesh) fn put(&mut self, number: usize, part: &[u8]) -> Option<Vec<u8>> {
         *self.0.get_mut(number)? = Some(part.to_vec());

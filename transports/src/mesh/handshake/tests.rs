@@ -64,6 +64,54 @@ fn a_repeated_request_is_answered_with_the_same_bytes() {
 }
 
 #[test]
+fn any_part_of_an_answered_request_calls_for_the_answer_however_it_was_cut() {
+    let (mut responder, initiator) = (inviter(), joiner(&[5; 300]));
+    let Heard::Request(request) = ask(&mut responder, &initiator.frames(231).unwrap()) else {
+        panic!("no request")
+    };
+    for frame_bytes in [50, 64, 120, 231, 255] {
+        for part in initiator.frames(frame_bytes).unwrap() {
+            assert_eq!(responder.receive(&part), Ok(Heard::Undecided(request.id)));
+        }
+    }
+    responder.answer(request.id, b"welcome", [8; 32]).unwrap();
+    for frame_bytes in [50, 64, 120, 231, 255] {
+        for part in initiator.frames(frame_bytes).unwrap() {
+            assert_eq!(responder.receive(&part), Ok(Heard::Repeated(request.id)));
+        }
+    }
+    // Made up by somebody who heard the head of one: no part of it.
+    let mut part = initiator.frames(64).unwrap().remove(1);
+    *part.last_mut().unwrap() ^= 1;
+    assert_eq!(responder.receive(&part), Ok(Heard::Part));
+    responder.forget(request.id);
+    assert_eq!(responder.receive(&initiator.frames(231).unwrap()[0]), Ok(Heard::Part));
+}
+
+#[test]
+fn parts_gather_over_the_repetitions_of_one_request() {
+    let (mut responder, initiator) = (inviter(), joiner(&[5; 200]));
+    let frames = initiator.frames(255).unwrap();
+    assert_eq!(frames.len(), 2);
+    // The second is lost, then the first.
+    assert_eq!(responder.receive(&frames[0]), Ok(Heard::Part));
+    assert!(matches!(responder.receive(&frames[1]), Ok(Heard::Request(_))));
+}
+
+#[test]
+fn after_some_tries_frames_get_shorter_and_never_longer_than_the_radio_takes() {
+    let lengths = |frame_bytes_max| [0, 1, 2, 3, 4, 5, 99].map(|tries| frame_bytes(tries, frame_bytes_max));
+    assert_eq!(lengths(255), [255, 255, 120, 120, 64, 64, 64]);
+    assert_eq!(lengths(100), [100, 100, 100, 100, 64, 64, 64]);
+    assert_eq!(lengths(50), [50; 7]);
+    let longest = joiner(&[5; PAYLOAD_BYTES_MAX]);
+    let frames = longest.frames(frame_bytes(99, 255)).unwrap();
+    assert!(frames.len() <= PARTS_MAX && frames.iter().all(|frame| frame.len() <= 64));
+    let to_come: Vec<usize> = frames.iter().map(|frame| parts_to_come(frame)).collect();
+    assert_eq!(to_come, (0..frames.len()).rev().collect::<Vec<_>>());
+}
+
+#[test]
 fn an_inviter_that_lost_its_memory_can_still_answer_the_same_joiner() {
     let mut initiator = joiner(b"me");
     let frames = initiator.frames(231).unwrap();

@@ -98,6 +98,11 @@ impl OwnEpoch {
         self.answer_ms.get_or_insert(earliest);
     }
 
+    /// Whether somebody waits for our opening.
+    pub(super) fn is_asked(&self) -> bool {
+        self.answer_ms.is_some()
+    }
+
     /// From when on a further epoch may be begun.
     pub(super) fn renewable_ms(&self) -> u64 {
         self.renewed_ms.map_or(0, |renewed| renewed + RENEW_EVERY_MS)

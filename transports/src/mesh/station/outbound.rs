@@ -16,6 +16,8 @@ pub const QUEUE_FRAMES_MAX: usize = 32;
 pub const METAS_MAX: usize = 64;
 /// An opening says where our counters stand; it is signed anew when they are so much further: well within what a receiver infers.
 pub const SIGN_AGAIN_FRAMES: u32 = 4_096;
+/// As [`SIGN_AGAIN_FRAMES`], where somebody asks: a forger may have led him away, and nothing but a newer word brings him back.
+pub const SIGN_AGAIN_ASKED_FRAMES: u32 = 16;
 /// NACKs take one part in so many of an hour's airtime, and as much once at the beginning: what is Control's alone.
 const NACK_SHARE: u64 = 10;
 /// A call sign goes this much before it must, at most a tenth of the interval: the frame before it takes its time.
@@ -291,6 +293,12 @@ impl Station {
     /// Whether a long message is being sent, or was until so short a while ago that listeners may still ask.
     pub fn is_under_way(&self, now_ms: u64, message: MessageId) -> bool {
         self.sender.is_under_way(now_ms, message)
+    }
+
+    /// Frames of handshakes that wait: whoever repeats one waits for them.
+    pub fn join_frames_waiting(&self) -> usize {
+        let items = self.outbox.queues.values().flatten();
+        items.filter(|item| matches!(item, Item::Raw { .. })).count()
     }
 
     /// Ends a long message: it is out of date.
@@ -576,7 +584,8 @@ impl Station {
     /// of the next.
     fn take_opening(&mut self, now_ms: u64) -> Option<Vec<u8>> {
         let next = self.channels.highest_counter();
-        let known = self.own.opening.filter(|known| next.saturating_sub(known.counter) < SIGN_AGAIN_FRAMES);
+        let again = if self.own.is_asked() { SIGN_AGAIN_ASKED_FRAMES } else { SIGN_AGAIN_FRAMES };
+        let known = self.own.opening.filter(|known| next.saturating_sub(known.counter) < again);
         let opening = known.unwrap_or_else(|| {
             let counter = self.channels.align_counters();
             Opening::sign(&self.us, self.own.epoch, counter)
