@@ -203,6 +203,11 @@ impl Field {
         self.place(place).radio
     }
 
+    /// A frame that one node, a member, makes up in another's name: of this kind, on that one's own channel, with any counter.
+    pub fn forge(&self, by: usize, victim: usize, kind: u8, counter: u32, bytes: &[u8]) -> Option<Vec<u8>> {
+        self.place(by).node.forge(RADIO, &self.peer_id(victim), kind, counter, bytes)
+    }
+
     /// Lays a cable between two nodes.
     pub fn connect(&mut self, a: usize, b: usize) {
         let (la, lb) = (LinkId(self.next), LinkId(self.next + 1));

@@ -2,6 +2,7 @@
 
 mod apart;
 mod duty;
+mod forger;
 mod hostile;
 mod interrupted;
 mod links;

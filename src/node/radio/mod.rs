@@ -13,8 +13,10 @@
 //! | `records`, `views` | what is on disk; what people see |
 //! | `join` | joining with nothing but radios and a code |
 //! | `pair` | what two say to each other alone: keys, for who missed their renewal |
+//! | `forge` | what a hostile member can make up, for simulations |
 
 pub mod brief;
+mod forge;
 mod inbound;
 mod join;
 mod keys;

@@ -9,15 +9,17 @@
 //! ```
 //! AES-128-CCM (RFC 3610) with a tag of 8 bytes; the header is its associated data, the nonce is the full 32-bit
 //! counter, of which the header carries the low half. Who may open is who may read: the key is one for each audience,
-//! sender and boot epoch ([`keys`](super::keys)). [`opening`] announces a boot epoch; [`window`] says which
-//! counters were seen. In clear mode a frame is the same header and the payload, and no tag.
+//! sender and boot epoch ([`keys`](super::keys)). [`opening`] announces a boot epoch; [`track`] and [`window`] say
+//! which counters were seen. In clear mode a frame is the same header and the payload, and no tag.
 //!
 //! A frame under an audience key proves that some member sent it, no more.
 
 pub mod opening;
 pub(super) mod parts;
+pub mod track;
 pub mod window;
 
+pub use track::Track;
 pub use window::Window;
 
 use super::airtime::FRAME_BYTES_MAX;

@@ -1,6 +1,6 @@
 //! Which counters of a sender were seen: at most once each, and how the missing half is inferred.
 //!
-//! One window for each audience, sender and boot epoch. It is asked before the tag is checked, so that a replay costs
+//! One window for each audience, sender and boot epoch, part of a [`Track`](super::track). It is asked before the tag is checked, so that a replay costs
 //! nothing, and moved only after, so that a forged frame moves nothing. A signed counter moves the *inference* alone,
 //! and only forward: a replayed old one opens nothing again.
 
@@ -33,6 +33,12 @@ impl Window {
     /// After a restart: everything up to and including `highest` counts as seen.
     pub fn from_record(highest: u32) -> Self {
         Window { above: u64::from(highest) + 1, seen: u128::MAX, signed: 0 }
+    }
+
+    /// With this highest counter taken, and below it those of which `is_taken` says so.
+    pub(super) fn with(highest: u32, is_taken: impl Fn(u32) -> bool) -> Self {
+        let seen = (0..WINDOW_FRAMES).filter(|n| highest.checked_sub(*n).is_none_or(&is_taken));
+        Window { above: u64::from(highest) + 1, seen: seen.fold(1, |bits, n| bits | 1 << n), signed: 0 }
     }
 
     /// The highest counter taken.

@@ -1,7 +1,7 @@
 //! The audiences that a station takes part in: who may be behind a header, and which counters were seen.
 
 use crate::address::PeerId;
-use crate::mesh::frame::{Counter, Counters, Window};
+use crate::mesh::frame::{Counter, Counters, Track};
 use crate::mesh::keys::{Alias, AudienceKey, BootEpoch, Hint};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,7 +46,7 @@ pub(super) struct Channel {
 #[derive(Debug)]
 struct Listening {
     epoch: BootEpoch,
-    window: Window,
+    track: Track,
     recorded: Option<u32>,
     /// Epoch of the key under which the last frame came.
     under: Option<u32>,
@@ -232,31 +232,32 @@ impl Channels {
         self.by_owner.values_mut().for_each(|channel| channel.series = Counters::starting_at(start));
     }
 
-    /// The window for a sender's boot epoch. A new epoch has a new one.
-    pub(super) fn window(
+    /// The counters of a sender's boot epoch, of which it signed that `signed` is the next. A new epoch has new ones.
+    pub(super) fn track(
         &mut self,
         owner: &PeerId,
         sender: &PeerId,
         epoch: BootEpoch,
         signed: u32,
-    ) -> Option<&mut Window> {
+    ) -> Option<&mut Track> {
         let channel = self.by_owner.get_mut(owner)?;
         if channel.windows.get(sender).is_none_or(|listening| listening.epoch != epoch) {
             let record = self.recorded.remove(&(*owner, *sender));
             let highest = record.filter(|record| record.epoch == epoch.number).map(|record| record.highest);
-            let window = highest.map_or_else(Window::default, Window::from_record);
-            channel.windows.insert(*sender, Listening { epoch, window, recorded: highest, under: None });
+            let track = highest.map_or_else(Track::default, |highest| Track::from_record(highest, signed));
+            channel.windows.insert(*sender, Listening { epoch, track, recorded: highest, under: None });
         }
         let listening = channel.windows.get_mut(sender)?;
-        listening.window.heard_signed(signed);
-        Some(&mut listening.window)
+        listening.track.heard_signed(signed);
+        Some(&mut listening.track)
     }
 
     /// What is to be recorded of a window after a frame was taken, if it moved far enough.
     pub(super) fn record(&mut self, owner: &PeerId, sender: &PeerId) -> Option<WindowRecord> {
         let listening = self.by_owner.get_mut(owner)?.windows.get_mut(sender)?;
-        let highest = listening.window.highest()?;
-        let far = |recorded: u32| highest.saturating_sub(recorded) >= WINDOW_RECORD_FRAMES;
+        let highest = listening.track.highest()?;
+        // Back as well, where it had been led away.
+        let far = |recorded: u32| highest.abs_diff(recorded) >= WINDOW_RECORD_FRAMES;
         listening.recorded.is_none_or(far).then(|| {
             listening.recorded = Some(highest);
             WindowRecord { channel: *owner, sender: *sender, epoch: listening.epoch.number, highest }

@@ -164,15 +164,28 @@ impl Station {
         let (epoch, signed) = known.ok_or(Tried::Not(Rejection::UnknownEpoch))?;
         let key = self.channels.key(channel, *previous).map(|key| key.frame_key(self.mode, sender, &epoch));
         let key = key.ok_or(Tried::Not(Rejection::UnknownSender))?;
-        let window = self.channels.window(channel, sender, epoch, signed);
-        let window = window.ok_or(Tried::Not(Rejection::UnknownSender))?;
-        let counter = window.infer(header.counter_low).ok_or(Tried::Not(Rejection::FarCounter))?;
-        window.check(counter).map_err(|seen| Tried::Not(seen.into()))?;
-        let payload = open(&key, frame, counter).ok_or(Tried::Not(Rejection::BadTag))?;
-        if let Some(highest) = window.highest() {
-            self.inbound.loss.heard(counter.saturating_sub(highest));
+        let track = self.channels.track(channel, sender, epoch, signed);
+        let track = track.ok_or(Tried::Not(Rejection::UnknownSender))?;
+        let mut why = Rejection::FarCounter;
+        let mut opened = None;
+        for (counter, check) in track.candidates(header.counter_low) {
+            match check.map(|()| open(&key, frame, counter)) {
+                Ok(Some(payload)) => {
+                    opened = Some((counter, payload));
+                    break;
+                }
+                // A tag that does not hold says least, where another counter was seen.
+                Ok(None) if why == Rejection::FarCounter => why = Rejection::BadTag,
+                Ok(None) => {}
+                Err(seen) => why = seen.into(),
+            }
         }
-        window.take(counter);
+        let (counter, payload) = opened.ok_or(Tried::Not(why))?;
+        let taken = track.take(counter);
+        self.inbound.loss.heard(taken.ahead);
+        if taken.leapt {
+            self.reject(Rejection::LedAway);
+        }
         self.channels.took(channel, sender, *previous);
         if let Some(record) = self.channels.record(channel, sender) {
             self.records.windows.insert((*channel, *sender), record);
@@ -220,7 +233,7 @@ impl Station {
                 return Ok(Heard::Duplicate);
             }
             Rejection::UnknownEpoch | Rejection::FarCounter => self.hold(now_ms, frame),
-            Rejection::BadTag => {
+            Rejection::BadTag | Rejection::TooOld => {
                 let others = candidates.iter().filter(|candidate| candidate.sender != self.me);
                 let failed = others.filter(|candidate| self.epochs.failed(candidate.sender)).count();
                 if failed == 0 {
@@ -231,7 +244,7 @@ impl Station {
         }
         let wait_ms = self.wait_ms(WAIT_FRAMES);
         self.epochs.want(now_ms, address, wait_ms);
-        if why == Rejection::BadTag {
+        if matches!(why, Rejection::BadTag | Rejection::TooOld) {
             return Err(why);
         }
         self.reject(why);
@@ -372,6 +385,7 @@ impl Station {
             return Ok(self.hear_own_opening(now_ms, &opening));
         }
         let wait_ms = self.wait_ms(WAIT_FRAMES);
+        let known = self.epochs.newest(&signer).copied();
         let news = self.epochs.take(now_ms, signer, opening, wait_ms);
         if news == News::Older {
             return Err(Rejection::OldEpoch);
@@ -382,6 +396,10 @@ impl Station {
         self.epochs.found(is_it);
         self.try_held(now_ms);
         if news == News::Same {
+            // Where its counter stood by its own word is what a restart goes by.
+            if known.is_some_and(|known| opening.counter > known.counter) {
+                self.records.heard.insert(signer, opening);
+            }
             return Ok(Heard::Duplicate);
         }
         self.records.heard.insert(signer, opening);

@@ -25,6 +25,9 @@ pub enum Rejection {
     /// Its counter is older than the window reaches.
     #[error("too old to tell whether it was heard before")]
     TooOld,
+    /// Taken, but counters far ahead had come before it: a member forges in its sender's name, or it was held up for long.
+    #[error("others in its sender's name had come from far ahead")]
+    LedAway,
     /// Its counter is no number: a signed one is needed first.
     #[error("too far from the counter that was expected")]
     FarCounter,

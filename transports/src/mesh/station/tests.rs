@@ -1,3 +1,4 @@
+mod forged;
 mod keys;
 mod lives;
 mod short;
