@@ -94,6 +94,8 @@ pub const BASE_CANDIDATES_MAX: usize = 4;
 /// The same for one that came by radio: it does not name its layer, and all empty layers have one root. Where more
 /// of a channel's layers share a root, the layer goes out whole.
 pub const BASE_CANDIDATES_ON_AIR_MAX: usize = 32;
+/// Where an owner has more layers, deltas on air name their bases by two bytes of the root, else by one.
+pub const SHORT_PRINT_LAYERS_MAX: usize = 16;
 /// Layers wanted because one peer told of them. More are taken up when some have come.
 pub const WANTS_MAX: usize = 1_024;
 /// Heartbeat on an idle link, in milliseconds.

@@ -10,8 +10,8 @@ use data_encoding::HEXLOWER;
 use serde_json::{Value as Json, json};
 use tombolo::clock::Timestamp;
 use tombolo::envelope::{
-    BaseRef, CompactEnvelope, Envelope, decode_air, encode_air, encode_changes, encode_compact,
-    encode_unsigned, encode_whole,
+    BaseRef, Carried, Change, CompactEnvelope, Envelope, decode_air, decode_provisional, decode_update,
+    encode_air, encode_changes, encode_compact, encode_provisional, encode_update, encode_whole, join_update,
 };
 use tombolo::federation::invite::{Invite, token_hash};
 use tombolo::federation::join::{JoinAnswer, JoinRefusal, JoinRequest};
@@ -20,7 +20,7 @@ use tombolo::identity::{Keypair, did};
 use tombolo::layer::{
     Content, DocumentId, DocumentName, Entry, Head, KeyPath, Kind, Layer, LayerId, MapContent, Sequence,
 };
-use tombolo::sync::cell::message::{Entry as Brief, Heartbeat, Told, join_update};
+use tombolo::sync::cell::message::{Entry as Brief, Heartbeat, Told};
 use tombolo::sync::frontier::State;
 use tombolo_delta::{Context, Value};
 
@@ -104,7 +104,7 @@ fn envelopes_and_what_they_sign() {
     let context = Context { base_sequence: 7, sequence: 8, base_time_ms: time, time_ms: time + 60_000 };
     let delta = tombolo_delta::encode(&first, &tombolo_delta::diff(&first, &second, &context), &context);
     let compact = |address| CompactEnvelope {
-        base: BaseRef { distance: 1, print: base.head().root.print2() },
+        base: BaseRef { distance: 1, print: base.head().root.print2(), is_short: false },
         address,
         time_step_ms: 60_000,
         audience_step: 0,
@@ -146,7 +146,6 @@ fn envelopes_and_what_they_sign() {
             "compact": {
                 "delta": hex(&delta),
                 "lan": hex(encode_compact(&compact(Some(base.head().layer.print().0[0])))),
-                "radio": hex(encode_compact(&compact(None))),
             },
             "map": layer_vector(&notes),
             "map_empty_root": hex(map(&[]).root().0),
@@ -215,14 +214,42 @@ fn messages_on_air() {
         let opened = decode_air(owner().peer_id(), &encode_air(layer)).unwrap().open().unwrap();
         assert_eq!(opened.signed, layer.signed);
     }
-    let envelope = CompactEnvelope {
-        base: BaseRef { distance: 2, print: [0xab, 0xcd] },
+    let target = Value::map([("cpu", Value::from(13.25)), ("name", Value::from("attic"))]);
+    let Content::Snapshot(base) = &snapshot.content else { unreachable!() };
+    let context = Context {
+        base_sequence: 7,
+        sequence: 9,
+        base_time_ms: 1_800_000_000_000,
+        time_ms: 1_800_000_121_000,
+    };
+    let changed = CompactEnvelope {
+        base: BaseRef { distance: 2, print: [0xab, 0], is_short: true },
         address: None,
-        time_step_ms: 60_000,
+        time_step_ms: 121_000,
         audience_step: 0,
         signature: [9; 64],
-        delta: vec![0x42, 1, 2],
+        delta: Change::Snapshot { base: base.clone(), target: &target, context },
     };
+    let entry =
+        Entry { stamp: Timestamp::new(1_800_000_000_000, 0), value: Some(Value::from("x")), saw: None };
+    let changes = vec![(KeyPath::parse("a/b").unwrap(), Some(entry)), (KeyPath::parse("c").unwrap(), None)];
+    let changed_map = CompactEnvelope {
+        base: BaseRef { distance: 1, print: [0xab, 0xcd], is_short: false },
+        audience_step: 1,
+        ..changed.with(Change::Map { changes: changes.clone(), time_ms: 1_800_000_000_000 })
+    };
+    let update = join_update(&[
+        encode_update(&changed_map, false),
+        encode_update(&changed_map, true),
+        encode_update(&changed, false),
+    ])
+    .unwrap();
+    let read = decode_update(&update).unwrap();
+    assert_eq!(read[0].delta.changes(1_800_000_000_000), Ok(changes.clone()));
+    assert_eq!(read[1].delta.changes(1_800_000_000_000), Ok(changes.clone()));
+    assert_eq!(read[2].delta.target(base, &context).as_ref(), Some(&target));
+    let provisional = encode_provisional(&changed, 2).unwrap();
+    assert!(decode_provisional(&[&provisional[..], &[0; 8]].concat()).is_ok());
     let states: Vec<_> = [&snapshot, &shared].map(|l| (l.head().layer.print(), State::of(&l.signed))).into();
     let short = Told { complete: true, entries: states.iter().map(|(l, s)| Brief::short(l, *s)).collect() };
     let long = states.iter().map(|(layer, state)| Brief::Long { layer: *layer, state: *state });
@@ -237,8 +264,19 @@ fn messages_on_air() {
         &json!({
             "whole": whole,
             "update": {
-                "envelopes": [hex(encode_compact(&envelope)), hex(encode_compact(&envelope))],
-                "bytes": hex(join_update(&[encode_compact(&envelope), encode_compact(&envelope)]).unwrap()),
+                "envelopes, the first both packed and plain": [
+                    {
+                        "distance": 1, "print": "abcd", "time_step_ms": 121_000, "audience_step": 1,
+                        "signature": hex([9; 64]), "time_ms": 1_800_000_000_000_u64,
+                        "changes": hex(encode_changes(&changes, 1_800_000_000_000)),
+                    },
+                    {
+                        "distance": 2, "print": "ab", "time_step_ms": 121_000, "audience_step": 0,
+                        "signature": hex([9; 64]), "context": [7, 9, 1_800_000_000_000_u64, 1_800_000_121_000_u64],
+                        "base": hex(tombolo_delta::to_cbor(base)), "target": hex(tombolo_delta::to_cbor(&target)),
+                    },
+                ],
+                "bytes": hex(update),
             },
             "heartbeat": {
                 "next_by_s": 900, "fingerprint": "01020304", "others": [["aabb", "0506"]],
@@ -249,7 +287,7 @@ fn messages_on_air() {
                 "short, complete": hex(short.encode()),
                 "long": hex(long.encode()),
             },
-            "provisional, before its tags": hex(encode_unsigned(&envelope)),
+            "provisional, of the second, before its two tags": hex(provisional),
         }),
     );
 }

@@ -119,11 +119,29 @@ pub(crate) struct Decoder<'a> {
     read: usize,
 }
 
+/// Where a decoder stands in its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    code: u64,
+    range: u64,
+    read: usize,
+}
+
 impl<'a> Decoder<'a> {
     pub(crate) fn new(input: &'a [u8]) -> Decoder<'a> {
         let mut decoder = Decoder { code: 0, range: 1 << WINDOW_BITS, input, read: 0 };
         (0..WINDOW_BYTES).for_each(|_| decoder.shift());
         decoder
+    }
+
+    /// Where it stands, to go on from later.
+    pub(crate) fn place(&self) -> Place {
+        Place { code: self.code, range: self.range, read: self.read }
+    }
+
+    /// Goes on in the same input.
+    pub(crate) fn resume(input: &'a [u8], place: Place) -> Decoder<'a> {
+        Decoder { code: place.code, range: place.range, input, read: place.read }
     }
 
     /// The whole input was read, and not much more.

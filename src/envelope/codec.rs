@@ -48,7 +48,7 @@ pub enum EnvelopeError {
 
 /// A compact envelope: claims relative to a base, a signature, and a delta.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CompactEnvelope {
+pub struct CompactEnvelope<D = Vec<u8>> {
     /// The base.
     pub base: BaseRef,
     /// One byte of the layer's print, where the link is wide enough to spare it.
@@ -59,21 +59,23 @@ pub struct CompactEnvelope {
     pub audience_step: i64,
     /// The author's signature over the head that results.
     pub signature: SignatureBytes,
-    /// Snapshot: a packed delta, one CBOR byte string. Map: `encode_changes`.
-    pub delta: Vec<u8>,
+    /// What changed. As bytes by themselves, of a snapshot: a packed delta, one CBOR byte string; of a map:
+    /// `encode_changes`.
+    pub delta: D,
+}
+
+impl<D> CompactEnvelope<D> {
+    /// The same envelope around another form of its change.
+    pub fn with<E>(&self, delta: E) -> CompactEnvelope<E> {
+        let CompactEnvelope { base, address, time_step_ms, audience_step, signature, .. } = *self;
+        CompactEnvelope { base, address, time_step_ms, audience_step, signature, delta }
+    }
 }
 
 /// The bytes of a compact envelope.
 pub fn encode_compact(envelope: &CompactEnvelope) -> Vec<u8> {
     let mut out = encode_head(envelope);
     out.extend(envelope.signature);
-    out.extend_from_slice(&envelope.delta);
-    out
-}
-
-/// The bytes of a compact envelope without its signature, for what is provisional.
-pub fn encode_unsigned(envelope: &CompactEnvelope) -> Vec<u8> {
-    let mut out = encode_head(envelope);
     out.extend_from_slice(&envelope.delta);
     out
 }
@@ -108,27 +110,6 @@ pub fn decode_compact(bytes: &[u8]) -> Result<CompactEnvelope, EnvelopeError> {
     Ok(CompactEnvelope { signature: reader.array()?, delta: reader.bytes.to_vec(), ..envelope })
 }
 
-/// Reads a compact envelope without signature, whose delta is one CBOR byte string; and what stands behind it.
-/// The signature is all zero: it verifies nothing.
-pub fn decode_unsigned(bytes: &[u8]) -> Result<(CompactEnvelope, &[u8]), EnvelopeError> {
-    let mut reader = Reader { bytes };
-    let envelope = read_head(&mut reader)?;
-    let length = byte_string_length(reader.bytes).ok_or(EnvelopeError::Truncated)?;
-    let (delta, rest) = reader.bytes.split_at_checked(length).ok_or(EnvelopeError::Truncated)?;
-    Ok((CompactEnvelope { delta: delta.to_vec(), ..envelope }, rest))
-}
-
-/// The length of the CBOR byte string that some bytes begin with, its head included (RFC 8949, 3.1).
-fn byte_string_length(bytes: &[u8]) -> Option<usize> {
-    let (first, rest) = bytes.split_first()?;
-    match first {
-        0x40..=0x57 => Some(1 + usize::from(first - 0x40)),
-        0x58 => Some(2 + usize::from(*rest.first()?)),
-        0x59 => Some(3 + usize::from(u16::from_be_bytes(*rest.first_chunk()?))),
-        _ => None,
-    }
-}
-
 fn read_head(reader: &mut Reader<'_>) -> Result<CompactEnvelope, EnvelopeError> {
     let head = reader.byte()?;
     if head & COMPACT == 0 {
@@ -148,7 +129,7 @@ fn read_head(reader: &mut Reader<'_>) -> Result<CompactEnvelope, EnvelopeError> 
     let time_step_ms = if head & STEP_IN_MS != 0 { Some(step) } else { step.checked_mul(1000) };
     let audience_step = if head & AUDIENCE_STEP != 0 { unzigzag(reader.varint()?) } else { 0 };
     Ok(CompactEnvelope {
-        base: BaseRef { distance, print },
+        base: BaseRef { distance, print, is_short: false },
         address,
         time_step_ms: time_step_ms.ok_or(EnvelopeError::Number)?,
         audience_step,
@@ -227,6 +208,10 @@ pub type MapChanges = Vec<(KeyPath, Option<Entry>)>;
 /// where it is empty. Entries are those of `layer/entry.rs` with their stamps relative to the signed time:
 /// zigzag of the difference, modulo 2^64, to the stamp (time, counter 0).
 pub fn encode_changes(changes: &MapChanges, time_ms: u64) -> Vec<u8> {
+    tombolo_delta::to_cbor(&changes_value(changes, time_ms))
+}
+
+pub(super) fn changes_value(changes: &MapChanges, time_ms: u64) -> Value {
     let put =
         |(key, entry): &(KeyPath, Option<Entry>)| entry.as_ref().map(|e| relative(e, time_ms).to_value(key));
     let entries = changes.iter().filter_map(put).collect();
@@ -236,13 +221,17 @@ pub fn encode_changes(changes: &MapChanges, time_ms: u64) -> Vec<u8> {
     if !dropped.is_empty() {
         items.push(Value::Array(dropped));
     }
-    tombolo_delta::to_cbor(&Value::Array(items))
+    Value::Array(items)
 }
 
 /// Reads a map delta of a peer.
 pub fn decode_changes(bytes: &[u8], time_ms: u64) -> Result<MapChanges, EnvelopeError> {
     let limits = Limits { bytes_max: LAYER_BYTES_MAX, depth_max: DEPTH_MAX + 3, items_max: LAYER_BYTES_MAX };
-    let Value::Array(items) = tombolo_delta::from_cbor(bytes, &limits)? else {
+    changes_from_value(&tombolo_delta::from_cbor(bytes, &limits)?, time_ms)
+}
+
+pub(super) fn changes_from_value(value: &Value, time_ms: u64) -> Result<MapChanges, EnvelopeError> {
+    let Value::Array(items) = value else {
         return Err(EnvelopeError::Shape);
     };
     let (entries, dropped) = match items.as_slice() {
@@ -359,7 +348,7 @@ mod tests {
         )
             .prop_map(|(distance, print, address, time_step_ms, audience_step, half, delta)| {
                 CompactEnvelope {
-                    base: BaseRef { distance, print },
+                    base: BaseRef { distance, print, is_short: false },
                     address,
                     time_step_ms,
                     audience_step,
@@ -393,16 +382,15 @@ mod tests {
     }
 
     #[test]
-    fn the_overhead_stays_within_its_budget() {
+    fn the_overhead_on_a_lan_stays_within_its_budget() {
         let envelope = |time_step_ms, address| CompactEnvelope {
-            base: BaseRef { distance: 1, print: [1, 2] },
+            base: BaseRef { distance: 1, print: [1, 2], is_short: false },
             address,
             time_step_ms,
             audience_step: 0,
             signature: [0; 64],
             delta: Vec::new(),
         };
-        assert_eq!(encode_compact(&envelope(60_123, Some(9))).len(), 71, "LAN, a minute later, milliseconds");
-        assert_eq!(encode_compact(&envelope(60_000, None)).len(), 68, "radio, a minute later, whole seconds");
+        assert_eq!(encode_compact(&envelope(60_123, Some(9))).len(), 71, "a minute later, milliseconds");
     }
 }

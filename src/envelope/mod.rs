@@ -1,19 +1,27 @@
 //! Envelopes: how a signed layer state travels.
 //!
 //! *Whole*: everything said outright, for first contact, relays, files. *Compact*: only what a receiver
-//! that holds the base cannot infer: 4 to 8 bytes beside the signature. The root never travels with a
+//! that holds the base cannot infer: 4 to 8 bytes beside the signature, about 2 on air. The root never travels with a
 //! delta: the receiver applies, computes, verifies. `FORMAT.md` draws both.
 //!
 //! This room turns bytes into claims and back. It looks up no base and checks no right: `node/inbound.rs`
 //! does, in that order.
 
 mod air;
+mod change;
 mod codec;
+#[cfg(test)]
+mod tests;
+mod update;
 
 pub use air::{decode_air, encode_air};
+pub use change::{Carried, Change};
 pub use codec::{
-    CompactEnvelope, EnvelopeError, MapChanges, decode_changes, decode_compact, decode_unsigned,
-    decode_whole, encode_changes, encode_compact, encode_unsigned, encode_whole,
+    CompactEnvelope, EnvelopeError, MapChanges, decode_changes, decode_compact, decode_whole, encode_changes,
+    encode_compact, encode_whole,
+};
+pub use update::{
+    OnAir, UpdateItem, decode_provisional, decode_update, encode_provisional, encode_update, join_update,
 };
 
 use crate::layer::{Content, Head, Kind, Layer, LayerId, Root, Sequence, SignedHead};
@@ -76,6 +84,19 @@ pub struct BaseRef {
     pub distance: u64,
     /// The first two bytes of the base's root.
     pub print: [u8; 2],
+    /// Only the first of them was said.
+    pub is_short: bool,
+}
+
+impl BaseRef {
+    /// Whether a state with a root that begins so may be meant.
+    pub fn fits(&self, root: &[u8]) -> bool {
+        let [first, second] = self.print;
+        match root {
+            [a, b, ..] => *a == first && (self.is_short || *b == second),
+            _ => false,
+        }
+    }
 }
 
 /// What a receiver needs to know of a base it holds to try a compact envelope on it.
@@ -91,7 +112,7 @@ pub struct Base<'a> {
     pub audience_sequence: Sequence,
 }
 
-impl CompactEnvelope {
+impl<D> CompactEnvelope<D> {
     /// The head that this envelope claims on top of `base`, once the receiver knows the new root.
     pub fn head_on(&self, base: &Base<'_>, kind: Kind, root: Root) -> Option<Head> {
         Some(Head {

@@ -181,6 +181,12 @@ impl Holdings {
         sum.saturating_sub(old.copied().unwrap_or(0)) + bytes + LAYER_OVERHEAD_BYTES
     }
 
+    /// How many layers an owner's documents have.
+    pub(super) fn layers_of(&self, owner: &PeerId) -> usize {
+        let documents = self.documents.iter().filter(|(id, _)| id.owner == *owner);
+        documents.map(|(_, held)| held.bytes.len()).sum()
+    }
+
     /// A document.
     pub(super) fn document(&self, id: &DocumentId) -> Option<&Document> {
         self.documents.get(id).map(|held| &held.document)
@@ -343,12 +349,16 @@ impl Holdings {
         }
     }
 
-    /// Older states of a snapshot layer with this print of their root, newest first.
-    pub(super) fn kept_states(&self, id: &LayerId, print: [u8; 2]) -> Vec<(KeptState, Value)> {
+    /// Older states of a snapshot layer whose root begins as asked for, newest first.
+    pub(super) fn kept_states(
+        &self,
+        id: &LayerId,
+        print_fits: impl Fn(&[u8]) -> bool,
+    ) -> Vec<(KeptState, Value)> {
         let histories = self.documents.get(&id.document).map(|held| &held.histories);
         match histories.and_then(|h| h.get(&id.author)) {
             Some(History::Snapshot { kept, .. }) => {
-                let fits = kept.iter().rev().filter(|k| k.print.starts_with(&print));
+                let fits = kept.iter().rev().filter(|k| print_fits(&k.print));
                 fits.filter_map(|k| Some((k.state.clone(), k.value()?))).collect()
             }
             _ => Vec::new(),
@@ -357,8 +367,12 @@ impl Holdings {
 }
 
 impl Holdings {
-    /// Older states of a map layer with this print of their root.
-    pub(super) fn map_bases(&self, id: &LayerId, print: [u8; 2]) -> impl Iterator<Item = MapBase> {
+    /// Older states of a map layer whose root begins as asked for.
+    pub(super) fn map_bases(
+        &self,
+        id: &LayerId,
+        print_fits: impl Fn(&[u8]) -> bool,
+    ) -> impl Iterator<Item = MapBase> {
         let histories = self.documents.get(&id.document).map(|held| &held.histories);
         let bases = match histories.and_then(|h| h.get(&id.author)) {
             Some(History::Map { bases, .. }) => Some(bases),
@@ -366,7 +380,7 @@ impl Holdings {
         };
         // The last is the present state.
         let older = bases.into_iter().flat_map(|bases| bases.iter().rev().skip(1));
-        older.filter(move |base| base.print.starts_with(&print)).copied()
+        older.filter(move |base| print_fits(&base.print)).copied()
     }
 
     /// The states of a layer that a delta may start from, oldest first.

@@ -7,7 +7,7 @@ use tombolo_delta::{Context, Value};
 use tombolo_transports::PeerId;
 
 use crate::clock::{Now, Timestamp};
-use crate::envelope::{BaseRef, CompactEnvelope, Envelope, address_byte, encode_changes};
+use crate::envelope::{BaseRef, Change, CompactEnvelope, Envelope, address_byte};
 use crate::federation::Audience;
 use crate::layer::{
     Content, DocumentId, DocumentName, Entry, Head, KeyPath, Kind, Layer, LayerId, LayerPrint, MapContent,
@@ -544,7 +544,7 @@ impl Node {
         }
         let whole = || Message::Whole(Box::new(Envelope::seal(layer)));
         let whole_max = layer.content.bytes().min(WHOLE_LAYER_BYTES_MAX);
-        let message = match delta.map(|envelope| Message::Compact(Box::new(envelope))) {
+        let message = match delta.map(|envelope| Message::Compact(Box::new(envelope.packed()))) {
             // Much may have changed since the base: then the whole may be the shorter message.
             Some(Message::Compact(compact)) if compact.delta.len() > whole_max => whole(),
             Some(compact) => compact,
@@ -553,7 +553,8 @@ impl Node {
         self.send(peer, class, &message)
     }
 
-    pub(super) fn delta_for(&self, id: &LayerId, base: State) -> Option<CompactEnvelope> {
+    /// What leads from a base to what we hold of a layer; none if we do not have the base.
+    pub(super) fn delta_for(&self, id: &LayerId, base: State) -> Option<CompactEnvelope<Change<'_>>> {
         let layer = self.holdings.layer(id)?;
         let head = layer.head();
         let (base_time_ms, base_audience, delta) = match self.holdings.known_base(id, base)? {
@@ -565,18 +566,18 @@ impl Node {
                     base_time_ms: kept.time_ms,
                     time_ms: head.time_ms,
                 };
-                let delta = tombolo_delta::diff(&value, target, &context);
-                let bytes = tombolo_delta::encode(&value, &delta, &context);
-                (kept.time_ms, kept.audience_sequence, bytes)
+                let change = Change::Snapshot { base: value, target, context };
+                (kept.time_ms, kept.audience_sequence, change)
             }
             KnownBase::Map { changes, time_ms, audience_sequence } => {
-                (time_ms, audience_sequence, encode_changes(&changes, head.time_ms))
+                (time_ms, audience_sequence, Change::Map { changes, time_ms: head.time_ms })
             }
         };
         Some(CompactEnvelope {
             base: BaseRef {
                 distance: head.sequence.get().checked_sub(base.sequence).filter(|d| *d > 0)?,
                 print: [base.print[0], base.print[1]],
+                is_short: false,
             },
             address: Some(address_byte(id)),
             time_step_ms: i64::try_from(head.time_ms).ok()? - i64::try_from(base_time_ms).ok()?,

@@ -1,17 +1,17 @@
 //! The walk in on air: frame -> station -> message -> the same gates as on any link.
 
+use tombolo_transports::LinkId;
 use tombolo_transports::mesh::frame::Kind as FrameKind;
 use tombolo_transports::mesh::station::Heard;
-use tombolo_transports::{LinkId, PeerId};
 
-use crate::envelope::{decode_air, decode_compact};
+use crate::envelope::{decode_air, decode_update};
 use crate::federation::{Refusal, TrustLevel};
 use crate::layer::SignedHead;
 use crate::node::Node;
 use crate::node::io::Event;
 use crate::node::radio::{Hearing, kinds};
 use crate::sync::cell::Input;
-use crate::sync::cell::message::{Heartbeat, Told, split_update};
+use crate::sync::cell::message::{Heartbeat, Told};
 use crate::sync::frontier::State;
 
 impl Node {
@@ -71,8 +71,8 @@ impl Node {
         let Hearing { link, channel, from } = *hearing;
         self.tell_cell(link, Input::Present { peer: from });
         if kind == kinds::UPDATE {
-            match split_update(bytes) {
-                Ok(envelopes) => envelopes.into_iter().for_each(|bytes| self.update_on_air(from, bytes)),
+            match decode_update(bytes) {
+                Ok(envelopes) => envelopes.iter().for_each(|envelope| self.inbound_compact(from, envelope)),
                 Err(_) => self.counters.reject("bad_message"),
             }
         } else if kind == kinds::WHOLE {
@@ -101,13 +101,6 @@ impl Node {
             self.provisional_heard(hearing, bytes);
         } else {
             self.counters.reject("bad_message");
-        }
-    }
-
-    fn update_on_air(&mut self, from: PeerId, bytes: &[u8]) {
-        match decode_compact(bytes) {
-            Ok(envelope) => self.inbound_compact(from, &envelope),
-            Err(_) => self.counters.reject("bad_message"),
         }
     }
 

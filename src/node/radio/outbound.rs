@@ -5,18 +5,18 @@ use std::collections::BTreeSet;
 
 use tombolo_transports::mesh::fragment::MessageId;
 use tombolo_transports::mesh::frame::Kind as FrameKind;
+use tombolo_transports::mesh::keys::Mode;
 use tombolo_transports::mesh::ledger::{Account, Moment, Priority, Verdict};
 use tombolo_transports::mesh::station::{Outgoing, Record, SendRefusal, Sent};
 use tombolo_transports::{LinkId, PeerId};
 
-use crate::envelope::{CompactEnvelope, encode_air, encode_compact};
+use crate::envelope::{BaseRef, Change, CompactEnvelope, UpdateItem, encode_air, encode_update, join_update};
 use crate::layer::{DocumentName, LayerId, LayerPrint, Sequence};
-use crate::limits::{BASE_CANDIDATES_ON_AIR_MAX, RADIO_MESSAGE_BYTES_MAX};
+use crate::limits::{BASE_CANDIDATES_ON_AIR_MAX, RADIO_MESSAGE_BYTES_MAX, SHORT_PRINT_LAYERS_MAX};
 use crate::node::Node;
 use crate::node::radio::split::Step;
 use crate::node::radio::{Radio, kinds};
 use crate::router::{Candidate, Class, Reason, Request};
-use crate::sync::cell::message::{join_update, room_for};
 use crate::sync::cell::{Input, Turn};
 use crate::sync::frontier::State;
 
@@ -335,9 +335,14 @@ impl Node {
     }
 
     /// A delta in the form for radio.
-    pub(super) fn air_delta(&self, id: &LayerId, base: State) -> Option<Vec<u8>> {
+    pub(super) fn air_delta(&self, id: &LayerId, base: State) -> Option<UpdateItem> {
         let envelope = self.delta_for(id, base)?;
-        Some(encode_compact(&CompactEnvelope { address: None, ..envelope }))
+        // Only the signature tells a snapshot's base from one that fits a short print by chance; so few may fit.
+        let is_snapshot = matches!(envelope.delta, Change::Snapshot { .. });
+        let is_short = is_snapshot && self.holdings.layers_of(&id.document.owner) <= SHORT_PRINT_LAYERS_MAX;
+        let base = BaseRef { is_short, ..envelope.base };
+        let in_clear = self.radios.by_link.values().any(|radio| radio.spec.mode == Mode::SignedClear);
+        Some(encode_update(&CompactEnvelope { base, ..envelope }, in_clear))
     }
 
     /// Fills what is left of the frame with further deltas of the same channel.
@@ -347,10 +352,10 @@ impl Node {
         owner: &PeerId,
         first: &LayerPrint,
         targets: &[PeerId],
-        envelope: Vec<u8>,
+        envelope: UpdateItem,
     ) -> Vec<u8> {
         let now = self.now.mono_ms;
-        let Some(radio) = self.radios.by_link.get(&link) else { return envelope };
+        let Some(radio) = self.radios.by_link.get(&link) else { return Vec::new() };
         let mut room = radio.station.payload_bytes_max().saturating_sub(envelope.len());
         let others = radio.cell.turns(now).into_iter().filter_map(|turn| match turn {
             Turn::Supply { owner: of, layer, base: Some(base), targets, rank }
@@ -371,10 +376,10 @@ impl Node {
                 continue;
             }
             let Some(id) = self.layer_of(&layer) else { continue };
-            let Some(bytes) = self.air_delta(&id, base) else { continue };
-            let Some(needed) = room_for(bytes.len()).filter(|needed| *needed <= room) else { continue };
+            let Some(item) = self.air_delta(&id, base) else { continue };
+            let Some(needed) = item.room().filter(|needed| *needed <= room) else { continue };
             room -= needed;
-            before.push(bytes);
+            before.push(item);
             if filled.insert(layer)
                 && let Some(radio) = self.radios.by_link.get_mut(&link)
             {
@@ -382,8 +387,8 @@ impl Node {
                 radio.cell.done(now, &turn);
             }
         }
-        before.push(envelope.clone());
-        join_update(&before).unwrap_or(envelope)
+        before.push(envelope);
+        join_update(&before).unwrap_or_default()
     }
 
     /// Now, by every clock there is.
@@ -405,7 +410,6 @@ pub(super) fn account(layer: &LayerPrint) -> Account {
 impl Radio {
     /// What the router may know of this radio.
     pub(super) fn caps(&mut self, now: u64) -> tombolo_transports::LinkCaps {
-        use tombolo_transports::mesh::keys::Mode;
         let airtime_us = self.station.airtime_us(128);
         tombolo_transports::LinkCaps {
             medium: tombolo_transports::Medium::Mesh,

@@ -2,8 +2,8 @@
 //! that carry one 4-byte tag per listener under its pairwise key, while that is shorter than a signature.
 //!
 //! ```text
-//! [compact envelope without its signature][tag 4]…      the delta is one CBOR byte string and so ends itself
-//! tag   over owner 32 ‖ all before the tags
+//! [number of tags, distance][time and delta][tag 4]…
+//! tag   over owner 32 ‖ base's sequence 8 ‖ base's root print 4 ‖ all before the tags
 //! ```
 //! What a listener makes of it is *provisional*: shown as such, kept in memory, never relayed, never a base, no
 //! merge decided by it; gone with the next signed state or when its author has been silent for long.
@@ -15,7 +15,7 @@ use tombolo_transports::mesh::ledger::{Priority, Verdict};
 use tombolo_transports::mesh::station::Outgoing;
 use tombolo_transports::{LinkId, PeerId};
 
-use crate::envelope::{Base, CompactEnvelope, decode_unsigned, encode_unsigned};
+use crate::envelope::{Base, Carried, CompactEnvelope, OnAir, decode_provisional, encode_provisional};
 use crate::layer::{Content, DocumentName, Kind, LayerId, Sequence};
 use crate::node::Node;
 use crate::node::radio::{Hearing, kinds};
@@ -23,6 +23,8 @@ use crate::sync::frontier::State;
 
 /// A listener's tag costs this much less than a signature up to so many listeners.
 const LISTENERS_MAX: usize = 64 / PAIR_TAG_BYTES - 1;
+/// Older states that a tag is tried on: each makes a forged one a little more likely to hold.
+const OLDER_BASES_MAX: usize = 3;
 
 /// A state that nobody has signed yet.
 #[derive(Clone, Debug)]
@@ -116,10 +118,11 @@ impl Node {
     }
 
     fn unsigned(&self, id: &LayerId, base: State, listeners: &[PeerId]) -> Option<Vec<u8>> {
-        let envelope = CompactEnvelope { address: None, ..self.delta_for(id, base)? };
-        let body = encode_unsigned(&envelope);
+        let tags =
+            u8::try_from(listeners.len()).ok().filter(|tags| (1..=LISTENERS_MAX as u8).contains(tags))?;
+        let body = encode_provisional(&self.delta_for(id, base)?, tags)?;
         let us = Identity::from_seed(&self.keypair.identity_seed());
-        let tagged = tagged(&self.me, &body);
+        let tagged = tagged(&self.me, base, &body);
         let mut bytes = body;
         for listener in listeners {
             bytes.extend(pair_tag(&PairKey::sending(&us, listener)?, &tagged));
@@ -134,18 +137,25 @@ impl Node {
     }
 
     fn take_provisional(&mut self, hearing: &Hearing, bytes: &[u8]) -> bool {
-        let Ok((envelope, tags)) = decode_unsigned(bytes) else { return false };
+        let Ok((envelope, body, tags)) = decode_provisional(bytes) else { return false };
         let us = Identity::from_seed(&self.keypair.identity_seed());
         let Some(key) = PairKey::receiving(&us, &hearing.from) else { return false };
-        let Some(body) = bytes.get(..bytes.len() - tags.len()) else { return false };
-        let tagged = tagged(&hearing.channel, body);
-        let (tags, rest) = tags.as_chunks::<PAIR_TAG_BYTES>();
-        let is_ours = tags.iter().take(LISTENERS_MAX).any(|tag| pair_tag_holds(&key, &tagged, tag));
-        if !is_ours || !rest.is_empty() {
-            return false;
-        }
-        let Some((id, provisional)) = self.provisional_on_base(hearing, &envelope) else {
+        let owner = hearing.channel;
+        let Ok(name) = DocumentName::new(DocumentName::STATE) else { return false };
+        let id = LayerId { document: crate::layer::DocumentId { owner, name }, author: owner };
+        let is_ours = |base: &State| {
+            let tagged = tagged(&owner, *base, body);
+            tags.iter().take(LISTENERS_MAX).any(|tag| pair_tag_holds(&key, &tagged, tag))
+        };
+        // The tag is over the base as well, so it tells which one is meant.
+        let present = self.holdings.layer(&id).map(|layer| State::of(&layer.signed));
+        let older = self.holdings.bases(&id).into_iter().rev().take(OLDER_BASES_MAX);
+        let Some(base) = present.into_iter().chain(older).find(is_ours) else {
+            // We lack its base, or its author does not know that we listen: both hear what we hold.
             self.base_missing_on_air(hearing);
+            return false;
+        };
+        let Some(provisional) = self.provisional_on_base(hearing, &id, base, &envelope) else {
             return false;
         };
         let is_news = |old: &Provisional| old.sequence < provisional.sequence;
@@ -158,20 +168,23 @@ impl Node {
     fn provisional_on_base(
         &self,
         hearing: &Hearing,
-        envelope: &CompactEnvelope,
-    ) -> Option<(LayerId, Provisional)> {
-        let owner = hearing.channel;
-        let document = crate::layer::DocumentId { owner, name: DocumentName::new(DocumentName::STATE).ok()? };
-        let id = LayerId { document, author: owner };
-        let layer = self.holdings.layer(&id).filter(|layer| layer.head().kind == Kind::Snapshot)?;
+        id: &LayerId,
+        on: State,
+        envelope: &CompactEnvelope<OnAir>,
+    ) -> Option<Provisional> {
+        let layer = self.holdings.layer(id).filter(|layer| layer.head().kind == Kind::Snapshot)?;
         let head = layer.head();
-        let present = (head.sequence, head.time_ms, head.root.print2() == envelope.base.print);
-        let kept = self.holdings.kept_states(&id, envelope.base.print);
-        let (sequence, time_ms, value) = match (&layer.content, present) {
-            (Content::Snapshot(value), (sequence, time_ms, true)) => (sequence, time_ms, value.clone()),
-            _ => kept.into_iter().next().map(|(state, value)| (state.sequence, state.time_ms, value))?,
+        let older = || {
+            let mut kept = self.holdings.kept_states(id, |print| print == on.print).into_iter();
+            kept.find(|(state, _)| state.sequence.get() == on.sequence)
         };
-        let base = Base { layer: &id, sequence, time_ms, audience_sequence: head.audience_sequence };
+        let (sequence, time_ms, value) = match &layer.content {
+            Content::Snapshot(value) if State::of(&layer.signed) == on => {
+                (head.sequence, head.time_ms, value.clone())
+            }
+            _ => older().map(|(state, value)| (state.sequence, state.time_ms, value))?,
+        };
+        let base = Base { layer: id, sequence, time_ms, audience_sequence: head.audience_sequence };
         let (new, time_ms) = (envelope.sequence_on(&base)?, envelope.time_on(&base)?);
         if new <= head.sequence {
             return None;
@@ -182,14 +195,13 @@ impl Node {
             base_time_ms: base.time_ms,
             time_ms,
         };
-        let delta = tombolo_delta::decode(&value, &envelope.delta, &context).ok()?;
-        let value = tombolo_delta::apply(&value, &delta, &context).ok()?;
+        let value = envelope.delta.target(&value, &context)?;
         let radio = self.radios.by_link.get(&hearing.link)?;
         let until = radio.cell.heard(&hearing.from).map_or(0, |heard| heard.until);
-        Some((id, Provisional { value, time_ms, sequence: new, until }))
+        Some(Provisional { value, time_ms, sequence: new, until })
     }
 }
 
-fn tagged(owner: &PeerId, body: &[u8]) -> Vec<u8> {
-    [&owner.0[..], body].concat()
+fn tagged(owner: &PeerId, base: State, body: &[u8]) -> Vec<u8> {
+    [&owner.0[..], &base.sequence.to_be_bytes(), &base.print, body].concat()
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use tombolo_delta::{Context, Map, Value};
 use tombolo_transports::{LinkId, PeerId};
 
-use crate::envelope::encode_changes;
+use crate::envelope::{encode_changes, join_update};
 use crate::federation::RadioUse;
 use crate::layer::{Content, DocumentId, Entry, KeyPath, LayerId, LayerPrint, Sequence};
 use crate::node::Node;
@@ -19,7 +19,7 @@ use crate::sync::frontier::State;
 const FRAME_BYTES_MIN: usize = 120;
 /// Parts of one commit. What is left goes as one more, in fragments.
 const PARTS_MAX: usize = 16;
-/// Head and signature of a compact envelope in the form for radio, with room for a long distance.
+/// Signature and fields of an envelope in the form for radio, with room for a long distance.
 const ENVELOPE_BYTES: usize = 72;
 /// What of a node state is worth most, first; all else follows in the order of its keys.
 const FIRST_FIELDS: [&str; 2] = ["apps", "tor_active"];
@@ -29,7 +29,7 @@ const FIRST_FIELDS: [&str; 2] = ["apps", "tor_active"];
 pub(super) struct Step {
     base: State,
     pub(super) state: State,
-    /// A compact envelope in the form for radio.
+    /// An update of one envelope.
     pub(super) bytes: Vec<u8>,
 }
 
@@ -121,7 +121,7 @@ impl Node {
         else {
             return;
         };
-        let Some(bytes) = self.air_delta(&id, base) else { return };
+        let Some(bytes) = self.air_delta(&id, base).and_then(|item| join_update(&[item])) else { return };
         let Some(state) = self.holdings.layer(&id).map(|layer| State::of(&layer.signed)) else { return };
         let steps = self.radios.steps.entry(id.print()).or_default();
         steps.push(Step { base, state, bytes });
@@ -146,7 +146,13 @@ impl Node {
             let (owner, layer) = (&id.document.owner, id.print());
             targets.iter().all(|peer| radio.cell.may_have(owner, &layer, peer, state))
         };
-        let leads_on = |step: &&Step| step.bytes.len() <= payload && have(step.base) && !have(step.state);
+        // A step that was passed over leads back.
+        let reached = steps.iter().map(|step| step.state).filter(|state| have(*state)).max();
+        let leads_on = |step: &&Step| {
+            step.bytes.len() <= payload
+                && have(step.base)
+                && reached.is_none_or(|reached| reached < step.state)
+        };
         // The last that leads on from what they have: those before have gone out.
         steps.iter().rev().find(leads_on).cloned()
     }

@@ -7,7 +7,6 @@
 //!   form      bit 0: long entries; bit 1: complete, whatever is not named is not held
 //!   short     u32: 12 bits of the layer's print, 12 low bits of the sequence, 8 bits of the root
 //!   long      [layer print 8][root print 4][sequence varint]
-//! update      { [length 1, 68 to 127] compact envelope }… compact envelope, as long as the rest
 //! ```
 //! A heartbeat speaks of the sender's own documents, and in two bytes each of others' that it carries, named
 //! by the alias of their audience. `next by` is seconds as (8 + low 3 bits) << high 5 bits.
@@ -19,7 +18,6 @@ use crate::sync::frontier::State;
 pub const ENTRIES_MAX: usize = 256;
 /// Other audiences in one heartbeat. Further ones wait for the next.
 pub const OTHERS_MAX: usize = 16;
-const LENGTH_MAX: usize = 0x7f;
 
 /// "This is what I have", in a few bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,41 +181,6 @@ fn read_long(bytes: &[u8]) -> Option<(Entry, &[u8])> {
     Some((Entry::Long { layer: LayerPrint(*layer), state: State { sequence, print: *print } }, rest))
 }
 
-/// Puts envelopes one behind the other: each but the last has its length before it, which the high bit that
-/// every envelope begins with tells from an envelope. One too long to say its length must come last.
-pub fn join_update(envelopes: &[Vec<u8>]) -> Option<Vec<u8>> {
-    let (last, before) = envelopes.split_last()?;
-    let mut bytes = Vec::new();
-    for envelope in before {
-        bytes.push(u8::try_from(envelope.len()).ok().filter(|length| usize::from(*length) <= LENGTH_MAX)?);
-        bytes.extend(envelope);
-    }
-    bytes.extend(last);
-    Some(bytes)
-}
-
-/// How much longer an update becomes by an envelope of `bytes` before the last; none where it cannot stand there.
-pub fn room_for(bytes: usize) -> Option<usize> {
-    (bytes <= LENGTH_MAX).then_some(bytes + 1)
-}
-
-/// Takes an update apart.
-pub fn split_update(bytes: &[u8]) -> Result<Vec<&[u8]>, CellMessageError> {
-    let mut envelopes = Vec::new();
-    let mut rest = bytes;
-    while let Some((first, behind)) = rest.split_first() {
-        if *first & 0x80 != 0 {
-            envelopes.push(rest);
-            return Ok(envelopes);
-        }
-        let (envelope, left) =
-            behind.split_at_checked(usize::from(*first)).ok_or(CellMessageError::Length)?;
-        envelopes.push(envelope);
-        rest = left;
-    }
-    Err(CellMessageError::Length)
-}
-
 /// Rounded up.
 fn pack_seconds(seconds: u32) -> u8 {
     let fits = |code: &u8| unpack_seconds(*code) >= seconds;
@@ -292,20 +255,9 @@ mod tests {
         }
 
         #[test]
-        fn envelopes_come_apart_as_they_were_put_together(
-            bodies in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..100), 1..5)
-        ) {
-            let envelopes: Vec<Vec<u8>> =
-                bodies.into_iter().map(|body| [&[0x80][..], &body].concat()).collect();
-            let joined = join_update(&envelopes).unwrap();
-            prop_assert_eq!(split_update(&joined).unwrap(), envelopes.iter().map(Vec::as_slice).collect::<Vec<_>>());
-        }
-
-        #[test]
         fn nothing_panics_on_hostile_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = Heartbeat::decode(&bytes);
             let _ = Told::decode(&bytes);
-            let _ = split_update(&bytes);
         }
     }
 }

@@ -65,11 +65,17 @@ fn kinds(field: &Field, at: usize, from: usize) -> BTreeMap<u8, usize> {
 #[test]
 fn a_commit_that_does_not_fit_a_frame_goes_out_in_several_that_do() {
     let (mut field, a, b) = parted(FieldConfig::new(9, Line::lora(Modulation::SF7_125)));
-    let long = |n: u64| {
-        Value::map((0..8).map(|k| {
-            (format!("key{k}"), Value::from(format!("{n} is what stands at {k} {}", "abc".repeat(12))))
-        }))
+    // Letters without a pattern: nothing packs them.
+    let letters = |n: u64| {
+        let mut state = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let letter = |_| {
+            state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            char::from(b'!' + (state >> 33) as u8 % 94)
+        };
+        (0..70).map(letter).collect::<String>()
     };
+    let long =
+        |n: u64| Value::map((0..8).map(|k| (format!("key{k}"), Value::from(letters(n * 8 + k).as_str()))));
     for (whole, expected) in [(false, 5), (true, 1)] {
         let from = field.air.log().count();
         let value = long(u64::from(whole));

@@ -1,0 +1,66 @@
+//! What leads from a base to a layer's present state: as the author has it, and as a receiver reads it on a base.
+
+use tombolo_delta::{Context, Value};
+
+use crate::envelope::{CompactEnvelope, EnvelopeError, MapChanges, decode_changes, encode_changes};
+
+/// A change at hand, not yet bytes.
+#[derive(Clone, Debug)]
+pub enum Change<'a> {
+    /// Of a snapshot.
+    Snapshot {
+        /// The value that the receiver holds.
+        base: Value,
+        /// The value that was signed.
+        target: &'a Value,
+        /// Sequences and signed times of both.
+        context: Context,
+    },
+    /// Of a map.
+    Map {
+        /// What was put and dropped.
+        changes: MapChanges,
+        /// The signed time.
+        time_ms: u64,
+    },
+}
+
+impl Change<'_> {
+    /// The bytes of a change that stands by itself: one CBOR item.
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Change::Snapshot { base, target, context } => {
+                tombolo_delta::encode(base, &tombolo_delta::diff(base, target, context), context)
+            }
+            Change::Map { changes, time_ms } => encode_changes(changes, *time_ms),
+        }
+    }
+}
+
+impl CompactEnvelope<Change<'_>> {
+    /// The envelope with its change as bytes that stand by themselves.
+    pub fn packed(&self) -> CompactEnvelope {
+        self.with(self.delta.encode())
+    }
+}
+
+/// A change as it came, which only its base makes readable.
+pub trait Carried {
+    /// The value that a snapshot's change makes of a base; none if it is not for this base.
+    fn target(&self, base: &Value, context: &Context) -> Option<Value>;
+
+    /// What changed in a map, signed at that time.
+    fn changes(&self, time_ms: u64) -> Result<MapChanges, EnvelopeError>;
+}
+
+/// As it travels by itself.
+impl Carried for Vec<u8> {
+    fn target(&self, base: &Value, context: &Context) -> Option<Value> {
+        let delta = tombolo_delta::decode(base, self, context).ok()?;
+        tombolo_delta::apply(base, &delta, context).ok()
+    }
+
+    fn changes(&self, time_ms: u64) -> Result<MapChanges, EnvelopeError> {
+        decode_changes(self, time_ms)
+    }
+}

@@ -1,0 +1,331 @@
+//! Signed and provisional deltas as they travel on air, where a byte costs 8 ms: the fields that name the base stand in
+//! the delta's own coder, and take the bits that they are worth. `FORMAT.md` draws both; `tests/vectors/air.json` pins
+//! them.
+//!
+//! ```text
+//! update       { signature 64, length 1, change }… signature 64, change as long as the rest
+//! change       told, or of a map also  length of what is told 1, told, CBOR
+//! provisional  tags (high 4 bits), distance (low 4 bits), told, { tag 4 }…
+//! ```
+//! An ed25519 signature ends with a number below 2^253: its highest three bits are always 0 and say other things here.
+
+use tombolo_delta::{Context, Opened, Opening, Value};
+
+use crate::envelope::codec::{changes_from_value, changes_value};
+use crate::envelope::{BaseRef, Carried, Change, CompactEnvelope, EnvelopeError, MapChanges, decode_changes};
+use crate::identity::SignatureBytes;
+
+/// In a signature's last byte: another envelope follows, and this one's change has its length before it.
+const ANOTHER: u8 = 0x80;
+/// In a signature's last byte: the change stands as CBOR behind what is told.
+const PLAIN: u8 = 0x40;
+/// In a signature's last byte: the highest bit of the base's print.
+const PRINT_HIGH: u8 = 0x20;
+const PRINT_HIGH_SHIFT: u32 = 5;
+/// Bits of the first byte of the base's print that are told.
+const PRINT_LOW_BITS: u32 = 7;
+const SIGNATURE_BYTES: usize = 64;
+const TAG_BYTES: usize = 4;
+
+/// The pace at which most that goes on air is published: a signed time is told as what it is off.
+const PACE_MS: u64 = 60_000;
+/// A larger distance foretells no more.
+const PACED_DISTANCE_MAX: u64 = 1 << 20;
+/// Chances, in 65536ths.
+const AUDIENCE_MOVED: u16 = 1_024;
+const IN_MILLISECONDS: u16 = 2_048;
+const PRINT_IS_LONG: u16 = 6_554;
+const AT_PACE: u16 = 45_875;
+const EVEN: u16 = 32_768;
+/// A number's class is at least one more, by class; the last holds from there on.
+const DISTANCE_GROWS: [u16; 5] = [49_152, 49_152, 36_045, 16_384, 26_214];
+const TIME_GROWS: [u16; 1] = [52_429];
+/// Classes of a number: all below 2^54.
+const CLASSES_MAX: u32 = 54;
+/// A longer change of a map stands as it is: no text model runs over it.
+const PACKED_BYTES_MAX: usize = 4_096;
+/// A distance that the first byte of a provisional state can say.
+const DISTANCE_MAX: u64 = 15;
+
+/// A signed envelope as it stands in an update.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpdateItem(Vec<u8>);
+
+impl UpdateItem {
+    /// Its length as the last of an update, bytes.
+    #[allow(clippy::len_without_is_empty, reason = "it is never empty")]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// How much longer an update becomes by it where it is not the last; none where it cannot stand there.
+    pub fn room(&self) -> Option<usize> {
+        (self.len() - SIGNATURE_BYTES <= usize::from(u8::MAX)).then_some(self.len() + 1)
+    }
+}
+
+/// An envelope in the form for air. `plain`: what changed in a map stands there for anyone to read, as it must where
+/// nothing may be obscured; else only where that is shorter.
+pub fn encode_update(envelope: &CompactEnvelope<Change<'_>>, plain: bool) -> UpdateItem {
+    let mut opening = Opening::new();
+    let BaseRef { distance, print: [first, second], is_short } = envelope.base;
+    put_number(&mut opening, distance.saturating_sub(1), &DISTANCE_GROWS);
+    put_time(&mut opening, distance, envelope.time_step_ms);
+    opening.bit(AUDIENCE_MOVED, envelope.audience_step != 0);
+    if envelope.audience_step != 0 {
+        put_signed(&mut opening, i128::from(envelope.audience_step), EVEN);
+    }
+    opening.bit(PRINT_IS_LONG, !is_short);
+    opening.raw(PRINT_LOW_BITS, u64::from(first));
+    if !is_short {
+        opening.raw(8, u64::from(second));
+    }
+    let mut bytes = envelope.signature.to_vec();
+    if let Some(last) = bytes.last_mut() {
+        *last |= first >> PRINT_LOW_BITS << PRINT_HIGH_SHIFT;
+    }
+    match &envelope.delta {
+        Change::Snapshot { base, target, context } => {
+            bytes.extend(opening.delta(base, &tombolo_delta::diff(base, target, context), context));
+        }
+        Change::Map { changes, time_ms } => {
+            let value = changes_value(changes, *time_ms);
+            let cbor = tombolo_delta::to_cbor(&value);
+            match packed(&value, cbor.len()).filter(|_| !plain) {
+                Some(delta) => bytes.extend(opening.delta(&Value::Null, &delta, &Context::default())),
+                None => {
+                    if let Some(last) = bytes.last_mut() {
+                        *last |= PLAIN;
+                    }
+                    let told = opening.finish();
+                    bytes.push(told.len() as u8);
+                    bytes.extend(told);
+                    bytes.extend(cbor);
+                }
+            }
+        }
+    }
+    UpdateItem(bytes)
+}
+
+/// Puts envelopes one behind the other. One that has no [`room`](UpdateItem::room) must come last.
+pub fn join_update(items: &[UpdateItem]) -> Option<Vec<u8>> {
+    let (last, before) = items.split_last()?;
+    let mut bytes = Vec::new();
+    for UpdateItem(item) in before {
+        let (signature, told) = item.split_first_chunk::<SIGNATURE_BYTES>()?;
+        let mut signature = *signature;
+        *signature.last_mut()? |= ANOTHER;
+        bytes.extend(signature);
+        bytes.push(u8::try_from(told.len()).ok()?);
+        bytes.extend(told);
+    }
+    bytes.extend(&last.0);
+    Some(bytes)
+}
+
+/// Takes an update of a peer apart. What it says of its bases is read; nothing is verified yet.
+pub fn decode_update(bytes: &[u8]) -> Result<Vec<CompactEnvelope<OnAir>>, EnvelopeError> {
+    let mut envelopes = Vec::new();
+    let mut rest = bytes;
+    loop {
+        let (signature, behind) =
+            rest.split_first_chunk::<SIGNATURE_BYTES>().ok_or(EnvelopeError::Truncated)?;
+        let another = signature.last().is_some_and(|last| last & ANOTHER != 0);
+        if !another {
+            envelopes.push(read_update(*signature, behind)?);
+            return Ok(envelopes);
+        }
+        let (length, behind) = behind.split_first().ok_or(EnvelopeError::Truncated)?;
+        let (told, left) = behind.split_at_checked(usize::from(*length)).ok_or(EnvelopeError::Truncated)?;
+        envelopes.push(read_update(*signature, told)?);
+        rest = left;
+    }
+}
+
+fn read_update(
+    mut signature: SignatureBytes,
+    change: &[u8],
+) -> Result<CompactEnvelope<OnAir>, EnvelopeError> {
+    let last = signature.last_mut().ok_or(EnvelopeError::Truncated)?;
+    let (high, is_plain) = ((*last & PRINT_HIGH) >> PRINT_HIGH_SHIFT, *last & PLAIN != 0);
+    *last &= !(ANOTHER | PLAIN | PRINT_HIGH);
+    let (told, plain) = if is_plain {
+        let (length, behind) = change.split_first().ok_or(EnvelopeError::Truncated)?;
+        behind.split_at_checked(usize::from(*length)).ok_or(EnvelopeError::Truncated)?
+    } else {
+        (change, &[][..])
+    };
+    let mut opened = Opened::new(told.to_vec());
+    let distance = get_number(&mut opened, &DISTANCE_GROWS)? + 1;
+    let time_step_ms = get_time(&mut opened, distance)?;
+    let audience_step = if opened.bit(AUDIENCE_MOVED) { get_signed(&mut opened, EVEN)? } else { 0 };
+    let is_short = !opened.bit(PRINT_IS_LONG);
+    let first = high << PRINT_LOW_BITS | opened.raw(PRINT_LOW_BITS) as u8;
+    let second = if is_short { 0 } else { opened.raw(8) as u8 };
+    opened.check().map_err(|_| EnvelopeError::Truncated)?;
+    let delta = if is_plain {
+        opened.finish().map_err(|_| EnvelopeError::Truncated)?;
+        OnAir::Plain(plain.to_vec())
+    } else {
+        OnAir::Told(opened)
+    };
+    Ok(CompactEnvelope {
+        base: BaseRef { distance, print: [first, second], is_short },
+        address: None,
+        time_step_ms,
+        audience_step: i64::try_from(audience_step).map_err(|_| EnvelopeError::Number)?,
+        signature,
+        delta,
+    })
+}
+
+/// A provisional state of a snapshot, all but its tags: their number, 1 to 15, and what they are over.
+pub fn encode_provisional(envelope: &CompactEnvelope<Change<'_>>, tags: u8) -> Option<Vec<u8>> {
+    let Change::Snapshot { base, target, context } = &envelope.delta else { return None };
+    let distance = envelope.base.distance;
+    let short = distance <= DISTANCE_MAX;
+    let mut opening = Opening::new();
+    if !short {
+        put_number(&mut opening, distance - DISTANCE_MAX - 1, &DISTANCE_GROWS);
+    }
+    put_time(&mut opening, distance, envelope.time_step_ms);
+    let mut bytes = vec![tags << 4 | if short { distance as u8 } else { 0 }];
+    bytes.extend(opening.delta(base, &tombolo_delta::diff(base, target, context), context));
+    Some(bytes)
+}
+
+/// A provisional state of a peer: the envelope, which names no base and has no signature; the bytes that the tags are
+/// over; and the tags.
+#[allow(clippy::type_complexity, reason = "three parts of one message")]
+pub fn decode_provisional(
+    bytes: &[u8],
+) -> Result<(CompactEnvelope<OnAir>, &[u8], &[[u8; TAG_BYTES]]), EnvelopeError> {
+    let first = *bytes.first().ok_or(EnvelopeError::Truncated)?;
+    let tags_bytes = usize::from(first >> 4) * TAG_BYTES;
+    let body_bytes = bytes.len().checked_sub(tags_bytes).filter(|length| *length > 0 && tags_bytes > 0);
+    let (body, tags) = bytes.split_at(body_bytes.ok_or(EnvelopeError::Truncated)?);
+    let told = body.split_first().map_or(&[][..], |(_, told)| told);
+    let mut opened = Opened::new(told.to_vec());
+    let distance = match u64::from(first & 0x0f) {
+        0 => get_number(&mut opened, &DISTANCE_GROWS)? + DISTANCE_MAX + 1,
+        short => short,
+    };
+    let time_step_ms = get_time(&mut opened, distance)?;
+    opened.check().map_err(|_| EnvelopeError::Truncated)?;
+    let envelope = CompactEnvelope {
+        base: BaseRef { distance, print: [0; 2], is_short: true },
+        address: None,
+        time_step_ms,
+        audience_step: 0,
+        signature: [0; SIGNATURE_BYTES],
+        delta: OnAir::Told(opened),
+    };
+    Ok((envelope, body, tags.as_chunks().0))
+}
+
+/// What changed in a map as a delta from nothing, where that is shorter than its CBOR.
+fn packed(value: &Value, cbor_bytes: usize) -> Option<tombolo_delta::Delta> {
+    let context = Context::default();
+    let delta =
+        (cbor_bytes <= PACKED_BYTES_MAX).then(|| tombolo_delta::diff(&Value::Null, value, &context))?;
+    let bytes = tombolo_delta::encode(&Value::Null, &delta, &context).len();
+    (bytes <= cbor_bytes).then_some(delta)
+}
+
+/// A change as it stands in an update.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OnAir {
+    /// Behind the fields that name its base, in the same bytes.
+    Told(Opened),
+    /// Of a map, as CBOR.
+    Plain(Vec<u8>),
+}
+
+impl Carried for OnAir {
+    fn target(&self, base: &Value, context: &Context) -> Option<Value> {
+        let OnAir::Told(opened) = self else { return None };
+        let delta = opened.delta(base, context).ok()?;
+        tombolo_delta::apply(base, &delta, context).ok()
+    }
+
+    fn changes(&self, time_ms: u64) -> Result<MapChanges, EnvelopeError> {
+        match self {
+            OnAir::Plain(cbor) => decode_changes(cbor, time_ms),
+            OnAir::Told(opened) => {
+                let (nothing, context) = (Value::Null, Context::default());
+                let delta = opened.delta(&nothing, &context).map_err(|_| EnvelopeError::Shape)?;
+                let value =
+                    tombolo_delta::apply(&nothing, &delta, &context).map_err(|_| EnvelopeError::Shape)?;
+                changes_from_value(&value, time_ms)
+            }
+        }
+    }
+}
+
+/// The signed time less what the pace foretells: in seconds where both are whole.
+fn put_time(opening: &mut Opening, distance: u64, time_step_ms: i64) {
+    let off = i128::from(time_step_ms) - foretold_ms(distance);
+    let fine = off % 1000 != 0;
+    opening.bit(IN_MILLISECONDS, fine);
+    put_signed(opening, if fine { off } else { off / 1000 }, AT_PACE);
+}
+
+fn get_time(opened: &mut Opened, distance: u64) -> Result<i64, EnvelopeError> {
+    let unit = if opened.bit(IN_MILLISECONDS) { 1 } else { 1000 };
+    let off = get_signed(opened, AT_PACE)? * unit;
+    let step = foretold_ms(distance) + off;
+    i64::try_from(step).map_err(|_| EnvelopeError::Number)
+}
+
+fn foretold_ms(distance: u64) -> i128 {
+    i128::from(distance.min(PACED_DISTANCE_MAX) * PACE_MS)
+}
+
+/// A number below 2^54: its bit length in unary, then the bits below the highest.
+fn put_number(opening: &mut Opening, number: u64, grows: &[u16]) {
+    let class_given = (number + 1).ilog2();
+    let mut class = 0;
+    while class < CLASSES_MAX {
+        opening.bit(chance(grows, class), class < class_given);
+        if class == class_given {
+            break;
+        }
+        class += 1;
+    }
+    opening.raw(class, number + 1);
+}
+
+fn get_number(opened: &mut Opened, grows: &[u16]) -> Result<u64, EnvelopeError> {
+    let mut class = 0;
+    while class < CLASSES_MAX && opened.bit(chance(grows, class)) {
+        class += 1;
+    }
+    if class == CLASSES_MAX {
+        return Err(EnvelopeError::Number);
+    }
+    Ok((1 << class | opened.raw(class)) - 1)
+}
+
+fn chance(grows: &[u16], class: u32) -> u16 {
+    grows.get(class as usize).or(grows.last()).copied().unwrap_or(EVEN)
+}
+
+/// A number of either sign: whether it is 0, its sign, its size less one.
+fn put_signed(opening: &mut Opening, number: i128, is_nothing: u16) {
+    opening.bit(is_nothing, number == 0);
+    if number != 0 {
+        opening.bit(EVEN, number < 0);
+        let size = u64::try_from(number.unsigned_abs() - 1).unwrap_or(u64::MAX);
+        put_number(opening, size.min((1 << (CLASSES_MAX - 1)) - 1), &TIME_GROWS);
+    }
+}
+
+fn get_signed(opened: &mut Opened, is_nothing: u16) -> Result<i128, EnvelopeError> {
+    if opened.bit(is_nothing) {
+        return Ok(0);
+    }
+    let negative = opened.bit(EVEN);
+    let size = i128::from(get_number(opened, &TIME_GROWS)?) + 1;
+    Ok(if negative { -size } else { size })
+}
