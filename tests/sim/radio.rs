@@ -1,6 +1,7 @@
 //! Nodes that have only radios, and nodes that have a cable as well.
 
 mod apart;
+mod bad_line;
 mod duty;
 mod forger;
 mod hostile;

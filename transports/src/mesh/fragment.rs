@@ -57,7 +57,7 @@ mod assembler;
 mod sender;
 
 pub use assembler::{Assembler, Counts, MemoryLimits, Message, Open, Received, Source};
-pub use sender::{AGE_MAX_MS, OfferError, OutFragment, Sender, SenderLimits, Waiting};
+pub use sender::{AGE_MAX_MS, Arrivals, OfferError, OutFragment, Sender, SenderLimits, Waiting};
 
 use super::fec::{BLOCK_FRAGMENTS_MAX, PARITY_MAX};
 use std::ops::RangeInclusive;

@@ -29,6 +29,7 @@
 
 mod channels;
 mod epochs;
+mod fit;
 mod inbound;
 mod outbound;
 mod random;
@@ -40,6 +41,7 @@ pub use epochs::{
     ANSWER_EVERY_MS, ASK_EVERY_MAX_MS, ASK_EVERY_MS, ASK_TRIES_MAX, CORRECT_EVERY_MS, FAILURES_MAX,
     HEARD_MAX, RENEW_EVERY_MS, REPEAT_FRAMES, REPEAT_MS, WANTED_MAX,
 };
+pub use fit::LONGER_AFTER_MS;
 pub use inbound::{HELD_FRAMES_MAX, HELD_MS, SIGNATURES_AN_HOUR, SIGNATURES_AT_ONCE};
 pub use outbound::{METAS_MAX, QUEUE_FRAMES_MAX, SIGN_AGAIN_ASKED_FRAMES, SIGN_AGAIN_FRAMES};
 pub use rejection::{Rejection, Rejections};
@@ -56,6 +58,7 @@ use super::repair::Listener;
 use crate::address::PeerId;
 use channels::{ChannelKeys, Channels};
 use epochs::{Epochs, OwnEpoch};
+use fit::Fit;
 use inbound::Inbound;
 use outbound::Outbox;
 use random::Random;
@@ -279,6 +282,7 @@ pub struct Station {
     mode: Mode,
     frame_bytes_max: usize,
     frame_bytes_min: usize,
+    fit: Fit,
     call_sign: Option<CallSign>,
     line: Line,
     random: Random,
@@ -351,6 +355,7 @@ impl Station {
             mode: config.mode,
             frame_bytes_max,
             frame_bytes_min,
+            fit: Fit::new(frame_bytes_max),
             call_sign,
             line: config.line,
             ledger,
@@ -435,9 +440,14 @@ impl Station {
         self.line
     }
 
-    /// What one frame carries of a message.
+    /// The longest frame that is sent now: as long as the radio takes, or shorter where long ones do not arrive.
+    pub fn longest_frame_bytes(&self) -> usize {
+        self.fit.frame_bytes()
+    }
+
+    /// What one frame carries of a message, now.
     pub fn payload_bytes_max(&self) -> usize {
-        self.frame_bytes_max - self.overhead_bytes()
+        self.fit.frame_bytes() - self.overhead_bytes()
     }
 
     fn overhead_bytes(&self) -> usize {

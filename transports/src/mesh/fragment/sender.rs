@@ -105,6 +105,19 @@ pub struct Waiting {
     pub repair: bool,
 }
 
+/// What a listener's questions tell about the length of frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrivals {
+    /// The message.
+    pub message: MessageId,
+    /// Length of each of its fragments' payloads.
+    pub payload_bytes: usize,
+    /// Fragments sent since its last question; 0 at the first.
+    pub sent: usize,
+    /// Of them, how many it got.
+    pub arrived: usize,
+}
+
 /// All messages that one node sends in fragments, on all channels. Drive it: [`offer`](Self::offer), then
 /// [`next_fragment`](Self::next_fragment) (or [`take`](Self::take) of the one that matters most) whenever a frame
 /// may go out; hand each NACK heard to [`nack`](Self::nack); send what [`poll_nack`](Self::poll_nack) gives.
@@ -118,6 +131,7 @@ pub struct Sender {
     gone: VecDeque<Gone>,
     notices: Budget,
     offers: u64,
+    arrivals: Option<Arrivals>,
 }
 
 #[derive(Debug)]
@@ -144,10 +158,20 @@ struct Held {
     blocks: Vec<BlockRepair>,
     /// Repairs of all listeners together, and of each.
     repairs: Budget,
-    askers: BTreeMap<PeerId, Budget>,
+    askers: BTreeMap<PeerId, Asker>,
     last_repair_ms: u64,
     /// Listeners were reminded of it, and nobody has asked for anything since.
     reminded: bool,
+    /// Fragments sent so far.
+    sent: usize,
+}
+
+/// A listener that asks.
+#[derive(Debug)]
+struct Asker {
+    budget: Budget,
+    /// At its last question: fragments sent by then, and how many it lacked.
+    last: (usize, usize),
 }
 
 #[derive(Debug)]
@@ -174,7 +198,8 @@ impl Sender {
     pub fn new(me: PeerId, limits: SenderLimits, frame_airtime_ms: u64) -> Self {
         let (held, recent, gone) = (BTreeMap::new(), VecDeque::new(), VecDeque::new());
         let notices = Budget::new(NOTICES_AT_ONCE, NOTICES_AN_HOUR, 0);
-        Self { me, frame_airtime_ms: frame_airtime_ms.max(1), limits, held, recent, gone, notices, offers: 0 }
+        let (frame_airtime_ms, arrivals) = (frame_airtime_ms.max(1), None);
+        Self { me, frame_airtime_ms, limits, held, recent, gone, notices, offers: 0, arrivals }
     }
 
     /// The line changed.
@@ -291,6 +316,7 @@ impl Sender {
         let repair = held.burst.to_go == 0;
         let (block, index) = if repair { held.next_repair(now_ms)? } else { held.next_of_burst()? };
         let payload = held.fragment(message, block, index)?;
+        held.sent = held.sent.saturating_add(1);
         Some(OutFragment { message, channel: held.channel, payload, repair })
     }
 
@@ -314,7 +340,29 @@ impl Sender {
             return Ok(0);
         };
         let wanted = head.entries(held.layout, entries)?;
-        Ok(held.asked(now_ms, from, &wanted, ROUND_FRAMES * self.frame_airtime_ms))
+        let queued = held.asked(now_ms, from, &wanted, ROUND_FRAMES * self.frame_airtime_ms);
+        let lacking: usize = wanted.iter().map(|wanted| wanted.deficit).sum();
+        self.arrivals = held.askers.get_mut(&from).map(|asker| {
+            let (sent, lacked) = std::mem::replace(&mut asker.last, (held.sent, lacking));
+            Arrivals {
+                message: head.id,
+                payload_bytes: held.layout.header_bytes() + held.layout.shard_bytes,
+                sent: held.sent.saturating_sub(sent),
+                arrived: lacked.saturating_sub(lacking),
+            }
+        });
+        Ok(queued)
+    }
+
+    /// What the last NACK told, once.
+    pub fn poll_arrivals(&mut self) -> Option<Arrivals> {
+        self.arrivals.take()
+    }
+
+    /// Ends a message that is to be sent once more in another way, if it is held.
+    pub fn forget_same(&mut self, channel: &PeerId, kind: u8, bytes: &[u8]) {
+        let hash = hash(kind, bytes);
+        self.held.retain(|_, held| held.channel != *channel || held.hash != hash);
     }
 
     /// What to say on a channel about messages that listeners ask for and that are not there (any more).
@@ -415,6 +463,7 @@ impl Held {
             askers: BTreeMap::new(),
             last_repair_ms: 0,
             reminded: false,
+            sent: 0,
         }
     }
 
@@ -485,6 +534,7 @@ impl Held {
         if !pending && !recent {
             self.blocks.iter_mut().for_each(|block| (block.deficit, block.union) = (0, 0));
         }
+        self.note_asker(now_ms, from, wanted);
         let queued = wanted.iter().map(|wanted| self.queue(now_ms, from, wanted)).sum();
         // Who asks beyond his budget does not keep a message from giving way.
         if queued > 0 {
@@ -493,16 +543,22 @@ impl Held {
         queued
     }
 
+    fn note_asker(&mut self, now_ms: u64, from: PeerId, wanted: &[Wanted]) {
+        let (count, sent) = (u64::from(self.layout.count), self.sent);
+        if self.askers.len() < ASKERS_MAX || self.askers.contains_key(&from) {
+            self.askers.entry(from).or_insert_with(|| Asker {
+                budget: Budget::new(3 * count + 16, count + 8, now_ms),
+                last: (sent, wanted.iter().map(|wanted| wanted.deficit).sum()),
+            });
+        }
+    }
+
     /// In a round the listener that lacks most of a block counts: the fragments serve all.
     fn queue(&mut self, now_ms: u64, from: PeerId, wanted: &Wanted) -> usize {
         let Some(block) = self.blocks.get(usize::from(wanted.block)) else { return 0 };
         let (before, after) = (self.plan.repairs(block.deficit), self.plan.repairs(wanted.deficit));
-        let more = draw(now_ms, after.saturating_sub(before), &mut self.repairs, {
-            let count = u64::from(self.layout.count);
-            let known = self.askers.contains_key(&from) || self.askers.len() < ASKERS_MAX;
-            let fresh = || Budget::new(3 * count + 16, count + 8, now_ms);
-            known.then(|| self.askers.entry(from).or_insert_with(fresh))
-        });
+        let own = self.askers.get_mut(&from).map(|asker| &mut asker.budget);
+        let more = draw(now_ms, after.saturating_sub(before), &mut self.repairs, own);
         if let Some(block) = self.blocks.get_mut(usize::from(wanted.block)) {
             block.union |= wanted.bitmap;
             block.pending += more;

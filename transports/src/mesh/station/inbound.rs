@@ -344,9 +344,20 @@ impl Station {
             Kind::NACK => {
                 let heard = self.listener.nack(now_ms, channel, from, &payload);
                 let queued = self.sender.nack(now_ms, channel, from, &payload);
+                self.fit_fragments(now_ms);
                 heard.and(queued).map(|_| Heard::Nack).map_err(|_| Rejection::Nack)
             }
             _ => Err(Rejection::Kind),
+        }
+    }
+
+    /// Ends a message of which next to nothing arrives: it is sent once more in shorter fragments when its listeners show what they
+    /// lack.
+    fn fit_fragments(&mut self, now_ms: u64) {
+        let Some(arrivals) = self.sender.poll_arrivals() else { return };
+        let frame_bytes = arrivals.payload_bytes + self.overhead_bytes();
+        if self.fit.arrived(now_ms, frame_bytes, arrivals.arrived, arrivals.sent) {
+            self.sender.forget(arrivals.message);
         }
     }
 

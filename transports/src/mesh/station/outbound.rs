@@ -228,6 +228,7 @@ impl Station {
             let (bytes, bytes_min) = (bytes.len() + self.overhead_bytes(), self.frame_bytes_min);
             return Err(SendRefusal::TooShort { bytes, bytes_min });
         }
+        self.fit_frames(now_ms, &channel, kind, &bytes);
         if bytes.len() <= self.payload_bytes_max() {
             if self.outbox.frames() >= QUEUE_FRAMES_MAX {
                 return Err(SendRefusal::Full);
@@ -241,6 +242,23 @@ impl Station {
         let message = self.sender.offer(now_ms, channel, kind.number(), &bytes, payload_max, loss)?;
         self.outbox.remember(message, meta);
         Ok(Sent::Fragments(message))
+    }
+
+    /// Makes frames shorter where what is long is handed over again and again. What was begun in longer ones ends.
+    fn fit_frames(&mut self, now_ms: u64, channel: &PeerId, kind: Kind, bytes: &[u8]) {
+        let hash = blake3::Hasher::new()
+            .update(channel.as_bytes())
+            .update(&[kind.number()])
+            .update(bytes)
+            .finalize();
+        let Some(print) = hash.as_bytes().first_chunk::<8>() else { return };
+        let frame_bytes = self.padded_bytes(bytes.len()).min(self.fit.frame_bytes());
+        let listeners =
+            self.channels.get(channel).map_or(0, |audience| audience.members.len().saturating_sub(1));
+        let loss = self.loss_permille();
+        if self.fit.sends(now_ms, *print, frame_bytes, listeners, loss) {
+            self.sender.forget_same(channel, kind.number(), bytes);
+        }
     }
 
     /// Takes the frames of a handshake, all or none, charged as `priority`. In clear mode nobody joins: what the handshake carries
@@ -341,6 +359,7 @@ impl Station {
             self.renew(now_ms, past);
         }
         self.sender.expire(now_ms);
+        self.fit.pass(now_ms);
         if !self.own.durable {
             return None;
         }
@@ -462,7 +481,7 @@ impl Station {
         }
         // What is sealed cannot be understood before our opening, which therefore takes its place.
         let clear = work.into_iter().filter(|chance| !self.is_sealed(&chance.work));
-        first(Work::Opening, OPENING_BYTES.min(self.frame_bytes_max)).into_iter().chain(clear).collect()
+        first(Work::Opening, OPENING_BYTES.min(self.fit.frame_bytes())).into_iter().chain(clear).collect()
     }
 
     fn is_sealed(&self, work: &Work) -> bool {
@@ -505,7 +524,7 @@ impl Station {
 
     fn upkeep(&self, now_ms: u64) -> impl Iterator<Item = Chance> {
         let sealed = self.mode == Mode::Encrypted;
-        let opening_bytes = OPENING_BYTES.min(self.frame_bytes_max);
+        let opening_bytes = OPENING_BYTES.min(self.fit.frame_bytes());
         let own = self.own.due_ms().is_some_and(|due_ms| due_ms <= now_ms);
         let own = own.then(|| Chance::new(Work::Opening, opening_bytes, Priority::Upkeep));
         let question = self.epochs.question(now_ms).map(Work::Question);
@@ -599,7 +618,7 @@ impl Station {
     /// The first frame of an opening; the rest waits.
     fn begin_opening(&mut self, peer: &PeerId, opening: &Opening) -> Option<Vec<u8>> {
         let (alias, hint) = self.channels.address(peer)?;
-        let mut frames: VecDeque<_> = opening.encode(alias, hint, self.frame_bytes_max).into();
+        let mut frames: VecDeque<_> = opening.encode(alias, hint, self.fit.frame_bytes()).into();
         let first = frames.pop_front()?;
         self.outbox.opening = frames;
         Some(first)
