@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 pub const HEARD_MAX: usize = 1_024;
 /// Senders whose opening is asked for at once; a further one waits until one is heard or given up.
 pub const WANTED_MAX: usize = 32;
-/// After asking, the same sender is not asked for again so soon; doubles up to [`ASK_EVERY_MAX_MS`].
+/// After asking, the same sender is not asked for again so soon; half as long again each time, up to [`ASK_EVERY_MAX_MS`]. (An opening
+/// is among the longest frames that go out in one piece: where bits go wrong it takes several tries.)
 pub const ASK_EVERY_MS: u64 = 15_000;
 /// How often a sender is asked for that is not heard again: question and answer may be lost.
 pub const ASK_TRIES_MAX: u8 = 8;
@@ -71,14 +72,14 @@ impl OwnEpoch {
         self.sent_ms.is_some()
     }
 
-    /// When the opening is to be sent again, if nothing changes.
-    pub(super) fn due_ms(&self) -> Option<u64> {
+    /// When the opening is to be sent again, if nothing changes; on request not before `free_ms`.
+    pub(super) fn due_ms(&self, free_ms: u64) -> Option<u64> {
         let sent_ms = self.sent_ms?;
         let doubled = 1_u64 << self.repeats.min(16);
         let frames = u64::from(REPEAT_FRAMES.0).saturating_mul(doubled).min(REPEAT_FRAMES.1.into());
         let wait_ms = (REPEAT_MS.0 * doubled).min(REPEAT_MS.1);
         let repeat_ms = (u64::from(self.frames_since) >= frames).then(|| sent_ms + wait_ms);
-        repeat_ms.into_iter().chain(self.answer_ms).min()
+        repeat_ms.into_iter().chain(self.answer_ms.map(|answer_ms| answer_ms.max(free_ms))).min()
     }
 
     pub(super) fn sent_opening(&mut self, now_ms: u64) {
@@ -225,7 +226,7 @@ impl Epochs {
     pub(super) fn asked(&mut self, now_ms: u64, address: &Address, jitter_ms: u64) {
         if let Some(wanted) = self.wanted.get_mut(&(address.alias, address.hint)) {
             wanted.not_before_ms = now_ms + wanted.wait_ms + jitter_ms;
-            wanted.wait_ms = (wanted.wait_ms * 2).min(ASK_EVERY_MAX_MS);
+            wanted.wait_ms = (wanted.wait_ms * 3 / 2).min(ASK_EVERY_MAX_MS);
             wanted.tries = wanted.tries.saturating_add(1);
             wanted.due_ms = (wanted.tries < ASK_TRIES_MAX).then_some(wanted.not_before_ms);
         }

@@ -20,6 +20,8 @@ pub const SIGN_AGAIN_FRAMES: u32 = 4_096;
 pub const SIGN_AGAIN_ASKED_FRAMES: u32 = 16;
 /// NACKs take one part in so many of an hour's airtime, and as much once at the beginning: what is Control's alone.
 const NACK_SHARE: u64 = 10;
+/// As [`NACK_SHARE`], for openings that are asked for and questions for them, which anybody can provoke: a third of upkeep's.
+const PROVOKED_SHARE: u64 = 15;
 /// A call sign goes this much before it must, at most a tenth of the interval: the frame before it takes its time.
 const CALL_SIGN_EARLY_MS: u64 = 30_000;
 
@@ -32,7 +34,9 @@ pub(super) struct Outbox {
     pub(super) metas: VecDeque<(MessageId, Meta)>,
     call: Call,
     /// Whoever opens messages and never ends them, or asks for what never was, provokes them.
-    nacks: NackPace,
+    nacks: Pace,
+    /// So does whoever asks for openings, or uses a member's header.
+    provoked: Pace,
     /// Of the frame that last left.
     pub(super) charged: Option<(Account, u64)>,
 }
@@ -97,16 +101,16 @@ impl Call {
     }
 }
 
-/// Airtime of NACKs: an hour's share at once, and then as it grows back.
+/// Airtime of what others may provoke: an hour's share at once, and then as it grows back.
 #[derive(Debug)]
-struct NackPace {
+struct Pace {
     /// Of an hour, milliseconds.
     share_ms: u64,
     /// Until when the share, as it grows, pays for what was sent.
     paid_until_ms: u64,
 }
 
-impl NackPace {
+impl Pace {
     /// From when on the next may be sent.
     fn free_ms(&self) -> u64 {
         self.paid_until_ms.saturating_sub(HOUR_MS)
@@ -126,7 +130,8 @@ impl Outbox {
             opening: VecDeque::new(),
             metas: VecDeque::new(),
             call: Call::default(),
-            nacks: NackPace { share_ms: (budget_ms / NACK_SHARE).max(1), paid_until_ms: 0 },
+            nacks: Pace { share_ms: (budget_ms / NACK_SHARE).max(1), paid_until_ms: 0 },
+            provoked: Pace { share_ms: (budget_ms / PROVOKED_SHARE).max(1), paid_until_ms: 0 },
             charged: None,
         }
     }
@@ -402,7 +407,9 @@ impl Station {
                 chance.priorities.map(|priority| self.ledger.leaves_in_ms(now_ms, airtime_us, priority));
             times.extend(leaves.into_iter().flatten().min().map(|ms| now_ms + ms));
         }
-        let mut later: Vec<u64> = self.own.due_ms().into_iter().chain(self.epochs.due_ms()).collect();
+        let free_ms = self.outbox.provoked.free_ms();
+        let provoked = self.epochs.due_ms().map(|due_ms| due_ms.max(free_ms));
+        let mut later: Vec<u64> = self.own.due_ms(free_ms).into_iter().chain(provoked).collect();
         later.extend(self.call_sign_due_ms().filter(|_| self.outbox.call.traffic_since));
         later.extend(self.beyond.map(|_| self.own.renewable_ms()));
         match self.nack_due_ms(now_ms) {
@@ -525,13 +532,18 @@ impl Station {
     fn upkeep(&self, now_ms: u64) -> impl Iterator<Item = Chance> {
         let sealed = self.mode == Mode::Encrypted;
         let opening_bytes = OPENING_BYTES.min(self.fit.frame_bytes());
-        let own = self.own.due_ms().is_some_and(|due_ms| due_ms <= now_ms);
+        let free_ms = self.outbox.provoked.free_ms();
+        let is_free = free_ms <= now_ms;
+        let own = self.own.due_ms(free_ms).is_some_and(|due_ms| due_ms <= now_ms);
         let own = own.then(|| Chance::new(Work::Opening, opening_bytes, Priority::Upkeep));
-        let question = self.epochs.question(now_ms).map(Work::Question);
+        let question = self.epochs.question(now_ms).filter(|_| is_free).map(Work::Question);
         let question_bytes = REQUEST_BYTES.max(self.frame_bytes_min);
         let question = question.map(|work| Chance::new(work, question_bytes, Priority::Upkeep));
-        let correction =
-            self.epochs.correction(now_ms).map(|(peer, opening)| Work::Correction(peer, opening));
+        let correction = self
+            .epochs
+            .correction(now_ms)
+            .filter(|_| is_free)
+            .map(|(peer, opening)| Work::Correction(peer, opening));
         let correction = correction.map(|work| Chance::new(work, opening_bytes, Priority::Upkeep));
         question.into_iter().chain(own).chain(correction).filter(move |_| sealed)
     }
@@ -545,6 +557,15 @@ impl Station {
 
     /// Makes the frame; `None` if it cannot be made any more, and is gone.
     fn take(&mut self, now_ms: u64, chance: &Chance) -> Option<(Vec<u8>, Account)> {
+        let is_provoked = match chance.work {
+            Work::Question(_) | Work::Correction(..) => true,
+            Work::Opening => self.own.is_asked(),
+            _ => false,
+        };
+        if is_provoked {
+            let airtime_us = self.line.frame_us(chance.frame_bytes);
+            self.outbox.provoked.spent(now_ms, airtime_us.div_ceil(1_000));
+        }
         let frame = match chance.work {
             Work::CallSign => {
                 self.outbox.call = Call { sent_ms: Some(now_ms), traffic_since: false };
