@@ -49,7 +49,6 @@ fn is_invisible(c: char) -> bool {
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
     right: Vec<bool>,
-    long_end: bool,
 }
 
 impl Table {
@@ -57,20 +56,12 @@ impl Table {
     pub(crate) fn new(head: &[&str]) -> Self {
         let right = head.iter().map(|title| title.starts_with('>')).collect();
         let titles = head.iter().map(|title| title.trim_start_matches('>').to_owned()).collect();
-        Table { rows: vec![titles], right, long_end: false }
-    }
-
-    /// The last column is set as long as it is.
-    pub(crate) fn with_long_end(mut self) -> Self {
-        self.long_end = true;
-        self
+        Table { rows: vec![titles], right }
     }
 
     /// Adds a row.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        let whole = self.long_end.then_some(self.right.len().saturating_sub(1));
-        let cells = cells.into_iter().map(|cell| clean(&cell)).enumerate();
-        let cells = cells.map(|(column, cell)| if Some(column) == whole { cell } else { cut(&cell) });
+        let cells = cells.into_iter().map(|cell| cut(&clean(&cell)));
         self.rows.push(cells.collect());
     }
 
@@ -96,6 +87,37 @@ impl Table {
             padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
         };
         self.rows.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// Text in lines of at most so many characters, each behind an indent; a longer word has a line of its own.
+pub(crate) fn wrapped(text: &str, indent: usize, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let text = clean(text);
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(format!("{}{word}", " ".repeat(indent))),
+        }
+    }
+    lines
+}
+
+/// How far a long message is on its way by radio.
+pub(crate) fn transfer(transfer: &Json) -> String {
+    let (done, all) = (number(transfer, "frames_done"), number(transfer, "frames"));
+    let to_go = match transfer.get("about_s").and_then(Json::as_f64) {
+        None => "it may not leave".to_owned(),
+        Some(about) => format!("about {} to go", seconds(about.ceil())),
+    };
+    let repair = transfer.get("repair").and_then(Json::as_bool) == Some(true);
+    match (text(transfer, "way"), repair) {
+        ("in", _) => format!("receiving from {}: {done} of {all} frames, {to_go}", text(transfer, "from")),
+        (_, true) => format!("sending what was missed of {}: {to_go}", text(transfer, "document")),
+        _ => format!("sending {}: {done} of {all} frames, {to_go}", text(transfer, "document")),
     }
 }
 
@@ -302,6 +324,14 @@ mod tests {
         let pretty = indented(json);
         let text = "{\n  \"a\": [\n    1.50,\n    -18446744073709551616,\n    \"x:\\\"{,}\\\\\"\n  ],\n  \"b\": {},\n  \"c\": [],\n  \"d\": null\n}";
         assert_eq!(pretty, text);
+    }
+
+    #[test]
+    fn sentences_are_set_in_lines_that_a_terminal_holds() {
+        let text = "wired, 9600bps: no limit on time [not radio]";
+        assert_eq!(wrapped(text, 4, 30), ["    wired, 9600bps: no limit", "    on time [not radio]"]);
+        assert_eq!(wrapped(&"x".repeat(50), 2, 20), [format!("  {}", "x".repeat(50))]);
+        assert!(wrapped("", 2, 20).is_empty());
     }
 
     #[test]

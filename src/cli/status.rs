@@ -25,6 +25,9 @@ pub(super) fn run(context: &Context) -> Outcome {
         print::line(&format!("  {label:<11}{words}"))?;
     }
     peers(status, running)?;
+    for transfer in status.get("transfers").map(print::items).unwrap_or_default() {
+        print::line(&format!("on air: {}", print::clean(&print::transfer(transfer))))?;
+    }
     problems(status)
 }
 

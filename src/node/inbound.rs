@@ -65,7 +65,6 @@ impl Node {
 
     pub(super) fn link_down(&mut self, link: LinkId) {
         let Some(Link { peer, caps }) = self.links.remove(&link) else { return };
-        self.counters.forget(link);
         let medium = caps.medium.to_string();
         self.event(Event::Link(view::LinkEventView { peer: crate::identity::did(&peer), medium, up: false }));
         if !self.connected_peers().contains(&peer) {
@@ -105,8 +104,10 @@ impl Node {
     }
 
     pub(super) fn received(&mut self, link: LinkId, bytes: &[u8]) {
-        let Some(peer) = self.links.get(&link).map(|link| link.peer) else { return };
-        self.counters.received_on(link, bytes.len());
+        let Some((peer, medium)) = self.links.get(&link).map(|link| (link.peer, link.caps.medium)) else {
+            return;
+        };
+        self.counters.received_on(peer, medium, bytes.len());
         self.heard(&peer);
         let message = match Message::decode(bytes) {
             Ok(message) => message,

@@ -598,7 +598,7 @@ impl Node {
         let request = Request { bytes: bytes.len(), class, confidential: true, deadline_ms: None };
         match self.router.route(request, &candidates).chosen {
             Some(link) => {
-                self.counters.sent_on(link, bytes.len());
+                self.count_sent(link, bytes.len());
                 self.output(Output::Send { link, bytes });
             }
             None => self.counters.reject("no_link_may_carry"),

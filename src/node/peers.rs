@@ -434,6 +434,7 @@ impl Node {
     fn drop_peer(&mut self, id: &PeerId) {
         self.federation.remove_peer(id);
         self.reference.forget(id);
+        self.counters.forget_peer(id);
         self.writes.push(Write::RemovePeer(*id));
         self.rights_changed = true;
         self.event(Event::PeersChanged);

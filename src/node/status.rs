@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use tombolo_transports::{LinkId, PeerId};
+use tombolo_transports::{LinkId, Medium, PeerId};
 
 use crate::clock::{TimeSource, rfc3339};
 use crate::federation::Peer;
@@ -16,8 +16,8 @@ use crate::node::{Node, view};
 pub(super) struct Counters {
     rejections: BTreeMap<String, u64>,
     traffic: view::TrafficView,
-    /// Bytes of messages today, sent and received, of each link that is up.
-    today: BTreeMap<LinkId, (u64, u64)>,
+    /// Bytes of messages today since the start, sent and received, to and from each peer by each medium.
+    today: BTreeMap<(PeerId, Medium), (u64, u64)>,
     boots: BTreeMap<PeerId, Boots>,
 }
 
@@ -97,23 +97,24 @@ impl Counters {
         self.traffic.bytes_received += bytes as u64;
     }
 
-    pub(super) fn sent_on(&mut self, link: LinkId, bytes: usize) {
+    fn sent_on(&mut self, peer: PeerId, medium: Medium, bytes: usize) {
         self.sent(bytes);
-        self.today.entry(link).or_default().0 += bytes as u64;
+        self.today.entry((peer, medium)).or_default().0 += bytes as u64;
     }
 
-    pub(super) fn received_on(&mut self, link: LinkId, bytes: usize) {
+    pub(super) fn received_on(&mut self, peer: PeerId, medium: Medium, bytes: usize) {
         self.received(bytes);
-        self.today.entry(link).or_default().1 += bytes as u64;
+        self.today.entry((peer, medium)).or_default().1 += bytes as u64;
     }
 
-    /// What a link has carried today, sent and received.
-    pub(super) fn today(&self, link: LinkId) -> (u64, u64) {
-        self.today.get(&link).copied().unwrap_or_default()
+    /// What links of a medium have carried today to and from a peer.
+    pub(super) fn today(&self, peer: PeerId, medium: Medium) -> (u64, u64) {
+        self.today.get(&(peer, medium)).copied().unwrap_or_default()
     }
 
-    pub(super) fn forget(&mut self, link: LinkId) {
-        self.today.remove(&link);
+    /// Nothing is kept of who is no peer.
+    pub(super) fn forget_peer(&mut self, peer: &PeerId) {
+        self.today.retain(|(of, _), _| of != peer);
     }
 
     pub(super) fn start_day(&mut self) {
@@ -122,6 +123,14 @@ impl Counters {
 }
 
 impl Node {
+    /// A message goes out on a link.
+    pub(super) fn count_sent(&mut self, link: LinkId, bytes: usize) {
+        match self.links.get(&link) {
+            Some(to) => self.counters.sent_on(to.peer, to.caps.medium, bytes),
+            None => self.counters.sent(bytes),
+        }
+    }
+
     /// A peer's sign of life, with what it says of its start: two that go on side by side are two machines.
     pub(super) fn hear_boot(&mut self, peer: PeerId, boot: u32, uptime_ms: u64) {
         let now = self.now.mono_ms;
@@ -182,7 +191,8 @@ impl Node {
         }
     }
 
-    pub(super) fn status(&self) -> view::StatusView {
+    pub(super) fn status(&mut self) -> view::StatusView {
+        let transfers = self.transfers_view();
         let (time, source) = self.reference.reference(self.now);
         let mut forks = BTreeMap::new();
         for fork in &self.forks {
@@ -205,6 +215,7 @@ impl Node {
             addresses: Vec::new(),
             alarms: self.alarms(source),
             forks,
+            transfers,
             quarantined: self.holdings.documents().map(|(_, document)| document.quarantined()).sum(),
         }
     }

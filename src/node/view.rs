@@ -183,33 +183,60 @@ pub struct PolicyView {
 }
 
 /// One link, or one listener on a radio.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct LinkView {
     /// The peer's name; `(all who listen)` for a radio itself.
     pub peer: String,
     /// Its DID; empty for a radio itself.
     pub did: String,
-    /// `lan`, `tor`, or the radio.
+    /// `lan`, `tor`, or the radio; `none` for a peer that none leads to.
     pub link: String,
-    /// `up`, `down`; of a listener `heard`, `silent`.
+    /// `up`, `down`; of a listener `heard`, `silent`; of who has no link `away`.
     pub state: &'static str,
     /// When the peer was last heard there, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_heard: Option<String>,
-    /// Bytes sent today since the start: of a link, or of a radio in frames.
+    /// Bytes sent today: of a radio in frames, for all who listen; of a link in messages, since the start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_sent: Option<u64>,
-    /// Bytes heard today since the start, likewise.
+    /// Bytes heard today, likewise; of a listener those of its frames.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_heard: Option<u64>,
     /// Seconds on air today, of a radio.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub airtime_today_s: Option<f64>,
+    /// Of that, a listener's share: of what was sent for several each has an equal one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub airtime_share_today_s: Option<f64>,
+    /// Long messages on their way, of a radio.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub transfers: Vec<TransferView>,
     /// How far the peer and we are apart, as this link knows; none of a radio itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<StepView>,
     /// Why it is used, or is not.
     pub why: String,
+}
+
+/// A long message on its way on a radio.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TransferView {
+    /// `out` or `in`.
+    pub way: &'static str,
+    /// Who sends it, where it comes in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Which document and author, where it goes out. What comes in tells that when it is whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub document: Option<String>,
+    /// Frames that are out, or in.
+    pub frames_done: usize,
+    /// Frames of all: out with the parity that goes along, in those that are enough.
+    pub frames: usize,
+    /// Whether what goes out was asked for once more.
+    pub repair: bool,
+    /// About how many seconds are to go, if nothing else is sent and nothing lost; none: it may never leave.
+    pub about_s: Option<f64>,
 }
 
 /// The airtime of one radio.
@@ -219,6 +246,12 @@ pub struct AirtimeView {
     pub radio: String,
     /// What it may do, in words.
     pub rules: String,
+    /// The regulation; none where nothing may be sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regulation: Option<String>,
+    /// The share of any hour that it allows, per thousand; none without such a limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duty_permille: Option<u16>,
     /// Seconds on air in the sliding hour.
     pub used_last_hour_s: f64,
     /// Seconds it may have in any hour; none without such a limit.
@@ -237,9 +270,39 @@ pub struct AirtimeView {
     /// Frames heard since the start.
     pub frames_heard: u64,
     /// By priority.
-    pub by_priority: Vec<AirtimeRow>,
+    pub by_priority: Vec<PriorityAirtimeRow>,
     /// By what it was for.
     pub by_account: Vec<AirtimeRow>,
+    /// By whom it was for: shares of what was sent for several.
+    pub by_peer: Vec<PeerAirtimeRow>,
+}
+
+/// Airtime of one priority.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PriorityAirtimeRow {
+    /// `control`, `upkeep`, `state`, `document`, `bulk`.
+    pub what: String,
+    /// Seconds today.
+    pub today_s: f64,
+    /// Seconds in the sliding hour.
+    pub hour_s: f64,
+    /// Seconds that it may have in any hour; none where nothing may be sent.
+    pub budget_hour_s: Option<f64>,
+    /// Of those, seconds that it could use now.
+    pub left_s: f64,
+    /// When a frame with 100 bytes may leave, seconds from now; null: never.
+    pub leaves_in_s: Option<f64>,
+}
+
+/// Airtime that was for one peer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PeerAirtimeRow {
+    /// Its name.
+    pub what: String,
+    /// Its DID.
+    pub did: String,
+    /// Seconds today.
+    pub today_s: f64,
 }
 
 /// Airtime of one priority or account.
@@ -280,6 +343,8 @@ pub struct StatusView {
     pub forks: BTreeMap<String, usize>,
     /// Entries held back because their stamp lies in the future.
     pub quarantined: usize,
+    /// Long messages on their way by radio.
+    pub transfers: Vec<TransferView>,
 }
 
 /// One peer in `status`.
@@ -339,15 +404,13 @@ impl LinkView {
     pub fn radio_absent(radio: String, why: String) -> Self {
         LinkView {
             peer: ALL_WHO_LISTEN.to_owned(),
-            did: String::new(),
             link: radio,
             state: "down",
-            last_heard: None,
             bytes_sent: Some(0),
             bytes_heard: Some(0),
             airtime_today_s: Some(0.0),
-            step: None,
             why,
+            ..LinkView::default()
         }
     }
 }
@@ -358,6 +421,8 @@ impl AirtimeView {
         AirtimeView {
             radio,
             rules,
+            regulation: None,
+            duty_permille: None,
             used_last_hour_s: 0.0,
             budget_hour_s: None,
             frame_of_100_bytes_s: 0.0,
@@ -367,6 +432,7 @@ impl AirtimeView {
             frames_heard: 0,
             by_priority: Vec::new(),
             by_account: Vec::new(),
+            by_peer: Vec::new(),
         }
     }
 }

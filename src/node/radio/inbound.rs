@@ -19,8 +19,8 @@ impl Node {
     pub(in crate::node) fn frame_heard(&mut self, link: LinkId, bytes: &[u8]) {
         let now = self.now.mono_ms;
         let Some(radio) = self.radios.by_link.get_mut(&link) else { return };
-        radio.counts.received(bytes.len());
         let mut heard: Vec<Heard> = radio.station.receive(now, bytes).into_iter().collect();
+        radio.counts.received(bytes.len(), radio.station.last_sender());
         if heard.contains(&Heard::Foreign) {
             radio.heard_stranger(now, self.random.below(u64::MAX));
         }

@@ -10,12 +10,14 @@
 //! | `brief` | the brief of a document, by thresholds |
 //! | `provisional` | states between two signatures |
 //! | `split` | commits that do not fit a frame |
-//! | `records`, `views` | what is on disk; what people see |
+//! | `records`, `counts` | what is on disk; what is counted today |
+//! | `views`, `table` | what people see: airtime and how far all is; the links |
 //! | `join` | joining with nothing but radios and a code |
 //! | `pair` | what two say to each other alone: keys, for who missed their renewal |
 //! | `forge` | what a hostile member can make up, for simulations |
 
 pub mod brief;
+mod counts;
 mod forge;
 mod inbound;
 mod join;
@@ -26,6 +28,7 @@ mod pair;
 pub(in crate::node) mod provisional;
 mod records;
 mod split;
+mod table;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -117,7 +120,7 @@ pub(super) struct Radio {
     long: BTreeMap<LayerPrint, long::Long>,
     /// Since when we let others go on with theirs.
     polite_since: Option<u64>,
-    counts: views::Counts,
+    counts: counts::Counts,
 }
 
 /// All radios, and who hears us how.
@@ -258,6 +261,8 @@ impl Node {
             line: spec.line,
             seed: self.random.bytes(),
         };
+        let today = kept.get(counts::RECORD);
+        let today = today.map(|bytes| counts::Today::decode(bytes, self.radios.day)).unwrap_or_default();
         let mut ledger = records::ledger(&kept, spec.ledger, self.moment());
         ledger.start_day(self.radios.day);
         let station = match Station::new(config, records::station(&kept), ledger) {
@@ -284,7 +289,7 @@ impl Node {
             talks: pair::Talks::default(),
             long: BTreeMap::new(),
             polite_since: None,
-            counts: views::Counts::default(),
+            counts: counts::Counts::going_on(today),
         };
         self.radios.by_link.insert(link, radio);
         self.radios.stale = true;

@@ -66,7 +66,7 @@ impl Node {
             if let Some(frame) = frame {
                 if let Some(radio) = self.radios.by_link.get_mut(&link) {
                     radio.ready = false;
-                    radio.counts.sent(frame.len());
+                    radio.counts.sent(frame.len(), radio.station.last_charge());
                 }
                 self.send_frame(link, frame);
                 return true;
@@ -90,6 +90,14 @@ impl Node {
                 radio.station.recorded(&record);
                 records.push((radio.spec.name.clone(), record));
             }
+        }
+        let (now, day) = (self.now.mono_ms, self.radios.day);
+        let writes_ledger = records.iter().any(|(_, record)| matches!(record, Record::Ledger(_)));
+        let today = self.radios.by_link.get_mut(&link).and_then(|radio| {
+            Some((radio.spec.name.clone(), radio.counts.record_due(now, day, writes_ledger)?))
+        });
+        if let Some((name, bytes)) = today {
+            self.write_radio_record(&name, super::counts::RECORD, bytes);
         }
         for (name, record) in records {
             let (key, bytes) = super::records::encode(&record);
@@ -194,6 +202,9 @@ impl Node {
         match radio.station.send(now, outgoing) {
             Ok(sent) => {
                 radio.cell.done(now, turn);
+                if let Turn::Supply { targets, .. } | Turn::Step { targets, .. } = turn {
+                    radio.counts.meant_for(account, targets);
+                }
                 self.counters.sent(length);
                 Chance::Taken(match sent {
                     Sent::Frame => None,

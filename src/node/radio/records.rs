@@ -6,6 +6,7 @@
 //! | `heard/PEER` | its newest opening: number u32, salt 8, counter u32, signature 64 |
 //! | `window/OWNER/PEER` | boot epoch u32, highest counter u32 |
 //! | `ledger` | the ledger's own record |
+//! | `today` | bytes and shares of airtime of this day, see `counts` |
 //!
 //! Numbers big endian, identities in hex. What does not read is left out: of the ledger that counts as a full hour.
 

@@ -1,140 +1,23 @@
-//! Radios in the words of `links` and `airtime`.
+//! Radios in the words of `status` and `airtime`: how far listeners and long messages are, and what the air was for.
 
 use std::collections::BTreeMap;
 
 use tombolo_transports::mesh::keys::Mode;
-use tombolo_transports::mesh::ledger::Priority;
+use tombolo_transports::mesh::ledger::{Account, Priority};
+use tombolo_transports::mesh::station::Transfer;
 use tombolo_transports::{LinkId, PeerId};
 
-use crate::clock::rfc3339;
 use crate::identity::did;
 use crate::layer::DocumentName;
+use crate::node::radio::counts::Today;
+use crate::node::radio::table::STATE_BYTES;
 use crate::node::{Node, view};
-use crate::router::{Decision, Reason};
 use crate::sync::cell::Step;
 
 /// Milliseconds of a day.
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// What was counted on one radio: frames since the start, bytes today.
-#[derive(Debug, Default)]
-pub(super) struct Counts {
-    frames_sent: u64,
-    bytes_sent_today: u64,
-    frames_heard: u64,
-    bytes_heard_today: u64,
-    /// Why something will never be sent.
-    pub(super) never: Option<String>,
-    /// What the driver last said.
-    pub(super) trouble: Option<String>,
-    /// The router's last word, by peer.
-    decisions: BTreeMap<PeerId, Decision>,
-}
-
-impl Counts {
-    pub(super) fn sent(&mut self, bytes: usize) {
-        self.frames_sent += 1;
-        self.bytes_sent_today += bytes as u64;
-    }
-
-    pub(super) fn received(&mut self, bytes: usize) {
-        self.frames_heard += 1;
-        self.bytes_heard_today += bytes as u64;
-    }
-
-    pub(super) fn decided(&mut self, peer: PeerId, decision: Decision) {
-        self.decisions.insert(peer, decision);
-    }
-}
-
 impl Node {
-    /// Every link and every radio, with who is at its other end and whether it is used.
-    pub(in crate::node) fn links_view(&mut self) -> Vec<view::LinkView> {
-        let mut rows = Vec::new();
-        for (id, link) in &self.links {
-            let radio_too = self.radios.by_link.values().find_map(|radio| {
-                radio
-                    .counts
-                    .decisions
-                    .get(&link.peer)
-                    .map(|decision| (decision.chosen == Some(*id), decision))
-            });
-            let why = match radio_too {
-                Some((true, _)) => "used: cheaper than the radio".to_owned(),
-                Some((false, decision)) => why_not(decision, *id),
-                None => "used: the only link to this peer".to_owned(),
-            };
-            let (sent, heard) = self.counters.today(*id);
-            rows.push(view::LinkView {
-                peer: self.name_of(&link.peer),
-                did: did(&link.peer),
-                link: link.caps.medium.to_string(),
-                state: "up",
-                last_heard: self.federation.peer(&link.peer).and_then(|peer| peer.heard_at_ms).map(rfc3339),
-                bytes_sent: Some(sent),
-                bytes_heard: Some(heard),
-                airtime_today_s: None,
-                step: self.federation.peer(&link.peer).map(|peer| self.step_of(peer)),
-                why,
-            });
-        }
-        let links: Vec<LinkId> = self.radios.by_link.keys().copied().collect();
-        for link in links {
-            rows.extend(self.radio_row(link));
-            rows.extend(self.listener_rows(link));
-        }
-        rows
-    }
-
-    /// A radio itself: what it sends is for all.
-    fn radio_row(&mut self, link: LinkId) -> Option<view::LinkView> {
-        let now = self.now.mono_ms;
-        let radio = self.radios.by_link.get_mut(&link)?;
-        let airtime_us: u64 = radio.station.ledger().by_priority(now).iter().map(|p| p.today_us).sum();
-        Some(view::LinkView {
-            peer: view::ALL_WHO_LISTEN.to_owned(),
-            did: String::new(),
-            link: radio.spec.name.clone(),
-            state: if radio.up { "up" } else { "down" },
-            last_heard: None,
-            bytes_sent: Some(radio.counts.bytes_sent_today),
-            bytes_heard: Some(radio.counts.bytes_heard_today),
-            airtime_today_s: Some(airtime_us as f64 / 1e6),
-            step: None,
-            why: radio.why(),
-        })
-    }
-
-    /// Who was heard on a radio.
-    fn listener_rows(&self, link: LinkId) -> Vec<view::LinkView> {
-        let now = self.now.mono_ms;
-        let Some(radio) = self.radios.by_link.get(&link) else { return Vec::new() };
-        let rows = self.federation.peers().filter_map(|peer| {
-            let heard = radio.cell.heard(&peer.id)?;
-            let there = heard.until > now;
-            let why = match radio.counts.decisions.get(&peer.id) {
-                _ if !there => "not used: three of its heartbeats missed".to_owned(),
-                Some(decision) if decision.chosen == Some(link) => "used: the cheapest in time".to_owned(),
-                Some(decision) => why_not(decision, link),
-                None => "listening: nothing to send yet".to_owned(),
-            };
-            let step = there.then(|| self.radio_step_view(&peer.id, (radio, radio.cell.step(&peer.id))));
-            Some(view::LinkView {
-                peer: self.name_of(&peer.id),
-                did: did(&peer.id),
-                link: radio.spec.name.clone(),
-                state: if there { "heard" } else { "silent" },
-                last_heard: Some(self.wall_of(heard.at)),
-                bytes_sent: None,
-                bytes_heard: None,
-                airtime_today_s: None,
-                step,
-                why,
-            })
-        });
-        rows.collect()
-    }
-
     /// Whether a peer is heard on a radio, and then what the radio that knows most knows of how far it and we are apart.
     pub(in crate::node) fn step_by_radio(&self, peer: &PeerId) -> Option<(&super::Radio, Step)> {
         let now = self.now.mono_ms;
@@ -170,71 +53,63 @@ impl Node {
         self.counters.start_day();
         for radio in self.radios.by_link.values_mut() {
             radio.station.ledger().start_day(day);
-            (radio.counts.bytes_sent_today, radio.counts.bytes_heard_today) = (0, 0);
+            radio.counts.today = Today::default();
         }
+    }
+
+    /// What each account is, in words: a document and who wrote it, or what belongs to none.
+    fn account_names(&self) -> AccountNames {
+        let names = self.holdings.layers().map(|layer| {
+            let id = &layer.head().layer;
+            let (owner, name) = (self.name_of(&id.document.owner), id.document.name.as_str());
+            let text = format!("{owner}/{name} by {}", self.name_of(&id.author));
+            (super::outbound::account(&id.print()), text)
+        });
+        AccountNames(names.collect())
     }
 
     /// The airtime of each radio.
     pub(in crate::node) fn airtime_view(&mut self) -> Vec<view::AirtimeView> {
         let now = self.now.mono_ms;
-        let labels: BTreeMap<u64, String> = self
-            .holdings
-            .layers()
-            .map(|layer| {
-                let id = &layer.head().layer;
-                let name = id.document.name.as_str();
-                (
-                    super::outbound::account(&id.print()).0,
-                    format!("{}/{name} by {}", self.name_of(&id.document.owner), self.name_of(&id.author)),
-                )
-            })
-            .collect();
-        let label = |account: u64| match account {
-            0 => "radio's own frames".to_owned(),
-            1 => "heartbeats".to_owned(),
-            2 => "frontiers".to_owned(),
-            3 => "joining".to_owned(),
-            u64::MAX => "others".to_owned(),
-            other => labels.get(&other).cloned().unwrap_or_else(|| "a document no longer held".to_owned()),
-        };
-        let seconds = |us: u64| us as f64 / 1e6;
+        let names = self.account_names();
+        let peers: Vec<(PeerId, String)> =
+            self.federation.peers().map(|peer| (peer.id, self.name_of(&peer.id))).collect();
         let radios = self.radios.by_link.values_mut().map(|radio| {
-            let frame_us = radio.station.airtime_us(100);
-            let spec = &radio.spec;
-            let ledger = radio.station.ledger();
-            view::AirtimeView {
-                radio: spec.name.clone(),
-                rules: spec.rules_text.clone(),
-                used_last_hour_s: seconds(ledger.hour_us(now)),
-                budget_hour_s: ledger.budget_ms().map(|ms| ms as f64 / 1e3),
-                frame_of_100_bytes_s: seconds(frame_us),
-                state_leaves_in_s: ledger
-                    .leaves_in_ms(now, frame_us, Priority::State)
-                    .map(|ms| ms as f64 / 1e3),
-                never: radio.counts.never.clone(),
-                frames_sent: radio.counts.frames_sent,
-                frames_heard: radio.counts.frames_heard,
-                by_priority: ledger
-                    .by_priority(now)
-                    .iter()
-                    .map(|p| view::AirtimeRow {
-                        what: p.priority.name().to_owned(),
-                        today_s: seconds(p.today_us),
-                        hour_s: seconds(p.hour_us),
-                    })
-                    .collect(),
-                by_account: ledger
-                    .by_account()
-                    .iter()
-                    .map(|a| view::AirtimeRow {
-                        what: label(a.account.0),
-                        today_s: seconds(a.today_us),
-                        hour_s: seconds(a.hour_us),
-                    })
-                    .collect(),
-            }
+            let view = radio.airtime_view(now, &names);
+            let by_peer = peers.iter().map(|(peer, name)| view::PeerAirtimeRow {
+                what: name.clone(),
+                did: did(peer),
+                today_s: seconds(radio.counts.today.of(peer).airtime_us),
+            });
+            view::AirtimeView { by_peer: by_peer.filter(|row| row.today_s > 0.0).collect(), ..view }
         });
         radios.collect()
+    }
+
+    /// Long messages on their way on a radio, and about how long they will take.
+    pub(super) fn transfers_on(&mut self, link: LinkId) -> Vec<view::TransferView> {
+        let names = self.account_names();
+        let now = self.now.mono_ms;
+        let peers: BTreeMap<PeerId, String> =
+            self.federation.peers().map(|peer| (peer.id, self.name_of(&peer.id))).collect();
+        let Some(radio) = self.radios.by_link.get_mut(&link) else { return Vec::new() };
+        let transfers = radio.station.transfers();
+        let of = |transfer: Transfer| view::TransferView {
+            way: if transfer.from.is_none() { "out" } else { "in" },
+            from: transfer.from.and_then(|from| peers.get(&from).cloned()),
+            document: transfer.account.map(|account| names.of(account)),
+            frames_done: transfer.frames.saturating_sub(transfer.frames_to_go),
+            frames: transfer.frames,
+            repair: transfer.repair,
+            about_s: radio.done_in_s(now, &transfer),
+        };
+        transfers.into_iter().map(of).collect()
+    }
+
+    /// Long messages on their way on all radios.
+    pub(in crate::node) fn transfers_view(&mut self) -> Vec<view::TransferView> {
+        let links: Vec<LinkId> = self.radios.by_link.keys().copied().collect();
+        links.into_iter().flat_map(|link| self.transfers_on(link)).collect()
     }
 
     /// Frames refused by the radios, by reason.
@@ -249,25 +124,86 @@ impl Node {
     }
 }
 
-impl super::Radio {
-    fn why(&self) -> String {
-        match (&self.counts.trouble, &self.counts.never, self.up) {
-            (Some(trouble), _, false) => trouble.clone(),
-            (_, Some(never), _) => format!("something is never sent: {never}"),
-            _ => self.spec.rules_text.clone(),
-        }
+/// What accounts are called.
+struct AccountNames(BTreeMap<Account, String>);
+
+impl AccountNames {
+    fn of(&self, account: Account) -> String {
+        let fixed = match account.0 {
+            0 => "radio's own frames",
+            1 => "heartbeats",
+            2 => "frontiers",
+            3 => "joining",
+            4 => "asking for a key",
+            u64::MAX => "others",
+            _ => {
+                return self
+                    .0
+                    .get(&account)
+                    .cloned()
+                    .unwrap_or_else(|| "a document no longer held".to_owned());
+            }
+        };
+        fixed.to_owned()
     }
 }
 
-fn why_not(decision: &Decision, link: LinkId) -> String {
-    let reason = decision.rejected.iter().find(|(lost, _)| *lost == link).map(|(_, reason)| *reason);
-    match reason {
-        None => "used: the cheapest in time".to_owned(),
-        Some(Reason::DoesNotFit) => "not used: the message does not fit".to_owned(),
-        Some(Reason::BudgetSpent) => "not used: this hour's airtime is spent".to_owned(),
-        Some(Reason::NotConfidential) => "not used: everybody could read it".to_owned(),
-        Some(Reason::ClassForbidden) => "not used: too much for this link".to_owned(),
-        Some(Reason::CostsMore) => "not used: another link costs less".to_owned(),
-        Some(Reason::Preference) => "not used: another link comes first by preference".to_owned(),
+impl super::Radio {
+    fn airtime_view(&mut self, now: u64, names: &AccountNames) -> view::AirtimeView {
+        let frame_us = self.station.airtime_us(STATE_BYTES);
+        let (spec, ledger) = (&self.spec, self.station.ledger());
+        let (hours, accounts) = (ledger.by_priority(now), ledger.by_account());
+        let by_priority = hours.iter().map(|of| view::PriorityAirtimeRow {
+            what: of.priority.name().to_owned(),
+            today_s: seconds(of.today_us),
+            hour_s: seconds(of.hour_us),
+            budget_hour_s: ledger.whole_us(of.priority).map(seconds),
+            left_s: seconds(ledger.left_us(now, of.priority)),
+            leaves_in_s: ledger.leaves_in_ms(now, frame_us, of.priority).map(|ms| ms as f64 / 1e3),
+        });
+        let by_priority = by_priority.collect();
+        let by_account = accounts.iter().map(|of| view::AirtimeRow {
+            what: names.of(of.account),
+            today_s: seconds(of.today_us),
+            hour_s: seconds(of.hour_us),
+        });
+        let rules = ledger.rules().copied();
+        view::AirtimeView {
+            radio: spec.name.clone(),
+            rules: spec.rules_text.clone(),
+            regulation: rules.map(|rules| rules.source.to_owned()),
+            duty_permille: rules.and_then(|rules| rules.duty_permille),
+            used_last_hour_s: seconds(ledger.hour_us(now)),
+            budget_hour_s: ledger.budget_ms().map(|ms| ms as f64 / 1e3),
+            frame_of_100_bytes_s: seconds(frame_us),
+            state_leaves_in_s: ledger.leaves_in_ms(now, frame_us, Priority::State).map(|ms| ms as f64 / 1e3),
+            never: self.counts.never.clone(),
+            frames_sent: self.counts.frames_sent,
+            frames_heard: self.counts.frames_heard,
+            by_priority,
+            by_account: by_account.collect(),
+            by_peer: Vec::new(),
+        }
     }
+
+    /// In about how many seconds a long message is through, if nothing else is sent and nothing lost; none: never, or
+    /// not before its sender goes on.
+    fn done_in_s(&mut self, now: u64, transfer: &Transfer) -> Option<f64> {
+        let airtime_us = transfer.airtime_us;
+        if transfer.from.is_some() {
+            return Some(seconds(airtime_us));
+        }
+        let frame_us = airtime_us / (transfer.frames_to_go as u64).max(1);
+        let ledger = self.station.ledger();
+        let first_ms = ledger.leaves_in_ms(now, frame_us, transfer.priority)?;
+        let left_us = ledger.left_us(now, transfer.priority);
+        let an_hour_us = ledger.whole_us(transfer.priority)?.max(1);
+        // What does not fit this hour's budget comes as that grows back.
+        let waits_s = airtime_us.saturating_sub(left_us) as f64 / an_hour_us as f64 * 3_600.0;
+        Some(seconds(airtime_us) + waits_s.max(first_ms as f64 / 1e3))
+    }
+}
+
+fn seconds(us: u64) -> f64 {
+    us as f64 / 1e6
 }

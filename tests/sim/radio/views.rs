@@ -2,7 +2,9 @@
 
 use super::*;
 use tombolo::node::view::{LinkView, PeerStatusView};
+use tombolo::sim::field::UNLIMITED;
 use tombolo_transports::mesh::air::Loss;
+use tombolo_transports::mesh::ledger::LedgerConfig;
 
 /// What `status` says at one node of another.
 fn of(field: &mut Field, at: usize, other: usize) -> PeerStatusView {
@@ -93,4 +95,152 @@ fn in_step_is_never_said_of_who_is_not() {
         println!("loss {loss_permille}: {agreed} of 720 times all was acknowledged");
         assert!(agreed > 20, "seed {seed}: acknowledged {agreed} times of 720");
     }
+}
+
+fn row<'a>(rows: &'a [LinkView], peer: &str) -> &'a LinkView {
+    rows.iter().find(|row| row.peer == peer).unwrap_or_else(|| panic!("no row of {peer} in {rows:#?}"))
+}
+
+/// What stands in the table is what was on air: of the radio its own frames, beside a peer what was heard from it and its
+/// share of the airtime. A restart does not forget the day.
+#[test]
+fn bytes_and_airtime_are_those_that_were_on_air() {
+    let mut field = sf7(106);
+    friends(&mut field, 3);
+    create(&mut field, 0, "notes");
+    for n in 0..20 {
+        set(&mut field, 0, "notes", &format!("k{n}"), n);
+        field.run(MINUTE);
+    }
+    let sent_by = |field: &Field, node: u16| -> (u64, u64) {
+        let frames = field.air.log().filter(|on_air| on_air.radio.0 == node);
+        frames.fold((0, 0), |(bytes, us), f| (bytes + f.frame.len() as u64, us + (f.end_us - f.start_us)))
+    };
+    let rows = links(&mut field, 0);
+    let radio = row(&rows, "(all who listen)");
+    let (bytes, airtime_us) = sent_by(&field, 0);
+    assert_eq!(radio.bytes_sent, Some(bytes));
+    let told_s = radio.airtime_today_s.unwrap();
+    assert!(
+        (told_s - airtime_us as f64 / 1e6).abs() < 0.01 * told_s,
+        "{told_s} s told, {airtime_us} us sent"
+    );
+    let mut shares_s = 0.0;
+    for other in [1, 2] {
+        let peer = row(&rows, &format!("n{other}"));
+        let heard = peer.bytes_heard.unwrap();
+        let sent = sent_by(&field, other).0;
+        // Openings are nobody's: whoever has one may repeat it for its owner.
+        assert!(heard <= sent && heard * 2 >= sent, "heard {heard} of {sent} bytes");
+        assert_eq!((peer.bytes_sent, peer.airtime_today_s), (None, None), "there is no such thing on air");
+        shares_s += peer.airtime_share_today_s.unwrap();
+    }
+    assert!(shares_s > 0.0 && shares_s <= told_s, "shares of {shares_s} s of {told_s} s");
+
+    field.restart(0).unwrap();
+    let again = links(&mut field, 0);
+    let kept = row(&again, "(all who listen)").bytes_sent.unwrap();
+    assert!(kept <= bytes && kept * 2 > bytes, "{kept} of {bytes} bytes remembered");
+    // The day ends.
+    field.run(24 * HOUR);
+    let tomorrow = row(&links(&mut field, 0), "(all who listen)").bytes_sent.unwrap();
+    let day = 24 * HOUR;
+    let midnight_ms = field.now_ms() / day * day;
+    let since_midnight: usize = since(&field, midnight_ms)
+        .filter(|on_air| on_air.radio.0 == 0)
+        .map(|on_air| on_air.frame.len())
+        .sum();
+    assert_eq!(tomorrow, since_midnight as u64);
+}
+
+/// A long document shows on both sides how far it is, and about how long it will take.
+#[test]
+fn a_long_document_shows_how_far_it_is() {
+    let mut field = sf7(107);
+    friends(&mut field, 2);
+    create(&mut field, 0, "notes");
+    in_step_of_nothing(&mut field);
+    let long: String = (0..9_000_u64).map(|n| char::from(b'a' + (n * n * 7 % 8_191 % 26) as u8)).collect();
+    set(&mut field, 0, "notes", "long", long);
+    field.run(3 * SECOND);
+    let rows = links(&mut field, 0);
+    let out = row(&rows, "(all who listen)").transfers.clone();
+    let first = out.first().unwrap_or_else(|| panic!("nothing on its way: {rows:#?}")).clone();
+    assert_eq!((first.way, first.document.as_deref()), ("out", Some("n0/notes by n0")));
+    let about_s = first.about_s.unwrap();
+    let rows = links(&mut field, 1);
+    let into = row(&rows, "(all who listen)").transfers.clone();
+    assert_eq!((into[0].way, into[0].from.as_deref()), ("in", Some("n0")), "{into:?}");
+    assert!(into[0].frames_done > 0 && into[0].frames_done < into[0].frames);
+    let Some(Ok(Reply::Status(status))) = field.ask(0, Command::Status) else { panic!("a status") };
+    assert_eq!(status.transfers.len(), out.len());
+
+    field.run(SECOND);
+    let later = row(&links(&mut field, 0), "(all who listen)").transfers[0].clone();
+    assert!(later.frames_done > first.frames_done && later.frames == first.frames, "{first:?} {later:?}");
+    let from_ms = field.now_ms() - SECOND;
+    in_step(&mut field, &[0, 1], "notes", "long", HOUR);
+    let took_s = (field.now_ms() - from_ms) as f64 / 1_000.0;
+    assert!(about_s > took_s / 3.0 && about_s < took_s * 3.0, "told {about_s} s, took {took_s} s");
+    field.run(MINUTE);
+    for node in [0, 1] {
+        assert!(row(&links(&mut field, node), "(all who listen)").transfers.is_empty());
+    }
+}
+
+fn in_step_of_nothing(field: &mut Field) {
+    set(field, 0, "notes", "first", 0);
+    in_step(field, &[0, 1], "notes", "first", HOUR);
+    field.run(5 * MINUTE);
+}
+
+/// Nobody is left out: who has no link is told to have none, and why nothing goes to whom we do not trust.
+#[test]
+fn every_peer_has_a_row_that_says_why() {
+    let mut field = sf7(108);
+    friends(&mut field, 3);
+    let trust = Command::Trust { peer: "n2".into(), level: TrustLevel::Untrusted };
+    assert!(matches!(field.ask(0, trust), Some(Ok(_))));
+    let radio = field.radio(1);
+    field.air.set_on(radio, false);
+    field.run(12 * HOUR);
+    let rows = links(&mut field, 0);
+    assert_eq!(row(&rows, "n1").state, "silent");
+    assert!(row(&rows, "n1").why.contains("heartbeats missed"), "{rows:#?}");
+    assert!(row(&rows, "n2").why.contains("untrusted"), "{rows:#?}");
+    field.restart(0).unwrap();
+    let rows = links(&mut field, 0);
+    let away = row(&rows, "n1");
+    assert_eq!((away.link.as_str(), away.state), ("none", "away"));
+    assert!(away.why.contains("nor heard by radio"), "{}", away.why);
+}
+
+/// While an hour's airtime is spent, it is said for how long: and then it is so.
+#[test]
+fn a_spent_hour_says_when_the_next_state_leaves() {
+    let mut config = FieldConfig::new(109, Line::lora(Modulation::SF7_125));
+    config.ledger = LedgerConfig { soft_cap_permille: 2, ..LedgerConfig::new(Some(UNLIMITED)) };
+    let (mut field, a, _) = parted(config);
+    for n in 0..60 {
+        set(&mut field, a, "notes", &format!("k{n}"), "some words that take their time on air ".repeat(4));
+        field.run(10 * SECOND);
+    }
+    let spent = |rows: &[LinkView]| row(rows, "(all who listen)").why.clone();
+    let why = spent(&links(&mut field, a));
+    assert!(why.contains("this hour's airtime is spent: the next state leaves in "), "{why}");
+    let Some(Ok(Reply::Airtime(radios))) = field.ask(a, Command::Airtime) else { panic!("airtime") };
+    let radio = &radios[0];
+    let of = |what: &str| radio.by_priority.iter().find(|row| row.what == what).unwrap();
+    // A tenth is kept for control; upkeep has a fifth.
+    let budget_s = radio.budget_hour_s.unwrap();
+    assert!((budget_s - 7.2).abs() < 1e-6);
+    assert!((of("control").budget_hour_s.unwrap() - 7.2).abs() < 1e-6);
+    assert!((of("state").budget_hour_s.unwrap() - 6.48).abs() < 1e-6);
+    assert!((of("upkeep").budget_hour_s.unwrap() - 1.44).abs() < 1e-6);
+    let wait_s = radio.state_leaves_in_s.unwrap();
+    assert!(wait_s > 0.0 && of("state").leaves_in_s == Some(wait_s), "{radio:#?}");
+    let peers: f64 = radio.by_peer.iter().map(|row| row.today_s).sum();
+    let accounts: f64 = radio.by_account.iter().map(|row| row.today_s).sum();
+    assert!(peers > 0.0 && peers <= accounts, "{peers} s for peers, {accounts} s in all");
+    assert_eq!(radio.regulation.as_deref(), Some("none"));
 }

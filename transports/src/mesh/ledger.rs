@@ -316,6 +316,11 @@ impl Ledger {
         Ok(limits)
     }
 
+    /// All that a priority may have in an hour, microseconds; `None` where nothing may be sent.
+    pub fn whole_us(&self, priority: Priority) -> Option<u64> {
+        self.limits.map(|limits| limits.whole_us(priority))
+    }
+
     /// In how many milliseconds a frame may leave, 0 for now; `None` if never.
     pub fn leaves_in_ms(&mut self, now_ms: u64, airtime_us: u64, priority: Priority) -> Option<u64> {
         match self.verdict(now_ms, airtime_us, priority) {

@@ -1,0 +1,199 @@
+//! The table of `links`: every link, every radio with who is heard on it, and whoever has neither; and for each why it
+//! is used, or is not.
+
+use std::fmt::Write as _;
+
+use tombolo_transports::mesh::ledger::Priority;
+use tombolo_transports::{LinkId, PeerId};
+
+use crate::clock::rfc3339;
+use crate::federation::peer::Joined;
+use crate::federation::{Peer, TrustLevel};
+use crate::identity::did;
+use crate::node::radio::Radio;
+use crate::node::view::{self, LinkView};
+use crate::node::{Node, radio};
+use crate::router::{Decision, Reason};
+
+/// Payload of a frame that stands for a node state, bytes.
+pub(super) const STATE_BYTES: usize = 100;
+
+impl Node {
+    /// Every link and every radio, with who is at its other end; then peers without any.
+    pub(in crate::node) fn links_view(&mut self) -> Vec<LinkView> {
+        let mut rows = self.link_rows();
+        let links: Vec<LinkId> = self.radios.by_link.keys().copied().collect();
+        for link in links {
+            rows.extend(self.radio_row(link));
+            rows.extend(self.listener_rows(link));
+        }
+        rows.extend(self.away_rows(&rows));
+        rows
+    }
+
+    /// Links to one peer each.
+    fn link_rows(&self) -> Vec<LinkView> {
+        let rows = self.links.iter().filter_map(|(id, link)| {
+            let peer = self.federation.peer(&link.peer)?;
+            let decision =
+                self.radios.by_link.values().find_map(|radio| radio.counts.decisions.get(&link.peer));
+            let (sent, heard) = self.counters.today(link.peer, link.caps.medium);
+            let why = match decision {
+                _ if peer.trust_level == TrustLevel::Untrusted => UNTRUSTED.to_owned(),
+                Some(decision) if decision.chosen == Some(*id) => "used: cheaper than the radio".to_owned(),
+                Some(decision) => why_not(decision, *id),
+                None => ONLY.to_owned(),
+            };
+            Some(LinkView {
+                link: link.caps.medium.to_string(),
+                state: "up",
+                last_heard: peer.heard_at_ms.map(rfc3339),
+                bytes_sent: Some(sent),
+                bytes_heard: Some(heard),
+                step: Some(self.step_of(peer)),
+                ..self.row_of(peer, why)
+            })
+        });
+        rows.collect()
+    }
+
+    /// A row of a peer, of which nothing is known yet.
+    fn row_of(&self, peer: &Peer, why: String) -> LinkView {
+        LinkView { peer: self.name_of(&peer.id), did: did(&peer.id), why, ..LinkView::default() }
+    }
+
+    /// A radio itself: what it sends is for all.
+    fn radio_row(&mut self, link: LinkId) -> Option<LinkView> {
+        let transfers = self.transfers_on(link);
+        let now = self.now.mono_ms;
+        let radio = self.radios.by_link.get_mut(&link)?;
+        let airtime_us: u64 = radio.station.ledger().by_priority(now).iter().map(|p| p.today_us).sum();
+        Some(LinkView {
+            peer: view::ALL_WHO_LISTEN.to_owned(),
+            link: radio.spec.name.clone(),
+            state: if radio.up { "up" } else { "down" },
+            bytes_sent: Some(radio.counts.today.bytes_sent),
+            bytes_heard: Some(radio.counts.today.bytes_heard),
+            airtime_today_s: Some(airtime_us as f64 / 1e6),
+            transfers,
+            why: radio.why(now),
+            ..LinkView::default()
+        })
+    }
+
+    /// Who was heard on a radio. What it sends is for all of them, so that only their share of the airtime is told.
+    fn listener_rows(&self, link: LinkId) -> Vec<LinkView> {
+        let Some(radio) = self.radios.by_link.get(&link) else { return Vec::new() };
+        let rows = self.federation.peers().filter_map(|peer| {
+            let heard = radio.cell.heard(&peer.id)?;
+            let there = radio.up && heard.until > self.now.mono_ms;
+            let step = there.then(|| self.radio_step_view(&peer.id, (radio, radio.cell.step(&peer.id))));
+            let of_today = radio.counts.today.of(&peer.id);
+            Some(LinkView {
+                link: radio.spec.name.clone(),
+                state: if there { "heard" } else { "silent" },
+                last_heard: Some(self.wall_of(heard.at)),
+                bytes_heard: Some(of_today.bytes_heard),
+                airtime_share_today_s: Some(of_today.airtime_us as f64 / 1e6),
+                step,
+                ..self.row_of(peer, self.why_listener(link, radio, peer, there))
+            })
+        });
+        rows.collect()
+    }
+
+    fn why_listener(&self, link: LinkId, radio: &Radio, peer: &Peer, there: bool) -> String {
+        match radio.counts.decisions.get(&peer.id) {
+            _ if peer.trust_level == TrustLevel::Untrusted => UNTRUSTED.to_owned(),
+            _ if !radio.up => "not used: the radio is down".to_owned(),
+            _ if radio.spec.ledger.rules.is_none() => "not used: this radio may not send".to_owned(),
+            _ if !there => "not used: three of its heartbeats missed".to_owned(),
+            Some(decision) if decision.chosen == Some(link) => match self.has_link_to(&peer.id) {
+                true => "used: the cheapest in time".to_owned(),
+                false => ONLY.to_owned(),
+            },
+            Some(decision) => why_not(decision, link),
+            None if self.has_link_to(&peer.id) => "not used: another link has carried all so far".to_owned(),
+            None => "listening: nothing to send yet".to_owned(),
+        }
+    }
+
+    fn has_link_to(&self, peer: &PeerId) -> bool {
+        self.links.values().any(|link| link.peer == *peer)
+    }
+
+    /// Peers that no link leads to and no radio has heard.
+    fn away_rows(&self, rows: &[LinkView]) -> Vec<LinkView> {
+        let has_row = |peer: &Peer| {
+            let did = did(&peer.id);
+            rows.iter().any(|row| row.did == did)
+        };
+        let rows = self.federation.peers().filter(|peer| !has_row(peer)).map(|peer| {
+            let why = match (peer.trust_level, &peer.joined) {
+                (TrustLevel::Untrusted, _) => UNTRUSTED,
+                (_, Joined::Waiting { .. }) => "not met: its answer to the invite is waited for",
+                _ if self.radios.is_empty() => "not met: not found on the local network since the start",
+                _ => "not met: neither found on the local network nor heard by radio since the start",
+            };
+            LinkView {
+                link: "none".to_owned(),
+                state: "away",
+                last_heard: peer.heard_at_ms.map(rfc3339),
+                step: Some(self.step_of(peer)),
+                ..self.row_of(peer, why.to_owned())
+            }
+        });
+        rows.collect()
+    }
+}
+
+const ONLY: &str = "used: the only link to this peer";
+const UNTRUSTED: &str = "not used: an untrusted peer is sent nothing, and nothing of it is taken";
+
+impl radio::Radio {
+    /// What it may do, and what keeps it from doing so just now.
+    fn why(&mut self, now: u64) -> String {
+        let rules = self.spec.rules_text.clone();
+        if let Some(trouble) = self.counts.trouble.clone().filter(|_| !self.up) {
+            return trouble;
+        }
+        if self.spec.ledger.rules.is_none() {
+            return rules;
+        }
+        let mut text = String::new();
+        let state_us = self.station.airtime_us(STATE_BYTES);
+        match self.station.ledger().leaves_in_ms(now, state_us, Priority::State) {
+            Some(0) => {}
+            Some(ms) => {
+                let _ = write!(text, "this hour's airtime is spent: the next state leaves in {}; ", span(ms));
+            }
+            None => text.push_str("a state never leaves: it takes longer than may be sent; "),
+        }
+        if let Some(never) = &self.counts.never {
+            let _ = write!(text, "something is never sent: {never}; ");
+        }
+        text + &rules
+    }
+}
+
+/// `40 s`, `12 min`: never shorter than it is.
+fn span(ms: u64) -> String {
+    match ms.div_ceil(1000) {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds => format!("{} min", seconds.div_ceil(60)),
+    }
+}
+
+fn why_not(decision: &Decision, link: LinkId) -> String {
+    let reason = decision.rejected.iter().find(|(lost, _)| *lost == link).map(|(_, reason)| *reason);
+    let why = match reason {
+        None => "used: the cheapest in time",
+        Some(Reason::DoesNotFit) => "not used: the message does not fit",
+        Some(Reason::BudgetSpent) => "waits: this hour's airtime is spent",
+        Some(Reason::NotConfidential) => "not used: everybody could read it",
+        Some(Reason::ClassForbidden) => "not used: too much for this link",
+        Some(Reason::CostsMore) => "not used: another link costs less",
+        Some(Reason::Preference) => "not used: another link comes first by preference",
+    };
+    why.to_owned()
+}
