@@ -81,7 +81,7 @@ pub struct BriefSetting {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LanSettings {
-    /// UDP addresses to listen on.
+    /// UDP addresses to listen on; none: the node stays off the local network.
     #[serde(deserialize_with = "listen")]
     pub listen: Vec<SocketAddr>,
     /// Find peers by mDNS, and be found.
@@ -352,8 +352,8 @@ pub(crate) fn check_log_filter(filter: &str) -> Result<Targets, &'static str> {
 
 fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {
     let texts = Vec::<String>::deserialize(deserializer)?;
-    if texts.is_empty() || texts.len() > LISTEN_MAX {
-        return Err(D::Error::custom(format!("`listen` has 1 to {LISTEN_MAX} addresses")));
+    if texts.len() > LISTEN_MAX {
+        return Err(D::Error::custom(format!("`listen` has at most {LISTEN_MAX} addresses")));
     }
     let parse = |text: &String| {
         text.parse().map_err(|_| {

@@ -50,7 +50,7 @@ fn page(rows: &[Json], now_ms: u64) -> String {
             lines.extend(print::wrapped(&print::transfer(transfer), 4, WIDTH));
         }
     }
-    if rows.iter().any(is_radio) {
+    if rows.iter().any(|row| row.get("airtime_share_today_s").is_some()) {
         lines.push(String::new());
         lines.extend(print::wrapped(FOOT, 0, WIDTH));
     }
@@ -63,10 +63,6 @@ fn title(link: &str) -> String {
         radio if radio.contains("://") => format!("radio {radio}"),
         other => other.to_owned(),
     }
-}
-
-fn is_radio(row: &Json) -> bool {
-    print::text(row, "did").is_empty()
 }
 
 fn cells(link: &Json, now_ms: u64) -> [String; 6] {

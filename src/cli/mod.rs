@@ -78,12 +78,18 @@ enum Command {
     Id,
     /// Run the node in the foreground, until SIGTERM or Ctrl-C
     #[command(
-        after_help = "Examples:\n  tombolo up\n  tombolo up --mesh meshtastic+serial:///dev/ttyUSB0\n  tombolo up --mesh 'kiss+tcp://localhost:8001?bitrate=1200&region=wired'\n  tombolo up --mesh 'kiss+serial:///dev/ttyUSB0?bitrate=9600&region=amateur&call=N0CALL-1'\n  RUST_LOG=debug tombolo up\n\nSettings stand in tombolo.toml in the node's folder, radios as well.\n\nNo region, no transmission: a radio that does not know its own is told with ?region=EU868 (EU433, US915,\nANZ, IN865, amateur; wired for a TNC on a cable). What else stands behind the question mark, joined by &,\nin the words of [[radio]] in the settings:\n  of the air      region=  frequency_hz=869525000  bitrate=9600, or preset=LongFast or preset=SF7/125\n  of the station  mode=encrypted|signed-clear  call_sign=N0CALL  call_sign_every=10m\n  of the traffic  soft_cap_permille=10 (a limit of your own)  sign_every=16  mtu=120 (bytes of a frame)\n  KISS            call=N0CALL-1 (AX.25)  txdelay=  persist=  slot=  tncport=  modem=meshcore\n  MeshCore        channel=  secret=\n  Meshtastic      channel=  hops=\n  serial ports    baud="
+        after_help = "Examples:\n  tombolo up\n  tombolo up --mesh meshtastic+serial:///dev/ttyUSB0\n  tombolo up --mesh 'kiss+tcp://localhost:8001?bitrate=1200&region=wired'\n  tombolo up --mesh 'kiss+serial:///dev/ttyUSB0?bitrate=9600&region=amateur&call=N0CALL-1'\n  tombolo up --listen 0.0.0.0:0          a second node on one machine\n  RUST_LOG=debug tombolo up\n\nSettings stand in tombolo.toml in the node's folder, radios as well.\n\nNo region, no transmission: a radio that does not know its own is told with ?region=EU868 (EU433, US915,\nANZ, IN865, amateur; wired for a TNC on a cable). What else stands behind the question mark, joined by &,\nin the words of [[radio]] in the settings:\n  of the air      region=  frequency_hz=869525000  bitrate=9600, or preset=LongFast or preset=SF7/125\n  of the station  mode=encrypted|signed-clear  call_sign=N0CALL  call_sign_every=10m\n  of the traffic  soft_cap_permille=10 (a limit of your own)  sign_every=16  mtu=120 (bytes of a frame)\n  KISS            call=N0CALL-1 (AX.25)  txdelay=  persist=  slot=  tncport=  modem=meshcore\n  MeshCore        channel=  secret=\n  Meshtastic      channel=  hops=\n  serial ports    baud="
     )]
     Up {
         /// A radio to use: kiss+tcp://HOST:PORT, kiss+serial:///DEVICE, meshcore+..., meshtastic+...; may be repeated
         #[arg(long = "mesh", value_name = "URL", value_parser = radio)]
         mesh: Vec<RadioSettings>,
+        /// A UDP address to listen on, in place of those in the settings; port 0 takes any free port; may be repeated
+        #[arg(long = "listen", value_name = "ADDR:PORT", value_parser = listen)]
+        listen: Vec<SocketAddr>,
+        /// Stay off the local network, with radios only
+        #[arg(long, conflicts_with = "listen")]
+        no_lan: bool,
     },
     /// Print an invite code, on one line; it works once
     #[command(
@@ -288,7 +294,7 @@ fn carry_out(cli: Cli) -> Outcome {
     match cli.command {
         Command::Init { name } => init::init(&context, &name),
         Command::Id => init::id(&context),
-        Command::Up { mesh } => up::run(&context, mesh),
+        Command::Up { mesh, listen, no_lan } => up::run(&context, mesh, listen, no_lan),
         Command::Invite { level, expires, qr, addresses } => {
             invite::run(&context, level, expires, qr, flat(addresses))
         }
@@ -371,6 +377,11 @@ fn yes_or_no(text: &str) -> Result<bool, String> {
 
 fn radio(text: &str) -> Result<RadioSettings, RadioSettingsError> {
     RadioSettings::from_url(text)
+}
+
+fn listen(text: &str) -> Result<SocketAddr, String> {
+    let example = "like 0.0.0.0:8662, or 127.0.0.1:0 for a node that no other machine is to find";
+    text.parse().map_err(|_| format!("an address with a port, {example}"))
 }
 
 fn level(text: &str) -> Result<TrustLevel, String> {

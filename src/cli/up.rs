@@ -1,5 +1,6 @@
 //! `up`: the daemon, in the foreground.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -8,8 +9,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::error::{CliError, Outcome};
 use super::{Context, print};
-use crate::config::check_log_filter;
 use crate::config::radio::{RadioSettings, check_all};
+use crate::config::{LISTEN_MAX, check_log_filter};
 use crate::daemon::open::StartError;
 use crate::handle::{Settings, Tombolo};
 use crate::node::{Command, Reply};
@@ -20,7 +21,12 @@ const WORKERS: usize = 2;
 /// How long reads of a disk that hangs may hold up the end; then they are left behind.
 const STRAGGLERS: Duration = Duration::from_secs(2);
 
-pub(super) fn run(context: &Context, mesh: Vec<RadioSettings>) -> Outcome {
+pub(super) fn run(
+    context: &Context,
+    mesh: Vec<RadioSettings>,
+    listen: Vec<SocketAddr>,
+    no_lan: bool,
+) -> Outcome {
     let folder = &context.node.folder;
     context.node.check_there()?;
     if context.node.is_running() {
@@ -28,6 +34,16 @@ pub(super) fn run(context: &Context, mesh: Vec<RadioSettings>) -> Outcome {
     }
     let mut settings = Settings::from_folder(folder)?;
     settings.config.radios.extend(mesh);
+    if listen.len() > LISTEN_MAX {
+        return Err(CliError::usage(format!(
+            "{} addresses to listen on: at most {LISTEN_MAX}",
+            listen.len()
+        )));
+    }
+    if no_lan || !listen.is_empty() {
+        settings.config.lan.listen = listen;
+    }
+    let is_off = settings.config.lan.listen.is_empty();
     check_all(&settings.config.radios).map_err(|why| CliError::usage(why.to_string()))?;
     let radios: Vec<String> = settings.config.radios.iter().map(RadioSettings::name).collect();
     start_log(&settings.config.log)?;
@@ -37,7 +53,7 @@ pub(super) fn run(context: &Context, mesh: Vec<RadioSettings>) -> Outcome {
     let outcome = runtime.block_on(async {
         let mut signals = Signals::new()?;
         let mut node = Tombolo::start(folder, settings).await?;
-        let told = tell(context, &node, &radios).await;
+        let told = tell(context, &node, &radios, is_off).await;
         let ended = match told {
             // Whoever started us does not read our output: that does not end a node.
             Err(error) if !error.code.is_empty() => Err(error),
@@ -83,7 +99,7 @@ impl Signals {
     }
 }
 
-async fn tell(context: &Context, node: &Tombolo, radios: &[String]) -> Outcome {
+async fn tell(context: &Context, node: &Tombolo, radios: &[String], is_off: bool) -> Outcome {
     let Reply::Id(id) = node.command(Command::Id).await? else { return Ok(()) };
     let (addresses, socket) = (node.addresses(), node.socket().map(|path| path.display().to_string()));
     if context.json {
@@ -100,7 +116,9 @@ async fn tell(context: &Context, node: &Tombolo, radios: &[String]) -> Outcome {
     for view in rules(node).await? {
         print::line(&format!("radio {}: {}", view.radio, print::clean(&view.rules)))?;
     }
-    if addresses.is_empty() {
+    if is_off {
+        print::line("off the local network: peers are met by radio only")?;
+    } else if addresses.is_empty() {
         print::line("no network address yet: peers are met as soon as there is one")?;
     }
     Ok(())

@@ -70,7 +70,9 @@ pub enum StartError {
         source: OpenError,
     },
     /// The local network.
-    #[error("{0}: `listen` in the [lan] section of tombolo.toml says where")]
+    #[error(
+        "{0}. `tombolo up --listen 0.0.0.0:0` takes any free port, as a second node on one machine needs; `listen` in the [lan] section of tombolo.toml says where for good"
+    )]
     Lan(#[from] tombolo_transports::LanError),
     /// The local socket.
     #[error("cannot listen on {}: {source}", path.display())]

@@ -129,6 +129,28 @@ fn the_url_says_all_that_the_settings_say() {
     assert_eq!(place.json(&["airtime"])[0]["budget_hour_s"], 360.0);
 }
 
+/// A second node on one machine: the port of the first is taken, and what to do is said and works.
+#[test]
+fn a_port_that_is_taken_is_said_with_the_way_out() {
+    let (first, second) = (Place::with_node("attic"), Place::with_node("boat"));
+    let daemon = first.up_with(&["--listen", "127.0.0.1:0"]);
+    let taken = daemon.address();
+    let error = second.fails(1, &["up", "--listen", &taken]);
+    assert!(error.contains(&taken) && error.contains("--listen 0.0.0.0:0"), "{error}");
+    let other = second.up_with(&["--listen", "127.0.0.1:0"]);
+    assert!(other.address().starts_with("127.0.0.1:") && other.address() != taken);
+    drop(other);
+    // A station with nothing but a radio needs no port at all, and may say so for good.
+    let off = second.up_with(&["--no-lan"]);
+    assert_eq!(off.told()["addresses"], serde_json::json!([]));
+    assert_eq!(off.terminate(), Some(0));
+    second.setting("listen = [\"127.0.0.1:0\"]", "listen = []");
+    assert_eq!(second.up().told()["addresses"], serde_json::json!([]));
+    assert!(second.fails(2, &["up", "--no-lan", "--listen", &taken]).contains("cannot be used with"));
+    let error = second.fails(2, &["up", "--listen", "8662"]);
+    assert!(error.contains("like 0.0.0.0:8662"), "{error}");
+}
+
 /// What programs read: names and kinds of the fields.
 #[test]
 fn links_and_airtime_keep_their_shape() {

@@ -82,7 +82,7 @@ const GOODBYE_MAX: Duration = Duration::from_secs(1);
 pub struct LanConfig {
     /// The ed25519 seed of this node (RFC 8032, section 5.1.5).
     pub secret: Zeroizing<[u8; 32]>,
-    /// UDP addresses to listen on. Port 0 takes any port, the same for all that ask for any.
+    /// UDP addresses to listen on; none: off the network. Port 0 takes any port, the same for all that ask for any.
     pub listen: Vec<SocketAddr>,
     /// Announce this node and look for peers by mDNS.
     pub mdns: bool,
@@ -150,7 +150,7 @@ impl Lan {
         shared.set_peers(config.peers.iter().copied().collect());
         tracing::info!(id = %shared.id, ?bound, "listening");
         accept::spawn(&shared, &endpoints, &configs);
-        let mdns = if config.mdns { start_mdns(&bound, config.loopback)? } else { None };
+        let mdns = if config.mdns && !bound.is_empty() { start_mdns(&bound, config.loopback)? } else { None };
         let driver = Driver {
             interfaces: Interfaces::new(bound, config.loopback),
             dialler: Dialler::new(shared.clone(), endpoints.clone(), configs.clone()),

@@ -135,7 +135,7 @@ fn transport() -> TransportConfig {
 pub(super) type Port = Weak<dyn AsyncUdpSocket>;
 
 /// Binds every address. Those with port 0 share one free port; a family this machine does not
-/// have is left out as long as another address can be bound.
+/// have is left out as long as another address can be bound. No address, no socket: nobody is met here.
 pub(super) fn bind(
     listen: &[SocketAddr],
     configs: &Configs,
@@ -185,7 +185,8 @@ fn bind_sockets(listen: &[SocketAddr]) -> Result<Vec<UdpSocket>, LanError> {
             Err(source) => return Err(LanError::Bind { address: *asked, source }),
         }
     }
-    if sockets.is_empty() { Err(LanError::NoAddress) } else { Ok(sockets) }
+    // Nobody asked for any: a node that is to stay off the network.
+    if sockets.is_empty() && !listen.is_empty() { Err(LanError::NoAddress) } else { Ok(sockets) }
 }
 
 fn bind_socket(address: SocketAddr) -> io::Result<UdpSocket> {
