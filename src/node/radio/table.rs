@@ -132,11 +132,8 @@ impl Node {
             let why = match (peer.trust_level, &peer.joined) {
                 (TrustLevel::Untrusted, _) => UNTRUSTED,
                 (_, Joined::Waiting { .. }) => "not met: its answer to the invite is waited for",
-                _ if peer.heard_at_ms.is_none() => {
-                    "not met yet since both agreed: its first sign of life is waited for"
-                }
-                _ if self.radios.is_empty() => "not met: not found on the local network since the start",
-                _ => "not met: neither found on the local network nor heard by radio since the start",
+                _ if self.radios.is_empty() => "not met since the start: no link on the local network",
+                _ => "not met since the start: no link on the local network, no heartbeat by radio",
             };
             LinkView {
                 link: "none".to_owned(),

@@ -212,7 +212,7 @@ fn every_peer_has_a_row_that_says_why() {
     let rows = links(&mut field, 0);
     let away = row(&rows, "n1");
     assert_eq!((away.link.as_str(), away.state), ("none", "away"));
-    assert!(away.why.contains("nor heard by radio"), "{}", away.why);
+    assert!(away.why.contains("no heartbeat by radio"), "{}", away.why);
 }
 
 /// While an hour's airtime is spent, it is said for how long: and then it is so.
