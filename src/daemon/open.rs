@@ -233,6 +233,7 @@ fn settings(config: &Config) -> NodeSettings {
             LinkPreference::MeshFirst => Preference::MeshFirst,
         },
         briefs: briefs(config),
+        machine_boot: super::machine_boot(),
     }
 }
 

@@ -54,6 +54,9 @@ pub struct NodeSettings {
     pub preference: Preference,
     /// What stands in the briefs of documents, by document.
     pub briefs: BTreeMap<String, radio::brief::BriefFields>,
+    /// The machine's boot that `Now::mono_ms` counts from, where it goes on when this process ends; else nothing is known of the
+    /// time between two runs but what the wall clock says.
+    pub machine_boot: Option<[u8; 16]>,
 }
 
 impl Default for NodeSettings {
@@ -64,6 +67,7 @@ impl Default for NodeSettings {
             heartbeat_ms: HEARTBEAT_MS,
             preference: Preference::Auto,
             briefs: BTreeMap::new(),
+            machine_boot: None,
         }
     }
 }
@@ -151,7 +155,8 @@ impl Node {
         let boot = u32::from_be_bytes(random.bytes());
         let engine = Engine::new(Frontier::default(), settings.heartbeat_ms, Random::new(&random.bytes()));
         let router = TransportRouter::new(settings.preference);
-        let radios = radio::Radios::new(random.bytes());
+        let this_run = random.bytes();
+        let radios = radio::Radios::new(settings.machine_boot.unwrap_or(this_run));
         let mut node = Node {
             keypair,
             me,

@@ -85,6 +85,8 @@ pub struct Field {
     pub steps: u64,
     /// Whether requests to join may go over a cable that is not there.
     pub calls_reach: bool,
+    /// By how much the wall clocks of all nodes are wrong, milliseconds.
+    pub clocks_ahead_ms: u64,
     now_ms: u64,
     next: u64,
 }
@@ -103,6 +105,7 @@ impl Field {
             cable_bytes: 0,
             steps: 0,
             calls_reach: false,
+            clocks_ahead_ms: 0,
             now_ms: 0,
             next: 100,
         }
@@ -130,7 +133,8 @@ impl Field {
         key[..8].copy_from_slice(&self.config.seed.to_be_bytes());
         let mut seed = key;
         seed[8..16].copy_from_slice(&boots.to_be_bytes());
-        let settings = NodeSettings { name: name.to_owned(), ..NodeSettings::default() };
+        let (name, machine_boot) = (name.to_owned(), Some(key[..16].try_into().unwrap_or_default()));
+        let settings = NodeSettings { name, machine_boot, ..NodeSettings::default() };
         Node::open(store.reopen(), Keypair::from_seeds(&key, &key), settings, self.now(), seed)
             .map_err(|crate::node::OpenError::Store(error)| error)
     }
@@ -356,7 +360,7 @@ impl Field {
     }
 
     fn now(&self) -> Now {
-        Now { mono_ms: self.now_ms, wall_ms: START_MS + self.now_ms }
+        Now { mono_ms: self.now_ms, wall_ms: START_MS + self.now_ms + self.clocks_ahead_ms }
     }
 
     fn place(&self, place: usize) -> &Place {

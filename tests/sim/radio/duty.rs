@@ -71,6 +71,41 @@ fn no_node_sends_longer_than_the_law_allows_in_any_hour_and_what_is_sent_is_the_
     }
 }
 
+/// A clock that was set wrong while the process was down, or between two starts, buys no time on air: the machine knows
+/// better how long that was.
+#[test]
+fn a_clock_set_ahead_between_two_runs_does_not_let_the_spent_hour_be_forgotten() {
+    let rules = Region::Eu868.rules(Some(FREQUENCY_HZ), Some(250_000)).unwrap();
+    println!("seed 92");
+    let line = Line::lora(Modulation::LONG_FAST);
+    let mut field =
+        Field::new(FieldConfig { ledger: LedgerConfig::new(Some(rules)), ..FieldConfig::new(92, line) });
+    friends(&mut field, 2);
+    create(&mut field, 0, "plan");
+    let mut sent: Vec<(u64, u64)> = Vec::new();
+    for round in 0..4 * 30u64 {
+        for _ in 0..4 {
+            let value = Value::from(field.now_ms() as i64);
+            set(&mut field, 0, "plan", &format!("k{}", round % 9), value);
+            field.run(30 * SECOND);
+            let new = field.air.log().filter(|on_air| on_air.radio == field.radio(0));
+            let known_us = sent.last().map_or(0, |(_, end)| *end);
+            sent.extend(
+                new.filter(|on_air| on_air.start_us >= known_us)
+                    .map(|on_air| (on_air.start_us, on_air.end_us)),
+            );
+        }
+        if round % 8 == 7 {
+            field.clocks_ahead_ms += 2 * HOUR;
+            field.restart(0).unwrap();
+        }
+    }
+    let most_us = most_in_an_hour(&sent);
+    println!("{} frames, {most_us} us in the worst hour", sent.len());
+    assert!(most_us <= 36_000_000, "{most_us} us in an hour");
+    assert!(most_us > 18_000_000, "no more than {most_us} us in an hour: this is no test of silence");
+}
+
 /// The longest time on air within any window of an hour: the worst begins with a frame or ends with one.
 fn most_in_an_hour(frames: &[(u64, u64)]) -> u64 {
     let hour_us = HOUR * 1_000;
