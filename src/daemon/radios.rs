@@ -119,6 +119,7 @@ impl Radios {
         for port in self.0.iter() {
             let (name, stands) = (port.settings.name(), lock(&port.state).stands.clone());
             match rows.iter_mut().find(|row| row.did.is_empty() && row.link == name) {
+                Some(row) if stands.silent => row.why = stands.rules,
                 Some(row) => {
                     if let Some(refused) = stands.refused.filter(|_| row.state == "up") {
                         row.why = format!("{}; {refused}", row.why);

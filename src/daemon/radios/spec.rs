@@ -138,7 +138,9 @@ fn region(settings: &RadioSettings, info: &RadioInfo) -> Result<Region, String> 
         (None, Some(text)) => match Region::parse(text) {
             Ok(Some(region)) if region != Region::Amateur => Ok(region),
             Ok(_) => Err(format!("nothing is sent: the radio has no region; {HOW}")),
-            Err(why) => Err(format!("nothing is sent: the radio says its region, but: {why}")),
+            Err(_) => {
+                Err(format!("nothing is sent: no rules are known for the radio's region {text}; {HOW}"))
+            }
         },
     }
 }

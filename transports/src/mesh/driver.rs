@@ -185,13 +185,13 @@ pub enum DownReason {
     #[error("the radio's firmware (version {0}) is too old")]
     OldFirmware(u32),
     /// The channel asked for is not set up in the radio, and it does not let us.
-    #[error("the radio has no such channel")]
+    #[error("the radio has no such channel; set one up in its app, or name another with channel=")]
     NoChannel,
     /// The radio's region is not set: it does not transmit.
-    #[error("the radio's region is not set, so it does not transmit")]
+    #[error("the radio's region is not set, so it does not transmit; set it in the radio's app")]
     NoRegion,
     /// The radio's transmitter is switched off.
-    #[error("the radio's transmitter is switched off")]
+    #[error("the radio's transmitter is switched off; switch it on in the radio's app")]
     TransmitterOff,
     /// The radio restarted.
     #[error("the radio restarted")]

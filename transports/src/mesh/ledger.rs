@@ -102,7 +102,9 @@ pub enum NeverLegal {
     #[error("no region is set, so nothing may be sent")]
     NoRegion,
     /// Longer than one transmission may be.
-    #[error("{airtime_ms} ms on air; one transmission may take {dwell_ms} ms")]
+    #[error(
+        "{airtime_ms} ms on air; one transmission may take {dwell_ms} ms, so the radio needs a faster preset"
+    )]
     Dwell {
         /// What the frame takes, rounded up.
         airtime_ms: u64,

@@ -194,9 +194,11 @@ pub struct LoRa {
 impl LoRa {
     /// The region's name as its community writes it.
     pub fn region_name(&self) -> Option<String> {
-        const NAMES: [&str; 19] = [
+        const NAMES: [&str; 34] = [
             "UNSET", "US", "EU_433", "EU_868", "CN", "JP", "ANZ", "KR", "TW", "RU", "IN", "NZ_865", "TH",
-            "LORA_24", "UA_433", "UA_868", "MY_433", "MY_919", "SG_923",
+            "LORA_24", "UA_433", "UA_868", "MY_433", "MY_919", "SG_923", "PH_433", "PH_868", "PH_915",
+            "ANZ_433", "KZ_433", "KZ_863", "NP_865", "BR_902", "ITU1_2M", "ITU2_2M", "EU_866", "EU_874",
+            "EU_917", "EU_N_868", "ITU3_2M",
         ];
         let known = usize::try_from(self.region).ok().and_then(|region| NAMES.get(region));
         Some(known.map_or_else(|| format!("region {}", self.region), ToString::to_string))

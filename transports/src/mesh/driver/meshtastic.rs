@@ -18,8 +18,8 @@ use crate::mesh::meshtastic::{
 
 /// Time for the next message while the radio tells what it is set to, milliseconds.
 const ANSWER_MS_MAX: u64 = 5_000;
-/// Requests for that before the radio counts as silent: one that sleeps loses the first.
-const REQUESTS_MAX: u32 = 3;
+/// Requests for that before the radio counts as silent: one that sleeps loses the first, one that is busy answers late.
+const REQUESTS_MAX: u32 = 6;
 /// Messages while it tells that: one per node it ever heard, in older firmware.
 const CONFIG_EVENTS_MAX: u32 = 5_000;
 /// Time for the report on a packet, milliseconds.

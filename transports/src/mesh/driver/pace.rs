@@ -20,7 +20,8 @@ pub(super) struct Pace {
     clear_ms: u64,
     /// Time on the air handed over since the radio was last idle.
     burst_ms: u64,
-    /// By how much what was heard has put the next frame off.
+    /// When the last frame was handed over, and by how much what was heard since has put the next one off.
+    handed_over_ms: u64,
     put_off_ms: u64,
     /// When to ask for the next frame; `None` while one is asked for.
     ready_ms: Option<u64>,
@@ -28,7 +29,7 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(lead_in_ms: u64) -> Self {
-        Self { lead_in_ms, clear_ms: 0, burst_ms: 0, put_off_ms: 0, ready_ms: None }
+        Self { lead_in_ms, clear_ms: 0, burst_ms: 0, handed_over_ms: 0, put_off_ms: 0, ready_ms: None }
     }
 
     /// A frame of this time on the air was handed over.
@@ -37,7 +38,7 @@ impl Pace {
             self.clear_ms = now_ms + self.lead_in_ms;
             self.burst_ms = 0;
         }
-        self.put_off_ms = 0;
+        (self.handed_over_ms, self.put_off_ms) = (now_ms, 0);
         self.clear_ms += frame_ms;
         self.burst_ms += frame_ms;
         self.ready_ms = Some(if self.burst_ms < BURST_MS_MAX {
@@ -47,12 +48,14 @@ impl Pace {
         });
     }
 
-    /// Another station is heard: meanwhile the radio waits. What is heard puts no frame off by more than
-    /// [`RECKONED_MS_MAX`] in all: a port that claims to hear more than air can carry does not silence us.
+    /// Another station was heard: meanwhile the radio waited. It did so no longer than since it was handed the frame, and not
+    /// more than [`RECKONED_MS_MAX`] in all is believed: a port that claims to hear more than air can carry does not
+    /// silence us.
     pub(super) fn heard(&mut self, now_ms: u64, frame_ms: u64) {
         if self.clear_ms > now_ms {
             let room_ms = (now_ms + RECKONED_MS_MAX).saturating_sub(self.clear_ms);
-            let later_ms = frame_ms.min(room_ms).min(RECKONED_MS_MAX.saturating_sub(self.put_off_ms));
+            let waited_ms = now_ms.saturating_sub(self.handed_over_ms).min(RECKONED_MS_MAX);
+            let later_ms = frame_ms.min(room_ms).min(waited_ms.saturating_sub(self.put_off_ms));
             self.put_off_ms += later_ms;
             self.clear_ms += later_ms;
             self.ready_ms = self.ready_ms.map(|at| at + later_ms);
