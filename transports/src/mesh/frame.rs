@@ -28,6 +28,7 @@ use aes::Aes128;
 use ccm::aead::{Aead, Payload};
 use ccm::consts::{U8, U13};
 use ccm::{Ccm, KeyInit};
+use std::collections::BTreeSet;
 
 /// Length of the header.
 pub const HEADER_BYTES: usize = 6;
@@ -145,19 +146,28 @@ impl Counter {
 #[derive(Debug, Default)]
 pub struct Counters {
     next: u64,
+    /// From `next` on, what somebody else has used in our name: listeners take none twice. At most [`LEFT_OUT_MAX`], the nearest.
+    left_out: BTreeSet<u32>,
 }
+
+/// Counters used in our name that are remembered; beyond, the furthest is forgotten, and costs a frame when it comes to that.
+const LEFT_OUT_MAX: usize = 64;
 
 impl Counters {
     /// A series whose first counter is `first`.
     pub fn starting_at(first: u32) -> Self {
-        Counters { next: first.into() }
+        Counters { next: first.into(), left_out: BTreeSet::new() }
     }
 
     /// The next counter; `None` after 2^32 of them: a new boot epoch is due.
     pub fn take(&mut self) -> Option<Counter> {
-        let counter = u32::try_from(self.next).ok()?;
-        self.next += 1;
-        Some(Counter(counter))
+        loop {
+            let counter = u32::try_from(self.next).ok()?;
+            self.next += 1;
+            if !self.left_out.remove(&counter) {
+                return Some(Counter(counter));
+            }
+        }
     }
 
     /// The number that the next frame will have, or the last there is.
@@ -165,14 +175,21 @@ impl Counters {
         u32::try_from(self.next).unwrap_or(u32::MAX)
     }
 
-    /// Goes beyond a number that was heard in our name.
-    pub fn go_beyond(&mut self, heard: u32) {
-        self.next = self.next.max(u64::from(heard) + 1);
+    /// Leaves out a number that was heard in our name. (Going beyond it would let whoever forges lead us away from where listeners
+    /// expect us.)
+    pub fn leave_out(&mut self, heard: u32) {
+        if u64::from(heard) >= self.next {
+            self.left_out.insert(heard);
+        }
+        if self.left_out.len() > LEFT_OUT_MAX {
+            self.left_out.pop_last();
+        }
     }
 
     /// Skips what is below `next`, as a signed opening says.
     pub fn go_up_to(&mut self, next: u32) {
         self.next = self.next.max(next.into());
+        self.left_out = self.left_out.split_off(&next);
     }
 }
 
@@ -258,7 +275,7 @@ mod tests {
 
     /// The counter `number`, as a sender that got there would have it.
     fn counter(number: u32) -> Counter {
-        Counters { next: number.into() }.take().unwrap()
+        Counters::starting_at(number).take().unwrap()
     }
 
     /// RFC 3610, section 8, packet vector 1: AES-CCM with 8 bytes of tag and a nonce of 13. Its nonce is not of
@@ -284,12 +301,27 @@ mod tests {
 
     #[test]
     fn a_counter_is_never_handed_out_twice_nor_after_the_last() {
-        let mut counters = Counters { next: u64::from(u32::MAX) - 1 };
+        let mut counters = Counters::starting_at(u32::MAX - 1);
         assert_eq!(counters.take().unwrap().number(), u32::MAX - 1);
         assert_eq!(counters.take().unwrap().number(), u32::MAX);
         assert_eq!((counters.take(), counters.take()), (None, None));
-        counters.go_beyond(5);
+        counters.leave_out(5);
         assert_eq!(counters.take(), None);
+    }
+
+    #[test]
+    fn what_was_used_in_our_name_is_left_out_and_leads_nowhere() {
+        let mut counters = Counters::starting_at(10);
+        [3, 10, 11, 13, 40_000].into_iter().for_each(|heard| counters.leave_out(heard));
+        let taken: Vec<u32> = (0..4).map(|_| counters.take().unwrap().number()).collect();
+        assert_eq!(taken, [12, 14, 15, 16]);
+        (0..1_000).for_each(|heard| counters.leave_out(50_000 + heard));
+        assert!(counters.left_out.len() <= LEFT_OUT_MAX);
+        counters.go_up_to(40_000);
+        assert_eq!(counters.take().unwrap().number(), 40_001);
+        let mut last = Counters::starting_at(u32::MAX);
+        last.leave_out(u32::MAX);
+        assert_eq!(last.take(), None);
     }
 
     proptest! {

@@ -207,10 +207,10 @@ impl Channels {
         self.by_owner.get(owner).map_or(0, |channel| channel.series.next())
     }
 
-    /// A frame in our name had this counter: ours go beyond.
-    pub(super) fn go_beyond(&mut self, owner: &PeerId, heard: u32) {
+    /// A frame in our name had this counter: none of ours has it.
+    pub(super) fn leave_out(&mut self, owner: &PeerId, heard: u32) {
         if let Some(channel) = self.by_owner.get_mut(owner) {
-            channel.series.go_beyond(heard);
+            channel.series.leave_out(heard);
         }
     }
 

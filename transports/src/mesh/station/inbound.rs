@@ -213,8 +213,8 @@ impl Station {
         if counter < next {
             return Ok(Heard::Echo);
         }
-        // Listeners have moved their window: what we send from here on must be beyond.
-        self.channels.go_beyond(&candidate.channel, counter);
+        // Listeners have taken it, and take it from us no more.
+        self.channels.leave_out(&candidate.channel, counter);
         Err(Tried::Final(Rejection::InOurName))
     }
 

@@ -41,6 +41,26 @@ fn counters_forged_far_ahead_lock_nobody_out_and_are_counted() {
     assert_eq!(b.rejections().get(&Rejection::TooOld), None);
 }
 
+/// The one whose name is used hears it too, and so does the listener, or not: both go on where they are.
+#[test]
+fn who_hears_its_own_name_used_is_not_led_away() {
+    let (mut a, mut b) = pair();
+    let mut missed = 0;
+    for n in 0..300_u32 {
+        let next = a.channels.next_counter(&peer(1));
+        let number = [next, next + 3, next + 32_000, next + 20_000][n as usize % 4];
+        let false_frame = [forged(number, a.epoch(), b"false")];
+        hear(&mut a, n.into(), &false_frame);
+        if n % 3 == 0 {
+            hear(&mut b, n.into(), &false_frame);
+        }
+        say(&mut a, n.into(), 1, b"true");
+        missed += usize::from(texts(&hear(&mut b, n.into(), &frames(&mut a, n.into()))).is_empty());
+    }
+    assert_eq!(missed, 0, "{:?}", b.rejections());
+    assert!(a.channels.next_counter(&peer(1)) < 1_000);
+}
+
 /// Nothing that was taken before a forgery is taken again after it.
 #[test]
 fn what_was_heard_before_a_forged_leap_is_not_heard_again() {
