@@ -35,8 +35,12 @@ const QUICK_TRIES: (u32, u32) = (3, 12);
 const QUICK_SHARE: u64 = 4;
 /// After them waits double, up to this.
 const RETRY_MAX_MS: u64 = 600_000;
-/// Answers that one radio gives to requests, at once and each hour: what was heard once anybody can send again.
-const ANSWERS: (u64, u64) = (24, 24);
+/// Answers that one radio gives to requests, at once and each hour, at least and at most: as many as take this part of an hour's
+/// airtime. What was heard once anybody can send again.
+const ANSWERS: (u64, u64) = (6, 24);
+const ANSWERS_SHARE: u64 = 10;
+/// About what an answer carries, bytes.
+const ANSWER_BYTES: usize = 80;
 /// Airtime of joining.
 const JOINS: Account = Account(3);
 /// Inviters that one radio calls at a time.
@@ -45,19 +49,12 @@ const INITIATORS_MAX: usize = 4;
 const ANSWERS_DUE_MAX: usize = 4;
 
 /// Joining on one radio.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Joins {
     calls: BTreeMap<PeerId, Call>,
     responder: Option<Responder>,
     due: BTreeMap<RequestId, Due>,
-    answers: Budget,
-}
-
-impl Default for Joins {
-    fn default() -> Self {
-        let answers = Budget::new(ANSWERS.0, ANSWERS.1, 0);
-        Joins { calls: BTreeMap::new(), responder: None, due: BTreeMap::new(), answers }
-    }
+    answers: Option<Budget>,
 }
 
 #[derive(Debug)]
@@ -222,7 +219,12 @@ impl Node {
     fn answer_soon(&mut self, link: LinkId, id: RequestId, frame: &[u8], passing: bool) {
         let now = self.now.mono_ms;
         let Some(radio) = self.radios.by_link.get_mut(&link) else { return };
+        let (least, most) = ANSWERS;
+        let answer_ms = (radio.station.line().frame_us(ANSWER_BYTES) / 1_000).max(1);
+        let affordable = radio.station.ledger().budget_ms().map(|budget| budget / ANSWERS_SHARE / answer_ms);
+        let an_hour = affordable.map_or(most, |answers| answers.clamp(least, most));
         let Joins { due, answers, .. } = &mut radio.joins;
+        let answers = answers.get_or_insert_with(|| Budget::new(an_hour, an_hour, now));
         let frame_ms = radio.station.line().frame_us(frame.len()).div_ceil(1_000);
         let frame_bytes = frame.len().max(SHORT_FRAME_BYTES.into_iter().min().unwrap_or(0));
         let at = now + parts_to_come(frame) as u64 * (frame_ms + frame_ms / 4);
