@@ -27,6 +27,9 @@ fn the_demo_converges_and_measures() {
     for radio in radios {
         assert!(radio["frames_sent"].as_u64().unwrap() > 2 && radio["airtime_ms"].as_u64().unwrap() > 0);
     }
+    let by_radio = figures["documents_by_radio"].as_array().unwrap();
+    assert_eq!(by_radio.len(), 3, "a document and two states: {by_radio:?}");
+    assert!(by_radio.iter().all(|document| document["identical"] == true), "{by_radio:?}");
     let waits = ["joining", "states", "edits_at_once", "after_the_cut", "joining_by_radio", "by_radio"];
     for wait in waits {
         assert!(figures["converge_ms"][wait].is_u64(), "{wait}");

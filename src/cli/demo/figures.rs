@@ -14,6 +14,15 @@ const LEGEND: [&str; 5] = [
     "",
 ];
 
+/// What the radios' table says, and what it does not.
+const LEGEND_RADIOS: [&str; 5] = [
+    "Frames on an emulated LoRa channel, SF7/125, under the rules of EU868 (10 % of",
+    "any hour), since the start: heartbeats and questions included. What one sent and",
+    "the other did not hear met another frame. The harbour's messages above include",
+    "those that it sent by radio.",
+    "",
+];
+
 /// One node's figures.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct NodeFigures {
@@ -86,6 +95,8 @@ pub(super) struct Figures {
     pub(super) total: NodeFigures,
     pub(super) radios: Vec<RadioFigures>,
     pub(super) documents: Vec<DocumentFigures>,
+    /// What the node that only a radio reaches shares with the harbour.
+    pub(super) documents_by_radio: Vec<DocumentFigures>,
     pub(super) seconds: f64,
 }
 
@@ -155,6 +166,7 @@ impl Figures {
         let mut radios = Table::new(&["RADIO", ">FRAMES SENT", ">HEARD", ">BYTES SENT", ">ON AIR"]);
         self.radios.iter().for_each(|radio| radios.row(radio.row()));
         lines.extend([radios.lines(), String::new()]);
+        lines.extend(LEGEND_RADIOS.map(str::to_owned));
         let waits = [
             ("all joined", self.converge_ms.joining),
             ("states everywhere", self.converge_ms.states),
@@ -168,12 +180,14 @@ impl Figures {
             lines.push(format!("{what:<24}{words:>8}"));
         }
         lines.push(String::new());
-        for document in &self.documents {
+        let by_cable = self.documents.iter().map(|document| (document, ""));
+        let by_radio = self.documents_by_radio.iter().map(|document| (document, ", by radio"));
+        for (document, way) in by_cable.chain(by_radio) {
             let verdict = if document.identical { "byte-identical" } else { "DIFFERENT" };
             let hash: String = document.hash.chars().take(16).collect();
             let place = format!("{} / {}", document.owner, document.name);
             lines.push(format!(
-                "{place:<24}{verdict} on {}  {hash}",
+                "{place:<24}{verdict} on {}  {hash}{way}",
                 print::count(document.nodes as u64, "node")
             ));
         }

@@ -136,6 +136,9 @@ async fn story(folder: &Path) -> Result<Figures, CliError> {
 
     let documents = compare([&harbour, &ferry, &lighthouse]).await?;
     by_radio(&mut harbour, &mut buoy, &mut waits).await?;
+    let mut documents_by_radio = compare_some(&[&harbour, &buoy]).await?;
+    documents_by_radio
+        .retain(|document| document.nodes == 2 && [RADIO_DOC, "state"].contains(&&*document.name));
     let radios =
         (0..).zip(BY_RADIO).map(|(radio, name)| RadioFigures::of(name, &channel.stats(radio))).collect();
     let (harbour_1, ferry_bytes) = to_ferry.wire_bytes();
@@ -163,6 +166,7 @@ async fn story(folder: &Path) -> Result<Figures, CliError> {
         nodes,
         radios,
         documents,
+        documents_by_radio,
         seconds: Duration::from_millis(now().mono_ms - start).as_secs_f64(),
     })
 }
