@@ -130,12 +130,17 @@ pub const RADIO_HEARTBEAT_SHARE: u64 = 1_000;
 /// Writes to a document wait so long for a newer state of our own layer that a peer says it has; then they
 /// go on above the one held. The two are joined when the newer one comes.
 pub const OWN_STATE_WAIT_MS: u64 = 10_000;
+/// The longest such wait where the peer is met by radio: there it is 64 times what a short frame takes. Shorter than
+/// the command line waits for an answer.
+pub const OWN_STATE_WAIT_ON_AIR_MAX_MS: u64 = 25_000;
 /// After such a wait, writes to that document do not wait again for so long: a peer may lie about it.
 pub const OWN_STATE_TRUST_MS: u64 = 60 * 60 * 1000;
 /// Writes that wait so at a time. One more is refused.
 pub const WAITING_WRITES_MAX: usize = 256;
 /// A peer is not sent our layer for so long while it is asked for a state of it that we do not know.
 pub const RECLAIM_WAIT_MS: u64 = 10_000;
+/// The same on air, where all who listen are sent nothing of that layer meanwhile; once in `OWN_STATE_TRUST_MS`.
+pub const RECLAIM_WAIT_ON_AIR_MS: u64 = 10 * 60 * 1000;
 /// States of our own layers that were asked for, remembered so that each is asked for once. Reaching it
 /// forgets them all.
 pub const RECLAIMED_KEPT_MAX: usize = 4_096;

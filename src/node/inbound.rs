@@ -58,6 +58,7 @@ impl Node {
         self.inviter_let_us_in(&peer);
         self.event(Event::Link(view::LinkEventView { peer: crate::identity::did(&peer), medium, up: true }));
         if first {
+            self.sign_what_is_held_back();
             let ours = self.frontier_for(&peer);
             self.engine.handle_input(self.now.mono_ms, sync::Input::PeerUp { peer, ours });
         }
@@ -499,6 +500,9 @@ impl Node {
         }
         let (layer, sequence) = (signed.head.layer.print(), signed.head.sequence.get());
         let lasting = refusal != Refusal::Quota;
+        if lasting {
+            self.decline_on_air(signed);
+        }
         let refuse = sync::Input::Refuse { peer, layer, sequence, reason: refusal.code(), lasting };
         self.engine.handle_input(self.now.mono_ms, refuse);
     }

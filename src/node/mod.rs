@@ -9,6 +9,7 @@ mod commands;
 mod holdings;
 mod inbound;
 pub mod io;
+mod lens;
 mod outbound;
 mod peers;
 pub mod radio;

@@ -9,36 +9,57 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use tombolo_transports::PeerId;
+use tombolo_transports::{LinkId, PeerId};
 
 use crate::layer::{
     Content, DocumentId, DocumentName, Entry, KeyPath, Kind, Layer, LayerId, LayerPrint, MapContent,
     Sequence, SignedHead,
 };
 use crate::limits::{
-    OWN_STATE_TRUST_MS, OWN_STATE_WAIT_MS, RECLAIM_WAIT_MS, RECLAIMED_KEPT_MAX, WAITING_WRITES_MAX,
+    OWN_STATE_TRUST_MS, OWN_STATE_WAIT_MS, OWN_STATE_WAIT_ON_AIR_MAX_MS, RECLAIM_WAIT_MS,
+    RECLAIM_WAIT_ON_AIR_MS, RECLAIMED_KEPT_MAX, WAITING_WRITES_MAX,
 };
 use crate::merge::map_of;
 use crate::node::Node;
 use crate::node::holdings::Before;
 use crate::node::io::{Command, CommandError, Event, Output, RequestId};
 use crate::router::Class;
+use crate::sync::cell::Cell;
 use crate::sync::frontier::State;
 use crate::sync::message::Message;
 
 /// What is under way about our own layers elsewhere.
 #[derive(Debug, Default)]
 pub(super) struct Recovery {
-    /// Since when a newer state of a layer of ours has been waited for, monotonic milliseconds.
-    awaited: BTreeMap<LayerPrint, u64>,
+    /// What newer states of layers of ours are waited for.
+    awaited: BTreeMap<LayerPrint, Awaited>,
     /// Writes that wait for one, in order.
     waiting: VecDeque<(RequestId, Command)>,
     /// What follows from changed rights waits as well.
     rights_wait: bool,
     /// States that we do not know, asked for from the peer that holds them.
     reclaims: BTreeMap<(PeerId, LayerPrint), Reclaim>,
+    /// The same on air: layers of which nothing goes out until a listener has sent what it has.
+    on_air: BTreeMap<LayerPrint, OnAir>,
     /// States that were asked for: once is enough.
     reclaimed: BTreeSet<(LayerPrint, State)>,
+}
+
+/// A newer state of a layer of ours is waited for: since when, and until when, monotonic milliseconds.
+#[derive(Clone, Copy, Debug)]
+struct Awaited {
+    since: u64,
+    until: u64,
+}
+
+/// What listeners hold of a layer of ours that we do not know: as far as a frontier on air tells it.
+#[derive(Debug)]
+struct OnAir {
+    id: LayerId,
+    states: Vec<State>,
+    since: u64,
+    /// Whether it is still waited for.
+    is_open: bool,
 }
 
 #[derive(Debug)]
@@ -58,8 +79,15 @@ impl Recovery {
     /// When something that waits may go on.
     pub(super) fn next_timer(&self, now: u64) -> Option<u64> {
         let waits = self.rights_wait || !self.waiting.is_empty();
-        let ends = self.awaited.values().map(|since| since + OWN_STATE_WAIT_MS).filter(|end| *end > now);
-        waits.then(|| ends.min()).flatten()
+        let ends = self.awaited.values().map(|awaited| awaited.until).filter(|end| *end > now);
+        let open = self.on_air.values().filter(|on_air| on_air.is_open);
+        let reclaimed = open.map(|on_air| on_air.since + RECLAIM_WAIT_ON_AIR_MS).min();
+        waits.then(|| ends.min()).flatten().into_iter().chain(reclaimed).min()
+    }
+
+    /// Whether nothing of a layer of ours goes on air for now.
+    pub(super) fn withholds(&self, layer: &LayerPrint) -> bool {
+        self.on_air.get(layer).is_some_and(|on_air| on_air.is_open)
     }
 
     /// A peer is gone: what was asked of it is asked anew when it is back.
@@ -83,15 +111,31 @@ impl Node {
         let id = LayerId { document: document.clone(), author: self.me };
         let print = id.print();
         let held = self.holdings.layer(&id).map(|layer| State::of(&layer.signed));
-        if self.stopped.is_some() || self.engine.newest_known(&print) <= held {
+        if self.stopped.is_some() {
             return false;
         }
+        let by_link = self.engine.newest_known(&print) > held;
+        let on_air = self.newer_on_air(&document.owner, &print, held);
+        let Some(wait) = on_air.into_iter().chain(by_link.then_some(OWN_STATE_WAIT_MS)).max() else {
+            return false;
+        };
         let now = self.now.mono_ms;
-        let since = self.recovery.awaited.entry(print).or_insert(now);
-        if now >= *since + OWN_STATE_TRUST_MS {
-            *since = now;
+        let awaited = self.recovery.awaited.entry(print).or_insert(Awaited { since: now, until: now + wait });
+        if now >= awaited.since + OWN_STATE_TRUST_MS {
+            *awaited = Awaited { since: now, until: now + wait };
         }
-        now < *since + OWN_STATE_WAIT_MS
+        now < awaited.until
+    }
+
+    /// How long a newer state of our layer is waited for that a listener on air says it holds; none, if none does.
+    /// A frontier on air has few bits of a sequence: only a higher one counts.
+    fn newer_on_air(&self, owner: &PeerId, layer: &LayerPrint, held: Option<State>) -> Option<u64> {
+        let held = held.map_or(0, |held| held.sequence);
+        let shows = |cell: &Cell| cell.shown(owner, layer).iter().any(|state| state.sequence > held);
+        let cells = self.radios.cells().filter(|cell| shows(cell));
+        cells
+            .map(|cell| (64 * cell.pace().frame_ms).clamp(OWN_STATE_WAIT_MS, OWN_STATE_WAIT_ON_AIR_MAX_MS))
+            .max()
     }
 
     /// A write waits until our own newer state has come, or for a bounded time: a peer may lie about it.
@@ -113,11 +157,12 @@ impl Node {
     /// Carries out what waited for our own newer state.
     pub(super) fn take_up_waiting(&mut self) {
         let now = self.now.mono_ms;
-        let still_waits = |since: &u64| now < since + OWN_STATE_WAIT_MS;
+        let still_waits = |awaited: &Awaited| now < awaited.until;
         if self.recovery.rights_wait && !self.recovery.awaited.values().any(still_waits) {
             self.recovery.rights_wait = false;
             self.rights_changed = true;
         }
+        self.end_reclaims_on_air();
         // Those whose document waits still go to the end of the new queue, in their old order.
         for (request, command) in std::mem::take(&mut self.recovery.waiting) {
             self.command(request, command);
@@ -133,6 +178,7 @@ impl Node {
         let id = layer.head().layer.clone();
         tracing::warn!(document = id.document.name.as_str(), "recovered our own newer state from a peer");
         self.recovery.awaited.remove(&id.print());
+        self.end_reclaim_on_air(&id);
         match layer.head().kind {
             Kind::Map => self.recover_map(&id, layer),
             Kind::Snapshot => self.recover_snapshot(&id, layer),
@@ -220,15 +266,78 @@ impl Node {
     fn is_own_past(&self, id: &LayerId, state: State) -> bool {
         self.holdings.held_once(id, state)
             || match self.store.past_state(id, state.sequence) {
-                Ok(Some(print)) => print == state.print,
+                Ok(Some(print)) => is_print(state, print),
                 Ok(None) | Err(_) => true,
             }
     }
 
+    /// The same on air, where all who listen hear what one is sent: whether a listener shows a state of our layer
+    /// that we have passed and never signed here. Then nothing of that layer goes out, and we say that we hold none:
+    /// so whoever has one sends it.
+    pub(super) fn reclaims_on_air_first(&mut self, link: LinkId, id: &LayerId) -> bool {
+        let Some(own) = self.holdings.layer(id).filter(|own| own.head().kind == Kind::Map) else {
+            return false;
+        };
+        let (present, print, now) = (State::of(&own.signed), id.print(), self.now.mono_ms);
+        let shown = self.radios.cell(link).map(|cell| cell.shown(&id.document.owner, &print));
+        let mut states: Vec<State> = shown.unwrap_or_default();
+        states.retain(|state| {
+            let is_present = state.sequence == present.sequence && is_print(*state, present.print);
+            (1..=present.sequence).contains(&state.sequence)
+                && !is_present
+                && !self.recovery.reclaimed.contains(&(print, *state))
+                && !self.is_own_past(id, *state)
+        });
+        let lately =
+            self.recovery.on_air.get(&print).is_some_and(|last| now < last.since + OWN_STATE_TRUST_MS);
+        if states.is_empty() || lately {
+            return false;
+        }
+        let on_air = OnAir { id: id.clone(), states, since: now, is_open: true };
+        self.recovery.on_air.insert(print, on_air);
+        self.withhold_on_air(id);
+        true
+    }
+
+    /// What has not come in time is not waited for longer.
+    fn end_reclaims_on_air(&mut self) {
+        let now = self.now.mono_ms;
+        let is_over = |on_air: &OnAir| on_air.is_open && now >= on_air.since + RECLAIM_WAIT_ON_AIR_MS;
+        let over = self.recovery.on_air.values().filter(|on_air| is_over(on_air));
+        for id in over.map(|on_air| on_air.id.clone()).collect::<Vec<_>>() {
+            self.end_reclaim_on_air(&id);
+        }
+    }
+
+    /// One has come. Who held an older one has heard it as well, and holds that instead.
+    fn reclaimed_on_air(&mut self, id: &LayerId, state: State) {
+        let Some(on_air) = self.recovery.on_air.get_mut(&id.print()) else { return };
+        on_air.states.retain(|other| other.sequence > state.sequence);
+        if on_air.states.is_empty() {
+            self.end_reclaim_on_air(id);
+        }
+    }
+
+    fn end_reclaim_on_air(&mut self, id: &LayerId) {
+        let print = id.print();
+        let Some(on_air) = self.recovery.on_air.get_mut(&print).filter(|on_air| on_air.is_open) else {
+            return;
+        };
+        on_air.is_open = false;
+        for state in std::mem::take(&mut on_air.states) {
+            self.recovery.note_reclaimed(print, state);
+        }
+        self.stored_on_air(id);
+    }
+
     /// Whether this is the state of our layer that a peer was asked for.
     pub(super) fn is_reclaimed(&self, peer: &PeerId, signed: &SignedHead) -> bool {
-        let asked = self.recovery.reclaims.get(&(*peer, signed.head.layer.print()));
-        signed.head.layer.author == self.me && asked.is_some_and(|asked| asked.state == State::of(signed))
+        let (print, state) = (signed.head.layer.print(), State::of(signed));
+        let asked = self.recovery.reclaims.get(&(*peer, print)).is_some_and(|asked| asked.state == state);
+        let is_same = |shown: &State| shown.sequence == state.sequence && is_print(*shown, state.print);
+        let on_air = self.recovery.on_air.get(&print).filter(|on_air| on_air.is_open);
+        signed.head.layer.author == self.me
+            && (asked || on_air.is_some_and(|on_air| on_air.states.iter().any(is_same)))
     }
 
     /// Parts of a large one are coming: there is time.
@@ -245,6 +354,7 @@ impl Node {
         let (print, state) = (id.print(), State::of(&layer.signed));
         self.recovery.reclaims.remove(&(peer, print));
         self.recovery.note_reclaimed(print, state);
+        self.reclaimed_on_air(&id, state);
         self.transfers.end(&print);
         if self.is_anothers(&layer.signed) {
             return self.stop_authoring();
@@ -327,4 +437,10 @@ impl Node {
             self.event(Event::Alarm { message: why.to_owned() });
         }
     }
+}
+
+/// Whether a state may have this root. Of one told on air only the first byte is known, the others are 0.
+fn is_print(state: State, print: [u8; 4]) -> bool {
+    let ([first, rest @ ..], [same, ..]) = (state.print, print);
+    state.print == print || rest == [0; 3] && first == same
 }

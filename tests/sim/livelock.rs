@@ -13,14 +13,21 @@ const MINUTE: u64 = 60_000;
 /// Two nodes that trust each other, joined by a cable that is still there.
 fn pair(seed: u64) -> (Field, usize, usize) {
     println!("seed {seed}");
-    let mut field = Field::new(FieldConfig::new(seed, Line::lora(Modulation::SF7_125)));
+    pair_in(Field::new(FieldConfig::new(seed, Line::lora(Modulation::SF7_125))))
+}
+
+fn pair_in(mut field: Field) -> (Field, usize, usize) {
     let (a, b) = (field.add("a", false).unwrap(), field.add("b", false).unwrap());
     field.calls_reach = true;
-    let invite = Command::Invite { level: TrustLevel::Trusted, expires_ms: 60 * MINUTE, addresses: vec![] };
-    let Some(Ok(Reply::Invite(invite))) = field.ask(a, invite) else { panic!("an invite") };
-    field.begin(b, Command::Join { code: invite.code, addresses: vec![] });
-    field.run(MINUTE);
+    join(&mut field, a, b);
     (field, a, b)
+}
+
+fn join(field: &mut Field, inviter: usize, joiner: usize) {
+    let invite = Command::Invite { level: TrustLevel::Trusted, expires_ms: 60 * MINUTE, addresses: vec![] };
+    let Some(Ok(Reply::Invite(invite))) = field.ask(inviter, invite) else { panic!("an invite") };
+    field.begin(joiner, Command::Join { code: invite.code, addresses: vec![] });
+    field.run(MINUTE);
 }
 
 /// From now on there are only radios.
@@ -42,6 +49,37 @@ fn content_in_an_hour(field: &mut Field) -> usize {
     field.run(60 * MINUTE);
     let on_air = field.air.log().filter(|on_air| on_air.start_us >= from_ms * 1_000);
     on_air.filter(|on_air| matches!(on_air.frame[0] >> 4, 1 | 5 | 6 | 9)).count()
+}
+
+/// Between two signed states a radio has unsigned ones. Not where a cable brings the signed ones: there the radio is
+/// silent, and both say on air that they hold the same.
+#[test]
+fn with_a_cable_beside_it_a_radio_sends_no_unsigned_states_and_has_nothing_to_ask() {
+    println!("seed 9");
+    let config = FieldConfig { sign_every: 8, ..FieldConfig::new(9, Line::lora(Modulation::SF7_125)) };
+    let (mut field, a, b) = pair_in(Field::new(config));
+    part(&mut field, a, b);
+    let publish = |field: &mut Field, uptime_secs: u64| {
+        let state = NodeState { uptime_secs: Some(uptime_secs), ..NodeState::default() };
+        let done = field.ask(a, Command::PublishState { state });
+        assert!(matches!(done, Some(Ok(_))), "{done:?}");
+        field.run(5 * MINUTE);
+    };
+    (0..4).for_each(|n| publish(&mut field, n));
+    field.connect(a, b);
+    field.run(30 * MINUTE);
+    let from_ms = field.now_ms();
+    (4..8).for_each(|n| publish(&mut field, n));
+    field.run(40 * MINUTE);
+    let kinds: Vec<u8> = field
+        .air
+        .log()
+        .filter(|on_air| on_air.start_us >= from_ms * 1_000)
+        .map(|on_air| on_air.frame[0] >> 4)
+        .collect();
+    assert!(!kinds.iter().any(|kind| matches!(kind, 1 | 5 | 6 | 9)), "content went on air: {kinds:?}");
+    let asked = kinds.iter().filter(|kind| **kind == 8).count();
+    assert!(asked <= 2, "{asked} frontiers where nothing differs: {kinds:?}");
 }
 
 /// B only observes A: it takes A's node state and no document. A does not know that, and need not: it is not told
@@ -91,4 +129,44 @@ fn the_first_write_into_one_of_many_empty_layers_is_understood() {
     }
     field.run(10 * MINUTE);
     assert_eq!(content_in_an_hour(&mut field), 0);
+}
+
+/// A removes D, so its audience has a new key. C does not hear A, only B, who does: B has both keys, and hears from
+/// C's heartbeats that C has only the old one.
+#[test]
+fn a_renewed_key_reaches_who_is_behind_a_relay_and_not_who_was_removed() {
+    println!("seed 10");
+    let mut field = Field::new(FieldConfig::new(10, Line::lora(Modulation::SF7_125)));
+    field.calls_reach = true;
+    for name in ["a", "b", "c", "d"] {
+        field.add(name, false).unwrap();
+    }
+    for a in 0..4 {
+        for b in a + 1..4 {
+            join(&mut field, a, b);
+            field.connect(a, b);
+        }
+    }
+    field.ask(0, Command::Create { name: "notes".into(), kind: Kind::Map });
+    field.run(MINUTE);
+    for a in 0..4 {
+        (a + 1..4).for_each(|b| field.cut(a, b));
+    }
+    (0..4).for_each(|place| field.switch_on(place));
+    field.run(30 * MINUTE);
+    for far in [2, 3] {
+        let (a, far) = (field.radio(0), field.radio(far));
+        field.air.set_hear_each_other(a, far, false);
+    }
+    let removed = field.ask(0, Command::Remove { peer: "d".into() });
+    assert!(matches!(removed, Some(Ok(_))), "{removed:?}");
+    set(&mut field, 0, "notes", 7);
+    let reads = |field: &mut Field, at: usize| {
+        let key = Some(KeyPath::parse("k").unwrap());
+        let get = Command::Get { doc: "notes".into(), key };
+        matches!(field.ask(at, get), Some(Ok(Reply::Value(value))) if value == Value::from(7u64))
+    };
+    assert!(field.run_until(6 * 60 * MINUTE, |field| reads(field, 2)), "c does not read what a wrote");
+    field.run(60 * MINUTE);
+    assert!(!reads(&mut field, 3), "d reads what was written after its removal");
 }

@@ -88,6 +88,7 @@ impl Node {
             match Heartbeat::decode(bytes) {
                 Ok(heartbeat) => {
                     self.compare_keys(link, from, &heartbeat);
+                    self.keys_named(from, &heartbeat);
                     self.tell_cell(link, Input::Heartbeat { from, heartbeat });
                 }
                 Err(_) => self.counters.reject("bad_message"),
@@ -130,6 +131,15 @@ impl Node {
         }
         let (owner, layer) = (signed.head.layer.document.owner, signed.head.layer.print());
         self.tell_cell(hearing.link, Input::Declined { owner, layer, state: State::of(signed) });
+    }
+
+    /// What is not taken from a cable is not asked for on air.
+    pub(in crate::node) fn decline_on_air(&mut self, signed: &SignedHead) {
+        let (owner, layer) = (signed.head.layer.document.owner, signed.head.layer.print());
+        let links: Vec<LinkId> = self.radios.by_link.keys().copied().collect();
+        for link in links {
+            self.tell_cell(link, Input::Declined { owner, layer, state: State::of(signed) });
+        }
     }
 
     /// Somebody sent a state on air: all who listen have heard it, and he has it.

@@ -15,6 +15,7 @@ use crate::federation::{Audience, TrustLevel};
 use crate::layer::{Content, DocumentId, DocumentName, LayerId};
 use crate::node::Node;
 use crate::store::Write;
+use crate::sync::cell::message::Heartbeat;
 
 impl Node {
     /// Follows a change of our audience: `before` is the one that the present key was sealed for.
@@ -78,14 +79,31 @@ impl Node {
         }
     }
 
-    /// Whether some of these may not have our present key yet: what brings it goes out under the one before.
-    pub(super) fn needs_previous_key(&self, targets: &[PeerId]) -> bool {
+    /// Whether some of these have not got the present key of an audience: what brings it goes out under the one
+    /// before. Of our own all are meant that were not heard under the new one; of another's, which the owner may be
+    /// too far away to bring, those who were heard to carry the old one.
+    pub(super) fn needs_previous_key(&self, owner: &PeerId, targets: &[PeerId]) -> bool {
+        if *owner != self.me {
+            return targets.iter().any(|peer| self.radios.behind.contains(&(*owner, *peer)));
+        }
         let Some(key) = self.radios.seen.get(&self.me) else { return false };
         self.radios.previous.contains_key(&self.me)
             && targets.iter().any(|peer| {
                 self.federation.level(peer) >= TrustLevel::Observer
                     && !self.radios.renewed.contains(&(key.epoch, *peer))
             })
+    }
+
+    /// A heartbeat names the audiences that its sender carries, by the keys it has.
+    pub(super) fn keys_named(&mut self, from: PeerId, heartbeat: &Heartbeat) {
+        let names = |key: &AudienceKey| heartbeat.others.iter().any(|(alias, _)| *alias == key.alias().0);
+        for (owner, before) in &self.radios.previous {
+            if *owner == from || self.radios.seen.get(owner).is_some_and(names) {
+                self.radios.behind.remove(&(*owner, from));
+            } else if names(before) {
+                self.radios.behind.insert((*owner, from));
+            }
+        }
     }
 
     /// The key before this one, as far as we saw the renewal.

@@ -34,7 +34,7 @@ mod views;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_transports::mesh::airtime::Line;
-use tombolo_transports::mesh::keys::{Alias, AudienceKey, Identity, Mode};
+use tombolo_transports::mesh::keys::{Alias, AudienceKey, BootEpoch, Identity, Mode};
 use tombolo_transports::mesh::ledger::{BootId, LedgerConfig};
 use tombolo_transports::mesh::station::{CallSign, Station, StationConfig};
 use tombolo_transports::{LinkId, PeerId};
@@ -129,6 +129,8 @@ pub(super) struct Radios {
     by_link: BTreeMap<LinkId, Radio>,
     /// Readers of our own documents that were heard under the present key, by its epoch.
     renewed: BTreeSet<(u32, PeerId)>,
+    /// Owner and reader who was heard to have the key before that owner's last renewal, and not the new one.
+    behind: BTreeSet<(PeerId, PeerId)>,
     /// What is on disk of radios, there or not: by name and key.
     meta: BTreeMap<String, Vec<u8>>,
     /// Audience keys as they were told on joining: until the `keys` document comes.
@@ -171,6 +173,7 @@ impl Radios {
             by_link: BTreeMap::new(),
             steps: split::Steps::new(),
             renewed: BTreeSet::new(),
+            behind: BTreeSet::new(),
             meta: BTreeMap::new(),
             told: BTreeMap::new(),
             seen: BTreeMap::new(),
@@ -191,6 +194,26 @@ impl Radios {
         for radio in self.by_link.values_mut() {
             radio.write_again = true;
         }
+    }
+
+    /// The boot epoch that a radio seals under.
+    pub(super) fn boot_epoch(&self, link: LinkId) -> Option<BootEpoch> {
+        self.by_link.get(&link).map(|radio| radio.station.epoch())
+    }
+
+    /// Bytes of messages whose beginning was heard.
+    pub(super) fn bytes_held(&self) -> usize {
+        self.by_link.values().map(|radio| radio.station.assembler().held_bytes()).sum()
+    }
+
+    /// The broadcast engines of the radios that are there.
+    pub(super) fn cells(&self) -> impl Iterator<Item = &Cell> {
+        self.by_link.values().filter(|radio| radio.up).map(|radio| &radio.cell)
+    }
+
+    /// The broadcast engine of one radio.
+    pub(super) fn cell(&self, link: LinkId) -> Option<&Cell> {
+        self.by_link.get(&link).map(|radio| &radio.cell)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -408,6 +431,7 @@ impl Node {
     fn on_air(&self, owner: &PeerId, sealed: bool) -> BTreeMap<LayerPrint, Standing> {
         let layers = self.holdings.layers().filter(|layer| layer.head().layer.document.owner == *owner);
         let goes = layers.filter(|layer| self.goes_on_air(&layer.signed, sealed));
+        let goes = goes.filter(|layer| !self.recovery.withholds(&layer.head().layer.print()));
         goes.map(|layer| {
             let id = &layer.head().layer;
             let state = State::of(&layer.signed);
@@ -446,7 +470,7 @@ impl Node {
 
     /// A layer has a new state: the radios hear of it.
     pub(super) fn stored_on_air(&mut self, id: &LayerId) {
-        if self.radios.is_empty() {
+        if self.radios.is_empty() || self.recovery.withholds(&id.print()) {
             return;
         }
         let Some(signed) = self.holdings.layer(id).map(|layer| layer.signed.clone()) else { return };
@@ -474,6 +498,14 @@ impl Node {
         }
         if id.document.name.as_str() == DocumentName::KEYS {
             self.radios.stale = true;
+        }
+    }
+
+    /// Nothing more is said on air of a layer of ours, until it is stored again.
+    pub(super) fn withhold_on_air(&mut self, id: &LayerId) {
+        let links: Vec<LinkId> = self.radios.by_link.keys().copied().collect();
+        for link in links {
+            self.tell_cell(link, cell::Input::Withheld { owner: id.document.owner, layer: id.print() });
         }
     }
 

@@ -187,13 +187,13 @@ impl Node {
                 return Chance::Nothing;
             }
         }
-        let present: Vec<PeerId> = radio.cell.present_peers(now).collect();
         let previous_key = match turn {
-            Turn::Supply { owner, targets, rank: 0, .. } if *owner == self.me => {
-                self.needs_previous_key(targets)
-            }
+            Turn::Supply { owner, targets, rank: 0, .. } => self.needs_previous_key(owner, targets),
             // Whoever has not got the new key answers what it lacks.
-            Turn::Frontier { owner, .. } if *owner == self.me => self.needs_previous_key(&present),
+            Turn::Frontier { owner, .. } => {
+                let listeners = radio.cell.listeners(owner, now);
+                self.needs_previous_key(owner, &listeners)
+            }
             _ => false,
         };
         let Some(radio) = self.radios.by_link.get_mut(&link) else { return Chance::Nothing };
@@ -227,6 +227,9 @@ impl Node {
         let Turn::Supply { owner, layer, base, targets, rank } = turn else { return Chance::Nothing };
         let now = self.now.mono_ms;
         let Some(id) = self.layer_of(&layer) else { return Chance::Nothing };
+        if id.author == self.me && self.reclaims_on_air_first(link, &id) {
+            return Chance::Nothing;
+        }
         let targets = self.routed_by(link, &id, targets);
         let Some(state) = self.holdings.layer(&id).map(|layer| State::of(&layer.signed)) else {
             return Chance::Nothing;
@@ -382,7 +385,7 @@ impl Node {
         for (layer, base, for_whom, rank) in others {
             // The router has given these listeners to this radio; and what goes out under the key before a renewal is
             // for those who need the new one, and nothing else.
-            let is_under_previous = *owner == self.me && self.needs_previous_key(targets);
+            let is_under_previous = self.needs_previous_key(owner, targets);
             if !for_whom.iter().all(|peer| targets.contains(peer)) || (is_under_previous && rank > 0) {
                 continue;
             }

@@ -63,9 +63,11 @@ impl Node {
             return false;
         }
         let listeners = radio.cell.listeners(&me, now);
+        // Whom a cable reaches has the signed state from there, and would say on air that he has it.
+        let by_cable = listeners.iter().any(|peer| self.links.values().any(|link| link.peer == *peer));
         let all_have = listeners.iter().all(|peer| radio.cell.should_have(&me, &id.print(), peer));
         let signed = radio.cell.state(&me, &id.print());
-        let fits = (1..=LISTENERS_MAX).contains(&listeners.len()) && all_have;
+        let fits = (1..=LISTENERS_MAX).contains(&listeners.len()) && all_have && !by_cable;
         let (Some(signed), true) =
             (signed.filter(|_| fits), radio.held_back.count + 1 < radio.spec.sign_every)
         else {
@@ -85,6 +87,16 @@ impl Node {
             radio.held_back = HeldBack { count: radio.spec.sign_every, due: None };
         }
         self.stored_on_air(id);
+    }
+
+    /// A cable has come: whoever is at its other end gets the signed state there, so all count on it.
+    pub(in crate::node) fn sign_what_is_held_back(&mut self) {
+        let Some(document) = self.own_document(DocumentName::STATE) else { return };
+        let id = LayerId { document, author: self.me };
+        let holding = self.radios.by_link.iter().filter(|(_, radio)| radio.held_back.count > 0);
+        for link in holding.map(|(link, _)| *link).collect::<Vec<LinkId>>() {
+            self.sign_on_air(link, &id);
+        }
     }
 
     /// Sends the newest state that was held back from signing.

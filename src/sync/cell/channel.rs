@@ -182,6 +182,18 @@ impl Channel {
         self.change(layer, Some(state));
     }
 
+    /// We say and send nothing of a layer of our own for now: whoever has a state of it sends that to us.
+    pub(super) fn withhold(&mut self, layer: LayerPrint) {
+        if self.layers.remove(&layer).is_some() {
+            self.change(layer, None);
+        }
+    }
+
+    /// The states of a layer that listeners say they hold, or are known to.
+    pub(super) fn shown(&self, layer: &LayerPrint) -> impl Iterator<Item = State> {
+        self.listeners.values().filter_map(|listener| listener.theirs.get(layer))
+    }
+
     /// A delta came that may be of a layer that we declined: said to have it, we are sent deltas that we cannot read.
     pub(super) fn ask_for_declined(&mut self) {
         let declined = self.layers.iter().filter(|(_, held)| held.declined).map(|(layer, _)| *layer);

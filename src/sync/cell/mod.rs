@@ -136,6 +136,13 @@ pub enum Input {
         /// Which state.
         state: State,
     },
+    /// A layer of our own is not to be spoken of until it is stored again: listeners have a state of it that we lack.
+    Withheld {
+        /// Whose document.
+        owner: PeerId,
+        /// Which layer.
+        layer: LayerPrint,
+    },
     /// A delta came whose base we do not hold.
     BaseMissing {
         /// Of whose documents.
@@ -316,6 +323,13 @@ impl Cell {
                     channel.decline(layer, state);
                 }
             }
+            Input::Withheld { owner, layer } => {
+                let wait = self.frontier_wait(&owner);
+                if let Some(channel) = self.channels.get_mut(&owner) {
+                    channel.withhold(layer);
+                    channel.tell_soon(now, wait, self.pace.frame_ms);
+                }
+            }
             Input::BaseMissing { owner } => {
                 let wait = self.frontier_wait(&owner);
                 if let Some(channel) = self.channels.get_mut(&owner) {
@@ -456,6 +470,16 @@ impl Cell {
     pub fn listeners(&self, owner: &PeerId, now: u64) -> Vec<PeerId> {
         let Some(channel) = self.channels.get(owner) else { return Vec::new() };
         self.present_peers(now).filter(|peer| channel.has_member(peer)).collect()
+    }
+
+    /// The states of a layer that listeners say they hold, or are known to.
+    pub fn shown(&self, owner: &PeerId, layer: &LayerPrint) -> Vec<State> {
+        self.channels.get(owner).into_iter().flat_map(|channel| channel.shown(layer)).collect()
+    }
+
+    /// The pace of the radio.
+    pub fn pace(&self) -> Pace {
+        self.pace
     }
 
     /// The state of a layer that listeners were told of.
