@@ -30,7 +30,12 @@ impl Place {
 
 /// What may stand at a key that one machine alone writes: what was acknowledged last, or what it tried
 /// since without hearing an answer. `None` is a deletion.
-type Claim = Vec<Option<Value>>;
+#[derive(Clone, Debug, Default)]
+struct Claim {
+    allowed: Vec<Option<Value>>,
+    /// All that was acknowledged, and when.
+    history: Vec<(u64, Option<Value>)>,
+}
 
 /// Remembers what was acknowledged, and looks.
 #[derive(Clone, Debug, Default)]
@@ -39,14 +44,39 @@ pub struct Checker {
 }
 
 impl Checker {
-    /// A write to a key of its author alone was acknowledged.
-    pub fn acknowledged(&mut self, place: &Place, key: &KeyPath, value: Option<Value>) {
-        self.claims.insert((place.clone(), key.clone()), vec![value]);
+    /// A write to a key of its author alone was acknowledged at that time.
+    pub fn acknowledged(&mut self, place: &Place, key: &KeyPath, value: Option<Value>, at_ms: u64) {
+        let claim = self.claims.entry((place.clone(), key.clone())).or_default();
+        claim.allowed = vec![value.clone()];
+        claim.history.push((at_ms, value));
     }
 
     /// A write to such a key was begun, and its machine crashed before it answered.
     pub fn attempted(&mut self, place: &Place, key: &KeyPath, value: Option<Value>) {
-        self.claims.entry((place.clone(), key.clone())).or_insert_with(|| vec![None]).push(value);
+        let claim = self.claims.entry((place.clone(), key.clone())).or_default();
+        if claim.allowed.is_empty() {
+            claim.allowed.push(None);
+        }
+        claim.allowed.push(value);
+    }
+
+    /// The disk that has these keys is as it was then: what was written since may be gone, unless somebody else
+    /// has kept it.
+    pub fn set_back(&mut self, to_ms: u64, is_there: impl Fn(&Place, &KeyPath) -> bool) {
+        for (_, claim) in self.claims.iter_mut().filter(|((place, key), _)| is_there(place, key)) {
+            let older = claim.history.iter().rposition(|(at_ms, _)| *at_ms <= to_ms);
+            claim
+                .allowed
+                .extend(claim.history.iter().skip(older.unwrap_or(0)).map(|(_, value)| value.clone()));
+            if older.is_none() {
+                claim.allowed.push(None);
+            }
+        }
+    }
+
+    /// Whoever wrote these keys has no right to them any more: nothing is promised of them.
+    pub fn forget(&mut self, gone: impl Fn(&Place, &KeyPath) -> bool) {
+        self.claims.retain(|(place, key), _| !gone(place, key));
     }
 
     /// How many keys are watched.
@@ -54,10 +84,17 @@ impl Checker {
         self.claims.len()
     }
 
-    /// The first key, if any, at which `seat` does not read what was acknowledged.
-    pub fn lost(&self, simulation: &mut Simulation, place: &Place, seat: Seat) -> Result<(), String> {
+    /// The first key, if any, at which `seat` does not read what was acknowledged, of those that count.
+    pub fn lost(
+        &self,
+        simulation: &mut Simulation,
+        place: &Place,
+        seat: Seat,
+        counts: impl Fn(&KeyPath) -> bool,
+    ) -> Result<(), String> {
         let doc = place.text(simulation);
-        for ((_, key), allowed) in self.claims.iter().filter(|((of, _), _)| of == place) {
+        let claims = self.claims.iter().filter(|((of, key), _)| of == place && counts(key));
+        for ((_, key), Claim { allowed, .. }) in claims {
             let found = match simulation.ask(seat, Command::Get { doc: doc.clone(), key: Some(key.clone()) })
             {
                 Ok(Reply::Value(value)) => Some(value),

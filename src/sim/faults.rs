@@ -62,6 +62,14 @@ pub enum Fault {
     ClockDrift,
     JoinLost,
     Replay,
+    ReplayOnAir,
+    BadAir,
+    HiddenStations,
+    RadioPulled,
+    CablePulled,
+    DiskRestored,
+    PeerRemoved,
+    LevelChanged,
 }
 
 impl Fault {
@@ -84,6 +92,14 @@ impl Fault {
             Fault::ClockDrift => "drifting clocks",
             Fault::JoinLost => "join messages lost",
             Fault::Replay => "old messages replayed",
+            Fault::ReplayOnAir => "frames replayed by an outsider",
+            Fault::BadAir => "changes of the weather on air",
+            Fault::HiddenStations => "stations hidden",
+            Fault::RadioPulled => "radios pulled out",
+            Fault::CablePulled => "machines taken off their cables",
+            Fault::DiskRestored => "disks restored",
+            Fault::PeerRemoved => "peers removed",
+            Fault::LevelChanged => "levels changed",
         }
     }
 }

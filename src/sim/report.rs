@@ -26,6 +26,8 @@ pub struct Report {
     pub messages: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Frames handed to radios.
+    pub frames: u64,
     /// What was injected.
     pub faults: Faults,
     /// What the nodes refused, by reason.
@@ -47,6 +49,7 @@ impl Report {
         self.converged_ms = self.converged_ms.max(other.converged_ms);
         self.messages += other.messages;
         self.bytes += other.bytes;
+        self.frames += other.frames;
         self.faults.add(&other.faults);
         for (reason, count) in &other.rejections {
             *self.rejections.entry(reason.clone()).or_default() += count;
@@ -67,7 +70,7 @@ impl fmt::Display for Report {
         let hours = self.faulty_ms / 3_600_000;
         write!(
             f,
-            "{} runs, {} machines, {hours} virtual hours with faults, {} writes acknowledged, {} refused, {} messages ({} kB), \
+            "{} runs, {} machines, {hours} virtual hours with faults, {} writes acknowledged, {} refused, {} messages ({} kB), {} frames, \
              in step at most {} ms after the faults; {} faults: {}",
             self.runs,
             self.machines,
@@ -75,6 +78,7 @@ impl fmt::Display for Report {
             self.refused,
             self.messages,
             self.bytes / 1000,
+            self.frames,
             self.converged_ms,
             self.faults.total(),
             self.faults,

@@ -402,7 +402,7 @@ impl Day {
             Some(Ok(_)) => {
                 self.report.writes += 1;
                 if own {
-                    self.checker.acknowledged(&place, &key, value);
+                    self.checker.acknowledged(&place, &key, value, self.simulation.time_ms());
                 }
             }
             Some(Err(CommandError::UnknownKey { .. })) if deletes => {}
@@ -427,7 +427,7 @@ impl Day {
         match self.simulation.ask(writer, Command::Set { doc, key: key.clone(), value: value.clone() }) {
             Ok(_) => {
                 self.report.writes += 1;
-                self.checker.acknowledged(&place, &key, Some(value));
+                self.checker.acknowledged(&place, &key, Some(value), self.simulation.time_ms());
             }
             Err(error) => {
                 self.report.wrongs.push(format!("{writer:?} cannot write its own {place:?}: {error}"))
@@ -450,29 +450,13 @@ impl Day {
     }
 
     fn value(&mut self, spread: bool) -> Value {
-        let number = self.dice.bits() >> self.dice.below(64);
-        match self.dice.below(if spread { 7 } else { 6 }) {
-            0 => Value::from(number),
-            1 => Value::from(number as i64),
-            2 => Value::from(f64::from_bits(self.dice.bits() & !(0x7ff << 52) | (1023 << 52))),
-            3 => Value::from(number.is_multiple_of(2)),
-            4 => Value::from("ebb and flow ".repeat(self.dice.below(12) as usize).as_str()),
-            5 => Value::array((0..self.dice.below(5)).map(|i| Value::from(number ^ i))),
-            _ => Value::map([("left", Value::from(number)), ("right", Value::from("tide"))]),
-        }
+        drawn_value(&mut self.dice, spread)
     }
 
     fn publish_state(&mut self) {
         let running = self.running();
         let Some(seat) = self.dice.pick(&running).copied() else { return };
-        let status = if self.dice.chance(500) { AppStatus::Running } else { AppStatus::Stopped };
-        let state = NodeState {
-            node_name: Some(format!("node{}", seat.0)),
-            apps: vec![App { id: "harbour".into(), status, version: Some("1.2".into()) }],
-            cpu_usage_percent: Some(self.dice.below(1000) as f64 / 10.0),
-            uptime_secs: Some(self.simulation.time_ms() / 1000),
-            ..NodeState::default()
-        };
+        let state = drawn_state(&mut self.dice, seat, self.simulation.time_ms());
         if let Err(error) = self.simulation.ask(seat, Command::PublishState { state }) {
             self.report.wrongs.push(format!("{seat:?} cannot publish its state: {error}"));
         }
@@ -511,7 +495,7 @@ impl Day {
         let doc = place.text(&self.simulation);
         let value = Value::from(self.dice.bits());
         match self.simulation.ask(seat, Command::Set { doc, key: key.clone(), value: value.clone() }) {
-            Ok(_) => self.checker.acknowledged(place, &key, Some(value)),
+            Ok(_) => self.checker.acknowledged(place, &key, Some(value), self.simulation.time_ms()),
             Err(error) => {
                 self.report.wrongs.push(format!("{seat:?} cannot write {place:?} after all: {error}"))
             }
@@ -556,7 +540,7 @@ impl Day {
             if content.get("intruder").is_some() {
                 return Err(format!("{place:?} holds what somebody wrote who may only read"));
             }
-            self.checker.lost(&mut self.simulation, &place, place.owner)?;
+            self.checker.lost(&mut self.simulation, &place, place.owner, |_| true)?;
         }
         Ok(())
     }
@@ -612,5 +596,31 @@ impl Day {
         self.report.digest = self.simulation.digest();
         self.report.wrongs.extend(self.simulation.wrongs().iter().cloned());
         self.report
+    }
+}
+
+/// Some value; a map is spread over keys of its own.
+pub(super) fn drawn_value(dice: &mut Dice, spread: bool) -> Value {
+    let number = dice.bits() >> dice.below(64);
+    match dice.below(if spread { 7 } else { 6 }) {
+        0 => Value::from(number),
+        1 => Value::from(number as i64),
+        2 => Value::from(f64::from_bits(dice.bits() & !(0x7ff << 52) | (1023 << 52))),
+        3 => Value::from(number.is_multiple_of(2)),
+        4 => Value::from("ebb and flow ".repeat(dice.below(12) as usize).as_str()),
+        5 => Value::array((0..dice.below(5)).map(|i| Value::from(number ^ i))),
+        _ => Value::map([("left", Value::from(number)), ("right", Value::from("tide"))]),
+    }
+}
+
+/// Some node state of a machine.
+pub(super) fn drawn_state(dice: &mut Dice, seat: Seat, time_ms: u64) -> NodeState {
+    let status = if dice.chance(500) { AppStatus::Running } else { AppStatus::Stopped };
+    NodeState {
+        node_name: Some(format!("node{}", seat.0)),
+        apps: vec![App { id: "harbour".into(), status, version: Some("1.2".into()) }],
+        cpu_usage_percent: Some(dice.below(1000) as f64 / 10.0),
+        uptime_secs: Some(time_ms / 1000),
+        ..NodeState::default()
     }
 }

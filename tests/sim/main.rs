@@ -10,6 +10,7 @@
 
 mod air_swarm;
 mod clocks;
+mod isles;
 mod joining;
 mod livelock;
 mod observers;
@@ -17,5 +18,6 @@ mod radio;
 mod relay;
 mod removal;
 mod restore;
+mod seeds;
 mod swarm;
 mod world;

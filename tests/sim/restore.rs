@@ -1,7 +1,12 @@
 //! A disk dies, and a backup takes its place.
 
 use crate::world::{HOUR_MS, MINUTE_MS, World};
+use tombolo::node::radio::RadioSpec;
 use tombolo::sim::Seat;
+use tombolo::sim::field::UNLIMITED;
+use tombolo_transports::mesh::airtime::{Line, Modulation};
+use tombolo_transports::mesh::keys::Mode;
+use tombolo_transports::mesh::ledger::LedgerConfig;
 
 /// The backup is a day old. The machine comes back without a link, its owner writes on, more than the lost day
 /// had seen, and restarts it; then it meets the others again. What they had kept of the lost day, and what was
@@ -42,6 +47,112 @@ fn a_machine_restored_from_a_backup_and_written_on_loses_nothing_its_friends_sti
             }
             for n in 13..20 {
                 world.await_value(who, &place, &format!("since{}", n % 7), Some(n), MINUTE_MS);
+            }
+        }
+        world.no_wrongs();
+    }
+}
+
+fn radio(line: Line) -> RadioSpec {
+    RadioSpec {
+        name: "radio".to_owned(),
+        mode: Mode::Encrypted,
+        frame_bytes_max: 231,
+        frame_bytes_min: 0,
+        call_sign: None,
+        line,
+        ledger: LedgerConfig::new(Some(UNLIMITED)),
+        sign_every: 1,
+        rules_text: "a story".to_owned(),
+    }
+}
+
+/// So many friends in step over a document of the first; then they have radios and nothing else.
+fn on_air(seed: u64, machines: usize, modulation: Modulation) -> (World, tombolo::sim::checker::Place) {
+    let mut world = World::of_friends(seed, machines);
+    let place = world.create(0, "roster");
+    world.set(0, &place, "shared", 1);
+    world.simulation.run_for(MINUTE_MS);
+    let line = Line::lora(modulation);
+    let channel = world.simulation.add_channel(line);
+    for a in 0..machines {
+        world.simulation.add_radio(Seat(a), channel, radio(line));
+        (a + 1..machines).for_each(|b| world.simulation.cut(Seat(a), Seat(b)));
+    }
+    world.simulation.run_for(30 * MINUTE_MS);
+    (world, place)
+}
+
+/// A machine with nothing but a radio comes back with an old disk. As soon as it hears that a friend has a newer state
+/// of what it wrote itself, it signs nothing in that document until it has that; what it is asked to write meanwhile
+/// goes above it.
+#[test]
+fn on_air_a_restored_machine_fetches_its_own_newer_state_before_it_signs() {
+    for (seed, modulation) in [(41, Modulation::SF7_125), (42, Modulation::LONG_FAST)] {
+        let (mut world, place) = on_air(seed, 3, modulation);
+        let backup = world.simulation.back_up(Seat(0));
+        for n in 0..4 {
+            world.set(0, &place, &format!("lost{n}"), n);
+            world.simulation.run_for(10 * MINUTE_MS);
+        }
+        world.await_value(1, &place, "lost3", Some(3), HOUR_MS);
+        world.await_value(2, &place, "lost3", Some(3), HOUR_MS);
+        world.simulation.restore(Seat(0), &backup);
+        // Until its friends have said what they hold.
+        let from_ms = world.simulation.time_ms();
+        while world.simulation.monitor().frontiers_since(from_ms) < 2
+            && world.simulation.time_ms() < from_ms + 10 * MINUTE_MS
+        {
+            world.simulation.run_for(200);
+        }
+        let before = world.simulation.sequence_held(Seat(1), &place, Seat(0));
+        let written = world.set(0, &place, "since", 7);
+        assert!(written > before, "signed as {written}, and a friend holds {before}");
+        for who in 0..3 {
+            world.await_value(who, &place, "since", Some(7), HOUR_MS);
+            for n in 0..4 {
+                world.await_value(who, &place, &format!("lost{n}"), Some(n), HOUR_MS);
+            }
+            assert_eq!(world.forks(who), 0, "no second state was signed");
+        }
+        world.no_wrongs();
+    }
+}
+
+/// It wrote more before it heard anybody than it had lost: so its friends' state is the lower one, and would be buried
+/// by the first frame that it sends. It is fetched first.
+#[test]
+fn on_air_a_restored_machine_buries_nothing_by_what_it_wrote_in_silence() {
+    for seed in [51, 52, 53] {
+        let (mut world, place) = on_air(seed, 3, Modulation::SF7_125);
+        world.set(0, &place, "gone", 1);
+        world.await_value(1, &place, "gone", Some(1), HOUR_MS);
+        let backup = world.simulation.back_up(Seat(0));
+        for n in 0..4 {
+            world.set(0, &place, &format!("lost{n}"), n);
+            world.simulation.run_for(10 * MINUTE_MS);
+        }
+        world.set(0, &place, "shared", 2);
+        world.await_value(1, &place, "shared", Some(2), HOUR_MS);
+        world.await_value(2, &place, "shared", Some(2), HOUR_MS);
+        let radios = world.simulation.radios(Seat(0));
+        radios.iter().for_each(|(link, ..)| world.simulation.unplug_radio(*link));
+        world.simulation.restore(Seat(0), &backup);
+        for n in 0..20 {
+            world.set(0, &place, &format!("since{}", n % 7), n);
+            world.simulation.run_for(MINUTE_MS);
+        }
+        world.set(0, &place, "shared", 3);
+        world.simulation.crash(Seat(0));
+        world.simulation.restart(Seat(0));
+        radios.iter().for_each(|(link, ..)| world.simulation.plug_radio(*link));
+        for who in 0..3 {
+            world.await_value(who, &place, "shared", Some(3), 2 * HOUR_MS);
+            for n in 0..4 {
+                world.await_value(who, &place, &format!("lost{n}"), Some(n), HOUR_MS);
+            }
+            for n in 13..20 {
+                world.await_value(who, &place, &format!("since{}", n % 7), Some(n), HOUR_MS);
             }
         }
         world.no_wrongs();

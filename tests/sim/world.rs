@@ -59,8 +59,20 @@ impl World {
         self.simulation.ask(Seat(who), set)
     }
 
-    pub(crate) fn set(&mut self, who: usize, place: &Place, key: &str, value: u64) {
-        self.try_set(who, place, key, value).unwrap();
+    /// Returns the sequence under which it was signed.
+    pub(crate) fn set(&mut self, who: usize, place: &Place, key: &str, value: u64) -> u64 {
+        match self.try_set(who, place, key, value) {
+            Ok(Reply::Written(written)) => written.sequence,
+            other => panic!("writing {key} gave {other:?}"),
+        }
+    }
+
+    /// Forks that somebody knows of.
+    pub(crate) fn forks(&mut self, who: usize) -> usize {
+        match self.simulation.ask(Seat(who), Command::Status) {
+            Ok(Reply::Status(status)) => status.forks.len(),
+            other => panic!("{other:?}"),
+        }
     }
 
     /// What somebody reads at a key, as far as it knows the document.
@@ -91,7 +103,8 @@ impl World {
                 "node{who} reads {:?} at {key} of {place:?} after {so_far_ms} ms, not {value:?}",
                 self.get(who, place, key)
             );
-            self.simulation.run_for(20);
+            // By radio it takes longer.
+            self.simulation.run_for(if so_far_ms < MINUTE_MS { 20 } else { 2_000 });
         }
         self.simulation.time_ms() - begin_ms
     }

@@ -324,7 +324,7 @@ impl Air {
     }
 
     /// The last [`LOG_FRAMES_MAX`] frames that have left the air, oldest first, as sent.
-    pub fn log(&self) -> impl Iterator<Item = &OnAir> {
+    pub fn log(&self) -> impl DoubleEndedIterator<Item = &OnAir> {
         self.log.iter()
     }
 

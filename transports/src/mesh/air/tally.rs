@@ -61,7 +61,7 @@ impl Log {
         self.0.push_back(on_air);
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &OnAir> {
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &OnAir> {
         self.0.iter()
     }
 }
