@@ -500,7 +500,7 @@ impl Node {
         }
         let (layer, sequence) = (signed.head.layer.print(), signed.head.sequence.get());
         let lasting = refusal != Refusal::Quota;
-        if lasting {
+        if lasting && refusal != Refusal::ObservedOnly {
             self.decline_on_air(signed);
         }
         let refuse = sync::Input::Refuse { peer, layer, sequence, reason: refusal.code(), lasting };

@@ -129,6 +129,10 @@ impl Node {
         if refusal == Refusal::AudienceBehind {
             return self.base_missing_on_air(hearing);
         }
+        // Whoever only observes says so in its frontier.
+        if refusal == Refusal::ObservedOnly {
+            return;
+        }
         let (owner, layer) = (signed.head.layer.document.owner, signed.head.layer.print());
         self.tell_cell(hearing.link, Input::Declined { owner, layer, state: State::of(signed) });
     }

@@ -405,7 +405,8 @@ impl Node {
                 }
                 let ours = if is_clear { shown.clone() } else { sealed.clone() };
                 let members = members.clone();
-                let input = cell::Input::Channel { owner: *owner, aliases, ours, members };
+                let observes = *owner != me && self.federation.level(owner) == TrustLevel::Observer;
+                let input = cell::Input::Channel { owner: *owner, aliases, ours, members, observes };
                 radio.cell.handle_input(now, input);
             }
             ended.iter().for_each(|name| radio.station.drop_channel(name));

@@ -16,6 +16,9 @@ const STATES_MAX: usize = 24;
 /// The same frontier is not told again within so many frame times.
 const TOLD_PAUSE_FRAMES: u64 = 12;
 
+/// Layers up to this rank are taken by who only observes their owner: rights and node states.
+const OBSERVED_RANK_MAX: u8 = 1;
+
 /// A layer that some listeners lack.
 pub(super) struct Due {
     pub(super) layer: LayerPrint,
@@ -29,6 +32,8 @@ pub(super) struct Due {
 pub(super) struct Channel {
     pub(super) aliases: Vec<[u8; 2]>,
     is_ours: bool,
+    /// Whether we only observe the owner: rights and node states are all we take.
+    observes: bool,
     ours: Frontier,
     layers: BTreeMap<LayerPrint, Held>,
     listeners: BTreeMap<PeerId, Listener>,
@@ -58,6 +63,8 @@ struct Listener {
     theirs: Frontier,
     /// Whether `theirs` is what it said, or what follows from it.
     known: bool,
+    /// It only observes the owner, and lacks no documents.
+    observes: bool,
     /// When it last said something that we could read as a whole.
     known_at: Option<u64>,
     /// Short names of layers that it said it has and that we have never seen; as many as fit a frontier.
@@ -73,6 +80,7 @@ impl Channel {
         Channel {
             aliases: Vec::new(),
             is_ours,
+            observes: false,
             ours: Frontier::default(),
             layers: BTreeMap::new(),
             listeners: BTreeMap::new(),
@@ -88,8 +96,10 @@ impl Channel {
         aliases: Vec<[u8; 2]>,
         ours: BTreeMap<LayerPrint, Standing>,
         members: Vec<PeerId>,
+        observes: bool,
     ) {
         self.aliases = aliases;
+        self.observes = observes;
         let gone: Vec<LayerPrint> =
             self.layers.keys().filter(|layer| !ours.contains_key(*layer)).copied().collect();
         for layer in gone {
@@ -327,12 +337,13 @@ impl Channel {
             self.has(&from, *layer, *state);
         }
         let Some(listener) = self.listeners.get_mut(&from) else { return };
+        listener.observes = told.observes();
         for layer in &lacking {
             listener.supplied.remove(layer);
             // It knows best what it has.
             listener.holds.insert(*layer, theirs.get(layer).into_iter().collect());
         }
-        if told.complete {
+        if told.complete || told.observes() {
             listener.theirs = theirs;
             listener.known = true;
             listener.known_at = Some(now);
@@ -404,7 +415,7 @@ impl Channel {
             .map(|(layer, state)| (self.layers.get(layer).map_or(u8::MAX, |held| held.rank), *layer, *state))
             .collect();
         layers.sort_by_key(|(rank, layer, _)| (*rank, *layer));
-        let complete = layers.len() <= ENTRIES_MAX;
+        let complete = !self.observes && layers.len() <= ENTRIES_MAX;
         layers.truncate(ENTRIES_MAX);
         let prints: BTreeSet<u16> = layers.iter().map(|(_, layer, _)| short_print(layer)).collect();
         let ambiguous = prints.len() < layers.len();
@@ -437,8 +448,10 @@ impl Channel {
     ) -> Vec<(&PeerId, &Listener)> {
         let Some(state) = self.ours.get(layer) else { return Vec::new() };
         let is_there = |peer: &PeerId| heard.get(peer).is_some_and(|heard| heard.until > now);
+        let is_document = self.layers.get(layer).is_none_or(|held| held.rank > OBSERVED_RANK_MAX);
         let lacks = |listener: &Listener| {
             listener.known
+                && !(listener.observes && is_document)
                 && listener.theirs.get(layer).is_none_or(|theirs| theirs < state)
                 && listener.supplied.get(layer).is_none_or(|(sent, _)| *sent < state)
         };

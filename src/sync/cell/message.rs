@@ -60,6 +60,14 @@ pub struct Told {
     pub entries: Vec<Entry>,
 }
 
+impl Told {
+    /// Whether it names all that its sender takes: he only observes the owner. One that is not complete for want of
+    /// room has no room left.
+    pub fn observes(&self) -> bool {
+        !self.complete && self.entries.len() < ENTRIES_MAX
+    }
+}
+
 /// Why bytes are no such message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CellMessageError {

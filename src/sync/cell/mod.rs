@@ -61,6 +61,8 @@ pub enum Input {
         ours: BTreeMap<LayerPrint, Standing>,
         /// Its members that we know, without us.
         members: Vec<PeerId>,
+        /// Whether we only observe the owner.
+        observes: bool,
     },
     /// We no longer take part.
     ChannelGone {
@@ -284,9 +286,9 @@ impl Cell {
     /// Takes one input.
     pub fn handle_input(&mut self, now: u64, input: Input) {
         match input {
-            Input::Channel { owner, aliases, ours, members } => {
+            Input::Channel { owner, aliases, ours, members, observes } => {
                 let channel = self.channels.entry(owner).or_insert_with(|| Channel::new(owner == self.me));
-                channel.set(now, aliases, ours, members);
+                channel.set(now, aliases, ours, members, observes);
             }
             Input::ChannelGone { owner } => {
                 self.channels.remove(&owner);

@@ -56,7 +56,13 @@ impl World {
                 station.layers.extend(mine.keys().map(|n| ((peer(owner), *n), vec![state(1)])));
                 let members = (0..count).filter(|n| *n != number).map(peer).collect();
                 let owner = peer(owner);
-                let input = Input::Channel { owner, aliases: vec![alias(&owner)], ours: mine, members };
+                let input = Input::Channel {
+                    owner,
+                    aliases: vec![alias(&owner)],
+                    ours: mine,
+                    members,
+                    observes: false,
+                };
                 station.cell.handle_input(world.now, input);
             }
             world.stations.push(station);
@@ -274,7 +280,13 @@ fn a_stranger_to_the_documents_gets_them_whole_and_once() {
     for owner in 0..3 {
         let members = (0..2).map(peer).collect();
         let ours = BTreeMap::new();
-        let input = Input::Channel { owner: peer(owner), aliases: vec![alias(&peer(owner))], ours, members };
+        let input = Input::Channel {
+            owner: peer(owner),
+            aliases: vec![alias(&peer(owner))],
+            ours,
+            members,
+            observes: false,
+        };
         world.stations[2].cell.handle_input(world.now, input);
     }
     for n in 0..2 {
