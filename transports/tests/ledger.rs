@@ -452,3 +452,22 @@ fn a_crash_on_a_radio_without_limits_leaves_room_for_upkeep() {
         record.ahead_us()
     );
 }
+
+/// Each crash leaves behind a record that was written ahead. However many there are, no more counts as spent than there is.
+#[test]
+fn crash_after_crash_does_not_count_more_than_the_budget() {
+    let rules = Region::Eu868.rules(Some(868_100_000), None).unwrap();
+    let config = LedgerConfig::new(Some(rules));
+    let at = |boot: u8| Moment { boot: BootId([boot; 16]), monotonic_ms: 0, trusted_wall_ms: None };
+    let mut ledger = Ledger::new(config, 0);
+    for boot in 0..100 {
+        let verdict = ledger.verdict(0, 40_000, Priority::Control);
+        assert!(ledger.hour_us(0) <= 36_000_000, "{} us after {boot} crashes", ledger.hour_us(0));
+        if verdict != Verdict::Now {
+            return;
+        }
+        let record = ledger.record_needed(at(boot), 40_000).expect("a crash covers nothing");
+        ledger = Ledger::restore(config, &record, at(boot + 1));
+    }
+    panic!("{} us are counted after a hundred crashes", ledger.hour_us(0));
+}

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use tombolo_transports::mesh::airtime::{FRAME_BYTES_MAX, Line, Modulation};
-use tombolo_transports::mesh::driver::{KissOptions, Protocol, RadioInfo};
+use tombolo_transports::mesh::driver::{KissOptions, MTU_MIN, Protocol, RadioInfo};
 use tombolo_transports::mesh::keys::Mode;
 use tombolo_transports::mesh::ledger::LedgerConfig;
 use tombolo_transports::mesh::meshtastic::signs_broadcasts;
@@ -43,7 +43,7 @@ pub(super) fn spec(settings: &RadioSettings, frame_bytes_max: usize, info: &Radi
     RadioSpec {
         name: settings.name(),
         mode: settings.mode,
-        frame_bytes_max: frame_bytes_max.min(FRAME_BYTES_MAX),
+        frame_bytes_max: at_once(frame_bytes_max.min(FRAME_BYTES_MAX), line, rules),
         frame_bytes_min: settings.url.frame_bytes_min(),
         call_sign: settings.call_sign.clone().map(|text| CallSign { text, every_ms }),
         line: line.unwrap_or_else(|| assumed(settings)),
@@ -51,6 +51,15 @@ pub(super) fn spec(settings: &RadioSettings, frame_bytes_max: usize, info: &Radi
         sign_every: settings.sign_every,
         rules_text,
     }
+}
+
+/// The longest frame that one transmission may carry by law. Where not even a short one fits it is left as it is: nothing is
+/// sent then, and that is said.
+fn at_once(bytes_max: usize, line: Option<Line>, rules: Option<Rules>) -> usize {
+    let dwell_us = rules.and_then(|rules| rules.dwell_ms).map(|ms| u64::from(ms) * 1_000);
+    let (Some(line), Some(dwell_us)) = (line, dwell_us) else { return bytes_max };
+    let longest = (MTU_MIN..=bytes_max).rev().find(|bytes| line.frame_us(*bytes) <= dwell_us);
+    longest.unwrap_or(bytes_max)
 }
 
 /// What it may do as far as that is known before it has spoken.
@@ -217,6 +226,16 @@ mod tests {
         let spec = of("meshtastic+tcp://h", &RadioInfo { frequency_hz: Some(868_650_000), ..told });
         assert_eq!(spec.ledger.rules, None);
         assert!(spec.rules_text.contains("868.650 MHz"), "{}", spec.rules_text);
+    }
+
+    #[test]
+    fn where_one_transmission_is_limited_frames_are_as_short_as_that() {
+        let spec = of("kiss+tcp://h?region=US915&preset=MediumFast", &RadioInfo::default());
+        let us = |bytes| spec.line.frame_us(bytes);
+        assert!(us(spec.frame_bytes_max) <= 400_000 && us(spec.frame_bytes_max + 1) > 400_000);
+        assert!((100..231).contains(&spec.frame_bytes_max), "{}", spec.frame_bytes_max);
+        let spec = of("kiss+tcp://h?region=US915&preset=ShortFast", &RadioInfo::default());
+        assert_eq!(spec.frame_bytes_max, 231);
     }
 
     #[test]

@@ -411,7 +411,10 @@ impl Ledger {
         // After a crash it counts as upkeep, which must not be used up by it where there is no law to be short of.
         let share =
             |limits: Limits| (limits.budget_us / AHEAD_SHARE).min(limits.upkeep_us / AHEAD_UPKEEP_SHARE);
-        let share_us = self.limits.map_or(0, share);
+        // Never more than is left: however often it crashes, what it counts as spent is no more than the budget.
+        self.advance(moment.monotonic_ms);
+        let left_us = self.limits.map_or(0, |limits| limits.left_us(self.window.spent(), Priority::Control));
+        let share_us = self.limits.map_or(0, share).min(left_us);
         let record = self.write_ahead(moment, airtime_us.max(share_us));
         self.pending = Some((record.serial, record.ahead_us));
         Some(record)
