@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo bench --bench mesh -- [--scenario NAME]... [--preset NAME]... [--loss PERCENT]... [--listeners N]...
-//!     [--changes N]... [--seeds N] [--trace FILE] [--kinds] [--json]
+//!     [--changes N]... [--seeds N] [--trace FILE] [--first-seed N] [--kinds] [--frames] [--json]
 //! ```
 //!
 //! | scenario | what |
@@ -69,6 +69,12 @@ struct Arguments {
     /// Says which frames there were.
     #[arg(long)]
     kinds: bool,
+    /// Says of each run which frames there were, and when.
+    #[arg(long)]
+    frames: bool,
+    /// The first of the runs.
+    #[arg(long, default_value_t = 1)]
+    first_seed: u64,
     /// One JSON object a row.
     #[arg(long)]
     json: bool,
@@ -102,6 +108,7 @@ struct Case {
     listeners: usize,
     changes: usize,
     seed: u64,
+    frames: bool,
 }
 
 fn main() {
@@ -111,6 +118,7 @@ fn main() {
         println!("{}: a state every {} s\n", states.name, states.step_ms / 1_000);
         Row::print_head();
     }
+    let seeds = arguments.first_seed..arguments.first_seed.saturating_add(arguments.seeds);
     let wants = |scenario| arguments.scenario.is_empty() || arguments.scenario.contains(&scenario);
     let print = |row: &Row| match arguments.json {
         true => println!("{}", row.json()),
@@ -121,7 +129,7 @@ fn main() {
             published(preset).iter().for_each(print);
         }
         for case in cases(&arguments, preset) {
-            let runs = || (1..=arguments.seeds).map(|seed| Case { seed, ..case });
+            let runs = || seeds.clone().map(|seed| Case { seed, ..case });
             if wants(Scenario::Snapshot) {
                 let bytes = |seed: u64| states.cbor_bytes[seed as usize % states.cbor_bytes.len()];
                 let rows: Vec<Row> = runs().map(|case| snapshot::run(&case, bytes(case.seed))).collect();
@@ -134,7 +142,14 @@ fn main() {
         }
         if wants(Scenario::Live) {
             let changes = LIVE_STATES.min(states.states.len() - 1);
-            let case = Case { preset, loss_percent: 0, listeners: arguments.listeners[0], changes, seed: 1 };
+            let case = Case {
+                preset,
+                loss_percent: 0,
+                listeners: arguments.listeners[0],
+                changes,
+                seed: 1,
+                frames: false,
+            };
             let row = ours::live(&case, &states);
             print(&row);
             if !arguments.json {
@@ -162,7 +177,14 @@ fn cases(arguments: &Arguments, preset: Preset) -> Vec<Case> {
     for &loss_percent in loss {
         for &listeners in listeners {
             for &changes in changes {
-                cases.push(Case { preset, loss_percent, listeners, changes, seed: 0 });
+                cases.push(Case {
+                    preset,
+                    loss_percent,
+                    listeners,
+                    changes,
+                    seed: 0,
+                    frames: arguments.frames,
+                });
             }
         }
     }
@@ -180,7 +202,10 @@ fn published(preset: Preset) -> Vec<Row> {
     ];
     let rows = rows.into_iter().map(|(name, changes, frames)| {
         let bare = Preset { header_bytes: 0, ..preset };
-        let mut row = Row::new(name, &Case { preset: bare, loss_percent: 0, listeners: 1, changes, seed: 0 });
+        let mut row = Row::new(
+            name,
+            &Case { preset: bare, loss_percent: 0, listeners: 1, changes, seed: 0, frames: false },
+        );
         for frame in frames {
             let Line::LoRa { modulation, .. } = preset.line else { continue };
             row.add(Kinds::one("reticulum", frame), modulation.message_us(frame));

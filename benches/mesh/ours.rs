@@ -50,6 +50,16 @@ pub(crate) fn apart(case: &Case, states: &States) -> Row {
     count(&field, case, &mut after, done_ms..done_ms + AFTER_MS);
     (row.after_bytes, row.after_frames) = (after.bytes(), after.frames());
     row.seconds = (done_ms - met_ms) as f64 / 1e3;
+    if case.frames {
+        println!(
+            "\nseed {}, {} listeners, {} changes: {:.0} bytes",
+            case.seed,
+            case.listeners,
+            case.changes,
+            row.bytes()
+        );
+        frames(&field, met_ms, done_ms);
+    }
     row
 }
 
@@ -125,6 +135,26 @@ fn all_hold(field: &mut Field, case: &Case) -> bool {
         let theirs = field.ask(listener, Command::State { peer: Some(sender.clone()) });
         matches!(theirs, Some(Ok(Reply::State(theirs))) if theirs == own)
     })
+}
+
+/// Every frame from a moment on, in seconds after it; `!`: another was on air at the same time; `-`: all were in step.
+fn frames(field: &Field, met_ms: u64, done_ms: u64) {
+    let all: Vec<_> = field.air.log().filter(|on_air| on_air.end_us >= met_ms * 1_000).collect();
+    for on_air in &all {
+        let overlaps = |other: &&&tombolo_transports::mesh::air::OnAir| {
+            other.radio != on_air.radio && other.start_us < on_air.end_us && on_air.start_us < other.end_us
+        };
+        println!(
+            "{}{} {:>9.2} to {:>9.2} n{} {} {} bytes",
+            if on_air.start_us >= done_ms * 1_000 { '-' } else { ' ' },
+            if all.iter().any(|other| overlaps(&other)) { '!' } else { ' ' },
+            on_air.start_us as f64 / 1e6 - met_ms as f64 / 1e3,
+            on_air.end_us as f64 / 1e6 - met_ms as f64 / 1e3,
+            on_air.radio.0,
+            on_air.frame.first().map_or("empty", |first| name(Kind::of(*first))),
+            on_air.frame.len(),
+        );
+    }
 }
 
 /// What began to leave in that time.

@@ -2,6 +2,7 @@
 
 mod apart;
 mod bad_line;
+mod cell;
 mod duty;
 mod forger;
 mod hostile;

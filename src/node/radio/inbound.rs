@@ -1,7 +1,7 @@
 //! The walk in on air: frame -> station -> message -> the same gates as on any link.
 
 use tombolo_transports::LinkId;
-use tombolo_transports::mesh::frame::Kind as FrameKind;
+use tombolo_transports::mesh::frame::{Header, Kind as FrameKind};
 use tombolo_transports::mesh::station::Heard;
 
 use crate::envelope::{decode_air, decode_update};
@@ -19,6 +19,7 @@ impl Node {
     pub(in crate::node) fn frame_heard(&mut self, link: LinkId, bytes: &[u8]) {
         let now = self.now.mono_ms;
         let Some(radio) = self.radios.by_link.get_mut(&link) else { return };
+        radio.back_off(now, &mut self.random);
         let mut heard: Vec<Heard> = radio.station.receive(now, bytes).into_iter().collect();
         radio.counts.received(bytes.len(), radio.station.last_sender());
         if heard.contains(&Heard::Foreign) {
@@ -26,6 +27,14 @@ impl Node {
         }
         while let Some(later) = radio.station.poll_heard() {
             heard.push(later);
+        }
+        let is_read = heard.iter().any(|heard| matches!(heard, Heard::Message { .. } | Heard::Duplicate));
+        if !is_read
+            && let Some((header, _)) = Header::decode(bytes)
+            && header.kind == kinds::FRONTIER
+        {
+            // By a member whom we do not know.
+            self.tell_cell(link, Input::Asking { alias: header.alias.0 });
         }
         for heard in heard {
             self.heard_on_air(link, heard);

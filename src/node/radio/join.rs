@@ -27,6 +27,7 @@ use crate::federation::invite::{Token, TokenHash, token_hash};
 use crate::federation::join::{JoinAnswer, JoinRefusal, JoinRequest, usable_name};
 use crate::identity::{onion_address, parse_onion};
 use crate::node::Node;
+use crate::sync::cell::Input;
 
 /// The wait between quick tries: so many times what a request takes on air, and at least so many milliseconds.
 const QUICK: (u64, u64) = (6, 4_000);
@@ -72,6 +73,9 @@ struct Due {
     frame_bytes: usize,
     /// Asked again later, it is decided again.
     passing: bool,
+    /// We said yes. Our opening meant nothing to the joiner when we started: it follows the answer, or the joiner would ask
+    /// for it after the first frame that it cannot read.
+    agreed: bool,
 }
 
 impl Joins {
@@ -173,7 +177,7 @@ impl Node {
         let answered = calls
             .filter_map(|(inviter, call)| Some((*inviter, call.initiator.receive(frame).ok().flatten()?)));
         if let Some((inviter, payload)) = answered.last() {
-            return self.answered_on_air(inviter, &payload);
+            return self.answered_on_air(link, inviter, &payload);
         }
         let responder = radio.joins.responder.get_or_insert_with(|| Responder::new(us()));
         responder.set_invites(invites);
@@ -187,6 +191,7 @@ impl Node {
 
     fn asked_on_air(&mut self, link: LinkId, request: &Request, frame: &[u8]) {
         let asks = Asks::decode(&request.payload).filter(|asks| request.is_from(&asks.joiner));
+        let joiner = asks.as_ref().map(|asks| asks.joiner);
         let answer = match asks {
             None => Answers::Refused(JoinRefusal::Signature),
             Some(asks) => match self.redeem(asks.joiner, None, &asks.request, &request.token) {
@@ -206,6 +211,7 @@ impl Node {
             },
         };
         let ephemeral = self.random.bytes();
+        let agreed = joiner.filter(|_| matches!(answer, Answers::Agreed { .. }));
         let passing = matches!(&answer, Answers::Refused(why) if why.is_passing());
         let Some(radio) = self.radios.by_link.get_mut(&link) else { return };
         let Some(responder) = &mut radio.joins.responder else { return };
@@ -213,6 +219,21 @@ impl Node {
             return tracing::debug!(%error, "no answer on air");
         }
         self.answer_soon(link, request.id, frame, passing);
+        if let Some(joiner) = agreed {
+            let radio = self.radios.by_link.get_mut(&link);
+            if let Some(due) = radio.and_then(|radio| radio.joins.due.get_mut(&request.id)) {
+                due.agreed = true;
+            }
+            self.joined_on_air(link, Input::Joined { peer: joiner, asked: false });
+        }
+    }
+
+    /// Both have heard each other: channels are set before anything else is heard.
+    fn joined_on_air(&mut self, link: LinkId, input: Input) {
+        if std::mem::take(&mut self.radios.stale) {
+            self.set_channels();
+        }
+        self.tell_cell(link, input);
     }
 
     /// Answers when the burst that this frame came in should be over: whoever asks does not listen before.
@@ -233,7 +254,7 @@ impl Node {
         } else if due.len() >= ANSWERS_DUE_MAX || answers.draw(now, 1) == 0 {
             self.counters.reject("join_answer_put_off");
         } else {
-            due.insert(id, Due { at, frame_bytes, passing });
+            due.insert(id, Due { at, frame_bytes, passing, agreed: false });
         }
     }
 
@@ -252,17 +273,21 @@ impl Node {
             if due.passing {
                 responder.forget(*id);
             }
+            if due.agreed {
+                radio.station.announce(now);
+            }
             false
         });
         self.send_join_frames(link, frames);
     }
 
-    fn answered_on_air(&mut self, inviter: PeerId, payload: &[u8]) {
+    fn answered_on_air(&mut self, link: LinkId, inviter: PeerId, payload: &[u8]) {
         match Answers::decode(payload) {
             Some(Answers::Agreed { name, key }) => {
                 self.learn_key(inviter, &key);
                 let answer = JoinAnswer::Agreed { name };
                 self.join_answered(inviter, Ok(answer.encode()));
+                self.joined_on_air(link, Input::Joined { peer: inviter, asked: true });
             }
             Some(Answers::Refused(why)) => {
                 self.join_answered(inviter, Ok(JoinAnswer::Refused(why).encode()));

@@ -106,6 +106,8 @@ pub(super) struct Radio {
     up: bool,
     /// Whether the device takes a frame now.
     ready: bool,
+    /// After a frame of anybody each who has something to say waits its own while, or all would begin at once.
+    quiet_until: u64,
     /// When what is due may leave, by the airtime.
     retry_at: Option<u64>,
     /// When the station is due.
@@ -149,6 +151,9 @@ pub(super) struct Radios {
     /// Days since 1970 by the reference clock: what is counted by the day begins anew with it.
     day: u32,
 }
+
+/// After a frame the next one waits at random up to this part of a frame time.
+const BACK_OFF_PART: u64 = 2;
 
 /// Whose message is being handled.
 #[derive(Clone, Copy, Debug)]
@@ -242,11 +247,17 @@ impl Radio {
             Some(at) => self.cell.next_after(now).into_iter().chain([at]).min(),
             None => self.cell.poll_timeout(now),
         };
-        [station, due, self.joins.next_timer(), self.talks.next_timer()]
+        let quiet = Some(self.quiet_until).filter(|until| *until > now);
+        [station, due, quiet, self.joins.next_timer(), self.talks.next_timer()]
             .into_iter()
             .flatten()
             .min()
-            .map(|at| at.max(now + 1))
+            .map(|at| at.max(now + 1).max(self.quiet_until))
+    }
+
+    /// A frame has left the air.
+    fn back_off(&mut self, now: u64, random: &mut Random) {
+        self.quiet_until = now + random.below(self.pace.frame_ms / BACK_OFF_PART + 1);
     }
 
     /// How long heartbeats and waits are, given how long a frame takes.
@@ -303,6 +314,7 @@ impl Node {
             cell,
             up: true,
             ready: true,
+            quiet_until: 0,
             retry_at: None,
             station_at: None,
             write_again: false,
@@ -330,6 +342,7 @@ impl Node {
     pub(super) fn radio_ready(&mut self, link: LinkId) {
         if let Some(radio) = self.radios.by_link.get_mut(&link) {
             radio.ready = true;
+            radio.back_off(self.now.mono_ms, &mut self.random);
         }
     }
 
@@ -367,6 +380,7 @@ impl Node {
                 *owner,
                 keys,
                 self.members(owner),
+                self.federation.audience(owner).map_or(0, Audience::len),
                 self.on_air(owner, true),
                 self.on_air(owner, false),
             ));
@@ -386,7 +400,7 @@ impl Node {
                 radio.station.drop_channel(&owner);
                 radio.cell.handle_input(now, cell::Input::ChannelGone { owner });
             }
-            for (owner, keys, members, sealed, shown) in &channels {
+            for (owner, keys, members, readers, sealed, shown) in &channels {
                 let everybody: BTreeSet<PeerId> = members.iter().copied().chain([me]).collect();
                 let (outcome, aliases) = match (is_clear, keys) {
                     (true, _) => {
@@ -405,8 +419,10 @@ impl Node {
                 }
                 let ours = if is_clear { shown.clone() } else { sealed.clone() };
                 let members = members.clone();
+                let readers = *readers;
                 let observes = *owner != me && self.federation.level(owner) == TrustLevel::Observer;
-                let input = cell::Input::Channel { owner: *owner, aliases, ours, members, observes };
+                let owner = *owner;
+                let input = cell::Input::Channel { owner, aliases, ours, members, readers, observes };
                 radio.cell.handle_input(now, input);
             }
             ended.iter().for_each(|name| radio.station.drop_channel(name));

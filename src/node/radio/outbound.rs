@@ -44,7 +44,9 @@ impl Node {
         self.repeat_calls(link);
         self.ask_for_keys(link);
         self.write_records(link);
-        if !self.radios.by_link.get(&link).is_some_and(|radio| radio.up && radio.ready) {
+        let now = self.now.mono_ms;
+        let may_send = |radio: &Radio| radio.up && radio.ready && radio.quiet_until <= now;
+        if !self.radios.by_link.get(&link).is_some_and(may_send) {
             return;
         }
         if self.hand_over_frame(link) {

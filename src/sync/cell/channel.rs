@@ -5,17 +5,16 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tombolo_transports::PeerId;
 
 use crate::layer::LayerPrint;
-use crate::sync::cell::message::{ENTRIES_MAX, Entry, Told, short_print};
+use crate::sync::cell::held::Held;
+use crate::sync::cell::message::{ENTRIES_MAX, Entry, Print, Told, short_print};
+use crate::sync::cell::telling::Telling;
 use crate::sync::cell::{Apart, Heard, Standing};
 use crate::sync::frontier::{Frontier, State};
 
 /// Changes of what we hold that are remembered, so that an older fingerprint of ours is recognised.
 const PAST_MAX: usize = 32;
 /// States remembered per layer, so that four bytes are enough to name one.
-const STATES_MAX: usize = 24;
-/// The same frontier is not told again within so many frame times.
-const TOLD_PAUSE_FRAMES: u64 = 12;
-
+pub(super) const STATES_MAX: usize = 24;
 /// Layers up to this rank are taken by who only observes their owner: rights and node states.
 const OBSERVED_RANK_MAX: u8 = 1;
 
@@ -39,28 +38,25 @@ pub(super) struct Channel {
     listeners: BTreeMap<PeerId, Listener>,
     /// Newest last: what one layer's state was before a change.
     past: VecDeque<(LayerPrint, Option<State>)>,
-    tell_at: Option<u64>,
-    told: Option<(u64, u64)>,
+    telling: Telling,
+    readers: usize,
+}
+
+/// How long to wait with what a frontier brings about, milliseconds.
+pub(super) struct Asked {
+    /// Before we tell ours.
+    pub(super) wait: u64,
+    /// Before we send what is another's.
+    pub(super) relay: u64,
+    /// Before we ask what was asked.
+    pub(super) answer: u64,
+    /// Time on air of a short frame with the gap after it.
+    pub(super) frame_ms: u64,
 }
 
 #[derive(Debug, Default)]
-struct Held {
-    rank: u8,
-    /// When it came or was written.
-    at: u64,
-    /// From when on we may send it: a relay lets others go first.
-    due: u64,
-    /// What went out on air lately, newest last.
-    sent: VecDeque<State>,
-    /// What we held lately, newest last; ends with what we hold.
-    states: VecDeque<State>,
-    /// We do not take it, and only say that we have that state.
-    declined: bool,
-}
-
-#[derive(Debug, Default)]
-struct Listener {
-    theirs: Frontier,
+pub(super) struct Listener {
+    pub(super) theirs: Frontier,
     /// Whether `theirs` is what it said, or what follows from it.
     known: bool,
     /// It only observes the owner, and lacks no documents.
@@ -69,6 +65,10 @@ struct Listener {
     known_at: Option<u64>,
     /// Short names of layers that it said it has and that we have never seen; as many as fit a frontier.
     unseen: BTreeSet<u16>,
+    /// What it said of `theirs` that we could not tell, and when; none once it is known.
+    said: Option<(Print, u64)>,
+    /// It showed newer states than ours.
+    is_ahead: bool,
     /// States that it has held, and so keeps as bases: those it was seen to hold, and those sent before that.
     holds: BTreeMap<LayerPrint, BTreeSet<State>>,
     /// What was sent that it may have missed, and when.
@@ -85,8 +85,8 @@ impl Channel {
             layers: BTreeMap::new(),
             listeners: BTreeMap::new(),
             past: VecDeque::new(),
-            tell_at: None,
-            told: None,
+            telling: Telling::default(),
+            readers: 1,
         }
     }
 
@@ -96,6 +96,7 @@ impl Channel {
         aliases: Vec<[u8; 2]>,
         ours: BTreeMap<LayerPrint, Standing>,
         members: Vec<PeerId>,
+        readers: usize,
         observes: bool,
     ) {
         self.aliases = aliases;
@@ -117,6 +118,7 @@ impl Channel {
             }
         }
         let members: BTreeSet<PeerId> = members.into_iter().collect();
+        self.readers = readers.max(members.len());
         self.listeners.retain(|peer, _| members.contains(peer));
         for peer in members {
             self.listeners.entry(peer).or_default();
@@ -146,8 +148,9 @@ impl Channel {
         self.listeners.contains_key(peer)
     }
 
-    pub(super) fn members(&self) -> usize {
-        self.listeners.len()
+    /// How many may have the same to say.
+    pub(super) fn readers(&self) -> usize {
+        self.readers
     }
 
     fn change(&mut self, layer: LayerPrint, state: Option<State>) {
@@ -161,6 +164,7 @@ impl Channel {
         self.ours.set(layer, state);
     }
 
+    /// A layer has a new state. Others' states are sent after a wait, our own (none) at once.
     pub(super) fn stored(
         &mut self,
         now: u64,
@@ -168,14 +172,15 @@ impl Channel {
         (state, bases): (State, Vec<State>),
         rank: u8,
         from: Option<PeerId>,
-        wait: u64,
+        wait: Option<u64>,
     ) {
         let held = self.layers.entry(layer).or_default();
         held.rank = rank;
         held.declined = false;
+        held.is_ours = wait.is_none();
         // What is not kept below is no base any more.
         held.states = bases.into();
-        held.note(state, now, now + wait);
+        held.note(state, now, now + wait.unwrap_or(0));
         self.change(layer, Some(state));
         if let Some(from) = from {
             self.has(&from, layer, state);
@@ -259,18 +264,11 @@ impl Channel {
     // ---- what listeners say ------------------------------------------------------------------------------
 
     /// A listener said in a few bytes what it holds.
-    pub(super) fn heard_print(
-        &mut self,
-        now: u64,
-        from: PeerId,
-        said: impl Fn(&Frontier) -> bool,
-        wait: u64,
-        settle_ms: u64,
-    ) {
+    pub(super) fn heard_print(&mut self, now: u64, from: PeerId, said: Print, wait: u64, settle_ms: u64) {
         let matching = match self.listeners.get(&from) {
             None => return,
-            Some(listener) if listener.known && said(&listener.theirs) => None,
-            Some(_) => Some(self.recognise(said)),
+            Some(listener) if listener.known && said.is_of(&listener.theirs) => None,
+            Some(listener) => Some(self.recognise(said).or_else(|| self.recognise_now(said, listener))),
         };
         if let Some(Some(frontier)) = &matching {
             for (layer, state) in frontier.iter() {
@@ -281,7 +279,8 @@ impl Channel {
         match matching {
             Some(None) => {
                 listener.known = false;
-                self.tell_at = Some(self.tell_at.map_or(now + wait, |at| at.min(now + wait)));
+                listener.said = Some((said, now));
+                self.telling.by(now + wait);
             }
             matching => {
                 if let Some(frontier) = matching.flatten() {
@@ -290,6 +289,7 @@ impl Channel {
                 listener.known = true;
                 listener.known_at = Some(now);
                 listener.unseen.clear();
+                listener.said = None;
                 // What was sent long enough ago to be heard, and does not show, was missed.
                 listener.supplied.retain(|_, (_, at)| *at + settle_ms > now);
             }
@@ -297,11 +297,11 @@ impl Channel {
     }
 
     /// What we hold, or held a short while ago, if that is what was said.
-    fn recognise(&self, said: impl Fn(&Frontier) -> bool) -> Option<Frontier> {
+    fn recognise(&self, said: Print) -> Option<Frontier> {
         let mut frontier = self.ours.clone();
         let mut past = self.past.iter().rev();
         loop {
-            if said(&frontier) {
+            if said.is_of(&frontier) {
                 return Some(frontier);
             }
             let (layer, before) = past.next()?;
@@ -309,21 +309,21 @@ impl Channel {
         }
     }
 
+    /// What we hold, if that is what was said: as it is, or without what we wrote that the listener does not have.
+    fn recognise_now(&self, said: Print, listener: &Listener) -> Option<Frontier> {
+        let mut without = self.ours.clone();
+        for (layer, _) in self.layers.iter().filter(|(_, held)| held.is_ours) {
+            without.set(*layer, listener.theirs.get(layer));
+        }
+        [self.ours.clone(), without].into_iter().find(|frontier| said.is_of(frontier))
+    }
+
     /// A listener said what it holds, layer by layer.
-    pub(super) fn heard_frontier(
-        &mut self,
-        now: u64,
-        from: PeerId,
-        told: &Told,
-        wait: u64,
-        relay_wait: u64,
-        frame_ms: u64,
-    ) {
+    pub(super) fn heard_frontier(&mut self, now: u64, from: PeerId, told: &Told, asked: &Asked) {
         let (theirs, unseen) = self.read(told);
         let newer =
             |(layer, state): (&LayerPrint, &State)| self.ours.get(layer).is_none_or(|ours| ours < *state);
         let we_lack = !unseen.is_empty() || theirs.iter().any(newer);
-        let same = !we_lack && theirs == self.ours;
         let lacking: Vec<LayerPrint> = self
             .ours
             .iter()
@@ -338,10 +338,20 @@ impl Channel {
         }
         let Some(listener) = self.listeners.get_mut(&from) else { return };
         listener.observes = told.observes();
+        listener.is_ahead = we_lack;
+        listener.said = None;
         for layer in &lacking {
-            listener.supplied.remove(layer);
+            let its = theirs.get(layer);
+            let crossed = self.layers.get(layer).and_then(|held| {
+                let fits = |base: &State| its == Some(*base) || listener.holds(layer, base);
+                held.crossing(now.saturating_sub(asked.frame_ms * 2), fits)
+            });
+            match crossed {
+                Some(sent) => listener.supplied.insert(*layer, sent),
+                None => listener.supplied.remove(layer),
+            };
             // It knows best what it has.
-            listener.holds.insert(*layer, theirs.get(layer).into_iter().collect());
+            listener.holds.insert(*layer, its.into_iter().collect());
         }
         if told.complete || told.observes() {
             listener.theirs = theirs;
@@ -356,15 +366,58 @@ impl Channel {
         let is_ours = self.is_ours;
         for layer in lacking {
             if let Some(held) = self.layers.get_mut(&layer) {
-                held.due = now + if is_ours { 0 } else { relay_wait };
+                held.due = now + if is_ours || held.is_ours { 0 } else { asked.relay };
             }
         }
-        if we_lack {
-            self.tell_soon(now, wait, frame_ms);
-        }
-        if same || !we_lack {
+        match we_lack {
+            true => {
+                let print = self.ours.fingerprint();
+                self.telling.again_by(now, now + asked.wait, print, asked.frame_ms);
+            }
             // It asked what we were about to ask, or is the one who lacks.
-            self.tell_at = None;
+            false => {
+                self.settle(now);
+                self.telling.put_off(now + asked.answer);
+            }
+        }
+    }
+
+    /// Somebody asked, whom we do not understand.
+    pub(super) fn heard_asking(&mut self, until: u64) {
+        self.telling.put_off(until);
+    }
+
+    /// What we hold has changed, or what we know of others: where we now hold what they said, there is nothing to
+    /// tell. Otherwise not before `later`.
+    pub(super) fn settle(&mut self, later: u64) {
+        let matches = |listener: &Listener| {
+            let (said, at) = listener.said?;
+            Some((self.recognise_now(said, listener)?, at))
+        };
+        let clear: Vec<_> =
+            self.listeners.iter().filter_map(|(peer, listener)| Some((*peer, matches(listener)?))).collect();
+        for (peer, (frontier, at)) in clear {
+            for (layer, state) in frontier.iter() {
+                self.has(&peer, *layer, *state);
+            }
+            if let Some(listener) = self.listeners.get_mut(&peer) {
+                (listener.theirs, listener.known, listener.said) = (frontier, true, None);
+                listener.known_at = Some(at);
+                listener.unseen.clear();
+            }
+        }
+        for listener in self.listeners.values_mut() {
+            let newer =
+                |(layer, state): (&LayerPrint, &State)| self.ours.get(layer).is_none_or(|ours| ours < *state);
+            listener.is_ahead &= !listener.unseen.is_empty() || listener.theirs.iter().any(newer);
+        }
+        let told_at = self.telling.told_at();
+        let is_open = |listener: &Listener| {
+            listener.is_ahead || listener.said.is_some_and(|(_, at)| told_at.is_none_or(|told| at > told))
+        };
+        match self.telling.must() || self.listeners.values().any(is_open) {
+            true => self.telling.put_off(later),
+            false => self.telling.drop(),
         }
     }
 
@@ -394,17 +447,12 @@ impl Channel {
     // ---- what we say -------------------------------------------------------------------------------------
 
     pub(super) fn tells_at(&self) -> Option<u64> {
-        self.tell_at
+        self.telling.at()
     }
 
     /// Tells what we hold after a while, unless we have just done so.
-    pub(super) fn tell_soon(&mut self, now: u64, wait: u64, frame_ms: u64) {
-        let said_lately = self.told.is_some_and(|(at, print)| {
-            print == self.ours.fingerprint() && now < at + TOLD_PAUSE_FRAMES * frame_ms
-        });
-        if !said_lately {
-            self.tell_at = Some(self.tell_at.map_or(now + wait, |at| at.min(now + wait)));
-        }
+    pub(super) fn must_tell(&mut self, now: u64, wait: u64, frame_ms: u64) {
+        self.telling.must_by(now, now + wait, self.ours.fingerprint(), frame_ms);
     }
 
     /// What we hold, the most valuable first where not all can be named.
@@ -427,8 +475,8 @@ impl Channel {
     }
 
     pub(super) fn has_told(&mut self, now: u64) {
-        self.tell_at = None;
-        self.told = Some((now, self.ours.fingerprint()));
+        self.listeners.values_mut().for_each(|listener| listener.is_ahead = false);
+        self.telling.done(now, self.ours.fingerprint());
     }
 
     /// What listeners that are there lack and may be sent now.
@@ -464,11 +512,11 @@ impl Channel {
             .layers
             .iter()
             .filter(move |(layer, held)| !held.declined && !self.lacking(layer, heard, now).is_empty());
-        supplies.map(|(_, held)| held.due).chain(self.tell_at)
+        supplies.map(|(_, held)| held.due).chain(self.telling.at())
     }
 
     /// A layer's newest state went out to some.
-    pub(super) fn supplied(&mut self, now: u64, layer: LayerPrint, targets: &[PeerId]) {
+    pub(super) fn supplied(&mut self, now: u64, layer: LayerPrint, base: Option<State>, targets: &[PeerId]) {
         let Some(state) = self.ours.get(&layer) else { return };
         for peer in targets {
             if let Some(listener) = self.listeners.get_mut(peer) {
@@ -476,15 +524,11 @@ impl Channel {
             }
         }
         if let Some(held) = self.layers.get_mut(&layer) {
-            held.sent.push_back(state);
-            if held.sent.len() > STATES_MAX {
-                held.sent.pop_front();
-            }
+            held.went_out(state);
+            held.last = Some((state, base, now));
         }
     }
-}
 
-impl Channel {
     /// A state on the way to the newest went out: whoever heard it takes the next step from there. Whoever did
     /// not will say what it holds.
     pub(super) fn stepped(&mut self, layer: LayerPrint, state: State, targets: &[PeerId]) {
@@ -494,10 +538,7 @@ impl Channel {
             }
         }
         if let Some(held) = self.layers.get_mut(&layer) {
-            held.sent.push_back(state);
-            if held.sent.len() > STATES_MAX {
-                held.sent.pop_front();
-            }
+            held.went_out(state);
         }
     }
 }
@@ -517,64 +558,7 @@ impl Listener {
         self.theirs.set(layer, Some(state));
     }
 
-    fn holds(&self, layer: &LayerPrint, base: &State) -> bool {
+    pub(super) fn holds(&self, layer: &LayerPrint, base: &State) -> bool {
         self.holds.get(layer).is_some_and(|holds| holds.contains(base))
-    }
-}
-
-impl Held {
-    fn note(&mut self, state: State, now: u64, due: u64) {
-        self.at = now;
-        self.due = due;
-        if self.states.back() != Some(&state) {
-            self.states.push_back(state);
-        }
-        if self.states.len() > STATES_MAX {
-            self.states.pop_front();
-        }
-    }
-
-    /// The state of which these are the low bits: one that we held, or the nearest there can be.
-    fn resolve(&self, sequence: u16, root: u8) -> State {
-        let fits = |state: &&State| {
-            let [first, ..] = state.print;
-            (state.sequence & 0xfff) as u16 == sequence && first == root
-        };
-        if let Some(known) = self.states.iter().rev().find(fits) {
-            return *known;
-        }
-        let newest = self.states.back().map_or(0, |state| state.sequence);
-        let candidates = [newest.saturating_sub(0x1000), newest, newest.saturating_add(0x1000)];
-        let candidates = candidates.map(|near| near & !0xfff | u64::from(sequence));
-        let nearest = candidates.into_iter().min_by_key(|candidate| candidate.abs_diff(newest));
-        State { sequence: nearest.unwrap_or(0), print: [root, 0, 0, 0] }
-    }
-
-    /// The base that serves most, and whom it serves: the newest that all have, the *anchor*; else what the one
-    /// furthest behind has, for those who have it as well. Where somebody has nothing that we know, the whole
-    /// serves all.
-    fn base_for(
-        &self,
-        layer: &LayerPrint,
-        lacking: &[(&PeerId, &Listener)],
-    ) -> Option<(Option<State>, Vec<PeerId>)> {
-        let newest = self.states.back().filter(|_| !lacking.is_empty())?;
-        let everybody = || lacking.iter().map(|(peer, _)| **peer).collect();
-        let common = |base: &State| {
-            base < newest
-                && self.states.contains(base)
-                && lacking.iter().all(|(_, listener)| listener.holds(layer, base))
-        };
-        if let Some(base) = self.states.iter().rev().find(|base| common(base)) {
-            return Some((Some(*base), everybody()));
-        }
-        let theirs =
-            |listener: &Listener| listener.theirs.get(layer).filter(|theirs| self.states.contains(theirs));
-        if lacking.iter().any(|(_, listener)| theirs(listener).is_none()) {
-            return Some((None, everybody()));
-        }
-        let oldest = lacking.iter().filter_map(|(_, listener)| theirs(listener)).min()?;
-        let served = lacking.iter().filter(|(_, l)| theirs(l) == Some(oldest) || l.holds(layer, &oldest));
-        Some((Some(oldest), served.map(|(peer, _)| **peer).collect()))
     }
 }

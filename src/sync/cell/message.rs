@@ -12,7 +12,7 @@
 //! by the alias of their audience. `next by` is seconds as (8 + low 3 bits) << high 5 bits.
 
 use crate::layer::LayerPrint;
-use crate::sync::frontier::State;
+use crate::sync::frontier::{Frontier, State};
 
 /// Entries in one frontier; beyond that the most valuable are named and the frontier is not complete.
 pub const ENTRIES_MAX: usize = 256;
@@ -28,6 +28,27 @@ pub struct Heartbeat {
     pub fingerprint: u32,
     /// For other audiences: their alias, and the upper quarter of the fingerprint.
     pub others: Vec<([u8; 2], u16)>,
+}
+
+/// What a heartbeat says of one owner's documents: as much of the fingerprint of what its sender holds as it has room
+/// for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Print {
+    /// The upper half, of the sender's own.
+    Own(u32),
+    /// The upper quarter, of another's.
+    Other(u16),
+}
+
+impl Print {
+    /// Whether this is what was said.
+    pub fn is_of(&self, frontier: &Frontier) -> bool {
+        let fingerprint = frontier.fingerprint();
+        match self {
+            Print::Own(half) => (fingerprint >> 32) as u32 == *half,
+            Print::Other(quarter) => (fingerprint >> 48) as u16 == *quarter,
+        }
+    }
 }
 
 /// A state as a frontier on broadcast names it.

@@ -8,14 +8,19 @@
 //!   it hears somebody else send the same. For who is not heard, nothing is queued.
 //! - A heartbeat says in a few bytes what its sender has, on its own channel and on the others it carries. As
 //!   believed: silence. It is also the acknowledgement. Otherwise a *frontier* says it in four bytes a layer,
-//!   after a random wait, unless somebody says the same first; whoever has what it lacks sends that.
+//!   after a random wait over as many frame times as the audience has readers; whoever has what it lacks sends
+//!   that. Who hears another ask waits for that answer, and who hears the answer need not ask.
 //! - Nothing is resent on a timer. A heartbeat or frontier that shows a listener still behind is the reason.
 //!
 //! Sans-io like its sister: `handle_input`, then `turns` says what is due, best first; the node takes the first
 //! that the airtime allows, and says `done`.
 
 mod channel;
+mod heartbeats;
+mod held;
+mod input;
 pub mod message;
+mod telling;
 
 use std::collections::BTreeMap;
 
@@ -23,9 +28,12 @@ use tombolo_transports::PeerId;
 
 use crate::layer::LayerPrint;
 use crate::random::Random;
-use crate::sync::frontier::{Frontier, State};
-use channel::Channel;
-use message::{Heartbeat, OTHERS_MAX, Told};
+use crate::sync::frontier::State;
+pub use input::{Input, Standing};
+
+use channel::{Asked, Channel};
+use heartbeats::Heartbeats;
+use message::{Heartbeat, OTHERS_MAX, Print, Told};
 
 /// A listener is gone when three of its "next by" have passed in silence.
 const MISSED_MAX: u64 = 3;
@@ -33,11 +41,14 @@ const MISSED_MAX: u64 = 3;
 const FIRST_NEXT_BY_MS: u64 = 20 * 60 * 1000;
 /// Longest "next by" that a listener is believed, milliseconds.
 const NEXT_BY_MAX_MS: u64 = 24 * 60 * 60 * 1000;
-/// After news, heartbeats come early: a listener that missed them learns of it. This many frame times after,
-/// then four times as long, until the usual pace is reached.
-const TRAILING_FRAMES: u64 = 16;
-/// News closer together than this have no pace to wait for: somebody is at work, milliseconds.
-const PACE_MIN_MS: u64 = 30_000;
+/// Readers of one audience that a random wait is spread for; of more, several speak at once.
+const COMPANY_MAX: usize = 32;
+/// A random wait is spread over so many frame times for each of them.
+const SPREAD_FRAMES: u64 = 2;
+/// An answer comes so many frame times after a question, where the owner of what is asked for is there.
+const ANSWER_FRAMES: u64 = 2;
+/// A relay waits so many frame times for the owner to answer, and then as many again at random, thrice.
+const RELAY_FRAMES: u64 = 4;
 
 /// How fast the radio below is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,123 +57,6 @@ pub struct Pace {
     pub frame_ms: u64,
     /// Time between two heartbeats when nothing happens, milliseconds.
     pub heartbeat_ms: u64,
-}
-
-/// What the engine must know. Times are monotonic milliseconds.
-#[derive(Debug)]
-pub enum Input {
-    /// We take part in a channel, or what we know of it has changed.
-    Channel {
-        /// Whose audience it is.
-        owner: PeerId,
-        /// How frames name it; then how they did before its key was last renewed.
-        aliases: Vec<[u8; 2]>,
-        /// What we hold of the owner's documents, as far as it may go over this radio.
-        ours: BTreeMap<LayerPrint, Standing>,
-        /// Its members that we know, without us.
-        members: Vec<PeerId>,
-        /// Whether we only observe the owner.
-        observes: bool,
-    },
-    /// We no longer take part.
-    ChannelGone {
-        /// Whose audience it was.
-        owner: PeerId,
-    },
-    /// A layer of a channel has a new state here.
-    Stored {
-        /// Whose document.
-        owner: PeerId,
-        /// Which layer.
-        layer: LayerPrint,
-        /// Its state.
-        state: State,
-        /// Older states that a delta may start from here, oldest first.
-        bases: Vec<State>,
-        /// Its rank among what is to be sent, 0 first.
-        rank: u8,
-        /// Who sent it on this radio; none where it came otherwise.
-        from: Option<PeerId>,
-        /// Whether we are its author.
-        ours: bool,
-    },
-    /// Something could be read that a member sent: it is there.
-    Present {
-        /// Who.
-        peer: PeerId,
-    },
-    /// A heartbeat came.
-    Heartbeat {
-        /// From whom.
-        from: PeerId,
-        /// What it said.
-        heartbeat: Heartbeat,
-    },
-    /// A frontier came.
-    Frontier {
-        /// Of whose documents.
-        owner: PeerId,
-        /// From whom.
-        from: PeerId,
-        /// What it said.
-        told: Told,
-    },
-    /// A listener got a state over another link.
-    Elsewhere {
-        /// Whose document.
-        owner: PeerId,
-        /// Who.
-        peer: PeerId,
-        /// Which layer.
-        layer: LayerPrint,
-        /// Which state.
-        state: State,
-    },
-    /// Somebody sent on this radio what we hold already.
-    Overheard {
-        /// Whose document.
-        owner: PeerId,
-        /// Who.
-        from: PeerId,
-        /// Which layer.
-        layer: LayerPrint,
-        /// Which state.
-        state: State,
-    },
-    /// A state came on this radio that we do not take, and will not as rights are.
-    Declined {
-        /// Whose document.
-        owner: PeerId,
-        /// Which layer.
-        layer: LayerPrint,
-        /// Which state.
-        state: State,
-    },
-    /// A layer of our own is not to be spoken of until it is stored again: listeners have a state of it that we lack.
-    Withheld {
-        /// Whose document.
-        owner: PeerId,
-        /// Which layer.
-        layer: LayerPrint,
-    },
-    /// A delta came whose base we do not hold.
-    BaseMissing {
-        /// Of whose documents.
-        owner: PeerId,
-    },
-    /// The radio's pace changed.
-    Pace(Pace),
-}
-
-/// How a layer stands here.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// Its state.
-    pub state: State,
-    /// Older states that a delta may start from here, oldest first.
-    pub bases: Vec<State>,
-    /// Its rank among what is to be sent, 0 first.
-    pub rank: u8,
 }
 
 /// Something that is due.
@@ -225,7 +119,6 @@ pub struct Apart {
 
 impl Apart {
     /// Whether both hold the same, by what the listener has said itself.
-    /// Whether both hold the same, by what the listener has said itself.
     pub fn is_in_step(&self) -> bool {
         *self == Apart::default()
     }
@@ -250,15 +143,7 @@ pub struct Cell {
     pace: Pace,
     channels: BTreeMap<PeerId, Channel>,
     heard: BTreeMap<PeerId, Heard>,
-    heartbeat_at: u64,
-    /// A heartbeat that comes before its time, since there was news.
-    early_at: Option<u64>,
-    /// When there was news of ours last.
-    news_at: Option<u64>,
-    /// The pace at which they come, if they do.
-    news_gap: Option<u64>,
-    /// The pause before the next early heartbeat; 0: none is due.
-    trailing_ms: u64,
+    heartbeats: Heartbeats,
     /// From which other channel the next heartbeat goes on, when they do not all fit.
     others_from: usize,
     random: Random,
@@ -267,17 +152,13 @@ pub struct Cell {
 impl Cell {
     /// An engine of node `me`. The first heartbeat comes soon: whoever is there then answers.
     pub fn new(me: PeerId, pace: Pace, now: u64, mut random: Random) -> Self {
-        let heartbeat_at = now + random.below(pace.frame_ms * 4 + 1);
+        let heartbeats = Heartbeats::new(now + random.below(pace.frame_ms * 4 + 1));
         Cell {
             me,
             pace,
             channels: BTreeMap::new(),
             heard: BTreeMap::new(),
-            heartbeat_at,
-            early_at: None,
-            news_at: None,
-            news_gap: None,
-            trailing_ms: 0,
+            heartbeats,
             others_from: 0,
             random,
         }
@@ -286,28 +167,60 @@ impl Cell {
     /// Takes one input.
     pub fn handle_input(&mut self, now: u64, input: Input) {
         match input {
-            Input::Channel { owner, aliases, ours, members, observes } => {
+            Input::Channel { owner, aliases, ours, members, readers, observes } => {
                 let channel = self.channels.entry(owner).or_insert_with(|| Channel::new(owner == self.me));
-                channel.set(now, aliases, ours, members, observes);
+                channel.set(now, aliases, ours, members, readers, observes);
             }
             Input::ChannelGone { owner } => {
                 self.channels.remove(&owner);
             }
             Input::Stored { owner, layer, state, bases, rank, from, ours } => {
-                let wait = if ours { 0 } else { self.relay_wait() };
+                let wait = (!ours).then(|| self.relay_wait());
+                let again = self.frontier_wait(&owner);
                 let Some(channel) = self.channels.get_mut(&owner) else { return };
                 channel.stored(now, layer, (state, bases), rank, from, wait);
+                match from {
+                    // More may come with it.
+                    Some(_) => channel.settle(now + again),
+                    None => channel.settle(now),
+                }
+                if let Some(from) = from {
+                    self.was_sent(&owner, &from);
+                }
                 if ours {
                     self.expect_early_heartbeat(now);
                 }
+            }
+            Input::Joined { peer, asked } => {
+                self.present(now, peer, None);
+                let head_start = if asked { 0 } else { self.pace.frame_ms * 6 };
+                let wait = self.settle_ms() + self.random.below(self.pace.frame_ms * 4 + 1);
+                self.heartbeats.greet(peer, now + head_start + wait, true);
             }
             Input::Present { peer } => self.present(now, peer, None),
             Input::Heartbeat { from, heartbeat } => self.heard_heartbeat(now, from, &heartbeat),
             Input::Frontier { owner, from, told } => {
                 self.present(now, from, None);
-                let (wait, relay) = (self.frontier_wait(&owner), self.relay_wait());
+                if owner == self.me {
+                    self.heartbeats.has_said(&from);
+                }
+                self.was_sent(&owner, &from);
+                let asked = Asked {
+                    wait: self.frontier_wait(&owner),
+                    relay: self.relay_wait(),
+                    answer: self.answer_wait(now, &owner),
+                    frame_ms: self.pace.frame_ms,
+                };
                 let Some(channel) = self.channels.get_mut(&owner) else { return };
-                channel.heard_frontier(now, from, &told, wait, relay, self.pace.frame_ms);
+                channel.heard_frontier(now, from, &told, &asked);
+            }
+            Input::Asking { alias } => {
+                let Some(owner) = self.owner_of(&alias) else { return };
+                let wait = self.answer_wait(now, &owner);
+                if let Some(channel) = self.channels.get_mut(&owner) {
+                    channel.heard_asking(now + wait);
+                }
+                self.heartbeats.met(|peer| *peer == owner);
             }
             Input::Elsewhere { owner, peer, layer, state } => {
                 if let Some(channel) = self.channels.get_mut(&owner) {
@@ -319,29 +232,32 @@ impl Cell {
                     channel.has(&from, layer, state);
                     channel.overheard(now, layer, state);
                 }
+                self.was_sent(&owner, &from);
             }
             Input::Declined { owner, layer, state } => {
                 if let Some(channel) = self.channels.get_mut(&owner) {
                     channel.decline(layer, state);
+                    channel.settle(now);
                 }
             }
             Input::Withheld { owner, layer } => {
                 let wait = self.frontier_wait(&owner);
                 if let Some(channel) = self.channels.get_mut(&owner) {
                     channel.withhold(layer);
-                    channel.tell_soon(now, wait, self.pace.frame_ms);
+                    channel.must_tell(now, wait, self.pace.frame_ms);
                 }
             }
             Input::BaseMissing { owner } => {
-                let wait = self.frontier_wait(&owner);
+                // Not so soon that it seems to have been said before that delta was heard.
+                let wait = self.settle_ms() + self.frontier_wait(&owner);
                 if let Some(channel) = self.channels.get_mut(&owner) {
                     channel.ask_for_declined();
-                    channel.tell_soon(now, wait, self.pace.frame_ms);
+                    channel.must_tell(now, wait, self.pace.frame_ms);
                 }
             }
             Input::Pace(pace) => {
                 self.pace = pace;
-                self.heartbeat_at = self.heartbeat_at.min(now + pace.heartbeat_ms);
+                self.heartbeats.by(now + pace.heartbeat_ms);
             }
         }
     }
@@ -367,7 +283,7 @@ impl Cell {
             self.channels.iter().filter(|(_, channel)| channel.tells_at().is_some_and(|at| at <= now));
         let frontiers =
             frontiers.map(|(owner, channel)| Turn::Frontier { owner: *owner, told: channel.told() });
-        let heartbeat = (self.next_heartbeat() <= now).then(|| Turn::Heartbeat(self.heartbeat())).into_iter();
+        let heartbeat = (self.heartbeats.next() <= now).then(|| Turn::Heartbeat(self.heartbeat()));
         rights
             .into_iter()
             .map(turn)
@@ -385,23 +301,27 @@ impl Cell {
                     0 => 0,
                     count => (self.others_from + heartbeat.others.len()) % count,
                 };
-                self.heartbeat_done(now);
+                let jitter = self.random.below(self.pace.heartbeat_ms / 8 + 1);
+                self.heartbeats.done(now, &self.pace, jitter);
             }
             Turn::Frontier { owner, .. } => {
                 if let Some(channel) = self.channels.get_mut(owner) {
                     channel.has_told(now);
                 }
+                self.was_sent(owner, &self.me.clone());
             }
-            Turn::Supply { owner, layer, targets, .. } => {
+            Turn::Supply { owner, layer, base, targets, .. } => {
                 if let Some(channel) = self.channels.get_mut(owner) {
-                    channel.supplied(now, *layer, targets);
+                    channel.supplied(now, *layer, *base, targets);
                 }
+                self.was_sent(owner, &self.me.clone());
                 self.expect_early_heartbeat(now);
             }
             Turn::Step { owner, layer, state, targets } => {
                 if let Some(channel) = self.channels.get_mut(owner) {
                     channel.stepped(*layer, *state, targets);
                 }
+                self.was_sent(owner, &self.me.clone());
                 self.expect_early_heartbeat(now);
             }
         }
@@ -419,7 +339,7 @@ impl Cell {
 
     fn due_times(&self, now: u64) -> impl Iterator<Item = u64> {
         let channels = self.channels.values().flat_map(move |channel| channel.due_times(now, &self.heard));
-        channels.chain([self.next_heartbeat()])
+        channels.chain([self.heartbeats.next()])
     }
 
     /// When a peer was last heard on this radio.
@@ -519,25 +439,30 @@ impl Cell {
         self.channels.iter().filter(|(owner, _)| **owner != self.me).map(|(_, channel)| channel)
     }
 
+    fn owner_of(&self, alias: &[u8; 2]) -> Option<PeerId> {
+        let named = |channel: &Channel| channel.aliases.contains(alias);
+        self.channels.iter().find(|(_, channel)| named(channel)).map(|(owner, _)| *owner)
+    }
+
     fn heard_heartbeat(&mut self, now: u64, from: PeerId, heartbeat: &Heartbeat) {
         self.present(now, from, Some(u64::from(heartbeat.next_by_s) * 1000));
-        let settle_ms = self.pace.frame_ms * 2;
-        let wait = self.frontier_wait(&from);
-        if let Some(channel) = self.channels.get_mut(&from) {
-            let said = |frontier: &Frontier| (frontier.fingerprint() >> 32) as u32 == heartbeat.fingerprint;
-            channel.heard_print(now, from, said, wait, settle_ms);
-        }
+        self.was_sent(&from, &from);
+        self.heard_print(now, from, from, Print::Own(heartbeat.fingerprint));
         for (alias, print) in &heartbeat.others {
-            let named = self
-                .channels
-                .iter()
-                .find(|(owner, channel)| channel.aliases.contains(alias) && **owner != from);
-            let Some(owner) = named.map(|(owner, _)| *owner) else { continue };
-            let wait = self.frontier_wait(&owner);
-            let said = |frontier: &Frontier| (frontier.fingerprint() >> 48) as u16 == *print;
-            if let Some(channel) = self.channels.get_mut(&owner) {
-                channel.heard_print(now, from, said, wait, settle_ms);
+            match self.owner_of(alias) {
+                Some(owner) if owner != from => self.heard_print(now, owner, from, Print::Other(*print)),
+                _ => {}
             }
+        }
+    }
+
+    fn heard_print(&mut self, now: u64, owner: PeerId, from: PeerId, print: Print) {
+        if owner == self.me {
+            self.heartbeats.has_said(&from);
+        }
+        let (wait, settle_ms) = (self.frontier_wait(&owner), self.settle_ms());
+        if let Some(channel) = self.channels.get_mut(&owner) {
+            channel.heard_print(now, from, print, wait, settle_ms);
         }
     }
 
@@ -550,53 +475,52 @@ impl Cell {
         };
         self.heard.insert(peer, Heard { at: now, until });
         if is_new {
-            // Whoever comes, or comes back, is told soon what we have.
-            let wait = self.random.below(self.pace.frame_ms * 8 + 1) + self.pace.frame_ms;
-            self.heartbeat_at = self.heartbeat_at.min(now + wait);
+            // Whoever comes, or comes back, learns soon that we are there, if nobody tells it before.
+            let wait = self.settle_ms() + self.spread_ms(&peer) + self.frontier_wait(&peer);
+            self.heartbeats.greet(peer, now + wait, false);
         }
     }
 
-    fn next_heartbeat(&self) -> u64 {
-        self.early_at.map_or(self.heartbeat_at, |early| early.min(self.heartbeat_at))
+    /// Something that `from` sent on a channel was heard by whoever listens there.
+    fn was_sent(&mut self, owner: &PeerId, from: &PeerId) {
+        let Some(channel) = self.channels.get(owner) else { return };
+        // Who sends an answer, or news, has heard somebody.
+        self.heartbeats.met(|peer| peer != from && (peer == owner || channel.has_member(peer)));
     }
 
-    /// After news a heartbeat comes early: whoever missed them learns of it. Where news come at a pace, the next
-    /// are awaited first, since they bring what was missed as well.
     fn expect_early_heartbeat(&mut self, now: u64) {
-        self.trailing_ms = self.pace.frame_ms * TRAILING_FRAMES;
-        let since = self.news_at.map(|before| now.saturating_sub(before));
-        if since.is_none_or(|since| since > self.pace.frame_ms * 4) {
-            // Not still the same news on its way out.
-            self.news_gap = since
-                .filter(|gap| *gap > self.trailing_ms.max(PACE_MIN_MS) && *gap < self.pace.heartbeat_ms / 2);
-            self.news_at = Some(now);
-        }
-        let wait = self.news_gap.map_or(self.trailing_ms, |gap| gap + gap / 2);
-        self.early_at = Some(now + wait + self.random.below(self.pace.frame_ms + 1));
+        let jitter = self.random.below(self.pace.frame_ms + 1);
+        self.heartbeats.expect_early(now, &self.pace, jitter);
     }
 
-    /// Early heartbeats lie ever further apart until the usual pace is reached.
-    fn heartbeat_done(&mut self, now: u64) {
-        let usual = self.pace.heartbeat_ms;
-        self.heartbeat_at = now + usual + self.random.below(usual / 8 + 1);
-        self.trailing_ms = self.trailing_ms.saturating_mul(4);
-        self.early_at = (1..usual).contains(&self.trailing_ms).then(|| now + self.trailing_ms);
-        if self.early_at.is_none() {
-            self.trailing_ms = 0;
-        }
+    /// What is said so soon after something was sent may have been said before that was heard.
+    fn settle_ms(&self) -> u64 {
+        self.pace.frame_ms * 2
     }
 
     /// A relay lets the author, and other relays, go before it.
     fn relay_wait(&mut self) -> u64 {
-        self.pace.frame_ms * 4 + self.random.below(self.pace.frame_ms * 12 + 1)
+        self.pace.frame_ms * RELAY_FRAMES + self.random.below(self.pace.frame_ms * 3 * RELAY_FRAMES + 1)
+    }
+
+    /// Over how long those who may have the same to say on a channel spread.
+    fn spread_ms(&self, owner: &PeerId) -> u64 {
+        let readers = self.channels.get(owner).map_or(1, Channel::readers).min(COMPANY_MAX) as u64;
+        self.pace.frame_ms * (1 + SPREAD_FRAMES * readers)
     }
 
     /// Each of those who may have the same to say waits its own while.
     fn frontier_wait(&mut self, owner: &PeerId) -> u64 {
-        let members = self.channels.get(owner).map_or(0, Channel::members) as u64;
         // The owner has least to ask on its own channel: most often it is the others who lack something.
         let head_start = if *owner == self.me { self.pace.frame_ms * 6 } else { 0 };
-        head_start + self.random.below(self.pace.frame_ms * (1 + 4 * members.min(32)) + 1)
+        head_start + self.random.below(self.spread_ms(owner) + 1)
+    }
+
+    /// After a question of somebody else: as long as its answer takes, and a while of our own.
+    fn answer_wait(&mut self, now: u64, owner: &PeerId) -> u64 {
+        let is_there = self.heard.get(owner).is_some_and(|heard| heard.until > now);
+        let frames = if is_there { ANSWER_FRAMES } else { 4 * RELAY_FRAMES + ANSWER_FRAMES };
+        self.pace.frame_ms * frames + self.frontier_wait(owner)
     }
 }
 

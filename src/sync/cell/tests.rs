@@ -1,5 +1,6 @@
 //! A handful of engines on one lossy channel, a frame at a time: they come into step, at a price that is counted.
 
+use super::heartbeats::TRAILING_FRAMES;
 use super::*;
 use crate::sync::cell::message::Entry;
 use proptest::prelude::*;
@@ -62,6 +63,7 @@ impl World {
                     ours: mine,
                     members,
                     observes: false,
+                    readers: count,
                 };
                 station.cell.handle_input(world.now, input);
             }
@@ -286,6 +288,7 @@ fn a_stranger_to_the_documents_gets_them_whole_and_once() {
             ours,
             members,
             observes: false,
+            readers: 2,
         };
         world.stations[2].cell.handle_input(world.now, input);
     }

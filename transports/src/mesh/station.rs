@@ -39,7 +39,7 @@ mod shown;
 pub use channels::{CHANNELS_MAX, ChannelError, MEMBERS_MAX, WINDOW_RECORD_FRAMES, WindowRecord};
 pub use epochs::{
     ANSWER_EVERY_MS, ASK_EVERY_MAX_MS, ASK_EVERY_MS, ASK_TRIES_MAX, CORRECT_EVERY_MS, FAILURES_MAX,
-    HEARD_MAX, RENEW_EVERY_MS, REPEAT_FRAMES, REPEAT_MS, WANTED_MAX,
+    HEARD_MAX, RENEW_EVERY_MS, REPEAT_FRAMES, REPEAT_MS, REPEAT_QUIET_MS, WANTED_MAX,
 };
 pub use fit::LONGER_AFTER_MS;
 pub use inbound::{HELD_FRAMES_MAX, HELD_MS, SIGNATURES_AN_HOUR, SIGNATURES_AT_ONCE};
@@ -412,6 +412,11 @@ impl Station {
         self.forget_keyless(&owner);
         self.forget_strangers();
         Ok(())
+    }
+
+    /// Somebody new is there who could not know whose opening it heard: ours is sent again.
+    pub fn announce(&mut self, now_ms: u64) {
+        self.own.announce(now_ms);
     }
 
     /// Leaves an audience: what is half received or half sent in it is dropped.

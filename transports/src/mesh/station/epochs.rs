@@ -20,10 +20,14 @@ pub const ASK_EVERY_MAX_MS: u64 = 3_600_000;
 pub const ANSWER_EVERY_MS: u64 = 10_000;
 /// A peer's newest opening is sent against an older one no more often than this.
 pub const CORRECT_EVERY_MS: u64 = 300_000;
-/// Our opening is repeated after so many frames and so long, both doubled each time up to these.
-pub const REPEAT_FRAMES: (u32, u32) = (8, 256);
+/// Our opening is repeated after so many frames and so long, both doubled each time up to these. Whoever missed it asks for it: this
+/// is for who hears us and is not heard.
+pub const REPEAT_FRAMES: (u32, u32) = (32, 256);
 /// As [`REPEAT_FRAMES`], in milliseconds.
 pub const REPEAT_MS: (u64, u64) = (60_000, 3_600_000);
+/// A repeated opening waits until we have sent nothing for so long: what we said may be answered, and the answer goes first. Whoever
+/// always has something to say repeats it after twice as many frames.
+pub const REPEAT_QUIET_MS: u64 = 60_000;
 /// On hearing a newer epoch of ours, a new one is begun no more often than this: two copies of one disk that are both
 /// running push each other on for ever.
 pub const RENEW_EVERY_MS: u64 = 600_000;
@@ -41,6 +45,8 @@ pub(super) struct OwnEpoch {
     /// When it was sent last.
     sent_ms: Option<u64>,
     frames_since: u32,
+    /// When our last frame went out.
+    frame_ms: u64,
     repeats: u32,
     /// Somebody asked: when to answer.
     answer_ms: Option<u64>,
@@ -56,6 +62,7 @@ impl OwnEpoch {
             opening: None,
             sent_ms: None,
             frames_since: 0,
+            frame_ms: 0,
             repeats: 0,
             answer_ms: None,
             renewed_ms: None,
@@ -78,7 +85,9 @@ impl OwnEpoch {
         let doubled = 1_u64 << self.repeats.min(16);
         let frames = u64::from(REPEAT_FRAMES.0).saturating_mul(doubled).min(REPEAT_FRAMES.1.into());
         let wait_ms = (REPEAT_MS.0 * doubled).min(REPEAT_MS.1);
-        let repeat_ms = (u64::from(self.frames_since) >= frames).then(|| sent_ms + wait_ms);
+        let since = u64::from(self.frames_since);
+        let quiet_ms = if since < 2 * frames { self.frame_ms + REPEAT_QUIET_MS } else { 0 };
+        let repeat_ms = (since >= frames).then(|| quiet_ms.max(sent_ms + wait_ms));
         repeat_ms.into_iter().chain(self.answer_ms.map(|answer_ms| answer_ms.max(free_ms))).min()
     }
 
@@ -89,7 +98,8 @@ impl OwnEpoch {
         (self.sent_ms, self.frames_since, self.answer_ms) = (Some(now_ms), 0, None);
     }
 
-    pub(super) fn sent_frame(&mut self) {
+    pub(super) fn sent_frame(&mut self, now_ms: u64) {
+        self.frame_ms = now_ms;
         self.frames_since = self.frames_since.saturating_add(1);
     }
 
@@ -102,6 +112,13 @@ impl OwnEpoch {
     /// Whether somebody waits for our opening.
     pub(super) fn is_asked(&self) -> bool {
         self.answer_ms.is_some()
+    }
+
+    /// Somebody is there who has not understood it; before the first one there is nothing to repeat.
+    pub(super) fn announce(&mut self, now_ms: u64) {
+        if self.is_announced() {
+            self.answer_ms = Some(now_ms);
+        }
     }
 
     /// From when on a further epoch may be begun.

@@ -671,7 +671,7 @@ impl Station {
                 seal(&frame_key, header, counter, payload)
             }
         };
-        self.own.sent_frame();
+        self.own.sent_frame(now_ms);
         Some(sealed)
     }
 }
