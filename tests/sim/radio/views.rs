@@ -222,7 +222,7 @@ fn a_spent_hour_says_when_the_next_state_leaves() {
     config.ledger = LedgerConfig { soft_cap_permille: 2, ..LedgerConfig::new(Some(UNLIMITED)) };
     let (mut field, a, _) = parted(config);
     for n in 0..60 {
-        set(&mut field, a, "notes", &format!("k{n}"), "some words that take their time on air ".repeat(1));
+        set(&mut field, a, "notes", &format!("k{n}"), "some words that take their time on air");
         field.run(10 * SECOND);
     }
     let spent = |rows: &[LinkView]| row(rows, "(all who listen)").why.clone();
