@@ -211,7 +211,7 @@ fn messages_on_air() {
         content,
     };
     for layer in [&snapshot, &shared] {
-        let opened = decode_air(owner().peer_id(), &encode_air(layer)).unwrap().open().unwrap();
+        let opened = decode_air(owner().peer_id(), &encode_air(layer, false)).unwrap().open().unwrap();
         assert_eq!(opened.signed, layer.signed);
     }
     let target = Value::map([("cpu", Value::from(13.25)), ("name", Value::from("attic"))]);
@@ -257,7 +257,7 @@ fn messages_on_air() {
     let heartbeat =
         Heartbeat { next_by_s: 900, fingerprint: 0x0102_0304, others: vec![([0xaa, 0xbb], 0x0506)] };
     let whole: Vec<Json> = [&snapshot, &shared]
-        .map(|layer| json!({ "layer": layer_vector(layer), "bytes": hex(encode_air(layer)) }))
+        .map(|layer| json!({ "layer": layer_vector(layer), "bytes": hex(encode_air(layer, false)) }))
         .into();
     check(
         "air.json",

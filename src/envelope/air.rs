@@ -3,19 +3,20 @@
 //! ```text
 //! [kind, name, author | null, sequence, time ms, audience sequence, signature, packed]
 //! packed: of a snapshot, the packed delta from null, in the context (0, sequence, 0, time);
-//!         of a map, its entries as in a map delta
+//!         of a map, its entries as in a map delta: that CBOR, or where it is shorter the packed delta from null to it
 //! ```
 
 use tombolo_delta::{Context, Limits, Value};
 use tombolo_transports::PeerId;
 
 use crate::envelope::codec::{fixed, number};
-use crate::envelope::{Envelope, EnvelopeError, Payload, decode_changes, encode_changes};
+use crate::envelope::update::{decode_content, encode_content};
+use crate::envelope::{Envelope, EnvelopeError, Payload};
 use crate::layer::{Content, DocumentId, DocumentName, Head, Kind, Layer, LayerId, SignedHead};
 use crate::limits::RADIO_MESSAGE_BYTES_MAX;
 
-/// The bytes of a whole layer for a radio. May be longer than a radio takes: whoever sends looks.
-pub fn encode_air(layer: &Layer) -> Vec<u8> {
+/// The bytes of a whole layer for a radio. `plain`: what a map holds stands there for anyone to read. May be longer than a radio takes: whoever sends looks.
+pub fn encode_air(layer: &Layer, plain: bool) -> Vec<u8> {
     let head = layer.head();
     let id = &head.layer;
     let packed = match &layer.content {
@@ -26,7 +27,7 @@ pub fn encode_air(layer: &Layer) -> Vec<u8> {
         }
         Content::Map(map) => {
             let entries = map.iter().map(|(key, entry)| (key.clone(), Some(entry.clone()))).collect();
-            encode_changes(&entries, head.time_ms)
+            encode_content(&entries, head.time_ms, plain)
         }
     };
     let author = match id.author == id.document.owner {
@@ -74,7 +75,7 @@ pub fn decode_air(owner: PeerId, bytes: &[u8]) -> Result<Envelope, EnvelopeError
         Kind::Map => {
             let mut content = Content::empty(Kind::Map);
             if let Content::Map(map) = &mut content {
-                map.change(decode_changes(packed, time_ms)?)?;
+                map.change(decode_content(packed, time_ms)?)?;
             }
             content
         }

@@ -24,8 +24,12 @@ const PRINT_HIGH: u8 = 0x20;
 const PRINT_HIGH_SHIFT: u32 = 5;
 /// Bits of the first byte of the base's print that are told.
 const PRINT_LOW_BITS: u32 = 7;
+/// A map's content is packed up to here: a tenth of a second, and twice what a radio takes.
+const CONTENT_BYTES_MAX: usize = 128 * 1024;
 const SIGNATURE_BYTES: usize = 64;
 const TAG_BYTES: usize = 4;
+/// Major type of CBOR (RFC 8949, section 3.1).
+const BYTE_STRING: u8 = 2;
 
 /// The pace at which most that goes on air is published: a signed time is told as what it is off.
 const PACE_MS: u64 = 60_000;
@@ -42,7 +46,7 @@ const DISTANCE_GROWS: [u16; 5] = [49_152, 49_152, 36_045, 16_384, 26_214];
 const TIME_GROWS: [u16; 1] = [52_429];
 /// Classes of a number: all below 2^54.
 const CLASSES_MAX: u32 = 54;
-/// A longer change of a map stands as it is: no text model runs over it.
+/// A longer change of a map stands as it is: it is made anew for each frame, and no text model runs over it then.
 const PACKED_BYTES_MAX: usize = 4_096;
 /// A distance that the first byte of a provisional state can say.
 const DISTANCE_MAX: u64 = 15;
@@ -91,7 +95,8 @@ pub fn encode_update(envelope: &CompactEnvelope<Change<'_>>, plain: bool) -> Upd
         Change::Map { changes, time_ms } => {
             let value = changes_value(changes, *time_ms);
             let cbor = tombolo_delta::to_cbor(&value);
-            match packed(&value, cbor.len()).filter(|_| !plain) {
+            let may_pack = !plain && cbor.len() <= PACKED_BYTES_MAX;
+            match may_pack.then(|| packed(&value, cbor.len())).flatten() {
                 Some(delta) => bytes.extend(opening.delta(&Value::Null, &delta, &Context::default())),
                 None => {
                     if let Some(last) = bytes.last_mut() {
@@ -224,11 +229,32 @@ pub fn decode_provisional(
     Ok((envelope, body, tags.as_chunks().0))
 }
 
+/// What a map holds: packed as a delta from nothing, where that is shorter than its CBOR and may be.
+pub(super) fn encode_content(changes: &MapChanges, time_ms: u64, plain: bool) -> Vec<u8> {
+    let value = changes_value(changes, time_ms);
+    let cbor = tombolo_delta::to_cbor(&value);
+    if plain || cbor.len() > CONTENT_BYTES_MAX {
+        return cbor;
+    }
+    let delta = packed(&value, cbor.len());
+    delta.map_or(cbor, |delta| tombolo_delta::encode(&Value::Null, &delta, &Context::default()))
+}
+
+/// Reads it: a packed delta is a byte string, and the CBOR of a map's content an array.
+pub(super) fn decode_content(bytes: &[u8], time_ms: u64) -> Result<MapChanges, EnvelopeError> {
+    if !bytes.first().is_some_and(|first| first >> 5 == BYTE_STRING) {
+        return decode_changes(bytes, time_ms);
+    }
+    let (nothing, context) = (Value::Null, Context::default());
+    let delta = tombolo_delta::decode(&nothing, bytes, &context).map_err(|_| EnvelopeError::Shape)?;
+    let value = tombolo_delta::apply(&nothing, &delta, &context).map_err(|_| EnvelopeError::Shape)?;
+    changes_from_value(&value, time_ms)
+}
+
 /// What changed in a map as a delta from nothing, where that is shorter than its CBOR.
 fn packed(value: &Value, cbor_bytes: usize) -> Option<tombolo_delta::Delta> {
     let context = Context::default();
-    let delta =
-        (cbor_bytes <= PACKED_BYTES_MAX).then(|| tombolo_delta::diff(&Value::Null, value, &context))?;
+    let delta = tombolo_delta::diff(&Value::Null, value, &context);
     let bytes = tombolo_delta::encode(&Value::Null, &delta, &context).len();
     (bytes <= cbor_bytes).then_some(delta)
 }

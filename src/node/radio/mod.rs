@@ -120,6 +120,8 @@ pub(super) struct Radio {
     talks: pair::Talks,
     /// Layers on their way in fragments.
     long: BTreeMap<LayerPrint, long::Long>,
+    /// The whole layer that was made last for it.
+    whole: Option<((LayerPrint, State), Vec<u8>)>,
     /// Since when we let others go on with theirs.
     polite_since: Option<u64>,
     counts: counts::Counts,
@@ -324,6 +326,7 @@ impl Node {
             talks: pair::Talks::default(),
             long: BTreeMap::new(),
             polite_since: None,
+            whole: None,
             counts: counts::Counts::going_on(today),
         };
         self.radios.by_link.insert(link, radio);

@@ -254,7 +254,7 @@ impl Node {
         }
         let (kind, bytes) = match delta {
             Some(envelope) => (kinds::UPDATE, self.filled(link, &owner, &layer, &targets, envelope)),
-            None => (kinds::WHOLE, self.holdings.layer(&id).map(encode_air).unwrap_or_default()),
+            None => (kinds::WHOLE, self.whole_on_air(link, &id, state)),
         };
         if bytes.len() > RADIO_MESSAGE_BYTES_MAX {
             self.counters.reject("too_long_for_radio");
@@ -359,6 +359,21 @@ impl Node {
         let base = BaseRef { is_short, ..envelope.base };
         let in_clear = self.radios.by_link.values().any(|radio| radio.spec.mode == Mode::SignedClear);
         Some(encode_update(&CompactEnvelope { base, ..envelope }, in_clear))
+    }
+
+    /// A whole layer in the form for radio. The last one is remembered: it may be looked at often until it leaves.
+    fn whole_on_air(&mut self, link: LinkId, id: &LayerId, state: State) -> Vec<u8> {
+        let Some(radio) = self.radios.by_link.get_mut(&link) else { return Vec::new() };
+        let key = (id.print(), state);
+        if let Some((of, bytes)) = &radio.whole
+            && *of == key
+        {
+            return bytes.clone();
+        }
+        let is_clear = radio.spec.mode == Mode::SignedClear;
+        let bytes = self.holdings.layer(id).map(|layer| encode_air(layer, is_clear)).unwrap_or_default();
+        radio.whole = Some((key, bytes.clone()));
+        bytes
     }
 
     /// Fills what is left of the frame with further deltas of the same channel.

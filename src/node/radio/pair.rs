@@ -212,7 +212,7 @@ impl Node {
         for name in [DocumentName::AUDIENCE, DocumentName::KEYS] {
             let Some(id) = rights_layer(&owner, name) else { continue };
             let Some(layer) = self.holdings.layer(&id) else { continue };
-            let bytes = encode_air(layer);
+            let bytes = encode_air(layer, false);
             let talk = if owner == self.me { Talk::Mine(&bytes) } else { Talk::Yours(&bytes) };
             messages.push((account(&id.print()), talk.encode()));
         }
