@@ -7,7 +7,7 @@ use tombolo_transports::mesh::frame::Kind;
 use tombolo_transports::mesh::handshake::{self, Responder};
 use tombolo_transports::mesh::keys::{AudienceKey, Identity, Mode};
 use tombolo_transports::mesh::ledger::{Account, BootId, Ledger, LedgerConfig, Moment, Priority};
-use tombolo_transports::mesh::region::Region;
+use tombolo_transports::mesh::region::{Region, Usage};
 use tombolo_transports::mesh::station::{Heard, Outgoing, Station, StationConfig, StationRecords};
 
 const FRAME_BYTES_MAX: usize = 120;
@@ -78,7 +78,7 @@ fn station(who: u8) -> Station {
         line: Line::lora(Modulation::SF7_125),
         seed: [who; 32],
     };
-    let ledger = Ledger::new(LedgerConfig::new(Region::Wired.rules(None, None).ok()), 0);
+    let ledger = Ledger::new(LedgerConfig::new(Region::Wired.rules(Usage::default()).ok()), 0);
     let mut station = Station::new(config, StationRecords::default(), ledger).expect("a good configuration");
     let key = AudienceKey { epoch: 1, key: [9; 16] };
     station.set_channel(owner(), key, None, peers.into()).expect("two members");

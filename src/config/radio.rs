@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use tombolo_transports::mesh::airtime::{Line, Modulation};
 use tombolo_transports::mesh::driver::{KissOptions, Protocol, RadioUrl, RadioUrlError};
 use tombolo_transports::mesh::keys::Mode;
-use tombolo_transports::mesh::region::{Region, RegionError, Rules};
+use tombolo_transports::mesh::region::{Region, RegionError, Rules, Usage};
 use tombolo_transports::mesh::station::CALL_SIGN_BYTES_MAX;
 
 use super::Span;
@@ -38,6 +38,8 @@ pub struct RadioSettings {
     pub region: Option<Area>,
     /// Its frequency in Hz; `None`: as the radio says, else the usual one of the region.
     pub frequency_hz: Option<u32>,
+    /// It goes from channel to channel.
+    pub hopping: bool,
     /// Sealed, or signed and in clear.
     pub mode: Mode,
     /// Whose station it is.
@@ -225,6 +227,8 @@ struct Written {
     soft_cap_permille: Option<u64>,
     #[serde(default)]
     sign_every: Option<u64>,
+    #[serde(default)]
+    hopping: Option<bool>,
 }
 
 impl Written {
@@ -240,6 +244,7 @@ impl Written {
             call_sign_every: None,
             soft_cap_permille: None,
             sign_every: None,
+            hopping: None,
         }
     }
 
@@ -250,8 +255,9 @@ impl Written {
         let area = once("region", url.region.as_ref(), self.region.as_ref())?;
         let area = area.map(|text| Region::parse(text)).transpose()?;
         let area = area.map(|region| region.map_or(Area::Nowhere, Area::In));
+        let hopping = once("hopping", words.hopping, self.hopping)?.unwrap_or(false);
         let rules = match area {
-            Some(Area::In(region)) => Some((region, region.rules(frequency_hz, bandwidth_hz(rate))?)),
+            Some(Area::In(region)) => Some((region, region.rules(Usage { frequency_hz, hopping })?)),
             _ => None,
         };
         let kiss = match &url.protocol {
@@ -295,6 +301,7 @@ impl Written {
             rate,
             region: area,
             frequency_hz,
+            hopping,
             mode,
             call_sign,
             call_sign_every: every,
@@ -349,13 +356,6 @@ impl fmt::Display for Rate {
             Rate::LoRa(modulation) => Line::lora(*modulation).fmt(f),
             Rate::Bits(bits) => write!(f, "{bits} bit/s"),
         }
-    }
-}
-
-fn bandwidth_hz(rate: Option<Rate>) -> Option<u32> {
-    match rate {
-        Some(Rate::LoRa(modulation)) => Some(modulation.bandwidth_hz),
-        _ => None,
     }
 }
 
@@ -431,7 +431,7 @@ mod tests {
         let lines = proposed.lines().map(|line| line.trim_start_matches("# "));
         let lines = lines.filter(|line| line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')));
         let lines: Vec<&str> = lines.filter(|line| !line.starts_with("bitrate")).collect();
-        assert_eq!(lines.len(), 9, "{lines:?}");
+        assert_eq!(lines.len(), 10, "{lines:?}");
         let radio = radio(&lines.join("\n")).unwrap();
         assert_eq!(radio.rate, Some(Rate::LoRa(Modulation::LONG_FAST)));
     }
@@ -448,7 +448,7 @@ mod tests {
             (&format!("{tnc}\nregion = \"EU869\""), "unknown region \"EU869\""),
             (&format!("{tnc}\nbitrate = 1200\nregion = \"EU868\"\nfrequency_hz = 868650000"), "868.650 MHz"),
             (&format!("{tnc}\nregion = \"EU868\""), "say `bitrate`"),
-            (&format!("{tnc}\nregion = \"US\""), "say `bitrate`"),
+            (&format!("{tnc}\nregion = \"US\"\nhopping = true"), "say `bitrate`"),
             (&format!("{tnc}\nmode = \"clear\""), "\"signed-clear\""),
             (&format!("{tnc}\nregion = \"amateur\""), "call_sign"),
             (&format!("{tnc}\nregion = \"amateur\"\ncall_sign = \"A\"\nmode = \"encrypted\""), "obscured"),

@@ -242,7 +242,7 @@ pub(super) fn encode_content(changes: &MapChanges, time_ms: u64, plain: bool) ->
 
 /// Reads it: a packed delta is a byte string, and the CBOR of a map's content an array.
 pub(super) fn decode_content(bytes: &[u8], time_ms: u64) -> Result<MapChanges, EnvelopeError> {
-    if !bytes.first().is_some_and(|first| first >> 5 == BYTE_STRING) {
+    if bytes.first().is_none_or(|first| first >> 5 != BYTE_STRING) {
         return decode_changes(bytes, time_ms);
     }
     let (nothing, context) = (Value::Null, Context::default());

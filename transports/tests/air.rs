@@ -279,7 +279,7 @@ fn a_seed_replays_byte_for_byte() {
 #[test]
 fn stations_that_ask_their_ledger_keep_to_the_law_by_what_is_seen_on_air() {
     let (mut air, radios) = air_with::<4>(9, Line::lora(Modulation::LONG_FAST));
-    let rules = Region::Eu868.rules(None, None).unwrap();
+    let rules = Region::Eu868.rules(Usage::default()).unwrap();
     let mut ledgers = radios.map(|_| Ledger::new(LedgerConfig::new(Some(rules)), 0));
     radios.iter().for_each(|radio| air.set_access(*radio, Access::TNC));
     for now_ms in (0..3 * HOUR_MS).step_by(250) {

@@ -5,12 +5,16 @@ use tombolo_transports::mesh::ledger::{
     Account, BootId, HOUR_MS, Ledger, LedgerConfig, LedgerRecord, Moment, NeverLegal, Priority, SLACK_MS,
     Verdict,
 };
-use tombolo_transports::mesh::region::{Region, Rules};
+use tombolo_transports::mesh::region::{Region, Rules, Usage};
 
 const EU868_MHZ: [u32; 3] = [869_000_000, 868_100_000, 869_525_000];
 
+fn at(hz: u32) -> Usage {
+    Usage { frequency_hz: Some(hz), ..Usage::default() }
+}
+
 fn config(hz: u32) -> LedgerConfig {
-    LedgerConfig::new(Some(Region::Eu868.rules(Some(hz), None).expect("a sub-band")))
+    LedgerConfig::new(Some(Region::Eu868.rules(at(hz)).expect("a sub-band")))
 }
 
 /// What was on air: from, to, in microseconds of true time, and what for.
@@ -316,7 +320,10 @@ fn a_full_ledger_says_when_and_an_endless_frame_says_never() {
     let mut nowhere = Ledger::new(LedgerConfig::new(None), 0);
     assert_eq!(never(&mut nowhere, 1, Priority::Control), NeverLegal::NoRegion);
     assert_eq!((nowhere.airtime_left_ms(0), nowhere.budget_ms()), (Some(0), None));
-    let mut america = Ledger::new(LedgerConfig::new(Some(Region::Us915.rules(None, None).unwrap())), 0);
+    let mut america = Ledger::new(
+        LedgerConfig::new(Some(Region::Us915.rules(Usage { hopping: true, ..Usage::default() }).unwrap())),
+        0,
+    );
     assert_eq!(america.verdict(0, 400_000, Priority::Bulk), Verdict::Now);
     let why = never(&mut america, 400_001, Priority::Bulk);
     assert_eq!(why, NeverLegal::Dwell { airtime_ms: 401, dwell_ms: 400 });
@@ -324,7 +331,7 @@ fn a_full_ledger_says_when_and_an_endless_frame_says_never() {
 
 #[test]
 fn a_link_without_duty_cycle_counts_and_keeps_upkeep_to_two_percent() {
-    let wired = Region::Wired.rules(None, None).unwrap();
+    let wired = Region::Wired.rules(Usage::default()).unwrap();
     let mut ledger = Ledger::new(LedgerConfig::new(Some(wired)), 0);
     let mut now_ms = 0;
     let mut upkeep_us = 0;
@@ -456,7 +463,7 @@ fn a_crash_on_a_radio_without_limits_leaves_room_for_upkeep() {
 /// Each crash leaves behind a record that was written ahead. However many there are, no more counts as spent than there is.
 #[test]
 fn crash_after_crash_does_not_count_more_than_the_budget() {
-    let rules = Region::Eu868.rules(Some(868_100_000), None).unwrap();
+    let rules = Region::Eu868.rules(at(868_100_000)).unwrap();
     let config = LedgerConfig::new(Some(rules));
     let at = |boot: u8| Moment { boot: BootId([boot; 16]), monotonic_ms: 0, trusted_wall_ms: None };
     let mut ledger = Ledger::new(config, 0);

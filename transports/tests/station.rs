@@ -12,7 +12,7 @@ use tombolo_transports::mesh::airtime::{Line, Modulation};
 use tombolo_transports::mesh::frame::Kind;
 use tombolo_transports::mesh::keys::{AudienceKey, Identity, Mode};
 use tombolo_transports::mesh::ledger::{Account, BootId, Ledger, LedgerConfig, Moment, Priority};
-use tombolo_transports::mesh::region::Region;
+use tombolo_transports::mesh::region::{Region, Usage};
 use tombolo_transports::mesh::station::{Heard, Outgoing, Record, Station, StationConfig, StationRecords};
 
 const NODES: usize = 3;
@@ -106,7 +106,7 @@ impl Cell {
             line: Line::lora(Modulation::SF7_125),
             seed: [self.starts; 32],
         };
-        let ledger = Ledger::new(LedgerConfig::new(Region::Wired.rules(None, None).ok()), self.now_ms);
+        let ledger = Ledger::new(LedgerConfig::new(Region::Wired.rules(Usage::default()).ok()), self.now_ms);
         let mut station = Station::new(config, self.disks[node].clone(), ledger).unwrap();
         for owner in 0..NODES {
             let key = AudienceKey { epoch: 1, key: [owner as u8; 16] };

@@ -10,12 +10,13 @@ use super::super::Span;
 use super::RadioSettingsError;
 
 /// The words, as they are listed where somebody writes another one.
-const KNOWN: &str = "mode, frequency_hz, call_sign, call_sign_every, soft_cap_permille, sign_every";
+const KNOWN: &str = "mode, frequency_hz, hopping, call_sign, call_sign_every, soft_cap_permille, sign_every";
 
 /// What was said, each at most once; not yet seen together.
 #[derive(Debug, Default)]
 pub(super) struct Words {
     pub(super) frequency_hz: Option<u32>,
+    pub(super) hopping: Option<bool>,
     pub(super) mode: Option<Mode>,
     pub(super) call_sign: Option<String>,
     pub(super) call_sign_every: Option<Duration>,
@@ -65,6 +66,7 @@ impl Words {
     fn take(&mut self, word: &str, value: &str) -> Result<bool, RadioSettingsError> {
         match word {
             "frequency_hz" => set("frequency_hz", &mut self.frequency_hz, frequency(value)?)?,
+            "hopping" => set("hopping", &mut self.hopping, truth("hopping", value)?)?,
             "mode" => set("mode", &mut self.mode, mode(value)?)?,
             "call_sign" => set("call_sign", &mut self.call_sign, value.to_owned())?,
             "call_sign_every" => set("call_sign_every", &mut self.call_sign_every, call_sign_every(value)?)?,
@@ -93,6 +95,11 @@ fn set<T>(word: &'static str, place: &mut Option<T>, value: T) -> Result<(), Rad
 fn number(word: &'static str, value: &str, wanted: &'static str) -> Result<u64, RadioSettingsError> {
     let number = value.parse().ok().filter(|_| value.bytes().all(|byte| byte.is_ascii_digit()));
     number.ok_or_else(|| RadioSettingsError::Value { word, value: short(value), wanted })
+}
+
+fn truth(word: &'static str, value: &str) -> Result<bool, RadioSettingsError> {
+    let wanted = "true or false";
+    value.parse().map_err(|_| RadioSettingsError::Value { word, value: short(value), wanted })
 }
 
 fn frequency(value: &str) -> Result<u32, RadioSettingsError> {
@@ -163,13 +170,14 @@ mod tests {
             ("mode=", "\"mode=\" has no value"),
             ("mode", "\"mode\" has no value"),
             ("freq=868", "has no option \"freq\"; there are call, "),
-            ("freq=868", "mode, frequency_hz, call_sign, "),
+            ("freq=868", "mode, frequency_hz, hopping, call_sign, "),
             ("frequency_hz=869.525", "frequency_hz=869.525 is not a frequency in Hz, like 869525000"),
             ("frequency_hz=86952500000", "is not a frequency in Hz"),
             ("frequency_hz=868650000&region=EU868&bitrate=1200", "868.650 MHz"),
             ("sign_every=often", "sign_every=often is not a number of states"),
             ("sign_every=257", "`sign_every` 257 is not between 1 and 256"),
             ("sign_every=2&sign_every=3", "\"sign_every\" is there twice"),
+            ("hopping=maybe", "true or false"),
             ("soft_cap_permille=0", "between 1 and 1000"),
             ("soft_cap_permille=-1", "between 1 and 1000"),
             ("call_sign_every=often", "`call_sign_every` \"often\" is no span of time"),

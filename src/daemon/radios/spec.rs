@@ -10,7 +10,7 @@ use tombolo_transports::mesh::driver::{KissOptions, MTU_MIN, Protocol, RadioInfo
 use tombolo_transports::mesh::keys::Mode;
 use tombolo_transports::mesh::ledger::LedgerConfig;
 use tombolo_transports::mesh::meshtastic::signs_broadcasts;
-use tombolo_transports::mesh::region::{EU868_MESH_HZ, Region, Rules};
+use tombolo_transports::mesh::region::{EU868_MESH_HZ, Region, Rules, Usage};
 use tombolo_transports::mesh::station::CallSign;
 
 use crate::config::radio::{Area, RadioSettings, Rate};
@@ -127,7 +127,7 @@ fn rules(settings: &RadioSettings, info: &RadioInfo, line: Option<Line>) -> Resu
     let lora_mesh = !matches!(settings.url.protocol, Protocol::Kiss(_));
     let usual = (region == Region::Eu868 && lora_mesh).then_some(EU868_MESH_HZ);
     let frequency_hz = settings.frequency_hz.or(info.frequency_hz).or(usual);
-    let rules = region.rules(frequency_hz, line.and_then(|line| line.bandwidth_hz()));
+    let rules = region.rules(Usage { frequency_hz, hopping: settings.hopping });
     let rules = rules.map_err(|why| format!("nothing is sent: {why}"))?;
     let limited = rules.duty_permille.is_some() || rules.dwell_ms.is_some();
     if limited && line.is_none() {
@@ -230,11 +230,15 @@ mod tests {
 
     #[test]
     fn where_one_transmission_is_limited_frames_are_as_short_as_that() {
-        let spec = of("kiss+tcp://h?region=US915&preset=MediumFast", &RadioInfo::default());
+        let spec = of("kiss+tcp://h?region=US915&preset=MediumFast&hopping=true", &RadioInfo::default());
         let us = |bytes| spec.line.frame_us(bytes);
         assert!(us(spec.frame_bytes_max) <= 400_000 && us(spec.frame_bytes_max + 1) > 400_000);
         assert!((100..231).contains(&spec.frame_bytes_max), "{}", spec.frame_bytes_max);
-        let spec = of("kiss+tcp://h?region=US915&preset=ShortFast", &RadioInfo::default());
+        let spec = of("kiss+tcp://h?region=US915&preset=ShortFast&hopping=true", &RadioInfo::default());
+        assert_eq!(spec.frame_bytes_max, 231);
+        // Stock radios stay on their channel: the default one of America sends.
+        let spec = of("meshtastic+tcp://h", &says("US", Some(Modulation::LONG_FAST)));
+        assert_eq!(spec.ledger.rules.map(|rules| (rules.duty_permille, rules.dwell_ms)), Some((None, None)));
         assert_eq!(spec.frame_bytes_max, 231);
     }
 

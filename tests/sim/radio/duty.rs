@@ -4,14 +4,14 @@ use super::*;
 use std::collections::BTreeMap;
 use tombolo::node::NodeState;
 use tombolo_transports::mesh::ledger::LedgerConfig;
-use tombolo_transports::mesh::region::Region;
+use tombolo_transports::mesh::region::{Region, Usage};
 
 const FREQUENCY_HZ: u32 = 868_100_000;
 
 /// A virtual day of three nodes that write all the time, far more than the law lets out.
 #[test]
 fn no_node_sends_longer_than_the_law_allows_in_any_hour_and_what_is_sent_is_the_newest() {
-    let rules = Region::Eu868.rules(Some(FREQUENCY_HZ), Some(250_000)).unwrap();
+    let rules = Region::Eu868.rules(Usage { frequency_hz: Some(FREQUENCY_HZ), ..Usage::default() }).unwrap();
     let budget_us = u64::from(rules.duty_permille.unwrap()) * 3_600_000;
     assert_eq!(budget_us, 36_000_000);
     println!("seed 91");
@@ -75,7 +75,7 @@ fn no_node_sends_longer_than_the_law_allows_in_any_hour_and_what_is_sent_is_the_
 /// better how long that was.
 #[test]
 fn a_clock_set_ahead_between_two_runs_does_not_let_the_spent_hour_be_forgotten() {
-    let rules = Region::Eu868.rules(Some(FREQUENCY_HZ), Some(250_000)).unwrap();
+    let rules = Region::Eu868.rules(Usage { frequency_hz: Some(FREQUENCY_HZ), ..Usage::default() }).unwrap();
     println!("seed 92");
     let line = Line::lora(Modulation::LONG_FAST);
     let mut field =

@@ -57,8 +57,15 @@ pub enum Region {
     Wired,
 }
 
-/// The narrowest bandwidth at which 47 CFR 15.247 takes a system as digital modulation, without a dwell limit.
-const FCC_WIDE_HZ: u32 = 500_000;
+/// How a radio uses its band, where the rules differ by it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// The frequency it sends on, Hz.
+    pub frequency_hz: Option<u32>,
+    /// It goes from channel to channel, which no stock mesh firmware does: in America each stay is then short.
+    pub hopping: bool,
+}
+
 /// The frequency that Meshtastic and MeshCore radios take by themselves in Europe, in the 10 % sub-band.
 pub const EU868_MESH_HZ: u32 = 869_525_000;
 
@@ -105,13 +112,13 @@ const EU868: [SubBand; 5] = [
 const EU433: [SubBand; 1] =
     [band(433_050_000, 434_790_000, duty(100, "ERC/REC 70-03 annex 1, 433.05 to 434.79 MHz at 10 mW: 10 %"))];
 
+/// 47 CFR 15.247 (a)(1)(i): the longest stay of a hopping radio on a channel, milliseconds.
+const HOPPING_DWELL_MS: u32 = 400;
+
 const US915: [SubBand; 1] = [band(
     902_000_000,
     928_000_000,
-    Rules {
-        dwell_ms: Some(400),
-        ..free("47 CFR 15.247 (a)(1)(i): at most 0.4 s on a channel; (a)(2) above 500 kHz none")
-    },
+    Rules { ..free("47 CFR 15.247: no duty cycle; (a)(1)(i) 0.4 s on a channel where the radio hops") },
 )];
 
 const ANZ: [SubBand; 1] = [band(
@@ -200,7 +207,7 @@ impl Region {
     /// With no frequency given: what holds on every channel that LoRaWAN, Meshtastic and MeshCore radios of the
     /// region take by themselves. In Europe these lie between 868.0 and 868.6 MHz (1 %) or 869.4 and
     /// 869.65 MHz (10 %), so 1 %. Who has tuned a radio elsewhere must say where.
-    pub fn rules(self, frequency_hz: Option<u32>, bandwidth_hz: Option<u32>) -> Result<Rules, RegionError> {
+    pub fn rules(self, usage: Usage) -> Result<Rules, RegionError> {
         let usual_hz = match self {
             Region::Amateur => return Ok(AMATEUR),
             Region::Wired => return Ok(WIRED),
@@ -210,12 +217,12 @@ impl Region {
             Region::Anz => 919_875_000,
             Region::In865 => 865_875_000,
         };
-        let frequency_hz = frequency_hz.unwrap_or(usual_hz);
+        let frequency_hz = usage.frequency_hz.unwrap_or(usual_hz);
         let sub_band =
             self.sub_bands().iter().find(|band| (band.low_hz..band.high_hz).contains(&frequency_hz));
         let mut rules = sub_band.ok_or(RegionError::OutOfBand { region: self, frequency_hz })?.rules;
-        if self == Region::Us915 && bandwidth_hz.is_some_and(|hz| hz >= FCC_WIDE_HZ) {
-            rules.dwell_ms = None;
+        if self == Region::Us915 && usage.hopping {
+            rules.dwell_ms = Some(HOPPING_DWELL_MS);
         }
         Ok(rules)
     }
@@ -255,8 +262,12 @@ pub enum RegionError {
 mod tests {
     use super::*;
 
+    fn at(hz: u32) -> Usage {
+        Usage { frequency_hz: Some(hz), ..Usage::default() }
+    }
+
     fn duty_at(hz: u32) -> Option<u16> {
-        Region::Eu868.rules(Some(hz), None).unwrap().duty_permille
+        Region::Eu868.rules(at(hz)).unwrap().duty_permille
     }
 
     #[test]
@@ -267,29 +278,30 @@ mod tests {
         assert_eq!(duty_at(EU868_MESH_HZ), Some(100));
         assert_eq!(duty_at(869_000_000), Some(1));
         assert_eq!(duty_at(864_000_000), Some(1));
-        assert_eq!(Region::Eu433.rules(None, None).unwrap().duty_permille, Some(100));
+        assert_eq!(Region::Eu433.rules(Usage::default()).unwrap().duty_permille, Some(100));
     }
 
     #[test]
     fn a_frequency_in_no_sub_band_is_not_sent_on() {
         for hz in [868_650_000, 869_300_000, 870_500_000, 0, u32::MAX] {
-            let refused = Region::Eu868.rules(Some(hz), None).unwrap_err();
+            let refused = Region::Eu868.rules(at(hz)).unwrap_err();
             assert_eq!(refused, RegionError::OutOfBand { region: Region::Eu868, frequency_hz: hz });
         }
-        let refused = Region::Eu868.rules(Some(868_650_000), None).unwrap_err().to_string();
+        let refused = Region::Eu868.rules(at(868_650_000)).unwrap_err().to_string();
         assert!(refused.starts_with("868.650 MHz"), "{refused}");
     }
 
     #[test]
-    fn america_limits_the_single_transmission_but_not_of_a_wide_one() {
-        assert_eq!(Region::Us915.rules(None, Some(250_000)).unwrap().dwell_ms, Some(400));
-        assert_eq!(Region::Us915.rules(None, None).unwrap().dwell_ms, Some(400));
-        assert_eq!(Region::Us915.rules(None, Some(500_000)).unwrap().dwell_ms, None);
+    fn america_limits_the_single_transmission_of_a_radio_that_hops() {
+        assert_eq!(Region::Us915.rules(Usage::default()).unwrap().dwell_ms, None);
+        let hopping = Usage { hopping: true, ..Usage::default() };
+        assert_eq!(Region::Us915.rules(hopping).unwrap().dwell_ms, Some(400));
+        assert_eq!(Region::Eu868.rules(hopping).unwrap().dwell_ms, None);
     }
 
     #[test]
     fn an_amateur_station_gives_its_call_sign_and_hides_nothing() {
-        let rules = Region::Amateur.rules(Some(144_800_000), None).unwrap();
+        let rules = Region::Amateur.rules(at(144_800_000)).unwrap();
         assert_eq!((rules.duty_permille, rules.call_sign_every_ms), (None, Some(600_000)));
         assert!(rules.clear_only);
     }
@@ -298,7 +310,7 @@ mod tests {
     fn every_name_is_read_again_and_none_is_no_region() {
         for region in Region::ALL {
             assert_eq!(Region::parse(region.name()), Ok(Some(region)));
-            assert!(region.rules(None, None).is_ok_and(|rules| !rules.source.is_empty()));
+            assert!(region.rules(Usage::default()).is_ok_and(|rules| !rules.source.is_empty()));
             assert!(region.sub_bands().is_sorted_by_key(|band| band.low_hz));
             assert!(region.sub_bands().iter().all(|band| band.low_hz < band.high_hz));
         }

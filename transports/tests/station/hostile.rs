@@ -8,7 +8,7 @@ use tombolo_transports::mesh::airtime::{Line, Modulation};
 use tombolo_transports::mesh::frame::{Counters, Header, Kind, seal};
 use tombolo_transports::mesh::keys::{AudienceKey, BootEpoch, Mode};
 use tombolo_transports::mesh::ledger::{Account, BootId, HOUR_MS, Ledger, LedgerConfig, Moment, Priority};
-use tombolo_transports::mesh::region::Region;
+use tombolo_transports::mesh::region::{Region, Usage};
 use tombolo_transports::mesh::station::{
     Heard, Outgoing, QUEUE_FRAMES_MAX, Station, StationConfig, StationRecords,
 };
@@ -63,7 +63,7 @@ fn station(node: usize) -> Station {
         line: LINE,
         seed: [node as u8; 32],
     };
-    let ledger = Ledger::new(LedgerConfig::new(Region::Eu868.rules(None, None).ok()), 0);
+    let ledger = Ledger::new(LedgerConfig::new(Region::Eu868.rules(Usage::default()).ok()), 0);
     let mut station = Station::new(config, StationRecords::default(), ledger).unwrap();
     station.set_channel(peer(0), audience(), None, (0..MEMBERS).map(peer).collect()).unwrap();
     station

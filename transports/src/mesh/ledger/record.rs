@@ -332,7 +332,7 @@ mod tests {
         let mut claims = record();
         claims.slices = vec![Slice { left_ms: LEFT_MS_MAX, spent_us: [u64::MAX; 5] }; SLICES_RECORDED_MAX];
         claims.ahead_us = u64::MAX;
-        let rules = crate::mesh::region::Region::Eu868.rules(None, None).unwrap();
+        let rules = crate::mesh::region::Region::Eu868.rules(crate::mesh::region::Usage::default()).unwrap();
         let now = Moment { monotonic_ms: 5, ..claims.moment };
         let mut ledger = Ledger::restore(LedgerConfig::new(Some(rules)), &claims, now);
         for priority in Priority::ALL {

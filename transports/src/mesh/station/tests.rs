@@ -10,6 +10,7 @@ use crate::mesh::frame::opening::{OPENING_BYTES, REQUEST_BYTES};
 use crate::mesh::frame::{Counters, Header, seal};
 use crate::mesh::ledger::{BootId, LedgerConfig, Moment};
 use crate::mesh::region::Region;
+use crate::mesh::region::Usage;
 
 fn id(seed: u8) -> Identity {
     Identity::from_seed(&[seed; 32])
@@ -57,7 +58,7 @@ fn station_in(
         line,
         seed: [seed; 32],
     };
-    let ledger = Ledger::new(LedgerConfig::new(region.rules(None, None).ok()), 0);
+    let ledger = Ledger::new(LedgerConfig::new(region.rules(Usage::default()).ok()), 0);
     let mut station = Station::new(config, records, ledger).unwrap();
     for owner in all {
         let members = all.iter().map(|who| peer(*who)).collect();

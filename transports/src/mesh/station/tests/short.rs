@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::mesh::frame::PADDED_BYTES_MAX;
+use crate::mesh::region::Usage;
 use proptest::prelude::*;
 
 fn config(mode: Mode, frame_bytes_max: usize, frame_bytes_min: usize, call_sign: bool) -> StationConfig {
@@ -11,7 +12,7 @@ fn config(mode: Mode, frame_bytes_max: usize, frame_bytes_min: usize, call_sign:
 }
 
 fn ledger(region: Region) -> Ledger {
-    Ledger::new(LedgerConfig::new(region.rules(None, None).ok()), 0)
+    Ledger::new(LedgerConfig::new(region.rules(Usage::default()).ok()), 0)
 }
 
 fn tnc(mode: Mode, frame_bytes_max: usize) -> Station {
@@ -94,7 +95,7 @@ fn a_band_that_hides_nothing_has_no_encrypted_station_and_one_with_call_signs_no
     let new = |mode, call_sign, region| {
         Station::new(config(mode, 255, 0, call_sign), StationRecords::default(), ledger(region))
     };
-    let source = Region::Amateur.rules(None, None).unwrap().source;
+    let source = Region::Amateur.rules(Usage::default()).unwrap().source;
     assert_eq!(
         new(Mode::Encrypted, true, Region::Amateur).unwrap_err(),
         StationError::ClearOnly { rules: source }
