@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use tombolo_transports::mesh::air::{Access, Air, Busy, Faults, Loss, Position, QUEUE_FRAMES_MAX, RadioId};
 use tombolo_transports::mesh::airtime::{Line, Modulation};
 use tombolo_transports::mesh::ledger::{Account, HOUR_MS, Ledger, LedgerConfig, Priority, Verdict};
-use tombolo_transports::mesh::region::Region;
+use tombolo_transports::mesh::region::{Region, Usage};
 
 const SF7: Line = Line::lora(Modulation::SF7_125);
 
