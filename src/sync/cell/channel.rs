@@ -40,6 +40,8 @@ pub(super) struct Channel {
     past: VecDeque<(LayerPrint, Option<State>)>,
     telling: Telling,
     readers: usize,
+    /// Short names of our layers are not enough: others hold more of them.
+    is_ambiguous: bool,
 }
 
 /// How long to wait with what a frontier brings about, milliseconds.
@@ -87,6 +89,7 @@ impl Channel {
             past: VecDeque::new(),
             telling: Telling::default(),
             readers: 1,
+            is_ambiguous: false,
         }
     }
 
@@ -320,6 +323,7 @@ impl Channel {
 
     /// A listener said what it holds, layer by layer.
     pub(super) fn heard_frontier(&mut self, now: u64, from: PeerId, told: &Told, asked: &Asked) {
+        self.is_ambiguous |= self.is_taken_for_another(told);
         let (theirs, unseen) = self.read(told);
         let newer =
             |(layer, state): (&LayerPrint, &State)| self.ours.get(layer).is_none_or(|ours| ours < *state);
@@ -421,6 +425,17 @@ impl Channel {
         }
     }
 
+    /// Whether others hold a layer whose short name is that of one of ours: they cannot tell then which we mean.
+    fn is_taken_for_another(&self, told: &Told) -> bool {
+        told.entries.iter().any(|entry| match entry {
+            Entry::Long { layer, .. } => {
+                let is_like = |ours: &LayerPrint| ours != layer && short_print(ours) == short_print(layer);
+                self.layers.keys().any(is_like)
+            }
+            Entry::Short { .. } => false,
+        })
+    }
+
     /// Makes states of short names, where we know of what they speak; the others are given back.
     fn read(&self, told: &Told) -> (Frontier, BTreeSet<u16>) {
         let mut theirs = Frontier::default();
@@ -466,7 +481,7 @@ impl Channel {
         let complete = !self.observes && layers.len() <= ENTRIES_MAX;
         layers.truncate(ENTRIES_MAX);
         let prints: BTreeSet<u16> = layers.iter().map(|(_, layer, _)| short_print(layer)).collect();
-        let ambiguous = prints.len() < layers.len();
+        let ambiguous = self.is_ambiguous || prints.len() < layers.len();
         let entry = |(_, layer, state): &(u8, LayerPrint, State)| match ambiguous {
             true => Entry::Long { layer: *layer, state: *state },
             false => Entry::short(layer, *state),

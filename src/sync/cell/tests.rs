@@ -342,3 +342,26 @@ proptest! {
         prop_assert_eq!(held.len(), 1);
     }
 }
+
+/// Twelve bits of a print may be those of another layer: once somebody has named that one, ours are named in full.
+#[test]
+fn whoever_holds_one_of_two_layers_of_one_short_name_names_it_in_full_once_it_knows() {
+    let (held, other) =
+        (LayerPrint([0xe8, 0x55, 0, 0, 0, 0, 0, 0]), LayerPrint([0xe8, 0x5d, 0, 0, 0, 0, 0, 0]));
+    let (me, owner) = (peer(0), peer(1));
+    let mut cell = Cell::new(me, PACE, 0, Random::new(&[7; 32]));
+    let ours = BTreeMap::from([(held, Standing { state: state(1), bases: Vec::new(), rank: 2 })]);
+    let (aliases, members) = (vec![alias(&owner)], vec![owner]);
+    let channel = Input::Channel { owner, aliases, ours, members, observes: true, readers: 2 };
+    cell.handle_input(0, channel);
+    let all = [held, other].map(|layer| Entry::Long { layer, state: state(1) });
+    let told = Told { complete: true, entries: all.to_vec() };
+    cell.handle_input(1_000, Input::Frontier { owner, from: owner, told });
+    cell.handle_input(2_000, Input::BaseMissing { owner });
+    let turns = cell.turns(600_000);
+    let said = turns.iter().find_map(|turn| match turn {
+        Turn::Frontier { told, .. } => Some(told.entries.clone()),
+        _ => None,
+    });
+    assert_eq!(said, Some(vec![Entry::Long { layer: held, state: state(1) }]));
+}
