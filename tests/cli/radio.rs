@@ -62,7 +62,7 @@ fn a_wrong_radio_is_told_what_is_wrong() {
         ("kiss+serial://ttyUSB0", "the path of a serial port"),
         (
             "kiss+tcp://localhost?frequency=868",
-            "modem, mtu, preset, bitrate, region, mode, frequency_hz, call_sign",
+            "modem, mtu, preset, bitrate, region, mode, frequency_hz, hopping, call_sign",
         ),
         ("kiss+tcp://localhost?region=amateur&call=N0CALL&mode=encrypted", "nothing may be obscured"),
         ("kiss+tcp://localhost?sign_every=0", "`sign_every` 0 is not between 1 and 256"),
