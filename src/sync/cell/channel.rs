@@ -266,8 +266,15 @@ impl Channel {
 
     // ---- what listeners say ------------------------------------------------------------------------------
 
-    /// A listener said in a few bytes what it holds.
-    pub(super) fn heard_print(&mut self, now: u64, from: PeerId, said: Print, wait: u64, settle_ms: u64) {
+    /// A listener said in a few bytes what it holds. How long to wait before we tell, before we send what is another's, and
+    /// until what was just sent must show.
+    pub(super) fn heard_print(
+        &mut self,
+        now: u64,
+        from: PeerId,
+        said: Print,
+        [wait, relay, settle_ms]: [u64; 3],
+    ) {
         let matching = match self.listeners.get(&from) {
             None => return,
             Some(listener) if listener.known && said.is_of(&listener.theirs) => None,
@@ -295,6 +302,19 @@ impl Channel {
                 listener.said = None;
                 // What was sent long enough ago to be heard, and does not show, was missed.
                 listener.supplied.retain(|_, (_, at)| *at + settle_ms > now);
+                self.let_authors_go_first(now, from, relay);
+            }
+        }
+    }
+
+    /// Several may hold what a listener lacks: who did not write it waits for who did, and each its own while.
+    fn let_authors_go_first(&mut self, now: u64, from: PeerId, relay: u64) {
+        let Some(listener) = self.listeners.get(&from) else { return };
+        let others =
+            self.layers.iter_mut().filter(|(_, held)| !self.is_ours && !held.is_ours && held.due <= now);
+        for (layer, held) in others {
+            if listener.theirs.get(layer) < self.ours.get(layer) {
+                held.due = now + relay;
             }
         }
     }

@@ -460,9 +460,9 @@ impl Cell {
         if owner == self.me {
             self.heartbeats.has_said(&from);
         }
-        let (wait, settle_ms) = (self.frontier_wait(&owner), self.settle_ms());
+        let waits = [self.frontier_wait(&owner), self.relay_wait(), self.settle_ms()];
         if let Some(channel) = self.channels.get_mut(&owner) {
-            channel.heard_print(now, from, print, wait, settle_ms);
+            channel.heard_print(now, from, print, waits);
         }
     }
 
