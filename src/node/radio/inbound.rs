@@ -14,6 +14,12 @@ use crate::sync::cell::Input;
 use crate::sync::cell::message::{Heartbeat, Told};
 use crate::sync::frontier::State;
 
+/// An author whose deltas start so far back, and have become so long, is told what we hold before our next heartbeat:
+/// at ten bytes a commit that pays for a handful of listeners.
+const FAR_COMMITS: u64 = 6;
+/// As [`FAR_COMMITS`]: the whole message.
+const FAR_BYTES: usize = 140;
+
 impl Node {
     /// A radio heard a frame, from whomever.
     pub(in crate::node) fn frame_heard(&mut self, link: LinkId, bytes: &[u8]) {
@@ -81,7 +87,13 @@ impl Node {
         self.tell_cell(link, Input::Present { peer: from });
         if kind == kinds::UPDATE {
             match decode_update(bytes) {
-                Ok(envelopes) => envelopes.iter().for_each(|envelope| self.inbound_compact(from, envelope)),
+                Ok(envelopes) => {
+                    envelopes.iter().for_each(|envelope| self.inbound_compact(from, envelope));
+                    let is_far = |distance| distance >= FAR_COMMITS && bytes.len() >= FAR_BYTES;
+                    if envelopes.iter().any(|envelope| is_far(envelope.base.distance)) {
+                        self.tell_cell(link, Input::FarBase { owner: channel });
+                    }
+                }
                 Err(_) => self.counters.reject("bad_message"),
             }
         } else if kind == kinds::WHOLE {

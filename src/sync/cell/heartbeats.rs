@@ -13,6 +13,9 @@ pub(super) const TRAILING_FRAMES: u64 = 16;
 /// News closer together than this have no pace to wait for: somebody is at work, milliseconds.
 const PACE_MIN_MS: u64 = 30_000;
 
+/// No heartbeat comes early for an author's sake sooner than so many frame times after the last.
+const ACKNOWLEDGE_FRAMES: u64 = 64;
+
 #[derive(Debug)]
 pub(super) struct Heartbeats {
     usual_at: u64,
@@ -24,6 +27,8 @@ pub(super) struct Heartbeats {
     news_gap: Option<u64>,
     /// The pause before the next early one; 0: none is due.
     trailing_ms: u64,
+    /// When one went out last.
+    last_at: Option<u64>,
     /// Who has come, or come back.
     greetings: BTreeMap<PeerId, Greeting>,
 }
@@ -47,6 +52,7 @@ impl Heartbeats {
             news_at: None,
             news_gap: None,
             trailing_ms: 0,
+            last_at: None,
             greetings: BTreeMap::new(),
         }
     }
@@ -60,6 +66,14 @@ impl Heartbeats {
     /// No later than this.
     pub(super) fn by(&mut self, at: u64) {
         self.usual_at = self.usual_at.min(at);
+    }
+
+    /// An author waits to hear what we hold: one comes by `at`, if none went out of late.
+    pub(super) fn acknowledge(&mut self, now: u64, at: u64, pace: &Pace) {
+        let pause_ms = pace.frame_ms * ACKNOWLEDGE_FRAMES;
+        if self.last_at.is_none_or(|last| last + pause_ms <= now) {
+            self.by(at);
+        }
     }
 
     /// News went out: whoever missed them learns of it early. Where news come at a pace, the next are awaited
@@ -80,6 +94,7 @@ impl Heartbeats {
     /// One went out. Early ones lie ever further apart until the usual pace is reached.
     pub(super) fn done(&mut self, now: u64, pace: &Pace, jitter: u64) {
         let usual = pace.heartbeat_ms;
+        self.last_at = Some(now);
         self.greetings.clear();
         self.usual_at = now + usual + jitter;
         self.trailing_ms = self.trailing_ms.saturating_mul(4);

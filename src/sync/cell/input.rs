@@ -125,6 +125,11 @@ pub enum Input {
         /// Of whose documents.
         owner: PeerId,
     },
+    /// A delta came from a base so old that its author seems not to know what we hold.
+    FarBase {
+        /// Of whose documents.
+        owner: PeerId,
+    },
     /// The radio's pace changed.
     Pace(Pace),
 }

@@ -255,6 +255,11 @@ impl Cell {
                     channel.must_tell(now, wait, self.pace.frame_ms);
                 }
             }
+            Input::FarBase { owner } => {
+                let readers = self.channels.get(&owner).map_or(1, Channel::readers).clamp(1, 32) as u64;
+                let wait = self.settle_ms() + self.random.below(self.pace.frame_ms * 4 * readers + 1);
+                self.heartbeats.acknowledge(now, now + wait, &self.pace);
+            }
             Input::Pace(pace) => {
                 self.pace = pace;
                 self.heartbeats.by(now + pace.heartbeat_ms);

@@ -120,3 +120,30 @@ fn a_brief_goes_by_radio_in_place_of_the_state_and_the_reader_shows_the_later_of
         .ask(a, Command::Policy { doc: "notes".into(), radio: Some(RadioUse::Brief), confidential: None });
     assert!(matches!(map, Some(Err(_))), "a map has no brief: {map:?}");
 }
+
+/// Deltas start from what all are known to hold. Who edits faster than heartbeats come is told in between, so that each
+/// edit goes on fitting a frame.
+#[test]
+fn a_hundred_quick_edits_take_a_frame_each() {
+    for seed in [61, 62] {
+        let mut field = sf7(seed);
+        friends(&mut field, 3);
+        create(&mut field, 0, "notes");
+        set(&mut field, 0, "notes", "first", 0);
+        in_step(&mut field, &[0, 1, 2], "notes", "first", HOUR);
+        field.run(HOUR);
+        let began_ms = field.now_ms();
+        for n in 0..100 {
+            set(&mut field, 0, "notes", &format!("watch{n}"), format!("harbour {n}, all well"));
+            field.run(20 * SECOND);
+        }
+        in_step(&mut field, &[0, 1, 2], "notes", "watch99", HOUR);
+        let fragments = since(&field, began_ms).filter(|on_air| kind(on_air) == 1).count();
+        let content: Vec<usize> = since(&field, began_ms)
+            .filter(|on_air| carries(on_air))
+            .map(|on_air| on_air.frame.len())
+            .collect();
+        assert_eq!(fragments, 0, "{content:?}");
+        assert!((100..=115).contains(&content.len()), "{} frames", content.len());
+    }
+}
