@@ -13,6 +13,8 @@ use crate::sync::frontier::{Frontier, State};
 
 /// Changes of what we hold that are remembered, so that an older fingerprint of ours is recognised.
 const PAST_MAX: usize = 32;
+/// Deltas from far back that are heard before their author is told what we hold.
+const FAR_MAX: u8 = 2;
 /// States remembered per layer, so that four bytes are enough to name one.
 pub(super) const STATES_MAX: usize = 24;
 /// Layers up to this rank are taken by who only observes their owner: rights and node states.
@@ -42,6 +44,8 @@ pub(super) struct Channel {
     readers: usize,
     /// Short names of our layers are not enough: others hold more of them.
     is_ambiguous: bool,
+    /// Deltas from far back that were heard since our last heartbeat for their sake.
+    far: u8,
 }
 
 /// How long to wait with what a frontier brings about, milliseconds.
@@ -90,6 +94,7 @@ impl Channel {
             telling: Telling::default(),
             readers: 1,
             is_ambiguous: false,
+            far: 0,
         }
     }
 
@@ -404,6 +409,16 @@ impl Channel {
                 self.telling.put_off(now + asked.answer);
             }
         }
+    }
+
+    /// A delta from far back came; whether it is not the first, as from who has just come back.
+    pub(super) fn heard_far(&mut self) -> bool {
+        self.far += 1;
+        let is_often = self.far >= FAR_MAX;
+        if is_often {
+            self.far = 0;
+        }
+        is_often
     }
 
     /// Somebody asked, whom we do not understand.

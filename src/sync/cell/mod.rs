@@ -256,7 +256,11 @@ impl Cell {
                 }
             }
             Input::FarBase { owner } => {
-                let readers = self.channels.get(&owner).map_or(1, Channel::readers).clamp(1, 32) as u64;
+                let Some(channel) = self.channels.get_mut(&owner) else { return };
+                if !channel.heard_far() {
+                    return;
+                }
+                let readers = channel.readers().clamp(1, 32) as u64;
                 let wait = self.settle_ms() + self.random.below(self.pace.frame_ms * 4 * readers + 1);
                 self.heartbeats.acknowledge(now, now + wait, &self.pace);
             }

@@ -221,12 +221,17 @@ fn a_spent_hour_says_when_the_next_state_leaves() {
     let mut config = FieldConfig::new(109, Line::lora(Modulation::SF7_125));
     config.ledger = LedgerConfig { soft_cap_permille: 2, ..LedgerConfig::new(Some(UNLIMITED)) };
     let (mut field, a, _) = parted(config);
-    for n in 0..60 {
-        set(&mut field, a, "notes", &format!("k{n}"), "some words that take their time on air");
+    let mut why = String::new();
+    for n in 0..300 {
+        // Of all lengths, so that none of the rest fits in the end.
+        let words = "some words that take their time on air".get(..38 - n % 38).unwrap();
+        set(&mut field, a, "notes", &format!("k{}", n % 60), words);
         field.run(10 * SECOND);
+        why = row(&links(&mut field, a), "(all who listen)").why.clone();
+        if why.contains("is spent") {
+            break;
+        }
     }
-    let spent = |rows: &[LinkView]| row(rows, "(all who listen)").why.clone();
-    let why = spent(&links(&mut field, a));
     assert!(why.contains("this hour's airtime is spent: the next state leaves in "), "{why}");
     let Some(Ok(Reply::Airtime(radios))) = field.ask(a, Command::Airtime) else { panic!("airtime") };
     let radio = &radios[0];
