@@ -77,6 +77,20 @@ fn set(field: &mut Field, at: usize, doc: &str, key: &str, value: impl Into<Valu
     assert!(matches!(done, Some(Ok(_))), "{done:?}");
 }
 
+/// A node's state of some minute, as its probes would give it.
+fn publish(field: &mut Field, at: usize, minute: u64) {
+    let state = NodeState {
+        node_name: Some(format!("station {at}")),
+        cpu_usage_percent: Some((minute * 37 % 1000) as f64 / 10.0),
+        mem_used_bytes: Some(2_000_000_000 + minute * 4096 * 17 % 90_000_000),
+        mem_total_bytes: Some(8_000_000_000),
+        uptime_secs: Some(minute * 60),
+        ..NodeState::default()
+    };
+    let done = field.ask(at, Command::PublishState { state });
+    assert!(matches!(done, Some(Ok(_))), "{done:?}");
+}
+
 fn get(field: &mut Field, at: usize, doc: &str) -> Option<Value> {
     match field.ask(at, Command::Get { doc: doc.into(), key: None }) {
         Some(Ok(Reply::Value(value))) => Some(value),

@@ -7,19 +7,6 @@ fn long_fast() -> Line {
     Line::lora(Modulation::LONG_FAST).with_overhead_bytes(24)
 }
 
-fn publish(field: &mut Field, at: usize, minute: u64) {
-    let state = NodeState {
-        node_name: Some(format!("station {at}")),
-        cpu_usage_percent: Some((minute * 37 % 1000) as f64 / 10.0),
-        mem_used_bytes: Some(2_000_000_000 + minute * 4096 * 17 % 90_000_000),
-        mem_total_bytes: Some(8_000_000_000),
-        uptime_secs: Some(minute * 60),
-        ..NodeState::default()
-    };
-    let done = field.ask(at, Command::PublishState { state });
-    assert!(matches!(done, Some(Ok(_))), "{done:?}");
-}
-
 fn uptime(field: &mut Field, at: usize, of: usize) -> Option<u64> {
     let peer = Some(tombolo::identity::did(&field.peer_id(of)));
     match field.ask(at, Command::State { peer }) {

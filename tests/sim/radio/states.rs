@@ -3,19 +3,6 @@
 use super::*;
 use std::collections::BTreeMap;
 
-fn publish(field: &mut Field, at: usize, minute: u64) {
-    let state = NodeState {
-        node_name: Some("station".into()),
-        cpu_usage_percent: Some((minute * 37 % 1000) as f64 / 10.0),
-        mem_used_bytes: Some(2_000_000_000 + minute * 4096 * 17 % 90_000_000),
-        mem_total_bytes: Some(8_000_000_000),
-        uptime_secs: Some(minute * 60),
-        ..NodeState::default()
-    };
-    let done = field.ask(at, Command::PublishState { state });
-    assert!(matches!(done, Some(Ok(_))), "{done:?}");
-}
-
 fn seen_cpu(field: &mut Field, at: usize, of: usize) -> Option<(f64, bool)> {
     let peer = Some(tombolo::identity::did(&field.peer_id(of)));
     match field.ask(at, Command::State { peer }) {
