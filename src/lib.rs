@@ -10,20 +10,28 @@
 //! [`router`], then the two walks, `node/outbound.rs` and `node/inbound.rs`, then [`daemon`].
 //! `ARCHITECTURE.md` has the map.
 
+pub mod authoring;
+pub mod broadcast;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod core;
 pub mod daemon;
 pub mod envelope;
 pub mod federation;
 pub mod handle;
 pub mod identity;
+pub mod io;
 pub mod layer;
 pub mod limits;
+pub mod membership;
 pub mod merge;
 pub mod node;
 pub mod random;
+pub mod replica;
+pub mod report;
 pub mod router;
 pub mod sim;
 pub mod store;
 pub mod sync;
+pub mod unicast;

@@ -125,7 +125,7 @@ async fn tell(context: &Context, node: &Tombolo, radios: &[String], is_off: bool
 }
 
 /// What each radio may do, as far as that is known before it has spoken.
-async fn rules(node: &Tombolo) -> Result<Vec<crate::node::view::AirtimeView>, CliError> {
+async fn rules(node: &Tombolo) -> Result<Vec<crate::io::view::AirtimeView>, CliError> {
     match node.command(Command::Airtime).await? {
         Reply::Airtime(views) => Ok(views),
         _ => Ok(Vec::new()),

@@ -27,7 +27,7 @@ use super::open::unless_missing;
 use super::routes::{self, Asked};
 use super::unix::{SOCKET_FILE, ShortPath};
 use super::{AskError, NodeClient};
-use crate::node::view::ChangedView;
+use crate::io::view::ChangedView;
 use crate::node::{Command, CommandError, Event, Reply};
 
 /// Bytes of a request's body; a longer one is refused (`413`).

@@ -390,7 +390,7 @@ impl NodeClient {
         command
     }
 
-    fn add_surroundings(&self, status: &mut crate::node::view::StatusView) {
+    fn add_surroundings(&self, status: &mut crate::io::view::StatusView) {
         status.addresses = self.addresses();
         status
             .alarms

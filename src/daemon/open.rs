@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use super::now;
 use super::unix;
 use crate::config::{BriefSetting, ClockTrust, Config, ConfigError, LinkPreference};
-use crate::node::radio::brief::{BriefField, BriefFields};
+use crate::core::{BriefField, BriefFields};
 use crate::node::{Command, CommandError, Input, Node, NodeSettings, OpenError, Output, Reply, RequestId};
 use crate::router::Preference;
 use crate::store::key::{self, KeyFileError};

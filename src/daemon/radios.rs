@@ -19,8 +19,8 @@ use tombolo_transports::{LinkId, LinkIds};
 use super::{NodeClient, Task, lock};
 use crate::config::radio::RadioSettings;
 use crate::node::Input;
-use crate::node::radio::RadioSpec;
-use crate::node::view;
+use crate::io::RadioSpec;
+use crate::io::view;
 
 /// Reports that wait to be taken; when full, the radios wait.
 const EVENTS_MAX: usize = 16;

@@ -64,3 +64,14 @@ impl Carried for Vec<u8> {
         decode_changes(self, time_ms)
     }
 }
+
+/// A change behind a reference, so that one gate takes every form.
+impl Carried for &dyn Carried {
+    fn target(&self, base: &Value, context: &Context) -> Option<Value> {
+        (**self).target(base, context)
+    }
+
+    fn changes(&self, time_ms: u64) -> Result<MapChanges, EnvelopeError> {
+        (**self).changes(time_ms)
+    }
+}

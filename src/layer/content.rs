@@ -196,6 +196,11 @@ impl MapContent {
             .map(|((_, key), entry)| (key, entry))
     }
 
+    /// Bytes of the entries, as quotas count them.
+    pub fn size_bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Puts (`Some`) or drops (`None`) the entries of some keys; all of them or, on an error, none.
     pub fn change(
         &mut self,

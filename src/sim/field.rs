@@ -14,7 +14,7 @@ use tombolo_transports::{LinkCaps, LinkId, Medium, PeerId};
 
 use crate::clock::{BUILD_DATE_MS, Now};
 use crate::identity::Keypair;
-use crate::node::radio::RadioSpec;
+use crate::io::RadioSpec;
 use crate::node::{Command, CommandError, Event, Input, Node, NodeSettings, Output, Reply, RequestId};
 use crate::store::{Store, StoreError};
 
@@ -209,7 +209,8 @@ impl Field {
 
     /// A frame that one node, a member, makes up in another's name: of this kind, on that one's own channel, with any counter.
     pub fn forge(&self, by: usize, victim: usize, kind: u8, counter: u32, bytes: &[u8]) -> Option<Vec<u8>> {
-        self.place(by).node.forge(RADIO, &self.peer_id(victim), kind, counter, bytes)
+        let forged = crate::broadcast::Forged { victim: self.peer_id(victim), kind, counter, bytes };
+        self.place(by).node.forge(RADIO, &forged)
     }
 
     /// Lays a cable between two nodes.

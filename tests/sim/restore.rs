@@ -1,7 +1,7 @@
 //! A disk dies, and a backup takes its place.
 
 use crate::world::{HOUR_MS, MINUTE_MS, World};
-use tombolo::node::radio::RadioSpec;
+use tombolo::io::RadioSpec;
 use tombolo::sim::Seat;
 use tombolo::sim::field::UNLIMITED;
 use tombolo_transports::mesh::airtime::{Line, Modulation};

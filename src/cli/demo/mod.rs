@@ -23,7 +23,7 @@ use crate::daemon::{now, probe};
 use crate::federation::invite::Invite;
 use crate::federation::{RadioUse, TrustLevel};
 use crate::handle::{Settings, Tombolo};
-use crate::node::view::{DocumentView, TrafficView};
+use crate::io::view::{DocumentView, TrafficView};
 use crate::node::{Command, NodeState, Reply};
 use air::Channel;
 use cable::Cable;

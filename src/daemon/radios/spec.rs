@@ -14,7 +14,7 @@ use tombolo_transports::mesh::region::{EU868_MESH_HZ, Region, Rules, Usage};
 use tombolo_transports::mesh::station::CallSign;
 
 use crate::config::radio::{Area, RadioSettings, Rate};
-use crate::node::radio::RadioSpec;
+use crate::io::RadioSpec;
 
 /// AX.25 addresses, control and protocol.
 const AX25_BYTES: u16 = 16;

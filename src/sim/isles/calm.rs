@@ -341,7 +341,7 @@ impl Day {
     pub(super) fn check_memory(&mut self) -> Result<(), String> {
         for seat in self.running() {
             let radios = self.simulation.radios(seat).len();
-            let held = self.simulation.node(seat).map_or(0, |node| node.radio_bytes_held());
+            let held = self.simulation.node(seat).map_or(0, |node| node.radios().bytes_held());
             if held > radios * MemoryLimits::default().bytes_max {
                 return Err(format!("{seat:?} holds {held} bytes of messages not whole yet"));
             }

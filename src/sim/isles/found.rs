@@ -11,8 +11,8 @@ use tombolo_transports::mesh::station::CallSign;
 
 use crate::federation::{RadioUse, TrustLevel};
 use crate::layer::Kind;
-use crate::node::radio::RadioSpec;
-use crate::node::radio::brief::BriefField;
+use crate::io::RadioSpec;
+use crate::core::BriefField;
 use crate::node::{Command, NodeSettings};
 use crate::sim::checker::Place;
 use crate::sim::ether::ChannelId;

@@ -478,6 +478,11 @@ impl Station {
         self.ledger.verdict(now_ms, airtime_us, priority)
     }
 
+    /// A copy of the ledger to read from: reading drops what is older than an hour, and the copy alone.
+    pub fn ledger_view(&self) -> Ledger {
+        self.ledger.clone()
+    }
+
     /// The ledger, to show.
     pub fn ledger(&mut self) -> &mut Ledger {
         &mut self.ledger
