@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use tombolo_mesh::PeerId;
+use tombolo_mesh::airtime::ledger::{Account, BootId, Ledger, LedgerConfig, Moment, Priority};
+use tombolo_mesh::airtime::region::{Region, Usage};
 use tombolo_mesh::airtime::{Line, Modulation};
 use tombolo_mesh::frame::Kind;
-use tombolo_mesh::handshake::{self, Responder};
-use tombolo_mesh::keys::{AudienceKey, Identity, Mode};
-use tombolo_mesh::ledger::{Account, BootId, Ledger, LedgerConfig, Moment, Priority};
-use tombolo_mesh::region::{Region, Usage};
+use tombolo_mesh::frame::handshake::{self, Responder};
+use tombolo_mesh::frame::keys::{AudienceKey, Identity, Mode};
 use tombolo_mesh::station::{Heard, Outgoing, Station, StationConfig, StationRecords};
 
 const FRAME_BYTES_MAX: usize = 120;

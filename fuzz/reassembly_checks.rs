@@ -2,9 +2,9 @@
 //! that replays its corpus.
 
 use tombolo_mesh::PeerId;
-use tombolo_mesh::fragment::{AGE_MAX_MS, KINDS, MESSAGE_BYTES_MAX, MemoryLimits, Received};
-use tombolo_mesh::fragment::{Sender, SenderLimits};
-use tombolo_mesh::repair::Listener;
+use tombolo_mesh::bulk::fragment::{AGE_MAX_MS, KINDS, MESSAGE_BYTES_MAX, MemoryLimits, Received};
+use tombolo_mesh::bulk::fragment::{Sender, SenderLimits};
+use tombolo_mesh::bulk::repair::Listener;
 
 const LIMITS: MemoryLimits =
     MemoryLimits { bytes_max: 24_000, source_bytes_max: 8_000, messages_max: 12, source_messages_max: 4 };

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
+use tombolo_mesh::airtime::region::{Region, RegionError, Rules, Usage};
 use tombolo_mesh::airtime::{Line, Modulation};
-use tombolo_mesh::keys::Mode;
-use tombolo_mesh::region::{Region, RegionError, Rules, Usage};
+use tombolo_mesh::frame::keys::Mode;
 use tombolo_mesh::station::CALL_SIGN_BYTES_MAX;
 use tombolo_transports::radio::{KissOptions, Protocol, RadioUrl, RadioUrlError};
 

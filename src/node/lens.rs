@@ -1,6 +1,6 @@
 //! What the simulator looks at inside a node: nobody else has a use for it.
 
-use tombolo_mesh::keys::BootEpoch;
+use tombolo_mesh::frame::keys::BootEpoch;
 use tombolo_transports::LinkId;
 
 use crate::layer::SignedHead;

@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use tombolo_mesh::airtime::Line;
+use tombolo_mesh::airtime::ledger::LedgerConfig;
+use tombolo_mesh::airtime::region::Rules;
 use tombolo_mesh::emulated::{Access, Air, RadioId};
-use tombolo_mesh::keys::Mode;
-use tombolo_mesh::ledger::LedgerConfig;
-use tombolo_mesh::region::Rules;
+use tombolo_mesh::frame::keys::Mode;
 use tombolo_transports::{LinkCaps, LinkId, Medium, PeerId};
 
 use crate::clock::{BUILD_DATE_MS, Now};

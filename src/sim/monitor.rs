@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tombolo_mesh::frame::keys::{BootEpoch, Mode};
 use tombolo_mesh::frame::{Header, Kind};
-use tombolo_mesh::keys::{BootEpoch, Mode};
 use tombolo_transports::LinkId;
 
 const HOUR_US: u64 = 3_600_000_000;

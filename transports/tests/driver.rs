@@ -22,7 +22,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tombolo_mesh::kiss;
+use tombolo_mesh::wire::kiss;
 use tombolo_transports::radio::{
     BusyReason, DownReason, Radio, RadioEvent, RadioId, RadioSendError, RadioUrl,
 };

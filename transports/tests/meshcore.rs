@@ -17,7 +17,7 @@ use emulated::{PATIENCE, Station, both_until, frame};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
-use tombolo_mesh::meshcore::{CHANNEL_SECRET, DATA_TYPE, PAYLOAD_BYTES};
+use tombolo_mesh::wire::meshcore::{CHANNEL_SECRET, DATA_TYPE, PAYLOAD_BYTES};
 use tombolo_transports::radio::{BusyReason, DownReason, RadioEvent};
 
 const CLIENT: &str = "meshcore==2.3.17";

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use tombolo_mesh::airtime::Modulation;
-use tombolo_mesh::meshtastic::PAYLOAD_BYTES_MAX;
+use tombolo_mesh::wire::meshtastic::PAYLOAD_BYTES_MAX;
 use tombolo_transports::radio::{BusyReason, DownReason, RadioEvent};
 
 const CLIENT: &str = "meshtastic==2.7.11";

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tombolo_mesh::airtime::Line;
 use tombolo_mesh::emulated::{Access, Air, RadioId, RadioStats};
-use tombolo_mesh::kiss::{Command, Decoder, Event};
+use tombolo_mesh::wire::kiss::{Command, Decoder, Event};
 
 /// LoRa's carrier sense: a few symbols.
 const ACCESS: Access = Access::Listen { persistence: 127, slot_ms: 40, detect_ms: 10 };

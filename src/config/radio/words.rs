@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tombolo_mesh::keys::Mode;
+use tombolo_mesh::frame::keys::Mode;
 use tombolo_transports::radio::{RadioUrl, RadioUrlError};
 
 use super::super::Span;

@@ -5,12 +5,12 @@
 
 use std::fmt::Write as _;
 
+use tombolo_mesh::airtime::ledger::LedgerConfig;
+use tombolo_mesh::airtime::region::{EU868_MESH_HZ, Region, Rules, Usage};
 use tombolo_mesh::airtime::{FRAME_BYTES_MAX, Line, Modulation};
-use tombolo_mesh::keys::Mode;
-use tombolo_mesh::ledger::LedgerConfig;
-use tombolo_mesh::meshtastic::signs_broadcasts;
-use tombolo_mesh::region::{EU868_MESH_HZ, Region, Rules, Usage};
+use tombolo_mesh::frame::keys::Mode;
 use tombolo_mesh::station::CallSign;
+use tombolo_mesh::wire::meshtastic::signs_broadcasts;
 use tombolo_transports::radio::{KissOptions, MTU_MIN, Protocol, RadioInfo};
 
 use crate::config::radio::{Area, RadioSettings, Rate};

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use tombolo_mesh::ledger::Account;
+use tombolo_mesh::airtime::ledger::Account;
 use tombolo_transports::PeerId;
 
 use crate::router::Decision;

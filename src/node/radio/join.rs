@@ -13,12 +13,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_delta::{Limits, Value};
-use tombolo_mesh::handshake::{
+use tombolo_mesh::airtime::ledger::{Account, Priority};
+use tombolo_mesh::bulk::repair::Budget;
+use tombolo_mesh::frame::handshake::{
     Heard, Initiator, Request, RequestId, Responder, SHORT_FRAME_BYTES, frame_bytes, parts_to_come,
 };
-use tombolo_mesh::keys::{AudienceKey, Identity, Mode};
-use tombolo_mesh::ledger::{Account, Priority};
-use tombolo_mesh::repair::Budget;
+use tombolo_mesh::frame::keys::{AudienceKey, Identity, Mode};
 use tombolo_mesh::station::Station;
 use tombolo_transports::{LinkId, PeerId};
 

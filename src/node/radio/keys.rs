@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_delta::Value;
-use tombolo_mesh::keys::sealed::{SealedKeys, open_sealed, seal_for_readers};
-use tombolo_mesh::keys::{AudienceKey, Identity};
+use tombolo_mesh::frame::keys::sealed::{SealedKeys, open_sealed, seal_for_readers};
+use tombolo_mesh::frame::keys::{AudienceKey, Identity};
 use tombolo_transports::PeerId;
 
 use crate::federation::{Audience, TrustLevel};

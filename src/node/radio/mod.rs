@@ -34,8 +34,8 @@ mod views;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_mesh::airtime::Line;
-use tombolo_mesh::keys::{Alias, AudienceKey, BootEpoch, Identity, Mode};
-use tombolo_mesh::ledger::{BootId, LedgerConfig};
+use tombolo_mesh::airtime::ledger::{BootId, LedgerConfig};
+use tombolo_mesh::frame::keys::{Alias, AudienceKey, BootEpoch, Identity, Mode};
 use tombolo_mesh::station::{CallSign, Station, StationConfig};
 use tombolo_transports::{LinkId, PeerId};
 

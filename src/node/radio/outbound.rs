@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use tombolo_mesh::fragment::MessageId;
+use tombolo_mesh::airtime::ledger::{Account, Moment, Priority, Verdict};
+use tombolo_mesh::bulk::fragment::MessageId;
 use tombolo_mesh::frame::Kind as FrameKind;
-use tombolo_mesh::keys::Mode;
-use tombolo_mesh::ledger::{Account, Moment, Priority, Verdict};
+use tombolo_mesh::frame::keys::Mode;
 use tombolo_mesh::station::{Outgoing, Record, SendRefusal, Sent};
 use tombolo_transports::{LinkId, PeerId};
 

@@ -16,9 +16,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use tombolo_mesh::keys::Identity;
-use tombolo_mesh::keys::pair::PairChannel;
-use tombolo_mesh::ledger::{Account, Priority, Verdict};
+use tombolo_mesh::airtime::ledger::{Account, Priority, Verdict};
+use tombolo_mesh::frame::keys::Identity;
+use tombolo_mesh::frame::keys::pair::PairChannel;
 use tombolo_mesh::station::Outgoing;
 use tombolo_transports::{LinkId, PeerId};
 

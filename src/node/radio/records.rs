@@ -12,9 +12,9 @@
 
 use std::collections::BTreeMap;
 
+use tombolo_mesh::airtime::ledger::{Ledger, LedgerConfig, LedgerRecord, Moment};
+use tombolo_mesh::frame::keys::BootEpoch;
 use tombolo_mesh::frame::opening::Opening;
-use tombolo_mesh::keys::BootEpoch;
-use tombolo_mesh::ledger::{Ledger, LedgerConfig, LedgerRecord, Moment};
 use tombolo_mesh::station::{Record, StationRecords, WindowRecord};
 use tombolo_transports::PeerId;
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use tombolo_mesh::keys::Mode;
-use tombolo_mesh::ledger::{Account, Priority};
+use tombolo_mesh::airtime::ledger::{Account, Priority};
+use tombolo_mesh::frame::keys::Mode;
 use tombolo_mesh::station::Transfer;
 use tombolo_transports::{LinkId, PeerId};
 

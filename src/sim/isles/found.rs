@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_delta::Value;
+use tombolo_mesh::airtime::ledger::LedgerConfig;
+use tombolo_mesh::airtime::region::Rules;
 use tombolo_mesh::airtime::{Line, Modulation};
-use tombolo_mesh::keys::Mode;
-use tombolo_mesh::ledger::LedgerConfig;
-use tombolo_mesh::region::Rules;
+use tombolo_mesh::frame::keys::Mode;
 use tombolo_mesh::station::CallSign;
 
 use crate::federation::{RadioUse, TrustLevel};

@@ -3,21 +3,12 @@
 #![forbid(unsafe_code)]
 
 pub mod airtime;
-pub mod ax25;
+pub mod bulk;
 #[cfg(feature = "emulated")]
 pub mod emulated;
-pub mod fec;
-pub mod fragment;
 pub mod frame;
-pub mod handshake;
-pub mod keys;
-pub mod kiss;
-pub mod ledger;
-pub mod meshcore;
-pub mod meshtastic;
 pub mod peer;
-pub mod region;
-pub mod repair;
 pub mod station;
+pub mod wire;
 
 pub use peer::PeerId;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use tombolo_mesh::airtime::ledger::{Account, HOUR_MS, Ledger, LedgerConfig, Priority, Verdict};
+use tombolo_mesh::airtime::region::{Region, Usage};
 use tombolo_mesh::airtime::{Line, Modulation};
 use tombolo_mesh::emulated::{Access, Air, Busy, Faults, Loss, Position, QUEUE_FRAMES_MAX, RadioId};
-use tombolo_mesh::ledger::{Account, HOUR_MS, Ledger, LedgerConfig, Priority, Verdict};
-use tombolo_mesh::region::{Region, Usage};
 
 const SF7: Line = Line::lora(Modulation::SF7_125);
 

@@ -20,7 +20,7 @@ mod vectors;
 
 use cell::{Cell, Faults, HOUR_MS, content, peer};
 use proptest::prelude::*;
-use tombolo_mesh::fragment::{MESSAGE_BYTES_MAX, OfferError, Received, Sender, SenderLimits};
+use tombolo_mesh::bulk::fragment::{MESSAGE_BYTES_MAX, OfferError, Received, Sender, SenderLimits};
 
 const KIND: u8 = 7;
 

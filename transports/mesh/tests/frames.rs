@@ -11,13 +11,13 @@ mod frame_checks;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use tombolo_mesh::PeerId;
+use tombolo_mesh::frame::handshake::{Heard, Initiator, Responder};
+use tombolo_mesh::frame::keys::pair::{PairChannel, PairKey, pair_tag, pair_tag_holds};
+use tombolo_mesh::frame::keys::sealed::{open_sealed, seal_for_readers};
+use tombolo_mesh::frame::keys::{Alias, AudienceKey, BootEpoch, Hint, Identity, Mode, agreement_key};
 use tombolo_mesh::frame::opening::{Address, Opening};
 use tombolo_mesh::frame::{Counters, Header, Kind, Window, open, read_clear, seal};
 use tombolo_mesh::frame::{write_clear, write_clear_padded};
-use tombolo_mesh::handshake::{Heard, Initiator, Responder};
-use tombolo_mesh::keys::pair::{PairChannel, PairKey, pair_tag, pair_tag_holds};
-use tombolo_mesh::keys::sealed::{open_sealed, seal_for_readers};
-use tombolo_mesh::keys::{Alias, AudienceKey, BootEpoch, Hint, Identity, Mode, agreement_key};
 
 /// A JSON object, one field a line; values are text already.
 struct Object(Vec<String>);

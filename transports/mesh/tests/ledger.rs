@@ -1,11 +1,11 @@
 //! The airtime ledger against a checker that sees every frame leave the antenna, in true time.
 
 use proptest::prelude::*;
-use tombolo_mesh::ledger::{
+use tombolo_mesh::airtime::ledger::{
     Account, BootId, HOUR_MS, Ledger, LedgerConfig, LedgerRecord, Moment, NeverLegal, Priority, SLACK_MS,
     Verdict,
 };
-use tombolo_mesh::region::{Region, Rules, Usage};
+use tombolo_mesh::airtime::region::{Region, Rules, Usage};
 
 const EU868_MHZ: [u32; 3] = [869_000_000, 868_100_000, 869_525_000];
 

@@ -8,11 +8,11 @@ mod hostile;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use tombolo_mesh::PeerId;
+use tombolo_mesh::airtime::ledger::{Account, BootId, Ledger, LedgerConfig, Moment, Priority};
+use tombolo_mesh::airtime::region::{Region, Usage};
 use tombolo_mesh::airtime::{Line, Modulation};
 use tombolo_mesh::frame::Kind;
-use tombolo_mesh::keys::{AudienceKey, Identity, Mode};
-use tombolo_mesh::ledger::{Account, BootId, Ledger, LedgerConfig, Moment, Priority};
-use tombolo_mesh::region::{Region, Usage};
+use tombolo_mesh::frame::keys::{AudienceKey, Identity, Mode};
 use tombolo_mesh::station::{Heard, Outgoing, Record, Station, StationConfig, StationRecords};
 
 const NODES: usize = 3;

@@ -12,7 +12,7 @@ use super::modem::{Modem, Outbox, Output};
 use super::pace::Pace;
 use super::{BusyReason, DownReason, MeshcoreOptions, RadioEvent, RadioInfo, RefusedReason};
 use tombolo_mesh::airtime::Modulation;
-use tombolo_mesh::meshcore::{
+use tombolo_mesh::wire::meshcore::{
     CHANNEL_SECRET, Command, DATA_TYPE, Decoder, ErrorCode, Event, FIRMWARE_MIN, PAYLOAD_BYTES, on_air_bytes,
 };
 

@@ -11,7 +11,7 @@ use super::modem::{Modem, Outbox, Output};
 use super::pace::Pace;
 use super::{BusyReason, DownReason, MTU_MIN, MeshtasticOptions, RadioEvent, RadioInfo, RefusedReason};
 use tombolo_mesh::airtime::{FRAME_BYTES_MAX, Modulation};
-use tombolo_mesh::meshtastic::{
+use tombolo_mesh::wire::meshtastic::{
     BROADCAST, CONFIG_ONLY, Command, Decoder, Event, PRIVATE_PORT, Packet, WAKE, error, on_air_bytes,
     signs_broadcasts,
 };

@@ -8,10 +8,10 @@ use super::pace::Pace;
 use super::{BusyReason, DownReason, KissOptions, RadioEvent, RadioInfo, RadioUrl, RefusedReason};
 use std::collections::VecDeque;
 use tombolo_mesh::airtime::{self, Modulation};
-use tombolo_mesh::ax25::{self, UiFrame};
-use tombolo_mesh::kiss::modem::{self, Report};
-use tombolo_mesh::kiss::{Command, Decoder, Event, FRAME_BYTES_MAX};
-use tombolo_mesh::meshcore;
+use tombolo_mesh::wire::ax25::{self, UiFrame};
+use tombolo_mesh::wire::kiss::modem::{self, Report};
+use tombolo_mesh::wire::kiss::{Command, Decoder, Event, FRAME_BYTES_MAX};
+use tombolo_mesh::wire::meshcore;
 
 /// The rate on the air where none is given: 1200 baud AFSK, what most TNCs speak, bit/s.
 const BIT_RATE: u32 = 1200;

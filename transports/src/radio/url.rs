@@ -5,8 +5,8 @@ mod options;
 use options::Options;
 use std::fmt;
 use std::str::FromStr;
-use tombolo_mesh::ax25::{CallSign, CallSignError};
-use tombolo_mesh::{kiss, meshcore, meshtastic};
+use tombolo_mesh::wire::ax25::{CallSign, CallSignError};
+use tombolo_mesh::wire::{kiss, meshcore, meshtastic};
 
 /// The shortest frame a radio may be limited to with `mtu`, bytes.
 pub const MTU_MIN: usize = 50;

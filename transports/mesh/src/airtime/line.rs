@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::{FRAME_BYTES_MAX, Modulation};
-use crate::{meshcore, meshtastic};
+use crate::wire::{meshcore, meshtastic};
 
 /// HDLC puts a zero after five ones, so that a frame grows by a fifth at worst. The worst is what is charged:
 /// the length is known before the bytes are.

@@ -16,7 +16,7 @@
 
 use super::parts::{Parts, check};
 use super::{Kind, PADDED_BYTES_MAX};
-use crate::keys::{Alias, BootEpoch, Hint, Identity, verify};
+use crate::frame::keys::{Alias, BootEpoch, Hint, Identity, verify};
 use crate::peer::PeerId;
 use std::collections::VecDeque;
 

@@ -1,7 +1,7 @@
 //! The audiences that a station takes part in: who may be behind a header, and which counters were seen.
 
+use crate::frame::keys::{Alias, AudienceKey, BootEpoch, Hint};
 use crate::frame::{Counter, Counters, Track};
-use crate::keys::{Alias, AudienceKey, BootEpoch, Hint};
 use crate::peer::PeerId;
 use std::collections::{BTreeMap, BTreeSet};
 

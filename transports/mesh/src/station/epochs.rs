@@ -1,7 +1,7 @@
 //! Boot epochs: our own, the newest of each peer, whom to ask and whom to answer.
 
+use crate::frame::keys::{Alias, BootEpoch, Hint};
 use crate::frame::opening::{Address, Opening};
-use crate::keys::{Alias, BootEpoch, Hint};
 use crate::peer::PeerId;
 use std::collections::BTreeMap;
 

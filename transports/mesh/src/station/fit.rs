@@ -9,7 +9,7 @@
 //!
 //! Then frames get shorter by a step ([`SHORT_FRAME_BYTES`]); and longer again after a while, to see whether that was it.
 
-use crate::handshake::SHORT_FRAME_BYTES;
+use crate::frame::handshake::SHORT_FRAME_BYTES;
 use std::collections::VecDeque;
 
 /// After so long longer frames are tried again; doubled each time that they fail, up to the second.

@@ -3,13 +3,13 @@
 use super::epochs::News;
 use super::{CALL_SIGN_BYTES_MAX, Heard, Rejection, Station};
 use crate::airtime::FRAME_BYTES_MAX;
-use crate::fragment::Received;
+use crate::bulk::fragment::Received;
+use crate::bulk::repair::Budget;
+use crate::frame::keys::Mode;
 use crate::frame::opening::{Address, Heard as OpenFrame, Opening};
 use crate::frame::window::Seen;
 use crate::frame::{Header, Kind, OVERHEAD_BYTES, PADDED_BYTES_MAX, Window, open, read_clear, write_clear};
-use crate::keys::Mode;
 use crate::peer::PeerId;
-use crate::repair::Budget;
 use crate::station::channels::Candidate;
 use std::collections::{BTreeSet, VecDeque};
 

@@ -2,11 +2,11 @@
 
 use super::inbound::WAIT_FRAMES;
 use super::{CallSign, Outgoing, STATION_ACCOUNT, SendRefusal, Sent, Station};
-use crate::fragment::MessageId;
+use crate::airtime::ledger::{Account, HOUR_MS, Moment, Priority, Verdict};
+use crate::bulk::fragment::MessageId;
+use crate::frame::keys::{Alias, Hint, Mode};
 use crate::frame::opening::{Address, OPENING_BYTES, Opening, REQUEST_BYTES};
 use crate::frame::{Header, Kind, seal, write_clear_padded};
-use crate::keys::{Alias, Hint, Mode};
-use crate::ledger::{Account, HOUR_MS, Moment, Priority, Verdict};
 use crate::peer::PeerId;
 use std::collections::{BTreeMap, VecDeque};
 

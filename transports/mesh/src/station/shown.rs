@@ -1,7 +1,7 @@
 //! What a station shows of its work: who was heard, what was charged, how far long messages are.
 
 use super::Station;
-use crate::ledger::{Account, Priority};
+use crate::airtime::ledger::{Account, Priority};
 use crate::peer::PeerId;
 
 /// A long message on its way.

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 use tombolo_mesh::PeerId;
-use tombolo_mesh::fragment::{MemoryLimits, Message, MessageId, Received, Sender, SenderLimits};
-use tombolo_mesh::repair::{Listener, OutNack};
+use tombolo_mesh::bulk::fragment::{MemoryLimits, Message, MessageId, Received, Sender, SenderLimits};
+use tombolo_mesh::bulk::repair::{Listener, OutNack};
 
 pub(crate) const HOUR_MS: u64 = 3_600_000;
 /// A full frame of 231 bytes on Meshtastic's MediumFast takes about this.

@@ -4,10 +4,10 @@ use crate::KIND;
 use crate::cell::{Cell, Dice, FRAME_AIRTIME_MS, Faults, HOUR_MS, content, peer};
 use proptest::prelude::*;
 use tombolo_mesh::PeerId;
-use tombolo_mesh::fragment::{
+use tombolo_mesh::bulk::fragment::{
     Assembler, FragmentError, MemoryLimits, OutFragment, Received, Sender, SenderLimits, Source,
 };
-use tombolo_mesh::repair::Listener;
+use tombolo_mesh::bulk::repair::Listener;
 
 fn fragments(sender: PeerId, channel: PeerId, bytes: &[u8], payload_max: usize) -> Vec<OutFragment> {
     let mut sender = Sender::new(sender, SenderLimits::default(), FRAME_AIRTIME_MS);

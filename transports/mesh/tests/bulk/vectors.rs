@@ -1,8 +1,8 @@
 //! Bytes that must not change: those of `FORMAT.md`.
 
 use crate::cell::peer;
-use tombolo_mesh::fragment::{MemoryLimits, OutFragment, Sender, SenderLimits};
-use tombolo_mesh::repair::Listener;
+use tombolo_mesh::bulk::fragment::{MemoryLimits, OutFragment, Sender, SenderLimits};
+use tombolo_mesh::bulk::repair::Listener;
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

@@ -3,12 +3,12 @@
 
 use super::{Dice, identity, peer};
 use tombolo_mesh::PeerId;
+use tombolo_mesh::airtime::ledger::{Account, BootId, HOUR_MS, Ledger, LedgerConfig, Moment, Priority};
+use tombolo_mesh::airtime::region::{Region, Usage};
 use tombolo_mesh::airtime::{Line, Modulation};
 use tombolo_mesh::emulated::{Access, Air, Loss, RadioId};
+use tombolo_mesh::frame::keys::{AudienceKey, BootEpoch, Mode};
 use tombolo_mesh::frame::{Counters, Header, Kind, seal};
-use tombolo_mesh::keys::{AudienceKey, BootEpoch, Mode};
-use tombolo_mesh::ledger::{Account, BootId, HOUR_MS, Ledger, LedgerConfig, Moment, Priority};
-use tombolo_mesh::region::{Region, Usage};
 use tombolo_mesh::station::{Heard, Outgoing, QUEUE_FRAMES_MAX, Station, StationConfig, StationRecords};
 
 const LINE: Line = Line::lora(Modulation::SF7_125);

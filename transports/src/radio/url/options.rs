@@ -3,7 +3,7 @@
 use super::{MTU_MIN, RadioUrlError, Scheme, meshcore};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use tombolo_mesh::ax25::CallSign;
+use tombolo_mesh::wire::ax25::CallSign;
 
 /// What stands behind the question mark, taken out one by one; what is left over was unknown.
 pub(super) struct Options {

@@ -1,8 +1,8 @@
 //! Many lives and any frames: no (key, nonce) pair twice, no message twice, none that was not said.
 
 use super::*;
+use crate::frame::keys::FrameKey;
 use crate::frame::{Counters, Header, open, seal};
-use crate::keys::FrameKey;
 use proptest::prelude::*;
 
 /// What a sender did with its keys over several lives: each (key, nonce) at most once.

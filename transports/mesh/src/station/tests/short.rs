@@ -1,8 +1,8 @@
 //! Radios that drop short frames, and bands with rules of their own.
 
 use super::*;
+use crate::airtime::region::Usage;
 use crate::frame::PADDED_BYTES_MAX;
-use crate::region::Usage;
 use proptest::prelude::*;
 
 fn config(mode: Mode, frame_bytes_max: usize, frame_bytes_min: usize, call_sign: bool) -> StationConfig {

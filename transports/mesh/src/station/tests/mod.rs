@@ -6,11 +6,11 @@ mod short;
 
 use super::*;
 use crate::airtime::Modulation;
+use crate::airtime::ledger::{BootId, LedgerConfig, Moment};
+use crate::airtime::region::Region;
+use crate::airtime::region::Usage;
 use crate::frame::opening::{OPENING_BYTES, REQUEST_BYTES};
 use crate::frame::{Counters, Header, seal};
-use crate::ledger::{BootId, LedgerConfig, Moment};
-use crate::region::Region;
-use crate::region::Usage;
 
 fn id(seed: u8) -> Identity {
     Identity::from_seed(&[seed; 32])

@@ -24,7 +24,7 @@
 //! A listener asks when the burst should have ended and [`WAIT_FRAMES`] frames of silence and a random part of
 //! [`SPREAD_FRAMES`] have gone by. Another's question that covers its own is as good as its own; a fragment heard
 //! that fills a gap begins the wait anew. Unanswered, it waits twice as long each time, up to an hour, and goes on
-//! for [`AGE_MAX_MS`](super::fragment::AGE_MAX_MS): an interrupted transfer goes on where it was. A frame from a
+//! for [`AGE_MAX_MS`](crate::bulk::fragment::AGE_MAX_MS): an interrupted transfer goes on where it was. A frame from a
 //! sender that had been silent brings the next question forward.
 //!
 //! The sender takes the questions of one *round* together: what counts for a block is the listener that lacks
@@ -45,8 +45,8 @@ mod listener;
 pub use budget::Budget;
 pub use listener::{Listener, OutNack};
 
-use super::fec::BLOCK_FRAGMENTS_MAX;
-use super::fragment::{Layout, MessageId};
+use crate::bulk::fragment::{Layout, MessageId};
+use crate::bulk::parity::BLOCK_FRAGMENTS_MAX;
 use crate::peer::PeerId;
 
 /// Silence after the expected end of a burst before the first question, in full frames.

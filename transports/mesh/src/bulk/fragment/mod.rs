@@ -21,18 +21,18 @@
 //!                   +-----------+-------------+----------+---------+-----------------+
 //! ```
 //! *Count* is the number of data fragments less one (6 or 12 bits); *block* and *index* say which fragment: below
-//! the block's number of data fragments it is data, from there on parity ([`fec`](super::fec)). *Print* is the
+//! the block's number of data fragments it is data, from there on parity ([`parity`](crate::bulk::parity)). *Print* is the
 //! start of a BLAKE3 hash of kind and bytes, so that fragments of two messages joined by error or malice make a
 //! refusal and never a message. *Id* comes from the same hash: who sends the same message again after a restart
 //! goes on where the listeners are.
 //!
-//! [`Sender`] cuts and repairs, [`Assembler`] joins; who asks for what is missing is [`repair`](super::repair). A
+//! [`Sender`] cuts and repairs, [`Assembler`] joins; who asks for what is missing is [`repair`](crate::bulk::repair). A
 //! frame's seal is below this, what a message means is above.
 //!
 //! ```
 //! use tombolo_mesh::PeerId;
-//! use tombolo_mesh::fragment::{MemoryLimits, Received, Sender, SenderLimits};
-//! use tombolo_mesh::repair::Listener;
+//! use tombolo_mesh::bulk::fragment::{MemoryLimits, Received, Sender, SenderLimits};
+//! use tombolo_mesh::bulk::repair::Listener;
 //!
 //! let (ann, bob, frame_airtime_ms) = (PeerId([1; 32]), PeerId([2; 32]), 640);
 //! let mut sender = Sender::new(ann, SenderLimits::default(), frame_airtime_ms);
@@ -50,7 +50,7 @@
 //! let repair = sender.next_fragment(due_ms).expect("it was asked for");
 //! let Ok(Received::Whole(message)) = listener.fragment(due_ms, ann, ann, &repair.payload) else { panic!() };
 //! assert_eq!((message.kind, message.bytes), (7, vec![b'x'; 500]));
-//! # Ok::<(), tombolo_mesh::fragment::OfferError>(())
+//! # Ok::<(), tombolo_mesh::bulk::fragment::OfferError>(())
 //! ```
 
 mod assembler;
@@ -59,7 +59,7 @@ mod sender;
 pub use assembler::{Assembler, Counts, MemoryLimits, Message, Open, Received, Source};
 pub use sender::{AGE_MAX_MS, Arrivals, OfferError, OutFragment, Sender, SenderLimits, Waiting};
 
-use super::fec::{BLOCK_FRAGMENTS_MAX, PARITY_MAX};
+use crate::bulk::parity::{BLOCK_FRAGMENTS_MAX, PARITY_MAX};
 use std::ops::RangeInclusive;
 
 /// The longest message, bytes.

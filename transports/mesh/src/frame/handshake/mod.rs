@@ -21,9 +21,9 @@
 //! ([`parts_to_come`]). What the payloads say, whether the token is spent and what to answer is decided by the crate above: it checks
 //! that the identity named in the payload is the one that spoke ([`Request::is_from`]), **burns the token durably, then answers**.
 
-use super::frame::Kind;
-use super::frame::parts::{Parts, check};
-use super::keys::{Identity, agreement_key};
+use crate::frame::Kind;
+use crate::frame::keys::{Identity, agreement_key};
+use crate::frame::parts::{Parts, check};
 use crate::peer::PeerId;
 use snow::resolvers::{CryptoResolver, DefaultResolver};
 use snow::{Builder, HandshakeState};

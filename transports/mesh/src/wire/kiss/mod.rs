@@ -8,10 +8,11 @@
 //! ```
 //!
 //! A TNC reports nothing of what it sends. The MeshCore modem firmware does, by [`modem`]'s SetHardware frames. Sans-io;
-//! what is inside a frame is [`ax25`](super::ax25)'s business or nobody's; pacing is the driver's.
+//! what is inside a frame is [`ax25`](crate::wire::ax25)'s business or nobody's; pacing is the driver's.
 
 pub mod modem;
 
+use super::framed::{self, Framing, Step};
 use std::collections::VecDeque;
 
 const FEND: u8 = 0xC0;
@@ -24,8 +25,6 @@ const TFESC: u8 = 0xDD;
 pub const FRAME_BYTES_MAX: usize = 2000;
 /// The shortest frame that a TNC built for AX.25 sends: Dire Wolf drops a shorter one without a word.
 pub const FRAME_BYTES_MIN: usize = 15;
-/// Bytes held that are not looked at yet; when more are pushed, all of them are dropped and counted.
-pub const HELD_BYTES_MAX: usize = 64 << 10;
 
 /// What a host tells its TNC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,16 +103,15 @@ pub enum Event {
     },
 }
 
-/// Cuts what a TNC says into [`Event`]s.
-///
-/// Give it what arrived with [`push`](Self::push), then call [`next_event`](Self::next_event) until `None`. Whatever
-/// comes, it is in step again at the next `FEND`.
+/// Cuts what a TNC sends into [`Event`]s. Whatever arrives, it is in step again at the next `FEND`. Commands that are for a
+/// TNC are skipped.
+pub type Decoder = framed::Decoder<KissFraming>;
+
+/// Where in a KISS frame the stream is.
 #[derive(Debug, Default)]
-pub struct Decoder {
-    held: VecDeque<u8>,
+pub struct KissFraming {
     frame: Vec<u8>,
     state: State,
-    spoilt: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -125,60 +123,51 @@ enum State {
     Escaped,
 }
 
-impl Decoder {
-    /// Adds bytes that arrived.
-    pub fn push(&mut self, bytes: &[u8]) {
-        if self.held.len() + bytes.len() > HELD_BYTES_MAX {
-            self.spoilt += 1;
-            *self = Self { spoilt: self.spoilt, ..Self::default() };
-        }
-        self.held.extend(bytes.iter().take(HELD_BYTES_MAX));
-    }
+impl Framing for KissFraming {
+    type Event = Event;
 
-    /// The next event, or `None` when more bytes are needed. Commands that are for a TNC are passed over.
-    pub fn next_event(&mut self) -> Option<Event> {
-        while let Some(byte) = self.held.pop_front() {
+    fn step(&mut self, held: &mut VecDeque<u8>) -> Step<Event> {
+        while let Some(byte) = held.pop_front() {
             if byte == FEND {
-                let whole = self.state == State::Inside;
-                self.spoilt += u64::from(self.state == State::Escaped);
-                self.state = State::Inside;
+                let before = std::mem::replace(&mut self.state, State::Inside);
                 let frame = std::mem::take(&mut self.frame);
-                if let Some(event) = whole.then(|| event(frame)).flatten() {
-                    return Some(event);
+                match before {
+                    State::Skipping => {}
+                    State::Escaped => return Step::Spoilt,
+                    State::Inside => {
+                        if let Some(event) = event(frame) {
+                            return Step::Event(event);
+                        }
+                    }
                 }
-            } else {
-                self.inside(byte);
+            } else if !self.take(byte) {
+                self.frame.clear();
+                self.state = State::Skipping;
+                return Step::Spoilt;
             }
         }
-        None
+        Step::Incomplete
     }
+}
 
-    /// Frames that were broken or too long, and overflows, since the start.
-    pub fn spoilt(&self) -> u64 {
-        self.spoilt
-    }
-
-    fn inside(&mut self, byte: u8) {
+impl KissFraming {
+    /// Takes a byte between two `FEND`s; false where it breaks the frame or makes it too long.
+    fn take(&mut self, byte: u8) -> bool {
         let byte = match (self.state, byte) {
-            (State::Skipping, _) => return,
+            (State::Skipping, _) => return true,
             (State::Inside, FESC) => {
                 self.state = State::Escaped;
-                return;
+                return true;
             }
             (State::Inside, byte) => byte,
             (State::Escaped, TFEND) => FEND,
             (State::Escaped, TFESC) => FESC,
-            (State::Escaped, _) => return self.spoil(),
+            (State::Escaped, _) => return false,
         };
         self.state = State::Inside;
+        self.frame.push(byte);
         // One more for the command byte.
-        if self.frame.len() > FRAME_BYTES_MAX { self.spoil() } else { self.frame.push(byte) }
-    }
-
-    fn spoil(&mut self) {
-        self.frame.clear();
-        self.state = State::Skipping;
-        self.spoilt += 1;
+        self.frame.len() <= FRAME_BYTES_MAX + 1
     }
 }
 
@@ -195,6 +184,7 @@ fn event(mut frame: Vec<u8>) -> Option<Event> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::framed::HELD_BYTES_MAX;
     use proptest::prelude::*;
 
     fn decode(parts: &[&[u8]]) -> Vec<Event> {
@@ -238,7 +228,7 @@ mod tests {
         for _ in 0..1000 {
             decoder.push(&[0; 1000]);
             assert_eq!(decoder.next_event(), None);
-            assert!(decoder.frame.len() <= FRAME_BYTES_MAX + 1);
+            assert!(decoder.framing.frame.len() <= FRAME_BYTES_MAX + 1);
         }
         assert_eq!(decoder.spoilt(), 1);
     }

@@ -2,9 +2,11 @@
 
 use super::{FRAGMENT_BYTES_MAX, KINDS, Layout, MESSAGE_BYTES_MAX, MessageId, PRINT_BYTES, Place};
 use super::{STREAM_HEAD_BYTES, hash, write_stream};
-use crate::fec::{self, PARITY_MAX, Plan};
+use crate::bulk::parity::{self, PARITY_MAX, Plan};
+use crate::bulk::repair::{
+    Budget, NackError, NackHead, OutNack, SPREAD_FRAMES, WAIT_FRAMES, Wanted, all, whose,
+};
 use crate::peer::PeerId;
-use crate::repair::{Budget, NackError, NackHead, OutNack, SPREAD_FRAMES, WAIT_FRAMES, Wanted, all, whose};
 use std::collections::{BTreeMap, VecDeque};
 
 /// How long a message is held for listeners, and a part of one for its rest, after the last sign of life.
@@ -517,7 +519,7 @@ impl Held {
         debug_assert!(layout.header_bytes() + shard_bytes <= FRAGMENT_BYTES_MAX);
         match usize::from(index).checked_sub(fragments) {
             None => data.chunks(shard_bytes).nth(usize::from(index)).map(|shard| place.seal(shard)),
-            Some(number) => fec::parity(data, shard_bytes, number).ok().map(|shard| place.seal(&shard)),
+            Some(number) => parity::parity(data, shard_bytes, number).ok().map(|shard| place.seal(&shard)),
         }
     }
 

@@ -11,8 +11,8 @@
 //! One command is in flight at a time. Between frames a serial port may carry a console's text. Sans-io; who asks what
 //! when is the driver's business.
 
-use super::airtime::Modulation;
-use std::collections::VecDeque;
+use super::framed::{self, LengthPrefixed, Prefixed};
+use crate::airtime::Modulation;
 
 /// The payload that every firmware's channel datagram takes, bytes.
 pub const PAYLOAD_BYTES: usize = 163;
@@ -32,8 +32,6 @@ pub const DATA_TYPE: u16 = 0xFF74;
 pub const FIRMWARE_MIN: u8 = 11;
 /// The longest body of a frame, bytes; firmware has 172 or 176, a longer one is no frame.
 pub const BODY_BYTES_MAX: usize = 300;
-/// Bytes held that are not looked at yet; when more are pushed, all of them are dropped and counted.
-pub const HELD_BYTES_MAX: usize = 64 << 10;
 /// Characters of names and versions that are kept.
 pub const TEXT_CHARS_MAX: usize = 64;
 
@@ -210,64 +208,25 @@ impl ErrorCode {
     }
 }
 
-/// Cuts what a radio says into [`Event`]s.
-///
-/// Give it what arrived with [`push`](Self::push), then call [`next_event`](Self::next_event) until `None`. Bytes between frames
-/// are passed over. A `3E` in a console's text may look like the start of a frame that never ends: call
-/// [`resync`](Self::resync) when nothing came for a second.
-#[derive(Debug, Default)]
-pub struct Decoder {
-    held: VecDeque<u8>,
-    spoilt: u64,
-}
+/// Cuts what a radio sends into [`Event`]s.
+pub type Decoder = framed::Decoder<LengthPrefixed<Companion>>;
 
-impl Decoder {
-    /// Adds bytes that arrived.
-    pub fn push(&mut self, bytes: &[u8]) {
-        if self.held.len() + bytes.len() > HELD_BYTES_MAX {
-            self.held.clear();
-            self.spoilt += 1;
-        }
-        self.held.extend(bytes.iter().take(HELD_BYTES_MAX));
+/// The protocol, as the decoder needs it.
+#[derive(Clone, Copy, Debug)]
+pub struct Companion;
+
+impl Prefixed for Companion {
+    type Event = Event;
+    const START: &'static [u8] = &[TO_HOST];
+    const BODY_BYTES_MIN: usize = 1;
+    const BODY_BYTES_MAX: usize = BODY_BYTES_MAX;
+
+    fn length(bytes: [u8; 2]) -> u16 {
+        u16::from_le_bytes(bytes)
     }
 
-    /// The next event, or `None` when more bytes are needed.
-    pub fn next_event(&mut self) -> Option<Event> {
-        loop {
-            let before = self.held.iter().take_while(|byte| **byte != TO_HOST).count();
-            self.held.drain(..before);
-            let (low, high) = (self.held.get(1)?, self.held.get(2)?);
-            let bytes = usize::from(u16::from_le_bytes([*low, *high]));
-            if bytes == 0 || bytes > BODY_BYTES_MAX {
-                self.held.pop_front();
-                self.spoilt += 1;
-            } else if self.held.len() < HEADER_BYTES + bytes {
-                return None;
-            } else {
-                let body: Vec<u8> = self.held.drain(..HEADER_BYTES + bytes).skip(HEADER_BYTES).collect();
-                match event(&body) {
-                    Some(event) => return Some(event),
-                    None => self.spoilt += 1,
-                }
-            }
-        }
-    }
-
-    /// Gives up the frame that has begun: its start is looked for behind the first byte. Then ask for events again.
-    pub fn resync(&mut self) {
-        if self.held.pop_front().is_some() {
-            self.spoilt += 1;
-        }
-    }
-
-    /// Bytes held for a frame that is not whole yet.
-    pub fn held_bytes(&self) -> usize {
-        self.held.len()
-    }
-
-    /// Frames that were none, too short for what they said they were, and overflows, since the start.
-    pub fn spoilt(&self) -> u64 {
-        self.spoilt
+    fn read(body: &[u8]) -> Option<Event> {
+        event(body)
     }
 }
 
@@ -424,7 +383,7 @@ mod tests {
     #[test]
     fn the_key_drawn_in_the_format_is_the_key() {
         let key = data_encoding::HEXLOWER.encode(&CHANNEL_SECRET);
-        assert!(include_str!("../FORMAT.md").contains(&format!("`{key}`")));
+        assert!(include_str!("../../FORMAT.md").contains(&format!("`{key}`")));
     }
 
     #[test]

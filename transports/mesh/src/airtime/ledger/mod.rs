@@ -20,7 +20,7 @@ mod account;
 mod record;
 mod window;
 
-use crate::region::Rules;
+use crate::airtime::region::Rules;
 use account::Accounts;
 use window::{Spent, Window, total_us};
 

@@ -1,7 +1,7 @@
 //! The Meshtastic stream API, as bytes in and out.
 //!
 //! After the protocol's public description and the descriptors of its official client: protocol buffers in frames, between
-//! which a serial port may carry a console's text. `wire` reads the few fields that are needed, and passes over
+//! which a serial port may carry a console's text. `protobuf` reads the few fields that are needed, and passes over
 //! those of newer firmware.
 //!
 //! ```text
@@ -10,11 +10,11 @@
 //!
 //! Sans-io; who asks what when is the driver's business.
 
-mod wire;
+mod protobuf;
 
-use super::airtime::Modulation;
-use std::collections::VecDeque;
-use wire::{Fields, Message, Value};
+use super::framed::{self, LengthPrefixed, Prefixed};
+use crate::airtime::Modulation;
+use protobuf::{Fields, Message, Value};
 
 /// The largest payload that a node sends, bytes; the constant in its sources says 233.
 pub const PAYLOAD_BYTES_MAX: usize = 231;
@@ -30,14 +30,11 @@ pub const CONFIG_ONLY: u32 = 69_420;
 pub const WAKE: [u8; 32] = [START_2; 32];
 /// The longest message in a frame, bytes.
 pub const FRAME_BYTES_MAX: usize = 512;
-/// Bytes held that are not looked at yet; when more are pushed, all of them are dropped and counted.
-pub const HELD_BYTES_MAX: usize = 64 << 10;
 /// Characters of names and notifications that are kept.
 pub const TEXT_CHARS_MAX: usize = 200;
 
 const START_1: u8 = 0x94;
 const START_2: u8 = 0xC3;
-const HEADER_BYTES: usize = 4;
 
 /// Bytes that leave the antenna for a broadcast of `payload_bytes`: the packet's header, the encoding around the payload,
 /// and, where it `signs` and that still fits, the signature.
@@ -220,64 +217,25 @@ pub struct Packet {
     pub payload: Vec<u8>,
 }
 
-/// Cuts what a radio says into [`Event`]s.
-///
-/// Give it what arrived with [`push`](Self::push), then call [`next_event`](Self::next_event) until `None`. Bytes between frames
-/// are passed over; call [`resync`](Self::resync) when a frame has begun and nothing came for a second.
-#[derive(Debug, Default)]
-pub struct Decoder {
-    held: VecDeque<u8>,
-    spoilt: u64,
-}
+/// Cuts what a radio sends into [`Event`]s.
+pub type Decoder = framed::Decoder<LengthPrefixed<StreamApi>>;
 
-impl Decoder {
-    /// Adds bytes that arrived.
-    pub fn push(&mut self, bytes: &[u8]) {
-        if self.held.len() + bytes.len() > HELD_BYTES_MAX {
-            self.held.clear();
-            self.spoilt += 1;
-        }
-        self.held.extend(bytes.iter().take(HELD_BYTES_MAX));
+/// The protocol, as the decoder needs it.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamApi;
+
+impl Prefixed for StreamApi {
+    type Event = Event;
+    const START: &'static [u8] = &[START_1, START_2];
+    const BODY_BYTES_MIN: usize = 0;
+    const BODY_BYTES_MAX: usize = FRAME_BYTES_MAX;
+
+    fn length(bytes: [u8; 2]) -> u16 {
+        u16::from_be_bytes(bytes)
     }
 
-    /// The next event, or `None` when more bytes are needed.
-    pub fn next_event(&mut self) -> Option<Event> {
-        loop {
-            let before = self.held.iter().take_while(|byte| **byte != START_1).count();
-            self.held.drain(..before);
-            if *self.held.get(1)? != START_2 {
-                self.held.pop_front();
-                continue;
-            }
-            let (high, low) = (self.held.get(2)?, self.held.get(3)?);
-            let bytes = usize::from(u16::from_be_bytes([*high, *low]));
-            if bytes > FRAME_BYTES_MAX {
-                self.held.pop_front();
-                self.spoilt += 1;
-            } else if self.held.len() < HEADER_BYTES + bytes {
-                return None;
-            } else {
-                let body: Vec<u8> = self.held.drain(..HEADER_BYTES + bytes).skip(HEADER_BYTES).collect();
-                return Some(from_radio(&body));
-            }
-        }
-    }
-
-    /// Gives up the frame that has begun: its start is looked for behind the first byte. Then ask for events again.
-    pub fn resync(&mut self) {
-        if self.held.pop_front().is_some() {
-            self.spoilt += 1;
-        }
-    }
-
-    /// Bytes held for a frame that is not whole yet.
-    pub fn held_bytes(&self) -> usize {
-        self.held.len()
-    }
-
-    /// Frames that were none, and overflows, since the start.
-    pub fn spoilt(&self) -> u64 {
-        self.spoilt
+    fn read(body: &[u8]) -> Option<Event> {
+        Some(from_radio(body))
     }
 }
 

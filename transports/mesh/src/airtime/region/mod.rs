@@ -1,13 +1,22 @@
 //! Band plans: how much of the time, how long at once, and under what conditions a radio may send.
 //!
-//! A plan is data, and each sub-band cites the regulation it was taken from. This is an aid for people who run
-//! radios, not legal advice: power, bandwidth and national exceptions are the operator's to know. What could not
-//! be supported by a document was left out, and a frequency in no sub-band is a frequency we do not send on.
-//! Where a regulation lets listen-before-talk stand in for a duty cycle, the duty cycle is what counts here.
+//! A plan is data in a file of its own, and each sub-band cites the regulation it was taken from. This is an aid for people
+//! who run radios, not legal advice: power, bandwidth and national exceptions are the operator's to know. What could not
+//! be supported by a document is left out, and no frame is sent on a frequency in no sub-band.
 //!
 //! The hour over which a duty cycle counts is any continuous one, over the whole sub-band: ERC/REC 70-03,
 //! *Duty cycle categories* (the ratio of the sum of the on times to an observation period of one continuous
 //! hour).
+
+mod amateur;
+mod anz;
+mod eu433;
+mod eu868;
+mod in865;
+mod us915;
+mod wired;
+
+pub use eu868::EU868_MESH_HZ;
 
 use std::fmt;
 use std::str::FromStr;
@@ -66,8 +75,25 @@ pub struct Usage {
     pub hopping: bool,
 }
 
-/// The frequency that Meshtastic and MeshCore radios take by themselves in Europe, in the 10 % sub-band.
-pub const EU868_MESH_HZ: u32 = 869_525_000;
+/// A region's rules, as data.
+struct BandPlan {
+    /// What people call it.
+    name: &'static str,
+    /// How a configuration may write it: lower case, without separators.
+    spellings: &'static [&'static str],
+    extent: Extent,
+    /// The longest stay on a channel of a radio that hops.
+    hopping_dwell_ms: Option<u32>,
+}
+
+/// Where a plan's rules hold.
+enum Extent {
+    /// The frequency makes no difference.
+    Everywhere(Rules),
+    /// In the sub-bands of `list`, which is in order of frequency. Where no frequency is given `usual_hz` stands for the
+    /// region's channels.
+    SubBands { list: &'static [SubBand], usual_hz: u32 },
+}
 
 const fn duty(permille: u16, source: &'static str) -> Rules {
     Rules {
@@ -87,62 +113,6 @@ const fn band(low_hz: u32, high_hz: u32, rules: Rules) -> SubBand {
     SubBand { low_hz, high_hz, rules }
 }
 
-/// Not here: 868.6 to 868.7, 869.2 to 869.4 and 869.65 to 869.7 MHz, which are for alarms (ERC/REC 70-03,
-/// annex 7 and 10), and 869.7 to 870 MHz, whose limits hang on the power.
-const EU868: [SubBand; 5] = [
-    band(863_000_000, 865_000_000, duty(1, "ETSI EN 300 220-2 V3.2.1, band K; ERC/REC 70-03 annex 1: 0.1 %")),
-    band(
-        865_000_000,
-        868_000_000,
-        duty(10, "ETSI EN 300 220-2 V3.2.1, table B.1; ERC/REC 70-03 annex 1: 1 %"),
-    ),
-    band(
-        868_000_000,
-        868_600_000,
-        duty(10, "ETSI EN 300 220-2 V3.2.1, table B.1; ERC/REC 70-03 annex 1: 1 %"),
-    ),
-    band(868_700_000, 869_200_000, duty(1, "ETSI EN 300 220-2 V3.2.1, band N; ERC/REC 70-03 annex 1: 0.1 %")),
-    band(
-        869_400_000,
-        869_650_000,
-        duty(100, "ETSI EN 300 220-2 V3.2.1, table B.1; ERC/REC 70-03 annex 1: 10 %"),
-    ),
-];
-
-const EU433: [SubBand; 1] =
-    [band(433_050_000, 434_790_000, duty(100, "ERC/REC 70-03 annex 1, 433.05 to 434.79 MHz at 10 mW: 10 %"))];
-
-/// 47 CFR 15.247 (a)(1)(i): the longest stay of a hopping radio on a channel, milliseconds.
-const HOPPING_DWELL_MS: u32 = 400;
-
-const US915: [SubBand; 1] = [band(
-    902_000_000,
-    928_000_000,
-    Rules { ..free("47 CFR 15.247: no duty cycle; (a)(1)(i) 0.4 s on a channel where the radio hops") },
-)];
-
-const ANZ: [SubBand; 1] = [band(
-    915_000_000,
-    928_000_000,
-    free(
-        "Australia: Radiocommunications (Low Interference Potential Devices) Class Licence 2015; no duty cycle",
-    ),
-)];
-
-const IN865: [SubBand; 1] = [band(
-    865_000_000,
-    867_000_000,
-    free("India: G.S.R. 168(E) of 11 March 2005; 1 W, 4 W ERP, carrier of 200 kHz, no duty cycle"),
-)];
-
-const AMATEUR: Rules = Rules {
-    call_sign_every_ms: Some(600_000),
-    clear_only: true,
-    ..free("47 CFR 97.119 (a): call sign every 10 minutes; 97.113 (a)(4): nothing obscured")
-};
-
-const WIRED: Rules = free("not radio");
-
 impl Region {
     /// All of them, in the order they are listed to people.
     pub const ALL: [Region; 7] = [
@@ -155,8 +125,11 @@ impl Region {
         Region::Wired,
     ];
 
-    /// As a configuration writes it: `EU868`, `eu_868`, `US`; `none` or nothing is no region, and then
+    /// Reads a region as a configuration writes it: `EU868`, `eu_868`, `US`. `none` or nothing is no region, and then
     /// nothing may be sent.
+    ///
+    /// # Errors
+    /// [`RegionError::Unknown`] for any other text.
     pub fn parse(text: &str) -> Result<Option<Region>, RegionError> {
         let word: String = text
             .chars()
@@ -164,65 +137,58 @@ impl Region {
             .take(32)
             .map(|c| c.to_ascii_lowercase())
             .collect();
-        Ok(Some(match word.as_str() {
-            "" | "none" | "unset" => return Ok(None),
-            "eu868" => Region::Eu868,
-            "eu433" => Region::Eu433,
-            "us915" | "us" => Region::Us915,
-            "anz" | "au915" => Region::Anz,
-            "in865" | "in" => Region::In865,
-            "amateur" | "ham" => Region::Amateur,
-            "wired" => Region::Wired,
-            _ => return Err(RegionError::Unknown(text.chars().take(32).collect())),
-        }))
+        if ["", "none", "unset"].contains(&word.as_str()) {
+            return Ok(None);
+        }
+        let known = |region: &Region| region.plan().spellings.contains(&word.as_str());
+        let region = Region::ALL.into_iter().find(known);
+        region.map(Some).ok_or_else(|| RegionError::Unknown(text.chars().take(32).collect()))
     }
 
-    /// What it is called.
-    pub fn name(self) -> &'static str {
+    fn plan(self) -> &'static BandPlan {
         match self {
-            Region::Eu868 => "EU868",
-            Region::Eu433 => "EU433",
-            Region::Us915 => "US915",
-            Region::Anz => "ANZ",
-            Region::In865 => "IN865",
-            Region::Amateur => "amateur",
-            Region::Wired => "wired",
+            Region::Eu868 => &eu868::PLAN,
+            Region::Eu433 => &eu433::PLAN,
+            Region::Us915 => &us915::PLAN,
+            Region::Anz => &anz::PLAN,
+            Region::In865 => &in865::PLAN,
+            Region::Amateur => &amateur::PLAN,
+            Region::Wired => &wired::PLAN,
         }
+    }
+
+    /// The name that people know it by.
+    pub fn name(self) -> &'static str {
+        self.plan().name
     }
 
     /// Its sub-bands in order of frequency; none where the frequency makes no difference.
     pub fn sub_bands(self) -> &'static [SubBand] {
-        match self {
-            Region::Eu868 => &EU868,
-            Region::Eu433 => &EU433,
-            Region::Us915 => &US915,
-            Region::Anz => &ANZ,
-            Region::In865 => &IN865,
-            Region::Amateur | Region::Wired => &[],
+        match self.plan().extent {
+            Extent::Everywhere(_) => &[],
+            Extent::SubBands { list, .. } => list,
         }
     }
 
     /// What a radio may do at this frequency and bandwidth, where known.
     ///
-    /// With no frequency given: what holds on every channel that LoRaWAN, Meshtastic and MeshCore radios of the
-    /// region take by themselves. In Europe these lie between 868.0 and 868.6 MHz (1 %) or 869.4 and
-    /// 869.65 MHz (10 %), so 1 %. Who has tuned a radio elsewhere must say where.
+    /// With no frequency given: the rules that hold on every channel that LoRaWAN, Meshtastic and MeshCore radios of the
+    /// region take by themselves. The operator of a radio that is tuned elsewhere has to give its frequency.
+    ///
+    /// # Errors
+    /// [`RegionError::OutOfBand`] where no sub-band of the region holds the frequency.
     pub fn rules(self, usage: Usage) -> Result<Rules, RegionError> {
-        let usual_hz = match self {
-            Region::Amateur => return Ok(AMATEUR),
-            Region::Wired => return Ok(WIRED),
-            Region::Eu868 => 868_100_000,
-            Region::Eu433 => 433_175_000,
-            Region::Us915 => 906_875_000,
-            Region::Anz => 919_875_000,
-            Region::In865 => 865_875_000,
+        let plan = self.plan();
+        let (list, usual_hz) = match plan.extent {
+            Extent::Everywhere(rules) => return Ok(rules),
+            Extent::SubBands { list, usual_hz } => (list, usual_hz),
         };
         let frequency_hz = usage.frequency_hz.unwrap_or(usual_hz);
-        let sub_band =
-            self.sub_bands().iter().find(|band| (band.low_hz..band.high_hz).contains(&frequency_hz));
+        let holds = |band: &&SubBand| (band.low_hz..band.high_hz).contains(&frequency_hz);
+        let sub_band = list.iter().find(holds);
         let mut rules = sub_band.ok_or(RegionError::OutOfBand { region: self, frequency_hz })?.rules;
-        if self == Region::Us915 && usage.hopping {
-            rules.dwell_ms = Some(HOPPING_DWELL_MS);
+        if usage.hopping {
+            rules.dwell_ms = plan.hopping_dwell_ms;
         }
         Ok(rules)
     }

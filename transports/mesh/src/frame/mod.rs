@@ -9,21 +9,23 @@
 //! ```
 //! AES-128-CCM (RFC 3610) with a tag of 8 bytes; the header is its associated data, the nonce is the full 32-bit
 //! counter, of which the header carries the low half. Who may open is who may read: the key is one for each audience,
-//! sender and boot epoch ([`keys`](super::keys)). [`opening`] announces a boot epoch; [`track`] and [`window`] say
+//! sender and boot epoch ([`keys`](crate::frame::keys)). [`opening`] announces a boot epoch; [`track`] and [`window`] say
 //! which counters were seen. In clear mode a frame is the same header and the payload, and no tag.
 //!
 //! A frame under an audience key proves that some member sent it, no more.
 
+pub mod handshake;
+pub mod keys;
 pub mod opening;
-pub(super) mod parts;
+pub(crate) mod parts;
 pub mod track;
 pub mod window;
 
 pub use track::Track;
 pub use window::Window;
 
-use super::airtime::FRAME_BYTES_MAX;
-use super::keys::{Alias, FrameKey, Hint, KEY_BYTES};
+use crate::airtime::FRAME_BYTES_MAX;
+use crate::frame::keys::{Alias, FrameKey, Hint, KEY_BYTES};
 use aes::Aes128;
 use ccm::aead::{Aead, Payload};
 use ccm::consts::{U8, U13};
@@ -236,13 +238,13 @@ pub fn read_clear(frame: &[u8]) -> Option<(Header, &[u8])> {
 }
 
 /// AES-128-CCM with a tag of 8 bytes; the nonce is the number, big-endian, and zeros.
-pub(super) fn seal_bytes(key: &[u8; KEY_BYTES], number: u32, about: &[u8], bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn seal_bytes(key: &[u8; KEY_BYTES], number: u32, about: &[u8], bytes: &[u8]) -> Vec<u8> {
     Cipher::new(key.into())
         .encrypt(&nonce(number).into(), Payload { msg: bytes, aad: about })
         .expect("CCM with a nonce of 13 bytes takes up to 65,535 bytes; a frame has 255")
 }
 
-pub(super) fn open_bytes(key: &[u8; KEY_BYTES], number: u32, about: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn open_bytes(key: &[u8; KEY_BYTES], number: u32, about: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
     Cipher::new(key.into()).decrypt(&nonce(number).into(), Payload { msg: sealed, aad: about }).ok()
 }
 
@@ -254,7 +256,7 @@ fn nonce(number: u32) -> [u8; 13] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::{AudienceKey, BootEpoch, Mode};
+    use crate::frame::keys::{AudienceKey, BootEpoch, Mode};
     use crate::peer::PeerId;
     use proptest::prelude::*;
 

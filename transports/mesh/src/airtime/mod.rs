@@ -12,7 +12,9 @@
 //! symbol takes more than 16 ms. Whole microseconds, rounded up: what is legal is never rounded in our favour.
 //! [`Line`] is a [`Modulation`] or a bit rate together with what the radio adds to a frame of ours.
 
+pub mod ledger;
 mod line;
+pub mod region;
 
 pub use line::{Line, LineError, STUFFING_DIVISOR, Wrapping};
 
@@ -104,7 +106,7 @@ impl Modulation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::meshcore::preamble_symbols;
+    use crate::wire::meshcore::preamble_symbols;
 
     fn at(spreading_factor: u8, bandwidth_hz: u32, coding_rate: u8, preamble_symbols: u16) -> Modulation {
         Modulation { spreading_factor, bandwidth_hz, coding_rate, preamble_symbols }

@@ -3,7 +3,7 @@
 use super::{
     BACKOFF_MAX_MS, Budget, NACK_BYTES_MIN, NackError, NackHead, SPREAD_FRAMES, WAIT_FRAMES, Wanted, whose,
 };
-use crate::fragment::{Assembler, FragmentError, MemoryLimits, MessageId, Place, Received, Source};
+use crate::bulk::fragment::{Assembler, FragmentError, MemoryLimits, MessageId, Place, Received, Source};
 use crate::peer::PeerId;
 use std::collections::BTreeMap;
 

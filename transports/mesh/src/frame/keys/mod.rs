@@ -4,7 +4,7 @@
 //! the one that a frame's header carries in place of names, and, with the sender's identity and
 //! [`BootEpoch`], the [`FrameKey`] that the frame is sealed under: two senders, two starts of one sender, or two
 //! copies of one disk never share one. [`sealed`] carries an audience key to its readers; [`pair`] holds what only two
-//! identities know. Layouts are in `FORMAT.md`; frames are sealed in [`frame`](super::frame).
+//! identities know. Layouts are in `FORMAT.md`; frames are sealed in [`frame`](crate::frame).
 
 pub mod pair;
 pub mod sealed;
@@ -136,7 +136,7 @@ impl fmt::Debug for AudienceKey {
 
 /// An AES-128 key for one audience, sender and boot epoch. Wiped when dropped.
 #[derive(Clone)]
-pub struct FrameKey(pub(super) [u8; 16]);
+pub struct FrameKey(pub(crate) [u8; 16]);
 
 impl FrameKey {
     /// The 16 bytes, for vectors.
@@ -203,7 +203,7 @@ impl Identity {
     }
 
     /// The X25519 secret that belongs to this identity: the clamped scalar of RFC 8032, section 5.1.5.
-    pub(super) fn agreement_secret(&self) -> Zeroizing<[u8; 32]> {
+    pub(crate) fn agreement_secret(&self) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(self.0.to_scalar_bytes())
     }
 
@@ -233,7 +233,7 @@ fn agree(secret: &[u8; 32], other: &[u8; 32]) -> Option<Zeroizing<[u8; 32]>> {
 }
 
 /// Whether `signature` over `message` is by `who`; weak keys and non-canonical points are refused (`verify_strict`).
-pub(super) fn verify(who: &PeerId, message: &[u8], signature: &[u8; 64]) -> bool {
+pub(crate) fn verify(who: &PeerId, message: &[u8], signature: &[u8; 64]) -> bool {
     let Ok(key) = VerifyingKey::from_bytes(who.as_bytes()) else { return false };
     key.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
 }

@@ -47,14 +47,14 @@ pub use outbound::{METAS_MAX, QUEUE_FRAMES_MAX, SIGN_AGAIN_ASKED_FRAMES, SIGN_AG
 pub use rejection::{Rejection, Rejections};
 pub use shown::Transfer;
 
-use super::airtime::{FRAME_BYTES_MAX, Line};
-use super::fragment::{MemoryLimits, MessageId, OfferError, Sender, SenderLimits};
-use super::frame::opening::{Opening, Openings};
-use super::frame::{FRAME_BYTES_MIN, HEADER_BYTES, Kind, OVERHEAD_BYTES, PADDED_BYTES_MAX};
-use super::keys::{AudienceKey, BootEpoch, Identity, Mode};
-use super::ledger::{Account, HOUR_MS, Ledger, LedgerRecord, Priority, Verdict};
-use super::region::Rules;
-use super::repair::Listener;
+use crate::airtime::ledger::{Account, HOUR_MS, Ledger, LedgerRecord, Priority, Verdict};
+use crate::airtime::region::Rules;
+use crate::airtime::{FRAME_BYTES_MAX, Line};
+use crate::bulk::fragment::{MemoryLimits, MessageId, OfferError, Sender, SenderLimits};
+use crate::bulk::repair::Listener;
+use crate::frame::keys::{AudienceKey, BootEpoch, Identity, Mode};
+use crate::frame::opening::{Opening, Openings};
+use crate::frame::{FRAME_BYTES_MIN, HEADER_BYTES, Kind, OVERHEAD_BYTES, PADDED_BYTES_MAX};
 use crate::peer::PeerId;
 use channels::{ChannelKeys, Channels};
 use epochs::{Epochs, OwnEpoch};
@@ -489,7 +489,7 @@ impl Station {
     }
 
     /// Long messages on their way in: what is held, and the counters.
-    pub fn assembler(&self) -> &super::fragment::Assembler {
+    pub fn assembler(&self) -> &crate::bulk::fragment::Assembler {
         self.listener.assembler()
     }
 

@@ -328,11 +328,12 @@ mod tests {
     /// A file may claim anything: sums stay at their greatest rather than wrap round to nothing spent.
     #[test]
     fn a_record_that_claims_the_world_makes_the_ledger_wait() {
-        use crate::ledger::{Ledger, LedgerConfig, Priority, Verdict};
+        use crate::airtime::ledger::{Ledger, LedgerConfig, Priority, Verdict};
         let mut claims = record();
         claims.slices = vec![Slice { left_ms: LEFT_MS_MAX, spent_us: [u64::MAX; 5] }; SLICES_RECORDED_MAX];
         claims.ahead_us = u64::MAX;
-        let rules = crate::region::Region::Eu868.rules(crate::region::Usage::default()).unwrap();
+        let rules =
+            crate::airtime::region::Region::Eu868.rules(crate::airtime::region::Usage::default()).unwrap();
         let now = Moment { monotonic_ms: 5, ..claims.moment };
         let mut ledger = Ledger::restore(LedgerConfig::new(Some(rules)), &claims, now);
         for priority in Priority::ALL {

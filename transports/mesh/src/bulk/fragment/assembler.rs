@@ -11,9 +11,9 @@
 //! A message that got no new fragment for [`AGE_MAX_MS`] is dropped.
 
 use super::{AGE_MAX_MS, FragmentError, Layout, MessageId, Place, read_stream};
-use crate::fec;
+use crate::bulk::parity;
+use crate::bulk::repair::{Wanted, all};
 use crate::peer::PeerId;
-use crate::repair::{Wanted, all};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Ids of messages delivered that are remembered for a source: late repairs do not begin them again. Twice the
@@ -408,7 +408,7 @@ impl Assembly {
         block.held.insert(place.index, shard.into());
         self.fragments += 1;
         self.progress_ms = now_ms;
-        if let Ok(data) = fec::restore(fragments, self.layout.shard_bytes, &block.held) {
+        if let Ok(data) = parity::restore(fragments, self.layout.shard_bytes, &block.held) {
             block.whole = Some(data.into_boxed_slice());
             block.held.clear();
         }
