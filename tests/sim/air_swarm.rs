@@ -13,8 +13,8 @@ use tombolo::node::{Command, Reply};
 use tombolo::sim::dice::Dice;
 use tombolo::sim::field::{Field, FieldConfig};
 use tombolo_delta::Value;
-use tombolo_transports::mesh::air::{Faults, Loss};
-use tombolo_transports::mesh::airtime::{Line, Modulation};
+use tombolo_mesh::airtime::{Line, Modulation};
+use tombolo_mesh::emulated::{Faults, Loss};
 
 const HOUR: u64 = 3_600_000;
 
