@@ -20,7 +20,7 @@ use tombolo::identity::{Keypair, did};
 use tombolo::layer::{
     Content, DocumentId, DocumentName, Entry, Head, KeyPath, Kind, Layer, LayerId, MapContent, Sequence,
 };
-use tombolo::sync::cell::message::{Entry as Brief, Heartbeat, Told};
+use tombolo::sync::broadcast::message::{Entry as Brief, Heartbeat, FrontierMessage};
 use tombolo::sync::frontier::State;
 use tombolo_delta::{Context, Value};
 
@@ -251,9 +251,9 @@ fn messages_on_air() {
     let provisional = encode_provisional(&changed, 2).unwrap();
     assert!(decode_provisional(&[&provisional[..], &[0; 8]].concat()).is_ok());
     let states: Vec<_> = [&snapshot, &shared].map(|l| (l.head().layer.print(), State::of(&l.signed))).into();
-    let short = Told { complete: true, entries: states.iter().map(|(l, s)| Brief::short(l, *s)).collect() };
+    let short = FrontierMessage { complete: true, entries: states.iter().map(|(l, s)| Brief::short(l, *s)).collect() };
     let long = states.iter().map(|(layer, state)| Brief::Long { layer: *layer, state: *state });
-    let long = Told { complete: false, entries: long.collect() };
+    let long = FrontierMessage { complete: false, entries: long.collect() };
     let heartbeat =
         Heartbeat { next_by_s: 900, fingerprint: 0x0102_0304, others: vec![([0xaa, 0xbb], 0x0506)] };
     let whole: Vec<Json> = [&snapshot, &shared]

@@ -173,7 +173,7 @@ fn read_update(
         opened.finish().map_err(|_| EnvelopeError::Truncated)?;
         OnAir::Plain(plain.to_vec())
     } else {
-        OnAir::Told(opened)
+        OnAir::Opened(opened)
     };
     Ok(CompactEnvelope {
         base: BaseRef { distance, print: [first, second], is_short },
@@ -224,7 +224,7 @@ pub fn decode_provisional(
         time_step_ms,
         audience_step: 0,
         signature: [0; SIGNATURE_BYTES],
-        delta: OnAir::Told(opened),
+        delta: OnAir::Opened(opened),
     };
     Ok((envelope, body, tags.as_chunks().0))
 }
@@ -263,14 +263,14 @@ fn packed(value: &Value, cbor_bytes: usize) -> Option<tombolo_delta::Delta> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OnAir {
     /// Behind the fields that name its base, in the same bytes.
-    Told(Opened),
+    Opened(Opened),
     /// Of a map, as CBOR.
     Plain(Vec<u8>),
 }
 
 impl Carried for OnAir {
     fn target(&self, base: &Value, context: &Context) -> Option<Value> {
-        let OnAir::Told(opened) = self else { return None };
+        let OnAir::Opened(opened) = self else { return None };
         let delta = opened.delta(base, context).ok()?;
         tombolo_delta::apply(base, &delta, context).ok()
     }
@@ -278,7 +278,7 @@ impl Carried for OnAir {
     fn changes(&self, time_ms: u64) -> Result<MapChanges, EnvelopeError> {
         match self {
             OnAir::Plain(cbor) => decode_changes(cbor, time_ms),
-            OnAir::Told(opened) => {
+            OnAir::Opened(opened) => {
                 let (nothing, context) = (Value::Null, Context::default());
                 let delta = opened.delta(&nothing, &context).map_err(|_| EnvelopeError::Shape)?;
                 let value =

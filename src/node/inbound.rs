@@ -139,10 +139,10 @@ impl Node {
                 if let Some(clock) = clock {
                     self.hear_clock(peer, clock);
                 }
-                self.engine.handle_input(self.now.mono_ms, sync::Input::Heard { peer, message });
+                self.engine.handle_input(self.now.mono_ms, sync::Input::Received { peer, message });
             }
             Message::Ask(_) | Message::Frontier { .. } | Message::Want(_) | Message::Refused(_) => {
-                self.engine.handle_input(self.now.mono_ms, sync::Input::Heard { peer, message });
+                self.engine.handle_input(self.now.mono_ms, sync::Input::Received { peer, message });
             }
         }
     }

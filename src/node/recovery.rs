@@ -24,7 +24,7 @@ use crate::node::Node;
 use crate::node::holdings::Before;
 use crate::node::io::{Command, CommandError, Event, Output, RequestId};
 use crate::router::Class;
-use crate::sync::cell::Cell;
+use crate::sync::broadcast::BroadcastEngine;
 use crate::sync::frontier::State;
 use crate::sync::message::Message;
 
@@ -131,10 +131,10 @@ impl Node {
     /// A frontier on air has few bits of a sequence: only a higher one counts.
     fn newer_on_air(&self, owner: &PeerId, layer: &LayerPrint, held: Option<State>) -> Option<u64> {
         let held = held.map_or(0, |held| held.sequence);
-        let shows = |cell: &Cell| cell.shown(owner, layer).iter().any(|state| state.sequence > held);
+        let shows = |cell: &BroadcastEngine| cell.shown(owner, layer).iter().any(|state| state.sequence > held);
         let cells = self.radios.cells().filter(|cell| shows(cell));
         cells
-            .map(|cell| (64 * cell.pace().frame_ms).clamp(OWN_STATE_WAIT_MS, OWN_STATE_WAIT_ON_AIR_MAX_MS))
+            .map(|cell| (64 * cell.timing().frame_ms).clamp(OWN_STATE_WAIT_MS, OWN_STATE_WAIT_ON_AIR_MAX_MS))
             .max()
     }
 

@@ -55,7 +55,7 @@ impl Engine {
         self.refusing.get(layer).is_some_and(|(sequence, until)| state.sequence <= *sequence && now < *until)
     }
 
-    pub(super) fn heard_want(&mut self, peer: PeerId, wants: Vec<(LayerPrint, Option<State>)>) {
+    pub(super) fn received_want(&mut self, peer: PeerId, wants: Vec<(LayerPrint, Option<State>)>) {
         let Some(sync) = self.peers.get_mut(&peer) else { return };
         let mut named = BTreeSet::new();
         for (layer, held) in wants {
@@ -71,7 +71,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn heard_refusal(&mut self, now: u64, peer: PeerId, list: Vec<(LayerPrint, u64, u8)>) {
+    pub(super) fn received_refusal(&mut self, now: u64, peer: PeerId, list: Vec<(LayerPrint, u64, u8)>) {
         let Some(sync) = self.peers.get_mut(&peer) else { return };
         for (layer, _, reason) in list {
             // It asks for the layer itself when its reason is gone.

@@ -11,7 +11,7 @@
 //! Whatever is lost on the way shows in the next fingerprint.
 
 mod catch_up;
-pub mod cell;
+pub mod broadcast;
 pub mod frontier;
 pub mod message;
 pub mod transfer;
@@ -74,7 +74,7 @@ pub enum Input {
         layer: LayerPrint,
     },
     /// A message of the engine's own kinds came. Envelopes and transfers are the node's.
-    Heard {
+    Received {
         /// From whom.
         peer: PeerId,
         /// What.
@@ -150,17 +150,17 @@ pub enum Output {
     },
 }
 
-/// How far one peer and we are apart.
+/// What a connected peer and this node lack of each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Distance {
+pub struct LinkLag {
     /// Layers it has and we lack.
     pub we_lack: usize,
     /// Layers we have and it lacks.
     pub they_lack: usize,
     /// Whether what it last said of itself agrees with what we believe it to have.
     pub confirmed: bool,
-    /// Whether it has said at all what it has: before that, the numbers say nothing.
-    pub told: bool,
+    /// Whether it has reported what it has at all: before that, the numbers mean nothing.
+    pub known: bool,
 }
 
 #[derive(Debug, Default)]
@@ -228,7 +228,7 @@ impl Engine {
             }
             Input::Stored { layer, state, readers, from } => self.stored(now, layer, state, &readers, from),
             Input::Dropped { layer } => self.dropped(layer),
-            Input::Heard { peer, message } => self.heard(now, peer, message),
+            Input::Received { peer, message } => self.received(now, peer, message),
             Input::RightsChanged => {
                 self.refusing.clear();
                 // What had to wait for rights is asked for now.
@@ -277,11 +277,11 @@ impl Engine {
         peers.chain(self.wants.values().map(|want| want.at)).min()
     }
 
-    /// How far a connected peer and we are apart.
-    pub fn distance(&self, peer: &PeerId) -> Option<Distance> {
+    /// The lag of a connected peer.
+    pub fn lag(&self, peer: &PeerId) -> Option<LinkLag> {
         let sync = self.peers.get(peer)?;
         let newer = |a: State, b: Option<State>| b.is_none_or(|b| a > b);
-        Some(Distance {
+        Some(LinkLag {
             we_lack: sync.theirs.iter().filter(|(l, s)| newer(**s, self.held.get(l))).count(),
             they_lack: sync
                 .ours
@@ -289,7 +289,7 @@ impl Engine {
                 .filter(|(l, s)| newer(**s, sync.theirs.get(l)) && !sync.refused.contains_key(l))
                 .count(),
             confirmed: sync.confirmed,
-            told: sync.met,
+            known: sync.met,
         })
     }
 
@@ -352,21 +352,21 @@ impl Engine {
         }
     }
 
-    fn heard(&mut self, now: u64, peer: PeerId, message: Message) {
+    fn received(&mut self, now: u64, peer: PeerId, message: Message) {
         if !self.peers.contains_key(&peer) {
             return;
         }
         match message {
-            Message::Heartbeat { fingerprint, .. } => self.heard_heartbeat(now, peer, fingerprint),
+            Message::Heartbeat { fingerprint, .. } => self.received_heartbeat(now, peer, fingerprint),
             Message::Ask(prints) => self.answer(now, peer, prints),
-            Message::Frontier { buckets, states } => self.heard_frontier(now, peer, buckets, states),
-            Message::Want(wants) => self.heard_want(peer, wants),
-            Message::Refused(list) => self.heard_refusal(now, peer, list),
+            Message::Frontier { buckets, states } => self.received_frontier(now, peer, buckets, states),
+            Message::Want(wants) => self.received_want(peer, wants),
+            Message::Refused(list) => self.received_refusal(now, peer, list),
             _ => {}
         }
     }
 
-    fn heard_heartbeat(&mut self, now: u64, peer: PeerId, fingerprint: u64) {
+    fn received_heartbeat(&mut self, now: u64, peer: PeerId, fingerprint: u64) {
         let Some(sync) = self.peers.get_mut(&peer) else { return };
         sync.confirmed = sync.theirs.fingerprint() == fingerprint;
         sync.met |= sync.confirmed;
@@ -430,7 +430,7 @@ impl Engine {
         }
     }
 
-    fn heard_frontier(&mut self, now: u64, peer: PeerId, buckets: u16, states: Vec<(LayerPrint, State)>) {
+    fn received_frontier(&mut self, now: u64, peer: PeerId, buckets: u16, states: Vec<(LayerPrint, State)>) {
         let Some(sync) = self.peers.get_mut(&peer) else { return };
         for number in (0..FRONTIER_BUCKETS).filter(|n| buckets >> n & 1 == 1) {
             let gone: Vec<_> = sync.theirs.bucket(number).map(|(layer, _)| *layer).collect();

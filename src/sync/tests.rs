@@ -92,11 +92,11 @@ impl Mesh {
         match carried {
             Carried::Layer(layer, state) => self.store(to, layer, state, Some(peer(from))),
             Carried::Message(message) => {
-                self.engines[to].handle_input(self.now, Input::Heard { peer: peer(from), message });
+                self.engines[to].handle_input(self.now, Input::Received { peer: peer(from), message });
             }
             Carried::Heartbeat(fingerprint) => {
                 let message = Message::Heartbeat { fingerprint, next_by_s: 1, clock: None };
-                self.engines[to].handle_input(self.now, Input::Heard { peer: peer(from), message });
+                self.engines[to].handle_input(self.now, Input::Received { peer: peer(from), message });
             }
         }
     }

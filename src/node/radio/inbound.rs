@@ -10,8 +10,8 @@ use crate::layer::SignedHead;
 use crate::node::Node;
 use crate::node::io::Event;
 use crate::node::radio::{Hearing, kinds};
-use crate::sync::cell::Input;
-use crate::sync::cell::message::{Heartbeat, Told};
+use crate::sync::broadcast::Input;
+use crate::sync::broadcast::message::{Heartbeat, FrontierMessage};
 use crate::sync::frontier::State;
 
 /// An author whose deltas start so far back, and have become so long, is told what we hold before our next heartbeat:
@@ -115,8 +115,8 @@ impl Node {
                 Err(_) => self.counters.reject("bad_message"),
             }
         } else if kind == kinds::FRONTIER {
-            match Told::decode(bytes) {
-                Ok(told) => self.tell_cell(link, Input::Frontier { owner: channel, from, told }),
+            match FrontierMessage::decode(bytes) {
+                Ok(frontier) => self.tell_cell(link, Input::Frontier { owner: channel, from, frontier }),
                 Err(_) => self.counters.reject("bad_message"),
             }
         } else if kind == kinds::PROVISIONAL {

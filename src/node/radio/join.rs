@@ -27,7 +27,7 @@ use crate::federation::invite::{Token, TokenHash, token_hash};
 use crate::federation::join::{JoinAnswer, JoinRefusal, JoinRequest, usable_name};
 use crate::identity::{onion_address, parse_onion};
 use crate::node::Node;
-use crate::sync::cell::Input;
+use crate::sync::broadcast::Input;
 
 /// The wait between quick tries: so many times what a request takes on air, and at least so many milliseconds.
 const QUICK: (u64, u64) = (6, 4_000);

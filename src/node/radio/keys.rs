@@ -15,7 +15,7 @@ use crate::federation::{Audience, TrustLevel};
 use crate::layer::{Content, DocumentId, DocumentName, LayerId};
 use crate::node::Node;
 use crate::store::Write;
-use crate::sync::cell::message::Heartbeat;
+use crate::sync::broadcast::message::Heartbeat;
 
 impl Node {
     /// Follows a change of our audience: `before` is the one that the present key was sealed for.

@@ -17,7 +17,7 @@ use crate::node::Node;
 use crate::node::radio::split::Step;
 use crate::node::radio::{Radio, kinds};
 use crate::router::{Candidate, Class, Reason, Request};
-use crate::sync::cell::{Input, Turn};
+use crate::sync::broadcast::{Input, Transmission};
 use crate::sync::frontier::State;
 
 /// Airtime is charged to the layer it was for; what is for none goes to these.
@@ -123,13 +123,13 @@ impl Node {
         if !radio.held_back.waits() && radio.cell.poll_timeout(now).is_none_or(|at| at > now) {
             return false;
         }
-        let turns = radio.cell.turns(now);
-        let is_silent = |turn: &Turn| matches!(turn, Turn::Heartbeat(_)) && !radio.cell.takes_part(&me);
+        let turns = radio.cell.transmissions(now);
+        let is_silent = |turn: &Transmission| matches!(turn, Transmission::Heartbeat(_)) && !radio.cell.participates(&me);
         if let Some(turn) = turns.iter().find(|turn| is_silent(turn)).cloned() {
             // Nobody reads our documents yet.
             radio.cell.done(now, &turn);
         }
-        let waits = |turn: &Turn| matches!(turn, Turn::Frontier { .. } | Turn::Supply { rank: 0, .. });
+        let waits = |turn: &Transmission| matches!(turn, Transmission::Frontier { .. } | Transmission::Supply { rank: 0, .. });
         if !turns.first().is_some_and(waits) && self.send_unsigned(link) {
             return true;
         }
@@ -149,19 +149,19 @@ impl Node {
         false
     }
 
-    fn try_turn(&mut self, link: LinkId, turn: Turn) -> Chance {
+    fn try_turn(&mut self, link: LinkId, turn: Transmission) -> Chance {
         match &turn {
-            Turn::Heartbeat(heartbeat) => {
+            Transmission::Heartbeat(heartbeat) => {
                 let bytes = heartbeat.encode();
                 self.offer(link, &turn, self.me, kinds::HEARTBEAT, bytes, Priority::Upkeep, HEARTBEATS)
             }
-            Turn::Frontier { owner, told } => {
-                let bytes = told.encode();
+            Transmission::Frontier { owner, frontier } => {
+                let bytes = frontier.encode();
                 self.offer(link, &turn, *owner, kinds::FRONTIER, bytes, Priority::Control, FRONTIERS)
             }
-            Turn::Supply { .. } => self.try_supply(link, turn),
+            Transmission::Supply { .. } => self.try_supply(link, turn),
             // Made here only, of a supply.
-            Turn::Step { .. } => Chance::Nothing,
+            Transmission::Intermediate { .. } => Chance::Nothing,
         }
     }
 
@@ -170,7 +170,7 @@ impl Node {
     fn offer(
         &mut self,
         link: LinkId,
-        turn: &Turn,
+        turn: &Transmission,
         channel: PeerId,
         kind: FrameKind,
         bytes: Vec<u8>,
@@ -190,9 +190,9 @@ impl Node {
             }
         }
         let previous_key = match turn {
-            Turn::Supply { owner, targets, rank: 0, .. } => self.needs_previous_key(owner, targets),
+            Transmission::Supply { owner, targets, rank: 0, .. } => self.needs_previous_key(owner, targets),
             // Whoever has not got the new key answers what it lacks.
-            Turn::Frontier { owner, .. } => {
+            Transmission::Frontier { owner, .. } => {
                 let listeners = radio.cell.listeners(owner, now);
                 self.needs_previous_key(owner, &listeners)
             }
@@ -204,7 +204,7 @@ impl Node {
         match radio.station.send(now, outgoing) {
             Ok(sent) => {
                 radio.cell.done(now, turn);
-                if let Turn::Supply { targets, .. } | Turn::Step { targets, .. } = turn {
+                if let Transmission::Supply { targets, .. } | Transmission::Intermediate { targets, .. } = turn {
                     radio.counts.meant_for(account, targets);
                 }
                 self.counters.sent(length);
@@ -225,8 +225,8 @@ impl Node {
         }
     }
 
-    fn try_supply(&mut self, link: LinkId, turn: Turn) -> Chance {
-        let Turn::Supply { owner, layer, base, targets, rank } = turn else { return Chance::Nothing };
+    fn try_supply(&mut self, link: LinkId, turn: Transmission) -> Chance {
+        let Transmission::Supply { owner, layer, base, targets, rank } = turn else { return Chance::Nothing };
         let now = self.now.mono_ms;
         let Some(id) = self.layer_of(&layer) else { return Chance::Nothing };
         if id.author == self.me && self.reclaims_on_air_first(link, &id) {
@@ -236,7 +236,7 @@ impl Node {
         let Some(state) = self.holdings.layer(&id).map(|layer| State::of(&layer.signed)) else {
             return Chance::Nothing;
         };
-        let turn = Turn::Supply { owner, layer, base, targets: targets.clone(), rank };
+        let turn = Transmission::Supply { owner, layer, base, targets: targets.clone(), rank };
         if targets.is_empty() {
             return Chance::Nothing;
         }
@@ -287,10 +287,10 @@ impl Node {
     }
 
     /// Sends one part of a commit that was split; the next follows in the next frame.
-    fn take_step(&mut self, link: LinkId, turn: &Turn, id: &LayerId, step: Step) -> Chance {
-        let Turn::Supply { owner, layer, targets, .. } = turn else { return Chance::Nothing };
+    fn take_step(&mut self, link: LinkId, turn: &Transmission, id: &LayerId, step: Step) -> Chance {
+        let Transmission::Supply { owner, layer, targets, .. } = turn else { return Chance::Nothing };
         let stepped =
-            Turn::Step { owner: *owner, layer: *layer, state: step.state, targets: targets.clone() };
+            Transmission::Intermediate { owner: *owner, layer: *layer, state: step.state, targets: targets.clone() };
         self.holdings.keep_as_base(id, Sequence::new(step.state.sequence).unwrap_or_default());
         self.offer(link, &stepped, *owner, kinds::UPDATE, step.bytes, Priority::Document, account(layer))
     }
@@ -338,7 +338,7 @@ impl Node {
     fn delivered_elsewhere(&mut self, link: LinkId, id: &LayerId, peer: PeerId, state: State) {
         let (now, owner, layer) = (self.now.mono_ms, id.document.owner, id.print());
         if let Some(radio) = self.radios.by_link.get_mut(&link) {
-            radio.cell.handle_input(now, Input::Elsewhere { owner, peer, layer, state });
+            radio.cell.handle_input(now, Input::DeliveredElsewhere { owner, peer, layer, state });
         }
     }
 
@@ -388,8 +388,8 @@ impl Node {
         let now = self.now.mono_ms;
         let Some(radio) = self.radios.by_link.get(&link) else { return Vec::new() };
         let mut room = radio.station.payload_bytes_max().saturating_sub(envelope.len());
-        let others = radio.cell.turns(now).into_iter().filter_map(|turn| match turn {
-            Turn::Supply { owner: of, layer, base: Some(base), targets, rank }
+        let others = radio.cell.transmissions(now).into_iter().filter_map(|turn| match turn {
+            Transmission::Supply { owner: of, layer, base: Some(base), targets, rank }
                 if of == *owner && layer != *first =>
             {
                 Some((layer, base, targets, rank))
@@ -414,7 +414,7 @@ impl Node {
             if filled.insert(layer)
                 && let Some(radio) = self.radios.by_link.get_mut(&link)
             {
-                let turn = Turn::Supply { owner: *owner, layer, base: Some(base), targets: for_whom, rank };
+                let turn = Transmission::Supply { owner: *owner, layer, base: Some(base), targets: for_whom, rank };
                 radio.cell.done(now, &turn);
             }
         }

@@ -28,7 +28,7 @@ use crate::layer::{DocumentId, DocumentName, LayerId};
 use crate::node::Node;
 use crate::node::radio::outbound::account;
 use crate::node::radio::{Radio, kinds};
-use crate::sync::cell::message::{Heartbeat, OTHERS_MAX, put_varint, read_varint};
+use crate::sync::broadcast::message::{Heartbeat, OTHERS_MAX, put_varint, read_varint};
 use crate::sync::frontier::State;
 
 /// Airtime of questions for keys.

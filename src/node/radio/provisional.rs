@@ -209,7 +209,7 @@ impl Node {
         };
         let value = envelope.delta.target(&value, &context)?;
         let radio = self.radios.by_link.get(&hearing.link)?;
-        let until = radio.cell.heard(&hearing.from).map_or(0, |heard| heard.until);
+        let until = radio.cell.presence(&hearing.from).map_or(0, |heard| heard.until);
         Some(Provisional { value, time_ms, sequence: new, until })
     }
 }

@@ -85,9 +85,9 @@ impl Node {
     fn listener_rows(&self, link: LinkId) -> Vec<LinkView> {
         let Some(radio) = self.radios.by_link.get(&link) else { return Vec::new() };
         let rows = self.federation.peers().filter_map(|peer| {
-            let heard = radio.cell.heard(&peer.id)?;
+            let heard = radio.cell.presence(&peer.id)?;
             let there = radio.up && heard.until > self.now.mono_ms;
-            let step = there.then(|| self.radio_step_view(&peer.id, (radio, radio.cell.step(&peer.id))));
+            let step = there.then(|| self.radio_step_view(&peer.id, (radio, radio.cell.sync_status(&peer.id))));
             let of_today = radio.counts.today.of(&peer.id);
             Some(LinkView {
                 link: radio.spec.name.clone(),

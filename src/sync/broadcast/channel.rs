@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tombolo_transports::PeerId;
 
 use crate::layer::LayerPrint;
-use crate::sync::cell::held::Held;
-use crate::sync::cell::message::{ENTRIES_MAX, Entry, Print, Told, short_print};
-use crate::sync::cell::telling::Telling;
-use crate::sync::cell::{Apart, Heard, Standing};
+use crate::sync::broadcast::layer::ChannelLayer;
+use crate::sync::broadcast::message::{ENTRIES_MAX, Entry, Print, FrontierMessage, short_print};
+use crate::sync::broadcast::schedule::FrontierSchedule;
+use crate::sync::broadcast::{Lag, Presence, LayerOffer};
 use crate::sync::frontier::{Frontier, State};
 
 /// Changes of what we hold that are remembered, so that an older fingerprint of ours is recognised.
@@ -36,11 +36,11 @@ pub(super) struct Channel {
     /// Whether we only observe the owner: rights and node states are all we take.
     observes: bool,
     ours: Frontier,
-    layers: BTreeMap<LayerPrint, Held>,
+    layers: BTreeMap<LayerPrint, ChannelLayer>,
     listeners: BTreeMap<PeerId, Listener>,
     /// Newest last: what one layer's state was before a change.
     past: VecDeque<(LayerPrint, Option<State>)>,
-    telling: Telling,
+    schedule: FrontierSchedule,
     readers: usize,
     /// Short names of our layers are not enough: others hold more of them.
     is_ambiguous: bool,
@@ -49,7 +49,7 @@ pub(super) struct Channel {
 }
 
 /// How long to wait with what a frontier brings about, milliseconds.
-pub(super) struct Asked {
+pub(super) struct ReplyDelays {
     /// Before we tell ours.
     pub(super) wait: u64,
     /// Before we send what is another's.
@@ -91,7 +91,7 @@ impl Channel {
             layers: BTreeMap::new(),
             listeners: BTreeMap::new(),
             past: VecDeque::new(),
-            telling: Telling::default(),
+            schedule: FrontierSchedule::default(),
             readers: 1,
             is_ambiguous: false,
             far: 0,
@@ -102,7 +102,7 @@ impl Channel {
         &mut self,
         now: u64,
         aliases: Vec<[u8; 2]>,
-        ours: BTreeMap<LayerPrint, Standing>,
+        ours: BTreeMap<LayerPrint, LayerOffer>,
         members: Vec<PeerId>,
         readers: usize,
         observes: bool,
@@ -115,7 +115,7 @@ impl Channel {
             self.layers.remove(&layer);
             self.change(layer, None);
         }
-        for (layer, Standing { state, bases, rank }) in ours {
+        for (layer, LayerOffer { state, bases, rank }) in ours {
             let held = self.layers.entry(layer).or_default();
             held.rank = rank;
             held.declined = false;
@@ -243,25 +243,25 @@ impl Channel {
         }
     }
 
-    /// How far a listener and we are apart; none: what it holds is not known.
-    pub(super) fn apart(&self, peer: &PeerId) -> Option<Apart> {
+    /// The lag of a listener; none while what it holds is unknown.
+    pub(super) fn lag(&self, peer: &PeerId) -> Option<Lag> {
         let listener = self.listeners.get(peer).filter(|listener| listener.known)?;
         let newer =
             |(layer, theirs): &(&LayerPrint, &State)| self.ours.get(layer).is_none_or(|ours| ours < **theirs);
-        let mut apart = Apart {
+        let mut lag = Lag {
             we_lack: listener.unseen.len() + listener.theirs.iter().filter(newer).count(),
-            ..Apart::default()
+            ..Lag::default()
         };
         for (layer, state) in self.ours.iter() {
             if listener.theirs.get(layer).is_some_and(|theirs| theirs >= *state) {
                 continue;
             }
             match listener.supplied.get(layer).is_some_and(|(sent, _)| sent >= state) {
-                true => apart.sent += 1,
-                false => apart.they_lack += 1,
+                true => lag.unacknowledged += 1,
+                false => lag.they_lack += 1,
             }
         }
-        Some(apart)
+        Some(lag)
     }
 
     /// When a listener last said what it holds in words that we could read as a whole.
@@ -273,7 +273,7 @@ impl Channel {
 
     /// A listener said in a few bytes what it holds. How long to wait before we tell, before we send what is another's, and
     /// until what was just sent must show.
-    pub(super) fn heard_print(
+    pub(super) fn received_fingerprint(
         &mut self,
         now: u64,
         from: PeerId,
@@ -295,7 +295,7 @@ impl Channel {
             Some(None) => {
                 listener.known = false;
                 listener.said = Some((said, now));
-                self.telling.by(now + wait);
+                self.schedule.by(now + wait);
             }
             matching => {
                 if let Some(frontier) = matching.flatten() {
@@ -347,7 +347,7 @@ impl Channel {
     }
 
     /// A listener said what it holds, layer by layer.
-    pub(super) fn heard_frontier(&mut self, now: u64, from: PeerId, told: &Told, asked: &Asked) {
+    pub(super) fn received_frontier(&mut self, now: u64, from: PeerId, told: &FrontierMessage, delays: &ReplyDelays) {
         self.is_ambiguous |= self.is_taken_for_another(told);
         let (theirs, unseen) = self.read(told);
         let newer =
@@ -373,7 +373,7 @@ impl Channel {
             let its = theirs.get(layer);
             let crossed = self.layers.get(layer).and_then(|held| {
                 let fits = |base: &State| its == Some(*base) || listener.holds(layer, base);
-                held.crossing(now.saturating_sub(asked.frame_ms * 2), fits)
+                held.crossing(now.saturating_sub(delays.frame_ms * 2), fits)
             });
             match crossed {
                 Some(sent) => listener.supplied.insert(*layer, sent),
@@ -395,24 +395,24 @@ impl Channel {
         let is_ours = self.is_ours;
         for layer in lacking {
             if let Some(held) = self.layers.get_mut(&layer) {
-                held.due = now + if is_ours || held.is_ours { 0 } else { asked.relay };
+                held.due = now + if is_ours || held.is_ours { 0 } else { delays.relay };
             }
         }
         match we_lack {
             true => {
                 let print = self.ours.fingerprint();
-                self.telling.again_by(now, now + asked.wait, print, asked.frame_ms);
+                self.schedule.again_by(now, now + delays.wait, print, delays.frame_ms);
             }
             // It asked what we were about to ask, or is the one who lacks.
             false => {
                 self.settle(now);
-                self.telling.put_off(now + asked.answer);
+                self.schedule.put_off(now + delays.answer);
             }
         }
     }
 
     /// A delta from far back came; whether it is not the first, as from who has just come back.
-    pub(super) fn heard_far(&mut self) -> bool {
+    pub(super) fn received_far(&mut self) -> bool {
         self.far += 1;
         let is_often = self.far >= FAR_MAX;
         if is_often {
@@ -422,8 +422,8 @@ impl Channel {
     }
 
     /// Somebody asked, whom we do not understand.
-    pub(super) fn heard_asking(&mut self, until: u64) {
-        self.telling.put_off(until);
+    pub(super) fn received_asking(&mut self, until: u64) {
+        self.schedule.put_off(until);
     }
 
     /// What we hold has changed, or what we know of others: where we now hold what they said, there is nothing to
@@ -450,18 +450,18 @@ impl Channel {
                 |(layer, state): (&LayerPrint, &State)| self.ours.get(layer).is_none_or(|ours| ours < *state);
             listener.is_ahead &= !listener.unseen.is_empty() || listener.theirs.iter().any(newer);
         }
-        let told_at = self.telling.told_at();
+        let told_at = self.schedule.told_at();
         let is_open = |listener: &Listener| {
             listener.is_ahead || listener.said.is_some_and(|(_, at)| told_at.is_none_or(|told| at > told))
         };
-        match self.telling.must() || self.listeners.values().any(is_open) {
-            true => self.telling.put_off(later),
-            false => self.telling.drop(),
+        match self.schedule.must() || self.listeners.values().any(is_open) {
+            true => self.schedule.put_off(later),
+            false => self.schedule.drop(),
         }
     }
 
     /// Whether others hold a layer whose short name is that of one of ours: they cannot tell then which we mean.
-    fn is_taken_for_another(&self, told: &Told) -> bool {
+    fn is_taken_for_another(&self, told: &FrontierMessage) -> bool {
         told.entries.iter().any(|entry| match entry {
             Entry::Long { layer, .. } => {
                 let is_like = |ours: &LayerPrint| ours != layer && short_print(ours) == short_print(layer);
@@ -472,7 +472,7 @@ impl Channel {
     }
 
     /// Makes states of short names, where we know of what they speak; the others are given back.
-    fn read(&self, told: &Told) -> (Frontier, BTreeSet<u16>) {
+    fn read(&self, told: &FrontierMessage) -> (Frontier, BTreeSet<u16>) {
         let mut theirs = Frontier::default();
         let mut unseen = BTreeSet::new();
         for entry in &told.entries {
@@ -497,16 +497,16 @@ impl Channel {
     // ---- what we say -------------------------------------------------------------------------------------
 
     pub(super) fn tells_at(&self) -> Option<u64> {
-        self.telling.at()
+        self.schedule.at()
     }
 
     /// Tells what we hold after a while, unless we have just done so.
     pub(super) fn must_tell(&mut self, now: u64, wait: u64, frame_ms: u64) {
-        self.telling.must_by(now, now + wait, self.ours.fingerprint(), frame_ms);
+        self.schedule.must_by(now, now + wait, self.ours.fingerprint(), frame_ms);
     }
 
     /// What we hold, the most valuable first where not all can be named.
-    pub(super) fn told(&self) -> Told {
+    pub(super) fn frontier_message(&self) -> FrontierMessage {
         let mut layers: Vec<(u8, LayerPrint, State)> = self
             .ours
             .iter()
@@ -521,19 +521,19 @@ impl Channel {
             true => Entry::Long { layer: *layer, state: *state },
             false => Entry::short(layer, *state),
         };
-        Told { complete, entries: layers.iter().map(entry).collect() }
+        FrontierMessage { complete, entries: layers.iter().map(entry).collect() }
     }
 
     pub(super) fn has_told(&mut self, now: u64) {
         self.listeners.values_mut().for_each(|listener| listener.is_ahead = false);
-        self.telling.done(now, self.ours.fingerprint());
+        self.schedule.done(now, self.ours.fingerprint());
     }
 
     /// What listeners that are there lack and may be sent now.
-    pub(super) fn supplies(&self, now: u64, heard: &BTreeMap<PeerId, Heard>) -> impl Iterator<Item = Due> {
+    pub(super) fn supplies(&self, now: u64, presence: &BTreeMap<PeerId, Presence>) -> impl Iterator<Item = Due> {
         let due = self.layers.iter().filter(move |(_, held)| held.due <= now && !held.declined);
         due.filter_map(move |(layer, held)| {
-            let (base, targets) = held.base_for(layer, &self.lacking(layer, heard, now))?;
+            let (base, targets) = held.base_for(layer, &self.lacking(layer, presence, now))?;
             Some(Due { layer: *layer, base, targets, rank: held.rank, newest_at: held.at })
         })
     }
@@ -541,11 +541,11 @@ impl Channel {
     fn lacking(
         &self,
         layer: &LayerPrint,
-        heard: &BTreeMap<PeerId, Heard>,
+        presence: &BTreeMap<PeerId, Presence>,
         now: u64,
     ) -> Vec<(&PeerId, &Listener)> {
         let Some(state) = self.ours.get(layer) else { return Vec::new() };
-        let is_there = |peer: &PeerId| heard.get(peer).is_some_and(|heard| heard.until > now);
+        let is_there = |peer: &PeerId| presence.get(peer).is_some_and(|presence| presence.until > now);
         let is_document = self.layers.get(layer).is_none_or(|held| held.rank > OBSERVED_RANK_MAX);
         let lacks = |listener: &Listener| {
             listener.known
@@ -557,12 +557,12 @@ impl Channel {
     }
 
     /// When each thing of this channel becomes due.
-    pub(super) fn due_times(&self, now: u64, heard: &BTreeMap<PeerId, Heard>) -> impl Iterator<Item = u64> {
+    pub(super) fn due_times(&self, now: u64, presence: &BTreeMap<PeerId, Presence>) -> impl Iterator<Item = u64> {
         let supplies = self
             .layers
             .iter()
-            .filter(move |(layer, held)| !held.declined && !self.lacking(layer, heard, now).is_empty());
-        supplies.map(|(_, held)| held.due).chain(self.telling.at())
+            .filter(move |(layer, held)| !held.declined && !self.lacking(layer, presence, now).is_empty());
+        supplies.map(|(_, held)| held.due).chain(self.schedule.at())
     }
 
     /// A layer's newest state went out to some.

@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use tombolo_transports::PeerId;
 
 use crate::layer::LayerPrint;
-use crate::sync::cell::channel::{Listener, STATES_MAX};
+use crate::sync::broadcast::channel::{Listener, STATES_MAX};
 use crate::sync::frontier::State;
 
 #[derive(Debug, Default)]
-pub(super) struct Held {
+pub(super) struct ChannelLayer {
     pub(super) rank: u8,
     /// When it came or was written.
     pub(super) at: u64,
@@ -27,7 +27,7 @@ pub(super) struct Held {
     pub(super) declined: bool,
 }
 
-impl Held {
+impl ChannelLayer {
     pub(super) fn note(&mut self, state: State, now: u64, due: u64) {
         self.at = now;
         self.due = due;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use tombolo_transports::PeerId;
 
 use crate::layer::LayerPrint;
-use crate::sync::cell::Pace;
-use crate::sync::cell::message::{Heartbeat, Told};
+use crate::sync::broadcast::Timing;
+use crate::sync::broadcast::message::{Heartbeat, FrontierMessage};
 use crate::sync::frontier::State;
 
 /// What the engine must know. Times are monotonic milliseconds.
@@ -19,7 +19,7 @@ pub enum Input {
         /// How frames name it; then how they did before its key was last renewed.
         aliases: Vec<[u8; 2]>,
         /// What we hold of the owner's documents, as far as it may go over this radio.
-        ours: BTreeMap<LayerPrint, Standing>,
+        ours: BTreeMap<LayerPrint, LayerOffer>,
         /// Its members that we know, without us.
         members: Vec<PeerId>,
         /// How many readers it has, whether we know them or not.
@@ -75,7 +75,7 @@ pub enum Input {
         /// From whom.
         from: PeerId,
         /// What it said.
-        told: Told,
+        frontier: FrontierMessage,
     },
     /// Somebody whom we do not know said what it holds: it is not ours to read, but an answer will follow.
     Asking {
@@ -83,7 +83,7 @@ pub enum Input {
         alias: [u8; 2],
     },
     /// A listener got a state over another link.
-    Elsewhere {
+    DeliveredElsewhere {
         /// Whose document.
         owner: PeerId,
         /// Who.
@@ -131,12 +131,12 @@ pub enum Input {
         owner: PeerId,
     },
     /// The radio's pace changed.
-    Pace(Pace),
+    Timing(Timing),
 }
 
 /// How a layer stands here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct LayerOffer {
     /// Its state.
     pub state: State,
     /// Older states that a delta may start from here, oldest first.

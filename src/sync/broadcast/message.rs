@@ -74,14 +74,14 @@ pub enum Entry {
 
 /// What the sender holds of one owner's documents.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct FrontierMessage {
     /// Whether layers that are not named are not held.
     pub complete: bool,
     /// The states.
     pub entries: Vec<Entry>,
 }
 
-impl Told {
+impl FrontierMessage {
     /// Whether it names all that its sender takes: he only observes the owner. One that is not complete for want of
     /// room has no room left.
     pub fn observes(&self) -> bool {
@@ -91,7 +91,7 @@ impl Told {
 
 /// Why bytes are no such message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CellMessageError {
+pub enum BroadcastMessageError {
     /// Cut short, or with bytes left over.
     #[error("a message of impossible length")]
     Length,
@@ -116,15 +116,15 @@ impl Heartbeat {
     }
 
     /// Reads a peer's bytes.
-    pub fn decode(bytes: &[u8]) -> Result<Self, CellMessageError> {
-        let (head, rest) = bytes.split_first_chunk::<5>().ok_or(CellMessageError::Length)?;
+    pub fn decode(bytes: &[u8]) -> Result<Self, BroadcastMessageError> {
+        let (head, rest) = bytes.split_first_chunk::<5>().ok_or(BroadcastMessageError::Length)?;
         let [next_by, a, b, c, d] = *head;
         let (others, left) = rest.as_chunks::<4>();
         if !left.is_empty() {
-            return Err(CellMessageError::Length);
+            return Err(BroadcastMessageError::Length);
         }
         if others.len() > OTHERS_MAX {
-            return Err(CellMessageError::TooMany);
+            return Err(BroadcastMessageError::TooMany);
         }
         Ok(Heartbeat {
             next_by_s: unpack_seconds(next_by),
@@ -148,7 +148,7 @@ pub fn short_print(layer: &LayerPrint) -> u16 {
     u16::from_be_bytes([a, b]) >> 4
 }
 
-impl Told {
+impl FrontierMessage {
     /// The bytes that travel: 1, and 4 for each short entry.
     pub fn encode(&self) -> Vec<u8> {
         let long = self.entries.iter().any(|entry| matches!(entry, Entry::Long { .. }));
@@ -170,25 +170,25 @@ impl Told {
     }
 
     /// Reads a peer's bytes.
-    pub fn decode(bytes: &[u8]) -> Result<Self, CellMessageError> {
-        let (form, mut rest) = bytes.split_first().ok_or(CellMessageError::Length)?;
+    pub fn decode(bytes: &[u8]) -> Result<Self, BroadcastMessageError> {
+        let (form, mut rest) = bytes.split_first().ok_or(BroadcastMessageError::Length)?;
         if *form > 3 {
-            return Err(CellMessageError::Form);
+            return Err(BroadcastMessageError::Form);
         }
         let mut entries = Vec::new();
         while !rest.is_empty() {
             if entries.len() >= ENTRIES_MAX {
-                return Err(CellMessageError::TooMany);
+                return Err(BroadcastMessageError::TooMany);
             }
             let (entry, left) = match form & 1 {
                 0 => read_short(rest),
                 _ => read_long(rest),
             }
-            .ok_or(CellMessageError::Length)?;
+            .ok_or(BroadcastMessageError::Length)?;
             entries.push(entry);
             rest = left;
         }
-        Ok(Told { complete: form & 2 != 0, entries })
+        Ok(FrontierMessage { complete: form & 2 != 0, entries })
     }
 }
 
@@ -253,7 +253,7 @@ mod tests {
         assert_eq!(14 + heartbeat.encode().len(), 23);
         let state = State { sequence: 70_000, print: [9; 4] };
         let entries = (0..16).map(|n| Entry::short(&LayerPrint([n; 8]), state)).collect();
-        assert_eq!(14 + Told { complete: true, entries }.encode().len(), 79);
+        assert_eq!(14 + FrontierMessage { complete: true, entries }.encode().len(), 79);
     }
 
     #[test]
@@ -279,14 +279,14 @@ mod tests {
                 let (layer, state) = (LayerPrint(*layer), State { sequence: *sequence, print: *print });
                 if long { Entry::Long { layer, state } } else { Entry::short(&layer, state) }
             });
-            let told = Told { complete, entries: entries.collect() };
-            prop_assert_eq!(Told::decode(&told.encode()), Ok(told));
+            let told = FrontierMessage { complete, entries: entries.collect() };
+            prop_assert_eq!(FrontierMessage::decode(&frontier.encode()), Ok(told));
         }
 
         #[test]
         fn nothing_panics_on_hostile_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = Heartbeat::decode(&bytes);
-            let _ = Told::decode(&bytes);
+            let _ = FrontierMessage::decode(&bytes);
         }
     }
 }

@@ -7,7 +7,7 @@ const PUT_OFF_MAX: u8 = 4;
 const TOLD_PAUSE_FRAMES: u64 = 12;
 
 #[derive(Debug, Default)]
-pub(super) struct Telling {
+pub(super) struct FrontierSchedule {
     at: Option<u64>,
     put_off: u8,
     /// Only saying it helps: somebody believes that we hold what we do not.
@@ -16,7 +16,7 @@ pub(super) struct Telling {
     told: Option<(u64, u64)>,
 }
 
-impl Telling {
+impl FrontierSchedule {
     /// When it is due.
     pub(super) fn at(&self) -> Option<u64> {
         self.at

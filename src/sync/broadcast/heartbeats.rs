@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use tombolo_transports::PeerId;
 
-use crate::sync::cell::Pace;
+use crate::sync::broadcast::Timing;
 
 /// After news, heartbeats come early: a listener that missed them learns of it. This many frame times after,
 /// then four times as long, until the usual pace is reached.
@@ -69,8 +69,8 @@ impl Heartbeats {
     }
 
     /// An author waits to hear what we hold: one comes by `at`, if none went out of late.
-    pub(super) fn acknowledge(&mut self, now: u64, at: u64, pace: &Pace) {
-        let pause_ms = pace.frame_ms * ACKNOWLEDGE_FRAMES;
+    pub(super) fn acknowledge(&mut self, now: u64, at: u64, timing: &Timing) {
+        let pause_ms = timing.frame_ms * ACKNOWLEDGE_FRAMES;
         if self.last_at.is_none_or(|last| last + pause_ms <= now) {
             self.by(at);
         }
@@ -78,22 +78,22 @@ impl Heartbeats {
 
     /// News went out: whoever missed them learns of it early. Where news come at a pace, the next are awaited
     /// first, since they bring what was missed as well. `jitter` is a random part of a frame time.
-    pub(super) fn expect_early(&mut self, now: u64, pace: &Pace, jitter: u64) {
-        self.trailing_ms = pace.frame_ms * TRAILING_FRAMES;
+    pub(super) fn expect_early(&mut self, now: u64, timing: &Timing, jitter: u64) {
+        self.trailing_ms = timing.frame_ms * TRAILING_FRAMES;
         let since = self.news_at.map(|before| now.saturating_sub(before));
-        if since.is_none_or(|since| since > pace.frame_ms * 4) {
+        if since.is_none_or(|since| since > timing.frame_ms * 4) {
             // Not still the same news on its way out.
             self.news_gap =
-                since.filter(|gap| *gap > self.trailing_ms.max(PACE_MIN_MS) && *gap < pace.heartbeat_ms / 2);
+                since.filter(|gap| *gap > self.trailing_ms.max(PACE_MIN_MS) && *gap < timing.heartbeat_ms / 2);
             self.news_at = Some(now);
         }
         let wait = self.news_gap.map_or(self.trailing_ms, |gap| gap + gap / 2);
         self.early_at = Some(now + wait + jitter);
     }
 
-    /// One went out. Early ones lie ever further apart until the usual pace is reached.
-    pub(super) fn done(&mut self, now: u64, pace: &Pace, jitter: u64) {
-        let usual = pace.heartbeat_ms;
+    /// One went out. Early ones lie further and further apart until the usual pace is reached.
+    pub(super) fn done(&mut self, now: u64, timing: &Timing, jitter: u64) {
+        let usual = timing.heartbeat_ms;
         self.last_at = Some(now);
         self.greetings.clear();
         self.usual_at = now + usual + jitter;

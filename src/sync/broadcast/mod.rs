@@ -12,15 +12,15 @@
 //!   that. Who hears another ask waits for that answer, and who hears the answer need not ask.
 //! - Nothing is resent on a timer. A heartbeat or frontier that shows a listener still behind is the reason.
 //!
-//! Sans-io like its sister: `handle_input`, then `turns` says what is due, best first; the node takes the first
-//! that the airtime allows, and says `done`.
+//! Sans-io like its sister: `handle_input`, then `transmissions` returns what is due, best first; the node takes the
+//! first that the airtime allows, and reports it with `done`.
 
 mod channel;
 mod heartbeats;
-mod held;
+mod layer;
 mod input;
 pub mod message;
-mod telling;
+mod schedule;
 
 use std::collections::BTreeMap;
 
@@ -29,11 +29,11 @@ use tombolo_transports::PeerId;
 use crate::layer::LayerPrint;
 use crate::random::Random;
 use crate::sync::frontier::State;
-pub use input::{Input, Standing};
+pub use input::{Input, LayerOffer};
 
-use channel::{Asked, Channel};
+use channel::{ReplyDelays, Channel};
 use heartbeats::Heartbeats;
-use message::{Heartbeat, OTHERS_MAX, Print, Told};
+use message::{Heartbeat, OTHERS_MAX, Print, FrontierMessage};
 
 /// A listener is gone when three of its "next by" have passed in silence.
 const MISSED_MAX: u64 = 3;
@@ -52,16 +52,16 @@ const RELAY_FRAMES: u64 = 4;
 
 /// How fast the radio below is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
+pub struct Timing {
     /// Time on air of a short frame with the gap after it, milliseconds: random waits are counted in it.
     pub frame_ms: u64,
     /// Time between two heartbeats when nothing happens, milliseconds.
     pub heartbeat_ms: u64,
 }
 
-/// Something that is due.
+/// A candidate to transmit: something that is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum Transmission {
     /// Say what we have, briefly, on our own channel.
     Heartbeat(Heartbeat),
     /// Say what we hold of an owner's documents.
@@ -69,7 +69,7 @@ pub enum Turn {
         /// The owner.
         owner: PeerId,
         /// What to say.
-        told: Told,
+        frontier: FrontierMessage,
     },
     /// Send a layer's newest state.
     Supply {
@@ -85,7 +85,7 @@ pub enum Turn {
         rank: u8,
     },
     /// A state on the way to the newest was sent in its place: never due by itself, only `done`.
-    Step {
+    Intermediate {
         /// Whose document.
         owner: PeerId,
         /// Which layer.
@@ -99,36 +99,36 @@ pub enum Turn {
 
 /// How a listener stands, for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Heard {
+pub struct Presence {
     /// When it was last heard, monotonic milliseconds.
     pub at: u64,
     /// Until when it counts as there.
     pub until: u64,
 }
 
-/// How far a listener and we are apart.
+/// What a listener and this node lack of each other on one or more channels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Apart {
+pub struct Lag {
     /// Layers that it has said to have newer than we do.
     pub we_lack: usize,
     /// Layers that it has not, or has older, and was not sent since.
     pub they_lack: usize,
     /// Layers that it was sent, and has not said yet to have.
-    pub sent: usize,
+    pub unacknowledged: usize,
 }
 
-impl Apart {
+impl Lag {
     /// Whether both hold the same, by what the listener has said itself.
     pub fn is_in_step(&self) -> bool {
-        *self == Apart::default()
+        *self == Lag::default()
     }
 }
 
-/// What is known of how far a listener and we are apart.
+/// What is known of the sync lag between a listener and this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// So far, by what it last said and what was sent since.
-    Known(Apart),
+pub enum SyncStatus {
+    /// The lag, by its last report and what was sent since.
+    Known(Lag),
     /// It holds something else than we believed, or has not said yet what.
     Unknown {
         /// Until when we knew, monotonic milliseconds; none: never.
@@ -138,26 +138,26 @@ pub enum Step {
 
 /// The engine of one radio.
 #[derive(Debug)]
-pub struct Cell {
+pub struct BroadcastEngine {
     me: PeerId,
-    pace: Pace,
+    timing: Timing,
     channels: BTreeMap<PeerId, Channel>,
-    heard: BTreeMap<PeerId, Heard>,
+    presence: BTreeMap<PeerId, Presence>,
     heartbeats: Heartbeats,
     /// From which other channel the next heartbeat goes on, when they do not all fit.
     others_from: usize,
     random: Random,
 }
 
-impl Cell {
+impl BroadcastEngine {
     /// An engine of node `me`. The first heartbeat comes soon: whoever is there then answers.
-    pub fn new(me: PeerId, pace: Pace, now: u64, mut random: Random) -> Self {
-        let heartbeats = Heartbeats::new(now + random.below(pace.frame_ms * 4 + 1));
-        Cell {
+    pub fn new(me: PeerId, timing: Timing, now: u64, mut random: Random) -> Self {
+        let heartbeats = Heartbeats::new(now + random.below(timing.frame_ms * 4 + 1));
+        BroadcastEngine {
             me,
-            pace,
+            timing,
             channels: BTreeMap::new(),
-            heard: BTreeMap::new(),
+            presence: BTreeMap::new(),
             heartbeats,
             others_from: 0,
             random,
@@ -193,36 +193,36 @@ impl Cell {
             }
             Input::Joined { peer, asked } => {
                 self.present(now, peer, None);
-                let head_start = if asked { 0 } else { self.pace.frame_ms * 6 };
-                let wait = self.settle_ms() + self.random.below(self.pace.frame_ms * 4 + 1);
+                let head_start = if asked { 0 } else { self.timing.frame_ms * 6 };
+                let wait = self.settle_ms() + self.random.below(self.timing.frame_ms * 4 + 1);
                 self.heartbeats.greet(peer, now + head_start + wait, true);
             }
             Input::Present { peer } => self.present(now, peer, None),
-            Input::Heartbeat { from, heartbeat } => self.heard_heartbeat(now, from, &heartbeat),
-            Input::Frontier { owner, from, told } => {
+            Input::Heartbeat { from, heartbeat } => self.received_heartbeat(now, from, &heartbeat),
+            Input::Frontier { owner, from, frontier } => {
                 self.present(now, from, None);
                 if owner == self.me {
                     self.heartbeats.has_said(&from);
                 }
                 self.was_sent(&owner, &from);
-                let asked = Asked {
+                let delays = ReplyDelays {
                     wait: self.frontier_wait(&owner),
                     relay: self.relay_wait(),
                     answer: self.answer_wait(now, &owner),
-                    frame_ms: self.pace.frame_ms,
+                    frame_ms: self.timing.frame_ms,
                 };
                 let Some(channel) = self.channels.get_mut(&owner) else { return };
-                channel.heard_frontier(now, from, &told, &asked);
+                channel.received_frontier(now, from, &frontier, &delays);
             }
             Input::Asking { alias } => {
                 let Some(owner) = self.owner_of(&alias) else { return };
                 let wait = self.answer_wait(now, &owner);
                 if let Some(channel) = self.channels.get_mut(&owner) {
-                    channel.heard_asking(now + wait);
+                    channel.received_asking(now + wait);
                 }
                 self.heartbeats.met(|peer| *peer == owner);
             }
-            Input::Elsewhere { owner, peer, layer, state } => {
+            Input::DeliveredElsewhere { owner, peer, layer, state } => {
                 if let Some(channel) = self.channels.get_mut(&owner) {
                     channel.has(&peer, layer, state);
                 }
@@ -244,7 +244,7 @@ impl Cell {
                 let wait = self.frontier_wait(&owner);
                 if let Some(channel) = self.channels.get_mut(&owner) {
                     channel.withhold(layer);
-                    channel.must_tell(now, wait, self.pace.frame_ms);
+                    channel.must_tell(now, wait, self.timing.frame_ms);
                 }
             }
             Input::BaseMissing { owner } => {
@@ -252,36 +252,36 @@ impl Cell {
                 let wait = self.settle_ms() + self.frontier_wait(&owner);
                 if let Some(channel) = self.channels.get_mut(&owner) {
                     channel.ask_for_declined();
-                    channel.must_tell(now, wait, self.pace.frame_ms);
+                    channel.must_tell(now, wait, self.timing.frame_ms);
                 }
             }
             Input::FarBase { owner } => {
                 let Some(channel) = self.channels.get_mut(&owner) else { return };
-                if !channel.heard_far() {
+                if !channel.received_far() {
                     return;
                 }
                 let readers = channel.readers().clamp(1, 32) as u64;
-                let wait = self.settle_ms() + self.random.below(self.pace.frame_ms * 4 * readers + 1);
-                self.heartbeats.acknowledge(now, now + wait, &self.pace);
+                let wait = self.settle_ms() + self.random.below(self.timing.frame_ms * 4 * readers + 1);
+                self.heartbeats.acknowledge(now, now + wait, &self.timing);
             }
-            Input::Pace(pace) => {
-                self.pace = pace;
-                self.heartbeats.by(now + pace.heartbeat_ms);
+            Input::Timing(timing) => {
+                self.timing = timing;
+                self.heartbeats.by(now + timing.heartbeat_ms);
             }
         }
     }
 
     /// What is due, best first: what decides about rights, then frontiers and heartbeats, which make others
     /// send or keep silent, then the most valuable and newest states.
-    pub fn turns(&self, now: u64) -> Vec<Turn> {
+    pub fn transmissions(&self, now: u64) -> Vec<Transmission> {
         let mut supplies = Vec::new();
         for (owner, channel) in &self.channels {
             supplies
-                .extend(channel.supplies(now, &self.heard).map(|due| (due.rank, due.newest_at, owner, due)));
+                .extend(channel.supplies(now, &self.presence).map(|due| (due.rank, due.newest_at, owner, due)));
         }
         supplies.sort_by_key(|(rank, newest_at, ..)| (*rank, std::cmp::Reverse(*newest_at)));
         let (rights, rest): (Vec<_>, Vec<_>) = supplies.into_iter().partition(|(rank, ..)| *rank == 0);
-        let turn = |(rank, _, owner, due): (u8, u64, &PeerId, channel::Due)| Turn::Supply {
+        let supply = |(rank, _, owner, due): (u8, u64, &PeerId, channel::Due)| Transmission::Supply {
             owner: *owner,
             layer: due.layer,
             base: due.base,
@@ -291,42 +291,42 @@ impl Cell {
         let frontiers =
             self.channels.iter().filter(|(_, channel)| channel.tells_at().is_some_and(|at| at <= now));
         let frontiers =
-            frontiers.map(|(owner, channel)| Turn::Frontier { owner: *owner, told: channel.told() });
-        let heartbeat = (self.heartbeats.next() <= now).then(|| Turn::Heartbeat(self.heartbeat()));
+            frontiers.map(|(owner, channel)| Transmission::Frontier { owner: *owner, frontier: channel.frontier_message() });
+        let heartbeat = (self.heartbeats.next() <= now).then(|| Transmission::Heartbeat(self.heartbeat()));
         rights
             .into_iter()
-            .map(turn)
+            .map(supply)
             .chain(frontiers)
             .chain(heartbeat)
-            .chain(rest.into_iter().map(turn))
+            .chain(rest.into_iter().map(supply))
             .collect()
     }
 
     /// A turn was taken: it has been sent, or need not be.
-    pub fn done(&mut self, now: u64, turn: &Turn) {
-        match turn {
-            Turn::Heartbeat(heartbeat) => {
+    pub fn done(&mut self, now: u64, transmission: &Transmission) {
+        match transmission {
+            Transmission::Heartbeat(heartbeat) => {
                 self.others_from = match self.others().count() {
                     0 => 0,
                     count => (self.others_from + heartbeat.others.len()) % count,
                 };
-                let jitter = self.random.below(self.pace.heartbeat_ms / 8 + 1);
-                self.heartbeats.done(now, &self.pace, jitter);
+                let jitter = self.random.below(self.timing.heartbeat_ms / 8 + 1);
+                self.heartbeats.done(now, &self.timing, jitter);
             }
-            Turn::Frontier { owner, .. } => {
+            Transmission::Frontier { owner, .. } => {
                 if let Some(channel) = self.channels.get_mut(owner) {
                     channel.has_told(now);
                 }
                 self.was_sent(owner, &self.me.clone());
             }
-            Turn::Supply { owner, layer, base, targets, .. } => {
+            Transmission::Supply { owner, layer, base, targets, .. } => {
                 if let Some(channel) = self.channels.get_mut(owner) {
                     channel.supplied(now, *layer, *base, targets);
                 }
                 self.was_sent(owner, &self.me.clone());
                 self.expect_early_heartbeat(now);
             }
-            Turn::Step { owner, layer, state, targets } => {
+            Transmission::Intermediate { owner, layer, state, targets } => {
                 if let Some(channel) = self.channels.get_mut(owner) {
                     channel.stepped(*layer, *state, targets);
                 }
@@ -347,33 +347,33 @@ impl Cell {
     }
 
     fn due_times(&self, now: u64) -> impl Iterator<Item = u64> {
-        let channels = self.channels.values().flat_map(move |channel| channel.due_times(now, &self.heard));
+        let channels = self.channels.values().flat_map(move |channel| channel.due_times(now, &self.presence));
         channels.chain([self.heartbeats.next()])
     }
 
     /// When a peer was last heard on this radio.
-    pub fn heard(&self, peer: &PeerId) -> Option<Heard> {
-        self.heard.get(peer).copied()
+    pub fn presence(&self, peer: &PeerId) -> Option<Presence> {
+        self.presence.get(peer).copied()
     }
 
     /// Who is there now.
     pub fn present_peers(&self, now: u64) -> impl Iterator<Item = PeerId> {
-        self.heard.iter().filter(move |(_, heard)| heard.until > now).map(|(peer, _)| *peer)
+        self.presence.iter().filter(move |(_, presence)| presence.until > now).map(|(peer, _)| *peer)
     }
 
-    /// How far a peer and we are apart on all channels that both listen on. Others' channels count from when it first
-    /// spoke of them: it may not know their owner.
-    pub fn step(&self, peer: &PeerId) -> Step {
-        let mut all: Option<Apart> = None;
+    /// The lag of a peer, summed over all channels that both listen on. A channel of a third owner counts from the
+    /// peer's first report on it: the peer may not know that owner.
+    pub fn sync_status(&self, peer: &PeerId) -> SyncStatus {
+        let mut all: Option<Lag> = None;
         let mut unknown: Option<Option<u64>> = None;
         for (owner, channel) in self.channels.iter().filter(|(_, channel)| channel.has_member(peer)) {
             let known_at = channel.known_at(peer);
-            match channel.apart(peer) {
-                Some(apart) => {
+            match channel.lag(peer) {
+                Some(lag) => {
                     let sum = all.get_or_insert_default();
-                    sum.we_lack += apart.we_lack;
-                    sum.they_lack += apart.they_lack;
-                    sum.sent += apart.sent;
+                    sum.we_lack += lag.we_lack;
+                    sum.they_lack += lag.they_lack;
+                    sum.unacknowledged += lag.unacknowledged;
                 }
                 None if *owner == self.me || owner == peer || known_at.is_some() => {
                     unknown = Some(unknown.map_or(known_at, |since| since.min(known_at)));
@@ -382,8 +382,8 @@ impl Cell {
             }
         }
         match (unknown, all) {
-            (None, Some(apart)) => Step::Known(apart),
-            (since, _) => Step::Unknown { since: since.flatten() },
+            (None, Some(lag)) => SyncStatus::Known(lag),
+            (since, _) => SyncStatus::Unknown { since: since.flatten() },
         }
     }
 
@@ -409,8 +409,8 @@ impl Cell {
     }
 
     /// The pace of the radio.
-    pub fn pace(&self) -> Pace {
-        self.pace
+    pub fn timing(&self) -> Timing {
+        self.timing
     }
 
     /// The state of a layer that listeners were told of.
@@ -419,7 +419,7 @@ impl Cell {
     }
 
     /// Whom we listen with on a channel.
-    pub fn takes_part(&self, owner: &PeerId) -> bool {
+    pub fn participates(&self, owner: &PeerId) -> bool {
         self.channels.contains_key(owner)
     }
 
@@ -434,7 +434,7 @@ impl Cell {
         let from_here = self.others().cycle().skip(self.others_from).take(count.min(OTHERS_MAX));
         Heartbeat {
             // Jitter and a busy channel included.
-            next_by_s: u32::try_from(self.pace.heartbeat_ms * 3 / 2 / 1000).unwrap_or(u32::MAX),
+            next_by_s: u32::try_from(self.timing.heartbeat_ms * 3 / 2 / 1000).unwrap_or(u32::MAX),
             fingerprint: (fingerprint >> 32) as u32,
             others: from_here
                 .filter_map(|channel| {
@@ -453,36 +453,36 @@ impl Cell {
         self.channels.iter().find(|(_, channel)| named(channel)).map(|(owner, _)| *owner)
     }
 
-    fn heard_heartbeat(&mut self, now: u64, from: PeerId, heartbeat: &Heartbeat) {
+    fn received_heartbeat(&mut self, now: u64, from: PeerId, heartbeat: &Heartbeat) {
         self.present(now, from, Some(u64::from(heartbeat.next_by_s) * 1000));
         self.was_sent(&from, &from);
-        self.heard_print(now, from, from, Print::Own(heartbeat.fingerprint));
+        self.received_fingerprint(now, from, from, Print::Own(heartbeat.fingerprint));
         for (alias, print) in &heartbeat.others {
             match self.owner_of(alias) {
-                Some(owner) if owner != from => self.heard_print(now, owner, from, Print::Other(*print)),
+                Some(owner) if owner != from => self.received_fingerprint(now, owner, from, Print::Other(*print)),
                 _ => {}
             }
         }
     }
 
-    fn heard_print(&mut self, now: u64, owner: PeerId, from: PeerId, print: Print) {
+    fn received_fingerprint(&mut self, now: u64, owner: PeerId, from: PeerId, print: Print) {
         if owner == self.me {
             self.heartbeats.has_said(&from);
         }
         let waits = [self.frontier_wait(&owner), self.relay_wait(), self.settle_ms()];
         if let Some(channel) = self.channels.get_mut(&owner) {
-            channel.heard_print(now, from, print, waits);
+            channel.received_fingerprint(now, from, print, waits);
         }
     }
 
     fn present(&mut self, now: u64, peer: PeerId, next_by_ms: Option<u64>) {
-        let before = self.heard.get(&peer).copied();
-        let is_new = before.is_none_or(|heard| heard.until <= now);
+        let before = self.presence.get(&peer).copied();
+        let is_new = before.is_none_or(|presence| presence.until <= now);
         let until = match next_by_ms {
             Some(next_by) => now + MISSED_MAX * next_by.clamp(1, NEXT_BY_MAX_MS),
-            None => before.map_or(0, |heard| heard.until).max(now + FIRST_NEXT_BY_MS),
+            None => before.map_or(0, |presence| presence.until).max(now + FIRST_NEXT_BY_MS),
         };
-        self.heard.insert(peer, Heard { at: now, until });
+        self.presence.insert(peer, Presence { at: now, until });
         if is_new {
             // Whoever comes, or comes back, learns soon that we are there, if nobody tells it before.
             let wait = self.settle_ms() + self.spread_ms(&peer) + self.frontier_wait(&peer);
@@ -498,38 +498,38 @@ impl Cell {
     }
 
     fn expect_early_heartbeat(&mut self, now: u64) {
-        let jitter = self.random.below(self.pace.frame_ms + 1);
-        self.heartbeats.expect_early(now, &self.pace, jitter);
+        let jitter = self.random.below(self.timing.frame_ms + 1);
+        self.heartbeats.expect_early(now, &self.timing, jitter);
     }
 
     /// What is said so soon after something was sent may have been said before that was heard.
     fn settle_ms(&self) -> u64 {
-        self.pace.frame_ms * 2
+        self.timing.frame_ms * 2
     }
 
     /// A relay lets the author, and other relays, go before it.
     fn relay_wait(&mut self) -> u64 {
-        self.pace.frame_ms * RELAY_FRAMES + self.random.below(self.pace.frame_ms * 3 * RELAY_FRAMES + 1)
+        self.timing.frame_ms * RELAY_FRAMES + self.random.below(self.timing.frame_ms * 3 * RELAY_FRAMES + 1)
     }
 
     /// Over how long those who may have the same to say on a channel spread.
     fn spread_ms(&self, owner: &PeerId) -> u64 {
         let readers = self.channels.get(owner).map_or(1, Channel::readers).min(COMPANY_MAX) as u64;
-        self.pace.frame_ms * (1 + SPREAD_FRAMES * readers)
+        self.timing.frame_ms * (1 + SPREAD_FRAMES * readers)
     }
 
     /// Each of those who may have the same to say waits its own while.
     fn frontier_wait(&mut self, owner: &PeerId) -> u64 {
         // The owner has least to ask on its own channel: most often it is the others who lack something.
-        let head_start = if *owner == self.me { self.pace.frame_ms * 6 } else { 0 };
+        let head_start = if *owner == self.me { self.timing.frame_ms * 6 } else { 0 };
         head_start + self.random.below(self.spread_ms(owner) + 1)
     }
 
     /// After a question of somebody else: as long as its answer takes, and a while of our own.
     fn answer_wait(&mut self, now: u64, owner: &PeerId) -> u64 {
-        let is_there = self.heard.get(owner).is_some_and(|heard| heard.until > now);
+        let is_there = self.presence.get(owner).is_some_and(|presence| presence.until > now);
         let frames = if is_there { ANSWER_FRAMES } else { 4 * RELAY_FRAMES + ANSWER_FRAMES };
-        self.pace.frame_ms * frames + self.frontier_wait(owner)
+        self.timing.frame_ms * frames + self.frontier_wait(owner)
     }
 }
 
