@@ -51,7 +51,7 @@ pub enum EnvelopeError {
 pub struct CompactEnvelope<D = Vec<u8>> {
     /// The base.
     pub base: BaseRef,
-    /// One byte of the layer's print, where the link is wide enough to spare it.
+    /// One byte of the layer's hash, where the link is wide enough to spare it.
     pub address: Option<u8>,
     /// Signed time less the base's, milliseconds.
     pub time_step_ms: i64,
@@ -92,7 +92,7 @@ fn encode_head(envelope: &CompactEnvelope) -> Vec<u8> {
         put_varint(&mut out, envelope.base.distance);
     }
     out.extend(envelope.address);
-    out.extend(envelope.base.print);
+    out.extend(envelope.base.root_prefix);
     put_varint(
         &mut out,
         zigzag(if in_seconds { envelope.time_step_ms / 1000 } else { envelope.time_step_ms }),
@@ -124,12 +124,12 @@ fn read_head(reader: &mut Reader<'_>) -> Result<CompactEnvelope, EnvelopeError> 
         return Err(EnvelopeError::Number);
     }
     let address = if head & ADDRESS != 0 { Some(reader.byte()?) } else { None };
-    let print = reader.array()?;
+    let root_prefix = reader.array()?;
     let step = unzigzag(reader.varint()?);
     let time_step_ms = if head & STEP_IN_MS != 0 { Some(step) } else { step.checked_mul(1000) };
     let audience_step = if head & AUDIENCE_STEP != 0 { unzigzag(reader.varint()?) } else { 0 };
     Ok(CompactEnvelope {
-        base: BaseRef { distance, print, is_short: false },
+        base: BaseRef { distance, root_prefix, is_short: false },
         address,
         time_step_ms: time_step_ms.ok_or(EnvelopeError::Number)?,
         audience_step,
@@ -346,9 +346,9 @@ mod tests {
             any::<[u8; 32]>(),
             any::<Vec<u8>>(),
         )
-            .prop_map(|(distance, print, address, time_step_ms, audience_step, half, delta)| {
+            .prop_map(|(distance, root_prefix, address, time_step_ms, audience_step, half, delta)| {
                 CompactEnvelope {
-                    base: BaseRef { distance, print, is_short: false },
+                    base: BaseRef { distance, root_prefix, is_short: false },
                     address,
                     time_step_ms,
                     audience_step,
@@ -384,7 +384,7 @@ mod tests {
     #[test]
     fn the_overhead_on_a_lan_stays_within_its_budget() {
         let envelope = |time_step_ms, address| CompactEnvelope {
-            base: BaseRef { distance: 1, print: [1, 2], is_short: false },
+            base: BaseRef { distance: 1, root_prefix: [1, 2], is_short: false },
             address,
             time_step_ms,
             audience_step: 0,

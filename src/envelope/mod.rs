@@ -83,7 +83,7 @@ pub struct BaseRef {
     /// The envelope's sequence less the base's; at least 1.
     pub distance: u64,
     /// The first two bytes of the base's root.
-    pub print: [u8; 2],
+    pub root_prefix: [u8; 2],
     /// Only the first of them was said.
     pub is_short: bool,
 }
@@ -91,7 +91,7 @@ pub struct BaseRef {
 impl BaseRef {
     /// Whether a state with a root that begins so may be meant.
     pub fn fits(&self, root: &[u8]) -> bool {
-        let [first, second] = self.print;
+        let [first, second] = self.root_prefix;
         match root {
             [a, b, ..] => *a == first && (self.is_short || *b == second),
             _ => false,
@@ -141,6 +141,6 @@ impl<D> CompactEnvelope<D> {
 
 /// One byte over owner, author and name: spares a receiver of many layers most wrong guesses.
 pub fn address_byte(layer: &LayerId) -> u8 {
-    let [first, ..] = layer.print().0;
+    let [first, ..] = layer.hash().0;
     first
 }

@@ -19,10 +19,10 @@ use crate::identity::SignatureBytes;
 const ANOTHER: u8 = 0x80;
 /// In a signature's last byte: the change stands as CBOR behind what is told.
 const PLAIN: u8 = 0x40;
-/// In a signature's last byte: the highest bit of the base's print.
+/// In a signature's last byte: the highest bit of the prefix of the base's root.
 const PRINT_HIGH: u8 = 0x20;
 const PRINT_HIGH_SHIFT: u32 = 5;
-/// Bits of the first byte of the base's print that are told.
+/// Bits of the first byte of the base's root that an update carries.
 const PRINT_LOW_BITS: u32 = 7;
 /// A map's content is packed up to here: a tenth of a second, and twice what a radio takes.
 const CONTENT_BYTES_MAX: usize = 128 * 1024;
@@ -72,7 +72,7 @@ impl UpdateItem {
 /// nothing may be obscured; else only where that is shorter.
 pub fn encode_update(envelope: &CompactEnvelope<Change<'_>>, plain: bool) -> UpdateItem {
     let mut opening = Opening::new();
-    let BaseRef { distance, print: [first, second], is_short } = envelope.base;
+    let BaseRef { distance, root_prefix: [first, second], is_short } = envelope.base;
     put_number(&mut opening, distance.saturating_sub(1), &DISTANCE_GROWS);
     put_time(&mut opening, distance, envelope.time_step_ms);
     opening.bit(AUDIENCE_MOVED, envelope.audience_step != 0);
@@ -176,7 +176,7 @@ fn read_update(
         OnAir::Opened(opened)
     };
     Ok(CompactEnvelope {
-        base: BaseRef { distance, print: [first, second], is_short },
+        base: BaseRef { distance, root_prefix: [first, second], is_short },
         address: None,
         time_step_ms,
         audience_step: i64::try_from(audience_step).map_err(|_| EnvelopeError::Number)?,
@@ -219,7 +219,7 @@ pub fn decode_provisional(
     let time_step_ms = get_time(&mut opened, distance)?;
     opened.check().map_err(|_| EnvelopeError::Truncated)?;
     let envelope = CompactEnvelope {
-        base: BaseRef { distance, print: [0; 2], is_short: true },
+        base: BaseRef { distance, root_prefix: [0; 2], is_short: true },
         address: None,
         time_step_ms,
         audience_step: 0,

@@ -33,7 +33,7 @@ use crate::federation::join::{JoinAnswer, JoinRefusal};
 use crate::federation::peer::Joined;
 use crate::federation::{Federation, Peer, TrustLevel};
 use crate::identity::Keypair;
-use crate::layer::{DocumentId, DocumentName, ForkEvidence, KeyPath, LayerId, LayerPrint};
+use crate::layer::{DocumentId, DocumentName, ForkEvidence, KeyPath, LayerId, LayerHash};
 use crate::limits::HEARTBEAT_MS;
 use crate::random::Random;
 use crate::router::{Preference, TransportRouter};
@@ -397,7 +397,7 @@ impl Node {
         let reference = self.reference_ms();
         let mut held = Frontier::default();
         for layer in self.holdings.layers() {
-            held.set(layer.head().layer.print(), Some(State::of(&layer.signed)));
+            held.set(layer.head().layer.hash(), Some(State::of(&layer.signed)));
         }
         let writers = self.all_writers();
         for (id, document) in self.holdings.documents_mut() {
@@ -456,7 +456,7 @@ impl Node {
             if self.federation.takes_part(&head.layer.document)
                 && self.federation.may_receive(peer, &head.layer, head.audience_sequence)
             {
-                frontier.set(head.layer.print(), Some(State::of(&layer.signed)));
+                frontier.set(head.layer.hash(), Some(State::of(&layer.signed)));
             }
         }
         frontier
@@ -470,8 +470,8 @@ impl Node {
         self.output(Output::Event(event));
     }
 
-    fn layer_of(&self, print: &LayerPrint) -> Option<LayerId> {
-        self.holdings.layer_of_print(print).map(|layer| layer.head().layer.clone())
+    fn layer_of(&self, print: &LayerHash) -> Option<LayerId> {
+        self.holdings.layer_of_hash(print).map(|layer| layer.head().layer.clone())
     }
 }
 

@@ -154,13 +154,13 @@ impl Node {
         if refusal == Refusal::ObservedOnly {
             return;
         }
-        let (owner, layer) = (signed.head.layer.document.owner, signed.head.layer.print());
+        let (owner, layer) = (signed.head.layer.document.owner, signed.head.layer.hash());
         self.tell_cell(hearing.link, Input::Declined { owner, layer, state: State::of(signed) });
     }
 
     /// What is not taken from a cable is not asked for on air.
     pub(in crate::node) fn decline_on_air(&mut self, signed: &SignedHead) {
-        let (owner, layer) = (signed.head.layer.document.owner, signed.head.layer.print());
+        let (owner, layer) = (signed.head.layer.document.owner, signed.head.layer.hash());
         let links: Vec<LinkId> = self.radios.by_link.keys().copied().collect();
         for link in links {
             self.tell_cell(link, Input::Declined { owner, layer, state: State::of(signed) });
@@ -173,7 +173,7 @@ impl Node {
         let id = &signed.head.layer;
         let known = self.holdings.layer(id).is_some_and(|held| held.signed == *signed);
         if known {
-            let (layer, state) = (id.print(), State::of(signed));
+            let (layer, state) = (id.hash(), State::of(signed));
             self.tell_cell(link, Input::Overheard { owner: id.document.owner, from, layer, state });
         }
     }

@@ -40,7 +40,7 @@ use tombolo_transports::mesh::station::{CallSign, Station, StationConfig};
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::federation::{Audience, RadioUse, TrustLevel};
-use crate::layer::{DocumentName, LayerId, LayerPrint, SignedHead};
+use crate::layer::{DocumentName, LayerId, LayerHash, SignedHead};
 use crate::limits::{RADIO_HEARTBEAT_MS, RADIO_HEARTBEAT_SHARE, RADIOS_MAX};
 use crate::node::{Node, io};
 use crate::random::Random;
@@ -119,9 +119,9 @@ pub(super) struct Radio {
     pace: Timing,
     talks: pair::Talks,
     /// Layers on their way in fragments.
-    long: BTreeMap<LayerPrint, long::Long>,
+    long: BTreeMap<LayerHash, long::Long>,
     /// The whole layer that was made last for it.
-    whole: Option<((LayerPrint, State), Vec<u8>)>,
+    whole: Option<((LayerHash, State), Vec<u8>)>,
     /// Since when we let others go on with theirs.
     polite_since: Option<u64>,
     counts: counts::Counts,
@@ -448,16 +448,16 @@ impl Node {
     }
 
     /// What we hold of an owner's documents, as far as it may go on air.
-    fn on_air(&self, owner: &PeerId, sealed: bool) -> BTreeMap<LayerPrint, LayerOffer> {
+    fn on_air(&self, owner: &PeerId, sealed: bool) -> BTreeMap<LayerHash, LayerOffer> {
         let layers = self.holdings.layers().filter(|layer| layer.head().layer.document.owner == *owner);
         let goes = layers.filter(|layer| self.goes_on_air(&layer.signed, sealed));
-        let goes = goes.filter(|layer| !self.recovery.withholds(&layer.head().layer.print()));
+        let goes = goes.filter(|layer| !self.recovery.withholds(&layer.head().layer.hash()));
         goes.map(|layer| {
             let id = &layer.head().layer;
             let state = State::of(&layer.signed);
             let mut bases = self.holdings.bases(id);
             bases.retain(|base| *base < state);
-            (id.print(), LayerOffer { state, bases, rank: rank(&id.document.name) })
+            (id.hash(), LayerOffer { state, bases, rank: rank(&id.document.name) })
         })
         .collect()
     }
@@ -490,12 +490,12 @@ impl Node {
 
     /// A layer has a new state: the radios hear of it.
     pub(super) fn stored_on_air(&mut self, id: &LayerId) {
-        if self.radios.is_empty() || self.recovery.withholds(&id.print()) {
+        if self.radios.is_empty() || self.recovery.withholds(&id.hash()) {
             return;
         }
         let Some(signed) = self.holdings.layer(id).map(|layer| layer.signed.clone()) else { return };
         let (sealed, shown) = (self.goes_on_air(&signed, true), self.goes_on_air(&signed, false));
-        let (layer, state) = (id.print(), State::of(&signed));
+        let (layer, state) = (id.hash(), State::of(&signed));
         let mut states = self.holdings.bases(id);
         states.retain(|base| *base < state);
         let links: Vec<LinkId> = self.radios.by_link.keys().copied().collect();
@@ -525,7 +525,7 @@ impl Node {
     pub(super) fn withhold_on_air(&mut self, id: &LayerId) {
         let links: Vec<LinkId> = self.radios.by_link.keys().copied().collect();
         for link in links {
-            self.tell_cell(link, broadcast::Input::Withheld { owner: id.document.owner, layer: id.print() });
+            self.tell_cell(link, broadcast::Input::Withheld { owner: id.document.owner, layer: id.hash() });
         }
     }
 

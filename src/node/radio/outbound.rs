@@ -11,7 +11,7 @@ use tombolo_transports::mesh::station::{Outgoing, Record, SendRefusal, Sent};
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::envelope::{BaseRef, Change, CompactEnvelope, UpdateItem, encode_air, encode_update, join_update};
-use crate::layer::{DocumentName, LayerId, LayerPrint, Sequence};
+use crate::layer::{DocumentName, LayerId, LayerHash, Sequence};
 use crate::limits::{BASE_CANDIDATES_ON_AIR_MAX, RADIO_MESSAGE_BYTES_MAX, SHORT_PRINT_LAYERS_MAX};
 use crate::node::Node;
 use crate::node::radio::split::Step;
@@ -336,7 +336,7 @@ impl Node {
     }
 
     fn delivered_elsewhere(&mut self, link: LinkId, id: &LayerId, peer: PeerId, state: State) {
-        let (now, owner, layer) = (self.now.mono_ms, id.document.owner, id.print());
+        let (now, owner, layer) = (self.now.mono_ms, id.document.owner, id.hash());
         if let Some(radio) = self.radios.by_link.get_mut(&link) {
             radio.cell.handle_input(now, Input::DeliveredElsewhere { owner, peer, layer, state });
         }
@@ -347,7 +347,7 @@ impl Node {
     fn is_crowded(&self, id: &LayerId, base: State) -> bool {
         let of_owner = self.holdings.layers().map(|layer| layer.head());
         let of_owner = of_owner.filter(|head| head.layer.document.owner == id.document.owner);
-        of_owner.filter(|head| head.root.print4() == base.print).count() >= BASE_CANDIDATES_ON_AIR_MAX
+        of_owner.filter(|head| head.root.prefix4() == base.root_prefix).count() >= BASE_CANDIDATES_ON_AIR_MAX
     }
 
     /// A delta in the form for radio.
@@ -364,7 +364,7 @@ impl Node {
     /// A whole layer in the form for radio. The last one is remembered: it may be looked at often until it leaves.
     fn whole_on_air(&mut self, link: LinkId, id: &LayerId, state: State) -> Vec<u8> {
         let Some(radio) = self.radios.by_link.get_mut(&link) else { return Vec::new() };
-        let key = (id.print(), state);
+        let key = (id.hash(), state);
         if let Some((of, bytes)) = &radio.whole
             && *of == key
         {
@@ -381,7 +381,7 @@ impl Node {
         &mut self,
         link: LinkId,
         owner: &PeerId,
-        first: &LayerPrint,
+        first: &LayerHash,
         targets: &[PeerId],
         envelope: UpdateItem,
     ) -> Vec<u8> {
@@ -433,7 +433,7 @@ impl Node {
 }
 
 /// The account of a layer.
-pub(super) fn account(layer: &LayerPrint) -> Account {
+pub(super) fn account(layer: &LayerHash) -> Account {
     // Above the numbers for what belongs to no layer, below the one for all others.
     Account(u64::from_be_bytes(layer.0) >> 1 | 1 << 62)
 }

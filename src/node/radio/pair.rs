@@ -214,7 +214,7 @@ impl Node {
             let Some(layer) = self.holdings.layer(&id) else { continue };
             let bytes = encode_air(layer, false);
             let talk = if owner == self.me { Talk::Mine(&bytes) } else { Talk::Yours(&bytes) };
-            messages.push((account(&id.print()), talk.encode()));
+            messages.push((account(&id.hash()), talk.encode()));
         }
         let Some(radio) = self.radios.by_link.get_mut(&link) else { return };
         if take(&mut radio.talks.supplied, to, now, radio.pace.heartbeat_ms / 2) {
@@ -277,7 +277,7 @@ impl Node {
     /// What we hold of an owner's keys; the least there can be if that is nothing.
     fn keys_state(&self, owner: &PeerId) -> State {
         let layer = rights_layer(owner, DocumentName::KEYS).and_then(|id| self.holdings.layer(&id));
-        layer.map_or(State { sequence: 0, print: [0; 4] }, |layer| State::of(&layer.signed))
+        layer.map_or(State { sequence: 0, root_prefix: [0; 4] }, |layer| State::of(&layer.signed))
     }
 
     /// `from` said what it has of its own keys, and of ours.
@@ -329,13 +329,13 @@ impl Talk<'_> {
 
 fn put_state(bytes: &mut Vec<u8>, state: State) {
     put_varint(bytes, state.sequence);
-    bytes.extend(state.print);
+    bytes.extend(state.root_prefix);
 }
 
 fn read_state(bytes: &[u8]) -> Option<(State, &[u8])> {
     let (sequence, rest) = read_varint(bytes)?;
     let (print, rest) = rest.split_first_chunk()?;
-    Some((State { sequence, print: *print }, rest))
+    Some((State { sequence, root_prefix: *print }, rest))
 }
 
 /// The layer that decides about rights, or keeps keys: its owner is its author.
@@ -361,7 +361,7 @@ mod tests {
         fn what_is_said_reads_back(
             [mine, yours, audience] in [0u64..1 << 53, 0..1 << 53, 0..1 << 53], print: [u8; 4], layer: Vec<u8>
         ) {
-            let [mine, yours] = [mine, yours].map(|sequence| State { sequence, print });
+            let [mine, yours] = [mine, yours].map(|sequence| State { sequence, root_prefix: print });
             for talk in [Talk::Which { mine, yours, audience }, Talk::Mine(&layer), Talk::Yours(&layer)] {
                 let bytes = talk.encode();
                 prop_assert_eq!(Talk::decode(&bytes), Some(talk));

@@ -63,7 +63,7 @@ impl Node {
             let id = &layer.head().layer;
             let (owner, name) = (self.name_of(&id.document.owner), id.document.name.as_str());
             let text = format!("{owner}/{name} by {}", self.name_of(&id.author));
-            (super::outbound::account(&id.print()), text)
+            (super::outbound::account(&id.hash()), text)
         });
         AccountNames(names.collect())
     }

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tombolo_transports::PeerId;
 
-use crate::layer::LayerPrint;
+use crate::layer::LayerHash;
 use crate::sync::broadcast::layer::ChannelLayer;
-use crate::sync::broadcast::message::{ENTRIES_MAX, Entry, Print, FrontierMessage, short_print};
+use crate::sync::broadcast::message::{ENTRIES_MAX, FrontierEntry, Fingerprint, FrontierMessage, short_hash};
 use crate::sync::broadcast::schedule::FrontierSchedule;
 use crate::sync::broadcast::{Lag, Presence, LayerOffer};
 use crate::sync::frontier::{Frontier, State};
@@ -22,7 +22,7 @@ const OBSERVED_RANK_MAX: u8 = 1;
 
 /// A layer that some listeners lack.
 pub(super) struct Due {
-    pub(super) layer: LayerPrint,
+    pub(super) layer: LayerHash,
     pub(super) base: Option<State>,
     pub(super) targets: Vec<PeerId>,
     pub(super) rank: u8,
@@ -36,10 +36,10 @@ pub(super) struct Channel {
     /// Whether we only observe the owner: rights and node states are all we take.
     observes: bool,
     ours: Frontier,
-    layers: BTreeMap<LayerPrint, ChannelLayer>,
+    layers: BTreeMap<LayerHash, ChannelLayer>,
     listeners: BTreeMap<PeerId, Listener>,
     /// Newest last: what one layer's state was before a change.
-    past: VecDeque<(LayerPrint, Option<State>)>,
+    past: VecDeque<(LayerHash, Option<State>)>,
     schedule: FrontierSchedule,
     readers: usize,
     /// Short names of our layers are not enough: others hold more of them.
@@ -72,13 +72,13 @@ pub(super) struct Listener {
     /// Short names of layers that it said it has and that we have never seen; as many as fit a frontier.
     unseen: BTreeSet<u16>,
     /// What it said of `theirs` that we could not tell, and when; none once it is known.
-    said: Option<(Print, u64)>,
+    said: Option<(Fingerprint, u64)>,
     /// It showed newer states than ours.
     is_ahead: bool,
     /// States that it has held, and so keeps as bases: those it was seen to hold, and those sent before that.
-    holds: BTreeMap<LayerPrint, BTreeSet<State>>,
+    holds: BTreeMap<LayerHash, BTreeSet<State>>,
     /// What was sent that it may have missed, and when.
-    supplied: BTreeMap<LayerPrint, (State, u64)>,
+    supplied: BTreeMap<LayerHash, (State, u64)>,
 }
 
 impl Channel {
@@ -102,14 +102,14 @@ impl Channel {
         &mut self,
         now: u64,
         aliases: Vec<[u8; 2]>,
-        ours: BTreeMap<LayerPrint, LayerOffer>,
+        ours: BTreeMap<LayerHash, LayerOffer>,
         members: Vec<PeerId>,
         readers: usize,
         observes: bool,
     ) {
         self.aliases = aliases;
         self.observes = observes;
-        let gone: Vec<LayerPrint> =
+        let gone: Vec<LayerHash> =
             self.layers.keys().filter(|layer| !ours.contains_key(*layer)).copied().collect();
         for layer in gone {
             self.layers.remove(&layer);
@@ -137,7 +137,7 @@ impl Channel {
         &self.ours
     }
 
-    pub(super) fn should_have(&self, layer: &LayerPrint, peer: &PeerId) -> bool {
+    pub(super) fn should_have(&self, layer: &LayerHash, peer: &PeerId) -> bool {
         let (Some(state), Some(listener)) = (self.ours.get(layer), self.listeners.get(peer)) else {
             return false;
         };
@@ -145,7 +145,7 @@ impl Channel {
         listener.known && (has || listener.supplied.get(layer).is_some_and(|(sent, _)| *sent >= state))
     }
 
-    pub(super) fn may_have(&self, layer: &LayerPrint, peer: &PeerId, state: State) -> bool {
+    pub(super) fn may_have(&self, layer: &LayerHash, peer: &PeerId, state: State) -> bool {
         let Some(listener) = self.listeners.get(peer) else { return false };
         listener.holds(layer, &state)
             || listener.theirs.get(layer) == Some(state)
@@ -161,9 +161,9 @@ impl Channel {
         self.readers
     }
 
-    fn change(&mut self, layer: LayerPrint, state: Option<State>) {
+    fn change(&mut self, layer: LayerHash, state: Option<State>) {
         for listener in self.listeners.values_mut().filter(|_| state.is_some()) {
-            listener.unseen.remove(&short_print(&layer));
+            listener.unseen.remove(&short_hash(&layer));
         }
         self.past.push_back((layer, self.ours.get(&layer)));
         if self.past.len() > PAST_MAX {
@@ -176,7 +176,7 @@ impl Channel {
     pub(super) fn stored(
         &mut self,
         now: u64,
-        layer: LayerPrint,
+        layer: LayerHash,
         (state, bases): (State, Vec<State>),
         rank: u8,
         from: Option<PeerId>,
@@ -198,7 +198,7 @@ impl Channel {
 
     /// We do not take a state that was sent to us. We say that we have it, else it would be sent for ever; to others
     /// we have nothing of it to send, until rights or the layer change.
-    pub(super) fn decline(&mut self, layer: LayerPrint, state: State) {
+    pub(super) fn decline(&mut self, layer: LayerHash, state: State) {
         let held = self.layers.entry(layer).or_default();
         held.declined = true;
         held.note(state, held.at, held.due);
@@ -206,14 +206,14 @@ impl Channel {
     }
 
     /// We say and send nothing of a layer of our own for now: whoever has a state of it sends that to us.
-    pub(super) fn withhold(&mut self, layer: LayerPrint) {
+    pub(super) fn withhold(&mut self, layer: LayerHash) {
         if self.layers.remove(&layer).is_some() {
             self.change(layer, None);
         }
     }
 
     /// The states of a layer that listeners say they hold, or are known to.
-    pub(super) fn shown(&self, layer: &LayerPrint) -> impl Iterator<Item = State> {
+    pub(super) fn shown(&self, layer: &LayerHash) -> impl Iterator<Item = State> {
         self.listeners.values().filter_map(|listener| listener.theirs.get(layer))
     }
 
@@ -227,14 +227,14 @@ impl Channel {
     }
 
     /// Somebody has just sent this to all: it is not sent again unless a listener shows that it missed it.
-    pub(super) fn overheard(&mut self, now: u64, layer: LayerPrint, state: State) {
+    pub(super) fn overheard(&mut self, now: u64, layer: LayerHash, state: State) {
         for listener in self.listeners.values_mut() {
             listener.supplied.insert(layer, (state, now));
         }
     }
 
     /// A listener holds a state.
-    pub(super) fn has(&mut self, peer: &PeerId, layer: LayerPrint, state: State) {
+    pub(super) fn has(&mut self, peer: &PeerId, layer: LayerHash, state: State) {
         let sent = self.layers.get(&layer).map(|held| held.sent.clone()).unwrap_or_default();
         if let Some(listener) = self.listeners.get_mut(peer)
             && listener.theirs.get(&layer).is_none_or(|theirs| theirs < state)
@@ -247,7 +247,7 @@ impl Channel {
     pub(super) fn lag(&self, peer: &PeerId) -> Option<Lag> {
         let listener = self.listeners.get(peer).filter(|listener| listener.known)?;
         let newer =
-            |(layer, theirs): &(&LayerPrint, &State)| self.ours.get(layer).is_none_or(|ours| ours < **theirs);
+            |(layer, theirs): &(&LayerHash, &State)| self.ours.get(layer).is_none_or(|ours| ours < **theirs);
         let mut lag = Lag {
             we_lack: listener.unseen.len() + listener.theirs.iter().filter(newer).count(),
             ..Lag::default()
@@ -277,7 +277,7 @@ impl Channel {
         &mut self,
         now: u64,
         from: PeerId,
-        said: Print,
+        said: Fingerprint,
         [wait, relay, settle_ms]: [u64; 3],
     ) {
         let matching = match self.listeners.get(&from) {
@@ -325,7 +325,7 @@ impl Channel {
     }
 
     /// What we hold, or held a short while ago, if that is what was said.
-    fn recognise(&self, said: Print) -> Option<Frontier> {
+    fn recognise(&self, said: Fingerprint) -> Option<Frontier> {
         let mut frontier = self.ours.clone();
         let mut past = self.past.iter().rev();
         loop {
@@ -338,7 +338,7 @@ impl Channel {
     }
 
     /// What we hold, if that is what was said: as it is, or without what we wrote that the listener does not have.
-    fn recognise_now(&self, said: Print, listener: &Listener) -> Option<Frontier> {
+    fn recognise_now(&self, said: Fingerprint, listener: &Listener) -> Option<Frontier> {
         let mut without = self.ours.clone();
         for (layer, _) in self.layers.iter().filter(|(_, held)| held.is_ours) {
             without.set(*layer, listener.theirs.get(layer));
@@ -351,9 +351,9 @@ impl Channel {
         self.is_ambiguous |= self.is_taken_for_another(told);
         let (theirs, unseen) = self.read(told);
         let newer =
-            |(layer, state): (&LayerPrint, &State)| self.ours.get(layer).is_none_or(|ours| ours < *state);
+            |(layer, state): (&LayerHash, &State)| self.ours.get(layer).is_none_or(|ours| ours < *state);
         let we_lack = !unseen.is_empty() || theirs.iter().any(newer);
-        let lacking: Vec<LayerPrint> = self
+        let lacking: Vec<LayerHash> = self
             .ours
             .iter()
             .filter(|(layer, state)| match theirs.get(layer) {
@@ -400,8 +400,8 @@ impl Channel {
         }
         match we_lack {
             true => {
-                let print = self.ours.fingerprint();
-                self.schedule.again_by(now, now + delays.wait, print, delays.frame_ms);
+                let ours = self.ours.fingerprint();
+                self.schedule.again_by(now, now + delays.wait, ours, delays.frame_ms);
             }
             // It asked what we were about to ask, or is the one who lacks.
             false => {
@@ -447,7 +447,7 @@ impl Channel {
         }
         for listener in self.listeners.values_mut() {
             let newer =
-                |(layer, state): (&LayerPrint, &State)| self.ours.get(layer).is_none_or(|ours| ours < *state);
+                |(layer, state): (&LayerHash, &State)| self.ours.get(layer).is_none_or(|ours| ours < *state);
             listener.is_ahead &= !listener.unseen.is_empty() || listener.theirs.iter().any(newer);
         }
         let told_at = self.schedule.told_at();
@@ -463,11 +463,11 @@ impl Channel {
     /// Whether others hold a layer whose short name is that of one of ours: they cannot tell then which we mean.
     fn is_taken_for_another(&self, told: &FrontierMessage) -> bool {
         told.entries.iter().any(|entry| match entry {
-            Entry::Long { layer, .. } => {
-                let is_like = |ours: &LayerPrint| ours != layer && short_print(ours) == short_print(layer);
+            FrontierEntry::Long { layer, .. } => {
+                let is_like = |ours: &LayerHash| ours != layer && short_hash(ours) == short_hash(layer);
                 self.layers.keys().any(is_like)
             }
-            Entry::Short { .. } => false,
+            FrontierEntry::Short { .. } => false,
         })
     }
 
@@ -477,11 +477,11 @@ impl Channel {
         let mut unseen = BTreeSet::new();
         for entry in &told.entries {
             let (layer, state) = match entry {
-                Entry::Long { layer, state } => (*layer, *state),
-                Entry::Short { layer, sequence, root } => {
-                    let mut named = self.layers.iter().filter(|(print, _)| short_print(print) == *layer);
+                FrontierEntry::Long { layer, state } => (*layer, *state),
+                FrontierEntry::Short { layer, sequence, root } => {
+                    let mut named = self.layers.iter().filter(|(hash, _)| short_hash(hash) == *layer);
                     match (named.next(), named.next()) {
-                        (Some((print, held)), None) => (*print, held.resolve(*sequence, *root)),
+                        (Some((hash, held)), None) => (*hash, held.resolve(*sequence, *root)),
                         _ => {
                             unseen.insert(*layer);
                             continue;
@@ -507,7 +507,7 @@ impl Channel {
 
     /// What we hold, the most valuable first where not all can be named.
     pub(super) fn frontier_message(&self) -> FrontierMessage {
-        let mut layers: Vec<(u8, LayerPrint, State)> = self
+        let mut layers: Vec<(u8, LayerHash, State)> = self
             .ours
             .iter()
             .map(|(layer, state)| (self.layers.get(layer).map_or(u8::MAX, |held| held.rank), *layer, *state))
@@ -515,11 +515,11 @@ impl Channel {
         layers.sort_by_key(|(rank, layer, _)| (*rank, *layer));
         let complete = !self.observes && layers.len() <= ENTRIES_MAX;
         layers.truncate(ENTRIES_MAX);
-        let prints: BTreeSet<u16> = layers.iter().map(|(_, layer, _)| short_print(layer)).collect();
-        let ambiguous = self.is_ambiguous || prints.len() < layers.len();
-        let entry = |(_, layer, state): &(u8, LayerPrint, State)| match ambiguous {
-            true => Entry::Long { layer: *layer, state: *state },
-            false => Entry::short(layer, *state),
+        let short_hashes: BTreeSet<u16> = layers.iter().map(|(_, layer, _)| short_hash(layer)).collect();
+        let ambiguous = self.is_ambiguous || short_hashes.len() < layers.len();
+        let entry = |(_, layer, state): &(u8, LayerHash, State)| match ambiguous {
+            true => FrontierEntry::Long { layer: *layer, state: *state },
+            false => FrontierEntry::short(layer, *state),
         };
         FrontierMessage { complete, entries: layers.iter().map(entry).collect() }
     }
@@ -540,7 +540,7 @@ impl Channel {
 
     fn lacking(
         &self,
-        layer: &LayerPrint,
+        layer: &LayerHash,
         presence: &BTreeMap<PeerId, Presence>,
         now: u64,
     ) -> Vec<(&PeerId, &Listener)> {
@@ -566,7 +566,7 @@ impl Channel {
     }
 
     /// A layer's newest state went out to some.
-    pub(super) fn supplied(&mut self, now: u64, layer: LayerPrint, base: Option<State>, targets: &[PeerId]) {
+    pub(super) fn supplied(&mut self, now: u64, layer: LayerHash, base: Option<State>, targets: &[PeerId]) {
         let Some(state) = self.ours.get(&layer) else { return };
         for peer in targets {
             if let Some(listener) = self.listeners.get_mut(peer) {
@@ -581,7 +581,7 @@ impl Channel {
 
     /// A state on the way to the newest went out: whoever heard it takes the next step from there. Whoever did
     /// not will say what it holds.
-    pub(super) fn stepped(&mut self, layer: LayerPrint, state: State, targets: &[PeerId]) {
+    pub(super) fn stepped(&mut self, layer: LayerHash, state: State, targets: &[PeerId]) {
         for peer in targets {
             if let Some(listener) = self.listeners.get_mut(peer) {
                 listener.holds.entry(layer).or_default().insert(state);
@@ -596,7 +596,7 @@ impl Channel {
 impl Listener {
     /// It holds a state; what was sent between the one before and this it has most likely heard as well. If
     /// not, its next frontier puts that right.
-    fn confirm(&mut self, layer: LayerPrint, state: State, sent: &VecDeque<State>) {
+    fn confirm(&mut self, layer: LayerHash, state: State, sent: &VecDeque<State>) {
         let before = self.theirs.get(&layer);
         let holds = self.holds.entry(layer).or_default();
         let between =
@@ -608,7 +608,7 @@ impl Listener {
         self.theirs.set(layer, Some(state));
     }
 
-    pub(super) fn holds(&self, layer: &LayerPrint, base: &State) -> bool {
+    pub(super) fn holds(&self, layer: &LayerHash, base: &State) -> bool {
         self.holds.get(layer).is_some_and(|holds| holds.contains(base))
     }
 }

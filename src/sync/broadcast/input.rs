@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tombolo_transports::PeerId;
 
-use crate::layer::LayerPrint;
+use crate::layer::LayerHash;
 use crate::sync::broadcast::Timing;
 use crate::sync::broadcast::message::{Heartbeat, FrontierMessage};
 use crate::sync::frontier::State;
@@ -19,7 +19,7 @@ pub enum Input {
         /// How frames name it; then how they did before its key was last renewed.
         aliases: Vec<[u8; 2]>,
         /// What we hold of the owner's documents, as far as it may go over this radio.
-        ours: BTreeMap<LayerPrint, LayerOffer>,
+        ours: BTreeMap<LayerHash, LayerOffer>,
         /// Its members that we know, without us.
         members: Vec<PeerId>,
         /// How many readers it has, whether we know them or not.
@@ -37,7 +37,7 @@ pub enum Input {
         /// Whose document.
         owner: PeerId,
         /// Which layer.
-        layer: LayerPrint,
+        layer: LayerHash,
         /// Its state.
         state: State,
         /// Older states that a delta may start from here, oldest first.
@@ -89,7 +89,7 @@ pub enum Input {
         /// Who.
         peer: PeerId,
         /// Which layer.
-        layer: LayerPrint,
+        layer: LayerHash,
         /// Which state.
         state: State,
     },
@@ -100,7 +100,7 @@ pub enum Input {
         /// Who.
         from: PeerId,
         /// Which layer.
-        layer: LayerPrint,
+        layer: LayerHash,
         /// Which state.
         state: State,
     },
@@ -109,7 +109,7 @@ pub enum Input {
         /// Whose document.
         owner: PeerId,
         /// Which layer.
-        layer: LayerPrint,
+        layer: LayerHash,
         /// Which state.
         state: State,
     },
@@ -118,7 +118,7 @@ pub enum Input {
         /// Whose document.
         owner: PeerId,
         /// Which layer.
-        layer: LayerPrint,
+        layer: LayerHash,
     },
     /// A delta came whose base we do not hold.
     BaseMissing {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use tombolo_transports::PeerId;
 
-use crate::layer::LayerPrint;
+use crate::layer::LayerHash;
 use crate::sync::broadcast::channel::{Listener, STATES_MAX};
 use crate::sync::frontier::State;
 
@@ -57,7 +57,7 @@ impl ChannelLayer {
     /// The state of which these are the low bits: one that we held, or the nearest there can be.
     pub(super) fn resolve(&self, sequence: u16, root: u8) -> State {
         let fits = |state: &&State| {
-            let [first, ..] = state.print;
+            let [first, ..] = state.root_prefix;
             (state.sequence & 0xfff) as u16 == sequence && first == root
         };
         if let Some(known) = self.states.iter().rev().find(fits) {
@@ -67,7 +67,7 @@ impl ChannelLayer {
         let candidates = [newest.saturating_sub(0x1000), newest, newest.saturating_add(0x1000)];
         let candidates = candidates.map(|near| near & !0xfff | u64::from(sequence));
         let nearest = candidates.into_iter().min_by_key(|candidate| candidate.abs_diff(newest));
-        State { sequence: nearest.unwrap_or(0), print: [root, 0, 0, 0] }
+        State { sequence: nearest.unwrap_or(0), root_prefix: [root, 0, 0, 0] }
     }
 
     /// The base that serves most, and whom it serves: the newest that all have, the *anchor*; else what the one
@@ -75,7 +75,7 @@ impl ChannelLayer {
     /// serves all.
     pub(super) fn base_for(
         &self,
-        layer: &LayerPrint,
+        layer: &LayerHash,
         lacking: &[(&PeerId, &Listener)],
     ) -> Option<(Option<State>, Vec<PeerId>)> {
         let newest = self.states.back().filter(|_| !lacking.is_empty())?;

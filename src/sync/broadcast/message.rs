@@ -5,13 +5,13 @@
 //! heartbeat   [next by 1][fingerprint 4] { [alias 2][fingerprint 2] }…
 //! frontier    [form 1] { entry }…
 //!   form      bit 0: long entries; bit 1: complete, whatever is not named is not held
-//!   short     u32: 12 bits of the layer's print, 12 low bits of the sequence, 8 bits of the root
-//!   long      [layer print 8][root print 4][sequence varint]
+//!   short     u32: 12 bits of the layer's hash, 12 low bits of the sequence, 8 bits of the root
+//!   long      [layer hash 8][root prefix 4][sequence varint]
 //! ```
 //! A heartbeat speaks of the sender's own documents, and in two bytes each of others' that it carries, named
 //! by the alias of their audience. `next by` is seconds as (8 + low 3 bits) << high 5 bits.
 
-use crate::layer::LayerPrint;
+use crate::layer::LayerHash;
 use crate::sync::frontier::{Frontier, State};
 
 /// Entries in one frontier; beyond that the most valuable are named and the frontier is not complete.
@@ -33,30 +33,30 @@ pub struct Heartbeat {
 /// What a heartbeat says of one owner's documents: as much of the fingerprint of what its sender holds as it has room
 /// for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Print {
+pub enum Fingerprint {
     /// The upper half, of the sender's own.
     Own(u32),
     /// The upper quarter, of another's.
     Other(u16),
 }
 
-impl Print {
+impl Fingerprint {
     /// Whether this is what was said.
     pub fn is_of(&self, frontier: &Frontier) -> bool {
         let fingerprint = frontier.fingerprint();
         match self {
-            Print::Own(half) => (fingerprint >> 32) as u32 == *half,
-            Print::Other(quarter) => (fingerprint >> 48) as u16 == *quarter,
+            Fingerprint::Own(half) => (fingerprint >> 32) as u32 == *half,
+            Fingerprint::Other(quarter) => (fingerprint >> 48) as u16 == *quarter,
         }
     }
 }
 
 /// A state as a frontier on broadcast names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry {
+pub enum FrontierEntry {
     /// Four bytes: enough between nodes that know the layers.
     Short {
-        /// The first 12 bits of the layer's print.
+        /// The first 12 bits of the layer's hash.
         layer: u16,
         /// The low 12 bits of the sequence.
         sequence: u16,
@@ -66,7 +66,7 @@ pub enum Entry {
     /// In full.
     Long {
         /// Which layer.
-        layer: LayerPrint,
+        layer: LayerHash,
         /// Its state.
         state: State,
     },
@@ -78,7 +78,7 @@ pub struct FrontierMessage {
     /// Whether layers that are not named are not held.
     pub complete: bool,
     /// The states.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<FrontierEntry>,
 }
 
 impl FrontierMessage {
@@ -134,16 +134,16 @@ impl Heartbeat {
     }
 }
 
-impl Entry {
+impl FrontierEntry {
     /// The short form of a state.
-    pub fn short(layer: &LayerPrint, state: State) -> Self {
-        let [first, ..] = state.print;
-        Entry::Short { layer: short_print(layer), sequence: (state.sequence & 0xfff) as u16, root: first }
+    pub fn short(layer: &LayerHash, state: State) -> Self {
+        let [first, ..] = state.root_prefix;
+        FrontierEntry::Short { layer: short_hash(layer), sequence: (state.sequence & 0xfff) as u16, root: first }
     }
 }
 
-/// The first 12 bits of a layer's print.
-pub fn short_print(layer: &LayerPrint) -> u16 {
+/// The first 12 bits of a layer's hash.
+pub fn short_hash(layer: &LayerHash) -> u16 {
     let [a, b, ..] = layer.0;
     u16::from_be_bytes([a, b]) >> 4
 }
@@ -151,17 +151,17 @@ pub fn short_print(layer: &LayerPrint) -> u16 {
 impl FrontierMessage {
     /// The bytes that travel: 1, and 4 for each short entry.
     pub fn encode(&self) -> Vec<u8> {
-        let long = self.entries.iter().any(|entry| matches!(entry, Entry::Long { .. }));
+        let long = self.entries.iter().any(|entry| matches!(entry, FrontierEntry::Long { .. }));
         let mut bytes = vec![u8::from(long) | u8::from(self.complete) << 1];
         for entry in self.entries.iter().take(ENTRIES_MAX) {
             match entry {
-                Entry::Short { layer, sequence, root } => {
+                FrontierEntry::Short { layer, sequence, root } => {
                     let word = u32::from(*layer) << 20 | u32::from(*sequence & 0xfff) << 8 | u32::from(*root);
                     bytes.extend(word.to_be_bytes());
                 }
-                Entry::Long { layer, state } => {
+                FrontierEntry::Long { layer, state } => {
                     bytes.extend(layer.0);
-                    bytes.extend(state.print);
+                    bytes.extend(state.root_prefix);
                     put_varint(&mut bytes, state.sequence);
                 }
             }
@@ -192,10 +192,10 @@ impl FrontierMessage {
     }
 }
 
-fn read_short(bytes: &[u8]) -> Option<(Entry, &[u8])> {
+fn read_short(bytes: &[u8]) -> Option<(FrontierEntry, &[u8])> {
     let (word, rest) = bytes.split_first_chunk::<4>()?;
     let word = u32::from_be_bytes(*word);
-    let entry = Entry::Short {
+    let entry = FrontierEntry::Short {
         layer: (word >> 20) as u16,
         sequence: ((word >> 8) & 0xfff) as u16,
         root: (word & 0xff) as u8,
@@ -203,11 +203,11 @@ fn read_short(bytes: &[u8]) -> Option<(Entry, &[u8])> {
     Some((entry, rest))
 }
 
-fn read_long(bytes: &[u8]) -> Option<(Entry, &[u8])> {
+fn read_long(bytes: &[u8]) -> Option<(FrontierEntry, &[u8])> {
     let (layer, rest) = bytes.split_first_chunk::<8>()?;
-    let (print, rest) = rest.split_first_chunk::<4>()?;
+    let (root_prefix, rest) = rest.split_first_chunk::<4>()?;
     let (sequence, rest) = read_varint(rest)?;
-    Some((Entry::Long { layer: LayerPrint(*layer), state: State { sequence, print: *print } }, rest))
+    Some((FrontierEntry::Long { layer: LayerHash(*layer), state: State { sequence, root_prefix: *root_prefix } }, rest))
 }
 
 /// Rounded up.
@@ -251,8 +251,8 @@ mod tests {
     fn sizes_are_those_that_radio_was_promised() {
         let heartbeat = Heartbeat { next_by_s: 750, fingerprint: 7, others: vec![([1, 2], 3)] };
         assert_eq!(14 + heartbeat.encode().len(), 23);
-        let state = State { sequence: 70_000, print: [9; 4] };
-        let entries = (0..16).map(|n| Entry::short(&LayerPrint([n; 8]), state)).collect();
+        let state = State { sequence: 70_000, root_prefix: [9; 4] };
+        let entries = (0..16).map(|n| FrontierEntry::short(&LayerHash([n; 8]), state)).collect();
         assert_eq!(14 + FrontierMessage { complete: true, entries }.encode().len(), 79);
     }
 
@@ -275,9 +275,9 @@ mod tests {
         ) {
             let heartbeat = Heartbeat { next_by_s: unpack_seconds(next_by), fingerprint, others };
             prop_assert_eq!(Heartbeat::decode(&heartbeat.encode()), Ok(heartbeat));
-            let entries = states.iter().map(|(layer, sequence, print)| {
-                let (layer, state) = (LayerPrint(*layer), State { sequence: *sequence, print: *print });
-                if long { Entry::Long { layer, state } } else { Entry::short(&layer, state) }
+            let entries = states.iter().map(|(layer, sequence, root_prefix)| {
+                let (layer, state) = (LayerHash(*layer), State { sequence: *sequence, root_prefix: *root_prefix });
+                if long { FrontierEntry::Long { layer, state } } else { FrontierEntry::short(&layer, state) }
             });
             let told = FrontierMessage { complete, entries: entries.collect() };
             prop_assert_eq!(FrontierMessage::decode(&frontier.encode()), Ok(told));

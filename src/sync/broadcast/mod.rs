@@ -26,14 +26,14 @@ use std::collections::BTreeMap;
 
 use tombolo_transports::PeerId;
 
-use crate::layer::LayerPrint;
+use crate::layer::LayerHash;
 use crate::random::Random;
 use crate::sync::frontier::State;
 pub use input::{Input, LayerOffer};
 
 use channel::{ReplyDelays, Channel};
 use heartbeats::Heartbeats;
-use message::{Heartbeat, OTHERS_MAX, Print, FrontierMessage};
+use message::{Heartbeat, OTHERS_MAX, Fingerprint, FrontierMessage};
 
 /// A listener is gone when three of its "next by" have passed in silence.
 const MISSED_MAX: u64 = 3;
@@ -76,7 +76,7 @@ pub enum Transmission {
         /// Whose document.
         owner: PeerId,
         /// Which layer.
-        layer: LayerPrint,
+        layer: LayerHash,
         /// What those it is for hold of it, as far as we know.
         base: Option<State>,
         /// Whom it is for.
@@ -89,7 +89,7 @@ pub enum Transmission {
         /// Whose document.
         owner: PeerId,
         /// Which layer.
-        layer: LayerPrint,
+        layer: LayerHash,
         /// What the listeners have then.
         state: State,
         /// Whom it was for.
@@ -388,12 +388,12 @@ impl BroadcastEngine {
     }
 
     /// Whether a listener has, or has just been sent, the state of a layer that listeners were told of.
-    pub fn should_have(&self, owner: &PeerId, layer: &LayerPrint, peer: &PeerId) -> bool {
+    pub fn should_have(&self, owner: &PeerId, layer: &LayerHash, peer: &PeerId) -> bool {
         self.channels.get(owner).is_some_and(|channel| channel.should_have(layer, peer))
     }
 
     /// Whether a listener holds a state of a layer, or was sent it last.
-    pub fn may_have(&self, owner: &PeerId, layer: &LayerPrint, peer: &PeerId, state: State) -> bool {
+    pub fn may_have(&self, owner: &PeerId, layer: &LayerHash, peer: &PeerId, state: State) -> bool {
         self.channels.get(owner).is_some_and(|channel| channel.may_have(layer, peer, state))
     }
 
@@ -404,7 +404,7 @@ impl BroadcastEngine {
     }
 
     /// The states of a layer that listeners say they hold, or are known to.
-    pub fn shown(&self, owner: &PeerId, layer: &LayerPrint) -> Vec<State> {
+    pub fn shown(&self, owner: &PeerId, layer: &LayerHash) -> Vec<State> {
         self.channels.get(owner).into_iter().flat_map(|channel| channel.shown(layer)).collect()
     }
 
@@ -414,7 +414,7 @@ impl BroadcastEngine {
     }
 
     /// The state of a layer that listeners were told of.
-    pub fn state(&self, owner: &PeerId, layer: &LayerPrint) -> Option<State> {
+    pub fn state(&self, owner: &PeerId, layer: &LayerHash) -> Option<State> {
         self.channels.get(owner)?.ours().get(layer)
     }
 
@@ -456,22 +456,22 @@ impl BroadcastEngine {
     fn received_heartbeat(&mut self, now: u64, from: PeerId, heartbeat: &Heartbeat) {
         self.present(now, from, Some(u64::from(heartbeat.next_by_s) * 1000));
         self.was_sent(&from, &from);
-        self.received_fingerprint(now, from, from, Print::Own(heartbeat.fingerprint));
-        for (alias, print) in &heartbeat.others {
+        self.received_fingerprint(now, from, from, Fingerprint::Own(heartbeat.fingerprint));
+        for (alias, quarter) in &heartbeat.others {
             match self.owner_of(alias) {
-                Some(owner) if owner != from => self.received_fingerprint(now, owner, from, Print::Other(*print)),
+                Some(owner) if owner != from => self.received_fingerprint(now, owner, from, Fingerprint::Other(*quarter)),
                 _ => {}
             }
         }
     }
 
-    fn received_fingerprint(&mut self, now: u64, owner: PeerId, from: PeerId, print: Print) {
+    fn received_fingerprint(&mut self, now: u64, owner: PeerId, from: PeerId, fingerprint: Fingerprint) {
         if owner == self.me {
             self.heartbeats.has_said(&from);
         }
         let waits = [self.frontier_wait(&owner), self.relay_wait(), self.settle_ms()];
         if let Some(channel) = self.channels.get_mut(&owner) {
-            channel.received_fingerprint(now, from, print, waits);
+            channel.received_fingerprint(now, from, fingerprint, waits);
         }
     }
 

@@ -40,7 +40,7 @@ impl FrontierSchedule {
     /// As [`by`](Self::by), unless the same was said lately.
     pub(super) fn again_by(&mut self, now: u64, at: u64, fingerprint: u64, frame_ms: u64) {
         let pause = frame_ms * TOLD_PAUSE_FRAMES;
-        if !self.told.is_some_and(|(said, print)| print == fingerprint && now < said + pause) {
+        if !self.told.is_some_and(|(said, sent)| sent == fingerprint && now < said + pause) {
             self.by(at);
         }
     }

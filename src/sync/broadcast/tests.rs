@@ -2,7 +2,7 @@
 
 use super::heartbeats::TRAILING_FRAMES;
 use super::*;
-use crate::sync::broadcast::message::Entry;
+use crate::sync::broadcast::message::FrontierEntry;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ const TIMING: Timing = Timing { frame_ms: FRAME_MS, heartbeat_ms: 600_000 };
 struct Station {
     me: PeerId,
     cell: BroadcastEngine,
-    layers: BTreeMap<(PeerId, LayerPrint), Vec<State>>,
+    layers: BTreeMap<(PeerId, LayerHash), Vec<State>>,
     cut_off: bool,
 }
 
@@ -32,12 +32,12 @@ fn alias(owner: &PeerId) -> [u8; 2] {
     [owner.0[0], 0xa1]
 }
 
-fn layer(number: u8) -> LayerPrint {
-    LayerPrint([number, number, 0, 0, 0, 0, 0, 0])
+fn layer(number: u8) -> LayerHash {
+    LayerHash([number, number, 0, 0, 0, 0, 0, 0])
 }
 
 fn state(sequence: u64) -> State {
-    State { sequence, print: [(sequence * 37) as u8, (sequence >> 8) as u8, 1, 2] }
+    State { sequence, root_prefix: [(sequence * 37) as u8, (sequence >> 8) as u8, 1, 2] }
 }
 
 impl World {
@@ -229,8 +229,8 @@ fn of_a_listener_that_holds_something_else_nothing_is_claimed() {
     let step = cell.sync_status(&peer(1));
     assert!(matches!(step, SyncStatus::Unknown { since: Some(at) } if at < now), "{step:?}");
     // A frontier with a layer that we have never seen is a layer that we lack.
-    let unseen = Entry::short(&layer(9), state(4));
-    let held = [0, 1].map(|n| Entry::short(&layer(n), state(1)));
+    let unseen = FrontierEntry::short(&layer(9), state(4));
+    let held = [0, 1].map(|n| FrontierEntry::short(&layer(n), state(1)));
     let told = FrontierMessage { complete: true, entries: held.into_iter().chain([unseen]).collect() };
     cell.handle_input(now, Input::Frontier { owner: peer(1), from: peer(1), frontier: told });
     assert_eq!(cell.sync_status(&peer(1)), SyncStatus::Known(Lag { we_lack: 1, they_lack: 0, unacknowledged: 0 }));
@@ -343,18 +343,18 @@ proptest! {
     }
 }
 
-/// Twelve bits of a print may be those of another layer: once somebody has named that one, ours are named in full.
+/// Twelve bits of a layer hash may be those of another layer: once somebody has named that one, ours are named in full.
 #[test]
 fn whoever_holds_one_of_two_layers_of_one_short_name_names_it_in_full_once_it_knows() {
     let (held, other) =
-        (LayerPrint([0xe8, 0x55, 0, 0, 0, 0, 0, 0]), LayerPrint([0xe8, 0x5d, 0, 0, 0, 0, 0, 0]));
+        (LayerHash([0xe8, 0x55, 0, 0, 0, 0, 0, 0]), LayerHash([0xe8, 0x5d, 0, 0, 0, 0, 0, 0]));
     let (me, owner) = (peer(0), peer(1));
     let mut cell = BroadcastEngine::new(me, TIMING, 0, Random::new(&[7; 32]));
     let ours = BTreeMap::from([(held, LayerOffer { state: state(1), bases: Vec::new(), rank: 2 })]);
     let (aliases, members) = (vec![alias(&owner)], vec![owner]);
     let channel = Input::Channel { owner, aliases, ours, members, observes: true, readers: 2 };
     cell.handle_input(0, channel);
-    let all = [held, other].map(|layer| Entry::Long { layer, state: state(1) });
+    let all = [held, other].map(|layer| FrontierEntry::Long { layer, state: state(1) });
     let told = FrontierMessage { complete: true, entries: all.to_vec() };
     cell.handle_input(1_000, Input::Frontier { owner, from: owner, frontier: told });
     cell.handle_input(2_000, Input::BaseMissing { owner });
@@ -363,5 +363,5 @@ fn whoever_holds_one_of_two_layers_of_one_short_name_names_it_in_full_once_it_kn
         Transmission::Frontier { frontier, .. } => Some(frontier.entries.clone()),
         _ => None,
     });
-    assert_eq!(said, Some(vec![Entry::Long { layer: held, state: state(1) }]));
+    assert_eq!(said, Some(vec![FrontierEntry::Long { layer: held, state: state(1) }]));
 }
