@@ -51,8 +51,8 @@ impl Refusal {
         }
     }
 
-    /// The word in counters and `status`.
-    pub fn word(self) -> &'static str {
+    /// The label in counters and `status`.
+    pub fn label(self) -> &'static str {
         match self {
             Refusal::OwnerNotTrusted => "owner_not_trusted",
             Refusal::ObservedOnly => "owner_only_observed",
@@ -135,8 +135,8 @@ impl Federation {
         self.peers.get(id).map_or(TrustLevel::Untrusted, |peer| peer.trust_level)
     }
 
-    /// Whether we take part in a document at all.
-    pub fn takes_part(&self, document: &DocumentId) -> bool {
+    /// Whether this node keeps any layer of a document.
+    pub fn participates(&self, document: &DocumentId) -> bool {
         self.part(document).is_ok()
     }
 

@@ -364,7 +364,7 @@ impl Node {
     /// The node state that we hold of an identity, with its signed time.
     pub(super) fn state_of(&self, id: &PeerId) -> Option<view::StateView> {
         let document = DocumentId { owner: *id, name: DocumentName::new(DocumentName::STATE).ok()? };
-        if !self.federation.takes_part(&document) {
+        if !self.federation.participates(&document) {
             return None;
         }
         let layer = self.holdings.layer(&LayerId { document, author: *id })?;
@@ -380,7 +380,7 @@ impl Node {
         let documents = self
             .holdings
             .documents()
-            .filter(|(id, _)| self.federation.takes_part(id) && only.as_ref().is_none_or(|only| only == *id));
+            .filter(|(id, _)| self.federation.participates(id) && only.as_ref().is_none_or(|only| only == *id));
         let view = |(id, key, loser): (&DocumentId, KeyPath, crate::merge::Loser)| view::ConflictView {
             document: format!("{}/{}", did(&id.owner), id.name.as_str()),
             key: key.to_string(),
@@ -402,7 +402,7 @@ impl Node {
     fn resolve_document(&self, text: &str) -> Result<DocumentId, CommandError> {
         let unknown = || CommandError::UnknownDocument(text.to_owned());
         let visible =
-            || self.holdings.documents().map(|(id, _)| id).filter(|id| self.federation.takes_part(id));
+            || self.holdings.documents().map(|(id, _)| id).filter(|id| self.federation.participates(id));
         if let Some((owner, name)) = text.rsplit_once('/') {
             let is_me = owner == self.settings.name || owner == did(&self.me);
             let owner = if is_me { self.me } else { self.resolve_peer(owner)? };
@@ -440,7 +440,7 @@ impl Node {
 
     /// All documents as `ls` shows them.
     fn document_views(&self) -> Vec<view::DocumentView> {
-        let documents = self.holdings.documents().filter(|(id, _)| self.federation.takes_part(id));
+        let documents = self.holdings.documents().filter(|(id, _)| self.federation.participates(id));
         documents
             .filter_map(|(id, document)| {
                 let cbor = tombolo_delta::to_cbor(&document.view()?);

@@ -489,7 +489,7 @@ impl Node {
     }
 
     fn refuse(&mut self, peer: PeerId, signed: &SignedHead, refusal: Refusal) {
-        self.counters.reject(refusal.word());
+        self.counters.reject(refusal.label());
         if let Some(hearing) = self.hearing {
             return self.refuse_on_air(&hearing, signed, refusal);
         }

@@ -440,7 +440,7 @@ impl Node {
     /// Which connected peers may have a layer's present state.
     fn readers(&self, layer: &LayerId) -> BTreeSet<PeerId> {
         let Some(held) = self.holdings.layer(layer) else { return BTreeSet::new() };
-        if !self.federation.takes_part(&layer.document) {
+        if !self.federation.participates(&layer.document) {
             return BTreeSet::new();
         }
         let audience = held.head().audience_sequence;
@@ -453,7 +453,7 @@ impl Node {
         let mut frontier = Frontier::default();
         for layer in self.holdings.layers() {
             let head = layer.head();
-            if self.federation.takes_part(&head.layer.document)
+            if self.federation.participates(&head.layer.document)
                 && self.federation.may_receive(peer, &head.layer, head.audience_sequence)
             {
                 frontier.set(head.layer.hash(), Some(State::of(&layer.signed)));

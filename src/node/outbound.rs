@@ -418,7 +418,7 @@ impl Node {
             .filter(|(id, document)| {
                 document.kind() == Kind::Map
                     && id.owner != self.me
-                    && self.federation.takes_part(id)
+                    && self.federation.participates(id)
                     && self.federation.may_write(&id.owner)
                     && document.layer(&id.owner).is_some()
                     && (document.layer(&self.me).is_none() || !document.counts(&self.me))

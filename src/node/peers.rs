@@ -155,7 +155,7 @@ impl Node {
         let answer = match redeemed {
             Ok(()) => JoinAnswer::Agreed { name: self.settings.name.clone() },
             Err(why) => {
-                self.counters.reject(&format!("join_{}", why.word()));
+                self.counters.reject(&format!("join_{}", why.label()));
                 JoinAnswer::Refused(why)
             }
         };

@@ -483,7 +483,7 @@ impl Node {
         let owner = &head.layer.document.owner;
         let knows_audience = rank(&head.layer.document.name) == 0
             || self.federation.audience_sequence(owner) >= head.audience_sequence;
-        self.federation.takes_part(&head.layer.document)
+        self.federation.participates(&head.layer.document)
             && self.federation.is_writer(owner, &head.layer.author)
             && knows_audience
     }

@@ -35,7 +35,7 @@ impl Node {
         let stays = self.holdings.layers().filter(|layer| {
             let id = &layer.head().layer;
             let name = id.document.name.as_str();
-            let is_shared = self.federation.takes_part(&id.document)
+            let is_shared = self.federation.participates(&id.document)
                 && self.federation.may_receive(peer, id, layer.head().audience_sequence);
             is_shared
                 && !matches!(name, DocumentName::KEYS | DocumentName::AUDIENCE)
