@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use tombolo_transports::PeerId;
 
-pub use audience::{Audience, Class, RadioUse};
+pub use audience::{Audience, DocumentPolicy, RadioUse};
 pub use peer::{Peer, TrustLevel};
 
 use crate::layer::{DocumentId, DocumentName, LayerId, Sequence};
@@ -118,8 +118,8 @@ impl Federation {
     }
 
     /// How an owner wants a document treated, by its audience as held.
-    pub fn class(&self, document: &DocumentId) -> Class {
-        self.audience(&document.owner).map(|a| a.class(document.name.as_str())).unwrap_or_default()
+    pub fn policy(&self, document: &DocumentId) -> DocumentPolicy {
+        self.audience(&document.owner).map(|a| a.policy(document.name.as_str())).unwrap_or_default()
     }
 
     /// The sequence of an owner's audience, as held.

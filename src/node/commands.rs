@@ -6,7 +6,7 @@ use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
 use crate::federation::audience::CLASSES_MAX;
-use crate::federation::{Audience, Class, RadioUse};
+use crate::federation::{Audience, DocumentPolicy, RadioUse};
 use crate::identity::did;
 use crate::layer::{Content, DocumentId, DocumentName, Entry, KeyPath, Kind, LayerId};
 use crate::limits::DOCUMENTS_PER_OWNER_MAX;
@@ -299,15 +299,15 @@ impl Node {
             let why = "only the state, and snapshots whose brief `tombolo.toml` describes, have a brief";
             return Err(CommandError::BadValue(why.to_owned()));
         }
-        let before = self.federation.class(&id);
-        let class = Class {
+        let before = self.federation.policy(&id);
+        let class = DocumentPolicy {
             radio: radio.unwrap_or(before.radio),
             confidential: confidential.unwrap_or(before.confidential),
         };
         if class != before {
             let audience = self.federation.audience(&self.me).cloned();
             let audience = audience.unwrap_or_else(|| Audience::new(self.random.bytes(), []));
-            if audience.classes() >= CLASSES_MAX {
+            if audience.policies() >= CLASSES_MAX {
                 let remedy = "give some documents the default again";
                 return Err(CommandError::Limit {
                     what: "the number of policies",
@@ -315,7 +315,7 @@ impl Node {
                     remedy,
                 });
             }
-            let value = audience.with_class(name, class).to_value();
+            let value = audience.with_policy(name, class).to_value();
             if let Some(document) = self.own_document(DocumentName::AUDIENCE) {
                 self.commit_snapshot(&document, value)?;
             }

@@ -45,7 +45,7 @@ pub fn state_brief() -> BriefFields {
 impl Node {
     /// A document of ours has new content: its brief follows, if it has one and that says anything new.
     pub(in crate::node) fn renew_brief(&mut self, document: &DocumentId) {
-        if document.owner != self.me || self.federation.class(document).radio != RadioUse::Brief {
+        if document.owner != self.me || self.federation.policy(document).radio != RadioUse::Brief {
             return;
         }
         let full = self.own_snapshot(document);

@@ -466,7 +466,7 @@ impl Node {
     fn goes_on_air(&self, signed: &SignedHead, sealed: bool) -> bool {
         let head = &signed.head;
         let document = &head.layer.document;
-        let class = self.federation.class(document);
+        let class = self.federation.policy(document);
         let may_be_seen = match document.name.as_str() {
             _ if sealed => true,
             DocumentName::KEYS => false,

@@ -311,7 +311,7 @@ impl Node {
             _ => Class::Document,
         };
         // What a delta takes in most cases; the whole of what is sent is the ledger's business.
-        let confidential = self.federation.class(&id.document).confidential
+        let confidential = self.federation.policy(&id.document).confidential
             && !matches!(id.document.name.as_str(), DocumentName::AUDIENCE);
         let request = Request { bytes: 128, class, confidential, deadline_ms: None };
         let mut ours = Vec::new();

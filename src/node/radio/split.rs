@@ -38,7 +38,7 @@ pub(super) type Steps = BTreeMap<LayerHash, Vec<Step>>;
 impl Node {
     /// Bytes of a delta that fit one frame of every radio that the document goes over.
     fn delta_room(&self, document: &DocumentId) -> Option<usize> {
-        if self.federation.class(document).radio != RadioUse::Full {
+        if self.federation.policy(document).radio != RadioUse::Full {
             return None;
         }
         let long = self.radios.by_link.values().filter(|radio| radio.spec.frame_bytes_max >= FRAME_BYTES_MIN);
