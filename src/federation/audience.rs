@@ -2,10 +2,10 @@
 //! document of its own, `audience`.
 //!
 //! ```text
-//! {"salt": 16 bytes, "members": [[print, level] | [print, level, since], …], "classes"?: {name: [confidential, radio]}}
+//! {"salt": 16 bytes, "members": [[hash, level] | [hash, level, since], …], "classes"?: {name: [confidential, radio]}}
 //! ```
-//! A print is 16 bytes of a hash over salt and identity: whoever reads the list recognises the identities he
-//! knows, and no others. Members stand in the order of their prints.
+//! A hash is 16 bytes over salt and identity: a reader of the list recognises the identities that it
+//! knows, and no others. Members stand in the order of their hashes.
 //!
 //! `since` is the sequence of the audience that made a member a writer, where that was not the owner's first.
 //! Only layers that he signed under that audience or a later one count: a writer who was removed and is listed
@@ -70,7 +70,7 @@ struct Member {
 
 /// Why a value is no audience.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an audience is {{salt, members}} with members as [print, level]")]
+#[error("an audience is {{salt, members}} with members as [hash, level]")]
 pub struct AudienceError;
 
 impl Audience {
@@ -78,7 +78,7 @@ impl Audience {
     pub fn new(salt: [u8; 16], members: impl IntoIterator<Item = (PeerId, TrustLevel)>) -> Self {
         let members = members
             .into_iter()
-            .filter(|(_, level)| *level > TrustLevel::Untrusted)
+            .filter(|(_, level)| level.is_member())
             .map(|(peer, level)| (member_hash(&salt, &peer), Member { level, since: Sequence::NONE }))
             .collect();
         Audience { salt, members, policies: BTreeMap::new() }
@@ -118,17 +118,22 @@ impl Audience {
         let mut next = Audience::new(self.salt, members);
         next.policies.clone_from(&self.policies);
         for (hash, member) in &mut next.members {
-            let before = self.members.get(hash).filter(|before| before.level == TrustLevel::Trusted);
-            if member.level == TrustLevel::Trusted {
+            let before = self.members.get(hash).filter(|before| before.level.may_write());
+            if member.level.may_write() {
                 member.since = before.map_or(sequence, |before| before.since);
             }
         }
         next
     }
 
-    /// The salt of the prints; drawn once by the owner.
+    /// The salt of the hashes; drawn once by the owner.
     pub fn salt(&self) -> [u8; 16] {
         self.salt
+    }
+
+    /// Whether the audience lists an identity as a reader or writer.
+    pub fn lists(&self, peer: &PeerId) -> bool {
+        self.level(peer).is_member()
     }
 
     /// What an identity may do: `untrusted` where it is not listed.
@@ -139,7 +144,7 @@ impl Audience {
     /// From which audience sequence on an identity's layers count; none where it is not listed as a writer.
     pub fn writes_since(&self, peer: &PeerId) -> Option<Sequence> {
         let member = self.members.get(&member_hash(&self.salt, peer))?;
-        (member.level == TrustLevel::Trusted).then_some(member.since)
+        member.level.may_write().then_some(member.since)
     }
 
     /// Whether somebody whom `before` listed is no longer listed.
@@ -149,7 +154,7 @@ impl Audience {
 
     /// How many may write, the owner not counted.
     pub fn writers(&self) -> usize {
-        self.members.values().filter(|member| member.level == TrustLevel::Trusted).count()
+        self.members.values().filter(|member| member.level.may_write()).count()
     }
 
     /// How many are listed.

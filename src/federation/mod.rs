@@ -87,7 +87,12 @@ impl Federation {
         self.peers.values()
     }
 
-    /// One peer.
+    /// The peers that are members: all but the untrusted.
+    pub fn members(&self) -> impl Iterator<Item = &Peer> {
+        self.peers().filter(|peer| peer.is_member())
+    }
+
+    /// A peer's record.
     pub fn peer(&self, id: &PeerId) -> Option<&Peer> {
         self.peers.get(id)
     }
@@ -133,6 +138,16 @@ impl Federation {
             return TrustLevel::Trusted;
         }
         self.peers.get(id).map_or(TrustLevel::Untrusted, |peer| peer.trust_level)
+    }
+
+    /// Whether an identity is a member: it may connect, and gets more than a handshake. This node itself is one.
+    pub fn is_member(&self, id: &PeerId) -> bool {
+        self.level(id).is_member()
+    }
+
+    /// Whether this node only observes an owner: of its documents it takes the reserved ones.
+    pub fn observes(&self, owner: &PeerId) -> bool {
+        self.level(owner) == TrustLevel::Observer
     }
 
     /// Whether this node keeps any layer of a document.
@@ -194,7 +209,7 @@ impl Federation {
             return false;
         }
         let Some(held) = self.audiences.get(owner) else { return false };
-        let lists = held.audience.level(reader) >= TrustLevel::Observer;
+        let lists = held.audience.lists(reader);
         let is_audience = layer.document.name.as_str() == DocumentName::AUDIENCE;
         lists && (is_audience || held.sequence >= audience_sequence)
     }

@@ -46,7 +46,7 @@ enum Attempt {
 
 impl Node {
     pub(super) fn link_up(&mut self, link: LinkId, peer: PeerId, caps: LinkCaps) {
-        if self.federation.level(&peer) <= crate::federation::TrustLevel::Untrusted {
+        if !self.federation.is_member(&peer) {
             self.counters.reject("link_of_no_peer");
             self.output(Output::Close { link });
             return;

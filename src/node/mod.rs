@@ -31,7 +31,7 @@ pub use state::{App, AppStatus, NodeState};
 use crate::clock::{HybridClock, Now, ReferenceClock, TimeSource, Timestamp};
 use crate::federation::join::{JoinAnswer, JoinRefusal};
 use crate::federation::peer::Joined;
-use crate::federation::{Federation, Peer, TrustLevel};
+use crate::federation::{Federation, Peer};
 use crate::identity::Keypair;
 use crate::layer::{DocumentId, DocumentName, ForkEvidence, KeyPath, LayerId, LayerHash};
 use crate::limits::HEARTBEAT_MS;
@@ -282,7 +282,7 @@ impl Node {
 
     /// Whom to let in and to dial, and where: all peers but the untrusted.
     pub fn dialable_peers(&self) -> Vec<(PeerId, Vec<SocketAddr>)> {
-        let peers = self.federation.peers().filter(|peer| peer.trust_level > TrustLevel::Untrusted);
+        let peers = self.federation.members();
         // An inviter that has not agreed yet would turn a call as its peer away.
         let addresses = |peer: &Peer| match peer.joined {
             Joined::Agreed => peer.addresses.clone(),

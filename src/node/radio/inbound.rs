@@ -5,7 +5,7 @@ use tombolo_transports::mesh::frame::{Header, Kind as FrameKind};
 use tombolo_transports::mesh::station::Heard;
 
 use crate::envelope::{decode_air, decode_update};
-use crate::federation::{Refusal, TrustLevel};
+use crate::federation::Refusal;
 use crate::layer::SignedHead;
 use crate::node::Node;
 use crate::node::io::Event;
@@ -53,7 +53,7 @@ impl Node {
                 if channel == self.me && !under_previous_key {
                     self.has_new_key(from);
                 }
-                if self.federation.level(&from) <= TrustLevel::Untrusted {
+                if !self.federation.is_member(&from) {
                     return self.counters.reject("frame_of_no_peer");
                 }
                 self.heard(&from);

@@ -11,7 +11,7 @@ use tombolo_transports::PeerId;
 use tombolo_transports::mesh::keys::sealed::{SealedKeys, open_sealed, seal_for_readers};
 use tombolo_transports::mesh::keys::{AudienceKey, Identity};
 
-use crate::federation::{Audience, TrustLevel};
+use crate::federation::Audience;
 use crate::layer::{Content, DocumentId, DocumentName, LayerId};
 use crate::node::Node;
 use crate::store::Write;
@@ -23,7 +23,7 @@ impl Node {
         let readers: BTreeSet<PeerId> = self
             .federation
             .peers()
-            .filter(|peer| peer.trust_level >= TrustLevel::Observer)
+            .filter(|peer| peer.is_member())
             .map(|peer| peer.id)
             .chain([self.me])
             .collect();
@@ -89,7 +89,7 @@ impl Node {
         let Some(key) = self.radios.seen.get(&self.me) else { return false };
         self.radios.previous.contains_key(&self.me)
             && targets.iter().any(|peer| {
-                self.federation.level(peer) >= TrustLevel::Observer
+                self.federation.is_member(peer)
                     && !self.radios.renewed.contains(&(key.epoch, *peer))
             })
     }

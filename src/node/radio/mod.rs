@@ -39,7 +39,7 @@ use tombolo_transports::mesh::ledger::{BootId, LedgerConfig};
 use tombolo_transports::mesh::station::{CallSign, Station, StationConfig};
 use tombolo_transports::{LinkId, PeerId};
 
-use crate::federation::{Audience, RadioUse, TrustLevel};
+use crate::federation::{Audience, RadioUse};
 use crate::layer::{DocumentName, LayerId, LayerHash, SignedHead};
 use crate::limits::{RADIO_HEARTBEAT_MS, RADIO_HEARTBEAT_SHARE, RADIOS_MAX};
 use crate::node::{Node, io};
@@ -372,7 +372,7 @@ impl Node {
         let owners: BTreeSet<PeerId> = self
             .federation
             .peers()
-            .filter(|peer| peer.trust_level >= TrustLevel::Observer)
+            .filter(|peer| peer.is_member())
             .map(|peer| peer.id)
             .chain([self.me])
             .collect();
@@ -423,7 +423,7 @@ impl Node {
                 let ours = if is_clear { shown.clone() } else { sealed.clone() };
                 let members = members.clone();
                 let readers = *readers;
-                let observes = *owner != me && self.federation.level(owner) == TrustLevel::Observer;
+                let observes = self.federation.observes(owner);
                 let owner = *owner;
                 let input = broadcast::Input::Channel { owner, aliases, ours, members, readers, observes };
                 radio.cell.handle_input(now, input);
@@ -440,10 +440,10 @@ impl Node {
 
     /// The members of an owner's audience that we know, without us.
     fn members(&self, owner: &PeerId) -> Vec<PeerId> {
-        let known = self.federation.peers().filter(|peer| peer.trust_level >= TrustLevel::Observer);
+        let known = self.federation.members();
         let audience = self.federation.audience(owner);
         let listed =
-            |peer: &PeerId| peer == owner || audience.is_some_and(|a| a.level(peer) >= TrustLevel::Observer);
+            |peer: &PeerId| peer == owner || audience.is_some_and(|a| a.lists(peer));
         known.map(|peer| peer.id).filter(listed).collect()
     }
 

@@ -23,7 +23,6 @@ use tombolo_transports::mesh::station::Outgoing;
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::envelope::{decode_air, encode_air};
-use crate::federation::TrustLevel;
 use crate::layer::{DocumentId, DocumentName, LayerId};
 use crate::node::Node;
 use crate::node::radio::outbound::account;
@@ -151,7 +150,7 @@ fn take(pauses: &mut BTreeMap<PeerId, Pause>, peer: PeerId, now: u64, first_ms: 
 impl Node {
     /// The peers with whom there is a channel of two.
     pub(super) fn pair_peers(&self) -> Vec<PeerId> {
-        let known = self.federation.peers().filter(|peer| peer.trust_level >= TrustLevel::Observer);
+        let known = self.federation.members();
         known.map(|peer| peer.id).collect()
     }
 
