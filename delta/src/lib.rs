@@ -50,6 +50,7 @@ mod time;
 #[doc(hidden)]
 pub mod training;
 mod value;
+pub mod varint;
 mod words;
 
 pub use apply::apply;

@@ -1,5 +1,6 @@
 //! The bytes of envelopes. `FORMAT.md` beside this file draws them; `tests/vectors/` pins them.
 
+use tombolo_delta::varint::{self, VarintError};
 use tombolo_delta::{CborError, Limits, Value};
 use tombolo_transports::PeerId;
 
@@ -89,16 +90,16 @@ fn encode_head(envelope: &CompactEnvelope) -> Vec<u8> {
     head |= if envelope.address.is_some() { ADDRESS } else { 0 };
     let mut out = vec![head];
     if distance.is_none() {
-        put_varint(&mut out, envelope.base.distance);
+        varint::put(&mut out, envelope.base.distance);
     }
     out.extend(envelope.address);
     out.extend(envelope.base.root_prefix);
-    put_varint(
+    varint::put(
         &mut out,
         zigzag(if in_seconds { envelope.time_step_ms / 1000 } else { envelope.time_step_ms }),
     );
     if envelope.audience_step != 0 {
-        put_varint(&mut out, zigzag(envelope.audience_step));
+        varint::put(&mut out, zigzag(envelope.audience_step));
     }
     out
 }
@@ -286,15 +287,6 @@ fn unzigzag(number: u64) -> i64 {
     (number >> 1).cast_signed() ^ -((number & 1).cast_signed())
 }
 
-/// LEB128, shortest form.
-fn put_varint(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
 struct Reader<'a> {
     bytes: &'a [u8],
 }
@@ -313,20 +305,12 @@ impl Reader<'_> {
     }
 
     fn varint(&mut self) -> Result<u64, EnvelopeError> {
-        let mut number = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            let bits = u64::from(byte & 0x7f);
-            if shift == 63 && bits > 1 {
-                return Err(EnvelopeError::Number);
-            }
-            number |= bits << shift;
-            if byte & 0x80 == 0 {
-                // A last byte of zero means that a shorter form exists.
-                return if byte == 0 && shift > 0 { Err(EnvelopeError::Number) } else { Ok(number) };
-            }
-        }
-        Err(EnvelopeError::Number)
+        let (number, rest) = varint::take(self.bytes).map_err(|error| match error {
+            VarintError::Truncated => EnvelopeError::Truncated,
+            VarintError::Overlong | VarintError::Overflow => EnvelopeError::Number,
+        })?;
+        self.bytes = rest;
+        Ok(number)
     }
 }
 

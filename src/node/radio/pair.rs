@@ -27,7 +27,7 @@ use crate::layer::{DocumentId, DocumentName, LayerId};
 use crate::node::Node;
 use crate::node::radio::outbound::account;
 use crate::node::radio::{Radio, kinds};
-use crate::sync::broadcast::message::{Heartbeat, OTHERS_MAX, put_varint, read_varint};
+use crate::sync::broadcast::message::{Heartbeat, OTHERS_MAX};
 use crate::sync::frontier::State;
 
 /// Airtime of questions for keys.
@@ -303,7 +303,7 @@ impl Talk<'_> {
                 let mut bytes = vec![0];
                 put_state(&mut bytes, *mine);
                 put_state(&mut bytes, *yours);
-                put_varint(&mut bytes, *audience);
+                tombolo_delta::varint::put(&mut bytes, *audience);
                 bytes
             }
             Talk::Mine(layer) => [&[1], *layer].concat(),
@@ -316,7 +316,7 @@ impl Talk<'_> {
             (0, rest) => {
                 let (mine, rest) = read_state(rest)?;
                 let (yours, rest) = read_state(rest)?;
-                let (audience, rest) = read_varint(rest)?;
+                let (audience, rest) = tombolo_delta::varint::take(rest).ok()?;
                 rest.is_empty().then_some(Talk::Which { mine, yours, audience })
             }
             (1, layer) => Some(Talk::Mine(layer)),
@@ -327,12 +327,12 @@ impl Talk<'_> {
 }
 
 fn put_state(bytes: &mut Vec<u8>, state: State) {
-    put_varint(bytes, state.sequence);
+    tombolo_delta::varint::put(bytes, state.sequence);
     bytes.extend(state.root_prefix);
 }
 
 fn read_state(bytes: &[u8]) -> Option<(State, &[u8])> {
-    let (sequence, rest) = read_varint(bytes)?;
+    let (sequence, rest) = tombolo_delta::varint::take(bytes).ok()?;
     let (print, rest) = rest.split_first_chunk()?;
     Some((State { sequence, root_prefix: *print }, rest))
 }

@@ -11,6 +11,8 @@
 //! A heartbeat speaks of the sender's own documents, and in two bytes each of others' that it carries, named
 //! by the alias of their audience. `next by` is seconds as (8 + low 3 bits) << high 5 bits.
 
+use tombolo_delta::varint;
+
 use crate::layer::LayerHash;
 use crate::sync::frontier::{Frontier, State};
 
@@ -162,7 +164,7 @@ impl FrontierMessage {
                 FrontierEntry::Long { layer, state } => {
                     bytes.extend(layer.0);
                     bytes.extend(state.root_prefix);
-                    put_varint(&mut bytes, state.sequence);
+                    varint::put(&mut bytes, state.sequence);
                 }
             }
         }
@@ -206,7 +208,7 @@ fn read_short(bytes: &[u8]) -> Option<(FrontierEntry, &[u8])> {
 fn read_long(bytes: &[u8]) -> Option<(FrontierEntry, &[u8])> {
     let (layer, rest) = bytes.split_first_chunk::<8>()?;
     let (root_prefix, rest) = rest.split_first_chunk::<4>()?;
-    let (sequence, rest) = read_varint(rest)?;
+    let (sequence, rest) = varint::take(rest).ok()?;
     Some((FrontierEntry::Long { layer: LayerHash(*layer), state: State { sequence, root_prefix: *root_prefix } }, rest))
 }
 
@@ -219,27 +221,6 @@ fn pack_seconds(seconds: u32) -> u8 {
 fn unpack_seconds(code: u8) -> u32 {
     let seconds = u64::from(8 + (code & 7)) << (code >> 3);
     u32::try_from(seconds).unwrap_or(u32::MAX)
-}
-
-/// LEB128.
-pub(crate) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-/// A number in LEB128, and what follows it.
-pub(crate) fn read_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let mut number = 0u64;
-    for (place, byte) in bytes.iter().take(8).enumerate() {
-        number |= u64::from(byte & 0x7f) << (7 * place);
-        if byte & 0x80 == 0 {
-            return Some((number, bytes.get(place + 1..)?));
-        }
-    }
-    None
 }
 
 #[cfg(test)]
@@ -262,6 +243,18 @@ mod tests {
             let said = unpack_seconds(pack_seconds(seconds));
             assert!(said >= seconds && said <= 8 + seconds + seconds / 7, "{seconds} was said as {said}");
         }
+    }
+
+    /// A sequence has one form: the lenient reader that once took overlong ones let a state have two names.
+    #[test]
+    fn an_overlong_sequence_is_refused() {
+        let state = State { sequence: 5, root_prefix: [9; 4] };
+        let entries = vec![FrontierEntry::Long { layer: LayerHash([1; 8]), state }];
+        let honest = FrontierMessage { complete: true, entries }.encode();
+        assert!(FrontierMessage::decode(&honest).is_ok());
+        let (last, head) = honest.split_last().unwrap();
+        let overlong = [head, &[last | 0x80, 0x00]].concat();
+        assert_eq!(FrontierMessage::decode(&overlong), Err(BroadcastMessageError::Length));
     }
 
     proptest! {
