@@ -251,7 +251,10 @@ fn messages_on_air() {
     let provisional = encode_provisional(&changed, 2).unwrap();
     assert!(decode_provisional(&[&provisional[..], &[0; 8]].concat()).is_ok());
     let states: Vec<_> = [&snapshot, &shared].map(|l| (l.head().layer.hash(), State::of(&l.signed))).into();
-    let short = FrontierMessage { complete: true, entries: states.iter().map(|(l, s)| FrontierEntry::short(l, *s)).collect() };
+    let short = FrontierMessage {
+        complete: true,
+        entries: states.iter().map(|(l, s)| FrontierEntry::short(l, *s)).collect(),
+    };
     let long = states.iter().map(|(layer, state)| FrontierEntry::Long { layer: *layer, state: *state });
     let long = FrontierMessage { complete: false, entries: long.collect() };
     let heartbeat =

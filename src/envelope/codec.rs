@@ -330,16 +330,18 @@ mod tests {
             any::<[u8; 32]>(),
             any::<Vec<u8>>(),
         )
-            .prop_map(|(distance, root_prefix, address, time_step_ms, audience_step, half, delta)| {
-                CompactEnvelope {
-                    base: BaseRef { distance, root_prefix, is_short: false },
-                    address,
-                    time_step_ms,
-                    audience_step,
-                    signature: [half, half].concat().try_into().unwrap(),
-                    delta,
-                }
-            })
+            .prop_map(
+                |(distance, root_prefix, address, time_step_ms, audience_step, half, delta)| {
+                    CompactEnvelope {
+                        base: BaseRef { distance, root_prefix, is_short: false },
+                        address,
+                        time_step_ms,
+                        audience_step,
+                        signature: [half, half].concat().try_into().unwrap(),
+                        delta,
+                    }
+                },
+            )
     }
 
     proptest! {

@@ -377,10 +377,9 @@ impl Node {
     fn conflicts(&self, doc: Option<&str>) -> Result<Reply, CommandError> {
         let only = doc.map(|doc| self.resolve_document(doc)).transpose()?;
         let reference = self.reference_ms();
-        let documents = self
-            .holdings
-            .documents()
-            .filter(|(id, _)| self.federation.participates(id) && only.as_ref().is_none_or(|only| only == *id));
+        let documents = self.holdings.documents().filter(|(id, _)| {
+            self.federation.participates(id) && only.as_ref().is_none_or(|only| only == *id)
+        });
         let view = |(id, key, loser): (&DocumentId, KeyPath, crate::merge::Loser)| view::ConflictView {
             document: format!("{}/{}", did(&id.owner), id.name.as_str()),
             key: key.to_string(),

@@ -7,7 +7,7 @@ use tombolo_delta::{Limits, Value};
 use tombolo_transports::PeerId;
 
 use crate::layer::{
-    Content, DocumentId, Entry, KeyPath, Kind, Layer, LayerId, LayerHash, MapContent, Sequence, SignedHead,
+    Content, DocumentId, Entry, KeyPath, Kind, Layer, LayerHash, LayerId, MapContent, Sequence, SignedHead,
 };
 use crate::limits::{
     DROPPED_KEYS_KEPT_MAX, LAYER_OVERHEAD_BYTES, MAP_BASES_KEPT_MAX, SNAPSHOT_BYTES_MAX,

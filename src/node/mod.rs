@@ -33,7 +33,7 @@ use crate::federation::join::{JoinAnswer, JoinRefusal};
 use crate::federation::peer::Joined;
 use crate::federation::{Federation, Peer};
 use crate::identity::Keypair;
-use crate::layer::{DocumentId, DocumentName, ForkEvidence, KeyPath, LayerId, LayerHash};
+use crate::layer::{DocumentId, DocumentName, ForkEvidence, KeyPath, LayerHash, LayerId};
 use crate::limits::HEARTBEAT_MS;
 use crate::random::Random;
 use crate::router::{Preference, TransportRouter};

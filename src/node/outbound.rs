@@ -10,7 +10,7 @@ use crate::clock::{Now, Timestamp};
 use crate::envelope::{BaseRef, Change, CompactEnvelope, Envelope, address_byte};
 use crate::federation::Audience;
 use crate::layer::{
-    Content, DocumentId, DocumentName, Entry, Head, KeyPath, Kind, Layer, LayerId, LayerHash, MapContent,
+    Content, DocumentId, DocumentName, Entry, Head, KeyPath, Kind, Layer, LayerHash, LayerId, MapContent,
     Sequence,
 };
 use crate::limits::{FUTURE_BOUND_MS, WHOLE_LAYER_BYTES_MAX};

@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::layer::{
-    Content, DocumentId, DocumentName, Entry, KeyPath, Kind, Layer, LayerId, LayerHash, MapContent,
-    Sequence, SignedHead,
+    Content, DocumentId, DocumentName, Entry, KeyPath, Kind, Layer, LayerHash, LayerId, MapContent, Sequence,
+    SignedHead,
 };
 use crate::limits::{
     OWN_STATE_TRUST_MS, OWN_STATE_WAIT_MS, OWN_STATE_WAIT_ON_AIR_MAX_MS, RECLAIM_WAIT_MS,
@@ -131,7 +131,8 @@ impl Node {
     /// A frontier on air has few bits of a sequence: only a higher one counts.
     fn newer_on_air(&self, owner: &PeerId, layer: &LayerHash, held: Option<State>) -> Option<u64> {
         let held = held.map_or(0, |held| held.sequence);
-        let shows = |cell: &BroadcastEngine| cell.shown(owner, layer).iter().any(|state| state.sequence > held);
+        let shows =
+            |cell: &BroadcastEngine| cell.shown(owner, layer).iter().any(|state| state.sequence > held);
         let cells = self.radios.cells().filter(|cell| shows(cell));
         cells
             .map(|cell| (64 * cell.timing().frame_ms).clamp(OWN_STATE_WAIT_MS, OWN_STATE_WAIT_ON_AIR_MAX_MS))

@@ -53,7 +53,11 @@ impl Node {
     }
 
     /// What a radio knows of a listener, for people.
-    pub(super) fn radio_step_view(&self, peer: &PeerId, (radio, step): (&radio::Radio, SyncStatus)) -> StepView {
+    pub(super) fn radio_step_view(
+        &self,
+        peer: &PeerId,
+        (radio, step): (&radio::Radio, SyncStatus),
+    ) -> StepView {
         let view = match step {
             SyncStatus::Known(apart) => StepView {
                 state: if apart.is_in_step() { "in step" } else { "catching up" },

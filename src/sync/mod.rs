@@ -10,8 +10,8 @@
 //! once; relayed news are only noticed, and asked for (*want*) from one neighbour by whoever lacks them.
 //! Whatever is lost on the way shows in the next fingerprint.
 
-mod catch_up;
 pub mod broadcast;
+mod catch_up;
 pub mod frontier;
 pub mod message;
 pub mod transfer;

@@ -86,8 +86,10 @@ impl Node {
     ) -> Option<view::StateView> {
         let name = DocumentName::new(DocumentName::STATE).ok()?.brief()?;
         let id = LayerId { document: DocumentId { owner: *owner, name }, author: *owner };
-        let brief =
-            self.holdings.layer(&id).filter(|layer| self.federation.participates(&layer.head().layer.document));
+        let brief = self
+            .holdings
+            .layer(&id)
+            .filter(|layer| self.federation.participates(&layer.head().layer.document));
         let Some((Content::Snapshot(value), time_ms)) =
             brief.map(|layer| (&layer.content, layer.head().time_ms))
         else {

@@ -11,7 +11,7 @@ use crate::node::Node;
 use crate::node::io::Event;
 use crate::node::radio::{Hearing, kinds};
 use crate::sync::broadcast::Input;
-use crate::sync::broadcast::message::{Heartbeat, FrontierMessage};
+use crate::sync::broadcast::message::{FrontierMessage, Heartbeat};
 use crate::sync::frontier::State;
 
 /// An author whose deltas start so far back, and have become so long, is told what we hold before our next heartbeat:

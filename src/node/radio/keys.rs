@@ -89,8 +89,7 @@ impl Node {
         let Some(key) = self.radios.seen.get(&self.me) else { return false };
         self.radios.previous.contains_key(&self.me)
             && targets.iter().any(|peer| {
-                self.federation.is_member(peer)
-                    && !self.radios.renewed.contains(&(key.epoch, *peer))
+                self.federation.is_member(peer) && !self.radios.renewed.contains(&(key.epoch, *peer))
             })
     }
 

@@ -33,7 +33,13 @@ pub(super) struct Long {
 
 impl Node {
     /// What becomes of a supply that would take many frames, if that is not to begin it now.
-    pub(super) fn go_on(&mut self, link: LinkId, id: &LayerId, turn: &Transmission, state: State) -> Option<Chance> {
+    pub(super) fn go_on(
+        &mut self,
+        link: LinkId,
+        id: &LayerId,
+        turn: &Transmission,
+        state: State,
+    ) -> Option<Chance> {
         let Transmission::Supply { owner, layer, targets, .. } = turn else { return None };
         let now = self.now.mono_ms;
         let radio = self.radios.by_link.get_mut(&link)?;
@@ -63,7 +69,8 @@ impl Node {
         // It is over and nobody asks for more. Who did not get it after all says so.
         let arrived = std::mem::take(&mut long.targets);
         for peer in &arrived {
-            let input = Input::DeliveredElsewhere { owner: *owner, peer: *peer, layer: *layer, state: long.state };
+            let input =
+                Input::DeliveredElsewhere { owner: *owner, peer: *peer, layer: *layer, state: long.state };
             cell.handle_input(now, input);
         }
         targets.iter().any(|peer| arrived.contains(peer)).then_some(Chance::Wait(now))

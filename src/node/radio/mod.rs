@@ -40,7 +40,7 @@ use tombolo_transports::mesh::station::{CallSign, Station, StationConfig};
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::federation::{Audience, RadioUse};
-use crate::layer::{DocumentName, LayerId, LayerHash, SignedHead};
+use crate::layer::{DocumentName, LayerHash, LayerId, SignedHead};
 use crate::limits::{RADIO_HEARTBEAT_MS, RADIO_HEARTBEAT_SHARE, RADIOS_MAX};
 use crate::node::{Node, io};
 use crate::random::Random;
@@ -442,8 +442,7 @@ impl Node {
     fn members(&self, owner: &PeerId) -> Vec<PeerId> {
         let known = self.federation.members();
         let audience = self.federation.audience(owner);
-        let listed =
-            |peer: &PeerId| peer == owner || audience.is_some_and(|a| a.lists(peer));
+        let listed = |peer: &PeerId| peer == owner || audience.is_some_and(|a| a.lists(peer));
         known.map(|peer| peer.id).filter(listed).collect()
     }
 

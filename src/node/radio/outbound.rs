@@ -11,7 +11,7 @@ use tombolo_transports::mesh::station::{Outgoing, Record, SendRefusal, Sent};
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::envelope::{BaseRef, Change, CompactEnvelope, UpdateItem, encode_air, encode_update, join_update};
-use crate::layer::{DocumentName, LayerId, LayerHash, Sequence};
+use crate::layer::{DocumentName, LayerHash, LayerId, Sequence};
 use crate::limits::{BASE_CANDIDATES_ON_AIR_MAX, RADIO_MESSAGE_BYTES_MAX, SHORT_PRINT_LAYERS_MAX};
 use crate::node::Node;
 use crate::node::radio::split::Step;
@@ -124,12 +124,15 @@ impl Node {
             return false;
         }
         let turns = radio.cell.transmissions(now);
-        let is_silent = |turn: &Transmission| matches!(turn, Transmission::Heartbeat(_)) && !radio.cell.participates(&me);
+        let is_silent =
+            |turn: &Transmission| matches!(turn, Transmission::Heartbeat(_)) && !radio.cell.participates(&me);
         if let Some(turn) = turns.iter().find(|turn| is_silent(turn)).cloned() {
             // Nobody reads our documents yet.
             radio.cell.done(now, &turn);
         }
-        let waits = |turn: &Transmission| matches!(turn, Transmission::Frontier { .. } | Transmission::Supply { rank: 0, .. });
+        let waits = |turn: &Transmission| {
+            matches!(turn, Transmission::Frontier { .. } | Transmission::Supply { rank: 0, .. })
+        };
         if !turns.first().is_some_and(waits) && self.send_unsigned(link) {
             return true;
         }
@@ -204,7 +207,9 @@ impl Node {
         match radio.station.send(now, outgoing) {
             Ok(sent) => {
                 radio.cell.done(now, turn);
-                if let Transmission::Supply { targets, .. } | Transmission::Intermediate { targets, .. } = turn {
+                if let Transmission::Supply { targets, .. } | Transmission::Intermediate { targets, .. } =
+                    turn
+                {
                     radio.counts.meant_for(account, targets);
                 }
                 self.counters.sent(length);
@@ -289,8 +294,12 @@ impl Node {
     /// Sends one part of a commit that was split; the next follows in the next frame.
     fn take_step(&mut self, link: LinkId, turn: &Transmission, id: &LayerId, step: Step) -> Chance {
         let Transmission::Supply { owner, layer, targets, .. } = turn else { return Chance::Nothing };
-        let stepped =
-            Transmission::Intermediate { owner: *owner, layer: *layer, state: step.state, targets: targets.clone() };
+        let stepped = Transmission::Intermediate {
+            owner: *owner,
+            layer: *layer,
+            state: step.state,
+            targets: targets.clone(),
+        };
         self.holdings.keep_as_base(id, Sequence::new(step.state.sequence).unwrap_or_default());
         self.offer(link, &stepped, *owner, kinds::UPDATE, step.bytes, Priority::Document, account(layer))
     }
@@ -414,7 +423,8 @@ impl Node {
             if filled.insert(layer)
                 && let Some(radio) = self.radios.by_link.get_mut(&link)
             {
-                let turn = Transmission::Supply { owner: *owner, layer, base: Some(base), targets: for_whom, rank };
+                let turn =
+                    Transmission::Supply { owner: *owner, layer, base: Some(base), targets: for_whom, rank };
                 radio.cell.done(now, &turn);
             }
         }

@@ -11,7 +11,7 @@ use tombolo_transports::{LinkId, PeerId};
 
 use crate::envelope::{encode_changes, join_update};
 use crate::federation::RadioUse;
-use crate::layer::{Content, DocumentId, Entry, KeyPath, LayerId, LayerHash, Sequence};
+use crate::layer::{Content, DocumentId, Entry, KeyPath, LayerHash, LayerId, Sequence};
 use crate::node::Node;
 use crate::sync::frontier::State;
 

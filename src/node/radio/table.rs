@@ -7,8 +7,8 @@ use tombolo_transports::mesh::ledger::Priority;
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::clock::rfc3339;
-use crate::federation::peer::Joined;
 use crate::federation::Peer;
+use crate::federation::peer::Joined;
 use crate::identity::did;
 use crate::node::radio::Radio;
 use crate::node::view::{self, LinkView};
@@ -87,7 +87,8 @@ impl Node {
         let rows = self.federation.peers().filter_map(|peer| {
             let heard = radio.cell.presence(&peer.id)?;
             let there = radio.up && heard.until > self.now.mono_ms;
-            let step = there.then(|| self.radio_step_view(&peer.id, (radio, radio.cell.sync_status(&peer.id))));
+            let step =
+                there.then(|| self.radio_step_view(&peer.id, (radio, radio.cell.sync_status(&peer.id))));
             let of_today = radio.counts.today.of(&peer.id);
             Some(LinkView {
                 link: radio.spec.name.clone(),

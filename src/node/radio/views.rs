@@ -21,8 +21,10 @@ impl Node {
     /// Whether a peer is heard on a radio, and then what the radio that knows most knows of how far it and we are apart.
     pub(in crate::node) fn step_by_radio(&self, peer: &PeerId) -> Option<(&super::Radio, SyncStatus)> {
         let now = self.now.mono_ms;
-        let hears = |radio: &&super::Radio| radio.up && radio.cell.presence(peer).is_some_and(|h| h.until > now);
-        let steps = self.radios.by_link.values().filter(hears).map(|radio| (radio, radio.cell.sync_status(peer)));
+        let hears =
+            |radio: &&super::Radio| radio.up && radio.cell.presence(peer).is_some_and(|h| h.until > now);
+        let steps =
+            self.radios.by_link.values().filter(hears).map(|radio| (radio, radio.cell.sync_status(peer)));
         steps.min_by_key(|(_, step)| match step {
             SyncStatus::Known(apart) => (0, apart.we_lack + apart.they_lack, apart.unacknowledged as u64),
             SyncStatus::Unknown { since } => (1, 0, since.map_or(u64::MAX, |since| u64::MAX - since)),

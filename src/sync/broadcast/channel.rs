@@ -6,9 +6,9 @@ use tombolo_transports::PeerId;
 
 use crate::layer::LayerHash;
 use crate::sync::broadcast::layer::ChannelLayer;
-use crate::sync::broadcast::message::{ENTRIES_MAX, FrontierEntry, Fingerprint, FrontierMessage, short_hash};
+use crate::sync::broadcast::message::{ENTRIES_MAX, Fingerprint, FrontierEntry, FrontierMessage, short_hash};
 use crate::sync::broadcast::schedule::FrontierSchedule;
-use crate::sync::broadcast::{Lag, Presence, LayerOffer};
+use crate::sync::broadcast::{Lag, LayerOffer, Presence};
 use crate::sync::frontier::{Frontier, State};
 
 /// Changes of what we hold that are remembered, so that an older fingerprint of ours is recognised.
@@ -347,7 +347,13 @@ impl Channel {
     }
 
     /// A listener said what it holds, layer by layer.
-    pub(super) fn received_frontier(&mut self, now: u64, from: PeerId, told: &FrontierMessage, delays: &ReplyDelays) {
+    pub(super) fn received_frontier(
+        &mut self,
+        now: u64,
+        from: PeerId,
+        told: &FrontierMessage,
+        delays: &ReplyDelays,
+    ) {
         self.is_ambiguous |= self.is_taken_for_another(told);
         let (theirs, unseen) = self.read(told);
         let newer =
@@ -530,7 +536,11 @@ impl Channel {
     }
 
     /// What listeners that are there lack and may be sent now.
-    pub(super) fn supplies(&self, now: u64, presence: &BTreeMap<PeerId, Presence>) -> impl Iterator<Item = Due> {
+    pub(super) fn supplies(
+        &self,
+        now: u64,
+        presence: &BTreeMap<PeerId, Presence>,
+    ) -> impl Iterator<Item = Due> {
         let due = self.layers.iter().filter(move |(_, held)| held.due <= now && !held.declined);
         due.filter_map(move |(layer, held)| {
             let (base, targets) = held.base_for(layer, &self.lacking(layer, presence, now))?;
@@ -557,7 +567,11 @@ impl Channel {
     }
 
     /// When each thing of this channel becomes due.
-    pub(super) fn due_times(&self, now: u64, presence: &BTreeMap<PeerId, Presence>) -> impl Iterator<Item = u64> {
+    pub(super) fn due_times(
+        &self,
+        now: u64,
+        presence: &BTreeMap<PeerId, Presence>,
+    ) -> impl Iterator<Item = u64> {
         let supplies = self
             .layers
             .iter()

@@ -83,8 +83,8 @@ impl Heartbeats {
         let since = self.news_at.map(|before| now.saturating_sub(before));
         if since.is_none_or(|since| since > timing.frame_ms * 4) {
             // Not still the same news on its way out.
-            self.news_gap =
-                since.filter(|gap| *gap > self.trailing_ms.max(PACE_MIN_MS) && *gap < timing.heartbeat_ms / 2);
+            self.news_gap = since
+                .filter(|gap| *gap > self.trailing_ms.max(PACE_MIN_MS) && *gap < timing.heartbeat_ms / 2);
             self.news_at = Some(now);
         }
         let wait = self.news_gap.map_or(self.trailing_ms, |gap| gap + gap / 2);

@@ -6,7 +6,7 @@ use tombolo_transports::PeerId;
 
 use crate::layer::LayerHash;
 use crate::sync::broadcast::Timing;
-use crate::sync::broadcast::message::{Heartbeat, FrontierMessage};
+use crate::sync::broadcast::message::{FrontierMessage, Heartbeat};
 use crate::sync::frontier::State;
 
 /// What the engine must know. Times are monotonic milliseconds.

@@ -140,7 +140,11 @@ impl FrontierEntry {
     /// The short form of a state.
     pub fn short(layer: &LayerHash, state: State) -> Self {
         let [first, ..] = state.root_prefix;
-        FrontierEntry::Short { layer: short_hash(layer), sequence: (state.sequence & 0xfff) as u16, root: first }
+        FrontierEntry::Short {
+            layer: short_hash(layer),
+            sequence: (state.sequence & 0xfff) as u16,
+            root: first,
+        }
     }
 }
 
@@ -209,7 +213,13 @@ fn read_long(bytes: &[u8]) -> Option<(FrontierEntry, &[u8])> {
     let (layer, rest) = bytes.split_first_chunk::<8>()?;
     let (root_prefix, rest) = rest.split_first_chunk::<4>()?;
     let (sequence, rest) = varint::take(rest).ok()?;
-    Some((FrontierEntry::Long { layer: LayerHash(*layer), state: State { sequence, root_prefix: *root_prefix } }, rest))
+    Some((
+        FrontierEntry::Long {
+            layer: LayerHash(*layer),
+            state: State { sequence, root_prefix: *root_prefix },
+        },
+        rest,
+    ))
 }
 
 /// Rounded up.
@@ -273,7 +283,7 @@ mod tests {
                 if long { FrontierEntry::Long { layer, state } } else { FrontierEntry::short(&layer, state) }
             });
             let told = FrontierMessage { complete, entries: entries.collect() };
-            prop_assert_eq!(FrontierMessage::decode(&frontier.encode()), Ok(told));
+            prop_assert_eq!(FrontierMessage::decode(&told.encode()), Ok(told));
         }
 
         #[test]

@@ -17,8 +17,8 @@
 
 mod channel;
 mod heartbeats;
-mod layer;
 mod input;
+mod layer;
 pub mod message;
 mod schedule;
 
@@ -31,9 +31,9 @@ use crate::random::Random;
 use crate::sync::frontier::State;
 pub use input::{Input, LayerOffer};
 
-use channel::{ReplyDelays, Channel};
+use channel::{Channel, ReplyDelays};
 use heartbeats::Heartbeats;
-use message::{Heartbeat, OTHERS_MAX, Fingerprint, FrontierMessage};
+use message::{Fingerprint, FrontierMessage, Heartbeat, OTHERS_MAX};
 
 /// A listener is gone when three of its "next by" have passed in silence.
 const MISSED_MAX: u64 = 3;
@@ -276,8 +276,9 @@ impl BroadcastEngine {
     pub fn transmissions(&self, now: u64) -> Vec<Transmission> {
         let mut supplies = Vec::new();
         for (owner, channel) in &self.channels {
-            supplies
-                .extend(channel.supplies(now, &self.presence).map(|due| (due.rank, due.newest_at, owner, due)));
+            supplies.extend(
+                channel.supplies(now, &self.presence).map(|due| (due.rank, due.newest_at, owner, due)),
+            );
         }
         supplies.sort_by_key(|(rank, newest_at, ..)| (*rank, std::cmp::Reverse(*newest_at)));
         let (rights, rest): (Vec<_>, Vec<_>) = supplies.into_iter().partition(|(rank, ..)| *rank == 0);
@@ -290,8 +291,10 @@ impl BroadcastEngine {
         };
         let frontiers =
             self.channels.iter().filter(|(_, channel)| channel.tells_at().is_some_and(|at| at <= now));
-        let frontiers =
-            frontiers.map(|(owner, channel)| Transmission::Frontier { owner: *owner, frontier: channel.frontier_message() });
+        let frontiers = frontiers.map(|(owner, channel)| Transmission::Frontier {
+            owner: *owner,
+            frontier: channel.frontier_message(),
+        });
         let heartbeat = (self.heartbeats.next() <= now).then(|| Transmission::Heartbeat(self.heartbeat()));
         rights
             .into_iter()
@@ -459,7 +462,9 @@ impl BroadcastEngine {
         self.received_fingerprint(now, from, from, Fingerprint::Own(heartbeat.fingerprint));
         for (alias, quarter) in &heartbeat.others {
             match self.owner_of(alias) {
-                Some(owner) if owner != from => self.received_fingerprint(now, owner, from, Fingerprint::Other(*quarter)),
+                Some(owner) if owner != from => {
+                    self.received_fingerprint(now, owner, from, Fingerprint::Other(*quarter))
+                }
                 _ => {}
             }
         }

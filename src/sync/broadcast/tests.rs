@@ -233,7 +233,10 @@ fn of_a_listener_that_holds_something_else_nothing_is_claimed() {
     let held = [0, 1].map(|n| FrontierEntry::short(&layer(n), state(1)));
     let told = FrontierMessage { complete: true, entries: held.into_iter().chain([unseen]).collect() };
     cell.handle_input(now, Input::Frontier { owner: peer(1), from: peer(1), frontier: told });
-    assert_eq!(cell.sync_status(&peer(1)), SyncStatus::Known(Lag { we_lack: 1, they_lack: 0, unacknowledged: 0 }));
+    assert_eq!(
+        cell.sync_status(&peer(1)),
+        SyncStatus::Known(Lag { we_lack: 1, they_lack: 0, unacknowledged: 0 })
+    );
 }
 
 #[test]
