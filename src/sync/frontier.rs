@@ -38,6 +38,11 @@ impl Frontier {
         self.states.get(layer).copied()
     }
 
+    /// Whether a state of a layer is newer than the one here, or none is here.
+    pub fn is_behind(&self, layer: &LayerHash, state: State) -> bool {
+        self.get(layer).is_none_or(|held| held < state)
+    }
+
     /// Puts a layer's state, or takes it out.
     pub fn set(&mut self, layer: LayerHash, state: Option<State>) {
         let old = match state {

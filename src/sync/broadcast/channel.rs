@@ -1,30 +1,41 @@
-//! One owner's audience on one radio: what we hold of its documents, and what we believe its listeners hold.
+//! One owner's audience on one radio: what this node holds of the owner's documents, and what its listeners hold.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_transports::PeerId;
 
 use crate::layer::LayerHash;
-use crate::sync::broadcast::layer::ChannelLayer;
-use crate::sync::broadcast::message::{ENTRIES_MAX, Fingerprint, FrontierEntry, FrontierMessage, short_hash};
+use crate::sync::broadcast::input::LayerOffer;
+use crate::sync::broadcast::inventory::Inventory;
+use crate::sync::broadcast::layer::Supply;
+use crate::sync::broadcast::listener::Listener;
+use crate::sync::broadcast::message::{Fingerprint, FrontierMessage};
 use crate::sync::broadcast::schedule::FrontierSchedule;
-use crate::sync::broadcast::{Lag, LayerOffer, Presence};
+use crate::sync::broadcast::status::{Lag, Presence};
+use crate::sync::broadcast::timing::ReplyDelays;
 use crate::sync::frontier::{Frontier, State};
 
-/// Changes of what we hold that are remembered, so that an older fingerprint of ours is recognised.
-const PAST_MAX: usize = 32;
-/// Deltas from far back that are heard before their author is told what we hold.
-const FAR_MAX: u8 = 2;
-/// States remembered per layer, so that four bytes are enough to name one.
-pub(super) const STATES_MAX: usize = 24;
-/// Layers up to this rank are taken by who only observes their owner: rights and node states.
+/// Deltas from far back that are received before their author gets an early heartbeat.
+const FAR_BASES_MAX: u8 = 2;
+/// Layers up to this rank are taken by a node that only observes their owner: rights and node states.
 const OBSERVED_RANK_MAX: u8 = 1;
+
+/// The listeners of a radio that were received, and until when they count as present.
+pub(super) type Present = BTreeMap<PeerId, Presence>;
+
+/// What the node knows of a channel.
+pub(super) struct ChannelSettings {
+    pub(super) aliases: Vec<[u8; 2]>,
+    pub(super) ours: BTreeMap<LayerHash, LayerOffer>,
+    pub(super) members: Vec<PeerId>,
+    pub(super) readers: usize,
+    pub(super) observes: bool,
+}
 
 /// A layer that some listeners lack.
 pub(super) struct Due {
     pub(super) layer: LayerHash,
-    pub(super) base: Option<State>,
-    pub(super) targets: Vec<PeerId>,
+    pub(super) supply: Supply,
     pub(super) rank: u8,
     pub(super) newest_at: u64,
 }
@@ -33,52 +44,14 @@ pub(super) struct Due {
 pub(super) struct Channel {
     pub(super) aliases: Vec<[u8; 2]>,
     is_ours: bool,
-    /// Whether we only observe the owner: rights and node states are all we take.
+    /// Whether this node only observes the owner: rights and node states are all that it takes.
     observes: bool,
-    ours: Frontier,
-    layers: BTreeMap<LayerHash, ChannelLayer>,
+    inventory: Inventory,
     listeners: BTreeMap<PeerId, Listener>,
-    /// Newest last: what one layer's state was before a change.
-    past: VecDeque<(LayerHash, Option<State>)>,
     schedule: FrontierSchedule,
     readers: usize,
-    /// Short names of our layers are not enough: others hold more of them.
-    is_ambiguous: bool,
-    /// Deltas from far back that were heard since our last heartbeat for their sake.
-    far: u8,
-}
-
-/// How long to wait with what a frontier brings about, milliseconds.
-pub(super) struct ReplyDelays {
-    /// Before we tell ours.
-    pub(super) wait: u64,
-    /// Before we send what is another's.
-    pub(super) relay: u64,
-    /// Before we ask what was asked.
-    pub(super) answer: u64,
-    /// Time on air of a short frame with the gap after it.
-    pub(super) frame_ms: u64,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Listener {
-    pub(super) theirs: Frontier,
-    /// Whether `theirs` is what it said, or what follows from it.
-    known: bool,
-    /// It only observes the owner, and lacks no documents.
-    observes: bool,
-    /// When it last said something that we could read as a whole.
-    known_at: Option<u64>,
-    /// Short names of layers that it said it has and that we have never seen; as many as fit a frontier.
-    unseen: BTreeSet<u16>,
-    /// What it said of `theirs` that we could not tell, and when; none once it is known.
-    said: Option<(Fingerprint, u64)>,
-    /// It showed newer states than ours.
-    is_ahead: bool,
-    /// States that it has held, and so keeps as bases: those it was seen to hold, and those sent before that.
-    holds: BTreeMap<LayerHash, BTreeSet<State>>,
-    /// What was sent that it may have missed, and when.
-    supplied: BTreeMap<LayerHash, (State, u64)>,
+    /// Deltas from far back that were received since the last early heartbeat for their sake.
+    far_bases: u8,
 }
 
 impl Channel {
@@ -87,42 +60,30 @@ impl Channel {
             aliases: Vec::new(),
             is_ours,
             observes: false,
-            ours: Frontier::default(),
-            layers: BTreeMap::new(),
+            inventory: Inventory::default(),
             listeners: BTreeMap::new(),
-            past: VecDeque::new(),
             schedule: FrontierSchedule::default(),
             readers: 1,
-            is_ambiguous: false,
-            far: 0,
+            far_bases: 0,
         }
     }
 
-    pub(super) fn set(
-        &mut self,
-        now: u64,
-        aliases: Vec<[u8; 2]>,
-        ours: BTreeMap<LayerHash, LayerOffer>,
-        members: Vec<PeerId>,
-        readers: usize,
-        observes: bool,
-    ) {
+    pub(super) fn set(&mut self, now: u64, settings: ChannelSettings) {
+        let ChannelSettings { aliases, ours, members, readers, observes } = settings;
         self.aliases = aliases;
         self.observes = observes;
-        let gone: Vec<LayerHash> =
-            self.layers.keys().filter(|layer| !ours.contains_key(*layer)).copied().collect();
-        for layer in gone {
-            self.layers.remove(&layer);
-            self.change(layer, None);
+        let gone = self.inventory.layers.keys().filter(|layer| !ours.contains_key(*layer)).copied();
+        for layer in gone.collect::<Vec<_>>() {
+            self.remove(layer);
         }
         for (layer, LayerOffer { state, bases, rank }) in ours {
-            let held = self.layers.entry(layer).or_default();
+            let is_news = self.ours().get(&layer) != Some(state);
+            let held = self.inventory.layers.entry(layer).or_default();
             held.rank = rank;
             held.declined = false;
-            if self.ours.get(&layer) != Some(state) {
-                held.states = bases.into();
-                held.note(state, now, now);
-                self.change(layer, Some(state));
+            if is_news {
+                held.replace_states(bases, state, now, now);
+                self.change(layer, state);
             }
         }
         let members: BTreeSet<PeerId> = members.into_iter().collect();
@@ -133,496 +94,319 @@ impl Channel {
         }
     }
 
+    // ---- questions ---------------------------------------------------------------------------------------
+
     pub(super) fn ours(&self) -> &Frontier {
-        &self.ours
+        self.inventory.frontier()
     }
 
-    pub(super) fn should_have(&self, layer: &LayerHash, peer: &PeerId) -> bool {
-        let (Some(state), Some(listener)) = (self.ours.get(layer), self.listeners.get(peer)) else {
-            return false;
-        };
-        let has = listener.theirs.get(layer).is_some_and(|theirs| theirs >= state);
-        listener.known && (has || listener.supplied.get(layer).is_some_and(|(sent, _)| *sent >= state))
-    }
-
-    pub(super) fn may_have(&self, layer: &LayerHash, peer: &PeerId, state: State) -> bool {
-        let Some(listener) = self.listeners.get(peer) else { return false };
-        listener.holds(layer, &state)
-            || listener.theirs.get(layer) == Some(state)
-            || listener.supplied.get(layer).is_some_and(|(sent, _)| *sent == state)
+    /// How many nodes may have the same to send.
+    pub(super) fn readers(&self) -> usize {
+        self.readers
     }
 
     pub(super) fn has_member(&self, peer: &PeerId) -> bool {
         self.listeners.contains_key(peer)
     }
 
-    /// How many may have the same to say.
-    pub(super) fn readers(&self) -> usize {
-        self.readers
-    }
-
-    fn change(&mut self, layer: LayerHash, state: Option<State>) {
-        for listener in self.listeners.values_mut().filter(|_| state.is_some()) {
-            listener.unseen.remove(&short_hash(&layer));
-        }
-        self.past.push_back((layer, self.ours.get(&layer)));
-        if self.past.len() > PAST_MAX {
-            self.past.pop_front();
-        }
-        self.ours.set(layer, state);
-    }
-
-    /// A layer has a new state. Others' states are sent after a wait, our own (none) at once.
-    pub(super) fn stored(
-        &mut self,
-        now: u64,
-        layer: LayerHash,
-        (state, bases): (State, Vec<State>),
-        rank: u8,
-        from: Option<PeerId>,
-        wait: Option<u64>,
-    ) {
-        let held = self.layers.entry(layer).or_default();
-        held.rank = rank;
-        held.declined = false;
-        held.is_ours = wait.is_none();
-        // What is not kept below is no base any more.
-        held.states = bases.into();
-        held.note(state, now, now + wait.unwrap_or(0));
-        self.change(layer, Some(state));
-        if let Some(from) = from {
-            self.has(&from, layer, state);
-            self.overheard(now, layer, state);
-        }
-    }
-
-    /// We do not take a state that was sent to us. We say that we have it, else it would be sent for ever; to others
-    /// we have nothing of it to send, until rights or the layer change.
-    pub(super) fn decline(&mut self, layer: LayerHash, state: State) {
-        let held = self.layers.entry(layer).or_default();
-        held.declined = true;
-        held.note(state, held.at, held.due);
-        self.change(layer, Some(state));
-    }
-
-    /// We say and send nothing of a layer of our own for now: whoever has a state of it sends that to us.
-    pub(super) fn withhold(&mut self, layer: LayerHash) {
-        if self.layers.remove(&layer).is_some() {
-            self.change(layer, None);
-        }
-    }
-
-    /// The states of a layer that listeners say they hold, or are known to.
-    pub(super) fn shown(&self, layer: &LayerHash) -> impl Iterator<Item = State> {
-        self.listeners.values().filter_map(|listener| listener.theirs.get(layer))
-    }
-
-    /// A delta came that may be of a layer that we declined: said to have it, we are sent deltas that we cannot read.
-    pub(super) fn ask_for_declined(&mut self) {
-        let declined = self.layers.iter().filter(|(_, held)| held.declined).map(|(layer, _)| *layer);
-        for layer in declined.collect::<Vec<_>>() {
-            self.layers.remove(&layer);
-            self.change(layer, None);
-        }
-    }
-
-    /// Somebody has just sent this to all: it is not sent again unless a listener shows that it missed it.
-    pub(super) fn overheard(&mut self, now: u64, layer: LayerHash, state: State) {
-        for listener in self.listeners.values_mut() {
-            listener.supplied.insert(layer, (state, now));
-        }
-    }
-
-    /// A listener holds a state.
-    pub(super) fn has(&mut self, peer: &PeerId, layer: LayerHash, state: State) {
-        let sent = self.layers.get(&layer).map(|held| held.sent.clone()).unwrap_or_default();
-        if let Some(listener) = self.listeners.get_mut(peer)
-            && listener.theirs.get(&layer).is_none_or(|theirs| theirs < state)
-        {
-            listener.confirm(layer, state, &sent);
-        }
+    /// What is believed of a member.
+    pub(super) fn listener(&self, peer: &PeerId) -> Option<&Listener> {
+        self.listeners.get(peer)
     }
 
     /// The lag of a listener; none while what it holds is unknown.
     pub(super) fn lag(&self, peer: &PeerId) -> Option<Lag> {
-        let listener = self.listeners.get(peer).filter(|listener| listener.known)?;
-        let newer =
-            |(layer, theirs): &(&LayerHash, &State)| self.ours.get(layer).is_none_or(|ours| ours < **theirs);
-        let mut lag = Lag {
-            we_lack: listener.unseen.len() + listener.theirs.iter().filter(newer).count(),
-            ..Lag::default()
-        };
-        for (layer, state) in self.ours.iter() {
-            if listener.theirs.get(layer).is_some_and(|theirs| theirs >= *state) {
-                continue;
-            }
-            match listener.supplied.get(layer).is_some_and(|(sent, _)| sent >= state) {
-                true => lag.unacknowledged += 1,
-                false => lag.they_lack += 1,
-            }
+        self.listeners.get(peer)?.lag(self.ours())
+    }
+
+    /// The states of a layer that listeners reported, or are known to hold.
+    pub(super) fn shown(&self, layer: &LayerHash) -> impl Iterator<Item = State> {
+        self.listeners.values().filter_map(|listener| listener.state(layer))
+    }
+
+    // ---- what happens here -------------------------------------------------------------------------------
+
+    fn change(&mut self, layer: LayerHash, state: State) {
+        self.listeners.values_mut().for_each(|listener| listener.note_seen(&layer));
+        self.inventory.change(layer, Some(state));
+    }
+
+    fn remove(&mut self, layer: LayerHash) {
+        if self.inventory.layers.remove(&layer).is_some() {
+            self.inventory.change(layer, None);
         }
-        Some(lag)
     }
 
-    /// When a listener last said what it holds in words that we could read as a whole.
-    pub(super) fn known_at(&self, peer: &PeerId) -> Option<u64> {
-        self.listeners.get(peer)?.known_at
+    /// A layer has a new state. Another author's is sent after `wait`, this node's own (none) at once.
+    pub(super) fn stored(
+        &mut self,
+        now: u64,
+        layer: LayerHash,
+        offer: LayerOffer,
+        from: Option<PeerId>,
+        wait: Option<u64>,
+    ) {
+        let LayerOffer { state, bases, rank } = offer;
+        let held = self.inventory.layers.entry(layer).or_default();
+        held.rank = rank;
+        held.declined = false;
+        held.is_ours = wait.is_none();
+        // What is not kept below is no base any more.
+        held.replace_states(bases, state, now, now + wait.unwrap_or(0));
+        self.change(layer, state);
+        if let Some(from) = from {
+            self.confirm(&from, layer, state);
+            self.overheard(now, layer, state);
+        }
     }
 
-    // ---- what listeners say ------------------------------------------------------------------------------
+    /// A state that was received is not taken. It is reported as held, or it would be sent for ever; it is not sent on
+    /// until rights or the layer change.
+    pub(super) fn decline(&mut self, layer: LayerHash, state: State) {
+        let held = self.inventory.layers.entry(layer).or_default();
+        held.declined = true;
+        held.note(state, held.at, held.due);
+        self.change(layer, state);
+    }
 
-    /// A listener said in a few bytes what it holds. How long to wait before we tell, before we send what is another's, and
-    /// until what was just sent must show.
+    /// A layer of this node is neither reported nor sent for now: a listener that has a state of it sends that.
+    pub(super) fn withhold(&mut self, layer: LayerHash) {
+        self.remove(layer);
+    }
+
+    /// A delta arrived that may be of a layer that was declined. While that is reported as held, only deltas that
+    /// cannot be read arrive.
+    pub(super) fn ask_for_declined(&mut self) {
+        let declined =
+            self.inventory.layers.iter().filter(|(_, held)| held.declined).map(|(layer, _)| *layer);
+        for layer in declined.collect::<Vec<_>>() {
+            self.remove(layer);
+        }
+    }
+
+    /// Another node has just sent this to all: it is not sent again unless a listener shows that it missed it.
+    pub(super) fn overheard(&mut self, now: u64, layer: LayerHash, state: State) {
+        self.listeners.values_mut().for_each(|listener| listener.note_supplied(layer, state, now));
+    }
+
+    /// A listener holds a state.
+    pub(super) fn confirm(&mut self, peer: &PeerId, layer: LayerHash, state: State) {
+        let sent = self.inventory.layers.get(&layer).map(|held| &held.sent);
+        if let Some(listener) = self.listeners.get_mut(peer) {
+            listener.confirm(layer, state, sent);
+        }
+    }
+
+    fn confirm_all(&mut self, peer: &PeerId, frontier: &Frontier) {
+        for (layer, state) in frontier.iter() {
+            self.confirm(peer, *layer, *state);
+        }
+    }
+
+    // ---- what listeners report ---------------------------------------------------------------------------
+
+    /// A heartbeat of a listener carried a fingerprint of what it holds.
     pub(super) fn received_fingerprint(
         &mut self,
         now: u64,
         from: PeerId,
-        said: Fingerprint,
-        [wait, relay, settle_ms]: [u64; 3],
+        fingerprint: Fingerprint,
+        delays: &ReplyDelays,
     ) {
-        let matching = match self.listeners.get(&from) {
-            None => return,
-            Some(listener) if listener.known && said.is_of(&listener.theirs) => None,
-            Some(listener) => Some(self.recognise(said).or_else(|| self.recognise_now(said, listener))),
-        };
-        if let Some(Some(frontier)) = &matching {
-            for (layer, state) in frontier.iter() {
-                self.has(&from, *layer, *state);
-            }
-        }
-        let Some(listener) = self.listeners.get_mut(&from) else { return };
-        match matching {
-            Some(None) => {
-                listener.known = false;
-                listener.said = Some((said, now));
-                self.schedule.by(now + wait);
-            }
-            matching => {
-                if let Some(frontier) = matching.flatten() {
-                    listener.theirs = frontier;
-                }
-                listener.known = true;
-                listener.known_at = Some(now);
-                listener.unseen.clear();
-                listener.said = None;
-                // What was sent long enough ago to be heard, and does not show, was missed.
-                listener.supplied.retain(|_, (_, at)| *at + settle_ms > now);
-                self.let_authors_go_first(now, from, relay);
-            }
-        }
-    }
-
-    /// Several may hold what a listener lacks: who did not write it waits for who did, and each its own while.
-    fn let_authors_go_first(&mut self, now: u64, from: PeerId, relay: u64) {
         let Some(listener) = self.listeners.get(&from) else { return };
-        let others =
-            self.layers.iter_mut().filter(|(_, held)| !self.is_ours && !held.is_ours && held.due <= now);
-        for (layer, held) in others {
-            if listener.theirs.get(layer) < self.ours.get(layer) {
-                held.due = now + relay;
+        let recognised = match listener.matches(fingerprint) {
+            true => None,
+            false => {
+                let known = self.inventory.recognise(fingerprint);
+                match known.or_else(|| self.inventory.recognise_present(fingerprint, listener)) {
+                    Some(frontier) => Some(frontier),
+                    None => return self.not_recognised(now, from, fingerprint, delays),
+                }
             }
+        };
+        if let Some(frontier) = &recognised {
+            self.confirm_all(&from, frontier);
+        }
+        if let Some(listener) = self.listeners.get_mut(&from) {
+            listener.recognised(recognised, now);
+            listener.forget_missed(now, delays.timing.settle_ms());
+        }
+        self.let_authors_go_first(now, from, delays.relay_ms);
+    }
+
+    fn not_recognised(&mut self, now: u64, from: PeerId, fingerprint: Fingerprint, delays: &ReplyDelays) {
+        if let Some(listener) = self.listeners.get_mut(&from) {
+            listener.not_recognised(fingerprint, now);
+            self.schedule.by(now + delays.frontier_ms);
         }
     }
 
-    /// What we hold, or held a short while ago, if that is what was said.
-    fn recognise(&self, said: Fingerprint) -> Option<Frontier> {
-        let mut frontier = self.ours.clone();
-        let mut past = self.past.iter().rev();
-        loop {
-            if said.is_of(&frontier) {
-                return Some(frontier);
-            }
-            let (layer, before) = past.next()?;
-            frontier.set(*layer, *before);
+    /// Several nodes may hold what a listener lacks: those that did not write it wait for its author, each a while of
+    /// its own.
+    fn let_authors_go_first(&mut self, now: u64, from: PeerId, relay_ms: u64) {
+        let Some(listener) = self.listeners.get(&from) else { return };
+        if !self.is_ours {
+            self.inventory.postpone(now, now + relay_ms, listener);
         }
     }
 
-    /// What we hold, if that is what was said: as it is, or without what we wrote that the listener does not have.
-    fn recognise_now(&self, said: Fingerprint, listener: &Listener) -> Option<Frontier> {
-        let mut without = self.ours.clone();
-        for (layer, _) in self.layers.iter().filter(|(_, held)| held.is_ours) {
-            without.set(*layer, listener.theirs.get(layer));
-        }
-        [self.ours.clone(), without].into_iter().find(|frontier| said.is_of(frontier))
-    }
-
-    /// A listener said what it holds, layer by layer.
+    /// A listener reported what it holds, layer by layer.
     pub(super) fn received_frontier(
         &mut self,
         now: u64,
         from: PeerId,
-        told: &FrontierMessage,
+        message: &FrontierMessage,
         delays: &ReplyDelays,
+        answer_ms: u64,
     ) {
-        self.is_ambiguous |= self.is_taken_for_another(told);
-        let (theirs, unseen) = self.read(told);
-        let newer =
-            |(layer, state): (&LayerHash, &State)| self.ours.get(layer).is_none_or(|ours| ours < *state);
-        let we_lack = !unseen.is_empty() || theirs.iter().any(newer);
-        let lacking: Vec<LayerHash> = self
-            .ours
-            .iter()
-            .filter(|(layer, state)| match theirs.get(layer) {
-                Some(theirs) => theirs < **state,
-                None => told.complete,
-            })
-            .map(|(layer, _)| *layer)
-            .collect();
-        for (layer, state) in theirs.iter().filter(|(layer, _)| !lacking.contains(layer)) {
-            self.has(&from, *layer, *state);
+        let report = self.inventory.read(message);
+        let we_lack = self.inventory.lacks_of(&report);
+        let lacking = self.inventory.lacked_by(&report);
+        for (layer, state) in report.theirs.iter().filter(|(layer, _)| !lacking.contains(layer)) {
+            self.confirm(&from, *layer, *state);
         }
         let Some(listener) = self.listeners.get_mut(&from) else { return };
-        listener.observes = told.observes();
-        listener.is_ahead = we_lack;
-        listener.said = None;
+        let settle_from = now.saturating_sub(delays.timing.settle_ms());
         for layer in &lacking {
-            let its = theirs.get(layer);
-            let crossed = self.layers.get(layer).and_then(|held| {
-                let fits = |base: &State| its == Some(*base) || listener.holds(layer, base);
-                held.crossing(now.saturating_sub(delays.frame_ms * 2), fits)
-            });
-            match crossed {
-                Some(sent) => listener.supplied.insert(*layer, sent),
-                None => listener.supplied.remove(layer),
-            };
-            // It knows best what it has.
-            listener.holds.insert(*layer, its.into_iter().collect());
+            let theirs = report.theirs.get(layer);
+            let held = self.inventory.layers.get(layer);
+            let fits = |base: &State| theirs == Some(*base) || listener.holds(layer, base);
+            let crossing = held.and_then(|held| held.crossing(settle_from, fits));
+            listener.note_lack(*layer, theirs, crossing);
         }
-        if told.complete || told.observes() {
-            listener.theirs = theirs;
-            listener.known = true;
-            listener.known_at = Some(now);
-            listener.unseen = unseen;
-        } else {
-            for (layer, state) in theirs.iter() {
-                listener.theirs.set(*layer, Some(*state));
-            }
-        }
-        let is_ours = self.is_ours;
-        for layer in lacking {
-            if let Some(held) = self.layers.get_mut(&layer) {
-                held.due = now + if is_ours || held.is_ours { 0 } else { delays.relay };
-            }
-        }
+        listener.take_report(report, now);
+        listener.is_ahead = we_lack;
+        self.make_due(now, &lacking, delays.relay_ms);
         match we_lack {
             true => {
-                let ours = self.ours.fingerprint();
-                self.schedule.again_by(now, now + delays.wait, ours, delays.frame_ms);
+                let ours = self.ours().fingerprint();
+                let at = now + delays.frontier_ms;
+                self.schedule.by_unless_sent(now, at, ours, delays.timing.frame_ms);
             }
-            // It asked what we were about to ask, or is the one who lacks.
+            // It asked what this node was about to ask, or is the one that lacks something.
             false => {
                 self.settle(now);
-                self.schedule.put_off(now + delays.answer);
+                self.schedule.postpone(now + answer_ms);
             }
         }
     }
 
-    /// A delta from far back came; whether it is not the first, as from who has just come back.
-    pub(super) fn received_far(&mut self) -> bool {
-        self.far += 1;
-        let is_often = self.far >= FAR_MAX;
+    fn make_due(&mut self, now: u64, layers: &[LayerHash], relay_ms: u64) {
+        for layer in layers {
+            if let Some(held) = self.inventory.layers.get_mut(layer) {
+                held.due = now + if self.is_ours || held.is_ours { 0 } else { relay_ms };
+            }
+        }
+    }
+
+    /// A delta from far back arrived. Returns whether it is one of several: a single one is normal from a node that
+    /// has just come back.
+    pub(super) fn received_far_base(&mut self) -> bool {
+        self.far_bases += 1;
+        let is_often = self.far_bases >= FAR_BASES_MAX;
         if is_often {
-            self.far = 0;
+            self.far_bases = 0;
         }
         is_often
     }
 
-    /// Somebody asked, whom we do not understand.
-    pub(super) fn received_asking(&mut self, until: u64) {
-        self.schedule.put_off(until);
+    /// A node that is unknown here asked something that cannot be read.
+    pub(super) fn received_question(&mut self, until: u64) {
+        self.schedule.postpone(until);
     }
 
-    /// What we hold has changed, or what we know of others: where we now hold what they said, there is nothing to
-    /// tell. Otherwise not before `later`.
+    /// What this node holds has changed, or what it knows of others. Where it now holds what they reported, no frontier
+    /// is due; otherwise none is before `later`.
     pub(super) fn settle(&mut self, later: u64) {
-        let matches = |listener: &Listener| {
-            let (said, at) = listener.said?;
-            Some((self.recognise_now(said, listener)?, at))
+        let recognise = |(peer, listener): (&PeerId, &Listener)| {
+            let it = listener.unrecognised()?;
+            let frontier = self.inventory.recognise_present(it.fingerprint, listener)?;
+            Some((*peer, frontier, it.at))
         };
-        let clear: Vec<_> =
-            self.listeners.iter().filter_map(|(peer, listener)| Some((*peer, matches(listener)?))).collect();
-        for (peer, (frontier, at)) in clear {
-            for (layer, state) in frontier.iter() {
-                self.has(&peer, *layer, *state);
-            }
+        for (peer, frontier, at) in self.listeners.iter().filter_map(recognise).collect::<Vec<_>>() {
+            self.confirm_all(&peer, &frontier);
             if let Some(listener) = self.listeners.get_mut(&peer) {
-                (listener.theirs, listener.known, listener.said) = (frontier, true, None);
-                listener.known_at = Some(at);
-                listener.unseen.clear();
+                listener.recognised(Some(frontier), at);
             }
         }
-        for listener in self.listeners.values_mut() {
-            let newer =
-                |(layer, state): (&LayerHash, &State)| self.ours.get(layer).is_none_or(|ours| ours < *state);
-            listener.is_ahead &= !listener.unseen.is_empty() || listener.theirs.iter().any(newer);
-        }
-        let told_at = self.schedule.told_at();
-        let is_open = |listener: &Listener| {
-            listener.is_ahead || listener.said.is_some_and(|(_, at)| told_at.is_none_or(|told| at > told))
-        };
-        match self.schedule.must() || self.listeners.values().any(is_open) {
-            true => self.schedule.put_off(later),
-            false => self.schedule.drop(),
+        self.listeners.values_mut().for_each(|listener| listener.settle(self.inventory.frontier()));
+        let sent_at = self.schedule.sent_at();
+        match self.schedule.is_required() || self.listeners.values().any(|listener| listener.is_open(sent_at))
+        {
+            true => self.schedule.postpone(later),
+            false => self.schedule.cancel(),
         }
     }
 
-    /// Whether others hold a layer whose short name is that of one of ours: they cannot tell then which we mean.
-    fn is_taken_for_another(&self, told: &FrontierMessage) -> bool {
-        told.entries.iter().any(|entry| match entry {
-            FrontierEntry::Long { layer, .. } => {
-                let is_like = |ours: &LayerHash| ours != layer && short_hash(ours) == short_hash(layer);
-                self.layers.keys().any(is_like)
-            }
-            FrontierEntry::Short { .. } => false,
-        })
-    }
+    // ---- what this node sends ----------------------------------------------------------------------------
 
-    /// Makes states of short names, where we know of what they speak; the others are given back.
-    fn read(&self, told: &FrontierMessage) -> (Frontier, BTreeSet<u16>) {
-        let mut theirs = Frontier::default();
-        let mut unseen = BTreeSet::new();
-        for entry in &told.entries {
-            let (layer, state) = match entry {
-                FrontierEntry::Long { layer, state } => (*layer, *state),
-                FrontierEntry::Short { layer, sequence, root } => {
-                    let mut named = self.layers.iter().filter(|(hash, _)| short_hash(hash) == *layer);
-                    match (named.next(), named.next()) {
-                        (Some((hash, held)), None) => (*hash, held.resolve(*sequence, *root)),
-                        _ => {
-                            unseen.insert(*layer);
-                            continue;
-                        }
-                    }
-                }
-            };
-            theirs.set(layer, Some(state));
-        }
-        (theirs, unseen)
-    }
-
-    // ---- what we say -------------------------------------------------------------------------------------
-
-    pub(super) fn tells_at(&self) -> Option<u64> {
+    /// When a frontier is due.
+    pub(super) fn frontier_at(&self) -> Option<u64> {
         self.schedule.at()
     }
 
-    /// Tells what we hold after a while, unless we have just done so.
-    pub(super) fn must_tell(&mut self, now: u64, wait: u64, frame_ms: u64) {
-        self.schedule.must_by(now, now + wait, self.ours.fingerprint(), frame_ms);
+    /// Sends a frontier after a while, whatever others send, unless the same one has just been sent.
+    pub(super) fn require_frontier(&mut self, now: u64, wait: u64, frame_ms: u64) {
+        self.schedule.require_by(now, now + wait, self.inventory.frontier().fingerprint(), frame_ms);
     }
 
-    /// What we hold, the most valuable first where not all can be named.
     pub(super) fn frontier_message(&self) -> FrontierMessage {
-        let mut layers: Vec<(u8, LayerHash, State)> = self
-            .ours
-            .iter()
-            .map(|(layer, state)| (self.layers.get(layer).map_or(u8::MAX, |held| held.rank), *layer, *state))
-            .collect();
-        layers.sort_by_key(|(rank, layer, _)| (*rank, *layer));
-        let complete = !self.observes && layers.len() <= ENTRIES_MAX;
-        layers.truncate(ENTRIES_MAX);
-        let short_hashes: BTreeSet<u16> = layers.iter().map(|(_, layer, _)| short_hash(layer)).collect();
-        let ambiguous = self.is_ambiguous || short_hashes.len() < layers.len();
-        let entry = |(_, layer, state): &(u8, LayerHash, State)| match ambiguous {
-            true => FrontierEntry::Long { layer: *layer, state: *state },
-            false => FrontierEntry::short(layer, *state),
-        };
-        FrontierMessage { complete, entries: layers.iter().map(entry).collect() }
+        self.inventory.message(self.observes)
     }
 
-    pub(super) fn has_told(&mut self, now: u64) {
+    pub(super) fn sent_frontier(&mut self, now: u64) {
         self.listeners.values_mut().for_each(|listener| listener.is_ahead = false);
-        self.schedule.done(now, self.ours.fingerprint());
+        self.schedule.done(now, self.inventory.frontier().fingerprint());
     }
 
-    /// What listeners that are there lack and may be sent now.
-    pub(super) fn supplies(
-        &self,
-        now: u64,
-        presence: &BTreeMap<PeerId, Presence>,
-    ) -> impl Iterator<Item = Due> {
-        let due = self.layers.iter().filter(move |(_, held)| held.due <= now && !held.declined);
+    /// What present listeners lack and may be sent now.
+    pub(super) fn supplies(&self, now: u64, present: &Present) -> impl Iterator<Item = Due> {
+        let due = self.inventory.layers.iter().filter(move |(_, held)| held.due <= now && !held.declined);
         due.filter_map(move |(layer, held)| {
-            let (base, targets) = held.base_for(layer, &self.lacking(layer, presence, now))?;
-            Some(Due { layer: *layer, base, targets, rank: held.rank, newest_at: held.at })
+            let supply = held.supply_for(layer, &self.lacking(layer, present, now))?;
+            Some(Due { layer: *layer, supply, rank: held.rank, newest_at: held.at })
         })
     }
 
-    fn lacking(
-        &self,
-        layer: &LayerHash,
-        presence: &BTreeMap<PeerId, Presence>,
-        now: u64,
-    ) -> Vec<(&PeerId, &Listener)> {
-        let Some(state) = self.ours.get(layer) else { return Vec::new() };
-        let is_there = |peer: &PeerId| presence.get(peer).is_some_and(|presence| presence.until > now);
-        let is_document = self.layers.get(layer).is_none_or(|held| held.rank > OBSERVED_RANK_MAX);
-        let lacks = |listener: &Listener| {
-            listener.known
-                && !(listener.observes && is_document)
-                && listener.theirs.get(layer).is_none_or(|theirs| theirs < state)
-                && listener.supplied.get(layer).is_none_or(|(sent, _)| *sent < state)
-        };
-        self.listeners.iter().filter(|(peer, listener)| is_there(peer) && lacks(listener)).collect()
+    fn lacking(&self, layer: &LayerHash, present: &Present, now: u64) -> Vec<(&PeerId, &Listener)> {
+        let Some(state) = self.ours().get(layer) else { return Vec::new() };
+        let is_present = |peer: &PeerId| present.get(peer).is_some_and(|presence| presence.is_current(now));
+        let is_document = self.inventory.layers.get(layer).is_none_or(|held| held.rank > OBSERVED_RANK_MAX);
+        let lacks = |listener: &Listener| listener.lacks(layer, state, is_document);
+        self.listeners.iter().filter(|(peer, listener)| is_present(peer) && lacks(listener)).collect()
     }
 
     /// When each thing of this channel becomes due.
-    pub(super) fn due_times(
-        &self,
-        now: u64,
-        presence: &BTreeMap<PeerId, Presence>,
-    ) -> impl Iterator<Item = u64> {
-        let supplies = self
-            .layers
-            .iter()
-            .filter(move |(layer, held)| !held.declined && !self.lacking(layer, presence, now).is_empty());
+    pub(super) fn due_times(&self, now: u64, present: &Present) -> impl Iterator<Item = u64> {
+        let is_lacked = move |layer: &LayerHash| !self.lacking(layer, present, now).is_empty();
+        let supplies =
+            self.inventory.layers.iter().filter(move |(layer, held)| !held.declined && is_lacked(layer));
         supplies.map(|(_, held)| held.due).chain(self.schedule.at())
     }
 
-    /// A layer's newest state went out to some.
+    /// A layer's newest state was sent to some listeners.
     pub(super) fn supplied(&mut self, now: u64, layer: LayerHash, base: Option<State>, targets: &[PeerId]) {
-        let Some(state) = self.ours.get(&layer) else { return };
+        let Some(state) = self.ours().get(&layer) else { return };
         for peer in targets {
             if let Some(listener) = self.listeners.get_mut(peer) {
-                listener.supplied.insert(layer, (state, now));
+                listener.note_supplied(layer, state, now);
             }
         }
-        if let Some(held) = self.layers.get_mut(&layer) {
-            held.went_out(state);
-            held.last = Some((state, base, now));
+        if let Some(held) = self.inventory.layers.get_mut(&layer) {
+            held.note_supplied(state, base, now);
         }
     }
 
-    /// A state on the way to the newest went out: whoever heard it takes the next step from there. Whoever did
-    /// not will say what it holds.
-    pub(super) fn stepped(&mut self, layer: LayerHash, state: State, targets: &[PeerId]) {
+    /// A state on the way to the newest was sent. A listener that received it takes the next delta from there; one that
+    /// did not reports what it holds.
+    pub(super) fn sent_intermediate(&mut self, layer: LayerHash, state: State, targets: &[PeerId]) {
         for peer in targets {
             if let Some(listener) = self.listeners.get_mut(peer) {
-                listener.holds.entry(layer).or_default().insert(state);
+                listener.note_base(layer, state);
             }
         }
-        if let Some(held) = self.layers.get_mut(&layer) {
-            held.went_out(state);
+        if let Some(held) = self.inventory.layers.get_mut(&layer) {
+            held.note_sent(state);
         }
-    }
-}
-
-impl Listener {
-    /// It holds a state; what was sent between the one before and this it has most likely heard as well. If
-    /// not, its next frontier puts that right.
-    fn confirm(&mut self, layer: LayerHash, state: State, sent: &VecDeque<State>) {
-        let before = self.theirs.get(&layer);
-        let holds = self.holds.entry(layer).or_default();
-        let between =
-            sent.iter().filter(|sent| **sent < state && before.is_some_and(|before| **sent > before));
-        holds.extend(between.copied().chain([state]));
-        while holds.len() > STATES_MAX {
-            holds.pop_first();
-        }
-        self.theirs.set(layer, Some(state));
-    }
-
-    pub(super) fn holds(&self, layer: &LayerHash, base: &State) -> bool {
-        self.holds.get(layer).is_some_and(|holds| holds.contains(base))
     }
 }

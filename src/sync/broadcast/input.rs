@@ -1,143 +1,143 @@
-//! What a node tells its broadcast engine.
+//! What a node reports to its broadcast engine.
 
 use std::collections::BTreeMap;
 
 use tombolo_transports::PeerId;
 
 use crate::layer::LayerHash;
-use crate::sync::broadcast::Timing;
 use crate::sync::broadcast::message::{FrontierMessage, Heartbeat};
+use crate::sync::broadcast::timing::Timing;
 use crate::sync::frontier::State;
 
-/// What the engine must know. Times are monotonic milliseconds.
+/// An event that the engine must know. Times are monotonic milliseconds.
 #[derive(Debug)]
 pub enum Input {
-    /// We take part in a channel, or what we know of it has changed.
+    /// This node participates in a channel, or what it knows of the channel has changed.
     Channel {
-        /// Whose audience it is.
+        /// The owner of the audience.
         owner: PeerId,
         /// How frames name it; then how they did before its key was last renewed.
         aliases: Vec<[u8; 2]>,
-        /// What we hold of the owner's documents, as far as it may go over this radio.
+        /// What this node holds of the owner's documents, as far as it may go over this radio.
         ours: BTreeMap<LayerHash, LayerOffer>,
-        /// Its members that we know, without us.
+        /// The known members, without this node.
         members: Vec<PeerId>,
-        /// How many readers it has, whether we know them or not.
+        /// How many readers it has, known or not.
         readers: usize,
-        /// Whether we only observe the owner.
+        /// Whether this node only observes the owner.
         observes: bool,
     },
-    /// We no longer take part.
+    /// This node no longer participates in a channel.
     ChannelGone {
-        /// Whose audience it was.
+        /// The owner of the audience.
         owner: PeerId,
     },
     /// A layer of a channel has a new state here.
     Stored {
-        /// Whose document.
+        /// The document's owner.
         owner: PeerId,
-        /// Which layer.
+        /// The layer.
         layer: LayerHash,
-        /// Its state.
+        /// Its new state.
         state: State,
         /// Older states that a delta may start from here, oldest first.
         bases: Vec<State>,
         /// Its rank among what is to be sent, 0 first.
         rank: u8,
-        /// Who sent it on this radio; none where it came otherwise.
+        /// The peer that sent it on this radio; none where it arrived otherwise.
         from: Option<PeerId>,
-        /// Whether we are its author.
+        /// Whether this node is its author.
         ours: bool,
     },
-    /// We have joined somebody by this radio, or were joined: both know that the other is there, and nothing else.
+    /// A peer and this node have joined by this radio. Each knows that the other is present, and nothing else.
     Joined {
-        /// Who.
+        /// The peer.
         peer: PeerId,
-        /// Whether we asked: then we speak first.
+        /// Whether this node asked to join: then it sends first.
         asked: bool,
     },
-    /// Something could be read that a member sent: it is there.
+    /// A frame of a member could be read: the member is present.
     Present {
-        /// Who.
+        /// The member.
         peer: PeerId,
     },
-    /// A heartbeat came.
+    /// A heartbeat arrived.
     Heartbeat {
-        /// From whom.
+        /// Its sender.
         from: PeerId,
-        /// What it said.
+        /// The message.
         heartbeat: Heartbeat,
     },
-    /// A frontier came.
+    /// A frontier arrived.
     Frontier {
-        /// Of whose documents.
+        /// The owner of the documents.
         owner: PeerId,
-        /// From whom.
+        /// Its sender.
         from: PeerId,
-        /// What it said.
+        /// The message.
         frontier: FrontierMessage,
     },
-    /// Somebody whom we do not know said what it holds: it is not ours to read, but an answer will follow.
+    /// A node that is unknown here sent its frontier. It cannot be read here, but an answer will follow.
     Asking {
         /// How its frame named the channel.
         alias: [u8; 2],
     },
-    /// A listener got a state over another link.
+    /// A listener received a state over another link.
     DeliveredElsewhere {
-        /// Whose document.
+        /// The document's owner.
         owner: PeerId,
-        /// Who.
+        /// The listener.
         peer: PeerId,
-        /// Which layer.
+        /// The layer.
         layer: LayerHash,
-        /// Which state.
+        /// The state.
         state: State,
     },
-    /// Somebody sent on this radio what we hold already.
+    /// A node sent on this radio what this node holds already.
     Overheard {
-        /// Whose document.
+        /// The document's owner.
         owner: PeerId,
-        /// Who.
+        /// The sender.
         from: PeerId,
-        /// Which layer.
+        /// The layer.
         layer: LayerHash,
-        /// Which state.
+        /// The state.
         state: State,
     },
-    /// A state came on this radio that we do not take, and will not as rights are.
+    /// A state arrived on this radio that is not taken, and will not be as rights are.
     Declined {
-        /// Whose document.
+        /// The document's owner.
         owner: PeerId,
-        /// Which layer.
+        /// The layer.
         layer: LayerHash,
-        /// Which state.
+        /// The state.
         state: State,
     },
-    /// A layer of our own is not to be spoken of until it is stored again: listeners have a state of it that we lack.
+    /// A layer of this node is not reported until it is stored again: listeners have a state of it that is missing here.
     Withheld {
-        /// Whose document.
+        /// The document's owner.
         owner: PeerId,
-        /// Which layer.
+        /// The layer.
         layer: LayerHash,
     },
-    /// A delta came whose base we do not hold.
+    /// A delta arrived whose base is not held here.
     BaseMissing {
-        /// Of whose documents.
+        /// The owner of the documents.
         owner: PeerId,
     },
-    /// A delta came from a base so old that its author seems not to know what we hold.
+    /// A delta arrived from a base so old that its author seems not to know what this node holds.
     FarBase {
-        /// Of whose documents.
+        /// The owner of the documents.
         owner: PeerId,
     },
-    /// The radio's pace changed.
+    /// The timing of the radio changed.
     Timing(Timing),
 }
 
-/// How a layer stands here.
+/// A layer that this node can send on a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerOffer {
-    /// Its state.
+    /// Its newest state here.
     pub state: State,
     /// Older states that a delta may start from here, oldest first.
     pub bases: Vec<State>,

@@ -1,33 +1,55 @@
-//! One layer that we hold: its newest state, those a delta may start from, and what of it went out on air.
+//! One layer on a channel: its newest state here, the states that a delta may start from, and what of it was sent.
 
 use std::collections::VecDeque;
 
 use tombolo_transports::PeerId;
 
 use crate::layer::LayerHash;
-use crate::sync::broadcast::channel::{Listener, STATES_MAX};
+use crate::sync::broadcast::listener::{Listener, Supplied};
 use crate::sync::frontier::State;
+
+/// States remembered per layer, so that four bytes are enough to name one.
+pub(super) const STATES_MAX: usize = 24;
+
+/// The newest transmission of a layer.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    state: State,
+    base: Option<State>,
+    at: u64,
+}
+
+/// What a listener is to be sent of a layer.
+pub(super) struct Supply {
+    pub(super) base: Option<State>,
+    pub(super) targets: Vec<PeerId>,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct ChannelLayer {
     pub(super) rank: u8,
-    /// When it came or was written.
+    /// When the newest state arrived or was written.
     pub(super) at: u64,
-    /// From when on we may send it: a relay lets others go first.
+    /// From when on it may be sent: a relay lets others go first.
     pub(super) due: u64,
-    /// What went out on air lately, newest last.
+    /// The states that were sent lately, newest last.
     pub(super) sent: VecDeque<State>,
-    /// The newest that we sent, from which base, and when.
-    pub(super) last: Option<(State, Option<State>, u64)>,
-    /// What we held lately, newest last; ends with what we hold.
-    pub(super) states: VecDeque<State>,
-    /// We are its author: nobody else need be waited for.
+    last: Option<Sent>,
+    /// The states held lately, newest last; the last is the present one.
+    states: VecDeque<State>,
+    /// This node is its author: no other node goes first.
     pub(super) is_ours: bool,
-    /// We do not take it, and only say that we have that state.
+    /// It is not taken, and only reported as held.
     pub(super) declined: bool,
 }
 
 impl ChannelLayer {
+    /// Replaces the states that a delta may start from, and puts the newest behind them.
+    pub(super) fn replace_states(&mut self, bases: Vec<State>, state: State, now: u64, due: u64) {
+        self.states = bases.into();
+        self.note(state, now, due);
+    }
+
     pub(super) fn note(&mut self, state: State, now: u64, due: u64) {
         self.at = now;
         self.due = due;
@@ -39,22 +61,29 @@ impl ChannelLayer {
         }
     }
 
-    pub(super) fn went_out(&mut self, state: State) {
+    /// A state was sent.
+    pub(super) fn note_sent(&mut self, state: State) {
         self.sent.push_back(state);
         if self.sent.len() > STATES_MAX {
             self.sent.pop_front();
         }
     }
 
-    /// What we sent since, from a base that fits, if it is the newest: what a listener says in the same moment was
-    /// said before it heard that. If it missed it, the next heartbeat finds out.
-    pub(super) fn crossing(&self, since: u64, fits: impl Fn(&State) -> bool) -> Option<(State, u64)> {
-        let (state, base, at) =
-            self.last.filter(|(state, _, at)| self.states.back() == Some(state) && *at >= since)?;
-        base.as_ref().is_none_or(fits).then_some((state, at))
+    /// The newest state was sent, as a delta from `base` or whole.
+    pub(super) fn note_supplied(&mut self, state: State, base: Option<State>, now: u64) {
+        self.note_sent(state);
+        self.last = Some(Sent { state, base, at: now });
     }
 
-    /// The state of which these are the low bits: one that we held, or the nearest there can be.
+    /// The newest state, if it was sent since `since` from a base that fits: a report received in that time was
+    /// composed before. If the listener missed it, the next heartbeat shows it.
+    pub(super) fn crossing(&self, since: u64, fits: impl Fn(&State) -> bool) -> Option<Supplied> {
+        let Sent { state, base, at } =
+            self.last.filter(|sent| self.states.back() == Some(&sent.state) && sent.at >= since)?;
+        base.as_ref().is_none_or(fits).then_some(Supplied { state, at })
+    }
+
+    /// The state of which these are the low bits: one that was held here, or the nearest possible one.
     pub(super) fn resolve(&self, sequence: u16, root: u8) -> State {
         let fits = |state: &&State| {
             let [first, ..] = state.root_prefix;
@@ -70,31 +99,25 @@ impl ChannelLayer {
         State { sequence: nearest.unwrap_or(0), root_prefix: [root, 0, 0, 0] }
     }
 
-    /// The base that serves most, and whom it serves: the newest that all have, the *anchor*; else what the one
-    /// furthest behind has, for those who have it as well. Where somebody has nothing that we know, the whole
+    /// The base that serves most listeners, and which: the newest that all have, the *anchor*; else what the one
+    /// furthest behind has, for those who have it as well. Where one has no state known here, the whole layer
     /// serves all.
-    pub(super) fn base_for(
-        &self,
-        layer: &LayerHash,
-        lacking: &[(&PeerId, &Listener)],
-    ) -> Option<(Option<State>, Vec<PeerId>)> {
+    pub(super) fn supply_for(&self, layer: &LayerHash, lacking: &[(&PeerId, &Listener)]) -> Option<Supply> {
         let newest = self.states.back().filter(|_| !lacking.is_empty())?;
-        let everybody = || lacking.iter().map(|(peer, _)| **peer).collect();
-        let common = |base: &State| {
-            base < newest
-                && self.states.contains(base)
-                && lacking.iter().all(|(_, listener)| listener.holds(layer, base))
-        };
-        if let Some(base) = self.states.iter().rev().find(|base| common(base)) {
-            return Some((Some(*base), everybody()));
+        let for_all = |base| Some(Supply { base, targets: lacking.iter().map(|(peer, _)| **peer).collect() });
+        let is_anchor =
+            |base: &&State| *base < newest && lacking.iter().all(|(_, listener)| listener.holds(layer, base));
+        if let Some(anchor) = self.states.iter().rev().find(is_anchor) {
+            return for_all(Some(*anchor));
         }
         let theirs =
-            |listener: &Listener| listener.theirs.get(layer).filter(|theirs| self.states.contains(theirs));
-        if lacking.iter().any(|(_, listener)| theirs(listener).is_none()) {
-            return Some((None, everybody()));
-        }
-        let oldest = lacking.iter().filter_map(|(_, listener)| theirs(listener)).min()?;
-        let served = lacking.iter().filter(|(_, l)| theirs(l) == Some(oldest) || l.holds(layer, &oldest));
-        Some((Some(oldest), served.map(|(peer, _)| **peer).collect()))
+            |listener: &Listener| listener.state(layer).filter(|theirs| self.states.contains(theirs));
+        let Some(states) = lacking.iter().map(|(_, l)| theirs(l)).collect::<Option<Vec<_>>>() else {
+            return for_all(None);
+        };
+        let oldest = states.into_iter().min()?;
+        let serves = |listener: &Listener| theirs(listener) == Some(oldest) || listener.holds(layer, &oldest);
+        let served = lacking.iter().filter(|(_, listener)| serves(listener)).map(|(peer, _)| **peer);
+        Some(Supply { base: Some(oldest), targets: served.collect() })
     }
 }

@@ -1,19 +1,25 @@
-//! When we say what we hold of one owner's documents, layer by layer. Many may have the same to say, and one answer
-//! serves all: whoever hears another ask waits for that answer first, and need not ask once it came.
+//! When this node sends its frontier of one owner's documents. Several nodes may have the same question, and one answer
+//! serves all: a node that receives another's question waits for that answer first, and drops its own once it arrived.
 
-/// A frontier is put off for others' questions and answers so often at most.
-const PUT_OFF_MAX: u8 = 4;
-/// The same frontier is not told again within so many frame times.
-const TOLD_PAUSE_FRAMES: u64 = 12;
+/// How often at most a frontier is postponed for others' questions and answers.
+const POSTPONED_MAX: u8 = 4;
+/// The same frontier is not sent again within so many frame times.
+const REPEAT_PAUSE_FRAMES: u64 = 12;
+
+/// A frontier that was sent.
+#[derive(Clone, Copy, Debug)]
+struct SentFrontier {
+    at: u64,
+    fingerprint: u64,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct FrontierSchedule {
     at: Option<u64>,
-    put_off: u8,
-    /// Only saying it helps: somebody believes that we hold what we do not.
-    must: bool,
-    /// When it was said last, and the fingerprint of what.
-    told: Option<(u64, u64)>,
+    postponed: u8,
+    /// Nothing that others send makes it needless: a node believes that this one holds what it does not.
+    is_required: bool,
+    last: Option<SentFrontier>,
 }
 
 impl FrontierSchedule {
@@ -22,51 +28,50 @@ impl FrontierSchedule {
         self.at
     }
 
-    /// When it was said last.
-    pub(super) fn told_at(&self) -> Option<u64> {
-        self.told.map(|(at, _)| at)
+    /// When it was sent last.
+    pub(super) fn sent_at(&self) -> Option<u64> {
+        self.last.map(|last| last.at)
     }
 
-    /// Whether nothing that others send settles it.
-    pub(super) fn must(&self) -> bool {
-        self.must
+    pub(super) fn is_required(&self) -> bool {
+        self.is_required
     }
 
-    /// By then at the latest.
+    /// Makes it due at `at` at the latest.
     pub(super) fn by(&mut self, at: u64) {
         self.at = Some(self.at.map_or(at, |before| before.min(at)));
     }
 
-    /// As [`by`](Self::by), unless the same was said lately.
-    pub(super) fn again_by(&mut self, now: u64, at: u64, fingerprint: u64, frame_ms: u64) {
-        let pause = frame_ms * TOLD_PAUSE_FRAMES;
-        if !self.told.is_some_and(|(said, sent)| sent == fingerprint && now < said + pause) {
+    /// As [`by`](Self::by), unless the same frontier was sent lately.
+    pub(super) fn by_unless_sent(&mut self, now: u64, at: u64, fingerprint: u64, frame_ms: u64) {
+        let pause = frame_ms * REPEAT_PAUSE_FRAMES;
+        if !self.last.is_some_and(|last| last.fingerprint == fingerprint && now < last.at + pause) {
             self.by(at);
         }
     }
 
-    /// As [`again_by`](Self::again_by), whatever others send.
-    pub(super) fn must_by(&mut self, now: u64, at: u64, fingerprint: u64, frame_ms: u64) {
-        self.again_by(now, at, fingerprint, frame_ms);
-        self.must |= self.at.is_some();
+    /// As [`by_unless_sent`](Self::by_unless_sent), whatever others send.
+    pub(super) fn require_by(&mut self, now: u64, at: u64, fingerprint: u64, frame_ms: u64) {
+        self.by_unless_sent(now, at, fingerprint, frame_ms);
+        self.is_required |= self.at.is_some();
     }
 
-    /// Somebody else asked, or is answered: not before then.
-    pub(super) fn put_off(&mut self, until: u64) {
-        if let Some(at) = self.at.filter(|at| *at < until && self.put_off < PUT_OFF_MAX) {
+    /// Another node asked, or gets its answer: not due before `until`.
+    pub(super) fn postpone(&mut self, until: u64) {
+        if let Some(at) = self.at.filter(|at| *at < until && self.postponed < POSTPONED_MAX) {
             self.at = Some(at.max(until));
-            self.put_off += 1;
+            self.postponed += 1;
         }
     }
 
-    /// There is nothing to say any more.
-    pub(super) fn drop(&mut self) {
-        (self.at, self.put_off, self.must) = (None, 0, false);
+    /// Nothing is due any more.
+    pub(super) fn cancel(&mut self) {
+        (self.at, self.postponed, self.is_required) = (None, 0, false);
     }
 
-    /// It was said.
+    /// It was sent.
     pub(super) fn done(&mut self, now: u64, fingerprint: u64) {
-        self.drop();
-        self.told = Some((now, fingerprint));
+        self.cancel();
+        self.last = Some(SentFrontier { at: now, fingerprint });
     }
 }

@@ -11,7 +11,7 @@ const TIMING: Timing = Timing { frame_ms: FRAME_MS, heartbeat_ms: 600_000 };
 
 struct Station {
     me: PeerId,
-    cell: BroadcastEngine,
+    engine: BroadcastEngine,
     layers: BTreeMap<(PeerId, LayerHash), Vec<State>>,
     cut_off: bool,
 }
@@ -48,8 +48,8 @@ impl World {
             World { now: 1_000, stations: Vec::new(), random, loss_permille, sent: BTreeMap::new() };
         for number in 0..count {
             let me = peer(number);
-            let cell = BroadcastEngine::new(me, TIMING, world.now, Random::new(&world.random.bytes()));
-            let mut station = Station { me, cell, layers: BTreeMap::new(), cut_off: false };
+            let engine = BroadcastEngine::new(me, TIMING, world.now, Random::new(&world.random.bytes()));
+            let mut station = Station { me, engine, layers: BTreeMap::new(), cut_off: false };
             for owner in 0..count {
                 let mine: BTreeMap<_, _> = (0..layers)
                     .map(|n| (layer(n), LayerOffer { state: state(1), bases: Vec::new(), rank: 2 }))
@@ -65,7 +65,7 @@ impl World {
                     observes: false,
                     readers: count,
                 };
-                station.cell.handle_input(world.now, input);
+                station.engine.handle_input(world.now, input);
             }
             world.stations.push(station);
         }
@@ -74,36 +74,37 @@ impl World {
 
     fn write(&mut self, station: usize, number: u8) {
         let now = self.now;
-        let Station { me, cell, layers, .. } = &mut self.stations[station];
+        let Station { me, engine, layers, .. } = &mut self.stations[station];
         let states = layers.entry((*me, layer(number))).or_default();
         let next = state(states.last().map_or(0, |s| s.sequence) + 1);
         states.push(next);
         let bases = states[..states.len() - 1].to_vec();
         let (owner, layer) = (*me, layer(number));
         let stored = Input::Stored { owner, layer, state: next, bases, rank: 2, from: None, ours: true };
-        cell.handle_input(now, stored);
+        engine.handle_input(now, stored);
     }
 
-    /// Lets every station take the turns it has, one frame at a time, for a while.
+    /// Lets every station take the due it has, one frame at a time, for a while.
     fn run(&mut self, ms: u64) {
         let end = self.now + ms;
         while self.now < end {
-            let due = self.stations.iter().filter_map(|s| s.cell.poll_timeout(self.now)).min();
+            let due = self.stations.iter().filter_map(|s| s.engine.poll_timeout(self.now)).min();
             self.now = (self.now + FRAME_MS).max(due.unwrap_or(end).min(end));
             let first = self.random.below(self.stations.len() as u64) as usize;
             for n in 0..self.stations.len() {
                 let n = (first + n) % self.stations.len();
-                if let Some(turn) = self.stations[n].cell.transmissions(self.now).into_iter().next() {
-                    self.stations[n].cell.done(self.now, &turn);
-                    self.broadcast(n, &turn);
+                if let Some(transmission) = self.stations[n].engine.transmissions(self.now).into_iter().next()
+                {
+                    self.stations[n].engine.done(self.now, &transmission);
+                    self.broadcast(n, &transmission);
                     break;
                 }
             }
         }
     }
 
-    fn broadcast(&mut self, from: usize, turn: &Transmission) {
-        let kind = match turn {
+    fn broadcast(&mut self, from: usize, transmission: &Transmission) {
+        let kind = match transmission {
             Transmission::Heartbeat(_) => "heartbeat",
             Transmission::Frontier { .. } => "frontier",
             Transmission::Supply { base: Some(_), .. } => "delta",
@@ -119,13 +120,13 @@ impl World {
             if self.stations[n].cut_off || self.random.below(1000) < self.loss_permille {
                 continue;
             }
-            let supplied = match turn {
+            let supplied = match transmission {
                 Transmission::Supply { owner, layer, .. } => {
                     self.stations[from].layers[&(*owner, *layer)].last().copied()
                 }
                 _ => None,
             };
-            self.stations[n].hear(self.now, sender, turn, supplied);
+            self.stations[n].hear(self.now, sender, transmission, supplied);
         }
     }
 
@@ -142,9 +143,9 @@ impl World {
 }
 
 impl Station {
-    fn hear(&mut self, now: u64, from: PeerId, turn: &Transmission, supplied: Option<State>) {
-        self.cell.handle_input(now, Input::Present { peer: from });
-        let input = match turn {
+    fn hear(&mut self, now: u64, from: PeerId, transmission: &Transmission, supplied: Option<State>) {
+        self.engine.handle_input(now, Input::Present { peer: from });
+        let input = match transmission {
             Transmission::Heartbeat(heartbeat) => {
                 let heartbeat = Heartbeat::decode(&heartbeat.encode()).unwrap();
                 Input::Heartbeat { from, heartbeat }
@@ -158,12 +159,12 @@ impl Station {
                 let states = self.layers.entry((*owner, *layer)).or_default();
                 let state = supplied.unwrap();
                 if states.last().is_some_and(|newest| *newest >= state) {
-                    self.cell
+                    self.engine
                         .handle_input(now, Input::Overheard { owner: *owner, from, layer: *layer, state });
                     return;
                 }
                 if base.is_some_and(|base| !states.contains(&base)) {
-                    return self.cell.handle_input(now, Input::BaseMissing { owner: *owner });
+                    return self.engine.handle_input(now, Input::BaseMissing { owner: *owner });
                 }
                 states.push(state);
                 let from = Some(from);
@@ -171,7 +172,7 @@ impl Station {
                 Input::Stored { owner: *owner, layer: *layer, state, bases, rank: 2, from, ours: false }
             }
         };
-        self.cell.handle_input(now, input);
+        self.engine.handle_input(now, input);
     }
 }
 
@@ -190,12 +191,12 @@ fn in_step_there_are_heartbeats_and_nothing_else() {
 #[test]
 fn a_listener_is_in_step_when_it_has_said_so_itself() {
     let mut world = World::in_step(3, 2, 0, 9);
-    assert_eq!(world.stations[0].cell.sync_status(&peer(1)), SyncStatus::Unknown { since: None });
+    assert_eq!(world.stations[0].engine.sync_status(&peer(1)), SyncStatus::Unknown { since: None });
     world.run(60_000);
     let in_step = SyncStatus::Known(Lag::default());
-    assert_eq!(world.stations[0].cell.sync_status(&peer(1)), in_step);
+    assert_eq!(world.stations[0].engine.sync_status(&peer(1)), in_step);
     world.write(0, 0);
-    let lag = |world: &World| match world.stations[0].cell.sync_status(&peer(1)) {
+    let lag = |world: &World| match world.stations[0].engine.sync_status(&peer(1)) {
         SyncStatus::Known(Lag { we_lack, they_lack, unacknowledged }) => (we_lack, they_lack, unacknowledged),
         SyncStatus::Unknown { .. } => panic!("it has said what it holds"),
     };
@@ -217,24 +218,24 @@ fn of_a_listener_that_holds_something_else_nothing_is_claimed() {
     world.write(1, 0);
     world.run(60_000);
     let (now, next_by_s) = (world.now, 900);
-    let fingerprint = match &world.stations[1].cell.heartbeat() {
-        heartbeat if heartbeat.fingerprint != world.stations[0].cell.heartbeat().fingerprint => {
+    let fingerprint = match &world.stations[1].engine.heartbeat() {
+        heartbeat if heartbeat.fingerprint != world.stations[0].engine.heartbeat().fingerprint => {
             heartbeat.clone()
         }
         other => panic!("{other:?} says nothing new"),
     };
     let heartbeat = Heartbeat { next_by_s, others: Vec::new(), ..fingerprint };
-    let cell = &mut world.stations[0].cell;
-    cell.handle_input(now, Input::Heartbeat { from: peer(1), heartbeat });
-    let step = cell.sync_status(&peer(1));
+    let engine = &mut world.stations[0].engine;
+    engine.handle_input(now, Input::Heartbeat { from: peer(1), heartbeat });
+    let step = engine.sync_status(&peer(1));
     assert!(matches!(step, SyncStatus::Unknown { since: Some(at) } if at < now), "{step:?}");
     // A frontier with a layer that we have never seen is a layer that we lack.
     let unseen = FrontierEntry::short(&layer(9), state(4));
     let held = [0, 1].map(|n| FrontierEntry::short(&layer(n), state(1)));
     let told = FrontierMessage { complete: true, entries: held.into_iter().chain([unseen]).collect() };
-    cell.handle_input(now, Input::Frontier { owner: peer(1), from: peer(1), frontier: told });
+    engine.handle_input(now, Input::Frontier { owner: peer(1), from: peer(1), frontier: told });
     assert_eq!(
-        cell.sync_status(&peer(1)),
+        engine.sync_status(&peer(1)),
         SyncStatus::Known(Lag { we_lack: 1, they_lack: 0, unacknowledged: 0 })
     );
 }
@@ -293,14 +294,14 @@ fn a_stranger_to_the_documents_gets_them_whole_and_once() {
             observes: false,
             readers: 2,
         };
-        world.stations[2].cell.handle_input(world.now, input);
+        world.stations[2].engine.handle_input(world.now, input);
     }
     for n in 0..2 {
         world.stations[2].layers.remove(&(peer(2), layer(n)));
         (0..2).for_each(|s| drop(world.stations[s].layers.remove(&(peer(2), layer(n)))));
         let input = Input::ChannelGone { owner: peer(2) };
         (0..3).for_each(|s| {
-            world.stations[s].cell.handle_input(world.now, Input::ChannelGone { owner: peer(2) })
+            world.stations[s].engine.handle_input(world.now, Input::ChannelGone { owner: peer(2) })
         });
         drop(input);
     }
@@ -352,17 +353,17 @@ fn whoever_holds_one_of_two_layers_of_one_short_name_names_it_in_full_once_it_kn
     let (held, other) =
         (LayerHash([0xe8, 0x55, 0, 0, 0, 0, 0, 0]), LayerHash([0xe8, 0x5d, 0, 0, 0, 0, 0, 0]));
     let (me, owner) = (peer(0), peer(1));
-    let mut cell = BroadcastEngine::new(me, TIMING, 0, Random::new(&[7; 32]));
+    let mut engine = BroadcastEngine::new(me, TIMING, 0, Random::new(&[7; 32]));
     let ours = BTreeMap::from([(held, LayerOffer { state: state(1), bases: Vec::new(), rank: 2 })]);
     let (aliases, members) = (vec![alias(&owner)], vec![owner]);
     let channel = Input::Channel { owner, aliases, ours, members, observes: true, readers: 2 };
-    cell.handle_input(0, channel);
+    engine.handle_input(0, channel);
     let all = [held, other].map(|layer| FrontierEntry::Long { layer, state: state(1) });
     let told = FrontierMessage { complete: true, entries: all.to_vec() };
-    cell.handle_input(1_000, Input::Frontier { owner, from: owner, frontier: told });
-    cell.handle_input(2_000, Input::BaseMissing { owner });
-    let turns = cell.transmissions(600_000);
-    let said = turns.iter().find_map(|turn| match turn {
+    engine.handle_input(1_000, Input::Frontier { owner, from: owner, frontier: told });
+    engine.handle_input(2_000, Input::BaseMissing { owner });
+    let due = engine.transmissions(600_000);
+    let said = due.iter().find_map(|transmission| match transmission {
         Transmission::Frontier { frontier, .. } => Some(frontier.entries.clone()),
         _ => None,
     });
