@@ -107,7 +107,7 @@ proptest! {
     #[test]
     fn hostile_bytes_are_refused_or_read(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let base = value(7, "attic");
-        let read = |envelope: &CompactEnvelope<OnAir>| {
+        let read = |envelope: &CompactEnvelope<UpdateChange>| {
             let _ = envelope.delta.target(&base, &Context::default());
             let _ = envelope.delta.changes(7);
         };

@@ -15,7 +15,7 @@ use tombolo_transports::mesh::ledger::{Priority, Verdict};
 use tombolo_transports::mesh::station::Outgoing;
 use tombolo_transports::{LinkId, PeerId};
 
-use crate::envelope::{Base, Carried, CompactEnvelope, OnAir, decode_provisional, encode_provisional};
+use crate::envelope::{Base, Carried, CompactEnvelope, UpdateChange, decode_provisional, encode_provisional};
 use crate::layer::{Content, DocumentName, Kind, LayerId, Sequence};
 use crate::node::Node;
 use crate::node::radio::{Hearing, kinds};
@@ -182,7 +182,7 @@ impl Node {
         hearing: &Hearing,
         id: &LayerId,
         on: State,
-        envelope: &CompactEnvelope<OnAir>,
+        envelope: &CompactEnvelope<UpdateChange>,
     ) -> Option<Provisional> {
         let layer = self.holdings.layer(id).filter(|layer| layer.head().kind == Kind::Snapshot)?;
         let head = layer.head();
