@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use tombolo_transports::PeerId;
 
 use crate::federation::{Audience, Federation, RadioUse, TrustLevel};
-use crate::layer::{DocumentName, LayerPrint, SignedHead};
+use crate::layer::{DocumentName, LayerHash, SignedHead};
 use crate::replica::Replica;
-use crate::sync::cell::Standing;
+use crate::sync::broadcast::LayerOffer;
 use crate::sync::frontier::State;
 
 /// Rank of a layer among what is to be sent, 0 first.
@@ -21,14 +21,14 @@ pub(crate) fn rank(name: &DocumentName) -> u8 {
 
 /// The peers that are at least observed.
 pub(super) fn observed_peers(federation: &Federation) -> impl Iterator<Item = PeerId> {
-    federation.peers().filter(|peer| peer.trust_level >= TrustLevel::Observer).map(|peer| peer.id)
+    federation.members().map(|peer| peer.id)
 }
 
 /// The members of an owner's audience that are peers of this node.
 pub(super) fn members(federation: &Federation, owner: &PeerId) -> Vec<PeerId> {
     let audience = federation.audience(owner);
     let listed =
-        |peer: &PeerId| peer == owner || audience.is_some_and(|a| a.level(peer) >= TrustLevel::Observer);
+        |peer: &PeerId| peer == owner || audience.is_some_and(|a| a.lists(peer));
     observed_peers(federation).filter(listed).collect()
 }
 
@@ -37,16 +37,16 @@ pub(super) fn layers_on_air(
     replica: &Replica,
     owner: &PeerId,
     sealed: bool,
-) -> BTreeMap<LayerPrint, Standing> {
+) -> BTreeMap<LayerHash, LayerOffer> {
     let layers = replica.layers().layers().filter(|layer| layer.head().layer.document.owner == *owner);
     let goes = layers.filter(|layer| goes_on_air(replica.federation(), &layer.signed, sealed));
-    let goes = goes.filter(|layer| !replica.recovery().withholds(&layer.head().layer.print()));
+    let goes = goes.filter(|layer| !replica.recovery().withholds(&layer.head().layer.hash()));
     goes.map(|layer| {
         let id = &layer.head().layer;
         let state = State::of(&layer.signed);
         let mut bases = replica.layers().bases(id);
         bases.retain(|base| *base < state);
-        (id.print(), Standing { state, bases, rank: rank(&id.document.name) })
+        (id.hash(), LayerOffer { state, bases, rank: rank(&id.document.name) })
     })
     .collect()
 }
@@ -55,7 +55,7 @@ pub(super) fn layers_on_air(
 pub(crate) fn goes_on_air(federation: &Federation, signed: &SignedHead, sealed: bool) -> bool {
     let head = &signed.head;
     let document = &head.layer.document;
-    let class = federation.class(document);
+    let class = federation.policy(document);
     let may_be_seen = match document.name.as_str() {
         _ if sealed => true,
         DocumentName::KEYS => false,
@@ -69,7 +69,7 @@ pub(crate) fn goes_on_air(federation: &Federation, signed: &SignedHead, sealed: 
     }
     let knows_audience = rank(&document.name) == 0
         || federation.audience_sequence(&document.owner) >= head.audience_sequence;
-    federation.takes_part(document)
+    federation.participates(document)
         && federation.is_writer(&document.owner, &head.layer.author)
         && knows_audience
 }

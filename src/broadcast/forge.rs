@@ -1,7 +1,7 @@
 //! Frames that a hostile member can make up: for simulations.
 
-use tombolo_transports::mesh::frame::{Counters, Header, Kind, seal};
-use tombolo_transports::mesh::keys::Mode;
+use tombolo_mesh::frame::{Counters, Header, Kind, seal};
+use tombolo_mesh::frame::keys::Mode;
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::broadcast::Broadcast;

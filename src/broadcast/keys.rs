@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_delta::Value;
 use tombolo_transports::PeerId;
-use tombolo_transports::mesh::keys::AudienceKey;
-use tombolo_transports::mesh::keys::sealed::{SealedKeys, open_sealed, seal_for_readers};
+use tombolo_mesh::frame::keys::AudienceKey;
+use tombolo_mesh::frame::keys::sealed::{SealedKeys, open_sealed, seal_for_readers};
 
 use crate::broadcast::audience::{members, observed_peers};
 use crate::core::{Core, reserved_document};
@@ -17,7 +17,7 @@ use crate::federation::{Audience, TrustLevel};
 use crate::layer::{Content, DocumentName, LayerId};
 use crate::replica::Replica;
 use crate::store::Write;
-use crate::sync::cell::message::Heartbeat;
+use crate::sync::broadcast::message::Heartbeat;
 
 /// What is known of audience keys, and of the listeners that have them.
 #[derive(Debug, Default)]
@@ -124,7 +124,7 @@ impl Keys {
         let Some(key) = self.present.get(&me) else { return false };
         self.previous.contains_key(&me)
             && targets.iter().any(|peer| {
-                federation.level(peer) >= TrustLevel::Observer && !self.renewed.contains(&(key.epoch, *peer))
+                federation.is_member(peer) && !self.renewed.contains(&(key.epoch, *peer))
             })
     }
 

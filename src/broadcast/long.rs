@@ -5,13 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_transports::PeerId;
-use tombolo_transports::mesh::fragment::MessageId;
+use tombolo_mesh::bulk::fragment::MessageId;
 
 use crate::broadcast::RadioLink;
 use crate::broadcast::transmit::SendOutcome;
-use crate::layer::{LayerId, LayerPrint};
+use crate::layer::{LayerId, LayerHash};
 use crate::replica::Replica;
-use crate::sync::cell::{Input, Turn};
+use crate::sync::broadcast::{Input, Transmission};
 use crate::sync::frontier::State;
 
 /// Layers whose transfer is remembered per radio; the station holds no more messages.
@@ -24,9 +24,9 @@ const YIELD_MS: u64 = 60 * 60 * 1000;
 /// Layers on their way in fragments over one radio.
 #[derive(Debug, Default)]
 pub(super) struct LongTransfers {
-    by_layer: BTreeMap<LayerPrint, LongTransfer>,
+    by_layer: BTreeMap<LayerHash, LongTransfer>,
     /// The whole layer that was last encoded for this radio.
-    whole: Option<((LayerPrint, State), Vec<u8>)>,
+    whole: Option<((LayerHash, State), Vec<u8>)>,
     /// Since when this node waits for others' fragments, monotonic milliseconds.
     yields_since: Option<u64>,
 }
@@ -44,7 +44,7 @@ struct LongTransfer {
 
 impl LongTransfers {
     /// A whole layer encoded for this radio. The last one is kept, since it may be looked at often until it leaves.
-    pub(super) fn whole(&mut self, layer: LayerPrint, state: State, encode: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
+    pub(super) fn whole(&mut self, layer: LayerHash, state: State, encode: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
         match &self.whole {
             Some((key, bytes)) if *key == (layer, state) => bytes.clone(),
             _ => {
@@ -63,10 +63,10 @@ impl RadioLink {
         now: u64,
         replica: &mut Replica,
         id: &LayerId,
-        turn: &Turn,
+        candidate: &Transmission,
         state: State,
     ) -> Option<SendOutcome> {
-        let Turn::Supply { owner, layer, targets, .. } = turn else { return None };
+        let Transmission::Supply { owner, layer, targets, .. } = candidate else { return None };
         let look_again = now + LOOK_AGAIN_FRAMES * self.pace.frame_ms;
         if self.station.is_quiet(now, owner) {
             self.long.yields_since = None;
@@ -75,12 +75,12 @@ impl RadioLink {
         }
         let long = self.long.by_layer.get_mut(layer)?;
         let is_under_way = self.station.is_under_way(now, long.message);
-        let cell = &mut self.cell;
-        let serves = |peer: &PeerId| long.base.is_none_or(|base| cell.may_have(owner, layer, peer, base));
+        let engine = &mut self.engine;
+        let serves = |peer: &PeerId| long.base.is_none_or(|base| engine.may_have(owner, layer, peer, base));
         if long.state == state && targets.iter().all(serves) {
             if is_under_way || self.station.remind(now, long.message) {
                 long.targets.extend(targets);
-                cell.done(now, turn);
+                engine.done(now, candidate);
                 return Some(SendOutcome::Sent(None));
             }
             return None;
@@ -93,15 +93,15 @@ impl RadioLink {
         // It is over and no listener asks for more. A listener that did not receive it shows that.
         let arrived = std::mem::take(&mut long.targets);
         for peer in &arrived {
-            let input = Input::Elsewhere { owner: *owner, peer: *peer, layer: *layer, state: long.state };
-            cell.handle_input(now, input);
+            let input = Input::DeliveredElsewhere { owner: *owner, peer: *peer, layer: *layer, state: long.state };
+            engine.handle_input(now, input);
         }
         targets.iter().any(|peer| arrived.contains(peer)).then_some(SendOutcome::Wait(now))
     }
 
     /// A supply has begun to leave in fragments. What was begun before for the same listeners is out of date.
-    pub(super) fn has_begun(&mut self, turn: &Turn, state: State, message: MessageId) {
-        let Turn::Supply { layer, base, targets, .. } = turn else { return };
+    pub(super) fn has_begun(&mut self, candidate: &Transmission, state: State, message: MessageId) {
+        let Transmission::Supply { layer, base, targets, .. } = candidate else { return };
         let long = LongTransfer { state, base: *base, message, targets: targets.iter().copied().collect() };
         let before = self.long.by_layer.insert(*layer, long);
         if let Some(before) = before

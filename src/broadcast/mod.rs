@@ -38,10 +38,10 @@ mod transmit;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_delta::Value;
-use tombolo_transports::mesh::frame::{Header, Kind as FrameKind};
-use tombolo_transports::mesh::keys::{Alias, AudienceKey, BootEpoch, Mode};
-use tombolo_transports::mesh::ledger::BootId;
-use tombolo_transports::mesh::station::Heard;
+use tombolo_mesh::frame::{Header, Kind as FrameKind};
+use tombolo_mesh::frame::keys::{Alias, AudienceKey, BootEpoch, Mode};
+use tombolo_mesh::airtime::ledger::BootId;
+use tombolo_mesh::station::Heard;
 use tombolo_transports::{LinkId, PeerId};
 
 pub use forge::Forged;
@@ -54,18 +54,18 @@ pub(crate) use transmit::account;
 use crate::core::{Core, Rejection};
 use crate::federation::{Audience, TrustLevel};
 use crate::io::{Event, RadioSpec};
-use crate::layer::{DocumentName, LayerId, LayerPrint, SignedHead};
+use crate::layer::{DocumentName, LayerHash, LayerId, Sequence, SignedHead};
 use crate::limits::{OWN_STATE_WAIT_MS, OWN_STATE_WAIT_ON_AIR_MAX_MS, RADIOS_MAX};
 use crate::replica::Replica;
 use crate::store::Write;
-use crate::sync::cell::message::Heartbeat;
-use crate::sync::cell::{Input, Standing};
+use crate::sync::broadcast::message::Heartbeat;
+use crate::sync::broadcast::{Input, LayerOffer};
 use crate::sync::frontier::State;
 use crate::unicast::Unicast;
 
 /// Kinds of messages in frames.
 pub(crate) mod kinds {
-    use tombolo_transports::mesh::frame::Kind;
+    use tombolo_mesh::frame::Kind;
 
     const fn message(number: u8) -> Kind {
         match Kind::message(number) {
@@ -307,7 +307,7 @@ impl Broadcast {
             for (_, radio) in self.radios.iter_mut().filter(|(link, _)| **link != origin) {
                 match &news {
                     News::Withheld(id) => {
-                        radio.input(core, Input::Withheld { owner: id.document.owner, layer: id.print() });
+                        radio.input(core, Input::Withheld { owner: id.document.owner, layer: id.hash() });
                     }
                     News::Stored(id) => radio.stored(core, replica, wired, id, None),
                 }
@@ -324,7 +324,7 @@ impl Broadcast {
         id: &LayerId,
         from: Option<(LinkId, PeerId)>,
     ) {
-        if self.radios.is_empty() || replica.recovery().withholds(&id.print()) {
+        if self.radios.is_empty() || replica.recovery().withholds(&id.hash()) {
             return;
         }
         for (link, radio) in &mut self.radios {
@@ -416,7 +416,7 @@ impl Broadcast {
     pub fn overheard(&mut self, core: &Core, replica: &Replica, link: LinkId, from: PeerId, signed: &SignedHead) {
         let id = &signed.head.layer;
         if replica.layer(id).is_some_and(|held| held.signed == *signed) {
-            let (layer, state) = (id.print(), State::of(signed));
+            let (layer, state) = (id.hash(), State::of(signed));
             self.input(core, link, Input::Overheard { owner: id.document.owner, from, layer, state });
         }
     }
@@ -424,7 +424,7 @@ impl Broadcast {
     /// A state that came by radio was refused, for a reason that lasts: it counts as held, or it would be sent again for ever.
     /// The sender gets no answer, since a frame costs more than that would save.
     pub fn declined(&mut self, core: &Core, link: LinkId, signed: &SignedHead) {
-        let (owner, layer) = (signed.head.layer.document.owner, signed.head.layer.print());
+        let (owner, layer) = (signed.head.layer.document.owner, signed.head.layer.hash());
         self.input(core, link, Input::Declined { owner, layer, state: State::of(signed) });
     }
 
@@ -438,13 +438,13 @@ impl Broadcast {
 
     /// How long a write waits for a newer own state that a listener shows; `None` if none does. A frontier by radio has few
     /// bits of a sequence: only a higher one counts.
-    pub fn newer_own_wait_ms(&self, owner: &PeerId, layer: &LayerPrint, held: Option<State>) -> Option<u64> {
-        let held = held.map_or(0, |held| held.sequence);
+    pub fn newer_own_wait_ms(&self, owner: &PeerId, layer: &LayerHash, held: Option<State>) -> Option<u64> {
+        let held = held.map_or(Sequence::NONE, |held| held.sequence);
         let up = self.radios.values().filter(|radio| radio.device.up);
-        let shows = up.filter(|radio| radio.cell.shown(owner, layer).iter().any(|s| s.sequence > held));
+        let shows = up.filter(|radio| radio.engine.shown(owner, layer).iter().any(|s| s.sequence > held));
         shows
             .map(|radio| {
-                (64 * radio.cell.pace().frame_ms).clamp(OWN_STATE_WAIT_MS, OWN_STATE_WAIT_ON_AIR_MAX_MS)
+                (64 * radio.engine.timing().frame_ms).clamp(OWN_STATE_WAIT_MS, OWN_STATE_WAIT_ON_AIR_MAX_MS)
             })
             .max()
     }
@@ -485,10 +485,10 @@ impl Broadcast {
             let is_clear = radio.spec.mode == Mode::SignedClear;
             let served: BTreeSet<PeerId> =
                 channels.iter().filter(|c| c.is_served(is_clear, &me)).map(|c| c.owner).collect();
-            let gone: Vec<PeerId> = radio.cell.owners().filter(|owner| !served.contains(owner)).collect();
+            let gone: Vec<PeerId> = radio.engine.owners().filter(|owner| !served.contains(owner)).collect();
             for owner in gone {
                 radio.station.drop_channel(&owner);
-                radio.cell.handle_input(core.now_ms(), Input::ChannelGone { owner });
+                radio.engine.handle_input(core.now_ms(), Input::ChannelGone { owner });
             }
             for channel in &channels {
                 radio.set_channel(core, channel, is_clear);
@@ -525,8 +525,8 @@ struct Channel {
     readers: usize,
     observes: bool,
     /// What goes out sealed, and what in clear.
-    sealed: BTreeMap<LayerPrint, Standing>,
-    clear: BTreeMap<LayerPrint, Standing>,
+    sealed: BTreeMap<LayerHash, LayerOffer>,
+    clear: BTreeMap<LayerHash, LayerOffer>,
 }
 
 impl Channel {
@@ -576,7 +576,7 @@ impl RadioLink {
             readers: channel.readers,
             observes: channel.observes,
         };
-        self.cell.handle_input(core.now_ms(), input);
+        self.engine.handle_input(core.now_ms(), input);
     }
 }
 

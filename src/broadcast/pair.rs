@@ -16,10 +16,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use tombolo_transports::mesh::keys::Identity;
-use tombolo_transports::mesh::keys::pair::PairChannel;
-use tombolo_transports::mesh::ledger::{Account, Priority, Verdict};
-use tombolo_transports::mesh::station::Outgoing;
+use tombolo_mesh::frame::keys::Identity;
+use tombolo_mesh::frame::keys::pair::PairChannel;
+use tombolo_mesh::airtime::ledger::{Account, Priority, Verdict};
+use tombolo_mesh::station::Outgoing;
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::broadcast::audience::{members, observed_peers};
@@ -27,9 +27,9 @@ use crate::broadcast::transmit::account;
 use crate::broadcast::{Broadcast, RadioContext, RadioLink, kinds};
 use crate::core::{Core, Rejection, reserved_document};
 use crate::envelope::{Envelope, decode_air, encode_air};
-use crate::layer::{DocumentName, LayerId, SignedHead};
+use crate::layer::{DocumentName, LayerId, Sequence, SignedHead};
 use crate::replica::Replica;
-use crate::sync::cell::message::{Heartbeat, OTHERS_MAX, put_varint, read_varint};
+use crate::sync::broadcast::message::{Heartbeat, OTHERS_MAX};
 use crate::sync::frontier::State;
 use crate::unicast::Unicast;
 
@@ -266,7 +266,7 @@ impl RadioLink {
             let Some(layer) = replica.layer(&id) else { continue };
             let bytes = encode_air(layer, false);
             let talk = if owner == core.me { Talk::Mine(&bytes) } else { Talk::Yours(&bytes) };
-            messages.push((account(&id.print()), talk.encode()));
+            messages.push((account(&id.hash()), talk.encode()));
         }
         if take(&mut self.talks.supplied, to, core.now_ms(), self.pace.heartbeat_ms / 2) {
             messages.into_iter().for_each(|(account, bytes)| self.talks.wait(to, account, bytes));
@@ -333,7 +333,7 @@ impl RadioLink {
 
 /// What is held of an owner's keys; the least possible state if nothing is.
 fn keys_state(replica: &Replica, owner: &PeerId) -> State {
-    replica.state(&rights_layer(owner, DocumentName::KEYS)).unwrap_or(State { sequence: 0, print: [0; 4] })
+    replica.state(&rights_layer(owner, DocumentName::KEYS)).unwrap_or(State { sequence: Sequence::NONE, root_prefix: [0; 4] })
 }
 
 impl Talk<'_> {
@@ -343,7 +343,7 @@ impl Talk<'_> {
                 let mut bytes = vec![0];
                 put_state(&mut bytes, *mine);
                 put_state(&mut bytes, *yours);
-                put_varint(&mut bytes, *audience);
+                tombolo_delta::varint::put(&mut bytes, *audience);
                 bytes
             }
             Talk::Mine(layer) => [&[1], *layer].concat(),
@@ -356,7 +356,7 @@ impl Talk<'_> {
             (0, rest) => {
                 let (mine, rest) = read_state(rest)?;
                 let (yours, rest) = read_state(rest)?;
-                let (audience, rest) = read_varint(rest)?;
+                let (audience, rest) = tombolo_delta::varint::take(rest).ok()?;
                 rest.is_empty().then_some(Talk::Which { mine, yours, audience })
             }
             (1, layer) => Some(Talk::Mine(layer)),
@@ -367,14 +367,14 @@ impl Talk<'_> {
 }
 
 fn put_state(bytes: &mut Vec<u8>, state: State) {
-    put_varint(bytes, state.sequence);
-    bytes.extend(state.print);
+    tombolo_delta::varint::put(bytes, state.sequence.get());
+    bytes.extend(state.root_prefix);
 }
 
 fn read_state(bytes: &[u8]) -> Option<(State, &[u8])> {
-    let (sequence, rest) = read_varint(bytes)?;
+    let (sequence, rest) = tombolo_delta::varint::take(bytes).ok()?;
     let (print, rest) = rest.split_first_chunk()?;
-    Some((State { sequence, print: *print }, rest))
+    Some((State { sequence: Sequence::new(sequence)?, root_prefix: *print }, rest))
 }
 
 /// The layer that decides about rights, or has the keys: its owner is its author.
@@ -392,7 +392,7 @@ mod tests {
         fn what_is_said_reads_back(
             [mine, yours, audience] in [0u64..1 << 53, 0..1 << 53, 0..1 << 53], print: [u8; 4], layer: Vec<u8>
         ) {
-            let [mine, yours] = [mine, yours].map(|sequence| State { sequence, print });
+            let [mine, yours] = [mine, yours].map(|sequence| State { sequence: Sequence::new(sequence).unwrap(), root_prefix: print });
             for talk in [Talk::Which { mine, yours, audience }, Talk::Mine(&layer), Talk::Yours(&layer)] {
                 let bytes = talk.encode();
                 prop_assert_eq!(Talk::decode(&bytes), Some(talk));

@@ -10,17 +10,17 @@
 
 use tombolo_delta::{Context, Value};
 use tombolo_transports::PeerId;
-use tombolo_transports::mesh::keys::pair::{PAIR_TAG_BYTES, PairKey, pair_tag, pair_tag_holds};
-use tombolo_transports::mesh::ledger::{Priority, Verdict};
-use tombolo_transports::mesh::station::Outgoing;
+use tombolo_mesh::frame::keys::pair::{PAIR_TAG_BYTES, PairKey, pair_tag, pair_tag_holds};
+use tombolo_mesh::airtime::ledger::{Priority, Verdict};
+use tombolo_mesh::station::Outgoing;
 
 use crate::broadcast::transmit::account;
 use crate::broadcast::{Broadcast, RadioContext, RadioLink, kinds};
 use crate::core::{Core, reserved_document};
-use crate::envelope::{Base, Carried, CompactEnvelope, OnAir, decode_provisional, encode_provisional};
+use crate::envelope::{Base, Carried, CompactEnvelope, UpdateChange, decode_provisional, encode_provisional};
 use crate::layer::{Content, DocumentName, Kind, LayerId, Sequence};
 use crate::replica::Replica;
-use crate::sync::cell::Input;
+use crate::sync::broadcast::Input;
 use crate::sync::frontier::State;
 use crate::unicast::Unicast;
 
@@ -77,11 +77,11 @@ impl RadioLink {
         if self.spec.sign_every <= 1 || !is_own_state {
             return false;
         }
-        let listeners = self.cell.listeners(&me, now);
+        let listeners = self.engine.listeners(&me, now);
         // A peer with a wired link has the signed state from there, and its heartbeats by radio show it.
         let by_link = listeners.iter().any(|peer| wired.has_link_to(peer));
-        let all_have = listeners.iter().all(|peer| self.cell.should_have(&me, &id.print(), peer));
-        let signed = self.cell.state(&me, &id.print());
+        let all_have = listeners.iter().all(|peer| self.engine.should_have(&me, &id.hash(), peer));
+        let signed = self.engine.state(&me, &id.hash());
         let fits = (1..=LISTENERS_MAX).contains(&listeners.len()) && all_have && !by_link;
         let (Some(signed), true) =
             (signed.filter(|_| fits), self.unsigned.count + 1 < self.spec.sign_every)
@@ -104,8 +104,8 @@ impl RadioLink {
     pub(super) fn send_unsigned(&mut self, cx: &mut RadioContext<'_>) -> bool {
         let (now, me) = (cx.core.now_ms(), cx.core.me);
         let Some(id) = self.unsigned.due.take() else { return false };
-        let listeners = self.cell.listeners(&me, now);
-        let Some(base) = self.cell.state(&me, &id.print()) else { return false };
+        let listeners = self.engine.listeners(&me, now);
+        let Some(base) = self.engine.state(&me, &id.hash()) else { return false };
         let Some(bytes) = unsigned(cx.core, cx.replica, &id, base, &listeners) else { return false };
         match self.station.verdict(now, bytes.len(), Priority::State) {
             Verdict::Now => {}
@@ -122,7 +122,7 @@ impl RadioLink {
             kind: kinds::PROVISIONAL,
             bytes,
             priority: Priority::State,
-            account: account(&id.print()),
+            account: account(&id.hash()),
             previous_key: false,
         };
         self.station.send(now, outgoing).is_ok()
@@ -169,7 +169,7 @@ impl Broadcast {
         let until_ms = self
             .radios
             .get(&link)
-            .and_then(|radio| radio.cell.heard(&owner))
+            .and_then(|radio| radio.engine.presence(&owner))
             .map_or(0, |heard| heard.until);
         let Some(provisional) = on_base(replica, &id, base, &envelope, until_ms) else { return false };
         let is_news = |old: &Provisional| old.sequence < provisional.sequence;
@@ -189,14 +189,14 @@ fn on_base(
     replica: &Replica,
     id: &LayerId,
     on: State,
-    envelope: &CompactEnvelope<OnAir>,
+    envelope: &CompactEnvelope<UpdateChange>,
     until_ms: u64,
 ) -> Option<Provisional> {
     let layer = replica.layer(id).filter(|layer| layer.head().kind == Kind::Snapshot)?;
     let head = layer.head();
     let older = || {
-        let mut past = replica.layers().past_states(id, |root| root == on.print).into_iter();
-        past.find(|(state, _)| state.sequence.get() == on.sequence)
+        let mut past = replica.layers().past_states(id, |root| root == on.root_prefix).into_iter();
+        past.find(|(state, _)| state.sequence == on.sequence)
     };
     let (sequence, time_ms, value) = match &layer.content {
         Content::Snapshot(value) if State::of(&layer.signed) == on => {
@@ -220,5 +220,5 @@ fn on_base(
 }
 
 fn tagged(owner: &PeerId, base: State, body: &[u8]) -> Vec<u8> {
-    [&owner.0[..], &base.sequence.to_be_bytes(), &base.print, body].concat()
+    [&owner.0[..], &base.sequence.get().to_be_bytes(), &base.root_prefix, body].concat()
 }

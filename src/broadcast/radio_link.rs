@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use tombolo_transports::mesh::ledger::Ledger;
-use tombolo_transports::mesh::station::{Rejections, Station, StationConfig, StationError, Transfer};
+use tombolo_mesh::airtime::ledger::Ledger;
+use tombolo_mesh::station::{Rejections, Station, StationConfig, StationError, Transfer};
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::broadcast::audience::{goes_on_air, rank};
@@ -15,10 +15,10 @@ use crate::limits::{RADIO_HEARTBEAT_MS, RADIO_HEARTBEAT_SHARE};
 use crate::random::Random;
 use crate::replica::Replica;
 use crate::router::Decision;
-use crate::sync::cell::{Cell, Heard, Input, Pace, Step};
+use crate::sync::broadcast::{BroadcastEngine, Heard, Input, Timing, Step};
 use crate::sync::frontier::State;
 use crate::unicast::Unicast;
-use tombolo_transports::mesh::keys::Mode;
+use tombolo_mesh::frame::keys::Mode;
 
 /// After a frame the next one waits at random up to this part of a frame time.
 const BACK_OFF_PART: u64 = 2;
@@ -30,8 +30,8 @@ pub struct RadioLink {
     pub(super) link: LinkId,
     pub(super) spec: RadioSpec,
     pub(super) station: Station,
-    pub(super) cell: Cell,
-    pub(super) pace: Pace,
+    pub(super) engine: BroadcastEngine,
+    pub(super) pace: Timing,
     pub(super) device: Device,
     pub(super) due: Due,
     /// The disk refused: what it should hold is written once more.
@@ -90,12 +90,12 @@ impl RadioLink {
         let today = kept.get(counts::RECORD).map(|bytes| counts::Today::decode(bytes, day));
         let station = Station::new(config, records::station(kept), ledger)?;
         let pace = pace_of(&station);
-        let cell = Cell::new(core.me, pace, core.now_ms(), Random::new(&core.random.bytes()));
+        let engine = BroadcastEngine::new(core.me, pace, core.now_ms(), Random::new(&core.random.bytes()));
         Ok(RadioLink {
             link,
             spec,
             station,
-            cell,
+            engine,
             pace,
             device: Device { up: true, ready: true, quiet_until: 0, fault: None },
             due: Due::default(),
@@ -116,8 +116,8 @@ impl RadioLink {
         }
         // While something waits for airtime, what becomes due later may be allowed sooner.
         let due = match self.due.retry_at {
-            Some(at) => self.cell.next_after(now).into_iter().chain([at]).min(),
-            None => self.cell.poll_timeout(now),
+            Some(at) => self.engine.next_after(now).into_iter().chain([at]).min(),
+            None => self.engine.poll_timeout(now),
         };
         let quiet = Some(self.device.quiet_until).filter(|until| *until > now);
         [self.due.station_at, due, quiet, self.joins.next_timer(), self.talks.next_timer()]
@@ -135,7 +135,7 @@ impl RadioLink {
     /// Gives the engine an input; what waits for airtime is looked at again.
     pub(super) fn input(&mut self, core: &Core, input: Input) {
         self.due.retry_at = None;
-        self.cell.handle_input(core.now_ms(), input);
+        self.engine.handle_input(core.now_ms(), input);
     }
 
     /// A layer has a new state, sent by `from` on this radio, or come otherwise.
@@ -157,7 +157,7 @@ impl RadioLink {
         bases.retain(|base| *base < state);
         let input = Input::Stored {
             owner: id.document.owner,
-            layer: id.print(),
+            layer: id.hash(),
             state,
             bases,
             rank: rank(&id.document.name),
@@ -217,7 +217,7 @@ impl RadioLink {
 
     /// When a listener was heard, and until when it counts as present.
     pub fn presence(&self, peer: &PeerId) -> Option<Heard> {
-        self.cell.heard(peer)
+        self.engine.presence(peer)
     }
 
     /// Whether a listener is present.
@@ -227,15 +227,15 @@ impl RadioLink {
 
     /// How far a listener and this node lag, as this radio knows.
     pub fn lag(&self, peer: &PeerId) -> Step {
-        self.cell.step(peer)
+        self.engine.sync_status(peer)
     }
 }
 
 /// How long heartbeats and waits are, given how long a frame takes.
-fn pace_of(station: &Station) -> Pace {
+fn pace_of(station: &Station) -> Timing {
     let short = station.airtime_us(34) / 1000;
     // Half duplex and a channel shared with others: a gap as long as the frame.
     let frame_ms = (2 * short).max(50);
     let heartbeat_ms = (station.airtime_us(18) / 1000 * RADIO_HEARTBEAT_SHARE).max(RADIO_HEARTBEAT_MS);
-    Pace { frame_ms, heartbeat_ms }
+    Timing { frame_ms, heartbeat_ms }
 }

@@ -14,7 +14,7 @@ use crate::broadcast::{Broadcast, RadioLink};
 use crate::core::Core;
 use crate::envelope::{encode_changes, join_update};
 use crate::federation::RadioUse;
-use crate::layer::{Content, DocumentId, LayerId, LayerPrint};
+use crate::layer::{Content, DocumentId, LayerId, LayerHash};
 use crate::replica::Replica;
 use crate::sync::frontier::State;
 
@@ -38,7 +38,7 @@ pub(super) struct PartDelta {
 
 /// The deltas between parts, by layer, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Parts(BTreeMap<LayerPrint, Vec<PartDelta>>);
+pub(super) struct Parts(BTreeMap<LayerHash, Vec<PartDelta>>);
 
 impl Broadcast {
     /// Bytes of a delta that fit one frame of every radio that the document goes over.
@@ -131,7 +131,7 @@ impl Broadcast {
         let Some(base) = bases.find(|base| *base < state) else { return };
         let Some(item) = self.shared.update_item(replica, &id, base) else { return };
         let Some(bytes) = join_update(&[item]) else { return };
-        let parts = self.shared.parts.0.entry(id.print()).or_default();
+        let parts = self.shared.parts.0.entry(id.hash()).or_default();
         parts.push(PartDelta { base, state, bytes });
         if parts.len() > PARTS_MAX {
             parts.remove(0);
@@ -150,10 +150,10 @@ impl Parts {
         whole_bytes: usize,
     ) -> Option<PartDelta> {
         let payload = radio.station.payload_bytes_max();
-        let parts = self.0.get(&id.print()).filter(|_| whole_bytes > payload)?;
+        let parts = self.0.get(&id.hash()).filter(|_| whole_bytes > payload)?;
         let have = |state: State| {
-            let (owner, layer) = (&id.document.owner, id.print());
-            targets.iter().all(|peer| radio.cell.may_have(owner, &layer, peer, state))
+            let (owner, layer) = (&id.document.owner, id.hash());
+            targets.iter().all(|peer| radio.engine.may_have(owner, &layer, peer, state))
         };
         // A part that was passed over leads back.
         let reached = parts.iter().map(|part| part.state).filter(|state| have(*state)).max();

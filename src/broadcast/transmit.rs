@@ -4,22 +4,22 @@
 use std::collections::BTreeSet;
 
 use tombolo_transports::PeerId;
-use tombolo_transports::mesh::fragment::MessageId;
-use tombolo_transports::mesh::frame::Kind as FrameKind;
-use tombolo_transports::mesh::keys::Mode;
-use tombolo_transports::mesh::ledger::{Account, Priority, Verdict};
-use tombolo_transports::mesh::station::{Outgoing, Record, SendRefusal, Sent};
+use tombolo_mesh::bulk::fragment::MessageId;
+use tombolo_mesh::frame::Kind as FrameKind;
+use tombolo_mesh::frame::keys::Mode;
+use tombolo_mesh::airtime::ledger::{Account, Priority, Verdict};
+use tombolo_mesh::station::{Outgoing, Record, SendRefusal, Sent};
 
 use crate::broadcast::split::PartDelta;
 use crate::broadcast::{RadioContext, RadioLink, Shared, kinds};
 use crate::core::{Core, Rejection};
 use crate::envelope::{BaseRef, Change, CompactEnvelope, UpdateItem, encode_air, encode_update, join_update};
 use crate::io::Output;
-use crate::layer::{DocumentName, LayerId, LayerPrint};
+use crate::layer::{DocumentName, LayerId, LayerHash};
 use crate::limits::{BASE_CANDIDATES_ON_AIR_MAX, RADIO_MESSAGE_BYTES_MAX, SHORT_PRINT_LAYERS_MAX};
 use crate::replica::Replica;
 use crate::router::{Candidate, Class, Reason, Request};
-use crate::sync::cell::{Input, Turn};
+use crate::sync::broadcast::{Input, Transmission};
 use crate::sync::frontier::State;
 
 /// Airtime is charged to the layer it was for; what is for none goes to these.
@@ -113,57 +113,57 @@ impl RadioLink {
         if self.talks.waits() && self.send_talk(cx) {
             return true;
         }
-        if !self.unsigned.is_due() && self.cell.poll_timeout(now).is_none_or(|at| at > now) {
+        if !self.unsigned.is_due() && self.engine.poll_timeout(now).is_none_or(|at| at > now) {
             return false;
         }
-        let candidates = self.cell.turns(now);
-        let is_unread = |turn: &Turn| matches!(turn, Turn::Heartbeat(_)) && !self.cell.takes_part(&me);
-        if let Some(turn) = candidates.iter().find(|turn| is_unread(turn)).cloned() {
+        let candidates = self.engine.transmissions(now);
+        let is_unread = |candidate: &Transmission| matches!(candidate, Transmission::Heartbeat(_)) && !self.engine.participates(&me);
+        if let Some(candidate) = candidates.iter().find(|candidate| is_unread(candidate)).cloned() {
             // The own documents have no reader yet.
-            self.cell.done(now, &turn);
+            self.engine.done(now, &candidate);
         }
-        let goes_first = |turn: &Turn| matches!(turn, Turn::Frontier { .. } | Turn::Supply { rank: 0, .. });
+        let goes_first = |candidate: &Transmission| matches!(candidate, Transmission::Frontier { .. } | Transmission::Supply { rank: 0, .. });
         if !candidates.first().is_some_and(goes_first) && self.send_unsigned(cx) {
             return true;
         }
         let mut earliest = self.due.retry_at;
-        for turn in candidates.into_iter().take(CANDIDATES_MAX) {
-            match self.send(cx, turn) {
+        for candidate in candidates.into_iter().take(CANDIDATES_MAX) {
+            match self.send(cx, candidate) {
                 SendOutcome::Sent(_) => return true,
                 SendOutcome::Nothing => {}
                 SendOutcome::Wait(at) => earliest = Some(earliest.map_or(at, |other| other.min(at))),
             }
         }
         // What no link may carry stays due: looked at again, but not at once.
-        let is_due = || self.cell.poll_timeout(now).is_some_and(|at| at <= now);
+        let is_due = || self.engine.poll_timeout(now).is_some_and(|at| at <= now);
         self.due.retry_at = earliest.or_else(|| is_due().then_some(now + BARRED_MS));
         false
     }
 
-    fn send(&mut self, cx: &mut RadioContext<'_>, turn: Turn) -> SendOutcome {
-        let offer = match &turn {
-            Turn::Heartbeat(heartbeat) => Offer {
+    fn send(&mut self, cx: &mut RadioContext<'_>, candidate: Transmission) -> SendOutcome {
+        let offer = match &candidate {
+            Transmission::Heartbeat(heartbeat) => Offer {
                 channel: cx.core.me,
                 kind: kinds::HEARTBEAT,
                 bytes: heartbeat.encode(),
                 priority: Priority::Upkeep,
                 account: HEARTBEATS,
             },
-            Turn::Frontier { owner, told } => Offer {
+            Transmission::Frontier { owner, frontier } => Offer {
                 channel: *owner,
                 kind: kinds::FRONTIER,
-                bytes: told.encode(),
+                bytes: frontier.encode(),
                 priority: Priority::Control,
                 account: FRONTIERS,
             },
-            Turn::Supply { .. } => return self.send_layer(cx, turn),
-            Turn::Step { .. } => unreachable!("the engine offers whole supplies; parts are made of them here"),
+            Transmission::Supply { .. } => return self.send_layer(cx, candidate),
+            Transmission::Intermediate { .. } => unreachable!("the engine offers whole supplies; parts are made of them here"),
         };
-        self.offer(cx, &turn, offer)
+        self.offer(cx, &candidate, offer)
     }
 
     /// Hands a message to the station if the ledger lets it out now.
-    fn offer(&mut self, cx: &mut RadioContext<'_>, turn: &Turn, offer: Offer) -> SendOutcome {
+    fn offer(&mut self, cx: &mut RadioContext<'_>, candidate: &Transmission, offer: Offer) -> SendOutcome {
         let now = cx.core.now_ms();
         let Offer { channel, kind, bytes, priority, account } = offer;
         let in_frame = bytes.len().min(self.station.payload_bytes_max());
@@ -171,27 +171,27 @@ impl RadioLink {
             Verdict::Now => {}
             Verdict::Wait { ms } => return SendOutcome::Wait(now.saturating_add(ms)),
             Verdict::Never { why } => {
-                self.cell.done(now, turn);
+                self.engine.done(now, candidate);
                 self.counts.never = Some(why.to_string());
                 return SendOutcome::Nothing;
             }
         }
         let keys = &cx.shared.keys;
-        let previous_key = match turn {
-            Turn::Supply { owner, targets, rank: 0, .. } => keys.needs_previous(cx.replica, owner, targets),
+        let previous_key = match candidate {
+            Transmission::Supply { owner, targets, rank: 0, .. } => keys.needs_previous(cx.replica, owner, targets),
             // A listener without the new key answers what it lacks.
-            Turn::Frontier { owner, .. } => {
-                keys.needs_previous(cx.replica, owner, &self.cell.listeners(owner, now))
+            Transmission::Frontier { owner, .. } => {
+                keys.needs_previous(cx.replica, owner, &self.engine.listeners(owner, now))
             }
-            Turn::Supply { .. } | Turn::Step { .. } | Turn::Heartbeat(_) => false,
+            Transmission::Supply { .. } | Transmission::Intermediate { .. } | Transmission::Heartbeat(_) => false,
         };
         let length = bytes.len();
         let outgoing = Outgoing { channel, kind, bytes, priority, account, previous_key };
         let sent = self.station.send(now, outgoing);
-        self.cell.done(now, turn);
+        self.engine.done(now, candidate);
         match sent {
             Ok(sent) => {
-                if let Turn::Supply { targets, .. } | Turn::Step { targets, .. } = turn {
+                if let Transmission::Supply { targets, .. } | Transmission::Intermediate { targets, .. } = candidate {
                     self.counts.meant_for(account, targets);
                 }
                 cx.core.metrics.sent(length);
@@ -211,8 +211,8 @@ impl RadioLink {
         }
     }
 
-    fn send_layer(&mut self, cx: &mut RadioContext<'_>, turn: Turn) -> SendOutcome {
-        let Turn::Supply { owner, layer, base, targets, rank } = turn else { return SendOutcome::Nothing };
+    fn send_layer(&mut self, cx: &mut RadioContext<'_>, candidate: Transmission) -> SendOutcome {
+        let Transmission::Supply { owner, layer, base, targets, rank } = candidate else { return SendOutcome::Nothing };
         let now = cx.core.now_ms();
         let Some(id) = cx.replica.layer_id(&layer) else { return SendOutcome::Nothing };
         if id.author == cx.core.me && self.claims_first(cx, &id) {
@@ -223,8 +223,8 @@ impl RadioLink {
         if targets.is_empty() {
             return SendOutcome::Nothing;
         }
-        let turn = Turn::Supply { owner, layer, base, targets: targets.clone(), rank };
-        if self.cell.state(&owner, &layer).is_some_and(|known| known < state) {
+        let candidate = Transmission::Supply { owner, layer, base, targets: targets.clone(), rank };
+        if self.engine.state(&owner, &layer).is_some_and(|known| known < state) {
             // A listener needs a signed state, and there is a newer one than the engine has: that one, then.
             self.sign_now(cx, &id);
             return SendOutcome::Wait(now);
@@ -233,7 +233,7 @@ impl RadioLink {
         let delta = base.and_then(|base| cx.shared.update_item(cx.replica, &id, base));
         let part = delta.as_ref().and_then(|delta| cx.shared.parts.next_for(self, &id, &targets, delta.len()));
         if let Some(part) = part {
-            return self.send_part(cx, &turn, &id, part);
+            return self.send_part(cx, &candidate, &id, part);
         }
         let (kind, bytes) = match delta {
             Some(item) => (kinds::UPDATE, self.filled(cx, &owner, &layer, &targets, item)),
@@ -241,11 +241,11 @@ impl RadioLink {
         };
         if bytes.len() > RADIO_MESSAGE_BYTES_MAX {
             cx.core.metrics.reject(Rejection::TooLongForRadio);
-            self.cell.done(now, &turn);
+            self.engine.done(now, &candidate);
             return SendOutcome::Nothing;
         }
         if bytes.len() > self.station.payload_bytes_max()
-            && let Some(outcome) = self.resume(now, cx.replica, &id, &turn, state)
+            && let Some(outcome) = self.resume(now, cx.replica, &id, &candidate, state)
         {
             return outcome;
         }
@@ -254,10 +254,10 @@ impl RadioLink {
             _ => Priority::Document,
         };
         let offer = Offer { channel: owner, kind, bytes, priority, account: account(&layer) };
-        let outcome = self.offer(cx, &turn, offer);
+        let outcome = self.offer(cx, &candidate, offer);
         if let SendOutcome::Sent(message) = outcome {
             if let Some(message) = message {
-                self.has_begun(&turn, state, message);
+                self.has_begun(&candidate, state, message);
             }
             if let Some(base) = base {
                 cx.replica.pin_base(&id, base.sequence);
@@ -269,10 +269,10 @@ impl RadioLink {
 
     /// Whether an own layer is withheld now, because a listener shows a state of it that is not known here.
     fn claims_first(&mut self, cx: &mut RadioContext<'_>, id: &LayerId) -> bool {
-        let shown = self.cell.shown(&id.document.owner, &id.print());
+        let shown = self.engine.shown(&id.document.owner, &id.hash());
         let withheld = cx.replica.withhold(cx.core, id, shown);
         if withheld {
-            self.input(cx.core, Input::Withheld { owner: id.document.owner, layer: id.print() });
+            self.input(cx.core, Input::Withheld { owner: id.document.owner, layer: id.hash() });
             cx.shared.news.push(super::News::Withheld(id.clone()));
         }
         withheld
@@ -289,13 +289,13 @@ impl RadioLink {
     fn send_part(
         &mut self,
         cx: &mut RadioContext<'_>,
-        turn: &Turn,
+        candidate: &Transmission,
         id: &LayerId,
         part: PartDelta,
     ) -> SendOutcome {
-        let Turn::Supply { owner, layer, targets, .. } = turn else { return SendOutcome::Nothing };
+        let Transmission::Supply { owner, layer, targets, .. } = candidate else { return SendOutcome::Nothing };
         let stepped =
-            Turn::Step { owner: *owner, layer: *layer, state: part.state, targets: targets.clone() };
+            Transmission::Intermediate { owner: *owner, layer: *layer, state: part.state, targets: targets.clone() };
         cx.replica.pin_base(id, part.state.sequence);
         let (kind, priority) = (kinds::UPDATE, Priority::Document);
         let offer = Offer { channel: *owner, kind, bytes: part.bytes, priority, account: account(layer) };
@@ -330,8 +330,8 @@ impl RadioLink {
             match decision.chosen {
                 Some(chosen) if chosen == link => here.push(peer),
                 Some(_) => {
-                    let (owner, layer) = (id.document.owner, id.print());
-                    self.cell.handle_input(now, Input::Elsewhere { owner, peer, layer, state });
+                    let (owner, layer) = (id.document.owner, id.hash());
+                    self.engine.handle_input(now, Input::DeliveredElsewhere { owner, peer, layer, state });
                 }
                 // The ledger says, to the frame, when it may leave.
                 None if decision.rejected.contains(&(link, Reason::BudgetSpent)) => here.push(peer),
@@ -346,7 +346,7 @@ impl RadioLink {
     fn whole(&mut self, replica: &Replica, id: &LayerId, state: State) -> Vec<u8> {
         let layer = replica.layer(id).expect("the layer is held: its state was just read");
         let is_clear = self.spec.mode == Mode::SignedClear;
-        self.long.whole(id.print(), state, || encode_air(layer, is_clear))
+        self.long.whole(id.hash(), state, || encode_air(layer, is_clear))
     }
 
     /// Fills what is left of the frame with further deltas of the same channel.
@@ -354,21 +354,21 @@ impl RadioLink {
         &mut self,
         cx: &RadioContext<'_>,
         owner: &PeerId,
-        first: &LayerPrint,
+        first: &LayerHash,
         targets: &[PeerId],
         item: UpdateItem,
     ) -> Vec<u8> {
         let now = cx.core.now_ms();
         let mut room = self.station.payload_bytes_max().saturating_sub(item.len());
-        let others = self.cell.turns(now).into_iter().filter(|turn| {
-            matches!(turn, Turn::Supply { owner: of, layer, base: Some(_), .. } if of == owner && layer != first)
+        let others = self.engine.transmissions(now).into_iter().filter(|candidate| {
+            matches!(candidate, Transmission::Supply { owner: of, layer, base: Some(_), .. } if of == owner && layer != first)
         });
         let others: Vec<_> = others.take(CANDIDATES_MAX).collect();
         let is_under_previous = cx.shared.keys.needs_previous(cx.replica, owner, targets);
         let mut items = Vec::new();
         let mut filled = BTreeSet::new();
-        for turn in others {
-            let Turn::Supply { layer, base: Some(base), targets: its_targets, rank, .. } = &turn else {
+        for candidate in others {
+            let Transmission::Supply { layer, base: Some(base), targets: its_targets, rank, .. } = &candidate else {
                 continue;
             };
             // The router has given these listeners to this radio; and what goes out under the key before a renewal is for
@@ -382,7 +382,7 @@ impl RadioLink {
             room -= needed;
             items.push(other);
             if filled.insert(*layer) {
-                self.cell.done(now, &turn);
+                self.engine.done(now, &candidate);
             }
         }
         items.push(item);
@@ -419,8 +419,8 @@ impl Shared {
     }
 
     /// Now, by every clock there is.
-    pub(super) fn moment(&self, core: &Core) -> tombolo_transports::mesh::ledger::Moment {
-        tombolo_transports::mesh::ledger::Moment {
+    pub(super) fn moment(&self, core: &Core) -> tombolo_mesh::airtime::ledger::Moment {
+        tombolo_mesh::airtime::ledger::Moment {
             boot: self.boot,
             monotonic_ms: core.now_ms(),
             trusted_wall_ms: core.clock.own_is_set().then_some(core.clock.now().wall_ms),
@@ -433,11 +433,11 @@ impl Shared {
 fn is_crowded(replica: &Replica, id: &LayerId, base: State) -> bool {
     let of_owner = replica.layers().layers().map(|layer| layer.head());
     let of_owner = of_owner.filter(|head| head.layer.document.owner == id.document.owner);
-    of_owner.filter(|head| head.root.print4() == base.print).count() >= BASE_CANDIDATES_ON_AIR_MAX
+    of_owner.filter(|head| head.root.prefix4() == base.root_prefix).count() >= BASE_CANDIDATES_ON_AIR_MAX
 }
 
 /// The account of a layer.
-pub(crate) fn account(layer: &LayerPrint) -> Account {
+pub(crate) fn account(layer: &LayerHash) -> Account {
     // Above the numbers for what belongs to no layer, below the one for all others.
     Account(u64::from_be_bytes(layer.0) >> 1 | 1 << 62)
 }

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use tombolo_transports::LinkId;
 
 use crate::io::{CommandError, Event, Output, Reply, RequestId};
-use crate::layer::LayerId;
+use crate::layer::{LayerId, Sequence};
 use crate::store::{Loaded, Store, StoreError, Write};
 
 /// Pause before the disk is tried again after it refused; until then no peer's layer is accepted.
@@ -188,7 +188,7 @@ impl Gate {
     ///
     /// # Errors
     /// The store's error, if the disk does not read.
-    pub fn past_state(&self, layer: &LayerId, sequence: u64) -> Result<Option<[u8; 4]>, StoreError> {
+    pub fn past_state(&self, layer: &LayerId, sequence: Sequence) -> Result<Option<[u8; 4]>, StoreError> {
         self.store.past_state(layer, sequence)
     }
 

@@ -11,7 +11,7 @@ mod metrics;
 mod settings;
 
 use tombolo_transports::PeerId;
-use tombolo_transports::mesh::keys::Identity;
+use tombolo_mesh::frame::keys::Identity;
 
 pub use clockwork::Clockwork;
 pub use gate::{Gate, STORAGE_RETRY_MS, StorageFault};

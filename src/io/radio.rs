@@ -1,9 +1,9 @@
 //! What a radio is and may do.
 
-use tombolo_transports::mesh::airtime::Line;
-use tombolo_transports::mesh::keys::Mode;
-use tombolo_transports::mesh::ledger::LedgerConfig;
-use tombolo_transports::mesh::station::CallSign;
+use tombolo_mesh::airtime::Line;
+use tombolo_mesh::frame::keys::Mode;
+use tombolo_mesh::airtime::ledger::LedgerConfig;
+use tombolo_mesh::station::CallSign;
 
 /// What a radio is and may do: some of it known by its driver, the rest set by the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -110,11 +110,11 @@ impl Node {
     fn trust(&mut self, text: &str, level: TrustLevel) -> Result<Reply, CommandError> {
         let id = self.replica.resolve_peer(text)?;
         let peer = self.replica.federation().peer(&id).cloned().expect("a peer is resolved among the peers");
-        if peer.trust_level == TrustLevel::Trusted && level < TrustLevel::Trusted {
+        if peer.trust_level.may_write() && !level.may_write() {
             self.take_over_entries(&id)?;
         }
         self.membership.put_peer(&mut self.core, &mut self.replica, Peer { trust_level: level, ..peer });
-        if level == TrustLevel::Untrusted {
+        if !level.is_member() {
             self.close_links(&id);
         }
         self.report().peer(&id).map(Reply::Peer)
@@ -169,18 +169,18 @@ impl Node {
             return Err(CommandError::BadValue(why.to_owned()));
         }
         let before = self.replica.federation().class(&id);
-        let class = Class {
+        let class = DocumentPolicy {
             radio: radio.unwrap_or(before.radio),
             confidential: confidential.unwrap_or(before.confidential),
         };
         if class != before {
             let audience = self.replica.federation().audience(&me).cloned();
             let audience = audience.unwrap_or_else(|| Audience::new(self.core.random.bytes(), []));
-            if audience.classes() >= CLASSES_MAX {
+            if audience.policies() >= CLASSES_MAX {
                 let (what, remedy) = ("the number of policies", "give some documents the default again");
                 return Err(CommandError::Limit { what, limit: CLASSES_MAX, remedy });
             }
-            let value = audience.with_class(name, class).to_value();
+            let value = audience.with_policy(name, class).to_value();
             self.commit_snapshot(&self.core.own_document(DocumentName::AUDIENCE), value)?;
             self.renew_brief(&id);
         }

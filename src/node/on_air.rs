@@ -10,8 +10,8 @@ use crate::federation::join::JoinRefusal;
 use crate::membership::Redeem;
 use crate::node::Node;
 use crate::replica::{Arriving, Origin};
-use crate::sync::cell::Input;
-use crate::sync::cell::message::{Heartbeat, Told};
+use crate::sync::broadcast::Input;
+use crate::sync::broadcast::message::{Heartbeat, FrontierMessage};
 
 /// An author whose deltas start so many commits back, and have become so long, is shown what is held here before the next
 /// heartbeat: at ten bytes a commit that pays for a handful of listeners.
@@ -101,8 +101,8 @@ impl Node {
 
     /// A frontier. Returns whether it decodes.
     fn frontier_received(&mut self, link: LinkId, channel: PeerId, from: PeerId, bytes: &[u8]) -> bool {
-        let Ok(told) = Told::decode(bytes) else { return false };
-        self.broadcast.input(&self.core, link, Input::Frontier { owner: channel, from, told });
+        let Ok(told) = FrontierMessage::decode(bytes) else { return false };
+        self.broadcast.input(&self.core, link, Input::Frontier { owner: channel, from, frontier });
         true
     }
 

@@ -131,7 +131,7 @@ impl Node {
                 owner: crate::identity::did(&stored.id.document.owner),
                 name: stored.id.document.name.as_str().to_owned(),
                 author: crate::identity::did(&stored.id.author),
-                sequence: stored.state.sequence,
+                sequence: stored.state.sequence.get(),
             }));
         }
     }
@@ -216,7 +216,7 @@ impl Node {
             return false;
         }
         let id = self.core.own_layer(document);
-        let (layer, held) = (id.print(), self.replica.state(&id));
+        let (layer, held) = (id.hash(), self.replica.state(&id));
         let by_link = self.wired.newest_known(&layer) > held;
         let by_radio = self.broadcast.newer_own_wait_ms(&document.owner, &layer, held);
         let wait = by_radio.into_iter().chain(by_link.then_some(OWN_STATE_WAIT_MS)).max();

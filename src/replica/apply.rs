@@ -9,7 +9,7 @@ use crate::core::{Core, Rejection};
 use crate::envelope::{Carried, CompactEnvelope, Envelope, Payload};
 use crate::federation::Refusal;
 use crate::io::Event;
-use crate::layer::{BucketIndex, ForkEvidence, Kind, Layer, LayerId, LayerPrint, SignedHead};
+use crate::layer::{BucketIndex, ForkEvidence, Kind, Layer, LayerId, LayerHash, SignedHead};
 use crate::limits::{
     BASE_CANDIDATES_MAX, BASE_CANDIDATES_ON_AIR_MAX, FORKS_KEPT_PER_AUTHOR_MAX, WHOLE_LAYER_BYTES_MAX,
 };
@@ -149,8 +149,8 @@ pub enum TransferMoved {
 
 /// What the gate says to a verified state.
 enum Verdict {
-    Store { dropped: Vec<LayerPrint> },
-    Own { dropped: Vec<LayerPrint> },
+    Store { dropped: Vec<LayerHash> },
+    Own { dropped: Vec<LayerHash> },
     Reclaim,
     Superseded,
     Refused(Refusal),
@@ -213,7 +213,7 @@ impl Replica {
         match self.judge(core, origin, &candidate) {
             Verdict::Store { dropped } => {
                 let (layer, replaced, changed) = candidate.accept(self);
-                self.transfers.end(&signed.head.layer.print());
+                self.transfers.end(&signed.head.layer.hash());
                 let stored = self.store(core, layer, replaced, changed);
                 Outcome::Stored(Stored { dropped, ..stored })
             }
@@ -313,7 +313,7 @@ impl Replica {
             core.metrics.reject(Rejection::Layer(Refusal::Quota));
             return Outcome::Refused(signed, Refusal::Quota);
         }
-        self.recovery.extend_claim(origin.peer(), signed.head.layer.print(), core.now_ms());
+        self.recovery.extend_claim(origin.peer(), signed.head.layer.hash(), core.now_ms());
         self.transfers.begin(signed, origin.peer(), core.now_ms());
         Outcome::TransferBegun
     }
@@ -326,7 +326,7 @@ impl Replica {
         id: &TransferId,
         nodes: Vec<TreeNode>,
     ) -> TransferMoved {
-        let own = self.layers.layer_of_print(&id.layer).and_then(map_of);
+        let own = self.layers.layer_of_hash(&id.layer).and_then(map_of);
         let taken = self.transfers.take_nodes(id, nodes, own, core.now_ms());
         self.transfer_moved(core, peer, id, taken)
     }
@@ -356,7 +356,7 @@ impl Replica {
             return TransferMoved::Rejected;
         }
         self.recovery.extend_claim(peer, id.layer, core.now_ms());
-        let own = self.layers.layer_of_print(&id.layer).and_then(map_of);
+        let own = self.layers.layer_of_hash(&id.layer).and_then(map_of);
         match self.transfers.finish(id, own) {
             None => TransferMoved::Pending,
             Some(Ok(layer)) => TransferMoved::Complete(layer),

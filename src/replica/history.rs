@@ -115,7 +115,7 @@ impl History {
     pub(super) fn past_states(&self, root_fits: impl Fn(&[u8]) -> bool) -> Vec<(KeptState, Value)> {
         match self {
             History::Snapshot { past, .. } => {
-                let fits = past.iter().rev().filter(|past| root_fits(&past.print));
+                let fits = past.iter().rev().filter(|past| root_fits(&past.root_prefix));
                 fits.filter_map(|past| Some((past.state.clone(), past.value()?))).collect()
             }
             History::Map { .. } => Vec::new(),
@@ -127,7 +127,7 @@ impl History {
         match self {
             // The last is the present state.
             History::Map { bases, .. } => {
-                bases.iter().rev().skip(1).filter(|base| root_fits(&base.print)).copied().collect()
+                bases.iter().rev().skip(1).filter(|base| root_fits(&base.root_prefix)).copied().collect()
             }
             History::Snapshot { .. } => Vec::new(),
         }
@@ -159,7 +159,7 @@ impl History {
 #[derive(Debug)]
 pub(super) struct PastState {
     state: KeptState,
-    print: [u8; 4],
+    root_prefix: [u8; 4],
 }
 
 impl PastState {
@@ -169,7 +169,7 @@ impl PastState {
     }
 
     fn state(&self) -> State {
-        State { sequence: self.state.sequence.get(), print: self.print }
+        State { sequence: self.state.sequence, root_prefix: self.root_prefix }
     }
 
     fn value(&self) -> Option<Value> {
@@ -179,7 +179,7 @@ impl PastState {
 }
 
 fn state_of(base: &MapBase) -> State {
-    State { sequence: base.sequence.get(), print: base.print }
+    State { sequence: base.sequence, root_prefix: base.root_prefix }
 }
 
 /// When keys changed, both ways round.

@@ -6,7 +6,7 @@ use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
 use crate::layer::{
-    Content, DocumentId, KeyPath, Kind, Layer, LayerId, LayerPrint, MapContent, Sequence, SignedHead,
+    Content, DocumentId, KeyPath, Kind, Layer, LayerId, LayerHash, MapContent, Sequence, SignedHead,
 };
 use crate::limits::{DOCUMENTS_PER_OWNER_MAX, LAYER_OVERHEAD_BYTES, OWNER_BYTES_MAX};
 use crate::merge::{Document, map_of};
@@ -18,7 +18,7 @@ use crate::sync::frontier::State;
 #[derive(Debug, Default)]
 pub struct Layers {
     documents: BTreeMap<DocumentId, HeldDocument>,
-    prints: BTreeMap<LayerPrint, LayerId>,
+    prints: BTreeMap<LayerHash, LayerId>,
     /// Bytes of each owner's layers, as quotas count them.
     bytes_of: BTreeMap<PeerId, usize>,
 }
@@ -106,7 +106,7 @@ impl Layers {
         held.histories.insert(id.author, history);
         // Writers are set once everything is loaded.
         held.document.put_layer(layer, None, reference_ms);
-        self.prints.insert(id.print(), id);
+        self.prints.insert(id.hash(), id);
         Ok(())
     }
 
@@ -184,7 +184,7 @@ impl Layers {
     }
 
     /// A layer by its short name.
-    pub fn layer_of_print(&self, print: &LayerPrint) -> Option<&Layer> {
+    pub fn layer_of_hash(&self, print: &LayerHash) -> Option<&Layer> {
         self.layer(self.prints.get(print)?)
     }
 
@@ -193,17 +193,17 @@ impl Layers {
         let (low, high) = address.map_or((0, u8::MAX), |byte| (byte, byte));
         let (mut from, mut to) = ([0; 8], [u8::MAX; 8]);
         (from[0], to[0]) = (low, high);
-        self.prints.range(LayerPrint(from)..=LayerPrint(to)).filter_map(|(_, id)| self.layer(id))
+        self.prints.range(LayerHash(from)..=LayerHash(to)).filter_map(|(_, id)| self.layer(id))
     }
 
     /// Drops a document whose kind its owner contradicts. Returns the layers that it had.
-    pub(super) fn drop_document(&mut self, id: &DocumentId) -> Vec<LayerPrint> {
+    pub(super) fn drop_document(&mut self, id: &DocumentId) -> Vec<LayerHash> {
         let bytes: usize = self.documents.remove(id).map_or(0, |held| held.bytes.values().sum());
         if let Some(sum) = self.bytes_of.get_mut(&id.owner) {
             *sum = sum.saturating_sub(bytes);
         }
-        let of_it = |(_, layer): &(&LayerPrint, &LayerId)| layer.document == *id;
-        let gone: Vec<LayerPrint> = self.prints.iter().filter(of_it).map(|(print, _)| *print).collect();
+        let of_it = |(_, layer): &(&LayerHash, &LayerId)| layer.document == *id;
+        let gone: Vec<LayerHash> = self.prints.iter().filter(of_it).map(|(print, _)| *print).collect();
         self.prints.retain(|_, layer| layer.document != *id);
         gone
     }
@@ -240,7 +240,7 @@ impl Layers {
     ) -> (LayerWrite, bool) {
         let signed = layer.signed.clone();
         let id = signed.head.layer.clone();
-        self.prints.entry(id.print()).or_insert_with(|| id.clone());
+        self.prints.entry(id.hash()).or_insert_with(|| id.clone());
         self.weigh(&layer);
         let held = self.held_mut(&id.document, signed.head.kind);
         let mut write = LayerWrite {

@@ -47,7 +47,9 @@ use crate::clock::Timestamp;
 use crate::core::Core;
 use crate::federation::Federation;
 use crate::io::NodeState;
-use crate::layer::{Content, DocumentId, DocumentName, ForkEvidence, Layer, LayerId, LayerPrint};
+use crate::layer::{
+    Content, DocumentId, DocumentName, ForkEvidence, Layer, LayerHash, LayerId, Sequence,
+};
 use crate::merge::Document;
 use crate::store::{Loaded, StoreError, StoredLayer};
 use crate::sync::frontier::{Frontier, State};
@@ -143,8 +145,8 @@ impl Replica {
     }
 
     /// The layer that a short name stands for.
-    pub fn layer_id(&self, layer: &LayerPrint) -> Option<LayerId> {
-        self.layers.layer_of_print(layer).map(|layer| layer.head().layer.clone())
+    pub fn layer_id(&self, layer: &LayerHash) -> Option<LayerId> {
+        self.layers.layer_of_hash(layer).map(|layer| layer.head().layer.clone())
     }
 
     /// Pairs of states that one author signed with one sequence.
@@ -163,15 +165,15 @@ impl Replica {
     }
 
     /// Keeps a base that is in use by radio, whatever newer states come.
-    pub fn pin_base(&mut self, id: &LayerId, sequence: u64) {
-        self.layers.pin_base(id, crate::layer::Sequence::new(sequence).unwrap_or_default());
+    pub fn pin_base(&mut self, id: &LayerId, sequence: Sequence) {
+        self.layers.pin_base(id, sequence);
     }
 
     /// Everything held, as the engine counts it.
     pub fn frontier(&self) -> Frontier {
         let mut held = Frontier::default();
         for layer in self.layers.layers() {
-            held.set(layer.head().layer.print(), Some(State::of(&layer.signed)));
+            held.set(layer.head().layer.hash(), Some(State::of(&layer.signed)));
         }
         held
     }
@@ -189,7 +191,7 @@ impl Replica {
     /// The newest signed node state held of an identity, with its signed time in milliseconds.
     pub fn node_state(&self, owner: &PeerId) -> Option<(u64, NodeState)> {
         let document = crate::core::reserved_document(*owner, DocumentName::STATE);
-        if !self.federation.takes_part(&document) {
+        if !self.federation.participates(&document) {
             return None;
         }
         let layer = self.layer(&LayerId { document, author: *owner })?;

@@ -69,7 +69,7 @@ impl Replica {
 
     /// The documents that this node participates in.
     pub fn visible(&self) -> impl Iterator<Item = &DocumentId> {
-        self.layers.documents().map(|(id, _)| id).filter(|id| self.federation.takes_part(id))
+        self.layers.documents().map(|(id, _)| id).filter(|id| self.federation.participates(id))
     }
 
     /// The display name of an identity: its name, this node's own name, or the start of its DID.

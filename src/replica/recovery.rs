@@ -15,7 +15,7 @@ use tombolo_transports::PeerId;
 use crate::core::Core;
 use crate::io::{Command, Event, RequestId};
 use crate::layer::{
-    Content, DocumentId, DocumentName, Entry, KeyPath, Kind, Layer, LayerId, LayerPrint, MapContent,
+    Content, DocumentId, DocumentName, Entry, KeyPath, Kind, Layer, LayerId, LayerHash, MapContent,
     Sequence, SignedHead,
 };
 use crate::limits::{
@@ -29,17 +29,17 @@ use crate::sync::frontier::State;
 #[derive(Debug, Default)]
 pub struct Recovery {
     /// Newer own states that writes wait for.
-    awaited: BTreeMap<LayerPrint, Awaited>,
+    awaited: BTreeMap<LayerHash, Awaited>,
     /// Writes that wait for one, in order.
     waiting: VecDeque<(RequestId, Command)>,
     /// What follows from changed rights waits as well.
     rights_wait: bool,
     /// Own states that are not known here, asked for from the peer that holds them.
-    claims: BTreeMap<(PeerId, LayerPrint), OpenClaim>,
+    claims: BTreeMap<(PeerId, LayerHash), OpenClaim>,
     /// The same by radio: layers that are withheld until a listener has sent what it has.
-    withheld: BTreeMap<LayerPrint, Withheld>,
+    withheld: BTreeMap<LayerHash, Withheld>,
     /// States that were asked for: once is enough.
-    settled: BTreeSet<(LayerPrint, State)>,
+    settled: BTreeSet<(LayerHash, State)>,
     /// Keys written since the start, per document with an own layer: a restore keeps these.
     written: BTreeMap<DocumentId, BTreeSet<KeyPath>>,
     /// Set when another machine signs with this node's key: why nothing is signed any more.
@@ -123,7 +123,7 @@ impl Recovery {
 
     /// Whether writes to a layer wait for a newer own state that a peer shows. `wait_ms` is how long that is worth waiting;
     /// the wait is bounded, since a peer may be wrong about what it holds.
-    pub fn awaits(&mut self, now_ms: u64, layer: LayerPrint, wait_ms: u64) -> bool {
+    pub fn awaits(&mut self, now_ms: u64, layer: LayerHash, wait_ms: u64) -> bool {
         let fresh = Awaited { since: now_ms, until: now_ms + wait_ms };
         let awaited = self.awaited.entry(layer).or_insert(fresh);
         if now_ms >= awaited.since + OWN_STATE_TRUST_MS {
@@ -167,7 +167,7 @@ impl Recovery {
     }
 
     /// Parts of a large state arrive: there is more time.
-    pub(super) fn extend_claim(&mut self, peer: PeerId, layer: LayerPrint, now_ms: u64) {
+    pub(super) fn extend_claim(&mut self, peer: PeerId, layer: LayerHash, now_ms: u64) {
         if let Some(claim) = self.claims.get_mut(&(peer, layer)) {
             claim.until = now_ms + RECLAIM_WAIT_MS;
         }
@@ -175,16 +175,16 @@ impl Recovery {
 
     /// Whether this is the own state that a peer, or any listener, was asked for.
     pub(super) fn is_reclaimed(&self, me: &PeerId, peer: &PeerId, signed: &SignedHead) -> bool {
-        let (layer, state) = (signed.head.layer.print(), State::of(signed));
+        let (layer, state) = (signed.head.layer.hash(), State::of(signed));
         let is_asked = self.claims.get(&(*peer, layer)).is_some_and(|claim| claim.state == state);
-        let is_same = |shown: &State| shown.sequence == state.sequence && has_root(*shown, state.print);
+        let is_same = |shown: &State| shown.sequence == state.sequence && has_root(*shown, state.root_prefix);
         let withheld = self.withheld.get(&layer).filter(|withheld| withheld.is_open);
         signed.head.layer.author == *me
             && (is_asked || withheld.is_some_and(|withheld| withheld.states.iter().any(is_same)))
     }
 
     /// Whether a layer is withheld from radios for now.
-    pub fn withholds(&self, layer: &LayerPrint) -> bool {
+    pub fn withholds(&self, layer: &LayerHash) -> bool {
         self.withheld.get(layer).is_some_and(|withheld| withheld.is_open)
     }
 
@@ -201,14 +201,14 @@ impl Recovery {
     /// A state has arrived. A listener that held an older one has received it as well, and holds that instead. Returns
     /// whether the layer may go out by radio again.
     fn arrived(&mut self, id: &LayerId, state: State) -> bool {
-        let Some(withheld) = self.withheld.get_mut(&id.print()) else { return false };
+        let Some(withheld) = self.withheld.get_mut(&id.hash()) else { return false };
         withheld.states.retain(|other| other.sequence > state.sequence);
         withheld.states.is_empty() && self.release(id)
     }
 
     /// A layer is no longer withheld. Returns whether it was.
     fn release(&mut self, id: &LayerId) -> bool {
-        let layer = id.print();
+        let layer = id.hash();
         let Some(withheld) = self.withheld.get_mut(&layer).filter(|withheld| withheld.is_open) else {
             return false;
         };
@@ -220,7 +220,7 @@ impl Recovery {
     }
 
     /// A state was asked for, and came or did not.
-    fn settle(&mut self, layer: LayerPrint, state: State) {
+    fn settle(&mut self, layer: LayerHash, state: State) {
         if self.settled.len() >= RECLAIMED_KEPT_MAX {
             self.settled.clear();
         }
@@ -246,13 +246,13 @@ impl Recovery {
 impl Replica {
     /// Takes an own newer layer, and returns what is to be signed above it: for a snapshot what is true now, for a map both
     /// states joined.
-    pub(super) fn recover(&mut self, core: &mut Core, layer: Layer, dropped: Vec<LayerPrint>) -> Outcome {
+    pub(super) fn recover(&mut self, core: &mut Core, layer: Layer, dropped: Vec<LayerHash>) -> Outcome {
         if Recovery::is_anothers(core, &layer.signed) {
             return self.recovery.stop_authoring(core);
         }
         let id = layer.head().layer.clone();
         tracing::warn!(document = id.document.name.as_str(), "recovered our own newer state from a peer");
-        self.recovery.awaited.remove(&id.print());
+        self.recovery.awaited.remove(&id.hash());
         let was_withheld = self.recovery.release(&id);
         let (stored, restage) = match layer.head().kind {
             Kind::Map => self.recover_map(core, &id, layer),
@@ -330,7 +330,7 @@ impl Replica {
         let Some(own) = self.layers.layer(id).filter(|own| own.head().kind == Kind::Map) else {
             return Claim::No;
         };
-        let (present, layer, now) = (State::of(&own.signed), id.print(), core.now_ms());
+        let (present, layer, now) = (State::of(&own.signed), id.hash(), core.now_ms());
         if let Some(OpenClaim { state, until }) = self.recovery.claims.get(&(peer, layer)) {
             if now < *until {
                 return Claim::Pending;
@@ -356,11 +356,12 @@ impl Replica {
         let Some(own) = self.layers.layer(id).filter(|own| own.head().kind == Kind::Map) else {
             return false;
         };
-        let (present, layer, now) = (State::of(&own.signed), id.print(), core.now_ms());
+        let (present, layer, now) = (State::of(&own.signed), id.hash(), core.now_ms());
         let mut states = shown;
         states.retain(|state| {
-            let is_present = state.sequence == present.sequence && has_root(*state, present.print);
-            (1..=present.sequence).contains(&state.sequence)
+            let is_present = state.sequence == present.sequence && has_root(*state, present.root_prefix);
+            state.sequence > Sequence::NONE
+                && state.sequence <= present.sequence
                 && !is_present
                 && !self.recovery.settled.contains(&(layer, *state))
                 && !self.is_own_past(core, id, *state)
@@ -386,7 +387,7 @@ impl Replica {
     /// Takes what is missing here out of an own state that was passed without knowing it.
     pub(super) fn reclaim(&mut self, core: &mut Core, peer: PeerId, layer: &Layer) -> Outcome {
         let id = layer.head().layer.clone();
-        let (print, state) = (id.print(), State::of(&layer.signed));
+        let (print, state) = (id.hash(), State::of(&layer.signed));
         self.recovery.claims.remove(&(peer, print));
         self.recovery.settle(print, state);
         let was_withheld = self.recovery.arrived(&id, state);
@@ -461,6 +462,6 @@ impl Replica {
 
 /// Whether a state may have this root. A state shown by radio has only the first byte of its root; the others are 0.
 fn has_root(state: State, root: [u8; 4]) -> bool {
-    let ([first, rest @ ..], [same, ..]) = (state.print, root);
-    state.print == root || rest == [0; 3] && first == same
+    let ([first, rest @ ..], [same, ..]) = (state.root_prefix, root);
+    state.root_prefix == root || rest == [0; 3] && first == same
 }

@@ -74,7 +74,7 @@ impl Replica {
         let missing = self.layers.documents().filter(|(id, document)| {
             document.kind() == Kind::Map
                 && id.owner != me
-                && self.federation.takes_part(id)
+                && self.federation.participates(id)
                 && self.federation.may_write(&id.owner)
                 && document.layer(&id.owner).is_some()
                 && (document.layer(&me).is_none() || !document.counts(&me))

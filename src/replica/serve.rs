@@ -19,10 +19,10 @@ impl Replica {
         let mut frontier = Frontier::default();
         for layer in self.layers.layers() {
             let head = layer.head();
-            if self.federation.takes_part(&head.layer.document)
+            if self.federation.participates(&head.layer.document)
                 && self.federation.may_receive(peer, &head.layer, head.audience_sequence)
             {
-                frontier.set(head.layer.print(), Some(State::of(&layer.signed)));
+                frontier.set(head.layer.hash(), Some(State::of(&layer.signed)));
             }
         }
         frontier
@@ -30,7 +30,7 @@ impl Replica {
 
     /// Whether a peer may have the present state of a layer.
     pub fn may_receive(&self, peer: &PeerId, id: &LayerId) -> bool {
-        self.federation.takes_part(&id.document)
+        self.federation.participates(&id.document)
             && self.layer(id).is_some_and(|layer| {
                 self.federation.may_receive(peer, id, layer.head().audience_sequence)
             })
@@ -74,8 +74,8 @@ impl Replica {
         };
         Some(CompactEnvelope {
             base: BaseRef {
-                distance: head.sequence.get().checked_sub(base.sequence).filter(|d| *d > 0)?,
-                print: [base.print[0], base.print[1]],
+                distance: head.sequence.get().checked_sub(base.sequence.get()).filter(|d| *d > 0)?,
+                root_prefix: [base.root_prefix[0], base.root_prefix[1]],
                 is_short: false,
             },
             address: Some(address_byte(id)),
@@ -95,7 +95,7 @@ impl Replica {
         id: &TransferId,
         answer: impl FnOnce(&MapContent) -> Message,
     ) -> Option<Message> {
-        let layer = self.layers.layer_of_print(&id.layer)?;
+        let layer = self.layers.layer_of_hash(&id.layer)?;
         let head = layer.head();
         let may = self.federation.may_receive(peer, &head.layer, head.audience_sequence);
         map_of(layer).filter(|_| may && head.root == id.root).map(answer)

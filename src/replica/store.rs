@@ -3,7 +3,7 @@
 use tombolo_transports::PeerId;
 
 use crate::core::Core;
-use crate::layer::{DocumentName, KeyPath, Kind, Layer, LayerId, LayerPrint, MapContent, SignedHead};
+use crate::layer::{DocumentName, KeyPath, Kind, Layer, LayerId, LayerHash, MapContent, SignedHead};
 use crate::merge::map_of;
 use crate::replica::{Replaced, Replica};
 use crate::store::Write;
@@ -19,7 +19,7 @@ pub struct Stored {
     /// Whether the document reads differently now.
     pub reads_differently: bool,
     /// Layers that were dropped with the document, because its owner gave it another kind.
-    pub dropped: Vec<LayerPrint>,
+    pub dropped: Vec<LayerHash>,
 }
 
 impl Replica {

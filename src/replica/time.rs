@@ -73,7 +73,7 @@ impl Replica {
     /// node's signed time.
     pub fn due_sweeps(&self, me: &PeerId, reference_ms: u64) -> Vec<DueSweep> {
         let maps = self.layers.documents().filter(|(id, document)| {
-            document.kind() == Kind::Map && self.federation.takes_part(id) && document.counts(me)
+            document.kind() == Kind::Map && self.federation.participates(id) && document.counts(me)
         });
         let listed =
             |id: &DocumentId| self.federation.audience(&id.owner).map_or(usize::MAX, |a| a.writers() + 1);

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use tombolo_transports::mesh::ledger::{Account, Priority};
-use tombolo_transports::mesh::station::Transfer;
+use tombolo_mesh::airtime::ledger::{Account, Priority};
+use tombolo_mesh::station::Transfer;
 
 use crate::broadcast::{RadioLink, account};
 use crate::identity::did;
@@ -65,7 +65,7 @@ impl Report<'_> {
         let names = self.replica.layers().layers().map(|layer| {
             let id = &layer.head().layer;
             let (owner, name) = (self.name_of(&id.document.owner), id.document.name.as_str());
-            (account(&id.print()), format!("{owner}/{name} by {}", self.name_of(&id.author)))
+            (account(&id.hash()), format!("{owner}/{name} by {}", self.name_of(&id.author)))
         });
         AccountNames(names.collect())
     }

@@ -1,7 +1,7 @@
 //! How far each peer and this node lag behind each other, in the words of `status`, `peers` and `links`. Only what is known
 //! is shown: a number that was not counted is left out.
 
-use tombolo_transports::mesh::keys::Mode;
+use tombolo_mesh::frame::keys::Mode;
 use tombolo_transports::{Medium, PeerId};
 
 use crate::broadcast::{RadioLink, goes_on_air, rank};
@@ -10,7 +10,7 @@ use crate::federation::Peer;
 use crate::federation::peer::Joined;
 use crate::io::view::StepView;
 use crate::report::Report;
-use crate::sync::cell::Step;
+use crate::sync::broadcast::SyncStatus;
 
 impl<'a> Report<'a> {
     /// The media of a peer's links, radios last.
@@ -41,7 +41,7 @@ impl<'a> Report<'a> {
     fn lag_by_link(&self, peer: &PeerId) -> StepView {
         let distance = self.wired.distance(peer).unwrap_or_default();
         let in_step = distance.confirmed && distance.we_lack == 0 && distance.they_lack == 0;
-        let known = |count: usize| distance.told.then_some(count);
+        let known = |count: usize| distance.known.then_some(count);
         StepView {
             state: if in_step { "in step" } else { "catching up" },
             we_lack: known(distance.we_lack),
@@ -51,28 +51,28 @@ impl<'a> Report<'a> {
     }
 
     /// Whether a peer is heard by radio, and then what the radio that knows most of it knows of the lag.
-    pub(super) fn lag_by_radio(&self, peer: &PeerId) -> Option<(&'a RadioLink, Step)> {
+    pub(super) fn lag_by_radio(&self, peer: &PeerId) -> Option<(&'a RadioLink, SyncStatus)> {
         let now = self.core.now_ms();
         let radios = self.broadcast.radios().map(|(_, radio)| radio);
         let hears = |radio: &&RadioLink| radio.hears(peer, now);
         let steps = radios.filter(hears).map(|radio| (radio, radio.lag(peer)));
         steps.min_by_key(|(_, step)| match step {
-            Step::Known(apart) => (0, apart.we_lack + apart.they_lack, apart.sent as u64),
-            Step::Unknown { since } => (1, 0, since.map_or(u64::MAX, |since| u64::MAX - since)),
+            SyncStatus::Known(apart) => (0, apart.we_lack + apart.they_lack, apart.unacknowledged as u64),
+            SyncStatus::Unknown { since } => (1, 0, since.map_or(u64::MAX, |since| u64::MAX - since)),
         })
     }
 
     /// What a radio knows of a listener's lag.
     pub(super) fn radio_lag_view(&self, peer: &PeerId, radio: &RadioLink, step: Step) -> StepView {
         let view = match step {
-            Step::Known(apart) => StepView {
+            SyncStatus::Known(apart) => StepView {
                 state: if apart.is_in_step() { "in step" } else { "catching up" },
                 we_lack: Some(apart.we_lack),
                 they_lack: Some(apart.they_lack),
-                unacknowledged: Some(apart.sent),
+                unacknowledged: Some(apart.unacknowledged),
                 ..StepView::default()
             },
-            Step::Unknown { since } => StepView {
+            SyncStatus::Unknown { since } => StepView {
                 state: "unknown",
                 unknown_since: since.map(|at| self.core.clock.wall_of(at)),
                 ..StepView::default()

@@ -15,7 +15,7 @@ use tombolo_transports::{LinkCaps, LinkId, PeerId};
 use crate::core::{Core, Rejection};
 use crate::federation::Refusal;
 use crate::io::{Event, Output};
-use crate::layer::{DocumentName, LayerId, LayerPrint, SignedHead};
+use crate::layer::{DocumentName, LayerId, LayerHash, SignedHead};
 use crate::random::Random;
 use crate::replica::{Claim, Replica, Stored};
 use crate::router::{Candidate, Class, Request, TransportRouter};
@@ -150,7 +150,7 @@ impl Unicast {
         for layer in &stored.dropped {
             self.engine.handle_input(now, sync::Input::Dropped { layer: *layer });
         }
-        let (layer, state) = (stored.id.print(), stored.state);
+        let (layer, state) = (stored.id.hash(), stored.state);
         let mut readers = self.connected_peers();
         readers.retain(|peer| replica.may_receive(peer, &stored.id));
         self.engine.handle_input(now, sync::Input::Stored { layer, state, readers, from });
@@ -158,7 +158,7 @@ impl Unicast {
 
     /// A message of the engine's own kinds arrived.
     pub fn received(&mut self, core: &Core, peer: PeerId, message: Message) {
-        self.engine.handle_input(core.now_ms(), sync::Input::Heard { peer, message });
+        self.engine.handle_input(core.now_ms(), sync::Input::Received { peer, message });
     }
 
     /// A delta arrived whose base is not held here.
@@ -168,7 +168,7 @@ impl Unicast {
 
     /// A layer that a peer sent was refused.
     pub fn refused(&mut self, core: &Core, peer: PeerId, signed: &SignedHead, refusal: Refusal) {
-        let layer = signed.head.layer.print();
+        let layer = signed.head.layer.hash();
         let input = match refusal {
             // The audience is on its way, from this peer or another.
             Refusal::AudienceBehind => sync::Input::TooEarly { peer, layer, state: State::of(signed) },
@@ -176,7 +176,7 @@ impl Unicast {
                 sync::Input::Refuse {
                     peer,
                     layer,
-                    sequence: signed.head.sequence.get(),
+                    sequence: signed.head.sequence,
                     reason: refusal.code(),
                     lasting: refusal != Refusal::Quota,
                 }
@@ -196,13 +196,13 @@ impl Unicast {
     }
 
     /// The newest state of a layer that any peer has shown.
-    pub fn newest_known(&self, layer: &LayerPrint) -> Option<State> {
+    pub fn newest_known(&self, layer: &LayerHash) -> Option<State> {
         self.engine.newest_known(layer)
     }
 
     /// How far a connected peer and this node lag behind each other.
     pub fn distance(&self, peer: &PeerId) -> Option<sync::Distance> {
-        self.engine.distance(peer)
+        self.engine.lag(peer)
     }
 
     // ---- clocks of peers ---------------------------------------------------------------------------------
@@ -302,7 +302,7 @@ impl Unicast {
             false => Claim::No,
         };
         if claim == Claim::Ask {
-            self.send(core, peer, Class::Document, &Message::Want(vec![(id.print(), None)]));
+            self.send(core, peer, Class::Document, &Message::Want(vec![(id.hash(), None)]));
         }
         if claim != Claim::No {
             self.not_supplied(core, peer, id, held);
@@ -315,7 +315,7 @@ impl Unicast {
     }
 
     fn not_supplied(&mut self, core: &Core, peer: PeerId, id: &LayerId, held: Option<State>) {
-        let layer = id.print();
+        let layer = id.hash();
         self.engine.handle_input(core.now_ms(), sync::Input::NotSupplied { peer, layer, held });
     }
 
