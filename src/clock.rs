@@ -1,5 +1,5 @@
 //! Time as the rest of the system sees it: `Now` comes in as an argument, `Timestamp` is a hybrid logical
-//! clock, and `ReferenceClock` says which wall time to believe. Nothing here reads a clock.
+//! clock, and `ReferenceClock` decides which wall time to believe. Nothing here reads a clock.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub const BUILD_DATE_MS: u64 = 1_793_491_200_000;
 pub struct Now {
     /// Milliseconds on a clock that never steps back; its zero means nothing.
     pub mono_ms: u64,
-    /// Milliseconds since the Unix epoch, as the system clock says, right or wrong.
+    /// Milliseconds since the Unix epoch, by the system clock, right or wrong.
     pub wall_ms: u64,
 }
 
@@ -115,7 +115,7 @@ impl ReferenceClock {
         ReferenceClock { newest_own_ms: newest_own.ms(), operator_set, heard: BTreeMap::new() }
     }
 
-    /// An authenticated peer told its wall time.
+    /// An authenticated peer sent its wall time.
     pub fn hear(&mut self, peer: PeerId, wall_ms: u64, now: Now) {
         self.heard.insert(peer, (i128::from(wall_ms) - i128::from(now.mono_ms), now.mono_ms));
     }
@@ -125,7 +125,7 @@ impl ReferenceClock {
         self.heard.remove(peer);
     }
 
-    /// Whether our own wall clock may be told to peers.
+    /// Whether this node's wall clock may be sent to peers.
     pub fn own_is_set(&self, now: Now) -> bool {
         self.operator_set
             || (now.wall_ms >= BUILD_DATE_MS

@@ -1,7 +1,7 @@
 //! Deterministic CBOR (RFC 8949, 4.2.1): one value, one byte string.
 //!
 //! Shortest heads, keys sorted by their encoding, definite lengths, no duplicate keys, floats shortened only where
-//! widening gives the same bits. Whatever is written otherwise is refused with the error that says what it is, before
+//! widening gives the same bits. Any other form is refused with an error that names it, before
 //! anything is allocated for it: a declared length is never believed beyond the bytes that are there.
 
 use crate::value::{Int, Key, Map, Value};

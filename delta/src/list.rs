@@ -5,7 +5,7 @@
 //! (Hunt and Szymanski), in n log n. An item that left one place and came in at another was moved.
 //!
 //! Documents may have very many small items, so what is kept of each here is a few bytes: indices of 32 bits, and no
-//! table of the items themselves. A long list is first cut where [`anchors`](crate::anchors) tell that both run alike;
+//! table of the items themselves. A long list is first cut where [`anchors`](crate::anchors) show that both run alike;
 //! only what lies between two of them, and is not the same, is looked at item by item.
 
 use crate::Value;

@@ -11,16 +11,16 @@ use std::hash::{Hash, Hasher};
 /// One value of a document.
 #[derive(Clone, Default)]
 pub enum Value {
-    /// Nothing.
+    /// The null value.
     #[default]
     Null,
-    /// True or false.
+    /// A boolean: true or false.
     Bool(bool),
     /// A whole number in CBOR's range.
     Int(Int),
     /// A 64-bit float, compared by its bits.
     Float(f64),
-    /// A byte string.
+    /// A string of bytes.
     Bytes(Vec<u8>),
     /// A text, not normalised.
     Text(String),
@@ -41,7 +41,7 @@ pub struct Int {
 /// The key of a map entry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
-    /// A number.
+    /// A key that is a number.
     Int(Int),
     /// A text: the common case.
     Text(String),

@@ -15,7 +15,8 @@ use crate::envelope::{Envelope, EnvelopeError, Payload};
 use crate::layer::{Content, DocumentId, DocumentName, Head, Kind, Layer, LayerId, SignedHead};
 use crate::limits::RADIO_MESSAGE_BYTES_MAX;
 
-/// The bytes of a whole layer for a radio. `plain`: what a map holds stands there for anyone to read. May be longer than a radio takes: whoever sends looks.
+/// The bytes of a whole layer for a radio. `plain`: the entries of a map are readable by everyone. The result may be
+/// longer than a radio takes; the sender checks.
 pub fn encode_air(layer: &Layer, plain: bool) -> Vec<u8> {
     let head = layer.head();
     let id = &head.layer;

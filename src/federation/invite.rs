@@ -37,12 +37,12 @@ pub fn token_hash(token: &Token) -> TokenHash {
     *blake3::Hasher::new_derive_key("tombolo 1 invite token").update(token).finalize().as_bytes()
 }
 
-/// What an invite code says.
+/// The content of an invite code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invite {
-    /// Who invites.
+    /// The inviting node.
     pub inviter: PeerId,
-    /// Its onion address.
+    /// The onion address of the inviter.
     pub onion: String,
     /// The secret; works once.
     pub token: Token,
@@ -57,10 +57,10 @@ pub struct Invite {
 /// Why a text is no invite code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InviteError {
-    /// Neither prefix.
+    /// The code has neither prefix.
     #[error("it starts with `fed1:` (or `FED1C:` from a QR code)")]
     Prefix,
-    /// Too long.
+    /// The code is too long.
     #[error("it is longer than any code")]
     TooLong,
     /// Letters that the encoding does not have.
@@ -234,7 +234,7 @@ pub struct Outgoing {
 /// An invite that we redeemed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incoming {
-    /// Who invited.
+    /// The node that invited.
     pub inviter: [u8; 32],
     /// When we redeemed it, milliseconds since the Unix epoch.
     pub created_at_ms: u64,

@@ -1,4 +1,4 @@
-//! What a layer says: one value (snapshot) or entries with their hash tree (map).
+//! The content of a layer: one value (snapshot) or entries with their hash tree (map).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,7 +47,7 @@ pub enum ContentError {
 }
 
 impl Content {
-    /// The content of a layer that says nothing yet.
+    /// The content of a layer without a state.
     pub fn empty(kind: Kind) -> Self {
         match kind {
             Kind::Snapshot => Content::Snapshot(Value::Null),

@@ -1,5 +1,5 @@
-//! A layer: what one author says in one document. It is the layer's *state* that is signed, never a delta,
-//! so that one signature does however far behind a reader is (DESIGN section 3).
+//! A layer: what one author wrote in one document. The layer's *state* is signed, never a delta, so that one
+//! signature serves every reader, however far behind.
 //!
 //! This room knows values, keys, entries, hash trees and the signed head. It does not know who may write
 //! (`federation`), which value wins (`merge`), or how a layer travels (`envelope`, `sync`).
@@ -76,7 +76,7 @@ impl DocumentName {
         Self::new(&format!("{}{}", self.0, Self::BRIEF)).ok().filter(|_| !is_brief)
     }
 
-    /// A name from outside; the error says what is wrong with it.
+    /// A name from outside.
     pub fn new(text: &str) -> Result<Self, &'static str> {
         if text.is_empty() {
             return Err("it is empty");
@@ -107,7 +107,7 @@ impl DocumentName {
 /// Names a document: whose it is and what it is called.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DocumentId {
-    /// Who made it and says who reads and writes it.
+    /// The node that made it and decides who reads and writes it.
     pub owner: PeerId,
     /// What it is called.
     pub name: DocumentName,
@@ -116,7 +116,7 @@ pub struct DocumentId {
 /// Names a layer: one author's part of one document.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LayerId {
-    /// The document.
+    /// The document that the layer is a part of.
     pub document: DocumentId,
     /// Who signs this layer.
     pub author: PeerId,
@@ -144,7 +144,7 @@ impl LayerId {
 pub struct Sequence(u64);
 
 impl Sequence {
-    /// No state yet.
+    /// The sequence of a layer without a state.
     pub const NONE: Sequence = Sequence(0);
 
     /// A sequence from outside, if it is below 2^53.
@@ -152,7 +152,7 @@ impl Sequence {
         (number <= SEQUENCE_MAX).then_some(Sequence(number))
     }
 
-    /// As a number.
+    /// The sequence as a number.
     pub fn get(self) -> u64 {
         self.0
     }

@@ -1,5 +1,5 @@
 //! `TransportRouter`: over which link a message goes. Candidates, hard rules, a cost for the rest, then
-//! order; and why each loser lost, so that a person can be told and the choice replayed.
+//! order; and why each loser lost, so that the choice can be explained and replayed.
 //!
 //! Pure: what it knows of links comes in as data. The node joins it with the sync engine; the two never
 //! meet.

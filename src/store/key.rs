@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Lines that start with `#` are comments. The file is made once, never overwritten, with mode 0600, and
-//! is refused when its mode lets anybody else read it.
+//! is refused when its mode lets other users read it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -31,7 +31,7 @@ const WARNING: &str =
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
-    /// There is none.
+    /// There is no key file.
     #[error("no node lives in {}: `tombolo init --name NAME` makes one", folder.display())]
     Missing {
         /// Where one was looked for.
@@ -40,23 +40,23 @@ pub enum KeyFileError {
     /// There is one already.
     #[error("{} exists already: an identity is never overwritten", path.display())]
     Exists {
-        /// The file.
+        /// The path of the key file.
         path: PathBuf,
     },
     /// Others may read it.
     #[error("{} can be read by others (mode {mode:03o}): `chmod 600 {}` closes it", path.display(), path.display())]
     Open {
-        /// The file.
+        /// The path of the key file.
         path: PathBuf,
-        /// Its permission bits.
+        /// The permission bits of the file.
         mode: u32,
     },
     /// It is not what we write.
     #[error("{} is no key file: {why}", path.display())]
     Malformed {
-        /// The file.
+        /// The path of the key file.
         path: PathBuf,
-        /// What is wrong.
+        /// What is wrong with it.
         why: &'static str,
     },
     /// The system gave no random bytes.
@@ -65,9 +65,9 @@ pub enum KeyFileError {
     /// The disk or its permissions.
     #[error("{}: {source}", path.display())]
     Io {
-        /// The file.
+        /// The path of the key file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
 }

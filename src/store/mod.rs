@@ -22,11 +22,11 @@ use crate::federation::Peer;
 use crate::federation::invite::{Incoming, Outgoing, TokenHash};
 use crate::layer::{Entry, ForkEvidence, KeyPath, LayerId, Sequence, SignedHead};
 
-/// The node's store.
+/// The node's database of peers, invites, layers and small records.
 pub struct Store {
     /// None after the disk refused, until it takes the file again.
     database: Option<Arc<Database>>,
-    /// Opens the file anew; a store in memory has none.
+    /// Opens the file again; a store in memory has none.
     opener: Option<Opener>,
 }
 
@@ -41,9 +41,9 @@ pub enum StoreError {
     /// Written by a later version.
     #[error("the store has format {found}, this program knows {known}: use a newer tombolo")]
     TooNew {
-        /// Its format.
+        /// The format of the file.
         found: u64,
-        /// Ours.
+        /// The format of this version.
         known: u64,
     },
     /// The file is damaged: a record does not read back.
@@ -68,7 +68,7 @@ impl<E: Into<redb::Error>> From<E> for StoreError {
     }
 }
 
-/// Opens or makes the file, for nobody but its owner: all documents are in it.
+/// Opens or makes the file, readable by its owner only: all documents are in it.
 fn open_private(path: &Path) -> Result<File, StoreError> {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false);
@@ -109,7 +109,7 @@ pub enum Write {
 /// A new state of a layer, as what changes on disk.
 #[derive(Clone, Debug)]
 pub struct LayerWrite {
-    /// The new head.
+    /// The head of the new state.
     pub signed: SignedHead,
     /// Of a snapshot: its new content, canonical CBOR.
     pub snapshot: Option<Vec<u8>>,
@@ -123,12 +123,12 @@ pub struct LayerWrite {
     pub forgotten_keys: Vec<KeyPath>,
     /// Of a map: the bases that a peer may name, newest last.
     pub bases: Vec<MapBase>,
-    /// Whether it is a map of our own: then its states are remembered, to tell ours from a restored copy's.
+    /// Whether it is a map of our own: then its states are remembered, to distinguish them from those of a restored copy.
     pub is_own_map: bool,
 }
 
 impl LayerWrite {
-    /// Which layer.
+    /// The layer that is written.
     pub fn layer(&self) -> &LayerId {
         &self.signed.head.layer
     }
@@ -162,7 +162,7 @@ impl Store {
         Store { database: self.database.clone(), opener: self.opener.clone() }
     }
 
-    /// Opens the file anew after the disk refused: the database trusts nothing it had in memory then.
+    /// Opens the file again after a disk error: the database trusts nothing that it had in memory then.
     pub fn heal(&mut self) -> Result<(), StoreError> {
         let Some(opener) = &self.opener else { return Ok(()) };
         // The old handle goes first: it holds the lock.
@@ -194,7 +194,7 @@ impl Store {
 
     /// The first 4 bytes of the root that a map of ours had at a sequence; none where that is not known (any
     /// more).
-    pub fn past_state(&self, layer: &LayerId, sequence: u64) -> Result<Option<[u8; 4]>, StoreError> {
+    pub fn past_state(&self, layer: &LayerId, sequence: Sequence) -> Result<Option<[u8; 4]>, StoreError> {
         tables::past_state(&self.database()?.begin_read()?, layer, sequence)
     }
 

@@ -21,7 +21,7 @@ const BUCKETS_PER_ASK: usize = 32;
 #[derive(Debug)]
 pub struct Transfer {
     signed: SignedHead,
-    /// Whom we ask.
+    /// The peer that is asked.
     from: PeerId,
     /// Hashes that the signed root vouches for. A bucket without one is the same as ours, or empty.
     expected: BTreeMap<NodePath, [u8; 32]>,
@@ -103,7 +103,7 @@ impl Transfers {
         }
     }
 
-    /// A peer is gone: its transfers wait until somebody offers the same state again.
+    /// A peer is gone: its transfers wait until another peer offers the same state.
     pub fn peer_down(&mut self, peer: &PeerId) {
         for transfer in self.under_way.values_mut().filter(|t| t.from == *peer) {
             transfer.source_is_gone = true;
@@ -173,7 +173,7 @@ impl Transfers {
         Ok(())
     }
 
-    /// Takes buckets.
+    /// Takes buckets that arrived.
     pub fn take_parts(
         &mut self,
         id: &TransferId,
