@@ -33,7 +33,7 @@ pub fn state_brief() -> BriefFields {
 impl Authoring {
     /// The brief that an own document's new content needs signed; `None` if it has no brief, or one that is near enough.
     pub fn brief_due(core: &Core, replica: &Replica, document: &DocumentId) -> Option<(DocumentId, Value)> {
-        if document.owner != core.me || replica.federation().class(document).radio != RadioUse::Brief {
+        if document.owner != core.me || replica.federation().policy(document).radio != RadioUse::Brief {
             return None;
         }
         let fields = Self::brief_fields(core, replica, document)?;
@@ -65,11 +65,15 @@ fn own_snapshot<'a>(core: &Core, replica: &'a Replica, document: &DocumentId) ->
 
 /// The signed node state of an identity, with the fields of its brief where that is newer.
 pub fn state_with_brief(replica: &Replica, owner: &PeerId) -> Option<view::StateView> {
-    let signed = |time_ms, state| view::StateView { timestamp: crate::clock::rfc3339(time_ms), provisional: false, state };
+    let signed = |time_ms, state| view::StateView {
+        timestamp: crate::clock::rfc3339(time_ms),
+        provisional: false,
+        state,
+    };
     let full = replica.node_state(owner).map(|(time_ms, state)| signed(time_ms, state));
     let name = reserved_document(*owner, DocumentName::STATE).name.brief()?;
     let id = LayerId { document: DocumentId { owner: *owner, name }, author: *owner };
-    let brief = replica.layer(&id).filter(|_| replica.federation().takes_part(&id.document));
+    let brief = replica.layer(&id).filter(|_| replica.federation().participates(&id.document));
     let Some((Content::Snapshot(value), time_ms)) = brief.map(|layer| (&layer.content, layer.head().time_ms))
     else {
         return full;

@@ -9,7 +9,7 @@
 
 mod brief;
 mod staged;
-pub(crate) mod tree;
+mod tree;
 mod writes;
 
 use tombolo_delta::Value;

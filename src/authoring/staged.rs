@@ -49,7 +49,11 @@ pub enum WriteKind {
 
 impl Staged {
     /// Stages entries of the own layer in a map.
-    pub fn put_map(&mut self, document: &DocumentId, changes: impl IntoIterator<Item = (KeyPath, Option<Entry>)>) {
+    pub fn put_map(
+        &mut self,
+        document: &DocumentId,
+        changes: impl IntoIterator<Item = (KeyPath, Option<Entry>)>,
+    ) {
         self.maps.entry(document.clone()).or_default().extend(changes);
     }
 

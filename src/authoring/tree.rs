@@ -2,11 +2,6 @@
 
 use tombolo_delta::{Map, Value};
 
-/// The value at a path of a tree.
-pub(crate) fn at<'a>(tree: &'a Value, path: &[String]) -> Option<&'a Value> {
-    path.iter().try_fold(tree, |value, segment| value.get(segment))
-}
-
 /// Puts a value at a path; a value on the way that is no object is replaced by one. Returns whether anything changed.
 pub(super) fn put_at(tree: &mut Value, path: &[String], value: Value) -> bool {
     let Some((first, rest)) = path.split_first() else {
@@ -16,7 +11,12 @@ pub(super) fn put_at(tree: &mut Value, path: &[String], value: Value) -> bool {
     };
     let mut members = match std::mem::take(tree) {
         Value::Map(members) => members,
-        Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text(_) | Value::Bytes(_)
+        Value::Null
+        | Value::Bool(_)
+        | Value::Int(_)
+        | Value::Float(_)
+        | Value::Text(_)
+        | Value::Bytes(_)
         | Value::Array(_) => Map::new(),
     };
     let mut child = members.remove(first).unwrap_or_default();
@@ -44,6 +44,10 @@ mod tests {
 
     fn path(text: &str) -> Vec<String> {
         text.split('/').map(str::to_owned).collect()
+    }
+
+    fn at<'a>(tree: &'a Value, path: &[String]) -> Option<&'a Value> {
+        path.iter().try_fold(tree, |value, segment| value.get(segment))
     }
 
     #[test]

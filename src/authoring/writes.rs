@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use tombolo_delta::Value;
 
-use crate::authoring::tree::{at, put_at, remove_at};
+use crate::authoring::tree::{put_at, remove_at};
 use crate::authoring::{Authoring, WriteKind};
 use crate::core::Core;
 use crate::io::{Command, CommandError, NodeState, RequestId};
 use crate::layer::{Content, DocumentId, DocumentName, Entry, KeyPath, Kind};
 use crate::limits::DOCUMENTS_PER_OWNER_MAX;
-use crate::merge::{Document, flatten};
+use crate::merge::{Document, Winner, flatten};
 use crate::replica::Replica;
 
 impl Authoring {
@@ -43,7 +43,8 @@ impl Authoring {
         let Ok((document, kind)) = writable(core, replica, doc) else { return false };
         let (Kind::Map, Some(key), Some(value)) = (kind, key, value) else { return true };
         // One plain key, nothing staged on it: the usual burst of `set`s shares one signature.
-        let is_plain = flatten(Some(key), value).is_ok_and(|leaves| leaves.len() == 1 && leaves.contains_key(key));
+        let is_plain =
+            flatten(Some(key), value).is_ok_and(|leaves| leaves.len() == 1 && leaves.contains_key(key));
         !is_plain || self.staged.has_at_or_below(&document, key)
     }
 
@@ -142,15 +143,12 @@ impl Authoring {
         let held = replica.document(&document);
         match kind {
             Kind::Snapshot => {
-                let tree = held.and_then(Document::view);
-                tree.as_ref().and_then(|tree| at(tree, key.segments())).ok_or_else(unknown)?;
+                held.and_then(|document| document.get(key)).ok_or_else(unknown)?;
                 self.edit_snapshot(replica, request, &document, |tree| remove_at(tree, key.segments()))
             }
             Kind::Map => {
-                let stands = |(other, winner): (&KeyPath, &crate::merge::Winner)| {
-                    key.is_prefix_of(other) && !winner.entry.is_tombstone()
-                };
-                if !held.is_some_and(|document| document.winners().any(stands)) {
+                let stands = |(_, winner): (&KeyPath, &Winner)| !winner.entry.is_tombstone();
+                if !held.is_some_and(|document| document.winners_below(key).any(stands)) {
                     return Err(unknown());
                 }
                 self.write_leaves(core, replica, request, &document, BTreeMap::new(), Some(key))
@@ -170,11 +168,14 @@ impl Authoring {
         prefix: Option<&KeyPath>,
     ) -> Result<(), CommandError> {
         let document = replica.document(id).expect("a writable document is held");
-        let below = document.winners().filter(|(key, winner)| {
-            prefix.is_none_or(|prefix| prefix.is_prefix_of(key)) && !winner.entry.is_tombstone()
-        });
-        let gone: Vec<KeyPath> =
-            below.map(|(key, _)| key.clone()).filter(|key| !leaves.contains_key(key)).collect();
+        let is_gone =
+            |(key, winner): &(&KeyPath, &Winner)| !winner.entry.is_tombstone() && !leaves.contains_key(key);
+        let gone: Vec<KeyPath> = match prefix {
+            Some(prefix) => {
+                document.winners_below(prefix).filter(is_gone).map(|(key, _)| key.clone()).collect()
+            }
+            None => document.winners().filter(is_gone).map(|(key, _)| key.clone()).collect(),
+        };
         let new =
             leaves.into_iter().filter(|(key, value)| document.shown(key).is_none_or(|shown| shown != value));
         let wanted: Vec<(KeyPath, Option<Value>)> = gone

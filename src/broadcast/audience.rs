@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tombolo_transports::PeerId;
 
-use crate::federation::{Audience, Federation, RadioUse, TrustLevel};
+use crate::federation::{Audience, Federation, RadioUse};
 use crate::layer::{DocumentName, LayerHash, SignedHead};
 use crate::replica::Replica;
 use crate::sync::broadcast::LayerOffer;
@@ -19,17 +19,16 @@ pub(crate) fn rank(name: &DocumentName) -> u8 {
     }
 }
 
-/// The peers that are at least observed.
-pub(super) fn observed_peers(federation: &Federation) -> impl Iterator<Item = PeerId> {
+/// The peers that this node exchanges state with.
+pub(super) fn member_peers(federation: &Federation) -> impl Iterator<Item = PeerId> {
     federation.members().map(|peer| peer.id)
 }
 
 /// The members of an owner's audience that are peers of this node.
-pub(super) fn members(federation: &Federation, owner: &PeerId) -> Vec<PeerId> {
+pub(super) fn listeners_of(federation: &Federation, owner: &PeerId) -> Vec<PeerId> {
     let audience = federation.audience(owner);
-    let listed =
-        |peer: &PeerId| peer == owner || audience.is_some_and(|a| a.lists(peer));
-    observed_peers(federation).filter(listed).collect()
+    let listed = |peer: &PeerId| peer == owner || audience.is_some_and(|a| a.lists(peer));
+    member_peers(federation).filter(listed).collect()
 }
 
 /// What is held of an owner's documents, as far as it may go over a radio.
@@ -67,8 +66,8 @@ pub(crate) fn goes_on_air(federation: &Federation, signed: &SignedHead, sealed: 
     if !may_be_seen || !is_wanted {
         return false;
     }
-    let knows_audience = rank(&document.name) == 0
-        || federation.audience_sequence(&document.owner) >= head.audience_sequence;
+    let knows_audience =
+        rank(&document.name) == 0 || federation.audience_sequence(&document.owner) >= head.audience_sequence;
     federation.participates(document)
         && federation.is_writer(&document.owner, &head.layer.author)
         && knows_audience

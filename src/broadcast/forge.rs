@@ -1,7 +1,7 @@
 //! Frames that a hostile member can make up: for simulations.
 
-use tombolo_mesh::frame::{Counters, Header, Kind, seal};
 use tombolo_mesh::frame::keys::Mode;
+use tombolo_mesh::frame::{Counters, Header, Kind, seal};
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::broadcast::Broadcast;
@@ -24,7 +24,13 @@ pub struct Forged<'a> {
 impl Broadcast {
     /// A frame in another member's name, on its own channel, with any counter: a node that has the audience key can seal it.
     /// `None` where this node cannot.
-    pub fn forge(&self, core: &Core, replica: &Replica, link: LinkId, forged: &Forged<'_>) -> Option<Vec<u8>> {
+    pub fn forge(
+        &self,
+        core: &Core,
+        replica: &Replica,
+        link: LinkId,
+        forged: &Forged<'_>,
+    ) -> Option<Vec<u8>> {
         let victim = &forged.victim;
         let epoch = self.radios.get(&link)?.station.epoch_of(victim)?;
         let key = self.shared.keys.key_of(core, replica, victim)?;

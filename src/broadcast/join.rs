@@ -13,12 +13,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_delta::{Limits, Value};
+use tombolo_mesh::airtime::ledger::{Account, Priority};
+use tombolo_mesh::bulk::repair::Budget;
 use tombolo_mesh::frame::handshake::{
     Heard, Initiator, RequestId, Responder, SHORT_FRAME_BYTES, frame_bytes, parts_to_come,
 };
 use tombolo_mesh::frame::keys::{AudienceKey, Mode};
-use tombolo_mesh::airtime::ledger::{Account, Priority};
-use tombolo_mesh::bulk::repair::Budget;
 use tombolo_mesh::station::Station;
 use tombolo_transports::{LinkId, PeerId};
 
@@ -272,9 +272,8 @@ impl RadioLink {
     pub(super) fn repeat_calls(&mut self, cx: &mut RadioContext<'_>) {
         let now = cx.core.now_ms();
         let federation = cx.replica.federation();
-        let waiting = |peer: &PeerId| {
-            federation.peer(peer).is_some_and(|p| matches!(p.joined, Joined::Waiting { .. }))
-        };
+        let waiting =
+            |peer: &PeerId| federation.peer(peer).is_some_and(|p| matches!(p.joined, Joined::Waiting { .. }));
         self.joins.calls.retain(|inviter, _| waiting(inviter));
         let mut frames = Vec::new();
         // Those of the last try may still wait for airtime.

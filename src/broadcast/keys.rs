@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_delta::Value;
-use tombolo_transports::PeerId;
 use tombolo_mesh::frame::keys::AudienceKey;
 use tombolo_mesh::frame::keys::sealed::{SealedKeys, open_sealed, seal_for_readers};
+use tombolo_transports::PeerId;
 
-use crate::broadcast::audience::{members, observed_peers};
+use crate::broadcast::audience::{listeners_of, member_peers};
 use crate::core::{Core, reserved_document};
-use crate::federation::{Audience, TrustLevel};
+use crate::federation::Audience;
 use crate::layer::{Content, DocumentName, LayerId};
 use crate::replica::Replica;
 use crate::store::Write;
@@ -72,7 +72,7 @@ impl Keys {
     ) -> Option<Value> {
         let me = core.me;
         let federation = replica.federation();
-        let readers: BTreeSet<PeerId> = observed_peers(federation).chain([me]).collect();
+        let readers: BTreeSet<PeerId> = member_peers(federation).chain([me]).collect();
         let present = self.key_of(core, replica, &me);
         if readers.len() == 1 && present.is_none() {
             return None;
@@ -108,7 +108,7 @@ impl Keys {
         let is_news = self.renewed.insert((epoch, reader));
         let have = |peer: &PeerId| self.renewed.contains(&(epoch, *peer));
         is_news
-            && members(replica.federation(), &me).iter().all(have)
+            && listeners_of(replica.federation(), &me).iter().all(have)
             && self.previous.remove(&me).is_some()
     }
 
@@ -123,9 +123,9 @@ impl Keys {
         }
         let Some(key) = self.present.get(&me) else { return false };
         self.previous.contains_key(&me)
-            && targets.iter().any(|peer| {
-                federation.is_member(peer) && !self.renewed.contains(&(key.epoch, *peer))
-            })
+            && targets
+                .iter()
+                .any(|peer| federation.is_member(peer) && !self.renewed.contains(&(key.epoch, *peer)))
     }
 
     /// A heartbeat names the audiences that its sender relays, by the keys that it has.

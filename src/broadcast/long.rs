@@ -4,12 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tombolo_transports::PeerId;
 use tombolo_mesh::bulk::fragment::MessageId;
+use tombolo_transports::PeerId;
 
 use crate::broadcast::RadioLink;
 use crate::broadcast::transmit::SendOutcome;
-use crate::layer::{LayerId, LayerHash};
+use crate::layer::{LayerHash, LayerId};
 use crate::replica::Replica;
 use crate::sync::broadcast::{Input, Transmission};
 use crate::sync::frontier::State;
@@ -44,7 +44,12 @@ struct LongTransfer {
 
 impl LongTransfers {
     /// A whole layer encoded for this radio. The last one is kept, since it may be looked at often until it leaves.
-    pub(super) fn whole(&mut self, layer: LayerHash, state: State, encode: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
+    pub(super) fn whole(
+        &mut self,
+        layer: LayerHash,
+        state: State,
+        encode: impl FnOnce() -> Vec<u8>,
+    ) -> Vec<u8> {
         match &self.whole {
             Some((key, bytes)) if *key == (layer, state) => bytes.clone(),
             _ => {
@@ -93,7 +98,8 @@ impl RadioLink {
         // It is over and no listener asks for more. A listener that did not receive it shows that.
         let arrived = std::mem::take(&mut long.targets);
         for peer in &arrived {
-            let input = Input::DeliveredElsewhere { owner: *owner, peer: *peer, layer: *layer, state: long.state };
+            let input =
+                Input::DeliveredElsewhere { owner: *owner, peer: *peer, layer: *layer, state: long.state };
             engine.handle_input(now, input);
         }
         targets.iter().any(|peer| arrived.contains(peer)).then_some(SendOutcome::Wait(now))

@@ -38,21 +38,21 @@ mod transmit;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_delta::Value;
-use tombolo_mesh::frame::{Header, Kind as FrameKind};
-use tombolo_mesh::frame::keys::{Alias, AudienceKey, BootEpoch, Mode};
 use tombolo_mesh::airtime::ledger::BootId;
+use tombolo_mesh::frame::keys::{Alias, AudienceKey, BootEpoch, Mode};
+use tombolo_mesh::frame::{Header, Kind as FrameKind};
 use tombolo_mesh::station::Heard;
 use tombolo_transports::{LinkId, PeerId};
 
+pub(crate) use audience::{goes_on_air, rank};
 pub use forge::Forged;
 pub use join::{Asks, JoinQuestion, JoinReceived};
 pub use provisional::Provisional;
 pub use radio_link::RadioLink;
-pub(crate) use audience::{goes_on_air, rank};
 pub(crate) use transmit::account;
 
 use crate::core::{Core, Rejection};
-use crate::federation::{Audience, TrustLevel};
+use crate::federation::Audience;
 use crate::io::{Event, RadioSpec};
 use crate::layer::{DocumentName, LayerHash, LayerId, Sequence, SignedHead};
 use crate::limits::{OWN_STATE_WAIT_MS, OWN_STATE_WAIT_ON_AIR_MAX_MS, RADIOS_MAX};
@@ -413,7 +413,14 @@ impl Broadcast {
     }
 
     /// A state that is held was received by radio: its sender has it, and so have all listeners.
-    pub fn overheard(&mut self, core: &Core, replica: &Replica, link: LinkId, from: PeerId, signed: &SignedHead) {
+    pub fn overheard(
+        &mut self,
+        core: &Core,
+        replica: &Replica,
+        link: LinkId,
+        from: PeerId,
+        signed: &SignedHead,
+    ) {
         let id = &signed.head.layer;
         if replica.layer(id).is_some_and(|held| held.signed == *signed) {
             let (layer, state) = (id.hash(), State::of(signed));
@@ -457,7 +464,12 @@ impl Broadcast {
     }
 
     /// The content of the own `keys` document that a change of the audience needs signed.
-    pub fn key_renewal(&self, core: &mut Core, replica: &Replica, before: Option<&Audience>) -> Option<Value> {
+    pub fn key_renewal(
+        &self,
+        core: &mut Core,
+        replica: &Replica,
+        before: Option<&Audience>,
+    ) -> Option<Value> {
         self.shared.keys.renewal(core, replica, before)
     }
 
@@ -475,11 +487,10 @@ impl Broadcast {
     /// Gives each radio the audiences, their members, and what is held of their documents.
     fn set_channels(&mut self, core: &Core, replica: &Replica) {
         let me = core.me;
-        let owners: BTreeSet<PeerId> =
-            audience::observed_peers(replica.federation()).chain([me]).collect();
+        let owners: BTreeSet<PeerId> = audience::member_peers(replica.federation()).chain([me]).collect();
         let channels: Vec<Channel> =
             owners.iter().map(|owner| Channel::of(&mut self.shared.keys, core, replica, owner)).collect();
-        let peers: Vec<PeerId> = audience::observed_peers(replica.federation()).collect();
+        let peers: Vec<PeerId> = audience::member_peers(replica.federation()).collect();
         let ended = self.shared.pairs.renew(&core.radio_identity(), &peers);
         for radio in self.radios.values_mut() {
             let is_clear = radio.spec.mode == Mode::SignedClear;
@@ -539,9 +550,9 @@ impl Channel {
                 let previous = keys.previous(owner, &key);
                 (key, previous)
             }),
-            members: audience::members(federation, owner),
+            members: audience::listeners_of(federation, owner),
             readers: federation.audience(owner).map_or(0, Audience::len),
-            observes: *owner != core.me && federation.level(owner) == TrustLevel::Observer,
+            observes: federation.observes(owner),
             sealed: audience::layers_on_air(replica, owner, true),
             clear: audience::layers_on_air(replica, owner, false),
         }
@@ -587,9 +598,10 @@ fn received(core: &mut Core, link: LinkId, heard: Heard) -> Option<Received> {
         }
         Heard::Join(frame) => Some(Received::Join(frame)),
         Heard::OwnEpoch { .. } => {
-            let message = "a radio heard this node's own key from elsewhere: a restored backup, or a second machine \
+            let message =
+                "a radio heard this node's own key from elsewhere: a restored backup, or a second machine \
                            with this key"
-                .to_owned();
+                    .to_owned();
             core.event(Event::Alarm { message });
             None
         }

@@ -16,13 +16,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use tombolo_mesh::airtime::ledger::{Account, Priority, Verdict};
 use tombolo_mesh::frame::keys::Identity;
 use tombolo_mesh::frame::keys::pair::PairChannel;
-use tombolo_mesh::airtime::ledger::{Account, Priority, Verdict};
 use tombolo_mesh::station::Outgoing;
 use tombolo_transports::{LinkId, PeerId};
 
-use crate::broadcast::audience::{members, observed_peers};
+use crate::broadcast::audience::{listeners_of, member_peers};
 use crate::broadcast::transmit::account;
 use crate::broadcast::{Broadcast, RadioContext, RadioLink, kinds};
 use crate::core::{Core, Rejection, reserved_document};
@@ -164,7 +164,7 @@ impl Broadcast {
         let Some(key) = self.shared.keys.key_of(core, replica, &core.me) else { return };
         let names = |alias: [u8; 2]| heartbeat.others.iter().any(|(named, _)| *named == alias);
         let before = self.shared.keys.previous(&core.me, &key);
-        let is_reader = members(replica.federation(), &core.me).contains(&from);
+        let is_reader = listeners_of(replica.federation(), &core.me).contains(&from);
         let Some(radio) = self.radios.get_mut(&link) else { return };
         if names(key.alias().0) {
             radio.talks.supplied.remove(&from);
@@ -237,9 +237,8 @@ impl RadioLink {
         }
         self.talks.ask_at = None;
         let heartbeat_ms = self.pace.heartbeat_ms;
-        let peers = observed_peers(cx.replica.federation());
-        let silent =
-            peers.filter(|p| self.talks.is_silent(now, p, heartbeat_ms) && !cx.wired.has_link_to(p));
+        let peers = member_peers(cx.replica.federation());
+        let silent = peers.filter(|p| self.talks.is_silent(now, p, heartbeat_ms) && !cx.wired.has_link_to(p));
         let rested = silent.map(|peer| (self.talks.asked.get(&peer).map_or(0, |pause| pause.until), peer));
         if let Some((_, peer)) = rested.filter(|(until, _)| *until <= now).min() {
             self.ask_which(cx.core, cx.replica, peer);
@@ -313,7 +312,7 @@ impl RadioLink {
         let (our_own, of_theirs) = (keys_state(replica, &core.me), keys_state(replica, &from));
         let federation = replica.federation();
         let it_lacks = yours < our_own || audience < federation.audience_sequence(&core.me).get();
-        if it_lacks && members(federation, &core.me).contains(&from) {
+        if it_lacks && listeners_of(federation, &core.me).contains(&from) {
             self.supply_keys(core, replica, wired, from, core.me);
         }
         if mine < of_theirs {
@@ -333,7 +332,9 @@ impl RadioLink {
 
 /// What is held of an owner's keys; the least possible state if nothing is.
 fn keys_state(replica: &Replica, owner: &PeerId) -> State {
-    replica.state(&rights_layer(owner, DocumentName::KEYS)).unwrap_or(State { sequence: Sequence::NONE, root_prefix: [0; 4] })
+    replica
+        .state(&rights_layer(owner, DocumentName::KEYS))
+        .unwrap_or(State { sequence: Sequence::NONE, root_prefix: [0; 4] })
 }
 
 impl Talk<'_> {

@@ -9,10 +9,10 @@
 //! by it; dropped at the next signed state, or when its author has been silent for long.
 
 use tombolo_delta::{Context, Value};
-use tombolo_transports::PeerId;
-use tombolo_mesh::frame::keys::pair::{PAIR_TAG_BYTES, PairKey, pair_tag, pair_tag_holds};
 use tombolo_mesh::airtime::ledger::{Priority, Verdict};
+use tombolo_mesh::frame::keys::pair::{PAIR_TAG_BYTES, PairKey, pair_tag, pair_tag_holds};
 use tombolo_mesh::station::Outgoing;
+use tombolo_transports::PeerId;
 
 use crate::broadcast::transmit::account;
 use crate::broadcast::{Broadcast, RadioContext, RadioLink, kinds};
@@ -83,8 +83,7 @@ impl RadioLink {
         let all_have = listeners.iter().all(|peer| self.engine.should_have(&me, &id.hash(), peer));
         let signed = self.engine.state(&me, &id.hash());
         let fits = (1..=LISTENERS_MAX).contains(&listeners.len()) && all_have && !by_link;
-        let (Some(signed), true) =
-            (signed.filter(|_| fits), self.unsigned.count + 1 < self.spec.sign_every)
+        let (Some(signed), true) = (signed.filter(|_| fits), self.unsigned.count + 1 < self.spec.sign_every)
         else {
             self.unsigned = Unsigned::default();
             return false;
@@ -129,7 +128,13 @@ impl RadioLink {
     }
 }
 
-fn unsigned(core: &Core, replica: &Replica, id: &LayerId, base: State, listeners: &[PeerId]) -> Option<Vec<u8>> {
+fn unsigned(
+    core: &Core,
+    replica: &Replica,
+    id: &LayerId,
+    base: State,
+    listeners: &[PeerId],
+) -> Option<Vec<u8>> {
     let tags = u8::try_from(listeners.len()).ok().filter(|tags| (1..=LISTENERS_MAX as u8).contains(tags))?;
     let body = encode_provisional(&replica.delta_for(id, base)?, tags)?;
     let us = core.radio_identity();
@@ -209,12 +214,8 @@ fn on_base(
     if new <= head.sequence {
         return None;
     }
-    let context = Context {
-        base_sequence: sequence.get(),
-        sequence: new.get(),
-        base_time_ms: base.time_ms,
-        time_ms,
-    };
+    let context =
+        Context { base_sequence: sequence.get(), sequence: new.get(), base_time_ms: base.time_ms, time_ms };
     let value = envelope.delta.target(&value, &context)?;
     Some(Provisional { value, time_ms, sequence: new, until_ms })
 }

@@ -15,7 +15,7 @@ use crate::limits::{RADIO_HEARTBEAT_MS, RADIO_HEARTBEAT_SHARE};
 use crate::random::Random;
 use crate::replica::Replica;
 use crate::router::Decision;
-use crate::sync::broadcast::{BroadcastEngine, Heard, Input, Timing, Step};
+use crate::sync::broadcast::{BroadcastEngine, Input, Presence, SyncStatus, Timing};
 use crate::sync::frontier::State;
 use crate::unicast::Unicast;
 use tombolo_mesh::frame::keys::Mode;
@@ -216,7 +216,7 @@ impl RadioLink {
     }
 
     /// When a listener was heard, and until when it counts as present.
-    pub fn presence(&self, peer: &PeerId) -> Option<Heard> {
+    pub fn presence(&self, peer: &PeerId) -> Option<Presence> {
         self.engine.presence(peer)
     }
 
@@ -226,7 +226,7 @@ impl RadioLink {
     }
 
     /// How far a listener and this node lag, as this radio knows.
-    pub fn lag(&self, peer: &PeerId) -> Step {
+    pub fn lag(&self, peer: &PeerId) -> SyncStatus {
         self.engine.sync_status(peer)
     }
 }

@@ -14,7 +14,7 @@ use crate::broadcast::{Broadcast, RadioLink};
 use crate::core::Core;
 use crate::envelope::{encode_changes, join_update};
 use crate::federation::RadioUse;
-use crate::layer::{Content, DocumentId, LayerId, LayerHash};
+use crate::layer::{Content, DocumentId, LayerHash, LayerId};
 use crate::replica::Replica;
 use crate::sync::frontier::State;
 
@@ -43,7 +43,7 @@ pub(super) struct Parts(BTreeMap<LayerHash, Vec<PartDelta>>);
 impl Broadcast {
     /// Bytes of a delta that fit one frame of every radio that the document goes over.
     fn delta_room(&self, replica: &Replica, document: &DocumentId) -> Option<usize> {
-        if replica.federation().class(document).radio != RadioUse::Full {
+        if replica.federation().policy(document).radio != RadioUse::Full {
             return None;
         }
         let long = self.radios.values().filter(|radio| radio.spec.frame_bytes_max >= FRAME_BYTES_MIN);

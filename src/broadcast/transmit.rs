@@ -3,19 +3,19 @@
 
 use std::collections::BTreeSet;
 
-use tombolo_transports::PeerId;
+use tombolo_mesh::airtime::ledger::{Account, Priority, Verdict};
 use tombolo_mesh::bulk::fragment::MessageId;
 use tombolo_mesh::frame::Kind as FrameKind;
 use tombolo_mesh::frame::keys::Mode;
-use tombolo_mesh::airtime::ledger::{Account, Priority, Verdict};
 use tombolo_mesh::station::{Outgoing, Record, SendRefusal, Sent};
+use tombolo_transports::PeerId;
 
 use crate::broadcast::split::PartDelta;
 use crate::broadcast::{RadioContext, RadioLink, Shared, kinds};
 use crate::core::{Core, Rejection};
 use crate::envelope::{BaseRef, Change, CompactEnvelope, UpdateItem, encode_air, encode_update, join_update};
 use crate::io::Output;
-use crate::layer::{DocumentName, LayerId, LayerHash};
+use crate::layer::{DocumentName, LayerHash, LayerId};
 use crate::limits::{BASE_CANDIDATES_ON_AIR_MAX, RADIO_MESSAGE_BYTES_MAX, SHORT_PRINT_LAYERS_MAX};
 use crate::replica::Replica;
 use crate::router::{Candidate, Class, Reason, Request};
@@ -117,12 +117,16 @@ impl RadioLink {
             return false;
         }
         let candidates = self.engine.transmissions(now);
-        let is_unread = |candidate: &Transmission| matches!(candidate, Transmission::Heartbeat(_)) && !self.engine.participates(&me);
+        let is_unread = |candidate: &Transmission| {
+            matches!(candidate, Transmission::Heartbeat(_)) && !self.engine.participates(&me)
+        };
         if let Some(candidate) = candidates.iter().find(|candidate| is_unread(candidate)).cloned() {
             // The own documents have no reader yet.
             self.engine.done(now, &candidate);
         }
-        let goes_first = |candidate: &Transmission| matches!(candidate, Transmission::Frontier { .. } | Transmission::Supply { rank: 0, .. });
+        let goes_first = |candidate: &Transmission| {
+            matches!(candidate, Transmission::Frontier { .. } | Transmission::Supply { rank: 0, .. })
+        };
         if !candidates.first().is_some_and(goes_first) && self.send_unsigned(cx) {
             return true;
         }
@@ -157,7 +161,9 @@ impl RadioLink {
                 account: FRONTIERS,
             },
             Transmission::Supply { .. } => return self.send_layer(cx, candidate),
-            Transmission::Intermediate { .. } => unreachable!("the engine offers whole supplies; parts are made of them here"),
+            Transmission::Intermediate { .. } => {
+                unreachable!("the engine offers whole supplies; parts are made of them here")
+            }
         };
         self.offer(cx, &candidate, offer)
     }
@@ -178,12 +184,16 @@ impl RadioLink {
         }
         let keys = &cx.shared.keys;
         let previous_key = match candidate {
-            Transmission::Supply { owner, targets, rank: 0, .. } => keys.needs_previous(cx.replica, owner, targets),
+            Transmission::Supply { owner, targets, rank: 0, .. } => {
+                keys.needs_previous(cx.replica, owner, targets)
+            }
             // A listener without the new key answers what it lacks.
             Transmission::Frontier { owner, .. } => {
                 keys.needs_previous(cx.replica, owner, &self.engine.listeners(owner, now))
             }
-            Transmission::Supply { .. } | Transmission::Intermediate { .. } | Transmission::Heartbeat(_) => false,
+            Transmission::Supply { .. } | Transmission::Intermediate { .. } | Transmission::Heartbeat(_) => {
+                false
+            }
         };
         let length = bytes.len();
         let outgoing = Outgoing { channel, kind, bytes, priority, account, previous_key };
@@ -191,7 +201,9 @@ impl RadioLink {
         self.engine.done(now, candidate);
         match sent {
             Ok(sent) => {
-                if let Transmission::Supply { targets, .. } | Transmission::Intermediate { targets, .. } = candidate {
+                if let Transmission::Supply { targets, .. } | Transmission::Intermediate { targets, .. } =
+                    candidate
+                {
                     self.counts.meant_for(account, targets);
                 }
                 cx.core.metrics.sent(length);
@@ -212,7 +224,9 @@ impl RadioLink {
     }
 
     fn send_layer(&mut self, cx: &mut RadioContext<'_>, candidate: Transmission) -> SendOutcome {
-        let Transmission::Supply { owner, layer, base, targets, rank } = candidate else { return SendOutcome::Nothing };
+        let Transmission::Supply { owner, layer, base, targets, rank } = candidate else {
+            return SendOutcome::Nothing;
+        };
         let now = cx.core.now_ms();
         let Some(id) = cx.replica.layer_id(&layer) else { return SendOutcome::Nothing };
         if id.author == cx.core.me && self.claims_first(cx, &id) {
@@ -231,7 +245,8 @@ impl RadioLink {
         }
         let base = base.filter(|base| !is_crowded(cx.replica, &id, *base));
         let delta = base.and_then(|base| cx.shared.update_item(cx.replica, &id, base));
-        let part = delta.as_ref().and_then(|delta| cx.shared.parts.next_for(self, &id, &targets, delta.len()));
+        let part =
+            delta.as_ref().and_then(|delta| cx.shared.parts.next_for(self, &id, &targets, delta.len()));
         if let Some(part) = part {
             return self.send_part(cx, &candidate, &id, part);
         }
@@ -293,9 +308,15 @@ impl RadioLink {
         id: &LayerId,
         part: PartDelta,
     ) -> SendOutcome {
-        let Transmission::Supply { owner, layer, targets, .. } = candidate else { return SendOutcome::Nothing };
-        let stepped =
-            Transmission::Intermediate { owner: *owner, layer: *layer, state: part.state, targets: targets.clone() };
+        let Transmission::Supply { owner, layer, targets, .. } = candidate else {
+            return SendOutcome::Nothing;
+        };
+        let stepped = Transmission::Intermediate {
+            owner: *owner,
+            layer: *layer,
+            state: part.state,
+            targets: targets.clone(),
+        };
         cx.replica.pin_base(id, part.state.sequence);
         let (kind, priority) = (kinds::UPDATE, Priority::Document);
         let offer = Offer { channel: *owner, kind, bytes: part.bytes, priority, account: account(layer) };
@@ -319,7 +340,7 @@ impl RadioLink {
             _ => Class::Document,
         };
         // The size of most deltas; the ledger decides by the size of what is sent.
-        let confidential = cx.replica.federation().class(&id.document).confidential
+        let confidential = cx.replica.federation().policy(&id.document).confidential
             && id.document.name.as_str() != DocumentName::AUDIENCE;
         let request = Request { bytes: 128, class, confidential, deadline_ms: None };
         let mut here = Vec::new();
@@ -368,7 +389,8 @@ impl RadioLink {
         let mut items = Vec::new();
         let mut filled = BTreeSet::new();
         for candidate in others {
-            let Transmission::Supply { layer, base: Some(base), targets: its_targets, rank, .. } = &candidate else {
+            let Transmission::Supply { layer, base: Some(base), targets: its_targets, rank, .. } = &candidate
+            else {
                 continue;
             };
             // The router has given these listeners to this radio; and what goes out under the key before a renewal is for
@@ -413,7 +435,8 @@ impl Shared {
         let envelope = replica.delta_for(id, base)?;
         // Only the signature tells a snapshot's base from one that fits a short digest by chance; so few may fit.
         let is_snapshot = matches!(envelope.delta, Change::Snapshot { .. });
-        let is_short = is_snapshot && replica.layers().layers_of(&id.document.owner) <= SHORT_PRINT_LAYERS_MAX;
+        let is_short =
+            is_snapshot && replica.layers().layers_of(&id.document.owner) <= SHORT_PRINT_LAYERS_MAX;
         let base = BaseRef { is_short, ..envelope.base };
         Some(encode_update(&CompactEnvelope { base, ..envelope }, self.any_in_clear))
     }

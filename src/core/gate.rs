@@ -239,7 +239,9 @@ mod tests {
         let undone = gate.undo("full".to_owned(), 100);
         assert_eq!((undone.why.as_str(), undone.idle_radios), ("full", vec![LinkId(3)]));
         let expected = Err(CommandError::Store("full".to_owned()));
-        assert!(matches!(gate.pop(), Some(Output::Reply { request: RequestId(5), result }) if result == expected));
+        assert!(
+            matches!(gate.pop(), Some(Output::Reply { request: RequestId(5), result }) if result == expected)
+        );
         assert!(matches!(gate.pop(), Some(Output::Close { link: LinkId(2) })));
         assert!(gate.pop().is_none());
         assert!(gate.memory_is_ahead() && gate.refuses_layers(100) && !gate.retry_due(100));

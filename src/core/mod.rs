@@ -10,8 +10,8 @@ mod gate;
 mod metrics;
 mod settings;
 
-use tombolo_transports::PeerId;
 use tombolo_mesh::frame::keys::Identity;
+use tombolo_transports::PeerId;
 
 pub use clockwork::Clockwork;
 pub use gate::{Gate, STORAGE_RETRY_MS, StorageFault};

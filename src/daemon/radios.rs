@@ -18,9 +18,9 @@ use tombolo_transports::{LinkId, LinkIds};
 
 use super::{NodeClient, Task, lock};
 use crate::config::radio::RadioSettings;
-use crate::node::Input;
 use crate::io::RadioSpec;
 use crate::io::view;
+use crate::node::Input;
 
 /// Reports that wait to be taken; when full, the radios wait.
 const EVENTS_MAX: usize = 16;

@@ -1,8 +1,8 @@
 //! What a radio is and may do.
 
 use tombolo_mesh::airtime::Line;
-use tombolo_mesh::frame::keys::Mode;
 use tombolo_mesh::airtime::ledger::LedgerConfig;
+use tombolo_mesh::frame::keys::Mode;
 use tombolo_mesh::station::CallSign;
 
 /// What a radio is and may do: some of it known by its driver, the rest set by the operator.

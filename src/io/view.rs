@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use crate::federation::TrustLevel;
-use crate::layer::Kind;
 use crate::io::NodeState;
+use crate::layer::Kind;
 
 /// Who we are.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -116,7 +116,13 @@ pub enum Answered {
 
 impl Membership {
     /// Takes invites from disk. Calls to inviters that have not answered start again.
-    pub fn load(&mut self, core: &Core, outgoing: Vec<Outgoing>, incoming: Vec<Incoming>, federation: &Federation) {
+    pub fn load(
+        &mut self,
+        core: &Core,
+        outgoing: Vec<Outgoing>,
+        incoming: Vec<Incoming>,
+        federation: &Federation,
+    ) {
         let now = core.now_ms();
         let waiting = federation.peers().filter(|peer| matches!(peer.joined, Joined::Waiting { .. }));
         let joining =

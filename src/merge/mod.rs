@@ -191,6 +191,11 @@ impl Document {
         self.merged.iter()
     }
 
+    /// The winners at a key and below it, by key.
+    pub fn winners_below<'a>(&'a self, key: &'a KeyPath) -> impl Iterator<Item = (&'a KeyPath, &'a Winner)> {
+        self.merged.at_and_below(key)
+    }
+
     /// The document as one reads it: the owner's value, or the tree that the winning entries make. None
     /// where the owner's snapshot is not held.
     pub fn view(&self) -> Option<Value> {

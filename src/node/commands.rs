@@ -4,7 +4,7 @@ use tombolo_transports::PeerId;
 
 use crate::authoring::Authoring;
 use crate::federation::audience::CLASSES_MAX;
-use crate::federation::{Audience, Class, Peer, RadioUse, TrustLevel};
+use crate::federation::{Audience, DocumentPolicy, Peer, RadioUse, TrustLevel};
 use crate::io::{Command, CommandError, Reply, RequestId, view};
 use crate::layer::DocumentName;
 use crate::limits::WAITING_WRITES_MAX;
@@ -162,13 +162,12 @@ impl Node {
             let why = "the engine itself decides where it goes";
             return Err(CommandError::BadName { name: name.to_owned(), why });
         }
-        if radio == Some(RadioUse::Brief)
-            && Authoring::brief_fields(&self.core, &self.replica, &id).is_none()
+        if radio == Some(RadioUse::Brief) && Authoring::brief_fields(&self.core, &self.replica, &id).is_none()
         {
             let why = "only the state, and snapshots whose brief `tombolo.toml` describes, have a brief";
             return Err(CommandError::BadValue(why.to_owned()));
         }
-        let before = self.replica.federation().class(&id);
+        let before = self.replica.federation().policy(&id);
         let class = DocumentPolicy {
             radio: radio.unwrap_or(before.radio),
             confidential: confidential.unwrap_or(before.confidential),

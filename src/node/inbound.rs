@@ -6,10 +6,10 @@ use tombolo_transports::{LinkCaps, LinkId, PeerId};
 
 use crate::core::Rejection;
 use crate::federation::Refusal;
-use crate::federation::join::{JoinAnswer, JoinRefusal, JoinRequest};
-use crate::federation::invite::token_hash;
-use crate::federation::peer::Joined;
 use crate::federation::TrustLevel;
+use crate::federation::invite::token_hash;
+use crate::federation::join::{JoinAnswer, JoinRefusal, JoinRequest};
+use crate::federation::peer::Joined;
 use crate::io::{CommandError, Event, Output, RequestId};
 use crate::layer::SignedHead;
 use crate::membership::{Answered, Redeem};
@@ -137,10 +137,8 @@ impl Node {
             },
             Outcome::Recovered(recovered) => self.recovered(&origin, recovered),
             Outcome::Reclaimed(reclaimed) => self.reclaimed(&origin, reclaimed),
-            Outcome::Superseded
-            | Outcome::TransferBegun
-            | Outcome::Rejected(_)
-            | Outcome::AnotherMachine => {}
+            Outcome::Superseded | Outcome::TransferBegun | Outcome::Rejected(_) | Outcome::AnotherMachine => {
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use crate::membership::Redeem;
 use crate::node::Node;
 use crate::replica::{Arriving, Origin};
 use crate::sync::broadcast::Input;
-use crate::sync::broadcast::message::{Heartbeat, FrontierMessage};
+use crate::sync::broadcast::message::{FrontierMessage, Heartbeat};
 
 /// An author whose deltas start so many commits back, and have become so long, is shown what is held here before the next
 /// heartbeat: at ten bytes a commit that pays for a handful of listeners.
@@ -101,7 +101,7 @@ impl Node {
 
     /// A frontier. Returns whether it decodes.
     fn frontier_received(&mut self, link: LinkId, channel: PeerId, from: PeerId, bytes: &[u8]) -> bool {
-        let Ok(told) = FrontierMessage::decode(bytes) else { return false };
+        let Ok(frontier) = FrontierMessage::decode(bytes) else { return false };
         self.broadcast.input(&self.core, link, Input::Frontier { owner: channel, from, frontier });
         true
     }

@@ -93,7 +93,11 @@ impl Node {
     }
 
     /// Signs and stores a new state of an own snapshot, and informs the engines.
-    pub(super) fn commit_snapshot(&mut self, document: &DocumentId, value: Value) -> Result<(), CommandError> {
+    pub(super) fn commit_snapshot(
+        &mut self,
+        document: &DocumentId,
+        value: Value,
+    ) -> Result<(), CommandError> {
         let stored = self.authoring.commit_snapshot(&mut self.core, &mut self.replica, document, value)?;
         self.stored(&stored, None, None);
         Ok(())

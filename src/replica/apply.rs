@@ -9,7 +9,7 @@ use crate::core::{Core, Rejection};
 use crate::envelope::{Carried, CompactEnvelope, Envelope, Payload};
 use crate::federation::Refusal;
 use crate::io::Event;
-use crate::layer::{BucketIndex, ForkEvidence, Kind, Layer, LayerId, LayerHash, SignedHead};
+use crate::layer::{BucketIndex, ForkEvidence, Kind, Layer, LayerHash, LayerId, SignedHead};
 use crate::limits::{
     BASE_CANDIDATES_MAX, BASE_CANDIDATES_ON_AIR_MAX, FORKS_KEPT_PER_AUTHOR_MAX, WHOLE_LAYER_BYTES_MAX,
 };

@@ -46,9 +46,7 @@ impl Candidate {
     /// The head that it would replace.
     pub(super) fn held(&self, replica: &Replica) -> Option<SignedHead> {
         match self {
-            Candidate::Whole(layer) => {
-                replica.layer(&layer.head().layer).map(|held| held.signed.clone())
-            }
+            Candidate::Whole(layer) => replica.layer(&layer.head().layer).map(|held| held.signed.clone()),
             Candidate::InPlace(change) => Some(change.before.clone()),
         }
     }
@@ -178,7 +176,13 @@ impl Replica {
             if fits(&head.root.0) {
                 let (sequence, time_ms, audience_sequence) =
                     (head.sequence, head.time_ms, head.audience_sequence);
-                present.push(Start { id: id(), sequence, time_ms, audience_sequence, from: StartsFrom::Present });
+                present.push(Start {
+                    id: id(),
+                    sequence,
+                    time_ms,
+                    audience_sequence,
+                    from: StartsFrom::Present,
+                });
             }
             older.extend(self.layers.past_states(&head.layer, fits).into_iter().map(|(past, value)| Start {
                 id: id(),

@@ -165,7 +165,7 @@ pub(super) struct PastState {
 impl PastState {
     fn new(state: KeptState) -> Self {
         let [a, b, c, d, ..] = *blake3::hash(&state.content).as_bytes();
-        PastState { state, print: [a, b, c, d] }
+        PastState { state, root_prefix: [a, b, c, d] }
     }
 
     fn state(&self) -> State {

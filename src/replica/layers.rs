@@ -6,7 +6,7 @@ use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
 use crate::layer::{
-    Content, DocumentId, KeyPath, Kind, Layer, LayerId, LayerHash, MapContent, Sequence, SignedHead,
+    Content, DocumentId, KeyPath, Kind, Layer, LayerHash, LayerId, MapContent, Sequence, SignedHead,
 };
 use crate::limits::{DOCUMENTS_PER_OWNER_MAX, LAYER_OVERHEAD_BYTES, OWNER_BYTES_MAX};
 use crate::merge::{Document, map_of};

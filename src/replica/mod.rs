@@ -47,9 +47,7 @@ use crate::clock::Timestamp;
 use crate::core::Core;
 use crate::federation::Federation;
 use crate::io::NodeState;
-use crate::layer::{
-    Content, DocumentId, DocumentName, ForkEvidence, Layer, LayerHash, LayerId, Sequence,
-};
+use crate::layer::{Content, DocumentId, DocumentName, ForkEvidence, Layer, LayerHash, LayerId, Sequence};
 use crate::merge::Document;
 use crate::store::{Loaded, StoreError, StoredLayer};
 use crate::sync::frontier::{Frontier, State};

@@ -15,8 +15,8 @@ use tombolo_transports::PeerId;
 use crate::core::Core;
 use crate::io::{Command, Event, RequestId};
 use crate::layer::{
-    Content, DocumentId, DocumentName, Entry, KeyPath, Kind, Layer, LayerId, LayerHash, MapContent,
-    Sequence, SignedHead,
+    Content, DocumentId, DocumentName, Entry, KeyPath, Kind, Layer, LayerHash, LayerId, MapContent, Sequence,
+    SignedHead,
 };
 use crate::limits::{
     OWN_STATE_TRUST_MS, RECLAIM_WAIT_MS, RECLAIM_WAIT_ON_AIR_MS, RECLAIMED_KEPT_MAX, WAITING_WRITES_MAX,
@@ -259,7 +259,11 @@ impl Replica {
             Kind::Snapshot => self.recover_snapshot(core, &id, layer),
         };
         self.rights_changed = true;
-        Outcome::Recovered(Recovered { stored: crate::replica::Stored { dropped, ..stored }, restage, was_withheld })
+        Outcome::Recovered(Recovered {
+            stored: crate::replica::Stored { dropped, ..stored },
+            restage,
+            was_withheld,
+        })
     }
 
     fn recover_map(
@@ -400,7 +404,11 @@ impl Replica {
             true => None,
             false => {
                 let (document, keys) = (id.document.name.as_str(), changes.len());
-                tracing::warn!(document, keys, "took back what this node had written before its disk was restored");
+                tracing::warn!(
+                    document,
+                    keys,
+                    "took back what this node had written before its disk was restored"
+                );
                 Some(Restage::Map(id.document.clone(), changes))
             }
         };

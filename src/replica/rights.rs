@@ -84,7 +84,10 @@ impl Replica {
 
     /// The entries with which a leaving writer wins in this node's own documents, to be signed by this node with value
     /// and stamp: removing a writer neither deletes nor reverts what it wrote.
-    pub fn entries_to_take_over(&self, leaving: &PeerId) -> Vec<(DocumentId, BTreeMap<KeyPath, Option<Entry>>)> {
+    pub fn entries_to_take_over(
+        &self,
+        leaving: &PeerId,
+    ) -> Vec<(DocumentId, BTreeMap<KeyPath, Option<Entry>>)> {
         let me = self.federation.me();
         let own = self.layers.documents();
         let own = own.filter(|(id, document)| id.owner == me && document.kind() == Kind::Map);

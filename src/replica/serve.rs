@@ -8,8 +8,8 @@ use crate::envelope::{BaseRef, Change, CompactEnvelope, Envelope, address_byte};
 use crate::layer::{Content, LayerId, MapContent};
 use crate::limits::WHOLE_LAYER_BYTES_MAX;
 use crate::merge::map_of;
-use crate::replica::history::KnownBase;
 use crate::replica::Replica;
+use crate::replica::history::KnownBase;
 use crate::sync::frontier::{Frontier, State};
 use crate::sync::message::{Message, TransferId};
 
@@ -31,9 +31,9 @@ impl Replica {
     /// Whether a peer may have the present state of a layer.
     pub fn may_receive(&self, peer: &PeerId, id: &LayerId) -> bool {
         self.federation.participates(&id.document)
-            && self.layer(id).is_some_and(|layer| {
-                self.federation.may_receive(peer, id, layer.head().audience_sequence)
-            })
+            && self
+                .layer(id)
+                .is_some_and(|layer| self.federation.may_receive(peer, id, layer.head().audience_sequence))
     }
 
     /// The message that brings a peer to a layer's present state: a delta where it holds a base that is held here as

@@ -3,7 +3,7 @@
 use tombolo_transports::PeerId;
 
 use crate::core::Core;
-use crate::layer::{DocumentName, KeyPath, Kind, Layer, LayerId, LayerHash, MapContent, SignedHead};
+use crate::layer::{DocumentName, KeyPath, Kind, Layer, LayerHash, LayerId, MapContent, SignedHead};
 use crate::merge::map_of;
 use crate::replica::{Replaced, Replica};
 use crate::store::Write;

@@ -4,9 +4,9 @@
 use tombolo_transports::PeerId;
 
 use crate::core::Core;
+use crate::layer::Entry;
 use crate::layer::{DocumentId, KeyPath, Kind, LayerId};
 use crate::limits::FUTURE_BOUND_MS;
-use crate::layer::Entry;
 use crate::merge::{Document, map_of};
 use crate::replica::Replica;
 

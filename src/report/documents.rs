@@ -4,7 +4,6 @@ use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
 use crate::authoring::state_with_brief;
-use crate::authoring::tree::at;
 use crate::core::reserved_document;
 use crate::identity::did;
 use crate::io::{CommandError, view};
@@ -36,11 +35,18 @@ impl Report<'_> {
     /// If no document, or no key, has that name.
     pub fn value(&self, doc: &str, key: Option<&KeyPath>) -> Result<Value, CommandError> {
         let id = self.replica.resolve_document(self.core, doc)?;
-        let unknown = || CommandError::UnknownDocument(doc.to_owned());
-        let tree = self.replica.document(&id).and_then(Document::view).ok_or_else(unknown)?;
-        let Some(key) = key else { return Ok(tree) };
-        let unknown = || CommandError::UnknownKey { doc: doc.to_owned(), key: key.to_string() };
-        at(&tree, key.segments()).cloned().ok_or_else(unknown)
+        let document = self.replica.document(&id);
+        match key {
+            None => {
+                let unknown = || CommandError::UnknownDocument(doc.to_owned());
+                document.and_then(Document::view).ok_or_else(unknown)
+            }
+            // Looks at the key's neighbours only: the document is not assembled.
+            Some(key) => {
+                let unknown = || CommandError::UnknownKey { doc: doc.to_owned(), key: key.to_string() };
+                document.and_then(|document| document.get(key)).ok_or_else(unknown)
+            }
+        }
     }
 
     /// The values that lost against a concurrent write, of one document or of all.

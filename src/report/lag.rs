@@ -26,7 +26,7 @@ impl<'a> Report<'a> {
         let waits = matches!(peer.joined, Joined::Waiting { .. });
         let mut view = match self.lag_by_radio(&peer.id) {
             _ if self.wired.has_link_to(&peer.id) => self.lag_by_link(&peer.id),
-            Some((radio, step)) => self.radio_lag_view(&peer.id, radio, step),
+            Some((radio, status)) => self.radio_lag_view(&peer.id, radio, status),
             None => StepView { state: "not connected", ..StepView::default() },
         };
         if view.we_lack.is_none() && view.unknown_since.is_none() && view.state == "not connected" {
@@ -39,13 +39,13 @@ impl<'a> Report<'a> {
     }
 
     fn lag_by_link(&self, peer: &PeerId) -> StepView {
-        let distance = self.wired.distance(peer).unwrap_or_default();
-        let in_step = distance.confirmed && distance.we_lack == 0 && distance.they_lack == 0;
-        let known = |count: usize| distance.known.then_some(count);
+        let lag = self.wired.lag(peer).unwrap_or_default();
+        let in_step = lag.confirmed && lag.we_lack == 0 && lag.they_lack == 0;
+        let known = |count: usize| lag.known.then_some(count);
         StepView {
             state: if in_step { "in step" } else { "catching up" },
-            we_lack: known(distance.we_lack),
-            they_lack: known(distance.they_lack),
+            we_lack: known(lag.we_lack),
+            they_lack: known(lag.they_lack),
             ..StepView::default()
         }
     }
@@ -55,21 +55,21 @@ impl<'a> Report<'a> {
         let now = self.core.now_ms();
         let radios = self.broadcast.radios().map(|(_, radio)| radio);
         let hears = |radio: &&RadioLink| radio.hears(peer, now);
-        let steps = radios.filter(hears).map(|radio| (radio, radio.lag(peer)));
-        steps.min_by_key(|(_, step)| match step {
-            SyncStatus::Known(apart) => (0, apart.we_lack + apart.they_lack, apart.unacknowledged as u64),
+        let statuses = radios.filter(hears).map(|radio| (radio, radio.lag(peer)));
+        statuses.min_by_key(|(_, status)| match status {
+            SyncStatus::Known(lag) => (0, lag.we_lack + lag.they_lack, lag.unacknowledged as u64),
             SyncStatus::Unknown { since } => (1, 0, since.map_or(u64::MAX, |since| u64::MAX - since)),
         })
     }
 
     /// What a radio knows of a listener's lag.
-    pub(super) fn radio_lag_view(&self, peer: &PeerId, radio: &RadioLink, step: Step) -> StepView {
-        let view = match step {
-            SyncStatus::Known(apart) => StepView {
-                state: if apart.is_in_step() { "in step" } else { "catching up" },
-                we_lack: Some(apart.we_lack),
-                they_lack: Some(apart.they_lack),
-                unacknowledged: Some(apart.unacknowledged),
+    pub(super) fn radio_lag_view(&self, peer: &PeerId, radio: &RadioLink, status: SyncStatus) -> StepView {
+        let view = match status {
+            SyncStatus::Known(lag) => StepView {
+                state: if lag.is_in_step() { "in step" } else { "catching up" },
+                we_lack: Some(lag.we_lack),
+                they_lack: Some(lag.they_lack),
+                unacknowledged: Some(lag.unacknowledged),
                 ..StepView::default()
             },
             SyncStatus::Unknown { since } => StepView {

@@ -3,13 +3,13 @@
 
 use std::fmt::Write as _;
 
-use tombolo_transports::LinkId;
 use tombolo_mesh::airtime::ledger::Priority;
+use tombolo_transports::LinkId;
 
 use crate::broadcast::RadioLink;
 use crate::clock::rfc3339;
+use crate::federation::Peer;
 use crate::federation::peer::Joined;
-use crate::federation::{Peer, TrustLevel};
 use crate::identity::did;
 use crate::io::view::{self, LinkView};
 use crate::report::Report;

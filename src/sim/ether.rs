@@ -7,8 +7,8 @@ use tombolo_mesh::airtime::Line;
 use tombolo_mesh::emulated::{Access, Air, RadioId};
 use tombolo_transports::LinkId;
 
-use crate::node::Input;
 use crate::io::RadioSpec;
+use crate::node::Input;
 use crate::sim::faults::{Fault, damage};
 use crate::sim::monitor::Monitor;
 use crate::sim::{Happening, Seat, Simulation};

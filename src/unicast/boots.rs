@@ -57,7 +57,8 @@ mod tests {
     #[test]
     fn one_restart_is_no_second_machine() {
         let mut boots = Boots::default();
-        let raised = [(1, 10), (1, 20), (2, 5), (2, 15)].map(|(boot, uptime)| boots.hear(boot, uptime, uptime));
+        let raised =
+            [(1, 10), (1, 20), (2, 5), (2, 15)].map(|(boot, uptime)| boots.hear(boot, uptime, uptime));
         assert_eq!(raised, [false; 4]);
     }
 

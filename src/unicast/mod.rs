@@ -15,7 +15,7 @@ use tombolo_transports::{LinkCaps, LinkId, PeerId};
 use crate::core::{Core, Rejection};
 use crate::federation::Refusal;
 use crate::io::{Event, Output};
-use crate::layer::{DocumentName, LayerId, LayerHash, SignedHead};
+use crate::layer::{DocumentName, LayerHash, LayerId, SignedHead};
 use crate::random::Random;
 use crate::replica::{Claim, Replica, Stored};
 use crate::router::{Candidate, Class, Request, TransportRouter};
@@ -201,7 +201,7 @@ impl Unicast {
     }
 
     /// How far a connected peer and this node lag behind each other.
-    pub fn distance(&self, peer: &PeerId) -> Option<sync::Distance> {
+    pub fn lag(&self, peer: &PeerId) -> Option<sync::LinkLag> {
         self.engine.lag(peer)
     }
 

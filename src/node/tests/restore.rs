@@ -3,7 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::clock::Timestamp;
+use crate::layer::{DocumentId, DocumentName, LayerHash, LayerId};
 use crate::limits::{OWN_STATE_WAIT_MS, RECLAIM_WAIT_MS};
+use crate::sync::frontier::State;
 use crate::sync::message::Message;
 
 /// Two or more friends who trust each other, in step over a document of the first.
@@ -24,7 +27,7 @@ impl Wire {
     /// A copy of a node's disk, in a store of its own.
     fn backup(&self, at: usize) -> Store {
         let copy = Store::in_memory().unwrap();
-        self.nodes[at].store.copy_into(&copy).unwrap();
+        self.nodes[at].core.gate.store().copy_into(&copy).unwrap();
         copy
     }
 
@@ -66,7 +69,7 @@ impl Wire {
     }
 
     fn sequence(&self, at: usize, of: usize) -> u64 {
-        let layer = self.nodes[at].holdings.layer(&self.own_layer(of));
+        let layer = self.nodes[at].replica.layers().layer(&self.own_layer(of));
         layer.map_or(0, |layer| layer.head().sequence.get())
     }
 }
@@ -327,7 +330,7 @@ struct Memory {
 
 impl Memory {
     fn note(&mut self, wire: &Wire, who: usize, key: &str, value: Option<u64>) {
-        let layer = wire.nodes[who].holdings.layer(&wire.own_layer(who)).and_then(map_of);
+        let layer = wire.nodes[who].replica.layers().layer(&wire.own_layer(who)).and_then(map_of);
         let stamp = layer.and_then(|map| map.get(&KeyPath::parse(key).unwrap())).map(|entry| entry.stamp);
         self.acked.entry(key.to_owned()).or_default().push(Acked { who, value, stamp, is_there: true });
     }
@@ -337,7 +340,7 @@ impl Memory {
         for (key, acked) in &mut self.acked {
             let key = KeyPath::parse(key).unwrap();
             let has = |node: &&Node, stamp: Option<Timestamp>| {
-                let map = node.holdings.layer(layer).and_then(map_of);
+                let map = node.replica.layers().layer(layer).and_then(map_of);
                 map.and_then(|map| map.get(&key)).map(|entry| entry.stamp) == stamp
             };
             for write in acked {

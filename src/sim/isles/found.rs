@@ -9,10 +9,10 @@ use tombolo_mesh::airtime::{Line, Modulation};
 use tombolo_mesh::frame::keys::Mode;
 use tombolo_mesh::station::CallSign;
 
-use crate::federation::{RadioUse, TrustLevel};
-use crate::layer::Kind;
-use crate::io::RadioSpec;
 use crate::core::BriefField;
+use crate::federation::{RadioUse, TrustLevel};
+use crate::io::RadioSpec;
+use crate::layer::Kind;
 use crate::node::{Command, NodeSettings};
 use crate::sim::checker::Place;
 use crate::sim::ether::ChannelId;

@@ -5,11 +5,17 @@ use std::collections::{BTreeMap, VecDeque};
 use tombolo_delta::Value;
 use tombolo_transports::Medium;
 
+use tombolo_transports::{LinkCaps, LinkId};
+
 use super::*;
 use crate::clock::BUILD_DATE_MS;
+use crate::clock::Timestamp;
 use crate::federation::TrustLevel;
+use crate::layer::{DocumentId, DocumentName, LayerId};
 use crate::layer::{Kind, Sequence};
 use crate::merge::{KeyPath, map_of};
+use crate::random::Random;
+use crate::sync;
 
 mod restore;
 
@@ -200,7 +206,7 @@ impl Wire {
                 self.queue.push_back((to, Input::LinkDown { link: far }));
             }
         }
-        let store = self.nodes[at].store.reopen();
+        let store = self.nodes[at].core.gate.store().reopen();
         self.nodes[at] = open(store, at, self.mono_ms);
         self.run();
     }
@@ -423,7 +429,7 @@ fn a_restored_backup_recovers_from_its_peers_and_goes_on_above() {
     let backup = {
         // A copy of the disk: everything stored, in a store of its own.
         let copy = Store::in_memory().unwrap();
-        wire.nodes[0].store.copy_into(&copy).unwrap();
+        wire.nodes[0].core.gate.store().copy_into(&copy).unwrap();
         copy
     };
     wire.set(0, "notes", "newer", "2").unwrap();
@@ -461,7 +467,8 @@ fn deleted_keys_stay_deleted_and_their_tombstones_end() {
     wire.pass(3 * 3_600_000);
     for node in [0, 1] {
         let entries: usize = wire.nodes[node]
-            .holdings
+            .replica
+            .layers()
             .layers()
             .filter_map(map_of)
             .filter(|map| map.get(&key).is_some())
@@ -611,7 +618,7 @@ fn two_machines_with_one_key_raise_one_alarm_and_a_restart_none() {
     }
     assert_eq!((alarms(&wire), wire.status(1).alarms.len()), (0, 0), "a node that restarts is one machine");
     let copy = Store::in_memory().unwrap();
-    wire.nodes[0].store.copy_into(&copy).unwrap();
+    wire.nodes[0].core.gate.store().copy_into(&copy).unwrap();
     let twin = open(copy, 0, wire.mono_ms);
     wire.nodes.push(twin);
     for _ in 0..10 {
