@@ -192,6 +192,8 @@ fn an_own_newer_state_is_recovered_and_later_writes_go_above_it() {
     owner.core.gate.commit(0).unwrap();
     owner.core.gate.store().copy_into(&copy).unwrap();
     owner.set(&id.document, &[("lost", Some(7))]);
+    // A later sequence than the one that the restored machine signs: else the two would be a fork.
+    owner.set(&id.document, &[("lost", Some(8))]);
     let newest = owner.supply(reader.me(), &id, None);
     // The restored machine starts later than what it had signed.
     let mut restored = Side::in_store(1, copy);
@@ -199,7 +201,7 @@ fn an_own_newer_state_is_recovered_and_later_writes_go_above_it() {
     restored.set(&id.document, &[("since", Some(8))]);
     let outcome = restored.receive(reader.me(), newest);
     let Outcome::Recovered(recovered) = outcome else { panic!("{outcome:?}") };
-    assert_eq!(restored.value(&id.document).unwrap().get("lost"), Some(&Value::from(7u64)));
+    assert_eq!(restored.value(&id.document).unwrap().get("lost"), Some(&Value::from(8u64)));
     let Restage::Map(document, changes) = recovered.restage else { panic!("nothing to sign above it") };
     assert_eq!(document, id.document);
     assert_eq!(changes.iter().map(|(key, _)| key.to_string()).collect::<Vec<_>>(), ["since"]);
