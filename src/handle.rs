@@ -26,14 +26,14 @@ use tokio::sync::{broadcast, oneshot};
 use tombolo_delta::Value;
 use tombolo_transports::LanConfig;
 
+use crate::api::server::LocalServer;
 use crate::config::Config;
-use crate::daemon::links::Links;
-use crate::daemon::local::LocalServer;
-use crate::daemon::open::{self, StartError};
-use crate::daemon::probe::Publisher;
-use crate::daemon::{AskError, Driven, NodeClient, Task, drive};
+use crate::folder::{self, StartError};
 use crate::layer::{KeyError, KeyPath, Kind};
 use crate::node::{Command, CommandError, Event, Reply};
+use crate::probe::Publisher;
+use crate::runtime::links::Links;
+use crate::runtime::{AskError, Driven, NodeClient, Task, drive};
 
 /// What a program decides about a node beside what `tombolo.toml` says.
 #[derive(Clone, Debug)]
@@ -49,7 +49,7 @@ pub struct Settings {
 impl Settings {
     /// What `tombolo up` does with a folder.
     pub fn from_folder(folder: &Path) -> Result<Self, StartError> {
-        Ok(Settings { config: open::load_config(folder)?, publish: true, socket: true })
+        Ok(Settings { config: folder::load_config(folder)?, publish: true, socket: true })
     }
 
     /// A node that listens on one free port of this machine, finds nobody by itself, publishes nothing
@@ -109,7 +109,7 @@ impl Tombolo {
     /// Makes a new node in `folder`: its settings, identity and store. An identity that is there is
     /// never touched.
     pub fn create(folder: &Path, name: &str) -> Result<(), StartError> {
-        open::create(folder, name)
+        folder::create(folder, name)
     }
 
     /// Starts the node of `folder` on the present tokio runtime.
@@ -117,7 +117,7 @@ impl Tombolo {
         let Settings { config, publish, socket } = settings;
         let (node, secret) = {
             let (folder, config) = (folder.to_owned(), config.clone());
-            let opened = tokio::task::spawn_blocking(move || open::open(&folder, &config)).await;
+            let opened = tokio::task::spawn_blocking(move || folder::open(&folder, &config)).await;
             let stopped = |e| system("the node did not open", std::io::Error::other(e));
             opened.map_err(stopped)??
         };
@@ -143,7 +143,7 @@ impl Tombolo {
                 Ok(server) => tombolo.socket = Some(server),
                 Err(source) => {
                     tombolo.shutdown().await;
-                    let path = folder.join(crate::daemon::unix::SOCKET_FILE);
+                    let path = folder.join(folder::socket::SOCKET_FILE);
                     return Err(StartError::Socket { path, source });
                 }
             }

@@ -4,26 +4,30 @@
 //!
 //! What travels is *layers*: what one author says in one document, signed as a state, sent as a delta. A
 //! document is the merge of its writers' layers. [`node::Node`] joins everything without a socket, a clock
-//! or a thread; [`handle::Tombolo`] is the same as an async library; [`daemon`] and [`cli`] are the program.
+//! or a thread; [`handle::Tombolo`] is the same as an async library; [`runtime`] and [`cli`] are the program.
 //!
 //! Reading order: `tombolo_delta`, [`layer`], [`envelope`], [`merge`], [`sync`], `tombolo_transports`,
-//! [`router`], then the two walks, `node/outbound.rs` and `node/inbound.rs`, then [`daemon`].
+//! [`router`], then the two walks, `node/outbound.rs` and `node/inbound.rs`, then [`runtime`].
 //! `ARCHITECTURE.md` has the map.
 
+pub mod api;
 pub mod cli;
 pub mod clock;
 pub mod config;
-pub mod daemon;
 pub mod envelope;
 pub mod federation;
+pub mod folder;
 pub mod handle;
 pub mod identity;
 pub mod layer;
 pub mod limits;
 pub mod merge;
 pub mod node;
+pub mod probe;
 pub mod random;
 pub mod router;
+pub mod runtime;
 pub mod sim;
 pub mod store;
 pub mod sync;
+pub mod system_clock;

@@ -7,9 +7,10 @@ use hyper::StatusCode;
 use serde_json::Value as Json;
 
 use super::error::CliError;
-use crate::daemon::open::{self, DirectError, StartError};
-use crate::daemon::routes;
-use crate::daemon::unix::{self, Lines, SOCKET_FILE, UnixError};
+use crate::api::routes;
+use crate::api::unix::{self, Lines, UnixError};
+use crate::folder::socket::{self, SOCKET_FILE};
+use crate::folder::{self, DirectError, StartError};
 use crate::node::Command;
 
 /// Tries to find the store free or a daemon behind the socket: a daemon may start or end meanwhile.
@@ -50,7 +51,7 @@ impl Node {
         for _ in 0..TRIES {
             match self.ask_daemon(command) {
                 Some(reply) => return reply,
-                None => match open::ask(&self.folder, command.clone()) {
+                None => match folder::ask(&self.folder, command.clone()) {
                     Ok(reply) => return Reply::read(text_of(&reply)?),
                     Err(DirectError::Start(e @ (StartError::Running { .. } | StartError::InUse { .. }))) => {
                         last = Some(e);
@@ -99,7 +100,7 @@ impl Node {
 
     /// Whether a daemon answers.
     pub(crate) fn is_running(&self) -> bool {
-        unix::answers(&self.folder)
+        socket::answers(&self.folder)
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -108,7 +109,7 @@ impl Node {
 
     /// That no node lives in the folder is said before anything else.
     pub(crate) fn check_there(&self) -> Result<(), CliError> {
-        Ok(open::check_there(&self.folder)?)
+        Ok(folder::check_there(&self.folder)?)
     }
 }
 

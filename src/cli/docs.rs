@@ -10,8 +10,8 @@ use tombolo_delta::Value;
 use super::ask::{Node, Reply};
 use super::error::{CliError, Outcome};
 use super::{Context, print};
-use crate::daemon::json;
-use crate::daemon::local::BODY_BYTES_MAX;
+use crate::api::json;
+use crate::api::server::BODY_BYTES_MAX;
 use crate::layer::{KeyPath, Kind};
 use crate::node::Command;
 

@@ -3,11 +3,11 @@
 use std::io;
 use std::process::ExitCode;
 
-use crate::daemon::AskError;
-use crate::daemon::open::{DirectError, StartError};
-use crate::daemon::unix::UnixError;
+use crate::api::unix::UnixError;
+use crate::folder::{DirectError, StartError};
 use crate::handle::CallError;
 use crate::node::CommandError;
+use crate::runtime::AskError;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl CliError {
     pub(crate) fn tell(&self, json: bool) -> ExitCode {
         use std::io::Write;
         let line = if json {
-            crate::daemon::local::error_json(&self.code, &self.message)
+            crate::api::server::error_json(&self.code, &self.message)
         } else {
             format!("error: {}", super::print::clean_lines(&self.message))
         };
@@ -67,7 +67,7 @@ impl From<StartError> for CliError {
     fn from(error: StartError) -> Self {
         let code = match &error {
             StartError::Config(_) => "bad_settings",
-            StartError::Key(crate::store::key::KeyFileError::Missing { .. }) => "no_node",
+            StartError::Key(crate::folder::key::KeyFileError::Missing { .. }) => "no_node",
             StartError::Key(_) => "bad_key_file",
             StartError::Running { .. } => "already_running",
             StartError::InUse { .. } => "in_use",

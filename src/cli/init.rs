@@ -4,11 +4,11 @@ use super::ask::show;
 use super::error::Outcome;
 use super::{Context, print};
 use crate::config::CONFIG_FILE;
-use crate::daemon::open;
+use crate::folder;
 use crate::node::Command;
 
 pub(super) fn init(context: &Context, name: &str) -> Outcome {
-    open::create(&context.node.folder, name)?;
+    folder::create(&context.node.folder, name)?;
     let reply = context.node.ask(&Command::Id)?;
     if context.json {
         return Ok(print::line(&reply.text)?);

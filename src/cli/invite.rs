@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use super::error::{CliError, Outcome};
 use super::{Context, print, qr};
 use crate::config::Span;
-use crate::daemon::open::load_config;
 use crate::federation::TrustLevel;
+use crate::folder::load_config;
 use crate::node::Command;
 
 pub(super) fn run(

@@ -8,7 +8,7 @@ use super::ask::{Reply, runtime, text_of};
 use super::error::{CliError, Outcome};
 use super::{Context, print};
 use crate::config::Span;
-use crate::daemon::open::load_config;
+use crate::folder::load_config;
 use crate::handle::{Settings, Tombolo};
 use crate::limits::INVITE_TEXT_MAX;
 use crate::node::Command;
@@ -63,9 +63,9 @@ pub(super) fn run(
 
 async fn join(context: &Context, command: Command, running: bool) -> Result<Reply, CliError> {
     if running {
-        let (method, target, body) = crate::daemon::routes::write(&command)
+        let (method, target, body) = crate::api::routes::write(&command)
             .ok_or_else(|| CliError::new("internal", "no such request"))?;
-        let answer = crate::daemon::unix::request(&context.node.socket(), method, &target, body).await?;
+        let answer = crate::api::unix::request(&context.node.socket(), method, &target, body).await?;
         return super::ask::read(answer.0, &String::from_utf8_lossy(&answer.1));
     }
     let config = load_config(&context.node.folder)?;

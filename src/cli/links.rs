@@ -4,8 +4,8 @@ use serde_json::Value as Json;
 
 use super::error::Outcome;
 use super::{Context, print};
-use crate::daemon::now;
 use crate::node::Command;
+use crate::system_clock::now;
 
 /// The reason follows on lines of its own: no terminal is wide enough for a table of sentences.
 const HEAD: [&str; 6] = ["PEER", "STATE", "HEARD", ">SENT", ">GOT", ">AIR TODAY"];

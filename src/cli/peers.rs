@@ -4,9 +4,9 @@ use serde_json::Value as Json;
 
 use super::error::Outcome;
 use super::{Context, print};
-use crate::daemon::now;
 use crate::federation::TrustLevel;
 use crate::node::Command;
+use crate::system_clock::now;
 
 pub(super) fn list(context: &Context) -> Outcome {
     let reply = context.node.ask(&Command::Peers)?;

@@ -4,8 +4,8 @@ use serde_json::Value as Json;
 
 use super::error::Outcome;
 use super::{Context, print};
-use crate::daemon::now;
 use crate::node::Command;
+use crate::system_clock::now;
 
 pub(super) fn run(context: &Context) -> Outcome {
     let running = context.node.is_running();

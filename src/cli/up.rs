@@ -11,7 +11,7 @@ use super::error::{CliError, Outcome};
 use super::{Context, print};
 use crate::config::radio::{RadioSettings, check_all};
 use crate::config::{LISTEN_MAX, check_log_filter};
-use crate::daemon::open::StartError;
+use crate::folder::StartError;
 use crate::handle::{Settings, Tombolo};
 use crate::node::{Command, Reply};
 

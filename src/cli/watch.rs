@@ -8,7 +8,7 @@ use super::ask::runtime;
 use super::docs::{called, names};
 use super::error::{CliError, Outcome};
 use super::{Context, print};
-use crate::daemon::now;
+use crate::system_clock::now;
 
 pub(super) fn run(context: &Context, doc: Option<&str>) -> Outcome {
     let runtime = runtime()?;

@@ -4,7 +4,6 @@
 //! `tables.rs` shows every table on one page; `migrate.rs` the versions of the format. The rest of the node
 //! works on memory and hands its changes here as a list of `Write`s, one commit per drained batch of inputs.
 
-pub mod key;
 mod migrate;
 mod records;
 mod tables;

@@ -177,7 +177,7 @@ fn a_folder_put_back_from_a_backup_gets_back_what_its_friend_has() {
     attic.ok(&["create", "plan"]);
     eventually("in step", || boat.hash("plan") == attic.hash("plan"));
     assert_eq!(attic_up.terminate(), Some(0));
-    let store = attic.folder.join(tombolo::daemon::open::STORE_FILE);
+    let store = attic.folder.join(tombolo::folder::STORE_FILE);
     let backup = std::fs::read(&store).unwrap();
     let attic_up = attic.up();
     for n in ["0", "1", "2"] {

@@ -1,5 +1,5 @@
 //! `[[radio]]` and `--mesh`: which radio, and what its operator says of its air. What is left out here, the radio
-//! may say of itself when it is there (`daemon::radios`).
+//! may say of itself when it is there (`runtime::radios`).
 
 mod words;
 

@@ -18,8 +18,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 
-use super::super::NodeClient;
 use crate::node::{App, AppStatus};
+use crate::runtime::NodeClient;
 
 /// Bytes read of a list; a longer one is refused.
 pub const LIST_BYTES_MAX: u64 = 1024 * 1024;

@@ -12,10 +12,10 @@ use hyper::{Method, StatusCode};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
-use super::super::NodeClient;
-use super::super::unix::{self, UnixError};
+use crate::api::unix::{self, UnixError};
 use crate::config::Containers;
 use crate::node::{App, AppStatus};
+use crate::runtime::NodeClient;
 
 /// How long to wait before an engine that is gone is asked again.
 const RETRY: Duration = Duration::from_secs(10);
@@ -298,7 +298,7 @@ mod tests {
         let state = Arc::new(Mutex::new("running"));
         tokio::spawn(serve(listener, state.clone(), stopped.clone()));
         let (found, mut lists) = mpsc::channel(4);
-        let client = super::super::super::tests::client_of_no_node();
+        let client = crate::runtime::tests::client_of_no_node();
         let watch = Watch::new(&Containers::Socket(socket)).unwrap();
         let watching = tokio::spawn(watch.run(found, client));
         let (_, first) = lists.recv().await.unwrap();

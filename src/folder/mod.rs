@@ -7,6 +7,9 @@
 //! | `store.redb` | documents, peers, invites; one process at a time |
 //! | `control.sock` | where a running daemon answers |
 
+pub mod key;
+pub(crate) mod socket;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,14 +17,13 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::now;
-use super::unix;
 use crate::config::{BriefSetting, ClockTrust, Config, ConfigError, LinkPreference};
 use crate::node::radio::brief::{BriefField, BriefFields};
 use crate::node::{Command, CommandError, Input, Node, NodeSettings, OpenError, Output, Reply, RequestId};
 use crate::router::Preference;
-use crate::store::key::{self, KeyFileError};
 use crate::store::{Store, StoreError};
+use crate::system_clock::{machine_boot, now};
+use key::KeyFileError;
 
 /// The store's name in a node's folder.
 pub const STORE_FILE: &str = "store.redb";
@@ -233,7 +235,7 @@ fn settings(config: &Config) -> NodeSettings {
             LinkPreference::MeshFirst => Preference::MeshFirst,
         },
         briefs: briefs(config),
-        machine_boot: super::machine_boot(),
+        machine_boot: machine_boot(),
     }
 }
 
@@ -250,7 +252,7 @@ fn open_store(folder: &Path, path: &Path) -> Result<Store, StartError> {
     loop {
         match Store::open(path) {
             Ok(store) => return Ok(store),
-            Err(StoreError::InUse) if unix::answers(folder) => {
+            Err(StoreError::InUse) if socket::answers(folder) => {
                 return Err(StartError::Running { folder: folder.to_owned() });
             }
             Err(StoreError::InUse) if now().mono_ms < deadline => std::thread::sleep(STORE_RETRY),
@@ -298,7 +300,7 @@ fn write_closed(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// What is not there need not be removed.
-pub(super) fn unless_missing(removed: io::Result<()>) -> io::Result<()> {
+pub(crate) fn unless_missing(removed: io::Result<()>) -> io::Result<()> {
     match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,

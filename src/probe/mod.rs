@@ -13,9 +13,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::{AskError, NodeClient};
 use crate::config::{Config, StateSettings};
 use crate::node::{App, AppStatus, Command, NodeState, Reply};
+use crate::runtime::{AskError, NodeClient};
 use host::Host;
 
 /// Apps in one state; more would crowd out the rest of it. The list is cut by id, and `status` says so.

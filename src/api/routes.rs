@@ -29,7 +29,7 @@ pub enum Asked {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
     /// No such path.
-    #[error("there is no {0}: the paths stand in src/daemon/API.md")]
+    #[error("there is no {0}: the paths stand in src/api/API.md")]
     NotFound(String),
     /// The path knows other methods.
     #[error("{path} does not know {method}")]

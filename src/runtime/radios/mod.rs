@@ -304,7 +304,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
-    use crate::daemon::tests::client_and_tasks;
+    use crate::runtime::tests::client_and_tasks;
 
     /// A radio on a TNC that this test plays.
     struct Bench {

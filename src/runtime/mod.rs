@@ -4,35 +4,26 @@
 //!
 //! | room | what it does |
 //! |---|---|
-//! | [`open`] | a node from a folder; one command on it without a daemon |
 //! | [`links`] | carries messages between the LAN and the node |
 //! | [`radios`] | carries frames between the radios and the node |
-//! | [`local`], [`routes`], [`unix`] | HTTP on `control.sock`: the server, the paths, the client |
-//! | [`probe`] | what the node says of itself, and when |
 //!
 //! **Group commit.** Whatever waits in the inbox is handled together, and the first `poll_output` makes it
 //! durable in one commit: one write when idle, hundreds under load, and no timer.
 
-pub(crate) mod json;
 pub mod links;
-pub mod local;
-pub mod open;
-pub mod probe;
 pub mod radios;
-pub mod routes;
-pub mod unix;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 use tombolo_transports::{Lan, LinkId, PeerId};
 
-use crate::clock::Now;
 use crate::node::{Command, CommandError, Event, Input, Node, Output, Reply, RequestId};
+use crate::system_clock::now;
 
 /// Tasks that wait for the node. When full, links and local clients wait in turn.
 pub const INBOX_MAX: usize = 1_024;
@@ -46,38 +37,6 @@ pub const EFFECTS_MAX: usize = 4_096;
 pub const EVENTS_MAX: usize = 4_096;
 /// Replies and answers awaited; when reached, those whose asker has gone are forgotten.
 pub const AWAITED_MAX: usize = 1_024;
-
-/// The one place that reads the clocks. Where [`machine_boot`] is known, monotonic time goes on from one run to the next,
-/// whatever was done to the wall clock in between.
-#[allow(clippy::disallowed_methods)]
-pub fn now() -> Now {
-    static START: OnceLock<(Instant, u64)> = OnceLock::new();
-    let milliseconds = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
-    let (start, up_ms) = *START.get_or_init(|| (Instant::now(), up_ms()));
-    Now {
-        mono_ms: milliseconds(Instant::now().saturating_duration_since(start)).saturating_add(up_ms),
-        wall_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, milliseconds),
-    }
-}
-
-/// Time on the kernel's monotonic clock, the one behind [`Instant`], which says nothing of where it stands; 0 where
-/// no boot goes with it.
-fn up_ms() -> u64 {
-    let up = machine_boot().map(|_| rustix::time::clock_gettime(rustix::time::ClockId::Monotonic));
-    let ms =
-        |up: rustix::time::Timespec| up.tv_sec.saturating_mul(1_000).saturating_add(up.tv_nsec / 1_000_000);
-    up.and_then(|up| u64::try_from(ms(up)).ok()).unwrap_or(0)
-}
-
-/// Which boot of this machine it is, as Linux says.
-pub(crate) fn machine_boot() -> Option<[u8; 16]> {
-    const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-    static BOOT: OnceLock<Option<[u8; 16]>> = OnceLock::new();
-    *BOOT.get_or_init(|| {
-        let digits = std::fs::read_to_string(BOOT_ID).ok()?.trim().replace('-', "");
-        data_encoding::HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).ok()?.try_into().ok()
-    })
-}
 
 /// What waits for the node.
 pub(crate) enum Task {
@@ -414,7 +373,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A client, and what would be the node's.

@@ -23,12 +23,12 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::open::unless_missing;
 use super::routes::{self, Asked};
-use super::unix::{SOCKET_FILE, ShortPath};
-use super::{AskError, NodeClient};
+use crate::folder::socket::{SOCKET_FILE, ShortPath};
+use crate::folder::unless_missing;
 use crate::node::view::ChangedView;
 use crate::node::{Command, CommandError, Event, Reply};
+use crate::runtime::{AskError, NodeClient};
 
 /// Bytes of a request's body; a longer one is refused (`413`).
 pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;

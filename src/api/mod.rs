@@ -1,0 +1,13 @@
+//! The local interface (`API.md`): HTTP on `control.sock` in the node's folder.
+//!
+//! | room | what it does |
+//! |---|---|
+//! | [`server`] | serves it for a running node |
+//! | [`routes`] | the paths, read and written in one table |
+//! | [`unix`] | HTTP over a unix socket, the client's side |
+//! | `json` | what is checked of JSON before it is parsed |
+
+pub(crate) mod json;
+pub mod routes;
+pub mod server;
+pub mod unix;
