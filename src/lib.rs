@@ -27,7 +27,6 @@ pub mod probe;
 pub mod random;
 pub mod router;
 pub mod runtime;
-pub mod sim;
 pub mod store;
 pub mod sync;
 pub mod system_clock;

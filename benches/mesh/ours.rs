@@ -7,7 +7,7 @@ use crate::{Case, FRAME_BYTES_MAX};
 use tombolo::federation::TrustLevel;
 use tombolo::identity::did;
 use tombolo::node::{Command, Reply};
-use tombolo::sim::field::{Field, FieldConfig};
+use tombolo_sim::field::{Field, FieldConfig};
 use tombolo_transports::mesh::air::Loss;
 use tombolo_transports::mesh::frame::Kind;
 

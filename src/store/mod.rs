@@ -198,7 +198,9 @@ impl Store {
     }
 
     /// Copies every record into another store: the copy of a disk, for simulations of restored backups.
-    pub(crate) fn copy_into(&self, other: &Store) -> Result<(), StoreError> {
+    #[cfg(any(test, feature = "test-support"))]
+    #[doc(hidden)]
+    pub fn copy_into(&self, other: &Store) -> Result<(), StoreError> {
         let transaction = other.database()?.begin_write()?;
         tables::copy(&self.database()?.begin_read()?, &transaction)?;
         transaction.commit()?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tombolo::sim::dice::Dice;
+use tombolo_sim::dice::Dice;
 
 use crate::lab::{Lab, Node, wait_in_step};
 

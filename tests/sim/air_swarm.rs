@@ -10,9 +10,9 @@ use tombolo::federation::TrustLevel;
 use tombolo::layer::Kind;
 use tombolo::merge::KeyPath;
 use tombolo::node::{Command, Reply};
-use tombolo::sim::dice::Dice;
-use tombolo::sim::field::{Field, FieldConfig};
 use tombolo_delta::Value;
+use tombolo_sim::dice::Dice;
+use tombolo_sim::field::{Field, FieldConfig};
 use tombolo_transports::mesh::air::{Faults, Loss};
 use tombolo_transports::mesh::airtime::{Line, Modulation};
 

@@ -1,8 +1,8 @@
 //! Clocks that are wrong: nobody else's clock moves, nobody stays locked out.
 
 use crate::world::{HOUR_MS, MINUTE_MS, World};
-use tombolo::sim::Seat;
-use tombolo::sim::faults::WallClock;
+use tombolo_sim::Seat;
+use tombolo_sim::faults::WallClock;
 
 const DAY_MS: u64 = 24 * HOUR_MS;
 

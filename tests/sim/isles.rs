@@ -2,8 +2,8 @@
 //! on. Then whoever can be reached is in step; then, on one cable, everybody is, and the radios are silent.
 
 use crate::seeds;
-use tombolo::sim::isles::{Plan, run};
-use tombolo::sim::report::Report;
+use tombolo_sim::isles::{Plan, run};
+use tombolo_sim::report::Report;
 
 /// Seeds that once failed; each names what went wrong.
 const REGRESSIONS: &[(u64, &str)] = &[];

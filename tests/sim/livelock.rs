@@ -4,8 +4,8 @@ use tombolo::federation::TrustLevel;
 use tombolo::layer::Kind;
 use tombolo::merge::KeyPath;
 use tombolo::node::{Command, NodeState, Reply};
-use tombolo::sim::field::{Field, FieldConfig};
 use tombolo_delta::Value;
+use tombolo_sim::field::{Field, FieldConfig};
 use tombolo_transports::mesh::airtime::{Line, Modulation};
 
 const MINUTE: u64 = 60_000;

@@ -3,7 +3,7 @@
 use crate::world::{MINUTE_MS, World};
 use tombolo::federation::TrustLevel;
 use tombolo::node::{Command, CommandError};
-use tombolo::sim::Seat;
+use tombolo_sim::Seat;
 
 /// An observer reads, and hears plainly that it may not write; nobody sees an effect.
 #[test]

@@ -3,7 +3,7 @@
 use crate::world::{HOUR_MS, MINUTE_MS, World};
 use tombolo::federation::TrustLevel;
 use tombolo::node::{Command, NodeState};
-use tombolo::sim::Seat;
+use tombolo_sim::Seat;
 
 /// Two nodes that trust each other and never have a link read each other's documents through a third.
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::world::{HOUR_MS, MINUTE_MS, World};
 use tombolo::node::Command;
-use tombolo::sim::Seat;
+use tombolo_sim::Seat;
 
 /// The removed one wrote on in its part of the network: nothing of that takes effect once the owner's word
 /// arrives, what it wrote before stays, and everybody left reads the same.

@@ -2,8 +2,8 @@
 
 use crate::world::{HOUR_MS, MINUTE_MS, World};
 use tombolo::node::radio::RadioSpec;
-use tombolo::sim::Seat;
-use tombolo::sim::field::UNLIMITED;
+use tombolo_sim::Seat;
+use tombolo_sim::field::UNLIMITED;
 use tombolo_transports::mesh::airtime::{Line, Modulation};
 use tombolo_transports::mesh::keys::Mode;
 use tombolo_transports::mesh::ledger::LedgerConfig;
@@ -68,7 +68,7 @@ fn radio(line: Line) -> RadioSpec {
 }
 
 /// So many friends in step over a document of the first; then they have radios and nothing else.
-fn on_air(seed: u64, machines: usize, modulation: Modulation) -> (World, tombolo::sim::checker::Place) {
+fn on_air(seed: u64, machines: usize, modulation: Modulation) -> (World, tombolo_sim::checker::Place) {
     let mut world = World::of_friends(seed, machines);
     let place = world.create(0, "roster");
     world.set(0, &place, "shared", 1);

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tombolo::sim::report::Report;
+use tombolo_sim::report::Report;
 
 /// Runs one seed.
 pub(crate) type Run = fn(u64) -> Report;

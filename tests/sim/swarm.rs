@@ -2,8 +2,8 @@
 //! again soon after them.
 
 use crate::seeds;
-use tombolo::sim::report::Report;
-use tombolo::sim::scenario::{Plan, run};
+use tombolo_sim::report::Report;
+use tombolo_sim::scenario::{Plan, run};
 
 /// Seeds that once failed; each names what went wrong.
 const REGRESSIONS: &[(u64, &str)] = &[

@@ -3,10 +3,10 @@
 use tombolo::federation::TrustLevel;
 use tombolo::layer::{KeyPath, Kind};
 use tombolo::node::{Command, CommandError, NodeSettings, Reply};
-use tombolo::sim::checker::Place;
-use tombolo::sim::faults::Rates;
-use tombolo::sim::{Seat, Simulation};
 use tombolo_delta::Value;
+use tombolo_sim::checker::Place;
+use tombolo_sim::faults::Rates;
+use tombolo_sim::{Seat, Simulation};
 
 pub(crate) const MINUTE_MS: u64 = 60_000;
 pub(crate) const HOUR_MS: u64 = 60 * MINUTE_MS;

@@ -9,7 +9,8 @@ use crate::node::Node;
 impl Node {
     /// A frame of this kind in another member's name, on that one's own channel, with any counter: whoever has the audience key can
     /// seal it. `None` where this node cannot.
-    pub(crate) fn forge(
+    #[doc(hidden)]
+    pub fn forge(
         &self,
         link: LinkId,
         victim: &PeerId,

@@ -18,6 +18,7 @@
 
 pub mod brief;
 mod counts;
+#[cfg(feature = "test-support")]
 mod forge;
 mod inbound;
 mod join;
@@ -204,11 +205,13 @@ impl Radios {
     }
 
     /// The boot epoch that a radio seals under.
+    #[cfg(feature = "test-support")]
     pub(super) fn boot_epoch(&self, link: LinkId) -> Option<BootEpoch> {
         self.by_link.get(&link).map(|radio| radio.station.epoch())
     }
 
     /// Bytes of messages whose beginning was heard.
+    #[cfg(feature = "test-support")]
     pub(super) fn bytes_held(&self) -> usize {
         self.by_link.values().map(|radio| radio.station.assembler().held_bytes()).sum()
     }

@@ -18,8 +18,8 @@ use tombolo::federation::{RadioUse, TrustLevel};
 use tombolo::layer::Kind;
 use tombolo::merge::KeyPath;
 use tombolo::node::{Command, NodeState, Reply};
-use tombolo::sim::field::{Field, FieldConfig};
 use tombolo_delta::Value;
+use tombolo_sim::field::{Field, FieldConfig};
 use tombolo_transports::mesh::air::OnAir;
 use tombolo_transports::mesh::airtime::{Line, Modulation};
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use tombolo::node::view::{LinkView, PeerStatusView};
-use tombolo::sim::field::UNLIMITED;
+use tombolo_sim::field::UNLIMITED;
 use tombolo_transports::mesh::air::Loss;
 use tombolo_transports::mesh::ledger::LedgerConfig;
 

@@ -3,9 +3,9 @@
 
 use tombolo_transports::mesh::air::{Faults as AirFaults, Loss};
 
-use crate::sim::Seat;
-use crate::sim::faults::{Fault, Rates, WallClock};
-use crate::sim::isles::{Backup, Day, HOUR_MS, MINUTE_MS};
+use crate::Seat;
+use crate::faults::{Fault, Rates, WallClock};
+use crate::isles::{Backup, Day, HOUR_MS, MINUTE_MS};
 
 /// Backups kept per machine.
 const BACKUPS_MAX: usize = 3;
@@ -172,7 +172,7 @@ impl Day {
     }
 
     /// Two of a channel may not hear each other, or one not the other.
-    fn hide_stations(&mut self, channel: crate::sim::ether::ChannelId) {
+    fn hide_stations(&mut self, channel: crate::ether::ChannelId) {
         let mut radios: Vec<_> = self.simulation.seats().into_iter().collect();
         self.dice.shuffle(&mut radios);
         let on_it: Vec<_> = radios

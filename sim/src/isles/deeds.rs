@@ -1,16 +1,16 @@
 //! What people do.
 
+use tombolo::federation::{RadioUse, TrustLevel};
+use tombolo::layer::{KeyPath, Kind};
+use tombolo::node::{Command, CommandError};
 use tombolo_delta::Value;
 use tombolo_transports::mesh::keys::Mode;
 
-use crate::federation::{RadioUse, TrustLevel};
-use crate::layer::{KeyPath, Kind};
-use crate::node::{Command, CommandError};
-use crate::sim::Seat;
-use crate::sim::checker::Place;
-use crate::sim::faults::Fault;
-use crate::sim::isles::{Day, Paper};
-use crate::sim::scenario::{drawn_state, drawn_value};
+use crate::Seat;
+use crate::checker::Place;
+use crate::faults::Fault;
+use crate::isles::{Day, Paper};
+use crate::scenario::{drawn_state, drawn_value};
 
 impl Day {
     pub(super) fn deed(&mut self) {
@@ -228,6 +228,6 @@ impl Day {
 }
 
 /// A key that one machine alone writes.
-pub(super) fn own_key(writer: Seat, key: &str) -> Result<KeyPath, crate::layer::KeyError> {
+pub(super) fn own_key(writer: Seat, key: &str) -> Result<KeyPath, tombolo::layer::KeyError> {
     KeyPath::new(vec!["own".to_owned(), format!("node{}", writer.0), key.to_owned()])
 }

@@ -5,18 +5,17 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use tombolo::clock::{BUILD_DATE_MS, Now};
+use tombolo::identity::Keypair;
+use tombolo::node::radio::RadioSpec;
+use tombolo::node::{Command, CommandError, Event, Input, Node, NodeSettings, Output, Reply, RequestId};
+use tombolo::store::{Store, StoreError};
 use tombolo_transports::mesh::air::{Access, Air, RadioId};
 use tombolo_transports::mesh::airtime::Line;
 use tombolo_transports::mesh::keys::Mode;
 use tombolo_transports::mesh::ledger::LedgerConfig;
 use tombolo_transports::mesh::region::Rules;
 use tombolo_transports::{LinkCaps, LinkId, Medium, PeerId};
-
-use crate::clock::{BUILD_DATE_MS, Now};
-use crate::identity::Keypair;
-use crate::node::radio::RadioSpec;
-use crate::node::{Command, CommandError, Event, Input, Node, NodeSettings, Output, Reply, RequestId};
-use crate::store::{Store, StoreError};
 
 /// Wall time when a field begins, milliseconds since the Unix epoch: a day after the build.
 pub const START_MS: u64 = BUILD_DATE_MS + 86_400_000;
@@ -136,7 +135,7 @@ impl Field {
         let (name, machine_boot) = (name.to_owned(), Some(key[..16].try_into().unwrap_or_default()));
         let settings = NodeSettings { name, machine_boot, ..NodeSettings::default() };
         Node::open(store.reopen(), Keypair::from_seeds(&key, &key), settings, self.now(), seed)
-            .map_err(|crate::node::OpenError::Store(error)| error)
+            .map_err(|tombolo::node::OpenError::Store(error)| error)
     }
 
     /// Gives a node its radio.

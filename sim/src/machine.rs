@@ -2,17 +2,17 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use tombolo::clock::Now;
+use tombolo::identity::{Keypair, did};
+use tombolo::layer::Head;
+use tombolo::node::{CommandError, Node, NodeSettings, Reply, RequestId};
+use tombolo::store::Store;
 use tombolo_transports::PeerId;
 
-use crate::clock::Now;
-use crate::identity::{Keypair, did};
-use crate::layer::Head;
-use crate::node::{CommandError, Node, NodeSettings, Reply, RequestId};
-use crate::sim::checker::Place;
-use crate::sim::faults::WallClock;
-use crate::sim::lan::Pair;
-use crate::sim::{EPOCH_MS, Happening, Seat, Simulation};
-use crate::store::Store;
+use crate::checker::Place;
+use crate::faults::WallClock;
+use crate::lan::Pair;
+use crate::{EPOCH_MS, Happening, Seat, Simulation};
 
 /// A machine: what survives a crash, and the node that runs on it.
 pub(super) struct Machine {

@@ -1,12 +1,12 @@
 //! Cables between machines: pulled, plugged in, silent; sessions that come up and go down; and what becomes of
 //! each message.
 
+use tombolo::node::Input;
 use tombolo_transports::LinkId;
 
-use crate::node::Input;
-use crate::sim::faults::{Fault, damage};
-use crate::sim::lan::{End, Pair, caps};
-use crate::sim::{Happening, Seat, Simulation};
+use crate::faults::{Fault, damage};
+use crate::lan::{End, Pair, caps};
+use crate::{Happening, Seat, Simulation};
 
 /// Messages remembered per machine, to be replayed; the oldest goes first.
 const REMEMBERED_MAX: usize = 64;
@@ -144,7 +144,7 @@ impl Simulation {
     pub(super) fn transmit(&mut self, link: LinkId, bytes: Vec<u8>) {
         self.traffic.messages += 1;
         self.traffic.bytes += bytes.len() as u64;
-        assert!(bytes.len() <= crate::limits::MESSAGE_BYTES_MAX, "a node sent more than a link takes");
+        assert!(bytes.len() <= tombolo::limits::MESSAGE_BYTES_MAX, "a node sent more than a link takes");
         let Some((pair, end)) = self.lan.place(link) else { return };
         let line = self.lan.line(pair);
         if *line.up.at(end) != Some(link) || *line.session.at(end) != Some(link) {

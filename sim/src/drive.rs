@@ -1,8 +1,9 @@
 //! The drive of one node: inputs in, outputs carried out, timers kept; commands asked and answered.
 
-use crate::limits::OWN_STATE_WAIT_ON_AIR_MAX_MS;
-use crate::node::{Command, CommandError, Event, Input, Node, Output, Reply, RequestId};
-use crate::sim::{Happening, Seat, Simulation};
+use tombolo::limits::OWN_STATE_WAIT_ON_AIR_MAX_MS;
+use tombolo::node::{Command, CommandError, Event, Input, Node, Output, Reply, RequestId};
+
+use crate::{Happening, Seat, Simulation};
 
 /// Outputs of one drain. More is a node that never comes to rest.
 const OUTPUTS_MAX: usize = 100_000;

@@ -1,12 +1,12 @@
 //! Joining: an invite, a call, an answer, each of which may be lost.
 
+use tombolo::federation::TrustLevel;
+use tombolo::node::{Command, Input, Reply, RequestId};
 use tombolo_transports::PeerId;
 
-use crate::federation::TrustLevel;
-use crate::node::{Command, Input, Reply, RequestId};
-use crate::sim::faults::Fault;
-use crate::sim::lan::Pair;
-use crate::sim::{Happening, Seat, Simulation};
+use crate::faults::Fault;
+use crate::lan::Pair;
+use crate::{Happening, Seat, Simulation};
 
 /// A join call that nobody answers fails after this long.
 const JOIN_TIMEOUT_MS: u64 = 10_000;

@@ -2,6 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tombolo::federation::{RadioUse, TrustLevel};
+use tombolo::layer::Kind;
+use tombolo::node::radio::RadioSpec;
+use tombolo::node::radio::brief::BriefField;
+use tombolo::node::{Command, NodeSettings};
 use tombolo_delta::Value;
 use tombolo_transports::mesh::airtime::{Line, Modulation};
 use tombolo_transports::mesh::keys::Mode;
@@ -9,16 +14,11 @@ use tombolo_transports::mesh::ledger::LedgerConfig;
 use tombolo_transports::mesh::region::Rules;
 use tombolo_transports::mesh::station::CallSign;
 
-use crate::federation::{RadioUse, TrustLevel};
-use crate::layer::Kind;
-use crate::node::radio::RadioSpec;
-use crate::node::radio::brief::BriefField;
-use crate::node::{Command, NodeSettings};
-use crate::sim::checker::Place;
-use crate::sim::ether::ChannelId;
-use crate::sim::field::UNLIMITED;
-use crate::sim::isles::{Day, HOUR_MS, MINUTE_MS, Paper};
-use crate::sim::{Seat, Simulation};
+use crate::checker::Place;
+use crate::ether::ChannelId;
+use crate::field::UNLIMITED;
+use crate::isles::{Day, HOUR_MS, MINUTE_MS, Paper};
+use crate::{Seat, Simulation};
 
 /// Snapshots have this name, so that a brief can be set for it at the start.
 pub(super) const SNAPSHOT: &str = "tide-table";
@@ -191,7 +191,7 @@ impl Day {
         &self,
         seat: Seat,
         places: &[Place],
-    ) -> Vec<(crate::layer::LayerId, crate::layer::Sequence)> {
+    ) -> Vec<(tombolo::layer::LayerId, tombolo::layer::Sequence)> {
         let simulation: &Simulation = &self.simulation;
         let Some(node) = simulation.node(seat) else { return Vec::new() };
         let wanted: BTreeSet<_> =

@@ -3,15 +3,15 @@
 
 use std::collections::BTreeMap;
 
+use tombolo::node::Input;
+use tombolo::node::radio::RadioSpec;
 use tombolo_transports::LinkId;
 use tombolo_transports::mesh::air::{Access, Air, RadioId};
 use tombolo_transports::mesh::airtime::Line;
 
-use crate::node::Input;
-use crate::node::radio::RadioSpec;
-use crate::sim::faults::{Fault, damage};
-use crate::sim::monitor::Monitor;
-use crate::sim::{Happening, Seat, Simulation};
+use crate::faults::{Fault, damage};
+use crate::monitor::Monitor;
+use crate::{Happening, Seat, Simulation};
 
 /// Links from here on are radios: below are sessions of cables.
 const FIRST_RADIO: u64 = 1 << 40;

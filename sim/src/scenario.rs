@@ -3,16 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tombolo::federation::TrustLevel;
+use tombolo::layer::{KeyPath, Kind};
+use tombolo::node::{App, AppStatus, Command, CommandError, NodeSettings, NodeState, Reply};
 use tombolo_delta::Value;
 
-use crate::federation::TrustLevel;
-use crate::layer::{KeyPath, Kind};
-use crate::node::{App, AppStatus, Command, CommandError, NodeSettings, NodeState, Reply};
-use crate::sim::checker::{Checker, Place, in_step, same_content, states_in_step};
-use crate::sim::dice::Dice;
-use crate::sim::faults::{Fault, Rates, WallClock};
-use crate::sim::report::Report;
-use crate::sim::{Seat, Simulation};
+use crate::checker::{Checker, Place, in_step, same_content, states_in_step};
+use crate::dice::Dice;
+use crate::faults::{Fault, Rates, WallClock};
+use crate::report::Report;
+use crate::{Seat, Simulation};
 
 const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
@@ -584,9 +584,9 @@ impl Day {
         }
     }
 
-    fn hashes(&mut self) -> Vec<crate::sim::checker::Hashes> {
+    fn hashes(&mut self) -> Vec<crate::checker::Hashes> {
         let seats = self.simulation.seats();
-        seats.into_iter().map(|seat| crate::sim::checker::hashes(&mut self.simulation, seat)).collect()
+        seats.into_iter().map(|seat| crate::checker::hashes(&mut self.simulation, seat)).collect()
     }
 
     fn close(mut self) -> Report {
@@ -600,7 +600,7 @@ impl Day {
 }
 
 /// Some value; a map is spread over keys of its own.
-pub(super) fn drawn_value(dice: &mut Dice, spread: bool) -> Value {
+pub(crate) fn drawn_value(dice: &mut Dice, spread: bool) -> Value {
     let number = dice.bits() >> dice.below(64);
     match dice.below(if spread { 7 } else { 6 }) {
         0 => Value::from(number),
@@ -614,7 +614,7 @@ pub(super) fn drawn_value(dice: &mut Dice, spread: bool) -> Value {
 }
 
 /// Some node state of a machine.
-pub(super) fn drawn_state(dice: &mut Dice, seat: Seat, time_ms: u64) -> NodeState {
+pub(crate) fn drawn_state(dice: &mut Dice, seat: Seat, time_ms: u64) -> NodeState {
     let status = if dice.chance(500) { AppStatus::Running } else { AppStatus::Stopped };
     NodeState {
         node_name: Some(format!("node{}", seat.0)),

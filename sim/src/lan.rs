@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use tombolo::limits::MESSAGE_BYTES_MAX;
 use tombolo_transports::{LinkCaps, LinkId, Medium};
 
-use crate::limits::MESSAGE_BYTES_MAX;
-use crate::sim::Seat;
+use crate::Seat;
 
 /// One of the two ends of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::sim::dice::Dice;
+use crate::dice::Dice;
 
 /// How often each message meets which fate. Drawn anew for each seed, so that some runs are nearly clean
 /// and some are nearly hopeless ("swarm testing").

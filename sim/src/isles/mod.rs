@@ -16,17 +16,17 @@ mod weather;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tombolo::federation::{RadioUse, TrustLevel};
+use tombolo::layer::{Kind, LayerId, Sequence};
+use tombolo::store::Store;
 use tombolo_delta::Value;
 use tombolo_transports::mesh::keys::Mode;
 
-use crate::federation::{RadioUse, TrustLevel};
-use crate::layer::{Kind, LayerId, Sequence};
-use crate::sim::checker::{Checker, Place};
-use crate::sim::dice::Dice;
-use crate::sim::faults::{Rates, WallClock};
-use crate::sim::report::Report;
-use crate::sim::{Seat, Simulation};
-use crate::store::Store;
+use crate::checker::{Checker, Place};
+use crate::dice::Dice;
+use crate::faults::{Rates, WallClock};
+use crate::report::Report;
+use crate::{Seat, Simulation};
 use weather::Step;
 
 const SECOND_MS: u64 = 1_000;

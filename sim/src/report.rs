@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::sim::Traffic;
-use crate::sim::faults::Faults;
+use crate::Traffic;
+use crate::faults::Faults;
 
 /// One run, or several added up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,19 +3,19 @@
 
 use std::collections::BTreeSet;
 
+use tombolo::federation::TrustLevel;
+use tombolo::layer::{DocumentName, Kind};
+use tombolo::node::{Command, CommandError, Reply};
 use tombolo_delta::Value;
 use tombolo_transports::mesh::air::{Faults as AirFaults, Loss};
 use tombolo_transports::mesh::fragment::MemoryLimits;
 use tombolo_transports::mesh::keys::Mode;
 
-use crate::federation::TrustLevel;
-use crate::layer::{DocumentName, Kind};
-use crate::node::{Command, CommandError, Reply};
-use crate::sim::Seat;
-use crate::sim::checker::{Hashes, hashes, same_content, states_in_step};
-use crate::sim::faults::Rates;
-use crate::sim::isles::deeds::own_key;
-use crate::sim::isles::{Day, HOUR_MS, MINUTE_MS, Paper};
+use crate::Seat;
+use crate::checker::{Hashes, hashes, same_content, states_in_step};
+use crate::faults::Rates;
+use crate::isles::deeds::own_key;
+use crate::isles::{Day, HOUR_MS, MINUTE_MS, Paper};
 
 /// How often it is looked whether all are in step.
 const LOOK_MS: u64 = 10 * MINUTE_MS;
@@ -191,7 +191,7 @@ impl Day {
             }
             // What a writer wrote who is not reached from here is not here yet.
             let everybody: Vec<String> = seats.iter().map(|seat| format!("node{}", seat.0)).collect();
-            let is_here = |key: &crate::layer::KeyPath| {
+            let is_here = |key: &tombolo::layer::KeyPath| {
                 key.segments().get(1).is_some_and(|whose| everybody.contains(whose))
             };
             self.checker.lost(&mut self.simulation, place, place.owner, is_here)?;

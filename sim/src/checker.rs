@@ -6,11 +6,11 @@
 
 use std::collections::BTreeMap;
 
+use tombolo::layer::KeyPath;
+use tombolo::node::{Command, CommandError, Reply};
 use tombolo_delta::Value;
 
-use crate::layer::KeyPath;
-use crate::node::{Command, CommandError, Reply};
-use crate::sim::{Seat, Simulation};
+use crate::{Seat, Simulation};
 
 /// A document of a simulation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

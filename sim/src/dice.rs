@@ -1,6 +1,6 @@
 //! Where every choice of a simulation comes from: one seed, one stream.
 
-use crate::random::Random;
+use tombolo::random::Random;
 
 /// Draws from the stream of a seed. For simulations, never for keys that matter.
 #[derive(Debug)]

@@ -1,10 +1,11 @@
+#![forbid(unsafe_code)]
 //! Whole federations on virtual time: real [`Node`]s on stores in memory, joined by wires that lose, repeat,
 //! overtake and damage messages, on machines that crash and whose clocks err. Everything is drawn from one
 //! seed, so a run can be had again; no clock, socket or thread is touched.
 //!
 //! | room | what it does |
 //! |---|---|
-//! | `mod.rs` | [`Simulation`]: the queue of what happens next, and the accounts |
+//! | `lib.rs` | [`Simulation`]: the queue of what happens next, and the accounts |
 //! | `machine.rs` | machines: what survives a crash, restored disks, clocks |
 //! | `drive.rs` | inputs into a node, outputs out of it, commands |
 //! | `lan.rs` `wires.rs` | cables: who reaches whom, which links are up; what becomes of a message |
@@ -37,15 +38,15 @@ mod wires;
 
 use std::collections::BTreeMap;
 
+use tombolo::clock::BUILD_DATE_MS;
+use tombolo::node::{Input, RequestId};
 use tombolo_transports::{LinkId, PeerId};
 
-use crate::clock::BUILD_DATE_MS;
-use crate::node::{Input, RequestId};
-use crate::sim::dice::Dice;
-use crate::sim::ether::{ChannelId, Ether};
-use crate::sim::faults::{Faults, Rates};
-use crate::sim::lan::{Lan, Pair};
-use crate::sim::machine::Machine;
+use crate::dice::Dice;
+use crate::ether::{ChannelId, Ether};
+use crate::faults::{Faults, Rates};
+use crate::lan::{Lan, Pair};
+use crate::machine::Machine;
 
 /// The true time when a simulation begins: 30 days after the build date.
 pub const EPOCH_MS: u64 = BUILD_DATE_MS + 30 * 24 * 60 * 60 * 1000;
