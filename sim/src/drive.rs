@@ -1,4 +1,4 @@
-//! The drive of one node: inputs in, outputs carried out, timers kept; commands asked and answered.
+//! Drives one node: hands it inputs, carries out its outputs, keeps its timer; sends commands and keeps the replies.
 
 use tombolo::limits::OWN_STATE_WAIT_ON_AIR_MAX_MS;
 use tombolo::node::{Command, CommandError, Event, Input, Node, Output, Reply, RequestId};
@@ -13,8 +13,8 @@ const WAKES_AT_ONCE_MAX: u32 = 1_000;
 impl Simulation {
     // ---- asking --------------------------------------------------------------------------------------
 
-    /// A command, answered before anything else happens; only a write whose author is said to have newer
-    /// states elsewhere (a damaged message may say so) lets time pass before. The machine must run.
+    /// Asks a node and returns its reply before anything else happens. Only a write whose author may have newer states
+    /// elsewhere (a damaged message can claim so) lets time pass first. The machine must run.
     pub fn ask(&mut self, seat: Seat, command: Command) -> Result<Reply, CommandError> {
         let request = self.begin(seat, command);
         let end_ms = self.time_ms + OWN_STATE_WAIT_ON_AIR_MAX_MS + 1_000;
@@ -27,7 +27,7 @@ impl Simulation {
         }
     }
 
-    /// A command whose reply may come later.
+    /// Sends a command whose reply may come later.
     pub fn begin(&mut self, seat: Seat, command: Command) -> RequestId {
         let request = self.next_request(seat);
         self.input(seat, Input::Command { request, command });
@@ -39,8 +39,8 @@ impl Simulation {
         self.machine_mut(seat).replies.remove(&request)
     }
 
-    /// A command during which the machine crashes, after so many outputs were polled: none means that not
-    /// even the commit was begun. Returns the reply if it was among those polled.
+    /// Sends a command during which the machine crashes, after so many outputs were polled: with 0 not even the commit
+    /// has begun. Returns the reply if it was among those polled.
     pub fn ask_and_crash(
         &mut self,
         seat: Seat,
@@ -151,7 +151,7 @@ impl Simulation {
             Event::Changed(view) if view.sequence == 0 => {}
             Event::Changed(view) => {
                 let key = (view.owner, view.name, view.author);
-                let told = self.machine_mut(seat).told.entry(key.clone()).or_default();
+                let told = self.machine_mut(seat).reported.entry(key.clone()).or_default();
                 let before = std::mem::replace(told, view.sequence);
                 if before > view.sequence {
                     self.wrong(format!("{seat:?} went back from {before} to {} in {key:?}", view.sequence));

@@ -1,5 +1,5 @@
-//! Radios of a simulation: channels that machines share, radios that come and go, and an outsider who records
-//! what is on air and sends it again. What goes out is looked at by the [`Monitor`].
+//! Radios of a simulation: channels that machines share, radios that come and go, and an outsider that records what is
+//! on air and replays it. The [`Monitor`] checks what goes out.
 
 use std::collections::BTreeMap;
 
@@ -22,13 +22,13 @@ const REPLAYED_MAX: usize = 40;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChannelId(pub(super) usize);
 
-struct Channel {
+struct AirChannel {
     air: Air,
     outsider: RadioId,
-    /// When it is looked at next.
+    /// The event at which it is polled next.
     due: Option<(u64, u64)>,
-    /// Up to when frames were looked at, microseconds.
-    looked_us: u64,
+    /// Up to when frames were checked, microseconds.
+    checked_us: u64,
 }
 
 /// A radio of a machine.
@@ -38,14 +38,14 @@ struct Aerial {
     radio: RadioId,
     spec: RadioSpec,
     plugged: bool,
-    /// Whether its node waits to hear that it takes a frame.
+    /// Whether its node waits until it takes a frame.
     sending: bool,
 }
 
 /// All channels and radios.
 #[derive(Default)]
 pub(super) struct Ether {
-    channels: Vec<Channel>,
+    channels: Vec<AirChannel>,
     aerials: BTreeMap<LinkId, Aerial>,
     pub(super) monitor: Monitor,
 }
@@ -58,11 +58,11 @@ impl Ether {
 }
 
 impl Simulation {
-    /// A further channel, without radios, on which nothing is lost.
+    /// Adds a channel without radios, on which nothing is lost.
     pub fn add_channel(&mut self, line: Line) -> ChannelId {
-        let mut air = Air::new(self.dice.bits(), line);
+        let mut air = Air::new(self.rng.bits(), line);
         let outsider = air.add_radio();
-        self.ether.channels.push(Channel { air, outsider, due: None, looked_us: 0 });
+        self.ether.channels.push(AirChannel { air, outsider, due: None, checked_us: 0 });
         ChannelId(self.ether.channels.len() - 1)
     }
 
@@ -83,20 +83,20 @@ impl Simulation {
         link
     }
 
-    /// The channel itself, to set losses, faults and who hears whom.
+    /// The channel itself: losses, faults and reachability are set on it.
     pub fn air(&mut self, channel: ChannelId) -> &mut Air {
         &mut self.ether.channels.get_mut(channel.0).expect("channels are named by `add_channel`").air
     }
 
-    /// The channels.
+    /// The channels, in the order in which they were added.
     pub fn channels(&self) -> Vec<ChannelId> {
         (0..self.ether.channels.len()).map(ChannelId).collect()
     }
 
     /// A machine's radios: link, channel, and the name on that channel.
     pub fn radios(&self, seat: Seat) -> Vec<(LinkId, ChannelId, RadioId)> {
-        let his = self.ether.aerials.iter().filter(|(_, aerial)| aerial.seat == seat);
-        his.map(|(link, aerial)| (*link, aerial.channel, aerial.radio)).collect()
+        let own = self.ether.aerials.iter().filter(|(_, aerial)| aerial.seat == seat);
+        own.map(|(link, aerial)| (*link, aerial.channel, aerial.radio)).collect()
     }
 
     /// What was on air, and what was wrong with it.
@@ -177,16 +177,16 @@ impl Simulation {
             }
         }
         self.watch_air(channel);
-        self.tell_who_is_ready(channel);
+        self.report_ready_radios(channel);
         self.look_later(channel);
     }
 
     fn watch_air(&mut self, channel: ChannelId) {
         let Ether { channels, aerials, monitor } = &mut self.ether;
         let Some(here) = channels.get_mut(channel.0) else { return };
-        let since_us = here.looked_us;
+        let since_us = here.checked_us;
         for on_air in here.air.log().rev().take_while(|on_air| on_air.end_us > since_us) {
-            here.looked_us = here.looked_us.max(on_air.end_us);
+            here.checked_us = here.checked_us.max(on_air.end_us);
             let of = |aerial: &Aerial| aerial.channel == channel && aerial.radio == on_air.radio;
             if let Some((link, _)) = aerials.iter().find(|(_, aerial)| of(aerial)) {
                 monitor.was_on_air(*link, on_air.start_us, on_air.end_us);
@@ -194,7 +194,7 @@ impl Simulation {
         }
     }
 
-    fn tell_who_is_ready(&mut self, channel: ChannelId) {
+    fn report_ready_radios(&mut self, channel: ChannelId) {
         let waiting: Vec<(LinkId, Seat, RadioId)> = self
             .ether
             .on(channel)
@@ -218,7 +218,7 @@ impl Simulation {
         let time_ms = self.time_ms;
         let Some(channel) = self.ether.channels.get_mut(id.0) else { return };
         let before = channel.due.take();
-        // A radio that is ready again says so, even where nothing else happens.
+        // A radio that is ready again reports it, even where nothing else happens.
         let at_ms = channel.air.poll_timeout().map(|at_ms| at_ms.max(time_ms));
         if let Some(key) = before {
             self.queue.remove(&key);
@@ -232,25 +232,23 @@ impl Simulation {
         }
     }
 
-    /// Somebody who has recorded everything on a channel sends some of it again, as it was or damaged, from
-    /// a machine or in the name of nobody.
+    /// An outsider that has recorded everything on a channel replays some of it, intact or damaged.
     pub fn replay_on_air(&mut self, channel: ChannelId) {
         let recorded: Vec<Vec<u8>> = self.air(channel).log().map(|on_air| on_air.frame.clone()).collect();
         let Some(outsider) = self.ether.channels.get(channel.0).map(|channel| channel.outsider) else {
             return;
         };
         self.air(channel).set_access(outsider, Access::AtOnce);
-        for _ in 0..self.dice.between(1, REPLAYED_MAX as u64) {
-            let Some(frame) = self.dice.pick(&recorded).cloned() else { return };
-            let other = self.dice.pick(&recorded).cloned().unwrap_or_default();
-            let mut frame =
-                if self.dice.chance(400) { damage(&mut self.dice, &frame, &other) } else { frame };
+        for _ in 0..self.rng.between(1, REPLAYED_MAX as u64) {
+            let Some(frame) = self.rng.pick(&recorded).cloned() else { return };
+            let other = self.rng.pick(&recorded).cloned().unwrap_or_default();
+            let mut frame = if self.rng.chance(400) { damage(&mut self.rng, &frame, &other) } else { frame };
             frame.truncate(255);
             self.faults.count(Fault::ReplayOnAir);
             let time_ms = self.time_ms;
             let _ = self.air(channel).transmit(time_ms, outsider, frame);
             self.look_later(channel);
-            let pause_ms = self.dice.between(10, 3_000);
+            let pause_ms = self.rng.between(10, 3_000);
             self.run_for(pause_ms);
         }
     }

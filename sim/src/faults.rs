@@ -1,13 +1,13 @@
-//! What goes wrong, how often, and how often it did: rates drawn per seed, clocks that err, and a count of
+//! What goes wrong, how often, and how often it did: rates drawn per seed, wrong clocks, and a count of
 //! every fault that was injected.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::dice::Dice;
+use crate::rng::Rng;
 
-/// How often each message meets which fate. Drawn anew for each seed, so that some runs are nearly clean
-/// and some are nearly hopeless ("swarm testing").
+/// How often each fault happens to a message. Drawn for each seed, so that some runs are nearly clean and some are
+/// nearly hopeless ("swarm testing").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rates {
     /// Messages lost, per thousand.
@@ -25,19 +25,19 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// A network that does what it should.
+    /// A network without faults.
     pub const CLEAN: Rates =
         Rates { loss: 0, duplication: 0, reordering: 0, corruption: 0, latency_ms: (1, 4), lag_ms: 0 };
 
-    /// Every fault on, each at a rate of its own.
-    pub fn draw(dice: &mut Dice) -> Self {
+    /// Draws a rate for each fault.
+    pub fn draw(rng: &mut Rng) -> Self {
         Rates {
-            loss: dice.between(1, 300) as u32,
-            duplication: dice.between(1, 300) as u32,
-            reordering: dice.between(1, 300) as u32,
-            corruption: dice.between(1, 100) as u32,
-            latency_ms: (dice.between(1, 200), dice.between(1, 800)),
-            lag_ms: dice.between(10, 60_000),
+            loss: rng.between(1, 300) as u32,
+            duplication: rng.between(1, 300) as u32,
+            reordering: rng.between(1, 300) as u32,
+            corruption: rng.between(1, 100) as u32,
+            latency_ms: (rng.between(1, 200), rng.between(1, 800)),
+            lag_ms: rng.between(10, 60_000),
         }
     }
 }
@@ -73,7 +73,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// What it is called in a report.
+    /// Its name in a report.
     pub fn word(self) -> &'static str {
         match self {
             Fault::Loss => "messages lost",
@@ -104,35 +104,35 @@ impl Fault {
     }
 }
 
-/// How often which fault was injected.
+/// How often each fault was injected.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Faults(BTreeMap<Fault, u64>);
+pub struct FaultCounts(BTreeMap<Fault, u64>);
 
-impl Faults {
-    /// One more.
+impl FaultCounts {
+    /// Counts one more fault of a kind.
     pub fn count(&mut self, fault: Fault) {
         *self.0.entry(fault).or_default() += 1;
     }
 
-    /// How often.
+    /// How often a fault was injected.
     pub fn of(&self, fault: Fault) -> u64 {
         self.0.get(&fault).copied().unwrap_or(0)
     }
 
-    /// All of them together.
+    /// The sum over all faults.
     pub fn total(&self) -> u64 {
         self.0.values().sum()
     }
 
     /// Adds another run's.
-    pub fn add(&mut self, other: &Faults) {
+    pub fn add(&mut self, other: &FaultCounts) {
         for (fault, count) in &other.0 {
             *self.0.entry(*fault).or_default() += count;
         }
     }
 }
 
-impl fmt::Display for Faults {
+impl fmt::Display for FaultCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, (fault, count)) in self.0.iter().enumerate() {
             let comma = if i == 0 { "" } else { ", " };
@@ -145,7 +145,7 @@ impl fmt::Display for Faults {
 /// A machine's wall clock: right, wrong by some time, running at a wrong rate, or never set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WallClock {
-    /// Ahead of the true time by so many milliseconds.
+    /// Milliseconds by which it is ahead of the true time.
     pub offset_ms: i64,
     /// Gains so many microseconds per second since the simulation began.
     pub drift_ppm: i64,
@@ -154,18 +154,18 @@ pub struct WallClock {
 }
 
 impl WallClock {
-    /// An error that people meet: seconds, hours, two days, or no clock at all.
-    pub fn draw(dice: &mut Dice) -> Self {
+    /// Draws an error as real clocks have it: seconds, hours, two days, or no clock at all.
+    pub fn draw(rng: &mut Rng) -> Self {
         let span = [1_000, 60_000, 3_600_000, 48 * 3_600_000];
-        let span = dice.pick(&span).copied().unwrap_or(1_000);
+        let span = rng.pick(&span).copied().unwrap_or(1_000);
         WallClock {
-            offset_ms: dice.below(2 * span + 1) as i64 - span as i64,
-            drift_ppm: dice.below(301) as i64 - 150,
-            unset: dice.chance(200),
+            offset_ms: rng.below(2 * span + 1) as i64 - span as i64,
+            drift_ppm: rng.below(301) as i64 - 150,
+            unset: rng.chance(200),
         }
     }
 
-    /// What it shows.
+    /// The time that it shows.
     pub fn shows(&self, true_ms: u64, since_start_ms: u64, since_boot_ms: u64) -> u64 {
         if self.unset {
             return since_boot_ms;
@@ -177,29 +177,29 @@ impl WallClock {
 
 /// A message as it may arrive: bits flipped, bytes overwritten, cut short, junk after it, or another
 /// message's tail.
-pub fn damage(dice: &mut Dice, bytes: &[u8], other: &[u8]) -> Vec<u8> {
+pub fn damage(rng: &mut Rng, bytes: &[u8], other: &[u8]) -> Vec<u8> {
     let mut damaged = bytes.to_vec();
     let len = damaged.len();
-    match dice.below(5) {
+    match rng.below(5) {
         0 => {
-            for _ in 0..dice.between(1, 3) {
-                let (at, bit) = (dice.index(len), dice.below(8));
+            for _ in 0..rng.between(1, 3) {
+                let (at, bit) = (rng.index(len), rng.below(8));
                 if let Some(byte) = damaged.get_mut(at) {
                     *byte ^= 1 << bit;
                 }
             }
         }
         1 => {
-            let from = dice.index(len);
-            for byte in damaged.iter_mut().skip(from).take(dice.between(1, 16) as usize) {
-                *byte = dice.bits() as u8;
+            let from = rng.index(len);
+            for byte in damaged.iter_mut().skip(from).take(rng.between(1, 16) as usize) {
+                *byte = rng.bits() as u8;
             }
         }
-        2 => damaged.truncate(dice.index(len)),
-        3 => damaged.extend((0..dice.between(1, 64)).map(|_| dice.bits() as u8)),
+        2 => damaged.truncate(rng.index(len)),
+        3 => damaged.extend((0..rng.between(1, 64)).map(|_| rng.bits() as u8)),
         _ => {
-            damaged.truncate(dice.index(len));
-            damaged.extend(other.iter().skip(dice.index(other.len())));
+            damaged.truncate(rng.index(len));
+            damaged.extend(other.iter().skip(rng.index(other.len())));
         }
     }
     damaged
@@ -219,11 +219,11 @@ mod tests {
 
     #[test]
     fn damage_never_panics_on_short_messages() {
-        let mut dice = Dice::new(3);
+        let mut rng = Rng::new(3);
         for len in [0, 1, 2, 40] {
             for _ in 0..200 {
-                damage(&mut dice, &vec![7; len], &[]);
-                damage(&mut dice, &vec![7; len], &[1, 2, 3]);
+                damage(&mut rng, &vec![7; len], &[]);
+                damage(&mut rng, &vec![7; len], &[1, 2, 3]);
             }
         }
     }

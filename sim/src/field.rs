@@ -1,5 +1,5 @@
 //! Nodes with radios in one field, on virtual time: the emulated channel below, whole nodes above, and a LAN
-//! cable between those that have one. Tests, the bench and the demo use it.
+//! cable between those that have one. Tests and the bench use it.
 //!
 //! Deterministic: the same seed and the same calls give the same frames.
 
@@ -22,7 +22,7 @@ pub const START_MS: u64 = BUILD_DATE_MS + 86_400_000;
 /// Every radio is this link of its node.
 const RADIO: LinkId = LinkId(1);
 
-/// Rules of no law: for what is measured without a duty cycle.
+/// Rules without limits, for measurements without a duty cycle.
 pub const UNLIMITED: Rules = Rules {
     duty_permille: None,
     dwell_ms: None,
@@ -31,20 +31,20 @@ pub const UNLIMITED: Rules = Rules {
     source: "none",
 };
 
-/// How a field is set up.
+/// The settings of a field.
 #[derive(Clone, Debug)]
 pub struct FieldConfig {
-    /// Everything random comes of it.
+    /// The seed of everything random.
     pub seed: u64,
     /// How fast the radios are.
     pub line: Line,
     /// The longest frame, 50 to 255 bytes.
     pub frame_bytes_max: usize,
-    /// What the radios may do.
+    /// The limits on airtime.
     pub ledger: LedgerConfig,
-    /// Sealed, or signed in clear.
+    /// Whether frames are sealed, or signed in clear.
     pub mode: Mode,
-    /// Of so many states one is signed on air.
+    /// One of so many states is signed on air.
     pub sign_every: u32,
 }
 
@@ -56,27 +56,27 @@ impl FieldConfig {
     }
 }
 
-struct Place {
+struct FieldNode {
     name: String,
     node: Node,
     store: Store,
     radio: RadioId,
     has_radio: bool,
-    /// Whether the node waits to hear that its radio takes a frame.
+    /// Whether the node waits until its radio takes a frame.
     sending: bool,
     boots: u64,
 }
 
-/// The field.
+/// Nodes, their radio channel, their cables and virtual time.
 pub struct Field {
     config: FieldConfig,
-    /// The channel, to set who hears whom, losses and faults.
+    /// The channel: reachability, losses and faults are set on it.
     pub air: Air,
-    places: Vec<Place>,
+    places: Vec<FieldNode>,
     cables: BTreeMap<(usize, LinkId), (usize, LinkId)>,
     queue: VecDeque<(usize, Input)>,
     replies: BTreeMap<(usize, RequestId), Result<Reply, CommandError>>,
-    /// What watchers were told, oldest first.
+    /// The events of all nodes, oldest first.
     pub events: Vec<(usize, Event)>,
     /// Bytes that went over cables.
     pub cable_bytes: u64,
@@ -91,7 +91,7 @@ pub struct Field {
 }
 
 impl Field {
-    /// An empty field.
+    /// A field without nodes.
     pub fn new(config: FieldConfig) -> Self {
         Field {
             air: Air::new(config.seed, config.line),
@@ -120,7 +120,15 @@ impl Field {
         self.air.set_access(radio_id, Access::Listen { persistence: 127, slot_ms: 20, detect_ms: 5 });
         let name = name.to_owned();
         let has_radio = false;
-        self.places.push(Place { name, node, store, radio: radio_id, has_radio, sending: false, boots: 1 });
+        self.places.push(FieldNode {
+            name,
+            node,
+            store,
+            radio: radio_id,
+            has_radio,
+            sending: false,
+            boots: 1,
+        });
         if radio {
             self.switch_on(place);
         }
@@ -140,7 +148,7 @@ impl Field {
 
     /// Gives a node its radio.
     pub fn switch_on(&mut self, place: usize) {
-        self.place_mut(place).has_radio = true;
+        self.node_at_mut(place).has_radio = true;
         let FieldConfig { line, frame_bytes_max, ledger, mode, sign_every, .. } = self.config;
         let spec = RadioSpec {
             name: "field".to_owned(),
@@ -157,7 +165,7 @@ impl Field {
         self.settle();
     }
 
-    /// The node's process ends without goodbye and starts again, with its radio but without its cables.
+    /// The node's process ends abruptly and starts again, with its radio but without its cables.
     pub fn restart(&mut self, place: usize) -> Result<(), StoreError> {
         let cables: Vec<_> = self.cables.keys().filter(|(at, _)| *at == place).copied().collect();
         for cable in cables {
@@ -166,12 +174,12 @@ impl Field {
                 self.queue.push_back((to, Input::LinkDown { link: far }));
             }
         }
-        let Place { store, name, boots, has_radio, .. } = self.place(place);
+        let FieldNode { store, name, boots, has_radio, .. } = self.node_at(place);
         let (boots, has_radio) = (*boots, *has_radio);
         let node = self.open(&store.reopen(), place, name, boots)?;
         // What waited for the process that is gone.
         self.queue.retain(|(to, _)| *to != place);
-        let here = self.place_mut(place);
+        let here = self.node_at_mut(place);
         (here.node, here.boots, here.sending) = (node, boots + 1, false);
         match has_radio {
             true => self.switch_on(place),
@@ -182,7 +190,7 @@ impl Field {
 
     /// The node's disk is lost; it starts again with its identity and nothing else.
     pub fn lose_disk(&mut self, place: usize) -> Result<(), StoreError> {
-        self.place_mut(place).store = Store::in_memory()?;
+        self.node_at_mut(place).store = Store::in_memory()?;
         self.restart(place)
     }
 
@@ -196,19 +204,19 @@ impl Field {
         self.now_ms
     }
 
-    /// Who a node is.
+    /// The identity of a node.
     pub fn peer_id(&self, place: usize) -> PeerId {
-        self.place(place).node.peer_id()
+        self.node_at(place).node.peer_id()
     }
 
     /// A node's radio on the channel.
     pub fn radio(&self, place: usize) -> RadioId {
-        self.place(place).radio
+        self.node_at(place).radio
     }
 
     /// A frame that one node, a member, makes up in another's name: of this kind, on that one's own channel, with any counter.
     pub fn forge(&self, by: usize, victim: usize, kind: u8, counter: u32, bytes: &[u8]) -> Option<Vec<u8>> {
-        self.place(by).node.forge(RADIO, &self.peer_id(victim), kind, counter, bytes)
+        self.node_at(by).node.forge(RADIO, &self.peer_id(victim), kind, counter, bytes)
     }
 
     /// Lays a cable between two nodes.
@@ -236,13 +244,13 @@ impl Field {
         self.settle();
     }
 
-    /// Asks a node, and lets no time pass; none if the answer takes time.
+    /// Sends a command and lets no time pass; `None` if the reply takes time.
     pub fn ask(&mut self, place: usize, command: Command) -> Option<Result<Reply, CommandError>> {
         let request = self.begin(place, command);
         self.replies.remove(&(place, request))
     }
 
-    /// Asks a node something whose answer takes time.
+    /// Sends a command whose reply takes time.
     pub fn begin(&mut self, place: usize, command: Command) -> RequestId {
         self.next += 1;
         let request = RequestId(self.next);
@@ -251,12 +259,12 @@ impl Field {
         request
     }
 
-    /// The answer to what was begun, if there is one.
+    /// The reply to a command, once it has come.
     pub fn answer(&mut self, place: usize, request: RequestId) -> Option<Result<Reply, CommandError>> {
         self.replies.remove(&(place, request))
     }
 
-    /// Lets time pass.
+    /// Lets so much virtual time pass.
     pub fn run(&mut self, ms: u64) {
         let end = self.now_ms + ms;
         while self.now_ms < end {
@@ -264,7 +272,7 @@ impl Field {
         }
     }
 
-    /// Lets time pass until something holds, at most so long. Whether it held.
+    /// Lets time pass until `holds` returns true, at most so long. Returns whether it did.
     pub fn run_until(&mut self, ms: u64, mut holds: impl FnMut(&mut Field) -> bool) -> bool {
         let end = self.now_ms + ms;
         while !holds(self) {
@@ -293,20 +301,20 @@ impl Field {
         self.settle();
     }
 
-    /// Hands over what waits, and what follows from it, until nothing moves.
+    /// Handles the queued inputs and what follows from them, until the queue is empty.
     fn settle(&mut self) {
         loop {
             for place in 0..self.places.len() {
-                let here = self.place(place);
+                let here = self.node_at(place);
                 if here.sending && self.air.is_idle(here.radio) {
-                    self.place_mut(place).sending = false;
+                    self.node_at_mut(place).sending = false;
                     self.queue.push_back((place, Input::RadioReady { link: RADIO }));
                 }
             }
             let Some((place, input)) = self.queue.pop_front() else { return };
             let now = self.now();
-            self.place_mut(place).node.handle_input(now, input);
-            while let Some(output) = self.place_mut(place).node.poll_output() {
+            self.node_at_mut(place).node.handle_input(now, input);
+            while let Some(output) = self.node_at_mut(place).node.poll_output() {
                 self.output(place, output);
             }
         }
@@ -315,8 +323,8 @@ impl Field {
     fn output(&mut self, place: usize, output: Output) {
         match output {
             Output::Frame { bytes, .. } => {
-                let (now, radio) = (self.now_ms, self.place(place).radio);
-                self.place_mut(place).sending = true;
+                let (now, radio) = (self.now_ms, self.node_at(place).radio);
+                self.node_at_mut(place).sending = true;
                 // A frame that the radio does not take is lost, as on any radio.
                 let _ = self.air.transmit(now, radio, bytes);
             }
@@ -362,18 +370,18 @@ impl Field {
         Now { mono_ms: self.now_ms, wall_ms: START_MS + self.now_ms + self.clocks_ahead_ms }
     }
 
-    fn place(&self, place: usize) -> &Place {
+    fn node_at(&self, place: usize) -> &FieldNode {
         self.places.get(place).expect("places are numbered by `add`")
     }
 
-    fn place_mut(&mut self, place: usize) -> &mut Place {
+    fn node_at_mut(&mut self, place: usize) -> &mut FieldNode {
         self.places.get_mut(place).expect("places are numbered by `add`")
     }
 }
 
 fn cable() -> LinkCaps {
     LinkCaps {
-        medium: Medium::Lan,
+        medium: Medium::Wires,
         message_bytes_max: 1 << 20,
         rate_bps: None,
         latency_ms: 1,

@@ -5,10 +5,10 @@ use tombolo::node::{Command, Input, Reply, RequestId};
 use tombolo_transports::PeerId;
 
 use crate::faults::Fault;
-use crate::lan::Pair;
+use crate::lan::SeatPair;
 use crate::{Happening, Seat, Simulation};
 
-/// A join call that nobody answers fails after this long.
+/// A join call without an answer fails after this long.
 const JOIN_TIMEOUT_MS: u64 = 10_000;
 
 impl Simulation {
@@ -40,8 +40,8 @@ impl Simulation {
 
     pub(super) fn dial_join(&mut self, joiner: Seat, inviter: PeerId, bytes: Vec<u8>) {
         let found = self.seats().into_iter().find(|seat| self.machine(*seat).peer == inviter);
-        let reachable = found.filter(|other| self.lan.line(Pair::new(joiner, *other)).passes());
-        let Some(inviter_seat) = reachable.filter(|_| !self.dice.chance(self.rates.loss)) else {
+        let reachable = found.filter(|other| self.wires.wire(SeatPair::new(joiner, *other)).passes());
+        let Some(inviter_seat) = reachable.filter(|_| !self.rng.chance(self.rates.loss)) else {
             self.faults.count(Fault::JoinLost);
             let result = Err("nobody answered".to_owned());
             self.after(JOIN_TIMEOUT_MS, Happening::JoinAnswered { joiner, inviter, result });
@@ -70,7 +70,7 @@ impl Simulation {
     pub(super) fn join_answer(&mut self, seat: Seat, request: RequestId, bytes: Vec<u8>) {
         let Some(joiner) = self.joins.remove(&(seat, request)) else { return };
         let inviter = self.machine(seat).peer;
-        let (after_ms, result) = if self.dice.chance(self.rates.loss) {
+        let (after_ms, result) = if self.rng.chance(self.rates.loss) {
             self.faults.count(Fault::JoinLost);
             (JOIN_TIMEOUT_MS, Err("the answer was lost".to_owned()))
         } else {

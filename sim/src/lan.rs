@@ -1,5 +1,5 @@
-//! The wires of a simulation: who can reach whom, which links are up, and what becomes of a message.
-//! What happens because of it is scheduled by `Simulation`.
+//! The state of the cables of a simulation: which machines reach each other, which links are up. `Simulation`
+//! schedules what follows from it.
 
 use std::collections::BTreeMap;
 
@@ -10,21 +10,21 @@ use crate::Seat;
 
 /// One of the two ends of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum End {
+pub(super) enum WireEnd {
     Low,
     High,
 }
 
-impl End {
-    pub(super) fn other(self) -> End {
+impl WireEnd {
+    pub(super) fn other(self) -> WireEnd {
         match self {
-            End::Low => End::High,
-            End::High => End::Low,
+            WireEnd::Low => WireEnd::High,
+            WireEnd::High => WireEnd::Low,
         }
     }
 }
 
-/// Something of each end.
+/// A value for each end.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Both<T> {
     low: T,
@@ -32,48 +32,48 @@ pub(super) struct Both<T> {
 }
 
 impl<T> Both<T> {
-    pub(super) fn at(&self, end: End) -> &T {
+    pub(super) fn at(&self, end: WireEnd) -> &T {
         match end {
-            End::Low => &self.low,
-            End::High => &self.high,
+            WireEnd::Low => &self.low,
+            WireEnd::High => &self.high,
         }
     }
 
-    pub(super) fn at_mut(&mut self, end: End) -> &mut T {
+    pub(super) fn at_mut(&mut self, end: WireEnd) -> &mut T {
         match end {
-            End::Low => &mut self.low,
-            End::High => &mut self.high,
+            WireEnd::Low => &mut self.low,
+            WireEnd::High => &mut self.high,
         }
     }
 }
 
 /// Two machines and the wire between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Pair {
+pub(super) struct SeatPair {
     low: Seat,
     high: Seat,
 }
 
-impl Pair {
+impl SeatPair {
     pub(super) fn new(a: Seat, b: Seat) -> Self {
-        Pair { low: a.min(b), high: a.max(b) }
+        SeatPair { low: a.min(b), high: a.max(b) }
     }
 
-    pub(super) fn seat(self, end: End) -> Seat {
+    pub(super) fn seat(self, end: WireEnd) -> Seat {
         match end {
-            End::Low => self.low,
-            End::High => self.high,
+            WireEnd::Low => self.low,
+            WireEnd::High => self.high,
         }
     }
 
-    pub(super) fn end_of(self, seat: Seat) -> End {
-        if seat == self.low { End::Low } else { End::High }
+    pub(super) fn end_of(self, seat: Seat) -> WireEnd {
+        if seat == self.low { WireEnd::Low } else { WireEnd::High }
     }
 }
 
 /// The state of one wire. A session of it is one link at each end, with ids never used again.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Line {
+pub(super) struct Wire {
     /// The cable is out.
     pub(super) cut: bool,
     /// What leaves this end is swallowed.
@@ -88,7 +88,7 @@ pub(super) struct Line {
     pub(super) dialling: bool,
 }
 
-impl Line {
+impl Wire {
     /// Whether a handshake would succeed.
     pub(super) fn passes(&self) -> bool {
         !self.cut && !self.silent.low && !self.silent.high
@@ -97,40 +97,40 @@ impl Line {
     /// Whether both ends believe in the same session.
     pub(super) fn is_up(&self) -> bool {
         let end = |end| self.up.at(end).is_some() && self.up.at(end) == self.session.at(end);
-        end(End::Low) && end(End::High)
+        end(WireEnd::Low) && end(WireEnd::High)
     }
 }
 
-/// All the wires.
+/// The wires between all pairs of machines.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Lan {
-    lines: BTreeMap<Pair, Line>,
-    links: BTreeMap<LinkId, (Pair, End)>,
+pub(super) struct Wires {
+    wires: BTreeMap<SeatPair, Wire>,
+    links: BTreeMap<LinkId, (SeatPair, WireEnd)>,
     last_link: u64,
 }
 
-impl Lan {
-    pub(super) fn line(&mut self, pair: Pair) -> &mut Line {
-        self.lines.entry(pair).or_default()
+impl Wires {
+    pub(super) fn wire(&mut self, pair: SeatPair) -> &mut Wire {
+        self.wires.entry(pair).or_default()
     }
 
     /// The pair and end of a link that was ever made.
-    pub(super) fn place(&self, link: LinkId) -> Option<(Pair, End)> {
+    pub(super) fn find(&self, link: LinkId) -> Option<(SeatPair, WireEnd)> {
         self.links.get(&link).copied()
     }
 
     /// A new session: its two links.
-    pub(super) fn open(&mut self, pair: Pair) {
-        for end in [End::Low, End::High] {
+    pub(super) fn open(&mut self, pair: SeatPair) {
+        for end in [WireEnd::Low, WireEnd::High] {
             self.last_link += 1;
             let link = LinkId(self.last_link);
             self.links.insert(link, (pair, end));
-            *self.line(pair).session.at_mut(end) = Some(link);
+            *self.wire(pair).session.at_mut(end) = Some(link);
         }
     }
 }
 
-/// What a link of the simulation says of itself.
+/// The capabilities of a cable.
 pub(super) fn caps(latency_ms: u64) -> LinkCaps {
     LinkCaps {
         medium: Medium::Memory,

@@ -1,39 +1,41 @@
 #![forbid(unsafe_code)]
-//! Whole federations on virtual time: real [`Node`]s on stores in memory, joined by wires that lose, repeat,
-//! overtake and damage messages, on machines that crash and whose clocks err. Everything is drawn from one
-//! seed, so a run can be had again; no clock, socket or thread is touched.
+//! Whole federations on virtual time: real [`Node`]s on stores in memory, joined by wires that lose, duplicate,
+//! reorder and corrupt messages, on machines that crash and whose clocks are wrong. Everything is drawn from one
+//! seed, so a run can be repeated; no clock, socket or thread is touched.
 //!
 //! | room | what it does |
 //! |---|---|
 //! | `lib.rs` | [`Simulation`]: the queue of what happens next, and the accounts |
 //! | `machine.rs` | machines: what survives a crash, restored disks, clocks |
 //! | `drive.rs` | inputs into a node, outputs out of it, commands |
-//! | `lan.rs` `wires.rs` | cables: who reaches whom, which links are up; what becomes of a message |
-//! | [`ether`] [`monitor`] | radios: channels, who is on them, outsiders; what was on air |
+//! | `lan.rs` `wires.rs` | cables: which machines reach each other, which links are up; what becomes of a message |
+//! | [`ether`] [`monitor`] | radios: channels, the machines on them, outsiders; what was on air |
 //! | `joining.rs` | invites and join calls |
-//! | [`field`] | the small sister: nodes with radios and perfect cables, for stories, the bench and the demo |
+//! | [`field`] | a smaller simulation: nodes with radios and perfect cables, for stories and the bench |
 //! | [`faults`] | rates, clocks, damage; the count of what was injected |
 //! | [`checker`] | what must hold at the end: one content everywhere, nothing acknowledged lost |
-//! | [`scenario`] | a federation on a LAN and its day, drawn from a seed |
-//! | [`isles`] | a federation with radios, cables, both, and its day |
+//! | [`swarm`] | a federation on a LAN and its day, drawn from a seed |
+//! | [`chaos`] | a federation with radios, cables, both, and its day |
+//! | `day.rs` | what the two share: trust, writes and their checks, the schedule |
 //! | [`report`] | what a run did, in figures |
 //!
 //! A machine that crashes loses its [`Node`] and every output not yet polled; its store stays as it was
 //! committed. Left out: the disk's own faults (the store's tests) and real sockets (`tests/lab`).
 
+pub mod chaos;
 pub mod checker;
-pub mod dice;
+mod day;
 mod drive;
 pub mod ether;
 pub mod faults;
 pub mod field;
-pub mod isles;
 mod joining;
 mod lan;
 mod machine;
 pub mod monitor;
 pub mod report;
-pub mod scenario;
+pub mod rng;
+pub mod swarm;
 mod wires;
 
 use std::collections::BTreeMap;
@@ -42,11 +44,11 @@ use tombolo::clock::BUILD_DATE_MS;
 use tombolo::node::{Input, RequestId};
 use tombolo_transports::{LinkId, PeerId};
 
-use crate::dice::Dice;
 use crate::ether::{ChannelId, Ether};
-use crate::faults::{Faults, Rates};
-use crate::lan::{Lan, Pair};
+use crate::faults::{FaultCounts, Rates};
+use crate::lan::{SeatPair, Wires};
 use crate::machine::Machine;
+use crate::rng::Rng;
 
 /// The true time when a simulation begins: 30 days after the build date.
 pub const EPOCH_MS: u64 = BUILD_DATE_MS + 30 * 24 * 60 * 60 * 1000;
@@ -65,13 +67,13 @@ enum Happening {
     Up { link: LinkId },
     /// An end learns that its session is over.
     Down { link: LinkId },
-    /// Somebody tries to make a link.
-    Dial(Pair),
+    /// A pair of machines tries to make a link.
+    Dial(SeatPair),
     /// Something is due on a radio channel.
     Air(ChannelId),
     /// A request to join arrives at the inviter.
     JoinArrives { joiner: Seat, inviter: Seat, bytes: Vec<u8> },
-    /// The joiner hears what came of it.
+    /// The joiner receives the answer, or learns that there is none.
     JoinAnswered { joiner: Seat, inviter: PeerId, result: Result<Vec<u8>, String> },
 }
 
@@ -81,14 +83,14 @@ pub struct Simulation {
     order: u64,
     queue: BTreeMap<(u64, u64), Happening>,
     machines: Vec<Machine>,
-    lan: Lan,
+    wires: Wires,
     ether: Ether,
     joins: BTreeMap<(Seat, RequestId), Seat>,
-    dice: Dice,
+    rng: Rng,
     /// How often each message meets which fate, from now on.
     pub rates: Rates,
     /// What was injected so far.
-    pub faults: Faults,
+    pub faults: FaultCounts,
     traffic: Traffic,
     wrongs: Vec<String>,
     digest: blake3::Hasher,
@@ -97,9 +99,9 @@ pub struct Simulation {
 /// Messages handed to the wires.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// How many.
+    /// The number of messages.
     pub messages: u64,
-    /// Their bytes.
+    /// The bytes of all messages.
     pub bytes: u64,
 }
 
@@ -111,12 +113,12 @@ impl Simulation {
             order: 0,
             queue: BTreeMap::new(),
             machines: Vec::new(),
-            lan: Lan::default(),
+            wires: Wires::default(),
             ether: Ether::default(),
             joins: BTreeMap::new(),
-            dice: Dice::new(seed),
+            rng: Rng::new(seed),
             rates,
-            faults: Faults::default(),
+            faults: FaultCounts::default(),
             traffic: Traffic::default(),
             wrongs: Vec::new(),
             digest: blake3::Hasher::new(),
@@ -174,7 +176,7 @@ impl Simulation {
 
     // ---- accounts ------------------------------------------------------------------------------------
 
-    /// What the wires were given.
+    /// The messages handed to the wires so far.
     pub fn traffic(&self) -> Traffic {
         self.traffic
     }
@@ -189,7 +191,8 @@ impl Simulation {
         &self.wrongs
     }
 
-    /// A print of everything that happened so far, in order: equal for equal seeds.
+    /// A digest of everything that happened so far, in order: equal for equal seeds. Inputs count as their `Debug` text, so
+    /// a type or a text that is named otherwise changes it.
     pub fn digest(&self) -> String {
         self.digest.finalize().to_hex().chars().take(16).collect()
     }

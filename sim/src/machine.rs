@@ -1,4 +1,4 @@
-//! Machines: what survives a crash, the node that runs, and clocks that err.
+//! Machines: what survives a crash, the node that runs, and wrong clocks.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -9,9 +9,9 @@ use tombolo::node::{CommandError, Node, NodeSettings, Reply, RequestId};
 use tombolo::store::Store;
 use tombolo_transports::PeerId;
 
-use crate::checker::Place;
+use crate::checker::DocumentRef;
 use crate::faults::WallClock;
-use crate::lan::Pair;
+use crate::lan::SeatPair;
 use crate::{EPOCH_MS, Happening, Seat, Simulation};
 
 /// A machine: what survives a crash, and the node that runs on it.
@@ -30,8 +30,8 @@ pub(super) struct Machine {
     pub(super) joining: bool,
     pub(super) last_request: u64,
     pub(super) replies: BTreeMap<RequestId, Result<Reply, CommandError>>,
-    /// Per document and author: the newest sequence that this boot told of.
-    pub(super) told: BTreeMap<(String, String, String), u64>,
+    /// Per document and author: the newest sequence that this boot has reported.
+    pub(super) reported: BTreeMap<(String, String, String), u64>,
     pub(super) remembered: VecDeque<(PeerId, Vec<u8>)>,
     pub(super) alarms: u64,
 }
@@ -43,9 +43,9 @@ fn copy_of(store: &Store) -> Store {
 }
 
 impl Simulation {
-    /// A new machine with a node that knows nobody, wired to all others.
+    /// Adds a machine whose node has no peers, wired to all others.
     pub fn add(&mut self, settings: NodeSettings) -> Seat {
-        let seeds = (self.dice.bytes32(), self.dice.bytes32());
+        let seeds = (self.rng.bytes32(), self.rng.bytes32());
         let peer = Keypair::from_seeds(&seeds.0, &seeds.1).peer_id();
         let seat = Seat(self.machines.len());
         self.machines.push(Machine {
@@ -62,7 +62,7 @@ impl Simulation {
             joining: false,
             last_request: 0,
             replies: BTreeMap::new(),
-            told: BTreeMap::new(),
+            reported: BTreeMap::new(),
             remembered: VecDeque::new(),
             alarms: 0,
         });
@@ -70,7 +70,7 @@ impl Simulation {
         seat
     }
 
-    /// All machines.
+    /// The machines, in the order in which they were added.
     pub fn seats(&self) -> Vec<Seat> {
         (0..self.machines.len()).map(Seat).collect()
     }
@@ -96,12 +96,12 @@ impl Simulation {
     }
 
     /// The sequence of an author's layer as a machine holds it; 0 where it holds none.
-    pub fn sequence_held(&self, seat: Seat, place: &Place, author: Seat) -> u64 {
-        let (owner, author) = (self.peer_id(place.owner), self.peer_id(author));
+    pub fn sequence_held(&self, seat: Seat, document: &DocumentRef, author: Seat) -> u64 {
+        let (owner, author) = (self.peer_id(document.owner), self.peer_id(author));
         let heads = self.node(seat).into_iter().flat_map(Node::layers_held).map(|signed| &signed.head);
         let of = |head: &&Head| {
             let id = &head.layer;
-            id.document.owner == owner && id.document.name.as_str() == place.name && id.author == author
+            id.document.owner == owner && id.document.name.as_str() == document.name && id.author == author
         };
         heads.filter(of).map(|head| head.sequence.get()).max().unwrap_or(0)
     }
@@ -117,13 +117,13 @@ impl Simulation {
         }
         self.joins.retain(|(inviter, _), _| *inviter != seat);
         for other in self.seats().into_iter().filter(|other| *other != seat) {
-            let pair = Pair::new(seat, other);
+            let pair = SeatPair::new(seat, other);
             let end = pair.end_of(seat);
-            let line = self.lan.line(pair);
-            *line.up.at_mut(end) = None;
-            // The other side notices when the restarted machine says so, or by the silence.
-            if let Some(link) = *line.up.at(end.other()) {
-                let after_ms = self.dice.between(0, 15_000);
+            let wire = self.wires.wire(pair);
+            *wire.up.at_mut(end) = None;
+            // The other side notices when the restarted machine connects again, or by a timeout.
+            if let Some(link) = *wire.up.at(end.other()) {
+                let after_ms = self.rng.between(0, 15_000);
                 self.after(after_ms, Happening::Down { link });
             }
         }
@@ -156,12 +156,12 @@ impl Simulation {
     }
 
     pub(super) fn start(&mut self, seat: Seat) {
-        let (seed, mono_origin_ms) = (self.dice.bytes32(), self.dice.below(1 << 40));
+        let (seed, mono_origin_ms) = (self.rng.bytes32(), self.rng.below(1 << 40));
         let time_ms = self.time_ms;
         let machine = self.machine_mut(seat);
         machine.booted_ms = time_ms;
         machine.mono_origin_ms = mono_origin_ms;
-        machine.told.clear();
+        machine.reported.clear();
         let keypair = Keypair::from_seeds(&machine.seeds.0, &machine.seeds.1);
         let (store, settings) = (machine.store.reopen(), machine.settings.clone());
         let now = self.now(seat);

@@ -1,5 +1,5 @@
-//! What is on air, looked at by somebody who knows who sent it: no key and nonce twice, no hour with more
-//! airtime than the law gives, nothing in clear that is not for everybody.
+//! Checks what is on air, with knowledge of its sender: no key and nonce is used twice, no hour has more airtime than the
+//! law permits, nothing confidential is sent in clear.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ const MARK_BYTES: usize = 16;
 /// than 16 bits count.
 type Use = (LinkId, u32, [u8; 8], [u8; 2], u8, u16);
 
-/// One radio, as the law sees it.
+/// The airtime of one radio, and its limit.
 #[derive(Debug)]
 struct Watched {
     mode: Mode,
@@ -25,7 +25,7 @@ struct Watched {
     on_air: Vec<(u64, u64)>,
 }
 
-/// The ear that hears everything.
+/// Receives every frame and checks it.
 #[derive(Debug, Default)]
 pub struct Monitor {
     radios: BTreeMap<LinkId, Watched>,
@@ -42,7 +42,7 @@ impl Monitor {
         self.radios.insert(link, Watched { mode, budget_us, on_air: Vec::new() });
     }
 
-    /// A node hands out a frame.
+    /// Checks a frame that a node sends.
     pub(super) fn sent(&mut self, time_ms: u64, link: LinkId, epoch: Option<BootEpoch>, frame: &[u8]) {
         let kind = frame.first().map_or(u8::MAX, |first| Kind::of(*first).number());
         self.sent.push((time_ms, kind));
@@ -62,8 +62,8 @@ impl Monitor {
             return self.wrongs.push(format!("at {time_ms} ms: {link} seals without a boot epoch"));
         };
         let key = (link, number, salt, header.alias.0, header.hint.0, header.counter_low);
-        let print = *blake3::hash(frame).as_bytes();
-        if self.used.insert(key, print).is_some_and(|before| before != print) {
+        let hash = *blake3::hash(frame).as_bytes();
+        if self.used.insert(key, hash).is_some_and(|before| before != hash) {
             self.wrongs.push(format!("at {time_ms} ms: {link} used a key and nonce twice: {key:?}"));
         }
     }
@@ -81,7 +81,7 @@ impl Monitor {
         self.secrets.extend(marks);
     }
 
-    /// This one may be after all.
+    /// This signature may be heard in clear after all.
     pub fn release(&mut self, signature: &[u8; 64]) {
         let (marks, _) = signature.as_chunks::<MARK_BYTES>();
         self.secrets.retain(|mark| !marks.contains(mark));
@@ -93,8 +93,8 @@ impl Monitor {
         }
     }
 
-    /// The law is not asked of this radio: its machine's clock goes wrong, and by a clock set forward while the
-    /// machine was down more time has passed than has.
+    /// Does not check the airtime of this radio. Its machine's clock goes wrong: if the clock is set forward while the
+    /// machine is down, the node takes more time for passed than has passed.
     pub(super) fn excuse(&mut self, link: LinkId) {
         if let Some(radio) = self.radios.get_mut(&link) {
             radio.budget_us = None;
@@ -121,7 +121,7 @@ impl Monitor {
         self.sent.iter().skip(first).map(|(_, kind)| *kind)
     }
 
-    /// What was wrong on air, the law included.
+    /// What was wrong on air, airtime included.
     pub fn wrongs(&mut self) -> Vec<String> {
         let mut wrongs = self.wrongs.clone();
         for (link, radio) in &mut self.radios {

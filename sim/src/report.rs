@@ -4,19 +4,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::Traffic;
-use crate::faults::Faults;
+use crate::faults::FaultCounts;
 
 /// One run, or several added up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Runs.
+pub struct RunReport {
+    /// The number of runs.
     pub runs: u64,
-    /// Machines.
+    /// The number of machines.
     pub machines: u64,
     /// Writes that were acknowledged.
     pub writes: u64,
-    /// Writes that were refused, as they should be: by somebody who may only read, or does not know the
-    /// document yet.
+    /// Writes that were rightly refused: the writer may only read, or does not know the document yet.
     pub refused: u64,
     /// Virtual milliseconds with all faults on.
     pub faulty_ms: u64,
@@ -24,23 +23,23 @@ pub struct Report {
     pub converged_ms: u64,
     /// Messages handed to the wires.
     pub messages: u64,
-    /// Their bytes.
+    /// The bytes of those messages.
     pub bytes: u64,
     /// Frames handed to radios.
     pub frames: u64,
-    /// What was injected.
-    pub faults: Faults,
+    /// The faults that were injected.
+    pub faults: FaultCounts,
     /// What the nodes refused, by reason.
     pub rejections: BTreeMap<String, u64>,
-    /// A print of everything that happened; of several runs, the last.
+    /// The digest of everything that happened; of several runs, that of the last.
     pub digest: String,
     /// What must never happen and did.
     pub wrongs: Vec<String>,
 }
 
-impl Report {
-    /// Adds another run.
-    pub fn add(&mut self, other: &Report) {
+impl RunReport {
+    /// Adds the figures of another run.
+    pub fn add(&mut self, other: &RunReport) {
         self.runs += other.runs;
         self.machines += other.machines;
         self.writes += other.writes;
@@ -58,14 +57,14 @@ impl Report {
         self.wrongs.extend(other.wrongs.iter().cloned());
     }
 
-    /// Takes over what the wires were given.
+    /// Takes the figures of the wires.
     pub fn carry(&mut self, traffic: Traffic) {
         self.messages = traffic.messages;
         self.bytes = traffic.bytes;
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for RunReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hours = self.faulty_ms / 3_600_000;
         write!(

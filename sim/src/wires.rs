@@ -1,11 +1,11 @@
-//! Cables between machines: pulled, plugged in, silent; sessions that come up and go down; and what becomes of
-//! each message.
+//! Cables between machines: pulled, plugged in, silent; sessions that come up and go down; and what becomes of each
+//! message on its way.
 
 use tombolo::node::Input;
 use tombolo_transports::LinkId;
 
 use crate::faults::{Fault, damage};
-use crate::lan::{End, Pair, caps};
+use crate::lan::{SeatPair, WireEnd, caps};
 use crate::{Happening, Seat, Simulation};
 
 /// Messages remembered per machine, to be replayed; the oldest goes first.
@@ -14,16 +14,16 @@ const REMEMBERED_MAX: usize = 64;
 impl Simulation {
     /// Pulls the cable between two machines; both ends notice within some seconds.
     pub fn cut(&mut self, a: Seat, b: Seat) {
-        let pair = Pair::new(a, b);
-        self.lan.line(pair).cut = true;
+        let pair = SeatPair::new(a, b);
+        self.wires.wire(pair).cut = true;
         self.notice_silence(pair);
     }
 
     /// Swallows what `from` sends to `to`. With `noticed` the link is given up after some seconds, as QUIC
     /// does; without, both ends go on believing in it, as on radio.
     pub fn silence(&mut self, from: Seat, to: Seat, noticed: bool) {
-        let pair = Pair::new(from, to);
-        *self.lan.line(pair).silent.at_mut(pair.end_of(from)) = true;
+        let pair = SeatPair::new(from, to);
+        *self.wires.wire(pair).silent.at_mut(pair.end_of(from)) = true;
         if noticed {
             self.notice_silence(pair);
         }
@@ -31,24 +31,24 @@ impl Simulation {
 
     /// The wire between two machines is whole again, both ways.
     pub fn mend(&mut self, a: Seat, b: Seat) {
-        let pair = Pair::new(a, b);
-        let line = self.lan.line(pair);
-        line.cut = false;
-        for end in [End::Low, End::High] {
-            *line.silent.at_mut(end) = false;
+        let pair = SeatPair::new(a, b);
+        let wire = self.wires.wire(pair);
+        wire.cut = false;
+        for end in [WireEnd::Low, WireEnd::High] {
+            *wire.silent.at_mut(end) = false;
         }
         self.dial(pair);
     }
 
     /// Whether a link between two machines is up at both ends.
     pub fn is_linked(&mut self, a: Seat, b: Seat) -> bool {
-        self.lan.line(Pair::new(a, b)).is_up()
+        self.wires.wire(SeatPair::new(a, b)).is_up()
     }
 
-    pub(super) fn notice_silence(&mut self, pair: Pair) {
-        for end in [End::Low, End::High] {
-            if let Some(link) = *self.lan.line(pair).up.at(end) {
-                let after_ms = self.dice.between(100, 12_000);
+    pub(super) fn notice_silence(&mut self, pair: SeatPair) {
+        for end in [WireEnd::Low, WireEnd::High] {
+            if let Some(link) = *self.wires.wire(pair).up.at(end) {
+                let after_ms = self.rng.between(100, 12_000);
                 self.after(after_ms, Happening::Down { link });
             }
         }
@@ -56,45 +56,45 @@ impl Simulation {
 
     pub(super) fn dial_all(&mut self, seat: Seat) {
         for other in self.seats().into_iter().filter(|other| *other != seat) {
-            self.dial(Pair::new(seat, other));
+            self.dial(SeatPair::new(seat, other));
         }
     }
 
     /// A dial, soon. What keeps it from succeeding schedules the next when it goes away.
-    pub(super) fn dial(&mut self, pair: Pair) {
-        let line = self.lan.line(pair);
-        if line.dialling || line.is_up() {
+    pub(super) fn dial(&mut self, pair: SeatPair) {
+        let wire = self.wires.wire(pair);
+        if wire.dialling || wire.is_up() {
             return;
         }
-        line.dialling = true;
-        let after_ms = self.dice.between(50, 3_000);
+        wire.dialling = true;
+        let after_ms = self.rng.between(50, 3_000);
         self.after(after_ms, Happening::Dial(pair));
     }
 
-    pub(super) fn dialled(&mut self, pair: Pair) {
-        let line = self.lan.line(pair);
-        line.dialling = false;
-        if !line.passes() || line.is_up() || !self.agree_to_link(pair) {
+    pub(super) fn dialled(&mut self, pair: SeatPair) {
+        let wire = self.wires.wire(pair);
+        wire.dialling = false;
+        if !wire.passes() || wire.is_up() || !self.agree_to_link(pair) {
             return;
         }
-        for end in [End::Low, End::High] {
-            if let Some(link) = *self.lan.line(pair).up.at(end) {
+        for end in [WireEnd::Low, WireEnd::High] {
+            if let Some(link) = *self.wires.wire(pair).up.at(end) {
                 self.down(link);
             }
         }
-        self.lan.open(pair);
-        for end in [End::Low, End::High] {
+        self.wires.open(pair);
+        for end in [WireEnd::Low, WireEnd::High] {
             let at_ms = self.time_ms + self.latency_ms();
-            let line = self.lan.line(pair);
-            let link = line.session.at(end).expect("a session was opened");
-            *line.arrives_ms.at_mut(end) = at_ms;
+            let wire = self.wires.wire(pair);
+            let link = wire.session.at(end).expect("a session was opened");
+            *wire.arrives_ms.at_mut(end) = at_ms;
             self.at(at_ms, Happening::Up { link });
         }
     }
 
     /// Whether both run and have each other on their lists.
-    pub(super) fn agree_to_link(&self, pair: Pair) -> bool {
-        [End::Low, End::High].into_iter().all(|end| {
+    pub(super) fn agree_to_link(&self, pair: SeatPair) -> bool {
+        [WireEnd::Low, WireEnd::High].into_iter().all(|end| {
             let other = self.machine(pair.seat(end.other())).peer;
             let node = self.machine(pair.seat(end)).node.as_ref();
             node.is_some_and(|node| node.dialable_peers().iter().any(|(peer, _)| *peer == other))
@@ -102,34 +102,34 @@ impl Simulation {
     }
 
     pub(super) fn up(&mut self, link: LinkId) {
-        let Some((pair, end)) = self.lan.place(link) else { return };
+        let Some((pair, end)) = self.wires.find(link) else { return };
         let (seat, peer) = (pair.seat(end), self.machine(pair.seat(end.other())).peer);
-        let line = self.lan.line(pair);
-        if *line.session.at(end) != Some(link) {
+        let wire = self.wires.wire(pair);
+        if *wire.session.at(end) != Some(link) {
             return;
         }
         if !self.is_running(seat) {
-            // The dialler hears nothing and gives up.
-            if let Some(link) = *self.lan.line(pair).up.at(end.other()) {
+            // The dialling side gets no answer and gives up.
+            if let Some(link) = *self.wires.wire(pair).up.at(end.other()) {
                 self.after(10_000, Happening::Down { link });
             }
             return;
         }
-        *self.lan.line(pair).up.at_mut(end) = Some(link);
+        *self.wires.wire(pair).up.at_mut(end) = Some(link);
         let caps = caps(self.rates.latency_ms.0);
         self.input(seat, Input::LinkUp { link, peer, caps });
     }
 
     pub(super) fn down(&mut self, link: LinkId) {
-        let Some((pair, end)) = self.lan.place(link) else { return };
-        let line = self.lan.line(pair);
-        if *line.up.at(end) != Some(link) {
+        let Some((pair, end)) = self.wires.find(link) else { return };
+        let wire = self.wires.wire(pair);
+        if *wire.up.at(end) != Some(link) {
             return;
         }
-        *line.up.at_mut(end) = None;
-        // The far end of the session learns it too, if it has not yet.
-        if let Some(far) = *line.up.at(end.other()) {
-            let after_ms = self.dice.between(10, 12_000);
+        *wire.up.at_mut(end) = None;
+        // The far end of the session notices as well, if it has not yet.
+        if let Some(far) = *wire.up.at(end.other()) {
+            let after_ms = self.rng.between(10, 12_000);
             self.after(after_ms, Happening::Down { link: far });
         }
         self.input(pair.seat(end), Input::LinkDown { link });
@@ -138,49 +138,49 @@ impl Simulation {
 
     pub(super) fn latency_ms(&mut self) -> u64 {
         let (least, more) = self.rates.latency_ms;
-        least + self.dice.below(more + 1)
+        least + self.rng.below(more + 1)
     }
 
     pub(super) fn transmit(&mut self, link: LinkId, bytes: Vec<u8>) {
         self.traffic.messages += 1;
         self.traffic.bytes += bytes.len() as u64;
         assert!(bytes.len() <= tombolo::limits::MESSAGE_BYTES_MAX, "a node sent more than a link takes");
-        let Some((pair, end)) = self.lan.place(link) else { return };
-        let line = self.lan.line(pair);
-        if *line.up.at(end) != Some(link) || *line.session.at(end) != Some(link) {
+        let Some((pair, end)) = self.wires.find(link) else { return };
+        let wire = self.wires.wire(pair);
+        if *wire.up.at(end) != Some(link) || *wire.session.at(end) != Some(link) {
             return;
         }
-        if line.cut || *line.silent.at(end) {
+        if wire.cut || *wire.silent.at(end) {
             self.faults.count(Fault::Silence);
             return;
         }
-        if self.dice.chance(self.rates.loss) {
+        if self.rng.chance(self.rates.loss) {
             self.faults.count(Fault::Loss);
             return;
         }
         let to = end.other();
-        let Some(far) = *self.lan.line(pair).session.at(to) else { return };
+        let Some(far) = *self.wires.wire(pair).session.at(to) else { return };
         let latency_ms = self.latency_ms();
         let time_ms = self.time_ms;
         let in_order_ms = {
-            let newest = self.lan.line(pair).arrives_ms.at_mut(to);
+            let newest = self.wires.wire(pair).arrives_ms.at_mut(to);
             *newest = (*newest).max(time_ms + latency_ms);
             *newest
         };
-        if self.dice.chance(self.rates.duplication) {
+        if self.rng.chance(self.rates.duplication) {
             self.faults.count(Fault::Duplication);
-            let at_ms = in_order_ms + self.dice.below(self.rates.lag_ms + 1);
+            let at_ms = in_order_ms + self.rng.below(self.rates.lag_ms + 1);
             self.at(at_ms, Happening::Deliver { link: far, bytes: bytes.clone() });
         }
         let mut at_ms = in_order_ms;
-        if self.dice.chance(self.rates.reordering) {
+        if self.rng.chance(self.rates.reordering) {
             self.faults.count(Fault::Reordering);
-            at_ms += self.dice.below(self.rates.lag_ms + 1);
+            at_ms += self.rng.below(self.rates.lag_ms + 1);
         }
-        let bytes = if self.dice.chance(self.rates.corruption) {
+        let bytes = if self.rng.chance(self.rates.corruption) {
             self.faults.count(Fault::Corruption);
             let other = self.machine(pair.seat(to)).remembered.back().map(|(_, b)| b.clone());
-            damage(&mut self.dice, &bytes, &other.unwrap_or_default())
+            damage(&mut self.rng, &bytes, &other.unwrap_or_default())
         } else {
             bytes
         };
@@ -188,8 +188,8 @@ impl Simulation {
     }
 
     pub(super) fn deliver(&mut self, link: LinkId, bytes: Vec<u8>) {
-        let Some((pair, end)) = self.lan.place(link) else { return };
-        if *self.lan.line(pair).up.at(end) != Some(link) {
+        let Some((pair, end)) = self.wires.find(link) else { return };
+        if *self.wires.wire(pair).up.at(end) != Some(link) {
             return;
         }
         let (seat, from) = (pair.seat(end), self.machine(pair.seat(end.other())).peer);
@@ -209,8 +209,8 @@ impl Simulation {
                 let Some(other) = self.seats().into_iter().find(|s| self.machine(*s).peer == from) else {
                     continue;
                 };
-                let pair = Pair::new(seat, other);
-                if let Some(link) = *self.lan.line(pair).up.at(pair.end_of(seat)) {
+                let pair = SeatPair::new(seat, other);
+                if let Some(link) = *self.wires.wire(pair).up.at(pair.end_of(seat)) {
                     self.faults.count(Fault::Replay);
                     self.input(seat, Input::Received { link, bytes });
                 }

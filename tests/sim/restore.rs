@@ -68,7 +68,7 @@ fn radio(line: Line) -> RadioSpec {
 }
 
 /// So many friends in step over a document of the first; then they have radios and nothing else.
-fn on_air(seed: u64, machines: usize, modulation: Modulation) -> (World, tombolo_sim::checker::Place) {
+fn on_air(seed: u64, machines: usize, modulation: Modulation) -> (World, tombolo_sim::checker::DocumentRef) {
     let mut world = World::of_friends(seed, machines);
     let place = world.create(0, "roster");
     world.set(0, &place, "shared", 1);

@@ -2,8 +2,8 @@
 //! again soon after them.
 
 use crate::seeds;
-use tombolo_sim::report::Report;
-use tombolo_sim::scenario::{Plan, run};
+use tombolo_sim::report::RunReport;
+use tombolo_sim::swarm::{SwarmPlan, run};
 
 /// Seeds that once failed; each names what went wrong.
 const REGRESSIONS: &[(u64, &str)] = &[
@@ -11,8 +11,8 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (93, "the same, and the last write was lost for a day"),
 ];
 
-fn one(seed: u64) -> Report {
-    run(seed, &Plan::default())
+fn one(seed: u64) -> RunReport {
+    run(seed, &SwarmPlan::default())
 }
 
 /// Documents are byte-identical, nothing acknowledged is lost, nobody wrote who may not, and nothing

@@ -4,7 +4,7 @@ use tombolo::federation::TrustLevel;
 use tombolo::layer::{KeyPath, Kind};
 use tombolo::node::{Command, CommandError, NodeSettings, Reply};
 use tombolo_delta::Value;
-use tombolo_sim::checker::Place;
+use tombolo_sim::checker::DocumentRef;
 use tombolo_sim::faults::Rates;
 use tombolo_sim::{Seat, Simulation};
 
@@ -41,16 +41,16 @@ impl World {
         self.simulation.federate(Seat(inviter), Seat(joiner), level, HOUR_MS).unwrap();
     }
 
-    pub(crate) fn create(&mut self, owner: usize, name: &str) -> Place {
+    pub(crate) fn create(&mut self, owner: usize, name: &str) -> DocumentRef {
         let create = Command::Create { name: name.into(), kind: Kind::Map };
         self.simulation.ask(Seat(owner), create).unwrap();
-        Place { owner: Seat(owner), name: name.into() }
+        DocumentRef { owner: Seat(owner), name: name.into() }
     }
 
     pub(crate) fn try_set(
         &mut self,
         who: usize,
-        place: &Place,
+        place: &DocumentRef,
         key: &str,
         value: u64,
     ) -> Result<Reply, CommandError> {
@@ -60,7 +60,7 @@ impl World {
     }
 
     /// Returns the sequence under which it was signed.
-    pub(crate) fn set(&mut self, who: usize, place: &Place, key: &str, value: u64) -> u64 {
+    pub(crate) fn set(&mut self, who: usize, place: &DocumentRef, key: &str, value: u64) -> u64 {
         match self.try_set(who, place, key, value) {
             Ok(Reply::Written(written)) => written.sequence,
             other => panic!("writing {key} gave {other:?}"),
@@ -76,7 +76,7 @@ impl World {
     }
 
     /// What somebody reads at a key, as far as it knows the document.
-    pub(crate) fn get(&mut self, who: usize, place: &Place, key: &str) -> Option<u64> {
+    pub(crate) fn get(&mut self, who: usize, place: &DocumentRef, key: &str) -> Option<u64> {
         use CommandError as E;
         let doc = place.text(&self.simulation);
         match self.simulation.ask(Seat(who), Command::Get { doc, key: Some(KeyPath::parse(key).unwrap()) }) {
@@ -90,7 +90,7 @@ impl World {
     pub(crate) fn await_value(
         &mut self,
         who: usize,
-        place: &Place,
+        place: &DocumentRef,
         key: &str,
         value: Option<u64>,
         within_ms: u64,

@@ -2,21 +2,21 @@
 //! on. Then whoever can be reached is in step; then, on one cable, everybody is, and the radios are silent.
 
 use crate::seeds;
-use tombolo_sim::isles::{Plan, run};
-use tombolo_sim::report::Report;
+use tombolo_sim::chaos::{ChaosPlan, run};
+use tombolo_sim::report::RunReport;
 
 /// Seeds that once failed; each names what went wrong.
 const REGRESSIONS: &[(u64, &str)] = &[];
 
-fn one(seed: u64) -> Report {
-    run(seed, &Plan::default())
+fn one(seed: u64) -> RunReport {
+    run(seed, &ChaosPlan::default())
 }
 
 /// Documents are byte-identical wherever they may be read and can be reached, nothing acknowledged is lost, nobody
 /// holds what he may not, nothing went on air that must not, no key and nonce twice, no hour above the law.
 #[test]
 fn every_seed_ends_in_step() {
-    let (failed, total) = seeds::run_all("isles", one, seeds::wanted(24));
+    let (failed, total) = seeds::run_all("chaos", one, seeds::wanted(24));
     println!("totals: {total}");
     assert!(failed.is_empty(), "{} of {} seeds failed: {failed:?}", failed.len(), total.runs);
     assert!(total.frames >= 100 * total.runs, "only {} frames went on air", total.frames);
@@ -42,5 +42,5 @@ fn seeds_that_once_failed_pass() {
 /// Not a test of its own: runs the seed that `TOMBOLO_SEED` names, and says what it did.
 #[test]
 fn replay() {
-    seeds::replay("isles", one);
+    seeds::replay("chaos", one);
 }

@@ -1,17 +1,17 @@
-//! Where every choice of a simulation comes from: one seed, one stream.
+//! The randomness of simulations and tests: one seed, one stream.
 
 use tombolo::random::Random;
 
-/// Draws from the stream of a seed. For simulations, never for keys that matter.
+/// Draws from the stream of a seed; not for keys outside of tests.
 #[derive(Debug)]
-pub struct Dice(Random);
+pub struct Rng(Random);
 
-impl Dice {
+impl Rng {
     /// The stream of a seed.
     pub fn new(seed: u64) -> Self {
         let mut key = [0; 32];
         key.split_at_mut(8).0.copy_from_slice(&seed.to_le_bytes());
-        Dice(Random::new(&key))
+        Rng(Random::new(&key))
     }
 
     /// The next 64 bits.
@@ -19,7 +19,7 @@ impl Dice {
         u64::from_le_bytes(self.0.bytes())
     }
 
-    /// 32 bytes.
+    /// The next 32 bytes.
     pub fn bytes32(&mut self) -> [u8; 32] {
         self.0.bytes()
     }
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn equal_seeds_draw_alike_and_draws_stay_in_their_range() {
-        let (mut a, mut b, mut c) = (Dice::new(7), Dice::new(7), Dice::new(8));
+        let (mut a, mut b, mut c) = (Rng::new(7), Rng::new(7), Rng::new(8));
         assert_eq!((a.bits(), a.bytes32()), (b.bits(), b.bytes32()));
         assert_ne!(a.bits(), c.bits());
         for _ in 0..1000 {
