@@ -5,8 +5,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::clock::Now;
 
-/// The one place that reads the clocks. Where [`machine_boot`] is known, monotonic time goes on from one run to the next,
-/// whatever was done to the wall clock in between.
+/// The time now. Where [`machine_boot`] is known, monotonic time continues from one run to the next, even if the wall clock
+/// is set in between.
 #[allow(clippy::disallowed_methods)]
 pub fn now() -> Now {
     static START: OnceLock<(Instant, u64)> = OnceLock::new();
@@ -18,8 +18,8 @@ pub fn now() -> Now {
     }
 }
 
-/// Time on the kernel's monotonic clock, the one behind [`Instant`], which says nothing of where it stands; 0 where
-/// no boot goes with it.
+/// The reading of the kernel's monotonic clock, the one behind [`Instant`], which does not show it; 0 where the boot is not
+/// known.
 fn up_ms() -> u64 {
     let up = machine_boot().map(|_| rustix::time::clock_gettime(rustix::time::ClockId::Monotonic));
     let ms =
@@ -27,7 +27,7 @@ fn up_ms() -> u64 {
     up.and_then(|up| u64::try_from(ms(up)).ok()).unwrap_or(0)
 }
 
-/// Which boot of this machine it is, as Linux says.
+/// The id of this boot of the machine, on Linux.
 pub(crate) fn machine_boot() -> Option<[u8; 16]> {
     const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
     static BOOT: OnceLock<Option<[u8; 16]>> = OnceLock::new();

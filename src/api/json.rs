@@ -1,5 +1,5 @@
-//! A look at JSON before it is parsed: what would be rounded, or take many times its length in memory, is refused
-//! first. It checks no grammar; the parser does that.
+//! Checks JSON before it is parsed: refuses numbers that would be rounded, and text that would take many times its length
+//! in memory. It checks no grammar; the parser does that.
 
 use std::str::from_utf8;
 
@@ -9,22 +9,22 @@ pub(crate) const ITEMS_MAX: usize = 1_000_000;
 /// Arrays and objects within each other. The parser goes no deeper either.
 pub(crate) const NESTED_MAX: usize = 127;
 
-/// Why a text is not parsed.
+/// Why a text is refused before it is parsed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum JsonError {
-    /// Readers of JSON would round it.
+    /// A reader of JSON would round the number.
     #[error("{0} is beyond the whole numbers that a document keeps: write '\"{0}\"' to keep it as a text")]
     Number(String),
-    /// Too much to take in at once.
+    /// It has too many values for one body.
     #[error("a body has at most {ITEMS_MAX} values: send it in parts")]
     TooManyItems,
-    /// Nested too deep.
+    /// It is nested too deeply.
     #[error("arrays and objects are nested at most {NESTED_MAX} deep")]
     TooDeep,
 }
 
 /// Refuses whole numbers beyond 64 bits, and what is too much or too deep.
-pub(crate) fn look_at(text: &[u8]) -> Result<(), JsonError> {
+pub(crate) fn check(text: &[u8]) -> Result<(), JsonError> {
     let (mut items, mut depth) = (0usize, 0usize);
     let mut rest = text;
     while let Some((byte, after)) = rest.split_first() {
@@ -73,7 +73,7 @@ fn after_string(text: &[u8]) -> &[u8] {
     rest
 }
 
-/// Digits alone are a whole number: it has to fit, since parsers make a float of it otherwise.
+/// Checks that a whole number fits 64 bits, as a parser makes a float of it otherwise.
 fn check_number(text: &[u8]) -> Result<(), JsonError> {
     let text = from_utf8(text).unwrap_or_default();
     let digits = text.strip_prefix('-').unwrap_or(text);
@@ -101,31 +101,31 @@ mod tests {
             (r#"{"123456789012345678901234567890": "\"123456789012345678901234567890"}"#, Ok(())),
             ("[123456789012345678901234567890.0, 1e400, -0, 12345678901234567890123e2]", Ok(())),
         ] {
-            assert_eq!(look_at(text.as_bytes()), expected, "{text}");
+            assert_eq!(check(text.as_bytes()), expected, "{text}");
         }
     }
 
     #[test]
     fn too_many_values_and_too_deep_ones_are_refused_unparsed() {
         let many = format!("[{}0]", "0,".repeat(ITEMS_MAX));
-        assert_eq!(look_at(many.as_bytes()), Err(JsonError::TooManyItems));
-        assert_eq!(look_at("[[],".repeat(ITEMS_MAX).as_bytes()), Err(JsonError::TooDeep));
-        assert_eq!(look_at(format!("[\"{}\"]", ",[".repeat(ITEMS_MAX)).as_bytes()), Ok(()));
+        assert_eq!(check(many.as_bytes()), Err(JsonError::TooManyItems));
+        assert_eq!(check("[[],".repeat(ITEMS_MAX).as_bytes()), Err(JsonError::TooDeep));
+        assert_eq!(check(format!("[\"{}\"]", ",[".repeat(ITEMS_MAX)).as_bytes()), Ok(()));
         let deep = |n| format!("{}{}", "[".repeat(n), "]".repeat(n));
-        assert_eq!(look_at(deep(NESTED_MAX).as_bytes()), Ok(()));
+        assert_eq!(check(deep(NESTED_MAX).as_bytes()), Ok(()));
         assert!(serde_json::from_str::<serde_json::Value>(&deep(NESTED_MAX)).is_ok());
-        assert_eq!(look_at(deep(NESTED_MAX + 1).as_bytes()), Err(JsonError::TooDeep));
+        assert_eq!(check(deep(NESTED_MAX + 1).as_bytes()), Err(JsonError::TooDeep));
     }
 
     proptest! {
         #[test]
         fn what_serde_prints_of_its_own_numbers_passes(numbers in proptest::collection::vec(any::<i64>(), 0..20)) {
-            prop_assert_eq!(look_at(serde_json::to_string(&numbers).unwrap().as_bytes()), Ok(()));
+            prop_assert_eq!(check(serde_json::to_string(&numbers).unwrap().as_bytes()), Ok(()));
         }
 
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = look_at(&bytes);
+            let _ = check(&bytes);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The paths of the local interface (`API.md`), both ways: the daemon reads a request into a command, the
-//! command line writes a command as a request. One table, so the two cannot drift apart.
+//! The paths of the local interface (`API.md`), in both directions: the server reads a request into a command, the client
+//! writes a command as a request. Both stand in this file, and a test checks that they agree.
 
 use std::net::SocketAddr;
 
@@ -13,30 +13,30 @@ use crate::layer::KeyPath;
 use crate::layer::Kind;
 use crate::node::{Command, CommandError};
 
-/// An invite lives this long unless said otherwise: a day.
+/// The default lifetime of an invite: a day.
 pub const INVITE_EXPIRES_DEFAULT_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// What a request asks for.
+/// What a request of the interface asks for.
 #[derive(Clone, Debug)]
-pub enum Asked {
+pub enum ApiRequest {
     /// A command; its reply is the answer.
     Command(Command),
     /// Changes as they happen, of one document or of all.
     Watch(Option<String>),
 }
 
-/// Why a request is none.
+/// Why a request is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
-    /// No such path.
+    /// The interface has no such path.
     #[error("there is no {0}: the paths stand in src/api/API.md")]
     NotFound(String),
-    /// The path knows other methods.
+    /// The path takes other methods.
     #[error("{path} does not know {method}")]
     Method {
-        /// The path.
+        /// The path of the request.
         path: String,
-        /// The method.
+        /// The method of the request.
         method: String,
     },
     /// The body is not what the path takes.
@@ -51,7 +51,7 @@ pub enum RouteError {
 }
 
 impl RouteError {
-    /// A stable word for programs.
+    /// The error's stable code, for programs.
     pub fn code(&self) -> &'static str {
         match self {
             RouteError::NotFound(_) => "not_found",
@@ -62,7 +62,7 @@ impl RouteError {
         }
     }
 
-    /// The HTTP status.
+    /// The HTTP status of the error.
     pub fn status(&self) -> StatusCode {
         match self {
             RouteError::NotFound(_) => StatusCode::NOT_FOUND,
@@ -72,7 +72,7 @@ impl RouteError {
     }
 }
 
-/// The HTTP status of a refusal.
+/// The HTTP status of a command's refusal.
 pub fn status_of(error: &CommandError) -> StatusCode {
     match error {
         CommandError::UnknownPeer(_)
@@ -144,11 +144,15 @@ fn map() -> Kind {
 }
 
 /// Reads a request.
-pub fn read(method: &Method, path: &str, query: Option<&str>, body: &[u8]) -> Result<Asked, RouteError> {
+///
+/// # Errors
+///
+/// [`RouteError`] if the path does not exist, does not take the method, or the query or body is not valid.
+pub fn read(method: &Method, path: &str, query: Option<&str>, body: &[u8]) -> Result<ApiRequest, RouteError> {
     let rest = path.strip_prefix("/v1/").ok_or_else(|| RouteError::NotFound(path.to_owned()))?;
     let (room, name) = rest.split_once('/').map_or((rest, None), |(room, name)| (room, Some(name)));
     let query = Query::read(query)?;
-    // The name of a peer's peculiarities: `/v1/peers/PEER/trust`.
+    // A setting of a peer has a path of its own: `/v1/peers/PEER/trust`.
     let (name, act) = match name {
         Some(name) if room == "peers" => match name.rsplit_once('/') {
             Some((peer, act)) => (Some(peer), Some(act)),
@@ -157,61 +161,108 @@ pub fn read(method: &Method, path: &str, query: Option<&str>, body: &[u8]) -> Re
         name => (name, None),
     };
     let name = name.map(decode).transpose()?;
-    let unknown_method = || RouteError::Method { path: path.to_owned(), method: method.to_string() };
-    let get = |command| if method == Method::GET { Ok(command) } else { Err(unknown_method()) };
-    let command = match (room, name, act) {
-        ("id", None, None) => get(Command::Id)?,
-        ("status", None, None) => get(Command::Status)?,
-        ("conflicts", None, None) => get(Command::Conflicts { doc: query.doc })?,
-        ("state", peer, None) => get(Command::State { peer })?,
+    let request = RawRequest { method, path, query, body };
+    match (room, name, act) {
+        ("id", None, None) => request.get(Command::Id),
+        ("status", None, None) => request.get(Command::Status),
+        ("conflicts", None, None) => request.get(Command::Conflicts { doc: request.query.doc.clone() }),
+        ("state", peer, None) => request.get(Command::State { peer }),
         ("watch", None, None) => {
-            get(Command::Id)?;
-            return Ok(Asked::Watch(query.doc));
+            request.get(Command::Id)?;
+            Ok(ApiRequest::Watch(request.query.doc))
         }
-        ("links", None, None) => get(Command::Links)?,
-        ("airtime", None, None) => get(Command::Airtime)?,
-        ("policies", Some(doc), None) if method == Method::PUT => {
-            let PolicyBody { radio, confidential } = json(body)?;
-            Command::Policy { doc, radio, confidential }
-        }
-        ("policies", Some(_), None) => return Err(unknown_method()),
-        ("peers", None, None) => get(Command::Peers)?,
-        ("peers", Some(peer), None) if method == Method::DELETE => Command::Remove { peer },
-        ("peers", Some(peer), Some("trust")) if method == Method::PUT => {
-            Command::Trust { peer, level: json::<LevelBody>(body)?.level }
-        }
-        ("peers", Some(peer), Some("name")) if method == Method::PUT => {
-            Command::Rename { peer, name: json::<NameBody>(body)?.name }
-        }
-        ("peers", Some(_), None | Some("trust" | "name")) => return Err(unknown_method()),
-        ("invites", None, None) if method == Method::POST => invite(json(body)?)?,
-        ("join", None, None) if method == Method::POST => {
-            let JoinBody { code, addresses } = json(body)?;
-            Command::Join { code, addresses }
-        }
-        ("invites" | "join", None, None) => return Err(unknown_method()),
+        ("links", None, None) => request.get(Command::Links),
+        ("airtime", None, None) => request.get(Command::Airtime),
+        ("policies", Some(doc), None) => request.policy(doc),
+        ("peers", None, None) => request.get(Command::Peers),
+        ("peers", Some(peer), act) => request.peer(peer, act),
+        ("invites" | "join", None, None) => request.federate(room),
         ("docs", None, None) if method == Method::POST => {
             let CreateBody { name, kind } = json(body)?;
-            Command::Create { name, kind }
+            command(Command::Create { name, kind })
         }
-        ("docs", None, None) => get(Command::List)?,
-        ("docs", Some(doc), None) => match (method, query.key) {
-            (&Method::GET, key) => Command::Get { doc, key },
-            (&Method::PUT, Some(key)) => Command::Set { doc, key, value: json(body)? },
-            (&Method::PUT, None) => Command::Put { doc, value: json(body)?, whole: query.whole },
-            (&Method::DELETE, Some(key)) => Command::Del { doc, key },
-            (&Method::DELETE, None) => {
-                return Err(RouteError::Query("say which key: DELETE /v1/docs/DOC?key=a/b/c".into()));
-            }
-            _ => return Err(unknown_method()),
-        },
-        _ => return Err(RouteError::NotFound(path.to_owned())),
-    };
-    Ok(Asked::Command(command))
+        ("docs", None, None) => request.get(Command::List),
+        ("docs", Some(doc), None) => request.document(doc),
+        _ => Err(request.not_found()),
+    }
 }
 
-/// Writes a command as a request: method, path with query, body. `None` for what only the node itself
-/// asks.
+/// A request whose path is parted already.
+struct RawRequest<'a> {
+    method: &'a Method,
+    path: &'a str,
+    query: Query,
+    body: &'a [u8],
+}
+
+impl RawRequest<'_> {
+    fn not_found(&self) -> RouteError {
+        RouteError::NotFound(self.path.to_owned())
+    }
+
+    fn unknown_method(&self) -> RouteError {
+        RouteError::Method { path: self.path.to_owned(), method: self.method.to_string() }
+    }
+
+    fn get(&self, of: Command) -> Result<ApiRequest, RouteError> {
+        if self.method == Method::GET { command(of) } else { Err(self.unknown_method()) }
+    }
+
+    fn policy(self, doc: String) -> Result<ApiRequest, RouteError> {
+        if self.method != Method::PUT {
+            return Err(self.unknown_method());
+        }
+        let PolicyBody { radio, confidential } = json(self.body)?;
+        command(Command::Policy { doc, radio, confidential })
+    }
+
+    fn peer(self, peer: String, act: Option<&str>) -> Result<ApiRequest, RouteError> {
+        match (self.method, act) {
+            (&Method::DELETE, None) => command(Command::Remove { peer }),
+            (&Method::PUT, Some("trust")) => {
+                command(Command::Trust { peer, level: json::<LevelBody>(self.body)?.level })
+            }
+            (&Method::PUT, Some("name")) => {
+                command(Command::Rename { peer, name: json::<NameBody>(self.body)?.name })
+            }
+            (_, None | Some("trust" | "name")) => Err(self.unknown_method()),
+            _ => Err(self.not_found()),
+        }
+    }
+
+    fn federate(self, room: &str) -> Result<ApiRequest, RouteError> {
+        if self.method != Method::POST {
+            return Err(self.unknown_method());
+        }
+        if room == "invites" {
+            return command(invite(json(self.body)?)?);
+        }
+        let JoinBody { code, addresses } = json(self.body)?;
+        command(Command::Join { code, addresses })
+    }
+
+    fn document(self, doc: String) -> Result<ApiRequest, RouteError> {
+        match (self.method, self.query.key) {
+            (&Method::GET, key) => command(Command::Get { doc, key }),
+            (&Method::PUT, Some(key)) => command(Command::Set { doc, key, value: json(self.body)? }),
+            (&Method::PUT, None) => {
+                command(Command::Put { doc, value: json(self.body)?, whole: self.query.whole })
+            }
+            (&Method::DELETE, Some(key)) => command(Command::Del { doc, key }),
+            (&Method::DELETE, None) => {
+                Err(RouteError::Query("say which key: DELETE /v1/docs/DOC?key=a/b/c".into()))
+            }
+            _ => Err(RouteError::Method { path: self.path.to_owned(), method: self.method.to_string() }),
+        }
+    }
+}
+
+fn command(command: Command) -> Result<ApiRequest, RouteError> {
+    Ok(ApiRequest::Command(command))
+}
+
+/// Writes a command as a request: method, path with query, body. `None` for a command that only the node's own process
+/// sends.
 pub fn write(command: &Command) -> Option<(Method, String, Vec<u8>)> {
     let get = |target: String| Some((Method::GET, target, Vec::new()));
     let peer_path = |peer: &str, act: &str| format!("/v1/peers/{}{act}", encode(peer));
@@ -267,7 +318,7 @@ pub fn write(command: &Command) -> Option<(Method, String, Vec<u8>)> {
     }
 }
 
-/// The path of `watch`.
+/// The path and query that watch one document or all.
 pub fn write_watch(doc: Option<&str>) -> String {
     doc.map_or_else(|| "/v1/watch".to_owned(), |doc| format!("/v1/watch?doc={}", encode(doc)))
 }
@@ -317,7 +368,7 @@ impl Query {
 }
 
 fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, RouteError> {
-    super::json::look_at(body).map_err(|e| RouteError::Value(e.to_string()))?;
+    super::json::check(body).map_err(|e| RouteError::Value(e.to_string()))?;
     serde_json::from_slice(body).map_err(|e| RouteError::Body(e.to_string()))
 }
 
@@ -325,8 +376,8 @@ fn bytes<T: Serialize>(body: &T) -> Vec<u8> {
     serde_json::to_vec(body).expect("bodies have text keys and no failing parts")
 }
 
-/// Percent-encodes all but the unreserved characters (RFC 3986, section 2.3), so that a `/` in a name is
-/// none in the path.
+/// Percent-encodes all but the unreserved characters (RFC 3986, section 2.3), so that a `/` in a name does
+/// not part the path.
 fn encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -364,7 +415,7 @@ mod tests {
         KeyPath::parse(text).unwrap()
     }
 
-    /// What the command line writes, the daemon reads as the same command.
+    /// The server reads what the client writes as the same command.
     #[test]
     fn every_command_survives_its_way_through_http() {
         let odd = "pe er/ä?&%2F#\\+\n";
@@ -397,7 +448,7 @@ mod tests {
         for command in commands {
             let (method, target, body) = write(&command).unwrap();
             let (path, query) = target.split_once('?').map_or((target.as_str(), None), |(p, q)| (p, Some(q)));
-            let Ok(Asked::Command(back)) = read(&method, path, query, &body) else {
+            let Ok(ApiRequest::Command(back)) = read(&method, path, query, &body) else {
                 panic!("{method} {target}")
             };
             assert_eq!(format!("{back:?}"), format!("{command:?}"));
@@ -406,7 +457,7 @@ mod tests {
 
     #[test]
     fn a_person_with_curl_may_leave_the_slash_in_a_document_as_it_is() {
-        let Ok(Asked::Command(Command::Get { doc, .. })) =
+        let Ok(ApiRequest::Command(Command::Get { doc, .. })) =
             read(&Method::GET, "/v1/docs/attic/plan", None, b"")
         else {
             panic!("not a get")
@@ -454,7 +505,7 @@ mod tests {
             let _ = read(&method, &path, query.as_deref(), &body);
             let (method, target, body) = write(&Command::Get { doc: doc.clone(), key: None }).unwrap();
             let asked = read(&method, &target, None, &body).map_err(|e| TestCaseError::fail(e.to_string()))?;
-            let same = matches!(asked, Asked::Command(Command::Get { doc: read, .. }) if read == doc);
+            let same = matches!(asked, ApiRequest::Command(Command::Get { doc: read, .. }) if read == doc);
             prop_assert!(same);
         }
     }

@@ -1,6 +1,7 @@
 //! The local interface: HTTP on `control.sock` in the node's folder, described in `API.md`.
 //!
-//! Who may open the socket may do everything the node can: its mode is 0600, and a new folder's 0700.
+//! Any process that can open the socket may use all of the interface, so the mode of the socket is 0600, and that of a
+//! new folder 0700.
 
 use std::convert::Infallible;
 use std::fs::{DirBuilder, Permissions};
@@ -23,7 +24,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::routes::{self, Asked};
+use super::routes::{self, ApiRequest};
 use crate::folder::socket::{SOCKET_FILE, ShortPath};
 use crate::folder::unless_missing;
 use crate::node::view::ChangedView;
@@ -40,12 +41,12 @@ pub const WATCHERS_MAX: usize = 64;
 pub const WATCH_LINES_MAX: usize = 64;
 /// How long a client may take over its request line and headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long requests in progress may go on when the daemon ends.
-const GOODBYE: Duration = Duration::from_secs(2);
+/// How long requests in progress may take when the daemon ends.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
-/// The local interface of a running node; dropped, it ends in the middle of whatever it does.
+/// The local interface of a running node. Dropped, it aborts requests in progress.
 pub(crate) struct LocalServer {
     path: PathBuf,
     stop: watch::Sender<bool>,
@@ -63,12 +64,12 @@ impl LocalServer {
         Ok(LocalServer { path, stop, accepting })
     }
 
-    /// Where it listens.
+    /// The path of its socket.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Takes no more requests and lets those in progress end.
+    /// Accepts no more requests and lets those in progress finish.
     pub(crate) async fn shutdown(mut self) {
         let _ = std::fs::remove_file(&self.path);
         let _ = self.stop.send(true);
@@ -76,12 +77,12 @@ impl LocalServer {
     }
 }
 
-/// Listens at `path`. The socket is made in a closed folder and moved out of it with mode 0600, so there is
-/// no moment at which others may open it.
+/// Listens at `path`. The socket is made in a folder of mode 0700 and moved out of it with mode 0600, so no other user
+/// can open it at any time.
 fn bind(path: &Path) -> io::Result<UnixListener> {
     let closed = path.with_extension("new");
     let made = closed.join(SOCKET_FILE);
-    // What a power cut left behind.
+    // Files that a power cut left behind.
     unless_missing(std::fs::remove_file(&made))?;
     unless_missing(std::fs::remove_dir(&closed))?;
     DirBuilder::new().mode(0o700).create(&closed)?;
@@ -105,10 +106,10 @@ async fn accept(listener: UnixListener, client: NodeClient, mut stopped: watch::
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((place, stream)) => {
-                let room =
-                    Room { client: client.clone(), watchers: watchers.clone(), stopped: stopped.clone() };
+                let service =
+                    Service { client: client.clone(), watchers: watchers.clone(), stopped: stopped.clone() };
                 connections.spawn(async move {
-                    serve(stream, room).await;
+                    serve(stream, service).await;
                     drop(place);
                 });
             }
@@ -121,7 +122,7 @@ async fn accept(listener: UnixListener, client: NodeClient, mut stopped: watch::
     }
     drop(listener);
     let ended = async { while connections.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(GOODBYE, ended).await;
+    let _ = tokio::time::timeout(END_TIMEOUT, ended).await;
 }
 
 async fn place_and_stream(
@@ -133,23 +134,23 @@ async fn place_and_stream(
     Ok((place, stream))
 }
 
-/// What every request is given.
+/// What the handling of a request needs.
 #[derive(Clone)]
-struct Room {
+struct Service {
     client: NodeClient,
     watchers: Arc<Semaphore>,
     stopped: watch::Receiver<bool>,
 }
 
-async fn serve(stream: UnixStream, room: Room) {
-    let mut stopped = room.stopped.clone();
-    let service = service_fn(move |request| {
-        let room = room.clone();
-        async move { Ok::<_, Infallible>(answer(request, room).await) }
+async fn serve(stream: UnixStream, service: Service) {
+    let mut stopped = service.stopped.clone();
+    let handler = service_fn(move |request| {
+        let service = service.clone();
+        async move { Ok::<_, Infallible>(answer(request, service).await) }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let connection = builder.serve_connection(TokioIo::new(stream), handler);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -163,7 +164,7 @@ async fn serve(stream: UnixStream, room: Room) {
     }
 }
 
-async fn answer(request: Request<Incoming>, room: Room) -> Answer {
+async fn answer(request: Request<Incoming>, service: Service) -> Answer {
     let (head, body) = request.into_parts();
     let body = match Limited::new(body, BODY_BYTES_MAX).collect().await {
         Ok(body) => body.to_bytes(),
@@ -175,8 +176,8 @@ async fn answer(request: Request<Incoming>, room: Room) -> Answer {
     };
     match routes::read(&head.method, head.uri.path(), head.uri.query(), &body) {
         Err(error) => failure(error.status(), error.code(), &error.to_string()),
-        Ok(Asked::Watch(doc)) => watch_answer(doc, room).await,
-        Ok(Asked::Command(command)) => match room.client.command(command).await {
+        Ok(ApiRequest::Watch(doc)) => watch_answer(doc, service).await,
+        Ok(ApiRequest::Command(command)) => match service.client.command(command).await {
             Ok(reply) => success(&reply),
             Err(error) => refusal(&error),
         },
@@ -204,7 +205,7 @@ fn failure(status: StatusCode, code: &str, message: &str) -> Answer {
     whole(status, error_json(code, message).into_bytes())
 }
 
-/// `{"error":{"code":…,"message":…}}`, as everywhere.
+/// An error as the interface and `--json` write it: `{"error":{"code":…,"message":…}}`.
 pub fn error_json(code: &str, message: &str) -> String {
     serde_json::json!({ "error": { "code": code, "message": message } }).to_string()
 }
@@ -221,8 +222,8 @@ fn respond(status: StatusCode, kind: &'static str, body: UnsyncBoxBody<Bytes, In
     response
 }
 
-async fn watch_answer(doc: Option<String>, room: Room) -> Answer {
-    let Room { client, watchers, stopped } = room;
+async fn watch_answer(doc: Option<String>, service: Service) -> Answer {
+    let Service { client, watchers, stopped } = service;
     let Ok(place) = watchers.try_acquire_owned() else {
         let message = format!("{WATCHERS_MAX} programs watch already: end one of them first");
         return failure(StatusCode::SERVICE_UNAVAILABLE, "too_many_watchers", &message);
@@ -254,9 +255,11 @@ async fn write_lines(
             () = lines.closed() => break,
         };
         let line = match event {
-            Ok(event) if filter.passes(&event) => serde_json::to_string(&event).unwrap_or_default(),
+            Ok(event) if filter.passes(&event) => {
+                serde_json::to_string(&event).expect("events have text keys and no failing parts")
+            }
             Ok(_) => continue,
-            // A watcher that lags is told how much it missed: it reads the documents anew.
+            // A watcher that lags learns how much it missed, and can read the documents again.
             Err(broadcast::error::RecvError::Lagged(count)) => {
                 serde_json::json!({ "event": "missed", "count": count }).to_string()
             }
@@ -268,14 +271,14 @@ async fn write_lines(
     }
 }
 
-/// Which events a watcher wants.
+/// The events that a watcher receives.
 enum Filter {
     All,
     Document { name: String, owner: Option<String> },
 }
 
 impl Filter {
-    /// Reads `name` or `peer/name`; a document that is not known, or not the only one, is refused.
+    /// Reads `name` or `peer/name`; refuses a document that is unknown or ambiguous.
     async fn new(doc: Option<String>, client: &NodeClient) -> Result<Self, AskError> {
         let Some(doc) = doc else { return Ok(Filter::All) };
         client.command(Command::Get { doc: doc.clone(), key: None }).await?;
@@ -300,9 +303,9 @@ impl Filter {
     }
 }
 
-/// The DID of whom a text names, by the same rules as everywhere: ourselves by name or DID; a peer by DID,
-/// name or prefix. The node has found one document by it, so who has none of that name is not meant; if
-/// several peers are left, none is guessed.
+/// The DID of the owner that a text names: this node by name or DID; a peer by DID, name or prefix. The node has found
+/// one document by the text, so only owners of a document of that name count. If several are left, the name is
+/// ambiguous.
 async fn owner_called(text: &str, name: &str, client: &NodeClient) -> Result<Option<String>, AskError> {
     let (Reply::Id(id), Reply::Peers(peers), Reply::Documents(documents)) = (
         client.command(Command::Id).await?,
@@ -336,7 +339,7 @@ async fn owner_called(text: &str, name: &str, client: &NodeClient) -> Result<Opt
     }
 }
 
-/// A body made of lines as they come.
+/// A body of lines that are sent as they come.
 struct LineBody(mpsc::Receiver<Bytes>);
 
 impl Body for LineBody {

@@ -1,5 +1,5 @@
-//! HTTP over a unix socket, the client's side: for the command line, which asks the daemon, and for the
-//! containers probe, which asks Docker or Podman.
+//! HTTP over a unix socket, the client's side: the command line uses it for the daemon, the containers probe for Docker and
+//! Podman.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,54 +14,58 @@ use tokio::net::UnixStream;
 
 use crate::folder::socket::ShortPath;
 
-/// Bytes of an answer; a longer one is an error, not memory.
+/// Bytes of an answer; a longer one is an error.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of one line of a streamed answer.
 pub const LINE_BYTES_MAX: usize = 1024 * 1024;
 /// How long a peer on this machine may take to accept.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why there is no answer.
+/// Why a request got no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum UnixError {
-    /// Nobody listens: there is no socket, or a stale one.
+    /// No process listens: there is no socket, or a stale one.
     #[error("nobody answers at {}", path.display())]
-    NobodyThere {
-        /// The socket.
+    NotListening {
+        /// The path of the socket.
         path: PathBuf,
     },
-    /// The system does not let us.
+    /// The system refuses the connection.
     #[error("{}: {source}", path.display())]
     Connect {
-        /// The socket.
+        /// The path of the socket.
         path: PathBuf,
-        /// What it said.
+        /// The error that the system returned.
         source: io::Error,
     },
     /// The connection broke, or what came is not HTTP.
     #[error("the connection to {} broke: {source}", path.display())]
     Broken {
-        /// The socket.
+        /// The path of the socket.
         path: PathBuf,
-        /// How.
+        /// The error of the connection.
         source: hyper::Error,
     },
     /// The answer is too long, or broke off.
     #[error("no whole answer from {}", path.display())]
     Answer {
-        /// The socket.
+        /// The path of the socket.
         path: PathBuf,
     },
 }
 
 /// An answer whose body arrives line by line.
-pub struct Lines {
+pub struct LineStream {
     body: Incoming,
     buffer: Vec<u8>,
     path: PathBuf,
 }
 
-/// Asks once and waits for the whole answer.
+/// Sends a request and waits for the whole answer.
+///
+/// # Errors
+///
+/// [`UnixError`] if no process listens, the connection breaks, or the answer is too long.
 pub async fn request(
     socket: &Path,
     method: Method,
@@ -75,15 +79,23 @@ pub async fn request(
     Ok((status, body.to_bytes()))
 }
 
-/// Asks once; the answer's lines are read as they come.
-pub async fn request_lines(socket: &Path, target: &str) -> Result<(StatusCode, Lines), UnixError> {
+/// Sends a request whose answer is read line by line, as it comes.
+///
+/// # Errors
+///
+/// [`UnixError`] if no process listens or the connection breaks.
+pub async fn request_lines(socket: &Path, target: &str) -> Result<(StatusCode, LineStream), UnixError> {
     let response = send(socket, Method::GET, target, Vec::new()).await?;
     let status = response.status();
-    Ok((status, Lines { body: response.into_body(), buffer: Vec::new(), path: socket.to_owned() }))
+    Ok((status, LineStream { body: response.into_body(), buffer: Vec::new(), path: socket.to_owned() }))
 }
 
-impl Lines {
-    /// The next line without its end; none when the answer has ended.
+impl LineStream {
+    /// The next line without its end; `None` when the answer has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`UnixError`] if the connection breaks or the line is too long.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, UnixError> {
         loop {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
@@ -127,7 +139,7 @@ async fn send(
 async fn connect(socket: &Path) -> Result<UnixStream, UnixError> {
     let error = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            UnixError::NobodyThere { path: socket.to_owned() }
+            UnixError::NotListening { path: socket.to_owned() }
         }
         _ => UnixError::Connect { path: socket.to_owned(), source },
     };

@@ -1,8 +1,7 @@
-//! `tombolo.toml`: what an operator may set, with defaults that are safe everywhere.
+//! `tombolo.toml`: the settings of an operator, with defaults that are safe everywhere.
 //!
-//! A missing setting means its default; an unknown one, or a value that makes no sense, is an error that
-//! names the line: nothing is ignored in silence. Lists of peers and documents are no settings: they
-//! stand in the store. [`Config::template`] writes the file with every default and what it means.
+//! A missing setting has its default; an unknown one, or a value that is not valid, is an error that names the line:
+//! nothing is ignored silently. Peers and documents are not settings: they are in the store. [`Config::template`] writes the file with every default and what it means.
 
 pub mod radio;
 
@@ -24,11 +23,11 @@ use radio::RadioSettings;
 pub const CONFIG_FILE: &str = "tombolo.toml";
 /// Bytes of `tombolo.toml`; a longer file is refused unread.
 pub const CONFIG_BYTES_MAX: u64 = 256 * 1024;
-/// Shortest pace at which a node publishes its state: below it the store does nothing else.
+/// The shortest interval at which a node publishes its state: below it the store would do nothing else.
 pub const PUBLISH_EVERY_MIN: Duration = Duration::from_secs(1);
-/// Shortest heartbeat: below it an idle link is never idle.
+/// The shortest heartbeat: below it an idle link is never idle.
 pub const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
-/// Longest pace that may be set anywhere: a day.
+/// The longest interval of any setting: a day.
 pub const PACE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Addresses one node listens on.
 pub const LISTEN_MAX: usize = 16;
@@ -37,31 +36,31 @@ pub const LISTEN_MAX: usize = 16;
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// What the node calls itself.
+    /// The name of the node, which peers see.
     #[serde(deserialize_with = "node_name")]
     pub name: String,
-    /// Whether the system clock is to be believed.
+    /// Whether the system clock is trusted.
     #[serde(default)]
     pub clock: ClockTrust,
     /// Which links go first.
     #[serde(default)]
     pub preference: LinkPreference,
-    /// How often an idle link says that it is alive.
+    /// The interval of heartbeats on an idle link.
     #[serde(default = "default_heartbeat", deserialize_with = "heartbeat")]
     pub heartbeat: Duration,
-    /// What is logged, unless `RUST_LOG` says otherwise.
+    /// What is logged; `RUST_LOG` replaces it.
     #[serde(default = "default_log", deserialize_with = "log_filter")]
     pub log: String,
-    /// The local network.
+    /// The settings of the local network.
     #[serde(default)]
     pub lan: LanSettings,
-    /// What the node tells of itself.
+    /// The settings of the state that the node publishes.
     #[serde(default)]
     pub state: StateSettings,
-    /// What stands in the briefs that radios carry, by document and field.
+    /// The fields of the briefs that radios carry, by document and field.
     #[serde(default)]
     pub brief: BTreeMap<String, BTreeMap<String, BriefSetting>>,
-    /// The radios: `[[radio]]`.
+    /// The radios, each a table `[[radio]]`.
     #[serde(default, rename = "radio", deserialize_with = "radio::all")]
     pub radios: Vec<RadioSettings>,
 }
@@ -77,7 +76,7 @@ pub struct BriefSetting {
     pub threshold: f64,
 }
 
-/// Section `[lan]`.
+/// Section `[lan]`: the local network.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LanSettings {
@@ -86,11 +85,11 @@ pub struct LanSettings {
     pub listen: Vec<SocketAddr>,
     /// Find peers by mDNS, and be found.
     pub mdns: bool,
-    /// Tell peers on this machine of loopback addresses, too: for several nodes on one machine.
+    /// Announce loopback addresses as well: for several nodes on one machine.
     pub loopback: bool,
 }
 
-/// Section `[state]`.
+/// Section `[state]`: what the node publishes of itself.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StateSettings {
@@ -105,12 +104,12 @@ pub struct StateSettings {
     /// A file that holds the list of apps; empty for none.
     #[serde(deserialize_with = "optional_path")]
     pub apps_file: Option<PathBuf>,
-    /// How often the program and the file are looked at.
+    /// How often the program is run and the file is read.
     #[serde(deserialize_with = "publish_every")]
     pub apps_every: Duration,
 }
 
-/// Whether the system clock is to be believed.
+/// Whether the system clock is trusted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ClockTrust {
@@ -137,39 +136,39 @@ pub enum LinkPreference {
 pub enum Containers {
     /// The usual sockets of Docker and Podman, where there is one that we may read.
     Auto,
-    /// Nowhere.
+    /// No containers are listed.
     Off,
-    /// This socket; that it cannot be read is shown in `status`.
+    /// This socket; if it cannot be read, `status` shows that.
     Socket(PathBuf),
 }
 
-/// Why there are no settings.
+/// Why the settings cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// There is no such file.
-    #[error("there is no {}: `tombolo init --name NAME` writes it and keeps your identity", path.display())]
+    #[error("there is no {}", path.display())]
     Missing {
         /// Where it should be.
         path: PathBuf,
     },
-    /// The system does not let us read it.
+    /// The system refuses to read it.
     #[error("cannot read {}: {source}", path.display())]
     Read {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// The error that the system returned.
         source: std::io::Error,
     },
-    /// It is far too long.
+    /// It is longer than any settings file.
     #[error("{} is longer than {CONFIG_BYTES_MAX} bytes: that is no settings file", path.display())]
     TooLong {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
     },
     /// A line of it is wrong.
     #[error("{}, line {line}: {why}. Correct the line, or delete it to get the default", path.display())]
     Line {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
         /// Which line, from 1.
         line: usize,
@@ -195,6 +194,10 @@ impl Config {
     }
 
     /// Reads `tombolo.toml` in a node's folder.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if there is none, it cannot be read, or a line is not valid.
     pub fn load(folder: &Path) -> Result<Self, ConfigError> {
         let path = folder.join(CONFIG_FILE);
         let read = |source| ConfigError::Read { path: path.clone(), source };
@@ -210,7 +213,11 @@ impl Config {
         Self::parse(&text).map_err(|(line, why)| ConfigError::Line { path, line, why })
     }
 
-    /// Reads settings from text; the error is a line, from 1, and what is wrong with it.
+    /// Reads settings from text.
+    ///
+    /// # Errors
+    ///
+    /// The number of a line, from 1, and what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, (usize, String)> {
         toml::from_str(text).map_err(|error| {
             let start = error.span().map_or(0, |span| span.start);
@@ -233,7 +240,11 @@ fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D
     }
 }
 
-/// Whether a text can be a node's name: 1 to 64 bytes, no control characters.
+/// Checks that a text can be a node's name: 1 to 64 bytes, no control characters.
+///
+/// # Errors
+///
+/// The rule that it breaks.
 pub fn check_node_name(name: &str) -> Result<(), &'static str> {
     match name {
         "" => Err("a name has at least one character"),
@@ -341,7 +352,7 @@ fn log_filter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::E
     Ok(filter)
 }
 
-/// Reads what is to be logged, from the settings or `RUST_LOG`; the error says what it should be.
+/// Reads a log filter, from the settings or `RUST_LOG`; the error describes a valid one.
 pub(crate) fn check_log_filter(filter: &str) -> Result<Targets, &'static str> {
     // A bare word would otherwise be taken for a target at its finest level.
     let is_level = |part: &str| part.trim().parse::<LevelFilter>().is_ok();
@@ -414,7 +425,7 @@ mod tests {
 
     /// The template is the documentation of the defaults: it must not drift from them.
     #[test]
-    fn the_template_says_exactly_the_defaults() {
+    fn the_template_has_exactly_the_defaults() {
         for name in ["attic", "a \"quoted\" \\ name", "Hütte 7"] {
             assert_eq!(Config::parse(&Config::template(name)), Ok(Config::new(name)));
         }

@@ -1,5 +1,5 @@
 //! `identity.key`: the secret half of a node, in a file apart from the store, so that a copy of the store
-//! is never a copy of the identity.
+//! is no copy of the identity.
 //!
 //! ```text
 //! tombolo-key-1
@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Lines that start with `#` are comments. The file is made once, never overwritten, with mode 0600, and
-//! is refused when its mode lets anybody else read it.
+//! is refused when its mode lets other users read it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -23,56 +23,60 @@ use crate::identity::Keypair;
 pub const KEY_FILE: &str = "identity.key";
 /// First line of the file: its format.
 const FORMAT: &str = "tombolo-key-1";
-/// Bytes of a key file; a longer one is no key file.
+/// Bytes of a key file that are read; a longer file is malformed.
 const KEY_FILE_BYTES_MAX: u64 = 4_096;
 const WARNING: &str =
     "# The secret of this node. Who has it is this node: never copy it to a second machine.";
 
-/// Why there is no key.
+/// Why a key file cannot be made or read.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
-    /// There is none.
-    #[error("no node lives in {}: `tombolo init --name NAME` makes one", folder.display())]
+    /// The folder has no key file.
+    #[error("no node lives in {}", folder.display())]
     Missing {
-        /// Where one was looked for.
+        /// The folder without a key file.
         folder: PathBuf,
     },
-    /// There is one already.
+    /// The folder has a key file already.
     #[error("{} exists already: an identity is never overwritten", path.display())]
     Exists {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
     },
-    /// Others may read it.
-    #[error("{} can be read by others (mode {mode:03o}): `chmod 600 {}` closes it", path.display(), path.display())]
+    /// Other users may read it.
+    #[error("{} can be read by others (mode {mode:03o})", path.display())]
     Open {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Its permission bits.
+        /// The permission bits of the file.
         mode: u32,
     },
-    /// It is not what we write.
+    /// The file has not the format of a key file.
     #[error("{} is no key file: {why}", path.display())]
     Malformed {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong.
+        /// What is wrong with it.
         why: &'static str,
     },
     /// The system gave no random bytes.
     #[error("the system gives no random bytes: {0}")]
     Random(getrandom::Error),
-    /// The disk or its permissions.
+    /// The file cannot be read or written.
     #[error("{}: {source}", path.display())]
     Io {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// The error that the system returned.
         source: io::Error,
     },
 }
 
 /// Draws a new identity and writes it to `folder`, durably. An identity that is there stays.
+///
+/// # Errors
+///
+/// [`KeyFileError::Exists`] if there is one; else what the system refused.
 pub fn create(folder: &Path) -> Result<Keypair, KeyFileError> {
     let path = folder.join(KEY_FILE);
     let (identity, onion) = (random_seed()?, random_seed()?);
@@ -89,6 +93,10 @@ pub fn exists(folder: &Path) -> bool {
 }
 
 /// Reads the identity of `folder`.
+///
+/// # Errors
+///
+/// [`KeyFileError`] if there is none, other users may read it, or it is damaged.
 pub fn load(folder: &Path) -> Result<Keypair, KeyFileError> {
     let path = folder.join(KEY_FILE);
     let file = File::open(&path).map_err(|source| match source.kind() {

@@ -1,14 +1,14 @@
-//! A node from its folder, and one command on it without a daemon.
+//! The folder of a node: making it, opening its node, and one command on the node without a daemon.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `tombolo.toml` | the settings |
 //! | `identity.key` | the secret, apart from everything else |
 //! | `store.redb` | documents, peers, invites; one process at a time |
-//! | `control.sock` | where a running daemon answers |
+//! | `control.sock` | the local interface of a running daemon |
 
 pub mod key;
-pub(crate) mod socket;
+pub mod socket;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -31,118 +31,117 @@ pub const STORE_FILE: &str = "store.redb";
 /// some milliseconds.
 pub const STORE_WAIT: Duration = Duration::from_secs(3);
 const STORE_RETRY: Duration = Duration::from_millis(20);
-/// Turns that one command may take without a daemon; a reply comes in the first.
+/// Rounds of outputs that one command may take without a daemon; the reply comes in the first.
 const TURNS_MAX: usize = 100;
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The settings.
+    /// The settings cannot be read.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The key file.
+    /// The key file cannot be made or read.
     #[error(transparent)]
     Key(#[from] KeyFileError),
-    /// A daemon answers on this folder.
-    #[error("a tombolo is running on {} already: end it first, or give this one a folder of its own with --data-dir", folder.display())]
+    /// A daemon runs on this folder.
+    #[error("a tombolo is running on {} already", folder.display())]
     Running {
-        /// The folder.
+        /// The path of the folder.
         folder: PathBuf,
     },
-    /// Somebody else has the store open.
+    /// Another process has the store open.
     #[error("another process holds {}: wait until it ends", path.display())]
     InUse {
-        /// The store.
+        /// The path of the store.
         path: PathBuf,
     },
     /// The store cannot be opened.
     #[error("{}: {source}", path.display())]
     Store {
-        /// The store.
+        /// The path of the store.
         path: PathBuf,
         /// What is wrong with it.
         source: StoreError,
     },
-    /// The node refuses its store.
+    /// The node cannot use its store.
     #[error("{}: {source}", path.display())]
     Node {
-        /// The store.
+        /// The path of the store.
         path: PathBuf,
-        /// Why.
+        /// The reason of the node.
         source: OpenError,
     },
-    /// The local network.
-    #[error(
-        "{0}. `tombolo up --listen 0.0.0.0:0` takes any free port, as a second node on one machine needs; `listen` in the [lan] section of tombolo.toml says where for good"
-    )]
+    /// The local network cannot be used.
+    #[error(transparent)]
     Lan(#[from] tombolo_transports::LanError),
-    /// The local socket.
+    /// The socket of the local interface cannot be made.
     #[error("cannot listen on {}: {source}", path.display())]
     Socket {
-        /// Where.
+        /// The path of the socket.
         path: PathBuf,
-        /// What the system said.
+        /// The error that the system returned.
         source: io::Error,
     },
     /// A folder or thread could not be made.
     #[error("{what}: {source}")]
     System {
-        /// What was tried.
+        /// The step that failed.
         what: String,
-        /// What the system said.
+        /// The error that the system returned.
         source: io::Error,
     },
     /// The settings name another node.
     #[error("{} names this node `{found}`, not `{asked}`: use that name, or edit the file", path.display())]
     OtherName {
-        /// The settings.
+        /// The path of the settings.
         path: PathBuf,
         /// The name in them.
         found: String,
         /// The name asked for.
         asked: String,
     },
-    /// Not a name.
+    /// The text cannot be the name of a node.
     #[error("`{name}` cannot be a node's name: {why}")]
     BadName {
-        /// The name.
+        /// The text in question.
         name: String,
-        /// Why.
+        /// The rule that it breaks.
         why: &'static str,
     },
     /// A store without the identity that it belongs to.
-    #[error(
-        "{} has a {STORE_FILE} but no {}: put the key file back, or choose an empty folder with --data-dir",
-        folder.display(), key::KEY_FILE
-    )]
+    #[error("{} has a {STORE_FILE} but no {}", folder.display(), key::KEY_FILE)]
     KeyLost {
-        /// The folder.
+        /// The path of the folder.
         folder: PathBuf,
     },
     /// A node lives here already.
-    #[error("a node lives in {} already: `tombolo id` shows it; nothing was changed", folder.display())]
+    #[error("a node lives in {} already; nothing was changed", folder.display())]
     Initialised {
-        /// The folder.
+        /// The path of the folder.
         folder: PathBuf,
     },
 }
 
-/// Why a command without a daemon brought no reply.
+/// Why a command without a daemon got no reply.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectError {
-    /// There is no node to ask.
+    /// The node of the folder cannot be opened.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The node refused.
+    /// The node refused the command.
     #[error(transparent)]
     Refused(#[from] CommandError),
-    /// The node said nothing: its reply takes links.
-    #[error("this needs a running node: start `tombolo up` first")]
+    /// The reply needs links to peers, which only a running node has.
+    #[error("this needs a running node")]
     NeedsDaemon,
 }
 
-/// Makes a new node: its folder, settings, identity and store. Settings that are there already stay, if
-/// they name the node alike; an identity that is there is never touched.
+/// Makes a new node: its folder, settings, identity and store. Settings that are there already stay if they have the same
+/// name; an identity that is there is never touched.
+///
+/// # Errors
+///
+/// [`StartError`] if a node lives there already, the names differ, or a file cannot be written.
 pub fn create(folder: &Path, name: &str) -> Result<(), StartError> {
     crate::config::check_node_name(name).map_err(|why| StartError::BadName { name: name.to_owned(), why })?;
     make_folder(folder)?;
@@ -168,8 +167,8 @@ pub fn create(folder: &Path, name: &str) -> Result<(), StartError> {
     open(folder, &Config::load(folder)?).map(|_| ())
 }
 
-/// Opens the node of a folder; beside it comes the secret for its links. A store that is briefly held by
-/// another command is waited for.
+/// Opens the node of a folder; returns it with the secret for its links. Waits for a store that another command holds
+/// briefly.
 pub(crate) fn open(folder: &Path, config: &Config) -> Result<(Node, Zeroizing<[u8; 32]>), StartError> {
     let keypair = key::load(folder)?;
     let path = folder.join(STORE_FILE);
@@ -182,7 +181,11 @@ pub(crate) fn open(folder: &Path, config: &Config) -> Result<(Node, Zeroizing<[u
     Ok((node, secret))
 }
 
-/// One command on the node of a folder that no daemon holds.
+/// Runs one command on the node of a folder that no daemon holds.
+///
+/// # Errors
+///
+/// [`DirectError`] if the folder cannot be opened, the node refuses, or the reply needs links.
 pub fn ask(folder: &Path, command: Command) -> Result<Reply, DirectError> {
     let (mut node, _) = open(folder, &load_config(folder)?)?;
     let request = RequestId(1);
@@ -203,13 +206,21 @@ pub fn ask(folder: &Path, command: Command) -> Result<Reply, DirectError> {
     Err(DirectError::NeedsDaemon)
 }
 
-/// The settings of a folder; that no node lives there is said first.
+/// Reads the settings of a folder. A folder without a node is reported first.
+///
+/// # Errors
+///
+/// [`StartError`] if no node lives there or its settings are not valid.
 pub fn load_config(folder: &Path) -> Result<Config, StartError> {
     check_there(folder)?;
     Ok(Config::load(folder)?)
 }
 
-/// Whether a node lives in a folder; if not, what to do about it.
+/// Checks that a node lives in a folder.
+///
+/// # Errors
+///
+/// [`StartError::KeyLost`] if only its store is there; [`KeyFileError::Missing`] if there is none.
 pub fn check_there(folder: &Path) -> Result<(), StartError> {
     if key::exists(folder) {
         return Ok(());
@@ -262,7 +273,7 @@ fn open_store(folder: &Path, path: &Path) -> Result<Store, StartError> {
     }
 }
 
-/// Makes the folder if it is not there; a new one is closed to others.
+/// Makes the folder if it is not there; a new one has mode 0700.
 fn make_folder(folder: &Path) -> Result<(), StartError> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
@@ -274,8 +285,7 @@ fn make_folder(folder: &Path) -> Result<(), StartError> {
     })
 }
 
-/// Writes the settings whole or not at all; nobody else may read them. The caller has seen that there are
-/// none yet.
+/// Writes the settings whole or not at all, with mode 0600. The caller has checked that there are none yet.
 fn write_settings(path: &Path, name: &str) -> Result<(), StartError> {
     let new = path.with_extension("toml.new");
     let write = || {
@@ -299,7 +309,7 @@ fn write_closed(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// What is not there need not be removed.
+/// The result of a removal, where a missing file counts as removed.
 pub(crate) fn unless_missing(removed: io::Result<()>) -> io::Result<()> {
     match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -1,4 +1,4 @@
-//! `control.sock`: where a running node answers, and whether one does.
+//! `control.sock`: the socket of a running node, and whether a process listens on it.
 
 use std::fs::File;
 use std::io;
@@ -9,13 +9,13 @@ pub const SOCKET_FILE: &str = "control.sock";
 /// Room for a path in a socket's address (`sun_path`, 104 bytes on some systems, 108 on others).
 const SOCKET_PATH_BYTES_MAX: usize = 100;
 
-/// Whether somebody accepts on the socket of a node's folder.
+/// Whether a process accepts connections on the socket of a node's folder.
 pub fn answers(folder: &Path) -> bool {
     ShortPath::new(&folder.join(SOCKET_FILE))
         .is_ok_and(|short| std::os::unix::net::UnixStream::connect(&short.path).is_ok())
 }
 
-/// A path that fits a socket's address, and what keeps it valid.
+/// A path that fits a socket's address, and the open folder that keeps it valid.
 pub(crate) struct ShortPath {
     pub(crate) path: PathBuf,
     _folder: Option<File>,

@@ -25,15 +25,15 @@ use crate::runtime::NodeClient;
 pub const LIST_BYTES_MAX: u64 = 1024 * 1024;
 /// How long a program may take; then it is ended.
 pub const PROGRAM_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long what a program has written may take to be read once it has ended.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+/// How long the last output of a program may take to be read once it has ended.
+const LAST_OUTPUT: Duration = Duration::from_millis(200);
 
 /// Where a list of apps comes from.
 #[derive(Clone, Debug)]
-pub(crate) enum Source {
+pub(crate) enum ListSource {
     /// A program and its arguments, run without a shell.
     Program(PathBuf, Vec<String>),
-    /// A file.
+    /// A file, read whole.
     File(PathBuf),
 }
 
@@ -43,41 +43,41 @@ pub enum ListError {
     /// The program or the file cannot be run or read.
     #[error("{}: {source}", path.display())]
     Read {
-        /// Which.
+        /// The path of the program or file.
         path: PathBuf,
-        /// What the system said.
+        /// The error that the system returned.
         source: std::io::Error,
     },
     /// A pipe, a folder, a device: reading it might never end.
     #[error("{} is no regular file", path.display())]
     NotAFile {
-        /// Which.
+        /// The path of the program or file.
         path: PathBuf,
     },
-    /// The program failed.
+    /// The program ended with a failure.
     #[error("{} ended with {status}", path.display())]
     Failed {
-        /// Which.
+        /// The path of the program or file.
         path: PathBuf,
-        /// How.
+        /// The status with which it ended.
         status: std::process::ExitStatus,
     },
     /// The program does not end.
     #[error("{} took longer than {} s", path.display(), PROGRAM_TIMEOUT.as_secs())]
     Slow {
-        /// Which.
+        /// The path of the program or file.
         path: PathBuf,
     },
-    /// It says too much.
+    /// The list is too long.
     #[error("{} lists more than {LIST_BYTES_MAX} bytes", path.display())]
     TooLong {
-        /// Which.
+        /// The path of the program or file.
         path: PathBuf,
     },
-    /// It is no list of apps.
+    /// A line of it is not an app.
     #[error("{}, line {line}: {why}", path.display())]
     Line {
-        /// Which.
+        /// The path of the program or file.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
@@ -86,16 +86,16 @@ pub enum ListError {
     },
 }
 
-impl Source {
+impl ListSource {
     /// The source's name in `status`.
     fn name(&self) -> &'static str {
         match self {
-            Source::Program(..) => "apps_command",
-            Source::File(_) => "apps_file",
+            ListSource::Program(..) => "apps_command",
+            ListSource::File(_) => "apps_file",
         }
     }
 
-    /// Looks again and again; a list that cannot be had leaves the last one standing.
+    /// Reads the list at an interval. A list that cannot be read leaves the last one in place.
     pub(crate) async fn watch(
         self,
         every: Duration,
@@ -120,8 +120,8 @@ impl Source {
     /// The list as it is now.
     pub(crate) async fn read(&self) -> Result<Vec<App>, ListError> {
         let (path, text) = match self {
-            Source::Program(path, arguments) => (path, run(path, arguments).await?),
-            Source::File(path) => (path, read_file(path.clone()).await?),
+            ListSource::Program(path, arguments) => (path, run(path, arguments).await?),
+            ListSource::File(path) => (path, read_file(path.clone()).await?),
         };
         parse(&text).map_err(|(line, why)| ListError::Line { path: path.clone(), line, why })
     }
@@ -154,7 +154,7 @@ async fn run(path: &Path, arguments: &[String]) -> Result<String, ListError> {
         };
         // Waited for: its id may be another's from now on.
         group.0 = None;
-        if let Ok(rest) = tokio::time::timeout(LAST_WORDS, stdout.read_to_end(&mut text)).await {
+        if let Ok(rest) = tokio::time::timeout(LAST_OUTPUT, stdout.read_to_end(&mut text)).await {
             rest.map_err(read)?;
         }
         let text = checked(path, text)?;
@@ -183,7 +183,7 @@ async fn read_file(path: PathBuf) -> Result<String, ListError> {
     let read = {
         let path = path.clone();
         move || {
-            // Opening a pipe would wait for somebody to write into it.
+            // Opening a pipe would wait for a writer.
             if !std::fs::metadata(&path)?.is_file() {
                 return Ok(None);
             }
@@ -248,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_and_json_say_the_same() {
+    fn lines_and_json_read_the_same() {
         let lines = parse("# mine\nweb running 1.2\n\n  db stopped\n").unwrap();
         let json = r#"[{"id":"web","status":"running","version":"1.2"},{"id":"db","status":"stopped"}]"#;
         assert_eq!(parse(json).unwrap(), lines);
@@ -264,12 +264,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_speaks_fails_or_is_missing() {
-        let shell = |script: &str| Source::Program("/bin/sh".into(), vec!["-c".into(), script.into()]);
+    async fn a_program_lists_fails_or_is_missing() {
+        let shell = |script: &str| ListSource::Program("/bin/sh".into(), vec!["-c".into(), script.into()]);
         assert_eq!(shell("echo web running").read().await.unwrap().len(), 1);
         assert!(matches!(shell("exit 3").read().await, Err(ListError::Failed { .. })));
         assert!(matches!(shell("yes web running").read().await, Err(ListError::TooLong { .. })));
-        let missing = Source::Program("/nonexistent/apps".into(), Vec::new());
+        let missing = ListSource::Program("/nonexistent/apps".into(), Vec::new());
         assert!(matches!(missing.read().await, Err(ListError::Read { .. })));
     }
 
@@ -277,18 +277,18 @@ mod tests {
     #[tokio::test]
     async fn a_program_that_leaves_something_running_has_ended() {
         let source =
-            Source::Program("/bin/sh".into(), vec!["-c".into(), "sleep 7 & echo web running".into()]);
+            ListSource::Program("/bin/sh".into(), vec!["-c".into(), "sleep 7 & echo web running".into()]);
         let read = tokio::time::timeout(Duration::from_secs(5), source.read()).await;
         assert_eq!(read.expect("waited for the pipe to close").unwrap().len(), 1);
     }
 
-    /// What says too much is ended, and so is what it started.
+    /// A program whose list is too long is ended, with the programs that it started.
     #[tokio::test]
     async fn a_program_is_ended_with_what_it_started() {
         let folder = tempfile::tempdir().unwrap();
         let mark = folder.path().join("mark");
         let script = format!("(sleep 2; echo late > '{}') & yes web running", mark.display());
-        let source = Source::Program("/bin/sh".into(), vec!["-c".into(), script]);
+        let source = ListSource::Program("/bin/sh".into(), vec!["-c".into(), script]);
         assert!(matches!(source.read().await, Err(ListError::TooLong { .. })));
         tokio::time::sleep(Duration::from_secs(3)).await;
         assert!(!mark.exists(), "it outlived its program");
@@ -299,7 +299,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pipe");
         assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
-        let read = tokio::time::timeout(Duration::from_secs(5), Source::File(path).read()).await;
+        let read = tokio::time::timeout(Duration::from_secs(5), ListSource::File(path).read()).await;
         assert!(matches!(read.expect("it was opened"), Err(ListError::NotAFile { .. })));
     }
 
@@ -307,12 +307,12 @@ mod tests {
     async fn a_file_is_read_whole_or_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("apps");
-        assert!(matches!(Source::File(path.clone()).read().await, Err(ListError::Read { .. })));
+        assert!(matches!(ListSource::File(path.clone()).read().await, Err(ListError::Read { .. })));
         std::fs::write(&path, "web installed 3\n").unwrap();
-        assert_eq!(Source::File(path.clone()).read().await.unwrap()[0].status, AppStatus::Installed);
+        assert_eq!(ListSource::File(path.clone()).read().await.unwrap()[0].status, AppStatus::Installed);
         std::fs::write(&path, [0xff]).unwrap();
-        assert!(matches!(Source::File(path.clone()).read().await, Err(ListError::Line { .. })));
+        assert!(matches!(ListSource::File(path.clone()).read().await, Err(ListError::Line { .. })));
         std::fs::write(&path, vec![b'#'; 2 * 1024 * 1024]).unwrap();
-        assert!(matches!(Source::File(path).read().await, Err(ListError::TooLong { .. })));
+        assert!(matches!(ListSource::File(path).read().await, Err(ListError::TooLong { .. })));
     }
 }

@@ -1,8 +1,8 @@
-//! Apps from a container engine: the Docker API on a unix socket, which Podman speaks as well.
+//! Apps from a container engine: the Docker API on a unix socket, which Podman serves as well.
 //!
-//! `GET /containers/json?all=1` lists them; `GET /events` says at once when one starts or stops. A
-//! container of a compose project is called by its project and service, any other by its own name; the
-//! version is the image's label `org.opencontainers.image.version`, else its tag.
+//! `GET /containers/json?all=1` lists them; `GET /events` reports at once when one starts or stops. The app of a container
+//! is named by its compose project and service, else by the container's own name; its version is the image's label
+//! `org.opencontainers.image.version`, else its tag.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,49 +17,49 @@ use crate::config::Containers;
 use crate::node::{App, AppStatus};
 use crate::runtime::NodeClient;
 
-/// How long to wait before an engine that is gone is asked again.
+/// The time between two tries to reach an engine that is gone.
 const RETRY: Duration = Duration::from_secs(10);
 /// How long an engine may take over its whole list.
 const LIST_TIMEOUT: Duration = Duration::from_secs(10);
-/// Rounds without an answer after which its containers are told as gone, not as they were last seen.
+/// Rounds without an answer after which its containers count as gone; before, they keep their last status.
 const FAILURES_MAX: usize = 3;
-/// The list is read anew this often even if no event came.
+/// The list is read again this often even if no event came.
 const RELOOK: Duration = Duration::from_secs(60);
-/// The first time sooner: what changed before the engine began to tell was missed.
+/// The first list is read again sooner: a change before the event stream began was missed.
 const FIRST_RELOOK: Duration = Duration::from_secs(5);
-/// Events that come together lead to one look.
+/// Events within this time lead to one read of the list.
 const SETTLE: Duration = Duration::from_millis(150);
 const LIST: &str = "/containers/json?all=1";
 /// Only containers, not images, networks or volumes: `{"type":["container"]}`.
 const EVENTS: &str = "/events?filters=%7B%22type%22%3A%5B%22container%22%5D%7D";
 const SOURCE: &str = "containers";
 
-/// Why there is no list.
+/// Why the containers cannot be listed.
 #[derive(Debug, thiserror::Error)]
 pub enum ContainersError {
-    /// No answer.
+    /// The engine does not answer.
     #[error(transparent)]
     Unix(#[from] UnixError),
-    /// Another answer than wanted.
+    /// The engine answers with an error.
     #[error("{} answers {status}", path.display())]
     Status {
-        /// The socket.
+        /// The path of the socket.
         path: PathBuf,
-        /// What it answered.
+        /// The HTTP status of the answer.
         status: StatusCode,
     },
-    /// No whole answer in time.
+    /// The list did not arrive in time.
     #[error("{} takes longer than {} s over its list", path.display(), LIST_TIMEOUT.as_secs())]
     Slow {
-        /// The socket.
+        /// The path of the socket.
         path: PathBuf,
     },
-    /// No list of containers.
+    /// The answer is not a list of containers.
     #[error("{} speaks no Docker API: {source}", path.display())]
     Content {
-        /// The socket.
+        /// The path of the socket.
         path: PathBuf,
-        /// What is wrong.
+        /// What is wrong with the answer.
         source: serde_json::Error,
     },
 }
@@ -78,16 +78,16 @@ struct Container {
     labels: Option<BTreeMap<String, String>>,
 }
 
-/// Watches an engine.
+/// Watches the containers of an engine.
 pub(crate) struct Watch {
     /// Sockets to try, in this order.
     sockets: Vec<PathBuf>,
-    /// Whether the operator named one: then its absence is a problem to show.
+    /// Whether the operator named the socket: then its absence is a problem to show.
     named: bool,
 }
 
 impl Watch {
-    /// What the settings ask for; none if nothing.
+    /// A watch for these settings; `None` if they switch it off.
     pub(crate) fn new(setting: &Containers) -> Option<Self> {
         match setting {
             Containers::Off => None,
@@ -123,7 +123,7 @@ impl Watch {
         }
     }
 
-    /// Follows one engine until it goes away; `Ok` when nobody listens to us any more.
+    /// Follows one engine until it goes away; `Ok` when the publisher has ended.
     async fn follow(
         &self,
         socket: &Path,
@@ -131,7 +131,7 @@ impl Watch {
         client: &NodeClient,
         answered: &mut bool,
     ) -> Result<(), ContainersError> {
-        // One waiting change says as much as many.
+        // One waiting change stands for many.
         let (changed, mut changes) = mpsc::channel(1);
         let events = listen(socket, changed);
         tokio::pin!(events);
@@ -155,8 +155,8 @@ impl Watch {
     }
 }
 
-/// Tells of every event until the engine goes away. Podman answers only with the first event, so this is
-/// never waited for.
+/// Forwards every event until the engine goes away. Podman answers only with the first event, so no other task waits for
+/// this one.
 async fn listen(socket: &Path, changed: mpsc::Sender<()>) -> Result<(), ContainersError> {
     let (status, mut events) = unix::request_lines(socket, EVENTS).await?;
     check(socket, status)?;
@@ -230,7 +230,7 @@ fn tag(image: &str) -> Option<&str> {
     (!tag.contains('/') && before != "sha256").then_some(tag)
 }
 
-/// Where Docker and Podman listen: as `DOCKER_HOST` says, as root, as this user.
+/// The sockets of Docker and Podman: of `DOCKER_HOST`, of root, of this user.
 fn usual_sockets() -> Vec<PathBuf> {
     let named = std::env::var("DOCKER_HOST").ok();
     let named = named.as_deref().and_then(|host| host.strip_prefix("unix://")).map(PathBuf::from);
@@ -286,9 +286,9 @@ mod tests {
         }
     }
 
-    /// An engine that lists one running container, then reports an event and lists it as stopped; told
-    /// over a real socket in HTTP as engines write it, chunked and with unknown fields. Like Podman it does
-    /// not answer the request for events before there is one.
+    /// An engine that lists one running container, then reports an event and lists it as stopped, over a real socket in
+    /// HTTP as engines write it, chunked and with unknown fields. Like Podman it does not answer the request for events
+    /// before there is one.
     #[tokio::test]
     async fn a_change_is_told_at_once() {
         let folder = tempfile::tempdir().unwrap();
@@ -341,7 +341,7 @@ mod tests {
     async fn what_is_no_engine_is_an_error_not_a_list() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("s");
-        assert!(matches!(list(&socket).await, Err(ContainersError::Unix(UnixError::NobodyThere { .. }))));
+        assert!(matches!(list(&socket).await, Err(ContainersError::Unix(UnixError::NotListening { .. }))));
         let listener = UnixListener::bind(&socket).unwrap();
         tokio::spawn(async move {
             for answer in

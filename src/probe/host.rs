@@ -8,42 +8,42 @@ use tokio::task::JoinHandle;
 
 use crate::node::NodeState;
 
-/// CPU use is an average since the last look; the first look takes so long.
+/// The time over which the first reading of the CPU is taken; each later one covers the time since the last.
 const FIRST_LOOK: Duration = Duration::from_millis(250);
 
-/// How long a look may take. Beyond, the state goes out without figures until that look is done: a
-/// second one beside it would hang as well.
+/// How long a reading may take. Beyond, the state is published without figures until that reading is done: a second one
+/// beside it would hang as well.
 pub const LOOK_MAX: Duration = Duration::from_secs(10);
 
-/// Why there are no figures.
+/// Why the figures cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
     /// A disk or the system does not answer.
     #[error("this machine's figures take longer than {} s: does a disk hang?", LOOK_MAX.as_secs())]
     Slow,
-    /// The look ended in a panic.
+    /// The reading ended in a panic.
     #[error("this machine's figures cannot be read")]
     Failed,
 }
 
-/// What was known at the last look.
+/// The host, with what the last reading left for the next.
 pub(crate) struct Host {
     folder: PathBuf,
-    /// None before the first look, while one is under way, and after one failed.
+    /// None before the first reading, during one, and after one failed.
     system: Option<System>,
-    /// The look under way.
+    /// The reading in progress.
     looking: Option<JoinHandle<(System, NodeState)>>,
 }
 
 impl Host {
-    /// A machine not looked at yet; its disk is the one that holds `folder`.
+    /// A host that was not read yet; its disk is the one that holds `folder`.
     pub(crate) fn new(folder: PathBuf) -> Self {
         Host { folder, system: None, looking: None }
     }
 
-    /// The figures of now. Those that cannot be had are left out.
+    /// The present figures. Those that cannot be read are left out.
     ///
-    /// Reading a mounted disk may take long, so it is not done on the thread that serves.
+    /// Reading a mounted disk may take long, so it is done on a thread of its own.
     pub(crate) async fn look(&mut self) -> Result<NodeState, HostError> {
         let (system, folder) = (self.system.take(), self.folder.clone());
         let start = || tokio::task::spawn_blocking(move || look(system, &folder));

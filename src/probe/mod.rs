@@ -1,4 +1,5 @@
-//! What a node says of itself, and when: every so often, and at once when an app changes.
+//! Gathers the state that a node publishes: figures of the host and its apps. It is published at an interval, and at once
+//! when an app changes.
 //!
 //! A probe that fails leaves its fields out, is shown in `status` and the log, and stops nothing.
 
@@ -18,14 +19,14 @@ use crate::node::{App, AppStatus, Command, NodeState, Reply};
 use crate::runtime::{AskError, NodeClient};
 use host::Host;
 
-/// Apps in one state; more would crowd out the rest of it. The list is cut by id, and `status` says so.
+/// Apps in one state. Beyond, the list is cut by id, and `status` shows that it is.
 pub const APPS_MAX: usize = 500;
 /// Bytes of an app's id or version; a longer one is left out.
 pub const APP_TEXT_BYTES_MAX: usize = 256;
 /// Changes of apps that come together are published together.
 const SETTLE: Duration = Duration::from_millis(300);
 
-/// The apps that each source knows of now.
+/// The present apps of each source.
 type AppsBySource = BTreeMap<&'static str, Vec<App>>;
 
 /// Publishes a node's state until it is dropped.
@@ -34,7 +35,7 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    /// Starts to look and to publish.
+    /// Starts to watch the sources and to publish.
     pub(crate) fn start(folder: PathBuf, config: &Config, client: NodeClient) -> Self {
         let mut tasks = JoinSet::new();
         let (found, sources) = mpsc::channel(16);
@@ -51,7 +52,7 @@ impl Publisher {
         Publisher { tasks }
     }
 
-    /// Stops.
+    /// Stops to watch and to publish.
     pub(crate) async fn shutdown(mut self) {
         self.tasks.shutdown().await;
     }
@@ -67,11 +68,11 @@ fn watch_sources(
         tasks.spawn(watch.run(found.clone(), client.clone()));
     }
     if let Some((program, arguments)) = settings.apps_command.split_first() {
-        let source = command::Source::Program(program.into(), arguments.to_vec());
+        let source = command::ListSource::Program(program.into(), arguments.to_vec());
         tasks.spawn(source.watch(settings.apps_every, found.clone(), client.clone()));
     }
     if let Some(path) = &settings.apps_file {
-        let source = command::Source::File(path.clone());
+        let source = command::ListSource::File(path.clone());
         tasks.spawn(source.watch(settings.apps_every, found.clone(), client.clone()));
     }
 }
@@ -87,7 +88,7 @@ struct Publishing {
 
 impl Publishing {
     async fn run(mut self) {
-        // The sources get a moment to speak first, so that the first state is whole.
+        // The sources get a moment to report first, so that the first state is whole.
         self.gather(SETTLE).await;
         loop {
             if let Err(AskError::Gone(_)) = self.publish().await {
@@ -107,7 +108,7 @@ impl Publishing {
         }
     }
 
-    /// Takes what the sources say within a while.
+    /// Takes what the sources report within a while.
     async fn gather(&mut self, within: Duration) {
         let end = tokio::time::sleep(within);
         tokio::pin!(end);
@@ -119,7 +120,7 @@ impl Publishing {
         }
     }
 
-    /// Takes note of a source's apps; whether they changed.
+    /// Notes the apps of a source; returns whether they changed.
     fn note(&mut self, source: &'static str, apps: Vec<App>) -> bool {
         if self.apps.get(source) == Some(&apps) {
             return false;
@@ -145,7 +146,8 @@ impl Publishing {
     }
 }
 
-/// One list, by id; where several sources know an app, it runs if one says so.
+/// Merges the sources into one list by id, with a problem to show if apps are left out. An app of several sources runs if
+/// one of them reports that it runs.
 fn merged(sources: &AppsBySource) -> (Vec<App>, Option<String>) {
     let mut apps: BTreeMap<String, App> = BTreeMap::new();
     let mut left_out = 0;
@@ -179,8 +181,7 @@ fn rank(status: AppStatus) -> u8 {
     }
 }
 
-/// The real state of this machine, as a node called `name` would publish it now: for programs that run no
-/// publisher.
+/// The state of this machine, as a node of this name would publish it now: for programs that run no publisher.
 pub async fn look(folder: PathBuf, name: &str) -> NodeState {
     NodeState { node_name: Some(name.to_owned()), ..Host::new(folder).look().await.unwrap_or_default() }
 }
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn too_many_apps_are_cut_and_said() {
+    fn too_many_apps_are_cut_and_reported() {
         let many = (0..APPS_MAX + 7).map(|n| app(&format!("app-{n:04}"), AppStatus::Running, None)).collect();
         let odd = vec![app("", AppStatus::Running, None), app(&"x".repeat(300), AppStatus::Running, None)];
         let (apps, problem) = merged(&AppsBySource::from([("file", many), ("apps_command", odd)]));

@@ -1,7 +1,7 @@
 //! Carries messages between the LAN and the node, and the node's frames to its radios.
 //!
-//! Two tasks: one brings what the LAN reports to the node and may wait for it; the other carries out what
-//! the node wants and never waits for the node, so the two cannot wait for each other.
+//! Two tasks: one forwards the events of the LAN to the node and may wait for it; the other runs the effects of the
+//! node and never waits for the node, so the two cannot wait for each other.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -21,10 +21,10 @@ use crate::node::Input;
 pub const HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Calls to inviters at once; a further one waits for the node's next try.
 pub const DIALS_MAX: usize = 16;
-/// How long the LAN gets to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(2);
+/// How long the LAN may take to close its links.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The links of a running node; dropped, they end without goodbye.
+/// The links of a running node. Dropped, they end without notice to the peers.
 pub(crate) struct Links {
     lan: Arc<Lan>,
     client: NodeClient,
@@ -32,15 +32,15 @@ pub(crate) struct Links {
 }
 
 #[derive(Default)]
-struct Held {
+struct Backlog {
     messages: VecDeque<Vec<u8>>,
     bytes: usize,
 }
 
-type HeldByLink = Arc<Mutex<BTreeMap<LinkId, Held>>>;
+type Backlogs = Arc<Mutex<BTreeMap<LinkId, Backlog>>>;
 
 impl Links {
-    /// Starts the LAN and the radios and ties them to the node.
+    /// Starts the LAN and the radios and connects them to the node.
     pub(crate) async fn start(
         config: LanConfig,
         radios: &[RadioSettings],
@@ -53,13 +53,13 @@ impl Links {
         client.set_radios(radios.clone());
         let lan = Arc::new(lan);
         client.set_lan(Some(lan.clone()));
-        let held = HeldByLink::default();
+        let held = Backlogs::default();
         let mut tasks = JoinSet::new();
-        tasks.spawn(bring(lan.clone(), held.clone(), events, client.clone()));
+        tasks.spawn(forward(lan.clone(), held.clone(), events, client.clone()));
         if !radios.is_empty() {
-            tasks.spawn(radios::bring(radios.clone(), reports, client.clone()));
+            tasks.spawn(radios::forward(radios.clone(), reports, client.clone()));
         }
-        tasks.spawn(carry_out(lan.clone(), radios, held, effects, client.clone()));
+        tasks.spawn(run_effects(lan.clone(), radios, held, effects, client.clone()));
         Ok(Links { lan, client, tasks })
     }
 
@@ -76,19 +76,19 @@ impl Links {
         self.tasks.abort_all();
     }
 
-    /// Closes every link and tells the peers.
+    /// Closes every link, with notice to the peers.
     pub(crate) async fn shutdown(mut self) {
         self.client.set_lan(None);
         self.client.set_radios(Radios::default());
         self.tasks.shutdown().await;
         if let Some(lan) = Arc::into_inner(self.lan) {
-            let _ = tokio::time::timeout(GOODBYE, lan.shutdown()).await;
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, lan.shutdown()).await;
         }
     }
 }
 
-/// From the LAN to the node.
-async fn bring(lan: Arc<Lan>, held: HeldByLink, mut events: mpsc::Receiver<LinkEvent>, client: NodeClient) {
+/// Forwards the events of the LAN to the node.
+async fn forward(lan: Arc<Lan>, held: Backlogs, mut events: mpsc::Receiver<LinkEvent>, client: NodeClient) {
     while let Some(event) = events.recv().await {
         let task = match event {
             LinkEvent::Up { link, peer, caps, address } => {
@@ -116,17 +116,17 @@ async fn bring(lan: Arc<Lan>, held: HeldByLink, mut events: mpsc::Receiver<LinkE
                 continue;
             }
         };
-        if client.tell(task).await.is_err() {
+        if client.send(task).await.is_err() {
             break;
         }
     }
 }
 
-/// From the node to the LAN and the radios.
-async fn carry_out(
+/// Runs the effects of the node on the LAN and the radios.
+async fn run_effects(
     lan: Arc<Lan>,
     radios: Radios,
-    held: HeldByLink,
+    held: Backlogs,
     mut effects: mpsc::Receiver<Effect>,
     client: NodeClient,
 ) {
@@ -168,11 +168,11 @@ async fn dial_join(
 ) {
     let result = lan.join(inviter, addresses, bytes).await.map_err(|e| e.to_string());
     drop(lan);
-    let _ = client.tell(Task::Input(Input::JoinAnswered { inviter, result })).await;
+    let _ = client.send(Task::Input(Input::JoinAnswered { inviter, result })).await;
 }
 
 /// Sends a message after those already held for its link.
-fn send(lan: &Lan, held: &HeldByLink, link: LinkId, bytes: Vec<u8>) {
+fn send(lan: &Lan, held: &Backlogs, link: LinkId, bytes: Vec<u8>) {
     let mut held = lock(held);
     if !held.contains_key(&link) {
         match lan.send(link, bytes.clone()) {
@@ -191,8 +191,8 @@ fn send(lan: &Lan, held: &HeldByLink, link: LinkId, bytes: Vec<u8>) {
     }
 }
 
-/// The link takes messages again.
-fn send_held(lan: &Lan, held: &HeldByLink, link: LinkId) {
+/// Sends the held messages of a link that takes messages again.
+fn send_held(lan: &Lan, held: &Backlogs, link: LinkId) {
     let mut held = lock(held);
     let Some(waiting) = held.get_mut(&link) else { return };
     while let Some(bytes) = waiting.messages.pop_front() {

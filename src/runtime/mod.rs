@@ -1,13 +1,12 @@
-//! Drives a `Node`: a thread of its own takes what happened from an inbox, lets the node handle all of it,
-//! and carries out what comes back. This is the line of the house: here, in the rooms below and in `cli`
-//! and `handle`, and nowhere else, are sockets, processes and clocks.
+//! Drives a `Node`: a thread of its own takes tasks from an inbox, lets the node handle them, and runs the effects that
+//! come back. Sockets, processes and clocks are used here and in the rooms above, and nowhere below.
 //!
 //! | room | what it does |
 //! |---|---|
 //! | [`links`] | carries messages between the LAN and the node |
 //! | [`radios`] | carries frames between the radios and the node |
 //!
-//! **Group commit.** Whatever waits in the inbox is handled together, and the first `poll_output` makes it
+//! **Group commit.** The tasks that wait in the inbox are handled together, and the first `poll_output` makes them
 //! durable in one commit: one write when idle, hundreds under load, and no timer.
 
 pub mod links;
@@ -33,78 +32,78 @@ pub const INBOX_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const BATCH_MAX: usize = 256;
 /// Effects that wait for the links. They never wait for the node, so the node may wait for them.
 pub const EFFECTS_MAX: usize = 4_096;
-/// Events a slow watcher may lag behind. Beyond, it is told how many it missed.
+/// Events that a slow watcher may lag behind. Beyond, it learns how many it missed.
 pub const EVENTS_MAX: usize = 4_096;
-/// Replies and answers awaited; when reached, those whose asker has gone are forgotten.
+/// Replies and answers that are awaited. When reached, those that no client waits for any more are dropped.
 pub const AWAITED_MAX: usize = 1_024;
 
-/// What waits for the node.
+/// A task that waits for the node.
 pub(crate) enum Task {
-    /// Something happened.
+    /// An input that takes no room in the inbox.
     Input(Input),
     /// A peer's message, with the room it takes until it is handled.
     Message { link: LinkId, bytes: Vec<u8>, room: Option<OwnedSemaphorePermit> },
     /// A radio's frame, with the place it takes until it is handled.
     Frame { link: LinkId, bytes: Vec<u8>, room: OwnedSemaphorePermit },
-    /// Somebody here asks.
+    /// A command of a local client.
     Command(Command, oneshot::Sender<Result<Reply, CommandError>>),
-    /// A stranger asks to join.
+    /// A request to join, from a node that is no peer yet.
     Join { peer: PeerId, address: SocketAddr, bytes: Vec<u8>, answer: oneshot::Sender<Vec<u8>> },
-    /// The end.
+    /// Ends the thread; the node takes no more tasks.
     Stop,
 }
 
-/// What the node wants of the links.
+/// An effect for the links to run.
 pub(crate) enum Effect {
-    /// Send a message.
+    /// Send a message on a link.
     Send(LinkId, Vec<u8>),
-    /// Give a radio a frame.
+    /// Hand a frame to a radio.
     Frame(LinkId, Vec<u8>),
-    /// Close a link.
+    /// Close a link to a peer.
     Close(LinkId),
-    /// Call an inviter.
+    /// Dial an inviter and send a request to join.
     DialJoin { inviter: PeerId, addresses: Vec<SocketAddr>, bytes: Vec<u8> },
-    /// The whole list of those who may connect, with the addresses known.
+    /// The whole list of peers that may connect, with their known addresses.
     Peers(Vec<(PeerId, Vec<SocketAddr>)>),
-    /// Whether requests to join are answered.
+    /// Whether requests to join are accepted from now on.
     Joining(bool),
 }
 
-/// The node has ended, or ends.
+/// The node has ended, or is about to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the node has stopped")]
 pub struct NodeGone;
 
-/// Why a command brought no reply.
+/// Why a command got no reply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AskError {
-    /// The node refused.
+    /// The node refused the command.
     #[error(transparent)]
     Refused(#[from] CommandError),
-    /// There is no node any more.
+    /// The node has ended.
     #[error(transparent)]
     Gone(#[from] NodeGone),
 }
 
-/// What the daemon knows and the node does not: shown in `status`, put into invites.
+/// The status of the host, which the node does not know: shown in `status`, put into invites.
 #[derive(Default)]
-pub(crate) struct Surroundings {
+pub(crate) struct HostStatus {
     lan: Mutex<Option<Arc<Lan>>>,
     radios: Mutex<radios::Radios>,
-    /// What the daemon itself dropped, by reason.
+    /// Messages that were dropped before the node received them, by reason.
     dropped: Mutex<BTreeMap<&'static str, u64>>,
-    /// What a probe could not do, by probe.
+    /// What each probe could not do.
     problems: Mutex<BTreeMap<&'static str, String>>,
 }
 
-/// Asks a node; cheap to clone.
+/// Sends commands to a node and receives its events; cheap to clone.
 #[derive(Clone)]
 pub struct NodeClient {
     inbox: mpsc::Sender<Task>,
     events: broadcast::Sender<Event>,
     room: Arc<Semaphore>,
     frames: Arc<Semaphore>,
-    surroundings: Arc<Surroundings>,
+    host: Arc<HostStatus>,
 }
 
 /// A node on its thread.
@@ -122,9 +121,9 @@ pub(crate) fn drive(node: Node) -> io::Result<Driven> {
     let (events, _) = broadcast::channel(EVENTS_MAX);
     let room = Arc::new(Semaphore::new(INBOX_BYTES_MAX));
     let frames = Arc::new(Semaphore::new(radios::FRAMES_IN_INBOX_MAX));
-    let client = NodeClient { inbox, events: events.clone(), room, frames, surroundings: Arc::default() };
+    let client = NodeClient { inbox, events: events.clone(), room, frames, host: Arc::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    let driver = Driver {
+    let driver = NodeDriver {
         node,
         tasks,
         effects: effects_in,
@@ -136,13 +135,13 @@ pub(crate) fn drive(node: Node) -> io::Result<Driven> {
     let (over, ended) = oneshot::channel();
     std::thread::Builder::new().name("node".into()).spawn(move || {
         runtime.block_on(driver.run());
-        // After a panic the sender is dropped unused, which says the same.
+        // After a panic the sender is dropped unused: the receiver resolves as well.
         let _ = over.send(());
     })?;
     Ok(Driven { client, effects, ended })
 }
 
-struct Driver {
+struct NodeDriver {
     node: Node,
     tasks: mpsc::Receiver<Task>,
     effects: mpsc::Sender<Effect>,
@@ -152,11 +151,11 @@ struct Driver {
     last_request: u64,
 }
 
-impl Driver {
+impl NodeDriver {
     async fn run(mut self) {
         self.renew_peers().await;
         self.effect(Effect::Joining(self.node.joining_open())).await;
-        self.carry_out().await;
+        self.run_effects().await;
         let mut batch = Vec::with_capacity(BATCH_MAX);
         let mut open = true;
         while open {
@@ -165,11 +164,11 @@ impl Driver {
                 break;
             }
             open = self.feed(&mut batch);
-            self.carry_out().await;
+            self.run_effects().await;
         }
     }
 
-    /// Waits for tasks, or until the node is due; `Some(0)` when nobody can ask any more.
+    /// Waits for tasks, or until the node is due; `Some(0)` when no client is left.
     async fn wait(&mut self, batch: &mut Vec<Task>) -> Option<usize> {
         let tasks = self.tasks.recv_many(batch, BATCH_MAX);
         let Some(due) = self.node.poll_timeout() else { return Some(tasks.await) };
@@ -177,7 +176,7 @@ impl Driver {
         tokio::time::timeout(left, tasks).await.ok()
     }
 
-    /// Hands the node all that waits; false at the end.
+    /// Hands the node the waiting tasks; returns false once it must stop.
     fn feed(&mut self, batch: &mut Vec<Task>) -> bool {
         let mut open = true;
         let now = now();
@@ -214,7 +213,7 @@ impl Driver {
         open
     }
 
-    async fn carry_out(&mut self) {
+    async fn run_effects(&mut self) {
         while let Some(output) = self.node.poll_output() {
             match output {
                 Output::Send { link, bytes } => self.effect(Effect::Send(link, bytes)).await,
@@ -233,19 +232,19 @@ impl Driver {
                         let _ = reply.send(result);
                     }
                 }
-                Output::Event(event) => self.tell(event).await,
+                Output::Event(event) => self.publish(event).await,
             }
         }
     }
 
-    async fn tell(&mut self, event: Event) {
+    async fn publish(&mut self, event: Event) {
         match &event {
             Event::PeersChanged => self.renew_peers().await,
             Event::JoiningChanged { open } => self.effect(Effect::Joining(*open)).await,
             Event::Alarm { message } => tracing::warn!("{message}"),
             Event::Changed(_) | Event::Link(_) => {}
         }
-        // Nobody watching is no error.
+        // Without a watcher the event is dropped.
         let _ = self.events.send(event);
     }
 
@@ -254,7 +253,7 @@ impl Driver {
         self.effect(Effect::Peers(peers)).await;
     }
 
-    /// Without links, effects have nowhere to go.
+    /// Without links the effect is dropped.
     async fn effect(&mut self, effect: Effect) {
         let _ = self.effects.send(effect).await;
     }
@@ -272,63 +271,67 @@ fn prune<T>(awaited: &mut BTreeMap<RequestId, T>, gone: impl Fn(&T) -> bool) {
 }
 
 impl NodeClient {
-    /// Waits until a message of so many bytes may wait for the node.
+    /// Waits until the inbox has room for a message of so many bytes.
     pub(crate) async fn room_for(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let bytes = u32::try_from(bytes.clamp(1, INBOX_BYTES_MAX)).ok()?;
         self.room.clone().acquire_many_owned(bytes).await.ok()
     }
 
-    /// Waits until a radio's frame may wait for the node, and has its place; `None` when the node is gone.
+    /// Waits until the inbox has room for a radio's frame, and reserves it; `None` when the node is gone.
     pub(crate) async fn place_for_frame(&self) -> Option<(OwnedSemaphorePermit, mpsc::Permit<'_, Task>)> {
         let room = self.frames.clone().acquire_owned().await.ok()?;
         Some((room, self.inbox.reserve().await.ok()?))
     }
 
-    /// Asks the node and waits for its reply; for a `Join` until both sides agreed.
+    /// Sends a command and waits for the reply; for a `Join` until both sides have agreed.
+    ///
+    /// # Errors
+    ///
+    /// [`AskError::Refused`] with the node's reason; [`AskError::Gone`] if the node has ended.
     pub async fn command(&self, command: Command) -> Result<Reply, AskError> {
         let (sender, reply) = oneshot::channel();
         let command = self.with_addresses(command);
-        self.tell(Task::Command(command, sender)).await?;
+        self.send(Task::Command(command, sender)).await?;
         let mut reply = reply.await.map_err(|_| NodeGone)??;
         match &mut reply {
-            Reply::Status(status) => self.add_surroundings(status),
-            Reply::Links(rows) => lock(&self.surroundings.radios).add_links(rows),
-            Reply::Airtime(rows) => lock(&self.surroundings.radios).add_airtime(rows),
+            Reply::Status(status) => self.add_host_status(status),
+            Reply::Links(rows) => lock(&self.host.radios).add_links(rows),
+            Reply::Airtime(rows) => lock(&self.host.radios).add_airtime(rows),
             _ => {}
         }
         Ok(reply)
     }
 
-    /// What happens from now on.
+    /// The events from now on.
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
     }
 
     /// Where this node may be dialled.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        lock(&self.surroundings.lan).as_ref().map(|lan| lan.local_addresses()).unwrap_or_default()
+        lock(&self.host.lan).as_ref().map(|lan| lan.local_addresses()).unwrap_or_default()
     }
 
-    pub(crate) async fn tell(&self, task: Task) -> Result<(), NodeGone> {
+    pub(crate) async fn send(&self, task: Task) -> Result<(), NodeGone> {
         self.inbox.send(task).await.map_err(|_| NodeGone)
     }
 
     pub(crate) fn set_lan(&self, lan: Option<Arc<Lan>>) {
-        *lock(&self.surroundings.lan) = lan;
+        *lock(&self.host.lan) = lan;
     }
 
     pub(crate) fn set_radios(&self, radios: radios::Radios) {
-        *lock(&self.surroundings.radios) = radios;
+        *lock(&self.host.radios) = radios;
     }
 
-    /// Counts something that was dropped before the node saw it; shown in `status`.
+    /// Counts a message that was dropped before the node received it; shown in `status`.
     pub(crate) fn count(&self, reason: &'static str) {
-        *lock(&self.surroundings.dropped).entry(reason).or_default() += 1;
+        *lock(&self.host.dropped).entry(reason).or_default() += 1;
     }
 
-    /// Notes what a probe could not do, once, or that it can again.
+    /// Notes what a probe could not do, or that it works again. A new problem is logged once.
     pub(crate) fn problem(&self, probe: &'static str, problem: Option<String>) {
-        let mut problems = lock(&self.surroundings.problems);
+        let mut problems = lock(&self.host.problems);
         if let Some(text) = &problem
             && problems.get(probe) != Some(text)
         {
@@ -349,17 +352,16 @@ impl NodeClient {
         command
     }
 
-    fn add_surroundings(&self, status: &mut crate::node::view::StatusView) {
+    fn add_host_status(&self, status: &mut crate::node::view::StatusView) {
         status.addresses = self.addresses();
         status
             .alarms
-            .extend(lock(&self.surroundings.problems).iter().map(|(probe, text)| format!("{probe}: {text}")));
-        status.alarms.extend(lock(&self.surroundings.radios).alarms());
-        for (reason, count) in lock(&self.surroundings.dropped).iter() {
+            .extend(lock(&self.host.problems).iter().map(|(probe, text)| format!("{probe}: {text}")));
+        status.alarms.extend(lock(&self.host.radios).alarms());
+        for (reason, count) in lock(&self.host.dropped).iter() {
             *status.rejections.entry((*reason).to_owned()).or_default() += count;
         }
-        let rejections =
-            lock(&self.surroundings.lan).as_ref().map(|lan| lan.rejections()).unwrap_or_default();
+        let rejections = lock(&self.host.lan).as_ref().map(|lan| lan.rejections()).unwrap_or_default();
         for (reason, count) in rejections {
             let reason = format!("lan_{}", reason.to_string().replace([' ', '-'], "_"));
             *status.rejections.entry(reason).or_default() += count;
@@ -367,7 +369,7 @@ impl NodeClient {
     }
 }
 
-/// A panic elsewhere leaves these small tables whole.
+/// Locks a table; a panic of another thread leaves these small tables whole.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -376,13 +378,13 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 pub(crate) mod tests {
     use super::*;
 
-    /// A client, and what would be the node's.
+    /// A client, and the receiver of its tasks in place of a node.
     pub(crate) fn client_and_tasks() -> (NodeClient, mpsc::Receiver<Task>) {
         let (events, _) = broadcast::channel(1);
         let (inbox, tasks) = mpsc::channel(INBOX_MAX);
         let room = Arc::new(Semaphore::new(INBOX_BYTES_MAX));
         let frames = Arc::new(Semaphore::new(radios::FRAMES_IN_INBOX_MAX));
-        (NodeClient { inbox, events, room, frames, surroundings: Arc::default() }, tasks)
+        (NodeClient { inbox, events, room, frames, host: Arc::default() }, tasks)
     }
 
     /// A client whose node is gone: for parts that only note problems.
@@ -391,7 +393,7 @@ pub(crate) mod tests {
     }
 
     #[tokio::test]
-    async fn a_node_that_is_gone_is_said_to_be() {
+    async fn a_command_to_a_node_that_is_gone_fails() {
         assert_eq!(client_of_no_node().command(Command::Id).await, Err(AskError::Gone(NodeGone)));
     }
 }

@@ -35,7 +35,7 @@ type Opener = Arc<dyn Fn() -> Result<Database, StoreError> + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another process has the file open.
-    #[error("another tombolo is running on this folder: stop it, or use another --data-dir")]
+    #[error("another process has the store open")]
     InUse,
     /// Written by a later version.
     #[error("the store has format {found}, this program knows {known}: use a newer tombolo")]
@@ -46,9 +46,7 @@ pub enum StoreError {
         known: u64,
     },
     /// The file is damaged: a record does not read back.
-    #[error(
-        "the store is damaged ({0}): restore a backup, or `init` anew and let the peers bring back the rest"
-    )]
+    #[error("the store is damaged ({0})")]
     Damaged(&'static str),
     /// The disk refused before, and has not taken the file again yet.
     #[error("the disk has not taken the store's file again: free some space; it is tried every few seconds")]

@@ -1,5 +1,5 @@
-//! `[[radio]]` and `--mesh`: which radio, and what its operator says of its air. What is left out here, the radio
-//! may say of itself when it is there (`runtime::radios`).
+//! `[[radio]]` and `--mesh`: a radio, its region and its modem configuration, as the operator sets them. What is not set here
+//! the radio may report once it is up (`runtime::radios`).
 
 mod words;
 
@@ -20,31 +20,31 @@ use words::Words;
 
 /// Call signs are sent at least this far apart: more often they would be all that is sent.
 pub const CALL_SIGN_EVERY_MIN: Duration = Duration::from_secs(10);
-/// Between call signs unless said otherwise: what 47 CFR 97.119 allows at most.
+/// The default time between call signs: the longest that 47 CFR 97.119 allows.
 pub const CALL_SIGN_EVERY_DEFAULT: Duration = Duration::from_secs(10 * 60);
-/// States between two signatures at most: what is not signed is not sure.
+/// The most states between two signatures: a state without one is provisional.
 pub const SIGN_EVERY_MAX: u32 = 256;
-/// Whole of the time, per thousand: no limit of the operator's own.
+/// All of the time, per thousand: the operator sets no limit of its own.
 const WHOLE_PERMILLE: u16 = 1_000;
 
-/// One radio, as its operator wants it.
+/// The settings of one radio.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RadioSettings {
     /// Where it is and what it speaks.
     pub url: RadioUrl,
-    /// How fast it sends; `None`: as the radio says.
-    pub rate: Option<Rate>,
-    /// Where it is in the sense of the law; `None`: as the radio says.
+    /// Its modem configuration; `None`: the one that the radio reports.
+    pub rate: Option<RadioRate>,
+    /// Its region in the sense of the law; `None`: the one that the radio reports.
     pub region: Option<Area>,
-    /// Its frequency in Hz; `None`: as the radio says, else the usual one of the region.
+    /// Its frequency in Hz; `None`: the one that the radio reports, else the usual one of the region.
     pub frequency_hz: Option<u32>,
-    /// It goes from channel to channel.
+    /// Whether it changes channels.
     pub hopping: bool,
-    /// Sealed, or signed and in clear.
+    /// Whether frames are sealed, or signed in clear.
     pub mode: Mode,
-    /// Whose station it is.
+    /// The call sign of the station.
     pub call_sign: Option<String>,
-    /// How often that is said.
+    /// The longest time between two call signs.
     pub call_sign_every: Duration,
     /// The operator's own limit, per thousand of time.
     pub soft_cap_permille: u16,
@@ -52,54 +52,54 @@ pub struct RadioSettings {
     pub sign_every: u32,
 }
 
-/// How fast a radio sends.
+/// The modem configuration of a radio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rate {
-    /// LoRa.
+pub enum RadioRate {
+    /// A LoRa modulation.
     LoRa(Modulation),
     /// A modem of constant rate, bit/s.
     Bits(u32),
 }
 
-/// What an operator says of where a radio is.
+/// The region of a radio, as the operator sets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Area {
     /// `none`: nothing is sent there, the node only listens.
     Nowhere,
-    /// A region that we know the rules of.
+    /// A region whose rules are known.
     In(Region),
 }
 
-/// Why these are no settings of a radio.
+/// Why the settings of a radio are not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RadioSettingsError {
-    /// The URL.
+    /// The driver cannot read the URL.
     #[error(transparent)]
     Url(#[from] RadioUrlError),
     /// A word of the URL that does not exist.
     #[error("{scheme} has no option {word:?}; there are {known}")]
     Word {
-        /// The URL's scheme.
+        /// The scheme of the URL.
         scheme: &'static str,
-        /// What stood there.
+        /// The unknown word.
         word: String,
-        /// Those there are.
+        /// The words that the scheme knows.
         known: String,
     },
     /// A word of the URL with a value that it does not take.
     #[error("{word}={value} is not {wanted}")]
     Value {
-        /// The word.
+        /// The word of the setting.
         word: &'static str,
-        /// What stood there.
+        /// The value in the URL.
         value: String,
-        /// What may stand there.
+        /// A description of the valid values.
         wanted: &'static str,
     },
-    /// No mode.
+    /// The text is not a mode.
     #[error("`mode` {0:?} is not \"encrypted\" or \"signed-clear\"")]
     Mode(String),
-    /// No span.
+    /// The text is not a span of time.
     #[error("`call_sign_every` {0:?} is no span of time, like 5m")]
     CallSignSpan(String),
     /// The preset, in the words of its parser.
@@ -108,7 +108,7 @@ pub enum RadioSettingsError {
     /// The region, or its frequency.
     #[error("`region`: {0}")]
     Region(#[from] RegionError),
-    /// One thing said in two places.
+    /// A setting stands both in the URL and beside it.
     #[error("`{0}` stands in the URL and beside it: say it once")]
     Twice(&'static str),
     /// Both a preset and a bit rate.
@@ -117,7 +117,7 @@ pub enum RadioSettingsError {
     /// A LoRa radio has no bit rate.
     #[error("{0} radios are LoRa radios: they have a `preset`, not a `bitrate`")]
     BitrateOfLora(&'static str),
-    /// A TNC says nothing of itself, and airtime has to be counted.
+    /// A TNC reports no rate, and airtime must be counted.
     #[error(
         "a TNC does not say how fast it sends, and in {0} its time on air counts: say `bitrate`, for instance 1200 or 9600, or `preset` where it is a LoRa modem"
     )]
@@ -125,43 +125,47 @@ pub enum RadioSettingsError {
     /// Encryption where the law forbids it.
     #[error("region {0}: nothing may be obscured there: `mode` is \"signed-clear\", or left out")]
     NotClear(Region),
-    /// No call sign where the law asks for one.
+    /// The call sign that the law asks for is missing.
     #[error("region {0}: the station's call sign is sent there: say `call_sign`, or `call=` in a KISS URL")]
     NoCallSign(Region),
-    /// Not a call sign.
+    /// The text is not a call sign.
     #[error("`call_sign` {0:?} is empty, longer than {CALL_SIGN_BYTES_MAX} bytes, or not printable ASCII")]
     CallSign(String),
-    /// Too often, or not as often as the law asks.
+    /// The interval is too short, or longer than the law allows.
     #[error("`call_sign_every` {given} is not between {} and {longest}", Span(CALL_SIGN_EVERY_MIN))]
     CallSignEvery {
-        /// What was said.
+        /// The interval of the settings.
         given: Span,
-        /// The most it may be.
+        /// The longest valid interval.
         longest: Span,
     },
-    /// No share of time.
+    /// The number is not a share of the time.
     #[error("`soft_cap_permille` {0} is not between 1 and 1000: 10 is 1 % of the time")]
     SoftCap(u64),
-    /// Not a number of states.
+    /// The number is not a valid number of states.
     #[error("`sign_every` {0} is not between 1 and {SIGN_EVERY_MAX}: 1 signs every state")]
     SignEvery(u64),
-    /// The same radio again.
+    /// The same radio is set twice.
     #[error("the radio {0} is there twice")]
     Same(String),
-    /// More than a node serves.
+    /// A node does not serve so many radios.
     #[error("{0} radios: a node has at most {RADIOS_MAX}")]
     TooMany(usize),
 }
 
 impl RadioSettings {
-    /// What `--mesh URL` says. Its query takes each word of `[[radio]]`; what it leaves out is left to the radio and to
-    /// the defaults.
+    /// Reads `--mesh URL`. Its query takes each setting of `[[radio]]`; for the others the radio's report or the default
+    /// counts.
+    ///
+    /// # Errors
+    ///
+    /// [`RadioSettingsError`] with the first setting that is not valid.
     pub fn from_url(text: &str) -> Result<Self, RadioSettingsError> {
-        Written::of(words::read(text)?).check()
+        RadioTable::of(words::read(text)?).check()
     }
 
-    /// What people call the radio, and what its records on disk are kept under: where it is, without what may be
-    /// set otherwise at the next start.
+    /// The name of the radio for people and for its records on disk: its place, without the settings that may differ at
+    /// the next start.
     pub fn name(&self) -> String {
         let mut url = self.url.clone();
         (url.preset, url.bitrate, url.region) = (None, None, None);
@@ -177,20 +181,26 @@ impl RadioSettings {
         if kept.is_empty() { place.to_owned() } else { format!("{place}?{}", kept.join("&")) }
     }
 
-    /// What is said of the line in the URL, for the driver that paces by it.
+    /// The URL with the rate of the radio, by which its driver paces what it sends.
     pub fn driver_url(&self) -> RadioUrl {
         let mut url = self.url.clone();
         let bits = match self.rate {
             None => None,
-            Some(Rate::Bits(bits)) => Some(bits),
-            Some(Rate::LoRa(modulation)) => u32::try_from(Line::lora(modulation).bits_per_second(100)).ok(),
+            Some(RadioRate::Bits(bits)) => Some(bits),
+            Some(RadioRate::LoRa(modulation)) => {
+                u32::try_from(Line::lora(modulation).bits_per_second(100)).ok()
+            }
         };
         url.bitrate = url.bitrate.or(bits);
         url
     }
 }
 
-/// More radios than a node serves, or one of them twice.
+/// Checks that there are not too many radios, and none twice.
+///
+/// # Errors
+///
+/// [`RadioSettingsError::TooMany`] or [`RadioSettingsError::Same`].
 pub fn check_all(radios: &[RadioSettings]) -> Result<(), RadioSettingsError> {
     if radios.len() > RADIOS_MAX {
         return Err(RadioSettingsError::TooMany(radios.len()));
@@ -202,11 +212,11 @@ pub fn check_all(radios: &[RadioSettings]) -> Result<(), RadioSettingsError> {
     }
 }
 
-/// Settings as they are written, not yet seen together.
+/// The settings of one radio as they are written, not checked against each other yet.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
-    /// The driver's part, and what else the URL says.
+struct RadioTable {
+    /// The driver's part of the URL, and the settings in it.
     #[serde(deserialize_with = "url")]
     url: (RadioUrl, Words),
     #[serde(default)]
@@ -231,9 +241,9 @@ struct Written {
     hopping: Option<bool>,
 }
 
-impl Written {
+impl RadioTable {
     fn of(url: (RadioUrl, Words)) -> Self {
-        Written {
+        RadioTable {
             url,
             preset: None,
             bitrate: None,
@@ -248,6 +258,7 @@ impl Written {
         }
     }
 
+    /// Checks the settings against each other and against the rules of the region.
     fn check(self) -> Result<RadioSettings, RadioSettingsError> {
         let rate = self.rate()?;
         let (url, words) = self.url;
@@ -258,19 +269,13 @@ impl Written {
         let hopping = once("hopping", words.hopping, self.hopping)?.unwrap_or(false);
         let rules = match area {
             Some(Area::In(region)) => Some((region, region.rules(Usage { frequency_hz, hopping })?)),
-            _ => None,
+            Some(Area::Nowhere) | None => None,
         };
         let kiss = match &url.protocol {
             Protocol::Kiss(options) => Some(options),
             _ => None,
         };
-        let counts = |rules: &Rules| rules.duty_permille.is_some() || rules.dwell_ms.is_some();
-        if let (Some((region, rules)), Some(kiss), None) = (&rules, kiss, rate)
-            && counts(rules)
-            && !kiss.reports
-        {
-            return Err(RadioSettingsError::NoRate(*region));
-        }
+        check_rate(rules, kiss, rate)?;
         let call_sign = once("call_sign", words.call_sign, self.call_sign)?
             .or_else(|| kiss.and_then(|kiss| kiss.call).map(|call| call.to_string()));
         if let Some(text) = call_sign.as_ref().filter(|text| !is_call_sign(text)) {
@@ -280,23 +285,10 @@ impl Written {
             Some((_, rules)) if rules.clear_only => Mode::SignedClear,
             _ => Mode::Encrypted,
         });
-        let every = once("call_sign_every", words.call_sign_every, self.call_sign_every)?
+        let call_sign_every = once("call_sign_every", words.call_sign_every, self.call_sign_every)?
             .unwrap_or(CALL_SIGN_EVERY_DEFAULT);
-        let mut longest = super::PACE_MAX;
-        if let Some((region, rules)) = rules {
-            if rules.clear_only && mode != Mode::SignedClear {
-                return Err(RadioSettingsError::NotClear(region));
-            }
-            if let Some(every_ms) = rules.call_sign_every_ms {
-                if call_sign.is_none() {
-                    return Err(RadioSettingsError::NoCallSign(region));
-                }
-                longest = Duration::from_millis(every_ms);
-            }
-        }
-        if every < CALL_SIGN_EVERY_MIN || every > longest {
-            return Err(RadioSettingsError::CallSignEvery { given: Span(every), longest: Span(longest) });
-        }
+        check_station(rules, mode, call_sign.as_deref(), call_sign_every)?;
+        let soft_cap = once("soft_cap_permille", words.soft_cap_permille, self.soft_cap_permille)?;
         Ok(RadioSettings {
             rate,
             region: area,
@@ -304,18 +296,14 @@ impl Written {
             hopping,
             mode,
             call_sign,
-            call_sign_every: every,
-            soft_cap_permille: soft_cap(once(
-                "soft_cap_permille",
-                words.soft_cap_permille,
-                self.soft_cap_permille,
-            )?)?,
+            call_sign_every,
+            soft_cap_permille: soft_cap_permille(soft_cap)?,
             sign_every: sign_every(once("sign_every", words.sign_every, self.sign_every)?)?,
             url,
         })
     }
 
-    fn rate(&self) -> Result<Option<Rate>, RadioSettingsError> {
+    fn rate(&self) -> Result<Option<RadioRate>, RadioSettingsError> {
         let (url, _) = &self.url;
         let preset = once("preset", url.preset.as_ref(), self.preset.as_ref())?;
         let bitrate = once("bitrate", url.bitrate.as_ref(), self.bitrate.as_ref())?;
@@ -326,12 +314,14 @@ impl Written {
             (Some(preset), None) => preset.parse()?,
         };
         let rate = match rate {
-            Line::LoRa { modulation, .. } => Rate::LoRa(modulation),
-            Line::BitRate { bits_per_second, .. } => Rate::Bits(bits_per_second),
+            Line::LoRa { modulation, .. } => RadioRate::LoRa(modulation),
+            Line::BitRate { bits_per_second, .. } => RadioRate::Bits(bits_per_second),
         };
         match (&url.protocol, rate) {
-            (Protocol::Meshcore(_), Rate::Bits(_)) => Err(RadioSettingsError::BitrateOfLora("MeshCore")),
-            (Protocol::Meshtastic(_), Rate::Bits(_)) => Err(RadioSettingsError::BitrateOfLora("Meshtastic")),
+            (Protocol::Meshcore(_), RadioRate::Bits(_)) => Err(RadioSettingsError::BitrateOfLora("MeshCore")),
+            (Protocol::Meshtastic(_), RadioRate::Bits(_)) => {
+                Err(RadioSettingsError::BitrateOfLora("Meshtastic"))
+            }
             _ => Ok(Some(rate)),
         }
     }
@@ -339,7 +329,7 @@ impl Written {
 
 impl<'de> Deserialize<'de> for RadioSettings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Written::deserialize(deserializer)?.check().map_err(D::Error::custom)
+        RadioTable::deserialize(deserializer)?.check().map_err(D::Error::custom)
     }
 }
 
@@ -350,11 +340,11 @@ pub(super) fn all<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Radi
     Ok(radios)
 }
 
-impl fmt::Display for Rate {
+impl fmt::Display for RadioRate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Rate::LoRa(modulation) => Line::lora(*modulation).fmt(f),
-            Rate::Bits(bits) => write!(f, "{bits} bit/s"),
+            RadioRate::LoRa(modulation) => Line::lora(*modulation).fmt(f),
+            RadioRate::Bits(bits) => write!(f, "{bits} bit/s"),
         }
     }
 }
@@ -363,7 +353,48 @@ fn is_call_sign(text: &str) -> bool {
     (1..=CALL_SIGN_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-fn soft_cap(permille: Option<u64>) -> Result<u16, RadioSettingsError> {
+/// Where airtime is limited, the rate of a TNC must be known: it does not report one.
+fn check_rate(
+    rules: Option<(Region, Rules)>,
+    kiss: Option<&KissOptions>,
+    rate: Option<RadioRate>,
+) -> Result<(), RadioSettingsError> {
+    match (rules, kiss, rate) {
+        (Some((region, rules)), Some(kiss), None)
+            if (rules.duty_permille.is_some() || rules.dwell_ms.is_some()) && !kiss.reports =>
+        {
+            Err(RadioSettingsError::NoRate(region))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What the law asks of a station: clear text and a call sign in time, where the region has such rules.
+fn check_station(
+    rules: Option<(Region, Rules)>,
+    mode: Mode,
+    call_sign: Option<&str>,
+    every: Duration,
+) -> Result<(), RadioSettingsError> {
+    let mut longest = super::PACE_MAX;
+    if let Some((region, rules)) = rules {
+        if rules.clear_only && mode != Mode::SignedClear {
+            return Err(RadioSettingsError::NotClear(region));
+        }
+        if let Some(every_ms) = rules.call_sign_every_ms {
+            if call_sign.is_none() {
+                return Err(RadioSettingsError::NoCallSign(region));
+            }
+            longest = Duration::from_millis(every_ms);
+        }
+    }
+    if every < CALL_SIGN_EVERY_MIN || every > longest {
+        return Err(RadioSettingsError::CallSignEvery { given: Span(every), longest: Span(longest) });
+    }
+    Ok(())
+}
+
+fn soft_cap_permille(permille: Option<u64>) -> Result<u16, RadioSettingsError> {
     let Some(given) = permille else { return Ok(WHOLE_PERMILLE) };
     let permille = u16::try_from(given).ok().filter(|permille| (1..=WHOLE_PERMILLE).contains(permille));
     permille.ok_or(RadioSettingsError::SoftCap(given))
@@ -415,7 +446,7 @@ mod tests {
              mode = \"signed-clear\"\ncall_sign = \"N0CALL\"\ncall_sign_every = \"5m\"\nsoft_cap_permille = 100\nsign_every = 16",
         )
         .unwrap();
-        assert_eq!(radio.rate, Some(Rate::Bits(1200)));
+        assert_eq!(radio.rate, Some(RadioRate::Bits(1200)));
         assert_eq!((radio.region, radio.frequency_hz), (Some(Area::In(Region::Amateur)), Some(144_800_000)));
         assert_eq!((radio.mode, radio.soft_cap_permille), (Mode::SignedClear, 100));
         assert_eq!(radio.sign_every, 16);
@@ -433,7 +464,7 @@ mod tests {
         let lines: Vec<&str> = lines.filter(|line| !line.starts_with("bitrate")).collect();
         assert_eq!(lines.len(), 10, "{lines:?}");
         let radio = radio(&lines.join("\n")).unwrap();
-        assert_eq!(radio.rate, Some(Rate::LoRa(Modulation::LONG_FAST)));
+        assert_eq!(radio.rate, Some(RadioRate::LoRa(Modulation::LONG_FAST)));
     }
 
     #[test]

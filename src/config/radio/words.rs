@@ -1,5 +1,5 @@
-//! What may be said of a radio in its URL as well as beside it: the words of `[[radio]]` that no driver reads. They are
-//! taken out of the query before the driver's part of the URL is read.
+//! The settings of `[[radio]]` that may stand in the URL of a radio as well, and that no driver reads. They are taken out of
+//! the query before the driver's part of the URL is read.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use tombolo_transports::mesh::keys::Mode;
 use super::super::Span;
 use super::RadioSettingsError;
 
-/// The words, as they are listed where somebody writes another one.
+/// The settings, as an error lists them for an unknown one.
 const KNOWN: &str = "mode, frequency_hz, hopping, call_sign, call_sign_every, soft_cap_permille, sign_every";
 
-/// What was said, each at most once; not yet seen together.
+/// The settings that a URL has, each at most once; not checked against each other yet.
 #[derive(Debug, Default)]
 pub(super) struct Words {
     pub(super) frequency_hz: Option<u32>,
@@ -24,17 +24,17 @@ pub(super) struct Words {
     pub(super) sign_every: Option<u64>,
 }
 
-/// Reads a radio's URL: what its driver reads, and the words.
+/// Reads a radio's URL: the part of its driver, and the settings.
 pub(super) fn read(text: &str) -> Result<(RadioUrl, Words), RadioSettingsError> {
     let (place, query) = text.split_once('?').unwrap_or((text, ""));
     let mut words = Words::default();
     let mut rest: Vec<&str> = Vec::new();
     for option in query.split('&') {
-        let said = match option.split_once('=').filter(|(_, value)| !value.is_empty()) {
+        let taken = match option.split_once('=').filter(|(_, value)| !value.is_empty()) {
             Some((word, value)) => words.take(own_word(place, word), value)?,
             None => false,
         };
-        if !said && !option.is_empty() {
+        if !taken && !option.is_empty() {
             rest.push(option);
         }
     }
@@ -51,7 +51,7 @@ fn own_word<'a>(place: &str, word: &'a str) -> &'a str {
     if word == "call" && !is_kiss { "call_sign" } else { word }
 }
 
-/// Whoever wrote a word that does not exist is told all that do.
+/// Adds the settings of this file to the error of the driver that lists the known ones.
 fn with_words(error: RadioUrlError) -> RadioSettingsError {
     match error {
         RadioUrlError::Option { scheme, option, known } => {
@@ -62,7 +62,7 @@ fn with_words(error: RadioUrlError) -> RadioSettingsError {
 }
 
 impl Words {
-    /// Takes one word; false if it is none of ours.
+    /// Takes one setting; returns false if it is none of this file.
     fn take(&mut self, word: &str, value: &str) -> Result<bool, RadioSettingsError> {
         match word {
             "frequency_hz" => set("frequency_hz", &mut self.frequency_hz, frequency(value)?)?,
@@ -113,7 +113,7 @@ fn frequency(value: &str) -> Result<u32, RadioSettingsError> {
     })
 }
 
-/// `encrypted` or `signed-clear`.
+/// Reads a mode: `encrypted` or `signed-clear`.
 pub(super) fn mode(text: &str) -> Result<Mode, RadioSettingsError> {
     match text {
         "encrypted" => Ok(Mode::Encrypted),
@@ -135,7 +135,7 @@ fn short(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{RadioSettings, Rate};
+    use super::super::{RadioRate, RadioSettings};
 
     /// Whatever may stand in `[[radio]]` may stand in the URL, and means the same.
     #[test]
@@ -152,14 +152,14 @@ mod tests {
         assert_eq!(from_url.name(), written.name());
         let same = |of: RadioSettings| RadioSettings { url: written.url.clone(), ..of };
         assert_eq!(same(from_url), written);
-        assert_eq!((written.rate, written.sign_every), (Some(Rate::Bits(1200)), 16));
+        assert_eq!((written.rate, written.sign_every), (Some(RadioRate::Bits(1200)), 16));
     }
 
     #[test]
     fn a_lora_radio_may_be_described_by_its_modulation() {
         let url = "meshcore+tcp://h?preset=SF7/125&region=EU868&frequency_hz=869525000&call=N0CALL";
         let radio = RadioSettings::from_url(url).unwrap();
-        assert!(matches!(radio.rate, Some(Rate::LoRa(lora)) if lora.bandwidth_hz == 125_000));
+        assert!(matches!(radio.rate, Some(RadioRate::LoRa(lora)) if lora.bandwidth_hz == 125_000));
         assert_eq!((radio.frequency_hz, radio.call_sign.as_deref()), (Some(869_525_000), Some("N0CALL")));
     }
 
@@ -191,7 +191,7 @@ mod tests {
         }
     }
 
-    /// One thing is said in one place.
+    /// A setting has one place.
     #[test]
     fn what_stands_in_the_url_does_not_stand_beside_it() {
         for beside in [

@@ -1,8 +1,8 @@
-//! Carries frames between radios and the node, and says how each radio stands.
+//! Carries frames between radios and the node, and reports the status of each radio.
 //!
-//! One task takes what all radios report and brings it to the node; the node's frames go to a radio from
-//! `links`, which never waits. A radio is new to the node when it takes its first frame. A frame that the node
-//! chose while the radio was not ready waits for it, at most one.
+//! One task forwards the events of all radios to the node; the node's frames go to a radio from `links`, which never
+//! waits. The node learns of a radio when the radio takes its first frame. A frame that the node chose while the radio
+//! was not ready waits for it, at most one.
 //!
 //! **A flood on air stays on air**: frames wait for the node in a queue of their own, where the oldest give
 //! way to the newest, and of those only [`FRAMES_IN_INBOX_MAX`] are among the node's tasks at once.
@@ -22,7 +22,7 @@ use crate::node::Input;
 use crate::node::radio::RadioSpec;
 use crate::node::view;
 
-/// Reports that wait to be taken; when full, the radios wait.
+/// Events of radios that wait to be forwarded; when full, the radios wait.
 const EVENTS_MAX: usize = 16;
 /// Frames of one radio that wait for the node. When full, the oldest is dropped and counted.
 pub const FRAMES_HELD_MAX: usize = 64;
@@ -31,48 +31,47 @@ pub const FRAMES_IN_INBOX_MAX: usize = 64;
 
 /// The radios of a running node; cheap to clone. The last clone closes them.
 #[derive(Clone, Default)]
-pub(crate) struct Radios(Arc<Vec<Port>>, Arc<Notify>);
+pub(crate) struct Radios(Arc<Vec<RadioPort>>, Arc<Notify>);
 
-/// One radio.
-struct Port {
+struct RadioPort {
     link: LinkId,
     settings: RadioSettings,
     radio: Radio,
-    state: Mutex<State>,
+    state: Mutex<PortState>,
 }
 
 #[derive(Default)]
-struct State {
-    /// What the radio last said of itself.
+struct PortState {
+    /// What the radio last reported of itself.
     info: RadioInfo,
-    /// What the radio is, from when it came up until the node is told.
+    /// What the radio is, from when it came up until the node learns of it.
     new: Option<Box<RadioSpec>>,
-    /// The node counts on it.
+    /// The node knows that the radio is up.
     up: bool,
-    /// The node's frame was none for this radio, which is still ready: the node is to be told.
+    /// The radio did not take the node's frame and is still ready, which the node does not know yet.
     passed_over: bool,
     /// A frame that came while the radio was not ready.
     waiting: Option<Vec<u8>>,
-    /// Frames for the node.
-    heard: VecDeque<Vec<u8>>,
-    stands: Stands,
+    /// Frames that wait for the node.
+    received: VecDeque<Vec<u8>>,
+    status: RadioStatus,
 }
 
-/// How a radio stands, for people.
+/// The status of a radio, for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Stands {
-    /// What it may do, in words.
+pub(crate) struct RadioStatus {
+    /// The limits on its airtime, in words.
     rules: String,
-    /// Nothing may be sent.
+    /// It may send nothing.
     silent: bool,
     /// Why it is not there.
     down: Option<String>,
-    /// What it last said of a frame that it did not send.
+    /// Why it did not send the last frame.
     refused: Option<String>,
 }
 
 impl Radios {
-    /// Opens radios; what they report comes on the receiver, for [`bring`].
+    /// Opens radios; their events come on the receiver, for [`forward`].
     pub(crate) fn open(
         settings: &[RadioSettings],
         ids: &LinkIds,
@@ -80,12 +79,12 @@ impl Radios {
         let (reports, events) = mpsc::channel(EVENTS_MAX);
         let ports = settings.iter().zip(0..).map(|(settings, number)| {
             let down = Some("not there yet".to_owned());
-            let stands = Stands { rules: spec::expected(settings), down, ..Stands::default() };
-            Port {
+            let status = RadioStatus { rules: spec::expected(settings), down, ..RadioStatus::default() };
+            RadioPort {
                 link: ids.next_id(),
                 radio: Radio::open(RadioId(number), settings.driver_url(), reports.clone()),
                 settings: settings.clone(),
-                state: Mutex::new(State { stands, ..State::default() }),
+                state: Mutex::new(PortState { status, ..PortState::default() }),
             }
         });
         (Radios(Arc::new(ports.collect()), Arc::default()), events)
@@ -95,7 +94,7 @@ impl Radios {
         self.0.is_empty()
     }
 
-    /// A frame of the node's; false if that link is no radio.
+    /// Sends a frame of the node; returns false if that link is no radio.
     pub(crate) fn send(&self, link: LinkId, frame: Vec<u8>, client: &NodeClient) -> bool {
         let Some(port) = self.0.iter().find(|port| port.link == link) else { return false };
         if !port.send(&mut lock(&port.state), frame, client) {
@@ -107,8 +106,8 @@ impl Radios {
     /// What a person should know of radios that send nothing.
     pub(crate) fn alarms(&self) -> Vec<String> {
         let each = self.0.iter().filter_map(|port| {
-            let stands = lock(&port.state).stands.clone();
-            let why = stands.down.or_else(|| stands.silent.then_some(stands.rules))?;
+            let status = lock(&port.state).status.clone();
+            let why = status.down.or_else(|| status.silent.then_some(status.rules))?;
             Some(format!("radio {}: {why}", port.settings.name()))
         });
         each.collect()
@@ -117,15 +116,15 @@ impl Radios {
     /// Adds to `links` what the node does not know: radios that never came up, frames that were not sent.
     pub(crate) fn add_links(&self, rows: &mut Vec<view::LinkView>) {
         for port in self.0.iter() {
-            let (name, stands) = (port.settings.name(), lock(&port.state).stands.clone());
+            let (name, status) = (port.settings.name(), lock(&port.state).status.clone());
             match rows.iter_mut().find(|row| row.did.is_empty() && row.link == name) {
-                Some(row) if stands.silent => row.why = stands.rules,
+                Some(row) if status.silent => row.why = status.rules,
                 Some(row) => {
-                    if let Some(refused) = stands.refused.filter(|_| row.state == "up") {
+                    if let Some(refused) = status.refused.filter(|_| row.state == "up") {
                         row.why = format!("{}; {refused}", row.why);
                     }
                 }
-                None => rows.push(view::LinkView::radio_absent(name, stands.down.unwrap_or(stands.rules))),
+                None => rows.push(view::LinkView::radio_absent(name, status.down.unwrap_or(status.rules))),
             }
         }
     }
@@ -133,30 +132,30 @@ impl Radios {
     /// Adds to `airtime` the radios that never came up.
     pub(crate) fn add_airtime(&self, rows: &mut Vec<view::AirtimeView>) {
         for port in self.0.iter() {
-            let (name, stands) = (port.settings.name(), lock(&port.state).stands.clone());
+            let (name, status) = (port.settings.name(), lock(&port.state).status.clone());
             if !rows.iter().any(|row| row.radio == name) {
-                rows.push(view::AirtimeView::absent(name, stands.rules, stands.down));
+                rows.push(view::AirtimeView::absent(name, status.rules, status.down));
             }
         }
     }
 }
 
-/// From the radios to the node, until either is gone.
-pub(crate) async fn bring(
+/// Forwards the events of the radios to the node, until either is gone.
+pub(crate) async fn forward(
     radios: Radios,
     mut events: mpsc::Receiver<(RadioId, RadioEvent)>,
     client: NodeClient,
 ) {
     let mut turn = 0;
     loop {
-        let heard = radios.0.iter().any(|port| !lock(&port.state).heard.is_empty());
+        let received = radios.0.iter().any(|port| !lock(&port.state).received.is_empty());
         tokio::select! {
             event = events.recv() => {
                 let Some((RadioId(number), event)) = event else { return };
                 let Some(port) = radios.0.get(usize::from(number)) else { continue };
                 let inputs = port.reported(event, &client);
                 for input in inputs {
-                    if client.tell(Task::Input(input)).await.is_err() {
+                    if client.send(Task::Input(input)).await.is_err() {
                         return;
                     }
                 }
@@ -165,18 +164,18 @@ pub(crate) async fn bring(
                 for port in radios.0.iter() {
                     let passed_over = std::mem::take(&mut lock(&port.state).passed_over);
                     let ready = Input::RadioReady { link: port.link };
-                    if passed_over && client.tell(Task::Input(ready)).await.is_err() {
+                    if passed_over && client.send(Task::Input(ready)).await.is_err() {
                         return;
                     }
                 }
             }
-            place = client.place_for_frame(), if heard => {
+            place = client.place_for_frame(), if received => {
                 let Some((room, place)) = place else { return };
                 turn += 1;
                 let count = radios.0.len();
                 let ports = (0..count).filter_map(|n| radios.0.get((turn + n) % count));
                 let frame = ports.into_iter().find_map(|port| {
-                    lock(&port.state).heard.pop_front().map(|bytes| (port.link, bytes))
+                    lock(&port.state).received.pop_front().map(|bytes| (port.link, bytes))
                 });
                 if let Some((link, bytes)) = frame {
                     place.send(Task::Frame { link, bytes, room });
@@ -186,8 +185,8 @@ pub(crate) async fn bring(
     }
 }
 
-impl Port {
-    /// What a report means to the node.
+impl RadioPort {
+    /// Handles an event of the radio; returns what the node must learn of it.
     fn reported(&self, event: RadioEvent, client: &NodeClient) -> Vec<Input> {
         let mut state = lock(&self.state);
         let (link, name) = (self.link, self.settings.name());
@@ -198,7 +197,7 @@ impl Port {
                 state.is_new(spec);
             }
             RadioEvent::Ready => {
-                if let Some(new) = state.told_up(link) {
+                if let Some(new) = state.announce_up(link) {
                     return vec![new];
                 }
                 let waiting = state.waiting.take();
@@ -207,12 +206,12 @@ impl Port {
                 }
             }
             RadioEvent::Received(bytes) => {
-                let new = state.told_up(link);
-                if state.heard.len() >= FRAMES_HELD_MAX {
-                    state.heard.pop_front();
+                let new = state.announce_up(link);
+                if state.received.len() >= FRAMES_HELD_MAX {
+                    state.received.pop_front();
                     client.count("radio_frames_too_many");
                 }
-                state.heard.push_back(bytes);
+                state.received.push_back(bytes);
                 return new.into_iter().collect();
             }
             RadioEvent::Busy { retry_ms, why } => {
@@ -221,7 +220,7 @@ impl Port {
             RadioEvent::TooLarge { frame_bytes_max } => {
                 let why = format!("it takes {frame_bytes_max} bytes only");
                 state.refused(&name, "radio_frame_too_large", why, client);
-                // The node begins anew with what the radio takes.
+                // The node starts again with frames that the radio takes.
                 let spec = spec::spec(&self.settings, frame_bytes_max, &state.info);
                 state.is_new(spec);
             }
@@ -230,10 +229,10 @@ impl Port {
                 state.refused(&name, "radio_duty_cycle", why, client);
             }
             RadioEvent::Refused { why } => state.refused(&name, "radio_refused", why.to_string(), client),
-            RadioEvent::Sent => state.stands.refused = None,
+            RadioEvent::Sent => state.status.refused = None,
             RadioEvent::Down { why } => {
                 let (why, was_up) = (why.to_string(), state.up);
-                state.stands.down = Some(why.clone());
+                state.status.down = Some(why.clone());
                 (state.up, state.new, state.waiting) = (false, None, None);
                 return was_up.then_some(Input::RadioDown { link, why }).into_iter().collect();
             }
@@ -242,8 +241,8 @@ impl Port {
         Vec::new()
     }
 
-    /// Hands a frame over, or keeps it until the radio is ready; false if it is none for this radio.
-    fn send(&self, state: &mut State, frame: Vec<u8>, client: &NodeClient) -> bool {
+    /// Hands a frame to the radio, or keeps it until the radio is ready; returns false if the radio can never take it.
+    fn send(&self, state: &mut PortState, frame: Vec<u8>, client: &NodeClient) -> bool {
         match self.radio.send(frame.clone()) {
             Ok(()) => {}
             Err(RadioSendError::NotReady) if state.up => {
@@ -251,7 +250,7 @@ impl Port {
                     client.count("radio_frame_replaced");
                 }
             }
-            // Gone meanwhile, and the node hears of that.
+            // The radio is gone meanwhile; the node learns of it by `RadioDown`.
             Err(RadioSendError::NotReady) => client.count("radio_frame_too_late"),
             Err(why) => {
                 state.refused(&self.settings.name(), "radio_frame_size", why.to_string(), client);
@@ -263,16 +262,16 @@ impl Port {
     }
 }
 
-impl State {
-    /// The radio is there, and this is what it is.
+impl PortState {
+    /// Takes what the radio is, once it is up.
     fn is_new(&mut self, spec: RadioSpec) {
-        self.stands = Stands {
+        self.status = RadioStatus {
             rules: spec.rules_text.clone(),
             silent: spec.ledger.rules.is_none(),
             down: None,
-            refused: self.stands.refused.take(),
+            refused: self.status.refused.take(),
         };
-        if self.stands.silent {
+        if self.status.silent {
             tracing::warn!(radio = spec.name, "{}", spec.rules_text);
         } else {
             tracing::info!(radio = spec.name, "{}", spec.rules_text);
@@ -281,8 +280,8 @@ impl State {
         self.new = Some(Box::new(spec));
     }
 
-    /// The first sign that the radio works: the node is told what it is, if it does not know yet.
-    fn told_up(&mut self, link: LinkId) -> Option<Input> {
+    /// At the first sign that the radio works: the input by which the node learns of it, unless it knows already.
+    fn announce_up(&mut self, link: LinkId) -> Option<Input> {
         let spec = self.new.take()?;
         self.up = true;
         Some(Input::RadioUp { link, spec })
@@ -291,7 +290,7 @@ impl State {
     fn refused(&mut self, radio: &str, word: &'static str, why: String, client: &NodeClient) {
         tracing::warn!(radio, "a frame was not sent: {why}");
         client.count(word);
-        self.stands.refused = Some(format!("the last frame was not sent: {why}"));
+        self.status.refused = Some(format!("the last frame was not sent: {why}"));
     }
 }
 
@@ -306,7 +305,7 @@ mod tests {
 
     use crate::runtime::tests::client_and_tasks;
 
-    /// A radio on a TNC that this test plays.
+    /// A radio on a TNC that the test emulates.
     struct Bench {
         radios: Radios,
         client: NodeClient,
@@ -371,7 +370,7 @@ mod tests {
         assert!(!bench.radios.send(LinkId(99), vec![4; 20], &bench.client));
     }
 
-    /// A frame that no radio takes leaves it ready, and the node is told so: else it would wait for ever.
+    /// A radio that refuses a frame stays ready, and the node learns of that: else it would wait for ever.
     #[tokio::test]
     async fn a_frame_of_a_wrong_size_does_not_stop_the_radio() {
         let mut bench = bench("&bitrate=9600&mtu=100").await;
@@ -400,7 +399,7 @@ mod tests {
         assert_eq!(bench.radios.alarms(), Vec::<String>::new());
     }
 
-    /// The node is busy elsewhere: frames wait within their bounds, the newest are kept.
+    /// While the node is busy, frames wait within their bounds, and the newest are kept.
     #[tokio::test]
     async fn a_flood_on_air_neither_fills_the_inbox_nor_hides_what_is_new() {
         const FLOOD: u32 = 2_000;

@@ -1,7 +1,7 @@
-//! What the operator said, and what the radio says of itself, made into what the node goes by.
+//! Derives the parameters of a radio from the settings of the operator and from what the radio reports.
 //!
-//! The operator's word counts where there is one. Where nobody says where a radio is, or how its time on air is to
-//! be counted where that is limited, nothing is sent, and the words for it say what to do.
+//! A setting of the operator wins over the radio's report. Nothing is sent while the region of a radio is unknown, or
+//! its modulation where airtime is limited; the text of the rules then names the setting to add.
 
 use std::fmt::Write as _;
 
@@ -13,7 +13,7 @@ use tombolo_transports::mesh::meshtastic::signs_broadcasts;
 use tombolo_transports::mesh::region::{EU868_MESH_HZ, Region, Rules, Usage};
 use tombolo_transports::mesh::station::CallSign;
 
-use crate::config::radio::{Area, RadioSettings, Rate};
+use crate::config::radio::{Area, RadioRate, RadioSettings};
 use crate::node::radio::RadioSpec;
 
 /// AX.25 addresses, control and protocol.
@@ -22,10 +22,10 @@ const AX25_BYTES: u16 = 16;
 const HDLC_BYTES: u16 = 4;
 /// Dire Wolf's TXTAIL, and what is added to a TXDELAY that was set.
 const TAIL_MS: u32 = 100;
-/// The rate that is taken where nobody said one and time on air has no limit: that of most TNCs.
+/// The rate that is assumed where none is set and airtime has no limit: that of most TNCs.
 const BITS_ASSUMED: u32 = 1200;
 
-/// What the node goes by.
+/// The parameters of a radio, as the node uses them.
 pub(super) fn spec(settings: &RadioSettings, frame_bytes_max: usize, info: &RadioInfo) -> RadioSpec {
     let line = line(settings, info);
     let (rules, mut rules_text) = match rules(settings, info, line) {
@@ -53,8 +53,8 @@ pub(super) fn spec(settings: &RadioSettings, frame_bytes_max: usize, info: &Radi
     }
 }
 
-/// The longest frame that one transmission may carry by law. Where not even a short one fits it is left as it is: nothing is
-/// sent then, and that is said.
+/// The longest frame that one transmission may carry by law. Where not even a short one fits, the limit stays as it is:
+/// nothing is sent then, and the rules report it.
 fn at_once(bytes_max: usize, line: Option<Line>, rules: Option<Rules>) -> usize {
     let dwell_us = rules.and_then(|rules| rules.dwell_ms).map(|ms| u64::from(ms) * 1_000);
     let (Some(line), Some(dwell_us)) = (line, dwell_us) else { return bytes_max };
@@ -62,13 +62,13 @@ fn at_once(bytes_max: usize, line: Option<Line>, rules: Option<Rules>) -> usize 
     longest.unwrap_or(bytes_max)
 }
 
-/// What it may do as far as that is known before it has spoken.
+/// The rules, as far as they are known before the radio has reported.
 pub(super) fn expected(settings: &RadioSettings) -> String {
-    let tells = !matches!(&settings.url.protocol, Protocol::Kiss(kiss) if !kiss.reports);
-    if tells && settings.region.is_none() {
+    let reports = !matches!(&settings.url.protocol, Protocol::Kiss(kiss) if !kiss.reports);
+    if reports && settings.region.is_none() {
         return "goes by the region that the radio tells, once it is there".to_owned();
     }
-    if tells && settings.rate.is_none() {
+    if reports && settings.rate.is_none() {
         let region = match settings.region {
             Some(Area::In(region)) => region.name(),
             _ => "none",
@@ -78,29 +78,29 @@ pub(super) fn expected(settings: &RadioSettings) -> String {
     spec(settings, settings.url.frame_bytes_max(), &RadioInfo::default()).rules_text
 }
 
-/// How fast it sends, if anybody says so.
+/// The modem configuration, if the settings or the radio name one.
 fn line(settings: &RadioSettings, info: &RadioInfo) -> Option<Line> {
-    let rate = settings.rate.or(info.modulation.map(Rate::LoRa))?;
-    if let (Some(Rate::LoRa(told)), Some(says)) = (settings.rate, info.modulation)
-        && told != says
+    let rate = settings.rate.or(info.modulation.map(RadioRate::LoRa))?;
+    if let (Some(RadioRate::LoRa(set)), Some(reported)) = (settings.rate, info.modulation)
+        && set != reported
     {
-        let (told, says) = (Line::lora(told), Line::lora(says));
-        tracing::warn!(radio = settings.name(), %told, %says, "the radio sends otherwise than it was said to");
+        let (set, reported) = (Line::lora(set), Line::lora(reported));
+        tracing::warn!(radio = settings.name(), %set, %reported, "the radio sends otherwise than it is set to");
     }
     Some(of_rate(&settings.url.protocol, rate, info))
 }
 
-fn of_rate(protocol: &Protocol, rate: Rate, info: &RadioInfo) -> Line {
+fn of_rate(protocol: &Protocol, rate: RadioRate, info: &RadioInfo) -> Line {
     match (protocol, rate) {
-        (Protocol::Meshtastic(_), Rate::LoRa(modulation)) => {
+        (Protocol::Meshtastic(_), RadioRate::LoRa(modulation)) => {
             Line::meshtastic(modulation, signs_broadcasts(info.firmware.as_deref()))
         }
-        (Protocol::Meshcore(_), Rate::LoRa(modulation)) => Line::meshcore(modulation),
-        (Protocol::Kiss(kiss), Rate::LoRa(modulation)) => {
+        (Protocol::Meshcore(_), RadioRate::LoRa(modulation)) => Line::meshcore(modulation),
+        (Protocol::Kiss(kiss), RadioRate::LoRa(modulation)) => {
             Line::lora(modulation).with_overhead_bytes(kiss.call.map_or(0, |_| AX25_BYTES))
         }
-        (Protocol::Kiss(kiss), Rate::Bits(bits)) => packet(kiss, bits),
-        (_, Rate::Bits(bits)) => Line::ax25(bits),
+        (Protocol::Kiss(kiss), RadioRate::Bits(bits)) => packet(kiss, bits),
+        (_, RadioRate::Bits(bits)) => Line::ax25(bits),
     }
 }
 
@@ -112,16 +112,16 @@ fn packet(kiss: &KissOptions, bits: u32) -> Line {
     line
 }
 
-/// Where nobody says how fast it sends: used where nothing hangs on it.
+/// The modem configuration that is assumed where none is known; nothing depends on it.
 fn assumed(settings: &RadioSettings) -> Line {
     let rate = match &settings.url.protocol {
-        Protocol::Kiss(_) => Rate::Bits(BITS_ASSUMED),
-        _ => Rate::LoRa(Modulation::LONG_SLOW),
+        Protocol::Kiss(_) => RadioRate::Bits(BITS_ASSUMED),
+        _ => RadioRate::LoRa(Modulation::LONG_SLOW),
     };
     of_rate(&settings.url.protocol, rate, &RadioInfo::default())
 }
 
-/// What it may do, in figures and in words; or why nothing.
+/// The rules for airtime, in figures and in words; or why nothing may be sent.
 fn rules(settings: &RadioSettings, info: &RadioInfo, line: Option<Line>) -> Result<(Rules, String), String> {
     let region = region(settings, info)?;
     let lora_mesh = !matches!(settings.url.protocol, Protocol::Kiss(_));
@@ -194,36 +194,40 @@ mod tests {
         spec(&RadioSettings::from_url(url).unwrap(), 231, info)
     }
 
-    fn says(region: &str, modulation: Option<Modulation>) -> RadioInfo {
+    fn reporting(region: &str, modulation: Option<Modulation>) -> RadioInfo {
         RadioInfo { region: Some(region.into()), modulation, ..RadioInfo::default() }
     }
 
     #[test]
-    fn without_a_region_nothing_is_sent_and_the_words_say_what_to_do() {
+    fn without_a_region_nothing_is_sent_and_the_text_names_the_setting() {
         let spec = of("kiss+tcp://h?bitrate=1200", &RadioInfo::default());
         assert_eq!(spec.ledger.rules, None);
         assert!(spec.rules_text.contains("region = \"EU868\""), "{}", spec.rules_text);
         assert_eq!(of("kiss+tcp://h?region=none", &RadioInfo::default()).ledger.rules, None);
-        assert_eq!(of("meshtastic+tcp://h", &says("MOON", None)).ledger.rules, None);
-        assert_eq!(of("meshtastic+tcp://h", &says("UNSET", Some(Modulation::LONG_FAST))).ledger.rules, None);
+        assert_eq!(of("meshtastic+tcp://h", &reporting("MOON", None)).ledger.rules, None);
+        assert_eq!(
+            of("meshtastic+tcp://h", &reporting("UNSET", Some(Modulation::LONG_FAST))).ledger.rules,
+            None
+        );
     }
 
     #[test]
-    fn what_the_radio_says_is_taken_where_the_operator_says_nothing() {
-        let told = says("EU_868", Some(Modulation::LONG_FAST));
-        let spec = of("meshtastic+tcp://h", &told);
+    fn what_the_radio_reports_is_used_where_the_operator_sets_nothing() {
+        let reported = reporting("EU_868", Some(Modulation::LONG_FAST));
+        let spec = of("meshtastic+tcp://h", &reported);
         assert_eq!(spec.line, Line::meshtastic(Modulation::LONG_FAST, true));
         assert_eq!(spec.ledger.rules.and_then(|rules| rules.duty_permille), Some(100));
         assert!(spec.rules_text.starts_with("EU868, 869.525 MHz, LongFast: 10 % of any hour ["));
-        let spec = of("meshtastic+tcp://h?region=US&preset=ShortTurbo", &told);
+        let spec = of("meshtastic+tcp://h?region=US&preset=ShortTurbo", &reported);
         assert_eq!(spec.line, Line::meshtastic(Modulation::SHORT_TURBO, true));
-        let older = RadioInfo { firmware: Some("2.7.11.abc".into()), ..told.clone() };
+        let older = RadioInfo { firmware: Some("2.7.11.abc".into()), ..reported.clone() };
         assert_eq!(of("meshtastic+tcp://h", &older).line, Line::meshtastic(Modulation::LONG_FAST, false));
         assert_eq!(spec.ledger.rules.map(|rules| (rules.duty_permille, rules.dwell_ms)), Some((None, None)));
         // On another frequency, other rules.
-        let spec = of("meshtastic+tcp://h", &RadioInfo { frequency_hz: Some(868_300_000), ..told.clone() });
+        let spec =
+            of("meshtastic+tcp://h", &RadioInfo { frequency_hz: Some(868_300_000), ..reported.clone() });
         assert_eq!(spec.ledger.rules.and_then(|rules| rules.duty_permille), Some(10));
-        let spec = of("meshtastic+tcp://h", &RadioInfo { frequency_hz: Some(868_650_000), ..told });
+        let spec = of("meshtastic+tcp://h", &RadioInfo { frequency_hz: Some(868_650_000), ..reported });
         assert_eq!(spec.ledger.rules, None);
         assert!(spec.rules_text.contains("868.650 MHz"), "{}", spec.rules_text);
     }
@@ -237,7 +241,7 @@ mod tests {
         let spec = of("kiss+tcp://h?region=US915&preset=ShortFast&hopping=true", &RadioInfo::default());
         assert_eq!(spec.frame_bytes_max, 231);
         // Stock radios stay on their channel: the default one of America sends.
-        let spec = of("meshtastic+tcp://h", &says("US", Some(Modulation::LONG_FAST)));
+        let spec = of("meshtastic+tcp://h", &reporting("US", Some(Modulation::LONG_FAST)));
         assert_eq!(spec.ledger.rules.map(|rules| (rules.duty_permille, rules.dwell_ms)), Some((None, None)));
         assert_eq!(spec.frame_bytes_max, 231);
     }
@@ -253,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_of_a_radio_that_will_speak_for_itself() {
+    fn no_rules_are_shown_for_a_radio_that_reports_its_own() {
         let expected = |url: &str| expected(&RadioSettings::from_url(url).unwrap());
         assert!(expected("meshtastic+tcp://h").starts_with("goes by the region that the radio tells"));
         assert!(expected("meshcore+tcp://h?region=EU868").starts_with("region EU868; how fast"));
