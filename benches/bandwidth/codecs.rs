@@ -4,7 +4,7 @@ use crate::traces::Document;
 use serde_json::Value as Json;
 use tombolo_delta::{Context, Limits, Value, apply, decode, diff, encode, from_cbor};
 
-/// A way to tell a peer that holds one document of another.
+/// A way to send a document to a peer that holds an older one.
 pub(crate) trait Codec {
     fn name(&self) -> &str;
 
@@ -25,7 +25,7 @@ pub(crate) enum Decoded {
 }
 
 impl Decoded {
-    /// Whether this is the document: integers and floats are told apart, floats compared by their bits.
+    /// Whether this is the document: integers and floats differ, floats compared by their bits.
     pub(crate) fn is(&self, document: &Document) -> bool {
         match self {
             Decoded::Value(value) => *value == document.value,

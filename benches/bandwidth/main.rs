@@ -5,7 +5,7 @@
 //! ```
 //!
 //! One change is one line of a trace to the next. Every message is decoded again, with nothing but the base and the
-//! bytes, and compared with the document; a row that cannot carry a change says so. What goes around a message (its
+//! bytes, and compared with the document; a row that cannot carry a change is marked. What goes around a message (its
 //! sender, sequence and signature) is not counted, since all rows need the same.
 //!
 //! The signed time of a document is its own `timestamp`; documents without one get one minute a change.

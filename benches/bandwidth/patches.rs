@@ -58,7 +58,7 @@ impl Codec for Patch {
     }
 }
 
-/// What makes `target` of `base` when merged. A null in the target cannot be told: null means removal.
+/// What makes `target` of `base` when merged. A null in the target cannot be expressed: null means removal.
 fn merge_patch(base: &Json, target: &Json) -> Json {
     let (Json::Object(old), Json::Object(new)) = (base, target) else { return target.clone() };
     let gone = old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key.clone(), Json::Null));

@@ -1,4 +1,4 @@
-//! What a row says, as a table, as JSON and as a drawing.
+//! The output of the rows, as a table, as JSON and as a drawing.
 
 use crate::traces::Trace;
 use std::fmt::Write;

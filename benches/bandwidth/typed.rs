@@ -3,7 +3,7 @@
 //! them.
 //!
 //! The second row is what having no schema costs: it differs from `tombolo` in the first message only, since from then
-//! on the base tells the names.
+//! on the base gives the names.
 
 use crate::codecs::{Codec, Decoded, Tombolo};
 use crate::traces::{Document, milliseconds, timestamp};
@@ -36,7 +36,7 @@ struct NodeState {
     uptime_secs: Option<u64>,
     #[prost(bool, optional, tag = "11")]
     tor_active: Option<bool>,
-    /// Whether the time is told in milliseconds.
+    /// Whether the time is in milliseconds.
     #[prost(bool, optional, tag = "12")]
     fine: Option<bool>,
 }

@@ -66,10 +66,10 @@ struct Arguments {
     /// Node states: JSON Lines, gzipped. Without it `t1-node-state` in TOMBOLO_TRACES, else the repository's recording.
     #[arg(long)]
     trace: Option<PathBuf>,
-    /// Says which frames there were.
+    /// Prints the frames of each kind.
     #[arg(long)]
     kinds: bool,
-    /// Says of each run which frames there were, and when.
+    /// Prints the frames of each run, with their times.
     #[arg(long)]
     frames: bool,
     /// The first of the runs.

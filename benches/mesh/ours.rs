@@ -1,13 +1,13 @@
 //! Whole nodes on the emulated channel.
 
 use crate::report::{Kinds, Row};
-use crate::snapshot::Dice;
 use crate::states::States;
 use crate::{Case, FRAME_BYTES_MAX};
 use tombolo::federation::TrustLevel;
 use tombolo::identity::did;
 use tombolo::node::{Command, Reply};
 use tombolo_sim::field::{Field, FieldConfig};
+use tombolo_sim::rng::XorShift;
 use tombolo_transports::mesh::air::Loss;
 use tombolo_transports::mesh::frame::Kind;
 
@@ -18,23 +18,23 @@ const MINUTE: u64 = 60_000;
 const TOGETHER_MS: u64 = 40 * MINUTE;
 /// They meet at any time of the ten minutes between two heartbeats.
 const HEARTBEAT_MS: u64 = 10 * MINUTE;
-/// Whoever is not in step by then never is.
+/// A listener that is not in step by then never is.
 const PATIENCE_MS: u64 = 48 * 60 * MINUTE;
 /// So long frames are counted after all are in step.
 const AFTER_MS: u64 = 10 * MINUTE;
 
-/// Changes made while apart, then met again; from the meeting every frame of anybody counts until all hold the newest
+/// Changes are made while the nodes are apart, then they meet; from then on all frames count until all nodes hold the newest
 /// state. What follows in ten minutes (heartbeats that acknowledge) is counted beside.
 pub(crate) fn apart(case: &Case, states: &States) -> Row {
-    let mut dice = Dice(case.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    let first = dice.below(states.states.len() as u64) as usize;
+    let mut rng = XorShift::new(case.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let first = rng.below(states.states.len() as u64) as usize;
     let mut field = cell(case, states, first);
     hear_sender(&mut field, case, false);
     for change in 1..=case.changes {
         field.run(states.step_ms);
         publish(&mut field, SENDER, states, first + change);
     }
-    field.run(dice.below(HEARTBEAT_MS));
+    field.run(rng.below(HEARTBEAT_MS));
     hear_sender(&mut field, case, true);
     let met_ms = field.now_ms();
     assert!(
@@ -79,7 +79,7 @@ pub(crate) fn live(case: &Case, states: &States) -> Row {
     row
 }
 
-/// A sender and its listeners, who know nobody else: joined and brought into step over cables, which are then cut.
+/// A sender and its listeners, which have no other peers: they join and come into step over cables, which are then cut.
 fn cell(case: &Case, states: &States, first: usize) -> Field {
     let config =
         FieldConfig { frame_bytes_max: FRAME_BYTES_MAX, ..FieldConfig::new(case.seed, case.preset.line) };

@@ -1,4 +1,4 @@
-//! What a row says, as a table and as JSON.
+//! The output of the rows, as a table and as JSON.
 
 use crate::Case;
 use std::collections::BTreeMap;

@@ -3,12 +3,13 @@
 //! The state is deterministic CBOR, not signed, as such nodes send it today. It is cut into fragments of the same frames,
 //! with the overhead of ours (14 bytes of frame, 4 of fragment). All go out; then each listener that lacks some asks with
 //! a bitmap, unless it heard another ask for all it lacks; what was asked for goes out again, until all listeners have
-//! everything. Nobody pays for finding out that there is something to send, nor for saying that it came; no frames
+//! everything. Discovery and acknowledgements cost nothing; no frames
 //! collide; and of however many changes only the newest state is sent, once.
 
 use crate::report::{Kinds, Row};
 use crate::{Case, FRAME_BYTES_MAX};
 use std::collections::BTreeSet;
+use tombolo_sim::rng::XorShift;
 use tombolo_transports::mesh::frame::OVERHEAD_BYTES;
 
 /// Header of a fragment, and of a question about fragments.
@@ -17,7 +18,7 @@ const FRAGMENT_BYTES: usize = 4;
 const GAP_MS: u64 = 50;
 
 pub(crate) fn run(case: &Case, state_bytes: usize) -> Row {
-    let mut dice = Dice(case.seed | 1);
+    let mut rng = XorShift::new(case.seed | 1);
     let shard = FRAME_BYTES_MAX - OVERHEAD_BYTES - FRAGMENT_BYTES;
     let count = state_bytes.div_ceil(shard);
     let all: BTreeSet<usize> = (0..count).collect();
@@ -34,7 +35,7 @@ pub(crate) fn run(case: &Case, state_bytes: usize) -> Row {
     while lacking.iter().any(|lacking| !lacking.is_empty()) {
         for index in &wanted {
             send(&mut row, "fragment", shard.min(state_bytes - index * shard));
-            for lacking in lacking.iter_mut().filter(|_| !dice.chance(case.loss_percent)) {
+            for lacking in lacking.iter_mut().filter(|_| !rng.chance(case.loss_percent)) {
                 lacking.remove(index);
             }
         }
@@ -45,30 +46,14 @@ pub(crate) fn run(case: &Case, state_bytes: usize) -> Row {
                 continue;
             }
             send(&mut row, "nack", count.div_ceil(8));
-            if !dice.chance(case.loss_percent) {
+            if !rng.chance(case.loss_percent) {
                 wanted.extend(&lacking[listener]);
             }
-            for overheard in overheard.iter_mut().filter(|_| !dice.chance(case.loss_percent)) {
+            for overheard in overheard.iter_mut().filter(|_| !rng.chance(case.loss_percent)) {
                 overheard.extend(&lacking[listener]);
             }
         }
     }
     row.seconds = ms as f64 / 1e3;
     row
-}
-
-/// Numbers that look random and are the same everywhere (xorshift).
-pub(crate) struct Dice(pub(crate) u64);
-
-impl Dice {
-    pub(crate) fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
-    }
-
-    fn chance(&mut self, percent: u32) -> bool {
-        self.below(1_000_000) < u64::from(percent) * 10_000
-    }
 }

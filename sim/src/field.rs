@@ -381,7 +381,7 @@ impl Field {
 
 fn cable() -> LinkCaps {
     LinkCaps {
-        medium: Medium::Wires,
+        medium: Medium::Lan,
         message_bytes_max: 1 << 20,
         rate_bps: None,
         latency_ms: 1,

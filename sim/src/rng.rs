@@ -24,6 +24,11 @@ impl Rng {
         self.0.bytes()
     }
 
+    /// So many bytes.
+    pub fn byte_vec(&mut self, len: usize) -> Vec<u8> {
+        (0..len).map(|_| self.bits() as u8).collect()
+    }
+
     /// A number below `bound`; 0 if `bound` is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.0.below(bound)
@@ -54,6 +59,31 @@ impl Rng {
         for i in (1..items.len()).rev() {
             items.swap(i, self.index(i + 1));
         }
+    }
+}
+
+/// A second stream (xorshift), for the benches: their recorded figures were drawn from it.
+#[derive(Debug)]
+pub struct XorShift(u64);
+
+impl XorShift {
+    /// The stream of a seed, which is not 0.
+    pub fn new(seed: u64) -> Self {
+        debug_assert_ne!(seed, 0, "xorshift of 0 stays 0");
+        XorShift(seed)
+    }
+
+    /// A number below `bound`, which is not 0.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+
+    /// True `percent` times in a hundred.
+    pub fn chance(&mut self, percent: u32) -> bool {
+        self.below(1_000_000) < u64::from(percent) * 10_000
     }
 }
 

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tombolo_sim::rng::Rng;
 
-use crate::lab::{Lab, Node, wait_in_step};
+use crate::lab::{Lab, LabNode, wait_in_step};
 
 const ROUNDS: usize = 20;
 
-fn all_there(node: &Node<'_>, written: &BTreeMap<String, String>, round: usize) {
+fn all_there(node: &LabNode<'_>, written: &BTreeMap<String, String>, round: usize) {
     let held = node.json(&["get", "log"]);
     for (key, value) in written {
         let found = key.split('/').fold(&held, |part, segment| &part[segment]);
@@ -18,7 +18,7 @@ fn all_there(node: &Node<'_>, written: &BTreeMap<String, String>, round: usize) 
     }
 }
 
-/// Whatever `set` said was written is there after the daemon was killed, twenty times, and reaches the peer.
+/// Each write that `set` acknowledged is there after the daemon was killed, twenty times, and reaches the peer.
 #[test]
 fn acknowledged_writes_survive_kill_9() {
     let Some(lab) = Lab::new(2) else { return };

@@ -1,6 +1,6 @@
 //! Random federations with radios on a bad channel: loss up to a half, bursts, corruption, duplication, hidden
 //! stations, restarts; then a quiet channel, on which all must come to read the same bytes. Safety is checked on
-//! the way: what a node reads was written by somebody.
+//! the way: every value that a node reads was written by some node.
 //!
 //! `TOMBOLO_SEED=N cargo test --test sim air_swarm::replay -- --exact --nocapture` runs one seed.
 

@@ -1,5 +1,5 @@
-//! Many seeds: in each a federation of 3 to 5 nodes with radios, cables or both lives some hours with all faults
-//! on. Then whoever can be reached is in step; then, on one cable, everybody is, and the radios are silent.
+//! Many seeds: in each a federation of 3 to 5 nodes with radios, cables or both lives some hours with all faults on. Then
+//! all nodes that can be reached are in step; then, on one cable, all nodes are, and the radios are silent.
 
 use crate::seeds;
 use tombolo_sim::chaos::{ChaosPlan, run};
@@ -12,8 +12,8 @@ fn one(seed: u64) -> RunReport {
     run(seed, &ChaosPlan::default())
 }
 
-/// Documents are byte-identical wherever they may be read and can be reached, nothing acknowledged is lost, nobody
-/// holds what he may not, nothing went on air that must not, no key and nonce twice, no hour above the law.
+/// Documents are byte-identical at all readers that can be reached, no acknowledged write is lost, no node holds what it may
+/// not read, nothing barred went on air, no key and nonce was used twice, no hour had more airtime than the law permits.
 #[test]
 fn every_seed_ends_in_step() {
     let (failed, total) = seeds::run_all("chaos", one, seeds::wanted(24));
@@ -39,7 +39,7 @@ fn seeds_that_once_failed_pass() {
     }
 }
 
-/// Not a test of its own: runs the seed that `TOMBOLO_SEED` names, and says what it did.
+/// Not a test of its own: runs the seed that `TOMBOLO_SEED` names, and prints its report.
 #[test]
 fn replay() {
     seeds::replay("chaos", one);

@@ -116,8 +116,8 @@ fn on_air_a_restored_machine_gets_back_its_own_newer_state_and_signs_above_it() 
     }
 }
 
-/// It wrote more before it heard anybody than it had lost: so its friends' state is the lower one, and would be buried
-/// by the first frame that it sends. It is fetched first.
+/// Before it received anything it wrote more than it had lost: so the state that its peers hold has the lower sequence, and
+/// its first frame would supersede that state. It fetches the state first.
 #[test]
 fn on_air_a_restored_machine_buries_nothing_by_what_it_wrote_in_silence() {
     for seed in [51, 52, 53] {

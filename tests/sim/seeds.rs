@@ -62,7 +62,7 @@ pub(crate) fn wanted(usual: u64) -> std::ops::Range<u64> {
     first..first + number("TOMBOLO_SEEDS").unwrap_or(if quick { usual / 10 } else { usual })
 }
 
-/// Runs the seed that `TOMBOLO_SEED` names, and says what it did.
+/// Runs the seed that `TOMBOLO_SEED` names, and prints its report.
 pub(crate) fn replay(story: &str, run: Run) {
     let Some(seed) = std::env::var("TOMBOLO_SEED").ok().and_then(|seed| seed.parse().ok()) else { return };
     let report = run_caught(run, seed);

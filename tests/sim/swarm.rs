@@ -15,8 +15,8 @@ fn one(seed: u64) -> RunReport {
     run(seed, &SwarmPlan::default())
 }
 
-/// Documents are byte-identical, nothing acknowledged is lost, nobody wrote who may not, and nothing
-/// panicked: after a day of loss, repetition, reordering, damage, partitions, crashes and wrong clocks.
+/// Documents are byte-identical, no acknowledged write is lost, no write without the right to it takes effect, and nothing
+/// panics: after a day of loss, duplication, reordering, corruption, partitions, crashes and wrong clocks.
 #[test]
 fn every_seed_ends_in_step() {
     let (failed, total) = seeds::run_all("swarm", one, seeds::wanted(200));
@@ -45,7 +45,7 @@ fn seeds_that_once_failed_pass() {
     }
 }
 
-/// Not a test of its own: runs the seed that `TOMBOLO_SEED` names, and says what it did.
+/// Not a test of its own: runs the seed that `TOMBOLO_SEED` names, and prints its report.
 #[test]
 fn replay() {
     seeds::replay("swarm", one);

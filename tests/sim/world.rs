@@ -1,4 +1,4 @@
-//! A small federation on a clean network, for stories that say themselves what goes wrong.
+//! A small federation on a network without faults, for stories that bring their own.
 
 use tombolo::federation::TrustLevel;
 use tombolo::layer::{KeyPath, Kind};
@@ -67,7 +67,7 @@ impl World {
         }
     }
 
-    /// Forks that somebody knows of.
+    /// The number of forks that a node knows.
     pub(crate) fn forks(&mut self, who: usize) -> usize {
         match self.simulation.ask(Seat(who), Command::Status) {
             Ok(Reply::Status(status)) => status.forks.len(),
@@ -75,7 +75,7 @@ impl World {
         }
     }
 
-    /// What somebody reads at a key, as far as it knows the document.
+    /// The value that a node reads at a key; `None` if it does not know the document or the key.
     pub(crate) fn get(&mut self, who: usize, place: &DocumentRef, key: &str) -> Option<u64> {
         use CommandError as E;
         let doc = place.text(&self.simulation);
@@ -86,7 +86,7 @@ impl World {
         }
     }
 
-    /// Lets time pass until somebody reads this, and says how long that took.
+    /// Lets time pass until a node reads this value; returns how long that took.
     pub(crate) fn await_value(
         &mut self,
         who: usize,

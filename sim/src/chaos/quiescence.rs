@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use tombolo::layer::{DocumentName, KeyPath, Kind};
-use tombolo::node::{Command, CommandError, Reply};
+use tombolo::node::{Command, CommandError};
 use tombolo_delta::Value;
 use tombolo_transports::mesh::air::{Faults as AirFaults, Loss};
 use tombolo_transports::mesh::fragment::MemoryLimits;

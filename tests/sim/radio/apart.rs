@@ -3,7 +3,7 @@
 use super::*;
 use tombolo_transports::mesh::air::Loss;
 
-/// Ten changes missed cost one frame of content, whoever listens.
+/// Ten missed changes cost one frame of content, for any number of listeners.
 #[test]
 fn who_was_out_of_reach_gets_one_update_for_all_it_missed() {
     let mut field = sf7(71);

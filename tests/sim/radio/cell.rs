@@ -24,9 +24,9 @@ fn cost(field: &Field, from_ms: u64, to_ms: u64) -> (usize, u64) {
     })
 }
 
-/// A node and its listeners, who know nobody else, have come into step over cables that are gone; it writes ten
-/// states out of reach and comes back at any moment between two heartbeats. What everybody sends from then until
-/// all hold the newest.
+/// A node and its listeners, which have no other peers, are in step after cables that are gone; it writes ten states out of
+/// reach and comes back at any moment between two heartbeats. Returns what all of them send from then until all hold the
+/// newest.
 fn coming_back(seed: u64, listeners: usize) -> (usize, u64) {
     let mut field = Field::new(FieldConfig::new(seed, long_fast()));
     field.calls_reach = true;
@@ -57,7 +57,7 @@ fn coming_back(seed: u64, listeners: usize) -> (usize, u64) {
     cost(&field, met_ms, field.now_ms())
 }
 
-/// One asks for all, the answer serves all, and nobody says what no one needs to know.
+/// One request stands for all listeners, the answer serves all of them, and nothing else is sent.
 #[test]
 fn a_node_that_comes_back_to_eight_costs_at_most_a_third_more_than_with_one() {
     let sum = |listeners: usize| {

@@ -50,7 +50,7 @@ fn join(field: &mut Field, inviter: usize, joiner: usize) {
     assert!(matches!(answer, Some(Ok(Reply::Joined(_)))), "{answer:?}");
 }
 
-/// So many nodes with radios, all of which trust each other, joined over cables that nobody has any more.
+/// So many nodes with radios, all of which trust each other; they joined over cables that are gone.
 fn friends(field: &mut Field, nodes: usize) {
     field.calls_reach = true;
     for node in 0..nodes {
