@@ -250,7 +250,7 @@ impl RawRequest<'_> {
             }
             (&Method::DELETE, Some(key)) => command(Command::Del { doc, key }),
             (&Method::DELETE, None) => {
-                Err(RouteError::Query("say which key: DELETE /v1/docs/DOC?key=a/b/c".into()))
+                Err(RouteError::Query("name a key: DELETE /v1/docs/DOC?key=a/b/c".into()))
             }
             _ => Err(RouteError::Method { path: self.path.to_owned(), method: self.method.to_string() }),
         }

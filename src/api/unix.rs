@@ -25,7 +25,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum UnixError {
     /// No process listens: there is no socket, or a stale one.
-    #[error("nobody answers at {}", path.display())]
+    #[error("no process answers at {}", path.display())]
     NotListening {
         /// The path of the socket.
         path: PathBuf,

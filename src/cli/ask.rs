@@ -112,7 +112,7 @@ impl NodeFolder {
 fn too_slow() -> CliError {
     let seconds = ANSWER_TIMEOUT.as_secs();
     let message = format!(
-        "the running node has not answered within {seconds} s; it may still do what it was asked: its log says more"
+        "the running node has not answered within {seconds} s; it may still do what it was asked: its log has more"
     );
     CliError::new("no_answer", message)
 }

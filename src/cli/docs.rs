@@ -129,7 +129,7 @@ fn written(context: &CliContext, done: &str, reply: &JsonReply) -> Outcome {
     }
     let name = print::clean(print::text(&reply.json, "name"));
     let line = match print::number(&reply.json, "changed") {
-        0 => format!("{name} says so already: nothing changed"),
+        0 => format!("{name} is so already: nothing changed"),
         n => format!("{name}: {} {done}", print::count(n, "key")),
     };
     Ok(print::line(&line)?)

@@ -363,7 +363,7 @@ fn radio_use(text: &str) -> Result<RadioUse, String> {
         "never" => Ok(RadioUse::Never),
         "brief" => Ok(RadioUse::Brief),
         "full" => Ok(RadioUse::Full),
-        _ => Err("say never, brief or full".to_owned()),
+        _ => Err("write never, brief or full".to_owned()),
     }
 }
 
@@ -371,7 +371,7 @@ fn yes_or_no(text: &str) -> Result<bool, String> {
     match text {
         "yes" => Ok(true),
         "no" => Ok(false),
-        _ => Err("say yes or no".to_owned()),
+        _ => Err("write yes or no".to_owned()),
     }
 }
 

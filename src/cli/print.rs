@@ -170,7 +170,7 @@ pub(crate) fn step(step: &Json, now_ms: u64) -> String {
         {
             format!("sent, {}", parts.join(", "))
         }
-        ("unknown", "") => "not said yet what it holds".to_owned(),
+        ("unknown", "") => "not reported yet what it holds".to_owned(),
         ("unknown", since) => format!("known until {}", age(since, now_ms)),
         // Nothing is lacking, and nothing was agreed on yet.
         ("catching up", _) if parts.is_empty() => "comparing".to_owned(),
@@ -346,7 +346,7 @@ mod tests {
                 r#"{"state":"catching up","we_lack":0,"they_lack":0,"unacknowledged":1}"#,
                 "sent, unacknowledged 1",
             ),
-            (r#"{"state":"unknown","we_lack":null,"they_lack":null}"#, "not said yet what it holds"),
+            (r#"{"state":"unknown","we_lack":null,"they_lack":null}"#, "not reported yet what it holds"),
             (r#"{"state":"unknown","unknown_since":"2027-01-15T07:50:00Z"}"#, "known until 10 min ago"),
             (r#"{"state":"not connected","we_lack":null}"#, "not connected"),
         ] {

@@ -59,7 +59,7 @@ pub(super) fn run(
             Err(error) if !error.code.is_empty() => Err(error),
             _ => tokio::select! {
                 () = signals.next() => Ok(()),
-                ended = node.ended() => Err(CliError::new("ended", format!("{ended}: the log says why"))),
+                ended = node.ended() => Err(CliError::new("ended", format!("{ended}: the log has the reason"))),
             },
         };
         tracing::info!("ending");

@@ -56,7 +56,7 @@ fn a_wrong_radio_is_told_what_is_wrong() {
         ("kiss+tcp://localhost?tx_delay=3", "has no option \"tx_delay\""),
         ("kiss+tcp://localhost?region=EU869", "unknown region \"EU869\""),
         ("kiss+tcp://localhost?preset=LongFats", "unknown radio setting \"LongFats\""),
-        ("kiss+tcp://localhost?region=EU868", "say `bitrate`"),
+        ("kiss+tcp://localhost?region=EU868", "set `bitrate`"),
         ("kiss+tcp://localhost?region=amateur", "call sign"),
         ("meshtastic+tcp://localhost?hops=8", "hops=8 is not a number from 0 to 7"),
         ("kiss+serial://ttyUSB0", "the path of a serial port"),

@@ -75,7 +75,7 @@ pub(super) fn run(json: bool) -> Outcome {
     match figures.converged {
         true => Ok(()),
         false => {
-            Err(CliError::new("not_converged", "the nodes did not come into step: the figures say where"))
+            Err(CliError::new("not_converged", "the nodes did not come into step: the figures show where"))
         }
     }
 }

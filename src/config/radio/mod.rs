@@ -109,7 +109,7 @@ pub enum RadioSettingsError {
     #[error("`region`: {0}")]
     Region(#[from] RegionError),
     /// A setting stands both in the URL and beside it.
-    #[error("`{0}` stands in the URL and beside it: say it once")]
+    #[error("`{0}` stands in the URL and beside it: set it once")]
     Twice(&'static str),
     /// Both a preset and a bit rate.
     #[error("a radio has a `preset` (LoRa) or a `bitrate`, not both")]
@@ -119,14 +119,14 @@ pub enum RadioSettingsError {
     BitrateOfLora(&'static str),
     /// A TNC reports no rate, and airtime must be counted.
     #[error(
-        "a TNC does not say how fast it sends, and in {0} its time on air counts: say `bitrate`, for instance 1200 or 9600, or `preset` where it is a LoRa modem"
+        "a TNC does not report how fast it sends, and in {0} its time on air counts: set `bitrate`, for instance 1200 or 9600, or `preset` where it is a LoRa modem"
     )]
     NoRate(Region),
     /// Encryption where the law forbids it.
     #[error("region {0}: nothing may be obscured there: `mode` is \"signed-clear\", or left out")]
     NotClear(Region),
     /// The call sign that the law asks for is missing.
-    #[error("region {0}: the station's call sign is sent there: say `call_sign`, or `call=` in a KISS URL")]
+    #[error("region {0}: the station's call sign is sent there: set `call_sign`, or `call=` in a KISS URL")]
     NoCallSign(Region),
     /// The text is not a call sign.
     #[error("`call_sign` {0:?} is empty, longer than {CALL_SIGN_BYTES_MAX} bytes, or not printable ASCII")]
@@ -478,8 +478,8 @@ mod tests {
             (&format!("{tnc}\nbitrate = \"fast\""), "\"fast\""),
             (&format!("{tnc}\nregion = \"EU869\""), "unknown region \"EU869\""),
             (&format!("{tnc}\nbitrate = 1200\nregion = \"EU868\"\nfrequency_hz = 868650000"), "868.650 MHz"),
-            (&format!("{tnc}\nregion = \"EU868\""), "say `bitrate`"),
-            (&format!("{tnc}\nregion = \"US\"\nhopping = true"), "say `bitrate`"),
+            (&format!("{tnc}\nregion = \"EU868\""), "set `bitrate`"),
+            (&format!("{tnc}\nregion = \"US\"\nhopping = true"), "set `bitrate`"),
             (&format!("{tnc}\nmode = \"clear\""), "\"signed-clear\""),
             (&format!("{tnc}\nregion = \"amateur\""), "call_sign"),
             (&format!("{tnc}\nregion = \"amateur\"\ncall_sign = \"A\"\nmode = \"encrypted\""), "obscured"),

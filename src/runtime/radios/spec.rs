@@ -66,14 +66,14 @@ fn at_once(bytes_max: usize, line: Option<Line>, rules: Option<Rules>) -> usize 
 pub(super) fn expected(settings: &RadioSettings) -> String {
     let reports = !matches!(&settings.url.protocol, Protocol::Kiss(kiss) if !kiss.reports);
     if reports && settings.region.is_none() {
-        return "goes by the region that the radio tells, once it is there".to_owned();
+        return "uses the region that the radio reports, once it is there".to_owned();
     }
     if reports && settings.rate.is_none() {
         let region = match settings.region {
             Some(Area::In(region)) => region.name(),
             _ => "none",
         };
-        return format!("region {region}; how fast it sends is what the radio tells, once it is there");
+        return format!("region {region}; its modulation is what the radio reports, once it is there");
     }
     spec(settings, settings.url.frame_bytes_max(), &RadioInfo::default()).rules_text
 }
@@ -132,14 +132,14 @@ fn rules(settings: &RadioSettings, info: &RadioInfo, line: Option<Line>) -> Resu
     let limited = rules.duty_permille.is_some() || rules.dwell_ms.is_some();
     if limited && line.is_none() {
         return Err(format!(
-            "nothing is sent: the radio does not say how it modulates, and in {region} its time on air counts: set `preset`"
+            "nothing is sent: the radio does not report how it modulates, and in {region} its time on air counts: set `preset`"
         ));
     }
     Ok((rules, in_words(region, frequency_hz, line, &rules)))
 }
 
 fn region(settings: &RadioSettings, info: &RadioInfo) -> Result<Region, String> {
-    const HOW: &str = "say where the radio is, for instance `region = \"EU868\"` or ?region=EU868";
+    const HOW: &str = "set where the radio is, for instance `region = \"EU868\"` or ?region=EU868";
     match (settings.region, &info.region) {
         (Some(Area::In(region)), _) => Ok(region),
         (Some(Area::Nowhere), _) => Err("nothing is sent: region none".to_owned()),
@@ -260,7 +260,7 @@ mod tests {
     fn no_rules_are_shown_for_a_radio_that_reports_its_own() {
         let expected = |url: &str| expected(&RadioSettings::from_url(url).unwrap());
         assert!(expected("meshtastic+tcp://h").starts_with("goes by the region that the radio tells"));
-        assert!(expected("meshcore+tcp://h?region=EU868").starts_with("region EU868; how fast"));
+        assert!(expected("meshcore+tcp://h?region=EU868").starts_with("region EU868; its modulation"));
         assert!(expected("meshcore+tcp://h?region=EU868&preset=MeshCore").contains("10 % of any hour"));
         assert!(expected("kiss+tcp://h").starts_with("nothing is sent: no region is set"));
     }
