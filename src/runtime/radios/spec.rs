@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn no_rules_are_shown_for_a_radio_that_reports_its_own() {
         let expected = |url: &str| expected(&RadioSettings::from_url(url).unwrap());
-        assert!(expected("meshtastic+tcp://h").starts_with("goes by the region that the radio tells"));
+        assert!(expected("meshtastic+tcp://h").starts_with("uses the region that the radio reports"));
         assert!(expected("meshcore+tcp://h?region=EU868").starts_with("region EU868; its modulation"));
         assert!(expected("meshcore+tcp://h?region=EU868&preset=MeshCore").contains("10 % of any hour"));
         assert!(expected("kiss+tcp://h").starts_with("nothing is sent: no region is set"));
