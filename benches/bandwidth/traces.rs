@@ -8,7 +8,7 @@ use tombolo_delta::Value;
 use tombolo_sim::rng::XorShift;
 
 /// A document at one moment, in the forms that the codecs start from.
-pub(crate) struct Document {
+pub(crate) struct TraceDocument {
     pub(crate) value: Value,
     pub(crate) json: Json,
     pub(crate) json_text: Vec<u8>,
@@ -18,23 +18,23 @@ pub(crate) struct Document {
 
 pub(crate) struct Trace {
     pub(crate) name: String,
-    pub(crate) documents: Vec<Document>,
+    pub(crate) documents: Vec<TraceDocument>,
 }
 
 /// Documents without a timestamp get this time, and one minute a change.
 const TIMELESS_START_MS: u64 = 1_800_000_000_000;
 const TIMELESS_STEP_MS: u64 = 60_000;
 
-impl Document {
+impl TraceDocument {
     /// Nothing known yet.
-    pub(crate) fn empty() -> Document {
-        Document { value: Value::Null, json: Json::Null, json_text: Vec::new(), sequence: 0, time_ms: 0 }
+    pub(crate) fn empty() -> TraceDocument {
+        TraceDocument { value: Value::Null, json: Json::Null, json_text: Vec::new(), sequence: 0, time_ms: 0 }
     }
 
-    pub(crate) fn new(at: usize, line: &str) -> Document {
+    pub(crate) fn new(at: usize, line: &str) -> TraceDocument {
         let json: Json = serde_json::from_str(line).expect("each line of a trace is a JSON document");
         let stamp = json.get("timestamp").and_then(Json::as_str).and_then(milliseconds);
-        Document {
+        TraceDocument {
             value: serde_json::from_str(line).expect("a JSON document is a value"),
             json_text: serde_json::to_vec(&json).expect("JSON prints"),
             sequence: at as u64 + 1,
@@ -46,7 +46,7 @@ impl Document {
 
 impl Trace {
     fn new(name: &str, lines: impl Iterator<Item = String>) -> Trace {
-        let documents = lines.enumerate().map(|(at, line)| Document::new(at, &line)).collect();
+        let documents = lines.enumerate().map(|(at, line)| TraceDocument::new(at, &line)).collect();
         Trace { name: name.to_owned(), documents }
     }
 }

@@ -1,6 +1,6 @@
 //! Whole nodes on the emulated channel.
 
-use crate::report::{Kinds, Row};
+use crate::report::{Kinds, MeshRow};
 use crate::states::States;
 use crate::{Case, FRAME_BYTES_MAX};
 use tombolo::federation::TrustLevel;
@@ -25,7 +25,7 @@ const AFTER_MS: u64 = 10 * MINUTE;
 
 /// Changes are made while the nodes are apart, then they meet; from then on all frames count until all nodes hold the newest
 /// state. What follows in ten minutes (heartbeats that acknowledge) is counted beside.
-pub(crate) fn apart(case: &Case, states: &States) -> Row {
+pub(crate) fn apart(case: &Case, states: &States) -> MeshRow {
     let mut rng = XorShift::new(case.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let first = rng.below(states.states.len() as u64) as usize;
     let mut field = cell(case, states, first);
@@ -44,9 +44,9 @@ pub(crate) fn apart(case: &Case, states: &States) -> Row {
     );
     let done_ms = field.now_ms();
     field.run(AFTER_MS);
-    let mut row = Row::new("apart", case);
+    let mut row = MeshRow::new("apart", case);
     count(&field, case, &mut row, met_ms..done_ms);
-    let mut after = Row::new("after", case);
+    let mut after = MeshRow::new("after", case);
     count(&field, case, &mut after, done_ms..done_ms + AFTER_MS);
     (row.after_bytes, row.after_frames) = (after.bytes(), after.frames());
     row.seconds = (done_ms - met_ms) as f64 / 1e3;
@@ -64,7 +64,7 @@ pub(crate) fn apart(case: &Case, states: &States) -> Row {
 }
 
 /// One state after the other while all listen.
-pub(crate) fn live(case: &Case, states: &States) -> Row {
+pub(crate) fn live(case: &Case, states: &States) -> MeshRow {
     let mut field = cell(case, states, 0);
     let began_ms = field.now_ms();
     for change in 1..=case.changes {
@@ -73,7 +73,7 @@ pub(crate) fn live(case: &Case, states: &States) -> Row {
     }
     let done_ms = field.now_ms();
     assert!(field.run_until(PATIENCE_MS, |field| all_hold(field, case)), "not in step: {case:?}");
-    let mut row = Row::new("live", case);
+    let mut row = MeshRow::new("live", case);
     count(&field, case, &mut row, began_ms..done_ms);
     row.seconds = (done_ms - began_ms) as f64 / 1e3;
     row
@@ -158,7 +158,7 @@ fn frames(field: &Field, met_ms: u64, done_ms: u64) {
 }
 
 /// What began to leave in that time.
-fn count(field: &Field, case: &Case, row: &mut Row, time_ms: std::ops::Range<u64>) {
+fn count(field: &Field, case: &Case, row: &mut MeshRow, time_ms: std::ops::Range<u64>) {
     let time_us = time_ms.start * 1_000..time_ms.end * 1_000;
     for on_air in field.air.log().filter(|on_air| time_us.contains(&on_air.start_us)) {
         let kind = on_air.frame.first().map_or("empty", |first| name(Kind::of(*first)));

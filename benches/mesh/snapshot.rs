@@ -6,7 +6,7 @@
 //! everything. Discovery and acknowledgements cost nothing; no frames
 //! collide; and of however many changes only the newest state is sent, once.
 
-use crate::report::{Kinds, Row};
+use crate::report::{Kinds, MeshRow};
 use crate::{Case, FRAME_BYTES_MAX};
 use std::collections::BTreeSet;
 use tombolo_sim::rng::XorShift;
@@ -17,15 +17,15 @@ const FRAGMENT_BYTES: usize = 4;
 /// Between two frames.
 const GAP_MS: u64 = 50;
 
-pub(crate) fn run(case: &Case, state_bytes: usize) -> Row {
+pub(crate) fn run(case: &Case, state_bytes: usize) -> MeshRow {
     let mut rng = XorShift::new(case.seed | 1);
     let shard = FRAME_BYTES_MAX - OVERHEAD_BYTES - FRAGMENT_BYTES;
     let count = state_bytes.div_ceil(shard);
     let all: BTreeSet<usize> = (0..count).collect();
     let mut lacking = vec![all.clone(); case.listeners];
-    let mut row = Row::new("snapshot", case);
+    let mut row = MeshRow::new("snapshot", case);
     let mut ms = 0;
-    let mut send = |row: &mut Row, kind: &'static str, payload: usize| {
+    let mut send = |row: &mut MeshRow, kind: &'static str, payload: usize| {
         let bytes = payload + FRAGMENT_BYTES + OVERHEAD_BYTES;
         let airtime_us = case.preset.line.frame_us(bytes);
         row.add(Kinds::one(kind, bytes), airtime_us);

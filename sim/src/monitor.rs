@@ -14,7 +14,7 @@ const MARK_BYTES: usize = 16;
 /// What one key and one nonce are: the radio (its sender and its own boot epochs), the epoch with its salt, the
 /// audience (by alias, and by what it calls the sender), and the counter. Runs send fewer frames under one key
 /// than 16 bits count.
-type Use = (LinkId, u32, [u8; 8], [u8; 2], u8, u16);
+type NonceUse = (LinkId, u32, [u8; 8], [u8; 2], u8, u16);
 
 /// The airtime of one radio, and its limit.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ struct Watched {
 #[derive(Debug, Default)]
 pub struct Monitor {
     radios: BTreeMap<LinkId, Watched>,
-    used: BTreeMap<Use, [u8; 32]>,
+    used: BTreeMap<NonceUse, [u8; 32]>,
     /// First bytes of the signatures of what must not be heard in clear.
     secrets: BTreeSet<[u8; MARK_BYTES]>,
     /// When frames of which kind were handed out, milliseconds.

@@ -7,7 +7,7 @@ use hyper::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Span;
+use crate::config::TimeSpan;
 use crate::federation::{RadioUse, TrustLevel};
 use crate::layer::KeyPath;
 use crate::layer::Kind;
@@ -325,7 +325,7 @@ pub fn write_watch(doc: Option<&str>) -> String {
 
 fn invite(body: InviteBody) -> Result<Command, RouteError> {
     let span = |text: String| {
-        let Span(span) = text.parse().map_err(|e| RouteError::Query(format!("`expires`: {e}")))?;
+        let TimeSpan(span) = text.parse().map_err(|e| RouteError::Query(format!("`expires`: {e}")))?;
         Ok(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
     };
     let expires = body.expires.map(span).transpose()?;

@@ -106,10 +106,13 @@ async fn accept(listener: UnixListener, client: NodeClient, mut stopped: watch::
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((place, stream)) => {
-                let service =
-                    Service { client: client.clone(), watchers: watchers.clone(), stopped: stopped.clone() };
+                let context = ServerContext {
+                    client: client.clone(),
+                    watchers: watchers.clone(),
+                    stopped: stopped.clone(),
+                };
                 connections.spawn(async move {
-                    serve(stream, service).await;
+                    serve(stream, context).await;
                     drop(place);
                 });
             }
@@ -136,17 +139,17 @@ async fn place_and_stream(
 
 /// What the handling of a request needs.
 #[derive(Clone)]
-struct Service {
+struct ServerContext {
     client: NodeClient,
     watchers: Arc<Semaphore>,
     stopped: watch::Receiver<bool>,
 }
 
-async fn serve(stream: UnixStream, service: Service) {
-    let mut stopped = service.stopped.clone();
+async fn serve(stream: UnixStream, context: ServerContext) {
+    let mut stopped = context.stopped.clone();
     let handler = service_fn(move |request| {
-        let service = service.clone();
-        async move { Ok::<_, Infallible>(answer(request, service).await) }
+        let context = context.clone();
+        async move { Ok::<_, Infallible>(answer(request, context).await) }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
@@ -164,7 +167,7 @@ async fn serve(stream: UnixStream, service: Service) {
     }
 }
 
-async fn answer(request: Request<Incoming>, service: Service) -> Answer {
+async fn answer(request: Request<Incoming>, context: ServerContext) -> Answer {
     let (head, body) = request.into_parts();
     let body = match Limited::new(body, BODY_BYTES_MAX).collect().await {
         Ok(body) => body.to_bytes(),
@@ -176,8 +179,8 @@ async fn answer(request: Request<Incoming>, service: Service) -> Answer {
     };
     match routes::read(&head.method, head.uri.path(), head.uri.query(), &body) {
         Err(error) => failure(error.status(), error.code(), &error.to_string()),
-        Ok(ApiRequest::Watch(doc)) => watch_answer(doc, service).await,
-        Ok(ApiRequest::Command(command)) => match service.client.command(command).await {
+        Ok(ApiRequest::Watch(doc)) => watch_answer(doc, context).await,
+        Ok(ApiRequest::Command(command)) => match context.client.command(command).await {
             Ok(reply) => success(&reply),
             Err(error) => refusal(&error),
         },
@@ -222,8 +225,8 @@ fn respond(status: StatusCode, kind: &'static str, body: UnsyncBoxBody<Bytes, In
     response
 }
 
-async fn watch_answer(doc: Option<String>, service: Service) -> Answer {
-    let Service { client, watchers, stopped } = service;
+async fn watch_answer(doc: Option<String>, context: ServerContext) -> Answer {
+    let ServerContext { client, watchers, stopped } = context;
     let Ok(place) = watchers.try_acquire_owned() else {
         let message = format!("{WATCHERS_MAX} programs watch already: end one of them first");
         return failure(StatusCode::SERVICE_UNAVAILABLE, "too_many_watchers", &message);
@@ -348,7 +351,7 @@ impl Body for LineBody {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
+        task: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         self.0.poll_recv(context).map(|line| line.map(|line| Ok(Frame::data(line))))
     }

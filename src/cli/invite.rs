@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::error::{CliError, Outcome};
 use super::{CliContext, print, qr};
-use crate::config::Span;
+use crate::config::TimeSpan;
 use crate::federation::TrustLevel;
 use crate::folder::load_config;
 use crate::node::Command;
@@ -12,7 +12,7 @@ use crate::node::Command;
 pub(super) fn run(
     context: &CliContext,
     level: TrustLevel,
-    expires: Span,
+    expires: TimeSpan,
     draw: bool,
     addresses: Vec<SocketAddr>,
 ) -> Outcome {

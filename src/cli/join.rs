@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::ask::{JsonReply, runtime, text_of};
 use super::error::{CliError, Outcome};
 use super::{CliContext, print};
-use crate::config::Span;
+use crate::config::TimeSpan;
 use crate::folder::load_config;
 use crate::handle::{Settings, Tombolo};
 use crate::limits::INVITE_TEXT_MAX;
@@ -20,7 +20,7 @@ pub(super) fn run(
     context: &CliContext,
     code: String,
     addresses: Vec<SocketAddr>,
-    timeout: Option<Span>,
+    timeout: Option<TimeSpan>,
 ) -> Outcome {
     context.node.check_there()?;
     let code = if code == "-" { from_stdin()? } else { code };
@@ -30,7 +30,7 @@ pub(super) fn run(
     let reply = runtime()?.block_on(async {
         let joining = join(context, Command::Join { code, addresses }, running);
         let hinting = async {
-            let span = timeout.map(|Span(span)| span);
+            let span = timeout.map(|TimeSpan(span)| span);
             tokio::time::sleep(span.map_or(PATIENCE, |span| span.min(PATIENCE))).await;
             if patient && span.is_none_or(|span| span > PATIENCE) {
                 print::hint(

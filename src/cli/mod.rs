@@ -29,7 +29,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::Span;
+use crate::config::TimeSpan;
 use crate::config::radio::{RadioSettings, RadioSettingsError};
 use crate::federation::{RadioUse, TrustLevel};
 use crate::layer::KeyPath;
@@ -101,7 +101,7 @@ enum CliCommand {
         level: TrustLevel,
         /// How long the code works, like 30m, 24h or 7d
         #[arg(long, default_value = "24h", value_name = "T")]
-        expires: Span,
+        expires: TimeSpan,
         /// Draw a QR code instead, for an 80 x 24 terminal
         #[arg(long)]
         qr: bool,
@@ -121,7 +121,7 @@ enum CliCommand {
         addresses: Vec<Addresses>,
         /// Give up waiting after so long; the node goes on trying while it runs
         #[arg(long, value_name = "T")]
-        timeout: Option<Span>,
+        timeout: Option<TimeSpan>,
     },
     /// List the peers
     #[command(after_help = "Examples:\n  tombolo peers\n  tombolo peers --json")]

@@ -257,20 +257,20 @@ pub fn check_node_name(name: &str) -> Result<(), &'static str> {
 
 /// A span of time as people write it: `90s`, `15m`, `24h`, `7d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span(pub Duration);
+pub struct TimeSpan(pub Duration);
 
 /// Why a text is no span of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("write a whole number and a unit: 90s, 15m, 24h or 7d")]
-pub struct SpanError;
+pub struct TimeSpanError;
 
-impl FromStr for Span {
-    type Err = SpanError;
+impl FromStr for TimeSpan {
+    type Err = TimeSpanError;
 
-    fn from_str(text: &str) -> Result<Self, SpanError> {
+    fn from_str(text: &str) -> Result<Self, TimeSpanError> {
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, unit) = text.split_at_checked(digits).ok_or(SpanError)?;
-        let number: u64 = number.parse().map_err(|_| SpanError)?;
+        let (number, unit) = text.split_at_checked(digits).ok_or(TimeSpanError)?;
+        let number: u64 = number.parse().map_err(|_| TimeSpanError)?;
         let seconds = match unit {
             "s" => Some(number),
             "m" => number.checked_mul(60),
@@ -278,11 +278,11 @@ impl FromStr for Span {
             "d" => number.checked_mul(24 * 60 * 60),
             _ => None,
         };
-        seconds.map(|s| Span(Duration::from_secs(s))).ok_or(SpanError)
+        seconds.map(|s| TimeSpan(Duration::from_secs(s))).ok_or(TimeSpanError)
     }
 }
 
-impl fmt::Display for Span {
+impl fmt::Display for TimeSpan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0.as_secs();
         let (number, unit) = match seconds {
@@ -404,13 +404,13 @@ fn heartbeat<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::
 
 fn span_within<'de, D: Deserializer<'de>>(deserializer: D, min: Duration) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
-    let Span(span) =
+    let TimeSpan(span) =
         text.parse().map_err(|e| D::Error::custom(format!("`{text}` is no span of time: {e}")))?;
     if span < min || span > PACE_MAX {
         return Err(D::Error::custom(format!(
             "`{text}` is not between {} and {}",
-            Span(min),
-            Span(PACE_MAX)
+            TimeSpan(min),
+            TimeSpan(PACE_MAX)
         )));
     }
     Ok(span)
@@ -472,10 +472,10 @@ mod tests {
     #[test]
     fn spans_read_back_as_written() {
         for text in ["0s", "90s", "15m", "24h".replace("24h", "1d").as_str(), "7d"] {
-            assert_eq!(text.parse::<Span>().map(|s| s.to_string()), Ok(text.to_owned()));
+            assert_eq!(text.parse::<TimeSpan>().map(|s| s.to_string()), Ok(text.to_owned()));
         }
         for text in ["", "s", "1", "1 s", "-1s", "1.5h", "1w", "99999999999999999999d", "1é"] {
-            assert_eq!(text.parse::<Span>(), Err(SpanError), "{text}");
+            assert_eq!(text.parse::<TimeSpan>(), Err(TimeSpanError), "{text}");
         }
     }
 

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tombolo_transports::{Lan, LanConfig, LanError, LinkEvent, LinkId, PeerId, SendError};
 
-use super::radios::{self, Radios};
+use super::radios::{self, RadioSet};
 use super::{Effect, NodeClient, Task, lock};
 use crate::config::radio::RadioSettings;
 use crate::node::Input;
@@ -49,7 +49,7 @@ impl Links {
     ) -> Result<Self, LanError> {
         let ids = config.ids.clone();
         let (lan, events) = Lan::start(config).await?;
-        let (radios, reports) = Radios::open(radios, &ids);
+        let (radios, reports) = RadioSet::open(radios, &ids);
         client.set_radios(radios.clone());
         let lan = Arc::new(lan);
         client.set_lan(Some(lan.clone()));
@@ -79,7 +79,7 @@ impl Links {
     /// Closes every link, with notice to the peers.
     pub(crate) async fn shutdown(mut self) {
         self.client.set_lan(None);
-        self.client.set_radios(Radios::default());
+        self.client.set_radios(RadioSet::default());
         self.tasks.shutdown().await;
         if let Some(lan) = Arc::into_inner(self.lan) {
             let _ = tokio::time::timeout(CLOSE_TIMEOUT, lan.shutdown()).await;
@@ -125,7 +125,7 @@ async fn forward(lan: Arc<Lan>, held: Backlogs, mut events: mpsc::Receiver<LinkE
 /// Runs the effects of the node on the LAN and the radios.
 async fn run_effects(
     lan: Arc<Lan>,
-    radios: Radios,
+    radios: RadioSet,
     held: Backlogs,
     mut effects: mpsc::Receiver<Effect>,
     client: NodeClient,

@@ -89,7 +89,7 @@ pub enum AskError {
 #[derive(Default)]
 pub(crate) struct HostStatus {
     lan: Mutex<Option<Arc<Lan>>>,
-    radios: Mutex<radios::Radios>,
+    radios: Mutex<radios::RadioSet>,
     /// Messages that were dropped before the node received them, by reason.
     dropped: Mutex<BTreeMap<&'static str, u64>>,
     /// What each probe could not do.
@@ -320,7 +320,7 @@ impl NodeClient {
         *lock(&self.host.lan) = lan;
     }
 
-    pub(crate) fn set_radios(&self, radios: radios::Radios) {
+    pub(crate) fn set_radios(&self, radios: radios::RadioSet) {
         *lock(&self.host.radios) = radios;
     }
 

@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex};
 use super::harness::{NodeDir, eventually};
 
 /// Something that takes what a TNC takes and keeps it.
-struct Tnc {
+struct FakeTnc {
     port: u16,
     bytes: Arc<Mutex<Vec<u8>>>,
 }
 
-impl Tnc {
+impl FakeTnc {
     fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -27,7 +27,7 @@ impl Tnc {
                 }
             }
         });
-        Tnc { port, bytes }
+        FakeTnc { port, bytes }
     }
 
     fn url(&self, options: &str) -> String {
@@ -116,7 +116,7 @@ fn a_tnc_that_is_not_there_is_said_to_be_and_waited_for() {
 /// A licence, a limit of one's own, rare signatures: all that the settings take, for one run.
 #[test]
 fn the_url_says_all_that_the_settings_say() {
-    let (place, tnc) = (NodeDir::with_node("attic"), Tnc::new());
+    let (place, tnc) = (NodeDir::with_node("attic"), FakeTnc::new());
     let words = "?region=amateur&frequency_hz=144800000&bitrate=9600&mode=signed-clear&call=N0CALL-1&call_sign_every=5m\
                  &soft_cap_permille=100&sign_every=16&mtu=120";
     let _daemon = place.up_with(&["--mesh", &tnc.url(words)]);
@@ -154,7 +154,7 @@ fn a_port_that_is_taken_is_said_with_the_way_out() {
 /// What programs read: names and kinds of the fields.
 #[test]
 fn links_and_airtime_keep_their_shape() {
-    let (place, tnc) = (NodeDir::with_node("attic"), Tnc::new());
+    let (place, tnc) = (NodeDir::with_node("attic"), FakeTnc::new());
     let _daemon = place.up_with(&["--mesh", &tnc.url("?region=wired&bitrate=9600")]);
     eventually("the radio is up", || place.json(&["links"])[0]["state"] == "up");
     let links = place.json(&["links"]);
@@ -180,7 +180,7 @@ fn links_and_airtime_keep_their_shape() {
 
 #[test]
 fn without_a_region_nothing_is_sent_and_that_is_said() {
-    let (place, tnc) = (NodeDir::with_node("attic"), Tnc::new());
+    let (place, tnc) = (NodeDir::with_node("attic"), FakeTnc::new());
     let other = NodeDir::with_node("boat");
     let code = other.ok(&["invite", "--addr", "127.0.0.1:9"]);
     let mut command = place.command(&["up", "--mesh", &tnc.url("?bitrate=9600")]);

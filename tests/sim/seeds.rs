@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tombolo_sim::report::RunReport;
 
 /// Runs one seed.
-pub(crate) type Run = fn(u64) -> RunReport;
+pub(crate) type RunSeed = fn(u64) -> RunReport;
 
 /// Runs a seed; a panic anywhere is one more thing that must not happen.
-pub(crate) fn run_caught(run: Run, seed: u64) -> RunReport {
+pub(crate) fn run_caught(run: RunSeed, seed: u64) -> RunReport {
     catch_unwind(AssertUnwindSafe(|| run(seed))).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
@@ -27,7 +27,7 @@ fn complain(story: &str, seed: u64, report: &RunReport) {
 }
 
 /// All these seeds on all cores; the failed ones, and everything added up.
-pub(crate) fn run_all(story: &str, run: Run, seeds: std::ops::Range<u64>) -> (Vec<u64>, RunReport) {
+pub(crate) fn run_all(story: &str, run: RunSeed, seeds: std::ops::Range<u64>) -> (Vec<u64>, RunReport) {
     let (next, end) = (AtomicU64::new(seeds.start), seeds.end);
     let outcome = Mutex::new((Vec::new(), RunReport::default()));
     let cores = std::thread::available_parallelism().map_or(2, |n| n.get());
@@ -63,7 +63,7 @@ pub(crate) fn wanted(usual: u64) -> std::ops::Range<u64> {
 }
 
 /// Runs the seed that `TOMBOLO_SEED` names, and prints its report.
-pub(crate) fn replay(story: &str, run: Run) {
+pub(crate) fn replay(story: &str, run: RunSeed) {
     let Some(seed) = std::env::var("TOMBOLO_SEED").ok().and_then(|seed| seed.parse().ok()) else { return };
     let report = run_caught(run, seed);
     println!("{report}");

@@ -14,9 +14,9 @@ use tombolo_transports::mesh::keys::Mode;
 use tombolo_transports::mesh::region::{Region, RegionError, Rules, Usage};
 use tombolo_transports::mesh::station::CALL_SIGN_BYTES_MAX;
 
-use super::Span;
+use super::TimeSpan;
 use crate::limits::RADIOS_MAX;
-use words::Words;
+use words::RadioOptions;
 
 /// Call signs are sent at least this far apart: more often they would be all that is sent.
 pub const CALL_SIGN_EVERY_MIN: Duration = Duration::from_secs(10);
@@ -132,12 +132,12 @@ pub enum RadioSettingsError {
     #[error("`call_sign` {0:?} is empty, longer than {CALL_SIGN_BYTES_MAX} bytes, or not printable ASCII")]
     CallSign(String),
     /// The interval is too short, or longer than the law allows.
-    #[error("`call_sign_every` {given} is not between {} and {longest}", Span(CALL_SIGN_EVERY_MIN))]
+    #[error("`call_sign_every` {given} is not between {} and {longest}", TimeSpan(CALL_SIGN_EVERY_MIN))]
     CallSignEvery {
         /// The interval of the settings.
-        given: Span,
+        given: TimeSpan,
         /// The longest valid interval.
-        longest: Span,
+        longest: TimeSpan,
     },
     /// The number is not a share of the time.
     #[error("`soft_cap_permille` {0} is not between 1 and 1000: 10 is 1 % of the time")]
@@ -218,7 +218,7 @@ pub fn check_all(radios: &[RadioSettings]) -> Result<(), RadioSettingsError> {
 struct RadioTable {
     /// The driver's part of the URL, and the settings in it.
     #[serde(deserialize_with = "url")]
-    url: (RadioUrl, Words),
+    url: (RadioUrl, RadioOptions),
     #[serde(default)]
     preset: Option<String>,
     #[serde(default)]
@@ -242,7 +242,7 @@ struct RadioTable {
 }
 
 impl RadioTable {
-    fn of(url: (RadioUrl, Words)) -> Self {
+    fn of(url: (RadioUrl, RadioOptions)) -> Self {
         RadioTable {
             url,
             preset: None,
@@ -389,7 +389,7 @@ fn check_station(
         }
     }
     if every < CALL_SIGN_EVERY_MIN || every > longest {
-        return Err(RadioSettingsError::CallSignEvery { given: Span(every), longest: Span(longest) });
+        return Err(RadioSettingsError::CallSignEvery { given: TimeSpan(every), longest: TimeSpan(longest) });
     }
     Ok(())
 }
@@ -417,7 +417,7 @@ fn once<T>(
     }
 }
 
-fn url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(RadioUrl, Words), D::Error> {
+fn url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(RadioUrl, RadioOptions), D::Error> {
     words::read(&String::deserialize(deserializer)?).map_err(|e| D::Error::custom(format!("`url`: {e}")))
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tombolo_transports::mesh::driver::{RadioUrl, RadioUrlError};
 use tombolo_transports::mesh::keys::Mode;
 
-use super::super::Span;
+use super::super::TimeSpan;
 use super::RadioSettingsError;
 
 /// The settings, as an error lists them for an unknown one.
@@ -14,7 +14,7 @@ const KNOWN: &str = "mode, frequency_hz, hopping, call_sign, call_sign_every, so
 
 /// The settings that a URL has, each at most once; not checked against each other yet.
 #[derive(Debug, Default)]
-pub(super) struct Words {
+pub(super) struct RadioOptions {
     pub(super) frequency_hz: Option<u32>,
     pub(super) hopping: Option<bool>,
     pub(super) mode: Option<Mode>,
@@ -25,9 +25,9 @@ pub(super) struct Words {
 }
 
 /// Reads a radio's URL: the part of its driver, and the settings.
-pub(super) fn read(text: &str) -> Result<(RadioUrl, Words), RadioSettingsError> {
+pub(super) fn read(text: &str) -> Result<(RadioUrl, RadioOptions), RadioSettingsError> {
     let (place, query) = text.split_once('?').unwrap_or((text, ""));
-    let mut words = Words::default();
+    let mut words = RadioOptions::default();
     let mut rest: Vec<&str> = Vec::new();
     for option in query.split('&') {
         let taken = match option.split_once('=').filter(|(_, value)| !value.is_empty()) {
@@ -61,7 +61,7 @@ fn with_words(error: RadioUrlError) -> RadioSettingsError {
     }
 }
 
-impl Words {
+impl RadioOptions {
     /// Takes one setting; returns false if it is none of this file.
     fn take(&mut self, word: &str, value: &str) -> Result<bool, RadioSettingsError> {
         match word {
@@ -124,8 +124,8 @@ pub(super) fn mode(text: &str) -> Result<Mode, RadioSettingsError> {
 
 /// A span of time.
 pub(super) fn call_sign_every(text: &str) -> Result<Duration, RadioSettingsError> {
-    let span = text.parse::<Span>();
-    span.map(|Span(span)| span).map_err(|_| RadioSettingsError::CallSignSpan(short(text)))
+    let span = text.parse::<TimeSpan>();
+    span.map(|TimeSpan(span)| span).map_err(|_| RadioSettingsError::CallSignSpan(short(text)))
 }
 
 /// What was written, as far as it fits a line.

@@ -31,9 +31,9 @@ pub const FRAMES_IN_INBOX_MAX: usize = 64;
 
 /// The radios of a running node; cheap to clone. The last clone closes them.
 #[derive(Clone, Default)]
-pub(crate) struct Radios(Arc<Vec<RadioPort>>, Arc<Notify>);
+pub(crate) struct RadioSet(Arc<Vec<RadioSlot>>, Arc<Notify>);
 
-struct RadioPort {
+struct RadioSlot {
     link: LinkId,
     settings: RadioSettings,
     radio: Radio,
@@ -70,7 +70,7 @@ pub(crate) struct RadioStatus {
     refused: Option<String>,
 }
 
-impl Radios {
+impl RadioSet {
     /// Opens radios; their events come on the receiver, for [`forward`].
     pub(crate) fn open(
         settings: &[RadioSettings],
@@ -80,14 +80,14 @@ impl Radios {
         let ports = settings.iter().zip(0..).map(|(settings, number)| {
             let down = Some("not there yet".to_owned());
             let status = RadioStatus { rules: spec::expected(settings), down, ..RadioStatus::default() };
-            RadioPort {
+            RadioSlot {
                 link: ids.next_id(),
                 radio: Radio::open(RadioId(number), settings.driver_url(), reports.clone()),
                 settings: settings.clone(),
                 state: Mutex::new(PortState { status, ..PortState::default() }),
             }
         });
-        (Radios(Arc::new(ports.collect()), Arc::default()), events)
+        (RadioSet(Arc::new(ports.collect()), Arc::default()), events)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -142,7 +142,7 @@ impl Radios {
 
 /// Forwards the events of the radios to the node, until either is gone.
 pub(crate) async fn forward(
-    radios: Radios,
+    radios: RadioSet,
     mut events: mpsc::Receiver<(RadioId, RadioEvent)>,
     client: NodeClient,
 ) {
@@ -185,7 +185,7 @@ pub(crate) async fn forward(
     }
 }
 
-impl RadioPort {
+impl RadioSlot {
     /// Handles an event of the radio; returns what the node must learn of it.
     fn reported(&self, event: RadioEvent, client: &NodeClient) -> Vec<Input> {
         let mut state = lock(&self.state);
@@ -307,7 +307,7 @@ mod tests {
 
     /// A radio on a TNC that the test emulates.
     struct Bench {
-        radios: Radios,
+        radios: RadioSet,
         client: NodeClient,
         tasks: mpsc::Receiver<Task>,
         tnc: TcpStream,
@@ -320,8 +320,8 @@ mod tests {
         let url = format!("kiss+tcp://{}?region=wired{options}", listener.local_addr().unwrap());
         let (client, tasks) = client_and_tasks();
         let settings = [RadioSettings::from_url(&url).unwrap()];
-        let (radios, events) = Radios::open(&settings, &LinkIds::default());
-        tokio::spawn(bring(radios.clone(), events, client.clone()));
+        let (radios, events) = RadioSet::open(&settings, &LinkIds::default());
+        tokio::spawn(forward(radios.clone(), events, client.clone()));
         let (tnc, _) = listener.accept().await.unwrap();
         let link = radios.0.first().unwrap().link;
         Bench { radios, client, tasks, tnc, listener, link }
@@ -351,7 +351,7 @@ mod tests {
         }
 
         fn dropped(&self) -> BTreeMap<&'static str, u64> {
-            lock(&self.client.surroundings.dropped).clone()
+            lock(&self.client.host.dropped).clone()
         }
     }
 
