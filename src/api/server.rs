@@ -353,6 +353,6 @@ impl Body for LineBody {
         mut self: Pin<&mut Self>,
         task: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(context).map(|line| line.map(|line| Ok(Frame::data(line))))
+        self.0.poll_recv(task).map(|line| line.map(|line| Ok(Frame::data(line))))
     }
 }
