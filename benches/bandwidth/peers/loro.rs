@@ -70,7 +70,7 @@ pub(super) enum LoroNode {
 }
 
 impl Tree for Writer {
-    type LoroNode = LoroNode;
+    type Node = LoroNode;
 
     fn child(&mut self, of: &LoroNode, at: &PathStep<'_>) -> LoroNode {
         let found = match (of, at) {

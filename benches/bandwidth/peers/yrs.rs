@@ -79,7 +79,7 @@ pub(super) enum YrsNode {
 }
 
 impl Tree for TransactionMut<'_> {
-    type YrsNode = YrsNode;
+    type Node = YrsNode;
 
     fn child(&mut self, of: &YrsNode, at: &PathStep<'_>) -> YrsNode {
         let found = match (of, at) {
