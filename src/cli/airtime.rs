@@ -130,7 +130,7 @@ mod tests {
 
     /// An hour whose airtime is spent, as people see it: what waits and for how long, apart from what is never sent.
     #[test]
-    fn a_spent_hour_is_told_by_priority() {
+    fn a_spent_hour_is_shown_by_priority() {
         let radio = r#"{"radio":"meshtastic+tcp://h:4403",
             "rules":"EU868, 869.525 MHz, LongFast: 10 % of any hour [ERC Recommendation 70-03, annex 1, band h1.6]",
             "used_last_hour_s":324.0,"budget_hour_s":360.0,"frame_of_100_bytes_s":1.0,"state_leaves_in_s":719.2,

@@ -286,7 +286,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ages_are_said_as_people_say_them() {
+    fn ages_are_written_as_people_write_them() {
         let now = 1_800_000_000_000;
         let at = |seconds: i64| {
             let ms = i64::try_from(now).unwrap() - seconds * 1000;
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_known_is_said_of_a_step() {
+    fn the_sync_status_shows_only_what_is_known() {
         let now = 1_800_000_000_000;
         let said = |json: &str| step(&serde_json::from_str(json).unwrap(), now);
         for (json, words) in [

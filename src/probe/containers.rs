@@ -290,7 +290,7 @@ mod tests {
     /// HTTP as engines write it, chunked and with unknown fields. Like Podman it does not answer the request for events
     /// before there is one.
     #[tokio::test]
-    async fn a_change_is_told_at_once() {
+    async fn a_change_is_reported_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("docker.sock");
         let listener = UnixListener::bind(&socket).unwrap();

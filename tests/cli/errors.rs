@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 #[test]
-fn a_folder_without_a_node_says_how_to_make_one() {
+fn a_folder_without_a_node_is_refused_with_advice() {
     let place = NodeDir::empty();
     for command in [&["id"][..], &["up"], &["ls"], &["watch"], &["join", "fed1:x"], &["set", "a", "b", "c"]] {
         assert!(place.fails(1, command).contains("tombolo init --name NAME"), "{command:?}");
@@ -18,7 +18,7 @@ fn a_folder_without_a_node_says_how_to_make_one() {
 }
 
 #[test]
-fn set_on_an_unknown_document_says_to_create_it() {
+fn set_on_an_unknown_document_is_refused_with_advice() {
     let place = NodeDir::with_node("attic");
     assert!(place.fails(1, &["set", "plan", "a", "1"]).contains("tombolo create plan"));
     assert_eq!(place.error_code(&["get", "plan"]), "unknown_document");

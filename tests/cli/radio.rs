@@ -47,7 +47,7 @@ fn nobody() -> u16 {
 }
 
 #[test]
-fn a_wrong_radio_is_told_what_is_wrong() {
+fn a_wrong_radio_is_refused_with_the_reason() {
     let place = NodeDir::with_node("attic");
     for (url, part) in [
         ("localhost:8001", "a radio is named like kiss+tcp://localhost:8001"),
@@ -96,7 +96,7 @@ fn a_wrong_radio_in_the_settings_is_named_with_its_line() {
 }
 
 #[test]
-fn a_tnc_that_is_not_there_is_said_to_be_and_waited_for() {
+fn an_absent_tnc_is_reported_and_waited_for() {
     let place = NodeDir::with_node("attic");
     let radio = format!("kiss+tcp://127.0.0.1:{}", nobody());
     let daemon = place.up_with(&["--mesh", &format!("{radio}?region=wired")]);
@@ -115,7 +115,7 @@ fn a_tnc_that_is_not_there_is_said_to_be_and_waited_for() {
 
 /// A licence, a limit of one's own, rare signatures: all that the settings take, for one run.
 #[test]
-fn the_url_says_all_that_the_settings_say() {
+fn the_url_takes_all_settings() {
     let (place, tnc) = (NodeDir::with_node("attic"), FakeTnc::new());
     let words = "?region=amateur&frequency_hz=144800000&bitrate=9600&mode=signed-clear&call=N0CALL-1&call_sign_every=5m\
                  &soft_cap_permille=100&sign_every=16&mtu=120";
@@ -131,7 +131,7 @@ fn the_url_says_all_that_the_settings_say() {
 
 /// A second node on one machine: the port of the first is taken, and the advice in the error works.
 #[test]
-fn a_port_that_is_taken_is_said_with_the_way_out() {
+fn a_taken_port_is_refused_with_advice() {
     let (first, second) = (NodeDir::with_node("attic"), NodeDir::with_node("boat"));
     let daemon = first.up_with(&["--listen", "127.0.0.1:0"]);
     let taken = daemon.address();
@@ -179,7 +179,7 @@ fn links_and_airtime_keep_their_shape() {
 }
 
 #[test]
-fn without_a_region_nothing_is_sent_and_that_is_said() {
+fn without_a_region_nothing_is_sent_and_that_is_shown() {
     let (place, tnc) = (NodeDir::with_node("attic"), FakeTnc::new());
     let other = NodeDir::with_node("boat");
     let code = other.ok(&["invite", "--addr", "127.0.0.1:9"]);
@@ -205,7 +205,7 @@ fn without_a_region_nothing_is_sent_and_that_is_said() {
 }
 
 #[test]
-fn links_and_airtime_of_a_node_that_does_not_run_say_so() {
+fn links_and_airtime_of_a_stopped_node_show_that() {
     let place = NodeDir::with_node("attic");
     for command in ["links", "airtime"] {
         assert_eq!(place.json(&[command]), serde_json::json!([]));

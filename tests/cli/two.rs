@@ -119,7 +119,7 @@ fn join_needs_no_running_node() {
 }
 
 #[test]
-fn a_code_works_once_and_says_so() {
+fn a_second_use_of_a_code_is_refused_with_the_reason() {
     let (attic, boat, third) =
         (NodeDir::with_node("attic"), NodeDir::with_node("boat"), NodeDir::with_node("third"));
     let attic_up = attic.up();

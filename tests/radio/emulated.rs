@@ -37,7 +37,7 @@ fn meet(kind: &str, urls: [String; 2]) {
 }
 
 #[test]
-fn meshtastic_radios_tell_their_region_and_preset_and_join_two_daemons() {
+fn meshtastic_radios_report_their_region_and_preset_and_join_two_daemons() {
     if quick() {
         return;
     }

@@ -13,7 +13,7 @@ fn ahead(ms: u64) -> WallClock {
 /// Alone among two, a clock two days fast is believed by its own node only: its entry waits elsewhere.
 /// Once the clock is right, one more commit puts the node's stamps right, and all nodes agree at once.
 #[test]
-fn a_fast_clock_put_right_locks_nobody_out() {
+fn a_fast_clock_put_right_locks_no_peer_out() {
     let mut world = World::of_friends(41, 2);
     let place = world.create(0, "roster");
     world.simulation.run_for(MINUTE_MS);

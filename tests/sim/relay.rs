@@ -83,7 +83,7 @@ fn a_relay_keeps_from_strangers_what_they_may_not_read() {
 /// A node that the owner removed gets nothing more of the owner's documents from a relay, though it has not removed the
 /// owner and the relay trusts both.
 #[test]
-fn a_relay_passes_nothing_to_whom_the_owner_removed() {
+fn a_relay_passes_nothing_to_a_node_that_the_owner_removed() {
     let mut world = World::of_friends(16, 3);
     let place = world.create(0, "diary");
     world.set(0, &place, "before", 1);

@@ -159,7 +159,7 @@ mod tests {
     use tombolo_transports::mesh::airtime::Modulation;
 
     #[tokio::test]
-    async fn what_one_tnc_is_told_the_other_hears_a_time_on_air_later() {
+    async fn what_one_tnc_sends_the_other_receives_a_time_on_air_later() {
         let line = Line::lora(Modulation::SF7_125);
         let channel = EmulatedChannel::open(1, line, 2).await.unwrap();
         let mut one = TcpStream::connect(channel.port(0).unwrap()).await.unwrap();

@@ -440,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn a_radio_is_read_with_all_that_may_be_said_of_it() {
+    fn a_radio_is_read_with_all_its_settings() {
         let radio = radio(
             "url = \"kiss+serial:///dev/ttyUSB0\"\nbitrate = 1200\nregion = \"amateur\"\nfrequency_hz = 144800000\n\
              mode = \"signed-clear\"\ncall_sign = \"N0CALL\"\ncall_sign_every = \"5m\"\nsoft_cap_permille = 100\nsign_every = 16",
@@ -468,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_value_is_told_what_is_wrong() {
+    fn every_wrong_value_is_refused_with_the_reason() {
         let tnc = "url = \"kiss+tcp://h:1\"";
         for (lines, part) in [
             ("region = \"wired\"", "url"),

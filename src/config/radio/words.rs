@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_word_is_told_what_is_wrong() {
+    fn every_wrong_word_is_refused_with_the_reason() {
         for (query, part) in [
             ("mode=loud", "`mode` \"loud\" is not \"encrypted\" or \"signed-clear\""),
             ("mode=", "\"mode=\" has no value"),

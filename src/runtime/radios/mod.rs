@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_radio_that_goes_and_comes_is_told_of_both_times() {
+    async fn a_radio_that_goes_and_comes_is_reported_both_times() {
         let mut bench = bench("&bitrate=9600").await;
         assert!(matches!(bench.input().await, Input::RadioUp { .. }));
         let (tnc, _) = {

@@ -54,7 +54,7 @@ fn what_an_author_signs_gets_through_whatever_a_member_forges_in_its_name() {
 
 /// As long as the forger's counters were the newest ones when the listener lost its power.
 #[test]
-fn a_restart_on_a_forged_counter_locks_nobody_out() {
+fn a_restart_on_a_forged_counter_locks_no_peer_out() {
     let mut field = with_forger(171);
     for counter in [20_000, 25_000, 30_000] {
         forge(&mut field, 7, counter);

@@ -73,7 +73,7 @@ fn whoever_renewed_while_apart_finds_each_other_again() {
 }
 
 #[test]
-fn an_owner_whose_disk_is_lost_gets_its_key_back_from_whom_it_joins() {
+fn an_owner_whose_disk_is_lost_gets_its_key_back_from_the_peer_it_joins() {
     let mut field = readers(94, 3);
     field.lose_disk(0).unwrap();
     join(&mut field, 1, 0);

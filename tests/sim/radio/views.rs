@@ -20,7 +20,7 @@ fn links(field: &mut Field, at: usize) -> Vec<LinkView> {
 
 /// Nothing is lacking, or a known amount, or it is unknown; a 0 is shown only where it was counted.
 #[test]
-fn what_a_listener_lacks_is_counted_or_not_said() {
+fn what_a_listener_lacks_is_counted_or_not_shown() {
     let mut field = sf7(101);
     friends(&mut field, 2);
     create(&mut field, 0, "notes");
@@ -52,7 +52,7 @@ fn what_a_listener_lacks_is_counted_or_not_said() {
 
 /// A document that does not go by radio counts neither as held nor as lacking; the view shows that there is one.
 #[test]
-fn what_does_not_go_by_radio_is_said_to_stay() {
+fn what_does_not_go_by_radio_is_shown_to_stay() {
     let mut field = sf7(102);
     friends(&mut field, 2);
     create(&mut field, 0, "notes");
@@ -69,7 +69,7 @@ fn what_does_not_go_by_radio_is_said_to_stay() {
 
 /// A peer that is shown to lack nothing and to have acknowledged all holds all, at any data rate.
 #[test]
-fn in_step_is_never_said_of_who_is_not() {
+fn in_step_is_never_shown_of_a_peer_that_is_not() {
     for (seed, loss_permille) in [(103, 0), (104, 150), (105, 400)] {
         let mut field = sf7(seed);
         friends(&mut field, 3);
@@ -196,7 +196,7 @@ fn in_step_of_nothing(field: &mut Field) {
 
 /// Every peer is shown: a peer without a link as such, and an untrusted peer with the reason why nothing is sent to it.
 #[test]
-fn every_peer_has_a_row_that_says_why() {
+fn every_peer_has_a_row_with_the_reason() {
     let mut field = sf7(108);
     friends(&mut field, 3);
     let trust = Command::Trust { peer: "n2".into(), level: TrustLevel::Untrusted };
@@ -217,7 +217,7 @@ fn every_peer_has_a_row_that_says_why() {
 
 /// While the airtime of an hour is spent, the view shows for how long, and that comes true.
 #[test]
-fn a_spent_hour_says_when_the_next_state_leaves() {
+fn a_spent_hour_shows_when_the_next_state_leaves() {
     let mut config = FieldConfig::new(109, Line::lora(Modulation::SF7_125));
     config.ledger = LedgerConfig { soft_cap_permille: 2, ..LedgerConfig::new(Some(UNLIMITED)) };
     let (mut field, a, _) = parted(config);
