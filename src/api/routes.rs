@@ -261,61 +261,61 @@ fn command(command: Command) -> Result<ApiRequest, RouteError> {
     Ok(ApiRequest::Command(command))
 }
 
-/// Writes a command as a request: method, path with query, body. `None` for a command that only the node's own process
-/// sends.
-pub fn write(command: &Command) -> Option<(Method, String, Vec<u8>)> {
-    let get = |target: String| Some((Method::GET, target, Vec::new()));
+/// A request as it is written: method, path with query, body.
+pub type WrittenRequest = (Method, String, Vec<u8>);
+
+/// Writes a command as a request. `None` for a command that only the node's own process sends.
+pub fn write(command: &Command) -> Option<WrittenRequest> {
+    let get = |target: &str| (Method::GET, target.to_owned(), Vec::new());
+    let delete = |target: String| (Method::DELETE, target, Vec::new());
     let peer_path = |peer: &str, act: &str| format!("/v1/peers/{}{act}", encode(peer));
     let doc_path = |doc: &str| format!("/v1/docs/{}", encode(doc));
     let key_path = |doc: &str, key: &KeyPath| format!("{}?key={}", doc_path(doc), encode(&key.to_string()));
-    match command {
-        Command::Id => get("/v1/id".into()),
-        Command::Status => get("/v1/status".into()),
+    Some(match command {
+        Command::Id => get("/v1/id"),
+        Command::Status => get("/v1/status"),
+        Command::Links => get("/v1/links"),
+        Command::Airtime => get("/v1/airtime"),
+        Command::Peers => get("/v1/peers"),
+        Command::List => get("/v1/docs"),
+        Command::State { peer: None } => get("/v1/state"),
+        Command::State { peer: Some(peer) } => get(&format!("/v1/state/{}", encode(peer))),
+        Command::Conflicts { doc: None } => get("/v1/conflicts"),
+        Command::Conflicts { doc: Some(doc) } => get(&format!("/v1/conflicts?doc={}", encode(doc))),
+        Command::Get { doc, key: None } => get(&doc_path(doc)),
+        Command::Get { doc, key: Some(key) } => get(&key_path(doc, key)),
+        Command::Del { doc, key } => delete(key_path(doc, key)),
+        Command::Remove { peer } => delete(peer_path(peer, "")),
+        Command::Trust { peer, level } => put(peer_path(peer, "/trust"), &LevelBody { level: *level }),
+        Command::Rename { peer, name } => put(peer_path(peer, "/name"), &NameBody { name: name.clone() }),
         Command::Policy { doc, radio, confidential } => {
             let body = PolicyBody { radio: *radio, confidential: *confidential };
-            Some((Method::PUT, format!("/v1/policies/{}", encode(doc)), bytes(&body)))
+            put(format!("/v1/policies/{}", encode(doc)), &body)
         }
-        Command::Links => get("/v1/links".into()),
-        Command::Airtime => get("/v1/airtime".into()),
-        Command::Peers => get("/v1/peers".into()),
-        Command::List => get("/v1/docs".into()),
-        Command::State { peer: None } => get("/v1/state".into()),
-        Command::State { peer: Some(peer) } => get(format!("/v1/state/{}", encode(peer))),
-        Command::Conflicts { doc: None } => get("/v1/conflicts".into()),
-        Command::Conflicts { doc: Some(doc) } => get(format!("/v1/conflicts?doc={}", encode(doc))),
-        Command::Get { doc, key: None } => get(doc_path(doc)),
-        Command::Get { doc, key: Some(key) } => get(key_path(doc, key)),
-        Command::Remove { peer } => Some((Method::DELETE, peer_path(peer, ""), Vec::new())),
-        Command::Trust { peer, level } => {
-            Some((Method::PUT, peer_path(peer, "/trust"), bytes(&LevelBody { level: *level })))
-        }
-        Command::Rename { peer, name } => {
-            Some((Method::PUT, peer_path(peer, "/name"), bytes(&NameBody { name: name.clone() })))
-        }
-        Command::Invite { level, expires_ms, addresses } => {
-            let body = InviteBody {
-                level: Some(*level),
-                expires: None,
-                expires_ms: Some(*expires_ms),
-                addresses: addresses.clone(),
-            };
-            Some((Method::POST, "/v1/invites".into(), bytes(&body)))
-        }
-        Command::Join { code, addresses } => {
-            let body = JoinBody { code: code.clone(), addresses: addresses.clone() };
-            Some((Method::POST, "/v1/join".into(), bytes(&body)))
-        }
-        Command::Create { name, kind } => {
-            Some((Method::POST, "/v1/docs".into(), bytes(&CreateBody { name: name.clone(), kind: *kind })))
-        }
-        Command::Set { doc, key, value } => Some((Method::PUT, key_path(doc, key), bytes(value))),
+        Command::Set { doc, key, value } => put(key_path(doc, key), value),
         Command::Put { doc, value, whole } => {
             let query = if *whole { "?whole=true" } else { "" };
-            Some((Method::PUT, format!("{}{query}", doc_path(doc)), bytes(value)))
+            put(format!("{}{query}", doc_path(doc)), value)
         }
-        Command::Del { doc, key } => Some((Method::DELETE, key_path(doc, key), Vec::new())),
-        Command::PublishState { .. } => None,
-    }
+        Command::Invite { level, expires_ms, addresses } => {
+            let (level, expires_ms) = (Some(*level), Some(*expires_ms));
+            let body = InviteBody { level, expires: None, expires_ms, addresses: addresses.clone() };
+            post("/v1/invites", &body)
+        }
+        Command::Join { code, addresses } => {
+            post("/v1/join", &JoinBody { code: code.clone(), addresses: addresses.clone() })
+        }
+        Command::Create { name, kind } => post("/v1/docs", &CreateBody { name: name.clone(), kind: *kind }),
+        Command::PublishState { .. } => return None,
+    })
+}
+
+fn put<T: Serialize>(target: String, body: &T) -> WrittenRequest {
+    (Method::PUT, target, bytes(body))
+}
+
+fn post<T: Serialize>(target: &str, body: &T) -> WrittenRequest {
+    (Method::POST, target.to_owned(), bytes(body))
 }
 
 /// The path and query that watch one document or all.

@@ -1,7 +1,7 @@
 //! `[[radio]]` and `--mesh`: a radio, its region and its modem configuration, as the operator sets them. What is not set here
 //! the radio may report once it is up (`runtime::radios`).
 
-mod words;
+mod options;
 
 use std::fmt;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use tombolo_transports::mesh::station::CALL_SIGN_BYTES_MAX;
 
 use super::TimeSpan;
 use crate::limits::RADIOS_MAX;
-use words::RadioOptions;
+use options::RadioOptions;
 
 /// Call signs are sent at least this far apart: more often they would be all that is sent.
 pub const CALL_SIGN_EVERY_MIN: Duration = Duration::from_secs(10);
@@ -161,7 +161,7 @@ impl RadioSettings {
     ///
     /// [`RadioSettingsError`] with the first setting that is not valid.
     pub fn from_url(text: &str) -> Result<Self, RadioSettingsError> {
-        RadioTable::of(words::read(text)?).check()
+        RadioTable::of(options::read(text)?).check()
     }
 
     /// The name of the radio for people and for its records on disk: its place, without the settings that may differ at
@@ -418,15 +418,15 @@ fn once<T>(
 }
 
 fn url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(RadioUrl, RadioOptions), D::Error> {
-    words::read(&String::deserialize(deserializer)?).map_err(|e| D::Error::custom(format!("`url`: {e}")))
+    options::read(&String::deserialize(deserializer)?).map_err(|e| D::Error::custom(format!("`url`: {e}")))
 }
 
 fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Mode>, D::Error> {
-    words::mode(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
+    options::mode(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
 }
 
 fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    words::call_sign_every(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
+    options::call_sign_every(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
 }
 
 #[cfg(test)]

@@ -196,15 +196,7 @@ impl RadioSlot {
                 let spec = spec::spec(&self.settings, frame_bytes_max, &state.info);
                 state.is_new(spec);
             }
-            RadioEvent::Ready => {
-                if let Some(new) = state.announce_up(link) {
-                    return vec![new];
-                }
-                let waiting = state.waiting.take();
-                if !waiting.is_some_and(|frame| self.send(&mut state, frame, client)) {
-                    return vec![Input::RadioReady { link }];
-                }
-            }
+            RadioEvent::Ready => return self.ready(&mut state, client).into_iter().collect(),
             RadioEvent::Received(bytes) => {
                 let new = state.announce_up(link);
                 if state.received.len() >= FRAMES_HELD_MAX {
@@ -239,6 +231,16 @@ impl RadioSlot {
             _ => {}
         }
         Vec::new()
+    }
+
+    /// Handles that the radio takes a frame: the node learns of the radio, the waiting frame goes, or the node may send.
+    fn ready(&self, state: &mut PortState, client: &NodeClient) -> Option<Input> {
+        if let Some(new) = state.announce_up(self.link) {
+            return Some(new);
+        }
+        let waiting = state.waiting.take();
+        let sent = waiting.is_some_and(|frame| self.send(state, frame, client));
+        (!sent).then_some(Input::RadioReady { link: self.link })
     }
 
     /// Hands a frame to the radio, or keeps it until the radio is ready; returns false if the radio can never take it.
