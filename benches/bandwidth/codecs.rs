@@ -49,7 +49,7 @@ fn same_numbers(a: &Json, b: &Json) -> bool {
     }
 }
 
-/// Of this project.
+/// The codec of this project.
 pub(crate) struct TomboloCodec;
 
 fn context(base: &TraceDocument, time_ms: u64) -> Context {
@@ -73,7 +73,7 @@ impl Codec for TomboloCodec {
     }
 }
 
-/// Documents sent whole.
+/// The codecs that send a document whole.
 pub(crate) fn full() -> Vec<Box<dyn Codec>> {
     vec![
         Box::new(Full {

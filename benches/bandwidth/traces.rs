@@ -26,7 +26,7 @@ const TIMELESS_START_MS: u64 = 1_800_000_000_000;
 const TIMELESS_STEP_MS: u64 = 60_000;
 
 impl TraceDocument {
-    /// Nothing known yet.
+    /// The document of a peer that holds nothing yet.
     pub(crate) fn empty() -> TraceDocument {
         TraceDocument { value: Value::Null, json: Json::Null, json_text: Vec::new(), sequence: 0, time_ms: 0 }
     }

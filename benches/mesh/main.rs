@@ -100,7 +100,7 @@ struct Preset {
     header_bytes: usize,
 }
 
-/// One run.
+/// The parameters of one run.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     preset: Preset,

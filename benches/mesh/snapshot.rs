@@ -14,7 +14,7 @@ use tombolo_transports::mesh::frame::OVERHEAD_BYTES;
 
 /// Header of a fragment, and of a question about fragments.
 const FRAGMENT_BYTES: usize = 4;
-/// Between two frames.
+/// The time between two frames.
 const GAP_MS: u64 = 50;
 
 pub(crate) fn run(case: &Case, state_bytes: usize) -> MeshRow {

@@ -15,6 +15,10 @@ impl Simulation {
 
     /// Asks a node and returns its reply before anything else happens. Only a write whose author may have newer states
     /// elsewhere (a damaged message can claim so) lets time pass first. The machine must run.
+    ///
+    /// # Errors
+    ///
+    /// The refusal of the node.
     pub fn ask(&mut self, seat: Seat, command: Command) -> Result<Reply, CommandError> {
         let request = self.begin(seat, command);
         let end_ms = self.time_ms + OWN_STATE_WAIT_ON_AIR_MAX_MS + 1_000;

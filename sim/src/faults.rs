@@ -124,7 +124,7 @@ impl FaultCounts {
         self.0.values().sum()
     }
 
-    /// Adds another run's.
+    /// Adds the counts of another run.
     pub fn add(&mut self, other: &FaultCounts) {
         for (fault, count) in &other.0 {
             *self.0.entry(*fault).or_default() += count;

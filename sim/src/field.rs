@@ -110,7 +110,11 @@ impl Field {
         }
     }
 
-    /// One more node, with a radio if `radio`.
+    /// Adds a node, with a radio if `radio`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if its store cannot be made or opened.
     pub fn add(&mut self, name: &str, radio: bool) -> Result<usize, StoreError> {
         let place = self.places.len();
         let store = Store::in_memory()?;
@@ -166,6 +170,10 @@ impl Field {
     }
 
     /// The node's process ends abruptly and starts again, with its radio but without its cables.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if its store cannot be opened again.
     pub fn restart(&mut self, place: usize) -> Result<(), StoreError> {
         let cables: Vec<_> = self.cables.keys().filter(|(at, _)| *at == place).copied().collect();
         for cable in cables {
@@ -189,6 +197,10 @@ impl Field {
     }
 
     /// The node's disk is lost; it starts again with its identity and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if a new store cannot be made.
     pub fn lose_disk(&mut self, place: usize) -> Result<(), StoreError> {
         self.node_at_mut(place).store = Store::in_memory()?;
         self.restart(place)

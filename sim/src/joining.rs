@@ -12,7 +12,11 @@ use crate::{Happening, Seat, Simulation};
 const JOIN_TIMEOUT_MS: u64 = 10_000;
 
 impl Simulation {
-    /// Invites and joins through the join call, in `within_ms` of virtual time or not at all.
+    /// Invites and joins through the join call, within `within_ms` of virtual time.
+    ///
+    /// # Errors
+    ///
+    /// Describes what failed, or that the two did not agree in time.
     pub fn federate(
         &mut self,
         inviter: Seat,

@@ -59,7 +59,7 @@ pub struct Seat(pub usize);
 
 /// Something that will happen.
 enum Happening {
-    /// A node's timer.
+    /// The timer of a node is due.
     Wake(Seat),
     /// A message reaches this end of a session.
     Deliver { link: LinkId, bytes: Vec<u8> },

@@ -24,7 +24,7 @@ impl Rng {
         self.0.bytes()
     }
 
-    /// So many bytes.
+    /// As many bytes as `len`.
     pub fn byte_vec(&mut self, len: usize) -> Vec<u8> {
         (0..len).map(|_| self.bits() as u8).collect()
     }

@@ -59,7 +59,7 @@ const ODDS: WriteOdds = WriteOdds { own_permille: 500, own_keys: 6, shared_keys:
 /// Members that may only read, per thousand.
 const OBSERVERS_PERMILLE: u32 = 150;
 
-/// One run.
+/// One run of the scenario.
 struct Swarm {
     day: Day<SwarmAction>,
     plan: SwarmPlan,

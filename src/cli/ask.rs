@@ -24,7 +24,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) struct JsonReply {
     /// The text that `--json` prints and `/v1` answers.
     pub(crate) text: String,
-    /// The same, parsed.
     pub(crate) json: Json,
 }
 

@@ -167,6 +167,10 @@ async fn listen(socket: &Path, changed: mpsc::Sender<()>) -> Result<(), Containe
 }
 
 /// The containers of an engine as apps.
+///
+/// # Errors
+///
+/// [`ContainersError`] if the engine does not answer in time, or not with a list.
 pub async fn list(socket: &Path) -> Result<Vec<App>, ContainersError> {
     let asking = unix::request(socket, Method::GET, LIST, Vec::new());
     let slow = |_| ContainersError::Slow { path: socket.to_owned() };

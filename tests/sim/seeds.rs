@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tombolo_sim::report::RunReport;
 
-/// Runs one seed.
+/// A scenario, which runs a seed.
 pub(crate) type RunSeed = fn(u64) -> RunReport;
 
 /// Runs a seed; a panic anywhere is one more thing that must not happen.

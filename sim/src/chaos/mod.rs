@@ -96,7 +96,7 @@ struct Backup {
     at_ms: u64,
 }
 
-/// One run.
+/// One run of the scenario.
 struct Chaos {
     day: Day<ChaosAction>,
     plan: ChaosPlan,

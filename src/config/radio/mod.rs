@@ -81,7 +81,7 @@ pub enum RadioSettingsError {
     Word {
         /// The scheme of the URL.
         scheme: &'static str,
-        /// The unknown word.
+        /// The option that does not exist.
         word: String,
         /// The words that the scheme knows.
         known: String,
