@@ -30,3 +30,4 @@ pub mod runtime;
 pub mod store;
 pub mod sync;
 pub mod system_clock;
+pub mod unix_http;

@@ -6,8 +6,8 @@ use hyper::StatusCode;
 use hyper::body::Bytes;
 
 use super::routes;
-use super::unix::{self, LineStream, UnixError};
 use crate::node::Command;
+use crate::unix_http::{self, LineStream, UnixError};
 
 /// Why a command got no answer of a running node.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +27,7 @@ pub enum ClientError {
 /// [`ClientError`] if the command has no path, or the exchange fails. A refusal of the node is an answer.
 pub async fn command(socket: &Path, command: &Command) -> Result<(StatusCode, Bytes), ClientError> {
     let (method, target, body) = routes::write(command).ok_or(ClientError::NoRoute)?;
-    Ok(unix::request(socket, method, &target, body).await?)
+    Ok(unix_http::request(socket, method, &target, body).await?)
 }
 
 /// Watches one document or all: the lines of the answer are events.
@@ -36,5 +36,5 @@ pub async fn command(socket: &Path, command: &Command) -> Result<(StatusCode, By
 ///
 /// [`UnixError`] if no node answers or the connection breaks.
 pub async fn watch(socket: &Path, doc: Option<&str>) -> Result<(StatusCode, LineStream), UnixError> {
-    unix::request_lines(socket, &routes::write_watch(doc)).await
+    unix_http::request_lines(socket, &routes::write_watch(doc)).await
 }

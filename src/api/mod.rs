@@ -5,11 +5,9 @@
 //! | [`server`] | serves it for a running node |
 //! | [`routes`] | the paths, read and written in one table |
 //! | [`client`] | sends commands to a running node |
-//! | [`unix`] | HTTP over a unix socket, the client's side |
 //! | `json` | what is checked of JSON before it is parsed |
 
 pub mod client;
 pub(crate) mod json;
 pub mod routes;
 pub mod server;
-pub mod unix;

@@ -25,11 +25,12 @@ use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::routes::{self, ApiRequest};
-use crate::folder::socket::{SOCKET_FILE, ShortPath};
+use crate::folder::socket::SOCKET_FILE;
 use crate::folder::unless_missing;
 use crate::node::view::ChangedView;
 use crate::node::{Command, CommandError, Event, Reply};
 use crate::runtime::{AskError, NodeClient};
+use crate::unix_http::ShortPath;
 
 /// Bytes of a request's body; a longer one is refused (`413`).
 pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;

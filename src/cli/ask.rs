@@ -9,10 +9,10 @@ use serde_json::Value as Json;
 
 use super::error::CliError;
 use crate::api::client::{self, ClientError};
-use crate::api::unix::{LineStream, UnixError};
 use crate::folder::socket::{self, SOCKET_FILE};
 use crate::folder::{self, DirectError, StartError};
 use crate::node::Command;
+use crate::unix_http::{LineStream, UnixError};
 
 /// Tries to find the store free or a daemon behind the socket: a daemon may start or end meanwhile.
 const TRIES: usize = 3;

@@ -5,7 +5,6 @@ use std::io;
 use std::process::ExitCode;
 
 use crate::api::client::ClientError;
-use crate::api::unix::UnixError;
 use crate::config::ConfigError;
 use crate::folder::key::KeyFileError;
 use crate::folder::{DirectError, StartError};
@@ -13,6 +12,7 @@ use crate::handle::CallError;
 use crate::node::{CommandError, OpenError};
 use crate::runtime::AskError;
 use crate::store::StoreError;
+use crate::unix_http::UnixError;
 
 /// Why a command failed.
 #[derive(Debug)]

@@ -12,10 +12,10 @@ use hyper::{Method, StatusCode};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
-use crate::api::unix::{self, UnixError};
 use crate::config::Containers;
 use crate::node::{App, AppStatus};
 use crate::runtime::NodeClient;
+use crate::unix_http::{self, UnixError};
 
 /// The time between two tries to reach an engine that is gone.
 const RETRY: Duration = Duration::from_secs(10);
@@ -158,7 +158,7 @@ impl Watch {
 /// Forwards every event until the engine goes away. Podman answers only with the first event, so no other task waits for
 /// this one.
 async fn listen(socket: &Path, changed: mpsc::Sender<()>) -> Result<(), ContainersError> {
-    let (status, mut events) = unix::request_lines(socket, EVENTS).await?;
+    let (status, mut events) = unix_http::request_lines(socket, EVENTS).await?;
     check(socket, status)?;
     while events.next().await?.is_some() {
         let _ = changed.try_send(());
@@ -172,7 +172,7 @@ async fn listen(socket: &Path, changed: mpsc::Sender<()>) -> Result<(), Containe
 ///
 /// [`ContainersError`] if the engine does not answer in time, or not with a list.
 pub async fn list(socket: &Path) -> Result<Vec<App>, ContainersError> {
-    let asking = unix::request(socket, Method::GET, LIST, Vec::new());
+    let asking = unix_http::request(socket, Method::GET, LIST, Vec::new());
     let slow = |_| ContainersError::Slow { path: socket.to_owned() };
     let (status, body) = tokio::time::timeout(LIST_TIMEOUT, asking).await.map_err(slow)??;
     check(socket, status)?;
