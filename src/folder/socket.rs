@@ -6,6 +6,7 @@ use crate::unix_http::ShortPath;
 
 /// The daemon's socket in a node's folder.
 pub const SOCKET_FILE: &str = "control.sock";
+
 /// Whether a process accepts connections on the socket of a node's folder.
 pub fn answers(folder: &Path) -> bool {
     ShortPath::new(&folder.join(SOCKET_FILE))
