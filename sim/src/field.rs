@@ -144,7 +144,7 @@ impl Field {
         key[..8].copy_from_slice(&self.config.seed.to_be_bytes());
         let mut seed = key;
         seed[8..16].copy_from_slice(&boots.to_be_bytes());
-        let (name, machine_boot) = (name.to_owned(), Some(key[..16].try_into().unwrap_or_default()));
+        let (name, machine_boot) = (name.to_owned(), Some(key[..16].try_into().expect("16 of 32 bytes")));
         let settings = NodeSettings { name, machine_boot, ..NodeSettings::default() };
         Node::open(store.reopen(), Keypair::from_seeds(&key, &key), settings, self.now(), seed)
             .map_err(|tombolo::node::OpenError::Store(error)| error)

@@ -75,7 +75,7 @@ fn after_string(text: &[u8]) -> &[u8] {
 
 /// Checks that a whole number fits 64 bits, as a parser makes a float of it otherwise.
 fn check_number(text: &[u8]) -> Result<(), JsonError> {
-    let text = from_utf8(text).unwrap_or_default();
+    let text = from_utf8(text).expect("the characters of a number are ASCII");
     let digits = text.strip_prefix('-').unwrap_or(text);
     let is_whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     match is_whole && text.parse::<u64>().is_err() && text.parse::<i64>().is_err() {

@@ -196,7 +196,14 @@ pub fn ask(folder: &Path, command: Command) -> Result<Reply, DirectError> {
             quiet = false;
             match output {
                 Output::Reply { request: of, result } if of == request => return Ok(result?),
-                _ => {}
+                // No links carry them, and no watcher receives them.
+                Output::Reply { .. }
+                | Output::Send { .. }
+                | Output::Frame { .. }
+                | Output::Close { .. }
+                | Output::DialJoin { .. }
+                | Output::JoinAnswer { .. }
+                | Output::Event(_) => {}
             }
         }
         if quiet {

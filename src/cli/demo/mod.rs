@@ -328,7 +328,7 @@ impl DemoNode {
             };
             let value = format!("crew {n} of {}", self.name);
             self.node.set(DOC, &key, &value).await?;
-            let whole = serde_json::to_string(&self.node.get(DOC, None).await?).unwrap_or_default();
+            let whole = serde_json::to_string(&self.node.get(DOC, None).await?).map_err(|_| internal())?;
             let time = rfc3339(now().wall_ms);
             let change = serde_json::json!({
                 "document": DOC, "key": key, "value": value, "author": self.did, "time": time,
