@@ -1,4 +1,4 @@
-//! What the simulator looks at inside a node: nobody else has a use for it.
+//! What the simulator checks inside a node.
 
 use tombolo_transports::LinkId;
 use tombolo_transports::mesh::keys::BootEpoch;

@@ -14,7 +14,7 @@
 //! | `views`, `table` | what people see: airtime and how far all is; the links |
 //! | `join` | joining with nothing but radios and a code |
 //! | `pair` | what two say to each other alone: keys, for who missed their renewal |
-//! | `forge` | what a hostile member can make up, for simulations |
+//! | `forge` | for the simulator: what a hostile member can forge, and what is checked inside the radios |
 
 pub mod brief;
 mod counts;
@@ -35,7 +35,7 @@ mod views;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_transports::mesh::airtime::Line;
-use tombolo_transports::mesh::keys::{Alias, AudienceKey, BootEpoch, Identity, Mode};
+use tombolo_transports::mesh::keys::{Alias, AudienceKey, Identity, Mode};
 use tombolo_transports::mesh::ledger::{BootId, LedgerConfig};
 use tombolo_transports::mesh::station::{CallSign, Station, StationConfig};
 use tombolo_transports::{LinkId, PeerId};
@@ -202,18 +202,6 @@ impl Radios {
         for radio in self.by_link.values_mut() {
             radio.write_again = true;
         }
-    }
-
-    /// The boot epoch that a radio seals under.
-    #[cfg(feature = "test-support")]
-    pub(super) fn boot_epoch(&self, link: LinkId) -> Option<BootEpoch> {
-        self.by_link.get(&link).map(|radio| radio.station.epoch())
-    }
-
-    /// Bytes of messages whose beginning was heard.
-    #[cfg(feature = "test-support")]
-    pub(super) fn bytes_held(&self) -> usize {
-        self.by_link.values().map(|radio| radio.station.assembler().held_bytes()).sum()
     }
 
     /// The broadcast engines of the radios that are there.
