@@ -5,7 +5,7 @@ use tombolo::node::{Command, Input, Reply, RequestId};
 use tombolo_transports::PeerId;
 
 use crate::faults::Fault;
-use crate::lan::SeatPair;
+use crate::wires::SeatPair;
 use crate::{Happening, Seat, Simulation};
 
 /// A join call without an answer fails after this long.

@@ -8,7 +8,7 @@
 //! | `lib.rs` | [`Simulation`]: the queue of what happens next, and the accounts |
 //! | `machine.rs` | machines: what survives a crash, restored disks, clocks |
 //! | `drive.rs` | inputs into a node, outputs out of it, commands |
-//! | `lan.rs` `wires.rs` | cables: which machines reach each other, which links are up; what becomes of a message |
+//! | `wires.rs` `cables.rs` | cables: which machines reach each other, which links are up; what becomes of a message |
 //! | [`ether`] [`monitor`] | radios: channels, the machines on them, outsiders; what was on air |
 //! | `joining.rs` | invites and join calls |
 //! | [`field`] | a smaller simulation: nodes with radios and perfect cables, for stories and the bench |
@@ -22,6 +22,7 @@
 //! A machine that crashes loses its [`Node`] and every output not yet polled; its store stays as it was
 //! committed. Left out: the disk's own faults (the store's tests) and real sockets (`tests/lab`).
 
+mod cables;
 pub mod chaos;
 pub mod checker;
 mod day;
@@ -30,7 +31,6 @@ pub mod ether;
 pub mod faults;
 pub mod field;
 mod joining;
-mod lan;
 mod machine;
 pub mod monitor;
 pub mod report;
@@ -46,9 +46,9 @@ use tombolo_transports::{LinkId, PeerId};
 
 use crate::ether::{ChannelId, Ether};
 use crate::faults::{FaultCounts, Rates};
-use crate::lan::{SeatPair, Wires};
 use crate::machine::Machine;
 use crate::rng::Rng;
+use crate::wires::{SeatPair, Wires};
 
 /// The true time when a simulation begins: 30 days after the build date.
 pub const EPOCH_MS: u64 = BUILD_DATE_MS + 30 * 24 * 60 * 60 * 1000;

@@ -11,7 +11,7 @@ use tombolo_transports::PeerId;
 
 use crate::checker::DocumentRef;
 use crate::faults::WallClock;
-use crate::lan::SeatPair;
+use crate::wires::SeatPair;
 use crate::{EPOCH_MS, Happening, Seat, Simulation};
 
 /// A machine: what survives a crash, and the node that runs on it.

@@ -1,220 +1,147 @@
-//! Cables between machines: pulled, plugged in, silent; sessions that come up and go down; and what becomes of each
-//! message on its way.
+//! The state of the cables of a simulation: which machines reach each other, which links are up. `Simulation`
+//! schedules what follows from it.
 
-use tombolo::node::Input;
-use tombolo_transports::LinkId;
+use std::collections::BTreeMap;
 
-use crate::faults::{Fault, damage};
-use crate::lan::{SeatPair, WireEnd, caps};
-use crate::{Happening, Seat, Simulation};
+use tombolo::limits::MESSAGE_BYTES_MAX;
+use tombolo_transports::{LinkCaps, LinkId, Medium};
 
-/// Messages remembered per machine, to be replayed; the oldest goes first.
-const REMEMBERED_MAX: usize = 64;
+use crate::Seat;
 
-impl Simulation {
-    /// Pulls the cable between two machines; both ends notice within some seconds.
-    pub fn cut(&mut self, a: Seat, b: Seat) {
-        let pair = SeatPair::new(a, b);
-        self.wires.wire(pair).cut = true;
-        self.notice_silence(pair);
+/// One of the two ends of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum WireEnd {
+    Low,
+    High,
+}
+
+impl WireEnd {
+    pub(super) fn other(self) -> WireEnd {
+        match self {
+            WireEnd::Low => WireEnd::High,
+            WireEnd::High => WireEnd::Low,
+        }
     }
+}
 
-    /// Swallows what `from` sends to `to`. With `noticed` the link is given up after some seconds, as QUIC
-    /// does; without, both ends go on believing in it, as on radio.
-    pub fn silence(&mut self, from: Seat, to: Seat, noticed: bool) {
-        let pair = SeatPair::new(from, to);
-        *self.wires.wire(pair).silent.at_mut(pair.end_of(from)) = true;
-        if noticed {
-            self.notice_silence(pair);
+/// A value for each end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Both<T> {
+    low: T,
+    high: T,
+}
+
+impl<T> Both<T> {
+    pub(super) fn at(&self, end: WireEnd) -> &T {
+        match end {
+            WireEnd::Low => &self.low,
+            WireEnd::High => &self.high,
         }
     }
 
-    /// The wire between two machines is whole again, both ways.
-    pub fn mend(&mut self, a: Seat, b: Seat) {
-        let pair = SeatPair::new(a, b);
-        let wire = self.wires.wire(pair);
-        wire.cut = false;
+    pub(super) fn at_mut(&mut self, end: WireEnd) -> &mut T {
+        match end {
+            WireEnd::Low => &mut self.low,
+            WireEnd::High => &mut self.high,
+        }
+    }
+}
+
+/// Two machines and the wire between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct SeatPair {
+    low: Seat,
+    high: Seat,
+}
+
+impl SeatPair {
+    pub(super) fn new(a: Seat, b: Seat) -> Self {
+        SeatPair { low: a.min(b), high: a.max(b) }
+    }
+
+    pub(super) fn seat(self, end: WireEnd) -> Seat {
+        match end {
+            WireEnd::Low => self.low,
+            WireEnd::High => self.high,
+        }
+    }
+
+    pub(super) fn end_of(self, seat: Seat) -> WireEnd {
+        if seat == self.low { WireEnd::Low } else { WireEnd::High }
+    }
+}
+
+/// The state of one wire. A session of it is one link at each end, with ids never used again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wire {
+    /// The cable is out.
+    pub(super) cut: bool,
+    /// What leaves this end is swallowed.
+    pub(super) silent: Both<bool>,
+    /// The link that this end believes to be up.
+    pub(super) up: Both<Option<LinkId>>,
+    /// The links of the newest session.
+    pub(super) session: Both<Option<LinkId>>,
+    /// When the newest message towards this end arrives: a link keeps its order unless a fault breaks it.
+    pub(super) arrives_ms: Both<u64>,
+    /// A dial is on its way.
+    pub(super) dialling: bool,
+}
+
+impl Wire {
+    /// Whether a handshake would succeed.
+    pub(super) fn passes(&self) -> bool {
+        !self.cut && !self.silent.low && !self.silent.high
+    }
+
+    /// Whether both ends believe in the same session.
+    pub(super) fn is_up(&self) -> bool {
+        let end = |end| self.up.at(end).is_some() && self.up.at(end) == self.session.at(end);
+        end(WireEnd::Low) && end(WireEnd::High)
+    }
+}
+
+/// The wires between all pairs of machines.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wires {
+    wires: BTreeMap<SeatPair, Wire>,
+    links: BTreeMap<LinkId, (SeatPair, WireEnd)>,
+    last_link: u64,
+}
+
+impl Wires {
+    pub(super) fn wire(&mut self, pair: SeatPair) -> &mut Wire {
+        self.wires.entry(pair).or_default()
+    }
+
+    /// The pair and end of a link that was ever made.
+    pub(super) fn find(&self, link: LinkId) -> Option<(SeatPair, WireEnd)> {
+        self.links.get(&link).copied()
+    }
+
+    /// A new session: its two links.
+    pub(super) fn open(&mut self, pair: SeatPair) {
         for end in [WireEnd::Low, WireEnd::High] {
-            *wire.silent.at_mut(end) = false;
-        }
-        self.dial(pair);
-    }
-
-    /// Whether a link between two machines is up at both ends.
-    pub fn is_linked(&mut self, a: Seat, b: Seat) -> bool {
-        self.wires.wire(SeatPair::new(a, b)).is_up()
-    }
-
-    pub(super) fn notice_silence(&mut self, pair: SeatPair) {
-        for end in [WireEnd::Low, WireEnd::High] {
-            if let Some(link) = *self.wires.wire(pair).up.at(end) {
-                let after_ms = self.rng.between(100, 12_000);
-                self.after(after_ms, Happening::Down { link });
-            }
+            self.last_link += 1;
+            let link = LinkId(self.last_link);
+            self.links.insert(link, (pair, end));
+            *self.wire(pair).session.at_mut(end) = Some(link);
         }
     }
+}
 
-    pub(super) fn dial_all(&mut self, seat: Seat) {
-        for other in self.seats().into_iter().filter(|other| *other != seat) {
-            self.dial(SeatPair::new(seat, other));
-        }
-    }
-
-    /// A dial, soon. What keeps it from succeeding schedules the next when it goes away.
-    pub(super) fn dial(&mut self, pair: SeatPair) {
-        let wire = self.wires.wire(pair);
-        if wire.dialling || wire.is_up() {
-            return;
-        }
-        wire.dialling = true;
-        let after_ms = self.rng.between(50, 3_000);
-        self.after(after_ms, Happening::Dial(pair));
-    }
-
-    pub(super) fn dialled(&mut self, pair: SeatPair) {
-        let wire = self.wires.wire(pair);
-        wire.dialling = false;
-        if !wire.passes() || wire.is_up() || !self.agree_to_link(pair) {
-            return;
-        }
-        for end in [WireEnd::Low, WireEnd::High] {
-            if let Some(link) = *self.wires.wire(pair).up.at(end) {
-                self.down(link);
-            }
-        }
-        self.wires.open(pair);
-        for end in [WireEnd::Low, WireEnd::High] {
-            let at_ms = self.time_ms + self.latency_ms();
-            let wire = self.wires.wire(pair);
-            let link = wire.session.at(end).expect("a session was opened");
-            *wire.arrives_ms.at_mut(end) = at_ms;
-            self.at(at_ms, Happening::Up { link });
-        }
-    }
-
-    /// Whether both run and have each other on their lists.
-    pub(super) fn agree_to_link(&self, pair: SeatPair) -> bool {
-        [WireEnd::Low, WireEnd::High].into_iter().all(|end| {
-            let other = self.machine(pair.seat(end.other())).peer;
-            let node = self.machine(pair.seat(end)).node.as_ref();
-            node.is_some_and(|node| node.dialable_peers().iter().any(|(peer, _)| *peer == other))
-        })
-    }
-
-    pub(super) fn up(&mut self, link: LinkId) {
-        let Some((pair, end)) = self.wires.find(link) else { return };
-        let (seat, peer) = (pair.seat(end), self.machine(pair.seat(end.other())).peer);
-        let wire = self.wires.wire(pair);
-        if *wire.session.at(end) != Some(link) {
-            return;
-        }
-        if !self.is_running(seat) {
-            // The dialling side gets no answer and gives up.
-            if let Some(link) = *self.wires.wire(pair).up.at(end.other()) {
-                self.after(10_000, Happening::Down { link });
-            }
-            return;
-        }
-        *self.wires.wire(pair).up.at_mut(end) = Some(link);
-        let caps = caps(self.rates.latency_ms.0);
-        self.input(seat, Input::LinkUp { link, peer, caps });
-    }
-
-    pub(super) fn down(&mut self, link: LinkId) {
-        let Some((pair, end)) = self.wires.find(link) else { return };
-        let wire = self.wires.wire(pair);
-        if *wire.up.at(end) != Some(link) {
-            return;
-        }
-        *wire.up.at_mut(end) = None;
-        // The far end of the session notices as well, if it has not yet.
-        if let Some(far) = *wire.up.at(end.other()) {
-            let after_ms = self.rng.between(10, 12_000);
-            self.after(after_ms, Happening::Down { link: far });
-        }
-        self.input(pair.seat(end), Input::LinkDown { link });
-        self.dial(pair);
-    }
-
-    pub(super) fn latency_ms(&mut self) -> u64 {
-        let (least, more) = self.rates.latency_ms;
-        least + self.rng.below(more + 1)
-    }
-
-    pub(super) fn transmit(&mut self, link: LinkId, bytes: Vec<u8>) {
-        self.traffic.messages += 1;
-        self.traffic.bytes += bytes.len() as u64;
-        assert!(bytes.len() <= tombolo::limits::MESSAGE_BYTES_MAX, "a node sent more than a link takes");
-        let Some((pair, end)) = self.wires.find(link) else { return };
-        let wire = self.wires.wire(pair);
-        if *wire.up.at(end) != Some(link) || *wire.session.at(end) != Some(link) {
-            return;
-        }
-        if wire.cut || *wire.silent.at(end) {
-            self.faults.count(Fault::Silence);
-            return;
-        }
-        if self.rng.chance(self.rates.loss) {
-            self.faults.count(Fault::Loss);
-            return;
-        }
-        let to = end.other();
-        let Some(far) = *self.wires.wire(pair).session.at(to) else { return };
-        let latency_ms = self.latency_ms();
-        let time_ms = self.time_ms;
-        let in_order_ms = {
-            let newest = self.wires.wire(pair).arrives_ms.at_mut(to);
-            *newest = (*newest).max(time_ms + latency_ms);
-            *newest
-        };
-        if self.rng.chance(self.rates.duplication) {
-            self.faults.count(Fault::Duplication);
-            let at_ms = in_order_ms + self.rng.below(self.rates.lag_ms + 1);
-            self.at(at_ms, Happening::Deliver { link: far, bytes: bytes.clone() });
-        }
-        let mut at_ms = in_order_ms;
-        if self.rng.chance(self.rates.reordering) {
-            self.faults.count(Fault::Reordering);
-            at_ms += self.rng.below(self.rates.lag_ms + 1);
-        }
-        let bytes = if self.rng.chance(self.rates.corruption) {
-            self.faults.count(Fault::Corruption);
-            let other = self.machine(pair.seat(to)).remembered.back().map(|(_, b)| b.clone());
-            damage(&mut self.rng, &bytes, &other.unwrap_or_default())
-        } else {
-            bytes
-        };
-        self.at(at_ms, Happening::Deliver { link: far, bytes });
-    }
-
-    pub(super) fn deliver(&mut self, link: LinkId, bytes: Vec<u8>) {
-        let Some((pair, end)) = self.wires.find(link) else { return };
-        if *self.wires.wire(pair).up.at(end) != Some(link) {
-            return;
-        }
-        let (seat, from) = (pair.seat(end), self.machine(pair.seat(end.other())).peer);
-        let machine = self.machine_mut(seat);
-        if machine.remembered.len() == REMEMBERED_MAX {
-            machine.remembered.pop_front();
-        }
-        machine.remembered.push_back((from, bytes.clone()));
-        self.input(seat, Input::Received { link, bytes });
-    }
-
-    /// Gives every machine again what it received before, on the links that are up now.
-    pub fn replay(&mut self) {
-        for seat in self.seats() {
-            let remembered = std::mem::take(&mut self.machine_mut(seat).remembered);
-            for (from, bytes) in remembered {
-                let Some(other) = self.seats().into_iter().find(|s| self.machine(*s).peer == from) else {
-                    continue;
-                };
-                let pair = SeatPair::new(seat, other);
-                if let Some(link) = *self.wires.wire(pair).up.at(pair.end_of(seat)) {
-                    self.faults.count(Fault::Replay);
-                    self.input(seat, Input::Received { link, bytes });
-                }
-            }
-        }
+/// The capabilities of a cable.
+pub(super) fn caps(latency_ms: u64) -> LinkCaps {
+    LinkCaps {
+        medium: Medium::Memory,
+        message_bytes_max: MESSAGE_BYTES_MAX,
+        rate_bps: None,
+        latency_ms: u32::try_from(latency_ms).unwrap_or(u32::MAX),
+        loss_permille: 0,
+        broadcast: false,
+        metered: false,
+        confidential: true,
+        airtime_us_per_byte: 0,
+        airtime_left_ms: None,
     }
 }
