@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! Whole federations on virtual time: real [`Node`]s on stores in memory, joined by wires that lose, duplicate,
+//! Whole federations on virtual time: real [`Node`](tombolo::node::Node)s on stores in memory, joined by wires that lose, duplicate,
 //! reorder and corrupt messages, on machines that crash and whose clocks are wrong. Everything is drawn from one
 //! seed, so a run can be repeated; no clock, socket or thread is touched.
 //!
@@ -19,7 +19,7 @@
 //! | `day.rs` | what the two share: trust, writes and their checks, the schedule |
 //! | [`report`] | what a run did, in figures |
 //!
-//! A machine that crashes loses its [`Node`] and every output not yet polled; its store stays as it was
+//! A machine that crashes loses its node and every output not yet polled; its store stays as it was
 //! committed. Left out: the disk's own faults (the store's tests) and real sockets (`tests/lab`).
 
 mod cables;
