@@ -9,8 +9,8 @@
 use crate::report::{Kinds, MeshRow};
 use crate::{Case, FRAME_BYTES_MAX};
 use std::collections::BTreeSet;
+use tombolo_mesh::frame::OVERHEAD_BYTES;
 use tombolo_sim::rng::XorShift;
-use tombolo_transports::mesh::frame::OVERHEAD_BYTES;
 
 /// Header of a fragment, and of a question about fragments.
 const FRAGMENT_BYTES: usize = 4;

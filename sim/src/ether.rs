@@ -6,8 +6,6 @@ use std::collections::BTreeMap;
 use tombolo::node::Input;
 use tombolo::node::radio::RadioSpec;
 use tombolo_transports::LinkId;
-use tombolo_transports::mesh::air::{Access, Air, RadioId};
-use tombolo_transports::mesh::airtime::Line;
 
 use crate::faults::{Fault, damage};
 use crate::monitor::Monitor;

@@ -10,11 +10,11 @@ use tombolo::identity::Keypair;
 use tombolo::node::radio::RadioSpec;
 use tombolo::node::{Command, CommandError, Event, Input, Node, NodeSettings, Output, Reply, RequestId};
 use tombolo::store::{Store, StoreError};
-use tombolo_transports::mesh::air::{Access, Air, RadioId};
-use tombolo_transports::mesh::airtime::Line;
-use tombolo_transports::mesh::keys::Mode;
-use tombolo_transports::mesh::ledger::LedgerConfig;
-use tombolo_transports::mesh::region::Rules;
+use tombolo_mesh::airtime::Line;
+use tombolo_mesh::airtime::ledger::LedgerConfig;
+use tombolo_mesh::airtime::region::Rules;
+use tombolo_mesh::emulated::{Access, Air, RadioId};
+use tombolo_mesh::frame::keys::Mode;
 use tombolo_transports::{LinkCaps, LinkId, Medium, PeerId};
 
 /// Wall time when a field begins, milliseconds since the Unix epoch: a day after the build.

@@ -1,7 +1,7 @@
 //! What the simulator checks inside a node.
 
+use tombolo_mesh::frame::keys::BootEpoch;
 use tombolo_transports::LinkId;
-use tombolo_transports::mesh::keys::BootEpoch;
 
 use crate::layer::SignedHead;
 use crate::node::Node;

@@ -5,8 +5,8 @@ use tombolo::layer::Kind;
 use tombolo::merge::KeyPath;
 use tombolo::node::{Command, NodeState, Reply};
 use tombolo_delta::Value;
+use tombolo_mesh::airtime::{Line, Modulation};
 use tombolo_sim::field::{Field, FieldConfig};
-use tombolo_transports::mesh::airtime::{Line, Modulation};
 
 const MINUTE: u64 = 60_000;
 

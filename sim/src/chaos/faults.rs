@@ -1,7 +1,7 @@
 //! What goes wrong: losses, bursts, hidden stations, corruption, duplicates, replays; radios and cables pulled; power
 //! lost, disks restored, clocks wrong.
 
-use tombolo_transports::mesh::air::{Faults as AirFaults, Loss};
+use tombolo_mesh::emulated::{Faults as AirFaults, Loss};
 
 use crate::Seat;
 use crate::chaos::{Backup, Chaos, HOUR_MS, MINUTE_MS};

@@ -21,7 +21,7 @@ use tombolo::federation::RadioUse;
 use tombolo::layer::{Kind, LayerId, Sequence};
 use tombolo::store::Store;
 use tombolo_delta::Value;
-use tombolo_transports::mesh::keys::Mode;
+use tombolo_mesh::frame::keys::Mode;
 
 use crate::checker::DocumentRef;
 use crate::day::Day;

@@ -4,7 +4,7 @@ use tombolo::federation::{RadioUse, TrustLevel};
 use tombolo::layer::{KeyPath, Kind};
 use tombolo::node::{Command, CommandError};
 use tombolo_delta::Value;
-use tombolo_transports::mesh::keys::Mode;
+use tombolo_mesh::frame::keys::Mode;
 
 use crate::Seat;
 use crate::chaos::{Canary, Chaos, DrawnDocument};

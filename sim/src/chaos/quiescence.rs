@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use tombolo::layer::{DocumentName, KeyPath, Kind};
 use tombolo::node::{Command, CommandError};
 use tombolo_delta::Value;
-use tombolo_transports::mesh::air::{Faults as AirFaults, Loss};
-use tombolo_transports::mesh::fragment::MemoryLimits;
-use tombolo_transports::mesh::keys::Mode;
+use tombolo_mesh::bulk::fragment::MemoryLimits;
+use tombolo_mesh::emulated::{Faults as AirFaults, Loss};
+use tombolo_mesh::frame::keys::Mode;
 
 use crate::Seat;
 use crate::chaos::{Canary, Chaos, DrawnDocument, HOUR_MS, MINUTE_MS};

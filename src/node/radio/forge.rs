@@ -1,7 +1,7 @@
 //! For the simulator: what a hostile member can forge, and what it checks inside the radios.
 
-use tombolo_transports::mesh::frame::{Counters, Header, Kind, seal};
-use tombolo_transports::mesh::keys::{BootEpoch, Mode};
+use tombolo_mesh::frame::keys::{BootEpoch, Mode};
+use tombolo_mesh::frame::{Counters, Header, Kind, seal};
 use tombolo_transports::{LinkId, PeerId};
 
 use super::Radios;

@@ -1,21 +1,21 @@
 //! Audience keys: whoever may read an owner's documents can open the frames that speak of them.
 //!
 //! An owner's key stands in its `keys` document, sealed for each of its readers and for itself:
-//! `{"epoch": number, "sealed": bytes}` (`transports/FORMAT.md`, *sealed keys*). It is made with the first reader
+//! `{"epoch": number, "sealed": bytes}` (`transports/mesh/FORMAT.md`, *sealed keys*). It is made with the first reader
 //! and renewed when a reader is removed; a new reader gets the present one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_delta::Value;
+use tombolo_mesh::frame::keys::sealed::{SealedKeys, open_sealed, seal_for_readers};
+use tombolo_mesh::frame::keys::{AudienceKey, Identity};
 use tombolo_transports::PeerId;
-use tombolo_transports::mesh::keys::sealed::{SealedKeys, open_sealed, seal_for_readers};
-use tombolo_transports::mesh::keys::{AudienceKey, Identity};
 
-use crate::federation::{Audience, TrustLevel};
+use crate::federation::Audience;
 use crate::layer::{Content, DocumentId, DocumentName, LayerId};
 use crate::node::Node;
 use crate::store::Write;
-use crate::sync::cell::message::Heartbeat;
+use crate::sync::broadcast::message::Heartbeat;
 
 impl Node {
     /// Follows a change of our audience: `before` is the one that the present key was sealed for.
@@ -23,7 +23,7 @@ impl Node {
         let readers: BTreeSet<PeerId> = self
             .federation
             .peers()
-            .filter(|peer| peer.trust_level >= TrustLevel::Observer)
+            .filter(|peer| peer.is_member())
             .map(|peer| peer.id)
             .chain([self.me])
             .collect();
@@ -89,8 +89,7 @@ impl Node {
         let Some(key) = self.radios.seen.get(&self.me) else { return false };
         self.radios.previous.contains_key(&self.me)
             && targets.iter().any(|peer| {
-                self.federation.level(peer) >= TrustLevel::Observer
-                    && !self.radios.renewed.contains(&(key.epoch, *peer))
+                self.federation.is_member(peer) && !self.radios.renewed.contains(&(key.epoch, *peer))
             })
     }
 

@@ -2,8 +2,8 @@
 
 use super::*;
 use tombolo::identity::did;
+use tombolo_mesh::emulated::RadioId;
 use tombolo_sim::rng::Rng;
-use tombolo_transports::mesh::air::RadioId;
 
 /// Two nodes in step, and a stranger's radio that has heard everything.
 fn with_stranger(seed: u64) -> (Field, RadioId) {

@@ -19,9 +19,9 @@ use tombolo::layer::Kind;
 use tombolo::merge::KeyPath;
 use tombolo::node::{Command, NodeState, Reply};
 use tombolo_delta::Value;
+use tombolo_mesh::airtime::{Line, Modulation};
+use tombolo_mesh::emulated::OnAir;
 use tombolo_sim::field::{Field, FieldConfig};
-use tombolo_transports::mesh::air::OnAir;
-use tombolo_transports::mesh::airtime::{Line, Modulation};
 
 const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;

@@ -1,7 +1,7 @@
 //! Audience keys are renewed while a member does not receive.
 
 use super::*;
-use tombolo_transports::mesh::air::Loss;
+use tombolo_mesh::emulated::Loss;
 
 /// Nothing is sent in a pairwise channel while all have each other's keys.
 const PAIR: u8 = 10;

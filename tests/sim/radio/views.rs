@@ -2,9 +2,9 @@
 
 use super::*;
 use tombolo::node::view::{LinkView, PeerStatusView};
+use tombolo_mesh::airtime::ledger::LedgerConfig;
+use tombolo_mesh::emulated::Loss;
 use tombolo_sim::field::UNLIMITED;
-use tombolo_transports::mesh::air::Loss;
-use tombolo_transports::mesh::ledger::LedgerConfig;
 
 /// The entry of one node in the `status` of another.
 fn of(field: &mut Field, at: usize, other: usize) -> PeerStatusView {
