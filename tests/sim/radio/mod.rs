@@ -1,14 +1,14 @@
 //! Nodes that have only radios, and nodes that have a cable as well.
 
-mod apart;
-mod bad_line;
-mod cell;
+mod cost_of_return;
 mod duty;
 mod forger;
 mod hostile;
 mod interrupted;
 mod links;
 mod loss;
+mod lossy_line;
+mod missed_changes;
 mod policies;
 mod renewal;
 mod states;

@@ -1,4 +1,4 @@
-//! What it costs on air when a node comes back to a cell, and when one joins it: counted in bytes and airtime.
+//! What it costs on air when a node comes back to its listeners, and when one joins them: counted in bytes and airtime.
 
 use super::*;
 
