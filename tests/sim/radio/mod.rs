@@ -1,5 +1,6 @@
 //! Nodes that have only radios, and nodes that have a cable as well.
 
+mod absence;
 mod cost_of_return;
 mod duty;
 mod forger;
@@ -8,7 +9,6 @@ mod interrupted;
 mod links;
 mod loss;
 mod lossy_line;
-mod missed_changes;
 mod policies;
 mod renewal;
 mod states;
