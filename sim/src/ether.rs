@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use tombolo::node::Input;
 use tombolo::node::radio::RadioSpec;
+use tombolo_mesh::airtime::Line;
+use tombolo_mesh::emulated::{Access, Air, RadioId};
 use tombolo_transports::LinkId;
 
 use crate::faults::{Fault, damage};
