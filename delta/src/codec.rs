@@ -32,7 +32,7 @@ pub fn from_cbor(bytes: &[u8], limits: &Limits) -> Result<Value, CborError> {
     if bytes.len() > limits.bytes_max {
         return Err(CborError::TooLong { bytes: bytes.len(), max: limits.bytes_max });
     }
-    let mut reader = Reader { bytes, at: 0, items_left: limits.items_max, limits };
+    let mut reader = CborReader { bytes, at: 0, items_left: limits.items_max, limits };
     let value = reader.value(0)?;
     reader.finish()?;
     Ok(value)
@@ -46,7 +46,7 @@ pub(crate) fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// The content of the one byte string that `bytes` must be.
 pub(crate) fn read_bytes(bytes: &[u8]) -> Result<Option<&[u8]>, CborError> {
-    let mut reader = Reader { bytes, at: 0, items_left: 1, limits: &Limits::SNAPSHOT };
+    let mut reader = CborReader { bytes, at: 0, items_left: 1, limits: &Limits::SNAPSHOT };
     let (major, length) = reader.head()?;
     if major != BYTES {
         return Ok(None);
@@ -182,14 +182,14 @@ impl Short {
     }
 }
 
-struct Reader<'a> {
+struct CborReader<'a> {
     bytes: &'a [u8],
     at: usize,
     items_left: usize,
     limits: &'a Limits,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> CborReader<'a> {
     fn finish(&self) -> Result<(), CborError> {
         if self.at < self.bytes.len() { Err(CborError::Trailing { at: self.at }) } else { Ok(()) }
     }

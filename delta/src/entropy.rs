@@ -121,7 +121,7 @@ pub(crate) struct Decoder<'a> {
 
 /// Where a decoder stands in its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct DecoderState {
     code: u64,
     range: u64,
     read: usize,
@@ -135,13 +135,13 @@ impl<'a> Decoder<'a> {
     }
 
     /// Where it stands, to go on from later.
-    pub(crate) fn place(&self) -> Place {
-        Place { code: self.code, range: self.range, read: self.read }
+    pub(crate) fn state(&self) -> DecoderState {
+        DecoderState { code: self.code, range: self.range, read: self.read }
     }
 
     /// Goes on in the same input.
-    pub(crate) fn resume(input: &'a [u8], place: Place) -> Decoder<'a> {
-        Decoder { code: place.code, range: place.range, input, read: place.read }
+    pub(crate) fn resume(input: &'a [u8], state: DecoderState) -> Decoder<'a> {
+        Decoder { code: state.code, range: state.range, input, read: state.read }
     }
 
     /// The whole input was read, and not much more.

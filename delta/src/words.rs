@@ -13,7 +13,7 @@ const TOLD_BYTES_MAX: usize = 4096;
 
 /// The words of every key.
 #[derive(Default)]
-pub(crate) struct Words<'b> {
+pub(crate) struct Vocabulary<'b> {
     texts: Option<HashMap<&'b str, Vec<&'b str>>>,
     lists: HashMap<String, WordList<'b>>,
 }
@@ -36,7 +36,7 @@ pub(crate) struct WordList<'b> {
     total: u32,
 }
 
-impl<'b> Words<'b> {
+impl<'b> Vocabulary<'b> {
     /// The words under a key of this base, which is always the same.
     pub(crate) fn under(&mut self, key: &str, base: &'b Value) -> &mut WordList<'b> {
         if !self.lists.contains_key(key) {

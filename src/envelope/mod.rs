@@ -21,7 +21,8 @@ pub use codec::{
     encode_compact, encode_whole,
 };
 pub use update::{
-    OnAir, UpdateItem, decode_provisional, decode_update, encode_provisional, encode_update, join_update,
+    UpdateChange, UpdateItem, decode_provisional, decode_update, encode_provisional, encode_update,
+    join_update,
 };
 
 use crate::layer::{Content, Head, Kind, Layer, LayerId, Root, Sequence, SignedHead};
@@ -83,7 +84,7 @@ pub struct BaseRef {
     /// The envelope's sequence less the base's; at least 1.
     pub distance: u64,
     /// The first two bytes of the base's root.
-    pub print: [u8; 2],
+    pub root_prefix: [u8; 2],
     /// Only the first of them was said.
     pub is_short: bool,
 }
@@ -91,7 +92,7 @@ pub struct BaseRef {
 impl BaseRef {
     /// Whether a state with a root that begins so may be meant.
     pub fn fits(&self, root: &[u8]) -> bool {
-        let [first, second] = self.print;
+        let [first, second] = self.root_prefix;
         match root {
             [a, b, ..] => *a == first && (self.is_short || *b == second),
             _ => false,
@@ -141,6 +142,6 @@ impl<D> CompactEnvelope<D> {
 
 /// One byte over owner, author and name: spares a receiver of many layers most wrong guesses.
 pub fn address_byte(layer: &LayerId) -> u8 {
-    let [first, ..] = layer.print().0;
+    let [first, ..] = layer.hash().0;
     first
 }

@@ -76,8 +76,8 @@ impl JoinRefusal {
         JoinRefusal::Full,
     ];
 
-    /// The word that travels and stands in counters.
-    pub fn word(self) -> &'static str {
+    /// The label in messages and counters.
+    pub fn label(self) -> &'static str {
         match self {
             JoinRefusal::Token => "token",
             JoinRefusal::Expired => "expired",
@@ -87,9 +87,9 @@ impl JoinRefusal {
         }
     }
 
-    /// The refusal of a word from outside.
-    pub fn from_word(word: &str) -> Option<Self> {
-        JoinRefusal::ALL.into_iter().find(|why| why.word() == word)
+    /// The refusal with a label from outside.
+    pub fn from_label(label: &str) -> Option<Self> {
+        JoinRefusal::ALL.into_iter().find(|why| why.label() == label)
     }
 
     /// Whether trying again later may help.
@@ -167,7 +167,7 @@ impl JoinAnswer {
     pub fn encode(&self) -> Vec<u8> {
         let (agreed, text) = match self {
             JoinAnswer::Agreed { name } => (true, name.as_str()),
-            JoinAnswer::Refused(why) => (false, why.word()),
+            JoinAnswer::Refused(why) => (false, why.label()),
         };
         tombolo_delta::to_cbor(&Value::Array(vec![
             Value::from(JOIN_DOMAIN),
@@ -186,7 +186,7 @@ impl JoinAnswer {
             }
             [_, Value::Bool(false), word] => {
                 let word = word.as_text().ok_or(JoinMessageError)?;
-                Ok(JoinAnswer::Refused(JoinRefusal::from_word(word).ok_or(JoinMessageError)?))
+                Ok(JoinAnswer::Refused(JoinRefusal::from_label(word).ok_or(JoinMessageError)?))
             }
             _ => Err(JoinMessageError),
         }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use tombolo_transports::PeerId;
 
-pub use audience::{Audience, Class, RadioUse};
+pub use audience::{Audience, DocumentPolicy, RadioUse};
 pub use peer::{Peer, TrustLevel};
 
 use crate::layer::{DocumentId, DocumentName, LayerId, Sequence};
@@ -51,8 +51,8 @@ impl Refusal {
         }
     }
 
-    /// The word in counters and `status`.
-    pub fn word(self) -> &'static str {
+    /// The label in counters and `status`.
+    pub fn label(self) -> &'static str {
         match self {
             Refusal::OwnerNotTrusted => "owner_not_trusted",
             Refusal::ObservedOnly => "owner_only_observed",
@@ -87,7 +87,12 @@ impl Federation {
         self.peers.values()
     }
 
-    /// One peer.
+    /// The peers that are members: all but the untrusted.
+    pub fn members(&self) -> impl Iterator<Item = &Peer> {
+        self.peers().filter(|peer| peer.is_member())
+    }
+
+    /// A peer's record.
     pub fn peer(&self, id: &PeerId) -> Option<&Peer> {
         self.peers.get(id)
     }
@@ -118,8 +123,8 @@ impl Federation {
     }
 
     /// How an owner wants a document treated, by its audience as held.
-    pub fn class(&self, document: &DocumentId) -> Class {
-        self.audience(&document.owner).map(|a| a.class(document.name.as_str())).unwrap_or_default()
+    pub fn policy(&self, document: &DocumentId) -> DocumentPolicy {
+        self.audience(&document.owner).map(|a| a.policy(document.name.as_str())).unwrap_or_default()
     }
 
     /// The sequence of an owner's audience, as held.
@@ -135,8 +140,18 @@ impl Federation {
         self.peers.get(id).map_or(TrustLevel::Untrusted, |peer| peer.trust_level)
     }
 
-    /// Whether we take part in a document at all.
-    pub fn takes_part(&self, document: &DocumentId) -> bool {
+    /// Whether an identity is a member: it may connect, and gets more than a handshake. This node itself is one.
+    pub fn is_member(&self, id: &PeerId) -> bool {
+        self.level(id).is_member()
+    }
+
+    /// Whether this node only observes an owner: of its documents it takes the reserved ones.
+    pub fn observes(&self, owner: &PeerId) -> bool {
+        self.level(owner) == TrustLevel::Observer
+    }
+
+    /// Whether this node keeps any layer of a document.
+    pub fn participates(&self, document: &DocumentId) -> bool {
         self.part(document).is_ok()
     }
 
@@ -194,7 +209,7 @@ impl Federation {
             return false;
         }
         let Some(held) = self.audiences.get(owner) else { return false };
-        let lists = held.audience.level(reader) >= TrustLevel::Observer;
+        let lists = held.audience.lists(reader);
         let is_audience = layer.document.name.as_str() == DocumentName::AUDIENCE;
         lists && (is_audience || held.sequence >= audience_sequence)
     }

@@ -27,6 +27,16 @@ impl TrustLevel {
         }
     }
 
+    /// Whether an identity of this level takes part at all: it may connect and read.
+    pub fn is_member(self) -> bool {
+        self >= TrustLevel::Observer
+    }
+
+    /// Whether an identity of this level may write map documents of the owner that grants it.
+    pub fn may_write(self) -> bool {
+        self == TrustLevel::Trusted
+    }
+
     /// The level of a number from outside.
     pub fn from_code(code: u64) -> Option<Self> {
         [TrustLevel::Untrusted, TrustLevel::Observer, TrustLevel::Trusted]
@@ -100,6 +110,11 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// Whether it may connect and read.
+    pub fn is_member(&self) -> bool {
+        self.trust_level.is_member()
+    }
+
     /// What we call it.
     pub fn name(&self) -> Option<&str> {
         self.given_name.as_deref().or(self.own_name.as_deref())

@@ -122,20 +122,20 @@ pub struct LayerId {
     pub author: PeerId,
 }
 
-/// The first 8 bytes of a hash over a layer's name: how engines name a layer to each other.
+/// The first 8 bytes of a hash over a layer's name. Sync messages name a layer by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LayerPrint(pub [u8; 8]);
+pub struct LayerHash(pub [u8; 8]);
 
 impl LayerId {
     /// BLAKE3 with the context `tombolo 1 layer print`, over owner, author and name, cut to 8 bytes.
-    pub fn print(&self) -> LayerPrint {
+    pub fn hash(&self) -> LayerHash {
         let mut hasher = blake3::Hasher::new_derive_key("tombolo 1 layer print");
         hasher.update(&self.document.owner.0);
         hasher.update(&self.author.0);
         hasher.update(self.document.name.as_str().as_bytes());
-        let mut print = [0; 8];
-        hasher.finalize_xof().fill(&mut print);
-        LayerPrint(print)
+        let mut hash = [0; 8];
+        hasher.finalize_xof().fill(&mut hash);
+        LayerHash(hash)
     }
 }
 
@@ -169,13 +169,13 @@ pub struct Root(pub [u8; 32]);
 
 impl Root {
     /// The first two bytes: how a delta names its base.
-    pub fn print2(&self) -> [u8; 2] {
+    pub fn prefix2(&self) -> [u8; 2] {
         let [a, b, ..] = self.0;
         [a, b]
     }
 
     /// The first four bytes: how a frontier names a state.
-    pub fn print4(&self) -> [u8; 4] {
+    pub fn prefix4(&self) -> [u8; 4] {
         let [a, b, c, d, ..] = self.0;
         [a, b, c, d]
     }
@@ -183,7 +183,7 @@ impl Root {
 
 impl std::fmt::Debug for Root {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Root({})", data_encoding::HEXLOWER.encode(&self.print4()))
+        write!(f, "Root({})", data_encoding::HEXLOWER.encode(&self.prefix4()))
     }
 }
 

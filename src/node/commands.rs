@@ -6,7 +6,7 @@ use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
 use crate::federation::audience::CLASSES_MAX;
-use crate::federation::{Audience, Class, RadioUse};
+use crate::federation::{Audience, DocumentPolicy, RadioUse};
 use crate::identity::did;
 use crate::layer::{Content, DocumentId, DocumentName, Entry, KeyPath, Kind, LayerId};
 use crate::limits::DOCUMENTS_PER_OWNER_MAX;
@@ -299,15 +299,15 @@ impl Node {
             let why = "only the state, and snapshots whose brief `tombolo.toml` describes, have a brief";
             return Err(CommandError::BadValue(why.to_owned()));
         }
-        let before = self.federation.class(&id);
-        let class = Class {
+        let before = self.federation.policy(&id);
+        let class = DocumentPolicy {
             radio: radio.unwrap_or(before.radio),
             confidential: confidential.unwrap_or(before.confidential),
         };
         if class != before {
             let audience = self.federation.audience(&self.me).cloned();
             let audience = audience.unwrap_or_else(|| Audience::new(self.random.bytes(), []));
-            if audience.classes() >= CLASSES_MAX {
+            if audience.policies() >= CLASSES_MAX {
                 let remedy = "give some documents the default again";
                 return Err(CommandError::Limit {
                     what: "the number of policies",
@@ -315,7 +315,7 @@ impl Node {
                     remedy,
                 });
             }
-            let value = audience.with_class(name, class).to_value();
+            let value = audience.with_policy(name, class).to_value();
             if let Some(document) = self.own_document(DocumentName::AUDIENCE) {
                 self.commit_snapshot(&document, value)?;
             }
@@ -364,7 +364,7 @@ impl Node {
     /// The node state that we hold of an identity, with its signed time.
     pub(super) fn state_of(&self, id: &PeerId) -> Option<view::StateView> {
         let document = DocumentId { owner: *id, name: DocumentName::new(DocumentName::STATE).ok()? };
-        if !self.federation.takes_part(&document) {
+        if !self.federation.participates(&document) {
             return None;
         }
         let layer = self.holdings.layer(&LayerId { document, author: *id })?;
@@ -377,10 +377,9 @@ impl Node {
     fn conflicts(&self, doc: Option<&str>) -> Result<Reply, CommandError> {
         let only = doc.map(|doc| self.resolve_document(doc)).transpose()?;
         let reference = self.reference_ms();
-        let documents = self
-            .holdings
-            .documents()
-            .filter(|(id, _)| self.federation.takes_part(id) && only.as_ref().is_none_or(|only| only == *id));
+        let documents = self.holdings.documents().filter(|(id, _)| {
+            self.federation.participates(id) && only.as_ref().is_none_or(|only| only == *id)
+        });
         let view = |(id, key, loser): (&DocumentId, KeyPath, crate::merge::Loser)| view::ConflictView {
             document: format!("{}/{}", did(&id.owner), id.name.as_str()),
             key: key.to_string(),
@@ -402,7 +401,7 @@ impl Node {
     fn resolve_document(&self, text: &str) -> Result<DocumentId, CommandError> {
         let unknown = || CommandError::UnknownDocument(text.to_owned());
         let visible =
-            || self.holdings.documents().map(|(id, _)| id).filter(|id| self.federation.takes_part(id));
+            || self.holdings.documents().map(|(id, _)| id).filter(|id| self.federation.participates(id));
         if let Some((owner, name)) = text.rsplit_once('/') {
             let is_me = owner == self.settings.name || owner == did(&self.me);
             let owner = if is_me { self.me } else { self.resolve_peer(owner)? };
@@ -440,7 +439,7 @@ impl Node {
 
     /// All documents as `ls` shows them.
     fn document_views(&self) -> Vec<view::DocumentView> {
-        let documents = self.holdings.documents().filter(|(id, _)| self.federation.takes_part(id));
+        let documents = self.holdings.documents().filter(|(id, _)| self.federation.participates(id));
         documents
             .filter_map(|(id, document)| {
                 let cbor = tombolo_delta::to_cbor(&document.view()?);

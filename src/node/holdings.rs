@@ -7,7 +7,7 @@ use tombolo_delta::{Limits, Value};
 use tombolo_transports::PeerId;
 
 use crate::layer::{
-    Content, DocumentId, Entry, KeyPath, Kind, Layer, LayerId, LayerPrint, MapContent, Sequence, SignedHead,
+    Content, DocumentId, Entry, KeyPath, Kind, Layer, LayerHash, LayerId, MapContent, Sequence, SignedHead,
 };
 use crate::limits::{
     DROPPED_KEYS_KEPT_MAX, LAYER_OVERHEAD_BYTES, MAP_BASES_KEPT_MAX, SNAPSHOT_BYTES_MAX,
@@ -81,14 +81,14 @@ impl ChangeLog {
 #[derive(Debug)]
 struct Kept {
     state: KeptState,
-    print: [u8; 4],
+    root_prefix: [u8; 4],
 }
 
 /// All documents of a node.
 #[derive(Debug, Default)]
 pub(super) struct Holdings {
     documents: BTreeMap<DocumentId, Held>,
-    prints: BTreeMap<LayerPrint, LayerId>,
+    prints: BTreeMap<LayerHash, LayerId>,
     /// Bytes of each owner's layers, as quotas count them.
     bytes_of: BTreeMap<PeerId, usize>,
 }
@@ -152,7 +152,7 @@ impl Holdings {
         held.histories.insert(id.author, history);
         // Writers are set once everything is loaded.
         held.document.put_layer(layer, None, reference_ms);
-        self.prints.insert(id.print(), id);
+        self.prints.insert(id.hash(), id);
         Ok(())
     }
 
@@ -218,7 +218,7 @@ impl Holdings {
     }
 
     /// A layer by its print.
-    pub(super) fn layer_of_print(&self, print: &LayerPrint) -> Option<&Layer> {
+    pub(super) fn layer_of_hash(&self, print: &LayerHash) -> Option<&Layer> {
         self.layer(self.prints.get(print)?)
     }
 
@@ -227,17 +227,17 @@ impl Holdings {
         let (low, high) = address.map_or((0, u8::MAX), |byte| (byte, byte));
         let (mut from, mut to) = ([0; 8], [u8::MAX; 8]);
         (from[0], to[0]) = (low, high);
-        self.prints.range(LayerPrint(from)..=LayerPrint(to)).filter_map(|(_, id)| self.layer(id))
+        self.prints.range(LayerHash(from)..=LayerHash(to)).filter_map(|(_, id)| self.layer(id))
     }
 
     /// Drops a document whose kind its owner contradicts. Returns the layers that it had.
-    pub(super) fn drop_document(&mut self, id: &DocumentId) -> Vec<LayerPrint> {
+    pub(super) fn drop_document(&mut self, id: &DocumentId) -> Vec<LayerHash> {
         let bytes: usize = self.documents.remove(id).map_or(0, |held| held.bytes.values().sum());
         if let Some(sum) = self.bytes_of.get_mut(&id.owner) {
             *sum = sum.saturating_sub(bytes);
         }
-        let of_it = |(_, layer): &(&LayerPrint, &LayerId)| layer.document == *id;
-        let gone: Vec<LayerPrint> = self.prints.iter().filter(of_it).map(|(print, _)| *print).collect();
+        let of_it = |(_, layer): &(&LayerHash, &LayerId)| layer.document == *id;
+        let gone: Vec<LayerHash> = self.prints.iter().filter(of_it).map(|(print, _)| *print).collect();
         self.prints.retain(|_, layer| layer.document != *id);
         gone
     }
@@ -267,7 +267,7 @@ impl Holdings {
     ) -> (LayerWrite, bool) {
         let signed = layer.signed.clone();
         let id = signed.head.layer.clone();
-        self.prints.entry(id.print()).or_insert_with(|| id.clone());
+        self.prints.entry(id.hash()).or_insert_with(|| id.clone());
         self.weigh(&layer);
         let held = self.held_mut(&id.document, signed.head.kind);
         let mut write = LayerWrite {
@@ -358,7 +358,7 @@ impl Holdings {
         let histories = self.documents.get(&id.document).map(|held| &held.histories);
         match histories.and_then(|h| h.get(&id.author)) {
             Some(History::Snapshot { kept, .. }) => {
-                let fits = kept.iter().rev().filter(|k| print_fits(&k.print));
+                let fits = kept.iter().rev().filter(|k| print_fits(&k.root_prefix));
                 fits.filter_map(|k| Some((k.state.clone(), k.value()?))).collect()
             }
             _ => Vec::new(),
@@ -380,7 +380,7 @@ impl Holdings {
         };
         // The last is the present state.
         let older = bases.into_iter().flat_map(|bases| bases.iter().rev().skip(1));
-        older.filter(move |base| print_fits(&base.print)).copied()
+        older.filter(move |base| print_fits(&base.root_prefix)).copied()
     }
 
     /// The states of a layer that a delta may start from, oldest first.
@@ -439,11 +439,11 @@ impl History {
 impl Kept {
     fn new(state: KeptState) -> Self {
         let [a, b, c, d, ..] = *blake3::hash(&state.content).as_bytes();
-        Kept { state, print: [a, b, c, d] }
+        Kept { state, root_prefix: [a, b, c, d] }
     }
 
     fn state(&self) -> State {
-        State { sequence: self.state.sequence.get(), print: self.print }
+        State { sequence: self.state.sequence.get(), root_prefix: self.root_prefix }
     }
 
     fn value(&self) -> Option<Value> {
@@ -453,7 +453,7 @@ impl Kept {
 }
 
 fn state_of(base: &MapBase) -> State {
-    State { sequence: base.sequence.get(), print: base.print }
+    State { sequence: base.sequence.get(), root_prefix: base.root_prefix }
 }
 
 /// Keeps the replaced state as a base, and forgets others so that number and bytes stay within bounds. What

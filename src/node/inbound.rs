@@ -46,7 +46,7 @@ enum Attempt {
 
 impl Node {
     pub(super) fn link_up(&mut self, link: LinkId, peer: PeerId, caps: LinkCaps) {
-        if self.federation.level(&peer) <= crate::federation::TrustLevel::Untrusted {
+        if !self.federation.is_member(&peer) {
             self.counters.reject("link_of_no_peer");
             self.output(Output::Close { link });
             return;
@@ -127,7 +127,7 @@ impl Node {
                 self.answer_transfer(peer, &id, |map| answer_parts(id, map, &buckets))
             }
             Message::Tree(id, nodes) => {
-                let own = self.holdings.layer_of_print(&id.layer).and_then(map_of);
+                let own = self.holdings.layer_of_hash(&id.layer).and_then(map_of);
                 let taken = self.transfers.take_nodes(&id, nodes, own, self.now.mono_ms);
                 self.transfer_moved(peer, &id, taken);
             }
@@ -139,10 +139,10 @@ impl Node {
                 if let Some(clock) = clock {
                     self.hear_clock(peer, clock);
                 }
-                self.engine.handle_input(self.now.mono_ms, sync::Input::Heard { peer, message });
+                self.engine.handle_input(self.now.mono_ms, sync::Input::Received { peer, message });
             }
             Message::Ask(_) | Message::Frontier { .. } | Message::Want(_) | Message::Refused(_) => {
-                self.engine.handle_input(self.now.mono_ms, sync::Input::Heard { peer, message });
+                self.engine.handle_input(self.now.mono_ms, sync::Input::Received { peer, message });
             }
         }
     }
@@ -340,7 +340,7 @@ impl Node {
         };
         match outcome {
             Ok(new) => {
-                self.transfers.end(&id.print());
+                self.transfers.end(&id.hash());
                 let before = Before { signed, content: None };
                 self.keep(Layer { signed: new, content }, Some(before), Some(keys), Some(peer));
                 Attempt::Done
@@ -393,7 +393,7 @@ impl Node {
         if let Err(refusal) = admitted {
             return self.refuse(peer, &signed, refusal);
         }
-        self.reclaim_moves(peer, signed.head.layer.print());
+        self.reclaim_moves(peer, signed.head.layer.hash());
         self.transfers.begin(signed, peer, self.now.mono_ms);
     }
 
@@ -403,7 +403,7 @@ impl Node {
         id: &sync::message::TransferId,
         answer: impl FnOnce(&crate::layer::MapContent) -> Message,
     ) {
-        let Some(layer) = self.holdings.layer_of_print(&id.layer) else { return };
+        let Some(layer) = self.holdings.layer_of_hash(&id.layer) else { return };
         let head = layer.head();
         let may = self.federation.may_receive(&peer, &head.layer, head.audience_sequence);
         if !may || head.root != id.root {
@@ -426,7 +426,7 @@ impl Node {
             return self.counters.reject("bad_part");
         }
         self.reclaim_moves(peer, id.layer);
-        let own = self.holdings.layer_of_print(&id.layer).and_then(map_of);
+        let own = self.holdings.layer_of_hash(&id.layer).and_then(map_of);
         match self.transfers.finish(id, own) {
             None => {}
             Some(Ok(layer)) if !self.is_known(&layer.signed) || self.is_reclaimed(&peer, &layer.signed) => {
@@ -476,7 +476,7 @@ impl Node {
             return self.refuse(peer, &layer.signed, refusal);
         }
         let before = self.holdings.layer(&id).map(Before::of);
-        self.transfers.end(&id.print());
+        self.transfers.end(&id.hash());
         self.keep(layer, before, changed, Some(peer));
     }
 
@@ -489,16 +489,16 @@ impl Node {
     }
 
     fn refuse(&mut self, peer: PeerId, signed: &SignedHead, refusal: Refusal) {
-        self.counters.reject(refusal.word());
+        self.counters.reject(refusal.label());
         if let Some(hearing) = self.hearing {
             return self.refuse_on_air(&hearing, signed, refusal);
         }
         if refusal == Refusal::AudienceBehind {
             // The audience is on its way, from this peer or another.
-            let (layer, state) = (signed.head.layer.print(), State::of(signed));
+            let (layer, state) = (signed.head.layer.hash(), State::of(signed));
             return self.engine.handle_input(self.now.mono_ms, sync::Input::TooEarly { peer, layer, state });
         }
-        let (layer, sequence) = (signed.head.layer.print(), signed.head.sequence.get());
+        let (layer, sequence) = (signed.head.layer.hash(), signed.head.sequence.get());
         let lasting = refusal != Refusal::Quota;
         if lasting && refusal != Refusal::ObservedOnly {
             self.decline_on_air(signed);

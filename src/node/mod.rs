@@ -31,9 +31,9 @@ pub use state::{App, AppStatus, NodeState};
 use crate::clock::{HybridClock, Now, ReferenceClock, TimeSource, Timestamp};
 use crate::federation::join::{JoinAnswer, JoinRefusal};
 use crate::federation::peer::Joined;
-use crate::federation::{Federation, Peer, TrustLevel};
+use crate::federation::{Federation, Peer};
 use crate::identity::Keypair;
-use crate::layer::{DocumentId, DocumentName, ForkEvidence, KeyPath, LayerId, LayerPrint};
+use crate::layer::{DocumentId, DocumentName, ForkEvidence, KeyPath, LayerHash, LayerId};
 use crate::limits::HEARTBEAT_MS;
 use crate::random::Random;
 use crate::router::{Preference, TransportRouter};
@@ -282,7 +282,7 @@ impl Node {
 
     /// Whom to let in and to dial, and where: all peers but the untrusted.
     pub fn dialable_peers(&self) -> Vec<(PeerId, Vec<SocketAddr>)> {
-        let peers = self.federation.peers().filter(|peer| peer.trust_level > TrustLevel::Untrusted);
+        let peers = self.federation.members();
         // An inviter that has not agreed yet would turn a call as its peer away.
         let addresses = |peer: &Peer| match peer.joined {
             Joined::Agreed => peer.addresses.clone(),
@@ -397,7 +397,7 @@ impl Node {
         let reference = self.reference_ms();
         let mut held = Frontier::default();
         for layer in self.holdings.layers() {
-            held.set(layer.head().layer.print(), Some(State::of(&layer.signed)));
+            held.set(layer.head().layer.hash(), Some(State::of(&layer.signed)));
         }
         let writers = self.all_writers();
         for (id, document) in self.holdings.documents_mut() {
@@ -440,7 +440,7 @@ impl Node {
     /// Which connected peers may have a layer's present state.
     fn readers(&self, layer: &LayerId) -> BTreeSet<PeerId> {
         let Some(held) = self.holdings.layer(layer) else { return BTreeSet::new() };
-        if !self.federation.takes_part(&layer.document) {
+        if !self.federation.participates(&layer.document) {
             return BTreeSet::new();
         }
         let audience = held.head().audience_sequence;
@@ -453,10 +453,10 @@ impl Node {
         let mut frontier = Frontier::default();
         for layer in self.holdings.layers() {
             let head = layer.head();
-            if self.federation.takes_part(&head.layer.document)
+            if self.federation.participates(&head.layer.document)
                 && self.federation.may_receive(peer, &head.layer, head.audience_sequence)
             {
-                frontier.set(head.layer.print(), Some(State::of(&layer.signed)));
+                frontier.set(head.layer.hash(), Some(State::of(&layer.signed)));
             }
         }
         frontier
@@ -470,8 +470,8 @@ impl Node {
         self.output(Output::Event(event));
     }
 
-    fn layer_of(&self, print: &LayerPrint) -> Option<LayerId> {
-        self.holdings.layer_of_print(print).map(|layer| layer.head().layer.clone())
+    fn layer_of(&self, print: &LayerHash) -> Option<LayerId> {
+        self.holdings.layer_of_hash(print).map(|layer| layer.head().layer.clone())
     }
 }
 

@@ -10,7 +10,7 @@ use crate::clock::{Now, Timestamp};
 use crate::envelope::{BaseRef, Change, CompactEnvelope, Envelope, address_byte};
 use crate::federation::Audience;
 use crate::layer::{
-    Content, DocumentId, DocumentName, Entry, Head, KeyPath, Kind, Layer, LayerId, LayerPrint, MapContent,
+    Content, DocumentId, DocumentName, Entry, Head, KeyPath, Kind, Layer, LayerHash, LayerId, MapContent,
     Sequence,
 };
 use crate::limits::{FUTURE_BOUND_MS, WHOLE_LAYER_BYTES_MAX};
@@ -332,7 +332,7 @@ impl Node {
             self.learn_state(&id.author);
         }
         let readers = self.readers(&id);
-        let stored = sync::Input::Stored { layer: id.print(), state, readers, from };
+        let stored = sync::Input::Stored { layer: id.hash(), state, readers, from };
         self.engine.handle_input(self.now.mono_ms, stored);
         self.provisional.remove(&id);
         self.stored_on_air(&id);
@@ -418,7 +418,7 @@ impl Node {
             .filter(|(id, document)| {
                 document.kind() == Kind::Map
                     && id.owner != self.me
-                    && self.federation.takes_part(id)
+                    && self.federation.participates(id)
                     && self.federation.may_write(&id.owner)
                     && document.layer(&id.owner).is_some()
                     && (document.layer(&self.me).is_none() || !document.counts(&self.me))
@@ -505,7 +505,7 @@ impl Node {
                 self.supplied_bytes += self.supply(peer, class, &id, held);
             } else {
                 // It will ask again; nobody makes us hold more than a turn's worth of messages.
-                let layer = id.print();
+                let layer = id.hash();
                 self.engine.handle_input(self.now.mono_ms, sync::Input::NotSupplied { peer, layer, held });
             }
         }
@@ -517,7 +517,7 @@ impl Node {
     fn classed(
         &self,
         peer: PeerId,
-        layer: LayerPrint,
+        layer: LayerHash,
         held: Option<State>,
     ) -> Option<(Class, PeerId, LayerId, Option<State>)> {
         let id = self.layer_of(&layer)?;
@@ -533,7 +533,7 @@ impl Node {
     /// else whole. Returns the message's length.
     pub(super) fn supply(&mut self, peer: PeerId, class: Class, id: &LayerId, held: Option<State>) -> usize {
         if id.author == self.me && self.reclaims_first(peer, id, held) {
-            let layer = id.print();
+            let layer = id.hash();
             self.engine.handle_input(self.now.mono_ms, sync::Input::NotSupplied { peer, layer, held });
             return 0;
         }
@@ -576,7 +576,7 @@ impl Node {
         Some(CompactEnvelope {
             base: BaseRef {
                 distance: head.sequence.get().checked_sub(base.sequence).filter(|d| *d > 0)?,
-                print: [base.print[0], base.print[1]],
+                root_prefix: [base.root_prefix[0], base.root_prefix[1]],
                 is_short: false,
             },
             address: Some(address_byte(id)),

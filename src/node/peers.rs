@@ -155,7 +155,7 @@ impl Node {
         let answer = match redeemed {
             Ok(()) => JoinAnswer::Agreed { name: self.settings.name.clone() },
             Err(why) => {
-                self.counters.reject(&format!("join_{}", why.word()));
+                self.counters.reject(&format!("join_{}", why.label()));
                 JoinAnswer::Refused(why)
             }
         };
@@ -360,12 +360,12 @@ impl Node {
     pub(super) fn trust(&mut self, text: &str, level: TrustLevel) -> Result<Reply, CommandError> {
         let id = self.resolve_peer(text)?;
         if let Some(peer) = self.federation.peer(&id).cloned() {
-            if peer.trust_level == TrustLevel::Trusted && level < TrustLevel::Trusted {
+            if peer.trust_level.may_write() && !level.may_write() {
                 self.take_over_entries(&id)?;
             }
             self.put_peer(Peer { trust_level: level, ..peer });
         }
-        if level == TrustLevel::Untrusted {
+        if !level.is_member() {
             self.close_links(&id);
         }
         self.peer_reply(&id)

@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::layer::{
-    Content, DocumentId, DocumentName, Entry, KeyPath, Kind, Layer, LayerId, LayerPrint, MapContent,
-    Sequence, SignedHead,
+    Content, DocumentId, DocumentName, Entry, KeyPath, Kind, Layer, LayerHash, LayerId, MapContent, Sequence,
+    SignedHead,
 };
 use crate::limits::{
     OWN_STATE_TRUST_MS, OWN_STATE_WAIT_MS, OWN_STATE_WAIT_ON_AIR_MAX_MS, RECLAIM_WAIT_MS,
@@ -24,7 +24,7 @@ use crate::node::Node;
 use crate::node::holdings::Before;
 use crate::node::io::{Command, CommandError, Event, Output, RequestId};
 use crate::router::Class;
-use crate::sync::cell::Cell;
+use crate::sync::broadcast::BroadcastEngine;
 use crate::sync::frontier::State;
 use crate::sync::message::Message;
 
@@ -32,17 +32,17 @@ use crate::sync::message::Message;
 #[derive(Debug, Default)]
 pub(super) struct Recovery {
     /// What newer states of layers of ours are waited for.
-    awaited: BTreeMap<LayerPrint, Awaited>,
+    awaited: BTreeMap<LayerHash, Awaited>,
     /// Writes that wait for one, in order.
     waiting: VecDeque<(RequestId, Command)>,
     /// What follows from changed rights waits as well.
     rights_wait: bool,
     /// States that we do not know, asked for from the peer that holds them.
-    reclaims: BTreeMap<(PeerId, LayerPrint), Reclaim>,
+    reclaims: BTreeMap<(PeerId, LayerHash), Reclaim>,
     /// The same on air: layers of which nothing goes out until a listener has sent what it has.
-    on_air: BTreeMap<LayerPrint, OnAir>,
+    on_air: BTreeMap<LayerHash, OnAir>,
     /// States that were asked for: once is enough.
-    reclaimed: BTreeSet<(LayerPrint, State)>,
+    reclaimed: BTreeSet<(LayerHash, State)>,
 }
 
 /// A newer state of a layer of ours is waited for: since when, and until when, monotonic milliseconds.
@@ -86,7 +86,7 @@ impl Recovery {
     }
 
     /// Whether nothing of a layer of ours goes on air for now.
-    pub(super) fn withholds(&self, layer: &LayerPrint) -> bool {
+    pub(super) fn withholds(&self, layer: &LayerHash) -> bool {
         self.on_air.get(layer).is_some_and(|on_air| on_air.is_open)
     }
 
@@ -95,7 +95,7 @@ impl Recovery {
         self.reclaims.retain(|(peer, _), _| peer != gone);
     }
 
-    fn note_reclaimed(&mut self, layer: LayerPrint, state: State) {
+    fn note_reclaimed(&mut self, layer: LayerHash, state: State) {
         if self.reclaimed.len() >= RECLAIMED_KEPT_MAX {
             self.reclaimed.clear();
         }
@@ -109,7 +109,7 @@ impl Node {
     /// Whether a peer says that it holds a newer state of our layer than we do, and we still wait for it.
     pub(super) fn awaits_own(&mut self, document: &DocumentId) -> bool {
         let id = LayerId { document: document.clone(), author: self.me };
-        let print = id.print();
+        let print = id.hash();
         let held = self.holdings.layer(&id).map(|layer| State::of(&layer.signed));
         if self.stopped.is_some() {
             return false;
@@ -129,12 +129,13 @@ impl Node {
 
     /// How long a newer state of our layer is waited for that a listener on air says it holds; none, if none does.
     /// A frontier on air has few bits of a sequence: only a higher one counts.
-    fn newer_on_air(&self, owner: &PeerId, layer: &LayerPrint, held: Option<State>) -> Option<u64> {
+    fn newer_on_air(&self, owner: &PeerId, layer: &LayerHash, held: Option<State>) -> Option<u64> {
         let held = held.map_or(0, |held| held.sequence);
-        let shows = |cell: &Cell| cell.shown(owner, layer).iter().any(|state| state.sequence > held);
+        let shows =
+            |cell: &BroadcastEngine| cell.shown(owner, layer).iter().any(|state| state.sequence > held);
         let cells = self.radios.cells().filter(|cell| shows(cell));
         cells
-            .map(|cell| (64 * cell.pace().frame_ms).clamp(OWN_STATE_WAIT_MS, OWN_STATE_WAIT_ON_AIR_MAX_MS))
+            .map(|cell| (64 * cell.timing().frame_ms).clamp(OWN_STATE_WAIT_MS, OWN_STATE_WAIT_ON_AIR_MAX_MS))
             .max()
     }
 
@@ -177,7 +178,7 @@ impl Node {
         }
         let id = layer.head().layer.clone();
         tracing::warn!(document = id.document.name.as_str(), "recovered our own newer state from a peer");
-        self.recovery.awaited.remove(&id.print());
+        self.recovery.awaited.remove(&id.hash());
         self.end_reclaim_on_air(&id);
         match layer.head().kind {
             Kind::Map => self.recover_map(&id, layer),
@@ -242,7 +243,7 @@ impl Node {
         let Some(own) = self.holdings.layer(id).filter(|own| own.head().kind == Kind::Map) else {
             return false;
         };
-        let (present, print, now) = (State::of(&own.signed), id.print(), self.now.mono_ms);
+        let (present, print, now) = (State::of(&own.signed), id.hash(), self.now.mono_ms);
         if let Some(Reclaim { state, until }) = self.recovery.reclaims.get(&(peer, print)) {
             if now < *until {
                 return true;
@@ -278,11 +279,11 @@ impl Node {
         let Some(own) = self.holdings.layer(id).filter(|own| own.head().kind == Kind::Map) else {
             return false;
         };
-        let (present, print, now) = (State::of(&own.signed), id.print(), self.now.mono_ms);
+        let (present, print, now) = (State::of(&own.signed), id.hash(), self.now.mono_ms);
         let shown = self.radios.cell(link).map(|cell| cell.shown(&id.document.owner, &print));
         let mut states: Vec<State> = shown.unwrap_or_default();
         states.retain(|state| {
-            let is_present = state.sequence == present.sequence && is_print(*state, present.print);
+            let is_present = state.sequence == present.sequence && is_print(*state, present.root_prefix);
             (1..=present.sequence).contains(&state.sequence)
                 && !is_present
                 && !self.recovery.reclaimed.contains(&(print, *state))
@@ -311,7 +312,7 @@ impl Node {
 
     /// One has come. Who held an older one has heard it as well, and holds that instead.
     fn reclaimed_on_air(&mut self, id: &LayerId, state: State) {
-        let Some(on_air) = self.recovery.on_air.get_mut(&id.print()) else { return };
+        let Some(on_air) = self.recovery.on_air.get_mut(&id.hash()) else { return };
         on_air.states.retain(|other| other.sequence > state.sequence);
         if on_air.states.is_empty() {
             self.end_reclaim_on_air(id);
@@ -319,7 +320,7 @@ impl Node {
     }
 
     fn end_reclaim_on_air(&mut self, id: &LayerId) {
-        let print = id.print();
+        let print = id.hash();
         let Some(on_air) = self.recovery.on_air.get_mut(&print).filter(|on_air| on_air.is_open) else {
             return;
         };
@@ -332,16 +333,16 @@ impl Node {
 
     /// Whether this is the state of our layer that a peer was asked for.
     pub(super) fn is_reclaimed(&self, peer: &PeerId, signed: &SignedHead) -> bool {
-        let (print, state) = (signed.head.layer.print(), State::of(signed));
+        let (print, state) = (signed.head.layer.hash(), State::of(signed));
         let asked = self.recovery.reclaims.get(&(*peer, print)).is_some_and(|asked| asked.state == state);
-        let is_same = |shown: &State| shown.sequence == state.sequence && is_print(*shown, state.print);
+        let is_same = |shown: &State| shown.sequence == state.sequence && is_print(*shown, state.root_prefix);
         let on_air = self.recovery.on_air.get(&print).filter(|on_air| on_air.is_open);
         signed.head.layer.author == self.me
             && (asked || on_air.is_some_and(|on_air| on_air.states.iter().any(is_same)))
     }
 
     /// Parts of a large one are coming: there is time.
-    pub(super) fn reclaim_moves(&mut self, peer: PeerId, layer: LayerPrint) {
+    pub(super) fn reclaim_moves(&mut self, peer: PeerId, layer: LayerHash) {
         let until = self.now.mono_ms + RECLAIM_WAIT_MS;
         if let Some(reclaim) = self.recovery.reclaims.get_mut(&(peer, layer)) {
             reclaim.until = until;
@@ -351,7 +352,7 @@ impl Node {
     /// Takes what we lack out of a state of our layer that we have passed without knowing it.
     pub(super) fn reclaim(&mut self, peer: PeerId, layer: &Layer) {
         let id = layer.head().layer.clone();
-        let (print, state) = (id.print(), State::of(&layer.signed));
+        let (print, state) = (id.hash(), State::of(&layer.signed));
         self.recovery.reclaims.remove(&(peer, print));
         self.recovery.note_reclaimed(print, state);
         self.reclaimed_on_air(&id, state);
@@ -441,6 +442,6 @@ impl Node {
 
 /// Whether a state may have this root. Of one told on air only the first byte is known, the others are 0.
 fn is_print(state: State, print: [u8; 4]) -> bool {
-    let ([first, rest @ ..], [same, ..]) = (state.print, print);
-    state.print == print || rest == [0; 3] && first == same
+    let ([first, rest @ ..], [same, ..]) = (state.root_prefix, print);
+    state.root_prefix == print || rest == [0; 3] && first == same
 }

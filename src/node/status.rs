@@ -207,7 +207,7 @@ impl Node {
                 TimeSource::Peer => "peer",
                 TimeSource::Logical => "logical",
             },
-            documents: self.holdings.documents().filter(|(id, _)| self.federation.takes_part(id)).count(),
+            documents: self.holdings.documents().filter(|(id, _)| self.federation.participates(id)).count(),
             peers: self.federation.peers().map(|peer| self.peer_status(peer)).collect(),
             rejections: self.counters.rejections.clone().into_iter().chain(self.radio_rejections()).collect(),
             traffic: self.counters.traffic,

@@ -8,7 +8,7 @@ use crate::federation::Peer;
 use crate::federation::peer::Joined;
 use crate::node::view::StepView;
 use crate::node::{Node, radio};
-use crate::sync::cell::Step;
+use crate::sync::broadcast::SyncStatus;
 
 impl Node {
     /// The media of a peer's links, radios last.
@@ -38,12 +38,12 @@ impl Node {
     }
 
     fn step_by_link(&self, peer: &PeerId) -> StepView {
-        let distance = self.engine.distance(peer).unwrap_or_default();
+        let distance = self.engine.lag(peer).unwrap_or_default();
         let state = match () {
             () if distance.confirmed && distance.we_lack == 0 && distance.they_lack == 0 => "in step",
             () => "catching up",
         };
-        let known = |count: usize| distance.told.then_some(count);
+        let known = |count: usize| distance.known.then_some(count);
         StepView {
             state,
             we_lack: known(distance.we_lack),
@@ -53,16 +53,20 @@ impl Node {
     }
 
     /// What a radio knows of a listener, for people.
-    pub(super) fn radio_step_view(&self, peer: &PeerId, (radio, step): (&radio::Radio, Step)) -> StepView {
+    pub(super) fn radio_step_view(
+        &self,
+        peer: &PeerId,
+        (radio, step): (&radio::Radio, SyncStatus),
+    ) -> StepView {
         let view = match step {
-            Step::Known(apart) => StepView {
+            SyncStatus::Known(apart) => StepView {
                 state: if apart.is_in_step() { "in step" } else { "catching up" },
                 we_lack: Some(apart.we_lack),
                 they_lack: Some(apart.they_lack),
-                unacknowledged: Some(apart.sent),
+                unacknowledged: Some(apart.unacknowledged),
                 ..StepView::default()
             },
-            Step::Unknown { since } => StepView {
+            SyncStatus::Unknown { since } => StepView {
                 state: "unknown",
                 unknown_since: since.map(|at| self.wall_of(at)),
                 ..StepView::default()

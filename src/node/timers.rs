@@ -102,7 +102,7 @@ impl Node {
         let reference = self.reference_ms();
         let me = self.me;
         let maps = self.holdings.documents().filter(|(id, document)| {
-            document.kind() == Kind::Map && self.federation.takes_part(id) && document.counts(&me)
+            document.kind() == Kind::Map && self.federation.participates(id) && document.counts(&me)
         });
         let listed =
             |id: &DocumentId| self.federation.audience(&id.owner).map_or(usize::MAX, |a| a.writers() + 1);

@@ -179,7 +179,7 @@ pub struct PolicyView {
     pub document: String,
     /// The policy.
     #[serde(flatten)]
-    pub class: crate::federation::Class,
+    pub class: crate::federation::DocumentPolicy,
 }
 
 /// One link, or one listener on a radio.

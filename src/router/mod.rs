@@ -78,8 +78,8 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The word in counters and explanations.
-    pub fn word(self) -> &'static str {
+    /// The label in counters and explanations.
+    pub fn label(self) -> &'static str {
         match self {
             Reason::DoesNotFit => "does_not_fit",
             Reason::BudgetSpent => "budget_spent",
@@ -161,7 +161,7 @@ impl TransportRouter {
     /// The counters: `lan taken`, `mesh costs_more`, …; `stranded`: no link could carry it.
     pub fn counters(&self) -> BTreeMap<String, u64> {
         let taken = self.taken.iter().map(|(medium, n)| (format!("{medium} taken"), *n));
-        let refused = self.refused.iter().map(|((m, reason), n)| (format!("{m} {}", reason.word()), *n));
+        let refused = self.refused.iter().map(|((m, reason), n)| (format!("{m} {}", reason.label()), *n));
         let stranded = (self.stranded > 0).then(|| ("stranded".to_owned(), self.stranded));
         taken.chain(refused).chain(stranded).collect()
     }

@@ -72,7 +72,7 @@ fn layers_of_both_kinds_come_back() {
     assert_eq!(map.entries, [(gone, None, at), (key, Some(entry), at)]);
     assert_eq!(map.bases, map_write.bases);
     let past = |sequence| store.past_state(map_write.layer(), sequence).unwrap();
-    assert_eq!(past(3), Some(map_write.signed.head.root.print4()));
+    assert_eq!(past(3), Some(map_write.signed.head.root.prefix4()));
     assert_eq!(past(2), None);
     assert_eq!(store.past_state(snapshot_write.layer(), 2).unwrap(), None, "only of our own maps");
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_transports::PeerId;
 
-use crate::layer::LayerPrint;
+use crate::layer::LayerHash;
 use crate::limits::{
     NOTICE_DELAY_MS, REFUSAL_HOLD_MS, WANT_DELAY_MS, WANT_RETRY_MS, WANT_TRIES_MAX, WANTS_MAX,
 };
@@ -51,11 +51,11 @@ impl Engine {
         }
     }
 
-    fn is_refusing(&self, now: u64, layer: &LayerPrint, state: State) -> bool {
+    fn is_refusing(&self, now: u64, layer: &LayerHash, state: State) -> bool {
         self.refusing.get(layer).is_some_and(|(sequence, until)| state.sequence <= *sequence && now < *until)
     }
 
-    pub(super) fn heard_want(&mut self, peer: PeerId, wants: Vec<(LayerPrint, Option<State>)>) {
+    pub(super) fn received_want(&mut self, peer: PeerId, wants: Vec<(LayerHash, Option<State>)>) {
         let Some(sync) = self.peers.get_mut(&peer) else { return };
         let mut named = BTreeSet::new();
         for (layer, held) in wants {
@@ -71,7 +71,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn heard_refusal(&mut self, now: u64, peer: PeerId, list: Vec<(LayerPrint, u64, u8)>) {
+    pub(super) fn received_refusal(&mut self, now: u64, peer: PeerId, list: Vec<(LayerHash, u64, u8)>) {
         let Some(sync) = self.peers.get_mut(&peer) else { return };
         for (layer, _, reason) in list {
             // It asks for the layer itself when its reason is gone.
@@ -85,7 +85,7 @@ impl Engine {
     }
 
     /// The newest state of a layer that any connected peer says it has.
-    pub fn newest_known(&self, layer: &LayerPrint) -> Option<State> {
+    pub fn newest_known(&self, layer: &LayerHash) -> Option<State> {
         self.peers.values().filter_map(|sync| sync.theirs.get(layer)).max()
     }
 
@@ -101,7 +101,7 @@ impl Engine {
                 *in_flight.entry(peer).or_default() += 1;
             }
         }
-        let mut asks: BTreeMap<PeerId, Vec<(LayerPrint, Option<State>)>> = BTreeMap::new();
+        let mut asks: BTreeMap<PeerId, Vec<(LayerHash, Option<State>)>> = BTreeMap::new();
         for layer in due {
             let Some(want) = self.wants.get(&layer) else { continue };
             let Some(peer) = self.supplier(now, &layer, want.asked) else {
@@ -134,7 +134,7 @@ impl Engine {
 
     /// Whom to ask for a layer: another than last time where there is one, since a peer may claim what it
     /// does not have; then whoever has the newest state.
-    fn supplier(&self, now: u64, layer: &LayerPrint, last: Option<PeerId>) -> Option<PeerId> {
+    fn supplier(&self, now: u64, layer: &LayerHash, last: Option<PeerId>) -> Option<PeerId> {
         let held = self.held.get(layer);
         let has = |(peer, sync): (&PeerId, &PeerSync)| {
             let state = sync.theirs.get(layer)?;

@@ -3,9 +3,9 @@
 //!
 //! ```text
 //! 0x01 heartbeat     [fingerprint u64, next by s, [clock ms, uptime ms, boot] | null, codec version]
-//! 0x02 ask           [bucket prints, 16 u32]
-//! 0x03 frontier      [buckets answered (bit mask), [[layer 8, sequence, root print 4], …]]
-//! 0x04 want          [[layer 8] | [layer 8, sequence held, root print 4], …]
+//! 0x02 ask           [bucket hashes, 16 u32]
+//! 0x03 frontier      [buckets answered (bit mask), [[layer 8, sequence, root prefix 4], …]]
+//! 0x04 want          [[layer 8] | [layer 8, sequence held, root prefix 4], …]
 //! 0x05 whole         a whole envelope (envelope/FORMAT.md)
 //! 0x06 refused       [[layer 8, sequence, reason], …]
 //! 0x07 tree ask      [layer 8, root 32, [[level, index], …]]
@@ -20,7 +20,7 @@ use tombolo_delta::{CborError, Limits, Value};
 use crate::envelope::{
     CompactEnvelope, Envelope, EnvelopeError, decode_compact, decode_whole, encode_compact, encode_whole,
 };
-use crate::layer::{BucketIndex, LayerPrint, NodePath, Root, TreeHash};
+use crate::layer::{BucketIndex, LayerHash, NodePath, Root, TreeHash};
 use crate::limits::{FRONTIER_ENTRIES_MAX, MESSAGE_BYTES_MAX, TRANSFER_ASK_MAX};
 use crate::sync::frontier::{FRONTIER_BUCKETS, State};
 
@@ -42,7 +42,7 @@ pub struct PeerClock {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TransferId {
     /// Which layer.
-    pub layer: LayerPrint,
+    pub layer: LayerHash,
     /// Which state of it.
     pub root: Root,
 }
@@ -69,16 +69,16 @@ pub enum Message {
         /// Bit n: bucket n is told completely. 0: only what is named is told.
         buckets: u16,
         /// The states.
-        states: Vec<(LayerPrint, State)>,
+        states: Vec<(LayerHash, State)>,
     },
     /// "Send me these; I hold that of them."
-    Want(Vec<(LayerPrint, Option<State>)>),
+    Want(Vec<(LayerHash, Option<State>)>),
     /// A signed state, whole or offered.
     Whole(Box<Envelope>),
     /// A signed state as a delta.
     Compact(Box<CompactEnvelope>),
     /// "I do not take these": layer, sequence, reason.
-    Refused(Vec<(LayerPrint, u64, u8)>),
+    Refused(Vec<(LayerHash, u64, u8)>),
     /// Asks for nodes of a large layer's hash tree.
     TreeAsk(TransferId, Vec<NodePath>),
     /// Nodes of it.
@@ -121,7 +121,7 @@ impl Message {
                 let next_by = Value::from(u64::from(*next_by_s));
                 (0x01, vec![Value::from(*fingerprint), next_by, clock, Value::from(CODEC_VERSION)])
             }
-            Message::Ask(prints) => (0x02, prints.iter().map(|p| Value::from(u64::from(*p))).collect()),
+            Message::Ask(hashes) => (0x02, hashes.iter().map(|p| Value::from(u64::from(*p))).collect()),
             Message::Frontier { buckets, states } => {
                 let states = states.iter().map(|(layer, state)| state_value(layer, state)).collect();
                 (0x03, vec![Value::from(u64::from(*buckets)), Value::Array(states)])
@@ -167,25 +167,25 @@ fn read_fields(kind: u8, items: &[Value]) -> Option<Message> {
             next_by_s: u32::try_from(next_by.as_u64()?).ok()?,
             clock: if clock.is_null() { None } else { Some(read_clock(clock.as_array()?)?) },
         }),
-        (0x02, prints) => {
-            let prints: Vec<u32> = list(prints, FRONTIER_BUCKETS, |p| u32::try_from(p.as_u64()?).ok())?;
-            Some(Message::Ask(prints.try_into().ok()?))
+        (0x02, hashes) => {
+            let hashes: Vec<u32> = list(hashes, FRONTIER_BUCKETS, |p| u32::try_from(p.as_u64()?).ok())?;
+            Some(Message::Ask(hashes.try_into().ok()?))
         }
         (0x03, [buckets, Value::Array(states)]) => Some(Message::Frontier {
             buckets: u16::try_from(buckets.as_u64()?).ok()?,
             states: list(states, FRONTIER_ENTRIES_MAX, |item| {
                 let [layer, rest @ ..] = item.as_array()? else { return None };
-                Some((LayerPrint(fixed(layer)?), read_state(rest)?))
+                Some((LayerHash(fixed(layer)?), read_state(rest)?))
             })?,
         }),
         (0x04, wants) => Some(Message::Want(list(wants, FRONTIER_ENTRIES_MAX, |item| {
             let [layer, rest @ ..] = item.as_array()? else { return None };
             let held = if rest.is_empty() { None } else { Some(read_state(rest)?) };
-            Some((LayerPrint(fixed(layer)?), held))
+            Some((LayerHash(fixed(layer)?), held))
         })?)),
         (0x06, refused) => Some(Message::Refused(list(refused, FRONTIER_ENTRIES_MAX, |item| {
             let [layer, sequence, reason] = item.as_array()? else { return None };
-            Some((LayerPrint(fixed(layer)?), sequence.as_u64()?, u8::try_from(reason.as_u64()?).ok()?))
+            Some((LayerHash(fixed(layer)?), sequence.as_u64()?, u8::try_from(reason.as_u64()?).ok()?))
         })?)),
         (0x07, [layer, root, Value::Array(nodes)]) => Some(Message::TreeAsk(
             read_id(layer, root)?,
@@ -216,19 +216,19 @@ fn list<T>(items: &[Value], max: usize, read: impl Fn(&Value) -> Option<T>) -> O
     items.iter().map(read).collect()
 }
 
-fn state_value(layer: &LayerPrint, state: &State) -> Value {
-    let print = Value::Bytes(state.print.to_vec());
-    Value::Array(vec![Value::Bytes(layer.0.to_vec()), Value::from(state.sequence), print])
+fn state_value(layer: &LayerHash, state: &State) -> Value {
+    let root_prefix = Value::Bytes(state.root_prefix.to_vec());
+    Value::Array(vec![Value::Bytes(layer.0.to_vec()), Value::from(state.sequence), root_prefix])
 }
 
-fn want_value((layer, held): &(LayerPrint, Option<State>)) -> Value {
+fn want_value((layer, held): &(LayerHash, Option<State>)) -> Value {
     match held {
         Some(state) => state_value(layer, state),
         None => Value::Array(vec![Value::Bytes(layer.0.to_vec())]),
     }
 }
 
-fn refused_value((layer, sequence, reason): &(LayerPrint, u64, u8)) -> Value {
+fn refused_value((layer, sequence, reason): &(LayerHash, u64, u8)) -> Value {
     let reason = Value::from(u64::from(*reason));
     Value::Array(vec![Value::Bytes(layer.0.to_vec()), Value::from(*sequence), reason])
 }
@@ -255,7 +255,7 @@ fn node_value((path, children): &TreeNode) -> Value {
 }
 
 fn read_id(layer: &Value, root: &Value) -> Option<TransferId> {
-    Some(TransferId { layer: LayerPrint(fixed(layer)?), root: Root(fixed(root)?) })
+    Some(TransferId { layer: LayerHash(fixed(layer)?), root: Root(fixed(root)?) })
 }
 
 fn read_path(items: &[Value]) -> Option<NodePath> {
@@ -281,7 +281,7 @@ fn read_node(item: &Value) -> Option<TreeNode> {
 
 fn read_state(items: &[Value]) -> Option<State> {
     match items {
-        [sequence, print] => Some(State { sequence: sequence.as_u64()?, print: fixed(print)? }),
+        [sequence, prefix] => Some(State { sequence: sequence.as_u64()?, root_prefix: fixed(prefix)? }),
         _ => None,
     }
 }
@@ -306,14 +306,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn layer(n: u8) -> LayerPrint {
-        LayerPrint([n; 8])
+    fn layer(n: u8) -> LayerHash {
+        LayerHash([n; 8])
     }
 
     #[test]
     fn every_kind_reads_back() {
         let id = TransferId { layer: layer(1), root: Root([2; 32]) };
-        let state = State { sequence: 300, print: [1, 2, 3, 4] };
+        let state = State { sequence: 300, root_prefix: [1, 2, 3, 4] };
         let hash = TreeHash { count: 9, hash: [7; 32] };
         for message in [
             Message::Heartbeat {

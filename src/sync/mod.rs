@@ -1,7 +1,7 @@
 //! The sync engine: knows what each neighbour has, finds out what differs, asks for it and supplies it.
 //!
 //! Sans-io: `handle_input(now, Input)`, then `poll_output()` until it is empty, then `poll_timeout()`. The
-//! engine holds no document: it deals in layer prints and states, and says `Supply` where a layer's bytes
+//! engine holds no document: it deals in layer hashes and states, and says `Supply` where a layer's bytes
 //! are due; `node` fetches, encodes and routes them.
 //!
 //! How nodes come into step (DESIGN section 6): every heartbeat carries a fingerprint of the sender's
@@ -10,8 +10,8 @@
 //! once; relayed news are only noticed, and asked for (*want*) from one neighbour by whoever lacks them.
 //! Whatever is lost on the way shows in the next fingerprint.
 
+pub mod broadcast;
 mod catch_up;
-pub mod cell;
 pub mod frontier;
 pub mod message;
 pub mod transfer;
@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tombolo_transports::PeerId;
 
-use crate::layer::LayerPrint;
+use crate::layer::LayerHash;
 use crate::limits::{
     FRONTIER_ANSWERS_PER_MINUTE_MAX, FRONTIER_ENTRIES_MAX, HEARTBEAT_MS, NOTICE_DELAY_MS, PEER_FRONTIER_MAX,
     REFUSAL_HOLD_MS, REFUSALS_KEPT_MAX, WANT_DELAY_MS,
@@ -60,7 +60,7 @@ pub enum Input {
     /// A layer has a new state here.
     Stored {
         /// Which layer.
-        layer: LayerPrint,
+        layer: LayerHash,
         /// Its state.
         state: State,
         /// Which of the connected peers may have it.
@@ -71,10 +71,10 @@ pub enum Input {
     /// A layer is no longer taken part in.
     Dropped {
         /// Which layer.
-        layer: LayerPrint,
+        layer: LayerHash,
     },
     /// A message of the engine's own kinds came. Envelopes and transfers are the node's.
-    Heard {
+    Received {
         /// From whom.
         peer: PeerId,
         /// What.
@@ -85,7 +85,7 @@ pub enum Input {
         /// Who sent it.
         peer: PeerId,
         /// Which layer.
-        layer: LayerPrint,
+        layer: LayerHash,
         /// Which state.
         sequence: u64,
         /// Why, for the peer.
@@ -98,7 +98,7 @@ pub enum Input {
         /// Who.
         peer: PeerId,
         /// Which layer.
-        layer: LayerPrint,
+        layer: LayerHash,
         /// Its state, which the peer therefore holds.
         state: State,
     },
@@ -107,7 +107,7 @@ pub enum Input {
         /// Who.
         peer: PeerId,
         /// Which layer.
-        layer: LayerPrint,
+        layer: LayerHash,
         /// What it holds of it.
         held: Option<State>,
     },
@@ -144,23 +144,23 @@ pub enum Output {
         /// To whom.
         peer: PeerId,
         /// Which.
-        layer: LayerPrint,
+        layer: LayerHash,
         /// What the peer holds of it, as far as we know.
         held: Option<State>,
     },
 }
 
-/// How far one peer and we are apart.
+/// What a connected peer and this node lack of each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Distance {
+pub struct LinkLag {
     /// Layers it has and we lack.
     pub we_lack: usize,
     /// Layers we have and it lacks.
     pub they_lack: usize,
     /// Whether what it last said of itself agrees with what we believe it to have.
     pub confirmed: bool,
-    /// Whether it has said at all what it has: before that, the numbers say nothing.
-    pub told: bool,
+    /// Whether it has reported what it has at all: before that, the numbers mean nothing.
+    pub known: bool,
 }
 
 #[derive(Debug, Default)]
@@ -173,7 +173,7 @@ struct PeerSync {
     /// Whether it has ever said what it has: before, nothing is pushed to it unasked.
     met: bool,
     /// Layers whose new state it should be told of, gathered until `notice_at`.
-    notices: BTreeSet<LayerPrint>,
+    notices: BTreeSet<LayerHash>,
     notice_at: Option<u64>,
     heartbeat_at: u64,
     asked_at: Option<u64>,
@@ -181,7 +181,7 @@ struct PeerSync {
     ask_at: Option<u64>,
     answers: (u64, u32),
     /// What it refused, and until when we take its word.
-    refused: BTreeMap<LayerPrint, u64>,
+    refused: BTreeMap<LayerHash, u64>,
 }
 
 /// The engine.
@@ -190,9 +190,9 @@ pub struct Engine {
     heartbeat_ms: u64,
     held: Frontier,
     peers: BTreeMap<PeerId, PeerSync>,
-    wants: BTreeMap<LayerPrint, Want>,
+    wants: BTreeMap<LayerHash, Want>,
     /// What we refuse: up to which sequence, until when.
-    refusing: BTreeMap<LayerPrint, (u64, u64)>,
+    refusing: BTreeMap<LayerHash, (u64, u64)>,
     outputs: VecDeque<Output>,
     random: Random,
 }
@@ -228,7 +228,7 @@ impl Engine {
             }
             Input::Stored { layer, state, readers, from } => self.stored(now, layer, state, &readers, from),
             Input::Dropped { layer } => self.dropped(layer),
-            Input::Heard { peer, message } => self.heard(now, peer, message),
+            Input::Received { peer, message } => self.received(now, peer, message),
             Input::RightsChanged => {
                 self.refusing.clear();
                 // What had to wait for rights is asked for now.
@@ -277,11 +277,11 @@ impl Engine {
         peers.chain(self.wants.values().map(|want| want.at)).min()
     }
 
-    /// How far a connected peer and we are apart.
-    pub fn distance(&self, peer: &PeerId) -> Option<Distance> {
+    /// The lag of a connected peer.
+    pub fn lag(&self, peer: &PeerId) -> Option<LinkLag> {
         let sync = self.peers.get(peer)?;
         let newer = |a: State, b: Option<State>| b.is_none_or(|b| a > b);
-        Some(Distance {
+        Some(LinkLag {
             we_lack: sync.theirs.iter().filter(|(l, s)| newer(**s, self.held.get(l))).count(),
             they_lack: sync
                 .ours
@@ -289,7 +289,7 @@ impl Engine {
                 .filter(|(l, s)| newer(**s, sync.theirs.get(l)) && !sync.refused.contains_key(l))
                 .count(),
             confirmed: sync.confirmed,
-            told: sync.met,
+            known: sync.met,
         })
     }
 
@@ -304,7 +304,7 @@ impl Engine {
     fn stored(
         &mut self,
         now: u64,
-        layer: LayerPrint,
+        layer: LayerHash,
         state: State,
         readers: &BTreeSet<PeerId>,
         from: Option<PeerId>,
@@ -344,7 +344,7 @@ impl Engine {
         }
     }
 
-    fn dropped(&mut self, layer: LayerPrint) {
+    fn dropped(&mut self, layer: LayerHash) {
         self.held.set(layer, None);
         self.wants.remove(&layer);
         for sync in self.peers.values_mut() {
@@ -352,21 +352,21 @@ impl Engine {
         }
     }
 
-    fn heard(&mut self, now: u64, peer: PeerId, message: Message) {
+    fn received(&mut self, now: u64, peer: PeerId, message: Message) {
         if !self.peers.contains_key(&peer) {
             return;
         }
         match message {
-            Message::Heartbeat { fingerprint, .. } => self.heard_heartbeat(now, peer, fingerprint),
-            Message::Ask(prints) => self.answer(now, peer, prints),
-            Message::Frontier { buckets, states } => self.heard_frontier(now, peer, buckets, states),
-            Message::Want(wants) => self.heard_want(peer, wants),
-            Message::Refused(list) => self.heard_refusal(now, peer, list),
+            Message::Heartbeat { fingerprint, .. } => self.received_heartbeat(now, peer, fingerprint),
+            Message::Ask(hashes) => self.answer(now, peer, hashes),
+            Message::Frontier { buckets, states } => self.received_frontier(now, peer, buckets, states),
+            Message::Want(wants) => self.received_want(peer, wants),
+            Message::Refused(list) => self.received_refusal(now, peer, list),
             _ => {}
         }
     }
 
-    fn heard_heartbeat(&mut self, now: u64, peer: PeerId, fingerprint: u64) {
+    fn received_heartbeat(&mut self, now: u64, peer: PeerId, fingerprint: u64) {
         let Some(sync) = self.peers.get_mut(&peer) else { return };
         sync.confirmed = sync.theirs.fingerprint() == fingerprint;
         sync.met |= sync.confirmed;
@@ -385,11 +385,11 @@ impl Engine {
         }
         sync.asked_at = Some(now);
         sync.ask_at = None;
-        let prints = sync.theirs.bucket_prints();
-        self.send(peer, Message::Ask(prints));
+        let hashes = sync.theirs.bucket_hashes();
+        self.send(peer, Message::Ask(hashes));
     }
 
-    fn answer(&mut self, now: u64, peer: PeerId, prints: [u32; FRONTIER_BUCKETS]) {
+    fn answer(&mut self, now: u64, peer: PeerId, theirs: [u32; FRONTIER_BUCKETS]) {
         let Some(sync) = self.peers.get_mut(&peer) else { return };
         let minute = now / 60_000;
         if sync.answers.0 != minute {
@@ -399,8 +399,8 @@ impl Engine {
         if sync.answers.1 > FRONTIER_ANSWERS_PER_MINUTE_MAX {
             return;
         }
-        let ours = sync.ours.bucket_prints();
-        let differing = |n: &usize| ours.get(*n) != prints.get(*n);
+        let ours = sync.ours.bucket_hashes();
+        let differing = |n: &usize| ours.get(*n) != theirs.get(*n);
         let mut messages = Vec::new();
         let (mut mask, mut states) = (0u16, Vec::new());
         for number in (0..FRONTIER_BUCKETS).filter(differing) {
@@ -430,7 +430,7 @@ impl Engine {
         }
     }
 
-    fn heard_frontier(&mut self, now: u64, peer: PeerId, buckets: u16, states: Vec<(LayerPrint, State)>) {
+    fn received_frontier(&mut self, now: u64, peer: PeerId, buckets: u16, states: Vec<(LayerHash, State)>) {
         let Some(sync) = self.peers.get_mut(&peer) else { return };
         for number in (0..FRONTIER_BUCKETS).filter(|n| buckets >> n & 1 == 1) {
             let gone: Vec<_> = sync.theirs.bucket(number).map(|(layer, _)| *layer).collect();

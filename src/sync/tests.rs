@@ -9,7 +9,7 @@ const HEARTBEAT: u64 = 1_000;
 /// Engines in a full mesh; a layer is a number, its content is its state.
 struct Mesh {
     engines: Vec<Engine>,
-    held: Vec<BTreeMap<LayerPrint, State>>,
+    held: Vec<BTreeMap<LayerHash, State>>,
     air: VecDeque<(usize, usize, Carried)>,
     random: Random,
     loss_percent: u64,
@@ -21,7 +21,7 @@ struct Mesh {
 
 enum Carried {
     Message(Message),
-    Layer(LayerPrint, State),
+    Layer(LayerHash, State),
     Heartbeat(u64),
 }
 
@@ -29,8 +29,8 @@ fn peer(n: usize) -> PeerId {
     PeerId([n as u8; 32])
 }
 
-fn layer(n: u64) -> LayerPrint {
-    LayerPrint((n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).to_be_bytes())
+fn layer(n: u64) -> LayerHash {
+    LayerHash((n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).to_be_bytes())
 }
 
 impl Mesh {
@@ -56,10 +56,10 @@ impl Mesh {
     }
 
     fn write(&mut self, at: usize, n: u64, sequence: u64) {
-        self.store(at, layer(n), State { sequence, print: [sequence as u8; 4] }, None);
+        self.store(at, layer(n), State { sequence, root_prefix: [sequence as u8; 4] }, None);
     }
 
-    fn store(&mut self, at: usize, layer: LayerPrint, state: State, from: Option<PeerId>) {
+    fn store(&mut self, at: usize, layer: LayerHash, state: State, from: Option<PeerId>) {
         if self.held[at].get(&layer).is_some_and(|held| *held >= state) {
             return;
         }
@@ -92,11 +92,11 @@ impl Mesh {
         match carried {
             Carried::Layer(layer, state) => self.store(to, layer, state, Some(peer(from))),
             Carried::Message(message) => {
-                self.engines[to].handle_input(self.now, Input::Heard { peer: peer(from), message });
+                self.engines[to].handle_input(self.now, Input::Received { peer: peer(from), message });
             }
             Carried::Heartbeat(fingerprint) => {
                 let message = Message::Heartbeat { fingerprint, next_by_s: 1, clock: None };
-                self.engines[to].handle_input(self.now, Input::Heard { peer: peer(from), message });
+                self.engines[to].handle_input(self.now, Input::Received { peer: peer(from), message });
             }
         }
     }

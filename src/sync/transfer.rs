@@ -35,7 +35,7 @@ pub struct Transfer {
 /// All transfers of a node, and the verified parts, by hash.
 #[derive(Debug, Default)]
 pub struct Transfers {
-    under_way: BTreeMap<crate::layer::LayerPrint, Transfer>,
+    under_way: BTreeMap<crate::layer::LayerHash, Transfer>,
     parts: BTreeMap<[u8; 32], Vec<u8>>,
     parts_bytes: usize,
 }
@@ -63,8 +63,8 @@ impl From<ContentError> for TransferError {
 impl Transfers {
     /// Begins to fetch the state that a verified head names, or goes on with it from another peer.
     pub fn begin(&mut self, signed: SignedHead, from: PeerId, now: u64) {
-        let print = signed.head.layer.print();
-        if let Some(transfer) = self.under_way.get_mut(&print) {
+        let layer = signed.head.layer.hash();
+        if let Some(transfer) = self.under_way.get_mut(&layer) {
             if transfer.signed.head.root == signed.head.root {
                 // Another source is taken when the present one is gone or silent.
                 if transfer.is_due(now) {
@@ -91,11 +91,11 @@ impl Transfers {
             source_is_gone: false,
             moved_at: now,
         };
-        self.under_way.insert(print, transfer);
+        self.under_way.insert(layer, transfer);
     }
 
     /// Gives up what a newer state has overtaken.
-    pub fn end(&mut self, layer: &crate::layer::LayerPrint) {
+    pub fn end(&mut self, layer: &crate::layer::LayerHash) {
         self.under_way.remove(layer);
         if self.under_way.is_empty() {
             self.parts.clear();
@@ -288,7 +288,7 @@ impl Transfer {
     }
 
     fn ask(&self) -> Option<Message> {
-        let id = TransferId { layer: self.signed.head.layer.print(), root: self.signed.head.root };
+        let id = TransferId { layer: self.signed.head.layer.hash(), root: self.signed.head.root };
         if !self.nodes_due.is_empty() {
             let nodes = self.nodes_due.iter().take(TRANSFER_ASK_MAX / 4).copied().collect();
             return Some(Message::TreeAsk(id, nodes));
@@ -302,7 +302,7 @@ impl Transfer {
 }
 
 fn find<'a>(
-    under_way: &'a mut BTreeMap<crate::layer::LayerPrint, Transfer>,
+    under_way: &'a mut BTreeMap<crate::layer::LayerHash, Transfer>,
     id: &TransferId,
 ) -> Result<&'a mut Transfer, TransferError> {
     under_way.get_mut(&id.layer).filter(|t| t.signed.head.root == id.root).ok_or(TransferError::Unknown)

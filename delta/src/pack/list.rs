@@ -38,7 +38,7 @@ impl<C: Coder> Packer<'_, C> {
         };
         let empty = ListEdit::default();
         let (removed, slots) = self.list_shape(holds, base.len(), given.unwrap_or(&empty))?;
-        let kept = Kept { removed: &removed, count: base.len() - removed.len() };
+        let kept = KeptItems { removed: &removed, count: base.len() - removed.len() };
         let least = usize::from(removed.is_empty() && slots.is_empty());
         let children = match base {
             Listed::Values(values) => site.survey.children(site.at, values.len()),
@@ -120,7 +120,7 @@ impl<C: Coder> Packer<'_, C> {
     fn items_that_change(
         &mut self,
         holds: Holds,
-        kept: &Kept<'_>,
+        kept: &KeptItems<'_>,
         least: usize,
         given: Option<&ListEdit>,
         weight: impl Fn(usize) -> u32,
@@ -204,12 +204,12 @@ fn from_edit(given: Option<&Insert>) -> Option<&Edit> {
 }
 
 /// The items that stay: all but a rising list of removed ones.
-struct Kept<'r> {
+struct KeptItems<'r> {
     removed: &'r [usize],
     count: usize,
 }
 
-impl Kept<'_> {
+impl KeptItems<'_> {
     /// The index of the item that stays in this place.
     fn get(&self, place: usize) -> Option<usize> {
         // Before each removed item stand as many kept ones as its index says, less those removed before it.

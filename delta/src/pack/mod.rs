@@ -21,9 +21,9 @@ use crate::matching::TextModel;
 use crate::op::{Delta, Edit, MapEdit};
 use crate::predict::Running;
 use crate::slots::{ROOT, ROOT_KEPT, RUNNING, SAME_KIND};
-use crate::survey::{Class, Node, Survey};
+use crate::survey::{NodeClass, Survey, SurveyNode};
 use crate::symbols::Symbols;
-use crate::words::Words;
+use crate::words::Vocabulary;
 use crate::{Context, DecodeError, Value};
 
 /// The delta as exactly one CBOR byte string: what [`decode`] needs, with the same base and context.
@@ -64,7 +64,7 @@ pub(crate) struct Packer<'b, C> {
     base: &'b Value,
     context: &'b Context,
     running: Running,
-    words: Words<'b>,
+    words: Vocabulary<'b>,
     /// Made when the first literal is due.
     text: Option<TextModel>,
     /// New content that may still come, in bytes.
@@ -83,11 +83,11 @@ struct Site<'s> {
 }
 
 impl Site<'_> {
-    fn node(&self) -> Node {
+    fn node(&self) -> SurveyNode {
         self.survey.node(self.at)
     }
 
-    fn class(&self) -> Class {
+    fn class(&self) -> NodeClass {
         self.node().class
     }
 }
@@ -108,7 +108,7 @@ impl<'b, C: Coder> Packer<'b, C> {
             base,
             context,
             running: Running::new(context, true),
-            words: Words::default(),
+            words: Vocabulary::default(),
             text: None,
             new_left: NEW_BYTES_MAX,
             depth: 0,

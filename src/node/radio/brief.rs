@@ -45,7 +45,7 @@ pub fn state_brief() -> BriefFields {
 impl Node {
     /// A document of ours has new content: its brief follows, if it has one and that says anything new.
     pub(in crate::node) fn renew_brief(&mut self, document: &DocumentId) {
-        if document.owner != self.me || self.federation.class(document).radio != RadioUse::Brief {
+        if document.owner != self.me || self.federation.policy(document).radio != RadioUse::Brief {
             return;
         }
         let full = self.own_snapshot(document);
@@ -86,8 +86,10 @@ impl Node {
     ) -> Option<view::StateView> {
         let name = DocumentName::new(DocumentName::STATE).ok()?.brief()?;
         let id = LayerId { document: DocumentId { owner: *owner, name }, author: *owner };
-        let brief =
-            self.holdings.layer(&id).filter(|layer| self.federation.takes_part(&layer.head().layer.document));
+        let brief = self
+            .holdings
+            .layer(&id)
+            .filter(|layer| self.federation.participates(&layer.head().layer.document));
         let Some((Content::Snapshot(value), time_ms)) =
             brief.map(|layer| (&layer.content, layer.head().time_ms))
         else {

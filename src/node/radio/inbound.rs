@@ -5,13 +5,13 @@ use tombolo_mesh::station::Received;
 use tombolo_transports::LinkId;
 
 use crate::envelope::{decode_air, decode_update};
-use crate::federation::{Refusal, TrustLevel};
+use crate::federation::Refusal;
 use crate::layer::SignedHead;
 use crate::node::Node;
 use crate::node::io::Event;
 use crate::node::radio::{Hearing, kinds};
-use crate::sync::cell::Input;
-use crate::sync::cell::message::{Heartbeat, Told};
+use crate::sync::broadcast::Input;
+use crate::sync::broadcast::message::{FrontierMessage, Heartbeat};
 use crate::sync::frontier::State;
 
 /// An author whose deltas start so far back, and have become so long, is told what we hold before our next heartbeat:
@@ -55,7 +55,7 @@ impl Node {
                 if channel == self.me && !under_previous_key {
                     self.has_new_key(from);
                 }
-                if self.federation.level(&from) <= TrustLevel::Untrusted {
+                if !self.federation.is_member(&from) {
                     return self.counters.reject("frame_of_no_peer");
                 }
                 self.heard(&from);
@@ -117,8 +117,8 @@ impl Node {
                 Err(_) => self.counters.reject("bad_message"),
             }
         } else if kind == kinds::FRONTIER {
-            match Told::decode(bytes) {
-                Ok(told) => self.tell_cell(link, Input::Frontier { owner: channel, from, told }),
+            match FrontierMessage::decode(bytes) {
+                Ok(frontier) => self.tell_cell(link, Input::Frontier { owner: channel, from, frontier }),
                 Err(_) => self.counters.reject("bad_message"),
             }
         } else if kind == kinds::PROVISIONAL {
@@ -156,13 +156,13 @@ impl Node {
         if refusal == Refusal::ObservedOnly {
             return;
         }
-        let (owner, layer) = (signed.head.layer.document.owner, signed.head.layer.print());
+        let (owner, layer) = (signed.head.layer.document.owner, signed.head.layer.hash());
         self.tell_cell(hearing.link, Input::Declined { owner, layer, state: State::of(signed) });
     }
 
     /// What is not taken from a cable is not asked for on air.
     pub(in crate::node) fn decline_on_air(&mut self, signed: &SignedHead) {
-        let (owner, layer) = (signed.head.layer.document.owner, signed.head.layer.print());
+        let (owner, layer) = (signed.head.layer.document.owner, signed.head.layer.hash());
         let links: Vec<LinkId> = self.radios.by_link.keys().copied().collect();
         for link in links {
             self.tell_cell(link, Input::Declined { owner, layer, state: State::of(signed) });
@@ -175,7 +175,7 @@ impl Node {
         let id = &signed.head.layer;
         let known = self.holdings.layer(id).is_some_and(|held| held.signed == *signed);
         if known {
-            let (layer, state) = (id.print(), State::of(signed));
+            let (layer, state) = (id.hash(), State::of(signed));
             self.tell_cell(link, Input::Overheard { owner: id.document.owner, from, layer, state });
         }
     }

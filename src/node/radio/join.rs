@@ -27,7 +27,7 @@ use crate::federation::invite::{Token, TokenHash, token_hash};
 use crate::federation::join::{JoinAnswer, JoinRefusal, JoinRequest, usable_name};
 use crate::identity::{onion_address, parse_onion};
 use crate::node::Node;
-use crate::sync::cell::Input;
+use crate::sync::broadcast::Input;
 
 /// The wait between quick tries: so many times what a request takes on air, and at least so many milliseconds.
 const QUICK: (u64, u64) = (6, 4_000);
@@ -205,7 +205,7 @@ impl Node {
                     }
                 }
                 Err(why) => {
-                    self.counters.reject(&format!("join_{}", why.word()));
+                    self.counters.reject(&format!("join_{}", why.label()));
                     Answers::Refused(why)
                 }
             },
@@ -346,7 +346,7 @@ impl Answers {
                 Value::from(u64::from(key.epoch)),
                 Value::Bytes(key.key.to_vec()),
             ],
-            Answers::Refused(why) => vec![Value::Bool(false), Value::from(why.word())],
+            Answers::Refused(why) => vec![Value::Bool(false), Value::from(why.label())],
         };
         tombolo_delta::to_cbor(&Value::Array(items))
     }
@@ -356,7 +356,7 @@ impl Answers {
             [Value::Bool(true), name, epoch, key] => {
                 Some(Answers::Agreed { name: usable_name(name.as_text()?)?, key: read_key(epoch, key)? })
             }
-            [Value::Bool(false), word] => JoinRefusal::from_word(word.as_text()?).map(Answers::Refused),
+            [Value::Bool(false), word] => JoinRefusal::from_label(word.as_text()?).map(Answers::Refused),
             _ => None,
         }
     }

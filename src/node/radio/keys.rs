@@ -11,11 +11,11 @@ use tombolo_mesh::frame::keys::sealed::{SealedKeys, open_sealed, seal_for_reader
 use tombolo_mesh::frame::keys::{AudienceKey, Identity};
 use tombolo_transports::PeerId;
 
-use crate::federation::{Audience, TrustLevel};
+use crate::federation::Audience;
 use crate::layer::{Content, DocumentId, DocumentName, LayerId};
 use crate::node::Node;
 use crate::store::Write;
-use crate::sync::cell::message::Heartbeat;
+use crate::sync::broadcast::message::Heartbeat;
 
 impl Node {
     /// Follows a change of our audience: `before` is the one that the present key was sealed for.
@@ -23,7 +23,7 @@ impl Node {
         let readers: BTreeSet<PeerId> = self
             .federation
             .peers()
-            .filter(|peer| peer.trust_level >= TrustLevel::Observer)
+            .filter(|peer| peer.is_member())
             .map(|peer| peer.id)
             .chain([self.me])
             .collect();
@@ -89,8 +89,7 @@ impl Node {
         let Some(key) = self.radios.seen.get(&self.me) else { return false };
         self.radios.previous.contains_key(&self.me)
             && targets.iter().any(|peer| {
-                self.federation.level(peer) >= TrustLevel::Observer
-                    && !self.radios.renewed.contains(&(key.epoch, *peer))
+                self.federation.is_member(peer) && !self.radios.renewed.contains(&(key.epoch, *peer))
             })
     }
 

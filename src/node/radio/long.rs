@@ -10,7 +10,7 @@ use tombolo_transports::{LinkId, PeerId};
 use crate::layer::{LayerId, Sequence};
 use crate::node::Node;
 use crate::node::radio::outbound::Chance;
-use crate::sync::cell::{Input, Turn};
+use crate::sync::broadcast::{Input, Transmission};
 use crate::sync::frontier::State;
 
 /// Layers whose transfer is remembered per radio; the station holds no more messages.
@@ -33,8 +33,14 @@ pub(super) struct Long {
 
 impl Node {
     /// What becomes of a supply that would take many frames, if that is not to begin it now.
-    pub(super) fn go_on(&mut self, link: LinkId, id: &LayerId, turn: &Turn, state: State) -> Option<Chance> {
-        let Turn::Supply { owner, layer, targets, .. } = turn else { return None };
+    pub(super) fn go_on(
+        &mut self,
+        link: LinkId,
+        id: &LayerId,
+        turn: &Transmission,
+        state: State,
+    ) -> Option<Chance> {
+        let Transmission::Supply { owner, layer, targets, .. } = turn else { return None };
         let now = self.now.mono_ms;
         let radio = self.radios.by_link.get_mut(&link)?;
         let look_again = now + LOOK_AGAIN_FRAMES * radio.pace.frame_ms;
@@ -63,15 +69,16 @@ impl Node {
         // It is over and nobody asks for more. Who did not get it after all says so.
         let arrived = std::mem::take(&mut long.targets);
         for peer in &arrived {
-            let input = Input::Elsewhere { owner: *owner, peer: *peer, layer: *layer, state: long.state };
+            let input =
+                Input::DeliveredElsewhere { owner: *owner, peer: *peer, layer: *layer, state: long.state };
             cell.handle_input(now, input);
         }
         targets.iter().any(|peer| arrived.contains(peer)).then_some(Chance::Wait(now))
     }
 
     /// A supply has begun to leave in fragments. What was begun before for the same listeners is out of date.
-    pub(super) fn has_begun(&mut self, link: LinkId, turn: &Turn, state: State, message: MessageId) {
-        let Turn::Supply { layer, base, targets, .. } = turn else { return };
+    pub(super) fn has_begun(&mut self, link: LinkId, turn: &Transmission, state: State, message: MessageId) {
+        let Transmission::Supply { layer, base, targets, .. } = turn else { return };
         let Some(radio) = self.radios.by_link.get_mut(&link) else { return };
         let long = Long { state, base: *base, message, targets: targets.iter().copied().collect() };
         let before = radio.long.insert(*layer, long);

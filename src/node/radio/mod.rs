@@ -39,13 +39,13 @@ use tombolo_mesh::frame::keys::{Alias, AudienceKey, BootEpoch, Identity, Mode};
 use tombolo_mesh::station::{CallSign, Station, StationConfig};
 use tombolo_transports::{LinkId, PeerId};
 
-use crate::federation::{Audience, RadioUse, TrustLevel};
-use crate::layer::{DocumentName, LayerId, LayerPrint, SignedHead};
+use crate::federation::{Audience, RadioUse};
+use crate::layer::{DocumentName, LayerHash, LayerId, SignedHead};
 use crate::limits::{RADIO_HEARTBEAT_MS, RADIO_HEARTBEAT_SHARE, RADIOS_MAX};
 use crate::node::{Node, io};
 use crate::random::Random;
 use crate::store::Write;
-use crate::sync::cell::{self, Cell, Pace, Standing};
+use crate::sync::broadcast::{self, BroadcastEngine, LayerOffer, Timing};
 use crate::sync::frontier::State;
 
 /// What a radio is and may do. The driver knows the one, the operator the other.
@@ -101,7 +101,7 @@ pub(super) mod kinds {
 pub(super) struct Radio {
     spec: RadioSpec,
     station: Station,
-    cell: Cell,
+    cell: BroadcastEngine,
     /// Whether the driver has its device.
     up: bool,
     /// Whether the device takes a frame now.
@@ -116,12 +116,12 @@ pub(super) struct Radio {
     write_again: bool,
     held_back: provisional::HeldBack,
     joins: join::Joins,
-    pace: Pace,
+    pace: Timing,
     talks: pair::Talks,
     /// Layers on their way in fragments.
-    long: BTreeMap<LayerPrint, long::Long>,
+    long: BTreeMap<LayerHash, long::Long>,
     /// The whole layer that was made last for it.
-    whole: Option<((LayerPrint, State), Vec<u8>)>,
+    whole: Option<((LayerHash, State), Vec<u8>)>,
     /// Since when we let others go on with theirs.
     polite_since: Option<u64>,
     counts: counts::Counts,
@@ -214,12 +214,12 @@ impl Radios {
     }
 
     /// The broadcast engines of the radios that are there.
-    pub(super) fn cells(&self) -> impl Iterator<Item = &Cell> {
+    pub(super) fn cells(&self) -> impl Iterator<Item = &BroadcastEngine> {
         self.by_link.values().filter(|radio| radio.up).map(|radio| &radio.cell)
     }
 
     /// The broadcast engine of one radio.
-    pub(super) fn cell(&self, link: LinkId) -> Option<&Cell> {
+    pub(super) fn cell(&self, link: LinkId) -> Option<&BroadcastEngine> {
         self.by_link.get(&link).map(|radio| &radio.cell)
     }
 
@@ -263,12 +263,12 @@ impl Radio {
     }
 
     /// How long heartbeats and waits are, given how long a frame takes.
-    fn pace(station: &Station) -> Pace {
+    fn pace(station: &Station) -> Timing {
         let short = station.airtime_us(34) / 1000;
         // Half duplex and a channel shared with others: a gap as long as the frame.
         let frame_ms = (2 * short).max(50);
         let heartbeat_ms = (station.airtime_us(18) / 1000 * RADIO_HEARTBEAT_SHARE).max(RADIO_HEARTBEAT_MS);
-        Pace { frame_ms, heartbeat_ms }
+        Timing { frame_ms, heartbeat_ms }
     }
 }
 
@@ -309,7 +309,7 @@ impl Node {
             }
         };
         let pace = Radio::pace(&station);
-        let cell = Cell::new(self.me, pace, self.now.mono_ms, Random::new(&self.random.bytes()));
+        let cell = BroadcastEngine::new(self.me, pace, self.now.mono_ms, Random::new(&self.random.bytes()));
         let radio = Radio {
             spec,
             station,
@@ -372,7 +372,7 @@ impl Node {
         let owners: BTreeSet<PeerId> = self
             .federation
             .peers()
-            .filter(|peer| peer.trust_level >= TrustLevel::Observer)
+            .filter(|peer| peer.is_member())
             .map(|peer| peer.id)
             .chain([self.me])
             .collect();
@@ -401,7 +401,7 @@ impl Node {
             let gone: Vec<PeerId> = radio.cell.owners().filter(|owner| !served(owner)).collect();
             for owner in gone {
                 radio.station.drop_channel(&owner);
-                radio.cell.handle_input(now, cell::Input::ChannelGone { owner });
+                radio.cell.handle_input(now, broadcast::Input::ChannelGone { owner });
             }
             for (owner, keys, members, readers, sealed, shown) in &channels {
                 let everybody: BTreeSet<PeerId> = members.iter().copied().chain([me]).collect();
@@ -423,9 +423,9 @@ impl Node {
                 let ours = if is_clear { shown.clone() } else { sealed.clone() };
                 let members = members.clone();
                 let readers = *readers;
-                let observes = *owner != me && self.federation.level(owner) == TrustLevel::Observer;
+                let observes = self.federation.observes(owner);
                 let owner = *owner;
-                let input = cell::Input::Channel { owner, aliases, ours, members, readers, observes };
+                let input = broadcast::Input::Channel { owner, aliases, ours, members, readers, observes };
                 radio.cell.handle_input(now, input);
             }
             ended.iter().for_each(|name| radio.station.drop_channel(name));
@@ -440,24 +440,23 @@ impl Node {
 
     /// The members of an owner's audience that we know, without us.
     fn members(&self, owner: &PeerId) -> Vec<PeerId> {
-        let known = self.federation.peers().filter(|peer| peer.trust_level >= TrustLevel::Observer);
+        let known = self.federation.members();
         let audience = self.federation.audience(owner);
-        let listed =
-            |peer: &PeerId| peer == owner || audience.is_some_and(|a| a.level(peer) >= TrustLevel::Observer);
+        let listed = |peer: &PeerId| peer == owner || audience.is_some_and(|a| a.lists(peer));
         known.map(|peer| peer.id).filter(listed).collect()
     }
 
     /// What we hold of an owner's documents, as far as it may go on air.
-    fn on_air(&self, owner: &PeerId, sealed: bool) -> BTreeMap<LayerPrint, Standing> {
+    fn on_air(&self, owner: &PeerId, sealed: bool) -> BTreeMap<LayerHash, LayerOffer> {
         let layers = self.holdings.layers().filter(|layer| layer.head().layer.document.owner == *owner);
         let goes = layers.filter(|layer| self.goes_on_air(&layer.signed, sealed));
-        let goes = goes.filter(|layer| !self.recovery.withholds(&layer.head().layer.print()));
+        let goes = goes.filter(|layer| !self.recovery.withholds(&layer.head().layer.hash()));
         goes.map(|layer| {
             let id = &layer.head().layer;
             let state = State::of(&layer.signed);
             let mut bases = self.holdings.bases(id);
             bases.retain(|base| *base < state);
-            (id.print(), Standing { state, bases, rank: rank(&id.document.name) })
+            (id.hash(), LayerOffer { state, bases, rank: rank(&id.document.name) })
         })
         .collect()
     }
@@ -466,7 +465,7 @@ impl Node {
     fn goes_on_air(&self, signed: &SignedHead, sealed: bool) -> bool {
         let head = &signed.head;
         let document = &head.layer.document;
-        let class = self.federation.class(document);
+        let class = self.federation.policy(document);
         let may_be_seen = match document.name.as_str() {
             _ if sealed => true,
             DocumentName::KEYS => false,
@@ -483,19 +482,19 @@ impl Node {
         let owner = &head.layer.document.owner;
         let knows_audience = rank(&head.layer.document.name) == 0
             || self.federation.audience_sequence(owner) >= head.audience_sequence;
-        self.federation.takes_part(&head.layer.document)
+        self.federation.participates(&head.layer.document)
             && self.federation.is_writer(owner, &head.layer.author)
             && knows_audience
     }
 
     /// A layer has a new state: the radios hear of it.
     pub(super) fn stored_on_air(&mut self, id: &LayerId) {
-        if self.radios.is_empty() || self.recovery.withholds(&id.print()) {
+        if self.radios.is_empty() || self.recovery.withholds(&id.hash()) {
             return;
         }
         let Some(signed) = self.holdings.layer(id).map(|layer| layer.signed.clone()) else { return };
         let (sealed, shown) = (self.goes_on_air(&signed, true), self.goes_on_air(&signed, false));
-        let (layer, state) = (id.print(), State::of(&signed));
+        let (layer, state) = (id.hash(), State::of(&signed));
         let mut states = self.holdings.bases(id);
         states.retain(|base| *base < state);
         let links: Vec<LinkId> = self.radios.by_link.keys().copied().collect();
@@ -505,7 +504,7 @@ impl Node {
                 continue;
             }
             let from = self.hearing.filter(|hearing| hearing.link == link).map(|hearing| hearing.from);
-            let input = cell::Input::Stored {
+            let input = broadcast::Input::Stored {
                 owner: id.document.owner,
                 layer,
                 state,
@@ -525,7 +524,7 @@ impl Node {
     pub(super) fn withhold_on_air(&mut self, id: &LayerId) {
         let links: Vec<LinkId> = self.radios.by_link.keys().copied().collect();
         for link in links {
-            self.tell_cell(link, cell::Input::Withheld { owner: id.document.owner, layer: id.print() });
+            self.tell_cell(link, broadcast::Input::Withheld { owner: id.document.owner, layer: id.hash() });
         }
     }
 

@@ -11,13 +11,13 @@ use tombolo_mesh::station::{Outgoing, Record, SendRefusal, Sent, Transmit};
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::envelope::{BaseRef, Change, CompactEnvelope, UpdateItem, encode_air, encode_update, join_update};
-use crate::layer::{DocumentName, LayerId, LayerPrint, Sequence};
+use crate::layer::{DocumentName, LayerHash, LayerId, Sequence};
 use crate::limits::{BASE_CANDIDATES_ON_AIR_MAX, RADIO_MESSAGE_BYTES_MAX, SHORT_PRINT_LAYERS_MAX};
 use crate::node::Node;
 use crate::node::radio::split::Step;
 use crate::node::radio::{Radio, kinds};
 use crate::router::{Candidate, Class, Reason, Request};
-use crate::sync::cell::{Input, Turn};
+use crate::sync::broadcast::{Input, Transmission};
 use crate::sync::frontier::State;
 
 /// Airtime is charged to the layer it was for; what is for none goes to these.
@@ -126,13 +126,16 @@ impl Node {
         if !radio.held_back.waits() && radio.cell.poll_timeout(now).is_none_or(|at| at > now) {
             return false;
         }
-        let turns = radio.cell.turns(now);
-        let is_silent = |turn: &Turn| matches!(turn, Turn::Heartbeat(_)) && !radio.cell.takes_part(&me);
+        let turns = radio.cell.transmissions(now);
+        let is_silent =
+            |turn: &Transmission| matches!(turn, Transmission::Heartbeat(_)) && !radio.cell.participates(&me);
         if let Some(turn) = turns.iter().find(|turn| is_silent(turn)).cloned() {
             // Nobody reads our documents yet.
             radio.cell.done(now, &turn);
         }
-        let waits = |turn: &Turn| matches!(turn, Turn::Frontier { .. } | Turn::Supply { rank: 0, .. });
+        let waits = |turn: &Transmission| {
+            matches!(turn, Transmission::Frontier { .. } | Transmission::Supply { rank: 0, .. })
+        };
         if !turns.first().is_some_and(waits) && self.send_unsigned(link) {
             return true;
         }
@@ -152,19 +155,19 @@ impl Node {
         false
     }
 
-    fn try_turn(&mut self, link: LinkId, turn: Turn) -> Chance {
+    fn try_turn(&mut self, link: LinkId, turn: Transmission) -> Chance {
         match &turn {
-            Turn::Heartbeat(heartbeat) => {
+            Transmission::Heartbeat(heartbeat) => {
                 let bytes = heartbeat.encode();
                 self.offer(link, &turn, self.me, kinds::HEARTBEAT, bytes, Priority::Upkeep, HEARTBEATS)
             }
-            Turn::Frontier { owner, told } => {
-                let bytes = told.encode();
+            Transmission::Frontier { owner, frontier } => {
+                let bytes = frontier.encode();
                 self.offer(link, &turn, *owner, kinds::FRONTIER, bytes, Priority::Control, FRONTIERS)
             }
-            Turn::Supply { .. } => self.try_supply(link, turn),
+            Transmission::Supply { .. } => self.try_supply(link, turn),
             // Made here only, of a supply.
-            Turn::Step { .. } => Chance::Nothing,
+            Transmission::Intermediate { .. } => Chance::Nothing,
         }
     }
 
@@ -173,7 +176,7 @@ impl Node {
     fn offer(
         &mut self,
         link: LinkId,
-        turn: &Turn,
+        turn: &Transmission,
         channel: PeerId,
         kind: FrameKind,
         bytes: Vec<u8>,
@@ -193,9 +196,9 @@ impl Node {
             }
         }
         let previous_key = match turn {
-            Turn::Supply { owner, targets, rank: 0, .. } => self.needs_previous_key(owner, targets),
+            Transmission::Supply { owner, targets, rank: 0, .. } => self.needs_previous_key(owner, targets),
             // Whoever has not got the new key answers what it lacks.
-            Turn::Frontier { owner, .. } => {
+            Transmission::Frontier { owner, .. } => {
                 let listeners = radio.cell.listeners(owner, now);
                 self.needs_previous_key(owner, &listeners)
             }
@@ -207,7 +210,9 @@ impl Node {
         match radio.station.send(now, outgoing) {
             Ok(sent) => {
                 radio.cell.done(now, turn);
-                if let Turn::Supply { targets, .. } | Turn::Step { targets, .. } = turn {
+                if let Transmission::Supply { targets, .. } | Transmission::Intermediate { targets, .. } =
+                    turn
+                {
                     radio.counts.meant_for(account, targets);
                 }
                 self.counters.sent(length);
@@ -228,8 +233,8 @@ impl Node {
         }
     }
 
-    fn try_supply(&mut self, link: LinkId, turn: Turn) -> Chance {
-        let Turn::Supply { owner, layer, base, targets, rank } = turn else { return Chance::Nothing };
+    fn try_supply(&mut self, link: LinkId, turn: Transmission) -> Chance {
+        let Transmission::Supply { owner, layer, base, targets, rank } = turn else { return Chance::Nothing };
         let now = self.now.mono_ms;
         let Some(id) = self.layer_of(&layer) else { return Chance::Nothing };
         if id.author == self.me && self.reclaims_on_air_first(link, &id) {
@@ -239,7 +244,7 @@ impl Node {
         let Some(state) = self.holdings.layer(&id).map(|layer| State::of(&layer.signed)) else {
             return Chance::Nothing;
         };
-        let turn = Turn::Supply { owner, layer, base, targets: targets.clone(), rank };
+        let turn = Transmission::Supply { owner, layer, base, targets: targets.clone(), rank };
         if targets.is_empty() {
             return Chance::Nothing;
         }
@@ -290,10 +295,14 @@ impl Node {
     }
 
     /// Sends one part of a commit that was split; the next follows in the next frame.
-    fn take_step(&mut self, link: LinkId, turn: &Turn, id: &LayerId, step: Step) -> Chance {
-        let Turn::Supply { owner, layer, targets, .. } = turn else { return Chance::Nothing };
-        let stepped =
-            Turn::Step { owner: *owner, layer: *layer, state: step.state, targets: targets.clone() };
+    fn take_step(&mut self, link: LinkId, turn: &Transmission, id: &LayerId, step: Step) -> Chance {
+        let Transmission::Supply { owner, layer, targets, .. } = turn else { return Chance::Nothing };
+        let stepped = Transmission::Intermediate {
+            owner: *owner,
+            layer: *layer,
+            state: step.state,
+            targets: targets.clone(),
+        };
         self.holdings.keep_as_base(id, Sequence::new(step.state.sequence).unwrap_or_default());
         self.offer(link, &stepped, *owner, kinds::UPDATE, step.bytes, Priority::Document, account(layer))
     }
@@ -314,7 +323,7 @@ impl Node {
             _ => Class::Document,
         };
         // What a delta takes in most cases; the whole of what is sent is the ledger's business.
-        let confidential = self.federation.class(&id.document).confidential
+        let confidential = self.federation.policy(&id.document).confidential
             && !matches!(id.document.name.as_str(), DocumentName::AUDIENCE);
         let request = Request { bytes: 128, class, confidential, deadline_ms: None };
         let mut ours = Vec::new();
@@ -339,9 +348,9 @@ impl Node {
     }
 
     fn delivered_elsewhere(&mut self, link: LinkId, id: &LayerId, peer: PeerId, state: State) {
-        let (now, owner, layer) = (self.now.mono_ms, id.document.owner, id.print());
+        let (now, owner, layer) = (self.now.mono_ms, id.document.owner, id.hash());
         if let Some(radio) = self.radios.by_link.get_mut(&link) {
-            radio.cell.handle_input(now, Input::Elsewhere { owner, peer, layer, state });
+            radio.cell.handle_input(now, Input::DeliveredElsewhere { owner, peer, layer, state });
         }
     }
 
@@ -350,7 +359,7 @@ impl Node {
     fn is_crowded(&self, id: &LayerId, base: State) -> bool {
         let of_owner = self.holdings.layers().map(|layer| layer.head());
         let of_owner = of_owner.filter(|head| head.layer.document.owner == id.document.owner);
-        of_owner.filter(|head| head.root.print4() == base.print).count() >= BASE_CANDIDATES_ON_AIR_MAX
+        of_owner.filter(|head| head.root.prefix4() == base.root_prefix).count() >= BASE_CANDIDATES_ON_AIR_MAX
     }
 
     /// A delta in the form for radio.
@@ -367,7 +376,7 @@ impl Node {
     /// A whole layer in the form for radio. The last one is remembered: it may be looked at often until it leaves.
     fn whole_on_air(&mut self, link: LinkId, id: &LayerId, state: State) -> Vec<u8> {
         let Some(radio) = self.radios.by_link.get_mut(&link) else { return Vec::new() };
-        let key = (id.print(), state);
+        let key = (id.hash(), state);
         if let Some((of, bytes)) = &radio.whole
             && *of == key
         {
@@ -384,15 +393,15 @@ impl Node {
         &mut self,
         link: LinkId,
         owner: &PeerId,
-        first: &LayerPrint,
+        first: &LayerHash,
         targets: &[PeerId],
         envelope: UpdateItem,
     ) -> Vec<u8> {
         let now = self.now.mono_ms;
         let Some(radio) = self.radios.by_link.get(&link) else { return Vec::new() };
         let mut room = radio.station.payload_bytes_max().saturating_sub(envelope.len());
-        let others = radio.cell.turns(now).into_iter().filter_map(|turn| match turn {
-            Turn::Supply { owner: of, layer, base: Some(base), targets, rank }
+        let others = radio.cell.transmissions(now).into_iter().filter_map(|turn| match turn {
+            Transmission::Supply { owner: of, layer, base: Some(base), targets, rank }
                 if of == *owner && layer != *first =>
             {
                 Some((layer, base, targets, rank))
@@ -417,7 +426,8 @@ impl Node {
             if filled.insert(layer)
                 && let Some(radio) = self.radios.by_link.get_mut(&link)
             {
-                let turn = Turn::Supply { owner: *owner, layer, base: Some(base), targets: for_whom, rank };
+                let turn =
+                    Transmission::Supply { owner: *owner, layer, base: Some(base), targets: for_whom, rank };
                 radio.cell.done(now, &turn);
             }
         }
@@ -436,7 +446,7 @@ impl Node {
 }
 
 /// The account of a layer.
-pub(super) fn account(layer: &LayerPrint) -> Account {
+pub(super) fn account(layer: &LayerHash) -> Account {
     // Above the numbers for what belongs to no layer, below the one for all others.
     Account(u64::from_be_bytes(layer.0) >> 1 | 1 << 62)
 }

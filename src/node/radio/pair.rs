@@ -23,12 +23,11 @@ use tombolo_mesh::station::Outgoing;
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::envelope::{decode_air, encode_air};
-use crate::federation::TrustLevel;
 use crate::layer::{DocumentId, DocumentName, LayerId};
 use crate::node::Node;
 use crate::node::radio::outbound::account;
 use crate::node::radio::{Radio, kinds};
-use crate::sync::cell::message::{Heartbeat, OTHERS_MAX, put_varint, read_varint};
+use crate::sync::broadcast::message::{Heartbeat, OTHERS_MAX};
 use crate::sync::frontier::State;
 
 /// Airtime of questions for keys.
@@ -151,7 +150,7 @@ fn take(pauses: &mut BTreeMap<PeerId, Pause>, peer: PeerId, now: u64, first_ms: 
 impl Node {
     /// The peers with whom there is a channel of two.
     pub(super) fn pair_peers(&self) -> Vec<PeerId> {
-        let known = self.federation.peers().filter(|peer| peer.trust_level >= TrustLevel::Observer);
+        let known = self.federation.members();
         known.map(|peer| peer.id).collect()
     }
 
@@ -214,7 +213,7 @@ impl Node {
             let Some(layer) = self.holdings.layer(&id) else { continue };
             let bytes = encode_air(layer, false);
             let talk = if owner == self.me { Talk::Mine(&bytes) } else { Talk::Yours(&bytes) };
-            messages.push((account(&id.print()), talk.encode()));
+            messages.push((account(&id.hash()), talk.encode()));
         }
         let Some(radio) = self.radios.by_link.get_mut(&link) else { return };
         if take(&mut radio.talks.supplied, to, now, radio.pace.heartbeat_ms / 2) {
@@ -277,7 +276,7 @@ impl Node {
     /// What we hold of an owner's keys; the least there can be if that is nothing.
     fn keys_state(&self, owner: &PeerId) -> State {
         let layer = rights_layer(owner, DocumentName::KEYS).and_then(|id| self.holdings.layer(&id));
-        layer.map_or(State { sequence: 0, print: [0; 4] }, |layer| State::of(&layer.signed))
+        layer.map_or(State { sequence: 0, root_prefix: [0; 4] }, |layer| State::of(&layer.signed))
     }
 
     /// `from` said what it has of its own keys, and of ours.
@@ -304,7 +303,7 @@ impl Talk<'_> {
                 let mut bytes = vec![0];
                 put_state(&mut bytes, *mine);
                 put_state(&mut bytes, *yours);
-                put_varint(&mut bytes, *audience);
+                tombolo_delta::varint::put(&mut bytes, *audience);
                 bytes
             }
             Talk::Mine(layer) => [&[1], *layer].concat(),
@@ -317,7 +316,7 @@ impl Talk<'_> {
             (0, rest) => {
                 let (mine, rest) = read_state(rest)?;
                 let (yours, rest) = read_state(rest)?;
-                let (audience, rest) = read_varint(rest)?;
+                let (audience, rest) = tombolo_delta::varint::take(rest).ok()?;
                 rest.is_empty().then_some(Talk::Which { mine, yours, audience })
             }
             (1, layer) => Some(Talk::Mine(layer)),
@@ -328,14 +327,14 @@ impl Talk<'_> {
 }
 
 fn put_state(bytes: &mut Vec<u8>, state: State) {
-    put_varint(bytes, state.sequence);
-    bytes.extend(state.print);
+    tombolo_delta::varint::put(bytes, state.sequence);
+    bytes.extend(state.root_prefix);
 }
 
 fn read_state(bytes: &[u8]) -> Option<(State, &[u8])> {
-    let (sequence, rest) = read_varint(bytes)?;
+    let (sequence, rest) = tombolo_delta::varint::take(bytes).ok()?;
     let (print, rest) = rest.split_first_chunk()?;
-    Some((State { sequence, print: *print }, rest))
+    Some((State { sequence, root_prefix: *print }, rest))
 }
 
 /// The layer that decides about rights, or keeps keys: its owner is its author.
@@ -361,7 +360,7 @@ mod tests {
         fn what_is_said_reads_back(
             [mine, yours, audience] in [0u64..1 << 53, 0..1 << 53, 0..1 << 53], print: [u8; 4], layer: Vec<u8>
         ) {
-            let [mine, yours] = [mine, yours].map(|sequence| State { sequence, print });
+            let [mine, yours] = [mine, yours].map(|sequence| State { sequence, root_prefix: print });
             for talk in [Talk::Which { mine, yours, audience }, Talk::Mine(&layer), Talk::Yours(&layer)] {
                 let bytes = talk.encode();
                 prop_assert_eq!(Talk::decode(&bytes), Some(talk));

@@ -15,7 +15,7 @@ use tombolo_mesh::frame::keys::pair::{PAIR_TAG_BYTES, PairKey, pair_tag, pair_ta
 use tombolo_mesh::station::Outgoing;
 use tombolo_transports::{LinkId, PeerId};
 
-use crate::envelope::{Base, Carried, CompactEnvelope, OnAir, decode_provisional, encode_provisional};
+use crate::envelope::{Base, Carried, CompactEnvelope, UpdateChange, decode_provisional, encode_provisional};
 use crate::layer::{Content, DocumentName, Kind, LayerId, Sequence};
 use crate::node::Node;
 use crate::node::radio::{Hearing, kinds};
@@ -65,8 +65,8 @@ impl Node {
         let listeners = radio.cell.listeners(&me, now);
         // Whom a cable reaches has the signed state from there, and would say on air that he has it.
         let by_cable = listeners.iter().any(|peer| self.links.values().any(|link| link.peer == *peer));
-        let all_have = listeners.iter().all(|peer| radio.cell.should_have(&me, &id.print(), peer));
-        let signed = radio.cell.state(&me, &id.print());
+        let all_have = listeners.iter().all(|peer| radio.cell.should_have(&me, &id.hash(), peer));
+        let signed = radio.cell.state(&me, &id.hash());
         let fits = (1..=LISTENERS_MAX).contains(&listeners.len()) && all_have && !by_cable;
         let (Some(signed), true) =
             (signed.filter(|_| fits), radio.held_back.count + 1 < radio.spec.sign_every)
@@ -105,7 +105,7 @@ impl Node {
         let Some(radio) = self.radios.by_link.get_mut(&link) else { return false };
         let Some(id) = radio.held_back.due.take() else { return false };
         let listeners = radio.cell.listeners(&me, now);
-        let Some(base) = radio.cell.state(&me, &id.print()) else { return false };
+        let Some(base) = radio.cell.state(&me, &id.hash()) else { return false };
         let Some(bytes) = self.unsigned(&id, base, &listeners) else { return false };
         let Some(radio) = self.radios.by_link.get_mut(&link) else { return false };
         match radio.station.verdict(now, bytes.len(), Priority::State) {
@@ -123,7 +123,7 @@ impl Node {
             kind: kinds::PROVISIONAL,
             bytes,
             priority: Priority::State,
-            account: super::outbound::account(&id.print()),
+            account: super::outbound::account(&id.hash()),
             previous_key: false,
         };
         radio.station.send(now, outgoing).is_ok()
@@ -182,12 +182,12 @@ impl Node {
         hearing: &Hearing,
         id: &LayerId,
         on: State,
-        envelope: &CompactEnvelope<OnAir>,
+        envelope: &CompactEnvelope<UpdateChange>,
     ) -> Option<Provisional> {
         let layer = self.holdings.layer(id).filter(|layer| layer.head().kind == Kind::Snapshot)?;
         let head = layer.head();
         let older = || {
-            let mut kept = self.holdings.kept_states(id, |print| print == on.print).into_iter();
+            let mut kept = self.holdings.kept_states(id, |print| print == on.root_prefix).into_iter();
             kept.find(|(state, _)| state.sequence.get() == on.sequence)
         };
         let (sequence, time_ms, value) = match &layer.content {
@@ -209,11 +209,11 @@ impl Node {
         };
         let value = envelope.delta.target(&value, &context)?;
         let radio = self.radios.by_link.get(&hearing.link)?;
-        let until = radio.cell.heard(&hearing.from).map_or(0, |heard| heard.until);
+        let until = radio.cell.presence(&hearing.from).map_or(0, |heard| heard.until);
         Some(Provisional { value, time_ms, sequence: new, until })
     }
 }
 
 fn tagged(owner: &PeerId, base: State, body: &[u8]) -> Vec<u8> {
-    [&owner.0[..], &base.sequence.to_be_bytes(), &base.print, body].concat()
+    [&owner.0[..], &base.sequence.to_be_bytes(), &base.root_prefix, body].concat()
 }

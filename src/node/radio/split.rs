@@ -11,7 +11,7 @@ use tombolo_transports::{LinkId, PeerId};
 
 use crate::envelope::{encode_changes, join_update};
 use crate::federation::RadioUse;
-use crate::layer::{Content, DocumentId, Entry, KeyPath, LayerId, LayerPrint, Sequence};
+use crate::layer::{Content, DocumentId, Entry, KeyPath, LayerHash, LayerId, Sequence};
 use crate::node::Node;
 use crate::sync::frontier::State;
 
@@ -33,12 +33,12 @@ pub(super) struct Step {
     pub(super) bytes: Vec<u8>,
 }
 
-pub(super) type Steps = BTreeMap<LayerPrint, Vec<Step>>;
+pub(super) type Steps = BTreeMap<LayerHash, Vec<Step>>;
 
 impl Node {
     /// Bytes of a delta that fit one frame of every radio that the document goes over.
     fn delta_room(&self, document: &DocumentId) -> Option<usize> {
-        if self.federation.class(document).radio != RadioUse::Full {
+        if self.federation.policy(document).radio != RadioUse::Full {
             return None;
         }
         let long = self.radios.by_link.values().filter(|radio| radio.spec.frame_bytes_max >= FRAME_BYTES_MIN);
@@ -123,7 +123,7 @@ impl Node {
         };
         let Some(bytes) = self.air_delta(&id, base).and_then(|item| join_update(&[item])) else { return };
         let Some(state) = self.holdings.layer(&id).map(|layer| State::of(&layer.signed)) else { return };
-        let steps = self.radios.steps.entry(id.print()).or_default();
+        let steps = self.radios.steps.entry(id.hash()).or_default();
         steps.push(Step { base, state, bytes });
         if steps.len() > PARTS_MAX {
             steps.remove(0);
@@ -141,9 +141,9 @@ impl Node {
     ) -> Option<Step> {
         let radio = self.radios.by_link.get(&link)?;
         let payload = radio.station.payload_bytes_max();
-        let steps = self.radios.steps.get(&id.print()).filter(|_| whole_bytes > payload)?;
+        let steps = self.radios.steps.get(&id.hash()).filter(|_| whole_bytes > payload)?;
         let have = |state: State| {
-            let (owner, layer) = (&id.document.owner, id.print());
+            let (owner, layer) = (&id.document.owner, id.hash());
             targets.iter().all(|peer| radio.cell.may_have(owner, &layer, peer, state))
         };
         // A step that was passed over leads back.

@@ -7,8 +7,8 @@ use tombolo_mesh::airtime::ledger::Priority;
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::clock::rfc3339;
+use crate::federation::Peer;
 use crate::federation::peer::Joined;
-use crate::federation::{Peer, TrustLevel};
 use crate::identity::did;
 use crate::node::radio::Radio;
 use crate::node::view::{self, LinkView};
@@ -39,7 +39,7 @@ impl Node {
                 self.radios.by_link.values().find_map(|radio| radio.counts.decisions.get(&link.peer));
             let (sent, heard) = self.counters.today(link.peer, link.caps.medium);
             let why = match decision {
-                _ if peer.trust_level == TrustLevel::Untrusted => UNTRUSTED.to_owned(),
+                _ if !peer.is_member() => UNTRUSTED.to_owned(),
                 Some(decision) if decision.chosen == Some(*id) => "used: cheaper than the radio".to_owned(),
                 Some(decision) => why_not(decision, *id),
                 None => ONLY.to_owned(),
@@ -85,9 +85,10 @@ impl Node {
     fn listener_rows(&self, link: LinkId) -> Vec<LinkView> {
         let Some(radio) = self.radios.by_link.get(&link) else { return Vec::new() };
         let rows = self.federation.peers().filter_map(|peer| {
-            let heard = radio.cell.heard(&peer.id)?;
+            let heard = radio.cell.presence(&peer.id)?;
             let there = radio.up && heard.until > self.now.mono_ms;
-            let step = there.then(|| self.radio_step_view(&peer.id, (radio, radio.cell.step(&peer.id))));
+            let step =
+                there.then(|| self.radio_step_view(&peer.id, (radio, radio.cell.sync_status(&peer.id))));
             let of_today = radio.counts.today.of(&peer.id);
             Some(LinkView {
                 link: radio.spec.name.clone(),
@@ -104,7 +105,7 @@ impl Node {
 
     fn why_listener(&self, link: LinkId, radio: &Radio, peer: &Peer, there: bool) -> String {
         match radio.counts.decisions.get(&peer.id) {
-            _ if peer.trust_level == TrustLevel::Untrusted => UNTRUSTED.to_owned(),
+            _ if !peer.is_member() => UNTRUSTED.to_owned(),
             _ if !radio.up => "not used: the radio is down".to_owned(),
             _ if radio.spec.ledger.rules.is_none() => "not used: this radio may not send".to_owned(),
             _ if !there => "not used: three of its heartbeats missed".to_owned(),
@@ -129,8 +130,8 @@ impl Node {
             rows.iter().any(|row| row.did == did)
         };
         let rows = self.federation.peers().filter(|peer| !has_row(peer)).map(|peer| {
-            let why = match (peer.trust_level, &peer.joined) {
-                (TrustLevel::Untrusted, _) => UNTRUSTED,
+            let why = match (peer.is_member(), &peer.joined) {
+                (false, _) => UNTRUSTED,
                 (_, Joined::Waiting { .. }) => "not met: its answer to the invite is waited for",
                 _ if self.radios.is_empty() => "not met since the start: no link on the local network",
                 _ => "not met since the start: no link on the local network, no heartbeat by radio",

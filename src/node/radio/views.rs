@@ -12,20 +12,22 @@ use crate::layer::DocumentName;
 use crate::node::radio::counts::Today;
 use crate::node::radio::table::STATE_BYTES;
 use crate::node::{Node, view};
-use crate::sync::cell::Step;
+use crate::sync::broadcast::SyncStatus;
 
 /// Milliseconds of a day.
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 impl Node {
     /// Whether a peer is heard on a radio, and then what the radio that knows most knows of how far it and we are apart.
-    pub(in crate::node) fn step_by_radio(&self, peer: &PeerId) -> Option<(&super::Radio, Step)> {
+    pub(in crate::node) fn step_by_radio(&self, peer: &PeerId) -> Option<(&super::Radio, SyncStatus)> {
         let now = self.now.mono_ms;
-        let hears = |radio: &&super::Radio| radio.up && radio.cell.heard(peer).is_some_and(|h| h.until > now);
-        let steps = self.radios.by_link.values().filter(hears).map(|radio| (radio, radio.cell.step(peer)));
+        let hears =
+            |radio: &&super::Radio| radio.up && radio.cell.presence(peer).is_some_and(|h| h.until > now);
+        let steps =
+            self.radios.by_link.values().filter(hears).map(|radio| (radio, radio.cell.sync_status(peer)));
         steps.min_by_key(|(_, step)| match step {
-            Step::Known(apart) => (0, apart.we_lack + apart.they_lack, apart.sent as u64),
-            Step::Unknown { since } => (1, 0, since.map_or(u64::MAX, |since| u64::MAX - since)),
+            SyncStatus::Known(apart) => (0, apart.we_lack + apart.they_lack, apart.unacknowledged as u64),
+            SyncStatus::Unknown { since } => (1, 0, since.map_or(u64::MAX, |since| u64::MAX - since)),
         })
     }
 
@@ -35,7 +37,7 @@ impl Node {
         let stays = self.holdings.layers().filter(|layer| {
             let id = &layer.head().layer;
             let name = id.document.name.as_str();
-            let is_shared = self.federation.takes_part(&id.document)
+            let is_shared = self.federation.participates(&id.document)
                 && self.federation.may_receive(peer, id, layer.head().audience_sequence);
             is_shared
                 && !matches!(name, DocumentName::KEYS | DocumentName::AUDIENCE)
@@ -63,7 +65,7 @@ impl Node {
             let id = &layer.head().layer;
             let (owner, name) = (self.name_of(&id.document.owner), id.document.name.as_str());
             let text = format!("{owner}/{name} by {}", self.name_of(&id.author));
-            (super::outbound::account(&id.print()), text)
+            (super::outbound::account(&id.hash()), text)
         });
         AccountNames(names.collect())
     }

@@ -14,20 +14,20 @@ const SCALE: u32 = 16;
 const RAW_BITS_MAX: u32 = 64;
 
 /// Writes an opening, then what stands behind it.
-pub struct Opening {
+pub struct PreambleWriter {
     encoder: Encoder,
 }
 
-impl Default for Opening {
-    fn default() -> Opening {
-        Opening::new()
+impl Default for PreambleWriter {
+    fn default() -> PreambleWriter {
+        PreambleWriter::new()
     }
 }
 
-impl Opening {
+impl PreambleWriter {
     /// Nothing told yet.
-    pub fn new() -> Opening {
-        Opening { encoder: Encoder::new() }
+    pub fn new() -> PreambleWriter {
+        PreambleWriter { encoder: Encoder::new() }
     }
 
     /// A decision that is yes with a chance of `yes` in 65536, neither 0 nor all.
@@ -61,34 +61,34 @@ impl Opening {
 
 /// Reads an opening. What stands behind it is read as often as there are bases to try.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Opened {
+pub struct PreambleReader {
     input: Vec<u8>,
     /// The decoder's state behind what was read.
-    at: crate::entropy::Place,
+    at: crate::entropy::DecoderState,
 }
 
-impl Opened {
+impl PreambleReader {
     /// Bytes of anyone.
-    pub fn new(input: Vec<u8>) -> Opened {
-        let at = Decoder::new(&input).place();
-        Opened { input, at }
+    pub fn new(input: Vec<u8>) -> PreambleReader {
+        let at = Decoder::new(&input).state();
+        PreambleReader { input, at }
     }
 
-    /// A decision, as [`Opening::bit`] told it. Behind the end of the bytes it may be anything:
-    /// [`check`](Opened::check) says so.
+    /// A decision, as [`PreambleWriter::bit`] told it. Behind the end of the bytes it may be anything:
+    /// [`check`](PreambleReader::check) says so.
     pub fn bit(&mut self, yes: u16) -> bool {
         let mut decoder = Decoder::resume(&self.input, self.at);
         let decision = decoder.decide(u32::from(yes.max(1)), SCALE, false);
-        self.at = decoder.place();
+        self.at = decoder.state();
         decision
     }
 
-    /// A number of so many bits, as [`Opening::raw`] told it.
+    /// A number of so many bits, as [`PreambleWriter::raw`] told it.
     pub fn raw(&mut self, bits: u32) -> u64 {
         let mut decoder = Decoder::resume(&self.input, self.at);
         let number = (0..bits.min(RAW_BITS_MAX))
             .fold(0, |number, _| number << 1 | u64::from(decoder.decide(1, 1, false)));
-        self.at = decoder.place();
+        self.at = decoder.state();
         number
     }
 

@@ -5,13 +5,15 @@
 //! heartbeat   [next by 1][fingerprint 4] { [alias 2][fingerprint 2] }…
 //! frontier    [form 1] { entry }…
 //!   form      bit 0: long entries; bit 1: complete, whatever is not named is not held
-//!   short     u32: 12 bits of the layer's print, 12 low bits of the sequence, 8 bits of the root
-//!   long      [layer print 8][root print 4][sequence varint]
+//!   short     u32: 12 bits of the layer's hash, 12 low bits of the sequence, 8 bits of the root
+//!   long      [layer hash 8][root prefix 4][sequence varint]
 //! ```
 //! A heartbeat speaks of the sender's own documents, and in two bytes each of others' that it carries, named
 //! by the alias of their audience. `next by` is seconds as (8 + low 3 bits) << high 5 bits.
 
-use crate::layer::LayerPrint;
+use tombolo_delta::varint;
+
+use crate::layer::LayerHash;
 use crate::sync::frontier::{Frontier, State};
 
 /// Entries in one frontier; beyond that the most valuable are named and the frontier is not complete.
@@ -33,30 +35,30 @@ pub struct Heartbeat {
 /// What a heartbeat says of one owner's documents: as much of the fingerprint of what its sender holds as it has room
 /// for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Print {
+pub enum Fingerprint {
     /// The upper half, of the sender's own.
     Own(u32),
     /// The upper quarter, of another's.
     Other(u16),
 }
 
-impl Print {
+impl Fingerprint {
     /// Whether this is what was said.
     pub fn is_of(&self, frontier: &Frontier) -> bool {
         let fingerprint = frontier.fingerprint();
         match self {
-            Print::Own(half) => (fingerprint >> 32) as u32 == *half,
-            Print::Other(quarter) => (fingerprint >> 48) as u16 == *quarter,
+            Fingerprint::Own(half) => (fingerprint >> 32) as u32 == *half,
+            Fingerprint::Other(quarter) => (fingerprint >> 48) as u16 == *quarter,
         }
     }
 }
 
 /// A state as a frontier on broadcast names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry {
+pub enum FrontierEntry {
     /// Four bytes: enough between nodes that know the layers.
     Short {
-        /// The first 12 bits of the layer's print.
+        /// The first 12 bits of the layer's hash.
         layer: u16,
         /// The low 12 bits of the sequence.
         sequence: u16,
@@ -66,7 +68,7 @@ pub enum Entry {
     /// In full.
     Long {
         /// Which layer.
-        layer: LayerPrint,
+        layer: LayerHash,
         /// Its state.
         state: State,
     },
@@ -74,14 +76,14 @@ pub enum Entry {
 
 /// What the sender holds of one owner's documents.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct FrontierMessage {
     /// Whether layers that are not named are not held.
     pub complete: bool,
     /// The states.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<FrontierEntry>,
 }
 
-impl Told {
+impl FrontierMessage {
     /// Whether it names all that its sender takes: he only observes the owner. One that is not complete for want of
     /// room has no room left.
     pub fn observes(&self) -> bool {
@@ -91,7 +93,7 @@ impl Told {
 
 /// Why bytes are no such message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CellMessageError {
+pub enum BroadcastMessageError {
     /// Cut short, or with bytes left over.
     #[error("a message of impossible length")]
     Length,
@@ -116,15 +118,15 @@ impl Heartbeat {
     }
 
     /// Reads a peer's bytes.
-    pub fn decode(bytes: &[u8]) -> Result<Self, CellMessageError> {
-        let (head, rest) = bytes.split_first_chunk::<5>().ok_or(CellMessageError::Length)?;
+    pub fn decode(bytes: &[u8]) -> Result<Self, BroadcastMessageError> {
+        let (head, rest) = bytes.split_first_chunk::<5>().ok_or(BroadcastMessageError::Length)?;
         let [next_by, a, b, c, d] = *head;
         let (others, left) = rest.as_chunks::<4>();
         if !left.is_empty() {
-            return Err(CellMessageError::Length);
+            return Err(BroadcastMessageError::Length);
         }
         if others.len() > OTHERS_MAX {
-            return Err(CellMessageError::TooMany);
+            return Err(BroadcastMessageError::TooMany);
         }
         Ok(Heartbeat {
             next_by_s: unpack_seconds(next_by),
@@ -134,35 +136,39 @@ impl Heartbeat {
     }
 }
 
-impl Entry {
+impl FrontierEntry {
     /// The short form of a state.
-    pub fn short(layer: &LayerPrint, state: State) -> Self {
-        let [first, ..] = state.print;
-        Entry::Short { layer: short_print(layer), sequence: (state.sequence & 0xfff) as u16, root: first }
+    pub fn short(layer: &LayerHash, state: State) -> Self {
+        let [first, ..] = state.root_prefix;
+        FrontierEntry::Short {
+            layer: short_hash(layer),
+            sequence: (state.sequence & 0xfff) as u16,
+            root: first,
+        }
     }
 }
 
-/// The first 12 bits of a layer's print.
-pub fn short_print(layer: &LayerPrint) -> u16 {
+/// The first 12 bits of a layer's hash.
+pub fn short_hash(layer: &LayerHash) -> u16 {
     let [a, b, ..] = layer.0;
     u16::from_be_bytes([a, b]) >> 4
 }
 
-impl Told {
+impl FrontierMessage {
     /// The bytes that travel: 1, and 4 for each short entry.
     pub fn encode(&self) -> Vec<u8> {
-        let long = self.entries.iter().any(|entry| matches!(entry, Entry::Long { .. }));
+        let long = self.entries.iter().any(|entry| matches!(entry, FrontierEntry::Long { .. }));
         let mut bytes = vec![u8::from(long) | u8::from(self.complete) << 1];
         for entry in self.entries.iter().take(ENTRIES_MAX) {
             match entry {
-                Entry::Short { layer, sequence, root } => {
+                FrontierEntry::Short { layer, sequence, root } => {
                     let word = u32::from(*layer) << 20 | u32::from(*sequence & 0xfff) << 8 | u32::from(*root);
                     bytes.extend(word.to_be_bytes());
                 }
-                Entry::Long { layer, state } => {
+                FrontierEntry::Long { layer, state } => {
                     bytes.extend(layer.0);
-                    bytes.extend(state.print);
-                    put_varint(&mut bytes, state.sequence);
+                    bytes.extend(state.root_prefix);
+                    varint::put(&mut bytes, state.sequence);
                 }
             }
         }
@@ -170,32 +176,32 @@ impl Told {
     }
 
     /// Reads a peer's bytes.
-    pub fn decode(bytes: &[u8]) -> Result<Self, CellMessageError> {
-        let (form, mut rest) = bytes.split_first().ok_or(CellMessageError::Length)?;
+    pub fn decode(bytes: &[u8]) -> Result<Self, BroadcastMessageError> {
+        let (form, mut rest) = bytes.split_first().ok_or(BroadcastMessageError::Length)?;
         if *form > 3 {
-            return Err(CellMessageError::Form);
+            return Err(BroadcastMessageError::Form);
         }
         let mut entries = Vec::new();
         while !rest.is_empty() {
             if entries.len() >= ENTRIES_MAX {
-                return Err(CellMessageError::TooMany);
+                return Err(BroadcastMessageError::TooMany);
             }
             let (entry, left) = match form & 1 {
                 0 => read_short(rest),
                 _ => read_long(rest),
             }
-            .ok_or(CellMessageError::Length)?;
+            .ok_or(BroadcastMessageError::Length)?;
             entries.push(entry);
             rest = left;
         }
-        Ok(Told { complete: form & 2 != 0, entries })
+        Ok(FrontierMessage { complete: form & 2 != 0, entries })
     }
 }
 
-fn read_short(bytes: &[u8]) -> Option<(Entry, &[u8])> {
+fn read_short(bytes: &[u8]) -> Option<(FrontierEntry, &[u8])> {
     let (word, rest) = bytes.split_first_chunk::<4>()?;
     let word = u32::from_be_bytes(*word);
-    let entry = Entry::Short {
+    let entry = FrontierEntry::Short {
         layer: (word >> 20) as u16,
         sequence: ((word >> 8) & 0xfff) as u16,
         root: (word & 0xff) as u8,
@@ -203,11 +209,17 @@ fn read_short(bytes: &[u8]) -> Option<(Entry, &[u8])> {
     Some((entry, rest))
 }
 
-fn read_long(bytes: &[u8]) -> Option<(Entry, &[u8])> {
+fn read_long(bytes: &[u8]) -> Option<(FrontierEntry, &[u8])> {
     let (layer, rest) = bytes.split_first_chunk::<8>()?;
-    let (print, rest) = rest.split_first_chunk::<4>()?;
-    let (sequence, rest) = read_varint(rest)?;
-    Some((Entry::Long { layer: LayerPrint(*layer), state: State { sequence, print: *print } }, rest))
+    let (root_prefix, rest) = rest.split_first_chunk::<4>()?;
+    let (sequence, rest) = varint::take(rest).ok()?;
+    Some((
+        FrontierEntry::Long {
+            layer: LayerHash(*layer),
+            state: State { sequence, root_prefix: *root_prefix },
+        },
+        rest,
+    ))
 }
 
 /// Rounded up.
@@ -221,27 +233,6 @@ fn unpack_seconds(code: u8) -> u32 {
     u32::try_from(seconds).unwrap_or(u32::MAX)
 }
 
-/// LEB128.
-pub(crate) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-/// A number in LEB128, and what follows it.
-pub(crate) fn read_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let mut number = 0u64;
-    for (place, byte) in bytes.iter().take(8).enumerate() {
-        number |= u64::from(byte & 0x7f) << (7 * place);
-        if byte & 0x80 == 0 {
-            return Some((number, bytes.get(place + 1..)?));
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -251,9 +242,9 @@ mod tests {
     fn sizes_are_those_that_radio_was_promised() {
         let heartbeat = Heartbeat { next_by_s: 750, fingerprint: 7, others: vec![([1, 2], 3)] };
         assert_eq!(14 + heartbeat.encode().len(), 23);
-        let state = State { sequence: 70_000, print: [9; 4] };
-        let entries = (0..16).map(|n| Entry::short(&LayerPrint([n; 8]), state)).collect();
-        assert_eq!(14 + Told { complete: true, entries }.encode().len(), 79);
+        let state = State { sequence: 70_000, root_prefix: [9; 4] };
+        let entries = (0..16).map(|n| FrontierEntry::short(&LayerHash([n; 8]), state)).collect();
+        assert_eq!(14 + FrontierMessage { complete: true, entries }.encode().len(), 79);
     }
 
     #[test]
@@ -262,6 +253,18 @@ mod tests {
             let said = unpack_seconds(pack_seconds(seconds));
             assert!(said >= seconds && said <= 8 + seconds + seconds / 7, "{seconds} was said as {said}");
         }
+    }
+
+    /// A sequence has one form: the lenient reader that once took overlong ones let a state have two names.
+    #[test]
+    fn an_overlong_sequence_is_refused() {
+        let state = State { sequence: 5, root_prefix: [9; 4] };
+        let entries = vec![FrontierEntry::Long { layer: LayerHash([1; 8]), state }];
+        let honest = FrontierMessage { complete: true, entries }.encode();
+        assert!(FrontierMessage::decode(&honest).is_ok());
+        let (last, head) = honest.split_last().unwrap();
+        let overlong = [head, &[last | 0x80, 0x00]].concat();
+        assert_eq!(FrontierMessage::decode(&overlong), Err(BroadcastMessageError::Length));
     }
 
     proptest! {
@@ -275,18 +278,18 @@ mod tests {
         ) {
             let heartbeat = Heartbeat { next_by_s: unpack_seconds(next_by), fingerprint, others };
             prop_assert_eq!(Heartbeat::decode(&heartbeat.encode()), Ok(heartbeat));
-            let entries = states.iter().map(|(layer, sequence, print)| {
-                let (layer, state) = (LayerPrint(*layer), State { sequence: *sequence, print: *print });
-                if long { Entry::Long { layer, state } } else { Entry::short(&layer, state) }
+            let entries = states.iter().map(|(layer, sequence, root_prefix)| {
+                let (layer, state) = (LayerHash(*layer), State { sequence: *sequence, root_prefix: *root_prefix });
+                if long { FrontierEntry::Long { layer, state } } else { FrontierEntry::short(&layer, state) }
             });
-            let told = Told { complete, entries: entries.collect() };
-            prop_assert_eq!(Told::decode(&told.encode()), Ok(told));
+            let told = FrontierMessage { complete, entries: entries.collect() };
+            prop_assert_eq!(FrontierMessage::decode(&told.encode()), Ok(told));
         }
 
         #[test]
         fn nothing_panics_on_hostile_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = Heartbeat::decode(&bytes);
-            let _ = Told::decode(&bytes);
+            let _ = FrontierMessage::decode(&bytes);
         }
     }
 }

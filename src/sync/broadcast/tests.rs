@@ -2,18 +2,18 @@
 
 use super::heartbeats::TRAILING_FRAMES;
 use super::*;
-use crate::sync::cell::message::Entry;
+use crate::sync::broadcast::message::FrontierEntry;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
 const FRAME_MS: u64 = 100;
-const PACE: Pace = Pace { frame_ms: FRAME_MS, heartbeat_ms: 600_000 };
+const TIMING: Timing = Timing { frame_ms: FRAME_MS, heartbeat_ms: 600_000 };
 
 struct Station {
     me: PeerId,
-    cell: Cell,
-    layers: BTreeMap<(PeerId, LayerPrint), Vec<State>>,
-    apart: bool,
+    engine: BroadcastEngine,
+    layers: BTreeMap<(PeerId, LayerHash), Vec<State>>,
+    cut_off: bool,
 }
 
 struct World {
@@ -32,12 +32,12 @@ fn alias(owner: &PeerId) -> [u8; 2] {
     [owner.0[0], 0xa1]
 }
 
-fn layer(number: u8) -> LayerPrint {
-    LayerPrint([number, number, 0, 0, 0, 0, 0, 0])
+fn layer(number: u8) -> LayerHash {
+    LayerHash([number, number, 0, 0, 0, 0, 0, 0])
 }
 
 fn state(sequence: u64) -> State {
-    State { sequence, print: [(sequence * 37) as u8, (sequence >> 8) as u8, 1, 2] }
+    State { sequence, root_prefix: [(sequence * 37) as u8, (sequence >> 8) as u8, 1, 2] }
 }
 
 impl World {
@@ -48,11 +48,11 @@ impl World {
             World { now: 1_000, stations: Vec::new(), random, loss_permille, sent: BTreeMap::new() };
         for number in 0..count {
             let me = peer(number);
-            let cell = Cell::new(me, PACE, world.now, Random::new(&world.random.bytes()));
-            let mut station = Station { me, cell, layers: BTreeMap::new(), apart: false };
+            let engine = BroadcastEngine::new(me, TIMING, world.now, Random::new(&world.random.bytes()));
+            let mut station = Station { me, engine, layers: BTreeMap::new(), cut_off: false };
             for owner in 0..count {
                 let mine: BTreeMap<_, _> = (0..layers)
-                    .map(|n| (layer(n), Standing { state: state(1), bases: Vec::new(), rank: 2 }))
+                    .map(|n| (layer(n), LayerOffer { state: state(1), bases: Vec::new(), rank: 2 }))
                     .collect();
                 station.layers.extend(mine.keys().map(|n| ((peer(owner), *n), vec![state(1)])));
                 let members = (0..count).filter(|n| *n != number).map(peer).collect();
@@ -65,7 +65,7 @@ impl World {
                     observes: false,
                     readers: count,
                 };
-                station.cell.handle_input(world.now, input);
+                station.engine.handle_input(world.now, input);
             }
             world.stations.push(station);
         }
@@ -74,58 +74,59 @@ impl World {
 
     fn write(&mut self, station: usize, number: u8) {
         let now = self.now;
-        let Station { me, cell, layers, .. } = &mut self.stations[station];
+        let Station { me, engine, layers, .. } = &mut self.stations[station];
         let states = layers.entry((*me, layer(number))).or_default();
         let next = state(states.last().map_or(0, |s| s.sequence) + 1);
         states.push(next);
         let bases = states[..states.len() - 1].to_vec();
         let (owner, layer) = (*me, layer(number));
         let stored = Input::Stored { owner, layer, state: next, bases, rank: 2, from: None, ours: true };
-        cell.handle_input(now, stored);
+        engine.handle_input(now, stored);
     }
 
-    /// Lets every station take the turns it has, one frame at a time, for a while.
+    /// Lets every station take the due it has, one frame at a time, for a while.
     fn run(&mut self, ms: u64) {
         let end = self.now + ms;
         while self.now < end {
-            let due = self.stations.iter().filter_map(|s| s.cell.poll_timeout(self.now)).min();
+            let due = self.stations.iter().filter_map(|s| s.engine.poll_timeout(self.now)).min();
             self.now = (self.now + FRAME_MS).max(due.unwrap_or(end).min(end));
             let first = self.random.below(self.stations.len() as u64) as usize;
             for n in 0..self.stations.len() {
                 let n = (first + n) % self.stations.len();
-                if let Some(turn) = self.stations[n].cell.turns(self.now).into_iter().next() {
-                    self.stations[n].cell.done(self.now, &turn);
-                    self.broadcast(n, &turn);
+                if let Some(transmission) = self.stations[n].engine.transmissions(self.now).into_iter().next()
+                {
+                    self.stations[n].engine.done(self.now, &transmission);
+                    self.broadcast(n, &transmission);
                     break;
                 }
             }
         }
     }
 
-    fn broadcast(&mut self, from: usize, turn: &Turn) {
-        let kind = match turn {
-            Turn::Heartbeat(_) => "heartbeat",
-            Turn::Frontier { .. } => "frontier",
-            Turn::Supply { base: Some(_), .. } => "delta",
-            Turn::Supply { .. } => "whole",
-            Turn::Step { .. } => "step",
+    fn broadcast(&mut self, from: usize, transmission: &Transmission) {
+        let kind = match transmission {
+            Transmission::Heartbeat(_) => "heartbeat",
+            Transmission::Frontier { .. } => "frontier",
+            Transmission::Supply { base: Some(_), .. } => "delta",
+            Transmission::Supply { .. } => "whole",
+            Transmission::Intermediate { .. } => "step",
         };
-        if self.stations[from].apart {
+        if self.stations[from].cut_off {
             return;
         }
         *self.sent.entry(kind).or_default() += 1;
         let sender = self.stations[from].me;
         for n in (0..self.stations.len()).filter(|n| *n != from) {
-            if self.stations[n].apart || self.random.below(1000) < self.loss_permille {
+            if self.stations[n].cut_off || self.random.below(1000) < self.loss_permille {
                 continue;
             }
-            let supplied = match turn {
-                Turn::Supply { owner, layer, .. } => {
+            let supplied = match transmission {
+                Transmission::Supply { owner, layer, .. } => {
                     self.stations[from].layers[&(*owner, *layer)].last().copied()
                 }
                 _ => None,
             };
-            self.stations[n].hear(self.now, sender, turn, supplied);
+            self.stations[n].hear(self.now, sender, transmission, supplied);
         }
     }
 
@@ -142,28 +143,28 @@ impl World {
 }
 
 impl Station {
-    fn hear(&mut self, now: u64, from: PeerId, turn: &Turn, supplied: Option<State>) {
-        self.cell.handle_input(now, Input::Present { peer: from });
-        let input = match turn {
-            Turn::Heartbeat(heartbeat) => {
+    fn hear(&mut self, now: u64, from: PeerId, transmission: &Transmission, supplied: Option<State>) {
+        self.engine.handle_input(now, Input::Present { peer: from });
+        let input = match transmission {
+            Transmission::Heartbeat(heartbeat) => {
                 let heartbeat = Heartbeat::decode(&heartbeat.encode()).unwrap();
                 Input::Heartbeat { from, heartbeat }
             }
-            Turn::Frontier { owner, told } => {
-                let told = Told::decode(&told.encode()).unwrap();
-                Input::Frontier { owner: *owner, from, told }
+            Transmission::Frontier { owner, frontier } => {
+                let frontier = FrontierMessage::decode(&frontier.encode()).unwrap();
+                Input::Frontier { owner: *owner, from, frontier }
             }
-            Turn::Step { .. } => return,
-            Turn::Supply { owner, layer, base, .. } => {
+            Transmission::Intermediate { .. } => return,
+            Transmission::Supply { owner, layer, base, .. } => {
                 let states = self.layers.entry((*owner, *layer)).or_default();
                 let state = supplied.unwrap();
                 if states.last().is_some_and(|newest| *newest >= state) {
-                    self.cell
+                    self.engine
                         .handle_input(now, Input::Overheard { owner: *owner, from, layer: *layer, state });
                     return;
                 }
                 if base.is_some_and(|base| !states.contains(&base)) {
-                    return self.cell.handle_input(now, Input::BaseMissing { owner: *owner });
+                    return self.engine.handle_input(now, Input::BaseMissing { owner: *owner });
                 }
                 states.push(state);
                 let from = Some(from);
@@ -171,7 +172,7 @@ impl Station {
                 Input::Stored { owner: *owner, layer: *layer, state, bases, rank: 2, from, ours: false }
             }
         };
-        self.cell.handle_input(now, input);
+        self.engine.handle_input(now, input);
     }
 }
 
@@ -181,7 +182,7 @@ fn in_step_there_are_heartbeats_and_nothing_else() {
     world.run(60_000);
     assert_eq!(world.sent.keys().copied().collect::<Vec<_>>(), ["heartbeat"], "{:?}", world.sent);
     let before = world.frames();
-    world.run(6 * PACE.heartbeat_ms);
+    world.run(6 * TIMING.heartbeat_ms);
     let per_node = (world.frames() - before) / 4;
     assert!((4..=6).contains(&per_node), "{per_node} heartbeats each in six periods");
 }
@@ -190,21 +191,21 @@ fn in_step_there_are_heartbeats_and_nothing_else() {
 #[test]
 fn a_listener_is_in_step_when_it_has_said_so_itself() {
     let mut world = World::in_step(3, 2, 0, 9);
-    assert_eq!(world.stations[0].cell.step(&peer(1)), Step::Unknown { since: None });
+    assert_eq!(world.stations[0].engine.sync_status(&peer(1)), SyncStatus::Unknown { since: None });
     world.run(60_000);
-    let in_step = Step::Known(Apart::default());
-    assert_eq!(world.stations[0].cell.step(&peer(1)), in_step);
+    let in_step = SyncStatus::Known(Lag::default());
+    assert_eq!(world.stations[0].engine.sync_status(&peer(1)), in_step);
     world.write(0, 0);
-    let apart = |world: &World| match world.stations[0].cell.step(&peer(1)) {
-        Step::Known(Apart { we_lack, they_lack, sent }) => (we_lack, they_lack, sent),
-        Step::Unknown { .. } => panic!("it has said what it holds"),
+    let lag = |world: &World| match world.stations[0].engine.sync_status(&peer(1)) {
+        SyncStatus::Known(Lag { we_lack, they_lack, unacknowledged }) => (we_lack, they_lack, unacknowledged),
+        SyncStatus::Unknown { .. } => panic!("it has said what it holds"),
     };
-    assert_eq!(apart(&world), (0, 1, 0));
+    assert_eq!(lag(&world), (0, 1, 0));
     world.run(TRAILING_FRAMES * FRAME_MS - FRAME_MS);
     assert!(world.converged());
-    assert_eq!(apart(&world), (0, 0, 1), "sent, and nobody has said yet that he has it");
-    world.run(2 * PACE.heartbeat_ms);
-    assert_eq!(apart(&world), (0, 0, 0));
+    assert_eq!(lag(&world), (0, 0, 1), "sent, and nobody has said yet that he has it");
+    world.run(2 * TIMING.heartbeat_ms);
+    assert_eq!(lag(&world), (0, 0, 0));
 }
 
 /// A listener whose fingerprint fits nothing that we hold or held: until it tells more, no number is made up.
@@ -213,27 +214,30 @@ fn of_a_listener_that_holds_something_else_nothing_is_claimed() {
     let mut world = World::in_step(2, 2, 0, 10);
     world.run(60_000);
     // It wrote, and only its heartbeat was heard.
-    world.stations[1].apart = true;
+    world.stations[1].cut_off = true;
     world.write(1, 0);
     world.run(60_000);
     let (now, next_by_s) = (world.now, 900);
-    let fingerprint = match &world.stations[1].cell.heartbeat() {
-        heartbeat if heartbeat.fingerprint != world.stations[0].cell.heartbeat().fingerprint => {
+    let fingerprint = match &world.stations[1].engine.heartbeat() {
+        heartbeat if heartbeat.fingerprint != world.stations[0].engine.heartbeat().fingerprint => {
             heartbeat.clone()
         }
         other => panic!("{other:?} says nothing new"),
     };
     let heartbeat = Heartbeat { next_by_s, others: Vec::new(), ..fingerprint };
-    let cell = &mut world.stations[0].cell;
-    cell.handle_input(now, Input::Heartbeat { from: peer(1), heartbeat });
-    let step = cell.step(&peer(1));
-    assert!(matches!(step, Step::Unknown { since: Some(at) } if at < now), "{step:?}");
+    let engine = &mut world.stations[0].engine;
+    engine.handle_input(now, Input::Heartbeat { from: peer(1), heartbeat });
+    let step = engine.sync_status(&peer(1));
+    assert!(matches!(step, SyncStatus::Unknown { since: Some(at) } if at < now), "{step:?}");
     // A frontier with a layer that we have never seen is a layer that we lack.
-    let unseen = Entry::short(&layer(9), state(4));
-    let held = [0, 1].map(|n| Entry::short(&layer(n), state(1)));
-    let told = Told { complete: true, entries: held.into_iter().chain([unseen]).collect() };
-    cell.handle_input(now, Input::Frontier { owner: peer(1), from: peer(1), told });
-    assert_eq!(cell.step(&peer(1)), Step::Known(Apart { we_lack: 1, they_lack: 0, sent: 0 }));
+    let unseen = FrontierEntry::short(&layer(9), state(4));
+    let held = [0, 1].map(|n| FrontierEntry::short(&layer(n), state(1)));
+    let told = FrontierMessage { complete: true, entries: held.into_iter().chain([unseen]).collect() };
+    engine.handle_input(now, Input::Frontier { owner: peer(1), from: peer(1), frontier: told });
+    assert_eq!(
+        engine.sync_status(&peer(1)),
+        SyncStatus::Known(Lag { we_lack: 1, they_lack: 0, unacknowledged: 0 })
+    );
 }
 
 #[test]
@@ -254,13 +258,13 @@ fn who_was_away_gets_one_delta_for_all_it_missed() {
     for listeners in [1, 8] {
         let mut world = World::in_step(1 + listeners, 2, 0, 3);
         world.run(60_000);
-        world.stations[0].apart = true;
+        world.stations[0].cut_off = true;
         for _ in 0..10 {
             world.write(0, 1);
             world.run(60_000);
         }
         world.run(100_000_000);
-        world.stations[0].apart = false;
+        world.stations[0].cut_off = false;
         world.sent.clear();
         while !world.converged() {
             world.run(FRAME_MS);
@@ -290,14 +294,14 @@ fn a_stranger_to_the_documents_gets_them_whole_and_once() {
             observes: false,
             readers: 2,
         };
-        world.stations[2].cell.handle_input(world.now, input);
+        world.stations[2].engine.handle_input(world.now, input);
     }
     for n in 0..2 {
         world.stations[2].layers.remove(&(peer(2), layer(n)));
         (0..2).for_each(|s| drop(world.stations[s].layers.remove(&(peer(2), layer(n)))));
         let input = Input::ChannelGone { owner: peer(2) };
         (0..3).for_each(|s| {
-            world.stations[s].cell.handle_input(world.now, Input::ChannelGone { owner: peer(2) })
+            world.stations[s].engine.handle_input(world.now, Input::ChannelGone { owner: peer(2) })
         });
         drop(input);
     }
@@ -310,8 +314,8 @@ fn a_stranger_to_the_documents_gets_them_whole_and_once() {
 fn who_has_left_is_sent_nothing() {
     let mut world = World::in_step(2, 1, 0, 5);
     world.run(60_000);
-    world.stations[1].apart = true;
-    world.run(10 * PACE.heartbeat_ms);
+    world.stations[1].cut_off = true;
+    world.run(10 * TIMING.heartbeat_ms);
     world.sent.clear();
     for _ in 0..5 {
         world.write(0, 0);
@@ -334,7 +338,7 @@ proptest! {
         }
         let mut periods = 0;
         while !world.converged() {
-            world.run(PACE.heartbeat_ms);
+            world.run(TIMING.heartbeat_ms);
             periods += 1;
             prop_assert!(periods < 60, "not in step after {periods} periods: {:?}", world.sent);
         }
@@ -343,25 +347,25 @@ proptest! {
     }
 }
 
-/// Twelve bits of a print may be those of another layer: once somebody has named that one, ours are named in full.
+/// Twelve bits of a layer hash may be those of another layer: once somebody has named that one, ours are named in full.
 #[test]
 fn whoever_holds_one_of_two_layers_of_one_short_name_names_it_in_full_once_it_knows() {
     let (held, other) =
-        (LayerPrint([0xe8, 0x55, 0, 0, 0, 0, 0, 0]), LayerPrint([0xe8, 0x5d, 0, 0, 0, 0, 0, 0]));
+        (LayerHash([0xe8, 0x55, 0, 0, 0, 0, 0, 0]), LayerHash([0xe8, 0x5d, 0, 0, 0, 0, 0, 0]));
     let (me, owner) = (peer(0), peer(1));
-    let mut cell = Cell::new(me, PACE, 0, Random::new(&[7; 32]));
-    let ours = BTreeMap::from([(held, Standing { state: state(1), bases: Vec::new(), rank: 2 })]);
+    let mut engine = BroadcastEngine::new(me, TIMING, 0, Random::new(&[7; 32]));
+    let ours = BTreeMap::from([(held, LayerOffer { state: state(1), bases: Vec::new(), rank: 2 })]);
     let (aliases, members) = (vec![alias(&owner)], vec![owner]);
     let channel = Input::Channel { owner, aliases, ours, members, observes: true, readers: 2 };
-    cell.handle_input(0, channel);
-    let all = [held, other].map(|layer| Entry::Long { layer, state: state(1) });
-    let told = Told { complete: true, entries: all.to_vec() };
-    cell.handle_input(1_000, Input::Frontier { owner, from: owner, told });
-    cell.handle_input(2_000, Input::BaseMissing { owner });
-    let turns = cell.turns(600_000);
-    let said = turns.iter().find_map(|turn| match turn {
-        Turn::Frontier { told, .. } => Some(told.entries.clone()),
+    engine.handle_input(0, channel);
+    let all = [held, other].map(|layer| FrontierEntry::Long { layer, state: state(1) });
+    let told = FrontierMessage { complete: true, entries: all.to_vec() };
+    engine.handle_input(1_000, Input::Frontier { owner, from: owner, frontier: told });
+    engine.handle_input(2_000, Input::BaseMissing { owner });
+    let due = engine.transmissions(600_000);
+    let said = due.iter().find_map(|transmission| match transmission {
+        Transmission::Frontier { frontier, .. } => Some(frontier.entries.clone()),
         _ => None,
     });
-    assert_eq!(said, Some(vec![Entry::Long { layer: held, state: state(1) }]));
+    assert_eq!(said, Some(vec![FrontierEntry::Long { layer: held, state: state(1) }]));
 }
