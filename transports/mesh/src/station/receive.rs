@@ -1,12 +1,12 @@
 //! From a frame to what it means: window, tag, window again; openings; what waits for them.
 
 use super::epochs::News;
-use super::{CALL_SIGN_BYTES_MAX, Heard, Rejection, Station};
+use super::{CALL_SIGN_BYTES_MAX, Received, Reception, Rejection, Station};
 use crate::airtime::FRAME_BYTES_MAX;
-use crate::bulk::fragment::Received;
+use crate::bulk::fragment::Progress;
 use crate::bulk::repair::Budget;
 use crate::frame::keys::Mode;
-use crate::frame::opening::{Address, Heard as OpenFrame, Opening};
+use crate::frame::opening::{Address, OpenFrame, Opening};
 use crate::frame::window::Seen;
 use crate::frame::{Header, Kind, OVERHEAD_BYTES, PADDED_BYTES_MAX, Window, open, read_clear, write_clear};
 use crate::peer::PeerId;
@@ -32,12 +32,10 @@ pub(super) const WAIT_FRAMES: u64 = 4;
 #[derive(Debug)]
 pub(super) struct Inbound {
     pub(super) held: VecDeque<(Vec<u8>, u64)>,
-    later: VecDeque<Heard>,
+    later: VecDeque<Reception>,
     recent: VecDeque<([u8; 16], u64)>,
     signatures: Budget,
     pub(super) loss: Loss,
-    /// Whose the frame is that is looked at.
-    pub(super) sender: Option<PeerId>,
 }
 
 impl Default for Inbound {
@@ -48,7 +46,6 @@ impl Default for Inbound {
             recent: VecDeque::new(),
             signatures: Budget::new(SIGNATURES_AT_ONCE, SIGNATURES_AN_HOUR, 0),
             loss: Loss::default(),
-            sender: None,
         }
     }
 }
@@ -84,56 +81,54 @@ impl Loss {
 }
 
 impl Station {
-    /// Takes a frame from the driver, whatever it is. What is refused is counted.
-    pub fn receive(&mut self, now_ms: u64, frame: &[u8]) -> Result<Heard, Rejection> {
-        self.inbound.sender = None;
-        let heard = self.hear(now_ms, frame);
-        if let Err(rejection) = heard {
+    /// Takes a frame from the driver, whatever it is. A refusal is counted.
+    ///
+    /// Call [`poll_received`](Self::poll_received) afterwards: the frame may have opened others that were held.
+    pub fn receive(&mut self, now_ms: u64, frame: &[u8]) -> Reception {
+        let reception = self.hear(now_ms, frame);
+        if let Err(rejection) = reception.outcome {
             self.reject(rejection);
         }
-        heard
+        reception
     }
 
-    /// What came of frames that had waited for their sender's boot epoch.
-    pub fn poll_heard(&mut self) -> Option<Heard> {
+    /// A frame that was held until its sender's boot epoch was known, and now is read.
+    pub fn poll_received(&mut self) -> Option<Reception> {
         self.inbound.later.pop_front()
     }
 
-    fn hear(&mut self, now_ms: u64, frame: &[u8]) -> Result<Heard, Rejection> {
+    fn hear(&mut self, now_ms: u64, frame: &[u8]) -> Reception {
         if frame.len() > FRAME_BYTES_MAX {
-            return Err(Rejection::TooLong);
+            return Reception::unproved(Err(Rejection::TooLong));
         }
-        let Some(first) = frame.first() else { return Err(Rejection::TooShort) };
-        match (Kind::of(*first), self.mode) {
-            (Kind::CALL_SIGN, _) => call_sign(frame).map(Heard::CallSign).ok_or(Rejection::CallSign),
+        let Some(first) = frame.first() else { return Reception::unproved(Err(Rejection::TooShort)) };
+        let outcome = match (Kind::of(*first), self.mode) {
+            (Kind::CALL_SIGN, _) => call_sign(frame).map(Received::CallSign).ok_or(Rejection::CallSign),
             (Kind::JOIN | Kind::OPEN, Mode::SignedClear) => Err(Rejection::Kind),
-            (Kind::JOIN, Mode::Encrypted) => Ok(Heard::Join(frame.to_vec())),
+            (Kind::JOIN, Mode::Encrypted) => Ok(Received::Join(frame.to_vec())),
             (Kind::OPEN, Mode::Encrypted) => self.hear_open(now_ms, frame),
-            (_, Mode::SignedClear) => self.hear_clear(now_ms, frame),
-            (_, Mode::Encrypted) => self.hear_sealed(now_ms, frame),
-        }
+            (_, Mode::SignedClear) => return self.hear_clear(now_ms, frame),
+            (_, Mode::Encrypted) => return self.hear_sealed(now_ms, frame),
+        };
+        Reception::unproved(outcome)
     }
 
-    fn hear_sealed(&mut self, now_ms: u64, frame: &[u8]) -> Result<Heard, Rejection> {
-        let (header, _) = Header::decode(frame).ok_or(Rejection::TooShort)?;
-        if frame.len() < OVERHEAD_BYTES {
-            return Err(Rejection::TooShort);
-        }
+    fn hear_sealed(&mut self, now_ms: u64, frame: &[u8]) -> Reception {
+        let header = Header::decode(frame).filter(|_| frame.len() >= OVERHEAD_BYTES);
+        let Some((header, _)) = header else { return Reception::unproved(Err(Rejection::TooShort)) };
         let candidates = self.channels.candidates(header.alias, header.hint).to_vec();
         if candidates.is_empty() {
-            let known = self.channels.knows(header.alias);
-            return if known { Err(Rejection::UnknownSender) } else { Ok(Heard::Foreign) };
+            return Reception::unproved(self.strange(&header));
         }
         let mut tried = Vec::new();
         for candidate in &candidates {
             match self.try_candidate(now_ms, candidate, &header, frame) {
-                Ok(heard) => return Ok(heard),
-                Err(Tried::Final(rejection)) => return Err(rejection),
-                Err(Tried::Not(rejection)) => tried.push(rejection),
+                Ok(reception) => return reception,
+                Err(why) => tried.push(why),
             }
         }
         let address = Address { epoch_low: header.epoch_low, alias: header.alias, hint: header.hint };
-        // What we may yet learn comes first; then that it is a repetition; a false tag explains the least.
+        // A reason that a later frame may lift comes first, then that it is a repetition; a false tag explains the least.
         const ORDER: [Rejection; 5] = [
             Rejection::UnknownEpoch,
             Rejection::FarCounter,
@@ -142,28 +137,36 @@ impl Station {
             Rejection::BadTag,
         ];
         let why = ORDER.into_iter().find(|why| tried.contains(why)).unwrap_or(Rejection::InOurName);
-        self.not_opened(now_ms, frame, address, why, &candidates)
+        Reception::unproved(self.not_opened(now_ms, frame, address, why, &candidates))
     }
 
-    /// Whether this member sent it; if so, what it is.
+    /// A header that names no member: of an audience of ours, or of another.
+    fn strange(&self, header: &Header) -> Result<Received, Rejection> {
+        if self.channels.knows(header.alias) { Err(Rejection::UnknownSender) } else { Ok(Received::Foreign) }
+    }
+
+    /// Reads the frame as one of this member.
+    ///
+    /// # Errors
+    /// Why it is not: another candidate may be the sender.
     fn try_candidate(
         &mut self,
         now_ms: u64,
         candidate: &Candidate,
         header: &Header,
         frame: &[u8],
-    ) -> Result<Heard, Tried> {
+    ) -> Result<Reception, Rejection> {
         let Candidate { channel, sender, previous } = candidate;
         if *sender == self.me {
             return self.try_own(candidate, header, frame);
         }
         let known = self.epochs.newest(sender).map(|opening| (opening.epoch, opening.counter));
         let known = known.filter(|(epoch, _)| epoch.low() == header.epoch_low);
-        let (epoch, signed) = known.ok_or(Tried::Not(Rejection::UnknownEpoch))?;
+        let (epoch, signed) = known.ok_or(Rejection::UnknownEpoch)?;
         let key = self.channels.key(channel, *previous).map(|key| key.frame_key(self.mode, sender, &epoch));
-        let key = key.ok_or(Tried::Not(Rejection::UnknownSender))?;
+        let key = key.ok_or(Rejection::UnknownSender)?;
         let track = self.channels.track(channel, sender, epoch, signed);
-        let track = track.ok_or(Tried::Not(Rejection::UnknownSender))?;
+        let track = track.ok_or(Rejection::UnknownSender)?;
         let mut why = Rejection::FarCounter;
         let mut opened = None;
         for (counter, check) in track.candidates(header.counter_low) {
@@ -178,7 +181,7 @@ impl Station {
                 Err(seen) => why = seen.into(),
             }
         }
-        let (counter, payload) = opened.ok_or(Tried::Not(why))?;
+        let (counter, payload) = opened.ok_or(why)?;
         let taken = track.take(counter);
         self.inbound.loss.heard(taken.ahead);
         if taken.leapt {
@@ -189,31 +192,36 @@ impl Station {
             self.records.windows.insert((*channel, *sender), record);
         }
         self.epochs.succeeded(sender);
-        self.inbound.sender = Some(*sender);
         self.listener.heard(now_ms, *channel, *sender);
-        self.understand(now_ms, candidate, header.kind, payload).map_err(Tried::Final)
+        let outcome = self.understand(now_ms, candidate, header.kind, payload);
+        Ok(Reception { from: Some(*sender), outcome })
     }
 
     /// A frame in our own name: come back to us, or not by us.
-    fn try_own(&mut self, candidate: &Candidate, header: &Header, frame: &[u8]) -> Result<Heard, Tried> {
+    fn try_own(
+        &mut self,
+        candidate: &Candidate,
+        header: &Header,
+        frame: &[u8],
+    ) -> Result<Reception, Rejection> {
         let epoch = self.own.epoch;
         if epoch.low() != header.epoch_low {
             // Of another start of ours, or of a copy: its opening will tell.
-            return Err(Tried::Not(Rejection::InOurName));
+            return Err(Rejection::InOurName);
         }
         let key = self.channels.key(&candidate.channel, candidate.previous);
         let key = key.map(|key| key.frame_key(self.mode, &self.me, &epoch));
         let next = self.channels.next_counter(&candidate.channel);
         let mut window = Window::default();
         window.heard_signed(next);
-        let counter = window.infer(header.counter_low).ok_or(Tried::Not(Rejection::FarCounter))?;
-        key.and_then(|key| open(&key, frame, counter)).ok_or(Tried::Not(Rejection::BadTag))?;
+        let counter = window.infer(header.counter_low).ok_or(Rejection::FarCounter)?;
+        key.and_then(|key| open(&key, frame, counter)).ok_or(Rejection::BadTag)?;
         if counter < next {
-            return Ok(Heard::Echo);
+            return Ok(Reception::unproved(Ok(Received::Echo)));
         }
         // Listeners have taken it, and take it from us no more.
         self.channels.leave_out(&candidate.channel, counter);
-        Err(Tried::Final(Rejection::InOurName))
+        Ok(Reception::unproved(Err(Rejection::InOurName)))
     }
 
     /// No candidate fits. Where the reason may be that we know too little, the frame is kept and its sender asked for.
@@ -224,11 +232,11 @@ impl Station {
         address: Address,
         why: Rejection,
         candidates: &[Candidate],
-    ) -> Result<Heard, Rejection> {
+    ) -> Result<Received, Rejection> {
         match why {
             Rejection::Replayed => {
                 self.reject(Rejection::Replayed);
-                return Ok(Heard::Duplicate);
+                return Ok(Received::Duplicate);
             }
             Rejection::UnknownEpoch | Rejection::FarCounter => self.hold(now_ms, frame),
             Rejection::BadTag | Rejection::TooOld => {
@@ -246,7 +254,7 @@ impl Station {
             return Err(why);
         }
         self.reject(why);
-        Ok(Heard::Held)
+        Ok(Received::Held)
     }
 
     fn hold(&mut self, now_ms: u64, frame: &[u8]) {
@@ -272,9 +280,10 @@ impl Station {
     fn try_held(&mut self, now_ms: u64) {
         let held = std::mem::take(&mut self.inbound.held);
         for (frame, _) in held.into_iter().filter(|(_, at)| now_ms.saturating_sub(*at) < HELD_MS) {
-            match self.hear(now_ms, &frame) {
-                Ok(Heard::Held) => {}
-                Ok(heard) => self.inbound.later.push_back(heard),
+            let reception = self.hear(now_ms, &frame);
+            match reception.outcome {
+                Ok(Received::Held) => {}
+                Ok(_) => self.inbound.later.push_back(reception),
                 Err(rejection) => self.reject(rejection),
             }
         }
@@ -283,25 +292,27 @@ impl Station {
         }
     }
 
-    fn hear_clear(&mut self, now_ms: u64, frame: &[u8]) -> Result<Heard, Rejection> {
-        let (header, _) = Header::decode(frame).ok_or(Rejection::TooShort)?;
-        let candidates = self.channels.candidates(header.alias, header.hint);
-        let Some(candidate) = candidates.first().copied() else {
-            let known = self.channels.knows(header.alias);
-            return if known { Err(Rejection::UnknownSender) } else { Ok(Heard::Foreign) };
+    fn hear_clear(&mut self, now_ms: u64, frame: &[u8]) -> Reception {
+        let Some((header, _)) = Header::decode(frame) else {
+            return Reception::unproved(Err(Rejection::TooShort));
+        };
+        let Some(candidate) = self.channels.candidates(header.alias, header.hint).first().copied() else {
+            return Reception::unproved(self.strange(&header));
         };
         if candidate.sender == self.me {
-            return Ok(Heard::Echo);
+            return Reception::unproved(Ok(Received::Echo));
         }
-        let (header, payload) = read_clear(frame).ok_or(Rejection::Padding)?;
+        let Some((header, payload)) = read_clear(frame) else {
+            return Reception::unproved(Err(Rejection::Padding));
+        };
         // A repetition may be filled up otherwise.
         if self.is_repeated(now_ms, &write_clear(header, payload)) {
             self.reject(Rejection::Replayed);
-            return Ok(Heard::Duplicate);
+            return Reception::unproved(Ok(Received::Duplicate));
         }
-        self.inbound.sender = Some(candidate.sender);
         self.listener.heard(now_ms, candidate.channel, candidate.sender);
-        self.understand(now_ms, &candidate, header.kind, payload.to_vec())
+        let outcome = self.understand(now_ms, &candidate, header.kind, payload.to_vec());
+        Reception { from: Some(candidate.sender), outcome }
     }
 
     fn is_repeated(&mut self, now_ms: u64, frame: &[u8]) -> bool {
@@ -324,17 +335,17 @@ impl Station {
         candidate: &Candidate,
         kind: Kind,
         payload: Vec<u8>,
-    ) -> Result<Heard, Rejection> {
+    ) -> Result<Received, Rejection> {
         let Candidate { channel, sender: from, previous: under_previous_key } = *candidate;
-        let message = |kind, bytes| Heard::Message { channel, from, kind, bytes, under_previous_key };
+        let message = |kind, bytes| Received::Message { channel, from, kind, bytes, under_previous_key };
         if kind.is_message() {
             return Ok(message(kind, payload));
         }
         match kind {
             Kind::FRAGMENT => match self.listener.fragment(now_ms, channel, from, &payload) {
-                Ok(Received::Part) => Ok(Heard::Part),
-                Ok(Received::Duplicate) => Ok(Heard::Duplicate),
-                Ok(Received::Whole(whole)) => Kind::message(whole.kind)
+                Ok(Progress::Part) => Ok(Received::Part),
+                Ok(Progress::Duplicate) => Ok(Received::Duplicate),
+                Ok(Progress::Whole(whole)) => Kind::message(whole.kind)
                     .map(|kind| message(kind, whole.bytes))
                     .ok_or(Rejection::Fragment),
                 Err(_) => Err(Rejection::Fragment),
@@ -343,7 +354,7 @@ impl Station {
                 let heard = self.listener.nack(now_ms, channel, from, &payload);
                 let queued = self.sender.nack(now_ms, channel, from, &payload);
                 self.fit_fragments(now_ms);
-                heard.and(queued).map(|_| Heard::Nack).map_err(|_| Rejection::Nack)
+                heard.and(queued).map(|_| Received::Nack).map_err(|_| Rejection::Nack)
             }
             _ => Err(Rejection::Kind),
         }
@@ -359,9 +370,9 @@ impl Station {
         }
     }
 
-    fn hear_open(&mut self, now_ms: u64, frame: &[u8]) -> Result<Heard, Rejection> {
+    fn hear_open(&mut self, now_ms: u64, frame: &[u8]) -> Result<Received, Rejection> {
         match self.openings.decode(frame).ok_or(Rejection::Opening)? {
-            OpenFrame::Part => Ok(Heard::Part),
+            OpenFrame::Part => Ok(Received::Part),
             OpenFrame::Request(address) => {
                 let jitter_ms = self.wait_ms(WAIT_FRAMES);
                 self.epochs.asked(now_ms, &address, jitter_ms);
@@ -369,13 +380,18 @@ impl Station {
                 if candidates.iter().any(|candidate| candidate.sender == self.me) {
                     self.own.asked(now_ms);
                 }
-                Ok(if candidates.is_empty() { Heard::Foreign } else { Heard::Question })
+                Ok(if candidates.is_empty() { Received::Foreign } else { Received::Question })
             }
             OpenFrame::Opening(address, opening) => self.hear_opening(now_ms, address, opening),
         }
     }
 
-    fn hear_opening(&mut self, now_ms: u64, address: Address, opening: Opening) -> Result<Heard, Rejection> {
+    fn hear_opening(
+        &mut self,
+        now_ms: u64,
+        address: Address,
+        opening: Opening,
+    ) -> Result<Received, Rejection> {
         let candidates = self.channels.candidates(address.alias, address.hint);
         let named: BTreeSet<PeerId> = candidates.iter().map(|candidate| candidate.sender).collect();
         let signer = self.epochs.is_known(&opening);
@@ -388,7 +404,7 @@ impl Station {
             others.into_iter().find(|peer| opening.is_by(peer))
         });
         let Some(signer) = signer else {
-            return if named.is_empty() { Ok(Heard::Foreign) } else { Err(Rejection::BadSignature) };
+            return if named.is_empty() { Ok(Received::Foreign) } else { Err(Rejection::BadSignature) };
         };
         if signer == self.me {
             return Ok(self.hear_own_opening(now_ms, &opening));
@@ -409,34 +425,28 @@ impl Station {
             if known.is_some_and(|known| opening.counter > known.counter) {
                 self.records.heard.insert(signer, opening);
             }
-            return Ok(Heard::Duplicate);
+            return Ok(Received::Duplicate);
         }
         self.records.heard.insert(signer, opening);
-        Ok(Heard::Epoch { peer: signer, epoch: opening.epoch })
+        Ok(Received::Epoch { peer: signer, epoch: opening.epoch })
     }
 
     /// An epoch of ours: this one come back, an older one that somebody keeps, or one that we know nothing of.
-    fn hear_own_opening(&mut self, now_ms: u64, opening: &Opening) -> Heard {
+    fn hear_own_opening(&mut self, now_ms: u64, opening: &Opening) -> Received {
         let (theirs, ours) = (opening.epoch, self.own.epoch);
         if theirs == ours {
-            return Heard::Echo;
+            return Received::Echo;
         }
         if theirs.number < ours.number {
-            return Heard::Duplicate;
+            return Received::Duplicate;
         }
         if now_ms >= self.own.renewable_ms() {
             self.renew(now_ms, theirs.number);
         } else {
             self.beyond = self.beyond.max(Some(theirs.number));
         }
-        Heard::OwnEpoch { theirs }
+        Received::OwnEpoch { theirs }
     }
-}
-
-/// Why a candidate is not the sender: others may be, or the search is over.
-enum Tried {
-    Not(Rejection),
-    Final(Rejection),
 }
 
 impl From<Seen> for Rejection {
