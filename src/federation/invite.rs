@@ -135,6 +135,10 @@ impl Invite {
     }
 
     /// Reads a code of either form. Spaces and line breaks around and within it are forgiven.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the code.
     pub fn parse(text: &str) -> Result<Self, InviteError> {
         if text.len() > INVITE_TEXT_MAX {
             return Err(InviteError::TooLong);

@@ -56,6 +56,10 @@ impl Content {
     }
 
     /// A snapshot's content, within the limits of the format.
+    ///
+    /// # Errors
+    ///
+    /// The limit that the value exceeds.
     pub fn snapshot(value: Value) -> Result<Self, ContentError> {
         snapshot_limits().check(&value)?;
         Ok(Content::Snapshot(value))
@@ -88,6 +92,10 @@ impl Content {
     }
 
     /// Reads what `to_cbor` wrote; the bytes may be a peer's.
+    ///
+    /// # Errors
+    ///
+    /// An error where the bytes are no content of this kind, or exceed a limit.
     pub fn from_cbor(kind: Kind, bytes: &[u8]) -> Result<Self, ContentError> {
         match kind {
             Kind::Snapshot => Ok(Content::Snapshot(tombolo_delta::from_cbor(bytes, &snapshot_limits())?)),
@@ -197,6 +205,10 @@ impl MapContent {
     }
 
     /// Puts (`Some`) or drops (`None`) the entries of some keys; all of them or, on an error, none.
+    ///
+    /// # Errors
+    ///
+    /// The limit that the content would exceed.
     pub fn change(
         &mut self,
         changes: impl IntoIterator<Item = (KeyPath, Option<Entry>)>,
@@ -235,6 +247,10 @@ impl MapContent {
     }
 
     /// Replaces a whole bucket; the entries must belong into it.
+    ///
+    /// # Errors
+    ///
+    /// An error where an entry belongs into another bucket, or a limit would be exceeded.
     pub fn replace_bucket(&mut self, bucket: BucketIndex, cbor: &[u8]) -> Result<(), ContentError> {
         let entries = if cbor.is_empty() { Vec::new() } else { read_entries(cbor)? };
         if let Some((key, _)) = entries.iter().find(|(key, _)| BucketIndex::of(key) != bucket) {

@@ -77,6 +77,10 @@ impl DocumentName {
     }
 
     /// A name from outside.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the name.
     pub fn new(text: &str) -> Result<Self, &'static str> {
         if text.is_empty() {
             return Err("it is empty");

@@ -73,6 +73,10 @@ pub enum KeyFileError {
 }
 
 /// Draws a new identity and writes it to `folder`, durably. An identity that is there stays.
+///
+/// # Errors
+///
+/// An error where an identity is there already, or the file cannot be written.
 pub fn create(folder: &Path) -> Result<Keypair, KeyFileError> {
     let path = folder.join(KEY_FILE);
     let (identity, onion) = (random_seed()?, random_seed()?);
@@ -89,6 +93,10 @@ pub fn exists(folder: &Path) -> bool {
 }
 
 /// Reads the identity of `folder`.
+///
+/// # Errors
+///
+/// An error where there is no key file, it is damaged, or its mode lets other users read it.
 pub fn load(folder: &Path) -> Result<Keypair, KeyFileError> {
     let path = folder.join(KEY_FILE);
     let file = File::open(&path).map_err(|source| match source.kind() {

@@ -136,6 +136,10 @@ impl LayerWrite {
 
 impl Store {
     /// Opens the store of a node, or makes a new one. The file is locked while it is open.
+    ///
+    /// # Errors
+    ///
+    /// An error where the file is locked, damaged, of another version, or cannot be opened.
     pub fn open(path: &Path) -> Result<Store, StoreError> {
         let path = path.to_owned();
         Store::with_opener(Arc::new(move || {
@@ -145,6 +149,10 @@ impl Store {
     }
 
     /// A store in memory, for simulations and tests.
+    ///
+    /// # Errors
+    ///
+    /// An error of the database.
     pub fn in_memory() -> Result<Store, StoreError> {
         let database = Database::builder().create_with_backend(redb::backends::InMemoryBackend::new())?;
         migrate::prepare(&database)?;
@@ -163,6 +171,10 @@ impl Store {
     }
 
     /// Opens the file again after a disk error: the database trusts nothing that it had in memory then.
+    ///
+    /// # Errors
+    ///
+    /// An error where the file cannot be opened again.
     pub fn heal(&mut self) -> Result<(), StoreError> {
         let Some(opener) = &self.opener else { return Ok(()) };
         // The old handle goes first: it holds the lock.
@@ -178,6 +190,10 @@ impl Store {
     }
 
     /// Makes all of these durable, or none.
+    ///
+    /// # Errors
+    ///
+    /// An error of the disk; nothing is stored then.
     pub fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {
         let transaction = self.database()?.begin_write()?;
         for write in writes {
@@ -188,12 +204,20 @@ impl Store {
     }
 
     /// Everything stored, read once at the start.
+    ///
+    /// # Errors
+    ///
+    /// An error of the disk, or a record that is damaged.
     pub fn load(&self) -> Result<Loaded, StoreError> {
         tables::load(&self.database()?.begin_read()?)
     }
 
     /// The first 4 bytes of the root that a map of ours had at a sequence; none where that is not known (any
     /// more).
+    ///
+    /// # Errors
+    ///
+    /// An error of the disk.
     pub fn past_state(&self, layer: &LayerId, sequence: Sequence) -> Result<Option<[u8; 4]>, StoreError> {
         tables::past_state(&self.database()?.begin_read()?, layer, sequence)
     }

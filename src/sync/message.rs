@@ -144,6 +144,10 @@ impl Message {
     }
 
     /// Reads a peer's bytes.
+    ///
+    /// # Errors
+    ///
+    /// An error where the bytes are no message, or exceed a limit.
     pub fn decode(bytes: &[u8]) -> Result<Message, MessageError> {
         let (kind, body) = bytes.split_first().ok_or(MessageError::Empty)?;
         match kind {
