@@ -1,14 +1,14 @@
 //! What must hold of any frames that reach a station: shared by the fuzz target and by the test that replays its corpus.
 
 use std::collections::BTreeSet;
-use tombolo_transports::PeerId;
-use tombolo_transports::mesh::airtime::{Line, Modulation};
-use tombolo_transports::mesh::frame::Kind;
-use tombolo_transports::mesh::handshake::{self, Responder};
-use tombolo_transports::mesh::keys::{AudienceKey, Identity, Mode};
-use tombolo_transports::mesh::ledger::{Account, BootId, Ledger, LedgerConfig, Moment, Priority};
-use tombolo_transports::mesh::region::{Region, Usage};
-use tombolo_transports::mesh::station::{Heard, Outgoing, Station, StationConfig, StationRecords};
+use tombolo_mesh::PeerId;
+use tombolo_mesh::airtime::ledger::{Account, BootId, Ledger, LedgerConfig, Moment, Priority};
+use tombolo_mesh::airtime::region::{Region, Usage};
+use tombolo_mesh::airtime::{Line, Modulation};
+use tombolo_mesh::frame::Kind;
+use tombolo_mesh::frame::handshake::{self, Responder};
+use tombolo_mesh::frame::keys::{AudienceKey, Identity, Mode};
+use tombolo_mesh::station::{Heard, Outgoing, Station, StationConfig, StationRecords};
 
 const FRAME_BYTES_MAX: usize = 120;
 const TOKEN: [u8; 32] = [0x77; 32];

@@ -1,10 +1,10 @@
 //! What must hold of any frames that reach the long messages of a radio: shared by the fuzz target and by the test
 //! that replays its corpus.
 
-use tombolo_transports::PeerId;
-use tombolo_transports::mesh::fragment::{AGE_MAX_MS, KINDS, MESSAGE_BYTES_MAX, MemoryLimits, Received};
-use tombolo_transports::mesh::fragment::{Sender, SenderLimits};
-use tombolo_transports::mesh::repair::Listener;
+use tombolo_mesh::PeerId;
+use tombolo_mesh::bulk::fragment::{AGE_MAX_MS, KINDS, MESSAGE_BYTES_MAX, MemoryLimits, Received};
+use tombolo_mesh::bulk::fragment::{Sender, SenderLimits};
+use tombolo_mesh::bulk::repair::Listener;
 
 const LIMITS: MemoryLimits =
     MemoryLimits { bytes_max: 24_000, source_bytes_max: 8_000, messages_max: 12, source_messages_max: 4 };

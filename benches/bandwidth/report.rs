@@ -3,7 +3,7 @@
 use crate::traces::Trace;
 use std::fmt::Write;
 use std::time::Duration;
-use tombolo_transports::mesh::airtime::Modulation;
+use tombolo_mesh::airtime::Modulation;
 
 /// One codec on one trace.
 pub(crate) struct Row {

@@ -27,7 +27,7 @@ use clap::{Parser, ValueEnum};
 use report::{Kinds, Row};
 use states::States;
 use std::path::PathBuf;
-use tombolo_transports::mesh::airtime::{Line, Modulation};
+use tombolo_mesh::airtime::{Line, Modulation};
 
 /// What Meshtastic takes: the least of the LoRa radios people own but MeshCore's.
 const FRAME_BYTES_MAX: usize = 231;

@@ -8,8 +8,8 @@ use tombolo::federation::TrustLevel;
 use tombolo::identity::did;
 use tombolo::node::{Command, Reply};
 use tombolo::sim::field::{Field, FieldConfig};
-use tombolo_transports::mesh::air::Loss;
-use tombolo_transports::mesh::frame::Kind;
+use tombolo_mesh::emulated::Loss;
+use tombolo_mesh::frame::Kind;
 
 /// The node that changes.
 const SENDER: usize = 0;
@@ -141,7 +141,7 @@ fn all_hold(field: &mut Field, case: &Case) -> bool {
 fn frames(field: &Field, met_ms: u64, done_ms: u64) {
     let all: Vec<_> = field.air.log().filter(|on_air| on_air.end_us >= met_ms * 1_000).collect();
     for on_air in &all {
-        let overlaps = |other: &&&tombolo_transports::mesh::air::OnAir| {
+        let overlaps = |other: &&&tombolo_mesh::emulated::OnAir| {
             other.radio != on_air.radio && other.start_us < on_air.end_us && on_air.start_us < other.end_us
         };
         println!(

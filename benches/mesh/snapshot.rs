@@ -9,7 +9,7 @@
 use crate::report::{Kinds, Row};
 use crate::{Case, FRAME_BYTES_MAX};
 use std::collections::BTreeSet;
-use tombolo_transports::mesh::frame::OVERHEAD_BYTES;
+use tombolo_mesh::frame::OVERHEAD_BYTES;
 
 /// Header of a fragment, and of a question about fragments.
 const FRAGMENT_BYTES: usize = 4;

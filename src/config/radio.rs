@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
-use tombolo_transports::mesh::airtime::{Line, Modulation};
-use tombolo_transports::mesh::driver::{KissOptions, Protocol, RadioUrl, RadioUrlError};
-use tombolo_transports::mesh::keys::Mode;
-use tombolo_transports::mesh::region::{Region, RegionError, Rules, Usage};
-use tombolo_transports::mesh::station::CALL_SIGN_BYTES_MAX;
+use tombolo_mesh::airtime::region::{Region, RegionError, Rules, Usage};
+use tombolo_mesh::airtime::{Line, Modulation};
+use tombolo_mesh::frame::keys::Mode;
+use tombolo_mesh::station::CALL_SIGN_BYTES_MAX;
+use tombolo_transports::radio::{KissOptions, Protocol, RadioUrl, RadioUrlError};
 
 use super::Span;
 use crate::limits::RADIOS_MAX;
@@ -104,7 +104,7 @@ pub enum RadioSettingsError {
     CallSignSpan(String),
     /// The preset, in the words of its parser.
     #[error("`preset`: {0}")]
-    Preset(#[from] tombolo_transports::mesh::airtime::LineError),
+    Preset(#[from] tombolo_mesh::airtime::LineError),
     /// The region, or its frequency.
     #[error("`region`: {0}")]
     Region(#[from] RegionError),
@@ -166,7 +166,7 @@ impl RadioSettings {
         let mut url = self.url.clone();
         (url.preset, url.bitrate, url.region) = (None, None, None);
         if let Protocol::Kiss(options) = &mut url.protocol {
-            let (tnc_port, mtu) = (options.tnc_port, tombolo_transports::mesh::driver::KISS_MTU);
+            let (tnc_port, mtu) = (options.tnc_port, tombolo_transports::radio::KISS_MTU);
             let (call, reports) = (None, false);
             *options = KissOptions { call, reports, tnc_port, mtu, txdelay: None, persist: None, slot: None };
         }

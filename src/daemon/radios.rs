@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, mpsc};
-use tombolo_transports::mesh::driver::{Radio, RadioEvent, RadioId, RadioInfo, RadioSendError};
+use tombolo_transports::radio::{Radio, RadioEvent, RadioId, RadioInfo, RadioSendError};
 use tombolo_transports::{LinkId, LinkIds};
 
 use super::{NodeClient, Task, lock};

@@ -1,7 +1,7 @@
 //! What the simulator looks at inside a node: nobody else has a use for it.
 
+use tombolo_mesh::frame::keys::BootEpoch;
 use tombolo_transports::LinkId;
-use tombolo_transports::mesh::keys::BootEpoch;
 
 use crate::layer::SignedHead;
 use crate::node::Node;

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use tombolo_mesh::airtime::Line;
+use tombolo_mesh::emulated::{Access, Air, RadioId};
 use tombolo_transports::LinkId;
-use tombolo_transports::mesh::air::{Access, Air, RadioId};
-use tombolo_transports::mesh::airtime::Line;
 
 use crate::node::Input;
 use crate::node::radio::RadioSpec;

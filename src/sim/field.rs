@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use tombolo_transports::mesh::air::{Access, Air, RadioId};
-use tombolo_transports::mesh::airtime::Line;
-use tombolo_transports::mesh::keys::Mode;
-use tombolo_transports::mesh::ledger::LedgerConfig;
-use tombolo_transports::mesh::region::Rules;
+use tombolo_mesh::airtime::Line;
+use tombolo_mesh::airtime::ledger::LedgerConfig;
+use tombolo_mesh::airtime::region::Rules;
+use tombolo_mesh::emulated::{Access, Air, RadioId};
+use tombolo_mesh::frame::keys::Mode;
 use tombolo_transports::{LinkCaps, LinkId, Medium, PeerId};
 
 use crate::clock::{BUILD_DATE_MS, Now};

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tombolo_mesh::frame::keys::{BootEpoch, Mode};
+use tombolo_mesh::frame::{Header, Kind};
 use tombolo_transports::LinkId;
-use tombolo_transports::mesh::frame::{Header, Kind};
-use tombolo_transports::mesh::keys::{BootEpoch, Mode};
 
 const HOUR_US: u64 = 3_600_000_000;
 /// Bytes of a secret that show that it was on air.

@@ -13,14 +13,16 @@ use tombolo::node::{Command, Reply};
 use tombolo::sim::dice::Dice;
 use tombolo::sim::field::{Field, FieldConfig};
 use tombolo_delta::Value;
-use tombolo_transports::mesh::air::{Faults, Loss};
-use tombolo_transports::mesh::airtime::{Line, Modulation};
+use tombolo_mesh::airtime::{Line, Modulation};
+use tombolo_mesh::emulated::{Faults, Loss};
 
 const HOUR: u64 = 3_600_000;
 
 struct Outcome {
     frames: u64,
     hours: f64,
+    /// BLAKE3 over the last frames on air: equal seeds, equal histories.
+    digest: String,
 }
 
 fn one(seed: u64) -> Result<Outcome, String> {
@@ -120,7 +122,12 @@ fn one(seed: u64) -> Result<Outcome, String> {
         return Err(format!("not the same after 12 quiet hours: {all:#?}\n{}", why.join("\n")));
     }
     let frames = field.air.all_stats().map(|(_, stats)| stats.sent_frames).sum();
-    Ok(Outcome { frames, hours: (field.now_ms() - began) as f64 / HOUR as f64 })
+    let mut digest = blake3::Hasher::new();
+    for frame in field.air.log() {
+        digest.update(format!("{frame:?}").as_bytes());
+    }
+    let digest = digest.finalize().to_hex().chars().take(16).collect();
+    Ok(Outcome { frames, hours: (field.now_ms() - began) as f64 / HOUR as f64, digest })
 }
 
 fn texts(field: &mut Field, at: usize) -> Vec<String> {
@@ -165,7 +172,8 @@ fn replay() {
     let Some(seed) = std::env::var("TOMBOLO_SEED").ok().and_then(|seed| seed.parse().ok()) else { return };
     match one(seed) {
         Ok(outcome) => {
-            println!("totals: seed {seed}: {} frames, {} quiet hours", outcome.frames, outcome.hours)
+            println!("totals: seed {seed}: {} frames, {} quiet hours", outcome.frames, outcome.hours);
+            println!("digest {}", outcome.digest);
         }
         Err(why) => panic!("seed {seed}: {why}"),
     }

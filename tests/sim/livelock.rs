@@ -6,7 +6,7 @@ use tombolo::merge::KeyPath;
 use tombolo::node::{Command, NodeState, Reply};
 use tombolo::sim::field::{Field, FieldConfig};
 use tombolo_delta::Value;
-use tombolo_transports::mesh::airtime::{Line, Modulation};
+use tombolo_mesh::airtime::{Line, Modulation};
 
 const MINUTE: u64 = 60_000;
 

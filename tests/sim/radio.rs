@@ -20,8 +20,8 @@ use tombolo::merge::KeyPath;
 use tombolo::node::{Command, NodeState, Reply};
 use tombolo::sim::field::{Field, FieldConfig};
 use tombolo_delta::Value;
-use tombolo_transports::mesh::air::OnAir;
-use tombolo_transports::mesh::airtime::{Line, Modulation};
+use tombolo_mesh::airtime::{Line, Modulation};
+use tombolo_mesh::emulated::OnAir;
 
 const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;

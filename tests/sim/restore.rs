@@ -4,9 +4,9 @@ use crate::world::{HOUR_MS, MINUTE_MS, World};
 use tombolo::node::radio::RadioSpec;
 use tombolo::sim::Seat;
 use tombolo::sim::field::UNLIMITED;
-use tombolo_transports::mesh::airtime::{Line, Modulation};
-use tombolo_transports::mesh::keys::Mode;
-use tombolo_transports::mesh::ledger::LedgerConfig;
+use tombolo_mesh::airtime::ledger::LedgerConfig;
+use tombolo_mesh::airtime::{Line, Modulation};
+use tombolo_mesh::frame::keys::Mode;
 
 /// The backup is a day old. The machine comes back without a link, its owner writes on, more than the lost day
 /// had seen, and restarts it; then it meets the others again. What they had kept of the lost day, and what was

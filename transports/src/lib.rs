@@ -11,7 +11,7 @@
 //! | [`stream`] | messages on a byte stream, drawn in `FORMAT.md`; no clock, no socket |
 //! | [`tls`] | raw public keys (RFC 7250) |
 //! | [`lan`] | QUIC between neighbours found by mDNS |
-//! | [`mesh`] | radio: from frames to messages, within the airtime that the law allows; drivers of what people own |
+//! | [`radio`] | drivers of the radios that people own; frames and messages are [`tombolo_mesh`]'s |
 //! | [`memory`] | a link made of two queues |
 #![forbid(unsafe_code)]
 
@@ -20,7 +20,7 @@ pub mod error;
 pub mod lan;
 pub mod link;
 pub mod memory;
-pub mod mesh;
+pub mod radio;
 pub mod stream;
 pub mod tls;
 

@@ -11,9 +11,9 @@ use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
-use tombolo_transports::mesh::air::{Access, Air, RadioId, RadioStats};
-use tombolo_transports::mesh::airtime::Line;
-use tombolo_transports::mesh::kiss::{Command, Decoder, Event};
+use tombolo_mesh::airtime::Line;
+use tombolo_mesh::emulated::{Access, Air, RadioId, RadioStats};
+use tombolo_mesh::wire::kiss::{Command, Decoder, Event};
 
 /// LoRa's carrier sense: a few symbols.
 const ACCESS: Access = Access::Listen { persistence: 127, slot_ms: 40, detect_ms: 10 };
@@ -151,7 +151,7 @@ async fn speak(mut from_host: OwnedReadHalf, shared: &Shared, radio: RadioId) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tombolo_transports::mesh::airtime::Modulation;
+    use tombolo_mesh::airtime::Modulation;
 
     #[tokio::test]
     async fn what_one_tnc_is_told_the_other_hears_a_time_on_air_later() {

@@ -1,7 +1,7 @@
 //! What the demo measured, as one JSON object and as a table.
 
 use serde::Serialize;
-use tombolo_transports::mesh::air::RadioStats;
+use tombolo_mesh::emulated::RadioStats;
 
 use super::super::print::{self, Table, size};
 

@@ -28,7 +28,7 @@ use crate::node::{Command, NodeState, Reply};
 use air::Channel;
 use cable::Cable;
 use figures::{ConvergeFigures, DocumentFigures, Figures, NodeFigures, RadioFigures};
-use tombolo_transports::mesh::airtime::{Line, Modulation};
+use tombolo_mesh::airtime::{Line, Modulation};
 
 /// The nodes: the first invites, and owns the shared document.
 const NAMES: [&str; 3] = ["harbour", "ferry", "lighthouse"];

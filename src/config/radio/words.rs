@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use tombolo_transports::mesh::driver::{RadioUrl, RadioUrlError};
-use tombolo_transports::mesh::keys::Mode;
+use tombolo_mesh::frame::keys::Mode;
+use tombolo_transports::radio::{RadioUrl, RadioUrlError};
 
 use super::super::Span;
 use super::RadioSettingsError;

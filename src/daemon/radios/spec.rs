@@ -5,13 +5,13 @@
 
 use std::fmt::Write as _;
 
-use tombolo_transports::mesh::airtime::{FRAME_BYTES_MAX, Line, Modulation};
-use tombolo_transports::mesh::driver::{KissOptions, MTU_MIN, Protocol, RadioInfo};
-use tombolo_transports::mesh::keys::Mode;
-use tombolo_transports::mesh::ledger::LedgerConfig;
-use tombolo_transports::mesh::meshtastic::signs_broadcasts;
-use tombolo_transports::mesh::region::{EU868_MESH_HZ, Region, Rules, Usage};
-use tombolo_transports::mesh::station::CallSign;
+use tombolo_mesh::airtime::ledger::LedgerConfig;
+use tombolo_mesh::airtime::region::{EU868_MESH_HZ, Region, Rules, Usage};
+use tombolo_mesh::airtime::{FRAME_BYTES_MAX, Line, Modulation};
+use tombolo_mesh::frame::keys::Mode;
+use tombolo_mesh::station::CallSign;
+use tombolo_mesh::wire::meshtastic::signs_broadcasts;
+use tombolo_transports::radio::{KissOptions, MTU_MIN, Protocol, RadioInfo};
 
 use crate::config::radio::{Area, RadioSettings, Rate};
 use crate::node::radio::RadioSpec;

@@ -9,8 +9,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use tombolo_mesh::airtime::ledger::Account;
 use tombolo_transports::PeerId;
-use tombolo_transports::mesh::ledger::Account;
 
 use crate::router::Decision;
 

@@ -1,7 +1,7 @@
 //! What a member can make up: for simulations of a hostile one.
 
-use tombolo_transports::mesh::frame::{Counters, Header, Kind, seal};
-use tombolo_transports::mesh::keys::Mode;
+use tombolo_mesh::frame::keys::Mode;
+use tombolo_mesh::frame::{Counters, Header, Kind, seal};
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::node::Node;

@@ -1,8 +1,8 @@
 //! The walk in on air: frame -> station -> message -> the same gates as on any link.
 
+use tombolo_mesh::frame::{Header, Kind as FrameKind};
+use tombolo_mesh::station::Heard;
 use tombolo_transports::LinkId;
-use tombolo_transports::mesh::frame::{Header, Kind as FrameKind};
-use tombolo_transports::mesh::station::Heard;
 
 use crate::envelope::{decode_air, decode_update};
 use crate::federation::Refusal;

@@ -13,13 +13,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_delta::{Limits, Value};
-use tombolo_transports::mesh::handshake::{
+use tombolo_mesh::airtime::ledger::{Account, Priority};
+use tombolo_mesh::bulk::repair::Budget;
+use tombolo_mesh::frame::handshake::{
     Heard, Initiator, Request, RequestId, Responder, SHORT_FRAME_BYTES, frame_bytes, parts_to_come,
 };
-use tombolo_transports::mesh::keys::{AudienceKey, Identity, Mode};
-use tombolo_transports::mesh::ledger::{Account, Priority};
-use tombolo_transports::mesh::repair::Budget;
-use tombolo_transports::mesh::station::Station;
+use tombolo_mesh::frame::keys::{AudienceKey, Identity, Mode};
+use tombolo_mesh::station::Station;
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::federation::TrustLevel;

@@ -1,15 +1,15 @@
 //! Audience keys: whoever may read an owner's documents can open the frames that speak of them.
 //!
 //! An owner's key stands in its `keys` document, sealed for each of its readers and for itself:
-//! `{"epoch": number, "sealed": bytes}` (`transports/FORMAT.md`, *sealed keys*). It is made with the first reader
+//! `{"epoch": number, "sealed": bytes}` (`transports/mesh/FORMAT.md`, *sealed keys*). It is made with the first reader
 //! and renewed when a reader is removed; a new reader gets the present one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_delta::Value;
+use tombolo_mesh::frame::keys::sealed::{SealedKeys, open_sealed, seal_for_readers};
+use tombolo_mesh::frame::keys::{AudienceKey, Identity};
 use tombolo_transports::PeerId;
-use tombolo_transports::mesh::keys::sealed::{SealedKeys, open_sealed, seal_for_readers};
-use tombolo_transports::mesh::keys::{AudienceKey, Identity};
 
 use crate::federation::Audience;
 use crate::layer::{Content, DocumentId, DocumentName, LayerId};

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use tombolo_transports::mesh::fragment::MessageId;
+use tombolo_mesh::bulk::fragment::MessageId;
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::layer::LayerId;

@@ -33,10 +33,10 @@ mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tombolo_transports::mesh::airtime::Line;
-use tombolo_transports::mesh::keys::{Alias, AudienceKey, BootEpoch, Identity, Mode};
-use tombolo_transports::mesh::ledger::{BootId, LedgerConfig};
-use tombolo_transports::mesh::station::{CallSign, Station, StationConfig};
+use tombolo_mesh::airtime::Line;
+use tombolo_mesh::airtime::ledger::{BootId, LedgerConfig};
+use tombolo_mesh::frame::keys::{Alias, AudienceKey, BootEpoch, Identity, Mode};
+use tombolo_mesh::station::{CallSign, Station, StationConfig};
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::federation::{Audience, RadioUse};
@@ -73,7 +73,7 @@ pub struct RadioSpec {
 
 /// Kinds of messages in frames.
 pub(super) mod kinds {
-    use tombolo_transports::mesh::frame::Kind;
+    use tombolo_mesh::frame::Kind;
 
     const fn message(number: u8) -> Kind {
         match Kind::message(number) {

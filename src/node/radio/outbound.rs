@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use tombolo_transports::mesh::fragment::MessageId;
-use tombolo_transports::mesh::frame::Kind as FrameKind;
-use tombolo_transports::mesh::keys::Mode;
-use tombolo_transports::mesh::ledger::{Account, Moment, Priority, Verdict};
-use tombolo_transports::mesh::station::{Outgoing, Record, SendRefusal, Sent};
+use tombolo_mesh::airtime::ledger::{Account, Moment, Priority, Verdict};
+use tombolo_mesh::bulk::fragment::MessageId;
+use tombolo_mesh::frame::Kind as FrameKind;
+use tombolo_mesh::frame::keys::Mode;
+use tombolo_mesh::station::{Outgoing, Record, SendRefusal, Sent};
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::envelope::{BaseRef, Change, CompactEnvelope, UpdateItem, encode_air, encode_update, join_update};

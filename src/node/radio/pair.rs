@@ -16,10 +16,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use tombolo_transports::mesh::keys::Identity;
-use tombolo_transports::mesh::keys::pair::PairChannel;
-use tombolo_transports::mesh::ledger::{Account, Priority, Verdict};
-use tombolo_transports::mesh::station::Outgoing;
+use tombolo_mesh::airtime::ledger::{Account, Priority, Verdict};
+use tombolo_mesh::frame::keys::Identity;
+use tombolo_mesh::frame::keys::pair::PairChannel;
+use tombolo_mesh::station::Outgoing;
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::envelope::{decode_air, encode_air};

@@ -9,10 +9,10 @@
 //! merge decided by it; gone with the next signed state or when its author has been silent for long.
 
 use tombolo_delta::{Context, Value};
-use tombolo_transports::mesh::keys::Identity;
-use tombolo_transports::mesh::keys::pair::{PAIR_TAG_BYTES, PairKey, pair_tag, pair_tag_holds};
-use tombolo_transports::mesh::ledger::{Priority, Verdict};
-use tombolo_transports::mesh::station::Outgoing;
+use tombolo_mesh::airtime::ledger::{Priority, Verdict};
+use tombolo_mesh::frame::keys::Identity;
+use tombolo_mesh::frame::keys::pair::{PAIR_TAG_BYTES, PairKey, pair_tag, pair_tag_holds};
+use tombolo_mesh::station::Outgoing;
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::envelope::{Base, Carried, CompactEnvelope, UpdateChange, decode_provisional, encode_provisional};

@@ -12,11 +12,11 @@
 
 use std::collections::BTreeMap;
 
+use tombolo_mesh::airtime::ledger::{Ledger, LedgerConfig, LedgerRecord, Moment};
+use tombolo_mesh::frame::keys::BootEpoch;
+use tombolo_mesh::frame::opening::Opening;
+use tombolo_mesh::station::{Record, StationRecords, WindowRecord};
 use tombolo_transports::PeerId;
-use tombolo_transports::mesh::frame::opening::Opening;
-use tombolo_transports::mesh::keys::BootEpoch;
-use tombolo_transports::mesh::ledger::{Ledger, LedgerConfig, LedgerRecord, Moment};
-use tombolo_transports::mesh::station::{Record, StationRecords, WindowRecord};
 
 pub(super) fn encode(record: &Record) -> (String, Vec<u8>) {
     match record {

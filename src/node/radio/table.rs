@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use tombolo_transports::mesh::ledger::Priority;
+use tombolo_mesh::airtime::ledger::Priority;
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::clock::rfc3339;

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use tombolo_transports::mesh::keys::Mode;
-use tombolo_transports::mesh::ledger::{Account, Priority};
-use tombolo_transports::mesh::station::Transfer;
+use tombolo_mesh::airtime::ledger::{Account, Priority};
+use tombolo_mesh::frame::keys::Mode;
+use tombolo_mesh::station::Transfer;
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::identity::did;

@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 
 use tombolo_delta::Value;
-use tombolo_transports::mesh::air::{Faults as AirFaults, Loss};
-use tombolo_transports::mesh::fragment::MemoryLimits;
-use tombolo_transports::mesh::keys::Mode;
+use tombolo_mesh::bulk::fragment::MemoryLimits;
+use tombolo_mesh::emulated::{Faults as AirFaults, Loss};
+use tombolo_mesh::frame::keys::Mode;
 
 use crate::federation::TrustLevel;
 use crate::layer::{DocumentName, Kind};

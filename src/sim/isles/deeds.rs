@@ -1,7 +1,7 @@
 //! What people do.
 
 use tombolo_delta::Value;
-use tombolo_transports::mesh::keys::Mode;
+use tombolo_mesh::frame::keys::Mode;
 
 use crate::federation::{RadioUse, TrustLevel};
 use crate::layer::{KeyPath, Kind};

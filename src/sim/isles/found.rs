@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_delta::Value;
-use tombolo_transports::mesh::airtime::{Line, Modulation};
-use tombolo_transports::mesh::keys::Mode;
-use tombolo_transports::mesh::ledger::LedgerConfig;
-use tombolo_transports::mesh::region::Rules;
-use tombolo_transports::mesh::station::CallSign;
+use tombolo_mesh::airtime::ledger::LedgerConfig;
+use tombolo_mesh::airtime::region::Rules;
+use tombolo_mesh::airtime::{Line, Modulation};
+use tombolo_mesh::frame::keys::Mode;
+use tombolo_mesh::station::CallSign;
 
 use crate::federation::{RadioUse, TrustLevel};
 use crate::layer::Kind;

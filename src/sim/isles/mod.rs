@@ -17,7 +17,7 @@ mod weather;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_delta::Value;
-use tombolo_transports::mesh::keys::Mode;
+use tombolo_mesh::frame::keys::Mode;
 
 use crate::federation::{RadioUse, TrustLevel};
 use crate::layer::{Kind, LayerId, Sequence};

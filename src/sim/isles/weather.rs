@@ -1,7 +1,7 @@
 //! What goes wrong: losses, bursts, stations out of earshot, damage, repetition, replays; radios and cables pulled;
 //! power lost, disks restored, clocks wrong.
 
-use tombolo_transports::mesh::air::{Faults as AirFaults, Loss};
+use tombolo_mesh::emulated::{Faults as AirFaults, Loss};
 
 use crate::sim::Seat;
 use crate::sim::faults::{Fault, Rates, WallClock};

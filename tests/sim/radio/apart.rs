@@ -1,7 +1,7 @@
 //! Nodes that are away for a while: out of reach, or killed.
 
 use super::*;
-use tombolo_transports::mesh::air::Loss;
+use tombolo_mesh::emulated::Loss;
 
 /// Ten changes missed cost one frame of content, whoever listens.
 #[test]

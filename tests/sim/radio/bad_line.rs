@@ -1,7 +1,7 @@
 //! Lines on which single bits go wrong: of long frames none arrives, of short ones some do.
 
 use super::*;
-use tombolo_transports::mesh::air::Loss;
+use tombolo_mesh::emulated::Loss;
 
 /// Two nodes join and share a document of several frames; gives the virtual seconds that each took.
 fn join_and_share(mut field: Field, loss: Loss) -> (u64, u64) {

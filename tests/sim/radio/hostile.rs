@@ -2,7 +2,7 @@
 
 use super::*;
 use tombolo::identity::did;
-use tombolo_transports::mesh::air::RadioId;
+use tombolo_mesh::emulated::RadioId;
 
 /// Numbers that look random and are the same everywhere (splitmix).
 struct Dice(u64);

@@ -1,7 +1,7 @@
 //! Frames that get lost.
 
 use super::*;
-use tombolo_transports::mesh::air::{Faults, Loss};
+use tombolo_mesh::emulated::{Faults, Loss};
 
 fn join_and_share(seed: u64, loss: Loss) {
     let mut field = sf7(seed);

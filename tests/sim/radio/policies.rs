@@ -1,7 +1,7 @@
 //! What a document's policy lets out, in clear and sealed; and who is removed.
 
 use super::*;
-use tombolo_transports::mesh::keys::Mode;
+use tombolo_mesh::frame::keys::Mode;
 
 fn value(field: &mut Field, at: usize, doc: &str, key: &str) -> Option<String> {
     get(field, at, doc)?.get(key)?.as_text().map(str::to_owned)

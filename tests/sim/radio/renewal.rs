@@ -1,7 +1,7 @@
 //! Audience keys renewed while somebody does not listen.
 
 use super::*;
-use tombolo_transports::mesh::air::Loss;
+use tombolo_mesh::emulated::Loss;
 
 /// Nothing is said in a channel of two while all have each other's keys.
 const PAIR: u8 = 10;

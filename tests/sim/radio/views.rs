@@ -3,8 +3,8 @@
 use super::*;
 use tombolo::node::view::{LinkView, PeerStatusView};
 use tombolo::sim::field::UNLIMITED;
-use tombolo_transports::mesh::air::Loss;
-use tombolo_transports::mesh::ledger::LedgerConfig;
+use tombolo_mesh::airtime::ledger::LedgerConfig;
+use tombolo_mesh::emulated::Loss;
 
 /// What `status` says at one node of another.
 fn of(field: &mut Field, at: usize, other: usize) -> PeerStatusView {
