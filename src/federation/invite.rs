@@ -100,7 +100,7 @@ impl Invite {
             expires: self.expires_ms.map(rfc3339),
             addrs: self.addresses.clone(),
         };
-        let text = serde_json::to_vec(&json).unwrap_or_default();
+        let text = serde_json::to_vec(&json).expect("texts and numbers have a JSON form");
         format!("{LONG_PREFIX}{}", BASE64URL_NOPAD.encode(&text))
     }
 

@@ -378,7 +378,12 @@ impl Engine {
             Message::Frontier { buckets, states } => self.received_frontier(now, peer, buckets, states),
             Message::Want(wants) => self.received_want(peer, wants),
             Message::Refused(list) => self.received_refusal(now, peer, list),
-            _ => {}
+            Message::Whole(_)
+            | Message::Compact(_)
+            | Message::TreeAsk(..)
+            | Message::Tree(..)
+            | Message::PartsAsk(..)
+            | Message::Parts(..) => debug_assert!(false, "the node keeps envelopes and transfers to itself"),
         }
     }
 

@@ -244,7 +244,7 @@ impl Transfers {
             content.hash(path).map(|h| h.hash) == transfer.expected.get(&path).copied()
         };
         for number in 0..crate::layer::BUCKETS {
-            let Some(bucket) = BucketIndex::new(u64::from(number)) else { continue };
+            let bucket = BucketIndex::new(u64::from(number)).expect("a number below the count of buckets");
             let path = NodePath::from(bucket);
             let known = transfer.expected.get(&path);
             // A bucket below a node that is the same as ours was never looked at.
