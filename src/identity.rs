@@ -30,7 +30,7 @@ impl Keypair {
         PeerId(self.signing.verifying_key().to_bytes())
     }
 
-    /// Signs `message`.
+    /// Signs `message` with the identity key.
     pub fn sign(&self, message: &[u8]) -> SignatureBytes {
         self.signing.sign(message).to_bytes()
     }

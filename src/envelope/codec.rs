@@ -50,7 +50,7 @@ pub enum EnvelopeError {
 /// A compact envelope: claims relative to a base, a signature, and a delta.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CompactEnvelope<D = Vec<u8>> {
-    /// The base.
+    /// The base that the delta starts from.
     pub base: BaseRef,
     /// One byte of the layer's hash, where the link is wide enough to spare it.
     pub address: Option<u8>,

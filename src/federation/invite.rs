@@ -40,7 +40,7 @@ pub fn token_hash(token: &Token) -> TokenHash {
 /// The content of an invite code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invite {
-    /// The inviting node.
+    /// The node that invites.
     pub inviter: PeerId,
     /// The onion address of the inviter.
     pub onion: String,
@@ -229,7 +229,7 @@ pub struct Outgoing {
     pub level: TrustLevel,
     /// When it was made, milliseconds since the Unix epoch.
     pub created_at_ms: u64,
-    /// When it ends.
+    /// When it expires, milliseconds since the Unix epoch.
     pub expires_ms: u64,
     /// Who used it, and when. Set durably before the answer leaves.
     pub accepted: Option<([u8; 32], u64)>,

@@ -43,7 +43,7 @@ pub enum JoinAnswer {
         /// The name of the inviter.
         name: String,
     },
-    /// The inviter refuses.
+    /// The inviter refuses, for this reason.
     Refused(JoinRefusal),
 }
 

@@ -35,10 +35,10 @@ pub enum ContentError {
     /// An entry in a bucket that is not its own.
     #[error("the key `{0}` does not belong into this bucket")]
     WrongBucket(KeyPath),
-    /// Too many entries.
+    /// The layer has too many entries.
     #[error("a map layer has at most {MAP_ENTRIES_MAX} entries")]
     TooManyEntries,
-    /// Too many bytes.
+    /// The entries have too many bytes.
     #[error("a map layer has at most {LAYER_BYTES_MAX} bytes of entries")]
     TooLarge,
     /// Too many bytes in one bucket.
@@ -65,7 +65,7 @@ impl Content {
         Ok(Content::Snapshot(value))
     }
 
-    /// Snapshot or map.
+    /// Whether it is a snapshot or a map.
     pub fn kind(&self) -> Kind {
         match self {
             Content::Snapshot(_) => Kind::Snapshot,

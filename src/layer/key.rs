@@ -15,7 +15,7 @@ pub enum KeyError {
     /// No segment at all.
     #[error("a key has at least one segment")]
     Empty,
-    /// Too many segments.
+    /// The key has too many segments.
     #[error("a key has at most {DEPTH_MAX} segments")]
     TooDeep,
     /// A segment is too long.
@@ -80,7 +80,7 @@ impl KeyPath {
         KeyPath(Vec::new())
     }
 
-    /// The segments.
+    /// The segments, from the top down.
     pub fn segments(&self) -> &[String] {
         &self.0
     }

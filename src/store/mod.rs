@@ -86,7 +86,7 @@ fn open_private(path: &Path) -> Result<File, StoreError> {
 /// One change of what is stored.
 #[derive(Clone, Debug)]
 pub enum Write {
-    /// A peer's record.
+    /// Puts the record of a peer.
     PutPeer(Peer),
     /// No longer a peer.
     RemovePeer(PeerId),

@@ -81,7 +81,7 @@ pub enum Message {
     Refused(Vec<(LayerHash, Sequence, u8)>),
     /// Asks for nodes of a large layer's hash tree.
     TreeAsk(TransferId, Vec<NodePath>),
-    /// Nodes of it.
+    /// Nodes of a hash tree that was asked for.
     Tree(TransferId, Vec<TreeNode>),
     /// Asks for buckets of a large layer.
     PartsAsk(TransferId, Vec<BucketIndex>),
