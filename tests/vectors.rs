@@ -286,7 +286,7 @@ fn messages_on_air() {
                 "bytes": hex(heartbeat.encode()),
             },
             "frontier": {
-                "states": states.iter().map(|(l, s)| json!([hex(l.0), s.sequence, hex(s.root_prefix)])).collect::<Vec<_>>(),
+                "states": states.iter().map(|(l, s)| json!([hex(l.0), s.sequence.get(), hex(s.root_prefix)])).collect::<Vec<_>>(),
                 "short, complete": hex(short.encode()),
                 "long": hex(long.encode()),
             },

@@ -1,7 +1,7 @@
 //! The last stage: yes-or-no decisions, each with its chance, as the fewest bytes.
 //!
-//! A carrying range coder on integers. Both directions run the same code above this file: a [`Coder`] is told the
-//! decision when it encodes, and tells it when it decodes. Chances are in 65536ths. The logistic function and its
+//! A carrying range coder on integers. Both directions run the same code above this file: a [`Coder`] takes the
+//! decision when it encodes, and returns it when it decodes. Chances are in 65536ths. The logistic function and its
 //! inverse, which the text model mixes with, are tables of integers: both ends agree to the bit on any machine.
 
 use crate::DecodeError;
@@ -30,7 +30,7 @@ const WINDOW_MASK: u64 = (1 << WINDOW_BITS) - 1;
 /// The range is kept above this, so that chances of 24 bits never round to nothing.
 const RANGE_LEAST: u64 = 1 << 48;
 
-/// Decisions to bytes.
+/// Turns decisions into the fewest bytes.
 pub(crate) struct Encoder {
     low: u64,
     range: u64,

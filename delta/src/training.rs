@@ -17,7 +17,7 @@ pub struct Training {
     mixer: Vec<i32>,
 }
 
-/// An encoder that listens.
+/// An encoder that counts the decisions of each slot.
 struct CountingCoder<'t> {
     encoder: Encoder,
     seen: &'t mut [(f64, f64)],
@@ -92,7 +92,7 @@ impl Training {
 }
 
 const HEAD: &str = "\
-//! Where the model starts: written by `examples/train.rs`, which says how to run it.
+//! Where the model starts: written by `examples/train.rs`, which documents how to run it.
 //!
 //! Part of the format: any change is a new version of the codec.
 

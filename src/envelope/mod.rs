@@ -1,6 +1,6 @@
 //! Envelopes: how a signed layer state travels.
 //!
-//! *Whole*: everything said outright, for first contact, relays, files. *Compact*: only what a receiver
+//! *Whole*: all fields, for first contact, relays, files. *Compact*: only what a receiver
 //! that holds the base cannot infer: 4 to 8 bytes beside the signature, about 2 on air. The root never travels with a
 //! delta: the receiver applies, computes, verifies. `FORMAT.md` draws both.
 //!
@@ -58,6 +58,10 @@ impl Envelope {
 
     /// Opens an envelope that brings its content: the signature must be the author's, over the root that
     /// the content has.
+    ///
+    /// # Errors
+    ///
+    /// `NoContent` for an envelope without content, `Signature` where the signature does not fit.
     pub fn open(self) -> Result<Layer, OpenError> {
         let Payload::Whole(content) = self.payload else { return Err(OpenError::NoContent) };
         if content.root() != self.signed.head.root || !self.signed.verify() {
@@ -85,7 +89,7 @@ pub struct BaseRef {
     pub distance: u64,
     /// The first two bytes of the base's root.
     pub root_prefix: [u8; 2],
-    /// Only the first of them was said.
+    /// Whether only the first of them was sent.
     pub is_short: bool,
 }
 
@@ -103,9 +107,9 @@ impl BaseRef {
 /// What a receiver needs to know of a base it holds to try a compact envelope on it.
 #[derive(Clone, Copy, Debug)]
 pub struct Base<'a> {
-    /// The layer.
+    /// The layer that the delta changes.
     pub layer: &'a LayerId,
-    /// The base's sequence.
+    /// The sequence of the base.
     pub sequence: Sequence,
     /// The base's signed time.
     pub time_ms: u64,

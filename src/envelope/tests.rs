@@ -136,7 +136,7 @@ fn what_names_the_base_takes_two_bytes() {
         };
         encode_update(&envelope, false).len()
     };
-    // The byte that says how long a delta is by itself is spared.
+    // The length byte of a lone delta is saved.
     for distance in 1..16 {
         assert!(length(distance, 0) < 64 + 2 + alone, "{distance}");
     }

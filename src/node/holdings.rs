@@ -443,7 +443,7 @@ impl Kept {
     }
 
     fn state(&self) -> State {
-        State { sequence: self.state.sequence.get(), root_prefix: self.root_prefix }
+        State { sequence: self.state.sequence, root_prefix: self.root_prefix }
     }
 
     fn value(&self) -> Option<Value> {
@@ -453,7 +453,7 @@ impl Kept {
 }
 
 fn state_of(base: &MapBase) -> State {
-    State { sequence: base.sequence.get(), root_prefix: base.root_prefix }
+    State { sequence: base.sequence, root_prefix: base.root_prefix }
 }
 
 /// Keeps the replaced state as a base, and forgets others so that number and bytes stay within bounds. What

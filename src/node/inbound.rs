@@ -498,7 +498,7 @@ impl Node {
             let (layer, state) = (signed.head.layer.hash(), State::of(signed));
             return self.engine.handle_input(self.now.mono_ms, sync::Input::TooEarly { peer, layer, state });
         }
-        let (layer, sequence) = (signed.head.layer.hash(), signed.head.sequence.get());
+        let (layer, sequence) = (signed.head.layer.hash(), signed.head.sequence);
         let lasting = refusal != Refusal::Quota;
         if lasting && refusal != Refusal::ObservedOnly {
             self.decline_on_air(signed);

@@ -341,7 +341,7 @@ impl Node {
                 owner: crate::identity::did(&id.document.owner),
                 name: id.document.name.as_str().to_owned(),
                 author: crate::identity::did(&id.author),
-                sequence: state.sequence,
+                sequence: state.sequence.get(),
             }));
         }
     }
@@ -575,7 +575,7 @@ impl Node {
         };
         Some(CompactEnvelope {
             base: BaseRef {
-                distance: head.sequence.get().checked_sub(base.sequence).filter(|d| *d > 0)?,
+                distance: head.sequence.get().checked_sub(base.sequence.get()).filter(|d| *d > 0)?,
                 root_prefix: [base.root_prefix[0], base.root_prefix[1]],
                 is_short: false,
             },

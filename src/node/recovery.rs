@@ -130,7 +130,7 @@ impl Node {
     /// How long a newer state of our layer is waited for that a listener on air says it holds; none, if none does.
     /// A frontier on air has few bits of a sequence: only a higher one counts.
     fn newer_on_air(&self, owner: &PeerId, layer: &LayerHash, held: Option<State>) -> Option<u64> {
-        let held = held.map_or(0, |held| held.sequence);
+        let held = held.map_or(Sequence::NONE, |held| held.sequence);
         let shows =
             |cell: &BroadcastEngine| cell.shown(owner, layer).iter().any(|state| state.sequence > held);
         let cells = self.radios.cells().filter(|cell| shows(cell));
@@ -284,7 +284,8 @@ impl Node {
         let mut states: Vec<State> = shown.unwrap_or_default();
         states.retain(|state| {
             let is_present = state.sequence == present.sequence && is_print(*state, present.root_prefix);
-            (1..=present.sequence).contains(&state.sequence)
+            state.sequence > Sequence::NONE
+                && state.sequence <= present.sequence
                 && !is_present
                 && !self.recovery.reclaimed.contains(&(print, *state))
                 && !self.is_own_past(id, *state)

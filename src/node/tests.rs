@@ -8,7 +8,7 @@ use tombolo_transports::Medium;
 use super::*;
 use crate::clock::BUILD_DATE_MS;
 use crate::federation::TrustLevel;
-use crate::layer::Kind;
+use crate::layer::{Kind, Sequence};
 use crate::merge::{KeyPath, map_of};
 
 mod restore;

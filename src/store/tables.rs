@@ -126,7 +126,7 @@ fn put_layer(transaction: &WriteTransaction, write: &LayerWrite) -> Result<(), S
 pub(super) fn past_state(
     transaction: &ReadTransaction,
     layer: &LayerId,
-    sequence: u64,
+    sequence: Sequence,
 ) -> Result<Option<[u8; 4]>, StoreError> {
     let name = records::name_bytes(layer);
     let Some(record) = transaction.open_table(LAYERS)?.get(name.as_slice())? else { return Ok(None) };
@@ -137,7 +137,7 @@ pub(super) fn past_state(
         Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    Ok(past.get((number, sequence))?.map(|prefix| prefix.value()))
+    Ok(past.get((number, sequence.get()))?.map(|prefix| prefix.value()))
 }
 
 /// Writes the head, and gives the layer its number when it is new.
@@ -170,7 +170,7 @@ fn clear_layer(transaction: &WriteTransaction, number: u64) -> Result<(), StoreE
     Ok(())
 }
 
-/// Reads everything.
+/// Reads all tables into memory.
 pub(super) fn load(transaction: &ReadTransaction) -> Result<Loaded, StoreError> {
     let mut loaded = Loaded::default();
     for item in transaction.open_table(META)?.iter()? {
@@ -218,7 +218,7 @@ pub(super) fn load(transaction: &ReadTransaction) -> Result<Loaded, StoreError> 
     Ok(loaded)
 }
 
-/// Copies all tables.
+/// Copies all tables to another database.
 #[cfg(any(test, feature = "test-support"))]
 pub(super) fn copy(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), StoreError> {
     macro_rules! copy {

@@ -20,7 +20,7 @@ enum Holds {
     Lines = 2,
 }
 
-/// The key under which the lines of a text are told.
+/// The key under which the lines of a text are encoded.
 pub(super) const LINES: &str = "\u{3}";
 
 impl<C: Coder> Packer<'_, C> {
@@ -212,7 +212,7 @@ struct KeptItems<'r> {
 impl KeptItems<'_> {
     /// The index of the item that stays in this place.
     fn get(&self, place: usize) -> Option<usize> {
-        // Before each removed item stand as many kept ones as its index says, less those removed before it.
+        // Before each removed item stand as many kept ones as its index, less those removed before it.
         let (mut low, mut high) = (0, self.removed.len());
         while low < high {
             let middle = low + (high - low) / 2;

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use tombolo_mesh::bulk::fragment::MessageId;
 use tombolo_transports::{LinkId, PeerId};
 
-use crate::layer::{LayerId, Sequence};
+use crate::layer::LayerId;
 use crate::node::Node;
 use crate::node::radio::outbound::Chance;
 use crate::sync::broadcast::{Input, Transmission};
@@ -63,7 +63,7 @@ impl Node {
         }
         if is_under_way {
             // Kept, so that the delta from there can follow.
-            self.holdings.keep_as_base(id, Sequence::new(long.state.sequence).unwrap_or_default());
+            self.holdings.keep_as_base(id, long.state.sequence);
             return Some(Chance::Wait(look_again));
         }
         // It is over and nobody asks for more. Who did not get it after all says so.

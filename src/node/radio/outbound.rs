@@ -11,7 +11,7 @@ use tombolo_mesh::station::{Outgoing, Record, SendRefusal, Sent, Transmit};
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::envelope::{BaseRef, Change, CompactEnvelope, UpdateItem, encode_air, encode_update, join_update};
-use crate::layer::{DocumentName, LayerHash, LayerId, Sequence};
+use crate::layer::{DocumentName, LayerHash, LayerId};
 use crate::limits::{BASE_CANDIDATES_ON_AIR_MAX, RADIO_MESSAGE_BYTES_MAX, SHORT_PRINT_LAYERS_MAX};
 use crate::node::Node;
 use crate::node::radio::split::Step;
@@ -287,7 +287,7 @@ impl Node {
                 self.has_begun(link, &turn, state, message);
             }
             if let Some(base) = base {
-                self.holdings.keep_as_base(&id, Sequence::new(base.sequence).unwrap_or_default());
+                self.holdings.keep_as_base(&id, base.sequence);
             }
             tracing::trace!(?state, "supplied on air");
         }
@@ -303,7 +303,7 @@ impl Node {
             state: step.state,
             targets: targets.clone(),
         };
-        self.holdings.keep_as_base(id, Sequence::new(step.state.sequence).unwrap_or_default());
+        self.holdings.keep_as_base(id, step.state.sequence);
         self.offer(link, &stepped, *owner, kinds::UPDATE, step.bytes, Priority::Document, account(layer))
     }
 

@@ -23,7 +23,7 @@ use tombolo_mesh::station::Outgoing;
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::envelope::{decode_air, encode_air};
-use crate::layer::{DocumentId, DocumentName, LayerId};
+use crate::layer::{DocumentId, DocumentName, LayerId, Sequence};
 use crate::node::Node;
 use crate::node::radio::outbound::account;
 use crate::node::radio::{Radio, kinds};
@@ -276,7 +276,8 @@ impl Node {
     /// What we hold of an owner's keys; the least there can be if that is nothing.
     fn keys_state(&self, owner: &PeerId) -> State {
         let layer = rights_layer(owner, DocumentName::KEYS).and_then(|id| self.holdings.layer(&id));
-        layer.map_or(State { sequence: 0, root_prefix: [0; 4] }, |layer| State::of(&layer.signed))
+        layer
+            .map_or(State { sequence: Sequence::NONE, root_prefix: [0; 4] }, |layer| State::of(&layer.signed))
     }
 
     /// `from` said what it has of its own keys, and of ours.
@@ -327,14 +328,14 @@ impl Talk<'_> {
 }
 
 fn put_state(bytes: &mut Vec<u8>, state: State) {
-    tombolo_delta::varint::put(bytes, state.sequence);
+    tombolo_delta::varint::put(bytes, state.sequence.get());
     bytes.extend(state.root_prefix);
 }
 
 fn read_state(bytes: &[u8]) -> Option<(State, &[u8])> {
     let (sequence, rest) = tombolo_delta::varint::take(bytes).ok()?;
     let (print, rest) = rest.split_first_chunk()?;
-    Some((State { sequence, root_prefix: *print }, rest))
+    Some((State { sequence: Sequence::new(sequence)?, root_prefix: *print }, rest))
 }
 
 /// The layer that decides about rights, or keeps keys: its owner is its author.
@@ -360,7 +361,7 @@ mod tests {
         fn what_is_said_reads_back(
             [mine, yours, audience] in [0u64..1 << 53, 0..1 << 53, 0..1 << 53], print: [u8; 4], layer: Vec<u8>
         ) {
-            let [mine, yours] = [mine, yours].map(|sequence| State { sequence, root_prefix: print });
+            let [mine, yours] = [mine, yours].map(|sequence| State { sequence: Sequence::new(sequence).unwrap(), root_prefix: print });
             for talk in [Talk::Which { mine, yours, audience }, Talk::Mine(&layer), Talk::Yours(&layer)] {
                 let bytes = talk.encode();
                 prop_assert_eq!(Talk::decode(&bytes), Some(talk));

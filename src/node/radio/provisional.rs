@@ -76,7 +76,7 @@ impl Node {
         };
         radio.held_back.count += 1;
         radio.held_back.due = Some(id.clone());
-        self.holdings.keep_as_base(id, Sequence::new(signed.sequence).unwrap_or_default());
+        self.holdings.keep_as_base(id, signed.sequence);
         true
     }
 
@@ -188,7 +188,7 @@ impl Node {
         let head = layer.head();
         let older = || {
             let mut kept = self.holdings.kept_states(id, |print| print == on.root_prefix).into_iter();
-            kept.find(|(state, _)| state.sequence.get() == on.sequence)
+            kept.find(|(state, _)| state.sequence == on.sequence)
         };
         let (sequence, time_ms, value) = match &layer.content {
             Content::Snapshot(value) if State::of(&layer.signed) == on => {
@@ -215,5 +215,5 @@ impl Node {
 }
 
 fn tagged(owner: &PeerId, base: State, body: &[u8]) -> Vec<u8> {
-    [&owner.0[..], &base.sequence.to_be_bytes(), &base.root_prefix, body].concat()
+    [&owner.0[..], &base.sequence.get().to_be_bytes(), &base.root_prefix, body].concat()
 }

@@ -11,7 +11,7 @@ use tombolo_transports::{LinkId, PeerId};
 
 use crate::envelope::{encode_changes, join_update};
 use crate::federation::RadioUse;
-use crate::layer::{Content, DocumentId, Entry, KeyPath, LayerHash, LayerId, Sequence};
+use crate::layer::{Content, DocumentId, Entry, KeyPath, LayerHash, LayerId};
 use crate::node::Node;
 use crate::sync::frontier::State;
 
@@ -128,7 +128,7 @@ impl Node {
         if steps.len() > PARTS_MAX {
             steps.remove(0);
         }
-        self.holdings.keep_as_base(&id, Sequence::new(base.sequence).unwrap_or_default());
+        self.holdings.keep_as_base(&id, base.sequence);
     }
 
     /// The step that leads on from what listeners have, where all that came since does not fit one frame.

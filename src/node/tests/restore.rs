@@ -98,7 +98,7 @@ fn a_write_waits_for_our_own_newer_state_and_goes_above_it() {
 fn a_lie_about_our_own_newer_state_delays_one_write_and_no_further_one() {
     let mut wire = friends(2);
     let print = wire.own_layer(0).hash();
-    wire.claim(0, vec![(print, State { sequence: 1 << 50, root_prefix: [1; 4] })]);
+    wire.claim(0, vec![(print, State { sequence: Sequence::new(1 << 50).unwrap(), root_prefix: [1; 4] })]);
     let request = wire.submit(0, "k", 1);
     wire.pass(OWN_STATE_WAIT_MS / 2);
     assert!(!wire.replies.contains_key(&(0, request)));
@@ -106,7 +106,10 @@ fn a_lie_about_our_own_newer_state_delays_one_write_and_no_further_one() {
     let Some(Ok(Reply::Written(written))) = wire.replies.remove(&(0, request)) else { panic!("an answer") };
     assert!(written.sequence < 10, "a claim that nobody signed uses up no sequences");
     for i in 0..5u64 {
-        wire.claim(0, vec![(print, State { sequence: (1 << 50) + i, root_prefix: [2; 4] })]);
+        wire.claim(
+            0,
+            vec![(print, State { sequence: Sequence::new((1 << 50) + i).unwrap(), root_prefix: [2; 4] })],
+        );
         let request = wire.submit(0, "k", 2);
         assert!(wire.replies.contains_key(&(0, request)), "it is not believed again so soon");
     }
@@ -121,7 +124,10 @@ fn a_lie_about_an_older_state_of_ours_delays_that_peer_only() {
     let (print, held) = (wire.own_layer(0).hash(), wire.sequence(0, 0));
     let link = *wire.links.keys().find(|(node, _)| *node == 0).map(|(_, link)| link).unwrap();
     let (liar, _) = wire.links[&(0, link)];
-    let want = Message::Want(vec![(print, Some(State { sequence: held, root_prefix: [0; 4] }))]);
+    let want = Message::Want(vec![(
+        print,
+        Some(State { sequence: Sequence::new(held).unwrap(), root_prefix: [0; 4] }),
+    )]);
     wire.queue.push_back((0, Input::Received { link, bytes: want.encode() }));
     wire.run();
     wire.set(0, "notes", "k", 2i64).unwrap();

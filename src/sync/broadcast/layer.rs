@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use tombolo_transports::PeerId;
 
-use crate::layer::LayerHash;
+use crate::layer::{LayerHash, Sequence};
 use crate::sync::broadcast::listener::{Listener, Supplied};
 use crate::sync::frontier::State;
 
@@ -87,16 +87,17 @@ impl ChannelLayer {
     pub(super) fn resolve(&self, sequence: u16, root: u8) -> State {
         let fits = |state: &&State| {
             let [first, ..] = state.root_prefix;
-            (state.sequence & 0xfff) as u16 == sequence && first == root
+            (state.sequence.get() & 0xfff) as u16 == sequence && first == root
         };
         if let Some(known) = self.states.iter().rev().find(fits) {
             return *known;
         }
-        let newest = self.states.back().map_or(0, |state| state.sequence);
-        let candidates = [newest.saturating_sub(0x1000), newest, newest.saturating_add(0x1000)];
-        let candidates = candidates.map(|near| near & !0xfff | u64::from(sequence));
-        let nearest = candidates.into_iter().min_by_key(|candidate| candidate.abs_diff(newest));
-        State { sequence: nearest.unwrap_or(0), root_prefix: [root, 0, 0, 0] }
+        let newest = self.states.back().expect("a layer of a channel has a state").sequence.get();
+        let rounds = [newest.saturating_sub(0x1000), newest, newest.saturating_add(0x1000)];
+        let candidates =
+            rounds.into_iter().filter_map(|near| Sequence::new(near & !0xfff | u64::from(sequence)));
+        let nearest = candidates.min_by_key(|candidate| candidate.get().abs_diff(newest));
+        State { sequence: nearest.expect("the round of a sequence is one"), root_prefix: [root, 0, 0, 0] }
     }
 
     /// The base that serves most listeners, and which: the newest that all have, the *anchor*; else what the one

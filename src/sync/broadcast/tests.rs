@@ -2,6 +2,7 @@
 
 use super::heartbeats::TRAILING_FRAMES;
 use super::*;
+use crate::layer::Sequence;
 use crate::sync::broadcast::message::FrontierEntry;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -37,7 +38,8 @@ fn layer(number: u8) -> LayerHash {
 }
 
 fn state(sequence: u64) -> State {
-    State { sequence, root_prefix: [(sequence * 37) as u8, (sequence >> 8) as u8, 1, 2] }
+    let sequence_of = Sequence::new(sequence).unwrap();
+    State { sequence: sequence_of, root_prefix: [(sequence * 37) as u8, (sequence >> 8) as u8, 1, 2] }
 }
 
 impl World {
@@ -76,7 +78,7 @@ impl World {
         let now = self.now;
         let Station { me, engine, layers, .. } = &mut self.stations[station];
         let states = layers.entry((*me, layer(number))).or_default();
-        let next = state(states.last().map_or(0, |s| s.sequence) + 1);
+        let next = state(states.last().map_or(0, |s| s.sequence.get()) + 1);
         states.push(next);
         let bases = states[..states.len() - 1].to_vec();
         let (owner, layer) = (*me, layer(number));
