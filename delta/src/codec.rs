@@ -28,6 +28,10 @@ pub fn to_cbor(value: &Value) -> Vec<u8> {
 }
 
 /// The value of a byte string that is the one [`to_cbor`] writes, with nothing behind it.
+///
+/// # Errors
+///
+/// The first deviation from the deterministic form, or the limit that is exceeded.
 pub fn from_cbor(bytes: &[u8], limits: &Limits) -> Result<Value, CborError> {
     if bytes.len() > limits.bytes_max {
         return Err(CborError::TooLong { bytes: bytes.len(), max: limits.bytes_max });

@@ -30,7 +30,7 @@ const WINDOW_MASK: u64 = (1 << WINDOW_BITS) - 1;
 /// The range is kept above this, so that chances of 24 bits never round to nothing.
 const RANGE_LEAST: u64 = 1 << 48;
 
-/// Decisions to bytes.
+/// Turns decisions into the fewest bytes.
 pub(crate) struct Encoder {
     low: u64,
     range: u64,

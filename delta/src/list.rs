@@ -97,7 +97,7 @@ fn identity(value: &Value) -> &Value {
     IDENTITY_KEYS.iter().find_map(named).unwrap_or(value)
 }
 
-/// Aligns two lists.
+/// Finds the items that two lists share.
 pub(crate) fn align<I: Items + ?Sized>(base: &I, target: &I) -> Alignment {
     let mut alignment = Alignment::default();
     Middle { base, target, old: 0..base.len(), new: 0..target.len() }.align(&mut alignment);

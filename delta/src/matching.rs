@@ -13,7 +13,7 @@ use crate::priors::WEIGHTS;
 use crate::slots::{TEXT_BYTE, TEXT_GROUP, TEXT_GUIDE_A, TEXT_GUIDE_B, TEXT_LONGEST};
 use crate::symbols::Symbols;
 
-/// Ends a text.
+/// The byte that ends a text.
 pub(crate) const END: u8 = 0;
 /// Announces that the next byte stands for one of the first two.
 pub(crate) const ESCAPE: u8 = 1;
@@ -71,7 +71,7 @@ const SETS: usize = MATCH_SETS + PLACE_SETS;
 const BIAS: i32 = 64;
 /// How fast the weights learn.
 const LEARNING: i32 = 6;
-/// No slot.
+/// The index of no slot.
 const NONE: usize = usize::MAX;
 
 const _: () = assert!(WEIGHTS.len() == SETS * INPUTS, "priors.rs was trained for another model");

@@ -25,7 +25,7 @@ impl Default for PreambleWriter {
 }
 
 impl PreambleWriter {
-    /// An empty preamble.
+    /// A preamble without any number yet.
     pub fn new() -> PreambleWriter {
         PreambleWriter { encoder: Encoder::new() }
     }

@@ -18,7 +18,7 @@ pub(crate) enum NodeClass {
     Clock = 0,
     /// An integer that counts seconds since an event.
     Uptime = 1,
-    /// A floating-point number.
+    /// A number with a floating point.
     Float = 2,
     /// An integer of many digits whose key suggests that it moves.
     LivelyLarge = 3,
@@ -28,9 +28,9 @@ pub(crate) enum NodeClass {
     Int = 5,
     /// An integer whose key suggests that it stays.
     Settled = 6,
-    /// A boolean value.
+    /// True or false, a boolean.
     Bool = 7,
-    /// The null value.
+    /// The absence of a value: null.
     Null = 8,
     /// A text under a key for versions.
     Version = 9,

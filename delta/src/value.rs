@@ -11,7 +11,7 @@ use std::hash::{Hash, Hasher};
 /// One value of a document.
 #[derive(Clone, Default)]
 pub enum Value {
-    /// The null value.
+    /// The absence of a value: null.
     #[default]
     Null,
     /// A boolean: true or false.
@@ -480,7 +480,7 @@ value_from! {
 }
 
 impl<V: Into<Value>> From<Option<V>> for Value {
-    /// Nothing becomes `Null`.
+    /// `None` becomes the null value.
     fn from(value: Option<V>) -> Value {
         value.map_or(Value::Null, Into::into)
     }

@@ -16,7 +16,7 @@ use tombolo_delta::{Limits, Value};
 use tombolo_mesh::airtime::ledger::{Account, Priority};
 use tombolo_mesh::bulk::repair::Budget;
 use tombolo_mesh::frame::handshake::{
-    Heard, Initiator, RequestId, Responder, SHORT_FRAME_BYTES, frame_bytes, parts_to_come,
+    HandshakeEvent, Initiator, RequestId, Responder, SHORT_FRAME_BYTES, frame_bytes, parts_to_come,
 };
 use tombolo_mesh::frame::keys::{AudienceKey, Mode};
 use tombolo_mesh::station::Station;
@@ -209,13 +209,13 @@ impl Broadcast {
         let responder = radio.joins.responder.get_or_insert_with(|| Responder::new(core.radio_identity()));
         responder.set_invites(invites);
         match responder.receive(frame) {
-            Ok(Heard::Request(request)) => {
+            Ok(HandshakeEvent::Request(request)) => {
                 let asks = Asks::decode(&request.payload).filter(|asks| request.is_from(&asks.joiner));
                 let (id, token, frame) = (request.id, request.token, frame.to_vec());
                 return JoinReceived::Asked(Box::new(JoinQuestion { id, frame, token, asks }));
             }
-            Ok(Heard::Repeated(id)) => radio.answer_soon(core, id, frame, false),
-            Ok(Heard::Undecided(_) | Heard::Part | Heard::Foreign) => {}
+            Ok(HandshakeEvent::Repeated(id)) => radio.answer_soon(core, id, frame, false),
+            Ok(HandshakeEvent::Undecided(_) | HandshakeEvent::Part | HandshakeEvent::Foreign) => {}
             Err(_) => core.metrics.reject(Rejection::BadJoinFrame),
         }
         JoinReceived::Nothing

@@ -24,6 +24,7 @@
 
 mod audience;
 pub(crate) mod counts;
+#[cfg(feature = "test-support")]
 mod forge;
 mod join;
 mod keys;
@@ -39,12 +40,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_delta::Value;
 use tombolo_mesh::airtime::ledger::BootId;
-use tombolo_mesh::frame::keys::{Alias, AudienceKey, BootEpoch, Mode};
+#[cfg(feature = "test-support")]
+use tombolo_mesh::frame::keys::BootEpoch;
+use tombolo_mesh::frame::keys::{Alias, AudienceKey, Mode};
 use tombolo_mesh::frame::{Header, Kind as FrameKind};
-use tombolo_mesh::station::Heard;
+use tombolo_mesh::station;
 use tombolo_transports::{LinkId, PeerId};
 
 pub(crate) use audience::{goes_on_air, rank};
+#[cfg(feature = "test-support")]
 pub use forge::Forged;
 pub use join::{Asks, JoinQuestion, JoinReceived};
 pub use provisional::Provisional;
@@ -170,7 +174,7 @@ pub struct RadioMessage {
 
 /// What a frame brought.
 #[derive(Debug)]
-pub enum Received {
+pub enum Arrival {
     /// A message.
     Message(RadioMessage),
     /// A frame of the join handshake.
@@ -357,19 +361,23 @@ impl Broadcast {
     // ---- the walk in -------------------------------------------------------------------------------------
 
     /// Takes a frame from the air. Returns what it brought.
-    pub fn receive(&mut self, core: &mut Core, link: LinkId, bytes: &[u8]) -> Vec<Received> {
+    pub fn receive(&mut self, core: &mut Core, link: LinkId, bytes: &[u8]) -> Vec<Arrival> {
         let now = core.now_ms();
         let Some(radio) = self.radios.get_mut(&link) else { return Vec::new() };
         radio.back_off(now, &mut core.random);
-        let mut heard: Vec<Heard> = radio.station.receive(now, bytes).into_iter().collect();
-        radio.counts.received(bytes.len(), radio.station.last_sender());
-        if heard.contains(&Heard::Foreign) {
+        let reception = radio.station.receive(now, bytes);
+        radio.counts.received(bytes.len(), reception.from);
+        let mut outcomes: Vec<station::Received> = reception.outcome.into_iter().collect();
+        if outcomes.contains(&station::Received::Foreign) {
             radio.received_foreign(now, core.random.below(u64::MAX));
         }
-        while let Some(later) = radio.station.poll_heard() {
-            heard.push(later);
+        while let Some(later) = radio.station.poll_received() {
+            outcomes.extend(later.outcome);
         }
-        let is_read = heard.iter().any(|heard| matches!(heard, Heard::Message { .. } | Heard::Duplicate));
+        let opens = |outcome: &station::Received| {
+            matches!(outcome, station::Received::Message { .. } | station::Received::Duplicate)
+        };
+        let is_read = outcomes.iter().any(opens);
         if !is_read
             && let Some((header, _)) = Header::decode(bytes)
             && header.kind == kinds::FRONTIER
@@ -377,7 +385,7 @@ impl Broadcast {
             // By a member that is no peer of this node.
             radio.input(core, Input::Asking { alias: header.alias.0 });
         }
-        heard.into_iter().filter_map(|heard| received(core, link, heard)).collect()
+        outcomes.into_iter().filter_map(|outcome| arrival(core, link, outcome)).collect()
     }
 
     /// Gives one radio's engine an input.
@@ -513,9 +521,11 @@ impl Broadcast {
             }
         }
     }
+}
 
-    // ---- for simulations ---------------------------------------------------------------------------------
-
+/// What simulations look at.
+#[cfg(feature = "test-support")]
+impl Broadcast {
     /// The boot epoch that a radio seals under.
     pub fn boot_epoch(&self, link: LinkId) -> Option<BootEpoch> {
         self.radios.get(&link).map(|radio| radio.station.epoch())
@@ -591,13 +601,14 @@ impl RadioLink {
     }
 }
 
-fn received(core: &mut Core, link: LinkId, heard: Heard) -> Option<Received> {
-    match heard {
-        Heard::Message { channel, from, kind, bytes, under_previous_key } => {
-            Some(Received::Message(RadioMessage { link, channel, from, kind, bytes, under_previous_key }))
+/// What the node has to see of a frame's outcome; the rest is the station's own.
+fn arrival(core: &mut Core, link: LinkId, outcome: station::Received) -> Option<Arrival> {
+    match outcome {
+        station::Received::Message { channel, from, kind, bytes, under_previous_key } => {
+            Some(Arrival::Message(RadioMessage { link, channel, from, kind, bytes, under_previous_key }))
         }
-        Heard::Join(frame) => Some(Received::Join(frame)),
-        Heard::OwnEpoch { .. } => {
+        station::Received::Join(frame) => Some(Arrival::Join(frame)),
+        station::Received::OwnEpoch { .. } => {
             let message =
                 "a radio heard this node's own key from elsewhere: a restored backup, or a second machine \
                            with this key"
@@ -605,6 +616,14 @@ fn received(core: &mut Core, link: LinkId, heard: Heard) -> Option<Received> {
             core.event(Event::Alarm { message });
             None
         }
-        _ => None,
+        station::Received::Epoch { .. }
+        | station::Received::Part
+        | station::Received::Nack
+        | station::Received::Question
+        | station::Received::CallSign(_)
+        | station::Received::Duplicate
+        | station::Received::Echo
+        | station::Received::Foreign
+        | station::Received::Held => None,
     }
 }

@@ -7,7 +7,7 @@ use tombolo_mesh::airtime::ledger::{Account, Priority, Verdict};
 use tombolo_mesh::bulk::fragment::MessageId;
 use tombolo_mesh::frame::Kind as FrameKind;
 use tombolo_mesh::frame::keys::Mode;
-use tombolo_mesh::station::{Outgoing, Record, SendRefusal, Sent};
+use tombolo_mesh::station::{Outgoing, Record, SendRefusal, Sent, Transmit};
 use tombolo_transports::PeerId;
 
 use crate::broadcast::split::PartDelta;
@@ -66,18 +66,21 @@ impl RadioLink {
 
     /// A frame that the station has goes out. What it wants written goes into the same commit, before it.
     fn give_frame(&mut self, cx: &mut RadioContext<'_>) -> bool {
-        // The first question may be answered with a record that has to be written before.
-        for _ in 0..2 {
-            let frame = self.station.poll_frame(cx.shared.moment(cx.core));
+        loop {
+            let transmit = self.station.transmit(cx.shared.moment(cx.core));
             self.write_records(cx);
-            if let Some(frame) = frame {
-                self.device.ready = false;
-                self.counts.sent(frame.len(), self.station.last_charge());
-                cx.core.gate.output(Output::Frame { link: self.link, bytes: frame });
-                return true;
+            match transmit {
+                Transmit::Frame { frame, charge } => {
+                    self.device.ready = false;
+                    self.counts.sent(frame.len(), charge);
+                    cx.core.gate.output(Output::Frame { link: self.link, bytes: frame });
+                    return true;
+                }
+                // The record is written now.
+                Transmit::NeedsRecord => {}
+                Transmit::Idle => return false,
             }
         }
-        false
     }
 
     /// Outputs wait for the commit that these go into, so what is written counts as recorded.

@@ -48,6 +48,10 @@ pub fn encode_air(layer: &Layer, plain: bool) -> Vec<u8> {
 }
 
 /// Reads a whole layer heard in `owner`'s channel. The root is computed, and nothing is verified yet.
+///
+/// # Errors
+///
+/// An error where the bytes are no whole layer, or exceed a limit.
 pub fn decode_air(owner: PeerId, bytes: &[u8]) -> Result<Envelope, EnvelopeError> {
     let limits = Limits { bytes_max: RADIO_MESSAGE_BYTES_MAX, depth_max: 2, items_max: 16 };
     let Value::Array(items) = tombolo_delta::from_cbor(bytes, &limits)? else {

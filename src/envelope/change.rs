@@ -7,7 +7,7 @@ use crate::envelope::{CompactEnvelope, EnvelopeError, MapChanges, decode_changes
 /// A change at hand, not yet bytes.
 #[derive(Clone, Debug)]
 pub enum Change<'a> {
-    /// Of a snapshot.
+    /// A change of a snapshot.
     Snapshot {
         /// The value that the receiver holds.
         base: Value,
@@ -16,11 +16,11 @@ pub enum Change<'a> {
         /// Sequences and signed times of both.
         context: Context,
     },
-    /// Of a map.
+    /// A change of a map.
     Map {
         /// What was put and dropped.
         changes: MapChanges,
-        /// The signed time.
+        /// The signed time of the new state, milliseconds.
         time_ms: u64,
     },
 }

@@ -58,6 +58,10 @@ impl Envelope {
 
     /// Opens an envelope that brings its content: the signature must be the author's, over the root that
     /// the content has.
+    ///
+    /// # Errors
+    ///
+    /// `NoContent` for an envelope without content, `Signature` where the signature does not fit.
     pub fn open(self) -> Result<Layer, OpenError> {
         let Payload::Whole(content) = self.payload else { return Err(OpenError::NoContent) };
         if content.root() != self.signed.head.root || !self.signed.verify() {

@@ -130,6 +130,10 @@ pub fn join_update(items: &[UpdateItem]) -> Option<Vec<u8>> {
 }
 
 /// Splits a peer's update into its envelopes. The references to their bases are read; nothing is verified yet.
+///
+/// # Errors
+///
+/// An error where the bytes are no update.
 pub fn decode_update(bytes: &[u8]) -> Result<Vec<CompactEnvelope<UpdateChange>>, EnvelopeError> {
     let mut envelopes = Vec::new();
     let mut rest = bytes;
@@ -202,6 +206,10 @@ pub fn encode_provisional(envelope: &CompactEnvelope<Change<'_>>, tags: u8) -> O
 
 /// A provisional state of a peer: the envelope, which names no base and has no signature; the bytes that the tags are
 /// over; and the tags.
+///
+/// # Errors
+///
+/// An error where the bytes are no provisional state.
 #[allow(clippy::type_complexity, reason = "three parts of one message")]
 pub fn decode_provisional(
     bytes: &[u8],

@@ -190,6 +190,10 @@ impl Audience {
     }
 
     /// From the content of an audience document. Fields of later versions are left unread.
+    ///
+    /// # Errors
+    ///
+    /// An error where the value is no audience, or lists too many members.
     pub fn from_value(value: &Value) -> Result<Self, AudienceError> {
         let salt = value.get("salt").and_then(fixed).ok_or(AudienceError)?;
         let listed = value.get("members").and_then(Value::as_array).ok_or(AudienceError)?;

@@ -40,7 +40,7 @@ pub fn token_hash(token: &Token) -> TokenHash {
 /// The content of an invite code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invite {
-    /// The inviting node.
+    /// The node that invites.
     pub inviter: PeerId,
     /// The onion address of the inviter.
     pub onion: String,
@@ -100,7 +100,7 @@ impl Invite {
             expires: self.expires_ms.map(rfc3339),
             addrs: self.addresses.clone(),
         };
-        let text = serde_json::to_vec(&json).unwrap_or_default();
+        let text = serde_json::to_vec(&json).expect("texts and numbers have a JSON form");
         format!("{LONG_PREFIX}{}", BASE64URL_NOPAD.encode(&text))
     }
 
@@ -135,6 +135,10 @@ impl Invite {
     }
 
     /// Reads a code of either form. Spaces and line breaks around and within it are forgiven.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the code.
     pub fn parse(text: &str) -> Result<Self, InviteError> {
         if text.len() > INVITE_TEXT_MAX {
             return Err(InviteError::TooLong);
@@ -225,7 +229,7 @@ pub struct Outgoing {
     pub level: TrustLevel,
     /// When it was made, milliseconds since the Unix epoch.
     pub created_at_ms: u64,
-    /// When it ends.
+    /// When it expires, milliseconds since the Unix epoch.
     pub expires_ms: u64,
     /// Who used it, and when. Set durably before the answer leaves.
     pub accepted: Option<([u8; 32], u64)>,

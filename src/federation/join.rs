@@ -43,7 +43,7 @@ pub enum JoinAnswer {
         /// The name of the inviter.
         name: String,
     },
-    /// The inviter refuses.
+    /// The inviter refuses, for this reason.
     Refused(JoinRefusal),
 }
 
@@ -143,6 +143,10 @@ impl JoinRequest {
     }
 
     /// Reads a stranger's bytes.
+    ///
+    /// # Errors
+    ///
+    /// An error where the bytes are no such message.
     pub fn decode(bytes: &[u8]) -> Result<Self, JoinMessageError> {
         let items = read(bytes)?;
         let [_, token, onion, name, level, time, signature] = items.as_slice() else {
@@ -177,6 +181,10 @@ impl JoinAnswer {
     }
 
     /// Reads an inviter's bytes.
+    ///
+    /// # Errors
+    ///
+    /// An error where the bytes are no such message.
     pub fn decode(bytes: &[u8]) -> Result<Self, JoinMessageError> {
         let items = read(bytes)?;
         match items.as_slice() {

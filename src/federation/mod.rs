@@ -185,6 +185,10 @@ impl Federation {
 
     /// Whether a layer signed under `audience_sequence` takes effect now. The owner's audience comes first:
     /// a node that shows a document also knows who writes it.
+    ///
+    /// # Errors
+    ///
+    /// The reason why it does not.
     pub fn admits(&self, layer: &LayerId, audience_sequence: Sequence) -> Result<(), Refusal> {
         let LayerId { document, author } = layer;
         self.part(document)?;

@@ -71,6 +71,10 @@ impl Entry {
     }
 
     /// The entry of a peer's array, checked against the limits of the format.
+    ///
+    /// # Errors
+    ///
+    /// An error where the value is none of the four forms, or the entry exceeds a limit.
     pub fn from_value(value: &Value) -> Result<(KeyPath, Entry), EntryError> {
         let Value::Array(items) = value else { return Err(EntryError::Shape) };
         let (key, stamp, rest) = match items.as_slice() {
@@ -91,6 +95,10 @@ impl Entry {
     }
 
     /// The limits of the format on one entry; the same for writers and readers.
+    ///
+    /// # Errors
+    ///
+    /// `ObjectNotSpread`, or the limit that the entry exceeds.
     pub fn check(&self, key: &KeyPath) -> Result<(), EntryError> {
         if let Some(Value::Map(members)) = &self.value
             && !members.is_empty()

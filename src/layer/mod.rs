@@ -77,6 +77,10 @@ impl DocumentName {
     }
 
     /// A name from outside.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the name.
     pub fn new(text: &str) -> Result<Self, &'static str> {
         if text.is_empty() {
             return Err("it is empty");
@@ -190,9 +194,9 @@ impl std::fmt::Debug for Root {
 /// Everything a layer's signature covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// Snapshot or map.
+    /// Whether the layer is a snapshot or a map.
     pub kind: Kind,
-    /// Which layer.
+    /// The layer that this is a state of.
     pub layer: LayerId,
     /// Which version of it.
     pub sequence: Sequence,
@@ -239,9 +243,9 @@ impl Head {
 /// A head and its author's signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedHead {
-    /// What is signed.
+    /// The fields that are signed.
     pub head: Head,
-    /// The author's signature.
+    /// The author's signature over the head.
     pub signature: SignatureBytes,
 }
 
@@ -268,7 +272,7 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// The head.
+    /// The signed head, without the signature.
     pub fn head(&self) -> &Head {
         &self.signed.head
     }

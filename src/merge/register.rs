@@ -12,7 +12,7 @@ use crate::layer::{Entry, KeyPath};
 pub struct Winner {
     /// The author of the entry.
     pub author: PeerId,
-    /// The entry itself.
+    /// The entry as its author signed it.
     pub entry: Entry,
 }
 
@@ -21,7 +21,7 @@ pub struct Winner {
 pub struct Loser {
     /// The author of the entry.
     pub author: PeerId,
-    /// The entry itself.
+    /// The entry as its author signed it.
     pub entry: Entry,
     /// The author of the winning entry.
     pub winner: PeerId,

@@ -22,6 +22,10 @@ pub enum TreeError {
 }
 
 /// Spreads `value` over keys below `prefix`; without a prefix it must be an object.
+///
+/// # Errors
+///
+/// An error where the value is no object, or a member has no name that can be a key.
 pub fn flatten(prefix: Option<&KeyPath>, value: &Value) -> Result<BTreeMap<KeyPath, Value>, TreeError> {
     let mut leaves = BTreeMap::new();
     match (prefix, value) {

@@ -241,7 +241,8 @@ impl Node {
     }
 }
 
-/// What simulations and tests look at inside a node.
+/// What simulations look at inside a node.
+#[cfg(feature = "test-support")]
 #[doc(hidden)]
 impl Node {
     /// Every layer as it is held.

@@ -2,7 +2,7 @@
 
 use tombolo_transports::{LinkId, PeerId};
 
-use crate::broadcast::{JoinQuestion, JoinReceived, RadioMessage, Received, kinds};
+use crate::broadcast::{Arrival, JoinQuestion, JoinReceived, RadioMessage, kinds};
 use crate::core::Rejection;
 use crate::envelope::{decode_air, decode_update};
 use crate::federation::TrustLevel;
@@ -22,10 +22,10 @@ const FAR_BYTES: usize = 140;
 impl Node {
     /// A radio received a frame, from any sender.
     pub(super) fn frame_received(&mut self, link: LinkId, bytes: &[u8]) {
-        for received in self.broadcast.receive(&mut self.core, link, bytes) {
-            match received {
-                Received::Message(message) => self.message_received(message),
-                Received::Join(frame) => self.join_frame_received(link, &frame),
+        for arrival in self.broadcast.receive(&mut self.core, link, bytes) {
+            match arrival {
+                Arrival::Message(message) => self.message_received(message),
+                Arrival::Join(frame) => self.join_frame_received(link, &frame),
             }
         }
     }

@@ -170,7 +170,7 @@ fn clear_layer(transaction: &WriteTransaction, number: u64) -> Result<(), StoreE
     Ok(())
 }
 
-/// Reads all tables.
+/// Reads all tables into memory.
 pub(super) fn load(transaction: &ReadTransaction) -> Result<Loaded, StoreError> {
     let mut loaded = Loaded::default();
     for item in transaction.open_table(META)?.iter()? {
@@ -218,7 +218,8 @@ pub(super) fn load(transaction: &ReadTransaction) -> Result<Loaded, StoreError> 
     Ok(loaded)
 }
 
-/// Copies all tables.
+/// Copies all tables to another database.
+#[cfg(any(test, feature = "test-support"))]
 pub(super) fn copy(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), StoreError> {
     macro_rules! copy {
         ($($table:ident)*) => {$(

@@ -81,7 +81,7 @@ pub enum Message {
     Refused(Vec<(LayerHash, Sequence, u8)>),
     /// Asks for nodes of a large layer's hash tree.
     TreeAsk(TransferId, Vec<NodePath>),
-    /// Nodes of it.
+    /// Nodes of a hash tree that was asked for.
     Tree(TransferId, Vec<TreeNode>),
     /// Asks for buckets of a large layer.
     PartsAsk(TransferId, Vec<BucketIndex>),
@@ -144,6 +144,10 @@ impl Message {
     }
 
     /// Reads a peer's bytes.
+    ///
+    /// # Errors
+    ///
+    /// An error where the bytes are no message, or exceed a limit.
     pub fn decode(bytes: &[u8]) -> Result<Message, MessageError> {
         let (kind, body) = bytes.split_first().ok_or(MessageError::Empty)?;
         match kind {

@@ -38,19 +38,19 @@ const ASK_PAUSE_MS: u64 = 200;
 pub enum Input {
     /// The first link to a peer is up.
     PeerUp {
-        /// The peer.
+        /// The peer that this concerns.
         peer: PeerId,
         /// What this node has of what the peer may see.
         ours: Frontier,
     },
     /// The last link to a peer is gone.
     PeerDown {
-        /// The peer.
+        /// The peer that this concerns.
         peer: PeerId,
     },
     /// Rights of a peer changed.
     Rights {
-        /// The peer.
+        /// The peer that this concerns.
         peer: PeerId,
         /// What it may see from now on.
         ours: Frontier,
@@ -59,9 +59,9 @@ pub enum Input {
     RightsChanged,
     /// A layer has a new state here.
     Stored {
-        /// The layer.
+        /// The hash that names the layer.
         layer: LayerHash,
-        /// Its new state.
+        /// The state that it has now.
         state: State,
         /// The connected peers that may have it.
         readers: BTreeSet<PeerId>,
@@ -70,21 +70,21 @@ pub enum Input {
     },
     /// This node no longer participates in a layer's document.
     Dropped {
-        /// The layer.
+        /// The hash that names the layer.
         layer: LayerHash,
     },
     /// A message of the engine's own kinds arrived. Envelopes and transfers are the node's.
     Received {
-        /// The sender.
+        /// The peer that sent it.
         peer: PeerId,
-        /// The message.
+        /// The message itself, decoded.
         message: Message,
     },
     /// This node does not take a state that a peer sent.
     Refuse {
-        /// The sender.
+        /// The peer that sent it.
         peer: PeerId,
-        /// The layer.
+        /// The hash that names the layer.
         layer: LayerHash,
         /// The sequence of the state.
         sequence: Sequence,
@@ -95,25 +95,25 @@ pub enum Input {
     },
     /// A peer sent a state that can be taken only once another layer, its owner's audience, has arrived.
     TooEarly {
-        /// The sender.
+        /// The peer that sent it.
         peer: PeerId,
-        /// The layer.
+        /// The hash that names the layer.
         layer: LayerHash,
         /// Its state, which the peer therefore holds.
         state: State,
     },
     /// A `Supply` was not sent: the peer does not have the layer's newest state after all.
     NotSupplied {
-        /// The peer.
+        /// The peer that this concerns.
         peer: PeerId,
-        /// The layer.
+        /// The hash that names the layer.
         layer: LayerHash,
         /// What the peer holds of it.
         held: Option<State>,
     },
     /// A delta arrived whose base is not held here: the peer's view of this node is wrong.
     BaseMissing {
-        /// The sender.
+        /// The peer that sent it.
         peer: PeerId,
     },
     /// The time of `poll_timeout` has come.
@@ -125,14 +125,14 @@ pub enum Input {
 pub enum Output {
     /// Send a message to a peer.
     Send {
-        /// The receiver.
+        /// The peer that receives it.
         peer: PeerId,
-        /// The message.
+        /// The message itself, decoded.
         message: Message,
     },
     /// Send a heartbeat, with the clock that only the node knows.
     Heartbeat {
-        /// The receiver.
+        /// The peer that receives it.
         peer: PeerId,
         /// The fingerprint of what this node has and the peer may see.
         fingerprint: u64,
@@ -141,9 +141,9 @@ pub enum Output {
     },
     /// Send a layer's newest state.
     Supply {
-        /// The receiver.
+        /// The peer that receives it.
         peer: PeerId,
-        /// The layer.
+        /// The hash that names the layer.
         layer: LayerHash,
         /// What the receiver holds of it, as far as known.
         held: Option<State>,
@@ -225,7 +225,7 @@ impl Engine {
         }
     }
 
-    /// Takes one input.
+    /// Takes one input, whose effects are then to be drained.
     pub fn handle_input(&mut self, now: u64, input: Input) {
         match input {
             Input::PeerUp { peer, ours } => {
@@ -378,7 +378,12 @@ impl Engine {
             Message::Frontier { buckets, states } => self.received_frontier(now, peer, buckets, states),
             Message::Want(wants) => self.received_want(peer, wants),
             Message::Refused(list) => self.received_refusal(now, peer, list),
-            _ => {}
+            Message::Whole(_)
+            | Message::Compact(_)
+            | Message::TreeAsk(..)
+            | Message::Tree(..)
+            | Message::PartsAsk(..)
+            | Message::Parts(..) => debug_assert!(false, "the node keeps envelopes and transfers to itself"),
         }
     }
 

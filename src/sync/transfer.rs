@@ -134,6 +134,10 @@ impl Transfers {
     }
 
     /// Takes nodes of the hash tree. `own` is our present layer, whose equal parts need not travel.
+    ///
+    /// # Errors
+    ///
+    /// An error where the nodes do not belong to the root that was asked for.
     pub fn take_nodes(
         &mut self,
         id: &TransferId,
@@ -174,6 +178,10 @@ impl Transfers {
     }
 
     /// Takes buckets that arrived.
+    ///
+    /// # Errors
+    ///
+    /// An error where the buckets do not belong to the root that was asked for, or exceed a limit.
     pub fn take_parts(
         &mut self,
         id: &TransferId,
@@ -211,6 +219,10 @@ impl Transfers {
 
     /// The new state of a layer once all its parts are there: our own content with the differing buckets
     /// replaced. The transfer is over then, whether it succeeds or not.
+    ///
+    /// # Errors
+    ///
+    /// An error where the parts do not make the layer that was signed.
     pub fn finish(
         &mut self,
         id: &TransferId,
@@ -232,7 +244,7 @@ impl Transfers {
             content.hash(path).map(|h| h.hash) == transfer.expected.get(&path).copied()
         };
         for number in 0..crate::layer::BUCKETS {
-            let Some(bucket) = BucketIndex::new(u64::from(number)) else { continue };
+            let bucket = BucketIndex::new(u64::from(number)).expect("a number below the count of buckets");
             let path = NodePath::from(bucket);
             let known = transfer.expected.get(&path);
             // A bucket below a node that is the same as ours was never looked at.

@@ -50,6 +50,10 @@ pub(crate) fn encode_below(base: &Value, delta: &Delta, context: &Context, bytes
 /// The bytes may come from anyone: they are refused, or give a delta that brings at most
 /// [`NEW_BYTES_MAX`](crate::limits::NEW_BYTES_MAX) of new content. Whether it is the right one shows when it was
 /// applied, by the root of the outcome.
+///
+/// # Errors
+///
+/// An error where the bytes encode no delta of this base, or exceed the limits.
 pub fn decode(base: &Value, bytes: &[u8], context: &Context) -> Result<Delta, DecodeError> {
     let packed = read_bytes(bytes)?.ok_or(DecodeError::NotBytes)?;
     let mut packer = Packer::new(Decoder::new(packed), base, context);

@@ -369,7 +369,7 @@ impl Channel {
     }
 
     fn lacking(&self, layer: &LayerHash, present: &Present, now: u64) -> Vec<(&PeerId, &Listener)> {
-        let Some(state) = self.ours().get(layer) else { return Vec::new() };
+        let state = self.ours().get(layer).expect("a layer of a channel has a state");
         let is_present = |peer: &PeerId| present.get(peer).is_some_and(|presence| presence.is_current(now));
         let is_document = self.inventory.layers.get(layer).is_none_or(|held| held.rank > OBSERVED_RANK_MAX);
         let lacks = |listener: &Listener| listener.lacks(layer, state, is_document);

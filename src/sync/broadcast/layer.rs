@@ -92,7 +92,7 @@ impl ChannelLayer {
         if let Some(known) = self.states.iter().rev().find(fits) {
             return *known;
         }
-        let newest = self.states.back().map_or(0, |state| state.sequence.get());
+        let newest = self.states.back().expect("a layer of a channel has a state").sequence.get();
         let rounds = [newest.saturating_sub(0x1000), newest, newest.saturating_add(0x1000)];
         let candidates =
             rounds.into_iter().filter_map(|near| Sequence::new(near & !0xfff | u64::from(sequence)));

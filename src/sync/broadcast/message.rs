@@ -64,11 +64,11 @@ pub enum FrontierEntry {
         /// The first byte of the root.
         root: u8,
     },
-    /// The state in full.
+    /// The state with full names.
     Long {
-        /// The layer.
+        /// The hash that names the layer.
         layer: LayerHash,
-        /// Its state.
+        /// The state of that layer.
         state: State,
     },
 }
@@ -78,7 +78,7 @@ pub enum FrontierEntry {
 pub struct FrontierMessage {
     /// Whether layers that are not named are not held.
     pub complete: bool,
-    /// The states.
+    /// The states that are held.
     pub entries: Vec<FrontierEntry>,
 }
 

@@ -82,7 +82,7 @@ impl BroadcastEngine {
         }
     }
 
-    /// Takes one input.
+    /// Takes one input, whose effects are then to be drained.
     pub fn handle_input(&mut self, now: u64, input: Input) {
         match input {
             Input::Channel { owner, aliases, ours, members, readers, observes } => {
