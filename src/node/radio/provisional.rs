@@ -15,7 +15,9 @@ use tombolo_mesh::frame::keys::pair::{PAIR_TAG_BYTES, PairKey, pair_tag, pair_ta
 use tombolo_mesh::station::Outgoing;
 use tombolo_transports::{LinkId, PeerId};
 
-use crate::envelope::{Base, Carried, CompactEnvelope, UpdateChange, decode_provisional, encode_provisional};
+use crate::envelope::{
+    Base, Carried, CompactEnvelope, ProvisionalUpdate, UpdateChange, decode_provisional, encode_provisional,
+};
 use crate::layer::{Content, DocumentName, Kind, LayerId, Sequence};
 use crate::node::Node;
 use crate::node::radio::{Hearing, kinds};
@@ -149,7 +151,7 @@ impl Node {
     }
 
     fn take_provisional(&mut self, hearing: &Hearing, bytes: &[u8]) -> bool {
-        let Ok((envelope, body, tags)) = decode_provisional(bytes) else { return false };
+        let Ok(ProvisionalUpdate { envelope, body, tags }) = decode_provisional(bytes) else { return false };
         let us = Identity::from_seed(&self.keypair.identity_seed());
         let Some(key) = PairKey::receiving(&us, &hearing.from) else { return false };
         let owner = hearing.channel;
