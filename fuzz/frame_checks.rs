@@ -8,7 +8,7 @@ use tombolo_mesh::airtime::{Line, Modulation};
 use tombolo_mesh::frame::Kind;
 use tombolo_mesh::frame::handshake::{self, Responder};
 use tombolo_mesh::frame::keys::{AudienceKey, Identity, Mode};
-use tombolo_mesh::station::{Heard, Outgoing, Station, StationConfig, StationRecords};
+use tombolo_mesh::station::{Outgoing, Received, Station, StationConfig, StationRecords, Transmit};
 
 const FRAME_BYTES_MAX: usize = 120;
 const TOKEN: [u8; 32] = [0x77; 32];
@@ -49,17 +49,16 @@ pub(crate) fn frame(input: &[u8]) {
             }
             _ => {}
         }
-        let results = std::iter::once(listener.receive(now_ms, &frame).ok());
-        let results: Vec<Option<Heard>> = results.collect();
-        let later = std::iter::from_fn(|| listener.poll_heard()).map(Some);
-        for result in results.into_iter().chain(later).flatten() {
-            if let Heard::Message { bytes, .. } = result {
+        let first = listener.receive(now_ms, &frame);
+        let later = std::iter::from_fn(|| listener.poll_received());
+        for reception in std::iter::once(first).chain(later) {
+            if let Ok(Received::Message { bytes, .. }) = reception.outcome {
                 assert!(said.contains(&bytes), "nobody said that");
                 assert!(heard.insert(bytes), "heard twice");
             }
         }
         if let Ok(result) = responder.receive(&frame) {
-            assert!(!matches!(result, handshake::Heard::Request(_)));
+            assert!(!matches!(result, handshake::HandshakeEvent::Request(_)));
         }
         for answer in frames(&mut listener, now_ms) {
             let _ = honest.receive(now_ms, &answer);
@@ -103,7 +102,9 @@ fn frames(station: &mut Station, now_ms: u64) -> Vec<Vec<u8>> {
         while let Some(record) = station.poll_record() {
             station.recorded(&record);
         }
-        frames.extend(station.poll_frame(moment));
+        if let Transmit::Frame { frame, .. } = station.transmit(moment) {
+            frames.push(frame);
+        }
     }
     frames
 }

@@ -2,7 +2,7 @@
 //! that replays its corpus.
 
 use tombolo_mesh::PeerId;
-use tombolo_mesh::bulk::fragment::{AGE_MAX_MS, KINDS, MESSAGE_BYTES_MAX, MemoryLimits, Received};
+use tombolo_mesh::bulk::fragment::{AGE_MAX_MS, KINDS, MESSAGE_BYTES_MAX, MemoryLimits, Progress};
 use tombolo_mesh::bulk::fragment::{Sender, SenderLimits};
 use tombolo_mesh::bulk::repair::Listener;
 
@@ -26,13 +26,13 @@ pub(crate) fn reassembly(input: &[u8]) {
     let (mut now_ms, mut delivered_ms, mut last) = (0, None::<u64>, Vec::new());
     let mut hear = |listener: &mut Listener, now_ms: u64, from: PeerId, payload: &[u8]| {
         match listener.fragment(now_ms, CHANNEL, from, payload) {
-            Ok(Received::Whole(message)) if from == HONEST => {
+            Ok(Progress::Whole(message)) if from == HONEST => {
                 assert_eq!((message.kind, &message.bytes), (5, &content));
                 // Once, as long as a listener remembers what it has.
                 assert!(delivered_ms.is_none_or(|before| now_ms.saturating_sub(before) >= AGE_MAX_MS));
                 delivered_ms = Some(now_ms);
             }
-            Ok(Received::Whole(message)) => {
+            Ok(Progress::Whole(message)) => {
                 assert!(KINDS.contains(&message.kind) && message.bytes.len() <= MESSAGE_BYTES_MAX);
             }
             _ => {}

@@ -1,5 +1,5 @@
 //! Bytes that other implementations can check, computed here from the inputs that stand beside them.
-//! `TOMBOLO_BLESS=1 cargo test --test vectors` writes the files anew after a deliberate change of a format.
+//! `TOMBOLO_BLESS=1 cargo test --test vectors` writes the files again after a deliberate change of a format.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 

@@ -1,4 +1,4 @@
-//! What the simulator looks at inside a node: nobody else has a use for it.
+//! What the simulator checks inside a node.
 
 use tombolo_mesh::frame::keys::BootEpoch;
 use tombolo_transports::LinkId;
@@ -8,17 +8,20 @@ use crate::node::Node;
 
 impl Node {
     /// The boot epoch that a radio seals under.
-    pub(crate) fn boot_epoch(&self, link: LinkId) -> Option<BootEpoch> {
+    #[doc(hidden)]
+    pub fn boot_epoch(&self, link: LinkId) -> Option<BootEpoch> {
         self.radios.boot_epoch(link)
     }
 
     /// Bytes of messages that radios have heard the beginning of.
-    pub(crate) fn radio_bytes_held(&self) -> usize {
+    #[doc(hidden)]
+    pub fn radio_bytes_held(&self) -> usize {
         self.radios.bytes_held()
     }
 
     /// Every layer as it is held.
-    pub(crate) fn layers_held(&self) -> impl Iterator<Item = &SignedHead> {
+    #[doc(hidden)]
+    pub fn layers_held(&self) -> impl Iterator<Item = &SignedHead> {
         self.holdings.layers().map(|layer| &layer.signed)
     }
 }

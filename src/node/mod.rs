@@ -9,6 +9,7 @@ mod commands;
 mod holdings;
 mod inbound;
 pub mod io;
+#[cfg(feature = "test-support")]
 mod lens;
 mod outbound;
 mod peers;

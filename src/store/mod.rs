@@ -4,7 +4,6 @@
 //! `tables.rs` shows every table on one page; `migrate.rs` the versions of the format. The rest of the node
 //! works on memory and hands its changes here as a list of `Write`s, one commit per drained batch of inputs.
 
-pub mod key;
 mod migrate;
 mod records;
 mod tables;
@@ -36,7 +35,7 @@ type Opener = Arc<dyn Fn() -> Result<Database, StoreError> + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another process has the file open.
-    #[error("another tombolo is running on this folder: stop it, or use another --data-dir")]
+    #[error("another process has the store open")]
     InUse,
     /// Written by a later version.
     #[error("the store has format {found}, this program knows {known}: use a newer tombolo")]
@@ -47,9 +46,7 @@ pub enum StoreError {
         known: u64,
     },
     /// The file is damaged: a record does not read back.
-    #[error(
-        "the store is damaged ({0}): restore a backup, or `init` anew and let the peers bring back the rest"
-    )]
+    #[error("the store is damaged ({0})")]
     Damaged(&'static str),
     /// The disk refused before, and has not taken the file again yet.
     #[error("the disk has not taken the store's file again: free some space; it is tried every few seconds")]
@@ -223,7 +220,9 @@ impl Store {
     }
 
     /// Copies every record into another store: the copy of a disk, for simulations of restored backups.
-    pub(crate) fn copy_into(&self, other: &Store) -> Result<(), StoreError> {
+    #[cfg(any(test, feature = "test-support"))]
+    #[doc(hidden)]
+    pub fn copy_into(&self, other: &Store) -> Result<(), StoreError> {
         let transaction = other.database()?.begin_write()?;
         tables::copy(&self.database()?.begin_read()?, &transaction)?;
         transaction.commit()?;

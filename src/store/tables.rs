@@ -219,6 +219,7 @@ pub(super) fn load(transaction: &ReadTransaction) -> Result<Loaded, StoreError> 
 }
 
 /// Copies all tables to another database.
+#[cfg(any(test, feature = "test-support"))]
 pub(super) fn copy(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), StoreError> {
     macro_rules! copy {
         ($($table:ident)*) => {$(

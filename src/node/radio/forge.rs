@@ -1,15 +1,29 @@
-//! What a member can make up: for simulations of a hostile one.
+//! For the simulator: what a hostile member can forge, and what it checks inside the radios.
 
-use tombolo_mesh::frame::keys::Mode;
+use tombolo_mesh::frame::keys::{BootEpoch, Mode};
 use tombolo_mesh::frame::{Counters, Header, Kind, seal};
 use tombolo_transports::{LinkId, PeerId};
 
+use super::Radios;
 use crate::node::Node;
 
+impl Radios {
+    /// The boot epoch that a radio seals under.
+    pub(in crate::node) fn boot_epoch(&self, link: LinkId) -> Option<BootEpoch> {
+        self.by_link.get(&link).map(|radio| radio.station.epoch())
+    }
+
+    /// Bytes of the messages that are received in part.
+    pub(in crate::node) fn bytes_held(&self) -> usize {
+        self.by_link.values().map(|radio| radio.station.assembler().held_bytes()).sum()
+    }
+}
+
 impl Node {
-    /// A frame of this kind in another member's name, on that one's own channel, with any counter: whoever has the audience key can
-    /// seal it. `None` where this node cannot.
-    pub(crate) fn forge(
+    /// A frame of this kind in another member's name, on that member's channel, with any counter: every holder of the audience
+    /// key can seal it. `None` where this node cannot.
+    #[doc(hidden)]
+    pub fn forge(
         &self,
         link: LinkId,
         victim: &PeerId,

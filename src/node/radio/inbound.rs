@@ -1,7 +1,7 @@
 //! The walk in on air: frame -> station -> message -> the same gates as on any link.
 
 use tombolo_mesh::frame::{Header, Kind as FrameKind};
-use tombolo_mesh::station::Heard;
+use tombolo_mesh::station::Received;
 use tombolo_transports::LinkId;
 
 use crate::envelope::{decode_air, decode_update};
@@ -26,15 +26,17 @@ impl Node {
         let now = self.now.mono_ms;
         let Some(radio) = self.radios.by_link.get_mut(&link) else { return };
         radio.back_off(now, &mut self.random);
-        let mut heard: Vec<Heard> = radio.station.receive(now, bytes).into_iter().collect();
-        radio.counts.received(bytes.len(), radio.station.last_sender());
-        if heard.contains(&Heard::Foreign) {
+        let reception = radio.station.receive(now, bytes);
+        radio.counts.received(bytes.len(), reception.from);
+        let mut heard: Vec<Received> = reception.outcome.into_iter().collect();
+        if heard.contains(&Received::Foreign) {
             radio.heard_stranger(now, self.random.below(u64::MAX));
         }
-        while let Some(later) = radio.station.poll_heard() {
-            heard.push(later);
+        while let Some(later) = radio.station.poll_received() {
+            heard.extend(later.outcome);
         }
-        let is_read = heard.iter().any(|heard| matches!(heard, Heard::Message { .. } | Heard::Duplicate));
+        let is_read =
+            heard.iter().any(|heard| matches!(heard, Received::Message { .. } | Received::Duplicate));
         if !is_read
             && let Some((header, _)) = Header::decode(bytes)
             && header.kind == kinds::FRONTIER
@@ -47,9 +49,9 @@ impl Node {
         }
     }
 
-    fn heard_on_air(&mut self, link: LinkId, heard: Heard) {
+    fn heard_on_air(&mut self, link: LinkId, heard: Received) {
         match heard {
-            Heard::Message { channel, from, kind, bytes, under_previous_key } => {
+            Received::Message { channel, from, kind, bytes, under_previous_key } => {
                 if channel == self.me && !under_previous_key {
                     self.has_new_key(from);
                 }
@@ -71,8 +73,8 @@ impl Node {
                 self.message_on_air(&hearing, kind, &bytes);
                 self.hearing = None;
             }
-            Heard::Join(frame) => self.join_frame_heard(link, &frame),
-            Heard::OwnEpoch { .. } => {
+            Received::Join(frame) => self.join_frame_heard(link, &frame),
+            Received::OwnEpoch { .. } => {
                 let message = "a radio heard this node's own key from elsewhere: a restored backup, or a second machine \
                                with this key"
                     .to_owned();

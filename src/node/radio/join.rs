@@ -16,7 +16,7 @@ use tombolo_delta::{Limits, Value};
 use tombolo_mesh::airtime::ledger::{Account, Priority};
 use tombolo_mesh::bulk::repair::Budget;
 use tombolo_mesh::frame::handshake::{
-    Heard, Initiator, Request, RequestId, Responder, SHORT_FRAME_BYTES, frame_bytes, parts_to_come,
+    HandshakeEvent, Initiator, Request, RequestId, Responder, SHORT_FRAME_BYTES, frame_bytes, parts_to_come,
 };
 use tombolo_mesh::frame::keys::{AudienceKey, Identity, Mode};
 use tombolo_mesh::station::Station;
@@ -182,9 +182,9 @@ impl Node {
         let responder = radio.joins.responder.get_or_insert_with(|| Responder::new(us()));
         responder.set_invites(invites);
         match responder.receive(frame) {
-            Ok(Heard::Request(request)) => self.asked_on_air(link, &request, frame),
-            Ok(Heard::Repeated(id)) => self.answer_soon(link, id, frame, false),
-            Ok(Heard::Undecided(_) | Heard::Part | Heard::Foreign) => {}
+            Ok(HandshakeEvent::Request(request)) => self.asked_on_air(link, &request, frame),
+            Ok(HandshakeEvent::Repeated(id)) => self.answer_soon(link, id, frame, false),
+            Ok(HandshakeEvent::Undecided(_) | HandshakeEvent::Part | HandshakeEvent::Foreign) => {}
             Err(_) => self.counters.reject("bad_join_frame"),
         }
     }

@@ -14,10 +14,11 @@
 //! | `views`, `table` | what people see: airtime and how far all is; the links |
 //! | `join` | joining with nothing but radios and a code |
 //! | `pair` | what two say to each other alone: keys, for who missed their renewal |
-//! | `forge` | what a hostile member can make up, for simulations |
+//! | `forge` | for the simulator: what a hostile member can forge, and what is checked inside the radios |
 
 pub mod brief;
 mod counts;
+#[cfg(feature = "test-support")]
 mod forge;
 mod inbound;
 mod join;
@@ -35,7 +36,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_mesh::airtime::Line;
 use tombolo_mesh::airtime::ledger::{BootId, LedgerConfig};
-use tombolo_mesh::frame::keys::{Alias, AudienceKey, BootEpoch, Identity, Mode};
+use tombolo_mesh::frame::keys::{Alias, AudienceKey, Identity, Mode};
 use tombolo_mesh::station::{CallSign, Station, StationConfig};
 use tombolo_transports::{LinkId, PeerId};
 
@@ -201,16 +202,6 @@ impl Radios {
         for radio in self.by_link.values_mut() {
             radio.write_again = true;
         }
-    }
-
-    /// The boot epoch that a radio seals under.
-    pub(super) fn boot_epoch(&self, link: LinkId) -> Option<BootEpoch> {
-        self.by_link.get(&link).map(|radio| radio.station.epoch())
-    }
-
-    /// Bytes of messages whose beginning was heard.
-    pub(super) fn bytes_held(&self) -> usize {
-        self.by_link.values().map(|radio| radio.station.assembler().held_bytes()).sum()
     }
 
     /// The broadcast engines of the radios that are there.

@@ -7,7 +7,7 @@ use tombolo_mesh::airtime::ledger::{Account, Moment, Priority, Verdict};
 use tombolo_mesh::bulk::fragment::MessageId;
 use tombolo_mesh::frame::Kind as FrameKind;
 use tombolo_mesh::frame::keys::Mode;
-use tombolo_mesh::station::{Outgoing, Record, SendRefusal, Sent};
+use tombolo_mesh::station::{Outgoing, Record, SendRefusal, Sent, Transmit};
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::envelope::{BaseRef, Change, CompactEnvelope, UpdateItem, encode_air, encode_update, join_update};
@@ -57,24 +57,27 @@ impl Node {
         }
     }
 
-    /// A frame that the station has goes out. What it wants written goes into the same commit, before it.
+    /// A frame that the station has goes out. Records that it needs go into the same commit, before it.
     fn hand_over_frame(&mut self, link: LinkId) -> bool {
-        // The first question may be answered with a record that has to be written before.
-        for _ in 0..2 {
+        loop {
             let moment = self.moment();
             let Some(radio) = self.radios.by_link.get_mut(&link) else { return false };
-            let frame = radio.station.poll_frame(moment);
+            let transmit = radio.station.transmit(moment);
             self.write_records(link);
-            if let Some(frame) = frame {
-                if let Some(radio) = self.radios.by_link.get_mut(&link) {
-                    radio.ready = false;
-                    radio.counts.sent(frame.len(), radio.station.last_charge());
+            match transmit {
+                Transmit::Frame { frame, charge } => {
+                    if let Some(radio) = self.radios.by_link.get_mut(&link) {
+                        radio.ready = false;
+                        radio.counts.sent(frame.len(), charge);
+                    }
+                    self.send_frame(link, frame);
+                    return true;
                 }
-                self.send_frame(link, frame);
-                return true;
+                // What was needed is written now.
+                Transmit::NeedsRecord => {}
+                Transmit::Idle => return false,
             }
         }
-        false
     }
 
     /// Outputs wait for the commit that these go into, so what is written counts as recorded.

@@ -23,7 +23,7 @@ fn what_is_never_to_go_by_radio_does_not() {
 }
 
 #[test]
-fn in_clear_only_what_everybody_may_see_goes_out() {
+fn only_public_documents_go_out_in_clear() {
     let mut config = FieldConfig::new(6, Line::lora(Modulation::SF7_125));
     config.mode = Mode::SignedClear;
     let (mut field, a, b) = parted(config);

@@ -20,7 +20,7 @@ mod vectors;
 
 use cell::{Cell, Faults, HOUR_MS, content, peer};
 use proptest::prelude::*;
-use tombolo_mesh::bulk::fragment::{MESSAGE_BYTES_MAX, OfferError, Received, Sender, SenderLimits};
+use tombolo_mesh::bulk::fragment::{MESSAGE_BYTES_MAX, OfferError, Progress, Sender, SenderLimits};
 
 const KIND: u8 = 7;
 
@@ -224,7 +224,7 @@ fn late_repairs_and_copies_of_a_delivered_message_are_nothing_new() {
     for payload in cell.sent.clone() {
         let (channel, sender) = (cell.channel, cell.me);
         let again = cell.listeners[0].ear.fragment(cell.now_ms, channel, sender, &payload);
-        assert_eq!(again, Ok(Received::Duplicate));
+        assert_eq!(again, Ok(Progress::Duplicate));
     }
     assert_eq!(cell.listeners[0].ear.assembler().open_messages(), 0);
 }

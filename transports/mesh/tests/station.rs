@@ -13,7 +13,7 @@ use tombolo_mesh::airtime::region::{Region, Usage};
 use tombolo_mesh::airtime::{Line, Modulation};
 use tombolo_mesh::frame::Kind;
 use tombolo_mesh::frame::keys::{AudienceKey, Identity, Mode};
-use tombolo_mesh::station::{Heard, Outgoing, Record, Station, StationConfig, StationRecords};
+use tombolo_mesh::station::{Outgoing, Received, Record, Station, StationConfig, StationRecords, Transmit};
 
 const NODES: usize = 3;
 const HOUR_MS: u64 = 3_600_000;
@@ -146,11 +146,12 @@ impl Cell {
         let mut spoke = false;
         for node in (0..NODES).map(|node| (node + first) % NODES) {
             self.persist(node);
-            let frame = self.stations[node].poll_frame(moment).or_else(|| {
+            let mut sent = self.stations[node].transmit(moment);
+            if sent == Transmit::NeedsRecord {
                 self.persist(node);
-                self.stations[node].poll_frame(moment)
-            });
-            if let Some(frame) = frame {
+                sent = self.stations[node].transmit(moment);
+            }
+            if let Transmit::Frame { frame, .. } = sent {
                 assert!(frame.len() <= self.frame_bytes_max);
                 self.now_ms += Line::lora(Modulation::SF7_125).frame_us(frame.len()).div_ceil(1_000);
                 self.transmit(node, &frame);
@@ -212,14 +213,12 @@ impl Cell {
         while let Some(entry) = self.air.first_entry().filter(|entry| entry.key().0 <= self.now_ms) {
             let (to, frame) = entry.remove();
             let station = &mut self.stations[to];
-            let first = station.receive(self.now_ms, &frame).ok();
-            let later: Vec<Heard> = std::iter::from_fn(|| station.poll_heard()).collect();
-            for heard in first.into_iter().chain(later) {
-                match heard {
-                    Heard::Message { from, bytes, kind, .. } if kind.number() == MESSAGE => {
-                        self.heard[to].push((from, bytes));
-                    }
-                    _ => {}
+            let first = station.receive(self.now_ms, &frame);
+            for reception in std::iter::once(first).chain(std::iter::from_fn(|| station.poll_received())) {
+                if let Ok(Received::Message { from, bytes, kind, .. }) = reception.outcome
+                    && kind.number() == MESSAGE
+                {
+                    self.heard[to].push((from, bytes));
                 }
             }
         }

@@ -58,7 +58,7 @@ pub struct Address {
 
 /// What a frame of kind `Open` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum OpenFrame {
     /// An opening, not verified yet.
     Opening(Address, Opening),
     /// A part of one; the rest is missing still.
@@ -148,22 +148,22 @@ struct Half {
 
 impl Openings {
     /// Reads a frame of kind `Open`; `None` for what is none.
-    pub fn decode(&mut self, frame: &[u8]) -> Option<Heard> {
+    pub fn decode(&mut self, frame: &[u8]) -> Option<OpenFrame> {
         let (&[first, alias_0, alias_1, hint], rest) = frame.split_first_chunk()?;
         let address = Address { epoch_low: first & 0x0f, alias: Alias([alias_0, alias_1]), hint: Hint(hint) };
         // No part begins with a zero byte.
         if frame.len() <= PADDED_BYTES_MAX && rest.iter().all(|byte| *byte == 0) {
-            return Some(Heard::Request(address));
+            return Some(OpenFrame::Request(address));
         }
         let body = match <&[u8; BODY_BYTES]>::try_from(rest) {
             Ok(body) => *body,
             Err(_) => match self.join(address, rest)? {
                 Some(body) => body,
-                None => return Some(Heard::Part),
+                None => return Some(OpenFrame::Part),
             },
         };
         let opening = Opening::from_bytes(&body)?;
-        (opening.epoch.low() == address.epoch_low).then_some(Heard::Opening(address, opening))
+        (opening.epoch.low() == address.epoch_low).then_some(OpenFrame::Opening(address, opening))
     }
 
     /// Takes a part; the body once all are there, `Some(None)` before.
@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn four_bytes_are_a_request() {
         let address = Address { epoch_low: 7, alias: ALIAS, hint: HINT };
-        assert_eq!(Openings::default().decode(&address.encode()), Some(Heard::Request(address)));
+        assert_eq!(Openings::default().decode(&address.encode()), Some(OpenFrame::Request(address)));
     }
 
     #[test]
@@ -257,15 +257,15 @@ mod tests {
         let mut openings = Openings::default();
         for number in 0..100 {
             let parts = opening(number, 0).encode(ALIAS, HINT, 50);
-            assert_eq!(openings.decode(&parts[0]), Some(Heard::Part));
+            assert_eq!(openings.decode(&parts[0]), Some(OpenFrame::Part));
         }
         assert_eq!(openings.half.len(), HALF_OPENINGS_MAX);
         let last = opening(99, 0).encode(ALIAS, HINT, 50);
         assert!(
-            matches!(openings.decode(&last[1]), Some(Heard::Opening(_, found)) if found == opening(99, 0))
+            matches!(openings.decode(&last[1]), Some(OpenFrame::Opening(_, found)) if found == opening(99, 0))
         );
         let first = opening(0, 0).encode(ALIAS, HINT, 50);
-        assert_eq!(openings.decode(&first[1]), Some(Heard::Part));
+        assert_eq!(openings.decode(&first[1]), Some(OpenFrame::Part));
     }
 
     proptest! {
@@ -280,7 +280,7 @@ mod tests {
             }
             let mut openings = Openings::default();
             let heard: Vec<_> = frames.iter().filter_map(|frame| openings.decode(frame)).collect();
-            let Some(Heard::Opening(address, found)) = heard.last() else { panic!("{heard:?}") };
+            let Some(OpenFrame::Opening(address, found)) = heard.last() else { panic!("{heard:?}") };
             prop_assert_eq!(address.alias, ALIAS);
             prop_assert_eq!(*found, opening(number, counter));
             prop_assert!(found.is_by(&us().peer_id()));
@@ -291,7 +291,7 @@ mod tests {
             let mut frame = opening(number, counter).encode(ALIAS, HINT, 255).remove(0);
             frame[at] ^= 1 << bit;
             match Openings::default().decode(&frame) {
-                Some(Heard::Opening(_, found)) => prop_assert!(!found.is_by(&us().peer_id())),
+                Some(OpenFrame::Opening(_, found)) => prop_assert!(!found.is_by(&us().peer_id())),
                 other => prop_assert_eq!(other, None),
             }
         }

@@ -6,13 +6,13 @@
 //!
 //! # How to drive it
 //!
-//! - On each frame from the driver: [`receive`](Station::receive), then [`poll_heard`](Station::poll_heard) until it is empty
-//!   (frames that waited for their sender's epoch).
+//! - On each frame from the driver: [`receive`](Station::receive), then [`poll_received`](Station::poll_received) until it is
+//!   empty (frames that waited for their sender's epoch).
 //! - After each call: [`poll_record`](Station::poll_record) until it is empty; make each durable, then
 //!   [`recorded`](Station::recorded).
-//! - When the driver takes a frame: [`send`](Station::send) what is worth most, then [`poll_frame`](Station::poll_frame). `None` means
-//!   that nothing is due or legal, **or** that a record must be durable first: then drain the records and ask again.
-//! - At [`poll_timeout`](Station::poll_timeout): `poll_frame` again.
+//! - When the driver takes a frame: [`send`](Station::send) what is worth most, then [`transmit`](Station::transmit). After
+//!   [`Transmit::NeedsRecord`] drain the records and call it again.
+//! - At [`poll_timeout`](Station::poll_timeout): `transmit` again.
 //!
 //! Times are monotonic milliseconds, randomness is [`StationConfig::seed`].
 //!
@@ -30,11 +30,13 @@
 mod channels;
 mod epochs;
 mod fit;
-mod inbound;
-mod outbound;
+mod outbox;
 mod random;
+mod receive;
 mod rejection;
+mod schedule;
 mod shown;
+mod transmit;
 
 pub use channels::{CHANNELS_MAX, ChannelError, MEMBERS_MAX, WINDOW_RECORD_FRAMES, WindowRecord};
 pub use epochs::{
@@ -42,10 +44,11 @@ pub use epochs::{
     HEARD_MAX, RENEW_EVERY_MS, REPEAT_FRAMES, REPEAT_MS, REPEAT_QUIET_MS, WANTED_MAX,
 };
 pub use fit::LONGER_AFTER_MS;
-pub use inbound::{HELD_FRAMES_MAX, HELD_MS, SIGNATURES_AN_HOUR, SIGNATURES_AT_ONCE};
-pub use outbound::{METAS_MAX, QUEUE_FRAMES_MAX, SIGN_AGAIN_ASKED_FRAMES, SIGN_AGAIN_FRAMES};
+pub use outbox::{METAS_MAX, QUEUE_FRAMES_MAX};
+pub use receive::{HELD_FRAMES_MAX, HELD_MS, SIGNATURES_AN_HOUR, SIGNATURES_AT_ONCE};
 pub use rejection::{Rejection, Rejections};
 pub use shown::Transfer;
+pub use transmit::{SIGN_AGAIN_ASKED_FRAMES, SIGN_AGAIN_FRAMES};
 
 use crate::airtime::ledger::{Account, HOUR_MS, Ledger, LedgerRecord, Priority, Verdict};
 use crate::airtime::region::Rules;
@@ -59,9 +62,9 @@ use crate::peer::PeerId;
 use channels::{ChannelKeys, Channels};
 use epochs::{Epochs, OwnEpoch};
 use fit::Fit;
-use inbound::Inbound;
-use outbound::Outbox;
+use outbox::Outbox;
 use random::Random;
+use receive::Inbound;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The longest call sign, bytes.
@@ -223,10 +226,52 @@ pub enum SendRefusal {
     Offer(#[from] OfferError),
 }
 
+/// What [`Station::transmit`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "a frame that is dropped here was charged and never sent"]
+pub enum Transmit {
+    /// A frame for the driver, already charged to the ledger.
+    Frame {
+        /// The bytes to send.
+        frame: Vec<u8>,
+        /// The account and airtime of the charge.
+        charge: Charge,
+    },
+    /// A record must be durable before anything leaves: drain [`Station::poll_record`], then call again.
+    NeedsRecord,
+    /// Nothing is due, or nothing that is due may leave now. [`Station::poll_timeout`] returns when to call again.
+    Idle,
+}
+
+/// What a frame cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Charge {
+    /// The account that was charged.
+    pub account: Account,
+    /// Time on air, microseconds.
+    pub airtime_us: u64,
+}
+
+/// A frame that was received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reception {
+    /// The member that sent it. `None` where no seal names one: calls, joins, announcements and their questions, frames that
+    /// could not be opened, our own.
+    pub from: Option<PeerId>,
+    /// What it was, or why it had no effect.
+    pub outcome: Result<Received, Rejection>,
+}
+
+impl Reception {
+    fn unproved(outcome: Result<Received, Rejection>) -> Self {
+        Reception { from: None, outcome }
+    }
+}
+
 /// What a frame was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Heard {
+pub enum Received {
     /// A whole message. In encrypted mode *some member of the audience* sent it; in clear mode anybody may have, and of members whose
     /// hints are the same the first is named.
     Message {
@@ -264,7 +309,7 @@ pub enum Heard {
     Join(Vec<u8>),
     /// Who transmits.
     CallSign(String),
-    /// Heard before.
+    /// Received before.
     Duplicate,
     /// Our own frame, come back.
     Echo,

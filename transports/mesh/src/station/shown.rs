@@ -34,8 +34,8 @@ impl Station {
             Transfer {
                 channel: waiting.channel,
                 from: None,
-                account: meta.map(|meta| meta.account()),
-                priority: meta.map_or(Priority::Bulk, |meta| meta.priority()),
+                account: meta.map(|meta| meta.account),
+                priority: meta.map_or(Priority::Bulk, |meta| meta.priority),
                 frames_to_go: waiting.fragments,
                 frames: waiting.fragments_first.max(waiting.fragments),
                 repair: waiting.repair,
@@ -56,16 +56,5 @@ impl Station {
             }
         });
         ours.chain(theirs).collect()
-    }
-
-    /// Whose the frame was that was last handed to [`receive`](Self::receive), if it was sealed, or signed for, by
-    /// somebody in an audience.
-    pub fn last_sender(&self) -> Option<PeerId> {
-        self.inbound.sender
-    }
-
-    /// Whom the frame that last left was charged to, and its time on air, microseconds.
-    pub fn last_charge(&self) -> Option<(Account, u64)> {
-        self.outbox.charged
     }
 }

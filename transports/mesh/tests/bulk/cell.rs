@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use tombolo_mesh::PeerId;
-use tombolo_mesh::bulk::fragment::{MemoryLimits, Message, MessageId, Received, Sender, SenderLimits};
+use tombolo_mesh::bulk::fragment::{MemoryLimits, Message, MessageId, Progress, Sender, SenderLimits};
 use tombolo_mesh::bulk::repair::{Listener, OutNack};
 
 pub(crate) const HOUR_MS: u64 = 3_600_000;
@@ -231,12 +231,12 @@ impl Cell {
         }
         for payload in arriving {
             match listener.ear.fragment(self.now_ms, self.channel, self.me, &payload) {
-                Ok(Received::Whole(message)) => {
+                Ok(Progress::Whole(message)) => {
                     listener.heard += 1;
                     listener.delivered.push(message);
                 }
-                Ok(Received::Part) => listener.heard += 1,
-                Ok(Received::Duplicate) => {}
+                Ok(Progress::Part) => listener.heard += 1,
+                Ok(Progress::Duplicate) => {}
                 Err(error) => assert!(faults.corrupted_permille > 0, "{error}"),
             }
         }

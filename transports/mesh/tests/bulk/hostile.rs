@@ -5,7 +5,7 @@ use crate::cell::{Cell, Dice, FRAME_AIRTIME_MS, Faults, HOUR_MS, content, peer};
 use proptest::prelude::*;
 use tombolo_mesh::PeerId;
 use tombolo_mesh::bulk::fragment::{
-    Assembler, FragmentError, MemoryLimits, OutFragment, Received, Sender, SenderLimits, Source,
+    Assembler, FragmentError, MemoryLimits, OutFragment, Progress, Sender, SenderLimits, Source,
 };
 use tombolo_mesh::bulk::repair::Listener;
 
@@ -62,7 +62,7 @@ proptest! {
             let mut payload = if dice.chance(500) { mine } else { other }.payload.clone();
             payload[..2].copy_from_slice(&mine.payload[..2]);
             match assembler.receive(0, Source { channel, sender }, &payload) {
-                Ok(Received::Whole(message)) => prop_assert!(message.bytes == first || message.bytes == second),
+                Ok(Progress::Whole(message)) => prop_assert!(message.bytes == first || message.bytes == second),
                 Ok(_) | Err(FragmentError::Spliced { .. }) => {}
                 Err(error) => prop_assert!(false, "{error}"),
             }
@@ -70,7 +70,7 @@ proptest! {
         // The honest sender is heard in the end.
         let whole = mine.iter().filter_map(|fragment| {
             match assembler.receive(1, Source { channel, sender }, &fragment.payload) {
-                Ok(Received::Whole(message)) => Some(message.bytes),
+                Ok(Progress::Whole(message)) => Some(message.bytes),
                 _ => None,
             }
         });
@@ -88,7 +88,7 @@ fn a_flood_does_not_push_out_what_others_have_nearly_done() {
     let source = Source { channel, sender: honest };
     let (last, first) = parts.split_last().unwrap();
     for part in first {
-        assert_eq!(assembler.receive(0, source, &part.payload), Ok(Received::Part));
+        assert_eq!(assembler.receive(0, source, &part.payload), Ok(Progress::Part));
     }
     for flood in 0..40_000_u64 {
         let sender = peer(3 + (flood % 200) as u8);
@@ -98,7 +98,7 @@ fn a_flood_does_not_push_out_what_others_have_nearly_done() {
     }
     assert!(assembler.counts().evicted > 1_000, "{:?}", assembler.counts());
     let done = assembler.receive(50_000, source, &last.payload);
-    assert!(matches!(done, Ok(Received::Whole(message)) if message.bytes == bytes));
+    assert!(matches!(done, Ok(Progress::Whole(message)) if message.bytes == bytes));
 }
 
 #[test]
@@ -110,16 +110,16 @@ fn a_fragment_of_another_layout_is_refused_and_counted() {
     // A single forged fragment that came first gives way.
     let mut forged = parts[0].payload.clone();
     forged[2] += 1;
-    assert_eq!(assembler.receive(0, source, &forged), Ok(Received::Part));
-    assert_eq!(assembler.receive(0, source, &parts[0].payload), Ok(Received::Part));
-    assert_eq!(assembler.receive(0, source, &parts[1].payload), Ok(Received::Part));
+    assert_eq!(assembler.receive(0, source, &forged), Ok(Progress::Part));
+    assert_eq!(assembler.receive(0, source, &parts[0].payload), Ok(Progress::Part));
+    assert_eq!(assembler.receive(0, source, &parts[1].payload), Ok(Progress::Part));
     assert!(matches!(assembler.receive(0, source, &forged), Err(FragmentError::Inconsistent { .. })));
     let mut conflicting = parts[1].payload.clone();
     conflicting[50] ^= 1;
     let refused = assembler.receive(0, source, &conflicting);
     assert!(matches!(refused, Err(FragmentError::Conflicting { index: 1, .. })), "{refused:?}");
     let last = parts.iter().skip(2).map(|part| assembler.receive(0, source, &part.payload)).last();
-    assert!(matches!(last, Some(Ok(Received::Whole(_)))));
+    assert!(matches!(last, Some(Ok(Progress::Whole(_)))));
     assert_eq!((assembler.counts().inconsistent, assembler.counts().conflicting), (2, 1));
 }
 

@@ -9,7 +9,9 @@ use tombolo_mesh::airtime::{Line, Modulation};
 use tombolo_mesh::emulated::{Access, Air, Loss, RadioId};
 use tombolo_mesh::frame::keys::{AudienceKey, BootEpoch, Mode};
 use tombolo_mesh::frame::{Counters, Header, Kind, seal};
-use tombolo_mesh::station::{Heard, Outgoing, QUEUE_FRAMES_MAX, Station, StationConfig, StationRecords};
+use tombolo_mesh::station::{
+    Outgoing, QUEUE_FRAMES_MAX, Received, Station, StationConfig, StationRecords, Transmit,
+};
 
 const LINE: Line = Line::lora(Modulation::SF7_125);
 /// Who is honest: A speaks and B listens. The third is the forger.
@@ -136,7 +138,11 @@ impl Field {
                 while let Some(record) = station.poll_record() {
                     station.recorded(&record);
                 }
-                frame = frame.or_else(|| station.poll_frame(moment));
+                if frame.is_none()
+                    && let Transmit::Frame { frame: next, .. } = station.transmit(moment)
+                {
+                    frame = Some(next);
+                }
             }
             if let Some(frame) = frame {
                 self.air.transmit(now_ms, self.radios[node], frame).unwrap();
@@ -154,7 +160,7 @@ impl Field {
             while let Some(record) = station.poll_record() {
                 station.recorded(&record);
             }
-            let Some(frame) = station.poll_frame(moment) else { continue };
+            let Transmit::Frame { frame, .. } = station.transmit(moment) else { continue };
             for listener in &mut self.stations[..HONEST] {
                 let _ = listener.receive(0, &frame);
             }
@@ -189,10 +195,11 @@ impl Field {
                     self.listen(&frame);
                     continue;
                 }
-                let heard = self.stations[node].receive(now_ms, &frame).ok();
-                let later: Vec<Heard> = std::iter::from_fn(|| self.stations[node].poll_heard()).collect();
-                for heard in heard.into_iter().chain(later) {
-                    let Heard::Message { from, bytes, kind, .. } = heard else { continue };
+                let station = &mut self.stations[node];
+                let first = station.receive(now_ms, &frame);
+                for reception in std::iter::once(first).chain(std::iter::from_fn(|| station.poll_received()))
+                {
+                    let Ok(Received::Message { from, bytes, kind, .. }) = reception.outcome else { continue };
                     if node == 1 && from == peer(0) && kind.number() == 7 {
                         states += usize::from(bytes.len() == 40);
                         long |= bytes == self.long;

@@ -74,7 +74,7 @@ pub struct Message {
 
 /// What a fragment was.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Received {
+pub enum Progress {
     /// A new part of a message that is not whole yet.
     Part,
     /// Nothing new: held already, of a block that is whole, or of a message that was delivered.
@@ -168,12 +168,12 @@ impl Assembler {
         now_ms: u64,
         source: Source,
         payload: &[u8],
-    ) -> Result<Received, FragmentError> {
+    ) -> Result<Progress, FragmentError> {
         let result = Place::open(payload).and_then(|(place, shard)| self.place(now_ms, source, place, shard));
         let count = match &result {
-            Ok(Received::Part) => return result,
-            Ok(Received::Duplicate) => &mut self.counts.duplicates,
-            Ok(Received::Whole(_)) => &mut self.counts.delivered,
+            Ok(Progress::Part) => return result,
+            Ok(Progress::Duplicate) => &mut self.counts.duplicates,
+            Ok(Progress::Whole(_)) => &mut self.counts.delivered,
             Err(FragmentError::Malformed { .. }) => &mut self.counts.malformed,
             Err(FragmentError::Inconsistent { .. }) => &mut self.counts.inconsistent,
             Err(FragmentError::Conflicting { .. }) => &mut self.counts.conflicting,
@@ -245,10 +245,10 @@ impl Assembler {
         source: Source,
         place: Place,
         shard: &[u8],
-    ) -> Result<Received, FragmentError> {
+    ) -> Result<Progress, FragmentError> {
         let key = (source, place.id);
         if self.was_delivered(now_ms, &key, place.layout) {
-            return Ok(Received::Duplicate);
+            return Ok(Progress::Duplicate);
         }
         self.check_layout(&key, place.layout)?;
         if let Some(duplicate) = self.open.get(&key).and_then(|assembly| assembly.compare(place, shard)) {
@@ -258,7 +258,7 @@ impl Assembler {
         let assembly = self.open.entry(key).or_insert_with(|| Assembly::new(place.layout, now_ms));
         assembly.insert(place, shard, now_ms);
         if !assembly.is_whole() {
-            return Ok(Received::Part);
+            return Ok(Progress::Part);
         }
         let Some((kind, bytes)) = read_stream(&assembly.stream(), assembly.layout) else {
             *assembly = Assembly::new(assembly.layout, now_ms);
@@ -266,7 +266,7 @@ impl Assembler {
         };
         self.open.remove(&key);
         self.note_delivered(now_ms, &key, place.layout);
-        Ok(Received::Whole(Message { source, id: place.id, kind, bytes }))
+        Ok(Progress::Whole(Message { source, id: place.id, kind, bytes }))
     }
 
     /// Of one message all fragments show one layout. A single one that shows another than the next one does may be
@@ -391,15 +391,15 @@ impl Assembly {
     }
 
     /// What a fragment is that brings nothing new; `None` for a new one.
-    fn compare(&self, place: Place, shard: &[u8]) -> Option<Result<Received, FragmentError>> {
+    fn compare(&self, place: Place, shard: &[u8]) -> Option<Result<Progress, FragmentError>> {
         let block = self.blocks.get(usize::from(place.block))?;
         if block.whole.is_some() {
-            return Some(Ok(Received::Duplicate));
+            return Some(Ok(Progress::Duplicate));
         }
         let held = block.held.get(&place.index)?;
         let Place { id, block, index, .. } = place;
         let conflict = FragmentError::Conflicting { id, block, index };
-        Some(if **held == *shard { Ok(Received::Duplicate) } else { Err(conflict) })
+        Some(if **held == *shard { Ok(Progress::Duplicate) } else { Err(conflict) })
     }
 
     fn insert(&mut self, place: Place, shard: &[u8], now_ms: u64) {

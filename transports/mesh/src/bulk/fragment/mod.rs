@@ -31,7 +31,7 @@
 //!
 //! ```
 //! use tombolo_mesh::PeerId;
-//! use tombolo_mesh::bulk::fragment::{MemoryLimits, Received, Sender, SenderLimits};
+//! use tombolo_mesh::bulk::fragment::{MemoryLimits, Progress, Sender, SenderLimits};
 //! use tombolo_mesh::bulk::repair::Listener;
 //!
 //! let (ann, bob, frame_airtime_ms) = (PeerId([1; 32]), PeerId([2; 32]), 640);
@@ -41,14 +41,14 @@
 //! sender.offer(0, ann, 7, &[b'x'; 500], 217, 50)?;
 //! let sent: Vec<_> = std::iter::from_fn(|| sender.next_fragment(0)).collect();
 //! for fragment in sent.iter().skip(1) {
-//!     assert_eq!(listener.fragment(700, ann, ann, &fragment.payload), Ok(Received::Part));
+//!     assert_eq!(listener.fragment(700, ann, ann, &fragment.payload), Ok(Progress::Part));
 //! }
 //! // The first was lost. When its time has come the listener asks, and a fragment of parity answers.
 //! let due_ms = listener.poll_timeout().expect("something is lacking");
 //! let nack = listener.poll_nack(due_ms, 217).expect("it is due");
 //! assert_eq!(sender.nack(due_ms, nack.channel, bob, &nack.payload), Ok(1));
 //! let repair = sender.next_fragment(due_ms).expect("it was asked for");
-//! let Ok(Received::Whole(message)) = listener.fragment(due_ms, ann, ann, &repair.payload) else { panic!() };
+//! let Ok(Progress::Whole(message)) = listener.fragment(due_ms, ann, ann, &repair.payload) else { panic!() };
 //! assert_eq!((message.kind, message.bytes), (7, vec![b'x'; 500]));
 //! # Ok::<(), tombolo_mesh::bulk::fragment::OfferError>(())
 //! ```
@@ -56,7 +56,7 @@
 mod assembler;
 mod sender;
 
-pub use assembler::{Assembler, Counts, MemoryLimits, Message, Open, Received, Source};
+pub use assembler::{Assembler, Counts, MemoryLimits, Message, Open, Progress, Source};
 pub use sender::{AGE_MAX_MS, Arrivals, OfferError, OutFragment, Sender, SenderLimits, Waiting};
 
 use crate::bulk::parity::{BLOCK_FRAGMENTS_MAX, PARITY_MAX};

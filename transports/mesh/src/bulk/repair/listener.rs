@@ -3,7 +3,7 @@
 use super::{
     BACKOFF_MAX_MS, Budget, NACK_BYTES_MIN, NackError, NackHead, SPREAD_FRAMES, WAIT_FRAMES, Wanted, whose,
 };
-use crate::bulk::fragment::{Assembler, FragmentError, MemoryLimits, MessageId, Place, Received, Source};
+use crate::bulk::fragment::{Assembler, FragmentError, MemoryLimits, MessageId, Place, Progress, Source};
 use crate::peer::PeerId;
 use std::collections::BTreeMap;
 
@@ -111,14 +111,14 @@ impl Listener {
         channel: PeerId,
         sender: PeerId,
         payload: &[u8],
-    ) -> Result<Received, FragmentError> {
+    ) -> Result<Progress, FragmentError> {
         let source = Source { channel, sender };
         self.fragments.insert(channel, now_ms);
         let result = self.assembler.receive(now_ms, source, payload);
         self.forget_closed();
         self.heard(now_ms, channel, sender);
         let Ok((place, _)) = Place::open(payload) else { return result };
-        let fresh = matches!(result, Ok(Received::Part | Received::Whole(_)));
+        let fresh = matches!(result, Ok(Progress::Part | Progress::Whole(_)));
         if self.assembler.layout(&(source, place.id)).is_some() {
             self.expect_more(now_ms, source, place, fresh);
         }

@@ -159,7 +159,7 @@ impl Request {
 
 /// What a frame was to a [`Responder`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum HandshakeEvent {
     /// Not towards us: no invite of ours, or an answer of somebody else.
     Foreign,
     /// A part; more are missing.
@@ -210,18 +210,22 @@ impl Responder {
     }
 
     /// Takes a frame of kind `Join`.
-    pub fn receive(&mut self, frame: &[u8]) -> Result<Heard, HandshakeError> {
+    pub fn receive(&mut self, frame: &[u8]) -> Result<HandshakeEvent, HandshakeError> {
         let part = Part::decode(frame)?;
         let meant = |token: &&TokenHash| prefix(token) == part.prefix;
         if part.direction != Direction::Request || !self.invites.iter().any(|token| meant(&token)) {
-            return Ok(Heard::Foreign);
+            return Ok(HandshakeEvent::Foreign);
         }
         // Byte for byte: nobody makes up a part of what he has not heard.
         if let Some(known) = self.requests.iter().find(|pending| pending.has(&part)) {
             let Pending { id, answer, .. } = known;
-            return Ok(if answer.is_some() { Heard::Repeated(*id) } else { Heard::Undecided(*id) });
+            return Ok(if answer.is_some() {
+                HandshakeEvent::Repeated(*id)
+            } else {
+                HandshakeEvent::Undecided(*id)
+            });
         }
-        let Some(message) = self.half.put(&part)? else { return Ok(Heard::Part) };
+        let Some(message) = self.half.put(&part)? else { return Ok(HandshakeEvent::Part) };
         let id = RequestId(*blake3::hash(&message).as_bytes());
         let mut invites = self.invites.iter().filter(meant);
         let request =
@@ -230,7 +234,7 @@ impl Responder {
             self.requests.pop_front();
         }
         self.requests.push_back(Pending { id, token: request.token, message, answer: None });
-        Ok(Heard::Request(request))
+        Ok(HandshakeEvent::Request(request))
     }
 
     /// Answers a request, with 32 random bytes used for this answer only. A second answer to one request changes nothing.

@@ -18,7 +18,7 @@ fn joiner(payload: &[u8]) -> Initiator {
 }
 
 /// The request, once the last frame is in.
-fn ask(responder: &mut Responder, frames: &[Vec<u8>]) -> Heard {
+fn ask(responder: &mut Responder, frames: &[Vec<u8>]) -> HandshakeEvent {
     frames.iter().map(|frame| responder.receive(frame).unwrap()).last().unwrap()
 }
 
@@ -28,7 +28,7 @@ fn two_radios_join_in_three_frames_each_way() {
     let frames = initiator.frames(231).unwrap();
     assert_eq!(frames.len(), 3);
     assert_eq!(frames.iter().map(|frame| frame.len() - HEADER_BYTES).sum::<usize>(), 96 + 400);
-    let Heard::Request(request) = ask(&mut responder, &frames) else { panic!("no request") };
+    let HandshakeEvent::Request(request) = ask(&mut responder, &frames) else { panic!("no request") };
     assert_eq!((request.token, &request.payload), (TOKEN, &vec![5; 400]));
     assert!(request.is_from(&id(2).peer_id()) && !request.is_from(&id(3).peer_id()));
     assert_eq!(responder.frames(request.id, 231), Err(HandshakeError::Unknown));
@@ -54,11 +54,11 @@ fn the_longest_payload_fits_three_frames_of_231_and_fifteen_of_50() {
 fn a_repeated_request_is_answered_with_the_same_bytes() {
     let (mut responder, initiator) = (inviter(), joiner(b"me"));
     let frames = initiator.frames(60).unwrap();
-    let Heard::Request(request) = ask(&mut responder, &frames) else { panic!("no request") };
-    assert_eq!(ask(&mut responder, &frames), Heard::Undecided(request.id));
+    let HandshakeEvent::Request(request) = ask(&mut responder, &frames) else { panic!("no request") };
+    assert_eq!(ask(&mut responder, &frames), HandshakeEvent::Undecided(request.id));
     responder.answer(request.id, b"welcome", [8; 32]).unwrap();
     let first = responder.frames(request.id, 60).unwrap();
-    assert_eq!(ask(&mut responder, &frames), Heard::Repeated(request.id));
+    assert_eq!(ask(&mut responder, &frames), HandshakeEvent::Repeated(request.id));
     responder.answer(request.id, b"something else", [7; 32]).unwrap();
     assert_eq!(responder.frames(request.id, 60).unwrap(), first);
 }
@@ -66,26 +66,26 @@ fn a_repeated_request_is_answered_with_the_same_bytes() {
 #[test]
 fn any_part_of_an_answered_request_calls_for_the_answer_however_it_was_cut() {
     let (mut responder, initiator) = (inviter(), joiner(&[5; 300]));
-    let Heard::Request(request) = ask(&mut responder, &initiator.frames(231).unwrap()) else {
+    let HandshakeEvent::Request(request) = ask(&mut responder, &initiator.frames(231).unwrap()) else {
         panic!("no request")
     };
     for frame_bytes in [50, 64, 120, 231, 255] {
         for part in initiator.frames(frame_bytes).unwrap() {
-            assert_eq!(responder.receive(&part), Ok(Heard::Undecided(request.id)));
+            assert_eq!(responder.receive(&part), Ok(HandshakeEvent::Undecided(request.id)));
         }
     }
     responder.answer(request.id, b"welcome", [8; 32]).unwrap();
     for frame_bytes in [50, 64, 120, 231, 255] {
         for part in initiator.frames(frame_bytes).unwrap() {
-            assert_eq!(responder.receive(&part), Ok(Heard::Repeated(request.id)));
+            assert_eq!(responder.receive(&part), Ok(HandshakeEvent::Repeated(request.id)));
         }
     }
     // Made up by somebody who heard the head of one: no part of it.
     let mut part = initiator.frames(64).unwrap().remove(1);
     *part.last_mut().unwrap() ^= 1;
-    assert_eq!(responder.receive(&part), Ok(Heard::Part));
+    assert_eq!(responder.receive(&part), Ok(HandshakeEvent::Part));
     responder.forget(request.id);
-    assert_eq!(responder.receive(&initiator.frames(231).unwrap()[0]), Ok(Heard::Part));
+    assert_eq!(responder.receive(&initiator.frames(231).unwrap()[0]), Ok(HandshakeEvent::Part));
 }
 
 #[test]
@@ -94,8 +94,8 @@ fn parts_gather_over_the_repetitions_of_one_request() {
     let frames = initiator.frames(255).unwrap();
     assert_eq!(frames.len(), 2);
     // The second is lost, then the first.
-    assert_eq!(responder.receive(&frames[0]), Ok(Heard::Part));
-    assert!(matches!(responder.receive(&frames[1]), Ok(Heard::Request(_))));
+    assert_eq!(responder.receive(&frames[0]), Ok(HandshakeEvent::Part));
+    assert!(matches!(responder.receive(&frames[1]), Ok(HandshakeEvent::Request(_))));
 }
 
 #[test]
@@ -116,8 +116,8 @@ fn an_inviter_that_lost_its_memory_can_still_answer_the_same_joiner() {
     let mut initiator = joiner(b"me");
     let frames = initiator.frames(231).unwrap();
     let mut restarted = inviter();
-    assert!(matches!(ask(&mut inviter(), &frames), Heard::Request(_)));
-    let Heard::Request(request) = ask(&mut restarted, &frames) else { panic!("no request") };
+    assert!(matches!(ask(&mut inviter(), &frames), HandshakeEvent::Request(_)));
+    let HandshakeEvent::Request(request) = ask(&mut restarted, &frames) else { panic!("no request") };
     restarted.answer(request.id, b"welcome", [3; 32]).unwrap();
     let answer = restarted.frames(request.id, 231).unwrap();
     assert_eq!(initiator.receive(&answer[0]), Ok(Some(b"welcome".to_vec())));
@@ -131,7 +131,7 @@ fn who_does_not_know_the_token_gets_nothing() {
     let thief = Initiator::new(&id(4), &id(1).peer_id(), &guess, b"let me in", [9; 32]).unwrap();
     assert_eq!(inviter().receive(&thief.frames(231).unwrap()[0]), Err(HandshakeError::Proof));
     let stranger = Initiator::new(&id(4), &id(1).peer_id(), &[1; 32], b"let me in", [9; 32]).unwrap();
-    assert_eq!(inviter().receive(&stranger.frames(231).unwrap()[0]), Ok(Heard::Foreign));
+    assert_eq!(inviter().receive(&stranger.frames(231).unwrap()[0]), Ok(HandshakeEvent::Foreign));
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn a_request_for_another_inviter_is_not_taken() {
 #[test]
 fn a_false_answer_does_not_spoil_the_true_one() {
     let (mut responder, mut initiator) = (inviter(), joiner(b"me"));
-    let Heard::Request(request) = ask(&mut responder, &initiator.frames(231).unwrap()) else {
+    let HandshakeEvent::Request(request) = ask(&mut responder, &initiator.frames(231).unwrap()) else {
         panic!("no request")
     };
     responder.answer(request.id, b"welcome", [8; 32]).unwrap();
@@ -162,9 +162,9 @@ fn state_is_bounded_and_the_oldest_goes() {
     let mut responder = inviter();
     for number in 0..100_u8 {
         let request = Initiator::new(&id(2), &id(1).peer_id(), &TOKEN, &[number], [number; 32]).unwrap();
-        assert!(matches!(ask(&mut responder, &request.frames(231).unwrap()), Heard::Request(_)));
+        assert!(matches!(ask(&mut responder, &request.frames(231).unwrap()), HandshakeEvent::Request(_)));
         let half = Initiator::new(&id(2), &id(1).peer_id(), &TOKEN, &[number; 50], [number; 32]).unwrap();
-        assert_eq!(responder.receive(&half.frames(50).unwrap()[0]), Ok(Heard::Part));
+        assert_eq!(responder.receive(&half.frames(50).unwrap()[0]), Ok(HandshakeEvent::Part));
     }
     assert_eq!((responder.requests.len(), responder.half.0.len()), (REQUESTS_MAX, HALF_MESSAGES_MAX));
 }
@@ -190,7 +190,7 @@ proptest! {
         let mut requests = Vec::new();
         let picked = order.iter().map(|at| at.get(&frames));
         for frame in picked.chain(&frames).chain(&frames) {
-            if let Heard::Request(request) = responder.receive(frame).unwrap() {
+            if let HandshakeEvent::Request(request) = responder.receive(frame).unwrap() {
                 responder.answer(request.id, &[6; 200], [8; 32]).unwrap();
                 requests.push(request);
             }
@@ -206,7 +206,7 @@ proptest! {
         let mut frame = joiner(&[5; 100]).frames(231).unwrap().remove(0);
         let at = at.index(frame.len());
         frame[at] ^= 1 << bit;
-        prop_assert!(!matches!(inviter().receive(&frame), Ok(Heard::Request(_))));
+        prop_assert!(!matches!(inviter().receive(&frame), Ok(HandshakeEvent::Request(_))));
     }
 
     #[test]
@@ -215,7 +215,7 @@ proptest! {
         for tail in frames {
             let towards = [&[0x30][..], &TOKEN[..4], &tail].concat();
             let from = [&[0x31][..], &TOKEN[..4], &tail].concat();
-            prop_assert!(!matches!(responder.receive(&towards), Ok(Heard::Request(_))));
+            prop_assert!(!matches!(responder.receive(&towards), Ok(HandshakeEvent::Request(_))));
             prop_assert!(!matches!(initiator.receive(&from), Ok(Some(_))));
             prop_assert!(responder.half.0.len() <= HALF_MESSAGES_MAX);
         }

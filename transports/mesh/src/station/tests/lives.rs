@@ -110,14 +110,14 @@ proptest! {
                         Record::OwnEpoch(epoch) => Some(Some(epoch.number)),
                         _ => None,
                     }));
-                    match station.poll_frame(at(now)) {
-                        Some(frame) => {
+                    match station.transmit(at(now)) {
+                        Transmit::Frame { frame, .. } => {
                             prop_assert_eq!(epoch, station.epoch());
                             nonces.note(station, 1, &owners, std::slice::from_ref(&frame));
                             past.push(frame);
                         }
-                        None if kept.is_empty() && station.records.is_empty() => break,
-                        None => {}
+                        Transmit::NeedsRecord => {}
+                        Transmit::Idle => break,
                     }
                 }
             }
@@ -170,8 +170,8 @@ proptest! {
                 frame[1..3].copy_from_slice(&key.alias().0);
                 frame[3] = key.hint(&peer(1)).0;
             }
-            let heard = b.receive(number as u64, &frame);
-            let message = matches!(heard, Ok(Heard::Message { .. } | Heard::Epoch { .. }));
+            let heard = b.receive(number as u64, &frame).outcome;
+            let message = matches!(heard, Ok(Received::Message { .. } | Received::Epoch { .. }));
             prop_assert!(!message);
             prop_assert!(b.inbound.held.len() <= HELD_FRAMES_MAX);
             frames(&mut b, number as u64);

@@ -92,27 +92,27 @@ fn frames(station: &mut Station, now_ms: u64) -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
     loop {
         record(station);
-        match station.poll_frame(at(now_ms)) {
-            Some(frame) => frames.push(frame),
-            None if record(station).is_empty() => return frames,
-            None => {}
+        match station.transmit(at(now_ms)) {
+            Transmit::Frame { frame, .. } => frames.push(frame),
+            Transmit::NeedsRecord => {}
+            Transmit::Idle => return frames,
         }
     }
 }
 
 /// What `listener` makes of these frames.
-fn hear(listener: &mut Station, now_ms: u64, frames: &[Vec<u8>]) -> Vec<Result<Heard, Rejection>> {
+fn hear(listener: &mut Station, now_ms: u64, frames: &[Vec<u8>]) -> Vec<Result<Received, Rejection>> {
     let mut heard = Vec::new();
     for frame in frames {
-        heard.push(listener.receive(now_ms, frame));
-        heard.extend(std::iter::from_fn(|| listener.poll_heard()).map(Ok));
+        heard.push(listener.receive(now_ms, frame).outcome);
+        heard.extend(std::iter::from_fn(|| listener.poll_received()).map(|reception| reception.outcome));
     }
     heard
 }
 
-fn texts(heard: &[Result<Heard, Rejection>]) -> Vec<String> {
-    let text = |heard: &Result<Heard, Rejection>| match heard {
-        Ok(Heard::Message { bytes, .. }) => Some(String::from_utf8(bytes.clone()).unwrap()),
+fn texts(heard: &[Result<Received, Rejection>]) -> Vec<String> {
+    let text = |heard: &Result<Received, Rejection>| match heard {
+        Ok(Received::Message { bytes, .. }) => Some(String::from_utf8(bytes.clone()).unwrap()),
         _ => None,
     };
     heard.iter().filter_map(text).collect()
@@ -122,18 +122,18 @@ fn texts(heard: &[Result<Heard, Rejection>]) -> Vec<String> {
 fn nothing_leaves_before_the_own_epoch_is_durable_and_the_opening_goes_first() {
     let mut a = station(1, &[1, 2], 10, StationRecords { own_epoch: Some(4), ..Default::default() });
     say(&mut a, 0, 1, b"up");
-    assert_eq!(a.poll_frame(at(0)), None);
+    assert_eq!(a.transmit(at(0)), Transmit::NeedsRecord);
     assert_eq!(a.poll_record(), Some(Record::OwnEpoch(a.epoch())));
-    assert_eq!(a.poll_frame(at(0)), None);
+    assert_eq!(a.transmit(at(0)), Transmit::NeedsRecord);
     a.recorded(&Record::OwnEpoch(a.epoch()));
     let sent = frames(&mut a, 0);
     assert_eq!(sent.iter().map(Vec::len).collect::<Vec<_>>(), [OPENING_BYTES, 14 + 2]);
     let mut b = station(2, &[1, 2], 11, StationRecords::default());
     let heard = hear(&mut b, 0, &sent);
-    assert_eq!(heard[0], Ok(Heard::Epoch { peer: peer(1), epoch: a.epoch() }));
+    assert_eq!(heard[0], Ok(Received::Epoch { peer: peer(1), epoch: a.epoch() }));
     assert_eq!(
         heard[1],
-        Ok(Heard::Message {
+        Ok(Received::Message {
             channel: peer(1),
             from: peer(1),
             kind: message(5),
@@ -151,13 +151,13 @@ fn a_listener_that_missed_the_opening_asks_and_reads_what_it_kept() {
     say(&mut a, 0, 1, b"first");
     say(&mut a, 0, 1, b"second");
     let sent = frames(&mut a, 0);
-    assert_eq!(hear(&mut b, 0, &sent[1..]), [Ok(Heard::Held), Ok(Heard::Held)]);
+    assert_eq!(hear(&mut b, 0, &sent[1..]), [Ok(Received::Held), Ok(Received::Held)]);
     let due = b.poll_timeout(0).unwrap();
     record(&mut b);
     let due = due.max(b.poll_timeout(due).unwrap());
     let question = frames(&mut b, due);
     assert_eq!(question.iter().map(Vec::len).collect::<Vec<_>>(), [REQUEST_BYTES]);
-    assert_eq!(hear(&mut a, due, &question), [Ok(Heard::Question)]);
+    assert_eq!(hear(&mut a, due, &question), [Ok(Received::Question)]);
     let answer_at = due.max(ANSWER_EVERY_MS);
     let answer = frames(&mut a, answer_at);
     assert_eq!(answer.len(), 1);
@@ -210,10 +210,10 @@ fn a_restored_backup_goes_beyond_what_its_peers_know() {
     assert_eq!(hear(&mut b, 1_000, &sent)[0], Err(Rejection::OldEpoch));
     let answer = frames(&mut b, 20_000);
     let theirs = past.epoch();
-    assert!(hear(&mut restored, 20_000, &answer).contains(&Ok(Heard::OwnEpoch { theirs })));
+    assert!(hear(&mut restored, 20_000, &answer).contains(&Ok(Received::OwnEpoch { theirs })));
     assert_eq!(restored.epoch().number, theirs.number + 1);
     assert_ne!(restored.epoch().salt, theirs.salt);
-    assert_eq!(restored.poll_frame(at(20_000)), None, "the new epoch is not durable");
+    assert_eq!(restored.transmit(at(20_000)), Transmit::NeedsRecord, "the new epoch is not durable");
     say(&mut restored, 20_000, 1, b"beyond");
     let sent = frames(&mut restored, 20_000);
     assert_eq!(texts(&hear(&mut b, 20_000, &sent)), ["beyond"]);
@@ -248,14 +248,14 @@ fn a_renewed_key_is_sent_under_and_the_previous_one_still_heard() {
     b.set_channel(peer(1), renewed.clone(), Some(audience(1, 1)), members.clone()).unwrap();
     say(&mut a, 0, 1, b"old");
     let heard = hear(&mut b, 0, &frames(&mut a, 0));
-    assert!(matches!(heard[1], Ok(Heard::Message { under_previous_key: true, .. })));
+    assert!(matches!(heard[1], Ok(Received::Message { under_previous_key: true, .. })));
     a.set_channel(peer(1), renewed, Some(audience(1, 1)), members).unwrap();
     say(&mut a, 1, 1, b"new");
     let sent = frames(&mut a, 1);
     let heard = hear(&mut b, 1, &sent);
-    assert!(matches!(heard[0], Ok(Heard::Message { under_previous_key: false, .. })));
+    assert!(matches!(heard[0], Ok(Received::Message { under_previous_key: false, .. })));
     let mut left_behind = station(3, &[1, 2, 3], 12, Default::default());
-    assert_eq!(hear(&mut left_behind, 1, &sent), [Ok(Heard::Foreign)]);
+    assert_eq!(hear(&mut left_behind, 1, &sent), [Ok(Received::Foreign)]);
 }
 
 #[test]
@@ -306,7 +306,7 @@ fn a_frame_forged_in_our_name_does_not_lock_us_out() {
     let frame_key = key.frame_key(Mode::Encrypted, &peer(1), &a.epoch());
     let forged = seal(&frame_key, header, counters.take().unwrap(), b"false");
     assert_eq!(texts(&hear(&mut b, 1, std::slice::from_ref(&forged))), ["false"]);
-    assert_eq!(a.receive(1, &forged), Err(Rejection::InOurName));
+    assert_eq!(a.receive(1, &forged).outcome, Err(Rejection::InOurName));
     say(&mut a, 2, 1, b"second");
     assert_eq!(texts(&hear(&mut b, 2, &frames(&mut a, 2))), ["second"]);
 }
@@ -325,7 +325,7 @@ fn a_listener_far_out_is_brought_back_by_the_signed_counter() {
     }
     assert!(texts(&heard).is_empty());
     let question = frames(&mut b, 60_000);
-    assert_eq!(hear(&mut a, 60_000, &question), [Ok(Heard::Question)]);
+    assert_eq!(hear(&mut a, 60_000, &question), [Ok(Received::Question)]);
     let answer = frames(&mut a, 60_000);
     hear(&mut b, 60_000, &answer);
     say(&mut a, 60_000, 1, b"back");
@@ -343,9 +343,9 @@ fn clear_mode_shows_everything_and_sends_the_call_sign() {
     assert_eq!(sent[0], b"\x40DE X1ABC");
     assert!(sent[1].ends_with(b"in plain words") && sent[1].len() == 6 + 14);
     let heard = hear(&mut b, 0, &sent);
-    assert_eq!(heard[0], Ok(Heard::CallSign("X1ABC".into())));
+    assert_eq!(heard[0], Ok(Received::CallSign("X1ABC".into())));
     assert_eq!(texts(&heard), ["in plain words"]);
-    assert_eq!(hear(&mut b, 1, &sent[1..]), [Ok(Heard::Duplicate)]);
+    assert_eq!(hear(&mut b, 1, &sent[1..]), [Ok(Received::Duplicate)]);
     let handshake = vec![vec![0x30; 20]];
     assert_eq!(a.send_join(handshake, Priority::State, Account(1)), Err(SendRefusal::ClearMode));
     // The last of a conversation is within the interval too; then silence.
@@ -387,22 +387,25 @@ fn the_ledger_is_asked_before_each_frame_and_its_record_is_durable_first() {
         if a.frames_waiting() < 8 {
             say(&mut a, now, 1, &[0; 200]);
         }
-        match a.poll_frame(at(now)) {
-            Some(frame) => {
+        match a.transmit(at(now)) {
+            Transmit::Frame { frame, charge } => {
                 sent_us += a.line.frame_us(frame.len());
+                assert_eq!(
+                    charge,
+                    Charge { account: charge.account, airtime_us: a.line.frame_us(frame.len()) }
+                );
                 assert!(sent_us <= durable_us, "{sent_us} us sent, {durable_us} us on disk");
             }
-            None => {
+            Transmit::NeedsRecord => {
                 let records = record(&mut a);
+                assert!(!records.is_empty());
                 for kept in &records {
                     if let Record::Ledger(record) = kept {
                         durable_us = sent_us + record.ahead_us();
                     }
                 }
-                if records.is_empty() {
-                    now = a.poll_timeout(now).unwrap().max(now + 1);
-                }
             }
+            Transmit::Idle => now = a.poll_timeout(now).unwrap().max(now + 1),
         }
     }
     assert!((30_000_000..=36_000_000).contains(&sent_us), "{sent_us} us in an hour at 1 %");

@@ -35,7 +35,7 @@ fn a_question_and_a_call_sign_are_filled_up_and_understood() {
     let spoken = frames(&mut a, 60_000);
     assert_eq!(spoken.iter().map(Vec::len).collect::<Vec<_>>(), [PADDED_BYTES_MAX; 2]);
     assert_eq!(spoken[0], b"\x40DE X1A        ");
-    assert_eq!(hear(&mut b, 60_000, &spoken), [Ok(Heard::CallSign("X1A".into())), Ok(Heard::Question)]);
+    assert_eq!(hear(&mut b, 60_000, &spoken), [Ok(Received::CallSign("X1A".into())), Ok(Received::Question)]);
     // What was charged is what was sent.
     let sent_us: u64 = spoken.iter().map(|frame| a.line.frame_us(frame.len())).sum();
     assert_eq!(a.ledger().hour_us(60_000), sent_us);
@@ -55,15 +55,15 @@ fn a_clear_frame_is_the_same_however_it_was_filled_up() {
         assert_eq!(texts(&hear(&mut b, number as u64, &sent)), [text]);
         let mut shorter = frame[..6 + text.len()].to_vec();
         shorter[0] &= 0xf0;
-        assert_eq!(hear(&mut b, number as u64, &[shorter]), [Ok(Heard::Duplicate)]);
+        assert_eq!(hear(&mut b, number as u64, &[shorter]), [Ok(Received::Duplicate)]);
     }
     let mut false_pad = frames_of_clear(&mut a);
     *false_pad.last_mut().unwrap() = 1;
-    assert_eq!(b.receive(100, &false_pad), Err(Rejection::Padding));
+    assert_eq!(b.receive(100, &false_pad).outcome, Err(Rejection::Padding));
     let mut long = frames_of_clear(&mut a);
     long.resize(PADDED_BYTES_MAX + 1, 0);
     long[0] += 1;
-    assert_eq!(b.receive(100, &long), Err(Rejection::Padding));
+    assert_eq!(b.receive(100, &long).outcome, Err(Rejection::Padding));
 }
 
 fn frames_of_clear(station: &mut Station) -> Vec<u8> {
