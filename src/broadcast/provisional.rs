@@ -17,7 +17,7 @@ use tombolo_transports::PeerId;
 use crate::broadcast::transmit::account;
 use crate::broadcast::{Broadcast, RadioContext, RadioLink, kinds};
 use crate::core::{Core, reserved_document};
-use crate::envelope::{Base, Carried, CompactEnvelope, UpdateChange, decode_provisional, encode_provisional};
+use crate::envelope::{Base, Carried, CompactEnvelope, ProvisionalUpdate, UpdateChange, decode_provisional, encode_provisional};
 use crate::layer::{Content, DocumentName, Kind, LayerId, Sequence};
 use crate::replica::Replica;
 use crate::sync::broadcast::Input;
@@ -156,7 +156,7 @@ impl Broadcast {
         owner: PeerId,
         bytes: &[u8],
     ) -> bool {
-        let Ok((envelope, body, tags)) = decode_provisional(bytes) else { return false };
+        let Ok(ProvisionalUpdate { envelope, body, tags }) = decode_provisional(bytes) else { return false };
         let Some(key) = PairKey::receiving(&core.radio_identity(), &owner) else { return false };
         let id = LayerId { document: reserved_document(owner, DocumentName::STATE), author: owner };
         let is_ours = |base: &State| {

@@ -21,8 +21,8 @@ pub use codec::{
     encode_compact, encode_whole,
 };
 pub use update::{
-    UpdateChange, UpdateItem, decode_provisional, decode_update, encode_provisional, encode_update,
-    join_update,
+    ProvisionalUpdate, UpdateChange, UpdateItem, decode_provisional, decode_update, encode_provisional,
+    encode_update, join_update,
 };
 
 use crate::layer::{Content, Head, Kind, Layer, LayerId, Root, Sequence, SignedHead};

@@ -204,16 +204,23 @@ pub fn encode_provisional(envelope: &CompactEnvelope<Change<'_>>, tags: u8) -> O
     Some(bytes)
 }
 
-/// A provisional state of a peer: the envelope, which names no base and has no signature; the bytes that the tags are
-/// over; and the tags.
+/// A provisional state of a peer, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProvisionalUpdate<'b> {
+    /// The envelope, which names no base and has no signature.
+    pub envelope: CompactEnvelope<UpdateChange>,
+    /// The bytes that the tags are over.
+    pub body: &'b [u8],
+    /// A tag for each listener that is meant.
+    pub tags: &'b [[u8; TAG_BYTES]],
+}
+
+/// Splits the bytes of a peer's provisional state. Nothing is verified yet.
 ///
 /// # Errors
 ///
 /// An error where the bytes are no provisional state.
-#[allow(clippy::type_complexity, reason = "three parts of one message")]
-pub fn decode_provisional(
-    bytes: &[u8],
-) -> Result<(CompactEnvelope<UpdateChange>, &[u8], &[[u8; TAG_BYTES]]), EnvelopeError> {
+pub fn decode_provisional(bytes: &[u8]) -> Result<ProvisionalUpdate<'_>, EnvelopeError> {
     let first = *bytes.first().ok_or(EnvelopeError::Truncated)?;
     let tags_bytes = usize::from(first >> 4) * TAG_BYTES;
     let body_bytes = bytes.len().checked_sub(tags_bytes).filter(|length| *length > 0 && tags_bytes > 0);
@@ -234,7 +241,7 @@ pub fn decode_provisional(
         signature: [0; SIGNATURE_BYTES],
         delta: UpdateChange::Behind(preamble),
     };
-    Ok((envelope, body, tags.as_chunks().0))
+    Ok(ProvisionalUpdate { envelope, body, tags: tags.as_chunks().0 })
 }
 
 /// What a map holds: packed as a delta from nothing, where that is shorter than its CBOR and may be.

@@ -279,7 +279,7 @@ mod tests {
         assert_eq!((without.writes_since(&a), without.writes_since(&b)), (Some(Sequence::NONE), None));
         let again = without.followed_by([(a, TrustLevel::Trusted), (b, TrustLevel::Trusted)], at(9));
         let later = again.followed_by([(b, TrustLevel::Trusted), (a, TrustLevel::Trusted)], at(12));
-        assert_eq!(again, later, "whoever stays listed counts as before");
+        assert_eq!(again, later, "a member that stays listed counts as before");
         let read = Audience::from_value(&later.to_value()).unwrap();
         assert_eq!((read.writes_since(&a), read.writes_since(&b)), (Some(Sequence::NONE), Some(at(9))));
     }

@@ -75,7 +75,7 @@ impl Inventory {
     }
 
     /// Reads a frontier message. Where another node names a layer by a hash that begins as one held here, short
-    /// hashes no longer tell the two apart.
+    /// hashes no longer distinguish the two.
     pub(super) fn read(&mut self, message: &FrontierMessage) -> Report {
         self.is_ambiguous |= self.is_mistakable(message);
         let mut theirs = Frontier::default();

@@ -261,10 +261,10 @@ mod tests {
     }
 
     #[test]
-    fn next_by_is_never_said_too_early() {
+    fn next_by_is_never_sent_too_early() {
         for seconds in [0, 1, 8, 9, 15, 16, 17, 600, 3_601, 86_400, 1 << 30] {
-            let said = unpack_seconds(pack_seconds(seconds));
-            assert!(said >= seconds && said <= 8 + seconds + seconds / 7, "{seconds} was said as {said}");
+            let sent = unpack_seconds(pack_seconds(seconds));
+            assert!(sent >= seconds && sent <= 8 + seconds + seconds / 7, "{seconds} was sent as {sent}");
         }
     }
 
