@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tombolo::federation::TrustLevel;
 use tombolo::handle::{Settings, Tombolo};
-use tombolo::node::{Command, Reply};
+use tombolo::node::{Admin, Reply};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -24,9 +24,9 @@ async fn run(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let boat = start(folder, "boat").await?;
 
     let invite =
-        Command::Invite { level: TrustLevel::Trusted, expires_ms: 60_000, addresses: attic.addresses() };
+        Admin::Invite { level: TrustLevel::Trusted, expires_ms: 60_000, addresses: attic.addresses() };
     let Reply::Invite(invite) = attic.command(invite).await? else { return Err("no invite".into()) };
-    boat.command(Command::Join { code: invite.code, addresses: Vec::new() }).await?;
+    boat.command(Admin::Join { code: invite.code, addresses: Vec::new() }).await?;
     println!("boat joined attic");
 
     attic.create_map("plan").await?;

@@ -30,7 +30,7 @@ use crate::api::server::LocalServer;
 use crate::config::Config;
 use crate::folder::{self, StartError};
 use crate::layer::{KeyError, KeyPath, Kind};
-use crate::node::{Command, CommandError, Event, Reply};
+use crate::node::{Command, CommandError, Event, Query, Reply, Write};
 use crate::probe::Publisher;
 use crate::runtime::links::Links;
 use crate::runtime::{AskError, Driven, NodeClient, Task, drive};
@@ -170,7 +170,7 @@ impl Tombolo {
     /// # Errors
     ///
     /// [`AskError`] if the node refuses or has ended.
-    pub async fn command(&self, command: Command) -> Result<Reply, AskError> {
+    pub async fn command(&self, command: impl Into<Command>) -> Result<Reply, AskError> {
         self.client.command(command).await
     }
 
@@ -180,7 +180,7 @@ impl Tombolo {
     ///
     /// [`CallError`] if the node refuses or has ended.
     pub async fn create_map(&self, name: &str) -> Result<(), CallError> {
-        self.command(Command::Create { name: name.to_owned(), kind: Kind::Map }).await?;
+        self.command(Write::Create { name: name.to_owned(), kind: Kind::Map }).await?;
         Ok(())
     }
 
@@ -191,7 +191,7 @@ impl Tombolo {
     /// [`CallError`] if the key or the value is not valid, or the node refuses or has ended.
     pub async fn set(&self, doc: &str, key: &str, value: &impl Serialize) -> Result<(), CallError> {
         let value = tombolo_delta::to_value(value)?;
-        let command = Command::Set { doc: doc.to_owned(), key: KeyPath::parse(key)?, value };
+        let command = Write::Set { doc: doc.to_owned(), key: KeyPath::parse(key)?, value };
         self.command(command).await?;
         Ok(())
     }
@@ -203,7 +203,7 @@ impl Tombolo {
     /// [`CallError`] if the key is not valid, or the node refuses or has ended.
     pub async fn get(&self, doc: &str, key: Option<&str>) -> Result<Value, CallError> {
         let key = key.map(KeyPath::parse).transpose()?;
-        match self.command(Command::Get { doc: doc.to_owned(), key }).await? {
+        match self.command(Query::Get { doc: doc.to_owned(), key }).await? {
             Reply::Value(value) => Ok(value),
             _ => Err(CallError::Unexpected),
         }
@@ -215,7 +215,7 @@ impl Tombolo {
     ///
     /// [`CallError`] if the key is not valid, or the node refuses or has ended.
     pub async fn del(&self, doc: &str, key: &str) -> Result<(), CallError> {
-        self.command(Command::Del { doc: doc.to_owned(), key: KeyPath::parse(key)? }).await?;
+        self.command(Write::Del { doc: doc.to_owned(), key: KeyPath::parse(key)? }).await?;
         Ok(())
     }
 

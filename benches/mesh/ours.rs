@@ -5,7 +5,7 @@ use crate::states::States;
 use crate::{Case, FRAME_BYTES_MAX};
 use tombolo::federation::TrustLevel;
 use tombolo::identity::did;
-use tombolo::node::{Command, Reply};
+use tombolo::node::{Admin, Query, Reply, Write};
 use tombolo_mesh::emulated::Loss;
 use tombolo_mesh::frame::Kind;
 use tombolo_sim::field::{Field, FieldConfig};
@@ -107,15 +107,15 @@ fn cell(case: &Case, states: &States, first: usize) -> Field {
 }
 
 fn join(field: &mut Field, listener: usize) {
-    let invite = Command::Invite { level: TrustLevel::Trusted, expires_ms: 60 * MINUTE, addresses: vec![] };
+    let invite = Admin::Invite { level: TrustLevel::Trusted, expires_ms: 60 * MINUTE, addresses: vec![] };
     let Some(Ok(Reply::Invite(invite))) = field.ask(SENDER, invite) else { panic!("an invite") };
-    let request = field.begin(listener, Command::Join { code: invite.code, addresses: vec![] });
+    let request = field.begin(listener, Admin::Join { code: invite.code, addresses: vec![] });
     let joined = field.run_until(MINUTE, |field| matches!(field.answer(listener, request), Some(Ok(_))));
     assert!(joined, "a cable is there to join");
 }
 
 fn publish(field: &mut Field, place: usize, states: &States, at: usize) {
-    let done = field.ask(place, Command::PublishState { state: states.at(at) });
+    let done = field.ask(place, Write::PublishState { state: states.at(at) });
     assert!(matches!(done, Some(Ok(_))), "{done:?}");
 }
 
@@ -128,11 +128,11 @@ fn hear_sender(field: &mut Field, case: &Case, hear: bool) {
 }
 
 fn all_hold(field: &mut Field, case: &Case) -> bool {
-    let own = field.ask(SENDER, Command::State { peer: None });
+    let own = field.ask(SENDER, Query::State { peer: None });
     let Some(Ok(Reply::State(own))) = own else { return false };
     let sender = did(&field.peer_id(SENDER));
     (1..=case.listeners).all(|listener| {
-        let theirs = field.ask(listener, Command::State { peer: Some(sender.clone()) });
+        let theirs = field.ask(listener, Query::State { peer: Some(sender.clone()) });
         matches!(theirs, Some(Ok(Reply::State(theirs))) if theirs == own)
     })
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use tombolo::layer::KeyPath;
-use tombolo::node::{Command, CommandError, Reply};
+use tombolo::node::{CommandError, Query, Reply};
 use tombolo_delta::Value;
 
 use crate::{Seat, Simulation};
@@ -99,8 +99,7 @@ impl Checker {
         let doc = document.text(simulation);
         let claims = self.claims.iter().filter(|((of, key), _)| of == document && counts(key));
         for ((_, key), Claim { allowed, .. }) in claims {
-            let found = match simulation.ask(seat, Command::Get { doc: doc.clone(), key: Some(key.clone()) })
-            {
+            let found = match simulation.ask(seat, Query::Get { doc: doc.clone(), key: Some(key.clone()) }) {
                 Ok(Reply::Value(value)) => Some(value),
                 Err(CommandError::UnknownKey { .. }) => None,
                 other => return Err(format!("{seat:?} cannot read {key} of {document:?}: {other:?}")),
@@ -120,7 +119,7 @@ pub type Hashes = BTreeMap<(String, String), String>;
 
 /// The documents that a machine lists.
 pub fn hashes(simulation: &mut Simulation, seat: Seat) -> Hashes {
-    match simulation.ask(seat, Command::List) {
+    match simulation.ask(seat, Query::List) {
         Ok(Reply::Documents(list)) => list.into_iter().map(|d| ((d.owner, d.name), d.hash)).collect(),
         other => unreachable!("List is answered with the documents, not {other:?}"),
     }
@@ -166,13 +165,13 @@ pub fn in_step(
 /// Describes the first pair of machines where that does not hold.
 pub fn states_in_step(simulation: &mut Simulation, reads: impl Fn(Seat, Seat) -> bool) -> Result<(), String> {
     for owner in simulation.seats() {
-        let Ok(truth) = simulation.ask(owner, Command::State { peer: None }) else { continue };
+        let Ok(truth) = simulation.ask(owner, Query::State { peer: None }) else { continue };
         let did = simulation.did(owner);
         for reader in simulation.seats() {
             if reader == owner || !reads(owner, reader) {
                 continue;
             }
-            match simulation.ask(reader, Command::State { peer: Some(did.clone()) }) {
+            match simulation.ask(reader, Query::State { peer: Some(did.clone()) }) {
                 Ok(held) if held == truth => {}
                 other => {
                     return Err(format!("{reader:?} has {other:?} as the state of {owner:?}, not {truth:?}"));
@@ -196,7 +195,7 @@ pub fn same_content(
     let doc = document.text(simulation);
     let mut content = None;
     for seat in seats {
-        let value = match simulation.ask(*seat, Command::Get { doc: doc.clone(), key: None }) {
+        let value = match simulation.ask(*seat, Query::Get { doc: doc.clone(), key: None }) {
             Ok(Reply::Value(value)) => value,
             other => return Err(format!("{seat:?} cannot read {document:?}: {other:?}")),
         };

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use tombolo::federation::TrustLevel;
 use tombolo::layer::KeyPath;
-use tombolo::node::{App, AppStatus, Command, CommandError, NodeState, Reply};
+use tombolo::node::{App, AppStatus, CommandError, NodeState, Query, Reply, Write};
 use tombolo_delta::Value;
 
 use crate::checker::{Checker, DocumentRef};
@@ -184,8 +184,8 @@ impl<A> Day<A> {
         let deletes = self.rng.chance(DELETE_PERMILLE);
         let value = (!deletes).then(|| draw_value(&mut self.rng, !own));
         let command = match &value {
-            None => Command::Del { doc, key: key.clone() },
-            Some(value) => Command::Set { doc, key: key.clone(), value: value.clone() },
+            None => Write::Del { doc, key: key.clone() },
+            Some(value) => Write::Set { doc, key: key.clone(), value: value.clone() },
         };
         let crashes = self.rng.chance(odds.crash_permille);
         let result = if crashes {
@@ -222,7 +222,7 @@ impl<A> Day<A> {
         value: Value,
     ) -> Result<(), CommandError> {
         let (doc, key) = (document.text(&self.simulation), own_key(writer, name));
-        self.simulation.ask(writer, Command::Set { doc, key: key.clone(), value: value.clone() })?;
+        self.simulation.ask(writer, Write::Set { doc, key: key.clone(), value: value.clone() })?;
         self.checker.acknowledged(document, &key, Some(value), self.simulation.time_ms());
         Ok(())
     }
@@ -244,7 +244,7 @@ impl<A> Day<A> {
     ) {
         let key = key_of(["intruder".to_owned(), name_of(writer)]);
         let doc = document.text(&self.simulation);
-        match self.simulation.ask(writer, Command::Set { doc, key, value: Value::from(1u64) }) {
+        match self.simulation.ask(writer, Write::Set { doc, key, value: Value::from(1u64) }) {
             Err(error) if is_refusal(&error) => self.report.refused += 1,
             other => self.wrong(format!("{writer:?} may only read {document:?}, and writing gave {other:?}")),
         }
@@ -253,7 +253,7 @@ impl<A> Day<A> {
     pub(crate) fn publish_state(&mut self) {
         let Some(seat) = self.pick_running() else { return };
         let state = draw_state(&mut self.rng, seat, self.simulation.time_ms());
-        if let Err(error) = self.simulation.ask(seat, Command::PublishState { state }) {
+        if let Err(error) = self.simulation.ask(seat, Write::PublishState { state }) {
             self.wrong(format!("{seat:?} cannot publish its state: {error}"));
         }
     }
@@ -263,7 +263,7 @@ impl<A> Day<A> {
     /// Notes what the nodes refused since each of them last started.
     pub(crate) fn note_rejections(&mut self) {
         for seat in self.running() {
-            if let Ok(Reply::Status(status)) = self.simulation.ask(seat, Command::Status) {
+            if let Ok(Reply::Status(status)) = self.simulation.ask(seat, Query::Status) {
                 for (reason, count) in status.rejections {
                     *self.report.rejections.entry(reason).or_default() += count;
                 }

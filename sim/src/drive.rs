@@ -19,7 +19,7 @@ impl Simulation {
     /// # Errors
     ///
     /// The refusal of the node.
-    pub fn ask(&mut self, seat: Seat, command: Command) -> Result<Reply, CommandError> {
+    pub fn ask(&mut self, seat: Seat, command: impl Into<Command>) -> Result<Reply, CommandError> {
         let request = self.begin(seat, command);
         let end_ms = self.time_ms + OWN_STATE_WAIT_ON_AIR_MAX_MS + 1_000;
         loop {
@@ -32,9 +32,9 @@ impl Simulation {
     }
 
     /// Sends a command whose reply may come later.
-    pub fn begin(&mut self, seat: Seat, command: Command) -> RequestId {
+    pub fn begin(&mut self, seat: Seat, command: impl Into<Command>) -> RequestId {
         let request = self.next_request(seat);
-        self.input(seat, Input::Command { request, command });
+        self.input(seat, Input::Command { request, command: command.into() });
         request
     }
 
@@ -48,11 +48,11 @@ impl Simulation {
     pub fn ask_and_crash(
         &mut self,
         seat: Seat,
-        command: Command,
+        command: impl Into<Command>,
         outputs: usize,
     ) -> Option<Result<Reply, CommandError>> {
         let request = self.next_request(seat);
-        self.feed(seat, Input::Command { request, command });
+        self.feed(seat, Input::Command { request, command: command.into() });
         self.drain(seat, outputs);
         self.crash(seat);
         self.reply(seat, request)

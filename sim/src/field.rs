@@ -258,16 +258,16 @@ impl Field {
     }
 
     /// Sends a command and lets no time pass; `None` if the reply takes time.
-    pub fn ask(&mut self, place: usize, command: Command) -> Option<Result<Reply, CommandError>> {
+    pub fn ask(&mut self, place: usize, command: impl Into<Command>) -> Option<Result<Reply, CommandError>> {
         let request = self.begin(place, command);
         self.replies.remove(&(place, request))
     }
 
     /// Sends a command whose reply takes time.
-    pub fn begin(&mut self, place: usize, command: Command) -> RequestId {
+    pub fn begin(&mut self, place: usize, command: impl Into<Command>) -> RequestId {
         self.next += 1;
         let request = RequestId(self.next);
-        self.queue.push_back((place, Input::Command { request, command }));
+        self.queue.push_back((place, Input::Command { request, command: command.into() }));
         self.settle();
         request
     }

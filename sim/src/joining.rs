@@ -1,7 +1,7 @@
 //! Joining: an invite, a call, an answer, each of which may be lost.
 
 use tombolo::federation::TrustLevel;
-use tombolo::node::{Command, Input, Reply, RequestId};
+use tombolo::node::{Admin, Input, Reply, RequestId};
 use tombolo_transports::PeerId;
 
 use crate::faults::Fault;
@@ -25,12 +25,12 @@ impl Simulation {
         within_ms: u64,
     ) -> Result<(), String> {
         const DAY_MS: u64 = 24 * 60 * 60 * 1000;
-        let invite = Command::Invite { level, expires_ms: 20 * DAY_MS, addresses: Vec::new() };
+        let invite = Admin::Invite { level, expires_ms: 20 * DAY_MS, addresses: Vec::new() };
         let code = match self.ask(inviter, invite) {
             Ok(Reply::Invite(view)) => view.code,
             other => return Err(format!("no invite: {other:?}")),
         };
-        let request = self.begin(joiner, Command::Join { code, addresses: Vec::new() });
+        let request = self.begin(joiner, Admin::Join { code, addresses: Vec::new() });
         let end_ms = self.time_ms + within_ms;
         while self.time_ms < end_ms {
             match self.reply(joiner, request) {

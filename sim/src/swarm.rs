@@ -2,7 +2,7 @@
 //! crashes and wrong clocks. Then the faults end, and what must hold is checked.
 
 use tombolo::layer::Kind;
-use tombolo::node::{Command, CommandError, NodeSettings};
+use tombolo::node::{CommandError, NodeSettings, Write};
 
 use crate::checker::{DocumentRef, Hashes, hashes, in_step, same_content, states_in_step};
 use crate::day::{Day, Patience, WriteOdds, draw_value, wait_in_step};
@@ -114,7 +114,7 @@ impl Swarm {
         for owner in self.day.simulation.seats() {
             for i in 0..self.day.rng.between(1, 2) {
                 let document = DocumentRef { owner, name: format!("document{i}") };
-                let create = Command::Create { name: document.name.clone(), kind: Kind::Map };
+                let create = Write::Create { name: document.name.clone(), kind: Kind::Map };
                 let created = self.day.simulation.ask(owner, create);
                 created.map_err(|e| format!("{owner:?} cannot create: {e}"))?;
                 self.documents.push(document);

@@ -11,7 +11,7 @@ use crate::config::TimeSpan;
 use crate::federation::{RadioUse, TrustLevel};
 use crate::layer::KeyPath;
 use crate::layer::Kind;
-use crate::node::{Command, CommandError};
+use crate::node::{Admin, Command, CommandError, Query, Write};
 
 /// The default lifetime of an invite: a day.
 pub const INVITE_EXPIRES_DEFAULT_MS: u64 = 24 * 60 * 60 * 1000;
@@ -151,7 +151,7 @@ fn map() -> Kind {
 pub fn read(method: &Method, path: &str, query: Option<&str>, body: &[u8]) -> Result<ApiRequest, RouteError> {
     let rest = path.strip_prefix("/v1/").ok_or_else(|| RouteError::NotFound(path.to_owned()))?;
     let (room, name) = rest.split_once('/').map_or((rest, None), |(room, name)| (room, Some(name)));
-    let query = Query::read(query)?;
+    let query = UrlQuery::read(query)?;
     // A setting of a peer has a path of its own: `/v1/peers/PEER/trust`.
     let (name, act) = match name {
         Some(name) if room == "peers" => match name.rsplit_once('/') {
@@ -163,25 +163,25 @@ pub fn read(method: &Method, path: &str, query: Option<&str>, body: &[u8]) -> Re
     let name = name.map(decode).transpose()?;
     let request = RawRequest { method, path, query, body };
     match (room, name, act) {
-        ("id", None, None) => request.get(Command::Id),
-        ("status", None, None) => request.get(Command::Status),
-        ("conflicts", None, None) => request.get(Command::Conflicts { doc: request.query.doc.clone() }),
-        ("state", peer, None) => request.get(Command::State { peer }),
+        ("id", None, None) => request.get(Query::Id),
+        ("status", None, None) => request.get(Query::Status),
+        ("conflicts", None, None) => request.get(Query::Conflicts { doc: request.query.doc.clone() }),
+        ("state", peer, None) => request.get(Query::State { peer }),
         ("watch", None, None) => {
-            request.get(Command::Id)?;
+            request.get(Query::Id)?;
             Ok(ApiRequest::Watch(request.query.doc))
         }
-        ("links", None, None) => request.get(Command::Links),
-        ("airtime", None, None) => request.get(Command::Airtime),
+        ("links", None, None) => request.get(Query::Links),
+        ("airtime", None, None) => request.get(Query::Airtime),
         ("policies", Some(doc), None) => request.policy(doc),
-        ("peers", None, None) => request.get(Command::Peers),
+        ("peers", None, None) => request.get(Query::Peers),
         ("peers", Some(peer), act) => request.peer(peer, act),
         ("invites" | "join", None, None) => request.federate(room),
         ("docs", None, None) if method == Method::POST => {
             let CreateBody { name, kind } = json(body)?;
-            command(Command::Create { name, kind })
+            command(Write::Create { name, kind })
         }
-        ("docs", None, None) => request.get(Command::List),
+        ("docs", None, None) => request.get(Query::List),
         ("docs", Some(doc), None) => request.document(doc),
         _ => Err(request.not_found()),
     }
@@ -191,7 +191,7 @@ pub fn read(method: &Method, path: &str, query: Option<&str>, body: &[u8]) -> Re
 struct RawRequest<'a> {
     method: &'a Method,
     path: &'a str,
-    query: Query,
+    query: UrlQuery,
     body: &'a [u8],
 }
 
@@ -204,7 +204,7 @@ impl RawRequest<'_> {
         RouteError::Method { path: self.path.to_owned(), method: self.method.to_string() }
     }
 
-    fn get(&self, of: Command) -> Result<ApiRequest, RouteError> {
+    fn get(&self, of: impl Into<Command>) -> Result<ApiRequest, RouteError> {
         if self.method == Method::GET { command(of) } else { Err(self.unknown_method()) }
     }
 
@@ -213,17 +213,17 @@ impl RawRequest<'_> {
             return Err(self.unknown_method());
         }
         let PolicyBody { radio, confidential } = json(self.body)?;
-        command(Command::Policy { doc, radio, confidential })
+        command(Admin::Policy { doc, radio, confidential })
     }
 
     fn peer(self, peer: String, act: Option<&str>) -> Result<ApiRequest, RouteError> {
         match (self.method, act) {
-            (&Method::DELETE, None) => command(Command::Remove { peer }),
+            (&Method::DELETE, None) => command(Admin::Remove { peer }),
             (&Method::PUT, Some("trust")) => {
-                command(Command::Trust { peer, level: json::<LevelBody>(self.body)?.level })
+                command(Admin::Trust { peer, level: json::<LevelBody>(self.body)?.level })
             }
             (&Method::PUT, Some("name")) => {
-                command(Command::Rename { peer, name: json::<NameBody>(self.body)?.name })
+                command(Admin::Rename { peer, name: json::<NameBody>(self.body)?.name })
             }
             (_, None | Some("trust" | "name")) => Err(self.unknown_method()),
             _ => Err(self.not_found()),
@@ -238,17 +238,17 @@ impl RawRequest<'_> {
             return command(invite(json(self.body)?)?);
         }
         let JoinBody { code, addresses } = json(self.body)?;
-        command(Command::Join { code, addresses })
+        command(Admin::Join { code, addresses })
     }
 
     fn document(self, doc: String) -> Result<ApiRequest, RouteError> {
         match (self.method, self.query.key) {
-            (&Method::GET, key) => command(Command::Get { doc, key }),
-            (&Method::PUT, Some(key)) => command(Command::Set { doc, key, value: json(self.body)? }),
+            (&Method::GET, key) => command(Query::Get { doc, key }),
+            (&Method::PUT, Some(key)) => command(Write::Set { doc, key, value: json(self.body)? }),
             (&Method::PUT, None) => {
-                command(Command::Put { doc, value: json(self.body)?, whole: self.query.whole })
+                command(Write::Put { doc, value: json(self.body)?, whole: self.query.whole })
             }
-            (&Method::DELETE, Some(key)) => command(Command::Del { doc, key }),
+            (&Method::DELETE, Some(key)) => command(Write::Del { doc, key }),
             (&Method::DELETE, None) => {
                 Err(RouteError::Query("name a key: DELETE /v1/docs/DOC?key=a/b/c".into()))
             }
@@ -257,8 +257,8 @@ impl RawRequest<'_> {
     }
 }
 
-fn command(command: Command) -> Result<ApiRequest, RouteError> {
-    Ok(ApiRequest::Command(command))
+fn command(command: impl Into<Command>) -> Result<ApiRequest, RouteError> {
+    Ok(ApiRequest::Command(command.into()))
 }
 
 /// A request as it is written: method, path with query, body.
@@ -266,48 +266,71 @@ pub type WrittenRequest = (Method, String, Vec<u8>);
 
 /// Writes a command as a request. `None` for a command that only the node's own process sends.
 pub fn write(command: &Command) -> Option<WrittenRequest> {
-    let get = |target: &str| (Method::GET, target.to_owned(), Vec::new());
-    let delete = |target: String| (Method::DELETE, target, Vec::new());
+    match command {
+        Command::Query(query) => Some(write_query(query)),
+        Command::Admin(admin) => Some(write_admin(admin)),
+        Command::Write(write) => write_write(write),
+    }
+}
+
+fn write_query(query: &Query) -> WrittenRequest {
+    let target = match query {
+        Query::Id => "/v1/id".to_owned(),
+        Query::Status => "/v1/status".to_owned(),
+        Query::Links => "/v1/links".to_owned(),
+        Query::Airtime => "/v1/airtime".to_owned(),
+        Query::Peers => "/v1/peers".to_owned(),
+        Query::List => "/v1/docs".to_owned(),
+        Query::State { peer: None } => "/v1/state".to_owned(),
+        Query::State { peer: Some(peer) } => format!("/v1/state/{}", encode(peer)),
+        Query::Conflicts { doc: None } => "/v1/conflicts".to_owned(),
+        Query::Conflicts { doc: Some(doc) } => format!("/v1/conflicts?doc={}", encode(doc)),
+        Query::Get { doc, key: None } => doc_path(doc),
+        Query::Get { doc, key: Some(key) } => key_path(doc, key),
+    };
+    (Method::GET, target, Vec::new())
+}
+
+fn write_admin(admin: &Admin) -> WrittenRequest {
     let peer_path = |peer: &str, act: &str| format!("/v1/peers/{}{act}", encode(peer));
-    let doc_path = |doc: &str| format!("/v1/docs/{}", encode(doc));
-    let key_path = |doc: &str, key: &KeyPath| format!("{}?key={}", doc_path(doc), encode(&key.to_string()));
-    Some(match command {
-        Command::Id => get("/v1/id"),
-        Command::Status => get("/v1/status"),
-        Command::Links => get("/v1/links"),
-        Command::Airtime => get("/v1/airtime"),
-        Command::Peers => get("/v1/peers"),
-        Command::List => get("/v1/docs"),
-        Command::State { peer: None } => get("/v1/state"),
-        Command::State { peer: Some(peer) } => get(&format!("/v1/state/{}", encode(peer))),
-        Command::Conflicts { doc: None } => get("/v1/conflicts"),
-        Command::Conflicts { doc: Some(doc) } => get(&format!("/v1/conflicts?doc={}", encode(doc))),
-        Command::Get { doc, key: None } => get(&doc_path(doc)),
-        Command::Get { doc, key: Some(key) } => get(&key_path(doc, key)),
-        Command::Del { doc, key } => delete(key_path(doc, key)),
-        Command::Remove { peer } => delete(peer_path(peer, "")),
-        Command::Trust { peer, level } => put(peer_path(peer, "/trust"), &LevelBody { level: *level }),
-        Command::Rename { peer, name } => put(peer_path(peer, "/name"), &NameBody { name: name.clone() }),
-        Command::Policy { doc, radio, confidential } => {
+    match admin {
+        Admin::Remove { peer } => (Method::DELETE, peer_path(peer, ""), Vec::new()),
+        Admin::Trust { peer, level } => put(peer_path(peer, "/trust"), &LevelBody { level: *level }),
+        Admin::Rename { peer, name } => put(peer_path(peer, "/name"), &NameBody { name: name.clone() }),
+        Admin::Policy { doc, radio, confidential } => {
             let body = PolicyBody { radio: *radio, confidential: *confidential };
             put(format!("/v1/policies/{}", encode(doc)), &body)
         }
-        Command::Set { doc, key, value } => put(key_path(doc, key), value),
-        Command::Put { doc, value, whole } => {
-            let query = if *whole { "?whole=true" } else { "" };
-            put(format!("{}{query}", doc_path(doc)), value)
-        }
-        Command::Invite { level, expires_ms, addresses } => {
+        Admin::Invite { level, expires_ms, addresses } => {
             let (level, expires_ms) = (Some(*level), Some(*expires_ms));
             let body = InviteBody { level, expires: None, expires_ms, addresses: addresses.clone() };
             post("/v1/invites", &body)
         }
-        Command::Join { code, addresses } => {
+        Admin::Join { code, addresses } => {
             post("/v1/join", &JoinBody { code: code.clone(), addresses: addresses.clone() })
         }
-        Command::Create { name, kind } => post("/v1/docs", &CreateBody { name: name.clone(), kind: *kind }),
-        Command::PublishState { .. } => return None,
+    }
+}
+
+fn write_write(write: &Write) -> Option<WrittenRequest> {
+    Some(match write {
+        Write::Del { doc, key } => (Method::DELETE, key_path(doc, key), Vec::new()),
+        Write::Set { doc, key, value } => put(key_path(doc, key), value),
+        Write::Put { doc, value, whole } => {
+            let query = if *whole { "?whole=true" } else { "" };
+            put(format!("{}{query}", doc_path(doc)), value)
+        }
+        Write::Create { name, kind } => post("/v1/docs", &CreateBody { name: name.clone(), kind: *kind }),
+        Write::PublishState { .. } => return None,
     })
+}
+
+fn doc_path(doc: &str) -> String {
+    format!("/v1/docs/{}", encode(doc))
+}
+
+fn key_path(doc: &str, key: &KeyPath) -> String {
+    format!("{}?key={}", doc_path(doc), encode(&key.to_string()))
 }
 
 fn put<T: Serialize>(target: String, body: &T) -> WrittenRequest {
@@ -323,13 +346,13 @@ pub fn write_watch(doc: Option<&str>) -> String {
     doc.map_or_else(|| "/v1/watch".to_owned(), |doc| format!("/v1/watch?doc={}", encode(doc)))
 }
 
-fn invite(body: InviteBody) -> Result<Command, RouteError> {
+fn invite(body: InviteBody) -> Result<Admin, RouteError> {
     let span = |text: String| {
         let TimeSpan(span) = text.parse().map_err(|e| RouteError::Query(format!("`expires`: {e}")))?;
         Ok(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
     };
     let expires = body.expires.map(span).transpose()?;
-    Ok(Command::Invite {
+    Ok(Admin::Invite {
         level: body.level.unwrap_or(TrustLevel::Trusted),
         expires_ms: body.expires_ms.or(expires).unwrap_or(INVITE_EXPIRES_DEFAULT_MS),
         addresses: body.addresses,
@@ -337,15 +360,15 @@ fn invite(body: InviteBody) -> Result<Command, RouteError> {
 }
 
 #[derive(Default)]
-struct Query {
+struct UrlQuery {
     key: Option<KeyPath>,
     doc: Option<String>,
     whole: bool,
 }
 
-impl Query {
+impl UrlQuery {
     fn read(text: Option<&str>) -> Result<Self, RouteError> {
-        let mut query = Query::default();
+        let mut query = UrlQuery::default();
         for pair in text.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let value = decode(value)?;
@@ -421,29 +444,29 @@ mod tests {
         let odd = "pe er/ä?&%2F#\\+\n";
         let (doc, peer, address) = (odd.to_owned(), odd.to_owned(), "[fe80::1%3]:8662".parse().unwrap());
         let value = Value::map([("a", Value::from(1)), ("b", Value::from(1.5))]);
-        let commands = [
-            Command::Id,
-            Command::Invite { level: TrustLevel::Observer, expires_ms: 7, addresses: vec![address] },
-            Command::Join { code: "fed1:x".into(), addresses: vec!["127.0.0.1:1".parse().unwrap()] },
-            Command::Peers,
-            Command::Trust { peer: peer.clone(), level: TrustLevel::Untrusted },
-            Command::Rename { peer: peer.clone(), name: "new".into() },
-            Command::Remove { peer: peer.clone() },
-            Command::Create { name: "plan".into(), kind: Kind::Map },
-            Command::Create { name: "report".into(), kind: Kind::Snapshot },
-            Command::Set { doc: doc.clone(), key: key("a/b\\/c/ü ?&="), value: value.clone() },
-            Command::Get { doc: doc.clone(), key: None },
-            Command::Get { doc: doc.clone(), key: Some(key("a//b")) },
-            Command::Del { doc: doc.clone(), key: key("100%") },
-            Command::Put { doc: doc.clone(), value, whole: false },
-            Command::List,
-            Command::State { peer: None },
-            Command::State { peer: Some(peer) },
-            Command::Status,
-            Command::Links,
-            Command::Airtime,
-            Command::Conflicts { doc: None },
-            Command::Conflicts { doc: Some(doc) },
+        let commands: Vec<Command> = vec![
+            Query::Id.into(),
+            Admin::Invite { level: TrustLevel::Observer, expires_ms: 7, addresses: vec![address] }.into(),
+            Admin::Join { code: "fed1:x".into(), addresses: vec!["127.0.0.1:1".parse().unwrap()] }.into(),
+            Query::Peers.into(),
+            Admin::Trust { peer: peer.clone(), level: TrustLevel::Untrusted }.into(),
+            Admin::Rename { peer: peer.clone(), name: "new".into() }.into(),
+            Admin::Remove { peer: peer.clone() }.into(),
+            Write::Create { name: "plan".into(), kind: Kind::Map }.into(),
+            Write::Create { name: "report".into(), kind: Kind::Snapshot }.into(),
+            Write::Set { doc: doc.clone(), key: key("a/b\\/c/ü ?&="), value: value.clone() }.into(),
+            Query::Get { doc: doc.clone(), key: None }.into(),
+            Query::Get { doc: doc.clone(), key: Some(key("a//b")) }.into(),
+            Write::Del { doc: doc.clone(), key: key("100%") }.into(),
+            Write::Put { doc: doc.clone(), value, whole: false }.into(),
+            Query::List.into(),
+            Query::State { peer: None }.into(),
+            Query::State { peer: Some(peer) }.into(),
+            Query::Status.into(),
+            Query::Links.into(),
+            Query::Airtime.into(),
+            Query::Conflicts { doc: None }.into(),
+            Query::Conflicts { doc: Some(doc) }.into(),
         ];
         for command in commands {
             let (method, target, body) = write(&command).unwrap();
@@ -457,7 +480,7 @@ mod tests {
 
     #[test]
     fn a_person_with_curl_may_leave_the_slash_in_a_document_as_it_is() {
-        let Ok(ApiRequest::Command(Command::Get { doc, .. })) =
+        let Ok(ApiRequest::Command(Command::Query(Query::Get { doc, .. }))) =
             read(&Method::GET, "/v1/docs/attic/plan", None, b"")
         else {
             panic!("not a get")
@@ -503,9 +526,9 @@ mod tests {
         ) {
             let method = [Method::GET, Method::PUT, Method::POST, Method::DELETE][method].clone();
             let _ = read(&method, &path, query.as_deref(), &body);
-            let (method, target, body) = write(&Command::Get { doc: doc.clone(), key: None }).unwrap();
+            let (method, target, body) = write(&Query::Get { doc: doc.clone(), key: None }.into()).unwrap();
             let asked = read(&method, &target, None, &body).map_err(|e| TestCaseError::fail(e.to_string()))?;
-            let same = matches!(asked, ApiRequest::Command(Command::Get { doc: read, .. }) if read == doc);
+            let same = matches!(asked, ApiRequest::Command(Command::Query(Query::Get { doc: read, .. })) if read == doc);
             prop_assert!(same);
         }
     }

@@ -28,7 +28,7 @@ use super::routes::{self, ApiRequest};
 use crate::folder::socket::SOCKET_FILE;
 use crate::folder::unless_missing;
 use crate::io::view::ChangedView;
-use crate::node::{Command, CommandError, Event, Reply};
+use crate::node::{CommandError, Event, Query, Reply};
 use crate::runtime::{AskError, NodeClient};
 use crate::unix_http::ShortPath;
 
@@ -285,7 +285,7 @@ impl Filter {
     /// Reads `name` or `peer/name`; refuses a document that is unknown or ambiguous.
     async fn new(doc: Option<String>, client: &NodeClient) -> Result<Self, AskError> {
         let Some(doc) = doc else { return Ok(Filter::All) };
-        client.command(Command::Get { doc: doc.clone(), key: None }).await?;
+        client.command(Query::Get { doc: doc.clone(), key: None }).await?;
         match doc.rsplit_once('/') {
             None => Ok(Filter::Document { name: doc, owner: None }),
             Some((peer, name)) => {
@@ -312,9 +312,9 @@ impl Filter {
 /// ambiguous.
 async fn owner_called(text: &str, name: &str, client: &NodeClient) -> Result<Option<String>, AskError> {
     let (Reply::Id(id), Reply::Peers(peers), Reply::Documents(documents)) = (
-        client.command(Command::Id).await?,
-        client.command(Command::Peers).await?,
-        client.command(Command::List).await?,
+        client.command(Query::Id).await?,
+        client.command(Query::Peers).await?,
+        client.command(Query::List).await?,
     ) else {
         return Ok(None);
     };

@@ -7,7 +7,7 @@ use tombolo_delta::Value;
 use crate::authoring::tree::{put_at, remove_at};
 use crate::authoring::{Authoring, WriteKind};
 use crate::core::Core;
-use crate::io::{Command, CommandError, NodeState, RequestId};
+use crate::io::{CommandError, NodeState, RequestId, Write};
 use crate::layer::{Content, DocumentId, DocumentName, Entry, KeyPath, Kind};
 use crate::limits::DOCUMENTS_PER_OWNER_MAX;
 use crate::merge::{Document, Winner, flatten};
@@ -15,27 +15,26 @@ use crate::replica::Replica;
 
 impl Authoring {
     /// The document whose own layer a write goes into; `None` if no document has that name.
-    pub fn target(core: &Core, replica: &Replica, write: &Command) -> Option<DocumentId> {
+    pub fn target(core: &Core, replica: &Replica, write: &Write) -> Option<DocumentId> {
         match write {
-            Command::Set { doc, .. } | Command::Del { doc, .. } | Command::Put { doc, .. } => {
+            Write::Set { doc, .. } | Write::Del { doc, .. } | Write::Put { doc, .. } => {
                 replica.resolve_document(core, doc).ok()
             }
-            Command::Create { name, .. } => {
+            Write::Create { name, .. } => {
                 Some(DocumentId { owner: core.me, name: DocumentName::new(name).ok()? })
             }
-            Command::PublishState { .. } => Some(core.own_document(DocumentName::STATE)),
-            _ => None,
+            Write::PublishState { .. } => Some(core.own_document(DocumentName::STATE)),
         }
     }
 
     /// Whether what is staged has to be signed before a write can be compared with it.
-    pub fn must_settle_before(&self, core: &Core, replica: &Replica, write: &Command) -> bool {
+    pub fn must_settle_before(&self, core: &Core, replica: &Replica, write: &Write) -> bool {
         let (doc, key, value) = match write {
-            Command::Create { .. } => return true,
-            Command::Set { doc, key, value } => (doc, Some(key), Some(value)),
-            Command::Del { doc, key } => (doc, Some(key), None),
-            Command::Put { doc, value, .. } => (doc, None, Some(value)),
-            _ => return false,
+            Write::Create { .. } => return true,
+            Write::Set { doc, key, value } => (doc, Some(key), Some(value)),
+            Write::Del { doc, key } => (doc, Some(key), None),
+            Write::Put { doc, value, .. } => (doc, None, Some(value)),
+            Write::PublishState { .. } => return false,
         };
         if self.staged.may_create() {
             return true;
@@ -57,11 +56,11 @@ impl Authoring {
         core: &mut Core,
         replica: &mut Replica,
         request: RequestId,
-        write: Command,
+        write: Write,
     ) -> Result<(), CommandError> {
         match write {
-            Command::Create { name, kind } => self.create(core, replica, request, &name, kind),
-            Command::Set { doc, key, value } => {
+            Write::Create { name, kind } => self.create(core, replica, request, &name, kind),
+            Write::Set { doc, key, value } => {
                 let (document, kind) = writable(core, replica, &doc)?;
                 match kind {
                     Kind::Snapshot => self.edit_snapshot(replica, request, &document, |tree| {
@@ -73,8 +72,8 @@ impl Authoring {
                     }
                 }
             }
-            Command::Del { doc, key } => self.delete(core, replica, request, &doc, &key),
-            Command::Put { doc, value, whole } => {
+            Write::Del { doc, key } => self.delete(core, replica, request, &doc, &key),
+            Write::Put { doc, value, whole } => {
                 let (document, kind) = writable(core, replica, &doc)?;
                 match kind {
                     Kind::Snapshot => self.edit_snapshot(replica, request, &document, |tree| {
@@ -91,8 +90,7 @@ impl Authoring {
                 }
                 Ok(())
             }
-            Command::PublishState { state } => self.publish(core, replica, request, state),
-            _ => unreachable!("only writes of documents are staged"),
+            Write::PublishState { state } => self.publish(core, replica, request, state),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::core::{Core, reserved_document};
 use crate::federation::Audience;
 use crate::layer::{Content, DocumentName, LayerId};
 use crate::replica::Replica;
-use crate::store::Write;
+use crate::store::StoreWrite;
 use crate::sync::broadcast::message::Heartbeat;
 
 /// What is known of audience keys, and of the listeners that have them.
@@ -58,7 +58,7 @@ impl Keys {
     pub(super) fn learn(&mut self, core: &mut Core, owner: PeerId, key: &AudienceKey) {
         let name = format!("key/{}", data_encoding::HEXLOWER.encode(&owner.0));
         let bytes = [&key.epoch.to_be_bytes()[..], &key.key].concat();
-        core.gate.write(Write::PutMeta(name.into(), bytes));
+        core.gate.write(StoreWrite::PutMeta(name.into(), bytes));
         self.received.insert(owner, key.clone());
     }
 

@@ -61,7 +61,7 @@ use crate::io::{Event, RadioSpec};
 use crate::layer::{DocumentName, LayerHash, LayerId, Sequence, SignedHead};
 use crate::limits::{OWN_STATE_WAIT_MS, OWN_STATE_WAIT_ON_AIR_MAX_MS, RADIOS_MAX};
 use crate::replica::Replica;
-use crate::store::Write;
+use crate::store::StoreWrite;
 use crate::sync::broadcast::message::Heartbeat;
 use crate::sync::broadcast::{Input, LayerOffer};
 use crate::sync::frontier::State;
@@ -151,7 +151,7 @@ impl Records {
     fn write(&mut self, core: &mut Core, radio: &str, key: &str, bytes: Vec<u8>) {
         let name = format!("radio/{radio}/{key}");
         self.0.insert(name.clone(), bytes.clone());
-        core.gate.write(Write::PutMeta(name.into(), bytes));
+        core.gate.write(StoreWrite::PutMeta(name.into(), bytes));
     }
 }
 
@@ -418,6 +418,11 @@ impl Broadcast {
     /// A heartbeat names the audiences that its sender relays, by the keys that it has.
     pub fn keys_named(&mut self, from: PeerId, heartbeat: &Heartbeat) {
         self.shared.keys.keys_named(from, heartbeat);
+    }
+
+    /// A delta arrived by radio whose base is not held here: the next frontier shows what is.
+    pub fn base_missing(&mut self, core: &Core, link: LinkId, owner: PeerId) {
+        self.input(core, link, Input::BaseMissing { owner });
     }
 
     /// A state that is held was received by radio: its sender has it, and so have all listeners.

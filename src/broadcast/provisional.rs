@@ -17,7 +17,9 @@ use tombolo_transports::PeerId;
 use crate::broadcast::transmit::account;
 use crate::broadcast::{Broadcast, RadioContext, RadioLink, kinds};
 use crate::core::{Core, reserved_document};
-use crate::envelope::{Base, Carried, CompactEnvelope, ProvisionalUpdate, UpdateChange, decode_provisional, encode_provisional};
+use crate::envelope::{
+    Base, Carried, CompactEnvelope, ProvisionalUpdate, UpdateChange, decode_provisional, encode_provisional,
+};
 use crate::layer::{Content, DocumentName, Kind, LayerId, Sequence};
 use crate::replica::Replica;
 use crate::sync::broadcast::Input;

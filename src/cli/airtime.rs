@@ -4,10 +4,10 @@ use serde_json::Value as Json;
 
 use super::error::Outcome;
 use super::{CliContext, print};
-use crate::node::Command;
+use crate::node::Query;
 
 pub(super) fn run(context: &CliContext) -> Outcome {
-    let reply = context.node.ask(&Command::Airtime)?;
+    let reply = context.node.ask(Query::Airtime)?;
     if context.json {
         return Ok(print::line(&reply.text)?);
     }

@@ -13,14 +13,14 @@ use super::{CliContext, print};
 use crate::api::json;
 use crate::api::server::BODY_BYTES_MAX;
 use crate::layer::{KeyPath, Kind};
-use crate::node::Command;
+use crate::node::{Query, Write};
 
 /// Characters of a hash that a person compares.
 const HASH_CHARS: usize = 16;
 
 pub(super) fn create(context: &CliContext, name: String, snapshot: bool) -> Outcome {
     let kind = if snapshot { Kind::Snapshot } else { Kind::Map };
-    let reply = context.node.ask(&Command::Create { name, kind })?;
+    let reply = context.node.ask(Write::Create { name, kind })?;
     if context.json {
         return Ok(print::line(&reply.text)?);
     }
@@ -29,11 +29,11 @@ pub(super) fn create(context: &CliContext, name: String, snapshot: bool) -> Outc
 
 pub(super) fn set(context: &CliContext, doc: String, key: KeyPath, value: &str) -> Outcome {
     let value = value_of(value, !context.json)?;
-    written(context, "written", &context.node.ask(&Command::Set { doc, key, value })?)
+    written(context, "written", &context.node.ask(Write::Set { doc, key, value })?)
 }
 
 pub(super) fn del(context: &CliContext, doc: String, key: KeyPath) -> Outcome {
-    written(context, "deleted", &context.node.ask(&Command::Del { doc, key })?)
+    written(context, "deleted", &context.node.ask(Write::Del { doc, key })?)
 }
 
 pub(super) fn put(context: &CliContext, doc: String, file: &Path, whole: bool) -> Outcome {
@@ -43,11 +43,11 @@ pub(super) fn put(context: &CliContext, doc: String, file: &Path, whole: bool) -
     let value = serde_json::from_str(&text);
     let value =
         value.map_err(|e| CliError::new("bad_json", format!("{} is not JSON: {e}", called_file(file))))?;
-    written(context, "changed", &context.node.ask(&Command::Put { doc, value, whole })?)
+    written(context, "changed", &context.node.ask(Write::Put { doc, value, whole })?)
 }
 
 pub(super) fn get(context: &CliContext, doc: String, key: Option<KeyPath>) -> Outcome {
-    let reply = context.node.ask(&Command::Get { doc, key })?;
+    let reply = context.node.ask(Query::Get { doc, key })?;
     match &reply.json {
         _ if context.json => Ok(print::line(&reply.text)?),
         Json::String(text) => Ok(print::line(&print::as_shown(text))?),
@@ -56,7 +56,7 @@ pub(super) fn get(context: &CliContext, doc: String, key: Option<KeyPath>) -> Ou
 }
 
 pub(super) fn list(context: &CliContext) -> Outcome {
-    let reply = context.node.ask(&Command::List)?;
+    let reply = context.node.ask(Query::List)?;
     if context.json {
         return Ok(print::line(&reply.text)?);
     }
@@ -80,7 +80,7 @@ pub(super) fn list(context: &CliContext) -> Outcome {
 }
 
 pub(super) fn conflicts(context: &CliContext, doc: Option<String>) -> Outcome {
-    let reply = context.node.ask(&Command::Conflicts { doc })?;
+    let reply = context.node.ask(Query::Conflicts { doc })?;
     if context.json {
         return Ok(print::line(&reply.text)?);
     }
@@ -109,7 +109,7 @@ pub(super) fn conflicts(context: &CliContext, doc: Option<String>) -> Outcome {
 
 /// The names of this node and its peers, by DID.
 pub(super) fn names(node: &NodeFolder) -> Result<BTreeMap<String, String>, CliError> {
-    let (id, peers) = (node.ask(&Command::Id)?, node.ask(&Command::Peers)?);
+    let (id, peers) = (node.ask(Query::Id)?, node.ask(Query::Peers)?);
     let mut names: BTreeMap<String, String> = print::items(&peers.json)
         .iter()
         .map(|peer| (print::text(peer, "did").to_owned(), super::peers::name(peer)))

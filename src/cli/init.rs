@@ -5,11 +5,11 @@ use super::error::Outcome;
 use super::{CliContext, print};
 use crate::config::CONFIG_FILE;
 use crate::folder;
-use crate::node::Command;
+use crate::node::Query;
 
 pub(super) fn init(context: &CliContext, name: &str) -> Outcome {
     folder::create(&context.node.folder, name)?;
-    let reply = context.node.ask(&Command::Id)?;
+    let reply = context.node.ask(Query::Id)?;
     if context.json {
         return Ok(print::line(&reply.text)?);
     }
@@ -22,7 +22,7 @@ pub(super) fn init(context: &CliContext, name: &str) -> Outcome {
 }
 
 pub(super) fn id(context: &CliContext) -> Outcome {
-    let reply = context.node.ask(&Command::Id)?;
+    let reply = context.node.ask(Query::Id)?;
     if context.json {
         return Ok(print::line(&reply.text)?);
     }

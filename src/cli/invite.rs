@@ -7,7 +7,7 @@ use super::{CliContext, print, qr};
 use crate::config::TimeSpan;
 use crate::federation::TrustLevel;
 use crate::folder::load_config;
-use crate::node::Command;
+use crate::node::{Admin, Query};
 
 pub(super) fn run(
     context: &CliContext,
@@ -19,7 +19,7 @@ pub(super) fn run(
     let addresses = if addresses.is_empty() { known_addresses(context)? } else { addresses };
     let addresses = if draw { qr::fitting(&addresses) } else { addresses };
     let expires_ms = u64::try_from(expires.0.as_millis()).unwrap_or(u64::MAX);
-    let reply = context.node.ask(&Command::Invite { level, expires_ms, addresses })?;
+    let reply = context.node.ask(Admin::Invite { level, expires_ms, addresses })?;
     if context.json {
         return Ok(print::line(&reply.text)?);
     }
@@ -42,7 +42,7 @@ pub(super) fn run(
 /// The addresses of this node: those of the running one, else those of the settings.
 fn known_addresses(context: &CliContext) -> Result<Vec<SocketAddr>, CliError> {
     if context.node.is_running() {
-        let status = context.node.ask(&Command::Status)?;
+        let status = context.node.ask(Query::Status)?;
         let addresses = status.json.get("addresses").map(print::items).unwrap_or_default();
         return Ok(addresses.iter().filter_map(|a| a.as_str()?.parse().ok()).collect());
     }

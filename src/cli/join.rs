@@ -11,7 +11,7 @@ use crate::config::TimeSpan;
 use crate::folder::load_config;
 use crate::handle::{Settings, Tombolo};
 use crate::limits::INVITE_TEXT_MAX;
-use crate::node::Command;
+use crate::node::Admin;
 
 /// After this long a hint shows what the command waits for.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -28,7 +28,7 @@ pub(super) fn run(
     let running = context.node.is_running();
     let patient = !context.json;
     let reply = runtime()?.block_on(async {
-        let joining = join(context, Command::Join { code, addresses }, running);
+        let joining = join(context, Admin::Join { code, addresses }, running);
         let hinting = async {
             let span = timeout.map(|TimeSpan(span)| span);
             tokio::time::sleep(span.map_or(PATIENCE, |span| span.min(PATIENCE))).await;
@@ -61,9 +61,9 @@ pub(super) fn run(
     Ok(())
 }
 
-async fn join(context: &CliContext, command: Command, running: bool) -> Result<JsonReply, CliError> {
+async fn join(context: &CliContext, command: Admin, running: bool) -> Result<JsonReply, CliError> {
     if running {
-        let answer = crate::api::client::command(&context.node.socket(), &command).await?;
+        let answer = crate::api::client::command(&context.node.socket(), &command.into()).await?;
         return super::ask::read(answer.0, &String::from_utf8_lossy(&answer.1));
     }
     let config = load_config(&context.node.folder)?;

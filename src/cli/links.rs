@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use super::error::Outcome;
 use super::{CliContext, print};
-use crate::node::Command;
+use crate::node::Query;
 use crate::system_clock::now;
 
 /// The reason follows on lines of its own: no terminal is wide enough for a table of sentences.
@@ -19,7 +19,7 @@ pub(super) fn run(context: &CliContext) -> Outcome {
         print::hint("no links: the node does not run. Start `tombolo up`");
         return if context.json { Ok(print::line("[]")?) } else { Ok(()) };
     }
-    let reply = context.node.ask(&Command::Links)?;
+    let reply = context.node.ask(Query::Links)?;
     if context.json {
         return Ok(print::line(&reply.text)?);
     }

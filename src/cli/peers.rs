@@ -5,11 +5,11 @@ use serde_json::Value as Json;
 use super::error::Outcome;
 use super::{CliContext, print};
 use crate::federation::TrustLevel;
-use crate::node::Command;
+use crate::node::{Admin, Query};
 use crate::system_clock::now;
 
 pub(super) fn list(context: &CliContext) -> Outcome {
-    let reply = context.node.ask(&Command::Peers)?;
+    let reply = context.node.ask(Query::Peers)?;
     if context.json {
         return Ok(print::line(&reply.text)?);
     }
@@ -76,7 +76,7 @@ fn apps(apps: &Json) -> String {
 }
 
 pub(super) fn trust(context: &CliContext, peer: String, level: TrustLevel) -> Outcome {
-    let reply = context.node.ask(&Command::Trust { peer, level })?;
+    let reply = context.node.ask(Admin::Trust { peer, level })?;
     if context.json {
         return Ok(print::line(&reply.text)?);
     }
@@ -85,7 +85,7 @@ pub(super) fn trust(context: &CliContext, peer: String, level: TrustLevel) -> Ou
 }
 
 pub(super) fn rename(context: &CliContext, peer: String, name: String) -> Outcome {
-    let reply = context.node.ask(&Command::Rename { peer, name })?;
+    let reply = context.node.ask(Admin::Rename { peer, name })?;
     if context.json {
         return Ok(print::line(&reply.text)?);
     }
@@ -94,7 +94,7 @@ pub(super) fn rename(context: &CliContext, peer: String, name: String) -> Outcom
 }
 
 pub(super) fn remove(context: &CliContext, peer: String) -> Outcome {
-    let reply = context.node.ask(&Command::Remove { peer })?;
+    let reply = context.node.ask(Admin::Remove { peer })?;
     if context.json {
         return Ok(print::line(&reply.text)?);
     }

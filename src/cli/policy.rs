@@ -2,7 +2,7 @@
 
 use super::{CliContext, Outcome, print};
 use crate::federation::RadioUse;
-use crate::node::Command;
+use crate::node::Admin;
 
 pub(super) fn policy(
     context: &CliContext,
@@ -10,7 +10,7 @@ pub(super) fn policy(
     radio: Option<RadioUse>,
     confidential: Option<bool>,
 ) -> Outcome {
-    let reply = context.node.ask(&Command::Policy { doc, radio, confidential })?;
+    let reply = context.node.ask(Admin::Policy { doc, radio, confidential })?;
     if context.json {
         return Ok(print::line(&reply.text)?);
     }

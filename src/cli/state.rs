@@ -4,12 +4,12 @@ use serde_json::Value as Json;
 
 use super::error::{CliError, Outcome};
 use super::{CliContext, print};
-use crate::node::Command;
+use crate::node::Query;
 use crate::system_clock::now;
 
 pub(super) fn run(context: &CliContext, peer: Option<String>) -> Outcome {
     let own = peer.is_none();
-    let reply = context.node.ask(&Command::State { peer }).map_err(|error| {
+    let reply = context.node.ask(Query::State { peer }).map_err(|error| {
         if own && error.code == "no_state" && !context.node.is_running() {
             let message = "this node has published no state yet: start `tombolo up`, which does";
             return CliError::new(&error.code, message);

@@ -4,12 +4,12 @@ use serde_json::Value as Json;
 
 use super::error::Outcome;
 use super::{CliContext, print};
-use crate::node::Command;
+use crate::node::Query;
 use crate::system_clock::now;
 
 pub(super) fn run(context: &CliContext) -> Outcome {
     let running = context.node.is_running();
-    let reply = context.node.ask(&Command::Status)?;
+    let reply = context.node.ask(Query::Status)?;
     if context.json {
         return Ok(print::line(&reply.text)?);
     }

@@ -13,7 +13,7 @@ use crate::config::radio::{RadioSettings, check_all};
 use crate::config::{LISTEN_MAX, check_log_filter};
 use crate::folder::StartError;
 use crate::handle::{Settings, Tombolo};
-use crate::node::{Command, Reply};
+use crate::node::{Query, Reply};
 
 /// Threads for links and local programs, beside the node's own. More would not help: a node signs and
 /// writes on one thread.
@@ -100,7 +100,7 @@ impl Signals {
 }
 
 async fn announce(context: &CliContext, node: &Tombolo, radios: &[String], is_off: bool) -> Outcome {
-    let Reply::Id(id) = node.command(Command::Id).await? else { return Ok(()) };
+    let Reply::Id(id) = node.command(Query::Id).await? else { return Ok(()) };
     let (addresses, socket) = (node.addresses(), node.socket().map(|path| path.display().to_string()));
     if context.json {
         let json = serde_json::json!({
@@ -126,7 +126,7 @@ async fn announce(context: &CliContext, node: &Tombolo, radios: &[String], is_of
 
 /// The rules of each radio, as far as they are known before it has reported.
 async fn rules(node: &Tombolo) -> Result<Vec<crate::io::view::AirtimeView>, CliError> {
-    match node.command(Command::Airtime).await? {
+    match node.command(Query::Airtime).await? {
         Reply::Airtime(views) => Ok(views),
         _ => Ok(Vec::new()),
     }

@@ -10,7 +10,7 @@ use tombolo_transports::LinkId;
 
 use crate::io::{CommandError, Event, Output, Reply, RequestId};
 use crate::layer::{LayerId, Sequence};
-use crate::store::{Loaded, Store, StoreError, Write};
+use crate::store::{Loaded, Store, StoreError, StoreWrite};
 
 /// Pause before the disk is tried again after it refused; until then no peer's layer is accepted.
 pub const STORAGE_RETRY_MS: u64 = 5_000;
@@ -39,7 +39,7 @@ pub struct Undone {
 #[derive(Debug)]
 pub struct Gate {
     store: Store,
-    writes: Vec<Write>,
+    writes: Vec<StoreWrite>,
     /// Outputs that wait for the commit of `writes`.
     waiting: VecDeque<Output>,
     ready: VecDeque<Output>,
@@ -53,7 +53,7 @@ impl Gate {
     }
 
     /// Adds a change to the next commit.
-    pub fn write(&mut self, write: Write) {
+    pub fn write(&mut self, write: StoreWrite) {
         self.writes.push(write);
     }
 
@@ -207,8 +207,8 @@ mod tests {
         Gate::new(Store::in_memory().unwrap())
     }
 
-    fn record() -> Write {
-        Write::PutMeta("test".into(), vec![1])
+    fn record() -> StoreWrite {
+        StoreWrite::PutMeta("test".into(), vec![1])
     }
 
     /// An output queued before or after a write leaves only once the write can be read back.

@@ -186,10 +186,10 @@ pub(crate) fn open(folder: &Path, config: &Config) -> Result<(Node, Zeroizing<[u
 /// # Errors
 ///
 /// [`DirectError`] if the folder cannot be opened, the node refuses, or the reply needs links.
-pub fn ask(folder: &Path, command: Command) -> Result<Reply, DirectError> {
+pub fn ask(folder: &Path, command: impl Into<Command>) -> Result<Reply, DirectError> {
     let (mut node, _) = open(folder, &load_config(folder)?)?;
     let request = RequestId(1);
-    node.handle_input(now(), Input::Command { request, command });
+    node.handle_input(now(), Input::Command { request, command: command.into() });
     for _ in 0..TURNS_MAX {
         let mut quiet = true;
         while let Some(output) = node.poll_output() {

@@ -6,6 +6,7 @@
 //! changed, in one commit, before it yields anything: so nothing is acknowledged or sent before it is on
 //! disk, and inputs handled together share one commit.
 
+mod command;
 mod radio;
 mod state;
 pub mod view;
@@ -16,11 +17,9 @@ use serde::Serialize;
 use tombolo_delta::Value;
 use tombolo_transports::{LinkCaps, LinkId, PeerId};
 
+pub use command::{Admin, Command, Query, Write};
 pub use radio::RadioSpec;
 pub use state::{App, AppStatus, NodeState};
-
-use crate::federation::{RadioUse, TrustLevel};
-use crate::layer::KeyPath;
 
 /// Names a local request, so that its reply finds the way back. Chosen by the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -153,124 +152,6 @@ pub enum Output {
     },
     /// Something that watchers want to hear.
     Event(Event),
-}
-
-/// What a person or a program on this machine may ask of the node.
-///
-/// `peer` texts are a name, a DID or a unique prefix of a DID's part after `did:key:`; `doc` texts are a
-/// document name, or `peer/name` where two documents share it.
-#[derive(Clone, Debug)]
-pub enum Command {
-    /// Who we are.
-    Id,
-    /// A new invite.
-    Invite {
-        /// The level at which the joiner will be added here.
-        level: TrustLevel,
-        /// Its life in milliseconds.
-        expires_ms: u64,
-        /// Where we can be dialled.
-        addresses: Vec<SocketAddr>,
-    },
-    /// Redeem an invite. The reply comes when both sides agreed, or when the inviter refused.
-    Join {
-        /// The code, `fed1:…` or the compact form of a QR code.
-        code: String,
-        /// Where to find the inviter, beside the addresses in the code.
-        addresses: Vec<SocketAddr>,
-    },
-    /// The peers.
-    Peers,
-    /// Change a peer's level.
-    Trust {
-        /// Whom.
-        peer: String,
-        /// The new level.
-        level: TrustLevel,
-    },
-    /// Call a peer otherwise.
-    Rename {
-        /// Whom.
-        peer: String,
-        /// Its new name.
-        name: String,
-    },
-    /// Remove a peer; what it wrote into our documents stays.
-    Remove {
-        /// Whom.
-        peer: String,
-    },
-    /// Make a document of our own.
-    Create {
-        /// Its name.
-        name: String,
-        /// Map (many write, per key) or snapshot (only we write).
-        kind: crate::layer::Kind,
-    },
-    /// Set one key of a document.
-    Set {
-        /// Which.
-        doc: String,
-        /// The key.
-        key: KeyPath,
-        /// Its new value; an object is spread over keys.
-        value: Value,
-    },
-    /// Read a document or a part of it.
-    Get {
-        /// Which.
-        doc: String,
-        /// A key or a prefix of keys; none means all.
-        key: Option<KeyPath>,
-    },
-    /// Delete a key and all keys below it.
-    Del {
-        /// Which.
-        doc: String,
-        /// The key.
-        key: KeyPath,
-    },
-    /// Make the whole document equal to `value`: keys not in it are deleted.
-    Put {
-        /// Which.
-        doc: String,
-        /// The new content, an object for a map.
-        value: Value,
-        /// In one commit, even where a radio has to cut that into fragments.
-        whole: bool,
-    },
-    /// The documents.
-    List,
-    /// The node state of a peer, or ours.
-    State {
-        /// Whom; ours if none.
-        peer: Option<String>,
-    },
-    /// Publish our node state; as a snapshot, replaced whole.
-    PublishState {
-        /// The state, without its time: that is the layer's signed time.
-        state: NodeState,
-    },
-    /// How things stand: links, peers, what is behind, rejections.
-    Status,
-    /// How a document of ours is to be treated; what is none stays as it is.
-    Policy {
-        /// Which.
-        doc: String,
-        /// Whether it goes out by radio.
-        radio: Option<RadioUse>,
-        /// Whether nobody but its readers may see it.
-        confidential: Option<bool>,
-    },
-    /// Every link: to whom, when last heard, and why it is or is not used.
-    Links,
-    /// What the radios have sent and may send.
-    Airtime,
-    /// The values that lost against a concurrent write.
-    Conflicts {
-        /// Which document; all if none.
-        doc: Option<String>,
-    },
 }
 
 /// The answer to a command. Serialises to the JSON that `--json` prints and `/v1` answers.

@@ -24,7 +24,7 @@ use crate::limits::{
     JOIN_RETRY_MS, PEERS_MAX,
 };
 use crate::replica::Replica;
-use crate::store::Write;
+use crate::store::StoreWrite;
 
 /// Invites and joining.
 #[derive(Debug, Default)]
@@ -214,7 +214,7 @@ impl Membership {
             expires_ms,
             accepted: None,
         };
-        core.gate.write(Write::PutOutgoing(outgoing.clone()));
+        core.gate.write(StoreWrite::PutOutgoing(outgoing.clone()));
         self.outgoing.insert(outgoing.token_hash, outgoing);
         Ok(Reply::Invite(view::InviteView {
             code: invite.to_code(),
@@ -253,7 +253,7 @@ impl Membership {
             return Err(JoinRefusal::Full);
         }
         let burned = Outgoing { accepted: Some((joiner.0, now)), ..invite };
-        core.gate.write(Write::PutOutgoing(burned.clone()));
+        core.gate.write(StoreWrite::PutOutgoing(burned.clone()));
         let level = burned.level;
         self.outgoing.insert(burned.token_hash, burned);
         let known = known.unwrap_or_else(|| fresh_peer(*joiner, level, now));
@@ -275,7 +275,7 @@ impl Membership {
             self.outgoing.values().filter(|i| i.expires_ms <= now).map(|i| i.token_hash).collect();
         for hash in over {
             self.outgoing.remove(&hash);
-            core.gate.write(Write::RemoveOutgoing(hash));
+            core.gate.write(StoreWrite::RemoveOutgoing(hash));
         }
     }
 
@@ -321,7 +321,7 @@ impl Membership {
         };
         self.put_peer(core, replica, peer);
         let incoming = Incoming { inviter: invite.inviter.0, created_at_ms: now, accepted: None };
-        core.gate.write(Write::PutIncoming(incoming.clone()));
+        core.gate.write(StoreWrite::PutIncoming(incoming.clone()));
         self.incoming.insert(invite.inviter, incoming);
         let mut joining = Joining::new(all, level, core.now_ms());
         joining.waiters = self.end_joining(&invite.inviter);
@@ -397,7 +397,7 @@ impl Membership {
         self.put_peer(core, replica, peer);
         if let Some(incoming) = self.incoming.get_mut(inviter) {
             incoming.accepted = Some(now);
-            core.gate.write(Write::PutIncoming(incoming.clone()));
+            core.gate.write(StoreWrite::PutIncoming(incoming.clone()));
         }
         self.end_joining(inviter)
     }
@@ -409,7 +409,7 @@ impl Membership {
 
     fn forget_incoming(&mut self, core: &mut Core, inviter: &PeerId) {
         if self.incoming.remove(inviter).is_some() {
-            core.gate.write(Write::RemoveIncoming(*inviter));
+            core.gate.write(StoreWrite::RemoveIncoming(*inviter));
         }
     }
 
@@ -417,7 +417,7 @@ impl Membership {
 
     /// Adds a peer or replaces its record.
     pub fn put_peer(&mut self, core: &mut Core, replica: &mut Replica, peer: Peer) {
-        core.gate.write(Write::PutPeer(peer.clone()));
+        core.gate.write(StoreWrite::PutPeer(peer.clone()));
         replica.put_peer(peer);
         core.event(Event::PeersChanged);
     }
@@ -427,7 +427,7 @@ impl Membership {
         replica.remove_peer(id);
         core.clock.forget(id);
         core.metrics.forget_peer(id);
-        core.gate.write(Write::RemovePeer(*id));
+        core.gate.write(StoreWrite::RemovePeer(*id));
         core.event(Event::PeersChanged);
     }
 

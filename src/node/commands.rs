@@ -5,59 +5,46 @@ use tombolo_transports::PeerId;
 use crate::authoring::Authoring;
 use crate::federation::audience::CLASSES_MAX;
 use crate::federation::{Audience, DocumentPolicy, Peer, RadioUse, TrustLevel};
-use crate::io::{Command, CommandError, Reply, RequestId, view};
+use crate::io::{Admin, Command, CommandError, Reply, RequestId, Write, view};
 use crate::layer::DocumentName;
 use crate::limits::WAITING_WRITES_MAX;
 use crate::node::Node;
 
 impl Node {
     pub(super) fn command(&mut self, request: RequestId, command: Command) {
-        let target = Authoring::target(&self.core, &self.replica, &command);
-        if target.is_some_and(|document| self.awaits_own(&document)) {
-            return self.wait_for_own(request, command);
-        }
-        let result = match command {
-            Command::Set { .. }
-            | Command::Del { .. }
-            | Command::Put { .. }
-            | Command::Create { .. }
-            | Command::PublishState { .. } => match self.write(request, command) {
-                // Writes are answered when they are signed and on disk.
-                Ok(()) => return,
-                Err(error) => Err(error),
-            },
-            Command::Join { code, addresses } => {
-                let joined =
-                    self.membership.join(&mut self.core, &mut self.replica, request, &code, addresses);
-                match joined {
-                    // Joining is answered when the inviter has.
-                    Ok(()) => return,
-                    Err(error) => Err(error),
-                }
-            }
-            other => {
+        let replied = match command {
+            Command::Write(write) => self.write(request, write),
+            Command::Admin(admin) => self.administer(request, admin),
+            Command::Query(query) => {
                 self.settle();
-                self.ask(other)
+                Some(self.query(&query))
             }
         };
-        self.core.gate.reply(request, result);
+        if let Some(result) = replied {
+            self.core.gate.reply(request, result);
+        }
     }
 
-    fn write(&mut self, request: RequestId, write: Command) -> Result<(), CommandError> {
+    /// Stages a write; `None`: it is answered when it is signed and on disk.
+    fn write(&mut self, request: RequestId, write: Write) -> Option<Result<Reply, CommandError>> {
+        let target = Authoring::target(&self.core, &self.replica, &write);
+        if target.is_some_and(|document| self.awaits_own(&document)) {
+            return self.wait_for_own(request, write);
+        }
         if self.authoring.must_settle_before(&self.core, &self.replica, &write) {
             self.settle();
         }
-        self.authoring.stage(&mut self.core, &mut self.replica, request, write)
+        self.authoring.stage(&mut self.core, &mut self.replica, request, write).err().map(Err)
     }
 
     /// A write waits until the own newer state has come, or for a bounded time.
-    fn wait_for_own(&mut self, request: RequestId, command: Command) {
-        if !self.replica.recovery_mut().wait(request, command) {
-            let what = "the number of writes that wait for this node's own newer state";
-            let remedy = "try again in a few seconds";
-            let error = CommandError::Limit { what, limit: WAITING_WRITES_MAX, remedy };
-            self.core.gate.reply(request, Err(error));
+    fn wait_for_own(&mut self, request: RequestId, write: Write) -> Option<Result<Reply, CommandError>> {
+        if self.replica.recovery_mut().wait(request, write) {
+            return None;
         }
+        let what = "the number of writes that wait for this node's own newer state";
+        let remedy = "try again in a few seconds";
+        Some(Err(CommandError::Limit { what, limit: WAITING_WRITES_MAX, remedy }))
     }
 
     /// Does what waited for an own newer state.
@@ -70,42 +57,34 @@ impl Node {
             self.stored_on_air(&id, None);
         }
         // Those whose document still waits go to the end of the new queue, in their old order.
-        for (request, command) in self.replica.recovery_mut().take_waiting() {
-            self.command(request, command);
-        }
-    }
-
-    fn ask(&mut self, command: Command) -> Result<Reply, CommandError> {
-        match command {
-            Command::Id => Ok(Reply::Id(self.report().id())),
-            Command::Peers => Ok(Reply::Peers(self.report().peers())),
-            Command::Get { doc, key } => self.report().value(&doc, key.as_ref()).map(Reply::Value),
-            Command::List => Ok(Reply::Documents(self.report().documents())),
-            Command::State { peer } => self.report().state(peer.as_deref()).map(Reply::State),
-            Command::Links => Ok(Reply::Links(self.report().links())),
-            Command::Airtime => Ok(Reply::Airtime(self.report().airtime())),
-            Command::Status => Ok(Reply::Status(Box::new(self.report().status()))),
-            Command::Conflicts { doc } => self.report().conflicts(doc.as_deref()).map(Reply::Conflicts),
-            Command::Invite { level, expires_ms, addresses } => {
-                self.membership.invite(&mut self.core, level, expires_ms, addresses)
-            }
-            Command::Trust { peer, level } => self.trust(&peer, level),
-            Command::Rename { peer, name } => {
-                let renamed = self.membership.rename(&mut self.core, &mut self.replica, &peer, &name)?;
-                self.report().peer(&renamed).map(Reply::Peer)
-            }
-            Command::Remove { peer } => self.remove(&peer),
-            Command::Policy { doc, radio, confidential } => self.policy(&doc, radio, confidential),
-            Command::Set { .. }
-            | Command::Del { .. }
-            | Command::Put { .. }
-            | Command::Create { .. }
-            | Command::PublishState { .. }
-            | Command::Join { .. } => unreachable!("`command` has staged these"),
+        for (request, write) in self.replica.recovery_mut().take_waiting() {
+            self.command(request, write.into());
         }
     }
 
     // ---- peers -------------------------------------------------------------------------------------------
+
+    /// Changes peers, invites or policies; `None`: it is answered when the inviter has.
+    fn administer(&mut self, request: RequestId, admin: Admin) -> Option<Result<Reply, CommandError>> {
+        if let Admin::Join { code, addresses } = admin {
+            let joined = self.membership.join(&mut self.core, &mut self.replica, request, &code, addresses);
+            return joined.err().map(Err);
+        }
+        self.settle();
+        Some(match admin {
+            Admin::Join { .. } => unreachable!("answered above"),
+            Admin::Invite { level, expires_ms, addresses } => {
+                self.membership.invite(&mut self.core, level, expires_ms, addresses)
+            }
+            Admin::Trust { peer, level } => self.trust(&peer, level),
+            Admin::Rename { peer, name } => {
+                let renamed = self.membership.rename(&mut self.core, &mut self.replica, &peer, &name);
+                renamed.and_then(|id| self.report().peer(&id)).map(Reply::Peer)
+            }
+            Admin::Remove { peer } => self.remove(&peer),
+            Admin::Policy { doc, radio, confidential } => self.policy(&doc, radio, confidential),
+        })
+    }
 
     fn trust(&mut self, text: &str, level: TrustLevel) -> Result<Reply, CommandError> {
         let id = self.replica.resolve_peer(text)?;

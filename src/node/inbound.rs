@@ -133,7 +133,7 @@ impl Node {
             Outcome::Refused(signed, refusal) => self.refused(&origin, &signed, refusal),
             Outcome::BaseMissing => match origin {
                 Origin::Link { peer } => self.wired.base_missing(&self.core, peer),
-                Origin::Radio { link, channel, .. } => self.base_missing_on_air(link, channel),
+                Origin::Radio { link, channel, .. } => self.broadcast.base_missing(&self.core, link, channel),
             },
             Outcome::Recovered(recovered) => self.recovered(&origin, recovered),
             Outcome::Reclaimed(reclaimed) => self.reclaimed(&origin, reclaimed),
@@ -145,7 +145,7 @@ impl Node {
     fn refused(&mut self, origin: &Origin, signed: &SignedHead, refusal: Refusal) {
         match (*origin, refusal) {
             (Origin::Radio { link, channel, .. }, Refusal::AudienceBehind) => {
-                self.base_missing_on_air(link, channel);
+                self.broadcast.base_missing(&self.core, link, channel);
             }
             // An observer's frontier shows that it is one.
             (Origin::Radio { .. }, Refusal::ObservedOnly) => {}

@@ -17,6 +17,7 @@ mod commands;
 mod inbound;
 mod on_air;
 mod outbound;
+mod queries;
 mod timers;
 
 use std::net::SocketAddr;
@@ -25,7 +26,8 @@ use tombolo_transports::PeerId;
 
 pub use crate::core::NodeSettings;
 pub use crate::io::{
-    self, App, AppStatus, Command, CommandError, Event, Input, NodeState, Output, Reply, RequestId, view,
+    self, Admin, App, AppStatus, Command, CommandError, Event, Input, NodeState, Output, Query, Reply,
+    RequestId, Write, view,
 };
 
 use crate::authoring::Authoring;
@@ -38,7 +40,6 @@ use crate::federation::{Peer, TrustLevel};
 use crate::identity::Keypair;
 use crate::membership::Membership;
 use crate::replica::Replica;
-use crate::report::Report;
 use crate::store::{Loaded, Store, StoreError};
 use crate::unicast::Unicast;
 
@@ -161,17 +162,6 @@ impl Node {
     /// Whether an invite is open: `tombolo-join/1` is answered only then.
     pub fn joining_open(&self) -> bool {
         self.membership.is_open(self.core.reference_ms())
-    }
-
-    /// How things stand.
-    pub fn report(&self) -> Report<'_> {
-        Report {
-            core: &self.core,
-            replica: &self.replica,
-            membership: &self.membership,
-            wired: &self.wired,
-            broadcast: &self.broadcast,
-        }
     }
 
     /// While the memory has what the disk refused, nothing is answered from it and nothing is sent.

@@ -156,9 +156,4 @@ impl Node {
         };
         self.broadcast.answer_join(&mut self.core, &self.replica, link, question, result);
     }
-
-    /// A delta arrived by radio whose base is not held here: the next frontier shows what is.
-    pub(super) fn base_missing_on_air(&mut self, link: LinkId, channel: PeerId) {
-        self.broadcast.input(&self.core, link, Input::BaseMissing { owner: channel });
-    }
 }

@@ -35,7 +35,7 @@ impl Node {
             release,
             self.broadcast.next_timer(now),
             self.replica.recovery().next_timer(now),
-            self.joining_open().then(|| now + LOOK_AFTER_MS),
+            self.membership.is_open(self.core.reference_ms()).then(|| now + LOOK_AFTER_MS),
             Some(self.replica.sweep_at()),
         ];
         times.into_iter().flatten().min()

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::config::{Config, StateSettings};
-use crate::node::{App, AppStatus, Command, NodeState, Reply};
+use crate::node::{App, AppStatus, NodeState, Reply, Write};
 use crate::runtime::{AskError, NodeClient};
 use host::Host;
 
@@ -136,7 +136,7 @@ impl Publishing {
         self.client.problem("host", figures.as_ref().err().map(ToString::to_string));
         let figures = figures.unwrap_or_default();
         let state = NodeState { node_name: Some(self.name.clone()), apps, ..figures };
-        match self.client.command(Command::PublishState { state }).await {
+        match self.client.command(Write::PublishState { state }).await {
             Ok(Reply::Published(_)) => self.client.problem("state", None),
             Ok(_) => {}
             Err(AskError::Refused(error)) => self.client.problem("state", Some(error.to_string())),

@@ -17,7 +17,7 @@ use crate::merge::map_of;
 use crate::replica::base::{Candidate, Resolved};
 use crate::replica::recovery::Restage;
 use crate::replica::{Replica, Stored};
-use crate::store::Write;
+use crate::store::StoreWrite;
 use crate::sync::frontier::State;
 use crate::sync::message::{Message, TransferId, TreeNode};
 use crate::sync::transfer::TransferError;
@@ -294,7 +294,7 @@ impl Replica {
             evidence.lower.head.layer.document.name.as_str()
         );
         core.event(Event::Alarm { message });
-        core.gate.write(Write::PutFork(Box::new(evidence.clone())));
+        core.gate.write(StoreWrite::PutFork(Box::new(evidence.clone())));
         self.forks.push(evidence);
     }
 

@@ -13,7 +13,7 @@ use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
 use crate::core::Core;
-use crate::io::{Command, Event, RequestId};
+use crate::io::{Event, RequestId, Write};
 use crate::layer::{
     Content, DocumentId, DocumentName, Entry, KeyPath, Kind, Layer, LayerHash, LayerId, MapContent, Sequence,
     SignedHead,
@@ -31,7 +31,7 @@ pub struct Recovery {
     /// Newer own states that writes wait for.
     awaited: BTreeMap<LayerHash, Awaited>,
     /// Writes that wait for one, in order.
-    waiting: VecDeque<(RequestId, Command)>,
+    waiting: VecDeque<(RequestId, Write)>,
     /// What follows from changed rights waits as well.
     rights_wait: bool,
     /// Own states that are not known here, asked for from the peer that holds them.
@@ -134,10 +134,10 @@ impl Recovery {
 
     /// Lets a write wait. `false` if as many wait as may.
     #[must_use]
-    pub fn wait(&mut self, request: RequestId, command: Command) -> bool {
+    pub fn wait(&mut self, request: RequestId, write: Write) -> bool {
         let has_room = self.waiting.len() < WAITING_WRITES_MAX;
         if has_room {
-            self.waiting.push_back((request, command));
+            self.waiting.push_back((request, write));
         }
         has_room
     }
@@ -155,7 +155,7 @@ impl Recovery {
     }
 
     /// The writes that wait, in order; those whose document still waits come back by [`wait`](Self::wait).
-    pub fn take_waiting(&mut self) -> VecDeque<(RequestId, Command)> {
+    pub fn take_waiting(&mut self) -> VecDeque<(RequestId, Write)> {
         std::mem::take(&mut self.waiting)
     }
 

@@ -6,7 +6,7 @@ use crate::core::Core;
 use crate::layer::{DocumentName, KeyPath, Kind, Layer, LayerHash, LayerId, MapContent, SignedHead};
 use crate::merge::map_of;
 use crate::replica::{Replaced, Replica};
-use crate::store::Write;
+use crate::store::StoreWrite;
 use crate::sync::frontier::State;
 
 /// A layer has a new state: what the engines and watchers need to know of it.
@@ -55,7 +55,7 @@ impl Replica {
         }
         let (mut write, reads_differently) = self.layers.put_layer(layer, replaced, changed, reference);
         write.is_own_map = id.author == core.me && head.kind == Kind::Map;
-        core.gate.write(Write::PutLayer(Box::new(write)));
+        core.gate.write(StoreWrite::PutLayer(Box::new(write)));
         if is_new_document {
             self.set_writers_of(&id.document, None, reference);
             self.rights_changed = true;
@@ -79,7 +79,7 @@ impl Replica {
         let Some(peer) = self.federation.peer_mut(author) else { return };
         if name.is_some() && peer.own_name != name {
             peer.own_name = name;
-            core.gate.write(Write::PutPeer(peer.clone()));
+            core.gate.write(StoreWrite::PutPeer(peer.clone()));
         }
     }
 }

@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 use tombolo_transports::{Lan, LinkId, PeerId};
 
-use crate::node::{Command, CommandError, Event, Input, Node, Output, Reply, RequestId};
+use crate::node::{Admin, Command, CommandError, Event, Input, Node, Output, Reply, RequestId};
 use crate::system_clock::now;
 
 /// Tasks that wait for the node. When full, links and local clients wait in turn.
@@ -288,9 +288,9 @@ impl NodeClient {
     /// # Errors
     ///
     /// [`AskError::Refused`] with the node's reason; [`AskError::Gone`] if the node has ended.
-    pub async fn command(&self, command: Command) -> Result<Reply, AskError> {
+    pub async fn command(&self, command: impl Into<Command>) -> Result<Reply, AskError> {
         let (sender, reply) = oneshot::channel();
-        let command = self.with_addresses(command);
+        let command = self.with_addresses(command.into());
         self.send(Task::Command(command, sender)).await?;
         let mut reply = reply.await.map_err(|_| NodeGone)??;
         match &mut reply {
@@ -344,7 +344,7 @@ impl NodeClient {
     }
 
     fn with_addresses(&self, mut command: Command) -> Command {
-        if let Command::Invite { addresses, .. } = &mut command
+        if let Command::Admin(Admin::Invite { addresses, .. }) = &mut command
             && addresses.is_empty()
         {
             *addresses = self.addresses();
@@ -394,6 +394,8 @@ pub(crate) mod tests {
 
     #[tokio::test]
     async fn a_command_to_a_node_that_is_gone_fails() {
-        assert_eq!(client_of_no_node().command(Command::Id).await, Err(AskError::Gone(NodeGone)));
+        use crate::node::Query;
+
+        assert_eq!(client_of_no_node().command(Query::Id).await, Err(AskError::Gone(NodeGone)));
     }
 }

@@ -82,7 +82,7 @@ fn open_private(path: &Path) -> Result<File, StoreError> {
 
 /// One change of what is stored.
 #[derive(Clone, Debug)]
-pub enum Write {
+pub enum StoreWrite {
     /// Puts the record of a peer.
     PutPeer(Peer),
     /// No longer a peer.
@@ -191,7 +191,7 @@ impl Store {
     /// # Errors
     ///
     /// An error of the disk; nothing is stored then.
-    pub fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {
+    pub fn commit(&self, writes: &[StoreWrite]) -> Result<(), StoreError> {
         let transaction = self.database()?.begin_write()?;
         for write in writes {
             tables::apply(&transaction, write)?;

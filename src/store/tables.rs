@@ -21,7 +21,7 @@ use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinitio
 use crate::layer::{LayerId, Sequence};
 use crate::limits::OWN_STATES_KEPT_MAX;
 use crate::store::records::{self, Loaded};
-use crate::store::{LayerWrite, StoreError, Write};
+use crate::store::{LayerWrite, StoreError, StoreWrite};
 
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const PEERS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("peers");
@@ -52,33 +52,33 @@ pub(super) fn create_all(transaction: &WriteTransaction) -> Result<(), StoreErro
 }
 
 /// Puts one change into a transaction.
-pub(super) fn apply(transaction: &WriteTransaction, write: &Write) -> Result<(), StoreError> {
+pub(super) fn apply(transaction: &WriteTransaction, write: &StoreWrite) -> Result<(), StoreError> {
     match write {
-        Write::PutPeer(peer) => {
+        StoreWrite::PutPeer(peer) => {
             transaction.open_table(PEERS)?.insert(peer.id.0, records::encode(peer)?.as_slice())?;
         }
-        Write::RemovePeer(id) => {
+        StoreWrite::RemovePeer(id) => {
             transaction.open_table(PEERS)?.remove(id.0)?;
         }
-        Write::PutOutgoing(invite) => {
+        StoreWrite::PutOutgoing(invite) => {
             let record = records::encode(invite)?;
             transaction.open_table(INVITES_OUT)?.insert(invite.token_hash, record.as_slice())?;
         }
-        Write::RemoveOutgoing(hash) => {
+        StoreWrite::RemoveOutgoing(hash) => {
             transaction.open_table(INVITES_OUT)?.remove(*hash)?;
         }
-        Write::PutIncoming(invite) => {
+        StoreWrite::PutIncoming(invite) => {
             let record = records::encode(invite)?;
             transaction.open_table(INVITES_IN)?.insert(invite.inviter, record.as_slice())?;
         }
-        Write::RemoveIncoming(inviter) => {
+        StoreWrite::RemoveIncoming(inviter) => {
             transaction.open_table(INVITES_IN)?.remove(inviter.0)?;
         }
-        Write::PutMeta(name, bytes) => {
+        StoreWrite::PutMeta(name, bytes) => {
             transaction.open_table(META)?.insert(name.as_ref(), bytes.as_slice())?;
         }
-        Write::PutLayer(layer) => put_layer(transaction, layer)?,
-        Write::PutFork(evidence) => {
+        StoreWrite::PutLayer(layer) => put_layer(transaction, layer)?,
+        StoreWrite::PutFork(evidence) => {
             let (key, record) = records::fork_record(evidence);
             transaction.open_table(FORKS)?.insert(key.as_slice(), record.as_slice())?;
         }

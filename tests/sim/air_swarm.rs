@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tombolo::federation::TrustLevel;
 use tombolo::layer::Kind;
 use tombolo::merge::KeyPath;
-use tombolo::node::{Command, Reply};
+use tombolo::node::{Admin, Query, Reply, Write};
 use tombolo_delta::Value;
 use tombolo_mesh::airtime::{Line, Modulation};
 use tombolo_mesh::emulated::{Faults, Loss};
@@ -39,15 +39,15 @@ fn one(seed: u64) -> Result<SeedOutcome, String> {
     field.calls_reach = true;
     for a in 0..count {
         for b in a + 1..count {
-            let invite = Command::Invite { level: TrustLevel::Trusted, expires_ms: HOUR, addresses: vec![] };
+            let invite = Admin::Invite { level: TrustLevel::Trusted, expires_ms: HOUR, addresses: vec![] };
             let Some(Ok(Reply::Invite(invite))) = field.ask(a, invite) else {
                 return Err("no invite".into());
             };
-            field.begin(b, Command::Join { code: invite.code, addresses: vec![] });
+            field.begin(b, Admin::Join { code: invite.code, addresses: vec![] });
             field.connect(a, b);
             field.run(2_000);
         }
-        let create = Command::Create { name: format!("doc{a}"), kind: Kind::Map };
+        let create = Write::Create { name: format!("doc{a}"), kind: Kind::Map };
         field.ask(a, create);
     }
     field.run(60_000);
@@ -81,7 +81,7 @@ fn one(seed: u64) -> Result<SeedOutcome, String> {
                 let value = format!("{step} by {at} {}", "x".repeat(rng.below(90) as usize));
                 let key = KeyPath::parse(&format!("k{}", rng.below(6))).unwrap();
                 written.insert(value.clone());
-                field.ask(at, Command::Set { doc, key, value: Value::from(value) });
+                field.ask(at, Write::Set { doc, key, value: Value::from(value) });
             }
             _ => {}
         }
@@ -117,7 +117,7 @@ fn one(seed: u64) -> Result<SeedOutcome, String> {
     }
     if !healed {
         let all: Vec<_> = (0..count).map(|n| documents(&mut field, n)).collect();
-        let why: Vec<_> = (0..count).map(|n| format!("{:?}", field.ask(n, Command::Status))).collect();
+        let why: Vec<_> = (0..count).map(|n| format!("{:?}", field.ask(n, Query::Status))).collect();
         return Err(format!("not the same after 12 quiet hours: {all:#?}\n{}", why.join("\n")));
     }
     let frames = field.air.all_stats().map(|(_, stats)| stats.sent_frames).sum();
@@ -130,11 +130,11 @@ fn one(seed: u64) -> Result<SeedOutcome, String> {
 }
 
 fn texts(field: &mut Field, at: usize) -> Vec<String> {
-    let Some(Ok(Reply::Documents(list))) = field.ask(at, Command::List) else { return Vec::new() };
+    let Some(Ok(Reply::Documents(list))) = field.ask(at, Query::List) else { return Vec::new() };
     let mut found = Vec::new();
     for document in list.into_iter().filter(|d| d.name.starts_with("doc")) {
         let doc = format!("{}/{}", document.owner, document.name);
-        if let Some(Ok(Reply::Value(value))) = field.ask(at, Command::Get { doc, key: None })
+        if let Some(Ok(Reply::Value(value))) = field.ask(at, Query::Get { doc, key: None })
             && let Some(map) = value.as_map()
         {
             found.extend(map.iter().filter_map(|(_, value)| value.as_text().map(str::to_owned)));
@@ -144,7 +144,7 @@ fn texts(field: &mut Field, at: usize) -> Vec<String> {
 }
 
 fn documents(field: &mut Field, at: usize) -> BTreeMap<(String, String), String> {
-    let Some(Ok(Reply::Documents(list))) = field.ask(at, Command::List) else { return BTreeMap::new() };
+    let Some(Ok(Reply::Documents(list))) = field.ask(at, Query::List) else { return BTreeMap::new() };
     list.into_iter().filter(|d| d.name.starts_with("doc")).map(|d| ((d.owner, d.name), d.hash)).collect()
 }
 

@@ -2,7 +2,7 @@
 
 use crate::world::{MINUTE_MS, World};
 use tombolo::federation::TrustLevel;
-use tombolo::node::{Command, CommandError};
+use tombolo::node::{Admin, CommandError};
 use tombolo_sim::Seat;
 
 /// An observer reads; its writes are refused with the reason and have no effect on any node.
@@ -31,7 +31,7 @@ fn a_writer_made_an_observer_writes_no_more() {
     world.set(1, &place, "before", 1);
     world.await_value(0, &place, "before", Some(1), MINUTE_MS);
     let peer = world.simulation.did(Seat(1));
-    world.simulation.ask(Seat(0), Command::Trust { peer, level: TrustLevel::Observer }).unwrap();
+    world.simulation.ask(Seat(0), Admin::Trust { peer, level: TrustLevel::Observer }).unwrap();
     world.simulation.run_for(MINUTE_MS);
     assert!(matches!(world.try_set(1, &place, "after", 2), Err(CommandError::ReadOnly(_))));
     world.set(0, &place, "news", 3);

@@ -1,7 +1,7 @@
 //! A peer is removed while the network is partitioned.
 
 use crate::world::{HOUR_MS, MINUTE_MS, World};
-use tombolo::node::Command;
+use tombolo::node::{Admin, Write};
 use tombolo_sim::Seat;
 
 /// The removed node writes on in its part of the network: nothing of that takes effect once the removal arrives, what it
@@ -21,7 +21,7 @@ fn what_a_removed_writer_adds_in_a_partition_takes_no_effect() {
     }
     world.simulation.run_for(MINUTE_MS);
     let peer = world.simulation.did(Seat(3));
-    world.simulation.ask(Seat(0), Command::Remove { peer }).unwrap();
+    world.simulation.ask(Seat(0), Admin::Remove { peer }).unwrap();
     world.set(3, &place, "after", 2);
     world.await_value(2, &place, "after", Some(2), MINUTE_MS);
     for (a, b) in [(0, 2), (0, 3), (1, 2), (1, 3)] {
@@ -48,7 +48,7 @@ fn a_live_session_ends_within_a_second() {
     world.simulation.run_for(MINUTE_MS);
     assert!(world.simulation.is_linked(Seat(0), Seat(1)));
     let peer = world.simulation.did(Seat(1));
-    world.simulation.ask(Seat(0), Command::Remove { peer }).unwrap();
+    world.simulation.ask(Seat(0), Admin::Remove { peer }).unwrap();
     world.simulation.run_for(1_000);
     assert!(!world.simulation.is_linked(Seat(0), Seat(1)));
     world.simulation.run_for(HOUR_MS);
@@ -63,7 +63,7 @@ fn a_removed_peer_is_let_in_again_by_a_new_invite() {
     world.simulation.run_for(MINUTE_MS);
     for (who, whom) in [(0, 2), (2, 0)] {
         let peer = world.simulation.did(Seat(whom));
-        world.simulation.ask(Seat(who), Command::Remove { peer }).unwrap();
+        world.simulation.ask(Seat(who), Admin::Remove { peer }).unwrap();
     }
     world.simulation.crash(Seat(0));
     world.simulation.restart(Seat(0));
@@ -94,17 +94,17 @@ fn who_is_let_in_again_does_not_bring_back_what_was_deleted_meanwhile() {
     world.set(1, &place, "key", 2);
     world.simulation.run_for(MINUTE_MS);
     let peer = world.simulation.did(Seat(3));
-    world.simulation.ask(Seat(0), Command::Remove { peer }).unwrap();
+    world.simulation.ask(Seat(0), Admin::Remove { peer }).unwrap();
     let key = tombolo::layer::KeyPath::parse("key").unwrap();
     let doc = place.text(&world.simulation);
-    world.simulation.ask(Seat(0), Command::Del { doc, key }).unwrap();
+    world.simulation.ask(Seat(0), Write::Del { doc, key }).unwrap();
     world.simulation.run_for(MINUTE_MS);
     for who in [1, 2] {
         world.set(who, &place, "later", 1);
     }
     world.simulation.run_for(6 * HOUR_MS);
     let peer = world.simulation.did(Seat(0));
-    world.simulation.ask(Seat(3), Command::Remove { peer }).unwrap();
+    world.simulation.ask(Seat(3), Admin::Remove { peer }).unwrap();
     for other in [0, 1, 2] {
         world.simulation.mend(Seat(other), Seat(3));
     }

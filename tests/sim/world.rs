@@ -2,7 +2,7 @@
 
 use tombolo::federation::TrustLevel;
 use tombolo::layer::{KeyPath, Kind};
-use tombolo::node::{Command, CommandError, NodeSettings, Reply};
+use tombolo::node::{CommandError, NodeSettings, Query, Reply, Write};
 use tombolo_delta::Value;
 use tombolo_sim::checker::DocumentRef;
 use tombolo_sim::faults::Rates;
@@ -42,7 +42,7 @@ impl World {
     }
 
     pub(crate) fn create(&mut self, owner: usize, name: &str) -> DocumentRef {
-        let create = Command::Create { name: name.into(), kind: Kind::Map };
+        let create = Write::Create { name: name.into(), kind: Kind::Map };
         self.simulation.ask(Seat(owner), create).unwrap();
         DocumentRef { owner: Seat(owner), name: name.into() }
     }
@@ -55,7 +55,7 @@ impl World {
         value: u64,
     ) -> Result<Reply, CommandError> {
         let doc = place.text(&self.simulation);
-        let set = Command::Set { doc, key: KeyPath::parse(key).unwrap(), value: Value::from(value) };
+        let set = Write::Set { doc, key: KeyPath::parse(key).unwrap(), value: Value::from(value) };
         self.simulation.ask(Seat(who), set)
     }
 
@@ -69,7 +69,7 @@ impl World {
 
     /// The number of forks that a node knows.
     pub(crate) fn forks(&mut self, who: usize) -> usize {
-        match self.simulation.ask(Seat(who), Command::Status) {
+        match self.simulation.ask(Seat(who), Query::Status) {
             Ok(Reply::Status(status)) => status.forks.len(),
             other => panic!("{other:?}"),
         }
@@ -79,7 +79,7 @@ impl World {
     pub(crate) fn get(&mut self, who: usize, place: &DocumentRef, key: &str) -> Option<u64> {
         use CommandError as E;
         let doc = place.text(&self.simulation);
-        match self.simulation.ask(Seat(who), Command::Get { doc, key: Some(KeyPath::parse(key).unwrap()) }) {
+        match self.simulation.ask(Seat(who), Query::Get { doc, key: Some(KeyPath::parse(key).unwrap()) }) {
             Ok(Reply::Value(value)) => Some(value.as_u64().unwrap()),
             Err(E::UnknownKey { .. } | E::UnknownDocument(_) | E::UnknownPeer(_)) => None,
             other => panic!("reading {key} gave {other:?}"),

@@ -2,7 +2,7 @@
 
 use tombolo::federation::{RadioUse, TrustLevel};
 use tombolo::layer::{KeyPath, Kind};
-use tombolo::node::{Command, CommandError};
+use tombolo::node::{Admin, CommandError, Write};
 use tombolo_delta::Value;
 use tombolo_mesh::frame::keys::Mode;
 
@@ -49,7 +49,7 @@ impl Chaos {
         let key = key_of(["unsettled".to_owned(), name_of(writer)]);
         let value = draw_value(&mut self.day.rng, false);
         let doc = document.text(&self.day.simulation);
-        let _ = self.day.simulation.ask(writer, Command::Set { doc, key, value });
+        let _ = self.day.simulation.ask(writer, Write::Set { doc, key, value });
     }
 
     fn publish_snapshot(&mut self) {
@@ -82,7 +82,7 @@ impl Chaos {
             .collect();
         let Some(drawn) = self.day.rng.pick(&here).cloned() else { return };
         let doc = drawn.document.text(&self.day.simulation);
-        let policy = Command::Policy { doc, radio: Some(RadioUse::Full), confidential: None };
+        let policy = Admin::Policy { doc, radio: Some(RadioUse::Full), confidential: None };
         let owner = drawn.document.owner;
         match self.day.simulation.ask(owner, policy) {
             Ok(_) => {
@@ -118,7 +118,7 @@ impl Chaos {
         };
         let peer = self.day.simulation.did(whom);
         self.day.simulation.faults.count(Fault::LevelChanged);
-        match self.day.simulation.ask(who, Command::Trust { peer, level }) {
+        match self.day.simulation.ask(who, Admin::Trust { peer, level }) {
             Ok(_) => self.rights_changed(who, whom, level),
             Err(error) => self.day.wrong(format!("{who:?} cannot change the level of {whom:?}: {error}")),
         }
@@ -129,7 +129,7 @@ impl Chaos {
         let Some((who, whom)) = self.some_pair() else { return };
         let peer = self.day.simulation.did(whom);
         self.day.simulation.faults.count(Fault::PeerRemoved);
-        if let Err(error) = self.day.simulation.ask(who, Command::Remove { peer }) {
+        if let Err(error) = self.day.simulation.ask(who, Admin::Remove { peer }) {
             return self.day.wrong(format!("{who:?} cannot remove {whom:?}: {error}"));
         }
         self.rights_changed(who, whom, TrustLevel::Untrusted);

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use tombolo::layer::{DocumentName, KeyPath, Kind};
-use tombolo::node::{Command, CommandError};
+use tombolo::node::{CommandError, Query, Write};
 use tombolo_delta::Value;
 use tombolo_mesh::bulk::fragment::MemoryLimits;
 use tombolo_mesh::emulated::{Faults as AirFaults, Loss};
@@ -211,7 +211,7 @@ impl Chaos {
                 continue;
             }
             let path = own_key(document.owner, &key);
-            let get = Command::Get { doc: document.text(&self.day.simulation), key: Some(path) };
+            let get = Query::Get { doc: document.text(&self.day.simulation), key: Some(path) };
             match self.day.simulation.ask(removed, get) {
                 Err(CommandError::UnknownKey { .. } | CommandError::UnknownDocument(_)) => {}
                 other => {
@@ -290,7 +290,7 @@ impl Chaos {
             if let Some(DrawnDocument { document, .. }) = self.day.rng.pick(&owned).cloned() {
                 let key = own_key(document.owner, "ashore");
                 let (doc, value) = (document.text(&self.day.simulation), Value::from(self.day.rng.bits()));
-                let done = self.day.simulation.ask(document.owner, Command::Set { doc, key, value });
+                let done = self.day.simulation.ask(document.owner, Write::Set { doc, key, value });
                 done.map_err(|error| {
                     format!("{:?} cannot write its own {document:?}: {error}", document.owner)
                 })?;

@@ -6,7 +6,7 @@ use tombolo::core::BriefField;
 use tombolo::federation::RadioUse;
 use tombolo::io::RadioSpec;
 use tombolo::layer::{Kind, LayerId, Sequence};
-use tombolo::node::{Command, NodeSettings};
+use tombolo::node::{Admin, NodeSettings, Write};
 use tombolo_delta::Value;
 use tombolo_mesh::airtime::ledger::LedgerConfig;
 use tombolo_mesh::airtime::region::Rules;
@@ -53,7 +53,7 @@ impl Chaos {
         }
         for (name, kind) in names {
             let document = DocumentRef { owner, name: name.clone() };
-            let create = Command::Create { name, kind };
+            let create = Write::Create { name, kind };
             self.day.simulation.ask(owner, create).map_err(|e| format!("{owner:?} cannot create: {e}"))?;
             let mut drawn =
                 DrawnDocument { document: document.clone(), kind, radio: RadioUse::Full, confidential: true };
@@ -64,7 +64,7 @@ impl Chaos {
                 _ => {}
             }
             drawn.confidential = self.mode == Mode::Encrypted || self.day.rng.chance(400);
-            let policy = Command::Policy {
+            let policy = Admin::Policy {
                 doc: document.text(&self.day.simulation),
                 radio: Some(drawn.radio),
                 confidential: Some(drawn.confidential),
@@ -88,7 +88,7 @@ impl Chaos {
             ("remark", Value::from("slack water ".repeat(self.day.rng.below(6) as usize).as_str())),
         ]);
         let whole = self.day.rng.chance(500);
-        let put = Command::Put { doc: document.text(&self.day.simulation), value: value.clone(), whole };
+        let put = Write::Put { doc: document.text(&self.day.simulation), value: value.clone(), whole };
         match self.day.simulation.ask(owner, put) {
             Ok(_) => {
                 self.day.report.writes += 1;

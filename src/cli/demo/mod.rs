@@ -23,7 +23,7 @@ use crate::federation::invite::Invite;
 use crate::federation::{RadioUse, TrustLevel};
 use crate::handle::{Settings, Tombolo};
 use crate::io::view::{DocumentView, TrafficView};
-use crate::node::{Command, NodeState, Reply};
+use crate::node::{Admin, NodeState, Query, Reply, Write};
 use crate::probe;
 use crate::system_clock::now;
 use air::EmulatedChannel;
@@ -183,7 +183,7 @@ impl Scene {
     async fn share_by_radio(&mut self) -> Outcome {
         say("the buoy, which only a radio reaches (LoRa SF7/125), joins by radio and shares a document");
         let never = Some(RadioUse::Never);
-        let policy = Command::Policy { doc: DOC.to_owned(), radio: never, confidential: None };
+        let policy = Admin::Policy { doc: DOC.to_owned(), radio: never, confidential: None };
         self.harbour.node.command(policy).await?;
         self.harbour.node.create_map(RADIO_DOC).await?;
         let joining = now().mono_ms;
@@ -275,7 +275,7 @@ impl DemoNode {
             settings.config.radios.push(radio.map_err(|e| CliError::new("internal", e.to_string()))?);
         }
         let node = Tombolo::start(&folder, settings).await?;
-        let Reply::Id(id) = node.command(Command::Id).await? else { return Err(internal()) };
+        let Reply::Id(id) = node.command(Query::Id).await? else { return Err(internal()) };
         Ok(DemoNode { name, did: id.did, node, folder, changes: 0, json_bytes: 0, json_change_bytes: 0 })
     }
 
@@ -284,7 +284,7 @@ impl DemoNode {
     }
 
     async fn invite(&self, addresses: Vec<std::net::SocketAddr>) -> Result<String, CliError> {
-        let command = Command::Invite { level: TrustLevel::Trusted, expires_ms: 60 * 60 * 1000, addresses };
+        let command = Admin::Invite { level: TrustLevel::Trusted, expires_ms: 60 * 60 * 1000, addresses };
         match self.node.command(command).await? {
             Reply::Invite(invite) => Ok(invite.code),
             _ => Err(internal()),
@@ -292,7 +292,7 @@ impl DemoNode {
     }
 
     async fn join(&self, code: &str, patience: Duration) -> Outcome {
-        let command = Command::Join { code: code.to_owned(), addresses: Vec::new() };
+        let command = Admin::Join { code: code.to_owned(), addresses: Vec::new() };
         match tokio::time::timeout(patience, self.node.command(command)).await {
             Ok(reply) => Ok(reply.map(|_| ())?),
             Err(_) => Err(CliError::new(
@@ -306,7 +306,7 @@ impl DemoNode {
     async fn publish(&mut self, readers: usize) -> Outcome {
         let state: NodeState = probe::look(self.folder.clone(), self.name).await;
         let json = serde_json::json!({ "timestamp": rfc3339(now().wall_ms), "state": &state }).to_string();
-        self.node.command(Command::PublishState { state }).await?;
+        self.node.command(Write::PublishState { state }).await?;
         self.count(json.len(), json.len(), readers);
         Ok(())
     }
@@ -314,7 +314,7 @@ impl DemoNode {
     /// Publishes this machine's state for the radio to carry; not counted with the changes on cables.
     async fn publish_on_air(&self) -> Outcome {
         let state: NodeState = probe::look(self.folder.clone(), self.name).await;
-        self.node.command(Command::PublishState { state }).await?;
+        self.node.command(Write::PublishState { state }).await?;
         Ok(())
     }
 
@@ -346,14 +346,14 @@ impl DemoNode {
     }
 
     async fn documents(&self) -> Result<Vec<DocumentView>, CliError> {
-        match self.node.command(Command::List).await? {
+        match self.node.command(Query::List).await? {
             Reply::Documents(documents) => Ok(documents),
             _ => Err(internal()),
         }
     }
 
     async fn end(self, wire_bytes_sent: u64) -> Result<NodeFigures, CliError> {
-        let Reply::Status(status) = self.node.command(Command::Status).await? else { return Err(internal()) };
+        let Reply::Status(status) = self.node.command(Query::Status).await? else { return Err(internal()) };
         let TrafficView { messages_sent, bytes_sent, bytes_received, .. } = status.traffic;
         self.node.shutdown().await;
         Ok(NodeFigures {

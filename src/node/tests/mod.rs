@@ -151,18 +151,18 @@ impl Wire {
         }
     }
 
-    fn ask(&mut self, at: usize, command: Command) -> Result<Reply, CommandError> {
+    fn ask(&mut self, at: usize, command: impl Into<Command>) -> Result<Reply, CommandError> {
         self.next += 1;
         let request = RequestId(self.next);
-        self.queue.push_back((at, Input::Command { request, command }));
+        self.queue.push_back((at, Input::Command { request, command: command.into() }));
         self.run();
         self.replies.remove(&(at, request)).expect("each command is answered")
     }
 
     fn join(&mut self, inviter: usize, joiner: usize, level: TrustLevel) {
-        let invite = Command::Invite { level, expires_ms: 3_600_000, addresses: vec![] };
+        let invite = Admin::Invite { level, expires_ms: 3_600_000, addresses: vec![] };
         let Reply::Invite(invite) = self.ask(inviter, invite).unwrap() else { panic!("an invite") };
-        let joined = self.ask(joiner, Command::Join { code: invite.code, addresses: vec![] });
+        let joined = self.ask(joiner, Admin::Join { code: invite.code, addresses: vec![] });
         assert!(matches!(joined, Ok(Reply::Joined(_))), "{joined:?}");
     }
 
@@ -174,27 +174,27 @@ impl Wire {
         value: impl Into<Value>,
     ) -> Result<Reply, CommandError> {
         let key = KeyPath::parse(key).unwrap();
-        self.ask(at, Command::Set { doc: doc.into(), key, value: value.into() })
+        self.ask(at, Write::Set { doc: doc.into(), key, value: value.into() })
     }
 
     fn create(&mut self, at: usize, name: &str) {
-        self.ask(at, Command::Create { name: name.into(), kind: Kind::Map }).unwrap();
+        self.ask(at, Write::Create { name: name.into(), kind: Kind::Map }).unwrap();
     }
 
     fn get(&mut self, at: usize, doc: &str) -> Value {
-        match self.ask(at, Command::Get { doc: doc.into(), key: None }) {
+        match self.ask(at, Query::Get { doc: doc.into(), key: None }) {
             Ok(Reply::Value(value)) => value,
             other => panic!("{other:?}"),
         }
     }
 
     fn hashes(&mut self, at: usize) -> BTreeMap<(String, String), String> {
-        let Ok(Reply::Documents(list)) = self.ask(at, Command::List) else { panic!("a list") };
+        let Ok(Reply::Documents(list)) = self.ask(at, Query::List) else { panic!("a list") };
         list.into_iter().map(|d| ((d.owner, d.name), d.hash)).collect()
     }
 
     fn status(&mut self, at: usize) -> view::StatusView {
-        let Ok(Reply::Status(status)) = self.ask(at, Command::Status) else { panic!("a status") };
+        let Ok(Reply::Status(status)) = self.ask(at, Query::Status) else { panic!("a status") };
         *status
     }
 
@@ -276,7 +276,7 @@ fn what_was_written_apart_comes_together() {
     wire.pass(2_000);
     assert_eq!(wire.hashes(0), wire.hashes(1));
     assert_eq!(text(&wire.get(0, "notes"), "both"), Some("b".into()));
-    let Ok(Reply::Conflicts(lost)) = wire.ask(0, Command::Conflicts { doc: None }) else { panic!() };
+    let Ok(Reply::Conflicts(lost)) = wire.ask(0, Query::Conflicts { doc: None }) else { panic!() };
     assert_eq!(lost.len(), 1, "{lost:?}");
     assert_eq!(lost[0].key, "both");
 }
@@ -293,10 +293,10 @@ fn a_node_receives_a_third_ones_state_through_the_second() {
     wire.create(0, "notes");
     wire.set(0, "notes", "k", "v").unwrap();
     let state = NodeState { cpu_usage_percent: Some(12.5), ..NodeState::default() };
-    wire.ask(0, Command::PublishState { state }).unwrap();
+    wire.ask(0, Write::PublishState { state }).unwrap();
     wire.pass(3_000);
     assert_eq!(text(&wire.get(2, "notes"), "k"), Some("v".into()));
-    let Ok(Reply::State(state)) = wire.ask(2, Command::State { peer: Some("n0".into()) }) else {
+    let Ok(Reply::State(state)) = wire.ask(2, Query::State { peer: Some("n0".into()) }) else {
         panic!("a state")
     };
     assert_eq!(state.state.cpu_usage_percent, Some(12.5));
@@ -317,13 +317,13 @@ fn an_observer_reads_and_does_not_write() {
     assert_eq!(wire.set(1, "notes", "k", "w"), Err(CommandError::ReadOnly("notes".into())));
     // We only observe it in turn: its node state is all we take.
     wire.create(1, "theirs");
-    wire.ask(1, Command::PublishState { state: NodeState::default() }).unwrap();
+    wire.ask(1, Write::PublishState { state: NodeState::default() }).unwrap();
     wire.pass(2_000);
     assert!(matches!(
-        wire.ask(0, Command::Get { doc: "theirs".into(), key: None }),
+        wire.ask(0, Query::Get { doc: "theirs".into(), key: None }),
         Err(CommandError::UnknownDocument(_))
     ));
-    assert!(wire.ask(0, Command::State { peer: Some("n1".into()) }).is_ok());
+    assert!(wire.ask(0, Query::State { peer: Some("n1".into()) }).is_ok());
     assert!(wire.status(0).rejections.contains_key("owner_only_observed"));
 }
 
@@ -338,7 +338,7 @@ fn removing_a_writer_closes_its_links_and_keeps_what_it_wrote() {
     wire.pass(1_000);
     wire.set(1, "notes", "his", "stays").unwrap();
     wire.pass(1_000);
-    let Ok(Reply::Removed(removed)) = wire.ask(0, Command::Remove { peer: "n1".into() }) else { panic!() };
+    let Ok(Reply::Removed(removed)) = wire.ask(0, Admin::Remove { peer: "n1".into() }) else { panic!() };
     assert_eq!(removed.entries_kept, 1);
     assert!(wire.links.keys().all(|(node, _)| *node != 1), "its links are closed");
     wire.pass(1_000);
@@ -357,16 +357,16 @@ fn removing_a_writer_closes_its_links_and_keeps_what_it_wrote() {
 #[test]
 fn an_invite_works_once_and_its_joiner_may_ask_again() {
     let mut wire = Wire::new(3);
-    let invite = Command::Invite { level: TrustLevel::Trusted, expires_ms: 60_000, addresses: vec![] };
+    let invite = Admin::Invite { level: TrustLevel::Trusted, expires_ms: 60_000, addresses: vec![] };
     let Reply::Invite(invite) = wire.ask(0, invite).unwrap() else { panic!() };
-    assert!(wire.ask(1, Command::Join { code: invite.code.clone(), addresses: vec![] }).is_ok());
-    let second = wire.ask(2, Command::Join { code: invite.compact.clone(), addresses: vec![] });
+    assert!(wire.ask(1, Admin::Join { code: invite.code.clone(), addresses: vec![] }).is_ok());
+    let second = wire.ask(2, Admin::Join { code: invite.compact.clone(), addresses: vec![] });
     assert!(matches!(second, Err(CommandError::JoinRefused { .. })), "{second:?}");
     assert!(wire.nodes[2].dialable_peers().is_empty(), "nothing is left of a refused joining");
-    let again = wire.ask(1, Command::Join { code: invite.code.clone(), addresses: vec![] });
+    let again = wire.ask(1, Admin::Join { code: invite.code.clone(), addresses: vec![] });
     assert!(matches!(again, Err(CommandError::AlreadyPeer(_))));
     assert_eq!(
-        wire.ask(0, Command::Join { code: invite.code, addresses: vec![] }),
+        wire.ask(0, Admin::Join { code: invite.code, addresses: vec![] }),
         Err(CommandError::OwnInvite)
     );
 }
@@ -399,7 +399,7 @@ fn a_large_layer_travels_in_parts_and_only_what_differs() {
     wire.create(0, "big");
     let filler = "x".repeat(900);
     let members: Value = (0..1_000).map(|i| (format!("k{i}"), Value::from(filler.as_str()))).collect();
-    wire.ask(0, Command::Put { doc: "big".into(), value: members, whole: false }).unwrap();
+    wire.ask(0, Write::Put { doc: "big".into(), value: members, whole: false }).unwrap();
     wire.connect(0, 1);
     wire.pass(20_000);
     assert_eq!(wire.hashes(0), wire.hashes(1));
@@ -460,7 +460,7 @@ fn deleted_keys_stay_deleted_and_their_tombstones_end() {
     wire.set(1, "notes", "k", "v").unwrap();
     wire.pass(1_000);
     let key = KeyPath::parse("k").unwrap();
-    wire.ask(0, Command::Del { doc: "notes".into(), key: key.clone() }).unwrap();
+    wire.ask(0, Write::Del { doc: "notes".into(), key: key.clone() }).unwrap();
     wire.pass(5_000);
     assert_eq!(text(&wire.get(1, "notes"), "k"), None);
     wire.set(1, "notes", "later", "x").unwrap();
@@ -538,7 +538,7 @@ fn a_joiner_may_write_a_document_as_soon_as_it_sees_it() {
     for _ in 0..300 {
         wire.pass(1);
         let key = KeyPath::parse("k").unwrap();
-        let written = wire.ask(1, Command::Set { doc: "notes".into(), key, value: Value::from("v") });
+        let written = wire.ask(1, Write::Set { doc: "notes".into(), key, value: Value::from("v") });
         match written {
             Err(CommandError::UnknownDocument(_)) => continue,
             other => return assert!(other.is_ok(), "{other:?}"),
@@ -556,7 +556,7 @@ fn a_write_in_the_same_batch_as_a_sweep_is_not_swept_away() {
     wire.pass(1_000);
     wire.set(1, "notes", "k", 1i64).unwrap();
     wire.pass(1_000);
-    wire.ask(0, Command::Del { doc: "notes".into(), key: KeyPath::parse("k").unwrap() }).unwrap();
+    wire.ask(0, Write::Del { doc: "notes".into(), key: KeyPath::parse("k").unwrap() }).unwrap();
     wire.pass(1_000);
     // The first input after a start also sweeps: our old entry is beaten by the other's tombstone.
     wire.restart(1);
@@ -573,10 +573,10 @@ fn a_delta_that_no_message_holds_goes_in_parts() {
         (0..40).map(|i| (format!("k{i}"), Value::from(letter.repeat(40_000).as_str()))).collect()
     };
     wire.create(0, "big");
-    wire.ask(0, Command::Put { doc: "big".into(), value: rack("x"), whole: false }).unwrap();
+    wire.ask(0, Write::Put { doc: "big".into(), value: rack("x"), whole: false }).unwrap();
     wire.pass(10_000);
     assert_eq!(wire.hashes(0), wire.hashes(1));
-    wire.ask(0, Command::Put { doc: "big".into(), value: rack("y"), whole: false }).unwrap();
+    wire.ask(0, Write::Put { doc: "big".into(), value: rack("y"), whole: false }).unwrap();
     wire.pass(20_000);
     assert_eq!(wire.hashes(0), wire.hashes(1));
 }
@@ -591,8 +591,8 @@ fn a_write_after_a_restart_goes_above_what_was_seen_from_a_fast_clock() {
     // Node 1 is five minutes fast, which is within the bound.
     let now = Now { wall_ms: wire.now().wall_ms + 300_000, ..wire.now() };
     let key = KeyPath::parse("k").unwrap();
-    let command = Command::Set { doc: "notes".into(), key, value: Value::from("fast") };
-    wire.nodes[1].handle_input(now, Input::Command { request: RequestId(0), command });
+    let command = Write::Set { doc: "notes".into(), key, value: Value::from("fast") };
+    wire.nodes[1].handle_input(now, Input::Command { request: RequestId(0), command: command.into() });
     while let Some(output) = wire.nodes[1].poll_output() {
         wire.output(1, output);
     }

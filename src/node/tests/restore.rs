@@ -44,8 +44,8 @@ impl Wire {
         self.next += 1;
         let request = RequestId(self.next);
         let (doc, key) = ("notes".to_owned(), KeyPath::parse(key).unwrap());
-        let command = Command::Set { doc, key, value: Value::from(value) };
-        self.queue.push_back((at, Input::Command { request, command }));
+        let command = Write::Set { doc, key, value: Value::from(value) };
+        self.queue.push_back((at, Input::Command { request, command: command.into() }));
         self.run();
         request
     }
@@ -154,7 +154,7 @@ fn more_written_after_a_restore_than_was_lost_buries_nothing() {
             wire.set(0, "notes", &format!("lost{i}"), i as i64).unwrap();
         }
         let key = KeyPath::parse("gone").unwrap();
-        wire.ask(0, Command::Del { doc: "notes".into(), key }).unwrap();
+        wire.ask(0, Write::Del { doc: "notes".into(), key }).unwrap();
         wire.pass(1_000);
         wire.cut(0, 1);
         wire.restore(0, &backup);
@@ -210,7 +210,7 @@ fn a_large_layer_that_was_passed_comes_back_in_parts() {
     let backup = wire.backup(0);
     let filler = "x".repeat(900);
     let members: Value = (0..1_000).map(|i| (format!("k{i}"), Value::from(filler.as_str()))).collect();
-    wire.ask(0, Command::Put { doc: "notes".into(), value: members, whole: false }).unwrap();
+    wire.ask(0, Write::Put { doc: "notes".into(), value: members, whole: false }).unwrap();
     wire.pass(20_000);
     wire.restore(0, &backup);
     for i in 0..5 {
@@ -254,18 +254,18 @@ fn a_removed_peer_is_not_listed_again_with_what_was_deleted_meanwhile() {
     wire.set(1, "notes", "unseen", 1i64).unwrap();
     wire.set(2, "notes", "unseen", 2i64).unwrap();
     wire.pass(1_000);
-    wire.ask(0, Command::Remove { peer: "n1".into() }).unwrap();
+    wire.ask(0, Admin::Remove { peer: "n1".into() }).unwrap();
     wire.pass(1_000);
     assert_eq!(wire.number(2, "k"), Some(1), "removing deletes nothing");
     for key in ["k", "unseen"] {
         let key = KeyPath::parse(key).unwrap();
-        wire.ask(0, Command::Del { doc: "notes".into(), key }).unwrap();
+        wire.ask(0, Write::Del { doc: "notes".into(), key }).unwrap();
         wire.pass(1_000);
     }
     wire.set(2, "notes", "later", 1i64).unwrap();
     // Long enough for the tombstones to end: nobody else is waited for.
     wire.pass(3 * 3_600_000);
-    wire.ask(1, Command::Remove { peer: "n0".into() }).unwrap();
+    wire.ask(1, Admin::Remove { peer: "n0".into() }).unwrap();
     wire.join(0, 1, TrustLevel::Trusted);
     wire.connect(0, 1);
     wire.connect(1, 2);
@@ -376,8 +376,8 @@ fn walk(steps: Vec<Step>) -> (Wire, Memory) {
                 let key = KeyPath::parse(&text).unwrap();
                 wire.next += 1;
                 let request = RequestId(wire.next);
-                let command = Command::Del { doc: "notes".into(), key };
-                wire.queue.push_back((who, Input::Command { request, command }));
+                let command = Write::Del { doc: "notes".into(), key };
+                wire.queue.push_back((who, Input::Command { request, command: command.into() }));
                 wire.run();
                 while !wire.replies.contains_key(&(who, request)) {
                     wire.pass(100);

@@ -9,7 +9,7 @@ fn long_fast() -> Line {
 
 fn uptime(field: &mut Field, at: usize, of: usize) -> Option<u64> {
     let peer = Some(tombolo::identity::did(&field.peer_id(of)));
-    match field.ask(at, Command::State { peer }) {
+    match field.ask(at, Query::State { peer }) {
         Some(Ok(Reply::State(view))) => view.state.uptime_secs,
         _ => None,
     }

@@ -4,7 +4,7 @@ use super::*;
 use tombolo_sim::rng::Rng;
 
 fn refused(field: &mut Field, at: usize, why: &str) -> u64 {
-    let Some(Ok(Reply::Status(status))) = field.ask(at, Command::Status) else { panic!("a status") };
+    let Some(Ok(Reply::Status(status))) = field.ask(at, Query::Status) else { panic!("a status") };
     status.rejections.iter().filter(|(name, _)| name.contains(why)).map(|(_, count)| *count).sum()
 }
 

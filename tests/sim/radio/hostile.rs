@@ -118,7 +118,7 @@ fn captures_contain_no_planted_secret() {
     let mut field = sf7(106);
     let (a, b) = (field.add("planted-name-a", true).unwrap(), field.add("planted-name-b", true).unwrap());
     let code = invite(&mut field, a);
-    let request = field.begin(b, Command::Join { code: code.clone(), addresses: vec![] });
+    let request = field.begin(b, Admin::Join { code: code.clone(), addresses: vec![] });
     assert!(field.run_until(HOUR, |field| matches!(field.answer(b, request), Some(Ok(_)))));
     create(&mut field, a, "planted-document");
     for n in 0..5 {

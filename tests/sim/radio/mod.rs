@@ -17,7 +17,7 @@ mod views;
 use tombolo::federation::{RadioUse, TrustLevel};
 use tombolo::layer::Kind;
 use tombolo::merge::KeyPath;
-use tombolo::node::{Command, NodeState, Reply};
+use tombolo::node::{Admin, NodeState, Query, Reply, Write};
 use tombolo_delta::Value;
 use tombolo_mesh::airtime::{Line, Modulation};
 use tombolo_mesh::emulated::OnAir;
@@ -33,14 +33,14 @@ fn sf7(seed: u64) -> Field {
 }
 
 fn invite(field: &mut Field, inviter: usize) -> String {
-    let invite = Command::Invite { level: TrustLevel::Trusted, expires_ms: 24 * HOUR, addresses: vec![] };
+    let invite = Admin::Invite { level: TrustLevel::Trusted, expires_ms: 24 * HOUR, addresses: vec![] };
     let Some(Ok(Reply::Invite(invite))) = field.ask(inviter, invite) else { panic!("an invite") };
     invite.code
 }
 
 fn join(field: &mut Field, inviter: usize, joiner: usize) {
     let code = invite(field, inviter);
-    let request = field.begin(joiner, Command::Join { code, addresses: vec![] });
+    let request = field.begin(joiner, Admin::Join { code, addresses: vec![] });
     let mut answer = None;
     let joined = field.run_until(6 * HOUR, |field| {
         answer = answer.take().or_else(|| field.answer(joiner, request));
@@ -73,7 +73,7 @@ fn friends(field: &mut Field, nodes: usize) {
 
 fn set(field: &mut Field, at: usize, doc: &str, key: &str, value: impl Into<Value>) {
     let key = KeyPath::parse(key).unwrap();
-    let done = field.ask(at, Command::Set { doc: doc.into(), key, value: value.into() });
+    let done = field.ask(at, Write::Set { doc: doc.into(), key, value: value.into() });
     assert!(matches!(done, Some(Ok(_))), "{done:?}");
 }
 
@@ -87,19 +87,19 @@ fn publish(field: &mut Field, at: usize, minute: u64) {
         uptime_secs: Some(minute * 60),
         ..NodeState::default()
     };
-    let done = field.ask(at, Command::PublishState { state });
+    let done = field.ask(at, Write::PublishState { state });
     assert!(matches!(done, Some(Ok(_))), "{done:?}");
 }
 
 fn get(field: &mut Field, at: usize, doc: &str) -> Option<Value> {
-    match field.ask(at, Command::Get { doc: doc.into(), key: None }) {
+    match field.ask(at, Query::Get { doc: doc.into(), key: None }) {
         Some(Ok(Reply::Value(value))) => Some(value),
         _ => None,
     }
 }
 
 fn create(field: &mut Field, at: usize, name: &str) {
-    let done = field.ask(at, Command::Create { name: name.into(), kind: Kind::Map });
+    let done = field.ask(at, Write::Create { name: name.into(), kind: Kind::Map });
     assert!(matches!(done, Some(Ok(_))), "{done:?}");
 }
 
@@ -121,7 +121,7 @@ fn in_step(field: &mut Field, nodes: &[usize], doc: &str, key: &str, patience_ms
 }
 
 fn policy(field: &mut Field, at: usize, doc: &str, radio: Option<RadioUse>, confidential: Option<bool>) {
-    let done = field.ask(at, Command::Policy { doc: doc.into(), radio, confidential });
+    let done = field.ask(at, Admin::Policy { doc: doc.into(), radio, confidential });
     assert!(matches!(done, Some(Ok(_))), "{done:?}");
 }
 
@@ -147,7 +147,7 @@ fn parted(config: FieldConfig) -> (Field, usize, usize) {
 }
 
 fn rejections(field: &mut Field, at: usize) -> u64 {
-    let Some(Ok(Reply::Status(status))) = field.ask(at, Command::Status) else { panic!("a status") };
+    let Some(Ok(Reply::Status(status))) = field.ask(at, Query::Status) else { panic!("a status") };
     status.rejections.values().sum()
 }
 

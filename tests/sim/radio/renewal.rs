@@ -21,7 +21,7 @@ fn readers(seed: u64, nodes: usize) -> Field {
 
 fn remove(field: &mut Field, at: usize, whom: usize) {
     let peer = tombolo::identity::did(&field.peer_id(whom));
-    assert!(matches!(field.ask(at, Command::Remove { peer }), Some(Ok(_))));
+    assert!(matches!(field.ask(at, Admin::Remove { peer }), Some(Ok(_))));
 }
 
 /// Those in `nodes` read the owner's document; the others have what they had.

@@ -9,12 +9,12 @@ use tombolo_sim::field::UNLIMITED;
 /// The entry of one node in the `status` of another.
 fn of(field: &mut Field, at: usize, other: usize) -> PeerStatusView {
     let name = format!("n{other}");
-    let Some(Ok(Reply::Status(status))) = field.ask(at, Command::Status) else { panic!("a status") };
+    let Some(Ok(Reply::Status(status))) = field.ask(at, Query::Status) else { panic!("a status") };
     status.peers.into_iter().find(|peer| peer.name == name).unwrap()
 }
 
 fn links(field: &mut Field, at: usize) -> Vec<LinkView> {
-    let Some(Ok(Reply::Links(links))) = field.ask(at, Command::Links) else { panic!("links") };
+    let Some(Ok(Reply::Links(links))) = field.ask(at, Query::Links) else { panic!("links") };
     links
 }
 
@@ -172,7 +172,7 @@ fn a_long_document_shows_how_far_it_is() {
     let into = row(&rows, "(all who listen)").transfers.clone();
     assert_eq!((into[0].way, into[0].from.as_deref()), ("in", Some("n0")), "{into:?}");
     assert!(into[0].frames_done > 0 && into[0].frames_done < into[0].frames);
-    let Some(Ok(Reply::Status(status))) = field.ask(0, Command::Status) else { panic!("a status") };
+    let Some(Ok(Reply::Status(status))) = field.ask(0, Query::Status) else { panic!("a status") };
     assert_eq!(status.transfers.len(), out.len());
 
     field.run(SECOND);
@@ -199,7 +199,7 @@ fn in_step_of_nothing(field: &mut Field) {
 fn every_peer_has_a_row_with_the_reason() {
     let mut field = sf7(108);
     friends(&mut field, 3);
-    let trust = Command::Trust { peer: "n2".into(), level: TrustLevel::Untrusted };
+    let trust = Admin::Trust { peer: "n2".into(), level: TrustLevel::Untrusted };
     assert!(matches!(field.ask(0, trust), Some(Ok(_))));
     let radio = field.radio(1);
     field.air.set_on(radio, false);
@@ -233,7 +233,7 @@ fn a_spent_hour_shows_when_the_next_state_leaves() {
         }
     }
     assert!(why.contains("this hour's airtime is spent: the next state leaves in "), "{why}");
-    let Some(Ok(Reply::Airtime(radios))) = field.ask(a, Command::Airtime) else { panic!("airtime") };
+    let Some(Ok(Reply::Airtime(radios))) = field.ask(a, Query::Airtime) else { panic!("airtime") };
     let radio = &radios[0];
     let of = |what: &str| radio.by_priority.iter().find(|row| row.what == what).unwrap();
     // A tenth is kept for control; upkeep has a fifth.
