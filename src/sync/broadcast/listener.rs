@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::layer::LayerHash;
-use crate::sync::broadcast::inventory::Report;
+use crate::sync::broadcast::inventory::FrontierReport;
 use crate::sync::broadcast::layer::STATES_MAX;
 use crate::sync::broadcast::message::{Fingerprint, short_hash};
 use crate::sync::broadcast::status::Lag;
@@ -24,7 +24,7 @@ pub(super) struct Unrecognised {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Listener {
+pub(super) struct ChannelListener {
     theirs: Frontier,
     /// Whether `theirs` is what it reported, or follows from that.
     known: bool,
@@ -44,7 +44,7 @@ pub(super) struct Listener {
     supplied: BTreeMap<LayerHash, Supplied>,
 }
 
-impl Listener {
+impl ChannelListener {
     // ---- questions ---------------------------------------------------------------------------------------
 
     /// The state of a layer that it holds, as far as known.
@@ -164,7 +164,7 @@ impl Listener {
     }
 
     /// It reported its states layer by layer.
-    pub(super) fn take_report(&mut self, report: Report, now: u64) {
+    pub(super) fn take_report(&mut self, report: FrontierReport, now: u64) {
         self.unrecognised = None;
         self.observes = report.observes;
         if report.complete || report.observes {
