@@ -79,10 +79,10 @@ impl ChannelListener {
 
     /// Whether it is known to lack a state, and was not sent it.
     pub(super) fn lacks(&self, layer: &LayerHash, state: State, is_document: bool) -> bool {
-        self.known
-            && !(self.observes && is_document)
-            && !self.has(layer, state)
-            && !self.was_supplied(layer, state)
+        if !self.known || self.observes && is_document {
+            return false;
+        }
+        !self.has(layer, state) && !self.was_supplied(layer, state)
     }
 
     /// Whether `theirs` is known and has this fingerprint.
