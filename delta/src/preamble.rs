@@ -4,7 +4,7 @@
 //! The reader has no base yet, so the probabilities here are the caller's: constants of its own format. Behind the preamble
 //! stands the delta, or bytes as they are.
 
-use crate::entropy::{Coder, Decoder, Encoder};
+use crate::entropy::{Coder, RangeDecoder, RangeEncoder};
 use crate::pack::Packer;
 use crate::{Context, DecodeError, Delta, Value};
 
@@ -15,7 +15,7 @@ const RAW_BITS_MAX: u32 = 64;
 
 /// Writes a preamble, then what stands behind it.
 pub struct PreambleWriter {
-    encoder: Encoder,
+    encoder: RangeEncoder,
 }
 
 impl Default for PreambleWriter {
@@ -27,7 +27,7 @@ impl Default for PreambleWriter {
 impl PreambleWriter {
     /// A preamble without any number yet.
     pub fn new() -> PreambleWriter {
-        PreambleWriter { encoder: Encoder::new() }
+        PreambleWriter { encoder: RangeEncoder::new() }
     }
 
     /// A decision that is yes with a chance of `yes` in 65536, neither 0 nor all.
@@ -70,14 +70,14 @@ pub struct PreambleReader {
 impl PreambleReader {
     /// A reader of bytes from any source.
     pub fn new(input: Vec<u8>) -> PreambleReader {
-        let at = Decoder::new(&input).state();
+        let at = RangeDecoder::new(&input).state();
         PreambleReader { input, at }
     }
 
     /// A decision that [`PreambleWriter::bit`] wrote. Behind the end of the bytes it may be anything, and
     /// [`check`](PreambleReader::check) fails.
     pub fn bit(&mut self, yes: u16) -> bool {
-        let mut decoder = Decoder::resume(&self.input, self.at);
+        let mut decoder = RangeDecoder::resume(&self.input, self.at);
         let decision = decoder.decide(u32::from(yes.max(1)), SCALE, false);
         self.at = decoder.state();
         decision
@@ -85,7 +85,7 @@ impl PreambleReader {
 
     /// A number of so many bits that [`PreambleWriter::raw`] wrote.
     pub fn raw(&mut self, bits: u32) -> u64 {
-        let mut decoder = Decoder::resume(&self.input, self.at);
+        let mut decoder = RangeDecoder::resume(&self.input, self.at);
         let number = (0..bits.min(RAW_BITS_MAX))
             .fold(0, |number, _| number << 1 | u64::from(decoder.decide(1, 1, false)));
         self.at = decoder.state();
@@ -98,7 +98,7 @@ impl PreambleReader {
     ///
     /// An error where bytes behind the end were read.
     pub fn check(&self) -> Result<(), DecodeError> {
-        Decoder::resume(&self.input, self.at).check()
+        RangeDecoder::resume(&self.input, self.at).check()
     }
 
     /// Checks that all was there and nothing is left.
@@ -107,7 +107,7 @@ impl PreambleReader {
     ///
     /// An error where bytes behind the end were read, or some are left.
     pub fn finish(&self) -> Result<(), DecodeError> {
-        Decoder::resume(&self.input, self.at).finish()
+        RangeDecoder::resume(&self.input, self.at).finish()
     }
 
     /// The delta behind the preamble, if this is its base.
@@ -116,7 +116,7 @@ impl PreambleReader {
     ///
     /// As [`decode`](crate::decode): hostile bytes are refused or bounded.
     pub fn delta(&self, base: &Value, context: &Context) -> Result<Delta, DecodeError> {
-        let mut packer = Packer::new(Decoder::resume(&self.input, self.at), base, context);
+        let mut packer = Packer::new(RangeDecoder::resume(&self.input, self.at), base, context);
         let delta = packer.delta(None)?;
         packer.symbols.coder.finish()?;
         Ok(delta)

@@ -110,12 +110,12 @@ fn encode_head(envelope: &CompactEnvelope) -> Vec<u8> {
 ///
 /// An error where the bytes are cut short or no compact envelope.
 pub fn decode_compact(bytes: &[u8]) -> Result<CompactEnvelope, EnvelopeError> {
-    let mut reader = Reader { bytes };
+    let mut reader = EnvelopeReader { bytes };
     let envelope = read_head(&mut reader)?;
     Ok(CompactEnvelope { signature: reader.array()?, delta: reader.bytes.to_vec(), ..envelope })
 }
 
-fn read_head(reader: &mut Reader<'_>) -> Result<CompactEnvelope, EnvelopeError> {
+fn read_head(reader: &mut EnvelopeReader<'_>) -> Result<CompactEnvelope, EnvelopeError> {
     let head = reader.byte()?;
     if head & COMPACT == 0 {
         return Err(EnvelopeError::Shape);
@@ -299,11 +299,11 @@ fn unzigzag(number: u64) -> i64 {
     (number >> 1).cast_signed() ^ -((number & 1).cast_signed())
 }
 
-struct Reader<'a> {
+struct EnvelopeReader<'a> {
     bytes: &'a [u8],
 }
 
-impl Reader<'_> {
+impl EnvelopeReader<'_> {
     fn byte(&mut self) -> Result<u8, EnvelopeError> {
         let (first, rest) = self.bytes.split_first().ok_or(EnvelopeError::Truncated)?;
         self.bytes = rest;

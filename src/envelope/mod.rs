@@ -62,10 +62,10 @@ impl Envelope {
     /// # Errors
     ///
     /// `NoContent` for an envelope without content, `Signature` where the signature does not fit.
-    pub fn open(self) -> Result<Layer, OpenError> {
-        let Payload::Whole(content) = self.payload else { return Err(OpenError::NoContent) };
+    pub fn open(self) -> Result<Layer, EnvelopeOpenError> {
+        let Payload::Whole(content) = self.payload else { return Err(EnvelopeOpenError::NoContent) };
         if content.root() != self.signed.head.root || !self.signed.verify() {
-            return Err(OpenError::Signature);
+            return Err(EnvelopeOpenError::Signature);
         }
         Ok(Layer { signed: self.signed, content })
     }
@@ -73,7 +73,7 @@ impl Envelope {
 
 /// Why an envelope was not opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OpenError {
+pub enum EnvelopeOpenError {
     /// The signature is not the author's over this content, or a field is out of range.
     #[error("the signature is not the author's over this content")]
     Signature,

@@ -256,13 +256,7 @@ impl Engine {
                     true => OwnRefusal { up_to: None, until: u64::MAX },
                     false => OwnRefusal { up_to: Some(sequence), until: now + REFUSAL_HOLD_MS },
                 };
-                if self.refusing.len() >= REFUSALS_KEPT_MAX {
-                    self.refusing.retain(|_, refusal| now < refusal.until);
-                }
-                if self.refusing.len() < REFUSALS_KEPT_MAX {
-                    self.refusing.insert(layer, refusal);
-                }
-                self.wants.remove(&layer);
+                self.hold_refusal(now, layer, refusal);
                 self.send(peer, Message::Refused(vec![(layer, sequence, reason)]));
             }
             Input::TooEarly { peer, layer, state } => {
@@ -307,6 +301,17 @@ impl Engine {
             confirmed: sync.confirmed,
             known: sync.met,
         })
+    }
+
+    /// Remembers a refusal, if there is room, and asks for the layer no more.
+    fn hold_refusal(&mut self, now: u64, layer: LayerHash, refusal: OwnRefusal) {
+        if self.refusing.len() >= REFUSALS_KEPT_MAX {
+            self.refusing.retain(|_, refusal| now < refusal.until);
+        }
+        if self.refusing.len() < REFUSALS_KEPT_MAX {
+            self.refusing.insert(layer, refusal);
+        }
+        self.wants.remove(&layer);
     }
 
     fn peer_down(&mut self, now: u64, peer: PeerId) {

@@ -14,7 +14,7 @@ mod number;
 mod text;
 
 use crate::codec::{read_bytes, write_bytes};
-use crate::entropy::{Coder, Decoder, Encoder};
+use crate::entropy::{Coder, RangeDecoder, RangeEncoder};
 use crate::limits::{DEPTH_MAX, NEW_BYTES_MAX};
 use crate::lines::Listed;
 use crate::matching::TextModel;
@@ -33,14 +33,14 @@ use crate::{Context, DecodeError, Value};
 /// If the delta was made for another base. One that came from [`diff`](crate::diff) or [`decode`] with this base and
 /// context is always encoded; whether it is then accepted depends on [`limits`](crate::limits).
 pub fn encode(base: &Value, delta: &Delta, context: &Context) -> Vec<u8> {
-    let mut packer = Packer::new(Encoder::new(), base, context);
+    let mut packer = Packer::new(RangeEncoder::new(), base, context);
     packer.delta(Some(delta)).expect("a delta fits the base it was made for");
     packer.finish()
 }
 
 /// As [`encode`], if the outcome is shorter than `bytes`; the work ends where it cannot be any more.
 pub(crate) fn encode_below(base: &Value, delta: &Delta, context: &Context, bytes: usize) -> Option<Vec<u8>> {
-    let mut packer = Packer::new(Encoder::below(bytes), base, context);
+    let mut packer = Packer::new(RangeEncoder::below(bytes), base, context);
     packer.delta(Some(delta)).ok()?;
     Some(packer.finish()).filter(|packed| packed.len() < bytes)
 }
@@ -56,7 +56,7 @@ pub(crate) fn encode_below(base: &Value, delta: &Delta, context: &Context, bytes
 /// An error where the bytes encode no delta of this base, or exceed the limits.
 pub fn decode(base: &Value, bytes: &[u8], context: &Context) -> Result<Delta, DecodeError> {
     let packed = read_bytes(bytes)?.ok_or(DecodeError::NotBytes)?;
-    let mut packer = Packer::new(Decoder::new(packed), base, context);
+    let mut packer = Packer::new(RangeDecoder::new(packed), base, context);
     let delta = packer.delta(None)?;
     packer.symbols.coder.finish()?;
     Ok(delta)
@@ -96,7 +96,7 @@ impl Site<'_> {
     }
 }
 
-impl Packer<'_, Encoder> {
+impl Packer<'_, RangeEncoder> {
     fn finish(self) -> Vec<u8> {
         let packed = self.symbols.coder.finish();
         let mut out = Vec::with_capacity(packed.len() + 3);
