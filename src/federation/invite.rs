@@ -220,7 +220,7 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], InviteError> {
     Ok(*head)
 }
 
-/// An invite that we gave out. The token itself is not kept.
+/// An invite that this node gave out. The token itself is not kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outgoing {
     /// Hash of the token.
@@ -235,12 +235,12 @@ pub struct Outgoing {
     pub accepted: Option<([u8; 32], u64)>,
 }
 
-/// An invite that we redeemed.
+/// An invite that this node redeemed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incoming {
     /// The node that invited.
     pub inviter: [u8; 32],
-    /// When we redeemed it, milliseconds since the Unix epoch.
+    /// When it was redeemed, milliseconds since the Unix epoch.
     pub created_at_ms: u64,
     /// When the inviter agreed.
     pub accepted: Option<u64>,

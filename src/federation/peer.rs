@@ -11,9 +11,9 @@ use tombolo_transports::PeerId;
 pub enum TrustLevel {
     /// Nothing: it keeps its record and gets nothing but the handshake.
     Untrusted,
-    /// It reads our documents; of its own we take only the node state.
+    /// It reads this node's documents; of its own, this node takes only the node state.
     Observer,
-    /// It reads and writes our map documents, and we take part in its documents.
+    /// It reads and writes this node's map documents, and this node participates in its documents.
     Trusted,
 }
 
@@ -101,7 +101,7 @@ pub struct Peer {
     pub trust_level: TrustLevel,
     /// When it was added, milliseconds since the Unix epoch.
     pub added_at_ms: u64,
-    /// When we last heard it, by our own clock, milliseconds since the Unix epoch.
+    /// When it was last received, by the own clock, milliseconds since the Unix epoch.
     pub heard_at_ms: Option<u64>,
     /// Whether both sides have agreed.
     pub joined: Joined,
