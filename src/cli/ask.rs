@@ -48,9 +48,13 @@ impl NodeFolder {
     pub(crate) fn ask(&self, command: impl Into<Command>) -> Result<JsonReply, CliError> {
         self.check_there()?;
         let command = command.into();
+        self.answer(&command).map_err(|error| error.with_advice(&command))
+    }
+
+    fn answer(&self, command: &Command) -> Result<JsonReply, CliError> {
         let mut last = None;
         for _ in 0..TRIES {
-            match self.ask_daemon(command.clone()) {
+            match self.ask_daemon(command) {
                 Some(reply) => return reply,
                 None => match folder::ask(&self.folder, command.clone()) {
                     Ok(reply) => return JsonReply::read(text_of(&reply)?),
@@ -65,9 +69,9 @@ impl NodeFolder {
     }
 
     /// Sends a command to the daemon; `None` if there is none.
-    pub(crate) fn ask_daemon(&self, command: impl Into<Command>) -> Option<Result<JsonReply, CliError>> {
-        let (socket, command) = (self.socket(), command.into());
-        let asking = async { tokio::time::timeout(ANSWER_TIMEOUT, client::command(&socket, &command)).await };
+    fn ask_daemon(&self, command: &Command) -> Option<Result<JsonReply, CliError>> {
+        let socket = self.socket();
+        let asking = async { tokio::time::timeout(ANSWER_TIMEOUT, client::command(&socket, command)).await };
         let answer = match runtime() {
             Ok(runtime) => runtime.block_on(asking),
             Err(error) => return Some(Err(error)),

@@ -11,7 +11,7 @@ use crate::config::TimeSpan;
 use crate::folder::load_config;
 use crate::handle::{Settings, Tombolo};
 use crate::limits::INVITE_TEXT_MAX;
-use crate::node::Admin;
+use crate::node::{Admin, Command};
 
 /// After this long a hint shows what the command waits for.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -28,7 +28,9 @@ pub(super) fn run(
     let running = context.node.is_running();
     let patient = !context.json;
     let reply = runtime()?.block_on(async {
-        let joining = join(context, Admin::Join { code, addresses }, running);
+        let command = Command::from(Admin::Join { code, addresses });
+        let joining =
+            async { join(context, &command, running).await.map_err(|error| error.with_advice(&command)) };
         let hinting = async {
             let span = timeout.map(|TimeSpan(span)| span);
             tokio::time::sleep(span.map_or(PATIENCE, |span| span.min(PATIENCE))).await;
@@ -61,15 +63,15 @@ pub(super) fn run(
     Ok(())
 }
 
-async fn join(context: &CliContext, command: Admin, running: bool) -> Result<JsonReply, CliError> {
+async fn join(context: &CliContext, command: &Command, running: bool) -> Result<JsonReply, CliError> {
     if running {
-        let answer = crate::api::client::command(&context.node.socket(), &command.into()).await?;
+        let answer = crate::api::client::command(&context.node.socket(), command).await?;
         return super::ask::read(answer.0, &String::from_utf8_lossy(&answer.1));
     }
     let config = load_config(&context.node.folder)?;
     let node =
         Tombolo::start(&context.node.folder, Settings { config, publish: false, socket: true }).await?;
-    let reply = node.command(command).await;
+    let reply = node.command(command.clone()).await;
     node.shutdown().await;
     JsonReply::read(text_of(&reply?)?)
 }

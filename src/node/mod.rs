@@ -117,7 +117,10 @@ impl Node {
             Input::JoinRequest { request, peer, address, bytes } => {
                 self.join_request(request, peer, address, &bytes);
             }
-            Input::JoinAnswered { inviter, result } => self.join_answered(inviter, result),
+            Input::JoinAnswered { inviter, result } => {
+                let decode = |bytes: Vec<u8>| JoinAnswer::decode(&bytes).map_err(|error| error.to_string());
+                self.inviter_answered(inviter, result.and_then(decode));
+            }
             Input::RadioUp { link, spec } => self.broadcast.radio_up(&mut self.core, link, *spec),
             Input::RadioDown { link, why } => self.broadcast.radio_down(link, why),
             Input::RadioReady { link } => self.broadcast.radio_ready(&mut self.core, link),
@@ -228,30 +231,6 @@ impl Node {
         self.broadcast.load(&loaded.meta);
         self.wired.load(&mut self.core, &self.replica);
         Ok(())
-    }
-}
-
-/// What simulations look at inside a node.
-#[cfg(feature = "test-support")]
-#[doc(hidden)]
-impl Node {
-    /// Every layer as it is held.
-    pub fn layers_held(&self) -> impl Iterator<Item = &crate::layer::SignedHead> {
-        self.replica.layers().layers().map(|layer| &layer.signed)
-    }
-
-    /// The radios.
-    pub fn radios(&self) -> &Broadcast {
-        &self.broadcast
-    }
-
-    /// A frame that a hostile member can make up.
-    pub fn forge(
-        &self,
-        link: tombolo_transports::LinkId,
-        forged: &crate::broadcast::Forged<'_>,
-    ) -> Option<Vec<u8>> {
-        self.broadcast.forge(&self.core, &self.replica, link, forged)
     }
 }
 
