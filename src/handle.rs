@@ -24,7 +24,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::{broadcast, oneshot};
 use tombolo_delta::Value;
-use tombolo_transports::LanConfig;
+use tombolo_transports::{Address, LanConfig};
 
 use crate::config::Config;
 use crate::daemon::links::Links;
@@ -194,7 +194,7 @@ impl Tombolo {
     }
 
     /// Where this node may be dialled now.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
+    pub fn addresses(&self) -> Vec<Address> {
         self.client.addresses()
     }
 

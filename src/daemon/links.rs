@@ -4,12 +4,13 @@
 //! the node wants and never waits for the node, so the two cannot wait for each other.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tombolo_transports::{Lan, LanConfig, LanError, LinkEvent, LinkId, PeerId, SendError};
+use tombolo_transports::{Address, Lan, LanConfig, LanError, LinkEvent, LinkId, PeerId, SendError};
 
 use super::radios::{self, Radios};
 use super::{Effect, NodeClient, Task, lock};
@@ -105,7 +106,7 @@ async fn bring(lan: Arc<Lan>, held: HeldByLink, mut events: mpsc::Receiver<LinkE
                 Task::Input(Input::LinkDown { link })
             }
             LinkEvent::JoinRequest { peer, address, bytes, answer } => {
-                Task::Join { peer, address, bytes, answer }
+                Task::Join { peer, address: address.into(), bytes, answer }
             }
             LinkEvent::Drained { link } => {
                 send_held(&lan, &held, link);
@@ -144,6 +145,7 @@ async fn carry_out(
             Effect::Peers(peers) => {
                 lan.set_peers(peers.iter().map(|(peer, _)| *peer).collect());
                 for (peer, addresses) in peers {
+                    let addresses = sockets(&addresses);
                     if !addresses.is_empty() {
                         lan.know_address(peer, addresses);
                     }
@@ -163,12 +165,17 @@ async fn dial_join(
     lan: Arc<Lan>,
     client: NodeClient,
     inviter: PeerId,
-    addresses: Vec<std::net::SocketAddr>,
+    addresses: Vec<Address>,
     bytes: Vec<u8>,
 ) {
-    let result = lan.join(inviter, addresses, bytes).await.map_err(|e| e.to_string());
+    let result = lan.join(inviter, sockets(&addresses), bytes).await.map_err(|e| e.to_string());
     drop(lan);
     let _ = client.tell(Task::Input(Input::JoinAnswered { inviter, result })).await;
+}
+
+/// The addresses that the LAN can dial.
+fn sockets(addresses: &[Address]) -> Vec<SocketAddr> {
+    addresses.iter().filter_map(Address::as_socket).collect()
 }
 
 /// Sends a message after those already held for its link.

@@ -24,12 +24,11 @@ pub mod unix;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
-use tombolo_transports::{Lan, LinkId, PeerId};
+use tombolo_transports::{Address, Lan, LinkId, PeerId};
 
 use crate::clock::Now;
 use crate::node::{Command, CommandError, Event, Input, Node, Output, Reply, RequestId};
@@ -90,7 +89,7 @@ pub(crate) enum Task {
     /// Somebody here asks.
     Command(Command, oneshot::Sender<Result<Reply, CommandError>>),
     /// A stranger asks to join.
-    Join { peer: PeerId, address: SocketAddr, bytes: Vec<u8>, answer: oneshot::Sender<Vec<u8>> },
+    Join { peer: PeerId, address: Address, bytes: Vec<u8>, answer: oneshot::Sender<Vec<u8>> },
     /// The end.
     Stop,
 }
@@ -104,9 +103,9 @@ pub(crate) enum Effect {
     /// Close a link.
     Close(LinkId),
     /// Call an inviter.
-    DialJoin { inviter: PeerId, addresses: Vec<SocketAddr>, bytes: Vec<u8> },
+    DialJoin { inviter: PeerId, addresses: Vec<Address>, bytes: Vec<u8> },
     /// The whole list of those who may connect, with the addresses known.
-    Peers(Vec<(PeerId, Vec<SocketAddr>)>),
+    Peers(Vec<(PeerId, Vec<Address>)>),
     /// Whether requests to join are answered.
     Joining(bool),
 }
@@ -346,8 +345,11 @@ impl NodeClient {
     }
 
     /// Where this node may be dialled.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        lock(&self.surroundings.lan).as_ref().map(|lan| lan.local_addresses()).unwrap_or_default()
+    pub fn addresses(&self) -> Vec<Address> {
+        lock(&self.surroundings.lan)
+            .as_ref()
+            .map(|lan| lan.local_addresses().into_iter().map(Address::from).collect())
+            .unwrap_or_default()
     }
 
     pub(crate) async fn tell(&self, task: Task) -> Result<(), NodeGone> {

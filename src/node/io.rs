@@ -6,11 +6,9 @@
 //! changed, in one commit, before it yields anything: so nothing is acknowledged or sent before it is on
 //! disk, and inputs handled together share one commit.
 
-use std::net::SocketAddr;
-
 use serde::Serialize;
 use tombolo_delta::Value;
-use tombolo_transports::{LinkCaps, LinkId, PeerId};
+use tombolo_transports::{Address, LinkCaps, LinkId, PeerId};
 
 use crate::federation::{RadioUse, TrustLevel};
 use crate::merge::KeyPath;
@@ -54,7 +52,7 @@ pub enum Input {
         /// The asker's proven key.
         peer: PeerId,
         /// Where it called from: kept as an address to dial later.
-        address: Option<SocketAddr>,
+        address: Option<Address>,
         /// The request; hostile.
         bytes: Vec<u8>,
     },
@@ -135,7 +133,7 @@ pub enum Output {
         /// Whom to call; the far end must prove this key.
         inviter: PeerId,
         /// Where it may be.
-        addresses: Vec<SocketAddr>,
+        addresses: Vec<Address>,
         /// The request.
         bytes: Vec<u8>,
     },
@@ -165,14 +163,14 @@ pub enum Command {
         /// Its life in milliseconds.
         expires_ms: u64,
         /// Where we can be dialled.
-        addresses: Vec<SocketAddr>,
+        addresses: Vec<Address>,
     },
     /// Redeem an invite. The reply comes when both sides agreed, or when the inviter refused.
     Join {
         /// The code, `fed1:…` or the compact form of a QR code.
         code: String,
         /// Where to find the inviter, beside the addresses in the code.
-        addresses: Vec<SocketAddr>,
+        addresses: Vec<Address>,
     },
     /// The peers.
     Peers,

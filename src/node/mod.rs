@@ -21,9 +21,8 @@ mod timers;
 pub mod view;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
 
-use tombolo_transports::{LinkCaps, LinkId, PeerId};
+use tombolo_transports::{Address, LinkCaps, LinkId, PeerId};
 
 pub use io::{Command, CommandError, Event, Input, Output, Reply, RequestId};
 pub use state::{App, AppStatus, NodeState};
@@ -281,7 +280,7 @@ impl Node {
     }
 
     /// Whom to let in and to dial, and where: all peers but the untrusted.
-    pub fn dialable_peers(&self) -> Vec<(PeerId, Vec<SocketAddr>)> {
+    pub fn dialable_peers(&self) -> Vec<(PeerId, Vec<Address>)> {
         let peers = self.federation.peers().filter(|peer| peer.trust_level > TrustLevel::Untrusted);
         // An inviter that has not agreed yet would turn a call as its peer away.
         let addresses = |peer: &Peer| match peer.joined {

@@ -1,9 +1,8 @@
 //! Invites, joining, and what an operator does with peers.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 
-use tombolo_transports::PeerId;
+use tombolo_transports::{Address, PeerId};
 
 use crate::clock::{Now, rfc3339};
 use crate::federation::invite::{Incoming, Invite, Outgoing, TokenHash, token_hash};
@@ -35,7 +34,7 @@ pub(super) struct Invites {
 #[derive(Debug)]
 struct Joining {
     waiters: Vec<RequestId>,
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Address>,
     level: TrustLevel,
     tries: u32,
     at: u64,
@@ -87,7 +86,7 @@ impl Invites {
 }
 
 impl Joining {
-    fn new(addresses: Vec<SocketAddr>, level: TrustLevel, now: Now) -> Self {
+    fn new(addresses: Vec<Address>, level: TrustLevel, now: Now) -> Self {
         Joining { waiters: Vec::new(), addresses, level, tries: 0, at: now.mono_ms, trouble: None }
     }
 }
@@ -99,7 +98,7 @@ impl Node {
         &mut self,
         level: TrustLevel,
         expires_ms: u64,
-        addresses: Vec<SocketAddr>,
+        addresses: Vec<Address>,
     ) -> Result<Reply, CommandError> {
         let now = self.reference_ms();
         self.forget_expired_invites(now);
@@ -147,7 +146,7 @@ impl Node {
         &mut self,
         request: RequestId,
         peer: PeerId,
-        address: Option<SocketAddr>,
+        address: Option<Address>,
         bytes: &[u8],
     ) {
         let asked = JoinRequest::decode(bytes).map_err(|_| JoinRefusal::Signature);
@@ -168,7 +167,7 @@ impl Node {
     pub(super) fn redeem(
         &mut self,
         joiner: PeerId,
-        address: Option<SocketAddr>,
+        address: Option<Address>,
         request: &JoinRequest,
         token: &TokenHash,
     ) -> Result<(), JoinRefusal> {
@@ -230,7 +229,7 @@ impl Node {
         &mut self,
         request: RequestId,
         code: &str,
-        addresses: Vec<SocketAddr>,
+        addresses: Vec<Address>,
     ) -> Result<(), CommandError> {
         let invite = Invite::parse(code).map_err(|error| CommandError::BadInvite(error.to_string()))?;
         if invite.inviter == self.me {

@@ -24,7 +24,7 @@ pub mod mesh;
 pub mod stream;
 pub mod tls;
 
-pub use address::{LinkAddr, PeerId};
+pub use address::{Address, LinkAddr, OnionAddress, OnionHost, PeerId};
 pub use error::{JoinError, LanError, SendError};
 pub use lan::{Lan, LanConfig};
 pub use link::{DownReason, LinkCaps, LinkEvent, LinkId, LinkIds, Medium, RejectReason, Transport};

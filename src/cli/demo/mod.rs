@@ -28,6 +28,7 @@ use crate::node::{Command, NodeState, Reply};
 use air::Channel;
 use cable::Cable;
 use figures::{ConvergeFigures, DocumentFigures, Figures, NodeFigures, RadioFigures};
+use tombolo_transports::Address;
 use tombolo_transports::mesh::airtime::{Line, Modulation};
 
 /// The nodes: the first invites, and owns the shared document.
@@ -98,8 +99,8 @@ async fn story(folder: &Path) -> Result<Figures, CliError> {
 
     say("harbour invites, ferry and lighthouse join");
     let joining = now().mono_ms;
-    ferry.join(&harbour.invite(vec![to_ferry.left_end()]).await?, PATIENCE).await?;
-    lighthouse.join(&harbour.invite(vec![to_lighthouse.left_end()]).await?, PATIENCE).await?;
+    ferry.join(&harbour.invite(vec![to_ferry.left_end().into()]).await?, PATIENCE).await?;
+    lighthouse.join(&harbour.invite(vec![to_lighthouse.left_end().into()]).await?, PATIENCE).await?;
     waits.joining = Some(now().mono_ms - joining);
 
     say("each publishes its real state: CPU, memory, disk, uptime");
@@ -236,10 +237,10 @@ impl Station {
     }
 
     fn address(&self) -> Result<std::net::SocketAddr, CliError> {
-        self.node.addresses().first().copied().ok_or_else(internal)
+        self.node.addresses().iter().find_map(Address::as_socket).ok_or_else(internal)
     }
 
-    async fn invite(&self, addresses: Vec<std::net::SocketAddr>) -> Result<String, CliError> {
+    async fn invite(&self, addresses: Vec<Address>) -> Result<String, CliError> {
         let command = Command::Invite { level: TrustLevel::Trusted, expires_ms: 60 * 60 * 1000, addresses };
         match self.node.command(command).await? {
             Reply::Invite(invite) => Ok(invite.code),
