@@ -11,17 +11,15 @@ use tombolo::federation::TrustLevel;
 use tombolo::handle::{Settings, Tombolo};
 use tombolo::node::{Command, Reply};
 
-type Error = Box<dyn std::error::Error>;
-
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = std::env::temp_dir().join(format!("tombolo-two-nodes-{}", std::process::id()));
     let done = run(&folder).await;
     std::fs::remove_dir_all(&folder)?;
     done
 }
 
-async fn run(folder: &Path) -> Result<(), Error> {
+async fn run(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let attic = start(folder, "attic").await?;
     let boat = start(folder, "boat").await?;
 
@@ -50,7 +48,7 @@ async fn run(folder: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-async fn start(folder: &Path, name: &str) -> Result<Tombolo, Error> {
+async fn start(folder: &Path, name: &str) -> Result<Tombolo, Box<dyn std::error::Error>> {
     let folder = folder.join(name);
     Tombolo::create(&folder, name)?;
     Ok(Tombolo::start(&folder, Settings::on_loopback(name)).await?)

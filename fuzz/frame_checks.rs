@@ -1,20 +1,20 @@
 //! What must hold of any frames that reach a station: shared by the fuzz target and by the test that replays its corpus.
 
 use std::collections::BTreeSet;
-use tombolo_transports::PeerId;
-use tombolo_transports::mesh::airtime::{Line, Modulation};
-use tombolo_transports::mesh::frame::Kind;
-use tombolo_transports::mesh::handshake::{self, Responder};
-use tombolo_transports::mesh::keys::{AudienceKey, Identity, Mode};
-use tombolo_transports::mesh::ledger::{Account, BootId, Ledger, LedgerConfig, Moment, Priority};
-use tombolo_transports::mesh::region::{Region, Usage};
-use tombolo_transports::mesh::station::{Heard, Outgoing, Station, StationConfig, StationRecords};
+use tombolo_mesh::PeerId;
+use tombolo_mesh::airtime::ledger::{Account, BootId, Ledger, LedgerConfig, Moment, Priority};
+use tombolo_mesh::airtime::region::{Region, Usage};
+use tombolo_mesh::airtime::{Line, Modulation};
+use tombolo_mesh::frame::Kind;
+use tombolo_mesh::frame::handshake::{self, Responder};
+use tombolo_mesh::frame::keys::{AudienceKey, Identity, Mode};
+use tombolo_mesh::station::{Outgoing, Received, Station, StationConfig, StationRecords, Transmit};
 
 const FRAME_BYTES_MAX: usize = 120;
 const TOKEN: [u8; 32] = [0x77; 32];
 
-/// Frames of an honest sender, lost, bent, cut, spliced and repeated, and frames made up, at any time: what comes out was said,
-/// once; nobody joins who does not know the token; nothing grows without bound; no input panics.
+/// Frames of an honest sender, lost, bent, cut, spliced and repeated, and frames made up, at any time: what comes out was sent,
+/// once; no node joins without the token; nothing grows without bound; no input panics.
 pub(crate) fn frame(input: &[u8]) {
     let mut bytes = Bytes(input);
     let (mut honest, mut listener) = (station(1), station(2));
@@ -49,17 +49,16 @@ pub(crate) fn frame(input: &[u8]) {
             }
             _ => {}
         }
-        let results = std::iter::once(listener.receive(now_ms, &frame).ok());
-        let results: Vec<Option<Heard>> = results.collect();
-        let later = std::iter::from_fn(|| listener.poll_heard()).map(Some);
-        for result in results.into_iter().chain(later).flatten() {
-            if let Heard::Message { bytes, .. } = result {
+        let first = listener.receive(now_ms, &frame);
+        let later = std::iter::from_fn(|| listener.poll_received());
+        for reception in std::iter::once(first).chain(later) {
+            if let Ok(Received::Message { bytes, .. }) = reception.outcome {
                 assert!(said.contains(&bytes), "nobody said that");
                 assert!(heard.insert(bytes), "heard twice");
             }
         }
         if let Ok(result) = responder.receive(&frame) {
-            assert!(!matches!(result, handshake::Heard::Request(_)));
+            assert!(!matches!(result, handshake::HandshakeEvent::Request(_)));
         }
         for answer in frames(&mut listener, now_ms) {
             let _ = honest.receive(now_ms, &answer);
@@ -103,7 +102,9 @@ fn frames(station: &mut Station, now_ms: u64) -> Vec<Vec<u8>> {
         while let Some(record) = station.poll_record() {
             station.recorded(&record);
         }
-        frames.extend(station.poll_frame(moment));
+        if let Transmit::Frame { frame, .. } = station.transmit(moment) {
+            frames.push(frame);
+        }
     }
     frames
 }

@@ -1,8 +1,8 @@
 //! What must hold of any bytes that a radio's port brings: shared by the fuzz targets and by the test that replays their
-//! corpus. The first byte says in which portions the rest arrives.
+//! corpus. The first byte sets the portions in which the rest arrives.
 
-use tombolo_transports::mesh::ax25::{HEADER_BYTES, UiFrame};
-use tombolo_transports::mesh::{kiss, meshcore, meshtastic};
+use tombolo_mesh::wire::ax25::{HEADER_BYTES, UiFrame};
+use tombolo_mesh::wire::{kiss, meshcore, meshtastic};
 
 /// The same events however the bytes are cut, each within bounds; AX.25 and modem reports inside them read or refused.
 pub(crate) fn kiss(input: &[u8]) {

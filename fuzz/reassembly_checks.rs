@@ -1,10 +1,10 @@
 //! What must hold of any frames that reach the long messages of a radio: shared by the fuzz target and by the test
 //! that replays its corpus.
 
-use tombolo_transports::PeerId;
-use tombolo_transports::mesh::fragment::{AGE_MAX_MS, KINDS, MESSAGE_BYTES_MAX, MemoryLimits, Received};
-use tombolo_transports::mesh::fragment::{Sender, SenderLimits};
-use tombolo_transports::mesh::repair::Listener;
+use tombolo_mesh::PeerId;
+use tombolo_mesh::bulk::fragment::{AGE_MAX_MS, KINDS, MESSAGE_BYTES_MAX, MemoryLimits, Progress};
+use tombolo_mesh::bulk::fragment::{Sender, SenderLimits};
+use tombolo_mesh::bulk::repair::Listener;
 
 const LIMITS: MemoryLimits =
     MemoryLimits { bytes_max: 24_000, source_bytes_max: 8_000, messages_max: 12, source_messages_max: 4 };
@@ -14,7 +14,7 @@ const AIRTIME_MS: u64 = 400;
 const NACK_BYTES_MAX: usize = 36;
 
 /// Frames, forged, cut and mixed with those of an honest sender, at any time: memory stays bounded, what comes out
-/// is a message that somebody wrote, and the honest one goes through in the end, once.
+/// is a message that some sender wrote, and the honest one goes through in the end, once.
 pub(crate) fn reassembly(input: &[u8]) {
     let mut bytes = Bytes(input);
     let content: Vec<u8> = (0..u16::from(bytes.next()) * 3).map(|at| (at % 251) as u8).collect();
@@ -26,13 +26,13 @@ pub(crate) fn reassembly(input: &[u8]) {
     let (mut now_ms, mut delivered_ms, mut last) = (0, None::<u64>, Vec::new());
     let mut hear = |listener: &mut Listener, now_ms: u64, from: PeerId, payload: &[u8]| {
         match listener.fragment(now_ms, CHANNEL, from, payload) {
-            Ok(Received::Whole(message)) if from == HONEST => {
+            Ok(Progress::Whole(message)) if from == HONEST => {
                 assert_eq!((message.kind, &message.bytes), (5, &content));
                 // Once, as long as a listener remembers what it has.
                 assert!(delivered_ms.is_none_or(|before| now_ms.saturating_sub(before) >= AGE_MAX_MS));
                 delivered_ms = Some(now_ms);
             }
-            Ok(Received::Whole(message)) => {
+            Ok(Progress::Whole(message)) => {
                 assert!(KINDS.contains(&message.kind) && message.bytes.len() <= MESSAGE_BYTES_MAX);
             }
             _ => {}
@@ -53,7 +53,7 @@ pub(crate) fn reassembly(input: &[u8]) {
             // Lost.
             1 => last = sender.next_fragment(now_ms).map_or_else(Vec::new, |fragment| fragment.payload),
             2 => hear(&mut listener, now_ms, who, bytes.some()),
-            // A member sends on, under his own name, what he heard and bent.
+            // A member forwards, under its own name, what it received and altered.
             3 => {
                 let (at, bits) = (usize::from(bytes.next()), bytes.next());
                 last.get_mut(at).into_iter().for_each(|byte| *byte ^= bits);
@@ -98,7 +98,7 @@ impl<'a> Bytes<'a> {
         *first
     }
 
-    /// So many as the next one says.
+    /// As many as the next byte.
     fn some(&mut self) -> &'a [u8] {
         let (some, rest) = self.0.split_at(usize::from(self.next()).min(self.0.len()));
         self.0 = rest;

@@ -1,5 +1,5 @@
 //! Bytes that other implementations can check, computed here from the inputs that stand beside them.
-//! `TOMBOLO_BLESS=1 cargo test --test vectors` writes the files anew after a deliberate change of a format.
+//! `TOMBOLO_BLESS=1 cargo test --test vectors` writes the files again after a deliberate change of a format.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
@@ -19,7 +19,7 @@ use tombolo::identity::{Keypair, did};
 use tombolo::layer::{
     Content, DocumentId, DocumentName, Entry, Head, KeyPath, Kind, Layer, LayerId, MapContent, Sequence,
 };
-use tombolo::sync::cell::message::{Entry as Brief, Heartbeat, Told};
+use tombolo::sync::broadcast::message::{FrontierEntry, FrontierMessage, Heartbeat};
 use tombolo::sync::frontier::State;
 use tombolo_delta::{Context, Value};
 use tombolo_transports::Address;
@@ -68,7 +68,7 @@ fn layer_vector(layer: &Layer) -> Json {
         "time_ms": head.time_ms,
         "content": hex(layer.content.to_cbor()),
         "root": hex(head.root.0),
-        "layer_print": hex(head.layer.print().0),
+        "layer_print": hex(head.layer.hash().0),
         "signed_bytes": hex(head.signing_bytes()),
         "signature": hex(layer.signed.signature),
         "whole_envelope": hex(encode_whole(&Envelope::seal(layer))),
@@ -104,7 +104,7 @@ fn envelopes_and_what_they_sign() {
     let context = Context { base_sequence: 7, sequence: 8, base_time_ms: time, time_ms: time + 60_000 };
     let delta = tombolo_delta::encode(&first, &tombolo_delta::diff(&first, &second, &context), &context);
     let compact = |address| CompactEnvelope {
-        base: BaseRef { distance: 1, print: base.head().root.print2(), is_short: false },
+        base: BaseRef { distance: 1, root_prefix: base.head().root.prefix2(), is_short: false },
         address,
         time_step_ms: 60_000,
         audience_step: 0,
@@ -145,7 +145,7 @@ fn envelopes_and_what_they_sign() {
             "snapshot_next": layer_vector(&next),
             "compact": {
                 "delta": hex(&delta),
-                "lan": hex(encode_compact(&compact(Some(base.head().layer.print().0[0])))),
+                "lan": hex(encode_compact(&compact(Some(base.head().layer.hash().0[0])))),
             },
             "map": layer_vector(&notes),
             "map_empty_root": hex(map(&[]).root().0),
@@ -223,7 +223,7 @@ fn messages_on_air() {
         time_ms: 1_800_000_121_000,
     };
     let changed = CompactEnvelope {
-        base: BaseRef { distance: 2, print: [0xab, 0], is_short: true },
+        base: BaseRef { distance: 2, root_prefix: [0xab, 0], is_short: true },
         address: None,
         time_step_ms: 121_000,
         audience_step: 0,
@@ -234,7 +234,7 @@ fn messages_on_air() {
         Entry { stamp: Timestamp::new(1_800_000_000_000, 0), value: Some(Value::from("x")), saw: None };
     let changes = vec![(KeyPath::parse("a/b").unwrap(), Some(entry)), (KeyPath::parse("c").unwrap(), None)];
     let changed_map = CompactEnvelope {
-        base: BaseRef { distance: 1, print: [0xab, 0xcd], is_short: false },
+        base: BaseRef { distance: 1, root_prefix: [0xab, 0xcd], is_short: false },
         audience_step: 1,
         ..changed.with(Change::Map { changes: changes.clone(), time_ms: 1_800_000_000_000 })
     };
@@ -250,10 +250,13 @@ fn messages_on_air() {
     assert_eq!(read[2].delta.target(base, &context).as_ref(), Some(&target));
     let provisional = encode_provisional(&changed, 2).unwrap();
     assert!(decode_provisional(&[&provisional[..], &[0; 8]].concat()).is_ok());
-    let states: Vec<_> = [&snapshot, &shared].map(|l| (l.head().layer.print(), State::of(&l.signed))).into();
-    let short = Told { complete: true, entries: states.iter().map(|(l, s)| Brief::short(l, *s)).collect() };
-    let long = states.iter().map(|(layer, state)| Brief::Long { layer: *layer, state: *state });
-    let long = Told { complete: false, entries: long.collect() };
+    let states: Vec<_> = [&snapshot, &shared].map(|l| (l.head().layer.hash(), State::of(&l.signed))).into();
+    let short = FrontierMessage {
+        complete: true,
+        entries: states.iter().map(|(l, s)| FrontierEntry::short(l, *s)).collect(),
+    };
+    let long = states.iter().map(|(layer, state)| FrontierEntry::Long { layer: *layer, state: *state });
+    let long = FrontierMessage { complete: false, entries: long.collect() };
     let heartbeat =
         Heartbeat { next_by_s: 900, fingerprint: 0x0102_0304, others: vec![([0xaa, 0xbb], 0x0506)] };
     let whole: Vec<Json> = [&snapshot, &shared]
@@ -283,7 +286,7 @@ fn messages_on_air() {
                 "bytes": hex(heartbeat.encode()),
             },
             "frontier": {
-                "states": states.iter().map(|(l, s)| json!([hex(l.0), s.sequence, hex(s.print)])).collect::<Vec<_>>(),
+                "states": states.iter().map(|(l, s)| json!([hex(l.0), s.sequence.get(), hex(s.root_prefix)])).collect::<Vec<_>>(),
                 "short, complete": hex(short.encode()),
                 "long": hex(long.encode()),
             },

@@ -1,7 +1,7 @@
 //! Deterministic CBOR (RFC 8949, 4.2.1): one value, one byte string.
 //!
 //! Shortest heads, keys sorted by their encoding, definite lengths, no duplicate keys, floats shortened only where
-//! widening gives the same bits. Whatever is written otherwise is refused with the error that says what it is, before
+//! widening gives the same bits. Any other form is refused with an error that names it, before
 //! anything is allocated for it: a declared length is never believed beyond the bytes that are there.
 
 use crate::value::{Int, Key, Map, Value};
@@ -28,11 +28,15 @@ pub fn to_cbor(value: &Value) -> Vec<u8> {
 }
 
 /// The value of a byte string that is the one [`to_cbor`] writes, with nothing behind it.
+///
+/// # Errors
+///
+/// The first deviation from the deterministic form, or the limit that is exceeded.
 pub fn from_cbor(bytes: &[u8], limits: &Limits) -> Result<Value, CborError> {
     if bytes.len() > limits.bytes_max {
         return Err(CborError::TooLong { bytes: bytes.len(), max: limits.bytes_max });
     }
-    let mut reader = Reader { bytes, at: 0, items_left: limits.items_max, limits };
+    let mut reader = CborReader { bytes, at: 0, items_left: limits.items_max, limits };
     let value = reader.value(0)?;
     reader.finish()?;
     Ok(value)
@@ -46,7 +50,7 @@ pub(crate) fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// The content of the one byte string that `bytes` must be.
 pub(crate) fn read_bytes(bytes: &[u8]) -> Result<Option<&[u8]>, CborError> {
-    let mut reader = Reader { bytes, at: 0, items_left: 1, limits: &Limits::SNAPSHOT };
+    let mut reader = CborReader { bytes, at: 0, items_left: 1, limits: &Limits::SNAPSHOT };
     let (major, length) = reader.head()?;
     if major != BYTES {
         return Ok(None);
@@ -182,14 +186,14 @@ impl Short {
     }
 }
 
-struct Reader<'a> {
+struct CborReader<'a> {
     bytes: &'a [u8],
     at: usize,
     items_left: usize,
     limits: &'a Limits,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> CborReader<'a> {
     fn finish(&self) -> Result<(), CborError> {
         if self.at < self.bytes.len() { Err(CborError::Trailing { at: self.at }) } else { Ok(()) }
     }

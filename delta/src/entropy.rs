@@ -1,7 +1,7 @@
 //! The last stage: yes-or-no decisions, each with its chance, as the fewest bytes.
 //!
-//! A carrying range coder on integers. Both directions run the same code above this file: a [`Coder`] is told the
-//! decision when it encodes, and tells it when it decodes. Chances are in 65536ths. The logistic function and its
+//! A carrying range coder on integers. Both directions run the same code above this file: a [`Coder`] takes the
+//! decision when it encodes, and returns it when it decodes. Chances are in 65536ths. The logistic function and its
 //! inverse, which the text model mixes with, are tables of integers: both ends agree to the bit on any machine.
 
 use crate::DecodeError;
@@ -30,7 +30,7 @@ const WINDOW_MASK: u64 = (1 << WINDOW_BITS) - 1;
 /// The range is kept above this, so that chances of 24 bits never round to nothing.
 const RANGE_LEAST: u64 = 1 << 48;
 
-/// Decisions to bytes.
+/// Turns decisions into the fewest bytes.
 pub(crate) struct Encoder {
     low: u64,
     range: u64,
@@ -121,7 +121,7 @@ pub(crate) struct Decoder<'a> {
 
 /// Where a decoder stands in its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct DecoderState {
     code: u64,
     range: u64,
     read: usize,
@@ -135,13 +135,13 @@ impl<'a> Decoder<'a> {
     }
 
     /// Where it stands, to go on from later.
-    pub(crate) fn place(&self) -> Place {
-        Place { code: self.code, range: self.range, read: self.read }
+    pub(crate) fn state(&self) -> DecoderState {
+        DecoderState { code: self.code, range: self.range, read: self.read }
     }
 
     /// Goes on in the same input.
-    pub(crate) fn resume(input: &'a [u8], place: Place) -> Decoder<'a> {
-        Decoder { code: place.code, range: place.range, input, read: place.read }
+    pub(crate) fn resume(input: &'a [u8], state: DecoderState) -> Decoder<'a> {
+        Decoder { code: state.code, range: state.range, input, read: state.read }
     }
 
     /// The whole input was read, and not much more.

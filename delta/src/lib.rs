@@ -37,8 +37,9 @@ mod lines;
 mod list;
 mod matching;
 mod op;
-mod opening;
+
 mod pack;
+mod preamble;
 mod predict;
 mod priors;
 mod serde;
@@ -50,6 +51,7 @@ mod time;
 #[doc(hidden)]
 pub mod training;
 mod value;
+pub mod varint;
 mod words;
 
 pub use apply::apply;
@@ -58,8 +60,8 @@ pub use diff::diff;
 pub use error::{ApplyError, CborError, DecodeError, SerdeError};
 pub use limits::Limits;
 pub use op::Delta;
-pub use opening::{Opened, Opening};
 pub use pack::{decode, encode};
+pub use preamble::{PreambleReader, PreambleWriter};
 pub use serde::{from_value, to_value};
 pub use value::{Int, Key, Map, Value};
 

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 const BYTES_A_PLACE: usize = 16;
 
 /// A text cut at a separator.
-pub(crate) struct Lines<'t> {
+pub(crate) struct TextLines<'t> {
     text: &'t str,
     separator: char,
     count: usize,
@@ -19,15 +19,15 @@ pub(crate) struct Lines<'t> {
     starts: Vec<u32>,
 }
 
-impl<'t> Lines<'t> {
+impl<'t> TextLines<'t> {
     /// The separator is one byte long.
-    pub(crate) fn of(text: &'t str, separator: char) -> Lines<'t> {
+    pub(crate) fn of(text: &'t str, separator: char) -> TextLines<'t> {
         let count = text.matches(separator).count() + 1;
         let every = (BYTES_A_PLACE * count / text.len().max(1)).max(1);
         let mut starts = Vec::with_capacity(count.div_ceil(every));
         let others = text.match_indices(separator).map(|(at, _)| at as u32 + 1);
         starts.extend(std::iter::once(0).chain(others).step_by(every));
-        Lines { text, separator, count, every, starts }
+        TextLines { text, separator, count, every, starts }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -40,7 +40,7 @@ impl<'t> Lines<'t> {
     }
 
     /// The edit that makes another text of this one.
-    pub(crate) fn edit_to(&self, target: &Lines<'_>) -> ListEdit {
+    pub(crate) fn edit_to(&self, target: &TextLines<'_>) -> ListEdit {
         let plan = align(self, target);
         let new = |at: usize| Value::from(target.line(at).unwrap_or_default());
         let mut edit = ListEdit { removed: plan.removed, ..ListEdit::default() };
@@ -63,7 +63,8 @@ impl<'t> Lines<'t> {
         let mut removed = edit.removed.iter().copied().peekable();
         let mut changed = edit.changed.iter().peekable();
         let mut inserted = edit.inserted.iter().peekable();
-        let mut target = Joined { text: String::with_capacity(self.text.len() + told_bytes(edit)), lines: 0 };
+        let mut target =
+            JoinedLines { text: String::with_capacity(self.text.len() + edit_bytes(edit)), lines: 0 };
         for at in 0..=self.len() {
             while let Some((_, insert)) = inserted.next_if(|(slot, _)| *slot == target.lines) {
                 let line = match insert {
@@ -97,8 +98,8 @@ impl<'t> Lines<'t> {
     }
 }
 
-/// The bytes of all lines that an edit tells, with room for their separators.
-fn told_bytes(edit: &ListEdit) -> usize {
+/// The bytes of all lines in an edit, with room for their separators.
+fn edit_bytes(edit: &ListEdit) -> usize {
     let changed =
         edit.changed.iter().map(|(_, edit)| if let Edit::Set(line) = edit { Some(line) } else { None });
     let inserted =
@@ -106,13 +107,13 @@ fn told_bytes(edit: &ListEdit) -> usize {
     changed.chain(inserted).map(|line| line.and_then(Value::as_text).map_or(0, str::len) + 1).sum()
 }
 
-/// Lines put together.
-struct Joined {
+/// The text that lines make.
+struct JoinedLines {
     text: String,
     lines: usize,
 }
 
-impl Joined {
+impl JoinedLines {
     fn push(&mut self, line: &str, separator: char) {
         if self.lines > 0 {
             self.text.push(separator);
@@ -122,7 +123,7 @@ impl Joined {
     }
 }
 
-impl Items for Lines<'_> {
+impl Items for TextLines<'_> {
     type Identity = str;
 
     fn len(&self) -> usize {
@@ -142,7 +143,7 @@ impl Items for Lines<'_> {
 #[derive(Clone, Copy)]
 pub(crate) enum Listed<'b> {
     Values(&'b [Value]),
-    Lines(&'b Lines<'b>),
+    Lines(&'b TextLines<'b>),
 }
 
 impl<'b> Listed<'b> {

@@ -5,7 +5,7 @@
 //! (Hunt and Szymanski), in n log n. An item that left one place and came in at another was moved.
 //!
 //! Documents may have very many small items, so what is kept of each here is a few bytes: indices of 32 bits, and no
-//! table of the items themselves. A long list is first cut where [`anchors`](crate::anchors) tell that both run alike;
+//! table of the items themselves. A long list is first cut where [`anchors`](crate::anchors) show that both run alike;
 //! only what lies between two of them, and is not the same, is looked at item by item.
 
 use crate::Value;
@@ -16,7 +16,7 @@ use std::ops::Range;
 
 /// Where each item of the target comes from.
 #[derive(Debug, Default)]
-pub(crate) struct Plan {
+pub(crate) struct Alignment {
     /// Items that stay in order, changed or not.
     pub(crate) kept: Vec<Run>,
     /// Base indices without a partner, rising.
@@ -97,11 +97,11 @@ fn identity(value: &Value) -> &Value {
     IDENTITY_KEYS.iter().find_map(named).unwrap_or(value)
 }
 
-/// Aligns two lists.
-pub(crate) fn align<I: Items + ?Sized>(base: &I, target: &I) -> Plan {
-    let mut plan = Plan::default();
-    Middle { base, target, old: 0..base.len(), new: 0..target.len() }.align(&mut plan);
-    plan
+/// Finds the items that two lists share.
+pub(crate) fn align<I: Items + ?Sized>(base: &I, target: &I) -> Alignment {
+    let mut alignment = Alignment::default();
+    Middle { base, target, old: 0..base.len(), new: 0..target.len() }.align(&mut alignment);
+    alignment
 }
 
 /// A part of both lists.
@@ -113,7 +113,7 @@ struct Middle<'a, I: ?Sized> {
 }
 
 impl<I: Items + ?Sized> Middle<'_, I> {
-    fn align(&self, plan: &mut Plan) {
+    fn align(&self, alignment: &mut Alignment) {
         let mut matches = Vec::new();
         self.find_matches(&mut matches);
         matches.push(Run { from: self.old.end, at: self.new.end, count: 0 });
@@ -129,15 +129,15 @@ impl<I: Items + ?Sized> Middle<'_, I> {
         let wanted = Places::of(self.target, gaps().flat_map(|(_, new)| new));
         for ((old, new), run) in gaps().zip(&matches) {
             if self.alike(&places, &wanted, &old, &new) {
-                push(&mut plan.kept, Run { from: old.start, at: new.start, count: old.len() });
+                push(&mut alignment.kept, Run { from: old.start, at: new.start, count: old.len() });
             } else {
-                plan.removed.extend(old);
-                plan.inserted.extend(new.map(|at| (at, None)));
+                alignment.removed.extend(old);
+                alignment.inserted.extend(new.map(|at| (at, None)));
             }
-            push(&mut plan.kept, *run);
+            push(&mut alignment.kept, *run);
         }
         drop((places, wanted));
-        self.find_moves(plan);
+        self.find_moves(alignment);
     }
 
     /// Runs of equal items, rising on both sides.
@@ -195,7 +195,7 @@ impl<I: Items + ?Sized> Middle<'_, I> {
 
     /// The longest list of equal pairs that rises on both sides.
     fn longest_run(&self, places: &Places<'_, I>) -> Vec<(u32, u32)> {
-        let mut steps = Steps::with_capacity(self.new.len());
+        let mut steps = MatchLinks::with_capacity(self.new.len());
         // For each length, the step whose run of that length ends earliest in the base.
         let mut ends: Vec<u32> = Vec::with_capacity(self.old.len().min(self.new.len()));
         let is_long = places.sorted.len() > LONG_LIST;
@@ -207,7 +207,7 @@ impl<I: Items + ?Sized> Middle<'_, I> {
                     continue;
                 }
                 let before = length.checked_sub(1).and_then(|l| ends.get(l).copied());
-                let step = steps.push(from, at as u32, before.unwrap_or(NO_STEP));
+                let step = steps.push(from, at as u32, before.unwrap_or(NO_LINK));
                 match ends.get_mut(length) {
                     Some(end) => steps.release(std::mem::replace(end, step)),
                     None => ends.push(step),
@@ -219,7 +219,7 @@ impl<I: Items + ?Sized> Middle<'_, I> {
         let mut run = Vec::with_capacity(length + 1);
         while let Some(step) = next.and_then(|step| steps.all.get(step as usize)) {
             run.push((step.from, step.at));
-            next = Some(step.before).filter(|before| *before != NO_STEP);
+            next = Some(step.before).filter(|before| *before != NO_LINK);
         }
         run.reverse();
         run
@@ -245,15 +245,15 @@ impl<I: Items + ?Sized> Middle<'_, I> {
     }
 
     /// Pairs each inserted item with a removed one of its identity, the first that is left.
-    fn find_moves(&self, plan: &mut Plan) {
-        if plan.removed.is_empty() || plan.inserted.is_empty() {
+    fn find_moves(&self, alignment: &mut Alignment) {
+        if alignment.removed.is_empty() || alignment.inserted.is_empty() {
             return;
         }
-        let mut order: Vec<usize> = plan.removed.clone();
+        let mut order: Vec<usize> = alignment.removed.clone();
         order.sort_by(|a, b| self.base.identity(*a).cmp(&self.base.identity(*b)));
         // How many of each group of the same identity are used, at the place where the group begins.
         let mut used = vec![0usize; order.len()];
-        for (at, from) in &mut plan.inserted {
+        for (at, from) in &mut alignment.inserted {
             let wanted = self.target.identity(*at);
             let first = order.partition_point(|from| self.base.identity(*from) < wanted);
             let Some(used) = used.get_mut(first) else { continue };
@@ -314,11 +314,11 @@ impl<'i, I: Items + ?Sized> Places<'i, I> {
     }
 }
 
-const NO_STEP: u32 = u32::MAX;
+const NO_LINK: u32 = u32::MAX;
 
 /// A pair, and the one before it in its run.
 #[derive(Clone, Copy)]
-struct Step {
+struct MatchLink {
     from: u32,
     at: u32,
     before: u32,
@@ -327,15 +327,15 @@ struct Step {
 }
 
 /// The steps of all runs; one that no run needs any more gives its place to the next.
-struct Steps {
-    all: Vec<Step>,
+struct MatchLinks {
+    all: Vec<MatchLink>,
     free: Vec<u32>,
 }
 
-impl Steps {
-    fn with_capacity(steps: usize) -> Steps {
+impl MatchLinks {
+    fn with_capacity(steps: usize) -> MatchLinks {
         // Where a few items stand twice, as many steps as items are nearly enough.
-        Steps { all: Vec::with_capacity(steps + steps / 4), free: Vec::new() }
+        MatchLinks { all: Vec::with_capacity(steps + steps / 4), free: Vec::new() }
     }
 
     fn from(&self, step: u32) -> u32 {
@@ -347,7 +347,7 @@ impl Steps {
         if let Some(before) = self.all.get_mut(before as usize) {
             before.uses += 1;
         }
-        let step = Step { from, at, before, uses: 1 };
+        let step = MatchLink { from, at, before, uses: 1 };
         if let Some(number) = self.free.pop()
             && let Some(place) = self.all.get_mut(number as usize)
         {
@@ -408,13 +408,16 @@ mod tests {
         numbers.map(|n| Value::from(format!("value {}", n.wrapping_mul(0x9E37_79B9) >> 7 & 0xFFFF))).collect()
     }
 
-    fn aligned(base: &[Value], target: &[Value]) -> Plan {
-        let plan = align(base, target);
-        let pairs: Vec<(usize, usize)> = plan.kept.iter().flat_map(|run| run.pairs()).collect();
+    fn aligned(base: &[Value], target: &[Value]) -> Alignment {
+        let alignment = align(base, target);
+        let pairs: Vec<(usize, usize)> = alignment.kept.iter().flat_map(|run| run.pairs()).collect();
         assert!(pairs.is_sorted_by(|a, b| a.0 < b.0 && a.1 < b.1));
-        let kept: usize = plan.kept.iter().map(|run| run.count).sum();
-        assert_eq!((kept + plan.removed.len(), kept + plan.inserted.len()), (base.len(), target.len()));
-        plan
+        let kept: usize = alignment.kept.iter().map(|run| run.count).sum();
+        assert_eq!(
+            (kept + alignment.removed.len(), kept + alignment.inserted.len()),
+            (base.len(), target.len())
+        );
+        alignment
     }
 
     #[test]
@@ -422,8 +425,8 @@ mod tests {
         let n = LONG_LIST * 3;
         let base = texts(0..n);
         let target = texts((0..n / 2).chain(n * 2..n * 4).chain(n / 2..n));
-        let plan = aligned(&base, &target);
-        assert_eq!((plan.removed.len(), plan.inserted.len()), (0, n * 2));
+        let alignment = aligned(&base, &target);
+        assert_eq!((alignment.removed.len(), alignment.inserted.len()), (0, n * 2));
         let back = aligned(&target, &base);
         assert_eq!((back.removed.len(), back.inserted.len()), (n * 2, 0));
     }
@@ -434,11 +437,15 @@ mod tests {
         let base = texts(0..n);
         let mut target = base.clone();
         (0..20).for_each(|at| target.swap(n / 10 + at * 50, n / 2 + at * 77));
-        let plan = aligned(&base, &target);
-        assert!(plan.inserted.len() <= 40, "{}", plan.inserted.len());
-        assert!(plan.inserted.iter().all(|(_, from)| from.is_some()));
+        let alignment = aligned(&base, &target);
+        assert!(alignment.inserted.len() <= 40, "{}", alignment.inserted.len());
+        assert!(alignment.inserted.iter().all(|(_, from)| from.is_some()));
         assert!(
-            plan.kept.iter().flat_map(|run| run.pairs()).all(|(from, at)| base.get(from) == target.get(at))
+            alignment
+                .kept
+                .iter()
+                .flat_map(|run| run.pairs())
+                .all(|(from, at)| base.get(from) == target.get(at))
         );
     }
 
@@ -447,7 +454,7 @@ mod tests {
     fn long_lists_without_a_common_item_are_aligned() {
         let base = texts(0..LONG_LIST + 7);
         let target: Vec<Value> = (0..LONG_LIST as u64).map(Value::from).collect();
-        let plan = aligned(&base, &target);
-        assert_eq!((plan.removed.len(), plan.inserted.len()), (base.len(), target.len()));
+        let alignment = aligned(&base, &target);
+        assert_eq!((alignment.removed.len(), alignment.inserted.len()), (base.len(), target.len()));
     }
 }

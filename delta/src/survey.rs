@@ -1,8 +1,8 @@
-//! What the base alone tells of its own leaves: how likely each is to change, and in which steps.
+//! What the base alone shows of its own leaves: how likely each is to change, and in which steps.
 //!
-//! A survey lists the nodes of a tree in order, each with a [`Class`] and a weight. Both ends make it of the same base,
-//! so a change is told by picking among nodes, the lively ones first. Key names are hints, no more: a wrong one costs a
-//! few bits.
+//! A survey lists the nodes of a tree in order, each with a [`NodeClass`] and a weight. Both ends make it of the same base,
+//! so a change is encoded as a choice among nodes, the lively ones first. Key names are hints, no more: a wrong one
+//! costs a few bits.
 
 use crate::Value;
 use crate::predict::{Runner, Running};
@@ -13,43 +13,43 @@ use std::sync::LazyLock;
 /// What a node is, in a byte. The numbers are part of the format: the model has slots by class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-pub(crate) enum Class {
+pub(crate) enum NodeClass {
     /// A text that shows the signed time.
     Clock = 0,
-    /// Seconds since something.
+    /// An integer that counts seconds since an event.
     Uptime = 1,
-    /// A float.
+    /// A number with a floating point.
     Float = 2,
-    /// An integer of many digits whose key says that it moves.
+    /// An integer of many digits whose key suggests that it moves.
     LivelyLarge = 3,
-    /// Another integer whose key says that it moves.
+    /// Another integer whose key suggests that it moves.
     LivelySmall = 4,
-    /// An integer.
+    /// An integer without a hint.
     Int = 5,
-    /// An integer whose key says that it stays.
+    /// An integer whose key suggests that it stays.
     Settled = 6,
-    /// A truth value.
+    /// True or false, a boolean.
     Bool = 7,
-    /// Null.
+    /// The absence of a value: null.
     Null = 8,
-    /// A text whose key says that it is a version.
+    /// A text under a key for versions.
     Version = 9,
-    /// A text whose key says that it is a name.
+    /// A text under a key for names.
     Name = 10,
-    /// Another text.
+    /// A text without a hint.
     Text = 11,
-    /// An array.
+    /// An array, whatever its items.
     Array = 12,
-    /// A map.
+    /// A map, whatever its members.
     Map = 13,
-    /// A byte string.
+    /// A string of bytes.
     Bytes = 14,
 }
 
 /// One node of the base.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Node {
-    pub(crate) class: Class,
+pub(crate) struct SurveyNode {
+    pub(crate) class: NodeClass,
     /// Whether it, or something in it, changes all the time.
     pub(crate) lively: bool,
     /// Its share of the changes among its siblings.
@@ -63,7 +63,7 @@ pub(crate) struct Node {
 /// The nodes of a tree, each before its children.
 #[derive(Debug)]
 pub(crate) struct Survey {
-    nodes: Vec<Node>,
+    nodes: Vec<SurveyNode>,
 }
 
 const SETTLED_WORDS: [&str; 6] = ["total", "max", "limit", "capacity", "port", "size"];
@@ -82,15 +82,15 @@ const PAGE_BITS: [u8; 3] = [12, 10, 9];
 impl Survey {
     pub(crate) fn of(value: &Value, running: &Running) -> Survey {
         let survey = Survey { nodes: Vec::with_capacity(128) };
-        let mut surveyor = Surveyor { survey, running, hints: Hints::default() };
+        let mut surveyor = Surveyor { survey, running, hints: KeyHints::default() };
         let class = surveyor.class("", value);
         surveyor.visit("", value, class, 0);
         surveyor.survey
     }
 
     /// The node at a place, which was got from [`Survey::children`]; 0 is the root.
-    pub(crate) fn node(&self, at: usize) -> Node {
-        self.nodes.get(at).copied().unwrap_or(Node::leaf(Class::Null, 0))
+    pub(crate) fn node(&self, at: usize) -> SurveyNode {
+        self.nodes.get(at).copied().unwrap_or(SurveyNode::leaf(NodeClass::Null, 0))
     }
 
     /// The places of a node's `count` children, in order.
@@ -105,30 +105,30 @@ impl Survey {
     }
 }
 
-impl Node {
-    fn leaf(class: Class, page_bits: u8) -> Node {
+impl SurveyNode {
+    fn leaf(class: NodeClass, page_bits: u8) -> SurveyNode {
         let weight = match class {
-            Class::Version => 30,
-            class if class <= Class::LivelySmall => 20,
-            Class::Int | Class::Array => 4,
-            Class::Text => 3,
-            Class::Name => 1,
+            NodeClass::Version => 30,
+            class if class <= NodeClass::LivelySmall => 20,
+            NodeClass::Int | NodeClass::Array => 4,
+            NodeClass::Text => 3,
+            NodeClass::Name => 1,
             _ => 2,
         };
-        Node { class, lively: class <= Class::LivelySmall, weight, page_bits, end: 0 }
+        SurveyNode { class, lively: class <= NodeClass::LivelySmall, weight, page_bits, end: 0 }
     }
 }
 
 struct Surveyor<'a> {
     survey: Survey,
     running: &'a Running,
-    hints: Hints<'a>,
+    hints: KeyHints<'a>,
 }
 
 impl<'a> Surveyor<'a> {
-    fn visit(&mut self, key: &'a str, value: &'a Value, class: Class, page_bits: u8) -> Node {
+    fn visit(&mut self, key: &'a str, value: &'a Value, class: NodeClass, page_bits: u8) -> SurveyNode {
         let at = self.survey.nodes.len();
-        let mut node = Node { end: at as u32 + 1, ..Node::leaf(class, page_bits) };
+        let mut node = SurveyNode { end: at as u32 + 1, ..SurveyNode::leaf(class, page_bits) };
         self.survey.nodes.push(node);
         match value {
             Value::Array(items) => {
@@ -147,48 +147,48 @@ impl<'a> Surveyor<'a> {
         node
     }
 
-    fn visit_entries(&mut self, map: &'a Map, node: &mut Node) {
+    fn visit_entries(&mut self, map: &'a Map, node: &mut SurveyNode) {
         let pages = Pages::of(map);
         for (key, value) in map.iter() {
             let class = self.class(key.name(), value);
-            let page_bits = if class == Class::LivelyLarge { pages.bits(key.name()) } else { 0 };
+            let page_bits = if class == NodeClass::LivelyLarge { pages.bits(key.name()) } else { 0 };
             node.gather(self.visit(key.name(), value, class, page_bits));
         }
     }
 
-    fn class(&mut self, key: &'a str, value: &Value) -> Class {
+    fn class(&mut self, key: &'a str, value: &Value) -> NodeClass {
         match value {
-            Value::Null => Class::Null,
-            Value::Bool(_) => Class::Bool,
-            Value::Float(_) => Class::Float,
-            Value::Bytes(_) => Class::Bytes,
-            Value::Array(_) => Class::Array,
-            Value::Map(_) => Class::Map,
+            Value::Null => NodeClass::Null,
+            Value::Bool(_) => NodeClass::Bool,
+            Value::Float(_) => NodeClass::Float,
+            Value::Bytes(_) => NodeClass::Bytes,
+            Value::Array(_) => NodeClass::Array,
+            Value::Map(_) => NodeClass::Map,
             Value::Int(int) => {
                 let hint = self.hints.of(key);
                 match self.running.runner(key, value) {
-                    Some(Runner::Uptime(_)) => Class::Uptime,
-                    _ if hint.settled => Class::Settled,
-                    _ if hint.lively && int.get() >= LARGE => Class::LivelyLarge,
-                    _ if hint.lively => Class::LivelySmall,
-                    _ => Class::Int,
+                    Some(Runner::Uptime(_)) => NodeClass::Uptime,
+                    _ if hint.settled => NodeClass::Settled,
+                    _ if hint.lively && int.get() >= LARGE => NodeClass::LivelyLarge,
+                    _ if hint.lively => NodeClass::LivelySmall,
+                    _ => NodeClass::Int,
                 }
             }
             Value::Text(_) => {
                 let hint = self.hints.of(key);
                 match self.running.runner(key, value) {
-                    Some(Runner::Clock(_)) => Class::Clock,
-                    _ if hint.version => Class::Version,
-                    _ if hint.name => Class::Name,
-                    _ => Class::Text,
+                    Some(Runner::Clock(_)) => NodeClass::Clock,
+                    _ if hint.version => NodeClass::Version,
+                    _ if hint.name => NodeClass::Name,
+                    _ => NodeClass::Text,
                 }
             }
         }
     }
 }
 
-impl Node {
-    fn gather(&mut self, child: Node) {
+impl SurveyNode {
+    fn gather(&mut self, child: SurveyNode) {
         self.weight = self.weight.saturating_add(child.weight);
         self.lively |= child.lively;
     }
@@ -226,48 +226,48 @@ fn first_word(key: &str) -> &str {
     key.split('_').next().unwrap_or(key)
 }
 
-/// What a key's name tells.
+/// What a key's name suggests.
 #[derive(Clone, Copy, Default)]
-struct Hint {
+struct KeyHint {
     settled: bool,
     lively: bool,
     version: bool,
     name: bool,
 }
 
-/// Hints already worked out: records repeat their keys.
-struct Hints<'a> {
-    known: [(&'a str, Hint); 64],
+/// KeyHints already worked out: records repeat their keys.
+struct KeyHints<'a> {
+    known: [(&'a str, KeyHint); 64],
 }
 
-impl Default for Hints<'_> {
+impl Default for KeyHints<'_> {
     fn default() -> Self {
-        Hints { known: [("", Hint::default()); 64] }
+        KeyHints { known: [("", KeyHint::default()); 64] }
     }
 }
 
-impl<'a> Hints<'a> {
-    fn of(&mut self, key: &'a str) -> Hint {
+impl<'a> KeyHints<'a> {
+    fn of(&mut self, key: &'a str) -> KeyHint {
         let byte = |byte: Option<&u8>| usize::from(byte.copied().unwrap_or(0));
         let bytes = key.as_bytes();
         let place = (bytes.len() * 11 + byte(bytes.first()) * 3 + byte(bytes.last())) % 64;
-        let Some(known) = self.known.get_mut(place) else { return Hint::default() };
+        let Some(known) = self.known.get_mut(place) else { return KeyHint::default() };
         if known.0 != key {
-            *known = (key, Hint::of(key));
+            *known = (key, KeyHint::of(key));
         }
         known.1
     }
 }
 
-impl Hint {
+impl KeyHint {
     /// One pass over the key; at each place only the words that begin with its byte are tried.
-    fn of(key: &str) -> Hint {
-        let mut hint = Hint { name: key == "id", ..Hint::default() };
+    fn of(key: &str) -> KeyHint {
+        let mut hint = KeyHint { name: key == "id", ..KeyHint::default() };
         for (at, first) in key.bytes().enumerate() {
             let Some(words) = BY_FIRST_BYTE.get(usize::from(first)) else { continue };
-            for (word, tells) in words {
+            for (word, suggests) in words {
                 if key.as_bytes().split_at(at).1.starts_with(word.as_bytes()) {
-                    tells(&mut hint);
+                    suggests(&mut hint);
                 }
             }
         }
@@ -275,15 +275,15 @@ impl Hint {
     }
 }
 
-/// A word in a key, and what it tells.
-type Word = (&'static str, fn(&mut Hint));
+/// A word in a key, and what it suggests.
+type HintWord = (&'static str, fn(&mut KeyHint));
 
-static BY_FIRST_BYTE: LazyLock<[Vec<Word>; 128]> = LazyLock::new(|| {
-    let mut index: [Vec<Word>; 128] = std::array::from_fn(|_| Vec::new());
-    let mut enter = |words: &[&'static str], tells: fn(&mut Hint)| {
+static BY_FIRST_BYTE: LazyLock<[Vec<HintWord>; 128]> = LazyLock::new(|| {
+    let mut index: [Vec<HintWord>; 128] = std::array::from_fn(|_| Vec::new());
+    let mut enter = |words: &[&'static str], suggests: fn(&mut KeyHint)| {
         for word in words {
             if let Some(list) = word.bytes().next().and_then(|first| index.get_mut(usize::from(first))) {
-                list.push((word, tells));
+                list.push((word, suggests));
             }
         }
     };

@@ -10,7 +10,7 @@ use crate::slots::{COUNT_TOP, SIGNED_SHARED, SIGNED_SIGN, SIGNED_TOP, SLOTS};
 
 /// The chance of a yes, in 65536ths, and how sure it is.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Chance {
+pub(crate) struct Probability {
     pub(crate) yes: u16,
     seen: u8,
 }
@@ -28,10 +28,10 @@ const SEEN_MAX: u8 = 250;
 const PAGE: usize = 64;
 const PAGES: usize = SLOTS.div_ceil(PAGE);
 
-static STARTING: [[Chance; PAGE]; PAGES] = starting_chances();
+static STARTING: [[Probability; PAGE]; PAGES] = starting_chances();
 
-const fn starting_chances() -> [[Chance; PAGE]; PAGES] {
-    let mut chances = [[Chance { yes: 1 << 15, seen: UNTRAINED_SEEN }; PAGE]; PAGES];
+const fn starting_chances() -> [[Probability; PAGE]; PAGES] {
+    let mut chances = [[Probability { yes: 1 << 15, seen: UNTRAINED_SEEN }; PAGE]; PAGES];
     let mut slot = 0;
     while slot < SLOTS {
         #[allow(
@@ -40,7 +40,7 @@ const fn starting_chances() -> [[Chance; PAGE]; PAGES] {
         )]
         if LOGITS[slot] != UNKNOWN {
             chances[slot / PAGE][slot % PAGE] =
-                Chance { yes: squash(LOGITS[slot] as i32 * 16), seen: TRAINED_SEEN };
+                Probability { yes: squash(LOGITS[slot] as i32 * 16), seen: TRAINED_SEEN };
         }
         slot += 1;
     }
@@ -63,7 +63,7 @@ const fn steps() -> [u32; 256] {
     steps
 }
 
-impl Chance {
+impl Probability {
     #[inline]
     fn learn(&mut self, decision: bool) {
         let target = if decision { 65535 } else { 0 };
@@ -80,7 +80,7 @@ impl Chance {
 struct Chances {
     /// For each page, its number among the touched ones plus one, or 0.
     pages: [u16; PAGES],
-    touched: Vec<[Chance; PAGE]>,
+    touched: Vec<[Probability; PAGE]>,
 }
 
 #[allow(
@@ -93,7 +93,7 @@ impl Chances {
     }
 
     #[inline]
-    fn get(&self, slot: usize) -> Chance {
+    fn get(&self, slot: usize) -> Probability {
         match usize::from(self.pages[slot / PAGE]) {
             0 => STARTING[slot / PAGE][slot % PAGE],
             page => self.touched[page - 1][slot % PAGE],
@@ -101,7 +101,7 @@ impl Chances {
     }
 
     #[inline]
-    fn get_mut(&mut self, slot: usize) -> &mut Chance {
+    fn get_mut(&mut self, slot: usize) -> &mut Probability {
         let page = &mut self.pages[slot / PAGE];
         if *page == 0 {
             self.touched.push(STARTING[slot / PAGE]);
@@ -220,7 +220,7 @@ impl<C: Coder> Symbols<C> {
         Ok(if negative { -size } else { size })
     }
 
-    /// Which `k` of `n` places, each as likely as its weight says. Decoding, `chosen` is not asked.
+    /// Which `k` of `n` places, each as likely as its weight. Decoding does not call `chosen`.
     pub(crate) fn pick(
         &mut self,
         k: usize,

@@ -17,14 +17,14 @@ pub struct Training {
     mixer: Vec<i32>,
 }
 
-/// An encoder that listens.
-struct Listener<'t> {
+/// An encoder that counts the decisions of each slot.
+struct CountingCoder<'t> {
     encoder: Encoder,
     seen: &'t mut [(f64, f64)],
     weight: f64,
 }
 
-impl Coder for Listener<'_> {
+impl Coder for CountingCoder<'_> {
     const ENCODING: bool = true;
 
     fn decide(&mut self, yes: u32, scale: u32, decision: bool) -> bool {
@@ -57,8 +57,8 @@ impl Training {
 
     /// Watches one change being packed, and counts it with a weight.
     pub fn watch(&mut self, base: &Value, delta: &Delta, context: &Context, weight: f64) {
-        let listener = Listener { encoder: Encoder::new(), seen: &mut self.seen, weight };
-        let mut packer = Packer::new(listener, base, context);
+        let coder = CountingCoder { encoder: Encoder::new(), seen: &mut self.seen, weight };
+        let mut packer = Packer::new(coder, base, context);
         packer.mixer().copy_from_slice(&self.mixer);
         packer.delta(Some(delta)).expect("a delta fits the base it was made for");
         for (learned, now) in self.mixer.iter_mut().zip(packer.mixer()) {
@@ -92,7 +92,7 @@ impl Training {
 }
 
 const HEAD: &str = "\
-//! Where the model starts: written by `examples/train.rs`, which says how to run it.
+//! Where the model starts: written by `examples/train.rs`, which documents how to run it.
 //!
 //! Part of the format: any change is a new version of the codec.
 

@@ -1,14 +1,14 @@
-//! `init`, `id`.
+//! `init` makes a node, `id` shows its identity.
 
 use super::ask::show;
 use super::error::Outcome;
-use super::{Context, print};
+use super::{CliContext, print};
 use crate::config::CONFIG_FILE;
-use crate::daemon::open;
+use crate::folder;
 use crate::node::Command;
 
-pub(super) fn init(context: &Context, name: &str) -> Outcome {
-    open::create(&context.node.folder, name)?;
+pub(super) fn init(context: &CliContext, name: &str) -> Outcome {
+    folder::create(&context.node.folder, name)?;
     let reply = context.node.ask(&Command::Id)?;
     if context.json {
         return Ok(print::line(&reply.text)?);
@@ -21,7 +21,7 @@ pub(super) fn init(context: &Context, name: &str) -> Outcome {
     Ok(())
 }
 
-pub(super) fn id(context: &Context) -> Outcome {
+pub(super) fn id(context: &CliContext) -> Outcome {
     let reply = context.node.ask(&Command::Id)?;
     if context.json {
         return Ok(print::line(&reply.text)?);

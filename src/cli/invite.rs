@@ -1,18 +1,18 @@
-//! `invite`.
+//! `invite`: prints an invite code or its QR code.
 
 use tombolo_transports::Address;
 
 use super::error::{CliError, Outcome};
-use super::{Context, print, qr};
-use crate::config::Span;
-use crate::daemon::open::load_config;
+use super::{CliContext, print, qr};
+use crate::config::TimeSpan;
 use crate::federation::TrustLevel;
+use crate::folder::load_config;
 use crate::node::Command;
 
 pub(super) fn run(
-    context: &Context,
+    context: &CliContext,
     level: TrustLevel,
-    expires: Span,
+    expires: TimeSpan,
     draw: bool,
     addresses: Vec<Address>,
 ) -> Outcome {
@@ -32,15 +32,15 @@ pub(super) fn run(
         print::line(print::text(&reply.json, "code"))?;
     }
     let until = print::text(&reply.json, "expires");
-    print::hint(&format!("works once, until {until}; whoever joins with it is {level} here"));
+    print::hint(&format!("works once, until {until}; the node that joins with it is {level} here"));
     if !context.node.is_running() {
         print::hint("no node is running here: start `tombolo up`, so that the other one finds it");
     }
     Ok(())
 }
 
-/// Where this node can be dialled: as the running one knows, else as the settings say.
-fn known_addresses(context: &Context) -> Result<Vec<Address>, CliError> {
+/// The addresses of this node: those of the running one, else those of the settings.
+fn known_addresses(context: &CliContext) -> Result<Vec<Address>, CliError> {
     if context.node.is_running() {
         let status = context.node.ask(&Command::Status)?;
         let addresses = status.json.get("addresses").map(print::items).unwrap_or_default();

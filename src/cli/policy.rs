@@ -1,11 +1,11 @@
-//! `policy`.
+//! `policy`: shows or sets the policy of a document.
 
-use super::{Context, Outcome, print};
+use super::{CliContext, Outcome, print};
 use crate::federation::RadioUse;
 use crate::node::Command;
 
 pub(super) fn policy(
-    context: &Context,
+    context: &CliContext,
     doc: String,
     radio: Option<RadioUse>,
     confidential: Option<bool>,

@@ -1,13 +1,13 @@
-//! `state`.
+//! `state`: the state of this node or of a peer.
 
 use serde_json::Value as Json;
 
 use super::error::{CliError, Outcome};
-use super::{Context, print};
-use crate::daemon::now;
+use super::{CliContext, print};
 use crate::node::Command;
+use crate::system_clock::now;
 
-pub(super) fn run(context: &Context, peer: Option<String>) -> Outcome {
+pub(super) fn run(context: &CliContext, peer: Option<String>) -> Outcome {
     let own = peer.is_none();
     let reply = context.node.ask(&Command::State { peer }).map_err(|error| {
         if own && error.code == "no_state" && !context.node.is_running() {

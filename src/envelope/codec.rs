@@ -1,5 +1,6 @@
 //! The bytes of envelopes. `FORMAT.md` beside this file draws them; `tests/vectors/` pins them.
 
+use tombolo_delta::varint::{self, VarintError};
 use tombolo_delta::{CborError, Limits, Value};
 use tombolo_transports::PeerId;
 
@@ -49,9 +50,9 @@ pub enum EnvelopeError {
 /// A compact envelope: claims relative to a base, a signature, and a delta.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CompactEnvelope<D = Vec<u8>> {
-    /// The base.
+    /// The base that the delta starts from.
     pub base: BaseRef,
-    /// One byte of the layer's print, where the link is wide enough to spare it.
+    /// One byte of the layer's hash, where the link is wide enough to spare it.
     pub address: Option<u8>,
     /// Signed time less the base's, milliseconds.
     pub time_step_ms: i64,
@@ -89,21 +90,25 @@ fn encode_head(envelope: &CompactEnvelope) -> Vec<u8> {
     head |= if envelope.address.is_some() { ADDRESS } else { 0 };
     let mut out = vec![head];
     if distance.is_none() {
-        put_varint(&mut out, envelope.base.distance);
+        varint::put(&mut out, envelope.base.distance);
     }
     out.extend(envelope.address);
-    out.extend(envelope.base.print);
-    put_varint(
+    out.extend(envelope.base.root_prefix);
+    varint::put(
         &mut out,
         zigzag(if in_seconds { envelope.time_step_ms / 1000 } else { envelope.time_step_ms }),
     );
     if envelope.audience_step != 0 {
-        put_varint(&mut out, zigzag(envelope.audience_step));
+        varint::put(&mut out, zigzag(envelope.audience_step));
     }
     out
 }
 
 /// Reads a compact envelope of a peer.
+///
+/// # Errors
+///
+/// An error where the bytes are cut short or no compact envelope.
 pub fn decode_compact(bytes: &[u8]) -> Result<CompactEnvelope, EnvelopeError> {
     let mut reader = Reader { bytes };
     let envelope = read_head(&mut reader)?;
@@ -124,12 +129,12 @@ fn read_head(reader: &mut Reader<'_>) -> Result<CompactEnvelope, EnvelopeError> 
         return Err(EnvelopeError::Number);
     }
     let address = if head & ADDRESS != 0 { Some(reader.byte()?) } else { None };
-    let print = reader.array()?;
+    let root_prefix = reader.array()?;
     let step = unzigzag(reader.varint()?);
     let time_step_ms = if head & STEP_IN_MS != 0 { Some(step) } else { step.checked_mul(1000) };
     let audience_step = if head & AUDIENCE_STEP != 0 { unzigzag(reader.varint()?) } else { 0 };
     Ok(CompactEnvelope {
-        base: BaseRef { distance, print, is_short: false },
+        base: BaseRef { distance, root_prefix, is_short: false },
         address,
         time_step_ms: time_step_ms.ok_or(EnvelopeError::Number)?,
         audience_step,
@@ -166,6 +171,10 @@ pub fn encode_whole(envelope: &Envelope) -> Vec<u8> {
 }
 
 /// Reads a whole envelope of a peer. The signature is not checked here: `Envelope::open` does.
+///
+/// # Errors
+///
+/// An error where the bytes are no whole envelope, or exceed a limit.
 pub fn decode_whole(bytes: &[u8]) -> Result<Envelope, EnvelopeError> {
     let limits =
         Limits { bytes_max: MESSAGE_BYTES_MAX, depth_max: DEPTH_MAX + 4, items_max: MESSAGE_BYTES_MAX };
@@ -225,6 +234,10 @@ pub(super) fn changes_value(changes: &MapChanges, time_ms: u64) -> Value {
 }
 
 /// Reads a map delta of a peer.
+///
+/// # Errors
+///
+/// An error where the bytes are no map delta, or exceed a limit.
 pub fn decode_changes(bytes: &[u8], time_ms: u64) -> Result<MapChanges, EnvelopeError> {
     let limits = Limits { bytes_max: LAYER_BYTES_MAX, depth_max: DEPTH_MAX + 3, items_max: LAYER_BYTES_MAX };
     changes_from_value(&tombolo_delta::from_cbor(bytes, &limits)?, time_ms)
@@ -286,15 +299,6 @@ fn unzigzag(number: u64) -> i64 {
     (number >> 1).cast_signed() ^ -((number & 1).cast_signed())
 }
 
-/// LEB128, shortest form.
-fn put_varint(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
 struct Reader<'a> {
     bytes: &'a [u8],
 }
@@ -313,20 +317,12 @@ impl Reader<'_> {
     }
 
     fn varint(&mut self) -> Result<u64, EnvelopeError> {
-        let mut number = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            let bits = u64::from(byte & 0x7f);
-            if shift == 63 && bits > 1 {
-                return Err(EnvelopeError::Number);
-            }
-            number |= bits << shift;
-            if byte & 0x80 == 0 {
-                // A last byte of zero means that a shorter form exists.
-                return if byte == 0 && shift > 0 { Err(EnvelopeError::Number) } else { Ok(number) };
-            }
-        }
-        Err(EnvelopeError::Number)
+        let (number, rest) = varint::take(self.bytes).map_err(|error| match error {
+            VarintError::Truncated => EnvelopeError::Truncated,
+            VarintError::Overlong | VarintError::Overflow => EnvelopeError::Number,
+        })?;
+        self.bytes = rest;
+        Ok(number)
     }
 }
 
@@ -346,16 +342,18 @@ mod tests {
             any::<[u8; 32]>(),
             any::<Vec<u8>>(),
         )
-            .prop_map(|(distance, print, address, time_step_ms, audience_step, half, delta)| {
-                CompactEnvelope {
-                    base: BaseRef { distance, print, is_short: false },
-                    address,
-                    time_step_ms,
-                    audience_step,
-                    signature: [half, half].concat().try_into().unwrap(),
-                    delta,
-                }
-            })
+            .prop_map(
+                |(distance, root_prefix, address, time_step_ms, audience_step, half, delta)| {
+                    CompactEnvelope {
+                        base: BaseRef { distance, root_prefix, is_short: false },
+                        address,
+                        time_step_ms,
+                        audience_step,
+                        signature: [half, half].concat().try_into().unwrap(),
+                        delta,
+                    }
+                },
+            )
     }
 
     proptest! {
@@ -384,7 +382,7 @@ mod tests {
     #[test]
     fn the_overhead_on_a_lan_stays_within_its_budget() {
         let envelope = |time_step_ms, address| CompactEnvelope {
-            base: BaseRef { distance: 1, print: [1, 2], is_short: false },
+            base: BaseRef { distance: 1, root_prefix: [1, 2], is_short: false },
             address,
             time_step_ms,
             audience_step: 0,

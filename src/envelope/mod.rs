@@ -1,6 +1,6 @@
 //! Envelopes: how a signed layer state travels.
 //!
-//! *Whole*: everything said outright, for first contact, relays, files. *Compact*: only what a receiver
+//! *Whole*: all fields, for first contact, relays, files. *Compact*: only what a receiver
 //! that holds the base cannot infer: 4 to 8 bytes beside the signature, about 2 on air. The root never travels with a
 //! delta: the receiver applies, computes, verifies. `FORMAT.md` draws both.
 //!
@@ -21,7 +21,8 @@ pub use codec::{
     encode_compact, encode_whole,
 };
 pub use update::{
-    OnAir, UpdateItem, decode_provisional, decode_update, encode_provisional, encode_update, join_update,
+    UpdateChange, UpdateItem, decode_provisional, decode_update, encode_provisional, encode_update,
+    join_update,
 };
 
 use crate::layer::{Content, Head, Kind, Layer, LayerId, Root, Sequence, SignedHead};
@@ -57,6 +58,10 @@ impl Envelope {
 
     /// Opens an envelope that brings its content: the signature must be the author's, over the root that
     /// the content has.
+    ///
+    /// # Errors
+    ///
+    /// `NoContent` for an envelope without content, `Signature` where the signature does not fit.
     pub fn open(self) -> Result<Layer, OpenError> {
         let Payload::Whole(content) = self.payload else { return Err(OpenError::NoContent) };
         if content.root() != self.signed.head.root || !self.signed.verify() {
@@ -83,15 +88,15 @@ pub struct BaseRef {
     /// The envelope's sequence less the base's; at least 1.
     pub distance: u64,
     /// The first two bytes of the base's root.
-    pub print: [u8; 2],
-    /// Only the first of them was said.
+    pub root_prefix: [u8; 2],
+    /// Whether only the first of them was sent.
     pub is_short: bool,
 }
 
 impl BaseRef {
     /// Whether a state with a root that begins so may be meant.
     pub fn fits(&self, root: &[u8]) -> bool {
-        let [first, second] = self.print;
+        let [first, second] = self.root_prefix;
         match root {
             [a, b, ..] => *a == first && (self.is_short || *b == second),
             _ => false,
@@ -102,9 +107,9 @@ impl BaseRef {
 /// What a receiver needs to know of a base it holds to try a compact envelope on it.
 #[derive(Clone, Copy, Debug)]
 pub struct Base<'a> {
-    /// The layer.
+    /// The layer that the delta changes.
     pub layer: &'a LayerId,
-    /// The base's sequence.
+    /// The sequence of the base.
     pub sequence: Sequence,
     /// The base's signed time.
     pub time_ms: u64,
@@ -141,6 +146,6 @@ impl<D> CompactEnvelope<D> {
 
 /// One byte over owner, author and name: spares a receiver of many layers most wrong guesses.
 pub fn address_byte(layer: &LayerId) -> u8 {
-    let [first, ..] = layer.print().0;
+    let [first, ..] = layer.hash().0;
     first
 }

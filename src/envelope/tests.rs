@@ -37,12 +37,12 @@ fn envelope() -> impl Strategy<Value = CompactEnvelope<()>> {
     ];
     let distance = prop_oneof![1u64..20, 1u64..1 << 52];
     (distance, any::<[u8; 2]>(), any::<bool>(), step, -3i64..3, any::<[u8; 32]>()).prop_map(
-        |(distance, print, is_short, time_step_ms, audience_step, half)| {
+        |(distance, root_prefix, is_short, time_step_ms, audience_step, half)| {
             let mut signature: [u8; 64] = [half, half].concat().try_into().unwrap();
             // No signature that verifies has these bits.
             signature[63] &= 0x1f;
-            let print = if is_short { [print[0], 0] } else { print };
-            let base = BaseRef { distance, print, is_short };
+            let root_prefix = if is_short { [root_prefix[0], 0] } else { root_prefix };
+            let base = BaseRef { distance, root_prefix, is_short };
             CompactEnvelope { base, address: None, time_step_ms, audience_step, signature, delta: () }
         },
     )
@@ -107,7 +107,7 @@ proptest! {
     #[test]
     fn hostile_bytes_are_refused_or_read(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let base = value(7, "attic");
-        let read = |envelope: &CompactEnvelope<OnAir>| {
+        let read = |envelope: &CompactEnvelope<UpdateChange>| {
             let _ = envelope.delta.target(&base, &Context::default());
             let _ = envelope.delta.changes(7);
         };
@@ -127,7 +127,7 @@ fn what_names_the_base_takes_two_bytes() {
     let alone = Change::Snapshot { base: base.clone(), target: &target, context }.encode().len();
     let length = |distance: u64, off_ms: i64| {
         let envelope = CompactEnvelope {
-            base: BaseRef { distance, print: [0xff, 0], is_short: true },
+            base: BaseRef { distance, root_prefix: [0xff, 0], is_short: true },
             address: None,
             time_step_ms: 60_000 * distance as i64 + off_ms,
             audience_step: 0,
@@ -136,7 +136,7 @@ fn what_names_the_base_takes_two_bytes() {
         };
         encode_update(&envelope, false).len()
     };
-    // The byte that says how long a delta is by itself is spared.
+    // The length byte of a lone delta is saved.
     for distance in 1..16 {
         assert!(length(distance, 0) < 64 + 2 + alone, "{distance}");
     }

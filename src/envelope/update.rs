@@ -4,12 +4,12 @@
 //!
 //! ```text
 //! update       { signature 64, length 1, change }… signature 64, change as long as the rest
-//! change       told, or of a map also  length of what is told 1, told, CBOR
-//! provisional  tags (high 4 bits), distance (low 4 bits), told, { tag 4 }…
+//! change       coded, or of a map also  length of the coded part 1, coded, CBOR
+//! provisional  tags (high 4 bits), distance (low 4 bits), coded, { tag 4 }…
 //! ```
-//! An ed25519 signature ends with a number below 2^253: its highest three bits are always 0 and say other things here.
+//! An ed25519 signature ends with a number below 2^253: its highest three bits are always 0 and carry flags here.
 
-use tombolo_delta::{Context, Opened, Opening, Value};
+use tombolo_delta::{Context, PreambleReader, PreambleWriter, Value};
 
 use crate::envelope::codec::{changes_from_value, changes_value};
 use crate::envelope::{BaseRef, Carried, Change, CompactEnvelope, EnvelopeError, MapChanges, decode_changes};
@@ -17,13 +17,13 @@ use crate::identity::SignatureBytes;
 
 /// In a signature's last byte: another envelope follows, and this one's change has its length before it.
 const ANOTHER: u8 = 0x80;
-/// In a signature's last byte: the change stands as CBOR behind what is told.
+/// In a signature's last byte: the change stands as CBOR behind the coded part.
 const PLAIN: u8 = 0x40;
-/// In a signature's last byte: the highest bit of the base's print.
-const PRINT_HIGH: u8 = 0x20;
-const PRINT_HIGH_SHIFT: u32 = 5;
-/// Bits of the first byte of the base's print that are told.
-const PRINT_LOW_BITS: u32 = 7;
+/// In a signature's last byte: the highest bit of the prefix of the base's root.
+const PREFIX_HIGH: u8 = 0x20;
+const PREFIX_HIGH_SHIFT: u32 = 5;
+/// Bits of the first byte of the base's root that an update carries.
+const PREFIX_LOW_BITS: u32 = 7;
 /// A map's content is packed up to here: a tenth of a second, and twice what a radio takes.
 const CONTENT_BYTES_MAX: usize = 128 * 1024;
 const SIGNATURE_BYTES: usize = 64;
@@ -31,14 +31,14 @@ const TAG_BYTES: usize = 4;
 /// Major type of CBOR (RFC 8949, section 3.1).
 const BYTE_STRING: u8 = 2;
 
-/// The pace at which most that goes on air is published: a signed time is told as what it is off.
+/// The interval at which most documents on air are published: a signed time is sent as its deviation from that.
 const PACE_MS: u64 = 60_000;
-/// A larger distance foretells no more.
+/// A larger distance predicts no time.
 const PACED_DISTANCE_MAX: u64 = 1 << 20;
-/// Chances, in 65536ths.
+/// Probabilities of yes, in 65536ths.
 const AUDIENCE_MOVED: u16 = 1_024;
 const IN_MILLISECONDS: u16 = 2_048;
-const PRINT_IS_LONG: u16 = 6_554;
+const PREFIX_IS_LONG: u16 = 6_554;
 const AT_PACE: u16 = 45_875;
 const EVEN: u16 = 32_768;
 /// A number's class is at least one more, by class; the last holds from there on.
@@ -46,9 +46,9 @@ const DISTANCE_GROWS: [u16; 5] = [49_152, 49_152, 36_045, 16_384, 26_214];
 const TIME_GROWS: [u16; 1] = [52_429];
 /// Classes of a number: all below 2^54.
 const CLASSES_MAX: u32 = 54;
-/// A longer change of a map stands as it is: it is made anew for each frame, and no text model runs over it then.
+/// A longer change of a map is sent uncompressed: it is encoded again for each frame, without the cost of a text model.
 const PACKED_BYTES_MAX: usize = 4_096;
-/// A distance that the first byte of a provisional state can say.
+/// The largest distance that fits the first byte of a provisional state.
 const DISTANCE_MAX: u64 = 15;
 
 /// A signed envelope as it stands in an update.
@@ -71,40 +71,40 @@ impl UpdateItem {
 /// An envelope in the form for air. `plain`: what changed in a map stands there for anyone to read, as it must where
 /// nothing may be obscured; else only where that is shorter.
 pub fn encode_update(envelope: &CompactEnvelope<Change<'_>>, plain: bool) -> UpdateItem {
-    let mut opening = Opening::new();
-    let BaseRef { distance, print: [first, second], is_short } = envelope.base;
-    put_number(&mut opening, distance.saturating_sub(1), &DISTANCE_GROWS);
-    put_time(&mut opening, distance, envelope.time_step_ms);
-    opening.bit(AUDIENCE_MOVED, envelope.audience_step != 0);
+    let mut preamble = PreambleWriter::new();
+    let BaseRef { distance, root_prefix: [first, second], is_short } = envelope.base;
+    put_number(&mut preamble, distance.saturating_sub(1), &DISTANCE_GROWS);
+    put_time(&mut preamble, distance, envelope.time_step_ms);
+    preamble.bit(AUDIENCE_MOVED, envelope.audience_step != 0);
     if envelope.audience_step != 0 {
-        put_signed(&mut opening, i128::from(envelope.audience_step), EVEN);
+        put_signed(&mut preamble, i128::from(envelope.audience_step), EVEN);
     }
-    opening.bit(PRINT_IS_LONG, !is_short);
-    opening.raw(PRINT_LOW_BITS, u64::from(first));
+    preamble.bit(PREFIX_IS_LONG, !is_short);
+    preamble.raw(PREFIX_LOW_BITS, u64::from(first));
     if !is_short {
-        opening.raw(8, u64::from(second));
+        preamble.raw(8, u64::from(second));
     }
     let mut bytes = envelope.signature.to_vec();
     if let Some(last) = bytes.last_mut() {
-        *last |= first >> PRINT_LOW_BITS << PRINT_HIGH_SHIFT;
+        *last |= first >> PREFIX_LOW_BITS << PREFIX_HIGH_SHIFT;
     }
     match &envelope.delta {
         Change::Snapshot { base, target, context } => {
-            bytes.extend(opening.delta(base, &tombolo_delta::diff(base, target, context), context));
+            bytes.extend(preamble.delta(base, &tombolo_delta::diff(base, target, context), context));
         }
         Change::Map { changes, time_ms } => {
             let value = changes_value(changes, *time_ms);
             let cbor = tombolo_delta::to_cbor(&value);
             let may_pack = !plain && cbor.len() <= PACKED_BYTES_MAX;
             match may_pack.then(|| packed(&value, cbor.len())).flatten() {
-                Some(delta) => bytes.extend(opening.delta(&Value::Null, &delta, &Context::default())),
+                Some(delta) => bytes.extend(preamble.delta(&Value::Null, &delta, &Context::default())),
                 None => {
                     if let Some(last) = bytes.last_mut() {
                         *last |= PLAIN;
                     }
-                    let told = opening.finish();
-                    bytes.push(told.len() as u8);
-                    bytes.extend(told);
+                    let coded = preamble.finish();
+                    bytes.push(coded.len() as u8);
+                    bytes.extend(coded);
                     bytes.extend(cbor);
                 }
             }
@@ -118,19 +118,23 @@ pub fn join_update(items: &[UpdateItem]) -> Option<Vec<u8>> {
     let (last, before) = items.split_last()?;
     let mut bytes = Vec::new();
     for UpdateItem(item) in before {
-        let (signature, told) = item.split_first_chunk::<SIGNATURE_BYTES>()?;
+        let (signature, coded) = item.split_first_chunk::<SIGNATURE_BYTES>()?;
         let mut signature = *signature;
         *signature.last_mut()? |= ANOTHER;
         bytes.extend(signature);
-        bytes.push(u8::try_from(told.len()).ok()?);
-        bytes.extend(told);
+        bytes.push(u8::try_from(coded.len()).ok()?);
+        bytes.extend(coded);
     }
     bytes.extend(&last.0);
     Some(bytes)
 }
 
-/// Takes an update of a peer apart. What it says of its bases is read; nothing is verified yet.
-pub fn decode_update(bytes: &[u8]) -> Result<Vec<CompactEnvelope<OnAir>>, EnvelopeError> {
+/// Splits a peer's update into its envelopes. The references to their bases are read; nothing is verified yet.
+///
+/// # Errors
+///
+/// An error where the bytes are no update.
+pub fn decode_update(bytes: &[u8]) -> Result<Vec<CompactEnvelope<UpdateChange>>, EnvelopeError> {
     let mut envelopes = Vec::new();
     let mut rest = bytes;
     loop {
@@ -142,8 +146,8 @@ pub fn decode_update(bytes: &[u8]) -> Result<Vec<CompactEnvelope<OnAir>>, Envelo
             return Ok(envelopes);
         }
         let (length, behind) = behind.split_first().ok_or(EnvelopeError::Truncated)?;
-        let (told, left) = behind.split_at_checked(usize::from(*length)).ok_or(EnvelopeError::Truncated)?;
-        envelopes.push(read_update(*signature, told)?);
+        let (coded, left) = behind.split_at_checked(usize::from(*length)).ok_or(EnvelopeError::Truncated)?;
+        envelopes.push(read_update(*signature, coded)?);
         rest = left;
     }
 }
@@ -151,32 +155,32 @@ pub fn decode_update(bytes: &[u8]) -> Result<Vec<CompactEnvelope<OnAir>>, Envelo
 fn read_update(
     mut signature: SignatureBytes,
     change: &[u8],
-) -> Result<CompactEnvelope<OnAir>, EnvelopeError> {
+) -> Result<CompactEnvelope<UpdateChange>, EnvelopeError> {
     let last = signature.last_mut().ok_or(EnvelopeError::Truncated)?;
-    let (high, is_plain) = ((*last & PRINT_HIGH) >> PRINT_HIGH_SHIFT, *last & PLAIN != 0);
-    *last &= !(ANOTHER | PLAIN | PRINT_HIGH);
-    let (told, plain) = if is_plain {
+    let (high, is_plain) = ((*last & PREFIX_HIGH) >> PREFIX_HIGH_SHIFT, *last & PLAIN != 0);
+    *last &= !(ANOTHER | PLAIN | PREFIX_HIGH);
+    let (coded, plain) = if is_plain {
         let (length, behind) = change.split_first().ok_or(EnvelopeError::Truncated)?;
         behind.split_at_checked(usize::from(*length)).ok_or(EnvelopeError::Truncated)?
     } else {
         (change, &[][..])
     };
-    let mut opened = Opened::new(told.to_vec());
-    let distance = get_number(&mut opened, &DISTANCE_GROWS)? + 1;
-    let time_step_ms = get_time(&mut opened, distance)?;
-    let audience_step = if opened.bit(AUDIENCE_MOVED) { get_signed(&mut opened, EVEN)? } else { 0 };
-    let is_short = !opened.bit(PRINT_IS_LONG);
-    let first = high << PRINT_LOW_BITS | opened.raw(PRINT_LOW_BITS) as u8;
-    let second = if is_short { 0 } else { opened.raw(8) as u8 };
-    opened.check().map_err(|_| EnvelopeError::Truncated)?;
+    let mut preamble = PreambleReader::new(coded.to_vec());
+    let distance = get_number(&mut preamble, &DISTANCE_GROWS)? + 1;
+    let time_step_ms = get_time(&mut preamble, distance)?;
+    let audience_step = if preamble.bit(AUDIENCE_MOVED) { get_signed(&mut preamble, EVEN)? } else { 0 };
+    let is_short = !preamble.bit(PREFIX_IS_LONG);
+    let first = high << PREFIX_LOW_BITS | preamble.raw(PREFIX_LOW_BITS) as u8;
+    let second = if is_short { 0 } else { preamble.raw(8) as u8 };
+    preamble.check().map_err(|_| EnvelopeError::Truncated)?;
     let delta = if is_plain {
-        opened.finish().map_err(|_| EnvelopeError::Truncated)?;
-        OnAir::Plain(plain.to_vec())
+        preamble.finish().map_err(|_| EnvelopeError::Truncated)?;
+        UpdateChange::Plain(plain.to_vec())
     } else {
-        OnAir::Told(opened)
+        UpdateChange::Behind(preamble)
     };
     Ok(CompactEnvelope {
-        base: BaseRef { distance, print: [first, second], is_short },
+        base: BaseRef { distance, root_prefix: [first, second], is_short },
         address: None,
         time_step_ms,
         audience_step: i64::try_from(audience_step).map_err(|_| EnvelopeError::Number)?,
@@ -190,41 +194,45 @@ pub fn encode_provisional(envelope: &CompactEnvelope<Change<'_>>, tags: u8) -> O
     let Change::Snapshot { base, target, context } = &envelope.delta else { return None };
     let distance = envelope.base.distance;
     let short = distance <= DISTANCE_MAX;
-    let mut opening = Opening::new();
+    let mut preamble = PreambleWriter::new();
     if !short {
-        put_number(&mut opening, distance - DISTANCE_MAX - 1, &DISTANCE_GROWS);
+        put_number(&mut preamble, distance - DISTANCE_MAX - 1, &DISTANCE_GROWS);
     }
-    put_time(&mut opening, distance, envelope.time_step_ms);
+    put_time(&mut preamble, distance, envelope.time_step_ms);
     let mut bytes = vec![tags << 4 | if short { distance as u8 } else { 0 }];
-    bytes.extend(opening.delta(base, &tombolo_delta::diff(base, target, context), context));
+    bytes.extend(preamble.delta(base, &tombolo_delta::diff(base, target, context), context));
     Some(bytes)
 }
 
 /// A provisional state of a peer: the envelope, which names no base and has no signature; the bytes that the tags are
 /// over; and the tags.
+///
+/// # Errors
+///
+/// An error where the bytes are no provisional state.
 #[allow(clippy::type_complexity, reason = "three parts of one message")]
 pub fn decode_provisional(
     bytes: &[u8],
-) -> Result<(CompactEnvelope<OnAir>, &[u8], &[[u8; TAG_BYTES]]), EnvelopeError> {
+) -> Result<(CompactEnvelope<UpdateChange>, &[u8], &[[u8; TAG_BYTES]]), EnvelopeError> {
     let first = *bytes.first().ok_or(EnvelopeError::Truncated)?;
     let tags_bytes = usize::from(first >> 4) * TAG_BYTES;
     let body_bytes = bytes.len().checked_sub(tags_bytes).filter(|length| *length > 0 && tags_bytes > 0);
     let (body, tags) = bytes.split_at(body_bytes.ok_or(EnvelopeError::Truncated)?);
-    let told = body.split_first().map_or(&[][..], |(_, told)| told);
-    let mut opened = Opened::new(told.to_vec());
+    let coded = body.split_first().map_or(&[][..], |(_, coded)| coded);
+    let mut preamble = PreambleReader::new(coded.to_vec());
     let distance = match u64::from(first & 0x0f) {
-        0 => get_number(&mut opened, &DISTANCE_GROWS)? + DISTANCE_MAX + 1,
+        0 => get_number(&mut preamble, &DISTANCE_GROWS)? + DISTANCE_MAX + 1,
         short => short,
     };
-    let time_step_ms = get_time(&mut opened, distance)?;
-    opened.check().map_err(|_| EnvelopeError::Truncated)?;
+    let time_step_ms = get_time(&mut preamble, distance)?;
+    preamble.check().map_err(|_| EnvelopeError::Truncated)?;
     let envelope = CompactEnvelope {
-        base: BaseRef { distance, print: [0; 2], is_short: true },
+        base: BaseRef { distance, root_prefix: [0; 2], is_short: true },
         address: None,
         time_step_ms,
         audience_step: 0,
         signature: [0; SIGNATURE_BYTES],
-        delta: OnAir::Told(opened),
+        delta: UpdateChange::Behind(preamble),
     };
     Ok((envelope, body, tags.as_chunks().0))
 }
@@ -261,26 +269,26 @@ fn packed(value: &Value, cbor_bytes: usize) -> Option<tombolo_delta::Delta> {
 
 /// A change as it stands in an update.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OnAir {
+pub enum UpdateChange {
     /// Behind the fields that name its base, in the same bytes.
-    Told(Opened),
+    Behind(PreambleReader),
     /// Of a map, as CBOR.
     Plain(Vec<u8>),
 }
 
-impl Carried for OnAir {
+impl Carried for UpdateChange {
     fn target(&self, base: &Value, context: &Context) -> Option<Value> {
-        let OnAir::Told(opened) = self else { return None };
-        let delta = opened.delta(base, context).ok()?;
+        let UpdateChange::Behind(preamble) = self else { return None };
+        let delta = preamble.delta(base, context).ok()?;
         tombolo_delta::apply(base, &delta, context).ok()
     }
 
     fn changes(&self, time_ms: u64) -> Result<MapChanges, EnvelopeError> {
         match self {
-            OnAir::Plain(cbor) => decode_changes(cbor, time_ms),
-            OnAir::Told(opened) => {
+            UpdateChange::Plain(cbor) => decode_changes(cbor, time_ms),
+            UpdateChange::Behind(preamble) => {
                 let (nothing, context) = (Value::Null, Context::default());
-                let delta = opened.delta(&nothing, &context).map_err(|_| EnvelopeError::Shape)?;
+                let delta = preamble.delta(&nothing, &context).map_err(|_| EnvelopeError::Shape)?;
                 let value =
                     tombolo_delta::apply(&nothing, &delta, &context).map_err(|_| EnvelopeError::Shape)?;
                 changes_from_value(&value, time_ms)
@@ -289,48 +297,48 @@ impl Carried for OnAir {
     }
 }
 
-/// The signed time less what the pace foretells: in seconds where both are whole.
-fn put_time(opening: &mut Opening, distance: u64, time_step_ms: i64) {
-    let off = i128::from(time_step_ms) - foretold_ms(distance);
+/// The signed time less what the pace predicts: in seconds where both are whole.
+fn put_time(preamble: &mut PreambleWriter, distance: u64, time_step_ms: i64) {
+    let off = i128::from(time_step_ms) - predicted_ms(distance);
     let fine = off % 1000 != 0;
-    opening.bit(IN_MILLISECONDS, fine);
-    put_signed(opening, if fine { off } else { off / 1000 }, AT_PACE);
+    preamble.bit(IN_MILLISECONDS, fine);
+    put_signed(preamble, if fine { off } else { off / 1000 }, AT_PACE);
 }
 
-fn get_time(opened: &mut Opened, distance: u64) -> Result<i64, EnvelopeError> {
-    let unit = if opened.bit(IN_MILLISECONDS) { 1 } else { 1000 };
-    let off = get_signed(opened, AT_PACE)? * unit;
-    let step = foretold_ms(distance) + off;
+fn get_time(preamble: &mut PreambleReader, distance: u64) -> Result<i64, EnvelopeError> {
+    let unit = if preamble.bit(IN_MILLISECONDS) { 1 } else { 1000 };
+    let off = get_signed(preamble, AT_PACE)? * unit;
+    let step = predicted_ms(distance) + off;
     i64::try_from(step).map_err(|_| EnvelopeError::Number)
 }
 
-fn foretold_ms(distance: u64) -> i128 {
+fn predicted_ms(distance: u64) -> i128 {
     i128::from(distance.min(PACED_DISTANCE_MAX) * PACE_MS)
 }
 
 /// A number below 2^54: its bit length in unary, then the bits below the highest.
-fn put_number(opening: &mut Opening, number: u64, grows: &[u16]) {
+fn put_number(preamble: &mut PreambleWriter, number: u64, grows: &[u16]) {
     let class_given = (number + 1).ilog2();
     let mut class = 0;
     while class < CLASSES_MAX {
-        opening.bit(chance(grows, class), class < class_given);
+        preamble.bit(chance(grows, class), class < class_given);
         if class == class_given {
             break;
         }
         class += 1;
     }
-    opening.raw(class, number + 1);
+    preamble.raw(class, number + 1);
 }
 
-fn get_number(opened: &mut Opened, grows: &[u16]) -> Result<u64, EnvelopeError> {
+fn get_number(preamble: &mut PreambleReader, grows: &[u16]) -> Result<u64, EnvelopeError> {
     let mut class = 0;
-    while class < CLASSES_MAX && opened.bit(chance(grows, class)) {
+    while class < CLASSES_MAX && preamble.bit(chance(grows, class)) {
         class += 1;
     }
     if class == CLASSES_MAX {
         return Err(EnvelopeError::Number);
     }
-    Ok((1 << class | opened.raw(class)) - 1)
+    Ok((1 << class | preamble.raw(class)) - 1)
 }
 
 fn chance(grows: &[u16], class: u32) -> u16 {
@@ -338,20 +346,20 @@ fn chance(grows: &[u16], class: u32) -> u16 {
 }
 
 /// A number of either sign: whether it is 0, its sign, its size less one.
-fn put_signed(opening: &mut Opening, number: i128, is_nothing: u16) {
-    opening.bit(is_nothing, number == 0);
+fn put_signed(preamble: &mut PreambleWriter, number: i128, is_nothing: u16) {
+    preamble.bit(is_nothing, number == 0);
     if number != 0 {
-        opening.bit(EVEN, number < 0);
+        preamble.bit(EVEN, number < 0);
         let size = u64::try_from(number.unsigned_abs() - 1).unwrap_or(u64::MAX);
-        put_number(opening, size.min((1 << (CLASSES_MAX - 1)) - 1), &TIME_GROWS);
+        put_number(preamble, size.min((1 << (CLASSES_MAX - 1)) - 1), &TIME_GROWS);
     }
 }
 
-fn get_signed(opened: &mut Opened, is_nothing: u16) -> Result<i128, EnvelopeError> {
-    if opened.bit(is_nothing) {
+fn get_signed(preamble: &mut PreambleReader, is_nothing: u16) -> Result<i128, EnvelopeError> {
+    if preamble.bit(is_nothing) {
         return Ok(0);
     }
-    let negative = opened.bit(EVEN);
-    let size = i128::from(get_number(opened, &TIME_GROWS)?) + 1;
+    let negative = preamble.bit(EVEN);
+    let size = i128::from(get_number(preamble, &TIME_GROWS)?) + 1;
     Ok(if negative { -size } else { size })
 }

@@ -2,14 +2,14 @@
 //! document of its own, `audience`.
 //!
 //! ```text
-//! {"salt": 16 bytes, "members": [[print, level] | [print, level, since], …], "classes"?: {name: [confidential, radio]}}
+//! {"salt": 16 bytes, "members": [[hash, level] | [hash, level, since], …], "classes"?: {name: [confidential, radio]}}
 //! ```
-//! A print is 16 bytes of a hash over salt and identity: whoever reads the list recognises the identities he
-//! knows, and no others. Members stand in the order of their prints.
+//! A hash is 16 bytes over salt and identity: a reader of the list recognises the identities that it
+//! knows, and no others. Members stand in the order of their hashes.
 //!
 //! `since` is the sequence of the audience that made a member a writer, where that was not the owner's first.
-//! Only layers that he signed under that audience or a later one count: a writer who was removed and is listed
-//! again does not bring back with his old layer what was deleted meanwhile.
+//! Only layers that the member signed under that audience or a later one count: a writer that was removed and is
+//! listed again does not bring back, with its old layer, what was deleted meanwhile.
 
 use std::collections::BTreeMap;
 
@@ -21,41 +21,41 @@ use crate::layer::Sequence;
 use crate::limits::PEERS_MAX;
 
 /// How an identity is named in an audience.
-pub type Print = [u8; 16];
+pub type MemberHash = [u8; 16];
 
 /// Who reads (`observer`) and who also writes (`trusted`) an owner's documents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audience {
     salt: [u8; 16],
-    members: BTreeMap<Print, Member>,
-    classes: BTreeMap<String, Class>,
+    members: BTreeMap<MemberHash, Member>,
+    policies: BTreeMap<String, DocumentPolicy>,
 }
 
 /// Whether a document goes out by radio.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RadioUse {
-    /// Not at all.
+    /// The document is not sent by radio.
     Never,
     /// Its brief in its place: a document of its own, `NAME.brief`.
     Brief,
-    /// As it is.
+    /// The document is sent as it is.
     #[default]
     Full,
 }
 
 /// How the owner's documents are to be treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Class {
+pub struct DocumentPolicy {
     /// Nobody but its readers may see it: it never goes out on a link in clear.
     pub confidential: bool,
     /// Whether it goes out by radio.
     pub radio: RadioUse,
 }
 
-impl Default for Class {
+impl Default for DocumentPolicy {
     fn default() -> Self {
-        Class { confidential: true, radio: RadioUse::Full }
+        DocumentPolicy { confidential: true, radio: RadioUse::Full }
     }
 }
 
@@ -70,7 +70,7 @@ struct Member {
 
 /// Why a value is no audience.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an audience is {{salt, members}} with members as [print, level]")]
+#[error("an audience is {{salt, members}} with members as [hash, level]")]
 pub struct AudienceError;
 
 impl Audience {
@@ -78,78 +78,83 @@ impl Audience {
     pub fn new(salt: [u8; 16], members: impl IntoIterator<Item = (PeerId, TrustLevel)>) -> Self {
         let members = members
             .into_iter()
-            .filter(|(_, level)| *level > TrustLevel::Untrusted)
-            .map(|(peer, level)| (print(&salt, &peer), Member { level, since: Sequence::NONE }))
+            .filter(|(_, level)| level.is_member())
+            .map(|(peer, level)| (member_hash(&salt, &peer), Member { level, since: Sequence::NONE }))
             .collect();
-        Audience { salt, members, classes: BTreeMap::new() }
+        Audience { salt, members, policies: BTreeMap::new() }
     }
 
-    /// How the owner wants a document treated.
-    pub fn class(&self, name: &str) -> Class {
-        self.classes.get(name).copied().unwrap_or_default()
+    /// The owner's policy for a document.
+    pub fn policy(&self, name: &str) -> DocumentPolicy {
+        self.policies.get(name).copied().unwrap_or_default()
     }
 
-    /// Whether any document of the owner may be seen by everybody.
+    /// Whether any document of the owner is readable by everyone.
     pub fn shows_anything(&self) -> bool {
-        self.classes.values().any(|class| !class.confidential)
+        self.policies.values().any(|policy| !policy.confidential)
     }
 
-    /// The same audience with another class for a document.
-    pub fn with_class(mut self, name: &str, class: Class) -> Self {
-        match class == Class::default() {
-            true => self.classes.remove(name),
-            false => self.classes.insert(name.to_owned(), class),
+    /// The same audience with another policy for a document.
+    pub fn with_policy(mut self, name: &str, policy: DocumentPolicy) -> Self {
+        match policy == DocumentPolicy::default() {
+            true => self.policies.remove(name),
+            false => self.policies.insert(name.to_owned(), policy),
         };
         self
     }
 
-    /// How many documents have a class of their own.
-    pub fn classes(&self) -> usize {
-        self.classes.len()
+    /// How many documents have a policy other than the default.
+    pub fn policies(&self) -> usize {
+        self.policies.len()
     }
 
-    /// The audience of these members that follows this one, to be signed as `sequence`: who was a writer
-    /// already counts as before, whoever becomes one counts from now on.
+    /// The audience of these members that follows this one, to be signed as `sequence`: a member that
+    /// was a writer already counts as before, a new writer counts from now on.
     pub fn followed_by(
         &self,
         members: impl IntoIterator<Item = (PeerId, TrustLevel)>,
         sequence: Sequence,
     ) -> Self {
         let mut next = Audience::new(self.salt, members);
-        next.classes.clone_from(&self.classes);
-        for (print, member) in &mut next.members {
-            let before = self.members.get(print).filter(|before| before.level == TrustLevel::Trusted);
-            if member.level == TrustLevel::Trusted {
+        next.policies.clone_from(&self.policies);
+        for (hash, member) in &mut next.members {
+            let before = self.members.get(hash).filter(|before| before.level.may_write());
+            if member.level.may_write() {
                 member.since = before.map_or(sequence, |before| before.since);
             }
         }
         next
     }
 
-    /// The salt of the prints; drawn once by the owner.
+    /// The salt of the hashes; drawn once by the owner.
     pub fn salt(&self) -> [u8; 16] {
         self.salt
     }
 
+    /// Whether the audience lists an identity as a reader or writer.
+    pub fn lists(&self, peer: &PeerId) -> bool {
+        self.level(peer).is_member()
+    }
+
     /// What an identity may do: `untrusted` where it is not listed.
     pub fn level(&self, peer: &PeerId) -> TrustLevel {
-        self.members.get(&print(&self.salt, peer)).map_or(TrustLevel::Untrusted, |member| member.level)
+        self.members.get(&member_hash(&self.salt, peer)).map_or(TrustLevel::Untrusted, |member| member.level)
     }
 
     /// From which audience sequence on an identity's layers count; none where it is not listed as a writer.
     pub fn writes_since(&self, peer: &PeerId) -> Option<Sequence> {
-        let member = self.members.get(&print(&self.salt, peer))?;
-        (member.level == TrustLevel::Trusted).then_some(member.since)
+        let member = self.members.get(&member_hash(&self.salt, peer))?;
+        member.level.may_write().then_some(member.since)
     }
 
-    /// Whether somebody whom `before` listed is no longer listed.
+    /// Whether an identity that `before` listed is no longer listed.
     pub fn lacks_of(&self, before: &Audience) -> bool {
-        self.salt != before.salt || before.members.keys().any(|print| !self.members.contains_key(print))
+        self.salt != before.salt || before.members.keys().any(|hash| !self.members.contains_key(hash))
     }
 
     /// How many may write, the owner not counted.
     pub fn writers(&self) -> usize {
-        self.members.values().filter(|member| member.level == TrustLevel::Trusted).count()
+        self.members.values().filter(|member| member.level.may_write()).count()
     }
 
     /// How many are listed.
@@ -157,7 +162,7 @@ impl Audience {
         self.members.len()
     }
 
-    /// Whether nobody is listed.
+    /// Whether no identity is listed.
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
@@ -167,24 +172,28 @@ impl Audience {
         let members = self
             .members
             .iter()
-            .map(|(print, Member { level, since })| {
-                let mut member = vec![Value::Bytes(print.to_vec()), Value::from(u64::from(level.code()))];
+            .map(|(hash, Member { level, since })| {
+                let mut member = vec![Value::Bytes(hash.to_vec()), Value::from(u64::from(level.code()))];
                 member.extend((*since > Sequence::NONE).then(|| Value::from(since.get())));
                 Value::Array(member)
             })
             .collect();
         let mut fields = vec![("salt", Value::Bytes(self.salt.to_vec())), ("members", Value::Array(members))];
-        if !self.classes.is_empty() {
-            let class = |class: &Class| {
-                Value::Array(vec![Value::Bool(class.confidential), Value::from(class.radio as u64)])
+        if !self.policies.is_empty() {
+            let pair = |policy: &DocumentPolicy| {
+                Value::Array(vec![Value::Bool(policy.confidential), Value::from(policy.radio as u64)])
             };
-            let classes = self.classes.iter().map(|(name, of)| (name.as_str(), class(of)));
-            fields.push(("classes", Value::map(classes)));
+            let policies = self.policies.iter().map(|(name, policy)| (name.as_str(), pair(policy)));
+            fields.push(("classes", Value::map(policies)));
         }
         Value::map(fields)
     }
 
     /// From the content of an audience document. Fields of later versions are left unread.
+    ///
+    /// # Errors
+    ///
+    /// An error where the value is no audience, or lists too many members.
     pub fn from_value(value: &Value) -> Result<Self, AudienceError> {
         let salt = value.get("salt").and_then(fixed).ok_or(AudienceError)?;
         let listed = value.get("members").and_then(Value::as_array).ok_or(AudienceError)?;
@@ -192,39 +201,39 @@ impl Audience {
             return Err(AudienceError);
         }
         let members = listed.iter().map(member).collect::<Option<_>>().ok_or(AudienceError)?;
-        let classes = match value.get("classes") {
-            Some(Value::Map(classes)) => classes
+        let policies = match value.get("classes") {
+            Some(Value::Map(policies)) => policies
                 .iter()
                 .take(CLASSES_MAX)
                 .filter_map(|(name, of)| match name {
-                    tombolo_delta::Key::Text(name) => Some((name.clone(), read_class(of)?)),
+                    tombolo_delta::Key::Text(name) => Some((name.clone(), read_policy(of)?)),
                     tombolo_delta::Key::Int(_) => None,
                 })
                 .collect(),
             _ => BTreeMap::new(),
         };
-        Ok(Audience { salt, members, classes })
+        Ok(Audience { salt, members, policies })
     }
 }
 
-/// A class; what a later version may have put there is the strictest that we know.
-fn read_class(value: &Value) -> Option<Class> {
+/// A policy. A radio use of a later version reads as the strictest known one.
+fn read_policy(value: &Value) -> Option<DocumentPolicy> {
     let [confidential, radio, ..] = value.as_array()? else { return None };
     let radio = match radio.as_u64()? {
         1 => RadioUse::Brief,
         2 => RadioUse::Full,
         _ => RadioUse::Never,
     };
-    Some(Class { confidential: !matches!(confidential, Value::Bool(false)), radio })
+    Some(DocumentPolicy { confidential: !matches!(confidential, Value::Bool(false)), radio })
 }
 
-fn member(value: &Value) -> Option<(Print, Member)> {
-    let [print, level, rest @ ..] = value.as_array()? else { return None };
+fn member(value: &Value) -> Option<(MemberHash, Member)> {
+    let [hash, level, rest @ ..] = value.as_array()? else { return None };
     let since = match rest {
         [since, ..] => Sequence::new(since.as_u64()?)?,
         [] => Sequence::NONE,
     };
-    Some((fixed(print)?, Member { level: TrustLevel::from_code(level.as_u64()?)?, since }))
+    Some((fixed(hash)?, Member { level: TrustLevel::from_code(level.as_u64()?)?, since }))
 }
 
 fn fixed(value: &Value) -> Option<[u8; 16]> {
@@ -232,13 +241,13 @@ fn fixed(value: &Value) -> Option<[u8; 16]> {
 }
 
 /// BLAKE3, derive-key context `tombolo 1 audience print`, over salt and identity; 16 bytes.
-fn print(salt: &[u8; 16], peer: &PeerId) -> Print {
+fn member_hash(salt: &[u8; 16], peer: &PeerId) -> MemberHash {
     let mut hasher = blake3::Hasher::new_derive_key("tombolo 1 audience print");
     hasher.update(salt);
     hasher.update(&peer.0);
-    let mut print = [0; 16];
-    hasher.finalize_xof().fill(&mut print);
-    print
+    let mut hash = [0; 16];
+    hasher.finalize_xof().fill(&mut hash);
+    hash
 }
 
 #[cfg(test)]
@@ -280,7 +289,7 @@ mod tests {
         let salt = [7; 16];
         let peer = PeerId([1; 32]);
         let member = |rest: Vec<Value>| {
-            let mut member = vec![Value::Bytes(print(&salt, &peer).to_vec()), Value::from(2u64)];
+            let mut member = vec![Value::Bytes(member_hash(&salt, &peer).to_vec()), Value::from(2u64)];
             member.extend(rest);
             let members = Value::Array(vec![Value::Array(member)]);
             Value::map([("salt", Value::Bytes(salt.to_vec())), ("members", members)])

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use tombolo_transports::PeerId;
 
-pub use audience::{Audience, Class, RadioUse};
+pub use audience::{Audience, DocumentPolicy, RadioUse};
 pub use peer::{Peer, TrustLevel};
 
 use crate::layer::{DocumentId, DocumentName, LayerId, Sequence};
@@ -27,13 +27,13 @@ struct HeldAudience {
 /// Why a layer is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Refusal {
-    /// We do not know the owner, or distrust it.
+    /// The owner is unknown or untrusted here.
     OwnerNotTrusted,
-    /// We only observe the owner: its node state is all we take.
+    /// This node only observes the owner, and takes nothing but its node state.
     ObservedOnly,
-    /// The owner's audience, as we hold it, does not list the author as a writer.
+    /// The owner's audience, as held here, does not list the author as a writer.
     NotAWriter,
-    /// We hold the owner's audience in an older state than the author did.
+    /// The owner's audience is held here in an older state than the author had.
     AudienceBehind,
     /// A quota of this node.
     Quota,
@@ -51,8 +51,8 @@ impl Refusal {
         }
     }
 
-    /// The word in counters and `status`.
-    pub fn word(self) -> &'static str {
+    /// The label in counters and `status`.
+    pub fn label(self) -> &'static str {
         match self {
             Refusal::OwnerNotTrusted => "owner_not_trusted",
             Refusal::ObservedOnly => "owner_only_observed",
@@ -87,7 +87,12 @@ impl Federation {
         self.peers.values()
     }
 
-    /// One peer.
+    /// The peers that are members: all but the untrusted.
+    pub fn members(&self) -> impl Iterator<Item = &Peer> {
+        self.peers().filter(|peer| peer.is_member())
+    }
+
+    /// The record of one peer.
     pub fn peer(&self, id: &PeerId) -> Option<&Peer> {
         self.peers.get(id)
     }
@@ -102,7 +107,7 @@ impl Federation {
         self.peers.insert(peer.id, peer);
     }
 
-    /// Removes a peer.
+    /// Removes the record of a peer.
     pub fn remove_peer(&mut self, id: &PeerId) -> Option<Peer> {
         self.peers.remove(id)
     }
@@ -118,8 +123,8 @@ impl Federation {
     }
 
     /// How an owner wants a document treated, by its audience as held.
-    pub fn class(&self, document: &DocumentId) -> Class {
-        self.audience(&document.owner).map(|a| a.class(document.name.as_str())).unwrap_or_default()
+    pub fn policy(&self, document: &DocumentId) -> DocumentPolicy {
+        self.audience(&document.owner).map(|a| a.policy(document.name.as_str())).unwrap_or_default()
     }
 
     /// The sequence of an owner's audience, as held.
@@ -135,8 +140,18 @@ impl Federation {
         self.peers.get(id).map_or(TrustLevel::Untrusted, |peer| peer.trust_level)
     }
 
-    /// Whether we take part in a document at all.
-    pub fn takes_part(&self, document: &DocumentId) -> bool {
+    /// Whether an identity is a member: it may connect, and gets more than a handshake. This node itself is one.
+    pub fn is_member(&self, id: &PeerId) -> bool {
+        self.level(id).is_member()
+    }
+
+    /// Whether this node only observes an owner: of its documents it takes the reserved ones.
+    pub fn observes(&self, owner: &PeerId) -> bool {
+        self.level(owner) == TrustLevel::Observer
+    }
+
+    /// Whether this node keeps any layer of a document.
+    pub fn participates(&self, document: &DocumentId) -> bool {
         self.part(document).is_ok()
     }
 
@@ -155,7 +170,7 @@ impl Federation {
     }
 
     /// From which audience sequence on an author's layers count in an owner's map documents, by the newest
-    /// audience held; none where he is no writer. What he signed under an older one is kept without effect.
+    /// audience held; none where the author is no writer. A layer signed under an older one is kept without effect.
     pub fn counts_from(&self, owner: &PeerId, author: &PeerId) -> Option<Sequence> {
         match owner == author {
             true => Some(Sequence::NONE),
@@ -169,7 +184,11 @@ impl Federation {
     }
 
     /// Whether a layer signed under `audience_sequence` takes effect now. The owner's audience comes first:
-    /// whoever shows a document also knows who writes it.
+    /// a node that shows a document also knows who writes it.
+    ///
+    /// # Errors
+    ///
+    /// The reason why it does not.
     pub fn admits(&self, layer: &LayerId, audience_sequence: Sequence) -> Result<(), Refusal> {
         let LayerId { document, author } = layer;
         self.part(document)?;
@@ -194,7 +213,7 @@ impl Federation {
             return false;
         }
         let Some(held) = self.audiences.get(owner) else { return false };
-        let lists = held.audience.level(reader) >= TrustLevel::Observer;
+        let lists = held.audience.lists(reader);
         let is_audience = layer.document.name.as_str() == DocumentName::AUDIENCE;
         lists && (is_audience || held.sequence >= audience_sequence)
     }

@@ -25,6 +25,16 @@ impl TrustLevel {
         }
     }
 
+    /// Whether an identity of this level takes part at all: it may connect and read.
+    pub fn is_member(self) -> bool {
+        self >= TrustLevel::Observer
+    }
+
+    /// Whether an identity of this level may write map documents of the owner that grants it.
+    pub fn may_write(self) -> bool {
+        self == TrustLevel::Trusted
+    }
+
     /// The level of a number from outside.
     pub fn from_code(code: u64) -> Option<Self> {
         [TrustLevel::Untrusted, TrustLevel::Observer, TrustLevel::Trusted]
@@ -64,26 +74,26 @@ impl std::str::FromStr for TrustLevel {
 /// Whether both sides have agreed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Joined {
-    /// Both have.
+    /// Both sides have agreed.
     Agreed,
     /// We redeemed its invite and it has not answered yet. The token is kept until it does.
     Waiting {
-        /// The invite's token.
+        /// The token of the invite.
         token: [u8; 16],
     },
 }
 
-/// A peer's record.
+/// The record of one peer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peer {
-    /// Who it is.
+    /// The identity of the peer.
     #[serde(with = "peer_bytes")]
     pub id: PeerId,
-    /// Its onion address.
+    /// The onion address of the peer.
     pub onion: String,
-    /// The name the operator gave it; stands before what it says of itself.
+    /// The name the operator gave it; takes precedence over its own.
     pub given_name: Option<String>,
-    /// What it says of itself: from joining, then from its node state.
+    /// The name it gave itself: at joining, then in its node state.
     pub own_name: Option<String>,
     /// What it may do here.
     pub trust_level: TrustLevel,
@@ -98,7 +108,12 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// What we call it.
+    /// Whether it may connect and read.
+    pub fn is_member(&self) -> bool {
+        self.trust_level.is_member()
+    }
+
+    /// The name under which it is shown.
     pub fn name(&self) -> Option<&str> {
         self.given_name.as_deref().or(self.own_name.as_deref())
     }

@@ -17,15 +17,15 @@ use crate::store::StoreError;
 /// Everything a node finds when it starts.
 #[derive(Debug, Default)]
 pub struct Loaded {
-    /// Small named records.
+    /// Small records, by name.
     pub meta: BTreeMap<String, Vec<u8>>,
-    /// Peers.
+    /// The peers of this node.
     pub peers: Vec<Peer>,
-    /// Invites given out.
+    /// The invites that this node gave out.
     pub outgoing: Vec<Outgoing>,
-    /// Invites redeemed.
+    /// The invites that this node redeemed.
     pub incoming: Vec<Incoming>,
-    /// Layers.
+    /// The layers, with their kept states.
     pub layers: Vec<StoredLayer>,
     /// Authors who signed twice.
     pub forks: Vec<ForkEvidence>,
@@ -34,7 +34,7 @@ pub struct Loaded {
 /// A layer as stored.
 #[derive(Debug)]
 pub struct StoredLayer {
-    /// Its head.
+    /// The signed head of the layer.
     pub signed: SignedHead,
     /// Of a snapshot: its content.
     pub snapshot: Option<Vec<u8>>,
@@ -55,7 +55,7 @@ impl StoredLayer {
 /// An older state of a snapshot layer: a base for deltas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptState {
-    /// Its sequence.
+    /// The sequence of the state.
     pub sequence: Sequence,
     /// Its signed time, milliseconds since the Unix epoch.
     pub time_ms: u64,
@@ -68,10 +68,10 @@ pub struct KeptState {
 /// A state of a map layer that was held here: a base that a peer may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MapBase {
-    /// Its sequence.
+    /// The sequence of the state.
     pub sequence: Sequence,
     /// The first 4 bytes of its root.
-    pub print: [u8; 4],
+    pub root_prefix: [u8; 4],
     /// Its signed time, milliseconds since the Unix epoch.
     pub time_ms: u64,
     /// The audience sequence signed with it.
@@ -84,7 +84,7 @@ impl MapBase {
         let head = &signed.head;
         MapBase {
             sequence: head.sequence,
-            print: head.root.print4(),
+            root_prefix: head.root.prefix4(),
             time_ms: head.time_ms,
             audience_sequence: head.audience_sequence,
         }
@@ -201,10 +201,10 @@ pub(super) fn read_entry(key: &[u8], bytes: &[u8]) -> Result<(KeyPath, Option<En
 
 pub(super) fn bases_record(bases: &[MapBase]) -> Vec<u8> {
     let record = |base: &MapBase| {
-        let print = Value::Bytes(base.print.to_vec());
+        let root_prefix = Value::Bytes(base.root_prefix.to_vec());
         Value::Array(vec![
             number(base.sequence),
-            print,
+            root_prefix,
             Value::from(base.time_ms),
             number(base.audience_sequence),
         ])
@@ -214,9 +214,9 @@ pub(super) fn bases_record(bases: &[MapBase]) -> Vec<u8> {
 
 pub(super) fn read_bases(bytes: &[u8]) -> Result<Vec<MapBase>, StoreError> {
     let base = |item: &Value| match item.as_array()? {
-        [sequence, print, time, audience] => Some(MapBase {
+        [sequence, prefix, time, audience] => Some(MapBase {
             sequence: Sequence::new(sequence.as_u64()?)?,
-            print: print.as_bytes()?.try_into().ok()?,
+            root_prefix: prefix.as_bytes()?.try_into().ok()?,
             time_ms: time.as_u64()?,
             audience_sequence: Sequence::new(audience.as_u64()?)?,
         }),
@@ -228,7 +228,7 @@ pub(super) fn read_bases(bytes: &[u8]) -> Result<Vec<MapBase>, StoreError> {
 pub(super) fn fork_record(evidence: &ForkEvidence) -> (Vec<u8>, Vec<u8>) {
     let head = &evidence.lower.head;
     let sequence = head.sequence.get().to_be_bytes();
-    let key = [&head.layer.author.0[..], &sequence, &head.root.print4()].concat();
+    let key = [&head.layer.author.0[..], &sequence, &head.root.prefix4()].concat();
     let heads = [&evidence.lower, &evidence.higher];
     let record = Value::Array(
         std::iter::once(Value::Bytes(name_bytes(&head.layer)))

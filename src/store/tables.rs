@@ -10,7 +10,7 @@
 //! | `snapshots` | layer number | content, canonical CBOR |
 //! | `states` | layer number, sequence | CBOR `[time, audience sequence, content]`: older states, bases for deltas |
 //! | `entries` | layer number, key's CBOR | CBOR `[changed at, entry]`, or `[changed at]` where the entry was dropped |
-//! | `bases` | layer number | CBOR of `[[sequence, print, time, audience sequence], …]` |
+//! | `bases` | layer number | CBOR of `[[sequence, root prefix, time, audience sequence], …]` |
 //! | `past` | layer number, sequence | the root's first 4 bytes: states of our own maps |
 //! | `forks` | author 32 ‖ sequence 8 ‖ lower root 4 | CBOR of two heads |
 //!
@@ -114,7 +114,7 @@ fn put_layer(transaction: &WriteTransaction, write: &LayerWrite) -> Result<(), S
     if write.is_own_map {
         let sequence = write.signed.head.sequence.get();
         let mut past = transaction.open_table(PAST)?;
-        past.insert((number, sequence), write.signed.head.root.print4())?;
+        past.insert((number, sequence), write.signed.head.root.prefix4())?;
         if let Some(gone) = sequence.checked_sub(OWN_STATES_KEPT_MAX) {
             past.remove((number, gone))?;
         }
@@ -126,7 +126,7 @@ fn put_layer(transaction: &WriteTransaction, write: &LayerWrite) -> Result<(), S
 pub(super) fn past_state(
     transaction: &ReadTransaction,
     layer: &LayerId,
-    sequence: u64,
+    sequence: Sequence,
 ) -> Result<Option<[u8; 4]>, StoreError> {
     let name = records::name_bytes(layer);
     let Some(record) = transaction.open_table(LAYERS)?.get(name.as_slice())? else { return Ok(None) };
@@ -137,7 +137,7 @@ pub(super) fn past_state(
         Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    Ok(past.get((number, sequence))?.map(|print| print.value()))
+    Ok(past.get((number, sequence.get()))?.map(|prefix| prefix.value()))
 }
 
 /// Writes the head, and gives the layer its number when it is new.
@@ -170,7 +170,7 @@ fn clear_layer(transaction: &WriteTransaction, number: u64) -> Result<(), StoreE
     Ok(())
 }
 
-/// Reads everything.
+/// Reads all tables into memory.
 pub(super) fn load(transaction: &ReadTransaction) -> Result<Loaded, StoreError> {
     let mut loaded = Loaded::default();
     for item in transaction.open_table(META)?.iter()? {
@@ -218,7 +218,8 @@ pub(super) fn load(transaction: &ReadTransaction) -> Result<Loaded, StoreError> 
     Ok(loaded)
 }
 
-/// Copies all tables.
+/// Copies all tables to another database.
+#[cfg(any(test, feature = "test-support"))]
 pub(super) fn copy(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), StoreError> {
     macro_rules! copy {
         ($($table:ident)*) => {$(

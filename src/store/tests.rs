@@ -71,10 +71,14 @@ fn layers_of_both_kinds_come_back() {
     let at = Sequence::new(3).unwrap();
     assert_eq!(map.entries, [(gone, None, at), (key, Some(entry), at)]);
     assert_eq!(map.bases, map_write.bases);
-    let past = |sequence| store.past_state(map_write.layer(), sequence).unwrap();
-    assert_eq!(past(3), Some(map_write.signed.head.root.print4()));
+    let past = |sequence| store.past_state(map_write.layer(), Sequence::new(sequence).unwrap()).unwrap();
+    assert_eq!(past(3), Some(map_write.signed.head.root.prefix4()));
     assert_eq!(past(2), None);
-    assert_eq!(store.past_state(snapshot_write.layer(), 2).unwrap(), None, "only of our own maps");
+    assert_eq!(
+        store.past_state(snapshot_write.layer(), Sequence::new(2).unwrap()).unwrap(),
+        None,
+        "only of our own maps"
+    );
 
     let forget = LayerWrite { forgotten: vec![Sequence::new(1).unwrap()], kept: None, ..snapshot_write };
     store.commit(&[Write::PutLayer(Box::new(forget))]).unwrap();

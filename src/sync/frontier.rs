@@ -1,45 +1,50 @@
-//! What a node has, per layer: the sequence and the root held. And its fingerprint: 8 bytes that say
-//! whether anything differs, kept up to date entry by entry.
+//! What a node has, per layer: the sequence and the root held. Its fingerprint, 8 bytes that are updated entry by
+//! entry, shows whether two frontiers differ.
 
 use std::collections::BTreeMap;
 
-use crate::layer::{LayerPrint, SignedHead};
+use crate::layer::{LayerHash, Sequence, SignedHead};
 
 /// Buckets by which two frontiers are compared.
 pub const FRONTIER_BUCKETS: usize = 16;
 
 /// A state of a layer, as frontiers name it. Ordered: a later sequence is newer, and of two with one
-/// sequence (a fork) the higher root print.
+/// sequence (a fork) the higher root prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct State {
-    /// The sequence; 0 where nothing is held.
-    pub sequence: u64,
+    /// The sequence; `NONE` where nothing is held.
+    pub sequence: Sequence,
     /// The first 4 bytes of the root.
-    pub print: [u8; 4],
+    pub root_prefix: [u8; 4],
 }
 
 impl State {
     /// The state that a head names.
     pub fn of(signed: &SignedHead) -> Self {
-        State { sequence: signed.head.sequence.get(), print: signed.head.root.print4() }
+        State { sequence: signed.head.sequence, root_prefix: signed.head.root.prefix4() }
     }
 }
 
 /// The states of some layers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Frontier {
-    states: BTreeMap<LayerPrint, State>,
+    states: BTreeMap<LayerHash, State>,
     sums: [u64; FRONTIER_BUCKETS],
 }
 
 impl Frontier {
     /// The state of a layer.
-    pub fn get(&self, layer: &LayerPrint) -> Option<State> {
+    pub fn get(&self, layer: &LayerHash) -> Option<State> {
         self.states.get(layer).copied()
     }
 
+    /// Whether a state of a layer is newer than the one here, or none is here.
+    pub fn is_behind(&self, layer: &LayerHash, state: State) -> bool {
+        self.get(layer).is_none_or(|held| held < state)
+    }
+
     /// Puts a layer's state, or takes it out.
-    pub fn set(&mut self, layer: LayerPrint, state: Option<State>) {
+    pub fn set(&mut self, layer: LayerHash, state: Option<State>) {
         let old = match state {
             Some(state) => self.states.insert(layer, state),
             None => self.states.remove(&layer),
@@ -51,12 +56,12 @@ impl Frontier {
     }
 
     /// All states, by layer.
-    pub fn iter(&self) -> impl Iterator<Item = (&LayerPrint, &State)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&LayerHash, &State)> {
         self.states.iter()
     }
 
     /// The states in one bucket.
-    pub fn bucket(&self, number: usize) -> impl Iterator<Item = (&LayerPrint, &State)> {
+    pub fn bucket(&self, number: usize) -> impl Iterator<Item = (&LayerHash, &State)> {
         self.states.iter().filter(move |(layer, _)| bucket(layer) == number)
     }
 
@@ -71,7 +76,7 @@ impl Frontier {
     }
 
     /// Four bytes per bucket: equal where the buckets are.
-    pub fn bucket_prints(&self) -> [u32; FRONTIER_BUCKETS] {
+    pub fn bucket_hashes(&self) -> [u32; FRONTIER_BUCKETS] {
         self.sums.map(|sum| (sum >> 32) as u32 ^ sum as u32)
     }
 
@@ -88,16 +93,16 @@ impl Frontier {
     }
 }
 
-fn bucket(layer: &LayerPrint) -> usize {
+fn bucket(layer: &LayerHash) -> usize {
     let [first, ..] = layer.0;
     usize::from(first >> 4)
 }
 
-fn mix(layer: &LayerPrint, state: State) -> u64 {
+fn mix(layer: &LayerHash, state: State) -> u64 {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&layer.0);
-    hasher.update(&state.sequence.to_be_bytes());
-    hasher.update(&state.print);
+    hasher.update(&state.sequence.get().to_be_bytes());
+    hasher.update(&state.root_prefix);
     let mut bytes = [0; 8];
     hasher.finalize_xof().fill(&mut bytes);
     u64::from_be_bytes(bytes)
@@ -115,8 +120,8 @@ mod tests {
         ) {
             let mut walked = Frontier::default();
             for (layer, sequence) in &changes {
-                let layer = LayerPrint([layer[0], layer[1], 0, 0, 0, 0, 0, 0]);
-                walked.set(layer, sequence.map(|s| State { sequence: s, print: [s as u8; 4] }));
+                let layer = LayerHash([layer[0], layer[1], 0, 0, 0, 0, 0, 0]);
+                walked.set(layer, sequence.map(|s| State { sequence: Sequence::new(s).unwrap(), root_prefix: [s as u8; 4] }));
             }
             let mut direct = Frontier::default();
             for (layer, state) in walked.iter() {

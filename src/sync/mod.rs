@@ -1,17 +1,17 @@
 //! The sync engine: knows what each neighbour has, finds out what differs, asks for it and supplies it.
 //!
-//! Sans-io: `handle_input(now, Input)`, then `poll_output()` until it is empty, then `poll_timeout()`. The
-//! engine holds no document: it deals in layer prints and states, and says `Supply` where a layer's bytes
-//! are due; `node` fetches, encodes and routes them.
+//! Sans-io: `handle_input(now, Input)`, then `poll_output()` until it is empty, then `poll_timeout()`. The engine holds
+//! no document: it deals in layer hashes and states, and returns `Supply` where a layer's bytes are due; `node` fetches,
+//! encodes and routes them.
 //!
-//! How nodes come into step (DESIGN section 6): every heartbeat carries a fingerprint of the sender's
-//! frontier. The receiver compares it with what it believes that sender to have. Equal: silence. Different:
-//! *ask*, *frontier*, and what is missing is known after one round trip. An author pushes its own news at
-//! once; relayed news are only noticed, and asked for (*want*) from one neighbour by whoever lacks them.
-//! Whatever is lost on the way shows in the next fingerprint.
+//! Anti-entropy: every heartbeat carries a fingerprint of the sender's frontier. The receiver compares it with what it
+//! believes that sender to have. If they are equal, it sends nothing. If they differ, it sends an *ask*, the sender
+//! answers with a *frontier*, and what is missing is known after one round trip. An author pushes its own news at once.
+//! Relayed news are only announced, and a node that lacks them asks one neighbour for them (*want*). A lost message
+//! shows in the next fingerprint.
 
+pub mod broadcast;
 mod catch_up;
-pub mod cell;
 pub mod frontier;
 pub mod message;
 pub mod transfer;
@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tombolo_transports::PeerId;
 
-use crate::layer::LayerPrint;
+use crate::layer::{LayerHash, Sequence};
 use crate::limits::{
     FRONTIER_ANSWERS_PER_MINUTE_MAX, FRONTIER_ENTRIES_MAX, HEARTBEAT_MS, NOTICE_DELAY_MS, PEER_FRONTIER_MAX,
     REFUSAL_HOLD_MS, REFUSALS_KEPT_MAX, WANT_DELAY_MS,
@@ -33,166 +33,180 @@ use message::Message;
 /// A neighbour's frontier is asked for at most this often, in milliseconds.
 const ASK_PAUSE_MS: u64 = 200;
 
-/// Something the engine must know. Times are monotonic milliseconds.
+/// An event that the engine must know. Times are monotonic milliseconds.
 #[derive(Debug)]
 pub enum Input {
-    /// A first link to a peer is up; `ours` is what we have of what it may see.
+    /// The first link to a peer is up.
     PeerUp {
-        /// Who.
+        /// The peer that this concerns.
         peer: PeerId,
-        /// What it may see.
+        /// What this node has of what the peer may see.
         ours: Frontier,
     },
     /// The last link to a peer is gone.
     PeerDown {
-        /// Who.
+        /// The peer that this concerns.
         peer: PeerId,
     },
-    /// Rights changed: what a peer may see is this from now on.
+    /// Rights of a peer changed.
     Rights {
-        /// Who.
+        /// The peer that this concerns.
         peer: PeerId,
-        /// What it may see.
+        /// What it may see from now on.
         ours: Frontier,
     },
-    /// Rights changed here: what was refused may be taken now.
+    /// Rights of this node changed: what was refused may be taken now.
     RightsChanged,
     /// A layer has a new state here.
     Stored {
-        /// Which layer.
-        layer: LayerPrint,
-        /// Its state.
+        /// The hash that names the layer.
+        layer: LayerHash,
+        /// The state that it has now.
         state: State,
-        /// Which of the connected peers may have it.
+        /// The connected peers that may have it.
         readers: BTreeSet<PeerId>,
-        /// Who brought it; none where we wrote it.
+        /// The peer that sent it; none where this node wrote it.
         from: Option<PeerId>,
     },
-    /// A layer is no longer taken part in.
+    /// This node no longer participates in a layer's document.
     Dropped {
-        /// Which layer.
-        layer: LayerPrint,
+        /// The hash that names the layer.
+        layer: LayerHash,
     },
-    /// A message of the engine's own kinds came. Envelopes and transfers are the node's.
-    Heard {
-        /// From whom.
+    /// A message of the engine's own kinds arrived. Envelopes and transfers are the node's.
+    Received {
+        /// The peer that sent it.
         peer: PeerId,
-        /// What.
+        /// The message itself, decoded.
         message: Message,
     },
-    /// We do not take a layer's state that a peer sent.
+    /// This node does not take a state that a peer sent.
     Refuse {
-        /// Who sent it.
+        /// The peer that sent it.
         peer: PeerId,
-        /// Which layer.
-        layer: LayerPrint,
-        /// Which state.
-        sequence: u64,
-        /// Why, for the peer.
+        /// The hash that names the layer.
+        layer: LayerHash,
+        /// The sequence of the state.
+        sequence: Sequence,
+        /// The reason code for the peer.
         reason: u8,
         /// Whether the reason holds for later states as well.
         lasting: bool,
     },
-    /// A peer sent a state that can be taken only when another layer, its owner's audience, has come.
+    /// A peer sent a state that can be taken only once another layer, its owner's audience, has arrived.
     TooEarly {
-        /// Who.
+        /// The peer that sent it.
         peer: PeerId,
-        /// Which layer.
-        layer: LayerPrint,
+        /// The hash that names the layer.
+        layer: LayerHash,
         /// Its state, which the peer therefore holds.
         state: State,
     },
-    /// A `Supply` was not carried out: the peer does not have the layer's newest state after all.
+    /// A `Supply` was not sent: the peer does not have the layer's newest state after all.
     NotSupplied {
-        /// Who.
+        /// The peer that this concerns.
         peer: PeerId,
-        /// Which layer.
-        layer: LayerPrint,
-        /// What it holds of it.
+        /// The hash that names the layer.
+        layer: LayerHash,
+        /// What the peer holds of it.
         held: Option<State>,
     },
-    /// A delta came whose base we do not hold: the peer believes us to be elsewhere.
+    /// A delta arrived whose base is not held here: the peer's view of this node is wrong.
     BaseMissing {
-        /// Who sent it.
+        /// The peer that sent it.
         peer: PeerId,
     },
-    /// Time has passed.
+    /// The time of `poll_timeout` has come.
     Timeout,
 }
 
-/// Something the engine wants done.
+/// An effect that the node carries out.
 #[derive(Debug)]
 pub enum Output {
-    /// Send a message.
+    /// Send a message to a peer.
     Send {
-        /// To whom.
+        /// The peer that receives it.
         peer: PeerId,
-        /// What.
+        /// The message itself, decoded.
         message: Message,
     },
     /// Send a heartbeat, with the clock that only the node knows.
     Heartbeat {
-        /// To whom.
+        /// The peer that receives it.
         peer: PeerId,
-        /// The fingerprint.
+        /// The fingerprint of what this node has and the peer may see.
         fingerprint: u64,
-        /// By when the next comes, seconds.
+        /// By when the next one follows, seconds.
         next_by_s: u32,
     },
     /// Send a layer's newest state.
     Supply {
-        /// To whom.
+        /// The peer that receives it.
         peer: PeerId,
-        /// Which.
-        layer: LayerPrint,
-        /// What the peer holds of it, as far as we know.
+        /// The hash that names the layer.
+        layer: LayerHash,
+        /// What the receiver holds of it, as far as known.
         held: Option<State>,
     },
 }
 
-/// How far one peer and we are apart.
+/// What a connected peer and this node lack of each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Distance {
-    /// Layers it has and we lack.
+pub struct LinkLag {
+    /// Layers that it has newer than this node.
     pub we_lack: usize,
-    /// Layers we have and it lacks.
+    /// Layers that this node has newer than it.
     pub they_lack: usize,
-    /// Whether what it last said of itself agrees with what we believe it to have.
+    /// Whether its last report agrees with what it is believed to have.
     pub confirmed: bool,
-    /// Whether it has said at all what it has: before that, the numbers say nothing.
-    pub told: bool,
+    /// Whether it has reported what it has at all: before that, the numbers mean nothing.
+    pub known: bool,
 }
 
 #[derive(Debug, Default)]
 struct PeerSync {
-    /// What it may see of what we have.
+    /// What it may see of what this node has.
     ours: Frontier,
-    /// What we believe it to have.
+    /// What it is believed to have.
     theirs: Frontier,
     confirmed: bool,
-    /// Whether it has ever said what it has: before, nothing is pushed to it unasked.
+    /// Whether it has ever reported what it has: before, nothing is pushed to it unasked.
     met: bool,
-    /// Layers whose new state it should be told of, gathered until `notice_at`.
-    notices: BTreeSet<LayerPrint>,
+    /// Layers whose new state is to be announced to it, gathered until `notice_at`.
+    notices: BTreeSet<LayerHash>,
     notice_at: Option<u64>,
     heartbeat_at: u64,
     asked_at: Option<u64>,
     /// An ask that had to wait for the pause to end.
     ask_at: Option<u64>,
     answers: (u64, u32),
-    /// What it refused, and until when we take its word.
-    refused: BTreeMap<LayerPrint, u64>,
+    /// What it refused, and until when that holds.
+    refused: BTreeMap<LayerHash, u64>,
 }
 
-/// The engine.
+/// States of a layer that this node refuses for now.
+#[derive(Clone, Copy, Debug)]
+struct OwnRefusal {
+    /// The last sequence refused; none: all.
+    up_to: Option<Sequence>,
+    until: u64,
+}
+
+impl OwnRefusal {
+    fn covers(&self, now: u64, state: State) -> bool {
+        self.up_to.is_none_or(|up_to| state.sequence <= up_to) && now < self.until
+    }
+}
+
+/// The sync engine of one node: knows what each connected peer has, and evens out the differences.
 #[derive(Debug)]
 pub struct Engine {
     heartbeat_ms: u64,
     held: Frontier,
     peers: BTreeMap<PeerId, PeerSync>,
-    wants: BTreeMap<LayerPrint, Want>,
-    /// What we refuse: up to which sequence, until when.
-    refusing: BTreeMap<LayerPrint, (u64, u64)>,
+    wants: BTreeMap<LayerHash, Want>,
+    /// What this node refuses.
+    refusing: BTreeMap<LayerHash, OwnRefusal>,
     outputs: VecDeque<Output>,
     random: Random,
 }
@@ -211,7 +225,7 @@ impl Engine {
         }
     }
 
-    /// Takes one input.
+    /// Takes one input, whose effects are then to be drained.
     pub fn handle_input(&mut self, now: u64, input: Input) {
         match input {
             Input::PeerUp { peer, ours } => {
@@ -228,7 +242,7 @@ impl Engine {
             }
             Input::Stored { layer, state, readers, from } => self.stored(now, layer, state, &readers, from),
             Input::Dropped { layer } => self.dropped(layer),
-            Input::Heard { peer, message } => self.heard(now, peer, message),
+            Input::Received { peer, message } => self.received(now, peer, message),
             Input::RightsChanged => {
                 self.refusing.clear();
                 // What had to wait for rights is asked for now.
@@ -238,13 +252,15 @@ impl Engine {
             }
             Input::Refuse { peer, layer, sequence, reason, lasting } => {
                 // What rights forbid is forbidden until they change.
-                let (up_to, until) =
-                    if lasting { (u64::MAX, u64::MAX) } else { (sequence, now + REFUSAL_HOLD_MS) };
+                let refusal = match lasting {
+                    true => OwnRefusal { up_to: None, until: u64::MAX },
+                    false => OwnRefusal { up_to: Some(sequence), until: now + REFUSAL_HOLD_MS },
+                };
                 if self.refusing.len() >= REFUSALS_KEPT_MAX {
-                    self.refusing.retain(|_, (_, until)| now < *until);
+                    self.refusing.retain(|_, refusal| now < refusal.until);
                 }
                 if self.refusing.len() < REFUSALS_KEPT_MAX {
-                    self.refusing.insert(layer, (up_to, until));
+                    self.refusing.insert(layer, refusal);
                 }
                 self.wants.remove(&layer);
                 self.send(peer, Message::Refused(vec![(layer, sequence, reason)]));
@@ -277,11 +293,11 @@ impl Engine {
         peers.chain(self.wants.values().map(|want| want.at)).min()
     }
 
-    /// How far a connected peer and we are apart.
-    pub fn distance(&self, peer: &PeerId) -> Option<Distance> {
+    /// The lag of a connected peer.
+    pub fn lag(&self, peer: &PeerId) -> Option<LinkLag> {
         let sync = self.peers.get(peer)?;
         let newer = |a: State, b: Option<State>| b.is_none_or(|b| a > b);
-        Some(Distance {
+        Some(LinkLag {
             we_lack: sync.theirs.iter().filter(|(l, s)| newer(**s, self.held.get(l))).count(),
             they_lack: sync
                 .ours
@@ -289,7 +305,7 @@ impl Engine {
                 .filter(|(l, s)| newer(**s, sync.theirs.get(l)) && !sync.refused.contains_key(l))
                 .count(),
             confirmed: sync.confirmed,
-            told: sync.met,
+            known: sync.met,
         })
     }
 
@@ -304,7 +320,7 @@ impl Engine {
     fn stored(
         &mut self,
         now: u64,
-        layer: LayerPrint,
+        layer: LayerHash,
         state: State,
         readers: &BTreeSet<PeerId>,
         from: Option<PeerId>,
@@ -317,7 +333,7 @@ impl Engine {
             sync.ours.set(layer, may_see.then_some(state));
             let theirs = sync.theirs.get(&layer);
             if from == Some(*peer) {
-                // Whoever brought it has it, and has noted that we do.
+                // The sender has it, and has noted that this node does.
                 sync.theirs.set(layer, Some(theirs.map_or(state, |t| t.max(state))));
                 continue;
             }
@@ -325,7 +341,7 @@ impl Engine {
                 continue;
             }
             if sync.refused.get(&layer).is_some_and(|until| now < *until) {
-                // It has said that it does not take this layer; the next heartbeat will mention it.
+                // It refuses this layer; the next heartbeat shows it.
                 continue;
             }
             if from.is_none() && theirs.map_or(sync.met, |t| t < state) {
@@ -344,7 +360,7 @@ impl Engine {
         }
     }
 
-    fn dropped(&mut self, layer: LayerPrint) {
+    fn dropped(&mut self, layer: LayerHash) {
         self.held.set(layer, None);
         self.wants.remove(&layer);
         for sync in self.peers.values_mut() {
@@ -352,21 +368,26 @@ impl Engine {
         }
     }
 
-    fn heard(&mut self, now: u64, peer: PeerId, message: Message) {
+    fn received(&mut self, now: u64, peer: PeerId, message: Message) {
         if !self.peers.contains_key(&peer) {
             return;
         }
         match message {
-            Message::Heartbeat { fingerprint, .. } => self.heard_heartbeat(now, peer, fingerprint),
-            Message::Ask(prints) => self.answer(now, peer, prints),
-            Message::Frontier { buckets, states } => self.heard_frontier(now, peer, buckets, states),
-            Message::Want(wants) => self.heard_want(peer, wants),
-            Message::Refused(list) => self.heard_refusal(now, peer, list),
-            _ => {}
+            Message::Heartbeat { fingerprint, .. } => self.received_heartbeat(now, peer, fingerprint),
+            Message::Ask(hashes) => self.answer(now, peer, hashes),
+            Message::Frontier { buckets, states } => self.received_frontier(now, peer, buckets, states),
+            Message::Want(wants) => self.received_want(peer, wants),
+            Message::Refused(list) => self.received_refusal(now, peer, list),
+            Message::Whole(_)
+            | Message::Compact(_)
+            | Message::TreeAsk(..)
+            | Message::Tree(..)
+            | Message::PartsAsk(..)
+            | Message::Parts(..) => debug_assert!(false, "the node keeps envelopes and transfers to itself"),
         }
     }
 
-    fn heard_heartbeat(&mut self, now: u64, peer: PeerId, fingerprint: u64) {
+    fn received_heartbeat(&mut self, now: u64, peer: PeerId, fingerprint: u64) {
         let Some(sync) = self.peers.get_mut(&peer) else { return };
         sync.confirmed = sync.theirs.fingerprint() == fingerprint;
         sync.met |= sync.confirmed;
@@ -376,7 +397,7 @@ impl Engine {
         }
     }
 
-    /// Asks for the part of a peer's frontier that differs from what we believe.
+    /// Asks for the part of a peer's frontier that differs from what is believed.
     fn ask(&mut self, now: u64, peer: PeerId) {
         let Some(sync) = self.peers.get_mut(&peer) else { return };
         if let Some(at) = sync.asked_at.filter(|at| now < at + ASK_PAUSE_MS) {
@@ -385,11 +406,11 @@ impl Engine {
         }
         sync.asked_at = Some(now);
         sync.ask_at = None;
-        let prints = sync.theirs.bucket_prints();
-        self.send(peer, Message::Ask(prints));
+        let hashes = sync.theirs.bucket_hashes();
+        self.send(peer, Message::Ask(hashes));
     }
 
-    fn answer(&mut self, now: u64, peer: PeerId, prints: [u32; FRONTIER_BUCKETS]) {
+    fn answer(&mut self, now: u64, peer: PeerId, theirs: [u32; FRONTIER_BUCKETS]) {
         let Some(sync) = self.peers.get_mut(&peer) else { return };
         let minute = now / 60_000;
         if sync.answers.0 != minute {
@@ -399,8 +420,8 @@ impl Engine {
         if sync.answers.1 > FRONTIER_ANSWERS_PER_MINUTE_MAX {
             return;
         }
-        let ours = sync.ours.bucket_prints();
-        let differing = |n: &usize| ours.get(*n) != prints.get(*n);
+        let ours = sync.ours.bucket_hashes();
+        let differing = |n: &usize| ours.get(*n) != theirs.get(*n);
         let mut messages = Vec::new();
         let (mut mask, mut states) = (0u16, Vec::new());
         for number in (0..FRONTIER_BUCKETS).filter(differing) {
@@ -410,7 +431,7 @@ impl Engine {
                 mask = 0;
             }
             if bucket.len() > FRONTIER_ENTRIES_MAX {
-                // Too many for one message: told without the claim to be all.
+                // Too many for one message: named without the claim that these are all.
                 let parts = bucket.chunks(FRONTIER_ENTRIES_MAX);
                 messages.extend(parts.map(|part| Message::Frontier { buckets: 0, states: part.to_vec() }));
                 continue;
@@ -430,7 +451,7 @@ impl Engine {
         }
     }
 
-    fn heard_frontier(&mut self, now: u64, peer: PeerId, buckets: u16, states: Vec<(LayerPrint, State)>) {
+    fn received_frontier(&mut self, now: u64, peer: PeerId, buckets: u16, states: Vec<(LayerHash, State)>) {
         let Some(sync) = self.peers.get_mut(&peer) else { return };
         for number in (0..FRONTIER_BUCKETS).filter(|n| buckets >> n & 1 == 1) {
             let gone: Vec<_> = sync.theirs.bucket(number).map(|(layer, _)| *layer).collect();
@@ -443,7 +464,7 @@ impl Engine {
                 sync.theirs.set(layer, Some(state));
             }
         }
-        // Its answer is newer than the heartbeat that made us ask.
+        // Its answer is newer than the heartbeat that caused the question.
         sync.confirmed |= buckets != 0;
         sync.met |= buckets != 0;
         self.want_from(now, peer);
@@ -487,15 +508,15 @@ impl Engine {
             if sync.notice_at.is_some_and(|at| at <= now) {
                 sync.notice_at = None;
                 let ours = &sync.ours;
-                let told: Vec<_> = std::mem::take(&mut sync.notices)
+                let states: Vec<_> = std::mem::take(&mut sync.notices)
                     .into_iter()
                     .filter_map(|l| Some((l, ours.get(&l)?)))
                     .collect();
-                due.push((*peer, told));
+                due.push((*peer, states));
             }
         }
-        for (peer, told) in due {
-            for states in told.chunks(FRONTIER_ENTRIES_MAX) {
+        for (peer, states) in due {
+            for states in states.chunks(FRONTIER_ENTRIES_MAX) {
                 self.send(peer, Message::Frontier { buckets: 0, states: states.to_vec() });
             }
         }

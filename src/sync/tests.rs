@@ -9,7 +9,7 @@ const HEARTBEAT: u64 = 1_000;
 /// Engines in a full mesh; a layer is a number, its content is its state.
 struct Mesh {
     engines: Vec<Engine>,
-    held: Vec<BTreeMap<LayerPrint, State>>,
+    held: Vec<BTreeMap<LayerHash, State>>,
     air: VecDeque<(usize, usize, Carried)>,
     random: Random,
     loss_percent: u64,
@@ -21,7 +21,7 @@ struct Mesh {
 
 enum Carried {
     Message(Message),
-    Layer(LayerPrint, State),
+    Layer(LayerHash, State),
     Heartbeat(u64),
 }
 
@@ -29,8 +29,8 @@ fn peer(n: usize) -> PeerId {
     PeerId([n as u8; 32])
 }
 
-fn layer(n: u64) -> LayerPrint {
-    LayerPrint((n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).to_be_bytes())
+fn layer(n: u64) -> LayerHash {
+    LayerHash((n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).to_be_bytes())
 }
 
 impl Mesh {
@@ -56,10 +56,15 @@ impl Mesh {
     }
 
     fn write(&mut self, at: usize, n: u64, sequence: u64) {
-        self.store(at, layer(n), State { sequence, print: [sequence as u8; 4] }, None);
+        self.store(
+            at,
+            layer(n),
+            State { sequence: Sequence::new(sequence).unwrap(), root_prefix: [sequence as u8; 4] },
+            None,
+        );
     }
 
-    fn store(&mut self, at: usize, layer: LayerPrint, state: State, from: Option<PeerId>) {
+    fn store(&mut self, at: usize, layer: LayerHash, state: State, from: Option<PeerId>) {
         if self.held[at].get(&layer).is_some_and(|held| *held >= state) {
             return;
         }
@@ -92,11 +97,11 @@ impl Mesh {
         match carried {
             Carried::Layer(layer, state) => self.store(to, layer, state, Some(peer(from))),
             Carried::Message(message) => {
-                self.engines[to].handle_input(self.now, Input::Heard { peer: peer(from), message });
+                self.engines[to].handle_input(self.now, Input::Received { peer: peer(from), message });
             }
             Carried::Heartbeat(fingerprint) => {
                 let message = Message::Heartbeat { fingerprint, next_by_s: 1, clock: None };
-                self.engines[to].handle_input(self.now, Input::Heard { peer: peer(from), message });
+                self.engines[to].handle_input(self.now, Input::Received { peer: peer(from), message });
             }
         }
     }
@@ -189,7 +194,13 @@ fn what_a_peer_refuses_is_not_pressed_on_it() {
     mesh.write(0, 1, 1);
     mesh.drain();
     mesh.air.clear();
-    let refuse = Input::Refuse { peer: peer(0), layer: layer(1), sequence: 1, reason: 2, lasting: true };
+    let refuse = Input::Refuse {
+        peer: peer(0),
+        layer: layer(1),
+        sequence: Sequence::new(1).unwrap(),
+        reason: 2,
+        lasting: true,
+    };
     mesh.engines[1].handle_input(mesh.now, refuse);
     mesh.run(60_000);
     assert_eq!(mesh.held[1].len(), 0);
@@ -202,7 +213,13 @@ fn refusals_beyond_the_limit_are_said_and_not_remembered() {
     let engine = &mut mesh.engines[1];
     while engine.poll_output().is_some() {}
     for n in 0..REFUSALS_KEPT_MAX as u64 + 10 {
-        let refuse = Input::Refuse { peer: peer(0), layer: layer(n), sequence: 1, reason: 5, lasting: false };
+        let refuse = Input::Refuse {
+            peer: peer(0),
+            layer: layer(n),
+            sequence: Sequence::new(1).unwrap(),
+            reason: 5,
+            lasting: false,
+        };
         engine.handle_input(0, refuse);
         let said = std::iter::from_fn(|| engine.poll_output());
         let is_refusal = |o: &Output| matches!(o, Output::Send { message: Message::Refused(_), .. });
@@ -210,7 +227,13 @@ fn refusals_beyond_the_limit_are_said_and_not_remembered() {
     }
     assert_eq!(engine.refusing.len(), REFUSALS_KEPT_MAX);
     // Once they have run out there is room for others.
-    let refuse = Input::Refuse { peer: peer(0), layer: layer(9), sequence: 2, reason: 5, lasting: false };
+    let refuse = Input::Refuse {
+        peer: peer(0),
+        layer: layer(9),
+        sequence: Sequence::new(2).unwrap(),
+        reason: 5,
+        lasting: false,
+    };
     engine.handle_input(REFUSAL_HOLD_MS + 1, refuse);
     assert_eq!(engine.refusing.len(), 1);
 }

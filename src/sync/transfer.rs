@@ -21,7 +21,7 @@ const BUCKETS_PER_ASK: usize = 32;
 #[derive(Debug)]
 pub struct Transfer {
     signed: SignedHead,
-    /// Whom we ask.
+    /// The peer that is asked.
     from: PeerId,
     /// Hashes that the signed root vouches for. A bucket without one is the same as ours, or empty.
     expected: BTreeMap<NodePath, [u8; 32]>,
@@ -35,7 +35,7 @@ pub struct Transfer {
 /// All transfers of a node, and the verified parts, by hash.
 #[derive(Debug, Default)]
 pub struct Transfers {
-    under_way: BTreeMap<crate::layer::LayerPrint, Transfer>,
+    under_way: BTreeMap<crate::layer::LayerHash, Transfer>,
     parts: BTreeMap<[u8; 32], Vec<u8>>,
     parts_bytes: usize,
 }
@@ -63,8 +63,8 @@ impl From<ContentError> for TransferError {
 impl Transfers {
     /// Begins to fetch the state that a verified head names, or goes on with it from another peer.
     pub fn begin(&mut self, signed: SignedHead, from: PeerId, now: u64) {
-        let print = signed.head.layer.print();
-        if let Some(transfer) = self.under_way.get_mut(&print) {
+        let layer = signed.head.layer.hash();
+        if let Some(transfer) = self.under_way.get_mut(&layer) {
             if transfer.signed.head.root == signed.head.root {
                 // Another source is taken when the present one is gone or silent.
                 if transfer.is_due(now) {
@@ -91,11 +91,11 @@ impl Transfers {
             source_is_gone: false,
             moved_at: now,
         };
-        self.under_way.insert(print, transfer);
+        self.under_way.insert(layer, transfer);
     }
 
     /// Gives up what a newer state has overtaken.
-    pub fn end(&mut self, layer: &crate::layer::LayerPrint) {
+    pub fn end(&mut self, layer: &crate::layer::LayerHash) {
         self.under_way.remove(layer);
         if self.under_way.is_empty() {
             self.parts.clear();
@@ -103,7 +103,7 @@ impl Transfers {
         }
     }
 
-    /// A peer is gone: its transfers wait until somebody offers the same state again.
+    /// A peer is gone: its transfers wait until another peer offers the same state.
     pub fn peer_down(&mut self, peer: &PeerId) {
         for transfer in self.under_way.values_mut().filter(|t| t.from == *peer) {
             transfer.source_is_gone = true;
@@ -134,6 +134,10 @@ impl Transfers {
     }
 
     /// Takes nodes of the hash tree. `own` is our present layer, whose equal parts need not travel.
+    ///
+    /// # Errors
+    ///
+    /// An error where the nodes do not belong to the root that was asked for.
     pub fn take_nodes(
         &mut self,
         id: &TransferId,
@@ -173,7 +177,11 @@ impl Transfers {
         Ok(())
     }
 
-    /// Takes buckets.
+    /// Takes buckets that arrived.
+    ///
+    /// # Errors
+    ///
+    /// An error where the buckets do not belong to the root that was asked for, or exceed a limit.
     pub fn take_parts(
         &mut self,
         id: &TransferId,
@@ -211,6 +219,10 @@ impl Transfers {
 
     /// The new state of a layer once all its parts are there: our own content with the differing buckets
     /// replaced. The transfer is over then, whether it succeeds or not.
+    ///
+    /// # Errors
+    ///
+    /// An error where the parts do not make the layer that was signed.
     pub fn finish(
         &mut self,
         id: &TransferId,
@@ -232,7 +244,7 @@ impl Transfers {
             content.hash(path).map(|h| h.hash) == transfer.expected.get(&path).copied()
         };
         for number in 0..crate::layer::BUCKETS {
-            let Some(bucket) = BucketIndex::new(u64::from(number)) else { continue };
+            let bucket = BucketIndex::new(u64::from(number)).expect("a number below the count of buckets");
             let path = NodePath::from(bucket);
             let known = transfer.expected.get(&path);
             // A bucket below a node that is the same as ours was never looked at.
@@ -288,7 +300,7 @@ impl Transfer {
     }
 
     fn ask(&self) -> Option<Message> {
-        let id = TransferId { layer: self.signed.head.layer.print(), root: self.signed.head.root };
+        let id = TransferId { layer: self.signed.head.layer.hash(), root: self.signed.head.root };
         if !self.nodes_due.is_empty() {
             let nodes = self.nodes_due.iter().take(TRANSFER_ASK_MAX / 4).copied().collect();
             return Some(Message::TreeAsk(id, nodes));
@@ -302,7 +314,7 @@ impl Transfer {
 }
 
 fn find<'a>(
-    under_way: &'a mut BTreeMap<crate::layer::LayerPrint, Transfer>,
+    under_way: &'a mut BTreeMap<crate::layer::LayerHash, Transfer>,
     id: &TransferId,
 ) -> Result<&'a mut Transfer, TransferError> {
     under_way.get_mut(&id.layer).filter(|t| t.signed.head.root == id.root).ok_or(TransferError::Unknown)

@@ -1,6 +1,6 @@
 //! Random federations with radios on a bad channel: loss up to a half, bursts, corruption, duplication, hidden
 //! stations, restarts; then a quiet channel, on which all must come to read the same bytes. Safety is checked on
-//! the way: what a node reads was written by somebody.
+//! the way: every value that a node reads was written by some node.
 //!
 //! `TOMBOLO_SEED=N cargo test --test sim air_swarm::replay -- --exact --nocapture` runs one seed.
 
@@ -10,27 +10,29 @@ use tombolo::federation::TrustLevel;
 use tombolo::layer::Kind;
 use tombolo::merge::KeyPath;
 use tombolo::node::{Command, Reply};
-use tombolo::sim::dice::Dice;
-use tombolo::sim::field::{Field, FieldConfig};
 use tombolo_delta::Value;
-use tombolo_transports::mesh::air::{Faults, Loss};
-use tombolo_transports::mesh::airtime::{Line, Modulation};
+use tombolo_mesh::airtime::{Line, Modulation};
+use tombolo_mesh::emulated::{Faults, Loss};
+use tombolo_sim::field::{Field, FieldConfig};
+use tombolo_sim::rng::Rng;
 
 const HOUR: u64 = 3_600_000;
 
-struct Outcome {
+struct SeedOutcome {
     frames: u64,
     hours: f64,
+    /// BLAKE3 over the last frames on air: equal seeds, equal histories.
+    digest: String,
 }
 
-fn one(seed: u64) -> Result<Outcome, String> {
-    let mut dice = Dice::new(seed);
-    let line = if dice.chance(500) { Modulation::SF7_125 } else { Modulation::LONG_FAST };
+fn one(seed: u64) -> Result<SeedOutcome, String> {
+    let mut rng = Rng::new(seed);
+    let line = if rng.chance(500) { Modulation::SF7_125 } else { Modulation::LONG_FAST };
     let mut config = FieldConfig::new(seed, Line::lora(line));
-    config.frame_bytes_max = [50, 120, 163, 231, 255][dice.below(5) as usize];
-    config.sign_every = if dice.chance(250) { 8 } else { 1 };
+    config.frame_bytes_max = [50, 120, 163, 231, 255][rng.below(5) as usize];
+    config.sign_every = if rng.chance(250) { 8 } else { 1 };
     let mut field = Field::new(config);
-    let count = 2 + dice.below(3) as usize;
+    let count = 2 + rng.below(3) as usize;
     for n in 0..count {
         field.add(&format!("n{n}"), false).map_err(|e| e.to_string())?;
     }
@@ -56,35 +58,34 @@ fn one(seed: u64) -> Result<Outcome, String> {
         }
     }
     (0..count).for_each(|n| field.switch_on(n));
-    let loss = dice.below(500) as u32;
-    field.air.set_loss(if dice.chance(500) {
+    let loss = rng.below(500) as u32;
+    field.air.set_loss(if rng.chance(500) {
         Loss::single(loss)
     } else {
-        Loss::bursts(loss, 2 + dice.below(6) as u32)
+        Loss::bursts(loss, 2 + rng.below(6) as u32)
     });
-    let faults =
-        Faults { corrupt_permille: dice.below(60) as u32, duplicate_permille: dice.below(60) as u32 };
+    let faults = Faults { corrupt_permille: rng.below(60) as u32, duplicate_permille: rng.below(60) as u32 };
     field.air.set_faults(faults);
-    if count > 2 && dice.chance(400) {
+    if count > 2 && rng.chance(400) {
         let (a, b) = (field.radio(0), field.radio(1));
         field.air.set_hear_each_other(a, b, false);
     }
     let mut written: BTreeSet<String> = BTreeSet::new();
-    for step in 0..12 + dice.below(30) {
-        let (at, doc) = (dice.below(count as u64) as usize, dice.below(count as u64) as usize);
-        match dice.below(10) {
+    for step in 0..12 + rng.below(30) {
+        let (at, doc) = (rng.below(count as u64) as usize, rng.below(count as u64) as usize);
+        match rng.below(10) {
             0 => field.restart(at).map_err(|e| e.to_string())?,
             1..=7 => {
                 let owner = tombolo::identity::did(&field.peer_id(doc));
                 let doc = if doc == at { format!("doc{doc}") } else { format!("{owner}/doc{doc}") };
-                let value = format!("{step} by {at} {}", "x".repeat(dice.below(90) as usize));
-                let key = KeyPath::parse(&format!("k{}", dice.below(6))).unwrap();
+                let value = format!("{step} by {at} {}", "x".repeat(rng.below(90) as usize));
+                let key = KeyPath::parse(&format!("k{}", rng.below(6))).unwrap();
                 written.insert(value.clone());
                 field.ask(at, Command::Set { doc, key, value: Value::from(value) });
             }
             _ => {}
         }
-        field.run(dice.below(20 * 60_000));
+        field.run(rng.below(20 * 60_000));
         for at in 0..count {
             for value in texts(&mut field, at) {
                 if !written.contains(&value) {
@@ -120,7 +121,12 @@ fn one(seed: u64) -> Result<Outcome, String> {
         return Err(format!("not the same after 12 quiet hours: {all:#?}\n{}", why.join("\n")));
     }
     let frames = field.air.all_stats().map(|(_, stats)| stats.sent_frames).sum();
-    Ok(Outcome { frames, hours: (field.now_ms() - began) as f64 / HOUR as f64 })
+    let mut digest = blake3::Hasher::new();
+    for frame in field.air.log() {
+        digest.update(format!("{frame:?}").as_bytes());
+    }
+    let digest = digest.finalize().to_hex().chars().take(16).collect();
+    Ok(SeedOutcome { frames, hours: (field.now_ms() - began) as f64 / HOUR as f64, digest })
 }
 
 fn texts(field: &mut Field, at: usize) -> Vec<String> {
@@ -165,7 +171,8 @@ fn replay() {
     let Some(seed) = std::env::var("TOMBOLO_SEED").ok().and_then(|seed| seed.parse().ok()) else { return };
     match one(seed) {
         Ok(outcome) => {
-            println!("totals: seed {seed}: {} frames, {} quiet hours", outcome.frames, outcome.hours)
+            println!("totals: seed {seed}: {} frames, {} quiet hours", outcome.frames, outcome.hours);
+            println!("digest {}", outcome.digest);
         }
         Err(why) => panic!("seed {seed}: {why}"),
     }

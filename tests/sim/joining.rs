@@ -3,8 +3,8 @@
 use crate::world::{HOUR_MS, MINUTE_MS, World};
 use tombolo::federation::TrustLevel;
 use tombolo::node::{Command, Reply};
-use tombolo::sim::Seat;
-use tombolo::sim::faults::Rates;
+use tombolo_sim::Seat;
+use tombolo_sim::faults::Rates;
 
 fn code(world: &mut World, inviter: usize) -> String {
     let invite = Command::Invite { level: TrustLevel::Trusted, expires_ms: HOUR_MS, addresses: Vec::new() };

@@ -1,12 +1,12 @@
-//! What a listener on air cannot or will not take is not sent to it for ever.
+//! What a listener on air cannot or need not take is not sent to it forever.
 
 use tombolo::federation::TrustLevel;
 use tombolo::layer::Kind;
 use tombolo::merge::KeyPath;
 use tombolo::node::{Command, NodeState, Reply};
-use tombolo::sim::field::{Field, FieldConfig};
 use tombolo_delta::Value;
-use tombolo_transports::mesh::airtime::{Line, Modulation};
+use tombolo_mesh::airtime::{Line, Modulation};
+use tombolo_sim::field::{Field, FieldConfig};
 
 const MINUTE: u64 = 60_000;
 
@@ -52,7 +52,7 @@ fn content_in_an_hour(field: &mut Field) -> usize {
 }
 
 /// Between two signed states a radio has unsigned ones. Not where a cable brings the signed ones: there the radio is
-/// silent, and both say on air that they hold the same.
+/// silent, and both announce on air that they hold the same.
 #[test]
 fn with_a_cable_beside_it_a_radio_sends_no_unsigned_states_and_has_nothing_to_ask() {
     println!("seed 9");
@@ -82,8 +82,8 @@ fn with_a_cable_beside_it_a_radio_sends_no_unsigned_states_and_has_nothing_to_as
     assert!(asked <= 2, "{asked} frontiers where nothing differs: {kinds:?}");
 }
 
-/// B only observes A: it takes A's node state and no document. A does not know that, and need not: it is not told
-/// on air that B lacks what B does not want.
+/// B only observes A: it takes A's node state and no document. A does not know that and need not: B does not announce on
+/// air that it lacks documents that it does not want.
 #[test]
 fn who_only_observes_an_owner_is_sent_its_documents_once_and_its_states_always() {
     let (mut field, a, b) = pair(7);
@@ -106,8 +106,8 @@ fn who_only_observes_an_owner_is_sent_its_documents_once_and_its_states_always()
     }
 }
 
-/// Whoever may write signs an empty layer in each map, and all empty layers have one root: two bytes of it say
-/// nothing of which is meant.
+/// Each writer signs an empty layer in each map, and all empty layers have one root: two bytes of it do not identify a
+/// layer.
 #[test]
 fn the_first_write_into_one_of_many_empty_layers_is_understood() {
     let (mut field, a, b) = pair(8);

@@ -3,9 +3,9 @@
 use crate::world::{MINUTE_MS, World};
 use tombolo::federation::TrustLevel;
 use tombolo::node::{Command, CommandError};
-use tombolo::sim::Seat;
+use tombolo_sim::Seat;
 
-/// An observer reads, and hears plainly that it may not write; nobody sees an effect.
+/// An observer reads; its writes are refused with the reason and have no effect on any node.
 #[test]
 fn an_observer_reads_and_cannot_write() {
     let mut world = World::new(31, 3);

@@ -3,7 +3,7 @@
 use crate::world::{HOUR_MS, MINUTE_MS, World};
 use tombolo::federation::TrustLevel;
 use tombolo::node::{Command, NodeState};
-use tombolo::sim::Seat;
+use tombolo_sim::Seat;
 
 /// Two nodes that trust each other and never have a link read each other's documents through a third.
 #[test]
@@ -20,7 +20,7 @@ fn a_layer_travels_through_a_third() {
     world.no_wrongs();
 }
 
-/// A relay holds what it may read until somebody comes for it, though its author is gone.
+/// A relay holds what it may read until another reader connects, though the author is gone.
 #[test]
 fn a_relay_serves_while_the_author_is_away() {
     let mut world = World::of_friends(12, 3);
@@ -80,10 +80,10 @@ fn a_relay_keeps_from_strangers_what_they_may_not_read() {
     world.no_wrongs();
 }
 
-/// Whoever the owner removed gets nothing more of it from a relay, though it would gladly take it: it has
-/// not removed the owner, and the relay trusts both.
+/// A node that the owner removed gets nothing more of the owner's documents from a relay, though it has not removed the
+/// owner and the relay trusts both.
 #[test]
-fn a_relay_passes_nothing_to_whom_the_owner_removed() {
+fn a_relay_passes_nothing_to_a_node_that_the_owner_removed() {
     let mut world = World::of_friends(16, 3);
     let place = world.create(0, "diary");
     world.set(0, &place, "before", 1);

@@ -1,11 +1,11 @@
-//! Somebody is removed while the network is in pieces.
+//! A peer is removed while the network is partitioned.
 
 use crate::world::{HOUR_MS, MINUTE_MS, World};
 use tombolo::node::Command;
-use tombolo::sim::Seat;
+use tombolo_sim::Seat;
 
-/// The removed one wrote on in its part of the network: nothing of that takes effect once the owner's word
-/// arrives, what it wrote before stays, and everybody left reads the same.
+/// The removed node writes on in its part of the network: nothing of that takes effect once the removal arrives, what it
+/// wrote before stays, and all remaining nodes read the same.
 #[test]
 fn what_a_removed_writer_adds_in_a_partition_takes_no_effect() {
     let mut world = World::of_friends(21, 4);
@@ -55,7 +55,7 @@ fn a_live_session_ends_within_a_second() {
     assert!(!world.simulation.is_linked(Seat(0), Seat(1)));
 }
 
-/// Whoever was removed stays out after a restart, and comes back with a new invite.
+/// A removed node stays out after a restart, and comes back with a new invite.
 #[test]
 fn a_removed_peer_is_let_in_again_by_a_new_invite() {
     let mut world = World::of_friends(23, 3);
@@ -79,8 +79,8 @@ fn a_removed_peer_is_let_in_again_by_a_new_invite() {
     world.no_wrongs();
 }
 
-/// Somebody is removed with a write that nobody has seen; others delete that key, and their deletion ends. When
-/// he is let in again, the key stays deleted, and he can write.
+/// A node is removed with a write that no other node has seen; others delete that key, and their tombstone expires. When
+/// the node joins again, the key stays deleted, and the node can write.
 #[test]
 fn who_is_let_in_again_does_not_bring_back_what_was_deleted_meanwhile() {
     let mut world = World::of_friends(24, 4);

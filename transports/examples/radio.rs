@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 use std::io::BufRead;
 use tokio::sync::mpsc;
-use tombolo_transports::mesh::driver::{Radio, RadioEvent, RadioId, RadioUrl};
+use tombolo_transports::radio::{Radio, RadioEvent, RadioId, RadioUrl};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {

@@ -16,7 +16,7 @@
 //! | [`session`] | from a proved key to a link, the same over every carrier |
 //! | [`memory`] | the smallest carrier: pipes within a process |
 //! | [`lan`] | QUIC between neighbours found by mDNS |
-//! | [`mesh`] | radio: from frames to messages, within the airtime that the law allows; drivers of what people own |
+//! | [`radio`] | drivers of the radios that people own; frames and messages are [`tombolo_mesh`]'s |
 //!
 //! A message goes down [`Transports::send`], the queue of its link, a frame on the stream, the carrier; it
 //! comes up as [`LinkEvent::Received`]. A radio stays outside the set: it carries frames on a channel that
@@ -35,7 +35,7 @@ pub mod events;
 pub mod lan;
 pub mod link;
 pub mod memory;
-pub mod mesh;
+pub mod radio;
 pub mod session;
 pub mod set;
 pub mod stream;

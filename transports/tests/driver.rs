@@ -22,10 +22,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tombolo_transports::mesh::driver::{
+use tombolo_mesh::wire::kiss;
+use tombolo_transports::radio::{
     BusyReason, DownReason, Radio, RadioEvent, RadioId, RadioSendError, RadioUrl,
 };
-use tombolo_transports::mesh::kiss;
 
 /// A TNC that does what the test says.
 struct Tnc {

@@ -13,7 +13,7 @@ use emulated::parts::{Direwolf, quick, ran_in_namespace};
 use emulated::{Station, both_until, frame};
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
-use tombolo_transports::mesh::driver::RadioEvent;
+use tombolo_transports::radio::RadioEvent;
 
 /// Frames each way.
 const FRAMES: u16 = 10;

@@ -17,8 +17,8 @@ use emulated::{PATIENCE, Station, both_until, frame};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
-use tombolo_transports::mesh::driver::{BusyReason, DownReason, RadioEvent};
-use tombolo_transports::mesh::meshcore::{CHANNEL_SECRET, DATA_TYPE, PAYLOAD_BYTES};
+use tombolo_mesh::wire::meshcore::{CHANNEL_SECRET, DATA_TYPE, PAYLOAD_BYTES};
+use tombolo_transports::radio::{BusyReason, DownReason, RadioEvent};
 
 const CLIENT: &str = "meshcore==2.3.17";
 const NODES: &str = "openhop-core==1.1.3";

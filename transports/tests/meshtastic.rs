@@ -16,9 +16,9 @@ use emulated::{PATIENCE, Station, both_until, frame};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
-use tombolo_transports::mesh::airtime::Modulation;
-use tombolo_transports::mesh::driver::{BusyReason, DownReason, RadioEvent};
-use tombolo_transports::mesh::meshtastic::PAYLOAD_BYTES_MAX;
+use tombolo_mesh::airtime::Modulation;
+use tombolo_mesh::wire::meshtastic::PAYLOAD_BYTES_MAX;
+use tombolo_transports::radio::{BusyReason, DownReason, RadioEvent};
 
 const CLIENT: &str = "meshtastic==2.7.11";
 const FRAMES: u16 = 8;

@@ -20,7 +20,7 @@ enum Holds {
     Lines = 2,
 }
 
-/// The key under which the lines of a text are told.
+/// The key under which the lines of a text are encoded.
 pub(super) const LINES: &str = "\u{3}";
 
 impl<C: Coder> Packer<'_, C> {
@@ -38,7 +38,7 @@ impl<C: Coder> Packer<'_, C> {
         };
         let empty = ListEdit::default();
         let (removed, slots) = self.list_shape(holds, base.len(), given.unwrap_or(&empty))?;
-        let kept = Kept { removed: &removed, count: base.len() - removed.len() };
+        let kept = KeptItems { removed: &removed, count: base.len() - removed.len() };
         let least = usize::from(removed.is_empty() && slots.is_empty());
         let children = match base {
             Listed::Values(values) => site.survey.children(site.at, values.len()),
@@ -120,7 +120,7 @@ impl<C: Coder> Packer<'_, C> {
     fn items_that_change(
         &mut self,
         holds: Holds,
-        kept: &Kept<'_>,
+        kept: &KeptItems<'_>,
         least: usize,
         given: Option<&ListEdit>,
         weight: impl Fn(usize) -> u32,
@@ -204,15 +204,15 @@ fn from_edit(given: Option<&Insert>) -> Option<&Edit> {
 }
 
 /// The items that stay: all but a rising list of removed ones.
-struct Kept<'r> {
+struct KeptItems<'r> {
     removed: &'r [usize],
     count: usize,
 }
 
-impl Kept<'_> {
+impl KeptItems<'_> {
     /// The index of the item that stays in this place.
     fn get(&self, place: usize) -> Option<usize> {
-        // Before each removed item stand as many kept ones as its index says, less those removed before it.
+        // Before each removed item stand as many kept ones as its index, less those removed before it.
         let (mut low, mut high) = (0, self.removed.len());
         while low < high {
             let middle = low + (high - low) / 2;

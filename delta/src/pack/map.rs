@@ -13,7 +13,7 @@ use crate::slots::{
 use crate::value::{Int, Key, Map};
 use crate::{DecodeError, Value};
 
-/// The key under which key names are told.
+/// The key under which key names are encoded.
 const KEYS: &str = "\u{1}";
 /// A record of at most so many entries has a decision for each.
 const SMALL_RECORD_MAX: usize = 8;
@@ -36,7 +36,7 @@ impl<C: Coder> Packer<'_, C> {
         {
             if gone.next_if_eq(&at).is_none() {
                 let site = Site { key: entry.0.name(), at: child as usize, ..site };
-                live.push(Entry { at, site, value: &entry.1, changes: false });
+                live.push(KeptEntry { at, site, value: &entry.1, changes: false });
             }
         }
         self.which_change(&mut live, base.len(), given, is_root, reshaped)?;
@@ -112,14 +112,14 @@ impl<C: Coder> Packer<'_, C> {
 
     fn which_change(
         &mut self,
-        live: &mut [Entry<'_>],
+        live: &mut [KeptEntry<'_>],
         entries: usize,
         given: Option<&MapEdit>,
         is_root: bool,
         reshaped: bool,
     ) -> Result<(), DecodeError> {
         let is_changed =
-            |entry: &Entry<'_>| given.is_some_and(|given| edit_of(&given.changed, entry.at).is_some());
+            |entry: &KeptEntry<'_>| given.is_some_and(|given| edit_of(&given.changed, entry.at).is_some());
         let (mut quiet, mut weights, mut any) = (Vec::new(), Vec::new(), reshaped);
         let total = live.len();
         for (place, entry) in live.iter_mut().enumerate() {
@@ -162,7 +162,7 @@ impl<C: Coder> Packer<'_, C> {
     }
 
     /// Texts of a record by their shape, the rest by class.
-    fn record_shape(&mut self, entry: &Entry<'_>) -> usize {
+    fn record_shape(&mut self, entry: &KeptEntry<'_>) -> usize {
         match entry.value {
             Value::Text(text) => 16 + self.shape(entry.site.key, text) as usize,
             _ => entry.site.class() as usize,
@@ -229,7 +229,7 @@ impl<C: Coder> Packer<'_, C> {
 }
 
 /// An entry that stays.
-struct Entry<'m> {
+struct KeptEntry<'m> {
     at: usize,
     site: Site<'m>,
     value: &'m Value,

@@ -1,10 +1,10 @@
-//! The packed form: a delta as the decisions that tell it from its base, in one CBOR byte string.
+//! The packed form: a delta as the decisions that lead to it from its base, in one CBOR byte string.
 //!
 //! Encoding and decoding are one walk. A [`Packer`] goes through the base with the delta in its hand, or finds the
 //! delta on the way: every function is given `Some` edit or `None`, and returns the edit. So both ends ask the same
 //! questions in the same order, and what a chance depends on is known to both. FORMAT.md is this walk in words.
 //!
-//! The files below tell one thing each: [`map`] and [`list`] which parts change, [`number`] and [`text`] how a leaf
+//! The files below encode one thing each: [`map`] and [`list`] which parts change, [`number`] and [`text`] how a leaf
 //! does, [`fresh`] a value without a past.
 
 mod fresh;
@@ -21,9 +21,9 @@ use crate::matching::TextModel;
 use crate::op::{Delta, Edit, MapEdit};
 use crate::predict::Running;
 use crate::slots::{ROOT, ROOT_KEPT, RUNNING, SAME_KIND};
-use crate::survey::{Class, Node, Survey};
+use crate::survey::{NodeClass, Survey, SurveyNode};
 use crate::symbols::Symbols;
-use crate::words::Words;
+use crate::words::Vocabulary;
 use crate::{Context, DecodeError, Value};
 
 /// The delta as exactly one CBOR byte string: what [`decode`] needs, with the same base and context.
@@ -50,6 +50,10 @@ pub(crate) fn encode_below(base: &Value, delta: &Delta, context: &Context, bytes
 /// The bytes may come from anyone: they are refused, or give a delta that brings at most
 /// [`NEW_BYTES_MAX`](crate::limits::NEW_BYTES_MAX) of new content. Whether it is the right one shows when it was
 /// applied, by the root of the outcome.
+///
+/// # Errors
+///
+/// An error where the bytes encode no delta of this base, or exceed the limits.
 pub fn decode(base: &Value, bytes: &[u8], context: &Context) -> Result<Delta, DecodeError> {
     let packed = read_bytes(bytes)?.ok_or(DecodeError::NotBytes)?;
     let mut packer = Packer::new(Decoder::new(packed), base, context);
@@ -64,7 +68,7 @@ pub(crate) struct Packer<'b, C> {
     base: &'b Value,
     context: &'b Context,
     running: Running,
-    words: Words<'b>,
+    words: Vocabulary<'b>,
     /// Made when the first literal is due.
     text: Option<TextModel>,
     /// New content that may still come, in bytes.
@@ -83,11 +87,11 @@ struct Site<'s> {
 }
 
 impl Site<'_> {
-    fn node(&self) -> Node {
+    fn node(&self) -> SurveyNode {
         self.survey.node(self.at)
     }
 
-    fn class(&self) -> Class {
+    fn class(&self) -> NodeClass {
         self.node().class
     }
 }
@@ -108,7 +112,7 @@ impl<'b, C: Coder> Packer<'b, C> {
             base,
             context,
             running: Running::new(context, true),
-            words: Words::default(),
+            words: Vocabulary::default(),
             text: None,
             new_left: NEW_BYTES_MAX,
             depth: 0,

@@ -8,7 +8,7 @@ use crate::slots::{
     DECIMAL, DECIMAL_BY, DIGITS, FLOAT_BITS, LIVELY_INT, PAGED, PAGES, SETTLED_INT, SIGNED, SMALL_INT, ULPS,
     UPTIME,
 };
-use crate::survey::{Class, Node};
+use crate::survey::{NodeClass, SurveyNode};
 use crate::value::Int;
 
 /// A page of 4096 bytes or more.
@@ -17,8 +17,8 @@ const WHOLE_PAGE_BITS: u32 = 12;
 const NO_DIGITS: u32 = 7;
 
 impl<C: Coder> Packer<'_, C> {
-    pub(super) fn int(&mut self, node: Node, old: Int, new: Option<Int>) -> Result<Int, DecodeError> {
-        if node.class == Class::Uptime {
+    pub(super) fn int(&mut self, node: SurveyNode, old: Int, new: Option<Int>) -> Result<Int, DecodeError> {
+        if node.class == NodeClass::Uptime {
             let expected = self.running.uptime(old);
             return self.int_by(UPTIME, expected, new);
         }
@@ -27,8 +27,8 @@ impl<C: Coder> Packer<'_, C> {
             return self.paged(u32::from(node.page_bits), old, new);
         }
         let slot = match node.class {
-            Class::LivelyLarge | Class::LivelySmall => LIVELY_INT + (size / 8).min(2) * SIGNED,
-            Class::Int if size < 16 => SMALL_INT,
+            NodeClass::LivelyLarge | NodeClass::LivelySmall => LIVELY_INT + (size / 8).min(2) * SIGNED,
+            NodeClass::Int if size < 16 => SMALL_INT,
             _ => SETTLED_INT,
         };
         self.int_by(slot, old, new)

@@ -4,7 +4,7 @@ use super::list::LINES;
 use super::{Packer, Site};
 use crate::bump::{Bump, runs};
 use crate::entropy::Coder;
-use crate::lines::{Lines, Listed};
+use crate::lines::{Listed, TextLines};
 use crate::list::common_ends;
 use crate::matching::{END, ESCAPE, Guide, TextModel};
 use crate::predict::Running;
@@ -12,7 +12,7 @@ use crate::slots::{
     BUMP_BY, BUMP_DOWN, BUMP_REST, BUMP_RUN, BUMP_VALUE, CLOCK, CLOCK_KIND, COUNT, TEXT_HOW, TRIMMED,
     WORD_RANK,
 };
-use crate::survey::{Class, Survey};
+use crate::survey::{NodeClass, Survey};
 use crate::time::Moment;
 use crate::{DecodeError, Value};
 
@@ -23,13 +23,13 @@ pub(super) enum Shape {
     Vocabulary = 0,
     /// Mostly digits and points.
     Version = 1,
-    /// Another short text.
+    /// A short text of another shape.
     Short = 2,
     /// Long, or of many lines.
     Long = 3,
 }
 
-/// How a changed text is told.
+/// How a changed text is encoded.
 const BY_WORD: usize = 0;
 const BY_BUMP: usize = 1;
 const BY_LITERAL: usize = 2;
@@ -47,7 +47,7 @@ const TRIM_FROM: usize = 48;
 const TRIM_LEAST: usize = 30;
 /// A number is looked for in texts up to this.
 const BUMP_WITHIN: usize = 4096;
-/// Bytes before a literal that help to tell it.
+/// Bytes before a literal that help to predict it.
 const LEAD: usize = 12;
 
 impl<C: Coder> Packer<'_, C> {
@@ -57,7 +57,7 @@ impl<C: Coder> Packer<'_, C> {
         old: &str,
         new: Option<&str>,
     ) -> Result<String, DecodeError> {
-        if site.class() != Class::Clock {
+        if site.class() != NodeClass::Clock {
             let text = self.text_from(site.key, old, new)?;
             self.words.under(site.key, self.base).add(new.unwrap_or(&text));
             return Ok(text);
@@ -203,11 +203,11 @@ impl<C: Coder> Packer<'_, C> {
         }
     }
 
-    /// A text of many lines, or of many words, as a list of them. Encoding, nobody asks for the text, and none is made.
+    /// A text of many lines, or of many words, as a list of them. The result is needed when decoding only.
     fn lines(&mut self, old: &str, new: Option<&str>) -> Result<String, DecodeError> {
         let separator = separator(old).ok_or(DecodeError::Position)?;
-        let old = Lines::of(old, separator);
-        let given = new.map(|new| old.edit_to(&Lines::of(new, separator)));
+        let old = TextLines::of(old, separator);
+        let given = new.map(|new| old.edit_to(&TextLines::of(new, separator)));
         // Every line is a node like this one.
         let survey = Survey::of(&Value::from(""), &Running::new(self.context, false));
         let site = Site { key: LINES, survey: &survey, at: 0, in_record: false };

@@ -3,7 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::clock::Timestamp;
+use crate::layer::{DocumentId, DocumentName, LayerHash, LayerId};
 use crate::limits::{OWN_STATE_WAIT_MS, RECLAIM_WAIT_MS};
+use crate::sync::frontier::State;
 use crate::sync::message::Message;
 
 /// Two or more friends who trust each other, in step over a document of the first.
@@ -24,7 +27,7 @@ impl Wire {
     /// A copy of a node's disk, in a store of its own.
     fn backup(&self, at: usize) -> Store {
         let copy = Store::in_memory().unwrap();
-        self.nodes[at].store.copy_into(&copy).unwrap();
+        self.nodes[at].core.gate.store().copy_into(&copy).unwrap();
         copy
     }
 
@@ -52,7 +55,7 @@ impl Wire {
     }
 
     /// What a peer says it holds, put into a node's ear.
-    fn claim(&mut self, at: usize, states: Vec<(LayerPrint, State)>) {
+    fn claim(&mut self, at: usize, states: Vec<(LayerHash, State)>) {
         let link = *self.links.keys().find(|(node, _)| *node == at).map(|(_, link)| link).unwrap();
         let bytes = Message::Frontier { buckets: 0, states }.encode();
         self.queue.push_back((at, Input::Received { link, bytes }));
@@ -66,7 +69,7 @@ impl Wire {
     }
 
     fn sequence(&self, at: usize, of: usize) -> u64 {
-        let layer = self.nodes[at].holdings.layer(&self.own_layer(of));
+        let layer = self.nodes[at].replica.layers().layer(&self.own_layer(of));
         layer.map_or(0, |layer| layer.head().sequence.get())
     }
 }
@@ -97,8 +100,8 @@ fn a_write_waits_for_our_own_newer_state_and_goes_above_it() {
 #[test]
 fn a_lie_about_our_own_newer_state_delays_one_write_and_no_further_one() {
     let mut wire = friends(2);
-    let print = wire.own_layer(0).print();
-    wire.claim(0, vec![(print, State { sequence: 1 << 50, print: [1; 4] })]);
+    let print = wire.own_layer(0).hash();
+    wire.claim(0, vec![(print, State { sequence: Sequence::new(1 << 50).unwrap(), root_prefix: [1; 4] })]);
     let request = wire.submit(0, "k", 1);
     wire.pass(OWN_STATE_WAIT_MS / 2);
     assert!(!wire.replies.contains_key(&(0, request)));
@@ -106,7 +109,10 @@ fn a_lie_about_our_own_newer_state_delays_one_write_and_no_further_one() {
     let Some(Ok(Reply::Written(written))) = wire.replies.remove(&(0, request)) else { panic!("an answer") };
     assert!(written.sequence < 10, "a claim that nobody signed uses up no sequences");
     for i in 0..5u64 {
-        wire.claim(0, vec![(print, State { sequence: (1 << 50) + i, print: [2; 4] })]);
+        wire.claim(
+            0,
+            vec![(print, State { sequence: Sequence::new((1 << 50) + i).unwrap(), root_prefix: [2; 4] })],
+        );
         let request = wire.submit(0, "k", 2);
         assert!(wire.replies.contains_key(&(0, request)), "it is not believed again so soon");
     }
@@ -118,10 +124,13 @@ fn a_lie_about_an_older_state_of_ours_delays_that_peer_only() {
     let mut wire = friends(3);
     wire.set(0, "notes", "k", 1i64).unwrap();
     wire.pass(1_000);
-    let (print, held) = (wire.own_layer(0).print(), wire.sequence(0, 0));
+    let (print, held) = (wire.own_layer(0).hash(), wire.sequence(0, 0));
     let link = *wire.links.keys().find(|(node, _)| *node == 0).map(|(_, link)| link).unwrap();
     let (liar, _) = wire.links[&(0, link)];
-    let want = Message::Want(vec![(print, Some(State { sequence: held, print: [0; 4] }))]);
+    let want = Message::Want(vec![(
+        print,
+        Some(State { sequence: Sequence::new(held).unwrap(), root_prefix: [0; 4] }),
+    )]);
     wire.queue.push_back((0, Input::Received { link, bytes: want.encode() }));
     wire.run();
     wire.set(0, "notes", "k", 2i64).unwrap();
@@ -321,7 +330,7 @@ struct Memory {
 
 impl Memory {
     fn note(&mut self, wire: &Wire, who: usize, key: &str, value: Option<u64>) {
-        let layer = wire.nodes[who].holdings.layer(&wire.own_layer(who)).and_then(map_of);
+        let layer = wire.nodes[who].replica.layers().layer(&wire.own_layer(who)).and_then(map_of);
         let stamp = layer.and_then(|map| map.get(&KeyPath::parse(key).unwrap())).map(|entry| entry.stamp);
         self.acked.entry(key.to_owned()).or_default().push(Acked { who, value, stamp, is_there: true });
     }
@@ -331,7 +340,7 @@ impl Memory {
         for (key, acked) in &mut self.acked {
             let key = KeyPath::parse(key).unwrap();
             let has = |node: &&Node, stamp: Option<Timestamp>| {
-                let map = node.holdings.layer(layer).and_then(map_of);
+                let map = node.replica.layers().layer(layer).and_then(map_of);
                 map.and_then(|map| map.get(&key)).map(|entry| entry.stamp) == stamp
             };
             for write in acked {

@@ -3,8 +3,8 @@
 use super::*;
 use std::collections::BTreeMap;
 use tombolo::node::NodeState;
-use tombolo_transports::mesh::ledger::LedgerConfig;
-use tombolo_transports::mesh::region::{Region, Usage};
+use tombolo_mesh::airtime::ledger::LedgerConfig;
+use tombolo_mesh::airtime::region::{Region, Usage};
 
 const FREQUENCY_HZ: u32 = 868_100_000;
 

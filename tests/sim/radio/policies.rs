@@ -1,7 +1,7 @@
 //! What a document's policy lets out, in clear and sealed; and who is removed.
 
 use super::*;
-use tombolo_transports::mesh::keys::Mode;
+use tombolo_mesh::frame::keys::Mode;
 
 fn value(field: &mut Field, at: usize, doc: &str, key: &str) -> Option<String> {
     get(field, at, doc)?.get(key)?.as_text().map(str::to_owned)
@@ -23,7 +23,7 @@ fn what_is_never_to_go_by_radio_does_not() {
 }
 
 #[test]
-fn in_clear_only_what_everybody_may_see_goes_out() {
+fn only_public_documents_go_out_in_clear() {
     let mut config = FieldConfig::new(6, Line::lora(Modulation::SF7_125));
     config.mode = Mode::SignedClear;
     let (mut field, a, b) = parted(config);

@@ -108,8 +108,8 @@ fn a_brief_goes_by_radio_in_place_of_the_state_and_the_reader_shows_the_later_of
     assert!(matches!(map, Some(Err(_))), "a map has no brief: {map:?}");
 }
 
-/// Deltas start from what all are known to hold. Who edits faster than heartbeats come is told in between, so that each
-/// edit goes on fitting a frame.
+/// Deltas start from what all listeners are known to hold. An author that edits faster than heartbeats come gets
+/// acknowledgements in between, so that each edit still fits a frame.
 #[test]
 fn a_hundred_quick_edits_take_a_frame_each() {
     for seed in [61, 62] {

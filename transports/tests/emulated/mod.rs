@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tombolo_transports::mesh::driver::{Radio, RadioEvent, RadioId, RadioInfo, RadioUrl};
+use tombolo_transports::radio::{Radio, RadioEvent, RadioId, RadioInfo, RadioUrl};
 
 /// Longer than anything here should take, on a machine under load.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

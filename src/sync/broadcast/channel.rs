@@ -1,0 +1,412 @@
+//! One owner's audience on one radio: what this node holds of the owner's documents, and what its listeners hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tombolo_transports::PeerId;
+
+use crate::layer::LayerHash;
+use crate::sync::broadcast::input::LayerOffer;
+use crate::sync::broadcast::inventory::Inventory;
+use crate::sync::broadcast::layer::Supply;
+use crate::sync::broadcast::listener::Listener;
+use crate::sync::broadcast::message::{Fingerprint, FrontierMessage};
+use crate::sync::broadcast::schedule::FrontierSchedule;
+use crate::sync::broadcast::status::{Lag, Presence};
+use crate::sync::broadcast::timing::ReplyDelays;
+use crate::sync::frontier::{Frontier, State};
+
+/// Deltas from far back that are received before their author gets an early heartbeat.
+const FAR_BASES_MAX: u8 = 2;
+/// Layers up to this rank are taken by a node that only observes their owner: rights and node states.
+const OBSERVED_RANK_MAX: u8 = 1;
+
+/// The listeners of a radio that were received, and until when they count as present.
+pub(super) type Present = BTreeMap<PeerId, Presence>;
+
+/// What the node knows of a channel.
+pub(super) struct ChannelSettings {
+    pub(super) aliases: Vec<[u8; 2]>,
+    pub(super) ours: BTreeMap<LayerHash, LayerOffer>,
+    pub(super) members: Vec<PeerId>,
+    pub(super) readers: usize,
+    pub(super) observes: bool,
+}
+
+/// A layer that some listeners lack.
+pub(super) struct Due {
+    pub(super) layer: LayerHash,
+    pub(super) supply: Supply,
+    pub(super) rank: u8,
+    pub(super) newest_at: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub(super) aliases: Vec<[u8; 2]>,
+    is_ours: bool,
+    /// Whether this node only observes the owner: rights and node states are all that it takes.
+    observes: bool,
+    inventory: Inventory,
+    listeners: BTreeMap<PeerId, Listener>,
+    schedule: FrontierSchedule,
+    readers: usize,
+    /// Deltas from far back that were received since the last early heartbeat for their sake.
+    far_bases: u8,
+}
+
+impl Channel {
+    pub(super) fn new(is_ours: bool) -> Self {
+        Channel {
+            aliases: Vec::new(),
+            is_ours,
+            observes: false,
+            inventory: Inventory::default(),
+            listeners: BTreeMap::new(),
+            schedule: FrontierSchedule::default(),
+            readers: 1,
+            far_bases: 0,
+        }
+    }
+
+    pub(super) fn set(&mut self, now: u64, settings: ChannelSettings) {
+        let ChannelSettings { aliases, ours, members, readers, observes } = settings;
+        self.aliases = aliases;
+        self.observes = observes;
+        let gone = self.inventory.layers.keys().filter(|layer| !ours.contains_key(*layer)).copied();
+        for layer in gone.collect::<Vec<_>>() {
+            self.remove(layer);
+        }
+        for (layer, LayerOffer { state, bases, rank }) in ours {
+            let is_news = self.ours().get(&layer) != Some(state);
+            let held = self.inventory.layers.entry(layer).or_default();
+            held.rank = rank;
+            held.declined = false;
+            if is_news {
+                held.replace_states(bases, state, now, now);
+                self.change(layer, state);
+            }
+        }
+        let members: BTreeSet<PeerId> = members.into_iter().collect();
+        self.readers = readers.max(members.len());
+        self.listeners.retain(|peer, _| members.contains(peer));
+        for peer in members {
+            self.listeners.entry(peer).or_default();
+        }
+    }
+
+    // ---- questions ---------------------------------------------------------------------------------------
+
+    pub(super) fn ours(&self) -> &Frontier {
+        self.inventory.frontier()
+    }
+
+    /// How many nodes may have the same to send.
+    pub(super) fn readers(&self) -> usize {
+        self.readers
+    }
+
+    pub(super) fn has_member(&self, peer: &PeerId) -> bool {
+        self.listeners.contains_key(peer)
+    }
+
+    /// What is believed of a member.
+    pub(super) fn listener(&self, peer: &PeerId) -> Option<&Listener> {
+        self.listeners.get(peer)
+    }
+
+    /// The lag of a listener; none while what it holds is unknown.
+    pub(super) fn lag(&self, peer: &PeerId) -> Option<Lag> {
+        self.listeners.get(peer)?.lag(self.ours())
+    }
+
+    /// The states of a layer that listeners reported, or are known to hold.
+    pub(super) fn shown(&self, layer: &LayerHash) -> impl Iterator<Item = State> {
+        self.listeners.values().filter_map(|listener| listener.state(layer))
+    }
+
+    // ---- what happens here -------------------------------------------------------------------------------
+
+    fn change(&mut self, layer: LayerHash, state: State) {
+        self.listeners.values_mut().for_each(|listener| listener.note_seen(&layer));
+        self.inventory.change(layer, Some(state));
+    }
+
+    fn remove(&mut self, layer: LayerHash) {
+        if self.inventory.layers.remove(&layer).is_some() {
+            self.inventory.change(layer, None);
+        }
+    }
+
+    /// A layer has a new state. Another author's is sent after `wait`, this node's own (none) at once.
+    pub(super) fn stored(
+        &mut self,
+        now: u64,
+        layer: LayerHash,
+        offer: LayerOffer,
+        from: Option<PeerId>,
+        wait: Option<u64>,
+    ) {
+        let LayerOffer { state, bases, rank } = offer;
+        let held = self.inventory.layers.entry(layer).or_default();
+        held.rank = rank;
+        held.declined = false;
+        held.is_ours = wait.is_none();
+        // What is not kept below is no base any more.
+        held.replace_states(bases, state, now, now + wait.unwrap_or(0));
+        self.change(layer, state);
+        if let Some(from) = from {
+            self.confirm(&from, layer, state);
+            self.overheard(now, layer, state);
+        }
+    }
+
+    /// A state that was received is not taken. It is reported as held, or it would be sent for ever; it is not sent on
+    /// until rights or the layer change.
+    pub(super) fn decline(&mut self, layer: LayerHash, state: State) {
+        let held = self.inventory.layers.entry(layer).or_default();
+        held.declined = true;
+        held.note(state, held.at, held.due);
+        self.change(layer, state);
+    }
+
+    /// A layer of this node is neither reported nor sent for now: a listener that has a state of it sends that.
+    pub(super) fn withhold(&mut self, layer: LayerHash) {
+        self.remove(layer);
+    }
+
+    /// A delta arrived that may be of a layer that was declined. While that is reported as held, only deltas that
+    /// cannot be read arrive.
+    pub(super) fn ask_for_declined(&mut self) {
+        let declined =
+            self.inventory.layers.iter().filter(|(_, held)| held.declined).map(|(layer, _)| *layer);
+        for layer in declined.collect::<Vec<_>>() {
+            self.remove(layer);
+        }
+    }
+
+    /// Another node has just sent this to all: it is not sent again unless a listener shows that it missed it.
+    pub(super) fn overheard(&mut self, now: u64, layer: LayerHash, state: State) {
+        self.listeners.values_mut().for_each(|listener| listener.note_supplied(layer, state, now));
+    }
+
+    /// A listener holds a state.
+    pub(super) fn confirm(&mut self, peer: &PeerId, layer: LayerHash, state: State) {
+        let sent = self.inventory.layers.get(&layer).map(|held| &held.sent);
+        if let Some(listener) = self.listeners.get_mut(peer) {
+            listener.confirm(layer, state, sent);
+        }
+    }
+
+    fn confirm_all(&mut self, peer: &PeerId, frontier: &Frontier) {
+        for (layer, state) in frontier.iter() {
+            self.confirm(peer, *layer, *state);
+        }
+    }
+
+    // ---- what listeners report ---------------------------------------------------------------------------
+
+    /// A heartbeat of a listener carried a fingerprint of what it holds.
+    pub(super) fn received_fingerprint(
+        &mut self,
+        now: u64,
+        from: PeerId,
+        fingerprint: Fingerprint,
+        delays: &ReplyDelays,
+    ) {
+        let Some(listener) = self.listeners.get(&from) else { return };
+        let recognised = match listener.matches(fingerprint) {
+            true => None,
+            false => {
+                let known = self.inventory.recognise(fingerprint);
+                match known.or_else(|| self.inventory.recognise_present(fingerprint, listener)) {
+                    Some(frontier) => Some(frontier),
+                    None => return self.not_recognised(now, from, fingerprint, delays),
+                }
+            }
+        };
+        if let Some(frontier) = &recognised {
+            self.confirm_all(&from, frontier);
+        }
+        if let Some(listener) = self.listeners.get_mut(&from) {
+            listener.recognised(recognised, now);
+            listener.forget_missed(now, delays.timing.settle_ms());
+        }
+        self.let_authors_go_first(now, from, delays.relay_ms);
+    }
+
+    fn not_recognised(&mut self, now: u64, from: PeerId, fingerprint: Fingerprint, delays: &ReplyDelays) {
+        if let Some(listener) = self.listeners.get_mut(&from) {
+            listener.not_recognised(fingerprint, now);
+            self.schedule.by(now + delays.frontier_ms);
+        }
+    }
+
+    /// Several nodes may hold what a listener lacks: those that did not write it wait for its author, each a while of
+    /// its own.
+    fn let_authors_go_first(&mut self, now: u64, from: PeerId, relay_ms: u64) {
+        let Some(listener) = self.listeners.get(&from) else { return };
+        if !self.is_ours {
+            self.inventory.postpone(now, now + relay_ms, listener);
+        }
+    }
+
+    /// A listener reported what it holds, layer by layer.
+    pub(super) fn received_frontier(
+        &mut self,
+        now: u64,
+        from: PeerId,
+        message: &FrontierMessage,
+        delays: &ReplyDelays,
+        answer_ms: u64,
+    ) {
+        let report = self.inventory.read(message);
+        let we_lack = self.inventory.lacks_of(&report);
+        let lacking = self.inventory.lacked_by(&report);
+        for (layer, state) in report.theirs.iter().filter(|(layer, _)| !lacking.contains(layer)) {
+            self.confirm(&from, *layer, *state);
+        }
+        let Some(listener) = self.listeners.get_mut(&from) else { return };
+        let settle_from = now.saturating_sub(delays.timing.settle_ms());
+        for layer in &lacking {
+            let theirs = report.theirs.get(layer);
+            let held = self.inventory.layers.get(layer);
+            let fits = |base: &State| theirs == Some(*base) || listener.holds(layer, base);
+            let crossing = held.and_then(|held| held.crossing(settle_from, fits));
+            listener.note_lack(*layer, theirs, crossing);
+        }
+        listener.take_report(report, now);
+        listener.is_ahead = we_lack;
+        self.make_due(now, &lacking, delays.relay_ms);
+        match we_lack {
+            true => {
+                let ours = self.ours().fingerprint();
+                let at = now + delays.frontier_ms;
+                self.schedule.by_unless_sent(now, at, ours, delays.timing.frame_ms);
+            }
+            // It asked what this node was about to ask, or is the one that lacks something.
+            false => {
+                self.settle(now);
+                self.schedule.postpone(now + answer_ms);
+            }
+        }
+    }
+
+    fn make_due(&mut self, now: u64, layers: &[LayerHash], relay_ms: u64) {
+        for layer in layers {
+            if let Some(held) = self.inventory.layers.get_mut(layer) {
+                held.due = now + if self.is_ours || held.is_ours { 0 } else { relay_ms };
+            }
+        }
+    }
+
+    /// A delta from far back arrived. Returns whether it is one of several: a single one is normal from a node that
+    /// has just come back.
+    pub(super) fn received_far_base(&mut self) -> bool {
+        self.far_bases += 1;
+        let is_often = self.far_bases >= FAR_BASES_MAX;
+        if is_often {
+            self.far_bases = 0;
+        }
+        is_often
+    }
+
+    /// A node that is unknown here asked something that cannot be read.
+    pub(super) fn received_question(&mut self, until: u64) {
+        self.schedule.postpone(until);
+    }
+
+    /// What this node holds has changed, or what it knows of others. Where it now holds what they reported, no frontier
+    /// is due; otherwise none is before `later`.
+    pub(super) fn settle(&mut self, later: u64) {
+        let recognise = |(peer, listener): (&PeerId, &Listener)| {
+            let it = listener.unrecognised()?;
+            let frontier = self.inventory.recognise_present(it.fingerprint, listener)?;
+            Some((*peer, frontier, it.at))
+        };
+        for (peer, frontier, at) in self.listeners.iter().filter_map(recognise).collect::<Vec<_>>() {
+            self.confirm_all(&peer, &frontier);
+            if let Some(listener) = self.listeners.get_mut(&peer) {
+                listener.recognised(Some(frontier), at);
+            }
+        }
+        self.listeners.values_mut().for_each(|listener| listener.settle(self.inventory.frontier()));
+        let sent_at = self.schedule.sent_at();
+        match self.schedule.is_required() || self.listeners.values().any(|listener| listener.is_open(sent_at))
+        {
+            true => self.schedule.postpone(later),
+            false => self.schedule.cancel(),
+        }
+    }
+
+    // ---- what this node sends ----------------------------------------------------------------------------
+
+    /// When a frontier is due.
+    pub(super) fn frontier_at(&self) -> Option<u64> {
+        self.schedule.at()
+    }
+
+    /// Sends a frontier after a while, whatever others send, unless the same one has just been sent.
+    pub(super) fn require_frontier(&mut self, now: u64, wait: u64, frame_ms: u64) {
+        self.schedule.require_by(now, now + wait, self.inventory.frontier().fingerprint(), frame_ms);
+    }
+
+    pub(super) fn frontier_message(&self) -> FrontierMessage {
+        self.inventory.message(self.observes)
+    }
+
+    pub(super) fn sent_frontier(&mut self, now: u64) {
+        self.listeners.values_mut().for_each(|listener| listener.is_ahead = false);
+        self.schedule.done(now, self.inventory.frontier().fingerprint());
+    }
+
+    /// What present listeners lack and may be sent now.
+    pub(super) fn supplies(&self, now: u64, present: &Present) -> impl Iterator<Item = Due> {
+        let due = self.inventory.layers.iter().filter(move |(_, held)| held.due <= now && !held.declined);
+        due.filter_map(move |(layer, held)| {
+            let supply = held.supply_for(layer, &self.lacking(layer, present, now))?;
+            Some(Due { layer: *layer, supply, rank: held.rank, newest_at: held.at })
+        })
+    }
+
+    fn lacking(&self, layer: &LayerHash, present: &Present, now: u64) -> Vec<(&PeerId, &Listener)> {
+        let state = self.ours().get(layer).expect("a layer of a channel has a state");
+        let is_present = |peer: &PeerId| present.get(peer).is_some_and(|presence| presence.is_current(now));
+        let is_document = self.inventory.layers.get(layer).is_none_or(|held| held.rank > OBSERVED_RANK_MAX);
+        let lacks = |listener: &Listener| listener.lacks(layer, state, is_document);
+        self.listeners.iter().filter(|(peer, listener)| is_present(peer) && lacks(listener)).collect()
+    }
+
+    /// When each thing of this channel becomes due.
+    pub(super) fn due_times(&self, now: u64, present: &Present) -> impl Iterator<Item = u64> {
+        let is_lacked = move |layer: &LayerHash| !self.lacking(layer, present, now).is_empty();
+        let supplies =
+            self.inventory.layers.iter().filter(move |(layer, held)| !held.declined && is_lacked(layer));
+        supplies.map(|(_, held)| held.due).chain(self.schedule.at())
+    }
+
+    /// A layer's newest state was sent to some listeners.
+    pub(super) fn supplied(&mut self, now: u64, layer: LayerHash, base: Option<State>, targets: &[PeerId]) {
+        let Some(state) = self.ours().get(&layer) else { return };
+        for peer in targets {
+            if let Some(listener) = self.listeners.get_mut(peer) {
+                listener.note_supplied(layer, state, now);
+            }
+        }
+        if let Some(held) = self.inventory.layers.get_mut(&layer) {
+            held.note_supplied(state, base, now);
+        }
+    }
+
+    /// A state on the way to the newest was sent. A listener that received it takes the next delta from there; one that
+    /// did not reports what it holds.
+    pub(super) fn sent_intermediate(&mut self, layer: LayerHash, state: State, targets: &[PeerId]) {
+        for peer in targets {
+            if let Some(listener) = self.listeners.get_mut(peer) {
+                listener.note_base(layer, state);
+            }
+        }
+        if let Some(held) = self.inventory.layers.get_mut(&layer) {
+            held.note_sent(state);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What is believed of one listener of a channel: what it holds, by its own reports and by what was sent since.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::layer::LayerHash;
+use crate::sync::broadcast::inventory::Report;
+use crate::sync::broadcast::layer::STATES_MAX;
+use crate::sync::broadcast::message::{Fingerprint, short_hash};
+use crate::sync::broadcast::status::Lag;
+use crate::sync::frontier::{Frontier, State};
+
+/// A state that was sent to a listener.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Supplied {
+    pub(super) state: State,
+    pub(super) at: u64,
+}
+
+/// A fingerprint that fits no state of this node's frontier.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unrecognised {
+    pub(super) fingerprint: Fingerprint,
+    pub(super) at: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Listener {
+    theirs: Frontier,
+    /// Whether `theirs` is what it reported, or follows from that.
+    known: bool,
+    /// It only observes the owner, and lacks no documents.
+    pub(super) observes: bool,
+    /// When it last sent a report that could be read in full.
+    known_at: Option<u64>,
+    /// Short hashes of layers that it reported and that were never seen here; as many as fit a frontier.
+    unseen: BTreeSet<u16>,
+    /// Its last fingerprint, while that is not recognised.
+    unrecognised: Option<Unrecognised>,
+    /// It reported newer states than this node has.
+    pub(super) is_ahead: bool,
+    /// States that it has held, and so keeps as bases: those it was seen to hold, and those sent before that.
+    bases: BTreeMap<LayerHash, BTreeSet<State>>,
+    /// What was sent to it and may have been missed.
+    supplied: BTreeMap<LayerHash, Supplied>,
+}
+
+impl Listener {
+    // ---- questions ---------------------------------------------------------------------------------------
+
+    /// The state of a layer that it holds, as far as known.
+    pub(super) fn state(&self, layer: &LayerHash) -> Option<State> {
+        self.theirs.get(layer)
+    }
+
+    /// Whether a state of a layer can serve it as a base.
+    pub(super) fn holds(&self, layer: &LayerHash, base: &State) -> bool {
+        self.bases.get(layer).is_some_and(|bases| bases.contains(base))
+    }
+
+    fn has(&self, layer: &LayerHash, state: State) -> bool {
+        self.state(layer).is_some_and(|theirs| theirs >= state)
+    }
+
+    fn was_supplied(&self, layer: &LayerHash, state: State) -> bool {
+        self.supplied.get(layer).is_some_and(|supplied| supplied.state >= state)
+    }
+
+    /// Whether it has, or has just been sent, a state or a newer one.
+    pub(super) fn should_have(&self, layer: &LayerHash, state: State) -> bool {
+        self.known && (self.has(layer, state) || self.was_supplied(layer, state))
+    }
+
+    /// Whether it holds exactly this state, or was sent it last.
+    pub(super) fn may_have(&self, layer: &LayerHash, state: State) -> bool {
+        self.holds(layer, &state)
+            || self.state(layer) == Some(state)
+            || self.supplied.get(layer).is_some_and(|supplied| supplied.state == state)
+    }
+
+    /// Whether it is known to lack a state, and was not sent it.
+    pub(super) fn lacks(&self, layer: &LayerHash, state: State, is_document: bool) -> bool {
+        self.known
+            && !(self.observes && is_document)
+            && !self.has(layer, state)
+            && !self.was_supplied(layer, state)
+    }
+
+    /// Whether `theirs` is known and has this fingerprint.
+    pub(super) fn matches(&self, fingerprint: Fingerprint) -> bool {
+        self.known && fingerprint.is_of(&self.theirs)
+    }
+
+    /// When it last sent a report that could be read in full.
+    pub(super) fn known_at(&self) -> Option<u64> {
+        self.known_at
+    }
+
+    pub(super) fn unrecognised(&self) -> Option<Unrecognised> {
+        self.unrecognised
+    }
+
+    /// Its lag to a node that holds `ours`; none while what it holds is unknown.
+    pub(super) fn lag(&self, ours: &Frontier) -> Option<Lag> {
+        if !self.known {
+            return None;
+        }
+        let newer = self.theirs.iter().filter(|(layer, theirs)| ours.is_behind(layer, **theirs));
+        let mut lag = Lag { we_lack: self.unseen.len() + newer.count(), ..Lag::default() };
+        for (layer, state) in ours.iter().filter(|(layer, state)| !self.has(layer, **state)) {
+            match self.was_supplied(layer, *state) {
+                true => lag.unacknowledged += 1,
+                false => lag.they_lack += 1,
+            }
+        }
+        Some(lag)
+    }
+
+    // ---- what it reports ---------------------------------------------------------------------------------
+
+    /// It holds a state. What was sent between the one before and this it has most likely received as well; if
+    /// not, its next frontier corrects that.
+    pub(super) fn confirm(&mut self, layer: LayerHash, state: State, sent: Option<&VecDeque<State>>) {
+        if self.has(&layer, state) {
+            return;
+        }
+        let before = self.state(&layer);
+        let bases = self.bases.entry(layer).or_default();
+        let between = sent
+            .into_iter()
+            .flatten()
+            .filter(|sent| **sent < state && before.is_some_and(|before| **sent > before));
+        bases.extend(between.copied().chain([state]));
+        while bases.len() > STATES_MAX {
+            bases.pop_first();
+        }
+        self.theirs.set(layer, Some(state));
+    }
+
+    /// Its fingerprint was recognised: it held `frontier` at `at`; none: what was believed.
+    pub(super) fn recognised(&mut self, frontier: Option<Frontier>, at: u64) {
+        if let Some(frontier) = frontier {
+            self.theirs = frontier;
+        }
+        self.known = true;
+        self.known_at = Some(at);
+        self.unseen.clear();
+        self.unrecognised = None;
+    }
+
+    /// Its fingerprint was not recognised: what it holds is unknown.
+    pub(super) fn not_recognised(&mut self, fingerprint: Fingerprint, at: u64) {
+        self.known = false;
+        self.unrecognised = Some(Unrecognised { fingerprint, at });
+    }
+
+    /// Its report does not show a layer's newest state here. `crossing`: what was sent too late for the report.
+    pub(super) fn note_lack(&mut self, layer: LayerHash, theirs: Option<State>, crossing: Option<Supplied>) {
+        match crossing {
+            Some(supplied) => self.supplied.insert(layer, supplied),
+            None => self.supplied.remove(&layer),
+        };
+        // It knows best what it has.
+        self.bases.insert(layer, theirs.into_iter().collect());
+    }
+
+    /// It reported its states layer by layer.
+    pub(super) fn take_report(&mut self, report: Report, now: u64) {
+        self.unrecognised = None;
+        self.observes = report.observes;
+        if report.complete || report.observes {
+            self.theirs = report.theirs;
+            self.known = true;
+            self.known_at = Some(now);
+            self.unseen = report.unseen;
+        } else {
+            for (layer, state) in report.theirs.iter() {
+                self.theirs.set(*layer, Some(*state));
+            }
+        }
+    }
+
+    // ---- what happens here -------------------------------------------------------------------------------
+
+    /// A layer is known here now.
+    pub(super) fn note_seen(&mut self, layer: &LayerHash) {
+        self.unseen.remove(&short_hash(layer));
+    }
+
+    /// A state was sent to it.
+    pub(super) fn note_supplied(&mut self, layer: LayerHash, state: State, at: u64) {
+        self.supplied.insert(layer, Supplied { state, at });
+    }
+
+    /// A state was sent to it that the next delta may start from.
+    pub(super) fn note_base(&mut self, layer: LayerHash, state: State) {
+        self.bases.entry(layer).or_default().insert(state);
+    }
+
+    /// What was sent long enough ago to be received, and does not show in a report, was missed.
+    pub(super) fn forget_missed(&mut self, now: u64, settle_ms: u64) {
+        self.supplied.retain(|_, supplied| supplied.at + settle_ms > now);
+    }
+
+    /// It is no longer ahead once this node holds all that it reported.
+    pub(super) fn settle(&mut self, ours: &Frontier) {
+        self.is_ahead &=
+            !self.unseen.is_empty() || self.theirs.iter().any(|(layer, state)| ours.is_behind(layer, *state));
+    }
+
+    /// Whether it waits for this node's frontier, which was last sent at `sent_at`.
+    pub(super) fn is_open(&self, sent_at: Option<u64>) -> bool {
+        let asks = |it: Unrecognised| sent_at.is_none_or(|sent| it.at > sent);
+        self.is_ahead || self.unrecognised.is_some_and(asks)
+    }
+}

@@ -1,0 +1,480 @@
+//! The broadcast engine: sync among all nodes in range of one radio, where every byte is dear and one transmission
+//! serves all receivers.
+//!
+//! A *channel* is one owner's audience: what is sent on it concerns that owner's documents. The engine tracks what each
+//! *listener* holds, and sends only what some listener lacks:
+//!
+//! - An author's news goes out at once if any listener is present; a relay waits a random while, and drops its copy if
+//!   it receives the same from another node. For absent listeners nothing is queued.
+//! - A heartbeat carries, in a few bytes, fingerprints of what its sender holds on its own channel and on the others
+//!   that it relays. A fingerprint that fits what was believed needs no answer; it is the acknowledgement as well. One
+//!   that does not fit is answered by a *frontier* of four bytes a layer, after a random wait over as many frame times
+//!   as the audience has readers. A node that has what the frontier lacks sends it. A node that receives another's
+//!   question waits for that answer, and drops its own question once the answer arrived.
+//! - No timer causes a retransmission. The reason is always a heartbeat or a frontier that shows a listener still
+//!   behind.
+//!
+//! Sans-io, as [`sync::Engine`](crate::sync::Engine): `handle_input`, then `transmissions` returns what is due, best
+//! first; the node takes the first that the airtime allows, and reports it with `done`.
+
+mod channel;
+mod heartbeats;
+mod input;
+mod inventory;
+mod layer;
+mod listener;
+pub mod message;
+mod schedule;
+mod status;
+mod timing;
+mod transmission;
+
+use std::collections::BTreeMap;
+
+use tombolo_transports::PeerId;
+
+use crate::layer::LayerHash;
+use crate::random::Random;
+use crate::sync::frontier::State;
+pub use input::{Input, LayerOffer};
+pub use status::{Lag, Presence, SyncStatus};
+pub use timing::Timing;
+pub use transmission::Transmission;
+
+use channel::{Channel, ChannelSettings, Due};
+use heartbeats::Heartbeats;
+use message::{Fingerprint, FrontierMessage, Heartbeat, OTHERS_MAX};
+use timing::{ReplyDelays, Waits};
+
+/// A listener is absent when three of its "next by" have passed in silence.
+const MISSED_MAX: u64 = 3;
+/// The "next by" of a listener that has not sent one yet, milliseconds.
+const FIRST_NEXT_BY_MS: u64 = 20 * 60 * 1000;
+/// The longest "next by" that is believed, milliseconds.
+const NEXT_BY_MAX_MS: u64 = 24 * 60 * 60 * 1000;
+/// Readers over which an early acknowledgement is spread; of more, several send at once.
+const ACKNOWLEDGING_READERS_MAX: usize = 32;
+
+/// The engine of one radio.
+#[derive(Debug)]
+pub struct BroadcastEngine {
+    me: PeerId,
+    channels: BTreeMap<PeerId, Channel>,
+    presence: BTreeMap<PeerId, Presence>,
+    heartbeats: Heartbeats,
+    /// The first other channel of the next heartbeat, when they do not all fit.
+    others_from: usize,
+    waits: Waits,
+}
+
+impl BroadcastEngine {
+    /// An engine of node `me`. The first heartbeat comes soon: present listeners answer it.
+    pub fn new(me: PeerId, timing: Timing, now: u64, random: Random) -> Self {
+        let mut waits = Waits::new(timing, random);
+        let heartbeats = Heartbeats::new(now + waits.frames(4));
+        BroadcastEngine {
+            me,
+            channels: BTreeMap::new(),
+            presence: BTreeMap::new(),
+            heartbeats,
+            others_from: 0,
+            waits,
+        }
+    }
+
+    /// Takes one input, whose effects are then to be drained.
+    pub fn handle_input(&mut self, now: u64, input: Input) {
+        match input {
+            Input::Channel { owner, aliases, ours, members, readers, observes } => {
+                let channel = self.channels.entry(owner).or_insert_with(|| Channel::new(owner == self.me));
+                channel.set(now, ChannelSettings { aliases, ours, members, readers, observes });
+            }
+            Input::ChannelGone { owner } => {
+                self.channels.remove(&owner);
+            }
+            Input::Stored { owner, layer, state, bases, rank, from, ours } => {
+                self.stored(now, owner, layer, LayerOffer { state, bases, rank }, from, ours);
+            }
+            Input::Joined { peer, asked } => self.joined(now, peer, asked),
+            Input::Present { peer } => self.present(now, peer, None),
+            Input::Heartbeat { from, heartbeat } => self.received_heartbeat(now, from, &heartbeat),
+            Input::Frontier { owner, from, frontier } => self.received_frontier(now, owner, from, &frontier),
+            Input::Asking { alias } => self.received_question(now, &alias),
+            Input::DeliveredElsewhere { owner, peer, layer, state } => {
+                if let Some(channel) = self.channels.get_mut(&owner) {
+                    channel.confirm(&peer, layer, state);
+                }
+            }
+            Input::Overheard { owner, from, layer, state } => {
+                if let Some(channel) = self.channels.get_mut(&owner) {
+                    channel.confirm(&from, layer, state);
+                    channel.overheard(now, layer, state);
+                }
+                self.note_sender(&owner, &from);
+            }
+            Input::Declined { owner, layer, state } => {
+                if let Some(channel) = self.channels.get_mut(&owner) {
+                    channel.decline(layer, state);
+                    channel.settle(now);
+                }
+            }
+            Input::Withheld { owner, layer } => {
+                let wait = self.frontier_wait(&owner);
+                self.require_frontier(now, wait, &owner, |channel| channel.withhold(layer));
+            }
+            Input::BaseMissing { owner } => {
+                // Late enough that the frontier does not seem to have crossed that delta.
+                let wait = self.waits.timing.settle_ms() + self.frontier_wait(&owner);
+                self.require_frontier(now, wait, &owner, Channel::ask_for_declined);
+            }
+            Input::FarBase { owner } => self.received_far_base(now, &owner),
+            Input::Timing(timing) => {
+                self.waits.timing = timing;
+                self.heartbeats.by(now + timing.heartbeat_ms);
+            }
+        }
+    }
+
+    /// What is due, best first: what decides about rights, then frontiers and heartbeats, which make others send or
+    /// keep silent, then the most valuable and newest states.
+    pub fn transmissions(&self, now: u64) -> Vec<Transmission> {
+        let due = |(owner, channel): (&PeerId, &Channel)| {
+            let owner = *owner;
+            channel.supplies(now, &self.presence).map(move |due| (owner, due)).collect::<Vec<_>>()
+        };
+        let mut supplies: Vec<(PeerId, Due)> = self.channels.iter().flat_map(due).collect();
+        supplies.sort_by_key(|(_, due)| (due.rank, std::cmp::Reverse(due.newest_at)));
+        let (rights, rest): (Vec<_>, Vec<_>) = supplies.into_iter().partition(|(_, due)| due.rank == 0);
+        let supply = |(owner, due): (PeerId, Due)| Transmission::Supply {
+            owner,
+            layer: due.layer,
+            base: due.supply.base,
+            targets: due.supply.targets,
+            rank: due.rank,
+        };
+        let frontiers =
+            self.channels.iter().filter(|(_, channel)| channel.frontier_at().is_some_and(|at| at <= now));
+        let frontiers = frontiers.map(|(owner, channel)| Transmission::Frontier {
+            owner: *owner,
+            frontier: channel.frontier_message(),
+        });
+        let heartbeat = (self.heartbeats.next() <= now).then(|| Transmission::Heartbeat(self.heartbeat()));
+        rights
+            .into_iter()
+            .map(supply)
+            .chain(frontiers)
+            .chain(heartbeat)
+            .chain(rest.into_iter().map(supply))
+            .collect()
+    }
+
+    /// A candidate has been transmitted, or need not be.
+    pub fn done(&mut self, now: u64, transmission: &Transmission) {
+        let me = self.me;
+        match transmission {
+            Transmission::Heartbeat(heartbeat) => {
+                self.others_from = match self.others().count() {
+                    0 => 0,
+                    count => (self.others_from + heartbeat.others.len()) % count,
+                };
+                let jitter = self.waits.heartbeat_jitter();
+                self.heartbeats.done(now, &self.waits.timing, jitter);
+            }
+            Transmission::Frontier { owner, .. } => {
+                if let Some(channel) = self.channels.get_mut(owner) {
+                    channel.sent_frontier(now);
+                }
+                self.note_sender(owner, &me);
+            }
+            Transmission::Supply { owner, layer, base, targets, .. } => {
+                if let Some(channel) = self.channels.get_mut(owner) {
+                    channel.supplied(now, *layer, *base, targets);
+                }
+                self.note_sender(owner, &me);
+                self.expect_early_heartbeat(now);
+            }
+            Transmission::Intermediate { owner, layer, state, targets } => {
+                if let Some(channel) = self.channels.get_mut(owner) {
+                    channel.sent_intermediate(*layer, *state, targets);
+                }
+                self.note_sender(owner, &me);
+                self.expect_early_heartbeat(now);
+            }
+        }
+    }
+
+    /// When something may be due.
+    pub fn poll_timeout(&self, now: u64) -> Option<u64> {
+        self.due_times(now).min()
+    }
+
+    /// When something becomes due that is not due yet.
+    pub fn next_after(&self, now: u64) -> Option<u64> {
+        self.due_times(now).filter(|at| *at > now).min()
+    }
+
+    fn due_times(&self, now: u64) -> impl Iterator<Item = u64> {
+        let channels = self.channels.values().flat_map(move |channel| channel.due_times(now, &self.presence));
+        channels.chain([self.heartbeats.next()])
+    }
+
+    // ---- questions ---------------------------------------------------------------------------------------
+
+    /// When a peer was last received on this radio.
+    pub fn presence(&self, peer: &PeerId) -> Option<Presence> {
+        self.presence.get(peer).copied()
+    }
+
+    /// The peers that count as present now.
+    pub fn present_peers(&self, now: u64) -> impl Iterator<Item = PeerId> {
+        self.presence.iter().filter(move |(_, presence)| presence.is_current(now)).map(|(peer, _)| *peer)
+    }
+
+    /// The lag of a peer, summed over all channels that both listen on. A channel of a third owner counts from the
+    /// peer's first report on it: the peer may not know that owner.
+    pub fn sync_status(&self, peer: &PeerId) -> SyncStatus {
+        let mut all: Option<Lag> = None;
+        let mut unknown: Option<Option<u64>> = None;
+        for (owner, channel) in &self.channels {
+            let Some(listener) = channel.listener(peer) else { continue };
+            let known_at = listener.known_at();
+            match channel.lag(peer) {
+                Some(lag) => *all.get_or_insert_default() += lag,
+                None if *owner == self.me || owner == peer || known_at.is_some() => {
+                    unknown = Some(unknown.map_or(known_at, |since| since.min(known_at)));
+                }
+                None => {}
+            }
+        }
+        match (unknown, all) {
+            (None, Some(lag)) => SyncStatus::Known(lag),
+            (since, _) => SyncStatus::Unknown { since: since.flatten() },
+        }
+    }
+
+    /// Whether a listener has, or has just been sent, the reported state of a layer.
+    pub fn should_have(&self, owner: &PeerId, layer: &LayerHash, peer: &PeerId) -> bool {
+        let Some(channel) = self.channels.get(owner) else { return false };
+        match (channel.ours().get(layer), channel.listener(peer)) {
+            (Some(state), Some(listener)) => listener.should_have(layer, state),
+            _ => false,
+        }
+    }
+
+    /// Whether a listener holds a state of a layer, or was sent it last.
+    pub fn may_have(&self, owner: &PeerId, layer: &LayerHash, peer: &PeerId, state: State) -> bool {
+        let listener = self.channels.get(owner).and_then(|channel| channel.listener(peer));
+        listener.is_some_and(|listener| listener.may_have(layer, state))
+    }
+
+    /// The present peers that listen on a channel.
+    pub fn listeners(&self, owner: &PeerId, now: u64) -> Vec<PeerId> {
+        let Some(channel) = self.channels.get(owner) else { return Vec::new() };
+        self.present_peers(now).filter(|peer| channel.has_member(peer)).collect()
+    }
+
+    /// The states of a layer that listeners reported, or are known to hold.
+    pub fn shown(&self, owner: &PeerId, layer: &LayerHash) -> Vec<State> {
+        self.channels.get(owner).into_iter().flat_map(|channel| channel.shown(layer)).collect()
+    }
+
+    /// The timing of the radio.
+    pub fn timing(&self) -> Timing {
+        self.waits.timing
+    }
+
+    /// The state of a layer that is reported to listeners.
+    pub fn state(&self, owner: &PeerId, layer: &LayerHash) -> Option<State> {
+        self.channels.get(owner)?.ours().get(layer)
+    }
+
+    /// Whether this node participates in an owner's channel.
+    pub fn participates(&self, owner: &PeerId) -> bool {
+        self.channels.contains_key(owner)
+    }
+
+    /// The owners of the channels in which this node participates.
+    pub fn owners(&self) -> impl Iterator<Item = PeerId> {
+        self.channels.keys().copied()
+    }
+
+    // ---- what happens here -------------------------------------------------------------------------------
+
+    fn stored(
+        &mut self,
+        now: u64,
+        owner: PeerId,
+        layer: LayerHash,
+        offer: LayerOffer,
+        from: Option<PeerId>,
+        ours: bool,
+    ) {
+        let wait = (!ours).then(|| self.waits.relay());
+        let again = self.frontier_wait(&owner);
+        let Some(channel) = self.channels.get_mut(&owner) else { return };
+        channel.stored(now, layer, offer, from, wait);
+        match from {
+            // More may come with it.
+            Some(_) => channel.settle(now + again),
+            None => channel.settle(now),
+        }
+        if let Some(from) = from {
+            self.note_sender(&owner, &from);
+        }
+        if ours {
+            self.expect_early_heartbeat(now);
+        }
+    }
+
+    fn joined(&mut self, now: u64, peer: PeerId, asked: bool) {
+        self.present(now, peer, None);
+        // The node that asked sends first.
+        let lead = if asked { 0 } else { self.waits.timing.frame_ms * 6 };
+        let wait = self.waits.timing.settle_ms() + self.waits.frames(4);
+        self.heartbeats.greet(peer, now + lead + wait, true);
+    }
+
+    /// Changes a channel, and sends a frontier on it whatever others send.
+    fn require_frontier(&mut self, now: u64, wait: u64, owner: &PeerId, change: impl FnOnce(&mut Channel)) {
+        if let Some(channel) = self.channels.get_mut(owner) {
+            change(channel);
+            channel.require_frontier(now, wait, self.waits.timing.frame_ms);
+        }
+    }
+
+    fn heartbeat(&self) -> Heartbeat {
+        let fingerprint = |channel: &Channel| channel.ours().fingerprint();
+        let count = self.others().count();
+        let from_here = self.others().cycle().skip(self.others_from).take(count.min(OTHERS_MAX));
+        Heartbeat {
+            // Jitter and a busy channel included.
+            next_by_s: u32::try_from(self.timing().heartbeat_ms * 3 / 2 / 1000).unwrap_or(u32::MAX),
+            fingerprint: (self.channels.get(&self.me).map_or(0, fingerprint) >> 32) as u32,
+            others: from_here
+                .filter_map(|channel| Some((*channel.aliases.first()?, (fingerprint(channel) >> 48) as u16)))
+                .collect(),
+        }
+    }
+
+    fn others(&self) -> impl Iterator<Item = &Channel> + Clone {
+        self.channels.iter().filter(|(owner, _)| **owner != self.me).map(|(_, channel)| channel)
+    }
+
+    fn expect_early_heartbeat(&mut self, now: u64) {
+        let jitter = self.waits.frames(1);
+        self.heartbeats.expect_early(now, &self.waits.timing, jitter);
+    }
+
+    // ---- what is received --------------------------------------------------------------------------------
+
+    fn received_heartbeat(&mut self, now: u64, from: PeerId, heartbeat: &Heartbeat) {
+        self.present(now, from, Some(u64::from(heartbeat.next_by_s) * 1000));
+        self.note_sender(&from, &from);
+        self.received_fingerprint(now, from, from, Fingerprint::Own(heartbeat.fingerprint));
+        for (alias, quarter) in &heartbeat.others {
+            // An owner reports its own channel in full.
+            if let Some(owner) = self.owner_of(alias).filter(|owner| *owner != from) {
+                self.received_fingerprint(now, owner, from, Fingerprint::Other(*quarter));
+            }
+        }
+    }
+
+    fn received_fingerprint(&mut self, now: u64, owner: PeerId, from: PeerId, fingerprint: Fingerprint) {
+        if owner == self.me {
+            self.heartbeats.note_report(&from);
+        }
+        let delays = self.reply_delays(&owner);
+        if let Some(channel) = self.channels.get_mut(&owner) {
+            channel.received_fingerprint(now, from, fingerprint, &delays);
+        }
+    }
+
+    fn received_frontier(&mut self, now: u64, owner: PeerId, from: PeerId, frontier: &FrontierMessage) {
+        self.present(now, from, None);
+        if owner == self.me {
+            self.heartbeats.note_report(&from);
+        }
+        self.note_sender(&owner, &from);
+        let delays = self.reply_delays(&owner);
+        let answer_ms = self.answer_wait(now, &owner);
+        if let Some(channel) = self.channels.get_mut(&owner) {
+            channel.received_frontier(now, from, frontier, &delays, answer_ms);
+        }
+    }
+
+    fn received_question(&mut self, now: u64, alias: &[u8; 2]) {
+        let Some(owner) = self.owner_of(alias) else { return };
+        let wait = self.answer_wait(now, &owner);
+        if let Some(channel) = self.channels.get_mut(&owner) {
+            channel.received_question(now + wait);
+        }
+        self.heartbeats.note_met(|peer| *peer == owner);
+    }
+
+    fn received_far_base(&mut self, now: u64, owner: &PeerId) {
+        let Some(channel) = self.channels.get_mut(owner) else { return };
+        if !channel.received_far_base() {
+            return;
+        }
+        let readers = channel.readers().clamp(1, ACKNOWLEDGING_READERS_MAX) as u64;
+        let wait = self.waits.timing.settle_ms() + self.waits.frames(4 * readers);
+        self.heartbeats.acknowledge(now, now + wait, &self.waits.timing);
+    }
+
+    fn owner_of(&self, alias: &[u8; 2]) -> Option<PeerId> {
+        let named = |channel: &Channel| channel.aliases.contains(alias);
+        self.channels.iter().find(|(_, channel)| named(channel)).map(|(owner, _)| *owner)
+    }
+
+    fn present(&mut self, now: u64, peer: PeerId, next_by_ms: Option<u64>) {
+        let before = self.presence.get(&peer).copied();
+        let is_new = before.is_none_or(|presence| !presence.is_current(now));
+        let until = match next_by_ms {
+            Some(next_by) => now + MISSED_MAX * next_by.clamp(1, NEXT_BY_MAX_MS),
+            None => before.map_or(0, |presence| presence.until).max(now + FIRST_NEXT_BY_MS),
+        };
+        self.presence.insert(peer, Presence { at: now, until });
+        if is_new {
+            // A node that comes, or comes back, gets a heartbeat soon if no other frame shows that this node is
+            // present.
+            let spread = self.waits.timing.spread_ms(self.readers(&peer));
+            let wait = self.waits.timing.settle_ms() + spread + self.frontier_wait(&peer);
+            self.heartbeats.greet(peer, now + wait, false);
+        }
+    }
+
+    /// The listeners of a channel have received something that `from` sent there.
+    fn note_sender(&mut self, owner: &PeerId, from: &PeerId) {
+        let Some(channel) = self.channels.get(owner) else { return };
+        // An answer, or news, shows them that their frames are received.
+        self.heartbeats.note_met(|peer| peer != from && (peer == owner || channel.has_member(peer)));
+    }
+
+    // ---- waits -------------------------------------------------------------------------------------------
+
+    fn readers(&self, owner: &PeerId) -> usize {
+        self.channels.get(owner).map_or(1, Channel::readers)
+    }
+
+    fn frontier_wait(&mut self, owner: &PeerId) -> u64 {
+        let readers = self.readers(owner);
+        self.waits.frontier(*owner == self.me, readers)
+    }
+
+    fn reply_delays(&mut self, owner: &PeerId) -> ReplyDelays {
+        ReplyDelays {
+            frontier_ms: self.frontier_wait(owner),
+            relay_ms: self.waits.relay(),
+            timing: self.waits.timing,
+        }
+    }
+
+    fn answer_wait(&mut self, now: u64, owner: &PeerId) -> u64 {
+        let is_present = self.presence.get(owner).is_some_and(|presence| presence.is_current(now));
+        let readers = self.readers(owner);
+        self.waits.answer(is_present, *owner == self.me, readers)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,373 @@
+//! A handful of engines on one lossy channel, a frame at a time: they come into step, at a price that is counted.
+
+use super::heartbeats::TRAILING_FRAMES;
+use super::*;
+use crate::layer::Sequence;
+use crate::sync::broadcast::message::FrontierEntry;
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+
+const FRAME_MS: u64 = 100;
+const TIMING: Timing = Timing { frame_ms: FRAME_MS, heartbeat_ms: 600_000 };
+
+struct Station {
+    me: PeerId,
+    engine: BroadcastEngine,
+    layers: BTreeMap<(PeerId, LayerHash), Vec<State>>,
+    cut_off: bool,
+}
+
+struct World {
+    now: u64,
+    stations: Vec<Station>,
+    random: Random,
+    loss_permille: u64,
+    sent: BTreeMap<&'static str, usize>,
+}
+
+fn peer(number: usize) -> PeerId {
+    PeerId([number as u8 + 1; 32])
+}
+
+fn alias(owner: &PeerId) -> [u8; 2] {
+    [owner.0[0], 0xa1]
+}
+
+fn layer(number: u8) -> LayerHash {
+    LayerHash([number, number, 0, 0, 0, 0, 0, 0])
+}
+
+fn state(sequence: u64) -> State {
+    let sequence_of = Sequence::new(sequence).unwrap();
+    State { sequence: sequence_of, root_prefix: [(sequence * 37) as u8, (sequence >> 8) as u8, 1, 2] }
+}
+
+impl World {
+    /// `count` nodes, all peers of each other, each with one state of `layers` layers that all hold.
+    fn in_step(count: usize, layers: u8, loss_permille: u64, seed: u8) -> Self {
+        let random = Random::new(&[seed; 32]);
+        let mut world =
+            World { now: 1_000, stations: Vec::new(), random, loss_permille, sent: BTreeMap::new() };
+        for number in 0..count {
+            let me = peer(number);
+            let engine = BroadcastEngine::new(me, TIMING, world.now, Random::new(&world.random.bytes()));
+            let mut station = Station { me, engine, layers: BTreeMap::new(), cut_off: false };
+            for owner in 0..count {
+                let mine: BTreeMap<_, _> = (0..layers)
+                    .map(|n| (layer(n), LayerOffer { state: state(1), bases: Vec::new(), rank: 2 }))
+                    .collect();
+                station.layers.extend(mine.keys().map(|n| ((peer(owner), *n), vec![state(1)])));
+                let members = (0..count).filter(|n| *n != number).map(peer).collect();
+                let owner = peer(owner);
+                let input = Input::Channel {
+                    owner,
+                    aliases: vec![alias(&owner)],
+                    ours: mine,
+                    members,
+                    observes: false,
+                    readers: count,
+                };
+                station.engine.handle_input(world.now, input);
+            }
+            world.stations.push(station);
+        }
+        world
+    }
+
+    fn write(&mut self, station: usize, number: u8) {
+        let now = self.now;
+        let Station { me, engine, layers, .. } = &mut self.stations[station];
+        let states = layers.entry((*me, layer(number))).or_default();
+        let next = state(states.last().map_or(0, |s| s.sequence.get()) + 1);
+        states.push(next);
+        let bases = states[..states.len() - 1].to_vec();
+        let (owner, layer) = (*me, layer(number));
+        let stored = Input::Stored { owner, layer, state: next, bases, rank: 2, from: None, ours: true };
+        engine.handle_input(now, stored);
+    }
+
+    /// Lets every station take the due it has, one frame at a time, for a while.
+    fn run(&mut self, ms: u64) {
+        let end = self.now + ms;
+        while self.now < end {
+            let due = self.stations.iter().filter_map(|s| s.engine.poll_timeout(self.now)).min();
+            self.now = (self.now + FRAME_MS).max(due.unwrap_or(end).min(end));
+            let first = self.random.below(self.stations.len() as u64) as usize;
+            for n in 0..self.stations.len() {
+                let n = (first + n) % self.stations.len();
+                if let Some(transmission) = self.stations[n].engine.transmissions(self.now).into_iter().next()
+                {
+                    self.stations[n].engine.done(self.now, &transmission);
+                    self.broadcast(n, &transmission);
+                    break;
+                }
+            }
+        }
+    }
+
+    fn broadcast(&mut self, from: usize, transmission: &Transmission) {
+        let kind = match transmission {
+            Transmission::Heartbeat(_) => "heartbeat",
+            Transmission::Frontier { .. } => "frontier",
+            Transmission::Supply { base: Some(_), .. } => "delta",
+            Transmission::Supply { .. } => "whole",
+            Transmission::Intermediate { .. } => "step",
+        };
+        if self.stations[from].cut_off {
+            return;
+        }
+        *self.sent.entry(kind).or_default() += 1;
+        let sender = self.stations[from].me;
+        for n in (0..self.stations.len()).filter(|n| *n != from) {
+            if self.stations[n].cut_off || self.random.below(1000) < self.loss_permille {
+                continue;
+            }
+            let supplied = match transmission {
+                Transmission::Supply { owner, layer, .. } => {
+                    self.stations[from].layers[&(*owner, *layer)].last().copied()
+                }
+                _ => None,
+            };
+            self.stations[n].hear(self.now, sender, transmission, supplied);
+        }
+    }
+
+    fn converged(&self) -> bool {
+        let newest = |station: &Station| -> Vec<Option<State>> {
+            station.layers.values().map(|states| states.last().copied()).collect()
+        };
+        self.stations.iter().all(|station| newest(station) == newest(&self.stations[0]))
+    }
+
+    fn frames(&self) -> usize {
+        self.sent.values().sum()
+    }
+}
+
+impl Station {
+    fn hear(&mut self, now: u64, from: PeerId, transmission: &Transmission, supplied: Option<State>) {
+        self.engine.handle_input(now, Input::Present { peer: from });
+        let input = match transmission {
+            Transmission::Heartbeat(heartbeat) => {
+                let heartbeat = Heartbeat::decode(&heartbeat.encode()).unwrap();
+                Input::Heartbeat { from, heartbeat }
+            }
+            Transmission::Frontier { owner, frontier } => {
+                let frontier = FrontierMessage::decode(&frontier.encode()).unwrap();
+                Input::Frontier { owner: *owner, from, frontier }
+            }
+            Transmission::Intermediate { .. } => return,
+            Transmission::Supply { owner, layer, base, .. } => {
+                let states = self.layers.entry((*owner, *layer)).or_default();
+                let state = supplied.unwrap();
+                if states.last().is_some_and(|newest| *newest >= state) {
+                    self.engine
+                        .handle_input(now, Input::Overheard { owner: *owner, from, layer: *layer, state });
+                    return;
+                }
+                if base.is_some_and(|base| !states.contains(&base)) {
+                    return self.engine.handle_input(now, Input::BaseMissing { owner: *owner });
+                }
+                states.push(state);
+                let from = Some(from);
+                let bases = states[..states.len() - 1].to_vec();
+                Input::Stored { owner: *owner, layer: *layer, state, bases, rank: 2, from, ours: false }
+            }
+        };
+        self.engine.handle_input(now, input);
+    }
+}
+
+#[test]
+fn in_step_there_are_heartbeats_and_nothing_else() {
+    let mut world = World::in_step(4, 2, 0, 1);
+    world.run(60_000);
+    assert_eq!(world.sent.keys().copied().collect::<Vec<_>>(), ["heartbeat"], "{:?}", world.sent);
+    let before = world.frames();
+    world.run(6 * TIMING.heartbeat_ms);
+    let per_node = (world.frames() - before) / 4;
+    assert!((4..=6).contains(&per_node), "{per_node} heartbeats each in six periods");
+}
+
+/// What a person is told of a listener: what it lacks, from when it was sent until it says that it has it.
+#[test]
+fn a_listener_is_in_step_when_it_has_said_so_itself() {
+    let mut world = World::in_step(3, 2, 0, 9);
+    assert_eq!(world.stations[0].engine.sync_status(&peer(1)), SyncStatus::Unknown { since: None });
+    world.run(60_000);
+    let in_step = SyncStatus::Known(Lag::default());
+    assert_eq!(world.stations[0].engine.sync_status(&peer(1)), in_step);
+    world.write(0, 0);
+    let lag = |world: &World| match world.stations[0].engine.sync_status(&peer(1)) {
+        SyncStatus::Known(Lag { we_lack, they_lack, unacknowledged }) => (we_lack, they_lack, unacknowledged),
+        SyncStatus::Unknown { .. } => panic!("it has said what it holds"),
+    };
+    assert_eq!(lag(&world), (0, 1, 0));
+    world.run(TRAILING_FRAMES * FRAME_MS - FRAME_MS);
+    assert!(world.converged());
+    assert_eq!(lag(&world), (0, 0, 1), "sent, and nobody has said yet that he has it");
+    world.run(2 * TIMING.heartbeat_ms);
+    assert_eq!(lag(&world), (0, 0, 0));
+}
+
+/// A listener whose fingerprint fits nothing that we hold or held: until it tells more, no number is made up.
+#[test]
+fn of_a_listener_that_holds_something_else_nothing_is_claimed() {
+    let mut world = World::in_step(2, 2, 0, 10);
+    world.run(60_000);
+    // It wrote, and only its heartbeat was heard.
+    world.stations[1].cut_off = true;
+    world.write(1, 0);
+    world.run(60_000);
+    let (now, next_by_s) = (world.now, 900);
+    let fingerprint = match &world.stations[1].engine.heartbeat() {
+        heartbeat if heartbeat.fingerprint != world.stations[0].engine.heartbeat().fingerprint => {
+            heartbeat.clone()
+        }
+        other => panic!("{other:?} says nothing new"),
+    };
+    let heartbeat = Heartbeat { next_by_s, others: Vec::new(), ..fingerprint };
+    let engine = &mut world.stations[0].engine;
+    engine.handle_input(now, Input::Heartbeat { from: peer(1), heartbeat });
+    let step = engine.sync_status(&peer(1));
+    assert!(matches!(step, SyncStatus::Unknown { since: Some(at) } if at < now), "{step:?}");
+    // A frontier with a layer that we have never seen is a layer that we lack.
+    let unseen = FrontierEntry::short(&layer(9), state(4));
+    let held = [0, 1].map(|n| FrontierEntry::short(&layer(n), state(1)));
+    let told = FrontierMessage { complete: true, entries: held.into_iter().chain([unseen]).collect() };
+    engine.handle_input(now, Input::Frontier { owner: peer(1), from: peer(1), frontier: told });
+    assert_eq!(
+        engine.sync_status(&peer(1)),
+        SyncStatus::Known(Lag { we_lack: 1, they_lack: 0, unacknowledged: 0 })
+    );
+}
+
+#[test]
+fn a_commit_among_listeners_costs_one_delta() {
+    for listeners in [1, 8] {
+        let mut world = World::in_step(1 + listeners, 2, 0, 2);
+        world.run(60_000);
+        world.sent.clear();
+        world.write(0, 0);
+        world.run(TRAILING_FRAMES * FRAME_MS - FRAME_MS);
+        assert!(world.converged());
+        assert_eq!(world.sent, BTreeMap::from([("delta", 1)]), "{listeners} listeners");
+    }
+}
+
+#[test]
+fn who_was_away_gets_one_delta_for_all_it_missed() {
+    for listeners in [1, 8] {
+        let mut world = World::in_step(1 + listeners, 2, 0, 3);
+        world.run(60_000);
+        world.stations[0].cut_off = true;
+        for _ in 0..10 {
+            world.write(0, 1);
+            world.run(60_000);
+        }
+        world.run(100_000_000);
+        world.stations[0].cut_off = false;
+        world.sent.clear();
+        while !world.converged() {
+            world.run(FRAME_MS);
+        }
+        assert_eq!(world.sent.get("delta"), Some(&1), "{listeners} listeners: {:?}", world.sent);
+        assert!(
+            world.sent.get("frontier").is_none_or(|n| *n <= 2),
+            "{listeners} listeners: {:?}",
+            world.sent
+        );
+        assert_eq!(world.sent.get("whole"), None);
+    }
+}
+
+#[test]
+fn a_stranger_to_the_documents_gets_them_whole_and_once() {
+    let mut world = World::in_step(3, 2, 0, 4);
+    world.stations[2].layers.values_mut().for_each(Vec::clear);
+    for owner in 0..3 {
+        let members = (0..2).map(peer).collect();
+        let ours = BTreeMap::new();
+        let input = Input::Channel {
+            owner: peer(owner),
+            aliases: vec![alias(&peer(owner))],
+            ours,
+            members,
+            observes: false,
+            readers: 2,
+        };
+        world.stations[2].engine.handle_input(world.now, input);
+    }
+    for n in 0..2 {
+        world.stations[2].layers.remove(&(peer(2), layer(n)));
+        (0..2).for_each(|s| drop(world.stations[s].layers.remove(&(peer(2), layer(n)))));
+        let input = Input::ChannelGone { owner: peer(2) };
+        (0..3).for_each(|s| {
+            world.stations[s].engine.handle_input(world.now, Input::ChannelGone { owner: peer(2) })
+        });
+        drop(input);
+    }
+    world.run(600_000);
+    assert!(world.converged(), "{:?}", world.sent);
+    assert_eq!(world.sent.get("whole"), Some(&4), "{:?}", world.sent);
+}
+
+#[test]
+fn who_has_left_is_sent_nothing() {
+    let mut world = World::in_step(2, 1, 0, 5);
+    world.run(60_000);
+    world.stations[1].cut_off = true;
+    world.run(10 * TIMING.heartbeat_ms);
+    world.sent.clear();
+    for _ in 0..5 {
+        world.write(0, 0);
+        world.run(60_000);
+    }
+    assert_eq!(world.sent.get("delta"), None, "{:?}", world.sent);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #[test]
+    fn any_loss_up_to_a_half_ends_in_step(
+        seed in any::<u8>(), count in 2usize..6, loss in 0u64..500,
+        writes in proptest::collection::vec((0usize..6, 0u8..3, 0u64..900_000), 1..30),
+    ) {
+        let mut world = World::in_step(count, 3, loss, seed);
+        for (station, number, pause) in writes {
+            world.write(station % count, number);
+            world.run(pause);
+        }
+        let mut periods = 0;
+        while !world.converged() {
+            world.run(TIMING.heartbeat_ms);
+            periods += 1;
+            prop_assert!(periods < 60, "not in step after {periods} periods: {:?}", world.sent);
+        }
+        let held: BTreeSet<usize> = world.stations.iter().map(|s| s.layers.len()).collect();
+        prop_assert_eq!(held.len(), 1);
+    }
+}
+
+/// Twelve bits of a layer hash may be those of another layer: once somebody has named that one, ours are named in full.
+#[test]
+fn whoever_holds_one_of_two_layers_of_one_short_name_names_it_in_full_once_it_knows() {
+    let (held, other) =
+        (LayerHash([0xe8, 0x55, 0, 0, 0, 0, 0, 0]), LayerHash([0xe8, 0x5d, 0, 0, 0, 0, 0, 0]));
+    let (me, owner) = (peer(0), peer(1));
+    let mut engine = BroadcastEngine::new(me, TIMING, 0, Random::new(&[7; 32]));
+    let ours = BTreeMap::from([(held, LayerOffer { state: state(1), bases: Vec::new(), rank: 2 })]);
+    let (aliases, members) = (vec![alias(&owner)], vec![owner]);
+    let channel = Input::Channel { owner, aliases, ours, members, observes: true, readers: 2 };
+    engine.handle_input(0, channel);
+    let all = [held, other].map(|layer| FrontierEntry::Long { layer, state: state(1) });
+    let told = FrontierMessage { complete: true, entries: all.to_vec() };
+    engine.handle_input(1_000, Input::Frontier { owner, from: owner, frontier: told });
+    engine.handle_input(2_000, Input::BaseMissing { owner });
+    let due = engine.transmissions(600_000);
+    let said = due.iter().find_map(|transmission| match transmission {
+        Transmission::Frontier { frontier, .. } => Some(frontier.entries.clone()),
+        _ => None,
+    });
+    assert_eq!(said, Some(vec![FrontierEntry::Long { layer: held, state: state(1) }]));
+}

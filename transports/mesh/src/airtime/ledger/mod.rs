@@ -1,0 +1,459 @@
+//! The airtime ledger of one radio: what was sent, on whose account, and what may be sent now.
+//!
+//! **In no sliding hour does a radio send longer than its duty cycle, not by a single frame.** The sum is exact
+//! over an hour and [`SLACK_MS`] (a frame may wait in the radio after it was charged); to bound memory, frames that
+//! lie close together are taken as one that ends with the last of them, so all rounding is against us.
+//!
+//! ```text
+//! hour's budget B = duty cycle of an hour
+//! |<------ everybody but Control: B - B/10 ------>|<- Control ->|
+//! |<- Upkeep: B/5 and 2 % of time, at most ->|
+//! |<------ Bulk: 3/4 of the first part ----->|
+//! ```
+//!
+//! The caller asks [`Ledger::verdict`] before each frame, then [`Ledger::record_needed`], makes the record it gets
+//! durable, says so with [`Ledger::recorded`], and then [`Ledger::charge`]s and sends the frame. A record is
+//! written ahead: it counts as spent a little more than was spent, so that one write covers many frames and a crash
+//! at any moment leaves on disk at least what was sent. No clock here: times come in.
+
+mod account;
+mod record;
+mod window;
+
+use crate::airtime::region::Rules;
+use account::Accounts;
+use window::{Spent, Window, total_us};
+
+pub use account::{ACCOUNTS_MAX, Account, AccountUse, PriorityUse};
+pub use record::{BootId, LedgerRecord, Moment, RECORD_BYTES_MAX, RecordError};
+pub use window::SLICES_MAX;
+
+/// One hour, milliseconds.
+pub const HOUR_MS: u64 = 3_600_000;
+/// How long a frame may wait in the radio or its queue after it was charged, without an hour being exceeded.
+pub const SLACK_MS: u64 = 30_000;
+/// By how much a clock that is called trusted may be wrong, before a restart and after it together.
+pub const CLOCK_ERROR_MS: u64 = 60_000;
+/// How long a frame stays in the sum after it ended.
+const KEEP_MS: u64 = HOUR_MS + SLACK_MS;
+
+/// The share of the budget that only [`Priority::Control`] may use: one in so many.
+const CONTROL_SHARE: u64 = 10;
+/// The share of the budget that [`Priority::Upkeep`] may use at most: one in so many.
+const UPKEEP_SHARE: u64 = 5;
+/// A record written ahead covers this share of the budget: about so many writes per hour of full use.
+const AHEAD_SHARE: u64 = 32;
+/// And at most this part of upkeep's.
+const AHEAD_UPKEEP_SHARE: u64 = 6;
+
+/// What a frame is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// Acknowledgements, NACKs, alarms: a tenth of the budget is theirs alone.
+    Control,
+    /// Heartbeats, boot epochs, call sign: at most a fifth of the budget and 2 % of time.
+    Upkeep,
+    /// The newest state of nodes.
+    State,
+    /// Other documents.
+    Document,
+    /// Long transfers: they leave a quarter of what is not Control's to the others.
+    Bulk,
+}
+
+impl Priority {
+    /// All of them, the most urgent first.
+    pub const ALL: [Priority; 5] =
+        [Priority::Control, Priority::Upkeep, Priority::State, Priority::Document, Priority::Bulk];
+
+    /// What people see.
+    pub fn name(self) -> &'static str {
+        match self {
+            Priority::Control => "control",
+            Priority::Upkeep => "upkeep",
+            Priority::State => "state",
+            Priority::Document => "document",
+            Priority::Bulk => "bulk",
+        }
+    }
+}
+
+/// Whether a frame may leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// At once.
+    Now,
+    /// After so long, if nothing else is sent meanwhile.
+    Wait {
+        /// Milliseconds from the time that was asked about.
+        ms: u64,
+    },
+    /// However long one waits.
+    Never {
+        /// Why.
+        why: NeverLegal,
+    },
+}
+
+/// Why no wait makes a frame legal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NeverLegal {
+    /// No region was set.
+    #[error("no region is set, so nothing may be sent")]
+    NoRegion,
+    /// Longer than one transmission may be.
+    #[error(
+        "{airtime_ms} ms on air; one transmission may take {dwell_ms} ms, so the radio needs a faster preset"
+    )]
+    Dwell {
+        /// What the frame takes, rounded up.
+        airtime_ms: u64,
+        /// What is allowed.
+        dwell_ms: u64,
+    },
+    /// Longer than all that this priority has in an hour.
+    #[error("{airtime_ms} ms on air; an hour's whole budget for {} is {budget_ms} ms", priority.name())]
+    Budget {
+        /// What the frame takes, rounded up.
+        airtime_ms: u64,
+        /// The hour's budget.
+        budget_ms: u64,
+        /// Whose budget.
+        priority: Priority,
+    },
+}
+
+/// What a ledger goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LedgerConfig {
+    /// What the law allows; `None`: no region is set and nothing is sent.
+    pub rules: Option<Rules>,
+    /// What the operator allows, per thousand of time; the smaller of this and the law's counts.
+    pub soft_cap_permille: u16,
+    /// Upkeep's share of time at most, per thousand.
+    pub upkeep_permille: u16,
+}
+
+impl LedgerConfig {
+    /// What the rules allow, upkeep at most 2 % of time.
+    pub const fn new(rules: Option<Rules>) -> Self {
+        LedgerConfig { rules, soft_cap_permille: 1_000, upkeep_permille: 20 }
+    }
+}
+
+/// Microseconds of an hour that each may use.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    budget_us: u64,
+    others_us: u64,
+    upkeep_us: u64,
+    bulk_us: u64,
+    dwell_ms: Option<u32>,
+    by_law: bool,
+}
+
+impl Limits {
+    fn new(config: &LedgerConfig) -> Option<Self> {
+        let rules = config.rules?;
+        let of_hour = |permille: u16| HOUR_MS * u64::from(permille.min(1_000));
+        let law_us = of_hour(rules.duty_permille.unwrap_or(1_000));
+        let budget_us = law_us.min(of_hour(config.soft_cap_permille));
+        let others_us = budget_us - budget_us / CONTROL_SHARE;
+        Some(Limits {
+            budget_us,
+            others_us,
+            upkeep_us: (budget_us / UPKEEP_SHARE).min(of_hour(config.upkeep_permille)),
+            bulk_us: others_us / 4 * 3,
+            dwell_ms: rules.dwell_ms,
+            by_law: rules.duty_permille.is_some() || config.soft_cap_permille < 1_000,
+        })
+    }
+
+    /// All that a priority may have in an hour.
+    fn whole_us(&self, priority: Priority) -> u64 {
+        match priority {
+            Priority::Control => self.budget_us,
+            Priority::Upkeep => self.upkeep_us,
+            Priority::State | Priority::Document => self.others_us,
+            Priority::Bulk => self.bulk_us,
+        }
+    }
+
+    /// What of it is left beside what was spent.
+    fn left_us(&self, spent: &Spent, priority: Priority) -> u64 {
+        let [control, upkeep, .., bulk] = *spent;
+        let all = total_us(spent);
+        let left = self.budget_us.saturating_sub(all);
+        let others = self.others_us.saturating_sub(all.saturating_sub(control));
+        match priority {
+            Priority::Control => left,
+            Priority::Upkeep => left.min(others).min(self.upkeep_us.saturating_sub(upkeep)),
+            Priority::State | Priority::Document => left.min(others),
+            Priority::Bulk => left.min(others).min(self.bulk_us.saturating_sub(bulk)),
+        }
+    }
+}
+
+/// A frame that was charged: the way to take it back where the radio then refused it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Charge {
+    at_ms: u64,
+    leaves_sum_ms: u64,
+    airtime_us: u64,
+    account: Account,
+    priority: Priority,
+}
+
+/// What one radio has sent and may send. Times are monotonic milliseconds; one that goes backwards is taken as
+/// standing still.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    rules: Option<Rules>,
+    limits: Option<Limits>,
+    now_ms: u64,
+    /// When the last frame charged has left the antenna, if each left as soon as it could.
+    busy_until_ms: u64,
+    window: Window,
+    accounts: Accounts,
+    /// What the durable record still covers, microseconds.
+    covered_us: u64,
+    /// The record that was handed out and is not durable yet: nothing is covered until it is.
+    pending: Option<(u64, u64)>,
+    serial: u64,
+}
+
+impl Ledger {
+    /// The ledger of a radio that has never sent.
+    pub fn new(config: LedgerConfig, now_ms: u64) -> Self {
+        Ledger {
+            rules: config.rules,
+            limits: Limits::new(&config),
+            now_ms,
+            busy_until_ms: now_ms,
+            window: Window::default(),
+            accounts: Accounts::default(),
+            covered_us: 0,
+            pending: None,
+            serial: 0,
+        }
+    }
+
+    /// The ledger of a radio whose record was lost or unreadable: as if the last hour had been full.
+    pub fn after_loss(config: LedgerConfig, now_ms: u64) -> Self {
+        let mut ledger = Ledger::new(config, now_ms);
+        let budget_us = ledger.limits.map_or(0, |limits| limits.budget_us);
+        ledger.count_as_just_spent(budget_us);
+        ledger
+    }
+
+    /// The ledger after a restart.
+    ///
+    /// In the same boot monotonic time goes on. In another boot, where the wall clock was and is trusted, the time
+    /// that passed is theirs less [`CLOCK_ERROR_MS`]. Else all of the record's last hour counts as just spent.
+    /// What the record was written ahead always does: it may have been spent until this moment.
+    pub fn restore(config: LedgerConfig, record: &LedgerRecord, moment: Moment) -> Self {
+        let now_ms = moment.monotonic_ms;
+        let mut ledger = Ledger::new(config, now_ms);
+        let passed_ms = record.passed_ms(moment);
+        for slice in &record.slices {
+            let left_ms = match passed_ms {
+                Some(passed_ms) => slice.left_ms.saturating_sub(passed_ms),
+                None if slice.left_ms > 0 => slice.left_ms.max(KEEP_MS),
+                None => 0,
+            };
+            if left_ms > 0 {
+                ledger.window.push(now_ms.saturating_add(left_ms), slice.spent_us);
+            }
+        }
+        ledger.count_as_just_spent(record.ahead_us);
+        ledger.accounts.restore(record);
+        ledger
+    }
+
+    /// Airtime of which only the sum is known. It counts as upkeep: that way it falls under every limit that it
+    /// may have fallen under.
+    fn count_as_just_spent(&mut self, airtime_us: u64) {
+        if airtime_us > 0 {
+            self.window.push(self.now_ms.saturating_add(KEEP_MS), [0, airtime_us, 0, 0, 0]);
+        }
+    }
+
+    /// What the law allows, as the ledger was told.
+    pub fn rules(&self) -> Option<&Rules> {
+        self.rules.as_ref()
+    }
+
+    fn advance(&mut self, now_ms: u64) {
+        self.now_ms = self.now_ms.max(now_ms);
+        self.window.expire(self.now_ms);
+    }
+
+    /// Whether a frame of this time on air may leave now.
+    pub fn verdict(&mut self, now_ms: u64, airtime_us: u64, priority: Priority) -> Verdict {
+        self.advance(now_ms);
+        let limits = match self.never(airtime_us, priority) {
+            Ok(limits) => limits,
+            Err(why) => return Verdict::Never { why },
+        };
+        let free_at_ms = self.window.when(|spent| limits.left_us(spent, priority) >= airtime_us);
+        match free_at_ms.saturating_sub(self.now_ms) {
+            0 => Verdict::Now,
+            // From the time asked about, also where it lies before a time already seen.
+            ms => Verdict::Wait { ms: ms + (self.now_ms - now_ms) },
+        }
+    }
+
+    fn never(&self, airtime_us: u64, priority: Priority) -> Result<Limits, NeverLegal> {
+        let limits = self.limits.ok_or(NeverLegal::NoRegion)?;
+        let airtime_ms = airtime_us.div_ceil(1_000);
+        if let Some(dwell_ms) =
+            limits.dwell_ms.map(u64::from).filter(|dwell_ms| airtime_us > dwell_ms * 1_000)
+        {
+            return Err(NeverLegal::Dwell { airtime_ms, dwell_ms });
+        }
+        let whole_us = limits.whole_us(priority);
+        if airtime_us > whole_us {
+            return Err(NeverLegal::Budget { airtime_ms, budget_ms: whole_us / 1_000, priority });
+        }
+        Ok(limits)
+    }
+
+    /// All that a priority may have in an hour, microseconds; `None` where nothing may be sent.
+    pub fn whole_us(&self, priority: Priority) -> Option<u64> {
+        self.limits.map(|limits| limits.whole_us(priority))
+    }
+
+    /// In how many milliseconds a frame may leave, 0 for now; `None` if never.
+    pub fn leaves_in_ms(&mut self, now_ms: u64, airtime_us: u64, priority: Priority) -> Option<u64> {
+        match self.verdict(now_ms, airtime_us, priority) {
+            Verdict::Now => Some(0),
+            Verdict::Wait { ms } => Some(ms),
+            Verdict::Never { .. } => None,
+        }
+    }
+
+    /// Counts a frame that goes out now. It is counted whatever the verdict was and whatever is durable: what was
+    /// sent was sent.
+    pub fn charge(&mut self, now_ms: u64, airtime_us: u64, account: Account, priority: Priority) -> Charge {
+        self.advance(now_ms);
+        // A radio sends one frame after the other; no queue in it is longer than an hour.
+        let ends_ms = self.busy_until_ms.max(self.now_ms).saturating_add(airtime_us.div_ceil(1_000));
+        self.busy_until_ms = ends_ms.min(self.now_ms.saturating_add(HOUR_MS));
+        let leaves_sum_ms = self.busy_until_ms.saturating_add(KEEP_MS);
+        self.window.push(leaves_sum_ms, of(priority, airtime_us));
+        self.accounts.charge(self.now_ms, airtime_us, account, priority);
+        self.covered_us = self.covered_us.saturating_sub(airtime_us);
+        Charge { at_ms: self.now_ms, leaves_sum_ms, airtime_us, account, priority }
+    }
+
+    /// Takes a frame back that certainly did not go out, because the radio said that it did not take it. What
+    /// is written down stays so; once the frame has left the sum, nothing is taken back.
+    pub fn refund(&mut self, charge: Charge) {
+        let Charge { at_ms, leaves_sum_ms, airtime_us, account, priority } = charge;
+        if self.window.take_back(leaves_sum_ms, of(priority, airtime_us)) {
+            self.accounts.refund(at_ms, airtime_us, account, priority);
+        }
+    }
+
+    /// Goes by other rules from now on; what was sent was sent.
+    pub fn set_config(&mut self, config: LedgerConfig) {
+        (self.rules, self.limits) = (config.rules, Limits::new(&config));
+    }
+
+    /// What a priority may still send now, microseconds; 0 without a region.
+    pub fn left_us(&mut self, now_ms: u64, priority: Priority) -> u64 {
+        self.advance(now_ms);
+        self.limits.map_or(0, |limits| limits.left_us(self.window.spent(), priority))
+    }
+
+    /// What is left of the hour for layers and documents, for the link's `LinkCaps`; `None` where neither
+    /// law nor operator sets a limit.
+    pub fn airtime_left_ms(&mut self, now_ms: u64) -> Option<u64> {
+        let limited = self.limits.is_none_or(|limits| limits.by_law);
+        limited.then(|| self.left_us(now_ms, Priority::State) / 1_000)
+    }
+
+    /// An hour's whole budget, milliseconds; `None` without a region.
+    pub fn budget_ms(&self) -> Option<u64> {
+        self.limits.map(|limits| limits.budget_us / 1_000)
+    }
+
+    /// What was sent in the last hour, microseconds; what is not known to be older counts.
+    pub fn hour_us(&mut self, now_ms: u64) -> u64 {
+        self.advance(now_ms);
+        total_us(self.window.spent())
+    }
+
+    /// Another day has begun by whatever calendar the caller keeps: the day's totals start anew. The same day again
+    /// changes nothing.
+    pub fn start_day(&mut self, day: u32) {
+        self.accounts.start_day(day);
+    }
+
+    /// Today's and the last hour's airtime per account; beyond [`ACCOUNTS_MAX`] under [`Account::OTHERS`]. The
+    /// hour is known to the minute, rounded up, and starts anew with the process.
+    pub fn by_account(&self) -> Vec<AccountUse> {
+        self.accounts.by_account(self.now_ms)
+    }
+
+    /// Today's and the last hour's airtime per priority.
+    pub fn by_priority(&mut self, now_ms: u64) -> Vec<PriorityUse> {
+        self.advance(now_ms);
+        self.accounts.by_priority(self.window.spent())
+    }
+
+    /// The record to make durable before a frame of this airtime may be charged; `None` if what is durable covers
+    /// it. Where writing fails, ask again.
+    pub fn record_needed(&mut self, moment: Moment, airtime_us: u64) -> Option<LedgerRecord> {
+        if self.pending.is_none() && self.covered_us >= airtime_us {
+            return None;
+        }
+        // After a crash it counts as upkeep, which must not be used up by it where there is no law to be short of.
+        let share =
+            |limits: Limits| (limits.budget_us / AHEAD_SHARE).min(limits.upkeep_us / AHEAD_UPKEEP_SHARE);
+        // Never more than is left: however often it crashes, what it counts as spent is no more than the budget.
+        self.advance(moment.monotonic_ms);
+        let left_us = self.limits.map_or(0, |limits| limits.left_us(self.window.spent(), Priority::Control));
+        let share_us = self.limits.map_or(0, share).min(left_us);
+        let record = self.write_ahead(moment, airtime_us.max(share_us));
+        self.pending = Some((record.serial, record.ahead_us));
+        Some(record)
+    }
+
+    /// The record is durable: what it was written ahead may be charged. One that is not the newest handed out
+    /// changes nothing.
+    pub fn recorded(&mut self, record: &LedgerRecord) {
+        if let Some((_, ahead_us)) = self.pending.take_if(|(serial, _)| *serial == record.serial) {
+            self.covered_us = ahead_us;
+        }
+    }
+
+    /// What was spent and nothing more, for an orderly end; it covers no further frame.
+    pub fn snapshot(&mut self, moment: Moment) -> LedgerRecord {
+        self.pending = None;
+        self.write_ahead(moment, 0)
+    }
+
+    fn write_ahead(&mut self, moment: Moment, ahead_us: u64) -> LedgerRecord {
+        self.advance(moment.monotonic_ms);
+        self.covered_us = 0;
+        self.serial += 1;
+        LedgerRecord {
+            serial: self.serial,
+            moment: Moment { monotonic_ms: self.now_ms, ..moment },
+            ahead_us,
+            slices: self.window.coarse(self.now_ms),
+            day: self.accounts.day(),
+            today_us: self.accounts.today_us(),
+            accounts: self.accounts.today_by_account(),
+        }
+    }
+}
+
+fn of(priority: Priority, airtime_us: u64) -> Spent {
+    let mut spent = Spent::default();
+    if let Some(of_priority) = spent.get_mut(priority as usize) {
+        *of_priority = airtime_us;
+    }
+    spent
+}

@@ -1,0 +1,313 @@
+//! The listening side: fragments go to the assembler, and what is missing is asked for in its time.
+
+use super::{
+    BACKOFF_MAX_MS, Budget, NACK_BYTES_MIN, NackError, NackHead, SPREAD_FRAMES, WAIT_FRAMES, Wanted, whose,
+};
+use crate::bulk::fragment::{Assembler, FragmentError, MemoryLimits, MessageId, Place, Progress, Source};
+use crate::peer::PeerId;
+use std::collections::BTreeMap;
+
+/// The first wait for an answer beyond the time that the answer takes, in full frames; then it doubles.
+const BACKOFF_FIRST_FRAMES: u64 = 4;
+/// Questions to a source at once and each hour, while nothing new comes from it.
+const QUESTIONS_AT_ONCE: u64 = 20;
+const QUESTIONS_AN_HOUR: u64 = 20;
+/// What a new fragment adds to that, in thousandths of a question.
+const EARNED_PERMILLE: u64 = 250;
+/// After so much silence, and at least [`SILENCE_FRAMES`], a frame from a source is news.
+const SILENCE_MS: u64 = 60_000;
+const SILENCE_FRAMES: u64 = 20;
+/// A sender's fragments are not expected slower than this; then one is lost, or the sender waits for its turn.
+const PACE_MAX_MS: u64 = 60_000;
+/// Sources with a budget; beyond, the one unheard for longest begins anew.
+const EARS_MAX: usize = 256;
+
+/// A NACK to be sent now as the payload of a frame of kind Nack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutNack {
+    /// Under whose audience key it goes.
+    pub channel: PeerId,
+    /// Whom it is meant for: who sends the message that it speaks of, or who asked for that.
+    pub to: PeerId,
+    /// The frame's payload.
+    pub payload: Vec<u8>,
+}
+
+/// All that one node hears in fragments. Drive it: hand each payload of a Fragment frame to
+/// [`fragment`](Self::fragment), of a Nack frame also to [`nack`](Self::nack), and at
+/// [`poll_timeout`](Self::poll_timeout) send what [`poll_nack`](Self::poll_nack) gives.
+#[derive(Debug)]
+pub struct Listener {
+    assembler: Assembler,
+    frame_airtime_ms: u64,
+    dice: Dice,
+    asks: BTreeMap<(Source, MessageId), Ask>,
+    ears: BTreeMap<Source, Ear>,
+    /// When a fragment was heard last on a channel.
+    fragments: BTreeMap<PeerId, u64>,
+}
+
+/// When a message is asked for next.
+#[derive(Debug)]
+struct Ask {
+    due_ms: u64,
+    /// Questions since the last new fragment.
+    attempts: u32,
+    /// Whether the first burst is over, so that the place of a fragment says nothing about what is to come.
+    asked: bool,
+    /// The sender said that it has it no more.
+    gone: bool,
+    /// The place in the burst of the fragment heard last, and when.
+    last: (u64, u64),
+    /// Time from fragment to fragment, as heard.
+    pace_ms: u64,
+}
+
+#[derive(Debug)]
+struct Ear {
+    heard_ms: u64,
+    questions: Budget,
+}
+
+impl Listener {
+    /// On a line where a full frame takes `frame_airtime_ms`. `seed` is random, another one at each node: who asks
+    /// first must differ.
+    pub fn new(limits: MemoryLimits, frame_airtime_ms: u64, seed: u64) -> Self {
+        Self {
+            assembler: Assembler::new(limits),
+            frame_airtime_ms: frame_airtime_ms.max(1),
+            dice: Dice(seed),
+            asks: BTreeMap::new(),
+            ears: BTreeMap::new(),
+            fragments: BTreeMap::new(),
+        }
+    }
+
+    /// The line changed.
+    pub fn set_frame_airtime(&mut self, frame_airtime_ms: u64) {
+        self.frame_airtime_ms = frame_airtime_ms.max(1);
+    }
+
+    /// What is held, and the counters.
+    pub fn assembler(&self) -> &Assembler {
+        &self.assembler
+    }
+
+    /// Drops all of a channel.
+    pub fn drop_channel(&mut self, channel: &PeerId) {
+        self.assembler.drop_channel(channel);
+        self.ears.retain(|source, _| source.channel != *channel);
+        self.fragments.remove(channel);
+        self.forget_closed();
+    }
+
+    /// Takes the payload of a frame of kind Fragment that `sender` sent on a channel.
+    ///
+    /// # Errors
+    /// [`FragmentError`], counted; whatever else is held goes on.
+    pub fn fragment(
+        &mut self,
+        now_ms: u64,
+        channel: PeerId,
+        sender: PeerId,
+        payload: &[u8],
+    ) -> Result<Progress, FragmentError> {
+        let source = Source { channel, sender };
+        self.fragments.insert(channel, now_ms);
+        let result = self.assembler.receive(now_ms, source, payload);
+        self.forget_closed();
+        self.heard(now_ms, channel, sender);
+        let Ok((place, _)) = Place::open(payload) else { return result };
+        let fresh = matches!(result, Ok(Progress::Part | Progress::Whole(_)));
+        if self.assembler.layout(&(source, place.id)).is_some() {
+            self.expect_more(now_ms, source, place, fresh);
+        }
+        if fresh {
+            self.ear(now_ms, source).questions.earn(EARNED_PERMILLE);
+        }
+        result
+    }
+
+    /// Whether nobody is sending a long message on a channel, or was until a short while ago.
+    pub fn is_quiet(&self, now_ms: u64, channel: &PeerId) -> bool {
+        let settle_ms = (WAIT_FRAMES + SPREAD_FRAMES) * self.frame_airtime_ms;
+        self.fragments.get(channel).is_none_or(|heard_ms| heard_ms + settle_ms <= now_ms)
+    }
+
+    /// Any frame of a sender was heard on a channel: was it silent, then what it owes is asked for soon.
+    pub fn heard(&mut self, now_ms: u64, channel: PeerId, sender: PeerId) {
+        let source = Source { channel, sender };
+        let silence_ms = SILENCE_MS.max(SILENCE_FRAMES * self.frame_airtime_ms);
+        let Some(ear) = self.ears.get_mut(&source) else { return };
+        let silent = now_ms.saturating_sub(ear.heard_ms) >= silence_ms;
+        ear.heard_ms = now_ms;
+        if !silent {
+            return;
+        }
+        let soon_ms = now_ms + self.frame_airtime_ms * WAIT_FRAMES + self.spread_ms();
+        let waiting = self.asks.iter_mut().filter(|((other, _), ask)| *other == source && !ask.gone);
+        waiting.for_each(|(_, ask)| ask.due_ms = ask.due_ms.min(soon_ms));
+    }
+
+    /// Hears a NACK that `from` sent on a channel: where it asks for all that we lack it is as good as ours.
+    ///
+    /// # Errors
+    /// [`NackError`]; it is then without effect.
+    pub fn nack(
+        &mut self,
+        now_ms: u64,
+        channel: PeerId,
+        from: PeerId,
+        payload: &[u8],
+    ) -> Result<(), NackError> {
+        let (head, entries) = NackHead::open(payload)?;
+        let speaks_of = |(source, id): &&(Source, MessageId)| {
+            source.channel == channel && *id == head.id && whose(&source.sender) == head.whose
+        };
+        let keys: Vec<_> = self.assembler.open_keys().filter(speaks_of).copied().collect();
+        for key in keys {
+            if entries.is_empty() {
+                self.gone(now_ms, &key, from);
+                continue;
+            }
+            let Some(layout) = self.assembler.layout(&key) else { continue };
+            let asked = head.entries(layout, entries)?;
+            let lacking = self.assembler.lacks(&key);
+            if lacking.iter().all(|own| covers(&asked, own)) {
+                self.wait_for_answer(now_ms, &key, &lacking);
+            }
+        }
+        Ok(())
+    }
+
+    /// The question that is due, in at most `payload_max` bytes; it counts as asked. Call until `None`.
+    pub fn poll_nack(&mut self, now_ms: u64, payload_max: usize) -> Option<OutNack> {
+        if payload_max < NACK_BYTES_MIN {
+            return None;
+        }
+        self.assembler.expire(now_ms);
+        self.forget_closed();
+        loop {
+            let due = self.asks.iter().filter(|(_, ask)| ask.due_ms <= now_ms);
+            let key = due.min_by_key(|(_, ask)| ask.due_ms).map(|(key, _)| *key)?;
+            let questions = &mut self.ear(now_ms, key.0).questions;
+            if questions.draw(now_ms, 1) == 0 {
+                let filled_ms = questions.filled_at().max(now_ms + 1);
+                self.asks.get_mut(&key)?.due_ms = filled_ms;
+                continue;
+            }
+            let (layout, lacking) = (self.assembler.layout(&key)?, self.assembler.lacks(&key));
+            let (source, id) = key;
+            let payload = NackHead { whose: whose(&source.sender), id }.seal(layout, &lacking, payload_max);
+            if let Some(ask) = self.asks.get_mut(&key) {
+                ask.attempts = ask.attempts.saturating_add(1);
+            }
+            self.wait_for_answer(now_ms, &key, &lacking);
+            return Some(OutNack { channel: source.channel, to: source.sender, payload });
+        }
+    }
+
+    /// When the next question is due.
+    pub fn poll_timeout(&self) -> Option<u64> {
+        self.asks.values().map(|ask| ask.due_ms).min()
+    }
+
+    /// After a fragment of an open message: more are to come, or it is time to ask.
+    fn expect_more(&mut self, now_ms: u64, source: Source, place: Place, fresh: bool) {
+        let spread_ms = self.spread_ms();
+        let airtime_ms = self.frame_airtime_ms;
+        self.ear(now_ms, source);
+        let blocks = place.layout.blocks() as u64;
+        let at = u64::from(place.index) * blocks + u64::from(place.block);
+        let ask = self.asks.entry((source, place.id)).or_insert(Ask {
+            due_ms: now_ms,
+            attempts: 0,
+            asked: false,
+            gone: false,
+            last: (at, now_ms),
+            pace_ms: airtime_ms,
+        });
+        ask.gone = false;
+        if fresh {
+            ask.attempts = 0;
+        }
+        let mut to_come = 0;
+        if !ask.asked {
+            ask.measure(now_ms, at, airtime_ms);
+            to_come = u64::from(place.layout.count).saturating_sub(at + 1);
+        }
+        ask.due_ms = now_ms + (to_come + WAIT_FRAMES) * ask.pace_ms + spread_ms;
+    }
+
+    /// After a question, ours or one as good: the time the answer takes, and a wait that doubles.
+    fn wait_for_answer(&mut self, now_ms: u64, key: &(Source, MessageId), lacking: &[Wanted]) {
+        let spread_ms = self.spread_ms();
+        let jitter = self.dice.below(512);
+        let first_ms = self.frame_airtime_ms * BACKOFF_FIRST_FRAMES;
+        let Some(ask) = self.asks.get_mut(key) else { return };
+        ask.asked = true;
+        let deficit: u64 = lacking.iter().map(|wanted| wanted.deficit as u64).sum();
+        let answer_ms = (deficit + deficit / 4 + WAIT_FRAMES) * ask.pace_ms;
+        let doubled_ms = first_ms.saturating_mul(1 << ask.attempts.saturating_sub(1).min(20));
+        // Between three and five quarters, so that listeners do not ask in step.
+        let backoff_ms = doubled_ms.min(BACKOFF_MAX_MS) * (768 + jitter) / 1024;
+        ask.due_ms = now_ms + answer_ms.min(BACKOFF_MAX_MS) + backoff_ms + spread_ms;
+    }
+
+    /// The sender itself says that it has the message no more; should that be false, it is asked again in an hour.
+    fn gone(&mut self, now_ms: u64, key: &(Source, MessageId), from: PeerId) {
+        let spread_ms = self.spread_ms();
+        if let Some(ask) = self.asks.get_mut(key).filter(|_| key.0.sender == from) {
+            ask.gone = true;
+            ask.due_ms = now_ms + BACKOFF_MAX_MS + spread_ms;
+        }
+    }
+
+    fn forget_closed(&mut self) {
+        let assembler = &self.assembler;
+        self.asks.retain(|key, _| assembler.layout(key).is_some());
+    }
+
+    fn ear(&mut self, now_ms: u64, source: Source) -> &mut Ear {
+        if self.ears.len() >= EARS_MAX && !self.ears.contains_key(&source) {
+            let oldest = self.ears.iter().min_by_key(|(_, ear)| ear.heard_ms).map(|(source, _)| *source);
+            oldest.map(|source| self.ears.remove(&source));
+        }
+        let questions = || Budget::new(QUESTIONS_AT_ONCE, QUESTIONS_AN_HOUR, now_ms);
+        self.ears.entry(source).or_insert_with(|| Ear { heard_ms: now_ms, questions: questions() })
+    }
+
+    fn spread_ms(&mut self) -> u64 {
+        self.dice.below(SPREAD_FRAMES * self.frame_airtime_ms)
+    }
+}
+
+impl Ask {
+    /// How fast the burst goes, as far as it is heard.
+    fn measure(&mut self, now_ms: u64, at: u64, airtime_ms: u64) {
+        let (last, last_ms) = self.last;
+        if at > last {
+            let sample = now_ms.saturating_sub(last_ms) / (at - last);
+            self.pace_ms = (3 * self.pace_ms + sample.clamp(airtime_ms, PACE_MAX_MS.max(airtime_ms))) / 4;
+            self.last = (at, now_ms);
+        }
+    }
+}
+
+/// Whether what another asked for brings us what we lack of a block.
+fn covers(asked: &[Wanted], own: &Wanted) -> bool {
+    asked.iter().any(|other| other.block == own.block && other.deficit >= own.deficit)
+}
+
+/// Numbers that differ from node to node (SplitMix64); nothing secret comes of them.
+#[derive(Debug)]
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound.max(1)
+    }
+}

@@ -1,0 +1,623 @@
+//! One radio's whole link layer, sans-io.
+//!
+//! A [`Station`] turns messages into frames and frames into messages: it seals and opens them, cuts and joins the long ones,
+//! asks for what is missing, announces its boot epoch, sends the call sign, and lets nothing out that the airtime ledger does
+//! not allow. What a message means, who is in an audience and what is worth sending is decided above; sockets are below.
+//!
+//! # How to drive it
+//!
+//! - On each frame from the driver: [`receive`](Station::receive), then [`poll_received`](Station::poll_received) until it is
+//!   empty (frames that waited for their sender's epoch).
+//! - After each call: [`poll_record`](Station::poll_record) until it is empty; make each durable, then
+//!   [`recorded`](Station::recorded).
+//! - When the driver takes a frame: [`send`](Station::send) what is worth most, then [`transmit`](Station::transmit). After
+//!   [`Transmit::NeedsRecord`] drain the records and call it again.
+//! - At [`poll_timeout`](Station::poll_timeout): `transmit` again.
+//!
+//! Times are monotonic milliseconds, randomness is [`StationConfig::seed`].
+//!
+//! # Bounds
+//!
+//! | what | at most | then |
+//! |---|---|---|
+//! | frames waiting to be sent | [`QUEUE_FRAMES_MAX`] | `send` is refused |
+//! | long messages | [`SenderLimits`], [`MemoryLimits`] | refused; the least complete is dropped |
+//! | frames kept until their sender's epoch is known | [`HELD_FRAMES_MAX`], [`HELD_MS`] | the oldest goes |
+//! | peers whose epoch is remembered | [`HEARD_MAX`] | those in no audience go |
+//! | signatures tried for openings of nobody named | [`SIGNATURES_AT_ONCE`] | only whom the header names |
+//! | audiences, members | [`CHANNELS_MAX`], [`MEMBERS_MAX`] | refused |
+
+mod channels;
+mod epochs;
+mod fit;
+mod outbox;
+mod random;
+mod receive;
+mod rejection;
+mod schedule;
+mod shown;
+mod transmit;
+
+pub use channels::{CHANNELS_MAX, ChannelError, MEMBERS_MAX, WINDOW_RECORD_FRAMES, WindowRecord};
+pub use epochs::{
+    ANSWER_EVERY_MS, ASK_EVERY_MAX_MS, ASK_EVERY_MS, ASK_TRIES_MAX, CORRECT_EVERY_MS, FAILURES_MAX,
+    HEARD_MAX, RENEW_EVERY_MS, REPEAT_FRAMES, REPEAT_MS, REPEAT_QUIET_MS, WANTED_MAX,
+};
+pub use fit::LONGER_AFTER_MS;
+pub use outbox::{METAS_MAX, QUEUE_FRAMES_MAX};
+pub use receive::{HELD_FRAMES_MAX, HELD_MS, SIGNATURES_AN_HOUR, SIGNATURES_AT_ONCE};
+pub use rejection::{Rejection, Rejections};
+pub use shown::Transfer;
+pub use transmit::{SIGN_AGAIN_ASKED_FRAMES, SIGN_AGAIN_FRAMES};
+
+use crate::airtime::ledger::{Account, HOUR_MS, Ledger, LedgerRecord, Priority, Verdict};
+use crate::airtime::region::Rules;
+use crate::airtime::{FRAME_BYTES_MAX, Line};
+use crate::bulk::fragment::{MemoryLimits, MessageId, OfferError, Sender, SenderLimits};
+use crate::bulk::repair::Listener;
+use crate::frame::keys::{AudienceKey, BootEpoch, Identity, Mode};
+use crate::frame::opening::{Opening, Openings};
+use crate::frame::{FRAME_BYTES_MIN, HEADER_BYTES, Kind, OVERHEAD_BYTES, PADDED_BYTES_MAX};
+use crate::peer::PeerId;
+use channels::{ChannelKeys, Channels};
+use epochs::{Epochs, OwnEpoch};
+use fit::Fit;
+use outbox::Outbox;
+use random::Random;
+use receive::Inbound;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The longest call sign, bytes.
+pub const CALL_SIGN_BYTES_MAX: usize = 32;
+/// What the station itself sends (openings, questions for them, call sign) is charged to this account.
+pub const STATION_ACCOUNT: Account = Account(0);
+
+/// The call sign and how often it must be heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallSign {
+    /// As the licence has it: printable ASCII.
+    pub text: String,
+    /// Sent at least this often while there is traffic.
+    pub every_ms: u64,
+}
+
+/// What a station is.
+#[derive(Clone, Debug)]
+pub struct StationConfig {
+    /// Who we are.
+    pub us: Identity,
+    /// How frames leave.
+    pub mode: Mode,
+    /// The longest frame that the radio takes, 50 to 255.
+    pub frame_bytes_max: usize,
+    /// The shortest frame that the radio takes, at most [`PADDED_BYTES_MAX`]; 0 where any will do. Shorter ones are filled up.
+    pub frame_bytes_min: usize,
+    /// Required where the band is an amateur one.
+    pub call_sign: Option<CallSign>,
+    /// How fast bytes leave.
+    pub line: Line,
+    /// 32 random bytes, **new at each start**: the boot epoch's salt comes of them.
+    pub seed: [u8; 32],
+}
+
+/// What was made durable in earlier runs.
+#[derive(Clone, Debug, Default)]
+pub struct StationRecords {
+    /// Number of our newest boot epoch.
+    pub own_epoch: Option<u32>,
+    /// The newest opening heard of each peer.
+    pub heard: BTreeMap<PeerId, Opening>,
+    /// Where the windows were.
+    pub windows: Vec<WindowRecord>,
+}
+
+/// Why there is no station.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StationError {
+    /// Not between 50 and 255.
+    #[error("frames of {frame_bytes_max} bytes: a radio has between {FRAME_BYTES_MIN} and {FRAME_BYTES_MAX}")]
+    FrameSize {
+        /// What was configured.
+        frame_bytes_max: usize,
+    },
+    /// More than [`PADDED_BYTES_MAX`].
+    #[error("no frame under {frame_bytes_min} bytes: frames are filled up to {PADDED_BYTES_MAX} at most")]
+    FrameSizeMin {
+        /// What was configured.
+        frame_bytes_min: usize,
+    },
+    /// The band's rules allow nothing to be hidden, and the mode is encrypted.
+    #[error("nothing may be encrypted here ({rules}): the radio needs the clear mode")]
+    ClearOnly {
+        /// The regulation.
+        rules: &'static str,
+    },
+    /// The band's rules ask for a call sign, and there is none.
+    #[error("a call sign must be sent here ({rules}), and none is set")]
+    NoCallSign {
+        /// The regulation.
+        rules: &'static str,
+    },
+    /// 2^32 starts: this identity sends no more.
+    #[error("the numbers of boot epochs are used up")]
+    EpochsUsedUp,
+    /// Empty, too long, or not printable ASCII.
+    #[error("the call sign is empty, longer than {CALL_SIGN_BYTES_MAX} bytes, or not printable ASCII")]
+    CallSign,
+}
+
+/// What must be on disk; see [`Station::poll_record`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// Our boot epoch. Nothing is sent before it is durable. (Where an older one was lost with its disk, the fresh salt keeps the
+    /// keys new and the peers tell the number.)
+    OwnEpoch(BootEpoch),
+    /// The newest opening of a peer.
+    Heard(PeerId, Opening),
+    /// How far a sender was heard in an audience.
+    Window(WindowRecord),
+    /// Airtime: no frame leaves that it does not cover.
+    Ledger(LedgerRecord),
+}
+
+/// A message to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Owner of the audience.
+    pub channel: PeerId,
+    /// What it is: 5 to 15.
+    pub kind: Kind,
+    /// Up to 64 KiB.
+    pub bytes: Vec<u8>,
+    /// How urgent.
+    pub priority: Priority,
+    /// Whom its airtime is charged to.
+    pub account: Account,
+    /// Under the audience's key before the last renewal, for readers who do not have the new one yet.
+    pub previous_key: bool,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// One frame, queued.
+    Frame,
+    /// Cut into fragments.
+    Fragments(MessageId),
+}
+
+/// Why a message was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendRefusal {
+    /// Not an audience of ours, or we are not in it.
+    #[error("no such audience")]
+    NoChannel,
+    /// There is no key before the last renewal.
+    #[error("the audience has no previous key")]
+    NoPreviousKey,
+    /// The station's own kinds are its own.
+    #[error("kind {0} is the station's own")]
+    Kind(u8),
+    /// [`QUEUE_FRAMES_MAX`] wait.
+    #[error("{QUEUE_FRAMES_MAX} frames are waiting")]
+    Full,
+    /// A handshake in clear mode would be obscured, and carries keys.
+    #[error("nobody joins over a link in clear mode")]
+    ClearMode,
+    /// Longer than a frame.
+    #[error("a frame of {bytes} bytes; the radio takes {bytes_max}")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+        /// The most there can be.
+        bytes_max: usize,
+    },
+    /// Shorter than the radio takes, and of a kind that is not filled up.
+    #[error("a frame of {bytes} bytes; the radio takes none under {bytes_min}")]
+    TooShort {
+        /// Its length.
+        bytes: usize,
+        /// The least there must be.
+        bytes_min: usize,
+    },
+    /// As a long message.
+    #[error(transparent)]
+    Offer(#[from] OfferError),
+}
+
+/// What [`Station::transmit`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "a frame that is dropped here was charged and never sent"]
+pub enum Transmit {
+    /// A frame for the driver, already charged to the ledger.
+    Frame {
+        /// The bytes to send.
+        frame: Vec<u8>,
+        /// The account and airtime of the charge.
+        charge: Charge,
+    },
+    /// A record must be durable before anything leaves: drain [`Station::poll_record`], then call again.
+    NeedsRecord,
+    /// Nothing is due, or nothing that is due may leave now. [`Station::poll_timeout`] returns when to call again.
+    Idle,
+}
+
+/// What a frame cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Charge {
+    /// The account that was charged.
+    pub account: Account,
+    /// Time on air, microseconds.
+    pub airtime_us: u64,
+}
+
+/// A frame that was received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reception {
+    /// The member that sent it. `None` where no seal names one: calls, joins, announcements and their questions, frames that
+    /// could not be opened, our own.
+    pub from: Option<PeerId>,
+    /// What it was, or why it had no effect.
+    pub outcome: Result<Received, Rejection>,
+}
+
+impl Reception {
+    fn unproved(outcome: Result<Received, Rejection>) -> Self {
+        Reception { from: None, outcome }
+    }
+}
+
+/// What a frame was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// A whole message. In encrypted mode *some member of the audience* sent it; in clear mode anybody may have, and of members whose
+    /// hints are the same the first is named.
+    Message {
+        /// Owner of the audience.
+        channel: PeerId,
+        /// Whom the header names.
+        from: PeerId,
+        /// What it is: 5 to 15.
+        kind: Kind,
+        /// Its bytes.
+        bytes: Vec<u8>,
+        /// It came under the key before the last renewal: its sender may not have the new one.
+        under_previous_key: bool,
+    },
+    /// A peer has a new boot epoch; its record follows.
+    Epoch {
+        /// Who.
+        peer: PeerId,
+        /// Which.
+        epoch: BootEpoch,
+    },
+    /// An epoch of *ours*, signed by us, that is not this one and not older: we run from a restored backup, or a copy of us is
+    /// running. We open one beyond it; the node above should tell its operator.
+    OwnEpoch {
+        /// What was heard.
+        theirs: BootEpoch,
+    },
+    /// A part of something longer.
+    Part,
+    /// Somebody lacks fragments, or has them no more.
+    Nack,
+    /// Somebody asks for an opening.
+    Question,
+    /// A frame of a handshake, for an `Initiator` or a `Responder`.
+    Join(Vec<u8>),
+    /// Who transmits.
+    CallSign(String),
+    /// Received before.
+    Duplicate,
+    /// Our own frame, come back.
+    Echo,
+    /// Of another audience.
+    Foreign,
+    /// Kept until its sender's boot epoch is known.
+    Held,
+}
+
+/// One radio's link layer. See the module.
+#[derive(Debug)]
+pub struct Station {
+    us: Identity,
+    me: PeerId,
+    mode: Mode,
+    frame_bytes_max: usize,
+    frame_bytes_min: usize,
+    fit: Fit,
+    call_sign: Option<CallSign>,
+    line: Line,
+    random: Random,
+    ledger: Ledger,
+    own: OwnEpoch,
+    /// Numbers of our epoch that were heard from elsewhere: go beyond.
+    beyond: Option<u32>,
+    channels: Channels,
+    epochs: Epochs,
+    openings: Openings,
+    inbound: Inbound,
+    listener: Listener,
+    sender: Sender,
+    outbox: Outbox,
+    records: Records,
+    rejections: Rejections,
+}
+
+/// What is to be made durable, the newest of each only.
+#[derive(Debug, Default)]
+struct Records {
+    own: Option<BootEpoch>,
+    heard: BTreeMap<PeerId, Opening>,
+    windows: BTreeMap<(PeerId, PeerId), WindowRecord>,
+    ledger: Option<LedgerRecord>,
+}
+
+impl Records {
+    fn is_empty(&self) -> bool {
+        self.own.is_none() && self.heard.is_empty() && self.windows.is_empty() && self.ledger.is_none()
+    }
+
+    fn pop(&mut self) -> Option<Record> {
+        let own = self.own.take().map(Record::OwnEpoch);
+        let ledger = || self.ledger.take().map(Record::Ledger);
+        let heard = || self.heard.pop_first().map(|(peer, opening)| Record::Heard(peer, opening));
+        let window = || self.windows.pop_first().map(|(_, window)| Record::Window(window));
+        own.or_else(ledger).or_else(heard).or_else(window)
+    }
+}
+
+impl Station {
+    /// A station with no audience yet. Its own boot epoch is the first record.
+    pub fn new(config: StationConfig, records: StationRecords, ledger: Ledger) -> Result<Self, StationError> {
+        let frame_bytes_max = config.frame_bytes_max;
+        if !(FRAME_BYTES_MIN..=FRAME_BYTES_MAX).contains(&frame_bytes_max) {
+            return Err(StationError::FrameSize { frame_bytes_max });
+        }
+        let frame_bytes_min = config.frame_bytes_min;
+        if frame_bytes_min > PADDED_BYTES_MAX {
+            return Err(StationError::FrameSizeMin { frame_bytes_min });
+        }
+        if config.call_sign.as_ref().is_some_and(|call_sign| !is_call_sign(&call_sign.text)) {
+            return Err(StationError::CallSign);
+        }
+        let call_sign = obey(ledger.rules(), config.mode, config.call_sign)?;
+        let mut random = Random::new(&config.seed);
+        let epoch = BootEpoch::after(records.own_epoch, random.bytes()).ok_or(StationError::EpochsUsedUp)?;
+        let me = config.us.peer_id();
+        let frame_ms = config.line.frame_us(frame_bytes_max).div_ceil(1_000);
+        let mut channels = Channels::new(records.windows);
+        if config.mode == Mode::SignedClear {
+            // Nothing tells a restart from a repetition but the counter: it begins anywhere.
+            channels.restart_counters(u32::from_be_bytes(random.bytes()) >> 1);
+        }
+        let outbox = Outbox::new(ledger.budget_ms().unwrap_or(HOUR_MS));
+        let mut station = Station {
+            me,
+            us: config.us,
+            mode: config.mode,
+            frame_bytes_max,
+            frame_bytes_min,
+            fit: Fit::new(frame_bytes_max),
+            call_sign,
+            line: config.line,
+            ledger,
+            own: OwnEpoch::new(epoch),
+            beyond: None,
+            channels,
+            epochs: Epochs::new(records.heard),
+            openings: Openings::default(),
+            inbound: Inbound::default(),
+            listener: Listener::new(MemoryLimits::default(), frame_ms, u64::from_be_bytes(random.bytes())),
+            sender: Sender::new(me, SenderLimits::default(), frame_ms),
+            outbox,
+            records: Records::default(),
+            rejections: Rejections::new(),
+            random,
+        };
+        match station.mode {
+            Mode::Encrypted => station.records.own = Some(epoch),
+            // No key hangs on it.
+            Mode::SignedClear => station.own.durable = true,
+        }
+        Ok(station)
+    }
+
+    /// Takes up an audience of encrypted mode, or changes it: its key, the one before the last renewal, and whom we know in it,
+    /// us included.
+    pub fn set_channel(
+        &mut self,
+        owner: PeerId,
+        key: AudienceKey,
+        previous: Option<AudienceKey>,
+        members: BTreeSet<PeerId>,
+    ) -> Result<(), ChannelError> {
+        self.set_members(owner, Some(ChannelKeys { current: key, previous }), members)
+    }
+
+    /// Takes up an audience of clear mode, or changes it.
+    pub fn set_clear_channel(
+        &mut self,
+        owner: PeerId,
+        members: BTreeSet<PeerId>,
+    ) -> Result<(), ChannelError> {
+        self.set_members(owner, None, members)
+    }
+
+    fn set_members(
+        &mut self,
+        owner: PeerId,
+        keys: Option<ChannelKeys>,
+        members: BTreeSet<PeerId>,
+    ) -> Result<(), ChannelError> {
+        let keys = keys.filter(|_| self.mode == Mode::Encrypted);
+        self.channels.set(owner, keys, members)?;
+        self.forget_keyless(&owner);
+        self.forget_strangers();
+        Ok(())
+    }
+
+    /// Somebody new is there who could not know whose opening it heard: ours is sent again.
+    pub fn announce(&mut self, now_ms: u64) {
+        self.own.announce(now_ms);
+    }
+
+    /// Leaves an audience: what is half received or half sent in it is dropped.
+    pub fn drop_channel(&mut self, owner: &PeerId) {
+        self.channels.drop_channel(owner);
+        self.listener.drop_channel(owner);
+        self.drop_messages(owner);
+        self.forget_strangers();
+    }
+
+    fn forget_strangers(&mut self) {
+        let everybody = self.channels.everybody();
+        self.epochs.keep(|peer| everybody.contains(peer));
+    }
+
+    /// The radio was set otherwise.
+    pub fn set_line(&mut self, line: Line) {
+        self.line = line;
+        let frame_ms = line.frame_us(self.frame_bytes_max).div_ceil(1_000);
+        self.listener.set_frame_airtime(frame_ms);
+        self.sender.set_frame_airtime(frame_ms);
+    }
+
+    /// How fast bytes leave.
+    pub fn line(&self) -> Line {
+        self.line
+    }
+
+    /// The longest frame that is sent now: as long as the radio takes, or shorter where long ones do not arrive.
+    pub fn longest_frame_bytes(&self) -> usize {
+        self.fit.frame_bytes()
+    }
+
+    /// What one frame carries of a message, now.
+    pub fn payload_bytes_max(&self) -> usize {
+        self.fit.frame_bytes() - self.overhead_bytes()
+    }
+
+    fn overhead_bytes(&self) -> usize {
+        match self.mode {
+            Mode::Encrypted => OVERHEAD_BYTES,
+            Mode::SignedClear => HEADER_BYTES,
+        }
+    }
+
+    /// Time on air of one frame with so many bytes of payload, microseconds.
+    pub fn airtime_us(&self, payload_bytes: usize) -> u64 {
+        self.line.frame_us(self.padded_bytes(payload_bytes))
+    }
+
+    /// Length of the frame that carries so many bytes.
+    fn padded_bytes(&self, payload_bytes: usize) -> usize {
+        (payload_bytes + self.overhead_bytes()).max(self.frame_bytes_min)
+    }
+
+    /// The ledger's word on a frame with so many bytes of payload.
+    pub fn verdict(&mut self, now_ms: u64, payload_bytes: usize, priority: Priority) -> Verdict {
+        let airtime_us = self.airtime_us(payload_bytes);
+        self.ledger.verdict(now_ms, airtime_us, priority)
+    }
+
+    /// A copy of the ledger to read from: reading drops what is older than an hour, and the copy alone.
+    pub fn ledger_view(&self) -> Ledger {
+        self.ledger.clone()
+    }
+
+    /// The ledger, to show.
+    pub fn ledger(&mut self) -> &mut Ledger {
+        &mut self.ledger
+    }
+
+    /// What was refused, by reason.
+    pub fn rejections(&self) -> &Rejections {
+        &self.rejections
+    }
+
+    /// Long messages on their way in: what is held, and the counters.
+    pub fn assembler(&self) -> &crate::bulk::fragment::Assembler {
+        self.listener.assembler()
+    }
+
+    /// The newest boot epoch that a peer has announced.
+    pub fn epoch_of(&self, peer: &PeerId) -> Option<BootEpoch> {
+        self.epochs.newest(peer).map(|opening| opening.epoch)
+    }
+
+    /// Our own boot epoch.
+    pub fn epoch(&self) -> BootEpoch {
+        self.own.epoch
+    }
+
+    /// The share of frames that this radio misses, in thousandths, as the counters heard tell. It decides how much parity
+    /// goes along.
+    pub fn loss_permille(&self) -> u16 {
+        self.inbound.loss.permille()
+    }
+
+    /// What must be made durable, then [`recorded`](Self::recorded). Only the newest of each is kept.
+    pub fn poll_record(&mut self) -> Option<Record> {
+        self.records.pop()
+    }
+
+    /// A record is durable.
+    pub fn recorded(&mut self, record: &Record) {
+        match record {
+            Record::OwnEpoch(epoch) => self.own.durable |= *epoch == self.own.epoch,
+            Record::Ledger(record) => self.ledger.recorded(record),
+            Record::Heard(..) | Record::Window(_) => {}
+        }
+    }
+
+    /// A new boot epoch, above `past`, under keys that are new.
+    fn renew(&mut self, now_ms: u64, past: u32) {
+        let past = past.max(self.own.epoch.number);
+        // At the very last number there is none beyond: this one's salt is ours alone, and it stays.
+        if let Some(epoch) = BootEpoch::after(Some(past), self.random.bytes()) {
+            self.own = OwnEpoch::renewed(epoch, now_ms);
+            self.outbox.drop_opening();
+            self.channels.restart_counters(0);
+            self.records.own = Some(epoch);
+        }
+        self.beyond = None;
+    }
+
+    /// A random wait of one to `frames` full frames, so that not all speak at once.
+    fn wait_ms(&mut self, frames: u64) -> u64 {
+        let frame_ms = self.line.frame_us(self.frame_bytes_max).div_ceil(1_000);
+        frame_ms + self.random.below(frame_ms * frames)
+    }
+
+    fn reject(&mut self, rejection: Rejection) {
+        *self.rejections.entry(rejection).or_default() += 1;
+    }
+}
+
+/// What the band's rules say about the mode and the call sign, which goes as often as they ask for.
+fn obey(
+    rules: Option<&Rules>,
+    mode: Mode,
+    call_sign: Option<CallSign>,
+) -> Result<Option<CallSign>, StationError> {
+    let Some(rules) = rules else { return Ok(call_sign) };
+    if rules.clear_only && mode == Mode::Encrypted {
+        return Err(StationError::ClearOnly { rules: rules.source });
+    }
+    match (call_sign, rules.call_sign_every_ms) {
+        (None, Some(_)) => Err(StationError::NoCallSign { rules: rules.source }),
+        (Some(CallSign { text, every_ms }), Some(required_ms)) => {
+            Ok(Some(CallSign { text, every_ms: every_ms.min(required_ms) }))
+        }
+        (call_sign, None) => Ok(call_sign),
+    }
+}
+
+fn is_call_sign(text: &str) -> bool {
+    (1..=CALL_SIGN_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+//! What waits to be sent, and how fast what others provoke may leave.
+
+use super::CallSign;
+use crate::PeerId;
+use crate::airtime::ledger::{Account, HOUR_MS, Priority};
+use crate::bulk::fragment::MessageId;
+use crate::frame::Kind;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Frames that wait to be sent; beyond, `send` is refused. Fragments wait in their messages.
+pub const QUEUE_FRAMES_MAX: usize = 32;
+/// Long messages whose priority and account are remembered, for repairs asked for later; beyond, the oldest counts as bulk.
+pub const METAS_MAX: usize = 64;
+/// NACKs take one part in so many of an hour's airtime, and as much once at the beginning: what is Control's alone.
+const NACK_SHARE: u64 = 10;
+/// As [`NACK_SHARE`], for openings that are asked for and questions for them, which anybody can provoke: a third of upkeep's.
+const PROVOKED_SHARE: u64 = 15;
+/// A call sign goes this much before it must, at most a tenth of the interval: the frame before it takes its time.
+const CALL_SIGN_EARLY_MS: u64 = 30_000;
+
+/// What waits to be sent.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    pub(super) queues: BTreeMap<Priority, VecDeque<Item>>,
+    /// The rest of an opening that takes several frames.
+    pub(super) opening: VecDeque<Vec<u8>>,
+    pub(super) metas: VecDeque<(MessageId, Meta)>,
+    pub(super) call: Call,
+    /// A peer that opens messages and never ends them, or asks for messages that never were, provokes them.
+    pub(super) nacks: Pace,
+    /// A peer that asks for openings, or uses a member's header, provokes these.
+    pub(super) provoked: Pace,
+}
+
+/// One frame to be.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// Sealed when its turn comes.
+    Sealed { channel: PeerId, kind: Kind, payload: Vec<u8>, meta: Meta },
+    /// As it is: a part of a handshake.
+    Raw { frame: Vec<u8>, account: Account },
+}
+
+/// How a message is sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Meta {
+    pub(super) channel: PeerId,
+    pub(super) priority: Priority,
+    pub(super) account: Account,
+    pub(super) under: Under,
+}
+
+/// Which key of its audience a message goes under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Under {
+    /// The one that is present when its first frame is sealed.
+    Present,
+    /// The one of this epoch, while the audience has it: its listeners may have no other.
+    Epoch(u32),
+}
+
+impl Under {
+    pub(super) fn epoch(self) -> Option<u32> {
+        match self {
+            Under::Present => None,
+            Under::Epoch(epoch) => Some(epoch),
+        }
+    }
+}
+
+/// When the call sign was heard last.
+#[derive(Debug, Default)]
+pub(super) struct Call {
+    pub(super) sent_ms: Option<u64>,
+    pub(super) traffic_since: bool,
+}
+
+impl Call {
+    pub(super) fn due_ms(&self, call_sign: &CallSign) -> Option<u64> {
+        let every_ms = call_sign.every_ms - CALL_SIGN_EARLY_MS.min(call_sign.every_ms / 10);
+        self.sent_ms.map(|sent| sent.saturating_add(every_ms))
+    }
+}
+
+/// Airtime of what others may provoke: an hour's share at once, and then as it grows back.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// Of an hour, milliseconds.
+    share_ms: u64,
+    /// Until when the share, as it grows, pays for what was sent.
+    paid_until_ms: u64,
+}
+
+impl Pace {
+    /// From when on the next may be sent.
+    pub(super) fn free_ms(&self) -> u64 {
+        self.paid_until_ms.saturating_sub(HOUR_MS)
+    }
+
+    pub(super) fn spent(&mut self, now_ms: u64, airtime_ms: u64) {
+        let earned_in_ms = airtime_ms.saturating_mul(HOUR_MS) / self.share_ms;
+        self.paid_until_ms = self.paid_until_ms.max(now_ms).saturating_add(earned_in_ms);
+    }
+}
+
+impl Outbox {
+    /// With a ledger of so many milliseconds an hour.
+    pub(super) fn new(budget_ms: u64) -> Self {
+        Outbox {
+            queues: BTreeMap::new(),
+            opening: VecDeque::new(),
+            metas: VecDeque::new(),
+            call: Call::default(),
+            nacks: Pace { share_ms: (budget_ms / NACK_SHARE).max(1), paid_until_ms: 0 },
+            provoked: Pace { share_ms: (budget_ms / PROVOKED_SHARE).max(1), paid_until_ms: 0 },
+        }
+    }
+
+    pub(super) fn frames(&self) -> usize {
+        self.queues.values().map(VecDeque::len).sum()
+    }
+
+    pub(super) fn has_nack(&self) -> bool {
+        let control = self.queues.get(&Priority::Control).into_iter().flatten();
+        control.into_iter().any(|item| matches!(item, Item::Sealed { kind: Kind::NACK, .. }))
+    }
+
+    pub(super) fn push(&mut self, priority: Priority, item: Item) {
+        self.queues.entry(priority).or_default().push_back(item);
+    }
+
+    pub(super) fn meta(&self, message: MessageId) -> Option<&Meta> {
+        self.metas.iter().find(|(id, _)| *id == message).map(|(_, meta)| meta)
+    }
+
+    /// One that is under way already and is offered once more goes on under the older of both keys, which all its listeners have.
+    pub(super) fn remember(&mut self, message: MessageId, mut meta: Meta) {
+        if let Some(known) = self.meta(message) {
+            let older = known.under.epoch().into_iter().chain(meta.under.epoch()).min();
+            meta.under = older.map_or(Under::Present, Under::Epoch);
+        }
+        self.metas.retain(|(id, _)| *id != message);
+        if self.metas.len() >= METAS_MAX {
+            self.metas.pop_front();
+        }
+        self.metas.push_back((message, meta));
+    }
+
+    pub(super) fn drop_channel(&mut self, owner: &PeerId) {
+        for queue in self.queues.values_mut() {
+            queue.retain(|item| !matches!(item, Item::Sealed { channel, .. } if channel == owner));
+        }
+        self.metas.retain(|(_, meta)| meta.channel != *owner);
+    }
+
+    /// An opening of an epoch that is no more is not finished.
+    pub(super) fn drop_opening(&mut self) {
+        self.opening.clear();
+    }
+}

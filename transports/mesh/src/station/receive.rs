@@ -1,0 +1,468 @@
+//! From a frame to what it means: window, tag, window again; openings; what waits for them.
+
+use super::epochs::News;
+use super::{CALL_SIGN_BYTES_MAX, Received, Reception, Rejection, Station};
+use crate::airtime::FRAME_BYTES_MAX;
+use crate::bulk::fragment::Progress;
+use crate::bulk::repair::Budget;
+use crate::frame::keys::Mode;
+use crate::frame::opening::{Address, OpenFrame, Opening};
+use crate::frame::window::Seen;
+use crate::frame::{Header, Kind, OVERHEAD_BYTES, PADDED_BYTES_MAX, Window, open, read_clear, write_clear};
+use crate::peer::PeerId;
+use crate::station::channels::Candidate;
+use std::collections::{BTreeSet, VecDeque};
+
+/// Frames kept until their sender's boot epoch is known.
+pub const HELD_FRAMES_MAX: usize = 16;
+/// For so long: what they say is then out of date.
+pub const HELD_MS: u64 = 3_600_000;
+/// Signatures tried at once for openings that name nobody who signed them; beyond, only whom the header names.
+pub const SIGNATURES_AT_ONCE: u64 = 512;
+/// As [`SIGNATURES_AT_ONCE`], how many grow back in an hour.
+pub const SIGNATURES_AN_HOUR: u64 = 18_000;
+/// Frames of clear mode whose repetition is noticed.
+const RECENT_FRAMES_MAX: usize = 128;
+/// For so long.
+const RECENT_MS: u64 = 600_000;
+/// Who may be behind a question or an opening waits up to so many full frames before speaking.
+pub(super) const WAIT_FRAMES: u64 = 4;
+
+/// What a station remembers of what it heard.
+#[derive(Debug)]
+pub(super) struct Inbound {
+    pub(super) held: VecDeque<(Vec<u8>, u64)>,
+    later: VecDeque<Reception>,
+    recent: VecDeque<([u8; 16], u64)>,
+    signatures: Budget,
+    pub(super) loss: Loss,
+}
+
+impl Default for Inbound {
+    fn default() -> Self {
+        Inbound {
+            held: VecDeque::new(),
+            later: VecDeque::new(),
+            recent: VecDeque::new(),
+            signatures: Budget::new(SIGNATURES_AT_ONCE, SIGNATURES_AN_HOUR, 0),
+            loss: Loss::default(),
+        }
+    }
+}
+
+/// The share of frames that are missed, from gaps in the counters.
+#[derive(Debug, Default)]
+pub(super) struct Loss {
+    /// In 1/1024 of a thousandth.
+    scaled: u64,
+}
+
+impl Loss {
+    const SCALE: u64 = 1_024;
+    /// Each frame counts for one part in so many.
+    const MEMORY: u64 = 32;
+    /// A longer gap is a sender that was out of reach or skipped ahead, not a lossy link.
+    const GAP_MAX: u32 = 8;
+
+    /// A frame came whose counter is so far above the highest before.
+    fn heard(&mut self, ahead: u32) {
+        if !(1..=Self::GAP_MAX).contains(&ahead) {
+            return;
+        }
+        for _ in 1..ahead {
+            self.scaled += (1_000 * Self::SCALE - self.scaled) / Self::MEMORY;
+        }
+        self.scaled -= self.scaled / Self::MEMORY;
+    }
+
+    pub(super) fn permille(&self) -> u16 {
+        (self.scaled / Self::SCALE) as u16
+    }
+}
+
+impl Station {
+    /// Takes a frame from the driver, whatever it is. A refusal is counted.
+    ///
+    /// Call [`poll_received`](Self::poll_received) afterwards: the frame may have opened others that were held.
+    pub fn receive(&mut self, now_ms: u64, frame: &[u8]) -> Reception {
+        let reception = self.hear(now_ms, frame);
+        if let Err(rejection) = reception.outcome {
+            self.reject(rejection);
+        }
+        reception
+    }
+
+    /// A frame that was held until its sender's boot epoch was known, and now is read.
+    pub fn poll_received(&mut self) -> Option<Reception> {
+        self.inbound.later.pop_front()
+    }
+
+    fn hear(&mut self, now_ms: u64, frame: &[u8]) -> Reception {
+        if frame.len() > FRAME_BYTES_MAX {
+            return Reception::unproved(Err(Rejection::TooLong));
+        }
+        let Some(first) = frame.first() else { return Reception::unproved(Err(Rejection::TooShort)) };
+        let outcome = match (Kind::of(*first), self.mode) {
+            (Kind::CALL_SIGN, _) => call_sign(frame).map(Received::CallSign).ok_or(Rejection::CallSign),
+            (Kind::JOIN | Kind::OPEN, Mode::SignedClear) => Err(Rejection::Kind),
+            (Kind::JOIN, Mode::Encrypted) => Ok(Received::Join(frame.to_vec())),
+            (Kind::OPEN, Mode::Encrypted) => self.hear_open(now_ms, frame),
+            (_, Mode::SignedClear) => return self.hear_clear(now_ms, frame),
+            (_, Mode::Encrypted) => return self.hear_sealed(now_ms, frame),
+        };
+        Reception::unproved(outcome)
+    }
+
+    fn hear_sealed(&mut self, now_ms: u64, frame: &[u8]) -> Reception {
+        let header = Header::decode(frame).filter(|_| frame.len() >= OVERHEAD_BYTES);
+        let Some((header, _)) = header else { return Reception::unproved(Err(Rejection::TooShort)) };
+        let candidates = self.channels.candidates(header.alias, header.hint).to_vec();
+        if candidates.is_empty() {
+            return Reception::unproved(self.strange(&header));
+        }
+        let mut tried = Vec::new();
+        for candidate in &candidates {
+            match self.try_candidate(now_ms, candidate, &header, frame) {
+                Ok(reception) => return reception,
+                Err(why) => tried.push(why),
+            }
+        }
+        let address = Address { epoch_low: header.epoch_low, alias: header.alias, hint: header.hint };
+        // A reason that a later frame may lift comes first, then that it is a repetition; a false tag explains the least.
+        const ORDER: [Rejection; 5] = [
+            Rejection::UnknownEpoch,
+            Rejection::FarCounter,
+            Rejection::Replayed,
+            Rejection::TooOld,
+            Rejection::BadTag,
+        ];
+        let why = ORDER.into_iter().find(|why| tried.contains(why)).unwrap_or(Rejection::InOurName);
+        Reception::unproved(self.not_opened(now_ms, frame, address, why, &candidates))
+    }
+
+    /// A header that names no member: of an audience of ours, or of another.
+    fn strange(&self, header: &Header) -> Result<Received, Rejection> {
+        if self.channels.knows(header.alias) { Err(Rejection::UnknownSender) } else { Ok(Received::Foreign) }
+    }
+
+    /// Reads the frame as one of this member.
+    ///
+    /// # Errors
+    /// Why it is not: another candidate may be the sender.
+    fn try_candidate(
+        &mut self,
+        now_ms: u64,
+        candidate: &Candidate,
+        header: &Header,
+        frame: &[u8],
+    ) -> Result<Reception, Rejection> {
+        let Candidate { channel, sender, previous } = candidate;
+        if *sender == self.me {
+            return self.try_own(candidate, header, frame);
+        }
+        let known = self.epochs.newest(sender).map(|opening| (opening.epoch, opening.counter));
+        let known = known.filter(|(epoch, _)| epoch.low() == header.epoch_low);
+        let (epoch, signed) = known.ok_or(Rejection::UnknownEpoch)?;
+        let key = self.channels.key(channel, *previous).map(|key| key.frame_key(self.mode, sender, &epoch));
+        let key = key.ok_or(Rejection::UnknownSender)?;
+        let track = self.channels.track(channel, sender, epoch, signed);
+        let track = track.ok_or(Rejection::UnknownSender)?;
+        let mut why = Rejection::FarCounter;
+        let mut opened = None;
+        for (counter, check) in track.candidates(header.counter_low) {
+            match check.map(|()| open(&key, frame, counter)) {
+                Ok(Some(payload)) => {
+                    opened = Some((counter, payload));
+                    break;
+                }
+                // A tag that does not hold says least, where another counter was seen.
+                Ok(None) if why == Rejection::FarCounter => why = Rejection::BadTag,
+                Ok(None) => {}
+                Err(seen) => why = seen.into(),
+            }
+        }
+        let (counter, payload) = opened.ok_or(why)?;
+        let taken = track.take(counter);
+        self.inbound.loss.heard(taken.ahead);
+        if taken.leapt {
+            self.reject(Rejection::LedAway);
+        }
+        self.channels.took(channel, sender, *previous);
+        if let Some(record) = self.channels.record(channel, sender) {
+            self.records.windows.insert((*channel, *sender), record);
+        }
+        self.epochs.succeeded(sender);
+        self.listener.heard(now_ms, *channel, *sender);
+        let outcome = self.understand(now_ms, candidate, header.kind, payload);
+        Ok(Reception { from: Some(*sender), outcome })
+    }
+
+    /// A frame in our own name: come back to us, or not by us.
+    fn try_own(
+        &mut self,
+        candidate: &Candidate,
+        header: &Header,
+        frame: &[u8],
+    ) -> Result<Reception, Rejection> {
+        let epoch = self.own.epoch;
+        if epoch.low() != header.epoch_low {
+            // Of another start of ours, or of a copy: its opening will tell.
+            return Err(Rejection::InOurName);
+        }
+        let key = self.channels.key(&candidate.channel, candidate.previous);
+        let key = key.map(|key| key.frame_key(self.mode, &self.me, &epoch));
+        let next = self.channels.next_counter(&candidate.channel);
+        let mut window = Window::default();
+        window.heard_signed(next);
+        let counter = window.infer(header.counter_low).ok_or(Rejection::FarCounter)?;
+        key.and_then(|key| open(&key, frame, counter)).ok_or(Rejection::BadTag)?;
+        if counter < next {
+            return Ok(Reception::unproved(Ok(Received::Echo)));
+        }
+        // Listeners have taken it, and take it from us no more.
+        self.channels.leave_out(&candidate.channel, counter);
+        Ok(Reception::unproved(Err(Rejection::InOurName)))
+    }
+
+    /// No candidate fits. Where the reason may be that we know too little, the frame is kept and its sender asked for.
+    fn not_opened(
+        &mut self,
+        now_ms: u64,
+        frame: &[u8],
+        address: Address,
+        why: Rejection,
+        candidates: &[Candidate],
+    ) -> Result<Received, Rejection> {
+        match why {
+            Rejection::Replayed => {
+                self.reject(Rejection::Replayed);
+                return Ok(Received::Duplicate);
+            }
+            Rejection::UnknownEpoch | Rejection::FarCounter => self.hold(now_ms, frame),
+            Rejection::BadTag | Rejection::TooOld => {
+                let others = candidates.iter().filter(|candidate| candidate.sender != self.me);
+                let failed = others.filter(|candidate| self.epochs.failed(candidate.sender)).count();
+                if failed == 0 {
+                    return Err(why);
+                }
+            }
+            _ => return Err(why),
+        }
+        let wait_ms = self.wait_ms(WAIT_FRAMES);
+        self.epochs.want(now_ms, address, wait_ms);
+        if matches!(why, Rejection::BadTag | Rejection::TooOld) {
+            return Err(why);
+        }
+        self.reject(why);
+        Ok(Received::Held)
+    }
+
+    fn hold(&mut self, now_ms: u64, frame: &[u8]) {
+        let held = &mut self.inbound.held;
+        if held.iter().any(|(known, _)| known == frame) {
+            return;
+        }
+        if held.len() >= HELD_FRAMES_MAX {
+            // The oldest of the sender with the most: who talks much does not push out who talks little.
+            let sender = |frame: &[u8]| frame.get(1..4).map(<[u8]>::to_vec);
+            let many = |at: &usize| {
+                let (frame, _) = held.get(*at)?;
+                Some(held.iter().filter(|(other, _)| sender(other) == sender(frame)).count())
+            };
+            if let Some(at) = (0..held.len()).rev().max_by_key(many) {
+                held.remove(at);
+            }
+        }
+        held.push_back((frame.to_vec(), now_ms));
+    }
+
+    /// An opening was heard: what waited is tried again.
+    fn try_held(&mut self, now_ms: u64) {
+        let held = std::mem::take(&mut self.inbound.held);
+        for (frame, _) in held.into_iter().filter(|(_, at)| now_ms.saturating_sub(*at) < HELD_MS) {
+            let reception = self.hear(now_ms, &frame);
+            match reception.outcome {
+                Ok(Received::Held) => {}
+                Ok(_) => self.inbound.later.push_back(reception),
+                Err(rejection) => self.reject(rejection),
+            }
+        }
+        while self.inbound.later.len() > HELD_FRAMES_MAX {
+            self.inbound.later.pop_front();
+        }
+    }
+
+    fn hear_clear(&mut self, now_ms: u64, frame: &[u8]) -> Reception {
+        let Some((header, _)) = Header::decode(frame) else {
+            return Reception::unproved(Err(Rejection::TooShort));
+        };
+        let Some(candidate) = self.channels.candidates(header.alias, header.hint).first().copied() else {
+            return Reception::unproved(self.strange(&header));
+        };
+        if candidate.sender == self.me {
+            return Reception::unproved(Ok(Received::Echo));
+        }
+        let Some((header, payload)) = read_clear(frame) else {
+            return Reception::unproved(Err(Rejection::Padding));
+        };
+        // A repetition may be filled up otherwise.
+        if self.is_repeated(now_ms, &write_clear(header, payload)) {
+            self.reject(Rejection::Replayed);
+            return Reception::unproved(Ok(Received::Duplicate));
+        }
+        self.listener.heard(now_ms, candidate.channel, candidate.sender);
+        let outcome = self.understand(now_ms, &candidate, header.kind, payload.to_vec());
+        Reception { from: Some(candidate.sender), outcome }
+    }
+
+    fn is_repeated(&mut self, now_ms: u64, frame: &[u8]) -> bool {
+        let Some(first) = blake3::hash(frame).as_bytes().first_chunk::<16>().copied() else { return false };
+        let recent = &mut self.inbound.recent;
+        recent.retain(|(_, at)| now_ms.saturating_sub(*at) < RECENT_MS);
+        if recent.iter().any(|(known, _)| *known == first) {
+            return true;
+        }
+        if recent.len() >= RECENT_FRAMES_MAX {
+            recent.pop_front();
+        }
+        recent.push_back((first, now_ms));
+        false
+    }
+
+    fn understand(
+        &mut self,
+        now_ms: u64,
+        candidate: &Candidate,
+        kind: Kind,
+        payload: Vec<u8>,
+    ) -> Result<Received, Rejection> {
+        let Candidate { channel, sender: from, previous: under_previous_key } = *candidate;
+        let message = |kind, bytes| Received::Message { channel, from, kind, bytes, under_previous_key };
+        if kind.is_message() {
+            return Ok(message(kind, payload));
+        }
+        match kind {
+            Kind::FRAGMENT => match self.listener.fragment(now_ms, channel, from, &payload) {
+                Ok(Progress::Part) => Ok(Received::Part),
+                Ok(Progress::Duplicate) => Ok(Received::Duplicate),
+                Ok(Progress::Whole(whole)) => Kind::message(whole.kind)
+                    .map(|kind| message(kind, whole.bytes))
+                    .ok_or(Rejection::Fragment),
+                Err(_) => Err(Rejection::Fragment),
+            },
+            Kind::NACK => {
+                let heard = self.listener.nack(now_ms, channel, from, &payload);
+                let queued = self.sender.nack(now_ms, channel, from, &payload);
+                self.fit_fragments(now_ms);
+                heard.and(queued).map(|_| Received::Nack).map_err(|_| Rejection::Nack)
+            }
+            _ => Err(Rejection::Kind),
+        }
+    }
+
+    /// Ends a message of which next to nothing arrives: it is sent once more in shorter fragments when its listeners show what they
+    /// lack.
+    fn fit_fragments(&mut self, now_ms: u64) {
+        let Some(arrivals) = self.sender.poll_arrivals() else { return };
+        let frame_bytes = arrivals.payload_bytes + self.overhead_bytes();
+        if self.fit.arrived(now_ms, frame_bytes, arrivals.arrived, arrivals.sent) {
+            self.sender.forget(arrivals.message);
+        }
+    }
+
+    fn hear_open(&mut self, now_ms: u64, frame: &[u8]) -> Result<Received, Rejection> {
+        match self.openings.decode(frame).ok_or(Rejection::Opening)? {
+            OpenFrame::Part => Ok(Received::Part),
+            OpenFrame::Request(address) => {
+                let jitter_ms = self.wait_ms(WAIT_FRAMES);
+                self.epochs.asked(now_ms, &address, jitter_ms);
+                let candidates = self.channels.candidates(address.alias, address.hint);
+                if candidates.iter().any(|candidate| candidate.sender == self.me) {
+                    self.own.asked(now_ms);
+                }
+                Ok(if candidates.is_empty() { Received::Foreign } else { Received::Question })
+            }
+            OpenFrame::Opening(address, opening) => self.hear_opening(now_ms, address, opening),
+        }
+    }
+
+    fn hear_opening(
+        &mut self,
+        now_ms: u64,
+        address: Address,
+        opening: Opening,
+    ) -> Result<Received, Rejection> {
+        let candidates = self.channels.candidates(address.alias, address.hint);
+        let named: BTreeSet<PeerId> = candidates.iter().map(|candidate| candidate.sender).collect();
+        let signer = self.epochs.is_known(&opening);
+        let signer = signer.or_else(|| named.iter().find(|peer| opening.is_by(peer)).copied());
+        // Its header may be of an audience that we are not in.
+        let signer = signer.or_else(|| {
+            let mut others: Vec<PeerId> = self.channels.everybody().difference(&named).copied().collect();
+            let tries = self.inbound.signatures.draw(now_ms, others.len() as u64);
+            others.truncate(usize::try_from(tries).unwrap_or(usize::MAX));
+            others.into_iter().find(|peer| opening.is_by(peer))
+        });
+        let Some(signer) = signer else {
+            return if named.is_empty() { Ok(Received::Foreign) } else { Err(Rejection::BadSignature) };
+        };
+        if signer == self.me {
+            return Ok(self.hear_own_opening(now_ms, &opening));
+        }
+        let wait_ms = self.wait_ms(WAIT_FRAMES);
+        let known = self.epochs.newest(&signer).copied();
+        let news = self.epochs.take(now_ms, signer, opening, wait_ms);
+        if news == News::Older {
+            return Err(Rejection::OldEpoch);
+        }
+        let channels = &self.channels;
+        let is_it =
+            |alias, hint| channels.candidates(alias, hint).iter().any(|candidate| candidate.sender == signer);
+        self.epochs.found(is_it);
+        self.try_held(now_ms);
+        if news == News::Same {
+            // Where its counter stood by its own word is what a restart goes by.
+            if known.is_some_and(|known| opening.counter > known.counter) {
+                self.records.heard.insert(signer, opening);
+            }
+            return Ok(Received::Duplicate);
+        }
+        self.records.heard.insert(signer, opening);
+        Ok(Received::Epoch { peer: signer, epoch: opening.epoch })
+    }
+
+    /// An epoch of ours: this one come back, an older one that somebody keeps, or one that we know nothing of.
+    fn hear_own_opening(&mut self, now_ms: u64, opening: &Opening) -> Received {
+        let (theirs, ours) = (opening.epoch, self.own.epoch);
+        if theirs == ours {
+            return Received::Echo;
+        }
+        if theirs.number < ours.number {
+            return Received::Duplicate;
+        }
+        if now_ms >= self.own.renewable_ms() {
+            self.renew(now_ms, theirs.number);
+        } else {
+            self.beyond = self.beyond.max(Some(theirs.number));
+        }
+        Received::OwnEpoch { theirs }
+    }
+}
+
+impl From<Seen> for Rejection {
+    fn from(seen: Seen) -> Self {
+        match seen {
+            Seen::Before => Rejection::Replayed,
+            Seen::TooOld => Rejection::TooOld,
+        }
+    }
+}
+
+/// `DE` and the call sign, which spaces may fill up.
+fn call_sign(frame: &[u8]) -> Option<String> {
+    let (_, text) = frame.split_first()?;
+    let text = std::str::from_utf8(text).ok()?.strip_prefix("DE ")?;
+    let text = if frame.len() <= PADDED_BYTES_MAX { text.trim_end_matches(' ') } else { text };
+    let fits = (1..=CALL_SIGN_BYTES_MAX).contains(&text.len());
+    (fits && text.bytes().all(|byte| byte.is_ascii_graphic())).then(|| text.to_owned())
+}

@@ -1,0 +1,209 @@
+//! What goes out next: the most urgent that the ledger allows, and when it is worth asking again.
+
+use super::outbox::{Item, Meta, Under};
+use super::transmit::call_sign_frame;
+use super::{STATION_ACCOUNT, Station};
+use crate::PeerId;
+use crate::airtime::ledger::{Priority, Verdict};
+use crate::bulk::fragment::MessageId;
+use crate::frame::Kind;
+use crate::frame::keys::Mode;
+use crate::frame::opening::{Address, OPENING_BYTES, Opening, REQUEST_BYTES};
+use std::collections::VecDeque;
+
+/// Something that could be sent now.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Work {
+    CallSign,
+    OpeningRest,
+    Opening,
+    Question(Address),
+    Correction(PeerId, Opening),
+    Queue(Priority),
+    Fragment(MessageId),
+}
+
+/// With the length of its frame and the priorities that it may be charged to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    pub(super) work: Work,
+    pub(super) frame_bytes: usize,
+    pub(super) priorities: [Priority; 2],
+}
+
+/// What cannot be put off goes into the reserved slice where upkeep's is used up.
+const UNAVOIDABLE: [Priority; 2] = [Priority::Upkeep, Priority::Control];
+
+impl Candidate {
+    fn new(work: Work, frame_bytes: usize, priority: Priority) -> Self {
+        Candidate { work, frame_bytes, priorities: [priority; 2] }
+    }
+}
+
+impl Station {
+    /// When [`transmit`](Self::transmit) is worth calling again, if nothing else happens; `None` for never.
+    pub fn poll_timeout(&mut self, now_ms: u64) -> Option<u64> {
+        if !self.records.is_empty() {
+            return Some(now_ms);
+        }
+        if !self.own.durable {
+            return None;
+        }
+        let candidates = self.candidates(now_ms);
+        let mut times: Vec<u64> = Vec::new();
+        for candidate in &candidates {
+            let airtime_us = self.line.frame_us(candidate.frame_bytes);
+            let leaves =
+                candidate.priorities.map(|priority| self.ledger.leaves_in_ms(now_ms, airtime_us, priority));
+            times.extend(leaves.into_iter().flatten().min().map(|ms| now_ms + ms));
+        }
+        let free_ms = self.outbox.provoked.free_ms();
+        let provoked = self.epochs.due_ms().map(|due_ms| due_ms.max(free_ms));
+        let mut later: Vec<u64> = self.own.due_ms(free_ms).into_iter().chain(provoked).collect();
+        later.extend(self.call_sign_due_ms().filter(|_| self.outbox.call.traffic_since));
+        later.extend(self.beyond.map(|_| self.own.renewable_ms()));
+        match self.nack_due_ms(now_ms) {
+            Some(due_ms) if due_ms <= now_ms => {
+                let airtime_us = self.line.frame_us(self.frame_bytes_max);
+                let leaves_in_ms = self.ledger.leaves_in_ms(now_ms, airtime_us, Priority::Control);
+                // Never before the next millisecond: one NACK at a time is taken up.
+                times.extend(leaves_in_ms.map(|ms| now_ms + ms.max(1)));
+            }
+            due_ms => later.extend(due_ms),
+        }
+        times.extend(later.into_iter().filter(|due_ms| *due_ms > now_ms));
+        times.into_iter().min()
+    }
+
+    /// When there is something to ask or to say about long messages, and airtime set apart for it.
+    fn nack_due_ms(&mut self, now_ms: u64) -> Option<u64> {
+        let due_ms = self.sender.nack_due_ms(now_ms).into_iter().chain(self.listener.poll_timeout()).min()?;
+        Some(due_ms.max(self.outbox.nacks.free_ms()))
+    }
+
+    /// Questions about what is missing, and word on what is there no more; one waits at a time.
+    pub(super) fn collect_nacks(&mut self, now_ms: u64) {
+        let airtime_us = self.line.frame_us(self.frame_bytes_max);
+        if self.outbox.has_nack()
+            || self.outbox.nacks.free_ms() > now_ms
+            || self.ledger.verdict(now_ms, airtime_us, Priority::Control) != Verdict::Now
+        {
+            return;
+        }
+        let payload_max = self.payload_bytes_max();
+        let nack = self.listener.poll_nack(now_ms, payload_max).or_else(|| self.sender.poll_nack(now_ms));
+        if let Some(nack) = nack {
+            let nack_us = self.line.frame_us(self.padded_bytes(nack.payload.len()));
+            self.outbox.nacks.spent(now_ms, nack_us.div_ceil(1_000));
+            let (channel, priority, account) = (nack.channel, Priority::Control, STATION_ACCOUNT);
+            // Under the key that who is meant speaks under: it may not have another.
+            let heard_under = self.channels.heard_under(&channel, &nack.to);
+            let heard_under =
+                heard_under.filter(|epoch| self.channels.key_of_epoch(&channel, *epoch).is_some());
+            let under = heard_under.map_or(Under::Present, Under::Epoch);
+            let meta = Meta { channel, priority, account, under };
+            self.outbox
+                .push(priority, Item::Sealed { channel, kind: Kind::NACK, payload: nack.payload, meta });
+        }
+    }
+
+    /// The most urgent that is legal, and what it is charged to.
+    pub(super) fn choose(&mut self, now_ms: u64) -> Option<(Candidate, Priority)> {
+        let candidates = self.candidates(now_ms);
+        candidates.into_iter().find_map(|candidate| {
+            let airtime_us = self.line.frame_us(candidate.frame_bytes);
+            let legal =
+                |priority: &Priority| self.ledger.verdict(now_ms, airtime_us, *priority) == Verdict::Now;
+            candidate.priorities.into_iter().find(legal).map(|priority| (candidate, priority))
+        })
+    }
+
+    /// What could be sent now, the most urgent first. Where the call sign or our opening must go first, that alone.
+    fn candidates(&self, now_ms: u64) -> Vec<Candidate> {
+        let first = |work, frame_bytes| vec![Candidate { work, frame_bytes, priorities: UNAVOIDABLE }];
+        let work = self.work(now_ms);
+        let call_due = match self.call_sign_due_ms() {
+            Some(due_ms) => now_ms >= due_ms && (self.outbox.call.traffic_since || !work.is_empty()),
+            None => self.call_sign.is_some() && !work.is_empty(),
+        };
+        if let Some(call_sign) = self.call_sign.as_ref().filter(|_| call_due) {
+            return first(Work::CallSign, call_sign_frame(call_sign, self.frame_bytes_min).len());
+        }
+        if let Some(rest) = self.outbox.opening.front() {
+            return first(Work::OpeningRest, rest.len());
+        }
+        let announced = self.mode == Mode::SignedClear || self.own.is_announced();
+        if announced || !work.iter().any(|candidate| self.is_sealed(&candidate.work)) {
+            return work;
+        }
+        // What is sealed cannot be understood before our opening, which therefore takes its place.
+        let clear = work.into_iter().filter(|candidate| !self.is_sealed(&candidate.work));
+        first(Work::Opening, OPENING_BYTES.min(self.fit.frame_bytes())).into_iter().chain(clear).collect()
+    }
+
+    fn is_sealed(&self, work: &Work) -> bool {
+        match work {
+            Work::Queue(priority) => {
+                let front = self.outbox.queues.get(priority).and_then(VecDeque::front);
+                matches!(front, Some(Item::Sealed { .. }))
+            }
+            Work::Fragment(_) => true,
+            Work::CallSign | Work::OpeningRest | Work::Opening | Work::Question(_) | Work::Correction(..) => {
+                false
+            }
+        }
+    }
+
+    fn call_sign_due_ms(&self) -> Option<u64> {
+        self.outbox.call.due_ms(self.call_sign.as_ref()?)
+    }
+
+    fn work(&self, now_ms: u64) -> Vec<Candidate> {
+        let mut work = Vec::new();
+        for priority in Priority::ALL {
+            if let Some(item) = self.outbox.queues.get(&priority).and_then(VecDeque::front) {
+                work.push(Candidate::new(Work::Queue(priority), self.frame_bytes(item), priority));
+            }
+            if priority == Priority::Upkeep {
+                work.extend(self.upkeep(now_ms));
+            }
+            let of_priority = self.sender.waiting().filter(|waiting| {
+                self.outbox.meta(waiting.message).map_or(Priority::Bulk, |meta| meta.priority) == priority
+            });
+            // The one with the fewest to go: a short one does not wait behind a long one.
+            if let Some(waiting) = of_priority.min_by_key(|waiting| waiting.fragments) {
+                let frame_bytes = self.padded_bytes(waiting.payload_bytes);
+                // Who asks is not known for certain: repairs leave to what is new what bulk leaves.
+                let charged_as = if waiting.repair { Priority::Bulk } else { priority };
+                work.push(Candidate::new(Work::Fragment(waiting.message), frame_bytes, charged_as));
+            }
+        }
+        work
+    }
+
+    fn upkeep(&self, now_ms: u64) -> impl Iterator<Item = Candidate> {
+        let sealed = self.mode == Mode::Encrypted;
+        let opening_bytes = OPENING_BYTES.min(self.fit.frame_bytes());
+        let free_ms = self.outbox.provoked.free_ms();
+        let is_free = free_ms <= now_ms;
+        let own = self.own.due_ms(free_ms).is_some_and(|due_ms| due_ms <= now_ms);
+        let own = own.then(|| Candidate::new(Work::Opening, opening_bytes, Priority::Upkeep));
+        let question = self.epochs.question(now_ms).filter(|_| is_free).map(Work::Question);
+        let question_bytes = REQUEST_BYTES.max(self.frame_bytes_min);
+        let question = question.map(|work| Candidate::new(work, question_bytes, Priority::Upkeep));
+        let correction = self
+            .epochs
+            .correction(now_ms)
+            .filter(|_| is_free)
+            .map(|(peer, opening)| Work::Correction(peer, opening));
+        let correction = correction.map(|work| Candidate::new(work, opening_bytes, Priority::Upkeep));
+        question.into_iter().chain(own).chain(correction).filter(move |_| sealed)
+    }
+
+    fn frame_bytes(&self, item: &Item) -> usize {
+        match item {
+            Item::Sealed { payload, .. } => self.padded_bytes(payload.len()),
+            Item::Raw { frame, .. } => frame.len(),
+        }
+    }
+}

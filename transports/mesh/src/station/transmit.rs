@@ -1,0 +1,328 @@
+//! What goes out next: chosen by urgency and law, sealed at the last moment, charged as it is taken.
+
+use super::outbox::{Call, Item, Meta, QUEUE_FRAMES_MAX, Under};
+use super::receive::WAIT_FRAMES;
+use super::schedule::{Candidate, Work};
+use super::{CallSign, Charge, Outgoing, STATION_ACCOUNT, SendRefusal, Sent, Station, Transmit};
+use crate::airtime::ledger::{Account, Moment, Priority};
+use crate::bulk::fragment::MessageId;
+use crate::frame::keys::{Alias, Hint, Mode};
+use crate::frame::opening::Opening;
+use crate::frame::{Header, Kind, seal, write_clear_padded};
+use crate::peer::PeerId;
+use std::collections::VecDeque;
+
+/// An opening says where our counters stand; it is signed anew when they are so much further: well within what a receiver infers.
+pub const SIGN_AGAIN_FRAMES: u32 = 4_096;
+/// As [`SIGN_AGAIN_FRAMES`], where somebody asks: a forger may have led him away, and nothing but a newer word brings him back.
+pub const SIGN_AGAIN_ASKED_FRAMES: u32 = 16;
+
+impl Station {
+    /// Takes a message: one frame is queued, a longer one cut into fragments.
+    ///
+    /// # Errors
+    /// [`SendRefusal`]; nothing is then kept.
+    pub fn send(&mut self, now_ms: u64, outgoing: Outgoing) -> Result<Sent, SendRefusal> {
+        let Outgoing { channel, kind, bytes, priority, account, previous_key } = outgoing;
+        let audience = self.channels.get(&channel).filter(|audience| audience.members.contains(&self.me));
+        let audience = audience.ok_or(SendRefusal::NoChannel)?;
+        if self.mode == Mode::Encrypted && audience.keys.is_none() {
+            return Err(SendRefusal::NoChannel);
+        }
+        let under = match (previous_key, self.channels.key(&channel, true)) {
+            (false, _) => Under::Present,
+            (true, Some(key)) => Under::Epoch(key.epoch),
+            (true, None) => return Err(SendRefusal::NoPreviousKey),
+        };
+        if !kind.is_message() {
+            return Err(SendRefusal::Kind(kind.number()));
+        }
+        let meta = Meta { channel, priority, account, under };
+        if bytes.len() + self.overhead_bytes() < self.frame_bytes_min && self.mode == Mode::Encrypted {
+            let (bytes, bytes_min) = (bytes.len() + self.overhead_bytes(), self.frame_bytes_min);
+            return Err(SendRefusal::TooShort { bytes, bytes_min });
+        }
+        self.fit_frames(now_ms, &channel, kind, &bytes);
+        if bytes.len() <= self.payload_bytes_max() {
+            if self.outbox.frames() >= QUEUE_FRAMES_MAX {
+                return Err(SendRefusal::Full);
+            }
+            self.outbox.push(priority, Item::Sealed { channel, kind, payload: bytes, meta });
+            return Ok(Sent::Frame);
+        }
+        let (payload_max, loss) = (self.payload_bytes_max(), self.loss_permille());
+        // What gave way is remembered no more: another may get its id.
+        self.outbox.metas.retain(|(id, _)| self.sender.holds(*id));
+        let message = self.sender.offer(now_ms, channel, kind.number(), &bytes, payload_max, loss)?;
+        self.outbox.remember(message, meta);
+        Ok(Sent::Fragments(message))
+    }
+
+    /// Makes frames shorter where what is long is handed over again and again. What was begun in longer ones ends.
+    fn fit_frames(&mut self, now_ms: u64, channel: &PeerId, kind: Kind, bytes: &[u8]) {
+        let hash = blake3::Hasher::new()
+            .update(channel.as_bytes())
+            .update(&[kind.number()])
+            .update(bytes)
+            .finalize();
+        let Some(print) = hash.as_bytes().first_chunk::<8>() else { return };
+        let frame_bytes = self.padded_bytes(bytes.len()).min(self.fit.frame_bytes());
+        let listeners =
+            self.channels.get(channel).map_or(0, |audience| audience.members.len().saturating_sub(1));
+        let loss = self.loss_permille();
+        if self.fit.sends(now_ms, *print, frame_bytes, listeners, loss) {
+            self.sender.forget_same(channel, kind.number(), bytes);
+        }
+    }
+
+    /// Takes the frames of a handshake, all or none, charged as `priority`. In clear mode nobody joins: what the handshake carries
+    /// would be obscured.
+    pub fn send_join(
+        &mut self,
+        frames: Vec<Vec<u8>>,
+        priority: Priority,
+        account: Account,
+    ) -> Result<(), SendRefusal> {
+        if self.mode == Mode::SignedClear {
+            return Err(SendRefusal::ClearMode);
+        }
+        if self.outbox.frames() + frames.len() > QUEUE_FRAMES_MAX {
+            return Err(SendRefusal::Full);
+        }
+        let bytes_max = self.frame_bytes_max;
+        for frame in &frames {
+            match frame.first() {
+                Some(first) if Kind::of(*first) == Kind::JOIN => {}
+                other => return Err(SendRefusal::Kind(other.map_or(0, |first| first >> 4))),
+            }
+            if frame.len() > bytes_max {
+                return Err(SendRefusal::TooLong { bytes: frame.len(), bytes_max });
+            }
+            if frame.len() < self.frame_bytes_min {
+                return Err(SendRefusal::TooShort { bytes: frame.len(), bytes_min: self.frame_bytes_min });
+            }
+        }
+        frames.into_iter().for_each(|frame| self.outbox.push(priority, Item::Raw { frame, account }));
+        Ok(())
+    }
+
+    /// Sends one fragment of a long message once more, for listeners who hold a part of it. Whether it did: not if nobody asked
+    /// since it did last, or the message is not held any more.
+    pub fn remind(&mut self, now_ms: u64, message: MessageId) -> bool {
+        self.sender.remind(now_ms, message)
+    }
+
+    /// Whether nobody else is sending a long message in this audience.
+    pub fn is_quiet(&self, now_ms: u64, channel: &PeerId) -> bool {
+        self.listener.is_quiet(now_ms, channel)
+    }
+
+    /// Whether a long message is still held.
+    pub fn holds(&self, message: MessageId) -> bool {
+        self.sender.holds(message)
+    }
+
+    /// Whether a long message is being sent, or was until so short a while ago that listeners may still ask.
+    pub fn is_under_way(&self, now_ms: u64, message: MessageId) -> bool {
+        self.sender.is_under_way(now_ms, message)
+    }
+
+    /// Frames of handshakes that wait: whoever repeats one waits for them.
+    pub fn join_frames_waiting(&self) -> usize {
+        let items = self.outbox.queues.values().flatten();
+        items.filter(|item| matches!(item, Item::Raw { .. })).count()
+    }
+
+    /// Ends a long message: it is out of date.
+    pub fn forget(&mut self, message: MessageId) -> bool {
+        self.sender.forget(message)
+    }
+
+    /// Frames that wait, fragments included.
+    pub fn frames_waiting(&self) -> usize {
+        let fragments: usize = self.sender.waiting().map(|waiting| waiting.fragments).sum();
+        self.outbox.frames() + self.outbox.opening.len() + fragments
+    }
+
+    /// Leaves an audience: its long messages too.
+    pub(super) fn drop_messages(&mut self, owner: &PeerId) {
+        self.outbox.drop_channel(owner);
+        self.sender.drop_channel(owner);
+    }
+
+    /// Forgets the long messages of an audience whose key it has no more.
+    pub(super) fn forget_keyless(&mut self, owner: &PeerId) {
+        let channels = &self.channels;
+        let is_keyless = |meta: &Meta| {
+            let epoch = meta.under.epoch().filter(|_| meta.channel == *owner);
+            epoch.is_some_and(|epoch| channels.key_of_epoch(owner, epoch).is_none())
+        };
+        let (keyless, metas) = self.outbox.metas.drain(..).partition(|(_, meta)| is_keyless(meta));
+        self.outbox.metas = metas;
+        let keyless: VecDeque<(MessageId, Meta)> = keyless;
+        for (message, _) in keyless {
+            self.sender.forget(message);
+        }
+    }
+
+    /// The next frame for the driver, charged to the ledger.
+    pub fn transmit(&mut self, moment: Moment) -> Transmit {
+        let now_ms = moment.monotonic_ms;
+        if let Some(past) = self.beyond.filter(|_| now_ms >= self.own.renewable_ms()) {
+            self.renew(now_ms, past);
+        }
+        self.sender.expire(now_ms);
+        self.fit.pass(now_ms);
+        if !self.own.durable {
+            return Transmit::NeedsRecord;
+        }
+        self.collect_nacks(now_ms);
+        // A candidate that turns out to be unsendable (its audience was left, its key is gone) is dropped, and the next one
+        // looked at.
+        for _ in 0..=QUEUE_FRAMES_MAX {
+            let Some((candidate, priority)) = self.choose(now_ms) else { return Transmit::Idle };
+            let airtime_us = self.line.frame_us(candidate.frame_bytes);
+            if let Some(record) = self.ledger.record_needed(moment, airtime_us) {
+                self.records.ledger = Some(record);
+                return Transmit::NeedsRecord;
+            }
+            if let Some((frame, account)) = self.take(now_ms, &candidate) {
+                let airtime_us = self.line.frame_us(frame.len());
+                self.ledger.charge(now_ms, airtime_us, account, priority);
+                self.outbox.call.traffic_since |= !matches!(candidate.work, Work::CallSign);
+                return Transmit::Frame { frame, charge: Charge { account, airtime_us } };
+            }
+            if !self.own.durable {
+                return Transmit::NeedsRecord;
+            }
+        }
+        Transmit::Idle
+    }
+
+    /// Makes the frame; `None` if it cannot be made any more, and is gone.
+    fn take(&mut self, now_ms: u64, candidate: &Candidate) -> Option<(Vec<u8>, Account)> {
+        let is_provoked = match candidate.work {
+            Work::Question(_) | Work::Correction(..) => true,
+            Work::Opening => self.own.is_asked(),
+            Work::CallSign | Work::OpeningRest | Work::Queue(_) | Work::Fragment(_) => false,
+        };
+        if is_provoked {
+            let airtime_us = self.line.frame_us(candidate.frame_bytes);
+            self.outbox.provoked.spent(now_ms, airtime_us.div_ceil(1_000));
+        }
+        let frame = match candidate.work {
+            Work::CallSign => {
+                self.outbox.call = Call { sent_ms: Some(now_ms), traffic_since: false };
+                call_sign_frame(self.call_sign.as_ref()?, self.frame_bytes_min)
+            }
+            Work::OpeningRest => self.outbox.opening.pop_front()?,
+            Work::Opening => self.take_opening(now_ms)?,
+            Work::Question(address) => {
+                let jitter_ms = self.wait_ms(WAIT_FRAMES);
+                self.epochs.asked(now_ms, &address, jitter_ms);
+                address.encode_padded(self.frame_bytes_min)
+            }
+            Work::Correction(peer, opening) => {
+                self.epochs.corrected(now_ms, &peer);
+                self.begin_opening(&peer, &opening)?
+            }
+            Work::Queue(priority) => {
+                return match self.outbox.queues.get_mut(&priority)?.pop_front()? {
+                    Item::Raw { frame, account } => Some((frame, account)),
+                    Item::Sealed { kind, payload, meta, .. } => {
+                        Some((self.seal(now_ms, kind, &payload, &meta)?, meta.account))
+                    }
+                };
+            }
+            Work::Fragment(message) => {
+                let fragment = self.sender.take(now_ms, message)?;
+                let meta = self.outbox.meta(message).copied().unwrap_or(Meta {
+                    channel: fragment.channel,
+                    priority: Priority::Bulk,
+                    account: Account::OTHERS,
+                    under: Under::Present,
+                });
+                let meta = self.pin_key(message, meta);
+                let frame = self.seal(now_ms, Kind::FRAGMENT, &fragment.payload, &meta);
+                if frame.is_none() {
+                    self.sender.forget(message);
+                }
+                return Some((frame?, meta.account));
+            }
+        };
+        Some((frame, STATION_ACCOUNT))
+    }
+
+    /// From its first frame on a long message goes under one key.
+    fn pin_key(&mut self, message: MessageId, meta: Meta) -> Meta {
+        let Some(key) = self.channels.key(&meta.channel, false).filter(|_| meta.under == Under::Present)
+        else {
+            return meta;
+        };
+        let meta = Meta { under: Under::Epoch(key.epoch), ..meta };
+        self.outbox.remember(message, meta);
+        meta
+    }
+
+    /// Our opening. It is signed anew only when our counters have moved on far: the parts of one that was heard in part fit those
+    /// of the next.
+    fn take_opening(&mut self, now_ms: u64) -> Option<Vec<u8>> {
+        let next = self.channels.highest_counter();
+        let again = if self.own.is_asked() { SIGN_AGAIN_ASKED_FRAMES } else { SIGN_AGAIN_FRAMES };
+        let known = self.own.opening.filter(|known| next.saturating_sub(known.counter) < again);
+        let opening = known.unwrap_or_else(|| {
+            let counter = self.channels.align_counters();
+            Opening::sign(&self.us, self.own.epoch, counter)
+        });
+        self.own.opening = Some(opening);
+        self.own.sent_opening(now_ms);
+        let me = self.me;
+        self.begin_opening(&me, &opening)
+    }
+
+    /// The first frame of an opening; the rest waits.
+    fn begin_opening(&mut self, peer: &PeerId, opening: &Opening) -> Option<Vec<u8>> {
+        let (alias, hint) = self.channels.address(peer)?;
+        let mut frames: VecDeque<_> = opening.encode(alias, hint, self.fit.frame_bytes()).into();
+        let first = frames.pop_front()?;
+        self.outbox.opening = frames;
+        Some(first)
+    }
+
+    fn seal(&mut self, now_ms: u64, kind: Kind, payload: &[u8], meta: &Meta) -> Option<Vec<u8>> {
+        let Meta { channel, under, .. } = meta;
+        let Some(counter) = self.channels.take_counter(channel) else {
+            // 2^32 frames in one epoch, or somebody pushed us there: the next one.
+            if self.channels.get(channel).is_some() {
+                self.renew(now_ms, self.own.epoch.number);
+            }
+            return None;
+        };
+        let sealed = match self.mode {
+            Mode::SignedClear => {
+                let (alias, hint) = (Alias::clear(channel), Hint::clear(channel, &self.me));
+                let header = Header { kind, epoch_low: 0, alias, hint, counter_low: counter.low() };
+                write_clear_padded(header, payload, self.frame_bytes_min)
+            }
+            Mode::Encrypted => {
+                let key = match under {
+                    Under::Present => self.channels.key(channel, false),
+                    Under::Epoch(epoch) => self.channels.key_of_epoch(channel, *epoch),
+                }?;
+                let (alias, hint) = (key.alias(), key.hint(&self.me));
+                let frame_key = key.frame_key(self.mode, &self.me, &self.own.epoch);
+                let header = Header { kind, epoch_low: self.own.epoch.low(), alias, hint, counter_low: 0 };
+                seal(&frame_key, header, counter, payload)
+            }
+        };
+        self.own.sent_frame(now_ms);
+        Some(sealed)
+    }
+}
+
+/// `DE` and the call sign, in clear text; spaces fill it up.
+pub(super) fn call_sign_frame(call_sign: &CallSign, bytes_min: usize) -> Vec<u8> {
+    let mut frame = [&[Kind::CALL_SIGN.first_byte(0)], b"DE ".as_slice(), call_sign.text.as_bytes()].concat();
+    frame.resize(frame.len().max(bytes_min), b' ');
+    frame
+}

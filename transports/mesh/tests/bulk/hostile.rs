@@ -1,0 +1,186 @@
+//! Members that flood, forge and splice: memory and airtime stay bounded, the honest message goes on.
+
+use crate::KIND;
+use crate::cell::{Cell, Dice, FRAME_AIRTIME_MS, Faults, HOUR_MS, content, peer};
+use proptest::prelude::*;
+use tombolo_mesh::PeerId;
+use tombolo_mesh::bulk::fragment::{
+    Assembler, FragmentError, MemoryLimits, OutFragment, Progress, Sender, SenderLimits, Source,
+};
+use tombolo_mesh::bulk::repair::Listener;
+
+fn fragments(sender: PeerId, channel: PeerId, bytes: &[u8], payload_max: usize) -> Vec<OutFragment> {
+    let mut sender = Sender::new(sender, SenderLimits::default(), FRAME_AIRTIME_MS);
+    sender.offer(0, channel, KIND, bytes, payload_max, 0).unwrap();
+    std::iter::from_fn(|| sender.next_fragment(0)).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Any bytes from any number of senders: refused or held, and what is held stays within the bounds.
+    #[test]
+    fn memory_is_bounded_whatever_arrives(
+        seed: u64,
+        senders in 1..=255_u8,
+        payload_max in 10..=255_usize,
+    ) {
+        let limits = MemoryLimits { bytes_max: 60_000, source_bytes_max: 20_000, messages_max: 20, source_messages_max: 6 };
+        let mut listener = Listener::new(limits, FRAME_AIRTIME_MS, seed);
+        let mut dice = Dice(seed);
+        for now_ms in 0..1_500 {
+            let mut payload = content(payload_max - usize::from(dice.chance(300)), dice.next());
+            // Most of them of few messages, of a layout that there is.
+            if dice.chance(900) {
+                payload[0] = 0;
+                payload[1] %= 4;
+                payload[2] = if dice.chance(500) { 0x3f } else { 0x81 };
+            }
+            let sender = peer(dice.next() as u8 % senders);
+            let _ = listener.fragment(now_ms * 100, peer(0), sender, &payload);
+            let held = listener.assembler();
+            prop_assert!(held.held_bytes() <= limits.bytes_max, "{} bytes", held.held_bytes());
+            prop_assert!(held.open_messages() <= limits.messages_max);
+        }
+        let mut questions = 0;
+        while listener.poll_nack(150_000 + HOUR_MS, 36).is_some() {
+            questions += 1;
+        }
+        prop_assert!(questions <= limits.messages_max, "{questions} at once");
+    }
+
+    /// Fragments of two messages under one id, in any mixture: one of the two or neither, never a third.
+    #[test]
+    fn spliced_fragments_never_make_a_message(seed: u64, length in 100..2_000_usize) {
+        let (first, second) = (content(length, seed), content(length, seed + 1));
+        let (channel, sender) = (peer(1), peer(2));
+        let mine = fragments(sender, channel, &first, 100);
+        let other = fragments(sender, channel, &second, 100);
+        let mut assembler = Assembler::new(MemoryLimits::default());
+        let mut dice = Dice(seed);
+        for (mine, other) in mine.iter().zip(&other) {
+            let mut payload = if dice.chance(500) { mine } else { other }.payload.clone();
+            payload[..2].copy_from_slice(&mine.payload[..2]);
+            match assembler.receive(0, Source { channel, sender }, &payload) {
+                Ok(Progress::Whole(message)) => prop_assert!(message.bytes == first || message.bytes == second),
+                Ok(_) | Err(FragmentError::Spliced { .. }) => {}
+                Err(error) => prop_assert!(false, "{error}"),
+            }
+        }
+        // The honest sender is heard in the end.
+        let whole = mine.iter().filter_map(|fragment| {
+            match assembler.receive(1, Source { channel, sender }, &fragment.payload) {
+                Ok(Progress::Whole(message)) => Some(message.bytes),
+                _ => None,
+            }
+        });
+        let whole: Vec<Vec<u8>> = whole.collect();
+        prop_assert!(whole.iter().all(|bytes| *bytes == first));
+    }
+}
+
+#[test]
+fn a_flood_does_not_push_out_what_others_have_nearly_done() {
+    let (channel, honest) = (peer(1), peer(2));
+    let bytes = content(50_000, 3);
+    let parts = fragments(honest, channel, &bytes, 200);
+    let mut assembler = Assembler::new(MemoryLimits::default());
+    let source = Source { channel, sender: honest };
+    let (last, first) = parts.split_last().unwrap();
+    for part in first {
+        assert_eq!(assembler.receive(0, source, &part.payload), Ok(Progress::Part));
+    }
+    for flood in 0..40_000_u64 {
+        let sender = peer(3 + (flood % 200) as u8);
+        let mut payload = content(200, flood);
+        (payload[2], payload[3]) = (0x3f, payload[3] % 200);
+        let _ = assembler.receive(1 + flood, Source { channel, sender }, &payload);
+    }
+    assert!(assembler.counts().evicted > 1_000, "{:?}", assembler.counts());
+    let done = assembler.receive(50_000, source, &last.payload);
+    assert!(matches!(done, Ok(Progress::Whole(message)) if message.bytes == bytes));
+}
+
+#[test]
+fn a_fragment_of_another_layout_is_refused_and_counted() {
+    let (channel, sender) = (peer(1), peer(2));
+    let source = Source { channel, sender };
+    let parts = fragments(sender, channel, &content(800, 1), 100);
+    let mut assembler = Assembler::new(MemoryLimits::default());
+    // A single forged fragment that came first gives way.
+    let mut forged = parts[0].payload.clone();
+    forged[2] += 1;
+    assert_eq!(assembler.receive(0, source, &forged), Ok(Progress::Part));
+    assert_eq!(assembler.receive(0, source, &parts[0].payload), Ok(Progress::Part));
+    assert_eq!(assembler.receive(0, source, &parts[1].payload), Ok(Progress::Part));
+    assert!(matches!(assembler.receive(0, source, &forged), Err(FragmentError::Inconsistent { .. })));
+    let mut conflicting = parts[1].payload.clone();
+    conflicting[50] ^= 1;
+    let refused = assembler.receive(0, source, &conflicting);
+    assert!(matches!(refused, Err(FragmentError::Conflicting { index: 1, .. })), "{refused:?}");
+    let last = parts.iter().skip(2).map(|part| assembler.receive(0, source, &part.payload)).last();
+    assert!(matches!(last, Some(Ok(Progress::Whole(_)))));
+    assert_eq!((assembler.counts().inconsistent, assembler.counts().conflicting), (2, 1));
+}
+
+/// A member that asks for everything over and over causes so much and no more; an honest listener is served.
+#[test]
+fn a_flood_of_nacks_causes_bounded_airtime_and_the_honest_are_served() {
+    let mut cell = Cell::new(1, Faults::loss(100), 4);
+    cell.offer(KIND, &content(5_000, 4), 100);
+    let count = cell.fragments_to_go();
+    cell.deaf = vec![0];
+    cell.run_frames(count - 20);
+    cell.deaf = Vec::new();
+    cell.run_frames(20);
+    let id = [cell.sent[0][0], cell.sent[0][1]];
+    let everything = [&[cell.me.0[0], id[0], id[1], 0x40][..], &[0xff; 6], &[0x0f]].concat();
+    let mut caused = 0;
+    for flood in 0..5_000 {
+        cell.now_ms += 100;
+        let asked = cell.sender.nack(cell.now_ms, cell.channel, peer(9), &everything);
+        caused += asked.unwrap_or(0);
+        if flood % 50 == 0 {
+            cell.run_until(cell.now_ms + 1);
+        }
+    }
+    assert!(caused > 0 && caused <= 4 * count + 32, "{caused} of {count}");
+    cell.run_until(HOUR_MS);
+    assert_eq!(cell.listeners[0].delivered.len(), 1);
+    assert!(cell.fragments <= 6 * count, "{} of {count}", cell.fragments);
+}
+
+/// Who opens messages and never ends them gets few questions out of us.
+#[test]
+fn phantom_messages_cause_few_questions() {
+    let mut listener = Listener::new(MemoryLimits::default(), FRAME_AIRTIME_MS, 1);
+    let mut questions = 0;
+    for second in 0..3_600_u64 {
+        let mut payload = content(100, second);
+        (payload[2], payload[3]) = (0x20, payload[3] % 33);
+        let _ = listener.fragment(second * 1_000, peer(1), peer(2), &payload);
+        questions += std::iter::from_fn(|| listener.poll_nack(second * 1_000, 36)).count();
+    }
+    println!("{questions} questions for 3600 phantom fragments");
+    assert!(questions <= 3_600 / 4 + 40, "{questions}");
+}
+
+#[test]
+fn a_forged_word_that_a_message_is_gone_only_delays() {
+    let mut cell = Cell::new(1, Faults::loss(0), 7);
+    cell.offer(KIND, &content(3_000, 7), 100);
+    let count = cell.fragments_to_go();
+    cell.deaf = vec![0];
+    cell.run_frames(5);
+    cell.deaf = Vec::new();
+    cell.run_frames(count - 5);
+    let gone = [cell.me.0[0], cell.sent[0][0], cell.sent[0][1]];
+    let (now_ms, channel) = (cell.now_ms, cell.channel);
+    // From another member it says nothing at all.
+    cell.listeners[0].ear.nack(now_ms, channel, peer(77), &gone).unwrap();
+    assert!(cell.listeners[0].ear.poll_timeout() < Some(now_ms + 60_000));
+    cell.listeners[0].ear.nack(now_ms, channel, cell.me, &gone).unwrap();
+    assert!(cell.listeners[0].ear.poll_timeout() > Some(now_ms + 3_000_000));
+    cell.run_until(now_ms + 2 * HOUR_MS);
+    assert_eq!(cell.listeners[0].delivered.len(), 1);
+}

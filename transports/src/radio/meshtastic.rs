@@ -1,0 +1,532 @@
+//! The session with a Meshtastic radio of stock firmware.
+//!
+//! ```text
+//! wake, want_config     everything it is set to, up to config_complete      Up, Ready
+//! a frame               a broadcast on the private port; queueStatus says: taken, full, too large, duty cycle
+//! ```
+//! The firmware queues up to 16 packets and does not say when one is through: the next frame is asked for as its air
+//! allows, and while the queue is nearly full it is asked how full it is.
+
+use super::modem::{Modem, Outbox, Output};
+use super::pace::Pace;
+use super::{BusyReason, DownReason, MTU_MIN, MeshtasticOptions, RadioEvent, RadioInfo, RefusedReason};
+use tombolo_mesh::airtime::{FRAME_BYTES_MAX, Modulation};
+use tombolo_mesh::wire::meshtastic::{
+    BROADCAST, CONFIG_ONLY, Command, Decoder, Event, PRIVATE_PORT, Packet, WAKE, error, on_air_bytes,
+    signs_broadcasts,
+};
+
+/// Time for the next message while the radio tells what it is set to, milliseconds.
+const ANSWER_MS_MAX: u64 = 5_000;
+/// Requests for that before the radio counts as silent: one that sleeps loses the first, one that is busy answers late.
+const REQUESTS_MAX: u32 = 6;
+/// Messages while it tells that: one per node it ever heard, in older firmware.
+const CONFIG_EVENTS_MAX: u32 = 5_000;
+/// Time for the report on a packet, milliseconds.
+const REPORT_MS_MAX: u64 = 5_000;
+/// Packets without report before the radio counts as silent.
+const UNREPORTED_MAX: u32 = 3;
+/// Between heartbeats; the firmware closes a port after 15 minutes without one, milliseconds.
+const HEARTBEAT_MS: u64 = 60_000;
+/// A frame that has begun and does not go on for so long is none, milliseconds.
+const HALF_MS_MAX: u64 = 1_000;
+/// From handing over to the first bit on the air: slots of the firmware's listening before sending, milliseconds.
+const LEAD_IN_MS: u64 = 500;
+/// With fewer places left in the queue it is asked again before the next frame.
+const FREE_MIN: u32 = 4;
+/// Between questions how full the queue is, and between attempts while it is, milliseconds.
+const BUSY_MS: u64 = 1_000;
+/// Attempts before a frame is dropped, and questions before the queue is taken for empty.
+const ATTEMPTS_MAX: u32 = 30;
+/// The wait when the duty cycle is used up and the radio does not say how long, milliseconds.
+const DUTY_CYCLE_MS: u64 = 10 * 60_000;
+/// A longer wait is not believed: the law counts by the hour, milliseconds.
+const DUTY_CYCLE_MS_MAX: u64 = 60 * 60_000;
+/// Stands for the mesh's "bad request", whose own number a queue uses for "full".
+const BAD_REQUEST: u32 = 1000 + error::QUEUE_FULL;
+/// What is taken off the longest frame when the radio says that one was too large, bytes.
+const TOO_LARGE_STEP: usize = 8;
+
+/// One connection to a radio.
+#[derive(Debug)]
+pub(super) struct MeshtasticRadio {
+    options: MeshtasticOptions,
+    decoder: Decoder,
+    out: Outbox,
+    state: State,
+    told: Told,
+    frame_bytes_max: usize,
+    next_id: u32,
+    frame: Option<Frame>,
+    /// The last packet that was taken: bad news of it may still come.
+    last_id: u32,
+    unreported: u32,
+    /// Places left in its queue, and how often that was asked since the last frame.
+    free: Option<u32>,
+    questions: u32,
+    /// It takes packets into a queue of which it never says that it empties: what it says of that is passed over.
+    free_is_no_help: bool,
+    pace: Pace,
+    heard_ms: u64,
+    heartbeat_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Asked what it is set to; how often, and until when the next message is due.
+    Asking {
+        requests: u32,
+        events: u32,
+        until_ms: u64,
+    },
+    Up,
+}
+
+/// What it told while being asked.
+#[derive(Debug, Default)]
+struct Told {
+    node: u32,
+    info: RadioInfo,
+    no_region: bool,
+    transmitter_off: bool,
+    channels: u32,
+    channel_enabled: bool,
+}
+
+/// The frame in hand.
+#[derive(Debug)]
+struct Frame {
+    bytes: Vec<u8>,
+    id: u32,
+    attempts: u32,
+    /// When the radio must have reported, or, while it is busy, when to try again.
+    due: Due,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    Report(u64),
+    Retry(u64),
+}
+
+impl Due {
+    fn at_ms(self) -> u64 {
+        match self {
+            Self::Report(at) | Self::Retry(at) => at,
+        }
+    }
+}
+
+impl MeshtasticRadio {
+    /// `id` is where the numbers of packets begin: random, so that none comes again after a restart.
+    pub(super) fn new(options: MeshtasticOptions, id: u32) -> Self {
+        Self {
+            options,
+            decoder: Decoder::default(),
+            out: Outbox::default(),
+            state: State::Asking { requests: 0, events: 0, until_ms: 0 },
+            told: Told::default(),
+            frame_bytes_max: options.mtu,
+            next_id: id,
+            frame: None,
+            last_id: 0,
+            unreported: 0,
+            free: None,
+            questions: 0,
+            free_is_no_help: false,
+            pace: Pace::new(LEAD_IN_MS),
+            heard_ms: 0,
+            heartbeat_ms: 0,
+        }
+    }
+
+    fn request(&mut self, now_ms: u64, requests: u32) {
+        self.out.write(WAKE.to_vec());
+        self.out.write(Command::WantConfig(CONFIG_ONLY).encode());
+        self.state = State::Asking { requests, events: 0, until_ms: now_ms + ANSWER_MS_MAX };
+    }
+
+    fn heartbeat(&mut self, now_ms: u64) {
+        self.heartbeat_ms = now_ms;
+        self.out.write(Command::Heartbeat.encode());
+    }
+
+    fn event(&mut self, now_ms: u64, event: Event) {
+        if let State::Asking { requests, events, .. } = self.state {
+            if events >= CONFIG_EVENTS_MAX {
+                return self.out.fail(DownReason::OtherRadio);
+            }
+            let until_ms = now_ms + ANSWER_MS_MAX;
+            self.state = State::Asking { requests, events: events + 1, until_ms };
+        }
+        match event {
+            Event::MyInfo { node } => self.told.node = node,
+            Event::NodeInfo { node, name } if node == self.told.node => {
+                self.told.info.name = (!name.is_empty()).then_some(name);
+            }
+            Event::LoRa(lora) => {
+                (self.told.no_region, self.told.transmitter_off) = (lora.region == 0, !lora.transmits);
+                self.told.info.region = lora.region_name();
+                self.told.info.modulation = lora.modulation;
+            }
+            Event::Channel { index, enabled } => {
+                self.told.channels += 1;
+                self.told.channel_enabled |= enabled && index == u32::from(self.options.channel);
+            }
+            Event::Metadata { firmware } => {
+                self.told.info.firmware = (!firmware.is_empty()).then_some(firmware);
+            }
+            Event::ConfigComplete(CONFIG_ONLY) if self.state != State::Up => self.complete(now_ms),
+            Event::Rebooted if self.state == State::Up => self.out.fail(DownReason::Restarted),
+            Event::QueueStatus { result, free, id, .. } => {
+                self.free = Some(free);
+                self.reported(now_ms, id, result);
+            }
+            // Said of a queue this number is "full", said by the mesh it is "bad request".
+            Event::Routing { id, error: error::QUEUE_FULL } => self.reported(now_ms, id, BAD_REQUEST),
+            Event::Routing { id, error } if error != 0 => self.reported(now_ms, id, error),
+            Event::Notification { id, text } => self.notified(now_ms, id, &text),
+            Event::Packet(packet) => self.packet(now_ms, packet),
+            _ => {}
+        }
+    }
+
+    /// It has told everything it is set to.
+    fn complete(&mut self, now_ms: u64) {
+        let told = &self.told;
+        if told.no_region {
+            return self.out.fail(DownReason::NoRegion);
+        }
+        if told.transmitter_off {
+            return self.out.fail(DownReason::TransmitterOff);
+        }
+        if told.channels > 0 && !told.channel_enabled {
+            return self.out.fail(DownReason::NoChannel);
+        }
+        (self.state, self.heartbeat_ms) = (State::Up, now_ms);
+        self.out.tell(RadioEvent::Up { frame_bytes_max: self.frame_bytes_max, info: told.info.clone() });
+        self.out.tell(RadioEvent::Ready);
+    }
+
+    fn packet(&mut self, now_ms: u64, packet: Packet) {
+        let frame_ms = self.frame_ms(packet.payload.len());
+        self.pace.heard(now_ms, frame_ms);
+        let ours = packet.port == PRIVATE_PORT
+            && packet.channel == u32::from(self.options.channel)
+            && packet.from != self.told.node
+            && (packet.to == BROADCAST || packet.to == self.told.node);
+        if ours && self.state == State::Up && !packet.payload.is_empty() {
+            self.out.tell(RadioEvent::Received(packet.payload));
+        }
+    }
+
+    fn hand_over(&mut self, now_ms: u64, bytes: Vec<u8>, attempts: u32) {
+        let id = self.next_id.max(1);
+        self.next_id = id.wrapping_add(1);
+        let MeshtasticOptions { channel, hops, .. } = self.options;
+        self.out.write(Command::Broadcast { id, channel, hops, payload: &bytes }.encode());
+        self.frame = Some(Frame { bytes, id, attempts, due: Due::Report(now_ms + REPORT_MS_MAX) });
+    }
+
+    /// The radio's word on a packet.
+    fn reported(&mut self, now_ms: u64, id: u32, result: u32) {
+        let in_hand = self.frame.take_if(|frame| frame.id == id && matches!(frame.due, Due::Report(_)));
+        let Some(mut frame) = in_hand else {
+            // Bad news of a packet that was taken: there is nothing left to drop, but a wait to keep.
+            if id == self.last_id && result == error::DUTY_CYCLE_LIMIT {
+                self.last_id = 0;
+                self.duty_cycle(now_ms, DUTY_CYCLE_MS);
+            }
+            return;
+        };
+        self.unreported = 0;
+        let busy = |why| (why, frame.attempts < ATTEMPTS_MAX);
+        match result {
+            0 => {
+                self.last_id = id;
+                self.free_is_no_help |= self.questions >= ATTEMPTS_MAX;
+                self.questions = 0;
+                let frame_ms = self.frame_ms(frame.bytes.len());
+                self.pace.handed_over(now_ms, frame_ms);
+                return self.out.tell(RadioEvent::Sent);
+            }
+            error::QUEUE_FULL | error::RATE_LIMIT => {
+                let reason =
+                    if result == error::RATE_LIMIT { BusyReason::RateLimit } else { BusyReason::QueueFull };
+                let (why, again) = busy(reason);
+                if again {
+                    frame.due = Due::Retry(now_ms + BUSY_MS);
+                    self.frame = Some(frame);
+                    return self.out.tell(RadioEvent::Busy { retry_ms: BUSY_MS, why });
+                }
+                self.out.tell(RadioEvent::Refused { why: RefusedReason::Busy });
+            }
+            error::TOO_LARGE => {
+                let less = frame.bytes.len().saturating_sub(TOO_LARGE_STEP).max(MTU_MIN);
+                self.frame_bytes_max = self.frame_bytes_max.min(less);
+                self.out.tell(RadioEvent::TooLarge { frame_bytes_max: self.frame_bytes_max });
+            }
+            error::DUTY_CYCLE_LIMIT => {
+                self.last_id = id;
+                return self.duty_cycle(now_ms, DUTY_CYCLE_MS);
+            }
+            error::NO_CHANNEL => return self.out.fail(DownReason::NoChannel),
+            BAD_REQUEST => self.out.tell(RadioEvent::Refused { why: RefusedReason::Code(error::QUEUE_FULL) }),
+            other => self.out.tell(RadioEvent::Refused { why: RefusedReason::Code(other) }),
+        }
+        self.out.tell(RadioEvent::Ready);
+    }
+
+    /// A sentence for people; of those about the duty cycle the minutes count.
+    fn notified(&mut self, now_ms: u64, id: u32, text: &str) {
+        if !text.to_ascii_lowercase().contains("duty cycle") {
+            return tracing::info!(text, "the radio says");
+        }
+        let minutes = text.split(|c: char| !c.is_ascii_digit()).find_map(|digits| digits.parse::<u64>().ok());
+        let Some(minutes) = minutes else { return };
+        let wait_ms = minutes.saturating_mul(60_000).clamp(BUSY_MS, DUTY_CYCLE_MS_MAX);
+        let in_hand = self.frame.take_if(|frame| id == 0 || frame.id == id).is_some();
+        if in_hand || id == 0 || id == self.last_id {
+            self.last_id = 0;
+            self.duty_cycle(now_ms, wait_ms);
+        }
+    }
+
+    /// No frame for a while; whoever asks for one knows why.
+    fn duty_cycle(&mut self, now_ms: u64, wait_ms: u64) {
+        self.pace.stop(now_ms, wait_ms);
+        self.out.tell(RadioEvent::DutyCycle { wait_ms });
+    }
+
+    fn tick_frame(&mut self, now_ms: u64) {
+        let Some(frame) = self.frame.take_if(|frame| frame.due.at_ms() <= now_ms) else { return };
+        match frame.due {
+            Due::Retry(_) => self.hand_over(now_ms, frame.bytes, frame.attempts + 1),
+            Due::Report(_) if self.unreported + 1 >= UNREPORTED_MAX => self.out.fail(DownReason::Silent),
+            Due::Report(_) => {
+                self.unreported += 1;
+                self.out.tell(RadioEvent::Refused { why: RefusedReason::NoReport });
+                self.out.tell(RadioEvent::Ready);
+            }
+        }
+    }
+
+    fn tick_ready(&mut self, now_ms: u64) {
+        if !self.pace.take_ready(now_ms) {
+            return;
+        }
+        let nearly_full = self.free.is_some_and(|free| free < FREE_MIN) && !self.free_is_no_help;
+        if nearly_full && self.questions < ATTEMPTS_MAX {
+            self.questions += 1;
+            self.heartbeat(now_ms);
+            return self.pace.pause(now_ms, BUSY_MS);
+        }
+        self.out.tell(RadioEvent::Ready);
+    }
+
+    fn frame_ms(&self, payload_bytes: usize) -> u64 {
+        let modulation = self.told.info.modulation.unwrap_or(Modulation::LONG_FAST);
+        let signs = signs_broadcasts(self.told.info.firmware.as_deref());
+        modulation.frame_us(on_air_bytes(payload_bytes, signs).min(FRAME_BYTES_MAX)).div_ceil(1000)
+    }
+
+    fn decode(&mut self, now_ms: u64) {
+        while let Some(event) = self.decoder.next_event() {
+            self.event(now_ms, event);
+        }
+    }
+}
+
+impl Modem for MeshtasticRadio {
+    fn connected(&mut self, now_ms: u64) {
+        self.heard_ms = now_ms;
+        self.request(now_ms, 1);
+    }
+
+    fn received(&mut self, now_ms: u64, bytes: &[u8]) {
+        self.heard_ms = now_ms;
+        self.decoder.push(bytes);
+        self.decode(now_ms);
+    }
+
+    fn send(&mut self, now_ms: u64, frame: Vec<u8>) {
+        self.hand_over(now_ms, frame, 1);
+    }
+
+    fn tick(&mut self, now_ms: u64) {
+        while self.decoder.held_bytes() > 0 && now_ms.saturating_sub(self.heard_ms) >= HALF_MS_MAX {
+            self.decoder.resync();
+            self.decode(now_ms);
+        }
+        match self.state {
+            State::Asking { requests, until_ms, .. } if until_ms <= now_ms => {
+                if requests >= REQUESTS_MAX {
+                    return self.out.fail(DownReason::Silent);
+                }
+                self.request(now_ms, requests + 1);
+            }
+            State::Asking { .. } => {}
+            State::Up => {
+                self.tick_frame(now_ms);
+                self.tick_ready(now_ms);
+                if now_ms.saturating_sub(self.heartbeat_ms) >= HEARTBEAT_MS {
+                    self.heartbeat(now_ms);
+                }
+            }
+        }
+    }
+
+    fn timeout(&self) -> Option<u64> {
+        let half = (self.decoder.held_bytes() > 0).then_some(self.heard_ms + HALF_MS_MAX);
+        let state = match self.state {
+            State::Asking { until_ms, .. } => until_ms,
+            State::Up => self.heartbeat_ms + HEARTBEAT_MS,
+        };
+        let frame = self.frame.as_ref().map(|frame| frame.due.at_ms());
+        [half, Some(state), frame, self.pace.due_ms()].into_iter().flatten().min()
+    }
+
+    fn take(&mut self) -> Option<Output> {
+        self.out.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::radio::{Protocol, RadioUrl};
+
+    const ID: u32 = 7;
+
+    fn drain(radio: &mut MeshtasticRadio) -> (Vec<RadioEvent>, usize) {
+        let (mut told, mut written) = (vec![], 0);
+        while let Some(output) = radio.take() {
+            match output {
+                Output::Write(_) => written += 1,
+                Output::Tell(event) => told.push(event),
+                Output::Fail(why) => told.push(RadioEvent::Down { why }),
+            }
+        }
+        (told, written)
+    }
+
+    fn up() -> MeshtasticRadio {
+        let url = RadioUrl::parse("meshtastic+tcp://h").unwrap();
+        let Protocol::Meshtastic(options) = url.protocol else { panic!() };
+        let mut radio = MeshtasticRadio::new(options, ID);
+        radio.connected(0);
+        radio.event(1, Event::MyInfo { node: 5 });
+        radio.event(2, Event::ConfigComplete(CONFIG_ONLY));
+        let (told, _) = drain(&mut radio);
+        assert!(matches!(told[..], [RadioEvent::Up { frame_bytes_max: 231, .. }, RadioEvent::Ready]));
+        radio
+    }
+
+    fn status(result: u32, free: u32, id: u32) -> Event {
+        Event::QueueStatus { result, free, places: 16, id }
+    }
+
+    /// Goes on until something is told.
+    fn next(radio: &mut MeshtasticRadio, now_ms: &mut u64) -> Vec<RadioEvent> {
+        loop {
+            let (told, _) = drain(radio);
+            if !told.is_empty() {
+                return told;
+            }
+            *now_ms = radio.timeout().unwrap().max(*now_ms);
+            radio.tick(*now_ms);
+        }
+    }
+
+    #[test]
+    fn a_report_of_another_packet_is_not_ours() {
+        let mut radio = up();
+        radio.send(10, vec![1; 30]);
+        drain(&mut radio);
+        radio.event(11, status(0, 15, ID + 1));
+        assert_eq!(drain(&mut radio).0, []);
+        radio.event(12, status(0, 15, ID));
+        assert_eq!(drain(&mut radio).0, [RadioEvent::Sent]);
+    }
+
+    #[test]
+    fn the_word_of_the_mesh_and_of_the_queue_count_once() {
+        let mut radio = up();
+        radio.send(10, vec![1; 231]);
+        radio.event(11, Event::Routing { id: ID, error: error::TOO_LARGE });
+        radio.event(12, status(error::TOO_LARGE, 16, ID));
+        assert_eq!(drain(&mut radio).0, [RadioEvent::TooLarge { frame_bytes_max: 223 }, RadioEvent::Ready]);
+        radio.send(20, vec![1; 100]);
+        radio.event(21, Event::Routing { id: ID + 1, error: error::QUEUE_FULL });
+        let refused = RadioEvent::Refused { why: RefusedReason::Code(error::QUEUE_FULL) };
+        assert_eq!(drain(&mut radio).0, [refused, RadioEvent::Ready]);
+    }
+
+    #[test]
+    fn the_minutes_of_a_duty_cycle_are_kept_whenever_they_are_told() {
+        let text = "Duty cycle limit exceeded. You can send again in 12 mins".to_string();
+        // After the refusal, and of no packet in particular.
+        let mut radio = up();
+        radio.send(10, vec![1; 30]);
+        radio.event(11, status(error::DUTY_CYCLE_LIMIT, 16, ID));
+        radio.event(12, Event::Notification { id: 0, text });
+        let waits = [DUTY_CYCLE_MS, 12 * 60_000].map(|wait_ms| RadioEvent::DutyCycle { wait_ms });
+        assert_eq!(drain(&mut radio).0, waits);
+        let mut now_ms = 12;
+        assert_eq!(next(&mut radio, &mut now_ms), [RadioEvent::Ready]);
+        assert!((12 * 60_000..13 * 60_000).contains(&now_ms), "{now_ms}");
+        // No radio silences us for longer than the law counts.
+        let text = "duty cycle: 99999999999999999 mins".to_string();
+        radio.event(now_ms, Event::Notification { id: 0, text });
+        assert_eq!(drain(&mut radio).0, [RadioEvent::DutyCycle { wait_ms: DUTY_CYCLE_MS_MAX }]);
+    }
+
+    #[test]
+    fn a_radio_that_reports_nothing_costs_three_frames() {
+        let (mut radio, mut now_ms) = (up(), 10);
+        for _ in 1..UNREPORTED_MAX {
+            radio.send(now_ms, vec![1; 30]);
+            let refused = RadioEvent::Refused { why: RefusedReason::NoReport };
+            assert_eq!(next(&mut radio, &mut now_ms), [refused, RadioEvent::Ready]);
+        }
+        radio.send(now_ms, vec![1; 30]);
+        assert_eq!(next(&mut radio, &mut now_ms), [RadioEvent::Down { why: DownReason::Silent }]);
+    }
+
+    #[test]
+    fn a_queue_that_always_says_it_is_nearly_full_is_not_believed_for_ever() {
+        let (mut radio, mut now_ms) = (up(), 10);
+        radio.send(now_ms, vec![1; 30]);
+        radio.event(now_ms, status(0, 1, ID));
+        assert_eq!(drain(&mut radio).0, [RadioEvent::Sent]);
+        assert_eq!(next(&mut radio, &mut now_ms), [RadioEvent::Ready]);
+        assert!((20_000..60_000).contains(&now_ms), "{now_ms}");
+        // It takes packets all the same: from then on its air alone sets the pace.
+        let begun_ms = now_ms;
+        for id in ID + 1..ID + 11 {
+            radio.send(now_ms, vec![1; 30]);
+            radio.event(now_ms, status(0, 0, id));
+            assert_eq!(drain(&mut radio).0, [RadioEvent::Sent]);
+            assert_eq!(next(&mut radio, &mut now_ms), [RadioEvent::Ready]);
+        }
+        assert!(now_ms - begun_ms < 30_000, "{} ms for ten frames", now_ms - begun_ms);
+    }
+
+    #[test]
+    fn what_other_nodes_and_other_channels_send_is_told_apart() {
+        let mut radio = up();
+        let packet = Packet { from: 9, to: BROADCAST, channel: 0, port: PRIVATE_PORT, payload: vec![1] };
+        radio.event(10, Event::Packet(packet.clone()));
+        assert_eq!(drain(&mut radio).0, [RadioEvent::Received(vec![1])]);
+        for other in [
+            Packet { from: 5, ..packet.clone() },
+            Packet { to: 77, ..packet.clone() },
+            Packet { channel: 3, ..packet.clone() },
+            Packet { port: 1, ..packet.clone() },
+            Packet { payload: vec![], ..packet },
+        ] {
+            radio.event(11, Event::Packet(other));
+        }
+        assert_eq!(drain(&mut radio).0, []);
+    }
+}
