@@ -1,8 +1,9 @@
 //! `join`: through the daemon, or with a node that runs just until both sides agreed.
 
 use std::io::Read;
-use std::net::SocketAddr;
 use std::time::Duration;
+
+use tombolo_transports::Address;
 
 use super::ask::{JsonReply, runtime, text_of};
 use super::error::{CliError, Outcome};
@@ -19,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub(super) fn run(
     context: &CliContext,
     code: String,
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Address>,
     timeout: Option<TimeSpan>,
 ) -> Outcome {
     context.node.check_there()?;

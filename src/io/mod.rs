@@ -11,11 +11,9 @@ mod radio;
 mod state;
 pub mod view;
 
-use std::net::SocketAddr;
-
 use serde::Serialize;
 use tombolo_delta::Value;
-use tombolo_transports::{LinkCaps, LinkId, PeerId};
+use tombolo_transports::{Address, LinkCaps, LinkId, PeerId};
 
 pub use command::{Admin, Command, Query, Write};
 pub use radio::RadioSpec;
@@ -58,7 +56,7 @@ pub enum Input {
         /// The asker's proven key.
         peer: PeerId,
         /// Where it called from: kept as an address to dial later.
-        address: Option<SocketAddr>,
+        address: Option<Address>,
         /// The request; hostile.
         bytes: Vec<u8>,
     },
@@ -139,7 +137,7 @@ pub enum Output {
         /// Whom to call; the far end must prove this key.
         inviter: PeerId,
         /// Where it may be.
-        addresses: Vec<SocketAddr>,
+        addresses: Vec<Address>,
         /// The request.
         bytes: Vec<u8>,
     },
