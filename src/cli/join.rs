@@ -43,7 +43,7 @@ pub(super) fn run(
             }
         };
         tokio::select! {
-            reply = joining => reply,
+            reply = joining => reply.map_err(|error| error.with_advice_for("")),
             () = hinting => Err(no_answer(running)),
         }
     })?;

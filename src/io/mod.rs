@@ -215,11 +215,11 @@ pub enum Event {
     },
 }
 
-/// Why a command was not done. Each says what happened and what to do next.
+/// Why a command was not done. The command line adds which of its commands helps.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
     /// No such peer.
-    #[error("no peer is called `{0}`: `tombolo peers` lists them")]
+    #[error("no peer is called `{0}`")]
     UnknownPeer(String),
     /// Several peers fit.
     #[error("`{text}` fits {count} peers: use more of the DID, or rename one")]
@@ -230,7 +230,7 @@ pub enum CommandError {
         count: usize,
     },
     /// No such document.
-    #[error("no document is called `{0}`: `tombolo create {0}` makes one, `tombolo ls` lists them")]
+    #[error("no document is called `{0}`")]
     UnknownDocument(String),
     /// Several documents fit.
     #[error("`{name}` is the name of {} documents: say which: {}", choices.len(), choices.join(", "))]
@@ -241,7 +241,7 @@ pub enum CommandError {
         choices: Vec<String>,
     },
     /// The document is there already.
-    #[error("a document `{0}` of yours exists already: `tombolo get {0}` shows it")]
+    #[error("a document `{0}` of yours exists already")]
     DocumentExists(String),
     /// Not a usable document name.
     #[error("`{name}` cannot be a document name: {why}")]
@@ -252,7 +252,7 @@ pub enum CommandError {
         why: &'static str,
     },
     /// The key is not there.
-    #[error("`{doc}` has no key `{key}`: `tombolo get {doc}` shows what it has")]
+    #[error("`{doc}` has no key `{key}`")]
     UnknownKey {
         /// The document.
         doc: String,
@@ -282,7 +282,7 @@ pub enum CommandError {
     #[error("this is not an invite code: {0}")]
     BadInvite(String),
     /// An invite cannot live so long, or not at all.
-    #[error("an invite lives at most 30 days, and longer than no time: for instance `--expires 24h`")]
+    #[error("an invite lives at most 30 days, and longer than no time")]
     BadExpiry,
     /// The code has run out.
     #[error("this invite expired on {0}: ask for a new one")]
@@ -291,7 +291,7 @@ pub enum CommandError {
     #[error("this is an invite of your own node: give it to the other one")]
     OwnInvite,
     /// We know the inviter already.
-    #[error("you are peers with {0} already: `tombolo peers` shows it")]
+    #[error("you are peers with {0} already")]
     AlreadyPeer(String),
     /// The inviter refused.
     #[error("{inviter} refused: {why}")]
