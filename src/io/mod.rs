@@ -233,7 +233,7 @@ pub enum CommandError {
     #[error("no document is called `{0}`")]
     UnknownDocument(String),
     /// Several documents fit.
-    #[error("`{name}` is the name of {} documents: say which: {}", choices.len(), choices.join(", "))]
+    #[error("`{name}` is the name of {} documents, name one of them: {}", choices.len(), choices.join(", "))]
     AmbiguousDocument {
         /// The name.
         name: String,
@@ -266,7 +266,7 @@ pub enum CommandError {
     #[error("you may read `{0}` but not write it: its owner lists you as an observer")]
     ReadOnly(String),
     /// Its owner says how a document is treated.
-    #[error("`{0}` is not yours: its owner says how it is treated")]
+    #[error("`{0}` is not yours: its owner sets its policy")]
     NotYours(String),
     /// A limit of the format or a quota of this node.
     #[error("{what} would pass the limit of {limit}: {remedy}")]
