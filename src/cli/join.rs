@@ -1,9 +1,8 @@
 //! `join`: through the daemon, or with a node that runs just until both sides agreed.
 
 use std::io::Read;
+use std::net::SocketAddr;
 use std::time::Duration;
-
-use tombolo_transports::Address;
 
 use super::ask::{JsonReply, runtime, text_of};
 use super::error::{CliError, Outcome};
@@ -12,7 +11,7 @@ use crate::config::TimeSpan;
 use crate::folder::load_config;
 use crate::handle::{Settings, Tombolo};
 use crate::limits::INVITE_TEXT_MAX;
-use crate::node::{Admin, Command};
+use crate::node::Admin;
 
 /// After this long a hint shows what the command waits for.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -20,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub(super) fn run(
     context: &CliContext,
     code: String,
-    addresses: Vec<Address>,
+    addresses: Vec<SocketAddr>,
     timeout: Option<TimeSpan>,
 ) -> Outcome {
     context.node.check_there()?;
@@ -29,9 +28,7 @@ pub(super) fn run(
     let running = context.node.is_running();
     let patient = !context.json;
     let reply = runtime()?.block_on(async {
-        let command = Command::from(Admin::Join { code, addresses });
-        let joining =
-            async { join(context, &command, running).await.map_err(|error| error.with_advice(&command)) };
+        let joining = join(context, Admin::Join { code, addresses }, running);
         let hinting = async {
             let span = timeout.map(|TimeSpan(span)| span);
             tokio::time::sleep(span.map_or(PATIENCE, |span| span.min(PATIENCE))).await;
@@ -46,7 +43,7 @@ pub(super) fn run(
             }
         };
         tokio::select! {
-            reply = joining => reply,
+            reply = joining => reply.map_err(|error| error.with_advice_for("")),
             () = hinting => Err(no_answer(running)),
         }
     })?;
@@ -64,15 +61,15 @@ pub(super) fn run(
     Ok(())
 }
 
-async fn join(context: &CliContext, command: &Command, running: bool) -> Result<JsonReply, CliError> {
+async fn join(context: &CliContext, command: Admin, running: bool) -> Result<JsonReply, CliError> {
     if running {
-        let answer = crate::api::client::command(&context.node.socket(), command).await?;
+        let answer = crate::api::client::command(&context.node.socket(), &command.into()).await?;
         return super::ask::read(answer.0, &String::from_utf8_lossy(&answer.1));
     }
     let config = load_config(&context.node.folder)?;
     let node =
         Tombolo::start(&context.node.folder, Settings { config, publish: false, socket: true }).await?;
-    let reply = node.command(command.clone()).await;
+    let reply = node.command(command).await;
     node.shutdown().await;
     JsonReply::read(text_of(&reply?)?)
 }

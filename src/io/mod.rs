@@ -213,7 +213,7 @@ pub enum Event {
     },
 }
 
-/// Why a command was not done. Each says what happened and what to do next.
+/// Why a command was not done. The command line adds which of its commands helps.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
     /// No such peer.
@@ -231,7 +231,7 @@ pub enum CommandError {
     #[error("no document is called `{0}`")]
     UnknownDocument(String),
     /// Several documents fit.
-    #[error("`{name}` is the name of {} documents: say which: {}", choices.len(), choices.join(", "))]
+    #[error("`{name}` is the name of {} documents, name one of them: {}", choices.len(), choices.join(", "))]
     AmbiguousDocument {
         /// The name.
         name: String,
