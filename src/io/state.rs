@@ -26,7 +26,7 @@ pub struct App {
     pub version: Option<String>,
 }
 
-/// The state of a node (DESIGN section 9). Absent fields are allowed on input. The time is not a field:
+/// The state that a node publishes of itself. Absent fields are allowed on input. The time is not a field:
 /// it is the signed time of the layer, so it costs nothing on the wire.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NodeState {

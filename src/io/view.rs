@@ -35,7 +35,7 @@ pub struct InviteView {
     pub expires: String,
 }
 
-/// One node record (DESIGN section 9).
+/// One node record.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PeerView {
     /// `did:key:…`.
