@@ -433,8 +433,9 @@ impl Replica {
     /// Which of two states of an own layer wins on each key in which they differ. Both go back to a state that they have in
     /// common; how far that is from now is known from the entries that are the same.
     ///
-    /// What was written since this start is ours. What changed here at a later sequence than theirs is ours. What has stood
-    /// here since before the two parted was changed there. Of the rest the later stamp wins, and an entry wins over none: a
+    /// What was written since this start is ours. A key that is gone from one of them, and last changed here at a later
+    /// sequence than theirs, is ours. What has stood here since before the two parted was changed there. Of the rest the later
+    /// stamp wins, whatever the sequences: those of two histories that have parted do not compare. An entry wins over none: a
     /// deletion is an entry, so nothing written is lost.
     fn join(
         &self,
@@ -454,8 +455,8 @@ impl Replica {
             let before = at.is_some_and(|at| at <= parted_after);
             let is_new = written.is_some_and(|written| written.contains(key));
             match (ours.get(key), theirs.get(key)) {
-                (Some(_), _) if is_new || here => Side::Ours,
-                (None, _) if here => Side::Ours,
+                (Some(_), _) if is_new => Side::Ours,
+                (_, None) | (None, _) if here => Side::Ours,
                 (Some(_), _) if before => Side::Theirs,
                 (Some(a), Some(b)) if (b.stamp, b.value_hash()) > (a.stamp, a.value_hash()) => Side::Theirs,
                 (Some(_), _) => Side::Ours,
