@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use tombolo_mesh::airtime::region::{Region, RegionError, Rules, Usage};
-use tombolo_mesh::airtime::{Line, Modulation};
+use tombolo_mesh::airtime::{Modulation, PhyRate};
 use tombolo_mesh::frame::keys::Mode;
 use tombolo_mesh::station::CALL_SIGN_BYTES_MAX;
 use tombolo_transports::radio::{KissOptions, Protocol, RadioUrl, RadioUrlError};
@@ -104,7 +104,7 @@ pub enum RadioSettingsError {
     CallSignSpan(String),
     /// The preset, in the words of its parser.
     #[error("`preset`: {0}")]
-    Preset(#[from] tombolo_mesh::airtime::LineError),
+    Preset(#[from] tombolo_mesh::airtime::PhyRateError),
     /// The region, or its frequency.
     #[error("`region`: {0}")]
     Region(#[from] RegionError),
@@ -183,7 +183,9 @@ impl RadioSettings {
         let bits = match self.rate {
             None => None,
             Some(Rate::Bits(bits)) => Some(bits),
-            Some(Rate::LoRa(modulation)) => u32::try_from(Line::lora(modulation).bits_per_second(100)).ok(),
+            Some(Rate::LoRa(modulation)) => {
+                u32::try_from(PhyRate::lora(modulation).bits_per_second(100)).ok()
+            }
         };
         url.bitrate = url.bitrate.or(bits);
         url
@@ -326,8 +328,8 @@ impl Written {
             (Some(preset), None) => preset.parse()?,
         };
         let rate = match rate {
-            Line::LoRa { modulation, .. } => Rate::LoRa(modulation),
-            Line::BitRate { bits_per_second, .. } => Rate::Bits(bits_per_second),
+            PhyRate::LoRa { modulation, .. } => Rate::LoRa(modulation),
+            PhyRate::BitRate { bits_per_second, .. } => Rate::Bits(bits_per_second),
         };
         match (&url.protocol, rate) {
             (Protocol::Meshcore(_), Rate::Bits(_)) => Err(RadioSettingsError::BitrateOfLora("MeshCore")),
@@ -353,7 +355,7 @@ pub(super) fn all<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Radi
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Rate::LoRa(modulation) => Line::lora(*modulation).fmt(f),
+            Rate::LoRa(modulation) => PhyRate::lora(*modulation).fmt(f),
             Rate::Bits(bits) => write!(f, "{bits} bit/s"),
         }
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use tombolo_mesh::airtime::Line;
+use tombolo_mesh::airtime::PhyRate;
 use tombolo_mesh::emulated::{Access, Air, RadioId};
 use tombolo_transports::LinkId;
 
@@ -59,7 +59,7 @@ impl Ether {
 
 impl Simulation {
     /// A further channel, without radios, on which nothing is lost.
-    pub fn add_channel(&mut self, line: Line) -> ChannelId {
+    pub fn add_channel(&mut self, line: PhyRate) -> ChannelId {
         let mut air = Air::new(self.dice.bits(), line);
         let outsider = air.add_radio();
         self.ether.channels.push(Channel { air, outsider, due: None, looked_us: 0 });

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use tombolo_mesh::airtime::Line;
+use tombolo_mesh::airtime::PhyRate;
 use tombolo_mesh::airtime::ledger::LedgerConfig;
 use tombolo_mesh::airtime::region::Rules;
 use tombolo_mesh::emulated::{Access, Air, RadioId};
@@ -38,7 +38,7 @@ pub struct FieldConfig {
     /// Everything random comes of it.
     pub seed: u64,
     /// How fast the radios are.
-    pub line: Line,
+    pub line: PhyRate,
     /// The longest frame, 50 to 255 bytes.
     pub frame_bytes_max: usize,
     /// What the radios may do.
@@ -51,7 +51,7 @@ pub struct FieldConfig {
 
 impl FieldConfig {
     /// LoRa frames of 231 bytes without a duty cycle.
-    pub fn new(seed: u64, line: Line) -> Self {
+    pub fn new(seed: u64, line: PhyRate) -> Self {
         let ledger = LedgerConfig::new(Some(UNLIMITED));
         FieldConfig { seed, line, frame_bytes_max: 231, ledger, mode: Mode::Encrypted, sign_every: 1 }
     }

@@ -13,7 +13,7 @@ use tombolo::node::{Command, Reply};
 use tombolo::sim::dice::Dice;
 use tombolo::sim::field::{Field, FieldConfig};
 use tombolo_delta::Value;
-use tombolo_mesh::airtime::{Line, Modulation};
+use tombolo_mesh::airtime::{Modulation, PhyRate};
 use tombolo_mesh::emulated::{Faults, Loss};
 
 const HOUR: u64 = 3_600_000;
@@ -28,7 +28,7 @@ struct Outcome {
 fn one(seed: u64) -> Result<Outcome, String> {
     let mut dice = Dice::new(seed);
     let line = if dice.chance(500) { Modulation::SF7_125 } else { Modulation::LONG_FAST };
-    let mut config = FieldConfig::new(seed, Line::lora(line));
+    let mut config = FieldConfig::new(seed, PhyRate::lora(line));
     config.frame_bytes_max = [50, 120, 163, 231, 255][dice.below(5) as usize];
     config.sign_every = if dice.chance(250) { 8 } else { 1 };
     let mut field = Field::new(config);

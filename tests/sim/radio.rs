@@ -20,7 +20,7 @@ use tombolo::merge::KeyPath;
 use tombolo::node::{Command, NodeState, Reply};
 use tombolo::sim::field::{Field, FieldConfig};
 use tombolo_delta::Value;
-use tombolo_mesh::airtime::{Line, Modulation};
+use tombolo_mesh::airtime::{Modulation, PhyRate};
 use tombolo_mesh::emulated::OnAir;
 
 const SECOND: u64 = 1_000;
@@ -29,7 +29,7 @@ const HOUR: u64 = 60 * MINUTE;
 
 fn sf7(seed: u64) -> Field {
     println!("seed {seed}");
-    Field::new(FieldConfig::new(seed, Line::lora(Modulation::SF7_125)))
+    Field::new(FieldConfig::new(seed, PhyRate::lora(Modulation::SF7_125)))
 }
 
 fn invite(field: &mut Field, inviter: usize) -> String {

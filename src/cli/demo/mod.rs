@@ -28,7 +28,7 @@ use crate::node::{Command, NodeState, Reply};
 use air::Channel;
 use cable::Cable;
 use figures::{ConvergeFigures, DocumentFigures, Figures, NodeFigures, RadioFigures};
-use tombolo_mesh::airtime::{Line, Modulation};
+use tombolo_mesh::airtime::{Modulation, PhyRate};
 
 /// The nodes: the first invites, and owns the shared document.
 const NAMES: [&str; 3] = ["harbour", "ferry", "lighthouse"];
@@ -82,7 +82,7 @@ pub(super) fn run(json: bool) -> Outcome {
 async fn story(folder: &Path) -> Result<Figures, CliError> {
     let start = now().mono_ms;
     say("four nodes, each with its own folder, identity and store; two of them have a radio");
-    let channel = Channel::open(now().wall_ms, Line::lora(MODULATION), BY_RADIO.len()).await;
+    let channel = Channel::open(now().wall_ms, PhyRate::lora(MODULATION), BY_RADIO.len()).await;
     let channel = channel.map_err(|e| CliError::new("system", format!("no loopback network: {e}")))?;
     let mut harbour_and_others = Vec::new();
     for name in NAMES {

@@ -33,7 +33,7 @@ mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tombolo_mesh::airtime::Line;
+use tombolo_mesh::airtime::PhyRate;
 use tombolo_mesh::airtime::ledger::{BootId, LedgerConfig};
 use tombolo_mesh::frame::keys::{Alias, AudienceKey, BootEpoch, Identity, Mode};
 use tombolo_mesh::station::{CallSign, Station, StationConfig};
@@ -62,7 +62,7 @@ pub struct RadioSpec {
     /// The call sign, where the licence asks for one.
     pub call_sign: Option<CallSign>,
     /// How fast bytes leave.
-    pub line: Line,
+    pub line: PhyRate,
     /// What the law and the operator allow.
     pub ledger: LedgerConfig,
     /// Of so many states of this node, one goes out signed; 1: each.

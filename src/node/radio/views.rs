@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tombolo_mesh::airtime::ledger::{Account, Priority};
 use tombolo_mesh::frame::keys::Mode;
-use tombolo_mesh::station::Transfer;
+use tombolo_mesh::station::BulkTransfer;
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::identity::did;
@@ -96,7 +96,7 @@ impl Node {
             self.federation.peers().map(|peer| (peer.id, self.name_of(&peer.id))).collect();
         let Some(radio) = self.radios.by_link.get_mut(&link) else { return Vec::new() };
         let transfers = radio.station.transfers();
-        let of = |transfer: Transfer| view::TransferView {
+        let of = |transfer: BulkTransfer| view::TransferView {
             way: if transfer.from.is_none() { "out" } else { "in" },
             from: transfer.from.and_then(|from| peers.get(&from).cloned()),
             document: transfer.account.map(|account| names.of(account)),
@@ -190,7 +190,7 @@ impl super::Radio {
 
     /// In about how many seconds a long message is through, if nothing else is sent and nothing lost; none: never, or
     /// not before its sender goes on.
-    fn done_in_s(&mut self, now: u64, transfer: &Transfer) -> Option<f64> {
+    fn done_in_s(&mut self, now: u64, transfer: &BulkTransfer) -> Option<f64> {
         let airtime_us = transfer.airtime_us;
         if transfer.from.is_some() {
             return Some(seconds(airtime_us));

@@ -218,7 +218,7 @@ fn every_peer_has_a_row_that_says_why() {
 /// While an hour's airtime is spent, it is said for how long: and then it is so.
 #[test]
 fn a_spent_hour_says_when_the_next_state_leaves() {
-    let mut config = FieldConfig::new(109, Line::lora(Modulation::SF7_125));
+    let mut config = FieldConfig::new(109, PhyRate::lora(Modulation::SF7_125));
     config.ledger = LedgerConfig { soft_cap_permille: 2, ..LedgerConfig::new(Some(UNLIMITED)) };
     let (mut field, a, _) = parted(config);
     let mut why = String::new();
