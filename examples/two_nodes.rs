@@ -9,26 +9,24 @@ use std::time::Duration;
 
 use tombolo::federation::TrustLevel;
 use tombolo::handle::{Settings, Tombolo};
-use tombolo::node::{Command, Reply};
-
-type Error = Box<dyn std::error::Error>;
+use tombolo::node::{Admin, Reply};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = std::env::temp_dir().join(format!("tombolo-two-nodes-{}", std::process::id()));
     let done = run(&folder).await;
     std::fs::remove_dir_all(&folder)?;
     done
 }
 
-async fn run(folder: &Path) -> Result<(), Error> {
+async fn run(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let attic = start(folder, "attic").await?;
     let boat = start(folder, "boat").await?;
 
     let invite =
-        Command::Invite { level: TrustLevel::Trusted, expires_ms: 60_000, addresses: attic.addresses() };
+        Admin::Invite { level: TrustLevel::Trusted, expires_ms: 60_000, addresses: attic.addresses() };
     let Reply::Invite(invite) = attic.command(invite).await? else { return Err("no invite".into()) };
-    boat.command(Command::Join { code: invite.code, addresses: Vec::new() }).await?;
+    boat.command(Admin::Join { code: invite.code, addresses: Vec::new() }).await?;
     println!("boat joined attic");
 
     attic.create_map("plan").await?;
@@ -50,7 +48,7 @@ async fn run(folder: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-async fn start(folder: &Path, name: &str) -> Result<Tombolo, Error> {
+async fn start(folder: &Path, name: &str) -> Result<Tombolo, Box<dyn std::error::Error>> {
     let folder = folder.join(name);
     Tombolo::create(&folder, name)?;
     Ok(Tombolo::start(&folder, Settings::on_loopback(name)).await?)

@@ -7,10 +7,8 @@
 use tombolo::handle::{Settings, Tombolo};
 use tombolo::node::Event;
 
-type Error = Box<dyn std::error::Error>;
-
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = std::env::temp_dir().join(format!("tombolo-watch-{}", std::process::id()));
     Tombolo::create(&folder, "attic")?;
     let node = Tombolo::start(&folder, Settings::on_loopback("attic")).await?;

@@ -11,7 +11,7 @@ pub(crate) fn cbor_decode(input: &[u8]) {
     }
 }
 
-/// Any bytes are refused, or are a delta that applies, is bounded, and is written again as one that says the same.
+/// Any bytes are refused, or are a delta that applies, is bounded, and is written again as an equal one.
 pub(crate) fn delta_decode(input: &[u8]) {
     let mut input = Input(input);
     let (base, context) = (input.value(0), input.context());

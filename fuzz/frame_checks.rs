@@ -13,8 +13,8 @@ use tombolo_mesh::station::{Outgoing, Received, Station, StationConfig, StationR
 const FRAME_BYTES_MAX: usize = 120;
 const TOKEN: [u8; 32] = [0x77; 32];
 
-/// Frames of an honest sender, lost, bent, cut, spliced and repeated, and frames made up, at any time: what comes out was said,
-/// once; nobody joins who does not know the token; nothing grows without bound; no input panics.
+/// Frames of an honest sender, lost, bent, cut, spliced and repeated, and frames made up, at any time: what comes out was sent,
+/// once; no node joins without the token; nothing grows without bound; no input panics.
 pub(crate) fn frame(input: &[u8]) {
     let mut bytes = Bytes(input);
     let (mut honest, mut listener) = (station(1), station(2));

@@ -1,5 +1,5 @@
 //! What must hold of any bytes that a radio's port brings: shared by the fuzz targets and by the test that replays their
-//! corpus. The first byte says in which portions the rest arrives.
+//! corpus. The first byte sets the portions in which the rest arrives.
 
 use tombolo_mesh::wire::ax25::{HEADER_BYTES, UiFrame};
 use tombolo_mesh::wire::{kiss, meshcore, meshtastic};

@@ -14,7 +14,7 @@ const AIRTIME_MS: u64 = 400;
 const NACK_BYTES_MAX: usize = 36;
 
 /// Frames, forged, cut and mixed with those of an honest sender, at any time: memory stays bounded, what comes out
-/// is a message that somebody wrote, and the honest one goes through in the end, once.
+/// is a message that some sender wrote, and the honest one goes through in the end, once.
 pub(crate) fn reassembly(input: &[u8]) {
     let mut bytes = Bytes(input);
     let content: Vec<u8> = (0..u16::from(bytes.next()) * 3).map(|at| (at % 251) as u8).collect();
@@ -53,7 +53,7 @@ pub(crate) fn reassembly(input: &[u8]) {
             // Lost.
             1 => last = sender.next_fragment(now_ms).map_or_else(Vec::new, |fragment| fragment.payload),
             2 => hear(&mut listener, now_ms, who, bytes.some()),
-            // A member sends on, under his own name, what he heard and bent.
+            // A member forwards, under its own name, what it received and altered.
             3 => {
                 let (at, bits) = (usize::from(bytes.next()), bytes.next());
                 last.get_mut(at).into_iter().for_each(|byte| *byte ^= bits);
@@ -98,7 +98,7 @@ impl<'a> Bytes<'a> {
         *first
     }
 
-    /// So many as the next one says.
+    /// As many as the next byte.
     fn some(&mut self) -> &'a [u8] {
         let (some, rest) = self.0.split_at(usize::from(self.next()).min(self.0.len()));
         self.0 = rest;

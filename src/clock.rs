@@ -1,5 +1,6 @@
-//! Time as the rest of the system sees it: `Now` comes in as an argument, `Timestamp` is a hybrid logical
-//! clock, and `ReferenceClock` says which wall time to believe. Nothing here reads a clock.
+//! Time as the rest of the system sees it: [`Mono`], [`Wall`] and [`Millis`] are instants of the two clocks and the time
+//! between two instants of one; `Now` comes in as an argument, `Timestamp` is a hybrid logical
+//! clock, and `ReferenceClock` decides which wall time to believe. Nothing here reads a clock.
 
 use std::collections::BTreeMap;
 
@@ -15,8 +16,82 @@ pub const BUILD_DATE_MS: u64 = 1_793_491_200_000;
 pub struct Now {
     /// Milliseconds on a clock that never steps back; its zero means nothing.
     pub mono_ms: u64,
-    /// Milliseconds since the Unix epoch, as the system clock says, right or wrong.
+    /// Milliseconds since the Unix epoch, by the system clock, right or wrong.
     pub wall_ms: u64,
+}
+
+impl Now {
+    /// The instant on the monotonic clock.
+    pub fn mono(&self) -> Mono {
+        Mono(self.mono_ms)
+    }
+
+    /// The instant on the system clock, right or wrong.
+    pub fn wall(&self) -> Wall {
+        Wall(self.wall_ms)
+    }
+}
+
+/// A length of time, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Millis(pub u64);
+
+/// An instant on this boot's monotonic clock. Its zero means nothing, and no other node knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mono(u64);
+
+impl Mono {
+    /// The instant `ms` milliseconds after the clock's zero.
+    pub fn from_ms(ms: u64) -> Self {
+        Mono(ms)
+    }
+
+    /// Milliseconds since the clock's zero.
+    pub fn ms(self) -> u64 {
+        self.0
+    }
+
+    /// The time since an earlier instant; none passed where it is later.
+    pub fn since(self, earlier: Mono) -> Millis {
+        Millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl std::ops::Add<Millis> for Mono {
+    type Output = Mono;
+
+    fn add(self, length: Millis) -> Mono {
+        Mono(self.0.saturating_add(length.0))
+    }
+}
+
+/// An instant of wall time, by a clock that may be wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Wall(u64);
+
+impl Wall {
+    /// The instant `ms` milliseconds after the Unix epoch.
+    pub fn from_ms(ms: u64) -> Self {
+        Wall(ms)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub fn ms(self) -> u64 {
+        self.0
+    }
+
+    /// The time between two instants, whichever is earlier.
+    pub fn distance(self, other: Wall) -> Millis {
+        Millis(self.0.abs_diff(other.0))
+    }
+}
+
+impl std::ops::Add<Millis> for Wall {
+    type Output = Wall;
+
+    fn add(self, length: Millis) -> Wall {
+        Wall(self.0.saturating_add(length.0))
+    }
 }
 
 /// A hybrid logical clock stamp: 48 bits of milliseconds since the Unix epoch, 16 bits of counter
@@ -88,7 +163,7 @@ impl HybridClock {
 /// Where reference time comes from at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeSource {
-    /// The system clock.
+    /// The system clock of this node.
     Own,
     /// The median of three or more peers' clocks.
     Median,
@@ -98,65 +173,77 @@ pub enum TimeSource {
     Logical,
 }
 
-/// Decides which wall time to believe (DESIGN section 4, *Time*).
+/// A peer's wall clock, as it was received.
+#[derive(Clone, Copy, Debug)]
+struct PeerReading {
+    wall: Wall,
+    at: Mono,
+}
+
+impl PeerReading {
+    /// What the peer's clock shows now, if it runs as fast as ours.
+    fn on(&self, now: Mono) -> Wall {
+        let offset = i128::from(self.wall.ms()) - i128::from(self.at.ms());
+        Wall(clamp_ms(offset + i128::from(now.ms())))
+    }
+}
+
+/// Decides which wall time to believe.
 #[derive(Clone, Debug, Default)]
 pub struct ReferenceClock {
     /// Newest own stamp known to be durable: a wall clock behind it is wrong.
-    newest_own_ms: u64,
+    newest_own: Wall,
     /// The operator vouches for the system clock.
     operator_set: bool,
-    /// Per peer: its wall clock minus our monotonic clock, and when that was heard.
-    heard: BTreeMap<PeerId, (i128, u64)>,
+    readings: BTreeMap<PeerId, PeerReading>,
 }
 
 impl ReferenceClock {
     /// A clock that knows the newest stamp this node ever made durable.
     pub fn new(newest_own: Timestamp, operator_set: bool) -> Self {
-        ReferenceClock { newest_own_ms: newest_own.ms(), operator_set, heard: BTreeMap::new() }
+        ReferenceClock { newest_own: Wall(newest_own.ms()), operator_set, readings: BTreeMap::new() }
     }
 
-    /// An authenticated peer told its wall time.
+    /// An authenticated peer sent its wall time.
     pub fn hear(&mut self, peer: PeerId, wall_ms: u64, now: Now) {
-        self.heard.insert(peer, (i128::from(wall_ms) - i128::from(now.mono_ms), now.mono_ms));
+        self.readings.insert(peer, PeerReading { wall: Wall(wall_ms), at: now.mono() });
     }
 
     /// Forgets a removed peer's clock.
     pub fn forget(&mut self, peer: &PeerId) {
-        self.heard.remove(peer);
+        self.readings.remove(peer);
     }
 
-    /// Whether our own wall clock may be told to peers.
+    /// Whether this node's wall clock may be sent to peers.
     pub fn own_is_set(&self, now: Now) -> bool {
         self.operator_set
-            || (now.wall_ms >= BUILD_DATE_MS
-                && now.wall_ms.saturating_add(FUTURE_BOUND_MS) >= self.newest_own_ms)
+            || (now.wall() >= Wall(BUILD_DATE_MS) && now.wall() + Millis(FUTURE_BOUND_MS) >= self.newest_own)
     }
 
     /// Reference time in milliseconds since the Unix epoch, and where it comes from.
     pub fn reference(&self, now: Now) -> (u64, TimeSource) {
-        let mut peers: Vec<u64> = self
-            .heard
-            .values()
-            .filter(|(_, at)| now.mono_ms.saturating_sub(*at) <= CLOCK_HEARD_MS)
-            .map(|(offset, _)| clamp_ms(offset + i128::from(now.mono_ms)))
-            .collect();
+        let is_fresh = |reading: &&PeerReading| now.mono().since(reading.at) <= Millis(CLOCK_HEARD_MS);
+        let mut peers: Vec<Wall> =
+            self.readings.values().filter(is_fresh).map(|reading| reading.on(now.mono())).collect();
         peers.sort_unstable();
         let median = peers.get(peers.len().saturating_sub(1) / 2).copied();
-        let own = now.wall_ms.min(STAMP_MS_MAX);
-        match (self.own_is_set(now), median) {
-            (true, Some(m)) if peers.len() >= 3 && own.abs_diff(m) > FUTURE_BOUND_MS => {
+        let own = now.wall().min(Wall(STAMP_MS_MAX));
+        let is_quorum = peers.len() >= 3;
+        let (wall, source) = match (self.own_is_set(now), median) {
+            (true, Some(m)) if is_quorum && own.distance(m) > Millis(FUTURE_BOUND_MS) => {
                 (m, TimeSource::Median)
             }
             (true, _) => (own, TimeSource::Own),
-            (false, Some(m)) if peers.len() >= 3 => (m, TimeSource::Median),
+            (false, Some(m)) if is_quorum => (m, TimeSource::Median),
             (false, Some(m)) => (m, TimeSource::Peer),
-            (false, None) => (self.newest_own_ms.max(BUILD_DATE_MS), TimeSource::Logical),
-        }
+            (false, None) => (self.newest_own.max(Wall(BUILD_DATE_MS)), TimeSource::Logical),
+        };
+        (wall.ms(), source)
     }
 }
 
 fn clamp_ms(ms: i128) -> u64 {
-    u64::try_from(ms.clamp(0, i128::from(STAMP_MS_MAX))).unwrap_or(0)
+    u64::try_from(ms.clamp(0, i128::from(STAMP_MS_MAX))).expect("clamped to 48 bits")
 }
 
 /// Milliseconds since the Unix epoch as RFC 3339 in UTC: whole seconds where they are whole.

@@ -1,6 +1,6 @@
-//! The library's async face: open a node's folder, start it, ask it, watch it, end it.
+//! The library's async interface: open a node's folder, start the node, send commands, watch events, stop it.
 //!
-//! The command line's `up` and the demo stand on this and on nothing beside it.
+//! `tombolo up` and the demo use this and nothing beside it.
 //!
 //! ```no_run
 //! use tombolo::handle::{Settings, Tombolo};
@@ -26,34 +26,38 @@ use tokio::sync::{broadcast, oneshot};
 use tombolo_delta::Value;
 use tombolo_transports::LanConfig;
 
+use crate::api::server::LocalServer;
 use crate::config::Config;
-use crate::daemon::links::Links;
-use crate::daemon::local::LocalServer;
-use crate::daemon::open::{self, StartError};
-use crate::daemon::probe::Publisher;
-use crate::daemon::{AskError, Driven, NodeClient, Task, drive};
+use crate::folder::{self, StartError};
 use crate::layer::{KeyError, KeyPath, Kind};
-use crate::node::{Command, CommandError, Event, Reply};
+use crate::node::{Command, CommandError, Event, Query, Reply, Write};
+use crate::probe::Publisher;
+use crate::runtime::links::Links;
+use crate::runtime::{AskError, Driven, NodeClient, Task, drive};
 
-/// What a program decides about a node beside what `tombolo.toml` says.
+/// The settings of a node: those of `tombolo.toml`, and what the program that starts it decides.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The node's settings.
+    /// The settings of `tombolo.toml`.
     pub config: Config,
-    /// Publish CPU, memory, disk, uptime and apps as the settings say.
+    /// Publish CPU, memory, disk, uptime and apps, as configured.
     pub publish: bool,
-    /// Answer on `control.sock`.
+    /// Serve the local interface on `control.sock`.
     pub socket: bool,
 }
 
 impl Settings {
-    /// What `tombolo up` does with a folder.
+    /// Reads the settings of a folder, to run its node as `tombolo up` does.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] if no node lives there or its settings are not valid.
     pub fn from_folder(folder: &Path) -> Result<Self, StartError> {
-        Ok(Settings { config: open::load_config(folder)?, publish: true, socket: true })
+        Ok(Settings { config: folder::load_config(folder)?, publish: true, socket: true })
     }
 
-    /// A node that listens on one free port of this machine, finds nobody by itself, publishes nothing
-    /// and answers on no socket: for tests and demonstrations.
+    /// Settings for a node that listens on one free port of this machine, uses no mDNS, publishes no state and serves
+    /// no local interface: for tests and demonstrations.
     pub fn on_loopback(name: &str) -> Self {
         let mut config = Config::new(name);
         config.lan.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
@@ -63,16 +67,16 @@ impl Settings {
     }
 }
 
-/// Why a call brought nothing.
+/// Why a call failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// The node refused, or has ended.
+    /// The node refused the command, or has ended.
     #[error(transparent)]
     Ask(#[from] AskError),
-    /// Not a key.
+    /// The text is not a key.
     #[error("not a key: {0}")]
     Key(#[from] KeyError),
-    /// The value has no place in a document.
+    /// The value cannot be part of a document.
     #[error("this value cannot be kept: {0}")]
     Value(#[from] tombolo_delta::SerdeError),
     /// The node gave another reply than this call asks for.
@@ -80,10 +84,10 @@ pub enum CallError {
     Unexpected,
 }
 
-/// How a node ended that nobody told to end.
+/// How a node ended without [`shutdown`](Tombolo::shutdown).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Ended {
-    /// Its thread is gone: after a panic, or because it was told to stop elsewhere.
+    /// Its thread is gone: after a panic, or because another clone of its client stopped it.
     #[error("the node ended by itself")]
     Node,
     /// A task that carries messages to and from the links is gone.
@@ -91,33 +95,40 @@ pub enum Ended {
     Links,
 }
 
-/// How long a node that takes its links along may take to be seen ending itself.
+/// How long the end of a node may take to show after its links have ended with it.
 const NODE_ENDS_TOO: Duration = Duration::from_millis(500);
 
-/// A running node. Dropping it ends it at once, with nothing lost; [`shutdown`](Self::shutdown) says
-/// goodbye to the peers first, and returns when the store is closed.
+/// A running node. Dropping it ends it at once, with nothing lost; [`shutdown`](Self::shutdown) closes the links with
+/// notice to the peers first, and returns when the store is closed.
 pub struct Tombolo {
     client: NodeClient,
     links: Links,
     socket: Option<LocalServer>,
     publisher: Option<Publisher>,
-    /// None once awaited: it tells only once.
+    /// None once awaited: the channel resolves only once.
     ended: Option<oneshot::Receiver<()>>,
 }
 
 impl Tombolo {
-    /// Makes a new node in `folder`: its settings, identity and store. An identity that is there is
-    /// never touched.
+    /// Makes a new node in `folder`: its settings, identity and store. An identity that is there is never touched.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] if a node lives there already, or the folder or its files cannot be written.
     pub fn create(folder: &Path, name: &str) -> Result<(), StartError> {
-        open::create(folder, name)
+        folder::create(folder, name)
     }
 
     /// Starts the node of `folder` on the present tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] if the folder, its store or its links cannot be opened.
     pub async fn start(folder: &Path, settings: Settings) -> Result<Self, StartError> {
         let Settings { config, publish, socket } = settings;
         let (node, secret) = {
             let (folder, config) = (folder.to_owned(), config.clone());
-            let opened = tokio::task::spawn_blocking(move || open::open(&folder, &config)).await;
+            let opened = tokio::task::spawn_blocking(move || folder::open(&folder, &config)).await;
             let stopped = |e| system("the node did not open", std::io::Error::other(e));
             opened.map_err(stopped)??
         };
@@ -143,7 +154,7 @@ impl Tombolo {
                 Ok(server) => tombolo.socket = Some(server),
                 Err(source) => {
                     tombolo.shutdown().await;
-                    let path = folder.join(crate::daemon::unix::SOCKET_FILE);
+                    let path = folder.join(folder::socket::SOCKET_FILE);
                     return Err(StartError::Socket { path, source });
                 }
             }
@@ -154,70 +165,90 @@ impl Tombolo {
         Ok(tombolo)
     }
 
-    /// Asks anything; for a `Join` the reply comes when both sides agreed.
-    pub async fn command(&self, command: Command) -> Result<Reply, AskError> {
+    /// Sends any command; for a `Join` the reply comes when both sides have agreed.
+    ///
+    /// # Errors
+    ///
+    /// [`AskError`] if the node refuses or has ended.
+    pub async fn command(&self, command: impl Into<Command>) -> Result<Reply, AskError> {
         self.client.command(command).await
     }
 
-    /// Makes a document of which many may write each key.
+    /// Makes a document whose keys many may write.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`] if the node refuses or has ended.
     pub async fn create_map(&self, name: &str) -> Result<(), CallError> {
-        self.command(Command::Create { name: name.to_owned(), kind: Kind::Map }).await?;
+        self.command(Write::Create { name: name.to_owned(), kind: Kind::Map }).await?;
         Ok(())
     }
 
     /// Sets one key, written `a/b/c`, to anything that serialises; durable when it returns.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`] if the key or the value is not valid, or the node refuses or has ended.
     pub async fn set(&self, doc: &str, key: &str, value: &impl Serialize) -> Result<(), CallError> {
         let value = tombolo_delta::to_value(value)?;
-        let command = Command::Set { doc: doc.to_owned(), key: KeyPath::parse(key)?, value };
+        let command = Write::Set { doc: doc.to_owned(), key: KeyPath::parse(key)?, value };
         self.command(command).await?;
         Ok(())
     }
 
-    /// Reads a document, or what stands under a key.
+    /// Reads a document, or the value at a key.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`] if the key is not valid, or the node refuses or has ended.
     pub async fn get(&self, doc: &str, key: Option<&str>) -> Result<Value, CallError> {
         let key = key.map(KeyPath::parse).transpose()?;
-        match self.command(Command::Get { doc: doc.to_owned(), key }).await? {
+        match self.command(Query::Get { doc: doc.to_owned(), key }).await? {
             Reply::Value(value) => Ok(value),
             _ => Err(CallError::Unexpected),
         }
     }
 
     /// Deletes a key and all below it.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`] if the key is not valid, or the node refuses or has ended.
     pub async fn del(&self, doc: &str, key: &str) -> Result<(), CallError> {
-        self.command(Command::Del { doc: doc.to_owned(), key: KeyPath::parse(key)? }).await?;
+        self.command(Write::Del { doc: doc.to_owned(), key: KeyPath::parse(key)? }).await?;
         Ok(())
     }
 
-    /// What changes from now on. A receiver that lags learns how many events it missed.
+    /// The events from now on. A receiver that lags learns how many it missed.
     pub fn watch(&self) -> broadcast::Receiver<Event> {
         self.client.events()
     }
 
-    /// Where this node may be dialled now.
+    /// The addresses at which peers can dial this node now.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.client.addresses()
     }
 
-    /// Where it answers local programs, if it does.
+    /// The path of its local interface, if it serves one.
     pub fn socket(&self) -> Option<&Path> {
         self.socket.as_ref().map(LocalServer::path)
     }
 
-    /// Waits until the node or what serves its links has ended by itself, which neither ever should.
+    /// Waits until the node or the tasks of its links end by themselves, which is a fault.
     pub async fn ended(&mut self) -> Ended {
         tokio::select! {
             biased;
             () = node_ended(&mut self.ended) => return Ended::Node,
             () = self.links.ended() => {}
         }
-        // The links end with their node: then it is the node that there is to speak of.
+        // The links end with their node: then the node is the cause.
         match tokio::time::timeout(NODE_ENDS_TOO, node_ended(&mut self.ended)).await {
             Ok(()) => Ended::Node,
             Err(_) => Ended::Links,
         }
     }
 
-    /// Ends the node: local programs first, then the links, then the store.
+    /// Ends the node: the local interface first, then the links, then the store.
     pub async fn shutdown(self) {
         if let Some(publisher) = self.publisher {
             publisher.shutdown().await;
@@ -230,13 +261,13 @@ impl Tombolo {
     }
 }
 
-/// Tells the node to end and waits until its store is closed.
+/// Stops the node and waits until its store is closed.
 async fn end(client: &NodeClient, mut ended: Option<oneshot::Receiver<()>>) {
-    let _ = client.tell(Task::Stop).await;
+    let _ = client.send(Task::Stop).await;
     node_ended(&mut ended).await;
 }
 
-/// Waits for the node's end, unless that was awaited before.
+/// Waits for the end of the node, unless that was awaited before.
 async fn node_ended(ended: &mut Option<oneshot::Receiver<()>>) {
     if let Some(receiver) = ended {
         let _ = receiver.await;
@@ -249,7 +280,7 @@ fn system(what: &str, source: std::io::Error) -> StartError {
 }
 
 impl CallError {
-    /// Why the node refused, if it did.
+    /// The reason of the node, if it refused the command.
     pub fn refusal(&self) -> Option<&CommandError> {
         match self {
             CallError::Ask(AskError::Refused(error)) => Some(error),
@@ -262,18 +293,18 @@ impl CallError {
 mod tests {
     use super::*;
 
-    /// Both wait for the same end, which is told once.
+    /// Both wait for the same end, on a channel that resolves once.
     #[tokio::test]
     async fn a_node_that_ended_by_itself_can_be_shut_down() {
         let folder = tempfile::tempdir().unwrap();
         Tombolo::create(folder.path(), "attic").unwrap();
         let mut node = Tombolo::start(folder.path(), Settings::on_loopback("attic")).await.unwrap();
-        node.client.tell(Task::Stop).await.unwrap();
+        node.client.send(Task::Stop).await.unwrap();
         assert_eq!(node.ended().await, Ended::Node);
         node.shutdown().await;
     }
 
-    /// A node without links hears nobody: that must not look as if it ran.
+    /// A node without links receives nothing: that must not look as if it ran.
     #[tokio::test]
     async fn links_that_fail_end_a_node() {
         let folder = tempfile::tempdir().unwrap();

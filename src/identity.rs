@@ -30,7 +30,7 @@ impl Keypair {
         PeerId(self.signing.verifying_key().to_bytes())
     }
 
-    /// Signs `message`.
+    /// Signs `message` with the identity key.
     pub fn sign(&self, message: &[u8]) -> SignatureBytes {
         self.signing.sign(message).to_bytes()
     }
@@ -89,6 +89,10 @@ pub enum DidError {
 }
 
 /// The identity that a `did:key` names.
+///
+/// # Errors
+///
+/// What is wrong with the text.
 pub fn parse_did(text: &str) -> Result<PeerId, DidError> {
     let encoded = text.strip_prefix(DID_PREFIX).ok_or(DidError::Prefix)?;
     if encoded.len() > 64 {

@@ -46,8 +46,8 @@ pub const STATES_KEPT_MAX: usize = 8;
 pub const STATES_KEPT_BYTES_MAX: usize = 256 * 1024;
 /// Sequence and root pairs remembered per map layer: bases that a peer may name. The oldest goes first.
 pub const MAP_BASES_KEPT_MAX: usize = 64;
-/// States remembered per map layer of our own, as 4 bytes of their root each: what tells our own past from
-/// that of a restored copy. The oldest goes first; a state older than all of them is taken for our own.
+/// States remembered per map layer of our own, as 4 bytes of their root each: they distinguish our own past
+/// from that of a restored copy. The oldest goes first; a state older than all of them is taken for our own.
 pub const OWN_STATES_KEPT_MAX: u64 = 65_536;
 /// Keys remembered as dropped per map layer. One more, and all are forgotten, with the bases before them.
 pub const DROPPED_KEYS_KEPT_MAX: usize = 1_024;
@@ -76,10 +76,10 @@ pub const PARTS_BYTES_MAX: usize = 128 * 1024;
 /// Hash nodes or buckets asked for in one message of a transfer.
 pub const TRANSFER_ASK_MAX: usize = 256;
 /// Bytes of verified parts waiting for the rest of their layer, in all. When reached, the transfer that
-/// moved least recently is dropped and starts anew.
+/// moved least recently is dropped and starts again.
 pub const TRANSFER_BYTES_MAX: usize = 48 * 1024 * 1024;
 /// Refusals of ours that are remembered. When reached, those that have run out are forgotten; a further one
-/// is then said but not remembered.
+/// is then sent but not remembered.
 pub const REFUSALS_KEPT_MAX: usize = 4_096;
 /// Large layers on their way to us at a time. One more waits until it is offered again.
 pub const TRANSFERS_MAX: usize = 64;
@@ -96,17 +96,17 @@ pub const BASE_CANDIDATES_MAX: usize = 4;
 pub const BASE_CANDIDATES_ON_AIR_MAX: usize = 32;
 /// Where an owner has more layers, deltas on air name their bases by two bytes of the root, else by one.
 pub const SHORT_PRINT_LAYERS_MAX: usize = 16;
-/// Layers wanted because one peer told of them. More are taken up when some have come.
+/// Layers wanted because one peer reported them. More are taken up when some have come.
 pub const WANTS_MAX: usize = 1_024;
 /// Heartbeat on an idle link, in milliseconds.
 pub const HEARTBEAT_MS: u64 = 15_000;
-/// Relayed news are gathered this long before neighbours are told, in milliseconds.
+/// Relayed news are gathered this long before neighbours are notified, in milliseconds.
 pub const NOTICE_DELAY_MS: u64 = 20;
 /// How long a node waits for the author's own push before it asks a relay, in milliseconds.
 pub const WANT_DELAY_MS: u64 = 60;
 /// First wait before a want is asked again; doubled each time.
 pub const WANT_RETRY_MS: u64 = 1_000;
-/// Times a want is asked; after that the next heartbeat starts anew.
+/// Times a want is asked; after that the next heartbeat starts again.
 pub const WANT_TRIES_MAX: u32 = 6;
 /// A refusal for want of room holds back that layer for so long, on both sides. One for want of rights holds
 /// until rights change.
@@ -127,7 +127,7 @@ pub const RADIO_HEARTBEAT_SHARE: u64 = 1_000;
 
 // ---- our own layers elsewhere ------------------------------------------------------------------------
 
-/// Writes to a document wait so long for a newer state of our own layer that a peer says it has; then they
+/// Writes to a document wait so long for a newer state of our own layer that a peer reports; then they
 /// go on above the one held. The two are joined when the newer one comes.
 pub const OWN_STATE_WAIT_MS: u64 = 10_000;
 /// The longest such wait where the peer is met by radio: there it is 64 times what a short frame takes. Shorter than
@@ -155,9 +155,9 @@ pub const INVITE_EXPIRES_MAX_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 pub const INVITE_ADDRESSES_MAX: usize = 8;
 /// A join request or answer, bytes.
 pub const JOIN_BYTES_MAX: usize = 4_096;
-/// Wrong tokens per minute, over all callers; further ones are told to wait. A right one is always taken.
+/// Wrong tokens per minute, over all callers; further ones are rate-limited. A right one is always taken.
 pub const JOIN_FAILURES_PER_MINUTE_MAX: u32 = 5;
-/// Waits between tries to tell an inviter that we joined, in milliseconds: first and longest.
+/// Waits between tries to notify an inviter of a join, in milliseconds: first and longest.
 pub const JOIN_RETRY_MS: (u64, u64) = (1_000, 60_000);
 /// Bytes of a node's or peer's name.
 pub const NODE_NAME_BYTES_MAX: usize = 64;

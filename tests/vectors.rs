@@ -1,5 +1,5 @@
 //! Bytes that other implementations can check, computed here from the inputs that stand beside them.
-//! `TOMBOLO_BLESS=1 cargo test --test vectors` writes the files anew after a deliberate change of a format.
+//! `TOMBOLO_BLESS=1 cargo test --test vectors` writes the files again after a deliberate change of a format.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
@@ -286,7 +286,7 @@ fn messages_on_air() {
                 "bytes": hex(heartbeat.encode()),
             },
             "frontier": {
-                "states": states.iter().map(|(l, s)| json!([hex(l.0), s.sequence, hex(s.root_prefix)])).collect::<Vec<_>>(),
+                "states": states.iter().map(|(l, s)| json!([hex(l.0), s.sequence.get(), hex(s.root_prefix)])).collect::<Vec<_>>(),
                 "short, complete": hex(short.encode()),
                 "long": hex(long.encode()),
             },

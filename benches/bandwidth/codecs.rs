@@ -1,18 +1,18 @@
 //! What a row is, the codec of this project, and documents sent whole.
 
-use crate::traces::Document;
+use crate::traces::TraceDocument;
 use serde_json::Value as Json;
 use tombolo_delta::{Context, Limits, Value, apply, decode, diff, encode, from_cbor};
 
-/// A way to tell a peer that holds one document of another.
+/// A way to send a document to a peer that holds an older one.
 pub(crate) trait Codec {
     fn name(&self) -> &str;
 
     /// The message; none if such documents are beyond it.
-    fn encode(&mut self, base: &Document, target: &Document) -> Option<Vec<u8>>;
+    fn encode(&mut self, base: &TraceDocument, target: &TraceDocument) -> Option<Vec<u8>>;
 
     /// The document, of the base, the signed time and the message alone.
-    fn decode(&mut self, base: &Document, time_ms: u64, message: &[u8]) -> Option<Decoded>;
+    fn decode(&mut self, base: &TraceDocument, time_ms: u64, message: &[u8]) -> Option<Decoded>;
 }
 
 /// What came out, in the codec's own terms.
@@ -25,8 +25,8 @@ pub(crate) enum Decoded {
 }
 
 impl Decoded {
-    /// Whether this is the document: integers and floats are told apart, floats compared by their bits.
-    pub(crate) fn is(&self, document: &Document) -> bool {
+    /// Whether this is the document: integers and floats differ, floats compared by their bits.
+    pub(crate) fn is(&self, document: &TraceDocument) -> bool {
         match self {
             Decoded::Value(value) => *value == document.value,
             Decoded::Json(json) => *json == document.json,
@@ -49,31 +49,31 @@ fn same_numbers(a: &Json, b: &Json) -> bool {
     }
 }
 
-/// Of this project.
-pub(crate) struct Tombolo;
+/// The codec of this project.
+pub(crate) struct TomboloCodec;
 
-fn context(base: &Document, time_ms: u64) -> Context {
+fn context(base: &TraceDocument, time_ms: u64) -> Context {
     Context { base_sequence: base.sequence, sequence: base.sequence + 1, base_time_ms: base.time_ms, time_ms }
 }
 
-impl Codec for Tombolo {
+impl Codec for TomboloCodec {
     fn name(&self) -> &str {
         "tombolo"
     }
 
-    fn encode(&mut self, base: &Document, target: &Document) -> Option<Vec<u8>> {
+    fn encode(&mut self, base: &TraceDocument, target: &TraceDocument) -> Option<Vec<u8>> {
         let context = context(base, target.time_ms);
         Some(encode(&base.value, &diff(&base.value, &target.value, &context), &context))
     }
 
-    fn decode(&mut self, base: &Document, time_ms: u64, message: &[u8]) -> Option<Decoded> {
+    fn decode(&mut self, base: &TraceDocument, time_ms: u64, message: &[u8]) -> Option<Decoded> {
         let context = context(base, time_ms);
         let delta = decode(&base.value, message, &context).ok()?;
         apply(&base.value, &delta, &context).ok().map(Decoded::Value)
     }
 }
 
-/// Documents sent whole.
+/// The codecs that send a document whole.
 pub(crate) fn full() -> Vec<Box<dyn Codec>> {
     vec![
         Box::new(Full {
@@ -99,7 +99,7 @@ pub(crate) const WHOLE: Limits = Limits { bytes_max: usize::MAX, depth_max: 128,
 
 struct Full {
     name: &'static str,
-    write: fn(&Document) -> Vec<u8>,
+    write: fn(&TraceDocument) -> Vec<u8>,
     read: fn(&[u8]) -> Option<Decoded>,
 }
 
@@ -108,11 +108,11 @@ impl Codec for Full {
         self.name
     }
 
-    fn encode(&mut self, _: &Document, target: &Document) -> Option<Vec<u8>> {
+    fn encode(&mut self, _: &TraceDocument, target: &TraceDocument) -> Option<Vec<u8>> {
         Some((self.write)(target))
     }
 
-    fn decode(&mut self, _: &Document, _: u64, message: &[u8]) -> Option<Decoded> {
+    fn decode(&mut self, _: &TraceDocument, _: u64, message: &[u8]) -> Option<Decoded> {
         (self.read)(message)
     }
 }

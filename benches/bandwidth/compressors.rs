@@ -1,7 +1,7 @@
 //! General compressors that are given the previous document: zstd as a patch from it, brotli with it as dictionary.
 
 use crate::codecs::{Codec, Decoded, WHOLE};
-use crate::traces::Document;
+use crate::traces::TraceDocument;
 use tombolo_delta::{from_cbor, to_cbor};
 use zstd::zstd_safe::{CCtx, CParameter, DCtx, DParameter, FrameFormat};
 
@@ -12,37 +12,37 @@ const DOCUMENT_BYTES_MAX: usize = 16 << 20;
 
 pub(crate) fn all() -> Vec<Box<dyn Codec>> {
     vec![
-        Box::new(Zstd { name: "zstd19-json", form: Form::Json }),
-        Box::new(Zstd { name: "zstd19-cbor", form: Form::Cbor }),
-        Box::new(Brotli { name: "brotli-cbor", form: Form::Cbor }),
+        Box::new(Zstd { name: "zstd19-json", form: CompressedForm::Json }),
+        Box::new(Zstd { name: "zstd19-cbor", form: CompressedForm::Cbor }),
+        Box::new(Brotli { name: "brotli-cbor", form: CompressedForm::Cbor }),
     ]
 }
 
 #[derive(Clone, Copy)]
-enum Form {
+enum CompressedForm {
     Json,
     Cbor,
 }
 
-impl Form {
-    fn write(self, document: &Document) -> Vec<u8> {
+impl CompressedForm {
+    fn write(self, document: &TraceDocument) -> Vec<u8> {
         match self {
-            Form::Json => document.json_text.clone(),
-            Form::Cbor => to_cbor(&document.value),
+            CompressedForm::Json => document.json_text.clone(),
+            CompressedForm::Cbor => to_cbor(&document.value),
         }
     }
 
     fn read(self, bytes: &[u8]) -> Option<Decoded> {
         match self {
-            Form::Json => serde_json::from_slice(bytes).ok().map(Decoded::Json),
-            Form::Cbor => from_cbor(bytes, &WHOLE).ok().map(Decoded::Value),
+            CompressedForm::Json => serde_json::from_slice(bytes).ok().map(Decoded::Json),
+            CompressedForm::Cbor => from_cbor(bytes, &WHOLE).ok().map(Decoded::Value),
         }
     }
 }
 
 struct Zstd {
     name: &'static str,
-    form: Form,
+    form: CompressedForm,
 }
 
 impl Codec for Zstd {
@@ -51,7 +51,7 @@ impl Codec for Zstd {
     }
 
     /// Without magic number, checksum, dictionary and content size: what both ends know anyway.
-    fn encode(&mut self, base: &Document, target: &Document) -> Option<Vec<u8>> {
+    fn encode(&mut self, base: &TraceDocument, target: &TraceDocument) -> Option<Vec<u8>> {
         let (old, new) = (self.form.write(base), self.form.write(target));
         let mut context = CCtx::create();
         for parameter in [
@@ -69,7 +69,7 @@ impl Codec for Zstd {
         Some(out)
     }
 
-    fn decode(&mut self, base: &Document, _: u64, message: &[u8]) -> Option<Decoded> {
+    fn decode(&mut self, base: &TraceDocument, _: u64, message: &[u8]) -> Option<Decoded> {
         let old = self.form.write(base);
         let mut context = DCtx::create();
         context.set_parameter(DParameter::Format(FrameFormat::Magicless)).ok()?;
@@ -82,7 +82,7 @@ impl Codec for Zstd {
 
 struct Brotli {
     name: &'static str,
-    form: Form,
+    form: CompressedForm,
 }
 
 impl Codec for Brotli {
@@ -90,7 +90,7 @@ impl Codec for Brotli {
         self.name
     }
 
-    fn encode(&mut self, base: &Document, target: &Document) -> Option<Vec<u8>> {
+    fn encode(&mut self, base: &TraceDocument, target: &TraceDocument) -> Option<Vec<u8>> {
         let (old, new) = (self.form.write(base), self.form.write(target));
         let parameters = brotli::enc::BrotliEncoderParams { quality: 11, lgwin: 18, ..Default::default() };
         let mut out = Vec::new();
@@ -110,7 +110,7 @@ impl Codec for Brotli {
         Some(out)
     }
 
-    fn decode(&mut self, base: &Document, _: u64, message: &[u8]) -> Option<Decoded> {
+    fn decode(&mut self, base: &TraceDocument, _: u64, message: &[u8]) -> Option<Decoded> {
         let old = self.form.write(base);
         let mut out = Vec::new();
         let mut reader = brotli::Decompressor::new_with_custom_dict(message, 4096, old.into());

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! One change is one line of a trace to the next. Every message is decoded again, with nothing but the base and the
-//! bytes, and compared with the document; a row that cannot carry a change says so. What goes around a message (its
+//! bytes, and compared with the document; a row that cannot carry a change is marked. What goes around a message (its
 //! sender, sequence and signature) is not counted, since all rows need the same.
 //!
 //! The signed time of a document is its own `timestamp`; documents without one get one minute a change.
@@ -27,14 +27,14 @@ mod typed;
 
 use clap::Parser;
 use codecs::Codec;
-use report::Row;
+use report::BandwidthRow;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use traces::{Document, Trace};
+use traces::{Trace, TraceDocument};
 
 /// Bytes a change, for every codec and trace.
 #[derive(Parser)]
-struct Arguments {
+struct BandwidthArguments {
     /// A trace: JSON Lines, plain or gzipped, one document a line. Without any, the recording and the generators in the
     /// repository, and the folder that TOMBOLO_TRACES names.
     #[arg(long)]
@@ -60,13 +60,13 @@ struct Arguments {
 }
 
 fn main() {
-    let arguments = Arguments::parse();
+    let arguments = BandwidthArguments::parse();
     let traces = if arguments.trace.is_empty() {
         traces::built_in()
     } else {
         arguments.trace.iter().map(|path| traces::load(path)).collect()
     };
-    let mut rows: Vec<Row> = Vec::new();
+    let mut rows: Vec<BandwidthRow> = Vec::new();
     for trace in &traces {
         if !arguments.json {
             report::print_head(trace, arguments.base);
@@ -92,7 +92,7 @@ fn main() {
 }
 
 fn codecs() -> Vec<Box<dyn Codec>> {
-    let mut codecs: Vec<Box<dyn Codec>> = vec![Box::new(codecs::Tombolo)];
+    let mut codecs: Vec<Box<dyn Codec>> = vec![Box::new(codecs::TomboloCodec)];
     codecs.extend(codecs::full());
     codecs.extend(patches::all());
     codecs.extend(compressors::all());
@@ -104,12 +104,17 @@ fn codecs() -> Vec<Box<dyn Codec>> {
 }
 
 /// All changes of a trace through one codec; none if it cannot hold such documents.
-fn measure(codec: &mut dyn Codec, trace: &Trace, base: usize, changes: Option<usize>) -> Option<Row> {
+fn measure(
+    codec: &mut dyn Codec,
+    trace: &Trace,
+    base: usize,
+    changes: Option<usize>,
+) -> Option<BandwidthRow> {
     let documents = &trace.documents;
-    let empty = Document::empty();
+    let empty = TraceDocument::empty();
     let first = documents.first()?;
     let message = codec.encode(&empty, first)?;
-    let mut row = Row::new(&trace.name, codec.name(), message.len());
+    let mut row = BandwidthRow::new(&trace.name, codec.name(), message.len());
     row.check(codec.decode(&empty, first.time_ms, &message).is_some_and(|decoded| decoded.is(first)));
     // What stands before the first base with a successor: codecs with a history need it.
     for pair in documents.windows(2).take(base - 1) {

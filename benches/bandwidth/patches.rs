@@ -1,7 +1,7 @@
 //! JSON Patch (RFC 6902) and JSON Merge Patch (RFC 7396), as JSON and as CBOR.
 
 use crate::codecs::{Codec, Decoded, WHOLE};
-use crate::traces::Document;
+use crate::traces::TraceDocument;
 use serde_json::Value as Json;
 use tombolo_delta::{Value, from_cbor, to_cbor};
 
@@ -28,7 +28,7 @@ impl Codec for Patch {
         self.name
     }
 
-    fn encode(&mut self, base: &Document, target: &Document) -> Option<Vec<u8>> {
+    fn encode(&mut self, base: &TraceDocument, target: &TraceDocument) -> Option<Vec<u8>> {
         let patch = if self.merge {
             merge_patch(&base.json, &target.json)
         } else {
@@ -41,7 +41,7 @@ impl Codec for Patch {
         }
     }
 
-    fn decode(&mut self, base: &Document, _: u64, message: &[u8]) -> Option<Decoded> {
+    fn decode(&mut self, base: &TraceDocument, _: u64, message: &[u8]) -> Option<Decoded> {
         let patch: Json = if self.cbor {
             serde_json::to_value(from_cbor(message, &WHOLE).ok()?).ok()?
         } else {
@@ -58,7 +58,7 @@ impl Codec for Patch {
     }
 }
 
-/// What makes `target` of `base` when merged. A null in the target cannot be told: null means removal.
+/// What makes `target` of `base` when merged. A null in the target cannot be expressed: null means removal.
 fn merge_patch(base: &Json, target: &Json) -> Json {
     let (Json::Object(old), Json::Object(new)) = (base, target) else { return target.clone() };
     let gone = old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key.clone(), Json::Null));

@@ -1,4 +1,4 @@
-//! What a row says, as a table, as JSON and as a drawing.
+//! The output of the rows, as a table, as JSON and as a drawing.
 
 use crate::traces::Trace;
 use std::fmt::Write;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use tombolo_mesh::airtime::Modulation;
 
 /// One codec on one trace.
-pub(crate) struct Row {
+pub(crate) struct BandwidthRow {
     trace: String,
     codec: String,
     first: usize,
@@ -33,10 +33,10 @@ pub(crate) fn print_head(trace: &Trace, base: u32) {
     println!("\n|---|{}", "--:|".repeat(8 + 2 * PRESETS.len()));
 }
 
-impl Row {
-    pub(crate) fn new(trace: &str, codec: &str, first: usize) -> Row {
+impl BandwidthRow {
+    pub(crate) fn new(trace: &str, codec: &str, first: usize) -> BandwidthRow {
         let (trace, codec) = (trace.to_owned(), codec.to_owned());
-        Row { trace, codec, first, sizes: Vec::new(), wrong: 0, encode_us: 0.0, decode_us: 0.0 }
+        BandwidthRow { trace, codec, first, sizes: Vec::new(), wrong: 0, encode_us: 0.0, decode_us: 0.0 }
     }
 
     pub(crate) fn add(&mut self, bytes: usize, right: bool) {
@@ -114,7 +114,7 @@ const LINE: f64 = 16.0;
 const BYTES_MAX: f64 = 100_000.0;
 
 /// A line a row: from the median to the 99th percentile, a dot at the mean; bytes on a log scale.
-pub(crate) fn plot(rows: &[Row]) -> String {
+pub(crate) fn plot(rows: &[BandwidthRow]) -> String {
     let x = |bytes: f64| LEFT + (WIDTH - LEFT - 20.0) * bytes.max(1.0).log10() / BYTES_MAX.log10();
     let height = LINE * (rows.len() as f64 + 3.0);
     let mut svg = format!(

@@ -5,9 +5,10 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use tombolo_delta::Value;
+use tombolo_sim::rng::XorShift;
 
 /// A document at one moment, in the forms that the codecs start from.
-pub(crate) struct Document {
+pub(crate) struct TraceDocument {
     pub(crate) value: Value,
     pub(crate) json: Json,
     pub(crate) json_text: Vec<u8>,
@@ -17,23 +18,23 @@ pub(crate) struct Document {
 
 pub(crate) struct Trace {
     pub(crate) name: String,
-    pub(crate) documents: Vec<Document>,
+    pub(crate) documents: Vec<TraceDocument>,
 }
 
 /// Documents without a timestamp get this time, and one minute a change.
 const TIMELESS_START_MS: u64 = 1_800_000_000_000;
 const TIMELESS_STEP_MS: u64 = 60_000;
 
-impl Document {
-    /// Nothing known yet.
-    pub(crate) fn empty() -> Document {
-        Document { value: Value::Null, json: Json::Null, json_text: Vec::new(), sequence: 0, time_ms: 0 }
+impl TraceDocument {
+    /// The document of a peer that holds nothing yet.
+    pub(crate) fn empty() -> TraceDocument {
+        TraceDocument { value: Value::Null, json: Json::Null, json_text: Vec::new(), sequence: 0, time_ms: 0 }
     }
 
-    pub(crate) fn new(at: usize, line: &str) -> Document {
+    pub(crate) fn new(at: usize, line: &str) -> TraceDocument {
         let json: Json = serde_json::from_str(line).expect("each line of a trace is a JSON document");
         let stamp = json.get("timestamp").and_then(Json::as_str).and_then(milliseconds);
-        Document {
+        TraceDocument {
             value: serde_json::from_str(line).expect("a JSON document is a value"),
             json_text: serde_json::to_vec(&json).expect("JSON prints"),
             sequence: at as u64 + 1,
@@ -45,7 +46,7 @@ impl Document {
 
 impl Trace {
     fn new(name: &str, lines: impl Iterator<Item = String>) -> Trace {
-        let documents = lines.enumerate().map(|(at, line)| Document::new(at, &line)).collect();
+        let documents = lines.enumerate().map(|(at, line)| TraceDocument::new(at, &line)).collect();
         Trace { name: name.to_owned(), documents }
     }
 }
@@ -83,21 +84,9 @@ pub(crate) fn built_in() -> Vec<Trace> {
     traces
 }
 
-/// Numbers that look random and are the same everywhere (xorshift).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
-    }
-}
-
 /// A node state a minute: load and memory wander, an app is upgraded or stopped now and then.
 fn generated_states() -> Trace {
-    let mut dice = Dice(88_172_645_463_325_252);
+    let mut rng = XorShift::new(88_172_645_463_325_252);
     let names = [
         "alert-relay",
         "backup",
@@ -109,19 +98,19 @@ fn generated_states() -> Trace {
         "water-level",
     ];
     let mut versions: Vec<[u64; 3]> =
-        names.iter().map(|_| [dice.below(4), dice.below(20), dice.below(9)]).collect();
+        names.iter().map(|_| [rng.below(4), rng.below(20), rng.below(9)]).collect();
     let mut running = vec![true; names.len()];
     let (mut memory, mut disk) = (400_000, 9_000_000);
     let states = (0..600).map(move |minute| {
-        let app = dice.below(names.len() as u64) as usize;
-        match dice.below(40) {
+        let app = rng.below(names.len() as u64) as usize;
+        match rng.below(40) {
             0 => versions[app] = [versions[app][0], versions[app][1] + 1, 0],
             1 => versions[app][2] += 1,
             2 => running[app] = !running[app],
             _ => {}
         }
-        memory = memory + dice.below(4000) - 2000 + if memory < 100_000 { 2000 } else { 0 };
-        disk += if dice.below(5) == 0 { dice.below(200) } else { 0 };
+        memory = memory + rng.below(4000) - 2000 + if memory < 100_000 { 2000 } else { 0 };
+        disk += if rng.below(5) == 0 { rng.below(200) } else { 0 };
         let apps =
             names.iter().zip(&versions).zip(&running).map(|((name, [major, minor, patch]), running)| {
                 let status = if *running { "running" } else { "stopped" };
@@ -131,7 +120,7 @@ fn generated_states() -> Trace {
             "timestamp": timestamp(1_780_000_000_000 + minute * 60_000, false),
             "node_name": "ridge-station",
             "apps": apps.collect::<Vec<Json>>(),
-            "cpu_usage_percent": (500 + dice.below(2500)) as f64 / 100.0,
+            "cpu_usage_percent": (500 + rng.below(2500)) as f64 / 100.0,
             "mem_used_bytes": memory << 12,
             "mem_total_bytes": 4_u64 << 30,
             "disk_used_bytes": disk << 12,
@@ -146,7 +135,7 @@ fn generated_states() -> Trace {
 
 /// A stock list: quantities change, things come, go and change their place.
 fn generated_inventory() -> Trace {
-    let mut dice = Dice(2_463_534_242);
+    let mut rng = XorShift::new(2_463_534_242);
     let things = [
         "rope",
         "lamp",
@@ -162,25 +151,25 @@ fn generated_inventory() -> Trace {
     let places = ["shed", "van", "attic", "kitchen"];
     let mut stock: Vec<(u64, &str, &str, u64)> = Vec::new();
     let inventories = (0..300).map(move |_| {
-        let at = dice.below(stock.len().max(1) as u64) as usize;
-        match dice.below(6) {
+        let at = rng.below(stock.len().max(1) as u64) as usize;
+        match rng.below(6) {
             _ if stock.len() < 20 => {
-                let thing = things[dice.below(10) as usize];
-                stock.push((dice.below(1 << 20), thing, places[dice.below(4) as usize], dice.below(30)));
+                let thing = things[rng.below(10) as usize];
+                stock.push((rng.below(1 << 20), thing, places[rng.below(4) as usize], rng.below(30)));
             }
             0 => stock.push((
-                dice.below(1 << 20),
-                things[dice.below(10) as usize],
-                places[dice.below(4) as usize],
+                rng.below(1 << 20),
+                things[rng.below(10) as usize],
+                places[rng.below(4) as usize],
                 1,
             )),
             1 => drop(stock.remove(at)),
-            2 => stock[at].2 = places[dice.below(4) as usize],
+            2 => stock[at].2 = places[rng.below(4) as usize],
             3 => {
                 let moved = stock.remove(at);
                 stock.insert(0, moved);
             }
-            _ => stock[at].3 += 1 + dice.below(5),
+            _ => stock[at].3 += 1 + rng.below(5),
         }
         let rows = stock.iter().map(|(id, thing, place, count)| {
             json!({ "id": format!("{id:05x}"), "name": thing, "place": place, "count": count })

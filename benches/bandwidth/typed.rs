@@ -3,23 +3,23 @@
 //! them.
 //!
 //! The second row is what having no schema costs: it differs from `tombolo` in the first message only, since from then
-//! on the base tells the names.
+//! on the base gives the names.
 
-use crate::codecs::{Codec, Decoded, Tombolo};
-use crate::traces::{Document, milliseconds, timestamp};
+use crate::codecs::{Codec, Decoded, TomboloCodec};
+use crate::traces::{TraceDocument, milliseconds, timestamp};
 use prost::Message;
 use serde_json::{Map, Value as Json, json};
 use std::collections::BTreeMap;
 
 /// A node state, or the fields of one that changed.
 #[derive(Clone, PartialEq, Message)]
-struct NodeState {
+struct TypedState {
     #[prost(int64, optional, tag = "1")]
     time_ms: Option<i64>,
     #[prost(string, optional, tag = "2")]
     node_name: Option<String>,
     #[prost(message, repeated, tag = "3")]
-    apps: Vec<App>,
+    apps: Vec<TypedApp>,
     #[prost(string, repeated, tag = "4")]
     removed: Vec<String>,
     #[prost(double, optional, tag = "5")]
@@ -36,14 +36,14 @@ struct NodeState {
     uptime_secs: Option<u64>,
     #[prost(bool, optional, tag = "11")]
     tor_active: Option<bool>,
-    /// Whether the time is told in milliseconds.
+    /// Whether the time is in milliseconds.
     #[prost(bool, optional, tag = "12")]
     fine: Option<bool>,
 }
 
 /// An app, or the fields of one that changed.
 #[derive(Clone, PartialEq, Message)]
-struct App {
+struct TypedApp {
     #[prost(string, tag = "1")]
     id: String,
     #[prost(string, optional, tag = "2")]
@@ -59,21 +59,21 @@ impl Codec for FieldMask {
         "protobuf-field-mask"
     }
 
-    fn encode(&mut self, base: &Document, target: &Document) -> Option<Vec<u8>> {
-        let (old, new) = (NodeState::of(&base.json)?, NodeState::of(&target.json)?);
+    fn encode(&mut self, base: &TraceDocument, target: &TraceDocument) -> Option<Vec<u8>> {
+        let (old, new) = (TypedState::of(&base.json)?, TypedState::of(&target.json)?);
         Some(old.changes(&new).encode_to_vec())
     }
 
-    fn decode(&mut self, base: &Document, _: u64, message: &[u8]) -> Option<Decoded> {
-        let changes = NodeState::decode(message).ok()?;
-        Some(Decoded::Json(NodeState::of(&base.json)?.changed(changes).json()?))
+    fn decode(&mut self, base: &TraceDocument, _: u64, message: &[u8]) -> Option<Decoded> {
+        let changes = TypedState::decode(message).ok()?;
+        Some(Decoded::Json(TypedState::of(&base.json)?.changed(changes).json()?))
     }
 }
 
 /// The codec of this project, whose first message starts from a node state with nothing in it instead of from nothing:
 /// its names, their kinds, and the words a status may be.
 pub(crate) struct SchemaKnown {
-    template: Document,
+    template: TraceDocument,
 }
 
 impl SchemaKnown {
@@ -93,11 +93,15 @@ impl SchemaKnown {
             "tor_active": false,
         });
         SchemaKnown {
-            template: Document { sequence: 0, time_ms: 0, ..Document::new(0, &template.to_string()) },
+            template: TraceDocument {
+                sequence: 0,
+                time_ms: 0,
+                ..TraceDocument::new(0, &template.to_string())
+            },
         }
     }
 
-    fn base<'d>(&'d self, base: &'d Document) -> &'d Document {
+    fn base<'d>(&'d self, base: &'d TraceDocument) -> &'d TraceDocument {
         if base.json.is_null() { &self.template } else { base }
     }
 }
@@ -107,29 +111,29 @@ impl Codec for SchemaKnown {
         "tombolo-schema-known"
     }
 
-    fn encode(&mut self, base: &Document, target: &Document) -> Option<Vec<u8>> {
+    fn encode(&mut self, base: &TraceDocument, target: &TraceDocument) -> Option<Vec<u8>> {
         if base.json.is_null() {
-            NodeState::of(&target.json)?;
+            TypedState::of(&target.json)?;
         }
-        Tombolo.encode(self.base(base), target)
+        TomboloCodec.encode(self.base(base), target)
     }
 
-    fn decode(&mut self, base: &Document, time_ms: u64, message: &[u8]) -> Option<Decoded> {
-        Tombolo.decode(self.base(base), time_ms, message)
+    fn decode(&mut self, base: &TraceDocument, time_ms: u64, message: &[u8]) -> Option<Decoded> {
+        TomboloCodec.decode(self.base(base), time_ms, message)
     }
 }
 
-impl NodeState {
-    fn of(json: &Json) -> Option<NodeState> {
+impl TypedState {
+    fn of(json: &Json) -> Option<TypedState> {
         if json.is_null() {
-            return Some(NodeState::default());
+            return Some(TypedState::default());
         }
         let text = |key: &str| json.get(key).and_then(Json::as_str).map(str::to_owned);
         let number = |key: &str| json.get(key).and_then(Json::as_u64);
-        let state = NodeState {
+        let state = TypedState {
             time_ms: Some(milliseconds(json.get("timestamp")?.as_str()?)? as i64),
             node_name: text("node_name"),
-            apps: json.get("apps")?.as_array()?.iter().map(App::of).collect::<Option<_>>()?,
+            apps: json.get("apps")?.as_array()?.iter().map(TypedApp::of).collect::<Option<_>>()?,
             removed: Vec::new(),
             cpu_usage_percent: json.get("cpu_usage_percent").and_then(Json::as_f64),
             mem_used_bytes: number("mem_used_bytes"),
@@ -148,7 +152,7 @@ impl NodeState {
         let mut put = |key: &str, value: Option<Json>| value.map(|value| map.insert(key.to_owned(), value));
         put("timestamp", Some(json!(timestamp(self.time_ms? as u64, self.fine?))));
         put("node_name", self.node_name.as_ref().map(|name| json!(name)));
-        put("apps", Some(self.apps.iter().map(App::json).collect::<Option<_>>()?));
+        put("apps", Some(self.apps.iter().map(TypedApp::json).collect::<Option<_>>()?));
         put("cpu_usage_percent", self.cpu_usage_percent.map(|cpu| json!(cpu)));
         put("mem_used_bytes", self.mem_used_bytes.map(|bytes| json!(bytes)));
         put("mem_total_bytes", self.mem_total_bytes.map(|bytes| json!(bytes)));
@@ -160,14 +164,15 @@ impl NodeState {
     }
 
     /// The fields of `new` that differ.
-    fn changes(&self, new: &NodeState) -> NodeState {
+    fn changes(&self, new: &TypedState) -> TypedState {
         fn differing<T: PartialEq + Clone>(old: &Option<T>, new: &Option<T>) -> Option<T> {
             if old == new { None } else { new.clone() }
         }
-        let old_apps: BTreeMap<&str, &App> = self.apps.iter().map(|app| (app.id.as_str(), app)).collect();
+        let old_apps: BTreeMap<&str, &TypedApp> =
+            self.apps.iter().map(|app| (app.id.as_str(), app)).collect();
         let apps = new.apps.iter().filter_map(|app| match old_apps.get(app.id.as_str()) {
             Some(old) if *old == app => None,
-            Some(old) => Some(App {
+            Some(old) => Some(TypedApp {
                 id: app.id.clone(),
                 status: differing(&old.status, &app.status),
                 version: differing(&old.version, &app.version),
@@ -175,7 +180,7 @@ impl NodeState {
             None => Some(app.clone()),
         });
         let stays = |id: &String| new.apps.iter().any(|app| app.id == *id);
-        NodeState {
+        TypedState {
             time_ms: differing(&self.time_ms, &new.time_ms),
             node_name: differing(&self.node_name, &new.node_name),
             apps: apps.collect(),
@@ -191,19 +196,19 @@ impl NodeState {
         }
     }
 
-    fn changed(self, changes: NodeState) -> NodeState {
-        let mut apps: BTreeMap<String, App> =
+    fn changed(self, changes: TypedState) -> TypedState {
+        let mut apps: BTreeMap<String, TypedApp> =
             self.apps.into_iter().map(|app| (app.id.clone(), app)).collect();
         apps.retain(|id, _| !changes.removed.contains(id));
         for app in changes.apps {
             let old = apps.entry(app.id.clone()).or_default();
-            *old = App {
+            *old = TypedApp {
                 id: app.id,
                 status: app.status.or(old.status.take()),
                 version: app.version.or(old.version.take()),
             };
         }
-        NodeState {
+        TypedState {
             time_ms: changes.time_ms.or(self.time_ms),
             node_name: changes.node_name.or(self.node_name),
             apps: apps.into_values().collect(),
@@ -220,10 +225,10 @@ impl NodeState {
     }
 }
 
-impl App {
-    fn of(json: &Json) -> Option<App> {
+impl TypedApp {
+    fn of(json: &Json) -> Option<TypedApp> {
         let text = |key: &str| json.get(key).and_then(Json::as_str).map(str::to_owned);
-        Some(App { id: text("id")?, status: text("status"), version: text("version") })
+        Some(TypedApp { id: text("id")?, status: text("status"), version: text("version") })
     }
 
     fn json(&self) -> Option<Json> {

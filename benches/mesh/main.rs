@@ -24,7 +24,7 @@ mod snapshot;
 mod states;
 
 use clap::{Parser, ValueEnum};
-use report::{Kinds, Row};
+use report::{Kinds, MeshRow};
 use states::States;
 use std::path::PathBuf;
 use tombolo_mesh::airtime::{Modulation, PhyRate};
@@ -44,7 +44,7 @@ const LXMF_ONE: [usize; 2] = [307, 83];
 
 /// Bytes and airtime until all are in step.
 #[derive(Parser)]
-struct Arguments {
+struct MeshArguments {
     /// Only these scenarios.
     #[arg(long)]
     scenario: Vec<Scenario>,
@@ -66,10 +66,10 @@ struct Arguments {
     /// Node states: JSON Lines, gzipped. Without it `t1-node-state` in TOMBOLO_TRACES, else the repository's recording.
     #[arg(long)]
     trace: Option<PathBuf>,
-    /// Says which frames there were.
+    /// Prints the frames of each kind.
     #[arg(long)]
     kinds: bool,
-    /// Says of each run which frames there were, and when.
+    /// Prints the frames of each run, with their times.
     #[arg(long)]
     frames: bool,
     /// The first of the runs.
@@ -100,7 +100,7 @@ struct Preset {
     header_bytes: usize,
 }
 
-/// One run.
+/// The parameters of one run.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     preset: Preset,
@@ -112,15 +112,15 @@ struct Case {
 }
 
 fn main() {
-    let arguments = Arguments::parse();
+    let arguments = MeshArguments::parse();
     let states = States::find(arguments.trace.as_deref());
     if !arguments.json {
         println!("{}: a state every {} s\n", states.name, states.step_ms / 1_000);
-        Row::print_head();
+        MeshRow::print_head();
     }
     let seeds = arguments.first_seed..arguments.first_seed.saturating_add(arguments.seeds);
     let wants = |scenario| arguments.scenario.is_empty() || arguments.scenario.contains(&scenario);
-    let print = |row: &Row| match arguments.json {
+    let print = |row: &MeshRow| match arguments.json {
         true => println!("{}", row.json()),
         false => row.print(arguments.kinds),
     };
@@ -132,12 +132,12 @@ fn main() {
             let runs = || seeds.clone().map(|seed| Case { seed, ..case });
             if wants(Scenario::Snapshot) {
                 let bytes = |seed: u64| states.cbor_bytes[seed as usize % states.cbor_bytes.len()];
-                let rows: Vec<Row> = runs().map(|case| snapshot::run(&case, bytes(case.seed))).collect();
-                print(&Row::mean(&rows));
+                let rows: Vec<MeshRow> = runs().map(|case| snapshot::run(&case, bytes(case.seed))).collect();
+                print(&MeshRow::mean(&rows));
             }
             if wants(Scenario::Apart) {
-                let rows: Vec<Row> = runs().map(|case| ours::apart(&case, &states)).collect();
-                print(&Row::mean(&rows));
+                let rows: Vec<MeshRow> = runs().map(|case| ours::apart(&case, &states)).collect();
+                print(&MeshRow::mean(&rows));
             }
         }
         if wants(Scenario::Live) {
@@ -171,8 +171,8 @@ fn presets(names: &[String]) -> Vec<Preset> {
     presets
 }
 
-fn cases(arguments: &Arguments, preset: Preset) -> Vec<Case> {
-    let Arguments { loss, listeners, changes, .. } = arguments;
+fn cases(arguments: &MeshArguments, preset: Preset) -> Vec<Case> {
+    let MeshArguments { loss, listeners, changes, .. } = arguments;
     let mut cases = Vec::new();
     for &loss_percent in loss {
         for &listeners in listeners {
@@ -192,7 +192,7 @@ fn cases(arguments: &Arguments, preset: Preset) -> Vec<Case> {
 }
 
 /// Reticulum sends frames of up to 500 bytes; over LoRa each longer one is sent as two.
-fn published(preset: Preset) -> Vec<Row> {
+fn published(preset: Preset) -> Vec<MeshRow> {
     let (bytes, frames) = MESHLOGD_TEN;
     let ten = (0..frames).map(|frame| bytes / frames + usize::from(frame < bytes % frames));
     let rows: [(&str, usize, Vec<usize>); 3] = [
@@ -202,7 +202,7 @@ fn published(preset: Preset) -> Vec<Row> {
     ];
     let rows = rows.into_iter().map(|(name, changes, frames)| {
         let bare = Preset { header_bytes: 0, ..preset };
-        let mut row = Row::new(
+        let mut row = MeshRow::new(
             name,
             &Case { preset: bare, loss_percent: 0, listeners: 1, changes, seed: 0, frames: false },
         );

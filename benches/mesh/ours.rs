@@ -1,15 +1,15 @@
 //! Whole nodes on the emulated channel.
 
-use crate::report::{Kinds, Row};
-use crate::snapshot::Dice;
+use crate::report::{Kinds, MeshRow};
 use crate::states::States;
 use crate::{Case, FRAME_BYTES_MAX};
 use tombolo::federation::TrustLevel;
 use tombolo::identity::did;
-use tombolo::node::{Command, Reply};
-use tombolo::sim::field::{Field, FieldConfig};
+use tombolo::node::{Admin, Query, Reply, Write};
 use tombolo_mesh::emulated::Loss;
 use tombolo_mesh::frame::Kind;
+use tombolo_sim::field::{Field, FieldConfig};
+use tombolo_sim::rng::XorShift;
 
 /// The node that changes.
 const SENDER: usize = 0;
@@ -18,23 +18,23 @@ const MINUTE: u64 = 60_000;
 const TOGETHER_MS: u64 = 40 * MINUTE;
 /// They meet at any time of the ten minutes between two heartbeats.
 const HEARTBEAT_MS: u64 = 10 * MINUTE;
-/// Whoever is not in step by then never is.
+/// A listener that is not in step by then never is.
 const PATIENCE_MS: u64 = 48 * 60 * MINUTE;
 /// So long frames are counted after all are in step.
 const AFTER_MS: u64 = 10 * MINUTE;
 
-/// Changes made while apart, then met again; from the meeting every frame of anybody counts until all hold the newest
+/// Changes are made while the nodes are apart, then they meet; from then on all frames count until all nodes hold the newest
 /// state. What follows in ten minutes (heartbeats that acknowledge) is counted beside.
-pub(crate) fn apart(case: &Case, states: &States) -> Row {
-    let mut dice = Dice(case.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    let first = dice.below(states.states.len() as u64) as usize;
+pub(crate) fn apart(case: &Case, states: &States) -> MeshRow {
+    let mut rng = XorShift::new(case.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let first = rng.below(states.states.len() as u64) as usize;
     let mut field = cell(case, states, first);
     hear_sender(&mut field, case, false);
     for change in 1..=case.changes {
         field.run(states.step_ms);
         publish(&mut field, SENDER, states, first + change);
     }
-    field.run(dice.below(HEARTBEAT_MS));
+    field.run(rng.below(HEARTBEAT_MS));
     hear_sender(&mut field, case, true);
     let met_ms = field.now_ms();
     assert!(
@@ -44,9 +44,9 @@ pub(crate) fn apart(case: &Case, states: &States) -> Row {
     );
     let done_ms = field.now_ms();
     field.run(AFTER_MS);
-    let mut row = Row::new("apart", case);
+    let mut row = MeshRow::new("apart", case);
     count(&field, case, &mut row, met_ms..done_ms);
-    let mut after = Row::new("after", case);
+    let mut after = MeshRow::new("after", case);
     count(&field, case, &mut after, done_ms..done_ms + AFTER_MS);
     (row.after_bytes, row.after_frames) = (after.bytes(), after.frames());
     row.seconds = (done_ms - met_ms) as f64 / 1e3;
@@ -64,7 +64,7 @@ pub(crate) fn apart(case: &Case, states: &States) -> Row {
 }
 
 /// One state after the other while all listen.
-pub(crate) fn live(case: &Case, states: &States) -> Row {
+pub(crate) fn live(case: &Case, states: &States) -> MeshRow {
     let mut field = cell(case, states, 0);
     let began_ms = field.now_ms();
     for change in 1..=case.changes {
@@ -73,13 +73,13 @@ pub(crate) fn live(case: &Case, states: &States) -> Row {
     }
     let done_ms = field.now_ms();
     assert!(field.run_until(PATIENCE_MS, |field| all_hold(field, case)), "not in step: {case:?}");
-    let mut row = Row::new("live", case);
+    let mut row = MeshRow::new("live", case);
     count(&field, case, &mut row, began_ms..done_ms);
     row.seconds = (done_ms - began_ms) as f64 / 1e3;
     row
 }
 
-/// A sender and its listeners, who know nobody else: joined and brought into step over cables, which are then cut.
+/// A sender and its listeners, which have no other peers: they join and come into step over cables, which are then cut.
 fn cell(case: &Case, states: &States, first: usize) -> Field {
     let config =
         FieldConfig { frame_bytes_max: FRAME_BYTES_MAX, ..FieldConfig::new(case.seed, case.preset.line) };
@@ -107,15 +107,15 @@ fn cell(case: &Case, states: &States, first: usize) -> Field {
 }
 
 fn join(field: &mut Field, listener: usize) {
-    let invite = Command::Invite { level: TrustLevel::Trusted, expires_ms: 60 * MINUTE, addresses: vec![] };
+    let invite = Admin::Invite { level: TrustLevel::Trusted, expires_ms: 60 * MINUTE, addresses: vec![] };
     let Some(Ok(Reply::Invite(invite))) = field.ask(SENDER, invite) else { panic!("an invite") };
-    let request = field.begin(listener, Command::Join { code: invite.code, addresses: vec![] });
+    let request = field.begin(listener, Admin::Join { code: invite.code, addresses: vec![] });
     let joined = field.run_until(MINUTE, |field| matches!(field.answer(listener, request), Some(Ok(_))));
     assert!(joined, "a cable is there to join");
 }
 
 fn publish(field: &mut Field, place: usize, states: &States, at: usize) {
-    let done = field.ask(place, Command::PublishState { state: states.at(at) });
+    let done = field.ask(place, Write::PublishState { state: states.at(at) });
     assert!(matches!(done, Some(Ok(_))), "{done:?}");
 }
 
@@ -128,11 +128,11 @@ fn hear_sender(field: &mut Field, case: &Case, hear: bool) {
 }
 
 fn all_hold(field: &mut Field, case: &Case) -> bool {
-    let own = field.ask(SENDER, Command::State { peer: None });
+    let own = field.ask(SENDER, Query::State { peer: None });
     let Some(Ok(Reply::State(own))) = own else { return false };
     let sender = did(&field.peer_id(SENDER));
     (1..=case.listeners).all(|listener| {
-        let theirs = field.ask(listener, Command::State { peer: Some(sender.clone()) });
+        let theirs = field.ask(listener, Query::State { peer: Some(sender.clone()) });
         matches!(theirs, Some(Ok(Reply::State(theirs))) if theirs == own)
     })
 }
@@ -158,7 +158,7 @@ fn frames(field: &Field, met_ms: u64, done_ms: u64) {
 }
 
 /// What began to leave in that time.
-fn count(field: &Field, case: &Case, row: &mut Row, time_ms: std::ops::Range<u64>) {
+fn count(field: &Field, case: &Case, row: &mut MeshRow, time_ms: std::ops::Range<u64>) {
     let time_us = time_ms.start * 1_000..time_ms.end * 1_000;
     for on_air in field.air.log().filter(|on_air| time_us.contains(&on_air.start_us)) {
         let kind = on_air.frame.first().map_or("empty", |first| name(Kind::of(*first)));

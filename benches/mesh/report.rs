@@ -1,4 +1,4 @@
-//! What a row says, as a table and as JSON.
+//! The output of the rows, as a table and as JSON.
 
 use crate::Case;
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ impl Kinds {
 
 /// One case, or the mean of several with different seeds.
 #[derive(Clone, Debug)]
-pub(crate) struct Row {
+pub(crate) struct MeshRow {
     scenario: &'static str,
     preset: &'static str,
     loss_percent: u32,
@@ -47,9 +47,9 @@ pub(crate) struct Row {
     pub(crate) after_frames: f64,
 }
 
-impl Row {
-    pub(crate) fn new(scenario: &'static str, case: &Case) -> Row {
-        Row {
+impl MeshRow {
+    pub(crate) fn new(scenario: &'static str, case: &Case) -> MeshRow {
+        MeshRow {
             scenario,
             preset: case.preset.name,
             loss_percent: case.loss_percent,
@@ -77,12 +77,12 @@ impl Row {
         self.kinds.0.values().map(|(frames, _)| frames).sum()
     }
 
-    pub(crate) fn mean(rows: &[Row]) -> Row {
+    pub(crate) fn mean(rows: &[MeshRow]) -> MeshRow {
         let weight = 1.0 / rows.len() as f64;
         let mut mean = rows[0].clone();
         mean.kinds = Kinds::default();
         rows.iter().for_each(|row| mean.kinds.add(&row.kinds, weight));
-        let average = |figure: fn(&Row) -> f64| rows.iter().map(figure).sum::<f64>() * weight;
+        let average = |figure: fn(&MeshRow) -> f64| rows.iter().map(figure).sum::<f64>() * weight;
         mean.airtime_s = average(|row| row.airtime_s);
         mean.seconds = average(|row| row.seconds);
         mean.after_bytes = average(|row| row.after_bytes);

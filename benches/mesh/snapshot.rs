@@ -3,28 +3,29 @@
 //! The state is deterministic CBOR, not signed, as such nodes send it today. It is cut into fragments of the same frames,
 //! with the overhead of ours (14 bytes of frame, 4 of fragment). All go out; then each listener that lacks some asks with
 //! a bitmap, unless it heard another ask for all it lacks; what was asked for goes out again, until all listeners have
-//! everything. Nobody pays for finding out that there is something to send, nor for saying that it came; no frames
+//! everything. Discovery and acknowledgements cost nothing; no frames
 //! collide; and of however many changes only the newest state is sent, once.
 
-use crate::report::{Kinds, Row};
+use crate::report::{Kinds, MeshRow};
 use crate::{Case, FRAME_BYTES_MAX};
 use std::collections::BTreeSet;
 use tombolo_mesh::frame::OVERHEAD_BYTES;
+use tombolo_sim::rng::XorShift;
 
 /// Header of a fragment, and of a question about fragments.
 const FRAGMENT_BYTES: usize = 4;
-/// Between two frames.
+/// The time between two frames.
 const GAP_MS: u64 = 50;
 
-pub(crate) fn run(case: &Case, state_bytes: usize) -> Row {
-    let mut dice = Dice(case.seed | 1);
+pub(crate) fn run(case: &Case, state_bytes: usize) -> MeshRow {
+    let mut rng = XorShift::new(case.seed | 1);
     let shard = FRAME_BYTES_MAX - OVERHEAD_BYTES - FRAGMENT_BYTES;
     let count = state_bytes.div_ceil(shard);
     let all: BTreeSet<usize> = (0..count).collect();
     let mut lacking = vec![all.clone(); case.listeners];
-    let mut row = Row::new("snapshot", case);
+    let mut row = MeshRow::new("snapshot", case);
     let mut ms = 0;
-    let mut send = |row: &mut Row, kind: &'static str, payload: usize| {
+    let mut send = |row: &mut MeshRow, kind: &'static str, payload: usize| {
         let bytes = payload + FRAGMENT_BYTES + OVERHEAD_BYTES;
         let airtime_us = case.preset.line.frame_us(bytes);
         row.add(Kinds::one(kind, bytes), airtime_us);
@@ -34,7 +35,7 @@ pub(crate) fn run(case: &Case, state_bytes: usize) -> Row {
     while lacking.iter().any(|lacking| !lacking.is_empty()) {
         for index in &wanted {
             send(&mut row, "fragment", shard.min(state_bytes - index * shard));
-            for lacking in lacking.iter_mut().filter(|_| !dice.chance(case.loss_percent)) {
+            for lacking in lacking.iter_mut().filter(|_| !rng.chance(case.loss_percent)) {
                 lacking.remove(index);
             }
         }
@@ -45,30 +46,14 @@ pub(crate) fn run(case: &Case, state_bytes: usize) -> Row {
                 continue;
             }
             send(&mut row, "nack", count.div_ceil(8));
-            if !dice.chance(case.loss_percent) {
+            if !rng.chance(case.loss_percent) {
                 wanted.extend(&lacking[listener]);
             }
-            for overheard in overheard.iter_mut().filter(|_| !dice.chance(case.loss_percent)) {
+            for overheard in overheard.iter_mut().filter(|_| !rng.chance(case.loss_percent)) {
                 overheard.extend(&lacking[listener]);
             }
         }
     }
     row.seconds = ms as f64 / 1e3;
     row
-}
-
-/// Numbers that look random and are the same everywhere (xorshift).
-pub(crate) struct Dice(pub(crate) u64);
-
-impl Dice {
-    pub(crate) fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
-    }
-
-    fn chance(&mut self, percent: u32) -> bool {
-        self.below(1_000_000) < u64::from(percent) * 10_000
-    }
 }

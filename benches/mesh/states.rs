@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use tombolo::node::NodeState;
 
-/// A recording with more states than this a minute is thinned: nobody publishes on a radio every second.
+/// A recording with more states than this a minute is thinned: no node publishes on a radio every second.
 const STEP_MIN_MS: u64 = 10_000;
 
 /// States, and the time between two of them.

@@ -9,6 +9,10 @@ use crate::value::{Key, Map};
 use crate::{ApplyError, Context, Value};
 
 /// The target: what `delta` makes of `base`.
+///
+/// # Errors
+///
+/// An error where the delta was made for another base.
 pub fn apply(base: &Value, delta: &Delta, context: &Context) -> Result<Value, ApplyError> {
     let running = Running::new(context, delta.running);
     edited("", base, &delta.root, &running)

@@ -16,9 +16,9 @@ pub(crate) struct Bump {
 
 /// A number has at most so many digits, so that it and its sums fit.
 const DIGITS_MAX: usize = 15;
-/// The largest step.
+/// The largest step of a number.
 const BY_MAX: u64 = 1 << 24;
-/// The largest number told anew.
+/// The largest number that is encoded in full.
 const REST_MAX: u64 = 1 << 20;
 
 /// The numbers in a text: where they stand and what they are.

@@ -1,7 +1,7 @@
 //! Deterministic CBOR (RFC 8949, 4.2.1): one value, one byte string.
 //!
 //! Shortest heads, keys sorted by their encoding, definite lengths, no duplicate keys, floats shortened only where
-//! widening gives the same bits. Whatever is written otherwise is refused with the error that says what it is, before
+//! widening gives the same bits. Any other form is refused with an error that names it, before
 //! anything is allocated for it: a declared length is never believed beyond the bytes that are there.
 
 use crate::value::{Int, Key, Map, Value};
@@ -28,6 +28,10 @@ pub fn to_cbor(value: &Value) -> Vec<u8> {
 }
 
 /// The value of a byte string that is the one [`to_cbor`] writes, with nothing behind it.
+///
+/// # Errors
+///
+/// The first deviation from the deterministic form, or the limit that is exceeded.
 pub fn from_cbor(bytes: &[u8], limits: &Limits) -> Result<Value, CborError> {
     if bytes.len() > limits.bytes_max {
         return Err(CborError::TooLong { bytes: bytes.len(), max: limits.bytes_max });

@@ -19,7 +19,7 @@ const SCALED_MAX: f64 = 4_503_599_627_370_496.0;
 const POWERS: [f64; DIGITS_MAX as usize + 1] = [1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6];
 
 impl Decimal {
-    /// The fewest digits that tell the float, if few do.
+    /// The fewest digits that name the float, if few do.
     pub(crate) fn of(float: f64) -> Option<Decimal> {
         if float.to_bits() == (-0.0f64).to_bits() {
             return None;
@@ -35,7 +35,7 @@ impl Decimal {
         })
     }
 
-    /// The float that this tells.
+    /// The float that this names.
     pub(crate) fn float(&self) -> f64 {
         let power = POWERS.get(self.digits as usize).copied().unwrap_or(1.0);
         let quotient = self.scaled as f64 / power;
@@ -59,7 +59,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// A float that is told as a decimal comes back to the bit.
+        /// A float that is encoded as a decimal comes back to the bit.
         #[test]
         fn decimals_come_back(bits in any::<u64>(), cents in any::<i32>()) {
             for float in [f64::from_bits(bits), f64::from(cents) / 100.0, f64::from(cents) * 0.1 * 3.0] {

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 
 /// The delta that makes `target` of `base`.
 ///
-/// Of the ways to tell it the one with the fewest edits is taken; where nearly all has changed, the one with the fewest
+/// Of the ways to encode it the one with the fewest edits is taken; where nearly all has changed, the one with the fewest
 /// bytes.
 pub fn diff(base: &Value, target: &Value, context: &Context) -> Delta {
     let mut delta = Delta { running: true, root: edit(base, target, context, true) };
@@ -22,7 +22,7 @@ pub fn diff(base: &Value, target: &Value, context: &Context) -> Delta {
             delta = Delta { running: false, root: still };
         }
     }
-    if count(&delta.root) > ANEW_FROM && count(&delta.root) * 2 > leaves(target) {
+    if count(&delta.root) > REPLACE_FROM && count(&delta.root) * 2 > leaves(target) {
         let anew = Delta { running: true, root: Edit::Set(target.clone()) };
         if encode_below(base, &anew, context, encode(base, &delta, context).len()).is_some() {
             return anew;
@@ -31,14 +31,14 @@ pub fn diff(base: &Value, target: &Value, context: &Context) -> Delta {
     delta
 }
 
-/// With so many edits, and as many as half the target's leaves, telling the target anew is tried too.
-const ANEW_FROM: usize = 16;
+/// With so many edits, and as many as half the target's leaves, the whole target in place of edits is tried too.
+const REPLACE_FROM: usize = 16;
 
 fn edit(base: &Value, target: &Value, context: &Context, running: bool) -> Edit {
     Differ { running: Running::new(context, running) }.edit("", base, target)
 }
 
-/// Whether an edit sets a leaf to what it was: it was foretold to move, and has not.
+/// Whether an edit sets a leaf to what it was: it was predicted to move, and has not.
 fn has_stopped(base: &Value, edit: &Edit) -> bool {
     match (edit, base) {
         (Edit::Set(new), _) => new == base,
@@ -53,7 +53,7 @@ fn has_stopped(base: &Value, edit: &Edit) -> bool {
     }
 }
 
-/// How many values an edit tells, those that go included.
+/// How many values an edit names, removed ones included.
 fn count(edit: &Edit) -> usize {
     let changed = |changed: &[(usize, Edit)]| changed.iter().map(|(_, edit)| count(edit)).sum::<usize>();
     match edit {
@@ -96,7 +96,7 @@ impl Differ {
                 let kept = edit.removed.is_empty() && edit.changed.is_empty() && edit.inserted.is_empty();
                 if kept { Edit::Keep } else { Edit::Map(edit) }
             }
-            _ if self.running.foretells(key, base, target) => Edit::Keep,
+            _ if self.running.predicts(key, base, target) => Edit::Keep,
             (Value::Array(base), Value::Array(target)) => Edit::List(self.list(key, base, target)),
             _ => Edit::Set(target.clone()),
         }
@@ -158,7 +158,7 @@ impl Differ {
             let Rename::New(value) = rename else { continue };
             let Some(places) = left.get_mut(value) else { continue };
             let stays = |at: &usize| {
-                entries.get(*at).is_some_and(|(_, v)| self.running.foretells(key.name(), v, value))
+                entries.get(*at).is_some_and(|(_, v)| self.running.predicts(key.name(), v, value))
             };
             if let Some(at) = places.pop_if(|at| stays(at)) {
                 *rename = Rename::From(at);

@@ -1,7 +1,7 @@
 //! The last stage: yes-or-no decisions, each with its chance, as the fewest bytes.
 //!
-//! A carrying range coder on integers. Both directions run the same code above this file: a [`Coder`] is told the
-//! decision when it encodes, and tells it when it decodes. Chances are in 65536ths. The logistic function and its
+//! A carrying range coder on integers. Both directions run the same code above this file: a [`Coder`] takes the
+//! decision when it encodes, and returns it when it decodes. Chances are in 65536ths. The logistic function and its
 //! inverse, which the text model mixes with, are tables of integers: both ends agree to the bit on any machine.
 
 use crate::DecodeError;
@@ -30,8 +30,8 @@ const WINDOW_MASK: u64 = (1 << WINDOW_BITS) - 1;
 /// The range is kept above this, so that chances of 24 bits never round to nothing.
 const RANGE_LEAST: u64 = 1 << 48;
 
-/// Decisions to bytes.
-pub(crate) struct Encoder {
+/// Turns decisions into the fewest bytes.
+pub(crate) struct RangeEncoder {
     low: u64,
     range: u64,
     out: Vec<u8>,
@@ -39,14 +39,14 @@ pub(crate) struct Encoder {
     bytes_max: usize,
 }
 
-impl Encoder {
-    pub(crate) fn new() -> Encoder {
-        Encoder { low: 0, range: 1 << WINDOW_BITS, out: Vec::with_capacity(32), bytes_max: usize::MAX }
+impl RangeEncoder {
+    pub(crate) fn new() -> RangeEncoder {
+        RangeEncoder { low: 0, range: 1 << WINDOW_BITS, out: Vec::with_capacity(32), bytes_max: usize::MAX }
     }
 
     /// An encoder that gives up where it is sure to need more bytes.
-    pub(crate) fn below(bytes_max: usize) -> Encoder {
-        Encoder { bytes_max, ..Encoder::new() }
+    pub(crate) fn below(bytes_max: usize) -> RangeEncoder {
+        RangeEncoder { bytes_max, ..RangeEncoder::new() }
     }
 
     /// The shortest bytes inside the last interval. Zeros at the end are left away, the decoder puts them back.
@@ -81,7 +81,7 @@ impl Encoder {
     }
 }
 
-impl Coder for Encoder {
+impl Coder for RangeEncoder {
     const ENCODING: bool = true;
 
     #[inline]
@@ -112,7 +112,7 @@ impl Coder for Encoder {
 }
 
 /// Bytes to decisions. Behind the end of its input it reads zeros, of which [`IMPLIED_ZEROS_MAX`] may be meant.
-pub(crate) struct Decoder<'a> {
+pub(crate) struct RangeDecoder<'a> {
     code: u64,
     range: u64,
     input: &'a [u8],
@@ -127,9 +127,9 @@ pub(crate) struct DecoderState {
     read: usize,
 }
 
-impl<'a> Decoder<'a> {
-    pub(crate) fn new(input: &'a [u8]) -> Decoder<'a> {
-        let mut decoder = Decoder { code: 0, range: 1 << WINDOW_BITS, input, read: 0 };
+impl<'a> RangeDecoder<'a> {
+    pub(crate) fn new(input: &'a [u8]) -> RangeDecoder<'a> {
+        let mut decoder = RangeDecoder { code: 0, range: 1 << WINDOW_BITS, input, read: 0 };
         (0..WINDOW_BYTES).for_each(|_| decoder.shift());
         decoder
     }
@@ -140,8 +140,8 @@ impl<'a> Decoder<'a> {
     }
 
     /// Goes on in the same input.
-    pub(crate) fn resume(input: &'a [u8], state: DecoderState) -> Decoder<'a> {
-        Decoder { code: state.code, range: state.range, input, read: state.read }
+    pub(crate) fn resume(input: &'a [u8], state: DecoderState) -> RangeDecoder<'a> {
+        RangeDecoder { code: state.code, range: state.range, input, read: state.read }
     }
 
     /// The whole input was read, and not much more.
@@ -158,7 +158,7 @@ impl<'a> Decoder<'a> {
     }
 }
 
-impl Coder for Decoder<'_> {
+impl Coder for RangeDecoder<'_> {
     const ENCODING: bool = false;
 
     #[inline]
@@ -258,12 +258,12 @@ mod tests {
         /// Decisions come back whatever their chances, and the input is used up.
         #[test]
         fn decisions_come_back(decisions in prop::collection::vec((1u32..65536, any::<bool>()), 0..600)) {
-            let mut encoder = Encoder::new();
+            let mut encoder = RangeEncoder::new();
             for (yes, decision) in &decisions {
                 encoder.decide(*yes, 16, *decision);
             }
             let bytes = encoder.finish();
-            let mut decoder = Decoder::new(&bytes);
+            let mut decoder = RangeDecoder::new(&bytes);
             for (yes, decision) in &decisions {
                 prop_assert_eq!(decoder.decide(*yes, 16, false), *decision);
                 prop_assert_eq!(decoder.check(), Ok(()));

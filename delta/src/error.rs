@@ -37,63 +37,63 @@ pub enum CborError {
     /// A head longer than it need be.
     #[error("the head at {at} is longer than it need be")]
     LongHead {
-        /// Where it stands.
+        /// The offset of its first byte.
         at: usize,
     },
     /// A float that a shorter one would hold.
     #[error("the float at {at} is longer than it need be")]
     LongFloat {
-        /// Where it stands.
+        /// The offset of its first byte.
         at: usize,
     },
     /// Indefinite lengths are not deterministic.
     #[error("indefinite length at {at}")]
     Indefinite {
-        /// Where it stands.
+        /// The offset of its first byte.
         at: usize,
     },
     /// Additional information 28 to 30 means nothing.
     #[error("reserved head at {at}")]
     Reserved {
-        /// Where it stands.
+        /// The offset of its first byte.
         at: usize,
     },
     /// Tags, and with them bignums, are left out of the model.
     #[error("tag at {at}")]
     Tag {
-        /// Where it stands.
+        /// The offset of its first byte.
         at: usize,
     },
     /// `undefined` and other simple values are left out of the model.
     #[error("simple value {value} at {at}")]
     Simple {
-        /// Which one.
+        /// The value that is not allowed.
         value: u8,
-        /// Where it stands.
+        /// The offset of its first byte.
         at: usize,
     },
     /// A text that is not UTF-8.
     #[error("the text at {at} is not UTF-8")]
     NotUtf8 {
-        /// Where it stands.
+        /// The offset of its first byte.
         at: usize,
     },
     /// A map key that is neither a text nor an integer.
     #[error("the key at {at} is neither a text nor an integer")]
     KeyKind {
-        /// Where it stands.
+        /// The offset of its first byte.
         at: usize,
     },
     /// Keys out of order.
     #[error("the key at {at} is out of order")]
     KeyOrder {
-        /// Where it stands.
+        /// The offset of its first byte.
         at: usize,
     },
     /// The same key twice.
     #[error("the key at {at} stands twice")]
     KeyTwice {
-        /// Where it stands.
+        /// The offset of its first byte.
         at: usize,
     },
 }

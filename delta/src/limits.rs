@@ -39,6 +39,10 @@ impl Limits {
         Limits { bytes_max: SNAPSHOT_BYTES_MAX, depth_max: DEPTH_MAX, items_max: SNAPSHOT_BYTES_MAX };
 
     /// Whether a value that was made here may travel: what this accepts, [`from_cbor`](crate::from_cbor) reads again.
+    ///
+    /// # Errors
+    ///
+    /// The limit that the value exceeds.
     pub fn check(&self, value: &Value) -> Result<(), CborError> {
         let mut items = 0;
         self.check_tree(value, 0, &mut items)?;

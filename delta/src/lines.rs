@@ -64,7 +64,7 @@ impl<'t> TextLines<'t> {
         let mut changed = edit.changed.iter().peekable();
         let mut inserted = edit.inserted.iter().peekable();
         let mut target =
-            JoinedLines { text: String::with_capacity(self.text.len() + told_bytes(edit)), lines: 0 };
+            JoinedLines { text: String::with_capacity(self.text.len() + edit_bytes(edit)), lines: 0 };
         for at in 0..=self.len() {
             while let Some((_, insert)) = inserted.next_if(|(slot, _)| *slot == target.lines) {
                 let line = match insert {
@@ -98,8 +98,8 @@ impl<'t> TextLines<'t> {
     }
 }
 
-/// The bytes of all lines that an edit tells, with room for their separators.
-fn told_bytes(edit: &ListEdit) -> usize {
+/// The bytes of all lines in an edit, with room for their separators.
+fn edit_bytes(edit: &ListEdit) -> usize {
     let changed =
         edit.changed.iter().map(|(_, edit)| if let Edit::Set(line) = edit { Some(line) } else { None });
     let inserted =
@@ -107,7 +107,7 @@ fn told_bytes(edit: &ListEdit) -> usize {
     changed.chain(inserted).map(|line| line.and_then(Value::as_text).map_or(0, str::len) + 1).sum()
 }
 
-/// Lines put together.
+/// The text that lines make.
 struct JoinedLines {
     text: String,
     lines: usize,

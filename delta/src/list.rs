@@ -5,7 +5,7 @@
 //! (Hunt and Szymanski), in n log n. An item that left one place and came in at another was moved.
 //!
 //! Documents may have very many small items, so what is kept of each here is a few bytes: indices of 32 bits, and no
-//! table of the items themselves. A long list is first cut where [`anchors`](crate::anchors) tell that both run alike;
+//! table of the items themselves. A long list is first cut where [`anchors`](crate::anchors) show that both run alike;
 //! only what lies between two of them, and is not the same, is looked at item by item.
 
 use crate::Value;
@@ -97,7 +97,7 @@ fn identity(value: &Value) -> &Value {
     IDENTITY_KEYS.iter().find_map(named).unwrap_or(value)
 }
 
-/// Aligns two lists.
+/// Finds the items that two lists share.
 pub(crate) fn align<I: Items + ?Sized>(base: &I, target: &I) -> Alignment {
     let mut alignment = Alignment::default();
     Middle { base, target, old: 0..base.len(), new: 0..target.len() }.align(&mut alignment);

@@ -1,10 +1,10 @@
-//! New text, told byte by byte with what followed the same bytes before: in the base, in this delta, and in a short
+//! New text, encoded byte by byte with what followed the same bytes before: in the base, in this delta, and in a short
 //! lexicon for a first snapshot.
 //!
 //! For each byte the places are found where the bytes before it stood already; what followed there, what a guide (the
-//! old text, a sibling's text) says next, and which bytes are common at all are mixed into the chance of each of its
-//! eight bits. The index is built only when a literal is due. The first bytes that a delta tells are searched for with
-//! the most effort, since most deltas tell few; behind [`THOROUGH_BYTES`] fewer places are tried, and a byte costs a
+//! old text, a sibling's text) predicts, and which bytes are common at all are mixed into the chance of each of its
+//! eight bits. The index is built only when a literal is due. The first bytes of new text in a delta are searched for
+//! with the most effort, since most deltas have few; behind [`THOROUGH_BYTES`] fewer places are tried, and a byte costs a
 //! quarter.
 
 use crate::Value;
@@ -13,21 +13,21 @@ use crate::priors::WEIGHTS;
 use crate::slots::{TEXT_BYTE, TEXT_GROUP, TEXT_GUIDE_A, TEXT_GUIDE_B, TEXT_LONGEST};
 use crate::symbols::Symbols;
 
-/// Ends a text.
+/// The byte that ends a text.
 pub(crate) const END: u8 = 0;
 /// Announces that the next byte stands for one of the first two.
 pub(crate) const ESCAPE: u8 = 1;
 /// Stands between a key and its text.
 const OF_KEY: u8 = 2;
 
-/// Words that documents about machines and services share. Read before the base, so that a first snapshot is not told
-/// letter by letter.
+/// Words that documents about machines and services share. Read before the base, so that a first snapshot is not
+/// encoded letter by letter.
 const LEXICON: &[u8] = include_bytes!("lexicon.txt");
 
 /// Of the base, and of what stands before it, so many bytes are remembered: with the index, five times that in memory.
 const REMEMBERED_MAX: usize = 64 * 1024;
 
-/// Room for what most deltas tell, so that nothing that large is moved for a few bytes.
+/// Room for the new text of most deltas, so that nothing that large is moved for a few bytes.
 const ROOM: usize = 2048;
 
 /// How far is looked for places where the bytes before stood already.
@@ -45,7 +45,7 @@ struct Effort {
 const THOROUGH: Effort =
     Effort { long_steps: 200, long_max: 100, long_enough: 100, short_steps: 250, all_max: 310 };
 const BRISK: Effort = Effort { long_steps: 24, long_max: 16, long_enough: 8, short_steps: 16, all_max: 24 };
-/// So many bytes of a delta are told thoroughly.
+/// So many bytes of a delta are encoded with the thorough search.
 const THOROUGH_BYTES: usize = 4096;
 
 /// A match is measured up to here.
@@ -61,7 +61,7 @@ const INPUTS: usize = GROUPS + 5;
 const LONGEST: usize = GROUPS;
 const GUIDES: usize = GROUPS + 1;
 const ALONE: usize = GROUPS + 3;
-/// Sets of weights by the longest group, and by what the first guide says.
+/// Sets of weights by the longest group, and by what the first guide predicts.
 const MATCH_SETS: usize = (GROUPS + 1) * 3;
 /// Sets of weights by the bit, and by the kind of the byte before.
 const PLACE_SETS: usize = 8 * 4;
@@ -71,7 +71,7 @@ const SETS: usize = MATCH_SETS + PLACE_SETS;
 const BIAS: i32 = 64;
 /// How fast the weights learn.
 const LEARNING: i32 = 6;
-/// No slot.
+/// The index of no slot.
 const NONE: usize = usize::MAX;
 
 const _: () = assert!(WEIGHTS.len() == SETS * INPUTS, "priors.rs was trained for another model");
@@ -91,7 +91,7 @@ const fn starting_weights() -> [[i32; INPUTS]; SETS] {
     weights
 }
 
-/// What was said so far, and how the mixer weighs its inputs.
+/// The text so far, and how the mixer weighs its inputs.
 pub(crate) struct TextModel {
     history: Vec<u8>,
     triples: Chains,
@@ -99,8 +99,8 @@ pub(crate) struct TextModel {
     candidates: Box<Candidates>,
     /// By set and input.
     weights: Box<[[i32; INPUTS]; SETS]>,
-    /// Bytes told so far.
-    told: usize,
+    /// Bytes coded so far.
+    coded: usize,
 }
 
 /// For each hash, the places in the history behind which it was seen, the latest first.
@@ -151,7 +151,7 @@ impl TextModel {
             singles: Chains { heads: vec![0; 256], back: Vec::with_capacity(capacity) },
             history,
             candidates: Box::new(Candidates::none()),
-            told: 0,
+            coded: 0,
             weights: Box::new(STARTING_WEIGHTS),
         }
     }
@@ -190,7 +190,7 @@ impl TextModel {
         let byte = (node & 255) as u8;
         make_room(&mut self.history, 1);
         self.history.push(byte);
-        self.told += 1;
+        self.coded += 1;
         guides.iter_mut().for_each(|guide| guide.follow(byte, &self.history));
         byte
     }
@@ -239,7 +239,7 @@ impl TextModel {
         &mut self.weights[set]
     }
 
-    /// Enters what was said since the last time.
+    /// Enters the text since the last time.
     fn index(&mut self) {
         let new = self.history.len() - self.triples.back.len();
         make_room(&mut self.triples.back, new);
@@ -253,7 +253,7 @@ impl TextModel {
 
     /// What followed where the last bytes stood before: first where three of them did, then where one did.
     fn find(&mut self) {
-        let effort = if self.told < THOROUGH_BYTES { &THOROUGH } else { &BRISK };
+        let effort = if self.coded < THOROUGH_BYTES { &THOROUGH } else { &BRISK };
         let (history, candidates) = (self.history.as_slice(), &mut self.candidates);
         candidates.clear();
         for at in self.triples.chain(hash(history, history.len())).take(effort.long_steps) {
@@ -360,7 +360,7 @@ fn remember(history: &mut Vec<u8>, key: &str, value: &Value) {
     }
 }
 
-/// Slots that say something about the next bit, and the weights to mix them with.
+/// Slots that inform on the next bit, and the weights to mix them with.
 struct Inputs {
     slots: [usize; INPUTS - 1],
     sets: [usize; 2],
@@ -449,7 +449,7 @@ impl Candidates {
     }
 }
 
-/// How many candidates say no and yes, in eight steps each; many of both count by their ratio.
+/// How many candidates predict no and yes, in eight steps each; many of both count by their ratio.
 fn steps(counts: [u32; 2]) -> usize {
     let excess = u32::BITS - (counts[0].max(counts[1]) / 32).leading_zeros();
     let step = |count: u32| match (count >> excess).max(u32::from(count > 0)) {
@@ -474,7 +474,7 @@ fn kind(byte: u8) -> usize {
 }
 
 impl<'g> Guide<'g> {
-    /// A guide, which is followed from its first byte; an empty one says nothing.
+    /// A guide, which is followed from its first byte; an empty one predicts nothing.
     pub(crate) fn new(text: &'g [u8]) -> Guide<'g> {
         Guide { text, at: usize::from(text.is_empty()), matched: 0, missed: 0, resume: 0 }
     }

@@ -1,6 +1,6 @@
 //! [`Delta`]: how one state becomes another, as edits on the base's own tree.
 //!
-//! A delta holds new values, not differences: what is left out because the base tells it, and how a number or a text
+//! A delta holds new values, not differences: what is left out because the base determines it, and how a number or a text
 //! is written as a difference from the old one, is the business of the packed form. Positions are indices into the
 //! base's arrays and entries, so a delta means nothing without its base.
 
@@ -18,7 +18,7 @@ pub struct Delta {
 /// What happens to one value of the base.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Edit {
-    /// Nothing but what the context foretells.
+    /// Nothing but what the context predicts.
     Keep,
     /// Another value stands in its place.
     Set(Value),
@@ -42,7 +42,7 @@ pub(crate) struct ListEdit {
 /// Where an inserted item comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Insert {
-    /// It is new.
+    /// The value is new.
     New(Value),
     /// It is one of the removed, by its base index, and may change on the way.
     Moved(usize, Edit),
@@ -62,7 +62,7 @@ pub(crate) struct MapEdit {
 /// Where the value under a new key comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Rename {
-    /// It is new.
+    /// The value is new.
     New(Value),
     /// It stood under a removed key, by its base index.
     From(usize),

@@ -1,21 +1,21 @@
-//! What stands before a delta in the same bytes: numbers that a receiver needs to find the base, told by the same coder
-//! and so without a byte begun for each.
+//! The preamble: numbers before a delta in the same bytes, which a receiver needs to find the base. The same coder writes
+//! them, so that none of them begins a byte of its own.
 //!
-//! Whoever opens knows nothing yet, so the chances here are the caller's: constants of its own format. Behind the
-//! opening stands the delta, or bytes as they are.
+//! The reader has no base yet, so the probabilities here are the caller's: constants of its own format. Behind the preamble
+//! stands the delta, or bytes as they are.
 
-use crate::entropy::{Coder, Decoder, Encoder};
+use crate::entropy::{Coder, RangeDecoder, RangeEncoder};
 use crate::pack::Packer;
 use crate::{Context, DecodeError, Delta, Value};
 
 /// The scale of the chances that a caller gives: 65536ths.
 const SCALE: u32 = 16;
-/// Bits told at once without a chance.
+/// Bits written at once, each as likely zero as one.
 const RAW_BITS_MAX: u32 = 64;
 
-/// Writes an opening, then what stands behind it.
+/// Writes a preamble, then what stands behind it.
 pub struct PreambleWriter {
-    encoder: Encoder,
+    encoder: RangeEncoder,
 }
 
 impl Default for PreambleWriter {
@@ -25,9 +25,9 @@ impl Default for PreambleWriter {
 }
 
 impl PreambleWriter {
-    /// Nothing told yet.
+    /// A preamble without any number yet.
     pub fn new() -> PreambleWriter {
-        PreambleWriter { encoder: Encoder::new() }
+        PreambleWriter { encoder: RangeEncoder::new() }
     }
 
     /// A decision that is yes with a chance of `yes` in 65536, neither 0 nor all.
@@ -42,7 +42,7 @@ impl PreambleWriter {
         }
     }
 
-    /// Ends with a delta. The bytes have no length of their own: whoever keeps them does.
+    /// Ends with a delta. The bytes do not carry their own length.
     ///
     /// # Panics
     ///
@@ -53,13 +53,13 @@ impl PreambleWriter {
         packer.symbols.coder.finish()
     }
 
-    /// Ends here.
+    /// Ends without a delta.
     pub fn finish(self) -> Vec<u8> {
         self.encoder.finish()
     }
 }
 
-/// Reads an opening. What stands behind it is read as often as there are bases to try.
+/// Reads a preamble. What stands behind it is read as often as there are bases to try.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreambleReader {
     input: Vec<u8>,
@@ -68,43 +68,55 @@ pub struct PreambleReader {
 }
 
 impl PreambleReader {
-    /// Bytes of anyone.
+    /// A reader of bytes from any source.
     pub fn new(input: Vec<u8>) -> PreambleReader {
-        let at = Decoder::new(&input).state();
+        let at = RangeDecoder::new(&input).state();
         PreambleReader { input, at }
     }
 
-    /// A decision, as [`PreambleWriter::bit`] told it. Behind the end of the bytes it may be anything:
-    /// [`check`](PreambleReader::check) says so.
+    /// A decision that [`PreambleWriter::bit`] wrote. Behind the end of the bytes it may be anything, and
+    /// [`check`](PreambleReader::check) fails.
     pub fn bit(&mut self, yes: u16) -> bool {
-        let mut decoder = Decoder::resume(&self.input, self.at);
+        let mut decoder = RangeDecoder::resume(&self.input, self.at);
         let decision = decoder.decide(u32::from(yes.max(1)), SCALE, false);
         self.at = decoder.state();
         decision
     }
 
-    /// A number of so many bits, as [`PreambleWriter::raw`] told it.
+    /// A number of so many bits that [`PreambleWriter::raw`] wrote.
     pub fn raw(&mut self, bits: u32) -> u64 {
-        let mut decoder = Decoder::resume(&self.input, self.at);
+        let mut decoder = RangeDecoder::resume(&self.input, self.at);
         let number = (0..bits.min(RAW_BITS_MAX))
             .fold(0, |number, _| number << 1 | u64::from(decoder.decide(1, 1, false)));
         self.at = decoder.state();
         number
     }
 
-    /// Whether all that was read was there.
+    /// Checks that all that was read was there.
+    ///
+    /// # Errors
+    ///
+    /// An error where bytes behind the end were read.
     pub fn check(&self) -> Result<(), DecodeError> {
-        Decoder::resume(&self.input, self.at).check()
+        RangeDecoder::resume(&self.input, self.at).check()
     }
 
-    /// Whether all was there and nothing is left.
+    /// Checks that all was there and nothing is left.
+    ///
+    /// # Errors
+    ///
+    /// An error where bytes behind the end were read, or some are left.
     pub fn finish(&self) -> Result<(), DecodeError> {
-        Decoder::resume(&self.input, self.at).finish()
+        RangeDecoder::resume(&self.input, self.at).finish()
     }
 
-    /// The delta behind the opening, if this is its base: what [`decode`](crate::decode) says of hostile bytes holds.
+    /// The delta behind the preamble, if this is its base.
+    ///
+    /// # Errors
+    ///
+    /// As [`decode`](crate::decode): hostile bytes are refused or bounded.
     pub fn delta(&self, base: &Value, context: &Context) -> Result<Delta, DecodeError> {
-        let mut packer = Packer::new(Decoder::resume(&self.input, self.at), base, context);
+        let mut packer = Packer::new(RangeDecoder::resume(&self.input, self.at), base, context);
         let delta = packer.delta(None)?;
         packer.symbols.coder.finish()?;
         Ok(delta)

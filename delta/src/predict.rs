@@ -1,9 +1,9 @@
-//! Fields that run with the signed time: what the context foretells is neither sent nor counted as a change.
+//! Fields that run with the signed time: what the context predicts is neither sent nor counted as a change.
 //!
 //! Three kinds of leaf run. A *clock* is an RFC 3339 text that shows the base's signed time, give or take
 //! [`CLOCK_SLACK_MS`]: it moves on by the difference of the two signed times, in whole units of its own. An *uptime* is
-//! an integer under a key that says so: it moves on by the whole seconds between them. A *counter* is an integer that
-//! is the base's sequence, under a key that says so: it becomes the target's sequence.
+//! an integer under a key for uptimes: it moves on by the whole seconds between them. A *counter* is an integer that
+//! is the base's sequence, under a key for counters: it becomes the target's sequence.
 
 use crate::time::Moment;
 use crate::value::Int;
@@ -85,17 +85,17 @@ impl Running {
     }
 
     /// Whether `target` is what becomes of `base` by itself.
-    pub(crate) fn foretells(&self, key: &str, base: &Value, target: &Value) -> bool {
+    pub(crate) fn predicts(&self, key: &str, base: &Value, target: &Value) -> bool {
         match (base, target) {
             (Value::Array(base), Value::Array(target)) => {
-                base.len() == target.len() && base.iter().zip(target).all(|(b, t)| self.foretells(key, b, t))
+                base.len() == target.len() && base.iter().zip(target).all(|(b, t)| self.predicts(key, b, t))
             }
             (Value::Map(base), Value::Map(target)) => {
                 base.len() == target.len()
                     && base
                         .iter()
                         .zip(target.iter())
-                        .all(|(b, t)| b.0 == t.0 && self.foretells(b.0.name(), b.1, t.1))
+                        .all(|(b, t)| b.0 == t.0 && self.predicts(b.0.name(), b.1, t.1))
             }
             _ => self.moved_leaf(key, base).map_or_else(|| base == target, |moved| moved == *target),
         }

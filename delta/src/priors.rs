@@ -1,4 +1,4 @@
-//! Where the model starts: written by `examples/train.rs`, which says how to run it.
+//! Where the model starts: written by `examples/train.rs`, which documents how to run it.
 //!
 //! Part of the format: any change is a new version of the codec.
 

@@ -15,12 +15,20 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Any serializable value as a tree.
+///
+/// # Errors
+///
+/// An error where the value has no place in a tree: a map key that is neither text nor integer, or a number out of range.
 pub fn to_value<T: Serialize + ?Sized>(t: &T) -> Result<Value, SerdeError> {
     let cbor = Cbor::serialized(t).map_err(|e| SerdeError::Type(e.to_string()))?;
     from_ciborium(cbor, 0)
 }
 
 /// The typed value that a tree stands for.
+///
+/// # Errors
+///
+/// An error where the tree is no value of that type.
 pub fn from_value<T: DeserializeOwned>(value: &Value) -> Result<T, SerdeError> {
     to_ciborium(value).deserialized().map_err(|e| SerdeError::Type(e.to_string()))
 }

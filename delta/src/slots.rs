@@ -43,7 +43,7 @@ slots! { 0;
     RECORD = 32;
     /// Do keys come or go? By place.
     MAP_SHAPE = 4;
-    /// Which of both?
+    /// Which of the two runs?
     MAP_WHICH = 4;
     /// Do items come or go? By kind of list.
     LIST_SHAPE = 3;
@@ -81,9 +81,9 @@ slots! { 0;
     KIND = 72;
     /// A new truth value, by its sibling.
     NEW_BOOL = 3;
-    /// How a changed text is told, by shape.
+    /// How a changed text is encoded, by shape.
     TEXT_HOW = 20;
-    /// How a new text is told, by shape.
+    /// How a new text is encoded, by shape.
     NEW_TEXT_HOW = 20;
     /// Are both ends of a long text kept?
     TRIMMED = 1;
@@ -91,15 +91,15 @@ slots! { 0;
     WORD_RANK = 3 * COUNT;
     /// Which number of a version goes up or down, from the last?
     BUMP_RUN = COUNT;
-    /// Down?
+    /// Does the number go down?
     BUMP_DOWN = 1;
-    /// By how much?
+    /// By how much does it change?
     BUMP_BY = COUNT;
     /// Do the numbers behind it stay, become zero, or something else?
     BUMP_REST = 4;
-    /// What else?
+    /// The number in place of a zero.
     BUMP_VALUE = COUNT;
-    /// Is the clock still one, and is a new text's moment told in milliseconds?
+    /// Is the clock still one, and is a new text's moment encoded in milliseconds?
     CLOCK_KIND = 2;
     /// How far a clock is from where it should be.
     CLOCK = SIGNED;
@@ -133,9 +133,9 @@ slots! { 0;
     TEXT_GROUP = 6 * 64;
     /// Text: what followed the longest match, by its length.
     TEXT_LONGEST = 20 * 2;
-    /// Text: what the first guide says next.
+    /// Text: what the first guide predicts.
     TEXT_GUIDE_A = 12 * 2;
-    /// Text: what the second guide says next.
+    /// Text: what the second guide predicts.
     TEXT_GUIDE_B = 12 * 2;
     /// Text: the byte alone, by kind of the one before.
     TEXT_BYTE = 4 * 256;

@@ -1,8 +1,8 @@
-//! What the base alone tells of its own leaves: how likely each is to change, and in which steps.
+//! What the base alone shows of its own leaves: how likely each is to change, and in which steps.
 //!
 //! A survey lists the nodes of a tree in order, each with a [`NodeClass`] and a weight. Both ends make it of the same base,
-//! so a change is told by picking among nodes, the lively ones first. Key names are hints, no more: a wrong one costs a
-//! few bits.
+//! so a change is encoded as a choice among nodes, the lively ones first. Key names are hints, no more: a wrong one
+//! costs a few bits.
 
 use crate::Value;
 use crate::predict::{Runner, Running};
@@ -16,33 +16,33 @@ use std::sync::LazyLock;
 pub(crate) enum NodeClass {
     /// A text that shows the signed time.
     Clock = 0,
-    /// Seconds since something.
+    /// An integer that counts seconds since an event.
     Uptime = 1,
-    /// A float.
+    /// A number with a floating point.
     Float = 2,
-    /// An integer of many digits whose key says that it moves.
+    /// An integer of many digits whose key suggests that it moves.
     LivelyLarge = 3,
-    /// Another integer whose key says that it moves.
+    /// Another integer whose key suggests that it moves.
     LivelySmall = 4,
-    /// An integer.
+    /// An integer without a hint.
     Int = 5,
-    /// An integer whose key says that it stays.
+    /// An integer whose key suggests that it stays.
     Settled = 6,
-    /// A truth value.
+    /// True or false, a boolean.
     Bool = 7,
-    /// Null.
+    /// The absence of a value: null.
     Null = 8,
-    /// A text whose key says that it is a version.
+    /// A text under a key for versions.
     Version = 9,
-    /// A text whose key says that it is a name.
+    /// A text under a key for names.
     Name = 10,
-    /// Another text.
+    /// A text without a hint.
     Text = 11,
-    /// An array.
+    /// An array, whatever its items.
     Array = 12,
-    /// A map.
+    /// A map, whatever its members.
     Map = 13,
-    /// A byte string.
+    /// A string of bytes.
     Bytes = 14,
 }
 
@@ -226,7 +226,7 @@ fn first_word(key: &str) -> &str {
     key.split('_').next().unwrap_or(key)
 }
 
-/// What a key's name tells.
+/// What a key's name suggests.
 #[derive(Clone, Copy, Default)]
 struct KeyHint {
     settled: bool,
@@ -265,9 +265,9 @@ impl KeyHint {
         let mut hint = KeyHint { name: key == "id", ..KeyHint::default() };
         for (at, first) in key.bytes().enumerate() {
             let Some(words) = BY_FIRST_BYTE.get(usize::from(first)) else { continue };
-            for (word, tells) in words {
+            for (word, suggests) in words {
                 if key.as_bytes().split_at(at).1.starts_with(word.as_bytes()) {
-                    tells(&mut hint);
+                    suggests(&mut hint);
                 }
             }
         }
@@ -275,15 +275,15 @@ impl KeyHint {
     }
 }
 
-/// A word in a key, and what it tells.
+/// A word in a key, and what it suggests.
 type HintWord = (&'static str, fn(&mut KeyHint));
 
 static BY_FIRST_BYTE: LazyLock<[Vec<HintWord>; 128]> = LazyLock::new(|| {
     let mut index: [Vec<HintWord>; 128] = std::array::from_fn(|_| Vec::new());
-    let mut enter = |words: &[&'static str], tells: fn(&mut KeyHint)| {
+    let mut enter = |words: &[&'static str], suggests: fn(&mut KeyHint)| {
         for word in words {
             if let Some(list) = word.bytes().next().and_then(|first| index.get_mut(usize::from(first))) {
-                list.push((word, tells));
+                list.push((word, suggests));
             }
         }
     };

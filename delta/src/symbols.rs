@@ -220,7 +220,7 @@ impl<C: Coder> Symbols<C> {
         Ok(if negative { -size } else { size })
     }
 
-    /// Which `k` of `n` places, each as likely as its weight says. Decoding, `chosen` is not asked.
+    /// Which `k` of `n` places, each as likely as its weight. Decoding does not call `chosen`.
     pub(crate) fn pick(
         &mut self,
         k: usize,

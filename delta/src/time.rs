@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-/// A moment as a text says it.
+/// A moment as a text writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Moment {
     /// Milliseconds since the Unix epoch.

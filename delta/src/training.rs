@@ -2,7 +2,7 @@
 //!
 //! Only for `examples/train.rs`; outside of the interface that the crate promises.
 
-use crate::entropy::{Coder, Encoder};
+use crate::entropy::{Coder, RangeEncoder};
 use crate::op::Delta;
 use crate::pack::Packer;
 use crate::priors::UNKNOWN;
@@ -17,9 +17,9 @@ pub struct Training {
     mixer: Vec<i32>,
 }
 
-/// An encoder that listens.
+/// An encoder that counts the decisions of each slot.
 struct CountingCoder<'t> {
-    encoder: Encoder,
+    encoder: RangeEncoder,
     seen: &'t mut [(f64, f64)],
     weight: f64,
 }
@@ -57,7 +57,7 @@ impl Training {
 
     /// Watches one change being packed, and counts it with a weight.
     pub fn watch(&mut self, base: &Value, delta: &Delta, context: &Context, weight: f64) {
-        let coder = CountingCoder { encoder: Encoder::new(), seen: &mut self.seen, weight };
+        let coder = CountingCoder { encoder: RangeEncoder::new(), seen: &mut self.seen, weight };
         let mut packer = Packer::new(coder, base, context);
         packer.mixer().copy_from_slice(&self.mixer);
         packer.delta(Some(delta)).expect("a delta fits the base it was made for");
@@ -92,7 +92,7 @@ impl Training {
 }
 
 const HEAD: &str = "\
-//! Where the model starts: written by `examples/train.rs`, which says how to run it.
+//! Where the model starts: written by `examples/train.rs`, which documents how to run it.
 //!
 //! Part of the format: any change is a new version of the codec.
 

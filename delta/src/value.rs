@@ -11,16 +11,16 @@ use std::hash::{Hash, Hasher};
 /// One value of a document.
 #[derive(Clone, Default)]
 pub enum Value {
-    /// Nothing.
+    /// The absence of a value: null.
     #[default]
     Null,
-    /// True or false.
+    /// A boolean: true or false.
     Bool(bool),
     /// A whole number in CBOR's range.
     Int(Int),
     /// A 64-bit float, compared by its bits.
     Float(f64),
-    /// A byte string.
+    /// A string of bytes.
     Bytes(Vec<u8>),
     /// A text, not normalised.
     Text(String),
@@ -41,7 +41,7 @@ pub struct Int {
 /// The key of a map entry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
-    /// A number.
+    /// A key that is a number.
     Int(Int),
     /// A text: the common case.
     Text(String),
@@ -480,7 +480,7 @@ value_from! {
 }
 
 impl<V: Into<Value>> From<Option<V>> for Value {
-    /// Nothing becomes `Null`.
+    /// `None` becomes the null value.
     fn from(value: Option<V>) -> Value {
         value.map_or(Value::Null, Into::into)
     }

@@ -1,6 +1,6 @@
-//! The words that stand under each key: a text that the base has elsewhere is told by its rank among them.
+//! The words that stand under each key: a text that the base has elsewhere is encoded as its rank among them.
 //!
-//! For each key the texts of the base, and those the delta has told since, the frequent first. The base is walked once,
+//! For each key the texts of the base, and those of the delta since, the frequent first. The base is walked once,
 //! when the first text is due; a key's words are counted when they are. The base's texts are borrowed, and found by
 //! their order: a document of many texts does not grow by much.
 
@@ -8,8 +8,8 @@ use crate::Value;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// A told text that is longer is not counted, so that no copy of it is kept.
-const TOLD_BYTES_MAX: usize = 4096;
+/// A text of the delta that is longer is not counted, so that no copy of it is kept.
+const COUNTED_BYTES_MAX: usize = 4096;
 
 /// The words of every key.
 #[derive(Default)]
@@ -20,13 +20,13 @@ pub(crate) struct Vocabulary<'b> {
 
 /// The words under one key, by falling frequency; those as frequent in the order in which they came.
 ///
-/// A word has a number: those of the base in the order of their texts, then the told ones as they came.
+/// A word has a number: those of the base in the order of their texts, then those of the delta as they came.
 #[derive(Default)]
 pub(crate) struct WordList<'b> {
     /// The base's words, sorted.
     base: Vec<&'b str>,
-    told: Vec<Rc<str>>,
-    told_numbers: HashMap<Rc<str>, u32>,
+    added: Vec<Rc<str>>,
+    delta_numbers: HashMap<Rc<str>, u32>,
     /// By number: how often the word stands there, and its rank.
     counts: Vec<u32>,
     ranks: Vec<u32>,
@@ -106,27 +106,27 @@ impl<'b> WordList<'b> {
         let number = *self.ranked.get(rank)? as usize;
         match number.checked_sub(self.base.len()) {
             None => self.base.get(number).copied(),
-            Some(told) => self.told.get(told).map(AsRef::as_ref),
+            Some(added) => self.added.get(added).map(AsRef::as_ref),
         }
     }
 
     fn number(&self, word: &str) -> Option<usize> {
         match self.base.binary_search(&word) {
             Ok(number) => Some(number),
-            Err(_) => self.told_numbers.get(word).map(|number| *number as usize),
+            Err(_) => self.delta_numbers.get(word).map(|number| *number as usize),
         }
     }
 
-    /// Counts a text that the delta told.
+    /// Counts a text of the delta.
     pub(crate) fn add(&mut self, text: &str) {
-        if text.len() > TOLD_BYTES_MAX {
+        if text.len() > COUNTED_BYTES_MAX {
             return;
         }
         self.total = self.total.saturating_add(1);
         let Some(number) = self.number(text) else {
             let (word, number) = (Rc::from(text), self.counts.len() as u32);
-            self.told.push(Rc::clone(&word));
-            self.told_numbers.insert(word, number);
+            self.added.push(Rc::clone(&word));
+            self.delta_numbers.insert(word, number);
             self.counts.push(1);
             self.ranks.push(self.ranked.len() as u32);
             self.ranked.push(number);

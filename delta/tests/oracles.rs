@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use std::path::PathBuf;
 use tombolo_delta::{CborError, Context, Limits, Value, apply, decode, diff, encode, from_cbor, to_cbor};
 
-/// A suite, or none and a line that says so.
+/// A suite, or none and a line that reports it.
 fn suite(path: &str) -> Option<Vec<Json>> {
     let Some(folder) = std::env::var_os("TOMBOLO_VECTORS") else {
         println!("SKIPPED: {path}: TOMBOLO_VECTORS is not set");
@@ -44,7 +44,7 @@ fn cbor_appendix_a() {
     assert!(cases.len() == 82 && accepted >= 52, "{accepted} of {}", cases.len());
 }
 
-/// Where the suite says in JSON what a value is, it is that; big numbers lose digits in JSON and are left out.
+/// Where the suite gives a value in JSON, it is that; big numbers lose digits in JSON and are left out.
 fn check_decoded(value: &Value, case: &Json) {
     if let Some(decoded) = case.get("decoded") {
         let expected: Value = serde_json::from_value(decoded.clone()).unwrap();

@@ -1,6 +1,6 @@
 //! The vectors that pin the format: bytes another implementation can check itself against.
 //!
-//! `TOMBOLO_BLESS=1 cargo test -p tombolo-delta --test vectors` writes them anew, after a new version of the format.
+//! `TOMBOLO_BLESS=1 cargo test -p tombolo-delta --test vectors` writes them again, after a new version of the format.
 
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may panic")]
 

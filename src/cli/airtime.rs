@@ -1,13 +1,13 @@
-//! `airtime`.
+//! `airtime`: what each radio has sent, and what it may still send.
 
 use serde_json::Value as Json;
 
 use super::error::Outcome;
-use super::{Context, print};
-use crate::node::Command;
+use super::{CliContext, print};
+use crate::node::Query;
 
-pub(super) fn run(context: &Context) -> Outcome {
-    let reply = context.node.ask(&Command::Airtime)?;
+pub(super) fn run(context: &CliContext) -> Outcome {
+    let reply = context.node.ask(Query::Airtime)?;
     if context.json {
         return Ok(print::line(&reply.text)?);
     }
@@ -89,7 +89,7 @@ fn priorities(radio: &Json) -> Vec<String> {
     indented(&table)
 }
 
-/// Who or what the air was used for, the most first.
+/// The uses of the airtime, the largest first.
 fn uses(radio: &Json, title: &str, field: &str) -> Vec<String> {
     let rows = radio.get(field).map(print::items).unwrap_or_default();
     let mut used: Vec<&Json> = rows.iter().filter(|row| seconds(row, "today_s") > 0.0).collect();
@@ -128,9 +128,9 @@ fn seconds(row: &Json, field: &str) -> f64 {
 mod tests {
     use super::*;
 
-    /// An hour that is spent, as a person sees it: what waits and for how long, apart from what never leaves.
+    /// An hour whose airtime is spent, as people see it: what waits and for how long, apart from what is never sent.
     #[test]
-    fn a_spent_hour_is_told_by_priority() {
+    fn a_spent_hour_is_shown_by_priority() {
         let radio = r#"{"radio":"meshtastic+tcp://h:4403",
             "rules":"EU868, 869.525 MHz, LongFast: 10 % of any hour [ERC Recommendation 70-03, annex 1, band h1.6]",
             "used_last_hour_s":324.0,"budget_hour_s":360.0,"frame_of_100_bytes_s":1.0,"state_leaves_in_s":719.2,

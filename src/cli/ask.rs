@@ -1,4 +1,5 @@
-//! Asks the node of a folder: the daemon, if one answers on `control.sock`, else the store itself.
+//! Sends commands to the node of a folder: to the daemon, if one answers on `control.sock`, else to a node that is opened
+//! for the command.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,51 +8,52 @@ use hyper::StatusCode;
 use serde_json::Value as Json;
 
 use super::error::CliError;
-use crate::daemon::open::{self, DirectError, StartError};
-use crate::daemon::routes;
-use crate::daemon::unix::{self, Lines, SOCKET_FILE, UnixError};
+use crate::api::client::{self, ClientError};
+use crate::folder::socket::{self, SOCKET_FILE};
+use crate::folder::{self, DirectError, StartError};
 use crate::node::Command;
+use crate::unix_http::{LineStream, UnixError};
 
 /// Tries to find the store free or a daemon behind the socket: a daemon may start or end meanwhile.
 const TRIES: usize = 3;
-/// How long a daemon may take to answer; then the command ends with an error. `join` and `watch` wait for
-/// others and do not come by here.
+/// How long a daemon may take to answer; then the command ends with an error. `join` and `watch` wait for peers and have
+/// no such limit.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A reply as the JSON text that programs see, and the same read for people.
-pub(crate) struct Reply {
-    /// The text: what `--json` prints and `/v1` answers.
+/// The JSON of a reply, as text for programs and parsed for people.
+pub(crate) struct JsonReply {
+    /// The text that `--json` prints and `/v1` answers.
     pub(crate) text: String,
-    /// The same, to pick from.
     pub(crate) json: Json,
 }
 
-impl Reply {
+impl JsonReply {
     pub(crate) fn read(text: String) -> Result<Self, CliError> {
         let text = text.trim_end().to_owned();
         let json = serde_json::from_str(&text);
         let json =
             json.map_err(|e| CliError::new("bad_answer", format!("the node's answer is not JSON: {e}")))?;
-        Ok(Reply { text, json })
+        Ok(JsonReply { text, json })
     }
 }
 
-/// The folder that a command speaks of.
+/// The folder of the node that a command is for.
 #[derive(Clone, Debug)]
-pub(crate) struct Node {
+pub(crate) struct NodeFolder {
     pub(crate) folder: PathBuf,
 }
 
-impl Node {
-    /// Asks, with or without a daemon.
-    pub(crate) fn ask(&self, command: &Command) -> Result<Reply, CliError> {
+impl NodeFolder {
+    /// Sends a command, with or without a daemon.
+    pub(crate) fn ask(&self, command: impl Into<Command>) -> Result<JsonReply, CliError> {
         self.check_there()?;
+        let command = command.into();
         let mut last = None;
         for _ in 0..TRIES {
-            match self.ask_daemon(command) {
+            match self.ask_daemon(command.clone()) {
                 Some(reply) => return reply,
-                None => match open::ask(&self.folder, command.clone()) {
-                    Ok(reply) => return Reply::read(text_of(&reply)?),
+                None => match folder::ask(&self.folder, command.clone()) {
+                    Ok(reply) => return JsonReply::read(text_of(&reply)?),
                     Err(DirectError::Start(e @ (StartError::Running { .. } | StartError::InUse { .. }))) => {
                         last = Some(e);
                     }
@@ -62,15 +64,10 @@ impl Node {
         Err(last.map_or_else(|| CliError::new("in_use", "the store is in use"), CliError::from))
     }
 
-    /// Asks the daemon; none if there is none.
-    pub(crate) fn ask_daemon(&self, command: &Command) -> Option<Result<Reply, CliError>> {
-        let Some((method, target, body)) = routes::write(command) else {
-            return Some(Err(CliError::new("internal", "this is nothing that a daemon is asked")));
-        };
-        let socket = self.socket();
-        let asking = async {
-            tokio::time::timeout(ANSWER_TIMEOUT, unix::request(&socket, method, &target, body)).await
-        };
+    /// Sends a command to the daemon; `None` if there is none.
+    pub(crate) fn ask_daemon(&self, command: impl Into<Command>) -> Option<Result<JsonReply, CliError>> {
+        let (socket, command) = (self.socket(), command.into());
+        let asking = async { tokio::time::timeout(ANSWER_TIMEOUT, client::command(&socket, &command)).await };
         let answer = match runtime() {
             Ok(runtime) => runtime.block_on(asking),
             Err(error) => return Some(Err(error)),
@@ -78,49 +75,49 @@ impl Node {
         let Ok(answer) = answer else { return Some(Err(too_slow())) };
         match answer {
             Ok((status, body)) => Some(read(status, &String::from_utf8_lossy(&body))),
-            Err(UnixError::NobodyThere { .. }) => None,
+            Err(ClientError::Unix(UnixError::NotListening { .. })) => None,
             Err(error) => Some(Err(error.into())),
         }
     }
 
-    /// What happens from now on, as the daemon tells it; `None` without a daemon.
-    pub(crate) async fn watch(&self, doc: Option<&str>) -> Result<Option<Lines>, CliError> {
+    /// The events from now on, from the daemon; `None` without a daemon.
+    pub(crate) async fn watch(&self, doc: Option<&str>) -> Result<Option<LineStream>, CliError> {
         self.check_there()?;
-        match unix::request_lines(&self.socket(), &routes::write_watch(doc)).await {
+        match client::watch(&self.socket(), doc).await {
             Ok((StatusCode::OK, lines)) => Ok(Some(lines)),
             Ok((status, mut lines)) => {
                 let line = lines.next().await?.unwrap_or_default();
                 read(status, &String::from_utf8_lossy(&line)).map(|_| None)
             }
-            Err(UnixError::NobodyThere { .. }) => Ok(None),
+            Err(UnixError::NotListening { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
     /// Whether a daemon answers.
     pub(crate) fn is_running(&self) -> bool {
-        unix::answers(&self.folder)
+        socket::answers(&self.folder)
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
         self.folder.join(SOCKET_FILE)
     }
 
-    /// That no node lives in the folder is said before anything else.
+    /// Checks that a node lives in the folder.
     pub(crate) fn check_there(&self) -> Result<(), CliError> {
-        Ok(open::check_there(&self.folder)?)
+        Ok(folder::check_there(&self.folder)?)
     }
 }
 
 fn too_slow() -> CliError {
     let seconds = ANSWER_TIMEOUT.as_secs();
     let message = format!(
-        "the running node has not answered within {seconds} s; it may still do what it was asked: its log says more"
+        "the running node has not answered within {seconds} s; it may still do what it was asked: its log has more"
     );
     CliError::new("no_answer", message)
 }
 
-/// A small runtime for one exchange.
+/// A runtime for the exchange of one command.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|e| CliError::new("system", format!("the system gives no event queue: {e}")))
@@ -139,15 +136,15 @@ pub(crate) fn default_folder() -> Result<PathBuf, CliError> {
     data.map(|data| data.join("tombolo")).ok_or_else(none)
 }
 
-/// The JSON of a reply.
+/// The JSON text of a reply.
 pub(crate) fn text_of(reply: &crate::node::Reply) -> Result<String, CliError> {
     let text = serde_json::to_string(reply);
     text.map_err(|e| CliError::new("not_json", format!("this content cannot be written as JSON: {e}")))
 }
 
-pub(crate) fn read(status: StatusCode, text: &str) -> Result<Reply, CliError> {
+pub(crate) fn read(status: StatusCode, text: &str) -> Result<JsonReply, CliError> {
     if status.is_success() {
-        return Reply::read(text.to_owned());
+        return JsonReply::read(text.to_owned());
     }
     let error: Json = serde_json::from_str(text).unwrap_or_default();
     let field = |name: &str| error.pointer(&format!("/error/{name}")).and_then(Json::as_str);
@@ -155,7 +152,7 @@ pub(crate) fn read(status: StatusCode, text: &str) -> Result<Reply, CliError> {
     Err(CliError::new(field("code").unwrap_or("bad_answer"), message))
 }
 
-/// The folder as a person writes it.
+/// The path of the folder, as text.
 pub(crate) fn show(folder: &Path) -> String {
     folder.display().to_string()
 }

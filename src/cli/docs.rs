@@ -7,47 +7,47 @@ use std::path::Path;
 use serde_json::Value as Json;
 use tombolo_delta::Value;
 
-use super::ask::{Node, Reply};
+use super::ask::{JsonReply, NodeFolder};
 use super::error::{CliError, Outcome};
-use super::{Context, print};
-use crate::daemon::json;
-use crate::daemon::local::BODY_BYTES_MAX;
+use super::{CliContext, print};
+use crate::api::json;
+use crate::api::server::BODY_BYTES_MAX;
 use crate::layer::{KeyPath, Kind};
-use crate::node::Command;
+use crate::node::{Query, Write};
 
 /// Characters of a hash that a person compares.
 const HASH_CHARS: usize = 16;
 
-pub(super) fn create(context: &Context, name: String, snapshot: bool) -> Outcome {
+pub(super) fn create(context: &CliContext, name: String, snapshot: bool) -> Outcome {
     let kind = if snapshot { Kind::Snapshot } else { Kind::Map };
-    let reply = context.node.ask(&Command::Create { name, kind })?;
+    let reply = context.node.ask(Write::Create { name, kind })?;
     if context.json {
         return Ok(print::line(&reply.text)?);
     }
     Ok(print::line(&format!("created {}", print::clean(print::text(&reply.json, "name"))))?)
 }
 
-pub(super) fn set(context: &Context, doc: String, key: KeyPath, value: &str) -> Outcome {
+pub(super) fn set(context: &CliContext, doc: String, key: KeyPath, value: &str) -> Outcome {
     let value = value_of(value, !context.json)?;
-    written(context, "written", &context.node.ask(&Command::Set { doc, key, value })?)
+    written(context, "written", &context.node.ask(Write::Set { doc, key, value })?)
 }
 
-pub(super) fn del(context: &Context, doc: String, key: KeyPath) -> Outcome {
-    written(context, "deleted", &context.node.ask(&Command::Del { doc, key })?)
+pub(super) fn del(context: &CliContext, doc: String, key: KeyPath) -> Outcome {
+    written(context, "deleted", &context.node.ask(Write::Del { doc, key })?)
 }
 
-pub(super) fn put(context: &Context, doc: String, file: &Path, whole: bool) -> Outcome {
+pub(super) fn put(context: &CliContext, doc: String, file: &Path, whole: bool) -> Outcome {
     let text = read(file)?;
-    json::look_at(text.as_bytes())
+    json::check(text.as_bytes())
         .map_err(|e| CliError::new("bad_value", format!("{}: {e}", called_file(file))))?;
     let value = serde_json::from_str(&text);
     let value =
         value.map_err(|e| CliError::new("bad_json", format!("{} is not JSON: {e}", called_file(file))))?;
-    written(context, "changed", &context.node.ask(&Command::Put { doc, value, whole })?)
+    written(context, "changed", &context.node.ask(Write::Put { doc, value, whole })?)
 }
 
-pub(super) fn get(context: &Context, doc: String, key: Option<KeyPath>) -> Outcome {
-    let reply = context.node.ask(&Command::Get { doc, key })?;
+pub(super) fn get(context: &CliContext, doc: String, key: Option<KeyPath>) -> Outcome {
+    let reply = context.node.ask(Query::Get { doc, key })?;
     match &reply.json {
         _ if context.json => Ok(print::line(&reply.text)?),
         Json::String(text) => Ok(print::line(&print::as_shown(text))?),
@@ -55,8 +55,8 @@ pub(super) fn get(context: &Context, doc: String, key: Option<KeyPath>) -> Outco
     }
 }
 
-pub(super) fn list(context: &Context) -> Outcome {
-    let reply = context.node.ask(&Command::List)?;
+pub(super) fn list(context: &CliContext) -> Outcome {
+    let reply = context.node.ask(Query::List)?;
     if context.json {
         return Ok(print::line(&reply.text)?);
     }
@@ -79,8 +79,8 @@ pub(super) fn list(context: &Context) -> Outcome {
     Ok(print::line(&table.lines())?)
 }
 
-pub(super) fn conflicts(context: &Context, doc: Option<String>) -> Outcome {
-    let reply = context.node.ask(&Command::Conflicts { doc })?;
+pub(super) fn conflicts(context: &CliContext, doc: Option<String>) -> Outcome {
+    let reply = context.node.ask(Query::Conflicts { doc })?;
     if context.json {
         return Ok(print::line(&reply.text)?);
     }
@@ -107,9 +107,9 @@ pub(super) fn conflicts(context: &Context, doc: Option<String>) -> Outcome {
     Ok(print::line(&table.lines())?)
 }
 
-/// Who is called what: DIDs to names, with our own.
-pub(super) fn names(node: &Node) -> Result<BTreeMap<String, String>, CliError> {
-    let (id, peers) = (node.ask(&Command::Id)?, node.ask(&Command::Peers)?);
+/// The names of this node and its peers, by DID.
+pub(super) fn names(node: &NodeFolder) -> Result<BTreeMap<String, String>, CliError> {
+    let (id, peers) = (node.ask(Query::Id)?, node.ask(Query::Peers)?);
     let mut names: BTreeMap<String, String> = print::items(&peers.json)
         .iter()
         .map(|peer| (print::text(peer, "did").to_owned(), super::peers::name(peer)))
@@ -123,22 +123,22 @@ pub(super) fn called(names: &BTreeMap<String, String>, did: &str) -> String {
     names.get(did).cloned().unwrap_or_else(|| print::short_did(did))
 }
 
-fn written(context: &Context, done: &str, reply: &Reply) -> Outcome {
+fn written(context: &CliContext, done: &str, reply: &JsonReply) -> Outcome {
     if context.json {
         return Ok(print::line(&reply.text)?);
     }
     let name = print::clean(print::text(&reply.json, "name"));
     let line = match print::number(&reply.json, "changed") {
-        0 => format!("{name} says so already: nothing changed"),
+        0 => format!("{name} is so already: nothing changed"),
         n => format!("{name}: {} {done}", print::count(n, "key")),
     };
     Ok(print::line(&line)?)
 }
 
-/// JSON, or else a text. A number that JSON readers would round is refused instead of rounded.
+/// Reads JSON, or else a text. A number that JSON readers would round is refused.
 fn value_of(text: &str, hints: bool) -> Result<Value, CliError> {
     match serde_json::from_str::<Value>(text) {
-        Ok(value) => match json::look_at(text.as_bytes()) {
+        Ok(value) => match json::check(text.as_bytes()) {
             Ok(()) => Ok(value),
             Err(error) => Err(CliError::usage(error.to_string())),
         },
@@ -151,7 +151,7 @@ fn value_of(text: &str, hints: bool) -> Result<Value, CliError> {
     }
 }
 
-/// A file as a person knows it.
+/// The name of a file, for messages.
 fn called_file(file: &Path) -> String {
     if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() }
 }

@@ -1,25 +1,30 @@
-//! The one error that a command ends with: a stable word for programs, a sentence for people.
+//! The error that a command ends with: a stable code for programs, a sentence for people. The errors of the library carry
+//! facts; what to do next on the command line is added here.
 
 use std::io;
 use std::process::ExitCode;
 
-use crate::daemon::AskError;
-use crate::daemon::open::{DirectError, StartError};
-use crate::daemon::unix::UnixError;
+use crate::api::client::ClientError;
+use crate::config::ConfigError;
+use crate::folder::key::KeyFileError;
+use crate::folder::{DirectError, StartError};
 use crate::handle::CallError;
-use crate::node::CommandError;
+use crate::node::{CommandError, OpenError};
+use crate::runtime::AskError;
+use crate::store::StoreError;
+use crate::unix_http::UnixError;
 
 /// Why a command failed.
 #[derive(Debug)]
 pub(crate) struct CliError {
-    /// A stable word.
+    /// The stable code of the error.
     pub(crate) code: String,
     /// What happened, why, and what to do next.
     pub(crate) message: String,
     exit: u8,
 }
 
-/// A command's outcome.
+/// The result of a command.
 pub(crate) type Outcome = Result<(), CliError>;
 
 impl CliError {
@@ -33,21 +38,21 @@ impl CliError {
         CliError { code: "usage".to_owned(), message: message.into(), exit: 2 }
     }
 
-    /// Whoever read our output has gone, like `head`: no error to speak of.
+    /// The reader of the output has gone, like `head`: the command ends quietly.
     fn reader_gone() -> Self {
         CliError { code: String::new(), message: String::new(), exit: 0 }
     }
 
-    /// Says it on standard error, and gives the exit code.
-    pub(crate) fn tell(&self, json: bool) -> ExitCode {
+    /// Writes it to standard error, and returns the exit code.
+    pub(crate) fn report(&self, json: bool) -> ExitCode {
         use std::io::Write;
         let line = if json {
-            crate::daemon::local::error_json(&self.code, &self.message)
+            crate::api::server::error_json(&self.code, &self.message)
         } else {
             format!("error: {}", super::print::clean_lines(&self.message))
         };
         if self.exit != 0 {
-            // Without standard error there is nobody to tell.
+            // Without standard error it is reported by the exit code alone.
             let _ = writeln!(io::stderr(), "{line}");
         }
         ExitCode::from(self.exit)
@@ -67,7 +72,7 @@ impl From<StartError> for CliError {
     fn from(error: StartError) -> Self {
         let code = match &error {
             StartError::Config(_) => "bad_settings",
-            StartError::Key(crate::store::key::KeyFileError::Missing { .. }) => "no_node",
+            StartError::Key(KeyFileError::Missing { .. }) => "no_node",
             StartError::Key(_) => "bad_key_file",
             StartError::Running { .. } => "already_running",
             StartError::InUse { .. } => "in_use",
@@ -80,7 +85,55 @@ impl From<StartError> for CliError {
             StartError::Initialised { .. } => "already_initialised",
             StartError::KeyLost { .. } => "no_key",
         };
-        Self::new(code, error.to_string())
+        Self::new(code, with_advice(&error))
+    }
+}
+
+/// What happened, and which command or file helps.
+fn with_advice(error: &StartError) -> String {
+    match error {
+        StartError::Config(ConfigError::Missing { .. }) => {
+            format!("{error}: `tombolo init --name NAME` writes it and keeps your identity")
+        }
+        StartError::Key(KeyFileError::Missing { .. }) => {
+            format!("{error}: `tombolo init --name NAME` makes one")
+        }
+        StartError::Key(KeyFileError::Open { path, .. }) => {
+            format!("{error}: `chmod 600 {}` closes it", path.display())
+        }
+        StartError::Running { .. } => {
+            format!("{error}: end it first, or give this one a folder of its own with --data-dir")
+        }
+        StartError::Store { source, .. } | StartError::Node { source: OpenError::Store(source), .. } => {
+            match source {
+                StoreError::InUse => format!("{error}: stop it, or use another --data-dir"),
+                StoreError::Damaged(_) => {
+                    format!(
+                        "{error}: restore a backup, or `init` again and let the peers bring back the rest"
+                    )
+                }
+                _ => error.to_string(),
+            }
+        }
+        StartError::Lan(_) => format!(
+            "{error}. `tombolo up --listen 0.0.0.0:0` takes any free port, as a second node on one machine needs; `listen` in the [lan] section of tombolo.toml sets it for good"
+        ),
+        StartError::KeyLost { .. } => {
+            format!("{error}: put the key file back, or choose an empty folder with --data-dir")
+        }
+        StartError::Initialised { folder } => {
+            format!(
+                "a node lives in {} already: `tombolo id` shows it; nothing was changed",
+                folder.display()
+            )
+        }
+        StartError::InUse { .. }
+        | StartError::Config(_)
+        | StartError::Key(_)
+        | StartError::Socket { .. }
+        | StartError::System { .. }
+        | StartError::OtherName { .. }
+        | StartError::BadName { .. } => error.to_string(),
     }
 }
 
@@ -113,7 +166,18 @@ impl From<DirectError> for CliError {
         match error {
             DirectError::Start(error) => error.into(),
             DirectError::Refused(error) => error.into(),
-            DirectError::NeedsDaemon => Self::new("needs_daemon", error.to_string()),
+            DirectError::NeedsDaemon => {
+                Self::new("needs_daemon", format!("{error}: start `tombolo up` first"))
+            }
+        }
+    }
+}
+
+impl From<ClientError> for CliError {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::NoRoute => Self::new("internal", error.to_string()),
+            ClientError::Unix(error) => error.into(),
         }
     }
 }
@@ -121,7 +185,7 @@ impl From<DirectError> for CliError {
 impl From<UnixError> for CliError {
     fn from(error: UnixError) -> Self {
         match &error {
-            UnixError::NobodyThere { .. } => Self::new("needs_daemon", error.to_string()),
+            UnixError::NotListening { .. } => Self::new("needs_daemon", error.to_string()),
             UnixError::Connect { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Self::new("socket", format!("{error}. The node runs as another user: use that one, or sudo"))
             }

@@ -1,15 +1,15 @@
-//! `init`, `id`.
+//! `init` makes a node, `id` shows its identity.
 
 use super::ask::show;
 use super::error::Outcome;
-use super::{Context, print};
+use super::{CliContext, print};
 use crate::config::CONFIG_FILE;
-use crate::daemon::open;
-use crate::node::Command;
+use crate::folder;
+use crate::node::Query;
 
-pub(super) fn init(context: &Context, name: &str) -> Outcome {
-    open::create(&context.node.folder, name)?;
-    let reply = context.node.ask(&Command::Id)?;
+pub(super) fn init(context: &CliContext, name: &str) -> Outcome {
+    folder::create(&context.node.folder, name)?;
+    let reply = context.node.ask(Query::Id)?;
     if context.json {
         return Ok(print::line(&reply.text)?);
     }
@@ -21,8 +21,8 @@ pub(super) fn init(context: &Context, name: &str) -> Outcome {
     Ok(())
 }
 
-pub(super) fn id(context: &Context) -> Outcome {
-    let reply = context.node.ask(&Command::Id)?;
+pub(super) fn id(context: &CliContext) -> Outcome {
+    let reply = context.node.ask(Query::Id)?;
     if context.json {
         return Ok(print::line(&reply.text)?);
     }

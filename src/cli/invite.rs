@@ -1,25 +1,25 @@
-//! `invite`.
+//! `invite`: prints an invite code or its QR code.
 
 use std::net::SocketAddr;
 
 use super::error::{CliError, Outcome};
-use super::{Context, print, qr};
-use crate::config::Span;
-use crate::daemon::open::load_config;
+use super::{CliContext, print, qr};
+use crate::config::TimeSpan;
 use crate::federation::TrustLevel;
-use crate::node::Command;
+use crate::folder::load_config;
+use crate::node::{Admin, Query};
 
 pub(super) fn run(
-    context: &Context,
+    context: &CliContext,
     level: TrustLevel,
-    expires: Span,
+    expires: TimeSpan,
     draw: bool,
     addresses: Vec<SocketAddr>,
 ) -> Outcome {
     let addresses = if addresses.is_empty() { known_addresses(context)? } else { addresses };
     let addresses = if draw { qr::fitting(&addresses) } else { addresses };
     let expires_ms = u64::try_from(expires.0.as_millis()).unwrap_or(u64::MAX);
-    let reply = context.node.ask(&Command::Invite { level, expires_ms, addresses })?;
+    let reply = context.node.ask(Admin::Invite { level, expires_ms, addresses })?;
     if context.json {
         return Ok(print::line(&reply.text)?);
     }
@@ -32,17 +32,17 @@ pub(super) fn run(
         print::line(print::text(&reply.json, "code"))?;
     }
     let until = print::text(&reply.json, "expires");
-    print::hint(&format!("works once, until {until}; whoever joins with it is {level} here"));
+    print::hint(&format!("works once, until {until}; the node that joins with it is {level} here"));
     if !context.node.is_running() {
         print::hint("no node is running here: start `tombolo up`, so that the other one finds it");
     }
     Ok(())
 }
 
-/// Where this node can be dialled: as the running one knows, else as the settings say.
-fn known_addresses(context: &Context) -> Result<Vec<SocketAddr>, CliError> {
+/// The addresses of this node: those of the running one, else those of the settings.
+fn known_addresses(context: &CliContext) -> Result<Vec<SocketAddr>, CliError> {
     if context.node.is_running() {
-        let status = context.node.ask(&Command::Status)?;
+        let status = context.node.ask(Query::Status)?;
         let addresses = status.json.get("addresses").map(print::items).unwrap_or_default();
         return Ok(addresses.iter().filter_map(|a| a.as_str()?.parse().ok()).collect());
     }

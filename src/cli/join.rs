@@ -4,23 +4,23 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::ask::{Reply, runtime, text_of};
+use super::ask::{JsonReply, runtime, text_of};
 use super::error::{CliError, Outcome};
-use super::{Context, print};
-use crate::config::Span;
-use crate::daemon::open::load_config;
+use super::{CliContext, print};
+use crate::config::TimeSpan;
+use crate::folder::load_config;
 use crate::handle::{Settings, Tombolo};
 use crate::limits::INVITE_TEXT_MAX;
-use crate::node::Command;
+use crate::node::Admin;
 
-/// After this long a person is told what is going on.
+/// After this long a hint shows what the command waits for.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 pub(super) fn run(
-    context: &Context,
+    context: &CliContext,
     code: String,
     addresses: Vec<SocketAddr>,
-    timeout: Option<Span>,
+    timeout: Option<TimeSpan>,
 ) -> Outcome {
     context.node.check_there()?;
     let code = if code == "-" { from_stdin()? } else { code };
@@ -28,9 +28,9 @@ pub(super) fn run(
     let running = context.node.is_running();
     let patient = !context.json;
     let reply = runtime()?.block_on(async {
-        let joining = join(context, Command::Join { code, addresses }, running);
+        let joining = join(context, Admin::Join { code, addresses }, running);
         let hinting = async {
-            let span = timeout.map(|Span(span)| span);
+            let span = timeout.map(|TimeSpan(span)| span);
             tokio::time::sleep(span.map_or(PATIENCE, |span| span.min(PATIENCE))).await;
             if patient && span.is_none_or(|span| span > PATIENCE) {
                 print::hint(
@@ -61,11 +61,9 @@ pub(super) fn run(
     Ok(())
 }
 
-async fn join(context: &Context, command: Command, running: bool) -> Result<Reply, CliError> {
+async fn join(context: &CliContext, command: Admin, running: bool) -> Result<JsonReply, CliError> {
     if running {
-        let (method, target, body) = crate::daemon::routes::write(&command)
-            .ok_or_else(|| CliError::new("internal", "no such request"))?;
-        let answer = crate::daemon::unix::request(&context.node.socket(), method, &target, body).await?;
+        let answer = crate::api::client::command(&context.node.socket(), &command.into()).await?;
         return super::ask::read(answer.0, &String::from_utf8_lossy(&answer.1));
     }
     let config = load_config(&context.node.folder)?;
@@ -73,7 +71,7 @@ async fn join(context: &Context, command: Command, running: bool) -> Result<Repl
         Tombolo::start(&context.node.folder, Settings { config, publish: false, socket: true }).await?;
     let reply = node.command(command).await;
     node.shutdown().await;
-    Reply::read(text_of(&reply?)?)
+    JsonReply::read(text_of(&reply?)?)
 }
 
 fn no_answer(running: bool) -> CliError {

@@ -1,11 +1,11 @@
-//! `links`.
+//! `links`: the links to peers and the radios, and why each is used or not.
 
 use serde_json::Value as Json;
 
 use super::error::Outcome;
-use super::{Context, print};
-use crate::daemon::now;
-use crate::node::Command;
+use super::{CliContext, print};
+use crate::node::Query;
+use crate::system_clock::now;
 
 /// The reason follows on lines of its own: no terminal is wide enough for a table of sentences.
 const HEAD: [&str; 6] = ["PEER", "STATE", "HEARD", ">SENT", ">GOT", ">AIR TODAY"];
@@ -13,13 +13,13 @@ const HEAD: [&str; 6] = ["PEER", "STATE", "HEARD", ">SENT", ">GOT", ">AIR TODAY"
 const WIDTH: usize = 79;
 const FOOT: &str = "Today began at 00:00 UTC. What a radio sends is for all who listen: beside a peer stand the bytes heard from it, and its share of the airtime.";
 
-pub(super) fn run(context: &Context) -> Outcome {
+pub(super) fn run(context: &CliContext) -> Outcome {
     if !context.node.is_running() {
         context.node.check_there()?;
         print::hint("no links: the node does not run. Start `tombolo up`");
         return if context.json { Ok(print::line("[]")?) } else { Ok(()) };
     }
-    let reply = context.node.ask(&Command::Links)?;
+    let reply = context.node.ask(Query::Links)?;
     if context.json {
         return Ok(print::line(&reply.text)?);
     }
@@ -31,7 +31,7 @@ pub(super) fn run(context: &Context) -> Outcome {
     Ok(print::line(&page(rows, now().wall_ms))?)
 }
 
-/// One table: under each link who is at its other end, and under each row why it is used, or is not.
+/// One table: under each link the peer at its other end, and under each row why it is used or not.
 fn page(rows: &[Json], now_ms: u64) -> String {
     let mut table = print::Table::new(&HEAD);
     rows.iter().for_each(|row| table.row(cells(row, now_ms)));

@@ -29,7 +29,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::Span;
+use crate::config::TimeSpan;
 use crate::config::radio::{RadioSettings, RadioSettingsError};
 use crate::federation::{RadioUse, TrustLevel};
 use crate::layer::KeyPath;
@@ -46,7 +46,7 @@ struct Cli {
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 const AFTER: &str = "\
@@ -63,13 +63,13 @@ PEER is a name, a DID or the start of one. KEY is a/b/c (a backslash escapes). V
 Exit codes: 0 done, 1 failed, 2 wrong arguments.";
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CliCommand {
     /// Make a new node: its identity, settings and store
     #[command(
         after_help = "Examples:\n  tombolo init --name attic\n  tombolo --data-dir /srv/tombolo init --name \"field station 2\"\n\nAn identity that is there already is never overwritten."
     )]
     Init {
-        /// What the node calls itself; peers see it
+        /// The name of the node; peers see it
         #[arg(long)]
         name: String,
     },
@@ -78,7 +78,7 @@ enum Command {
     Id,
     /// Run the node in the foreground, until SIGTERM or Ctrl-C
     #[command(
-        after_help = "Examples:\n  tombolo up\n  tombolo up --mesh meshtastic+serial:///dev/ttyUSB0\n  tombolo up --mesh 'kiss+tcp://localhost:8001?bitrate=1200&region=wired'\n  tombolo up --mesh 'kiss+serial:///dev/ttyUSB0?bitrate=9600&region=amateur&call=N0CALL-1'\n  tombolo up --listen 0.0.0.0:0          a second node on one machine\n  RUST_LOG=debug tombolo up\n\nSettings stand in tombolo.toml in the node's folder, radios as well.\n\nNo region, no transmission: a radio that does not know its own is told with ?region=EU868 (EU433, US915,\nANZ, IN865, amateur; wired for a TNC on a cable). What else stands behind the question mark, joined by &,\nin the words of [[radio]] in the settings:\n  of the air      region=  frequency_hz=869525000  bitrate=9600, or preset=LongFast or preset=SF7/125\n                  hopping=true (it changes channels)\n  of the station  mode=encrypted|signed-clear  call_sign=N0CALL  call_sign_every=10m\n  of the traffic  soft_cap_permille=10 (a limit of your own)  sign_every=16  mtu=120 (bytes of a frame)\n  KISS            call=N0CALL-1 (AX.25)  txdelay=  persist=  slot=  tncport=  modem=meshcore\n  MeshCore        channel=  secret=\n  Meshtastic      channel=  hops=\n  serial ports    baud="
+        after_help = "Examples:\n  tombolo up\n  tombolo up --mesh meshtastic+serial:///dev/ttyUSB0\n  tombolo up --mesh 'kiss+tcp://localhost:8001?bitrate=1200&region=wired'\n  tombolo up --mesh 'kiss+serial:///dev/ttyUSB0?bitrate=9600&region=amateur&call=N0CALL-1'\n  tombolo up --listen 0.0.0.0:0          a second node on one machine\n  RUST_LOG=debug tombolo up\n\nSettings stand in tombolo.toml in the node's folder, radios as well.\n\nNo region, no transmission: a radio that does not report its own needs ?region=EU868 (EU433, US915,\nANZ, IN865, amateur; wired for a TNC on a cable). The other options behind the question mark are joined by &\nand named like the settings of [[radio]]:\n  of the air      region=  frequency_hz=869525000  bitrate=9600, or preset=LongFast or preset=SF7/125\n                  hopping=true (it changes channels)\n  of the station  mode=encrypted|signed-clear  call_sign=N0CALL  call_sign_every=10m\n  of the traffic  soft_cap_permille=10 (a limit of your own)  sign_every=16  mtu=120 (bytes of a frame)\n  KISS            call=N0CALL-1 (AX.25)  txdelay=  persist=  slot=  tncport=  modem=meshcore\n  MeshCore        channel=  secret=\n  Meshtastic      channel=  hops=\n  serial ports    baud="
     )]
     Up {
         /// A radio to use: kiss+tcp://HOST:PORT, kiss+serial:///DEVICE, meshcore+..., meshtastic+...; may be repeated
@@ -101,7 +101,7 @@ enum Command {
         level: TrustLevel,
         /// How long the code works, like 30m, 24h or 7d
         #[arg(long, default_value = "24h", value_name = "T")]
-        expires: Span,
+        expires: TimeSpan,
         /// Draw a QR code instead, for an 80 x 24 terminal
         #[arg(long)]
         qr: bool,
@@ -121,7 +121,7 @@ enum Command {
         addresses: Vec<Addresses>,
         /// Give up waiting after so long; the node goes on trying while it runs
         #[arg(long, value_name = "T")]
-        timeout: Option<Span>,
+        timeout: Option<TimeSpan>,
     },
     /// List the peers
     #[command(after_help = "Examples:\n  tombolo peers\n  tombolo peers --json")]
@@ -137,7 +137,7 @@ enum Command {
         #[arg(value_parser = level)]
         level: TrustLevel,
     },
-    /// Call a peer otherwise, on this node
+    /// Rename a peer, on this node
     #[command(after_help = "Examples:\n  tombolo rename harbour \"harbour office\"")]
     Rename {
         /// A name, a DID or the start of one
@@ -151,7 +151,7 @@ enum Command {
         /// A name, a DID or the start of one
         peer: String,
     },
-    /// Say how a document of yours is treated: whether it goes by radio, whether outsiders may see it
+    /// Set the policy of a document of yours: whether it goes by radio, whether outsiders may see it
     #[command(
         after_help = "Examples:\n  tombolo policy roster --radio never\n  tombolo policy state --radio brief\n  tombolo policy state --confidential no\n\nWithout options the present policy is shown. Only what is not confidential goes out on a radio that must\nsend in clear."
     )]
@@ -161,7 +161,7 @@ enum Command {
         /// never, brief (its brief in its place) or full
         #[arg(long, value_parser = radio_use)]
         radio: Option<RadioUse>,
-        /// yes: nobody but its readers may see it
+        /// yes: only its readers may see it
         #[arg(long, value_parser = yes_or_no, value_name = "yes|no")]
         confidential: Option<bool>,
     },
@@ -258,9 +258,9 @@ enum Command {
     Demo,
 }
 
-/// What every command is given.
-struct Context {
-    node: ask::Node,
+/// The node's folder and the form of the output, which every command needs.
+struct CliContext {
+    node: ask::NodeFolder,
     json: bool,
 }
 
@@ -271,14 +271,14 @@ pub fn run() -> ExitCode {
         Err(error) => return usage(&error),
     };
     let json = cli.json;
-    match carry_out(cli) {
+    match execute(cli) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => error.tell(json),
+        Err(error) => error.report(json),
     }
 }
 
-fn carry_out(cli: Cli) -> Outcome {
-    if matches!(cli.command, Command::Demo) {
+fn execute(cli: Cli) -> Outcome {
+    if matches!(cli.command, CliCommand::Demo) {
         return demo::run(cli.json);
     }
     let folder = match cli.data_dir {
@@ -290,37 +290,37 @@ fn carry_out(cli: Cli) -> Outcome {
         Some(dir) => PathBuf::from(dir),
         None => ask::default_folder()?,
     };
-    let context = Context { node: ask::Node { folder }, json: cli.json };
+    let context = CliContext { node: ask::NodeFolder { folder }, json: cli.json };
     match cli.command {
-        Command::Init { name } => init::init(&context, &name),
-        Command::Id => init::id(&context),
-        Command::Up { mesh, listen, no_lan } => up::run(&context, mesh, listen, no_lan),
-        Command::Invite { level, expires, qr, addresses } => {
+        CliCommand::Init { name } => init::init(&context, &name),
+        CliCommand::Id => init::id(&context),
+        CliCommand::Up { mesh, listen, no_lan } => up::run(&context, mesh, listen, no_lan),
+        CliCommand::Invite { level, expires, qr, addresses } => {
             invite::run(&context, level, expires, qr, flat(addresses))
         }
-        Command::Join { code, addresses, timeout } => join::run(&context, code, flat(addresses), timeout),
-        Command::Peers => peers::list(&context),
-        Command::Trust { peer, level } => peers::trust(&context, peer, level),
-        Command::Rename { peer, name } => peers::rename(&context, peer, name),
-        Command::Policy { doc, radio, confidential } => policy::policy(&context, doc, radio, confidential),
-        Command::Remove { peer } => peers::remove(&context, peer),
-        Command::Create { doc, snapshot } => docs::create(&context, doc, snapshot),
-        Command::Set { doc, key, value } => docs::set(&context, doc, key, &value),
-        Command::Get { doc, key } => docs::get(&context, doc, key),
-        Command::Del { doc, key } => docs::del(&context, doc, key),
-        Command::Put { doc, file, whole } => docs::put(&context, doc, &file, whole),
-        Command::Ls => docs::list(&context),
-        Command::Watch { doc } => watch::run(&context, doc.as_deref()),
-        Command::State { peer } => state::run(&context, peer),
-        Command::Status => status::run(&context),
-        Command::Links => links::run(&context),
-        Command::Airtime => airtime::run(&context),
-        Command::Conflicts { doc } => docs::conflicts(&context, doc),
-        Command::Demo => Ok(()),
+        CliCommand::Join { code, addresses, timeout } => join::run(&context, code, flat(addresses), timeout),
+        CliCommand::Peers => peers::list(&context),
+        CliCommand::Trust { peer, level } => peers::trust(&context, peer, level),
+        CliCommand::Rename { peer, name } => peers::rename(&context, peer, name),
+        CliCommand::Policy { doc, radio, confidential } => policy::policy(&context, doc, radio, confidential),
+        CliCommand::Remove { peer } => peers::remove(&context, peer),
+        CliCommand::Create { doc, snapshot } => docs::create(&context, doc, snapshot),
+        CliCommand::Set { doc, key, value } => docs::set(&context, doc, key, &value),
+        CliCommand::Get { doc, key } => docs::get(&context, doc, key),
+        CliCommand::Del { doc, key } => docs::del(&context, doc, key),
+        CliCommand::Put { doc, file, whole } => docs::put(&context, doc, &file, whole),
+        CliCommand::Ls => docs::list(&context),
+        CliCommand::Watch { doc } => watch::run(&context, doc.as_deref()),
+        CliCommand::State { peer } => state::run(&context, peer),
+        CliCommand::Status => status::run(&context),
+        CliCommand::Links => links::run(&context),
+        CliCommand::Airtime => airtime::run(&context),
+        CliCommand::Conflicts { doc } => docs::conflicts(&context, doc),
+        CliCommand::Demo => Ok(()),
     }
 }
 
-/// What clap has to say: help on standard output, mistakes on standard error.
+/// Prints what clap returns: help on standard output, mistakes on standard error.
 fn usage(error: &clap::Error) -> ExitCode {
     let json = std::env::args_os().any(|argument| argument == "--json");
     if error.use_stderr() && json {
@@ -328,7 +328,7 @@ fn usage(error: &clap::Error) -> ExitCode {
         let text = text.trim_start_matches("error: ");
         let sentence =
             text.split("\n\n").next().unwrap_or(text).split_whitespace().collect::<Vec<_>>().join(" ");
-        return CliError::usage(sentence).tell(true);
+        return CliError::usage(sentence).report(true);
     }
     let _ = error.print();
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
@@ -363,7 +363,7 @@ fn radio_use(text: &str) -> Result<RadioUse, String> {
         "never" => Ok(RadioUse::Never),
         "brief" => Ok(RadioUse::Brief),
         "full" => Ok(RadioUse::Full),
-        _ => Err("say never, brief or full".to_owned()),
+        _ => Err("write never, brief or full".to_owned()),
     }
 }
 
@@ -371,7 +371,7 @@ fn yes_or_no(text: &str) -> Result<bool, String> {
     match text {
         "yes" => Ok(true),
         "no" => Ok(false),
-        _ => Err("say yes or no".to_owned()),
+        _ => Err("write yes or no".to_owned()),
     }
 }
 
@@ -411,9 +411,9 @@ mod tests {
     #[test]
     fn values_that_look_like_flags_are_values() {
         let cli = Cli::try_parse_from(["tombolo", "set", "plan", "a", "-5"]).unwrap();
-        assert!(matches!(cli.command, Command::Set { value, .. } if value == "-5"));
+        assert!(matches!(cli.command, CliCommand::Set { value, .. } if value == "-5"));
         let cli = Cli::try_parse_from(["tombolo", "set", "plan", "a", "-x y", "--json"]).unwrap();
-        assert!(cli.json && matches!(cli.command, Command::Set { value, .. } if value == "-x y"));
+        assert!(cli.json && matches!(cli.command, CliCommand::Set { value, .. } if value == "-x y"));
     }
 
     #[test]

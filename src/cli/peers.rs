@@ -3,13 +3,13 @@
 use serde_json::Value as Json;
 
 use super::error::Outcome;
-use super::{Context, print};
-use crate::daemon::now;
+use super::{CliContext, print};
 use crate::federation::TrustLevel;
-use crate::node::Command;
+use crate::node::{Admin, Query};
+use crate::system_clock::now;
 
-pub(super) fn list(context: &Context) -> Outcome {
-    let reply = context.node.ask(&Command::Peers)?;
+pub(super) fn list(context: &CliContext) -> Outcome {
+    let reply = context.node.ask(Query::Peers)?;
     if context.json {
         return Ok(print::line(&reply.text)?);
     }
@@ -38,7 +38,7 @@ fn row(peer: &Json, now_ms: u64) -> [String; 7] {
     ]
 }
 
-/// What a peer is called, or the start of its DID.
+/// The name of a peer, or the start of its DID.
 pub(super) fn name(peer: &Json) -> String {
     match print::text(peer, "name") {
         "" => print::short_did(print::text(peer, "did")),
@@ -63,7 +63,7 @@ fn links(peer: &Json) -> String {
     format!("connected: {}", links.join(", "))
 }
 
-/// How far it is from us; a dash where no link is there to tell.
+/// Its sync status; a dash without a link to it.
 fn step(peer: &Json, now_ms: u64) -> String {
     let step = peer.get("step").filter(|_| peer.get("connected").and_then(Json::as_bool) == Some(true));
     step.map_or("-".to_owned(), |step| print::step(step, now_ms))
@@ -75,8 +75,8 @@ fn apps(apps: &Json) -> String {
     if apps.is_empty() { "-".to_owned() } else { format!("{running} of {} run", apps.len()) }
 }
 
-pub(super) fn trust(context: &Context, peer: String, level: TrustLevel) -> Outcome {
-    let reply = context.node.ask(&Command::Trust { peer, level })?;
+pub(super) fn trust(context: &CliContext, peer: String, level: TrustLevel) -> Outcome {
+    let reply = context.node.ask(Admin::Trust { peer, level })?;
     if context.json {
         return Ok(print::line(&reply.text)?);
     }
@@ -84,8 +84,8 @@ pub(super) fn trust(context: &Context, peer: String, level: TrustLevel) -> Outco
     Ok(print::line(&format!("{} is {level} now", print::clean(&name(&reply.json))))?)
 }
 
-pub(super) fn rename(context: &Context, peer: String, name: String) -> Outcome {
-    let reply = context.node.ask(&Command::Rename { peer, name })?;
+pub(super) fn rename(context: &CliContext, peer: String, name: String) -> Outcome {
+    let reply = context.node.ask(Admin::Rename { peer, name })?;
     if context.json {
         return Ok(print::line(&reply.text)?);
     }
@@ -93,8 +93,8 @@ pub(super) fn rename(context: &Context, peer: String, name: String) -> Outcome {
     Ok(print::line(&format!("{did} is called {} here now", print::clean(&self::name(&reply.json))))?)
 }
 
-pub(super) fn remove(context: &Context, peer: String) -> Outcome {
-    let reply = context.node.ask(&Command::Remove { peer })?;
+pub(super) fn remove(context: &CliContext, peer: String) -> Outcome {
+    let reply = context.node.ask(Admin::Remove { peer })?;
     if context.json {
         return Ok(print::line(&reply.text)?);
     }

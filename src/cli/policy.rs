@@ -1,16 +1,16 @@
-//! `policy`.
+//! `policy`: shows or sets the policy of a document.
 
-use super::{Context, Outcome, print};
+use super::{CliContext, Outcome, print};
 use crate::federation::RadioUse;
-use crate::node::Command;
+use crate::node::Admin;
 
 pub(super) fn policy(
-    context: &Context,
+    context: &CliContext,
     doc: String,
     radio: Option<RadioUse>,
     confidential: Option<bool>,
 ) -> Outcome {
-    let reply = context.node.ask(&Command::Policy { doc, radio, confidential })?;
+    let reply = context.node.ask(Admin::Policy { doc, radio, confidential })?;
     if context.json {
         return Ok(print::line(&reply.text)?);
     }

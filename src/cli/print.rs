@@ -1,4 +1,4 @@
-//! What people see: tables, ages, sizes, and text from elsewhere that cannot play tricks on a terminal.
+//! Output for people: tables, ages, sizes, and text of peers without control characters.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
@@ -16,7 +16,7 @@ pub(crate) fn line(text: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// Writes a line to standard error, for people only: nobody there to read it is no failure.
+/// Writes a line to standard error, for people only; a closed standard error is no failure.
 pub(crate) fn hint(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
@@ -35,12 +35,12 @@ fn visible(c: char) -> char {
     if c.is_control() || is_invisible(c) { '\u{fffd}' } else { c }
 }
 
-/// Text as it is where a program reads it; on a terminal without what could play tricks there.
+/// Text unchanged where a program reads it; on a terminal without control characters.
 pub(crate) fn as_shown(text: &str) -> Cow<'_, str> {
     if io::stdout().is_terminal() { Cow::Owned(clean_lines(text)) } else { Cow::Borrowed(text) }
 }
 
-/// Characters that turn the direction of writing or join what stands apart.
+/// Characters that change the direction of writing or join what stands apart.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
@@ -59,7 +59,7 @@ impl Table {
         Table { rows: vec![titles], right }
     }
 
-    /// Adds a row.
+    /// Adds a row of cells.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         let cells = cells.into_iter().map(|cell| cut(&clean(&cell)));
         self.rows.push(cells.collect());
@@ -143,7 +143,7 @@ pub(crate) fn items(json: &Json) -> &[Json] {
     json.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
-/// How long ago an RFC 3339 time was, in words; a time ahead of our clock is said to be.
+/// How long ago an RFC 3339 time was, in words; a time ahead of the clock is shown as such.
 pub(crate) fn age(time: &str, now_ms: u64) -> String {
     let Ok(time) = chrono::DateTime::parse_from_rfc3339(time) else { return time.to_owned() };
     let Ok(now) = i64::try_from(now_ms) else { return time.to_rfc3339() };
@@ -155,7 +155,7 @@ pub(crate) fn age(time: &str, now_ms: u64) -> String {
     }
 }
 
-/// How far a peer and we are apart, as far as that is known: the object with `state`, `we_lack` and `they_lack`.
+/// The sync status with a peer, as far as it is known: the object with `state`, `we_lack` and `they_lack`.
 pub(crate) fn step(step: &Json, now_ms: u64) -> String {
     let state = text(step, "state");
     let parts = [("we_lack", "we lack"), ("they_lack", "they lack"), ("unacknowledged", "unacknowledged")];
@@ -170,7 +170,7 @@ pub(crate) fn step(step: &Json, now_ms: u64) -> String {
         {
             format!("sent, {}", parts.join(", "))
         }
-        ("unknown", "") => "not said yet what it holds".to_owned(),
+        ("unknown", "") => "not reported yet what it holds".to_owned(),
         ("unknown", since) => format!("known until {}", age(since, now_ms)),
         // Nothing is lacking, and nothing was agreed on yet.
         ("catching up", _) if parts.is_empty() => "comparing".to_owned(),
@@ -222,7 +222,7 @@ pub(crate) fn size(bytes: u64) -> String {
     format!("{bytes} B")
 }
 
-/// The part of a DID that tells it from others, short.
+/// The part of a DID that differs from those of others, shortened.
 pub(crate) fn short_did(did: &str) -> String {
     let key = did.strip_prefix("did:key:").unwrap_or(did);
     if key.chars().count() <= 13 {
@@ -286,7 +286,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ages_are_said_as_people_say_them() {
+    fn ages_are_written_as_people_write_them() {
         let now = 1_800_000_000_000;
         let at = |seconds: i64| {
             let ms = i64::try_from(now).unwrap() - seconds * 1000;
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_known_is_said_of_a_step() {
+    fn the_sync_status_shows_only_what_is_known() {
         let now = 1_800_000_000_000;
         let said = |json: &str| step(&serde_json::from_str(json).unwrap(), now);
         for (json, words) in [
@@ -346,7 +346,7 @@ mod tests {
                 r#"{"state":"catching up","we_lack":0,"they_lack":0,"unacknowledged":1}"#,
                 "sent, unacknowledged 1",
             ),
-            (r#"{"state":"unknown","we_lack":null,"they_lack":null}"#, "not said yet what it holds"),
+            (r#"{"state":"unknown","we_lack":null,"they_lack":null}"#, "not reported yet what it holds"),
             (r#"{"state":"unknown","unknown_since":"2027-01-15T07:50:00Z"}"#, "known until 10 min ago"),
             (r#"{"state":"not connected","we_lack":null}"#, "not connected"),
         ] {

@@ -1,15 +1,15 @@
-//! `state`.
+//! `state`: the state of this node or of a peer.
 
 use serde_json::Value as Json;
 
 use super::error::{CliError, Outcome};
-use super::{Context, print};
-use crate::daemon::now;
-use crate::node::Command;
+use super::{CliContext, print};
+use crate::node::Query;
+use crate::system_clock::now;
 
-pub(super) fn run(context: &Context, peer: Option<String>) -> Outcome {
+pub(super) fn run(context: &CliContext, peer: Option<String>) -> Outcome {
     let own = peer.is_none();
-    let reply = context.node.ask(&Command::State { peer }).map_err(|error| {
+    let reply = context.node.ask(Query::State { peer }).map_err(|error| {
         if own && error.code == "no_state" && !context.node.is_running() {
             let message = "this node has published no state yet: start `tombolo up`, which does";
             return CliError::new(&error.code, message);

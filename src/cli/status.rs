@@ -1,15 +1,15 @@
-//! `status`.
+//! `status`: the node and its alarms in one page.
 
 use serde_json::Value as Json;
 
 use super::error::Outcome;
-use super::{Context, print};
-use crate::daemon::now;
-use crate::node::Command;
+use super::{CliContext, print};
+use crate::node::Query;
+use crate::system_clock::now;
 
-pub(super) fn run(context: &Context) -> Outcome {
+pub(super) fn run(context: &CliContext) -> Outcome {
     let running = context.node.is_running();
-    let reply = context.node.ask(&Command::Status)?;
+    let reply = context.node.ask(Query::Status)?;
     if context.json {
         return Ok(print::line(&reply.text)?);
     }
@@ -75,7 +75,7 @@ fn peers(status: &Json, running: bool) -> Outcome {
     Ok(print::line(&table.lines())?)
 }
 
-/// What a person should look at, last.
+/// The alarms, which come last.
 fn problems(status: &Json) -> Outcome {
     for alarm in status.get("alarms").map(print::items).unwrap_or_default().iter().filter_map(Json::as_str) {
         print::line(&format!("! {}", print::clean(alarm)))?;

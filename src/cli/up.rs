@@ -8,21 +8,21 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::error::{CliError, Outcome};
-use super::{Context, print};
+use super::{CliContext, print};
 use crate::config::radio::{RadioSettings, check_all};
 use crate::config::{LISTEN_MAX, check_log_filter};
-use crate::daemon::open::StartError;
+use crate::folder::StartError;
 use crate::handle::{Settings, Tombolo};
-use crate::node::{Command, Reply};
+use crate::node::{Query, Reply};
 
 /// Threads for links and local programs, beside the node's own. More would not help: a node signs and
 /// writes on one thread.
 const WORKERS: usize = 2;
-/// How long reads of a disk that hangs may hold up the end; then they are left behind.
-const STRAGGLERS: Duration = Duration::from_secs(2);
+/// How long reads of a disk that hangs may delay the end; then they are abandoned.
+const READS_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) fn run(
-    context: &Context,
+    context: &CliContext,
     mesh: Vec<RadioSettings>,
     listen: Vec<SocketAddr>,
     no_lan: bool,
@@ -53,13 +53,13 @@ pub(super) fn run(
     let outcome = runtime.block_on(async {
         let mut signals = Signals::new()?;
         let mut node = Tombolo::start(folder, settings).await?;
-        let told = tell(context, &node, &radios, is_off).await;
-        let ended = match told {
-            // Whoever started us does not read our output: that does not end a node.
+        let announced = announce(context, &node, &radios, is_off).await;
+        let ended = match announced {
+            // A closed standard output does not end the node.
             Err(error) if !error.code.is_empty() => Err(error),
             _ => tokio::select! {
                 () = signals.next() => Ok(()),
-                ended = node.ended() => Err(CliError::new("ended", format!("{ended}: the log says why"))),
+                ended = node.ended() => Err(CliError::new("ended", format!("{ended}: the log has the reason"))),
             },
         };
         tracing::info!("ending");
@@ -67,11 +67,11 @@ pub(super) fn run(
         ended
     });
     // Dropping the runtime would wait for them for ever.
-    runtime.shutdown_timeout(STRAGGLERS);
+    runtime.shutdown_timeout(READS_TIMEOUT);
     outcome
 }
 
-/// The signals that end what runs in the foreground.
+/// The signals that end a command in the foreground.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -99,8 +99,8 @@ impl Signals {
     }
 }
 
-async fn tell(context: &Context, node: &Tombolo, radios: &[String], is_off: bool) -> Outcome {
-    let Reply::Id(id) = node.command(Command::Id).await? else { return Ok(()) };
+async fn announce(context: &CliContext, node: &Tombolo, radios: &[String], is_off: bool) -> Outcome {
+    let Reply::Id(id) = node.command(Query::Id).await? else { return Ok(()) };
     let (addresses, socket) = (node.addresses(), node.socket().map(|path| path.display().to_string()));
     if context.json {
         let json = serde_json::json!({
@@ -124,22 +124,22 @@ async fn tell(context: &Context, node: &Tombolo, radios: &[String], is_off: bool
     Ok(())
 }
 
-/// What each radio may do, as far as that is known before it has spoken.
-async fn rules(node: &Tombolo) -> Result<Vec<crate::node::view::AirtimeView>, CliError> {
-    match node.command(Command::Airtime).await? {
+/// The rules of each radio, as far as they are known before it has reported.
+async fn rules(node: &Tombolo) -> Result<Vec<crate::io::view::AirtimeView>, CliError> {
+    match node.command(Query::Airtime).await? {
         Reply::Airtime(views) => Ok(views),
         _ => Ok(Vec::new()),
     }
 }
 
-/// The log goes to standard error; `RUST_LOG` before the settings.
+/// Starts the log on standard error; `RUST_LOG` replaces the settings.
 fn start_log(setting: &str) -> Outcome {
     let wanted = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
     let wanted = wanted.as_deref().unwrap_or(setting);
     let filter = check_log_filter(wanted);
     let filter = filter.map_err(|why| CliError::usage(format!("RUST_LOG=`{wanted}` is not {why}")))?;
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
-    // A second log in one process is a test's business.
+    // Only a test starts a second log in one process.
     let _ = tracing_subscriber::registry().with(layer).with(filter).try_init();
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `watch`.
+//! `watch`: prints the events of a running node.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use serde_json::Value as Json;
 use super::ask::runtime;
 use super::docs::{called, names};
 use super::error::{CliError, Outcome};
-use super::{Context, print};
-use crate::daemon::now;
+use super::{CliContext, print};
+use crate::system_clock::now;
 
-pub(super) fn run(context: &Context, doc: Option<&str>) -> Outcome {
+pub(super) fn run(context: &CliContext, doc: Option<&str>) -> Outcome {
     let runtime = runtime()?;
     let lines = runtime.block_on(context.node.watch(doc))?;
     let mut lines = lines.ok_or_else(|| {
@@ -32,7 +32,7 @@ pub(super) fn run(context: &Context, doc: Option<&str>) -> Outcome {
     Err(CliError::new("gone", "the node has ended: `tombolo up` starts it"))
 }
 
-/// Whether the names must be asked for anew.
+/// Whether the names must be read again.
 fn is_news_of_strangers(event: &Json, known: &BTreeMap<String, String>) -> bool {
     let strange = |field: &str| match print::text(event, field) {
         "" => false,

@@ -15,7 +15,8 @@ use crate::envelope::{Envelope, EnvelopeError, Payload};
 use crate::layer::{Content, DocumentId, DocumentName, Head, Kind, Layer, LayerId, SignedHead};
 use crate::limits::RADIO_MESSAGE_BYTES_MAX;
 
-/// The bytes of a whole layer for a radio. `plain`: what a map holds stands there for anyone to read. May be longer than a radio takes: whoever sends looks.
+/// The bytes of a whole layer for a radio. `plain`: the entries of a map are readable by everyone. The result may be
+/// longer than a radio takes; the sender checks.
 pub fn encode_air(layer: &Layer, plain: bool) -> Vec<u8> {
     let head = layer.head();
     let id = &head.layer;
@@ -47,6 +48,10 @@ pub fn encode_air(layer: &Layer, plain: bool) -> Vec<u8> {
 }
 
 /// Reads a whole layer heard in `owner`'s channel. The root is computed, and nothing is verified yet.
+///
+/// # Errors
+///
+/// An error where the bytes are no whole layer, or exceed a limit.
 pub fn decode_air(owner: PeerId, bytes: &[u8]) -> Result<Envelope, EnvelopeError> {
     let limits = Limits { bytes_max: RADIO_MESSAGE_BYTES_MAX, depth_max: 2, items_max: 16 };
     let Value::Array(items) = tombolo_delta::from_cbor(bytes, &limits)? else {

@@ -7,7 +7,7 @@ use crate::envelope::{CompactEnvelope, EnvelopeError, MapChanges, decode_changes
 /// A change at hand, not yet bytes.
 #[derive(Clone, Debug)]
 pub enum Change<'a> {
-    /// Of a snapshot.
+    /// A change of a snapshot.
     Snapshot {
         /// The value that the receiver holds.
         base: Value,
@@ -16,11 +16,11 @@ pub enum Change<'a> {
         /// Sequences and signed times of both.
         context: Context,
     },
-    /// Of a map.
+    /// A change of a map.
     Map {
         /// What was put and dropped.
         changes: MapChanges,
-        /// The signed time.
+        /// The signed time of the new state, milliseconds.
         time_ms: u64,
     },
 }
@@ -62,5 +62,16 @@ impl Carried for Vec<u8> {
 
     fn changes(&self, time_ms: u64) -> Result<MapChanges, EnvelopeError> {
         decode_changes(self, time_ms)
+    }
+}
+
+/// A change behind a reference, so that one gate takes every form.
+impl Carried for &dyn Carried {
+    fn target(&self, base: &Value, context: &Context) -> Option<Value> {
+        (**self).target(base, context)
+    }
+
+    fn changes(&self, time_ms: u64) -> Result<MapChanges, EnvelopeError> {
+        (**self).changes(time_ms)
     }
 }

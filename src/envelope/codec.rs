@@ -50,7 +50,7 @@ pub enum EnvelopeError {
 /// A compact envelope: claims relative to a base, a signature, and a delta.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CompactEnvelope<D = Vec<u8>> {
-    /// The base.
+    /// The base that the delta starts from.
     pub base: BaseRef,
     /// One byte of the layer's hash, where the link is wide enough to spare it.
     pub address: Option<u8>,
@@ -105,13 +105,17 @@ fn encode_head(envelope: &CompactEnvelope) -> Vec<u8> {
 }
 
 /// Reads a compact envelope of a peer.
+///
+/// # Errors
+///
+/// An error where the bytes are cut short or no compact envelope.
 pub fn decode_compact(bytes: &[u8]) -> Result<CompactEnvelope, EnvelopeError> {
-    let mut reader = Reader { bytes };
+    let mut reader = EnvelopeReader { bytes };
     let envelope = read_head(&mut reader)?;
     Ok(CompactEnvelope { signature: reader.array()?, delta: reader.bytes.to_vec(), ..envelope })
 }
 
-fn read_head(reader: &mut Reader<'_>) -> Result<CompactEnvelope, EnvelopeError> {
+fn read_head(reader: &mut EnvelopeReader<'_>) -> Result<CompactEnvelope, EnvelopeError> {
     let head = reader.byte()?;
     if head & COMPACT == 0 {
         return Err(EnvelopeError::Shape);
@@ -167,6 +171,10 @@ pub fn encode_whole(envelope: &Envelope) -> Vec<u8> {
 }
 
 /// Reads a whole envelope of a peer. The signature is not checked here: `Envelope::open` does.
+///
+/// # Errors
+///
+/// An error where the bytes are no whole envelope, or exceed a limit.
 pub fn decode_whole(bytes: &[u8]) -> Result<Envelope, EnvelopeError> {
     let limits =
         Limits { bytes_max: MESSAGE_BYTES_MAX, depth_max: DEPTH_MAX + 4, items_max: MESSAGE_BYTES_MAX };
@@ -226,6 +234,10 @@ pub(super) fn changes_value(changes: &MapChanges, time_ms: u64) -> Value {
 }
 
 /// Reads a map delta of a peer.
+///
+/// # Errors
+///
+/// An error where the bytes are no map delta, or exceed a limit.
 pub fn decode_changes(bytes: &[u8], time_ms: u64) -> Result<MapChanges, EnvelopeError> {
     let limits = Limits { bytes_max: LAYER_BYTES_MAX, depth_max: DEPTH_MAX + 3, items_max: LAYER_BYTES_MAX };
     changes_from_value(&tombolo_delta::from_cbor(bytes, &limits)?, time_ms)
@@ -287,11 +299,11 @@ fn unzigzag(number: u64) -> i64 {
     (number >> 1).cast_signed() ^ -((number & 1).cast_signed())
 }
 
-struct Reader<'a> {
+struct EnvelopeReader<'a> {
     bytes: &'a [u8],
 }
 
-impl Reader<'_> {
+impl EnvelopeReader<'_> {
     fn byte(&mut self) -> Result<u8, EnvelopeError> {
         let (first, rest) = self.bytes.split_first().ok_or(EnvelopeError::Truncated)?;
         self.bytes = rest;

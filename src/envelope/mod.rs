@@ -1,6 +1,6 @@
 //! Envelopes: how a signed layer state travels.
 //!
-//! *Whole*: everything said outright, for first contact, relays, files. *Compact*: only what a receiver
+//! *Whole*: all fields, for first contact, relays, files. *Compact*: only what a receiver
 //! that holds the base cannot infer: 4 to 8 bytes beside the signature, about 2 on air. The root never travels with a
 //! delta: the receiver applies, computes, verifies. `FORMAT.md` draws both.
 //!
@@ -21,8 +21,8 @@ pub use codec::{
     encode_compact, encode_whole,
 };
 pub use update::{
-    UpdateChange, UpdateItem, decode_provisional, decode_update, encode_provisional, encode_update,
-    join_update,
+    ProvisionalUpdate, UpdateChange, UpdateItem, decode_provisional, decode_update, encode_provisional,
+    encode_update, join_update,
 };
 
 use crate::layer::{Content, Head, Kind, Layer, LayerId, Root, Sequence, SignedHead};
@@ -58,10 +58,14 @@ impl Envelope {
 
     /// Opens an envelope that brings its content: the signature must be the author's, over the root that
     /// the content has.
-    pub fn open(self) -> Result<Layer, OpenError> {
-        let Payload::Whole(content) = self.payload else { return Err(OpenError::NoContent) };
+    ///
+    /// # Errors
+    ///
+    /// `NoContent` for an envelope without content, `Signature` where the signature does not fit.
+    pub fn open(self) -> Result<Layer, EnvelopeOpenError> {
+        let Payload::Whole(content) = self.payload else { return Err(EnvelopeOpenError::NoContent) };
         if content.root() != self.signed.head.root || !self.signed.verify() {
-            return Err(OpenError::Signature);
+            return Err(EnvelopeOpenError::Signature);
         }
         Ok(Layer { signed: self.signed, content })
     }
@@ -69,7 +73,7 @@ impl Envelope {
 
 /// Why an envelope was not opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OpenError {
+pub enum EnvelopeOpenError {
     /// The signature is not the author's over this content, or a field is out of range.
     #[error("the signature is not the author's over this content")]
     Signature,
@@ -85,7 +89,7 @@ pub struct BaseRef {
     pub distance: u64,
     /// The first two bytes of the base's root.
     pub root_prefix: [u8; 2],
-    /// Only the first of them was said.
+    /// Whether only the first of them was sent.
     pub is_short: bool,
 }
 
@@ -103,9 +107,9 @@ impl BaseRef {
 /// What a receiver needs to know of a base it holds to try a compact envelope on it.
 #[derive(Clone, Copy, Debug)]
 pub struct Base<'a> {
-    /// The layer.
+    /// The layer that the delta changes.
     pub layer: &'a LayerId,
-    /// The base's sequence.
+    /// The sequence of the base.
     pub sequence: Sequence,
     /// The base's signed time.
     pub time_ms: u64,

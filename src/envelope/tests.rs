@@ -97,7 +97,7 @@ proptest! {
         let change = Change::Snapshot { base: base.clone(), target: &target, context };
         let body = encode_provisional(&envelope.with(change), tags).unwrap();
         let bytes = [&body[..], &[7].repeat(4 * usize::from(tags))].concat();
-        let (read, over, found) = decode_provisional(&bytes).unwrap();
+        let ProvisionalUpdate { envelope: read, body: over, tags: found } = decode_provisional(&bytes).unwrap();
         prop_assert_eq!(over, &body[..]);
         prop_assert_eq!(found, &vec![[7; 4]; usize::from(tags)][..]);
         prop_assert_eq!((read.base.distance, read.time_step_ms), (envelope.base.distance, envelope.time_step_ms));
@@ -114,8 +114,8 @@ proptest! {
         if let Ok(envelopes) = decode_update(&bytes) {
             envelopes.iter().for_each(read);
         }
-        if let Ok((envelope, ..)) = decode_provisional(&bytes) {
-            read(&envelope);
+        if let Ok(provisional) = decode_provisional(&bytes) {
+            read(&provisional.envelope);
         }
     }
 }
@@ -136,7 +136,7 @@ fn what_names_the_base_takes_two_bytes() {
         };
         encode_update(&envelope, false).len()
     };
-    // The byte that says how long a delta is by itself is spared.
+    // The length byte of a lone delta is saved.
     for distance in 1..16 {
         assert!(length(distance, 0) < 64 + 2 + alone, "{distance}");
     }

@@ -4,10 +4,10 @@
 //!
 //! ```text
 //! update       { signature 64, length 1, change }… signature 64, change as long as the rest
-//! change       told, or of a map also  length of what is told 1, told, CBOR
-//! provisional  tags (high 4 bits), distance (low 4 bits), told, { tag 4 }…
+//! change       coded, or of a map also  length of the coded part 1, coded, CBOR
+//! provisional  tags (high 4 bits), distance (low 4 bits), coded, { tag 4 }…
 //! ```
-//! An ed25519 signature ends with a number below 2^253: its highest three bits are always 0 and say other things here.
+//! An ed25519 signature ends with a number below 2^253: its highest three bits are always 0 and carry flags here.
 
 use tombolo_delta::{Context, PreambleReader, PreambleWriter, Value};
 
@@ -17,11 +17,11 @@ use crate::identity::SignatureBytes;
 
 /// In a signature's last byte: another envelope follows, and this one's change has its length before it.
 const ANOTHER: u8 = 0x80;
-/// In a signature's last byte: the change stands as CBOR behind what is told.
+/// In a signature's last byte: the change stands as CBOR behind the coded part.
 const PLAIN: u8 = 0x40;
 /// In a signature's last byte: the highest bit of the prefix of the base's root.
-const PRINT_HIGH: u8 = 0x20;
-const PRINT_HIGH_SHIFT: u32 = 5;
+const PREFIX_HIGH: u8 = 0x20;
+const PREFIX_HIGH_SHIFT: u32 = 5;
 /// Bits of the first byte of the base's root that an update carries.
 const PREFIX_LOW_BITS: u32 = 7;
 /// A map's content is packed up to here: a tenth of a second, and twice what a radio takes.
@@ -31,11 +31,11 @@ const TAG_BYTES: usize = 4;
 /// Major type of CBOR (RFC 8949, section 3.1).
 const BYTE_STRING: u8 = 2;
 
-/// The pace at which most that goes on air is published: a signed time is told as what it is off.
+/// The interval at which most documents on air are published: a signed time is sent as its deviation from that.
 const PACE_MS: u64 = 60_000;
-/// A larger distance foretells no more.
+/// A larger distance predicts no time.
 const PACED_DISTANCE_MAX: u64 = 1 << 20;
-/// Chances, in 65536ths.
+/// Probabilities of yes, in 65536ths.
 const AUDIENCE_MOVED: u16 = 1_024;
 const IN_MILLISECONDS: u16 = 2_048;
 const PREFIX_IS_LONG: u16 = 6_554;
@@ -46,9 +46,9 @@ const DISTANCE_GROWS: [u16; 5] = [49_152, 49_152, 36_045, 16_384, 26_214];
 const TIME_GROWS: [u16; 1] = [52_429];
 /// Classes of a number: all below 2^54.
 const CLASSES_MAX: u32 = 54;
-/// A longer change of a map stands as it is: it is made anew for each frame, and no text model runs over it then.
+/// A longer change of a map is sent uncompressed: it is encoded again for each frame, without the cost of a text model.
 const PACKED_BYTES_MAX: usize = 4_096;
-/// A distance that the first byte of a provisional state can say.
+/// The largest distance that fits the first byte of a provisional state.
 const DISTANCE_MAX: u64 = 15;
 
 /// A signed envelope as it stands in an update.
@@ -86,7 +86,7 @@ pub fn encode_update(envelope: &CompactEnvelope<Change<'_>>, plain: bool) -> Upd
     }
     let mut bytes = envelope.signature.to_vec();
     if let Some(last) = bytes.last_mut() {
-        *last |= first >> PREFIX_LOW_BITS << PRINT_HIGH_SHIFT;
+        *last |= first >> PREFIX_LOW_BITS << PREFIX_HIGH_SHIFT;
     }
     match &envelope.delta {
         Change::Snapshot { base, target, context } => {
@@ -102,9 +102,9 @@ pub fn encode_update(envelope: &CompactEnvelope<Change<'_>>, plain: bool) -> Upd
                     if let Some(last) = bytes.last_mut() {
                         *last |= PLAIN;
                     }
-                    let told = preamble.finish();
-                    bytes.push(told.len() as u8);
-                    bytes.extend(told);
+                    let coded = preamble.finish();
+                    bytes.push(coded.len() as u8);
+                    bytes.extend(coded);
                     bytes.extend(cbor);
                 }
             }
@@ -118,18 +118,22 @@ pub fn join_update(items: &[UpdateItem]) -> Option<Vec<u8>> {
     let (last, before) = items.split_last()?;
     let mut bytes = Vec::new();
     for UpdateItem(item) in before {
-        let (signature, told) = item.split_first_chunk::<SIGNATURE_BYTES>()?;
+        let (signature, coded) = item.split_first_chunk::<SIGNATURE_BYTES>()?;
         let mut signature = *signature;
         *signature.last_mut()? |= ANOTHER;
         bytes.extend(signature);
-        bytes.push(u8::try_from(told.len()).ok()?);
-        bytes.extend(told);
+        bytes.push(u8::try_from(coded.len()).ok()?);
+        bytes.extend(coded);
     }
     bytes.extend(&last.0);
     Some(bytes)
 }
 
-/// Takes an update of a peer apart. What it says of its bases is read; nothing is verified yet.
+/// Splits a peer's update into its envelopes. The references to their bases are read; nothing is verified yet.
+///
+/// # Errors
+///
+/// An error where the bytes are no update.
 pub fn decode_update(bytes: &[u8]) -> Result<Vec<CompactEnvelope<UpdateChange>>, EnvelopeError> {
     let mut envelopes = Vec::new();
     let mut rest = bytes;
@@ -142,8 +146,8 @@ pub fn decode_update(bytes: &[u8]) -> Result<Vec<CompactEnvelope<UpdateChange>>,
             return Ok(envelopes);
         }
         let (length, behind) = behind.split_first().ok_or(EnvelopeError::Truncated)?;
-        let (told, left) = behind.split_at_checked(usize::from(*length)).ok_or(EnvelopeError::Truncated)?;
-        envelopes.push(read_update(*signature, told)?);
+        let (coded, left) = behind.split_at_checked(usize::from(*length)).ok_or(EnvelopeError::Truncated)?;
+        envelopes.push(read_update(*signature, coded)?);
         rest = left;
     }
 }
@@ -153,15 +157,15 @@ fn read_update(
     change: &[u8],
 ) -> Result<CompactEnvelope<UpdateChange>, EnvelopeError> {
     let last = signature.last_mut().ok_or(EnvelopeError::Truncated)?;
-    let (high, is_plain) = ((*last & PRINT_HIGH) >> PRINT_HIGH_SHIFT, *last & PLAIN != 0);
-    *last &= !(ANOTHER | PLAIN | PRINT_HIGH);
-    let (told, plain) = if is_plain {
+    let (high, is_plain) = ((*last & PREFIX_HIGH) >> PREFIX_HIGH_SHIFT, *last & PLAIN != 0);
+    *last &= !(ANOTHER | PLAIN | PREFIX_HIGH);
+    let (coded, plain) = if is_plain {
         let (length, behind) = change.split_first().ok_or(EnvelopeError::Truncated)?;
         behind.split_at_checked(usize::from(*length)).ok_or(EnvelopeError::Truncated)?
     } else {
         (change, &[][..])
     };
-    let mut preamble = PreambleReader::new(told.to_vec());
+    let mut preamble = PreambleReader::new(coded.to_vec());
     let distance = get_number(&mut preamble, &DISTANCE_GROWS)? + 1;
     let time_step_ms = get_time(&mut preamble, distance)?;
     let audience_step = if preamble.bit(AUDIENCE_MOVED) { get_signed(&mut preamble, EVEN)? } else { 0 };
@@ -200,18 +204,29 @@ pub fn encode_provisional(envelope: &CompactEnvelope<Change<'_>>, tags: u8) -> O
     Some(bytes)
 }
 
-/// A provisional state of a peer: the envelope, which names no base and has no signature; the bytes that the tags are
-/// over; and the tags.
-#[allow(clippy::type_complexity, reason = "three parts of one message")]
-pub fn decode_provisional(
-    bytes: &[u8],
-) -> Result<(CompactEnvelope<UpdateChange>, &[u8], &[[u8; TAG_BYTES]]), EnvelopeError> {
+/// A provisional state of a peer, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProvisionalUpdate<'b> {
+    /// The envelope, which names no base and has no signature.
+    pub envelope: CompactEnvelope<UpdateChange>,
+    /// The bytes that the tags are over.
+    pub body: &'b [u8],
+    /// A tag for each listener that is meant.
+    pub tags: &'b [[u8; TAG_BYTES]],
+}
+
+/// Splits the bytes of a peer's provisional state. Nothing is verified yet.
+///
+/// # Errors
+///
+/// An error where the bytes are no provisional state.
+pub fn decode_provisional(bytes: &[u8]) -> Result<ProvisionalUpdate<'_>, EnvelopeError> {
     let first = *bytes.first().ok_or(EnvelopeError::Truncated)?;
     let tags_bytes = usize::from(first >> 4) * TAG_BYTES;
     let body_bytes = bytes.len().checked_sub(tags_bytes).filter(|length| *length > 0 && tags_bytes > 0);
     let (body, tags) = bytes.split_at(body_bytes.ok_or(EnvelopeError::Truncated)?);
-    let told = body.split_first().map_or(&[][..], |(_, told)| told);
-    let mut preamble = PreambleReader::new(told.to_vec());
+    let coded = body.split_first().map_or(&[][..], |(_, coded)| coded);
+    let mut preamble = PreambleReader::new(coded.to_vec());
     let distance = match u64::from(first & 0x0f) {
         0 => get_number(&mut preamble, &DISTANCE_GROWS)? + DISTANCE_MAX + 1,
         short => short,
@@ -226,7 +241,7 @@ pub fn decode_provisional(
         signature: [0; SIGNATURE_BYTES],
         delta: UpdateChange::Behind(preamble),
     };
-    Ok((envelope, body, tags.as_chunks().0))
+    Ok(ProvisionalUpdate { envelope, body, tags: tags.as_chunks().0 })
 }
 
 /// What a map holds: packed as a delta from nothing, where that is shorter than its CBOR and may be.
@@ -289,9 +304,9 @@ impl Carried for UpdateChange {
     }
 }
 
-/// The signed time less what the pace foretells: in seconds where both are whole.
+/// The signed time less what the pace predicts: in seconds where both are whole.
 fn put_time(preamble: &mut PreambleWriter, distance: u64, time_step_ms: i64) {
-    let off = i128::from(time_step_ms) - foretold_ms(distance);
+    let off = i128::from(time_step_ms) - predicted_ms(distance);
     let fine = off % 1000 != 0;
     preamble.bit(IN_MILLISECONDS, fine);
     put_signed(preamble, if fine { off } else { off / 1000 }, AT_PACE);
@@ -300,11 +315,11 @@ fn put_time(preamble: &mut PreambleWriter, distance: u64, time_step_ms: i64) {
 fn get_time(preamble: &mut PreambleReader, distance: u64) -> Result<i64, EnvelopeError> {
     let unit = if preamble.bit(IN_MILLISECONDS) { 1 } else { 1000 };
     let off = get_signed(preamble, AT_PACE)? * unit;
-    let step = foretold_ms(distance) + off;
+    let step = predicted_ms(distance) + off;
     i64::try_from(step).map_err(|_| EnvelopeError::Number)
 }
 
-fn foretold_ms(distance: u64) -> i128 {
+fn predicted_ms(distance: u64) -> i128 {
     i128::from(distance.min(PACED_DISTANCE_MAX) * PACE_MS)
 }
 

@@ -8,8 +8,8 @@
 //! knows, and no others. Members stand in the order of their hashes.
 //!
 //! `since` is the sequence of the audience that made a member a writer, where that was not the owner's first.
-//! Only layers that he signed under that audience or a later one count: a writer who was removed and is listed
-//! again does not bring back with his old layer what was deleted meanwhile.
+//! Only layers that the member signed under that audience or a later one count: a writer that was removed and is
+//! listed again does not bring back, with its old layer, what was deleted meanwhile.
 
 use std::collections::BTreeMap;
 
@@ -35,11 +35,11 @@ pub struct Audience {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RadioUse {
-    /// Not at all.
+    /// The document is not sent by radio.
     Never,
     /// Its brief in its place: a document of its own, `NAME.brief`.
     Brief,
-    /// As it is.
+    /// The document is sent as it is.
     #[default]
     Full,
 }
@@ -108,8 +108,8 @@ impl Audience {
         self.policies.len()
     }
 
-    /// The audience of these members that follows this one, to be signed as `sequence`: who was a writer
-    /// already counts as before, whoever becomes one counts from now on.
+    /// The audience of these members that follows this one, to be signed as `sequence`: a member that
+    /// was a writer already counts as before, a new writer counts from now on.
     pub fn followed_by(
         &self,
         members: impl IntoIterator<Item = (PeerId, TrustLevel)>,
@@ -147,7 +147,7 @@ impl Audience {
         member.level.may_write().then_some(member.since)
     }
 
-    /// Whether somebody whom `before` listed is no longer listed.
+    /// Whether an identity that `before` listed is no longer listed.
     pub fn lacks_of(&self, before: &Audience) -> bool {
         self.salt != before.salt || before.members.keys().any(|hash| !self.members.contains_key(hash))
     }
@@ -162,7 +162,7 @@ impl Audience {
         self.members.len()
     }
 
-    /// Whether nobody is listed.
+    /// Whether no identity is listed.
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
@@ -190,6 +190,10 @@ impl Audience {
     }
 
     /// From the content of an audience document. Fields of later versions are left unread.
+    ///
+    /// # Errors
+    ///
+    /// An error where the value is no audience, or lists too many members.
     pub fn from_value(value: &Value) -> Result<Self, AudienceError> {
         let salt = value.get("salt").and_then(fixed).ok_or(AudienceError)?;
         let listed = value.get("members").and_then(Value::as_array).ok_or(AudienceError)?;
@@ -275,7 +279,7 @@ mod tests {
         assert_eq!((without.writes_since(&a), without.writes_since(&b)), (Some(Sequence::NONE), None));
         let again = without.followed_by([(a, TrustLevel::Trusted), (b, TrustLevel::Trusted)], at(9));
         let later = again.followed_by([(b, TrustLevel::Trusted), (a, TrustLevel::Trusted)], at(12));
-        assert_eq!(again, later, "whoever stays listed counts as before");
+        assert_eq!(again, later, "a member that stays listed counts as before");
         let read = Audience::from_value(&later.to_value()).unwrap();
         assert_eq!((read.writes_since(&a), read.writes_since(&b)), (Some(Sequence::NONE), Some(at(9))));
     }

@@ -37,12 +37,12 @@ pub fn token_hash(token: &Token) -> TokenHash {
     *blake3::Hasher::new_derive_key("tombolo 1 invite token").update(token).finalize().as_bytes()
 }
 
-/// What an invite code says.
+/// The content of an invite code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invite {
-    /// Who invites.
+    /// The node that invites.
     pub inviter: PeerId,
-    /// Its onion address.
+    /// The onion address of the inviter.
     pub onion: String,
     /// The secret; works once.
     pub token: Token,
@@ -57,10 +57,10 @@ pub struct Invite {
 /// Why a text is no invite code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InviteError {
-    /// Neither prefix.
+    /// The code has neither prefix.
     #[error("it starts with `fed1:` (or `FED1C:` from a QR code)")]
     Prefix,
-    /// Too long.
+    /// The code is too long.
     #[error("it is longer than any code")]
     TooLong,
     /// Letters that the encoding does not have.
@@ -100,7 +100,7 @@ impl Invite {
             expires: self.expires_ms.map(rfc3339),
             addrs: self.addresses.clone(),
         };
-        let text = serde_json::to_vec(&json).unwrap_or_default();
+        let text = serde_json::to_vec(&json).expect("texts and numbers have a JSON form");
         format!("{LONG_PREFIX}{}", BASE64URL_NOPAD.encode(&text))
     }
 
@@ -135,6 +135,10 @@ impl Invite {
     }
 
     /// Reads a code of either form. Spaces and line breaks around and within it are forgiven.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the code.
     pub fn parse(text: &str) -> Result<Self, InviteError> {
         if text.len() > INVITE_TEXT_MAX {
             return Err(InviteError::TooLong);
@@ -225,7 +229,7 @@ pub struct Outgoing {
     pub level: TrustLevel,
     /// When it was made, milliseconds since the Unix epoch.
     pub created_at_ms: u64,
-    /// When it ends.
+    /// When it expires, milliseconds since the Unix epoch.
     pub expires_ms: u64,
     /// Who used it, and when. Set durably before the answer leaves.
     pub accepted: Option<([u8; 32], u64)>,
@@ -234,7 +238,7 @@ pub struct Outgoing {
 /// An invite that we redeemed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incoming {
-    /// Who invited.
+    /// The node that invited.
     pub inviter: [u8; 32],
     /// When we redeemed it, milliseconds since the Unix epoch.
     pub created_at_ms: u64,

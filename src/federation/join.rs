@@ -1,4 +1,4 @@
-//! What a joiner and an inviter say to each other, once, on a link whose keys TLS has proved.
+//! The messages of a joiner and an inviter, sent once, on a link whose keys TLS has proved.
 //!
 //! ```text
 //! request  ["tombolo-join-1", token, onion, name, level, time, signature]
@@ -18,42 +18,42 @@ use crate::limits::{JOIN_BYTES_MAX, NODE_NAME_BYTES_MAX};
 /// First item of the signed array and of both messages.
 pub const JOIN_DOMAIN: &str = "tombolo-join-1";
 
-/// A joiner's request.
+/// A joiner's request to an inviter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinRequest {
-    /// The invite's secret.
+    /// The secret of the invite.
     pub token: Token,
     /// The joiner's onion address.
     pub onion: String,
     /// What the joiner calls itself.
     pub name: String,
-    /// The level that the invite says.
+    /// The level that the invite grants.
     pub level: TrustLevel,
     /// When the joiner signed, milliseconds since the Unix epoch.
     pub time_ms: u64,
-    /// Over `signing_bytes`.
+    /// The signature over `signing_bytes`.
     pub signature: SignatureBytes,
 }
 
-/// An inviter's answer.
+/// An inviter's answer to a joiner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JoinAnswer {
     /// Agreed; the inviter calls itself so.
     Agreed {
-        /// The inviter's name.
+        /// The name of the inviter.
         name: String,
     },
-    /// Refused.
+    /// The inviter refuses, for this reason.
     Refused(JoinRefusal),
 }
 
 /// Why an inviter refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum JoinRefusal {
-    /// The token is unknown, or somebody else used it.
+    /// The token is unknown, or another node used it.
     #[error("this invite was used already or withdrawn: ask for a new one")]
     Token,
-    /// Too late.
+    /// The invite has expired.
     #[error("this invite has expired: ask for a new one")]
     Expired,
     /// The signature or a field does not hold.
@@ -143,6 +143,10 @@ impl JoinRequest {
     }
 
     /// Reads a stranger's bytes.
+    ///
+    /// # Errors
+    ///
+    /// An error where the bytes are no such message.
     pub fn decode(bytes: &[u8]) -> Result<Self, JoinMessageError> {
         let items = read(bytes)?;
         let [_, token, onion, name, level, time, signature] = items.as_slice() else {
@@ -177,6 +181,10 @@ impl JoinAnswer {
     }
 
     /// Reads an inviter's bytes.
+    ///
+    /// # Errors
+    ///
+    /// An error where the bytes are no such message.
     pub fn decode(bytes: &[u8]) -> Result<Self, JoinMessageError> {
         let items = read(bytes)?;
         match items.as_slice() {

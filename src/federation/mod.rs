@@ -27,13 +27,13 @@ struct HeldAudience {
 /// Why a layer is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Refusal {
-    /// We do not know the owner, or distrust it.
+    /// The owner is unknown or untrusted here.
     OwnerNotTrusted,
-    /// We only observe the owner: its node state is all we take.
+    /// This node only observes the owner, and takes nothing but its node state.
     ObservedOnly,
-    /// The owner's audience, as we hold it, does not list the author as a writer.
+    /// The owner's audience, as held here, does not list the author as a writer.
     NotAWriter,
-    /// We hold the owner's audience in an older state than the author did.
+    /// The owner's audience is held here in an older state than the author had.
     AudienceBehind,
     /// A quota of this node.
     Quota,
@@ -92,7 +92,7 @@ impl Federation {
         self.peers().filter(|peer| peer.is_member())
     }
 
-    /// A peer's record.
+    /// The record of one peer.
     pub fn peer(&self, id: &PeerId) -> Option<&Peer> {
         self.peers.get(id)
     }
@@ -107,7 +107,7 @@ impl Federation {
         self.peers.insert(peer.id, peer);
     }
 
-    /// Removes a peer.
+    /// Removes the record of a peer.
     pub fn remove_peer(&mut self, id: &PeerId) -> Option<Peer> {
         self.peers.remove(id)
     }
@@ -170,7 +170,7 @@ impl Federation {
     }
 
     /// From which audience sequence on an author's layers count in an owner's map documents, by the newest
-    /// audience held; none where he is no writer. What he signed under an older one is kept without effect.
+    /// audience held; none where the author is no writer. A layer signed under an older one is kept without effect.
     pub fn counts_from(&self, owner: &PeerId, author: &PeerId) -> Option<Sequence> {
         match owner == author {
             true => Some(Sequence::NONE),
@@ -184,7 +184,11 @@ impl Federation {
     }
 
     /// Whether a layer signed under `audience_sequence` takes effect now. The owner's audience comes first:
-    /// whoever shows a document also knows who writes it.
+    /// a node that shows a document also knows who writes it.
+    ///
+    /// # Errors
+    ///
+    /// The reason why it does not.
     pub fn admits(&self, layer: &LayerId, audience_sequence: Sequence) -> Result<(), Refusal> {
         let LayerId { document, author } = layer;
         self.part(document)?;

@@ -76,26 +76,26 @@ impl std::str::FromStr for TrustLevel {
 /// Whether both sides have agreed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Joined {
-    /// Both have.
+    /// Both sides have agreed.
     Agreed,
     /// We redeemed its invite and it has not answered yet. The token is kept until it does.
     Waiting {
-        /// The invite's token.
+        /// The token of the invite.
         token: [u8; 16],
     },
 }
 
-/// A peer's record.
+/// The record of one peer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peer {
-    /// Who it is.
+    /// The identity of the peer.
     #[serde(with = "peer_bytes")]
     pub id: PeerId,
-    /// Its onion address.
+    /// The onion address of the peer.
     pub onion: String,
-    /// The name the operator gave it; stands before what it says of itself.
+    /// The name the operator gave it; takes precedence over its own.
     pub given_name: Option<String>,
-    /// What it says of itself: from joining, then from its node state.
+    /// The name it gave itself: at joining, then in its node state.
     pub own_name: Option<String>,
     /// What it may do here.
     pub trust_level: TrustLevel,
@@ -115,7 +115,7 @@ impl Peer {
         self.trust_level.is_member()
     }
 
-    /// What we call it.
+    /// The name under which it is shown.
     pub fn name(&self) -> Option<&str> {
         self.given_name.as_deref().or(self.own_name.as_deref())
     }

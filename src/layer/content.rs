@@ -1,4 +1,4 @@
-//! What a layer says: one value (snapshot) or entries with their hash tree (map).
+//! The content of a layer: one value (snapshot) or entries with their hash tree (map).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,10 +35,10 @@ pub enum ContentError {
     /// An entry in a bucket that is not its own.
     #[error("the key `{0}` does not belong into this bucket")]
     WrongBucket(KeyPath),
-    /// Too many entries.
+    /// The layer has too many entries.
     #[error("a map layer has at most {MAP_ENTRIES_MAX} entries")]
     TooManyEntries,
-    /// Too many bytes.
+    /// The entries have too many bytes.
     #[error("a map layer has at most {LAYER_BYTES_MAX} bytes of entries")]
     TooLarge,
     /// Too many bytes in one bucket.
@@ -47,7 +47,7 @@ pub enum ContentError {
 }
 
 impl Content {
-    /// The content of a layer that says nothing yet.
+    /// The content of a layer without a state.
     pub fn empty(kind: Kind) -> Self {
         match kind {
             Kind::Snapshot => Content::Snapshot(Value::Null),
@@ -56,12 +56,16 @@ impl Content {
     }
 
     /// A snapshot's content, within the limits of the format.
+    ///
+    /// # Errors
+    ///
+    /// The limit that the value exceeds.
     pub fn snapshot(value: Value) -> Result<Self, ContentError> {
         snapshot_limits().check(&value)?;
         Ok(Content::Snapshot(value))
     }
 
-    /// Snapshot or map.
+    /// Whether it is a snapshot or a map.
     pub fn kind(&self) -> Kind {
         match self {
             Content::Snapshot(_) => Kind::Snapshot,
@@ -88,6 +92,10 @@ impl Content {
     }
 
     /// Reads what `to_cbor` wrote; the bytes may be a peer's.
+    ///
+    /// # Errors
+    ///
+    /// An error where the bytes are no content of this kind, or exceed a limit.
     pub fn from_cbor(kind: Kind, bytes: &[u8]) -> Result<Self, ContentError> {
         match kind {
             Kind::Snapshot => Ok(Content::Snapshot(tombolo_delta::from_cbor(bytes, &snapshot_limits())?)),
@@ -196,7 +204,16 @@ impl MapContent {
             .map(|((_, key), entry)| (key, entry))
     }
 
+    /// Bytes of the entries, as quotas count them.
+    pub fn size_bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Puts (`Some`) or drops (`None`) the entries of some keys; all of them or, on an error, none.
+    ///
+    /// # Errors
+    ///
+    /// The limit that the content would exceed.
     pub fn change(
         &mut self,
         changes: impl IntoIterator<Item = (KeyPath, Option<Entry>)>,
@@ -235,6 +252,10 @@ impl MapContent {
     }
 
     /// Replaces a whole bucket; the entries must belong into it.
+    ///
+    /// # Errors
+    ///
+    /// An error where an entry belongs into another bucket, or a limit would be exceeded.
     pub fn replace_bucket(&mut self, bucket: BucketIndex, cbor: &[u8]) -> Result<(), ContentError> {
         let entries = if cbor.is_empty() { Vec::new() } else { read_entries(cbor)? };
         if let Some((key, _)) = entries.iter().find(|(key, _)| BucketIndex::of(key) != bucket) {

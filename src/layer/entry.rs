@@ -13,10 +13,10 @@ use crate::clock::Timestamp;
 use crate::layer::{KeyError, KeyPath};
 use crate::limits::{DEPTH_MAX, ENTRY_BYTES_MAX};
 
-/// The first 4 bytes of the hash of an entry: how its successor says that it saw it.
+/// The first 4 bytes of the hash of an entry: how its successor proves that its author saw it.
 pub type EntryHash = [u8; 4];
 
-/// What one author says of one key.
+/// What one author wrote under one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// When, by the hybrid clock.
@@ -39,10 +39,10 @@ pub enum EntryError {
     /// An object that has members must be spread over keys.
     #[error("an object that has members is spread over keys, not kept in one entry")]
     ObjectNotSpread,
-    /// Too large.
+    /// The entry is too large.
     #[error("an entry has at most {ENTRY_BYTES_MAX} bytes of CBOR")]
     TooLarge,
-    /// Too deep.
+    /// The value is nested too deep.
     #[error("a value is nested at most {DEPTH_MAX} deep")]
     TooDeep,
 }
@@ -71,6 +71,10 @@ impl Entry {
     }
 
     /// The entry of a peer's array, checked against the limits of the format.
+    ///
+    /// # Errors
+    ///
+    /// An error where the value is none of the four forms, or the entry exceeds a limit.
     pub fn from_value(value: &Value) -> Result<(KeyPath, Entry), EntryError> {
         let Value::Array(items) = value else { return Err(EntryError::Shape) };
         let (key, stamp, rest) = match items.as_slice() {
@@ -90,7 +94,11 @@ impl Entry {
         Ok((key, entry))
     }
 
-    /// The limits of the format on one entry; the same for the one who writes and the one who reads.
+    /// The limits of the format on one entry; the same for writers and readers.
+    ///
+    /// # Errors
+    ///
+    /// `ObjectNotSpread`, or the limit that the entry exceeds.
     pub fn check(&self, key: &KeyPath) -> Result<(), EntryError> {
         if let Some(Value::Map(members)) = &self.value
             && !members.is_empty()

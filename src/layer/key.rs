@@ -15,7 +15,7 @@ pub enum KeyError {
     /// No segment at all.
     #[error("a key has at least one segment")]
     Empty,
-    /// Too many segments.
+    /// The key has too many segments.
     #[error("a key has at most {DEPTH_MAX} segments")]
     TooDeep,
     /// A segment is too long.
@@ -31,6 +31,10 @@ pub enum KeyError {
 
 impl KeyPath {
     /// A key from its segments.
+    ///
+    /// # Errors
+    ///
+    /// `Empty` for no segment, or the limit that is exceeded.
     pub fn new(segments: Vec<String>) -> Result<Self, KeyError> {
         match segments.len() {
             0 => return Err(KeyError::Empty),
@@ -45,6 +49,10 @@ impl KeyPath {
 
     /// Reads `a/b/c`; `\/` is a slash and `\\` a backslash within a segment. Empty segments count: `a//b`
     /// has three, since a JSON member may be called "".
+    ///
+    /// # Errors
+    ///
+    /// An error where the text ends in a lone backslash, or the key exceeds a limit.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         if text.is_empty() {
             return Err(KeyError::Empty);
@@ -72,7 +80,7 @@ impl KeyPath {
         KeyPath(Vec::new())
     }
 
-    /// The segments.
+    /// The segments, from the top down.
     pub fn segments(&self) -> &[String] {
         &self.0
     }
@@ -88,6 +96,10 @@ impl KeyPath {
     }
 
     /// The key one segment further down.
+    ///
+    /// # Errors
+    ///
+    /// The limit that the longer key exceeds.
     pub fn child(&self, segment: &str) -> Result<KeyPath, KeyError> {
         let mut segments = self.0.clone();
         segments.push(segment.to_owned());
@@ -100,6 +112,10 @@ impl KeyPath {
     }
 
     /// From an array of texts of a peer.
+    ///
+    /// # Errors
+    ///
+    /// An error where the value is no array of texts, or the key exceeds a limit.
     pub fn from_value(value: &Value) -> Result<Self, KeyError> {
         let Value::Array(items) = value else { return Err(KeyError::NotTexts) };
         if items.len() > DEPTH_MAX {

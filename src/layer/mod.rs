@@ -1,5 +1,5 @@
-//! A layer: what one author says in one document. It is the layer's *state* that is signed, never a delta,
-//! so that one signature does however far behind a reader is (DESIGN section 3).
+//! A layer: what one author wrote in one document. The layer's *state* is signed, never a delta, so that one
+//! signature serves every reader, however far behind.
 //!
 //! This room knows values, keys, entries, hash trees and the signed head. It does not know who may write
 //! (`federation`), which value wins (`merge`), or how a layer travels (`envelope`, `sync`).
@@ -76,7 +76,11 @@ impl DocumentName {
         Self::new(&format!("{}{}", self.0, Self::BRIEF)).ok().filter(|_| !is_brief)
     }
 
-    /// A name from outside; the error says what is wrong with it.
+    /// A name from outside.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the name.
     pub fn new(text: &str) -> Result<Self, &'static str> {
         if text.is_empty() {
             return Err("it is empty");
@@ -107,7 +111,7 @@ impl DocumentName {
 /// Names a document: whose it is and what it is called.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DocumentId {
-    /// Who made it and says who reads and writes it.
+    /// The node that made it and decides who reads and writes it.
     pub owner: PeerId,
     /// What it is called.
     pub name: DocumentName,
@@ -116,7 +120,7 @@ pub struct DocumentId {
 /// Names a layer: one author's part of one document.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LayerId {
-    /// The document.
+    /// The document that the layer is a part of.
     pub document: DocumentId,
     /// Who signs this layer.
     pub author: PeerId,
@@ -144,7 +148,7 @@ impl LayerId {
 pub struct Sequence(u64);
 
 impl Sequence {
-    /// No state yet.
+    /// The sequence of a layer without a state.
     pub const NONE: Sequence = Sequence(0);
 
     /// A sequence from outside, if it is below 2^53.
@@ -152,7 +156,7 @@ impl Sequence {
         (number <= SEQUENCE_MAX).then_some(Sequence(number))
     }
 
-    /// As a number.
+    /// The sequence as a number.
     pub fn get(self) -> u64 {
         self.0
     }
@@ -190,9 +194,9 @@ impl std::fmt::Debug for Root {
 /// Everything a layer's signature covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// Snapshot or map.
+    /// Whether the layer is a snapshot or a map.
     pub kind: Kind,
-    /// Which layer.
+    /// The layer that this is a state of.
     pub layer: LayerId,
     /// Which version of it.
     pub sequence: Sequence,
@@ -239,9 +243,9 @@ impl Head {
 /// A head and its author's signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedHead {
-    /// What is signed.
+    /// The fields that are signed.
     pub head: Head,
-    /// The author's signature.
+    /// The author's signature over the head.
     pub signature: SignatureBytes,
 }
 
@@ -268,7 +272,7 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// The head.
+    /// The signed head, without the signature.
     pub fn head(&self) -> &Head {
         &self.signed.head
     }

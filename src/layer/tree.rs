@@ -32,7 +32,7 @@ impl BucketIndex {
         u16::try_from(number).ok().filter(|n| *n < BUCKETS).map(BucketIndex)
     }
 
-    /// Its number.
+    /// The number of the bucket.
     pub fn get(self) -> u16 {
         self.0
     }
@@ -49,7 +49,7 @@ pub struct NodePath {
 pub(crate) const BUCKET_LEVEL: u8 = 3;
 
 impl NodePath {
-    /// The root.
+    /// The root of every tree.
     pub const ROOT: NodePath = NodePath { level: 0, index: 0 };
 
     /// A node from outside: level 0 to 3 and an index that the level has.
@@ -74,7 +74,7 @@ impl NodePath {
         (self.level == BUCKET_LEVEL).then_some(BucketIndex(self.index))
     }
 
-    /// Its level.
+    /// The level in the tree, 0 at the root.
     pub fn level(self) -> u8 {
         self.level
     }
@@ -96,7 +96,7 @@ impl From<BucketIndex> for NodePath {
 pub struct TreeHash {
     /// Entries in it or below it; never 0.
     pub count: u32,
-    /// BLAKE3.
+    /// BLAKE3 over what is below.
     pub hash: [u8; 32],
 }
 

@@ -1,16 +1,17 @@
-//! A document as one sees it: the merge of its writers' layers.
+//! A document as a reader sees it: the merge of its writers' layers.
 //!
 //! A snapshot is its owner's layer. A map takes, per key, the greatest entry over the layers of the writers
-//! that count (`register.rs` has the whole rule). Entries too far ahead of reference time wait
+//! that count (`register.rs` has the whole rule); `view.rs` keeps the winners per key. Entries too far ahead of reference time wait
 //! (`quarantine.rs`); tombstones end provably (`tombstone.rs`).
 //!
-//! This room holds layers and says what they read like. It checks no signature and no right: layers come in
+//! This room holds layers and answers what they read like. It checks no signature and no right: layers come in
 //! verified, and the caller names the writers that count.
 
 mod quarantine;
 mod register;
 mod tombstone;
 mod tree;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +21,7 @@ use tombolo_transports::PeerId;
 pub use register::{Loser, Winner};
 pub use tombstone::Sweep;
 pub use tree::{TreeError, flatten};
+pub use view::View;
 
 pub use crate::layer::KeyPath;
 use crate::layer::{Content, Entry, Kind, Layer, MapContent, Sequence};
@@ -30,11 +32,11 @@ pub struct Document {
     kind: Kind,
     owner: PeerId,
     layers: BTreeMap<PeerId, Layer>,
-    /// Who may write, and from which audience sequence on his layer counts.
+    /// The writers, and from which audience sequence on the layer of each counts.
     writers: BTreeMap<PeerId, Sequence>,
     /// The writers whose layer counts, or would as soon as it is there.
     counting: BTreeSet<PeerId>,
-    merged: BTreeMap<KeyPath, Winner>,
+    merged: View,
     quarantine: quarantine::Quarantine,
 }
 
@@ -47,12 +49,12 @@ impl Document {
             layers: BTreeMap::new(),
             writers: BTreeMap::from([(owner, Sequence::NONE)]),
             counting: BTreeSet::from([owner]),
-            merged: BTreeMap::new(),
+            merged: View::default(),
             quarantine: quarantine::Quarantine::default(),
         }
     }
 
-    /// Snapshot or map.
+    /// Whether it is a snapshot or a map.
     pub fn kind(&self) -> Kind {
         self.kind
     }
@@ -67,12 +69,12 @@ impl Document {
         self.layers.iter().filter(|(author, _)| self.counting.contains(author))
     }
 
-    /// One author's layer.
+    /// The layer of one author, if it is held.
     pub fn layer(&self, author: &PeerId) -> Option<&Layer> {
         self.layers.get(author)
     }
 
-    /// Whether an author's layer counts: he is a writer, and signed it since he became one.
+    /// Whether an author's layer counts: the author is a writer, and signed it since becoming one.
     pub fn counts(&self, author: &PeerId) -> bool {
         self.counting.contains(author)
     }
@@ -104,7 +106,7 @@ impl Document {
         }
         let mut keys = changed.unwrap_or_else(|| self.differing_keys(&author, old.as_ref()));
         if counts != counted {
-            // What it said before did not count, or what it says now does not.
+            // Its former content did not count, or the present one does not.
             keys.extend(self.differing_keys(&author, None));
         }
         (counts || counted) && self.resolve(keys, reference_ms)
@@ -120,7 +122,7 @@ impl Document {
         self.layers.insert(layer.head().layer.author, layer);
     }
 
-    /// Says who counts from now on, and from which audience sequence; the owner always does. Returns whether
+    /// Sets who counts from now on, and from which audience sequence; the owner always does. Returns whether
     /// the document reads differently.
     pub fn set_writers(&mut self, writers: BTreeMap<PeerId, Sequence>, reference_ms: u64) -> bool {
         let mut writers = writers;
@@ -163,14 +165,25 @@ impl Document {
 
     /// What wins under a key: value or tombstone.
     pub fn winner(&self, key: &KeyPath) -> Option<&Winner> {
-        self.merged.get(key)
+        self.merged.winner(key)
     }
 
-    /// The value under a key as a reader sees it: none where it is deleted or hidden.
+    /// The value of the entry under a key: none where it is deleted or hidden.
     pub fn shown(&self, key: &KeyPath) -> Option<&Value> {
-        let winner = self.merged.get(key)?;
-        let value = winner.entry.value.as_ref()?;
-        (!tree::is_hidden(key, winner, &self.merged)).then_some(value)
+        self.merged.shown(key)
+    }
+
+    /// What a reader sees under a key: a value, or the object that the entries below make. Nothing else of a map
+    /// document is looked at.
+    pub fn get(&self, key: &KeyPath) -> Option<Value> {
+        match self.kind {
+            Kind::Map => self.merged.get(key),
+            Kind::Snapshot => {
+                let Content::Snapshot(value) = &self.layers.get(&self.owner)?.content else { return None };
+                let member = key.segments().iter().try_fold(value, |value, segment| value.get(segment));
+                member.cloned()
+            }
+        }
     }
 
     /// All winners, by key.
@@ -178,11 +191,16 @@ impl Document {
         self.merged.iter()
     }
 
+    /// The winners at a key and below it, by key.
+    pub fn winners_below<'a>(&'a self, key: &'a KeyPath) -> impl Iterator<Item = (&'a KeyPath, &'a Winner)> {
+        self.merged.at_and_below(key)
+    }
+
     /// The document as one reads it: the owner's value, or the tree that the winning entries make. None
     /// where the owner's snapshot is not held.
     pub fn view(&self) -> Option<Value> {
         match self.kind {
-            Kind::Map => Some(tree::assemble(&self.merged)),
+            Kind::Map => Some(self.merged.value()),
             Kind::Snapshot => match &self.layers.get(&self.owner)?.content {
                 Content::Snapshot(value) => Some(value.clone()),
                 Content::Map(_) => None,
@@ -206,15 +224,7 @@ impl Document {
             let held_back = self.effective_entries(&key).map(|(_, entry)| entry.stamp).collect();
             self.quarantine.watch(&key, held_back, reference_ms);
             let winner = register::winner(self.candidates(&key, reference_ms));
-            let old = match winner {
-                Some(winner) => {
-                    let same = self.merged.get(&key) == Some(&winner);
-                    changed |= !same;
-                    self.merged.insert(key, winner)
-                }
-                None => self.merged.remove(&key).inspect(|_| changed = true),
-            };
-            drop(old);
+            changed |= self.merged.set(key, winner);
         }
         changed
     }

@@ -46,7 +46,7 @@ impl Quarantine {
         self.waiting.first().map(|(at, _)| *at)
     }
 
-    /// How many wait.
+    /// How many entries wait.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }

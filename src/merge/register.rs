@@ -7,23 +7,23 @@ use tombolo_transports::PeerId;
 
 use crate::layer::{Entry, KeyPath};
 
-/// The entry that wins under a key, and whose it is.
+/// The entry that wins under a key, and its author.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Winner {
-    /// Who wrote it.
+    /// The author of the entry.
     pub author: PeerId,
-    /// What.
+    /// The entry as its author signed it.
     pub entry: Entry,
 }
 
 /// An entry that lost against one whose author had not seen it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loser {
-    /// Who wrote it.
+    /// The author of the entry.
     pub author: PeerId,
-    /// What.
+    /// The entry as its author signed it.
     pub entry: Entry,
-    /// Who wrote the winner.
+    /// The author of the winning entry.
     pub winner: PeerId,
 }
 
@@ -38,7 +38,7 @@ pub(super) fn winner<'a>(candidates: impl Iterator<Item = (PeerId, &'a Entry)>) 
     Some(Winner { author: best.0, entry: best.1.clone() })
 }
 
-/// The candidates that the winner's author neither wrote nor saw, and that say something else.
+/// The candidates that the winner's author neither wrote nor saw, and that have another value.
 pub(super) fn conflicts<'a>(
     key: &KeyPath,
     winner: &Winner,

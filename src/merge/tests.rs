@@ -156,7 +156,7 @@ fn a_writer_who_is_listed_again_counts_once_he_has_signed_anew() {
     assert!(document.set_writers(again, NOW));
     assert!(!document.counts(&author(1)));
     assert_eq!(view(&document), serde_json::json!({}));
-    // A later state under the old list is none either, an own tombstone does not end before he has signed.
+    // A later state under the old list does not count either: a tombstone of ours does not end before the author has signed.
     let stale = layer_under(6, 1, 2, vec![(key("k"), entry(NOW, "old")), (key("l"), entry(NOW, 1i64))]);
     assert!(!document.put_layer(stale, Some(vec![key("l")]), NOW));
     assert_eq!(view(&document), serde_json::json!({}));

@@ -1,5 +1,5 @@
-//! How tombstones end (DESIGN section 4): only their author drops one, and only when nobody can bring an
-//! older entry for the key any more.
+//! How tombstones end: only their author drops one, and only when no node can bring an older entry for the key any
+//! more.
 
 use tombolo_transports::PeerId;
 
@@ -10,7 +10,7 @@ use crate::merge::{Document, Winner, map_of, register};
 /// What an author may tidy up in its own layer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sweep {
-    /// Own entries to drop: beaten by somebody's tombstone, or own tombstones that are proven done.
+    /// Own entries to drop: beaten by another author's tombstone, or own tombstones that are proven done.
     pub drop: Vec<KeyPath>,
     /// Whether to sign the layer again, unchanged, since tombstones wait for this author's signed time.
     pub renew: bool,
@@ -31,7 +31,7 @@ impl Document {
             })
             .map(|(key, _)| key.clone())
             .collect();
-        let waiting = self.merged.values().any(|winner| winner.entry.is_tombstone());
+        let waiting = self.merged.iter().any(|(_, winner)| winner.entry.is_tombstone());
         let signed_long_ago = reference_ms.saturating_sub(own.head().time_ms) >= TOMBSTONE_RENEW_MS;
         Sweep { drop, renew: waiting && signed_long_ago }
     }
@@ -43,7 +43,7 @@ impl Document {
     }
 
     /// No layer held has an older entry for the key, and every other writer's layer carries a signed time
-    /// later than the tombstone: whoever writes the key from now on writes it anew.
+    /// later than the tombstone: a later write of the key is newer than the tombstone.
     fn tombstone_is_done(&self, key: &KeyPath, author: &PeerId) -> bool {
         let own = self.layer(author).and_then(map_of).and_then(|map| map.get(key));
         let Some(tombstone) = own else { return false };
@@ -52,7 +52,7 @@ impl Document {
             .filter(|(other, _)| *other != author)
             .filter_map(|(other, layer)| Some((*other, map_of(layer)?.get(key)?)))
             .all(|(other, entry)| register::compare((other, entry), (*author, tombstone)).is_gt());
-        // A layer that does not count yet will be signed anew.
+        // A layer that does not count yet will be signed again.
         let all_signed_later = self.writers.keys().filter(|writer| *writer != author).all(|writer| {
             let later = |layer: &Layer| layer.head().time_ms > tombstone.stamp.ms();
             self.counts(writer) && self.layer(writer).is_some_and(later)

@@ -1,4 +1,4 @@
-//! Between the tree that people see and the entries that are kept: an object is spread over keys, one
+//! Between the tree that a reader sees and the entries that are kept: an object is spread over keys, one
 //! segment per member; arrays, scalars and empty objects are values.
 
 use std::collections::BTreeMap;
@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use tombolo_delta::{Map, Value};
 
 use crate::layer::{KeyError, KeyPath};
-use crate::merge::Winner;
 
 /// Why a tree cannot be kept in a map document.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +22,10 @@ pub enum TreeError {
 }
 
 /// Spreads `value` over keys below `prefix`; without a prefix it must be an object.
+///
+/// # Errors
+///
+/// An error where the value is no object, or a member has no name that can be a key.
 pub fn flatten(prefix: Option<&KeyPath>, value: &Value) -> Result<BTreeMap<KeyPath, Value>, TreeError> {
     let mut leaves = BTreeMap::new();
     match (prefix, value) {
@@ -60,37 +63,16 @@ fn spread_value(
     }
 }
 
-/// The tree that winning entries make. Where a value stands at a prefix of another key, the greater in the
-/// merge order is shown and hides the other; an empty object hides nothing, it is where others stand.
-pub(super) fn assemble(merged: &BTreeMap<KeyPath, Winner>) -> Value {
-    let mut top = Branch::default();
-    for (key, winner) in merged {
-        if let Some(value) = &winner.entry.value
-            && !is_hidden(key, winner, merged)
-        {
-            top.put(key.segments(), value);
-        }
+/// The tree that entries make, each given by the segments below the root of the tree. Where a value stands at a prefix of
+/// another key, the object is what remains. None where there is no entry.
+pub(super) fn assemble<'a>(entries: impl Iterator<Item = (&'a [String], &'a Value)>) -> Option<Value> {
+    let mut entries = entries.peekable();
+    entries.peek()?;
+    let mut root = Branch::default();
+    for (segments, value) in entries {
+        root.put(segments, value);
     }
-    top.into_value()
-}
-
-/// Whether an entry above or below `key` is greater in the merge order and hides it.
-pub(super) fn is_hidden(key: &KeyPath, winner: &Winner, merged: &BTreeMap<KeyPath, Winner>) -> bool {
-    let rank = |w: &Winner| (w.entry.stamp, w.author);
-    let stands = |w: &Winner| w.entry.value.as_ref().is_some_and(|v| !is_empty_object(v));
-    let mine = rank(winner);
-    let above = key.parents().filter_map(|parent| merged.get(&parent)).any(|w| stands(w) && rank(w) > mine);
-    // An empty object makes room for what stands below it; a value is hidden by anything greater below.
-    let below = winner.entry.value.as_ref().is_some_and(|v| !is_empty_object(v))
-        && merged
-            .range((std::ops::Bound::Excluded(key), std::ops::Bound::Unbounded))
-            .take_while(|(other, _)| key.is_prefix_of(other))
-            .any(|(_, w)| w.entry.value.is_some() && rank(w) > mine);
-    above || below
-}
-
-fn is_empty_object(value: &Value) -> bool {
-    matches!(value, Value::Map(members) if members.is_empty())
+    Some(root.into_value())
 }
 
 #[derive(Default)]

@@ -1,5 +1,5 @@
 //! `TransportRouter`: over which link a message goes. Candidates, hard rules, a cost for the rest, then
-//! order; and why each loser lost, so that a person can be told and the choice replayed.
+//! order; and why each loser lost, so that the choice can be explained and replayed.
 //!
 //! Pure: what it knows of links comes in as data. The node joins it with the sync engine; the two never
 //! meet.
@@ -26,13 +26,13 @@ pub enum Preference {
 /// What kind of message it is: what it may cost, and what it must not be kept waiting by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
-    /// Heartbeats, frontiers, wants.
+    /// Heartbeats, frontiers and wants of the sync engine.
     Upkeep,
     /// An audience change: ahead of everything else.
     Audience,
-    /// Node state.
+    /// The state document of a node.
     State,
-    /// A shared document.
+    /// A document that nodes share.
     Document,
     /// Parts of large layers.
     Bulk,
@@ -41,9 +41,9 @@ pub enum Class {
 /// A message to be routed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Its length, bytes.
+    /// The length of the message, bytes.
     pub bytes: usize,
-    /// Its class.
+    /// The class of the message.
     pub class: Class,
     /// Whether outsiders must not read it.
     pub confidential: bool,
@@ -54,7 +54,7 @@ pub struct Request {
 /// A link that could carry it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// The link.
+    /// The link that may carry it.
     pub link: LinkId,
     /// What it can do.
     pub caps: LinkCaps,

@@ -4,7 +4,6 @@
 //! `tables.rs` shows every table on one page; `migrate.rs` the versions of the format. The rest of the node
 //! works on memory and hands its changes here as a list of `Write`s, one commit per drained batch of inputs.
 
-pub mod key;
 mod migrate;
 mod records;
 mod tables;
@@ -22,11 +21,11 @@ use crate::federation::Peer;
 use crate::federation::invite::{Incoming, Outgoing, TokenHash};
 use crate::layer::{Entry, ForkEvidence, KeyPath, LayerId, Sequence, SignedHead};
 
-/// The node's store.
+/// The node's database of peers, invites, layers and small records.
 pub struct Store {
     /// None after the disk refused, until it takes the file again.
     database: Option<Arc<Database>>,
-    /// Opens the file anew; a store in memory has none.
+    /// Opens the file again; a store in memory has none.
     opener: Option<Opener>,
 }
 
@@ -36,20 +35,18 @@ type Opener = Arc<dyn Fn() -> Result<Database, StoreError> + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another process has the file open.
-    #[error("another tombolo is running on this folder: stop it, or use another --data-dir")]
+    #[error("another process has the store open")]
     InUse,
     /// Written by a later version.
     #[error("the store has format {found}, this program knows {known}: use a newer tombolo")]
     TooNew {
-        /// Its format.
+        /// The format of the file.
         found: u64,
-        /// Ours.
+        /// The format of this version.
         known: u64,
     },
     /// The file is damaged: a record does not read back.
-    #[error(
-        "the store is damaged ({0}): restore a backup, or `init` anew and let the peers bring back the rest"
-    )]
+    #[error("the store is damaged ({0})")]
     Damaged(&'static str),
     /// The disk refused before, and has not taken the file again yet.
     #[error("the disk has not taken the store's file again: free some space; it is tried every few seconds")]
@@ -68,7 +65,7 @@ impl<E: Into<redb::Error>> From<E> for StoreError {
     }
 }
 
-/// Opens or makes the file, for nobody but its owner: all documents are in it.
+/// Opens or makes the file, readable by its owner only: all documents are in it.
 fn open_private(path: &Path) -> Result<File, StoreError> {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false);
@@ -85,8 +82,8 @@ fn open_private(path: &Path) -> Result<File, StoreError> {
 
 /// One change of what is stored.
 #[derive(Clone, Debug)]
-pub enum Write {
-    /// A peer's record.
+pub enum StoreWrite {
+    /// Puts the record of a peer.
     PutPeer(Peer),
     /// No longer a peer.
     RemovePeer(PeerId),
@@ -109,7 +106,7 @@ pub enum Write {
 /// A new state of a layer, as what changes on disk.
 #[derive(Clone, Debug)]
 pub struct LayerWrite {
-    /// The new head.
+    /// The head of the new state.
     pub signed: SignedHead,
     /// Of a snapshot: its new content, canonical CBOR.
     pub snapshot: Option<Vec<u8>>,
@@ -123,12 +120,12 @@ pub struct LayerWrite {
     pub forgotten_keys: Vec<KeyPath>,
     /// Of a map: the bases that a peer may name, newest last.
     pub bases: Vec<MapBase>,
-    /// Whether it is a map of our own: then its states are remembered, to tell ours from a restored copy's.
+    /// Whether it is a map of our own: then its states are remembered, to distinguish them from those of a restored copy.
     pub is_own_map: bool,
 }
 
 impl LayerWrite {
-    /// Which layer.
+    /// The layer that is written.
     pub fn layer(&self) -> &LayerId {
         &self.signed.head.layer
     }
@@ -136,6 +133,10 @@ impl LayerWrite {
 
 impl Store {
     /// Opens the store of a node, or makes a new one. The file is locked while it is open.
+    ///
+    /// # Errors
+    ///
+    /// An error where the file is locked, damaged, of another version, or cannot be opened.
     pub fn open(path: &Path) -> Result<Store, StoreError> {
         let path = path.to_owned();
         Store::with_opener(Arc::new(move || {
@@ -145,6 +146,10 @@ impl Store {
     }
 
     /// A store in memory, for simulations and tests.
+    ///
+    /// # Errors
+    ///
+    /// An error of the database.
     pub fn in_memory() -> Result<Store, StoreError> {
         let database = Database::builder().create_with_backend(redb::backends::InMemoryBackend::new())?;
         migrate::prepare(&database)?;
@@ -162,7 +167,11 @@ impl Store {
         Store { database: self.database.clone(), opener: self.opener.clone() }
     }
 
-    /// Opens the file anew after the disk refused: the database trusts nothing it had in memory then.
+    /// Opens the file again after a disk error: the database trusts nothing that it had in memory then.
+    ///
+    /// # Errors
+    ///
+    /// An error where the file cannot be opened again.
     pub fn heal(&mut self) -> Result<(), StoreError> {
         let Some(opener) = &self.opener else { return Ok(()) };
         // The old handle goes first: it holds the lock.
@@ -178,7 +187,11 @@ impl Store {
     }
 
     /// Makes all of these durable, or none.
-    pub fn commit(&self, writes: &[Write]) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    ///
+    /// An error of the disk; nothing is stored then.
+    pub fn commit(&self, writes: &[StoreWrite]) -> Result<(), StoreError> {
         let transaction = self.database()?.begin_write()?;
         for write in writes {
             tables::apply(&transaction, write)?;
@@ -188,18 +201,28 @@ impl Store {
     }
 
     /// Everything stored, read once at the start.
+    ///
+    /// # Errors
+    ///
+    /// An error of the disk, or a record that is damaged.
     pub fn load(&self) -> Result<Loaded, StoreError> {
         tables::load(&self.database()?.begin_read()?)
     }
 
     /// The first 4 bytes of the root that a map of ours had at a sequence; none where that is not known (any
     /// more).
-    pub fn past_state(&self, layer: &LayerId, sequence: u64) -> Result<Option<[u8; 4]>, StoreError> {
+    ///
+    /// # Errors
+    ///
+    /// An error of the disk.
+    pub fn past_state(&self, layer: &LayerId, sequence: Sequence) -> Result<Option<[u8; 4]>, StoreError> {
         tables::past_state(&self.database()?.begin_read()?, layer, sequence)
     }
 
     /// Copies every record into another store: the copy of a disk, for simulations of restored backups.
-    pub(crate) fn copy_into(&self, other: &Store) -> Result<(), StoreError> {
+    #[cfg(any(test, feature = "test-support"))]
+    #[doc(hidden)]
+    pub fn copy_into(&self, other: &Store) -> Result<(), StoreError> {
         let transaction = other.database()?.begin_write()?;
         tables::copy(&self.database()?.begin_read()?, &transaction)?;
         transaction.commit()?;

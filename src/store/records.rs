@@ -17,15 +17,15 @@ use crate::store::StoreError;
 /// Everything a node finds when it starts.
 #[derive(Debug, Default)]
 pub struct Loaded {
-    /// Small named records.
+    /// Small records, by name.
     pub meta: BTreeMap<String, Vec<u8>>,
-    /// Peers.
+    /// The peers of this node.
     pub peers: Vec<Peer>,
-    /// Invites given out.
+    /// The invites that this node gave out.
     pub outgoing: Vec<Outgoing>,
-    /// Invites redeemed.
+    /// The invites that this node redeemed.
     pub incoming: Vec<Incoming>,
-    /// Layers.
+    /// The layers, with their kept states.
     pub layers: Vec<StoredLayer>,
     /// Authors who signed twice.
     pub forks: Vec<ForkEvidence>,
@@ -34,7 +34,7 @@ pub struct Loaded {
 /// A layer as stored.
 #[derive(Debug)]
 pub struct StoredLayer {
-    /// Its head.
+    /// The signed head of the layer.
     pub signed: SignedHead,
     /// Of a snapshot: its content.
     pub snapshot: Option<Vec<u8>>,
@@ -55,7 +55,7 @@ impl StoredLayer {
 /// An older state of a snapshot layer: a base for deltas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptState {
-    /// Its sequence.
+    /// The sequence of the state.
     pub sequence: Sequence,
     /// Its signed time, milliseconds since the Unix epoch.
     pub time_ms: u64,
@@ -68,7 +68,7 @@ pub struct KeptState {
 /// A state of a map layer that was held here: a base that a peer may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MapBase {
-    /// Its sequence.
+    /// The sequence of the state.
     pub sequence: Sequence,
     /// The first 4 bytes of its root.
     pub root_prefix: [u8; 4],

@@ -21,7 +21,7 @@ use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinitio
 use crate::layer::{LayerId, Sequence};
 use crate::limits::OWN_STATES_KEPT_MAX;
 use crate::store::records::{self, Loaded};
-use crate::store::{LayerWrite, StoreError, Write};
+use crate::store::{LayerWrite, StoreError, StoreWrite};
 
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const PEERS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("peers");
@@ -52,33 +52,33 @@ pub(super) fn create_all(transaction: &WriteTransaction) -> Result<(), StoreErro
 }
 
 /// Puts one change into a transaction.
-pub(super) fn apply(transaction: &WriteTransaction, write: &Write) -> Result<(), StoreError> {
+pub(super) fn apply(transaction: &WriteTransaction, write: &StoreWrite) -> Result<(), StoreError> {
     match write {
-        Write::PutPeer(peer) => {
+        StoreWrite::PutPeer(peer) => {
             transaction.open_table(PEERS)?.insert(peer.id.0, records::encode(peer)?.as_slice())?;
         }
-        Write::RemovePeer(id) => {
+        StoreWrite::RemovePeer(id) => {
             transaction.open_table(PEERS)?.remove(id.0)?;
         }
-        Write::PutOutgoing(invite) => {
+        StoreWrite::PutOutgoing(invite) => {
             let record = records::encode(invite)?;
             transaction.open_table(INVITES_OUT)?.insert(invite.token_hash, record.as_slice())?;
         }
-        Write::RemoveOutgoing(hash) => {
+        StoreWrite::RemoveOutgoing(hash) => {
             transaction.open_table(INVITES_OUT)?.remove(*hash)?;
         }
-        Write::PutIncoming(invite) => {
+        StoreWrite::PutIncoming(invite) => {
             let record = records::encode(invite)?;
             transaction.open_table(INVITES_IN)?.insert(invite.inviter, record.as_slice())?;
         }
-        Write::RemoveIncoming(inviter) => {
+        StoreWrite::RemoveIncoming(inviter) => {
             transaction.open_table(INVITES_IN)?.remove(inviter.0)?;
         }
-        Write::PutMeta(name, bytes) => {
+        StoreWrite::PutMeta(name, bytes) => {
             transaction.open_table(META)?.insert(name.as_ref(), bytes.as_slice())?;
         }
-        Write::PutLayer(layer) => put_layer(transaction, layer)?,
-        Write::PutFork(evidence) => {
+        StoreWrite::PutLayer(layer) => put_layer(transaction, layer)?,
+        StoreWrite::PutFork(evidence) => {
             let (key, record) = records::fork_record(evidence);
             transaction.open_table(FORKS)?.insert(key.as_slice(), record.as_slice())?;
         }
@@ -126,7 +126,7 @@ fn put_layer(transaction: &WriteTransaction, write: &LayerWrite) -> Result<(), S
 pub(super) fn past_state(
     transaction: &ReadTransaction,
     layer: &LayerId,
-    sequence: u64,
+    sequence: Sequence,
 ) -> Result<Option<[u8; 4]>, StoreError> {
     let name = records::name_bytes(layer);
     let Some(record) = transaction.open_table(LAYERS)?.get(name.as_slice())? else { return Ok(None) };
@@ -137,7 +137,7 @@ pub(super) fn past_state(
         Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    Ok(past.get((number, sequence))?.map(|prefix| prefix.value()))
+    Ok(past.get((number, sequence.get()))?.map(|prefix| prefix.value()))
 }
 
 /// Writes the head, and gives the layer its number when it is new.
@@ -170,7 +170,7 @@ fn clear_layer(transaction: &WriteTransaction, number: u64) -> Result<(), StoreE
     Ok(())
 }
 
-/// Reads everything.
+/// Reads all tables into memory.
 pub(super) fn load(transaction: &ReadTransaction) -> Result<Loaded, StoreError> {
     let mut loaded = Loaded::default();
     for item in transaction.open_table(META)?.iter()? {
@@ -218,7 +218,8 @@ pub(super) fn load(transaction: &ReadTransaction) -> Result<Loaded, StoreError> 
     Ok(loaded)
 }
 
-/// Copies all tables.
+/// Copies all tables to another database.
+#[cfg(any(test, feature = "test-support"))]
 pub(super) fn copy(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), StoreError> {
     macro_rules! copy {
         ($($table:ident)*) => {$(

@@ -58,7 +58,7 @@ fn layers_of_both_kinds_come_back() {
         bases: vec![MapBase::of(&signed(Kind::Map, "m", 2, &map))],
         is_own_map: true,
     };
-    let writes = [snapshot_write.clone(), map_write.clone()].map(|w| Write::PutLayer(Box::new(w)));
+    let writes = [snapshot_write.clone(), map_write.clone()].map(|w| StoreWrite::PutLayer(Box::new(w)));
     store.commit(&writes).unwrap();
 
     let loaded = store.reopen().load().unwrap();
@@ -71,13 +71,17 @@ fn layers_of_both_kinds_come_back() {
     let at = Sequence::new(3).unwrap();
     assert_eq!(map.entries, [(gone, None, at), (key, Some(entry), at)]);
     assert_eq!(map.bases, map_write.bases);
-    let past = |sequence| store.past_state(map_write.layer(), sequence).unwrap();
+    let past = |sequence| store.past_state(map_write.layer(), Sequence::new(sequence).unwrap()).unwrap();
     assert_eq!(past(3), Some(map_write.signed.head.root.prefix4()));
     assert_eq!(past(2), None);
-    assert_eq!(store.past_state(snapshot_write.layer(), 2).unwrap(), None, "only of our own maps");
+    assert_eq!(
+        store.past_state(snapshot_write.layer(), Sequence::new(2).unwrap()).unwrap(),
+        None,
+        "only of our own maps"
+    );
 
     let forget = LayerWrite { forgotten: vec![Sequence::new(1).unwrap()], kept: None, ..snapshot_write };
-    store.commit(&[Write::PutLayer(Box::new(forget))]).unwrap();
+    store.commit(&[StoreWrite::PutLayer(Box::new(forget))]).unwrap();
     assert!(store.load().unwrap().layers.iter().all(|l| l.kept.is_empty()));
 }
 
@@ -88,7 +92,7 @@ fn a_second_process_is_refused_and_a_later_format_too() {
     let path = folder.join("a.redb");
     let first = Store::open(&path).unwrap();
     assert!(matches!(Store::open(&path), Err(StoreError::InUse)));
-    first.commit(&[Write::PutMeta("format".into(), 2u64.to_be_bytes().to_vec())]).unwrap();
+    first.commit(&[StoreWrite::PutMeta("format".into(), 2u64.to_be_bytes().to_vec())]).unwrap();
     drop(first);
     assert!(matches!(Store::open(&path), Err(StoreError::TooNew { found: 2, known: 1 })));
     std::fs::remove_dir_all(&folder).unwrap();
@@ -154,13 +158,13 @@ pub(crate) fn on_a_disk_that_fills() -> (Store, impl Fn(bool)) {
 #[test]
 fn a_full_disk_refuses_and_takes_again_when_there_is_room() {
     let (mut store, fill) = on_a_disk_that_fills();
-    store.commit(&[Write::PutMeta("a".into(), vec![1])]).unwrap();
+    store.commit(&[StoreWrite::PutMeta("a".into(), vec![1])]).unwrap();
     fill(true);
-    assert!(store.commit(&[Write::PutMeta("b".into(), vec![2])]).is_err());
-    assert!(store.heal().is_err() || store.commit(&[Write::PutMeta("b".into(), vec![2])]).is_err());
+    assert!(store.commit(&[StoreWrite::PutMeta("b".into(), vec![2])]).is_err());
+    assert!(store.heal().is_err() || store.commit(&[StoreWrite::PutMeta("b".into(), vec![2])]).is_err());
     fill(false);
     store.heal().unwrap();
-    store.commit(&[Write::PutMeta("c".into(), vec![3])]).unwrap();
+    store.commit(&[StoreWrite::PutMeta("c".into(), vec![3])]).unwrap();
     let meta = store.load().unwrap().meta;
     assert!(meta.contains_key("a") && meta.contains_key("c") && !meta.contains_key("b"));
 }

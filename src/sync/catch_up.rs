@@ -1,11 +1,11 @@
-//! What we lack and who has it: asked for from one neighbour at a time, again when it does not come, and not
-//! at all while it is refused.
+//! What this node lacks and which peers have it: asked for from one neighbour at a time, again when it does not arrive,
+//! and not at all while it is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_transports::PeerId;
 
-use crate::layer::LayerHash;
+use crate::layer::{LayerHash, Sequence};
 use crate::limits::{
     NOTICE_DELAY_MS, REFUSAL_HOLD_MS, WANT_DELAY_MS, WANT_RETRY_MS, WANT_TRIES_MAX, WANTS_MAX,
 };
@@ -20,39 +20,40 @@ const DELTA_TRIES_MAX: u32 = 2;
 /// The one reason of a refusal that ends by itself (`envelope/FORMAT.md`).
 const REASON_QUOTA: u8 = 5;
 
-/// A layer that some neighbour has in a newer state than we.
+/// A layer that some neighbour has in a newer state than this node.
 #[derive(Debug)]
 pub(super) struct Want {
     /// When it is asked for next.
     pub(super) at: u64,
     pub(super) tries: u32,
-    /// Whom we asked last.
+    /// The peer that was asked last.
     pub(super) asked: Option<PeerId>,
-    /// Who told us of it.
-    pub(super) told_by: PeerId,
+    /// The peer whose frontier showed it.
+    pub(super) shown_by: PeerId,
 }
 
 impl Engine {
-    /// Notes what a peer has and we lack, to be asked for after a short wait: its author may be pushing it.
+    /// Notes what a peer has and this node lacks, to be asked for after a short wait: its author may be pushing it.
     pub(super) fn want_from(&mut self, now: u64, peer: PeerId) {
         let Some(sync) = self.peers.get(&peer) else { return };
-        let mut told = self.wants.values().filter(|want| want.told_by == peer).count();
+        let mut shown = self.wants.values().filter(|want| want.shown_by == peer).count();
         for (layer, state) in sync.theirs.iter() {
             let lacking = self.held.get(layer).is_none_or(|held| held < *state);
             if !lacking || self.is_refusing(now, layer, *state) || self.wants.contains_key(layer) {
                 continue;
             }
             // Counted per peer, so that one that invents layers does not keep out the others' real ones.
-            told += 1;
-            if told > WANTS_MAX {
+            shown += 1;
+            if shown > WANTS_MAX {
                 break;
             }
-            self.wants.insert(*layer, Want { at: now + WANT_DELAY_MS, tries: 0, asked: None, told_by: peer });
+            self.wants
+                .insert(*layer, Want { at: now + WANT_DELAY_MS, tries: 0, asked: None, shown_by: peer });
         }
     }
 
     fn is_refusing(&self, now: u64, layer: &LayerHash, state: State) -> bool {
-        self.refusing.get(layer).is_some_and(|(sequence, until)| state.sequence <= *sequence && now < *until)
+        self.refusing.get(layer).is_some_and(|refusal| refusal.covers(now, state))
     }
 
     pub(super) fn received_want(&mut self, peer: PeerId, wants: Vec<(LayerHash, Option<State>)>) {
@@ -71,7 +72,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn received_refusal(&mut self, now: u64, peer: PeerId, list: Vec<(LayerHash, u64, u8)>) {
+    pub(super) fn received_refusal(&mut self, now: u64, peer: PeerId, list: Vec<(LayerHash, Sequence, u8)>) {
         let Some(sync) = self.peers.get_mut(&peer) else { return };
         for (layer, _, reason) in list {
             // It asks for the layer itself when its reason is gone.
@@ -84,7 +85,7 @@ impl Engine {
         }
     }
 
-    /// The newest state of a layer that any connected peer says it has.
+    /// The newest state of a layer that any connected peer reports.
     pub fn newest_known(&self, layer: &LayerHash) -> Option<State> {
         self.peers.values().filter_map(|sync| sync.theirs.get(layer)).max()
     }
@@ -132,8 +133,8 @@ impl Engine {
         }
     }
 
-    /// Whom to ask for a layer: another than last time where there is one, since a peer may claim what it
-    /// does not have; then whoever has the newest state.
+    /// The peer to ask for a layer: another than last time where there is one, since a peer may claim what it does
+    /// not have; then the one with the newest state.
     fn supplier(&self, now: u64, layer: &LayerHash, last: Option<PeerId>) -> Option<PeerId> {
         let held = self.held.get(layer);
         let has = |(peer, sync): (&PeerId, &PeerSync)| {

@@ -1,9 +1,9 @@
-//! What a node has, per layer: the sequence and the root held. And its fingerprint: 8 bytes that say
-//! whether anything differs, kept up to date entry by entry.
+//! What a node has, per layer: the sequence and the root held. Its fingerprint, 8 bytes that are updated entry by
+//! entry, shows whether two frontiers differ.
 
 use std::collections::BTreeMap;
 
-use crate::layer::{LayerHash, SignedHead};
+use crate::layer::{LayerHash, Sequence, SignedHead};
 
 /// Buckets by which two frontiers are compared.
 pub const FRONTIER_BUCKETS: usize = 16;
@@ -12,8 +12,8 @@ pub const FRONTIER_BUCKETS: usize = 16;
 /// sequence (a fork) the higher root prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct State {
-    /// The sequence; 0 where nothing is held.
-    pub sequence: u64,
+    /// The sequence; `NONE` where nothing is held.
+    pub sequence: Sequence,
     /// The first 4 bytes of the root.
     pub root_prefix: [u8; 4],
 }
@@ -21,7 +21,7 @@ pub struct State {
 impl State {
     /// The state that a head names.
     pub fn of(signed: &SignedHead) -> Self {
-        State { sequence: signed.head.sequence.get(), root_prefix: signed.head.root.prefix4() }
+        State { sequence: signed.head.sequence, root_prefix: signed.head.root.prefix4() }
     }
 }
 
@@ -101,7 +101,7 @@ fn bucket(layer: &LayerHash) -> usize {
 fn mix(layer: &LayerHash, state: State) -> u64 {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&layer.0);
-    hasher.update(&state.sequence.to_be_bytes());
+    hasher.update(&state.sequence.get().to_be_bytes());
     hasher.update(&state.root_prefix);
     let mut bytes = [0; 8];
     hasher.finalize_xof().fill(&mut bytes);
@@ -121,7 +121,7 @@ mod tests {
             let mut walked = Frontier::default();
             for (layer, sequence) in &changes {
                 let layer = LayerHash([layer[0], layer[1], 0, 0, 0, 0, 0, 0]);
-                walked.set(layer, sequence.map(|s| State { sequence: s, root_prefix: [s as u8; 4] }));
+                walked.set(layer, sequence.map(|s| State { sequence: Sequence::new(s).unwrap(), root_prefix: [s as u8; 4] }));
             }
             let mut direct = Frontier::default();
             for (layer, state) in walked.iter() {

@@ -1,5 +1,5 @@
-//! What engines say to each other, and its bytes. The first byte is the kind; a compact envelope, the most
-//! frequent message, is told by its high bit. All else is one deterministic CBOR array behind the kind.
+//! The messages between engines, and their bytes. The first byte is the kind; the high bit marks a compact envelope,
+//! the most frequent message. All else is one deterministic CBOR array behind the kind.
 //!
 //! ```text
 //! 0x01 heartbeat     [fingerprint u64, next by s, [clock ms, uptime ms, boot] | null, codec version]
@@ -20,14 +20,14 @@ use tombolo_delta::{CborError, Limits, Value};
 use crate::envelope::{
     CompactEnvelope, Envelope, EnvelopeError, decode_compact, decode_whole, encode_compact, encode_whole,
 };
-use crate::layer::{BucketIndex, LayerHash, NodePath, Root, TreeHash};
+use crate::layer::{BucketIndex, LayerHash, NodePath, Root, Sequence, TreeHash};
 use crate::limits::{FRONTIER_ENTRIES_MAX, MESSAGE_BYTES_MAX, TRANSFER_ASK_MAX};
 use crate::sync::frontier::{FRONTIER_BUCKETS, State};
 
 /// The delta codec's version that this node speaks.
 pub const CODEC_VERSION: u64 = 1;
 
-/// A sender's clocks. The uptime tells an older word of it from a newer one.
+/// A sender's clocks. The uptime orders two readings of one boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerClock {
     /// Milliseconds since the Unix epoch.
@@ -41,7 +41,7 @@ pub struct PeerClock {
 /// Names a large layer state in a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TransferId {
-    /// Which layer.
+    /// The layer that is transferred.
     pub layer: LayerHash,
     /// Which state of it.
     pub root: Root,
@@ -64,11 +64,11 @@ pub enum Message {
     },
     /// "Tell me where your frontier differs from this, which I believe it to be."
     Ask([u32; FRONTIER_BUCKETS]),
-    /// "This is what I have."
+    /// The states that the sender has.
     Frontier {
-        /// Bit n: bucket n is told completely. 0: only what is named is told.
+        /// Bit n: all states of bucket n are named. 0: there may be more.
         buckets: u16,
-        /// The states.
+        /// The states that the sender has.
         states: Vec<(LayerHash, State)>,
     },
     /// "Send me these; I hold that of them."
@@ -78,10 +78,10 @@ pub enum Message {
     /// A signed state as a delta.
     Compact(Box<CompactEnvelope>),
     /// "I do not take these": layer, sequence, reason.
-    Refused(Vec<(LayerHash, u64, u8)>),
+    Refused(Vec<(LayerHash, Sequence, u8)>),
     /// Asks for nodes of a large layer's hash tree.
     TreeAsk(TransferId, Vec<NodePath>),
-    /// Nodes of it.
+    /// Nodes of a hash tree that was asked for.
     Tree(TransferId, Vec<TreeNode>),
     /// Asks for buckets of a large layer.
     PartsAsk(TransferId, Vec<BucketIndex>),
@@ -144,6 +144,10 @@ impl Message {
     }
 
     /// Reads a peer's bytes.
+    ///
+    /// # Errors
+    ///
+    /// An error where the bytes are no message, or exceed a limit.
     pub fn decode(bytes: &[u8]) -> Result<Message, MessageError> {
         let (kind, body) = bytes.split_first().ok_or(MessageError::Empty)?;
         match kind {
@@ -185,7 +189,11 @@ fn read_fields(kind: u8, items: &[Value]) -> Option<Message> {
         })?)),
         (0x06, refused) => Some(Message::Refused(list(refused, FRONTIER_ENTRIES_MAX, |item| {
             let [layer, sequence, reason] = item.as_array()? else { return None };
-            Some((LayerHash(fixed(layer)?), sequence.as_u64()?, u8::try_from(reason.as_u64()?).ok()?))
+            Some((
+                LayerHash(fixed(layer)?),
+                Sequence::new(sequence.as_u64()?)?,
+                u8::try_from(reason.as_u64()?).ok()?,
+            ))
         })?)),
         (0x07, [layer, root, Value::Array(nodes)]) => Some(Message::TreeAsk(
             read_id(layer, root)?,
@@ -218,7 +226,7 @@ fn list<T>(items: &[Value], max: usize, read: impl Fn(&Value) -> Option<T>) -> O
 
 fn state_value(layer: &LayerHash, state: &State) -> Value {
     let root_prefix = Value::Bytes(state.root_prefix.to_vec());
-    Value::Array(vec![Value::Bytes(layer.0.to_vec()), Value::from(state.sequence), root_prefix])
+    Value::Array(vec![Value::Bytes(layer.0.to_vec()), Value::from(state.sequence.get()), root_prefix])
 }
 
 fn want_value((layer, held): &(LayerHash, Option<State>)) -> Value {
@@ -228,9 +236,9 @@ fn want_value((layer, held): &(LayerHash, Option<State>)) -> Value {
     }
 }
 
-fn refused_value((layer, sequence, reason): &(LayerHash, u64, u8)) -> Value {
+fn refused_value((layer, sequence, reason): &(LayerHash, Sequence, u8)) -> Value {
     let reason = Value::from(u64::from(*reason));
-    Value::Array(vec![Value::Bytes(layer.0.to_vec()), Value::from(*sequence), reason])
+    Value::Array(vec![Value::Bytes(layer.0.to_vec()), Value::from(sequence.get()), reason])
 }
 
 fn id_and(id: &TransferId, list: Vec<Value>) -> Vec<Value> {
@@ -281,7 +289,9 @@ fn read_node(item: &Value) -> Option<TreeNode> {
 
 fn read_state(items: &[Value]) -> Option<State> {
     match items {
-        [sequence, prefix] => Some(State { sequence: sequence.as_u64()?, root_prefix: fixed(prefix)? }),
+        [sequence, prefix] => {
+            Some(State { sequence: Sequence::new(sequence.as_u64()?)?, root_prefix: fixed(prefix)? })
+        }
         _ => None,
     }
 }
@@ -313,7 +323,7 @@ mod tests {
     #[test]
     fn every_kind_reads_back() {
         let id = TransferId { layer: layer(1), root: Root([2; 32]) };
-        let state = State { sequence: 300, root_prefix: [1, 2, 3, 4] };
+        let state = State { sequence: Sequence::new(300).unwrap(), root_prefix: [1, 2, 3, 4] };
         let hash = TreeHash { count: 9, hash: [7; 32] };
         for message in [
             Message::Heartbeat {
@@ -324,7 +334,7 @@ mod tests {
             Message::Ask([7; 16]),
             Message::Frontier { buckets: 0xffff, states: vec![(layer(1), state)] },
             Message::Want(vec![(layer(1), None), (layer(2), Some(state))]),
-            Message::Refused(vec![(layer(3), 7, 2)]),
+            Message::Refused(vec![(layer(3), Sequence::new(7).unwrap(), 2)]),
             Message::TreeAsk(id, vec![NodePath::ROOT]),
             Message::Tree(id, vec![(NodePath::ROOT, vec![(15, hash)])]),
             Message::PartsAsk(id, vec![BucketIndex::new(4095).unwrap()]),

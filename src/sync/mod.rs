@@ -1,14 +1,14 @@
 //! The sync engine: knows what each neighbour has, finds out what differs, asks for it and supplies it.
 //!
-//! Sans-io: `handle_input(now, Input)`, then `poll_output()` until it is empty, then `poll_timeout()`. The
-//! engine holds no document: it deals in layer hashes and states, and says `Supply` where a layer's bytes
-//! are due; `node` fetches, encodes and routes them.
+//! Sans-io: `handle_input(now, Input)`, then `poll_output()` until it is empty, then `poll_timeout()`. The engine holds
+//! no document: it deals in layer hashes and states, and returns `Supply` where a layer's bytes are due; `node` fetches,
+//! encodes and routes them.
 //!
-//! How nodes come into step (DESIGN section 6): every heartbeat carries a fingerprint of the sender's
-//! frontier. The receiver compares it with what it believes that sender to have. Equal: silence. Different:
-//! *ask*, *frontier*, and what is missing is known after one round trip. An author pushes its own news at
-//! once; relayed news are only noticed, and asked for (*want*) from one neighbour by whoever lacks them.
-//! Whatever is lost on the way shows in the next fingerprint.
+//! Anti-entropy: every heartbeat carries a fingerprint of the sender's frontier. The receiver compares it with what it
+//! believes that sender to have. If they are equal, it sends nothing. If they differ, it sends an *ask*, the sender
+//! answers with a *frontier*, and what is missing is known after one round trip. An author pushes its own news at once.
+//! Relayed news are only announced, and a node that lacks them asks one neighbour for them (*want*). A lost message
+//! shows in the next fingerprint.
 
 pub mod broadcast;
 mod catch_up;
@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tombolo_transports::PeerId;
 
-use crate::layer::LayerHash;
+use crate::layer::{LayerHash, Sequence};
 use crate::limits::{
     FRONTIER_ANSWERS_PER_MINUTE_MAX, FRONTIER_ENTRIES_MAX, HEARTBEAT_MS, NOTICE_DELAY_MS, PEER_FRONTIER_MAX,
     REFUSAL_HOLD_MS, REFUSALS_KEPT_MAX, WANT_DELAY_MS,
@@ -33,119 +33,119 @@ use message::Message;
 /// A neighbour's frontier is asked for at most this often, in milliseconds.
 const ASK_PAUSE_MS: u64 = 200;
 
-/// Something the engine must know. Times are monotonic milliseconds.
+/// An event that the engine must know. Times are monotonic milliseconds.
 #[derive(Debug)]
 pub enum Input {
-    /// A first link to a peer is up; `ours` is what we have of what it may see.
+    /// The first link to a peer is up.
     PeerUp {
-        /// Who.
+        /// The peer that this concerns.
         peer: PeerId,
-        /// What it may see.
+        /// What this node has of what the peer may see.
         ours: Frontier,
     },
     /// The last link to a peer is gone.
     PeerDown {
-        /// Who.
+        /// The peer that this concerns.
         peer: PeerId,
     },
-    /// Rights changed: what a peer may see is this from now on.
+    /// Rights of a peer changed.
     Rights {
-        /// Who.
+        /// The peer that this concerns.
         peer: PeerId,
-        /// What it may see.
+        /// What it may see from now on.
         ours: Frontier,
     },
-    /// Rights changed here: what was refused may be taken now.
+    /// Rights of this node changed: what was refused may be taken now.
     RightsChanged,
     /// A layer has a new state here.
     Stored {
-        /// Which layer.
+        /// The hash that names the layer.
         layer: LayerHash,
-        /// Its state.
+        /// The state that it has now.
         state: State,
-        /// Which of the connected peers may have it.
+        /// The connected peers that may have it.
         readers: BTreeSet<PeerId>,
-        /// Who brought it; none where we wrote it.
+        /// The peer that sent it; none where this node wrote it.
         from: Option<PeerId>,
     },
-    /// A layer is no longer taken part in.
+    /// This node no longer participates in a layer's document.
     Dropped {
-        /// Which layer.
+        /// The hash that names the layer.
         layer: LayerHash,
     },
-    /// A message of the engine's own kinds came. Envelopes and transfers are the node's.
+    /// A message of the engine's own kinds arrived. Envelopes and transfers are the node's.
     Received {
-        /// From whom.
+        /// The peer that sent it.
         peer: PeerId,
-        /// What.
+        /// The message itself, decoded.
         message: Message,
     },
-    /// We do not take a layer's state that a peer sent.
+    /// This node does not take a state that a peer sent.
     Refuse {
-        /// Who sent it.
+        /// The peer that sent it.
         peer: PeerId,
-        /// Which layer.
+        /// The hash that names the layer.
         layer: LayerHash,
-        /// Which state.
-        sequence: u64,
-        /// Why, for the peer.
+        /// The sequence of the state.
+        sequence: Sequence,
+        /// The reason code for the peer.
         reason: u8,
         /// Whether the reason holds for later states as well.
         lasting: bool,
     },
-    /// A peer sent a state that can be taken only when another layer, its owner's audience, has come.
+    /// A peer sent a state that can be taken only once another layer, its owner's audience, has arrived.
     TooEarly {
-        /// Who.
+        /// The peer that sent it.
         peer: PeerId,
-        /// Which layer.
+        /// The hash that names the layer.
         layer: LayerHash,
         /// Its state, which the peer therefore holds.
         state: State,
     },
-    /// A `Supply` was not carried out: the peer does not have the layer's newest state after all.
+    /// A `Supply` was not sent: the peer does not have the layer's newest state after all.
     NotSupplied {
-        /// Who.
+        /// The peer that this concerns.
         peer: PeerId,
-        /// Which layer.
+        /// The hash that names the layer.
         layer: LayerHash,
-        /// What it holds of it.
+        /// What the peer holds of it.
         held: Option<State>,
     },
-    /// A delta came whose base we do not hold: the peer believes us to be elsewhere.
+    /// A delta arrived whose base is not held here: the peer's view of this node is wrong.
     BaseMissing {
-        /// Who sent it.
+        /// The peer that sent it.
         peer: PeerId,
     },
-    /// Time has passed.
+    /// The time of `poll_timeout` has come.
     Timeout,
 }
 
-/// Something the engine wants done.
+/// An effect that the node carries out.
 #[derive(Debug)]
 pub enum Output {
-    /// Send a message.
+    /// Send a message to a peer.
     Send {
-        /// To whom.
+        /// The peer that receives it.
         peer: PeerId,
-        /// What.
+        /// The message itself, decoded.
         message: Message,
     },
     /// Send a heartbeat, with the clock that only the node knows.
     Heartbeat {
-        /// To whom.
+        /// The peer that receives it.
         peer: PeerId,
-        /// The fingerprint.
+        /// The fingerprint of what this node has and the peer may see.
         fingerprint: u64,
-        /// By when the next comes, seconds.
+        /// By when the next one follows, seconds.
         next_by_s: u32,
     },
     /// Send a layer's newest state.
     Supply {
-        /// To whom.
+        /// The peer that receives it.
         peer: PeerId,
-        /// Which.
+        /// The hash that names the layer.
         layer: LayerHash,
-        /// What the peer holds of it, as far as we know.
+        /// What the receiver holds of it, as far as known.
         held: Option<State>,
     },
 }
@@ -153,11 +153,11 @@ pub enum Output {
 /// What a connected peer and this node lack of each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LinkLag {
-    /// Layers it has and we lack.
+    /// Layers that it has newer than this node.
     pub we_lack: usize,
-    /// Layers we have and it lacks.
+    /// Layers that this node has newer than it.
     pub they_lack: usize,
-    /// Whether what it last said of itself agrees with what we believe it to have.
+    /// Whether its last report agrees with what it is believed to have.
     pub confirmed: bool,
     /// Whether it has reported what it has at all: before that, the numbers mean nothing.
     pub known: bool,
@@ -165,14 +165,14 @@ pub struct LinkLag {
 
 #[derive(Debug, Default)]
 struct PeerSync {
-    /// What it may see of what we have.
+    /// What it may see of what this node has.
     ours: Frontier,
-    /// What we believe it to have.
+    /// What it is believed to have.
     theirs: Frontier,
     confirmed: bool,
-    /// Whether it has ever said what it has: before, nothing is pushed to it unasked.
+    /// Whether it has ever reported what it has: before, nothing is pushed to it unasked.
     met: bool,
-    /// Layers whose new state it should be told of, gathered until `notice_at`.
+    /// Layers whose new state is to be announced to it, gathered until `notice_at`.
     notices: BTreeSet<LayerHash>,
     notice_at: Option<u64>,
     heartbeat_at: u64,
@@ -180,19 +180,33 @@ struct PeerSync {
     /// An ask that had to wait for the pause to end.
     ask_at: Option<u64>,
     answers: (u64, u32),
-    /// What it refused, and until when we take its word.
+    /// What it refused, and until when that holds.
     refused: BTreeMap<LayerHash, u64>,
 }
 
-/// The engine.
+/// States of a layer that this node refuses for now.
+#[derive(Clone, Copy, Debug)]
+struct OwnRefusal {
+    /// The last sequence refused; none: all.
+    up_to: Option<Sequence>,
+    until: u64,
+}
+
+impl OwnRefusal {
+    fn covers(&self, now: u64, state: State) -> bool {
+        self.up_to.is_none_or(|up_to| state.sequence <= up_to) && now < self.until
+    }
+}
+
+/// The sync engine of one node: knows what each connected peer has, and evens out the differences.
 #[derive(Debug)]
 pub struct Engine {
     heartbeat_ms: u64,
     held: Frontier,
     peers: BTreeMap<PeerId, PeerSync>,
     wants: BTreeMap<LayerHash, Want>,
-    /// What we refuse: up to which sequence, until when.
-    refusing: BTreeMap<LayerHash, (u64, u64)>,
+    /// What this node refuses.
+    refusing: BTreeMap<LayerHash, OwnRefusal>,
     outputs: VecDeque<Output>,
     random: Random,
 }
@@ -211,7 +225,7 @@ impl Engine {
         }
     }
 
-    /// Takes one input.
+    /// Takes one input, whose effects are then to be drained.
     pub fn handle_input(&mut self, now: u64, input: Input) {
         match input {
             Input::PeerUp { peer, ours } => {
@@ -238,15 +252,11 @@ impl Engine {
             }
             Input::Refuse { peer, layer, sequence, reason, lasting } => {
                 // What rights forbid is forbidden until they change.
-                let (up_to, until) =
-                    if lasting { (u64::MAX, u64::MAX) } else { (sequence, now + REFUSAL_HOLD_MS) };
-                if self.refusing.len() >= REFUSALS_KEPT_MAX {
-                    self.refusing.retain(|_, (_, until)| now < *until);
-                }
-                if self.refusing.len() < REFUSALS_KEPT_MAX {
-                    self.refusing.insert(layer, (up_to, until));
-                }
-                self.wants.remove(&layer);
+                let refusal = match lasting {
+                    true => OwnRefusal { up_to: None, until: u64::MAX },
+                    false => OwnRefusal { up_to: Some(sequence), until: now + REFUSAL_HOLD_MS },
+                };
+                self.hold_refusal(now, layer, refusal);
                 self.send(peer, Message::Refused(vec![(layer, sequence, reason)]));
             }
             Input::TooEarly { peer, layer, state } => {
@@ -293,6 +303,17 @@ impl Engine {
         })
     }
 
+    /// Remembers a refusal, if there is room, and asks for the layer no more.
+    fn hold_refusal(&mut self, now: u64, layer: LayerHash, refusal: OwnRefusal) {
+        if self.refusing.len() >= REFUSALS_KEPT_MAX {
+            self.refusing.retain(|_, refusal| now < refusal.until);
+        }
+        if self.refusing.len() < REFUSALS_KEPT_MAX {
+            self.refusing.insert(layer, refusal);
+        }
+        self.wants.remove(&layer);
+    }
+
     fn peer_down(&mut self, now: u64, peer: PeerId) {
         self.peers.remove(&peer);
         for want in self.wants.values_mut().filter(|want| want.asked == Some(peer)) {
@@ -317,7 +338,7 @@ impl Engine {
             sync.ours.set(layer, may_see.then_some(state));
             let theirs = sync.theirs.get(&layer);
             if from == Some(*peer) {
-                // Whoever brought it has it, and has noted that we do.
+                // The sender has it, and has noted that this node does.
                 sync.theirs.set(layer, Some(theirs.map_or(state, |t| t.max(state))));
                 continue;
             }
@@ -325,7 +346,7 @@ impl Engine {
                 continue;
             }
             if sync.refused.get(&layer).is_some_and(|until| now < *until) {
-                // It has said that it does not take this layer; the next heartbeat will mention it.
+                // It refuses this layer; the next heartbeat shows it.
                 continue;
             }
             if from.is_none() && theirs.map_or(sync.met, |t| t < state) {
@@ -362,7 +383,12 @@ impl Engine {
             Message::Frontier { buckets, states } => self.received_frontier(now, peer, buckets, states),
             Message::Want(wants) => self.received_want(peer, wants),
             Message::Refused(list) => self.received_refusal(now, peer, list),
-            _ => {}
+            Message::Whole(_)
+            | Message::Compact(_)
+            | Message::TreeAsk(..)
+            | Message::Tree(..)
+            | Message::PartsAsk(..)
+            | Message::Parts(..) => debug_assert!(false, "the node keeps envelopes and transfers to itself"),
         }
     }
 
@@ -376,7 +402,7 @@ impl Engine {
         }
     }
 
-    /// Asks for the part of a peer's frontier that differs from what we believe.
+    /// Asks for the part of a peer's frontier that differs from what is believed.
     fn ask(&mut self, now: u64, peer: PeerId) {
         let Some(sync) = self.peers.get_mut(&peer) else { return };
         if let Some(at) = sync.asked_at.filter(|at| now < at + ASK_PAUSE_MS) {
@@ -410,7 +436,7 @@ impl Engine {
                 mask = 0;
             }
             if bucket.len() > FRONTIER_ENTRIES_MAX {
-                // Too many for one message: told without the claim to be all.
+                // Too many for one message: named without the claim that these are all.
                 let parts = bucket.chunks(FRONTIER_ENTRIES_MAX);
                 messages.extend(parts.map(|part| Message::Frontier { buckets: 0, states: part.to_vec() }));
                 continue;
@@ -443,7 +469,7 @@ impl Engine {
                 sync.theirs.set(layer, Some(state));
             }
         }
-        // Its answer is newer than the heartbeat that made us ask.
+        // Its answer is newer than the heartbeat that caused the question.
         sync.confirmed |= buckets != 0;
         sync.met |= buckets != 0;
         self.want_from(now, peer);
@@ -487,15 +513,15 @@ impl Engine {
             if sync.notice_at.is_some_and(|at| at <= now) {
                 sync.notice_at = None;
                 let ours = &sync.ours;
-                let told: Vec<_> = std::mem::take(&mut sync.notices)
+                let states: Vec<_> = std::mem::take(&mut sync.notices)
                     .into_iter()
                     .filter_map(|l| Some((l, ours.get(&l)?)))
                     .collect();
-                due.push((*peer, told));
+                due.push((*peer, states));
             }
         }
-        for (peer, told) in due {
-            for states in told.chunks(FRONTIER_ENTRIES_MAX) {
+        for (peer, states) in due {
+            for states in states.chunks(FRONTIER_ENTRIES_MAX) {
                 self.send(peer, Message::Frontier { buckets: 0, states: states.to_vec() });
             }
         }

@@ -56,7 +56,12 @@ impl Mesh {
     }
 
     fn write(&mut self, at: usize, n: u64, sequence: u64) {
-        self.store(at, layer(n), State { sequence, root_prefix: [sequence as u8; 4] }, None);
+        self.store(
+            at,
+            layer(n),
+            State { sequence: Sequence::new(sequence).unwrap(), root_prefix: [sequence as u8; 4] },
+            None,
+        );
     }
 
     fn store(&mut self, at: usize, layer: LayerHash, state: State, from: Option<PeerId>) {
@@ -189,7 +194,13 @@ fn what_a_peer_refuses_is_not_pressed_on_it() {
     mesh.write(0, 1, 1);
     mesh.drain();
     mesh.air.clear();
-    let refuse = Input::Refuse { peer: peer(0), layer: layer(1), sequence: 1, reason: 2, lasting: true };
+    let refuse = Input::Refuse {
+        peer: peer(0),
+        layer: layer(1),
+        sequence: Sequence::new(1).unwrap(),
+        reason: 2,
+        lasting: true,
+    };
     mesh.engines[1].handle_input(mesh.now, refuse);
     mesh.run(60_000);
     assert_eq!(mesh.held[1].len(), 0);
@@ -202,7 +213,13 @@ fn refusals_beyond_the_limit_are_said_and_not_remembered() {
     let engine = &mut mesh.engines[1];
     while engine.poll_output().is_some() {}
     for n in 0..REFUSALS_KEPT_MAX as u64 + 10 {
-        let refuse = Input::Refuse { peer: peer(0), layer: layer(n), sequence: 1, reason: 5, lasting: false };
+        let refuse = Input::Refuse {
+            peer: peer(0),
+            layer: layer(n),
+            sequence: Sequence::new(1).unwrap(),
+            reason: 5,
+            lasting: false,
+        };
         engine.handle_input(0, refuse);
         let said = std::iter::from_fn(|| engine.poll_output());
         let is_refusal = |o: &Output| matches!(o, Output::Send { message: Message::Refused(_), .. });
@@ -210,7 +227,13 @@ fn refusals_beyond_the_limit_are_said_and_not_remembered() {
     }
     assert_eq!(engine.refusing.len(), REFUSALS_KEPT_MAX);
     // Once they have run out there is room for others.
-    let refuse = Input::Refuse { peer: peer(0), layer: layer(9), sequence: 2, reason: 5, lasting: false };
+    let refuse = Input::Refuse {
+        peer: peer(0),
+        layer: layer(9),
+        sequence: Sequence::new(2).unwrap(),
+        reason: 5,
+        lasting: false,
+    };
     engine.handle_input(REFUSAL_HOLD_MS + 1, refuse);
     assert_eq!(engine.refusing.len(), 1);
 }

@@ -21,7 +21,7 @@ const BUCKETS_PER_ASK: usize = 32;
 #[derive(Debug)]
 pub struct Transfer {
     signed: SignedHead,
-    /// Whom we ask.
+    /// The peer that is asked.
     from: PeerId,
     /// Hashes that the signed root vouches for. A bucket without one is the same as ours, or empty.
     expected: BTreeMap<NodePath, [u8; 32]>,
@@ -103,7 +103,7 @@ impl Transfers {
         }
     }
 
-    /// A peer is gone: its transfers wait until somebody offers the same state again.
+    /// A peer is gone: its transfers wait until another peer offers the same state.
     pub fn peer_down(&mut self, peer: &PeerId) {
         for transfer in self.under_way.values_mut().filter(|t| t.from == *peer) {
             transfer.source_is_gone = true;
@@ -134,6 +134,10 @@ impl Transfers {
     }
 
     /// Takes nodes of the hash tree. `own` is our present layer, whose equal parts need not travel.
+    ///
+    /// # Errors
+    ///
+    /// An error where the nodes do not belong to the root that was asked for.
     pub fn take_nodes(
         &mut self,
         id: &TransferId,
@@ -173,7 +177,11 @@ impl Transfers {
         Ok(())
     }
 
-    /// Takes buckets.
+    /// Takes buckets that arrived.
+    ///
+    /// # Errors
+    ///
+    /// An error where the buckets do not belong to the root that was asked for, or exceed a limit.
     pub fn take_parts(
         &mut self,
         id: &TransferId,
@@ -211,6 +219,10 @@ impl Transfers {
 
     /// The new state of a layer once all its parts are there: our own content with the differing buckets
     /// replaced. The transfer is over then, whether it succeeds or not.
+    ///
+    /// # Errors
+    ///
+    /// An error where the parts do not make the layer that was signed.
     pub fn finish(
         &mut self,
         id: &TransferId,
@@ -232,7 +244,7 @@ impl Transfers {
             content.hash(path).map(|h| h.hash) == transfer.expected.get(&path).copied()
         };
         for number in 0..crate::layer::BUCKETS {
-            let Some(bucket) = BucketIndex::new(u64::from(number)) else { continue };
+            let bucket = BucketIndex::new(u64::from(number)).expect("a number below the count of buckets");
             let path = NodePath::from(bucket);
             let known = transfer.expected.get(&path);
             // A bucket below a node that is the same as ours was never looked at.

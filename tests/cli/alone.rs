@@ -1,13 +1,13 @@
 //! What needs no daemon works without one.
 
-use super::harness::{Place, mode};
+use super::harness::{NodeDir, mode};
 use serde_json::json;
 use std::io::Write;
 use std::process::Stdio;
 
 #[test]
 fn a_document_lives_its_whole_life_without_a_daemon() {
-    let place = Place::empty();
+    let place = NodeDir::empty();
     place.ok(&["init", "--name", "attic"]);
     let id = place.json(&["id"]);
     assert_eq!(id["name"], "attic");
@@ -42,7 +42,7 @@ fn a_document_lives_its_whole_life_without_a_daemon() {
 
 #[test]
 fn init_makes_a_closed_folder_and_never_touches_an_identity() {
-    let place = Place::empty();
+    let place = NodeDir::empty();
     place.ok(&["init", "--name", "attic"]);
     let key = place.folder.join("identity.key");
     assert_eq!((mode(&place.folder), mode(&key)), (0o700, 0o600));
@@ -65,7 +65,7 @@ fn init_makes_a_closed_folder_and_never_touches_an_identity() {
 
 #[test]
 fn odd_keys_and_values_come_back_as_they_went_in() {
-    let place = Place::with_node("attic");
+    let place = NodeDir::with_node("attic");
     place.ok(&["create", "odd"]);
     for (key, value, json) in [
         ("a\\/b", "-5", "-5"),
@@ -86,7 +86,7 @@ fn odd_keys_and_values_come_back_as_they_went_in() {
 
 #[test]
 fn put_reads_standard_input() {
-    let place = Place::with_node("attic");
+    let place = NodeDir::with_node("attic");
     place.ok(&["create", "plan"]);
     let mut child =
         place.command(&["put", "plan", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
@@ -97,7 +97,7 @@ fn put_reads_standard_input() {
 
 #[test]
 fn a_snapshot_is_written_whole() {
-    let place = Place::with_node("attic");
+    let place = NodeDir::with_node("attic");
     place.ok(&["create", "report", "--snapshot"]);
     let file = place.folder.join("report.json");
     std::fs::write(&file, "[1, 2.5, null, \"x\"]").unwrap();
@@ -108,7 +108,7 @@ fn a_snapshot_is_written_whole() {
 /// Many commands at once on one store: each waits its turn, none is lost.
 #[test]
 fn commands_side_by_side_wait_for_each_other() {
-    let place = Place::with_node("attic");
+    let place = NodeDir::with_node("attic");
     place.ok(&["create", "plan"]);
     let children: Vec<_> = (0..8)
         .map(|n| {

@@ -1,11 +1,11 @@
 //! The demo is the README's promise: it must hold in every build.
 
-use super::harness::Place;
+use super::harness::NodeDir;
 use std::time::Instant;
 
 #[test]
 fn the_demo_converges_and_measures() {
-    let place = Place::empty();
+    let place = NodeDir::empty();
     let start = Instant::now();
     let temporary = tempfile::tempdir().unwrap();
     let output = place.command(&["demo", "--json"]).env("TMPDIR", temporary.path()).output().unwrap();

@@ -1,6 +1,6 @@
 //! Mistakes get one clear error, the right exit code, and never a panic.
 
-use super::harness::Place;
+use super::harness::NodeDir;
 use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -8,8 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 #[test]
-fn a_folder_without_a_node_says_how_to_make_one() {
-    let place = Place::empty();
+fn a_folder_without_a_node_is_refused_with_advice() {
+    let place = NodeDir::empty();
     for command in [&["id"][..], &["up"], &["ls"], &["watch"], &["join", "fed1:x"], &["set", "a", "b", "c"]] {
         assert!(place.fails(1, command).contains("tombolo init --name NAME"), "{command:?}");
         assert_eq!(place.error_code(command), "no_node");
@@ -18,8 +18,8 @@ fn a_folder_without_a_node_says_how_to_make_one() {
 }
 
 #[test]
-fn set_on_an_unknown_document_says_to_create_it() {
-    let place = Place::with_node("attic");
+fn set_on_an_unknown_document_is_refused_with_advice() {
+    let place = NodeDir::with_node("attic");
     assert!(place.fails(1, &["set", "plan", "a", "1"]).contains("tombolo create plan"));
     assert_eq!(place.error_code(&["get", "plan"]), "unknown_document");
     place.ok(&["create", "plan"]);
@@ -32,7 +32,7 @@ fn set_on_an_unknown_document_says_to_create_it() {
 
 #[test]
 fn wrong_arguments_end_with_2() {
-    let place = Place::with_node("attic");
+    let place = NodeDir::with_node("attic");
     for arguments in [
         &["frobnicate"][..],
         &[],
@@ -57,7 +57,7 @@ fn wrong_arguments_end_with_2() {
 
 #[test]
 fn bytes_that_are_no_text_are_no_panic() {
-    let place = Place::with_node("attic");
+    let place = NodeDir::with_node("attic");
     let output = place.command(&["get"]).arg(OsStr::from_bytes(b"\xff\xfe")).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let output = place.command(&["put", "plan"]).arg(OsStr::from_bytes(b"\xff")).output().unwrap();
@@ -67,7 +67,7 @@ fn bytes_that_are_no_text_are_no_panic() {
 
 #[test]
 fn bad_settings_are_named_with_their_line() {
-    let place = Place::with_node("attic");
+    let place = NodeDir::with_node("attic");
     place.setting("mdns = false", "mdns = maybe");
     let error = place.fails(1, &["id"]);
     let line = std::fs::read_to_string(place.folder.join("tombolo.toml")).unwrap();
@@ -80,7 +80,7 @@ fn bad_settings_are_named_with_their_line() {
 
 #[test]
 fn a_key_that_others_may_read_is_refused() {
-    let place = Place::with_node("attic");
+    let place = NodeDir::with_node("attic");
     let key = place.folder.join("identity.key");
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
     assert!(place.fails(1, &["id"]).contains("chmod 600"));
@@ -89,7 +89,7 @@ fn a_key_that_others_may_read_is_refused() {
 /// A new identity beside an old store would be another node's: both ways out are named instead.
 #[test]
 fn a_store_without_its_key_is_not_taken_over() {
-    let place = Place::with_node("attic");
+    let place = NodeDir::with_node("attic");
     std::fs::remove_file(place.folder.join("identity.key")).unwrap();
     for command in [&["init", "--name", "attic"][..], &["id"], &["up"]] {
         let error = place.fails(1, command);
@@ -101,7 +101,7 @@ fn a_store_without_its_key_is_not_taken_over() {
 
 #[test]
 fn a_damaged_store_is_an_error_and_stays_as_it_is() {
-    let place = Place::with_node("attic");
+    let place = NodeDir::with_node("attic");
     let store = place.folder.join("store.redb");
     std::fs::write(&store, b"no store at all, but some bytes that somebody may still want").unwrap();
     assert_eq!(place.error_code(&["id"]), "store");
@@ -110,7 +110,7 @@ fn a_damaged_store_is_an_error_and_stays_as_it_is() {
 
 #[test]
 fn codes_that_are_none_are_refused() {
-    let place = Place::with_node("attic");
+    let place = NodeDir::with_node("attic");
     for code in ["x", "fed1:", "fed1:%%%", "FED1C:AAAA", "fed1:e30", "", &"fed1:".repeat(10_000)] {
         assert_eq!(place.error_code(&["join", code]), "bad_invite", "{code:.20}");
     }
@@ -120,7 +120,7 @@ fn codes_that_are_none_are_refused() {
 
 #[test]
 fn put_refuses_what_is_no_json() {
-    let place = Place::with_node("attic");
+    let place = NodeDir::with_node("attic");
     place.ok(&["create", "plan"]);
     let file = place.folder.join("file");
     for junk in [&b"{"[..], b"", b"\xff", b"{\"a\":1,\"a\":2}", &[b'['; 100_000]] {
@@ -156,7 +156,7 @@ fn put_refuses_what_is_no_json() {
 /// `tombolo get plan | head -c 1`: the reader goes first, and that is no error.
 #[test]
 fn a_reader_that_leaves_is_no_panic() {
-    let place = Place::with_node("attic");
+    let place = NodeDir::with_node("attic");
     place.ok(&["create", "plan"]);
     let file = place.folder.join("large.json");
     let large: Vec<String> = (0..50_000).map(|n| format!("item {n}")).collect();

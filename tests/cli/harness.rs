@@ -12,22 +12,22 @@ use serde_json::Value;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A folder of its own for one node.
-pub(crate) struct Place {
+pub(crate) struct NodeDir {
     _outer: tempfile::TempDir,
     pub(crate) folder: PathBuf,
 }
 
-impl Place {
+impl NodeDir {
     /// An empty place; the node's folder itself is not there yet.
     pub(crate) fn empty() -> Self {
         let outer = tempfile::tempdir().unwrap();
         let folder = outer.path().join("node");
-        Place { _outer: outer, folder }
+        NodeDir { _outer: outer, folder }
     }
 
     /// A place with a node that stays on this machine and looks at no container engine.
     pub(crate) fn with_node(name: &str) -> Self {
-        let place = Place::empty();
+        let place = NodeDir::empty();
         place.ok(&["init", "--name", name]);
         place.setting("listen = [\"0.0.0.0:8662\", \"[::]:8662\"]", "listen = [\"127.0.0.1:0\"]");
         place.setting("mdns = true", "mdns = false");
@@ -135,12 +135,12 @@ impl Place {
 pub(crate) struct Daemon {
     child: Child,
     told: Value,
-    // Held open: a daemon whose output nobody reads must not mind, but these tests are not about that.
+    // Held open: a daemon must survive a closed output, but these tests are not about that.
     _stdout: BufReader<ChildStdout>,
 }
 
 impl Daemon {
-    /// What `up` said when it was up.
+    /// The line that `up` printed when it was up.
     pub(crate) fn told(&self) -> &Value {
         &self.told
     }

@@ -1,10 +1,10 @@
 //! Help, and the QR code on a small terminal.
 
-use super::harness::Place;
+use super::harness::NodeDir;
 
 #[test]
 fn every_command_explains_itself_with_examples() {
-    let place = Place::empty();
+    let place = NodeDir::empty();
     let help = place.ok(&["--help"]);
     let commands: Vec<&str> = help
         .lines()
@@ -47,7 +47,7 @@ fn every_command_explains_itself_with_examples() {
 
 #[test]
 fn an_invite_is_one_line_and_its_qr_code_fits_a_terminal() {
-    let place = Place::with_node("attic");
+    let place = NodeDir::with_node("attic");
     let code = place.ok(&["invite"]);
     assert!(code.starts_with("fed1:") && code.lines().count() == 1, "{code}");
     for address in [
@@ -65,7 +65,7 @@ fn an_invite_is_one_line_and_its_qr_code_fits_a_terminal() {
 
 #[test]
 fn no_colour_is_ever_written() {
-    let place = Place::with_node("attic");
+    let place = NodeDir::with_node("attic");
     for arguments in [&["--help"][..], &["status"], &["ls"], &["peers"]] {
         assert!(!place.ok(arguments).contains('\x1b'));
     }

@@ -1,19 +1,19 @@
-//! Radios on the command line: what is wrong is said at once, what is not there is said and waited for.
+//! Radios on the command line: wrong settings are refused at once; an absent radio is shown and waited for.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
-use super::harness::{Place, eventually};
+use super::harness::{NodeDir, eventually};
 
 /// Something that takes what a TNC takes and keeps it.
-struct Tnc {
+struct FakeTnc {
     port: u16,
     bytes: Arc<Mutex<Vec<u8>>>,
 }
 
-impl Tnc {
+impl FakeTnc {
     fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -27,7 +27,7 @@ impl Tnc {
                 }
             }
         });
-        Tnc { port, bytes }
+        FakeTnc { port, bytes }
     }
 
     fn url(&self, options: &str) -> String {
@@ -41,14 +41,14 @@ impl Tnc {
     }
 }
 
-/// A port where nobody listens.
+/// A port on which no process listens.
 fn nobody() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 #[test]
-fn a_wrong_radio_is_told_what_is_wrong() {
-    let place = Place::with_node("attic");
+fn a_wrong_radio_is_refused_with_the_reason() {
+    let place = NodeDir::with_node("attic");
     for (url, part) in [
         ("localhost:8001", "a radio is named like kiss+tcp://localhost:8001"),
         ("http://localhost", "\"http\" is no radio"),
@@ -56,7 +56,7 @@ fn a_wrong_radio_is_told_what_is_wrong() {
         ("kiss+tcp://localhost?tx_delay=3", "has no option \"tx_delay\""),
         ("kiss+tcp://localhost?region=EU869", "unknown region \"EU869\""),
         ("kiss+tcp://localhost?preset=LongFats", "unknown radio setting \"LongFats\""),
-        ("kiss+tcp://localhost?region=EU868", "say `bitrate`"),
+        ("kiss+tcp://localhost?region=EU868", "set `bitrate`"),
         ("kiss+tcp://localhost?region=amateur", "call sign"),
         ("meshtastic+tcp://localhost?hops=8", "hops=8 is not a number from 0 to 7"),
         ("kiss+serial://ttyUSB0", "the path of a serial port"),
@@ -79,7 +79,7 @@ fn a_wrong_radio_is_told_what_is_wrong() {
 
 #[test]
 fn a_wrong_radio_in_the_settings_is_named_with_its_line() {
-    let place = Place::with_node("attic");
+    let place = NodeDir::with_node("attic");
     let path = place.folder.join("tombolo.toml");
     let settings = std::fs::read_to_string(&path).unwrap();
     let first = settings.lines().count() + 1;
@@ -96,8 +96,8 @@ fn a_wrong_radio_in_the_settings_is_named_with_its_line() {
 }
 
 #[test]
-fn a_tnc_that_is_not_there_is_said_to_be_and_waited_for() {
-    let place = Place::with_node("attic");
+fn an_absent_tnc_is_reported_and_waited_for() {
+    let place = NodeDir::with_node("attic");
     let radio = format!("kiss+tcp://127.0.0.1:{}", nobody());
     let daemon = place.up_with(&["--mesh", &format!("{radio}?region=wired")]);
     assert_eq!(daemon.told()["radios"][0], radio);
@@ -115,8 +115,8 @@ fn a_tnc_that_is_not_there_is_said_to_be_and_waited_for() {
 
 /// A licence, a limit of one's own, rare signatures: all that the settings take, for one run.
 #[test]
-fn the_url_says_all_that_the_settings_say() {
-    let (place, tnc) = (Place::with_node("attic"), Tnc::new());
+fn the_url_takes_all_settings() {
+    let (place, tnc) = (NodeDir::with_node("attic"), FakeTnc::new());
     let words = "?region=amateur&frequency_hz=144800000&bitrate=9600&mode=signed-clear&call=N0CALL-1&call_sign_every=5m\
                  &soft_cap_permille=100&sign_every=16&mtu=120";
     let _daemon = place.up_with(&["--mesh", &tnc.url(words)]);
@@ -129,10 +129,10 @@ fn the_url_says_all_that_the_settings_say() {
     assert_eq!(place.json(&["airtime"])[0]["budget_hour_s"], 360.0);
 }
 
-/// A second node on one machine: the port of the first is taken, and what to do is said and works.
+/// A second node on one machine: the port of the first is taken, and the advice in the error works.
 #[test]
-fn a_port_that_is_taken_is_said_with_the_way_out() {
-    let (first, second) = (Place::with_node("attic"), Place::with_node("boat"));
+fn a_taken_port_is_refused_with_advice() {
+    let (first, second) = (NodeDir::with_node("attic"), NodeDir::with_node("boat"));
     let daemon = first.up_with(&["--listen", "127.0.0.1:0"]);
     let taken = daemon.address();
     let error = second.fails(1, &["up", "--listen", &taken]);
@@ -140,7 +140,7 @@ fn a_port_that_is_taken_is_said_with_the_way_out() {
     let other = second.up_with(&["--listen", "127.0.0.1:0"]);
     assert!(other.address().starts_with("127.0.0.1:") && other.address() != taken);
     drop(other);
-    // A station with nothing but a radio needs no port at all, and may say so for good.
+    // A station with only a radio needs no port, and its settings can switch the network off.
     let off = second.up_with(&["--no-lan"]);
     assert_eq!(off.told()["addresses"], serde_json::json!([]));
     assert_eq!(off.terminate(), Some(0));
@@ -154,7 +154,7 @@ fn a_port_that_is_taken_is_said_with_the_way_out() {
 /// What programs read: names and kinds of the fields.
 #[test]
 fn links_and_airtime_keep_their_shape() {
-    let (place, tnc) = (Place::with_node("attic"), Tnc::new());
+    let (place, tnc) = (NodeDir::with_node("attic"), FakeTnc::new());
     let _daemon = place.up_with(&["--mesh", &tnc.url("?region=wired&bitrate=9600")]);
     eventually("the radio is up", || place.json(&["links"])[0]["state"] == "up");
     let links = place.json(&["links"]);
@@ -179,9 +179,9 @@ fn links_and_airtime_keep_their_shape() {
 }
 
 #[test]
-fn without_a_region_nothing_is_sent_and_that_is_said() {
-    let (place, tnc) = (Place::with_node("attic"), Tnc::new());
-    let other = Place::with_node("boat");
+fn without_a_region_nothing_is_sent_and_that_is_shown() {
+    let (place, tnc) = (NodeDir::with_node("attic"), FakeTnc::new());
+    let other = NodeDir::with_node("boat");
     let code = other.ok(&["invite", "--addr", "127.0.0.1:9"]);
     let mut command = place.command(&["up", "--mesh", &tnc.url("?bitrate=9600")]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -205,8 +205,8 @@ fn without_a_region_nothing_is_sent_and_that_is_said() {
 }
 
 #[test]
-fn links_and_airtime_of_a_node_that_does_not_run_say_so() {
-    let place = Place::with_node("attic");
+fn links_and_airtime_of_a_stopped_node_show_that() {
+    let place = NodeDir::with_node("attic");
     for command in ["links", "airtime"] {
         assert_eq!(place.json(&[command]), serde_json::json!([]));
         let output = place.run(&[command]);

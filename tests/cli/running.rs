@@ -1,6 +1,6 @@
 //! With a daemon: the same commands through `control.sock`, HTTP by hand, signals, power cuts, probes.
 
-use super::harness::{Place, eventually, mode, wait};
+use super::harness::{NodeDir, eventually, mode, wait};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 #[test]
 fn the_same_commands_work_through_a_daemon() {
-    let place = Place::with_node("attic");
+    let place = NodeDir::with_node("attic");
     place.ok(&["create", "plan"]);
     place.ok(&["set", "plan", "a", "1"]);
     let (before, did) = (place.hash("plan"), place.did());
@@ -32,7 +32,7 @@ fn the_same_commands_work_through_a_daemon() {
 
 #[test]
 fn a_second_daemon_is_refused_and_the_first_goes_on() {
-    let place = Place::with_node("attic");
+    let place = NodeDir::with_node("attic");
     let _daemon = place.up();
     assert!(place.fails(1, &["up"]).contains("running on"));
     assert_eq!(place.error_code(&["up"]), "already_running");
@@ -43,7 +43,7 @@ fn a_second_daemon_is_refused_and_the_first_goes_on() {
 /// left behind does not stop the next daemon, nor a command without one.
 #[test]
 fn a_killed_daemon_loses_nothing_it_acknowledged() {
-    let place = Place::with_node("attic");
+    let place = NodeDir::with_node("attic");
     place.ok(&["create", "plan"]);
     for round in 0..3 {
         let daemon = place.up();
@@ -61,7 +61,7 @@ fn a_killed_daemon_loses_nothing_it_acknowledged() {
 
 #[test]
 fn anybody_with_curl_can_ask() {
-    let place = Place::with_node("attic");
+    let place = NodeDir::with_node("attic");
     let _daemon = place.up();
     let get =
         |path: &str| place.http(&format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
@@ -95,7 +95,7 @@ fn anybody_with_curl_can_ask() {
 
 #[test]
 fn junk_on_the_socket_ends_that_connection_alone() {
-    let place = Place::with_node("attic");
+    let place = NodeDir::with_node("attic");
     let _daemon = place.up();
     for junk in
         ["\0\0\0\0", "GET", "GET / HTTP/9.9\r\n\r\n", &"x".repeat(1_000_000), "GET /v1/id HTTP/1.1\r\n"]
@@ -117,7 +117,7 @@ fn junk_on_the_socket_ends_that_connection_alone() {
 
 #[test]
 fn no_more_watchers_than_the_limit_and_a_place_for_the_next_when_one_goes() {
-    let place = Place::with_node("attic");
+    let place = NodeDir::with_node("attic");
     let _daemon = place.up();
     let watch = || {
         let mut stream = UnixStream::connect(place.folder.join("control.sock")).unwrap();
@@ -136,7 +136,7 @@ fn no_more_watchers_than_the_limit_and_a_place_for_the_next_when_one_goes() {
 
 #[test]
 fn watch_prints_each_change_as_it_comes() {
-    let place = Place::with_node("attic");
+    let place = NodeDir::with_node("attic");
     assert!(place.fails(1, &["watch"]).contains("tombolo up"));
     place.ok(&["create", "plan"]);
     place.ok(&["create", "other"]);
@@ -145,7 +145,7 @@ fn watch_prints_each_change_as_it_comes() {
     let mut command = place.command(&["watch", "plan", "--json"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    // The watcher says nothing when it is ready, so write until it speaks.
+    // The watcher prints nothing when it is ready, so write until it prints an event.
     let done = Arc::new(AtomicBool::new(false));
     let writing = {
         let (folder, done) = (place.folder.clone(), done.clone());
@@ -175,7 +175,7 @@ fn watch_prints_each_change_as_it_comes() {
 
 #[test]
 fn a_node_publishes_its_real_state_and_apps_from_a_file() {
-    let place = Place::with_node("attic");
+    let place = NodeDir::with_node("attic");
     let apps = place.folder.join("apps");
     std::fs::write(&apps, "web running 1.2\n").unwrap();
     place.setting("apps_file = \"\"", &format!("apps_file = {:?}", apps.to_str().unwrap()));
@@ -197,10 +197,10 @@ fn a_node_publishes_its_real_state_and_apps_from_a_file() {
     assert_eq!(apps_of(&place), "web stopped 1.2");
 }
 
-/// A pipe that nobody writes into is told, not waited for: neither by the probe nor by the end.
+/// A pipe without a writer is reported and not waited for, neither by the probe nor at the end.
 #[test]
 fn a_pipe_as_apps_file_holds_up_nothing() {
-    let place = Place::with_node("attic");
+    let place = NodeDir::with_node("attic");
     let apps = place.folder.join("apps");
     assert!(std::process::Command::new("mkfifo").arg(&apps).status().unwrap().success());
     place.setting("apps_file = \"\"", &format!("apps_file = {:?}", apps.to_str().unwrap()));
@@ -212,8 +212,8 @@ fn a_pipe_as_apps_file_holds_up_nothing() {
 
 #[test]
 fn a_node_publishes_its_containers_and_a_change_at_once() {
-    let place = Place::with_node("attic");
-    let engine = Engine::start(&place.folder.join("docker.sock"));
+    let place = NodeDir::with_node("attic");
+    let engine = FakeEngine::start(&place.folder.join("docker.sock"));
     place.setting("containers = \"off\"", &format!("containers = {:?}", place.folder.join("docker.sock")));
     let _daemon = place.up();
     eventually("the container", || apps_of(&place) == "shop-web running 1.27");
@@ -223,7 +223,7 @@ fn a_node_publishes_its_containers_and_a_change_at_once() {
 
 #[test]
 fn a_folder_with_a_long_path_has_a_socket_as_well() {
-    let mut place = Place::empty();
+    let mut place = NodeDir::empty();
     place.folder = place.folder.join("long".repeat(30)).join("longer".repeat(20));
     std::fs::create_dir_all(&place.folder).unwrap();
     place.ok(&["init", "--name", "attic"]);
@@ -235,7 +235,7 @@ fn a_folder_with_a_long_path_has_a_socket_as_well() {
 }
 
 /// The apps of our own state, one per line.
-fn apps_of(place: &Place) -> String {
+fn apps_of(place: &NodeDir) -> String {
     let output = place.run(&["state", "--json"]);
     let state: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
     let text = |app: &Value, field: &str| app[field].as_str().unwrap_or("-").to_owned();
@@ -246,14 +246,14 @@ fn apps_of(place: &Place) -> String {
 }
 
 /// A container engine with one container, speaking as much of the Docker API as is asked of it.
-struct Engine {
+struct FakeEngine {
     state: Arc<Mutex<&'static str>>,
     watchers: Arc<Mutex<Vec<UnixStream>>>,
 }
 
-impl Engine {
+impl FakeEngine {
     fn start(path: &std::path::Path) -> Self {
-        let engine = Engine { state: Arc::new(Mutex::new("running")), watchers: Arc::default() };
+        let engine = FakeEngine { state: Arc::new(Mutex::new("running")), watchers: Arc::default() };
         let (state, watchers) = (engine.state.clone(), engine.watchers.clone());
         let listener = UnixListener::bind(path).unwrap();
         std::thread::spawn(move || {

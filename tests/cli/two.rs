@@ -3,11 +3,11 @@
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use super::harness::{Daemon, Place, eventually};
+use super::harness::{Daemon, NodeDir, eventually};
 
 /// Two running nodes, the second joined to the first.
-fn pair() -> (Place, Daemon, Place, Daemon) {
-    let (attic, boat) = (Place::with_node("attic"), Place::with_node("boat"));
+fn pair() -> (NodeDir, Daemon, NodeDir, Daemon) {
+    let (attic, boat) = (NodeDir::with_node("attic"), NodeDir::with_node("boat"));
     let (attic_up, boat_up) = (attic.up(), boat.up());
     let code = attic.ok(&["invite"]);
     boat.ok(&["join", &code, "--addr", &attic_up.address()]);
@@ -15,7 +15,7 @@ fn pair() -> (Place, Daemon, Place, Daemon) {
 }
 
 /// Writes as soon as the owner's list of writers has come, which it does on its own.
-fn may_write(place: &Place, key: &str) {
+fn may_write(place: &NodeDir, key: &str) {
     eventually("the right to write", || place.run(&["set", "plan", key, "1"]).status.success());
 }
 
@@ -104,7 +104,7 @@ fn a_removed_peer_is_cut_off_and_what_it_wrote_stays() {
 /// The joiner runs no daemon: `join` runs one just until both sides agreed.
 #[test]
 fn join_needs_no_running_node() {
-    let (attic, boat) = (Place::with_node("attic"), Place::with_node("boat"));
+    let (attic, boat) = (NodeDir::with_node("attic"), NodeDir::with_node("boat"));
     let attic_up = attic.up();
     attic.ok(&["create", "plan"]);
     attic.ok(&["set", "plan", "a", "1"]);
@@ -119,9 +119,9 @@ fn join_needs_no_running_node() {
 }
 
 #[test]
-fn a_code_works_once_and_says_so() {
+fn a_second_use_of_a_code_is_refused_with_the_reason() {
     let (attic, boat, third) =
-        (Place::with_node("attic"), Place::with_node("boat"), Place::with_node("third"));
+        (NodeDir::with_node("attic"), NodeDir::with_node("boat"), NodeDir::with_node("third"));
     let attic_up = attic.up();
     let code = attic.ok(&["invite"]);
     boat.ok(&["join", &code, "--addr", &attic_up.address()]);
@@ -134,7 +134,7 @@ fn a_code_works_once_and_says_so() {
 
 #[test]
 fn an_inviter_that_does_not_answer_is_waited_for_no_longer_than_asked() {
-    let (attic, boat) = (Place::with_node("attic"), Place::with_node("boat"));
+    let (attic, boat) = (NodeDir::with_node("attic"), NodeDir::with_node("boat"));
     let code = attic.ok(&["invite", "--addr", "127.0.0.1:9"]);
     assert_eq!(boat.error_code(&["join", &code, "--timeout", "2s"]), "no_answer");
 }
@@ -142,9 +142,9 @@ fn an_inviter_that_does_not_answer_is_waited_for_no_longer_than_asked() {
 /// Edits made while both are off are on both sides when they are back.
 #[test]
 fn nodes_that_were_apart_meet_again() {
-    let (attic, boat) = (Place::with_node("attic"), Place::with_node("boat"));
+    let (attic, boat) = (NodeDir::with_node("attic"), NodeDir::with_node("boat"));
     for place in [&attic, &boat] {
-        // A port that stays: nobody announces these nodes.
+        // A port that stays the same: these nodes are not announced.
         let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         place.setting("127.0.0.1:0", &format!("127.0.0.1:{port}"));
     }
@@ -167,7 +167,7 @@ fn nodes_that_were_apart_meet_again() {
 /// a link, more than was lost. The boat gives back what the attic had written after the copy.
 #[test]
 fn a_folder_put_back_from_a_backup_gets_back_what_its_friend_has() {
-    let (attic, boat) = (Place::with_node("attic"), Place::with_node("boat"));
+    let (attic, boat) = (NodeDir::with_node("attic"), NodeDir::with_node("boat"));
     for place in [&attic, &boat] {
         let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         place.setting("127.0.0.1:0", &format!("127.0.0.1:{port}"));
@@ -177,7 +177,7 @@ fn a_folder_put_back_from_a_backup_gets_back_what_its_friend_has() {
     attic.ok(&["create", "plan"]);
     eventually("in step", || boat.hash("plan") == attic.hash("plan"));
     assert_eq!(attic_up.terminate(), Some(0));
-    let store = attic.folder.join(tombolo::daemon::open::STORE_FILE);
+    let store = attic.folder.join(tombolo::folder::STORE_FILE);
     let backup = std::fs::read(&store).unwrap();
     let attic_up = attic.up();
     for n in ["0", "1", "2"] {

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tombolo::sim::dice::Dice;
+use tombolo_sim::rng::Rng;
 
-use crate::lab::{Lab, Node, wait_in_step};
+use crate::lab::{Lab, LabNode, wait_in_step};
 
 const ROUNDS: usize = 20;
 
-fn all_there(node: &Node<'_>, written: &BTreeMap<String, String>, round: usize) {
+fn all_there(node: &LabNode<'_>, written: &BTreeMap<String, String>, round: usize) {
     let held = node.json(&["get", "log"]);
     for (key, value) in written {
         let found = key.split('/').fold(&held, |part, segment| &part[segment]);
@@ -18,13 +18,13 @@ fn all_there(node: &Node<'_>, written: &BTreeMap<String, String>, round: usize) 
     }
 }
 
-/// Whatever `set` said was written is there after the daemon was killed, twenty times, and reaches the peer.
+/// Each write that `set` acknowledged is there after the daemon was killed, twenty times, and reaches the peer.
 #[test]
 fn acknowledged_writes_survive_kill_9() {
     let Some(lab) = Lab::new(2) else { return };
     let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     println!("seed {seed}");
-    let mut dice = Dice::new(seed);
+    let mut rng = Rng::new(seed);
     let mut nodes = lab.running(2);
     nodes[0].federate(&nodes[1]);
     nodes[0].ok(&["create", "log"]);
@@ -34,7 +34,7 @@ fn acknowledged_writes_survive_kill_9() {
     let mut cut_off = 0;
     for round in 0..ROUNDS {
         let (writer, victim) = (round % 2, (round / 2) % 2);
-        let after = Duration::from_millis(dice.between(0, 500));
+        let after = Duration::from_millis(rng.between(0, 500));
         let stop = AtomicBool::new(false);
         let mut daemon = nodes[victim].take_daemon();
         let node = &nodes[writer];
@@ -50,7 +50,7 @@ fn acknowledged_writes_survive_kill_9() {
             });
             let mut count = 0;
             while !stop.load(Ordering::SeqCst) {
-                let (key, value) = (format!("round{round}/{count}"), format!("{}", dice.below(1 << 40)));
+                let (key, value) = (format!("round{round}/{count}"), format!("{}", rng.below(1 << 40)));
                 let (code, _, _) = node.run(&["set", "log", &key, &value]);
                 match code {
                     0 => drop(acknowledged[writer].insert(key, value)),

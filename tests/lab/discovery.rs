@@ -1,4 +1,4 @@
-//! What discovery needs and what it tells.
+//! What discovery needs and what it reveals.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ fn join_by_address_where_multicast_is_blocked() {
     });
 }
 
-/// Multicast says that somebody runs Tombolo here, and not who: no DID, no key, no name. And nothing that
+/// Multicast reveals that a Tombolo node is here, and not which: no DID, no key, no name. And nothing that
 /// passes the switch shows a value that is in step on both sides.
 #[test]
 fn packets_carry_neither_identity_nor_content() {

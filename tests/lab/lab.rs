@@ -31,7 +31,7 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    /// A lab, unless this machine cannot have one: then that is said, in the words that `scripts/test` counts.
+    /// A lab, unless this machine cannot have one: then it prints the line that `scripts/test` counts.
     pub(crate) fn new(nodes: usize) -> Option<Lab> {
         if std::env::var("TOMBOLO_QUICK").is_ok_and(|quick| quick == "1") {
             println!("SKIPPED: quick run, the lab is left out");
@@ -79,14 +79,14 @@ impl Lab {
     }
 
     /// A new node, initialised and not yet running.
-    pub(crate) fn node(&self, index: usize) -> Node<'_> {
-        let node = Node { lab: self, index, folder: self.folder.join(format!("n{index}")), daemon: None };
+    pub(crate) fn node(&self, index: usize) -> LabNode<'_> {
+        let node = LabNode { lab: self, index, folder: self.folder.join(format!("n{index}")), daemon: None };
         node.ok(&["init", "--name", &format!("harbour{index}")]);
         node
     }
 
     /// Nodes 1 to `count`, initialised and running.
-    pub(crate) fn running(&self, count: usize) -> Vec<Node<'_>> {
+    pub(crate) fn running(&self, count: usize) -> Vec<LabNode<'_>> {
         (1..=count)
             .map(|index| {
                 let mut node = self.node(index);
@@ -179,14 +179,14 @@ fn sweep() {
 }
 
 /// A node: a folder, and the daemon on it while it runs.
-pub(crate) struct Node<'lab> {
+pub(crate) struct LabNode<'lab> {
     lab: &'lab Lab,
     pub(crate) index: usize,
     folder: PathBuf,
     daemon: Option<Child>,
 }
 
-impl Node<'_> {
+impl LabNode<'_> {
     /// Starts the daemon and waits until it answers.
     pub(crate) fn up(&mut self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log()).unwrap();
@@ -221,7 +221,7 @@ impl Node<'_> {
         }
     }
 
-    /// The running daemon, for whoever wants to end it at a moment of their own.
+    /// The running daemon, for a test that ends it at a moment of its own.
     pub(crate) fn take_daemon(&mut self) -> Child {
         self.daemon.take().expect("the daemon runs")
     }
@@ -279,7 +279,7 @@ impl Node<'_> {
     }
 
     /// Invites `joiner` and waits until both sides agreed.
-    pub(crate) fn federate(&self, joiner: &Node<'_>) {
+    pub(crate) fn federate(&self, joiner: &LabNode<'_>) {
         let code = self.ok(&["invite"]);
         joiner.ok(&["join", &code]);
     }
@@ -298,7 +298,7 @@ impl Node<'_> {
     }
 }
 
-impl Drop for Node<'_> {
+impl Drop for LabNode<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             println!("node {} said:\n{}", self.index, self.tail());
@@ -307,7 +307,7 @@ impl Drop for Node<'_> {
     }
 }
 
-/// Waits until something holds, and says how long that took.
+/// Waits until a condition holds; returns how long that took.
 pub(crate) fn wait_for(what: &str, within: Duration, mut holds: impl FnMut() -> bool) -> Duration {
     let begin = Instant::now();
     while !holds() {
@@ -318,7 +318,7 @@ pub(crate) fn wait_for(what: &str, within: Duration, mut holds: impl FnMut() -> 
 }
 
 /// Waits until a document reads the same at all nodes.
-pub(crate) fn wait_in_step(nodes: &[Node<'_>], doc: &str, within: Duration) -> Duration {
+pub(crate) fn wait_in_step(nodes: &[LabNode<'_>], doc: &str, within: Duration) -> Duration {
     wait_for(&format!("`{doc}` the same at all nodes"), within, || {
         let hashes: Vec<Option<String>> = nodes.iter().map(|node| node.hash(doc)).collect();
         hashes[0].is_some() && hashes.iter().all(|hash| *hash == hashes[0])

@@ -11,16 +11,16 @@ mod meshcore;
 #[allow(dead_code, reason = "other tests use the rest")]
 mod meshtastic;
 
-use super::parts::{LONG, Station, in_step, join, quick, within};
+use super::parts::{LONG, RadioNode, in_step, join, quick, within};
 use air::Air;
 use meshcore::EmulatedMeshcore;
 use meshtastic::EmulatedMeshtastic;
 
-/// Two nodes on two radios join, share a document and say of their radio what it says of itself.
+/// Two nodes on two radios join, share a document and show what their radio reports.
 fn meet(kind: &str, urls: [String; 2]) {
     let [first, second] = urls;
-    let attic = Station::up("attic", "127.0.0.1:0", &first);
-    let boat = Station::up("boat", "[::1]:0", &second);
+    let attic = RadioNode::up("attic", "127.0.0.1:0", &first);
+    let boat = RadioNode::up("boat", "[::1]:0", &second);
     join(&attic, &boat);
     attic.place.ok(&["create", "plan"]);
     attic.place.ok(&["set", "plan", "monday/watch", "Ada"]);
@@ -37,7 +37,7 @@ fn meet(kind: &str, urls: [String; 2]) {
 }
 
 #[test]
-fn meshtastic_radios_tell_their_region_and_preset_and_join_two_daemons() {
+fn meshtastic_radios_report_their_region_and_preset_and_join_two_daemons() {
     if quick() {
         return;
     }

@@ -1,6 +1,6 @@
 //! Two daemons meet, agree and come into step with nothing but two TNCs.
 
-use super::parts::{LONG, Station, Tncs, done, in_step, join, within};
+use super::parts::{LONG, RadioNode, Tncs, done, in_step, join, within};
 
 #[test]
 fn two_daemons_join_and_come_into_step_over_radio() {
@@ -9,8 +9,8 @@ fn two_daemons_join_and_come_into_step_over_radio() {
     }
     let Some(tncs) = Tncs::start(&[]) else { return };
     let url = |n: usize| format!("kiss+tcp://{}?bitrate=9600&region=wired", tncs.kiss[n]);
-    let attic = Station::up("attic", "127.0.0.1:0", &url(0));
-    let boat = Station::up("boat", "[::1]:0", &url(1));
+    let attic = RadioNode::up("attic", "127.0.0.1:0", &url(0));
+    let boat = RadioNode::up("boat", "[::1]:0", &url(1));
     join(&attic, &boat);
     attic.place.ok(&["create", "plan"]);
     attic.place.ok(&["set", "plan", "monday/watch", "Ada"]);
@@ -51,8 +51,8 @@ fn bit_errors_and_a_power_cut_only_take_time() {
     let url = |n: usize| {
         format!("kiss+tcp://{}?bitrate=9600&region=wired&mtu=120&call=N0CALL-{}", tncs.kiss[n], n + 1)
     };
-    let attic = Station::up("attic", "127.0.0.1:0", &url(0));
-    let mut boat = Station::up("boat", "[::1]:0", &url(1));
+    let attic = RadioNode::up("attic", "127.0.0.1:0", &url(0));
+    let mut boat = RadioNode::up("boat", "[::1]:0", &url(1));
     join(&attic, &boat);
     attic.place.ok(&["create", "plan"]);
     for day in ["monday", "tuesday", "wednesday", "thursday"] {
@@ -72,7 +72,7 @@ fn bit_errors_and_a_power_cut_only_take_time() {
     println!("totals: in step {:.1} s after the power cut, at 2e-3 bit errors", took.as_secs_f64());
 }
 
-/// None of the frames of 255 bytes arrives, and nobody has said so: those who send find out.
+/// None of the frames of 255 bytes arrives, and no setting announces it: the senders find out.
 #[test]
 fn where_long_frames_die_two_daemons_join_with_short_ones() {
     if done("join::where_long_frames_die_two_daemons_join_with_short_ones") {
@@ -81,8 +81,8 @@ fn where_long_frames_die_two_daemons_join_with_short_ones() {
     let Some(tncs) = Tncs::start(&[("DW_BER", "2e-3")]) else { return };
     let url =
         |n: usize| format!("kiss+tcp://{}?bitrate=9600&region=wired&call=N0CALL-{}", tncs.kiss[n], n + 1);
-    let attic = Station::up("attic", "127.0.0.1:0", &url(0));
-    let boat = Station::up("boat", "[::1]:0", &url(1));
+    let attic = RadioNode::up("attic", "127.0.0.1:0", &url(0));
+    let boat = RadioNode::up("boat", "[::1]:0", &url(1));
     let begun = std::time::Instant::now();
     join(&attic, &boat);
     let joined = begun.elapsed();

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use super::harness::{Daemon, Place};
+use super::harness::{Daemon, NodeDir};
 
 const DIREWOLF: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/lab/direwolf");
 /// Set in the copy of a test that runs in a namespace of its own.
@@ -13,7 +13,7 @@ const INSIDE: &str = "TOMBOLO_TEST_NAMESPACE";
 /// How long two nodes may take on a slow channel that loses frames. What is asserted is that they arrive at all.
 pub(crate) const LONG: Duration = Duration::from_secs(420);
 
-/// Whether this test is too slow for a quick run, which is then said.
+/// Whether this test is too slow for a quick run; then it prints that it is skipped.
 pub(crate) fn quick() -> bool {
     let quick = std::env::var("TOMBOLO_QUICK").is_ok_and(|quick| quick == "1");
     if quick {
@@ -56,7 +56,7 @@ pub(crate) struct Tncs {
 }
 
 impl Tncs {
-    /// The pair at 9600 baud, unless this machine cannot have it: then that is said, in the words that
+    /// The pair at 9600 baud, unless this machine cannot have it: then it prints the line that
     /// `scripts/test` counts.
     pub(crate) fn start(settings: &[(&str, &str)]) -> Option<Self> {
         for (program, package) in [("direwolf", "direwolf"), ("pulseaudio", "pulseaudio libasound2-plugins")]
@@ -94,20 +94,19 @@ impl Drop for Tncs {
 }
 
 /// A running node with one radio.
-pub(crate) struct Station {
-    pub(crate) place: Place,
+pub(crate) struct RadioNode {
+    pub(crate) place: NodeDir,
     url: String,
     daemon: Option<Daemon>,
 }
 
-impl Station {
-    /// A node whose only way to the other is this radio: one listens by IPv4, the other by IPv6, and nobody announces
-    /// anybody.
+impl RadioNode {
+    /// A node whose only way to the other is this radio: one listens by IPv4, the other by IPv6, and neither is announced.
     pub(crate) fn up(name: &str, listen: &str, url: &str) -> Self {
-        let place = Place::with_node(name);
+        let place = NodeDir::with_node(name);
         place.setting("127.0.0.1:0", listen);
         place.setting("publish_every = \"60s\"", "publish_every = \"1h\"");
-        let mut station = Station { place, url: url.to_owned(), daemon: None };
+        let mut station = RadioNode { place, url: url.to_owned(), daemon: None };
         station.start();
         station
     }
@@ -130,7 +129,7 @@ impl Station {
     }
 }
 
-impl Drop for Station {
+impl Drop for RadioNode {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let log = std::fs::read_to_string(self.place.folder.join("log")).unwrap_or_default();
@@ -143,7 +142,7 @@ impl Drop for Station {
     }
 }
 
-/// Asks again and again until the answer is yes; says how long that took.
+/// Checks a condition until it holds; returns how long that took.
 pub(crate) fn within(what: &str, longest: Duration, mut holds: impl FnMut() -> bool) -> Duration {
     let begun = Instant::now();
     while !holds() {
@@ -154,7 +153,7 @@ pub(crate) fn within(what: &str, longest: Duration, mut holds: impl FnMut() -> b
 }
 
 /// Joins the second to the first by a code, over the radio alone; gives the code.
-pub(crate) fn join(inviter: &Station, joiner: &Station) -> String {
+pub(crate) fn join(inviter: &RadioNode, joiner: &RadioNode) -> String {
     let code = inviter.place.ok(&["invite"]);
     joiner.place.ok(&["join", &code, "--timeout", &format!("{}s", LONG.as_secs())]);
     let link = &joiner.place.json(&["peers"])[0];
@@ -163,7 +162,7 @@ pub(crate) fn join(inviter: &Station, joiner: &Station) -> String {
 }
 
 /// Waits until both read the same document.
-pub(crate) fn in_step(a: &Station, b: &Station) -> Duration {
+pub(crate) fn in_step(a: &RadioNode, b: &RadioNode) -> Duration {
     within("the same document at both", LONG, || {
         a.place.hash("plan").is_some() && a.place.hash("plan") == b.place.hash("plan")
     })

@@ -1,10 +1,10 @@
-//! What goes to the antenna tells an outsider nothing.
+//! What goes to the antenna reveals nothing to an outsider.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-use super::parts::{LONG, Station, Tncs, done, in_step, join, within};
+use super::parts::{LONG, RadioNode, Tncs, done, in_step, join, within};
 
 /// Stands between a daemon and its TNC and keeps all bytes, both ways.
 struct Tap {
@@ -71,8 +71,8 @@ fn the_air_never_carries_a_secret_a_name_or_an_identity() {
     let Some(tncs) = Tncs::start(&[]) else { return };
     let taps = [Tap::before(&tncs.kiss[0]), Tap::before(&tncs.kiss[1])];
     let url = |n: usize| format!("kiss+tcp://{}?bitrate=9600&region=wired", taps[n].address);
-    let attic = Station::up("Dachboden-Nord", "127.0.0.1:0", &url(0));
-    let boat = Station::up("Rettungsboot-7", "[::1]:0", &url(1));
+    let attic = RadioNode::up("Dachboden-Nord", "127.0.0.1:0", &url(0));
+    let boat = RadioNode::up("Rettungsboot-7", "[::1]:0", &url(1));
     let code = join(&attic, &boat);
     attic.place.ok(&["create", "plan"]);
     attic.place.ok(&["set", "plan", "Losungswort", "Schwarzer Schwan 4711"]);

@@ -1,6 +1,6 @@
 //! Random federations with radios on a bad channel: loss up to a half, bursts, corruption, duplication, hidden
 //! stations, restarts; then a quiet channel, on which all must come to read the same bytes. Safety is checked on
-//! the way: what a node reads was written by somebody.
+//! the way: every value that a node reads was written by some node.
 //!
 //! `TOMBOLO_SEED=N cargo test --test sim air_swarm::replay -- --exact --nocapture` runs one seed.
 
@@ -9,45 +9,45 @@ use std::collections::{BTreeMap, BTreeSet};
 use tombolo::federation::TrustLevel;
 use tombolo::layer::Kind;
 use tombolo::merge::KeyPath;
-use tombolo::node::{Command, Reply};
-use tombolo::sim::dice::Dice;
-use tombolo::sim::field::{Field, FieldConfig};
+use tombolo::node::{Admin, Query, Reply, Write};
 use tombolo_delta::Value;
 use tombolo_mesh::airtime::{Modulation, PhyRate};
 use tombolo_mesh::emulated::{Faults, Loss};
+use tombolo_sim::field::{Field, FieldConfig};
+use tombolo_sim::rng::Rng;
 
 const HOUR: u64 = 3_600_000;
 
-struct Outcome {
+struct SeedOutcome {
     frames: u64,
     hours: f64,
     /// BLAKE3 over the last frames on air: equal seeds, equal histories.
     digest: String,
 }
 
-fn one(seed: u64) -> Result<Outcome, String> {
-    let mut dice = Dice::new(seed);
-    let line = if dice.chance(500) { Modulation::SF7_125 } else { Modulation::LONG_FAST };
+fn one(seed: u64) -> Result<SeedOutcome, String> {
+    let mut rng = Rng::new(seed);
+    let line = if rng.chance(500) { Modulation::SF7_125 } else { Modulation::LONG_FAST };
     let mut config = FieldConfig::new(seed, PhyRate::lora(line));
-    config.frame_bytes_max = [50, 120, 163, 231, 255][dice.below(5) as usize];
-    config.sign_every = if dice.chance(250) { 8 } else { 1 };
+    config.frame_bytes_max = [50, 120, 163, 231, 255][rng.below(5) as usize];
+    config.sign_every = if rng.chance(250) { 8 } else { 1 };
     let mut field = Field::new(config);
-    let count = 2 + dice.below(3) as usize;
+    let count = 2 + rng.below(3) as usize;
     for n in 0..count {
         field.add(&format!("n{n}"), false).map_err(|e| e.to_string())?;
     }
     field.calls_reach = true;
     for a in 0..count {
         for b in a + 1..count {
-            let invite = Command::Invite { level: TrustLevel::Trusted, expires_ms: HOUR, addresses: vec![] };
+            let invite = Admin::Invite { level: TrustLevel::Trusted, expires_ms: HOUR, addresses: vec![] };
             let Some(Ok(Reply::Invite(invite))) = field.ask(a, invite) else {
                 return Err("no invite".into());
             };
-            field.begin(b, Command::Join { code: invite.code, addresses: vec![] });
+            field.begin(b, Admin::Join { code: invite.code, addresses: vec![] });
             field.connect(a, b);
             field.run(2_000);
         }
-        let create = Command::Create { name: format!("doc{a}"), kind: Kind::Map };
+        let create = Write::Create { name: format!("doc{a}"), kind: Kind::Map };
         field.ask(a, create);
     }
     field.run(60_000);
@@ -58,35 +58,34 @@ fn one(seed: u64) -> Result<Outcome, String> {
         }
     }
     (0..count).for_each(|n| field.switch_on(n));
-    let loss = dice.below(500) as u32;
-    field.air.set_loss(if dice.chance(500) {
+    let loss = rng.below(500) as u32;
+    field.air.set_loss(if rng.chance(500) {
         Loss::single(loss)
     } else {
-        Loss::bursts(loss, 2 + dice.below(6) as u32)
+        Loss::bursts(loss, 2 + rng.below(6) as u32)
     });
-    let faults =
-        Faults { corrupt_permille: dice.below(60) as u32, duplicate_permille: dice.below(60) as u32 };
+    let faults = Faults { corrupt_permille: rng.below(60) as u32, duplicate_permille: rng.below(60) as u32 };
     field.air.set_faults(faults);
-    if count > 2 && dice.chance(400) {
+    if count > 2 && rng.chance(400) {
         let (a, b) = (field.radio(0), field.radio(1));
         field.air.set_hear_each_other(a, b, false);
     }
     let mut written: BTreeSet<String> = BTreeSet::new();
-    for step in 0..12 + dice.below(30) {
-        let (at, doc) = (dice.below(count as u64) as usize, dice.below(count as u64) as usize);
-        match dice.below(10) {
+    for step in 0..12 + rng.below(30) {
+        let (at, doc) = (rng.below(count as u64) as usize, rng.below(count as u64) as usize);
+        match rng.below(10) {
             0 => field.restart(at).map_err(|e| e.to_string())?,
             1..=7 => {
                 let owner = tombolo::identity::did(&field.peer_id(doc));
                 let doc = if doc == at { format!("doc{doc}") } else { format!("{owner}/doc{doc}") };
-                let value = format!("{step} by {at} {}", "x".repeat(dice.below(90) as usize));
-                let key = KeyPath::parse(&format!("k{}", dice.below(6))).unwrap();
+                let value = format!("{step} by {at} {}", "x".repeat(rng.below(90) as usize));
+                let key = KeyPath::parse(&format!("k{}", rng.below(6))).unwrap();
                 written.insert(value.clone());
-                field.ask(at, Command::Set { doc, key, value: Value::from(value) });
+                field.ask(at, Write::Set { doc, key, value: Value::from(value) });
             }
             _ => {}
         }
-        field.run(dice.below(20 * 60_000));
+        field.run(rng.below(20 * 60_000));
         for at in 0..count {
             for value in texts(&mut field, at) {
                 if !written.contains(&value) {
@@ -118,7 +117,7 @@ fn one(seed: u64) -> Result<Outcome, String> {
     }
     if !healed {
         let all: Vec<_> = (0..count).map(|n| documents(&mut field, n)).collect();
-        let why: Vec<_> = (0..count).map(|n| format!("{:?}", field.ask(n, Command::Status))).collect();
+        let why: Vec<_> = (0..count).map(|n| format!("{:?}", field.ask(n, Query::Status))).collect();
         return Err(format!("not the same after 12 quiet hours: {all:#?}\n{}", why.join("\n")));
     }
     let frames = field.air.all_stats().map(|(_, stats)| stats.sent_frames).sum();
@@ -127,15 +126,15 @@ fn one(seed: u64) -> Result<Outcome, String> {
         digest.update(format!("{frame:?}").as_bytes());
     }
     let digest = digest.finalize().to_hex().chars().take(16).collect();
-    Ok(Outcome { frames, hours: (field.now_ms() - began) as f64 / HOUR as f64, digest })
+    Ok(SeedOutcome { frames, hours: (field.now_ms() - began) as f64 / HOUR as f64, digest })
 }
 
 fn texts(field: &mut Field, at: usize) -> Vec<String> {
-    let Some(Ok(Reply::Documents(list))) = field.ask(at, Command::List) else { return Vec::new() };
+    let Some(Ok(Reply::Documents(list))) = field.ask(at, Query::List) else { return Vec::new() };
     let mut found = Vec::new();
     for document in list.into_iter().filter(|d| d.name.starts_with("doc")) {
         let doc = format!("{}/{}", document.owner, document.name);
-        if let Some(Ok(Reply::Value(value))) = field.ask(at, Command::Get { doc, key: None })
+        if let Some(Ok(Reply::Value(value))) = field.ask(at, Query::Get { doc, key: None })
             && let Some(map) = value.as_map()
         {
             found.extend(map.iter().filter_map(|(_, value)| value.as_text().map(str::to_owned)));
@@ -145,7 +144,7 @@ fn texts(field: &mut Field, at: usize) -> Vec<String> {
 }
 
 fn documents(field: &mut Field, at: usize) -> BTreeMap<(String, String), String> {
-    let Some(Ok(Reply::Documents(list))) = field.ask(at, Command::List) else { return BTreeMap::new() };
+    let Some(Ok(Reply::Documents(list))) = field.ask(at, Query::List) else { return BTreeMap::new() };
     list.into_iter().filter(|d| d.name.starts_with("doc")).map(|d| ((d.owner, d.name), d.hash)).collect()
 }
 

@@ -1,8 +1,8 @@
-//! Clocks that are wrong: nobody else's clock moves, nobody stays locked out.
+//! Wrong clocks: no other node's clock moves, and no node stays locked out.
 
 use crate::world::{HOUR_MS, MINUTE_MS, World};
-use tombolo::sim::Seat;
-use tombolo::sim::faults::WallClock;
+use tombolo_sim::Seat;
+use tombolo_sim::faults::WallClock;
 
 const DAY_MS: u64 = 24 * HOUR_MS;
 
@@ -11,9 +11,9 @@ fn ahead(ms: u64) -> WallClock {
 }
 
 /// Alone among two, a clock two days fast is believed by its own node only: its entry waits elsewhere.
-/// Once the clock is right, one more commit puts the node's stamps right, and everybody agrees at once.
+/// Once the clock is right, one more commit puts the node's stamps right, and all nodes agree at once.
 #[test]
-fn a_fast_clock_put_right_locks_nobody_out() {
+fn a_fast_clock_put_right_locks_no_peer_out() {
     let mut world = World::of_friends(41, 2);
     let place = world.create(0, "roster");
     world.simulation.run_for(MINUTE_MS);

@@ -2,12 +2,12 @@
 
 use crate::world::{HOUR_MS, MINUTE_MS, World};
 use tombolo::federation::TrustLevel;
-use tombolo::node::{Command, Reply};
-use tombolo::sim::Seat;
-use tombolo::sim::faults::Rates;
+use tombolo::node::{Admin, Query, Reply};
+use tombolo_sim::Seat;
+use tombolo_sim::faults::Rates;
 
 fn code(world: &mut World, inviter: usize) -> String {
-    let invite = Command::Invite { level: TrustLevel::Trusted, expires_ms: HOUR_MS, addresses: Vec::new() };
+    let invite = Admin::Invite { level: TrustLevel::Trusted, expires_ms: HOUR_MS, addresses: Vec::new() };
     match world.simulation.ask(Seat(inviter), invite).unwrap() {
         Reply::Invite(view) => view.code,
         other => panic!("an invite brought {other:?}"),
@@ -15,7 +15,7 @@ fn code(world: &mut World, inviter: usize) -> String {
 }
 
 fn peers(world: &mut World, who: usize) -> usize {
-    match world.simulation.ask(Seat(who), Command::Peers).unwrap() {
+    match world.simulation.ask(Seat(who), Query::Peers).unwrap() {
         Reply::Peers(peers) => peers.len(),
         other => panic!("peers brought {other:?}"),
     }
@@ -39,7 +39,7 @@ fn a_join_survives_a_crash_of_the_inviter_and_of_the_joiner() {
         for step_ms in [1, 3, 5, 8, 12, 500] {
             let mut world = World::new(seed, 2);
             let code = code(&mut world, 0);
-            world.simulation.begin(Seat(1), Command::Join { code, addresses: Vec::new() });
+            world.simulation.begin(Seat(1), Admin::Join { code, addresses: Vec::new() });
             world.simulation.run_for(step_ms);
             world.simulation.crash(Seat(victim));
             world.simulation.run_for(1_000);
@@ -57,7 +57,7 @@ fn a_code_works_once() {
     let mut world = World::new(53, 3);
     let code = code(&mut world, 0);
     for joiner in [1, 2] {
-        world.simulation.begin(Seat(joiner), Command::Join { code: code.clone(), addresses: Vec::new() });
+        world.simulation.begin(Seat(joiner), Admin::Join { code: code.clone(), addresses: Vec::new() });
     }
     world.simulation.run_for(10 * MINUTE_MS);
     assert_eq!(peers(&mut world, 0), 1);

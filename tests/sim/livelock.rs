@@ -1,12 +1,12 @@
-//! What a listener on air cannot or will not take is not sent to it for ever.
+//! What a listener on air cannot or need not take is not sent to it forever.
 
 use tombolo::federation::TrustLevel;
 use tombolo::layer::Kind;
 use tombolo::merge::KeyPath;
-use tombolo::node::{Command, NodeState, Reply};
-use tombolo::sim::field::{Field, FieldConfig};
+use tombolo::node::{Admin, NodeState, Query, Reply, Write};
 use tombolo_delta::Value;
 use tombolo_mesh::airtime::{Modulation, PhyRate};
+use tombolo_sim::field::{Field, FieldConfig};
 
 const MINUTE: u64 = 60_000;
 
@@ -24,9 +24,9 @@ fn pair_in(mut field: Field) -> (Field, usize, usize) {
 }
 
 fn join(field: &mut Field, inviter: usize, joiner: usize) {
-    let invite = Command::Invite { level: TrustLevel::Trusted, expires_ms: 60 * MINUTE, addresses: vec![] };
+    let invite = Admin::Invite { level: TrustLevel::Trusted, expires_ms: 60 * MINUTE, addresses: vec![] };
     let Some(Ok(Reply::Invite(invite))) = field.ask(inviter, invite) else { panic!("an invite") };
-    field.begin(joiner, Command::Join { code: invite.code, addresses: vec![] });
+    field.begin(joiner, Admin::Join { code: invite.code, addresses: vec![] });
     field.run(MINUTE);
 }
 
@@ -39,7 +39,7 @@ fn part(field: &mut Field, a: usize, b: usize) {
 
 fn set(field: &mut Field, at: usize, doc: &str, value: u64) {
     let key = KeyPath::parse("k").unwrap();
-    let done = field.ask(at, Command::Set { doc: doc.into(), key, value: Value::from(value) });
+    let done = field.ask(at, Write::Set { doc: doc.into(), key, value: Value::from(value) });
     assert!(matches!(done, Some(Ok(_))), "{done:?}");
 }
 
@@ -52,7 +52,7 @@ fn content_in_an_hour(field: &mut Field) -> usize {
 }
 
 /// Between two signed states a radio has unsigned ones. Not where a cable brings the signed ones: there the radio is
-/// silent, and both say on air that they hold the same.
+/// silent, and both announce on air that they hold the same.
 #[test]
 fn with_a_cable_beside_it_a_radio_sends_no_unsigned_states_and_has_nothing_to_ask() {
     println!("seed 9");
@@ -61,7 +61,7 @@ fn with_a_cable_beside_it_a_radio_sends_no_unsigned_states_and_has_nothing_to_as
     part(&mut field, a, b);
     let publish = |field: &mut Field, uptime_secs: u64| {
         let state = NodeState { uptime_secs: Some(uptime_secs), ..NodeState::default() };
-        let done = field.ask(a, Command::PublishState { state });
+        let done = field.ask(a, Write::PublishState { state });
         assert!(matches!(done, Some(Ok(_))), "{done:?}");
         field.run(5 * MINUTE);
     };
@@ -82,38 +82,38 @@ fn with_a_cable_beside_it_a_radio_sends_no_unsigned_states_and_has_nothing_to_as
     assert!(asked <= 2, "{asked} frontiers where nothing differs: {kinds:?}");
 }
 
-/// B only observes A: it takes A's node state and no document. A does not know that, and need not: it is not told
-/// on air that B lacks what B does not want.
+/// B only observes A: it takes A's node state and no document. A does not know that and need not: B does not announce on
+/// air that it lacks documents that it does not want.
 #[test]
 fn who_only_observes_an_owner_is_sent_its_documents_once_and_its_states_always() {
     let (mut field, a, b) = pair(7);
-    let observes = field.ask(b, Command::Trust { peer: "a".into(), level: TrustLevel::Observer });
+    let observes = field.ask(b, Admin::Trust { peer: "a".into(), level: TrustLevel::Observer });
     assert!(matches!(observes, Some(Ok(_))), "{observes:?}");
     field.connect(a, b);
     field.run(MINUTE);
     part(&mut field, a, b);
-    field.ask(a, Command::Create { name: "notes".into(), kind: Kind::Map });
+    field.ask(a, Write::Create { name: "notes".into(), kind: Kind::Map });
     for round in 0..3u64 {
         set(&mut field, a, "notes", round);
         let state = NodeState { uptime_secs: Some(round), ..NodeState::default() };
-        field.ask(a, Command::PublishState { state });
+        field.ask(a, Write::PublishState { state });
         field.run(10 * MINUTE);
         let content = content_in_an_hour(&mut field);
         assert_eq!(content, 0, "in round {round}: what b does not take is sent again and again");
-        let held = field.ask(b, Command::State { peer: Some("a".into()) });
+        let held = field.ask(b, Query::State { peer: Some("a".into()) });
         let Some(Ok(Reply::State(held))) = held else { panic!("{held:?}") };
         assert_eq!(held.state.uptime_secs, Some(round));
     }
 }
 
-/// Whoever may write signs an empty layer in each map, and all empty layers have one root: two bytes of it say
-/// nothing of which is meant.
+/// Each writer signs an empty layer in each map, and all empty layers have one root: two bytes of it do not identify a
+/// layer.
 #[test]
 fn the_first_write_into_one_of_many_empty_layers_is_understood() {
     let (mut field, a, b) = pair(8);
     let names: Vec<String> = (0..12).map(|n| format!("map{n}")).collect();
     for name in &names {
-        field.ask(a, Command::Create { name: name.clone(), kind: Kind::Map });
+        field.ask(a, Write::Create { name: name.clone(), kind: Kind::Map });
     }
     field.connect(a, b);
     field.run(MINUTE);
@@ -123,7 +123,7 @@ fn the_first_write_into_one_of_many_empty_layers_is_understood() {
         set(&mut field, writer, name, n as u64);
         let came = field.run_until(10 * MINUTE, |field| {
             let key = Some(KeyPath::parse("k").unwrap());
-            matches!(field.ask(reader, Command::Get { doc: name.clone(), key }), Some(Ok(Reply::Value(value))) if value == Value::from(n as u64))
+            matches!(field.ask(reader, Query::Get { doc: name.clone(), key }), Some(Ok(Reply::Value(value))) if value == Value::from(n as u64))
         });
         assert!(came, "{name} did not come");
     }
@@ -147,7 +147,7 @@ fn a_renewed_key_reaches_who_is_behind_a_relay_and_not_who_was_removed() {
             field.connect(a, b);
         }
     }
-    field.ask(0, Command::Create { name: "notes".into(), kind: Kind::Map });
+    field.ask(0, Write::Create { name: "notes".into(), kind: Kind::Map });
     field.run(MINUTE);
     for a in 0..4 {
         (a + 1..4).for_each(|b| field.cut(a, b));
@@ -158,12 +158,12 @@ fn a_renewed_key_reaches_who_is_behind_a_relay_and_not_who_was_removed() {
         let (a, far) = (field.radio(0), field.radio(far));
         field.air.set_hear_each_other(a, far, false);
     }
-    let removed = field.ask(0, Command::Remove { peer: "d".into() });
+    let removed = field.ask(0, Admin::Remove { peer: "d".into() });
     assert!(matches!(removed, Some(Ok(_))), "{removed:?}");
     set(&mut field, 0, "notes", 7);
     let reads = |field: &mut Field, at: usize| {
         let key = Some(KeyPath::parse("k").unwrap());
-        let get = Command::Get { doc: "notes".into(), key };
+        let get = Query::Get { doc: "notes".into(), key };
         matches!(field.ask(at, get), Some(Ok(Reply::Value(value))) if value == Value::from(7u64))
     };
     assert!(field.run_until(6 * 60 * MINUTE, |field| reads(field, 2)), "c does not read what a wrote");

@@ -9,8 +9,8 @@
 )]
 
 mod air_swarm;
+mod chaos;
 mod clocks;
-mod isles;
 mod joining;
 mod livelock;
 mod observers;

@@ -2,10 +2,10 @@
 
 use crate::world::{MINUTE_MS, World};
 use tombolo::federation::TrustLevel;
-use tombolo::node::{Command, CommandError};
-use tombolo::sim::Seat;
+use tombolo::node::{Admin, CommandError};
+use tombolo_sim::Seat;
 
-/// An observer reads, and hears plainly that it may not write; nobody sees an effect.
+/// An observer reads; its writes are refused with the reason and have no effect on any node.
 #[test]
 fn an_observer_reads_and_cannot_write() {
     let mut world = World::new(31, 3);
@@ -31,7 +31,7 @@ fn a_writer_made_an_observer_writes_no_more() {
     world.set(1, &place, "before", 1);
     world.await_value(0, &place, "before", Some(1), MINUTE_MS);
     let peer = world.simulation.did(Seat(1));
-    world.simulation.ask(Seat(0), Command::Trust { peer, level: TrustLevel::Observer }).unwrap();
+    world.simulation.ask(Seat(0), Admin::Trust { peer, level: TrustLevel::Observer }).unwrap();
     world.simulation.run_for(MINUTE_MS);
     assert!(matches!(world.try_set(1, &place, "after", 2), Err(CommandError::ReadOnly(_))));
     world.set(0, &place, "news", 3);

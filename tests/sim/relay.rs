@@ -2,8 +2,8 @@
 
 use crate::world::{HOUR_MS, MINUTE_MS, World};
 use tombolo::federation::TrustLevel;
-use tombolo::node::{Command, NodeState};
-use tombolo::sim::Seat;
+use tombolo::node::{Admin, NodeState, Query, Write};
+use tombolo_sim::Seat;
 
 /// Two nodes that trust each other and never have a link read each other's documents through a third.
 #[test]
@@ -20,7 +20,7 @@ fn a_layer_travels_through_a_third() {
     world.no_wrongs();
 }
 
-/// A relay holds what it may read until somebody comes for it, though its author is gone.
+/// A relay holds what it may read until another reader connects, though the author is gone.
 #[test]
 fn a_relay_serves_while_the_author_is_away() {
     let mut world = World::of_friends(12, 3);
@@ -59,11 +59,11 @@ fn a_node_state_travels_through_a_third() {
     world.simulation.cut(Seat(0), Seat(2));
     world.simulation.run_for(MINUTE_MS);
     let state = NodeState { uptime_secs: Some(7), ..NodeState::default() };
-    world.simulation.ask(Seat(0), Command::PublishState { state }).unwrap();
-    let truth = world.simulation.ask(Seat(0), Command::State { peer: None }).unwrap();
+    world.simulation.ask(Seat(0), Write::PublishState { state }).unwrap();
+    let truth = world.simulation.ask(Seat(0), Query::State { peer: None }).unwrap();
     world.simulation.run_for(MINUTE_MS);
     let peer = Some(world.simulation.did(Seat(0)));
-    assert_eq!(world.simulation.ask(Seat(2), Command::State { peer }).unwrap(), truth);
+    assert_eq!(world.simulation.ask(Seat(2), Query::State { peer }).unwrap(), truth);
 }
 
 /// A document does not reach a node that its owner does not list, though a relay holds it.
@@ -80,16 +80,16 @@ fn a_relay_keeps_from_strangers_what_they_may_not_read() {
     world.no_wrongs();
 }
 
-/// Whoever the owner removed gets nothing more of it from a relay, though it would gladly take it: it has
-/// not removed the owner, and the relay trusts both.
+/// A node that the owner removed gets nothing more of the owner's documents from a relay, though it has not removed the
+/// owner and the relay trusts both.
 #[test]
-fn a_relay_passes_nothing_to_whom_the_owner_removed() {
+fn a_relay_passes_nothing_to_a_node_that_the_owner_removed() {
     let mut world = World::of_friends(16, 3);
     let place = world.create(0, "diary");
     world.set(0, &place, "before", 1);
     world.await_value(2, &place, "before", Some(1), MINUTE_MS);
     let peer = world.simulation.did(Seat(2));
-    world.simulation.ask(Seat(0), Command::Remove { peer }).unwrap();
+    world.simulation.ask(Seat(0), Admin::Remove { peer }).unwrap();
     world.simulation.run_for(MINUTE_MS);
     world.set(0, &place, "after", 2);
     world.await_value(1, &place, "after", Some(2), MINUTE_MS);

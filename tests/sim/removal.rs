@@ -1,11 +1,11 @@
-//! Somebody is removed while the network is in pieces.
+//! A peer is removed while the network is partitioned.
 
 use crate::world::{HOUR_MS, MINUTE_MS, World};
-use tombolo::node::Command;
-use tombolo::sim::Seat;
+use tombolo::node::{Admin, Write};
+use tombolo_sim::Seat;
 
-/// The removed one wrote on in its part of the network: nothing of that takes effect once the owner's word
-/// arrives, what it wrote before stays, and everybody left reads the same.
+/// The removed node writes on in its part of the network: nothing of that takes effect once the removal arrives, what it
+/// wrote before stays, and all remaining nodes read the same.
 #[test]
 fn what_a_removed_writer_adds_in_a_partition_takes_no_effect() {
     let mut world = World::of_friends(21, 4);
@@ -21,7 +21,7 @@ fn what_a_removed_writer_adds_in_a_partition_takes_no_effect() {
     }
     world.simulation.run_for(MINUTE_MS);
     let peer = world.simulation.did(Seat(3));
-    world.simulation.ask(Seat(0), Command::Remove { peer }).unwrap();
+    world.simulation.ask(Seat(0), Admin::Remove { peer }).unwrap();
     world.set(3, &place, "after", 2);
     world.await_value(2, &place, "after", Some(2), MINUTE_MS);
     for (a, b) in [(0, 2), (0, 3), (1, 2), (1, 3)] {
@@ -48,14 +48,14 @@ fn a_live_session_ends_within_a_second() {
     world.simulation.run_for(MINUTE_MS);
     assert!(world.simulation.is_linked(Seat(0), Seat(1)));
     let peer = world.simulation.did(Seat(1));
-    world.simulation.ask(Seat(0), Command::Remove { peer }).unwrap();
+    world.simulation.ask(Seat(0), Admin::Remove { peer }).unwrap();
     world.simulation.run_for(1_000);
     assert!(!world.simulation.is_linked(Seat(0), Seat(1)));
     world.simulation.run_for(HOUR_MS);
     assert!(!world.simulation.is_linked(Seat(0), Seat(1)));
 }
 
-/// Whoever was removed stays out after a restart, and comes back with a new invite.
+/// A removed node stays out after a restart, and comes back with a new invite.
 #[test]
 fn a_removed_peer_is_let_in_again_by_a_new_invite() {
     let mut world = World::of_friends(23, 3);
@@ -63,7 +63,7 @@ fn a_removed_peer_is_let_in_again_by_a_new_invite() {
     world.simulation.run_for(MINUTE_MS);
     for (who, whom) in [(0, 2), (2, 0)] {
         let peer = world.simulation.did(Seat(whom));
-        world.simulation.ask(Seat(who), Command::Remove { peer }).unwrap();
+        world.simulation.ask(Seat(who), Admin::Remove { peer }).unwrap();
     }
     world.simulation.crash(Seat(0));
     world.simulation.restart(Seat(0));
@@ -79,8 +79,8 @@ fn a_removed_peer_is_let_in_again_by_a_new_invite() {
     world.no_wrongs();
 }
 
-/// Somebody is removed with a write that nobody has seen; others delete that key, and their deletion ends. When
-/// he is let in again, the key stays deleted, and he can write.
+/// A node is removed with a write that no other node has seen; others delete that key, and their tombstone expires. When
+/// the node joins again, the key stays deleted, and the node can write.
 #[test]
 fn who_is_let_in_again_does_not_bring_back_what_was_deleted_meanwhile() {
     let mut world = World::of_friends(24, 4);
@@ -94,17 +94,17 @@ fn who_is_let_in_again_does_not_bring_back_what_was_deleted_meanwhile() {
     world.set(1, &place, "key", 2);
     world.simulation.run_for(MINUTE_MS);
     let peer = world.simulation.did(Seat(3));
-    world.simulation.ask(Seat(0), Command::Remove { peer }).unwrap();
+    world.simulation.ask(Seat(0), Admin::Remove { peer }).unwrap();
     let key = tombolo::layer::KeyPath::parse("key").unwrap();
     let doc = place.text(&world.simulation);
-    world.simulation.ask(Seat(0), Command::Del { doc, key }).unwrap();
+    world.simulation.ask(Seat(0), Write::Del { doc, key }).unwrap();
     world.simulation.run_for(MINUTE_MS);
     for who in [1, 2] {
         world.set(who, &place, "later", 1);
     }
     world.simulation.run_for(6 * HOUR_MS);
     let peer = world.simulation.did(Seat(0));
-    world.simulation.ask(Seat(3), Command::Remove { peer }).unwrap();
+    world.simulation.ask(Seat(3), Admin::Remove { peer }).unwrap();
     for other in [0, 1, 2] {
         world.simulation.mend(Seat(other), Seat(3));
     }

@@ -1,12 +1,12 @@
 //! A disk dies, and a backup takes its place.
 
 use crate::world::{HOUR_MS, MINUTE_MS, World};
-use tombolo::node::radio::RadioSpec;
-use tombolo::sim::Seat;
-use tombolo::sim::field::UNLIMITED;
+use tombolo::io::RadioSpec;
 use tombolo_mesh::airtime::ledger::LedgerConfig;
 use tombolo_mesh::airtime::{Modulation, PhyRate};
 use tombolo_mesh::frame::keys::Mode;
+use tombolo_sim::Seat;
+use tombolo_sim::field::UNLIMITED;
 
 /// The backup is a day old. The machine comes back without a link, its owner writes on, more than the lost day
 /// had seen, and restarts it; then it meets the others again. What they had kept of the lost day, and what was
@@ -68,7 +68,7 @@ fn radio(line: PhyRate) -> RadioSpec {
 }
 
 /// So many friends in step over a document of the first; then they have radios and nothing else.
-fn on_air(seed: u64, machines: usize, modulation: Modulation) -> (World, tombolo::sim::checker::Place) {
+fn on_air(seed: u64, machines: usize, modulation: Modulation) -> (World, tombolo_sim::checker::DocumentRef) {
     let mut world = World::of_friends(seed, machines);
     let place = world.create(0, "roster");
     world.set(0, &place, "shared", 1);
@@ -116,8 +116,8 @@ fn on_air_a_restored_machine_gets_back_its_own_newer_state_and_signs_above_it() 
     }
 }
 
-/// It wrote more before it heard anybody than it had lost: so its friends' state is the lower one, and would be buried
-/// by the first frame that it sends. It is fetched first.
+/// Before it received anything it wrote more than it had lost: so the state that its peers hold has the lower sequence, and
+/// its first frame would supersede that state. It fetches the state first.
 #[test]
 fn on_air_a_restored_machine_buries_nothing_by_what_it_wrote_in_silence() {
     for seed in [51, 52, 53] {

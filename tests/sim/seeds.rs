@@ -4,22 +4,22 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tombolo::sim::report::Report;
+use tombolo_sim::report::RunReport;
 
-/// Runs one seed.
-pub(crate) type Run = fn(u64) -> Report;
+/// A scenario, which runs a seed.
+pub(crate) type RunSeed = fn(u64) -> RunReport;
 
 /// Runs a seed; a panic anywhere is one more thing that must not happen.
-pub(crate) fn run_caught(run: Run, seed: u64) -> Report {
+pub(crate) fn run_caught(run: RunSeed, seed: u64) -> RunReport {
     catch_unwind(AssertUnwindSafe(|| run(seed))).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         let wrong = format!("panicked: {}", text.unwrap_or_default());
-        Report { runs: 1, wrongs: vec![wrong], ..Report::default() }
+        RunReport { runs: 1, wrongs: vec![wrong], ..RunReport::default() }
     })
 }
 
-fn complain(story: &str, seed: u64, report: &Report) {
+fn complain(story: &str, seed: u64, report: &RunReport) {
     for wrong in &report.wrongs {
         println!("seed {seed}: {wrong}");
     }
@@ -27,9 +27,9 @@ fn complain(story: &str, seed: u64, report: &Report) {
 }
 
 /// All these seeds on all cores; the failed ones, and everything added up.
-pub(crate) fn run_all(story: &str, run: Run, seeds: std::ops::Range<u64>) -> (Vec<u64>, Report) {
+pub(crate) fn run_all(story: &str, run: RunSeed, seeds: std::ops::Range<u64>) -> (Vec<u64>, RunReport) {
     let (next, end) = (AtomicU64::new(seeds.start), seeds.end);
-    let outcome = Mutex::new((Vec::new(), Report::default()));
+    let outcome = Mutex::new((Vec::new(), RunReport::default()));
     let cores = std::thread::available_parallelism().map_or(2, |n| n.get());
     std::thread::scope(|scope| {
         for _ in 0..cores {
@@ -62,8 +62,8 @@ pub(crate) fn wanted(usual: u64) -> std::ops::Range<u64> {
     first..first + number("TOMBOLO_SEEDS").unwrap_or(if quick { usual / 10 } else { usual })
 }
 
-/// Runs the seed that `TOMBOLO_SEED` names, and says what it did.
-pub(crate) fn replay(story: &str, run: Run) {
+/// Runs the seed that `TOMBOLO_SEED` names, and prints its report.
+pub(crate) fn replay(story: &str, run: RunSeed) {
     let Some(seed) = std::env::var("TOMBOLO_SEED").ok().and_then(|seed| seed.parse().ok()) else { return };
     let report = run_caught(run, seed);
     println!("{report}");

@@ -2,8 +2,8 @@
 //! again soon after them.
 
 use crate::seeds;
-use tombolo::sim::report::Report;
-use tombolo::sim::scenario::{Plan, run};
+use tombolo_sim::report::RunReport;
+use tombolo_sim::swarm::{SwarmPlan, run};
 
 /// Seeds that once failed; each names what went wrong.
 const REGRESSIONS: &[(u64, &str)] = &[
@@ -11,12 +11,12 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (93, "the same, and the last write was lost for a day"),
 ];
 
-fn one(seed: u64) -> Report {
-    run(seed, &Plan::default())
+fn one(seed: u64) -> RunReport {
+    run(seed, &SwarmPlan::default())
 }
 
-/// Documents are byte-identical, nothing acknowledged is lost, nobody wrote who may not, and nothing
-/// panicked: after a day of loss, repetition, reordering, damage, partitions, crashes and wrong clocks.
+/// Documents are byte-identical, no acknowledged write is lost, no write without the right to it takes effect, and nothing
+/// panics: after a day of loss, duplication, reordering, corruption, partitions, crashes and wrong clocks.
 #[test]
 fn every_seed_ends_in_step() {
     let (failed, total) = seeds::run_all("swarm", one, seeds::wanted(200));
@@ -45,7 +45,7 @@ fn seeds_that_once_failed_pass() {
     }
 }
 
-/// Not a test of its own: runs the seed that `TOMBOLO_SEED` names, and says what it did.
+/// Not a test of its own: runs the seed that `TOMBOLO_SEED` names, and prints its report.
 #[test]
 fn replay() {
     seeds::replay("swarm", one);

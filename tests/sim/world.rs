@@ -1,12 +1,12 @@
-//! A small federation on a clean network, for stories that say themselves what goes wrong.
+//! A small federation on a network without faults, for stories that bring their own.
 
 use tombolo::federation::TrustLevel;
 use tombolo::layer::{KeyPath, Kind};
-use tombolo::node::{Command, CommandError, NodeSettings, Reply};
-use tombolo::sim::checker::Place;
-use tombolo::sim::faults::Rates;
-use tombolo::sim::{Seat, Simulation};
+use tombolo::node::{CommandError, NodeSettings, Query, Reply, Write};
 use tombolo_delta::Value;
+use tombolo_sim::checker::DocumentRef;
+use tombolo_sim::faults::Rates;
+use tombolo_sim::{Seat, Simulation};
 
 pub(crate) const MINUTE_MS: u64 = 60_000;
 pub(crate) const HOUR_MS: u64 = 60 * MINUTE_MS;
@@ -41,56 +41,56 @@ impl World {
         self.simulation.federate(Seat(inviter), Seat(joiner), level, HOUR_MS).unwrap();
     }
 
-    pub(crate) fn create(&mut self, owner: usize, name: &str) -> Place {
-        let create = Command::Create { name: name.into(), kind: Kind::Map };
+    pub(crate) fn create(&mut self, owner: usize, name: &str) -> DocumentRef {
+        let create = Write::Create { name: name.into(), kind: Kind::Map };
         self.simulation.ask(Seat(owner), create).unwrap();
-        Place { owner: Seat(owner), name: name.into() }
+        DocumentRef { owner: Seat(owner), name: name.into() }
     }
 
     pub(crate) fn try_set(
         &mut self,
         who: usize,
-        place: &Place,
+        place: &DocumentRef,
         key: &str,
         value: u64,
     ) -> Result<Reply, CommandError> {
         let doc = place.text(&self.simulation);
-        let set = Command::Set { doc, key: KeyPath::parse(key).unwrap(), value: Value::from(value) };
+        let set = Write::Set { doc, key: KeyPath::parse(key).unwrap(), value: Value::from(value) };
         self.simulation.ask(Seat(who), set)
     }
 
     /// Returns the sequence under which it was signed.
-    pub(crate) fn set(&mut self, who: usize, place: &Place, key: &str, value: u64) -> u64 {
+    pub(crate) fn set(&mut self, who: usize, place: &DocumentRef, key: &str, value: u64) -> u64 {
         match self.try_set(who, place, key, value) {
             Ok(Reply::Written(written)) => written.sequence,
             other => panic!("writing {key} gave {other:?}"),
         }
     }
 
-    /// Forks that somebody knows of.
+    /// The number of forks that a node knows.
     pub(crate) fn forks(&mut self, who: usize) -> usize {
-        match self.simulation.ask(Seat(who), Command::Status) {
+        match self.simulation.ask(Seat(who), Query::Status) {
             Ok(Reply::Status(status)) => status.forks.len(),
             other => panic!("{other:?}"),
         }
     }
 
-    /// What somebody reads at a key, as far as it knows the document.
-    pub(crate) fn get(&mut self, who: usize, place: &Place, key: &str) -> Option<u64> {
+    /// The value that a node reads at a key; `None` if it does not know the document or the key.
+    pub(crate) fn get(&mut self, who: usize, place: &DocumentRef, key: &str) -> Option<u64> {
         use CommandError as E;
         let doc = place.text(&self.simulation);
-        match self.simulation.ask(Seat(who), Command::Get { doc, key: Some(KeyPath::parse(key).unwrap()) }) {
+        match self.simulation.ask(Seat(who), Query::Get { doc, key: Some(KeyPath::parse(key).unwrap()) }) {
             Ok(Reply::Value(value)) => Some(value.as_u64().unwrap()),
             Err(E::UnknownKey { .. } | E::UnknownDocument(_) | E::UnknownPeer(_)) => None,
             other => panic!("reading {key} gave {other:?}"),
         }
     }
 
-    /// Lets time pass until somebody reads this, and says how long that took.
+    /// Lets time pass until a node reads this value; returns how long that took.
     pub(crate) fn await_value(
         &mut self,
         who: usize,
-        place: &Place,
+        place: &DocumentRef,
         key: &str,
         value: Option<u64>,
         within_ms: u64,

@@ -1,8 +1,8 @@
 //! automerge: the changes since the base's heads; a new peer gets the compressed whole.
 
-use super::{DOCUMENT, Step, Tree, write};
+use super::{DOCUMENT, PathStep, Tree, write};
 use crate::codecs::{Codec, Decoded, WHOLE};
-use crate::traces::Document;
+use crate::traces::TraceDocument;
 use automerge::transaction::Transactable;
 use automerge::{
     ActorId, AutoCommit, AutoSerde, ChangeHash, ObjId, ObjType, Prop, ROOT, ReadDoc, ScalarValue, Value,
@@ -13,7 +13,7 @@ use tombolo_delta::{from_cbor, to_cbor};
 
 pub(super) struct Automerge {
     name: &'static str,
-    form: Form,
+    form: StoredForm,
     writer: AutoCommit,
     reader: AutoCommit,
     /// What the writer's replica holds.
@@ -22,7 +22,7 @@ pub(super) struct Automerge {
     heads: BTreeMap<u64, Vec<ChangeHash>>,
 }
 
-enum Form {
+enum StoredForm {
     /// A tree, of which only what differs is written.
     Tree,
     /// The document's CBOR as one value; each write is made in a fork, by an actor of its own, and merged.
@@ -31,23 +31,25 @@ enum Form {
 
 impl Automerge {
     pub(super) fn of_trees() -> Automerge {
-        Automerge::new("automerge", Form::Tree)
+        Automerge::new("automerge", StoredForm::Tree)
     }
 
     pub(super) fn of_bytes() -> Automerge {
-        Automerge::new("automerge-bytes-fork", Form::Bytes)
+        Automerge::new("automerge-bytes-fork", StoredForm::Bytes)
     }
 
-    fn new(name: &'static str, form: Form) -> Automerge {
+    fn new(name: &'static str, form: StoredForm) -> Automerge {
         let writer = AutoCommit::new().with_actor(actor(0));
         let (reader, now, heads) = (AutoCommit::new(), Json::Null, BTreeMap::new());
         Automerge { name, form, writer, reader, now, heads }
     }
 
-    fn write(&mut self, target: &Document) -> Option<()> {
+    fn write(&mut self, target: &TraceDocument) -> Option<()> {
         match self.form {
-            Form::Tree => write(&mut self.writer, &ROOT, &Step::Key(DOCUMENT), &self.now, &target.json),
-            Form::Bytes => {
+            StoredForm::Tree => {
+                write(&mut self.writer, &ROOT, &PathStep::Key(DOCUMENT), &self.now, &target.json)
+            }
+            StoredForm::Bytes => {
                 let mut fork = self.writer.fork().with_actor(actor(target.sequence));
                 fork.put(ROOT, DOCUMENT, ScalarValue::Bytes(to_cbor(&target.value))).ok()?;
                 self.writer.merge(&mut fork).ok()?;
@@ -70,7 +72,7 @@ impl Codec for Automerge {
         self.name
     }
 
-    fn encode(&mut self, base: &Document, target: &Document) -> Option<Vec<u8>> {
+    fn encode(&mut self, base: &TraceDocument, target: &TraceDocument) -> Option<Vec<u8>> {
         self.write(target)?;
         match self.heads.get(&base.sequence) {
             Some(heads) => Some(self.writer.save_after(heads)),
@@ -78,9 +80,9 @@ impl Codec for Automerge {
         }
     }
 
-    fn decode(&mut self, _: &Document, _: u64, message: &[u8]) -> Option<Decoded> {
+    fn decode(&mut self, _: &TraceDocument, _: u64, message: &[u8]) -> Option<Decoded> {
         self.reader.load_incremental(message).ok()?;
-        if let Form::Bytes = self.form {
+        if let StoredForm::Bytes = self.form {
             let (value, _) = self.reader.get(ROOT, DOCUMENT).ok()??;
             let Value::Scalar(value) = value else { return None };
             return from_cbor(value.as_bytes()?, &WHOLE).ok().map(Decoded::Value);
@@ -93,12 +95,12 @@ impl Codec for Automerge {
 impl Tree for AutoCommit {
     type Node = ObjId;
 
-    fn child(&mut self, of: &ObjId, at: &Step<'_>) -> ObjId {
+    fn child(&mut self, of: &ObjId, at: &PathStep<'_>) -> ObjId {
         let found = self.get(of, prop(at)).expect("the node is there");
         found.expect("a value stands at the step").1
     }
 
-    fn set(&mut self, of: &ObjId, at: &Step<'_>, value: &Json) {
+    fn set(&mut self, of: &ObjId, at: &PathStep<'_>, value: &Json) {
         match kind(value) {
             Ok(scalar) => self.put(of, prop(at), scalar).expect("the step can be set"),
             Err(kind) => {
@@ -118,15 +120,15 @@ impl Tree for AutoCommit {
         }
     }
 
-    fn remove(&mut self, of: &ObjId, at: &Step<'_>) {
+    fn remove(&mut self, of: &ObjId, at: &PathStep<'_>) {
         self.delete(of, prop(at)).expect("a value stands at the step");
     }
 }
 
-fn prop(at: &Step<'_>) -> Prop {
+fn prop(at: &PathStep<'_>) -> Prop {
     match at {
-        Step::Key(key) => Prop::Map((*key).to_owned()),
-        Step::Index(index) => Prop::Seq(*index),
+        PathStep::Key(key) => Prop::Map((*key).to_owned()),
+        PathStep::Index(index) => Prop::Seq(*index),
     }
 }
 
@@ -151,7 +153,7 @@ fn fill(tree: &mut AutoCommit, node: &ObjId, value: &Json) {
         Json::Array(items) => {
             items.iter().enumerate().for_each(|(at, item)| Tree::insert(tree, node, at, item));
         }
-        Json::Object(map) => map.iter().for_each(|(key, item)| tree.set(node, &Step::Key(key), item)),
+        Json::Object(map) => map.iter().for_each(|(key, item)| tree.set(node, &PathStep::Key(key), item)),
         _ => {}
     }
 }

@@ -1,8 +1,8 @@
 //! loro: the operations since the base's version vector; a new peer gets the smaller of history and snapshot.
 
-use super::{DOCUMENT, Step, Tree, write};
+use super::{DOCUMENT, PathStep, Tree, write};
 use crate::codecs::{Codec, Decoded};
-use crate::traces::Document;
+use crate::traces::TraceDocument;
 use loro::{
     Container, ExportMode, LoroDoc, LoroList, LoroMap, LoroValue, ToJson, ValueOrContainer, VersionVector,
 };
@@ -30,9 +30,9 @@ impl Loro {
         Loro { writer, reader, now: Json::Null, versions: BTreeMap::new() }
     }
 
-    fn write(&mut self, target: &Document) {
-        let root = Node::Map(self.writer.get_map(ROOT));
-        write(&mut Writer, &root, &Step::Key(DOCUMENT), &self.now, &target.json);
+    fn write(&mut self, target: &TraceDocument) {
+        let root = LoroNode::Map(self.writer.get_map(ROOT));
+        write(&mut Writer, &root, &PathStep::Key(DOCUMENT), &self.now, &target.json);
         self.writer.commit();
         self.now = target.json.clone();
         self.versions.insert(target.sequence, self.writer.oplog_vv());
@@ -44,7 +44,7 @@ impl Codec for Loro {
         "loro"
     }
 
-    fn encode(&mut self, base: &Document, target: &Document) -> Option<Vec<u8>> {
+    fn encode(&mut self, base: &TraceDocument, target: &TraceDocument) -> Option<Vec<u8>> {
         self.write(target);
         if let Some(version) = self.versions.get(&base.sequence) {
             return self.writer.export(ExportMode::updates(version)).ok();
@@ -54,7 +54,7 @@ impl Codec for Loro {
         Some(if history.len() < snapshot.len() { history } else { snapshot })
     }
 
-    fn decode(&mut self, _: &Document, _: u64, message: &[u8]) -> Option<Decoded> {
+    fn decode(&mut self, _: &TraceDocument, _: u64, message: &[u8]) -> Option<Decoded> {
         self.reader.import(message).ok()?;
         let document = self.reader.get_map(ROOT).get_deep_value().to_json_value().get_mut(DOCUMENT)?.take();
         Some(Decoded::Numbers(document))
@@ -64,38 +64,38 @@ impl Codec for Loro {
 /// Writes into the replica that a node belongs to.
 struct Writer;
 
-pub(super) enum Node {
+pub(super) enum LoroNode {
     Map(LoroMap),
     List(LoroList),
 }
 
 impl Tree for Writer {
-    type Node = Node;
+    type Node = LoroNode;
 
-    fn child(&mut self, of: &Node, at: &Step<'_>) -> Node {
+    fn child(&mut self, of: &LoroNode, at: &PathStep<'_>) -> LoroNode {
         let found = match (of, at) {
-            (Node::Map(map), Step::Key(key)) => map.get(key),
-            (Node::List(list), Step::Index(index)) => list.get(*index),
+            (LoroNode::Map(map), PathStep::Key(key)) => map.get(key),
+            (LoroNode::List(list), PathStep::Index(index)) => list.get(*index),
             _ => None,
         };
         match found {
-            Some(ValueOrContainer::Container(Container::Map(map))) => Node::Map(map),
-            Some(ValueOrContainer::Container(Container::List(list))) => Node::List(list),
+            Some(ValueOrContainer::Container(Container::Map(map))) => LoroNode::Map(map),
+            Some(ValueOrContainer::Container(Container::List(list))) => LoroNode::List(list),
             _ => unreachable!("an array or map stands at the step"),
         }
     }
 
-    fn set(&mut self, of: &Node, at: &Step<'_>, value: &Json) {
+    fn set(&mut self, of: &LoroNode, at: &PathStep<'_>, value: &Json) {
         match (of, at) {
-            (Node::Map(map), Step::Key(key)) => {
+            (LoroNode::Map(map), PathStep::Key(key)) => {
                 let node = match value {
-                    Json::Object(_) => map.insert_container(key, LoroMap::new()).map(Node::Map),
-                    Json::Array(_) => map.insert_container(key, LoroList::new()).map(Node::List),
+                    Json::Object(_) => map.insert_container(key, LoroMap::new()).map(LoroNode::Map),
+                    Json::Array(_) => map.insert_container(key, LoroList::new()).map(LoroNode::List),
                     leaf => return map.insert(key, scalar(leaf)).expect("the key can be set"),
                 };
                 fill(self, &node.expect("the key can be set"), value);
             }
-            (Node::List(list), Step::Index(index)) => {
+            (LoroNode::List(list), PathStep::Index(index)) => {
                 list.delete(*index, 1).expect("the index is within");
                 self.insert(of, *index, value);
             }
@@ -103,20 +103,20 @@ impl Tree for Writer {
         }
     }
 
-    fn insert(&mut self, of: &Node, index: usize, value: &Json) {
-        let Node::List(list) = of else { unreachable!("indices are of arrays") };
+    fn insert(&mut self, of: &LoroNode, index: usize, value: &Json) {
+        let LoroNode::List(list) = of else { unreachable!("indices are of arrays") };
         let node = match value {
-            Json::Object(_) => list.insert_container(index, LoroMap::new()).map(Node::Map),
-            Json::Array(_) => list.insert_container(index, LoroList::new()).map(Node::List),
+            Json::Object(_) => list.insert_container(index, LoroMap::new()).map(LoroNode::Map),
+            Json::Array(_) => list.insert_container(index, LoroList::new()).map(LoroNode::List),
             leaf => return list.insert(index, scalar(leaf)).expect("the index is within"),
         };
         fill(self, &node.expect("the index is within"), value);
     }
 
-    fn remove(&mut self, of: &Node, at: &Step<'_>) {
+    fn remove(&mut self, of: &LoroNode, at: &PathStep<'_>) {
         match (of, at) {
-            (Node::Map(map), Step::Key(key)) => map.delete(key),
-            (Node::List(list), Step::Index(index)) => list.delete(*index, 1),
+            (LoroNode::Map(map), PathStep::Key(key)) => map.delete(key),
+            (LoroNode::List(list), PathStep::Index(index)) => list.delete(*index, 1),
             _ => unreachable!("keys are of maps, indices of arrays"),
         }
         .expect("a value stands at the step");
@@ -135,10 +135,10 @@ fn scalar(value: &Json) -> LoroValue {
     }
 }
 
-fn fill(tree: &mut Writer, node: &Node, value: &Json) {
+fn fill(tree: &mut Writer, node: &LoroNode, value: &Json) {
     match value {
         Json::Array(items) => items.iter().enumerate().for_each(|(at, item)| tree.insert(node, at, item)),
-        Json::Object(map) => map.iter().for_each(|(key, item)| tree.set(node, &Step::Key(key), item)),
+        Json::Object(map) => map.iter().for_each(|(key, item)| tree.set(node, &PathStep::Key(key), item)),
         _ => {}
     }
 }

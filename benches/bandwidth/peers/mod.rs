@@ -33,31 +33,31 @@ const DOCUMENT: &str = "d";
 trait Tree {
     type Node;
 
-    fn child(&mut self, of: &Self::Node, at: &Step<'_>) -> Self::Node;
-    fn set(&mut self, of: &Self::Node, at: &Step<'_>, value: &Json);
+    fn child(&mut self, of: &Self::Node, at: &PathStep<'_>) -> Self::Node;
+    fn set(&mut self, of: &Self::Node, at: &PathStep<'_>, value: &Json);
     fn insert(&mut self, of: &Self::Node, index: usize, value: &Json);
-    fn remove(&mut self, of: &Self::Node, at: &Step<'_>);
+    fn remove(&mut self, of: &Self::Node, at: &PathStep<'_>);
 }
 
 /// Where a value stands in the one above.
-enum Step<'s> {
+enum PathStep<'s> {
     Key(&'s str),
     Index(usize),
 }
 
 /// Writes what differs. The value at this step is `old`.
-fn write<T: Tree>(tree: &mut T, of: &T::Node, at: &Step<'_>, old: &Json, new: &Json) {
+fn write<T: Tree>(tree: &mut T, of: &T::Node, at: &PathStep<'_>, old: &Json, new: &Json) {
     match (old, new) {
         _ if old == new => {}
         (Json::Object(old), Json::Object(new)) => {
             let node = tree.child(of, at);
             for key in old.keys().filter(|key| !new.contains_key(*key)) {
-                tree.remove(&node, &Step::Key(key));
+                tree.remove(&node, &PathStep::Key(key));
             }
             for (key, value) in new {
                 match old.get(key) {
-                    Some(was) => write(tree, &node, &Step::Key(key), was, value),
-                    None => tree.set(&node, &Step::Key(key), value),
+                    Some(was) => write(tree, &node, &PathStep::Key(key), was, value),
+                    None => tree.set(&node, &PathStep::Key(key), value),
                 }
             }
         }
@@ -77,10 +77,10 @@ fn write_list<T: Tree>(tree: &mut T, node: &T::Node, old: &[Json], new: &[Json])
     for (pair_from, pair_to) in pairs {
         while from < pair_from || to < pair_to {
             if from < pair_from && to < pair_to {
-                write(tree, node, &Step::Index(at), &old[from], &new[to]);
+                write(tree, node, &PathStep::Index(at), &old[from], &new[to]);
                 (from, to, at) = (from + 1, to + 1, at + 1);
             } else if from < pair_from {
-                tree.remove(node, &Step::Index(at));
+                tree.remove(node, &PathStep::Index(at));
                 from += 1;
             } else {
                 tree.insert(node, at, &new[to]);
@@ -88,7 +88,7 @@ fn write_list<T: Tree>(tree: &mut T, node: &T::Node, old: &[Json], new: &[Json])
             }
         }
         if pair_from < old.len() {
-            write(tree, node, &Step::Index(at), &old[pair_from], &new[pair_to]);
+            write(tree, node, &PathStep::Index(at), &old[pair_from], &new[pair_to]);
             (from, to, at) = (pair_from + 1, pair_to + 1, at + 1);
         }
     }

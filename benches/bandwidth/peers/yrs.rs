@@ -1,8 +1,8 @@
 //! yrs, the Rust form of Yjs: each transaction's update, in its second encoding.
 
-use super::{DOCUMENT, Step, Tree, write};
+use super::{DOCUMENT, PathStep, Tree, write};
 use crate::codecs::{Codec, Decoded};
-use crate::traces::Document;
+use crate::traces::TraceDocument;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use yrs::any::Number;
@@ -31,10 +31,10 @@ impl Yrs {
         Yrs { writer, reader, now: Json::Null, updates: BTreeMap::new() }
     }
 
-    fn write(&mut self, target: &Document) {
-        let root = Node::Map(self.writer.get_or_insert_map(""));
+    fn write(&mut self, target: &TraceDocument) {
+        let root = YrsNode::Map(self.writer.get_or_insert_map(""));
         let mut transaction = self.writer.transact_mut();
-        write(&mut transaction, &root, &Step::Key(DOCUMENT), &self.now, &target.json);
+        write(&mut transaction, &root, &PathStep::Key(DOCUMENT), &self.now, &target.json);
         self.updates.insert(target.sequence, transaction.encode_update_v2());
         self.now = target.json.clone();
     }
@@ -45,7 +45,7 @@ impl Codec for Yrs {
         "yrs"
     }
 
-    fn encode(&mut self, base: &Document, target: &Document) -> Option<Vec<u8>> {
+    fn encode(&mut self, base: &TraceDocument, target: &TraceDocument) -> Option<Vec<u8>> {
         self.write(target);
         if base.sequence == 0 {
             let transaction = self.writer.transact();
@@ -59,7 +59,7 @@ impl Codec for Yrs {
         }
     }
 
-    fn decode(&mut self, _: &Document, _: u64, message: &[u8]) -> Option<Decoded> {
+    fn decode(&mut self, _: &TraceDocument, _: u64, message: &[u8]) -> Option<Decoded> {
         let root = self.reader.get_or_insert_map("");
         let mut transaction = self.reader.transact_mut();
         transaction.apply_update(Update::decode_v2(message).ok()?).ok()?;
@@ -73,31 +73,31 @@ impl Codec for Yrs {
     }
 }
 
-pub(super) enum Node {
+pub(super) enum YrsNode {
     Map(MapRef),
     Array(ArrayRef),
 }
 
 impl Tree for TransactionMut<'_> {
-    type Node = Node;
+    type Node = YrsNode;
 
-    fn child(&mut self, of: &Node, at: &Step<'_>) -> Node {
+    fn child(&mut self, of: &YrsNode, at: &PathStep<'_>) -> YrsNode {
         let found = match (of, at) {
-            (Node::Map(map), Step::Key(key)) => map.get(self, key),
-            (Node::Array(array), Step::Index(index)) => array.get(self, *index as u32),
+            (YrsNode::Map(map), PathStep::Key(key)) => map.get(self, key),
+            (YrsNode::Array(array), PathStep::Index(index)) => array.get(self, *index as u32),
             _ => None,
         };
         match found {
-            Some(Out::YMap(map)) => Node::Map(map),
-            Some(Out::YArray(array)) => Node::Array(array),
+            Some(Out::YMap(map)) => YrsNode::Map(map),
+            Some(Out::YArray(array)) => YrsNode::Array(array),
             _ => unreachable!("an array or map stands at the step"),
         }
     }
 
-    fn set(&mut self, of: &Node, at: &Step<'_>, value: &Json) {
+    fn set(&mut self, of: &YrsNode, at: &PathStep<'_>, value: &Json) {
         match (of, at) {
-            (Node::Map(map), Step::Key(key)) => drop(map.insert(self, *key, input(value))),
-            (Node::Array(array), Step::Index(index)) => {
+            (YrsNode::Map(map), PathStep::Key(key)) => drop(map.insert(self, *key, input(value))),
+            (YrsNode::Array(array), PathStep::Index(index)) => {
                 array.remove(self, *index as u32);
                 array.insert(self, *index as u32, input(value));
             }
@@ -105,16 +105,16 @@ impl Tree for TransactionMut<'_> {
         }
     }
 
-    fn insert(&mut self, of: &Node, index: usize, value: &Json) {
-        if let Node::Array(array) = of {
+    fn insert(&mut self, of: &YrsNode, index: usize, value: &Json) {
+        if let YrsNode::Array(array) = of {
             array.insert(self, index as u32, input(value));
         }
     }
 
-    fn remove(&mut self, of: &Node, at: &Step<'_>) {
+    fn remove(&mut self, of: &YrsNode, at: &PathStep<'_>) {
         match (of, at) {
-            (Node::Map(map), Step::Key(key)) => drop(map.remove(self, key)),
-            (Node::Array(array), Step::Index(index)) => array.remove(self, *index as u32),
+            (YrsNode::Map(map), PathStep::Key(key)) => drop(map.remove(self, key)),
+            (YrsNode::Array(array), PathStep::Index(index)) => array.remove(self, *index as u32),
             _ => unreachable!("keys are of maps, indices of arrays"),
         }
     }

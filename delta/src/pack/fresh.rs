@@ -1,4 +1,4 @@
-//! Values without a past: told with the help of a sibling, the value beside them in an array or map.
+//! Values without a past: encoded with the help of a sibling, the value beside them in an array or map.
 
 use super::Packer;
 use super::text::Shape;
@@ -13,12 +13,12 @@ use crate::{DecodeError, Value};
 /// The kind of no sibling.
 const NO_SIBLING: usize = 8;
 
-/// How a new text is told.
+/// How a new text is encoded.
 const BY_WORD: usize = 0;
 const BY_LITERAL: usize = 1;
 const BY_MOMENT: usize = 2;
 
-/// A moment within so many milliseconds of the signed time is told as its distance from it: some 35 years.
+/// A moment within so many milliseconds of the signed time is encoded as its distance from it: some 35 years.
 const MOMENT_NEAR_MS: u64 = 1 << 40;
 
 impl<C: Coder> Packer<'_, C> {

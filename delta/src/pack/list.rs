@@ -20,7 +20,7 @@ enum Holds {
     Lines = 2,
 }
 
-/// The key under which the lines of a text are told.
+/// The key under which the lines of a text are encoded.
 pub(super) const LINES: &str = "\u{3}";
 
 impl<C: Coder> Packer<'_, C> {
@@ -55,7 +55,7 @@ impl<C: Coder> Packer<'_, C> {
             changed.push((at, self.change(item_site(at), &item, edit)?));
         }
         let mut arrivals =
-            Arrivals { holds, base, left: removed.clone(), inserted: Vec::with_capacity(slots.len()) };
+            ArrivingItems { holds, base, left: removed.clone(), inserted: Vec::with_capacity(slots.len()) };
         for (count, slot) in slots.iter().enumerate() {
             let given = given.and_then(|given| given.inserted.get(count)).map(|(_, insert)| insert);
             // The slots before this one that are no arrivals hold kept items.
@@ -144,7 +144,7 @@ impl<C: Coder> Packer<'_, C> {
     /// What comes in at a slot between two kept items.
     fn arrival<'s>(
         &mut self,
-        arrivals: &mut Arrivals<'_>,
+        arrivals: &mut ArrivingItems<'_>,
         slot: usize,
         before: Option<usize>,
         after: Option<usize>,
@@ -177,7 +177,7 @@ impl<C: Coder> Packer<'_, C> {
 }
 
 /// Items that came in so far, and what can still come from elsewhere.
-struct Arrivals<'m> {
+struct ArrivingItems<'m> {
     holds: Holds,
     base: Listed<'m>,
     /// Removed items that were not moved yet, rising.
@@ -185,7 +185,7 @@ struct Arrivals<'m> {
     inserted: Vec<(usize, Insert)>,
 }
 
-impl Arrivals<'_> {
+impl ArrivingItems<'_> {
     /// The item in the slot before: one that came in, or a kept one as it was.
     fn item_before(&self, slot: usize, kept: Option<usize>) -> Option<Cow<'_, Value>> {
         match self.inserted.last() {
@@ -212,7 +212,7 @@ struct KeptItems<'r> {
 impl KeptItems<'_> {
     /// The index of the item that stays in this place.
     fn get(&self, place: usize) -> Option<usize> {
-        // Before each removed item stand as many kept ones as its index says, less those removed before it.
+        // Before each removed item stand as many kept ones as its index, less those removed before it.
         let (mut low, mut high) = (0, self.removed.len());
         while low < high {
             let middle = low + (high - low) / 2;

@@ -13,7 +13,7 @@ use crate::slots::{
 use crate::value::{Int, Key, Map};
 use crate::{DecodeError, Value};
 
-/// The key under which key names are told.
+/// The key under which key names are encoded.
 const KEYS: &str = "\u{1}";
 /// A record of at most so many entries has a decision for each.
 const SMALL_RECORD_MAX: usize = 8;

@@ -1,10 +1,10 @@
-//! The packed form: a delta as the decisions that tell it from its base, in one CBOR byte string.
+//! The packed form: a delta as the decisions that lead to it from its base, in one CBOR byte string.
 //!
 //! Encoding and decoding are one walk. A [`Packer`] goes through the base with the delta in its hand, or finds the
 //! delta on the way: every function is given `Some` edit or `None`, and returns the edit. So both ends ask the same
 //! questions in the same order, and what a chance depends on is known to both. FORMAT.md is this walk in words.
 //!
-//! The files below tell one thing each: [`map`] and [`list`] which parts change, [`number`] and [`text`] how a leaf
+//! The files below encode one thing each: [`map`] and [`list`] which parts change, [`number`] and [`text`] how a leaf
 //! does, [`fresh`] a value without a past.
 
 mod fresh;
@@ -14,7 +14,7 @@ mod number;
 mod text;
 
 use crate::codec::{read_bytes, write_bytes};
-use crate::entropy::{Coder, Decoder, Encoder};
+use crate::entropy::{Coder, RangeDecoder, RangeEncoder};
 use crate::limits::{DEPTH_MAX, NEW_BYTES_MAX};
 use crate::lines::Listed;
 use crate::matching::TextModel;
@@ -33,14 +33,14 @@ use crate::{Context, DecodeError, Value};
 /// If the delta was made for another base. One that came from [`diff`](crate::diff) or [`decode`] with this base and
 /// context is always encoded; whether it is then accepted depends on [`limits`](crate::limits).
 pub fn encode(base: &Value, delta: &Delta, context: &Context) -> Vec<u8> {
-    let mut packer = Packer::new(Encoder::new(), base, context);
+    let mut packer = Packer::new(RangeEncoder::new(), base, context);
     packer.delta(Some(delta)).expect("a delta fits the base it was made for");
     packer.finish()
 }
 
 /// As [`encode`], if the outcome is shorter than `bytes`; the work ends where it cannot be any more.
 pub(crate) fn encode_below(base: &Value, delta: &Delta, context: &Context, bytes: usize) -> Option<Vec<u8>> {
-    let mut packer = Packer::new(Encoder::below(bytes), base, context);
+    let mut packer = Packer::new(RangeEncoder::below(bytes), base, context);
     packer.delta(Some(delta)).ok()?;
     Some(packer.finish()).filter(|packed| packed.len() < bytes)
 }
@@ -50,9 +50,13 @@ pub(crate) fn encode_below(base: &Value, delta: &Delta, context: &Context, bytes
 /// The bytes may come from anyone: they are refused, or give a delta that brings at most
 /// [`NEW_BYTES_MAX`](crate::limits::NEW_BYTES_MAX) of new content. Whether it is the right one shows when it was
 /// applied, by the root of the outcome.
+///
+/// # Errors
+///
+/// An error where the bytes encode no delta of this base, or exceed the limits.
 pub fn decode(base: &Value, bytes: &[u8], context: &Context) -> Result<Delta, DecodeError> {
     let packed = read_bytes(bytes)?.ok_or(DecodeError::NotBytes)?;
-    let mut packer = Packer::new(Decoder::new(packed), base, context);
+    let mut packer = Packer::new(RangeDecoder::new(packed), base, context);
     let delta = packer.delta(None)?;
     packer.symbols.coder.finish()?;
     Ok(delta)
@@ -92,7 +96,7 @@ impl Site<'_> {
     }
 }
 
-impl Packer<'_, Encoder> {
+impl Packer<'_, RangeEncoder> {
     fn finish(self) -> Vec<u8> {
         let packed = self.symbols.coder.finish();
         let mut out = Vec::with_capacity(packed.len() + 3);

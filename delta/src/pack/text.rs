@@ -23,13 +23,13 @@ pub(super) enum Shape {
     Vocabulary = 0,
     /// Mostly digits and points.
     Version = 1,
-    /// Another short text.
+    /// A short text of another shape.
     Short = 2,
     /// Long, or of many lines.
     Long = 3,
 }
 
-/// How a changed text is told.
+/// How a changed text is encoded.
 const BY_WORD: usize = 0;
 const BY_BUMP: usize = 1;
 const BY_LITERAL: usize = 2;
@@ -47,7 +47,7 @@ const TRIM_FROM: usize = 48;
 const TRIM_LEAST: usize = 30;
 /// A number is looked for in texts up to this.
 const BUMP_WITHIN: usize = 4096;
-/// Bytes before a literal that help to tell it.
+/// Bytes before a literal that help to predict it.
 const LEAD: usize = 12;
 
 impl<C: Coder> Packer<'_, C> {
@@ -203,7 +203,7 @@ impl<C: Coder> Packer<'_, C> {
         }
     }
 
-    /// A text of many lines, or of many words, as a list of them. Encoding, nobody asks for the text, and none is made.
+    /// A text of many lines, or of many words, as a list of them. The result is needed when decoding only.
     fn lines(&mut self, old: &str, new: Option<&str>) -> Result<String, DecodeError> {
         let separator = separator(old).ok_or(DecodeError::Position)?;
         let old = TextLines::of(old, separator);

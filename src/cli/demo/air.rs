@@ -1,5 +1,5 @@
 //! A radio channel on this machine: the emulated air on real time, with a KISS TNC on loopback TCP for each
-//! radio. A node reaches its radio as it would reach one of metal, through the real driver.
+//! radio. A node reaches its radio through the real driver, as it would reach a physical one.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -21,27 +21,27 @@ const ACCESS: Access = Access::Listen { persistence: 127, slot_ms: 40, detect_ms
 const HEARD_FRAMES_MAX: usize = 64;
 /// Bytes read at a time.
 const READ_BYTES: usize = 1_024;
-/// Nothing on air: look again after so long.
+/// While nothing is on air, the channel is polled this often.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// The channel; silent when dropped.
-pub(super) struct Channel {
-    shared: Arc<Shared>,
+pub(super) struct EmulatedChannel {
+    shared: Arc<ChannelState>,
     ports: Vec<SocketAddr>,
     _tasks: JoinSet<()>,
 }
 
-struct Shared {
+struct ChannelState {
     air: Mutex<Air>,
     start: Instant,
     changed: Notify,
 }
 
-impl Channel {
+impl EmulatedChannel {
     /// So many radios that all hear each other, each behind a TNC of its own.
     pub(super) async fn open(seed: u64, line: PhyRate, radios: usize) -> io::Result<Self> {
         let air = Mutex::new(Air::new(seed, line));
-        let shared = Arc::new(Shared { air, start: start(), changed: Notify::new() });
+        let shared = Arc::new(ChannelState { air, start: start(), changed: Notify::new() });
         let (mut ports, mut to_nodes, mut tasks) = (Vec::new(), Vec::new(), JoinSet::new());
         for _ in 0..radios {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -56,15 +56,15 @@ impl Channel {
             tasks.spawn(tnc(listener, shared.clone(), radio, heard));
         }
         tasks.spawn(keep_time(shared.clone(), to_nodes));
-        Ok(Channel { shared, ports, _tasks: tasks })
+        Ok(EmulatedChannel { shared, ports, _tasks: tasks })
     }
 
-    /// Where the TNC of a radio listens.
+    /// The port on which the TNC of a radio listens.
     pub(super) fn port(&self, radio: usize) -> Option<SocketAddr> {
         self.ports.get(radio).copied()
     }
 
-    /// What a radio sent and heard.
+    /// The frames that a radio sent and received.
     pub(super) fn stats(&self, radio: usize) -> RadioStats {
         let id = u16::try_from(radio).unwrap_or(u16::MAX);
         self.shared.on_air(|air, _| air.stats(RadioId(id)))
@@ -76,7 +76,7 @@ fn start() -> Instant {
     Instant::now()
 }
 
-impl Shared {
+impl ChannelState {
     fn on_air<T>(&self, act: impl FnOnce(&mut Air, u64) -> T) -> T {
         let now_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut air = self.air.lock().unwrap_or_else(PoisonError::into_inner);
@@ -85,7 +85,7 @@ impl Shared {
 }
 
 /// Lets frames end when their time is over, and hands them to the TNCs that heard them.
-async fn keep_time(shared: Arc<Shared>, to_nodes: Vec<(RadioId, mpsc::Sender<Vec<u8>>)>) {
+async fn keep_time(shared: Arc<ChannelState>, to_nodes: Vec<(RadioId, mpsc::Sender<Vec<u8>>)>) {
     loop {
         let (heard, wait) = shared.on_air(|air, now_ms| {
             let heard: Vec<_> = std::iter::from_fn(|| air.poll(now_ms)).collect();
@@ -101,8 +101,13 @@ async fn keep_time(shared: Arc<Shared>, to_nodes: Vec<(RadioId, mpsc::Sender<Vec
     }
 }
 
-/// One TNC: one host at a time, as the metal has it.
-async fn tnc(listener: TcpListener, shared: Arc<Shared>, radio: RadioId, mut heard: mpsc::Receiver<Vec<u8>>) {
+/// One TNC: it serves one host at a time, as a physical one does.
+async fn tnc(
+    listener: TcpListener,
+    shared: Arc<ChannelState>,
+    radio: RadioId,
+    mut heard: mpsc::Receiver<Vec<u8>>,
+) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         let _ = serve(stream, &shared, radio, &mut heard).await;
@@ -111,7 +116,7 @@ async fn tnc(listener: TcpListener, shared: Arc<Shared>, radio: RadioId, mut hea
 
 async fn serve(
     stream: TcpStream,
-    shared: &Shared,
+    shared: &ChannelState,
     radio: RadioId,
     heard: &mut mpsc::Receiver<Vec<u8>>,
 ) -> io::Result<()> {
@@ -129,7 +134,7 @@ async fn serve(
     }
 }
 
-async fn speak(mut from_host: OwnedReadHalf, shared: &Shared, radio: RadioId) -> io::Result<()> {
+async fn speak(mut from_host: OwnedReadHalf, shared: &ChannelState, radio: RadioId) -> io::Result<()> {
     let mut decoder = Decoder::default();
     let mut bytes = [0; READ_BYTES];
     loop {
@@ -154,9 +159,9 @@ mod tests {
     use tombolo_mesh::airtime::Modulation;
 
     #[tokio::test]
-    async fn what_one_tnc_is_told_the_other_hears_a_time_on_air_later() {
+    async fn what_one_tnc_sends_the_other_receives_a_time_on_air_later() {
         let line = PhyRate::lora(Modulation::SF7_125);
-        let channel = Channel::open(1, line, 2).await.unwrap();
+        let channel = EmulatedChannel::open(1, line, 2).await.unwrap();
         let mut one = TcpStream::connect(channel.port(0).unwrap()).await.unwrap();
         let mut other = TcpStream::connect(channel.port(1).unwrap()).await.unwrap();
         let begun = start();

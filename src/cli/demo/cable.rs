@@ -1,7 +1,7 @@
 //! A cable between two nodes on this machine: it carries UDP datagrams, counts them, and can be cut.
 //!
 //! Each end is a socket at which one node sees the other. So the bytes counted are those of the real QUIC
-//! connections, and a cut is what it is in a house: nothing is told, datagrams just stop.
+//! connections, and a cut is like that of a real cable: datagrams stop without notice.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,12 +19,12 @@ const HEADER_BYTES: u64 = 28;
 /// A cable; unplugged when dropped.
 pub(super) struct Cable {
     left_end: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<CableState>,
     _tasks: JoinSet<()>,
 }
 
 #[derive(Default)]
-struct Shared {
+struct CableState {
     cut: AtomicBool,
     from_left: AtomicU64,
     from_right: AtomicU64,
@@ -38,7 +38,7 @@ impl Cable {
         let (near_left, near_right) =
             (Arc::new(UdpSocket::bind(any).await?), Arc::new(UdpSocket::bind(any).await?));
         let left_end = near_right.local_addr()?;
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(CableState::default());
         let mut tasks = JoinSet::new();
         tasks.spawn(carry(near_left.clone(), near_right.clone(), right, shared.clone(), |s| &s.from_left));
         tasks.spawn(carry(near_right, near_left, left, shared.clone(), |s| &s.from_right));
@@ -65,8 +65,8 @@ async fn carry(
     from: Arc<UdpSocket>,
     to: Arc<UdpSocket>,
     receiver: SocketAddr,
-    shared: Arc<Shared>,
-    counter: fn(&Shared) -> &AtomicU64,
+    shared: Arc<CableState>,
+    counter: fn(&CableState) -> &AtomicU64,
 ) {
     let mut datagram = vec![0; DATAGRAM_BYTES_MAX];
     loop {

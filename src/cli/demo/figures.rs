@@ -5,7 +5,7 @@ use tombolo_mesh::emulated::RadioStats;
 
 use super::super::print::{self, Table, size};
 
-/// What the columns mean.
+/// How to read the table of nodes.
 const LEGEND: [&str; 5] = [
     "Bytes that each node sent. As JSON: the changed document, whole, to each other",
     "node that reads it. JSON changes: only the changed key, its author and time,",
@@ -14,7 +14,7 @@ const LEGEND: [&str; 5] = [
     "",
 ];
 
-/// What the radios' table says, and what it does not.
+/// How to read the table of radios.
 const LEGEND_RADIOS: [&str; 5] = [
     "Frames on an emulated LoRa channel, SF7/125, under the rules of EU868 (10 % of",
     "any hour), since the start: heartbeats and questions included. What one sent and",
@@ -23,11 +23,11 @@ const LEGEND_RADIOS: [&str; 5] = [
     "",
 ];
 
-/// One node's figures.
+/// The figures of one node.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct NodeFigures {
     pub(super) name: String,
-    /// Documents it changed, as often as it did.
+    /// How often it changed a document.
     pub(super) changes: u64,
     /// Messages handed to its links, and their bytes.
     pub(super) messages_sent: u64,
@@ -75,7 +75,7 @@ impl RadioFigures {
     }
 }
 
-/// One document, the same on every node that has it.
+/// A document, and whether it is the same on every node that holds it.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct DocumentFigures {
     pub(super) owner: String,
@@ -85,7 +85,7 @@ pub(super) struct DocumentFigures {
     pub(super) identical: bool,
 }
 
-/// All that was measured.
+/// All figures of the demo.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Figures {
     pub(super) converged: bool,
@@ -113,12 +113,23 @@ pub(super) struct ConvergeFigures {
     pub(super) after_the_cut: Option<u64>,
     /// From the invite until the node that only a radio reaches had joined.
     pub(super) joining_by_radio: Option<u64>,
-    /// From then until both held each other's states, what the one wrote and what the other answered.
+    /// From then until both held each other's states, what the one wrote and what the other replied.
     pub(super) by_radio: Option<u64>,
 }
 
+impl ConvergeFigures {
+    /// Whether the nodes were in step after each part of the demo.
+    pub(super) fn all_reached(&self) -> bool {
+        let ConvergeFigures { joining, states, edits_at_once, after_the_cut, joining_by_radio, by_radio } =
+            self;
+        [joining, states, edits_at_once, after_the_cut, joining_by_radio, by_radio]
+            .into_iter()
+            .all(Option::is_some)
+    }
+}
+
 impl NodeFigures {
-    /// The sum of some.
+    /// The sum over these nodes.
     pub(super) fn sum(nodes: &[NodeFigures]) -> NodeFigures {
         let add = |figure: fn(&NodeFigures) -> u64| nodes.iter().map(figure).sum();
         NodeFigures {

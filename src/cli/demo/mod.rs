@@ -1,9 +1,9 @@
-//! `demo`: four nodes on this machine do the whole job, and are measured.
+//! `demo`: four nodes on this machine join, edit, part and meet again, and are measured.
 //!
 //! Everything is real but the air: folders with their own identities and stores, QUIC links over loopback, this
 //! machine's own figures as node states. Between three of the nodes lie [`Cable`]s, which count what crosses them
 //! and can be cut; the fourth is reached by radio only, through the real driver and a TNC on an emulated
-//! [`Channel`]. Addresses are handed over, so no multicast is needed. Nothing is left behind.
+//! [`EmulatedChannel`]. Invites carry addresses, so no multicast is needed. Nothing is left behind.
 
 mod air;
 mod cable;
@@ -19,13 +19,14 @@ use super::print;
 use super::up::Signals;
 use crate::clock::rfc3339;
 use crate::config::radio::RadioSettings;
-use crate::daemon::{now, probe};
 use crate::federation::invite::Invite;
 use crate::federation::{RadioUse, TrustLevel};
 use crate::handle::{Settings, Tombolo};
-use crate::node::view::{DocumentView, TrafficView};
-use crate::node::{Command, NodeState, Reply};
-use air::Channel;
+use crate::io::view::{DocumentView, TrafficView};
+use crate::node::{Admin, NodeState, Query, Reply, Write};
+use crate::probe;
+use crate::system_clock::now;
+use air::EmulatedChannel;
 use cable::Cable;
 use figures::{ConvergeFigures, DocumentFigures, Figures, NodeFigures, RadioFigures};
 use tombolo_mesh::airtime::{Modulation, PhyRate};
@@ -60,7 +61,7 @@ pub(super) fn run(json: bool) -> Outcome {
     let figures = runtime()?.block_on(async {
         let mut signals = Signals::new()?;
         tokio::select! {
-            figures = story(&folder.0) => figures,
+            figures = play(&folder.0) => figures,
             () = signals.next() => Err(CliError::new("interrupted", "interrupted: nothing is left behind")),
         }
     })?;
@@ -74,142 +75,185 @@ pub(super) fn run(json: bool) -> Outcome {
     match figures.converged {
         true => Ok(()),
         false => {
-            Err(CliError::new("not_converged", "the nodes did not come into step: the figures say where"))
+            Err(CliError::new("not_converged", "the nodes did not come into step: the figures show where"))
         }
     }
 }
 
-async fn story(folder: &Path) -> Result<Figures, CliError> {
+async fn play(folder: &Path) -> Result<Figures, CliError> {
     let start = now().mono_ms;
-    say("four nodes, each with its own folder, identity and store; two of them have a radio");
-    let channel = Channel::open(now().wall_ms, PhyRate::lora(MODULATION), BY_RADIO.len()).await;
-    let channel = channel.map_err(|e| CliError::new("system", format!("no loopback network: {e}")))?;
-    let mut harbour_and_others = Vec::new();
-    for name in NAMES {
-        harbour_and_others.push(Station::start(folder, name, &channel).await?);
-    }
-    let [_, buoy] = BY_RADIO;
-    let mut buoy = Station::start(folder, buoy, &channel).await?;
-    let [mut harbour, mut ferry, mut lighthouse] =
-        <[Station; 3]>::try_from(harbour_and_others).map_err(|_| internal())?;
-    let to_ferry = lay(&harbour, &ferry).await?;
-    let to_lighthouse = lay(&harbour, &lighthouse).await?;
-    let mut waits = ConvergeFigures::default();
-
-    say("harbour invites, ferry and lighthouse join");
-    let joining = now().mono_ms;
-    ferry.join(&harbour.invite(vec![to_ferry.left_end()]).await?, PATIENCE).await?;
-    lighthouse.join(&harbour.invite(vec![to_lighthouse.left_end()]).await?, PATIENCE).await?;
-    waits.joining = Some(now().mono_ms - joining);
-
-    say("each publishes its real state: CPU, memory, disk, uptime");
-    harbour.node.create_map(DOC).await?;
-    for round in 0..STATES {
-        tokio::time::sleep(if round == 0 { Duration::ZERO } else { STATE_EVERY }).await;
-        tokio::try_join!(harbour.publish(2), ferry.publish(1), lighthouse.publish(1))?;
-    }
-    waits.states = in_step([&harbour, &ferry, &lighthouse], true).await?;
-
-    say("all three edit one document at once");
-    tokio::try_join!(
-        harbour.edit("monday", EDITS_AT_ONCE),
-        ferry.edit("monday", EDITS_AT_ONCE),
-        lighthouse.edit("monday", EDITS_AT_ONCE)
-    )?;
-    waits.edits_at_once = in_step([&harbour, &ferry, &lighthouse], false).await?;
-
-    say("lighthouse's cable is cut; all go on editing");
-    to_lighthouse.set_cut(true);
-    let cut_at = now().mono_ms;
-    tokio::try_join!(
-        harbour.edit("tuesday", EDITS_CUT_OFF),
-        ferry.edit("tuesday", EDITS_CUT_OFF),
-        lighthouse.edit("tuesday", EDITS_CUT_OFF)
-    )?;
-    let left = u64::try_from(CUT.as_millis()).unwrap_or(0).saturating_sub(now().mono_ms - cut_at);
-    tokio::time::sleep(Duration::from_millis(left)).await;
-    let apart = !same_roster([&harbour, &ferry, &lighthouse]).await?;
-
-    say("the cable is mended");
-    to_lighthouse.set_cut(false);
-    waits.after_the_cut = in_step([&harbour, &ferry, &lighthouse], false).await?.filter(|_| apart);
-
-    let documents = compare([&harbour, &ferry, &lighthouse]).await?;
-    by_radio(&mut harbour, &mut buoy, &mut waits).await?;
-    let mut documents_by_radio = compare_some(&[&harbour, &buoy]).await?;
-    documents_by_radio
-        .retain(|document| document.nodes == 2 && [RADIO_DOC, "state"].contains(&&*document.name));
-    let radios =
-        (0..).zip(BY_RADIO).map(|(radio, name)| RadioFigures::of(name, &channel.stats(radio))).collect();
-    let (harbour_1, ferry_bytes) = to_ferry.wire_bytes();
-    let (harbour_2, lighthouse_bytes) = to_lighthouse.wire_bytes();
-    let nodes = vec![
-        harbour.end(harbour_1 + harbour_2).await?,
-        ferry.end(ferry_bytes).await?,
-        lighthouse.end(lighthouse_bytes).await?,
-    ];
-    buoy.end(0).await?;
-    let identical = documents.iter().all(|document| document.identical);
-    let reached = [
-        waits.joining,
-        waits.states,
-        waits.edits_at_once,
-        waits.after_the_cut,
-        waits.joining_by_radio,
-        waits.by_radio,
-    ];
-    Ok(Figures {
-        converged: identical && reached.iter().all(Option::is_some),
-        documents_identical: identical,
-        converge_ms: waits,
-        total: NodeFigures::sum(&nodes),
-        nodes,
-        radios,
-        documents,
-        documents_by_radio,
-        seconds: Duration::from_millis(now().mono_ms - start).as_secs_f64(),
-    })
+    let mut scene = Scene::set_up(folder).await?;
+    scene.join().await?;
+    scene.publish().await?;
+    scene.edit_at_once().await?;
+    scene.edit_apart().await?;
+    let documents = compare(&scene.on_cables()).await?;
+    scene.share_by_radio().await?;
+    scene.end(documents, start).await
 }
 
-/// The node that only a radio reaches joins, and shares a document and its state. The roster stays on the cables.
-async fn by_radio(harbour: &mut Station, buoy: &mut Station, waits: &mut ConvergeFigures) -> Outcome {
-    say("the buoy, which only a radio reaches (LoRa SF7/125), joins by radio and shares a document");
-    let policy = Command::Policy { doc: DOC.to_owned(), radio: Some(RadioUse::Never), confidential: None };
-    harbour.node.command(policy).await?;
-    harbour.node.create_map(RADIO_DOC).await?;
-    let joining = now().mono_ms;
-    let mut invite = Invite::parse(&harbour.invite(Vec::new()).await?).map_err(|_| internal())?;
-    // Nodes on one machine would find a way around the radio.
-    invite.addresses.clear();
-    buoy.join(&invite.to_code(), RADIO_PATIENCE).await?;
-    waits.joining_by_radio = Some(now().mono_ms - joining);
-    let sharing = now().mono_ms;
-    for n in 0..RADIO_EDITS {
-        harbour.node.set(RADIO_DOC, &format!("tide/{n}"), &format!("{n} of harbour")).await?;
+/// The nodes of the demo, the links between them, and the times that were measured.
+struct Scene {
+    channel: EmulatedChannel,
+    harbour: DemoNode,
+    ferry: DemoNode,
+    lighthouse: DemoNode,
+    buoy: DemoNode,
+    to_ferry: Cable,
+    to_lighthouse: Cable,
+    times: ConvergeFigures,
+}
+
+impl Scene {
+    async fn set_up(folder: &Path) -> Result<Self, CliError> {
+        say("four nodes, each with its own folder, identity and store; two of them have a radio");
+        let channel = EmulatedChannel::open(now().wall_ms, PhyRate::lora(MODULATION), BY_RADIO.len()).await;
+        let channel = channel.map_err(|e| CliError::new("system", format!("no loopback network: {e}")))?;
+        let [harbour, ferry, lighthouse] = NAMES;
+        let harbour = DemoNode::start(folder, harbour, &channel).await?;
+        let ferry = DemoNode::start(folder, ferry, &channel).await?;
+        let lighthouse = DemoNode::start(folder, lighthouse, &channel).await?;
+        let [_, buoy] = BY_RADIO;
+        let buoy = DemoNode::start(folder, buoy, &channel).await?;
+        let to_ferry = lay(&harbour, &ferry).await?;
+        let to_lighthouse = lay(&harbour, &lighthouse).await?;
+        let times = ConvergeFigures::default();
+        Ok(Scene { channel, harbour, ferry, lighthouse, buoy, to_ferry, to_lighthouse, times })
     }
-    harbour.publish_on_air().await?;
-    buoy.publish_on_air().await?;
-    let deadline = sharing + u64::try_from(RADIO_PATIENCE.as_millis()).unwrap_or(0);
-    let mut answered = false;
-    while now().mono_ms < deadline {
-        let documents = compare_some(&[&*harbour, &*buoy]).await?;
-        let same = |name: &str, count: usize| {
-            documents.iter().filter(|d| d.name == name && d.identical && d.nodes == 2).count() == count
-        };
-        if !answered && same(RADIO_DOC, 1) {
-            buoy.node.set(RADIO_DOC, "swell", &"1.2 m, seen from the buoy").await?;
-            answered = true;
-        } else if answered && same(RADIO_DOC, 1) && same("state", 2) {
-            waits.by_radio = Some(now().mono_ms - sharing);
-            return Ok(());
+
+    /// The nodes that cables join; the first is in the middle.
+    fn on_cables(&self) -> [&DemoNode; 3] {
+        [&self.harbour, &self.ferry, &self.lighthouse]
+    }
+
+    async fn join(&mut self) -> Outcome {
+        say("harbour invites, ferry and lighthouse join");
+        let start = now().mono_ms;
+        let invite = self.harbour.invite(vec![self.to_ferry.left_end()]).await?;
+        self.ferry.join(&invite, PATIENCE).await?;
+        let invite = self.harbour.invite(vec![self.to_lighthouse.left_end()]).await?;
+        self.lighthouse.join(&invite, PATIENCE).await?;
+        self.times.joining = Some(now().mono_ms - start);
+        Ok(())
+    }
+
+    async fn publish(&mut self) -> Outcome {
+        say("each publishes its real state: CPU, memory, disk, uptime");
+        self.harbour.node.create_map(DOC).await?;
+        for round in 0..STATES {
+            tokio::time::sleep(if round == 0 { Duration::ZERO } else { STATE_EVERY }).await;
+            tokio::try_join!(self.harbour.publish(2), self.ferry.publish(1), self.lighthouse.publish(1))?;
         }
-        tokio::time::sleep(LOOK).await;
+        self.times.states = in_step(self.on_cables(), true).await?;
+        Ok(())
     }
-    Ok(())
+
+    async fn edit(&mut self, day: &str, edits: usize) -> Outcome {
+        tokio::try_join!(
+            self.harbour.edit(day, edits),
+            self.ferry.edit(day, edits),
+            self.lighthouse.edit(day, edits)
+        )?;
+        Ok(())
+    }
+
+    async fn edit_at_once(&mut self) -> Outcome {
+        say("all three edit one document at once");
+        self.edit("monday", EDITS_AT_ONCE).await?;
+        self.times.edits_at_once = in_step(self.on_cables(), false).await?;
+        Ok(())
+    }
+
+    async fn edit_apart(&mut self) -> Outcome {
+        say("lighthouse's cable is cut; all go on editing");
+        self.to_lighthouse.set_cut(true);
+        let cut_at = now().mono_ms;
+        self.edit("tuesday", EDITS_CUT_OFF).await?;
+        let left = u64::try_from(CUT.as_millis()).unwrap_or(0).saturating_sub(now().mono_ms - cut_at);
+        tokio::time::sleep(Duration::from_millis(left)).await;
+        let apart = !same_roster(self.on_cables()).await?;
+        say("the cable is mended");
+        self.to_lighthouse.set_cut(false);
+        self.times.after_the_cut = in_step(self.on_cables(), false).await?.filter(|_| apart);
+        Ok(())
+    }
+
+    /// The node that only a radio reaches joins, and shares a document and its state. The roster stays on the
+    /// cables.
+    async fn share_by_radio(&mut self) -> Outcome {
+        say("the buoy, which only a radio reaches (LoRa SF7/125), joins by radio and shares a document");
+        let never = Some(RadioUse::Never);
+        let policy = Admin::Policy { doc: DOC.to_owned(), radio: never, confidential: None };
+        self.harbour.node.command(policy).await?;
+        self.harbour.node.create_map(RADIO_DOC).await?;
+        let joining = now().mono_ms;
+        let mut invite = Invite::parse(&self.harbour.invite(Vec::new()).await?).map_err(|_| internal())?;
+        // Nodes on one machine would find a way around the radio.
+        invite.addresses.clear();
+        self.buoy.join(&invite.to_code(), RADIO_PATIENCE).await?;
+        self.times.joining_by_radio = Some(now().mono_ms - joining);
+        let sharing = now().mono_ms;
+        for n in 0..RADIO_EDITS {
+            self.harbour.node.set(RADIO_DOC, &format!("tide/{n}"), &format!("{n} of harbour")).await?;
+        }
+        self.harbour.publish_on_air().await?;
+        self.buoy.publish_on_air().await?;
+        self.times.by_radio = self.await_reply_by_radio(sharing).await?;
+        Ok(())
+    }
+
+    /// Waits until the buoy has the document, lets it write a reply, and waits until both have that and both states;
+    /// how long after `start` that was.
+    async fn await_reply_by_radio(&self, start: u64) -> Result<Option<u64>, CliError> {
+        let deadline = start + u64::try_from(RADIO_PATIENCE.as_millis()).unwrap_or(0);
+        let mut replied = false;
+        while now().mono_ms < deadline {
+            let documents = compare(&[&self.harbour, &self.buoy]).await?;
+            let same = |name: &str, count: usize| {
+                documents.iter().filter(|d| d.name == name && d.identical && d.nodes == 2).count() == count
+            };
+            if !replied && same(RADIO_DOC, 1) {
+                self.buoy.node.set(RADIO_DOC, "swell", &"1.2 m, seen from the buoy").await?;
+                replied = true;
+            } else if replied && same(RADIO_DOC, 1) && same("state", 2) {
+                return Ok(Some(now().mono_ms - start));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(None)
+    }
+
+    async fn end(self, documents: Vec<DocumentFigures>, start: u64) -> Result<Figures, CliError> {
+        let mut documents_by_radio = compare(&[&self.harbour, &self.buoy]).await?;
+        documents_by_radio
+            .retain(|document| document.nodes == 2 && [RADIO_DOC, "state"].contains(&&*document.name));
+        let stats = |(radio, name)| RadioFigures::of(name, &self.channel.stats(radio));
+        let radios = (0..).zip(BY_RADIO).map(stats).collect();
+        let (harbour_1, ferry_bytes) = self.to_ferry.wire_bytes();
+        let (harbour_2, lighthouse_bytes) = self.to_lighthouse.wire_bytes();
+        let nodes = vec![
+            self.harbour.end(harbour_1 + harbour_2).await?,
+            self.ferry.end(ferry_bytes).await?,
+            self.lighthouse.end(lighthouse_bytes).await?,
+        ];
+        self.buoy.end(0).await?;
+        let identical = documents.iter().all(|document| document.identical);
+        Ok(Figures {
+            converged: identical && self.times.all_reached(),
+            documents_identical: identical,
+            converge_ms: self.times,
+            total: NodeFigures::sum(&nodes),
+            nodes,
+            radios,
+            documents,
+            documents_by_radio,
+            seconds: Duration::from_millis(now().mono_ms - start).as_secs_f64(),
+        })
+    }
 }
 
 /// A node of the demo, and what its changes would cost as JSON.
-struct Station {
+struct DemoNode {
     name: &'static str,
     did: String,
     node: Tombolo,
@@ -219,8 +263,8 @@ struct Station {
     json_change_bytes: u64,
 }
 
-impl Station {
-    async fn start(folder: &Path, name: &'static str, channel: &Channel) -> Result<Self, CliError> {
+impl DemoNode {
+    async fn start(folder: &Path, name: &'static str, channel: &EmulatedChannel) -> Result<Self, CliError> {
         let folder = folder.join(name);
         Tombolo::create(&folder, name)?;
         let mut settings = Settings::on_loopback(name);
@@ -231,8 +275,8 @@ impl Station {
             settings.config.radios.push(radio.map_err(|e| CliError::new("internal", e.to_string()))?);
         }
         let node = Tombolo::start(&folder, settings).await?;
-        let Reply::Id(id) = node.command(Command::Id).await? else { return Err(internal()) };
-        Ok(Station { name, did: id.did, node, folder, changes: 0, json_bytes: 0, json_change_bytes: 0 })
+        let Reply::Id(id) = node.command(Query::Id).await? else { return Err(internal()) };
+        Ok(DemoNode { name, did: id.did, node, folder, changes: 0, json_bytes: 0, json_change_bytes: 0 })
     }
 
     fn address(&self) -> Result<std::net::SocketAddr, CliError> {
@@ -240,7 +284,7 @@ impl Station {
     }
 
     async fn invite(&self, addresses: Vec<std::net::SocketAddr>) -> Result<String, CliError> {
-        let command = Command::Invite { level: TrustLevel::Trusted, expires_ms: 60 * 60 * 1000, addresses };
+        let command = Admin::Invite { level: TrustLevel::Trusted, expires_ms: 60 * 60 * 1000, addresses };
         match self.node.command(command).await? {
             Reply::Invite(invite) => Ok(invite.code),
             _ => Err(internal()),
@@ -248,7 +292,7 @@ impl Station {
     }
 
     async fn join(&self, code: &str, patience: Duration) -> Outcome {
-        let command = Command::Join { code: code.to_owned(), addresses: Vec::new() };
+        let command = Admin::Join { code: code.to_owned(), addresses: Vec::new() };
         match tokio::time::timeout(patience, self.node.command(command)).await {
             Ok(reply) => Ok(reply.map(|_| ())?),
             Err(_) => Err(CliError::new(
@@ -262,15 +306,15 @@ impl Station {
     async fn publish(&mut self, readers: usize) -> Outcome {
         let state: NodeState = probe::look(self.folder.clone(), self.name).await;
         let json = serde_json::json!({ "timestamp": rfc3339(now().wall_ms), "state": &state }).to_string();
-        self.node.command(Command::PublishState { state }).await?;
+        self.node.command(Write::PublishState { state }).await?;
         self.count(json.len(), json.len(), readers);
         Ok(())
     }
 
-    /// Publishes what this machine is like, which the radio carries; not counted with the cables' changes.
+    /// Publishes this machine's state for the radio to carry; not counted with the changes on cables.
     async fn publish_on_air(&self) -> Outcome {
         let state: NodeState = probe::look(self.folder.clone(), self.name).await;
-        self.node.command(Command::PublishState { state }).await?;
+        self.node.command(Write::PublishState { state }).await?;
         Ok(())
     }
 
@@ -284,7 +328,7 @@ impl Station {
             };
             let value = format!("crew {n} of {}", self.name);
             self.node.set(DOC, &key, &value).await?;
-            let whole = serde_json::to_string(&self.node.get(DOC, None).await?).unwrap_or_default();
+            let whole = serde_json::to_string(&self.node.get(DOC, None).await?).map_err(|_| internal())?;
             let time = rfc3339(now().wall_ms);
             let change = serde_json::json!({
                 "document": DOC, "key": key, "value": value, "author": self.did, "time": time,
@@ -302,14 +346,14 @@ impl Station {
     }
 
     async fn documents(&self) -> Result<Vec<DocumentView>, CliError> {
-        match self.node.command(Command::List).await? {
+        match self.node.command(Query::List).await? {
             Reply::Documents(documents) => Ok(documents),
             _ => Err(internal()),
         }
     }
 
     async fn end(self, wire_bytes_sent: u64) -> Result<NodeFigures, CliError> {
-        let Reply::Status(status) = self.node.command(Command::Status).await? else { return Err(internal()) };
+        let Reply::Status(status) = self.node.command(Query::Status).await? else { return Err(internal()) };
         let TrafficView { messages_sent, bytes_sent, bytes_received, .. } = status.traffic;
         self.node.shutdown().await;
         Ok(NodeFigures {
@@ -325,18 +369,18 @@ impl Station {
     }
 }
 
-async fn lay(left: &Station, right: &Station) -> Result<Cable, CliError> {
+async fn lay(left: &DemoNode, right: &DemoNode) -> Result<Cable, CliError> {
     let cable = Cable::lay(left.address()?, right.address()?).await;
     cable.map_err(|e| CliError::new("system", format!("no loopback network: {e}")))
 }
 
-/// Waits until all three read the same; how long that took, or none when it did not come to pass. With
-/// `states`, each must also hold what its peers published.
-async fn in_step(stations: [&Station; 3], states: bool) -> Result<Option<u64>, CliError> {
+/// Waits until all three read the same; how long that took, or `None` if it did not happen in time. With `states`, each
+/// must also hold what its peers published.
+async fn in_step(nodes: [&DemoNode; 3], states: bool) -> Result<Option<u64>, CliError> {
     let start = now().mono_ms;
     let deadline = start + u64::try_from(PATIENCE.as_millis()).unwrap_or(0);
     while now().mono_ms < deadline {
-        if same_roster(stations).await? && (!states || states_known(stations).await?) {
+        if same_roster(nodes).await? && (!states || states_known(nodes).await?) {
             return Ok(Some(now().mono_ms - start));
         }
         tokio::time::sleep(LOOK).await;
@@ -344,10 +388,10 @@ async fn in_step(stations: [&Station; 3], states: bool) -> Result<Option<u64>, C
     Ok(None)
 }
 
-async fn same_roster(stations: [&Station; 3]) -> Result<bool, CliError> {
+async fn same_roster(nodes: [&DemoNode; 3]) -> Result<bool, CliError> {
     let mut hashes = Vec::new();
-    for station in stations {
-        let documents = station.documents().await?;
+    for node in nodes {
+        let documents = node.documents().await?;
         hashes
             .push(documents.into_iter().find(|document| document.name == DOC).map(|document| document.hash));
     }
@@ -355,24 +399,20 @@ async fn same_roster(stations: [&Station; 3]) -> Result<bool, CliError> {
         && hashes.windows(2).all(|pair| pair.first() == pair.last()))
 }
 
-/// Whether the one in the middle holds both others' states, and they hold its own, all the newest.
-async fn states_known(stations: [&Station; 3]) -> Result<bool, CliError> {
-    let documents = compare(stations).await?;
+/// Whether the node in the middle holds the newest states of both others, and they hold its own.
+async fn states_known(nodes: [&DemoNode; 3]) -> Result<bool, CliError> {
+    let documents = compare(&nodes).await?;
     let states = documents.iter().filter(|document| document.name == "state");
     let held: Vec<usize> = states.filter(|state| state.identical).map(|state| state.nodes).collect();
-    Ok(held.len() == stations.len() && held.iter().all(|nodes| *nodes > 1))
+    Ok(held.len() == nodes.len() && held.iter().all(|nodes| *nodes > 1))
 }
 
-/// Every document that a node holds, and whether all that hold it hold the same bytes.
-async fn compare(stations: [&Station; 3]) -> Result<Vec<DocumentFigures>, CliError> {
-    compare_some(&stations).await
-}
-
-async fn compare_some(stations: &[&Station]) -> Result<Vec<DocumentFigures>, CliError> {
+/// Every document that one of the nodes holds, and whether all that hold it hold the same bytes.
+async fn compare(nodes: &[&DemoNode]) -> Result<Vec<DocumentFigures>, CliError> {
     let mut hashes: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
-    for station in stations {
-        for document in station.documents().await? {
-            let owner = stations.iter().find(|station| station.did == document.owner);
+    for node in nodes {
+        for document in node.documents().await? {
+            let owner = nodes.iter().find(|node| node.did == document.owner);
             let owner =
                 owner.map_or_else(|| print::short_did(&document.owner), |owner| owner.name.to_owned());
             hashes.entry((owner, document.name)).or_default().push(document.hash);
@@ -416,7 +456,7 @@ impl TemporaryFolder {
 
 impl Drop for TemporaryFolder {
     fn drop(&mut self) {
-        // What cannot be removed lies in the system's place for such things.
+        // What cannot be removed stays in the system's folder for temporary files.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

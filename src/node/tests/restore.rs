@@ -3,7 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::clock::Timestamp;
+use crate::layer::{DocumentId, DocumentName, LayerHash, LayerId};
 use crate::limits::{OWN_STATE_WAIT_MS, RECLAIM_WAIT_MS};
+use crate::sync::frontier::State;
 use crate::sync::message::Message;
 
 /// Two or more friends who trust each other, in step over a document of the first.
@@ -24,7 +27,7 @@ impl Wire {
     /// A copy of a node's disk, in a store of its own.
     fn backup(&self, at: usize) -> Store {
         let copy = Store::in_memory().unwrap();
-        self.nodes[at].store.copy_into(&copy).unwrap();
+        self.nodes[at].core.gate.store().copy_into(&copy).unwrap();
         copy
     }
 
@@ -41,8 +44,8 @@ impl Wire {
         self.next += 1;
         let request = RequestId(self.next);
         let (doc, key) = ("notes".to_owned(), KeyPath::parse(key).unwrap());
-        let command = Command::Set { doc, key, value: Value::from(value) };
-        self.queue.push_back((at, Input::Command { request, command }));
+        let command = Write::Set { doc, key, value: Value::from(value) };
+        self.queue.push_back((at, Input::Command { request, command: command.into() }));
         self.run();
         request
     }
@@ -66,7 +69,7 @@ impl Wire {
     }
 
     fn sequence(&self, at: usize, of: usize) -> u64 {
-        let layer = self.nodes[at].holdings.layer(&self.own_layer(of));
+        let layer = self.nodes[at].replica.layers().layer(&self.own_layer(of));
         layer.map_or(0, |layer| layer.head().sequence.get())
     }
 }
@@ -98,7 +101,7 @@ fn a_write_waits_for_our_own_newer_state_and_goes_above_it() {
 fn a_lie_about_our_own_newer_state_delays_one_write_and_no_further_one() {
     let mut wire = friends(2);
     let print = wire.own_layer(0).hash();
-    wire.claim(0, vec![(print, State { sequence: 1 << 50, root_prefix: [1; 4] })]);
+    wire.claim(0, vec![(print, State { sequence: Sequence::new(1 << 50).unwrap(), root_prefix: [1; 4] })]);
     let request = wire.submit(0, "k", 1);
     wire.pass(OWN_STATE_WAIT_MS / 2);
     assert!(!wire.replies.contains_key(&(0, request)));
@@ -106,7 +109,10 @@ fn a_lie_about_our_own_newer_state_delays_one_write_and_no_further_one() {
     let Some(Ok(Reply::Written(written))) = wire.replies.remove(&(0, request)) else { panic!("an answer") };
     assert!(written.sequence < 10, "a claim that nobody signed uses up no sequences");
     for i in 0..5u64 {
-        wire.claim(0, vec![(print, State { sequence: (1 << 50) + i, root_prefix: [2; 4] })]);
+        wire.claim(
+            0,
+            vec![(print, State { sequence: Sequence::new((1 << 50) + i).unwrap(), root_prefix: [2; 4] })],
+        );
         let request = wire.submit(0, "k", 2);
         assert!(wire.replies.contains_key(&(0, request)), "it is not believed again so soon");
     }
@@ -121,7 +127,10 @@ fn a_lie_about_an_older_state_of_ours_delays_that_peer_only() {
     let (print, held) = (wire.own_layer(0).hash(), wire.sequence(0, 0));
     let link = *wire.links.keys().find(|(node, _)| *node == 0).map(|(_, link)| link).unwrap();
     let (liar, _) = wire.links[&(0, link)];
-    let want = Message::Want(vec![(print, Some(State { sequence: held, root_prefix: [0; 4] }))]);
+    let want = Message::Want(vec![(
+        print,
+        Some(State { sequence: Sequence::new(held).unwrap(), root_prefix: [0; 4] }),
+    )]);
     wire.queue.push_back((0, Input::Received { link, bytes: want.encode() }));
     wire.run();
     wire.set(0, "notes", "k", 2i64).unwrap();
@@ -145,7 +154,7 @@ fn more_written_after_a_restore_than_was_lost_buries_nothing() {
             wire.set(0, "notes", &format!("lost{i}"), i as i64).unwrap();
         }
         let key = KeyPath::parse("gone").unwrap();
-        wire.ask(0, Command::Del { doc: "notes".into(), key }).unwrap();
+        wire.ask(0, Write::Del { doc: "notes".into(), key }).unwrap();
         wire.pass(1_000);
         wire.cut(0, 1);
         wire.restore(0, &backup);
@@ -201,7 +210,7 @@ fn a_large_layer_that_was_passed_comes_back_in_parts() {
     let backup = wire.backup(0);
     let filler = "x".repeat(900);
     let members: Value = (0..1_000).map(|i| (format!("k{i}"), Value::from(filler.as_str()))).collect();
-    wire.ask(0, Command::Put { doc: "notes".into(), value: members, whole: false }).unwrap();
+    wire.ask(0, Write::Put { doc: "notes".into(), value: members, whole: false }).unwrap();
     wire.pass(20_000);
     wire.restore(0, &backup);
     for i in 0..5 {
@@ -245,18 +254,18 @@ fn a_removed_peer_is_not_listed_again_with_what_was_deleted_meanwhile() {
     wire.set(1, "notes", "unseen", 1i64).unwrap();
     wire.set(2, "notes", "unseen", 2i64).unwrap();
     wire.pass(1_000);
-    wire.ask(0, Command::Remove { peer: "n1".into() }).unwrap();
+    wire.ask(0, Admin::Remove { peer: "n1".into() }).unwrap();
     wire.pass(1_000);
     assert_eq!(wire.number(2, "k"), Some(1), "removing deletes nothing");
     for key in ["k", "unseen"] {
         let key = KeyPath::parse(key).unwrap();
-        wire.ask(0, Command::Del { doc: "notes".into(), key }).unwrap();
+        wire.ask(0, Write::Del { doc: "notes".into(), key }).unwrap();
         wire.pass(1_000);
     }
     wire.set(2, "notes", "later", 1i64).unwrap();
     // Long enough for the tombstones to end: nobody else is waited for.
     wire.pass(3 * 3_600_000);
-    wire.ask(1, Command::Remove { peer: "n0".into() }).unwrap();
+    wire.ask(1, Admin::Remove { peer: "n0".into() }).unwrap();
     wire.join(0, 1, TrustLevel::Trusted);
     wire.connect(0, 1);
     wire.connect(1, 2);
@@ -321,7 +330,7 @@ struct Memory {
 
 impl Memory {
     fn note(&mut self, wire: &Wire, who: usize, key: &str, value: Option<u64>) {
-        let layer = wire.nodes[who].holdings.layer(&wire.own_layer(who)).and_then(map_of);
+        let layer = wire.nodes[who].replica.layers().layer(&wire.own_layer(who)).and_then(map_of);
         let stamp = layer.and_then(|map| map.get(&KeyPath::parse(key).unwrap())).map(|entry| entry.stamp);
         self.acked.entry(key.to_owned()).or_default().push(Acked { who, value, stamp, is_there: true });
     }
@@ -331,7 +340,7 @@ impl Memory {
         for (key, acked) in &mut self.acked {
             let key = KeyPath::parse(key).unwrap();
             let has = |node: &&Node, stamp: Option<Timestamp>| {
-                let map = node.holdings.layer(layer).and_then(map_of);
+                let map = node.replica.layers().layer(layer).and_then(map_of);
                 map.and_then(|map| map.get(&key)).map(|entry| entry.stamp) == stamp
             };
             for write in acked {
@@ -367,8 +376,8 @@ fn walk(steps: Vec<Step>) -> (Wire, Memory) {
                 let key = KeyPath::parse(&text).unwrap();
                 wire.next += 1;
                 let request = RequestId(wire.next);
-                let command = Command::Del { doc: "notes".into(), key };
-                wire.queue.push_back((who, Input::Command { request, command }));
+                let command = Write::Del { doc: "notes".into(), key };
+                wire.queue.push_back((who, Input::Command { request, command: command.into() }));
                 wire.run();
                 while !wire.replies.contains_key(&(who, request)) {
                     wire.pass(100);

@@ -8,7 +8,7 @@ use crate::layer::LayerHash;
 use crate::sync::broadcast::input::LayerOffer;
 use crate::sync::broadcast::inventory::Inventory;
 use crate::sync::broadcast::layer::Supply;
-use crate::sync::broadcast::listener::Listener;
+use crate::sync::broadcast::listener::ChannelListener;
 use crate::sync::broadcast::message::{Fingerprint, FrontierMessage};
 use crate::sync::broadcast::schedule::FrontierSchedule;
 use crate::sync::broadcast::status::{Lag, Presence};
@@ -33,7 +33,7 @@ pub(super) struct ChannelSettings {
 }
 
 /// A layer that some listeners lack.
-pub(super) struct Due {
+pub(super) struct DueLayer {
     pub(super) layer: LayerHash,
     pub(super) supply: Supply,
     pub(super) rank: u8,
@@ -41,22 +41,22 @@ pub(super) struct Due {
 }
 
 #[derive(Debug)]
-pub(super) struct Channel {
+pub(super) struct BroadcastChannel {
     pub(super) aliases: Vec<[u8; 2]>,
     is_ours: bool,
     /// Whether this node only observes the owner: rights and node states are all that it takes.
     observes: bool,
     inventory: Inventory,
-    listeners: BTreeMap<PeerId, Listener>,
+    listeners: BTreeMap<PeerId, ChannelListener>,
     schedule: FrontierSchedule,
     readers: usize,
     /// Deltas from far back that were received since the last early heartbeat for their sake.
     far_bases: u8,
 }
 
-impl Channel {
+impl BroadcastChannel {
     pub(super) fn new(is_ours: bool) -> Self {
-        Channel {
+        BroadcastChannel {
             aliases: Vec::new(),
             is_ours,
             observes: false,
@@ -110,7 +110,7 @@ impl Channel {
     }
 
     /// What is believed of a member.
-    pub(super) fn listener(&self, peer: &PeerId) -> Option<&Listener> {
+    pub(super) fn listener(&self, peer: &PeerId) -> Option<&ChannelListener> {
         self.listeners.get(peer)
     }
 
@@ -318,7 +318,7 @@ impl Channel {
     /// What this node holds has changed, or what it knows of others. Where it now holds what they reported, no frontier
     /// is due; otherwise none is before `later`.
     pub(super) fn settle(&mut self, later: u64) {
-        let recognise = |(peer, listener): (&PeerId, &Listener)| {
+        let recognise = |(peer, listener): (&PeerId, &ChannelListener)| {
             let it = listener.unrecognised()?;
             let frontier = self.inventory.recognise_present(it.fingerprint, listener)?;
             Some((*peer, frontier, it.at))
@@ -360,19 +360,19 @@ impl Channel {
     }
 
     /// What present listeners lack and may be sent now.
-    pub(super) fn supplies(&self, now: u64, present: &Present) -> impl Iterator<Item = Due> {
+    pub(super) fn supplies(&self, now: u64, present: &Present) -> impl Iterator<Item = DueLayer> {
         let due = self.inventory.layers.iter().filter(move |(_, held)| held.due <= now && !held.declined);
         due.filter_map(move |(layer, held)| {
             let supply = held.supply_for(layer, &self.lacking(layer, present, now))?;
-            Some(Due { layer: *layer, supply, rank: held.rank, newest_at: held.at })
+            Some(DueLayer { layer: *layer, supply, rank: held.rank, newest_at: held.at })
         })
     }
 
-    fn lacking(&self, layer: &LayerHash, present: &Present, now: u64) -> Vec<(&PeerId, &Listener)> {
-        let Some(state) = self.ours().get(layer) else { return Vec::new() };
+    fn lacking(&self, layer: &LayerHash, present: &Present, now: u64) -> Vec<(&PeerId, &ChannelListener)> {
+        let state = self.ours().get(layer).expect("a layer of a channel has a state");
         let is_present = |peer: &PeerId| present.get(peer).is_some_and(|presence| presence.is_current(now));
         let is_document = self.inventory.layers.get(layer).is_none_or(|held| held.rank > OBSERVED_RANK_MAX);
-        let lacks = |listener: &Listener| listener.lacks(layer, state, is_document);
+        let lacks = |listener: &ChannelListener| listener.lacks(layer, state, is_document);
         self.listeners.iter().filter(|(peer, listener)| is_present(peer) && lacks(listener)).collect()
     }
 

@@ -34,11 +34,11 @@ pub enum Input {
     },
     /// A layer of a channel has a new state here.
     Stored {
-        /// The document's owner.
+        /// The owner of the document.
         owner: PeerId,
-        /// The layer.
+        /// The hash that names the layer.
         layer: LayerHash,
-        /// Its new state.
+        /// The state that it has now.
         state: State,
         /// Older states that a delta may start from here, oldest first.
         bases: Vec<State>,
@@ -51,30 +51,30 @@ pub enum Input {
     },
     /// A peer and this node have joined by this radio. Each knows that the other is present, and nothing else.
     Joined {
-        /// The peer.
+        /// The peer that this concerns.
         peer: PeerId,
         /// Whether this node asked to join: then it sends first.
         asked: bool,
     },
     /// A frame of a member could be read: the member is present.
     Present {
-        /// The member.
+        /// The member that sent it.
         peer: PeerId,
     },
-    /// A heartbeat arrived.
+    /// A heartbeat of a listener arrived.
     Heartbeat {
-        /// Its sender.
+        /// The peer that sent it.
         from: PeerId,
-        /// The message.
+        /// The message itself, decoded.
         heartbeat: Heartbeat,
     },
-    /// A frontier arrived.
+    /// A frontier of a listener arrived.
     Frontier {
         /// The owner of the documents.
         owner: PeerId,
-        /// Its sender.
+        /// The peer that sent it.
         from: PeerId,
-        /// The message.
+        /// The message itself, decoded.
         frontier: FrontierMessage,
     },
     /// A node that is unknown here sent its frontier. It cannot be read here, but an answer will follow.
@@ -84,40 +84,40 @@ pub enum Input {
     },
     /// A listener received a state over another link.
     DeliveredElsewhere {
-        /// The document's owner.
+        /// The owner of the document.
         owner: PeerId,
-        /// The listener.
+        /// The listener that received it.
         peer: PeerId,
-        /// The layer.
+        /// The hash that names the layer.
         layer: LayerHash,
-        /// The state.
+        /// The state in question.
         state: State,
     },
     /// A node sent on this radio what this node holds already.
     Overheard {
-        /// The document's owner.
+        /// The owner of the document.
         owner: PeerId,
-        /// The sender.
+        /// The peer that sent it.
         from: PeerId,
-        /// The layer.
+        /// The hash that names the layer.
         layer: LayerHash,
-        /// The state.
+        /// The state in question.
         state: State,
     },
     /// A state arrived on this radio that is not taken, and will not be as rights are.
     Declined {
-        /// The document's owner.
+        /// The owner of the document.
         owner: PeerId,
-        /// The layer.
+        /// The hash that names the layer.
         layer: LayerHash,
-        /// The state.
+        /// The state in question.
         state: State,
     },
     /// A layer of this node is not reported until it is stored again: listeners have a state of it that is missing here.
     Withheld {
-        /// The document's owner.
+        /// The owner of the document.
         owner: PeerId,
-        /// The layer.
+        /// The hash that names the layer.
         layer: LayerHash,
     },
     /// A delta arrived whose base is not held here.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::layer::LayerHash;
 use crate::sync::broadcast::layer::ChannelLayer;
-use crate::sync::broadcast::listener::Listener;
+use crate::sync::broadcast::listener::ChannelListener;
 use crate::sync::broadcast::message::{ENTRIES_MAX, Fingerprint, FrontierEntry, FrontierMessage, short_hash};
 use crate::sync::frontier::{Frontier, State};
 
@@ -13,7 +13,7 @@ use crate::sync::frontier::{Frontier, State};
 const PAST_MAX: usize = 32;
 
 /// What a listener's frontier message reports, with short names resolved.
-pub(super) struct Report {
+pub(super) struct FrontierReport {
     pub(super) theirs: Frontier,
     /// Short hashes of layers that are not known here.
     pub(super) unseen: BTreeSet<u16>,
@@ -65,7 +65,7 @@ impl Inventory {
     pub(super) fn recognise_present(
         &self,
         fingerprint: Fingerprint,
-        listener: &Listener,
+        listener: &ChannelListener,
     ) -> Option<Frontier> {
         let mut without = self.frontier.clone();
         for (layer, _) in self.layers.iter().filter(|(_, held)| held.is_ours) {
@@ -75,8 +75,8 @@ impl Inventory {
     }
 
     /// Reads a frontier message. Where another node names a layer by a hash that begins as one held here, short
-    /// hashes no longer tell the two apart.
-    pub(super) fn read(&mut self, message: &FrontierMessage) -> Report {
+    /// hashes no longer distinguish the two.
+    pub(super) fn read(&mut self, message: &FrontierMessage) -> FrontierReport {
         self.is_ambiguous |= self.is_mistakable(message);
         let mut theirs = Frontier::default();
         let mut unseen = BTreeSet::new();
@@ -91,7 +91,7 @@ impl Inventory {
                 },
             }
         }
-        Report { theirs, unseen, complete: message.complete, observes: message.observes() }
+        FrontierReport { theirs, unseen, complete: message.complete, observes: message.observes() }
     }
 
     fn is_mistakable(&self, message: &FrontierMessage) -> bool {
@@ -113,7 +113,7 @@ impl Inventory {
     }
 
     /// The layers whose newest state the sender of a report lacks.
-    pub(super) fn lacked_by(&self, report: &Report) -> Vec<LayerHash> {
+    pub(super) fn lacked_by(&self, report: &FrontierReport) -> Vec<LayerHash> {
         let lacks = |layer: &LayerHash, state: &State| match report.theirs.get(layer) {
             Some(theirs) => theirs < *state,
             None => report.complete,
@@ -122,7 +122,7 @@ impl Inventory {
     }
 
     /// Puts off what others wrote and a listener lacks, where it is due.
-    pub(super) fn postpone(&mut self, now: u64, until: u64, listener: &Listener) {
+    pub(super) fn postpone(&mut self, now: u64, until: u64, listener: &ChannelListener) {
         let relayed = self.layers.iter_mut().filter(|(_, held)| !held.is_ours && held.due <= now);
         for (layer, held) in relayed {
             if listener.state(layer) < self.frontier.get(layer) {
@@ -132,7 +132,7 @@ impl Inventory {
     }
 
     /// Whether a report shows something that this node lacks.
-    pub(super) fn lacks_of(&self, report: &Report) -> bool {
+    pub(super) fn lacks_of(&self, report: &FrontierReport) -> bool {
         let newer = |(layer, state): (&LayerHash, &State)| self.frontier.is_behind(layer, *state);
         !report.unseen.is_empty() || report.theirs.iter().any(newer)
     }

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use tombolo_transports::PeerId;
 
-use crate::layer::LayerHash;
-use crate::sync::broadcast::listener::{Listener, Supplied};
+use crate::layer::{LayerHash, Sequence};
+use crate::sync::broadcast::listener::{ChannelListener, Supplied};
 use crate::sync::frontier::State;
 
 /// States remembered per layer, so that four bytes are enough to name one.
@@ -13,7 +13,7 @@ pub(super) const STATES_MAX: usize = 24;
 
 /// The newest transmission of a layer.
 #[derive(Clone, Copy, Debug)]
-struct Sent {
+struct LastSupply {
     state: State,
     base: Option<State>,
     at: u64,
@@ -34,7 +34,7 @@ pub(super) struct ChannelLayer {
     pub(super) due: u64,
     /// The states that were sent lately, newest last.
     pub(super) sent: VecDeque<State>,
-    last: Option<Sent>,
+    last: Option<LastSupply>,
     /// The states held lately, newest last; the last is the present one.
     states: VecDeque<State>,
     /// This node is its author: no other node goes first.
@@ -72,13 +72,13 @@ impl ChannelLayer {
     /// The newest state was sent, as a delta from `base` or whole.
     pub(super) fn note_supplied(&mut self, state: State, base: Option<State>, now: u64) {
         self.note_sent(state);
-        self.last = Some(Sent { state, base, at: now });
+        self.last = Some(LastSupply { state, base, at: now });
     }
 
     /// The newest state, if it was sent since `since` from a base that fits: a report received in that time was
     /// composed before. If the listener missed it, the next heartbeat shows it.
     pub(super) fn crossing(&self, since: u64, fits: impl Fn(&State) -> bool) -> Option<Supplied> {
-        let Sent { state, base, at } =
+        let LastSupply { state, base, at } =
             self.last.filter(|sent| self.states.back() == Some(&sent.state) && sent.at >= since)?;
         base.as_ref().is_none_or(fits).then_some(Supplied { state, at })
     }
@@ -87,22 +87,27 @@ impl ChannelLayer {
     pub(super) fn resolve(&self, sequence: u16, root: u8) -> State {
         let fits = |state: &&State| {
             let [first, ..] = state.root_prefix;
-            (state.sequence & 0xfff) as u16 == sequence && first == root
+            (state.sequence.get() & 0xfff) as u16 == sequence && first == root
         };
         if let Some(known) = self.states.iter().rev().find(fits) {
             return *known;
         }
-        let newest = self.states.back().map_or(0, |state| state.sequence);
-        let candidates = [newest.saturating_sub(0x1000), newest, newest.saturating_add(0x1000)];
-        let candidates = candidates.map(|near| near & !0xfff | u64::from(sequence));
-        let nearest = candidates.into_iter().min_by_key(|candidate| candidate.abs_diff(newest));
-        State { sequence: nearest.unwrap_or(0), root_prefix: [root, 0, 0, 0] }
+        let newest = self.states.back().expect("a layer of a channel has a state").sequence.get();
+        let rounds = [newest.saturating_sub(0x1000), newest, newest.saturating_add(0x1000)];
+        let candidates =
+            rounds.into_iter().filter_map(|near| Sequence::new(near & !0xfff | u64::from(sequence)));
+        let nearest = candidates.min_by_key(|candidate| candidate.get().abs_diff(newest));
+        State { sequence: nearest.expect("the round of a sequence is one"), root_prefix: [root, 0, 0, 0] }
     }
 
     /// The base that serves most listeners, and which: the newest that all have, the *anchor*; else what the one
     /// furthest behind has, for those who have it as well. Where one has no state known here, the whole layer
     /// serves all.
-    pub(super) fn supply_for(&self, layer: &LayerHash, lacking: &[(&PeerId, &Listener)]) -> Option<Supply> {
+    pub(super) fn supply_for(
+        &self,
+        layer: &LayerHash,
+        lacking: &[(&PeerId, &ChannelListener)],
+    ) -> Option<Supply> {
         let newest = self.states.back().filter(|_| !lacking.is_empty())?;
         let for_all = |base| Some(Supply { base, targets: lacking.iter().map(|(peer, _)| **peer).collect() });
         let is_anchor =
@@ -111,12 +116,13 @@ impl ChannelLayer {
             return for_all(Some(*anchor));
         }
         let theirs =
-            |listener: &Listener| listener.state(layer).filter(|theirs| self.states.contains(theirs));
+            |listener: &ChannelListener| listener.state(layer).filter(|theirs| self.states.contains(theirs));
         let Some(states) = lacking.iter().map(|(_, l)| theirs(l)).collect::<Option<Vec<_>>>() else {
             return for_all(None);
         };
         let oldest = states.into_iter().min()?;
-        let serves = |listener: &Listener| theirs(listener) == Some(oldest) || listener.holds(layer, &oldest);
+        let serves =
+            |listener: &ChannelListener| theirs(listener) == Some(oldest) || listener.holds(layer, &oldest);
         let served = lacking.iter().filter(|(_, listener)| serves(listener)).map(|(peer, _)| **peer);
         Some(Supply { base: Some(oldest), targets: served.collect() })
     }

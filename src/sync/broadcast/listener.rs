@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::layer::LayerHash;
-use crate::sync::broadcast::inventory::Report;
+use crate::sync::broadcast::inventory::FrontierReport;
 use crate::sync::broadcast::layer::STATES_MAX;
 use crate::sync::broadcast::message::{Fingerprint, short_hash};
 use crate::sync::broadcast::status::Lag;
@@ -24,7 +24,7 @@ pub(super) struct Unrecognised {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Listener {
+pub(super) struct ChannelListener {
     theirs: Frontier,
     /// Whether `theirs` is what it reported, or follows from that.
     known: bool,
@@ -44,7 +44,7 @@ pub(super) struct Listener {
     supplied: BTreeMap<LayerHash, Supplied>,
 }
 
-impl Listener {
+impl ChannelListener {
     // ---- questions ---------------------------------------------------------------------------------------
 
     /// The state of a layer that it holds, as far as known.
@@ -79,10 +79,10 @@ impl Listener {
 
     /// Whether it is known to lack a state, and was not sent it.
     pub(super) fn lacks(&self, layer: &LayerHash, state: State, is_document: bool) -> bool {
-        self.known
-            && !(self.observes && is_document)
-            && !self.has(layer, state)
-            && !self.was_supplied(layer, state)
+        if !self.known || self.observes && is_document {
+            return false;
+        }
+        !self.has(layer, state) && !self.was_supplied(layer, state)
     }
 
     /// Whether `theirs` is known and has this fingerprint.
@@ -164,7 +164,7 @@ impl Listener {
     }
 
     /// It reported its states layer by layer.
-    pub(super) fn take_report(&mut self, report: Report, now: u64) {
+    pub(super) fn take_report(&mut self, report: FrontierReport, now: u64) {
         self.unrecognised = None;
         self.observes = report.observes;
         if report.complete || report.observes {

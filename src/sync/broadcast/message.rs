@@ -1,19 +1,19 @@
-//! What engines say to each other on broadcast, and its bytes. A radio's frame says which audience is spoken
-//! of and which kind of message it is, so that neither stands here.
+//! The messages between broadcast engines, and their bytes. A radio's frame names the audience and the kind of message,
+//! so that neither stands here.
 //!
 //! ```text
 //! heartbeat   [next by 1][fingerprint 4] { [alias 2][fingerprint 2] }…
 //! frontier    [form 1] { entry }…
-//!   form      bit 0: long entries; bit 1: complete, whatever is not named is not held
+//!   form      bit 0: long entries; bit 1: complete, a layer that is not named is not held
 //!   short     u32: 12 bits of the layer's hash, 12 low bits of the sequence, 8 bits of the root
 //!   long      [layer hash 8][root prefix 4][sequence varint]
 //! ```
-//! A heartbeat speaks of the sender's own documents, and in two bytes each of others' that it carries, named
-//! by the alias of their audience. `next by` is seconds as (8 + low 3 bits) << high 5 bits.
+//! A heartbeat reports the sender's own documents, and in two bytes each those of others that it relays, named by
+//! the alias of their audience. `next by` is seconds as (8 + low 3 bits) << high 5 bits.
 
-use tombolo_delta::varint;
+use tombolo_delta::varint::{self, VarintError};
 
-use crate::layer::LayerHash;
+use crate::layer::{LayerHash, Sequence};
 use crate::sync::frontier::{Frontier, State};
 
 /// Entries in one frontier; beyond that the most valuable are named and the frontier is not complete.
@@ -21,10 +21,10 @@ pub const ENTRIES_MAX: usize = 256;
 /// Other audiences in one heartbeat. Further ones wait for the next.
 pub const OTHERS_MAX: usize = 16;
 
-/// "This is what I have", in a few bytes.
+/// Fingerprints of what the sender has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
-    /// By when the next comes at the latest, seconds; rounded up to what one byte says.
+    /// By when the next comes at the latest, seconds; rounded up to what one byte can carry.
     pub next_by_s: u32,
     /// Upper half of the fingerprint of what the sender holds of its own documents.
     pub fingerprint: u32,
@@ -32,8 +32,7 @@ pub struct Heartbeat {
     pub others: Vec<([u8; 2], u16)>,
 }
 
-/// What a heartbeat says of one owner's documents: as much of the fingerprint of what its sender holds as it has room
-/// for.
+/// The report of a heartbeat on one owner's documents: the leading bits of the fingerprint of what its sender holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fingerprint {
     /// The upper half, of the sender's own.
@@ -43,7 +42,7 @@ pub enum Fingerprint {
 }
 
 impl Fingerprint {
-    /// Whether this is what was said.
+    /// Whether a frontier has this fingerprint.
     pub fn is_of(&self, frontier: &Frontier) -> bool {
         let fingerprint = frontier.fingerprint();
         match self {
@@ -65,11 +64,11 @@ pub enum FrontierEntry {
         /// The first byte of the root.
         root: u8,
     },
-    /// In full.
+    /// The state with full names.
     Long {
-        /// Which layer.
+        /// The hash that names the layer.
         layer: LayerHash,
-        /// Its state.
+        /// The state of that layer.
         state: State,
     },
 }
@@ -79,27 +78,30 @@ pub enum FrontierEntry {
 pub struct FrontierMessage {
     /// Whether layers that are not named are not held.
     pub complete: bool,
-    /// The states.
+    /// The states that are held.
     pub entries: Vec<FrontierEntry>,
 }
 
 impl FrontierMessage {
-    /// Whether it names all that its sender takes: he only observes the owner. One that is not complete for want of
-    /// room has no room left.
+    /// Whether its sender only observes the owner, and names all that it takes. A frontier that is incomplete for want
+    /// of room is full.
     pub fn observes(&self) -> bool {
         !self.complete && self.entries.len() < ENTRIES_MAX
     }
 }
 
-/// Why bytes are no such message.
+/// Why bytes are no message of this kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BroadcastMessageError {
-    /// Cut short, or with bytes left over.
+    /// The bytes are cut short, or some are left over.
     #[error("a message of impossible length")]
     Length,
     /// A form of a later version.
     #[error("a frontier of an unknown form")]
     Form,
+    /// A sequence that is not in its shortest form, or beyond the largest.
+    #[error("a sequence of an invalid form")]
+    Number,
     /// More entries than one message may have.
     #[error("too many entries")]
     TooMany,
@@ -118,6 +120,10 @@ impl Heartbeat {
     }
 
     /// Reads a peer's bytes.
+    ///
+    /// # Errors
+    ///
+    /// `Length`, `Form`, `Number` or `TooMany` where they are no such message.
     pub fn decode(bytes: &[u8]) -> Result<Self, BroadcastMessageError> {
         let (head, rest) = bytes.split_first_chunk::<5>().ok_or(BroadcastMessageError::Length)?;
         let [next_by, a, b, c, d] = *head;
@@ -142,7 +148,7 @@ impl FrontierEntry {
         let [first, ..] = state.root_prefix;
         FrontierEntry::Short {
             layer: short_hash(layer),
-            sequence: (state.sequence & 0xfff) as u16,
+            sequence: (state.sequence.get() & 0xfff) as u16,
             root: first,
         }
     }
@@ -168,7 +174,7 @@ impl FrontierMessage {
                 FrontierEntry::Long { layer, state } => {
                     bytes.extend(layer.0);
                     bytes.extend(state.root_prefix);
-                    varint::put(&mut bytes, state.sequence);
+                    varint::put(&mut bytes, state.sequence.get());
                 }
             }
         }
@@ -176,6 +182,10 @@ impl FrontierMessage {
     }
 
     /// Reads a peer's bytes.
+    ///
+    /// # Errors
+    ///
+    /// `Length`, `Form`, `Number` or `TooMany` where they are no such message.
     pub fn decode(bytes: &[u8]) -> Result<Self, BroadcastMessageError> {
         let (form, mut rest) = bytes.split_first().ok_or(BroadcastMessageError::Length)?;
         if *form > 3 {
@@ -187,10 +197,9 @@ impl FrontierMessage {
                 return Err(BroadcastMessageError::TooMany);
             }
             let (entry, left) = match form & 1 {
-                0 => read_short(rest),
-                _ => read_long(rest),
-            }
-            .ok_or(BroadcastMessageError::Length)?;
+                0 => read_short(rest)?,
+                _ => read_long(rest)?,
+            };
             entries.push(entry);
             rest = left;
         }
@@ -198,22 +207,26 @@ impl FrontierMessage {
     }
 }
 
-fn read_short(bytes: &[u8]) -> Option<(FrontierEntry, &[u8])> {
-    let (word, rest) = bytes.split_first_chunk::<4>()?;
+fn read_short(bytes: &[u8]) -> Result<(FrontierEntry, &[u8]), BroadcastMessageError> {
+    let (word, rest) = bytes.split_first_chunk::<4>().ok_or(BroadcastMessageError::Length)?;
     let word = u32::from_be_bytes(*word);
     let entry = FrontierEntry::Short {
         layer: (word >> 20) as u16,
         sequence: ((word >> 8) & 0xfff) as u16,
         root: (word & 0xff) as u8,
     };
-    Some((entry, rest))
+    Ok((entry, rest))
 }
 
-fn read_long(bytes: &[u8]) -> Option<(FrontierEntry, &[u8])> {
-    let (layer, rest) = bytes.split_first_chunk::<8>()?;
-    let (root_prefix, rest) = rest.split_first_chunk::<4>()?;
-    let (sequence, rest) = varint::take(rest).ok()?;
-    Some((
+fn read_long(bytes: &[u8]) -> Result<(FrontierEntry, &[u8]), BroadcastMessageError> {
+    let (layer, rest) = bytes.split_first_chunk::<8>().ok_or(BroadcastMessageError::Length)?;
+    let (root_prefix, rest) = rest.split_first_chunk::<4>().ok_or(BroadcastMessageError::Length)?;
+    let (sequence, rest) = varint::take(rest).map_err(|error| match error {
+        VarintError::Truncated => BroadcastMessageError::Length,
+        VarintError::Overlong | VarintError::Overflow => BroadcastMessageError::Number,
+    })?;
+    let sequence = Sequence::new(sequence).ok_or(BroadcastMessageError::Number)?;
+    Ok((
         FrontierEntry::Long {
             layer: LayerHash(*layer),
             state: State { sequence, root_prefix: *root_prefix },
@@ -222,7 +235,7 @@ fn read_long(bytes: &[u8]) -> Option<(FrontierEntry, &[u8])> {
     ))
 }
 
-/// Rounded up.
+/// The code of the smallest duration that is not shorter.
 fn pack_seconds(seconds: u32) -> u8 {
     let fits = |code: &u8| unpack_seconds(*code) >= seconds;
     (0..=u8::MAX).find(fits).unwrap_or(u8::MAX)
@@ -242,29 +255,29 @@ mod tests {
     fn sizes_are_those_that_radio_was_promised() {
         let heartbeat = Heartbeat { next_by_s: 750, fingerprint: 7, others: vec![([1, 2], 3)] };
         assert_eq!(14 + heartbeat.encode().len(), 23);
-        let state = State { sequence: 70_000, root_prefix: [9; 4] };
+        let state = State { sequence: Sequence::new(70_000).unwrap(), root_prefix: [9; 4] };
         let entries = (0..16).map(|n| FrontierEntry::short(&LayerHash([n; 8]), state)).collect();
         assert_eq!(14 + FrontierMessage { complete: true, entries }.encode().len(), 79);
     }
 
     #[test]
-    fn next_by_is_never_said_too_early() {
+    fn next_by_is_never_sent_too_early() {
         for seconds in [0, 1, 8, 9, 15, 16, 17, 600, 3_601, 86_400, 1 << 30] {
-            let said = unpack_seconds(pack_seconds(seconds));
-            assert!(said >= seconds && said <= 8 + seconds + seconds / 7, "{seconds} was said as {said}");
+            let sent = unpack_seconds(pack_seconds(seconds));
+            assert!(sent >= seconds && sent <= 8 + seconds + seconds / 7, "{seconds} was sent as {sent}");
         }
     }
 
     /// A sequence has one form: the lenient reader that once took overlong ones let a state have two names.
     #[test]
     fn an_overlong_sequence_is_refused() {
-        let state = State { sequence: 5, root_prefix: [9; 4] };
+        let state = State { sequence: Sequence::new(5).unwrap(), root_prefix: [9; 4] };
         let entries = vec![FrontierEntry::Long { layer: LayerHash([1; 8]), state }];
         let honest = FrontierMessage { complete: true, entries }.encode();
         assert!(FrontierMessage::decode(&honest).is_ok());
         let (last, head) = honest.split_last().unwrap();
         let overlong = [head, &[last | 0x80, 0x00]].concat();
-        assert_eq!(FrontierMessage::decode(&overlong), Err(BroadcastMessageError::Length));
+        assert_eq!(FrontierMessage::decode(&overlong), Err(BroadcastMessageError::Number));
     }
 
     proptest! {
@@ -279,7 +292,8 @@ mod tests {
             let heartbeat = Heartbeat { next_by_s: unpack_seconds(next_by), fingerprint, others };
             prop_assert_eq!(Heartbeat::decode(&heartbeat.encode()), Ok(heartbeat));
             let entries = states.iter().map(|(layer, sequence, root_prefix)| {
-                let (layer, state) = (LayerHash(*layer), State { sequence: *sequence, root_prefix: *root_prefix });
+                let sequence = Sequence::new(*sequence).unwrap();
+                let (layer, state) = (LayerHash(*layer), State { sequence, root_prefix: *root_prefix });
                 if long { FrontierEntry::Long { layer, state } } else { FrontierEntry::short(&layer, state) }
             });
             let told = FrontierMessage { complete, entries: entries.collect() };

@@ -41,7 +41,7 @@ pub use status::{Lag, Presence, SyncStatus};
 pub use timing::Timing;
 pub use transmission::Transmission;
 
-use channel::{Channel, ChannelSettings, Due};
+use channel::{BroadcastChannel, ChannelSettings, DueLayer};
 use heartbeats::Heartbeats;
 use message::{Fingerprint, FrontierMessage, Heartbeat, OTHERS_MAX};
 use timing::{ReplyDelays, Waits};
@@ -59,7 +59,7 @@ const ACKNOWLEDGING_READERS_MAX: usize = 32;
 #[derive(Debug)]
 pub struct BroadcastEngine {
     me: PeerId,
-    channels: BTreeMap<PeerId, Channel>,
+    channels: BTreeMap<PeerId, BroadcastChannel>,
     presence: BTreeMap<PeerId, Presence>,
     heartbeats: Heartbeats,
     /// The first other channel of the next heartbeat, when they do not all fit.
@@ -82,11 +82,12 @@ impl BroadcastEngine {
         }
     }
 
-    /// Takes one input.
+    /// Takes one input, whose effects are then to be drained.
     pub fn handle_input(&mut self, now: u64, input: Input) {
         match input {
             Input::Channel { owner, aliases, ours, members, readers, observes } => {
-                let channel = self.channels.entry(owner).or_insert_with(|| Channel::new(owner == self.me));
+                let channel =
+                    self.channels.entry(owner).or_insert_with(|| BroadcastChannel::new(owner == self.me));
                 channel.set(now, ChannelSettings { aliases, ours, members, readers, observes });
             }
             Input::ChannelGone { owner } => {
@@ -125,7 +126,7 @@ impl BroadcastEngine {
             Input::BaseMissing { owner } => {
                 // Late enough that the frontier does not seem to have crossed that delta.
                 let wait = self.waits.timing.settle_ms() + self.frontier_wait(&owner);
-                self.require_frontier(now, wait, &owner, Channel::ask_for_declined);
+                self.require_frontier(now, wait, &owner, BroadcastChannel::ask_for_declined);
             }
             Input::FarBase { owner } => self.received_far_base(now, &owner),
             Input::Timing(timing) => {
@@ -138,14 +139,14 @@ impl BroadcastEngine {
     /// What is due, best first: what decides about rights, then frontiers and heartbeats, which make others send or
     /// keep silent, then the most valuable and newest states.
     pub fn transmissions(&self, now: u64) -> Vec<Transmission> {
-        let due = |(owner, channel): (&PeerId, &Channel)| {
+        let due = |(owner, channel): (&PeerId, &BroadcastChannel)| {
             let owner = *owner;
             channel.supplies(now, &self.presence).map(move |due| (owner, due)).collect::<Vec<_>>()
         };
-        let mut supplies: Vec<(PeerId, Due)> = self.channels.iter().flat_map(due).collect();
+        let mut supplies: Vec<(PeerId, DueLayer)> = self.channels.iter().flat_map(due).collect();
         supplies.sort_by_key(|(_, due)| (due.rank, std::cmp::Reverse(due.newest_at)));
         let (rights, rest): (Vec<_>, Vec<_>) = supplies.into_iter().partition(|(_, due)| due.rank == 0);
-        let supply = |(owner, due): (PeerId, Due)| Transmission::Supply {
+        let supply = |(owner, due): (PeerId, DueLayer)| Transmission::Supply {
             owner,
             layer: due.layer,
             base: due.supply.base,
@@ -335,7 +336,13 @@ impl BroadcastEngine {
     }
 
     /// Changes a channel, and sends a frontier on it whatever others send.
-    fn require_frontier(&mut self, now: u64, wait: u64, owner: &PeerId, change: impl FnOnce(&mut Channel)) {
+    fn require_frontier(
+        &mut self,
+        now: u64,
+        wait: u64,
+        owner: &PeerId,
+        change: impl FnOnce(&mut BroadcastChannel),
+    ) {
         if let Some(channel) = self.channels.get_mut(owner) {
             change(channel);
             channel.require_frontier(now, wait, self.waits.timing.frame_ms);
@@ -343,7 +350,7 @@ impl BroadcastEngine {
     }
 
     fn heartbeat(&self) -> Heartbeat {
-        let fingerprint = |channel: &Channel| channel.ours().fingerprint();
+        let fingerprint = |channel: &BroadcastChannel| channel.ours().fingerprint();
         let count = self.others().count();
         let from_here = self.others().cycle().skip(self.others_from).take(count.min(OTHERS_MAX));
         Heartbeat {
@@ -356,7 +363,7 @@ impl BroadcastEngine {
         }
     }
 
-    fn others(&self) -> impl Iterator<Item = &Channel> + Clone {
+    fn others(&self) -> impl Iterator<Item = &BroadcastChannel> + Clone {
         self.channels.iter().filter(|(owner, _)| **owner != self.me).map(|(_, channel)| channel)
     }
 
@@ -422,7 +429,7 @@ impl BroadcastEngine {
     }
 
     fn owner_of(&self, alias: &[u8; 2]) -> Option<PeerId> {
-        let named = |channel: &Channel| channel.aliases.contains(alias);
+        let named = |channel: &BroadcastChannel| channel.aliases.contains(alias);
         self.channels.iter().find(|(_, channel)| named(channel)).map(|(owner, _)| *owner)
     }
 
@@ -453,7 +460,7 @@ impl BroadcastEngine {
     // ---- waits -------------------------------------------------------------------------------------------
 
     fn readers(&self, owner: &PeerId) -> usize {
-        self.channels.get(owner).map_or(1, Channel::readers)
+        self.channels.get(owner).map_or(1, BroadcastChannel::readers)
     }
 
     fn frontier_wait(&mut self, owner: &PeerId) -> u64 {

@@ -2,6 +2,7 @@
 
 use super::heartbeats::TRAILING_FRAMES;
 use super::*;
+use crate::layer::Sequence;
 use crate::sync::broadcast::message::FrontierEntry;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -37,7 +38,8 @@ fn layer(number: u8) -> LayerHash {
 }
 
 fn state(sequence: u64) -> State {
-    State { sequence, root_prefix: [(sequence * 37) as u8, (sequence >> 8) as u8, 1, 2] }
+    let sequence_of = Sequence::new(sequence).unwrap();
+    State { sequence: sequence_of, root_prefix: [(sequence * 37) as u8, (sequence >> 8) as u8, 1, 2] }
 }
 
 impl World {
@@ -76,7 +78,7 @@ impl World {
         let now = self.now;
         let Station { me, engine, layers, .. } = &mut self.stations[station];
         let states = layers.entry((*me, layer(number))).or_default();
-        let next = state(states.last().map_or(0, |s| s.sequence) + 1);
+        let next = state(states.last().map_or(0, |s| s.sequence.get()) + 1);
         states.push(next);
         let bases = states[..states.len() - 1].to_vec();
         let (owner, layer) = (*me, layer(number));
@@ -198,12 +200,12 @@ fn a_listener_is_in_step_when_it_has_said_so_itself() {
     world.write(0, 0);
     let lag = |world: &World| match world.stations[0].engine.sync_status(&peer(1)) {
         SyncStatus::Known(Lag { we_lack, they_lack, unacknowledged }) => (we_lack, they_lack, unacknowledged),
-        SyncStatus::Unknown { .. } => panic!("it has said what it holds"),
+        SyncStatus::Unknown { .. } => panic!("it has reported what it holds"),
     };
     assert_eq!(lag(&world), (0, 1, 0));
     world.run(TRAILING_FRAMES * FRAME_MS - FRAME_MS);
     assert!(world.converged());
-    assert_eq!(lag(&world), (0, 0, 1), "sent, and nobody has said yet that he has it");
+    assert_eq!(lag(&world), (0, 0, 1), "sent, and not acknowledged yet");
     world.run(2 * TIMING.heartbeat_ms);
     assert_eq!(lag(&world), (0, 0, 0));
 }
@@ -222,7 +224,7 @@ fn of_a_listener_that_holds_something_else_nothing_is_claimed() {
         heartbeat if heartbeat.fingerprint != world.stations[0].engine.heartbeat().fingerprint => {
             heartbeat.clone()
         }
-        other => panic!("{other:?} says nothing new"),
+        other => panic!("{other:?} reports nothing new"),
     };
     let heartbeat = Heartbeat { next_by_s, others: Vec::new(), ..fingerprint };
     let engine = &mut world.stations[0].engine;

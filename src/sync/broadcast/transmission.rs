@@ -13,16 +13,16 @@ pub enum Transmission {
     Heartbeat(Heartbeat),
     /// The states that this node holds of an owner's documents.
     Frontier {
-        /// The owner.
+        /// The owner of the documents.
         owner: PeerId,
-        /// The states.
+        /// The states that are held.
         frontier: FrontierMessage,
     },
     /// A layer's newest state.
     Supply {
-        /// The document's owner.
+        /// The owner of the document.
         owner: PeerId,
-        /// The layer.
+        /// The hash that names the layer.
         layer: LayerHash,
         /// The state of it that all targets hold; none: the whole layer is due.
         base: Option<State>,
@@ -33,9 +33,9 @@ pub enum Transmission {
     },
     /// A state on the way to the newest, sent in place of a supply. It is never due by itself, only `done`.
     Intermediate {
-        /// The document's owner.
+        /// The owner of the document.
         owner: PeerId,
-        /// The layer.
+        /// The hash that names the layer.
         layer: LayerHash,
         /// The state that the listeners have after it.
         state: State,

@@ -32,7 +32,7 @@ fn no_node_sends_longer_than_the_law_allows_in_any_hour_and_what_is_sent_is_the_
                 mem_used_bytes: Some((round * 7_919 % 100_000) << 12),
                 ..NodeState::default()
             };
-            let done = field.ask(node, Command::PublishState { state });
+            let done = field.ask(node, Write::PublishState { state });
             let Some(Ok(Reply::Published(view))) = done else { panic!("{done:?}") };
             published.entry(node).or_default().push((field.now_ms(), view.timestamp));
         }
@@ -44,7 +44,7 @@ fn no_node_sends_longer_than_the_law_allows_in_any_hour_and_what_is_sent_is_the_
         // A reader that has something new has what was the newest less than two frames and a round ago.
         for (author, reader) in [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)] {
             let Some(Ok(Reply::State(state))) =
-                field.ask(reader, Command::State { peer: Some(format!("n{author}")) })
+                field.ask(reader, Query::State { peer: Some(format!("n{author}")) })
             else {
                 continue;
             };

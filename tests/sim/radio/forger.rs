@@ -1,15 +1,10 @@
 //! A member seals frames in another's name, with counters of its choice, where that one does not hear it.
 
 use super::*;
-
-/// Numbers that look random and are the same everywhere.
-fn dice(state: &mut u64) -> u32 {
-    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    (*state >> 32) as u32
-}
+use tombolo_sim::rng::Rng;
 
 fn refused(field: &mut Field, at: usize, why: &str) -> u64 {
-    let Some(Ok(Reply::Status(status))) = field.ask(at, Command::Status) else { panic!("a status") };
+    let Some(Ok(Reply::Status(status))) = field.ask(at, Query::Status) else { panic!("a status") };
     status.rejections.iter().filter(|(name, _)| name.contains(why)).map(|(_, count)| *count).sum()
 }
 
@@ -35,14 +30,14 @@ fn forge(field: &mut Field, kind: u8, counter: u32) {
 fn what_an_author_signs_gets_through_whatever_a_member_forges_in_its_name() {
     for seed in 161..164 {
         let mut field = with_forger(seed);
-        let mut state = seed;
+        let mut rng = Rng::new(seed);
         for n in 0..10 {
             for _ in 0..6 {
-                let kind = 5 + (dice(&mut state) % 5) as u8;
-                let counter = match dice(&mut state) % 3 {
-                    0 => dice(&mut state) % 200,
-                    1 => dice(&mut state) % 60_000,
-                    _ => dice(&mut state),
+                let kind = 5 + rng.below(5) as u8;
+                let counter = match rng.below(3) {
+                    0 => rng.below(200) as u32,
+                    1 => rng.below(60_000) as u32,
+                    _ => rng.bits() as u32,
                 };
                 forge(&mut field, kind, counter);
                 field.run(2 * SECOND);
@@ -59,7 +54,7 @@ fn what_an_author_signs_gets_through_whatever_a_member_forges_in_its_name() {
 
 /// As long as the forger's counters were the newest ones when the listener lost its power.
 #[test]
-fn a_restart_on_a_forged_counter_locks_nobody_out() {
+fn a_restart_on_a_forged_counter_locks_no_peer_out() {
     let mut field = with_forger(171);
     for counter in [20_000, 25_000, 30_000] {
         forge(&mut field, 7, counter);

@@ -1,29 +1,9 @@
-//! Whoever has a radio may send what he likes; and a member may say what he likes.
+//! An outsider with a radio sends arbitrary frames, and a member sends arbitrary content.
 
 use super::*;
 use tombolo::identity::did;
 use tombolo_mesh::emulated::RadioId;
-
-/// Numbers that look random and are the same everywhere (splitmix).
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
-    }
-
-    fn bytes(&mut self, n: usize) -> Vec<u8> {
-        (0..n).map(|_| self.next() as u8).collect()
-    }
-}
+use tombolo_sim::rng::Rng;
 
 /// Two nodes in step, and a stranger's radio that has heard everything.
 fn with_stranger(seed: u64) -> (Field, RadioId) {
@@ -58,11 +38,11 @@ fn attack(field: &mut Field, stranger: RadioId, frames: impl IntoIterator<Item =
 #[test]
 fn random_frames_change_nothing_and_are_counted() {
     let (mut field, stranger) = with_stranger(101);
-    let mut dice = Dice(101);
+    let mut rng = Rng::new(101);
     let frames: Vec<_> = (0..600)
         .map(|_| {
-            let n = dice.below(256);
-            dice.bytes(n)
+            let n = rng.index(256);
+            rng.byte_vec(n)
         })
         .collect();
     attack(&mut field, stranger, frames);
@@ -77,7 +57,7 @@ fn everything_heard_may_be_sent_again() {
     attack(&mut field, stranger, log.into_iter().rev());
 }
 
-/// Also after a restart, when counters begin anew.
+/// The same holds after a restart, when counters start again.
 #[test]
 fn everything_heard_may_be_sent_again_after_a_restart() {
     let (mut field, stranger) = with_stranger(103);
@@ -91,19 +71,19 @@ fn everything_heard_may_be_sent_again_after_a_restart() {
 fn cut_spliced_and_damaged_frames_change_nothing_and_are_counted() {
     let (mut field, stranger) = with_stranger(104);
     let log: Vec<Vec<u8>> = field.air.log().map(|on_air| on_air.frame.clone()).collect();
-    let mut dice = Dice(104);
+    let mut rng = Rng::new(104);
     let mut frames = Vec::new();
     for _ in 0..600 {
-        let (one, other) = (&log[dice.below(log.len())], &log[dice.below(log.len())]);
-        let mut frame = match dice.below(3) {
-            0 => one[..dice.below(one.len())].to_vec(),
-            1 => [&one[..dice.below(one.len())], &other[dice.below(other.len())..]].concat(),
+        let (one, other) = (&log[rng.index(log.len())], &log[rng.index(log.len())]);
+        let mut frame = match rng.below(3) {
+            0 => one[..rng.index(one.len())].to_vec(),
+            1 => [&one[..rng.index(one.len())], &other[rng.index(other.len())..]].concat(),
             _ => one.clone(),
         };
-        for _ in 0..1 + dice.below(3) {
-            let at = dice.below(frame.len());
+        for _ in 0..1 + rng.below(3) {
+            let at = rng.index(frame.len());
             if let Some(byte) = frame.get_mut(at) {
-                *byte ^= 1 << dice.below(8);
+                *byte ^= 1 << rng.below(8);
             }
         }
         frame.truncate(255);
@@ -132,13 +112,13 @@ fn a_member_who_floods_does_not_stop_the_others() {
     in_step(&mut field, &[0, 1, 2], "flood", "k49", HOUR);
 }
 
-/// Whoever records everything finds no name, no identity and no content in it.
+/// A recording of all frames contains no name, no identity and no content.
 #[test]
 fn captures_contain_no_planted_secret() {
     let mut field = sf7(106);
     let (a, b) = (field.add("planted-name-a", true).unwrap(), field.add("planted-name-b", true).unwrap());
     let code = invite(&mut field, a);
-    let request = field.begin(b, Command::Join { code: code.clone(), addresses: vec![] });
+    let request = field.begin(b, Admin::Join { code: code.clone(), addresses: vec![] });
     assert!(field.run_until(HOUR, |field| matches!(field.answer(b, request), Some(Ok(_)))));
     create(&mut field, a, "planted-document");
     for n in 0..5 {

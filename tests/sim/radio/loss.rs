@@ -73,8 +73,8 @@ fn a_long_document_arrives_whole_under_loss() {
     }
 }
 
-/// The two ends of a row of three do not hear each other; the middle one passes on what they say, and their frames
-/// collide there.
+/// The two ends of a row of three do not hear each other; the middle one relays what they send, and their frames collide
+/// there.
 #[test]
 fn stations_hidden_from_each_other_come_into_step() {
     for seed in 51..53 {

@@ -23,7 +23,7 @@ fn what_is_never_to_go_by_radio_does_not() {
 }
 
 #[test]
-fn in_clear_only_what_everybody_may_see_goes_out() {
+fn only_public_documents_go_out_in_clear() {
     let mut config = FieldConfig::new(6, PhyRate::lora(Modulation::SF7_125));
     config.mode = Mode::SignedClear;
     let (mut field, a, b) = parted(config);
@@ -36,7 +36,7 @@ fn in_clear_only_what_everybody_may_see_goes_out() {
     set(&mut field, a, "secret", "k", "for few");
     let came =
         field.run_until(7_200_000, |field| value(field, b, "notes", "k").as_deref() == Some("for all"));
-    assert!(came, "{:?}", field.ask(b, Command::Status));
+    assert!(came, "{:?}", field.ask(b, Query::Status));
     field.run(7_200_000);
     assert_eq!(value(&mut field, b, "secret", "k").as_deref(), Some("first"));
     let on_air: Vec<Vec<u8>> = field.air.log().map(|on_air| on_air.frame.clone()).collect();
@@ -58,21 +58,16 @@ fn who_is_removed_cannot_read_what_comes_after_and_the_others_can() {
     };
     assert!(field.run_until(7_200_000, all), "three in step");
     let peer = tombolo::identity::did(&field.peer_id(c));
-    assert!(matches!(field.ask(a, Command::Remove { peer }), Some(Ok(_))));
+    assert!(matches!(field.ask(a, Admin::Remove { peer }), Some(Ok(_))));
     set(&mut field, a, "notes", "k", "for two");
     let came =
         field.run_until(14_400_000, |field| value(field, b, "notes", "k").as_deref() == Some("for two"));
     if !came {
-        eprintln!("A: {:?}", field.ask(a, Command::Status));
-        eprintln!("A: {:?}", field.ask(a, Command::Links));
+        eprintln!("A: {:?}", field.ask(a, Query::Status));
+        eprintln!("A: {:?}", field.ask(a, Query::Links));
         dump(&field);
     }
-    assert!(
-        came,
-        "b has the new key: {:?} {:?}",
-        field.ask(b, Command::Status),
-        field.ask(a, Command::Airtime)
-    );
+    assert!(came, "b has the new key: {:?} {:?}", field.ask(b, Query::Status), field.ask(a, Query::Airtime));
     field.run(3_600_000);
     assert_eq!(value(&mut field, c, "notes", "k").as_deref(), Some("for three"));
 }

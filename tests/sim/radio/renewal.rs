@@ -1,9 +1,9 @@
-//! Audience keys renewed while somebody does not listen.
+//! Audience keys are renewed while a member does not receive.
 
 use super::*;
 use tombolo_mesh::emulated::Loss;
 
-/// Nothing is said in a channel of two while all have each other's keys.
+/// Nothing is sent in a pairwise channel while all have each other's keys.
 const PAIR: u8 = 10;
 
 /// So many friends on a lossy channel who read one document of the first.
@@ -21,7 +21,7 @@ fn readers(seed: u64, nodes: usize) -> Field {
 
 fn remove(field: &mut Field, at: usize, whom: usize) {
     let peer = tombolo::identity::did(&field.peer_id(whom));
-    assert!(matches!(field.ask(at, Command::Remove { peer }), Some(Ok(_))));
+    assert!(matches!(field.ask(at, Admin::Remove { peer }), Some(Ok(_))));
 }
 
 /// Those in `nodes` read the owner's document; the others have what they had.
@@ -63,7 +63,7 @@ fn whoever_renewed_while_apart_finds_each_other_again() {
     let mut field = readers(93, 3);
     let radio = field.radio(0);
     field.air.set_on(radio, false);
-    // The third is lost: both who stay remove it, and hear of each other only later.
+    // The third is lost: both that stay remove it, and learn of each other's removal only later.
     remove(&mut field, 0, 2);
     remove(&mut field, 1, 2);
     field.run(3 * HOUR);
@@ -73,7 +73,7 @@ fn whoever_renewed_while_apart_finds_each_other_again() {
 }
 
 #[test]
-fn an_owner_whose_disk_is_lost_gets_its_key_back_from_whom_it_joins() {
+fn an_owner_whose_disk_is_lost_gets_its_key_back_from_the_peer_it_joins() {
     let mut field = readers(94, 3);
     field.lose_disk(0).unwrap();
     join(&mut field, 1, 0);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 fn seen_cpu(field: &mut Field, at: usize, of: usize) -> Option<(f64, bool)> {
     let peer = Some(tombolo::identity::did(&field.peer_id(of)));
-    match field.ask(at, Command::State { peer }) {
+    match field.ask(at, Query::State { peer }) {
         Some(Ok(Reply::State(view))) => Some((view.state.cpu_usage_percent?, view.provisional)),
         _ => None,
     }
@@ -66,7 +66,7 @@ fn a_commit_that_does_not_fit_a_frame_goes_out_in_several_that_do() {
     for (whole, expected) in [(false, 5), (true, 1)] {
         let from = field.air.log().count();
         let value = long(u64::from(whole));
-        let put = Command::Put { doc: "notes".into(), value: value.clone(), whole };
+        let put = Write::Put { doc: "notes".into(), value: value.clone(), whole };
         assert!(matches!(field.ask(a, put), Some(Ok(_))));
         assert!(
             field.run_until(60_000, |field| get(field, b, "notes").as_ref() == Some(&value)),
@@ -95,7 +95,7 @@ fn a_brief_goes_by_radio_in_place_of_the_state_and_the_reader_shows_the_later_of
             uptime_secs: Some(minute * 60),
             ..NodeState::default()
         };
-        assert!(matches!(field.ask(a, Command::PublishState { state }), Some(Ok(_))));
+        assert!(matches!(field.ask(a, Write::PublishState { state }), Some(Ok(_))));
         field.run(60_000);
     }
     let (cpu, _) = seen_cpu(&mut field, b, a).expect("b has a state of a");
@@ -103,13 +103,13 @@ fn a_brief_goes_by_radio_in_place_of_the_state_and_the_reader_shows_the_later_of
     let sent = kinds(&field, a, from);
     let states = sent.get(&5).copied().unwrap_or(0) + sent.get(&6).copied().unwrap_or(0);
     assert!((1..=8).contains(&states), "{sent:?}");
-    let map = field
-        .ask(a, Command::Policy { doc: "notes".into(), radio: Some(RadioUse::Brief), confidential: None });
+    let map =
+        field.ask(a, Admin::Policy { doc: "notes".into(), radio: Some(RadioUse::Brief), confidential: None });
     assert!(matches!(map, Some(Err(_))), "a map has no brief: {map:?}");
 }
 
-/// Deltas start from what all are known to hold. Who edits faster than heartbeats come is told in between, so that each
-/// edit goes on fitting a frame.
+/// Deltas start from what all listeners are known to hold. An author that edits faster than heartbeats come gets
+/// acknowledgements in between, so that each edit still fits a frame.
 #[test]
 fn a_hundred_quick_edits_take_a_frame_each() {
     for seed in [61, 62] {

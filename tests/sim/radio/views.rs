@@ -1,26 +1,26 @@
-//! What a node tells a person of its radio, against what is true.
+//! What a node reports of its radio to people, compared with what is true.
 
 use super::*;
-use tombolo::node::view::{LinkView, PeerStatusView};
-use tombolo::sim::field::UNLIMITED;
+use tombolo::io::view::{LinkView, PeerStatusView};
 use tombolo_mesh::airtime::ledger::LedgerConfig;
 use tombolo_mesh::emulated::Loss;
+use tombolo_sim::field::UNLIMITED;
 
-/// What `status` says at one node of another.
+/// The entry of one node in the `status` of another.
 fn of(field: &mut Field, at: usize, other: usize) -> PeerStatusView {
     let name = format!("n{other}");
-    let Some(Ok(Reply::Status(status))) = field.ask(at, Command::Status) else { panic!("a status") };
+    let Some(Ok(Reply::Status(status))) = field.ask(at, Query::Status) else { panic!("a status") };
     status.peers.into_iter().find(|peer| peer.name == name).unwrap()
 }
 
 fn links(field: &mut Field, at: usize) -> Vec<LinkView> {
-    let Some(Ok(Reply::Links(links))) = field.ask(at, Command::Links) else { panic!("links") };
+    let Some(Ok(Reply::Links(links))) = field.ask(at, Query::Links) else { panic!("links") };
     links
 }
 
-/// Nothing is lacking, or so much, or it is not known; and never a 0 that nobody has counted.
+/// Nothing is lacking, or a known amount, or it is unknown; a 0 is shown only where it was counted.
 #[test]
-fn what_a_listener_lacks_is_counted_or_not_said() {
+fn what_a_listener_lacks_is_counted_or_not_shown() {
     let mut field = sf7(101);
     friends(&mut field, 2);
     create(&mut field, 0, "notes");
@@ -39,7 +39,7 @@ fn what_a_listener_lacks_is_counted_or_not_said() {
     let step = of(&mut field, 0, 1).step;
     assert_eq!((step.state, step.they_lack, step.unacknowledged), ("catching up", Some(0), Some(1)));
 
-    // Gone: nobody can say what it holds now.
+    // Its radio is off: what it holds now is unknown.
     let heard_until = field.run_until(12 * HOUR, |field| of(field, 0, 1).step.state == "not connected");
     let peer = of(&mut field, 0, 1);
     assert!(heard_until && peer.links.is_empty(), "{peer:?}");
@@ -50,9 +50,9 @@ fn what_a_listener_lacks_is_counted_or_not_said() {
     assert!(field.run_until(HOUR, |field| of(field, 0, 1).step.state == "in step"));
 }
 
-/// What does not go by radio is not counted as held, nor as lacking: it is said that there is such a thing.
+/// A document that does not go by radio counts neither as held nor as lacking; the view shows that there is one.
 #[test]
-fn what_does_not_go_by_radio_is_said_to_stay() {
+fn what_does_not_go_by_radio_is_shown_to_stay() {
     let mut field = sf7(102);
     friends(&mut field, 2);
     create(&mut field, 0, "notes");
@@ -67,9 +67,9 @@ fn what_does_not_go_by_radio_is_said_to_stay() {
     assert_eq!(row.step.map(|step| (step.state, step.not_by_radio)), Some(("in step", Some(1))));
 }
 
-/// Whoever is said to lack nothing, and to have acknowledged all, holds all: on any line.
+/// A peer that is shown to lack nothing and to have acknowledged all holds all, at any data rate.
 #[test]
-fn in_step_is_never_said_of_who_is_not() {
+fn in_step_is_never_shown_of_a_peer_that_is_not() {
     for (seed, loss_permille) in [(103, 0), (104, 150), (105, 400)] {
         let mut field = sf7(seed);
         friends(&mut field, 3);
@@ -101,8 +101,8 @@ fn row<'a>(rows: &'a [LinkView], peer: &str) -> &'a LinkView {
     rows.iter().find(|row| row.peer == peer).unwrap_or_else(|| panic!("no row of {peer} in {rows:#?}"))
 }
 
-/// What stands in the table is what was on air: of the radio its own frames, beside a peer what was heard from it and its
-/// share of the airtime. A restart does not forget the day.
+/// The table matches what was on air: the radio's own frames, and for each peer the frames received from it and its share
+/// of the airtime. A restart keeps the day.
 #[test]
 fn bytes_and_airtime_are_those_that_were_on_air() {
     let mut field = sf7(106);
@@ -130,7 +130,7 @@ fn bytes_and_airtime_are_those_that_were_on_air() {
         let peer = row(&rows, &format!("n{other}"));
         let heard = peer.bytes_heard.unwrap();
         let sent = sent_by(&field, other).0;
-        // Openings are nobody's: whoever has one may repeat it for its owner.
+        // Epoch announcements have no sender: any node that has one may repeat it for its owner.
         assert!(heard <= sent && heard * 2 >= sent, "heard {heard} of {sent} bytes");
         assert_eq!((peer.bytes_sent, peer.airtime_today_s), (None, None), "there is no such thing on air");
         shares_s += peer.airtime_share_today_s.unwrap();
@@ -172,7 +172,7 @@ fn a_long_document_shows_how_far_it_is() {
     let into = row(&rows, "(all who listen)").transfers.clone();
     assert_eq!((into[0].way, into[0].from.as_deref()), ("in", Some("n0")), "{into:?}");
     assert!(into[0].frames_done > 0 && into[0].frames_done < into[0].frames);
-    let Some(Ok(Reply::Status(status))) = field.ask(0, Command::Status) else { panic!("a status") };
+    let Some(Ok(Reply::Status(status))) = field.ask(0, Query::Status) else { panic!("a status") };
     assert_eq!(status.transfers.len(), out.len());
 
     field.run(SECOND);
@@ -194,12 +194,12 @@ fn in_step_of_nothing(field: &mut Field) {
     field.run(5 * MINUTE);
 }
 
-/// Nobody is left out: who has no link is told to have none, and why nothing goes to whom we do not trust.
+/// Every peer is shown: a peer without a link as such, and an untrusted peer with the reason why nothing is sent to it.
 #[test]
-fn every_peer_has_a_row_that_says_why() {
+fn every_peer_has_a_row_with_the_reason() {
     let mut field = sf7(108);
     friends(&mut field, 3);
-    let trust = Command::Trust { peer: "n2".into(), level: TrustLevel::Untrusted };
+    let trust = Admin::Trust { peer: "n2".into(), level: TrustLevel::Untrusted };
     assert!(matches!(field.ask(0, trust), Some(Ok(_))));
     let radio = field.radio(1);
     field.air.set_on(radio, false);
@@ -215,9 +215,9 @@ fn every_peer_has_a_row_that_says_why() {
     assert!(away.why.contains("no heartbeat by radio"), "{}", away.why);
 }
 
-/// While an hour's airtime is spent, it is said for how long: and then it is so.
+/// While the airtime of an hour is spent, the view shows for how long, and that comes true.
 #[test]
-fn a_spent_hour_says_when_the_next_state_leaves() {
+fn a_spent_hour_shows_when_the_next_state_leaves() {
     let mut config = FieldConfig::new(109, PhyRate::lora(Modulation::SF7_125));
     config.ledger = LedgerConfig { soft_cap_permille: 2, ..LedgerConfig::new(Some(UNLIMITED)) };
     let (mut field, a, _) = parted(config);
@@ -233,7 +233,7 @@ fn a_spent_hour_says_when_the_next_state_leaves() {
         }
     }
     assert!(why.contains("this hour's airtime is spent: the next state leaves in "), "{why}");
-    let Some(Ok(Reply::Airtime(radios))) = field.ask(a, Command::Airtime) else { panic!("airtime") };
+    let Some(Ok(Reply::Airtime(radios))) = field.ask(a, Query::Airtime) else { panic!("airtime") };
     let radio = &radios[0];
     let of = |what: &str| radio.by_priority.iter().find(|row| row.what == what).unwrap();
     // A tenth is kept for control; upkeep has a fifth.

@@ -270,7 +270,6 @@ impl Reception {
 
 /// What a frame was.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Received {
     /// A whole message. In encrypted mode *some member of the audience* sent it; in clear mode any sender may have, and of members whose
     /// hints are the same the first is named.
@@ -530,6 +529,11 @@ impl Station {
     pub fn verdict(&mut self, now_ms: u64, payload_bytes: usize, priority: Priority) -> Verdict {
         let airtime_us = self.airtime_us(payload_bytes);
         self.ledger.verdict(now_ms, airtime_us, priority)
+    }
+
+    /// A copy of the ledger to read from: reading drops what is older than an hour, and the copy alone.
+    pub fn ledger_view(&self) -> Ledger {
+        self.ledger.clone()
     }
 
     /// The ledger, to show.

@@ -1,0 +1,408 @@
+//! Nodes with radios in one field, on virtual time: the emulated channel below, whole nodes above, and a LAN
+//! cable between those that have one. Tests and the bench use it.
+//!
+//! Deterministic: the same seed and the same calls give the same frames.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use tombolo::clock::{BUILD_DATE_MS, Now};
+use tombolo::identity::Keypair;
+use tombolo::io::RadioSpec;
+use tombolo::node::{Command, CommandError, Event, Input, Node, NodeSettings, Output, Reply, RequestId};
+use tombolo::store::{Store, StoreError};
+use tombolo_mesh::airtime::PhyRate;
+use tombolo_mesh::airtime::ledger::LedgerConfig;
+use tombolo_mesh::airtime::region::Rules;
+use tombolo_mesh::emulated::{Access, Air, RadioId};
+use tombolo_mesh::frame::keys::Mode;
+use tombolo_transports::{LinkCaps, LinkId, Medium, PeerId};
+
+/// Wall time when a field begins, milliseconds since the Unix epoch: a day after the build.
+pub const START_MS: u64 = BUILD_DATE_MS + 86_400_000;
+/// Every radio is this link of its node.
+const RADIO: LinkId = LinkId(1);
+
+/// Rules without limits, for measurements without a duty cycle.
+pub const UNLIMITED: Rules = Rules {
+    duty_permille: None,
+    dwell_ms: None,
+    call_sign_every_ms: None,
+    clear_only: false,
+    source: "none",
+};
+
+/// The settings of a field.
+#[derive(Clone, Debug)]
+pub struct FieldConfig {
+    /// The seed of everything random.
+    pub seed: u64,
+    /// How fast the radios are.
+    pub line: PhyRate,
+    /// The longest frame, 50 to 255 bytes.
+    pub frame_bytes_max: usize,
+    /// The limits on airtime.
+    pub ledger: LedgerConfig,
+    /// Whether frames are sealed, or signed in clear.
+    pub mode: Mode,
+    /// One of so many states is signed on air.
+    pub sign_every: u32,
+}
+
+impl FieldConfig {
+    /// LoRa frames of 231 bytes without a duty cycle.
+    pub fn new(seed: u64, line: PhyRate) -> Self {
+        let ledger = LedgerConfig::new(Some(UNLIMITED));
+        FieldConfig { seed, line, frame_bytes_max: 231, ledger, mode: Mode::Encrypted, sign_every: 1 }
+    }
+}
+
+struct FieldNode {
+    name: String,
+    node: Node,
+    store: Store,
+    radio: RadioId,
+    has_radio: bool,
+    /// Whether the node waits until its radio takes a frame.
+    sending: bool,
+    boots: u64,
+}
+
+/// Nodes, their radio channel, their cables and virtual time.
+pub struct Field {
+    config: FieldConfig,
+    /// The channel: reachability, losses and faults are set on it.
+    pub air: Air,
+    places: Vec<FieldNode>,
+    cables: BTreeMap<(usize, LinkId), (usize, LinkId)>,
+    queue: VecDeque<(usize, Input)>,
+    replies: BTreeMap<(usize, RequestId), Result<Reply, CommandError>>,
+    /// The events of all nodes, oldest first.
+    pub events: Vec<(usize, Event)>,
+    /// Bytes that went over cables.
+    pub cable_bytes: u64,
+    /// How often anything happened, timers included: nodes that wait do not spin.
+    pub steps: u64,
+    /// Whether requests to join may go over a cable that is not there.
+    pub calls_reach: bool,
+    /// By how much the wall clocks of all nodes are wrong, milliseconds.
+    pub clocks_ahead_ms: u64,
+    now_ms: u64,
+    next: u64,
+}
+
+impl Field {
+    /// A field without nodes.
+    pub fn new(config: FieldConfig) -> Self {
+        Field {
+            air: Air::new(config.seed, config.line),
+            config,
+            places: Vec::new(),
+            cables: BTreeMap::new(),
+            queue: VecDeque::new(),
+            replies: BTreeMap::new(),
+            events: Vec::new(),
+            cable_bytes: 0,
+            steps: 0,
+            calls_reach: false,
+            clocks_ahead_ms: 0,
+            now_ms: 0,
+            next: 100,
+        }
+    }
+
+    /// Adds a node, with a radio if `radio`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if its store cannot be made or opened.
+    pub fn add(&mut self, name: &str, radio: bool) -> Result<usize, StoreError> {
+        let place = self.places.len();
+        let store = Store::in_memory()?;
+        let node = self.open(&store, place, name, 0)?;
+        let radio_id = self.air.add_radio();
+        // Radios of stock firmware listen before they talk.
+        self.air.set_access(radio_id, Access::Listen { persistence: 127, slot_ms: 20, detect_ms: 5 });
+        let name = name.to_owned();
+        let has_radio = false;
+        self.places.push(FieldNode {
+            name,
+            node,
+            store,
+            radio: radio_id,
+            has_radio,
+            sending: false,
+            boots: 1,
+        });
+        if radio {
+            self.switch_on(place);
+        }
+        Ok(place)
+    }
+
+    fn open(&self, store: &Store, place: usize, name: &str, boots: u64) -> Result<Node, StoreError> {
+        let mut key = [place as u8 + 1; 32];
+        key[..8].copy_from_slice(&self.config.seed.to_be_bytes());
+        let mut seed = key;
+        seed[8..16].copy_from_slice(&boots.to_be_bytes());
+        let (name, machine_boot) = (name.to_owned(), Some(key[..16].try_into().expect("16 of 32 bytes")));
+        let settings = NodeSettings { name, machine_boot, ..NodeSettings::default() };
+        Node::open(store.reopen(), Keypair::from_seeds(&key, &key), settings, self.now(), seed)
+            .map_err(|tombolo::node::OpenError::Store(error)| error)
+    }
+
+    /// Gives a node its radio.
+    pub fn switch_on(&mut self, place: usize) {
+        self.node_at_mut(place).has_radio = true;
+        let FieldConfig { line, frame_bytes_max, ledger, mode, sign_every, .. } = self.config;
+        let spec = RadioSpec {
+            name: "field".to_owned(),
+            mode,
+            frame_bytes_max,
+            frame_bytes_min: 0,
+            call_sign: None,
+            line,
+            ledger,
+            sign_every,
+            rules_text: "a field of the simulation".to_owned(),
+        };
+        self.queue.push_back((place, Input::RadioUp { link: RADIO, spec: Box::new(spec) }));
+        self.settle();
+    }
+
+    /// The node's process ends abruptly and starts again, with its radio but without its cables.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if its store cannot be opened again.
+    pub fn restart(&mut self, place: usize) -> Result<(), StoreError> {
+        let cables: Vec<_> = self.cables.keys().filter(|(at, _)| *at == place).copied().collect();
+        for cable in cables {
+            if let Some((to, far)) = self.cables.remove(&cable) {
+                self.cables.remove(&(to, far));
+                self.queue.push_back((to, Input::LinkDown { link: far }));
+            }
+        }
+        let FieldNode { store, name, boots, has_radio, .. } = self.node_at(place);
+        let (boots, has_radio) = (*boots, *has_radio);
+        let node = self.open(&store.reopen(), place, name, boots)?;
+        // What waited for the process that is gone.
+        self.queue.retain(|(to, _)| *to != place);
+        let here = self.node_at_mut(place);
+        (here.node, here.boots, here.sending) = (node, boots + 1, false);
+        match has_radio {
+            true => self.switch_on(place),
+            false => self.settle(),
+        }
+        Ok(())
+    }
+
+    /// The node's disk is lost; it starts again with its identity and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if a new store cannot be made.
+    pub fn lose_disk(&mut self, place: usize) -> Result<(), StoreError> {
+        self.node_at_mut(place).store = Store::in_memory()?;
+        self.restart(place)
+    }
+
+    /// How many nodes there are.
+    pub fn places(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Virtual milliseconds since the field began.
+    pub fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    /// The identity of a node.
+    pub fn peer_id(&self, place: usize) -> PeerId {
+        self.node_at(place).node.peer_id()
+    }
+
+    /// A node's radio on the channel.
+    pub fn radio(&self, place: usize) -> RadioId {
+        self.node_at(place).radio
+    }
+
+    /// A frame that one node, a member, makes up in another's name: of this kind, on that one's own channel, with any counter.
+    pub fn forge(&self, by: usize, victim: usize, kind: u8, counter: u32, bytes: &[u8]) -> Option<Vec<u8>> {
+        let forged = tombolo::broadcast::Forged { victim: self.peer_id(victim), kind, counter, bytes };
+        self.node_at(by).node.forge(RADIO, &forged)
+    }
+
+    /// Lays a cable between two nodes.
+    pub fn connect(&mut self, a: usize, b: usize) {
+        let (la, lb) = (LinkId(self.next), LinkId(self.next + 1));
+        self.next += 2;
+        self.cables.insert((a, la), (b, lb));
+        self.cables.insert((b, lb), (a, la));
+        let (pa, pb) = (self.peer_id(a), self.peer_id(b));
+        self.queue.push_back((a, Input::LinkUp { link: la, peer: pb, caps: cable() }));
+        self.queue.push_back((b, Input::LinkUp { link: lb, peer: pa, caps: cable() }));
+        self.settle();
+    }
+
+    /// Takes the cables between two nodes away.
+    pub fn cut(&mut self, a: usize, b: usize) {
+        let between = |((from, _), (to, _)): &(&(usize, LinkId), &(usize, LinkId))| {
+            (*from, *to) == (a, b) || (*from, *to) == (b, a)
+        };
+        let gone: Vec<_> = self.cables.iter().filter(between).map(|(near, _)| *near).collect();
+        for (node, link) in gone {
+            self.cables.remove(&(node, link));
+            self.queue.push_back((node, Input::LinkDown { link }));
+        }
+        self.settle();
+    }
+
+    /// Sends a command and lets no time pass; `None` if the reply takes time.
+    pub fn ask(&mut self, place: usize, command: impl Into<Command>) -> Option<Result<Reply, CommandError>> {
+        let request = self.begin(place, command);
+        self.replies.remove(&(place, request))
+    }
+
+    /// Sends a command whose reply takes time.
+    pub fn begin(&mut self, place: usize, command: impl Into<Command>) -> RequestId {
+        self.next += 1;
+        let request = RequestId(self.next);
+        self.queue.push_back((place, Input::Command { request, command: command.into() }));
+        self.settle();
+        request
+    }
+
+    /// The reply to a command, once it has come.
+    pub fn answer(&mut self, place: usize, request: RequestId) -> Option<Result<Reply, CommandError>> {
+        self.replies.remove(&(place, request))
+    }
+
+    /// Lets so much virtual time pass.
+    pub fn run(&mut self, ms: u64) {
+        let end = self.now_ms + ms;
+        while self.now_ms < end {
+            self.step(end);
+        }
+    }
+
+    /// Lets time pass until `holds` returns true, at most so long. Returns whether it did.
+    pub fn run_until(&mut self, ms: u64, mut holds: impl FnMut(&mut Field) -> bool) -> bool {
+        let end = self.now_ms + ms;
+        while !holds(self) {
+            if self.now_ms >= end {
+                return false;
+            }
+            self.step(end);
+        }
+        true
+    }
+
+    fn step(&mut self, end: u64) {
+        self.steps += 1;
+        self.settle();
+        let timers = self.places.iter().filter_map(|place| place.node.poll_timeout()).min();
+        let next = [timers, self.air.poll_timeout()].into_iter().flatten().min().unwrap_or(end);
+        self.now_ms = next.clamp(self.now_ms + 1, end.max(self.now_ms + 1));
+        while let Some((radio, frame)) = self.air.poll(self.now_ms) {
+            if let Some(place) = self.places.iter().position(|place| place.radio == radio) {
+                self.queue.push_back((place, Input::Frame { link: RADIO, bytes: frame }));
+            }
+        }
+        for place in 0..self.places.len() {
+            self.queue.push_back((place, Input::Timeout));
+        }
+        self.settle();
+    }
+
+    /// Handles the queued inputs and what follows from them, until the queue is empty.
+    fn settle(&mut self) {
+        loop {
+            for place in 0..self.places.len() {
+                let here = self.node_at(place);
+                if here.sending && self.air.is_idle(here.radio) {
+                    self.node_at_mut(place).sending = false;
+                    self.queue.push_back((place, Input::RadioReady { link: RADIO }));
+                }
+            }
+            let Some((place, input)) = self.queue.pop_front() else { return };
+            let now = self.now();
+            self.node_at_mut(place).node.handle_input(now, input);
+            while let Some(output) = self.node_at_mut(place).node.poll_output() {
+                self.output(place, output);
+            }
+        }
+    }
+
+    fn output(&mut self, place: usize, output: Output) {
+        match output {
+            Output::Frame { bytes, .. } => {
+                let (now, radio) = (self.now_ms, self.node_at(place).radio);
+                self.node_at_mut(place).sending = true;
+                // A frame that the radio does not take is lost, as on any radio.
+                let _ = self.air.transmit(now, radio, bytes);
+            }
+            Output::Send { link, bytes } => {
+                if let Some((to, far)) = self.cables.get(&(place, link)) {
+                    self.cable_bytes += bytes.len() as u64;
+                    self.queue.push_back((*to, Input::Received { link: *far, bytes }));
+                }
+            }
+            Output::Close { link } => {
+                if let Some((to, far)) = self.cables.remove(&(place, link)) {
+                    self.cables.remove(&(to, far));
+                    self.queue.push_back((to, Input::LinkDown { link: far }));
+                }
+            }
+            Output::Reply { request, result } => {
+                self.replies.insert((place, request), result);
+            }
+            Output::DialJoin { inviter, bytes, .. } => {
+                let to = (0..self.places.len()).find(|n| self.peer_id(*n) == inviter);
+                match to.filter(|_| self.calls_reach) {
+                    Some(to) => {
+                        let (request, peer) = (RequestId(place as u64), self.peer_id(place));
+                        self.queue
+                            .push_back((to, Input::JoinRequest { request, peer, address: None, bytes }));
+                    }
+                    None => {
+                        let result = Err("there is no cable".to_owned());
+                        self.queue.push_back((place, Input::JoinAnswered { inviter, result }));
+                    }
+                }
+            }
+            Output::JoinAnswer { request, bytes } => {
+                let inviter = self.peer_id(place);
+                let joiner = usize::try_from(request.0).unwrap_or(0);
+                self.queue.push_back((joiner, Input::JoinAnswered { inviter, result: Ok(bytes) }));
+            }
+            Output::Event(event) => self.events.push((place, event)),
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now { mono_ms: self.now_ms, wall_ms: START_MS + self.now_ms + self.clocks_ahead_ms }
+    }
+
+    fn node_at(&self, place: usize) -> &FieldNode {
+        self.places.get(place).expect("places are numbered by `add`")
+    }
+
+    fn node_at_mut(&mut self, place: usize) -> &mut FieldNode {
+        self.places.get_mut(place).expect("places are numbered by `add`")
+    }
+}
+
+fn cable() -> LinkCaps {
+    LinkCaps {
+        medium: Medium::Lan,
+        message_bytes_max: 1 << 20,
+        rate_bps: None,
+        latency_ms: 1,
+        loss_permille: 0,
+        broadcast: false,
+        metered: false,
+        confidential: true,
+        airtime_us_per_byte: 0,
+        airtime_left_ms: None,
+    }
+}

@@ -1,0 +1,85 @@
+//! Joining: an invite, a call, an answer, each of which may be lost.
+
+use tombolo::federation::TrustLevel;
+use tombolo::node::{Admin, Input, Reply, RequestId};
+use tombolo_transports::PeerId;
+
+use crate::faults::Fault;
+use crate::wires::SeatPair;
+use crate::{Happening, Seat, Simulation};
+
+/// A join call without an answer fails after this long.
+const JOIN_TIMEOUT_MS: u64 = 10_000;
+
+impl Simulation {
+    /// Invites and joins through the join call, within `within_ms` of virtual time.
+    ///
+    /// # Errors
+    ///
+    /// Describes what failed, or that the two did not agree in time.
+    pub fn federate(
+        &mut self,
+        inviter: Seat,
+        joiner: Seat,
+        level: TrustLevel,
+        within_ms: u64,
+    ) -> Result<(), String> {
+        const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+        let invite = Admin::Invite { level, expires_ms: 20 * DAY_MS, addresses: Vec::new() };
+        let code = match self.ask(inviter, invite) {
+            Ok(Reply::Invite(view)) => view.code,
+            other => return Err(format!("no invite: {other:?}")),
+        };
+        let request = self.begin(joiner, Admin::Join { code, addresses: Vec::new() });
+        let end_ms = self.time_ms + within_ms;
+        while self.time_ms < end_ms {
+            match self.reply(joiner, request) {
+                Some(Ok(_)) => return Ok(()),
+                Some(Err(error)) => return Err(format!("refused: {error}")),
+                None => self.run_for(100),
+            }
+        }
+        Err(format!("{joiner:?} and {inviter:?} did not agree in {within_ms} ms"))
+    }
+
+    pub(super) fn dial_join(&mut self, joiner: Seat, inviter: PeerId, bytes: Vec<u8>) {
+        let found = self.seats().into_iter().find(|seat| self.machine(*seat).peer == inviter);
+        let reachable = found.filter(|other| self.wires.wire(SeatPair::new(joiner, *other)).passes());
+        let Some(inviter_seat) = reachable.filter(|_| !self.rng.chance(self.rates.loss)) else {
+            self.faults.count(Fault::JoinLost);
+            let result = Err("nobody answered".to_owned());
+            self.after(JOIN_TIMEOUT_MS, Happening::JoinAnswered { joiner, inviter, result });
+            return;
+        };
+        let after_ms = self.latency_ms();
+        self.after(after_ms, Happening::JoinArrives { joiner, inviter: inviter_seat, bytes });
+    }
+
+    pub(super) fn join_arrives(&mut self, joiner: Seat, inviter: Seat, bytes: Vec<u8>) {
+        let (from, to) = (self.machine(joiner).peer, self.machine(inviter).peer);
+        if !self.machine(inviter).joining || !self.is_running(inviter) {
+            let result = Err("it takes no requests to join".to_owned());
+            self.after(JOIN_TIMEOUT_MS, Happening::JoinAnswered { joiner, inviter: to, result });
+            return;
+        }
+        let request = self.next_request(inviter);
+        self.joins.insert((inviter, request), joiner);
+        self.input(inviter, Input::JoinRequest { request, peer: from, address: None, bytes });
+        if self.joins.remove(&(inviter, request)).is_some() {
+            let result = Err("it did not answer".to_owned());
+            self.after(JOIN_TIMEOUT_MS, Happening::JoinAnswered { joiner, inviter: to, result });
+        }
+    }
+
+    pub(super) fn join_answer(&mut self, seat: Seat, request: RequestId, bytes: Vec<u8>) {
+        let Some(joiner) = self.joins.remove(&(seat, request)) else { return };
+        let inviter = self.machine(seat).peer;
+        let (after_ms, result) = if self.rng.chance(self.rates.loss) {
+            self.faults.count(Fault::JoinLost);
+            (JOIN_TIMEOUT_MS, Err("the answer was lost".to_owned()))
+        } else {
+            (self.latency_ms(), Ok(bytes))
+        };
+        self.after(after_ms, Happening::JoinAnswered { joiner, inviter, result });
+    }
+}

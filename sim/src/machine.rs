@@ -1,0 +1,200 @@
+//! Machines: what survives a crash, the node that runs, and wrong clocks.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use tombolo::clock::Now;
+use tombolo::identity::{Keypair, did};
+use tombolo::layer::Head;
+use tombolo::node::{CommandError, Node, NodeSettings, Reply, RequestId};
+use tombolo::store::Store;
+use tombolo_transports::PeerId;
+
+use crate::checker::DocumentRef;
+use crate::faults::WallClock;
+use crate::wires::SeatPair;
+use crate::{EPOCH_MS, Happening, Seat, Simulation};
+
+/// A machine: what survives a crash, and the node that runs on it.
+pub(super) struct Machine {
+    pub(super) seeds: ([u8; 32], [u8; 32]),
+    pub(super) peer: PeerId,
+    pub(super) settings: NodeSettings,
+    pub(super) store: Store,
+    pub(super) node: Option<Node>,
+    pub(super) clock: WallClock,
+    pub(super) booted_ms: u64,
+    /// Monotonic clocks start anywhere.
+    pub(super) mono_origin_ms: u64,
+    pub(super) wake: Option<(u64, u64)>,
+    pub(super) wakes_at_once: (u64, u32),
+    pub(super) joining: bool,
+    pub(super) last_request: u64,
+    pub(super) replies: BTreeMap<RequestId, Result<Reply, CommandError>>,
+    /// Per document and author: the newest sequence that this boot has reported.
+    pub(super) reported: BTreeMap<(String, String, String), u64>,
+    pub(super) remembered: VecDeque<(PeerId, Vec<u8>)>,
+    pub(super) alarms: u64,
+}
+
+fn copy_of(store: &Store) -> Store {
+    let copy = Store::in_memory().expect("memory takes a new store");
+    store.copy_into(&copy).expect("memory takes a copy");
+    copy
+}
+
+impl Simulation {
+    /// Adds a machine whose node has no peers, wired to all others.
+    pub fn add(&mut self, settings: NodeSettings) -> Seat {
+        let seeds = (self.rng.bytes32(), self.rng.bytes32());
+        let peer = Keypair::from_seeds(&seeds.0, &seeds.1).peer_id();
+        let seat = Seat(self.machines.len());
+        self.machines.push(Machine {
+            seeds,
+            peer,
+            settings,
+            store: Store::in_memory().expect("memory takes a new store"),
+            node: None,
+            clock: WallClock::default(),
+            booted_ms: 0,
+            mono_origin_ms: 0,
+            wake: None,
+            wakes_at_once: (0, 0),
+            joining: false,
+            last_request: 0,
+            replies: BTreeMap::new(),
+            reported: BTreeMap::new(),
+            remembered: VecDeque::new(),
+            alarms: 0,
+        });
+        self.start(seat);
+        seat
+    }
+
+    /// The machines, in the order in which they were added.
+    pub fn seats(&self) -> Vec<Seat> {
+        (0..self.machines.len()).map(Seat).collect()
+    }
+
+    /// The identity of a machine's node.
+    pub fn peer_id(&self, seat: Seat) -> PeerId {
+        self.machine(seat).peer
+    }
+
+    /// The same as a DID.
+    pub fn did(&self, seat: Seat) -> String {
+        did(&self.machine(seat).peer)
+    }
+
+    /// Whether a machine runs.
+    pub fn is_running(&self, seat: Seat) -> bool {
+        self.machine(seat).node.is_some()
+    }
+
+    /// The node that runs on a machine, if one does.
+    pub(super) fn node(&self, seat: Seat) -> Option<&Node> {
+        self.machine(seat).node.as_ref()
+    }
+
+    /// The sequence of an author's layer as a machine holds it; 0 where it holds none.
+    pub fn sequence_held(&self, seat: Seat, document: &DocumentRef, author: Seat) -> u64 {
+        let (owner, author) = (self.peer_id(document.owner), self.peer_id(author));
+        let heads = self.node(seat).into_iter().flat_map(Node::layers_held).map(|signed| &signed.head);
+        let of = |head: &&Head| {
+            let id = &head.layer;
+            id.document.owner == owner && id.document.name.as_str() == document.name && id.author == author
+        };
+        heads.filter(of).map(|head| head.sequence.get()).max().unwrap_or(0)
+    }
+
+    /// The machine stops at once: outputs not yet polled are lost, what was committed stays.
+    pub fn crash(&mut self, seat: Seat) {
+        self.record("crash", seat, &[]);
+        let machine = self.machine_mut(seat);
+        machine.node = None;
+        machine.joining = false;
+        if let Some(key) = machine.wake.take() {
+            self.queue.remove(&key);
+        }
+        self.joins.retain(|(inviter, _), _| *inviter != seat);
+        for other in self.seats().into_iter().filter(|other| *other != seat) {
+            let pair = SeatPair::new(seat, other);
+            let end = pair.end_of(seat);
+            let wire = self.wires.wire(pair);
+            *wire.up.at_mut(end) = None;
+            // The other side notices when the restarted machine connects again, or by a timeout.
+            if let Some(link) = *wire.up.at(end.other()) {
+                let after_ms = self.rng.between(0, 15_000);
+                self.after(after_ms, Happening::Down { link });
+            }
+        }
+    }
+
+    /// A crashed machine comes back with what its store holds.
+    pub fn restart(&mut self, seat: Seat) {
+        if !self.is_running(seat) {
+            self.record("restart", seat, &[]);
+            self.start(seat);
+            self.dial_all(seat);
+        }
+    }
+
+    /// A copy of a machine's disk as it is now.
+    pub fn back_up(&self, seat: Seat) -> Store {
+        copy_of(&self.machine(seat).store)
+    }
+
+    /// The machine crashes, and comes back with a backup's disk in place of its own; its wires stay as they
+    /// are.
+    pub fn restore(&mut self, seat: Seat, backup: &Store) {
+        if self.is_running(seat) {
+            self.crash(seat);
+        }
+        self.record("restore", seat, &[]);
+        self.machine_mut(seat).store = copy_of(backup);
+        self.start(seat);
+        self.dial_all(seat);
+    }
+
+    pub(super) fn start(&mut self, seat: Seat) {
+        let (seed, mono_origin_ms) = (self.rng.bytes32(), self.rng.below(1 << 40));
+        let time_ms = self.time_ms;
+        let machine = self.machine_mut(seat);
+        machine.booted_ms = time_ms;
+        machine.mono_origin_ms = mono_origin_ms;
+        machine.reported.clear();
+        let keypair = Keypair::from_seeds(&machine.seeds.0, &machine.seeds.1);
+        let (store, settings) = (machine.store.reopen(), machine.settings.clone());
+        let now = self.now(seat);
+        match Node::open(store, keypair, settings, now, seed) {
+            Ok(node) => self.machine_mut(seat).node = Some(node),
+            Err(error) => self.wrong(format!("{seat:?} does not open its own store: {error}")),
+        }
+        self.drain(seat, usize::MAX);
+        self.switch_on_all(seat);
+    }
+
+    /// What a machine's clocks show.
+    pub fn now(&self, seat: Seat) -> Now {
+        let machine = self.machine(seat);
+        let since_boot_ms = self.time_ms - machine.booted_ms;
+        Now {
+            mono_ms: machine.mono_origin_ms + since_boot_ms,
+            wall_ms: machine.clock.shows(self.true_ms(), self.time_ms, since_boot_ms),
+        }
+    }
+
+    /// Sets a machine's wall clock right or wrong.
+    pub fn set_clock(&mut self, seat: Seat, clock: WallClock) {
+        self.machine_mut(seat).clock = clock;
+    }
+
+    /// Milliseconds since the simulation began.
+    pub fn time_ms(&self) -> u64 {
+        self.time_ms
+    }
+
+    /// The true time, milliseconds since the Unix epoch.
+    pub fn true_ms(&self) -> u64 {
+        EPOCH_MS + self.time_ms
+    }
+}

@@ -1,0 +1,437 @@
+//! A federation on a LAN, drawn from a seed: its trust, its documents, and a day of writes under faults on the wires,
+//! crashes and wrong clocks. Then the faults end, and what must hold is checked.
+
+use tombolo::layer::Kind;
+use tombolo::node::{CommandError, NodeSettings, Write};
+
+use crate::checker::{DocumentRef, Hashes, hashes, in_step, same_content, states_in_step};
+use crate::day::{Day, Patience, WriteOdds, draw_value, wait_in_step};
+use crate::faults::{Fault, Rates, WallClock};
+use crate::report::RunReport;
+use crate::rng::Rng;
+use crate::{Seat, Simulation};
+
+const MINUTE_MS: u64 = 60_000;
+const HOUR_MS: u64 = 60 * MINUTE_MS;
+
+/// How much happens in a run.
+#[derive(Clone, Debug)]
+pub struct SwarmPlan {
+    /// Fewest and most machines.
+    pub machines: (usize, usize),
+    /// Virtual time with all faults on, after all have joined.
+    pub faulty_ms: u64,
+    /// Acknowledged writes, at least.
+    pub writes: u64,
+    /// Heartbeat of the nodes. Longer than on a real LAN: a virtual day of idle chatter proves little.
+    pub heartbeat_ms: u64,
+    /// In step at the latest so long after the faults.
+    pub converge_ms: u64,
+}
+
+impl Default for SwarmPlan {
+    fn default() -> Self {
+        let heartbeat_ms = 10 * MINUTE_MS;
+        SwarmPlan {
+            machines: (3, 8),
+            faulty_ms: 24 * HOUR_MS,
+            writes: 200,
+            heartbeat_ms,
+            converge_ms: 3 * heartbeat_ms,
+        }
+    }
+}
+
+/// What the plan does to the federation.
+#[derive(Debug)]
+enum SwarmAction {
+    Write,
+    PublishState,
+    Crash,
+    Restart(Seat),
+    Part,
+    Cut(Seat, Seat),
+    Mend(Vec<(Seat, Seat)>),
+    Clock(Seat),
+}
+
+const ODDS: WriteOdds = WriteOdds { own_permille: 500, own_keys: 6, shared_keys: 8, crash_permille: 25 };
+/// Members that may only read, per thousand.
+const OBSERVERS_PERMILLE: u32 = 150;
+
+/// One run of the scenario.
+struct Swarm {
+    day: Day<SwarmAction>,
+    plan: SwarmPlan,
+    documents: Vec<DocumentRef>,
+    /// Two machines that never reach each other directly.
+    parted: Option<(Seat, Seat)>,
+    healed_ms: u64,
+}
+
+impl AsMut<Simulation> for Swarm {
+    fn as_mut(&mut self) -> &mut Simulation {
+        &mut self.day.simulation
+    }
+}
+
+/// Runs a seed. What must never happen and did stands in the report's `wrongs`.
+pub fn run(seed: u64, plan: &SwarmPlan) -> RunReport {
+    let mut rng = Rng::new(seed);
+    let rates = Rates::draw(&mut rng);
+    let simulation = Simulation::new(rng.bits(), rates);
+    let day = Day::new(simulation, rng);
+    let mut swarm = Swarm { day, plan: plan.clone(), documents: Vec::new(), parted: None, healed_ms: 0 };
+    if let Err(wrong) = swarm.live() {
+        swarm.day.wrong(wrong);
+    }
+    swarm.day.close()
+}
+
+impl Swarm {
+    fn live(&mut self) -> Result<(), String> {
+        self.set_up()?;
+        self.plan_day();
+        self.pass_day();
+        self.heal();
+        self.converge()?;
+        self.check()?;
+        self.check_replay()?;
+        self.day.note_rejections();
+        self.check_restart()
+    }
+
+    // ---- the federation ------------------------------------------------------------------------------
+
+    fn set_up(&mut self) -> Result<(), String> {
+        for i in 0..self.day.draw_machines(self.plan.machines) {
+            let (name, heartbeat_ms) = (format!("node{i}"), self.plan.heartbeat_ms);
+            self.day.simulation.add(NodeSettings { name, heartbeat_ms, ..NodeSettings::default() });
+        }
+        // All pairs know each other in half of the runs.
+        let chords = if self.day.rng.chance(500) { 1000 } else { self.day.rng.between(100, 900) as u32 };
+        self.day.federate_all(chords, OBSERVERS_PERMILLE)?;
+        for owner in self.day.simulation.seats() {
+            for i in 0..self.day.rng.between(1, 2) {
+                let document = DocumentRef { owner, name: format!("document{i}") };
+                let create = Write::Create { name: document.name.clone(), kind: Kind::Map };
+                let created = self.day.simulation.ask(owner, create);
+                created.map_err(|e| format!("{owner:?} cannot create: {e}"))?;
+                self.documents.push(document);
+            }
+        }
+        Ok(())
+    }
+
+    // ---- the day -------------------------------------------------------------------------------------
+
+    fn some_time(&mut self) -> u64 {
+        self.day.simulation.time_ms() + self.day.rng.below(self.plan.faulty_ms)
+    }
+
+    fn plan_day(&mut self) {
+        self.plan_writes();
+        self.plan_some((10, 40), || SwarmAction::PublishState);
+        self.plan_some((4, 12), || SwarmAction::Crash);
+        self.plan_some((5, 14), || SwarmAction::Part);
+        self.plan_clocks();
+        self.part_for_good();
+    }
+
+    fn plan_writes(&mut self) {
+        let mut writes = 0;
+        while writes < self.plan.writes + self.plan.writes / 4 {
+            // Alone, or many within a minute.
+            let burst = if self.day.rng.chance(300) { self.day.rng.between(2, 20) } else { 1 };
+            let at_ms = self.some_time();
+            for _ in 0..burst {
+                let later_ms = self.day.rng.below(MINUTE_MS);
+                self.day.schedule.at(at_ms + later_ms, SwarmAction::Write);
+            }
+            writes += burst;
+        }
+    }
+
+    fn plan_some(&mut self, (least, most): (u64, u64), action: impl Fn() -> SwarmAction) {
+        for _ in 0..self.day.rng.between(least, most) {
+            let at_ms = self.some_time();
+            self.day.schedule.at(at_ms, action());
+        }
+    }
+
+    /// All clocks drift; few of them go wrong.
+    fn plan_clocks(&mut self) {
+        let seats = self.day.simulation.seats();
+        // Fewer than half of the peers of any machine err, else none can find out which clocks are right.
+        let fewest = seats.iter().map(|s| self.day.trust.pairs().filter(|((a, _), _)| a == s).count());
+        let fewest = fewest.min().unwrap_or(0);
+        let mut order = seats.clone();
+        self.day.rng.shuffle(&mut order);
+        self.day.erring = order.into_iter().take(if fewest >= 5 { 2 } else { 1 }).collect();
+        for seat in self.day.erring.clone() {
+            self.plan_some((1, 4), || SwarmAction::Clock(seat));
+        }
+        for seat in seats {
+            let clock = self.day.draw_right_clock();
+            self.day.simulation.faults.count(Fault::ClockDrift);
+            self.day.simulation.set_clock(seat, clock);
+        }
+    }
+
+    /// Two machines with a trusted third between them may never meet: all goes through the third.
+    fn part_for_good(&mut self) {
+        let (seats, trust) = (self.day.simulation.seats(), &self.day.trust);
+        let share = |a: Seat, b: Seat| trust.writes(a, b) && trust.writes(b, a);
+        let mut candidates = Vec::new();
+        for a in &seats {
+            for b in seats.iter().filter(|b| a < b && share(*a, **b)) {
+                let is_between = |c: &Seat| [*a, *b].into_iter().all(|x| x != *c && share(x, *c));
+                if seats.iter().any(is_between) {
+                    candidates.push((*a, *b));
+                }
+            }
+        }
+        if self.day.rng.chance(600) {
+            self.parted = self.day.rng.pick(&candidates).copied();
+        }
+        if let Some((a, b)) = self.parted {
+            self.day.simulation.cut(a, b);
+        }
+    }
+
+    fn pass_day(&mut self) {
+        let begin_ms = self.day.simulation.time_ms();
+        let end_ms = begin_ms + self.plan.faulty_ms;
+        while let Some((at_ms, action)) = self.day.schedule.pop() {
+            if at_ms > end_ms + 48 * HOUR_MS {
+                break;
+            }
+            self.day.simulation.run_until(at_ms);
+            self.carry_out(action);
+        }
+        self.day.simulation.run_until(end_ms);
+        for _ in 0..10 * self.plan.writes {
+            if self.day.report.writes >= self.plan.writes {
+                break;
+            }
+            self.day.simulation.run_for(MINUTE_MS);
+            self.carry_out(SwarmAction::Write);
+        }
+        self.day.report.faulty_ms = self.day.simulation.time_ms() - begin_ms;
+    }
+
+    fn carry_out(&mut self, action: SwarmAction) {
+        match action {
+            SwarmAction::Write => self.write(),
+            SwarmAction::PublishState => self.day.publish_state(),
+            SwarmAction::Crash => self.crash(),
+            SwarmAction::Restart(seat) => self.day.simulation.restart(seat),
+            SwarmAction::Part => self.part(),
+            SwarmAction::Cut(a, b) => self.day.simulation.cut(a, b),
+            SwarmAction::Mend(wires) => {
+                for (a, b) in wires.into_iter().filter(|wire| Some(*wire) != self.parted) {
+                    self.day.simulation.mend(a, b);
+                }
+            }
+            SwarmAction::Clock(seat) => self.day.err_clock(seat),
+        }
+    }
+
+    fn restart_later(&mut self, seat: Seat) {
+        let longest =
+            *self.day.rng.pick(&[10_000, MINUTE_MS, 20 * MINUTE_MS, 3 * HOUR_MS]).unwrap_or(&MINUTE_MS);
+        let at_ms = self.day.simulation.time_ms() + self.day.rng.between(1, longest);
+        self.day.schedule.at(at_ms, SwarmAction::Restart(seat));
+    }
+
+    fn crash(&mut self) {
+        if let Some(seat) = self.day.pick_running() {
+            self.day.simulation.faults.count(Fault::Crash);
+            self.day.simulation.crash(seat);
+            self.restart_later(seat);
+        }
+    }
+
+    /// Some machines are cut off from the others for a while.
+    fn part(&mut self) {
+        let mut seats = self.day.simulation.seats();
+        self.day.rng.shuffle(&mut seats);
+        let now_ms = self.day.simulation.time_ms();
+        let longest = *self.day.rng.pick(&[MINUTE_MS, 30 * MINUTE_MS, 5 * HOUR_MS]).unwrap_or(&MINUTE_MS);
+        let until_ms = now_ms + self.day.rng.between(MINUTE_MS / 2, longest);
+        let kind = self.day.rng.below(4);
+        let size = if kind == 2 { 1 } else { self.day.rng.between(1, seats.len() as u64 / 2) as usize };
+        let (inside, outside) = seats.split_at(size.min(seats.len()));
+        let wires: Vec<(Seat, Seat)> =
+            inside.iter().flat_map(|a| outside.iter().map(|b| (*a.min(b), *a.max(b)))).collect();
+        let noticed = self.day.rng.chance(500);
+        match kind {
+            0 => self.silence(&wires, noticed),
+            1 => self.silence_one_way(&wires, inside, noticed),
+            2 => self.isolate(&wires),
+            _ => return self.swizzle(wires, until_ms),
+        }
+        self.day.schedule.at(until_ms, SwarmAction::Mend(wires));
+    }
+
+    fn silence(&mut self, wires: &[(Seat, Seat)], noticed: bool) {
+        self.day.simulation.faults.count(Fault::Partition);
+        for (a, b) in wires {
+            self.day.simulation.silence(*a, *b, noticed);
+            self.day.simulation.silence(*b, *a, noticed);
+        }
+    }
+
+    /// What the machines inside send is swallowed; they receive what is sent to them.
+    fn silence_one_way(&mut self, wires: &[(Seat, Seat)], inside: &[Seat], noticed: bool) {
+        self.day.simulation.faults.count(Fault::OneWay);
+        for (a, b) in wires {
+            let (from, to) = if inside.contains(a) { (*a, *b) } else { (*b, *a) };
+            self.day.simulation.silence(from, to, noticed);
+        }
+    }
+
+    fn isolate(&mut self, wires: &[(Seat, Seat)]) {
+        self.day.simulation.faults.count(Fault::Isolation);
+        for (a, b) in wires {
+            self.day.simulation.cut(*a, *b);
+        }
+    }
+
+    /// The cables are pulled one by one, and plugged in another order.
+    fn swizzle(&mut self, wires: Vec<(Seat, Seat)>, until_ms: u64) {
+        self.day.simulation.faults.count(Fault::Swizzle);
+        let now_ms = self.day.simulation.time_ms();
+        let mut back = wires.clone();
+        self.day.rng.shuffle(&mut back);
+        for (i, (a, b)) in wires.into_iter().enumerate() {
+            self.day.schedule.at(now_ms + i as u64 * 2_000, SwarmAction::Cut(a, b));
+        }
+        for (i, wire) in back.into_iter().enumerate() {
+            self.day.schedule.at(until_ms + i as u64 * 3_000, SwarmAction::Mend(vec![wire]));
+        }
+    }
+
+    // ---- writes --------------------------------------------------------------------------------------
+
+    fn write(&mut self) {
+        let Some(writer) = self.day.pick_running() else { return };
+        let Some(document) = self.day.rng.pick(&self.documents).cloned() else { return };
+        if !self.day.trust.reads(document.owner, writer) && document.owner != writer {
+            return self.write_elsewhere(writer);
+        }
+        if !self.day.trust.writes(document.owner, writer) {
+            let is_refusal =
+                |e: &CommandError| matches!(e, CommandError::ReadOnly(_) | CommandError::UnknownDocument(_));
+            return self.day.intrude(writer, &document, is_refusal);
+        }
+        if self.day.write(writer, &document, &ODDS) {
+            self.restart_later(writer);
+        }
+    }
+
+    /// Writes into a document of the writer's own, as the document that was drawn is not readable to it.
+    fn write_elsewhere(&mut self, writer: Seat) {
+        let Some(document) = self.documents.iter().find(|document| document.owner == writer).cloned() else {
+            return;
+        };
+        let value = draw_value(&mut self.day.rng, false);
+        match self.day.set_own(writer, &document, "elsewhere", value) {
+            Ok(()) => self.day.report.writes += 1,
+            Err(error) => self.day.wrong(format!("{writer:?} cannot write its own {document:?}: {error}")),
+        }
+    }
+
+    // ---- after the faults ----------------------------------------------------------------------------
+
+    /// The network and the clocks work from now on. A machine whose clock was wrong writes once more in each
+    /// document that it may write, so that its stamps are put right.
+    fn heal(&mut self) {
+        self.healed_ms = self.day.simulation.time_ms();
+        self.day.simulation.rates = Rates::CLEAN;
+        let seats = self.day.simulation.seats();
+        for seat in &seats {
+            self.day.simulation.set_clock(*seat, WallClock::default());
+            self.day.simulation.restart(*seat);
+        }
+        for (i, a) in seats.iter().enumerate() {
+            for b in seats.iter().skip(i + 1).filter(|b| Some((*a, **b)) != self.parted) {
+                self.day.simulation.mend(*a, *b);
+            }
+        }
+        self.day.simulation.run_for(MINUTE_MS);
+        for seat in self.day.erring.clone() {
+            for document in self.documents.clone() {
+                if self.day.trust.writes(document.owner, seat) {
+                    self.day.restamp(seat, &document);
+                }
+            }
+        }
+    }
+
+    fn in_step(&mut self) -> Result<(), String> {
+        let Day { simulation, trust, .. } = &mut self.day;
+        in_step(simulation, &self.documents, |owner, reader| trust.reads(owner, reader))?;
+        states_in_step(simulation, |owner, reader| trust.are_peers(owner, reader))
+    }
+
+    /// The federation is in step within the plan's bound.
+    fn converge(&mut self) -> Result<(), String> {
+        let patience = Patience {
+            began_ms: self.healed_ms,
+            within_ms: self.plan.converge_ms,
+            pause_ms: (500, MINUTE_MS),
+            pause_part: 4,
+        };
+        let converged = wait_in_step(self, &patience, Swarm::in_step);
+        let failed = |(ms, why)| format!("not in step {ms} ms after the faults: {why}");
+        self.day.report.converged_ms = converged.map_err(failed)?;
+        Ok(())
+    }
+
+    fn check(&mut self) -> Result<(), String> {
+        for document in self.documents.clone() {
+            let mut seats = self.day.simulation.seats();
+            seats.retain(|seat| *seat == document.owner || self.day.trust.reads(document.owner, *seat));
+            let content = same_content(&mut self.day.simulation, &document, &seats)?;
+            if content.get("intruder").is_some() {
+                return Err(format!("{document:?} holds what a reader without the right to write wrote"));
+            }
+            self.day.checker.lost(&mut self.day.simulation, &document, document.owner, |_| true)?;
+        }
+        Ok(())
+    }
+
+    /// Old messages that arrive once more change nothing.
+    fn check_replay(&mut self) -> Result<(), String> {
+        let before = self.hashes();
+        self.day.simulation.replay();
+        self.day.simulation.run_for(2 * MINUTE_MS);
+        match self.hashes() == before {
+            true => Ok(()),
+            false => Err("messages received before changed something when they came again".into()),
+        }
+    }
+
+    /// Documents read the same after all machines lost power at once.
+    fn check_restart(&mut self) -> Result<(), String> {
+        let before = self.hashes();
+        for seat in self.day.simulation.seats() {
+            self.day.simulation.crash(seat);
+        }
+        for seat in self.day.simulation.seats() {
+            self.day.simulation.restart(seat);
+        }
+        let after = self.hashes();
+        if after != before {
+            return Err("documents read differently after all machines lost power".into());
+        }
+        self.day.simulation.run_for(self.plan.heartbeat_ms);
+        self.in_step().map_err(|why| format!("out of step after all machines lost power: {why}"))
+    }
+
+    fn hashes(&mut self) -> Vec<Hashes> {
+        let seats = self.day.simulation.seats();
+        seats.into_iter().map(|seat| hashes(&mut self.day.simulation, seat)).collect()
+    }
+}

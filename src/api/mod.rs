@@ -1,0 +1,13 @@
+//! The local interface (`API.md`): HTTP on `control.sock` in the node's folder.
+//!
+//! | room | what it does |
+//! |---|---|
+//! | [`server`] | serves it for a running node |
+//! | [`routes`] | the paths, read and written in one table |
+//! | [`client`] | sends commands to a running node |
+//! | `json` | what is checked of JSON before it is parsed |
+
+pub mod client;
+pub(crate) mod json;
+pub mod routes;
+pub mod server;

@@ -1,0 +1,535 @@
+//! The paths of the local interface (`API.md`), in both directions: the server reads a request into a command, the client
+//! writes a command as a request. Both stand in this file, and a test checks that they agree.
+
+use std::net::SocketAddr;
+
+use hyper::{Method, StatusCode};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::config::TimeSpan;
+use crate::federation::{RadioUse, TrustLevel};
+use crate::layer::KeyPath;
+use crate::layer::Kind;
+use crate::node::{Admin, Command, CommandError, Query, Write};
+
+/// The default lifetime of an invite: a day.
+pub const INVITE_EXPIRES_DEFAULT_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// What a request of the interface asks for.
+#[derive(Clone, Debug)]
+pub enum ApiRequest {
+    /// A command; its reply is the answer.
+    Command(Command),
+    /// Changes as they happen, of one document or of all.
+    Watch(Option<String>),
+}
+
+/// Why a request is not valid.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RouteError {
+    /// The interface has no such path.
+    #[error("there is no {0}: the paths stand in src/api/API.md")]
+    NotFound(String),
+    /// The path takes other methods.
+    #[error("{path} does not know {method}")]
+    Method {
+        /// The path of the request.
+        path: String,
+        /// The method of the request.
+        method: String,
+    },
+    /// The body is not what the path takes.
+    #[error("the body is not the JSON that is wanted here: {0}")]
+    Body(String),
+    /// The body is JSON that a document cannot keep, or too much of it.
+    #[error("{0}")]
+    Value(String),
+    /// The path or the query is not well-formed.
+    #[error("{0}")]
+    Query(String),
+}
+
+impl RouteError {
+    /// The error's stable code, for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            RouteError::NotFound(_) => "not_found",
+            RouteError::Method { .. } => "method_not_allowed",
+            RouteError::Body(_) => "bad_json",
+            RouteError::Value(_) => "bad_value",
+            RouteError::Query(_) => "bad_request",
+        }
+    }
+
+    /// The HTTP status of the error.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            RouteError::NotFound(_) => StatusCode::NOT_FOUND,
+            RouteError::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            RouteError::Body(_) | RouteError::Value(_) | RouteError::Query(_) => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+/// The HTTP status of a command's refusal.
+pub fn status_of(error: &CommandError) -> StatusCode {
+    match error {
+        CommandError::UnknownPeer(_)
+        | CommandError::UnknownDocument(_)
+        | CommandError::UnknownKey { .. }
+        | CommandError::NoState(_) => StatusCode::NOT_FOUND,
+        CommandError::AmbiguousPeer { .. }
+        | CommandError::AmbiguousDocument { .. }
+        | CommandError::DocumentExists(_)
+        | CommandError::AlreadyPeer(_) => StatusCode::CONFLICT,
+        CommandError::ReadOnly(_) | CommandError::JoinRefused { .. } => StatusCode::FORBIDDEN,
+        CommandError::InviteExpired(_) => StatusCode::GONE,
+        CommandError::Limit { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        CommandError::Stopped(_) => StatusCode::SERVICE_UNAVAILABLE,
+        CommandError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::BAD_REQUEST,
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InviteBody {
+    level: Option<TrustLevel>,
+    expires: Option<String>,
+    expires_ms: Option<u64>,
+    #[serde(default)]
+    addresses: Vec<SocketAddr>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JoinBody {
+    code: String,
+    #[serde(default)]
+    addresses: Vec<SocketAddr>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CreateBody {
+    name: String,
+    #[serde(default = "map")]
+    kind: Kind,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LevelBody {
+    level: TrustLevel,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PolicyBody {
+    #[serde(default)]
+    radio: Option<RadioUse>,
+    #[serde(default)]
+    confidential: Option<bool>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NameBody {
+    name: String,
+}
+
+fn map() -> Kind {
+    Kind::Map
+}
+
+/// Reads a request.
+///
+/// # Errors
+///
+/// [`RouteError`] if the path does not exist, does not take the method, or the query or body is not valid.
+pub fn read(method: &Method, path: &str, query: Option<&str>, body: &[u8]) -> Result<ApiRequest, RouteError> {
+    let rest = path.strip_prefix("/v1/").ok_or_else(|| RouteError::NotFound(path.to_owned()))?;
+    let (room, name) = rest.split_once('/').map_or((rest, None), |(room, name)| (room, Some(name)));
+    let query = UrlQuery::read(query)?;
+    // A setting of a peer has a path of its own: `/v1/peers/PEER/trust`.
+    let (name, act) = match name {
+        Some(name) if room == "peers" => match name.rsplit_once('/') {
+            Some((peer, act)) => (Some(peer), Some(act)),
+            None => (Some(name), None),
+        },
+        name => (name, None),
+    };
+    let name = name.map(decode).transpose()?;
+    let request = RawRequest { method, path, query, body };
+    match (room, name, act) {
+        ("id", None, None) => request.get(Query::Id),
+        ("status", None, None) => request.get(Query::Status),
+        ("conflicts", None, None) => request.get(Query::Conflicts { doc: request.query.doc.clone() }),
+        ("state", peer, None) => request.get(Query::State { peer }),
+        ("watch", None, None) => {
+            request.get(Query::Id)?;
+            Ok(ApiRequest::Watch(request.query.doc))
+        }
+        ("links", None, None) => request.get(Query::Links),
+        ("airtime", None, None) => request.get(Query::Airtime),
+        ("policies", Some(doc), None) => request.policy(doc),
+        ("peers", None, None) => request.get(Query::Peers),
+        ("peers", Some(peer), act) => request.peer(peer, act),
+        ("invites" | "join", None, None) => request.federate(room),
+        ("docs", None, None) if method == Method::POST => {
+            let CreateBody { name, kind } = json(body)?;
+            command(Write::Create { name, kind })
+        }
+        ("docs", None, None) => request.get(Query::List),
+        ("docs", Some(doc), None) => request.document(doc),
+        _ => Err(request.not_found()),
+    }
+}
+
+/// A request whose path is parted already.
+struct RawRequest<'a> {
+    method: &'a Method,
+    path: &'a str,
+    query: UrlQuery,
+    body: &'a [u8],
+}
+
+impl RawRequest<'_> {
+    fn not_found(&self) -> RouteError {
+        RouteError::NotFound(self.path.to_owned())
+    }
+
+    fn unknown_method(&self) -> RouteError {
+        RouteError::Method { path: self.path.to_owned(), method: self.method.to_string() }
+    }
+
+    fn get(&self, of: impl Into<Command>) -> Result<ApiRequest, RouteError> {
+        if self.method == Method::GET { command(of) } else { Err(self.unknown_method()) }
+    }
+
+    fn policy(self, doc: String) -> Result<ApiRequest, RouteError> {
+        if self.method != Method::PUT {
+            return Err(self.unknown_method());
+        }
+        let PolicyBody { radio, confidential } = json(self.body)?;
+        command(Admin::Policy { doc, radio, confidential })
+    }
+
+    fn peer(self, peer: String, act: Option<&str>) -> Result<ApiRequest, RouteError> {
+        match (self.method, act) {
+            (&Method::DELETE, None) => command(Admin::Remove { peer }),
+            (&Method::PUT, Some("trust")) => {
+                command(Admin::Trust { peer, level: json::<LevelBody>(self.body)?.level })
+            }
+            (&Method::PUT, Some("name")) => {
+                command(Admin::Rename { peer, name: json::<NameBody>(self.body)?.name })
+            }
+            (_, None | Some("trust" | "name")) => Err(self.unknown_method()),
+            _ => Err(self.not_found()),
+        }
+    }
+
+    fn federate(self, room: &str) -> Result<ApiRequest, RouteError> {
+        if self.method != Method::POST {
+            return Err(self.unknown_method());
+        }
+        if room == "invites" {
+            return command(invite(json(self.body)?)?);
+        }
+        let JoinBody { code, addresses } = json(self.body)?;
+        command(Admin::Join { code, addresses })
+    }
+
+    fn document(self, doc: String) -> Result<ApiRequest, RouteError> {
+        match (self.method, self.query.key) {
+            (&Method::GET, key) => command(Query::Get { doc, key }),
+            (&Method::PUT, Some(key)) => command(Write::Set { doc, key, value: json(self.body)? }),
+            (&Method::PUT, None) => {
+                command(Write::Put { doc, value: json(self.body)?, whole: self.query.whole })
+            }
+            (&Method::DELETE, Some(key)) => command(Write::Del { doc, key }),
+            (&Method::DELETE, None) => {
+                Err(RouteError::Query("name a key: DELETE /v1/docs/DOC?key=a/b/c".into()))
+            }
+            _ => Err(RouteError::Method { path: self.path.to_owned(), method: self.method.to_string() }),
+        }
+    }
+}
+
+fn command(command: impl Into<Command>) -> Result<ApiRequest, RouteError> {
+    Ok(ApiRequest::Command(command.into()))
+}
+
+/// A request as it is written: method, path with query, body.
+pub type WrittenRequest = (Method, String, Vec<u8>);
+
+/// Writes a command as a request. `None` for a command that only the node's own process sends.
+pub fn write(command: &Command) -> Option<WrittenRequest> {
+    match command {
+        Command::Query(query) => Some(write_query(query)),
+        Command::Admin(admin) => Some(write_admin(admin)),
+        Command::Write(write) => write_write(write),
+    }
+}
+
+fn write_query(query: &Query) -> WrittenRequest {
+    let target = match query {
+        Query::Id => "/v1/id".to_owned(),
+        Query::Status => "/v1/status".to_owned(),
+        Query::Links => "/v1/links".to_owned(),
+        Query::Airtime => "/v1/airtime".to_owned(),
+        Query::Peers => "/v1/peers".to_owned(),
+        Query::List => "/v1/docs".to_owned(),
+        Query::State { peer: None } => "/v1/state".to_owned(),
+        Query::State { peer: Some(peer) } => format!("/v1/state/{}", encode(peer)),
+        Query::Conflicts { doc: None } => "/v1/conflicts".to_owned(),
+        Query::Conflicts { doc: Some(doc) } => format!("/v1/conflicts?doc={}", encode(doc)),
+        Query::Get { doc, key: None } => doc_path(doc),
+        Query::Get { doc, key: Some(key) } => key_path(doc, key),
+    };
+    (Method::GET, target, Vec::new())
+}
+
+fn write_admin(admin: &Admin) -> WrittenRequest {
+    let peer_path = |peer: &str, act: &str| format!("/v1/peers/{}{act}", encode(peer));
+    match admin {
+        Admin::Remove { peer } => (Method::DELETE, peer_path(peer, ""), Vec::new()),
+        Admin::Trust { peer, level } => put(peer_path(peer, "/trust"), &LevelBody { level: *level }),
+        Admin::Rename { peer, name } => put(peer_path(peer, "/name"), &NameBody { name: name.clone() }),
+        Admin::Policy { doc, radio, confidential } => {
+            let body = PolicyBody { radio: *radio, confidential: *confidential };
+            put(format!("/v1/policies/{}", encode(doc)), &body)
+        }
+        Admin::Invite { level, expires_ms, addresses } => {
+            let (level, expires_ms) = (Some(*level), Some(*expires_ms));
+            let body = InviteBody { level, expires: None, expires_ms, addresses: addresses.clone() };
+            post("/v1/invites", &body)
+        }
+        Admin::Join { code, addresses } => {
+            post("/v1/join", &JoinBody { code: code.clone(), addresses: addresses.clone() })
+        }
+    }
+}
+
+fn write_write(write: &Write) -> Option<WrittenRequest> {
+    Some(match write {
+        Write::Del { doc, key } => (Method::DELETE, key_path(doc, key), Vec::new()),
+        Write::Set { doc, key, value } => put(key_path(doc, key), value),
+        Write::Put { doc, value, whole } => {
+            let query = if *whole { "?whole=true" } else { "" };
+            put(format!("{}{query}", doc_path(doc)), value)
+        }
+        Write::Create { name, kind } => post("/v1/docs", &CreateBody { name: name.clone(), kind: *kind }),
+        Write::PublishState { .. } => return None,
+    })
+}
+
+fn doc_path(doc: &str) -> String {
+    format!("/v1/docs/{}", encode(doc))
+}
+
+fn key_path(doc: &str, key: &KeyPath) -> String {
+    format!("{}?key={}", doc_path(doc), encode(&key.to_string()))
+}
+
+fn put<T: Serialize>(target: String, body: &T) -> WrittenRequest {
+    (Method::PUT, target, bytes(body))
+}
+
+fn post<T: Serialize>(target: &str, body: &T) -> WrittenRequest {
+    (Method::POST, target.to_owned(), bytes(body))
+}
+
+/// The path and query that watch one document or all.
+pub fn write_watch(doc: Option<&str>) -> String {
+    doc.map_or_else(|| "/v1/watch".to_owned(), |doc| format!("/v1/watch?doc={}", encode(doc)))
+}
+
+fn invite(body: InviteBody) -> Result<Admin, RouteError> {
+    let span = |text: String| {
+        let TimeSpan(span) = text.parse().map_err(|e| RouteError::Query(format!("`expires`: {e}")))?;
+        Ok(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
+    };
+    let expires = body.expires.map(span).transpose()?;
+    Ok(Admin::Invite {
+        level: body.level.unwrap_or(TrustLevel::Trusted),
+        expires_ms: body.expires_ms.or(expires).unwrap_or(INVITE_EXPIRES_DEFAULT_MS),
+        addresses: body.addresses,
+    })
+}
+
+#[derive(Default)]
+struct UrlQuery {
+    key: Option<KeyPath>,
+    doc: Option<String>,
+    whole: bool,
+}
+
+impl UrlQuery {
+    fn read(text: Option<&str>) -> Result<Self, RouteError> {
+        let mut query = UrlQuery::default();
+        for pair in text.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let value = decode(value)?;
+            match name {
+                "key" => {
+                    let key = KeyPath::parse(&value).map_err(|e| RouteError::Query(format!("`key`: {e}")))?;
+                    query.key = Some(key);
+                }
+                "doc" => query.doc = Some(value),
+                "whole" => query.whole = value == "true",
+                _ => {
+                    return Err(RouteError::Query(format!(
+                        "`{name}` means nothing here: `key`, `doc` and `whole` do"
+                    )));
+                }
+            }
+        }
+        Ok(query)
+    }
+}
+
+fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, RouteError> {
+    super::json::check(body).map_err(|e| RouteError::Value(e.to_string()))?;
+    serde_json::from_slice(body).map_err(|e| RouteError::Body(e.to_string()))
+}
+
+fn bytes<T: Serialize>(body: &T) -> Vec<u8> {
+    serde_json::to_vec(body).expect("bodies have text keys and no failing parts")
+}
+
+/// Percent-encodes all but the unreserved characters (RFC 3986, section 2.3), so that a `/` in a name does
+/// not part the path.
+fn encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+fn decode(text: &str) -> Result<String, RouteError> {
+    let bad = || RouteError::Query(format!("`{text}` is not percent-encoded UTF-8"));
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            out.push(byte);
+            continue;
+        }
+        let digits = [bytes.next().ok_or_else(bad)?, bytes.next().ok_or_else(bad)?];
+        let decoded = data_encoding::HEXLOWER_PERMISSIVE.decode(&digits).map_err(|_| bad())?;
+        out.extend(decoded);
+    }
+    String::from_utf8(out).map_err(|_| bad())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tombolo_delta::Value;
+
+    fn key(text: &str) -> KeyPath {
+        KeyPath::parse(text).unwrap()
+    }
+
+    /// The server reads what the client writes as the same command.
+    #[test]
+    fn every_command_survives_its_way_through_http() {
+        let odd = "pe er/ä?&%2F#\\+\n";
+        let (doc, peer, address) = (odd.to_owned(), odd.to_owned(), "[fe80::1%3]:8662".parse().unwrap());
+        let value = Value::map([("a", Value::from(1)), ("b", Value::from(1.5))]);
+        let commands: Vec<Command> = vec![
+            Query::Id.into(),
+            Admin::Invite { level: TrustLevel::Observer, expires_ms: 7, addresses: vec![address] }.into(),
+            Admin::Join { code: "fed1:x".into(), addresses: vec!["127.0.0.1:1".parse().unwrap()] }.into(),
+            Query::Peers.into(),
+            Admin::Trust { peer: peer.clone(), level: TrustLevel::Untrusted }.into(),
+            Admin::Rename { peer: peer.clone(), name: "new".into() }.into(),
+            Admin::Remove { peer: peer.clone() }.into(),
+            Write::Create { name: "plan".into(), kind: Kind::Map }.into(),
+            Write::Create { name: "report".into(), kind: Kind::Snapshot }.into(),
+            Write::Set { doc: doc.clone(), key: key("a/b\\/c/ü ?&="), value: value.clone() }.into(),
+            Query::Get { doc: doc.clone(), key: None }.into(),
+            Query::Get { doc: doc.clone(), key: Some(key("a//b")) }.into(),
+            Write::Del { doc: doc.clone(), key: key("100%") }.into(),
+            Write::Put { doc: doc.clone(), value, whole: false }.into(),
+            Query::List.into(),
+            Query::State { peer: None }.into(),
+            Query::State { peer: Some(peer) }.into(),
+            Query::Status.into(),
+            Query::Links.into(),
+            Query::Airtime.into(),
+            Query::Conflicts { doc: None }.into(),
+            Query::Conflicts { doc: Some(doc) }.into(),
+        ];
+        for command in commands {
+            let (method, target, body) = write(&command).unwrap();
+            let (path, query) = target.split_once('?').map_or((target.as_str(), None), |(p, q)| (p, Some(q)));
+            let Ok(ApiRequest::Command(back)) = read(&method, path, query, &body) else {
+                panic!("{method} {target}")
+            };
+            assert_eq!(format!("{back:?}"), format!("{command:?}"));
+        }
+    }
+
+    #[test]
+    fn a_person_with_curl_may_leave_the_slash_in_a_document_as_it_is() {
+        let Ok(ApiRequest::Command(Command::Query(Query::Get { doc, .. }))) =
+            read(&Method::GET, "/v1/docs/attic/plan", None, b"")
+        else {
+            panic!("not a get")
+        };
+        assert_eq!(doc, "attic/plan");
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused_with_its_reason() {
+        let cases = [
+            (Method::GET, "/", None, "", "not_found"),
+            (Method::GET, "/v2/id", None, "", "not_found"),
+            (Method::GET, "/v1/id/x", None, "", "not_found"),
+            (Method::GET, "/v1/peers/a/b", None, "", "not_found"),
+            (Method::POST, "/v1/id", None, "", "method_not_allowed"),
+            (Method::GET, "/v1/join", None, "", "method_not_allowed"),
+            (Method::PATCH, "/v1/docs/a", None, "", "method_not_allowed"),
+            (Method::POST, "/v1/join", None, "", "bad_json"),
+            (Method::POST, "/v1/join", None, "{\"code\":\"x\",\"cod\":1}", "bad_json"),
+            (Method::PUT, "/v1/docs/a", Some("key=b"), "{\"a\":1,\"a\":2}", "bad_json"),
+            (Method::PUT, "/v1/docs/a", Some("key="), "1", "bad_request"),
+            (Method::GET, "/v1/docs/%ff", None, "", "bad_request"),
+            (Method::GET, "/v1/docs/%f", None, "", "bad_request"),
+            (Method::GET, "/v1/docs/a", Some("kee=b"), "", "bad_request"),
+            (Method::DELETE, "/v1/docs/a", None, "", "bad_request"),
+            (Method::POST, "/v1/invites", None, "{\"expires\":\"soon\"}", "bad_request"),
+        ];
+        for (method, path, query, body, code) in cases {
+            let error = read(&method, path, query, body.as_bytes()).expect_err(path);
+            assert_eq!(error.code(), code, "{method} {path}");
+        }
+    }
+
+    proptest! {
+        /// Any bytes are a command or a reason, never a panic; and a doc's name survives whatever it is.
+        #[test]
+        fn any_request_is_a_command_or_a_reason(
+            path in "(/v1)?/(id|docs|peers|invites|join|state|watch|conflicts|.{0,4})(/.{0,9}){0,3}",
+            query in proptest::option::of("((key|doc|.{0,3})=?.{0,9}&?){0,3}"),
+            body in proptest::collection::vec(any::<u8>(), 0..40),
+            method in 0..4_usize,
+            doc in ".{1,20}",
+        ) {
+            let method = [Method::GET, Method::PUT, Method::POST, Method::DELETE][method].clone();
+            let _ = read(&method, &path, query.as_deref(), &body);
+            let (method, target, body) = write(&Query::Get { doc: doc.clone(), key: None }.into()).unwrap();
+            let asked = read(&method, &target, None, &body).map_err(|e| TestCaseError::fail(e.to_string()))?;
+            let same = matches!(asked, ApiRequest::Command(Command::Query(Query::Get { doc: read, .. })) if read == doc);
+            prop_assert!(same);
+        }
+    }
+}

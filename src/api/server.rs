@@ -1,0 +1,359 @@
+//! The local interface: HTTP on `control.sock` in the node's folder, described in `API.md`.
+//!
+//! Any process that can open the socket may use all of the interface, so the mode of the socket is 0600, and that of a
+//! new folder 0700.
+
+use std::convert::Infallible;
+use std::fs::{DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Bytes, Frame, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::routes::{self, ApiRequest};
+use crate::folder::socket::SOCKET_FILE;
+use crate::folder::unless_missing;
+use crate::io::view::ChangedView;
+use crate::node::{CommandError, Event, Query, Reply};
+use crate::runtime::{AskError, NodeClient};
+use crate::unix_http::ShortPath;
+
+/// Bytes of a request's body; a longer one is refused (`413`).
+pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Connections at once, watchers included. A further one waits until one closes.
+pub const CONNECTIONS_MAX: usize = 128;
+/// Watchers at once; a further one is refused (`503`), so that they never take all connections.
+pub const WATCHERS_MAX: usize = 64;
+/// Lines that wait for a slow watcher before events are left out for it.
+pub const WATCH_LINES_MAX: usize = 64;
+/// How long a client may take over its request line and headers.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long requests in progress may take when the daemon ends.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
+
+type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
+
+/// The local interface of a running node. Dropped, it aborts requests in progress.
+pub(crate) struct LocalServer {
+    path: PathBuf,
+    stop: watch::Sender<bool>,
+    accepting: JoinSet<()>,
+}
+
+impl LocalServer {
+    /// Listens in `folder`. The caller holds the store, so a socket that is there is a stale one.
+    pub(crate) fn start(folder: &Path, client: NodeClient) -> io::Result<Self> {
+        let path = folder.join(SOCKET_FILE);
+        let listener = bind(&path)?;
+        let (stop, stopped) = watch::channel(false);
+        let mut accepting = JoinSet::new();
+        accepting.spawn(accept(listener, client, stopped));
+        Ok(LocalServer { path, stop, accepting })
+    }
+
+    /// The path of its socket.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Accepts no more requests and lets those in progress finish.
+    pub(crate) async fn shutdown(mut self) {
+        let _ = std::fs::remove_file(&self.path);
+        let _ = self.stop.send(true);
+        let _ = self.accepting.join_next().await;
+    }
+}
+
+/// Listens at `path`. The socket is made in a folder of mode 0700 and moved out of it with mode 0600, so no other user
+/// can open it at any time.
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    let closed = path.with_extension("new");
+    let made = closed.join(SOCKET_FILE);
+    // Files that a power cut left behind.
+    unless_missing(std::fs::remove_file(&made))?;
+    unless_missing(std::fs::remove_dir(&closed))?;
+    DirBuilder::new().mode(0o700).create(&closed)?;
+    let short = ShortPath::new(&made)?;
+    let listener = UnixListener::bind(&short.path)?;
+    std::fs::set_permissions(&made, Permissions::from_mode(0o600))?;
+    std::fs::rename(&made, path)?;
+    std::fs::remove_dir(&closed)?;
+    Ok(listener)
+}
+
+async fn accept(listener: UnixListener, client: NodeClient, mut stopped: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let watchers = Arc::new(Semaphore::new(WATCHERS_MAX));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            _ = stopped.changed() => break,
+            accepted = place_and_stream(&places, &listener) => accepted,
+        };
+        while connections.try_join_next().is_some() {}
+        match accepted {
+            Ok((place, stream)) => {
+                let context = ServerContext {
+                    client: client.clone(),
+                    watchers: watchers.clone(),
+                    stopped: stopped.clone(),
+                };
+                connections.spawn(async move {
+                    serve(stream, context).await;
+                    drop(place);
+                });
+            }
+            // Out of file handles: some will come free.
+            Err(error) => {
+                tracing::warn!("control.sock: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    drop(listener);
+    let ended = async { while connections.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(END_TIMEOUT, ended).await;
+}
+
+async fn place_and_stream(
+    places: &Arc<Semaphore>,
+    listener: &UnixListener,
+) -> io::Result<(tokio::sync::OwnedSemaphorePermit, UnixStream)> {
+    let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((place, stream))
+}
+
+/// What the handling of a request needs.
+#[derive(Clone)]
+struct ServerContext {
+    client: NodeClient,
+    watchers: Arc<Semaphore>,
+    stopped: watch::Receiver<bool>,
+}
+
+async fn serve(stream: UnixStream, context: ServerContext) {
+    let mut stopped = context.stopped.clone();
+    let handler = service_fn(move |request| {
+        let context = context.clone();
+        async move { Ok::<_, Infallible>(answer(request, context).await) }
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    let connection = builder.serve_connection(TokioIo::new(stream), handler);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        _ = stopped.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!("control.sock: {error}");
+    }
+}
+
+async fn answer(request: Request<Incoming>, context: ServerContext) -> Answer {
+    let (head, body) = request.into_parts();
+    let body = match Limited::new(body, BODY_BYTES_MAX).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => {
+            let message = format!("a body has at most {BODY_BYTES_MAX} bytes");
+            return failure(StatusCode::PAYLOAD_TOO_LARGE, "too_long", &message);
+        }
+        Err(error) => return failure(StatusCode::BAD_REQUEST, "bad_request", &error.to_string()),
+    };
+    match routes::read(&head.method, head.uri.path(), head.uri.query(), &body) {
+        Err(error) => failure(error.status(), error.code(), &error.to_string()),
+        Ok(ApiRequest::Watch(doc)) => watch_answer(doc, context).await,
+        Ok(ApiRequest::Command(command)) => match context.client.command(command).await {
+            Ok(reply) => success(&reply),
+            Err(error) => refusal(&error),
+        },
+    }
+}
+
+fn success(reply: &Reply) -> Answer {
+    match serde_json::to_vec(reply) {
+        Ok(json) => whole(StatusCode::OK, json),
+        Err(error) => {
+            let message = format!("this content cannot be written as JSON: {error}");
+            failure(StatusCode::INTERNAL_SERVER_ERROR, "not_json", &message)
+        }
+    }
+}
+
+fn refusal(error: &AskError) -> Answer {
+    match error {
+        AskError::Refused(error) => failure(routes::status_of(error), error.code(), &error.to_string()),
+        AskError::Gone(error) => failure(StatusCode::SERVICE_UNAVAILABLE, "gone", &error.to_string()),
+    }
+}
+
+fn failure(status: StatusCode, code: &str, message: &str) -> Answer {
+    whole(status, error_json(code, message).into_bytes())
+}
+
+/// An error as the interface and `--json` write it: `{"error":{"code":…,"message":…}}`.
+pub fn error_json(code: &str, message: &str) -> String {
+    serde_json::json!({ "error": { "code": code, "message": message } }).to_string()
+}
+
+fn whole(status: StatusCode, mut json: Vec<u8>) -> Answer {
+    json.push(b'\n');
+    respond(status, "application/json", Full::new(Bytes::from(json)).boxed_unsync())
+}
+
+fn respond(status: StatusCode, kind: &'static str, body: UnsyncBoxBody<Bytes, Infallible>) -> Answer {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert("content-type", hyper::header::HeaderValue::from_static(kind));
+    response
+}
+
+async fn watch_answer(doc: Option<String>, context: ServerContext) -> Answer {
+    let ServerContext { client, watchers, stopped } = context;
+    let Ok(place) = watchers.try_acquire_owned() else {
+        let message = format!("{WATCHERS_MAX} programs watch already: end one of them first");
+        return failure(StatusCode::SERVICE_UNAVAILABLE, "too_many_watchers", &message);
+    };
+    let events = client.events();
+    let filter = match Filter::new(doc, &client).await {
+        Ok(filter) => filter,
+        Err(error) => return refusal(&error),
+    };
+    let (lines, body) = mpsc::channel(WATCH_LINES_MAX);
+    tokio::spawn(async move {
+        write_lines(events, filter, lines, stopped).await;
+        drop(place);
+    });
+    respond(StatusCode::OK, "application/x-ndjson", LineBody(body).boxed_unsync())
+}
+
+/// One line per event until the watcher or the node goes.
+async fn write_lines(
+    mut events: broadcast::Receiver<Event>,
+    filter: Filter,
+    lines: mpsc::Sender<Bytes>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    loop {
+        let event = tokio::select! {
+            event = events.recv() => event,
+            _ = stopped.changed() => break,
+            () = lines.closed() => break,
+        };
+        let line = match event {
+            Ok(event) if filter.passes(&event) => {
+                serde_json::to_string(&event).expect("events have text keys and no failing parts")
+            }
+            Ok(_) => continue,
+            // A watcher that lags learns how much it missed, and can read the documents again.
+            Err(broadcast::error::RecvError::Lagged(count)) => {
+                serde_json::json!({ "event": "missed", "count": count }).to_string()
+            }
+            Err(broadcast::error::RecvError::Closed) => break,
+        };
+        if lines.send(Bytes::from(line + "\n")).await.is_err() {
+            break;
+        }
+    }
+}
+
+/// The events that a watcher receives.
+enum Filter {
+    All,
+    Document { name: String, owner: Option<String> },
+}
+
+impl Filter {
+    /// Reads `name` or `peer/name`; refuses a document that is unknown or ambiguous.
+    async fn new(doc: Option<String>, client: &NodeClient) -> Result<Self, AskError> {
+        let Some(doc) = doc else { return Ok(Filter::All) };
+        client.command(Query::Get { doc: doc.clone(), key: None }).await?;
+        match doc.rsplit_once('/') {
+            None => Ok(Filter::Document { name: doc, owner: None }),
+            Some((peer, name)) => {
+                let owner = owner_called(peer, name, client).await?;
+                Ok(Filter::Document { name: name.to_owned(), owner })
+            }
+        }
+    }
+
+    fn passes(&self, event: &Event) -> bool {
+        match (self, event) {
+            (Filter::All, _) => true,
+            (
+                Filter::Document { name, owner },
+                Event::Changed(ChangedView { owner: of, name: called, .. }),
+            ) => called == name && owner.as_ref().is_none_or(|owner| owner == of),
+            _ => false,
+        }
+    }
+}
+
+/// The DID of the owner that a text names: this node by name or DID; a peer by DID, name or prefix. The node has found
+/// one document by the text, so only owners of a document of that name count. If several are left, the name is
+/// ambiguous.
+async fn owner_called(text: &str, name: &str, client: &NodeClient) -> Result<Option<String>, AskError> {
+    let (Reply::Id(id), Reply::Peers(peers), Reply::Documents(documents)) = (
+        client.command(Query::Id).await?,
+        client.command(Query::Peers).await?,
+        client.command(Query::List).await?,
+    ) else {
+        return Ok(None);
+    };
+    if id.name == text || id.did == text {
+        return Ok(Some(id.did));
+    }
+    let owners: Vec<&str> = documents.iter().filter(|d| d.name == name).map(|d| d.owner.as_str()).collect();
+    let peers: Vec<_> = peers.iter().filter(|peer| owners.contains(&peer.did.as_str())).collect();
+    let short = text.strip_prefix("did:key:").unwrap_or(text);
+    let starts = |did: &str| did.strip_prefix("did:key:").is_some_and(|key| key.starts_with(short));
+    let mut found: Vec<&str> =
+        peers.iter().map(|peer| peer.did.as_str()).filter(|did| *did == text).collect();
+    if found.is_empty() {
+        found.extend(peers.iter().filter(|p| p.name.as_deref() == Some(text)).map(|p| p.did.as_str()));
+    }
+    if found.is_empty() {
+        found.extend(peers.iter().map(|peer| peer.did.as_str()).filter(|did| starts(did)));
+    }
+    match found.as_slice() {
+        [one] => Ok(Some((*one).to_owned())),
+        several => {
+            let choices = several.iter().map(|did| format!("{did}/{name}")).collect();
+            let name = format!("{text}/{name}");
+            Err(AskError::Refused(CommandError::AmbiguousDocument { name, choices }))
+        }
+    }
+}
+
+/// A body of lines that are sent as they come.
+struct LineBody(mpsc::Receiver<Bytes>);
+
+impl Body for LineBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(task).map(|line| line.map(|line| Ok(Frame::data(line))))
+    }
+}

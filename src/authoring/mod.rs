@@ -1,0 +1,167 @@
+//! Authoring: local writes become signed states of the node's own layers.
+//!
+//! A write is checked and staged ([`Authoring::stage`], in `writes`). The node then settles: each staged document becomes
+//! one signed state ([`Authoring::commit_map`], [`Authoring::commit_snapshot`]), stored in the replica. What gathers
+//! between two polls shares one signature per document.
+//!
+//! Invariants: a sequence is signed once; nothing is signed after another machine was seen to sign with the same key; a
+//! stamp is greater than the stamp of every entry that it replaces.
+
+mod brief;
+mod staged;
+mod tree;
+mod writes;
+
+use tombolo_delta::Value;
+
+pub use brief::{state_brief, state_with_brief};
+pub use staged::{MapChanges, Staged, StagedReply, WriteKind};
+
+use crate::core::Core;
+use crate::io::{CommandError, Reply, view};
+use crate::layer::{
+    Content, DocumentId, Entry, Head, Kind, Layer, LayerId, MapContent, Sequence, SignedHead,
+};
+use crate::merge::map_of;
+use crate::replica::{Replaced, Replica, Stored};
+
+/// Local writes on their way to a signature.
+#[derive(Debug, Default)]
+pub struct Authoring {
+    staged: Staged,
+}
+
+impl Authoring {
+    /// What is staged, to add to it.
+    pub fn staged_mut(&mut self) -> &mut Staged {
+        &mut self.staged
+    }
+
+    /// Takes everything staged, to sign it.
+    pub fn take_staged(&mut self) -> Staged {
+        std::mem::take(&mut self.staged)
+    }
+
+    /// Signs and stores a new state of an own snapshot.
+    ///
+    /// # Errors
+    /// [`CommandError::BadValue`] if the value is beyond the limits of the format, [`CommandError::Stopped`] if this node
+    /// does not sign any more.
+    pub fn commit_snapshot(
+        &self,
+        core: &mut Core,
+        replica: &mut Replica,
+        document: &DocumentId,
+        value: Value,
+    ) -> Result<Stored, CommandError> {
+        let content = Content::snapshot(value).map_err(|error| CommandError::BadValue(error.to_string()))?;
+        let id = core.own_layer(document);
+        let sequence = next_sequence(replica, &id)?;
+        let replaced = replica.layer(&id).map(Replaced::of);
+        let signed = sign(core, replica, &id, &content, sequence);
+        Ok(replica.store(core, Layer { signed, content }, replaced, None))
+    }
+
+    /// Signs and stores a new state of the own layer in a map.
+    ///
+    /// # Errors
+    /// [`CommandError::BadValue`] if the entries are beyond the limits of the format, [`CommandError::Stopped`] if this
+    /// node does not sign any more; the layer then stays as it was.
+    pub fn commit_map(
+        &self,
+        core: &mut Core,
+        replica: &mut Replica,
+        document: &DocumentId,
+        changes: MapChanges,
+    ) -> Result<Stored, CommandError> {
+        let id = core.own_layer(document);
+        if replica.document(document).is_some_and(|document| document.kind() != Kind::Map) {
+            return Err(CommandError::UnknownDocument(document.name.as_str().to_owned()));
+        }
+        let sequence = next_sequence(replica, &id)?;
+        let mut changes = changes;
+        leave_behind(replica, &id, &mut changes);
+        restamp(core, replica, &id, &mut changes);
+        let keys: Vec<_> = changes.keys().cloned().collect();
+        let (before, mut map) = match replica.take_own_map(&id) {
+            Some((signed, map)) => (Some(signed), map),
+            None => (None, MapContent::default()),
+        };
+        if let Err(error) = map.change(changes) {
+            // The map is as it was.
+            if let Some(before) = before {
+                replica.put_back_own_map(before, map);
+            }
+            return Err(CommandError::BadValue(error.to_string()));
+        }
+        let content = Content::Map(map);
+        let signed = sign(core, replica, &id, &content, sequence);
+        replica.recovery_mut().note_written(document, keys.iter().cloned());
+        Ok(replica.store(core, Layer { signed, content }, before.map(Replaced::in_place), Some(keys)))
+    }
+
+    /// The reply to a write that is signed, from the layer as it is held now.
+    pub fn reply_to(core: &Core, replica: &Replica, reply: &StagedReply) -> Reply {
+        let head = replica.layer(&core.own_layer(&reply.document)).map(Layer::head);
+        let sequence = head.map_or(0, |head| head.sequence.get());
+        match reply.kind {
+            WriteKind::Published => {
+                let timestamp = crate::clock::rfc3339(head.map_or(0, |head| head.time_ms));
+                Reply::Published(view::PublishedView { sequence, timestamp })
+            }
+            WriteKind::Document { changed } => Reply::Written(view::WrittenView {
+                owner: crate::identity::did(&reply.document.owner),
+                name: reply.document.name.as_str().to_owned(),
+                sequence,
+                changed,
+            }),
+        }
+    }
+}
+
+/// A writer that is listed again starts with an empty layer: the owner has taken over what it wrote before its removal,
+/// and what has been deleted since must not come back.
+fn leave_behind(replica: &Replica, id: &LayerId, changes: &mut MapChanges) {
+    let from = replica.federation().counts_from(&id.document.owner, &id.author);
+    let Some(old) = replica.layer(id).filter(|old| Some(old.head().audience_sequence) < from) else {
+        return;
+    };
+    let entries = map_of(old).map_or(0, MapContent::len);
+    let document = id.document.name.as_str();
+    tracing::warn!(document, entries, "listed again as a writer: our old layer is left behind");
+    for (key, _) in map_of(old).into_iter().flat_map(MapContent::iter) {
+        changes.entry(key.clone()).or_insert(None);
+    }
+}
+
+/// Own entries in the future, left by a clock that has been put right, get new stamps with the next commit, so that no
+/// other writer stays locked out.
+fn restamp(core: &mut Core, replica: &Replica, id: &LayerId, changes: &mut MapChanges) {
+    // The input that brought the right time may be the one that is being handled.
+    core.clock.put_right();
+    let ahead = replica.own_entries_ahead(core, id, |key| changes.contains_key(key));
+    for (key, entry) in ahead {
+        changes.insert(key, Some(Entry { stamp: core.clock.tick(), ..entry }));
+    }
+}
+
+/// The sequence of the next state of an own layer, if one may be signed.
+fn next_sequence(replica: &Replica, id: &LayerId) -> Result<Sequence, CommandError> {
+    if let Some(why) = replica.recovery().stopped() {
+        return Err(CommandError::Stopped(why.to_owned()));
+    }
+    let last = replica.layer(id).map_or(Sequence::NONE, |layer| layer.head().sequence);
+    last.next().ok_or_else(|| CommandError::Stopped("the sequence is used up".to_owned()))
+}
+
+fn sign(core: &Core, replica: &Replica, id: &LayerId, content: &Content, sequence: Sequence) -> SignedHead {
+    let head = Head {
+        kind: content.kind(),
+        layer: id.clone(),
+        sequence,
+        time_ms: core.clock.signing_ms(),
+        audience_sequence: replica.federation().audience_sequence(&id.document.owner),
+        root: content.root(),
+    };
+    head.sign(&core.keypair)
+}

@@ -1,0 +1,415 @@
+//! Pairwise channels: audience keys for a node that was not there when they were renewed.
+//!
+//! An owner sends its new key under the one before it (`keys`), once, to all. That misses a reader that was off during more
+//! than one renewal, the readers of an owner that was restarted before all had received the key, and an owner whose disk is
+//! lost with its key. For these each pair of peers has a channel of its own, whose key both always know.
+//!
+//! ```text
+//! which keys   [0][state of my keys][state of yours that I hold][sequence of your audience that I hold]
+//!   state      [sequence][root print 4], of the `keys` document; sequences in LEB128
+//! mine         [1][a whole layer of mine]       `audience` or `keys`
+//! yours        [2][a whole layer of yours]
+//! ```
+//! A reader that is heard, and does not name this node's key among the audiences it relays, is sent what it lacks. A node that
+//! receives frames it cannot open, and does not hear some peer at all, asks that peer. Each further try waits twice as long:
+//! other networks may use this frequency, and the peer may be far away.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use tombolo_mesh::airtime::ledger::{Account, Priority, Verdict};
+use tombolo_mesh::frame::keys::Identity;
+use tombolo_mesh::frame::keys::pair::PairChannel;
+use tombolo_mesh::station::Outgoing;
+use tombolo_transports::{LinkId, PeerId};
+
+use crate::broadcast::audience::{listeners_of, member_peers};
+use crate::broadcast::transmit::account;
+use crate::broadcast::{Broadcast, RadioContext, RadioLink, kinds};
+use crate::core::{Core, Rejection, reserved_document};
+use crate::envelope::{Envelope, decode_air, encode_air};
+use crate::layer::{DocumentName, LayerId, Sequence, SignedHead};
+use crate::replica::Replica;
+use crate::sync::broadcast::message::{Heartbeat, OTHERS_MAX};
+use crate::sync::frontier::State;
+use crate::unicast::Unicast;
+
+/// Airtime of questions for keys.
+const ASKS: Account = Account(4);
+/// Messages that wait for one radio; what does not fit is asked for again.
+const WAITING_MAX: usize = 16;
+/// The longest pause between two tries, milliseconds.
+const PAUSE_MAX_MS: u64 = 24 * 60 * 60 * 1000;
+/// After a frame that cannot be read: time for those that can be, in frames.
+const HEAR_OUT_FRAMES: u64 = 16;
+/// A peer whose own frames were not heard for so many heartbeats is asked.
+const SILENT_HEARTBEATS: u64 = 5;
+
+/// The channels of two, by the name that the station has for them.
+#[derive(Debug, Default)]
+pub(super) struct Pairs {
+    by_name: BTreeMap<PeerId, (PeerId, PairChannel)>,
+}
+
+/// What one radio knows of them.
+#[derive(Debug, Default)]
+pub(super) struct Talks {
+    /// When a peer was heard last in its own audience.
+    heard: BTreeMap<PeerId, u64>,
+    asked: BTreeMap<PeerId, Pause>,
+    supplied: BTreeMap<PeerId, Pause>,
+    /// When to ask somebody, after a frame that could not be read.
+    ask_at: Option<u64>,
+    waiting: VecDeque<(PeerId, Account, Vec<u8>)>,
+}
+
+/// How long something is not tried again.
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    until: u64,
+    wait_ms: u64,
+}
+
+/// What is said in a channel of two.
+#[derive(Debug, PartialEq, Eq)]
+enum Talk<'a> {
+    Which { mine: State, yours: State, audience: u64 },
+    Mine(&'a [u8]),
+    Yours(&'a [u8]),
+}
+
+impl Pairs {
+    /// Makes channels with new peers, and says which are no more.
+    pub(super) fn renew(&mut self, us: &Identity, peers: &[PeerId]) -> Vec<PeerId> {
+        for peer in peers {
+            if self.name(peer).is_none()
+                && let Some(channel) = PairChannel::new(us, peer)
+            {
+                self.by_name.insert(channel.name, (*peer, channel));
+            }
+        }
+        let is_over = |(_, (peer, _)): &(&PeerId, &(PeerId, PairChannel))| !peers.contains(peer);
+        let ended: Vec<PeerId> = self.by_name.iter().filter(is_over).map(|(name, _)| *name).collect();
+        self.by_name.retain(|name, _| !ended.contains(name));
+        ended
+    }
+
+    /// Each with the peer at its other end.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &(PeerId, PairChannel)> {
+        self.by_name.values()
+    }
+
+    pub(super) fn is_pair(&self, channel: &PeerId) -> bool {
+        self.by_name.contains_key(channel)
+    }
+
+    fn name(&self, peer: &PeerId) -> Option<PeerId> {
+        self.by_name.iter().find(|(_, (known, _))| known == peer).map(|(name, _)| *name)
+    }
+}
+
+impl Talks {
+    pub(super) fn next_timer(&self) -> Option<u64> {
+        self.ask_at
+    }
+
+    pub(super) fn waits(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// A peer said something in its own audience: we have its key.
+    pub(super) fn heard(&mut self, now: u64, peer: PeerId) {
+        self.heard.insert(peer, now);
+        self.asked.remove(&peer);
+    }
+
+    /// A frame could not be read.
+    pub(super) fn foreign(&mut self, now: u64, frame_ms: u64, jitter: u64) {
+        let wait = frame_ms * HEAR_OUT_FRAMES;
+        self.ask_at.get_or_insert(now + wait + jitter % (wait + 1));
+    }
+
+    fn is_silent(&self, now: u64, peer: &PeerId, heartbeat_ms: u64) -> bool {
+        self.heard.get(peer).is_none_or(|at| at.saturating_add(SILENT_HEARTBEATS * heartbeat_ms) <= now)
+    }
+
+    fn wait(&mut self, to: PeerId, account: Account, bytes: Vec<u8>) {
+        if self.waiting.len() < WAITING_MAX {
+            self.waiting.push_back((to, account, bytes));
+        }
+    }
+}
+
+/// Whether something may be tried now; if so, the next try waits twice as long.
+fn take(pauses: &mut BTreeMap<PeerId, Pause>, peer: PeerId, now: u64, first_ms: u64) -> bool {
+    let pause = pauses.entry(peer).or_insert(Pause { until: now, wait_ms: first_ms });
+    let may = pause.until <= now;
+    if may {
+        pause.until = now + pause.wait_ms;
+        pause.wait_ms = (pause.wait_ms * 2).min(PAUSE_MAX_MS);
+    }
+    may
+}
+
+impl Broadcast {
+    /// A reader's heartbeat was received: if it does not have the present audience key, it is sent it.
+    pub fn compare_keys(
+        &mut self,
+        core: &Core,
+        replica: &Replica,
+        wired: &Unicast,
+        link: LinkId,
+        from: PeerId,
+        heartbeat: &Heartbeat,
+    ) {
+        let Some(key) = self.shared.keys.key_of(core, replica, &core.me) else { return };
+        let names = |alias: [u8; 2]| heartbeat.others.iter().any(|(named, _)| *named == alias);
+        let before = self.shared.keys.previous(&core.me, &key);
+        let is_reader = listeners_of(replica.federation(), &core.me).contains(&from);
+        let Some(radio) = self.radios.get_mut(&link) else { return };
+        if names(key.alias().0) {
+            radio.talks.supplied.remove(&from);
+        } else if is_reader
+            && heartbeat.others.len() < OTHERS_MAX
+            && !before.is_some_and(|before| names(before.alias().0))
+        {
+            radio.supply_keys(core, replica, wired, from, core.me);
+        }
+    }
+
+    /// A message arrived on a pairwise channel. Returns the layer that it carries: it goes through the same gate as from any
+    /// link.
+    pub fn talk_received(
+        &mut self,
+        core: &mut Core,
+        replica: &Replica,
+        wired: &Unicast,
+        link: LinkId,
+        from: PeerId,
+        bytes: &[u8],
+    ) -> Option<Envelope> {
+        let (owner, layer) = match Talk::decode(bytes) {
+            None => {
+                core.metrics.reject(Rejection::BadMessage);
+                return None;
+            }
+            Some(Talk::Which { mine, yours, audience }) => {
+                self.radios.get_mut(&link)?.keys_asked(core, replica, wired, from, (mine, yours, audience));
+                return None;
+            }
+            Some(Talk::Mine(layer)) => (from, layer),
+            Some(Talk::Yours(layer)) => (core.me, layer),
+        };
+        let envelope = decode_air(owner, layer).ok();
+        let envelope = envelope.filter(|e| super::rank(&e.signed.head.layer.document.name) == 0);
+        if envelope.is_none() {
+            core.metrics.reject(Rejection::BadMessage);
+        }
+        envelope
+    }
+
+    /// A layer from a pairwise channel went through the gate: a peer that has lost its own newer state is sent it.
+    pub fn talk_applied(
+        &mut self,
+        core: &Core,
+        replica: &Replica,
+        wired: &Unicast,
+        link: LinkId,
+        from: PeerId,
+        signed: &SignedHead,
+    ) {
+        let owner = signed.head.layer.document.owner;
+        let is_behind = replica.state(&signed.head.layer).is_some_and(|held| held > State::of(signed));
+        if owner == from
+            && is_behind
+            && let Some(radio) = self.radios.get_mut(&link)
+        {
+            radio.supply_keys(core, replica, wired, from, from);
+        }
+    }
+}
+
+impl RadioLink {
+    /// Frames arrive that cannot be opened: asks the peer that is not heard at all, and was not asked for longest.
+    pub(super) fn ask_for_keys(&mut self, cx: &mut RadioContext<'_>) {
+        let now = cx.core.now_ms();
+        if self.talks.ask_at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.talks.ask_at = None;
+        let heartbeat_ms = self.pace.heartbeat_ms;
+        let peers = member_peers(cx.replica.federation());
+        let silent = peers.filter(|p| self.talks.is_silent(now, p, heartbeat_ms) && !cx.wired.has_link_to(p));
+        let rested = silent.map(|peer| (self.talks.asked.get(&peer).map_or(0, |pause| pause.until), peer));
+        if let Some((_, peer)) = rested.filter(|(until, _)| *until <= now).min() {
+            self.ask_which(cx.core, cx.replica, peer);
+        }
+    }
+
+    fn ask_which(&mut self, core: &Core, replica: &Replica, peer: PeerId) {
+        let audience = replica.federation().audience_sequence(&peer).get();
+        let (mine, yours) = (keys_state(replica, &core.me), keys_state(replica, &peer));
+        let bytes = Talk::Which { mine, yours, audience }.encode();
+        if take(&mut self.talks.asked, peer, core.now_ms(), self.pace.heartbeat_ms) {
+            self.talks.wait(peer, ASKS, bytes);
+        }
+    }
+
+    /// Sends the audience and the keys of one of the two, the audience first: the keys count under it.
+    fn supply_keys(&mut self, core: &Core, replica: &Replica, wired: &Unicast, to: PeerId, owner: PeerId) {
+        if wired.has_link_to(&to) {
+            return;
+        }
+        let mut messages = Vec::new();
+        for name in [DocumentName::AUDIENCE, DocumentName::KEYS] {
+            let id = rights_layer(&owner, name);
+            let Some(layer) = replica.layer(&id) else { continue };
+            let bytes = encode_air(layer, false);
+            let talk = if owner == core.me { Talk::Mine(&bytes) } else { Talk::Yours(&bytes) };
+            messages.push((account(&id.hash()), talk.encode()));
+        }
+        if take(&mut self.talks.supplied, to, core.now_ms(), self.pace.heartbeat_ms / 2) {
+            messages.into_iter().for_each(|(account, bytes)| self.talks.wait(to, account, bytes));
+        }
+    }
+
+    /// Gives the station what waits. Returns whether something went.
+    pub(super) fn send_talk(&mut self, cx: &mut RadioContext<'_>) -> bool {
+        let now = cx.core.now_ms();
+        while let Some((to, account, bytes)) = self.talks.waiting.pop_front() {
+            let Some(channel) = cx.shared.pairs.name(&to) else { continue };
+            let priority = if account == ASKS { Priority::Upkeep } else { Priority::State };
+            let in_frame = bytes.len().min(self.station.payload_bytes_max());
+            match self.station.verdict(now, in_frame, priority) {
+                Verdict::Now => {}
+                Verdict::Wait { ms } => {
+                    self.due.retry_at = Some(now.saturating_add(ms));
+                    self.talks.waiting.push_front((to, account, bytes));
+                    return false;
+                }
+                Verdict::Never { why } => {
+                    self.counts.never = Some(why.to_string());
+                    continue;
+                }
+            }
+            let kind = kinds::PAIR;
+            let outgoing = Outgoing { channel, kind, bytes, priority, account, previous_key: false };
+            if self.station.send(now, outgoing).is_ok() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// `from` has sent what it has of its own keys, and of this node's.
+    fn keys_asked(
+        &mut self,
+        core: &Core,
+        replica: &Replica,
+        wired: &Unicast,
+        from: PeerId,
+        (mine, yours, audience): (State, State, u64),
+    ) {
+        let (our_own, of_theirs) = (keys_state(replica, &core.me), keys_state(replica, &from));
+        let federation = replica.federation();
+        let it_lacks = yours < our_own || audience < federation.audience_sequence(&core.me).get();
+        if it_lacks && listeners_of(federation, &core.me).contains(&from) {
+            self.supply_keys(core, replica, wired, from, core.me);
+        }
+        if mine < of_theirs {
+            // Its disk was lost.
+            self.supply_keys(core, replica, wired, from, from);
+        }
+        if mine > of_theirs || yours > our_own {
+            self.ask_which(core, replica, from);
+        }
+    }
+
+    /// A frame arrived that no known peer can have sent.
+    pub(super) fn received_foreign(&mut self, now: u64, jitter: u64) {
+        self.talks.foreign(now, self.pace.frame_ms, jitter);
+    }
+}
+
+/// What is held of an owner's keys; the least possible state if nothing is.
+fn keys_state(replica: &Replica, owner: &PeerId) -> State {
+    replica
+        .state(&rights_layer(owner, DocumentName::KEYS))
+        .unwrap_or(State { sequence: Sequence::NONE, root_prefix: [0; 4] })
+}
+
+impl Talk<'_> {
+    fn encode(&self) -> Vec<u8> {
+        match self {
+            Talk::Which { mine, yours, audience } => {
+                let mut bytes = vec![0];
+                put_state(&mut bytes, *mine);
+                put_state(&mut bytes, *yours);
+                tombolo_delta::varint::put(&mut bytes, *audience);
+                bytes
+            }
+            Talk::Mine(layer) => [&[1], *layer].concat(),
+            Talk::Yours(layer) => [&[2], *layer].concat(),
+        }
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Talk<'_>> {
+        match bytes.split_first()? {
+            (0, rest) => {
+                let (mine, rest) = read_state(rest)?;
+                let (yours, rest) = read_state(rest)?;
+                let (audience, rest) = tombolo_delta::varint::take(rest).ok()?;
+                rest.is_empty().then_some(Talk::Which { mine, yours, audience })
+            }
+            (1, layer) => Some(Talk::Mine(layer)),
+            (2, layer) => Some(Talk::Yours(layer)),
+            _ => None,
+        }
+    }
+}
+
+fn put_state(bytes: &mut Vec<u8>, state: State) {
+    tombolo_delta::varint::put(bytes, state.sequence.get());
+    bytes.extend(state.root_prefix);
+}
+
+fn read_state(bytes: &[u8]) -> Option<(State, &[u8])> {
+    let (sequence, rest) = tombolo_delta::varint::take(bytes).ok()?;
+    let (print, rest) = rest.split_first_chunk()?;
+    Some((State { sequence: Sequence::new(sequence)?, root_prefix: *print }, rest))
+}
+
+/// The layer that decides about rights, or has the keys: its owner is its author.
+fn rights_layer(owner: &PeerId, name: &'static str) -> LayerId {
+    LayerId { document: reserved_document(*owner, name), author: *owner }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_said_reads_back(
+            [mine, yours, audience] in [0u64..1 << 53, 0..1 << 53, 0..1 << 53], print: [u8; 4], layer: Vec<u8>
+        ) {
+            let [mine, yours] = [mine, yours].map(|sequence| State { sequence: Sequence::new(sequence).unwrap(), root_prefix: print });
+            for talk in [Talk::Which { mine, yours, audience }, Talk::Mine(&layer), Talk::Yours(&layer)] {
+                let bytes = talk.encode();
+                prop_assert_eq!(Talk::decode(&bytes), Some(talk));
+            }
+        }
+
+        #[test]
+        fn nothing_panics_on_hostile_bytes(bytes: Vec<u8>) {
+            let _ = Talk::decode(&bytes);
+        }
+    }
+
+    #[test]
+    fn each_further_try_waits_twice_as_long() {
+        let (mut pauses, peer) = (BTreeMap::new(), PeerId([1; 32]));
+        let tried: Vec<u64> = (0..100).filter(|now| take(&mut pauses, peer, *now, 10)).collect();
+        assert_eq!(tried, [0, 10, 30, 70]);
+    }
+}

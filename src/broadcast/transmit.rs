@@ -1,0 +1,469 @@
+//! The walk out by radio: a candidate of the broadcast engine -> router -> envelope on the base that all listeners have -> a
+//! frame filled with what fits -> station.
+
+use std::collections::BTreeSet;
+
+use tombolo_mesh::airtime::ledger::{Account, Priority, Verdict};
+use tombolo_mesh::bulk::fragment::MessageId;
+use tombolo_mesh::frame::Kind as FrameKind;
+use tombolo_mesh::frame::keys::Mode;
+use tombolo_mesh::station::{Outgoing, Record, SendRefusal, Sent, Transmit};
+use tombolo_transports::PeerId;
+
+use crate::broadcast::split::PartDelta;
+use crate::broadcast::{RadioContext, RadioLink, Shared, kinds};
+use crate::core::{Core, Rejection};
+use crate::envelope::{BaseRef, Change, CompactEnvelope, UpdateItem, encode_air, encode_update, join_update};
+use crate::io::Output;
+use crate::layer::{DocumentName, LayerHash, LayerId};
+use crate::limits::{BASE_CANDIDATES_ON_AIR_MAX, RADIO_MESSAGE_BYTES_MAX, SHORT_PRINT_LAYERS_MAX};
+use crate::replica::Replica;
+use crate::router::{Candidate, Class, Reason, Request};
+use crate::sync::broadcast::{Input, Transmission};
+use crate::sync::frontier::State;
+
+/// Airtime is charged to the layer it was for; what is for none goes to these.
+const HEARTBEATS: Account = Account(1);
+/// As [`HEARTBEATS`], for frontiers.
+const FRONTIERS: Account = Account(2);
+/// What is due and may not leave by any link is looked at again so much later, or when something happens.
+const BARRED_MS: u64 = 60_000;
+/// Candidates looked at for one frame.
+const CANDIDATES_MAX: usize = 64;
+
+/// What became of a candidate to transmit.
+pub(super) enum SendOutcome {
+    /// It is on its way; as this message, if it takes many frames.
+    Sent(Option<MessageId>),
+    /// Nothing to send after all.
+    Nothing,
+    /// Not before this, monotonic milliseconds.
+    Wait(u64),
+}
+
+/// A message for the station.
+struct Offer {
+    channel: PeerId,
+    kind: FrameKind,
+    bytes: Vec<u8>,
+    priority: Priority,
+    account: Account,
+}
+
+impl RadioLink {
+    /// Writes what the station wants written, and gives the radio a frame if it takes one.
+    pub(super) fn drive(&mut self, cx: &mut RadioContext<'_>) {
+        self.repeat_calls(cx);
+        self.send_answers(cx.core.now_ms());
+        self.ask_for_keys(cx);
+        self.write_records(cx);
+        let now = cx.core.now_ms();
+        let may_send = self.device.up && self.device.ready && self.device.quiet_until <= now;
+        if may_send && !self.give_frame(cx) && self.transmit(cx) {
+            self.give_frame(cx);
+        }
+    }
+
+    /// A frame that the station has goes out. What it wants written goes into the same commit, before it.
+    fn give_frame(&mut self, cx: &mut RadioContext<'_>) -> bool {
+        loop {
+            let transmit = self.station.transmit(cx.shared.moment(cx.core));
+            self.write_records(cx);
+            match transmit {
+                Transmit::Frame { frame, charge } => {
+                    self.device.ready = false;
+                    self.counts.sent(frame.len(), charge);
+                    cx.core.gate.output(Output::Frame { link: self.link, bytes: frame });
+                    return true;
+                }
+                // The record is written now.
+                Transmit::NeedsRecord => {}
+                Transmit::Idle => return false,
+            }
+        }
+    }
+
+    /// Outputs wait for the commit that these go into, so what is written counts as recorded.
+    fn write_records(&mut self, cx: &mut RadioContext<'_>) {
+        let mut records = Vec::new();
+        if std::mem::take(&mut self.write_again) {
+            let ledger = self.station.ledger().snapshot(cx.shared.moment(cx.core));
+            records.push(Record::Ledger(ledger));
+            records.push(Record::OwnEpoch(self.station.epoch()));
+        }
+        while let Some(record) = self.station.poll_record() {
+            self.station.recorded(&record);
+            records.push(record);
+        }
+        let writes_ledger = records.iter().any(|record| matches!(record, Record::Ledger(_)));
+        let today = self.counts.record_due(cx.core.now_ms(), cx.shared.day, writes_ledger);
+        if let Some(bytes) = today {
+            cx.shared.records.write(cx.core, &self.spec.name, super::counts::RECORD, bytes);
+        }
+        for record in records {
+            let (key, bytes) = super::records::encode(&record);
+            cx.shared.records.write(cx.core, &self.spec.name, &key, bytes);
+        }
+    }
+
+    /// Hands the station the best candidate that the airtime allows. Returns whether one went.
+    fn transmit(&mut self, cx: &mut RadioContext<'_>) -> bool {
+        let (now, me) = (cx.core.now_ms(), cx.core.me);
+        if self.due.retry_at.is_some_and(|at| at > now) {
+            return false;
+        }
+        self.due.retry_at = None;
+        if self.talks.waits() && self.send_talk(cx) {
+            return true;
+        }
+        if !self.unsigned.is_due() && self.engine.poll_timeout(now).is_none_or(|at| at > now) {
+            return false;
+        }
+        let candidates = self.engine.transmissions(now);
+        let is_unread = |candidate: &Transmission| {
+            matches!(candidate, Transmission::Heartbeat(_)) && !self.engine.participates(&me)
+        };
+        if let Some(candidate) = candidates.iter().find(|candidate| is_unread(candidate)).cloned() {
+            // The own documents have no reader yet.
+            self.engine.done(now, &candidate);
+        }
+        let goes_first = |candidate: &Transmission| {
+            matches!(candidate, Transmission::Frontier { .. } | Transmission::Supply { rank: 0, .. })
+        };
+        if !candidates.first().is_some_and(goes_first) && self.send_unsigned(cx) {
+            return true;
+        }
+        let mut earliest = self.due.retry_at;
+        for candidate in candidates.into_iter().take(CANDIDATES_MAX) {
+            match self.send(cx, candidate) {
+                SendOutcome::Sent(_) => return true,
+                SendOutcome::Nothing => {}
+                SendOutcome::Wait(at) => earliest = Some(earliest.map_or(at, |other| other.min(at))),
+            }
+        }
+        // What no link may carry stays due: looked at again, but not at once.
+        let is_due = || self.engine.poll_timeout(now).is_some_and(|at| at <= now);
+        self.due.retry_at = earliest.or_else(|| is_due().then_some(now + BARRED_MS));
+        false
+    }
+
+    fn send(&mut self, cx: &mut RadioContext<'_>, candidate: Transmission) -> SendOutcome {
+        let offer = match &candidate {
+            Transmission::Heartbeat(heartbeat) => Offer {
+                channel: cx.core.me,
+                kind: kinds::HEARTBEAT,
+                bytes: heartbeat.encode(),
+                priority: Priority::Upkeep,
+                account: HEARTBEATS,
+            },
+            Transmission::Frontier { owner, frontier } => Offer {
+                channel: *owner,
+                kind: kinds::FRONTIER,
+                bytes: frontier.encode(),
+                priority: Priority::Control,
+                account: FRONTIERS,
+            },
+            Transmission::Supply { .. } => return self.send_layer(cx, candidate),
+            Transmission::Intermediate { .. } => {
+                unreachable!("the engine offers whole supplies; parts are made of them here")
+            }
+        };
+        self.offer(cx, &candidate, offer)
+    }
+
+    /// Hands a message to the station if the ledger lets it out now.
+    fn offer(&mut self, cx: &mut RadioContext<'_>, candidate: &Transmission, offer: Offer) -> SendOutcome {
+        let now = cx.core.now_ms();
+        let Offer { channel, kind, bytes, priority, account } = offer;
+        let in_frame = bytes.len().min(self.station.payload_bytes_max());
+        match self.station.verdict(now, in_frame, priority) {
+            Verdict::Now => {}
+            Verdict::Wait { ms } => return SendOutcome::Wait(now.saturating_add(ms)),
+            Verdict::Never { why } => {
+                self.engine.done(now, candidate);
+                self.counts.never = Some(why.to_string());
+                return SendOutcome::Nothing;
+            }
+        }
+        let keys = &cx.shared.keys;
+        let previous_key = match candidate {
+            Transmission::Supply { owner, targets, rank: 0, .. } => {
+                keys.needs_previous(cx.replica, owner, targets)
+            }
+            // A listener without the new key answers what it lacks.
+            Transmission::Frontier { owner, .. } => {
+                keys.needs_previous(cx.replica, owner, &self.engine.listeners(owner, now))
+            }
+            Transmission::Supply { .. } | Transmission::Intermediate { .. } | Transmission::Heartbeat(_) => {
+                false
+            }
+        };
+        let length = bytes.len();
+        let outgoing = Outgoing { channel, kind, bytes, priority, account, previous_key };
+        let sent = self.station.send(now, outgoing);
+        self.engine.done(now, candidate);
+        match sent {
+            Ok(sent) => {
+                if let Transmission::Supply { targets, .. } | Transmission::Intermediate { targets, .. } =
+                    candidate
+                {
+                    self.counts.meant_for(account, targets);
+                }
+                cx.core.metrics.sent(length);
+                SendOutcome::Sent(match sent {
+                    Sent::Frame => None,
+                    Sent::Fragments(message) => Some(message),
+                })
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a message did not go to the radio");
+                // Before the first peer there is no listener: nothing was refused.
+                if error != SendRefusal::NoChannel {
+                    cx.core.metrics.reject(Rejection::RadioRefusedMessage);
+                }
+                SendOutcome::Nothing
+            }
+        }
+    }
+
+    fn send_layer(&mut self, cx: &mut RadioContext<'_>, candidate: Transmission) -> SendOutcome {
+        let Transmission::Supply { owner, layer, base, targets, rank } = candidate else {
+            return SendOutcome::Nothing;
+        };
+        let now = cx.core.now_ms();
+        let Some(id) = cx.replica.layer_id(&layer) else { return SendOutcome::Nothing };
+        if id.author == cx.core.me && self.claims_first(cx, &id) {
+            return SendOutcome::Nothing;
+        }
+        let state = cx.replica.state(&id).expect("a layer with a short name is held");
+        let targets = self.routed_here(cx, &id, state, targets);
+        if targets.is_empty() {
+            return SendOutcome::Nothing;
+        }
+        let candidate = Transmission::Supply { owner, layer, base, targets: targets.clone(), rank };
+        if self.engine.state(&owner, &layer).is_some_and(|known| known < state) {
+            // A listener needs a signed state, and there is a newer one than the engine has: that one, then.
+            self.sign_now(cx, &id);
+            return SendOutcome::Wait(now);
+        }
+        let base = base.filter(|base| !is_crowded(cx.replica, &id, *base));
+        let delta = base.and_then(|base| cx.shared.update_item(cx.replica, &id, base));
+        let part =
+            delta.as_ref().and_then(|delta| cx.shared.parts.next_for(self, &id, &targets, delta.len()));
+        if let Some(part) = part {
+            return self.send_part(cx, &candidate, &id, part);
+        }
+        let (kind, bytes) = match delta {
+            Some(item) => (kinds::UPDATE, self.filled(cx, &owner, &layer, &targets, item)),
+            None => (kinds::WHOLE, self.whole(cx.replica, &id, state)),
+        };
+        if bytes.len() > RADIO_MESSAGE_BYTES_MAX {
+            cx.core.metrics.reject(Rejection::TooLongForRadio);
+            self.engine.done(now, &candidate);
+            return SendOutcome::Nothing;
+        }
+        if bytes.len() > self.station.payload_bytes_max()
+            && let Some(outcome) = self.resume(now, cx.replica, &id, &candidate, state)
+        {
+            return outcome;
+        }
+        let priority = match (rank, id.document.name.as_str()) {
+            (0, _) | (_, DocumentName::STATE) => Priority::State,
+            _ => Priority::Document,
+        };
+        let offer = Offer { channel: owner, kind, bytes, priority, account: account(&layer) };
+        let outcome = self.offer(cx, &candidate, offer);
+        if let SendOutcome::Sent(message) = outcome {
+            if let Some(message) = message {
+                self.has_begun(&candidate, state, message);
+            }
+            if let Some(base) = base {
+                cx.replica.pin_base(&id, base.sequence);
+            }
+            tracing::trace!(?state, "supplied on air");
+        }
+        outcome
+    }
+
+    /// Whether an own layer is withheld now, because a listener shows a state of it that is not known here.
+    fn claims_first(&mut self, cx: &mut RadioContext<'_>, id: &LayerId) -> bool {
+        let shown = self.engine.shown(&id.document.owner, &id.hash());
+        let withheld = cx.replica.withhold(cx.core, id, shown);
+        if withheld {
+            self.input(cx.core, Input::Withheld { owner: id.document.owner, layer: id.hash() });
+            cx.shared.news.push(super::News::Withheld(id.clone()));
+        }
+        withheld
+    }
+
+    /// What was held back from signing goes out signed after all, on every radio.
+    fn sign_now(&mut self, cx: &mut RadioContext<'_>, id: &LayerId) {
+        self.sign_next();
+        self.stored(cx.core, cx.replica, cx.wired, id, None);
+        cx.shared.news.push(super::News::Stored(id.clone()));
+    }
+
+    /// Sends one part of a commit that was split; the next follows in the next frame.
+    fn send_part(
+        &mut self,
+        cx: &mut RadioContext<'_>,
+        candidate: &Transmission,
+        id: &LayerId,
+        part: PartDelta,
+    ) -> SendOutcome {
+        let Transmission::Supply { owner, layer, targets, .. } = candidate else {
+            return SendOutcome::Nothing;
+        };
+        let stepped = Transmission::Intermediate {
+            owner: *owner,
+            layer: *layer,
+            state: part.state,
+            targets: targets.clone(),
+        };
+        cx.replica.pin_base(id, part.state.sequence);
+        let (kind, priority) = (kinds::UPDATE, Priority::Document);
+        let offer = Offer { channel: *owner, kind, bytes: part.bytes, priority, account: account(layer) };
+        self.offer(cx, &stepped, offer)
+    }
+
+    /// The listeners that the router gives to this radio. The others have a better link, and the engine of that link has
+    /// sent them the layer.
+    fn routed_here(
+        &mut self,
+        cx: &mut RadioContext<'_>,
+        id: &LayerId,
+        state: State,
+        targets: Vec<PeerId>,
+    ) -> Vec<PeerId> {
+        let now = cx.core.now_ms();
+        let (link, caps) = (self.link, self.caps(now));
+        let class = match id.document.name.as_str() {
+            DocumentName::AUDIENCE | DocumentName::KEYS => Class::Audience,
+            DocumentName::STATE => Class::State,
+            _ => Class::Document,
+        };
+        // The size of most deltas; the ledger decides by the size of what is sent.
+        let confidential = cx.replica.federation().policy(&id.document).confidential
+            && id.document.name.as_str() != DocumentName::AUDIENCE;
+        let request = Request { bytes: 128, class, confidential, deadline_ms: None };
+        let mut here = Vec::new();
+        for peer in targets {
+            let mut candidates = cx.wired.candidates(&peer);
+            candidates.push(Candidate { link, caps: caps.clone() });
+            let decision = cx.wired.router_mut().route(request, &candidates);
+            match decision.chosen {
+                Some(chosen) if chosen == link => here.push(peer),
+                Some(_) => {
+                    let (owner, layer) = (id.document.owner, id.hash());
+                    self.engine.handle_input(now, Input::DeliveredElsewhere { owner, peer, layer, state });
+                }
+                // The ledger says, to the frame, when it may leave.
+                None if decision.rejected.contains(&(link, Reason::BudgetSpent)) => here.push(peer),
+                None => {}
+            }
+            self.counts.decided(peer, decision);
+        }
+        here
+    }
+
+    /// A whole layer in the form for radio.
+    fn whole(&mut self, replica: &Replica, id: &LayerId, state: State) -> Vec<u8> {
+        let layer = replica.layer(id).expect("the layer is held: its state was just read");
+        let is_clear = self.spec.mode == Mode::SignedClear;
+        self.long.whole(id.hash(), state, || encode_air(layer, is_clear))
+    }
+
+    /// Fills what is left of the frame with further deltas of the same channel.
+    fn filled(
+        &mut self,
+        cx: &RadioContext<'_>,
+        owner: &PeerId,
+        first: &LayerHash,
+        targets: &[PeerId],
+        item: UpdateItem,
+    ) -> Vec<u8> {
+        let now = cx.core.now_ms();
+        let mut room = self.station.payload_bytes_max().saturating_sub(item.len());
+        let others = self.engine.transmissions(now).into_iter().filter(|candidate| {
+            matches!(candidate, Transmission::Supply { owner: of, layer, base: Some(_), .. } if of == owner && layer != first)
+        });
+        let others: Vec<_> = others.take(CANDIDATES_MAX).collect();
+        let is_under_previous = cx.shared.keys.needs_previous(cx.replica, owner, targets);
+        let mut items = Vec::new();
+        let mut filled = BTreeSet::new();
+        for candidate in others {
+            let Transmission::Supply { layer, base: Some(base), targets: its_targets, rank, .. } = &candidate
+            else {
+                continue;
+            };
+            // The router has given these listeners to this radio; and what goes out under the key before a renewal is for
+            // those that need the new one, and nothing else.
+            if !its_targets.iter().all(|peer| targets.contains(peer)) || (is_under_previous && *rank > 0) {
+                continue;
+            }
+            let Some(id) = cx.replica.layer_id(layer) else { continue };
+            let Some(other) = cx.shared.update_item(cx.replica, &id, *base) else { continue };
+            let Some(needed) = other.room().filter(|needed| *needed <= room) else { continue };
+            room -= needed;
+            items.push(other);
+            if filled.insert(*layer) {
+                self.engine.done(now, &candidate);
+            }
+        }
+        items.push(item);
+        join_update(&items).expect("only items that say how much room they need stand before the last")
+    }
+
+    /// The properties of this radio, as the router takes them.
+    pub(super) fn caps(&mut self, now: u64) -> tombolo_transports::LinkCaps {
+        let airtime_us = self.station.airtime_us(128);
+        tombolo_transports::LinkCaps {
+            medium: tombolo_transports::Medium::Mesh,
+            message_bytes_max: RADIO_MESSAGE_BYTES_MAX,
+            rate_bps: Some(128 * 8 * 1_000_000 / airtime_us.max(1)),
+            latency_ms: u32::try_from(airtime_us / 1000).unwrap_or(u32::MAX),
+            loss_permille: self.station.loss_permille(),
+            broadcast: true,
+            metered: false,
+            confidential: self.spec.mode == Mode::Encrypted,
+            airtime_us_per_byte: u32::try_from(airtime_us / 128).unwrap_or(u32::MAX),
+            airtime_left_ms: self.station.ledger().airtime_left_ms(now),
+        }
+    }
+}
+
+impl Shared {
+    /// A delta in the form for radio; `None` if the base is not held.
+    pub(super) fn update_item(&self, replica: &Replica, id: &LayerId, base: State) -> Option<UpdateItem> {
+        let envelope = replica.delta_for(id, base)?;
+        // Only the signature tells a snapshot's base from one that fits a short digest by chance; so few may fit.
+        let is_snapshot = matches!(envelope.delta, Change::Snapshot { .. });
+        let is_short =
+            is_snapshot && replica.layers().layers_of(&id.document.owner) <= SHORT_PRINT_LAYERS_MAX;
+        let base = BaseRef { is_short, ..envelope.base };
+        Some(encode_update(&CompactEnvelope { base, ..envelope }, self.any_in_clear))
+    }
+
+    /// Now, by every clock there is.
+    pub(super) fn moment(&self, core: &Core) -> tombolo_mesh::airtime::ledger::Moment {
+        tombolo_mesh::airtime::ledger::Moment {
+            boot: self.boot,
+            monotonic_ms: core.now_ms(),
+            trusted_wall_ms: core.clock.own_is_set().then_some(core.clock.now().wall_ms),
+        }
+    }
+}
+
+/// Whether so many layers of the channel share a base's root that a listener may not find which one a delta on it means: all
+/// empty layers have the same root.
+fn is_crowded(replica: &Replica, id: &LayerId, base: State) -> bool {
+    let of_owner = replica.layers().layers().map(|layer| layer.head());
+    let of_owner = of_owner.filter(|head| head.layer.document.owner == id.document.owner);
+    of_owner.filter(|head| head.root.prefix4() == base.root_prefix).count() >= BASE_CANDIDATES_ON_AIR_MAX
+}
+
+/// The account of a layer.
+pub(crate) fn account(layer: &LayerHash) -> Account {
+    // Above the numbers for what belongs to no layer, below the one for all others.
+    Account(u64::from_be_bytes(layer.0) >> 1 | 1 << 62)
+}

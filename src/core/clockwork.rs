@@ -1,0 +1,229 @@
+//! The clocks of a node: monotonic and wall time of the present input, reference time, the hybrid clock that stamps
+//! entries, and the uptimes by which an old heartbeat is told from a new one.
+//!
+//! Invariants: stamps only grow, except when a fast clock is put right (`put_right`); a clock value counts once per
+//! boot of its sender and only if it is newer than the one before.
+
+use std::collections::BTreeMap;
+
+use tombolo_transports::PeerId;
+
+use crate::clock::{HybridClock, Now, ReferenceClock, TimeSource, Timestamp, rfc3339};
+use crate::limits::FUTURE_BOUND_MS;
+use crate::sync::message::PeerClock;
+
+/// Milliseconds of a day.
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// Every clock of a node.
+#[derive(Debug)]
+pub struct Clockwork {
+    now: Now,
+    hybrid: HybridClock,
+    reference: ReferenceClock,
+    /// Random per start; goes out with the node's clock.
+    boot: u32,
+    /// Per connected peer: the boot and the newest uptime that came with its clock.
+    uptimes: BTreeMap<PeerId, (u32, u64)>,
+    /// Reference time at the start, where the node's own clock was set.
+    started_ms: Option<u64>,
+    /// Reference time when it was last compared, to notice a step back.
+    compared_ms: u64,
+    /// A radio carries signed times in whole seconds.
+    whole_seconds: bool,
+}
+
+impl Clockwork {
+    /// Clocks of a node that starts now; `boot` is random.
+    pub fn new(now: Now, boot: u32) -> Self {
+        Clockwork {
+            now,
+            hybrid: HybridClock::default(),
+            reference: ReferenceClock::default(),
+            boot,
+            uptimes: BTreeMap::new(),
+            started_ms: None,
+            compared_ms: 0,
+            whole_seconds: false,
+        }
+    }
+
+    /// Starts again from the newest stamp on disk. Peers' clocks heard before are forgotten.
+    pub fn load(&mut self, newest_own: Timestamp, operator_clock_set: bool) {
+        self.hybrid = HybridClock::starting_after(newest_own);
+        self.reference = ReferenceClock::new(newest_own, operator_clock_set);
+    }
+
+    /// The node starts: an own state signed later than now, and not here, means a second machine with its key.
+    pub fn start(&mut self) {
+        self.started_ms = self.own_is_set().then(|| self.reference_ms());
+    }
+
+    /// Reference time at the start, where the node's own clock was set.
+    pub fn started_ms(&self) -> Option<u64> {
+        self.started_ms
+    }
+
+    /// Sets the time of the input that is handled next.
+    pub fn set_now(&mut self, now: Now) {
+        self.now = now;
+    }
+
+    /// The time of the input that is being handled.
+    pub fn now(&self) -> Now {
+        self.now
+    }
+
+    /// Reference time, milliseconds since the Unix epoch.
+    pub fn reference_ms(&self) -> u64 {
+        self.reference.reference(self.now).0
+    }
+
+    /// Where reference time comes from.
+    pub fn source(&self) -> TimeSource {
+        self.reference.reference(self.now).1
+    }
+
+    /// The time to sign and stamp with, milliseconds: whole seconds where a radio has to carry it.
+    pub fn signing_ms(&self) -> u64 {
+        let reference = self.reference_ms();
+        if self.whole_seconds { reference / 1000 * 1000 } else { reference }
+    }
+
+    /// Whether signed times are whole seconds, because a radio carries them.
+    pub fn set_whole_seconds(&mut self, whole_seconds: bool) {
+        self.whole_seconds = whole_seconds;
+    }
+
+    /// The day by reference time, in days since 1970.
+    pub fn day(&self) -> u32 {
+        u32::try_from(self.reference_ms() / DAY_MS).unwrap_or(u32::MAX)
+    }
+
+    /// Whether the node's own wall clock may be sent to peers.
+    pub fn own_is_set(&self) -> bool {
+        self.reference.own_is_set(self.now)
+    }
+
+    /// The node's wall clock as heartbeats carry it; `None` while it is not set.
+    pub fn own_clock(&self) -> Option<PeerClock> {
+        let Now { wall_ms, mono_ms: uptime_ms } = self.now;
+        self.own_is_set().then_some(PeerClock { wall_ms, uptime_ms, boot: self.boot })
+    }
+
+    /// A stamp greater than every stamp given or observed before.
+    pub fn tick(&mut self) -> Timestamp {
+        let signing_ms = self.signing_ms();
+        self.hybrid.tick(signing_ms)
+    }
+
+    /// As [`tick`](Self::tick), at the exact reference time.
+    pub fn tick_exact(&mut self) -> Timestamp {
+        let reference = self.reference_ms();
+        self.hybrid.tick(reference)
+    }
+
+    /// Later stamps of this node go above this one, unless it is too far ahead of reference time.
+    pub fn observe(&mut self, stamp: Timestamp) {
+        let reference = self.reference_ms();
+        self.hybrid.observe(stamp, reference);
+    }
+
+    /// Follows a fast system clock back after it has been put right. A node alone and without a clock keeps the stamps
+    /// that it has.
+    pub fn put_right(&mut self) {
+        if self.source() != TimeSource::Logical {
+            let reference = self.reference_ms();
+            self.hybrid.pull_back(reference);
+        }
+    }
+
+    /// Whether reference time has stepped back, by more than the bound, since this was last asked.
+    pub fn stepped_back(&mut self) -> bool {
+        let reference = self.reference_ms();
+        let before = std::mem::replace(&mut self.compared_ms, reference);
+        reference.saturating_add(FUTURE_BOUND_MS) < before
+    }
+
+    /// Takes a connected peer's clock into account. A repeated old heartbeat has the wrong time, so only a newer uptime
+    /// of the same boot counts, or the first clock since the peer connected.
+    pub fn hear(&mut self, peer: PeerId, clock: PeerClock) {
+        let PeerClock { wall_ms, uptime_ms, boot } = clock;
+        let is_news =
+            self.uptimes.get(&peer).is_none_or(|(known, newest)| *known == boot && uptime_ms > *newest);
+        if is_news {
+            self.uptimes.insert(peer, (boot, uptime_ms));
+            self.reference.hear(peer, wall_ms, self.now);
+        }
+    }
+
+    /// A peer has no link any more: its next clock counts, whatever its boot.
+    pub fn disconnected(&mut self, peer: &PeerId) {
+        self.uptimes.remove(peer);
+    }
+
+    /// A peer was removed: its clock no longer counts.
+    pub fn forget(&mut self, peer: &PeerId) {
+        self.reference.forget(peer);
+    }
+
+    /// The wall time of a moment of the monotonic clock, RFC 3339.
+    pub fn wall_of(&self, mono_ms: u64) -> String {
+        rfc3339(self.reference_ms().saturating_sub(self.now.mono_ms.saturating_sub(mono_ms)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::BUILD_DATE_MS;
+
+    const T: u64 = BUILD_DATE_MS + 1_000_000_000;
+
+    fn clock(mono_ms: u64, wall_ms: u64) -> Clockwork {
+        let mut clock = Clockwork::new(Now { mono_ms, wall_ms }, 7);
+        clock.load(Timestamp::default(), false);
+        clock
+    }
+
+    /// A heartbeat that is delivered again must not move the clock; one of a later uptime must.
+    #[test]
+    fn an_old_heartbeat_delivered_again_has_no_effect() {
+        let (mut clock, peer) = (clock(1_000, 0), PeerId([1; 32]));
+        clock.hear(peer, PeerClock { wall_ms: T, uptime_ms: 50, boot: 1 });
+        clock.hear(peer, PeerClock { wall_ms: T - 9_000, uptime_ms: 40, boot: 1 });
+        clock.hear(peer, PeerClock { wall_ms: T - 9_000, uptime_ms: 60, boot: 2 });
+        assert_eq!((clock.reference_ms(), clock.source()), (T, TimeSource::Peer));
+        clock.hear(peer, PeerClock { wall_ms: T + 5, uptime_ms: 51, boot: 1 });
+        assert_eq!(clock.reference_ms(), T + 5);
+    }
+
+    #[test]
+    fn after_a_reconnect_another_boot_counts() {
+        let (mut clock, peer) = (clock(1_000, 0), PeerId([1; 32]));
+        clock.hear(peer, PeerClock { wall_ms: T, uptime_ms: 50, boot: 1 });
+        clock.disconnected(&peer);
+        clock.hear(peer, PeerClock { wall_ms: T + 9, uptime_ms: 3, boot: 2 });
+        assert_eq!(clock.reference_ms(), T + 9);
+    }
+
+    #[test]
+    fn stamps_follow_a_clock_that_is_put_right_and_say_so_once() {
+        let mut clock = clock(0, T + 2 * FUTURE_BOUND_MS);
+        let fast = clock.tick();
+        assert!(!clock.stepped_back());
+        clock.set_now(Now { mono_ms: 1, wall_ms: T });
+        clock.put_right();
+        assert!(clock.tick() < fast);
+        assert!(clock.stepped_back());
+        assert!(!clock.stepped_back());
+    }
+
+    #[test]
+    fn a_radio_makes_signed_times_whole_seconds() {
+        let mut clock = clock(0, T + 999);
+        assert_eq!(clock.signing_ms(), T + 999);
+        clock.set_whole_seconds(true);
+        assert_eq!(clock.signing_ms(), T / 1000 * 1000);
+    }
+}

@@ -1,0 +1,97 @@
+//! What every part of a node works with: identity, settings, clocks, randomness, the gate to disk and to the
+//! outside, counters.
+//!
+//! The parts (`replica`, `membership`, `authoring`, `unicast`, `broadcast`) own their state and receive a
+//! `&mut Core` with each call that needs the time, draws randomness or has an effect. `Core` knows no document,
+//! no peer and no link.
+
+mod clockwork;
+mod gate;
+mod metrics;
+mod settings;
+
+use tombolo_mesh::frame::keys::Identity;
+use tombolo_transports::PeerId;
+
+pub use clockwork::Clockwork;
+pub use gate::{Gate, STORAGE_RETRY_MS, StorageFault};
+pub use metrics::{Metrics, Rejection};
+pub use settings::{BriefField, BriefFields, NodeSettings};
+
+use crate::clock::Now;
+use crate::identity::Keypair;
+use crate::io::Event;
+use crate::layer::{DocumentId, DocumentName, LayerId};
+use crate::random::Random;
+use crate::store::Store;
+
+/// What the parts of one node share.
+#[derive(Debug)]
+pub struct Core {
+    /// The node's secret key.
+    pub keypair: Keypair,
+    /// The node's identity: the public half of `keypair`.
+    pub me: PeerId,
+    /// What the operator set.
+    pub settings: NodeSettings,
+    /// Every clock of the node.
+    pub clock: Clockwork,
+    /// Tokens, jitter and ephemeral keys come from here; a simulation replays from its seed.
+    pub random: Random,
+    /// Pending writes, and the outputs that wait behind them.
+    pub gate: Gate,
+    /// Typed counters.
+    pub metrics: Metrics,
+}
+
+impl Core {
+    /// The shared state of a node that has just started. `seed` is fresh randomness.
+    pub fn new(store: Store, keypair: Keypair, settings: NodeSettings, now: Now, seed: &[u8; 32]) -> Self {
+        let mut random = Random::new(seed);
+        let boot = u32::from_be_bytes(random.bytes());
+        Core {
+            me: keypair.peer_id(),
+            keypair,
+            settings,
+            clock: Clockwork::new(now, boot),
+            random,
+            gate: Gate::new(store),
+            metrics: Metrics::default(),
+        }
+    }
+
+    /// Monotonic milliseconds of the input that is being handled.
+    pub fn now_ms(&self) -> u64 {
+        self.clock.now().mono_ms
+    }
+
+    /// Reference time, milliseconds since the Unix epoch.
+    pub fn reference_ms(&self) -> u64 {
+        self.clock.reference_ms()
+    }
+
+    /// The node's X25519 identity for radio channels and sealed keys.
+    pub fn radio_identity(&self) -> Identity {
+        Identity::from_seed(&self.keypair.identity_seed())
+    }
+
+    /// One of the node's own reserved documents: `state`, `audience`, `keys`.
+    pub fn own_document(&self, name: &'static str) -> DocumentId {
+        reserved_document(self.me, name)
+    }
+
+    /// The node's own layer in a document.
+    pub fn own_layer(&self, document: &DocumentId) -> LayerId {
+        LayerId { document: document.clone(), author: self.me }
+    }
+
+    /// Queues an event for watchers, behind the commit.
+    pub fn event(&mut self, event: Event) {
+        self.gate.event(event);
+    }
+}
+
+/// A reserved document of some owner.
+pub fn reserved_document(owner: PeerId, name: &'static str) -> DocumentId {
+    DocumentId { owner, name: DocumentName::new(name).expect("reserved names are valid document names") }
+}

@@ -1,0 +1,49 @@
+//! What an operator sets for a node; each default is safe.
+
+use std::collections::BTreeMap;
+
+use crate::limits::HEARTBEAT_MS;
+use crate::router::Preference;
+
+/// Settings of a node.
+#[derive(Clone, Debug)]
+pub struct NodeSettings {
+    /// The name that the node gives itself.
+    pub name: String,
+    /// The operator vouches for the system clock.
+    pub operator_clock_set: bool,
+    /// Heartbeat on an idle link, milliseconds.
+    pub heartbeat_ms: u64,
+    /// The order in which links are preferred.
+    pub preference: Preference,
+    /// The fields of each document's brief, by document name.
+    pub briefs: BTreeMap<String, BriefFields>,
+    /// The machine's boot that `Now::mono_ms` counts from, where it goes on when this process ends. Without it only
+    /// the wall clock bounds the time between two runs.
+    pub machine_boot: Option<[u8; 16]>,
+}
+
+impl Default for NodeSettings {
+    fn default() -> Self {
+        NodeSettings {
+            name: String::new(),
+            operator_clock_set: false,
+            heartbeat_ms: HEARTBEAT_MS,
+            preference: Preference::Auto,
+            briefs: BTreeMap::new(),
+            machine_boot: None,
+        }
+    }
+}
+
+/// How a field stands in a brief.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct BriefField {
+    /// Numbers are rounded to multiples of this; `None` leaves them as they are.
+    pub round: Option<f64>,
+    /// A number makes a new brief only when it has moved by at least this much; other values when they change at all.
+    pub threshold: f64,
+}
+
+/// The fields of one document's brief; fields not named are left out.
+pub type BriefFields = BTreeMap<String, BriefField>;

@@ -1,0 +1,325 @@
+//! The folder of a node: making it, opening its node, and one command on the node without a daemon.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `tombolo.toml` | the settings |
+//! | `identity.key` | the secret, apart from everything else |
+//! | `store.redb` | documents, peers, invites; one process at a time |
+//! | `control.sock` | the local interface of a running daemon |
+
+pub mod key;
+pub mod socket;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use crate::config::{BriefSetting, ClockTrust, Config, ConfigError, LinkPreference};
+use crate::core::{BriefField, BriefFields};
+use crate::node::{Command, CommandError, Input, Node, NodeSettings, OpenError, Output, Reply, RequestId};
+use crate::router::Preference;
+use crate::store::{Store, StoreError};
+use crate::system_clock::{machine_boot, now};
+use key::KeyFileError;
+
+/// The store's name in a node's folder.
+pub const STORE_FILE: &str = "store.redb";
+/// How long another process may take to let go of the store: a command without a daemon holds it for
+/// some milliseconds.
+pub const STORE_WAIT: Duration = Duration::from_secs(3);
+const STORE_RETRY: Duration = Duration::from_millis(20);
+/// Rounds of outputs that one command may take without a daemon; the reply comes in the first.
+const TURNS_MAX: usize = 100;
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The settings cannot be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The key file cannot be made or read.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// A daemon runs on this folder.
+    #[error("a tombolo is running on {} already", folder.display())]
+    Running {
+        /// The path of the folder.
+        folder: PathBuf,
+    },
+    /// Another process has the store open.
+    #[error("another process holds {}: wait until it ends", path.display())]
+    InUse {
+        /// The path of the store.
+        path: PathBuf,
+    },
+    /// The store cannot be opened.
+    #[error("{}: {source}", path.display())]
+    Store {
+        /// The path of the store.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: StoreError,
+    },
+    /// The node cannot use its store.
+    #[error("{}: {source}", path.display())]
+    Node {
+        /// The path of the store.
+        path: PathBuf,
+        /// The reason of the node.
+        source: OpenError,
+    },
+    /// The local network cannot be used.
+    #[error(transparent)]
+    Lan(#[from] tombolo_transports::LanError),
+    /// The socket of the local interface cannot be made.
+    #[error("cannot listen on {}: {source}", path.display())]
+    Socket {
+        /// The path of the socket.
+        path: PathBuf,
+        /// The error that the system returned.
+        source: io::Error,
+    },
+    /// A folder or thread could not be made.
+    #[error("{what}: {source}")]
+    System {
+        /// The step that failed.
+        what: String,
+        /// The error that the system returned.
+        source: io::Error,
+    },
+    /// The settings name another node.
+    #[error("{} names this node `{found}`, not `{asked}`: use that name, or edit the file", path.display())]
+    OtherName {
+        /// The path of the settings.
+        path: PathBuf,
+        /// The name in them.
+        found: String,
+        /// The name asked for.
+        asked: String,
+    },
+    /// The text cannot be the name of a node.
+    #[error("`{name}` cannot be a node's name: {why}")]
+    BadName {
+        /// The text in question.
+        name: String,
+        /// The rule that it breaks.
+        why: &'static str,
+    },
+    /// A store without the identity that it belongs to.
+    #[error("{} has a {STORE_FILE} but no {}", folder.display(), key::KEY_FILE)]
+    KeyLost {
+        /// The path of the folder.
+        folder: PathBuf,
+    },
+    /// A node lives here already.
+    #[error("a node lives in {} already; nothing was changed", folder.display())]
+    Initialised {
+        /// The path of the folder.
+        folder: PathBuf,
+    },
+}
+
+/// Why a command without a daemon got no reply.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectError {
+    /// The node of the folder cannot be opened.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The node refused the command.
+    #[error(transparent)]
+    Refused(#[from] CommandError),
+    /// The reply needs links to peers, which only a running node has.
+    #[error("this needs a running node")]
+    NeedsDaemon,
+}
+
+/// Makes a new node: its folder, settings, identity and store. Settings that are there already stay if they have the same
+/// name; an identity that is there is never touched.
+///
+/// # Errors
+///
+/// [`StartError`] if a node lives there already, the names differ, or a file cannot be written.
+pub fn create(folder: &Path, name: &str) -> Result<(), StartError> {
+    crate::config::check_node_name(name).map_err(|why| StartError::BadName { name: name.to_owned(), why })?;
+    make_folder(folder)?;
+    let initialised = key::exists(folder);
+    if !initialised && holds_store(folder) {
+        return Err(StartError::KeyLost { folder: folder.to_owned() });
+    }
+    match Config::load(folder) {
+        Ok(_) if initialised => {
+            return Err(StartError::Initialised { folder: folder.to_owned() });
+        }
+        Ok(config) if config.name != name => {
+            let path = folder.join(crate::config::CONFIG_FILE);
+            return Err(StartError::OtherName { path, found: config.name, asked: name.to_owned() });
+        }
+        Ok(_) => {}
+        Err(ConfigError::Missing { path }) => write_settings(&path, name)?,
+        Err(error) => return Err(error.into()),
+    }
+    if !initialised {
+        key::create(folder)?;
+    }
+    open(folder, &Config::load(folder)?).map(|_| ())
+}
+
+/// Opens the node of a folder; returns it with the secret for its links. Waits for a store that another command holds
+/// briefly.
+pub(crate) fn open(folder: &Path, config: &Config) -> Result<(Node, Zeroizing<[u8; 32]>), StartError> {
+    let keypair = key::load(folder)?;
+    let path = folder.join(STORE_FILE);
+    let store = open_store(folder, &path)?;
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|e| StartError::Key(KeyFileError::Random(e)))?;
+    let secret = keypair.identity_seed();
+    let node = Node::open(store, keypair, settings(config), now(), seed)
+        .map_err(|source| StartError::Node { path, source })?;
+    Ok((node, secret))
+}
+
+/// Runs one command on the node of a folder that no daemon holds.
+///
+/// # Errors
+///
+/// [`DirectError`] if the folder cannot be opened, the node refuses, or the reply needs links.
+pub fn ask(folder: &Path, command: impl Into<Command>) -> Result<Reply, DirectError> {
+    let (mut node, _) = open(folder, &load_config(folder)?)?;
+    let request = RequestId(1);
+    node.handle_input(now(), Input::Command { request, command: command.into() });
+    for _ in 0..TURNS_MAX {
+        let mut quiet = true;
+        while let Some(output) = node.poll_output() {
+            quiet = false;
+            match output {
+                Output::Reply { request: of, result } if of == request => return Ok(result?),
+                // No links carry them, and no watcher receives them.
+                Output::Reply { .. }
+                | Output::Send { .. }
+                | Output::Frame { .. }
+                | Output::Close { .. }
+                | Output::DialJoin { .. }
+                | Output::JoinAnswer { .. }
+                | Output::Event(_) => {}
+            }
+        }
+        if quiet {
+            break;
+        }
+    }
+    Err(DirectError::NeedsDaemon)
+}
+
+/// Reads the settings of a folder. A folder without a node is reported first.
+///
+/// # Errors
+///
+/// [`StartError`] if no node lives there or its settings are not valid.
+pub fn load_config(folder: &Path) -> Result<Config, StartError> {
+    check_there(folder)?;
+    Ok(Config::load(folder)?)
+}
+
+/// Checks that a node lives in a folder.
+///
+/// # Errors
+///
+/// [`StartError::KeyLost`] if only its store is there; [`KeyFileError::Missing`] if there is none.
+pub fn check_there(folder: &Path) -> Result<(), StartError> {
+    if key::exists(folder) {
+        return Ok(());
+    }
+    let folder = folder.to_owned();
+    if holds_store(&folder) {
+        return Err(StartError::KeyLost { folder });
+    }
+    Err(StartError::Key(KeyFileError::Missing { folder }))
+}
+
+fn holds_store(folder: &Path) -> bool {
+    folder.join(STORE_FILE).exists()
+}
+
+fn settings(config: &Config) -> NodeSettings {
+    NodeSettings {
+        name: config.name.clone(),
+        operator_clock_set: config.clock == ClockTrust::Set,
+        heartbeat_ms: u64::try_from(config.heartbeat.as_millis()).unwrap_or(crate::limits::HEARTBEAT_MS),
+        preference: match config.preference {
+            LinkPreference::Auto => Preference::Auto,
+            LinkPreference::MeshFirst => Preference::MeshFirst,
+        },
+        briefs: briefs(config),
+        machine_boot: machine_boot(),
+    }
+}
+
+fn briefs(config: &Config) -> BTreeMap<String, BriefFields> {
+    let fields = |of: &BTreeMap<String, BriefSetting>| {
+        let field = |set: &BriefSetting| BriefField { round: set.round, threshold: set.threshold };
+        of.iter().map(|(name, set)| (name.clone(), field(set))).collect()
+    };
+    config.brief.iter().map(|(document, of)| (document.clone(), fields(of))).collect()
+}
+
+fn open_store(folder: &Path, path: &Path) -> Result<Store, StartError> {
+    let deadline = now().mono_ms + u64::try_from(STORE_WAIT.as_millis()).unwrap_or(0);
+    loop {
+        match Store::open(path) {
+            Ok(store) => return Ok(store),
+            Err(StoreError::InUse) if socket::answers(folder) => {
+                return Err(StartError::Running { folder: folder.to_owned() });
+            }
+            Err(StoreError::InUse) if now().mono_ms < deadline => std::thread::sleep(STORE_RETRY),
+            Err(StoreError::InUse) => return Err(StartError::InUse { path: path.to_owned() }),
+            Err(source) => return Err(StartError::Store { path: path.to_owned(), source }),
+        }
+    }
+}
+
+/// Makes the folder if it is not there; a new one has mode 0700.
+fn make_folder(folder: &Path) -> Result<(), StartError> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder).map_err(|source| StartError::System {
+        what: format!("cannot make the folder {}", folder.display()),
+        source,
+    })
+}
+
+/// Writes the settings whole or not at all, with mode 0600. The caller has checked that there are none yet.
+fn write_settings(path: &Path, name: &str) -> Result<(), StartError> {
+    let new = path.with_extension("toml.new");
+    let write = || {
+        unless_missing(std::fs::remove_file(&new))?;
+        write_closed(&new, Config::template(name).as_bytes())?;
+        std::fs::rename(&new, path)?;
+        path.parent().map_or(Ok(()), |folder| std::fs::File::open(folder)?.sync_all())
+    };
+    write().map_err(|source| StartError::System { what: format!("cannot write {}", path.display()), source })
+}
+
+/// Writes a new file of mode 0600, durably.
+fn write_closed(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::io::Write;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// The result of a removal, where a missing file counts as removed.
+pub(crate) fn unless_missing(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,166 @@
+//! What a person or a program on this machine may ask of the node.
+//!
+//! `peer` texts are a name, a DID or a unique prefix of a DID's part after `did:key:`; `doc` texts are a document name, or
+//! `peer/name` where two documents share it.
+
+use std::net::SocketAddr;
+
+use tombolo_delta::Value;
+
+use crate::federation::{RadioUse, TrustLevel};
+use crate::io::NodeState;
+use crate::layer::{KeyPath, Kind};
+
+/// A local request.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Changes a document.
+    Write(Write),
+    /// Changes peers, invites or policies.
+    Admin(Admin),
+    /// Reads, and changes nothing.
+    Query(Query),
+}
+
+impl From<Write> for Command {
+    fn from(write: Write) -> Self {
+        Command::Write(write)
+    }
+}
+
+impl From<Admin> for Command {
+    fn from(admin: Admin) -> Self {
+        Command::Admin(admin)
+    }
+}
+
+impl From<Query> for Command {
+    fn from(query: Query) -> Self {
+        Command::Query(query)
+    }
+}
+
+/// A change of a document. It is answered when it is signed and on disk.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// Makes a document of this node.
+    Create {
+        /// The document's name.
+        name: String,
+        /// A map (many write, per key) or a snapshot (only this node writes).
+        kind: Kind,
+    },
+    /// Sets one key of a document.
+    Set {
+        /// The document.
+        doc: String,
+        /// The key.
+        key: KeyPath,
+        /// The new value; an object is spread over keys.
+        value: Value,
+    },
+    /// Deletes a key and all keys below it.
+    Del {
+        /// The document.
+        doc: String,
+        /// The key.
+        key: KeyPath,
+    },
+    /// Makes the whole document equal to `value`: keys that are not in it are deleted.
+    Put {
+        /// The document.
+        doc: String,
+        /// The new content, an object for a map.
+        value: Value,
+        /// Signs one state, even where a radio has to cut it into fragments.
+        whole: bool,
+    },
+    /// Publishes this node's state; as a snapshot, replaced whole.
+    PublishState {
+        /// The state, without its time: that is the layer's signed time.
+        state: NodeState,
+    },
+}
+
+/// A change of peers, invites or policies.
+#[derive(Clone, Debug)]
+pub enum Admin {
+    /// Makes an invite.
+    Invite {
+        /// The level at which the joiner is added here.
+        level: TrustLevel,
+        /// The invite's lifetime in milliseconds.
+        expires_ms: u64,
+        /// The addresses at which this node can be dialled.
+        addresses: Vec<SocketAddr>,
+    },
+    /// Redeems an invite. The reply comes when both sides agreed, or when the inviter refused.
+    Join {
+        /// The code, `fed1:…` or the compact form of a QR code.
+        code: String,
+        /// Addresses of the inviter, beside those in the code.
+        addresses: Vec<SocketAddr>,
+    },
+    /// Changes a peer's trust level.
+    Trust {
+        /// The peer.
+        peer: String,
+        /// The new level.
+        level: TrustLevel,
+    },
+    /// Renames a peer.
+    Rename {
+        /// The peer.
+        peer: String,
+        /// The new name.
+        name: String,
+    },
+    /// Removes a peer; what it wrote into this node's documents stays.
+    Remove {
+        /// The peer.
+        peer: String,
+    },
+    /// Sets a document's policy; a part that is `None` stays as it is.
+    Policy {
+        /// A document of this node.
+        doc: String,
+        /// Whether it goes out by radio.
+        radio: Option<RadioUse>,
+        /// Whether only its readers may see it.
+        confidential: Option<bool>,
+    },
+}
+
+/// A question that changes nothing.
+#[derive(Clone, Debug)]
+pub enum Query {
+    /// Who this node is.
+    Id,
+    /// The peers.
+    Peers,
+    /// The documents.
+    List,
+    /// A document or a part of it.
+    Get {
+        /// The document.
+        doc: String,
+        /// A key or a prefix of keys; `None` reads all.
+        key: Option<KeyPath>,
+    },
+    /// The node state of a peer, or of this node.
+    State {
+        /// The peer; `None` for this node.
+        peer: Option<String>,
+    },
+    /// How things stand: links, peers, lags, rejections.
+    Status,
+    /// Every link, when its peer was last heard, and why it is or is not used.
+    Links,
+    /// What the radios have sent and may send.
+    Airtime,
+    /// The values that lost against a concurrent write.
+    Conflicts {
+        /// A document; `None` for all.
+        doc: Option<String>,
+    },
+}

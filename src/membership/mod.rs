@@ -1,0 +1,483 @@
+//! Membership: invites given and redeemed, joining, and the list of peers.
+//!
+//! [`Membership`] owns the invites and the calls to inviters that are under way. It changes the list of peers in the
+//! replica's federation; the audience and its key follow from that list ([`Replica::audience_due`], `broadcast::keys`),
+//! and the node signs them.
+//!
+//! Invariants: a token works once, and is burned durably before the answer leaves; the same joiner that repeats its request
+//! gets the same answer; an inviter that lets this node in has agreed, even if its answer was lost.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use tombolo_transports::PeerId;
+
+use crate::clock::rfc3339;
+use crate::core::Core;
+use crate::federation::invite::{Incoming, Invite, Outgoing, Token, TokenHash, token_hash};
+use crate::federation::join::{JoinAnswer, JoinRefusal, JoinRequest};
+use crate::federation::peer::Joined;
+use crate::federation::{Federation, Peer, TrustLevel};
+use crate::io::{CommandError, Event, Reply, RequestId, view};
+use crate::limits::{
+    INVITE_ADDRESSES_MAX, INVITE_EXPIRES_MAX_MS, INVITES_OPEN_MAX, JOIN_FAILURES_PER_MINUTE_MAX,
+    JOIN_RETRY_MS, PEERS_MAX,
+};
+use crate::replica::Replica;
+use crate::store::StoreWrite;
+
+/// Invites and joining.
+#[derive(Debug, Default)]
+pub struct Membership {
+    outgoing: BTreeMap<TokenHash, Outgoing>,
+    incoming: BTreeMap<PeerId, Incoming>,
+    joining: BTreeMap<PeerId, Joining>,
+    failures: TokenFailures,
+    /// Whether an invite was open when watchers were last informed.
+    was_open: bool,
+}
+
+/// A call to an inviter, repeated until it answers.
+#[derive(Debug)]
+struct Joining {
+    waiters: Vec<RequestId>,
+    addresses: Vec<SocketAddr>,
+    level: TrustLevel,
+    tries: u32,
+    /// When it is tried again, monotonic milliseconds.
+    due_ms: u64,
+    /// Why the last try failed.
+    failure: Option<String>,
+}
+
+impl Joining {
+    fn new(addresses: Vec<SocketAddr>, level: TrustLevel, now_ms: u64) -> Self {
+        Joining { waiters: Vec::new(), addresses, level, tries: 0, due_ms: now_ms, failure: None }
+    }
+}
+
+/// Wrong tokens in the present minute: a peer that guesses is slowed down, and a valid token is always accepted.
+#[derive(Debug, Default)]
+struct TokenFailures {
+    minute: u64,
+    count: u32,
+}
+
+impl TokenFailures {
+    fn start_minute(&mut self, now_ms: u64) {
+        let minute = now_ms / 60_000;
+        if self.minute != minute {
+            *self = TokenFailures { minute, count: 0 };
+        }
+    }
+
+    fn refuse(&mut self) -> JoinRefusal {
+        self.count = self.count.saturating_add(1);
+        if self.count > JOIN_FAILURES_PER_MINUTE_MAX { JoinRefusal::Busy } else { JoinRefusal::Token }
+    }
+}
+
+/// A request to join, as it arrived.
+#[derive(Debug)]
+pub struct Redeem<'a> {
+    /// The joiner, proven by its link or by the radio handshake.
+    pub joiner: PeerId,
+    /// The address it called from.
+    pub address: Option<SocketAddr>,
+    /// What it signed.
+    pub request: &'a JoinRequest,
+    /// Hash of the invite's token; the joiner has proved that it knows the token.
+    pub token: TokenHash,
+}
+
+/// A call to an inviter that is due.
+#[derive(Debug)]
+pub struct JoinCall {
+    /// The inviter.
+    pub inviter: PeerId,
+    /// Where it may be dialled.
+    pub addresses: Vec<SocketAddr>,
+    /// The invite's token, from which the radio handshake derives its key.
+    pub token: Token,
+    /// What this node signed.
+    pub request: JoinRequest,
+}
+
+/// What an inviter's answer leads to.
+#[derive(Debug)]
+pub enum Answered {
+    /// Both have each other on their lists; these requests are answered with the peer.
+    Agreed(Vec<RequestId>),
+    /// The inviter refused for good; these requests get the reason.
+    Refused(Vec<RequestId>, JoinRefusal),
+    /// No answer yet, or one that says to try again.
+    Pending,
+}
+
+impl Membership {
+    /// Takes invites from disk. Calls to inviters that have not answered start again.
+    pub fn load(
+        &mut self,
+        core: &Core,
+        outgoing: Vec<Outgoing>,
+        incoming: Vec<Incoming>,
+        federation: &Federation,
+    ) {
+        let now = core.now_ms();
+        let waiting = federation.peers().filter(|peer| matches!(peer.joined, Joined::Waiting { .. }));
+        let joining =
+            waiting.map(|peer| (peer.id, Joining::new(peer.addresses.clone(), TrustLevel::Trusted, now)));
+        *self = Membership {
+            joining: joining.collect(),
+            outgoing: outgoing.into_iter().map(|invite| (invite.token_hash, invite)).collect(),
+            incoming: incoming.into_iter().map(|invite| (PeerId(invite.inviter), invite)).collect(),
+            ..Membership::default()
+        };
+    }
+
+    /// Whether an invite may still be used.
+    pub fn is_open(&self, reference_ms: u64) -> bool {
+        self.outgoing.values().any(|invite| invite.expires_ms > reference_ms)
+    }
+
+    /// Informs watchers when the last invite expired or a first one was made.
+    pub fn watch_open(&mut self, core: &mut Core) {
+        let open = self.is_open(core.reference_ms());
+        if open != self.was_open {
+            self.was_open = open;
+            core.event(Event::JoiningChanged { open });
+        }
+    }
+
+    /// When joining is tried again, monotonic milliseconds.
+    pub fn next_timer(&self) -> Option<u64> {
+        self.joining.values().map(|joining| joining.due_ms).min()
+    }
+
+    /// The hashes of invites given out, spent ones included: their joiner may have missed the answer.
+    pub fn known_hashes(&self) -> BTreeSet<TokenHash> {
+        self.outgoing.keys().copied().collect()
+    }
+
+    /// Takes the requests that wait for an inviter, to answer them otherwise.
+    pub fn take_waiters(&mut self) -> Vec<RequestId> {
+        self.joining.values_mut().flat_map(|joining| std::mem::take(&mut joining.waiters)).collect()
+    }
+
+    /// Why joining has not worked yet, by inviter.
+    pub fn failures(&self) -> impl Iterator<Item = (&PeerId, &str)> {
+        self.joining.iter().filter_map(|(peer, joining)| Some((peer, joining.failure.as_deref()?)))
+    }
+
+    // ---- the inviter's side ------------------------------------------------------------------------------
+
+    /// Makes an invite.
+    ///
+    /// # Errors
+    /// [`CommandError::Limit`] with too many open invites, [`CommandError::BadExpiry`] beyond 30 days or without a lifetime.
+    pub fn invite(
+        &mut self,
+        core: &mut Core,
+        level: TrustLevel,
+        expires_ms: u64,
+        addresses: Vec<SocketAddr>,
+    ) -> Result<Reply, CommandError> {
+        let now = core.reference_ms();
+        self.forget_expired(core, now);
+        let open = self.outgoing.values().filter(|invite| invite.accepted.is_none()).count();
+        if open >= INVITES_OPEN_MAX {
+            let remedy = "wait until some are used or have expired";
+            return Err(CommandError::Limit {
+                what: "the number of open invites",
+                limit: INVITES_OPEN_MAX,
+                remedy,
+            });
+        }
+        if expires_ms == 0 || expires_ms > INVITE_EXPIRES_MAX_MS {
+            return Err(CommandError::BadExpiry);
+        }
+        let mut addresses = addresses;
+        addresses.truncate(INVITE_ADDRESSES_MAX);
+        let expires_ms = (now + expires_ms) / 60_000 * 60_000 + 60_000;
+        let invite = Invite {
+            inviter: core.me,
+            onion: core.keypair.onion(),
+            token: core.random.bytes(),
+            level: Some(level),
+            expires_ms: Some(expires_ms),
+            addresses,
+        };
+        let outgoing = Outgoing {
+            token_hash: token_hash(&invite.token),
+            level,
+            created_at_ms: now,
+            expires_ms,
+            accepted: None,
+        };
+        core.gate.write(StoreWrite::PutOutgoing(outgoing.clone()));
+        self.outgoing.insert(outgoing.token_hash, outgoing);
+        Ok(Reply::Invite(view::InviteView {
+            code: invite.to_code(),
+            compact: invite.to_compact(),
+            level,
+            expires: rfc3339(expires_ms),
+        }))
+    }
+
+    /// Adds a joiner as a peer, once per invite. Returns the requests that waited for this peer to accept an invite of its
+    /// own: that has come about too.
+    ///
+    /// # Errors
+    /// Why the joiner is refused. Nothing changes then.
+    pub fn redeem(
+        &mut self,
+        core: &mut Core,
+        replica: &mut Replica,
+        redeem: &Redeem<'_>,
+    ) -> Result<Vec<RequestId>, JoinRefusal> {
+        let now = core.reference_ms();
+        let Redeem { joiner, address, request, token } = redeem;
+        self.failures.start_minute(core.now_ms());
+        let Some(invite) = self.outgoing.get(token).cloned() else { return Err(self.failures.refuse()) };
+        if !request.verify_hash(&core.me, joiner, token) || request.level != invite.level {
+            return Err(JoinRefusal::Signature);
+        }
+        match invite.accepted {
+            Some((by, _)) if by == joiner.0 => return Ok(Vec::new()),
+            Some(_) => return Err(JoinRefusal::Token),
+            None if invite.expires_ms <= now => return Err(JoinRefusal::Expired),
+            None => {}
+        }
+        let known = replica.federation().peer(joiner).cloned();
+        if known.is_none() && replica.federation().peers().count() >= PEERS_MAX {
+            return Err(JoinRefusal::Full);
+        }
+        let burned = Outgoing { accepted: Some((joiner.0, now)), ..invite };
+        core.gate.write(StoreWrite::PutOutgoing(burned.clone()));
+        let level = burned.level;
+        self.outgoing.insert(burned.token_hash, burned);
+        let known = known.unwrap_or_else(|| fresh_peer(*joiner, level, now));
+        let peer = Peer {
+            onion: request.onion.clone(),
+            own_name: (!request.name.is_empty()).then(|| request.name.clone()),
+            trust_level: level,
+            joined: Joined::Agreed,
+            addresses: address.iter().copied().collect(),
+            ..known
+        };
+        self.put_peer(core, replica, peer);
+        Ok(self.end_joining(joiner))
+    }
+
+    fn forget_expired(&mut self, core: &mut Core, now: u64) {
+        // A used one is kept for as long as it would have lived: its joiner may ask again.
+        let over: Vec<TokenHash> =
+            self.outgoing.values().filter(|i| i.expires_ms <= now).map(|i| i.token_hash).collect();
+        for hash in over {
+            self.outgoing.remove(&hash);
+            core.gate.write(StoreWrite::RemoveOutgoing(hash));
+        }
+    }
+
+    // ---- the joiner's side -------------------------------------------------------------------------------
+
+    /// Starts to redeem an invite; `request` is answered when the inviter has answered.
+    ///
+    /// # Errors
+    /// Why the code is not used: damaged, expired, this node's own, or of a peer already.
+    pub fn join(
+        &mut self,
+        core: &mut Core,
+        replica: &mut Replica,
+        request: RequestId,
+        code: &str,
+        addresses: Vec<SocketAddr>,
+    ) -> Result<(), CommandError> {
+        let invite = Invite::parse(code).map_err(|error| CommandError::BadInvite(error.to_string()))?;
+        if invite.inviter == core.me {
+            return Err(CommandError::OwnInvite);
+        }
+        let now = core.reference_ms();
+        if let Some(expires) = invite.expires_ms.filter(|expires| *expires <= now) {
+            return Err(CommandError::InviteExpired(rfc3339(expires)));
+        }
+        let known = replica.federation().peer(&invite.inviter).cloned();
+        if let Some(peer) = known.as_ref().filter(|peer| peer.joined == Joined::Agreed) {
+            return Err(CommandError::AlreadyPeer(replica.name_of(core, &peer.id)));
+        }
+        if known.is_none() && replica.federation().peers().count() >= PEERS_MAX {
+            let remedy = "remove one that is no longer needed";
+            return Err(CommandError::Limit { what: "the number of peers", limit: PEERS_MAX, remedy });
+        }
+        let mut all = addresses;
+        all.extend(&invite.addresses);
+        let level = invite.level.unwrap_or(TrustLevel::Trusted);
+        let known = known.unwrap_or_else(|| fresh_peer(invite.inviter, TrustLevel::Trusted, now));
+        let peer = Peer {
+            onion: invite.onion,
+            joined: Joined::Waiting { token: invite.token },
+            addresses: all.clone(),
+            ..known
+        };
+        self.put_peer(core, replica, peer);
+        let incoming = Incoming { inviter: invite.inviter.0, created_at_ms: now, accepted: None };
+        core.gate.write(StoreWrite::PutIncoming(incoming.clone()));
+        self.incoming.insert(invite.inviter, incoming);
+        let mut joining = Joining::new(all, level, core.now_ms());
+        joining.waiters = self.end_joining(&invite.inviter);
+        joining.waiters.push(request);
+        self.joining.insert(invite.inviter, joining);
+        Ok(())
+    }
+
+    /// The inviters whose call is due.
+    pub fn due_calls(&self, now_ms: u64) -> Vec<PeerId> {
+        self.joining.iter().filter(|(_, joining)| joining.due_ms <= now_ms).map(|(peer, _)| *peer).collect()
+    }
+
+    /// The call to one inviter, and schedules the next; `None` if it has answered otherwise.
+    pub fn call(&mut self, core: &mut Core, replica: &Replica, inviter: PeerId) -> Option<JoinCall> {
+        let peer = replica.federation().peer(&inviter);
+        let Some(Joined::Waiting { token }) = peer.map(|peer| peer.joined.clone()) else {
+            self.joining.remove(&inviter);
+            return None;
+        };
+        let joining = self.joining.get_mut(&inviter)?;
+        let wait = (JOIN_RETRY_MS.0 << joining.tries.min(6)).min(JOIN_RETRY_MS.1);
+        joining.tries += 1;
+        joining.due_ms = core.now_ms() + wait + core.random.below(wait / 4 + 1);
+        let (name, time_ms) = (&core.settings.name, core.reference_ms());
+        let request = JoinRequest::sign(&core.keypair, &inviter, token, name, joining.level, time_ms);
+        Some(JoinCall { inviter, addresses: joining.addresses.clone(), token, request })
+    }
+
+    /// An inviter has answered, or could not be reached.
+    pub fn answered(
+        &mut self,
+        core: &mut Core,
+        replica: &mut Replica,
+        inviter: &PeerId,
+        result: Result<JoinAnswer, String>,
+    ) -> Answered {
+        let Some(joining) = self.joining.get_mut(inviter) else { return Answered::Pending };
+        match result {
+            Ok(JoinAnswer::Agreed { name }) => {
+                Answered::Agreed(self.agreed(core, replica, inviter, Some(name)))
+            }
+            Ok(JoinAnswer::Refused(why)) if !why.is_passing() => {
+                let waiters = self.end_joining(inviter);
+                self.forget_incoming(core, inviter);
+                Answered::Refused(waiters, why)
+            }
+            Ok(JoinAnswer::Refused(why)) => {
+                joining.failure = Some(why.to_string());
+                Answered::Pending
+            }
+            Err(why) => {
+                joining.failure = Some(why);
+                Answered::Pending
+            }
+        }
+    }
+
+    /// The inviter has this node on its list too. Returns the requests that waited for it.
+    pub fn agreed(
+        &mut self,
+        core: &mut Core,
+        replica: &mut Replica,
+        inviter: &PeerId,
+        name: Option<String>,
+    ) -> Vec<RequestId> {
+        let now = core.reference_ms();
+        let Some(mut peer) = replica.federation().peer(inviter).cloned() else { return Vec::new() };
+        peer.joined = Joined::Agreed;
+        if let Some(name) = name.filter(|name| !name.is_empty()) {
+            peer.own_name = Some(name);
+        }
+        self.put_peer(core, replica, peer);
+        if let Some(incoming) = self.incoming.get_mut(inviter) {
+            incoming.accepted = Some(now);
+            core.gate.write(StoreWrite::PutIncoming(incoming.clone()));
+        }
+        self.end_joining(inviter)
+    }
+
+    /// No call to this inviter is under way any more. Returns the requests that waited for it.
+    pub fn end_joining(&mut self, inviter: &PeerId) -> Vec<RequestId> {
+        self.joining.remove(inviter).map(|joining| joining.waiters).unwrap_or_default()
+    }
+
+    fn forget_incoming(&mut self, core: &mut Core, inviter: &PeerId) {
+        if self.incoming.remove(inviter).is_some() {
+            core.gate.write(StoreWrite::RemoveIncoming(*inviter));
+        }
+    }
+
+    // ---- the list of peers -------------------------------------------------------------------------------
+
+    /// Adds a peer or replaces its record.
+    pub fn put_peer(&mut self, core: &mut Core, replica: &mut Replica, peer: Peer) {
+        core.gate.write(StoreWrite::PutPeer(peer.clone()));
+        replica.put_peer(peer);
+        core.event(Event::PeersChanged);
+    }
+
+    /// Removes a peer and what is known of it; the node closes its links.
+    pub fn remove_peer(&mut self, core: &mut Core, replica: &mut Replica, id: &PeerId) {
+        replica.remove_peer(id);
+        core.clock.forget(id);
+        core.metrics.forget_peer(id);
+        core.gate.write(StoreWrite::RemovePeer(*id));
+        core.event(Event::PeersChanged);
+    }
+
+    /// A removed peer's invite is no longer remembered.
+    pub fn forget_invite_of(&mut self, core: &mut Core, id: &PeerId) {
+        self.forget_incoming(core, id);
+    }
+
+    /// Renames a peer.
+    ///
+    /// # Errors
+    /// [`CommandError::UnknownPeer`], [`CommandError::AmbiguousPeer`], or [`CommandError::BadName`] if the name is not
+    /// usable or in use.
+    pub fn rename(
+        &mut self,
+        core: &mut Core,
+        replica: &mut Replica,
+        text: &str,
+        name: &str,
+    ) -> Result<PeerId, CommandError> {
+        let id = replica.resolve_peer(text)?;
+        let usable = crate::federation::join::usable_name(name).filter(|n| !n.is_empty() && !n.contains('/'));
+        let bad = || CommandError::BadName {
+            name: name.to_owned(),
+            why: "1 to 64 bytes, no `/`, no control characters",
+        };
+        let name = usable.ok_or_else(bad)?;
+        let taken = replica.federation().peers().any(|peer| peer.id != id && peer.name() == Some(&name));
+        if taken || name == core.settings.name {
+            return Err(CommandError::BadName { name, why: "another node is called so already" });
+        }
+        let peer = replica.federation().peer(&id).cloned().expect("a peer is resolved among the peers");
+        self.put_peer(core, replica, Peer { given_name: Some(name), ..peer });
+        Ok(id)
+    }
+}
+
+fn fresh_peer(id: PeerId, trust_level: TrustLevel, now: u64) -> Peer {
+    Peer {
+        id,
+        onion: String::new(),
+        given_name: None,
+        own_name: None,
+        trust_level,
+        added_at_ms: now,
+        heard_at_ms: None,
+        joined: Joined::Agreed,
+        addresses: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+//! The merged view of a map document, kept per key: which entry wins under each key, and what a reader sees there.
+//!
+//! A read or a write by key looks at that key, at its parents and at the keys below it, which the order of the keys
+//! puts next to it. Only [`View::value`] assembles the document.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use tombolo_delta::Value;
+
+use crate::layer::KeyPath;
+use crate::merge::register::Winner;
+use crate::merge::tree;
+
+/// The winners of a map document, by key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    winners: BTreeMap<KeyPath, Winner>,
+}
+
+impl View {
+    /// The entry that wins under a key: a value or a tombstone.
+    pub fn winner(&self, key: &KeyPath) -> Option<&Winner> {
+        self.winners.get(key)
+    }
+
+    /// All winners, by key.
+    pub fn iter(&self) -> impl Iterator<Item = (&KeyPath, &Winner)> {
+        self.winners.iter()
+    }
+
+    /// The winners at a key and below it, by key.
+    pub fn at_and_below<'a>(&'a self, key: &'a KeyPath) -> impl Iterator<Item = (&'a KeyPath, &'a Winner)> {
+        let from = self.winners.range((Bound::Included(key), Bound::Unbounded));
+        from.take_while(move |(other, _)| *other == key || key.is_prefix_of(other))
+    }
+
+    /// Puts the entry that wins under a key, or none. Returns whether that is another than before.
+    pub fn set(&mut self, key: KeyPath, winner: Option<Winner>) -> bool {
+        match winner {
+            Some(winner) if self.winners.get(&key) == Some(&winner) => false,
+            Some(winner) => {
+                self.winners.insert(key, winner);
+                true
+            }
+            None => self.winners.remove(&key).is_some(),
+        }
+    }
+
+    /// The value of the entry under a key: none where it is deleted, or hidden by one above or below it.
+    pub fn shown(&self, key: &KeyPath) -> Option<&Value> {
+        self.shown_value(key, self.winners.get(key)?)
+    }
+
+    /// What a reader sees under a key: the value there, or the object that the entries below it make.
+    pub fn get(&self, key: &KeyPath) -> Option<Value> {
+        let depth = key.segments().len();
+        let below = self.at_and_below(key).filter_map(|(other, winner)| {
+            let value = self.shown_value(other, winner)?;
+            Some((other.segments().split_at_checked(depth)?.1, value))
+        });
+        tree::assemble(below)
+    }
+
+    /// The whole document, as the object that all entries make.
+    pub fn value(&self) -> Value {
+        let all = self.winners.iter();
+        let shown = all.filter_map(|(key, winner)| Some((key.segments(), self.shown_value(key, winner)?)));
+        tree::assemble(shown).unwrap_or_else(|| Value::Map(tombolo_delta::Map::default()))
+    }
+
+    fn shown_value<'a>(&self, key: &KeyPath, winner: &'a Winner) -> Option<&'a Value> {
+        let value = winner.entry.value.as_ref()?;
+        (!self.is_hidden(key, winner, value)).then_some(value)
+    }
+
+    /// Whether an entry above or below `key` is greater in the merge order and hides it. An empty object hides nothing:
+    /// it is where others stand.
+    fn is_hidden(&self, key: &KeyPath, winner: &Winner, value: &Value) -> bool {
+        let rank = |w: &Winner| (w.entry.stamp, w.author);
+        let is_greater = |w: &Winner| rank(w) > rank(winner);
+        let stands = |w: &Winner| w.entry.value.as_ref().is_some_and(|value| !is_empty_object(value));
+        let mut above = key.parents().filter_map(|parent| self.winners.get(&parent));
+        if above.any(|w| stands(w) && is_greater(w)) {
+            return true;
+        }
+        let mut below = self.at_and_below(key).skip(1);
+        !is_empty_object(value) && below.any(|(_, w)| w.entry.value.is_some() && is_greater(w))
+    }
+}
+
+fn is_empty_object(value: &Value) -> bool {
+    matches!(value, Value::Map(members) if members.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::layer::Entry;
+    use proptest::prelude::*;
+    use tombolo_transports::PeerId;
+
+    fn key() -> impl Strategy<Value = KeyPath> {
+        proptest::collection::vec(prop_oneof!["[ab]", Just("ab".to_owned())], 1..4)
+            .prop_map(|segments| KeyPath::new(segments).unwrap())
+    }
+
+    fn value() -> impl Strategy<Value = Option<Value>> {
+        let empty = Value::Map(tombolo_delta::Map::default());
+        prop_oneof![
+            4 => (0u64..9).prop_map(|number| Some(Value::from(number))),
+            1 => Just(Some(empty)),
+            1 => Just(Some(Value::array([1u64, 2]))),
+            2 => Just(None),
+        ]
+    }
+
+    fn winner() -> impl Strategy<Value = Option<Winner>> {
+        let entry = (value(), 1u64..6, 0u8..3).prop_map(|(value, ms, author)| Winner {
+            author: PeerId([author; 32]),
+            entry: Entry { stamp: Timestamp::new(ms, 0), value, saw: None },
+        });
+        prop_oneof![4 => entry.prop_map(Some), 1 => Just(None)]
+    }
+
+    /// The rule itself, by comparing every entry with every other.
+    fn assembled(winners: &BTreeMap<KeyPath, Winner>) -> Value {
+        let rank = |w: &Winner| (w.entry.stamp, w.author);
+        let is_room = |w: &Winner| w.entry.value.as_ref().is_some_and(is_empty_object);
+        let shown = winners.iter().filter(|(key, winner)| {
+            winner.entry.value.is_some()
+                && !winners.iter().any(|(other, w)| {
+                    let is_above = other.is_prefix_of(key) && !is_room(w);
+                    let is_below = key.is_prefix_of(other) && !is_room(winner);
+                    other != *key
+                        && w.entry.value.is_some()
+                        && (is_above || is_below)
+                        && rank(w) > rank(winner)
+                })
+        });
+        let entries = shown.filter_map(|(key, w)| Some((key.segments(), w.entry.value.as_ref()?)));
+        tree::assemble(entries).unwrap_or_else(|| Value::Map(tombolo_delta::Map::default()))
+    }
+
+    fn lookup<'v>(value: &'v Value, segments: &[String]) -> Option<&'v Value> {
+        segments.iter().try_fold(value, |value, segment| value.get(segment))
+    }
+
+    proptest! {
+        /// A read by key returns what stands there in the assembled document, whatever was set and removed before.
+        #[test]
+        fn reads_by_key_agree_with_the_assembled_document(
+            changes in proptest::collection::vec((key(), winner()), 0..40), asked in key(),
+        ) {
+            let mut view = View::default();
+            let mut winners = BTreeMap::new();
+            for (key, winner) in changes {
+                let before: Option<Winner> = winners.get(&key).cloned();
+                match &winner {
+                    Some(winner) => winners.insert(key.clone(), winner.clone()),
+                    None => winners.remove(&key),
+                };
+                prop_assert_eq!(view.set(key, winner.clone()), before != winner);
+            }
+            let whole = assembled(&winners);
+            prop_assert_eq!(view.value(), whole.clone());
+            for key in winners.keys().chain([&asked]) {
+                let expected = lookup(&whole, key.segments()).cloned();
+                prop_assert_eq!(view.get(key), expected, "{:?}", key);
+            }
+        }
+    }
+}

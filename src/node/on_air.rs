@@ -1,0 +1,159 @@
+//! The walk in by radio: frame -> station -> message -> the same gate as on any link (`inbound.rs`).
+
+use tombolo_transports::{LinkId, PeerId};
+
+use crate::broadcast::{Arrival, JoinQuestion, JoinReceived, RadioMessage, kinds};
+use crate::core::Rejection;
+use crate::envelope::{decode_air, decode_update};
+use crate::federation::TrustLevel;
+use crate::federation::join::JoinRefusal;
+use crate::membership::Redeem;
+use crate::node::Node;
+use crate::replica::{Arriving, Origin};
+use crate::sync::broadcast::Input;
+use crate::sync::broadcast::message::{FrontierMessage, Heartbeat};
+
+/// An author whose deltas start so many commits back, and have become so long, is shown what is held here before the next
+/// heartbeat: at ten bytes a commit that pays for a handful of listeners.
+const FAR_COMMITS: u64 = 6;
+/// As [`FAR_COMMITS`]: bytes of the whole message.
+const FAR_BYTES: usize = 140;
+
+impl Node {
+    /// A radio received a frame, from any sender.
+    pub(super) fn frame_received(&mut self, link: LinkId, bytes: &[u8]) {
+        for arrival in self.broadcast.receive(&mut self.core, link, bytes) {
+            match arrival {
+                Arrival::Message(message) => self.message_received(message),
+                Arrival::Join(frame) => self.join_frame_received(link, &frame),
+            }
+        }
+    }
+
+    fn message_received(&mut self, message: RadioMessage) {
+        let RadioMessage { link, channel, from, bytes, .. } = &message;
+        let (link, channel, from) = (*link, *channel, *from);
+        if channel == self.core.me && !message.under_previous_key {
+            self.broadcast.reader_has_key(&self.replica, from);
+        }
+        if self.replica.federation().level(&from) <= TrustLevel::Untrusted {
+            return self.core.metrics.reject(Rejection::FrameOfNoPeer);
+        }
+        self.replica.note_heard(&from, self.core.reference_ms());
+        self.core.metrics.received(bytes.len());
+        if self.broadcast.is_pairwise(&channel) {
+            return self.talk_received(link, from, bytes);
+        }
+        self.broadcast.sender_heard(&self.core, link, channel, from);
+        self.broadcast.input(&self.core, link, Input::Present { peer: from });
+        let is_valid = match message.kind {
+            kinds::UPDATE => self.update_received(link, channel, from, bytes),
+            kinds::WHOLE => self.whole_received(link, channel, from, bytes),
+            kinds::HEARTBEAT => channel == from && self.heartbeat_received(link, from, bytes),
+            kinds::FRONTIER => self.frontier_received(link, channel, from, bytes),
+            kinds::PROVISIONAL => {
+                let is_own = channel == from;
+                if !(is_own
+                    && self.broadcast.take_provisional(&self.core, &self.replica, link, channel, bytes))
+                {
+                    self.core.metrics.reject(Rejection::ProvisionalRefused);
+                }
+                true
+            }
+            _ => false,
+        };
+        if !is_valid {
+            self.core.metrics.reject(Rejection::BadMessage);
+        }
+    }
+
+    /// Compact envelopes. Returns whether they decode.
+    fn update_received(&mut self, link: LinkId, channel: PeerId, from: PeerId, bytes: &[u8]) -> bool {
+        let Ok(envelopes) = decode_update(bytes) else { return false };
+        let origin = Origin::Radio { link, channel, peer: from };
+        for envelope in &envelopes {
+            self.arrived(origin, Arriving::delta(envelope));
+        }
+        let is_far = |distance| distance >= FAR_COMMITS && bytes.len() >= FAR_BYTES;
+        if envelopes.iter().any(|envelope| is_far(envelope.base.distance)) {
+            self.broadcast.input(&self.core, link, Input::FarBase { owner: channel });
+        }
+        true
+    }
+
+    /// A whole layer. Returns whether it decodes.
+    fn whole_received(&mut self, link: LinkId, channel: PeerId, from: PeerId, bytes: &[u8]) -> bool {
+        let Ok(envelope) = decode_air(channel, bytes) else { return false };
+        let signed = envelope.signed.clone();
+        self.arrived(Origin::Radio { link, channel, peer: from }, Arriving::Whole(envelope));
+        self.broadcast.overheard(&self.core, &self.replica, link, from, &signed);
+        true
+    }
+
+    /// A heartbeat in its sender's own channel. Returns whether it decodes.
+    fn heartbeat_received(&mut self, link: LinkId, from: PeerId, bytes: &[u8]) -> bool {
+        let Ok(heartbeat) = Heartbeat::decode(bytes) else { return false };
+        self.broadcast.compare_keys(&self.core, &self.replica, &self.wired, link, from, &heartbeat);
+        self.broadcast.keys_named(from, &heartbeat);
+        self.broadcast.input(&self.core, link, Input::Heartbeat { from, heartbeat });
+        true
+    }
+
+    /// A frontier. Returns whether it decodes.
+    fn frontier_received(&mut self, link: LinkId, channel: PeerId, from: PeerId, bytes: &[u8]) -> bool {
+        let Ok(frontier) = FrontierMessage::decode(bytes) else { return false };
+        self.broadcast.input(&self.core, link, Input::Frontier { owner: channel, from, frontier });
+        true
+    }
+
+    /// A message on a pairwise channel: as from a link to that peer.
+    fn talk_received(&mut self, link: LinkId, from: PeerId, bytes: &[u8]) {
+        let (core, replica, wired) = (&mut self.core, &self.replica, &self.wired);
+        let Some(envelope) = self.broadcast.talk_received(core, replica, wired, link, from, bytes) else {
+            return;
+        };
+        let signed = envelope.signed.clone();
+        self.arrived(Origin::Link { peer: from }, Arriving::Whole(envelope));
+        self.broadcast.talk_applied(&self.core, &self.replica, &self.wired, link, from, &signed);
+    }
+
+    // ---- joining -----------------------------------------------------------------------------------------
+
+    fn join_frame_received(&mut self, link: LinkId, frame: &[u8]) {
+        let invites = self.membership.known_hashes();
+        match self.broadcast.join_frame_received(&mut self.core, link, frame, invites) {
+            JoinReceived::Nothing => {}
+            JoinReceived::Answered { inviter, answer, key } => {
+                if let Some(key) = &key {
+                    self.broadcast.learn_key(&mut self.core, inviter, key);
+                }
+                self.inviter_answered(inviter, Ok(answer));
+                if key.is_some() {
+                    self.broadcast.joined(&self.core, &self.replica, link, inviter, true);
+                }
+            }
+            JoinReceived::Asked(question) => self.join_asked(link, &question),
+        }
+    }
+
+    fn join_asked(&mut self, link: LinkId, question: &JoinQuestion) {
+        let result = match &question.asks {
+            None => Err(JoinRefusal::Signature),
+            Some(asks) => {
+                let (joiner, token) = (asks.joiner, question.token);
+                let redeem = Redeem { joiner, address: None, request: &asks.request, token };
+                let redeemed = self.redeem(&redeem);
+                match redeemed {
+                    Ok(()) => {
+                        self.broadcast.learn_key(&mut self.core, joiner, &asks.key);
+                        // The own audience has a new reader: the key is sealed for it before it is sent.
+                        self.settle();
+                    }
+                    Err(why) => self.core.metrics.reject(Rejection::Join(why)),
+                }
+                redeemed
+            }
+        };
+        self.broadcast.answer_join(&mut self.core, &self.replica, link, question, result);
+    }
+}

@@ -1,0 +1,679 @@
+//! Two and three nodes on a wire made of a queue: the smallest federations that can go wrong.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use tombolo_delta::Value;
+use tombolo_transports::Medium;
+
+use tombolo_transports::{LinkCaps, LinkId};
+
+use super::*;
+use crate::clock::BUILD_DATE_MS;
+use crate::clock::Timestamp;
+use crate::federation::TrustLevel;
+use crate::layer::{DocumentId, DocumentName, LayerId};
+use crate::layer::{Kind, Sequence};
+use crate::merge::{KeyPath, map_of};
+use crate::random::Random;
+use crate::sync;
+
+mod restore;
+
+const START: u64 = BUILD_DATE_MS + 86_400_000;
+
+/// Nodes joined by perfect links of no latency.
+struct Wire {
+    nodes: Vec<Node>,
+    /// Link id -> (from, to, id at the far end).
+    links: BTreeMap<(usize, LinkId), (usize, LinkId)>,
+    queue: VecDeque<(usize, Input)>,
+    replies: BTreeMap<(usize, RequestId), Result<Reply, CommandError>>,
+    events: Vec<(usize, Event)>,
+    sent: Vec<(usize, Vec<u8>)>,
+    mono_ms: u64,
+    next: u64,
+}
+
+fn caps() -> LinkCaps {
+    LinkCaps {
+        medium: Medium::Memory,
+        message_bytes_max: 1 << 20,
+        rate_bps: None,
+        latency_ms: 1,
+        loss_permille: 0,
+        broadcast: false,
+        metered: false,
+        confidential: true,
+        airtime_us_per_byte: 0,
+        airtime_left_ms: None,
+    }
+}
+
+impl Wire {
+    fn new(count: usize) -> Self {
+        let nodes = (0..count).map(|i| open(Store::in_memory().unwrap(), i, 0)).collect();
+        Wire {
+            nodes,
+            links: BTreeMap::new(),
+            queue: VecDeque::new(),
+            replies: BTreeMap::new(),
+            events: Vec::new(),
+            sent: Vec::new(),
+            mono_ms: 0,
+            next: 1,
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now { mono_ms: self.mono_ms, wall_ms: START + self.mono_ms }
+    }
+
+    fn connect(&mut self, a: usize, b: usize) {
+        let (la, lb) = (LinkId(self.next), LinkId(self.next + 1));
+        self.next += 2;
+        self.links.insert((a, la), (b, lb));
+        self.links.insert((b, lb), (a, la));
+        let (pa, pb) = (self.nodes[a].peer_id(), self.nodes[b].peer_id());
+        self.queue.push_back((a, Input::LinkUp { link: la, peer: pb, caps: caps() }));
+        self.queue.push_back((b, Input::LinkUp { link: lb, peer: pa, caps: caps() }));
+        self.run();
+    }
+
+    fn cut(&mut self, a: usize, b: usize) {
+        let gone: Vec<_> = self
+            .links
+            .iter()
+            .filter(|((f, _), (t, _))| (*f, *t) == (a, b) || (*f, *t) == (b, a))
+            .map(|(k, _)| *k)
+            .collect();
+        for (node, link) in gone {
+            self.links.remove(&(node, link));
+            self.queue.push_back((node, Input::LinkDown { link }));
+        }
+        self.run();
+    }
+
+    /// Everything that follows, and `ms` of time passing.
+    fn pass(&mut self, ms: u64) {
+        let end = self.mono_ms + ms;
+        while self.mono_ms < end {
+            self.run();
+            let next = self.nodes.iter().filter_map(Node::poll_timeout).min().unwrap_or(end);
+            self.mono_ms = next.clamp(self.mono_ms + 1, end);
+            for node in 0..self.nodes.len() {
+                self.queue.push_back((node, Input::Timeout));
+            }
+            self.run();
+        }
+    }
+
+    fn run(&mut self) {
+        while let Some((at, input)) = self.queue.pop_front() {
+            let now = self.now();
+            self.nodes[at].handle_input(now, input);
+            while let Some(output) = self.nodes[at].poll_output() {
+                self.output(at, output);
+            }
+        }
+    }
+
+    fn output(&mut self, at: usize, output: Output) {
+        match output {
+            Output::Send { link, bytes } => {
+                self.sent.push((at, bytes.clone()));
+                if let Some((to, far)) = self.links.get(&(at, link)) {
+                    self.queue.push_back((*to, Input::Received { link: *far, bytes }));
+                }
+            }
+            Output::Close { link } => {
+                if let Some((to, far)) = self.links.remove(&(at, link)) {
+                    self.links.remove(&(to, far));
+                    self.queue.push_back((to, Input::LinkDown { link: far }));
+                }
+            }
+            Output::Reply { request, result } => {
+                self.replies.insert((at, request), result);
+            }
+            Output::DialJoin { inviter, bytes, .. } => {
+                let Some(to) = self.nodes.iter().position(|n| n.peer_id() == inviter) else { return };
+                let peer = self.nodes[at].peer_id();
+                // The asker's index stands in for the connection.
+                let request = RequestId(at as u64);
+                self.queue.push_back((to, Input::JoinRequest { request, peer, address: None, bytes }));
+            }
+            Output::JoinAnswer { request, bytes } => {
+                let inviter = self.nodes[at].peer_id();
+                self.queue
+                    .push_back((request.0 as usize, Input::JoinAnswered { inviter, result: Ok(bytes) }));
+            }
+            Output::Frame { .. } => panic!("there are no radios on a wire"),
+            Output::Event(event) => self.events.push((at, event)),
+        }
+    }
+
+    fn ask(&mut self, at: usize, command: impl Into<Command>) -> Result<Reply, CommandError> {
+        self.next += 1;
+        let request = RequestId(self.next);
+        self.queue.push_back((at, Input::Command { request, command: command.into() }));
+        self.run();
+        self.replies.remove(&(at, request)).expect("each command is answered")
+    }
+
+    fn join(&mut self, inviter: usize, joiner: usize, level: TrustLevel) {
+        let invite = Admin::Invite { level, expires_ms: 3_600_000, addresses: vec![] };
+        let Reply::Invite(invite) = self.ask(inviter, invite).unwrap() else { panic!("an invite") };
+        let joined = self.ask(joiner, Admin::Join { code: invite.code, addresses: vec![] });
+        assert!(matches!(joined, Ok(Reply::Joined(_))), "{joined:?}");
+    }
+
+    fn set(
+        &mut self,
+        at: usize,
+        doc: &str,
+        key: &str,
+        value: impl Into<Value>,
+    ) -> Result<Reply, CommandError> {
+        let key = KeyPath::parse(key).unwrap();
+        self.ask(at, Write::Set { doc: doc.into(), key, value: value.into() })
+    }
+
+    fn create(&mut self, at: usize, name: &str) {
+        self.ask(at, Write::Create { name: name.into(), kind: Kind::Map }).unwrap();
+    }
+
+    fn get(&mut self, at: usize, doc: &str) -> Value {
+        match self.ask(at, Query::Get { doc: doc.into(), key: None }) {
+            Ok(Reply::Value(value)) => value,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn hashes(&mut self, at: usize) -> BTreeMap<(String, String), String> {
+        let Ok(Reply::Documents(list)) = self.ask(at, Query::List) else { panic!("a list") };
+        list.into_iter().map(|d| ((d.owner, d.name), d.hash)).collect()
+    }
+
+    fn status(&mut self, at: usize) -> view::StatusView {
+        let Ok(Reply::Status(status)) = self.ask(at, Query::Status) else { panic!("a status") };
+        *status
+    }
+
+    fn restart(&mut self, at: usize) {
+        let links: Vec<_> = self.links.keys().filter(|(node, _)| *node == at).copied().collect();
+        for (node, link) in links {
+            if let Some((to, far)) = self.links.remove(&(node, link)) {
+                self.links.remove(&(to, far));
+                self.queue.push_back((to, Input::LinkDown { link: far }));
+            }
+        }
+        let store = self.nodes[at].core.gate.store().reopen();
+        self.nodes[at] = open(store, at, self.mono_ms);
+        self.run();
+    }
+}
+
+fn open(store: Store, index: usize, mono_ms: u64) -> Node {
+    let key = [index as u8 + 1; 32];
+    let settings = NodeSettings { name: format!("n{index}"), ..NodeSettings::default() };
+    let now = Now { mono_ms, wall_ms: START + mono_ms };
+    let mut seed = [9; 32];
+    seed[0] = index as u8;
+    seed[1..9].copy_from_slice(&mono_ms.to_be_bytes());
+    Node::open(store, Keypair::from_seeds(&key, &key), settings, now, seed).unwrap()
+}
+
+fn text(value: &Value, key: &str) -> Option<String> {
+    value.get(key).and_then(Value::as_text).map(str::to_owned)
+}
+
+#[test]
+fn two_nodes_join_and_both_write_one_document() {
+    let mut wire = Wire::new(2);
+    wire.join(0, 1, TrustLevel::Trusted);
+    wire.connect(0, 1);
+    wire.create(0, "notes");
+    wire.pass(1_000);
+    wire.set(1, "notes", "from/b", "hello").unwrap();
+    wire.set(0, "notes", "from/a", 7i64).unwrap();
+    wire.pass(1_000);
+    let seen = wire.get(0, "notes");
+    assert_eq!(seen, wire.get(1, "notes"));
+    assert_eq!(seen.get("from").and_then(|f| text(f, "b")), Some("hello".into()));
+    assert_eq!(wire.hashes(0), wire.hashes(1));
+    assert_eq!(wire.status(0).peers[0].step.state, "in step");
+}
+
+#[test]
+fn a_live_write_costs_one_delta_and_no_chatter() {
+    let mut wire = Wire::new(2);
+    wire.join(0, 1, TrustLevel::Trusted);
+    wire.connect(0, 1);
+    wire.create(0, "notes");
+    wire.pass(20_000);
+    wire.sent.clear();
+    wire.set(0, "notes", "k", 1i64).unwrap();
+    wire.pass(500);
+    let sizes: Vec<usize> = wire.sent.iter().map(|(_, bytes)| bytes.len()).collect();
+    assert_eq!(sizes.len(), 1, "one message: {sizes:?}");
+    assert!(sizes[0] <= 71 + 16, "{sizes:?}");
+}
+
+#[test]
+fn what_was_written_apart_comes_together() {
+    let mut wire = Wire::new(2);
+    wire.join(0, 1, TrustLevel::Trusted);
+    wire.create(0, "notes");
+    wire.connect(0, 1);
+    wire.pass(2_000);
+    wire.cut(0, 1);
+    for i in 0..20 {
+        wire.set(i % 2, "notes", &format!("k{i}"), i as i64).unwrap();
+    }
+    wire.set(0, "notes", "both", "a").unwrap();
+    wire.pass(10);
+    wire.set(1, "notes", "both", "b").unwrap();
+    wire.connect(0, 1);
+    wire.pass(2_000);
+    assert_eq!(wire.hashes(0), wire.hashes(1));
+    assert_eq!(text(&wire.get(0, "notes"), "both"), Some("b".into()));
+    let Ok(Reply::Conflicts(lost)) = wire.ask(0, Query::Conflicts { doc: None }) else { panic!() };
+    assert_eq!(lost.len(), 1, "{lost:?}");
+    assert_eq!(lost[0].key, "both");
+}
+
+#[test]
+fn a_node_receives_a_third_ones_state_through_the_second() {
+    let mut wire = Wire::new(3);
+    // All three know each other, but 0 and 2 never meet again.
+    wire.join(0, 1, TrustLevel::Trusted);
+    wire.join(1, 2, TrustLevel::Trusted);
+    wire.join(0, 2, TrustLevel::Trusted);
+    wire.connect(0, 1);
+    wire.connect(1, 2);
+    wire.create(0, "notes");
+    wire.set(0, "notes", "k", "v").unwrap();
+    let state = NodeState { cpu_usage_percent: Some(12.5), ..NodeState::default() };
+    wire.ask(0, Write::PublishState { state }).unwrap();
+    wire.pass(3_000);
+    assert_eq!(text(&wire.get(2, "notes"), "k"), Some("v".into()));
+    let Ok(Reply::State(state)) = wire.ask(2, Query::State { peer: Some("n0".into()) }) else {
+        panic!("a state")
+    };
+    assert_eq!(state.state.cpu_usage_percent, Some(12.5));
+    wire.set(2, "notes", "back", "w").unwrap();
+    wire.pass(3_000);
+    assert_eq!(text(&wire.get(0, "notes"), "back"), Some("w".into()));
+}
+
+#[test]
+fn an_observer_reads_and_does_not_write() {
+    let mut wire = Wire::new(2);
+    wire.create(0, "notes");
+    wire.set(0, "notes", "k", "v").unwrap();
+    wire.join(0, 1, TrustLevel::Observer);
+    wire.connect(0, 1);
+    wire.pass(2_000);
+    assert_eq!(text(&wire.get(1, "notes"), "k"), Some("v".into()));
+    assert_eq!(wire.set(1, "notes", "k", "w"), Err(CommandError::ReadOnly("notes".into())));
+    // We only observe it in turn: its node state is all we take.
+    wire.create(1, "theirs");
+    wire.ask(1, Write::PublishState { state: NodeState::default() }).unwrap();
+    wire.pass(2_000);
+    assert!(matches!(
+        wire.ask(0, Query::Get { doc: "theirs".into(), key: None }),
+        Err(CommandError::UnknownDocument(_))
+    ));
+    assert!(wire.ask(0, Query::State { peer: Some("n1".into()) }).is_ok());
+    assert!(wire.status(0).rejections.contains_key("owner_only_observed"));
+}
+
+#[test]
+fn removing_a_writer_closes_its_links_and_keeps_what_it_wrote() {
+    let mut wire = Wire::new(3);
+    wire.join(0, 1, TrustLevel::Trusted);
+    wire.join(0, 2, TrustLevel::Trusted);
+    wire.connect(0, 1);
+    wire.connect(0, 2);
+    wire.create(0, "notes");
+    wire.pass(1_000);
+    wire.set(1, "notes", "his", "stays").unwrap();
+    wire.pass(1_000);
+    let Ok(Reply::Removed(removed)) = wire.ask(0, Admin::Remove { peer: "n1".into() }) else { panic!() };
+    assert_eq!(removed.entries_kept, 1);
+    assert!(wire.links.keys().all(|(node, _)| *node != 1), "its links are closed");
+    wire.pass(1_000);
+    for node in [0, 2] {
+        assert_eq!(text(&wire.get(node, "notes"), "his"), Some("stays".into()), "node {node}");
+    }
+    wire.set(0, "notes", "after", "secret").unwrap();
+    wire.set(1, "notes", "late", "x").unwrap();
+    wire.connect(0, 1);
+    wire.pass(2_000);
+    assert_eq!(text(&wire.get(0, "notes"), "late"), None);
+    assert_eq!(text(&wire.get(1, "notes"), "after"), None);
+    assert_eq!(wire.hashes(0), wire.hashes(2));
+}
+
+#[test]
+fn an_invite_works_once_and_its_joiner_may_ask_again() {
+    let mut wire = Wire::new(3);
+    let invite = Admin::Invite { level: TrustLevel::Trusted, expires_ms: 60_000, addresses: vec![] };
+    let Reply::Invite(invite) = wire.ask(0, invite).unwrap() else { panic!() };
+    assert!(wire.ask(1, Admin::Join { code: invite.code.clone(), addresses: vec![] }).is_ok());
+    let second = wire.ask(2, Admin::Join { code: invite.compact.clone(), addresses: vec![] });
+    assert!(matches!(second, Err(CommandError::JoinRefused { .. })), "{second:?}");
+    assert!(wire.nodes[2].dialable_peers().is_empty(), "nothing is left of a refused joining");
+    let again = wire.ask(1, Admin::Join { code: invite.code.clone(), addresses: vec![] });
+    assert!(matches!(again, Err(CommandError::AlreadyPeer(_))));
+    assert_eq!(
+        wire.ask(0, Admin::Join { code: invite.code, addresses: vec![] }),
+        Err(CommandError::OwnInvite)
+    );
+}
+
+#[test]
+fn a_restart_loses_nothing_and_goes_on_with_deltas() {
+    let mut wire = Wire::new(2);
+    wire.join(0, 1, TrustLevel::Trusted);
+    wire.connect(0, 1);
+    wire.create(0, "notes");
+    wire.set(0, "notes", "k", "v".repeat(2_000).as_str()).unwrap();
+    wire.pass(2_000);
+    let before = wire.hashes(0);
+    wire.restart(0);
+    wire.restart(1);
+    assert_eq!(wire.hashes(0), before);
+    wire.set(0, "notes", "l", "w").unwrap();
+    wire.sent.clear();
+    wire.connect(0, 1);
+    wire.pass(3_000);
+    assert_eq!(wire.hashes(0), wire.hashes(1));
+    let largest = wire.sent.iter().map(|(_, bytes)| bytes.len()).max().unwrap();
+    assert!(largest < 500, "the large value did not travel again: {largest}");
+}
+
+#[test]
+fn a_large_layer_travels_in_parts_and_only_what_differs() {
+    let mut wire = Wire::new(2);
+    wire.join(0, 1, TrustLevel::Trusted);
+    wire.create(0, "big");
+    let filler = "x".repeat(900);
+    let members: Value = (0..1_000).map(|i| (format!("k{i}"), Value::from(filler.as_str()))).collect();
+    wire.ask(0, Write::Put { doc: "big".into(), value: members, whole: false }).unwrap();
+    wire.connect(0, 1);
+    wire.pass(20_000);
+    assert_eq!(wire.hashes(0), wire.hashes(1));
+    let all: usize = wire.sent.iter().map(|(_, bytes)| bytes.len()).sum();
+    assert!(all > 900_000);
+    wire.cut(0, 1);
+    for i in 0..100 {
+        wire.set(0, "big", &format!("n{i}"), "new").unwrap();
+    }
+    wire.restart(1);
+    wire.sent.clear();
+    wire.connect(0, 1);
+    wire.pass(20_000);
+    assert_eq!(wire.hashes(0), wire.hashes(1));
+    let again: usize = wire.sent.iter().map(|(_, bytes)| bytes.len()).sum();
+    assert!(again < 200_000, "only what differs travels: {again}");
+}
+
+#[test]
+fn a_restored_backup_recovers_from_its_peers_and_goes_on_above() {
+    let mut wire = Wire::new(2);
+    wire.join(0, 1, TrustLevel::Trusted);
+    wire.connect(0, 1);
+    wire.create(0, "notes");
+    wire.set(0, "notes", "old", "1").unwrap();
+    wire.pass(1_000);
+    let backup = {
+        // A copy of the disk: everything stored, in a store of its own.
+        let copy = Store::in_memory().unwrap();
+        wire.nodes[0].core.gate.store().copy_into(&copy).unwrap();
+        copy
+    };
+    wire.set(0, "notes", "newer", "2").unwrap();
+    wire.pass(60_000);
+    wire.cut(0, 1);
+    wire.nodes[0] = open(backup, 0, wire.mono_ms);
+    assert_eq!(text(&wire.get(0, "notes"), "newer"), None);
+    wire.set(0, "notes", "since", "3").unwrap();
+    wire.connect(0, 1);
+    wire.pass(5_000);
+    for node in [0, 1] {
+        let notes = wire.get(node, "notes");
+        assert_eq!(text(&notes, "newer"), Some("2".into()), "node {node}");
+        assert_eq!(text(&notes, "since"), Some("3".into()), "node {node}");
+    }
+    wire.set(0, "notes", "on", "4").unwrap();
+    wire.pass(1_000);
+    assert_eq!(wire.hashes(0), wire.hashes(1));
+}
+
+#[test]
+fn deleted_keys_stay_deleted_and_their_tombstones_end() {
+    let mut wire = Wire::new(2);
+    wire.join(0, 1, TrustLevel::Trusted);
+    wire.connect(0, 1);
+    wire.create(0, "notes");
+    wire.pass(1_000);
+    wire.set(1, "notes", "k", "v").unwrap();
+    wire.pass(1_000);
+    let key = KeyPath::parse("k").unwrap();
+    wire.ask(0, Write::Del { doc: "notes".into(), key: key.clone() }).unwrap();
+    wire.pass(5_000);
+    assert_eq!(text(&wire.get(1, "notes"), "k"), None);
+    wire.set(1, "notes", "later", "x").unwrap();
+    wire.pass(3 * 3_600_000);
+    for node in [0, 1] {
+        let entries: usize = wire.nodes[node]
+            .replica
+            .layers()
+            .layers()
+            .filter_map(map_of)
+            .filter(|map| map.get(&key).is_some())
+            .count();
+        assert_eq!(entries, 0, "node {node} keeps neither the entry nor its tombstone");
+    }
+    assert_eq!(wire.hashes(0), wire.hashes(1));
+}
+
+#[test]
+fn hostile_bytes_on_a_link_are_counted_and_change_nothing() {
+    let mut wire = Wire::new(2);
+    wire.join(0, 1, TrustLevel::Trusted);
+    wire.connect(0, 1);
+    wire.create(0, "notes");
+    wire.pass(1_000);
+    let before = wire.hashes(0);
+    let link = *wire.links.keys().find(|(node, _)| *node == 0).map(|(_, link)| link).unwrap();
+    let mut random = Random::new(&[5; 32]);
+    let valid: Vec<Vec<u8>> = wire.sent.iter().map(|(_, bytes)| bytes.clone()).collect();
+    for i in 0..5_000 {
+        let mut bytes = valid[i % valid.len()].clone();
+        for _ in 0..=random.below(3) {
+            let at = random.below(bytes.len() as u64) as usize;
+            bytes[at] ^= 1 << random.below(8);
+        }
+        bytes.truncate(random.below(bytes.len() as u64 + 1) as usize);
+        wire.queue.push_back((0, Input::Received { link, bytes }));
+    }
+    wire.run();
+    assert_eq!(wire.hashes(0), before);
+    assert!(wire.status(0).rejections["bad_message"] > 100);
+}
+
+#[test]
+fn a_full_disk_loses_nothing_that_was_acknowledged_and_is_got_over() {
+    let mut wire = Wire::new(2);
+    let (store, fill) = crate::store::tests::on_a_disk_that_fills();
+    wire.nodes[0] = open(store, 0, 0);
+    wire.join(0, 1, TrustLevel::Trusted);
+    wire.connect(0, 1);
+    wire.create(0, "notes");
+    wire.set(0, "notes", "k", "saved").unwrap();
+    wire.pass(1_000);
+    fill(true);
+    let refused = wire.set(0, "notes", "k", "lost");
+    assert!(matches!(refused, Err(CommandError::Store(_))), "{refused:?}");
+    wire.set(1, "notes", "theirs", "waits").unwrap();
+    wire.pass(20_000);
+    fill(false);
+    wire.pass(60_000);
+    assert_eq!(text(&wire.get(0, "notes"), "k"), Some("saved".into()));
+    assert_eq!(text(&wire.get(0, "notes"), "theirs"), Some("waits".into()));
+    wire.set(0, "notes", "k", "again").unwrap();
+    wire.pass(1_000);
+    assert_eq!(text(&wire.get(1, "notes"), "k"), Some("again".into()));
+    assert!(wire.status(0).alarms.is_empty(), "{:?}", wire.status(0).alarms);
+}
+
+#[test]
+fn a_joiner_may_write_a_document_as_soon_as_it_sees_it() {
+    let mut wire = Wire::new(2);
+    wire.connect(0, 1);
+    wire.join(0, 1, TrustLevel::Trusted);
+    wire.connect(0, 1);
+    wire.create(0, "notes");
+    for _ in 0..300 {
+        wire.pass(1);
+        let key = KeyPath::parse("k").unwrap();
+        let written = wire.ask(1, Write::Set { doc: "notes".into(), key, value: Value::from("v") });
+        match written {
+            Err(CommandError::UnknownDocument(_)) => continue,
+            other => return assert!(other.is_ok(), "{other:?}"),
+        }
+    }
+    panic!("the document did not come");
+}
+
+#[test]
+fn a_write_in_the_same_batch_as_a_sweep_is_not_swept_away() {
+    let mut wire = Wire::new(2);
+    wire.join(0, 1, TrustLevel::Trusted);
+    wire.connect(0, 1);
+    wire.create(0, "notes");
+    wire.pass(1_000);
+    wire.set(1, "notes", "k", 1i64).unwrap();
+    wire.pass(1_000);
+    wire.ask(0, Write::Del { doc: "notes".into(), key: KeyPath::parse("k").unwrap() }).unwrap();
+    wire.pass(1_000);
+    // The first input after a start also sweeps: our old entry is beaten by the other's tombstone.
+    wire.restart(1);
+    wire.set(1, "notes", "k", "again").unwrap();
+    assert_eq!(text(&wire.get(1, "notes"), "k"), Some("again".into()));
+}
+
+#[test]
+fn a_delta_that_no_message_holds_goes_in_parts() {
+    let mut wire = Wire::new(2);
+    wire.join(0, 1, TrustLevel::Trusted);
+    wire.connect(0, 1);
+    let rack = |letter: &str| -> Value {
+        (0..40).map(|i| (format!("k{i}"), Value::from(letter.repeat(40_000).as_str()))).collect()
+    };
+    wire.create(0, "big");
+    wire.ask(0, Write::Put { doc: "big".into(), value: rack("x"), whole: false }).unwrap();
+    wire.pass(10_000);
+    assert_eq!(wire.hashes(0), wire.hashes(1));
+    wire.ask(0, Write::Put { doc: "big".into(), value: rack("y"), whole: false }).unwrap();
+    wire.pass(20_000);
+    assert_eq!(wire.hashes(0), wire.hashes(1));
+}
+
+#[test]
+fn a_write_after_a_restart_goes_above_what_was_seen_from_a_fast_clock() {
+    let mut wire = Wire::new(2);
+    wire.join(0, 1, TrustLevel::Trusted);
+    wire.connect(0, 1);
+    wire.create(0, "notes");
+    wire.pass(1_000);
+    // Node 1 is five minutes fast, which is within the bound.
+    let now = Now { wall_ms: wire.now().wall_ms + 300_000, ..wire.now() };
+    let key = KeyPath::parse("k").unwrap();
+    let command = Write::Set { doc: "notes".into(), key, value: Value::from("fast") };
+    wire.nodes[1].handle_input(now, Input::Command { request: RequestId(0), command: command.into() });
+    while let Some(output) = wire.nodes[1].poll_output() {
+        wire.output(1, output);
+    }
+    wire.pass(1_000);
+    assert_eq!(text(&wire.get(0, "notes"), "k"), Some("fast".into()));
+    wire.restart(0);
+    wire.set(0, "notes", "k", "mine").unwrap();
+    assert_eq!(text(&wire.get(0, "notes"), "k"), Some("mine".into()));
+}
+
+#[test]
+fn two_machines_with_one_key_raise_one_alarm_and_a_restart_none() {
+    let mut wire = Wire::new(2);
+    wire.join(0, 1, TrustLevel::Trusted);
+    let alarms = |wire: &Wire| {
+        let alarm = |(at, event): &&(usize, Event)| *at == 1 && matches!(event, Event::Alarm { .. });
+        wire.events.iter().filter(alarm).count()
+    };
+    for _ in 0..10 {
+        wire.restart(0);
+        wire.connect(0, 1);
+        wire.pass(3_000);
+    }
+    assert_eq!((alarms(&wire), wire.status(1).alarms.len()), (0, 0), "a node that restarts is one machine");
+    let copy = Store::in_memory().unwrap();
+    wire.nodes[0].core.gate.store().copy_into(&copy).unwrap();
+    let twin = open(copy, 0, wire.mono_ms);
+    wire.nodes.push(twin);
+    for _ in 0..10 {
+        wire.cut(0, 1);
+        wire.connect(2, 1);
+        wire.pass(3_000);
+        wire.cut(2, 1);
+        wire.connect(0, 1);
+        wire.pass(3_000);
+    }
+    assert_eq!(alarms(&wire), 1);
+    let told = wire.status(1).alarms;
+    assert!(
+        matches!(told.as_slice(), [alarm] if alarm.contains("two machines run with the key of n0")),
+        "{told:?}"
+    );
+    wire.cut(2, 1);
+    wire.pass(20 * 60_000);
+    assert!(wire.status(1).alarms.is_empty(), "it ends when one of them is stopped");
+}
+
+#[test]
+fn a_document_whose_owner_changes_its_kind_survives_a_restart() {
+    let mut wire = Wire::new(2);
+    wire.join(0, 1, TrustLevel::Trusted);
+    let owner = Keypair::from_seeds(&[1; 32], &[1; 32]);
+    let document = DocumentId { owner: owner.peer_id(), name: DocumentName::new("x").unwrap() };
+    wire.connect(0, 1);
+    wire.pass(1_000);
+    let link = *wire.links.keys().find(|(node, _)| *node == 1).map(|(_, link)| link).unwrap();
+    let entries = |key: &str| {
+        let mut map = crate::layer::MapContent::default();
+        let entry =
+            crate::layer::Entry { stamp: Timestamp::new(START, 0), value: Some(Value::Null), saw: None };
+        map.change([(KeyPath::parse(key).unwrap(), Some(entry))]).unwrap();
+        crate::layer::Content::Map(map)
+    };
+    let snapshot = crate::layer::Content::snapshot(Value::from("s")).unwrap();
+    for (sequence, content) in [(1, entries("a")), (2, snapshot), (3, entries("b"))] {
+        let head = crate::layer::Head {
+            kind: content.kind(),
+            layer: LayerId { document: document.clone(), author: owner.peer_id() },
+            sequence: crate::layer::Sequence::new(sequence).unwrap(),
+            time_ms: START,
+            audience_sequence: crate::layer::Sequence::NONE,
+            root: content.root(),
+        };
+        let layer = crate::layer::Layer { signed: head.sign(&owner), content };
+        let envelope = crate::envelope::Envelope::seal(&layer);
+        let bytes = sync::message::Message::Whole(Box::new(envelope)).encode();
+        wire.queue.push_back((1, Input::Received { link, bytes }));
+        wire.run();
+    }
+    let before = wire.hashes(1);
+    assert!(before.keys().any(|(_, name)| name == "x"));
+    wire.restart(1);
+    assert_eq!(wire.hashes(1), before);
+}

@@ -1,0 +1,390 @@
+//! The one gate for layers of others: whole or as a delta, over a link, by radio or out of a file.
+//!
+//! [`Replica::apply`] returns an [`Outcome`] that names every case; what follows outside the replica (an answer to the
+//! peer, news for the engines) is the node's part.
+
+use tombolo_transports::{LinkId, PeerId};
+
+use crate::core::{Core, Rejection};
+use crate::envelope::{Carried, CompactEnvelope, Envelope, Payload};
+use crate::federation::Refusal;
+use crate::io::Event;
+use crate::layer::{BucketIndex, ForkEvidence, Kind, Layer, LayerHash, LayerId, SignedHead};
+use crate::limits::{
+    BASE_CANDIDATES_MAX, BASE_CANDIDATES_ON_AIR_MAX, FORKS_KEPT_PER_AUTHOR_MAX, WHOLE_LAYER_BYTES_MAX,
+};
+use crate::merge::map_of;
+use crate::replica::base::{Candidate, Resolved};
+use crate::replica::recovery::Restage;
+use crate::replica::{Replica, Stored};
+use crate::store::StoreWrite;
+use crate::sync::frontier::State;
+use crate::sync::message::{Message, TransferId, TreeNode};
+use crate::sync::transfer::TransferError;
+
+/// Where a message came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A link to one peer.
+    Link {
+        /// The peer at its far end.
+        peer: PeerId,
+    },
+    /// A radio frame.
+    Radio {
+        /// The radio.
+        link: LinkId,
+        /// The owner whose audience key sealed the frame.
+        channel: PeerId,
+        /// The sender.
+        peer: PeerId,
+    },
+}
+
+impl Origin {
+    /// The sender.
+    pub fn peer(&self) -> PeerId {
+        match self {
+            Origin::Link { peer } | Origin::Radio { peer, .. } => *peer,
+        }
+    }
+
+    /// By radio: the owner whose documents the frame concerns.
+    pub fn channel(&self) -> Option<PeerId> {
+        match self {
+            Origin::Link { .. } => None,
+            Origin::Radio { channel, .. } => Some(*channel),
+        }
+    }
+
+    pub(super) fn is_radio(&self) -> bool {
+        matches!(self, Origin::Radio { .. })
+    }
+
+    /// How many bases a delta is tried on: by radio its layer has no name, so more states may fit.
+    pub(super) fn base_candidates_max(&self) -> usize {
+        match self {
+            Origin::Link { .. } => BASE_CANDIDATES_MAX,
+            Origin::Radio { .. } => BASE_CANDIDATES_ON_AIR_MAX,
+        }
+    }
+}
+
+/// A layer that arrives.
+pub enum Arriving<'a> {
+    /// A whole envelope: with its content, or the offer of a large layer.
+    Whole(Envelope),
+    /// A compact envelope: a delta and claims relative to its base.
+    Delta(CompactEnvelope<&'a dyn Carried>),
+    /// A large layer of which all parts have arrived, verified.
+    Assembled(Layer),
+}
+
+impl<'a> Arriving<'a> {
+    /// A delta in any of its forms.
+    pub fn delta<D: Carried>(envelope: &'a CompactEnvelope<D>) -> Self {
+        Arriving::Delta(envelope.with(&envelope.delta as &dyn Carried))
+    }
+}
+
+/// What became of a layer that arrived.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It took effect.
+    Stored(Stored),
+    /// This state is held already.
+    Known(SignedHead),
+    /// A newer state is held already, or a fork that goes first.
+    Superseded,
+    /// It is large: its parts are asked for.
+    TransferBegun,
+    /// Rights or a quota refuse it.
+    Refused(SignedHead, Refusal),
+    /// A delta whose base is not held here.
+    BaseMissing,
+    /// It is not valid, or cannot be stored now; counted.
+    Rejected(Rejection),
+    /// A newer state of this node's own layer: taken, with what is to be signed above it.
+    Recovered(Recovered),
+    /// An older own state that was not signed on this disk, with what is taken back from it.
+    Reclaimed(Reclaimed),
+    /// Another machine signs with this node's key: this one has stopped writing.
+    AnotherMachine,
+}
+
+/// An own layer in a newer state than this disk had.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The layer as it is held now.
+    pub stored: Stored,
+    /// What is to be signed above it.
+    pub restage: Restage,
+    /// The layer was withheld from radios until now.
+    pub was_withheld: bool,
+}
+
+/// An own layer in a state that was passed without knowing it.
+#[derive(Debug)]
+pub struct Reclaimed {
+    /// The layer.
+    pub id: LayerId,
+    /// The state that arrived.
+    pub state: State,
+    /// What is taken back from it; `None` if there is nothing, so that the peer only needs the present state.
+    pub restage: Option<Restage>,
+    /// The layer was withheld from radios until now.
+    pub was_withheld: bool,
+}
+
+/// What parts of a large layer lead to.
+#[derive(Debug)]
+pub enum TransferMoved {
+    /// Further parts are missing, or the layer is known by now.
+    Pending,
+    /// The layer is complete.
+    Complete(Layer),
+    /// A part is not valid; counted.
+    Rejected,
+}
+
+/// What the gate says to a verified state.
+enum Verdict {
+    Store { dropped: Vec<LayerHash> },
+    Own { dropped: Vec<LayerHash> },
+    Reclaim,
+    Superseded,
+    Refused(Refusal),
+    Rejected(Rejection),
+}
+
+impl Replica {
+    /// Decides about a layer of another author, or an own one that was not signed here, and lets it take effect.
+    pub fn apply(&mut self, core: &mut Core, origin: &Origin, arriving: Arriving<'_>) -> Outcome {
+        if core.gate.refuses_layers(core.now_ms()) {
+            return rejected(core, Rejection::DiskRefuses);
+        }
+        match arriving {
+            Arriving::Delta(envelope) => match self.resolve(origin, &envelope) {
+                Resolved::Candidate(candidate) => self.admit(core, origin, candidate),
+                Resolved::Known(signed) => Outcome::Known(signed),
+                Resolved::Old => Outcome::Superseded,
+                Resolved::NoBase { tried } => {
+                    // A short digest may fit a base by chance, so this proves nothing against the sender yet.
+                    core.metrics.reject(match tried {
+                        0 => Rejection::DeltaWithoutBase,
+                        _ => Rejection::DeltaDoesNotMatchRoot,
+                    });
+                    Outcome::BaseMissing
+                }
+            },
+            Arriving::Whole(envelope) => {
+                if !self.is_wanted(core, origin, &envelope.signed) {
+                    return Outcome::Known(envelope.signed);
+                }
+                if matches!(envelope.payload, Payload::Offer) {
+                    return self.begin_transfer(core, origin, envelope.signed);
+                }
+                match envelope.open() {
+                    Ok(layer) => self.admit(core, origin, Candidate::Whole(Box::new(layer))),
+                    Err(error) => {
+                        tracing::debug!(peer = %origin.peer(), %error, "an envelope was not opened");
+                        rejected(core, Rejection::BadSignature)
+                    }
+                }
+            }
+            Arriving::Assembled(layer) => match self.is_wanted(core, origin, &layer.signed) {
+                true => self.admit(core, origin, Candidate::Whole(Box::new(layer))),
+                false => Outcome::Known(layer.signed),
+            },
+        }
+    }
+
+    /// Whether a state is newer than what is held, a fork of it, or one that the peer was asked for.
+    fn is_wanted(&self, core: &Core, origin: &Origin, signed: &SignedHead) -> bool {
+        let is_known = self.layer(&signed.head.layer).is_some_and(|held| {
+            !signed.supersedes(&held.signed) && ForkEvidence::of(signed, &held.signed).is_none()
+        });
+        !is_known || self.recovery.is_reclaimed(&core.me, &origin.peer(), signed)
+    }
+
+    /// Takes a state whose signature and root hold through rights, forks and quotas.
+    fn admit(&mut self, core: &mut Core, origin: &Origin, candidate: Candidate) -> Outcome {
+        let signed = candidate.signed().clone();
+        match self.judge(core, origin, &candidate) {
+            Verdict::Store { dropped } => {
+                let (layer, replaced, changed) = candidate.accept(self);
+                self.transfers.end(&signed.head.layer.hash());
+                let stored = self.store(core, layer, replaced, changed);
+                Outcome::Stored(Stored { dropped, ..stored })
+            }
+            Verdict::Own { dropped } => {
+                let layer = candidate.set_aside(self);
+                self.recover(core, layer, dropped)
+            }
+            Verdict::Reclaim => {
+                let layer = candidate.set_aside(self);
+                self.reclaim(core, origin.peer(), &layer)
+            }
+            Verdict::Superseded => {
+                candidate.reject(self);
+                Outcome::Superseded
+            }
+            Verdict::Refused(refusal) => {
+                candidate.reject(self);
+                core.metrics.reject(Rejection::Layer(refusal));
+                Outcome::Refused(signed, refusal)
+            }
+            Verdict::Rejected(why) => {
+                candidate.reject(self);
+                rejected(core, why)
+            }
+        }
+    }
+
+    fn judge(&mut self, core: &mut Core, origin: &Origin, candidate: &Candidate) -> Verdict {
+        let signed = candidate.signed();
+        let id = &signed.head.layer;
+        if let Err(refusal) = self.admits(core, signed) {
+            return Verdict::Refused(refusal);
+        }
+        let held = candidate.held(self);
+        if let Some(evidence) = held.as_ref().and_then(|held| ForkEvidence::of(held, signed)) {
+            self.note_fork(core, evidence);
+        }
+        if held.is_some_and(|held| !signed.supersedes(&held)) {
+            return match self.recovery.is_reclaimed(&core.me, &origin.peer(), signed) {
+                true => Verdict::Reclaim,
+                false => Verdict::Superseded,
+            };
+        }
+        let mut dropped = Vec::new();
+        if self.document(&id.document).is_some_and(|d| d.kind() != signed.head.kind) {
+            if id.author != id.document.owner {
+                return Verdict::Rejected(Rejection::KindDiffersFromOwner);
+            }
+            dropped = self.layers.drop_document(&id.document);
+        }
+        if id.author == core.me {
+            return Verdict::Own { dropped };
+        }
+        match self.layers.has_room_for(id, candidate.bytes()) {
+            true => Verdict::Store { dropped },
+            false => Verdict::Refused(Refusal::Quota),
+        }
+    }
+
+    fn admits(&self, core: &Core, signed: &SignedHead) -> Result<(), Refusal> {
+        let head = &signed.head;
+        match head.layer.author == core.me {
+            true => Ok(()),
+            false => self.federation.admits(&head.layer, head.audience_sequence),
+        }
+    }
+
+    fn note_fork(&mut self, core: &mut Core, evidence: ForkEvidence) {
+        let author = evidence.lower.head.layer.author;
+        core.metrics.reject(Rejection::Fork);
+        let known = self.forks.iter().filter(|fork| fork.lower.head.layer.author == author).count();
+        if known >= FORKS_KEPT_PER_AUTHOR_MAX || self.forks.contains(&evidence) {
+            return;
+        }
+        let message = format!(
+            "{} signed two states of `{}` with one sequence: a copied disk or a restored backup",
+            crate::identity::did(&author),
+            evidence.lower.head.layer.document.name.as_str()
+        );
+        core.event(Event::Alarm { message });
+        core.gate.write(StoreWrite::PutFork(Box::new(evidence.clone())));
+        self.forks.push(evidence);
+    }
+
+    // ---- large layers ------------------------------------------------------------------------------------
+
+    fn begin_transfer(&mut self, core: &mut Core, origin: &Origin, signed: SignedHead) -> Outcome {
+        if !signed.verify() || signed.head.kind != Kind::Map {
+            return rejected(core, Rejection::BadSignature);
+        }
+        if let Err(refusal) = self.admits(core, &signed) {
+            core.metrics.reject(Rejection::Layer(refusal));
+            return Outcome::Refused(signed, refusal);
+        }
+        // An offered layer has at least as many bytes as never travel whole.
+        if !self.layers.has_room_for(&signed.head.layer, WHOLE_LAYER_BYTES_MAX) {
+            core.metrics.reject(Rejection::Layer(Refusal::Quota));
+            return Outcome::Refused(signed, Refusal::Quota);
+        }
+        self.recovery.extend_claim(origin.peer(), signed.head.layer.hash(), core.now_ms());
+        self.transfers.begin(signed, origin.peer(), core.now_ms());
+        Outcome::TransferBegun
+    }
+
+    /// Takes nodes of the hash tree of a large layer.
+    pub fn take_nodes(
+        &mut self,
+        core: &mut Core,
+        peer: PeerId,
+        id: &TransferId,
+        nodes: Vec<TreeNode>,
+    ) -> TransferMoved {
+        let own = self.layers.layer_of_hash(&id.layer).and_then(map_of);
+        let taken = self.transfers.take_nodes(id, nodes, own, core.now_ms());
+        self.transfer_moved(core, peer, id, taken)
+    }
+
+    /// Takes parts of a large layer.
+    pub fn take_parts(
+        &mut self,
+        core: &mut Core,
+        peer: PeerId,
+        id: &TransferId,
+        parts: Vec<(BucketIndex, Vec<u8>)>,
+    ) -> TransferMoved {
+        let taken = self.transfers.take_parts(id, parts, core.now_ms());
+        self.transfer_moved(core, peer, id, taken)
+    }
+
+    fn transfer_moved(
+        &mut self,
+        core: &mut Core,
+        peer: PeerId,
+        id: &TransferId,
+        taken: Result<(), TransferError>,
+    ) -> TransferMoved {
+        if let Err(error) = taken {
+            tracing::debug!(%peer, %error, "parts were not taken");
+            core.metrics.reject(Rejection::BadPart);
+            return TransferMoved::Rejected;
+        }
+        self.recovery.extend_claim(peer, id.layer, core.now_ms());
+        let own = self.layers.layer_of_hash(&id.layer).and_then(map_of);
+        match self.transfers.finish(id, own) {
+            None => TransferMoved::Pending,
+            Some(Ok(layer)) => TransferMoved::Complete(layer),
+            Some(Err(_)) => {
+                core.metrics.reject(Rejection::BadPart);
+                TransferMoved::Rejected
+            }
+        }
+    }
+
+    /// The questions for parts that are due, with the peer that each goes to.
+    pub fn transfer_questions(&mut self, now_ms: u64) -> Vec<(PeerId, Message)> {
+        self.transfers.asks(now_ms)
+    }
+
+    /// When the next question for parts is due.
+    pub fn transfer_timeout(&self) -> Option<u64> {
+        self.transfers.poll_timeout()
+    }
+
+    /// A peer has no link any more: nothing is waited for from it.
+    pub fn disconnected(&mut self, peer: &PeerId) {
+        self.transfers.peer_down(peer);
+        self.recovery.disconnected(peer);
+    }
+}
+
+fn rejected(core: &mut Core, why: Rejection) -> Outcome {
+    core.metrics.reject(why);
+    Outcome::Rejected(why)
+}

@@ -1,0 +1,303 @@
+//! From a delta to a candidate state: finds the base that the delta names, applies it and verifies the signature.
+//!
+//! A delta names its base by two bytes of its root, by radio by one, and its layer by a byte or not at all. Several states
+//! may fit by chance, so each is tried until one makes the root that the author signed.
+
+use tombolo_delta::{Context, Value};
+
+use crate::envelope::{Base, Carried, CompactEnvelope};
+use crate::layer::{Content, KeyPath, Layer, LayerId, MapContent, Sequence, SignedHead};
+use crate::replica::apply::Origin;
+use crate::replica::{Replaced, Replica};
+
+/// A verified new state of a layer that has not taken effect yet.
+#[derive(Debug)]
+pub(super) enum Candidate {
+    /// Beside the state that is held.
+    Whole(Box<Layer>),
+    /// A map that is taken out of the replica and changed in place: a large map is never copied for a small change.
+    InPlace(Box<InPlace>),
+}
+
+/// A map layer with its changes applied, and how to undo them.
+#[derive(Debug)]
+pub(super) struct InPlace {
+    pub(super) signed: SignedHead,
+    map: MapContent,
+    before: SignedHead,
+    undo: Vec<(KeyPath, Option<crate::layer::Entry>)>,
+}
+
+impl Candidate {
+    pub(super) fn signed(&self) -> &SignedHead {
+        match self {
+            Candidate::Whole(layer) => &layer.signed,
+            Candidate::InPlace(change) => &change.signed,
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Candidate::Whole(layer) => layer.content.bytes(),
+            Candidate::InPlace(change) => change.map.size_bytes(),
+        }
+    }
+
+    /// The head that it would replace.
+    pub(super) fn held(&self, replica: &Replica) -> Option<SignedHead> {
+        match self {
+            Candidate::Whole(layer) => replica.layer(&layer.head().layer).map(|held| held.signed.clone()),
+            Candidate::InPlace(change) => Some(change.before.clone()),
+        }
+    }
+
+    /// It takes effect: the new layer, what it replaces, and the keys in which they differ, if known.
+    pub(super) fn accept(self, replica: &Replica) -> (Layer, Option<Replaced>, Option<Vec<KeyPath>>) {
+        match self {
+            Candidate::Whole(layer) => {
+                let replaced = replica.layer(&layer.head().layer).map(Replaced::of);
+                (*layer, replaced, None)
+            }
+            Candidate::InPlace(change) => {
+                let keys = change.undo.into_iter().map(|(key, _)| key).collect();
+                let layer = Layer { signed: change.signed, content: Content::Map(change.map) };
+                (layer, Some(Replaced::in_place(change.before)), Some(keys))
+            }
+        }
+    }
+
+    /// It does not take effect: the replica holds its old state again.
+    pub(super) fn reject(self, replica: &mut Replica) {
+        if let Candidate::InPlace(change) = self {
+            change.undo(replica);
+        }
+    }
+
+    /// It is set aside as a layer of its own; the replica holds its old state again.
+    pub(super) fn set_aside(self, replica: &mut Replica) -> Layer {
+        match self {
+            Candidate::Whole(layer) => *layer,
+            Candidate::InPlace(change) => {
+                let content = Content::Map(change.map.clone());
+                let layer = Layer { signed: change.signed.clone(), content };
+                change.undo(replica);
+                layer
+            }
+        }
+    }
+}
+
+impl InPlace {
+    fn undo(self, replica: &mut Replica) {
+        let mut map = self.map;
+        map.change(self.undo).expect("the entries that stood there before fit again");
+        replica.layers.put_back(self.before, map);
+    }
+}
+
+/// What a delta turns out to be.
+#[derive(Debug)]
+pub(super) enum Resolved {
+    /// A state that its author signed.
+    Candidate(Candidate),
+    /// The state that is held.
+    Known(SignedHead),
+    /// If it is of a layer held here, it repeats a state that has been replaced.
+    Old,
+    /// No base that is held makes the signed root; `tried` is how many fitted by their digest.
+    NoBase { tried: usize },
+}
+
+/// What became of a delta on one base.
+enum Attempt {
+    Fits(Candidate),
+    /// The base fits by its digest, and the result is not what was signed.
+    Wrong,
+    Old,
+    Known(SignedHead),
+}
+
+/// A state of a layer that a delta may start from.
+enum StartsFrom {
+    Present,
+    PastSnapshot(Value),
+    PastMap,
+}
+
+/// A base to try: its layer, what of its head the envelope refers to, and its content.
+struct Start {
+    id: LayerId,
+    sequence: Sequence,
+    time_ms: u64,
+    audience_sequence: Sequence,
+    from: StartsFrom,
+}
+
+impl Start {
+    fn base(&self) -> Base<'_> {
+        Base {
+            layer: &self.id,
+            sequence: self.sequence,
+            time_ms: self.time_ms,
+            audience_sequence: self.audience_sequence,
+        }
+    }
+}
+
+impl Replica {
+    /// Tries a delta on every base that it may name, as many as the origin allows.
+    pub(super) fn resolve(&mut self, origin: &Origin, envelope: &CompactEnvelope<&dyn Carried>) -> Resolved {
+        let (mut tried, mut is_old) = (0, false);
+        for start in self.starts(origin, envelope) {
+            if tried >= origin.base_candidates_max() {
+                break;
+            }
+            match self.attempt(origin, envelope, start) {
+                Attempt::Fits(candidate) => return Resolved::Candidate(candidate),
+                Attempt::Known(signed) => return Resolved::Known(signed),
+                Attempt::Wrong => tried += 1,
+                Attempt::Old => is_old = true,
+            }
+        }
+        if is_old { Resolved::Old } else { Resolved::NoBase { tried } }
+    }
+
+    /// The states that a delta may start from: present ones first, then older ones; of each, those of its sender's own
+    /// layers first. A radio frame concerns one owner's documents only.
+    fn starts(&self, origin: &Origin, envelope: &CompactEnvelope<&dyn Carried>) -> Vec<Start> {
+        let fits = |print: &[u8]| envelope.base.fits(print);
+        let (mut present, mut older) = (Vec::new(), Vec::new());
+        for layer in self.layers.layers_at(envelope.address) {
+            let head = layer.head();
+            if origin.channel().is_some_and(|channel| channel != head.layer.document.owner) {
+                continue;
+            }
+            let id = || head.layer.clone();
+            if fits(&head.root.0) {
+                let (sequence, time_ms, audience_sequence) =
+                    (head.sequence, head.time_ms, head.audience_sequence);
+                present.push(Start {
+                    id: id(),
+                    sequence,
+                    time_ms,
+                    audience_sequence,
+                    from: StartsFrom::Present,
+                });
+            }
+            older.extend(self.layers.past_states(&head.layer, fits).into_iter().map(|(past, value)| Start {
+                id: id(),
+                sequence: past.sequence,
+                time_ms: past.time_ms,
+                audience_sequence: past.audience_sequence,
+                from: StartsFrom::PastSnapshot(value),
+            }));
+            older.extend(self.layers.map_bases(&head.layer, fits).into_iter().map(|base| Start {
+                id: id(),
+                sequence: base.sequence,
+                time_ms: base.time_ms,
+                audience_sequence: base.audience_sequence,
+                from: StartsFrom::PastMap,
+            }));
+        }
+        for starts in [&mut present, &mut older] {
+            starts.sort_by_key(|start| start.id.author != origin.peer());
+        }
+        present.extend(older);
+        present
+    }
+
+    fn attempt(
+        &mut self,
+        origin: &Origin,
+        envelope: &CompactEnvelope<&dyn Carried>,
+        start: Start,
+    ) -> Attempt {
+        let Some(layer) = self.layers.layer(&start.id) else { return Attempt::Wrong };
+        let present = layer.head().sequence;
+        let base = start.base();
+        let (Some(sequence), Some(time_ms)) = (envelope.sequence_on(&base), envelope.time_on(&base)) else {
+            return Attempt::Wrong;
+        };
+        // A digest of one byte may fit by chance: there the signature decides this too.
+        if sequence < present && !envelope.base.is_short {
+            return Attempt::Old;
+        }
+        if sequence == present && envelope.signature == layer.signed.signature {
+            return Attempt::Known(layer.signed.clone());
+        }
+        if sequence == present && matches!(start.from, StartsFrom::PastMap) {
+            return Attempt::Wrong;
+        }
+        let snapshot = match (&layer.content, &start.from) {
+            (Content::Snapshot(value), StartsFrom::Present)
+            | (Content::Snapshot(_), StartsFrom::PastSnapshot(value)) => value,
+            (Content::Snapshot(_), StartsFrom::PastMap) => return Attempt::Wrong,
+            (Content::Map(_), _) => return self.attempt_map(envelope, &start, time_ms),
+        };
+        let attempt = attempt_snapshot(envelope, &base, snapshot, (sequence, time_ms));
+        if matches!(attempt, Attempt::Fits(_)) && origin.is_radio() {
+            // An author uses one base on air for a while.
+            self.layers.pin_base(&start.id, start.sequence);
+        }
+        attempt
+    }
+
+    /// Changes the map in place. Where the base is older than the present state, the changes since then include all
+    /// between the two.
+    fn attempt_map(
+        &mut self,
+        envelope: &CompactEnvelope<&dyn Carried>,
+        start: &Start,
+        time_ms: u64,
+    ) -> Attempt {
+        let Ok(changes) = envelope.delta.changes(time_ms) else { return Attempt::Wrong };
+        let Some((before, mut map)) = self.layers.take_map(&start.id) else { return Attempt::Wrong };
+        let undo: Vec<_> = changes.iter().map(|(key, _)| (key.clone(), map.get(key).cloned())).collect();
+        if map.change(changes).is_err() {
+            self.layers.put_back(before, map);
+            return Attempt::Wrong;
+        }
+        let content = Content::Map(map);
+        let signed = signed_on(envelope, &start.base(), &content);
+        let Content::Map(map) = content else { unreachable!("the content was just made a map") };
+        match signed {
+            Some(signed) => {
+                Attempt::Fits(Candidate::InPlace(Box::new(InPlace { signed, map, before, undo })))
+            }
+            None => {
+                let signed = before.clone();
+                InPlace { signed, map, before, undo }.undo(self);
+                Attempt::Wrong
+            }
+        }
+    }
+}
+
+fn attempt_snapshot(
+    envelope: &CompactEnvelope<&dyn Carried>,
+    base: &Base<'_>,
+    value: &Value,
+    (sequence, time_ms): (Sequence, u64),
+) -> Attempt {
+    let context = Context {
+        base_sequence: base.sequence.get(),
+        sequence: sequence.get(),
+        base_time_ms: base.time_ms,
+        time_ms,
+    };
+    let target = envelope.delta.target(value, &context);
+    let Some(content) = target.and_then(|target| Content::snapshot(target).ok()) else {
+        return Attempt::Wrong;
+    };
+    match signed_on(envelope, base, &content) {
+        Some(signed) => Attempt::Fits(Candidate::Whole(Box::new(Layer { signed, content }))),
+        None => Attempt::Wrong,
+    }
+}
+
+/// The head that results on this base, if its author signed it.
+fn signed_on<D>(envelope: &CompactEnvelope<D>, base: &Base<'_>, content: &Content) -> Option<SignedHead> {
+    let head = envelope.head_on(base, content.kind(), content.root())?;
+    let signed = SignedHead { head, signature: envelope.signature };
+    signed.verify().then_some(signed)
+}

@@ -1,0 +1,276 @@
+//! What came before a layer's present state: the bases that a delta may start from.
+//!
+//! Of a snapshot the node keeps older contents, ever further apart towards the past; of a map it keeps when each key last
+//! changed here, and the states that were held.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use tombolo_delta::{Limits, Value};
+
+use crate::layer::{Entry, KeyPath, Kind, MapContent, Sequence};
+use crate::limits::{
+    DROPPED_KEYS_KEPT_MAX, MAP_BASES_KEPT_MAX, SNAPSHOT_BYTES_MAX, STATES_KEPT_BYTES_MAX, STATES_KEPT_MAX,
+};
+use crate::replica::Replaced;
+use crate::store::{KeptState, LayerWrite, MapBase};
+use crate::sync::frontier::State;
+
+/// Bases in use by radio that are kept whatever comes: the author's present anchor and the one before it.
+const BASES_IN_USE_MAX: usize = 2;
+
+/// The history of one layer.
+#[derive(Debug)]
+pub(super) enum History {
+    Snapshot {
+        past: VecDeque<PastState>,
+        /// The bases last used by radio, oldest first: they stay while they are in use.
+        in_use: VecDeque<Sequence>,
+    },
+    Map {
+        /// When each key last changed here; also of keys that are gone.
+        changed: ChangeLog,
+        /// States that were held here, oldest first: bases that a peer may name.
+        bases: VecDeque<MapBase>,
+    },
+}
+
+/// A base that a peer named and that is held here as well.
+pub enum KnownBase {
+    /// The older state of a snapshot.
+    Snapshot(KeptState, Value),
+    /// The changes of a map since then, and what was signed with the base.
+    Map {
+        /// Keys put (`Some`) and dropped (`None`) since the base.
+        changes: Vec<(KeyPath, Option<Entry>)>,
+        /// Signed time of the base, milliseconds.
+        time_ms: u64,
+        /// Audience sequence of the base.
+        audience_sequence: Sequence,
+    },
+}
+
+impl History {
+    pub(super) fn new(kind: Kind) -> Self {
+        match kind {
+            Kind::Snapshot => History::Snapshot { past: VecDeque::new(), in_use: VecDeque::new() },
+            Kind::Map => History::Map { changed: ChangeLog::default(), bases: VecDeque::new() },
+        }
+    }
+
+    /// The history of a snapshot as the store has it.
+    pub(super) fn load_snapshot(states: Vec<KeptState>) -> Self {
+        let past = states.into_iter().map(PastState::new).collect();
+        History::Snapshot { past, in_use: VecDeque::new() }
+    }
+
+    /// The history of a map as the store has it: keys with the sequence at which each last changed.
+    pub(super) fn load_map<'a>(
+        changed: impl Iterator<Item = (&'a KeyPath, Sequence)>,
+        bases: Vec<MapBase>,
+    ) -> Self {
+        let mut log = ChangeLog::default();
+        for (key, at) in changed {
+            log.note(key, at);
+        }
+        History::Map { changed: log, bases: bases.into() }
+    }
+
+    /// A base that a peer holds, if it is known. `map` is the layer's present content, of a map.
+    pub(super) fn known_base(&self, base: State, map: Option<&MapContent>) -> Option<KnownBase> {
+        match self {
+            History::Snapshot { past, .. } => {
+                let past = past.iter().find(|past| past.state() == base)?;
+                Some(KnownBase::Snapshot(past.state.clone(), past.value()?))
+            }
+            History::Map { changed, bases } => {
+                let known = bases.iter().find(|known| state_of(known) == base)?;
+                let map = map?;
+                let later = changed.since(known.sequence);
+                Some(KnownBase::Map {
+                    changes: later.map(|key| (key.clone(), map.get(key).cloned())).collect(),
+                    time_ms: known.time_ms,
+                    audience_sequence: known.audience_sequence,
+                })
+            }
+        }
+    }
+
+    /// Whether a map was held here in this state, as far back as memory goes.
+    pub(super) fn held_once(&self, state: State) -> bool {
+        match self {
+            History::Map { bases, .. } => bases.iter().any(|base| state_of(base) == state),
+            History::Snapshot { .. } => false,
+        }
+    }
+
+    /// When this node last saw each key of a map change, keys that are gone included.
+    pub(super) fn changes_seen(&self) -> BTreeMap<KeyPath, Sequence> {
+        match self {
+            History::Map { changed, .. } => changed.at.clone(),
+            History::Snapshot { .. } => BTreeMap::new(),
+        }
+    }
+
+    /// Older states of a snapshot whose root begins as asked for, newest first.
+    pub(super) fn past_states(&self, root_fits: impl Fn(&[u8]) -> bool) -> Vec<(KeptState, Value)> {
+        match self {
+            History::Snapshot { past, .. } => {
+                let fits = past.iter().rev().filter(|past| root_fits(&past.root_prefix));
+                fits.filter_map(|past| Some((past.state.clone(), past.value()?))).collect()
+            }
+            History::Map { .. } => Vec::new(),
+        }
+    }
+
+    /// Older states of a map whose root begins as asked for, newest first.
+    pub(super) fn map_bases(&self, root_fits: impl Fn(&[u8]) -> bool) -> Vec<MapBase> {
+        match self {
+            // The last is the present state.
+            History::Map { bases, .. } => {
+                bases.iter().rev().skip(1).filter(|base| root_fits(&base.root_prefix)).copied().collect()
+            }
+            History::Snapshot { .. } => Vec::new(),
+        }
+    }
+
+    /// The states that a delta may start from, oldest first.
+    pub(super) fn bases(&self) -> Vec<State> {
+        match self {
+            History::Snapshot { past, .. } => past.iter().map(PastState::state).collect(),
+            History::Map { bases, .. } => bases.iter().map(state_of).collect(),
+        }
+    }
+
+    /// A base is in use by radio: it and the one before it stay, whatever comes.
+    pub(super) fn pin_base(&mut self, base: Sequence) {
+        if let History::Snapshot { in_use, .. } = self
+            && in_use.back() != Some(&base)
+        {
+            in_use.retain(|sequence| *sequence != base);
+            in_use.push_back(base);
+            if in_use.len() > BASES_IN_USE_MAX {
+                in_use.pop_front();
+            }
+        }
+    }
+}
+
+/// An older state of a snapshot.
+#[derive(Debug)]
+pub(super) struct PastState {
+    state: KeptState,
+    root_prefix: [u8; 4],
+}
+
+impl PastState {
+    fn new(state: KeptState) -> Self {
+        let [a, b, c, d, ..] = *blake3::hash(&state.content).as_bytes();
+        PastState { state, root_prefix: [a, b, c, d] }
+    }
+
+    fn state(&self) -> State {
+        State { sequence: self.state.sequence, root_prefix: self.root_prefix }
+    }
+
+    fn value(&self) -> Option<Value> {
+        let limits = Limits { bytes_max: SNAPSHOT_BYTES_MAX, ..Limits::default() };
+        tombolo_delta::from_cbor(&self.state.content, &limits).ok()
+    }
+}
+
+fn state_of(base: &MapBase) -> State {
+    State { sequence: base.sequence, root_prefix: base.root_prefix }
+}
+
+/// When keys changed, both ways round.
+#[derive(Debug, Default)]
+pub(super) struct ChangeLog {
+    at: BTreeMap<KeyPath, Sequence>,
+    order: BTreeSet<(Sequence, KeyPath)>,
+}
+
+impl ChangeLog {
+    pub(super) fn note(&mut self, key: &KeyPath, sequence: Sequence) {
+        if let Some(old) = self.at.insert(key.clone(), sequence) {
+            self.order.remove(&(old, key.clone()));
+        }
+        self.order.insert((sequence, key.clone()));
+    }
+
+    /// The keys that changed after `sequence`.
+    fn since(&self, sequence: Sequence) -> impl Iterator<Item = &KeyPath> {
+        let after = sequence.next().map(|next| (next, KeyPath::lowest()));
+        after.into_iter().flat_map(|from| self.order.range(from..)).map(|(_, key)| key)
+    }
+
+    /// Forgets keys that are gone from `map`; returns them, and when the last of them went.
+    fn forget_gone(&mut self, map: &MapContent) -> (Vec<KeyPath>, Sequence) {
+        let gone: Vec<_> = self.order.iter().filter(|(_, key)| map.get(key).is_none()).cloned().collect();
+        for place in &gone {
+            self.order.remove(place);
+            self.at.remove(&place.1);
+        }
+        let last = gone.last().map_or(Sequence::NONE, |(at, _)| *at);
+        (gone.into_iter().map(|(_, key)| key).collect(), last)
+    }
+}
+
+/// Keeps the replaced state of a snapshot as a base, and forgets others so that number and bytes stay within bounds. The
+/// states that stay lie ever further apart towards the past: near bases for peers that are in touch, a far one for a peer
+/// that returns after a long absence.
+pub(super) fn remember_state(
+    past: &mut VecDeque<PastState>,
+    in_use: &VecDeque<Sequence>,
+    replaced: Option<Replaced>,
+    write: &mut LayerWrite,
+) {
+    let Some(Replaced { signed, content: Some(content) }) = replaced else { return };
+    let head = signed.head;
+    let state = KeptState {
+        sequence: head.sequence,
+        time_ms: head.time_ms,
+        audience_sequence: head.audience_sequence,
+        content,
+    };
+    write.kept = Some(state.clone());
+    past.push_back(PastState::new(state));
+    let bytes = |past: &VecDeque<PastState>| past.iter().map(|p| p.state.content.len()).sum::<usize>();
+    while past.len() > STATES_KEPT_MAX || bytes(past) > STATES_KEPT_BYTES_MAX {
+        let Some(gone) = past.remove(most_crowded(past, in_use)) else { break };
+        if write.kept.as_ref().is_some_and(|k| k.sequence == gone.state.sequence) {
+            write.kept = None;
+        } else {
+            write.forgotten.push(gone.state.sequence);
+        }
+    }
+}
+
+/// The state whose absence opens the smallest gap, measured by how long ago it was.
+fn most_crowded(past: &VecDeque<PastState>, in_use: &VecDeque<Sequence>) -> usize {
+    let sequence = |i: usize| past.get(i).map_or(0, |p| p.state.sequence.get());
+    let newest = sequence(past.len().saturating_sub(1)) + 1;
+    let crowding = |i: &usize| {
+        let gap = sequence(i + 1) - sequence(i - 1);
+        gap.saturating_mul(1000) / (newest - sequence(*i)).max(1)
+    };
+    let is_free = |i: &usize| past.get(*i).is_some_and(|p| !in_use.contains(&p.state.sequence));
+    (1..past.len().saturating_sub(1)).filter(is_free).min_by_key(crowding).unwrap_or(0)
+}
+
+/// Forgets old bases of a map, and when there are too many of them the dropped keys, with the bases that need them.
+/// Returns the keys forgotten.
+pub(super) fn trim_bases(
+    bases: &mut VecDeque<MapBase>,
+    log: &mut ChangeLog,
+    map: &MapContent,
+) -> Vec<KeyPath> {
+    while bases.len() > MAP_BASES_KEPT_MAX {
+        bases.pop_front();
+    }
+    if log.at.len().saturating_sub(map.len()) <= DROPPED_KEYS_KEPT_MAX {
+        return Vec::new();
+    }
+    let (gone, last) = log.forget_gone(map);
+    bases.retain(|base| base.sequence >= last);
+    gone
+}

@@ -1,0 +1,331 @@
+//! The documents that a node holds, with the history of each layer and the bytes that quotas count.
+
+use std::collections::BTreeMap;
+
+use tombolo_delta::Value;
+use tombolo_transports::PeerId;
+
+use crate::layer::{
+    Content, DocumentId, KeyPath, Kind, Layer, LayerHash, LayerId, MapContent, Sequence, SignedHead,
+};
+use crate::limits::{DOCUMENTS_PER_OWNER_MAX, LAYER_OVERHEAD_BYTES, OWNER_BYTES_MAX};
+use crate::merge::{Document, map_of};
+use crate::replica::history::{History, KnownBase, remember_state, trim_bases};
+use crate::store::{KeptState, LayerWrite, MapBase, StoredLayer};
+use crate::sync::frontier::State;
+
+/// All documents of a node.
+#[derive(Debug, Default)]
+pub struct Layers {
+    documents: BTreeMap<DocumentId, HeldDocument>,
+    prints: BTreeMap<LayerHash, LayerId>,
+    /// Bytes of each owner's layers, as quotas count them.
+    bytes_of: BTreeMap<PeerId, usize>,
+}
+
+/// A document with the histories of its layers.
+#[derive(Debug)]
+struct HeldDocument {
+    document: Document,
+    histories: BTreeMap<PeerId, History>,
+    /// Bytes of each layer, as quotas count them.
+    bytes: BTreeMap<PeerId, usize>,
+}
+
+/// What a new state of a layer replaces.
+#[derive(Clone, Debug)]
+pub struct Replaced {
+    /// The head of the state before.
+    pub signed: SignedHead,
+    /// Of a snapshot: its content before, canonical CBOR.
+    pub content: Option<Vec<u8>>,
+}
+
+impl Replaced {
+    /// The present state of a layer.
+    pub fn of(layer: &Layer) -> Self {
+        let content = match &layer.content {
+            Content::Snapshot(value) => Some(tombolo_delta::to_cbor(value)),
+            Content::Map(_) => None,
+        };
+        Replaced { signed: layer.signed.clone(), content }
+    }
+
+    /// The head of a map whose entries are changed in place.
+    pub fn in_place(signed: SignedHead) -> Self {
+        Replaced { signed, content: None }
+    }
+}
+
+impl Layers {
+    /// Reads the layers of a store. A layer whose kind its document's owner contradicts is left out.
+    ///
+    /// # Errors
+    /// The kind of damage, if a layer's content does not read or does not have its signed root.
+    pub fn load(layers: Vec<StoredLayer>, reference_ms: u64) -> Result<Self, &'static str> {
+        let mut held = Layers::default();
+        let is_owners = |stored: &StoredLayer| {
+            let id = &stored.signed.head.layer;
+            id.author == id.document.owner
+        };
+        let (of_owners, of_others): (Vec<_>, Vec<_>) = layers.into_iter().partition(is_owners);
+        for stored in of_owners.into_iter().chain(of_others) {
+            let head = &stored.signed.head;
+            let document = held.document(&head.layer.document);
+            if document.is_none_or(|document| document.kind() == head.kind) {
+                held.load_layer(stored, reference_ms)?;
+            }
+        }
+        Ok(held)
+    }
+
+    fn load_layer(&mut self, stored: StoredLayer, reference_ms: u64) -> Result<(), &'static str> {
+        let (content, history) = match stored.signed.head.kind {
+            Kind::Snapshot => {
+                let cbor = stored.snapshot.ok_or("a snapshot without content")?;
+                let content =
+                    Content::from_cbor(Kind::Snapshot, &cbor).map_err(|_| "a snapshot's content")?;
+                (content, History::load_snapshot(stored.kept))
+            }
+            Kind::Map => {
+                let changed = stored.entries.iter().map(|(key, _, at)| (key, *at));
+                let history = History::load_map(changed, stored.bases);
+                let mut map = MapContent::default();
+                let live = stored.entries.into_iter().filter(|(_, entry, _)| entry.is_some());
+                map.change(live.map(|(key, entry, _)| (key, entry))).map_err(|_| "a map's entries")?;
+                (Content::Map(map), history)
+            }
+        };
+        if content.root() != stored.signed.head.root {
+            return Err("a layer whose content does not have its signed root");
+        }
+        let layer = Layer { signed: stored.signed, content };
+        let id = layer.head().layer.clone();
+        self.weigh(&layer);
+        let held = self.held_mut(&id.document, layer.head().kind);
+        held.histories.insert(id.author, history);
+        // Writers are set once everything is loaded.
+        held.document.put_layer(layer, None, reference_ms);
+        self.prints.insert(id.hash(), id);
+        Ok(())
+    }
+
+    fn held_mut(&mut self, id: &DocumentId, kind: Kind) -> &mut HeldDocument {
+        let fresh = || HeldDocument {
+            document: Document::new(kind, id.owner),
+            histories: BTreeMap::new(),
+            bytes: BTreeMap::new(),
+        };
+        self.documents.entry(id.clone()).or_insert_with(fresh)
+    }
+
+    fn history(&self, id: &LayerId) -> Option<&History> {
+        self.documents.get(&id.document)?.histories.get(&id.author)
+    }
+
+    /// Counts a layer's bytes in place of its older state's.
+    fn weigh(&mut self, layer: &Layer) {
+        let id = layer.head().layer.clone();
+        let bytes = layer.content.bytes() + LAYER_OVERHEAD_BYTES;
+        let old = self.held_mut(&id.document, layer.head().kind).bytes.insert(id.author, bytes).unwrap_or(0);
+        let sum = self.bytes_of.entry(id.document.owner).or_default();
+        *sum = sum.saturating_sub(old) + bytes;
+    }
+
+    /// Whether an owner's quotas have room for a layer with so many bytes of content.
+    pub fn has_room_for(&self, id: &LayerId, bytes: usize) -> bool {
+        let of_owner = || self.documents.keys().filter(|other| other.owner == id.document.owner);
+        let is_new = !self.documents.contains_key(&id.document);
+        let too_many = is_new && of_owner().count() >= DOCUMENTS_PER_OWNER_MAX;
+        !too_many && self.bytes_with(id, bytes) <= OWNER_BYTES_MAX
+    }
+
+    /// Bytes of an owner's layers if one of them had so many.
+    fn bytes_with(&self, id: &LayerId, bytes: usize) -> usize {
+        let old = self.documents.get(&id.document).and_then(|held| held.bytes.get(&id.author));
+        let sum = self.bytes_of.get(&id.document.owner).copied().unwrap_or(0);
+        sum.saturating_sub(old.copied().unwrap_or(0)) + bytes + LAYER_OVERHEAD_BYTES
+    }
+
+    /// How many layers an owner's documents have.
+    pub fn layers_of(&self, owner: &PeerId) -> usize {
+        let documents = self.documents.iter().filter(|(id, _)| id.owner == *owner);
+        documents.map(|(_, held)| held.bytes.len()).sum()
+    }
+
+    /// A document.
+    pub fn document(&self, id: &DocumentId) -> Option<&Document> {
+        self.documents.get(id).map(|held| &held.document)
+    }
+
+    /// A document, to change who counts in it or what time it is.
+    pub(super) fn document_mut(&mut self, id: &DocumentId) -> Option<&mut Document> {
+        self.documents.get_mut(id).map(|held| &mut held.document)
+    }
+
+    /// All documents.
+    pub fn documents(&self) -> impl Iterator<Item = (&DocumentId, &Document)> {
+        self.documents.iter().map(|(id, held)| (id, &held.document))
+    }
+
+    /// All documents, to change them.
+    pub(super) fn documents_mut(&mut self) -> impl Iterator<Item = (&DocumentId, &mut Document)> {
+        self.documents.iter_mut().map(|(id, held)| (id, &mut held.document))
+    }
+
+    /// All layers.
+    pub fn layers(&self) -> impl Iterator<Item = &Layer> {
+        self.documents.values().flat_map(|held| held.document.layers().map(|(_, layer)| layer))
+    }
+
+    /// A layer by its name.
+    pub fn layer(&self, id: &LayerId) -> Option<&Layer> {
+        self.document(&id.document)?.layer(&id.author)
+    }
+
+    /// A layer by its short name.
+    pub fn layer_of_hash(&self, print: &LayerHash) -> Option<&Layer> {
+        self.layer(self.prints.get(print)?)
+    }
+
+    /// The layers whose short name begins with a byte, or all.
+    pub fn layers_at(&self, address: Option<u8>) -> impl Iterator<Item = &Layer> {
+        let (low, high) = address.map_or((0, u8::MAX), |byte| (byte, byte));
+        let (mut from, mut to) = ([0; 8], [u8::MAX; 8]);
+        (from[0], to[0]) = (low, high);
+        self.prints.range(LayerHash(from)..=LayerHash(to)).filter_map(|(_, id)| self.layer(id))
+    }
+
+    /// Drops a document whose kind its owner contradicts. Returns the layers that it had.
+    pub(super) fn drop_document(&mut self, id: &DocumentId) -> Vec<LayerHash> {
+        let bytes: usize = self.documents.remove(id).map_or(0, |held| held.bytes.values().sum());
+        if let Some(sum) = self.bytes_of.get_mut(&id.owner) {
+            *sum = sum.saturating_sub(bytes);
+        }
+        let of_it = |(_, layer): &(&LayerHash, &LayerId)| layer.document == *id;
+        let gone: Vec<LayerHash> = self.prints.iter().filter(of_it).map(|(print, _)| *print).collect();
+        self.prints.retain(|_, layer| layer.document != *id);
+        gone
+    }
+
+    /// Takes a map layer out, to change it and put it back with [`put_back`](Self::put_back) or
+    /// [`put_layer`](Self::put_layer).
+    pub(super) fn take_map(&mut self, id: &LayerId) -> Option<(SignedHead, MapContent)> {
+        let document = &mut self.documents.get_mut(&id.document)?.document;
+        let Layer { signed, content } = document.take_layer(&id.author)?;
+        match content {
+            Content::Map(map) => Some((signed, map)),
+            Content::Snapshot(_) => {
+                document.put_back(Layer { signed, content });
+                None
+            }
+        }
+    }
+
+    /// Puts a map layer back that was taken out and has its old entries again.
+    pub(super) fn put_back(&mut self, signed: SignedHead, map: MapContent) {
+        let held = self.documents.get_mut(&signed.head.layer.document);
+        let held = held.expect("a document stays while a layer is taken out of it");
+        held.document.put_back(Layer { signed, content: Content::Map(map) });
+    }
+
+    /// Puts a layer's new state in. `changed` are the keys in which a map differs; `None` compares all keys. Returns what
+    /// to write and whether the document reads differently.
+    pub(super) fn put_layer(
+        &mut self,
+        layer: Layer,
+        replaced: Option<Replaced>,
+        changed: Option<Vec<KeyPath>>,
+        reference_ms: u64,
+    ) -> (LayerWrite, bool) {
+        let signed = layer.signed.clone();
+        let id = signed.head.layer.clone();
+        self.prints.entry(id.hash()).or_insert_with(|| id.clone());
+        self.weigh(&layer);
+        let held = self.held_mut(&id.document, signed.head.kind);
+        let mut write = LayerWrite {
+            signed: signed.clone(),
+            snapshot: None,
+            entries: Vec::new(),
+            kept: None,
+            forgotten: Vec::new(),
+            bases: Vec::new(),
+            forgotten_keys: Vec::new(),
+            is_own_map: false,
+        };
+        let history = held.histories.entry(id.author).or_insert_with(|| History::new(signed.head.kind));
+        let changed = match (&layer.content, history) {
+            (Content::Snapshot(value), History::Snapshot { past, in_use }) => {
+                write.snapshot = Some(tombolo_delta::to_cbor(value));
+                remember_state(past, in_use, replaced, &mut write);
+                None
+            }
+            (Content::Map(map), History::Map { changed: log, bases }) => {
+                let keys = changed.unwrap_or_else(|| {
+                    let old = held.document.layer(&id.author).and_then(map_of);
+                    differing(old, map)
+                });
+                // What changed within a fork is noted at its one sequence: such a base would lack it.
+                bases.retain(|base| base.sequence < signed.head.sequence);
+                bases.push_back(MapBase::of(&signed));
+                for key in &keys {
+                    log.note(key, signed.head.sequence);
+                    write.entries.push((key.clone(), map.get(key).cloned()));
+                }
+                write.forgotten_keys = trim_bases(bases, log, map);
+                write.bases = bases.iter().copied().collect();
+                Some(keys)
+            }
+            (Content::Snapshot(_), History::Map { .. }) | (Content::Map(_), History::Snapshot { .. }) => {
+                unreachable!("a document has one kind: the gate drops it before its owner changes that")
+            }
+        };
+        let reads_differently = held.document.put_layer(layer, changed, reference_ms);
+        (write, reads_differently)
+    }
+
+    /// The base that a peer holds of a layer, if it is known here too.
+    pub fn known_base(&self, id: &LayerId, base: State) -> Option<KnownBase> {
+        self.history(id)?.known_base(base, self.layer(id).and_then(map_of))
+    }
+
+    /// Whether a map layer was held here in this state, as far back as memory goes.
+    pub fn held_once(&self, id: &LayerId, state: State) -> bool {
+        self.history(id).is_some_and(|history| history.held_once(state))
+    }
+
+    /// When this node last saw each key of a map layer change, keys that are gone included.
+    pub fn changes_seen(&self, id: &LayerId) -> BTreeMap<KeyPath, Sequence> {
+        self.history(id).map(History::changes_seen).unwrap_or_default()
+    }
+
+    /// Older states of a snapshot layer whose root begins as asked for, newest first.
+    pub fn past_states(&self, id: &LayerId, root_fits: impl Fn(&[u8]) -> bool) -> Vec<(KeptState, Value)> {
+        self.history(id).map(|history| history.past_states(root_fits)).unwrap_or_default()
+    }
+
+    /// Older states of a map layer whose root begins as asked for, newest first.
+    pub fn map_bases(&self, id: &LayerId, root_fits: impl Fn(&[u8]) -> bool) -> Vec<MapBase> {
+        self.history(id).map(|history| history.map_bases(root_fits)).unwrap_or_default()
+    }
+
+    /// The states of a layer that a delta may start from, oldest first.
+    pub fn bases(&self, id: &LayerId) -> Vec<State> {
+        self.history(id).map(History::bases).unwrap_or_default()
+    }
+
+    /// Keeps a base that is in use by radio, and the one before it, whatever comes.
+    pub fn pin_base(&mut self, id: &LayerId, base: Sequence) {
+        let held = self.documents.get_mut(&id.document);
+        if let Some(history) = held.and_then(|held| held.histories.get_mut(&id.author)) {
+            history.pin_base(base);
+        }
+    }
+}
+
+fn differing(old: Option<&MapContent>, new: &MapContent) -> Vec<KeyPath> {
+    let Some(old) = old else { return new.iter().map(|(key, _)| key.clone()).collect() };
+    let gone = old.iter().filter(|(key, _)| new.get(key).is_none()).map(|(key, _)| key.clone());
+    let other = new.iter().filter(|(key, entry)| old.get(key) != Some(entry)).map(|(key, _)| key.clone());
+    gone.chain(other).collect()
+}

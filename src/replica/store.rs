@@ -1,0 +1,94 @@
+//! The shared end of both walks: a verified new state of a layer enters memory and the next commit.
+
+use tombolo_transports::PeerId;
+
+use crate::core::Core;
+use crate::layer::{DocumentName, KeyPath, Kind, Layer, LayerHash, LayerId, MapContent, SignedHead};
+use crate::merge::map_of;
+use crate::replica::{Replaced, Replica};
+use crate::store::StoreWrite;
+use crate::sync::frontier::State;
+
+/// A layer has a new state: what the engines and watchers need to know of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The layer.
+    pub id: LayerId,
+    /// Its new state.
+    pub state: State,
+    /// Whether the document reads differently now.
+    pub reads_differently: bool,
+    /// Layers that were dropped with the document, because its owner gave it another kind.
+    pub dropped: Vec<LayerHash>,
+}
+
+impl Replica {
+    /// Takes an own map out, to change it and give it to [`store`](Self::store) or back to
+    /// [`put_back_own_map`](Self::put_back_own_map).
+    pub fn take_own_map(&mut self, id: &LayerId) -> Option<(SignedHead, MapContent)> {
+        self.layers.take_map(id)
+    }
+
+    /// Puts an own map back that was not changed after all.
+    pub fn put_back_own_map(&mut self, signed: SignedHead, map: MapContent) {
+        self.layers.put_back(signed, map);
+    }
+
+    /// Takes a layer's new state, verified or just signed, into memory and into the next commit. `replaced` is the
+    /// state before, `changed` the keys in which a map differs from it; `None` compares all keys.
+    pub fn store(
+        &mut self,
+        core: &mut Core,
+        layer: Layer,
+        replaced: Option<Replaced>,
+        changed: Option<Vec<KeyPath>>,
+    ) -> Stored {
+        let reference = core.reference_ms();
+        let head = layer.head().clone();
+        let id = head.layer.clone();
+        let state = State::of(&layer.signed);
+        let is_new_document = self.layers.document(&id.document).is_none();
+        observe_stamps(core, &layer, changed.as_deref());
+        if replaced.is_none() && !is_new_document {
+            // The author may be a writer that is no peer of this node.
+            self.set_writers_of(&id.document, Some(id.author), reference);
+        }
+        let (mut write, reads_differently) = self.layers.put_layer(layer, replaced, changed, reference);
+        write.is_own_map = id.author == core.me && head.kind == Kind::Map;
+        core.gate.write(StoreWrite::PutLayer(Box::new(write)));
+        if is_new_document {
+            self.set_writers_of(&id.document, None, reference);
+            self.rights_changed = true;
+        }
+        match id.document.name.as_str() {
+            DocumentName::AUDIENCE => {
+                self.learn_audience(&id.document.owner);
+                self.rights_changed = true;
+            }
+            DocumentName::STATE if id.author != core.me => self.learn_own_name(core, &id.author),
+            _ => {}
+        }
+        Stored { id, state, reads_differently, dropped: Vec::new() }
+    }
+
+    /// The name that a peer gives itself in its node state.
+    fn learn_own_name(&mut self, core: &mut Core, author: &PeerId) {
+        let Some((_, state)) = self.node_state(author) else { return };
+        let name = state.node_name.filter(|name| !name.is_empty());
+        let name = name.and_then(|name| crate::federation::join::usable_name(&name));
+        let Some(peer) = self.federation.peer_mut(author) else { return };
+        if name.is_some() && peer.own_name != name {
+            peer.own_name = name;
+            core.gate.write(StoreWrite::PutPeer(peer.clone()));
+        }
+    }
+}
+
+fn observe_stamps(core: &mut Core, layer: &Layer, changed: Option<&[KeyPath]>) {
+    let Some(map) = map_of(layer) else { return };
+    let newest = match changed {
+        Some(keys) => keys.iter().filter_map(|key| map.get(key)).map(|e| e.stamp).max(),
+        None => map.iter().map(|(_, e)| e.stamp).max(),
+    };
+    core.clock.observe(newest.unwrap_or_default());
+}

@@ -1,0 +1,241 @@
+//! The replica without a node: two sides that hand layers to each other by hand.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use tombolo_delta::Value;
+use tombolo_transports::PeerId;
+
+use super::*;
+use crate::authoring::{Authoring, MapChanges};
+use crate::clock::{BUILD_DATE_MS, Now};
+use crate::core::{NodeSettings, Rejection};
+use crate::federation::peer::Joined;
+use crate::federation::{Audience, Peer, Refusal, TrustLevel};
+use crate::identity::Keypair;
+use crate::layer::{Entry, KeyPath};
+use crate::store::Store;
+use crate::sync::message::Message;
+
+/// A replica with what it works with.
+struct Side {
+    core: Core,
+    replica: Replica,
+    authoring: Authoring,
+}
+
+impl Side {
+    fn new(seed: u8) -> Self {
+        Side::in_store(seed, Store::in_memory().unwrap())
+    }
+
+    fn in_store(seed: u8, store: Store) -> Self {
+        let keypair = Keypair::from_seeds(&[seed; 32], &[seed + 100; 32]);
+        let now = Now { mono_ms: 1_000, wall_ms: BUILD_DATE_MS + 1_000_000 };
+        let mut core = Core::new(store, keypair, NodeSettings::default(), now, &[seed; 32]);
+        let mut replica = Replica::new(core.me, now.mono_ms);
+        let mut loaded = core.gate.load().unwrap();
+        replica.load(&mut core, &mut loaded).unwrap();
+        Side { core, replica, authoring: Authoring::default() }
+    }
+
+    fn me(&self) -> PeerId {
+        self.core.me
+    }
+
+    fn trust(&mut self, peer: PeerId, trust_level: TrustLevel) {
+        self.replica.put_peer(Peer {
+            id: peer,
+            onion: String::new(),
+            given_name: None,
+            own_name: None,
+            trust_level,
+            added_at_ms: 0,
+            heard_at_ms: None,
+            joined: Joined::Agreed,
+            addresses: Vec::new(),
+        });
+    }
+
+    /// Signs the audience that follows from the peers.
+    fn sign_audience(&mut self) {
+        let audience: Audience = self.replica.audience_due([1; 16]).unwrap();
+        let document = self.core.own_document(DocumentName::AUDIENCE);
+        self.authoring
+            .commit_snapshot(&mut self.core, &mut self.replica, &document, audience.to_value())
+            .unwrap();
+    }
+
+    fn set(&mut self, document: &DocumentId, changes: &[(&str, Option<u64>)]) -> Stored {
+        let mut map = MapChanges::new();
+        for (key, value) in changes {
+            let stamp = self.core.clock.tick();
+            let entry = value.map(|value| Entry { stamp, value: Some(Value::from(value)), saw: None });
+            map.insert(KeyPath::parse(key).unwrap(), entry);
+        }
+        self.authoring.commit_map(&mut self.core, &mut self.replica, document, map).unwrap()
+    }
+
+    /// The message that brings `reader` from a state to the present one.
+    fn supply(&self, reader: PeerId, id: &LayerId, held: Option<State>) -> Message {
+        self.replica.supply(&reader, id, held).expect("the reader may have it")
+    }
+
+    fn receive(&mut self, from: PeerId, message: Message) -> Outcome {
+        let origin = Origin::Link { peer: from };
+        match message {
+            Message::Whole(envelope) => {
+                self.replica.apply(&mut self.core, &origin, Arriving::Whole(*envelope))
+            }
+            Message::Compact(envelope) => {
+                self.replica.apply(&mut self.core, &origin, Arriving::delta(&envelope))
+            }
+            other => panic!("{other:?} carries no layer"),
+        }
+    }
+
+    fn value(&self, document: &DocumentId) -> Option<Value> {
+        self.replica.document(document)?.view()
+    }
+
+    fn roots_hold(&self) -> bool {
+        self.replica.layers().layers().all(|layer| layer.content.root() == layer.head().root)
+    }
+}
+
+/// An owner, a reader that it lists as a writer, and the owner's map `list` with one key, held by both.
+fn pair() -> (Side, Side, LayerId) {
+    let (mut owner, mut reader) = (Side::new(1), Side::new(2));
+    owner.trust(reader.me(), TrustLevel::Trusted);
+    reader.trust(owner.me(), TrustLevel::Trusted);
+    owner.sign_audience();
+    let audience = owner.core.own_layer(&owner.core.own_document(DocumentName::AUDIENCE));
+    let message = owner.supply(reader.me(), &audience, None);
+    assert!(matches!(reader.receive(owner.me(), message), Outcome::Stored(_)));
+    let document = DocumentId { owner: owner.me(), name: DocumentName::new("list").unwrap() };
+    owner.set(&document, &[("a", Some(1))]);
+    let id = owner.core.own_layer(&document);
+    let message = owner.supply(reader.me(), &id, None);
+    assert!(matches!(reader.receive(owner.me(), message), Outcome::Stored(_)));
+    (owner, reader, id)
+}
+
+#[test]
+fn a_delta_takes_effect_once_and_its_repetition_is_known() {
+    let (mut owner, mut reader, id) = pair();
+    let base = reader.replica.state(&id);
+    owner.set(&id.document, &[("b", Some(2))]);
+    let delta = owner.supply(reader.me(), &id, base);
+    assert!(matches!(delta, Message::Compact(_)));
+    assert!(
+        matches!(reader.receive(owner.me(), delta.clone()), Outcome::Stored(stored) if stored.reads_differently)
+    );
+    assert!(matches!(reader.receive(owner.me(), delta), Outcome::Known(_)));
+    assert_eq!(reader.value(&id.document), owner.value(&id.document));
+}
+
+#[test]
+fn a_delta_with_another_signature_changes_nothing() {
+    let (mut owner, mut reader, id) = pair();
+    let (base, before) = (reader.replica.state(&id), reader.value(&id.document));
+    owner.set(&id.document, &[("a", None), ("b", Some(2))]);
+    let Message::Compact(mut envelope) = owner.supply(reader.me(), &id, base) else { panic!("a delta") };
+    envelope.signature[5] ^= 1;
+    assert!(matches!(reader.receive(owner.me(), Message::Compact(envelope)), Outcome::BaseMissing));
+    assert_eq!((reader.value(&id.document), reader.replica.state(&id)), (before, base));
+    assert!(reader.roots_hold());
+    let rejections: Vec<_> = reader.core.metrics.rejections().collect();
+    assert_eq!(rejections, [(Rejection::DeltaDoesNotMatchRoot, 1)]);
+}
+
+/// A delta changes a map in place; a refusal after that puts the entries back.
+#[test]
+fn a_refused_delta_leaves_the_map_as_it_was() {
+    let (mut owner, mut reader, id) = pair();
+    let (base, before) = (reader.replica.state(&id), reader.value(&id.document));
+    owner.set(&id.document, &[("a", None), ("b", Some(2))]);
+    reader.trust(owner.me(), TrustLevel::Untrusted);
+    let delta = owner.supply(reader.me(), &id, base);
+    let outcome = reader.receive(owner.me(), delta);
+    assert!(matches!(outcome, Outcome::Refused(_, Refusal::OwnerNotTrusted)), "{outcome:?}");
+    assert_eq!((reader.value(&id.document), reader.replica.state(&id)), (before, base));
+    assert!(reader.roots_hold());
+}
+
+#[test]
+fn a_delta_without_its_base_asks_for_another() {
+    let (mut owner, mut reader, id) = pair();
+    owner.set(&id.document, &[("b", Some(2))]);
+    let second = owner.replica.state(&id);
+    owner.set(&id.document, &[("c", Some(3))]);
+    let delta = owner.supply(reader.me(), &id, second);
+    assert!(matches!(reader.receive(owner.me(), delta), Outcome::BaseMissing));
+}
+
+#[test]
+fn a_layer_of_no_writer_is_refused() {
+    let (owner, mut reader, id) = pair();
+    let mut other = Side::new(3);
+    other.trust(owner.me(), TrustLevel::Trusted);
+    other.set(&id.document, &[("z", Some(9))]);
+    let layer = other.replica.layer(&other.core.own_layer(&id.document)).unwrap();
+    let envelope = crate::envelope::Envelope::seal(layer);
+    let outcome = reader.receive(owner.me(), Message::Whole(Box::new(envelope)));
+    assert!(matches!(outcome, Outcome::Refused(_, Refusal::NotAWriter)), "{outcome:?}");
+}
+
+/// A restored backup: the peer has a newer state of the own layer; what was written since the start goes above it.
+#[test]
+fn an_own_newer_state_is_recovered_and_later_writes_go_above_it() {
+    let (mut owner, reader, id) = pair();
+    let copy = Store::in_memory().unwrap();
+    owner.core.gate.commit(0).unwrap();
+    owner.core.gate.store().copy_into(&copy).unwrap();
+    owner.set(&id.document, &[("lost", Some(7))]);
+    // A later sequence than the one that the restored machine signs: else the two would be a fork.
+    owner.set(&id.document, &[("lost", Some(8))]);
+    let newest = owner.supply(reader.me(), &id, None);
+    // The restored machine starts later than what it had signed.
+    let mut restored = Side::in_store(1, copy);
+    restored.trust(reader.me(), TrustLevel::Trusted);
+    restored.set(&id.document, &[("since", Some(8))]);
+    let outcome = restored.receive(reader.me(), newest);
+    let Outcome::Recovered(recovered) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(restored.value(&id.document).unwrap().get("lost"), Some(&Value::from(8u64)));
+    let Restage::Map(document, changes) = recovered.restage else { panic!("nothing to sign above it") };
+    assert_eq!(document, id.document);
+    assert_eq!(changes.iter().map(|(key, _)| key.to_string()).collect::<Vec<_>>(), ["since"]);
+}
+
+proptest! {
+    /// Whatever order deltas and whole states arrive in, and however often, the reader ends where the owner is once it has
+    /// the newest, and no content ever differs from its signed root.
+    #[test]
+    fn any_order_and_any_repetition_end_in_the_same_state(
+        writes in proptest::collection::vec((0u8..5, proptest::option::of(0u64..9)), 1..8),
+        order in proptest::collection::vec((0usize..16, any::<bool>()), 0..24),
+    ) {
+        let (mut owner, mut reader, id) = pair();
+        let mut states = vec![reader.replica.state(&id)];
+        let mut messages = Vec::new();
+        for (key, value) in writes {
+            owner.set(&id.document, &[(["a", "b", "c", "a/x", "d"][usize::from(key)], value)]);
+            for base in &states {
+                messages.push(owner.supply(reader.me(), &id, *base));
+            }
+            messages.push(owner.supply(reader.me(), &id, None));
+            states.push(owner.replica.state(&id));
+        }
+        for (pick, _) in order {
+            let message = messages[pick % messages.len()].clone();
+            reader.receive(owner.me(), message);
+            prop_assert!(reader.roots_hold());
+        }
+        reader.receive(owner.me(), messages[messages.len() - 1].clone());
+        prop_assert_eq!(reader.value(&id.document), owner.value(&id.document));
+        prop_assert_eq!(reader.replica.state(&id), owner.replica.state(&id));
+        let held: BTreeMap<_, _> =
+            reader.replica.layers().layers().map(|layer| (layer.head().layer.hash(), layer.head().sequence)).collect();
+        prop_assert_eq!(held.get(&id.hash()), Some(&owner.replica.layer(&id).unwrap().head().sequence));
+    }
+}

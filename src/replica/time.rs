@@ -1,0 +1,106 @@
+//! What passing time changes in the documents held: quarantined entries take part, tombstones end, and a clock that was
+//! put right moves entries back into the future.
+
+use tombolo_transports::PeerId;
+
+use crate::core::Core;
+use crate::layer::Entry;
+use crate::layer::{DocumentId, KeyPath, Kind, LayerId};
+use crate::limits::FUTURE_BOUND_MS;
+use crate::merge::{Document, map_of};
+use crate::replica::Replica;
+
+/// What a sweep of tombstones leaves to sign in one document.
+#[derive(Debug, PartialEq, Eq)]
+pub struct DueSweep {
+    /// The document.
+    pub document: DocumentId,
+    /// Own keys whose entries are dropped; may be empty where only a newer signed time is missing.
+    pub drop: Vec<KeyPath>,
+}
+
+impl Replica {
+    /// When the next quarantined entry takes part, by reference time.
+    pub fn next_release_ms(&self) -> Option<u64> {
+        self.layers.documents().filter_map(|(_, document)| document.next_release_ms()).min()
+    }
+
+    /// Lets quarantined entries take part whose time has come. Returns the documents that read differently.
+    pub fn release_quarantined(&mut self, reference_ms: u64) -> Vec<DocumentId> {
+        self.rejudge(|document| {
+            document.next_release_ms().is_some_and(|due| due <= reference_ms)
+                && document.release(reference_ms)
+        })
+    }
+
+    /// Reference time has stepped back: entries that are now in the future wait. Returns the documents that read
+    /// differently.
+    pub fn judge_again(&mut self, reference_ms: u64) -> Vec<DocumentId> {
+        self.rejudge(|document| document.judge_again(reference_ms))
+    }
+
+    /// Maps in which this node's own layer is signed later than reference time.
+    pub fn maps_signed_ahead(&self, me: &PeerId, reference_ms: u64) -> Vec<DocumentId> {
+        let is_ahead =
+            |document: &Document| document.layer(me).is_some_and(|l| l.head().time_ms > reference_ms);
+        let maps = self.layers.documents().filter(|(_, d)| d.kind() == Kind::Map && is_ahead(d));
+        maps.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Own entries of a map that lie in the future, left by a clock that has been put right. `signed_again` are keys
+    /// that get a new entry anyway.
+    pub fn own_entries_ahead(
+        &self,
+        core: &Core,
+        id: &LayerId,
+        signed_again: impl Fn(&KeyPath) -> bool,
+    ) -> Vec<(KeyPath, Entry)> {
+        let reference = core.reference_ms();
+        let layer = self.layer(id);
+        // There are such entries only if the last commit was later than now, or if some are in quarantine.
+        let waits = self.document(&id.document).is_some_and(|d| d.quarantined() > 0);
+        if !waits && layer.is_none_or(|layer| layer.head().time_ms <= reference) {
+            return Vec::new();
+        }
+        let ahead = |entry: &Entry| entry.stamp.ms() > reference.saturating_add(FUTURE_BOUND_MS);
+        let own = layer.and_then(map_of).into_iter().flat_map(|map| map.iter());
+        own.filter(|(key, entry)| ahead(entry) && !signed_again(key))
+            .map(|(key, entry)| (key.clone(), entry.clone()))
+            .collect()
+    }
+
+    /// Own tombstones that are proven done, own entries that a tombstone beats, and maps whose tombstones wait for this
+    /// node's signed time.
+    pub fn due_sweeps(&self, me: &PeerId, reference_ms: u64) -> Vec<DueSweep> {
+        let maps = self.layers.documents().filter(|(id, document)| {
+            document.kind() == Kind::Map && self.federation.participates(id) && document.counts(me)
+        });
+        let listed =
+            |id: &DocumentId| self.federation.audience(&id.owner).map_or(usize::MAX, |a| a.writers() + 1);
+        let sweeps = maps.map(|(id, document)| (id, document.sweep(me, listed(id), reference_ms)));
+        sweeps
+            .filter(|(_, sweep)| !sweep.drop.is_empty() || sweep.renew)
+            .map(|(id, sweep)| DueSweep { document: id.clone(), drop: sweep.drop })
+            .collect()
+    }
+
+    /// When tombstones are swept next, monotonic milliseconds.
+    pub fn sweep_at(&self) -> u64 {
+        self.sweep_at
+    }
+
+    /// Whether a sweep is due; the next then follows after `pause_ms`.
+    pub fn take_sweep_due(&mut self, now_ms: u64, pause_ms: u64) -> bool {
+        let is_due = now_ms >= self.sweep_at;
+        if is_due {
+            self.sweep_at = now_ms + pause_ms;
+        }
+        is_due
+    }
+
+    /// Lets time act on all documents. Returns those that read differently.
+    fn rejudge(&mut self, mut act: impl FnMut(&mut Document) -> bool) -> Vec<DocumentId> {
+        let documents = self.layers.documents_mut();
+        documents.filter_map(|(id, document)| act(document).then(|| id.clone())).collect()
+    }
+}

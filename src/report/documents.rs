@@ -1,0 +1,102 @@
+//! Documents, their values and conflicts, and node states.
+
+use tombolo_delta::Value;
+use tombolo_transports::PeerId;
+
+use crate::authoring::state_with_brief;
+use crate::core::reserved_document;
+use crate::identity::did;
+use crate::io::{CommandError, view};
+use crate::layer::{DocumentId, DocumentName, KeyPath, LayerId};
+use crate::merge::Document;
+use crate::report::Report;
+
+impl Report<'_> {
+    /// All documents that this node participates in, as `ls` shows them.
+    pub fn documents(&self) -> Vec<view::DocumentView> {
+        let documents = self.replica.visible().filter_map(|id| Some((id, self.replica.document(id)?)));
+        documents
+            .filter_map(|(id, document)| {
+                let cbor = tombolo_delta::to_cbor(&document.view()?);
+                Some(view::DocumentView {
+                    owner: did(&id.owner),
+                    name: id.name.as_str().to_owned(),
+                    kind: document.kind(),
+                    bytes: cbor.len(),
+                    hash: blake3::hash(&cbor).to_hex().to_string(),
+                })
+            })
+            .collect()
+    }
+
+    /// A document, or the part of it below a key.
+    ///
+    /// # Errors
+    /// If no document, or no key, has that name.
+    pub fn value(&self, doc: &str, key: Option<&KeyPath>) -> Result<Value, CommandError> {
+        let id = self.replica.resolve_document(self.core, doc)?;
+        let document = self.replica.document(&id);
+        match key {
+            None => {
+                let unknown = || CommandError::UnknownDocument(doc.to_owned());
+                document.and_then(Document::view).ok_or_else(unknown)
+            }
+            // Looks at the key's neighbours only: the document is not assembled.
+            Some(key) => {
+                let unknown = || CommandError::UnknownKey { doc: doc.to_owned(), key: key.to_string() };
+                document.and_then(|document| document.get(key)).ok_or_else(unknown)
+            }
+        }
+    }
+
+    /// The values that lost against a concurrent write, of one document or of all.
+    ///
+    /// # Errors
+    /// If no document has that name.
+    pub fn conflicts(&self, doc: Option<&str>) -> Result<Vec<view::ConflictView>, CommandError> {
+        let only = doc.map(|doc| self.replica.resolve_document(self.core, doc)).transpose()?;
+        let reference = self.core.reference_ms();
+        let ids = self.replica.visible().filter(|id| only.as_ref().is_none_or(|only| only == *id));
+        let documents = ids.filter_map(|id| Some((id, self.replica.document(id)?)));
+        let found = documents.flat_map(|(id, document)| {
+            document.conflicts(reference).into_iter().map(move |(key, loser)| (id, key, loser))
+        });
+        let view = |(id, key, loser): (&DocumentId, KeyPath, crate::merge::Loser)| view::ConflictView {
+            document: format!("{}/{}", did(&id.owner), id.name.as_str()),
+            key: key.to_string(),
+            winner: did(&loser.winner),
+            loser: did(&loser.author),
+            deleted: loser.entry.is_tombstone(),
+            written_at: crate::clock::rfc3339(loser.entry.stamp.ms()),
+            value: loser.entry.value.unwrap_or_default(),
+        };
+        Ok(found.map(view).collect())
+    }
+
+    /// The newest node state of a peer, or of this node.
+    ///
+    /// # Errors
+    /// If no peer has that name, or no state of it has arrived yet.
+    pub fn state(&self, peer: Option<&str>) -> Result<view::StateView, CommandError> {
+        let me = self.core.me;
+        let id = match peer {
+            None => me,
+            Some(text) if text == self.core.settings.name || text == did(&me) => me,
+            Some(text) => self.replica.resolve_peer(text)?,
+        };
+        self.newest_state(&id).ok_or_else(|| CommandError::NoState(self.name_of(&id)))
+    }
+
+    /// The node state to show: a provisional one, if a radio has brought it, else the signed one.
+    pub fn newest_state(&self, id: &PeerId) -> Option<view::StateView> {
+        let layer = LayerId { document: reserved_document(*id, DocumentName::STATE), author: *id };
+        let shown = self.broadcast.provisional(self.core.now_ms(), &layer).and_then(|provisional| {
+            Some(view::StateView {
+                timestamp: crate::clock::rfc3339(provisional.time_ms),
+                provisional: true,
+                state: tombolo_delta::from_value(&provisional.value).ok()?,
+            })
+        });
+        shown.or_else(|| state_with_brief(self.replica, id))
+    }
+}

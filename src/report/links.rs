@@ -1,0 +1,190 @@
+//! The table of `links`: every link, every radio with the listeners heard on it, and peers that have neither; and for each why
+//! it is used, or is not.
+
+use std::fmt::Write as _;
+
+use tombolo_mesh::airtime::ledger::Priority;
+use tombolo_transports::LinkId;
+
+use crate::broadcast::RadioLink;
+use crate::clock::rfc3339;
+use crate::federation::Peer;
+use crate::federation::peer::Joined;
+use crate::identity::did;
+use crate::io::view::{self, LinkView};
+use crate::report::Report;
+use crate::router::{Decision, Reason};
+
+/// Payload of a frame that stands for a node state, bytes.
+pub(super) const STATE_BYTES: usize = 100;
+
+impl Report<'_> {
+    /// Every link and every radio, with the peer at its other end; then peers without any.
+    pub fn links(&self) -> Vec<LinkView> {
+        let mut rows = self.link_rows();
+        for (link, radio) in self.broadcast.radios() {
+            rows.push(self.radio_row(radio));
+            rows.extend(self.listener_rows(link, radio));
+        }
+        rows.extend(self.away_rows(&rows));
+        rows
+    }
+
+    /// Links to one peer each.
+    fn link_rows(&self) -> Vec<LinkView> {
+        let rows = self.wired.links().filter_map(|(id, link)| {
+            let peer = self.replica.federation().peer(&link.peer)?;
+            let mut radios = self.broadcast.radios().map(|(_, radio)| radio);
+            let decision = radios.find_map(|radio| radio.decision(&link.peer));
+            let today = self.core.metrics.today(link.peer, link.caps.medium);
+            let why = match decision {
+                _ if !peer.is_member() => UNTRUSTED.to_owned(),
+                Some(decision) if decision.chosen == Some(id) => "used: cheaper than the radio".to_owned(),
+                Some(decision) => why_not(decision, id),
+                None => ONLY.to_owned(),
+            };
+            Some(LinkView {
+                link: link.caps.medium.to_string(),
+                state: "up",
+                last_heard: peer.heard_at_ms.map(rfc3339),
+                bytes_sent: Some(today.bytes_sent),
+                bytes_heard: Some(today.bytes_received),
+                step: Some(self.lag_of(peer)),
+                ..self.row_of(peer, why)
+            })
+        });
+        rows.collect()
+    }
+
+    /// A row of a peer, of which nothing is known yet.
+    fn row_of(&self, peer: &Peer, why: String) -> LinkView {
+        LinkView { peer: self.name_of(&peer.id), did: did(&peer.id), why, ..LinkView::default() }
+    }
+
+    /// A radio itself: what it sends is for all.
+    fn radio_row(&self, radio: &RadioLink) -> LinkView {
+        let now = self.core.now_ms();
+        let airtime_us: u64 = radio.ledger().by_priority(now).iter().map(|p| p.today_us).sum();
+        LinkView {
+            peer: view::ALL_WHO_LISTEN.to_owned(),
+            link: radio.spec().name.clone(),
+            state: if radio.is_up() { "up" } else { "down" },
+            bytes_sent: Some(radio.counts().today.bytes_sent),
+            bytes_heard: Some(radio.counts().today.bytes_heard),
+            airtime_today_s: Some(airtime_us as f64 / 1e6),
+            transfers: self.transfers_on(radio),
+            why: why_radio(radio, now),
+            ..LinkView::default()
+        }
+    }
+
+    /// The listeners heard on a radio. What it sends is for all of them, so each has a share of the airtime.
+    fn listener_rows(&self, link: LinkId, radio: &RadioLink) -> Vec<LinkView> {
+        let rows = self.replica.federation().peers().filter_map(|peer| {
+            let heard = radio.presence(&peer.id)?;
+            let there = radio.hears(&peer.id, self.core.now_ms());
+            let step = there.then(|| self.radio_lag_view(&peer.id, radio, radio.lag(&peer.id)));
+            let of_today = radio.counts().today.of(&peer.id);
+            Some(LinkView {
+                link: radio.spec().name.clone(),
+                state: if there { "heard" } else { "silent" },
+                last_heard: Some(self.core.clock.wall_of(heard.at)),
+                bytes_heard: Some(of_today.bytes_heard),
+                airtime_share_today_s: Some(of_today.airtime_us as f64 / 1e6),
+                step,
+                ..self.row_of(peer, self.why_listener(link, radio, peer, there))
+            })
+        });
+        rows.collect()
+    }
+
+    fn why_listener(&self, link: LinkId, radio: &RadioLink, peer: &Peer, there: bool) -> String {
+        let has_link = self.wired.has_link_to(&peer.id);
+        match radio.decision(&peer.id) {
+            _ if !peer.is_member() => UNTRUSTED.to_owned(),
+            _ if !radio.is_up() => "not used: the radio is down".to_owned(),
+            _ if radio.spec().ledger.rules.is_none() => "not used: this radio may not send".to_owned(),
+            _ if !there => "not used: three of its heartbeats missed".to_owned(),
+            Some(decision) if decision.chosen == Some(link) => match has_link {
+                true => "used: the cheapest in time".to_owned(),
+                false => ONLY.to_owned(),
+            },
+            Some(decision) => why_not(decision, link),
+            None if has_link => "not used: another link has carried all so far".to_owned(),
+            None => "listening: nothing to send yet".to_owned(),
+        }
+    }
+
+    /// Peers that no link leads to and no radio has heard.
+    fn away_rows(&self, rows: &[LinkView]) -> Vec<LinkView> {
+        let has_row = |peer: &Peer| {
+            let did = did(&peer.id);
+            rows.iter().any(|row| row.did == did)
+        };
+        let rows = self.replica.federation().peers().filter(|peer| !has_row(peer)).map(|peer| {
+            let why = match (peer.is_member(), &peer.joined) {
+                (false, _) => UNTRUSTED,
+                (_, Joined::Waiting { .. }) => "not met: its answer to the invite is waited for",
+                _ if self.broadcast.is_empty() => "not met since the start: no link on the local network",
+                _ => "not met since the start: no link on the local network, no heartbeat by radio",
+            };
+            LinkView {
+                link: "none".to_owned(),
+                state: "away",
+                last_heard: peer.heard_at_ms.map(rfc3339),
+                step: Some(self.lag_of(peer)),
+                ..self.row_of(peer, why.to_owned())
+            }
+        });
+        rows.collect()
+    }
+}
+
+/// What a radio may do, and what keeps it from doing so now.
+fn why_radio(radio: &RadioLink, now: u64) -> String {
+    let spec = radio.spec();
+    if let Some(fault) = radio.fault().filter(|_| !radio.is_up()) {
+        return fault.to_owned();
+    }
+    if spec.ledger.rules.is_none() {
+        return spec.rules_text.clone();
+    }
+    let mut text = String::new();
+    let state_us = radio.airtime_us(STATE_BYTES);
+    match radio.ledger().leaves_in_ms(now, state_us, Priority::State) {
+        Some(0) => {}
+        Some(ms) => {
+            let _ = write!(text, "this hour's airtime is spent: the next state leaves in {}; ", span(ms));
+        }
+        None => text.push_str("a state never leaves: it takes longer than may be sent; "),
+    }
+    if let Some(never) = &radio.counts().never {
+        let _ = write!(text, "something is never sent: {never}; ");
+    }
+    text + &spec.rules_text
+}
+
+const ONLY: &str = "used: the only link to this peer";
+const UNTRUSTED: &str = "not used: an untrusted peer is sent nothing, and nothing of it is taken";
+
+/// `40 s`, `12 min`: never shorter than it is.
+fn span(ms: u64) -> String {
+    match ms.div_ceil(1000) {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds => format!("{} min", seconds.div_ceil(60)),
+    }
+}
+
+fn why_not(decision: &Decision, link: LinkId) -> String {
+    let reason = decision.rejected.iter().find(|(lost, _)| *lost == link).map(|(_, reason)| *reason);
+    let why = match reason {
+        None => "used: the cheapest in time",
+        Some(Reason::DoesNotFit) => "not used: the message does not fit",
+        Some(Reason::BudgetSpent) => "waits: this hour's airtime is spent",
+        Some(Reason::NotConfidential) => "not used: everybody could read it",
+        Some(Reason::ClassForbidden) => "not used: too much for this link",
+        Some(Reason::CostsMore) => "not used: another link costs less",
+        Some(Reason::Preference) => "not used: another link comes first by preference",
+    };
+    why.to_owned()
+}

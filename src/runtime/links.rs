@@ -1,0 +1,206 @@
+//! Carries messages between the LAN and the node, and the node's frames to its radios.
+//!
+//! Two tasks: one forwards the events of the LAN to the node and may wait for it; the other runs the effects of the
+//! node and never waits for the node, so the two cannot wait for each other.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tombolo_transports::{Lan, LanConfig, LanError, LinkEvent, LinkId, PeerId, SendError};
+
+use super::radios::{self, RadioSet};
+use super::{Effect, NodeClient, Task, lock};
+use crate::config::radio::RadioSettings;
+use crate::node::Input;
+
+/// Bytes held for a link whose own queue is full. Beyond, the link is closed: it comes back, and the two
+/// nodes compare what they hold instead of working off a backlog.
+pub const HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Calls to inviters at once; a further one waits for the node's next try.
+pub const DIALS_MAX: usize = 16;
+/// How long the LAN may take to close its links.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The links of a running node. Dropped, they end without notice to the peers.
+pub(crate) struct Links {
+    lan: Arc<Lan>,
+    client: NodeClient,
+    tasks: JoinSet<()>,
+}
+
+#[derive(Default)]
+struct Backlog {
+    messages: VecDeque<Vec<u8>>,
+    bytes: usize,
+}
+
+type Backlogs = Arc<Mutex<BTreeMap<LinkId, Backlog>>>;
+
+impl Links {
+    /// Starts the LAN and the radios and connects them to the node.
+    pub(crate) async fn start(
+        config: LanConfig,
+        radios: &[RadioSettings],
+        client: NodeClient,
+        effects: mpsc::Receiver<Effect>,
+    ) -> Result<Self, LanError> {
+        let ids = config.ids.clone();
+        let (lan, events) = Lan::start(config).await?;
+        let (radios, reports) = RadioSet::open(radios, &ids);
+        client.set_radios(radios.clone());
+        let lan = Arc::new(lan);
+        client.set_lan(Some(lan.clone()));
+        let held = Backlogs::default();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(forward(lan.clone(), held.clone(), events, client.clone()));
+        if !radios.is_empty() {
+            tasks.spawn(radios::forward(radios.clone(), reports, client.clone()));
+        }
+        tasks.spawn(run_effects(lan.clone(), radios, held, effects, client.clone()));
+        Ok(Links { lan, client, tasks })
+    }
+
+    /// Waits until one of the tasks has ended, by a panic or because the other side is gone.
+    pub(crate) async fn ended(&mut self) {
+        if let Some(Err(error)) = self.tasks.join_next().await {
+            tracing::error!("what serves the links has failed: {error}");
+        }
+    }
+
+    /// Ends them, as a panic would.
+    #[cfg(test)]
+    pub(crate) fn fail(&mut self) {
+        self.tasks.abort_all();
+    }
+
+    /// Closes every link, with notice to the peers.
+    pub(crate) async fn shutdown(mut self) {
+        self.client.set_lan(None);
+        self.client.set_radios(RadioSet::default());
+        self.tasks.shutdown().await;
+        if let Some(lan) = Arc::into_inner(self.lan) {
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, lan.shutdown()).await;
+        }
+    }
+}
+
+/// Forwards the events of the LAN to the node.
+async fn forward(lan: Arc<Lan>, held: Backlogs, mut events: mpsc::Receiver<LinkEvent>, client: NodeClient) {
+    while let Some(event) = events.recv().await {
+        let task = match event {
+            LinkEvent::Up { link, peer, caps, address } => {
+                tracing::info!(%peer, %address, "{link} up");
+                Task::Input(Input::LinkUp { link, peer, caps })
+            }
+            LinkEvent::Received { link, bytes } => {
+                let room = client.room_for(bytes.len()).await;
+                Task::Message { link, bytes, room }
+            }
+            LinkEvent::Down { link, reason } => {
+                tracing::info!("{link} down: {reason}");
+                lock(&held).remove(&link);
+                Task::Input(Input::LinkDown { link })
+            }
+            LinkEvent::JoinRequest { peer, address, bytes, answer } => {
+                Task::Join { peer, address, bytes, answer }
+            }
+            LinkEvent::Drained { link } => {
+                send_held(&lan, &held, link);
+                continue;
+            }
+            other => {
+                tracing::debug!("{other:?}");
+                continue;
+            }
+        };
+        if client.send(task).await.is_err() {
+            break;
+        }
+    }
+}
+
+/// Runs the effects of the node on the LAN and the radios.
+async fn run_effects(
+    lan: Arc<Lan>,
+    radios: RadioSet,
+    held: Backlogs,
+    mut effects: mpsc::Receiver<Effect>,
+    client: NodeClient,
+) {
+    let mut dials = JoinSet::new();
+    while let Some(effect) = effects.recv().await {
+        match effect {
+            Effect::Send(link, bytes) => send(&lan, &held, link, bytes),
+            Effect::Frame(link, frame) => {
+                if !radios.send(link, frame, &client) {
+                    tracing::warn!("{link} is no radio");
+                }
+            }
+            Effect::Close(link) => lan.close(link),
+            Effect::Joining(open) => lan.set_joining(open),
+            Effect::Peers(peers) => {
+                lan.set_peers(peers.iter().map(|(peer, _)| *peer).collect());
+                for (peer, addresses) in peers {
+                    if !addresses.is_empty() {
+                        lan.know_address(peer, addresses);
+                    }
+                }
+            }
+            Effect::DialJoin { inviter, addresses, bytes } => {
+                while dials.try_join_next().is_some() {}
+                if dials.len() < DIALS_MAX {
+                    dials.spawn(dial_join(lan.clone(), client.clone(), inviter, addresses, bytes));
+                }
+            }
+        }
+    }
+}
+
+async fn dial_join(
+    lan: Arc<Lan>,
+    client: NodeClient,
+    inviter: PeerId,
+    addresses: Vec<std::net::SocketAddr>,
+    bytes: Vec<u8>,
+) {
+    let result = lan.join(inviter, addresses, bytes).await.map_err(|e| e.to_string());
+    drop(lan);
+    let _ = client.send(Task::Input(Input::JoinAnswered { inviter, result })).await;
+}
+
+/// Sends a message after those already held for its link.
+fn send(lan: &Lan, held: &Backlogs, link: LinkId, bytes: Vec<u8>) {
+    let mut held = lock(held);
+    if !held.contains_key(&link) {
+        match lan.send(link, bytes.clone()) {
+            Err(SendError::Full) => {}
+            Ok(()) | Err(SendError::Unknown) => return,
+            Err(error) => return tracing::warn!("{link}: {error}"),
+        }
+    }
+    let waiting = held.entry(link).or_default();
+    waiting.bytes += bytes.len();
+    waiting.messages.push_back(bytes);
+    if waiting.bytes > HELD_BYTES_MAX {
+        tracing::warn!("{link} does not take what is sent: closed, it comes back in step");
+        held.remove(&link);
+        lan.close(link);
+    }
+}
+
+/// Sends the held messages of a link that takes messages again.
+fn send_held(lan: &Lan, held: &Backlogs, link: LinkId) {
+    let mut held = lock(held);
+    let Some(waiting) = held.get_mut(&link) else { return };
+    while let Some(bytes) = waiting.messages.pop_front() {
+        if lan.send(link, bytes.clone()) == Err(SendError::Full) {
+            waiting.messages.push_front(bytes);
+            return;
+        }
+        waiting.bytes = waiting.bytes.saturating_sub(bytes.len());
+    }
+    held.remove(&link);
+}

@@ -1,0 +1,401 @@
+//! Drives a `Node`: a thread of its own takes tasks from an inbox, lets the node handle them, and runs the effects that
+//! come back. Sockets, processes and clocks are used here and in the rooms above, and nowhere below.
+//!
+//! | room | what it does |
+//! |---|---|
+//! | [`links`] | carries messages between the LAN and the node |
+//! | [`radios`] | carries frames between the radios and the node |
+//!
+//! **Group commit.** The tasks that wait in the inbox are handled together, and the first `poll_output` makes them
+//! durable in one commit: one write when idle, hundreds under load, and no timer.
+
+pub mod links;
+pub mod radios;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
+use tombolo_transports::{Lan, LinkId, PeerId};
+
+use crate::node::{Admin, Command, CommandError, Event, Input, Node, Output, Reply, RequestId};
+use crate::system_clock::now;
+
+/// Tasks that wait for the node. When full, links and local clients wait in turn.
+pub const INBOX_MAX: usize = 1_024;
+/// Bytes of peers' messages among them. When reached, links wait, and their peers with them.
+pub const INBOX_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Tasks handled between two commits; the rest waits for the next.
+pub const BATCH_MAX: usize = 256;
+/// Effects that wait for the links. They never wait for the node, so the node may wait for them.
+pub const EFFECTS_MAX: usize = 4_096;
+/// Events that a slow watcher may lag behind. Beyond, it learns how many it missed.
+pub const EVENTS_MAX: usize = 4_096;
+/// Replies and answers that are awaited. When reached, those that no client waits for any more are dropped.
+pub const AWAITED_MAX: usize = 1_024;
+
+/// A task that waits for the node.
+pub(crate) enum Task {
+    /// An input that takes no room in the inbox.
+    Input(Input),
+    /// A peer's message, with the room it takes until it is handled.
+    Message { link: LinkId, bytes: Vec<u8>, room: Option<OwnedSemaphorePermit> },
+    /// A radio's frame, with the place it takes until it is handled.
+    Frame { link: LinkId, bytes: Vec<u8>, room: OwnedSemaphorePermit },
+    /// A command of a local client.
+    Command(Command, oneshot::Sender<Result<Reply, CommandError>>),
+    /// A request to join, from a node that is no peer yet.
+    Join { peer: PeerId, address: SocketAddr, bytes: Vec<u8>, answer: oneshot::Sender<Vec<u8>> },
+    /// Ends the thread; the node takes no more tasks.
+    Stop,
+}
+
+/// An effect for the links to run.
+pub(crate) enum Effect {
+    /// Send a message on a link.
+    Send(LinkId, Vec<u8>),
+    /// Hand a frame to a radio.
+    Frame(LinkId, Vec<u8>),
+    /// Close a link to a peer.
+    Close(LinkId),
+    /// Dial an inviter and send a request to join.
+    DialJoin { inviter: PeerId, addresses: Vec<SocketAddr>, bytes: Vec<u8> },
+    /// The whole list of peers that may connect, with their known addresses.
+    Peers(Vec<(PeerId, Vec<SocketAddr>)>),
+    /// Whether requests to join are accepted from now on.
+    Joining(bool),
+}
+
+/// The node has ended, or is about to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the node has stopped")]
+pub struct NodeGone;
+
+/// Why a command got no reply.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// The node refused the command.
+    #[error(transparent)]
+    Refused(#[from] CommandError),
+    /// The node has ended.
+    #[error(transparent)]
+    Gone(#[from] NodeGone),
+}
+
+/// The status of the host, which the node does not know: shown in `status`, put into invites.
+#[derive(Default)]
+pub(crate) struct HostStatus {
+    lan: Mutex<Option<Arc<Lan>>>,
+    radios: Mutex<radios::RadioSet>,
+    /// Messages that were dropped before the node received them, by reason.
+    dropped: Mutex<BTreeMap<&'static str, u64>>,
+    /// What each probe could not do.
+    problems: Mutex<BTreeMap<&'static str, String>>,
+}
+
+/// Sends commands to a node and receives its events; cheap to clone.
+#[derive(Clone)]
+pub struct NodeClient {
+    inbox: mpsc::Sender<Task>,
+    events: broadcast::Sender<Event>,
+    room: Arc<Semaphore>,
+    frames: Arc<Semaphore>,
+    host: Arc<HostStatus>,
+}
+
+/// A node on its thread.
+pub(crate) struct Driven {
+    pub(crate) client: NodeClient,
+    pub(crate) effects: mpsc::Receiver<Effect>,
+    /// Resolves when the thread has ended and the store is closed.
+    pub(crate) ended: oneshot::Receiver<()>,
+}
+
+/// Puts a node on a thread of its own.
+pub(crate) fn drive(node: Node) -> io::Result<Driven> {
+    let (inbox, tasks) = mpsc::channel(INBOX_MAX);
+    let (effects_in, effects) = mpsc::channel(EFFECTS_MAX);
+    let (events, _) = broadcast::channel(EVENTS_MAX);
+    let room = Arc::new(Semaphore::new(INBOX_BYTES_MAX));
+    let frames = Arc::new(Semaphore::new(radios::FRAMES_IN_INBOX_MAX));
+    let client = NodeClient { inbox, events: events.clone(), room, frames, host: Arc::default() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let driver = NodeDriver {
+        node,
+        tasks,
+        effects: effects_in,
+        events,
+        replies: BTreeMap::new(),
+        answers: BTreeMap::new(),
+        last_request: 0,
+    };
+    let (over, ended) = oneshot::channel();
+    std::thread::Builder::new().name("node".into()).spawn(move || {
+        runtime.block_on(driver.run());
+        // After a panic the sender is dropped unused: the receiver resolves as well.
+        let _ = over.send(());
+    })?;
+    Ok(Driven { client, effects, ended })
+}
+
+struct NodeDriver {
+    node: Node,
+    tasks: mpsc::Receiver<Task>,
+    effects: mpsc::Sender<Effect>,
+    events: broadcast::Sender<Event>,
+    replies: BTreeMap<RequestId, oneshot::Sender<Result<Reply, CommandError>>>,
+    answers: BTreeMap<RequestId, oneshot::Sender<Vec<u8>>>,
+    last_request: u64,
+}
+
+impl NodeDriver {
+    async fn run(mut self) {
+        self.renew_peers().await;
+        self.effect(Effect::Joining(self.node.joining_open())).await;
+        self.run_effects().await;
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        let mut open = true;
+        while open {
+            let taken = self.wait(&mut batch).await;
+            if taken == Some(0) {
+                break;
+            }
+            open = self.feed(&mut batch);
+            self.run_effects().await;
+        }
+    }
+
+    /// Waits for tasks, or until the node is due; `Some(0)` when no client is left.
+    async fn wait(&mut self, batch: &mut Vec<Task>) -> Option<usize> {
+        let tasks = self.tasks.recv_many(batch, BATCH_MAX);
+        let Some(due) = self.node.poll_timeout() else { return Some(tasks.await) };
+        let left = Duration::from_millis(due.saturating_sub(now().mono_ms));
+        tokio::time::timeout(left, tasks).await.ok()
+    }
+
+    /// Hands the node the waiting tasks; returns false once it must stop.
+    fn feed(&mut self, batch: &mut Vec<Task>) -> bool {
+        let mut open = true;
+        let now = now();
+        if batch.is_empty() {
+            self.node.handle_input(now, Input::Timeout);
+        }
+        for task in batch.drain(..) {
+            match task {
+                Task::Input(input) => self.node.handle_input(now, input),
+                Task::Message { link, bytes, room } => {
+                    self.node.handle_input(now, Input::Received { link, bytes });
+                    drop(room);
+                }
+                Task::Frame { link, bytes, room } => {
+                    self.node.handle_input(now, Input::Frame { link, bytes });
+                    drop(room);
+                }
+                Task::Command(command, reply) => {
+                    let request = self.next_request();
+                    prune(&mut self.replies, oneshot::Sender::is_closed);
+                    self.replies.insert(request, reply);
+                    self.node.handle_input(now, Input::Command { request, command });
+                }
+                Task::Join { peer, address, bytes, answer } => {
+                    let request = self.next_request();
+                    prune(&mut self.answers, oneshot::Sender::is_closed);
+                    self.answers.insert(request, answer);
+                    let address = Some(address);
+                    self.node.handle_input(now, Input::JoinRequest { request, peer, address, bytes });
+                }
+                Task::Stop => open = false,
+            }
+        }
+        open
+    }
+
+    async fn run_effects(&mut self) {
+        while let Some(output) = self.node.poll_output() {
+            match output {
+                Output::Send { link, bytes } => self.effect(Effect::Send(link, bytes)).await,
+                Output::Frame { link, bytes } => self.effect(Effect::Frame(link, bytes)).await,
+                Output::Close { link } => self.effect(Effect::Close(link)).await,
+                Output::DialJoin { inviter, addresses, bytes } => {
+                    self.effect(Effect::DialJoin { inviter, addresses, bytes }).await;
+                }
+                Output::JoinAnswer { request, bytes } => {
+                    if let Some(answer) = self.answers.remove(&request) {
+                        let _ = answer.send(bytes);
+                    }
+                }
+                Output::Reply { request, result } => {
+                    if let Some(reply) = self.replies.remove(&request) {
+                        let _ = reply.send(result);
+                    }
+                }
+                Output::Event(event) => self.publish(event).await,
+            }
+        }
+    }
+
+    async fn publish(&mut self, event: Event) {
+        match &event {
+            Event::PeersChanged => self.renew_peers().await,
+            Event::JoiningChanged { open } => self.effect(Effect::Joining(*open)).await,
+            Event::Alarm { message } => tracing::warn!("{message}"),
+            Event::Changed(_) | Event::Link(_) => {}
+        }
+        // Without a watcher the event is dropped.
+        let _ = self.events.send(event);
+    }
+
+    async fn renew_peers(&mut self) {
+        let peers = self.node.dialable_peers();
+        self.effect(Effect::Peers(peers)).await;
+    }
+
+    /// Without links the effect is dropped.
+    async fn effect(&mut self, effect: Effect) {
+        let _ = self.effects.send(effect).await;
+    }
+
+    fn next_request(&mut self) -> RequestId {
+        self.last_request += 1;
+        RequestId(self.last_request)
+    }
+}
+
+fn prune<T>(awaited: &mut BTreeMap<RequestId, T>, gone: impl Fn(&T) -> bool) {
+    if awaited.len() >= AWAITED_MAX {
+        awaited.retain(|_, sender| !gone(sender));
+    }
+}
+
+impl NodeClient {
+    /// Waits until the inbox has room for a message of so many bytes.
+    pub(crate) async fn room_for(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(bytes.clamp(1, INBOX_BYTES_MAX)).ok()?;
+        self.room.clone().acquire_many_owned(bytes).await.ok()
+    }
+
+    /// Waits until the inbox has room for a radio's frame, and reserves it; `None` when the node is gone.
+    pub(crate) async fn place_for_frame(&self) -> Option<(OwnedSemaphorePermit, mpsc::Permit<'_, Task>)> {
+        let room = self.frames.clone().acquire_owned().await.ok()?;
+        Some((room, self.inbox.reserve().await.ok()?))
+    }
+
+    /// Sends a command and waits for the reply; for a `Join` until both sides have agreed.
+    ///
+    /// # Errors
+    ///
+    /// [`AskError::Refused`] with the node's reason; [`AskError::Gone`] if the node has ended.
+    pub async fn command(&self, command: impl Into<Command>) -> Result<Reply, AskError> {
+        let (sender, reply) = oneshot::channel();
+        let command = self.with_addresses(command.into());
+        self.send(Task::Command(command, sender)).await?;
+        let mut reply = reply.await.map_err(|_| NodeGone)??;
+        match &mut reply {
+            Reply::Status(status) => self.add_host_status(status),
+            Reply::Links(rows) => lock(&self.host.radios).add_links(rows),
+            Reply::Airtime(rows) => lock(&self.host.radios).add_airtime(rows),
+            _ => {}
+        }
+        Ok(reply)
+    }
+
+    /// The events from now on.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// Where this node may be dialled.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        lock(&self.host.lan).as_ref().map(|lan| lan.local_addresses()).unwrap_or_default()
+    }
+
+    pub(crate) async fn send(&self, task: Task) -> Result<(), NodeGone> {
+        self.inbox.send(task).await.map_err(|_| NodeGone)
+    }
+
+    pub(crate) fn set_lan(&self, lan: Option<Arc<Lan>>) {
+        *lock(&self.host.lan) = lan;
+    }
+
+    pub(crate) fn set_radios(&self, radios: radios::RadioSet) {
+        *lock(&self.host.radios) = radios;
+    }
+
+    /// Counts a message that was dropped before the node received it; shown in `status`.
+    pub(crate) fn count(&self, reason: &'static str) {
+        *lock(&self.host.dropped).entry(reason).or_default() += 1;
+    }
+
+    /// Notes what a probe could not do, or that it works again. A new problem is logged once.
+    pub(crate) fn problem(&self, probe: &'static str, problem: Option<String>) {
+        let mut problems = lock(&self.host.problems);
+        if let Some(text) = &problem
+            && problems.get(probe) != Some(text)
+        {
+            tracing::warn!(probe, "{text}");
+        }
+        match problem {
+            Some(text) => problems.insert(probe, text),
+            None => problems.remove(probe),
+        };
+    }
+
+    fn with_addresses(&self, mut command: Command) -> Command {
+        if let Command::Admin(Admin::Invite { addresses, .. }) = &mut command
+            && addresses.is_empty()
+        {
+            *addresses = self.addresses();
+        }
+        command
+    }
+
+    fn add_host_status(&self, status: &mut crate::io::view::StatusView) {
+        status.addresses = self.addresses();
+        status
+            .alarms
+            .extend(lock(&self.host.problems).iter().map(|(probe, text)| format!("{probe}: {text}")));
+        status.alarms.extend(lock(&self.host.radios).alarms());
+        for (reason, count) in lock(&self.host.dropped).iter() {
+            *status.rejections.entry((*reason).to_owned()).or_default() += count;
+        }
+        let rejections = lock(&self.host.lan).as_ref().map(|lan| lan.rejections()).unwrap_or_default();
+        for (reason, count) in rejections {
+            let reason = format!("lan_{}", reason.to_string().replace([' ', '-'], "_"));
+            *status.rejections.entry(reason).or_default() += count;
+        }
+    }
+}
+
+/// Locks a table; a panic of another thread leaves these small tables whole.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A client, and the receiver of its tasks in place of a node.
+    pub(crate) fn client_and_tasks() -> (NodeClient, mpsc::Receiver<Task>) {
+        let (events, _) = broadcast::channel(1);
+        let (inbox, tasks) = mpsc::channel(INBOX_MAX);
+        let room = Arc::new(Semaphore::new(INBOX_BYTES_MAX));
+        let frames = Arc::new(Semaphore::new(radios::FRAMES_IN_INBOX_MAX));
+        (NodeClient { inbox, events, room, frames, host: Arc::default() }, tasks)
+    }
+
+    /// A client whose node is gone: for parts that only note problems.
+    pub(crate) fn client_of_no_node() -> NodeClient {
+        client_and_tasks().0
+    }
+
+    #[tokio::test]
+    async fn a_command_to_a_node_that_is_gone_fails() {
+        use crate::node::Query;
+
+        assert_eq!(client_of_no_node().command(Query::Id).await, Err(AskError::Gone(NodeGone)));
+    }
+}

@@ -1,0 +1,38 @@
+//! The clocks of this machine: read here and nowhere else.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::clock::Now;
+
+/// The time now. Where [`machine_boot`] is known, monotonic time continues from one run to the next, even if the wall clock
+/// is set in between.
+#[allow(clippy::disallowed_methods)]
+pub fn now() -> Now {
+    static START: OnceLock<(Instant, u64)> = OnceLock::new();
+    let milliseconds = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+    let (start, up_ms) = *START.get_or_init(|| (Instant::now(), up_ms()));
+    Now {
+        mono_ms: milliseconds(Instant::now().saturating_duration_since(start)).saturating_add(up_ms),
+        wall_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, milliseconds),
+    }
+}
+
+/// The reading of the kernel's monotonic clock, the one behind [`Instant`], which does not show it; 0 where the boot is not
+/// known.
+fn up_ms() -> u64 {
+    let up = machine_boot().map(|_| rustix::time::clock_gettime(rustix::time::ClockId::Monotonic));
+    let ms =
+        |up: rustix::time::Timespec| up.tv_sec.saturating_mul(1_000).saturating_add(up.tv_nsec / 1_000_000);
+    up.and_then(|up| u64::try_from(ms(up)).ok()).unwrap_or(0)
+}
+
+/// The id of this boot of the machine, on Linux.
+pub(crate) fn machine_boot() -> Option<[u8; 16]> {
+    const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+    static BOOT: OnceLock<Option<[u8; 16]>> = OnceLock::new();
+    *BOOT.get_or_init(|| {
+        let digits = std::fs::read_to_string(BOOT_ID).ok()?.trim().replace('-', "");
+        data_encoding::HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).ok()?.try_into().ok()
+    })
+}

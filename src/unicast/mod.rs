@@ -1,0 +1,342 @@
+//! Links to one peer each: which are up, what the sync engine wants sent over them, and the router's choice among them.
+//!
+//! [`Unicast`] owns the sync engine and the router. It receives news of the replica ([`Unicast::stored`], …), and
+//! [`Unicast::drain`] sends what the engine wants: messages between engines first, then layers, those about rights first.
+//! Radios are its sister room, `broadcast`; that room asks the router here for each listener.
+//!
+//! Invariant: nothing is sent to a peer that the audience of the layer's owner does not list.
+
+mod boots;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tombolo_transports::{LinkCaps, LinkId, PeerId};
+
+use crate::core::{Core, Rejection};
+use crate::federation::Refusal;
+use crate::io::{Event, Output};
+use crate::layer::{DocumentName, LayerHash, LayerId, SignedHead};
+use crate::random::Random;
+use crate::replica::{Claim, Replica, Stored};
+use crate::router::{Candidate, Class, Request, TransportRouter};
+use crate::sync::frontier::{Frontier, State};
+use crate::sync::message::{Message, PeerClock};
+use crate::sync::{self, Engine};
+use boots::Boots;
+
+/// Bytes of layers supplied between two polls; what is beyond is asked for again.
+const SUPPLY_BYTES_PER_TURN_MAX: usize = 4 * 1024 * 1024;
+
+/// A link to a peer.
+#[derive(Clone, Debug)]
+pub struct UnicastLink {
+    /// The peer at its far end.
+    pub peer: PeerId,
+    /// Its properties.
+    pub caps: LinkCaps,
+}
+
+/// The links to one peer each.
+#[derive(Debug)]
+pub struct Unicast {
+    links: BTreeMap<LinkId, UnicastLink>,
+    engine: Engine,
+    router: TransportRouter,
+    boots: BTreeMap<PeerId, Boots>,
+    supplied_bytes: usize,
+}
+
+impl Unicast {
+    /// Without links yet.
+    pub fn new(core: &mut Core) -> Self {
+        Unicast {
+            links: BTreeMap::new(),
+            engine: Self::engine(core, Frontier::default()),
+            router: TransportRouter::new(core.settings.preference),
+            boots: BTreeMap::new(),
+            supplied_bytes: 0,
+        }
+    }
+
+    fn engine(core: &mut Core, held: Frontier) -> Engine {
+        Engine::new(held, core.settings.heartbeat_ms, Random::new(&core.random.bytes()))
+    }
+
+    /// Starts the engine again with what the replica holds; links have to come up again.
+    pub fn load(&mut self, core: &mut Core, replica: &Replica) {
+        self.engine = Self::engine(core, replica.frontier());
+    }
+
+    // ---- links -------------------------------------------------------------------------------------------
+
+    /// The links that are up.
+    pub fn links(&self) -> impl Iterator<Item = (LinkId, &UnicastLink)> {
+        self.links.iter().map(|(id, link)| (*id, link))
+    }
+
+    /// The peer and properties of a link that is up.
+    pub fn link(&self, link: LinkId) -> Option<&UnicastLink> {
+        self.links.get(&link)
+    }
+
+    /// Whether a link to a peer is up.
+    pub fn has_link_to(&self, peer: &PeerId) -> bool {
+        self.links.values().any(|link| link.peer == *peer)
+    }
+
+    /// The peers that a link leads to.
+    pub fn connected_peers(&self) -> BTreeSet<PeerId> {
+        self.links.values().map(|link| link.peer).collect()
+    }
+
+    /// Takes a link in. Returns whether it is the first to its peer.
+    pub fn put_link(&mut self, link: LinkId, peer: PeerId, caps: LinkCaps) -> bool {
+        let is_first = !self.has_link_to(&peer);
+        self.links.insert(link, UnicastLink { peer, caps });
+        is_first
+    }
+
+    /// Takes a link out. Returns it, and whether it was the last to its peer.
+    pub fn remove_link(&mut self, link: LinkId) -> Option<(UnicastLink, bool)> {
+        let removed = self.links.remove(&link)?;
+        let is_last = !self.has_link_to(&removed.peer);
+        Some((removed, is_last))
+    }
+
+    /// Takes all links out, to put them in again.
+    pub fn take_links(&mut self) -> BTreeMap<LinkId, UnicastLink> {
+        std::mem::take(&mut self.links)
+    }
+
+    /// Puts links back that could not be put in again yet.
+    pub fn restore_links(&mut self, links: BTreeMap<LinkId, UnicastLink>) {
+        self.links = links;
+    }
+
+    /// The links to a peer.
+    pub fn links_to(&self, peer: &PeerId) -> Vec<LinkId> {
+        self.links.iter().filter(|(_, link)| link.peer == *peer).map(|(id, _)| *id).collect()
+    }
+
+    // ---- news for the engine -----------------------------------------------------------------------------
+
+    /// A first link to a peer is up.
+    pub fn peer_up(&mut self, core: &Core, replica: &Replica, peer: PeerId) {
+        let ours = replica.frontier_for(&peer);
+        self.engine.handle_input(core.now_ms(), sync::Input::PeerUp { peer, ours });
+    }
+
+    /// The last link to a peer is gone.
+    pub fn peer_down(&mut self, core: &Core, peer: PeerId) {
+        self.engine.handle_input(core.now_ms(), sync::Input::PeerDown { peer });
+    }
+
+    /// Rights changed: what was refused may be taken now.
+    pub fn rights_changed(&mut self, core: &Core) {
+        self.engine.handle_input(core.now_ms(), sync::Input::RightsChanged);
+    }
+
+    /// Rights changed: each connected peer may see this much from now on.
+    pub fn renew_frontiers(&mut self, core: &Core, replica: &Replica) {
+        for peer in self.connected_peers() {
+            let ours = replica.frontier_for(&peer);
+            self.engine.handle_input(core.now_ms(), sync::Input::Rights { peer, ours });
+        }
+    }
+
+    /// A layer has a new state; `from` is the peer that sent it.
+    pub fn stored(&mut self, core: &Core, replica: &Replica, stored: &Stored, from: Option<PeerId>) {
+        let now = core.now_ms();
+        for layer in &stored.dropped {
+            self.engine.handle_input(now, sync::Input::Dropped { layer: *layer });
+        }
+        let (layer, state) = (stored.id.hash(), stored.state);
+        let mut readers = self.connected_peers();
+        readers.retain(|peer| replica.may_receive(peer, &stored.id));
+        self.engine.handle_input(now, sync::Input::Stored { layer, state, readers, from });
+    }
+
+    /// A message of the engine's own kinds arrived.
+    pub fn received(&mut self, core: &Core, peer: PeerId, message: Message) {
+        self.engine.handle_input(core.now_ms(), sync::Input::Received { peer, message });
+    }
+
+    /// A delta arrived whose base is not held here.
+    pub fn base_missing(&mut self, core: &Core, peer: PeerId) {
+        self.engine.handle_input(core.now_ms(), sync::Input::BaseMissing { peer });
+    }
+
+    /// A layer that a peer sent was refused.
+    pub fn refused(&mut self, core: &Core, peer: PeerId, signed: &SignedHead, refusal: Refusal) {
+        let layer = signed.head.layer.hash();
+        let input = match refusal {
+            // The audience is on its way, from this peer or another.
+            Refusal::AudienceBehind => sync::Input::TooEarly { peer, layer, state: State::of(signed) },
+            Refusal::OwnerNotTrusted | Refusal::ObservedOnly | Refusal::NotAWriter | Refusal::Quota => {
+                sync::Input::Refuse {
+                    peer,
+                    layer,
+                    sequence: signed.head.sequence,
+                    reason: refusal.code(),
+                    lasting: refusal != Refusal::Quota,
+                }
+            }
+        };
+        self.engine.handle_input(core.now_ms(), input);
+    }
+
+    /// Time has passed.
+    pub fn timeout(&mut self, core: &Core) {
+        self.engine.handle_input(core.now_ms(), sync::Input::Timeout);
+    }
+
+    /// When [`timeout`](Self::timeout) is due.
+    pub fn poll_timeout(&self) -> Option<u64> {
+        self.engine.poll_timeout()
+    }
+
+    /// The newest state of a layer that any peer has shown.
+    pub fn newest_known(&self, layer: &LayerHash) -> Option<State> {
+        self.engine.newest_known(layer)
+    }
+
+    /// How far a connected peer and this node lag behind each other.
+    pub fn lag(&self, peer: &PeerId) -> Option<sync::LinkLag> {
+        self.engine.lag(peer)
+    }
+
+    // ---- clocks of peers ---------------------------------------------------------------------------------
+
+    /// A peer's clock arrived with its boot and uptime. Returns whether it shows, for the first time in a while, that two
+    /// machines run with the peer's key.
+    pub fn hear_boot(&mut self, core: &Core, peer: PeerId, clock: PeerClock) -> bool {
+        self.boots.entry(peer).or_default().hear(clock.boot, clock.uptime_ms, core.now_ms())
+    }
+
+    /// Peers whose key two machines run with.
+    pub fn run_twice(&self, core: &Core) -> impl Iterator<Item = &PeerId> {
+        let now = core.now_ms();
+        self.boots.iter().filter(move |(_, boots)| boots.is_twice(now)).map(|(peer, _)| peer)
+    }
+
+    // ---- sending -----------------------------------------------------------------------------------------
+
+    /// The router, which chooses among links and radios.
+    pub fn router(&self) -> &TransportRouter {
+        &self.router
+    }
+
+    /// The same, to decide and count.
+    pub fn router_mut(&mut self) -> &mut TransportRouter {
+        &mut self.router
+    }
+
+    /// The links to a peer, as the router takes them.
+    pub fn candidates(&self, peer: &PeerId) -> Vec<Candidate> {
+        let links = self.links.iter().filter(|(_, link)| link.peer == *peer);
+        links.map(|(id, link)| Candidate { link: *id, caps: link.caps.clone() }).collect()
+    }
+
+    /// Routes one message to a peer over the chosen link. Returns its length.
+    pub fn send(&mut self, core: &mut Core, peer: PeerId, class: Class, message: &Message) -> usize {
+        let bytes = message.encode();
+        let length = bytes.len();
+        let candidates = self.candidates(&peer);
+        let request = Request { bytes: length, class, confidential: true, deadline_ms: None };
+        let Some(chosen) = self.router.route(request, &candidates).chosen else {
+            core.metrics.reject(Rejection::NoLinkMayCarry);
+            return length;
+        };
+        let link = self.links.get(&chosen).expect("the router chooses among its candidates");
+        core.metrics.sent_to(link.peer, link.caps.medium, length);
+        core.gate.output(Output::Send { link: chosen, bytes });
+        length
+    }
+
+    /// Sends what the engine wants.
+    pub fn drain(&mut self, core: &mut Core, replica: &mut Replica) {
+        let mut supplies = Vec::new();
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                sync::Output::Send { peer, message } => {
+                    self.send(core, peer, Class::Upkeep, &message);
+                }
+                sync::Output::Heartbeat { peer, fingerprint, next_by_s } => {
+                    let clock = core.clock.own_clock();
+                    let heartbeat = Message::Heartbeat { fingerprint, next_by_s, clock };
+                    self.send(core, peer, Class::Upkeep, &heartbeat);
+                }
+                sync::Output::Supply { peer, layer, held } => {
+                    if let Some(id) = replica.layer_id(&layer) {
+                        supplies.push((class_of(&id), peer, id, held));
+                    }
+                }
+            }
+        }
+        supplies.sort_by_key(|(class, ..)| *class);
+        for (class, peer, id, held) in supplies {
+            if self.supplied_bytes <= SUPPLY_BYTES_PER_TURN_MAX {
+                self.supplied_bytes += self.supply(core, replica, (peer, class), &id, held);
+            } else {
+                // The peer asks again: it cannot make this node hold more than a turn's worth of messages.
+                self.not_supplied(core, peer, &id, held);
+            }
+        }
+        for (peer, message) in replica.transfer_questions(core.now_ms()) {
+            self.send(core, peer, Class::Bulk, &message);
+        }
+    }
+
+    /// Sends a layer's newest state to one peer, unless the peer has to be asked first for an own state that is not known
+    /// here. Returns the message's length.
+    pub fn supply(
+        &mut self,
+        core: &mut Core,
+        replica: &mut Replica,
+        (peer, class): (PeerId, Class),
+        id: &LayerId,
+        held: Option<State>,
+    ) -> usize {
+        let claim = match id.author == core.me {
+            true => replica.claim(core, peer, id, held),
+            false => Claim::No,
+        };
+        if claim == Claim::Ask {
+            self.send(core, peer, Class::Document, &Message::Want(vec![(id.hash(), None)]));
+        }
+        if claim != Claim::No {
+            self.not_supplied(core, peer, id, held);
+            return 0;
+        }
+        match replica.supply(&peer, id, held) {
+            Some(message) => self.send(core, peer, class, &message),
+            None => 0,
+        }
+    }
+
+    fn not_supplied(&mut self, core: &Core, peer: PeerId, id: &LayerId, held: Option<State>) {
+        let layer = id.hash();
+        self.engine.handle_input(core.now_ms(), sync::Input::NotSupplied { peer, layer, held });
+    }
+
+    /// The outputs of this turn were committed: the next may supply as much again.
+    pub fn end_turn(&mut self) {
+        self.supplied_bytes = 0;
+    }
+
+    /// A link came up or went down, for watchers.
+    pub fn link_event(core: &mut Core, link: &UnicastLink, up: bool) {
+        let medium = link.caps.medium.to_string();
+        let peer = crate::identity::did(&link.peer);
+        core.event(Event::Link(crate::io::view::LinkEventView { peer, medium, up }));
+    }
+}
+
+/// The class of a layer that is supplied over a link.
+fn class_of(id: &LayerId) -> Class {
+    match id.document.name.as_str() {
+        DocumentName::AUDIENCE => Class::Audience,
+        DocumentName::STATE => Class::State,
+        _ => Class::Document,
+    }
+}

@@ -1,0 +1,46 @@
+//! Many seeds: in each a federation of 3 to 5 nodes with radios, cables or both lives some hours with all faults on. Then
+//! all nodes that can be reached are in step; then, on one cable, all nodes are, and the radios are silent.
+
+use crate::seeds;
+use tombolo_sim::chaos::{ChaosPlan, run};
+use tombolo_sim::report::RunReport;
+
+/// Seeds that once failed; each names what went wrong.
+const REGRESSIONS: &[(u64, &str)] = &[];
+
+fn one(seed: u64) -> RunReport {
+    run(seed, &ChaosPlan::default())
+}
+
+/// Documents are byte-identical at all readers that can be reached, no acknowledged write is lost, no node holds what it may
+/// not read, nothing barred went on air, no key and nonce was used twice, no hour had more airtime than the law permits.
+#[test]
+fn every_seed_ends_in_step() {
+    let (failed, total) = seeds::run_all("chaos", one, seeds::wanted(24));
+    println!("totals: {total}");
+    assert!(failed.is_empty(), "{} of {} seeds failed: {failed:?}", failed.len(), total.runs);
+    assert!(total.frames >= 100 * total.runs, "only {} frames went on air", total.frames);
+}
+
+/// Equal seeds, equal histories: without that, a failing seed could not be replayed.
+#[test]
+fn a_seed_replays_to_the_same_history() {
+    let (first, second) = (seeds::run_caught(one, 1), seeds::run_caught(one, 1));
+    assert_eq!(first, second);
+    assert!(!first.digest.is_empty());
+}
+
+/// Seeds that failed once pass.
+#[test]
+fn seeds_that_once_failed_pass() {
+    for (seed, what) in REGRESSIONS {
+        let report = seeds::run_caught(one, *seed);
+        assert_eq!(report.wrongs, Vec::<String>::new(), "seed {seed}: {what}");
+    }
+}
+
+/// Not a test of its own: runs the seed that `TOMBOLO_SEED` names, and prints its report.
+#[test]
+fn replay() {
+    seeds::replay("chaos", one);
+}
