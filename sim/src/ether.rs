@@ -147,7 +147,8 @@ impl Simulation {
 
     /// A node gives its radio a frame. One that it does not take is lost, as with any radio.
     pub(super) fn put_on_air(&mut self, seat: Seat, link: LinkId, bytes: Vec<u8>) {
-        let epoch = self.machine(seat).node.as_ref().and_then(|node| node.radios().boot_epoch(link));
+        let epoch =
+            self.machine(seat).node.as_ref().and_then(|node| node.report().broadcast.boot_epoch(link));
         let Some(aerial) = self.ether.aerials.get_mut(&link).filter(|a| a.seat == seat && a.plugged) else {
             // Pulled out while the frame was on its way, or none of this machine's.
             if !self.radios(seat).iter().any(|(own, ..)| *own == link) {

@@ -229,7 +229,8 @@ impl Field {
     /// A frame that one node, a member, makes up in another's name: of this kind, on that one's own channel, with any counter.
     pub fn forge(&self, by: usize, victim: usize, kind: u8, counter: u32, bytes: &[u8]) -> Option<Vec<u8>> {
         let forged = tombolo::broadcast::Forged { victim: self.peer_id(victim), kind, counter, bytes };
-        self.node_at(by).node.forge(RADIO, &forged)
+        let report = self.node_at(by).node.report();
+        report.broadcast.forge(report.core, report.replica, RADIO, &forged)
     }
 
     /// Lays a cable between two nodes.

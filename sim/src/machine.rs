@@ -98,7 +98,8 @@ impl Simulation {
     /// The sequence of an author's layer as a machine holds it; 0 where it holds none.
     pub fn sequence_held(&self, seat: Seat, document: &DocumentRef, author: Seat) -> u64 {
         let (owner, author) = (self.peer_id(document.owner), self.peer_id(author));
-        let heads = self.node(seat).into_iter().flat_map(Node::layers_held).map(|signed| &signed.head);
+        let layers = self.node(seat).into_iter().flat_map(|node| node.report().replica.layers().layers());
+        let heads = layers.map(|layer| layer.head());
         let of = |head: &&Head| {
             let id = &head.layer;
             id.document.owner == owner && id.document.name.as_str() == document.name && id.author == author

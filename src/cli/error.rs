@@ -38,6 +38,21 @@ impl CliError {
         CliError { code: "usage".to_owned(), message: message.into(), exit: 2 }
     }
 
+    /// Adds the command that helps against a refusal of the node; `doc` is the document of the refused command.
+    pub(crate) fn with_advice_for(mut self, doc: &str) -> Self {
+        let advice = match self.code.as_str() {
+            "unknown_peer" => "`tombolo peers` lists them".to_owned(),
+            "already_peer" => "`tombolo peers` shows it".to_owned(),
+            "unknown_document" => format!("`tombolo create {doc}` makes one, `tombolo ls` lists them"),
+            "document_exists" => format!("`tombolo get {doc}` shows it"),
+            "unknown_key" => format!("`tombolo get {doc}` shows what it has"),
+            "bad_expiry" => "for instance `--expires 24h`".to_owned(),
+            _ => return self,
+        };
+        self.message = format!("{}: {advice}", self.message);
+        self
+    }
+
     /// The reader of the output has gone, like `head`: the command ends quietly.
     fn reader_gone() -> Self {
         CliError { code: String::new(), message: String::new(), exit: 0 }

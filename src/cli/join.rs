@@ -1,12 +1,13 @@
 //! `join`: through the daemon, or with a node that runs just until both sides agreed.
 
 use std::io::Read;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::ask::{JsonReply, runtime, text_of};
 use super::error::{CliError, Outcome};
 use super::{CliContext, print};
+use tombolo_transports::Address;
+
 use crate::config::TimeSpan;
 use crate::folder::load_config;
 use crate::handle::{Settings, Tombolo};
@@ -19,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub(super) fn run(
     context: &CliContext,
     code: String,
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Address>,
     timeout: Option<TimeSpan>,
 ) -> Outcome {
     context.node.check_there()?;
@@ -43,7 +44,7 @@ pub(super) fn run(
             }
         };
         tokio::select! {
-            reply = joining => reply,
+            reply = joining => reply.map_err(|error| error.with_advice_for("")),
             () = hinting => Err(no_answer(running)),
         }
     })?;

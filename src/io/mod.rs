@@ -11,11 +11,9 @@ mod radio;
 mod state;
 pub mod view;
 
-use std::net::SocketAddr;
-
 use serde::Serialize;
 use tombolo_delta::Value;
-use tombolo_transports::{LinkCaps, LinkId, PeerId};
+use tombolo_transports::{Address, LinkCaps, LinkId, PeerId};
 
 pub use command::{Admin, Command, Query, Write};
 pub use radio::RadioSpec;
@@ -58,7 +56,7 @@ pub enum Input {
         /// The asker's proven key.
         peer: PeerId,
         /// Where it called from: kept as an address to dial later.
-        address: Option<SocketAddr>,
+        address: Option<Address>,
         /// The request; hostile.
         bytes: Vec<u8>,
     },
@@ -139,7 +137,7 @@ pub enum Output {
         /// Whom to call; the far end must prove this key.
         inviter: PeerId,
         /// Where it may be.
-        addresses: Vec<SocketAddr>,
+        addresses: Vec<Address>,
         /// The request.
         bytes: Vec<u8>,
     },
@@ -215,11 +213,11 @@ pub enum Event {
     },
 }
 
-/// Why a command was not done. Each says what happened and what to do next.
+/// Why a command was not done. The command line adds which of its commands helps.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
     /// No such peer.
-    #[error("no peer is called `{0}`: `tombolo peers` lists them")]
+    #[error("no peer is called `{0}`")]
     UnknownPeer(String),
     /// Several peers fit.
     #[error("`{text}` fits {count} peers: use more of the DID, or rename one")]
@@ -230,10 +228,10 @@ pub enum CommandError {
         count: usize,
     },
     /// No such document.
-    #[error("no document is called `{0}`: `tombolo create {0}` makes one, `tombolo ls` lists them")]
+    #[error("no document is called `{0}`")]
     UnknownDocument(String),
     /// Several documents fit.
-    #[error("`{name}` is the name of {} documents: say which: {}", choices.len(), choices.join(", "))]
+    #[error("`{name}` is the name of {} documents, name one of them: {}", choices.len(), choices.join(", "))]
     AmbiguousDocument {
         /// The name.
         name: String,
@@ -241,7 +239,7 @@ pub enum CommandError {
         choices: Vec<String>,
     },
     /// The document is there already.
-    #[error("a document `{0}` of yours exists already: `tombolo get {0}` shows it")]
+    #[error("a document `{0}` of yours exists already")]
     DocumentExists(String),
     /// Not a usable document name.
     #[error("`{name}` cannot be a document name: {why}")]
@@ -252,7 +250,7 @@ pub enum CommandError {
         why: &'static str,
     },
     /// The key is not there.
-    #[error("`{doc}` has no key `{key}`: `tombolo get {doc}` shows what it has")]
+    #[error("`{doc}` has no key `{key}`")]
     UnknownKey {
         /// The document.
         doc: String,
@@ -266,7 +264,7 @@ pub enum CommandError {
     #[error("you may read `{0}` but not write it: its owner lists you as an observer")]
     ReadOnly(String),
     /// Its owner says how a document is treated.
-    #[error("`{0}` is not yours: its owner says how it is treated")]
+    #[error("`{0}` is not yours: its owner sets its policy")]
     NotYours(String),
     /// A limit of the format or a quota of this node.
     #[error("{what} would pass the limit of {limit}: {remedy}")]
@@ -282,7 +280,7 @@ pub enum CommandError {
     #[error("this is not an invite code: {0}")]
     BadInvite(String),
     /// An invite cannot live so long, or not at all.
-    #[error("an invite lives at most 30 days, and longer than no time: for instance `--expires 24h`")]
+    #[error("an invite lives at most 30 days, and longer than no time")]
     BadExpiry,
     /// The code has run out.
     #[error("this invite expired on {0}: ask for a new one")]
@@ -291,7 +289,7 @@ pub enum CommandError {
     #[error("this is an invite of your own node: give it to the other one")]
     OwnInvite,
     /// We know the inviter already.
-    #[error("you are peers with {0} already: `tombolo peers` shows it")]
+    #[error("you are peers with {0} already")]
     AlreadyPeer(String),
     /// The inviter refused.
     #[error("{inviter} refused: {why}")]

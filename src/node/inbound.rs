@@ -1,8 +1,6 @@
 //! The walk in: link -> decode -> replica (one gate: root, signature, rights) -> engines -> events.
 
-use std::net::SocketAddr;
-
-use tombolo_transports::{LinkCaps, LinkId, PeerId};
+use tombolo_transports::{Address, LinkCaps, LinkId, PeerId};
 
 use crate::core::Rejection;
 use crate::federation::Refusal;
@@ -14,7 +12,7 @@ use crate::io::{CommandError, Event, Output, RequestId};
 use crate::layer::SignedHead;
 use crate::membership::{Answered, Redeem};
 use crate::node::Node;
-use crate::replica::{Arriving, Origin, Outcome, Reclaimed, Recovered, TransferMoved};
+use crate::replica::{Arriving, Origin, Outcome, Reclaimed, Recovered};
 use crate::router::Class;
 use crate::sync::message::Message;
 use crate::sync::transfer::{answer_parts, answer_tree};
@@ -76,19 +74,21 @@ impl Node {
             Message::Whole(envelope) => self.arrived(origin, Arriving::Whole(*envelope)),
             Message::TreeAsk(id, nodes) => {
                 let answer = self.replica.answer_transfer(&peer, &id, |map| answer_tree(id, map, &nodes));
-                self.answer(peer, answer);
+                self.wired.answer(&mut self.core, peer, answer);
             }
             Message::PartsAsk(id, buckets) => {
                 let answer = self.replica.answer_transfer(&peer, &id, |map| answer_parts(id, map, &buckets));
-                self.answer(peer, answer);
+                self.wired.answer(&mut self.core, peer, answer);
             }
             Message::Tree(id, nodes) => {
-                let moved = self.replica.take_nodes(&mut self.core, peer, &id, nodes);
-                self.transfer_moved(origin, moved);
+                if let Some(layer) = self.replica.take_nodes(&mut self.core, peer, &id, nodes) {
+                    self.arrived(origin, Arriving::Assembled(layer));
+                }
             }
             Message::Parts(id, parts) => {
-                let moved = self.replica.take_parts(&mut self.core, peer, &id, parts);
-                self.transfer_moved(origin, moved);
+                if let Some(layer) = self.replica.take_parts(&mut self.core, peer, &id, parts) {
+                    self.arrived(origin, Arriving::Assembled(layer));
+                }
             }
             Message::Heartbeat { clock, .. } => {
                 if let Some(clock) = clock {
@@ -103,19 +103,6 @@ impl Node {
             Message::Ask(_) | Message::Frontier { .. } | Message::Want(_) | Message::Refused(_) => {
                 self.wired.received(&self.core, peer, message);
             }
-        }
-    }
-
-    fn answer(&mut self, peer: PeerId, message: Option<Message>) {
-        if let Some(message) = message {
-            self.wired.send(&mut self.core, peer, Class::Bulk, &message);
-        }
-    }
-
-    fn transfer_moved(&mut self, origin: Origin, moved: TransferMoved) {
-        match moved {
-            TransferMoved::Complete(layer) => self.arrived(origin, Arriving::Assembled(layer)),
-            TransferMoved::Pending | TransferMoved::Rejected => {}
         }
     }
 
@@ -190,7 +177,7 @@ impl Node {
         &mut self,
         request: RequestId,
         peer: PeerId,
-        address: Option<SocketAddr>,
+        address: Option<Address>,
         bytes: &[u8],
     ) {
         let asked = JoinRequest::decode(bytes).map_err(|_| JoinRefusal::Signature);
@@ -214,11 +201,6 @@ impl Node {
         let waiters = self.membership.redeem(&mut self.core, &mut self.replica, redeem)?;
         self.answer_joined(&redeem.joiner, waiters);
         Ok(())
-    }
-
-    pub(super) fn join_answered(&mut self, inviter: PeerId, result: Result<Vec<u8>, String>) {
-        let answer = result.and_then(|bytes| JoinAnswer::decode(&bytes).map_err(|error| error.to_string()));
-        self.inviter_answered(inviter, answer);
     }
 
     pub(super) fn inviter_answered(&mut self, inviter: PeerId, answer: Result<JoinAnswer, String>) {

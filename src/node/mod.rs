@@ -20,9 +20,7 @@ mod outbound;
 mod queries;
 mod timers;
 
-use std::net::SocketAddr;
-
-use tombolo_transports::PeerId;
+use tombolo_transports::{Address, PeerId};
 
 pub use crate::core::NodeSettings;
 pub use crate::io::{
@@ -117,7 +115,10 @@ impl Node {
             Input::JoinRequest { request, peer, address, bytes } => {
                 self.join_request(request, peer, address, &bytes);
             }
-            Input::JoinAnswered { inviter, result } => self.join_answered(inviter, result),
+            Input::JoinAnswered { inviter, result } => {
+                let decode = |bytes: Vec<u8>| JoinAnswer::decode(&bytes).map_err(|error| error.to_string());
+                self.inviter_answered(inviter, result.and_then(decode));
+            }
             Input::RadioUp { link, spec } => self.broadcast.radio_up(&mut self.core, link, *spec),
             Input::RadioDown { link, why } => self.broadcast.radio_down(link, why),
             Input::RadioReady { link } => self.broadcast.radio_ready(&mut self.core, link),
@@ -149,7 +150,7 @@ impl Node {
     }
 
     /// The peers to accept and to dial, and their addresses: all but the untrusted.
-    pub fn dialable_peers(&self) -> Vec<(PeerId, Vec<SocketAddr>)> {
+    pub fn dialable_peers(&self) -> Vec<(PeerId, Vec<Address>)> {
         let peers = self.replica.federation().peers().filter(|peer| peer.trust_level > TrustLevel::Untrusted);
         // An inviter that has not agreed yet would refuse a call as its peer.
         let addresses = |peer: &Peer| match peer.joined {
@@ -228,30 +229,6 @@ impl Node {
         self.broadcast.load(&loaded.meta);
         self.wired.load(&mut self.core, &self.replica);
         Ok(())
-    }
-}
-
-/// What simulations look at inside a node.
-#[cfg(feature = "test-support")]
-#[doc(hidden)]
-impl Node {
-    /// Every layer as it is held.
-    pub fn layers_held(&self) -> impl Iterator<Item = &crate::layer::SignedHead> {
-        self.replica.layers().layers().map(|layer| &layer.signed)
-    }
-
-    /// The radios.
-    pub fn radios(&self) -> &Broadcast {
-        &self.broadcast
-    }
-
-    /// A frame that a hostile member can make up.
-    pub fn forge(
-        &self,
-        link: tombolo_transports::LinkId,
-        forged: &crate::broadcast::Forged<'_>,
-    ) -> Option<Vec<u8>> {
-        self.broadcast.forge(&self.core, &self.replica, link, forged)
     }
 }
 

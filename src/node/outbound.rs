@@ -25,15 +25,23 @@ impl Node {
         let staged = self.authoring.take_staged();
         let mut failed = BTreeMap::new();
         for (document, value) in staged.snapshots {
-            let is_whole = staged.whole.contains(&document);
-            match self.commit_split_snapshot(&document, value, is_whole) {
+            let parts = match staged.whole.contains(&document) {
+                true => vec![value],
+                false => self.broadcast.split_snapshot(&self.core, &self.replica, &document, value),
+            };
+            let commit = |node: &mut Node, part| node.commit_snapshot(&document, part);
+            match self.commit_parts(&document, parts, commit) {
                 Ok(()) => self.renew_brief(&document),
                 Err(error) => drop(failed.insert(document, error)),
             }
         }
         for (document, changes) in staged.maps {
-            let is_whole = staged.whole.contains(&document);
-            if let Err(error) = self.commit_split_map(&document, changes, is_whole) {
+            let parts = match staged.whole.contains(&document) {
+                true => vec![changes],
+                false => self.broadcast.split_map(&self.core, &self.replica, &document, changes),
+            };
+            let commit = |node: &mut Node, part| node.commit_map(&document, part);
+            if let Err(error) = self.commit_parts(&document, parts, commit) {
                 failed.insert(document, error);
             }
         }
@@ -50,41 +58,16 @@ impl Node {
         }
     }
 
-    /// Signs a snapshot in as many states as a radio needs to take each in one frame.
-    fn commit_split_snapshot(
+    /// Commits each part of a write that does not fit one frame of a radio; what leads from part to part is kept for it.
+    fn commit_parts<T>(
         &mut self,
         document: &DocumentId,
-        value: Value,
-        is_whole: bool,
+        parts: Vec<T>,
+        commit: impl Fn(&mut Node, T) -> Result<(), CommandError>,
     ) -> Result<(), CommandError> {
-        let parts = match is_whole {
-            true => vec![value],
-            false => self.broadcast.split_snapshot(&self.core, &self.replica, document, value),
-        };
         let is_split = parts.len() > 1;
         for part in parts {
-            self.commit_snapshot(document, part)?;
-            if is_split {
-                self.broadcast.note_part(&self.core, &mut self.replica, document);
-            }
-        }
-        Ok(())
-    }
-
-    /// The same for a map.
-    fn commit_split_map(
-        &mut self,
-        document: &DocumentId,
-        changes: MapChanges,
-        is_whole: bool,
-    ) -> Result<(), CommandError> {
-        let parts = match is_whole {
-            true => vec![changes],
-            false => self.broadcast.split_map(&self.core, &self.replica, document, changes),
-        };
-        let is_split = parts.len() > 1;
-        for part in parts {
-            self.commit_map(document, part)?;
+            commit(self, part)?;
             if is_split {
                 self.broadcast.note_part(&self.core, &mut self.replica, document);
             }

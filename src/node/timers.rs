@@ -18,7 +18,12 @@ impl Node {
         self.changed_by_time(released);
         self.resume_waiting();
         if self.replica.take_sweep_due(self.core.now_ms(), TOMBSTONE_SWEEP_MS) {
-            self.sweep_tombstones();
+            for sweep in self.replica.due_sweeps(&self.core.me, self.core.reference_ms()) {
+                if !self.awaits_own(&sweep.document) {
+                    let drops = sweep.drop.into_iter().map(|key| (key, None));
+                    self.authoring.staged_mut().put_map_below(&sweep.document, drops);
+                }
+            }
         }
     }
 
@@ -65,17 +70,6 @@ impl Node {
         for id in maps {
             // An empty change: the commit stamps what lies ahead.
             self.authoring.staged_mut().put_map(&id, []);
-        }
-    }
-
-    /// Drops own tombstones that are proven done and own entries that a tombstone beats; signs again where tombstones wait for
-    /// this node's signed time.
-    fn sweep_tombstones(&mut self) {
-        for sweep in self.replica.due_sweeps(&self.core.me, self.core.reference_ms()) {
-            if !self.awaits_own(&sweep.document) {
-                let drops = sweep.drop.into_iter().map(|key| (key, None));
-                self.authoring.staged_mut().put_map_below(&sweep.document, drops);
-            }
         }
     }
 }

@@ -136,18 +136,7 @@ pub struct Reclaimed {
     pub was_withheld: bool,
 }
 
-/// What parts of a large layer lead to.
-#[derive(Debug)]
-pub enum TransferMoved {
-    /// Further parts are missing, or the layer is known by now.
-    Pending,
-    /// The layer is complete.
-    Complete(Layer),
-    /// A part is not valid; counted.
-    Rejected,
-}
-
-/// What the gate says to a verified state.
+/// The gate's decision on a verified state.
 enum Verdict {
     Store { dropped: Vec<LayerHash> },
     Own { dropped: Vec<LayerHash> },
@@ -318,27 +307,27 @@ impl Replica {
         Outcome::TransferBegun
     }
 
-    /// Takes nodes of the hash tree of a large layer.
+    /// Takes nodes of the hash tree of a large layer. Returns the layer if it is complete now.
     pub fn take_nodes(
         &mut self,
         core: &mut Core,
         peer: PeerId,
         id: &TransferId,
         nodes: Vec<TreeNode>,
-    ) -> TransferMoved {
+    ) -> Option<Layer> {
         let own = self.layers.layer_of_hash(&id.layer).and_then(map_of);
         let taken = self.transfers.take_nodes(id, nodes, own, core.now_ms());
         self.transfer_moved(core, peer, id, taken)
     }
 
-    /// Takes parts of a large layer.
+    /// Takes parts of a large layer. Returns the layer if it is complete now.
     pub fn take_parts(
         &mut self,
         core: &mut Core,
         peer: PeerId,
         id: &TransferId,
         parts: Vec<(BucketIndex, Vec<u8>)>,
-    ) -> TransferMoved {
+    ) -> Option<Layer> {
         let taken = self.transfers.take_parts(id, parts, core.now_ms());
         self.transfer_moved(core, peer, id, taken)
     }
@@ -349,22 +338,16 @@ impl Replica {
         peer: PeerId,
         id: &TransferId,
         taken: Result<(), TransferError>,
-    ) -> TransferMoved {
+    ) -> Option<Layer> {
         if let Err(error) = taken {
             tracing::debug!(%peer, %error, "parts were not taken");
             core.metrics.reject(Rejection::BadPart);
-            return TransferMoved::Rejected;
+            return None;
         }
         self.recovery.extend_claim(peer, id.layer, core.now_ms());
         let own = self.layers.layer_of_hash(&id.layer).and_then(map_of);
-        match self.transfers.finish(id, own) {
-            None => TransferMoved::Pending,
-            Some(Ok(layer)) => TransferMoved::Complete(layer),
-            Some(Err(_)) => {
-                core.metrics.reject(Rejection::BadPart);
-                TransferMoved::Rejected
-            }
-        }
+        let finished = self.transfers.finish(id, own)?;
+        finished.inspect_err(|_| core.metrics.reject(Rejection::BadPart)).ok()
     }
 
     /// The questions for parts that are due, with the peer that each goes to.

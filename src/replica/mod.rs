@@ -37,7 +37,7 @@ mod time;
 
 use tombolo_transports::PeerId;
 
-pub use apply::{Arriving, Origin, Outcome, Reclaimed, Recovered, TransferMoved};
+pub use apply::{Arriving, Origin, Outcome, Reclaimed, Recovered};
 pub use history::KnownBase;
 pub use layers::{Layers, Replaced};
 pub use recovery::{Claim, Recovery, Restage};

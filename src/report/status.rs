@@ -96,7 +96,7 @@ impl Report<'_> {
                 messages_received: traffic.messages_received,
                 bytes_received: traffic.bytes_received,
             },
-            router: self.wired.router().counters(),
+            router: self.wired.router().counters().map(|(counter, count)| (counter.label(), count)).collect(),
             addresses: Vec::new(),
             alarms: self.alarms(source),
             forks,

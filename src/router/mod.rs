@@ -109,9 +109,29 @@ pub struct Decision {
 #[derive(Clone, Debug, Default)]
 pub struct TransportRouter {
     preference: Preference,
-    taken: BTreeMap<Medium, u64>,
-    refused: BTreeMap<(Medium, Reason), u64>,
-    stranded: u64,
+    counters: BTreeMap<RouteCounter, u64>,
+}
+
+/// What the router counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RouteCounter {
+    /// A link of this medium was chosen.
+    Taken(Medium),
+    /// A link of this medium lost, for this reason.
+    Lost(Medium, Reason),
+    /// No link could carry the message.
+    Stranded,
+}
+
+impl RouteCounter {
+    /// The label in `status` and metrics: `lan taken`, `mesh costs_more`, `stranded`.
+    pub fn label(self) -> String {
+        match self {
+            RouteCounter::Taken(medium) => format!("{medium} taken"),
+            RouteCounter::Lost(medium, reason) => format!("{medium} {}", reason.label()),
+            RouteCounter::Stranded => "stranded".to_owned(),
+        }
+    }
 }
 
 impl TransportRouter {
@@ -126,14 +146,20 @@ impl TransportRouter {
         for candidate in candidates {
             let medium = candidate.caps.medium;
             if decision.chosen == Some(candidate.link) {
-                *self.taken.entry(medium).or_default() += 1;
+                self.count(RouteCounter::Taken(medium));
             }
             for (_, reason) in decision.rejected.iter().filter(|(link, _)| *link == candidate.link) {
-                *self.refused.entry((medium, *reason)).or_default() += 1;
+                self.count(RouteCounter::Lost(medium, *reason));
             }
         }
-        self.stranded += u64::from(decision.chosen.is_none());
+        if decision.chosen.is_none() {
+            self.count(RouteCounter::Stranded);
+        }
         decision
+    }
+
+    fn count(&mut self, counter: RouteCounter) {
+        *self.counters.entry(counter).or_default() += 1;
     }
 
     /// The decision alone, without counting: what an explanation replays.
@@ -158,12 +184,9 @@ impl TransportRouter {
         Decision { request, chosen: order.first().map(|(link, _)| *link), order, rejected }
     }
 
-    /// The counters: `lan taken`, `mesh costs_more`, …; `stranded`: no link could carry it.
-    pub fn counters(&self) -> BTreeMap<String, u64> {
-        let taken = self.taken.iter().map(|(medium, n)| (format!("{medium} taken"), *n));
-        let refused = self.refused.iter().map(|((m, reason), n)| (format!("{m} {}", reason.label()), *n));
-        let stranded = (self.stranded > 0).then(|| ("stranded".to_owned(), self.stranded));
-        taken.chain(refused).chain(stranded).collect()
+    /// The decisions counted since the start.
+    pub fn counters(&self) -> impl Iterator<Item = (RouteCounter, u64)> {
+        self.counters.iter().map(|(counter, count)| (*counter, *count))
     }
 
     fn rank(&self, candidate: &Candidate) -> u8 {

@@ -253,6 +253,13 @@ impl Unicast {
         length
     }
 
+    /// Sends the answer to a peer's question for parts of a large layer, if there is one.
+    pub fn answer(&mut self, core: &mut Core, peer: PeerId, answer: Option<Message>) {
+        if let Some(message) = answer {
+            self.send(core, peer, Class::Bulk, &message);
+        }
+    }
+
     /// Sends what the engine wants.
     pub fn drain(&mut self, core: &mut Core, replica: &mut Replica) {
         let mut supplies = Vec::new();

@@ -231,7 +231,7 @@ impl Chaos {
         let mut secrets = Vec::new();
         for seat in self.day.running() {
             let Some(node) = self.day.simulation.node(seat) else { continue };
-            for signed in node.layers_held() {
+            for signed in node.report().replica.layers().layers().map(|layer| &layer.signed) {
                 let document = &signed.head.layer.document;
                 let is_shown = self.documents.iter().any(|drawn| {
                     !drawn.confidential
@@ -310,7 +310,7 @@ impl Chaos {
     pub(super) fn check_memory(&mut self) -> Result<(), String> {
         for seat in self.day.running() {
             let radios = self.day.simulation.radios(seat).len();
-            let held = self.day.simulation.node(seat).map_or(0, |node| node.radios().bytes_held());
+            let held = self.day.simulation.node(seat).map_or(0, |node| node.report().broadcast.bytes_held());
             if held > radios * MemoryLimits::default().bytes_max {
                 return Err(format!("{seat:?} holds {held} bytes of messages not whole yet"));
             }

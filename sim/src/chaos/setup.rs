@@ -181,7 +181,7 @@ impl Chaos {
             .iter()
             .map(|document| (simulation.peer_id(document.owner), document.name.as_str()))
             .collect();
-        let heads = node.layers_held().map(|signed| &signed.head);
+        let heads = node.report().replica.layers().layers().map(|layer| layer.head());
         let of = heads.filter(|head| {
             let document = &head.layer.document;
             wanted.contains(&(document.owner, document.name.as_str()))
