@@ -29,7 +29,7 @@ use crate::system_clock::now;
 use air::EmulatedChannel;
 use cable::Cable;
 use figures::{ConvergeFigures, DocumentFigures, Figures, NodeFigures, RadioFigures};
-use tombolo_mesh::airtime::{Line, Modulation};
+use tombolo_mesh::airtime::{PhyRate, Modulation};
 use tombolo_transports::Address;
 
 /// The nodes: the first invites, and owns the shared document.
@@ -108,7 +108,7 @@ struct Scene {
 impl Scene {
     async fn set_up(folder: &Path) -> Result<Self, CliError> {
         say("four nodes, each with its own folder, identity and store; two of them have a radio");
-        let channel = EmulatedChannel::open(now().wall_ms, Line::lora(MODULATION), BY_RADIO.len()).await;
+        let channel = EmulatedChannel::open(now().wall_ms, PhyRate::lora(MODULATION), BY_RADIO.len()).await;
         let channel = channel.map_err(|e| CliError::new("system", format!("no loopback network: {e}")))?;
         let [harbour, ferry, lighthouse] = NAMES;
         let harbour = DemoNode::start(folder, harbour, &channel).await?;
