@@ -1,5 +1,5 @@
-//! What goes into a `Node` and what comes out: the whole surface between the sans-io core and whoever
-//! drives it (the daemon, the command line without a daemon, the simulation).
+//! What goes into a `Node` and what comes out: the whole surface between the sans-io core and its
+//! drivers (the daemon, the command line without a daemon, the simulation).
 //!
 //! The order is always: `handle_input` one or more times, then `poll_output` until it is empty, then
 //! `poll_timeout`. The first `poll_output` after an input makes everything durable that the inputs
@@ -32,7 +32,7 @@ pub enum Input {
     LinkUp {
         /// The link.
         link: LinkId,
-        /// Whom TLS (or the frame layer) proved at its far end.
+        /// The peer that TLS (or the frame layer) proved at its far end.
         peer: PeerId,
         /// What the link can do.
         caps: LinkCaps,
@@ -62,7 +62,7 @@ pub enum Input {
     },
     /// The answer to our own `Output::DialJoin`, or why there is none, in words for a person.
     JoinAnswered {
-        /// Whom we asked.
+        /// The inviter that was asked.
         inviter: PeerId,
         /// Its answer; hostile.
         result: Result<Vec<u8>, String>,
@@ -90,7 +90,7 @@ pub enum Input {
     Frame {
         /// Which radio.
         link: LinkId,
-        /// The frame, from anybody; hostile.
+        /// The frame, from any sender; hostile.
         bytes: Vec<u8>,
     },
     /// A local request.
@@ -113,7 +113,7 @@ pub enum Output {
         /// The message.
         bytes: Vec<u8>,
     },
-    /// Give a radio one frame. It says `RadioReady` when it takes another.
+    /// Give a radio one frame. `RadioReady` reports when it takes another.
     Frame {
         /// Which radio.
         link: LinkId,
@@ -134,7 +134,7 @@ pub enum Output {
     },
     /// Call an inviter on `tombolo-join/1`, send it these bytes, bring its answer as `JoinAnswered`.
     DialJoin {
-        /// Whom to call; the far end must prove this key.
+        /// The peer to dial; the far end must prove this key.
         inviter: PeerId,
         /// Where it may be.
         addresses: Vec<Address>,
@@ -263,7 +263,7 @@ pub enum CommandError {
     /// We may read but not write.
     #[error("you may read `{0}` but not write it: its owner lists you as an observer")]
     ReadOnly(String),
-    /// Its owner says how a document is treated.
+    /// Only its owner sets a document's policy.
     #[error("`{0}` is not yours: its owner sets its policy")]
     NotYours(String),
     /// A limit of the format or a quota of this node.
@@ -294,7 +294,7 @@ pub enum CommandError {
     /// The inviter refused.
     #[error("{inviter} refused: {why}")]
     JoinRefused {
-        /// Whom we asked.
+        /// The inviter that was asked.
         inviter: String,
         /// Its reason.
         why: String,

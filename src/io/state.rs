@@ -1,4 +1,4 @@
-//! What a node says of itself: the `state` document of its owner.
+//! The state that a node publishes: the `state` document of its owner.
 
 use serde::{Deserialize, Serialize};
 

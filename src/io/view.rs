@@ -44,7 +44,7 @@ pub struct PeerView {
     pub pubkey: String,
     /// Its onion address.
     pub onion: String,
-    /// Its name: given here, else what it says of itself.
+    /// Its name: the one given here, else the one that its state has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// What we let it do.
@@ -73,7 +73,7 @@ pub struct PeerView {
 /// A removed peer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RemovedView {
-    /// Whom.
+    /// The peer that was removed.
     pub removed: String,
     /// Entries of our documents that it had written and that we keep as ours.
     pub entries_kept: usize,
@@ -226,7 +226,7 @@ pub struct TransferView {
     /// Who sends it, where it comes in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// Which document and author, where it goes out. What comes in tells that when it is whole.
+    /// The document and its author, of an outgoing message. An incoming one shows them when it is whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub document: Option<String>,
     /// Frames that are out, or in.
@@ -273,7 +273,7 @@ pub struct AirtimeView {
     pub by_priority: Vec<PriorityAirtimeRow>,
     /// By what it was for.
     pub by_account: Vec<AirtimeRow>,
-    /// By whom it was for: shares of what was sent for several.
+    /// By the peers that it was sent for; what was sent for several is shared.
     pub by_peer: Vec<PeerAirtimeRow>,
 }
 
@@ -366,7 +366,7 @@ pub struct PeerStatusView {
     pub heard_at: Option<String>,
 }
 
-/// How far a peer and we are apart, as far as that is known. What nobody has counted is `null`, never 0.
+/// The sync status with a peer, as far as it is known. What is not counted is `null`, never 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct StepView {
     /// `in step`, `catching up`, `unknown`, `not connected`, `waiting for the inviter`.
@@ -375,13 +375,13 @@ pub struct StepView {
     pub we_lack: Option<usize>,
     /// Layers we have, and it lacks and was not sent yet.
     pub they_lack: Option<usize>,
-    /// By radio: layers that were sent, and that it has not said yet to have.
+    /// By radio: layers that were sent, and that it has not acknowledged yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unacknowledged: Option<usize>,
     /// Where it is not known: until when it was, RFC 3339; absent if it never was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown_since: Option<String>,
-    /// By radio: layers of both that do not go by it, and of which nothing is said here.
+    /// By radio: layers of both that do not go by it, and that are not compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_by_radio: Option<usize>,
 }
