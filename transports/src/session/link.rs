@@ -195,3 +195,33 @@ impl Link {
         self.carrier.received() + self.bytes.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::Address;
+    use crate::session::{Pipe, STREAM_CAPS};
+
+    /// On a stream that does not keep itself alive: a ping, then doubt, then the end, unless a byte comes.
+    #[test]
+    fn silence_brings_a_ping_then_doubt_then_the_end() {
+        let place = Address::Memory(1);
+        let (stream, _other) = tokio::io::duplex(1);
+        let carrier = Pipe::connection(stream, PeerId([1; 32]), place, Some(place), STREAM_CAPS).carrier;
+        let link = Link::new(LinkId(1), carrier, [0; 8], 100, Outbox::new(100));
+        let after = |seconds| link.since + Duration::from_secs(seconds);
+        link.received(1);
+        link.look(after(10));
+        link.look(after(39));
+        assert!(!link.is_suspect());
+        link.look(after(41));
+        assert!(link.is_suspect() && !link.is_ending());
+        link.received(1);
+        assert!(!link.is_suspect(), "a byte ends the doubt");
+        link.look(after(42));
+        link.look(after(91));
+        assert_eq!(link.ending(), None);
+        link.look(after(92));
+        assert_eq!(link.ending(), Some(DownReason::Silent));
+    }
+}
