@@ -166,9 +166,6 @@ pub enum DownReason {
     /// A newer link to the same peer took over.
     #[error("replaced by a newer link")]
     Replaced,
-    /// The peer is no longer on the list.
-    #[error("no longer a peer")]
-    Revoked,
     /// The peer broke the protocol.
     #[error("the peer broke the protocol: {0}")]
     Misbehaved(RejectReason),

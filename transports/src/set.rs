@@ -57,7 +57,7 @@ use tokio::sync::mpsc;
 /// assert!(matches!(events_b.recv().await, Some(LinkEvent::Up { .. })));
 /// assert!(matches!(events_b.recv().await, Some(LinkEvent::Received { bytes, .. }) if bytes == b"tide"));
 ///
-/// b.set_peers(&[]);
+/// a.close(link);
 /// assert!(matches!(events_a.recv().await, Some(LinkEvent::Down { .. })));
 /// a.shutdown().await;
 /// # }
@@ -154,7 +154,7 @@ impl Transports {
         self.sessions_of(link)?.caps(link)
     }
 
-    /// Replaces the list of peers. Links of those left out are closed at once, whatever their carrier.
+    /// Replaces the list of peers, on every carrier; see [`Sessions::set_peers`](crate::session::Sessions::set_peers).
     pub fn set_peers(&self, peers: &[PeerId]) {
         let peers = peers.iter().copied().collect();
         self.all().for_each(|transport| transport.set_peers(&peers));

@@ -164,7 +164,8 @@ async fn a_key_struck_off_is_cut_within_a_second_and_stays_out() {
     let (_, at_b) = (a.up().await, b.up().await);
     let begun = Instant::now();
     b.lan.set_peers(Vec::new());
-    assert_eq!(b.down().await, DownReason::Revoked);
+    b.lan.close(at_b);
+    assert_eq!(b.down().await, DownReason::Closed);
     assert_eq!(a.down().await, DownReason::PeerClosed);
     assert!(begun.elapsed() < Duration::from_secs(1));
     assert_eq!(b.lan.send(at_b, vec![1]), Err(SendError::Unknown));

@@ -92,7 +92,8 @@ async fn a_peer_that_is_removed_is_cut_within_a_second_and_stays_out() {
     let (_, at_b) = (a.up().await, b.up().await);
     let begun = Instant::now();
     b.transports.set_peers(&[]);
-    assert!(matches!(b.next().await, LinkEvent::Down { reason: DownReason::Revoked, .. }));
+    b.transports.close(at_b);
+    assert!(matches!(b.next().await, LinkEvent::Down { reason: DownReason::Closed, .. }));
     assert!(matches!(a.next().await, LinkEvent::Down { reason: DownReason::PeerClosed, .. }));
     assert!(begun.elapsed() < Duration::from_secs(1));
     assert_eq!(b.transports.send(at_b, vec![1]), Err(SendError::Unknown));

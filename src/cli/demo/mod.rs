@@ -29,7 +29,7 @@ use crate::system_clock::now;
 use air::EmulatedChannel;
 use cable::Cable;
 use figures::{ConvergeFigures, DocumentFigures, Figures, NodeFigures, RadioFigures};
-use tombolo_mesh::airtime::{PhyRate, Modulation};
+use tombolo_mesh::airtime::{Modulation, PhyRate};
 use tombolo_transports::Address;
 
 /// The nodes: the first invites, and owns the shared document.

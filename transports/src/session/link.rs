@@ -91,7 +91,6 @@ impl Link {
     pub(super) fn end(&self, reason: DownReason) {
         self.ending.send_if_modified(|ending| ending.is_none() && ending.replace(reason).is_none());
         self.carrier.close(match reason {
-            DownReason::Revoked => Close::UnknownKey,
             DownReason::Misbehaved(_) => Close::BadFrame,
             DownReason::Replaced => Close::Duplicate,
             DownReason::Closed

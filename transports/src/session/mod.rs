@@ -115,14 +115,12 @@ impl Sessions {
         self.id
     }
 
-    /// Replaces the list of peers. Links of those left out are closed at once, and their keys are refused
-    /// from now on, in handshakes under way too. This is the one way in which a removal ends a link.
+    /// Replaces the list of peers. The keys of those left out are refused from now on, in handshakes under way too. A link
+    /// that is up stays up: the node above closes the links of a peer that it removes, with [`close`](Self::close), and a
+    /// link that it does not know by then when it is reported. So a removal ends a link in one way.
     pub fn set_peers(&self, peers: &BTreeSet<PeerId>) {
         let table = self.table();
         self.allow.replace(peers.iter().copied());
-        for link in table.links.values().filter(|link| !peers.contains(&link.peer)) {
-            link.end(DownReason::Revoked);
-        }
         drop(table);
         self.wake.notify_one();
     }
