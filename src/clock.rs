@@ -1,12 +1,12 @@
-//! Time as the rest of the system sees it: [`Mono`], [`Wall`] and [`Millis`] are instants of the two clocks and the time
-//! between two instants of one; `Now` comes in as an argument, `Timestamp` is a hybrid logical
-//! clock, and `ReferenceClock` decides which wall time to believe. Nothing here reads a clock.
+//! Clocks as the rest of the system sees them: `Now` comes in as an argument, `Timestamp` is a hybrid logical clock, and
+//! `ReferenceClock` decides which wall time to believe. Nothing here reads a clock.
 
 use std::collections::BTreeMap;
 
 use tombolo_transports::PeerId;
 
 use crate::limits::{CLOCK_HEARD_MS, FUTURE_BOUND_MS, STAMP_MS_MAX};
+use crate::time::{Millis, Mono, Wall};
 
 /// 2026-11-01T00:00:00Z in milliseconds: a wall clock before the build is not set.
 pub const BUILD_DATE_MS: u64 = 1_793_491_200_000;
@@ -23,74 +23,12 @@ pub struct Now {
 impl Now {
     /// The instant on the monotonic clock.
     pub fn mono(&self) -> Mono {
-        Mono(self.mono_ms)
+        Mono::from_ms(self.mono_ms)
     }
 
     /// The instant on the system clock, right or wrong.
     pub fn wall(&self) -> Wall {
-        Wall(self.wall_ms)
-    }
-}
-
-/// A length of time, in milliseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Millis(pub u64);
-
-/// An instant on this boot's monotonic clock. Its zero means nothing, and no other node knows it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Mono(u64);
-
-impl Mono {
-    /// The instant `ms` milliseconds after the clock's zero.
-    pub fn from_ms(ms: u64) -> Self {
-        Mono(ms)
-    }
-
-    /// Milliseconds since the clock's zero.
-    pub fn ms(self) -> u64 {
-        self.0
-    }
-
-    /// The time since an earlier instant; none passed where it is later.
-    pub fn since(self, earlier: Mono) -> Millis {
-        Millis(self.0.saturating_sub(earlier.0))
-    }
-}
-
-impl std::ops::Add<Millis> for Mono {
-    type Output = Mono;
-
-    fn add(self, length: Millis) -> Mono {
-        Mono(self.0.saturating_add(length.0))
-    }
-}
-
-/// An instant of wall time, by a clock that may be wrong.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Wall(u64);
-
-impl Wall {
-    /// The instant `ms` milliseconds after the Unix epoch.
-    pub fn from_ms(ms: u64) -> Self {
-        Wall(ms)
-    }
-
-    /// Milliseconds since the Unix epoch.
-    pub fn ms(self) -> u64 {
-        self.0
-    }
-
-    /// The time between two instants, whichever is earlier.
-    pub fn distance(self, other: Wall) -> Millis {
-        Millis(self.0.abs_diff(other.0))
-    }
-}
-
-impl std::ops::Add<Millis> for Wall {
-    type Output = Wall;
-
-    fn add(self, length: Millis) -> Wall {
-        Wall(self.0.saturating_add(length.0))
+        Wall::from_ms(self.wall_ms)
     }
 }
 
@@ -184,7 +122,7 @@ impl PeerReading {
     /// What the peer's clock shows now, if it runs as fast as this node's.
     fn on(&self, now: Mono) -> Wall {
         let offset = i128::from(self.wall.ms()) - i128::from(self.at.ms());
-        Wall(clamp_ms(offset + i128::from(now.ms())))
+        Wall::from_ms(clamp_ms(offset + i128::from(now.ms())))
     }
 }
 
@@ -201,12 +139,12 @@ pub struct ReferenceClock {
 impl ReferenceClock {
     /// A clock that knows the newest stamp this node ever made durable.
     pub fn new(newest_own: Timestamp, operator_set: bool) -> Self {
-        ReferenceClock { newest_own: Wall(newest_own.ms()), operator_set, readings: BTreeMap::new() }
+        ReferenceClock { newest_own: Wall::from_ms(newest_own.ms()), operator_set, readings: BTreeMap::new() }
     }
 
     /// An authenticated peer sent its wall time.
     pub fn hear(&mut self, peer: PeerId, wall_ms: u64, now: Now) {
-        self.readings.insert(peer, PeerReading { wall: Wall(wall_ms), at: now.mono() });
+        self.readings.insert(peer, PeerReading { wall: Wall::from_ms(wall_ms), at: now.mono() });
     }
 
     /// Forgets a removed peer's clock.
@@ -217,26 +155,28 @@ impl ReferenceClock {
     /// Whether this node's wall clock may be sent to peers.
     pub fn own_is_set(&self, now: Now) -> bool {
         self.operator_set
-            || (now.wall() >= Wall(BUILD_DATE_MS) && now.wall() + Millis(FUTURE_BOUND_MS) >= self.newest_own)
+            || (now.wall() >= Wall::from_ms(BUILD_DATE_MS)
+                && now.wall() + Millis::from_ms(FUTURE_BOUND_MS) >= self.newest_own)
     }
 
     /// Reference time in milliseconds since the Unix epoch, and where it comes from.
     pub fn reference(&self, now: Now) -> (u64, TimeSource) {
-        let is_fresh = |reading: &&PeerReading| now.mono().since(reading.at) <= Millis(CLOCK_HEARD_MS);
+        let is_fresh =
+            |reading: &&PeerReading| now.mono().since(reading.at) <= Millis::from_ms(CLOCK_HEARD_MS);
         let mut peers: Vec<Wall> =
             self.readings.values().filter(is_fresh).map(|reading| reading.on(now.mono())).collect();
         peers.sort_unstable();
         let median = peers.get(peers.len().saturating_sub(1) / 2).copied();
-        let own = now.wall().min(Wall(STAMP_MS_MAX));
+        let own = now.wall().min(Wall::from_ms(STAMP_MS_MAX));
         let is_quorum = peers.len() >= 3;
         let (wall, source) = match (self.own_is_set(now), median) {
-            (true, Some(m)) if is_quorum && own.distance(m) > Millis(FUTURE_BOUND_MS) => {
+            (true, Some(m)) if is_quorum && own.distance(m) > Millis::from_ms(FUTURE_BOUND_MS) => {
                 (m, TimeSource::Median)
             }
             (true, _) => (own, TimeSource::Own),
             (false, Some(m)) if is_quorum => (m, TimeSource::Median),
             (false, Some(m)) => (m, TimeSource::Peer),
-            (false, None) => (self.newest_own.max(Wall(BUILD_DATE_MS)), TimeSource::Logical),
+            (false, None) => (self.newest_own.max(Wall::from_ms(BUILD_DATE_MS)), TimeSource::Logical),
         };
         (wall.ms(), source)
     }

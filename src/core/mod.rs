@@ -18,12 +18,13 @@ pub use gate::{Gate, STORAGE_RETRY_MS, StorageFault};
 pub use metrics::{Metrics, Rejection};
 pub use settings::{BriefField, BriefFields, NodeSettings};
 
-use crate::clock::{Mono, Now};
+use crate::clock::Now;
 use crate::identity::Keypair;
 use crate::io::Event;
 use crate::layer::{DocumentId, DocumentName, LayerId};
 use crate::random::Random;
 use crate::store::Store;
+use crate::time::Mono;
 
 /// What the parts of one node share.
 #[derive(Debug)]

@@ -1,0 +1,129 @@
+//! Three types that stand for time: an instant on the monotonic clock ([`Mono`]), an instant of wall time ([`Wall`]), and
+//! the length of time between two instants of one clock ([`Millis`]). The two kinds of instant cannot be compared. What
+//! clocks show, and which of them to believe, is `clock`'s.
+
+/// A length of time, in milliseconds. Arithmetic stops at nothing and at the longest one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Millis(u64);
+
+impl Millis {
+    /// No time at all.
+    pub const ZERO: Millis = Millis(0);
+
+    /// A length of `ms` milliseconds.
+    pub const fn from_ms(ms: u64) -> Self {
+        Millis(ms)
+    }
+
+    /// A length of `s` seconds.
+    pub const fn from_secs(s: u64) -> Self {
+        Millis(s.saturating_mul(1000))
+    }
+
+    /// The length in milliseconds.
+    pub const fn ms(self) -> u64 {
+        self.0
+    }
+}
+
+impl std::ops::Add for Millis {
+    type Output = Millis;
+
+    fn add(self, other: Millis) -> Millis {
+        Millis(self.0.saturating_add(other.0))
+    }
+}
+
+impl std::ops::Sub for Millis {
+    type Output = Millis;
+
+    fn sub(self, other: Millis) -> Millis {
+        Millis(self.0.saturating_sub(other.0))
+    }
+}
+
+impl std::ops::Mul<u64> for Millis {
+    type Output = Millis;
+
+    fn mul(self, times: u64) -> Millis {
+        Millis(self.0.saturating_mul(times))
+    }
+}
+
+impl std::ops::Div<u64> for Millis {
+    type Output = Millis;
+
+    fn div(self, parts: u64) -> Millis {
+        Millis(self.0 / parts)
+    }
+}
+
+/// An instant on this boot's monotonic clock. Its zero means nothing, and no other node knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mono(u64);
+
+impl Mono {
+    /// Later than any instant: what waits until then does not end by itself.
+    pub const NEVER: Mono = Mono(u64::MAX);
+
+    /// The instant `ms` milliseconds after the clock's zero.
+    pub const fn from_ms(ms: u64) -> Self {
+        Mono(ms)
+    }
+
+    /// Milliseconds since the clock's zero.
+    pub const fn ms(self) -> u64 {
+        self.0
+    }
+
+    /// The time since an earlier instant; none passed where it is later.
+    pub fn since(self, earlier: Mono) -> Millis {
+        Millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl std::ops::Add<Millis> for Mono {
+    type Output = Mono;
+
+    fn add(self, length: Millis) -> Mono {
+        Mono(self.0.saturating_add(length.0))
+    }
+}
+
+/// Stops at the clock's zero.
+impl std::ops::Sub<Millis> for Mono {
+    type Output = Mono;
+
+    fn sub(self, length: Millis) -> Mono {
+        Mono(self.0.saturating_sub(length.0))
+    }
+}
+
+/// An instant of wall time, by a clock that may be wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Wall(u64);
+
+impl Wall {
+    /// The instant `ms` milliseconds after the Unix epoch.
+    pub fn from_ms(ms: u64) -> Self {
+        Wall(ms)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub fn ms(self) -> u64 {
+        self.0
+    }
+
+    /// The time between two instants, whichever is earlier.
+    pub fn distance(self, other: Wall) -> Millis {
+        Millis(self.0.abs_diff(other.0))
+    }
+}
+
+impl std::ops::Add<Millis> for Wall {
+    type Output = Wall;
+
+    fn add(self, length: Millis) -> Wall {
+        Wall(self.0.saturating_add(length.0))
+    }
+}
