@@ -4,6 +4,8 @@
 //! differ in them. They stand first and are never settings. Local limits follow; reaching one drops a
 //! whole thing, visibly (a counter with its reason in `status`), never a part of it.
 
+use crate::time::Millis;
+
 // ---- constants of the format -------------------------------------------------------------------------
 
 /// Canonical CBOR of a snapshot, bytes. A larger one is refused by its author and by every reader.
@@ -84,7 +86,7 @@ pub const REFUSALS_KEPT_MAX: usize = 4_096;
 /// Large layers on their way here at a time. One more waits until it is offered again.
 pub const TRANSFERS_MAX: usize = 64;
 /// A transfer that has not moved for so long is given up.
-pub const TRANSFER_STALE_MS: u64 = 10 * 60 * 1000;
+pub const TRANSFER_STALE: Millis = Millis::from_secs(10 * 60);
 /// Layers named in one frontier, want or refusal; more go into a further message.
 pub const FRONTIER_ENTRIES_MAX: usize = 4_096;
 /// Layers a peer's frontier may name in all. More are not remembered.
@@ -98,19 +100,19 @@ pub const BASE_CANDIDATES_ON_AIR_MAX: usize = 32;
 pub const SHORT_PRINT_LAYERS_MAX: usize = 16;
 /// Layers wanted because one peer reported them. More are taken up when some have come.
 pub const WANTS_MAX: usize = 1_024;
-/// Heartbeat on an idle link, in milliseconds.
-pub const HEARTBEAT_MS: u64 = 15_000;
-/// Relayed news are gathered this long before neighbours are notified, in milliseconds.
-pub const NOTICE_DELAY_MS: u64 = 20;
-/// How long a node waits for the author's own push before it asks a relay, in milliseconds.
-pub const WANT_DELAY_MS: u64 = 60;
+/// Heartbeat on an idle link.
+pub const HEARTBEAT: Millis = Millis::from_secs(15);
+/// Relayed news are gathered this long before neighbours are notified.
+pub const NOTICE_DELAY: Millis = Millis::from_ms(20);
+/// How long a node waits for the author's own push before it asks a relay.
+pub const WANT_DELAY: Millis = Millis::from_ms(60);
 /// First wait before a want is asked again; doubled each time.
-pub const WANT_RETRY_MS: u64 = 1_000;
+pub const WANT_RETRY: Millis = Millis::from_secs(1);
 /// Times a want is asked; after that the next heartbeat starts again.
 pub const WANT_TRIES_MAX: u32 = 6;
 /// A refusal for want of room holds back that layer for so long, on both sides. One for want of rights holds
 /// until rights change.
-pub const REFUSAL_HOLD_MS: u64 = 10 * 60 * 1000;
+pub const REFUSAL_HOLD: Millis = Millis::from_secs(10 * 60);
 /// Full frontiers answered to one peer per minute. Further requests wait for the next minute.
 pub const FRONTIER_ANSWERS_PER_MINUTE_MAX: u32 = 120;
 
@@ -120,8 +122,8 @@ pub const FRONTIER_ANSWERS_PER_MINUTE_MAX: u32 = 120;
 pub const RADIO_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Radios of one node. One more is refused.
 pub const RADIOS_MAX: usize = 8;
-/// Fastest heartbeat on a radio, milliseconds; a slow radio has it less often, so that upkeep stays small.
-pub const RADIO_HEARTBEAT_MS: u64 = 10 * 60 * 1000;
+/// Fastest heartbeat on a radio; a slow radio has it less often, so that upkeep stays small.
+pub const RADIO_HEARTBEAT: Millis = Millis::from_secs(10 * 60);
 /// Heartbeats on a radio take at most this part of the time: one thousandth each way.
 pub const RADIO_HEARTBEAT_SHARE: u64 = 1_000;
 

@@ -13,6 +13,7 @@ use crate::layer::{LayerHash, LayerId};
 use crate::replica::Replica;
 use crate::sync::broadcast::{Input, Transmission};
 use crate::sync::frontier::State;
+use crate::time::Mono;
 
 /// Layers whose transfer is remembered per radio; the station holds no more messages.
 const LONG_MAX: usize = 16;
@@ -72,7 +73,7 @@ impl RadioLink {
         state: State,
     ) -> Option<SendOutcome> {
         let Transmission::Supply { owner, layer, targets, .. } = candidate else { return None };
-        let look_again = now + LOOK_AGAIN_FRAMES * self.pace.frame_ms;
+        let look_again = now + LOOK_AGAIN_FRAMES * self.pace.frame.ms();
         if self.station.is_quiet(now, owner) {
             self.long.yields_since = None;
         } else if *self.long.yields_since.get_or_insert(now) + YIELD_MS > now {
@@ -85,7 +86,7 @@ impl RadioLink {
         if long.state == state && targets.iter().all(serves) {
             if is_under_way || self.station.remind(now, long.message) {
                 long.targets.extend(targets);
-                engine.done(now, candidate);
+                engine.done(Mono::from_ms(now), candidate);
                 return Some(SendOutcome::Sent(None));
             }
             return None;
@@ -100,7 +101,7 @@ impl RadioLink {
         for peer in &arrived {
             let input =
                 Input::DeliveredElsewhere { owner: *owner, peer: *peer, layer: *layer, state: long.state };
-            engine.handle_input(now, input);
+            engine.handle_input(Mono::from_ms(now), input);
         }
         targets.iter().any(|peer| arrived.contains(peer)).then_some(SendOutcome::Wait(now))
     }

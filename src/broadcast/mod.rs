@@ -464,7 +464,7 @@ impl Broadcast {
         let shows = up.filter(|radio| radio.engine.shown(owner, layer).iter().any(|s| s.sequence > held));
         shows
             .map(|radio| {
-                (64 * radio.engine.timing().frame_ms).clamp(OWN_STATE_WAIT_MS, OWN_STATE_WAIT_ON_AIR_MAX_MS)
+                (64 * radio.engine.timing().frame.ms()).clamp(OWN_STATE_WAIT_MS, OWN_STATE_WAIT_ON_AIR_MAX_MS)
             })
             .max()
     }
@@ -512,7 +512,7 @@ impl Broadcast {
             let gone: Vec<PeerId> = radio.engine.owners().filter(|owner| !served.contains(owner)).collect();
             for owner in gone {
                 radio.station.drop_channel(&owner);
-                radio.engine.handle_input(core.now_ms(), Input::ChannelGone { owner });
+                radio.engine.handle_input(core.now(), Input::ChannelGone { owner });
             }
             for channel in &channels {
                 radio.set_channel(core, channel, is_clear);
@@ -602,7 +602,7 @@ impl RadioLink {
             readers: channel.readers,
             observes: channel.observes,
         };
-        self.engine.handle_input(core.now_ms(), input);
+        self.engine.handle_input(core.now(), input);
     }
 }
 

@@ -236,7 +236,7 @@ impl RadioLink {
             return;
         }
         self.talks.ask_at = None;
-        let heartbeat_ms = self.pace.heartbeat_ms;
+        let heartbeat_ms = self.pace.heartbeat.ms();
         let peers = member_peers(cx.replica.federation());
         let silent = peers.filter(|p| self.talks.is_silent(now, p, heartbeat_ms) && !cx.wired.has_link_to(p));
         let rested = silent.map(|peer| (self.talks.asked.get(&peer).map_or(0, |pause| pause.until), peer));
@@ -249,7 +249,7 @@ impl RadioLink {
         let audience = replica.federation().audience_sequence(&peer).get();
         let (mine, yours) = (keys_state(replica, &core.me), keys_state(replica, &peer));
         let bytes = Talk::Which { mine, yours, audience }.encode();
-        if take(&mut self.talks.asked, peer, core.now_ms(), self.pace.heartbeat_ms) {
+        if take(&mut self.talks.asked, peer, core.now_ms(), self.pace.heartbeat.ms()) {
             self.talks.wait(peer, ASKS, bytes);
         }
     }
@@ -267,7 +267,7 @@ impl RadioLink {
             let talk = if owner == core.me { Talk::Mine(&bytes) } else { Talk::Yours(&bytes) };
             messages.push((account(&id.hash()), talk.encode()));
         }
-        if take(&mut self.talks.supplied, to, core.now_ms(), self.pace.heartbeat_ms / 2) {
+        if take(&mut self.talks.supplied, to, core.now_ms(), self.pace.heartbeat.ms() / 2) {
             messages.into_iter().for_each(|(account, bytes)| self.talks.wait(to, account, bytes));
         }
     }
@@ -326,7 +326,7 @@ impl RadioLink {
 
     /// A frame arrived that no known peer can have sent.
     pub(super) fn received_foreign(&mut self, now: u64, jitter: u64) {
-        self.talks.foreign(now, self.pace.frame_ms, jitter);
+        self.talks.foreign(now, self.pace.frame.ms(), jitter);
     }
 }
 

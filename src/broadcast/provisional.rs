@@ -73,13 +73,13 @@ impl RadioLink {
         wired: &Unicast,
         id: &LayerId,
     ) -> bool {
-        let (now, me) = (core.now_ms(), core.me);
+        let me = core.me;
         let is_own_state =
             id.author == me && id.document.owner == me && id.document.name.as_str() == DocumentName::STATE;
         if self.spec.sign_every <= 1 || !is_own_state {
             return false;
         }
-        let listeners = self.engine.listeners(&me, now);
+        let listeners = self.engine.listeners(&me, core.now());
         // A peer with a wired link has the signed state from there, and its heartbeats by radio show it.
         let by_link = listeners.iter().any(|peer| wired.has_link_to(peer));
         let all_have = listeners.iter().all(|peer| self.engine.should_have(&me, &id.hash(), peer));
@@ -105,7 +105,7 @@ impl RadioLink {
     pub(super) fn send_unsigned(&mut self, cx: &mut RadioContext<'_>) -> bool {
         let (now, me) = (cx.core.now_ms(), cx.core.me);
         let Some(id) = self.unsigned.due.take() else { return false };
-        let listeners = self.engine.listeners(&me, now);
+        let listeners = self.engine.listeners(&me, cx.core.now());
         let Some(base) = self.engine.state(&me, &id.hash()) else { return false };
         let Some(bytes) = unsigned(cx.core, cx.replica, &id, base, &listeners) else { return false };
         match self.station.verdict(now, bytes.len(), Priority::State) {
@@ -177,7 +177,7 @@ impl Broadcast {
             .radios
             .get(&link)
             .and_then(|radio| radio.engine.presence(&owner))
-            .map_or(0, |heard| heard.until);
+            .map_or(0, |heard| heard.until.ms());
         let Some(provisional) = on_base(replica, &id, base, &envelope, until_ms) else { return false };
         let is_news = |old: &Provisional| old.sequence < provisional.sequence;
         if self.shared.provisional.get(&id).is_none_or(is_news) {

@@ -11,12 +11,13 @@ use crate::broadcast::{counts, join, long, pair, provisional, records};
 use crate::core::Core;
 use crate::io::RadioSpec;
 use crate::layer::LayerId;
-use crate::limits::{RADIO_HEARTBEAT_MS, RADIO_HEARTBEAT_SHARE};
+use crate::limits::{RADIO_HEARTBEAT, RADIO_HEARTBEAT_SHARE};
 use crate::random::Random;
 use crate::replica::Replica;
 use crate::router::Decision;
 use crate::sync::broadcast::{BroadcastEngine, Input, Presence, SyncStatus, Timing};
 use crate::sync::frontier::State;
+use crate::time::{Millis, Mono};
 use crate::unicast::Unicast;
 use tombolo_mesh::frame::keys::Mode;
 
@@ -90,7 +91,7 @@ impl RadioLink {
         let today = kept.get(counts::RECORD).map(|bytes| counts::Today::decode(bytes, day));
         let station = Station::new(config, records::station(kept), ledger)?;
         let pace = pace_of(&station);
-        let engine = BroadcastEngine::new(core.me, pace, core.now_ms(), Random::new(&core.random.bytes()));
+        let engine = BroadcastEngine::new(core.me, pace, core.now(), Random::new(&core.random.bytes()));
         Ok(RadioLink {
             link,
             spec,
@@ -116,8 +117,10 @@ impl RadioLink {
         }
         // While something waits for airtime, what becomes due later may be allowed sooner.
         let due = match self.due.retry_at {
-            Some(at) => self.engine.next_after(now).into_iter().chain([at]).min(),
-            None => self.engine.poll_timeout(now),
+            Some(at) => {
+                self.engine.next_after(Mono::from_ms(now)).map(Mono::ms).into_iter().chain([at]).min()
+            }
+            None => self.engine.poll_timeout(Mono::from_ms(now)).map(Mono::ms),
         };
         let quiet = Some(self.device.quiet_until).filter(|until| *until > now);
         [self.due.station_at, due, quiet, self.joins.next_timer(), self.talks.next_timer()]
@@ -129,13 +132,13 @@ impl RadioLink {
 
     /// A frame has left the air.
     pub(super) fn back_off(&mut self, now: u64, random: &mut Random) {
-        self.device.quiet_until = now + random.below(self.pace.frame_ms / BACK_OFF_PART + 1);
+        self.device.quiet_until = now + random.below(self.pace.frame.ms() / BACK_OFF_PART + 1);
     }
 
     /// Gives the engine an input; what waits for airtime is looked at again.
     pub(super) fn input(&mut self, core: &Core, input: Input) {
         self.due.retry_at = None;
-        self.engine.handle_input(core.now_ms(), input);
+        self.engine.handle_input(core.now(), input);
     }
 
     /// A layer has a new state, sent by `from` on this radio, or come otherwise.
@@ -222,7 +225,7 @@ impl RadioLink {
 
     /// Whether a listener is present.
     pub fn hears(&self, peer: &PeerId, now_ms: u64) -> bool {
-        self.device.up && self.presence(peer).is_some_and(|heard| heard.until > now_ms)
+        self.device.up && self.presence(peer).is_some_and(|heard| heard.until > Mono::from_ms(now_ms))
     }
 
     /// How far a listener and this node lag, as this radio knows.
@@ -235,7 +238,7 @@ impl RadioLink {
 fn pace_of(station: &Station) -> Timing {
     let short = station.airtime_us(34) / 1000;
     // Half duplex and a channel shared with others: a gap as long as the frame.
-    let frame_ms = (2 * short).max(50);
-    let heartbeat_ms = (station.airtime_us(18) / 1000 * RADIO_HEARTBEAT_SHARE).max(RADIO_HEARTBEAT_MS);
-    Timing { frame_ms, heartbeat_ms }
+    let frame = Millis::from_ms((2 * short).max(50));
+    let heartbeat = Millis::from_ms(station.airtime_us(18) / 1000) * RADIO_HEARTBEAT_SHARE;
+    Timing { frame, heartbeat: heartbeat.max(RADIO_HEARTBEAT) }
 }

@@ -116,16 +116,18 @@ impl RadioLink {
         if self.talks.waits() && self.send_talk(cx) {
             return true;
         }
-        if !self.unsigned.is_due() && self.engine.poll_timeout(now).is_none_or(|at| at > now) {
+        if !self.unsigned.is_due()
+            && self.engine.poll_timeout(cx.core.now()).is_none_or(|at| at > cx.core.now())
+        {
             return false;
         }
-        let candidates = self.engine.transmissions(now);
+        let candidates = self.engine.transmissions(cx.core.now());
         let is_unread = |candidate: &Transmission| {
             matches!(candidate, Transmission::Heartbeat(_)) && !self.engine.participates(&me)
         };
         if let Some(candidate) = candidates.iter().find(|candidate| is_unread(candidate)).cloned() {
             // The own documents have no reader yet.
-            self.engine.done(now, &candidate);
+            self.engine.done(cx.core.now(), &candidate);
         }
         let goes_first = |candidate: &Transmission| {
             matches!(candidate, Transmission::Frontier { .. } | Transmission::Supply { rank: 0, .. })
@@ -142,7 +144,7 @@ impl RadioLink {
             }
         }
         // What no link may carry stays due: looked at again, but not at once.
-        let is_due = || self.engine.poll_timeout(now).is_some_and(|at| at <= now);
+        let is_due = || self.engine.poll_timeout(cx.core.now()).is_some_and(|at| at <= cx.core.now());
         self.due.retry_at = earliest.or_else(|| is_due().then_some(now + BARRED_MS));
         false
     }
@@ -180,7 +182,7 @@ impl RadioLink {
             Verdict::Now => {}
             Verdict::Wait { ms } => return SendOutcome::Wait(now.saturating_add(ms)),
             Verdict::Never { why } => {
-                self.engine.done(now, candidate);
+                self.engine.done(cx.core.now(), candidate);
                 self.counts.never = Some(why.to_string());
                 return SendOutcome::Nothing;
             }
@@ -192,7 +194,7 @@ impl RadioLink {
             }
             // A listener without the new key answers what it lacks.
             Transmission::Frontier { owner, .. } => {
-                keys.needs_previous(cx.replica, owner, &self.engine.listeners(owner, now))
+                keys.needs_previous(cx.replica, owner, &self.engine.listeners(owner, cx.core.now()))
             }
             Transmission::Supply { .. } | Transmission::Intermediate { .. } | Transmission::Heartbeat(_) => {
                 false
@@ -201,7 +203,7 @@ impl RadioLink {
         let length = bytes.len();
         let outgoing = Outgoing { channel, kind, bytes, priority, account, previous_key };
         let sent = self.station.send(now, outgoing);
-        self.engine.done(now, candidate);
+        self.engine.done(cx.core.now(), candidate);
         match sent {
             Ok(sent) => {
                 if let Transmission::Supply { targets, .. } | Transmission::Intermediate { targets, .. } =
@@ -259,7 +261,7 @@ impl RadioLink {
         };
         if bytes.len() > RADIO_MESSAGE_BYTES_MAX {
             cx.core.metrics.reject(Rejection::TooLongForRadio);
-            self.engine.done(now, &candidate);
+            self.engine.done(cx.core.now(), &candidate);
             return SendOutcome::Nothing;
         }
         if bytes.len() > self.station.payload_bytes_max()
@@ -355,7 +357,8 @@ impl RadioLink {
                 Some(chosen) if chosen == link => here.push(peer),
                 Some(_) => {
                     let (owner, layer) = (id.document.owner, id.hash());
-                    self.engine.handle_input(now, Input::DeliveredElsewhere { owner, peer, layer, state });
+                    self.engine
+                        .handle_input(cx.core.now(), Input::DeliveredElsewhere { owner, peer, layer, state });
                 }
                 // The ledger says, to the frame, when it may leave.
                 None if decision.rejected.contains(&(link, Reason::BudgetSpent)) => here.push(peer),
@@ -382,9 +385,8 @@ impl RadioLink {
         targets: &[PeerId],
         item: UpdateItem,
     ) -> Vec<u8> {
-        let now = cx.core.now_ms();
         let mut room = self.station.payload_bytes_max().saturating_sub(item.len());
-        let others = self.engine.transmissions(now).into_iter().filter(|candidate| {
+        let others = self.engine.transmissions(cx.core.now()).into_iter().filter(|candidate| {
             matches!(candidate, Transmission::Supply { owner: of, layer, base: Some(_), .. } if of == owner && layer != first)
         });
         let others: Vec<_> = others.take(CANDIDATES_MAX).collect();
@@ -407,7 +409,7 @@ impl RadioLink {
             room -= needed;
             items.push(other);
             if filled.insert(*layer) {
-                self.engine.done(now, &candidate);
+                self.engine.done(cx.core.now(), &candidate);
             }
         }
         items.push(item);

@@ -333,7 +333,7 @@ impl<'de> Deserialize<'de> for Containers {
 }
 
 fn default_heartbeat() -> Duration {
-    Duration::from_millis(crate::limits::HEARTBEAT_MS)
+    Duration::from_millis(crate::limits::HEARTBEAT.ms())
 }
 
 fn default_log() -> String {

@@ -11,6 +11,7 @@ use tombolo_transports::PeerId;
 use crate::clock::{HybridClock, Now, ReferenceClock, TimeSource, Timestamp, rfc3339};
 use crate::limits::FUTURE_BOUND_MS;
 use crate::sync::message::PeerClock;
+use crate::time::Mono;
 
 /// Milliseconds of a day.
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
@@ -168,8 +169,8 @@ impl Clockwork {
     }
 
     /// The wall time of a moment of the monotonic clock, RFC 3339.
-    pub fn wall_of(&self, mono_ms: u64) -> String {
-        rfc3339(self.reference_ms().saturating_sub(self.now.mono_ms.saturating_sub(mono_ms)))
+    pub fn wall_of(&self, at: Mono) -> String {
+        rfc3339(self.reference_ms().saturating_sub(self.now.mono().since(at).ms()))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::limits::HEARTBEAT_MS;
+use crate::limits::HEARTBEAT;
 use crate::router::Preference;
 
 /// Settings of a node.
@@ -28,7 +28,7 @@ impl Default for NodeSettings {
         NodeSettings {
             name: String::new(),
             operator_clock_set: false,
-            heartbeat_ms: HEARTBEAT_MS,
+            heartbeat_ms: HEARTBEAT.ms(),
             preference: Preference::Auto,
             briefs: BTreeMap::new(),
             machine_boot: None,

@@ -247,7 +247,7 @@ fn settings(config: &Config) -> NodeSettings {
     NodeSettings {
         name: config.name.clone(),
         operator_clock_set: config.clock == ClockTrust::Set,
-        heartbeat_ms: u64::try_from(config.heartbeat.as_millis()).unwrap_or(crate::limits::HEARTBEAT_MS),
+        heartbeat_ms: u64::try_from(config.heartbeat.as_millis()).unwrap_or(crate::limits::HEARTBEAT.ms()),
         preference: match config.preference {
             LinkPreference::Auto => Preference::Auto,
             LinkPreference::MeshFirst => Preference::MeshFirst,

@@ -4,6 +4,7 @@
 use crate::io::Output;
 use crate::limits::TOMBSTONE_SWEEP_MS;
 use crate::node::Node;
+use crate::time::Mono;
 
 /// Invites and quarantine are looked at at least this often: they run by reference time, which may move.
 const LOOK_AFTER_MS: u64 = 60_000;
@@ -34,8 +35,8 @@ impl Node {
             now + wait.max(1)
         });
         let times = [
-            self.wired.poll_timeout(),
-            self.replica.transfer_timeout(),
+            self.wired.poll_timeout().map(Mono::ms),
+            self.replica.transfer_timeout().map(Mono::ms),
             self.membership.next_timer(),
             release,
             self.broadcast.next_timer(now),

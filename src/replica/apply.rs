@@ -21,6 +21,7 @@ use crate::store::StoreWrite;
 use crate::sync::frontier::State;
 use crate::sync::message::{Message, TransferId, TreeNode};
 use crate::sync::transfer::TransferError;
+use crate::time::Mono;
 
 /// Where a message came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -303,7 +304,7 @@ impl Replica {
             return Outcome::Refused(signed, Refusal::Quota);
         }
         self.recovery.extend_claim(origin.peer(), signed.head.layer.hash(), core.now_ms());
-        self.transfers.begin(signed, origin.peer(), core.now_ms());
+        self.transfers.begin(signed, origin.peer(), core.now());
         Outcome::TransferBegun
     }
 
@@ -316,7 +317,7 @@ impl Replica {
         nodes: Vec<TreeNode>,
     ) -> Option<Layer> {
         let own = self.layers.layer_of_hash(&id.layer).and_then(map_of);
-        let taken = self.transfers.take_nodes(id, nodes, own, core.now_ms());
+        let taken = self.transfers.take_nodes(id, nodes, own, core.now());
         self.transfer_moved(core, peer, id, taken)
     }
 
@@ -328,7 +329,7 @@ impl Replica {
         id: &TransferId,
         parts: Vec<(BucketIndex, Vec<u8>)>,
     ) -> Option<Layer> {
-        let taken = self.transfers.take_parts(id, parts, core.now_ms());
+        let taken = self.transfers.take_parts(id, parts, core.now());
         self.transfer_moved(core, peer, id, taken)
     }
 
@@ -351,12 +352,12 @@ impl Replica {
     }
 
     /// The questions for parts that are due, with the peer that each goes to.
-    pub fn transfer_questions(&mut self, now_ms: u64) -> Vec<(PeerId, Message)> {
-        self.transfers.asks(now_ms)
+    pub fn transfer_questions(&mut self, now: Mono) -> Vec<(PeerId, Message)> {
+        self.transfers.asks(now)
     }
 
     /// When the next question for parts is due.
-    pub fn transfer_timeout(&self) -> Option<u64> {
+    pub fn transfer_timeout(&self) -> Option<Mono> {
         self.transfers.poll_timeout()
     }
 

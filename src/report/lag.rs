@@ -58,7 +58,7 @@ impl<'a> Report<'a> {
         let statuses = radios.filter(hears).map(|radio| (radio, radio.lag(peer)));
         statuses.min_by_key(|(_, status)| match status {
             SyncStatus::Known(lag) => (0, lag.we_lack + lag.they_lack, lag.unacknowledged as u64),
-            SyncStatus::Unknown { since } => (1, 0, since.map_or(u64::MAX, |since| u64::MAX - since)),
+            SyncStatus::Unknown { since } => (1, 0, since.map_or(u64::MAX, |since| u64::MAX - since.ms())),
         })
     }
 

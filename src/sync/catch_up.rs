@@ -6,12 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use tombolo_transports::PeerId;
 
 use crate::layer::{LayerHash, Sequence};
-use crate::limits::{
-    NOTICE_DELAY_MS, REFUSAL_HOLD_MS, WANT_DELAY_MS, WANT_RETRY_MS, WANT_TRIES_MAX, WANTS_MAX,
-};
+use crate::limits::{NOTICE_DELAY, REFUSAL_HOLD, WANT_DELAY, WANT_RETRY, WANT_TRIES_MAX, WANTS_MAX};
 use crate::sync::frontier::State;
 use crate::sync::message::Message;
 use crate::sync::{Engine, Output, PeerSync};
+use crate::time::Mono;
 
 /// Wants under way to one neighbour at a time; the rest wait their turn.
 const WANTS_IN_FLIGHT_MAX: usize = 64;
@@ -24,7 +23,7 @@ const REASON_QUOTA: u8 = 5;
 #[derive(Debug)]
 pub(super) struct Want {
     /// When it is asked for next.
-    pub(super) at: u64,
+    pub(super) at: Mono,
     pub(super) tries: u32,
     /// The peer that was asked last.
     pub(super) asked: Option<PeerId>,
@@ -34,7 +33,7 @@ pub(super) struct Want {
 
 impl Engine {
     /// Notes what a peer has and this node lacks, to be asked for after a short wait: its author may be pushing it.
-    pub(super) fn want_from(&mut self, now: u64, peer: PeerId) {
+    pub(super) fn want_from(&mut self, now: Mono, peer: PeerId) {
         let Some(sync) = self.peers.get(&peer) else { return };
         let mut shown = self.wants.values().filter(|want| want.shown_by == peer).count();
         for (layer, state) in sync.theirs.iter() {
@@ -47,12 +46,11 @@ impl Engine {
             if shown > WANTS_MAX {
                 break;
             }
-            self.wants
-                .insert(*layer, Want { at: now + WANT_DELAY_MS, tries: 0, asked: None, shown_by: peer });
+            self.wants.insert(*layer, Want { at: now + WANT_DELAY, tries: 0, asked: None, shown_by: peer });
         }
     }
 
-    fn is_refusing(&self, now: u64, layer: &LayerHash, state: State) -> bool {
+    fn is_refusing(&self, now: Mono, layer: &LayerHash, state: State) -> bool {
         self.refusing.get(layer).is_some_and(|refusal| refusal.covers(now, state))
     }
 
@@ -72,11 +70,11 @@ impl Engine {
         }
     }
 
-    pub(super) fn received_refusal(&mut self, now: u64, peer: PeerId, list: Vec<(LayerHash, Sequence, u8)>) {
+    pub(super) fn received_refusal(&mut self, now: Mono, peer: PeerId, list: Vec<(LayerHash, Sequence, u8)>) {
         let Some(sync) = self.peers.get_mut(&peer) else { return };
         for (layer, _, reason) in list {
             // It asks for the layer itself when its reason is gone.
-            let until = if reason == REASON_QUOTA { now + REFUSAL_HOLD_MS } else { u64::MAX };
+            let until = if reason == REASON_QUOTA { now + REFUSAL_HOLD } else { Mono::NEVER };
             // Only a layer that is held here can be refused, so this list stays as short as the own frontier.
             if sync.ours.get(&layer).is_some() {
                 sync.theirs.set(layer, None);
@@ -90,7 +88,7 @@ impl Engine {
         self.peers.values().filter_map(|sync| sync.theirs.get(layer)).max()
     }
 
-    pub(super) fn send_wants(&mut self, now: u64) {
+    pub(super) fn send_wants(&mut self, now: Mono) {
         let due: Vec<_> =
             self.wants.iter().filter(|(_, want)| want.at <= now).map(|(layer, _)| *layer).collect();
         if due.is_empty() {
@@ -115,13 +113,13 @@ impl Engine {
             let held = self.held.get(&layer).filter(|_| !deltas_fail);
             let Some(want) = self.wants.get_mut(&layer) else { continue };
             if *count >= WANTS_IN_FLIGHT_MAX {
-                want.at = now + NOTICE_DELAY_MS;
+                want.at = now + NOTICE_DELAY;
                 continue;
             }
             *count += 1;
             want.tries += 1;
             want.asked = Some(peer);
-            want.at = now + (WANT_RETRY_MS << want.tries.min(6));
+            want.at = now + WANT_RETRY * (1 << want.tries.min(6));
             if want.tries > WANT_TRIES_MAX {
                 self.wants.remove(&layer);
                 continue;
@@ -135,7 +133,7 @@ impl Engine {
 
     /// The peer to ask for a layer: another than last time where there is one, since a peer may claim what it does
     /// not have; then the one with the newest state.
-    fn supplier(&self, now: u64, layer: &LayerHash, last: Option<PeerId>) -> Option<PeerId> {
+    fn supplier(&self, now: Mono, layer: &LayerHash, last: Option<PeerId>) -> Option<PeerId> {
         let held = self.held.get(layer);
         let has = |(peer, sync): (&PeerId, &PeerSync)| {
             let state = sync.theirs.get(layer)?;

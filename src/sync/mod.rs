@@ -22,18 +22,19 @@ use tombolo_transports::PeerId;
 
 use crate::layer::{LayerHash, Sequence};
 use crate::limits::{
-    FRONTIER_ANSWERS_PER_MINUTE_MAX, FRONTIER_ENTRIES_MAX, HEARTBEAT_MS, NOTICE_DELAY_MS, PEER_FRONTIER_MAX,
-    REFUSAL_HOLD_MS, REFUSALS_KEPT_MAX, WANT_DELAY_MS,
+    FRONTIER_ANSWERS_PER_MINUTE_MAX, FRONTIER_ENTRIES_MAX, HEARTBEAT, NOTICE_DELAY, PEER_FRONTIER_MAX,
+    REFUSAL_HOLD, REFUSALS_KEPT_MAX, WANT_DELAY,
 };
 use crate::random::Random;
+use crate::time::{Millis, Mono};
 use catch_up::Want;
 use frontier::{FRONTIER_BUCKETS, Frontier, State};
 use message::Message;
 
-/// A neighbour's frontier is asked for at most this often, in milliseconds.
-const ASK_PAUSE_MS: u64 = 200;
+/// A neighbour's frontier is asked for at most this often.
+const ASK_PAUSE: Millis = Millis::from_ms(200);
 
-/// An event that the engine must know. Times are monotonic milliseconds.
+/// An event that the engine must know.
 #[derive(Debug)]
 pub enum Input {
     /// The first link to a peer is up.
@@ -174,14 +175,14 @@ struct PeerSync {
     met: bool,
     /// Layers whose new state is to be announced to it, gathered until `notice_at`.
     notices: BTreeSet<LayerHash>,
-    notice_at: Option<u64>,
-    heartbeat_at: u64,
-    asked_at: Option<u64>,
+    notice_at: Option<Mono>,
+    heartbeat_at: Mono,
+    asked_at: Option<Mono>,
     /// An ask that had to wait for the pause to end.
-    ask_at: Option<u64>,
+    ask_at: Option<Mono>,
     answers: (u64, u32),
     /// What it refused, and until when that holds.
-    refused: BTreeMap<LayerHash, u64>,
+    refused: BTreeMap<LayerHash, Mono>,
 }
 
 /// States of a layer that this node refuses for now.
@@ -189,11 +190,11 @@ struct PeerSync {
 struct OwnRefusal {
     /// The last sequence refused; none: all.
     up_to: Option<Sequence>,
-    until: u64,
+    until: Mono,
 }
 
 impl OwnRefusal {
-    fn covers(&self, now: u64, state: State) -> bool {
+    fn covers(&self, now: Mono, state: State) -> bool {
         self.up_to.is_none_or(|up_to| state.sequence <= up_to) && now < self.until
     }
 }
@@ -201,7 +202,7 @@ impl OwnRefusal {
 /// The sync engine of one node: knows what each connected peer has, and evens out the differences.
 #[derive(Debug)]
 pub struct Engine {
-    heartbeat_ms: u64,
+    heartbeat: Millis,
     held: Frontier,
     peers: BTreeMap<PeerId, PeerSync>,
     wants: BTreeMap<LayerHash, Want>,
@@ -212,10 +213,11 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine of a node that holds `held`.
-    pub fn new(held: Frontier, heartbeat_ms: u64, random: Random) -> Self {
+    /// An engine of a node that holds `held`. `heartbeat` is the time between two heartbeats on an idle link; none at all
+    /// stands for the usual.
+    pub fn new(held: Frontier, heartbeat: Millis, random: Random) -> Self {
         Engine {
-            heartbeat_ms: if heartbeat_ms == 0 { HEARTBEAT_MS } else { heartbeat_ms },
+            heartbeat: if heartbeat == Millis::ZERO { HEARTBEAT } else { heartbeat },
             held,
             peers: BTreeMap::new(),
             wants: BTreeMap::new(),
@@ -226,7 +228,7 @@ impl Engine {
     }
 
     /// Takes one input, whose effects are then to be drained.
-    pub fn handle_input(&mut self, now: u64, input: Input) {
+    pub fn handle_input(&mut self, now: Mono, input: Input) {
         match input {
             Input::PeerUp { peer, ours } => {
                 self.peers.insert(peer, PeerSync { ours, ..PeerSync::default() });
@@ -247,14 +249,14 @@ impl Engine {
                 self.refusing.clear();
                 // What had to wait for rights is asked for now.
                 for want in self.wants.values_mut() {
-                    want.at = want.at.min(now + WANT_DELAY_MS);
+                    want.at = want.at.min(now + WANT_DELAY);
                 }
             }
             Input::Refuse { peer, layer, sequence, reason, lasting } => {
                 // What rights forbid is forbidden until they change.
                 let refusal = match lasting {
-                    true => OwnRefusal { up_to: None, until: u64::MAX },
-                    false => OwnRefusal { up_to: Some(sequence), until: now + REFUSAL_HOLD_MS },
+                    true => OwnRefusal { up_to: None, until: Mono::NEVER },
+                    false => OwnRefusal { up_to: Some(sequence), until: now + REFUSAL_HOLD },
                 };
                 self.hold_refusal(now, layer, refusal);
                 self.send(peer, Message::Refused(vec![(layer, sequence, reason)]));
@@ -282,7 +284,7 @@ impl Engine {
     }
 
     /// When `Timeout` is due.
-    pub fn poll_timeout(&self) -> Option<u64> {
+    pub fn poll_timeout(&self) -> Option<Mono> {
         let peers = self.peers.values().flat_map(|p| [Some(p.heartbeat_at), p.notice_at, p.ask_at]).flatten();
         peers.chain(self.wants.values().map(|want| want.at)).min()
     }
@@ -304,7 +306,7 @@ impl Engine {
     }
 
     /// Remembers a refusal, if there is room, and asks for the layer no more.
-    fn hold_refusal(&mut self, now: u64, layer: LayerHash, refusal: OwnRefusal) {
+    fn hold_refusal(&mut self, now: Mono, layer: LayerHash, refusal: OwnRefusal) {
         if self.refusing.len() >= REFUSALS_KEPT_MAX {
             self.refusing.retain(|_, refusal| now < refusal.until);
         }
@@ -314,7 +316,7 @@ impl Engine {
         self.wants.remove(&layer);
     }
 
-    fn peer_down(&mut self, now: u64, peer: PeerId) {
+    fn peer_down(&mut self, now: Mono, peer: PeerId) {
         self.peers.remove(&peer);
         for want in self.wants.values_mut().filter(|want| want.asked == Some(peer)) {
             want.asked = None;
@@ -324,7 +326,7 @@ impl Engine {
 
     fn stored(
         &mut self,
-        now: u64,
+        now: Mono,
         layer: LayerHash,
         state: State,
         readers: &BTreeSet<PeerId>,
@@ -354,7 +356,7 @@ impl Engine {
                 sync.theirs.set(layer, Some(state));
             } else {
                 sync.notices.insert(layer);
-                sync.notice_at.get_or_insert(now + NOTICE_DELAY_MS);
+                sync.notice_at.get_or_insert(now + NOTICE_DELAY);
             }
         }
         for (peer, held) in supply {
@@ -373,7 +375,7 @@ impl Engine {
         }
     }
 
-    fn received(&mut self, now: u64, peer: PeerId, message: Message) {
+    fn received(&mut self, now: Mono, peer: PeerId, message: Message) {
         if !self.peers.contains_key(&peer) {
             return;
         }
@@ -392,7 +394,7 @@ impl Engine {
         }
     }
 
-    fn received_heartbeat(&mut self, now: u64, peer: PeerId, fingerprint: u64) {
+    fn received_heartbeat(&mut self, now: Mono, peer: PeerId, fingerprint: u64) {
         let Some(sync) = self.peers.get_mut(&peer) else { return };
         sync.confirmed = sync.theirs.fingerprint() == fingerprint;
         sync.met |= sync.confirmed;
@@ -403,10 +405,10 @@ impl Engine {
     }
 
     /// Asks for the part of a peer's frontier that differs from what is believed.
-    fn ask(&mut self, now: u64, peer: PeerId) {
+    fn ask(&mut self, now: Mono, peer: PeerId) {
         let Some(sync) = self.peers.get_mut(&peer) else { return };
-        if let Some(at) = sync.asked_at.filter(|at| now < at + ASK_PAUSE_MS) {
-            sync.ask_at = Some(at + ASK_PAUSE_MS);
+        if let Some(at) = sync.asked_at.filter(|at| now < *at + ASK_PAUSE) {
+            sync.ask_at = Some(at + ASK_PAUSE);
             return;
         }
         sync.asked_at = Some(now);
@@ -415,9 +417,9 @@ impl Engine {
         self.send(peer, Message::Ask(hashes));
     }
 
-    fn answer(&mut self, now: u64, peer: PeerId, theirs: [u32; FRONTIER_BUCKETS]) {
+    fn answer(&mut self, now: Mono, peer: PeerId, theirs: [u32; FRONTIER_BUCKETS]) {
         let Some(sync) = self.peers.get_mut(&peer) else { return };
-        let minute = now / 60_000;
+        let minute = now.ms() / 60_000;
         if sync.answers.0 != minute {
             sync.answers = (minute, 0);
         }
@@ -456,7 +458,7 @@ impl Engine {
         }
     }
 
-    fn received_frontier(&mut self, now: u64, peer: PeerId, buckets: u16, states: Vec<(LayerHash, State)>) {
+    fn received_frontier(&mut self, now: Mono, peer: PeerId, buckets: u16, states: Vec<(LayerHash, State)>) {
         let Some(sync) = self.peers.get_mut(&peer) else { return };
         for number in (0..FRONTIER_BUCKETS).filter(|n| buckets >> n & 1 == 1) {
             let gone: Vec<_> = sync.theirs.bucket(number).map(|(layer, _)| *layer).collect();
@@ -479,16 +481,16 @@ impl Engine {
         self.outputs.push_back(Output::Send { peer, message });
     }
 
-    fn heartbeat(&mut self, now: u64, peer: PeerId) {
-        let pause = self.heartbeat_ms - self.random.below(self.heartbeat_ms / 8 + 1);
+    fn heartbeat(&mut self, now: Mono, peer: PeerId) {
+        let jitter = Millis::from_ms(self.random.below(self.heartbeat.ms() / 8 + 1));
         let Some(sync) = self.peers.get_mut(&peer) else { return };
-        sync.heartbeat_at = now + pause;
+        sync.heartbeat_at = now + (self.heartbeat - jitter);
         let fingerprint = sync.ours.fingerprint();
-        let next_by_s = u32::try_from(self.heartbeat_ms.div_ceil(1000)).unwrap_or(u32::MAX);
+        let next_by_s = u32::try_from(self.heartbeat.ms().div_ceil(1000)).unwrap_or(u32::MAX);
         self.outputs.push_back(Output::Heartbeat { peer, fingerprint, next_by_s });
     }
 
-    fn timers(&mut self, now: u64) {
+    fn timers(&mut self, now: Mono) {
         self.send_notices(now);
         let asks: Vec<_> = self
             .peers
@@ -507,7 +509,7 @@ impl Engine {
         self.send_wants(now);
     }
 
-    fn send_notices(&mut self, now: u64) {
+    fn send_notices(&mut self, now: Mono) {
         let mut due = Vec::new();
         for (peer, sync) in &mut self.peers {
             if sync.notice_at.is_some_and(|at| at <= now) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::*;
 
-const HEARTBEAT: u64 = 1_000;
+const HEARTBEAT: Millis = Millis::from_secs(1);
 
 /// Engines in a full mesh; a layer is a number, its content is its state.
 struct Mesh {
@@ -13,7 +13,7 @@ struct Mesh {
     air: VecDeque<(usize, usize, Carried)>,
     random: Random,
     loss_percent: u64,
-    now: u64,
+    now: Mono,
     supplies: usize,
     /// No delta can be read, as between two codecs.
     deltas_fail: bool,
@@ -42,14 +42,14 @@ impl Mesh {
             air: VecDeque::new(),
             random: Random::new(&[seed; 32]),
             loss_percent,
-            now: 0,
+            now: Mono::from_ms(0),
             supplies: 0,
             deltas_fail: false,
         };
         for a in 0..count {
             for b in (0..count).filter(|b| *b != a) {
                 let up = Input::PeerUp { peer: peer(b), ours: Frontier::default() };
-                mesh.engines[a].handle_input(0, up);
+                mesh.engines[a].handle_input(Mono::from_ms(0), up);
             }
         }
         mesh
@@ -74,7 +74,7 @@ impl Mesh {
     }
 
     fn run(&mut self, ms: u64) {
-        let end = self.now + ms;
+        let end = self.now + Millis::from_ms(ms);
         while self.now < end {
             for at in 0..self.engines.len() {
                 self.engines[at].handle_input(self.now, Input::Timeout);
@@ -89,7 +89,7 @@ impl Mesh {
                 self.arrive(from, to, carried);
                 self.drain();
             }
-            self.now += 10;
+            self.now = self.now + Millis::from_ms(10);
         }
     }
 
@@ -139,7 +139,7 @@ fn engines_come_into_step_whatever_is_lost() {
             mesh.run(30);
         }
         mesh.loss_percent = 0;
-        mesh.run(20 * HEARTBEAT);
+        mesh.run(20 * HEARTBEAT.ms());
         assert!(mesh.in_step(), "seed {seed}");
     }
 }
@@ -172,7 +172,7 @@ fn silence_costs_heartbeats_only() {
         while let Some((from, to, carried)) = mesh.air.pop_front() {
             mesh.arrive(from, to, carried);
         }
-        mesh.now += 10;
+        mesh.now = mesh.now + Millis::from_ms(10);
     }
     assert!(mesh.in_step());
 }
@@ -220,7 +220,7 @@ fn refusals_beyond_the_limit_are_said_and_not_remembered() {
             reason: 5,
             lasting: false,
         };
-        engine.handle_input(0, refuse);
+        engine.handle_input(Mono::from_ms(0), refuse);
         let said = std::iter::from_fn(|| engine.poll_output());
         let is_refusal = |o: &Output| matches!(o, Output::Send { message: Message::Refused(_), .. });
         assert!(said.filter(is_refusal).count() == 1);
@@ -234,6 +234,6 @@ fn refusals_beyond_the_limit_are_said_and_not_remembered() {
         reason: 5,
         lasting: false,
     };
-    engine.handle_input(REFUSAL_HOLD_MS + 1, refuse);
+    engine.handle_input(Mono::from_ms(REFUSAL_HOLD.ms() + 1), refuse);
     assert_eq!(engine.refusing.len(), 1);
 }

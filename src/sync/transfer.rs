@@ -10,12 +10,15 @@ use tombolo_transports::PeerId;
 
 use crate::layer::{BucketIndex, Content, ContentError, Layer, MapContent, NodePath, SignedHead, TreeHash};
 use crate::limits::{
-    PARTS_BYTES_MAX, TRANSFER_ASK_MAX, TRANSFER_BYTES_MAX, TRANSFER_STALE_MS, TRANSFERS_MAX, WANT_RETRY_MS,
+    PARTS_BYTES_MAX, TRANSFER_ASK_MAX, TRANSFER_BYTES_MAX, TRANSFER_STALE, TRANSFERS_MAX, WANT_RETRY,
 };
 use crate::sync::message::{Message, TransferId, TreeNode};
+use crate::time::{Millis, Mono};
 
 /// Buckets asked for in one message: at 4 kB each they stay within one answer.
 const BUCKETS_PER_ASK: usize = 32;
+/// What was asked for is asked for again after this long without an answer.
+const ASK_RETRY: Millis = Millis::from_ms(2 * WANT_RETRY.ms());
 
 /// One large layer on its way to this node.
 #[derive(Debug)]
@@ -27,9 +30,9 @@ pub struct Transfer {
     expected: BTreeMap<NodePath, [u8; 32]>,
     nodes_due: BTreeSet<NodePath>,
     buckets_due: BTreeSet<BucketIndex>,
-    asked_at: Option<u64>,
+    asked_at: Option<Mono>,
     source_is_gone: bool,
-    moved_at: u64,
+    moved_at: Mono,
 }
 
 /// All transfers of a node, and the verified parts, by hash.
@@ -62,7 +65,7 @@ impl From<ContentError> for TransferError {
 
 impl Transfers {
     /// Begins to fetch the state that a verified head names, or goes on with it from another peer.
-    pub fn begin(&mut self, signed: SignedHead, from: PeerId, now: u64) {
+    pub fn begin(&mut self, signed: SignedHead, from: PeerId, now: Mono) {
         let layer = signed.head.layer.hash();
         if let Some(transfer) = self.under_way.get_mut(&layer) {
             if transfer.signed.head.root == signed.head.root {
@@ -111,18 +114,18 @@ impl Transfers {
     }
 
     /// When something is to be asked again.
-    pub fn poll_timeout(&self) -> Option<u64> {
+    pub fn poll_timeout(&self) -> Option<Mono> {
         let asked = self.under_way.values().filter(|t| !t.source_is_gone);
-        let retries = asked.filter_map(|t| t.asked_at.map(|at| at + 2 * WANT_RETRY_MS));
-        retries.chain(self.under_way.values().map(|t| t.moved_at + TRANSFER_STALE_MS)).min()
+        let retries = asked.filter_map(|t| t.asked_at.map(|at| at + ASK_RETRY));
+        retries.chain(self.under_way.values().map(|t| t.moved_at + TRANSFER_STALE)).min()
     }
 
     /// What to ask now: once after something arrived, and again when no answer came.
-    pub fn asks(&mut self, now: u64) -> Vec<(PeerId, Message)> {
+    pub fn asks(&mut self, now: Mono) -> Vec<(PeerId, Message)> {
         if self.under_way.is_empty() {
             return Vec::new();
         }
-        self.under_way.retain(|_, t| now < t.moved_at + TRANSFER_STALE_MS);
+        self.under_way.retain(|_, t| now < t.moved_at + TRANSFER_STALE);
         let mut asks = Vec::new();
         for transfer in self.under_way.values_mut().filter(|t| !t.source_is_gone && t.is_due(now)) {
             if let Some(message) = transfer.ask() {
@@ -143,7 +146,7 @@ impl Transfers {
         id: &TransferId,
         nodes: Vec<TreeNode>,
         own: Option<&MapContent>,
-        now: u64,
+        now: Mono,
     ) -> Result<(), TransferError> {
         let parts = &self.parts;
         let transfer = find(&mut self.under_way, id)?;
@@ -186,7 +189,7 @@ impl Transfers {
         &mut self,
         id: &TransferId,
         parts: Vec<(BucketIndex, Vec<u8>)>,
-        now: u64,
+        now: Mono,
     ) -> Result<(), TransferError> {
         let taken = self.take_each_part(id, parts, now);
         self.stay_within_limit();
@@ -197,7 +200,7 @@ impl Transfers {
         &mut self,
         id: &TransferId,
         parts: Vec<(BucketIndex, Vec<u8>)>,
-        now: u64,
+        now: Mono,
     ) -> Result<(), TransferError> {
         let transfer = find(&mut self.under_way, id)?;
         for (bucket, cbor) in parts {
@@ -295,8 +298,8 @@ impl Transfers {
 
 impl Transfer {
     /// Whether something may be asked: nothing is under way, or no answer came.
-    fn is_due(&self, now: u64) -> bool {
-        self.source_is_gone || self.asked_at.is_none_or(|at| now >= at + 2 * WANT_RETRY_MS)
+    fn is_due(&self, now: Mono) -> bool {
+        self.source_is_gone || self.asked_at.is_none_or(|at| now >= at + ASK_RETRY)
     }
 
     fn ask(&self) -> Option<Message> {

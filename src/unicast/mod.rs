@@ -22,6 +22,7 @@ use crate::router::{Candidate, Class, Request, TransportRouter};
 use crate::sync::frontier::{Frontier, State};
 use crate::sync::message::{Message, PeerClock};
 use crate::sync::{self, Engine};
+use crate::time::{Millis, Mono};
 use boots::Boots;
 
 /// Bytes of layers supplied between two polls; what is beyond is asked for again.
@@ -59,7 +60,7 @@ impl Unicast {
     }
 
     fn engine(core: &mut Core, held: Frontier) -> Engine {
-        Engine::new(held, core.settings.heartbeat_ms, Random::new(&core.random.bytes()))
+        Engine::new(held, Millis::from_ms(core.settings.heartbeat_ms), Random::new(&core.random.bytes()))
     }
 
     /// Starts the engine again with what the replica holds; links have to come up again.
@@ -123,30 +124,30 @@ impl Unicast {
     /// A first link to a peer is up.
     pub fn peer_up(&mut self, core: &Core, replica: &Replica, peer: PeerId) {
         let ours = replica.frontier_for(&peer);
-        self.engine.handle_input(core.now_ms(), sync::Input::PeerUp { peer, ours });
+        self.engine.handle_input(core.now(), sync::Input::PeerUp { peer, ours });
     }
 
     /// The last link to a peer is gone.
     pub fn peer_down(&mut self, core: &Core, peer: PeerId) {
-        self.engine.handle_input(core.now_ms(), sync::Input::PeerDown { peer });
+        self.engine.handle_input(core.now(), sync::Input::PeerDown { peer });
     }
 
     /// Rights changed: what was refused may be taken now.
     pub fn rights_changed(&mut self, core: &Core) {
-        self.engine.handle_input(core.now_ms(), sync::Input::RightsChanged);
+        self.engine.handle_input(core.now(), sync::Input::RightsChanged);
     }
 
     /// Rights changed: each connected peer may see this much from now on.
     pub fn renew_frontiers(&mut self, core: &Core, replica: &Replica) {
         for peer in self.connected_peers() {
             let ours = replica.frontier_for(&peer);
-            self.engine.handle_input(core.now_ms(), sync::Input::Rights { peer, ours });
+            self.engine.handle_input(core.now(), sync::Input::Rights { peer, ours });
         }
     }
 
     /// A layer has a new state; `from` is the peer that sent it.
     pub fn stored(&mut self, core: &Core, replica: &Replica, stored: &Stored, from: Option<PeerId>) {
-        let now = core.now_ms();
+        let now = core.now();
         for layer in &stored.dropped {
             self.engine.handle_input(now, sync::Input::Dropped { layer: *layer });
         }
@@ -158,12 +159,12 @@ impl Unicast {
 
     /// A message of the engine's own kinds arrived.
     pub fn received(&mut self, core: &Core, peer: PeerId, message: Message) {
-        self.engine.handle_input(core.now_ms(), sync::Input::Received { peer, message });
+        self.engine.handle_input(core.now(), sync::Input::Received { peer, message });
     }
 
     /// A delta arrived whose base is not held here.
     pub fn base_missing(&mut self, core: &Core, peer: PeerId) {
-        self.engine.handle_input(core.now_ms(), sync::Input::BaseMissing { peer });
+        self.engine.handle_input(core.now(), sync::Input::BaseMissing { peer });
     }
 
     /// A layer that a peer sent was refused.
@@ -182,16 +183,16 @@ impl Unicast {
                 }
             }
         };
-        self.engine.handle_input(core.now_ms(), input);
+        self.engine.handle_input(core.now(), input);
     }
 
     /// Time has passed.
     pub fn timeout(&mut self, core: &Core) {
-        self.engine.handle_input(core.now_ms(), sync::Input::Timeout);
+        self.engine.handle_input(core.now(), sync::Input::Timeout);
     }
 
     /// When [`timeout`](Self::timeout) is due.
-    pub fn poll_timeout(&self) -> Option<u64> {
+    pub fn poll_timeout(&self) -> Option<Mono> {
         self.engine.poll_timeout()
     }
 
@@ -289,7 +290,7 @@ impl Unicast {
                 self.not_supplied(core, peer, &id, held);
             }
         }
-        for (peer, message) in replica.transfer_questions(core.now_ms()) {
+        for (peer, message) in replica.transfer_questions(core.now()) {
             self.send(core, peer, Class::Bulk, &message);
         }
     }
@@ -323,7 +324,7 @@ impl Unicast {
 
     fn not_supplied(&mut self, core: &Core, peer: PeerId, id: &LayerId, held: Option<State>) {
         let layer = id.hash();
-        self.engine.handle_input(core.now_ms(), sync::Input::NotSupplied { peer, layer, held });
+        self.engine.handle_input(core.now(), sync::Input::NotSupplied { peer, layer, held });
     }
 
     /// The outputs of this turn were committed: the next may supply as much again.

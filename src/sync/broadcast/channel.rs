@@ -14,6 +14,7 @@ use crate::sync::broadcast::schedule::FrontierSchedule;
 use crate::sync::broadcast::status::{Lag, Presence};
 use crate::sync::broadcast::timing::ReplyDelays;
 use crate::sync::frontier::{Frontier, State};
+use crate::time::{Millis, Mono};
 
 /// Deltas from far back that are received before their author gets an early heartbeat.
 const FAR_BASES_MAX: u8 = 2;
@@ -37,7 +38,7 @@ pub(super) struct DueLayer {
     pub(super) layer: LayerHash,
     pub(super) supply: Supply,
     pub(super) rank: u8,
-    pub(super) newest_at: u64,
+    pub(super) newest_at: Mono,
 }
 
 #[derive(Debug)]
@@ -68,7 +69,7 @@ impl BroadcastChannel {
         }
     }
 
-    pub(super) fn set(&mut self, now: u64, settings: ChannelSettings) {
+    pub(super) fn set(&mut self, now: Mono, settings: ChannelSettings) {
         let ChannelSettings { aliases, ours, members, readers, observes } = settings;
         self.aliases = aliases;
         self.observes = observes;
@@ -140,11 +141,11 @@ impl BroadcastChannel {
     /// A layer has a new state. Another author's is sent after `wait`, this node's own (none) at once.
     pub(super) fn stored(
         &mut self,
-        now: u64,
+        now: Mono,
         layer: LayerHash,
         offer: LayerOffer,
         from: Option<PeerId>,
-        wait: Option<u64>,
+        wait: Option<Millis>,
     ) {
         let LayerOffer { state, bases, rank } = offer;
         let held = self.inventory.layers.entry(layer).or_default();
@@ -152,7 +153,7 @@ impl BroadcastChannel {
         held.declined = false;
         held.is_ours = wait.is_none();
         // What is not kept below is no base any more.
-        held.replace_states(bases, state, now, now + wait.unwrap_or(0));
+        held.replace_states(bases, state, now, now + wait.unwrap_or_default());
         self.change(layer, state);
         if let Some(from) = from {
             self.confirm(&from, layer, state);
@@ -185,7 +186,7 @@ impl BroadcastChannel {
     }
 
     /// Another node has just sent this to all: it is not sent again unless a listener shows that it missed it.
-    pub(super) fn overheard(&mut self, now: u64, layer: LayerHash, state: State) {
+    pub(super) fn overheard(&mut self, now: Mono, layer: LayerHash, state: State) {
         self.listeners.values_mut().for_each(|listener| listener.note_supplied(layer, state, now));
     }
 
@@ -208,7 +209,7 @@ impl BroadcastChannel {
     /// A heartbeat of a listener carried a fingerprint of what it holds.
     pub(super) fn received_fingerprint(
         &mut self,
-        now: u64,
+        now: Mono,
         from: PeerId,
         fingerprint: Fingerprint,
         delays: &ReplyDelays,
@@ -229,35 +230,35 @@ impl BroadcastChannel {
         }
         if let Some(listener) = self.listeners.get_mut(&from) {
             listener.recognised(recognised, now);
-            listener.forget_missed(now, delays.timing.settle_ms());
+            listener.forget_missed(now, delays.timing.settle());
         }
-        self.let_authors_go_first(now, from, delays.relay_ms);
+        self.let_authors_go_first(now, from, delays.relay);
     }
 
-    fn not_recognised(&mut self, now: u64, from: PeerId, fingerprint: Fingerprint, delays: &ReplyDelays) {
+    fn not_recognised(&mut self, now: Mono, from: PeerId, fingerprint: Fingerprint, delays: &ReplyDelays) {
         if let Some(listener) = self.listeners.get_mut(&from) {
             listener.not_recognised(fingerprint, now);
-            self.schedule.by(now + delays.frontier_ms);
+            self.schedule.by(now + delays.frontier);
         }
     }
 
     /// Several nodes may hold what a listener lacks: those that did not write it wait for its author, each a while of
     /// its own.
-    fn let_authors_go_first(&mut self, now: u64, from: PeerId, relay_ms: u64) {
+    fn let_authors_go_first(&mut self, now: Mono, from: PeerId, relay: Millis) {
         let Some(listener) = self.listeners.get(&from) else { return };
         if !self.is_ours {
-            self.inventory.postpone(now, now + relay_ms, listener);
+            self.inventory.postpone(now, now + relay, listener);
         }
     }
 
     /// A listener reported what it holds, layer by layer.
     pub(super) fn received_frontier(
         &mut self,
-        now: u64,
+        now: Mono,
         from: PeerId,
         message: &FrontierMessage,
         delays: &ReplyDelays,
-        answer_ms: u64,
+        answer: Millis,
     ) {
         let report = self.inventory.read(message);
         let we_lack = self.inventory.lacks_of(&report);
@@ -266,7 +267,7 @@ impl BroadcastChannel {
             self.confirm(&from, *layer, *state);
         }
         let Some(listener) = self.listeners.get_mut(&from) else { return };
-        let settle_from = now.saturating_sub(delays.timing.settle_ms());
+        let settle_from = now - delays.timing.settle();
         for layer in &lacking {
             let theirs = report.theirs.get(layer);
             let held = self.inventory.layers.get(layer);
@@ -276,25 +277,25 @@ impl BroadcastChannel {
         }
         listener.take_report(report, now);
         listener.is_ahead = we_lack;
-        self.make_due(now, &lacking, delays.relay_ms);
+        self.make_due(now, &lacking, delays.relay);
         match we_lack {
             true => {
                 let ours = self.ours().fingerprint();
-                let at = now + delays.frontier_ms;
-                self.schedule.by_unless_sent(now, at, ours, delays.timing.frame_ms);
+                let at = now + delays.frontier;
+                self.schedule.by_unless_sent(now, at, ours, delays.timing.frame);
             }
             // It asked what this node was about to ask, or is the one that lacks something.
             false => {
                 self.settle(now);
-                self.schedule.postpone(now + answer_ms);
+                self.schedule.postpone(now + answer);
             }
         }
     }
 
-    fn make_due(&mut self, now: u64, layers: &[LayerHash], relay_ms: u64) {
+    fn make_due(&mut self, now: Mono, layers: &[LayerHash], relay: Millis) {
         for layer in layers {
             if let Some(held) = self.inventory.layers.get_mut(layer) {
-                held.due = now + if self.is_ours || held.is_ours { 0 } else { relay_ms };
+                held.due = now + if self.is_ours || held.is_ours { Millis::ZERO } else { relay };
             }
         }
     }
@@ -311,13 +312,13 @@ impl BroadcastChannel {
     }
 
     /// A node that is unknown here asked something that cannot be read.
-    pub(super) fn received_question(&mut self, until: u64) {
+    pub(super) fn received_question(&mut self, until: Mono) {
         self.schedule.postpone(until);
     }
 
     /// What this node holds has changed, or what it knows of others. Where it now holds what they reported, no frontier
     /// is due; otherwise none is before `later`.
-    pub(super) fn settle(&mut self, later: u64) {
+    pub(super) fn settle(&mut self, later: Mono) {
         let recognise = |(peer, listener): (&PeerId, &ChannelListener)| {
             let it = listener.unrecognised()?;
             let frontier = self.inventory.recognise_present(it.fingerprint, listener)?;
@@ -341,26 +342,26 @@ impl BroadcastChannel {
     // ---- what this node sends ----------------------------------------------------------------------------
 
     /// When a frontier is due.
-    pub(super) fn frontier_at(&self) -> Option<u64> {
+    pub(super) fn frontier_at(&self) -> Option<Mono> {
         self.schedule.at()
     }
 
     /// Sends a frontier after a while, whatever others send, unless the same one has just been sent.
-    pub(super) fn require_frontier(&mut self, now: u64, wait: u64, frame_ms: u64) {
-        self.schedule.require_by(now, now + wait, self.inventory.frontier().fingerprint(), frame_ms);
+    pub(super) fn require_frontier(&mut self, now: Mono, wait: Millis, frame: Millis) {
+        self.schedule.require_by(now, now + wait, self.inventory.frontier().fingerprint(), frame);
     }
 
     pub(super) fn frontier_message(&self) -> FrontierMessage {
         self.inventory.message(self.observes)
     }
 
-    pub(super) fn sent_frontier(&mut self, now: u64) {
+    pub(super) fn sent_frontier(&mut self, now: Mono) {
         self.listeners.values_mut().for_each(|listener| listener.is_ahead = false);
         self.schedule.done(now, self.inventory.frontier().fingerprint());
     }
 
     /// What present listeners lack and may be sent now.
-    pub(super) fn supplies(&self, now: u64, present: &Present) -> impl Iterator<Item = DueLayer> {
+    pub(super) fn supplies(&self, now: Mono, present: &Present) -> impl Iterator<Item = DueLayer> {
         let due = self.inventory.layers.iter().filter(move |(_, held)| held.due <= now && !held.declined);
         due.filter_map(move |(layer, held)| {
             let supply = held.supply_for(layer, &self.lacking(layer, present, now))?;
@@ -368,7 +369,7 @@ impl BroadcastChannel {
         })
     }
 
-    fn lacking(&self, layer: &LayerHash, present: &Present, now: u64) -> Vec<(&PeerId, &ChannelListener)> {
+    fn lacking(&self, layer: &LayerHash, present: &Present, now: Mono) -> Vec<(&PeerId, &ChannelListener)> {
         let state = self.ours().get(layer).expect("a layer of a channel has a state");
         let is_present = |peer: &PeerId| present.get(peer).is_some_and(|presence| presence.is_current(now));
         let is_document = self.inventory.layers.get(layer).is_none_or(|held| held.rank > OBSERVED_RANK_MAX);
@@ -377,7 +378,7 @@ impl BroadcastChannel {
     }
 
     /// When each thing of this channel becomes due.
-    pub(super) fn due_times(&self, now: u64, present: &Present) -> impl Iterator<Item = u64> {
+    pub(super) fn due_times(&self, now: Mono, present: &Present) -> impl Iterator<Item = Mono> {
         let is_lacked = move |layer: &LayerHash| !self.lacking(layer, present, now).is_empty();
         let supplies =
             self.inventory.layers.iter().filter(move |(layer, held)| !held.declined && is_lacked(layer));
@@ -385,7 +386,7 @@ impl BroadcastChannel {
     }
 
     /// A layer's newest state was sent to some listeners.
-    pub(super) fn supplied(&mut self, now: u64, layer: LayerHash, base: Option<State>, targets: &[PeerId]) {
+    pub(super) fn supplied(&mut self, now: Mono, layer: LayerHash, base: Option<State>, targets: &[PeerId]) {
         let Some(state) = self.ours().get(&layer) else { return };
         for peer in targets {
             if let Some(listener) = self.listeners.get_mut(peer) {

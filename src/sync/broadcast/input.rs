@@ -9,7 +9,7 @@ use crate::sync::broadcast::message::{FrontierMessage, Heartbeat};
 use crate::sync::broadcast::timing::Timing;
 use crate::sync::frontier::State;
 
-/// An event that the engine must know. Times are monotonic milliseconds.
+/// An event that the engine must know.
 #[derive(Debug)]
 pub enum Input {
     /// This node participates in a channel, or what it knows of the channel has changed.

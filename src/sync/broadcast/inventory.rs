@@ -8,6 +8,7 @@ use crate::sync::broadcast::layer::ChannelLayer;
 use crate::sync::broadcast::listener::ChannelListener;
 use crate::sync::broadcast::message::{ENTRIES_MAX, Fingerprint, FrontierEntry, FrontierMessage, short_hash};
 use crate::sync::frontier::{Frontier, State};
+use crate::time::Mono;
 
 /// Changes that are remembered. A fingerprint from before them is not recognised.
 const PAST_MAX: usize = 32;
@@ -122,7 +123,7 @@ impl Inventory {
     }
 
     /// Puts off what others wrote and a listener lacks, where it is due.
-    pub(super) fn postpone(&mut self, now: u64, until: u64, listener: &ChannelListener) {
+    pub(super) fn postpone(&mut self, now: Mono, until: Mono, listener: &ChannelListener) {
         let relayed = self.layers.iter_mut().filter(|(_, held)| !held.is_ours && held.due <= now);
         for (layer, held) in relayed {
             if listener.state(layer) < self.frontier.get(layer) {

@@ -7,6 +7,7 @@ use tombolo_transports::PeerId;
 use crate::layer::{LayerHash, Sequence};
 use crate::sync::broadcast::listener::{ChannelListener, Supplied};
 use crate::sync::frontier::State;
+use crate::time::Mono;
 
 /// States remembered per layer, so that four bytes are enough to name one.
 pub(super) const STATES_MAX: usize = 24;
@@ -16,7 +17,7 @@ pub(super) const STATES_MAX: usize = 24;
 struct LastSupply {
     state: State,
     base: Option<State>,
-    at: u64,
+    at: Mono,
 }
 
 /// What a listener is to be sent of a layer.
@@ -29,9 +30,9 @@ pub(super) struct Supply {
 pub(super) struct ChannelLayer {
     pub(super) rank: u8,
     /// When the newest state arrived or was written.
-    pub(super) at: u64,
+    pub(super) at: Mono,
     /// From when on it may be sent: a relay lets others go first.
-    pub(super) due: u64,
+    pub(super) due: Mono,
     /// The states that were sent lately, newest last.
     pub(super) sent: VecDeque<State>,
     last: Option<LastSupply>,
@@ -45,12 +46,12 @@ pub(super) struct ChannelLayer {
 
 impl ChannelLayer {
     /// Replaces the states that a delta may start from, and puts the newest behind them.
-    pub(super) fn replace_states(&mut self, bases: Vec<State>, state: State, now: u64, due: u64) {
+    pub(super) fn replace_states(&mut self, bases: Vec<State>, state: State, now: Mono, due: Mono) {
         self.states = bases.into();
         self.note(state, now, due);
     }
 
-    pub(super) fn note(&mut self, state: State, now: u64, due: u64) {
+    pub(super) fn note(&mut self, state: State, now: Mono, due: Mono) {
         self.at = now;
         self.due = due;
         if self.states.back() != Some(&state) {
@@ -70,14 +71,14 @@ impl ChannelLayer {
     }
 
     /// The newest state was sent, as a delta from `base` or whole.
-    pub(super) fn note_supplied(&mut self, state: State, base: Option<State>, now: u64) {
+    pub(super) fn note_supplied(&mut self, state: State, base: Option<State>, now: Mono) {
         self.note_sent(state);
         self.last = Some(LastSupply { state, base, at: now });
     }
 
     /// The newest state, if it was sent since `since` from a base that fits: a report received in that time was
     /// composed before. If the listener missed it, the next heartbeat shows it.
-    pub(super) fn crossing(&self, since: u64, fits: impl Fn(&State) -> bool) -> Option<Supplied> {
+    pub(super) fn crossing(&self, since: Mono, fits: impl Fn(&State) -> bool) -> Option<Supplied> {
         let LastSupply { state, base, at } =
             self.last.filter(|sent| self.states.back() == Some(&sent.state) && sent.at >= since)?;
         base.as_ref().is_none_or(fits).then_some(Supplied { state, at })

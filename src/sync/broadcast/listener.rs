@@ -8,19 +8,20 @@ use crate::sync::broadcast::layer::STATES_MAX;
 use crate::sync::broadcast::message::{Fingerprint, short_hash};
 use crate::sync::broadcast::status::Lag;
 use crate::sync::frontier::{Frontier, State};
+use crate::time::{Millis, Mono};
 
 /// A state that was sent to a listener.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Supplied {
     pub(super) state: State,
-    pub(super) at: u64,
+    pub(super) at: Mono,
 }
 
 /// A fingerprint that fits no state of this node's frontier.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Unrecognised {
     pub(super) fingerprint: Fingerprint,
-    pub(super) at: u64,
+    pub(super) at: Mono,
 }
 
 #[derive(Debug, Default)]
@@ -31,7 +32,7 @@ pub(super) struct ChannelListener {
     /// It only observes the owner, and lacks no documents.
     pub(super) observes: bool,
     /// When it last sent a report that could be read in full.
-    known_at: Option<u64>,
+    known_at: Option<Mono>,
     /// Short hashes of layers that it reported and that were never seen here; as many as fit a frontier.
     unseen: BTreeSet<u16>,
     /// Its last fingerprint, while that is not recognised.
@@ -91,7 +92,7 @@ impl ChannelListener {
     }
 
     /// When it last sent a report that could be read in full.
-    pub(super) fn known_at(&self) -> Option<u64> {
+    pub(super) fn known_at(&self) -> Option<Mono> {
         self.known_at
     }
 
@@ -137,7 +138,7 @@ impl ChannelListener {
     }
 
     /// Its fingerprint was recognised: it held `frontier` at `at`; none: what was believed.
-    pub(super) fn recognised(&mut self, frontier: Option<Frontier>, at: u64) {
+    pub(super) fn recognised(&mut self, frontier: Option<Frontier>, at: Mono) {
         if let Some(frontier) = frontier {
             self.theirs = frontier;
         }
@@ -148,7 +149,7 @@ impl ChannelListener {
     }
 
     /// Its fingerprint was not recognised: what it holds is unknown.
-    pub(super) fn not_recognised(&mut self, fingerprint: Fingerprint, at: u64) {
+    pub(super) fn not_recognised(&mut self, fingerprint: Fingerprint, at: Mono) {
         self.known = false;
         self.unrecognised = Some(Unrecognised { fingerprint, at });
     }
@@ -164,7 +165,7 @@ impl ChannelListener {
     }
 
     /// It reported its states layer by layer.
-    pub(super) fn take_report(&mut self, report: FrontierReport, now: u64) {
+    pub(super) fn take_report(&mut self, report: FrontierReport, now: Mono) {
         self.unrecognised = None;
         self.observes = report.observes;
         if report.complete || report.observes {
@@ -187,7 +188,7 @@ impl ChannelListener {
     }
 
     /// A state was sent to it.
-    pub(super) fn note_supplied(&mut self, layer: LayerHash, state: State, at: u64) {
+    pub(super) fn note_supplied(&mut self, layer: LayerHash, state: State, at: Mono) {
         self.supplied.insert(layer, Supplied { state, at });
     }
 
@@ -197,8 +198,8 @@ impl ChannelListener {
     }
 
     /// What was sent long enough ago to be received, and does not show in a report, was missed.
-    pub(super) fn forget_missed(&mut self, now: u64, settle_ms: u64) {
-        self.supplied.retain(|_, supplied| supplied.at + settle_ms > now);
+    pub(super) fn forget_missed(&mut self, now: Mono, settle: Millis) {
+        self.supplied.retain(|_, supplied| supplied.at + settle > now);
     }
 
     /// It is no longer ahead once this node holds all that it reported.
@@ -208,7 +209,7 @@ impl ChannelListener {
     }
 
     /// Whether it waits for this node's frontier, which was last sent at `sent_at`.
-    pub(super) fn is_open(&self, sent_at: Option<u64>) -> bool {
+    pub(super) fn is_open(&self, sent_at: Option<Mono>) -> bool {
         let asks = |it: Unrecognised| sent_at.is_none_or(|sent| it.at > sent);
         self.is_ahead || self.unrecognised.is_some_and(asks)
     }

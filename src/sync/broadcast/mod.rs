@@ -36,6 +36,7 @@ use tombolo_transports::PeerId;
 use crate::layer::LayerHash;
 use crate::random::Random;
 use crate::sync::frontier::State;
+use crate::time::{Millis, Mono};
 pub use input::{Input, LayerOffer};
 pub use status::{Lag, Presence, SyncStatus};
 pub use timing::Timing;
@@ -48,10 +49,10 @@ use timing::{ReplyDelays, Waits};
 
 /// A listener is absent when three of its "next by" have passed in silence.
 const MISSED_MAX: u64 = 3;
-/// The "next by" of a listener that has not sent one yet, milliseconds.
-const FIRST_NEXT_BY_MS: u64 = 20 * 60 * 1000;
-/// The longest "next by" that is believed, milliseconds.
-const NEXT_BY_MAX_MS: u64 = 24 * 60 * 60 * 1000;
+/// The "next by" of a listener that has not sent one yet.
+const FIRST_NEXT_BY: Millis = Millis::from_secs(20 * 60);
+/// The longest "next by" that is believed.
+const NEXT_BY_MAX: Millis = Millis::from_secs(24 * 60 * 60);
 /// Readers over which an early acknowledgement is spread; of more, several send at once.
 const ACKNOWLEDGING_READERS_MAX: usize = 32;
 
@@ -69,7 +70,7 @@ pub struct BroadcastEngine {
 
 impl BroadcastEngine {
     /// An engine of node `me`. The first heartbeat comes soon: present listeners answer it.
-    pub fn new(me: PeerId, timing: Timing, now: u64, random: Random) -> Self {
+    pub fn new(me: PeerId, timing: Timing, now: Mono, random: Random) -> Self {
         let mut waits = Waits::new(timing, random);
         let heartbeats = Heartbeats::new(now + waits.frames(4));
         BroadcastEngine {
@@ -83,7 +84,7 @@ impl BroadcastEngine {
     }
 
     /// Takes one input, whose effects are then to be drained.
-    pub fn handle_input(&mut self, now: u64, input: Input) {
+    pub fn handle_input(&mut self, now: Mono, input: Input) {
         match input {
             Input::Channel { owner, aliases, ours, members, readers, observes } => {
                 let channel =
@@ -125,20 +126,20 @@ impl BroadcastEngine {
             }
             Input::BaseMissing { owner } => {
                 // Late enough that the frontier does not seem to have crossed that delta.
-                let wait = self.waits.timing.settle_ms() + self.frontier_wait(&owner);
+                let wait = self.waits.timing.settle() + self.frontier_wait(&owner);
                 self.require_frontier(now, wait, &owner, BroadcastChannel::ask_for_declined);
             }
             Input::FarBase { owner } => self.received_far_base(now, &owner),
             Input::Timing(timing) => {
                 self.waits.timing = timing;
-                self.heartbeats.by(now + timing.heartbeat_ms);
+                self.heartbeats.by(now + timing.heartbeat);
             }
         }
     }
 
     /// What is due, best first: what decides about rights, then frontiers and heartbeats, which make others send or
     /// keep silent, then the most valuable and newest states.
-    pub fn transmissions(&self, now: u64) -> Vec<Transmission> {
+    pub fn transmissions(&self, now: Mono) -> Vec<Transmission> {
         let due = |(owner, channel): (&PeerId, &BroadcastChannel)| {
             let owner = *owner;
             channel.supplies(now, &self.presence).map(move |due| (owner, due)).collect::<Vec<_>>()
@@ -170,7 +171,7 @@ impl BroadcastEngine {
     }
 
     /// A candidate has been transmitted, or need not be.
-    pub fn done(&mut self, now: u64, transmission: &Transmission) {
+    pub fn done(&mut self, now: Mono, transmission: &Transmission) {
         let me = self.me;
         match transmission {
             Transmission::Heartbeat(heartbeat) => {
@@ -205,16 +206,16 @@ impl BroadcastEngine {
     }
 
     /// When something may be due.
-    pub fn poll_timeout(&self, now: u64) -> Option<u64> {
+    pub fn poll_timeout(&self, now: Mono) -> Option<Mono> {
         self.due_times(now).min()
     }
 
     /// When something becomes due that is not due yet.
-    pub fn next_after(&self, now: u64) -> Option<u64> {
+    pub fn next_after(&self, now: Mono) -> Option<Mono> {
         self.due_times(now).filter(|at| *at > now).min()
     }
 
-    fn due_times(&self, now: u64) -> impl Iterator<Item = u64> {
+    fn due_times(&self, now: Mono) -> impl Iterator<Item = Mono> {
         let channels = self.channels.values().flat_map(move |channel| channel.due_times(now, &self.presence));
         channels.chain([self.heartbeats.next()])
     }
@@ -227,7 +228,7 @@ impl BroadcastEngine {
     }
 
     /// The peers that count as present now.
-    pub fn present_peers(&self, now: u64) -> impl Iterator<Item = PeerId> {
+    pub fn present_peers(&self, now: Mono) -> impl Iterator<Item = PeerId> {
         self.presence.iter().filter(move |(_, presence)| presence.is_current(now)).map(|(peer, _)| *peer)
     }
 
@@ -235,7 +236,7 @@ impl BroadcastEngine {
     /// peer's first report on it: the peer may not know that owner.
     pub fn sync_status(&self, peer: &PeerId) -> SyncStatus {
         let mut all: Option<Lag> = None;
-        let mut unknown: Option<Option<u64>> = None;
+        let mut unknown: Option<Option<Mono>> = None;
         for (owner, channel) in &self.channels {
             let Some(listener) = channel.listener(peer) else { continue };
             let known_at = listener.known_at();
@@ -269,7 +270,7 @@ impl BroadcastEngine {
     }
 
     /// The present peers that listen on a channel.
-    pub fn listeners(&self, owner: &PeerId, now: u64) -> Vec<PeerId> {
+    pub fn listeners(&self, owner: &PeerId, now: Mono) -> Vec<PeerId> {
         let Some(channel) = self.channels.get(owner) else { return Vec::new() };
         self.present_peers(now).filter(|peer| channel.has_member(peer)).collect()
     }
@@ -303,7 +304,7 @@ impl BroadcastEngine {
 
     fn stored(
         &mut self,
-        now: u64,
+        now: Mono,
         owner: PeerId,
         layer: LayerHash,
         offer: LayerOffer,
@@ -327,25 +328,25 @@ impl BroadcastEngine {
         }
     }
 
-    fn joined(&mut self, now: u64, peer: PeerId, asked: bool) {
+    fn joined(&mut self, now: Mono, peer: PeerId, asked: bool) {
         self.present(now, peer, None);
         // The node that asked sends first.
-        let lead = if asked { 0 } else { self.waits.timing.frame_ms * 6 };
-        let wait = self.waits.timing.settle_ms() + self.waits.frames(4);
+        let lead = if asked { Millis::ZERO } else { self.waits.timing.frame * 6 };
+        let wait = self.waits.timing.settle() + self.waits.frames(4);
         self.heartbeats.greet(peer, now + lead + wait, true);
     }
 
     /// Changes a channel, and sends a frontier on it whatever others send.
     fn require_frontier(
         &mut self,
-        now: u64,
-        wait: u64,
+        now: Mono,
+        wait: Millis,
         owner: &PeerId,
         change: impl FnOnce(&mut BroadcastChannel),
     ) {
         if let Some(channel) = self.channels.get_mut(owner) {
             change(channel);
-            channel.require_frontier(now, wait, self.waits.timing.frame_ms);
+            channel.require_frontier(now, wait, self.waits.timing.frame);
         }
     }
 
@@ -355,7 +356,7 @@ impl BroadcastEngine {
         let from_here = self.others().cycle().skip(self.others_from).take(count.min(OTHERS_MAX));
         Heartbeat {
             // Jitter and a busy channel included.
-            next_by_s: u32::try_from(self.timing().heartbeat_ms * 3 / 2 / 1000).unwrap_or(u32::MAX),
+            next_by_s: u32::try_from(self.timing().heartbeat.ms() * 3 / 2 / 1000).unwrap_or(u32::MAX),
             fingerprint: (self.channels.get(&self.me).map_or(0, fingerprint) >> 32) as u32,
             others: from_here
                 .filter_map(|channel| Some((*channel.aliases.first()?, (fingerprint(channel) >> 48) as u16)))
@@ -367,15 +368,15 @@ impl BroadcastEngine {
         self.channels.iter().filter(|(owner, _)| **owner != self.me).map(|(_, channel)| channel)
     }
 
-    fn expect_early_heartbeat(&mut self, now: u64) {
+    fn expect_early_heartbeat(&mut self, now: Mono) {
         let jitter = self.waits.frames(1);
         self.heartbeats.expect_early(now, &self.waits.timing, jitter);
     }
 
     // ---- what is received --------------------------------------------------------------------------------
 
-    fn received_heartbeat(&mut self, now: u64, from: PeerId, heartbeat: &Heartbeat) {
-        self.present(now, from, Some(u64::from(heartbeat.next_by_s) * 1000));
+    fn received_heartbeat(&mut self, now: Mono, from: PeerId, heartbeat: &Heartbeat) {
+        self.present(now, from, Some(Millis::from_secs(heartbeat.next_by_s.into())));
         self.note_sender(&from, &from);
         self.received_fingerprint(now, from, from, Fingerprint::Own(heartbeat.fingerprint));
         for (alias, quarter) in &heartbeat.others {
@@ -386,7 +387,7 @@ impl BroadcastEngine {
         }
     }
 
-    fn received_fingerprint(&mut self, now: u64, owner: PeerId, from: PeerId, fingerprint: Fingerprint) {
+    fn received_fingerprint(&mut self, now: Mono, owner: PeerId, from: PeerId, fingerprint: Fingerprint) {
         if owner == self.me {
             self.heartbeats.note_report(&from);
         }
@@ -396,20 +397,20 @@ impl BroadcastEngine {
         }
     }
 
-    fn received_frontier(&mut self, now: u64, owner: PeerId, from: PeerId, frontier: &FrontierMessage) {
+    fn received_frontier(&mut self, now: Mono, owner: PeerId, from: PeerId, frontier: &FrontierMessage) {
         self.present(now, from, None);
         if owner == self.me {
             self.heartbeats.note_report(&from);
         }
         self.note_sender(&owner, &from);
         let delays = self.reply_delays(&owner);
-        let answer_ms = self.answer_wait(now, &owner);
+        let answer = self.answer_wait(now, &owner);
         if let Some(channel) = self.channels.get_mut(&owner) {
-            channel.received_frontier(now, from, frontier, &delays, answer_ms);
+            channel.received_frontier(now, from, frontier, &delays, answer);
         }
     }
 
-    fn received_question(&mut self, now: u64, alias: &[u8; 2]) {
+    fn received_question(&mut self, now: Mono, alias: &[u8; 2]) {
         let Some(owner) = self.owner_of(alias) else { return };
         let wait = self.answer_wait(now, &owner);
         if let Some(channel) = self.channels.get_mut(&owner) {
@@ -418,13 +419,13 @@ impl BroadcastEngine {
         self.heartbeats.note_met(|peer| *peer == owner);
     }
 
-    fn received_far_base(&mut self, now: u64, owner: &PeerId) {
+    fn received_far_base(&mut self, now: Mono, owner: &PeerId) {
         let Some(channel) = self.channels.get_mut(owner) else { return };
         if !channel.received_far_base() {
             return;
         }
         let readers = channel.readers().clamp(1, ACKNOWLEDGING_READERS_MAX) as u64;
-        let wait = self.waits.timing.settle_ms() + self.waits.frames(4 * readers);
+        let wait = self.waits.timing.settle() + self.waits.frames(4 * readers);
         self.heartbeats.acknowledge(now, now + wait, &self.waits.timing);
     }
 
@@ -433,19 +434,19 @@ impl BroadcastEngine {
         self.channels.iter().find(|(_, channel)| named(channel)).map(|(owner, _)| *owner)
     }
 
-    fn present(&mut self, now: u64, peer: PeerId, next_by_ms: Option<u64>) {
+    fn present(&mut self, now: Mono, peer: PeerId, next_by: Option<Millis>) {
         let before = self.presence.get(&peer).copied();
         let is_new = before.is_none_or(|presence| !presence.is_current(now));
-        let until = match next_by_ms {
-            Some(next_by) => now + MISSED_MAX * next_by.clamp(1, NEXT_BY_MAX_MS),
-            None => before.map_or(0, |presence| presence.until).max(now + FIRST_NEXT_BY_MS),
+        let until = match next_by {
+            Some(next_by) => now + next_by.clamp(Millis::from_ms(1), NEXT_BY_MAX) * MISSED_MAX,
+            None => before.map_or(Mono::default(), |presence| presence.until).max(now + FIRST_NEXT_BY),
         };
         self.presence.insert(peer, Presence { at: now, until });
         if is_new {
             // A node that comes, or comes back, gets a heartbeat soon if no other frame shows that this node is
             // present.
-            let spread = self.waits.timing.spread_ms(self.readers(&peer));
-            let wait = self.waits.timing.settle_ms() + spread + self.frontier_wait(&peer);
+            let spread = self.waits.timing.spread(self.readers(&peer));
+            let wait = self.waits.timing.settle() + spread + self.frontier_wait(&peer);
             self.heartbeats.greet(peer, now + wait, false);
         }
     }
@@ -463,20 +464,20 @@ impl BroadcastEngine {
         self.channels.get(owner).map_or(1, BroadcastChannel::readers)
     }
 
-    fn frontier_wait(&mut self, owner: &PeerId) -> u64 {
+    fn frontier_wait(&mut self, owner: &PeerId) -> Millis {
         let readers = self.readers(owner);
         self.waits.frontier(*owner == self.me, readers)
     }
 
     fn reply_delays(&mut self, owner: &PeerId) -> ReplyDelays {
         ReplyDelays {
-            frontier_ms: self.frontier_wait(owner),
-            relay_ms: self.waits.relay(),
+            frontier: self.frontier_wait(owner),
+            relay: self.waits.relay(),
             timing: self.waits.timing,
         }
     }
 
-    fn answer_wait(&mut self, now: u64, owner: &PeerId) -> u64 {
+    fn answer_wait(&mut self, now: Mono, owner: &PeerId) -> Millis {
         let is_present = self.presence.get(owner).is_some_and(|presence| presence.is_current(now));
         let readers = self.readers(owner);
         self.waits.answer(is_present, *owner == self.me, readers)

@@ -1,16 +1,18 @@
 //! What the engine reports of a listener: presence and sync lag.
 
+use crate::time::Mono;
+
 /// When a listener was last received, and how long it counts as present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Presence {
-    /// When a frame of it last arrived, monotonic milliseconds.
-    pub at: u64,
-    /// Until when it counts as present, monotonic milliseconds.
-    pub until: u64,
+    /// When a frame of it last arrived.
+    pub at: Mono,
+    /// Until when it counts as present.
+    pub until: Mono,
 }
 
 impl Presence {
-    pub(super) fn is_current(&self, now: u64) -> bool {
+    pub(super) fn is_current(&self, now: Mono) -> bool {
         self.until > now
     }
 }
@@ -48,7 +50,7 @@ pub enum SyncStatus {
     Known(Lag),
     /// It holds something else than was believed, or has not reported yet.
     Unknown {
-        /// Until when the lag was known, monotonic milliseconds; none: never.
-        since: Option<u64>,
+        /// Until when the lag was known; none: never.
+        since: Option<Mono>,
     },
 }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use std::collections::BTreeSet;
 
 const FRAME_MS: u64 = 100;
-const TIMING: Timing = Timing { frame_ms: FRAME_MS, heartbeat_ms: 600_000 };
+const TIMING: Timing = Timing { frame: Millis::from_ms(FRAME_MS), heartbeat: Millis::from_secs(600) };
 
 struct Station {
     me: PeerId,
@@ -18,7 +18,7 @@ struct Station {
 }
 
 struct World {
-    now: u64,
+    now: Mono,
     stations: Vec<Station>,
     random: Random,
     loss_permille: u64,
@@ -46,8 +46,13 @@ impl World {
     /// `count` nodes, all peers of each other, each with one state of `layers` layers that all hold.
     fn in_step(count: usize, layers: u8, loss_permille: u64, seed: u8) -> Self {
         let random = Random::new(&[seed; 32]);
-        let mut world =
-            World { now: 1_000, stations: Vec::new(), random, loss_permille, sent: BTreeMap::new() };
+        let mut world = World {
+            now: Mono::from_ms(1_000),
+            stations: Vec::new(),
+            random,
+            loss_permille,
+            sent: BTreeMap::new(),
+        };
         for number in 0..count {
             let me = peer(number);
             let engine = BroadcastEngine::new(me, TIMING, world.now, Random::new(&world.random.bytes()));
@@ -88,10 +93,10 @@ impl World {
 
     /// Lets every station take the due it has, one frame at a time, for a while.
     fn run(&mut self, ms: u64) {
-        let end = self.now + ms;
+        let end = self.now + Millis::from_ms(ms);
         while self.now < end {
             let due = self.stations.iter().filter_map(|s| s.engine.poll_timeout(self.now)).min();
-            self.now = (self.now + FRAME_MS).max(due.unwrap_or(end).min(end));
+            self.now = (self.now + TIMING.frame).max(due.unwrap_or(end).min(end));
             let first = self.random.below(self.stations.len() as u64) as usize;
             for n in 0..self.stations.len() {
                 let n = (first + n) % self.stations.len();
@@ -145,7 +150,7 @@ impl World {
 }
 
 impl Station {
-    fn hear(&mut self, now: u64, from: PeerId, transmission: &Transmission, supplied: Option<State>) {
+    fn hear(&mut self, now: Mono, from: PeerId, transmission: &Transmission, supplied: Option<State>) {
         self.engine.handle_input(now, Input::Present { peer: from });
         let input = match transmission {
             Transmission::Heartbeat(heartbeat) => {
@@ -184,7 +189,7 @@ fn in_step_there_are_heartbeats_and_nothing_else() {
     world.run(60_000);
     assert_eq!(world.sent.keys().copied().collect::<Vec<_>>(), ["heartbeat"], "{:?}", world.sent);
     let before = world.frames();
-    world.run(6 * TIMING.heartbeat_ms);
+    world.run(6 * TIMING.heartbeat.ms());
     let per_node = (world.frames() - before) / 4;
     assert!((4..=6).contains(&per_node), "{per_node} heartbeats each in six periods");
 }
@@ -206,7 +211,7 @@ fn a_listener_is_in_step_when_it_has_said_so_itself() {
     world.run(TRAILING_FRAMES * FRAME_MS - FRAME_MS);
     assert!(world.converged());
     assert_eq!(lag(&world), (0, 0, 1), "sent, and not acknowledged yet");
-    world.run(2 * TIMING.heartbeat_ms);
+    world.run(2 * TIMING.heartbeat.ms());
     assert_eq!(lag(&world), (0, 0, 0));
 }
 
@@ -317,7 +322,7 @@ fn who_has_left_is_sent_nothing() {
     let mut world = World::in_step(2, 1, 0, 5);
     world.run(60_000);
     world.stations[1].cut_off = true;
-    world.run(10 * TIMING.heartbeat_ms);
+    world.run(10 * TIMING.heartbeat.ms());
     world.sent.clear();
     for _ in 0..5 {
         world.write(0, 0);
@@ -340,7 +345,7 @@ proptest! {
         }
         let mut periods = 0;
         while !world.converged() {
-            world.run(TIMING.heartbeat_ms);
+            world.run(TIMING.heartbeat.ms());
             periods += 1;
             prop_assert!(periods < 60, "not in step after {periods} periods: {:?}", world.sent);
         }
@@ -355,16 +360,16 @@ fn whoever_holds_one_of_two_layers_of_one_short_name_names_it_in_full_once_it_kn
     let (held, other) =
         (LayerHash([0xe8, 0x55, 0, 0, 0, 0, 0, 0]), LayerHash([0xe8, 0x5d, 0, 0, 0, 0, 0, 0]));
     let (me, owner) = (peer(0), peer(1));
-    let mut engine = BroadcastEngine::new(me, TIMING, 0, Random::new(&[7; 32]));
+    let mut engine = BroadcastEngine::new(me, TIMING, Mono::from_ms(0), Random::new(&[7; 32]));
     let ours = BTreeMap::from([(held, LayerOffer { state: state(1), bases: Vec::new(), rank: 2 })]);
     let (aliases, members) = (vec![alias(&owner)], vec![owner]);
     let channel = Input::Channel { owner, aliases, ours, members, observes: true, readers: 2 };
-    engine.handle_input(0, channel);
+    engine.handle_input(Mono::from_ms(0), channel);
     let all = [held, other].map(|layer| FrontierEntry::Long { layer, state: state(1) });
     let told = FrontierMessage { complete: true, entries: all.to_vec() };
-    engine.handle_input(1_000, Input::Frontier { owner, from: owner, frontier: told });
-    engine.handle_input(2_000, Input::BaseMissing { owner });
-    let due = engine.transmissions(600_000);
+    engine.handle_input(Mono::from_ms(1_000), Input::Frontier { owner, from: owner, frontier: told });
+    engine.handle_input(Mono::from_ms(2_000), Input::BaseMissing { owner });
+    let due = engine.transmissions(Mono::from_ms(600_000));
     let said = due.iter().find_map(|transmission| match transmission {
         Transmission::Frontier { frontier, .. } => Some(frontier.entries.clone()),
         _ => None,

@@ -1,6 +1,7 @@
 //! Waits: how long a node holds back what several nodes may be about to send, so that one of them sends it for all.
 
 use crate::random::Random;
+use crate::time::Millis;
 
 /// Readers of one audience that a random wait is spread for; of more, several send at once.
 const COMPANY_MAX: usize = 32;
@@ -16,30 +17,30 @@ const OWN_CHANNEL_FRAMES: u64 = 6;
 /// How fast the radio below is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// Time on air of a short frame with the gap after it, milliseconds: random waits are multiples of it.
-    pub frame_ms: u64,
-    /// Time between two heartbeats when nothing happens, milliseconds.
-    pub heartbeat_ms: u64,
+    /// Time on air of a short frame with the gap after it: random waits are multiples of it.
+    pub frame: Millis,
+    /// Time between two heartbeats when nothing happens.
+    pub heartbeat: Millis,
 }
 
 impl Timing {
     /// A report sent so soon after a transmission may have been composed before that transmission was received.
-    pub(super) fn settle_ms(&self) -> u64 {
-        self.frame_ms * 2
+    pub(super) fn settle(&self) -> Millis {
+        self.frame * 2
     }
 
     /// The span over which the readers of an audience spread what several of them may send.
-    pub(super) fn spread_ms(&self, readers: usize) -> u64 {
-        self.frame_ms * (1 + SPREAD_FRAMES * readers.min(COMPANY_MAX) as u64)
+    pub(super) fn spread(&self, readers: usize) -> Millis {
+        self.frame * (1 + SPREAD_FRAMES * readers.min(COMPANY_MAX) as u64)
     }
 }
 
 /// How long to wait with what a received report brings about.
 pub(super) struct ReplyDelays {
-    /// Before this node sends its own frontier, milliseconds.
-    pub(super) frontier_ms: u64,
-    /// Before it supplies what another author wrote, milliseconds.
-    pub(super) relay_ms: u64,
+    /// Before this node sends its own frontier.
+    pub(super) frontier: Millis,
+    /// Before it supplies what another author wrote.
+    pub(super) relay: Millis,
     pub(super) timing: Timing,
 }
 
@@ -55,30 +56,35 @@ impl Waits {
         Waits { timing, random }
     }
 
+    /// Between nothing and `most`.
+    fn up_to(&mut self, most: Millis) -> Millis {
+        Millis::from_ms(self.random.below(most.ms() + 1))
+    }
+
     /// Between nothing and so many frame times.
-    pub(super) fn frames(&mut self, frames: u64) -> u64 {
-        self.random.below(self.timing.frame_ms * frames + 1)
+    pub(super) fn frames(&mut self, frames: u64) -> Millis {
+        self.up_to(self.timing.frame * frames)
     }
 
     /// Jitter of the heartbeats.
-    pub(super) fn heartbeat_jitter(&mut self) -> u64 {
-        self.random.below(self.timing.heartbeat_ms / 8 + 1)
+    pub(super) fn heartbeat_jitter(&mut self) -> Millis {
+        self.up_to(self.timing.heartbeat / 8)
     }
 
     /// A relay lets the author, and other relays, go first.
-    pub(super) fn relay(&mut self) -> u64 {
-        self.timing.frame_ms * RELAY_FRAMES + self.frames(3 * RELAY_FRAMES)
+    pub(super) fn relay(&mut self) -> Millis {
+        self.timing.frame * RELAY_FRAMES + self.frames(3 * RELAY_FRAMES)
     }
 
     /// Before a frontier, on a channel with so many readers.
-    pub(super) fn frontier(&mut self, is_ours: bool, readers: usize) -> u64 {
-        let lead = if is_ours { self.timing.frame_ms * OWN_CHANNEL_FRAMES } else { 0 };
-        lead + self.random.below(self.timing.spread_ms(readers) + 1)
+    pub(super) fn frontier(&mut self, is_ours: bool, readers: usize) -> Millis {
+        let lead = if is_ours { self.timing.frame * OWN_CHANNEL_FRAMES } else { Millis::ZERO };
+        lead + self.up_to(self.timing.spread(readers))
     }
 
     /// After another node's question: the time that its answer takes, and a wait of this node's own.
-    pub(super) fn answer(&mut self, owner_is_present: bool, is_ours: bool, readers: usize) -> u64 {
+    pub(super) fn answer(&mut self, owner_is_present: bool, is_ours: bool, readers: usize) -> Millis {
         let frames = if owner_is_present { ANSWER_FRAMES } else { 4 * RELAY_FRAMES + ANSWER_FRAMES };
-        self.timing.frame_ms * frames + self.frontier(is_ours, readers)
+        self.timing.frame * frames + self.frontier(is_ours, readers)
     }
 }
