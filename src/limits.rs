@@ -65,7 +65,7 @@ pub const CLOCK_HEARD_MS: u64 = 24 * 60 * 60 * 1000;
 /// A writer signs its layer again this often while tombstones wait for it.
 pub const TOMBSTONE_RENEW_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 /// How often tombstones and beaten entries are looked through.
-pub const TOMBSTONE_SWEEP_MS: u64 = 60 * 60 * 1000;
+pub const TOMBSTONE_SWEEP: Millis = Millis::from_secs(60 * 60);
 
 // ---- sync --------------------------------------------------------------------------------------------
 
@@ -131,18 +131,18 @@ pub const RADIO_HEARTBEAT_SHARE: u64 = 1_000;
 
 /// Writes to a document wait so long for a newer state of an own layer that a peer reports; then they
 /// go on above the one held. The two are joined when the newer one comes.
-pub const OWN_STATE_WAIT_MS: u64 = 10_000;
+pub const OWN_STATE_WAIT: Millis = Millis::from_secs(10);
 /// The longest such wait where the peer is met by radio: there it is 64 times what a short frame takes. Shorter than
 /// the command line waits for an answer.
-pub const OWN_STATE_WAIT_ON_AIR_MAX_MS: u64 = 25_000;
+pub const OWN_STATE_WAIT_ON_AIR_MAX: Millis = Millis::from_secs(25);
 /// After such a wait, writes to that document do not wait again for so long: a peer may lie about it.
-pub const OWN_STATE_TRUST_MS: u64 = 60 * 60 * 1000;
+pub const OWN_STATE_TRUST: Millis = Millis::from_secs(60 * 60);
 /// Writes that wait so at a time. One more is refused.
 pub const WAITING_WRITES_MAX: usize = 256;
 /// A peer is not sent an own layer for so long while it is asked for a state of it that is unknown here.
-pub const RECLAIM_WAIT_MS: u64 = 10_000;
-/// The same on air, where all who listen are sent nothing of that layer meanwhile; once in `OWN_STATE_TRUST_MS`.
-pub const RECLAIM_WAIT_ON_AIR_MS: u64 = 10 * 60 * 1000;
+pub const RECLAIM_WAIT: Millis = Millis::from_secs(10);
+/// The same on air, where all who listen are sent nothing of that layer meanwhile; once in `OWN_STATE_TRUST`.
+pub const RECLAIM_WAIT_ON_AIR: Millis = Millis::from_secs(10 * 60);
 /// States of own layers that were asked for, remembered so that each is asked for once. Reaching it
 /// forgets them all.
 pub const RECLAIMED_KEPT_MAX: usize = 4_096;
@@ -159,7 +159,7 @@ pub const INVITE_ADDRESSES_MAX: usize = 8;
 pub const JOIN_BYTES_MAX: usize = 4_096;
 /// Wrong tokens per minute, over all callers; further ones are rate-limited. A right one is always taken.
 pub const JOIN_FAILURES_PER_MINUTE_MAX: u32 = 5;
-/// Waits between tries to notify an inviter of a join, in milliseconds: first and longest.
-pub const JOIN_RETRY_MS: (u64, u64) = (1_000, 60_000);
+/// Waits between tries to notify an inviter of a join: first and longest.
+pub const JOIN_RETRY: (Millis, Millis) = (Millis::from_secs(1), Millis::from_secs(60));
 /// Bytes of a node's or peer's name.
 pub const NODE_NAME_BYTES_MAX: usize = 64;

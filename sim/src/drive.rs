@@ -1,6 +1,6 @@
 //! Drives one node: hands it inputs, carries out its outputs, keeps its timer; sends commands and keeps the replies.
 
-use tombolo::limits::OWN_STATE_WAIT_ON_AIR_MAX_MS;
+use tombolo::limits::OWN_STATE_WAIT_ON_AIR_MAX;
 use tombolo::node::{Command, CommandError, Event, Input, Node, Output, Reply, RequestId};
 
 use crate::{Happening, Seat, Simulation};
@@ -21,7 +21,7 @@ impl Simulation {
     /// The refusal of the node.
     pub fn ask(&mut self, seat: Seat, command: impl Into<Command>) -> Result<Reply, CommandError> {
         let request = self.begin(seat, command);
-        let end_ms = self.time_ms + OWN_STATE_WAIT_ON_AIR_MAX_MS + 1_000;
+        let end_ms = self.time_ms + OWN_STATE_WAIT_ON_AIR_MAX.ms() + 1_000;
         loop {
             if let Some(reply) = self.reply(seat, request) {
                 return reply;

@@ -59,12 +59,13 @@ use crate::core::{Core, Rejection};
 use crate::federation::Audience;
 use crate::io::{Event, RadioSpec};
 use crate::layer::{DocumentName, LayerHash, LayerId, Sequence, SignedHead};
-use crate::limits::{OWN_STATE_WAIT_MS, OWN_STATE_WAIT_ON_AIR_MAX_MS, RADIOS_MAX};
+use crate::limits::{OWN_STATE_WAIT, OWN_STATE_WAIT_ON_AIR_MAX, RADIOS_MAX};
 use crate::replica::Replica;
 use crate::store::StoreWrite;
 use crate::sync::broadcast::message::Heartbeat;
 use crate::sync::broadcast::{Input, LayerOffer};
 use crate::sync::frontier::State;
+use crate::time::Millis;
 use crate::unicast::Unicast;
 
 /// Kinds of messages in frames.
@@ -458,14 +459,12 @@ impl Broadcast {
 
     /// How long a write waits for a newer own state that a listener shows; `None` if none does. A frontier by radio has few
     /// bits of a sequence: only a higher one counts.
-    pub fn newer_own_wait_ms(&self, owner: &PeerId, layer: &LayerHash, held: Option<State>) -> Option<u64> {
+    pub fn newer_own_wait(&self, owner: &PeerId, layer: &LayerHash, held: Option<State>) -> Option<Millis> {
         let held = held.map_or(Sequence::NONE, |held| held.sequence);
         let up = self.radios.values().filter(|radio| radio.device.up);
         let shows = up.filter(|radio| radio.engine.shown(owner, layer).iter().any(|s| s.sequence > held));
         shows
-            .map(|radio| {
-                (64 * radio.engine.timing().frame.ms()).clamp(OWN_STATE_WAIT_MS, OWN_STATE_WAIT_ON_AIR_MAX_MS)
-            })
+            .map(|radio| (radio.engine.timing().frame * 64).clamp(OWN_STATE_WAIT, OWN_STATE_WAIT_ON_AIR_MAX))
             .max()
     }
 

@@ -14,7 +14,7 @@ use tombolo_mesh::frame::keys::Identity;
 use tombolo_transports::PeerId;
 
 pub use clockwork::Clockwork;
-pub use gate::{Gate, STORAGE_RETRY_MS, StorageFault};
+pub use gate::{Gate, STORAGE_RETRY, StorageFault};
 pub use metrics::{Metrics, Rejection};
 pub use settings::{BriefField, BriefFields, NodeSettings};
 

@@ -19,11 +19,12 @@ use crate::federation::peer::Joined;
 use crate::federation::{Federation, Peer, TrustLevel};
 use crate::io::{CommandError, Event, Reply, RequestId, view};
 use crate::limits::{
-    INVITE_ADDRESSES_MAX, INVITE_EXPIRES_MAX_MS, INVITES_OPEN_MAX, JOIN_FAILURES_PER_MINUTE_MAX,
-    JOIN_RETRY_MS, PEERS_MAX,
+    INVITE_ADDRESSES_MAX, INVITE_EXPIRES_MAX_MS, INVITES_OPEN_MAX, JOIN_FAILURES_PER_MINUTE_MAX, JOIN_RETRY,
+    PEERS_MAX,
 };
 use crate::replica::Replica;
 use crate::store::StoreWrite;
+use crate::time::{Millis, Mono};
 
 /// Invites and joining.
 #[derive(Debug, Default)]
@@ -43,15 +44,15 @@ struct Joining {
     addresses: Vec<Address>,
     level: TrustLevel,
     tries: u32,
-    /// When it is tried again, monotonic milliseconds.
-    due_ms: u64,
+    /// When it is tried again.
+    due: Mono,
     /// Why the last try failed.
     failure: Option<String>,
 }
 
 impl Joining {
-    fn new(addresses: Vec<Address>, level: TrustLevel, now_ms: u64) -> Self {
-        Joining { waiters: Vec::new(), addresses, level, tries: 0, due_ms: now_ms, failure: None }
+    fn new(addresses: Vec<Address>, level: TrustLevel, now: Mono) -> Self {
+        Joining { waiters: Vec::new(), addresses, level, tries: 0, due: now, failure: None }
     }
 }
 
@@ -63,8 +64,8 @@ struct TokenFailures {
 }
 
 impl TokenFailures {
-    fn start_minute(&mut self, now_ms: u64) {
-        let minute = now_ms / 60_000;
+    fn start_minute(&mut self, now: Mono) {
+        let minute = now.ms() / 60_000;
         if self.minute != minute {
             *self = TokenFailures { minute, count: 0 };
         }
@@ -122,7 +123,7 @@ impl Membership {
         incoming: Vec<Incoming>,
         federation: &Federation,
     ) {
-        let now = core.now_ms();
+        let now = core.now();
         let waiting = federation.peers().filter(|peer| matches!(peer.joined, Joined::Waiting { .. }));
         let joining =
             waiting.map(|peer| (peer.id, Joining::new(peer.addresses.clone(), TrustLevel::Trusted, now)));
@@ -148,9 +149,9 @@ impl Membership {
         }
     }
 
-    /// When joining is tried again, monotonic milliseconds.
-    pub fn next_timer(&self) -> Option<u64> {
-        self.joining.values().map(|joining| joining.due_ms).min()
+    /// When joining is tried again.
+    pub fn next_timer(&self) -> Option<Mono> {
+        self.joining.values().map(|joining| joining.due).min()
     }
 
     /// The hashes of invites given out, spent ones included: their joiner may have missed the answer.
@@ -236,7 +237,7 @@ impl Membership {
     ) -> Result<Vec<RequestId>, JoinRefusal> {
         let now = core.reference_ms();
         let Redeem { joiner, address, request, token } = redeem;
-        self.failures.start_minute(core.now_ms());
+        self.failures.start_minute(core.now());
         let Some(invite) = self.outgoing.get(token).cloned() else { return Err(self.failures.refuse()) };
         if !request.verify_hash(&core.me, joiner, token) || request.level != invite.level {
             return Err(JoinRefusal::Signature);
@@ -322,7 +323,7 @@ impl Membership {
         let incoming = Incoming { inviter: invite.inviter.0, created_at_ms: now, accepted: None };
         core.gate.write(StoreWrite::PutIncoming(incoming.clone()));
         self.incoming.insert(invite.inviter, incoming);
-        let mut joining = Joining::new(all, level, core.now_ms());
+        let mut joining = Joining::new(all, level, core.now());
         joining.waiters = self.end_joining(&invite.inviter);
         joining.waiters.push(request);
         self.joining.insert(invite.inviter, joining);
@@ -330,8 +331,8 @@ impl Membership {
     }
 
     /// The inviters whose call is due.
-    pub fn due_calls(&self, now_ms: u64) -> Vec<PeerId> {
-        self.joining.iter().filter(|(_, joining)| joining.due_ms <= now_ms).map(|(peer, _)| *peer).collect()
+    pub fn due_calls(&self, now: Mono) -> Vec<PeerId> {
+        self.joining.iter().filter(|(_, joining)| joining.due <= now).map(|(peer, _)| *peer).collect()
     }
 
     /// The call to one inviter, and schedules the next; `None` if it has answered otherwise.
@@ -342,9 +343,11 @@ impl Membership {
             return None;
         };
         let joining = self.joining.get_mut(&inviter)?;
-        let wait = (JOIN_RETRY_MS.0 << joining.tries.min(6)).min(JOIN_RETRY_MS.1);
+        let (first, longest) = JOIN_RETRY;
+        let wait = (first * (1 << joining.tries.min(6))).min(longest);
+        let jitter = Millis::from_ms(core.random.below(wait.ms() / 4 + 1));
         joining.tries += 1;
-        joining.due_ms = core.now_ms() + wait + core.random.below(wait / 4 + 1);
+        joining.due = core.now() + wait + jitter;
         let (name, time_ms) = (&core.settings.name, core.reference_ms());
         let request = JoinRequest::sign(&core.keypair, &inviter, token, name, joining.level, time_ms);
         Some(JoinCall { inviter, addresses: joining.addresses.clone(), token, request })

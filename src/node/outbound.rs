@@ -12,7 +12,7 @@ use crate::authoring::{Authoring, MapChanges};
 use crate::federation::Audience;
 use crate::io::{CommandError, Event, view};
 use crate::layer::{DocumentId, DocumentName, LayerId};
-use crate::limits::OWN_STATE_WAIT_MS;
+use crate::limits::OWN_STATE_WAIT;
 use crate::node::Node;
 use crate::replica::{Origin, Stored};
 
@@ -205,8 +205,8 @@ impl Node {
         let id = self.core.own_layer(document);
         let (layer, held) = (id.hash(), self.replica.state(&id));
         let by_link = self.wired.newest_known(&layer) > held;
-        let by_radio = self.broadcast.newer_own_wait_ms(&document.owner, &layer, held);
-        let wait = by_radio.into_iter().chain(by_link.then_some(OWN_STATE_WAIT_MS)).max();
-        wait.is_some_and(|wait_ms| self.replica.recovery_mut().awaits(self.core.now_ms(), layer, wait_ms))
+        let by_radio = self.broadcast.newer_own_wait(&document.owner, &layer, held);
+        let wait = by_radio.into_iter().chain(by_link.then_some(OWN_STATE_WAIT)).max();
+        wait.is_some_and(|wait| self.replica.recovery_mut().awaits(self.core.now(), layer, wait))
     }
 }

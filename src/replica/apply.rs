@@ -150,7 +150,7 @@ enum Verdict {
 impl Replica {
     /// Decides about a layer of another author, or an own one that was not signed here, and lets it take effect.
     pub fn apply(&mut self, core: &mut Core, origin: &Origin, arriving: Arriving<'_>) -> Outcome {
-        if core.gate.refuses_layers(core.now_ms()) {
+        if core.gate.refuses_layers(core.now()) {
             return rejected(core, Rejection::DiskRefuses);
         }
         match arriving {
@@ -303,7 +303,7 @@ impl Replica {
             core.metrics.reject(Rejection::Layer(Refusal::Quota));
             return Outcome::Refused(signed, Refusal::Quota);
         }
-        self.recovery.extend_claim(origin.peer(), signed.head.layer.hash(), core.now_ms());
+        self.recovery.extend_claim(origin.peer(), signed.head.layer.hash(), core.now());
         self.transfers.begin(signed, origin.peer(), core.now());
         Outcome::TransferBegun
     }
@@ -345,7 +345,7 @@ impl Replica {
             core.metrics.reject(Rejection::BadPart);
             return None;
         }
-        self.recovery.extend_claim(peer, id.layer, core.now_ms());
+        self.recovery.extend_claim(peer, id.layer, core.now());
         let own = self.layers.layer_of_hash(&id.layer).and_then(map_of);
         let finished = self.transfers.finish(id, own)?;
         finished.inspect_err(|_| core.metrics.reject(Rejection::BadPart)).ok()

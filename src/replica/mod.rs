@@ -52,6 +52,7 @@ use crate::merge::Document;
 use crate::store::{Loaded, StoreError, StoredLayer};
 use crate::sync::frontier::{Frontier, State};
 use crate::sync::transfer::Transfers;
+use crate::time::Mono;
 
 /// The documents of a federation as one node holds them.
 #[derive(Debug)]
@@ -64,12 +65,12 @@ pub struct Replica {
     /// Peers, levels or audiences changed since rights were last renewed.
     rights_changed: bool,
     /// When tombstones are swept next, monotonic milliseconds.
-    sweep_at: u64,
+    sweep_at: Mono,
 }
 
 impl Replica {
     /// The replica of a node that holds nothing, at this monotonic time in milliseconds.
-    pub fn new(me: PeerId, now_ms: u64) -> Self {
+    pub fn new(me: PeerId, now: Mono) -> Self {
         Replica {
             federation: Federation::new(me),
             layers: Layers::default(),
@@ -77,7 +78,7 @@ impl Replica {
             recovery: Recovery::default(),
             forks: Vec::new(),
             rights_changed: true,
-            sweep_at: now_ms,
+            sweep_at: now,
         }
     }
 

@@ -33,7 +33,7 @@ impl Side {
         let keypair = Keypair::from_seeds(&[seed; 32], &[seed + 100; 32]);
         let now = Now { mono_ms: 1_000, wall_ms: BUILD_DATE_MS + 1_000_000 };
         let mut core = Core::new(store, keypair, NodeSettings::default(), now, &[seed; 32]);
-        let mut replica = Replica::new(core.me, now.mono_ms);
+        let mut replica = Replica::new(core.me, now.mono());
         let mut loaded = core.gate.load().unwrap();
         replica.load(&mut core, &mut loaded).unwrap();
         Side { core, replica, authoring: Authoring::default() }
@@ -189,7 +189,7 @@ fn a_layer_of_no_writer_is_refused() {
 fn an_own_newer_state_is_recovered_and_later_writes_go_above_it() {
     let (mut owner, reader, id) = pair();
     let copy = Store::in_memory().unwrap();
-    owner.core.gate.commit(0).unwrap();
+    owner.core.gate.commit(Mono::from_ms(0)).unwrap();
     owner.core.gate.store().copy_into(&copy).unwrap();
     owner.set(&id.document, &[("lost", Some(7))]);
     // A later sequence than the one that the restored machine signs: else the two would be a fork.

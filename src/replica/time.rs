@@ -9,6 +9,7 @@ use crate::layer::{DocumentId, KeyPath, Kind, LayerId};
 use crate::limits::FUTURE_BOUND_MS;
 use crate::merge::{Document, map_of};
 use crate::replica::Replica;
+use crate::time::{Millis, Mono};
 
 /// What a sweep of tombstones leaves to sign in one document.
 #[derive(Debug, PartialEq, Eq)]
@@ -84,16 +85,16 @@ impl Replica {
             .collect()
     }
 
-    /// When tombstones are swept next, monotonic milliseconds.
-    pub fn sweep_at(&self) -> u64 {
+    /// When tombstones are swept next.
+    pub fn sweep_at(&self) -> Mono {
         self.sweep_at
     }
 
-    /// Whether a sweep is due; the next then follows after `pause_ms`.
-    pub fn take_sweep_due(&mut self, now_ms: u64, pause_ms: u64) -> bool {
-        let is_due = now_ms >= self.sweep_at;
+    /// Whether a sweep is due; the next then follows after `pause`.
+    pub fn take_sweep_due(&mut self, now: Mono, pause: Millis) -> bool {
+        let is_due = now >= self.sweep_at;
         if is_due {
-            self.sweep_at = now_ms + pause_ms;
+            self.sweep_at = now + pause;
         }
         is_due
     }

@@ -2,25 +2,27 @@
 
 use std::collections::VecDeque;
 
+use crate::time::{Millis, Mono};
+
 /// Boots of one peer that are remembered; the one heard longest ago goes first.
 const BOOTS_KEPT_MAX: usize = 4;
 /// A boot that goes on after another one was heard is a second machine. A delayed message may look like it once or twice.
 const BOOT_RETURNS_MAX: u32 = 3;
-/// The returns count within so many milliseconds; for as long the alarm stands.
-const BOOT_RETURNS_MS: u64 = 10 * 60 * 1000;
+/// The returns count within this time; for as long the alarm stands.
+const BOOT_RETURNS: Millis = Millis::from_secs(10 * 60);
 
 /// The boots heard of one peer, each with its newest uptime; the one heard last stands last.
 #[derive(Debug, Default)]
 pub(super) struct Boots {
     heard: VecDeque<(u32, u64)>,
     returns: u32,
-    since: u64,
-    alarm_until: Option<u64>,
+    since: Mono,
+    alarm_until: Option<Mono>,
 }
 
 impl Boots {
     /// Notes a sign of life. Returns whether it shows, for the first time in a while, that two machines run.
-    pub(super) fn hear(&mut self, boot: u32, uptime_ms: u64, now_ms: u64) -> bool {
+    pub(super) fn hear(&mut self, boot: u32, uptime_ms: u64, now: Mono) -> bool {
         let known = self.heard.iter().position(|(other, _)| *other == boot);
         if known.and_then(|at| self.heard.get(at)).is_some_and(|(_, newest)| uptime_ms <= *newest) {
             return false;
@@ -34,19 +36,19 @@ impl Boots {
         if !returns {
             return false;
         }
-        if now_ms.saturating_sub(self.since) > BOOT_RETURNS_MS {
-            (self.since, self.returns) = (now_ms, 0);
+        if now.since(self.since) > BOOT_RETURNS {
+            (self.since, self.returns) = (now, 0);
         }
         self.returns += 1;
         if self.returns < BOOT_RETURNS_MAX {
             return false;
         }
-        self.alarm_until.replace(now_ms + BOOT_RETURNS_MS).is_none_or(|until| until <= now_ms)
+        self.alarm_until.replace(now + BOOT_RETURNS).is_none_or(|until| until <= now)
     }
 
     /// Whether the alarm stands.
-    pub(super) fn is_twice(&self, now_ms: u64) -> bool {
-        self.alarm_until.is_some_and(|until| now_ms < until)
+    pub(super) fn is_twice(&self, now: Mono) -> bool {
+        self.alarm_until.is_some_and(|until| now < until)
     }
 }
 
@@ -57,17 +59,17 @@ mod tests {
     #[test]
     fn one_restart_is_no_second_machine() {
         let mut boots = Boots::default();
-        let raised =
-            [(1, 10), (1, 20), (2, 5), (2, 15)].map(|(boot, uptime)| boots.hear(boot, uptime, uptime));
+        let raised = [(1, 10), (1, 20), (2, 5), (2, 15)]
+            .map(|(boot, uptime)| boots.hear(boot, uptime, Mono::from_ms(uptime)));
         assert_eq!(raised, [false; 4]);
     }
 
     #[test]
     fn boots_that_alternate_raise_one_alarm() {
         let mut boots = Boots::default();
-        let raised: Vec<bool> = (1..10).map(|n| boots.hear(n as u32 % 2, n * 10, n)).collect();
+        let raised: Vec<bool> = (1..10).map(|n| boots.hear(n as u32 % 2, n * 10, Mono::from_ms(n))).collect();
         assert_eq!(raised.iter().filter(|raised| **raised).count(), 1);
-        assert!(boots.is_twice(10));
-        assert!(!boots.is_twice(10 + BOOT_RETURNS_MS));
+        assert!(boots.is_twice(Mono::from_ms(10)));
+        assert!(!boots.is_twice(Mono::from_ms(10) + BOOT_RETURNS));
     }
 }

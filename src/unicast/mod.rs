@@ -211,12 +211,12 @@ impl Unicast {
     /// A peer's clock arrived with its boot and uptime. Returns whether it shows, for the first time in a while, that two
     /// machines run with the peer's key.
     pub fn hear_boot(&mut self, core: &Core, peer: PeerId, clock: PeerClock) -> bool {
-        self.boots.entry(peer).or_default().hear(clock.boot, clock.uptime_ms, core.now_ms())
+        self.boots.entry(peer).or_default().hear(clock.boot, clock.uptime_ms, core.now())
     }
 
     /// Peers whose key two machines run with.
     pub fn run_twice(&self, core: &Core) -> impl Iterator<Item = &PeerId> {
-        let now = core.now_ms();
+        let now = core.now();
         self.boots.iter().filter(move |(_, boots)| boots.is_twice(now)).map(|(peer, _)| peer)
     }
 

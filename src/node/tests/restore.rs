@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::clock::Timestamp;
 use crate::layer::{DocumentId, DocumentName, LayerHash, LayerId};
-use crate::limits::{OWN_STATE_WAIT_MS, RECLAIM_WAIT_MS};
+use crate::limits::{OWN_STATE_WAIT, RECLAIM_WAIT};
 use crate::sync::frontier::State;
 use crate::sync::message::Message;
 
@@ -103,9 +103,9 @@ fn a_lie_about_our_own_newer_state_delays_one_write_and_no_further_one() {
     let print = wire.own_layer(0).hash();
     wire.claim(0, vec![(print, State { sequence: Sequence::new(1 << 50).unwrap(), root_prefix: [1; 4] })]);
     let request = wire.submit(0, "k", 1);
-    wire.pass(OWN_STATE_WAIT_MS / 2);
+    wire.pass(OWN_STATE_WAIT.ms() / 2);
     assert!(!wire.replies.contains_key(&(0, request)));
-    wire.pass(OWN_STATE_WAIT_MS / 2 + 10);
+    wire.pass(OWN_STATE_WAIT.ms() / 2 + 10);
     let Some(Ok(Reply::Written(written))) = wire.replies.remove(&(0, request)) else { panic!("an answer") };
     assert!(written.sequence < 10, "a claim that nobody signed uses up no sequences");
     for i in 0..5u64 {
@@ -138,7 +138,7 @@ fn a_lie_about_an_older_state_of_ours_delays_that_peer_only() {
     let other = 3 - liar;
     wire.pass(10);
     assert_eq!(wire.number(other, "k"), Some(2), "others are not kept waiting");
-    wire.pass(RECLAIM_WAIT_MS + 60_000);
+    wire.pass(RECLAIM_WAIT.ms() + 60_000);
     assert_eq!(wire.number(liar, "k"), Some(2));
 }
 
