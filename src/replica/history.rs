@@ -257,13 +257,29 @@ fn most_crowded(past: &VecDeque<PastState>, in_use: &VecDeque<Sequence>) -> usiz
     (1..past.len().saturating_sub(1)).filter(is_free).min_by_key(crowding).unwrap_or(0)
 }
 
-/// Forgets old bases of a map, and when there are too many of them the dropped keys, with the bases that need them.
-/// Returns the keys forgotten.
-pub(super) fn trim_bases(
+/// Notes the keys in which a map's new state differs, and the state as a base. The head is the one in `write`.
+pub(super) fn remember_map(
     bases: &mut VecDeque<MapBase>,
     log: &mut ChangeLog,
+    keys: &[KeyPath],
     map: &MapContent,
-) -> Vec<KeyPath> {
+    write: &mut LayerWrite,
+) {
+    let sequence = write.signed.head.sequence;
+    // What changed within a fork is noted at its one sequence: such a base would lack it.
+    bases.retain(|base| base.sequence < sequence);
+    bases.push_back(MapBase::of(&write.signed));
+    for key in keys {
+        log.note(key, sequence);
+        write.entries.push((key.clone(), map.get(key).cloned()));
+    }
+    write.forgotten_keys = trim_bases(bases, log, map);
+    write.bases = bases.iter().copied().collect();
+}
+
+/// Forgets old bases of a map, and when there are too many of them the dropped keys, with the bases that need them.
+/// Returns the keys forgotten.
+fn trim_bases(bases: &mut VecDeque<MapBase>, log: &mut ChangeLog, map: &MapContent) -> Vec<KeyPath> {
     while bases.len() > MAP_BASES_KEPT_MAX {
         bases.pop_front();
     }
