@@ -9,13 +9,13 @@ const fn message(number: u8) -> Kind {
     }
 }
 
-/// Compact envelopes.
+/// A message of compact envelopes.
 pub(crate) const UPDATE: Kind = message(5);
-/// A whole layer.
+/// A message with one whole layer.
 pub(crate) const WHOLE: Kind = message(6);
-/// A heartbeat.
+/// A heartbeat of the broadcast engine.
 pub(crate) const HEARTBEAT: Kind = message(7);
-/// A frontier.
+/// A frontier of the broadcast engine.
 pub(crate) const FRONTIER: Kind = message(8);
 /// A state that is not signed yet.
 pub(crate) const PROVISIONAL: Kind = message(9);

@@ -1,9 +1,9 @@
 //! Radios: one frame at a time, chosen when the device can take it. The station seals, fragments and counts airtime; the
 //! broadcast engine knows what is due; here the two meet the replica.
 //!
-//! [`Broadcast`] owns one [`RadioLink`] per radio, and what all radios share ([`Shared`]): audience keys, pairwise channels,
+//! [`Broadcast`] owns one [`RadioLink`] per radio, and what all radios share ([`SharedRadioState`]): audience keys, pairwise channels,
 //! the parts of split commits, provisional states. A method of `RadioLink` holds the radio and gets everything else in a
-//! [`RadioContext`]; what it means for the other radios it leaves in `Shared::news`, which `Broadcast` hands out.
+//! [`RadioContext`]; what it means for the other radios it leaves in `SharedRadioState::news`, which `Broadcast` hands out.
 //!
 //! Invariants: a record that a frame depends on is written in the same commit, before the frame; a layer goes out only on a
 //! radio whose listeners may have it (`audience`); an unsigned state is never relayed and never a base.
@@ -54,14 +54,16 @@ pub(crate) use audience::{goes_on_air, rank};
 #[cfg(feature = "test-support")]
 pub use forge::Forged;
 pub use join::{Asks, JoinQuestion, JoinReceived};
+pub use pair::PairReceived;
 pub use provisional::Provisional;
 pub use radio_link::RadioLink;
 pub use receive::{Arrival, RadioMessage};
 pub(crate) use transmit::account;
 
+use radio_link::RadioStart;
 use records::RadioRecords;
 
-use crate::core::{Core, Rejection};
+use crate::core::{Core, InputRejection};
 use crate::federation::Audience;
 use crate::io::{Event, RadioSpec};
 use crate::layer::{DocumentName, LayerId};
@@ -74,37 +76,48 @@ use crate::unicast::Unicast;
 #[derive(Debug)]
 pub struct Broadcast {
     radios: BTreeMap<LinkId, RadioLink>,
-    shared: Shared,
+    shared: SharedRadioState,
     /// Rights, keys or peers changed: channels have to be set again.
     is_stale: bool,
 }
 
 /// What all radios share.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct SharedRadioState {
     keys: keys::Keys,
     pairs: pair::Pairs,
-    parts: split::Parts,
+    parts: split::SplitParts,
     /// States that their authors have not signed yet.
     provisional: BTreeMap<LayerId, Provisional>,
     records: RadioRecords,
-    /// Tells this run's monotonic clock from another's.
+    /// Distinguishes this run's monotonic clock from another's.
     boot: BootId,
     /// Days since 1970 by reference time: counters of the day start again with it.
     day: u32,
     /// Some radio sends in clear, so nothing in an update may be obscured.
     any_in_clear: bool,
     /// What one radio did that the others have to know of.
-    news: Vec<News>,
+    news: Vec<RadioNews>,
 }
 
 /// What one radio did that concerns the others.
 #[derive(Debug)]
-enum News {
+enum RadioNews {
     /// An own layer is withheld until it is stored again.
     Withheld(LayerId),
     /// A layer's newest state goes out.
     Stored(LayerId),
+}
+
+/// The parts of a node that a received message is compared with.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeParts<'a> {
+    /// Identity, clocks and settings.
+    pub core: &'a Core,
+    /// Layers held and who may have them.
+    pub replica: &'a Replica,
+    /// Links to one peer each.
+    pub wired: &'a Unicast,
 }
 
 /// What a radio works with while it is driven: everything but the radios.
@@ -112,18 +125,18 @@ pub(crate) struct RadioContext<'a> {
     core: &'a mut Core,
     replica: &'a mut Replica,
     wired: &'a mut Unicast,
-    shared: &'a mut Shared,
+    shared: &'a mut SharedRadioState,
 }
 
 impl Broadcast {
-    /// Without radios yet. `boot` tells this machine's boot, or this run, from others.
+    /// A part without radios yet. `boot` distinguishes this machine's boot, or this run, from others.
     pub fn new(boot: [u8; 16]) -> Self {
         Broadcast {
             radios: BTreeMap::new(),
-            shared: Shared {
+            shared: SharedRadioState {
                 keys: keys::Keys::default(),
                 pairs: pair::Pairs::default(),
-                parts: split::Parts::default(),
+                parts: split::SplitParts::default(),
                 provisional: BTreeMap::new(),
                 records: RadioRecords::default(),
                 boot: BootId(boot),
@@ -159,13 +172,14 @@ impl Broadcast {
         // It has other settings now: it starts again with what is on disk.
         self.radios.remove(&link);
         if self.radios.len() >= RADIOS_MAX {
-            return core.metrics.reject(Rejection::TooManyRadios);
+            return core.metrics.reject(InputRejection::TooManyRadios);
         }
         let kept = self.shared.records.of(&spec.name);
         let mut ledger = records::ledger(&kept, spec.ledger, self.shared.moment(core));
         ledger.start_day(self.shared.day);
         let name = spec.name.clone();
-        match RadioLink::new(core, link, spec, &kept, ledger, self.shared.day) {
+        let start = RadioStart { link, spec, ledger, day: self.shared.day };
+        match RadioLink::new(core, start, &kept) {
             Ok(radio) => {
                 self.radios.insert(link, radio);
                 self.is_stale = true;
@@ -243,10 +257,10 @@ impl Broadcast {
         for news in std::mem::take(&mut self.shared.news) {
             for (_, radio) in self.radios.iter_mut().filter(|(link, _)| **link != origin) {
                 match &news {
-                    News::Withheld(id) => {
+                    RadioNews::Withheld(id) => {
                         radio.input(core, Input::Withheld { owner: id.document.owner, layer: id.hash() });
                     }
-                    News::Stored(id) => radio.stored(core, replica, wired, id, None),
+                    RadioNews::Stored(id) => radio.stored(core, replica, wired, id, None),
                 }
             }
         }
@@ -279,7 +293,7 @@ impl Broadcast {
     }
 
     /// A wired link has come: the peer at its far end gets the signed state there, so all rely on it.
-    pub fn sign_what_is_held_back(&mut self, core: &Core, replica: &mut Replica, wired: &Unicast) {
+    pub fn sign_deferred_states(&mut self, core: &Core, replica: &mut Replica, wired: &Unicast) {
         let id = core.own_layer(&core.own_document(DocumentName::STATE));
         let behind: Vec<LinkId> =
             self.radios().filter(|(_, radio)| radio.unsigned.is_behind()).map(|(link, _)| link).collect();
@@ -327,3 +341,6 @@ impl Broadcast {
         self.radios.values().map(|radio| radio.station.assembler().held_bytes()).sum()
     }
 }
+
+#[cfg(test)]
+mod tests;

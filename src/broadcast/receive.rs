@@ -20,15 +20,15 @@ use crate::sync::frontier::State;
 /// A message that a radio received.
 #[derive(Debug)]
 pub struct RadioMessage {
-    /// The radio.
+    /// The radio that received it.
     pub link: LinkId,
     /// The owner whose key sealed it, or the name of a pairwise channel.
     pub channel: PeerId,
-    /// The sender.
+    /// The sender that the station proved.
     pub from: PeerId,
-    /// Its kind.
+    /// The kind in the frame's header.
     pub kind: FrameKind,
-    /// Its content; hostile.
+    /// The content as the sender wrote it; hostile.
     pub bytes: Vec<u8>,
     /// Whether it was sealed under the key before the last renewal.
     pub under_previous_key: bool,
@@ -37,7 +37,7 @@ pub struct RadioMessage {
 /// What a frame brought.
 #[derive(Debug)]
 pub enum Arrival {
-    /// A message.
+    /// A message that was opened.
     Message(RadioMessage),
     /// A frame of the join handshake.
     Join(Vec<u8>),
@@ -79,12 +79,12 @@ impl Broadcast {
         }
     }
 
-    /// A peer was heard under an audience key: notes which keys it has, and that it is present.
-    pub fn sender_heard(&mut self, core: &Core, link: LinkId, channel: PeerId, from: PeerId) {
+    /// A peer sent a frame in its own audience: this node has that key.
+    pub fn sender_present(&mut self, core: &Core, link: LinkId, channel: PeerId, from: PeerId) {
         if channel == from
             && let Some(radio) = self.radios.get_mut(&link)
         {
-            radio.talks.heard(core.now_ms(), from);
+            radio.exchange.received(core.now_ms(), from);
         }
     }
 
@@ -110,7 +110,7 @@ impl Broadcast {
     }
 
     /// A state that is held was received by radio: its sender has it, and so have all listeners.
-    pub fn overheard(
+    pub fn state_received(
         &mut self,
         core: &Core,
         replica: &Replica,

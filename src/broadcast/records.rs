@@ -2,8 +2,8 @@
 //!
 //! | key | bytes |
 //! |---|---|
-//! | `epoch` | number of our newest boot epoch, u32 |
-//! | `heard/PEER` | its newest opening: number u32, salt 8, counter u32, signature 64 |
+//! | `epoch` | number of this node's newest boot epoch, u32 |
+//! | `heard/PEER` | its newest epoch announcement: number u32, salt 8, counter u32, signature 64 |
 //! | `window/OWNER/PEER` | boot epoch u32, highest counter u32 |
 //! | `ledger` | the ledger's own record |
 //! | `today` | bytes and shares of airtime of this day, see `counts` |

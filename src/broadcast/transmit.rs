@@ -11,8 +11,8 @@ use tombolo_mesh::station::{Outgoing, Record, SendRefusal, Sent, Transmit};
 use tombolo_transports::PeerId;
 
 use crate::broadcast::split::PartDelta;
-use crate::broadcast::{RadioContext, RadioLink, Shared, kinds};
-use crate::core::{Core, Rejection};
+use crate::broadcast::{RadioContext, RadioLink, SharedRadioState, kinds};
+use crate::core::{Core, InputRejection};
 use crate::envelope::{BaseRef, Change, CompactEnvelope, UpdateItem, encode_air, encode_update, join_update};
 use crate::io::Output;
 use crate::layer::{DocumentName, LayerHash, LayerId};
@@ -42,7 +42,7 @@ pub(super) enum SendOutcome {
 }
 
 /// A message for the station.
-struct Offer {
+struct OutboundMessage {
     channel: PeerId,
     kind: FrameKind,
     bytes: Vec<u8>,
@@ -50,9 +50,9 @@ struct Offer {
     account: Account,
 }
 
-impl Offer {
+impl OutboundMessage {
     fn sealed_under(self, previous_key: bool) -> Outgoing {
-        let Offer { channel, kind, bytes, priority, account } = self;
+        let OutboundMessage { channel, kind, bytes, priority, account } = self;
         Outgoing { channel, kind, bytes, priority, account, previous_key }
     }
 }
@@ -89,7 +89,7 @@ struct LayerMessage {
     state: State,
     /// The base of the delta; `None` for a whole layer whose base is not used.
     base: Option<State>,
-    offer: Offer,
+    offer: OutboundMessage,
 }
 
 impl RadioLink {
@@ -155,7 +155,7 @@ impl RadioLink {
             return false;
         }
         self.due.retry_at = None;
-        if self.talks.waits() && self.send_talk(cx) {
+        if self.exchange.waits() && self.send_pair_message(cx) {
             return true;
         }
         if !self.unsigned.is_due() && self.engine.poll_timeout(now).is_none_or(|at| at > now) {
@@ -191,14 +191,14 @@ impl RadioLink {
 
     fn send(&mut self, cx: &mut RadioContext<'_>, candidate: Transmission) -> SendOutcome {
         let offer = match &candidate {
-            Transmission::Heartbeat(heartbeat) => Offer {
+            Transmission::Heartbeat(heartbeat) => OutboundMessage {
                 channel: cx.core.me,
                 kind: kinds::HEARTBEAT,
                 bytes: heartbeat.encode(),
                 priority: Priority::Upkeep,
                 account: HEARTBEATS,
             },
-            Transmission::Frontier { owner, frontier } => Offer {
+            Transmission::Frontier { owner, frontier } => OutboundMessage {
                 channel: *owner,
                 kind: kinds::FRONTIER,
                 bytes: frontier.encode(),
@@ -223,7 +223,12 @@ impl RadioLink {
     }
 
     /// Hands a message to the station if the ledger lets it out now.
-    fn offer(&mut self, cx: &mut RadioContext<'_>, candidate: &Transmission, offer: Offer) -> SendOutcome {
+    fn offer(
+        &mut self,
+        cx: &mut RadioContext<'_>,
+        candidate: &Transmission,
+        offer: OutboundMessage,
+    ) -> SendOutcome {
         let now = cx.core.now_ms();
         let in_frame = offer.bytes.len().min(self.station.payload_bytes_max());
         match self.station.verdict(now, in_frame, offer.priority) {
@@ -256,7 +261,7 @@ impl RadioLink {
                 tracing::debug!(%error, "a message did not go to the radio");
                 // Before the first peer there is no listener: nothing was refused.
                 if error != SendRefusal::NoChannel {
-                    cx.core.metrics.reject(Rejection::RadioRefusedMessage);
+                    cx.core.metrics.reject(InputRejection::RadioRefusedMessage);
                 }
                 SendOutcome::Nothing
             }
@@ -313,7 +318,7 @@ impl RadioLink {
             None => (kinds::WHOLE, self.whole(cx.replica, &id, state)),
         };
         let priority = supply.priority(&id);
-        let offer = Offer { channel: owner, kind, bytes, priority, account: account(&layer) };
+        let offer = OutboundMessage { channel: owner, kind, bytes, priority, account: account(&layer) };
         self.send_state(cx, &supply, LayerMessage { id, state, base, offer })
     }
 
@@ -328,7 +333,7 @@ impl RadioLink {
         let LayerMessage { id, state, base, offer } = message;
         let candidate = supply.transmission();
         if offer.bytes.len() > RADIO_MESSAGE_BYTES_MAX {
-            cx.core.metrics.reject(Rejection::TooLongForRadio);
+            cx.core.metrics.reject(InputRejection::TooLongForRadio);
             self.engine.done(now, &candidate);
             return SendOutcome::Nothing;
         }
@@ -356,16 +361,16 @@ impl RadioLink {
         let withheld = cx.replica.withhold(cx.core, id, shown);
         if withheld {
             self.input(cx.core, Input::Withheld { owner: id.document.owner, layer: id.hash() });
-            cx.shared.news.push(super::News::Withheld(id.clone()));
+            cx.shared.news.push(super::RadioNews::Withheld(id.clone()));
         }
         withheld
     }
 
-    /// What was held back from signing goes out signed after all, on every radio.
+    /// A state whose signature was deferred goes out signed after all, on every radio.
     fn sign_now(&mut self, cx: &mut RadioContext<'_>, id: &LayerId) {
         self.sign_next();
         self.stored(cx.core, cx.replica, cx.wired, id, None);
-        cx.shared.news.push(super::News::Stored(id.clone()));
+        cx.shared.news.push(super::RadioNews::Stored(id.clone()));
     }
 
     /// Sends one part of a commit that was split; the next follows in the next frame.
@@ -385,7 +390,8 @@ impl RadioLink {
         };
         cx.replica.pin_base(id, part.state.sequence);
         let (kind, priority) = (kinds::UPDATE, Priority::Document);
-        let offer = Offer { channel: *owner, kind, bytes: part.bytes, priority, account: account(layer) };
+        let offer =
+            OutboundMessage { channel: *owner, kind, bytes: part.bytes, priority, account: account(layer) };
         self.offer(cx, &stepped, offer)
     }
 
@@ -420,7 +426,7 @@ impl RadioLink {
                     let (owner, layer) = (id.document.owner, id.hash());
                     self.engine.handle_input(now, Input::DeliveredElsewhere { owner, peer, layer, state });
                 }
-                // The ledger says, to the frame, when it may leave.
+                // The ledger decides, for each frame, when it may leave.
                 None if decision.rejected.contains(&(link, Reason::BudgetSpent)) => here.push(peer),
                 None => {}
             }
@@ -489,11 +495,11 @@ impl RadioLink {
     }
 }
 
-impl Shared {
+impl SharedRadioState {
     /// A delta in the form for radio; `None` if the base is not held.
     pub(super) fn update_item(&self, replica: &Replica, id: &LayerId, base: State) -> Option<UpdateItem> {
         let envelope = replica.delta_for(id, base)?;
-        // Only the signature tells a snapshot's base from one that fits a short digest by chance; so few may fit.
+        // Only the signature distinguishes a snapshot's base from one that fits a short digest by chance: so few may fit.
         let is_snapshot = matches!(envelope.delta, Change::Snapshot { .. });
         let is_short =
             is_snapshot && replica.layers().layers_of(&id.document.owner) <= SHORT_PRINT_LAYERS_MAX;

@@ -18,7 +18,7 @@ pub const STORAGE_RETRY_MS: u64 = 5_000;
 /// The disk refused a commit.
 #[derive(Debug)]
 pub struct StorageFault {
-    /// The store's reason.
+    /// The store's own error, as text.
     pub why: String,
     /// Until when peers' layers are refused, monotonic milliseconds.
     pub until_ms: u64,
@@ -29,7 +29,7 @@ pub struct StorageFault {
 /// What a refused commit leaves to do for the node.
 #[derive(Debug)]
 pub struct Undone {
-    /// The store's reason.
+    /// The store's own error, as text.
     pub why: String,
     /// Radios whose frame was not handed over: they can take another one.
     pub idle_radios: Vec<LinkId>,

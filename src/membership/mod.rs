@@ -26,7 +26,7 @@ use crate::limits::{
 use crate::replica::Replica;
 use crate::store::StoreWrite;
 
-/// Invites and joining.
+/// Invites given and redeemed, and calls to inviters.
 #[derive(Debug, Default)]
 pub struct Membership {
     outgoing: BTreeMap<TokenHash, Outgoing>,
@@ -84,7 +84,7 @@ pub struct Redeem<'a> {
     pub joiner: PeerId,
     /// The address it called from.
     pub address: Option<SocketAddr>,
-    /// What it signed.
+    /// The request that it signed.
     pub request: &'a JoinRequest,
     /// Hash of the invite's token; the joiner has proved that it knows the token.
     pub token: TokenHash,
@@ -93,7 +93,7 @@ pub struct Redeem<'a> {
 /// A call to an inviter that is due.
 #[derive(Debug)]
 pub struct JoinCall {
-    /// The inviter.
+    /// The node that made the invite.
     pub inviter: PeerId,
     /// Where it may be dialled.
     pub addresses: Vec<SocketAddr>,
@@ -110,7 +110,7 @@ pub enum Answered {
     Agreed(Vec<RequestId>),
     /// The inviter refused for good; these requests get the reason.
     Refused(Vec<RequestId>, JoinRefusal),
-    /// No answer yet, or one that says to try again.
+    /// No answer yet, or one after which the call is repeated.
     Pending,
 }
 
@@ -171,7 +171,7 @@ impl Membership {
 
     // ---- the inviter's side ------------------------------------------------------------------------------
 
-    /// Makes an invite.
+    /// Makes an invite and queues its record.
     ///
     /// # Errors
     /// [`CommandError::Limit`] with too many open invites, [`CommandError::BadExpiry`] beyond 30 days or without a lifetime.
@@ -436,7 +436,7 @@ impl Membership {
         self.forget_incoming(core, id);
     }
 
-    /// Renames a peer.
+    /// Gives a peer another name.
     ///
     /// # Errors
     /// [`CommandError::UnknownPeer`], [`CommandError::AmbiguousPeer`], or [`CommandError::BadName`] if the name is not

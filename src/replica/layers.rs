@@ -63,7 +63,7 @@ impl HeldDocument {
     }
 }
 
-/// A write of a state with nothing to say about its content or its bases yet.
+/// A write of a head whose content and bases are not filled in yet.
 fn empty_write(signed: SignedHead) -> LayerWrite {
     LayerWrite {
         signed,
@@ -198,7 +198,7 @@ impl Layers {
         documents.map(|(_, held)| held.bytes.len()).sum()
     }
 
-    /// A document.
+    /// A document that is held, to read.
     pub fn document(&self, id: &DocumentId) -> Option<&Document> {
         self.documents.get(id).map(|held| &held.document)
     }
@@ -208,7 +208,7 @@ impl Layers {
         self.documents.get_mut(id).map(|held| &mut held.document)
     }
 
-    /// All documents.
+    /// All documents that are held.
     pub fn documents(&self) -> impl Iterator<Item = (&DocumentId, &Document)> {
         self.documents.iter().map(|(id, held)| (id, &held.document))
     }
@@ -218,7 +218,7 @@ impl Layers {
         self.documents.iter_mut().map(|(id, held)| (id, &mut held.document))
     }
 
-    /// All layers.
+    /// All layers of all documents.
     pub fn layers(&self) -> impl Iterator<Item = &Layer> {
         self.documents.values().flat_map(|held| held.document.layers().map(|(_, layer)| layer))
     }

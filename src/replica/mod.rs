@@ -37,10 +37,10 @@ mod time;
 
 use tombolo_transports::PeerId;
 
-pub use apply::{Arriving, Origin, Outcome, Reclaimed, Recovered};
+pub use apply::{ApplyOutcome, Arriving, Origin, Reclaimed, Recovered};
 pub use history::KnownBase;
 pub use layers::{Layers, Replaced};
-pub use recovery::{Claim, Recovery, Restage};
+pub use recovery::{OwnStateClaim, Recovery, Restage};
 pub use store::Stored;
 
 use crate::clock::Timestamp;
@@ -122,7 +122,7 @@ impl Replica {
         &self.federation
     }
 
-    /// The layers held.
+    /// The layers with their histories.
     pub fn layers(&self) -> &Layers {
         &self.layers
     }
