@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use tombolo_mesh::PeerId;
 use tombolo_mesh::airtime::ledger::{Account, BootId, Ledger, LedgerConfig, Moment, Priority};
 use tombolo_mesh::airtime::region::{Region, Usage};
-use tombolo_mesh::airtime::{Line, Modulation};
+use tombolo_mesh::airtime::{Modulation, PhyRate};
 use tombolo_mesh::frame::Kind;
 use tombolo_mesh::frame::handshake::{self, Responder};
 use tombolo_mesh::frame::keys::{AudienceKey, Identity, Mode};
@@ -74,7 +74,7 @@ fn station(who: u8) -> Station {
         frame_bytes_max: FRAME_BYTES_MAX,
         frame_bytes_min: 0,
         call_sign: None,
-        line: Line::lora(Modulation::SF7_125),
+        line: PhyRate::lora(Modulation::SF7_125),
         seed: [who; 32],
     };
     let ledger = Ledger::new(LedgerConfig::new(Region::Wired.rules(Usage::default()).ok()), 0);

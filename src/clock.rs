@@ -144,7 +144,7 @@ impl HybridClock {
         self.last
     }
 
-    /// Takes note of a merged stamp. One beyond the bound is not followed: a peer must not drag our clock.
+    /// Takes note of a merged stamp. One beyond the bound is not followed: a peer must not drag this clock.
     pub fn observe(&mut self, stamp: Timestamp, reference_ms: u64) {
         if stamp.ms() <= reference_ms.saturating_add(FUTURE_BOUND_MS) {
             self.last = self.last.max(stamp);
@@ -167,7 +167,7 @@ pub enum TimeSource {
     Own,
     /// The median of three or more peers' clocks.
     Median,
-    /// The clock of the one or two peers heard, our own being unset.
+    /// The clock of the one or two known peers, while the own clock is not set.
     Peer,
     /// No clock at all: the logical clock goes on from the newest stamp held.
     Logical,
@@ -181,7 +181,7 @@ struct PeerReading {
 }
 
 impl PeerReading {
-    /// What the peer's clock shows now, if it runs as fast as ours.
+    /// What the peer's clock shows now, if it runs as fast as this node's.
     fn on(&self, now: Mono) -> Wall {
         let offset = i128::from(self.wall.ms()) - i128::from(self.at.ms());
         Wall(clamp_ms(offset + i128::from(now.ms())))

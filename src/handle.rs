@@ -24,7 +24,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::{broadcast, oneshot};
 use tombolo_delta::Value;
-use tombolo_transports::LanConfig;
+use tombolo_transports::{Address, LanConfig};
 
 use crate::api::server::LocalServer;
 use crate::config::Config;
@@ -225,7 +225,7 @@ impl Tombolo {
     }
 
     /// The addresses at which peers can dial this node now.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
+    pub fn addresses(&self) -> Vec<Address> {
         self.client.addresses()
     }
 

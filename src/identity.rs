@@ -1,9 +1,7 @@
 //! Who a node is: an ed25519 key, written `did:key:z6Mk…`, and beside it the key of its onion service.
 
-use data_encoding::BASE32_NOPAD;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
-use sha3::{Digest, Sha3_256};
-use tombolo_transports::PeerId;
+use tombolo_transports::{OnionHost, PeerId};
 use zeroize::Zeroizing;
 
 /// An ed25519 signature (RFC 8032), 64 bytes.
@@ -111,27 +109,12 @@ pub fn usable_key(key: &[u8; 32]) -> bool {
 
 /// `….onion` of an onion service key (Tor rend-spec-v3, section 6).
 pub fn onion_address(public: &[u8; 32]) -> String {
-    const VERSION: u8 = 3;
-    let mut hash = Sha3_256::new();
-    hash.update(b".onion checksum");
-    hash.update(public);
-    hash.update([VERSION]);
-    let checksum = hash.finalize();
-    let mut bytes = public.to_vec();
-    bytes.extend(checksum.iter().take(2));
-    bytes.push(VERSION);
-    format!("{}.onion", BASE32_NOPAD.encode(&bytes).to_lowercase())
+    OnionHost(*public).to_string()
 }
 
 /// The public key inside an onion address, if its checksum and version hold.
 pub fn parse_onion(text: &str) -> Option<[u8; 32]> {
-    let label = text.strip_suffix(".onion")?;
-    if label.len() != 56 {
-        return None;
-    }
-    let bytes = BASE32_NOPAD.decode(label.to_uppercase().as_bytes()).ok()?;
-    let public: [u8; 32] = bytes.get(..32)?.try_into().ok()?;
-    (onion_address(&public) == text.to_lowercase()).then_some(public)
+    text.parse().ok().map(|OnionHost(public)| public)
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub const STAMP_MS_MAX: u64 = (1 << 48) - 1;
 
 // ---- what one node keeps -----------------------------------------------------------------------------
 
-/// Documents of one owner that we hold. One more is refused (`quota`).
+/// Documents of one owner that are held. One more is refused (`quota`).
 pub const DOCUMENTS_PER_OWNER_MAX: usize = 1_000;
 /// Peers of one node. One more cannot be invited or joined.
 pub const PEERS_MAX: usize = 1_000;
@@ -46,8 +46,8 @@ pub const STATES_KEPT_MAX: usize = 8;
 pub const STATES_KEPT_BYTES_MAX: usize = 256 * 1024;
 /// Sequence and root pairs remembered per map layer: bases that a peer may name. The oldest goes first.
 pub const MAP_BASES_KEPT_MAX: usize = 64;
-/// States remembered per map layer of our own, as 4 bytes of their root each: they distinguish our own past
-/// from that of a restored copy. The oldest goes first; a state older than all of them is taken for our own.
+/// States remembered per own map layer, as 4 bytes of their root each: they distinguish its own past
+/// from that of a restored copy. The oldest goes first; a state older than all of them is taken for its own.
 pub const OWN_STATES_KEPT_MAX: u64 = 65_536;
 /// Keys remembered as dropped per map layer. One more, and all are forgotten, with the bases before them.
 pub const DROPPED_KEYS_KEPT_MAX: usize = 1_024;
@@ -78,10 +78,10 @@ pub const TRANSFER_ASK_MAX: usize = 256;
 /// Bytes of verified parts waiting for the rest of their layer, in all. When reached, the transfer that
 /// moved least recently is dropped and starts again.
 pub const TRANSFER_BYTES_MAX: usize = 48 * 1024 * 1024;
-/// Refusals of ours that are remembered. When reached, those that have run out are forgotten; a further one
+/// Own refusals that are remembered. When reached, those that have run out are forgotten; a further one
 /// is then sent but not remembered.
 pub const REFUSALS_KEPT_MAX: usize = 4_096;
-/// Large layers on their way to us at a time. One more waits until it is offered again.
+/// Large layers on their way here at a time. One more waits until it is offered again.
 pub const TRANSFERS_MAX: usize = 64;
 /// A transfer that has not moved for so long is given up.
 pub const TRANSFER_STALE_MS: u64 = 10 * 60 * 1000;
@@ -125,9 +125,9 @@ pub const RADIO_HEARTBEAT_MS: u64 = 10 * 60 * 1000;
 /// Heartbeats on a radio take at most this part of the time: one thousandth each way.
 pub const RADIO_HEARTBEAT_SHARE: u64 = 1_000;
 
-// ---- our own layers elsewhere ------------------------------------------------------------------------
+// ---- own layers elsewhere ----------------------------------------------------------------------------
 
-/// Writes to a document wait so long for a newer state of our own layer that a peer reports; then they
+/// Writes to a document wait so long for a newer state of an own layer that a peer reports; then they
 /// go on above the one held. The two are joined when the newer one comes.
 pub const OWN_STATE_WAIT_MS: u64 = 10_000;
 /// The longest such wait where the peer is met by radio: there it is 64 times what a short frame takes. Shorter than
@@ -137,11 +137,11 @@ pub const OWN_STATE_WAIT_ON_AIR_MAX_MS: u64 = 25_000;
 pub const OWN_STATE_TRUST_MS: u64 = 60 * 60 * 1000;
 /// Writes that wait so at a time. One more is refused.
 pub const WAITING_WRITES_MAX: usize = 256;
-/// A peer is not sent our layer for so long while it is asked for a state of it that we do not know.
+/// A peer is not sent an own layer for so long while it is asked for a state of it that is unknown here.
 pub const RECLAIM_WAIT_MS: u64 = 10_000;
 /// The same on air, where all who listen are sent nothing of that layer meanwhile; once in `OWN_STATE_TRUST_MS`.
 pub const RECLAIM_WAIT_ON_AIR_MS: u64 = 10 * 60 * 1000;
-/// States of our own layers that were asked for, remembered so that each is asked for once. Reaching it
+/// States of own layers that were asked for, remembered so that each is asked for once. Reaching it
 /// forgets them all.
 pub const RECLAIMED_KEPT_MAX: usize = 4_096;
 

@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
-use std::net::SocketAddr;
 use std::path::Path;
 
 use data_encoding::HEXLOWER;
@@ -23,6 +22,7 @@ use tombolo::layer::{
 use tombolo::sync::broadcast::message::{FrontierEntry, FrontierMessage, Heartbeat};
 use tombolo::sync::frontier::State;
 use tombolo_delta::{Context, Value};
+use tombolo_transports::Address;
 
 fn hex(bytes: impl AsRef<[u8]>) -> String {
     HEXLOWER.encode(bytes.as_ref())
@@ -161,7 +161,7 @@ fn joining_and_its_codes() {
     let token = [5; 16];
     let time = 1_800_000_000_000;
     let request = JoinRequest::sign(&joiner, &inviter.peer_id(), token, "attic", TrustLevel::Trusted, time);
-    let addresses: Vec<SocketAddr> =
+    let addresses: Vec<Address> =
         vec!["10.77.0.1:8662".parse().unwrap(), "[fd77:0:0:1::1]:8662".parse().unwrap()];
     let invite = Invite {
         inviter: inviter.peer_id(),

@@ -27,7 +27,7 @@ use clap::{Parser, ValueEnum};
 use report::{Kinds, MeshRow};
 use states::States;
 use std::path::PathBuf;
-use tombolo_mesh::airtime::{Line, Modulation};
+use tombolo_mesh::airtime::{Modulation, PhyRate};
 
 /// What Meshtastic takes: the least of the LoRa radios people own but MeshCore's.
 const FRAME_BYTES_MAX: usize = 231;
@@ -96,7 +96,7 @@ enum Scenario {
 struct Preset {
     name: &'static str,
     /// With what the radio adds.
-    line: Line,
+    line: PhyRate,
     header_bytes: usize,
 }
 
@@ -160,10 +160,10 @@ fn main() {
 }
 
 fn presets(names: &[String]) -> Vec<Preset> {
-    let long_fast = Line::lora(Modulation::LONG_FAST).with_overhead_bytes(MESHTASTIC_BYTES as u16);
+    let long_fast = PhyRate::lora(Modulation::LONG_FAST).with_overhead_bytes(MESHTASTIC_BYTES as u16);
     let all = [
         Preset { name: "LongFast", line: long_fast, header_bytes: MESHTASTIC_BYTES },
-        Preset { name: "SF7/125", line: Line::lora(Modulation::SF7_125), header_bytes: 0 },
+        Preset { name: "SF7/125", line: PhyRate::lora(Modulation::SF7_125), header_bytes: 0 },
     ];
     let named = |preset: &Preset| names.iter().any(|name| name.eq_ignore_ascii_case(preset.name));
     let presets: Vec<Preset> = all.into_iter().filter(|preset| names.is_empty() || named(preset)).collect();
@@ -207,7 +207,7 @@ fn published(preset: Preset) -> Vec<MeshRow> {
             &Case { preset: bare, loss_percent: 0, listeners: 1, changes, seed: 0, frames: false },
         );
         for frame in frames {
-            let Line::LoRa { modulation, .. } = preset.line else { continue };
+            let PhyRate::LoRa { modulation, .. } = preset.line else { continue };
             row.add(Kinds::one("reticulum", frame), modulation.message_us(frame));
         }
         row

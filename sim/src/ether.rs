@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use tombolo::io::RadioSpec;
 use tombolo::node::Input;
-use tombolo_mesh::airtime::Line;
+use tombolo_mesh::airtime::PhyRate;
 use tombolo_mesh::emulated::{Access, Air, RadioId};
 use tombolo_transports::LinkId;
 
@@ -59,7 +59,7 @@ impl Ether {
 
 impl Simulation {
     /// Adds a channel without radios, on which nothing is lost.
-    pub fn add_channel(&mut self, line: Line) -> ChannelId {
+    pub fn add_channel(&mut self, line: PhyRate) -> ChannelId {
         let mut air = Air::new(self.rng.bits(), line);
         let outsider = air.add_radio();
         self.ether.channels.push(AirChannel { air, outsider, due: None, checked_us: 0 });

@@ -10,7 +10,7 @@ use tombolo::identity::Keypair;
 use tombolo::io::RadioSpec;
 use tombolo::node::{Command, CommandError, Event, Input, Node, NodeSettings, Output, Reply, RequestId};
 use tombolo::store::{Store, StoreError};
-use tombolo_mesh::airtime::Line;
+use tombolo_mesh::airtime::PhyRate;
 use tombolo_mesh::airtime::ledger::LedgerConfig;
 use tombolo_mesh::airtime::region::Rules;
 use tombolo_mesh::emulated::{Access, Air, RadioId};
@@ -37,7 +37,7 @@ pub struct FieldConfig {
     /// The seed of everything random.
     pub seed: u64,
     /// How fast the radios are.
-    pub line: Line,
+    pub line: PhyRate,
     /// The longest frame, 50 to 255 bytes.
     pub frame_bytes_max: usize,
     /// The limits on airtime.
@@ -50,7 +50,7 @@ pub struct FieldConfig {
 
 impl FieldConfig {
     /// LoRa frames of 231 bytes without a duty cycle.
-    pub fn new(seed: u64, line: Line) -> Self {
+    pub fn new(seed: u64, line: PhyRate) -> Self {
         let ledger = LedgerConfig::new(Some(UNLIMITED));
         FieldConfig { seed, line, frame_bytes_max: 231, ledger, mode: Mode::Encrypted, sign_every: 1 }
     }

@@ -1,11 +1,10 @@
 //! The paths of the local interface (`API.md`), in both directions: the server reads a request into a command, the client
 //! writes a command as a request. Both stand in this file, and a test checks that they agree.
 
-use std::net::SocketAddr;
-
 use hyper::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tombolo_transports::Address;
 
 use crate::config::TimeSpan;
 use crate::federation::{RadioUse, TrustLevel};
@@ -99,7 +98,7 @@ struct InviteBody {
     expires: Option<String>,
     expires_ms: Option<u64>,
     #[serde(default)]
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Address>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -107,7 +106,7 @@ struct InviteBody {
 struct JoinBody {
     code: String,
     #[serde(default)]
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Address>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use tombolo_mesh::airtime::ledger::Account;
-use tombolo_mesh::station::Charge;
+use tombolo_mesh::station::FrameCharge;
 use tombolo_transports::PeerId;
 
 use crate::router::Decision;
@@ -63,10 +63,10 @@ impl RadioCounts {
     }
 
     /// A frame left, and was charged so much.
-    pub(crate) fn sent(&mut self, bytes: usize, charge: Charge) {
+    pub(crate) fn sent(&mut self, bytes: usize, charge: FrameCharge) {
         self.frames_sent += 1;
         self.today.bytes_sent += bytes as u64;
-        let Charge { account, airtime_us } = charge;
+        let FrameCharge { account, airtime_us } = charge;
         let meant = self.meant.iter().find(|(of, _)| *of == account);
         let Some((_, listeners)) = meant.filter(|(_, listeners)| !listeners.is_empty()) else { return };
         let share_us = airtime_us / listeners.len() as u64;
@@ -169,11 +169,11 @@ mod tests {
     fn what_is_for_several_is_shared_among_them() {
         let (a, b) = (PeerId([1; 32]), PeerId([2; 32]));
         let mut counts = RadioCounts::default();
-        counts.sent(50, Charge { account: Account(1), airtime_us: 900 });
+        counts.sent(50, FrameCharge { account: Account(1), airtime_us: 900 });
         counts.meant_for(Account(7), &[a, b]);
-        counts.sent(100, Charge { account: Account(7), airtime_us: 1_000 });
+        counts.sent(100, FrameCharge { account: Account(7), airtime_us: 1_000 });
         counts.meant_for(Account(7), &[b]);
-        counts.sent(100, Charge { account: Account(7), airtime_us: 1_000 });
+        counts.sent(100, FrameCharge { account: Account(7), airtime_us: 1_000 });
         assert_eq!((counts.today.of(&a).airtime_us, counts.today.of(&b).airtime_us), (500, 1_500));
         counts.received(30, Some(a));
         counts.received(40, None);

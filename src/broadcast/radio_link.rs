@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tombolo_mesh::airtime::ledger::Ledger;
-use tombolo_mesh::station::{Rejections, Station, StationConfig, StationError, Transfer};
+use tombolo_mesh::station::{BulkTransfer, Rejections, Station, StationConfig, StationError};
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::broadcast::audience::{goes_on_air, rank};
@@ -206,7 +206,7 @@ impl RadioLink {
     }
 
     /// Long messages on their way.
-    pub fn transfers(&self) -> Vec<Transfer> {
+    pub fn transfers(&self) -> Vec<BulkTransfer> {
         self.station.transfers()
     }
 

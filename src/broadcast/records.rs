@@ -13,8 +13,8 @@
 use std::collections::BTreeMap;
 
 use tombolo_mesh::airtime::ledger::{Ledger, LedgerConfig, LedgerRecord, Moment};
+use tombolo_mesh::frame::announcement::EpochAnnouncement;
 use tombolo_mesh::frame::keys::BootEpoch;
-use tombolo_mesh::frame::opening::Opening;
 use tombolo_mesh::station::{Record, StationRecords, WindowRecord};
 use tombolo_transports::PeerId;
 
@@ -100,12 +100,12 @@ pub(super) fn ledger(records: &BTreeMap<String, Vec<u8>>, config: LedgerConfig, 
     }
 }
 
-fn opening(bytes: &[u8]) -> Option<Opening> {
+fn opening(bytes: &[u8]) -> Option<EpochAnnouncement> {
     let (number_of, rest) = number(bytes)?;
     let (salt, rest) = rest.split_first_chunk::<8>()?;
     let (counter, signature) = number(rest)?;
     let epoch = BootEpoch { number: number_of, salt: *salt };
-    Some(Opening { epoch, counter, signature: signature.try_into().ok()? })
+    Some(EpochAnnouncement { epoch, counter, signature: signature.try_into().ok()? })
 }
 
 fn number(bytes: &[u8]) -> Option<(u32, &[u8])> {

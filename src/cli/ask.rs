@@ -11,7 +11,7 @@ use super::error::CliError;
 use crate::api::client::{self, ClientError};
 use crate::folder::socket::{self, SOCKET_FILE};
 use crate::folder::{self, DirectError, StartError};
-use crate::node::Command;
+use crate::node::{Admin, Command, Query, Write};
 use crate::unix_http::{LineStream, UnixError};
 
 /// Tries to find the store free or a daemon behind the socket: a daemon may start or end meanwhile.
@@ -48,13 +48,14 @@ impl NodeFolder {
     pub(crate) fn ask(&self, command: impl Into<Command>) -> Result<JsonReply, CliError> {
         self.check_there()?;
         let command = command.into();
-        self.answer(&command).map_err(|error| error.with_advice(&command))
+        let doc = document_of(&command).unwrap_or_default().to_owned();
+        self.exchange(command).map_err(|error| error.with_advice_for(&doc))
     }
 
-    fn answer(&self, command: &Command) -> Result<JsonReply, CliError> {
+    fn exchange(&self, command: Command) -> Result<JsonReply, CliError> {
         let mut last = None;
         for _ in 0..TRIES {
-            match self.ask_daemon(command) {
+            match self.ask_daemon(command.clone()) {
                 Some(reply) => return reply,
                 None => match folder::ask(&self.folder, command.clone()) {
                     Ok(reply) => return JsonReply::read(text_of(&reply)?),
@@ -69,9 +70,9 @@ impl NodeFolder {
     }
 
     /// Sends a command to the daemon; `None` if there is none.
-    fn ask_daemon(&self, command: &Command) -> Option<Result<JsonReply, CliError>> {
-        let socket = self.socket();
-        let asking = async { tokio::time::timeout(ANSWER_TIMEOUT, client::command(&socket, command)).await };
+    pub(crate) fn ask_daemon(&self, command: impl Into<Command>) -> Option<Result<JsonReply, CliError>> {
+        let (socket, command) = (self.socket(), command.into());
+        let asking = async { tokio::time::timeout(ANSWER_TIMEOUT, client::command(&socket, &command)).await };
         let answer = match runtime() {
             Ok(runtime) => runtime.block_on(asking),
             Err(error) => return Some(Err(error)),
@@ -91,7 +92,8 @@ impl NodeFolder {
             Ok((StatusCode::OK, lines)) => Ok(Some(lines)),
             Ok((status, mut lines)) => {
                 let line = lines.next().await?.unwrap_or_default();
-                read(status, &String::from_utf8_lossy(&line)).map(|_| None)
+                let read = read(status, &String::from_utf8_lossy(&line)).map(|_| None);
+                read.map_err(|error| error.with_advice_for(doc.unwrap_or_default()))
             }
             Err(UnixError::NotListening { .. }) => Ok(None),
             Err(error) => Err(error.into()),
@@ -110,6 +112,17 @@ impl NodeFolder {
     /// Checks that a node lives in the folder.
     pub(crate) fn check_there(&self) -> Result<(), CliError> {
         Ok(folder::check_there(&self.folder)?)
+    }
+}
+
+/// The document that a command is about.
+fn document_of(command: &Command) -> Option<&str> {
+    match command {
+        Command::Write(Write::Create { name: doc, .. })
+        | Command::Write(Write::Set { doc, .. } | Write::Del { doc, .. } | Write::Put { doc, .. })
+        | Command::Admin(Admin::Policy { doc, .. })
+        | Command::Query(Query::Get { doc, .. } | Query::Conflicts { doc: Some(doc) }) => Some(doc),
+        Command::Write(_) | Command::Admin(_) | Command::Query(_) => None,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::config::ConfigError;
 use crate::folder::key::KeyFileError;
 use crate::folder::{DirectError, StartError};
 use crate::handle::CallError;
-use crate::node::{Admin, Command, CommandError, OpenError, Query, Write};
+use crate::node::{CommandError, OpenError};
 use crate::runtime::AskError;
 use crate::store::StoreError;
 use crate::unix_http::UnixError;
@@ -38,6 +38,21 @@ impl CliError {
         CliError { code: "usage".to_owned(), message: message.into(), exit: 2 }
     }
 
+    /// Adds the command that helps against a refusal of the node; `doc` is the document of the refused command.
+    pub(crate) fn with_advice_for(mut self, doc: &str) -> Self {
+        let advice = match self.code.as_str() {
+            "unknown_peer" => "`tombolo peers` lists them".to_owned(),
+            "already_peer" => "`tombolo peers` shows it".to_owned(),
+            "unknown_document" => format!("`tombolo create {doc}` makes one, `tombolo ls` lists them"),
+            "document_exists" => format!("`tombolo get {doc}` shows it"),
+            "unknown_key" => format!("`tombolo get {doc}` shows what it has"),
+            "bad_expiry" => "for instance `--expires 24h`".to_owned(),
+            _ => return self,
+        };
+        self.message = format!("{}: {advice}", self.message);
+        self
+    }
+
     /// The reader of the output has gone, like `head`: the command ends quietly.
     fn reader_gone() -> Self {
         CliError { code: String::new(), message: String::new(), exit: 0 }
@@ -56,35 +71,6 @@ impl CliError {
             let _ = writeln!(io::stderr(), "{line}");
         }
         ExitCode::from(self.exit)
-    }
-}
-
-impl CliError {
-    /// Adds the command that helps against a refusal of the node, whether a daemon or this process answered.
-    pub(crate) fn with_advice(mut self, command: &Command) -> Self {
-        let doc = document_of(command);
-        let advice = match self.code.as_str() {
-            "unknown_peer" => "`tombolo peers` lists them".to_owned(),
-            "already_peer" => "`tombolo peers` shows it".to_owned(),
-            "unknown_document" => format!("`tombolo create {doc}` makes one, `tombolo ls` lists them"),
-            "document_exists" => format!("`tombolo get {doc}` shows it"),
-            "unknown_key" => format!("`tombolo get {doc}` shows what it has"),
-            "bad_expiry" => "for instance `--expires 24h`".to_owned(),
-            _ => return self,
-        };
-        self.message = format!("{}: {advice}", self.message);
-        self
-    }
-}
-
-/// The document that a command names; empty if it names none.
-fn document_of(command: &Command) -> &str {
-    match command {
-        Command::Write(Write::Create { name, .. }) => name,
-        Command::Write(Write::Set { doc, .. } | Write::Del { doc, .. } | Write::Put { doc, .. })
-        | Command::Admin(Admin::Policy { doc, .. })
-        | Command::Query(Query::Get { doc, .. } | Query::Conflicts { doc: Some(doc) }) => doc,
-        Command::Write(Write::PublishState { .. }) | Command::Admin(_) | Command::Query(_) => "",
     }
 }
 

@@ -1,6 +1,6 @@
 //! `invite`: prints an invite code or its QR code.
 
-use std::net::SocketAddr;
+use tombolo_transports::Address;
 
 use super::error::{CliError, Outcome};
 use super::{CliContext, print, qr};
@@ -14,7 +14,7 @@ pub(super) fn run(
     level: TrustLevel,
     expires: TimeSpan,
     draw: bool,
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Address>,
 ) -> Outcome {
     let addresses = if addresses.is_empty() { known_addresses(context)? } else { addresses };
     let addresses = if draw { qr::fitting(&addresses) } else { addresses };
@@ -40,12 +40,13 @@ pub(super) fn run(
 }
 
 /// The addresses of this node: those of the running one, else those of the settings.
-fn known_addresses(context: &CliContext) -> Result<Vec<SocketAddr>, CliError> {
+fn known_addresses(context: &CliContext) -> Result<Vec<Address>, CliError> {
     if context.node.is_running() {
         let status = context.node.ask(Query::Status)?;
         let addresses = status.json.get("addresses").map(print::items).unwrap_or_default();
         return Ok(addresses.iter().filter_map(|a| a.as_str()?.parse().ok()).collect());
     }
     let listen = load_config(&context.node.folder)?.lan.listen;
-    Ok(listen.into_iter().filter(|a| !a.ip().is_unspecified() && a.port() != 0).collect())
+    let fixed = listen.into_iter().filter(|a| !a.ip().is_unspecified() && a.port() != 0);
+    Ok(fixed.map(Address::from).collect())
 }

@@ -1,17 +1,18 @@
 //! `join`: through the daemon, or with a node that runs just until both sides agreed.
 
 use std::io::Read;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::ask::{JsonReply, runtime, text_of};
 use super::error::{CliError, Outcome};
 use super::{CliContext, print};
+use tombolo_transports::Address;
+
 use crate::config::TimeSpan;
 use crate::folder::load_config;
 use crate::handle::{Settings, Tombolo};
 use crate::limits::INVITE_TEXT_MAX;
-use crate::node::{Admin, Command};
+use crate::node::Admin;
 
 /// After this long a hint shows what the command waits for.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -19,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub(super) fn run(
     context: &CliContext,
     code: String,
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Address>,
     timeout: Option<TimeSpan>,
 ) -> Outcome {
     context.node.check_there()?;
@@ -28,9 +29,7 @@ pub(super) fn run(
     let running = context.node.is_running();
     let patient = !context.json;
     let reply = runtime()?.block_on(async {
-        let command = Command::from(Admin::Join { code, addresses });
-        let joining =
-            async { join(context, &command, running).await.map_err(|error| error.with_advice(&command)) };
+        let joining = join(context, Admin::Join { code, addresses }, running);
         let hinting = async {
             let span = timeout.map(|TimeSpan(span)| span);
             tokio::time::sleep(span.map_or(PATIENCE, |span| span.min(PATIENCE))).await;
@@ -45,7 +44,7 @@ pub(super) fn run(
             }
         };
         tokio::select! {
-            reply = joining => reply,
+            reply = joining => reply.map_err(|error| error.with_advice_for("")),
             () = hinting => Err(no_answer(running)),
         }
     })?;
@@ -63,15 +62,15 @@ pub(super) fn run(
     Ok(())
 }
 
-async fn join(context: &CliContext, command: &Command, running: bool) -> Result<JsonReply, CliError> {
+async fn join(context: &CliContext, command: Admin, running: bool) -> Result<JsonReply, CliError> {
     if running {
-        let answer = crate::api::client::command(&context.node.socket(), command).await?;
+        let answer = crate::api::client::command(&context.node.socket(), &command.into()).await?;
         return super::ask::read(answer.0, &String::from_utf8_lossy(&answer.1));
     }
     let config = load_config(&context.node.folder)?;
     let node =
         Tombolo::start(&context.node.folder, Settings { config, publish: false, socket: true }).await?;
-    let reply = node.command(command.clone()).await;
+    let reply = node.command(command).await;
     node.shutdown().await;
     JsonReply::read(text_of(&reply?)?)
 }

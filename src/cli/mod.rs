@@ -28,6 +28,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tombolo_transports::Address;
 
 use crate::config::TimeSpan;
 use crate::config::radio::{RadioSettings, RadioSettingsError};
@@ -335,9 +336,9 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 /// The addresses that one `--addr` means.
-type Addresses = Vec<SocketAddr>;
+type Addresses = Vec<Address>;
 
-fn flat(addresses: Vec<Addresses>) -> Vec<SocketAddr> {
+fn flat(addresses: Vec<Addresses>) -> Vec<Address> {
     addresses.into_iter().flatten().collect()
 }
 
@@ -345,14 +346,14 @@ fn flat(addresses: Vec<Addresses>) -> Vec<SocketAddr> {
 fn addresses(text: &str) -> Result<Addresses, String> {
     use std::net::{IpAddr, ToSocketAddrs};
     let port = tombolo_transports::lan::PORT;
-    if let Ok(address) = text.parse::<SocketAddr>() {
+    if let Ok(address) = text.parse::<Address>() {
         return Ok(vec![address]);
     }
     if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
-        return Ok(vec![(ip, port).into()]);
+        return Ok(vec![SocketAddr::from((ip, port)).into()]);
     }
     let found = if text.contains(':') { text.to_socket_addrs() } else { (text, port).to_socket_addrs() };
-    match found.map(Iterator::collect::<Vec<_>>) {
+    match found.map(|found| found.map(Address::from).collect::<Vec<_>>()) {
         Ok(addresses) if !addresses.is_empty() => Ok(addresses),
         _ => Err(format!("write an IP address like 192.168.1.20, 192.168.1.20:{port} or [fd00::20]:{port}")),
     }

@@ -3,9 +3,8 @@
 //! Light modules are drawn, dark ones left out: on a dark terminal it looks as on paper. On a light one it
 //! is inverted, which phones read as well.
 
-use std::net::SocketAddr;
-
 use qrcode::{Color, EcLevel, QrCode, Version};
+use tombolo_transports::Address;
 
 /// Lines that a code may take: 24, and one for the prompt.
 pub(crate) const LINES_MAX: usize = 23;
@@ -17,9 +16,10 @@ const QUIET: [usize; 3] = [4, 3, 2];
 const ADDRESS_BYTES_MAX: usize = 32;
 
 /// Those of some addresses that a code on a terminal has room for, the first ones first.
-pub(crate) fn fitting(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+pub(crate) fn fitting(addresses: &[Address]) -> Vec<Address> {
     let mut left = ADDRESS_BYTES_MAX;
-    let mut fits = |address: &&SocketAddr| {
+    let mut fits = |address: &&Address| {
+        let Some(address) = address.as_socket() else { return false };
         // A byte for the kind, the address, two for the port.
         let bytes = if address.is_ipv4() { 7 } else { 19 };
         left.checked_sub(bytes).map(|rest| left = rest).is_some()

@@ -20,7 +20,7 @@ pub use gate::{Gate, STORAGE_RETRY_MS, StorageFault};
 pub use metrics::{InputRejection, Metrics};
 pub use settings::{BriefField, BriefFields, NodeSettings};
 
-use crate::clock::Now;
+use crate::clock::{Mono, Now};
 use crate::identity::Keypair;
 use crate::io::Event;
 use crate::layer::{DocumentId, DocumentName, LayerId};
@@ -62,7 +62,12 @@ impl Core {
         }
     }
 
-    /// Monotonic milliseconds of the input that is being handled.
+    /// The monotonic instant of the input that is being handled.
+    pub fn now(&self) -> Mono {
+        self.clock.now().mono()
+    }
+
+    /// The same in milliseconds.
     pub fn now_ms(&self) -> u64 {
         self.clock.now().mono_ms
     }

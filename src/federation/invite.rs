@@ -8,12 +8,14 @@
 //! version 1 | pubkey 32 | onion key 32 | token 16 | level 1 | expires u32, seconds / 60 | addresses …
 //! address: 4, IPv4 4, port 2   or   6, IPv6 16, port 2
 //! ```
+//!
+//! The compact form has no room for addresses of another kind; the onion key is in it already.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use data_encoding::{BASE32_NOPAD, BASE64URL_NOPAD, HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
-use tombolo_transports::PeerId;
+use tombolo_transports::{Address, PeerId};
 
 use crate::clock::rfc3339;
 use crate::federation::TrustLevel;
@@ -51,7 +53,7 @@ pub struct Invite {
     /// When it ends, milliseconds since the Unix epoch; absent in codes of other programs.
     pub expires_ms: Option<u64>,
     /// Where the inviter may be dialled.
-    pub addresses: Vec<SocketAddr>,
+    pub addresses: Vec<Address>,
 }
 
 /// Why a text is no invite code.
@@ -85,7 +87,7 @@ struct Json {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    addrs: Vec<SocketAddr>,
+    addrs: Vec<Address>,
 }
 
 impl Invite {
@@ -114,7 +116,7 @@ impl Invite {
         bytes.push(self.level.map_or(u8::MAX, TrustLevel::code));
         let minutes = self.expires_ms.map_or(u32::MAX, |ms| u32::try_from(ms / 60_000).unwrap_or(u32::MAX));
         bytes.extend(minutes.to_be_bytes());
-        for address in &self.addresses {
+        for address in self.addresses.iter().filter_map(Address::as_socket) {
             let more = if address.is_ipv4() { 7 } else { 19 };
             if bytes.len() + more > COMPACT_BYTES_MAX {
                 break;
@@ -201,7 +203,7 @@ impl Invite {
                 [6] => IpAddr::from(Ipv6Addr::from(take::<16>(&mut rest)?)),
                 _ => return Err(InviteError::Content),
             };
-            addresses.push(SocketAddr::new(ip, u16::from_be_bytes(take(&mut rest)?)));
+            addresses.push(SocketAddr::new(ip, u16::from_be_bytes(take(&mut rest)?)).into());
         }
         Ok(Invite {
             inviter: PeerId(inviter),
@@ -220,7 +222,7 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], InviteError> {
     Ok(*head)
 }
 
-/// An invite that we gave out. The token itself is not kept.
+/// An invite that this node gave out. The token itself is not kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outgoing {
     /// Hash of the token.
@@ -235,12 +237,12 @@ pub struct Outgoing {
     pub accepted: Option<([u8; 32], u64)>,
 }
 
-/// An invite that we redeemed.
+/// An invite that this node redeemed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incoming {
     /// The node that invited.
     pub inviter: [u8; 32],
-    /// When we redeemed it, milliseconds since the Unix epoch.
+    /// When it was redeemed, milliseconds since the Unix epoch.
     pub created_at_ms: u64,
     /// When the inviter agreed.
     pub accepted: Option<u64>,
@@ -252,7 +254,7 @@ mod tests {
     use crate::identity::Keypair;
     use proptest::prelude::*;
 
-    fn invite(addresses: Vec<SocketAddr>) -> Invite {
+    fn invite(addresses: Vec<Address>) -> Invite {
         let me = Keypair::from_seeds(&[1; 32], &[2; 32]);
         Invite {
             inviter: me.peer_id(),

@@ -1,4 +1,4 @@
-//! Who may do what. Rights come from one place, the owner's signed audience, and from how far we trust the
+//! Who may do what. Rights come from one place, the owner's signed audience, and from how far this node trusts the
 //! owner; both are asked when a layer takes effect, also for one that came through a relay.
 //!
 //! This room holds peers and audiences and answers questions about them. It stores and sends nothing.
@@ -132,7 +132,7 @@ impl Federation {
         self.audiences.get(owner).map_or(Sequence::NONE, |held| held.sequence)
     }
 
-    /// How far we trust an identity; ourselves fully, strangers not at all.
+    /// How far this node trusts an identity; itself fully, unknown ones not at all.
     pub fn level(&self, id: &PeerId) -> TrustLevel {
         if *id == self.me {
             return TrustLevel::Trusted;
@@ -178,7 +178,7 @@ impl Federation {
         }
     }
 
-    /// Whether we may write into an owner's map documents.
+    /// Whether this node may write into an owner's map documents.
     pub fn may_write(&self, owner: &PeerId) -> bool {
         self.is_writer(owner, &self.me)
     }

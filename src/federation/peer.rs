@@ -1,9 +1,7 @@
 //! Node records and trust levels.
 
-use std::net::SocketAddr;
-
 use serde::{Deserialize, Serialize};
-use tombolo_transports::PeerId;
+use tombolo_transports::{Address, PeerId};
 
 /// What a peer may do here. Ordered: each level may do what the one before may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -11,9 +9,9 @@ use tombolo_transports::PeerId;
 pub enum TrustLevel {
     /// Nothing: it keeps its record and gets nothing but the handshake.
     Untrusted,
-    /// It reads our documents; of its own we take only the node state.
+    /// It reads this node's documents; of its own, this node takes only the node state.
     Observer,
-    /// It reads and writes our map documents, and we take part in its documents.
+    /// It reads and writes this node's map documents, and this node participates in its documents.
     Trusted,
 }
 
@@ -101,12 +99,12 @@ pub struct Peer {
     pub trust_level: TrustLevel,
     /// When it was added, milliseconds since the Unix epoch.
     pub added_at_ms: u64,
-    /// When we last heard it, by our own clock, milliseconds since the Unix epoch.
+    /// When it was last received, by the own clock, milliseconds since the Unix epoch.
     pub heard_at_ms: Option<u64>,
     /// Whether both sides have agreed.
     pub joined: Joined,
     /// Where it may be dialled.
-    pub addresses: Vec<SocketAddr>,
+    pub addresses: Vec<Address>,
 }
 
 impl Peer {
@@ -132,5 +130,41 @@ pub(crate) mod peer_bytes {
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PeerId, D::Error> {
         <[u8; 32]>::deserialize(deserializer).map(PeerId)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::SocketAddr;
+
+    fn cbor(value: &impl Serialize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        ciborium::into_writer(value, &mut bytes).unwrap();
+        bytes
+    }
+
+    /// Records written when an address was always a socket address stay as they are.
+    #[test]
+    fn a_stored_socket_address_has_the_bytes_that_serde_gives_it() {
+        for text in ["192.0.2.1:8662", "[fd00::1]:8662", "[fe80::1%3]:1"] {
+            let (address, socket) = (text.parse::<Address>().unwrap(), text.parse::<SocketAddr>().unwrap());
+            assert_eq!(cbor(&address), cbor(&socket));
+            let read: Address = ciborium::from_reader(&cbor(&socket)[..]).unwrap();
+            assert_eq!(cbor(&read), cbor(&socket));
+        }
+        assert_eq!(
+            data_encoding::HEXLOWER.encode(&cbor(&vec!["192.0.2.1:8662".parse::<Address>().unwrap()])),
+            "81a1625634828418c0000201".to_owned() + "1921d6"
+        );
+    }
+
+    #[test]
+    fn stored_addresses_of_the_other_kinds_read_back() {
+        let onion = crate::identity::Keypair::from_seeds(&[1; 32], &[2; 32]).onion();
+        for text in [format!("{onion}:8662"), "memory:7".to_owned()] {
+            let address: Address = text.parse().unwrap();
+            assert_eq!(ciborium::from_reader::<Address, _>(&cbor(&address)[..]).unwrap(), address);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The table of rights of DESIGN section 4, cell by cell.
+//! The table of rights, case by case.
 
 use super::*;
 use crate::layer::DocumentName;

@@ -3,9 +3,8 @@
 //! `peer` texts are a name, a DID or a unique prefix of a DID's part after `did:key:`; `doc` texts are a document name, or
 //! `peer/name` where two documents share it.
 
-use std::net::SocketAddr;
-
 use tombolo_delta::Value;
+use tombolo_transports::Address;
 
 use crate::federation::{RadioUse, TrustLevel};
 use crate::io::NodeState;
@@ -92,14 +91,14 @@ pub enum Admin {
         /// The invite's lifetime in milliseconds.
         expires_ms: u64,
         /// The addresses at which this node can be dialled.
-        addresses: Vec<SocketAddr>,
+        addresses: Vec<Address>,
     },
     /// Redeems an invite. The reply comes when both sides agreed, or when the inviter refused.
     Join {
         /// The code, `fed1:…` or the compact form of a QR code.
         code: String,
         /// Addresses of the inviter, beside those in the code.
-        addresses: Vec<SocketAddr>,
+        addresses: Vec<Address>,
     },
     /// Changes a peer's trust level.
     Trust {

@@ -11,11 +11,9 @@ mod radio;
 mod state;
 pub mod view;
 
-use std::net::SocketAddr;
-
 use serde::Serialize;
 use tombolo_delta::Value;
-use tombolo_transports::{LinkCaps, LinkId, PeerId};
+use tombolo_transports::{Address, LinkCaps, LinkId, PeerId};
 
 pub use command::{Admin, Command, Query, Write};
 pub use radio::RadioSpec;
@@ -58,7 +56,7 @@ pub enum Input {
         /// The joiner's proven key.
         peer: PeerId,
         /// Where it called from: kept as an address to dial later.
-        address: Option<SocketAddr>,
+        address: Option<Address>,
         /// The request as the joiner sent it; hostile.
         bytes: Vec<u8>,
     },
@@ -139,7 +137,7 @@ pub enum Output {
         /// The inviter to call; the far end must prove this key.
         inviter: PeerId,
         /// Where it may be.
-        addresses: Vec<SocketAddr>,
+        addresses: Vec<Address>,
         /// The signed request to send.
         bytes: Vec<u8>,
     },
@@ -233,7 +231,7 @@ pub enum CommandError {
     #[error("no document is called `{0}`")]
     UnknownDocument(String),
     /// Several documents have this name.
-    #[error("`{name}` is the name of {} documents: say which: {}", choices.len(), choices.join(", "))]
+    #[error("`{name}` is the name of {} documents, name one of them: {}", choices.len(), choices.join(", "))]
     AmbiguousDocument {
         /// The name that was looked up.
         name: String,

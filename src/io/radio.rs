@@ -1,6 +1,6 @@
 //! What a radio is and may do.
 
-use tombolo_mesh::airtime::Line;
+use tombolo_mesh::airtime::PhyRate;
 use tombolo_mesh::airtime::ledger::LedgerConfig;
 use tombolo_mesh::frame::keys::Mode;
 use tombolo_mesh::station::CallSign;
@@ -19,7 +19,7 @@ pub struct RadioSpec {
     /// The call sign, where the licence asks for one.
     pub call_sign: Option<CallSign>,
     /// How fast bytes leave.
-    pub line: Line,
+    pub line: PhyRate,
     /// What the law and the operator allow.
     pub ledger: LedgerConfig,
     /// Of so many states of this node, one goes out signed; 1: each.

@@ -1,9 +1,9 @@
 //! What a node shows of itself: the shapes behind `--json` and `/v1`. Field names are a promise.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use serde::Serialize;
+use tombolo_transports::Address;
 
 use crate::federation::TrustLevel;
 use crate::io::NodeState;
@@ -336,7 +336,7 @@ pub struct StatusView {
     /// Decisions of the router, `link: taken/refused by reason`.
     pub router: BTreeMap<String, u64>,
     /// Addresses at which this node can be dialled; the runtime fills them in.
-    pub addresses: Vec<SocketAddr>,
+    pub addresses: Vec<Address>,
     /// What a person should look at.
     pub alarms: Vec<String>,
     /// Authors who signed two states with one sequence, with the number of such pairs.

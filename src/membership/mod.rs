@@ -8,9 +8,8 @@
 //! gets the same answer; an inviter that lets this node in has agreed, even if its answer was lost.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 
-use tombolo_transports::PeerId;
+use tombolo_transports::{Address, PeerId};
 
 use crate::clock::rfc3339;
 use crate::core::Core;
@@ -41,7 +40,7 @@ pub struct Membership {
 #[derive(Debug)]
 struct Joining {
     waiters: Vec<RequestId>,
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Address>,
     level: TrustLevel,
     tries: u32,
     /// When it is tried again, monotonic milliseconds.
@@ -51,7 +50,7 @@ struct Joining {
 }
 
 impl Joining {
-    fn new(addresses: Vec<SocketAddr>, level: TrustLevel, now_ms: u64) -> Self {
+    fn new(addresses: Vec<Address>, level: TrustLevel, now_ms: u64) -> Self {
         Joining { waiters: Vec::new(), addresses, level, tries: 0, due_ms: now_ms, failure: None }
     }
 }
@@ -83,7 +82,7 @@ pub struct Redeem<'a> {
     /// The joiner, proven by its link or by the radio handshake.
     pub joiner: PeerId,
     /// The address it called from.
-    pub address: Option<SocketAddr>,
+    pub address: Option<Address>,
     /// The request that it signed.
     pub request: &'a JoinRequest,
     /// Hash of the invite's token; the joiner has proved that it knows the token.
@@ -96,7 +95,7 @@ pub struct JoinCall {
     /// The node that made the invite.
     pub inviter: PeerId,
     /// Where it may be dialled.
-    pub addresses: Vec<SocketAddr>,
+    pub addresses: Vec<Address>,
     /// The invite's token, from which the radio handshake derives its key.
     pub token: Token,
     /// What this node signed.
@@ -180,7 +179,7 @@ impl Membership {
         core: &mut Core,
         level: TrustLevel,
         expires_ms: u64,
-        addresses: Vec<SocketAddr>,
+        addresses: Vec<Address>,
     ) -> Result<Reply, CommandError> {
         let now = core.reference_ms();
         self.forget_expired(core, now);
@@ -291,7 +290,7 @@ impl Membership {
         replica: &mut Replica,
         request: RequestId,
         code: &str,
-        addresses: Vec<SocketAddr>,
+        addresses: Vec<Address>,
     ) -> Result<(), CommandError> {
         let invite = Invite::parse(code).map_err(|error| CommandError::BadInvite(error.to_string()))?;
         if invite.inviter == core.me {

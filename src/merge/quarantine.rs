@@ -1,6 +1,6 @@
 //! Entries from the future: kept and relayed, but without effect until their time has come.
 //!
-//! One far-future stamp would otherwise win a key for ever (DESIGN section 4, *Time*).
+//! One far-future stamp would otherwise win a key for ever.
 
 use std::collections::{BTreeMap, BTreeSet};
 

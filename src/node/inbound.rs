@@ -1,8 +1,6 @@
 //! The walk in: link -> decode -> replica (one gate: root, signature, rights) -> engines -> events.
 
-use std::net::SocketAddr;
-
-use tombolo_transports::{LinkCaps, LinkId, PeerId};
+use tombolo_transports::{Address, LinkCaps, LinkId, PeerId};
 
 use crate::core::InputRejection;
 use crate::federation::Refusal;
@@ -182,7 +180,7 @@ impl Node {
         &mut self,
         request: RequestId,
         peer: PeerId,
-        address: Option<SocketAddr>,
+        address: Option<Address>,
         bytes: &[u8],
     ) {
         let asked = JoinRequest::decode(bytes).map_err(|_| JoinRefusal::Signature);

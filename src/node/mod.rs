@@ -20,9 +20,7 @@ mod outbound;
 mod queries;
 mod timers;
 
-use std::net::SocketAddr;
-
-use tombolo_transports::PeerId;
+use tombolo_transports::{Address, PeerId};
 
 pub use crate::core::NodeSettings;
 pub use crate::io::{
@@ -152,7 +150,7 @@ impl Node {
     }
 
     /// The peers to accept and to dial, and their addresses: all but the untrusted.
-    pub fn dialable_peers(&self) -> Vec<(PeerId, Vec<SocketAddr>)> {
+    pub fn dialable_peers(&self) -> Vec<(PeerId, Vec<Address>)> {
         let peers = self.replica.federation().peers().filter(|peer| peer.trust_level > TrustLevel::Untrusted);
         // An inviter that has not agreed yet would refuse a call as its peer.
         let addresses = |peer: &Peer| match peer.joined {

@@ -435,9 +435,10 @@ impl Replica {
     /// Which of two states of an own layer wins on each key in which they differ. Both go back to a state that they have in
     /// common; how far that is from now is known from the entries that are the same.
     ///
-    /// The state held here wins on keys written since this start, and on keys that changed here at a later sequence than that
-    /// of the other state. The other state wins on keys that have not changed here since the two parted. Of the rest the later
-    /// stamp wins, and an entry wins over none: a deletion is an entry, so nothing written is lost.
+    /// The state held here wins on keys written since this start, and where a key is gone from one of the two and last changed
+    /// here at a later sequence than that of the other state. The other state wins on keys that have not changed here since the
+    /// two parted. Of the rest the later stamp wins, whatever the sequences: those of two histories that have parted do not
+    /// compare. An entry wins over none: a deletion is an entry, so nothing written is lost.
     fn join(
         &self,
         id: &LayerId,
@@ -456,8 +457,8 @@ impl Replica {
             let before = at.is_some_and(|at| at <= parted_after);
             let is_new = written.is_some_and(|written| written.contains(key));
             match (ours.get(key), theirs.get(key)) {
-                (Some(_), _) if is_new || here => WinningSide::Held,
-                (None, _) if here => WinningSide::Held,
+                (Some(_), _) if is_new => WinningSide::Held,
+                (_, None) | (None, _) if here => WinningSide::Held,
                 (Some(_), _) if before => WinningSide::Arrived,
                 (Some(a), Some(b)) if (b.stamp, b.value_hash()) > (a.stamp, a.value_hash()) => {
                     WinningSide::Arrived

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tombolo_mesh::airtime::ledger::{Account, Priority};
-use tombolo_mesh::station::Transfer;
+use tombolo_mesh::station::BulkTransfer;
 
 use crate::broadcast::{RadioLink, account};
 use crate::identity::did;
@@ -32,7 +32,7 @@ impl NodeReport<'_> {
         let names = self.account_names();
         let now = self.core.now_ms();
         let peer_name = |from| self.replica.federation().peer(&from).map(|peer| self.name_of(&peer.id));
-        let of = |transfer: Transfer| view::TransferView {
+        let of = |transfer: BulkTransfer| view::TransferView {
             way: if transfer.from.is_none() { "out" } else { "in" },
             from: transfer.from.and_then(peer_name),
             document: transfer.account.map(|account| names.of(account)),
@@ -131,7 +131,7 @@ fn airtime_view(radio: &RadioLink, now: u64, names: &AccountNames) -> view::Airt
 
 /// In about how many seconds a long message is through, if nothing else is sent and nothing lost; `None`: never, or not before
 /// its sender resumes it.
-fn done_in_s(radio: &RadioLink, now: u64, transfer: &Transfer) -> Option<f64> {
+fn done_in_s(radio: &RadioLink, now: u64, transfer: &BulkTransfer) -> Option<f64> {
     let airtime_us = transfer.airtime_us;
     if transfer.from.is_some() {
         return Some(seconds(airtime_us));

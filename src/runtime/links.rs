@@ -1,6 +1,6 @@
-//! Carries messages between the LAN and the node, and the node's frames to its radios.
+//! Carries messages between the links and the node, and the node's frames to its radios.
 //!
-//! Two tasks: one forwards the events of the LAN to the node and may wait for it; the other runs the effects of the
+//! Two tasks: one forwards the events of the links to the node and may wait for it; the other runs the effects of the
 //! node and never waits for the node, so the two cannot wait for each other.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tombolo_transports::{Lan, LanConfig, LanError, LinkEvent, LinkId, PeerId, SendError};
+use tombolo_transports::{
+    Address, Lan, LanConfig, LanError, LinkEvent, LinkId, Medium, PeerId, SendError, Transports,
+};
 
 use super::radios::{self, RadioSet};
 use super::{Effect, NodeClient, Task, lock};
@@ -21,12 +23,12 @@ use crate::node::Input;
 pub const HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Calls to inviters at once; a further one waits for the node's next try.
 pub const DIALS_MAX: usize = 16;
-/// How long the LAN may take to close its links.
+/// How long the carriers may take to close their links.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The links of a running node. Dropped, they end without notice to the peers.
 pub(crate) struct Links {
-    lan: Arc<Lan>,
+    transports: Arc<Transports>,
     client: NodeClient,
     tasks: JoinSet<()>,
 }
@@ -40,27 +42,27 @@ struct Backlog {
 type Backlogs = Arc<Mutex<BTreeMap<LinkId, Backlog>>>;
 
 impl Links {
-    /// Starts the LAN and the radios and connects them to the node.
+    /// Starts the carriers and the radios and connects them to the node.
     pub(crate) async fn start(
-        config: LanConfig,
+        lan: LanConfig,
         radios: &[RadioSettings],
         client: NodeClient,
         effects: mpsc::Receiver<Effect>,
     ) -> Result<Self, LanError> {
-        let ids = config.ids.clone();
-        let (lan, events) = Lan::start(config).await?;
-        let (radios, reports) = RadioSet::open(radios, &ids);
+        let (mut transports, events) = Transports::new();
+        transports.add(Lan::open(lan, transports.events(Medium::Lan))?);
+        let (radios, reports) = RadioSet::open(radios, transports.ids());
         client.set_radios(radios.clone());
-        let lan = Arc::new(lan);
-        client.set_lan(Some(lan.clone()));
+        let transports = Arc::new(transports);
+        client.set_transports(Some(transports.clone()));
         let held = Backlogs::default();
         let mut tasks = JoinSet::new();
-        tasks.spawn(forward(lan.clone(), held.clone(), events, client.clone()));
+        tasks.spawn(forward(transports.clone(), held.clone(), events, client.clone()));
         if !radios.is_empty() {
             tasks.spawn(radios::forward(radios.clone(), reports, client.clone()));
         }
-        tasks.spawn(run_effects(lan.clone(), radios, held, effects, client.clone()));
-        Ok(Links { lan, client, tasks })
+        tasks.spawn(run_effects(transports.clone(), radios, held, effects, client.clone()));
+        Ok(Links { transports, client, tasks })
     }
 
     /// Waits until one of the tasks has ended, by a panic or because the other side is gone.
@@ -78,17 +80,22 @@ impl Links {
 
     /// Closes every link, with notice to the peers.
     pub(crate) async fn shutdown(mut self) {
-        self.client.set_lan(None);
+        self.client.set_transports(None);
         self.client.set_radios(RadioSet::default());
         self.tasks.shutdown().await;
-        if let Some(lan) = Arc::into_inner(self.lan) {
-            let _ = tokio::time::timeout(CLOSE_TIMEOUT, lan.shutdown()).await;
+        if let Some(transports) = Arc::into_inner(self.transports) {
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, transports.shutdown()).await;
         }
     }
 }
 
-/// Forwards the events of the LAN to the node.
-async fn forward(lan: Arc<Lan>, held: Backlogs, mut events: mpsc::Receiver<LinkEvent>, client: NodeClient) {
+/// Forwards the events of the links to the node.
+async fn forward(
+    transports: Arc<Transports>,
+    held: Backlogs,
+    mut events: mpsc::Receiver<LinkEvent>,
+    client: NodeClient,
+) {
     while let Some(event) = events.recv().await {
         let task = match event {
             LinkEvent::Up { link, peer, caps, address } => {
@@ -108,7 +115,7 @@ async fn forward(lan: Arc<Lan>, held: Backlogs, mut events: mpsc::Receiver<LinkE
                 Task::Join { peer, address, bytes, answer }
             }
             LinkEvent::Drained { link } => {
-                send_held(&lan, &held, link);
+                send_held(&transports, &held, link);
                 continue;
             }
             other => {
@@ -122,9 +129,9 @@ async fn forward(lan: Arc<Lan>, held: Backlogs, mut events: mpsc::Receiver<LinkE
     }
 }
 
-/// Runs the effects of the node on the LAN and the radios.
+/// Runs the effects of the node on the links and the radios.
 async fn run_effects(
-    lan: Arc<Lan>,
+    transports: Arc<Transports>,
     radios: RadioSet,
     held: Backlogs,
     mut effects: mpsc::Receiver<Effect>,
@@ -133,26 +140,24 @@ async fn run_effects(
     let mut dials = JoinSet::new();
     while let Some(effect) = effects.recv().await {
         match effect {
-            Effect::Send(link, bytes) => send(&lan, &held, link, bytes),
+            Effect::Send(link, bytes) => send(&transports, &held, link, bytes),
             Effect::Frame(link, frame) => {
                 if !radios.send(link, frame, &client) {
                     tracing::warn!("{link} is no radio");
                 }
             }
-            Effect::Close(link) => lan.close(link),
-            Effect::Joining(open) => lan.set_joining(open),
+            Effect::Close(link) => transports.close(link),
+            Effect::Joining(open) => transports.set_joining(open),
             Effect::Peers(peers) => {
-                lan.set_peers(peers.iter().map(|(peer, _)| *peer).collect());
+                transports.set_peers(&peers.iter().map(|(peer, _)| *peer).collect::<Vec<_>>());
                 for (peer, addresses) in peers {
-                    if !addresses.is_empty() {
-                        lan.know_address(peer, addresses);
-                    }
+                    transports.know_addresses(peer, &addresses);
                 }
             }
             Effect::DialJoin { inviter, addresses, bytes } => {
                 while dials.try_join_next().is_some() {}
                 if dials.len() < DIALS_MAX {
-                    dials.spawn(dial_join(lan.clone(), client.clone(), inviter, addresses, bytes));
+                    dials.spawn(dial_join(transports.clone(), client.clone(), inviter, addresses, bytes));
                 }
             }
         }
@@ -160,22 +165,22 @@ async fn run_effects(
 }
 
 async fn dial_join(
-    lan: Arc<Lan>,
+    transports: Arc<Transports>,
     client: NodeClient,
     inviter: PeerId,
-    addresses: Vec<std::net::SocketAddr>,
+    addresses: Vec<Address>,
     bytes: Vec<u8>,
 ) {
-    let result = lan.join(inviter, addresses, bytes).await.map_err(|e| e.to_string());
-    drop(lan);
+    let result = transports.join(inviter, &addresses, &bytes).await.map_err(|e| e.to_string());
+    drop(transports);
     let _ = client.send(Task::Input(Input::JoinAnswered { inviter, result })).await;
 }
 
 /// Sends a message after those already held for its link.
-fn send(lan: &Lan, held: &Backlogs, link: LinkId, bytes: Vec<u8>) {
+fn send(transports: &Transports, held: &Backlogs, link: LinkId, bytes: Vec<u8>) {
     let mut held = lock(held);
     if !held.contains_key(&link) {
-        match lan.send(link, bytes.clone()) {
+        match transports.send(link, bytes.clone()) {
             Err(SendError::Full) => {}
             Ok(()) | Err(SendError::Unknown) => return,
             Err(error) => return tracing::warn!("{link}: {error}"),
@@ -187,16 +192,16 @@ fn send(lan: &Lan, held: &Backlogs, link: LinkId, bytes: Vec<u8>) {
     if waiting.bytes > HELD_BYTES_MAX {
         tracing::warn!("{link} does not take what is sent: closed, it comes back in step");
         held.remove(&link);
-        lan.close(link);
+        transports.close(link);
     }
 }
 
 /// Sends the held messages of a link that takes messages again.
-fn send_held(lan: &Lan, held: &Backlogs, link: LinkId) {
+fn send_held(transports: &Transports, held: &Backlogs, link: LinkId) {
     let mut held = lock(held);
     let Some(waiting) = held.get_mut(&link) else { return };
     while let Some(bytes) = waiting.messages.pop_front() {
-        if lan.send(link, bytes.clone()) == Err(SendError::Full) {
+        if transports.send(link, bytes.clone()) == Err(SendError::Full) {
             waiting.messages.push_front(bytes);
             return;
         }

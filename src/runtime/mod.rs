@@ -14,12 +14,11 @@ pub mod radios;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
-use tombolo_transports::{Lan, LinkId, PeerId};
+use tombolo_transports::{Address, LinkId, PeerId, Transports};
 
 use crate::node::{Admin, Command, CommandError, Event, Input, Node, Output, Reply, RequestId};
 use crate::system_clock::now;
@@ -48,7 +47,7 @@ pub(crate) enum Task {
     /// A command of a local client.
     Command(Command, oneshot::Sender<Result<Reply, CommandError>>),
     /// A request to join, from a node that is no peer yet.
-    Join { peer: PeerId, address: SocketAddr, bytes: Vec<u8>, answer: oneshot::Sender<Vec<u8>> },
+    Join { peer: PeerId, address: Address, bytes: Vec<u8>, answer: oneshot::Sender<Vec<u8>> },
     /// Ends the thread; the node takes no more tasks.
     Stop,
 }
@@ -62,9 +61,9 @@ pub(crate) enum Effect {
     /// Close a link to a peer.
     Close(LinkId),
     /// Dial an inviter and send a request to join.
-    DialJoin { inviter: PeerId, addresses: Vec<SocketAddr>, bytes: Vec<u8> },
+    DialJoin { inviter: PeerId, addresses: Vec<Address>, bytes: Vec<u8> },
     /// The whole list of peers that may connect, with their known addresses.
-    Peers(Vec<(PeerId, Vec<SocketAddr>)>),
+    Peers(Vec<(PeerId, Vec<Address>)>),
     /// Whether requests to join are accepted from now on.
     Joining(bool),
 }
@@ -88,7 +87,7 @@ pub enum AskError {
 /// The status of the host, which the node does not know: shown in `status`, put into invites.
 #[derive(Default)]
 pub(crate) struct HostStatus {
-    lan: Mutex<Option<Arc<Lan>>>,
+    transports: Mutex<Option<Arc<Transports>>>,
     radios: Mutex<radios::RadioSet>,
     /// Messages that were dropped before the node received them, by reason.
     dropped: Mutex<BTreeMap<&'static str, u64>>,
@@ -308,16 +307,16 @@ impl NodeClient {
     }
 
     /// Where this node may be dialled.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        lock(&self.host.lan).as_ref().map(|lan| lan.local_addresses()).unwrap_or_default()
+    pub fn addresses(&self) -> Vec<Address> {
+        lock(&self.host.transports).as_ref().map(|links| links.local_addresses()).unwrap_or_default()
     }
 
     pub(crate) async fn send(&self, task: Task) -> Result<(), NodeGone> {
         self.inbox.send(task).await.map_err(|_| NodeGone)
     }
 
-    pub(crate) fn set_lan(&self, lan: Option<Arc<Lan>>) {
-        *lock(&self.host.lan) = lan;
+    pub(crate) fn set_transports(&self, transports: Option<Arc<Transports>>) {
+        *lock(&self.host.transports) = transports;
     }
 
     pub(crate) fn set_radios(&self, radios: radios::RadioSet) {
@@ -361,9 +360,9 @@ impl NodeClient {
         for (reason, count) in lock(&self.host.dropped).iter() {
             *status.rejections.entry((*reason).to_owned()).or_default() += count;
         }
-        let rejections = lock(&self.host.lan).as_ref().map(|lan| lan.rejections()).unwrap_or_default();
-        for (reason, count) in rejections {
-            let reason = format!("lan_{}", reason.to_string().replace([' ', '-'], "_"));
+        let rejections = lock(&self.host.transports).as_ref().map(|links| links.rejections());
+        for ((medium, reason), count) in rejections.unwrap_or_default() {
+            let reason = format!("{medium}_{}", reason.to_string().replace([' ', '-'], "_"));
             *status.rejections.entry(reason).or_default() += count;
         }
     }

@@ -87,11 +87,11 @@ pub enum StoreWrite {
     PutPeer(Peer),
     /// No longer a peer.
     RemovePeer(PeerId),
-    /// An invite of ours.
+    /// An invite that this node gave out.
     PutOutgoing(Outgoing),
     /// An invite that is over.
     RemoveOutgoing(TokenHash),
-    /// An invite that we redeemed.
+    /// An invite that this node redeemed.
     PutIncoming(Incoming),
     /// A redeemed invite that came to nothing.
     RemoveIncoming(PeerId),
@@ -120,7 +120,7 @@ pub struct LayerWrite {
     pub forgotten_keys: Vec<KeyPath>,
     /// Of a map: the bases that a peer may name, newest last.
     pub bases: Vec<MapBase>,
-    /// Whether it is a map of our own: then its states are remembered, to distinguish them from those of a restored copy.
+    /// Whether it is a map of this node: then its states are remembered, to distinguish them from those of a restored copy.
     pub is_own_map: bool,
 }
 
@@ -209,7 +209,7 @@ impl Store {
         tables::load(&self.database()?.begin_read()?)
     }
 
-    /// The first 4 bytes of the root that a map of ours had at a sequence; none where that is not known (any
+    /// The first 4 bytes of the root that a map of this node had at a sequence; none where that is not known (any
     /// more).
     ///
     /// # Errors

@@ -11,7 +11,7 @@
 //! | `states` | layer number, sequence | CBOR `[time, audience sequence, content]`: older states, bases for deltas |
 //! | `entries` | layer number, key's CBOR | CBOR `[changed at, entry]`, or `[changed at]` where the entry was dropped |
 //! | `bases` | layer number | CBOR of `[[sequence, root prefix, time, audience sequence], …]` |
-//! | `past` | layer number, sequence | the root's first 4 bytes: states of our own maps |
+//! | `past` | layer number, sequence | the root's first 4 bytes: states of this node's maps |
 //! | `forks` | author 32 ‖ sequence 8 ‖ lower root 4 | CBOR of two heads |
 //!
 //! A layer's name is owner 32 ‖ author 32 ‖ document name. Its number is given when it is first stored.
@@ -122,7 +122,7 @@ fn put_layer(transaction: &WriteTransaction, write: &LayerWrite) -> Result<(), S
     Ok(())
 }
 
-/// The root's first 4 bytes that a map of ours had at a sequence, as far back as that is kept.
+/// The root's first 4 bytes that a map of this node had at a sequence, as far back as that is kept.
 pub(super) fn past_state(
     transaction: &ReadTransaction,
     layer: &LayerId,

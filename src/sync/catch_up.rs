@@ -77,7 +77,7 @@ impl Engine {
         for (layer, _, reason) in list {
             // It asks for the layer itself when its reason is gone.
             let until = if reason == REASON_QUOTA { now + REFUSAL_HOLD_MS } else { u64::MAX };
-            // Only what we hold can be refused, so this list stays as short as our own.
+            // Only a layer that is held here can be refused, so this list stays as short as the own frontier.
             if sync.ours.get(&layer).is_some() {
                 sync.theirs.set(layer, None);
                 sync.refused.insert(layer, until);

@@ -17,13 +17,13 @@ use crate::sync::message::{Message, TransferId, TreeNode};
 /// Buckets asked for in one message: at 4 kB each they stay within one answer.
 const BUCKETS_PER_ASK: usize = 32;
 
-/// One large layer on its way to us.
+/// One large layer on its way to this node.
 #[derive(Debug)]
 pub struct Transfer {
     signed: SignedHead,
     /// The peer that is asked.
     from: PeerId,
-    /// Hashes that the signed root vouches for. A bucket without one is the same as ours, or empty.
+    /// Hashes that the signed root vouches for. A bucket without one is the same here, or empty.
     expected: BTreeMap<NodePath, [u8; 32]>,
     nodes_due: BTreeSet<NodePath>,
     buckets_due: BTreeSet<BucketIndex>,
@@ -133,7 +133,7 @@ impl Transfers {
         asks
     }
 
-    /// Takes nodes of the hash tree. `own` is our present layer, whose equal parts need not travel.
+    /// Takes nodes of the hash tree. `own` is this node's present layer, whose equal parts need not travel.
     ///
     /// # Errors
     ///
@@ -217,7 +217,7 @@ impl Transfers {
         Ok(())
     }
 
-    /// The new state of a layer once all its parts are there: our own content with the differing buckets
+    /// The new state of a layer once all its parts are there: the content held here with the differing buckets
     /// replaced. The transfer is over then, whether it succeeds or not.
     ///
     /// # Errors
@@ -247,7 +247,7 @@ impl Transfers {
             let bucket = BucketIndex::new(u64::from(number)).expect("a number below the count of buckets");
             let path = NodePath::from(bucket);
             let known = transfer.expected.get(&path);
-            // A bucket below a node that is the same as ours was never looked at.
+            // A bucket below a node that is the same here was never looked at.
             let above_same = own.is_some_and(|own| {
                 let (mut node, mut unchanged) = (path, false);
                 while node != NodePath::ROOT {
@@ -320,7 +320,7 @@ fn find<'a>(
     under_way.get_mut(&id.layer).filter(|t| t.signed.head.root == id.root).ok_or(TransferError::Unknown)
 }
 
-/// Answers a `TreeAsk` from a layer that we hold in the state asked for.
+/// Answers a `TreeAsk` from a layer that is held here in the state asked for.
 pub fn answer_tree(id: TransferId, content: &MapContent, nodes: &[NodePath]) -> Message {
     let known = nodes.iter().filter(|path| path.bucket().is_none());
     Message::Tree(id, known.map(|path| (*path, content.children(*path))).collect())

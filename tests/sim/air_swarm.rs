@@ -11,7 +11,7 @@ use tombolo::layer::Kind;
 use tombolo::merge::KeyPath;
 use tombolo::node::{Admin, Query, Reply, Write};
 use tombolo_delta::Value;
-use tombolo_mesh::airtime::{Line, Modulation};
+use tombolo_mesh::airtime::{Modulation, PhyRate};
 use tombolo_mesh::emulated::{Faults, Loss};
 use tombolo_sim::field::{Field, FieldConfig};
 use tombolo_sim::rng::Rng;
@@ -28,7 +28,7 @@ struct SeedOutcome {
 fn one(seed: u64) -> Result<SeedOutcome, String> {
     let mut rng = Rng::new(seed);
     let line = if rng.chance(500) { Modulation::SF7_125 } else { Modulation::LONG_FAST };
-    let mut config = FieldConfig::new(seed, Line::lora(line));
+    let mut config = FieldConfig::new(seed, PhyRate::lora(line));
     config.frame_bytes_max = [50, 120, 163, 231, 255][rng.below(5) as usize];
     config.sign_every = if rng.chance(250) { 8 } else { 1 };
     let mut field = Field::new(config);

@@ -5,7 +5,7 @@ use tombolo::layer::Kind;
 use tombolo::merge::KeyPath;
 use tombolo::node::{Admin, NodeState, Query, Reply, Write};
 use tombolo_delta::Value;
-use tombolo_mesh::airtime::{Line, Modulation};
+use tombolo_mesh::airtime::{Modulation, PhyRate};
 use tombolo_sim::field::{Field, FieldConfig};
 
 const MINUTE: u64 = 60_000;
@@ -13,7 +13,7 @@ const MINUTE: u64 = 60_000;
 /// Two nodes that trust each other, joined by a cable that is still there.
 fn pair(seed: u64) -> (Field, usize, usize) {
     println!("seed {seed}");
-    pair_in(Field::new(FieldConfig::new(seed, Line::lora(Modulation::SF7_125))))
+    pair_in(Field::new(FieldConfig::new(seed, PhyRate::lora(Modulation::SF7_125))))
 }
 
 fn pair_in(mut field: Field) -> (Field, usize, usize) {
@@ -56,7 +56,7 @@ fn content_in_an_hour(field: &mut Field) -> usize {
 #[test]
 fn with_a_cable_beside_it_a_radio_sends_no_unsigned_states_and_has_nothing_to_ask() {
     println!("seed 9");
-    let config = FieldConfig { sign_every: 8, ..FieldConfig::new(9, Line::lora(Modulation::SF7_125)) };
+    let config = FieldConfig { sign_every: 8, ..FieldConfig::new(9, PhyRate::lora(Modulation::SF7_125)) };
     let (mut field, a, b) = pair_in(Field::new(config));
     part(&mut field, a, b);
     let publish = |field: &mut Field, uptime_secs: u64| {
@@ -136,7 +136,7 @@ fn the_first_write_into_one_of_many_empty_layers_is_understood() {
 #[test]
 fn a_renewed_key_reaches_who_is_behind_a_relay_and_not_who_was_removed() {
     println!("seed 10");
-    let mut field = Field::new(FieldConfig::new(10, Line::lora(Modulation::SF7_125)));
+    let mut field = Field::new(FieldConfig::new(10, PhyRate::lora(Modulation::SF7_125)));
     field.calls_reach = true;
     for name in ["a", "b", "c", "d"] {
         field.add(name, false).unwrap();

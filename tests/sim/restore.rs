@@ -3,7 +3,7 @@
 use crate::world::{HOUR_MS, MINUTE_MS, World};
 use tombolo::io::RadioSpec;
 use tombolo_mesh::airtime::ledger::LedgerConfig;
-use tombolo_mesh::airtime::{Line, Modulation};
+use tombolo_mesh::airtime::{Modulation, PhyRate};
 use tombolo_mesh::frame::keys::Mode;
 use tombolo_sim::Seat;
 use tombolo_sim::field::UNLIMITED;
@@ -53,7 +53,7 @@ fn a_machine_restored_from_a_backup_and_written_on_loses_nothing_its_friends_sti
     }
 }
 
-fn radio(line: Line) -> RadioSpec {
+fn radio(line: PhyRate) -> RadioSpec {
     RadioSpec {
         name: "radio".to_owned(),
         mode: Mode::Encrypted,
@@ -73,7 +73,7 @@ fn on_air(seed: u64, machines: usize, modulation: Modulation) -> (World, tombolo
     let place = world.create(0, "roster");
     world.set(0, &place, "shared", 1);
     world.simulation.run_for(MINUTE_MS);
-    let line = Line::lora(modulation);
+    let line = PhyRate::lora(modulation);
     let channel = world.simulation.add_channel(line);
     for a in 0..machines {
         world.simulation.add_radio(Seat(a), channel, radio(line));

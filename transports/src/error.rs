@@ -1,6 +1,7 @@
 //! What can fail here, one type per act; what a peer did wrong is a
 //! [`RejectReason`](crate::link::RejectReason) instead, and ends nobody but that peer.
 
+use crate::address::Address;
 use std::io;
 use std::net::SocketAddr;
 
@@ -8,7 +9,7 @@ use std::net::SocketAddr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// The link's queue is full; `Drained` tells when to go on.
+    /// The link's queue is full; `Drained` follows when there is room.
     #[error("the link's queue is full")]
     Full,
     /// No such link, or no longer.
@@ -33,7 +34,7 @@ pub enum LanError {
     Bind {
         /// The address asked for.
         address: SocketAddr,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// No address to listen on was given, or none is of a family this machine has.
@@ -55,40 +56,55 @@ pub enum JoinError {
     #[error("no open invite at {address}")]
     NoInvite {
         /// Where the inviter was reached.
-        address: SocketAddr,
+        address: Address,
     },
     /// The inviter took the request and gave no answer: it refuses, or broke off.
     #[error("{address} gave no answer to the request")]
     Refused {
         /// Where the inviter was reached.
-        address: SocketAddr,
+        address: Address,
     },
-    /// Somebody answered who does not hold the inviter's key.
+    /// A node answered that does not hold the inviter's key.
     #[error("{address} answered but is not the inviter")]
     OtherKey {
-        /// Where the stranger was reached.
-        address: SocketAddr,
+        /// Where another node was reached.
+        address: Address,
     },
-    /// Nobody answered at any address.
+    /// No address gave an answer.
     #[error("nobody answered at {}", list(tried))]
     NobodyAnswered {
         /// What was tried.
-        tried: Vec<SocketAddr>,
+        tried: Vec<Address>,
     },
     /// No address was given and none was found by mDNS.
     #[error("no address of the inviter is known, and it was not found on the local network")]
     NotFound,
-    /// The request is longer than [`JOIN_BYTES_MAX`](crate::lan::JOIN_BYTES_MAX).
+    /// The request is longer than [`JOIN_BYTES_MAX`](crate::session::JOIN_BYTES_MAX).
     #[error("a request of {bytes} bytes is too long")]
     TooLong {
         /// Length of the request.
         bytes: usize,
     },
-    /// The LAN was shut down meanwhile.
+    /// This node was shut down meanwhile.
     #[error("shutting down")]
     Shutdown,
 }
 
-fn list(addresses: &[SocketAddr]) -> String {
+impl JoinError {
+    /// Orders reasons: the higher, the more it explains.
+    pub(crate) fn weight(&self) -> u8 {
+        match self {
+            Self::NotFound => 0,
+            Self::NobodyAnswered { .. } => 1,
+            Self::OtherKey { .. } => 2,
+            Self::NoInvite { .. } => 3,
+            Self::Refused { .. } => 4,
+            Self::TooLong { .. } => 5,
+            Self::Shutdown => 6,
+        }
+    }
+}
+
+fn list(addresses: &[Address]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -1,30 +1,49 @@
 //! Bytes between neighbours: links over whatever medium there is, with no documents and no trust
 //! of their own.
 //!
-//! A transport finds peers, proves their keys and reports [`LinkEvent`]s; the node above takes
-//! them and sends whole messages by [`LinkId`]. Who may connect is a list handed in; what a
-//! message means is none of this crate's business.
+//! A transport finds peers, proves their keys and reports [`LinkEvent`]s; the node above receives
+//! them and sends whole messages by [`LinkId`]. Which keys may connect is a list handed in; the meaning of a
+//! message is none of this crate's business.
+//!
+//! # Reading order
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`address`], [`link`], [`error`] | the shape every medium takes |
+//! | [`address`], [`link`], [`error`] | the words: identities and places, links and their events, what can fail |
+//! | [`set`], [`events`] | the door: [`Transports`], one stream of events, the trait [`Transport`] |
 //! | [`stream`] | messages on a byte stream, drawn in `FORMAT.md`; no clock, no socket |
-//! | [`tls`] | raw public keys (RFC 7250) |
+//! | [`tls`] | raw public keys (RFC 7250), the list of those that may connect |
+//! | [`session`] | from a proved key to a link, the same over every carrier |
+//! | [`memory`] | the smallest carrier: pipes within a process |
 //! | [`lan`] | QUIC between neighbours found by mDNS |
 //! | [`radio`] | drivers of the radios that people own; frames and messages are [`tombolo_mesh`]'s |
-//! | [`memory`] | a link made of two queues |
+//!
+//! A message goes down [`Transports::send`], the queue of its link, a frame on the stream, the carrier; it
+//! comes up as [`LinkEvent::Received`]. A radio stays outside the set: it carries frames on a channel that
+//! all hear, and the node above makes messages of them.
+//!
+//! # What comes next
+//!
+//! Tor is one more carrier beside [`lan`]: a TLS stream through SOCKS is a
+//! [`Pipe`](session::Pipe), an onion service is where it accepts. [`Transport`] lists what to implement. After
+//! it, a file carried by hand.
 #![forbid(unsafe_code)]
 
 pub mod address;
 pub mod error;
+pub mod events;
 pub mod lan;
 pub mod link;
 pub mod memory;
 pub mod radio;
+pub mod session;
+pub mod set;
 pub mod stream;
 pub mod tls;
 
-pub use address::{LinkAddr, PeerId};
+pub use address::{Address, OnionAddress, OnionHost, PeerId};
 pub use error::{JoinError, LanError, SendError};
+pub use events::Events;
 pub use lan::{Lan, LanConfig};
-pub use link::{DownReason, LinkCaps, LinkEvent, LinkId, LinkIds, Medium, RejectReason, Transport};
+pub use link::{DownReason, LinkCaps, LinkEvent, LinkId, LinkIds, Medium, RejectReason};
+pub use set::{Transport, Transports};

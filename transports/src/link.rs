@@ -3,10 +3,8 @@
 //! A transport reports [`LinkEvent`]s and takes messages by [`LinkId`]. Nothing here knows a
 //! document or a right; the crate above routes by [`LinkCaps`] and judges what arrives.
 
-use crate::address::{LinkAddr, PeerId};
-use crate::error::SendError;
+use crate::address::{Address, PeerId};
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::oneshot;
@@ -81,12 +79,12 @@ pub struct LinkCaps {
     pub airtime_left_ms: Option<u64>,
 }
 
-/// What a transport tells the node. Events of one link come in order: `Up`, any number of
+/// What happens on the links of a node. Events of one link come in order: `Up`, any number of
 /// `Received` and `Drained`, `Down`; a peer's next link comes up only after the `Down` of the one before.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum LinkEvent {
-    /// A peer has proved its key and said its first word; messages may be sent.
+    /// A peer has proved its key and greeted; messages may be sent.
     Up {
         /// The new link.
         link: LinkId,
@@ -95,7 +93,7 @@ pub enum LinkEvent {
         /// What the link can carry.
         caps: LinkCaps,
         /// Where the peer is.
-        address: LinkAddr,
+        address: Address,
     },
     /// One whole message, at most the link's `message_bytes_max` long.
     Received {
@@ -113,39 +111,39 @@ pub enum LinkEvent {
     Down {
         /// The link that ended; its id is not used again.
         link: LinkId,
-        /// Why.
+        /// Why the link ended.
         reason: DownReason,
     },
-    /// Somebody asks to join while invites are open; the key is proved, nothing else is.
+    /// A node asks to join while invites are open; its key is proved, nothing else is.
     JoinRequest {
         /// The key proved by TLS.
         peer: PeerId,
         /// Where the request came from.
-        address: SocketAddr,
-        /// The request, at most [`JOIN_BYTES_MAX`](crate::lan::JOIN_BYTES_MAX).
+        address: Address,
+        /// The request, at most [`JOIN_BYTES_MAX`](crate::session::JOIN_BYTES_MAX).
         bytes: Vec<u8>,
         /// Takes the answer, at most as long as a request; dropped unused it refuses.
         answer: oneshot::Sender<Vec<u8>>,
     },
     /// Something was turned away. When the reader of events is behind, some of these are left
-    /// out; [`Lan::rejections`](crate::lan::Lan::rejections) counts every one.
+    /// out; [`Transports::rejections`](crate::set::Transports::rejections) counts every one.
     Rejected {
-        /// Why.
+        /// Why it was turned away.
         reason: RejectReason,
-        /// Who it came from, as far as a UDP source address tells.
-        address: SocketAddr,
+        /// Where it came from, as far as a source address shows.
+        address: Address,
     },
     /// A peer on the list was found by its mDNS hint: a hint for people, not yet a link.
     Discovered {
         /// The peer whose hint it is.
         peer: PeerId,
-        /// Where it says it is.
-        addresses: Vec<SocketAddr>,
+        /// Where it shows itself.
+        addresses: Vec<Address>,
     },
     /// The addresses of this node changed.
     ListenAddresses {
-        /// The same as [`Lan::local_addresses`](crate::lan::Lan::local_addresses) from now on.
-        addresses: Vec<SocketAddr>,
+        /// The same as [`Transports::local_addresses`](crate::set::Transports::local_addresses) from now on.
+        addresses: Vec<Address>,
     },
 }
 
@@ -159,7 +157,7 @@ pub enum DownReason {
     /// The peer closed it.
     #[error("closed by the peer")]
     PeerClosed,
-    /// Nothing was heard for the idle time-out.
+    /// Nothing was received for the idle time-out.
     #[error("nothing heard for too long")]
     Silent,
     /// The peer no longer knows the connection: it was restarted.
@@ -168,9 +166,6 @@ pub enum DownReason {
     /// A newer link to the same peer took over.
     #[error("replaced by a newer link")]
     Replaced,
-    /// The peer is no longer on the list.
-    #[error("no longer a peer")]
-    Revoked,
     /// The peer broke the protocol.
     #[error("the peer broke the protocol: {0}")]
     Misbehaved(RejectReason),
@@ -216,12 +211,4 @@ pub enum RejectReason {
     /// A request to join that is too long or broken off.
     #[error("bad request to join")]
     BadJoin,
-}
-
-/// What every medium offers to whoever holds its events.
-pub trait Transport {
-    /// Queues one message; an error leaves nothing queued.
-    fn send(&self, link: LinkId, bytes: Vec<u8>) -> Result<(), SendError>;
-    /// Ends a link, if it is still there; its `Down` follows as an event.
-    fn close(&self, link: LinkId);
 }

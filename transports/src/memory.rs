@@ -1,180 +1,167 @@
-//! A link made of two queues, with the events of a real one: for tests, on any clock or none.
+//! Links within one process: the sessions of every carrier over pipes in memory, for tests and examples.
 //!
-//! Nothing is lost, delayed or reordered; what a bad network does belongs to a simulator above.
-//!
-//! ```
-//! use tombolo_transports::{LinkEvent, LinkIds, PeerId, memory};
-//!
-//! let (left, right) = memory::pair(PeerId([1; 32]), PeerId([2; 32]), &LinkIds::default(), 1 << 20);
-//! let Some(LinkEvent::Up { link, .. }) = left.poll_event() else { panic!("the link is up at once") };
-//! left.send(link, b"tide".to_vec()).unwrap();
-//! assert!(matches!(right.poll_event(), Some(LinkEvent::Up { .. })));
-//! assert!(matches!(right.poll_event(), Some(LinkEvent::Received { bytes, .. }) if bytes == b"tide"));
-//! ```
+//! A [`Network`] has numbered places; a node at one can be dialled as `memory:NUMBER`. Keys are taken as
+//! given: there is no outsider in a process. Nothing is lost, delayed or reordered; what a bad network does
+//! belongs to a simulator above. [`Transport`] shows two nodes over it.
 
-use crate::address::{LinkAddr, PeerId};
-use crate::error::SendError;
-use crate::link::{DownReason, LinkCaps, LinkEvent, LinkId, LinkIds, Medium, Transport};
-use crate::stream::MESSAGE_BYTES_MAX;
-use std::collections::VecDeque;
+use crate::address::{Address, PeerId};
+use crate::error::JoinError;
+use crate::events::Events;
+use crate::link::Medium;
+use crate::session::{
+    BoxFuture, Connection, Dial, Dialler, Ended, HANDSHAKE_MAX, Pipe, Protocol, QUEUE_BYTES_MAX, STREAM_CAPS,
+    Sessions,
+};
+use crate::set::Transport;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::io::DuplexStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
-/// One end of a link in memory.
+/// Bytes that a pipe holds in each direction; beyond, the writer waits.
+const PIPE_BYTES: usize = 256 << 10;
+/// Connections that may wait to be accepted at a place; beyond, the dialler waits.
+const INCOMING_MAX: usize = 16;
+
+/// The places of one process, shared by its nodes; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Network(Arc<Mutex<BTreeMap<u64, Listener>>>);
+
+#[derive(Clone, Debug)]
+struct Listener {
+    id: PeerId,
+    incoming: mpsc::Sender<Incoming>,
+}
+
+/// A connection that waits to be accepted.
 #[derive(Debug)]
-pub struct MemoryLink {
-    id: LinkId,
-    bytes_max: usize,
-    side: usize,
-    ends: Arc<Mutex<[End; 2]>>,
+struct Incoming {
+    from: PeerId,
+    at: u64,
+    protocol: Protocol,
+    stream: DuplexStream,
 }
 
-/// What waits to be polled at one end.
-#[derive(Debug, Default)]
-struct End {
-    id: Option<LinkId>,
-    events: VecDeque<LinkEvent>,
-    waiting_bytes: usize,
-    /// The other end was refused and waits for a `Drained`.
-    refused: bool,
-    down: bool,
-}
-
-/// Two ends, each with its own link id, both up at once. At most `queue_bytes_max` wait unread at
-/// an end; beyond, the other end's `send` says `Full`.
-pub fn pair(left: PeerId, right: PeerId, ids: &LinkIds, queue_bytes_max: usize) -> (MemoryLink, MemoryLink) {
-    let (left_id, right_id) = (ids.next_id(), ids.next_id());
-    let end = |id: LinkId, peer: PeerId| End {
-        id: Some(id),
-        events: VecDeque::from([LinkEvent::Up { link: id, peer, caps: caps(), address: LinkAddr::Memory }]),
-        ..End::default()
-    };
-    let ends = Arc::new(Mutex::new([end(left_id, right), end(right_id, left)]));
-    let link = |id, side| MemoryLink { id, bytes_max: queue_bytes_max, side, ends: ends.clone() };
-    (link(left_id, 0), link(right_id, 1))
-}
-
-/// What a link in memory can carry.
-fn caps() -> LinkCaps {
-    LinkCaps {
-        medium: Medium::Memory,
-        message_bytes_max: MESSAGE_BYTES_MAX,
-        rate_bps: None,
-        latency_ms: 0,
-        loss_permille: 0,
-        broadcast: false,
-        metered: false,
-        confidential: true,
-        airtime_us_per_byte: 0,
-        airtime_left_ms: None,
+impl Network {
+    fn listeners(&self) -> MutexGuard<'_, BTreeMap<u64, Listener>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl MemoryLink {
-    /// The next event at this end, if there is one.
-    pub fn poll_event(&self) -> Option<LinkEvent> {
-        let mut ends = self.lock();
-        let [own, other] = sides(&mut ends, self.side);
-        let event = own.events.pop_front()?;
-        if let LinkEvent::Received { bytes, .. } = &event {
-            own.waiting_bytes -= bytes.len();
-            if own.refused && own.waiting_bytes <= self.bytes_max / 2 {
-                own.refused = false;
-                other.events.extend(other.id.map(|link| LinkEvent::Drained { link }));
+/// One node's place in a [`Network`]. Dropped, it ends its links.
+#[derive(Debug)]
+pub struct Memory {
+    sessions: Arc<Sessions>,
+    dial: Arc<Doors>,
+    /// Accepts and dials.
+    tasks: JoinSet<()>,
+}
+
+impl Memory {
+    /// Takes a place in the network, and dials and accepts on the present tokio runtime. A node that had the
+    /// place before is no longer dialled there.
+    pub fn start(network: &Network, place: u64, id: PeerId, events: Events) -> Self {
+        /// Distinguishes the starts of nodes within a process.
+        static BOOTS: AtomicU64 = AtomicU64::new(0);
+        let boot = BOOTS.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        let sessions = Sessions::new(id, boot, QUEUE_BYTES_MAX, Arc::default(), events);
+        let (incoming, accepting) = mpsc::channel(INCOMING_MAX);
+        network.listeners().insert(place, Listener { id, incoming });
+        let dial = Arc::new(Doors { network: network.clone(), id, place });
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept(sessions.clone(), accepting));
+        tasks.spawn(Dialler::new(sessions.clone(), dial.clone()).run());
+        Self { sessions, dial, tasks }
+    }
+}
+
+impl Transport for Memory {
+    fn medium(&self) -> Medium {
+        Medium::Memory
+    }
+
+    fn sessions(&self) -> &Arc<Sessions> {
+        &self.sessions
+    }
+
+    fn join(
+        &self,
+        inviter: PeerId,
+        addresses: Vec<Address>,
+        request: Vec<u8>,
+    ) -> BoxFuture<'_, Result<Vec<u8>, JoinError>> {
+        Box::pin(self.sessions.join(self.dial.clone(), inviter, addresses, request, None))
+    }
+
+    fn shutdown(mut self: Box<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            self.sessions.shutdown().await;
+            self.tasks.shutdown().await;
+        })
+    }
+
+    fn local_addresses(&self) -> Vec<Address> {
+        vec![Address::Memory(self.dial.place)]
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.sessions.end_all();
+        let mut listeners = self.dial.network.listeners();
+        // Another node may have taken the place.
+        if listeners.get(&self.dial.place).is_some_and(|listener| listener.id == self.dial.id) {
+            listeners.remove(&self.dial.place);
+        }
+    }
+}
+
+/// The way to every other place.
+#[derive(Debug)]
+struct Doors {
+    network: Network,
+    id: PeerId,
+    place: u64,
+}
+
+impl Dial for Doors {
+    fn dials(&self, address: &Address) -> bool {
+        matches!(address, Address::Memory(_))
+    }
+
+    fn connect(
+        &self,
+        peer: PeerId,
+        address: Address,
+        protocol: Protocol,
+    ) -> BoxFuture<'_, Result<Connection, Ended>> {
+        Box::pin(async move {
+            let Address::Memory(place) = address else { return Err(Ended::Failed) };
+            let listener = self.network.listeners().get(&place).cloned().ok_or(Ended::Failed)?;
+            if listener.id != peer {
+                return Err(Ended::OtherKey);
             }
-        }
-        Some(event)
-    }
-
-    /// Queues one message for the other end.
-    pub fn send(&self, link: LinkId, bytes: Vec<u8>) -> Result<(), SendError> {
-        let mut ends = self.lock();
-        let [own, other] = sides(&mut ends, self.side);
-        let to = other.id.filter(|_| link == self.id && !own.down).ok_or(SendError::Unknown)?;
-        if bytes.len() > MESSAGE_BYTES_MAX {
-            return Err(SendError::TooLong { bytes: bytes.len(), bytes_max: MESSAGE_BYTES_MAX });
-        }
-        if other.waiting_bytes > 0 && other.waiting_bytes + bytes.len() > self.bytes_max {
-            other.refused = true;
-            return Err(SendError::Full);
-        }
-        other.waiting_bytes += bytes.len();
-        other.events.push_back(LinkEvent::Received { link: to, bytes });
-        Ok(())
-    }
-
-    /// Ends the link: both ends see its `Down`, the other after what was sent before.
-    pub fn close(&self, link: LinkId) {
-        let mut ends = self.lock();
-        let [own, other] = sides(&mut ends, self.side);
-        if link == self.id && !own.down {
-            own.end(DownReason::Closed);
-            other.end(DownReason::PeerClosed);
-        }
+            let (own, other) = tokio::io::duplex(PIPE_BYTES);
+            let incoming = Incoming { from: self.id, at: self.place, protocol, stream: other };
+            listener.incoming.send(incoming).await.map_err(|_| Ended::Aborted)?;
+            Ok(Pipe::connection(own, peer, address, Some(address), STREAM_CAPS))
+        })
     }
 }
 
-impl End {
-    fn end(&mut self, reason: DownReason) {
-        self.down = true;
-        self.events.extend(self.id.map(|link| LinkEvent::Down { link, reason }));
-    }
-}
-
-impl MemoryLink {
-    fn lock(&self) -> MutexGuard<'_, [End; 2]> {
-        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn sides(ends: &mut [End; 2], side: usize) -> [&mut End; 2] {
-    let [left, right] = ends;
-    if side == 0 { [left, right] } else { [right, left] }
-}
-
-impl Transport for MemoryLink {
-    fn send(&self, link: LinkId, bytes: Vec<u8>) -> Result<(), SendError> {
-        MemoryLink::send(self, link, bytes)
-    }
-
-    fn close(&self, link: LinkId) {
-        MemoryLink::close(self, link);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn up(end: &MemoryLink) -> LinkId {
-        match end.poll_event() {
-            Some(LinkEvent::Up { link, .. }) => link,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_slow_reader_makes_the_sender_wait_and_then_go_on() {
-        let (left, right) = pair(PeerId([1; 32]), PeerId([2; 32]), &LinkIds::default(), 100);
-        let (link, _) = (up(&left), up(&right));
-        assert_eq!(left.send(link, vec![0; 60]), Ok(()));
-        assert_eq!(left.send(link, vec![0; 60]), Err(SendError::Full));
-        assert!(left.poll_event().is_none());
-        assert!(matches!(right.poll_event(), Some(LinkEvent::Received { .. })));
-        assert!(matches!(left.poll_event(), Some(LinkEvent::Drained { .. })));
-        assert_eq!(left.send(link, vec![0; 60]), Ok(()));
-    }
-
-    #[test]
-    fn down_comes_last_and_once() {
-        let (left, right) = pair(PeerId([1; 32]), PeerId([2; 32]), &LinkIds::default(), 100);
-        let (link, other) = (up(&left), up(&right));
-        left.send(link, vec![1]).unwrap();
-        left.close(link);
-        right.close(other);
-        assert!(matches!(right.poll_event(), Some(LinkEvent::Received { .. })));
-        assert!(matches!(right.poll_event(), Some(LinkEvent::Down { reason: DownReason::PeerClosed, .. })));
-        assert!(matches!(left.poll_event(), Some(LinkEvent::Down { reason: DownReason::Closed, .. })));
-        assert!(left.poll_event().is_none() && right.poll_event().is_none());
-        assert_eq!(right.send(other, vec![1]), Err(SendError::Unknown));
+async fn accept(sessions: Arc<Sessions>, mut accepting: mpsc::Receiver<Incoming>) {
+    while let Some(Incoming { from, at, protocol, stream }) = accepting.recv().await {
+        let address = Address::Memory(at);
+        // Without a place the stream is dropped, and the dialler finds its end.
+        let Some(place) = sessions.half_open().enter(address) else { continue };
+        let sessions = sessions.clone();
+        tokio::spawn(async move {
+            let Connection { carrier, read, write } =
+                Pipe::connection(stream, from, address, Some(address), STREAM_CAPS);
+            let streams = std::future::ready(Ok((read, write)));
+            sessions.admit(carrier, protocol, streams, place, HANDSHAKE_MAX).await;
+        });
     }
 }

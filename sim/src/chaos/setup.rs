@@ -10,7 +10,7 @@ use tombolo::node::{Admin, NodeSettings, Write};
 use tombolo_delta::Value;
 use tombolo_mesh::airtime::ledger::LedgerConfig;
 use tombolo_mesh::airtime::region::Rules;
-use tombolo_mesh::airtime::{Line, Modulation};
+use tombolo_mesh::airtime::{Modulation, PhyRate};
 use tombolo_mesh::frame::keys::Mode;
 use tombolo_mesh::station::CallSign;
 
@@ -140,7 +140,7 @@ impl Chaos {
 
     fn channel(&mut self) -> (ChannelId, RadioSpec) {
         let modulation = if self.day.rng.chance(500) { Modulation::SF7_125 } else { Modulation::LONG_FAST };
-        let line = Line::lora(modulation);
+        let line = PhyRate::lora(modulation);
         let duty_permille = *self.day.rng.pick(&[None, None, Some(100), Some(10)]).unwrap_or(&None);
         let clear = self.mode == Mode::SignedClear;
         let call_sign = clear.then(|| CallSign { text: "DL0TIDE".to_owned(), every_ms: 10 * MINUTE_MS });

@@ -11,7 +11,7 @@ use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
-use tombolo_mesh::airtime::Line;
+use tombolo_mesh::airtime::PhyRate;
 use tombolo_mesh::emulated::{Access, Air, RadioId, RadioStats};
 use tombolo_mesh::wire::kiss::{Command, Decoder, Event};
 
@@ -39,7 +39,7 @@ struct ChannelState {
 
 impl EmulatedChannel {
     /// So many radios that all hear each other, each behind a TNC of its own.
-    pub(super) async fn open(seed: u64, line: Line, radios: usize) -> io::Result<Self> {
+    pub(super) async fn open(seed: u64, line: PhyRate, radios: usize) -> io::Result<Self> {
         let air = Mutex::new(Air::new(seed, line));
         let shared = Arc::new(ChannelState { air, start: start(), changed: Notify::new() });
         let (mut ports, mut to_nodes, mut tasks) = (Vec::new(), Vec::new(), JoinSet::new());
@@ -160,7 +160,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_one_tnc_sends_the_other_receives_a_time_on_air_later() {
-        let line = Line::lora(Modulation::SF7_125);
+        let line = PhyRate::lora(Modulation::SF7_125);
         let channel = EmulatedChannel::open(1, line, 2).await.unwrap();
         let mut one = TcpStream::connect(channel.port(0).unwrap()).await.unwrap();
         let mut other = TcpStream::connect(channel.port(1).unwrap()).await.unwrap();

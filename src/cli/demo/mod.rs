@@ -29,7 +29,8 @@ use crate::system_clock::now;
 use air::EmulatedChannel;
 use cable::Cable;
 use figures::{ConvergeFigures, DocumentFigures, Figures, NodeFigures, RadioFigures};
-use tombolo_mesh::airtime::{Line, Modulation};
+use tombolo_mesh::airtime::{Modulation, PhyRate};
+use tombolo_transports::Address;
 
 /// The nodes: the first invites, and owns the shared document.
 const NAMES: [&str; 3] = ["harbour", "ferry", "lighthouse"];
@@ -107,7 +108,7 @@ struct Scene {
 impl Scene {
     async fn set_up(folder: &Path) -> Result<Self, CliError> {
         say("four nodes, each with its own folder, identity and store; two of them have a radio");
-        let channel = EmulatedChannel::open(now().wall_ms, Line::lora(MODULATION), BY_RADIO.len()).await;
+        let channel = EmulatedChannel::open(now().wall_ms, PhyRate::lora(MODULATION), BY_RADIO.len()).await;
         let channel = channel.map_err(|e| CliError::new("system", format!("no loopback network: {e}")))?;
         let [harbour, ferry, lighthouse] = NAMES;
         let harbour = DemoNode::start(folder, harbour, &channel).await?;
@@ -129,9 +130,9 @@ impl Scene {
     async fn join(&mut self) -> Outcome {
         say("harbour invites, ferry and lighthouse join");
         let start = now().mono_ms;
-        let invite = self.harbour.invite(vec![self.to_ferry.left_end()]).await?;
+        let invite = self.harbour.invite(vec![self.to_ferry.left_end().into()]).await?;
         self.ferry.join(&invite, PATIENCE).await?;
-        let invite = self.harbour.invite(vec![self.to_lighthouse.left_end()]).await?;
+        let invite = self.harbour.invite(vec![self.to_lighthouse.left_end().into()]).await?;
         self.lighthouse.join(&invite, PATIENCE).await?;
         self.times.joining = Some(now().mono_ms - start);
         Ok(())
@@ -280,10 +281,10 @@ impl DemoNode {
     }
 
     fn address(&self) -> Result<std::net::SocketAddr, CliError> {
-        self.node.addresses().first().copied().ok_or_else(internal)
+        self.node.addresses().iter().find_map(Address::as_socket).ok_or_else(internal)
     }
 
-    async fn invite(&self, addresses: Vec<std::net::SocketAddr>) -> Result<String, CliError> {
+    async fn invite(&self, addresses: Vec<Address>) -> Result<String, CliError> {
         let command = Admin::Invite { level: TrustLevel::Trusted, expires_ms: 60 * 60 * 1000, addresses };
         match self.node.command(command).await? {
             Reply::Invite(invite) => Ok(invite.code),

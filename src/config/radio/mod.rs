@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use tombolo_mesh::airtime::region::{Region, RegionError, Rules, Usage};
-use tombolo_mesh::airtime::{Line, Modulation};
+use tombolo_mesh::airtime::{Modulation, PhyRate};
 use tombolo_mesh::frame::keys::Mode;
 use tombolo_mesh::station::CALL_SIGN_BYTES_MAX;
 use tombolo_transports::radio::{KissOptions, Protocol, RadioUrl, RadioUrlError};
@@ -104,7 +104,7 @@ pub enum RadioSettingsError {
     CallSignSpan(String),
     /// The preset, in the words of its parser.
     #[error("`preset`: {0}")]
-    Preset(#[from] tombolo_mesh::airtime::LineError),
+    Preset(#[from] tombolo_mesh::airtime::PhyRateError),
     /// The region, or its frequency.
     #[error("`region`: {0}")]
     Region(#[from] RegionError),
@@ -188,7 +188,7 @@ impl RadioSettings {
             None => None,
             Some(RadioRate::Bits(bits)) => Some(bits),
             Some(RadioRate::LoRa(modulation)) => {
-                u32::try_from(Line::lora(modulation).bits_per_second(100)).ok()
+                u32::try_from(PhyRate::lora(modulation).bits_per_second(100)).ok()
             }
         };
         url.bitrate = url.bitrate.or(bits);
@@ -314,8 +314,8 @@ impl RadioTable {
             (Some(preset), None) => preset.parse()?,
         };
         let rate = match rate {
-            Line::LoRa { modulation, .. } => RadioRate::LoRa(modulation),
-            Line::BitRate { bits_per_second, .. } => RadioRate::Bits(bits_per_second),
+            PhyRate::LoRa { modulation, .. } => RadioRate::LoRa(modulation),
+            PhyRate::BitRate { bits_per_second, .. } => RadioRate::Bits(bits_per_second),
         };
         match (&url.protocol, rate) {
             (Protocol::Meshcore(_), RadioRate::Bits(_)) => Err(RadioSettingsError::BitrateOfLora("MeshCore")),
@@ -343,7 +343,7 @@ pub(super) fn all<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Radi
 impl fmt::Display for RadioRate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RadioRate::LoRa(modulation) => Line::lora(*modulation).fmt(f),
+            RadioRate::LoRa(modulation) => PhyRate::lora(*modulation).fmt(f),
             RadioRate::Bits(bits) => write!(f, "{bits} bit/s"),
         }
     }

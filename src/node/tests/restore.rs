@@ -350,6 +350,34 @@ impl Memory {
     }
 }
 
+/// Two histories of one layer that have parted do not compare by their sequences: a write acknowledged on an early backup, at
+/// a low sequence, was lost to an older value that a later backup had at a higher one.
+#[test]
+fn the_later_write_wins_over_a_higher_sequence_of_a_parted_history() {
+    let mut wire = friends(3);
+    wire.cut(0, 1);
+    wire.cut(0, 2);
+    let early = wire.backup(0);
+    wire.set(0, "notes", "k0", 103i64).unwrap();
+    wire.set(0, "notes", "k1", 104i64).unwrap();
+    let late = wire.backup(0);
+    wire.pass(5_000);
+    wire.restore(0, &early);
+    wire.connect(0, 1);
+    wire.pass(1_000);
+    wire.set(0, "notes", "k1", 108i64).unwrap();
+    wire.pass(1_000);
+    wire.cut(0, 1);
+    wire.pass(5_000);
+    wire.restore(0, &late);
+    wire.connect(0, 1);
+    wire.connect(0, 2);
+    wire.pass(60_000);
+    for node in 0..3 {
+        assert_eq!((wire.number(node, "k0"), wire.number(node, "k1")), (Some(103), Some(108)), "node {node}");
+    }
+}
+
 fn connected(wire: &Wire, a: usize, b: usize) -> bool {
     wire.links.iter().any(|((from, _), (to, _))| (*from, *to) == (a, b))
 }

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use tombolo_mesh::airtime::ledger::LedgerConfig;
 use tombolo_mesh::airtime::region::{EU868_MESH_HZ, Region, Rules, Usage};
-use tombolo_mesh::airtime::{FRAME_BYTES_MAX, Line, Modulation};
+use tombolo_mesh::airtime::{FRAME_BYTES_MAX, Modulation, PhyRate};
 use tombolo_mesh::frame::keys::Mode;
 use tombolo_mesh::station::CallSign;
 use tombolo_mesh::wire::meshtastic::signs_broadcasts;
@@ -55,7 +55,7 @@ pub(super) fn spec(settings: &RadioSettings, frame_bytes_max: usize, info: &Radi
 
 /// The longest frame that one transmission may carry by law. Where not even a short one fits, the limit stays as it is:
 /// nothing is sent then, and the rules report it.
-fn at_once(bytes_max: usize, line: Option<Line>, rules: Option<Rules>) -> usize {
+fn at_once(bytes_max: usize, line: Option<PhyRate>, rules: Option<Rules>) -> usize {
     let dwell_us = rules.and_then(|rules| rules.dwell_ms).map(|ms| u64::from(ms) * 1_000);
     let (Some(line), Some(dwell_us)) = (line, dwell_us) else { return bytes_max };
     let longest = (MTU_MIN..=bytes_max).rev().find(|bytes| line.frame_us(*bytes) <= dwell_us);
@@ -79,41 +79,41 @@ pub(super) fn expected(settings: &RadioSettings) -> String {
 }
 
 /// The modem configuration, if the settings or the radio name one.
-fn line(settings: &RadioSettings, info: &RadioInfo) -> Option<Line> {
+fn line(settings: &RadioSettings, info: &RadioInfo) -> Option<PhyRate> {
     let rate = settings.rate.or(info.modulation.map(RadioRate::LoRa))?;
     if let (Some(RadioRate::LoRa(set)), Some(reported)) = (settings.rate, info.modulation)
         && set != reported
     {
-        let (set, reported) = (Line::lora(set), Line::lora(reported));
+        let (set, reported) = (PhyRate::lora(set), PhyRate::lora(reported));
         tracing::warn!(radio = settings.name(), %set, %reported, "the radio sends otherwise than it is set to");
     }
     Some(of_rate(&settings.url.protocol, rate, info))
 }
 
-fn of_rate(protocol: &Protocol, rate: RadioRate, info: &RadioInfo) -> Line {
+fn of_rate(protocol: &Protocol, rate: RadioRate, info: &RadioInfo) -> PhyRate {
     match (protocol, rate) {
         (Protocol::Meshtastic(_), RadioRate::LoRa(modulation)) => {
-            Line::meshtastic(modulation, signs_broadcasts(info.firmware.as_deref()))
+            PhyRate::meshtastic(modulation, signs_broadcasts(info.firmware.as_deref()))
         }
-        (Protocol::Meshcore(_), RadioRate::LoRa(modulation)) => Line::meshcore(modulation),
+        (Protocol::Meshcore(_), RadioRate::LoRa(modulation)) => PhyRate::meshcore(modulation),
         (Protocol::Kiss(kiss), RadioRate::LoRa(modulation)) => {
-            Line::lora(modulation).with_overhead_bytes(kiss.call.map_or(0, |_| AX25_BYTES))
+            PhyRate::lora(modulation).with_overhead_bytes(kiss.call.map_or(0, |_| AX25_BYTES))
         }
         (Protocol::Kiss(kiss), RadioRate::Bits(bits)) => packet(kiss, bits),
-        (_, RadioRate::Bits(bits)) => Line::ax25(bits),
+        (_, RadioRate::Bits(bits)) => PhyRate::ax25(bits),
     }
 }
 
-fn packet(kiss: &KissOptions, bits: u32) -> Line {
-    let mut line = Line::ax25(bits).with_overhead_bytes(HDLC_BYTES + kiss.call.map_or(0, |_| AX25_BYTES));
-    if let (Some(txdelay), Line::BitRate { key_up_ms, .. }) = (kiss.txdelay, &mut line) {
+fn packet(kiss: &KissOptions, bits: u32) -> PhyRate {
+    let mut line = PhyRate::ax25(bits).with_overhead_bytes(HDLC_BYTES + kiss.call.map_or(0, |_| AX25_BYTES));
+    if let (Some(txdelay), PhyRate::BitRate { key_up_ms, .. }) = (kiss.txdelay, &mut line) {
         *key_up_ms = u32::from(txdelay) * 10 + TAIL_MS;
     }
     line
 }
 
 /// The modem configuration that is assumed where none is known; nothing depends on it.
-fn assumed(settings: &RadioSettings) -> Line {
+fn assumed(settings: &RadioSettings) -> PhyRate {
     let rate = match &settings.url.protocol {
         Protocol::Kiss(_) => RadioRate::Bits(BITS_ASSUMED),
         _ => RadioRate::LoRa(Modulation::LONG_SLOW),
@@ -122,7 +122,11 @@ fn assumed(settings: &RadioSettings) -> Line {
 }
 
 /// The rules for airtime, in figures and in words; or why nothing may be sent.
-fn rules(settings: &RadioSettings, info: &RadioInfo, line: Option<Line>) -> Result<(Rules, String), String> {
+fn rules(
+    settings: &RadioSettings,
+    info: &RadioInfo,
+    line: Option<PhyRate>,
+) -> Result<(Rules, String), String> {
     let region = region(settings, info)?;
     let lora_mesh = !matches!(settings.url.protocol, Protocol::Kiss(_));
     let usual = (region == Region::Eu868 && lora_mesh).then_some(EU868_MESH_HZ);
@@ -155,7 +159,7 @@ fn region(settings: &RadioSettings, info: &RadioInfo) -> Result<Region, String> 
 }
 
 /// `EU868, 869.525 MHz, LongFast: 10 % of any hour [ETSI …]`.
-fn in_words(region: Region, frequency_hz: Option<u32>, line: Option<Line>, rules: &Rules) -> String {
+fn in_words(region: Region, frequency_hz: Option<u32>, line: Option<PhyRate>, rules: &Rules) -> String {
     let mut text = region.to_string();
     if let Some(hz) = frequency_hz.filter(|_| region != Region::Wired) {
         let _ = write!(text, ", {}.{:03} MHz", hz / 1_000_000, hz / 1_000 % 1_000);
@@ -215,13 +219,13 @@ mod tests {
     fn what_the_radio_reports_is_used_where_the_operator_sets_nothing() {
         let reported = reporting("EU_868", Some(Modulation::LONG_FAST));
         let spec = of("meshtastic+tcp://h", &reported);
-        assert_eq!(spec.line, Line::meshtastic(Modulation::LONG_FAST, true));
+        assert_eq!(spec.line, PhyRate::meshtastic(Modulation::LONG_FAST, true));
         assert_eq!(spec.ledger.rules.and_then(|rules| rules.duty_permille), Some(100));
         assert!(spec.rules_text.starts_with("EU868, 869.525 MHz, LongFast: 10 % of any hour ["));
         let spec = of("meshtastic+tcp://h?region=US&preset=ShortTurbo", &reported);
-        assert_eq!(spec.line, Line::meshtastic(Modulation::SHORT_TURBO, true));
+        assert_eq!(spec.line, PhyRate::meshtastic(Modulation::SHORT_TURBO, true));
         let older = RadioInfo { firmware: Some("2.7.11.abc".into()), ..reported.clone() };
-        assert_eq!(of("meshtastic+tcp://h", &older).line, Line::meshtastic(Modulation::LONG_FAST, false));
+        assert_eq!(of("meshtastic+tcp://h", &older).line, PhyRate::meshtastic(Modulation::LONG_FAST, false));
         assert_eq!(spec.ledger.rules.map(|rules| (rules.duty_permille, rules.dwell_ms)), Some((None, None)));
         // On another frequency, other rules.
         let spec =
@@ -252,7 +256,7 @@ mod tests {
         assert_eq!(spec.ledger.rules, None);
         assert!(spec.rules_text.contains("preset"), "{}", spec.rules_text);
         let spec = of("kiss+tcp://h?region=wired", &RadioInfo::default());
-        assert_eq!(spec.line.frame_us(100), Line::ax25(1200).with_overhead_bytes(4).frame_us(100));
+        assert_eq!(spec.line.frame_us(100), PhyRate::ax25(1200).with_overhead_bytes(4).frame_us(100));
         assert_eq!(spec.rules_text, "wired, 1200bps assumed: no limit on time [not radio]");
     }
 
@@ -270,7 +274,7 @@ mod tests {
         let spec = of("kiss+tcp://h?region=amateur&call=N0CALL-1&bitrate=9600", &RadioInfo::default());
         assert_eq!(spec.mode, Mode::SignedClear);
         assert_eq!(spec.call_sign, Some(CallSign { text: "N0CALL-1".into(), every_ms: 600_000 }));
-        assert_eq!(spec.line.frame_us(100), Line::ax25(9600).frame_us(100));
+        assert_eq!(spec.line.frame_us(100), PhyRate::ax25(9600).frame_us(100));
         assert!(spec.rules_text.contains("everybody can read it"), "{}", spec.rules_text);
     }
 }

@@ -3,8 +3,8 @@
 use super::*;
 
 /// Slow frames, and what Meshtastic adds to each.
-fn long_fast() -> Line {
-    Line::lora(Modulation::LONG_FAST).with_overhead_bytes(24)
+fn long_fast() -> PhyRate {
+    PhyRate::lora(Modulation::LONG_FAST).with_overhead_bytes(24)
 }
 
 fn uptime(field: &mut Field, at: usize, of: usize) -> Option<u64> {

@@ -15,7 +15,7 @@ fn no_node_sends_longer_than_the_law_allows_in_any_hour_and_what_is_sent_is_the_
     let budget_us = u64::from(rules.duty_permille.unwrap()) * 3_600_000;
     assert_eq!(budget_us, 36_000_000);
     println!("seed 91");
-    let line = Line::lora(Modulation::LONG_FAST);
+    let line = PhyRate::lora(Modulation::LONG_FAST);
     let mut field =
         Field::new(FieldConfig { ledger: LedgerConfig::new(Some(rules)), ..FieldConfig::new(91, line) });
     friends(&mut field, 3);
@@ -77,7 +77,7 @@ fn no_node_sends_longer_than_the_law_allows_in_any_hour_and_what_is_sent_is_the_
 fn a_clock_set_ahead_between_two_runs_does_not_let_the_spent_hour_be_forgotten() {
     let rules = Region::Eu868.rules(Usage { frequency_hz: Some(FREQUENCY_HZ), ..Usage::default() }).unwrap();
     println!("seed 92");
-    let line = Line::lora(Modulation::LONG_FAST);
+    let line = PhyRate::lora(Modulation::LONG_FAST);
     let mut field =
         Field::new(FieldConfig { ledger: LedgerConfig::new(Some(rules)), ..FieldConfig::new(92, line) });
     friends(&mut field, 2);

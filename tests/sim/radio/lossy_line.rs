@@ -23,7 +23,7 @@ fn join_and_share(mut field: Field, loss: Loss) -> (u64, u64) {
 fn nodes_join_and_share_where_hardly_a_long_frame_arrives() {
     for seed in 61..65 {
         for (wrong_bits, frame_bytes_max) in [(1_000, 231), (2_000, 231), (2_000, 255)] {
-            let mut config = FieldConfig::new(seed, Line::lora(Modulation::SF7_125));
+            let mut config = FieldConfig::new(seed, PhyRate::lora(Modulation::SF7_125));
             config.frame_bytes_max = frame_bytes_max;
             let (joined_s, shared_s) = join_and_share(Field::new(config), Loss::bit_errors(wrong_bits));
             println!(

@@ -19,7 +19,7 @@ use tombolo::layer::Kind;
 use tombolo::merge::KeyPath;
 use tombolo::node::{Admin, NodeState, Query, Reply, Write};
 use tombolo_delta::Value;
-use tombolo_mesh::airtime::{Line, Modulation};
+use tombolo_mesh::airtime::{Modulation, PhyRate};
 use tombolo_mesh::emulated::OnAir;
 use tombolo_sim::field::{Field, FieldConfig};
 
@@ -29,7 +29,7 @@ const HOUR: u64 = 60 * MINUTE;
 
 fn sf7(seed: u64) -> Field {
     println!("seed {seed}");
-    Field::new(FieldConfig::new(seed, Line::lora(Modulation::SF7_125)))
+    Field::new(FieldConfig::new(seed, PhyRate::lora(Modulation::SF7_125)))
 }
 
 fn invite(field: &mut Field, inviter: usize) -> String {

@@ -9,7 +9,7 @@ fn value(field: &mut Field, at: usize, doc: &str, key: &str) -> Option<String> {
 
 #[test]
 fn what_is_never_to_go_by_radio_does_not() {
-    let (mut field, a, b) = parted(FieldConfig::new(5, Line::lora(Modulation::SF7_125)));
+    let (mut field, a, b) = parted(FieldConfig::new(5, PhyRate::lora(Modulation::SF7_125)));
     policy(&mut field, a, "secret", Some(RadioUse::Never), None);
     set(&mut field, a, "secret", "k", "second");
     set(&mut field, a, "notes", "k", "second");
@@ -24,7 +24,7 @@ fn what_is_never_to_go_by_radio_does_not() {
 
 #[test]
 fn only_public_documents_go_out_in_clear() {
-    let mut config = FieldConfig::new(6, Line::lora(Modulation::SF7_125));
+    let mut config = FieldConfig::new(6, PhyRate::lora(Modulation::SF7_125));
     config.mode = Mode::SignedClear;
     let (mut field, a, b) = parted(config);
     // It came by cable that outsiders may see the notes.

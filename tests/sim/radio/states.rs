@@ -13,7 +13,7 @@ fn seen_cpu(field: &mut Field, at: usize, of: usize) -> Option<(f64, bool)> {
 
 #[test]
 fn rare_signatures_make_small_frames_and_what_is_unsigned_is_shown_as_such() {
-    let mut config = FieldConfig::new(8, Line::lora(Modulation::SF7_125));
+    let mut config = FieldConfig::new(8, PhyRate::lora(Modulation::SF7_125));
     config.sign_every = 16;
     let (mut field, a, b) = parted(config);
     let mut provisional = 0;
@@ -51,7 +51,7 @@ fn kinds(field: &Field, at: usize, from: usize) -> BTreeMap<u8, usize> {
 
 #[test]
 fn a_commit_that_does_not_fit_a_frame_goes_out_in_several_that_do() {
-    let (mut field, a, b) = parted(FieldConfig::new(9, Line::lora(Modulation::SF7_125)));
+    let (mut field, a, b) = parted(FieldConfig::new(9, PhyRate::lora(Modulation::SF7_125)));
     // Letters without a pattern: nothing packs them.
     let letters = |n: u64| {
         let mut state = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -81,7 +81,7 @@ fn a_commit_that_does_not_fit_a_frame_goes_out_in_several_that_do() {
 
 #[test]
 fn a_brief_goes_by_radio_in_place_of_the_state_and_the_reader_shows_the_later_of_both() {
-    let (mut field, a, b) = parted(FieldConfig::new(10, Line::lora(Modulation::SF7_125)));
+    let (mut field, a, b) = parted(FieldConfig::new(10, PhyRate::lora(Modulation::SF7_125)));
     field.connect(a, b);
     publish(&mut field, a, 1);
     policy(&mut field, a, "state", Some(RadioUse::Brief), None);

@@ -218,7 +218,7 @@ fn every_peer_has_a_row_with_the_reason() {
 /// While the airtime of an hour is spent, the view shows for how long, and that comes true.
 #[test]
 fn a_spent_hour_shows_when_the_next_state_leaves() {
-    let mut config = FieldConfig::new(109, Line::lora(Modulation::SF7_125));
+    let mut config = FieldConfig::new(109, PhyRate::lora(Modulation::SF7_125));
     config.ledger = LedgerConfig { soft_cap_permille: 2, ..LedgerConfig::new(Some(UNLIMITED)) };
     let (mut field, a, _) = parted(config);
     let mut why = String::new();

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use tombolo_mesh::airtime::ledger::{Account, HOUR_MS, Ledger, LedgerConfig, Priority, Verdict};
 use tombolo_mesh::airtime::region::{Region, Usage};
-use tombolo_mesh::airtime::{Line, Modulation};
+use tombolo_mesh::airtime::{Modulation, PhyRate};
 use tombolo_mesh::emulated::{Access, Air, Busy, Faults, Loss, Position, QUEUE_FRAMES_MAX, RadioId};
 
-const SF7: Line = Line::lora(Modulation::SF7_125);
+const SF7: PhyRate = PhyRate::lora(Modulation::SF7_125);
 
-fn air_with<const N: usize>(seed: u64, line: Line) -> (Air, [RadioId; N]) {
+fn air_with<const N: usize>(seed: u64, line: PhyRate) -> (Air, [RadioId; N]) {
     let mut air = Air::new(seed, line);
     let radios = [(); N].map(|()| air.add_radio());
     (air, radios)
@@ -147,7 +147,7 @@ fn a_radio_refuses_what_it_cannot_take_and_counts_it() {
 
 #[test]
 fn listening_before_talking_lets_everybody_through() {
-    let line = Line::ax25(9600);
+    let line = PhyRate::ax25(9600);
     let run = |access: Access| {
         let (mut air, radios) = air_with::<4>(11, line);
         for radio in radios {
@@ -244,7 +244,7 @@ fn frames_come_damaged_and_twice_as_often_as_asked() {
 
 /// A busy channel with everything on: what was heard when, and what was on air.
 fn busy_hour(seed: u64) -> String {
-    let (mut air, radios) = air_with::<6>(seed, Line::lora(Modulation::LONG_FAST));
+    let (mut air, radios) = air_with::<6>(seed, PhyRate::lora(Modulation::LONG_FAST));
     air.set_loss(Loss::bursts(100, 3));
     air.set_faults(Faults { corrupt_permille: 50, duplicate_permille: 50 });
     air.set_hear_each_other(radios[0], radios[5], false);
@@ -278,7 +278,7 @@ fn a_seed_replays_byte_for_byte() {
 /// the frames seen on the channel against the duty cycle, in every hour, and the time left unused.
 #[test]
 fn stations_that_ask_their_ledger_keep_to_the_law_by_what_is_seen_on_air() {
-    let (mut air, radios) = air_with::<4>(9, Line::lora(Modulation::LONG_FAST));
+    let (mut air, radios) = air_with::<4>(9, PhyRate::lora(Modulation::LONG_FAST));
     let rules = Region::Eu868.rules(Usage::default()).unwrap();
     let mut ledgers = radios.map(|_| Ledger::new(LedgerConfig::new(Some(rules)), 0));
     radios.iter().for_each(|radio| air.set_access(*radio, Access::TNC));

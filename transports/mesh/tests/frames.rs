@@ -11,11 +11,11 @@ mod frame_checks;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use tombolo_mesh::PeerId;
+use tombolo_mesh::frame::announcement::{Address, EpochAnnouncement};
 use tombolo_mesh::frame::handshake::{HandshakeEvent, Initiator, Responder};
 use tombolo_mesh::frame::keys::pair::{PairChannel, PairKey, pair_tag, pair_tag_holds};
 use tombolo_mesh::frame::keys::sealed::{open_sealed, seal_for_readers};
 use tombolo_mesh::frame::keys::{Alias, AudienceKey, BootEpoch, Hint, Identity, Mode, agreement_key};
-use tombolo_mesh::frame::opening::{Address, Opening};
 use tombolo_mesh::frame::{Counters, Header, Kind, Window, open, read_clear, seal};
 use tombolo_mesh::frame::{write_clear, write_clear_padded};
 
@@ -126,16 +126,16 @@ fn padded_frames() -> Object {
         .hex("request", question.encode_padded(15))
 }
 
-fn opening() -> Object {
+fn announcement() -> Object {
     let (key, us) = (audience(), identity(2));
     let (alias, hint) = (key.alias(), key.hint(&us.peer_id()));
-    let opening = Opening::sign(&us, BOOT, 300);
-    assert!(opening.is_by(&us.peer_id()));
+    let announcement = EpochAnnouncement::sign(&us, BOOT, 300);
+    assert!(announcement.is_by(&us.peer_id()));
     Object::new("identity 2 opens that boot epoch; whole, in frames of 50 bytes, and asked for")
-        .number("counter", opening.counter)
-        .hex("signature", opening.signature)
-        .hex("frame", &opening.encode(alias, hint, 255)[0])
-        .hexes("parts", opening.encode(alias, hint, 50))
+        .number("counter", announcement.counter)
+        .hex("signature", announcement.signature)
+        .hex("frame", &announcement.encode(alias, hint, 255)[0])
+        .hexes("parts", announcement.encode(alias, hint, 50))
         .hex("request", Address { epoch_low: BOOT.low(), alias, hint }.encode())
 }
 
@@ -215,7 +215,7 @@ fn inference() -> Vec<Object> {
 fn vectors() -> String {
     let mut all = vec![identities(), names()];
     all.extend([frame(0, b""), frame(0x0001_fffe, b"the sand holds"), clear_frame()]);
-    all.extend([padded_frames(), opening(), sealed_keys(), pairs(), channel_of_two(), join()]);
+    all.extend([padded_frames(), announcement(), sealed_keys(), pairs(), channel_of_two(), join()]);
     all.extend(inference());
     let all: Vec<String> = all.iter().map(Object::print).collect();
     format!("{{\n  \"version\": 1,\n  \"vectors\": [\n{}\n  ]\n}}\n", all.join(",\n"))

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tombolo_mesh::PeerId;
 use tombolo_mesh::airtime::ledger::{Account, BootId, Ledger, LedgerConfig, Moment, Priority};
 use tombolo_mesh::airtime::region::{Region, Usage};
-use tombolo_mesh::airtime::{Line, Modulation};
+use tombolo_mesh::airtime::{Modulation, PhyRate};
 use tombolo_mesh::frame::Kind;
 use tombolo_mesh::frame::keys::{AudienceKey, Identity, Mode};
 use tombolo_mesh::station::{Outgoing, Received, Record, Station, StationConfig, StationRecords, Transmit};
@@ -103,7 +103,7 @@ impl Cell {
             frame_bytes_max: self.frame_bytes_max,
             frame_bytes_min: 0,
             call_sign: None,
-            line: Line::lora(Modulation::SF7_125),
+            line: PhyRate::lora(Modulation::SF7_125),
             seed: [self.starts; 32],
         };
         let ledger = Ledger::new(LedgerConfig::new(Region::Wired.rules(Usage::default()).ok()), self.now_ms);
@@ -153,7 +153,7 @@ impl Cell {
             }
             if let Transmit::Frame { frame, .. } = sent {
                 assert!(frame.len() <= self.frame_bytes_max);
-                self.now_ms += Line::lora(Modulation::SF7_125).frame_us(frame.len()).div_ceil(1_000);
+                self.now_ms += PhyRate::lora(Modulation::SF7_125).frame_us(frame.len()).div_ceil(1_000);
                 self.transmit(node, &frame);
                 spoke = true;
                 break;
@@ -173,7 +173,7 @@ impl Cell {
             let disk = &mut self.disks[node];
             match &record {
                 Record::OwnEpoch(epoch) => disk.own_epoch = Some(epoch.number),
-                Record::Heard(peer, opening) => drop(disk.heard.insert(*peer, *opening)),
+                Record::Heard(peer, announcement) => drop(disk.heard.insert(*peer, *announcement)),
                 Record::Window(window) => {
                     disk.windows.retain(|old| (old.channel, old.sender) != (window.channel, window.sender));
                     disk.windows.push(*window);
@@ -260,7 +260,7 @@ proptest! {
                 cell.say(node, said[node].clone());
             }
         }
-        // Who has heard no fragment of a message, for want of an opening, cannot ask for it: the layer above notices. What
+        // Who has heard no fragment of a message, for want of an announcement, cannot ask for it: the layer above notices. What
         // was half heard is never given up.
         let given_up = |node: usize| {
             let counts = cell.stations[node].assembler().counts();

@@ -19,56 +19,45 @@
 //! # Ok(()) }
 //! ```
 //!
-//! What somebody learns who dials this node's port without being a peer: that a Tombolo node
-//! listens here, its public key (a TLS server shows its key first), and whether an invite is open.
+//! A stranger that dials this node's port learns that a Tombolo node listens here, its public key (a TLS
+//! server shows its key first), and whether an invite is open.
+//!
+//! Everything after the proof of a key is the [`session`](crate::session)'s.
 #![allow(clippy::disallowed_methods, reason = "a driver reads the clock")]
 
-pub mod book;
 pub mod mdns;
 
 mod accept;
 mod dial;
 mod interfaces;
-mod join;
-mod outbox;
 mod quic;
-mod session;
-mod shared;
+mod sight;
 
-pub use accept::{
-    HALF_OPEN_MAX, HALF_OPEN_PER_ADDRESS_MAX, HANDSHAKE_BUSY_MAX, HANDSHAKE_MAX, JOINS_MAX, RETRY_ABOVE,
-};
-
-use crate::address::PeerId;
+use crate::address::{Address, PeerId};
 use crate::error::{JoinError, LanError, SendError};
-use crate::link::{LinkCaps, LinkEvent, LinkId, LinkIds, RejectReason, Transport};
+use crate::events::Events;
+use crate::link::{LinkCaps, LinkEvent, LinkId, Medium, RejectReason};
+use crate::session::{BoxFuture, Dialler, QUEUE_BYTES_MAX, Sessions, at};
+use crate::set::Transport;
 use crate::tls::{AllowList, Tls};
-use dial::Dialler;
+use dial::Doors;
 use interfaces::Interfaces;
 use mdns::{Hint, Mdns};
 use mdns_sd::ServiceEvent;
 use quinn::Endpoint;
-use shared::{Shared, hour};
-use std::collections::BTreeMap;
+use sight::Sight;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
-/// The UDP port a node listens on unless told otherwise.
+/// The UDP port a node listens on unless set otherwise.
 pub const PORT: u16 = 8662;
-/// The longest request to join and the longest answer, in bytes; a longer one is refused.
-pub const JOIN_BYTES_MAX: usize = 4096;
-/// Bytes that may wait in one link's queue unless set otherwise; beyond, `send` says `Full`.
-pub const QUEUE_BYTES_MAX: usize = 4 << 20;
-/// Events that may wait for the node; beyond, links stop reading and their peers' queues fill.
-pub const EVENTS_MAX: usize = 64;
-
-/// How often links, interfaces and the hour are looked at.
+/// How often links, interfaces and the hour are checked.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long after a lost mDNS subscription the next one is asked for.
 const BROWSE_AGAIN: Duration = Duration::from_secs(1);
@@ -90,10 +79,8 @@ pub struct LanConfig {
     pub loopback: bool,
     /// The first list of peers; see [`Lan::set_peers`].
     pub peers: Vec<PeerId>,
-    /// Bytes that may wait in one link's queue; beyond, [`Lan::send`] says `Full`.
+    /// Bytes that may wait in one link's queue; beyond, [`Lan::send`] returns `Full`.
     pub queue_bytes_max: usize,
-    /// Where link ids come from, shared by the transports of a node.
-    pub ids: LinkIds,
 }
 
 impl LanConfig {
@@ -107,7 +94,6 @@ impl LanConfig {
             loopback: false,
             peers: Vec::new(),
             queue_bytes_max: QUEUE_BYTES_MAX,
-            ids: LinkIds::default(),
         }
     }
 }
@@ -128,125 +114,132 @@ impl fmt::Debug for LanConfig {
 /// says goodbye first.
 #[derive(Debug)]
 pub struct Lan {
-    shared: Arc<Shared>,
-    endpoints: Vec<Endpoint>,
+    sight: Arc<Sight>,
+    doors: Arc<Doors>,
     ports: Vec<quic::Port>,
-    join: quinn::ClientConfig,
     mdns: bool,
     driver: Option<JoinHandle<()>>,
 }
 
 impl Lan {
+    /// The LAN alone, with a stream of events of its own; see [`open`](Self::open).
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub async fn start(config: LanConfig) -> Result<(Self, mpsc::Receiver<LinkEvent>), LanError> {
+        let (events, receiver) = Events::alone(Medium::Lan);
+        Ok((Self::open(config, events)?, receiver))
+    }
+
     /// Binds the sockets and starts to dial, accept, announce and browse, on the present tokio
     /// runtime. Where mDNS cannot start, the rest goes on without it.
-    pub async fn start(config: LanConfig) -> Result<(Self, mpsc::Receiver<LinkEvent>), LanError> {
-        let (allow, (events, receiver)) = (Arc::new(AllowList::default()), mpsc::channel(EVENTS_MAX));
+    ///
+    /// # Errors
+    ///
+    /// [`LanError::Bind`] when an address is taken; the others when the machine lacks what a node needs.
+    pub fn open(config: LanConfig, events: Events) -> Result<Self, LanError> {
+        let allow = Arc::new(AllowList::default());
         let tls = Tls::new(&config.secret, allow.clone())?;
         let configs = quic::Configs::new(&tls)?;
         let (endpoints, ports) = quic::bind(&config.listen, &configs, &config.secret)?;
-        let bound: Vec<SocketAddr> =
-            endpoints.iter().filter_map(|endpoint| endpoint.local_addr().ok()).collect();
-        let shared = Arc::new(Shared::new(tls.id(), random()?, &config, allow, events));
-        shared.set_peers(config.peers.iter().copied().collect());
-        tracing::info!(id = %shared.id, ?bound, "listening");
-        accept::spawn(&shared, &endpoints, &configs);
+        let sessions = Sessions::new(tls.id(), random()?, config.queue_bytes_max, allow, events);
+        accept::spawn(&sessions, &endpoints, &configs);
+        let doors = Arc::new(Doors::new(endpoints, configs));
+        let bound = doors.bound();
+        tracing::info!(id = %tls.id(), ?bound, "listening");
+        let sight = Arc::new(Sight::new(sessions.clone(), config.loopback));
+        sight.set_peers(&config.peers.iter().copied().collect());
         let mdns = if config.mdns && !bound.is_empty() { start_mdns(&bound, config.loopback)? } else { None };
         let driver = Driver {
             interfaces: Interfaces::new(bound, config.loopback),
-            dialler: Dialler::new(shared.clone(), endpoints.clone(), configs.clone()),
+            dialler: Dialler::new(sessions.clone(), doors.clone()),
             hour: 0,
-            shared: shared.clone(),
+            sight: sight.clone(),
+            sessions,
         };
         let found = mdns.is_some();
         let driver = Some(tokio::spawn(driver.run(mdns)));
-        Ok((Self { shared, endpoints, ports, join: configs.join, mdns: found, driver }, receiver))
+        Ok(Self { sight, doors, ports, mdns: found, driver })
     }
 
     /// The identity of this node.
     pub fn id(&self) -> PeerId {
-        self.shared.id
+        self.sessions().id()
     }
 
     /// Addresses at which this node can be dialled now: for an invite, or to show. Link-local IPv6
     /// addresses are left out, since their zone means nothing elsewhere.
     pub fn local_addresses(&self) -> Vec<SocketAddr> {
-        let bound = self.endpoints.iter().filter_map(|endpoint| endpoint.local_addr().ok()).collect();
-        Interfaces::new(bound, self.shared.loopback).reachable()
+        Interfaces::new(self.doors.bound(), self.sight.loopback()).reachable()
     }
 
-    /// Replaces the list of peers. Links of those left out are closed at once, and their keys are
-    /// refused from now on, in handshakes under way too.
+    /// Replaces the list of peers; see [`Sessions::set_peers`].
     pub fn set_peers(&self, peers: Vec<PeerId>) {
-        self.shared.set_peers(peers.into_iter().collect());
+        self.sight.set_peers(&peers.into_iter().collect());
     }
 
     /// Answers requests to join, or no longer. At first none are.
     pub fn set_joining(&self, open: bool) {
-        self.shared.joining.store(open, Ordering::Relaxed);
+        self.sessions().set_joining(open);
     }
 
     /// Adds places to dial a peer at: from an invite, the operator, an earlier session. They are
-    /// hints; at most [`book::ADDRESSES_MAX`] are kept. The peer need not be on the list yet.
+    /// hints; at most [`ADDRESSES_MAX`](crate::session::book::ADDRESSES_MAX) are kept. The peer need not be
+    /// on the list yet.
     pub fn know_address(&self, peer: PeerId, addresses: Vec<SocketAddr>) {
-        self.shared.know_address(peer, &canonical(addresses));
+        let addresses: Vec<_> = addresses.into_iter().map(Address::Socket).collect();
+        Transport::know_addresses(self, peer, &addresses);
     }
 
-    /// Asks an inviter to let this node join: one request, one answer, each at most
-    /// [`JOIN_BYTES_MAX`]. Tries the given addresses and whatever mDNS shows with the inviter's
-    /// hint, side by side. Nothing is sent to anybody who does not prove the inviter's key.
+    /// Asks an inviter to let this node join; see [`Sessions::join`]. Tries the given addresses and those
+    /// that mDNS shows with the inviter's hint.
+    ///
+    /// # Errors
+    ///
+    /// The most telling reason of all attempts.
     pub async fn join(
         &self,
         inviter: PeerId,
         addresses: Vec<SocketAddr>,
         request: Vec<u8>,
     ) -> Result<Vec<u8>, JoinError> {
-        let ask = join::Ask {
-            shared: self.shared.clone(),
-            endpoints: self.endpoints.clone(),
-            config: self.join.clone(),
-            inviter,
-            request,
-            search: self.mdns,
-        };
-        ask.run(canonical(addresses)).await
+        let addresses = addresses.into_iter().map(Address::Socket).collect();
+        Transport::join(self, inviter, addresses, request).await
     }
 
-    /// Queues one message for a link; never waits. An error leaves nothing queued. After
-    /// [`SendError::Full`] a `Drained` event tells when to go on.
+    /// Queues one message for a link; never waits.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sessions::send`].
     pub fn send(&self, link: LinkId, bytes: Vec<u8>) -> Result<(), SendError> {
-        self.shared.send(link, bytes)
+        self.sessions().send(link, bytes)
     }
 
     /// Ends a link; its `Down` follows. Its peer stays on the list and is dialled again.
     pub fn close(&self, link: LinkId) {
-        self.shared.close(link);
+        self.sessions().close(link);
     }
 
     /// What a link can carry now; latency changes while it is up. `None` if there is no such link.
     pub fn caps(&self, link: LinkId) -> Option<LinkCaps> {
-        self.shared.state().links.get(&link).map(|link| link.caps())
+        self.sessions().caps(link)
     }
 
     /// What was turned away since the start, by reason.
     pub fn rejections(&self) -> BTreeMap<RejectReason, u64> {
-        self.shared.rejections()
+        self.sessions().rejections()
     }
 
-    /// Says goodbye by mDNS, closes every link and waits, not long, until the peers were told and the
+    /// Says goodbye by mDNS, closes every link and waits, not long, until the peers know it and the
     /// ports are free. Messages still queued are dropped.
     pub async fn shutdown(mut self) {
-        let links: Vec<_> = self.shared.state().links.values().cloned().collect();
-        self.shared.end_all();
-        let ended = async {
-            for link in links {
-                link.ended().await;
-            }
-        };
-        let _ = tokio::time::timeout(GOODBYE_MAX, ended).await;
+        let _ = tokio::time::timeout(GOODBYE_MAX, self.sessions().shutdown()).await;
         if let Some(driver) = self.driver.take() {
             let _ = driver.await;
         }
-        for endpoint in std::mem::take(&mut self.endpoints) {
+        for endpoint in self.doors.take() {
             close(&endpoint);
             let _ = tokio::time::timeout(GOODBYE_MAX, endpoint.wait_idle()).await;
         }
@@ -261,39 +254,67 @@ impl Lan {
 
 impl Drop for Lan {
     fn drop(&mut self) {
-        self.shared.end_all();
-        self.endpoints.iter().for_each(close);
+        self.sessions().end_all();
+        self.doors.take().iter().for_each(close);
     }
 }
 
 impl Transport for Lan {
-    fn send(&self, link: LinkId, bytes: Vec<u8>) -> Result<(), SendError> {
-        Lan::send(self, link, bytes)
+    fn medium(&self) -> Medium {
+        Medium::Lan
     }
 
-    fn close(&self, link: LinkId) {
-        Lan::close(self, link);
+    fn sessions(&self) -> &Arc<Sessions> {
+        self.sight.sessions()
+    }
+
+    fn join(
+        &self,
+        inviter: PeerId,
+        addresses: Vec<Address>,
+        request: Vec<u8>,
+    ) -> BoxFuture<'_, Result<Vec<u8>, JoinError>> {
+        Box::pin(async move {
+            let addresses = addresses.into_iter().map(canonical).collect();
+            let found = || self.sight.addresses_by_hint(&inviter);
+            let found: Option<&(dyn Fn() -> Vec<Address> + Send + Sync)> =
+                if self.mdns { Some(&found) } else { None };
+            self.sessions().join(self.doors.clone(), inviter, addresses, request, found).await
+        })
+    }
+
+    fn shutdown(self: Box<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(Lan::shutdown(*self))
+    }
+
+    fn local_addresses(&self) -> Vec<Address> {
+        Lan::local_addresses(self).into_iter().map(Address::Socket).collect()
+    }
+
+    fn set_peers(&self, peers: &BTreeSet<PeerId>) {
+        self.sight.set_peers(peers);
+    }
+
+    fn know_addresses(&self, peer: PeerId, addresses: &[Address]) {
+        let sockets = addresses.iter().copied().filter(|address| address.as_socket().is_some());
+        let sockets: Vec<_> = sockets.map(canonical).collect();
+        if !sockets.is_empty() {
+            self.sessions().know_addresses(peer, &sockets);
+        }
     }
 }
 
 fn close(endpoint: &Endpoint) {
-    endpoint.close(quinn::VarInt::from_u32(quic::Close::Done as u32), b"");
+    endpoint.close(quinn::VarInt::from_u32(crate::session::Close::Done as u32), b"");
 }
 
-/// The endpoint of an address's family.
-fn endpoint_for(endpoints: &[Endpoint], address: SocketAddr) -> Option<&Endpoint> {
-    let same =
-        |endpoint: &&Endpoint| endpoint.local_addr().is_ok_and(|bound| bound.is_ipv6() == address.is_ipv6());
-    endpoints.iter().find(same)
-}
-
-/// IPv4 addresses in IPv6 clothes become plain ones: each family has its own endpoint.
-fn canonical(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let plain = |address: SocketAddr| match address.ip().to_canonical() {
-        IpAddr::V4(v4) => (v4, address.port()).into(),
+/// An IPv4 address in IPv6 form becomes a plain one: each family has its own endpoint.
+fn canonical(address: Address) -> Address {
+    let Address::Socket(socket) = address else { return address };
+    match socket.ip().to_canonical() {
+        IpAddr::V4(v4) => Address::Socket((v4, socket.port()).into()),
         IpAddr::V6(_) => address,
-    };
-    addresses.into_iter().map(plain).collect()
+    }
 }
 
 fn random<const N: usize>() -> Result<[u8; N], LanError> {
@@ -311,9 +332,10 @@ fn start_mdns(bound: &[SocketAddr], loopback: bool) -> Result<Option<(Mdns, Foun
         .ok())
 }
 
-/// The task behind a [`Lan`]: dials who is due, and looks after mDNS, interfaces and the hour.
+/// The task behind a [`Lan`]: dials the peers that are due, and looks after mDNS, interfaces and the hour.
 struct Driver {
-    shared: Arc<Shared>,
+    sessions: Arc<Sessions>,
+    sight: Arc<Sight>,
     dialler: Dialler,
     interfaces: Interfaces,
     hour: u64,
@@ -323,7 +345,9 @@ impl Driver {
     async fn run(mut self, mdns: Option<(Mdns, Found)>) {
         let (mdns, found) = mdns.unzip();
         let mut browsing = Browsing::new(found);
-        let mut stop = self.shared.stop.subscribe();
+        let sessions = self.sessions.clone();
+        let stopped = sessions.stopped();
+        tokio::pin!(stopped);
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -332,16 +356,10 @@ impl Driver {
                 self.mdns_event(mdns.as_ref(), event);
             }
             let next = self.dialler.dial_due(Instant::now());
-            let due = async {
-                match next {
-                    Some(next) => tokio::time::sleep_until(next.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => break,
-                () = self.shared.wake.notified() => {}
-                () = due => {}
+                () = &mut stopped => break,
+                () = sessions.woken() => {}
+                () = at(next) => {}
                 _ = look.tick() => self.look(mdns.as_ref()),
                 event = browsing.next(mdns.as_ref()) => self.mdns_event(mdns.as_ref(), event),
             }
@@ -352,16 +370,15 @@ impl Driver {
     }
 
     fn look(&mut self, mdns: Option<&Mdns>) {
-        let now = Instant::now();
-        self.shared.state().links.values().for_each(|link| link.look(now));
+        self.sessions.look(Instant::now());
         if self.interfaces.changed() {
-            self.shared.network_changed();
-            self.shared.hint(LinkEvent::ListenAddresses { addresses: self.interfaces.reachable() });
+            let reachable = self.interfaces.reachable().into_iter().map(Address::Socket).collect();
+            self.sessions.network_changed(reachable);
         }
-        let hour = hour();
+        let hour = sight::hour();
         if std::mem::replace(&mut self.hour, hour) != hour {
-            self.shared.new_hour(hour);
-            let announced = mdns.map(|mdns| mdns.announce(Hint::new(&self.shared.id, hour)));
+            self.sight.new_hour(hour);
+            let announced = mdns.map(|mdns| mdns.announce(Hint::new(&self.sessions.id(), hour)));
             if let Some(Err(error)) = announced {
                 tracing::warn!(%error, "cannot announce by mDNS");
             }
@@ -373,11 +390,11 @@ impl Driver {
             ServiceEvent::ServiceResolved(resolved) => {
                 let name = resolved.get_fullname();
                 let own = mdns.is_some_and(|mdns| mdns.is_own(name));
-                if let Some(service) = mdns::service(&resolved, self.shared.loopback).filter(|_| !own) {
-                    self.shared.resolved(name, service);
+                if let Some(service) = mdns::service(&resolved, self.sight.loopback()).filter(|_| !own) {
+                    self.sight.resolved(name, service);
                 }
             }
-            ServiceEvent::ServiceRemoved(_, name) => self.shared.removed(&name),
+            ServiceEvent::ServiceRemoved(_, name) => self.sight.removed(&name),
             _ => {}
         }
     }
@@ -386,7 +403,7 @@ impl Driver {
 /// The subscription to what mDNS shows. The mDNS thread drops one whose queue is full.
 struct Browsing {
     found: Option<Found>,
-    /// When to subscribe anew, if there is none.
+    /// When to subscribe again, if there is none.
     due: tokio::time::Instant,
 }
 
@@ -409,7 +426,7 @@ impl Browsing {
                 if let Ok(event) = found.recv_async().await {
                     return event;
                 }
-                tracing::warn!("mDNS shows more than was read in time: looking anew");
+                tracing::warn!("mDNS shows more than was read in time: browsing again");
                 self.found = None;
                 self.due = tokio::time::Instant::now() + BROWSE_AGAIN;
             }

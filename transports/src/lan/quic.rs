@@ -1,11 +1,14 @@
 //! QUIC endpoints for the local network: sockets, limits, and what its errors mean here.
 //!
-//! One endpoint per listen address. A connection is only a proved key; [`session`](super::session)
+//! One endpoint per listen address. A connection is only a proved key; [`session`](crate::session)
 //! makes a link of it.
 
-use crate::address::PeerId;
+use crate::address::{Address, PeerId};
 use crate::error::LanError;
-use crate::link::{DownReason, RejectReason};
+use crate::link::{LinkCaps, Medium, RejectReason};
+use crate::session::{
+    BoxFuture, Carrier, Close, Ended, Liveness, Protocol, ReadHalf, STREAM_CAPS, WriteHalf,
+};
 use crate::tls::{self, Tls};
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use quinn::{
@@ -13,29 +16,31 @@ use quinn::{
     EndpointConfig, Runtime, ServerConfig, TransportConfig, TransportErrorCode, VarInt, crypto,
 };
 use rustls::pki_types::CertificateDer;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// A link on which nothing is heard for this long is down.
-pub(super) const IDLE: Duration = Duration::from_secs(10);
-/// The dialling end speaks at least this often; the other's acknowledgements are life enough.
+/// A link on which nothing is received for this long is down.
+const IDLE: Duration = Duration::from_secs(10);
+/// The dialling end sends at least this often; the other's acknowledgements are life enough.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// A link on which nothing is received for this long is suspect: the dialling end sends more often.
+const QUIET: Duration = Duration::from_secs(7);
 /// The round trip assumed before one is measured: a lost first packet is repeated after about
 /// three times this, where QUIC's default of 333 ms means a second.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 /// Bytes a peer may have in flight towards us; beyond, it waits until the node has read.
 const RECEIVE_WINDOW_BYTES: u32 = 2 << 20;
-/// The same before the peer's first words were judged: a stranger's bytes are not worth more.
+/// The same before the greeting is checked: a stranger's bytes are not worth more.
 const STRANGER_WINDOW_BYTES: u32 = 16 << 10;
 /// Bytes of ours that may be unacknowledged; beyond, messages wait in the link's queue.
 const SEND_WINDOW_BYTES: u64 = 2 << 20;
 /// Room asked of the system for datagrams that wait to be read; it may give less, then bursts
 /// are repaired by QUIC.
 const SOCKET_BUFFER_BYTES: usize = 2 << 20;
-/// Connection attempts that may wait to be looked at; beyond, QUIC refuses.
+/// Connection attempts that may wait to be accepted; beyond, QUIC refuses.
 const INCOMING_MAX: usize = 256;
 /// Bytes kept of one such attempt, and of all; beyond, its packets are dropped.
 const INCOMING_BYTES_MAX: u64 = 16 << 10;
@@ -44,31 +49,6 @@ const INCOMING_ALL_BYTES_MAX: u64 = 1 << 20;
 const PORT_TRIES: usize = 8;
 /// Bytes of a connection id.
 const CONNECTION_ID_BYTES: usize = 8;
-
-/// Why a QUIC connection was closed, as the peer is told; listed in `FORMAT.md`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub(super) enum Close {
-    Done = 0,
-    UnknownKey = 1,
-    NoInvite = 2,
-    Duplicate = 3,
-    BadFrame = 4,
-    TooSlow = 5,
-    TooMany = 6,
-    Refused = 7,
-}
-
-impl Close {
-    pub(super) fn send(self, connection: &Connection) {
-        connection.close(VarInt::from_u32(self as u32), b"");
-    }
-
-    /// Whether the peer closed for this reason.
-    pub(super) fn came(self, error: &ConnectionError) -> bool {
-        matches!(error, ConnectionError::ApplicationClosed(close) if close.error_code == VarInt::from_u32(self as u32))
-    }
-}
 
 /// The configurations of one node, made once.
 #[derive(Clone, Debug)]
@@ -131,11 +111,11 @@ fn transport() -> TransportConfig {
     transport
 }
 
-/// Tells when an endpoint's socket is closed, which is a little after its last handle is gone.
+/// Shows when an endpoint's socket is closed, which is a little after its last handle is gone.
 pub(super) type Port = Weak<dyn AsyncUdpSocket>;
 
 /// Binds every address. Those with port 0 share one free port; a family this machine does not
-/// have is left out as long as another address can be bound. No address, no socket: nobody is met here.
+/// have is left out as long as another address can be bound. No address, no socket: no peer is met here.
 pub(super) fn bind(
     listen: &[SocketAddr],
     configs: &Configs,
@@ -185,12 +165,12 @@ fn bind_sockets(listen: &[SocketAddr]) -> Result<Vec<UdpSocket>, LanError> {
             Err(source) => return Err(LanError::Bind { address: *asked, source }),
         }
     }
-    // Nobody asked for any: a node that is to stay off the network.
+    // No address was asked for: a node that is to stay off the network.
     if sockets.is_empty() && !listen.is_empty() { Err(LanError::NoAddress) } else { Ok(sockets) }
 }
 
 fn bind_socket(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(socket2::Protocol::UDP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -209,8 +189,79 @@ fn no_such_family(error: &io::Error) -> bool {
         || error.raw_os_error().is_some_and(|code| NO_FAMILY.contains(&code))
 }
 
-/// The key the other end proved.
-pub(super) fn peer(connection: &Connection) -> Option<PeerId> {
+/// One QUIC connection with a proved key, as the session sees it.
+#[derive(Debug)]
+pub(super) struct Quic {
+    connection: Connection,
+    peer: PeerId,
+}
+
+impl Quic {
+    pub(super) fn new(connection: Connection) -> Result<Self, RejectReason> {
+        let peer = proved_key(&connection).ok_or(RejectReason::HandshakeFailed)?;
+        Ok(Self { connection, peer })
+    }
+
+    /// Opens the one stream.
+    pub(super) async fn open(&self) -> Result<(ReadHalf, WriteHalf), Ended> {
+        let (write, read) = self.connection.open_bi().await?;
+        Ok((Box::new(read), Box::new(write)))
+    }
+
+    /// Waits until the dialling end has opened it.
+    pub(super) async fn accept(&self) -> Result<(ReadHalf, WriteHalf), Ended> {
+        let (write, read) = self.connection.accept_bi().await?;
+        Ok((Box::new(read), Box::new(write)))
+    }
+}
+
+impl Carrier for Quic {
+    fn peer(&self) -> PeerId {
+        self.peer
+    }
+
+    /// Peers dial from the port they listen on, so that of an accepted connection can be dialled too.
+    fn address(&self) -> Address {
+        self.connection.remote_address().into()
+    }
+
+    fn caps(&self, message_bytes_max: usize) -> LinkCaps {
+        let latency_ms = u32::try_from(self.connection.rtt().as_millis() / 2).unwrap_or(u32::MAX);
+        LinkCaps { medium: Medium::Lan, message_bytes_max, latency_ms, ..STREAM_CAPS }
+    }
+
+    fn ended(&self) -> Option<Ended> {
+        self.connection.close_reason().map(Ended::from)
+    }
+
+    fn close(&self, code: Close) {
+        self.connection.close(VarInt::from_u32(code as u32), b"");
+    }
+
+    fn flushed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.connection.closed().await;
+        })
+    }
+
+    fn received(&self) -> u64 {
+        self.connection.stats().udp_rx.datagrams
+    }
+
+    fn ends_streams(&self) -> bool {
+        true
+    }
+
+    fn trust(&self) {
+        self.connection.set_receive_window(VarInt::from_u32(RECEIVE_WINDOW_BYTES));
+    }
+
+    fn liveness(&self) -> Liveness {
+        Liveness { ping_after: None, suspect_after: QUIET, down_after: None }
+    }
+}
+
+fn proved_key(connection: &Connection) -> Option<PeerId> {
     let identity = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
     match identity.as_slice() {
         [certificate] => tls::key_of(certificate),
@@ -218,15 +269,11 @@ pub(super) fn peer(connection: &Connection) -> Option<PeerId> {
     }
 }
 
-/// Whether the connection speaks the protocol for joining.
-pub(super) fn is_join(connection: &Connection) -> bool {
+/// What the connection is for.
+pub(super) fn protocol(connection: &Connection) -> Protocol {
     let data = connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
-    data.is_some_and(|data| data.protocol.as_deref() == Some(tls::ALPN_JOIN))
-}
-
-/// Opens the window of a connection that has become a link.
-pub(super) fn trust(connection: &Connection) {
-    connection.set_receive_window(VarInt::from_u32(RECEIVE_WINDOW_BYTES));
+    let joins = data.is_some_and(|data| data.protocol.as_deref() == Some(tls::ALPN_JOIN));
+    if joins { Protocol::Join } else { Protocol::Peer }
 }
 
 /// TLS alerts, RFC 8446 section 6.
@@ -234,22 +281,9 @@ const ACCESS_DENIED: u8 = 49;
 const NO_APPLICATION_PROTOCOL: u8 = 120;
 
 /// Whether this end refused the other's key.
-pub(super) fn refused_key(error: &ConnectionError) -> bool {
+fn refused_key(error: &ConnectionError) -> bool {
     let denied = TransportErrorCode::crypto(ACCESS_DENIED);
     matches!(error, ConnectionError::TransportError(error) if error.code == denied)
-}
-
-/// Whether the other end refused this node's key.
-pub(super) fn key_was_refused(error: &ConnectionError) -> bool {
-    let denied = TransportErrorCode::crypto(ACCESS_DENIED);
-    matches!(error, ConnectionError::ConnectionClosed(close) if close.error_code == denied)
-        || Close::UnknownKey.came(error)
-}
-
-/// Whether the other end does not speak what it was asked for: it is not taking requests to join.
-pub(super) fn protocol_was_refused(error: &ConnectionError) -> bool {
-    let none = TransportErrorCode::crypto(NO_APPLICATION_PROTOCOL);
-    matches!(error, ConnectionError::ConnectionClosed(close) if close.error_code == none)
 }
 
 /// What a failed handshake counts as at the accepting end; `None` if the other end gave up.
@@ -269,16 +303,23 @@ pub(super) fn rejection(error: &ConnectionError) -> Option<RejectReason> {
     }
 }
 
-/// What the end of a connection means for its link.
-pub(super) fn down_reason(error: &ConnectionError) -> DownReason {
-    match error {
-        ConnectionError::TimedOut => DownReason::Silent,
-        ConnectionError::Reset => DownReason::Restarted,
-        ConnectionError::ApplicationClosed(_) | ConnectionError::ConnectionClosed(_) => {
-            DownReason::PeerClosed
+impl From<ConnectionError> for Ended {
+    fn from(error: ConnectionError) -> Self {
+        let refusals = [ACCESS_DENIED, NO_APPLICATION_PROTOCOL].map(TransportErrorCode::crypto);
+        match &error {
+            ConnectionError::TimedOut => Self::Silent,
+            ConnectionError::Reset => Self::Restarted,
+            ConnectionError::ApplicationClosed(close) => {
+                Self::Peer(Close::from_code(close.error_code.into_inner()))
+            }
+            ConnectionError::ConnectionClosed(close) if refusals.contains(&close.error_code) => Self::Refused,
+            ConnectionError::ConnectionClosed(_) => Self::Aborted,
+            ConnectionError::LocallyClosed => Self::Here,
+            ConnectionError::TransportError(_) if refused_key(&error) => Self::OtherKey,
+            ConnectionError::TransportError(_)
+            | ConnectionError::VersionMismatch
+            | ConnectionError::CidsExhausted => Self::Failed,
         }
-        ConnectionError::LocallyClosed => DownReason::Closed,
-        _ => DownReason::Failed,
     }
 }
 
@@ -316,7 +357,7 @@ impl crypto::HmacKey for ResetKey {
     }
 }
 
-/// Connection ids that say nothing. Ids of an earlier start must get a reset too, so none is
+/// Connection ids that carry no meaning. Ids of an earlier start must get a reset too, so none is
 /// recognised by its form.
 struct RandomIds;
 

@@ -6,7 +6,7 @@
 //! a frame                          handed over between two fetches; taken, or the queue is full: tried again
 //! ```
 //! One command is in flight at a time. A command without an answer ends the session: what comes later could not be
-//! told from the answer to the next.
+//! distinguished from the answer to the next.
 
 use super::modem::{Modem, Outbox, Output};
 use super::pace::Pace;
@@ -50,7 +50,7 @@ pub(super) struct Companion {
     frame: Option<Frame>,
     pace: Pace,
     heard_ms: u64,
-    /// When it was last asked whether something was heard: whatever else it says meanwhile is no answer to that.
+    /// When it was last asked whether something was heard: whatever else it sends meanwhile is no answer to that.
     fetched_ms: u64,
 }
 
@@ -300,7 +300,7 @@ mod tests {
         Companion::new(options)
     }
 
-    /// What was told, and the bodies of the commands.
+    /// What was reported, and the bodies of the commands.
     fn drain(companion: &mut Companion) -> (Vec<RadioEvent>, Vec<Vec<u8>>) {
         let (mut told, mut asked) = (vec![], vec![]);
         while let Some(output) = companion.take() {

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! wake, want_config     everything it is set to, up to config_complete      Up, Ready
-//! a frame               a broadcast on the private port; queueStatus says: taken, full, too large, duty cycle
+//! a frame               a broadcast on the private port; queueStatus reports: taken, full, too large, duty cycle
 //! ```
-//! The firmware queues up to 16 packets and does not say when one is through: the next frame is asked for as its air
+//! The firmware queues up to 16 packets and does not report when one is through: the next frame is asked for as its air
 //! allows, and while the queue is nearly full it is asked how full it is.
 
 use super::modem::{Modem, Outbox, Output};
@@ -16,11 +16,11 @@ use tombolo_mesh::wire::meshtastic::{
     signs_broadcasts,
 };
 
-/// Time for the next message while the radio tells what it is set to, milliseconds.
+/// Time for the next message while the radio reports its settings, milliseconds.
 const ANSWER_MS_MAX: u64 = 5_000;
 /// Requests for that before the radio counts as silent: one that sleeps loses the first, one that is busy answers late.
 const REQUESTS_MAX: u32 = 6;
-/// Messages while it tells that: one per node it ever heard, in older firmware.
+/// Messages while it reports them: one per node it ever heard, in older firmware.
 const CONFIG_EVENTS_MAX: u32 = 5_000;
 /// Time for the report on a packet, milliseconds.
 const REPORT_MS_MAX: u64 = 5_000;
@@ -38,13 +38,13 @@ const FREE_MIN: u32 = 4;
 const BUSY_MS: u64 = 1_000;
 /// Attempts before a frame is dropped, and questions before the queue is taken for empty.
 const ATTEMPTS_MAX: u32 = 30;
-/// The wait when the duty cycle is used up and the radio does not say how long, milliseconds.
+/// The wait when the duty cycle is used up and the radio does not report how long, milliseconds.
 const DUTY_CYCLE_MS: u64 = 10 * 60_000;
 /// A longer wait is not believed: the law counts by the hour, milliseconds.
 const DUTY_CYCLE_MS_MAX: u64 = 60 * 60_000;
 /// Stands for the mesh's "bad request", whose own number a queue uses for "full".
 const BAD_REQUEST: u32 = 1000 + error::QUEUE_FULL;
-/// What is taken off the longest frame when the radio says that one was too large, bytes.
+/// What is taken off the longest frame when the radio reports that one was too large, bytes.
 const TOO_LARGE_STEP: usize = 8;
 
 /// One connection to a radio.
@@ -64,7 +64,7 @@ pub(super) struct MeshtasticRadio {
     /// Places left in its queue, and how often that was asked since the last frame.
     free: Option<u32>,
     questions: u32,
-    /// It takes packets into a queue of which it never says that it empties: what it says of that is passed over.
+    /// It takes packets into a queue of which it never reports that it empties: what it reports of that is skipped.
     free_is_no_help: bool,
     pace: Pace,
     heard_ms: u64,
@@ -82,7 +82,7 @@ enum State {
     Up,
 }
 
-/// What it told while being asked.
+/// What it reported while being asked.
 #[derive(Debug, Default)]
 struct Told {
     node: u32,
@@ -182,7 +182,7 @@ impl MeshtasticRadio {
                 self.free = Some(free);
                 self.reported(now_ms, id, result);
             }
-            // Said of a queue this number is "full", said by the mesh it is "bad request".
+            // From the queue this number means "full", from the mesh "bad request".
             Event::Routing { id, error: error::QUEUE_FULL } => self.reported(now_ms, id, BAD_REQUEST),
             Event::Routing { id, error } if error != 0 => self.reported(now_ms, id, error),
             Event::Notification { id, text } => self.notified(now_ms, id, &text),
@@ -191,7 +191,7 @@ impl MeshtasticRadio {
         }
     }
 
-    /// It has told everything it is set to.
+    /// It has reported all of its settings.
     fn complete(&mut self, now_ms: u64) {
         let told = &self.told;
         if told.no_region {
@@ -292,7 +292,7 @@ impl MeshtasticRadio {
         }
     }
 
-    /// No frame for a while; whoever asks for one knows why.
+    /// No frame for a while; a caller that asks for one knows why.
     fn duty_cycle(&mut self, now_ms: u64, wait_ms: u64) {
         self.pace.stop(now_ms, wait_ms);
         self.out.tell(RadioEvent::DutyCycle { wait_ms });
@@ -426,7 +426,7 @@ mod tests {
         Event::QueueStatus { result, free, places: 16, id }
     }
 
-    /// Goes on until something is told.
+    /// Goes on until something is reported.
     fn next(radio: &mut MeshtasticRadio, now_ms: &mut u64) -> Vec<RadioEvent> {
         loop {
             let (told, _) = drain(radio);

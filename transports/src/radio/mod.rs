@@ -5,7 +5,7 @@
 //! frame is none of their business, and neither is what the law allows: the ledger above decides before a frame is
 //! handed over.
 //!
-//! The contract, for whoever holds a [`Radio`]:
+//! The contract, for the owner of a [`Radio`]:
 //!
 //! ```text
 //! Up, Ready                                  the radio can be spoken to, and takes one frame
@@ -45,7 +45,7 @@ use tombolo_mesh::airtime::Modulation;
 const BACK_OFF_MIN: Duration = Duration::from_millis(500);
 /// Between attempts at most.
 const BACK_OFF_MAX: Duration = Duration::from_secs(30);
-/// A link that held this long starts the back-off anew.
+/// A link that held this long restarts the back-off.
 const STEADY: Duration = Duration::from_secs(20);
 /// A radio that takes nothing for so long is gone.
 const WRITE_MAX: Duration = Duration::from_secs(10);
@@ -64,7 +64,7 @@ pub enum RadioEvent {
     Up {
         /// The longest frame it takes, bytes.
         frame_bytes_max: usize,
-        /// What it said of itself.
+        /// What it reported of itself.
         info: RadioInfo,
     },
     /// It heard a frame; not an echo of our own. At most 2000 bytes, usually at most 255.
@@ -75,7 +75,7 @@ pub enum RadioEvent {
     Busy {
         /// When it tries again.
         retry_ms: u64,
-        /// What the radio said.
+        /// What the radio reported.
         why: BusyReason,
     },
     /// The frame is dropped: longer than the radio takes after all. `Ready` follows.
@@ -84,17 +84,17 @@ pub enum RadioEvent {
         frame_bytes_max: usize,
     },
     /// The frame, or the one before, is dropped: the radio's own duty-cycle limit is reached. `Ready` follows after
-    /// `wait_ms`; told again where the radio names another time.
+    /// `wait_ms`; reported again where the radio names another time.
     DutyCycle {
-        /// When it takes frames again; as the radio says, else ten minutes.
+        /// When it takes frames again; as the radio reports it, else ten minutes.
         wait_ms: u64,
     },
     /// The frame is dropped for another reason. `Ready` follows.
     Refused {
-        /// What the radio said.
+        /// What the radio reported.
         why: RefusedReason,
     },
-    /// The radio reports the frame as sent, or as taken for sending where it says no more.
+    /// The radio reports the frame as sent, or as taken for sending where it reports no more.
     Sent,
     /// It is gone; the driver tries again for ever, ever more rarely.
     Down {
@@ -103,7 +103,7 @@ pub enum RadioEvent {
     },
 }
 
-/// What a radio says of itself; what it does not say is `None`.
+/// What a radio reports of itself; the rest is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RadioInfo {
     /// The name of node or board.
@@ -143,10 +143,10 @@ pub enum RefusedReason {
     /// It tried, and reports that it failed.
     #[error("the transmission failed")]
     Failed,
-    /// It never said what became of the frame.
+    /// It never reported what became of the frame.
     #[error("the radio did not report the transmission")]
     NoReport,
-    /// It says no, with this number of its protocol.
+    /// It refuses, with this number of its protocol.
     #[error("the radio answers with code {0}")]
     Code(u32),
 }
@@ -175,7 +175,7 @@ pub enum DownReason {
     /// It takes no bytes.
     #[error("takes no bytes")]
     Stuck,
-    /// It says nothing where it must answer.
+    /// It is silent where it must answer.
     #[error("does not answer")]
     Silent,
     /// What answers there speaks another language.
@@ -249,7 +249,7 @@ pub struct Radio {
     task: JoinHandle<()>,
 }
 
-/// What the task tells the handle.
+/// What the task sends to the handle.
 #[derive(Debug)]
 struct Shared {
     /// Odd: the task awaits a frame.
@@ -298,6 +298,9 @@ impl Radio {
 
     /// Hands over one frame; only after a `Ready`, and one per `Ready`. An error leaves nothing handed over, and the `Ready`
     /// stands.
+    ///
+    /// # Errors
+    /// [`RadioSendError`]: the frame is dropped.
     pub fn send(&self, frame: Vec<u8>) -> Result<(), RadioSendError> {
         let (bytes, bytes_max) = (frame.len(), self.frame_bytes_max());
         if bytes > bytes_max {
@@ -337,7 +340,7 @@ struct Driver {
 /// Why one connection ended.
 enum End {
     Down(DownReason),
-    /// Nobody holds the radio, or hears its events, any more.
+    /// The radio and its events have no owner any more.
     Unwanted,
 }
 
@@ -423,7 +426,7 @@ impl Driver {
         self.events.send((self.id, event)).await.map_err(|_| End::Unwanted)
     }
 
-    /// Takes back a `Ready` that nobody used, and a frame that came too late.
+    /// Takes back a `Ready` that was not used, and a frame that came too late.
     fn unready(&mut self) {
         let ready = &self.shared.readiness;
         let _ =
@@ -458,7 +461,7 @@ fn random_id() -> u32 {
 
 fn session_of(url: &RadioUrl, packet_id: u32) -> Box<dyn Modem> {
     match &url.protocol {
-        Protocol::Kiss(options) => Box::new(tnc::Tnc::new(*options, tnc::Rate::of(url))),
+        Protocol::Kiss(options) => Box::new(tnc::Tnc::new(*options, tnc::AssumedRate::of(url))),
         Protocol::Meshcore(options) => Box::new(companion::Companion::new(*options)),
         Protocol::Meshtastic(options) => Box::new(meshtastic::MeshtasticRadio::new(*options, packet_id)),
     }

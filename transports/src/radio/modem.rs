@@ -8,9 +8,9 @@ use std::collections::VecDeque;
 pub(super) enum Output {
     /// To the radio.
     Write(Vec<u8>),
-    /// To whoever opened it.
+    /// To the owner of the radio.
     Tell(RadioEvent),
-    /// Close the port, and open it anew.
+    /// Close the port, and open it again.
     Fail(DownReason),
 }
 
@@ -123,7 +123,7 @@ mod tests {
         }
     }
 
-    /// What radios say, whole or in part, and noise.
+    /// What radios send, whole or in part, and noise.
     fn said() -> impl Strategy<Value = Vec<u8>> {
         let words = [&KISS[..], &MESHCORE, &MESHTASTIC].concat();
         prop_oneof![
@@ -143,14 +143,14 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a radio says and when, its session neither panics nor spins, and what it tells it tells in order.
+        /// Whatever a radio sends and when, its session neither panics nor spins, and it reports in order.
         #[test]
         fn a_session_bears_whatever_a_radio_says(url in prop::sample::select(URLS.to_vec()), acts in acts()) {
             let mut modem = session_of(&RadioUrl::parse(url).unwrap(), 7);
             let (mut now_ms, mut ready, mut up) = (0, false, false);
             modem.connected(now_ms);
             let greeting = greeting(url).into_iter().map(Act::Hear);
-            // Before the first word there is what it has to say by itself.
+            // Before the first byte there is what it sends by itself.
             for act in std::iter::once(Act::Hear(vec![])).chain(greeting).chain(acts) {
                 match act {
                     Act::Hear(bytes) => modem.received(now_ms, &bytes),

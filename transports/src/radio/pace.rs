@@ -1,4 +1,4 @@
-//! What a radio still has to send, reckoned, where it does not say.
+//! What a radio still has to send, computed, where it does not report it.
 
 /// How long before the end of the last frame the next one is asked for, milliseconds.
 const LEAD_MS: u64 = 400;
@@ -78,7 +78,7 @@ impl Pace {
         self.ready_ms
     }
 
-    /// Whether the next frame is to be asked for; said once.
+    /// Whether the next frame is to be asked for; reported once.
     pub(super) fn take_ready(&mut self, now_ms: u64) -> bool {
         self.ready_ms.take_if(|at| *at <= now_ms).is_some()
     }

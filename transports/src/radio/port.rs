@@ -13,12 +13,12 @@ use tokio::time::timeout;
 
 /// Time for a TCP connection to come up, name look-up included.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
-/// A TCP radio that is switched off says no more; after this silence the kernel asks, and gives up a minute later.
+/// A TCP radio that is switched off is silent; after this silence the kernel asks, and gives up a minute later.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Between the kernel's questions.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
 
-/// What Unix systems say of a file that has no line settings ("inappropriate ioctl", POSIX `tcgetattr`).
+/// What Unix systems report of a file that has no line settings ("inappropriate ioctl", POSIX `tcgetattr`).
 const ENOTTY: i32 = 25;
 
 /// An open port.

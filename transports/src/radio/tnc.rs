@@ -46,22 +46,22 @@ pub(super) struct Tnc {
     decoder: Decoder,
     out: Outbox,
     echoes: Echoes,
-    line: Line,
+    line: Pacing,
 }
 
 /// When the next frame may come.
 #[derive(Debug)]
-enum Line {
+enum Pacing {
     Reckoned(Reckoned),
     Reported(Reported),
 }
 
 impl Tnc {
-    pub(super) fn new(options: KissOptions, rate: Rate) -> Self {
+    pub(super) fn new(options: KissOptions, rate: AssumedRate) -> Self {
         let line = if options.reports {
-            Line::Reported(Reported::default())
+            Pacing::Reported(Reported::default())
         } else {
-            Line::Reckoned(Reckoned::new(&options, rate))
+            Pacing::Reckoned(Reckoned::new(&options, rate))
         };
         Self { options, decoder: Decoder::default(), out: Outbox::default(), echoes: Echoes::default(), line }
     }
@@ -89,7 +89,7 @@ impl Tnc {
         if self.echoes.is_echo(now_ms, &frame) {
             return;
         }
-        if let Line::Reckoned(line) = &mut self.line {
+        if let Pacing::Reckoned(line) = &mut self.line {
             line.pace.heard(now_ms, line.frame_ms(on_air_bytes));
         }
         self.out.tell(RadioEvent::Received(frame));
@@ -116,11 +116,11 @@ impl Tnc {
     }
 
     fn reported(&mut self, now_ms: u64, report: Report) {
-        let Line::Reported(line) = &mut self.line else { return };
+        let Pacing::Reported(line) = &mut self.line else { return };
         line.heard_ms = now_ms;
         match report {
             Report::Radio { frequency_hz, bandwidth_hz, spreading_factor, coding_rate } => {
-                // Zeros while nobody has set it by KISS: it is on the firmware's default.
+                // Zeros until it is set by KISS: it is on the firmware's default.
                 let preamble_symbols = meshcore::preamble_symbols(spreading_factor);
                 let modulation = Modulation { spreading_factor, bandwidth_hz, coding_rate, preamble_symbols };
                 let set = frequency_hz > 0 && bandwidth_hz > 0;
@@ -156,7 +156,7 @@ impl Tnc {
 
     /// The first questions to a reporting modem.
     fn ask(&mut self, now_ms: u64) {
-        if let Line::Reported(line) = &mut self.line {
+        if let Pacing::Reported(line) = &mut self.line {
             (line.heard_ms, line.questions) = (now_ms, line.questions + 1);
         }
         for question in [modem::GET_RADIO, modem::GET_DEVICE_NAME, &modem::get_airtime(255), modem::PING] {
@@ -166,7 +166,7 @@ impl Tnc {
 
     /// What a reporting modem owes by now.
     fn tick_reported(&mut self, now_ms: u64) {
-        let Line::Reported(line) = &mut self.line else { return };
+        let Pacing::Reported(line) = &mut self.line else { return };
         let (silent_ms, up) = (now_ms.saturating_sub(line.heard_ms), line.up);
         if !up && silent_ms >= ANSWER_MS_MAX && line.questions < QUESTIONS_MAX {
             return self.ask(now_ms);
@@ -206,15 +206,15 @@ impl Modem for Tnc {
             [txdelay.map(Command::TxDelay), persist.map(Command::Persistence), slot.map(Command::SlotTime)];
         settings.into_iter().flatten().for_each(|setting| self.command(setting));
         match &mut self.line {
-            Line::Reckoned(_) => self.up(RadioInfo::default()),
-            Line::Reported(_) => self.ask(now_ms),
+            Pacing::Reckoned(_) => self.up(RadioInfo::default()),
+            Pacing::Reported(_) => self.ask(now_ms),
         }
     }
 
     fn received(&mut self, now_ms: u64, bytes: &[u8]) {
         self.decoder.push(bytes);
         while let Some(event) = self.decoder.next_event() {
-            if let Line::Reported(line) = &mut self.line {
+            if let Pacing::Reported(line) = &mut self.line {
                 (line.heard_ms, line.asked) = (now_ms, false);
             }
             match event {
@@ -234,8 +234,8 @@ impl Modem for Tnc {
         let bytes = self.wrap(frame);
         self.command(Command::Data(&bytes));
         match &mut self.line {
-            Line::Reckoned(line) => line.pace.handed_over(now_ms, line.frame_ms(bytes.len())),
-            Line::Reported(line) => {
+            Pacing::Reckoned(line) => line.pace.handed_over(now_ms, line.frame_ms(bytes.len())),
+            Pacing::Reported(line) => {
                 let until_ms = now_ms + REPORT_MS + 4 * line.frame_ms_max.unwrap_or(REPORT_MS).min(REPORT_MS);
                 line.pending = Some(Pending { bytes, until_ms, retry_ms: None, attempts: 1 });
             }
@@ -244,19 +244,19 @@ impl Modem for Tnc {
 
     fn tick(&mut self, now_ms: u64) {
         match &mut self.line {
-            Line::Reckoned(line) => {
+            Pacing::Reckoned(line) => {
                 if line.pace.take_ready(now_ms) {
                     self.out.tell(RadioEvent::Ready);
                 }
             }
-            Line::Reported(_) => self.tick_reported(now_ms),
+            Pacing::Reported(_) => self.tick_reported(now_ms),
         }
     }
 
     fn timeout(&self) -> Option<u64> {
         match &self.line {
-            Line::Reckoned(line) => line.pace.due_ms(),
-            Line::Reported(line) => Some(line.due_ms()),
+            Pacing::Reckoned(line) => line.pace.due_ms(),
+            Pacing::Reported(line) => Some(line.due_ms()),
         }
     }
 
@@ -268,32 +268,32 @@ impl Modem for Tnc {
 /// The line of a TNC that reports nothing.
 #[derive(Debug)]
 struct Reckoned {
-    rate: Rate,
+    rate: AssumedRate,
     pace: Pace,
 }
 
 /// How fast bytes leave a TNC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rate {
+pub(super) enum AssumedRate {
     /// A modem with HDLC framing, bit/s.
     Bits(u32),
     LoRa(Modulation),
 }
 
-impl Rate {
-    /// What the URL says, else [`BIT_RATE`].
+impl AssumedRate {
+    /// As the URL gives it, else [`BIT_RATE`].
     pub(super) fn of(url: &RadioUrl) -> Self {
         let preset = url.preset.as_deref().and_then(|preset| preset.parse().ok());
         match preset {
-            Some(airtime::Line::LoRa { modulation, .. }) => Self::LoRa(modulation),
-            Some(airtime::Line::BitRate { bits_per_second, .. }) => Self::Bits(bits_per_second),
+            Some(airtime::PhyRate::LoRa { modulation, .. }) => Self::LoRa(modulation),
+            Some(airtime::PhyRate::BitRate { bits_per_second, .. }) => Self::Bits(bits_per_second),
             None => Self::Bits(url.bitrate.unwrap_or(BIT_RATE)),
         }
     }
 }
 
 impl Reckoned {
-    fn new(options: &KissOptions, rate: Rate) -> Self {
+    fn new(options: &KissOptions, rate: AssumedRate) -> Self {
         let tens = |of: Option<u8>, or: u8| u64::from(of.unwrap_or(or)) * 10;
         let slots = 256 / (u64::from(options.persist.unwrap_or(PERSIST)) + 1);
         let lead_in_ms = tens(options.txdelay, TXDELAY) + slots * tens(options.slot, SLOT);
@@ -304,23 +304,23 @@ impl Reckoned {
     /// random bytes.
     fn frame_ms(&self, bytes: usize) -> u64 {
         match self.rate {
-            Rate::Bits(bit_rate) => {
+            AssumedRate::Bits(bit_rate) => {
                 let bits = (bytes as u64 + 4) * 8 * 31 / 30;
                 (bits * 1000).div_ceil(u64::from(bit_rate.max(1)))
             }
-            Rate::LoRa(modulation) => modulation.message_us(bytes).div_ceil(1000),
+            AssumedRate::LoRa(modulation) => modulation.message_us(bytes).div_ceil(1000),
         }
     }
 }
 
-/// A modem that says when a frame is through.
+/// A modem that reports when a frame is through.
 #[derive(Debug, Default)]
 struct Reported {
     up: bool,
     /// How often the first questions were asked.
     questions: u32,
     info: RadioInfo,
-    /// Time on the air of the longest frame, as the modem says.
+    /// Time on the air of the longest frame, as the modem reports it.
     frame_ms_max: Option<u64>,
     pending: Option<Pending>,
     heard_ms: u64,
@@ -381,10 +381,10 @@ mod tests {
     fn tnc(options: &str) -> Tnc {
         let url = RadioUrl::parse(&format!("kiss+tcp://h?{options}")).unwrap();
         let Protocol::Kiss(options) = &url.protocol else { panic!() };
-        Tnc::new(*options, Rate::of(&url))
+        Tnc::new(*options, AssumedRate::of(&url))
     }
 
-    /// What was told, and the frames that were written to the TNC.
+    /// What was reported, and the frames that were written to the TNC.
     fn drain(tnc: &mut Tnc) -> (Vec<RadioEvent>, Vec<Event>) {
         let (mut told, mut wire) = (vec![], Decoder::default());
         while let Some(output) = tnc.take() {
@@ -397,7 +397,7 @@ mod tests {
         (told, std::iter::from_fn(|| wire.next_event()).collect())
     }
 
-    /// Goes on to the next thing that is told.
+    /// Goes on to the next report.
     fn next(tnc: &mut Tnc, now_ms: &mut u64) -> Vec<RadioEvent> {
         loop {
             let (told, _) = drain(tnc);
@@ -528,7 +528,7 @@ mod tests {
         assert_eq!(drain(&mut tnc).0, []);
         hardware(&mut tnc, 5_010, &[0xF8, 1]);
         assert_eq!(drain(&mut tnc).0, [RadioEvent::Sent, RadioEvent::Ready]);
-        // A second report for the same frame is nobody's.
+        // A second report for the same frame belongs to none.
         hardware(&mut tnc, 5_020, &[0xF8, 1]);
         assert_eq!(drain(&mut tnc).0, []);
     }

@@ -10,21 +10,21 @@ use tombolo_mesh::wire::{kiss, meshcore, meshtastic};
 
 /// The shortest frame a radio may be limited to with `mtu`, bytes.
 pub const MTU_MIN: usize = 50;
-/// The frame length of a KISS TNC unless `mtu` says otherwise, bytes: what LoRa takes.
+/// The frame length of a KISS TNC unless `mtu` is given, bytes: what LoRa takes.
 pub const KISS_MTU: usize = 255;
 
-/// A radio: where it is plugged in, what it speaks, and what it was told about its air.
+/// A radio: where it is plugged in, what it speaks, and its settings of the air.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RadioUrl {
     /// Where its bytes come from.
     pub port: RadioPort,
     /// What it speaks, with the settings of that.
     pub protocol: Protocol,
-    /// `preset=`: the LoRa modulation, by the name its community uses; read by whoever keeps the airtime ledger.
+    /// `preset=`: the LoRa modulation, by the name its community uses; read by the owner of the airtime ledger.
     pub preset: Option<String>,
     /// `bitrate=`: the line's rate on the air in bit/s.
     pub bitrate: Option<u32>,
-    /// `region=`: the band plan, by name; read by whoever keeps the airtime ledger.
+    /// `region=`: the band plan, by name; read by the owner of the airtime ledger.
     pub region: Option<String>,
 }
 
@@ -80,7 +80,7 @@ pub struct KissOptions {
 /// How a MeshCore companion is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MeshcoreOptions {
-    /// `channel=`: the index of the channel, 1 unless told.
+    /// `channel=`: the index of the channel, 1 unless given.
     pub channel: u8,
     /// `secret=`: the channel's key, set in the radio; without it an unused channel gets
     /// [`meshcore::CHANNEL_SECRET`] and one that is in use is taken as it is.
@@ -94,7 +94,7 @@ pub struct MeshcoreOptions {
 pub struct MeshtasticOptions {
     /// `channel=`: the index of the channel, 0 to 7.
     pub channel: u8,
-    /// `hops=`: how often others may repeat our frames, 0 to 7; 0 unless told.
+    /// `hops=`: how often others may repeat our frames, 0 to 7; 0 unless given.
     pub hops: u8,
     /// `mtu=`: the longest frame, bytes.
     pub mtu: usize,
@@ -223,7 +223,7 @@ const SCHEMES: [Scheme; 6] = [
 ];
 
 impl RadioUrl {
-    /// Reads a URL; a small typing error is told by name.
+    /// Reads a URL; a small typing error is named.
     ///
     /// ```
     /// use tombolo_transports::radio::{RadioPort, RadioUrl};
@@ -233,6 +233,9 @@ impl RadioUrl {
     /// let error = RadioUrl::parse("kiss+tcp://localhost:8001?tx_delay=30").unwrap_err();
     /// assert!(error.to_string().contains("has no option \"tx_delay\""));
     /// ```
+    ///
+    /// # Errors
+    /// [`RadioUrlError`] names the part of the text that is wrong.
     pub fn parse(text: &str) -> Result<Self, RadioUrlError> {
         let (scheme, rest) =
             text.trim().split_once("://").ok_or_else(|| RadioUrlError::NoUrl(text.into()))?;
@@ -257,7 +260,7 @@ impl RadioUrl {
         Ok(Self { port, protocol, preset, bitrate, region })
     }
 
-    /// The longest frame this radio may be handed at most; the radio itself may take less, and says so as it comes up.
+    /// The longest frame this radio may be handed at most; the radio itself may take less, and reports that as it comes up.
     pub fn frame_bytes_max(&self) -> usize {
         match &self.protocol {
             Protocol::Kiss(options) => options.mtu,

@@ -10,13 +10,13 @@
 //! ```
 //! PL is the frame in bytes, with the radio's own header; IH is 0 (explicit header), CRC is 1, DE is 1 where a
 //! symbol takes more than 16 ms. Whole microseconds, rounded up: what is legal is never rounded in our favour.
-//! [`Line`] is a [`Modulation`] or a bit rate together with what the radio adds to a frame of ours.
+//! [`PhyRate`] is a [`Modulation`] or a bit rate together with what the radio adds to a frame of ours.
 
 pub mod ledger;
-mod line;
+mod phy_rate;
 pub mod region;
 
-pub use line::{Line, LineError, STUFFING_DIVISOR, Wrapping};
+pub use phy_rate::{PhyRate, PhyRateError, STUFFING_DIVISOR, Wrapping};
 
 /// The longest LoRa frame, bytes.
 pub const FRAME_BYTES_MAX: usize = 255;

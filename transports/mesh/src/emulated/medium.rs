@@ -1,4 +1,4 @@
-//! Who hears whom, how well, and how much is lost between them.
+//! Which radio hears which, how well, and how much is lost between them.
 
 use std::collections::BTreeMap;
 
@@ -72,7 +72,7 @@ impl Position {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Pair {
+struct RadioPair {
     /// Said outright: heard at so many dB, or not at all.
     level_db: Option<Option<i32>>,
     loss: Option<Loss>,
@@ -81,14 +81,14 @@ struct Pair {
 
 /// The space between radios.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Medium {
+pub(super) struct Propagation {
     positions: BTreeMap<RadioId, Position>,
     range_m: Option<u32>,
     loss: Loss,
-    pairs: BTreeMap<(RadioId, RadioId), Pair>,
+    pairs: BTreeMap<(RadioId, RadioId), RadioPair>,
 }
 
-impl Medium {
+impl Propagation {
     pub(super) fn place(&mut self, radio: RadioId, position: Position) {
         self.positions.insert(radio, position);
     }
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn wrong_bits_take_long_frames_before_short_ones() {
-        let (mut medium, mut dice) = (Medium::default(), Dice::new(1));
+        let (mut medium, mut dice) = (Propagation::default(), Dice::new(1));
         medium.set_loss(Loss::bit_errors(2_000));
         let mut arrived = |bytes| {
             let frames = (0..10_000).map(|_| medium.loses(RadioId(0), RadioId(1), bytes, &mut dice));
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn distance_decides_until_somebody_says_otherwise() {
         let [a, b, c] = [RadioId(0), RadioId(1), RadioId(2)];
-        let mut medium = Medium::default();
+        let mut medium = Propagation::default();
         assert_eq!(medium.level_db(a, b), Some(0));
         medium.place(b, Position { x_m: 300, y_m: 400 });
         medium.place(c, Position { x_m: -2_000, y_m: 0 });

@@ -4,7 +4,7 @@
 //! each other, losses in bursts, carrier sense as TNCs do it; and on request frames that come damaged or twice.
 //! Equal seeds and equal calls give equal frames, byte for byte.
 //!
-//! Left out: several spreading factors at once (one [`Line`] for all; radios on different frequencies do not meet),
+//! Left out: several spreading factors at once (one [`PhyRate`] for all; radios on different frequencies do not meet),
 //! propagation time, and the sum of several weak interferers (the loudest counts).
 //!
 //! The owner calls [`Air::transmit`] with the frames of a radio, [`Air::poll`] until it is empty, and comes
@@ -17,9 +17,9 @@ mod tally;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::airtime::Line;
+use crate::airtime::PhyRate;
 use dice::Dice;
-use medium::Medium;
+use medium::Propagation;
 use tally::Log;
 
 pub use medium::{Loss, Position};
@@ -43,9 +43,9 @@ pub struct RadioId(pub u16);
 /// When a radio begins to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// At once, whoever is on air; a frame is refused while one is going out.
+    /// At once, even while others are on air; a frame is refused while one is going out.
     AtOnce,
-    /// When it hears nobody, by p-persistence: with probability (`persistence` + 1)/256, else again after a slot.
+    /// When it hears no carrier, by p-persistence: with probability (`persistence` + 1)/256, else again after a slot.
     /// Frames wait in its queue.
     Listen {
         /// KISS parameter P.
@@ -108,7 +108,7 @@ struct Radio {
 
 /// A frame on air now.
 #[derive(Clone, Debug)]
-struct Transmission {
+struct FrameOnAir {
     on_air: OnAir,
     /// Who else sent while it was on air, on the same frequency or not: none of them could listen.
     others: BTreeSet<RadioId>,
@@ -126,14 +126,14 @@ enum Event {
 /// The channel.
 #[derive(Clone, Debug)]
 pub struct Air {
-    line: Line,
+    line: PhyRate,
     dice: Dice,
-    medium: Medium,
+    medium: Propagation,
     faults: Faults,
     capture_db: Option<u16>,
     now_us: u64,
     radios: Vec<Radio>,
-    sending: BTreeMap<RadioId, Transmission>,
+    sending: BTreeMap<RadioId, FrameOnAir>,
     events: BTreeMap<(u64, u64), Event>,
     event_count: u64,
     unread: VecDeque<(RadioId, Vec<u8>)>,
@@ -142,11 +142,11 @@ pub struct Air {
 
 impl Air {
     /// A channel without radios: everybody will hear everybody, nothing is lost but by collision.
-    pub fn new(seed: u64, line: Line) -> Self {
+    pub fn new(seed: u64, line: PhyRate) -> Self {
         Air {
             line,
             dice: Dice::new(seed),
-            medium: Medium::default(),
+            medium: Propagation::default(),
             faults: Faults::default(),
             capture_db: None,
             now_us: 0,
@@ -246,12 +246,15 @@ impl Air {
     }
 
     /// The line that times on air go by.
-    pub fn line(&self) -> Line {
+    pub fn line(&self) -> PhyRate {
         self.line
     }
 
     /// Gives a radio a frame. Returns when it will have left at the earliest: a radio that listens may be later,
     /// and is done when [`Air::is_idle`].
+    ///
+    /// # Errors
+    /// [`Busy`]: the frame is not sent.
     pub fn transmit(&mut self, now_ms: u64, radio: RadioId, frame: Vec<u8>) -> Result<u64, Busy> {
         self.advance(now_ms);
         let taken = self.take(radio, frame);
@@ -266,8 +269,8 @@ impl Air {
     fn take(&mut self, id: RadioId, frame: Vec<u8>) -> Result<u64, Busy> {
         let bytes = frame.len();
         let bytes_max = match self.line {
-            Line::LoRa { .. } => crate::airtime::FRAME_BYTES_MAX,
-            Line::BitRate { .. } => FRAME_BYTES_MAX,
+            PhyRate::LoRa { .. } => crate::airtime::FRAME_BYTES_MAX,
+            PhyRate::BitRate { .. } => FRAME_BYTES_MAX,
         };
         if bytes > bytes_max {
             return Err(Busy::TooLong { bytes });
@@ -384,7 +387,7 @@ impl Air {
         }
     }
 
-    /// Until when a radio hears somebody who has been on air for at least so long.
+    /// Until when a radio hears another that has been on air for at least so long.
     fn carrier_until_us(&self, id: RadioId, detect_us: u64) -> Option<u64> {
         let frequency_hz = self.radio(id)?.frequency_hz;
         let heard = self.sending.values().filter(|sending| {
@@ -406,7 +409,7 @@ impl Air {
         radio.stats.sent_bytes += frame.len() as u64;
         radio.stats.airtime_us += airtime_us;
         let frequency_hz = radio.frequency_hz;
-        let mut own = Transmission {
+        let mut own = FrameOnAir {
             on_air: OnAir { radio: id, frequency_hz, start_us, end_us, frame },
             others: BTreeSet::new(),
             interferers: BTreeSet::new(),
@@ -437,7 +440,7 @@ impl Air {
         self.attempt_at(self.now_us, id);
     }
 
-    fn receive(&mut self, transmission: &Transmission, to: RadioId) {
+    fn receive(&mut self, transmission: &FrameOnAir, to: RadioId) {
         let on_air = &transmission.on_air;
         let Some(level_db) = self.medium.level_db(on_air.radio, to) else { return };
         let tuned = |radio: &Radio| radio.on && radio.frequency_hz == on_air.frequency_hz;
@@ -460,7 +463,7 @@ impl Air {
         }
     }
 
-    fn is_spoilt(&self, transmission: &Transmission, to: RadioId, level_db: i32) -> bool {
+    fn is_spoilt(&self, transmission: &FrameOnAir, to: RadioId, level_db: i32) -> bool {
         let interferers = transmission.interferers.iter();
         let loudest_db = interferers.filter_map(|from| self.medium.level_db(*from, to)).max();
         match (loudest_db, self.capture_db) {

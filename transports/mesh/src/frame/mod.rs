@@ -9,14 +9,14 @@
 //! ```
 //! AES-128-CCM (RFC 3610) with a tag of 8 bytes; the header is its associated data, the nonce is the full 32-bit
 //! counter, of which the header carries the low half. Who may open is who may read: the key is one for each audience,
-//! sender and boot epoch ([`keys`](crate::frame::keys)). [`opening`] announces a boot epoch; [`track`] and [`window`] say
+//! sender and boot epoch ([`keys`](crate::frame::keys)). [`announcement`] announces a boot epoch; [`track`] and [`window`] record
 //! which counters were seen. In clear mode a frame is the same header and the payload, and no tag.
 //!
 //! A frame under an audience key proves that some member sent it, no more.
 
+pub mod announcement;
 pub mod handshake;
 pub mod keys;
-pub mod opening;
 pub(crate) mod parts;
 pub mod track;
 pub mod window;
@@ -148,7 +148,7 @@ impl Counter {
 #[derive(Debug, Default)]
 pub struct Counters {
     next: u64,
-    /// From `next` on, what somebody else has used in our name: listeners take none twice. At most [`LEFT_OUT_MAX`], the nearest.
+    /// From `next` on, what another has used in our name: listeners take none twice. At most [`LEFT_OUT_MAX`], the nearest.
     left_out: BTreeSet<u32>,
 }
 
@@ -177,7 +177,7 @@ impl Counters {
         u32::try_from(self.next).unwrap_or(u32::MAX)
     }
 
-    /// Leaves out a number that was heard in our name. (Going beyond it would let whoever forges lead us away from where listeners
+    /// Leaves out a number that was heard in our name. (Going beyond it would let a forger lead us away from where listeners
     /// expect us.)
     pub fn leave_out(&mut self, heard: u32) {
         if u64::from(heard) >= self.next {
@@ -188,7 +188,7 @@ impl Counters {
         }
     }
 
-    /// Skips what is below `next`, as a signed opening says.
+    /// Skips what is below `next`, as a signed announcement asks.
     pub fn go_up_to(&mut self, next: u32) {
         self.next = self.next.max(next.into());
         self.left_out = self.left_out.split_off(&next);

@@ -1,4 +1,4 @@
-//! Clear messages that do not fit one frame and come before any key: openings and handshakes.
+//! Clear messages that do not fit one frame and come before any key: announcements and handshakes.
 
 /// The numbered parts of one message, as they come.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Parts {
     }
 }
 
-/// The two bytes that tell the parts of two messages apart: the first of the BLAKE3 hash.
+/// The two bytes that distinguish the parts of two messages: the first of the BLAKE3 hash.
 pub(crate) fn check(message: &[u8]) -> [u8; 2] {
     let [first, second, ..] = *blake3::hash(message).as_bytes();
     [first, second]

@@ -1,21 +1,21 @@
-//! A sender's counters as one listener knows them: taken at most once each, and carried away by nobody.
+//! A sender's counters as one listener knows them: taken at most once each, and no forger carries them away.
 //!
 //! Under an audience key any member can seal a frame in another's name, with any counter. If the newest counter alone decided what is
 //! too old, one such frame, far ahead, would lock its honest sender out. So there are two windows:
 //!
-//! - The *zone*: [`ZONE_FRAMES`] counters from the sender's signed word on (its opening), one bit each. Who was heard in it and who
-//!   was not is known exactly, so that nothing in it is too old. Nobody but the sender moves it.
+//! - The *zone*: [`ZONE_FRAMES`] counters from the sender's signed word on (its announcement), one bit each. Who was heard in it and who
+//!   was not is known exactly, so that nothing in it is too old. Only the sender moves it.
 //! - Beyond the zone the sliding [`Window`], which follows what comes.
 //!
 //! A frame in the zone that is far behind the sliding window shows that this was led away, and brings it back: what a forger
 //! leads away goes on with the next honest frame. A forger can still use up a counter before its owner does: one frame for one.
-//! Whoever is beyond the zone and locked out is heard again after its next opening, which is asked for.
+//! A sender beyond the zone that is locked out is heard again after its next announcement, which is asked for.
 
 use super::Window;
 use super::window::{Seen, WINDOW_FRAMES};
 
-/// Counters known one by one, from the signed one on: as many as a header's low half can be told apart forward, halved. A sender
-/// signs anew long before it has used so many.
+/// Counters known one by one, from the signed one on: half of what a header's low half distinguishes forward. A sender
+/// signs again long before it has used so many.
 pub const ZONE_FRAMES: u32 = 1 << 15;
 
 /// See the module.
@@ -30,7 +30,7 @@ pub struct Track {
     floor: u64,
 }
 
-/// What taking a counter told.
+/// What taking a counter showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken {
     /// By how much it was above the highest before; 0 for one below, and for the first.
@@ -40,7 +40,7 @@ pub struct Taken {
 }
 
 impl Track {
-    /// After a restart: everything up to and including `highest` counts as taken until the sender signs anew, above `signed`, its
+    /// After a restart: everything up to and including `highest` counts as taken until the sender signs again, above `signed`, its
     /// newest word before.
     pub fn from_record(highest: u32, signed: u32) -> Self {
         Track {
@@ -83,6 +83,9 @@ impl Track {
     }
 
     /// Whether this counter may still be taken.
+    ///
+    /// # Errors
+    /// [`Seen`]: the counter was taken before, or is too old to know.
     pub fn check(&self, counter: u32) -> Result<(), Seen> {
         let Some(bit) = self.bit(counter) else { return self.window.check(counter) };
         if self.has(bit) {
@@ -192,7 +195,7 @@ mod tests {
         assert!(receive(&mut track, 501).is_some());
         assert!(receive(&mut track, 30_000).is_some() && receive(&mut track, 502).is_some());
         assert!((0..=502).all(|counter| receive(&mut track, counter).is_none()));
-        // The record had been led away: its owner is at 400, and says so.
+        // The record had been led away: its owner is at 400, and signs that.
         track.heard_signed(400);
         assert!(receive(&mut track, 400).is_some());
         assert!((0..=400).all(|counter| receive(&mut track, counter).is_none()));

@@ -35,7 +35,7 @@ impl Window {
         Window { above: u64::from(highest) + 1, seen: u128::MAX, signed: 0 }
     }
 
-    /// With this highest counter taken, and below it those of which `is_taken` says so.
+    /// With this highest counter taken, and below it those for which `is_taken` holds.
     pub(super) fn with(highest: u32, is_taken: impl Fn(u32) -> bool) -> Self {
         let seen = (0..WINDOW_FRAMES).filter(|n| highest.checked_sub(*n).is_none_or(&is_taken));
         Window { above: u64::from(highest) + 1, seen: seen.fold(1, |bits, n| bits | 1 << n), signed: 0 }
@@ -61,6 +61,9 @@ impl Window {
     }
 
     /// Whether this counter may still be taken.
+    ///
+    /// # Errors
+    /// [`Seen`]: the counter was taken before, or is too old to know.
     pub fn check(&self, counter: u32) -> Result<(), Seen> {
         match self.above.checked_sub(u64::from(counter) + 1) {
             None => Ok(()),

@@ -219,14 +219,14 @@ impl Channels {
         self.by_owner.values().map(|channel| channel.series.next()).max().unwrap_or(0).max(self.floor)
     }
 
-    /// One number for all audiences, for a signed opening: none of our next frames has a lower one.
+    /// One number for all audiences, for a signed announcement: none of our next frames has a lower one.
     pub(super) fn align_counters(&mut self) -> u32 {
         self.floor = self.highest_counter();
         self.by_owner.values_mut().for_each(|channel| channel.series.go_up_to(self.floor));
         self.floor
     }
 
-    /// A new boot epoch of ours: counters start anew, under keys that are new.
+    /// A new boot epoch of ours: counters restart, under keys that are new.
     pub(super) fn restart_counters(&mut self, start: u32) {
         self.floor = start;
         self.by_owner.values_mut().for_each(|channel| channel.series = Counters::starting_at(start));

@@ -1,32 +1,32 @@
-//! Boot epochs: our own, the newest of each peer, whom to ask and whom to answer.
+//! Boot epochs: our own, the newest of each peer, which to ask for and which to answer.
 
+use crate::frame::announcement::{Address, EpochAnnouncement};
 use crate::frame::keys::{Alias, BootEpoch, Hint};
-use crate::frame::opening::{Address, Opening};
 use crate::peer::PeerId;
 use std::collections::BTreeMap;
 
 /// Peers whose newest epoch is kept; beyond, those in no audience of ours are forgotten.
 pub const HEARD_MAX: usize = 1_024;
-/// Senders whose opening is asked for at once; a further one waits until one is heard or given up.
+/// Senders whose announcement is asked for at once; a further one waits until one is heard or given up.
 pub const WANTED_MAX: usize = 32;
-/// After asking, the same sender is not asked for again so soon; half as long again each time, up to [`ASK_EVERY_MAX_MS`]. (An opening
+/// After asking, the same sender is not asked for again so soon; half as long again each time, up to [`ASK_EVERY_MAX_MS`]. (An announcement
 /// is among the longest frames that go out in one piece: where bits go wrong it takes several tries.)
 pub const ASK_EVERY_MS: u64 = 15_000;
 /// How often a sender is asked for that is not heard again: question and answer may be lost.
 pub const ASK_TRIES_MAX: u8 = 8;
 /// The longest time between two questions.
 pub const ASK_EVERY_MAX_MS: u64 = 3_600_000;
-/// Our opening is sent on request no more often than this.
+/// Our announcement is sent on request no more often than this.
 pub const ANSWER_EVERY_MS: u64 = 10_000;
-/// A peer's newest opening is sent against an older one no more often than this.
+/// A peer's newest announcement is sent against an older one no more often than this.
 pub const CORRECT_EVERY_MS: u64 = 300_000;
-/// Our opening is repeated after so many frames and so long, both doubled each time up to these. Whoever missed it asks for it: this
+/// Our announcement is repeated after so many frames and so long, both doubled each time up to these. A peer that missed it asks for it: this
 /// is for who hears us and is not heard.
 pub const REPEAT_FRAMES: (u32, u32) = (32, 256);
 /// As [`REPEAT_FRAMES`], in milliseconds.
 pub const REPEAT_MS: (u64, u64) = (60_000, 3_600_000);
-/// A repeated opening waits until we have sent nothing for so long: what we said may be answered, and the answer goes first. Whoever
-/// always has something to say repeats it after twice as many frames.
+/// A repeated announcement waits until we have sent nothing for so long: what we sent may be answered, and the answer goes first. A station
+/// that always has something to send repeats it after twice as many frames.
 pub const REPEAT_QUIET_MS: u64 = 60_000;
 /// On hearing a newer epoch of ours, a new one is begun no more often than this: two copies of one disk that are both
 /// running push each other on for ever.
@@ -34,21 +34,21 @@ pub const RENEW_EVERY_MS: u64 = 600_000;
 /// A sender whose frames fail so often in a row is asked where its counter stands.
 pub const FAILURES_MAX: u8 = 3;
 
-/// Our own epoch and when its opening goes out.
+/// Our own epoch and when its announcement goes out.
 #[derive(Debug)]
 pub(super) struct OwnEpoch {
     pub(super) epoch: BootEpoch,
     /// It is on disk; before, nothing is sent.
     pub(super) durable: bool,
     /// As it was signed last.
-    pub(super) opening: Option<Opening>,
+    pub(super) announcement: Option<EpochAnnouncement>,
     /// When it was sent last.
     sent_ms: Option<u64>,
     frames_since: u32,
     /// When our last frame went out.
     frame_ms: u64,
     repeats: u32,
-    /// Somebody asked: when to answer.
+    /// A peer asked: when to answer.
     answer_ms: Option<u64>,
     /// When it was begun, if another of ours was heard in this run.
     renewed_ms: Option<u64>,
@@ -59,7 +59,7 @@ impl OwnEpoch {
         OwnEpoch {
             epoch,
             durable: false,
-            opening: None,
+            announcement: None,
             sent_ms: None,
             frames_since: 0,
             frame_ms: 0,
@@ -74,12 +74,12 @@ impl OwnEpoch {
         OwnEpoch { renewed_ms: Some(now_ms), ..Self::new(epoch) }
     }
 
-    /// Whether the opening was sent at all: it goes before everything else.
+    /// Whether the announcement was sent at all: it goes before everything else.
     pub(super) fn is_announced(&self) -> bool {
         self.sent_ms.is_some()
     }
 
-    /// When the opening is to be sent again, if nothing changes; on request not before `free_ms`.
+    /// When the announcement is to be sent again, if nothing changes; on request not before `free_ms`.
     pub(super) fn due_ms(&self, free_ms: u64) -> Option<u64> {
         let sent_ms = self.sent_ms?;
         let doubled = 1_u64 << self.repeats.min(16);
@@ -91,7 +91,7 @@ impl OwnEpoch {
         repeat_ms.into_iter().chain(self.answer_ms.map(|answer_ms| answer_ms.max(free_ms))).min()
     }
 
-    pub(super) fn sent_opening(&mut self, now_ms: u64) {
+    pub(super) fn sent_announcement(&mut self, now_ms: u64) {
         if self.is_announced() && self.answer_ms.is_none() {
             self.repeats += 1;
         }
@@ -103,18 +103,18 @@ impl OwnEpoch {
         self.frames_since = self.frames_since.saturating_add(1);
     }
 
-    /// Somebody asks for our opening.
+    /// A peer asks for our announcement.
     pub(super) fn asked(&mut self, now_ms: u64) {
         let earliest = self.sent_ms.map_or(now_ms, |sent| now_ms.max(sent + ANSWER_EVERY_MS));
         self.answer_ms.get_or_insert(earliest);
     }
 
-    /// Whether somebody waits for our opening.
+    /// Whether a peer waits for our announcement.
     pub(super) fn is_asked(&self) -> bool {
         self.answer_ms.is_some()
     }
 
-    /// Somebody is there who has not understood it; before the first one there is nothing to repeat.
+    /// A peer is there that has not understood it; before the first one there is nothing to repeat.
     pub(super) fn announce(&mut self, now_ms: u64) {
         if self.is_announced() {
             self.answer_ms = Some(now_ms);
@@ -129,7 +129,7 @@ impl OwnEpoch {
 
 /// A sender that cannot be understood.
 #[derive(Debug)]
-struct Wanted {
+struct WantedAnnouncement {
     /// Of its frame, as it stands in the question.
     epoch_low: u8,
     /// When to ask; `None` after the last try, until it is heard again.
@@ -139,17 +139,17 @@ struct Wanted {
     wait_ms: u64,
 }
 
-/// The newest opening of each peer.
+/// The newest announcement of each peer.
 #[derive(Debug, Default)]
 pub(super) struct Epochs {
-    heard: BTreeMap<PeerId, Opening>,
+    heard: BTreeMap<PeerId, EpochAnnouncement>,
     failures: BTreeMap<PeerId, u8>,
-    wanted: BTreeMap<(Alias, Hint), Wanted>,
+    wanted: BTreeMap<(Alias, Hint), WantedAnnouncement>,
     /// Who announced an epoch that is not its newest: when to answer, and when that was done.
     corrections: BTreeMap<PeerId, (Option<u64>, u64)>,
 }
 
-/// What an opening was, compared with what is known.
+/// What an announcement was, compared with what is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum News {
     /// A newer epoch.
@@ -161,36 +161,42 @@ pub(super) enum News {
 }
 
 impl Epochs {
-    pub(super) fn new(heard: BTreeMap<PeerId, Opening>) -> Self {
+    pub(super) fn new(heard: BTreeMap<PeerId, EpochAnnouncement>) -> Self {
         Epochs { heard, ..Self::default() }
     }
 
-    pub(super) fn newest(&self, peer: &PeerId) -> Option<&Opening> {
+    pub(super) fn newest(&self, peer: &PeerId) -> Option<&EpochAnnouncement> {
         self.heard.get(peer)
     }
 
     /// Whether these very bytes were verified before.
-    pub(super) fn is_known(&self, opening: &Opening) -> Option<PeerId> {
-        self.heard.iter().find(|(_, known)| *known == opening).map(|(peer, _)| *peer)
+    pub(super) fn is_known(&self, announcement: &EpochAnnouncement) -> Option<PeerId> {
+        self.heard.iter().find(|(_, known)| *known == announcement).map(|(peer, _)| *peer)
     }
 
-    /// Takes an opening that `peer` signed.
-    pub(super) fn take(&mut self, now_ms: u64, peer: PeerId, opening: Opening, wait_ms: u64) -> News {
+    /// Takes an announcement that `peer` signed.
+    pub(super) fn take(
+        &mut self,
+        now_ms: u64,
+        peer: PeerId,
+        announcement: EpochAnnouncement,
+        wait_ms: u64,
+    ) -> News {
         let news = match self.heard.get(&peer) {
             None => News::Newer,
-            Some(known) if opening.epoch.number > known.epoch.number => News::Newer,
-            Some(known) if opening.epoch == known.epoch => News::Same,
+            Some(known) if announcement.epoch.number > known.epoch.number => News::Newer,
+            Some(known) if announcement.epoch == known.epoch => News::Same,
             Some(_) => News::Older,
         };
         match news {
             News::Older => self.correct(now_ms, peer, wait_ms),
             News::Newer => {
-                self.heard.insert(peer, opening);
+                self.heard.insert(peer, announcement);
             }
             News::Same => {
-                let known = self.heard.entry(peer).or_insert(opening);
-                if opening.counter > known.counter {
-                    *known = opening;
+                let known = self.heard.entry(peer).or_insert(announcement);
+                if announcement.counter > known.counter {
+                    *known = announcement;
                 }
             }
         }
@@ -228,7 +234,7 @@ impl Epochs {
             let Some(oldest) = oldest else { return };
             self.wanted.remove(&oldest);
         }
-        let wanted = self.wanted.entry(name).or_insert(Wanted {
+        let wanted = self.wanted.entry(name).or_insert(WantedAnnouncement {
             epoch_low: address.epoch_low,
             due_ms: None,
             tries: 0,
@@ -239,7 +245,7 @@ impl Epochs {
         wanted.due_ms.get_or_insert((now_ms + wait_ms).max(wanted.not_before_ms));
     }
 
-    /// We asked, or heard somebody ask. `jitter_ms`, so that not all who want it try again together.
+    /// We asked, or heard a peer ask. `jitter_ms`, so that not all who want it try again together.
     pub(super) fn asked(&mut self, now_ms: u64, address: &Address, jitter_ms: u64) {
         if let Some(wanted) = self.wanted.get_mut(&(address.alias, address.hint)) {
             wanted.not_before_ms = now_ms + wanted.wait_ms + jitter_ms;
@@ -256,13 +262,13 @@ impl Epochs {
 
     /// The question that is due.
     pub(super) fn question(&self, now_ms: u64) -> Option<Address> {
-        let due = |wanted: &Wanted| wanted.due_ms.is_some_and(|due| due <= now_ms);
+        let due = |wanted: &WantedAnnouncement| wanted.due_ms.is_some_and(|due| due <= now_ms);
         let (&(alias, hint), wanted) = self.wanted.iter().find(|(_, wanted)| due(wanted))?;
         Some(Address { epoch_low: wanted.epoch_low, alias, hint })
     }
 
     /// The correction that is due: whose, and what is known.
-    pub(super) fn correction(&self, now_ms: u64) -> Option<(PeerId, Opening)> {
+    pub(super) fn correction(&self, now_ms: u64) -> Option<(PeerId, EpochAnnouncement)> {
         let due = |(due, _): &(Option<u64>, u64)| due.is_some_and(|due| due <= now_ms);
         let peer = self.corrections.iter().find(|(_, when)| due(when)).map(|(peer, _)| *peer)?;
         Some((peer, *self.heard.get(&peer)?))

@@ -1,6 +1,6 @@
 //! How long frames may be and still arrive.
 //!
-//! Where single bits go wrong, a frame is lost for being long, and no repetition of it is of use. Nobody says which frames he
+//! Where single bits go wrong, a frame is lost for being long, and no repetition of it is of use. No peer reports which frames it
 //! missed; but a listener that goes on lacking what was sent shows it:
 //!
 //! - The same long message is handed over again and again. Its listeners lack it still, and that is less likely than one in fifty by
@@ -20,7 +20,7 @@ const FORGIVEN_MS: u64 = 24 * 3_600_000;
 const REMEMBERED_MAX: usize = 16;
 /// For so long.
 const REMEMBERED_MS: u64 = 900_000;
-/// Loss is taken for this at least: what is heard of a neighbour is no proof of what he hears.
+/// Loss is taken for this at least: what is heard of a neighbour is no proof of what it hears.
 const LOSS_PERMILLE_MIN: u16 = 100;
 /// What happens more rarely than this by chance is no chance.
 const CHANCE: f64 = 0.02;
@@ -39,13 +39,13 @@ pub(super) struct Fit {
     /// Falls in a row, and the last one.
     falls: u32,
     fell_ms: u64,
-    sent: VecDeque<Sent>,
+    sent: VecDeque<Offered>,
     /// Fragments of late that were asked for: how many were sent, and how many of them arrived.
     repairs: (usize, usize),
 }
 
 #[derive(Debug)]
-struct Sent {
+struct Offered {
     print: [u8; 8],
     times: u32,
     last_ms: u64,
@@ -110,11 +110,11 @@ impl Fit {
         if self.sent.len() >= REMEMBERED_MAX {
             self.sent.pop_front();
         }
-        self.sent.push_back(Sent { print, times: times + 1, last_ms: now_ms });
+        self.sent.push_back(Offered { print, times: times + 1, last_ms: now_ms });
         false
     }
 
-    /// A listener has said how many of the fragments that it asked for, of this length with all headers, have arrived. Whether frames
+    /// A listener has reported how many of the fragments that it asked for, of this length with all headers, have arrived. Whether frames
     /// get shorter.
     pub(super) fn arrived(&mut self, now_ms: u64, frame_bytes: usize, arrived: usize, sent: usize) -> bool {
         if !self.can_fall(frame_bytes) {

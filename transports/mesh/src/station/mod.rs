@@ -24,7 +24,7 @@
 //! | long messages | [`SenderLimits`], [`MemoryLimits`] | refused; the least complete is dropped |
 //! | frames kept until their sender's epoch is known | [`HELD_FRAMES_MAX`], [`HELD_MS`] | the oldest goes |
 //! | peers whose epoch is remembered | [`HEARD_MAX`] | those in no audience go |
-//! | signatures tried for openings of nobody named | [`SIGNATURES_AT_ONCE`] | only whom the header names |
+//! | signatures tried for announcements whose header names no signer | [`SIGNATURES_AT_ONCE`] | only peers that the header names |
 //! | audiences, members | [`CHANNELS_MAX`], [`MEMBERS_MAX`] | refused |
 
 mod channels;
@@ -47,29 +47,29 @@ pub use fit::LONGER_AFTER_MS;
 pub use outbox::{METAS_MAX, QUEUE_FRAMES_MAX};
 pub use receive::{HELD_FRAMES_MAX, HELD_MS, SIGNATURES_AN_HOUR, SIGNATURES_AT_ONCE};
 pub use rejection::{Rejection, Rejections};
-pub use shown::Transfer;
+pub use shown::BulkTransfer;
 pub use transmit::{SIGN_AGAIN_ASKED_FRAMES, SIGN_AGAIN_FRAMES};
 
 use crate::airtime::ledger::{Account, HOUR_MS, Ledger, LedgerRecord, Priority, Verdict};
 use crate::airtime::region::Rules;
-use crate::airtime::{FRAME_BYTES_MAX, Line};
+use crate::airtime::{FRAME_BYTES_MAX, PhyRate};
 use crate::bulk::fragment::{MemoryLimits, MessageId, OfferError, Sender, SenderLimits};
 use crate::bulk::repair::Listener;
+use crate::frame::announcement::{EpochAnnouncement, EpochAnnouncements};
 use crate::frame::keys::{AudienceKey, BootEpoch, Identity, Mode};
-use crate::frame::opening::{Opening, Openings};
 use crate::frame::{FRAME_BYTES_MIN, HEADER_BYTES, Kind, OVERHEAD_BYTES, PADDED_BYTES_MAX};
 use crate::peer::PeerId;
 use channels::{ChannelKeys, Channels};
 use epochs::{Epochs, OwnEpoch};
 use fit::Fit;
 use outbox::Outbox;
-use random::Random;
+use random::StationRandom;
 use receive::Inbound;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The longest call sign, bytes.
 pub const CALL_SIGN_BYTES_MAX: usize = 32;
-/// What the station itself sends (openings, questions for them, call sign) is charged to this account.
+/// What the station itself sends (announcements, questions for them, call sign) is charged to this account.
 pub const STATION_ACCOUNT: Account = Account(0);
 
 /// The call sign and how often it must be heard.
@@ -95,7 +95,7 @@ pub struct StationConfig {
     /// Required where the band is an amateur one.
     pub call_sign: Option<CallSign>,
     /// How fast bytes leave.
-    pub line: Line,
+    pub line: PhyRate,
     /// 32 random bytes, **new at each start**: the boot epoch's salt comes of them.
     pub seed: [u8; 32],
 }
@@ -105,8 +105,8 @@ pub struct StationConfig {
 pub struct StationRecords {
     /// Number of our newest boot epoch.
     pub own_epoch: Option<u32>,
-    /// The newest opening heard of each peer.
-    pub heard: BTreeMap<PeerId, Opening>,
+    /// The newest announcement heard of each peer.
+    pub heard: BTreeMap<PeerId, EpochAnnouncement>,
     /// Where the windows were.
     pub windows: Vec<WindowRecord>,
 }
@@ -150,10 +150,10 @@ pub enum StationError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     /// Our boot epoch. Nothing is sent before it is durable. (Where an older one was lost with its disk, the fresh salt keeps the
-    /// keys new and the peers tell the number.)
+    /// keys new and the peers send the number.)
     OwnEpoch(BootEpoch),
-    /// The newest opening of a peer.
-    Heard(PeerId, Opening),
+    /// The newest announcement of a peer.
+    Heard(PeerId, EpochAnnouncement),
     /// How far a sender was heard in an audience.
     Window(WindowRecord),
     /// Airtime: no frame leaves that it does not cover.
@@ -171,7 +171,7 @@ pub struct Outgoing {
     pub bytes: Vec<u8>,
     /// How urgent.
     pub priority: Priority,
-    /// Whom its airtime is charged to.
+    /// The account that its airtime is charged to.
     pub account: Account,
     /// Under the audience's key before the last renewal, for readers who do not have the new one yet.
     pub previous_key: bool,
@@ -235,7 +235,7 @@ pub enum Transmit {
         /// The bytes to send.
         frame: Vec<u8>,
         /// The account and airtime of the charge.
-        charge: Charge,
+        charge: FrameCharge,
     },
     /// A record must be durable before anything leaves: drain [`Station::poll_record`], then call again.
     NeedsRecord,
@@ -245,7 +245,7 @@ pub enum Transmit {
 
 /// What a frame cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Charge {
+pub struct FrameCharge {
     /// The account that was charged.
     pub account: Account,
     /// Time on air, microseconds.
@@ -271,12 +271,12 @@ impl Reception {
 /// What a frame was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Received {
-    /// A whole message. In encrypted mode *some member of the audience* sent it; in clear mode anybody may have, and of members whose
+    /// A whole message. In encrypted mode *some member of the audience* sent it; in clear mode any sender may have, and of members whose
     /// hints are the same the first is named.
     Message {
         /// Owner of the audience.
         channel: PeerId,
-        /// Whom the header names.
+        /// The member that the header names.
         from: PeerId,
         /// What it is: 5 to 15.
         kind: Kind,
@@ -293,16 +293,16 @@ pub enum Received {
         epoch: BootEpoch,
     },
     /// An epoch of *ours*, signed by us, that is not this one and not older: we run from a restored backup, or a copy of us is
-    /// running. We open one beyond it; the node above should tell its operator.
+    /// running. We open one beyond it; the node above should alert its operator.
     OwnEpoch {
         /// What was heard.
         theirs: BootEpoch,
     },
     /// A part of something longer.
     Part,
-    /// Somebody lacks fragments, or has them no more.
+    /// A member lacks fragments, or has them no more.
     Nack,
-    /// Somebody asks for an opening.
+    /// A peer asks for an announcement.
     Question,
     /// A frame of a handshake, for an `Initiator` or a `Responder`.
     Join(Vec<u8>),
@@ -328,15 +328,15 @@ pub struct Station {
     frame_bytes_min: usize,
     fit: Fit,
     call_sign: Option<CallSign>,
-    line: Line,
-    random: Random,
+    line: PhyRate,
+    random: StationRandom,
     ledger: Ledger,
     own: OwnEpoch,
     /// Numbers of our epoch that were heard from elsewhere: go beyond.
     beyond: Option<u32>,
     channels: Channels,
     epochs: Epochs,
-    openings: Openings,
+    announcements: EpochAnnouncements,
     inbound: Inbound,
     listener: Listener,
     sender: Sender,
@@ -349,7 +349,7 @@ pub struct Station {
 #[derive(Debug, Default)]
 struct Records {
     own: Option<BootEpoch>,
-    heard: BTreeMap<PeerId, Opening>,
+    heard: BTreeMap<PeerId, EpochAnnouncement>,
     windows: BTreeMap<(PeerId, PeerId), WindowRecord>,
     ledger: Option<LedgerRecord>,
 }
@@ -362,7 +362,7 @@ impl Records {
     fn pop(&mut self) -> Option<Record> {
         let own = self.own.take().map(Record::OwnEpoch);
         let ledger = || self.ledger.take().map(Record::Ledger);
-        let heard = || self.heard.pop_first().map(|(peer, opening)| Record::Heard(peer, opening));
+        let heard = || self.heard.pop_first().map(|(peer, announcement)| Record::Heard(peer, announcement));
         let window = || self.windows.pop_first().map(|(_, window)| Record::Window(window));
         own.or_else(ledger).or_else(heard).or_else(window)
     }
@@ -370,6 +370,9 @@ impl Records {
 
 impl Station {
     /// A station with no audience yet. Its own boot epoch is the first record.
+    ///
+    /// # Errors
+    /// [`StationError`] where the configuration does not suit the radio or the band's rules.
     pub fn new(config: StationConfig, records: StationRecords, ledger: Ledger) -> Result<Self, StationError> {
         let frame_bytes_max = config.frame_bytes_max;
         if !(FRAME_BYTES_MIN..=FRAME_BYTES_MAX).contains(&frame_bytes_max) {
@@ -383,13 +386,13 @@ impl Station {
             return Err(StationError::CallSign);
         }
         let call_sign = obey(ledger.rules(), config.mode, config.call_sign)?;
-        let mut random = Random::new(&config.seed);
+        let mut random = StationRandom::new(&config.seed);
         let epoch = BootEpoch::after(records.own_epoch, random.bytes()).ok_or(StationError::EpochsUsedUp)?;
         let me = config.us.peer_id();
         let frame_ms = config.line.frame_us(frame_bytes_max).div_ceil(1_000);
         let mut channels = Channels::new(records.windows);
         if config.mode == Mode::SignedClear {
-            // Nothing tells a restart from a repetition but the counter: it begins anywhere.
+            // Only the counter distinguishes a restart from a repetition: it begins anywhere.
             channels.restart_counters(u32::from_be_bytes(random.bytes()) >> 1);
         }
         let outbox = Outbox::new(ledger.budget_ms().unwrap_or(HOUR_MS));
@@ -407,7 +410,7 @@ impl Station {
             beyond: None,
             channels,
             epochs: Epochs::new(records.heard),
-            openings: Openings::default(),
+            announcements: EpochAnnouncements::default(),
             inbound: Inbound::default(),
             listener: Listener::new(MemoryLimits::default(), frame_ms, u64::from_be_bytes(random.bytes())),
             sender: Sender::new(me, SenderLimits::default(), frame_ms),
@@ -424,8 +427,11 @@ impl Station {
         Ok(station)
     }
 
-    /// Takes up an audience of encrypted mode, or changes it: its key, the one before the last renewal, and whom we know in it,
+    /// Takes up an audience of encrypted mode, or changes it: its key, the one before the last renewal, and the members that we know,
     /// us included.
+    ///
+    /// # Errors
+    /// [`ChannelError`]: too many audiences or members; nothing changes.
     pub fn set_channel(
         &mut self,
         owner: PeerId,
@@ -437,6 +443,9 @@ impl Station {
     }
 
     /// Takes up an audience of clear mode, or changes it.
+    ///
+    /// # Errors
+    /// [`ChannelError`]: too many audiences or members; nothing changes.
     pub fn set_clear_channel(
         &mut self,
         owner: PeerId,
@@ -458,7 +467,7 @@ impl Station {
         Ok(())
     }
 
-    /// Somebody new is there who could not know whose opening it heard: ours is sent again.
+    /// Sends our announcement again, for a new member that could not know whose it was when it heard it.
     pub fn announce(&mut self, now_ms: u64) {
         self.own.announce(now_ms);
     }
@@ -477,7 +486,7 @@ impl Station {
     }
 
     /// The radio was set otherwise.
-    pub fn set_line(&mut self, line: Line) {
+    pub fn set_line(&mut self, line: PhyRate) {
         self.line = line;
         let frame_ms = line.frame_us(self.frame_bytes_max).div_ceil(1_000);
         self.listener.set_frame_airtime(frame_ms);
@@ -485,7 +494,7 @@ impl Station {
     }
 
     /// How fast bytes leave.
-    pub fn line(&self) -> Line {
+    pub fn line(&self) -> PhyRate {
         self.line
     }
 
@@ -544,7 +553,7 @@ impl Station {
 
     /// The newest boot epoch that a peer has announced.
     pub fn epoch_of(&self, peer: &PeerId) -> Option<BootEpoch> {
-        self.epochs.newest(peer).map(|opening| opening.epoch)
+        self.epochs.newest(peer).map(|announcement| announcement.epoch)
     }
 
     /// Our own boot epoch.
@@ -552,7 +561,7 @@ impl Station {
         self.own.epoch
     }
 
-    /// The share of frames that this radio misses, in thousandths, as the counters heard tell. It decides how much parity
+    /// The share of frames that this radio misses, in thousandths, as the counters received show. It decides how much parity
     /// goes along.
     pub fn loss_permille(&self) -> u16 {
         self.inbound.loss.permille()
@@ -578,7 +587,7 @@ impl Station {
         // At the very last number there is none beyond: this one's salt is ours alone, and it stays.
         if let Some(epoch) = BootEpoch::after(Some(past), self.random.bytes()) {
             self.own = OwnEpoch::renewed(epoch, now_ms);
-            self.outbox.drop_opening();
+            self.outbox.drop_announcement();
             self.channels.restart_counters(0);
             self.records.own = Some(epoch);
         }
@@ -596,7 +605,7 @@ impl Station {
     }
 }
 
-/// What the band's rules say about the mode and the call sign, which goes as often as they ask for.
+/// Applies the band's rules to the mode and the call sign, which goes as often as they ask for.
 fn obey(
     rules: Option<&Rules>,
     mode: Mode,

@@ -13,7 +13,7 @@ pub const QUEUE_FRAMES_MAX: usize = 32;
 pub const METAS_MAX: usize = 64;
 /// NACKs take one part in so many of an hour's airtime, and as much once at the beginning: what is Control's alone.
 const NACK_SHARE: u64 = 10;
-/// As [`NACK_SHARE`], for openings that are asked for and questions for them, which anybody can provoke: a third of upkeep's.
+/// As [`NACK_SHARE`], for announcements that are asked for and questions for them, which any peer can provoke: a third of upkeep's.
 const PROVOKED_SHARE: u64 = 15;
 /// A call sign goes this much before it must, at most a tenth of the interval: the frame before it takes its time.
 const CALL_SIGN_EARLY_MS: u64 = 30_000;
@@ -22,14 +22,14 @@ const CALL_SIGN_EARLY_MS: u64 = 30_000;
 #[derive(Debug)]
 pub(super) struct Outbox {
     pub(super) queues: BTreeMap<Priority, VecDeque<Item>>,
-    /// The rest of an opening that takes several frames.
-    pub(super) opening: VecDeque<Vec<u8>>,
+    /// The rest of an announcement that takes several frames.
+    pub(super) announcement: VecDeque<Vec<u8>>,
     pub(super) metas: VecDeque<(MessageId, Meta)>,
-    pub(super) call: Call,
+    pub(super) call: LastCallSign,
     /// A peer that opens messages and never ends them, or asks for messages that never were, provokes them.
-    pub(super) nacks: Pace,
-    /// A peer that asks for openings, or uses a member's header, provokes these.
-    pub(super) provoked: Pace,
+    pub(super) nacks: ProvokedBudget,
+    /// A peer that asks for announcements, or uses a member's header, provokes these.
+    pub(super) provoked: ProvokedBudget,
 }
 
 /// One frame to be.
@@ -70,12 +70,12 @@ impl Under {
 
 /// When the call sign was heard last.
 #[derive(Debug, Default)]
-pub(super) struct Call {
+pub(super) struct LastCallSign {
     pub(super) sent_ms: Option<u64>,
     pub(super) traffic_since: bool,
 }
 
-impl Call {
+impl LastCallSign {
     pub(super) fn due_ms(&self, call_sign: &CallSign) -> Option<u64> {
         let every_ms = call_sign.every_ms - CALL_SIGN_EARLY_MS.min(call_sign.every_ms / 10);
         self.sent_ms.map(|sent| sent.saturating_add(every_ms))
@@ -84,14 +84,14 @@ impl Call {
 
 /// Airtime of what others may provoke: an hour's share at once, and then as it grows back.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct ProvokedBudget {
     /// Of an hour, milliseconds.
     share_ms: u64,
     /// Until when the share, as it grows, pays for what was sent.
     paid_until_ms: u64,
 }
 
-impl Pace {
+impl ProvokedBudget {
     /// From when on the next may be sent.
     pub(super) fn free_ms(&self) -> u64 {
         self.paid_until_ms.saturating_sub(HOUR_MS)
@@ -108,11 +108,11 @@ impl Outbox {
     pub(super) fn new(budget_ms: u64) -> Self {
         Outbox {
             queues: BTreeMap::new(),
-            opening: VecDeque::new(),
+            announcement: VecDeque::new(),
             metas: VecDeque::new(),
-            call: Call::default(),
-            nacks: Pace { share_ms: (budget_ms / NACK_SHARE).max(1), paid_until_ms: 0 },
-            provoked: Pace { share_ms: (budget_ms / PROVOKED_SHARE).max(1), paid_until_ms: 0 },
+            call: LastCallSign::default(),
+            nacks: ProvokedBudget { share_ms: (budget_ms / NACK_SHARE).max(1), paid_until_ms: 0 },
+            provoked: ProvokedBudget { share_ms: (budget_ms / PROVOKED_SHARE).max(1), paid_until_ms: 0 },
         }
     }
 
@@ -153,8 +153,8 @@ impl Outbox {
         self.metas.retain(|(_, meta)| meta.channel != *owner);
     }
 
-    /// An opening of an epoch that is no more is not finished.
-    pub(super) fn drop_opening(&mut self) {
-        self.opening.clear();
+    /// An announcement of an epoch that is no more is not finished.
+    pub(super) fn drop_announcement(&mut self) {
+        self.announcement.clear();
     }
 }

@@ -3,11 +3,11 @@
 use std::fmt;
 
 /// A stream of random bytes.
-pub(super) struct Random(blake3::OutputReader);
+pub(super) struct StationRandom(blake3::OutputReader);
 
-impl Random {
+impl StationRandom {
     pub(super) fn new(seed: &[u8; 32]) -> Self {
-        Random(
+        StationRandom(
             blake3::Hasher::new_derive_key("tombolo 2026 radio station seed 1").update(seed).finalize_xof(),
         )
     }
@@ -24,7 +24,7 @@ impl Random {
     }
 }
 
-impl fmt::Debug for Random {
+impl fmt::Debug for StationRandom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Random")
     }

@@ -1,12 +1,12 @@
-//! From a frame to what it means: window, tag, window again; openings; what waits for them.
+//! From a frame to what it means: window, tag, window again; announcements; what waits for them.
 
 use super::epochs::News;
 use super::{CALL_SIGN_BYTES_MAX, Received, Reception, Rejection, Station};
 use crate::airtime::FRAME_BYTES_MAX;
 use crate::bulk::fragment::Progress;
 use crate::bulk::repair::Budget;
+use crate::frame::announcement::{Address, EpochAnnouncement, OpenFrame};
 use crate::frame::keys::Mode;
-use crate::frame::opening::{Address, OpenFrame, Opening};
 use crate::frame::window::Seen;
 use crate::frame::{Header, Kind, OVERHEAD_BYTES, PADDED_BYTES_MAX, Window, open, read_clear, write_clear};
 use crate::peer::PeerId;
@@ -15,9 +15,9 @@ use std::collections::{BTreeSet, VecDeque};
 
 /// Frames kept until their sender's boot epoch is known.
 pub const HELD_FRAMES_MAX: usize = 16;
-/// For so long: what they say is then out of date.
+/// For so long: their content is then out of date.
 pub const HELD_MS: u64 = 3_600_000;
-/// Signatures tried at once for openings that name nobody who signed them; beyond, only whom the header names.
+/// Signatures tried at once for announcements whose header does not name their signer; beyond, only the peers that the header names.
 pub const SIGNATURES_AT_ONCE: u64 = 512;
 /// As [`SIGNATURES_AT_ONCE`], how many grow back in an hour.
 pub const SIGNATURES_AN_HOUR: u64 = 18_000;
@@ -25,7 +25,7 @@ pub const SIGNATURES_AN_HOUR: u64 = 18_000;
 const RECENT_FRAMES_MAX: usize = 128;
 /// For so long.
 const RECENT_MS: u64 = 600_000;
-/// Who may be behind a question or an opening waits up to so many full frames before speaking.
+/// Who may be behind a question or an announcement waits up to so many full frames before speaking.
 pub(super) const WAIT_FRAMES: u64 = 4;
 
 /// What a station remembers of what it heard.
@@ -35,7 +35,7 @@ pub(super) struct Inbound {
     later: VecDeque<Reception>,
     recent: VecDeque<([u8; 16], u64)>,
     signatures: Budget,
-    pub(super) loss: Loss,
+    pub(super) loss: LossEstimate,
 }
 
 impl Default for Inbound {
@@ -45,19 +45,19 @@ impl Default for Inbound {
             later: VecDeque::new(),
             recent: VecDeque::new(),
             signatures: Budget::new(SIGNATURES_AT_ONCE, SIGNATURES_AN_HOUR, 0),
-            loss: Loss::default(),
+            loss: LossEstimate::default(),
         }
     }
 }
 
 /// The share of frames that are missed, from gaps in the counters.
 #[derive(Debug, Default)]
-pub(super) struct Loss {
+pub(super) struct LossEstimate {
     /// In 1/1024 of a thousandth.
     scaled: u64,
 }
 
-impl Loss {
+impl LossEstimate {
     const SCALE: u64 = 1_024;
     /// Each frame counts for one part in so many.
     const MEMORY: u64 = 32;
@@ -83,7 +83,7 @@ impl Loss {
 impl Station {
     /// Takes a frame from the driver, whatever it is. A refusal is counted.
     ///
-    /// Call [`poll_received`](Self::poll_received) afterwards: the frame may have opened others that were held.
+    /// LastCallSign [`poll_received`](Self::poll_received) afterwards: the frame may have opened others that were held.
     pub fn receive(&mut self, now_ms: u64, frame: &[u8]) -> Reception {
         let reception = self.hear(now_ms, frame);
         if let Err(rejection) = reception.outcome {
@@ -160,7 +160,7 @@ impl Station {
         if *sender == self.me {
             return self.try_own(candidate, header, frame);
         }
-        let known = self.epochs.newest(sender).map(|opening| (opening.epoch, opening.counter));
+        let known = self.epochs.newest(sender).map(|announcement| (announcement.epoch, announcement.counter));
         let known = known.filter(|(epoch, _)| epoch.low() == header.epoch_low);
         let (epoch, signed) = known.ok_or(Rejection::UnknownEpoch)?;
         let key = self.channels.key(channel, *previous).map(|key| key.frame_key(self.mode, sender, &epoch));
@@ -175,7 +175,7 @@ impl Station {
                     opened = Some((counter, payload));
                     break;
                 }
-                // A tag that does not hold says least, where another counter was seen.
+                // A tag that does not hold explains least, where another counter was seen.
                 Ok(None) if why == Rejection::FarCounter => why = Rejection::BadTag,
                 Ok(None) => {}
                 Err(seen) => why = seen.into(),
@@ -206,7 +206,7 @@ impl Station {
     ) -> Result<Reception, Rejection> {
         let epoch = self.own.epoch;
         if epoch.low() != header.epoch_low {
-            // Of another start of ours, or of a copy: its opening will tell.
+            // Of another start of ours, or of a copy: its announcement will show it.
             return Err(Rejection::InOurName);
         }
         let key = self.channels.key(&candidate.channel, candidate.previous);
@@ -276,7 +276,7 @@ impl Station {
         held.push_back((frame.to_vec(), now_ms));
     }
 
-    /// An opening was heard: what waited is tried again.
+    /// An announcement was heard: what waited is tried again.
     fn try_held(&mut self, now_ms: u64) {
         let held = std::mem::take(&mut self.inbound.held);
         for (frame, _) in held.into_iter().filter(|(_, at)| now_ms.saturating_sub(*at) < HELD_MS) {
@@ -371,7 +371,7 @@ impl Station {
     }
 
     fn hear_open(&mut self, now_ms: u64, frame: &[u8]) -> Result<Received, Rejection> {
-        match self.openings.decode(frame).ok_or(Rejection::Opening)? {
+        match self.announcements.decode(frame).ok_or(Rejection::Announcement)? {
             OpenFrame::Part => Ok(Received::Part),
             OpenFrame::Request(address) => {
                 let jitter_ms = self.wait_ms(WAIT_FRAMES);
@@ -382,36 +382,38 @@ impl Station {
                 }
                 Ok(if candidates.is_empty() { Received::Foreign } else { Received::Question })
             }
-            OpenFrame::Opening(address, opening) => self.hear_opening(now_ms, address, opening),
+            OpenFrame::Announcement(address, announcement) => {
+                self.hear_announcement(now_ms, address, announcement)
+            }
         }
     }
 
-    fn hear_opening(
+    fn hear_announcement(
         &mut self,
         now_ms: u64,
         address: Address,
-        opening: Opening,
+        announcement: EpochAnnouncement,
     ) -> Result<Received, Rejection> {
         let candidates = self.channels.candidates(address.alias, address.hint);
         let named: BTreeSet<PeerId> = candidates.iter().map(|candidate| candidate.sender).collect();
-        let signer = self.epochs.is_known(&opening);
-        let signer = signer.or_else(|| named.iter().find(|peer| opening.is_by(peer)).copied());
+        let signer = self.epochs.is_known(&announcement);
+        let signer = signer.or_else(|| named.iter().find(|peer| announcement.is_by(peer)).copied());
         // Its header may be of an audience that we are not in.
         let signer = signer.or_else(|| {
             let mut others: Vec<PeerId> = self.channels.everybody().difference(&named).copied().collect();
             let tries = self.inbound.signatures.draw(now_ms, others.len() as u64);
             others.truncate(usize::try_from(tries).unwrap_or(usize::MAX));
-            others.into_iter().find(|peer| opening.is_by(peer))
+            others.into_iter().find(|peer| announcement.is_by(peer))
         });
         let Some(signer) = signer else {
             return if named.is_empty() { Ok(Received::Foreign) } else { Err(Rejection::BadSignature) };
         };
         if signer == self.me {
-            return Ok(self.hear_own_opening(now_ms, &opening));
+            return Ok(self.hear_own_announcement(now_ms, &announcement));
         }
         let wait_ms = self.wait_ms(WAIT_FRAMES);
         let known = self.epochs.newest(&signer).copied();
-        let news = self.epochs.take(now_ms, signer, opening, wait_ms);
+        let news = self.epochs.take(now_ms, signer, announcement, wait_ms);
         if news == News::Older {
             return Err(Rejection::OldEpoch);
         }
@@ -422,18 +424,18 @@ impl Station {
         self.try_held(now_ms);
         if news == News::Same {
             // Where its counter stood by its own word is what a restart goes by.
-            if known.is_some_and(|known| opening.counter > known.counter) {
-                self.records.heard.insert(signer, opening);
+            if known.is_some_and(|known| announcement.counter > known.counter) {
+                self.records.heard.insert(signer, announcement);
             }
             return Ok(Received::Duplicate);
         }
-        self.records.heard.insert(signer, opening);
-        Ok(Received::Epoch { peer: signer, epoch: opening.epoch })
+        self.records.heard.insert(signer, announcement);
+        Ok(Received::Epoch { peer: signer, epoch: announcement.epoch })
     }
 
-    /// An epoch of ours: this one come back, an older one that somebody keeps, or one that we know nothing of.
-    fn hear_own_opening(&mut self, now_ms: u64, opening: &Opening) -> Received {
-        let (theirs, ours) = (opening.epoch, self.own.epoch);
+    /// An epoch of ours: this one come back, an older one that a peer keeps, or one that we know nothing of.
+    fn hear_own_announcement(&mut self, now_ms: u64, announcement: &EpochAnnouncement) -> Received {
+        let (theirs, ours) = (announcement.epoch, self.own.epoch);
         if theirs == ours {
             return Received::Echo;
         }

@@ -13,7 +13,7 @@ pub enum Rejection {
     /// Longer than any radio's frame.
     #[error("longer than any frame")]
     TooLong,
-    /// An audience of ours, and nobody in it who is known.
+    /// An audience of ours, and no known member of it.
     #[error("from nobody known in that audience")]
     UnknownSender,
     /// Its sender's boot epoch is not known; kept for a while, and asked for.
@@ -37,15 +37,15 @@ pub enum Rejection {
     /// Sealed as by us, and not by us: a member forges, or there is a copy of us.
     #[error("sent in our name by somebody else")]
     InOurName,
-    /// An opening whose signature is nobody's that we know of in that audience.
+    /// An announcement whose signature is of no member that we know in that audience.
     #[error("an opening that its sender did not sign")]
     BadSignature,
-    /// An opening of an epoch that is not the newest of its author.
+    /// An announcement of an epoch that is not the newest of its author.
     #[error("a boot epoch that is not its sender's newest")]
     OldEpoch,
     /// Of kind `Open`, and none.
     #[error("no opening, part of one, or request")]
-    Opening,
+    Announcement,
     /// A call sign that is no text.
     #[error("no call sign")]
     CallSign,

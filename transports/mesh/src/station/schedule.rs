@@ -7,18 +7,18 @@ use crate::PeerId;
 use crate::airtime::ledger::{Priority, Verdict};
 use crate::bulk::fragment::MessageId;
 use crate::frame::Kind;
+use crate::frame::announcement::{ANNOUNCEMENT_BYTES, Address, EpochAnnouncement, REQUEST_BYTES};
 use crate::frame::keys::Mode;
-use crate::frame::opening::{Address, OPENING_BYTES, Opening, REQUEST_BYTES};
 use std::collections::VecDeque;
 
 /// Something that could be sent now.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Work {
     CallSign,
-    OpeningRest,
-    Opening,
+    AnnouncementRest,
+    Announcement,
     Question(Address),
-    Correction(PeerId, Opening),
+    Correction(PeerId, EpochAnnouncement),
     Queue(Priority),
     Fragment(MessageId),
 }
@@ -75,7 +75,7 @@ impl Station {
         times.into_iter().min()
     }
 
-    /// When there is something to ask or to say about long messages, and airtime set apart for it.
+    /// When there is something to ask or to answer about long messages, and airtime set apart for it.
     fn nack_due_ms(&mut self, now_ms: u64) -> Option<u64> {
         let due_ms = self.sender.nack_due_ms(now_ms).into_iter().chain(self.listener.poll_timeout()).min()?;
         Some(due_ms.max(self.outbox.nacks.free_ms()))
@@ -118,7 +118,7 @@ impl Station {
         })
     }
 
-    /// What could be sent now, the most urgent first. Where the call sign or our opening must go first, that alone.
+    /// What could be sent now, the most urgent first. Where the call sign or our announcement must go first, that alone.
     fn candidates(&self, now_ms: u64) -> Vec<Candidate> {
         let first = |work, frame_bytes| vec![Candidate { work, frame_bytes, priorities: UNAVOIDABLE }];
         let work = self.work(now_ms);
@@ -129,16 +129,19 @@ impl Station {
         if let Some(call_sign) = self.call_sign.as_ref().filter(|_| call_due) {
             return first(Work::CallSign, call_sign_frame(call_sign, self.frame_bytes_min).len());
         }
-        if let Some(rest) = self.outbox.opening.front() {
-            return first(Work::OpeningRest, rest.len());
+        if let Some(rest) = self.outbox.announcement.front() {
+            return first(Work::AnnouncementRest, rest.len());
         }
         let announced = self.mode == Mode::SignedClear || self.own.is_announced();
         if announced || !work.iter().any(|candidate| self.is_sealed(&candidate.work)) {
             return work;
         }
-        // What is sealed cannot be understood before our opening, which therefore takes its place.
+        // What is sealed cannot be understood before our announcement, which therefore takes its place.
         let clear = work.into_iter().filter(|candidate| !self.is_sealed(&candidate.work));
-        first(Work::Opening, OPENING_BYTES.min(self.fit.frame_bytes())).into_iter().chain(clear).collect()
+        first(Work::Announcement, ANNOUNCEMENT_BYTES.min(self.fit.frame_bytes()))
+            .into_iter()
+            .chain(clear)
+            .collect()
     }
 
     fn is_sealed(&self, work: &Work) -> bool {
@@ -148,9 +151,11 @@ impl Station {
                 matches!(front, Some(Item::Sealed { .. }))
             }
             Work::Fragment(_) => true,
-            Work::CallSign | Work::OpeningRest | Work::Opening | Work::Question(_) | Work::Correction(..) => {
-                false
-            }
+            Work::CallSign
+            | Work::AnnouncementRest
+            | Work::Announcement
+            | Work::Question(_)
+            | Work::Correction(..) => false,
         }
     }
 
@@ -183,11 +188,11 @@ impl Station {
 
     fn upkeep(&self, now_ms: u64) -> impl Iterator<Item = Candidate> {
         let sealed = self.mode == Mode::Encrypted;
-        let opening_bytes = OPENING_BYTES.min(self.fit.frame_bytes());
+        let announcement_bytes = ANNOUNCEMENT_BYTES.min(self.fit.frame_bytes());
         let free_ms = self.outbox.provoked.free_ms();
         let is_free = free_ms <= now_ms;
         let own = self.own.due_ms(free_ms).is_some_and(|due_ms| due_ms <= now_ms);
-        let own = own.then(|| Candidate::new(Work::Opening, opening_bytes, Priority::Upkeep));
+        let own = own.then(|| Candidate::new(Work::Announcement, announcement_bytes, Priority::Upkeep));
         let question = self.epochs.question(now_ms).filter(|_| is_free).map(Work::Question);
         let question_bytes = REQUEST_BYTES.max(self.frame_bytes_min);
         let question = question.map(|work| Candidate::new(work, question_bytes, Priority::Upkeep));
@@ -195,8 +200,8 @@ impl Station {
             .epochs
             .correction(now_ms)
             .filter(|_| is_free)
-            .map(|(peer, opening)| Work::Correction(peer, opening));
-        let correction = correction.map(|work| Candidate::new(work, opening_bytes, Priority::Upkeep));
+            .map(|(peer, announcement)| Work::Correction(peer, announcement));
+        let correction = correction.map(|work| Candidate::new(work, announcement_bytes, Priority::Upkeep));
         question.into_iter().chain(own).chain(correction).filter(move |_| sealed)
     }
 

@@ -6,12 +6,12 @@ use crate::peer::PeerId;
 
 /// A long message on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Transfer {
+pub struct BulkTransfer {
     /// Owner of the audience that it goes to.
     pub channel: PeerId,
     /// Who sends it; none: we do.
     pub from: Option<PeerId>,
-    /// Whom its airtime is charged to, where we send it.
+    /// The account that its airtime is charged to, where we send it.
     pub account: Option<Account>,
     /// How urgent, where we send it.
     pub priority: Priority,
@@ -19,7 +19,7 @@ pub struct Transfer {
     pub frames_to_go: usize,
     /// Frames of all: of ours with the parity that goes along.
     pub frames: usize,
-    /// Somebody asked for these once more.
+    /// A listener asked for these once more.
     pub repair: bool,
     /// Time on air of what is to go, microseconds.
     pub airtime_us: u64,
@@ -27,11 +27,11 @@ pub struct Transfer {
 
 impl Station {
     /// Long messages on their way, ours first. Ours that wait for nothing but a listener's word are not among them.
-    pub fn transfers(&self) -> Vec<Transfer> {
+    pub fn transfers(&self) -> Vec<BulkTransfer> {
         let ours = self.sender.waiting().map(|waiting| {
             let meta = self.outbox.meta(waiting.message);
             let frame_us = self.airtime_us(waiting.payload_bytes);
-            Transfer {
+            BulkTransfer {
                 channel: waiting.channel,
                 from: None,
                 account: meta.map(|meta| meta.account),
@@ -44,7 +44,7 @@ impl Station {
         });
         let theirs = self.listener.assembler().open().map(|open| {
             let to_go = open.fragments.saturating_sub(open.held);
-            Transfer {
+            BulkTransfer {
                 channel: open.source.channel,
                 from: Some(open.source.sender),
                 account: None,

@@ -1,20 +1,20 @@
 //! What goes out next: chosen by urgency and law, sealed at the last moment, charged as it is taken.
 
-use super::outbox::{Call, Item, Meta, QUEUE_FRAMES_MAX, Under};
+use super::outbox::{Item, LastCallSign, Meta, QUEUE_FRAMES_MAX, Under};
 use super::receive::WAIT_FRAMES;
 use super::schedule::{Candidate, Work};
-use super::{CallSign, Charge, Outgoing, STATION_ACCOUNT, SendRefusal, Sent, Station, Transmit};
+use super::{CallSign, FrameCharge, Outgoing, STATION_ACCOUNT, SendRefusal, Sent, Station, Transmit};
 use crate::airtime::ledger::{Account, Moment, Priority};
 use crate::bulk::fragment::MessageId;
+use crate::frame::announcement::EpochAnnouncement;
 use crate::frame::keys::{Alias, Hint, Mode};
-use crate::frame::opening::Opening;
 use crate::frame::{Header, Kind, seal, write_clear_padded};
 use crate::peer::PeerId;
 use std::collections::VecDeque;
 
-/// An opening says where our counters stand; it is signed anew when they are so much further: well within what a receiver infers.
+/// An announcement says where our counters stand; it is signed again when they are so much further: well within what a receiver infers.
 pub const SIGN_AGAIN_FRAMES: u32 = 4_096;
-/// As [`SIGN_AGAIN_FRAMES`], where somebody asks: a forger may have led him away, and nothing but a newer word brings him back.
+/// As [`SIGN_AGAIN_FRAMES`], where a peer asks: a forger may have led it away, and nothing but a newer announcement brings it back.
 pub const SIGN_AGAIN_ASKED_FRAMES: u32 = 16;
 
 impl Station {
@@ -75,8 +75,11 @@ impl Station {
         }
     }
 
-    /// Takes the frames of a handshake, all or none, charged as `priority`. In clear mode nobody joins: what the handshake carries
+    /// Takes the frames of a handshake, all or none, charged as `priority`. In clear mode no peer joins: what the handshake carries
     /// would be obscured.
+    ///
+    /// # Errors
+    /// [`SendRefusal`]; none of the frames is then kept.
     pub fn send_join(
         &mut self,
         frames: Vec<Vec<u8>>,
@@ -106,13 +109,13 @@ impl Station {
         Ok(())
     }
 
-    /// Sends one fragment of a long message once more, for listeners who hold a part of it. Whether it did: not if nobody asked
+    /// Sends one fragment of a long message once more, for listeners who hold a part of it. Whether it did: not if no listener asked
     /// since it did last, or the message is not held any more.
     pub fn remind(&mut self, now_ms: u64, message: MessageId) -> bool {
         self.sender.remind(now_ms, message)
     }
 
-    /// Whether nobody else is sending a long message in this audience.
+    /// Whether no other member is sending a long message in this audience.
     pub fn is_quiet(&self, now_ms: u64, channel: &PeerId) -> bool {
         self.listener.is_quiet(now_ms, channel)
     }
@@ -127,7 +130,7 @@ impl Station {
         self.sender.is_under_way(now_ms, message)
     }
 
-    /// Frames of handshakes that wait: whoever repeats one waits for them.
+    /// Frames of handshakes that wait: a caller that repeats one waits for them.
     pub fn join_frames_waiting(&self) -> usize {
         let items = self.outbox.queues.values().flatten();
         items.filter(|item| matches!(item, Item::Raw { .. })).count()
@@ -141,7 +144,7 @@ impl Station {
     /// Frames that wait, fragments included.
     pub fn frames_waiting(&self) -> usize {
         let fragments: usize = self.sender.waiting().map(|waiting| waiting.fragments).sum();
-        self.outbox.frames() + self.outbox.opening.len() + fragments
+        self.outbox.frames() + self.outbox.announcement.len() + fragments
     }
 
     /// Leaves an audience: its long messages too.
@@ -190,7 +193,7 @@ impl Station {
                 let airtime_us = self.line.frame_us(frame.len());
                 self.ledger.charge(now_ms, airtime_us, account, priority);
                 self.outbox.call.traffic_since |= !matches!(candidate.work, Work::CallSign);
-                return Transmit::Frame { frame, charge: Charge { account, airtime_us } };
+                return Transmit::Frame { frame, charge: FrameCharge { account, airtime_us } };
             }
             if !self.own.durable {
                 return Transmit::NeedsRecord;
@@ -203,8 +206,8 @@ impl Station {
     fn take(&mut self, now_ms: u64, candidate: &Candidate) -> Option<(Vec<u8>, Account)> {
         let is_provoked = match candidate.work {
             Work::Question(_) | Work::Correction(..) => true,
-            Work::Opening => self.own.is_asked(),
-            Work::CallSign | Work::OpeningRest | Work::Queue(_) | Work::Fragment(_) => false,
+            Work::Announcement => self.own.is_asked(),
+            Work::CallSign | Work::AnnouncementRest | Work::Queue(_) | Work::Fragment(_) => false,
         };
         if is_provoked {
             let airtime_us = self.line.frame_us(candidate.frame_bytes);
@@ -212,19 +215,19 @@ impl Station {
         }
         let frame = match candidate.work {
             Work::CallSign => {
-                self.outbox.call = Call { sent_ms: Some(now_ms), traffic_since: false };
+                self.outbox.call = LastCallSign { sent_ms: Some(now_ms), traffic_since: false };
                 call_sign_frame(self.call_sign.as_ref()?, self.frame_bytes_min)
             }
-            Work::OpeningRest => self.outbox.opening.pop_front()?,
-            Work::Opening => self.take_opening(now_ms)?,
+            Work::AnnouncementRest => self.outbox.announcement.pop_front()?,
+            Work::Announcement => self.take_announcement(now_ms)?,
             Work::Question(address) => {
                 let jitter_ms = self.wait_ms(WAIT_FRAMES);
                 self.epochs.asked(now_ms, &address, jitter_ms);
                 address.encode_padded(self.frame_bytes_min)
             }
-            Work::Correction(peer, opening) => {
+            Work::Correction(peer, announcement) => {
                 self.epochs.corrected(now_ms, &peer);
-                self.begin_opening(&peer, &opening)?
+                self.begin_announcement(&peer, &announcement)?
             }
             Work::Queue(priority) => {
                 return match self.outbox.queues.get_mut(&priority)?.pop_front()? {
@@ -264,35 +267,35 @@ impl Station {
         meta
     }
 
-    /// Our opening. It is signed anew only when our counters have moved on far: the parts of one that was heard in part fit those
+    /// Our announcement. It is signed again only when our counters have moved on far: the parts of one that was heard in part fit those
     /// of the next.
-    fn take_opening(&mut self, now_ms: u64) -> Option<Vec<u8>> {
+    fn take_announcement(&mut self, now_ms: u64) -> Option<Vec<u8>> {
         let next = self.channels.highest_counter();
         let again = if self.own.is_asked() { SIGN_AGAIN_ASKED_FRAMES } else { SIGN_AGAIN_FRAMES };
-        let known = self.own.opening.filter(|known| next.saturating_sub(known.counter) < again);
-        let opening = known.unwrap_or_else(|| {
+        let known = self.own.announcement.filter(|known| next.saturating_sub(known.counter) < again);
+        let announcement = known.unwrap_or_else(|| {
             let counter = self.channels.align_counters();
-            Opening::sign(&self.us, self.own.epoch, counter)
+            EpochAnnouncement::sign(&self.us, self.own.epoch, counter)
         });
-        self.own.opening = Some(opening);
-        self.own.sent_opening(now_ms);
+        self.own.announcement = Some(announcement);
+        self.own.sent_announcement(now_ms);
         let me = self.me;
-        self.begin_opening(&me, &opening)
+        self.begin_announcement(&me, &announcement)
     }
 
-    /// The first frame of an opening; the rest waits.
-    fn begin_opening(&mut self, peer: &PeerId, opening: &Opening) -> Option<Vec<u8>> {
+    /// The first frame of an announcement; the rest waits.
+    fn begin_announcement(&mut self, peer: &PeerId, announcement: &EpochAnnouncement) -> Option<Vec<u8>> {
         let (alias, hint) = self.channels.address(peer)?;
-        let mut frames: VecDeque<_> = opening.encode(alias, hint, self.fit.frame_bytes()).into();
+        let mut frames: VecDeque<_> = announcement.encode(alias, hint, self.fit.frame_bytes()).into();
         let first = frames.pop_front()?;
-        self.outbox.opening = frames;
+        self.outbox.announcement = frames;
         Some(first)
     }
 
     fn seal(&mut self, now_ms: u64, kind: Kind, payload: &[u8], meta: &Meta) -> Option<Vec<u8>> {
         let Meta { channel, under, .. } = meta;
         let Some(counter) = self.channels.take_counter(channel) else {
-            // 2^32 frames in one epoch, or somebody pushed us there: the next one.
+            // 2^32 frames in one epoch, or a forger pushed us there: the next one.
             if self.channels.get(channel).is_some() {
                 self.renew(now_ms, self.own.epoch.number);
             }

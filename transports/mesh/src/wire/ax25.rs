@@ -100,7 +100,7 @@ impl CallSign {
 /// A UI frame without layer 3.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UiFrame {
-    /// Whom it is addressed to.
+    /// The station that it is addressed to.
     pub destination: CallSign,
     /// Who sent it.
     pub source: CallSign,

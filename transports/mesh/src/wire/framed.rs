@@ -12,7 +12,7 @@ pub const HELD_BYTES_MAX: usize = 64 << 10;
 
 /// How a protocol finds its frames in a byte stream. The value is the state between two bytes.
 pub trait Framing: Default {
-    /// What a frame says.
+    /// What a frame means.
     type Event;
 
     /// Takes bytes from the front of `held` until a frame ends, a frame turns out to be spoilt, or more bytes are needed.
@@ -74,7 +74,7 @@ impl<F: Framing> Decoder<F> {
 /// START | length 2 | body
 /// ```
 pub trait Prefixed {
-    /// What a body says.
+    /// What a body means.
     type Event;
     /// The bytes that every frame starts with.
     const START: &'static [u8];

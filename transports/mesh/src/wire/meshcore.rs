@@ -1,7 +1,7 @@
 //! The MeshCore companion protocol, as bytes in and out.
 //!
 //! After `docs/companion_protocol.md` of the MeshCore project and its companion firmware from version code 11 on, which
-//! carries channel datagrams: bytes for whoever holds the channel's key, unacknowledged, repeated by repeaters.
+//! carries channel datagrams: bytes for every holder of the channel's key, unacknowledged, repeated by repeaters.
 //!
 //! ```text
 //! host to radio   3C | length, u16 little endian | command, data
@@ -110,7 +110,7 @@ impl Command<'_> {
     }
 }
 
-/// What a radio tells its host.
+/// What a radio sends to its host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The command is done, or taken for sending.
@@ -130,9 +130,9 @@ pub enum Event {
     DeviceInfo {
         /// Counts the changes of the protocol.
         version: u8,
-        /// Channels it has room for; 0 if it does not say.
+        /// Channels it has room for; 0 if it does not report it.
         channels: u8,
-        /// Its version as people write it; empty if it does not say.
+        /// Its version as people write it; empty if it does not report it.
         text: String,
     },
     /// How a channel is set up.

@@ -5,7 +5,7 @@ use super::{Dice, identity, peer};
 use tombolo_mesh::PeerId;
 use tombolo_mesh::airtime::ledger::{Account, BootId, HOUR_MS, Ledger, LedgerConfig, Moment, Priority};
 use tombolo_mesh::airtime::region::{Region, Usage};
-use tombolo_mesh::airtime::{Line, Modulation};
+use tombolo_mesh::airtime::{Modulation, PhyRate};
 use tombolo_mesh::emulated::{Access, Air, Loss, RadioId};
 use tombolo_mesh::frame::keys::{AudienceKey, BootEpoch, Mode};
 use tombolo_mesh::frame::{Counters, Header, Kind, seal};
@@ -13,7 +13,7 @@ use tombolo_mesh::station::{
     Outgoing, QUEUE_FRAMES_MAX, Received, Station, StationConfig, StationRecords, Transmit,
 };
 
-const LINE: Line = Line::lora(Modulation::SF7_125);
+const LINE: PhyRate = PhyRate::lora(Modulation::SF7_125);
 /// Who is honest: A speaks and B listens. The third is the forger.
 const HONEST: usize = 2;
 const FORGER: usize = 2;

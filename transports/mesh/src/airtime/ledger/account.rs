@@ -14,12 +14,12 @@ const MINUTE_MS: u64 = 60_000;
 /// Minutes that overlap an hour.
 const MINUTES: u64 = 61;
 
-/// Whom a frame is charged to; what the number means is the caller's (a peer, a document).
+/// The account that a frame is charged to; what the number means is the caller's (a peer, a document).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Account(pub u64);
 
 impl Account {
-    /// Everybody for whom there was no room.
+    /// All accounts for which there was no room.
     pub const OTHERS: Account = Account(u64::MAX);
 }
 
@@ -46,13 +46,13 @@ pub struct PriorityUse {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Use {
+struct AccountTotals {
     today_us: u64,
     /// Minute and microseconds; at most [`MINUTES`].
     minutes: VecDeque<(u64, u64)>,
 }
 
-impl Use {
+impl AccountTotals {
     fn expire(&mut self, minute: u64) {
         while self.minutes.front().is_some_and(|(then, _)| then.saturating_add(MINUTES) <= minute) {
             self.minutes.pop_front();
@@ -70,14 +70,14 @@ impl Use {
 pub(super) struct Accounts {
     day: u32,
     today: Spent,
-    uses: BTreeMap<Account, Use>,
+    uses: BTreeMap<Account, AccountTotals>,
 }
 
 impl Accounts {
     pub(super) fn restore(&mut self, record: &LedgerRecord) {
         (self.day, self.today) = (record.day, record.today_us);
         for (account, today_us) in record.accounts.iter().take(ACCOUNTS_MAX + 1) {
-            self.uses.insert(*account, Use { today_us: *today_us, minutes: VecDeque::new() });
+            self.uses.insert(*account, AccountTotals { today_us: *today_us, minutes: VecDeque::new() });
         }
     }
 
@@ -114,8 +114,8 @@ impl Accounts {
         }
     }
 
-    fn entry(&mut self, account: Account, minute: u64) -> &mut Use {
-        let room = |uses: &BTreeMap<Account, Use>| {
+    fn entry(&mut self, account: Account, minute: u64) -> &mut AccountTotals {
+        let room = |uses: &BTreeMap<Account, AccountTotals>| {
             uses.keys().filter(|a| **a != Account::OTHERS).count() < ACCOUNTS_MAX
         };
         if !self.uses.contains_key(&account) && !room(&self.uses) {
@@ -126,7 +126,7 @@ impl Accounts {
     }
 
     pub(super) fn by_account(&self, now_ms: u64) -> Vec<AccountUse> {
-        let row = |(account, of): (&Account, &Use)| AccountUse {
+        let row = |(account, of): (&Account, &AccountTotals)| AccountUse {
             account: *account,
             today_us: of.today_us,
             hour_us: of.hour_us(now_ms / MINUTE_MS),

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! The caller asks [`Ledger::verdict`] before each frame, then [`Ledger::record_needed`], makes the record it gets
-//! durable, says so with [`Ledger::recorded`], and then [`Ledger::charge`]s and sends the frame. A record is
+//! durable, confirms it with [`Ledger::recorded`], and then [`Ledger::charge`]s and sends the frame. A record is
 //! written ahead: it counts as spent a little more than was spent, so that one write covers many frames and a crash
 //! at any moment leaves on disk at least what was sent. No clock here: times come in.
 
@@ -22,7 +22,7 @@ mod window;
 
 use crate::airtime::region::Rules;
 use account::Accounts;
-use window::{Spent, Window, total_us};
+use window::{HourWindow, Spent, total_us};
 
 pub use account::{ACCOUNTS_MAX, Account, AccountUse, PriorityUse};
 pub use record::{BootId, LedgerRecord, Moment, RECORD_BYTES_MAX, RecordError};
@@ -213,7 +213,7 @@ pub struct Ledger {
     now_ms: u64,
     /// When the last frame charged has left the antenna, if each left as soon as it could.
     busy_until_ms: u64,
-    window: Window,
+    window: HourWindow,
     accounts: Accounts,
     /// What the durable record still covers, microseconds.
     covered_us: u64,
@@ -230,7 +230,7 @@ impl Ledger {
             limits: Limits::new(&config),
             now_ms,
             busy_until_ms: now_ms,
-            window: Window::default(),
+            window: HourWindow::default(),
             accounts: Accounts::default(),
             covered_us: 0,
             pending: None,
@@ -278,7 +278,7 @@ impl Ledger {
         }
     }
 
-    /// What the law allows, as the ledger was told.
+    /// What the law allows, as the ledger was configured.
     pub fn rules(&self) -> Option<&Rules> {
         self.rules.as_ref()
     }
@@ -346,7 +346,7 @@ impl Ledger {
         Charge { at_ms: self.now_ms, leaves_sum_ms, airtime_us, account, priority }
     }
 
-    /// Takes a frame back that certainly did not go out, because the radio said that it did not take it. What
+    /// Takes a frame back that certainly did not go out, because the radio reported that it did not take it. What
     /// is written down stays so; once the frame has left the sum, nothing is taken back.
     pub fn refund(&mut self, charge: Charge) {
         let Charge { at_ms, leaves_sum_ms, airtime_us, account, priority } = charge;
@@ -384,14 +384,14 @@ impl Ledger {
         total_us(self.window.spent())
     }
 
-    /// Another day has begun by whatever calendar the caller keeps: the day's totals start anew. The same day again
+    /// Another day has begun by whatever calendar the caller keeps: the day's totals start at zero. The same day again
     /// changes nothing.
     pub fn start_day(&mut self, day: u32) {
         self.accounts.start_day(day);
     }
 
     /// Today's and the last hour's airtime per account; beyond [`ACCOUNTS_MAX`] under [`Account::OTHERS`]. The
-    /// hour is known to the minute, rounded up, and starts anew with the process.
+    /// hour is known to the minute, rounded up, and starts at zero with the process.
     pub fn by_account(&self) -> Vec<AccountUse> {
         self.accounts.by_account(self.now_ms)
     }

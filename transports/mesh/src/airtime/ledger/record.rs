@@ -11,7 +11,7 @@
 //! n   accounts, each: account, today's us
 //! 8   BLAKE3 of all before, first bytes
 //! ```
-//! n is a LEB128 number in its shortest form. The digest tells a torn or damaged file from a good one; it keeps nobody out.
+//! n is a LEB128 number in its shortest form. The digest detects a torn or damaged file; it is no protection against a forger.
 
 use super::account::{ACCOUNTS_MAX, Account};
 use super::window::{SLICES_RECORDED_MAX, Spent};
@@ -112,7 +112,7 @@ impl LedgerRecord {
         self.ahead_us
     }
 
-    /// How long ago it was taken, at least; `None` if that cannot be told.
+    /// How long ago it was taken, at least; `None` if that cannot be known.
     pub(super) fn passed_ms(&self, now: Moment) -> Option<u64> {
         if now.boot == self.moment.boot {
             return now.monotonic_ms.checked_sub(self.moment.monotonic_ms);
@@ -147,6 +147,9 @@ impl LedgerRecord {
 
     /// Reads what [`LedgerRecord::encode`] wrote. On an error the caller goes on with
     /// [`Ledger::after_loss`](super::Ledger::after_loss).
+    ///
+    /// # Errors
+    /// [`RecordError`] for bytes that [`encode`](Self::encode) did not write, or that were damaged.
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         if bytes.len() > RECORD_BYTES_MAX {
             return Err(RecordError::TooLong { bytes: bytes.len() });
@@ -155,7 +158,7 @@ impl LedgerRecord {
         if digest(body) != *found {
             return Err(RecordError::Damaged);
         }
-        let mut reader = Reader { bytes: body, at: 0 };
+        let mut reader = RecordReader { bytes: body, at: 0 };
         match reader.byte()? {
             VERSION => {}
             other => return Err(RecordError::Version(other)),
@@ -194,12 +197,12 @@ fn put(bytes: &mut Vec<u8>, mut number: u64) {
     bytes.push(number as u8);
 }
 
-struct Reader<'a> {
+struct RecordReader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-impl Reader<'_> {
+impl RecordReader<'_> {
     fn byte(&mut self) -> Result<u8, RecordError> {
         let byte = self.bytes.get(self.at).copied().ok_or(RecordError::Damaged)?;
         self.at += 1;

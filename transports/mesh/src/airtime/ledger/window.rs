@@ -24,7 +24,7 @@ fn add(to: &mut Spent, spent: &Spent) {
 
 /// Frames that leave the sum together.
 #[derive(Clone, Debug)]
-struct Span {
+struct AirtimeSpan {
     /// When the first of them could have left it.
     first_ms: u64,
     /// When they do.
@@ -34,12 +34,12 @@ struct Span {
 
 /// Slices in the order in which they leave the sum, and the sum.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Window {
-    spans: VecDeque<Span>,
+pub(super) struct HourWindow {
+    spans: VecDeque<AirtimeSpan>,
     spent: Spent,
 }
 
-impl Window {
+impl HourWindow {
     /// What is in the sum.
     pub(super) fn spent(&self) -> &Spent {
         &self.spent
@@ -48,7 +48,7 @@ impl Window {
     /// Adds what leaves the sum at that time.
     pub(super) fn push(&mut self, expires_ms: u64, spent: Spent) {
         let at = self.spans.partition_point(|span| span.expires_ms <= expires_ms);
-        self.spans.insert(at, Span { first_ms: expires_ms, expires_ms, spent });
+        self.spans.insert(at, AirtimeSpan { first_ms: expires_ms, expires_ms, spent });
         if self.spans.len() > SLICES_MAX {
             merge_closest(&mut self.spans);
         }
@@ -57,7 +57,7 @@ impl Window {
 
     /// Takes back what leaves the sum at that time; false if it has left or is not there.
     pub(super) fn take_back(&mut self, expires_ms: u64, spent: Spent) -> bool {
-        let holds = |span: &Span| {
+        let holds = |span: &AirtimeSpan| {
             (span.first_ms..=span.expires_ms).contains(&expires_ms)
                 && span.spent.iter().zip(&spent).all(|(held, us)| held >= us)
         };
@@ -78,7 +78,7 @@ impl Window {
         }
     }
 
-    /// Summed anew rather than kept by difference: a saturated sum must not come down too early.
+    /// Summed again rather than kept by difference: a saturated sum must not come down too early.
     fn sum_up(&mut self) {
         self.spent = Spent::default();
         self.spans.iter().for_each(|span| add(&mut self.spent, &span.spent));
@@ -108,14 +108,16 @@ impl Window {
         while spans.len() > SLICES_RECORDED_MAX {
             merge_closest(&mut spans);
         }
-        let slice =
-            |span: &Span| Slice { left_ms: span.expires_ms.saturating_sub(now_ms), spent_us: span.spent };
+        let slice = |span: &AirtimeSpan| Slice {
+            left_ms: span.expires_ms.saturating_sub(now_ms),
+            spent_us: span.spent,
+        };
         spans.iter().map(slice).collect()
     }
 }
 
 /// Makes one of the two neighbours that span least.
-fn merge_closest(spans: &mut VecDeque<Span>) {
+fn merge_closest(spans: &mut VecDeque<AirtimeSpan>) {
     let pairs = spans.iter().zip(spans.iter().skip(1));
     let widths = pairs.map(|(early, late)| late.expires_ms.saturating_sub(early.first_ms));
     let Some((at, _)) = widths.enumerate().min_by_key(|(_, width)| *width) else { return };
@@ -133,7 +135,7 @@ mod tests {
 
     #[test]
     fn slices_stay_few_and_let_nothing_go_early_nor_much_late() {
-        let mut window = Window::default();
+        let mut window = HourWindow::default();
         let hour_ms = super::super::HOUR_MS;
         // Four frames a second for an hour: far more than there are slices.
         for n in 0..14_400 {
@@ -158,7 +160,7 @@ mod tests {
 
     #[test]
     fn the_sum_is_free_when_enough_has_left_it() {
-        let mut window = Window::default();
+        let mut window = HourWindow::default();
         for (expires_ms, us) in [(300, 3), (100, 1), (200, 2)] {
             window.push(expires_ms, [us, 0, 0, 0, 0]);
         }

@@ -110,7 +110,7 @@ pub struct Counts {
     pub inconsistent: u64,
     /// Fragments refused as [`FragmentError::Conflicting`].
     pub conflicting: u64,
-    /// Messages begun anew as [`FragmentError::Spliced`].
+    /// Messages started again as [`FragmentError::Spliced`].
     pub spliced: u64,
     /// Fragments refused as [`FragmentError::Full`].
     pub full: u64,
@@ -121,13 +121,13 @@ pub struct Counts {
 }
 
 /// Which message of which source.
-pub(crate) type Key = (Source, MessageId);
+pub(crate) type MessageKey = (Source, MessageId);
 
 /// Joins fragments.
 #[derive(Debug, Default)]
 pub struct Assembler {
     limits: MemoryLimits,
-    open: BTreeMap<Key, Assembly>,
+    open: BTreeMap<MessageKey, Assembly>,
     delivered: BTreeMap<Source, Delivered>,
     counts: Counts,
 }
@@ -222,16 +222,16 @@ impl Assembler {
         })
     }
 
-    pub(crate) fn open_keys(&self) -> impl Iterator<Item = &Key> {
+    pub(crate) fn open_keys(&self) -> impl Iterator<Item = &MessageKey> {
         self.open.keys()
     }
 
-    pub(crate) fn layout(&self, key: &Key) -> Option<Layout> {
+    pub(crate) fn layout(&self, key: &MessageKey) -> Option<Layout> {
         self.open.get(key).map(|assembly| assembly.layout)
     }
 
     /// What an open message lacks, block by block.
-    pub(crate) fn lacks(&self, key: &Key) -> Vec<Wanted> {
+    pub(crate) fn lacks(&self, key: &MessageKey) -> Vec<Wanted> {
         let Some(assembly) = self.open.get(key) else { return Vec::new() };
         (0_u8..)
             .zip(&assembly.blocks)
@@ -271,7 +271,7 @@ impl Assembler {
 
     /// Of one message all fragments show one layout. A single one that shows another than the next one does may be
     /// the wrong one itself: the newer is then believed.
-    fn check_layout(&mut self, key: &Key, layout: Layout) -> Result<(), FragmentError> {
+    fn check_layout(&mut self, key: &MessageKey, layout: Layout) -> Result<(), FragmentError> {
         let Some(assembly) = self.open.get(key).filter(|assembly| assembly.layout != layout) else {
             return Ok(());
         };
@@ -284,7 +284,7 @@ impl Assembler {
         Err(FragmentError::Inconsistent { id: key.1, count, shard_bytes })
     }
 
-    fn was_delivered(&mut self, now_ms: u64, key: &Key, layout: Layout) -> bool {
+    fn was_delivered(&mut self, now_ms: u64, key: &MessageKey, layout: Layout) -> bool {
         let Some(delivered) = self.delivered.get_mut(&key.0) else { return false };
         delivered.ids.retain(|(_, _, at)| now_ms.saturating_sub(*at) < AGE_MAX_MS);
         let known = delivered.ids.iter().position(|(id, known, _)| (*id, *known) == (key.1, layout));
@@ -295,7 +295,7 @@ impl Assembler {
         true
     }
 
-    fn note_delivered(&mut self, now_ms: u64, key: &Key, layout: Layout) {
+    fn note_delivered(&mut self, now_ms: u64, key: &MessageKey, layout: Layout) {
         if self.delivered.len() >= SOURCES_MAX && !self.delivered.contains_key(&key.0) {
             let oldest = self.delivered.iter().min_by_key(|(_, delivered)| delivered.last_ms);
             if let Some(source) = oldest.map(|(source, _)| *source) {
@@ -311,12 +311,12 @@ impl Assembler {
     }
 
     /// Makes room for one more fragment of a message, by the rule at the top.
-    fn make_room(&mut self, now_ms: u64, key: &Key, layout: Layout) -> Result<(), FragmentError> {
+    fn make_room(&mut self, now_ms: u64, key: &MessageKey, layout: Layout) -> Result<(), FragmentError> {
         let opens = !self.open.contains_key(key);
         let more = Assembly::fragment_memory_bytes(layout)
             + if opens { Assembly::empty_memory_bytes(layout) } else { 0 };
         loop {
-            let own = |other: &Key| other.0 == key.0;
+            let own = |other: &MessageKey| other.0 == key.0;
             let (own_messages, own_bytes) = self.usage(own);
             let (messages, bytes) = self.usage(|_| true);
             let limits = &self.limits;
@@ -326,7 +326,7 @@ impl Assembler {
             if !own_over && !over {
                 return Ok(());
             }
-            let may_go = |other: &Key, assembly: &Assembly| {
+            let may_go = |other: &MessageKey, assembly: &Assembly| {
                 other != key && (own(other) || (!own_over && !assembly.is_protected(now_ms)))
             };
             let victims = self.open.iter().filter(|(other, assembly)| may_go(other, assembly));
@@ -341,7 +341,7 @@ impl Assembler {
     }
 
     /// Messages and memory of those that count.
-    fn usage(&self, counts: impl Fn(&Key) -> bool) -> (usize, usize) {
+    fn usage(&self, counts: impl Fn(&MessageKey) -> bool) -> (usize, usize) {
         let counted = self.open.iter().filter(|(key, _)| counts(key));
         counted
             .fold((0, 0), |(messages, bytes), (_, assembly)| (messages + 1, bytes + assembly.memory_bytes()))

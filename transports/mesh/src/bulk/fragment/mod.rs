@@ -20,7 +20,7 @@
 //!                   |    id     | 1000  count | 00 block |  index  |  shard          |
 //!                   +-----------+-------------+----------+---------+-----------------+
 //! ```
-//! *Count* is the number of data fragments less one (6 or 12 bits); *block* and *index* say which fragment: below
+//! *Count* is the number of data fragments less one (6 or 12 bits); *block* and *index* name the fragment: below
 //! the block's number of data fragments it is data, from there on parity ([`parity`](crate::bulk::parity)). *Print* is the
 //! start of a BLAKE3 hash of kind and bytes, so that fragments of two messages joined by error or malice make a
 //! refusal and never a message. *Id* comes from the same hash: who sends the same message again after a restart
@@ -57,7 +57,7 @@ mod assembler;
 mod sender;
 
 pub use assembler::{Assembler, Counts, MemoryLimits, Message, Open, Progress, Source};
-pub use sender::{AGE_MAX_MS, Arrivals, OfferError, OutFragment, Sender, SenderLimits, Waiting};
+pub use sender::{AGE_MAX_MS, ArrivalReport, OfferError, OutFragment, Sender, SenderLimits, Waiting};
 
 use crate::bulk::parity::{BLOCK_FRAGMENTS_MAX, PARITY_MAX};
 use std::ops::RangeInclusive;
@@ -84,7 +84,7 @@ const LONG: u8 = 0x80;
 /// What a print is of, and of nothing else.
 const PRINT_CONTEXT: &str = "tombolo 2026 radio message 1";
 
-/// What names a message among those of one sender: 2 bytes, chosen anew for each that the sender remembers.
+/// What names a message among those of one sender: 2 bytes, chosen afresh for each that the sender remembers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId(pub u16);
 
@@ -118,7 +118,7 @@ pub enum FragmentError {
         /// The index in it.
         index: u8,
     },
-    /// All fragments are there and the print does not fit what they make: all are dropped, to be asked for anew.
+    /// All fragments are there and the print does not fit what they make: all are dropped, to be asked for again.
     #[error("the fragments of message {id:?} are not of one message")]
     Spliced {
         /// The message.

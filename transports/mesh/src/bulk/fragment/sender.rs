@@ -84,7 +84,7 @@ pub struct OutFragment {
     pub channel: PeerId,
     /// The frame's payload.
     pub payload: Vec<u8>,
-    /// Whether somebody asked for it.
+    /// Whether a listener asked for it.
     pub repair: bool,
 }
 
@@ -99,15 +99,15 @@ pub struct Waiting {
     pub payload_bytes: usize,
     /// Fragments to go, parity and repairs included.
     pub fragments: usize,
-    /// Fragments that it is sent in before anybody asks, parity included.
+    /// Fragments that it is sent in before any listener asks, parity included.
     pub fragments_first: usize,
     /// Whether the next one is a repair.
     pub repair: bool,
 }
 
-/// What a listener's questions tell about the length of frames.
+/// What a listener's questions reveal about the length of frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Arrivals {
+pub struct ArrivalReport {
     /// The message.
     pub message: MessageId,
     /// Length of each of its fragments' payloads.
@@ -131,7 +131,7 @@ pub struct Sender {
     gone: VecDeque<Gone>,
     notices: Budget,
     offers: u64,
-    arrivals: Option<Arrivals>,
+    arrivals: Option<ArrivalReport>,
 }
 
 #[derive(Debug)]
@@ -160,7 +160,7 @@ struct Held {
     repairs: Budget,
     askers: BTreeMap<PeerId, Asker>,
     last_repair_ms: u64,
-    /// Listeners were reminded of it, and nobody has asked for anything since.
+    /// Listeners were reminded of it, and none has asked for anything since.
     reminded: bool,
     /// Fragments sent so far.
     sent: usize,
@@ -208,7 +208,7 @@ impl Sender {
     }
 
     /// Takes a message to send in fragments of at most `fragment_payload_max` bytes, with the parity that a loss of
-    /// `loss_permille` calls for. A message that is being sent already is not begun again; one that was sent begins anew, under
+    /// `loss_permille` calls for. A message that is being sent already is not begun again; one that was sent starts again, under
     /// another id, since listeners may take it for delivered. To go on with one, [`remind`](Self::remind).
     ///
     /// # Errors
@@ -245,8 +245,8 @@ impl Sender {
         Ok(id)
     }
 
-    /// Sends one more fragment of a message whose burst is over, so that whoever lacks more asks for it. Whether it does: not
-    /// if nobody has asked since the last such reminder, and not if the message is not held.
+    /// Sends one more fragment of a message whose burst is over, so that a listener that lacks more asks for it. Whether it does: not
+    /// if no listener has asked since the last such reminder, and not if the message is not held.
     pub fn remind(&mut self, now_ms: u64, message: MessageId) -> bool {
         let Some(held) = self.held.get_mut(&message).filter(|held| held.to_go() > 0 || !held.reminded) else {
             return false;
@@ -265,7 +265,7 @@ impl Sender {
         self.held.get(&message).is_some_and(|held| held.to_go() > 0 || now_ms < held.active_ms + settle_ms)
     }
 
-    /// Ends a message: it is out of date. Its listeners are told when they ask.
+    /// Ends a message: it is out of date. Its listeners learn that when they ask.
     pub fn forget(&mut self, message: MessageId) -> bool {
         self.held.remove(&message).is_some()
     }
@@ -281,7 +281,7 @@ impl Sender {
         self.held.contains_key(&message)
     }
 
-    /// When [`poll_nack`](Self::poll_nack) has something to say.
+    /// When [`poll_nack`](Self::poll_nack) returns something.
     pub fn nack_due_ms(&mut self, now_ms: u64) -> Option<u64> {
         let waits = self.gone.iter().any(|gone| gone.said_ms.is_none());
         let empty = waits && self.notices.is_empty(now_ms);
@@ -309,7 +309,7 @@ impl Sender {
 
     /// The next fragment of this message; it counts as sent.
     pub fn take(&mut self, now_ms: u64, message: MessageId) -> Option<OutFragment> {
-        // What is too old may begin anew where it was delivered and forgotten.
+        // What is too old may start again where it was delivered and forgotten.
         self.expire(now_ms);
         let held = self.held.get_mut(&message)?;
         held.active_ms = now_ms;
@@ -344,7 +344,7 @@ impl Sender {
         let lacking: usize = wanted.iter().map(|wanted| wanted.deficit).sum();
         self.arrivals = held.askers.get_mut(&from).map(|asker| {
             let (sent, lacked) = std::mem::replace(&mut asker.last, (held.sent, lacking));
-            Arrivals {
+            ArrivalReport {
                 message: head.id,
                 payload_bytes: held.layout.header_bytes() + held.layout.shard_bytes,
                 sent: held.sent.saturating_sub(sent),
@@ -354,8 +354,8 @@ impl Sender {
         Ok(queued)
     }
 
-    /// What the last NACK told, once.
-    pub fn poll_arrivals(&mut self) -> Option<Arrivals> {
+    /// What the last NACK revealed, once.
+    pub fn poll_arrivals(&mut self) -> Option<ArrivalReport> {
         self.arrivals.take()
     }
 
@@ -365,7 +365,7 @@ impl Sender {
         self.held.retain(|_, held| held.channel != *channel || held.hash != hash);
     }
 
-    /// What to say on a channel about messages that listeners ask for and that are not there (any more).
+    /// The answer on a channel about messages that listeners ask for and that are not there (any more).
     pub fn poll_nack(&mut self, now_ms: u64) -> Option<OutNack> {
         let gone = self.gone.iter_mut().find(|gone| gone.said_ms.is_none())?;
         if self.notices.draw(now_ms, 1) == 0 {
@@ -377,7 +377,7 @@ impl Sender {
         Some(OutNack { channel: gone.channel, to: gone.to, payload })
     }
 
-    /// Drops what nobody has asked for in [`AGE_MAX_MS`].
+    /// Drops what no listener has asked for in [`AGE_MAX_MS`].
     pub fn expire(&mut self, now_ms: u64) {
         self.held.retain(|_, held| now_ms.saturating_sub(held.active_ms) < AGE_MAX_MS);
         let due = |gone: &Gone| gone.said_ms.is_none_or(|said| now_ms.saturating_sub(said) < GONE_EVERY_MS);
@@ -536,7 +536,7 @@ impl Held {
         }
         self.note_asker(now_ms, from, wanted);
         let queued = wanted.iter().map(|wanted| self.queue(now_ms, from, wanted)).sum();
-        // Who asks beyond his budget does not keep a message from giving way.
+        // A listener that asks beyond its budget does not keep a message from giving way.
         if queued > 0 {
             (self.active_ms, self.reminded) = (now_ms, false);
         }

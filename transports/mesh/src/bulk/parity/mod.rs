@@ -2,7 +2,7 @@
 //!
 //! A block is up to 64 data fragments of one length; from them come 192 parity fragments, and **any** as many of
 //! the 256 as there are data fragments give the block back. Sender and receiver always use the code with 192
-//! parity fragments, of which a prefix is sent: so a later one can be sent to whoever lacks *something*, and
+//! parity fragments, of which a prefix is sent: so a later one can be sent to any listener that lacks *something*, and
 //! serves listeners that lack different ones. The code is Leopard's, over GF(2^16) (crate `reed-solomon-simd`):
 //! fragments have an even length. It finds no corruption; that is the work of the frame's tag and of the
 //! message's print.
@@ -46,7 +46,7 @@ pub enum FecError {
 /// The parity fragment `number` (below [`PARITY_MAX`]) of the block `data`, which is whole fragments of
 /// `fragment_bytes` in a row.
 ///
-/// Encodes the block anew at each call: some 50 microseconds, against 48 kB to keep all of them.
+/// Encodes the block again at each call: some 50 microseconds, against 48 kB to keep all of them.
 ///
 /// # Errors
 /// [`FecError::Shape`].

@@ -2,7 +2,7 @@
 //!
 //! Each fragment is lost with the probability `p` that the link shows. To send `r` where `d` are lacking costs
 //! `r` frames; those that still lack after it cost a *round*: a question, the silence around it, and the answer.
-//! With `V(d)` the least expected cost of serving somebody who has asked for `d`:
+//! With `V(d)` the least expected cost of serving a listener that has asked for `d`:
 //!
 //! ```text
 //! V(d) = min over r >= d of  Q / (1 - p) + r + sum over a < d of P(a of r arrive) V(d - a)
@@ -10,7 +10,7 @@
 //! ```
 //! `Q` is the price of a question, in fragments: one. Its frame is short (a quarter of a full one), may be lost
 //! itself, and no one else speaks in the wait around it. In a message of several blocks one question serves them
-//! all, and each bears its part. Where *nothing* arrives nobody asks, and the sender above must notice by itself:
+//! all, and each bears its part. Where *nothing* arrives no listener asks, and the sender above must notice by itself:
 //! that costs the whole again and [`UNHEARD`] more, so that short messages get parity early. At no loss the
 //! answer is no parity.
 
@@ -58,7 +58,7 @@ impl Plan {
         self.parity
     }
 
-    /// Fragments to send to somebody who lacks `deficit`.
+    /// Fragments to send to a listener that lacks `deficit`.
     pub fn repairs(&self, deficit: usize) -> usize {
         self.repairs.get(deficit).copied().unwrap_or(deficit)
     }

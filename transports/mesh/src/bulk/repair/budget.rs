@@ -1,4 +1,4 @@
-//! What somebody may still cause: so much at once, and so much more an hour.
+//! What a peer may still cause: so much at once, and so much more an hour.
 
 const HOUR_MS: u64 = 3_600_000;
 

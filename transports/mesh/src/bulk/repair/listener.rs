@@ -19,7 +19,7 @@ const SILENCE_MS: u64 = 60_000;
 const SILENCE_FRAMES: u64 = 20;
 /// A sender's fragments are not expected slower than this; then one is lost, or the sender waits for its turn.
 const PACE_MAX_MS: u64 = 60_000;
-/// Sources with a budget; beyond, the one unheard for longest begins anew.
+/// Sources with a budget; beyond, the one unheard for longest starts again.
 const EARS_MAX: usize = 256;
 
 /// A NACK to be sent now as the payload of a frame of kind Nack.
@@ -27,7 +27,7 @@ const EARS_MAX: usize = 256;
 pub struct OutNack {
     /// Under whose audience key it goes.
     pub channel: PeerId,
-    /// Whom it is meant for: who sends the message that it speaks of, or who asked for that.
+    /// Its addressee: the sender of the message that it speaks of, or the peer that asked for that.
     pub to: PeerId,
     /// The frame's payload.
     pub payload: Vec<u8>,
@@ -41,7 +41,7 @@ pub struct Listener {
     assembler: Assembler,
     frame_airtime_ms: u64,
     dice: Dice,
-    asks: BTreeMap<(Source, MessageId), Ask>,
+    asks: BTreeMap<(Source, MessageId), NackTimer>,
     ears: BTreeMap<Source, Ear>,
     /// When a fragment was heard last on a channel.
     fragments: BTreeMap<PeerId, u64>,
@@ -49,13 +49,13 @@ pub struct Listener {
 
 /// When a message is asked for next.
 #[derive(Debug)]
-struct Ask {
+struct NackTimer {
     due_ms: u64,
     /// Questions since the last new fragment.
     attempts: u32,
-    /// Whether the first burst is over, so that the place of a fragment says nothing about what is to come.
+    /// Whether the first burst is over, so that the place of a fragment reveals nothing about what is to come.
     asked: bool,
-    /// The sender said that it has it no more.
+    /// The sender reported that it has it no more.
     gone: bool,
     /// The place in the burst of the fragment heard last, and when.
     last: (u64, u64),
@@ -128,7 +128,7 @@ impl Listener {
         result
     }
 
-    /// Whether nobody is sending a long message on a channel, or was until a short while ago.
+    /// Whether no peer is sending a long message on a channel, or was until a short while ago.
     pub fn is_quiet(&self, now_ms: u64, channel: &PeerId) -> bool {
         let settle_ms = (WAIT_FRAMES + SPREAD_FRAMES) * self.frame_airtime_ms;
         self.fragments.get(channel).is_none_or(|heard_ms| heard_ms + settle_ms <= now_ms)
@@ -219,7 +219,7 @@ impl Listener {
         self.ear(now_ms, source);
         let blocks = place.layout.blocks() as u64;
         let at = u64::from(place.index) * blocks + u64::from(place.block);
-        let ask = self.asks.entry((source, place.id)).or_insert(Ask {
+        let ask = self.asks.entry((source, place.id)).or_insert(NackTimer {
             due_ms: now_ms,
             attempts: 0,
             asked: false,
@@ -254,7 +254,7 @@ impl Listener {
         ask.due_ms = now_ms + answer_ms.min(BACKOFF_MAX_MS) + backoff_ms + spread_ms;
     }
 
-    /// The sender itself says that it has the message no more; should that be false, it is asked again in an hour.
+    /// The sender itself reports that it has the message no more; should that be false, it is asked again in an hour.
     fn gone(&mut self, now_ms: u64, key: &(Source, MessageId), from: PeerId) {
         let spread_ms = self.spread_ms();
         if let Some(ask) = self.asks.get_mut(key).filter(|_| key.0.sender == from) {
@@ -282,7 +282,7 @@ impl Listener {
     }
 }
 
-impl Ask {
+impl NackTimer {
     /// How fast the burst goes, as far as it is heard.
     fn measure(&mut self, now_ms: u64, at: u64, airtime_ms: u64) {
         let (last, last_ms) = self.last;

@@ -17,18 +17,18 @@
 //!           +----------+-----------+
 //! ```
 //! *Whose* is the first byte of the identity that sends the message. No entry at all, from that sender itself,
-//! says that it holds the message no more.
+//! reports that it holds the message no more.
 //!
 //! # Who asks when
 //!
 //! A listener asks when the burst should have ended and [`WAIT_FRAMES`] frames of silence and a random part of
 //! [`SPREAD_FRAMES`] have gone by. Another's question that covers its own is as good as its own; a fragment heard
-//! that fills a gap begins the wait anew. Unanswered, it waits twice as long each time, up to an hour, and goes on
+//! that fills a gap restarts the wait. Unanswered, it waits twice as long each time, up to an hour, and goes on
 //! for [`AGE_MAX_MS`](crate::bulk::fragment::AGE_MAX_MS): an interrupted transfer goes on where it was. A frame from a
 //! sender that had been silent brings the next question forward.
 //!
 //! The sender takes the questions of one *round* together: what counts for a block is the listener that lacks
-//! most. It sends fragments of parity that nobody has heard yet, which serve listeners that lack different ones;
+//! most. It sends fragments of parity that no listener has heard yet, which serve listeners that lack different ones;
 //! only when those are used up, the data fragments that the bitmaps name. A question that comes while the repairs
 //! it asks for are on their way adds nothing.
 //!
@@ -87,7 +87,7 @@ pub(crate) struct Wanted {
     pub(crate) block: u8,
     /// How many fragments it needs, 1 to 64.
     pub(crate) deficit: usize,
-    /// As many missing data fragments; all ones where only the number was said.
+    /// As many missing data fragments; all ones where only the number was sent.
     pub(crate) bitmap: u64,
 }
 

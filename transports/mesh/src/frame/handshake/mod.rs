@@ -3,7 +3,7 @@
 //! `Noise_IKpsk1_25519_ChaChaPoly_BLAKE2s` (the Noise Protocol Framework, revision 34): the static keys are those of the
 //! ed25519 identities, the pre-shared key is of the invite's token, the prologue binds the purpose and the inviter. Message 1 is
 //! 96 bytes and the joiner's payload, message 2 is 48 bytes and the inviter's: **the token never travels**, only the first
-//! 4 bytes of its hash, which tell the inviter which invite is meant. Messages are cut into frames of kind `Join`:
+//! 4 bytes of its hash, which name the invite to the inviter. Messages are cut into frames of kind `Join`:
 //!
 //! ```text
 //! 0           1        5                6       8
@@ -17,8 +17,8 @@
 //! Frames in, frames out; the caller's timer repeats [`Initiator::frames`], after some tries in shorter frames
 //! ([`frame_bytes`]): where bits go wrong, long ones never arrive. Parts of one message gather over all its repetitions, those of
 //! one cut by themselves. **Any** part of a message 1 that was answered calls for the same message 2 again, in frames no longer
-//! than it came in; when that may go out is the caller's to say, and no sooner than the rest of the burst is over
-//! ([`parts_to_come`]). What the payloads say, whether the token is spent and what to answer is decided by the crate above: it checks
+//! than it came in; when that may go out is the caller's decision, and no sooner than the rest of the burst is over
+//! ([`parts_to_come`]). What the payloads mean, whether the token is spent and what to answer is decided by the crate above: it checks
 //! that the identity named in the payload is the one that spoke ([`Request::is_from`]), **burns the token durably, then answers**.
 
 use crate::frame::Kind;
@@ -41,7 +41,7 @@ pub const SECOND_BYTES: usize = 32 + 16;
 pub const PARTS_MAX: usize = 15;
 /// Messages of which some parts are there; when another starts, the one goes of which the smallest share is there.
 pub const HALF_MESSAGES_MAX: usize = 8;
-/// Requests kept for their answer, or with it; the oldest goes when another comes. It is then a request anew.
+/// Requests kept for their answer, or with it; the oldest goes when another comes. It is then a new request.
 pub const REQUESTS_MAX: usize = 16;
 
 /// Frames that a message falls back to where longer ones do not arrive.
@@ -64,7 +64,7 @@ pub enum HandshakeError {
     /// Not a frame of kind `Join`, or one that no message of ours would be cut into.
     #[error("not a frame of a handshake")]
     Frame,
-    /// All parts are there, and they are not of one message, or not by somebody who knows the token and the keys.
+    /// All parts are there, and they are not of one message, or not by a peer that knows the token and the keys.
     #[error("the message proves nothing")]
     Proof,
     /// Longer than [`PAYLOAD_BYTES_MAX`].
@@ -92,7 +92,7 @@ pub struct Initiator {
     state: HandshakeState,
     message: Vec<u8>,
     prefix: [u8; 4],
-    half: HalfMessages,
+    half: PartialMessages,
 }
 
 impl Initiator {
@@ -108,15 +108,21 @@ impl Initiator {
         let inviter_key = agreement_key(inviter).ok_or(HandshakeError::Key(*inviter))?;
         let mut state = handshake(us, inviter, Some(&inviter_key), token, Some(ephemeral));
         let message = write(&mut state, payload)?;
-        Ok(Initiator { state, message, prefix: prefix(token), half: HalfMessages::default() })
+        Ok(Initiator { state, message, prefix: prefix(token), half: PartialMessages::default() })
     }
 
     /// The frames of message 1, the same each time.
+    ///
+    /// # Errors
+    /// [`HandshakeError`] where the message takes more parts than there are numbers.
     pub fn frames(&self, frame_bytes_max: usize) -> Result<Vec<Vec<u8>>, HandshakeError> {
         cut(Direction::Request, &self.prefix, &self.message, frame_bytes_max)
     }
 
-    /// Takes a frame; the inviter's payload, once all of it is there. A frame for somebody else is `Ok(None)`.
+    /// Takes a frame; the inviter's payload, once all of it is there. A frame for another peer is `Ok(None)`.
+    ///
+    /// # Errors
+    /// [`HandshakeError`] where the frame is no part of a handshake, or the answer is not the inviter's.
     pub fn receive(&mut self, frame: &[u8]) -> Result<Option<Vec<u8>>, HandshakeError> {
         let part = Part::decode(frame)?;
         if part.direction != Direction::Answer || part.prefix != self.prefix {
@@ -137,21 +143,21 @@ impl fmt::Debug for Initiator {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId([u8; 32]);
 
-/// Somebody who knows a token asks to join.
+/// A peer that knows a token asks to join.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// For [`Responder::answer`].
     pub id: RequestId,
     /// The invite that it was made with.
     pub token: TokenHash,
-    /// What the joiner says.
+    /// The joiner's payload.
     pub payload: Vec<u8>,
     speaker: [u8; 32],
 }
 
 impl Request {
     /// Whether `identity` is the one that spoke. (An X25519 key has two ed25519 keys, of opposite sign: a signature in the payload
-    /// tells which.)
+    /// names it.)
     pub fn is_from(&self, identity: &PeerId) -> bool {
         agreement_key(identity) == Some(self.speaker)
     }
@@ -160,7 +166,7 @@ impl Request {
 /// What a frame was to a [`Responder`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HandshakeEvent {
-    /// Not towards us: no invite of ours, or an answer of somebody else.
+    /// Not towards us: no invite of ours, or an answer of another inviter.
     Foreign,
     /// A part; more are missing.
     Part,
@@ -189,18 +195,18 @@ impl Pending {
     }
 }
 
-/// The inviter's side: answers whoever knows the token of an open invite.
+/// The inviter's side: answers a joiner that knows the token of an open invite.
 pub struct Responder {
     us: Identity,
     invites: BTreeSet<TokenHash>,
-    half: HalfMessages,
+    half: PartialMessages,
     requests: VecDeque<Pending>,
 }
 
 impl Responder {
     /// With no invite open.
     pub fn new(us: Identity) -> Self {
-        let (half, requests) = (HalfMessages::default(), VecDeque::new());
+        let (half, requests) = (PartialMessages::default(), VecDeque::new());
         Responder { us, invites: BTreeSet::new(), half, requests }
     }
 
@@ -210,13 +216,16 @@ impl Responder {
     }
 
     /// Takes a frame of kind `Join`.
+    ///
+    /// # Errors
+    /// [`HandshakeError`] where the frame is no part of a handshake, or its sender does not know the token and the keys.
     pub fn receive(&mut self, frame: &[u8]) -> Result<HandshakeEvent, HandshakeError> {
         let part = Part::decode(frame)?;
         let meant = |token: &&TokenHash| prefix(token) == part.prefix;
         if part.direction != Direction::Request || !self.invites.iter().any(|token| meant(&token)) {
             return Ok(HandshakeEvent::Foreign);
         }
-        // Byte for byte: nobody makes up a part of what he has not heard.
+        // Byte for byte: a peer that has not heard a part cannot make it up.
         if let Some(known) = self.requests.iter().find(|pending| pending.has(&part)) {
             let Pending { id, answer, .. } = known;
             return Ok(if answer.is_some() {
@@ -256,6 +265,9 @@ impl Responder {
     }
 
     /// The frames of the answer to a request, the same each time.
+    ///
+    /// # Errors
+    /// [`HandshakeError`] where no answer is kept for the request, or it takes more parts than there are numbers.
     pub fn frames(&self, id: RequestId, frame_bytes_max: usize) -> Result<Vec<Vec<u8>>, HandshakeError> {
         let pending = self.requests.iter().find(|pending| pending.id == id);
         let answered = pending.and_then(|pending| Some((pending, pending.answer.as_ref()?)));
@@ -447,31 +459,32 @@ fn slices(message: &[u8], count: usize) -> std::slice::Chunks<'_, u8> {
 
 /// Messages on their way in: bounded, whatever comes.
 #[derive(Debug, Default)]
-struct HalfMessages(VecDeque<Half>);
+struct PartialMessages(VecDeque<PartialMessage>);
 
 #[derive(Debug)]
-struct Half {
+struct PartialMessage {
     name: (Direction, [u8; 4], [u8; 2]),
     parts: Parts,
 }
 
-impl Half {
+impl PartialMessage {
     fn share_permille(&self) -> usize {
         self.parts.held() * 1_000 / self.parts.count().max(1)
     }
 }
 
-impl HalfMessages {
+impl PartialMessages {
     /// Takes a part; the message once all are there.
     fn put(&mut self, part: &Part<'_>) -> Result<Option<Vec<u8>>, HandshakeError> {
         let name = (part.direction, part.prefix, part.check);
-        let same = |half: &Half| half.name == name && half.parts.count() == part.count;
+        let same = |half: &PartialMessage| half.name == name && half.parts.count() == part.count;
         let at = self.0.iter().position(same).unwrap_or_else(|| {
             if self.0.len() >= HALF_MESSAGES_MAX {
-                let least = (0..self.0.len()).min_by_key(|at| self.0.get(*at).map(Half::share_permille));
+                let least =
+                    (0..self.0.len()).min_by_key(|at| self.0.get(*at).map(PartialMessage::share_permille));
                 least.and_then(|at| self.0.remove(at));
             }
-            self.0.push_back(Half { name, parts: Parts::new(part.count) });
+            self.0.push_back(PartialMessage { name, parts: Parts::new(part.count) });
             self.0.len() - 1
         });
         let whole = self.0.get_mut(at).and_then(|half| half.parts.put(part.number, part.slice));

@@ -80,7 +80,7 @@ fn any_part_of_an_answered_request_calls_for_the_answer_however_it_was_cut() {
             assert_eq!(responder.receive(&part), Ok(HandshakeEvent::Repeated(request.id)));
         }
     }
-    // Made up by somebody who heard the head of one: no part of it.
+    // Made up by a peer that heard the head of one: no part of it.
     let mut part = initiator.frames(64).unwrap().remove(1);
     *part.last_mut().unwrap() ^= 1;
     assert_eq!(responder.receive(&part), Ok(HandshakeEvent::Part));

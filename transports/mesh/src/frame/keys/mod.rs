@@ -55,7 +55,7 @@ pub struct Alias(pub [u8; 2]);
 pub struct Hint(pub u8);
 
 impl Alias {
-    /// In clear mode: of the owner's public identity, which anybody can compute.
+    /// In clear mode: of the owner's public identity, which any peer can compute.
     pub fn clear(owner: &PeerId) -> Self {
         Alias(first(blake3::Hasher::new_derive_key(CLEAR_ALIAS_CONTEXT).update(owner.as_bytes())))
     }

@@ -1,7 +1,7 @@
 //! What only two identities know, with no handshake: a key per direction that authenticates, and a channel of two.
 //!
-//! Both come from the static X25519 of both identities, so that they are there before anything was said, and after everything
-//! else was lost. Whoever steals one of the two identities knows them, for the past as well.
+//! Both come from the static X25519 of both identities, so that they are there before any message, and after everything
+//! else was lost. A thief of one of the two identities knows them, for the past as well.
 //!
 //! A [`PairKey`] proves the sender to *one* listener, who could have made the tag itself, and so proves nothing to a third.
 //! It stands in for a signature between two signed states only (`radio.sign_every`). A [`PairChannel`] is an audience of two:
@@ -21,17 +21,17 @@ const CHANNEL_CONTEXT: &str = "tombolo 2026 radio pair channel 1";
 const CHANNEL_NAME_CONTEXT: &str = "tombolo 2026 radio pair channel name 1";
 const TAG_CONTEXT: &str = "tombolo 2026 radio pair tag 1";
 
-/// Authenticates what one identity says to another. Wiped when dropped.
+/// Authenticates what one identity sends to another. Wiped when dropped.
 #[derive(Clone)]
 pub struct PairKey([u8; KEY_BYTES]);
 
 impl PairKey {
-    /// For what we say to `listener`; `None` if that key is unusable.
+    /// For what we send to `listener`; `None` if that key is unusable.
     pub fn sending(us: &Identity, listener: &PeerId) -> Option<Self> {
         Self::derive(us, listener, &us.peer_id(), listener)
     }
 
-    /// For what `speaker` says to us; `None` if that key is unusable.
+    /// For what `speaker` sends to us; `None` if that key is unusable.
     pub fn receiving(us: &Identity, speaker: &PeerId) -> Option<Self> {
         Self::derive(us, speaker, speaker, &us.peer_id())
     }
@@ -63,7 +63,7 @@ impl fmt::Debug for PairKey {
 /// An audience of two. Which of them sends is in each frame's key, as in any audience.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PairChannel {
-    /// What a station calls it, in place of an owner: no identity, and known to anybody.
+    /// What a station calls it, in place of an owner: no identity, and no secret.
     pub name: PeerId,
     /// Its key, of epoch 0 for ever.
     pub key: AudienceKey,

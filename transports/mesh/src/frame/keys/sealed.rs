@@ -1,6 +1,6 @@
 //! An audience key on its way to its readers: one ephemeral X25519 key, then 24 bytes per reader.
 //!
-//! A slot names no reader; a reader tries each. Slots are in order of their bytes, so that their order tells nothing
+//! A slot names no reader; a reader tries each. Slots are in order of their bytes, so that their order reveals nothing
 //! either. What carries it is a signed document of the owner: nothing here proves who sealed it.
 
 use super::{AudienceKey, Identity, KEY_BYTES, agree, agreement_key};
@@ -54,6 +54,9 @@ impl SealedKeys {
     }
 
     /// Reads what [`to_bytes`](Self::to_bytes) wrote.
+    ///
+    /// # Errors
+    /// [`SealError`] for a length that no number of readers has.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, SealError> {
         let length = SealError::Length { bytes: bytes.len() };
         let (ephemeral, slots) = bytes.split_first_chunk().ok_or(length)?;

@@ -4,7 +4,7 @@ use super::*;
 use crate::frame::{Counter, HEADER_BYTES};
 use proptest::prelude::*;
 
-/// A frame in the name of member 1 on its own channel, with any counter, by whoever has the audience key.
+/// A frame in the name of member 1 on its own channel, with any counter, by any peer that has the audience key.
 fn forged(number: u32, epoch: BootEpoch, bytes: &[u8]) -> Vec<u8> {
     let key = audience(1, 1);
     let header = Header {
@@ -18,7 +18,7 @@ fn forged(number: u32, epoch: BootEpoch, bytes: &[u8]) -> Vec<u8> {
     seal(&key.frame_key(Mode::Encrypted, &peer(1), &epoch), header, counter, bytes)
 }
 
-/// Member 1 and a listener that has heard its opening and one frame.
+/// Member 1 and a listener that has heard its announcement and one frame.
 fn pair() -> (Station, Station) {
     let mut a = station(1, &[1, 2], 10, StationRecords::default());
     let mut b = station(2, &[1, 2], 11, StationRecords::default());
@@ -80,7 +80,7 @@ fn what_was_heard_before_a_forged_leap_is_not_heard_again() {
 
 /// The listener restarts, and what it has on disk is the forged counter. It asks, and its sender's newer word counts.
 #[test]
-fn a_forged_counter_that_is_on_disk_is_overcome_by_the_next_opening() {
+fn a_forged_counter_that_is_on_disk_is_overcome_by_the_next_announcement() {
     let (mut a, mut b) = pair();
     let mut records = record(&mut b);
     hear(&mut b, 1, &[forged(25_000, a.epoch(), b"false")]);
@@ -88,7 +88,7 @@ fn a_forged_counter_that_is_on_disk_is_overcome_by_the_next_opening() {
     let mut kept = StationRecords { own_epoch: Some(1), ..StationRecords::default() };
     for record in records {
         match record {
-            Record::Heard(peer, opening) => drop(kept.heard.insert(peer, opening)),
+            Record::Heard(peer, announcement) => drop(kept.heard.insert(peer, announcement)),
             Record::Window(window) => {
                 kept.windows.retain(|known| (known.channel, known.sender) != (window.channel, window.sender));
                 kept.windows.push(window);
@@ -177,7 +177,7 @@ proptest! {
             top = if heard.is_empty() { top } else { number };
         }
         prop_assert!(spoilt <= forgeries, "{spoilt} of {forgeries}");
-        // Once he is silent, or only misses, the next one is heard.
+        // Once it is silent, or only misses, the next one is heard.
         let spoilt_next = (0..=forgeries).take_while(|n| {
             let now_ms = now_ms + 1 + *n as u64;
             say(&mut a, now_ms, 1, b"next");

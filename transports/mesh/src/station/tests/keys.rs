@@ -33,7 +33,7 @@ fn talk(a: &mut Station, b: &mut Station) -> Vec<String> {
     heard
 }
 
-/// Whoever looks sees how far a long message is on either side, whose frames they are, and who pays.
+/// Either side shows how far a long message is, whose frames they are, and which account pays.
 #[test]
 fn a_long_message_shows_how_far_it_is() {
     let mut a = station(1, &[1, 2], 10, Default::default());
@@ -62,7 +62,7 @@ fn a_long_message_shows_how_far_it_is() {
     hear(&mut b, 0, &sent[..2]);
     assert_eq!(b.receive(0, &sent[2]).from, Some(peer(1)));
     let theirs = b.transfers()[0];
-    // The first frame was the opening.
+    // The first frame was the announcement.
     assert_eq!((theirs.from, theirs.frames - theirs.frames_to_go), (Some(peer(1)), 2), "{theirs:?}");
     assert_eq!(b.receive(0, &[0x50; 30]).from, None, "of no member");
     hear(&mut b, 0, &sent[3..]);
@@ -100,7 +100,7 @@ fn what_was_not_begun_before_the_renewal_goes_under_the_new_key() {
     say(&mut a, 0, 1, b"short");
     a.set_channel(peer(1), renewed(2), Some(audience(1, 1)), both()).unwrap();
     let sent = frames(&mut a, 0);
-    // B has the old key alone, and nothing was said under it.
+    // B has the old key alone, and nothing was sent under it.
     assert!(hear(&mut b, 0, &sent[1..]).iter().all(|heard| *heard == Ok(Received::Foreign)));
 }
 

@@ -1,4 +1,4 @@
-//! Many lives and any frames: no (key, nonce) pair twice, no message twice, none that was not said.
+//! Many lives and any frames: no (key, nonce) pair twice, no message twice, none that was not sent.
 
 use super::*;
 use crate::frame::keys::FrameKey;
@@ -124,7 +124,7 @@ proptest! {
         }
     }
 
-    /// Loss, duplication, reordering, corruption, truncation, splicing: each message at most once, and none that was not said.
+    /// Loss, duplication, reordering, corruption, truncation, splicing: each message at most once, and none that was not sent.
     #[test]
     fn never_twice_and_never_wrong(
         said in 1..25_usize,

@@ -9,7 +9,7 @@ use crate::airtime::Modulation;
 use crate::airtime::ledger::{BootId, LedgerConfig, Moment};
 use crate::airtime::region::Region;
 use crate::airtime::region::Usage;
-use crate::frame::opening::{OPENING_BYTES, REQUEST_BYTES};
+use crate::frame::announcement::{ANNOUNCEMENT_BYTES, REQUEST_BYTES};
 use crate::frame::{Counters, Header, seal};
 
 fn id(seed: u8) -> Identity {
@@ -48,7 +48,7 @@ fn station_in(
 ) -> Station {
     let call_sign =
         (region == Region::Amateur).then(|| CallSign { text: format!("X{who}ABC"), every_ms: 600_000 });
-    let line = Line::lora(Modulation::SF7_125);
+    let line = PhyRate::lora(Modulation::SF7_125);
     let config = StationConfig {
         us: id(who),
         mode,
@@ -119,7 +119,7 @@ fn texts(heard: &[Result<Received, Rejection>]) -> Vec<String> {
 }
 
 #[test]
-fn nothing_leaves_before_the_own_epoch_is_durable_and_the_opening_goes_first() {
+fn nothing_leaves_before_the_own_epoch_is_durable_and_the_announcement_goes_first() {
     let mut a = station(1, &[1, 2], 10, StationRecords { own_epoch: Some(4), ..Default::default() });
     say(&mut a, 0, 1, b"up");
     assert_eq!(a.transmit(at(0)), Transmit::NeedsRecord);
@@ -127,7 +127,7 @@ fn nothing_leaves_before_the_own_epoch_is_durable_and_the_opening_goes_first() {
     assert_eq!(a.transmit(at(0)), Transmit::NeedsRecord);
     a.recorded(&Record::OwnEpoch(a.epoch()));
     let sent = frames(&mut a, 0);
-    assert_eq!(sent.iter().map(Vec::len).collect::<Vec<_>>(), [OPENING_BYTES, 14 + 2]);
+    assert_eq!(sent.iter().map(Vec::len).collect::<Vec<_>>(), [ANNOUNCEMENT_BYTES, 14 + 2]);
     let mut b = station(2, &[1, 2], 11, StationRecords::default());
     let heard = hear(&mut b, 0, &sent);
     assert_eq!(heard[0], Ok(Received::Epoch { peer: peer(1), epoch: a.epoch() }));
@@ -145,7 +145,7 @@ fn nothing_leaves_before_the_own_epoch_is_durable_and_the_opening_goes_first() {
 }
 
 #[test]
-fn a_listener_that_missed_the_opening_asks_and_reads_what_it_kept() {
+fn a_listener_that_missed_the_announcement_asks_and_reads_what_it_kept() {
     let (mut a, mut b) =
         (station(1, &[1, 2], 10, Default::default()), station(2, &[1, 2], 11, Default::default()));
     say(&mut a, 0, 1, b"first");
@@ -180,7 +180,7 @@ fn a_replay_is_a_duplicate_also_after_a_restart_of_the_listener() {
         heard.extend(hear(&mut b, 50, std::slice::from_ref(frame)));
         for kept in record(&mut b) {
             match kept {
-                Record::Heard(peer, opening) => drop(records.heard.insert(peer, opening)),
+                Record::Heard(peer, announcement) => drop(records.heard.insert(peer, announcement)),
                 Record::Window(window) => {
                     records
                         .windows
@@ -392,7 +392,7 @@ fn the_ledger_is_asked_before_each_frame_and_its_record_is_durable_first() {
                 sent_us += a.line.frame_us(frame.len());
                 assert_eq!(
                     charge,
-                    Charge { account: charge.account, airtime_us: a.line.frame_us(frame.len()) }
+                    FrameCharge { account: charge.account, airtime_us: a.line.frame_us(frame.len()) }
                 );
                 assert!(sent_us <= durable_us, "{sent_us} us sent, {durable_us} us on disk");
             }
@@ -465,7 +465,7 @@ fn a_correction_that_another_made_is_not_made_again() {
     assert_eq!(answer.len(), 1);
     hear(&mut c, 20_000, &answer);
     assert!(frames(&mut c, 40_000).is_empty());
-    // And the same old opening again is not answered at once.
+    // And the same old announcement again is not answered at once.
     hear(&mut b, 30_000, &old[..1]);
     assert!(frames(&mut b, 60_000).is_empty());
     assert_eq!(frames(&mut b, 20_000 + CORRECT_EVERY_MS).len(), 1);
@@ -487,7 +487,7 @@ fn the_loss_that_the_counters_show_is_what_was_lost() {
     assert!((180..=320).contains(&b.loss_permille()), "{}", b.loss_permille());
 }
 
-/// Somebody who is no member sends headers of a member, forged questions and old openings for an hour. The rest is for heartbeats.
+/// A peer that is no member sends headers of a member, forged questions and old announcements for an hour. The rest is for heartbeats.
 #[test]
 fn what_a_stranger_provokes_leaves_upkeep_to_heartbeats() {
     let mut b = station_in(Mode::Encrypted, Region::Eu868, 255, 2, &[1, 2], 11, Default::default());

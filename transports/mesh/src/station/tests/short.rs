@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 fn config(mode: Mode, frame_bytes_max: usize, frame_bytes_min: usize, call_sign: bool) -> StationConfig {
     let call_sign = call_sign.then(|| CallSign { text: "X1A".into(), every_ms: u64::MAX });
-    let line = Line::lora(Modulation::SF7_125);
+    let line = PhyRate::lora(Modulation::SF7_125);
     StationConfig { us: id(1), mode, frame_bytes_max, frame_bytes_min, call_sign, line, seed: [5; 32] }
 }
 
@@ -105,7 +105,7 @@ fn a_band_that_hides_nothing_has_no_encrypted_station_and_one_with_call_signs_no
         StationError::NoCallSign { rules: source }
     );
     let station = new(Mode::SignedClear, true, Region::Amateur).unwrap();
-    // No rarer than the rules say, whatever is set.
+    // No rarer than the rules require, whatever is set.
     assert_eq!(station.call_sign.unwrap().every_ms, 600_000);
     assert!(new(Mode::Encrypted, false, Region::Eu868).is_ok());
     assert_eq!(
@@ -122,7 +122,7 @@ fn a_band_that_hides_nothing_has_no_encrypted_station_and_one_with_call_signs_no
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
-    /// Openings in parts, fragments, NACKs, clear frames: nothing is shorter than the radio takes, at any frame size.
+    /// EpochAnnouncements in parts, fragments, NACKs, clear frames: nothing is shorter than the radio takes, at any frame size.
     #[test]
     fn nothing_shorter_than_the_radio_takes_ever_leaves(
         clear: bool, frame_bytes_max in 50..=255_usize, lengths in prop::collection::vec(1..1_500_usize, 1..5), lost in 2..9_usize,

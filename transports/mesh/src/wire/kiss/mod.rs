@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A TNC reports nothing of what it sends. The MeshCore modem firmware does, by [`modem`]'s SetHardware frames. Sans-io;
-//! what is inside a frame is [`ax25`](crate::wire::ax25)'s business or nobody's; pacing is the driver's.
+//! what is inside a frame is for [`ax25`](crate::wire::ax25), or for the caller; pacing is the driver's.
 
 pub mod modem;
 
@@ -26,7 +26,7 @@ pub const FRAME_BYTES_MAX: usize = 2000;
 /// The shortest frame that a TNC built for AX.25 sends: Dire Wolf drops a shorter one without a word.
 pub const FRAME_BYTES_MIN: usize = 15;
 
-/// What a host tells its TNC.
+/// What a host sends to its TNC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command<'a> {
     /// Sends these bytes, at most [`FRAME_BYTES_MAX`].
@@ -86,7 +86,7 @@ fn escape(byte: u8, out: &mut Vec<u8>) {
     }
 }
 
-/// What a TNC tells its host.
+/// What a TNC sends to its host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A frame was heard.
@@ -96,7 +96,7 @@ pub enum Event {
         /// The frame, at most [`FRAME_BYTES_MAX`] bytes.
         bytes: Vec<u8>,
     },
-    /// A SetHardware answer; of a MeshCore modem, [`modem::Report::parse`] knows what it says.
+    /// A SetHardware answer; of a MeshCore modem, [`modem::Report::parse`] reads it.
     Hardware {
         /// Without the command byte.
         bytes: Vec<u8>,

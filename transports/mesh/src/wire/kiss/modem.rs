@@ -1,4 +1,4 @@
-//! What the MeshCore KISS modem firmware says beyond KISS, in SetHardware frames.
+//! What the MeshCore KISS modem firmware sends beyond KISS, in SetHardware frames.
 //!
 //! After `docs/kiss_modem_protocol.md` of the MeshCore project (firmware version 1 and later): a request is a sub-command and
 //! its data, the answer is the sub-command with the high bit set; 0xF0 and above come unasked. One packet may be
@@ -37,7 +37,7 @@ pub enum Report {
         /// Milliseconds.
         ms: u32,
     },
-    /// How the radio is set; zeros while nobody has set it by KISS.
+    /// How the radio is set; zeros until it is set by KISS.
     Radio {
         /// Frequency in Hz.
         frequency_hz: u32,
@@ -64,7 +64,7 @@ pub enum Report {
 }
 
 impl Report {
-    /// Reads a SetHardware frame, without its command byte; `None` if it is empty or too short for what it says it is.
+    /// Reads a SetHardware frame, without its command byte; `None` if it is empty or too short for what it claims to be.
     /// Later fields are passed over.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let (kind, rest) = bytes.split_first()?;

@@ -14,9 +14,9 @@ mod protobuf;
 
 use super::framed::{self, LengthPrefixed, Prefixed};
 use crate::airtime::Modulation;
-use protobuf::{Fields, Message, Value};
+use protobuf::{FieldValue, Fields, Message};
 
-/// The largest payload that a node sends, bytes; the constant in its sources says 233.
+/// The largest payload that a node sends, bytes; the constant in its sources is 233.
 pub const PAYLOAD_BYTES_MAX: usize = 231;
 /// Our packets' application: the first of those left to private use.
 pub const PRIVATE_PORT: u32 = 256;
@@ -46,8 +46,8 @@ pub fn on_air_bytes(payload_bytes: usize, signs: bool) -> usize {
     if signs && bytes + SIGNATURE <= ON_AIR_MAX { bytes + SIGNATURE } else { bytes }
 }
 
-/// Whether firmware of this version, as a radio tells it (`2.7.11.abc`), signs its broadcasts: 2.8 and later do. A version
-/// that says nothing is taken for one that does, so that no time on air is left out.
+/// Whether firmware of this version, as a radio reports it (`2.7.11.abc`), signs its broadcasts: 2.8 and later do. A version
+/// that cannot be read is taken for one that does, so that no time on air is left out.
 pub fn signs_broadcasts(firmware: Option<&str>) -> bool {
     let mut numbers = firmware.unwrap_or_default().splitn(3, '.').map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {
@@ -56,7 +56,7 @@ pub fn signs_broadcasts(firmware: Option<&str>) -> bool {
     }
 }
 
-/// What a host tells its radio.
+/// What a host sends to its radio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command<'a> {
     /// Asks for everything it is set to; answered up to [`Event::ConfigComplete`] with the same number.
@@ -99,7 +99,7 @@ impl Command<'_> {
     }
 }
 
-/// What a radio tells its host.
+/// What a radio sends to its host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Its own number.
@@ -130,7 +130,7 @@ pub enum Event {
     },
     /// The answer to [`Command::WantConfig`] is complete.
     ConfigComplete(u32),
-    /// It restarted; what it was told is forgotten.
+    /// It restarted; its settings of this session are forgotten.
     Rebooted,
     /// What became of a packet handed over, and how full its queue is.
     QueueStatus {
@@ -163,7 +163,7 @@ pub enum Event {
     Other,
 }
 
-/// Numbers by which a radio says what became of a packet.
+/// Numbers by which a radio reports what became of a packet.
 pub mod error {
     /// No channel of this index.
     pub const NO_CHANNEL: u32 = 6;
@@ -268,21 +268,21 @@ fn from_radio(body: &[u8]) -> Event {
 }
 
 /// The number in this field; 0 where it is left out.
-fn first(value: Value<'_>, wanted: u32) -> u32 {
+fn first(value: FieldValue<'_>, wanted: u32) -> u32 {
     value.fields().filter(|(number, _)| *number == wanted).last().map_or(0, |(_, value)| value.u32())
 }
 
-fn text(value: Value<'_>, wanted: u32) -> String {
+fn text(value: FieldValue<'_>, wanted: u32) -> String {
     let text = value.fields().filter(|(number, _)| *number == wanted).last();
     text.map(|(_, value)| value.text(TEXT_CHARS_MAX)).unwrap_or_default()
 }
 
-fn node_info(value: Value<'_>) -> Event {
+fn node_info(value: FieldValue<'_>) -> Event {
     let user = value.fields().filter(|(number, _)| *number == 2).last();
     Event::NodeInfo { node: first(value, 1), name: user.map(|(_, user)| text(user, 2)).unwrap_or_default() }
 }
 
-fn lora(value: Value<'_>) -> LoRa {
+fn lora(value: FieldValue<'_>) -> LoRa {
     let preset = match first(value, 2) {
         0 => Some(Modulation::LONG_FAST),
         1 => Some(Modulation::LONG_SLOW),
@@ -320,7 +320,7 @@ fn lora(value: Value<'_>) -> LoRa {
 }
 
 /// A packet that is decoded; one that is still encrypted is none of ours.
-fn packet(value: Value<'_>) -> Event {
+fn packet(value: FieldValue<'_>) -> Event {
     let Some((_, data)) = value.fields().filter(|(number, _)| *number == 4).last() else {
         return Event::Other;
     };

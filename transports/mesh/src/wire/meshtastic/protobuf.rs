@@ -6,15 +6,15 @@
 
 /// A value, by how it is written.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Value<'a> {
+pub(super) enum FieldValue<'a> {
     Varint(u64),
     Fixed64(u64),
     Bytes(&'a [u8]),
     Fixed32(u32),
 }
 
-impl<'a> Value<'a> {
-    /// A number written as a varint or in four bytes; other sizes are cut as the standard says.
+impl<'a> FieldValue<'a> {
+    /// A number written as a varint or in four bytes; other sizes are cut as the standard requires.
     pub(super) fn u32(self) -> u32 {
         match self {
             Self::Varint(n) | Self::Fixed64(n) => n as u32,
@@ -51,7 +51,7 @@ impl<'a> Value<'a> {
 pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl<'a> Iterator for Fields<'a> {
-    type Item = (u32, Value<'a>);
+    type Item = (u32, FieldValue<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
         let field = self.field();
@@ -63,17 +63,17 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn field(&mut self) -> Option<(u32, Value<'a>)> {
+    fn field(&mut self) -> Option<(u32, FieldValue<'a>)> {
         let key = self.varint()?;
         let number = u32::try_from(key >> 3).ok().filter(|number| *number > 0)?;
         let value = match key & 7 {
-            0 => Value::Varint(self.varint()?),
-            1 => Value::Fixed64(u64::from_le_bytes(*self.take(8)?.first_chunk()?)),
+            0 => FieldValue::Varint(self.varint()?),
+            1 => FieldValue::Fixed64(u64::from_le_bytes(*self.take(8)?.first_chunk()?)),
             2 => {
                 let bytes = usize::try_from(self.varint()?).ok()?;
-                Value::Bytes(self.take(bytes)?)
+                FieldValue::Bytes(self.take(bytes)?)
             }
-            5 => Value::Fixed32(u32::from_le_bytes(*self.take(4)?.first_chunk()?)),
+            5 => FieldValue::Fixed32(u32::from_le_bytes(*self.take(4)?.first_chunk()?)),
             _ => return None,
         };
         Some((number, value))
@@ -166,7 +166,7 @@ mod tests {
         assert_eq!(Message::default().bytes(2, b"testing").finish(), b"\x12\x07testing");
         let inner = Message::default().varint(1, 150);
         assert_eq!(Message::default().message(3, inner).finish(), [0x1a, 0x03, 0x08, 0x96, 0x01]);
-        assert_eq!(Fields(&[0x08, 0x96, 0x01]).next(), Some((1, Value::Varint(150))));
+        assert_eq!(Fields(&[0x08, 0x96, 0x01]).next(), Some((1, FieldValue::Varint(150))));
     }
 
     #[test]
@@ -190,7 +190,7 @@ mod tests {
             let message = Message::default().varint(number, varint).fixed32(number, fixed).bytes(number, &bytes);
             let message = message.finish();
             let fields: Vec<_> = Fields(&message).collect();
-            let want = vec![(number, Value::Varint(varint)), (number, Value::Fixed32(fixed)), (number, Value::Bytes(&bytes))];
+            let want = vec![(number, FieldValue::Varint(varint)), (number, FieldValue::Fixed32(fixed)), (number, FieldValue::Bytes(&bytes))];
             prop_assert_eq!(fields, want);
         }
 

@@ -12,7 +12,7 @@ const MESSAGE_COST_BYTES: usize = 32;
 /// message at once when idle.
 const BATCH_BYTES: usize = 64 << 10;
 
-/// A queue between [`Lan::send`](super::Lan::send) and the task that writes.
+/// A queue between [`Sessions::send`](super::Sessions::send) and the task that writes.
 #[derive(Debug)]
 pub(super) struct Outbox {
     waiting: Mutex<Waiting>,
@@ -61,7 +61,7 @@ impl Outbox {
         self.ready.notify_one();
     }
 
-    /// Waits until there is something to write, then fills `out` with frames. Says whether a
+    /// Waits until there is something to write, then fills `out` with frames. Returns whether a
     /// sender that was refused may now go on.
     pub(super) async fn fill(&self, out: &mut Vec<u8>) -> bool {
         loop {
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_queue_refuses_and_says_when_it_has_drained() {
+    fn a_full_queue_refuses_and_reports_when_it_has_drained() {
         let outbox = Outbox::new(200_000);
         let refused = (0..).find(|_| outbox.push(vec![0; 10_000]).is_err()).unwrap();
         assert_eq!(refused, 19);
@@ -111,7 +111,7 @@ mod tests {
         out.clear();
         assert!(outbox.take(&mut out), "fell below half");
         out.clear();
-        assert!(!outbox.take(&mut out), "and says so once");
+        assert!(!outbox.take(&mut out), "and reports it once");
     }
 
     #[test]

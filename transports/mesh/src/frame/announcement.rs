@@ -6,13 +6,13 @@
 //! | 0 | low| alias | hint | number |  salt | counter | signature  |
 //! +--------+-------+------+--------+-------+---------+------------+
 //! ```
-//! The signature is over the deterministic CBOR array `["tombolo-epoch-1", sender, number, salt, counter]`, so that anybody
+//! The signature is over the deterministic CBOR array `["tombolo-epoch-1", sender, number, salt, counter]`, so that any peer
 //! may repeat it for its author. `counter`: no later frame of the sender has a lower one, in any audience (it skips what is
-//! below); a receiver further out than the header's low half tells takes it from here. Alias and hint only say whose signature to try first: they are of the sender's own audience key.
+//! below); a receiver further out than the header's low half resolves takes it from here. Alias and hint only name the signature to try first: they are of the sender's own audience key.
 //!
-//! Where frames are shorter than 84 bytes it goes in parts, told apart from the whole by their length:
+//! Where frames are shorter than 84 bytes it goes in parts, which their length distinguishes from the whole:
 //! `0 | alias | hint | part number, parts | check`, then a slice of what follows the hint; the check is 2 bytes of its BLAKE3 hash.
-//! Four bytes alone, `0 | alias | hint`, or filled up with zero bytes to at most 15, *ask* for the opening of the sender so addressed.
+//! Four bytes alone, `0 | alias | hint`, or filled up with zero bytes to at most 15, *ask* for the announcement of the sender so addressed.
 
 use super::parts::{Parts, check};
 use super::{Kind, PADDED_BYTES_MAX};
@@ -20,11 +20,11 @@ use crate::frame::keys::{Alias, BootEpoch, Hint, Identity, verify};
 use crate::peer::PeerId;
 use std::collections::VecDeque;
 
-/// A whole opening.
-pub const OPENING_BYTES: usize = ADDRESS_BYTES + BODY_BYTES;
-/// An opening asked for.
+/// A whole announcement.
+pub const ANNOUNCEMENT_BYTES: usize = ADDRESS_BYTES + BODY_BYTES;
+/// An announcement asked for.
 pub const REQUEST_BYTES: usize = ADDRESS_BYTES;
-/// Openings of which some parts are there; the oldest goes when another starts.
+/// EpochAnnouncements of which some parts are there; the oldest goes when another starts.
 pub const HALF_OPENINGS_MAX: usize = 8;
 
 const ADDRESS_BYTES: usize = 4;
@@ -36,7 +36,7 @@ const PARTS_MAX: usize = 3;
 
 /// A sender's signed word on its boot epoch and on where its counter stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Opening {
+pub struct EpochAnnouncement {
     /// The epoch.
     pub epoch: BootEpoch,
     /// No later frame of the sender has a lower one.
@@ -45,7 +45,7 @@ pub struct Opening {
     pub signature: [u8; 64],
 }
 
-/// Whom a frame of kind `Open` is about.
+/// The sender that a frame of kind `Open` is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Address {
     /// Low 4 bits of an epoch: of the one that opens, or of the frame that could not be opened.
@@ -56,22 +56,22 @@ pub struct Address {
     pub hint: Hint,
 }
 
-/// What a frame of kind `Open` says.
+/// The content of a frame of kind `Open`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenFrame {
-    /// An opening, not verified yet.
-    Opening(Address, Opening),
+    /// An announcement, not verified yet.
+    Announcement(Address, EpochAnnouncement),
     /// A part of one; the rest is missing still.
     Part,
-    /// Somebody asks for the opening of that sender.
+    /// A peer asks for the announcement of that sender.
     Request(Address),
 }
 
-impl Opening {
+impl EpochAnnouncement {
     /// Signs our own.
     pub fn sign(us: &Identity, epoch: BootEpoch, counter: u32) -> Self {
         let signature = us.sign(&signed_bytes(&us.peer_id(), &epoch, counter));
-        Opening { epoch, counter, signature }
+        EpochAnnouncement { epoch, counter, signature }
     }
 
     /// Whether `sender` signed it (`verify_strict`).
@@ -83,7 +83,7 @@ impl Opening {
     pub fn encode(&self, alias: Alias, hint: Hint, frame_bytes_max: usize) -> Vec<Vec<u8>> {
         let address = Address { epoch_low: self.epoch.low(), alias, hint }.encode();
         let body = self.to_bytes();
-        if frame_bytes_max >= OPENING_BYTES {
+        if frame_bytes_max >= ANNOUNCEMENT_BYTES {
             return vec![[&address[..], &body].concat()];
         }
         let room = frame_bytes_max.saturating_sub(PART_HEADER_BYTES).max(BODY_BYTES.div_ceil(PARTS_MAX));
@@ -114,7 +114,11 @@ impl Opening {
         let (salt, rest) = rest.split_first_chunk()?;
         let (counter, rest) = rest.split_first_chunk()?;
         let epoch = BootEpoch { number: u32::from_be_bytes(*number), salt: *salt };
-        Some(Opening { epoch, counter: u32::from_be_bytes(*counter), signature: rest.try_into().ok()? })
+        Some(EpochAnnouncement {
+            epoch,
+            counter: u32::from_be_bytes(*counter),
+            signature: rest.try_into().ok()?,
+        })
     }
 }
 
@@ -133,20 +137,20 @@ impl Address {
     }
 }
 
-/// Puts openings together that came in parts.
+/// Puts announcements together that came in parts.
 #[derive(Debug, Default)]
-pub struct Openings {
-    half: VecDeque<Half>,
+pub struct EpochAnnouncements {
+    half: VecDeque<PartialAnnouncement>,
 }
 
 #[derive(Debug)]
-struct Half {
+struct PartialAnnouncement {
     address: Address,
     check: [u8; 2],
     parts: Parts,
 }
 
-impl Openings {
+impl EpochAnnouncements {
     /// Reads a frame of kind `Open`; `None` for what is none.
     pub fn decode(&mut self, frame: &[u8]) -> Option<OpenFrame> {
         let (&[first, alias_0, alias_1, hint], rest) = frame.split_first_chunk()?;
@@ -162,8 +166,9 @@ impl Openings {
                 None => return Some(OpenFrame::Part),
             },
         };
-        let opening = Opening::from_bytes(&body)?;
-        (opening.epoch.low() == address.epoch_low).then_some(OpenFrame::Opening(address, opening))
+        let announcement = EpochAnnouncement::from_bytes(&body)?;
+        (announcement.epoch.low() == address.epoch_low)
+            .then_some(OpenFrame::Announcement(address, announcement))
     }
 
     /// Takes a part; the body once all are there, `Some(None)` before.
@@ -175,13 +180,14 @@ impl Openings {
         {
             return None;
         }
-        let same =
-            |half: &Half| half.address == address && half.check == check && half.parts.count() == count;
+        let same = |half: &PartialAnnouncement| {
+            half.address == address && half.check == check && half.parts.count() == count
+        };
         let at = self.half.iter().position(same).unwrap_or_else(|| {
             if self.half.len() >= HALF_OPENINGS_MAX {
                 self.half.pop_front();
             }
-            self.half.push_back(Half { address, check, parts: Parts::new(count) });
+            self.half.push_back(PartialAnnouncement { address, check, parts: Parts::new(count) });
             self.half.len() - 1
         });
         let half = self.half.get_mut(at)?;
@@ -229,14 +235,17 @@ mod tests {
         Identity::from_seed(&[1; 32])
     }
 
-    fn opening(number: u32, counter: u32) -> Opening {
-        Opening::sign(&us(), BootEpoch { number, salt: [9; 8] }, counter)
+    fn announcement(number: u32, counter: u32) -> EpochAnnouncement {
+        EpochAnnouncement::sign(&us(), BootEpoch { number, salt: [9; 8] }, counter)
     }
 
     #[test]
     fn one_frame_where_it_fits_and_two_of_fifty_bytes() {
-        assert_eq!(opening(1, 0).encode(ALIAS, HINT, 84).iter().map(Vec::len).collect::<Vec<_>>(), [84]);
-        assert_eq!(opening(1, 0).encode(ALIAS, HINT, 50).iter().map(Vec::len).collect::<Vec<_>>(), [47, 47]);
+        assert_eq!(announcement(1, 0).encode(ALIAS, HINT, 84).iter().map(Vec::len).collect::<Vec<_>>(), [84]);
+        assert_eq!(
+            announcement(1, 0).encode(ALIAS, HINT, 50).iter().map(Vec::len).collect::<Vec<_>>(),
+            [47, 47]
+        );
     }
 
     #[test]
@@ -249,23 +258,26 @@ mod tests {
     #[test]
     fn four_bytes_are_a_request() {
         let address = Address { epoch_low: 7, alias: ALIAS, hint: HINT };
-        assert_eq!(Openings::default().decode(&address.encode()), Some(OpenFrame::Request(address)));
+        assert_eq!(
+            EpochAnnouncements::default().decode(&address.encode()),
+            Some(OpenFrame::Request(address))
+        );
     }
 
     #[test]
-    fn half_openings_are_bounded_and_the_oldest_goes() {
-        let mut openings = Openings::default();
+    fn half_announcements_are_bounded_and_the_oldest_goes() {
+        let mut announcements = EpochAnnouncements::default();
         for number in 0..100 {
-            let parts = opening(number, 0).encode(ALIAS, HINT, 50);
-            assert_eq!(openings.decode(&parts[0]), Some(OpenFrame::Part));
+            let parts = announcement(number, 0).encode(ALIAS, HINT, 50);
+            assert_eq!(announcements.decode(&parts[0]), Some(OpenFrame::Part));
         }
-        assert_eq!(openings.half.len(), HALF_OPENINGS_MAX);
-        let last = opening(99, 0).encode(ALIAS, HINT, 50);
+        assert_eq!(announcements.half.len(), HALF_OPENINGS_MAX);
+        let last = announcement(99, 0).encode(ALIAS, HINT, 50);
         assert!(
-            matches!(openings.decode(&last[1]), Some(OpenFrame::Opening(_, found)) if found == opening(99, 0))
+            matches!(announcements.decode(&last[1]), Some(OpenFrame::Announcement(_, found)) if found == announcement(99, 0))
         );
-        let first = opening(0, 0).encode(ALIAS, HINT, 50);
-        assert_eq!(openings.decode(&first[1]), Some(OpenFrame::Part));
+        let first = announcement(0, 0).encode(ALIAS, HINT, 50);
+        assert_eq!(announcements.decode(&first[1]), Some(OpenFrame::Part));
     }
 
     proptest! {
@@ -273,35 +285,35 @@ mod tests {
         fn it_reads_back_at_any_frame_size_in_any_order(
             number: u32, counter: u32, frame_bytes_max in 50..=255_usize, backwards: bool,
         ) {
-            let mut frames = opening(number, counter).encode(ALIAS, HINT, frame_bytes_max);
+            let mut frames = announcement(number, counter).encode(ALIAS, HINT, frame_bytes_max);
             prop_assert!(frames.iter().all(|frame| frame.len() <= frame_bytes_max));
             if backwards {
                 frames.reverse();
             }
-            let mut openings = Openings::default();
-            let heard: Vec<_> = frames.iter().filter_map(|frame| openings.decode(frame)).collect();
-            let Some(OpenFrame::Opening(address, found)) = heard.last() else { panic!("{heard:?}") };
+            let mut announcements = EpochAnnouncements::default();
+            let heard: Vec<_> = frames.iter().filter_map(|frame| announcements.decode(frame)).collect();
+            let Some(OpenFrame::Announcement(address, found)) = heard.last() else { panic!("{heard:?}") };
             prop_assert_eq!(address.alias, ALIAS);
-            prop_assert_eq!(*found, opening(number, counter));
+            prop_assert_eq!(*found, announcement(number, counter));
             prop_assert!(found.is_by(&us().peer_id()));
         }
 
         #[test]
-        fn every_signed_field_counts(number: u32, counter: u32, at in 4..OPENING_BYTES, bit in 0..8_u8) {
-            let mut frame = opening(number, counter).encode(ALIAS, HINT, 255).remove(0);
+        fn every_signed_field_counts(number: u32, counter: u32, at in 4..ANNOUNCEMENT_BYTES, bit in 0..8_u8) {
+            let mut frame = announcement(number, counter).encode(ALIAS, HINT, 255).remove(0);
             frame[at] ^= 1 << bit;
-            match Openings::default().decode(&frame) {
-                Some(OpenFrame::Opening(_, found)) => prop_assert!(!found.is_by(&us().peer_id())),
+            match EpochAnnouncements::default().decode(&frame) {
+                Some(OpenFrame::Announcement(_, found)) => prop_assert!(!found.is_by(&us().peer_id())),
                 other => prop_assert_eq!(other, None),
             }
         }
 
         #[test]
         fn any_bytes_are_bounded(frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..100), 0..50)) {
-            let mut openings = Openings::default();
+            let mut announcements = EpochAnnouncements::default();
             for frame in &frames {
-                openings.decode(frame);
-                prop_assert!(openings.half.len() <= HALF_OPENINGS_MAX);
+                announcements.decode(frame);
+                prop_assert!(announcements.half.len() <= HALF_OPENINGS_MAX);
             }
         }
     }

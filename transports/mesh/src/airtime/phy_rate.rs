@@ -1,4 +1,4 @@
-//! A [`Line`] is how fast bytes leave one radio, named in words a user knows.
+//! A [`PhyRate`] is how fast bytes leave one radio, named in words a user knows.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,7 +19,7 @@ const BIT_RATES: std::ops::RangeInclusive<u32> = 50..=1_000_000;
 
 /// How long a frame of ours occupies the air when one radio sends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Line {
+pub enum PhyRate {
     /// A LoRa radio.
     LoRa {
         /// How it modulates.
@@ -66,32 +66,32 @@ impl Wrapping {
     }
 }
 
-impl Line {
+impl PhyRate {
     /// A LoRa radio that sends our frames as they are.
     pub const fn lora(modulation: Modulation) -> Self {
-        Line::LoRa { modulation, wrapping: Wrapping::Bytes(0) }
+        PhyRate::LoRa { modulation, wrapping: Wrapping::Bytes(0) }
     }
 
     /// A Meshtastic radio of stock firmware: its headers, and its signature under broadcasts if it `signs`.
     pub const fn meshtastic(modulation: Modulation, signs: bool) -> Self {
-        Line::LoRa { modulation, wrapping: Wrapping::Meshtastic { signs } }
+        PhyRate::LoRa { modulation, wrapping: Wrapping::Meshtastic { signs } }
     }
 
     /// A MeshCore companion that sends channel datagrams.
     pub const fn meshcore(modulation: Modulation) -> Self {
-        Line::LoRa { modulation, wrapping: Wrapping::Meshcore }
+        PhyRate::LoRa { modulation, wrapping: Wrapping::Meshcore }
     }
 
     /// Packet radio with AX.25 headers and the usual time to key up.
     pub const fn ax25(bits_per_second: u32) -> Self {
-        Line::BitRate { bits_per_second, overhead_bytes: AX25_OVERHEAD_BYTES, key_up_ms: KEY_UP_MS }
+        PhyRate::BitRate { bits_per_second, overhead_bytes: AX25_OVERHEAD_BYTES, key_up_ms: KEY_UP_MS }
     }
 
     /// Time on air of one frame of `bytes` of ours, microseconds, rounded up.
     pub fn frame_us(&self, bytes: usize) -> u64 {
         match *self {
-            Line::LoRa { modulation, wrapping } => modulation.frame_us(wrapping.on_air_bytes(bytes)),
-            Line::BitRate { bits_per_second, overhead_bytes, key_up_ms } => {
+            PhyRate::LoRa { modulation, wrapping } => modulation.frame_us(wrapping.on_air_bytes(bytes)),
+            PhyRate::BitRate { bits_per_second, overhead_bytes, key_up_ms } => {
                 let bits = (bytes as u64).saturating_add(u64::from(overhead_bytes)).saturating_mul(8);
                 let bits = bits.saturating_add(bits.div_ceil(STUFFING_DIVISOR));
                 let sending_us = bits.saturating_mul(1_000_000).div_ceil(u64::from(bits_per_second.max(1)));
@@ -116,16 +116,16 @@ impl Line {
     /// The bandwidth where it is known, Hz.
     pub fn bandwidth_hz(&self) -> Option<u32> {
         match self {
-            Line::LoRa { modulation, .. } => Some(modulation.bandwidth_hz),
-            Line::BitRate { .. } => None,
+            PhyRate::LoRa { modulation, .. } => Some(modulation.bandwidth_hz),
+            PhyRate::BitRate { .. } => None,
         }
     }
 
     /// The same line with another number of bytes that the radio adds.
     pub fn with_overhead_bytes(mut self, bytes: u16) -> Self {
         match &mut self {
-            Line::LoRa { wrapping, .. } => *wrapping = Wrapping::Bytes(bytes),
-            Line::BitRate { overhead_bytes, .. } => *overhead_bytes = bytes,
+            PhyRate::LoRa { wrapping, .. } => *wrapping = Wrapping::Bytes(bytes),
+            PhyRate::BitRate { overhead_bytes, .. } => *overhead_bytes = bytes,
         }
         self
     }
@@ -157,7 +157,7 @@ const BANDWIDTHS_HZ: [u32; 10] =
 
 /// A text that names no line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LineError {
+pub enum PhyRateError {
     /// Neither a preset nor of a known form.
     #[error(
         "unknown radio setting {0:?}: a preset as LongFast, ShortTurbo, MeshCore, DR0 to DR5, or SF7/125, or 1200bps"
@@ -179,39 +179,39 @@ pub enum LineError {
 
 /// `LongFast` (also `LONG_FAST`), `SF7/125`, `SF8/62.5/8` with the coding rate last: the preamble of LoRaWAN
 /// and nothing added by the radio. `1200bps`: packet radio with AX.25.
-impl FromStr for Line {
-    type Err = LineError;
+impl FromStr for PhyRate {
+    type Err = PhyRateError;
 
-    fn from_str(text: &str) -> Result<Self, LineError> {
+    fn from_str(text: &str) -> Result<Self, PhyRateError> {
         let word = plain(text);
         if let Some((_, modulation)) = PRESETS.iter().find(|(name, _)| plain(name) == word) {
-            return Ok(Line::lora(*modulation));
+            return Ok(PhyRate::lora(*modulation));
         }
         if let Some(rate) = word.strip_suffix("bps").or_else(|| word.strip_suffix("bit/s")) {
             let bits_per_second = rate.parse().ok().filter(|rate| BIT_RATES.contains(rate));
-            return Ok(Line::ax25(bits_per_second.ok_or_else(|| LineError::BitRate(short(rate)))?));
+            return Ok(PhyRate::ax25(bits_per_second.ok_or_else(|| PhyRateError::BitRate(short(rate)))?));
         }
-        let setting = word.strip_prefix("sf").ok_or_else(|| LineError::Unknown(short(text)))?;
-        parse_setting(setting, text).map(Line::lora)
+        let setting = word.strip_prefix("sf").ok_or_else(|| PhyRateError::Unknown(short(text)))?;
+        parse_setting(setting, text).map(PhyRate::lora)
     }
 }
 
 /// `7/125` or `8/62.5/8`.
-fn parse_setting(setting: &str, text: &str) -> Result<Modulation, LineError> {
+fn parse_setting(setting: &str, text: &str) -> Result<Modulation, PhyRateError> {
     let mut parts = setting.splitn(3, '/');
     let factor = parts.next().unwrap_or_default();
-    let bandwidth = parts.next().ok_or_else(|| LineError::Unknown(short(text)))?;
+    let bandwidth = parts.next().ok_or_else(|| PhyRateError::Unknown(short(text)))?;
     let spreading_factor = factor.parse().ok().filter(|factor| (7..=12).contains(factor));
-    let spreading_factor = spreading_factor.ok_or_else(|| LineError::SpreadingFactor(short(factor)))?;
+    let spreading_factor = spreading_factor.ok_or_else(|| PhyRateError::SpreadingFactor(short(factor)))?;
     let bandwidth_hz = BANDWIDTHS_HZ.iter().copied().find(|hz| kilohertz(*hz) == bandwidth);
-    let bandwidth_hz = bandwidth_hz.ok_or_else(|| LineError::Bandwidth(short(bandwidth)))?;
+    let bandwidth_hz = bandwidth_hz.ok_or_else(|| PhyRateError::Bandwidth(short(bandwidth)))?;
     let coding_rate = match parts.next() {
         None => 5,
         Some(rate) => rate
             .parse()
             .ok()
             .filter(|rate| (5..=8).contains(rate))
-            .ok_or_else(|| LineError::CodingRate(short(rate)))?,
+            .ok_or_else(|| PhyRateError::CodingRate(short(rate)))?,
     };
     Ok(Modulation { spreading_factor, bandwidth_hz, coding_rate, ..Modulation::lorawan(7) })
 }
@@ -233,12 +233,12 @@ fn kilohertz(hz: u32) -> String {
     }
 }
 
-/// The preset's name, `SF7/125`, or `1200bps`: what [`Line::from_str`] takes, apart from what the radio adds.
-impl fmt::Display for Line {
+/// The preset's name, `SF7/125`, or `1200bps`: what [`PhyRate::from_str`] takes, apart from what the radio adds.
+impl fmt::Display for PhyRate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Line::BitRate { bits_per_second, .. } => write!(f, "{bits_per_second}bps"),
-            Line::LoRa { modulation, .. } => {
+            PhyRate::BitRate { bits_per_second, .. } => write!(f, "{bits_per_second}bps"),
+            PhyRate::LoRa { modulation, .. } => {
                 // The data rates of LoRaWAN read better as what they are.
                 let named = PRESETS.iter().take(10).find(|(_, preset)| preset == modulation);
                 if let Some((name, _)) = named {
@@ -268,52 +268,52 @@ mod tests {
             ("SF10/250", Modulation { preamble_symbols: 8, ..Modulation::MESHCORE }),
             ("SF8/62.5/8", Modulation { preamble_symbols: 8, ..Modulation::MESHCORE_EU_NARROW }),
         ] {
-            assert_eq!(text.parse(), Ok(Line::lora(modulation)), "{text}");
+            assert_eq!(text.parse(), Ok(PhyRate::lora(modulation)), "{text}");
         }
-        assert_eq!("1200bps".parse(), Ok(Line::ax25(1200)));
-        assert_eq!("9600 bit/s".parse(), Ok(Line::ax25(9600)));
+        assert_eq!("1200bps".parse(), Ok(PhyRate::ax25(1200)));
+        assert_eq!("9600 bit/s".parse(), Ok(PhyRate::ax25(9600)));
     }
 
     #[test]
     fn a_wrong_setting_is_refused_by_the_part_that_is_wrong() {
-        let refused = |text: &str| text.parse::<Line>().unwrap_err();
-        assert!(matches!(refused("LongFats"), LineError::Unknown(_)));
-        assert!(matches!(refused("SF7"), LineError::Unknown(_)));
-        assert!(matches!(refused("SF6/125"), LineError::SpreadingFactor(_)));
-        assert!(matches!(refused("SF7/126"), LineError::Bandwidth(_)));
-        assert!(matches!(refused("SF7/125/9"), LineError::CodingRate(_)));
-        assert!(matches!(refused("0bps"), LineError::BitRate(_)));
+        let refused = |text: &str| text.parse::<PhyRate>().unwrap_err();
+        assert!(matches!(refused("LongFats"), PhyRateError::Unknown(_)));
+        assert!(matches!(refused("SF7"), PhyRateError::Unknown(_)));
+        assert!(matches!(refused("SF6/125"), PhyRateError::SpreadingFactor(_)));
+        assert!(matches!(refused("SF7/126"), PhyRateError::Bandwidth(_)));
+        assert!(matches!(refused("SF7/125/9"), PhyRateError::CodingRate(_)));
+        assert!(matches!(refused("0bps"), PhyRateError::BitRate(_)));
         assert!(refused("SF7/126").to_string().contains("62.5"));
     }
 
     #[test]
     fn a_packet_radio_pays_its_key_up_once_and_a_fifth_for_stuffing() {
-        let line = Line::BitRate { bits_per_second: 1200, overhead_bytes: 20, key_up_ms: 400 };
+        let line = PhyRate::BitRate { bits_per_second: 1200, overhead_bytes: 20, key_up_ms: 400 };
         assert_eq!(line.frame_us(100), 400_000 + 960_000);
         assert_eq!(line.us_per_byte(), 8_000);
-        assert!(Line::ax25(9600).frame_us(100) < Line::ax25(1200).frame_us(100));
+        assert!(PhyRate::ax25(9600).frame_us(100) < PhyRate::ax25(1200).frame_us(100));
     }
 
     #[test]
     fn a_radios_own_bytes_count_up_to_a_whole_lora_frame() {
-        let (bare, radio) = (Modulation::LONG_FAST, Line::meshtastic(Modulation::LONG_FAST, true));
+        let (bare, radio) = (Modulation::LONG_FAST, PhyRate::meshtastic(Modulation::LONG_FAST, true));
         assert_eq!(radio.frame_us(100), bare.frame_us(16 + 7 + 100 + 66));
         assert_eq!(radio.frame_us(166), bare.frame_us(16 + 8 + 166), "a signature does not fit");
         assert_eq!(radio.frame_us(231), bare.frame_us(255));
-        assert_eq!(Line::meshtastic(bare, false).frame_us(100), bare.frame_us(123));
+        assert_eq!(PhyRate::meshtastic(bare, false).frame_us(100), bare.frame_us(123));
         let on_air = [(20, 37), (50, 69), (100, 117), (150, 165), (163, 181)];
         for (ours, all) in on_air {
-            assert_eq!(Line::meshcore(bare).frame_us(ours), bare.frame_us(all));
+            assert_eq!(PhyRate::meshcore(bare).frame_us(ours), bare.frame_us(all));
         }
-        assert_eq!(Line::lora(bare).with_overhead_bytes(24).frame_us(100), bare.frame_us(124));
-        assert_eq!(Line::lora(Modulation::LONG_FAST).bits_per_second(200), 915);
+        assert_eq!(PhyRate::lora(bare).with_overhead_bytes(24).frame_us(100), bare.frame_us(124));
+        assert_eq!(PhyRate::lora(Modulation::LONG_FAST).bits_per_second(200), 915);
     }
 
     proptest! {
         #[test]
         fn any_text_is_read_or_refused_and_what_is_printed_is_read_again(text in "\\PC{0,20}") {
-            if let Ok(line) = text.parse::<Line>() {
-                prop_assert_eq!(line.to_string().parse::<Line>(), Ok(line));
+            if let Ok(line) = text.parse::<PhyRate>() {
+                prop_assert_eq!(line.to_string().parse::<PhyRate>(), Ok(line));
             }
         }
 
@@ -322,10 +322,10 @@ mod tests {
             factor in 7u8..=12, at in 0usize..10, rate in 5u8..=8, bytes in any::<usize>(),
         ) {
             let text = format!("SF{factor}/{}/{rate}", kilohertz(BANDWIDTHS_HZ[at]));
-            let line: Line = text.parse().unwrap();
-            prop_assert_eq!(line.to_string().parse::<Line>(), Ok(line));
+            let line: PhyRate = text.parse().unwrap();
+            prop_assert_eq!(line.to_string().parse::<PhyRate>(), Ok(line));
             prop_assert!(line.frame_us(bytes % 100_000) > 0);
-            prop_assert!(Line::ax25(1200).frame_us(bytes) > 0);
+            prop_assert!(PhyRate::ax25(1200).frame_us(bytes) > 0);
         }
     }
 }

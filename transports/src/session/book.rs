@@ -1,11 +1,10 @@
 //! Where peers may be found, and when to dial them next.
 //!
-//! Pure: time and chance come in as arguments. mDNS and people fill the book, the driver asks it
-//! who is due. An address is a hint; only a handshake shows who is there.
+//! Pure: time and chance come in as arguments. Invites, operators and mDNS fill the book, the dialler asks it
+//! which peers are due. An address is a hint; only a handshake shows who is there.
 
-use crate::address::PeerId;
+use crate::address::{Address, PeerId};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// Addresses kept per peer and source; beyond, one that never worked gives way, oldest first.
@@ -15,9 +14,9 @@ pub const PAGES_MAX: usize = 1024;
 /// The first wait after a failed dial, before jitter.
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(700);
 /// The longest wait between dials, before jitter: a healed network is noticed that soon even
-/// when neither mDNS nor an interface says so.
+/// without an event of mDNS or of an interface.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(12);
-/// News makes a dial due at once, but not sooner than this after the one before: mDNS tells a
+/// News makes a dial due at once, but not sooner than this after the one before: mDNS shows a
 /// peer's addresses in several events some 30 ms apart.
 pub const HURRY_GAP: Duration = Duration::from_millis(300);
 /// A link that lived this long was good: the next loss starts with the shortest wait again.
@@ -25,12 +24,12 @@ pub const SETTLED: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 struct Page {
-    /// Told by an invite, a person, an earlier session, or by a link that worked; newest last.
-    told: Vec<SocketAddr>,
-    /// Shown by mDNS now.
-    seen: Vec<SocketAddr>,
+    /// From an invite, an operator, an earlier session, or a link that worked; newest last.
+    known: Vec<Address>,
+    /// Shown by the peer now, by mDNS for example.
+    seen: Vec<Address>,
     /// Where the last link went.
-    worked: Option<SocketAddr>,
+    worked: Option<Address>,
     failures: u32,
     due: Option<Instant>,
     dialled: Option<Instant>,
@@ -43,8 +42,8 @@ pub struct Book {
 }
 
 impl Book {
-    /// Adds addresses somebody told us, and makes the peer due.
-    pub fn tell(&mut self, peer: PeerId, addresses: &[SocketAddr], now: Instant) {
+    /// Adds addresses from an invite, an operator or an earlier session, and makes the peer due.
+    pub fn learn(&mut self, peer: PeerId, addresses: &[Address], now: Instant) {
         let Some(page) = self.page(peer) else { return };
         for address in addresses {
             page.keep(*address);
@@ -52,8 +51,8 @@ impl Book {
         page.hurry(now);
     }
 
-    /// Replaces what mDNS shows of a peer; a new address makes it due. Says whether anything is new.
-    pub fn see(&mut self, peer: PeerId, addresses: Vec<SocketAddr>, now: Instant) -> bool {
+    /// Replaces the addresses that a peer shows; a new one makes it due. Returns whether there is a new one.
+    pub fn see(&mut self, peer: PeerId, addresses: Vec<Address>, now: Instant) -> bool {
         let Some(page) = self.page(peer) else { return false };
         let fresh = addresses.iter().any(|address| !page.seen.contains(address));
         page.seen = addresses;
@@ -77,10 +76,10 @@ impl Book {
     }
 
     /// The addresses of a peer, the likeliest first, each once.
-    pub fn addresses(&self, peer: &PeerId) -> Vec<SocketAddr> {
+    pub fn addresses(&self, peer: &PeerId) -> Vec<Address> {
         let Some(page) = self.pages.get(peer) else { return Vec::new() };
-        let mut all: Vec<SocketAddr> = Vec::new();
-        for address in page.worked.iter().chain(&page.seen).chain(page.told.iter().rev()) {
+        let mut all: Vec<Address> = Vec::new();
+        for address in page.worked.iter().chain(&page.seen).chain(page.known.iter().rev()) {
             if !all.contains(address) {
                 all.push(*address);
             }
@@ -88,15 +87,15 @@ impl Book {
         all
     }
 
-    /// What mDNS shows of a peer now.
-    pub fn seen(&self, peer: &PeerId) -> &[SocketAddr] {
+    /// The addresses that a peer shows now.
+    pub fn seen(&self, peer: &PeerId) -> &[Address] {
         self.pages.get(peer).map_or(&[], |page| &page.seen)
     }
 
     /// When a peer is to be dialled; `None` while no address is known.
     pub fn due(&self, peer: &PeerId, now: Instant) -> Option<Instant> {
         let page = self.pages.get(peer)?;
-        let known = page.worked.is_some() || !page.seen.is_empty() || !page.told.is_empty();
+        let known = page.worked.is_some() || !page.seen.is_empty() || !page.known.is_empty();
         known.then(|| page.due.unwrap_or(now))
     }
 
@@ -126,7 +125,7 @@ impl Book {
     }
 
     /// A link came up at this address.
-    pub fn worked(&mut self, peer: PeerId, address: SocketAddr) {
+    pub fn worked(&mut self, peer: PeerId, address: Address) {
         if let Some(page) = self.page(peer) {
             page.worked = Some(address);
             page.keep(address);
@@ -142,12 +141,12 @@ impl Book {
 }
 
 impl Page {
-    fn keep(&mut self, address: SocketAddr) {
-        self.told.retain(|known| *known != address);
-        self.told.push(address);
-        if self.told.len() > ADDRESSES_MAX {
-            let oldest = self.told.iter().position(|known| Some(*known) != self.worked).unwrap_or(0);
-            self.told.remove(oldest);
+    fn keep(&mut self, address: Address) {
+        self.known.retain(|known| *known != address);
+        self.known.push(address);
+        if self.known.len() > ADDRESSES_MAX {
+            let oldest = self.known.iter().position(|known| Some(*known) != self.worked).unwrap_or(0);
+            self.known.remove(oldest);
         }
     }
 
@@ -176,8 +175,8 @@ mod tests {
 
     const PEER: PeerId = PeerId([1; 32]);
 
-    fn address(port: u16) -> SocketAddr {
-        ([127, 0, 0, 1], port).into()
+    fn address(port: u16) -> Address {
+        Address::Socket(([127, 0, 0, 1], port).into())
     }
 
     // Any instant will do: the book only adds to it.
@@ -198,7 +197,7 @@ mod tests {
             let (mut book, now) = (Book::default(), start());
             book.worked(PEER, address(9));
             for port in &ports {
-                book.tell(PEER, &[address(*port)], now);
+                book.learn(PEER, &[address(*port)], now);
             }
             book.see(PEER, ports.iter().map(|port| address(*port)).collect(), now);
             prop_assert!(book.addresses(&PEER).len() <= 2 * ADDRESSES_MAX);
@@ -209,7 +208,7 @@ mod tests {
     #[test]
     fn news_cuts_the_wait_short_but_not_below_the_gap() {
         let (mut book, now) = (Book::default(), start());
-        book.tell(PEER, &[address(1)], now);
+        book.learn(PEER, &[address(1)], now);
         assert_eq!(book.due(&PEER, now), Some(now));
         book.dialling(&PEER, now, Duration::from_secs(4));
         book.failed(&PEER, now, 0);
@@ -224,7 +223,7 @@ mod tests {
     #[test]
     fn a_link_that_keeps_breaking_is_dialled_again_within_seconds() {
         let (mut book, now) = (Book::default(), start());
-        book.tell(PEER, &[address(1)], now);
+        book.learn(PEER, &[address(1)], now);
         for _ in 0..20 {
             book.lost(&PEER, Duration::from_secs(1), now, u32::MAX);
             assert!(book.due(&PEER, now).unwrap() <= now + Duration::from_secs(4));

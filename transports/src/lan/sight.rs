@@ -1,0 +1,90 @@
+//! Peers in sight by mDNS: which of the services shown belong to peers, and where they are.
+//!
+//! The lock is never held across a wait, and taken before that of the sessions, never after.
+#![allow(clippy::disallowed_methods, reason = "a driver reads the clock")]
+
+use super::mdns::{self, Service, Sightings};
+use crate::address::{Address, PeerId};
+use crate::session::Sessions;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Feeds the address book of the sessions with what mDNS shows.
+#[derive(Debug)]
+pub(super) struct Sight {
+    sessions: Arc<Sessions>,
+    loopback: bool,
+    sightings: Mutex<Sightings>,
+}
+
+impl Sight {
+    pub(super) fn new(sessions: Arc<Sessions>, loopback: bool) -> Self {
+        Self { sessions, loopback, sightings: Mutex::default() }
+    }
+
+    pub(super) fn sessions(&self) -> &Arc<Sessions> {
+        &self.sessions
+    }
+
+    /// Whether loopback addresses take part.
+    pub(super) fn loopback(&self) -> bool {
+        self.loopback
+    }
+
+    /// Replaces the list of peers, and looks for their hints.
+    pub(super) fn set_peers(&self, peers: &BTreeSet<PeerId>) {
+        let mut sightings = self.lock();
+        self.sessions.set_peers(peers);
+        let shown = sightings.look_for(peers, hour());
+        self.note(&sightings, shown);
+    }
+
+    /// The hour has changed: looks for the new hints.
+    pub(super) fn new_hour(&self, hour: u64) {
+        let mut sightings = self.lock();
+        let shown = sightings.look_for(&self.sessions.peers(), hour);
+        self.note(&sightings, shown);
+    }
+
+    /// mDNS resolved a service.
+    pub(super) fn resolved(&self, name: &str, service: Service) {
+        let mut sightings = self.lock();
+        if let Some(peer) = sightings.resolved(name, service) {
+            self.sessions.sighted(peer, to_addresses(sightings.addresses(&peer)));
+        }
+    }
+
+    /// mDNS withdraws a service, which proves nothing: its addresses are just no longer shown.
+    pub(super) fn removed(&self, name: &str) {
+        let mut sightings = self.lock();
+        if let Some(peer) = sightings.removed(name) {
+            self.note(&sightings, BTreeSet::from([peer]));
+        }
+    }
+
+    /// Where services with the hint of a node are, whether it is looked for or not.
+    pub(super) fn addresses_by_hint(&self, node: &PeerId) -> Vec<Address> {
+        to_addresses(self.lock().addresses_by_hint(node, hour()))
+    }
+
+    fn note(&self, sightings: &Sightings, peers: BTreeSet<PeerId>) {
+        for peer in peers {
+            self.sessions.resighted(peer, to_addresses(sightings.addresses(&peer)));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Sightings> {
+        self.sightings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn to_addresses(sockets: Vec<SocketAddr>) -> Vec<Address> {
+    sockets.into_iter().map(Address::Socket).collect()
+}
+
+/// The hour by the system clock, for hints.
+pub(super) fn hour() -> u64 {
+    mdns::hour(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+}

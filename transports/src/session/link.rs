@@ -1,0 +1,226 @@
+//! One live link: what it can carry, whether its peer is alive, and how it ends.
+#![allow(clippy::disallowed_methods, reason = "a driver reads the clock")]
+
+use super::carrier::{Carrier, Close};
+use super::outbox::Outbox;
+use crate::address::PeerId;
+use crate::error::SendError;
+use crate::link::{DownReason, LinkCaps, LinkId};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// A link asked for a sign of life has this long to give one; else another may replace it.
+const LIFE_SIGN: Duration = Duration::from_secs(1);
+/// How often a link asked for a sign of life is looked at.
+const LIFE_LOOK: Duration = Duration::from_millis(20);
+
+/// One live link.
+#[derive(Debug)]
+pub struct Link {
+    pub(super) id: LinkId,
+    pub(super) peer: PeerId,
+    pub(super) since: Instant,
+    pub(super) boot: [u8; 8],
+    pub(super) outbox: Outbox,
+    pub(super) carrier: Arc<dyn Carrier>,
+    message_bytes_max: usize,
+    ending: watch::Sender<Option<DownReason>>,
+    ended: watch::Sender<bool>,
+    /// Bytes received on the stream.
+    bytes: AtomicU64,
+    /// One more than the signs of life at the moment when the link last fell silent.
+    silent_at: AtomicU64,
+    last: Mutex<LastSign>,
+    doubted: AtomicBool,
+}
+
+/// The signs of life counted at the last look that found a new one.
+#[derive(Debug)]
+struct LastSign {
+    signs: u64,
+    at: Instant,
+    pinged: bool,
+}
+
+impl Link {
+    pub(super) fn new(
+        id: LinkId,
+        carrier: Arc<dyn Carrier>,
+        boot: [u8; 8],
+        message_bytes_max: usize,
+        outbox: Outbox,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            id,
+            peer: carrier.peer(),
+            since: now,
+            boot,
+            outbox,
+            carrier,
+            message_bytes_max,
+            ending: watch::Sender::new(None),
+            ended: watch::Sender::new(false),
+            bytes: AtomicU64::new(0),
+            silent_at: AtomicU64::new(0),
+            last: Mutex::new(LastSign { signs: 0, at: now, pinged: false }),
+            doubted: AtomicBool::new(false),
+        }
+    }
+
+    /// What the link can carry, as measured now.
+    pub fn caps(&self) -> LinkCaps {
+        self.carrier.caps(self.message_bytes_max)
+    }
+
+    /// Queues one message.
+    pub(super) fn send(&self, bytes: Vec<u8>) -> Result<(), SendError> {
+        if self.is_ending() {
+            return Err(SendError::Unknown);
+        }
+        if bytes.len() > self.message_bytes_max {
+            return Err(SendError::TooLong { bytes: bytes.len(), bytes_max: self.message_bytes_max });
+        }
+        self.outbox.push(bytes)
+    }
+
+    /// Ends the link, whatever its task is waiting for: the connection is closed on return. The first
+    /// reason counts.
+    pub(super) fn end(&self, reason: DownReason) {
+        self.ending.send_if_modified(|ending| ending.is_none() && ending.replace(reason).is_none());
+        self.carrier.close(match reason {
+            DownReason::Misbehaved(_) => Close::BadFrame,
+            DownReason::Replaced => Close::Duplicate,
+            DownReason::Closed
+            | DownReason::PeerClosed
+            | DownReason::Silent
+            | DownReason::Restarted
+            | DownReason::Shutdown
+            | DownReason::Failed => Close::Done,
+        });
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.borrow().is_some()
+    }
+
+    /// Why the link ends, once it does.
+    pub(super) fn ending(&self) -> Option<DownReason> {
+        *self.ending.borrow()
+    }
+
+    /// Returns when the link is to end.
+    pub(super) async fn told_to_end(&self) -> DownReason {
+        let mut ending = self.ending.subscribe();
+        let reason = ending.wait_for(Option::is_some).await.map(|reason| *reason);
+        reason.ok().flatten().expect("the link owns the sender, and waits until it holds a reason")
+    }
+
+    /// The link's `Down` is out.
+    pub(super) fn has_ended(&self) {
+        self.ended.send_replace(true);
+    }
+
+    /// Returns when the link's `Down` is out.
+    pub(super) async fn ended(&self) {
+        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
+    }
+
+    /// Counts bytes received on the stream.
+    pub(super) fn received(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Whether the link may be dead, so that its peer is worth dialling in parallel.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.silent_at.load(Ordering::Relaxed) == self.signs() + 1
+    }
+
+    /// Asks for a sign of life. Anything that the carrier receives is one: with QUIC the peer answers
+    /// even while its node is too busy to read.
+    pub(super) async fn is_alive(&self) -> bool {
+        let before = self.signs();
+        self.outbox.ping();
+        let asked = Instant::now();
+        while asked.elapsed() < LIFE_SIGN {
+            tokio::time::sleep(LIFE_LOOK).await;
+            // What was received may be the news that the connection is gone.
+            if self.carrier.ended().is_some() {
+                return false;
+            }
+            if self.signs() != before {
+                return true;
+            }
+        }
+        self.silent_at.store(before + 1, Ordering::Relaxed);
+        false
+    }
+
+    /// The same for rumours, of which there may be many: `None` while one is being looked into.
+    pub(super) async fn is_alive_after_all(&self) -> Option<bool> {
+        if self.doubted.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        let alive = self.is_alive().await;
+        self.doubted.store(false, Ordering::Relaxed);
+        Some(alive)
+    }
+
+    /// Checks for signs of life since the last check, and acts on their absence as the carrier's
+    /// [`Liveness`](super::Liveness) asks. To be called about every second.
+    pub(super) fn look(&self, now: Instant) {
+        let (signs, rules) = (self.signs(), self.carrier.liveness());
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.signs != signs {
+            *last = LastSign { signs, at: now, pinged: false };
+            return;
+        }
+        let silence = now.duration_since(last.at);
+        if rules.ping_after.is_some_and(|after| silence >= after) && !last.pinged {
+            last.pinged = true;
+            self.outbox.ping();
+        }
+        if silence >= rules.suspect_after {
+            self.silent_at.store(signs + 1, Ordering::Relaxed);
+        }
+        if rules.down_after.is_some_and(|after| silence >= after) {
+            self.end(DownReason::Silent);
+        }
+    }
+
+    fn signs(&self) -> u64 {
+        self.carrier.received() + self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::Address;
+    use crate::session::{Pipe, STREAM_CAPS};
+
+    /// On a stream that does not keep itself alive: a ping, then doubt, then the end, unless a byte comes.
+    #[test]
+    fn silence_brings_a_ping_then_doubt_then_the_end() {
+        let place = Address::Memory(1);
+        let (stream, _other) = tokio::io::duplex(1);
+        let carrier = Pipe::connection(stream, PeerId([1; 32]), place, Some(place), STREAM_CAPS).carrier;
+        let link = Link::new(LinkId(1), carrier, [0; 8], 100, Outbox::new(100));
+        let after = |seconds| link.since + Duration::from_secs(seconds);
+        link.received(1);
+        link.look(after(10));
+        link.look(after(39));
+        assert!(!link.is_suspect());
+        link.look(after(41));
+        assert!(link.is_suspect() && !link.is_ending());
+        link.received(1);
+        assert!(!link.is_suspect(), "a byte ends the doubt");
+        link.look(after(42));
+        link.look(after(91));
+        assert_eq!(link.ending(), None);
+        link.look(after(92));
+        assert_eq!(link.ending(), Some(DownReason::Silent));
+    }
+}
