@@ -92,7 +92,7 @@ fn a_snapshot_is_not_committed_as_a_map() {
 fn nothing_is_signed_after_another_machine_signed_with_the_same_key() {
     let (mut owner, reader, id) = pair();
     let copy = Store::in_memory().unwrap();
-    owner.core.gate.commit(0).unwrap();
+    owner.core.gate.commit(Default::default()).unwrap();
     owner.core.gate.store().copy_into(&copy).unwrap();
     let mut second = Side::in_store(1, copy);
     second.trust(reader.me(), TrustLevel::Trusted);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use tombolo_mesh::airtime::ledger::LedgerConfig;
 use tombolo_mesh::airtime::region::Rules;
-use tombolo_mesh::airtime::{Line, Modulation};
+use tombolo_mesh::airtime::{Modulation, PhyRate};
 use tombolo_transports::Medium;
 
 use super::*;
@@ -34,7 +34,7 @@ fn radio() -> RadioSpec {
         frame_bytes_max: 231,
         frame_bytes_min: 0,
         call_sign: None,
-        line: Line::lora(Modulation::MESHCORE),
+        line: PhyRate::lora(Modulation::MESHCORE),
         ledger: LedgerConfig::new(Some(NO_LIMITS)),
         sign_every: 1,
         rules_text: "a test".to_owned(),
@@ -248,7 +248,7 @@ fn a_withheld_layer_is_not_offered_and_does_not_go_out() {
     let on_air = |side: &Side| audience::layers_on_air(&side.replica, &id.document.owner, true);
     assert!(on_air(side).contains_key(&id.hash()));
     side.set(&id.document, &[("b", Some(2))]);
-    side.core.gate.commit(0).unwrap();
+    side.core.gate.commit(Default::default()).unwrap();
     // A listener shows another root at a sequence that this node has passed.
     let held = side.replica.state(&id).unwrap();
     let shown = State { root_prefix: [held.root_prefix[0] ^ 1, 0, 0, 0], ..held };

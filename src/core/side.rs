@@ -35,7 +35,7 @@ impl Side {
         let keypair = Keypair::from_seeds(&[seed; 32], &[seed + 100; 32]);
         let now = Now { mono_ms: 1_000, wall_ms: START_MS };
         let mut core = Core::new(store, keypair, NodeSettings::default(), now, &[seed; 32]);
-        let mut replica = Replica::new(core.me, now.mono_ms);
+        let mut replica = Replica::new(core.me, now.mono());
         let mut loaded = core.gate.load().unwrap();
         replica.load(&mut core, &mut loaded).unwrap();
         Side { core, replica, authoring: Authoring::default() }
@@ -130,7 +130,7 @@ impl Side {
 
     /// Commits, and returns what leaves.
     pub(crate) fn outputs(&mut self) -> Vec<Output> {
-        self.core.gate.commit(self.core.now_ms()).expect("a store in memory takes every commit");
+        self.core.gate.commit(self.core.now()).expect("a store in memory takes every commit");
         std::iter::from_fn(|| self.core.gate.pop()).collect()
     }
 }

@@ -149,7 +149,7 @@ enum GateDecision {
 impl Replica {
     /// Decides about a layer of another author, or an own one that was not signed here, and lets it take effect.
     pub fn apply(&mut self, core: &mut Core, origin: &Origin, arriving: Arriving<'_>) -> ApplyOutcome {
-        if core.gate.refuses_layers(core.now_ms()) {
+        if core.gate.refuses_layers(core.now()) {
             return rejected(core, InputRejection::DiskRefuses);
         }
         match arriving {
@@ -302,7 +302,7 @@ impl Replica {
             core.metrics.reject(InputRejection::Layer(Refusal::Quota));
             return ApplyOutcome::Refused(signed, Refusal::Quota);
         }
-        self.recovery.extend_claim(origin.peer(), signed.head.layer.hash(), core.now_ms());
+        self.recovery.extend_claim(origin.peer(), signed.head.layer.hash(), core.now());
         self.transfers.begin(signed, origin.peer(), core.now_ms());
         ApplyOutcome::TransferBegun
     }
@@ -344,7 +344,7 @@ impl Replica {
             core.metrics.reject(InputRejection::BadPart);
             return None;
         }
-        self.recovery.extend_claim(peer, id.layer, core.now_ms());
+        self.recovery.extend_claim(peer, id.layer, core.now());
         let own = self.layers.layer_of_hash(&id.layer).and_then(map_of);
         let finished = self.transfers.finish(id, own)?;
         finished.inspect_err(|_| core.metrics.reject(InputRejection::BadPart)).ok()

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
+use crate::clock::{Millis, Mono};
 use crate::core::Core;
 use crate::io::{Event, RequestId, Write};
 use crate::layer::{
@@ -46,18 +47,18 @@ pub struct Recovery {
     stopped: Option<String>,
 }
 
-/// Since when and until when a newer own state is waited for, monotonic milliseconds.
+/// Since when and until when a newer own state is waited for.
 #[derive(Clone, Copy, Debug)]
 struct Awaited {
-    since: u64,
-    until: u64,
+    since: Mono,
+    until: Mono,
 }
 
 /// A state that a peer was asked for.
 #[derive(Debug)]
 struct OpenClaim {
     state: State,
-    until: u64,
+    until: Mono,
 }
 
 /// States of an own layer that listeners hold and this node does not know, as far as a frontier by radio shows.
@@ -65,7 +66,7 @@ struct OpenClaim {
 struct Withheld {
     id: LayerId,
     states: Vec<State>,
-    since: u64,
+    since: Mono,
     /// Whether it is still waited for.
     is_open: bool,
 }
@@ -100,12 +101,12 @@ enum WinningSide {
 }
 
 impl Recovery {
-    /// When something that waits may go on, monotonic milliseconds.
-    pub fn next_timer(&self, now_ms: u64) -> Option<u64> {
+    /// When something that waits may go on.
+    pub fn next_timer(&self, now: Mono) -> Option<Mono> {
         let waits = self.rights_wait || !self.waiting.is_empty();
-        let ends = self.awaited.values().map(|awaited| awaited.until).filter(|end| *end > now_ms);
+        let ends = self.awaited.values().map(|awaited| awaited.until).filter(|end| *end > now);
         let open = self.withheld.values().filter(|withheld| withheld.is_open);
-        let ended = open.map(|withheld| withheld.since + RECLAIM_WAIT_ON_AIR_MS).min();
+        let ended = open.map(|withheld| withheld.since + Millis(RECLAIM_WAIT_ON_AIR_MS)).min();
         waits.then(|| ends.min()).flatten().into_iter().chain(ended).min()
     }
 
@@ -121,15 +122,15 @@ impl Recovery {
 
     // ---- a newer state: writes wait for it ---------------------------------------------------------------
 
-    /// Whether writes to a layer wait for a newer own state that a peer shows. `wait_ms` is how long that is worth waiting;
+    /// Whether writes to a layer wait for a newer own state that a peer shows. `wait` is how long that is worth waiting;
     /// the wait is bounded, since a peer may be wrong about what it holds.
-    pub fn awaits(&mut self, now_ms: u64, layer: LayerHash, wait_ms: u64) -> bool {
-        let fresh = Awaited { since: now_ms, until: now_ms + wait_ms };
+    pub fn awaits(&mut self, now: Mono, layer: LayerHash, wait: Millis) -> bool {
+        let fresh = Awaited { since: now, until: now + wait };
         let awaited = self.awaited.entry(layer).or_insert(fresh);
-        if now_ms >= awaited.since + OWN_STATE_TRUST_MS {
+        if now >= awaited.since + Millis(OWN_STATE_TRUST_MS) {
             *awaited = fresh;
         }
-        now_ms < awaited.until
+        now < awaited.until
     }
 
     /// Lets a write wait. `false` if as many wait as may.
@@ -148,8 +149,8 @@ impl Recovery {
     }
 
     /// Whether what follows from changed rights has waited long enough.
-    pub fn take_rights_wait(&mut self, now_ms: u64) -> bool {
-        let is_over = self.rights_wait && !self.awaited.values().any(|awaited| now_ms < awaited.until);
+    pub fn take_rights_wait(&mut self, now: Mono) -> bool {
+        let is_over = self.rights_wait && !self.awaited.values().any(|awaited| now < awaited.until);
         self.rights_wait &= !is_over;
         is_over
     }
@@ -167,9 +168,9 @@ impl Recovery {
     }
 
     /// Parts of a large state arrive: there is more time.
-    pub(super) fn extend_claim(&mut self, peer: PeerId, layer: LayerHash, now_ms: u64) {
+    pub(super) fn extend_claim(&mut self, peer: PeerId, layer: LayerHash, now: Mono) {
         if let Some(claim) = self.claims.get_mut(&(peer, layer)) {
-            claim.until = now_ms + RECLAIM_WAIT_MS;
+            claim.until = now + Millis(RECLAIM_WAIT_MS);
         }
     }
 
@@ -189,8 +190,8 @@ impl Recovery {
     }
 
     /// Ends the waits that have lasted long enough. Returns the layers that may go out by radio again.
-    pub fn end_overdue(&mut self, now_ms: u64) -> Vec<LayerId> {
-        let is_over = |w: &&Withheld| w.is_open && now_ms >= w.since + RECLAIM_WAIT_ON_AIR_MS;
+    pub fn end_overdue(&mut self, now: Mono) -> Vec<LayerId> {
+        let is_over = |w: &&Withheld| w.is_open && now >= w.since + Millis(RECLAIM_WAIT_ON_AIR_MS);
         let over: Vec<LayerId> = self.withheld.values().filter(is_over).map(|w| w.id.clone()).collect();
         over.iter().for_each(|id| {
             self.release(id);
@@ -334,7 +335,7 @@ impl Replica {
         let Some(own) = self.layers.layer(id).filter(|own| own.head().kind == Kind::Map) else {
             return OwnStateClaim::No;
         };
-        let (present, layer, now) = (State::of(&own.signed), id.hash(), core.now_ms());
+        let (present, layer, now) = (State::of(&own.signed), id.hash(), core.now());
         if let Some(OpenClaim { state, until }) = self.recovery.claims.get(&(peer, layer)) {
             if now < *until {
                 return OwnStateClaim::Pending;
@@ -351,7 +352,7 @@ impl Replica {
             return OwnStateClaim::No;
         }
         self.recovery.claims.retain(|_, claim| now < claim.until);
-        self.recovery.claims.insert((peer, layer), OpenClaim { state, until: now + RECLAIM_WAIT_MS });
+        self.recovery.claims.insert((peer, layer), OpenClaim { state, until: now + Millis(RECLAIM_WAIT_MS) });
         OwnStateClaim::Ask
     }
 
@@ -362,7 +363,7 @@ impl Replica {
         let Some(own) = self.layers.layer(id).filter(|own| own.head().kind == Kind::Map) else {
             return false;
         };
-        let (present, layer, now) = (State::of(&own.signed), id.hash(), core.now_ms());
+        let (present, layer, now) = (State::of(&own.signed), id.hash(), core.now());
         let mut states = shown;
         states.retain(|state| {
             let is_present = state.sequence == present.sequence && has_root(*state, present.root_prefix);
@@ -373,7 +374,7 @@ impl Replica {
                 && !self.is_own_past(core, id, *state)
         });
         let last = self.recovery.withheld.get(&layer);
-        if states.is_empty() || last.is_some_and(|last| now < last.since + OWN_STATE_TRUST_MS) {
+        if states.is_empty() || last.is_some_and(|last| now < last.since + Millis(OWN_STATE_TRUST_MS)) {
             return false;
         }
         let withheld = Withheld { id: id.clone(), states, since: now, is_open: true };

@@ -81,7 +81,7 @@ fn a_layer_of_no_writer_is_refused() {
 fn an_own_newer_state_is_recovered_and_later_writes_go_above_it() {
     let (mut owner, reader, id) = pair();
     let copy = Store::in_memory().unwrap();
-    owner.core.gate.commit(0).unwrap();
+    owner.core.gate.commit(Default::default()).unwrap();
     owner.core.gate.store().copy_into(&copy).unwrap();
     owner.set(&id.document, &[("lost", Some(7))]);
     // A later sequence than the one that the restored machine signs: else the two would be a fork.

@@ -3,6 +3,7 @@
 
 use tombolo_transports::PeerId;
 
+use crate::clock::{Millis, Mono};
 use crate::core::Core;
 use crate::layer::Entry;
 use crate::layer::{DocumentId, KeyPath, Kind, LayerId};
@@ -84,16 +85,16 @@ impl Replica {
             .collect()
     }
 
-    /// When tombstones are swept next, monotonic milliseconds.
-    pub fn sweep_at(&self) -> u64 {
+    /// When tombstones are swept next.
+    pub fn sweep_at(&self) -> Mono {
         self.sweep_at
     }
 
-    /// Whether a sweep is due; the next then follows after `pause_ms`.
-    pub fn take_sweep_due(&mut self, now_ms: u64, pause_ms: u64) -> bool {
-        let is_due = now_ms >= self.sweep_at;
+    /// Whether a sweep is due; the next then follows after `pause`.
+    pub fn take_sweep_due(&mut self, now: Mono, pause: Millis) -> bool {
+        let is_due = now >= self.sweep_at;
         if is_due {
-            self.sweep_at = now_ms + pause_ms;
+            self.sweep_at = now + pause;
         }
         is_due
     }
@@ -163,10 +164,10 @@ mod tests {
     #[test]
     fn a_sweep_is_due_once_per_pause() {
         let (mut owner, _, _) = pair();
-        let at = owner.replica.sweep_at();
-        assert!(!owner.replica.take_sweep_due(at - 1, TOMBSTONE_SWEEP_MS));
-        assert!(owner.replica.take_sweep_due(at, TOMBSTONE_SWEEP_MS));
-        assert!(!owner.replica.take_sweep_due(at + TOMBSTONE_SWEEP_MS - 1, TOMBSTONE_SWEEP_MS));
-        assert!(owner.replica.take_sweep_due(at + TOMBSTONE_SWEEP_MS, TOMBSTONE_SWEEP_MS));
+        let (at, pause) = (owner.replica.sweep_at(), Millis(TOMBSTONE_SWEEP_MS));
+        assert!(!owner.replica.take_sweep_due(Mono::from_ms(at.ms() - 1), pause));
+        assert!(owner.replica.take_sweep_due(at, pause));
+        assert!(!owner.replica.take_sweep_due(at + Millis(TOMBSTONE_SWEEP_MS - 1), pause));
+        assert!(owner.replica.take_sweep_due(at + pause, pause));
     }
 }

@@ -84,7 +84,7 @@ fn a_peer_that_may_not_have_a_layer_is_sent_nothing() {
 fn an_own_state_that_is_not_known_here_is_asked_for_before_anything_is_sent() {
     let (mut owner, reader, id) = pair();
     let copy = Store::in_memory().unwrap();
-    owner.core.gate.commit(0).unwrap();
+    owner.core.gate.commit(Default::default()).unwrap();
     owner.core.gate.store().copy_into(&copy).unwrap();
     owner.set(&id.document, &[("lost", Some(1))]);
     let shown = owner.replica.state(&id).unwrap();
@@ -92,7 +92,7 @@ fn an_own_state_that_is_not_known_here_is_asked_for_before_anything_is_sent() {
     restored.trust(reader.me(), TrustLevel::Trusted);
     restored.set(&id.document, &[("since", Some(1))]);
     restored.set(&id.document, &[("since", Some(2))]);
-    restored.core.gate.commit(0).unwrap();
+    restored.core.gate.commit(Default::default()).unwrap();
     restored.outputs();
     let mut unicast = linked(&mut restored, reader.me());
     assert_eq!(supply(&mut unicast, &mut restored, reader.me(), &id, Some(shown)), 0);
