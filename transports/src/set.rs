@@ -189,7 +189,7 @@ impl Transports {
     ///
     /// # Errors
     ///
-    /// The most telling reason of all carriers; [`JoinError::NotFound`] in an empty set.
+    /// The most specific reason of all carriers; [`JoinError::NotFound`] in an empty set.
     pub async fn join(
         &self,
         inviter: PeerId,

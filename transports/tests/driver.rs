@@ -27,7 +27,7 @@ use tombolo_transports::radio::{
     BusyReason, DownReason, Radio, RadioEvent, RadioId, RadioSendError, RadioUrl,
 };
 
-/// A TNC that does what the test says.
+/// A TNC that the test controls.
 struct Tnc {
     listener: TcpListener,
     url: String,
@@ -201,7 +201,7 @@ async fn noise_on_the_line_costs_no_frame_that_follows() {
     assert_eq!(station.count(|event| matches!(event, RadioEvent::Down { .. })), 0);
 }
 
-/// The MeshCore modem firmware, as its document says it answers.
+/// The MeshCore modem firmware, with the answers that its document describes.
 #[tokio::test]
 async fn a_modem_that_reports_is_believed() {
     let tnc = Tnc::new("modem=meshcore&preset=LongFast").await;

@@ -169,7 +169,7 @@ async fn a_nearly_full_queue_is_waited_for() {
         return;
     }
     let (ours, theirs) = two();
-    // Slower than its preset says: what is reckoned is too fast, and the queue fills up.
+    // Slower than its preset: the computed airtime is too short, and the queue fills up.
     ours.moods.lock().unwrap().on_air = Duration::from_millis(700);
     let mut a = Station::open(&format!("meshtastic+tcp://{}", ours.at));
     let mut b = Station::open(&format!("meshtastic+tcp://{}", theirs.at));

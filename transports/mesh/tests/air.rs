@@ -16,7 +16,7 @@ fn air_with<const N: usize>(seed: u64, line: PhyRate) -> (Air, [RadioId; N]) {
     (air, radios)
 }
 
-/// Lets time run to the end of everything; what came when, to whom.
+/// Lets time run until nothing is left to happen; returns each arrival with its time and its receiver.
 fn drain(air: &mut Air) -> Vec<(u64, RadioId, Vec<u8>)> {
     let mut heard = Vec::new();
     while let Some(at_ms) = air.poll_timeout() {
@@ -141,7 +141,7 @@ fn a_radio_refuses_what_it_cannot_take_and_counts_it() {
     assert_eq!(air.transmit(until_ms, RadioId(9), vec![]), Err(Busy::Off));
     assert_eq!((air.stats(a).refused, air.stats(b).refused), (1, 3));
     drain(&mut air);
-    // Whoever is off has no queue and hears nothing.
+    // A radio that is off has no queue and hears nothing.
     assert_eq!((air.stats(b).sent_frames, air.stats(b).heard_frames), (0, 1));
 }
 
@@ -274,7 +274,7 @@ fn a_seed_replays_byte_for_byte() {
     assert!(story != busy_hour(2027));
 }
 
-/// Four stations with more to say than the law lets them, each behind a modem that listens first, for three hours:
+/// Four stations with more to send than the law lets them, each behind a modem that listens first, for three hours:
 /// the frames seen on the channel against the duty cycle, in every hour, and the time left unused.
 #[test]
 fn stations_that_ask_their_ledger_keep_to_the_law_by_what_is_seen_on_air() {

@@ -1,6 +1,6 @@
 //! The vectors that pin radio frames and their keys: bytes another implementation can check itself against.
 //!
-//! `TOMBOLO_BLESS=1 cargo test -p tombolo-mesh --test frames` writes them anew, after a new version of the format.
+//! `TOMBOLO_BLESS=1 cargo test -p tombolo-mesh --test frames` writes them again, after a new version of the format.
 //! Replays what fuzzing of frames found worth keeping, too.
 
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may panic")]

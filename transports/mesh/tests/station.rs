@@ -119,7 +119,7 @@ impl Cell {
         self.stations[node] = self.start(node);
     }
 
-    /// What every node says now and then, in one frame.
+    /// What every node sends now and then, in one frame.
     fn beat(&mut self) {
         if self.now_ms >= self.beat_ms {
             self.beat_ms = self.now_ms + BEAT_MS;
@@ -138,7 +138,7 @@ impl Cell {
         self.stations[node].send(self.now_ms, outgoing).unwrap();
     }
 
-    /// One frame of whoever wants to speak, or time goes on.
+    /// One frame of a node that has something to send, or time goes on.
     fn step(&mut self) {
         self.beat();
         let moment = Moment { boot: BootId([0; 16]), monotonic_ms: self.now_ms, trusted_wall_ms: None };
@@ -225,7 +225,7 @@ impl Cell {
     }
 }
 
-/// Bytes that tell which message they are of, enough for several fragments.
+/// Bytes that identify their message, enough for several fragments.
 fn content(node: usize, number: usize, length: usize) -> Vec<u8> {
     (0..length).map(|at| (at * 7 + at / 251 + node * 31 + number * 13) as u8).collect()
 }

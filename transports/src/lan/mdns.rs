@@ -2,8 +2,8 @@
 //!
 //! The service carries no name of a node: instance and host name are random at each start, and
 //! its one TXT entry is a hint that changes every hour and that only those recognise who know the
-//! node's public key: its peers, and holders of its invite. Whoever is shown here may be anybody;
-//! what is found goes to the [`book`](super::book) as an address to try.
+//! node's public key: its peers, and holders of its invite. A service found here proves no identity;
+//! it goes to the [`book`](crate::session::book) as an address to try.
 
 use crate::address::PeerId;
 use mdns_sd::{IfKind, ResolvedService, ScopedIp, ServiceDaemon, ServiceEvent, ServiceInfo};
@@ -13,8 +13,8 @@ use std::time::Duration;
 
 /// The DNS-SD service type.
 pub const SERVICE: &str = "_tombolo._udp.local.";
-/// Services kept whose hint is of nobody we know; beyond, the one seen first is forgotten. It may
-/// be a peer added a moment later.
+/// Services kept whose hint matches no known node; beyond, the one seen first is forgotten. One of them
+/// may be a peer that is added a moment later.
 pub const STRANGERS_MAX: usize = 128;
 /// Services kept per peer; beyond, the one seen first is forgotten. A peer has one, and old ones
 /// of earlier starts until their records expire.
@@ -76,8 +76,8 @@ pub struct Sightings {
 }
 
 impl Sightings {
-    /// Says whose hints to look for, in the given hour and its two neighbours: clocks differ. Call
-    /// again each hour. Returns the peers of whom something is seen.
+    /// Sets the peers whose hints to look for, in the given hour and its two neighbours: clocks differ. Call
+    /// again each hour. Returns the peers that a known service belongs to.
     pub fn look_for(&mut self, peers: &BTreeSet<PeerId>, hour: u64) -> BTreeSet<PeerId> {
         let hours = [hour.saturating_sub(1), hour, hour.saturating_add(1)];
         self.hints = peers.iter().flat_map(|peer| hours.map(|hour| (Hint::new(peer, hour), *peer))).collect();
@@ -103,7 +103,7 @@ impl Sightings {
         owner
     }
 
-    /// Forgets a service that said goodbye or expired. Returns its peer.
+    /// Forgets a service that was withdrawn or expired. Returns its peer.
     pub fn removed(&mut self, name: &str) -> Option<PeerId> {
         self.order.retain(|known| known != name);
         self.services.remove(name).and_then(|(owner, _)| owner)
@@ -170,7 +170,7 @@ impl Mdns {
         Ok((Self { daemon, instance, port, fixed }, services))
     }
 
-    /// Browses anew, after a subscription was lost; what is known is told again.
+    /// Browses again after a subscription was lost; the daemon reports what it knows once more.
     pub(crate) fn browse(&self) -> Result<mdns_sd::Receiver<ServiceEvent>, mdns_sd::Error> {
         self.daemon.browse(SERVICE)
     }
@@ -189,7 +189,7 @@ impl Mdns {
         name.strip_suffix(SERVICE).is_some_and(|instance| instance.strip_suffix('.') == Some(&self.instance))
     }
 
-    /// Says goodbye and ends the thread; waits a little for the packet to leave.
+    /// Sends a goodbye packet and ends the thread; waits a little for the packet to leave.
     pub(crate) async fn shutdown(self) {
         const GOODBYE: Duration = Duration::from_millis(300);
         if let Ok(done) = self.daemon.unregister(&format!("{}.{SERVICE}", self.instance)) {
@@ -201,7 +201,7 @@ impl Mdns {
     }
 }
 
-/// What a resolved service says, if it says it in our way.
+/// The hint, port and addresses of a resolved service; `None` if it is not of our format.
 pub(crate) fn service(resolved: &ResolvedService, loopback: bool) -> Option<Service> {
     let hint = Hint::parse(resolved.get_property_val(HINT_KEY).flatten()?)?;
     let port = resolved.get_port();

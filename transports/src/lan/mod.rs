@@ -111,7 +111,7 @@ impl fmt::Debug for LanConfig {
 }
 
 /// The local network as one node sees it. Dropping it ends everything at once; [`shutdown`](Self::shutdown)
-/// says goodbye first.
+/// sends a goodbye first.
 #[derive(Debug)]
 pub struct Lan {
     sight: Arc<Sight>,
@@ -197,7 +197,7 @@ impl Lan {
     ///
     /// # Errors
     ///
-    /// The most telling reason of all attempts.
+    /// The most specific reason of all attempts.
     pub async fn join(
         &self,
         inviter: PeerId,
@@ -232,7 +232,7 @@ impl Lan {
         self.sessions().rejections()
     }
 
-    /// Says goodbye by mDNS, closes every link and waits, not long, until the peers know it and the
+    /// Sends a goodbye by mDNS, closes every link and waits, not long, until the peers know it and the
     /// ports are free. Messages still queued are dropped.
     pub async fn shutdown(mut self) {
         let _ = tokio::time::timeout(GOODBYE_MAX, self.sessions().shutdown()).await;

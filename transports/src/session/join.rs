@@ -101,7 +101,7 @@ impl Sessions {
     ///
     /// # Errors
     ///
-    /// The most telling reason of all attempts.
+    /// The most specific reason of all attempts.
     pub async fn join(
         self: &Arc<Self>,
         dial: Arc<dyn Dial>,

@@ -309,7 +309,7 @@ impl Sessions {
 /// Whether a link's other end is at one of the addresses.
 fn leads_to_one_of(link: &Link, addresses: &[Address]) -> bool {
     let remote = link.carrier.address();
-    // A scope id is a matter of each end, and a port says nothing about the cable.
+    // A scope id is a matter of each end, and a port does not depend on the cable.
     addresses.iter().any(|address| match (address, &remote) {
         (Address::Socket(address), Address::Socket(remote)) => address.ip() == remote.ip(),
         (address, remote) => address == remote,

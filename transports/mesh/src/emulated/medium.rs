@@ -73,7 +73,7 @@ impl Position {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct RadioPair {
-    /// Said outright: heard at so many dB, or not at all.
+    /// Overrides the positions: heard at so many dB, or not at all.
     level_db: Option<Option<i32>>,
     loss: Option<Loss>,
     in_burst: bool,

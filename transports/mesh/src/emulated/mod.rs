@@ -208,7 +208,7 @@ impl Air {
         self.medium.set_range_m(range_m);
     }
 
-    /// Says outright whether one hears the other, wherever they are.
+    /// Sets whether one hears the other, wherever they are.
     pub fn set_hears(&mut self, from: RadioId, to: RadioId, hears: bool) {
         self.medium.set_level_db(from, to, hears.then_some(0));
     }
@@ -219,7 +219,7 @@ impl Air {
         self.set_hears(b, a, hear);
     }
 
-    /// Says outright how loud one is at the other, in dB against any zero, for the capture effect.
+    /// Sets how loud one is at the other, in dB against any zero, for the capture effect.
     pub fn set_level_db(&mut self, from: RadioId, to: RadioId, level_db: i32) {
         self.medium.set_level_db(from, to, Some(level_db));
     }

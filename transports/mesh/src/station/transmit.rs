@@ -12,7 +12,7 @@ use crate::frame::{Header, Kind, seal, write_clear_padded};
 use crate::peer::PeerId;
 use std::collections::VecDeque;
 
-/// An announcement says where our counters stand; it is signed again when they are so much further: well within what a receiver infers.
+/// An announcement carries our frame counters. It is signed again after so many frames: well within what a receiver infers.
 pub const SIGN_AGAIN_FRAMES: u32 = 4_096;
 /// As [`SIGN_AGAIN_FRAMES`], where a peer asks: a forger may have led it away, and nothing but a newer announcement brings it back.
 pub const SIGN_AGAIN_ASKED_FRAMES: u32 = 16;

@@ -117,7 +117,7 @@ pub(crate) struct Cell {
     pub(crate) airtime_ms: u64,
     /// The last fragments sent.
     pub(crate) sent: Vec<Vec<u8>>,
-    /// Nobody hears anybody.
+    /// No node hears another.
     pub(crate) cut: bool,
     /// Listeners that hear nothing now.
     pub(crate) deaf: Vec<usize>,
@@ -180,7 +180,7 @@ impl Cell {
         (0..frames).for_each(|_| assert!(self.send_fragment()));
     }
 
-    /// Goes on until this time or until nobody has anything to say.
+    /// Goes on until this time or until no node has anything to send.
     pub(crate) fn run_until(&mut self, end_ms: u64) {
         while self.now_ms < end_ms {
             if self.send_nacks() || self.send_fragment() || self.say_gone() {

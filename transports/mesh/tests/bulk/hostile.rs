@@ -176,7 +176,7 @@ fn a_forged_word_that_a_message_is_gone_only_delays() {
     cell.run_frames(count - 5);
     let gone = [cell.me.0[0], cell.sent[0][0], cell.sent[0][1]];
     let (now_ms, channel) = (cell.now_ms, cell.channel);
-    // From another member it says nothing at all.
+    // From another member it counts for nothing.
     cell.listeners[0].ear.nack(now_ms, channel, peer(77), &gone).unwrap();
     assert!(cell.listeners[0].ear.poll_timeout() < Some(now_ms + 60_000));
     cell.listeners[0].ear.nack(now_ms, channel, cell.me, &gone).unwrap();

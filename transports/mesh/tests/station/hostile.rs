@@ -20,7 +20,7 @@ const FORGER: usize = 2;
 /// The others have spoken once, and are silent.
 const MEMBERS: usize = 8;
 const HOURS: u64 = 2;
-/// A says its newest state so often; an hour's legal airtime has room for four times as much.
+/// A sends its newest state so often; an hour's legal airtime has room for four times as much.
 const STATE_MS: u64 = 60_000;
 const FORGED_MS: u64 = 3_000;
 const TICK_MS: u64 = 50;
@@ -107,7 +107,7 @@ impl Field {
     fn attack(&mut self, attack: Attack) -> Option<Vec<u8>> {
         let random = self.dice.roll(u64::MAX).to_be_bytes();
         let whose = peer(0).as_bytes()[0];
-        // In anybody's name but A's.
+        // In the name of any member but A.
         let name = 1 + self.dice.roll(MEMBERS as u64 - 1) as usize;
         let (kind, payload) = match attack {
             Attack::Nothing => return None,
@@ -252,7 +252,7 @@ fn a_forging_member_does_not_stop_honest_traffic_nor_take_more_than_is_legal() {
         println!(
             "{attack:?}: {states} of 119 states heard, long message {long}, busiest hours {busiest:?} us"
         );
-        // The legal hour; but for repairs the forger makes nobody spend more than the share of NACKs beyond what it sends anyway.
+        // The legal hour. Apart from repairs, the forger makes no node spend more than the share of NACKs beyond what it sends anyway.
         let bound_us = if attack == Attack::NacksForAll { 36_000_000 } else { 20_000_000 };
         assert!(busiest.iter().all(|us| *us <= bound_us), "{attack:?}: {busiest:?} us in an hour");
         // Of 119, 15 % are lost on air, more where the forger speaks at the same time; repairs that it asks for take up to three
