@@ -6,7 +6,7 @@ use tombolo_mesh::PeerId;
 use tombolo_mesh::airtime::ledger::{Account, BootId, HOUR_MS, Ledger, LedgerConfig, Moment, Priority};
 use tombolo_mesh::airtime::region::{Region, Usage};
 use tombolo_mesh::airtime::{Modulation, PhyRate};
-use tombolo_mesh::emulated::{Access, Air, Loss, RadioId};
+use tombolo_mesh::emulated::{Access, Air, EmulatedRadioId, Loss};
 use tombolo_mesh::frame::keys::{AudienceKey, BootEpoch, Mode};
 use tombolo_mesh::frame::{Counters, Header, Kind, seal};
 use tombolo_mesh::station::{
@@ -40,7 +40,7 @@ enum Attack {
 
 struct Field {
     air: Air,
-    radios: Vec<RadioId>,
+    radios: Vec<EmulatedRadioId>,
     stations: Vec<Station>,
     dice: Dice,
     /// Of what is forged in the name of each.
@@ -72,7 +72,7 @@ fn station(node: usize) -> Station {
 impl Field {
     fn new() -> Self {
         let mut air = Air::new(4, LINE);
-        let radios: Vec<RadioId> = (0..MEMBERS).map(|_| air.add_radio()).collect();
+        let radios: Vec<EmulatedRadioId> = (0..MEMBERS).map(|_| air.add_radio()).collect();
         radios.iter().for_each(|radio| air.set_access(*radio, Access::TNC));
         air.set_loss(Loss::single(150));
         Field {

@@ -3,7 +3,9 @@
 use super::{
     BACKOFF_MAX_MS, Budget, NACK_BYTES_MIN, NackError, NackHead, SPREAD_FRAMES, WAIT_FRAMES, Wanted, whose,
 };
-use crate::bulk::fragment::{Assembler, FragmentError, MemoryLimits, MessageId, Place, Progress, Source};
+use crate::bulk::fragment::{
+    Assembler, FragmentError, FragmentPlace, MemoryLimits, MessageId, Progress, Source,
+};
 use crate::peer::PeerId;
 use std::collections::BTreeMap;
 
@@ -117,7 +119,7 @@ impl Listener {
         let result = self.assembler.receive(now_ms, source, payload);
         self.forget_closed();
         self.heard(now_ms, channel, sender);
-        let Ok((place, _)) = Place::open(payload) else { return result };
+        let Ok((place, _)) = FragmentPlace::open(payload) else { return result };
         let fresh = matches!(result, Ok(Progress::Part | Progress::Whole(_)));
         if self.assembler.layout(&(source, place.id)).is_some() {
             self.expect_more(now_ms, source, place, fresh);
@@ -213,7 +215,7 @@ impl Listener {
     }
 
     /// After a fragment of an open message: more are to come, or it is time to ask.
-    fn expect_more(&mut self, now_ms: u64, source: Source, place: Place, fresh: bool) {
+    fn expect_more(&mut self, now_ms: u64, source: Source, place: FragmentPlace, fresh: bool) {
         let spread_ms = self.spread_ms();
         let airtime_ms = self.frame_airtime_ms;
         self.ear(now_ms, source);
