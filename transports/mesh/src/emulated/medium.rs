@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::EmulatedRadioId;
-use super::dice::Dice;
+use crate::split_mix::SplitMix64;
 
 /// How much of what one radio sends another does not get, collisions apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -131,15 +131,15 @@ impl Propagation {
         from: EmulatedRadioId,
         to: EmulatedRadioId,
         bytes: usize,
-        dice: &mut Dice,
+        rng: &mut SplitMix64,
     ) -> bool {
         let pair = self.pairs.entry((from, to)).or_default();
         let loss = pair.loss.unwrap_or(self.loss);
         let turns = if pair.in_burst { loss.burst_ends_per_million } else { loss.burst_begins_per_million };
-        pair.in_burst ^= dice.chance(turns);
+        pair.in_burst ^= rng.chance(turns);
         let bits = if loss.bit_errors_per_million == 0 { 0 } else { 8 * bytes };
-        let is_damaged = (0..bits).any(|_| dice.chance(loss.bit_errors_per_million));
-        dice.chance(loss.single_per_million) || pair.in_burst || is_damaged
+        let is_damaged = (0..bits).any(|_| rng.chance(loss.bit_errors_per_million));
+        rng.chance(loss.single_per_million) || pair.in_burst || is_damaged
     }
 }
 
@@ -149,11 +149,11 @@ mod tests {
 
     #[test]
     fn wrong_bits_take_long_frames_before_short_ones() {
-        let (mut medium, mut dice) = (Propagation::default(), Dice::new(1));
+        let (mut medium, mut rng) = (Propagation::default(), SplitMix64::new(1));
         medium.set_loss(Loss::bit_errors(2_000));
         let mut arrived = |bytes| {
             let frames =
-                (0..10_000).map(|_| medium.loses(EmulatedRadioId(0), EmulatedRadioId(1), bytes, &mut dice));
+                (0..10_000).map(|_| medium.loses(EmulatedRadioId(0), EmulatedRadioId(1), bytes, &mut rng));
             frames.filter(|lost| !lost).count()
         };
         // 0.998 to the power of the bits: 0.359, 0.017.

@@ -11,14 +11,13 @@
 //! again at [`Air::poll_timeout`]. Time is whatever milliseconds the owner passes, so real ones will do; it does
 //! not run backwards. Inside it runs in microseconds.
 
-mod dice;
 mod medium;
 mod tally;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::airtime::PhyRate;
-use dice::Dice;
+use crate::split_mix::SplitMix64;
 use medium::Propagation;
 use tally::Log;
 
@@ -127,7 +126,7 @@ enum Event {
 #[derive(Clone, Debug)]
 pub struct Air {
     line: PhyRate,
-    dice: Dice,
+    rng: SplitMix64,
     medium: Propagation,
     faults: Faults,
     capture_db: Option<u16>,
@@ -145,7 +144,7 @@ impl Air {
     pub fn new(seed: u64, line: PhyRate) -> Self {
         Air {
             line,
-            dice: Dice::new(seed),
+            rng: SplitMix64::new(seed),
             medium: Propagation::default(),
             faults: Faults::default(),
             capture_db: None,
@@ -379,7 +378,7 @@ impl Air {
         if let Some(until_us) = self.carrier_until_us(id, u64::from(detect_ms) * 1_000) {
             return self.attempt_at(until_us, id);
         }
-        if self.dice.below(256) > u64::from(persistence) {
+        if self.rng.below(256) > u64::from(persistence) {
             return self.attempt_at(self.now_us + u64::from(slot_ms.max(1)) * 1_000, id);
         }
         if let Some(frame) = self.radio_mut(id).and_then(|radio| radio.queue.pop_front()) {
@@ -448,7 +447,7 @@ impl Air {
             return;
         }
         // The way has its own mind, whatever else happens to the frame.
-        let lost = self.medium.loses(on_air.radio, to, on_air.frame.len(), &mut self.dice);
+        let lost = self.medium.loses(on_air.radio, to, on_air.frame.len(), &mut self.rng);
         let fault = if transmission.others.contains(&to) {
             |stats: &mut RadioStats| stats.missed_sending += 1
         } else if self.is_spoilt(transmission, to, level_db) {
@@ -476,14 +475,14 @@ impl Air {
     }
 
     fn deliver(&mut self, to: EmulatedRadioId, mut frame: Vec<u8>) {
-        if self.dice.chance(self.faults.duplicate_permille * 1_000) {
-            let at_us = self.now_us + 1_000 * (1 + self.dice.below(DUPLICATE_LAG_MS));
+        if self.rng.chance(self.faults.duplicate_permille * 1_000) {
+            let at_us = self.now_us + 1_000 * (1 + self.rng.below(DUPLICATE_LAG_MS));
             self.schedule(at_us, Event::SecondCopy { to, frame: frame.clone() });
             if let Some(radio) = self.radio_mut(to) {
                 radio.stats.duplicated += 1;
             }
         }
-        if self.dice.chance(self.faults.corrupt_permille * 1_000) && !frame.is_empty() {
+        if self.rng.chance(self.faults.corrupt_permille * 1_000) && !frame.is_empty() {
             self.flip(&mut frame);
             if let Some(radio) = self.radio_mut(to) {
                 radio.stats.corrupted += 1;
@@ -495,10 +494,10 @@ impl Air {
     /// Flips one to three different bits.
     fn flip(&mut self, frame: &mut [u8]) {
         let bits = frame.len() as u64 * 8;
-        let count = (1 + self.dice.below(3)).min(bits);
+        let count = (1 + self.rng.below(3)).min(bits);
         let mut flipped = BTreeSet::new();
         while (flipped.len() as u64) < count {
-            flipped.insert(self.dice.below(bits));
+            flipped.insert(self.rng.below(bits));
         }
         for bit in flipped {
             if let Some(byte) = frame.get_mut((bit / 8) as usize) {

@@ -7,6 +7,7 @@ use crate::bulk::fragment::{
     Assembler, FragmentError, FragmentPlace, MemoryLimits, MessageId, Progress, Source,
 };
 use crate::peer::PeerId;
+use crate::split_mix::SplitMix64;
 use std::collections::BTreeMap;
 
 /// The first wait for an answer beyond the time that the answer takes, in full frames; then it doubles.
@@ -42,7 +43,8 @@ pub struct OutNack {
 pub struct Listener {
     assembler: Assembler,
     frame_airtime_ms: u64,
-    dice: Dice,
+    /// Spreads the answers of several listeners; nothing secret comes of it.
+    jitter: SplitMix64,
     asks: BTreeMap<(Source, MessageId), NackTimer>,
     ears: BTreeMap<Source, Ear>,
     /// When a fragment was heard last on a channel.
@@ -78,7 +80,7 @@ impl Listener {
         Self {
             assembler: Assembler::new(limits),
             frame_airtime_ms: frame_airtime_ms.max(1),
-            dice: Dice(seed),
+            jitter: SplitMix64::new(seed),
             asks: BTreeMap::new(),
             ears: BTreeMap::new(),
             fragments: BTreeMap::new(),
@@ -244,7 +246,7 @@ impl Listener {
     /// After a question, ours or one as good: the time the answer takes, and a wait that doubles.
     fn wait_for_answer(&mut self, now_ms: u64, key: &(Source, MessageId), lacking: &[Wanted]) {
         let spread_ms = self.spread_ms();
-        let jitter = self.dice.below(512);
+        let jitter = self.jitter.below(512);
         let first_ms = self.frame_airtime_ms * BACKOFF_FIRST_FRAMES;
         let Some(ask) = self.asks.get_mut(key) else { return };
         ask.asked = true;
@@ -280,7 +282,7 @@ impl Listener {
     }
 
     fn spread_ms(&mut self) -> u64 {
-        self.dice.below(SPREAD_FRAMES * self.frame_airtime_ms)
+        self.jitter.below(SPREAD_FRAMES * self.frame_airtime_ms)
     }
 }
 
@@ -299,17 +301,4 @@ impl NackTimer {
 /// Whether what another asked for brings us what we lack of a block.
 fn covers(asked: &[Wanted], own: &Wanted) -> bool {
     asked.iter().any(|other| other.block == own.block && other.deficit >= own.deficit)
-}
-
-/// Numbers that differ from node to node (SplitMix64); nothing secret comes of them.
-#[derive(Debug)]
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound.max(1)
-    }
 }
