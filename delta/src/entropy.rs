@@ -18,7 +18,7 @@ pub(crate) trait Coder {
     /// Whether the decisions so far were all there.
     fn check(&self) -> Result<(), DecodeError>;
 
-    /// Told of each decision that a slot of the model had a chance for: training listens here.
+    /// Receives each decision that a slot of the model could apply to: training overrides it.
     fn note(&mut self, _slot: usize, _decision: bool) {}
 }
 

@@ -19,7 +19,7 @@ pub const STORAGE_RETRY: Millis = Millis::from_secs(5);
 /// The disk refused a commit.
 #[derive(Debug)]
 pub struct StorageFault {
-    /// The store's reason.
+    /// The store's own error, as text.
     pub why: String,
     /// Until when peers' layers are refused.
     pub until: Mono,
@@ -30,7 +30,7 @@ pub struct StorageFault {
 /// What a refused commit leaves to do for the node.
 #[derive(Debug)]
 pub struct Undone {
-    /// The store's reason.
+    /// The store's own error, as text.
     pub why: String,
     /// Radios whose frame was not handed over: they can take another one.
     pub idle_radios: Vec<LinkId>,
@@ -220,7 +220,7 @@ mod tests {
         gate.write(record());
         gate.output(Output::Close { link: LinkId(2) });
         assert!(gate.pop().is_none(), "nothing leaves before the commit");
-        gate.commit(Mono::from_ms(0)).unwrap();
+        gate.commit(Mono::default()).unwrap();
         assert_eq!(gate.load().unwrap().meta.get("test"), Some(&vec![1]));
         assert!(matches!(gate.pop(), Some(Output::Send { .. })));
         assert!(matches!(gate.pop(), Some(Output::Close { .. })));
@@ -237,7 +237,8 @@ mod tests {
         gate.output(Output::Frame { link: LinkId(3), bytes: vec![1] });
         gate.output(Output::Close { link: LinkId(2) });
         gate.event(Event::PeersChanged);
-        let undone = gate.undo("full".to_owned(), Mono::from_ms(100));
+        let now = Mono::from_ms(100);
+        let undone = gate.undo("full".to_owned(), now);
         assert_eq!((undone.why.as_str(), undone.idle_radios), ("full", vec![LinkId(3)]));
         let expected = Err(CommandError::Store("full".to_owned()));
         assert!(
@@ -245,12 +246,8 @@ mod tests {
         );
         assert!(matches!(gate.pop(), Some(Output::Close { link: LinkId(2) })));
         assert!(gate.pop().is_none());
-        assert!(
-            gate.memory_is_ahead()
-                && gate.refuses_layers(Mono::from_ms(100))
-                && !gate.retry_due(Mono::from_ms(100))
-        );
-        assert!(gate.retry_due(Mono::from_ms(100) + STORAGE_RETRY));
+        assert!(gate.memory_is_ahead() && gate.refuses_layers(now) && !gate.retry_due(now));
+        assert!(gate.retry_due(now + STORAGE_RETRY));
         gate.loaded();
         assert!(!gate.memory_is_ahead() && gate.fault().is_some());
     }

@@ -9,13 +9,15 @@ mod clockwork;
 mod gate;
 mod metrics;
 mod settings;
+#[cfg(test)]
+pub(crate) mod side;
 
 use tombolo_mesh::frame::keys::Identity;
 use tombolo_transports::PeerId;
 
 pub use clockwork::Clockwork;
 pub use gate::{Gate, STORAGE_RETRY, StorageFault};
-pub use metrics::{Metrics, Rejection};
+pub use metrics::{InputRejection, Metrics};
 pub use settings::{BriefField, BriefFields, NodeSettings};
 
 use crate::clock::Now;
@@ -41,7 +43,7 @@ pub struct Core {
     pub random: Random,
     /// Pending writes, and the outputs that wait behind them.
     pub gate: Gate,
-    /// Typed counters.
+    /// Counters of rejections and traffic, with typed labels.
     pub metrics: Metrics,
 }
 

@@ -47,7 +47,7 @@ pub enum RadioUse {
 /// How the owner's documents are to be treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct DocumentPolicy {
-    /// Nobody but its readers may see it: it never goes out on a link in clear.
+    /// Only its readers may see it: it never goes out on a link in clear.
     pub confidential: bool,
     /// Whether it goes out by radio.
     pub radio: RadioUse,

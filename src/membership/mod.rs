@@ -13,7 +13,7 @@ use tombolo_transports::{Address, PeerId};
 
 use crate::clock::rfc3339;
 use crate::core::Core;
-use crate::federation::invite::{Incoming, Invite, Outgoing, Token, TokenHash, token_hash};
+use crate::federation::invite::{IncomingInvite, Invite, OutgoingInvite, Token, TokenHash, token_hash};
 use crate::federation::join::{JoinAnswer, JoinRefusal, JoinRequest};
 use crate::federation::peer::Joined;
 use crate::federation::{Federation, Peer, TrustLevel};
@@ -26,11 +26,11 @@ use crate::replica::Replica;
 use crate::store::StoreWrite;
 use crate::time::{Millis, Mono};
 
-/// Invites and joining.
+/// Invites given and redeemed, and calls to inviters.
 #[derive(Debug, Default)]
 pub struct Membership {
-    outgoing: BTreeMap<TokenHash, Outgoing>,
-    incoming: BTreeMap<PeerId, Incoming>,
+    outgoing: BTreeMap<TokenHash, OutgoingInvite>,
+    incoming: BTreeMap<PeerId, IncomingInvite>,
     joining: BTreeMap<PeerId, Joining>,
     failures: TokenFailures,
     /// Whether an invite was open when watchers were last informed.
@@ -84,7 +84,7 @@ pub struct Redeem<'a> {
     pub joiner: PeerId,
     /// The address it called from.
     pub address: Option<Address>,
-    /// What it signed.
+    /// The request that it signed.
     pub request: &'a JoinRequest,
     /// Hash of the invite's token; the joiner has proved that it knows the token.
     pub token: TokenHash,
@@ -93,7 +93,7 @@ pub struct Redeem<'a> {
 /// A call to an inviter that is due.
 #[derive(Debug)]
 pub struct JoinCall {
-    /// The inviter.
+    /// The node that made the invite.
     pub inviter: PeerId,
     /// Where it may be dialled.
     pub addresses: Vec<Address>,
@@ -110,7 +110,7 @@ pub enum Answered {
     Agreed(Vec<RequestId>),
     /// The inviter refused for good; these requests get the reason.
     Refused(Vec<RequestId>, JoinRefusal),
-    /// No answer yet, or one that says to try again.
+    /// No answer yet, or one after which the call is repeated.
     Pending,
 }
 
@@ -119,8 +119,8 @@ impl Membership {
     pub fn load(
         &mut self,
         core: &Core,
-        outgoing: Vec<Outgoing>,
-        incoming: Vec<Incoming>,
+        outgoing: Vec<OutgoingInvite>,
+        incoming: Vec<IncomingInvite>,
         federation: &Federation,
     ) {
         let now = core.now();
@@ -171,7 +171,7 @@ impl Membership {
 
     // ---- the inviter's side ------------------------------------------------------------------------------
 
-    /// Makes an invite.
+    /// Makes an invite and queues its record.
     ///
     /// # Errors
     /// [`CommandError::Limit`] with too many open invites, [`CommandError::BadExpiry`] beyond 30 days or without a lifetime.
@@ -207,7 +207,7 @@ impl Membership {
             expires_ms: Some(expires_ms),
             addresses,
         };
-        let outgoing = Outgoing {
+        let outgoing = OutgoingInvite {
             token_hash: token_hash(&invite.token),
             level,
             created_at_ms: now,
@@ -252,7 +252,7 @@ impl Membership {
         if known.is_none() && replica.federation().peers().count() >= PEERS_MAX {
             return Err(JoinRefusal::Full);
         }
-        let burned = Outgoing { accepted: Some((joiner.0, now)), ..invite };
+        let burned = OutgoingInvite { accepted: Some((joiner.0, now)), ..invite };
         core.gate.write(StoreWrite::PutOutgoing(burned.clone()));
         let level = burned.level;
         self.outgoing.insert(burned.token_hash, burned);
@@ -320,7 +320,7 @@ impl Membership {
             ..known
         };
         self.put_peer(core, replica, peer);
-        let incoming = Incoming { inviter: invite.inviter.0, created_at_ms: now, accepted: None };
+        let incoming = IncomingInvite { inviter: invite.inviter.0, created_at_ms: now, accepted: None };
         core.gate.write(StoreWrite::PutIncoming(incoming.clone()));
         self.incoming.insert(invite.inviter, incoming);
         let mut joining = Joining::new(all, level, core.now());
@@ -438,7 +438,7 @@ impl Membership {
         self.forget_incoming(core, id);
     }
 
-    /// Renames a peer.
+    /// Gives a peer another name.
     ///
     /// # Errors
     /// [`CommandError::UnknownPeer`], [`CommandError::AmbiguousPeer`], or [`CommandError::BadName`] if the name is not

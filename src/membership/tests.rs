@@ -92,7 +92,7 @@ fn a_spent_token_is_on_disk_once_the_commit_is_made() {
     joiner.join(1, &code).unwrap();
     let call = joiner.call();
     inviter.redeem(joiner.core.me, &call).unwrap();
-    inviter.core.gate.commit(Mono::from_ms(0)).unwrap();
+    inviter.core.gate.commit(Default::default()).unwrap();
     let stored = inviter.core.gate.load().unwrap();
     assert!(stored.outgoing.iter().all(|invite| invite.accepted.is_some()));
     let mut events = std::iter::from_fn(|| inviter.core.gate.pop());

@@ -90,7 +90,7 @@ impl Node {
         Ok(node)
     }
 
-    /// The node's identity.
+    /// The identity of the node, its public key.
     pub fn peer_id(&self) -> PeerId {
         self.core.me
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
-use crate::authoring::{Authoring, MapChanges};
+use crate::authoring::{Authoring, MapEdits};
 use crate::federation::Audience;
 use crate::io::{CommandError, Event, view};
 use crate::layer::{DocumentId, DocumentName, LayerId};
@@ -90,7 +90,7 @@ impl Node {
     pub(super) fn commit_map(
         &mut self,
         document: &DocumentId,
-        changes: MapChanges,
+        changes: MapEdits,
     ) -> Result<(), CommandError> {
         let stored = self.authoring.commit_map(&mut self.core, &mut self.replica, document, changes)?;
         self.stored(&stored, None, None);

@@ -37,10 +37,10 @@ mod time;
 
 use tombolo_transports::PeerId;
 
-pub use apply::{Arriving, Origin, Outcome, Reclaimed, Recovered};
+pub use apply::{ApplyOutcome, Arriving, Origin, Reclaimed, Recovered};
 pub use history::KnownBase;
 pub use layers::{Layers, Replaced};
-pub use recovery::{Claim, Recovery, Restage};
+pub use recovery::{OwnStateClaim, Recovery, Restage};
 pub use store::Stored;
 
 use crate::clock::Timestamp;
@@ -64,12 +64,12 @@ pub struct Replica {
     forks: Vec<ForkEvidence>,
     /// Peers, levels or audiences changed since rights were last renewed.
     rights_changed: bool,
-    /// When tombstones are swept next, monotonic milliseconds.
+    /// When tombstones are swept next.
     sweep_at: Mono,
 }
 
 impl Replica {
-    /// The replica of a node that holds nothing, at this monotonic time in milliseconds.
+    /// The replica of a node that holds nothing, at this instant.
     pub fn new(me: PeerId, now: Mono) -> Self {
         Replica {
             federation: Federation::new(me),
@@ -123,7 +123,7 @@ impl Replica {
         &self.federation
     }
 
-    /// The layers held.
+    /// The layers with their histories.
     pub fn layers(&self) -> &Layers {
         &self.layers
     }

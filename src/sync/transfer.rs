@@ -46,7 +46,7 @@ pub struct Transfers {
 /// Why a peer's parts were not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransferError {
-    /// Nobody asked for it, or it is for another root than the one under way.
+    /// No transfer was asked for, or the one under way is of another root.
     #[error("not a transfer under way")]
     Unknown,
     /// The hash is not the one that the signed root vouches for.

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The first number stands for this node's key, the others for its peers' (keys for trying out, known
-//! to everybody). Says hello to every peer five times a second, and prints what happens with
+//! to everybody). Sends a greeting to every peer five times a second, and prints what happens with
 //! the seconds since the start; after silence, how long it lasted.
 
 use std::collections::BTreeMap;

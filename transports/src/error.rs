@@ -1,5 +1,5 @@
 //! What can fail here, one type per act; what a peer did wrong is a
-//! [`RejectReason`](crate::link::RejectReason) instead, and ends nobody but that peer.
+//! [`RejectReason`](crate::link::RejectReason) instead, and ends only that peer's link.
 
 use crate::address::Address;
 use std::io;
@@ -48,7 +48,7 @@ pub enum LanError {
     Tls(#[from] rustls::Error),
 }
 
-/// Why a request to join got no answer, the most telling reason first.
+/// Why a request to join got no answer, the most specific reason first.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JoinError {

@@ -29,18 +29,18 @@ pub enum Frame {
     Hello(Hello),
     /// From the peer with the lower key: this stream, of those both ends may have opened, is the link.
     Chosen,
-    /// Asks for a `Pong`: is anybody still there?
+    /// Asks for a `Pong`: is the other end still there?
     Ping,
     /// Answers a `Ping`.
     Pong,
 }
 
-/// What each end says of itself first.
+/// What each end sends first, about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hello {
     /// The highest version spoken; the lower of the two ends' is used.
     pub version: u8,
-    /// Drawn anew at each start of the node: another value from the same key is another run.
+    /// Drawn at random at each start of the node: another value from the same key is another run.
     pub boot: [u8; 8],
     /// The longest message this end takes, in bytes.
     pub message_bytes_max: u32,

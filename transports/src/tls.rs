@@ -4,7 +4,7 @@
 //! which could be replayed, and no session tickets, which would skip the verifiers. The name a
 //! client connects to *is* the expected key and never leaves the machine (no SNI).
 //!
-//! The verifiers consult the live [`AllowList`]; whoever holds a connection checks its key once
+//! The verifiers consult the live [`AllowList`]; the owner of a connection checks its key once
 //! more with [`AllowList::contains`], since the list may have changed during the handshake.
 
 use crate::address::PeerId;
@@ -24,7 +24,7 @@ use subtle::ConstantTimeEq;
 
 /// The protocol between peers.
 pub const ALPN_PEER: &[u8] = b"tombolo/1";
-/// The protocol of somebody who was invited.
+/// The protocol between a host and a guest that holds an invite.
 pub const ALPN_JOIN: &[u8] = b"tombolo-join/1";
 
 /// The SubjectPublicKeyInfo of an ed25519 key up to the key itself (RFC 8410, section 4).

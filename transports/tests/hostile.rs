@@ -35,7 +35,7 @@ fn at(lan: &Lan) -> SocketAddr {
     lan.local_addresses()[0]
 }
 
-/// Somebody with a key and a QUIC stack, and no intention to behave.
+/// An attacker with a key and a QUIC stack.
 struct Rogue {
     endpoint: Endpoint,
     tls: Tls,

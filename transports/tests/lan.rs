@@ -1,4 +1,4 @@
-//! Real QUIC on loopback, whole nodes: each test says in its name what it proves.
+//! Real QUIC on loopback, whole nodes: the name of each test states what it proves.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -285,7 +285,7 @@ impl Doomed {
                 }
                 node
             });
-            // The runtime goes first, and with it whoever could still send a packet.
+            // The runtime goes first, and with it every task that could still send a packet.
             drop(runtime);
             drop(node);
         });
@@ -328,7 +328,7 @@ async fn a_killed_peer_that_dials_first_replaces_its_dead_link() {
         a.lan.know_address(id, vec![at]);
         a.up().await;
         doomed.kill();
-        // On another port: no reset can tell of the restart, only the greeting does.
+        // On another port: no reset can reveal the restart, only the greeting does.
         let mut again = Node::start(LanConfig { peers: vec![a.lan.id()], ..config(other) }).await;
         let begun = Instant::now();
         again.knows(&a);
@@ -392,7 +392,7 @@ async fn one_may_join_only_while_an_invite_is_open() {
     assert_eq!(ask().await, Ok(vec![3; 4096]));
     let mut host = answering.await.unwrap();
 
-    // An address that meanwhile belongs to somebody else, who does not invite, stops nobody.
+    // An address that meanwhile belongs to another node, which has no invites, does not stop the guest.
     let other = Node::new(3).await;
     let answering = tokio::spawn(async move {
         loop {

@@ -1,4 +1,4 @@
-//! Sessions over plain byte streams, seen through the set of transports: each test says in its name what it proves.
+//! Sessions over plain byte streams, seen through the set of transports: the name of each test states what it proves.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,

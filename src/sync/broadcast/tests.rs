@@ -194,7 +194,7 @@ fn in_step_there_are_heartbeats_and_nothing_else() {
     assert!((4..=6).contains(&per_node), "{per_node} heartbeats each in six periods");
 }
 
-/// What a person is told of a listener: what it lacks, from when it was sent until it says that it has it.
+/// The status of a listener: what it lacks, from the time of sending until the listener confirms that it holds it.
 #[test]
 fn a_listener_is_in_step_when_it_has_said_so_itself() {
     let mut world = World::in_step(3, 2, 0, 9);
@@ -215,7 +215,7 @@ fn a_listener_is_in_step_when_it_has_said_so_itself() {
     assert_eq!(lag(&world), (0, 0, 0));
 }
 
-/// A listener whose fingerprint fits nothing that we hold or held: until it tells more, no number is made up.
+/// A listener whose fingerprint matches no state of ours, present or past: until it sends more, no number is made up.
 #[test]
 fn of_a_listener_that_holds_something_else_nothing_is_claimed() {
     let mut world = World::in_step(2, 2, 0, 10);
@@ -354,7 +354,7 @@ proptest! {
     }
 }
 
-/// Twelve bits of a layer hash may be those of another layer: once somebody has named that one, ours are named in full.
+/// Twelve bits of a layer hash may be those of another layer: once a node has named that one, ours are named in full.
 #[test]
 fn whoever_holds_one_of_two_layers_of_one_short_name_names_it_in_full_once_it_knows() {
     let (held, other) =

@@ -1,5 +1,5 @@
 //! Long messages over a lossy shared channel on virtual time: one sender, several listeners, one frame at a time.
-//! Seeds print; each test says in its name what it proves.
+//! Seeds print; the name of each test states what it proves.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -39,7 +39,7 @@ fn faults() -> impl Strategy<Value = Faults> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Any loss up to a half, in bursts or not, frames twice or out of turn: whoever heard any of it gets it all,
+    /// Any loss up to a half, in bursts or not, frames twice or out of turn: a listener that heard any of it gets it all,
     /// once; where the loss is so high that twenty questions and answers may fail, or is still asking.
     #[test]
     fn whoever_hears_a_fragment_gets_the_message_once_and_whole(

@@ -89,7 +89,7 @@ impl Machine {
         }
     }
 
-    /// Sends if the ledger lets it, and dies where told to. True if it is still alive.
+    /// Sends if the ledger lets it, and dies where `crash` demands it. Returns whether it is still alive.
     fn send(&mut self, airtime_us: u64, priority: Priority, late_ms: u64, crash: Crash) -> bool {
         let now = self.moment();
         if self.ledger.verdict(now.monotonic_ms, airtime_us, priority) != Verdict::Now {
@@ -111,7 +111,7 @@ impl Machine {
         if crash == Crash::BeforeSend {
             return false;
         }
-        // Now and then a radio says that it is busy.
+        // Now and then a radio reports that it is busy.
         if airtime_us.is_multiple_of(7) {
             let left_us = self.ledger.left_us(now.monotonic_ms, priority);
             self.ledger.refund(charge);
@@ -123,7 +123,7 @@ impl Machine {
         if crash == Crash::AfterSend {
             return false;
         }
-        // One frame at a time: the radio says when it is done.
+        // One frame at a time: the radio reports when it is done.
         self.true_ms = start_ms + airtime_us.div_ceil(1_000);
         true
     }
@@ -367,7 +367,7 @@ fn a_restart_remembers_by_the_clock_it_can_trust_and_else_expects_the_worst() {
         ledger.leaves_in_ms(moment.monotonic_ms, 2_000_000, Priority::State).unwrap()
     };
     let left_ms = 32_000 + HOUR_MS + SLACK_MS;
-    // The same boot, ten minutes on: as if nothing had happened, whatever the wall clock says.
+    // The same boot, ten minutes on: as if nothing had happened, whatever the wall clock shows.
     assert_eq!(leaves(&unknown, moment(1, 1_200_000, Some(5))), left_ms - 1_200_000);
     // Another boot, both clocks trusted: ten minutes less the clocks' error.
     assert_eq!(leaves(&known, moment(2, 7, Some(1_000_600_000))), left_ms - 600_000 - 540_000);

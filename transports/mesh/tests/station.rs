@@ -7,13 +7,13 @@ mod hostile;
 
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
-use tombolo_mesh::PeerId;
 use tombolo_mesh::airtime::ledger::{Account, BootId, Ledger, LedgerConfig, Moment, Priority};
 use tombolo_mesh::airtime::region::{Region, Usage};
 use tombolo_mesh::airtime::{Modulation, PhyRate};
 use tombolo_mesh::frame::Kind;
 use tombolo_mesh::frame::keys::{AudienceKey, Identity, Mode};
 use tombolo_mesh::station::{Outgoing, Received, Record, Station, StationConfig, StationRecords, Transmit};
+use tombolo_mesh::{PeerId, SplitMix64};
 
 const NODES: usize = 3;
 const HOUR_MS: u64 = 3_600_000;
@@ -47,18 +47,6 @@ fn faults() -> impl Strategy<Value = Faults> {
         .prop_map(|(loss, burst, twice, late, bent)| Faults { loss, burst, twice, late, bent })
 }
 
-/// SplitMix64.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-}
-
 /// Stations, their disks, and what is on its way.
 struct Cell {
     stations: Vec<Station>,
@@ -66,7 +54,7 @@ struct Cell {
     air: BTreeMap<(u64, u64), (usize, Vec<u8>)>,
     faults: Faults,
     losing: Vec<u64>,
-    dice: Dice,
+    rng: SplitMix64,
     frame_bytes_max: usize,
     now_ms: u64,
     beat_ms: u64,
@@ -83,7 +71,7 @@ impl Cell {
             air: BTreeMap::new(),
             faults,
             losing: vec![0; NODES],
-            dice: Dice(seed),
+            rng: SplitMix64::new(seed),
             frame_bytes_max,
             now_ms: 0,
             beat_ms: BEAT_MS,
@@ -119,7 +107,7 @@ impl Cell {
         self.stations[node] = self.start(node);
     }
 
-    /// What every node says now and then, in one frame.
+    /// What every node sends now and then, in one frame.
     fn beat(&mut self) {
         if self.now_ms >= self.beat_ms {
             self.beat_ms = self.now_ms + BEAT_MS;
@@ -138,11 +126,11 @@ impl Cell {
         self.stations[node].send(self.now_ms, outgoing).unwrap();
     }
 
-    /// One frame of whoever wants to speak, or time goes on.
+    /// One frame of a node that has something to send, or time goes on.
     fn step(&mut self) {
         self.beat();
         let moment = Moment { boot: BootId([0; 16]), monotonic_ms: self.now_ms, trusted_wall_ms: None };
-        let first = self.dice.roll(NODES as u64) as usize;
+        let first = self.rng.below(NODES as u64) as usize;
         let mut spoke = false;
         for node in (0..NODES).map(|node| (node + first) % NODES) {
             self.persist(node);
@@ -191,18 +179,18 @@ impl Cell {
                 self.losing[to] -= 1;
                 continue;
             }
-            if self.dice.roll(1_000) * faults.burst < faults.loss {
+            if self.rng.below(1_000) * faults.burst < faults.loss {
                 self.losing[to] = faults.burst - 1;
                 continue;
             }
-            let copies = 1 + u64::from(self.dice.roll(1_000) < faults.twice);
+            let copies = 1 + u64::from(self.rng.below(1_000) < faults.twice);
             for _ in 0..copies {
                 let mut frame = frame.to_vec();
-                if self.dice.roll(1_000) < faults.bent {
-                    let at = self.dice.roll(frame.len() as u64) as usize;
-                    frame[at] ^= 1 << self.dice.roll(8);
+                if self.rng.below(1_000) < faults.bent {
+                    let at = self.rng.below(frame.len() as u64) as usize;
+                    frame[at] ^= 1 << self.rng.below(8);
                 }
-                let late = if self.dice.roll(1_000) < faults.late { self.dice.roll(LATE_MS) } else { 0 };
+                let late = if self.rng.below(1_000) < faults.late { self.rng.below(LATE_MS) } else { 0 };
                 self.sent += 1;
                 self.air.insert((self.now_ms + late, self.sent), (to, frame));
             }
@@ -225,7 +213,7 @@ impl Cell {
     }
 }
 
-/// Bytes that tell which message they are of, enough for several fragments.
+/// Bytes that identify their message, enough for several fragments.
 fn content(node: usize, number: usize, length: usize) -> Vec<u8> {
     (0..length).map(|at| (at * 7 + at / 251 + node * 31 + number * 13) as u8).collect()
 }

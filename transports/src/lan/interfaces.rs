@@ -43,7 +43,7 @@ impl Interfaces {
     }
 }
 
-/// Addresses of interfaces that carry traffic; none when the system does not say.
+/// Addresses of interfaces that carry traffic; none when the system cannot list them.
 fn present() -> Vec<Interface> {
     let mut interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     interfaces.retain(|interface| interface.is_loopback() || interface.is_oper_up());

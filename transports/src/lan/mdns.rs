@@ -2,8 +2,8 @@
 //!
 //! The service carries no name of a node: instance and host name are random at each start, and
 //! its one TXT entry is a hint that changes every hour and that only those recognise who know the
-//! node's public key: its peers, and holders of its invite. Whoever is shown here may be anybody;
-//! what is found goes to the [`book`](super::book) as an address to try.
+//! node's public key: its peers, and holders of its invite. A service found here proves no identity;
+//! it goes to the [`book`](crate::session::book) as an address to try.
 
 use crate::address::PeerId;
 use mdns_sd::{IfKind, ResolvedService, ScopedIp, ServiceDaemon, ServiceEvent, ServiceInfo};
@@ -13,8 +13,8 @@ use std::time::Duration;
 
 /// The DNS-SD service type.
 pub const SERVICE: &str = "_tombolo._udp.local.";
-/// Services kept whose hint is of nobody we know; beyond, the one seen first is forgotten. It may
-/// be a peer added a moment later.
+/// Services kept whose hint matches no known node; beyond, the one seen first is forgotten. One of them
+/// may be a peer that is added a moment later.
 pub const STRANGERS_MAX: usize = 128;
 /// Services kept per peer; beyond, the one seen first is forgotten. A peer has one, and old ones
 /// of earlier starts until their records expire.
@@ -28,9 +28,9 @@ const SECONDS_PER_HOUR: u64 = 3600;
 
 /// Eight bytes that name a node for one hour to those who know its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Hint([u8; 8]);
+pub struct HourlyHint([u8; 8]);
 
-impl Hint {
+impl HourlyHint {
     /// The hint of a node in an hour, counted since the Unix epoch.
     pub fn new(node: &PeerId, hour: u64) -> Self {
         let key = blake3::derive_key(HINT_CONTEXT, node.as_bytes());
@@ -60,7 +60,7 @@ pub fn hour(unix_s: u64) -> u64 {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
     /// The hint of its TXT record.
-    pub hint: Hint,
+    pub hint: HourlyHint,
     /// Its addresses; link-local ones with their zone.
     pub addresses: Vec<SocketAddr>,
 }
@@ -69,18 +69,19 @@ pub struct Service {
 /// hostile network announces: strangers never push out what belongs to a peer.
 #[derive(Debug, Default)]
 pub struct Sightings {
-    hints: BTreeMap<Hint, PeerId>,
+    hints: BTreeMap<HourlyHint, PeerId>,
     services: BTreeMap<String, (Option<PeerId>, Service)>,
     /// Names in the order first seen.
     order: VecDeque<String>,
 }
 
 impl Sightings {
-    /// Says whose hints to look for, in the given hour and its two neighbours: clocks differ. Call
-    /// again each hour. Returns the peers of whom something is seen.
+    /// Sets the peers whose hints to look for, in the given hour and its two neighbours: clocks differ. Call
+    /// again each hour. Returns the peers that a known service belongs to.
     pub fn look_for(&mut self, peers: &BTreeSet<PeerId>, hour: u64) -> BTreeSet<PeerId> {
         let hours = [hour.saturating_sub(1), hour, hour.saturating_add(1)];
-        self.hints = peers.iter().flat_map(|peer| hours.map(|hour| (Hint::new(peer, hour), *peer))).collect();
+        self.hints =
+            peers.iter().flat_map(|peer| hours.map(|hour| (HourlyHint::new(peer, hour), *peer))).collect();
         for (owner, service) in self.services.values_mut() {
             // A service once recognised stays its peer's while it is announced and the peer is looked for.
             *owner = self.hints.get(&service.hint).copied().or(owner.filter(|peer| peers.contains(peer)));
@@ -103,7 +104,7 @@ impl Sightings {
         owner
     }
 
-    /// Forgets a service that said goodbye or expired. Returns its peer.
+    /// Forgets a service that was withdrawn or expired. Returns its peer.
     pub fn removed(&mut self, name: &str) -> Option<PeerId> {
         self.order.retain(|known| known != name);
         self.services.remove(name).and_then(|(owner, _)| owner)
@@ -118,7 +119,8 @@ impl Sightings {
 
     /// Where services with a hint of this node are, whether it is looked for or not.
     pub fn addresses_by_hint(&self, node: &PeerId, hour: u64) -> Vec<SocketAddr> {
-        let hints = [hour.saturating_sub(1), hour, hour.saturating_add(1)].map(|hour| Hint::new(node, hour));
+        let hints =
+            [hour.saturating_sub(1), hour, hour.saturating_add(1)].map(|hour| HourlyHint::new(node, hour));
         let services = self.services.values().filter(|(_, service)| hints.contains(&service.hint));
         services.flat_map(|(_, service)| &service.addresses).copied().collect()
     }
@@ -170,13 +172,13 @@ impl Mdns {
         Ok((Self { daemon, instance, port, fixed }, services))
     }
 
-    /// Browses anew, after a subscription was lost; what is known is told again.
+    /// Browses again after a subscription was lost; the daemon reports what it knows once more.
     pub(crate) fn browse(&self) -> Result<mdns_sd::Receiver<ServiceEvent>, mdns_sd::Error> {
         self.daemon.browse(SERVICE)
     }
 
     /// Announces this node with a hint, or changes the hint.
-    pub(crate) fn announce(&self, hint: Hint) -> Result<(), mdns_sd::Error> {
+    pub(crate) fn announce(&self, hint: HourlyHint) -> Result<(), mdns_sd::Error> {
         let host = format!("{}.local.", self.instance);
         let properties = [(HINT_KEY, hint.text())];
         let info =
@@ -189,7 +191,7 @@ impl Mdns {
         name.strip_suffix(SERVICE).is_some_and(|instance| instance.strip_suffix('.') == Some(&self.instance))
     }
 
-    /// Says goodbye and ends the thread; waits a little for the packet to leave.
+    /// Sends a goodbye packet and ends the thread; waits a little for the packet to leave.
     pub(crate) async fn shutdown(self) {
         const GOODBYE: Duration = Duration::from_millis(300);
         if let Ok(done) = self.daemon.unregister(&format!("{}.{SERVICE}", self.instance)) {
@@ -201,9 +203,9 @@ impl Mdns {
     }
 }
 
-/// What a resolved service says, if it says it in our way.
+/// The hint, port and addresses of a resolved service; `None` if it is not of our format.
 pub(crate) fn service(resolved: &ResolvedService, loopback: bool) -> Option<Service> {
-    let hint = Hint::parse(resolved.get_property_val(HINT_KEY).flatten()?)?;
+    let hint = HourlyHint::parse(resolved.get_property_val(HINT_KEY).flatten()?)?;
     let port = resolved.get_port();
     let mut addresses: Vec<SocketAddr> = resolved.get_addresses().iter().map(|ip| socket(ip, port)).collect();
     addresses.retain(|address| usable(address, loopback));
@@ -233,7 +235,7 @@ mod tests {
     const PEER: PeerId = PeerId([1; 32]);
     const HOUR: u64 = 495_000;
 
-    fn service(hint: Hint, port: u16) -> Service {
+    fn service(hint: HourlyHint, port: u16) -> Service {
         Service { hint, addresses: vec![([192, 0, 2, 1], port).into()] }
     }
 
@@ -248,17 +250,17 @@ mod tests {
             (HOUR + 2, None),
         ] {
             sightings.look_for(&BTreeSet::from([PEER]), HOUR);
-            assert_eq!(sightings.resolved("a", service(Hint::new(&PEER, hour), 1)), found, "{hour}");
+            assert_eq!(sightings.resolved("a", service(HourlyHint::new(&PEER, hour), 1)), found, "{hour}");
         }
     }
 
     #[test]
     fn a_hint_has_a_fixed_form() {
-        let hint = Hint::new(&PEER, HOUR);
-        assert_eq!(Hint::parse(hint.text().as_bytes()), Some(hint));
-        assert_eq!(Hint::parse(b"0011"), None);
-        assert_eq!(Hint::parse(b"00112233445566778"), None);
-        assert_ne!(Hint::new(&PEER, HOUR + 1), hint);
+        let hint = HourlyHint::new(&PEER, HOUR);
+        assert_eq!(HourlyHint::parse(hint.text().as_bytes()), Some(hint));
+        assert_eq!(HourlyHint::parse(b"0011"), None);
+        assert_eq!(HourlyHint::parse(b"00112233445566778"), None);
+        assert_ne!(HourlyHint::new(&PEER, HOUR + 1), hint);
         assert!(include_str!("../../FORMAT.md").contains(&format!("`h={}`", hint.text())), "{}", hint.text());
     }
 
@@ -266,9 +268,9 @@ mod tests {
     fn a_flood_of_strangers_pushes_out_no_peer() {
         let mut sightings = Sightings::default();
         sightings.look_for(&BTreeSet::from([PEER]), HOUR);
-        sightings.resolved("peer", service(Hint::new(&PEER, HOUR), 1));
+        sightings.resolved("peer", service(HourlyHint::new(&PEER, HOUR), 1));
         for stranger in 0..10_000_u32 {
-            let hint = Hint::new(&PeerId([9; 32]), u64::from(stranger));
+            let hint = HourlyHint::new(&PeerId([9; 32]), u64::from(stranger));
             sightings.resolved(&format!("s{stranger}"), service(hint, 2));
         }
         assert_eq!(sightings.services.len(), STRANGERS_MAX + 1);
@@ -281,7 +283,7 @@ mod tests {
         let mut sightings = Sightings::default();
         sightings.look_for(&BTreeSet::from([PEER]), HOUR);
         for port in 1..1000 {
-            sightings.resolved(&format!("s{port}"), service(Hint::new(&PEER, HOUR), port));
+            sightings.resolved(&format!("s{port}"), service(HourlyHint::new(&PEER, HOUR), port));
         }
         assert_eq!(sightings.addresses(&PEER).len(), SERVICES_PER_PEER_MAX);
     }
@@ -289,7 +291,7 @@ mod tests {
     #[test]
     fn a_stranger_becomes_a_peer_when_it_is_looked_for() {
         let mut sightings = Sightings::default();
-        sightings.resolved("a", service(Hint::new(&PEER, HOUR), 1));
+        sightings.resolved("a", service(HourlyHint::new(&PEER, HOUR), 1));
         assert!(sightings.addresses(&PEER).is_empty());
         assert_eq!(sightings.addresses_by_hint(&PEER, HOUR).len(), 1);
         assert_eq!(sightings.look_for(&BTreeSet::from([PEER]), HOUR), BTreeSet::from([PEER]));

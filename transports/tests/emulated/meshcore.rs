@@ -88,7 +88,7 @@ impl Radio {
         }
     }
 
-    /// A datagram of a channel that is set up; says whether it is one.
+    /// Keeps a datagram of a channel that is set up; returns whether it is one.
     fn keep(&mut self, (secret, kind, payload): Datagram) -> bool {
         let Some((index, _)) = self.channels.iter().find(|(_, channel)| channel[32..] == secret) else {
             return false;

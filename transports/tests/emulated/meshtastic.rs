@@ -14,7 +14,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until};
 
 const PLACES: usize = 16;
-/// What the firmware sends at most; its constant says 233.
+/// What the firmware sends at most, although its constant is 233.
 const PAYLOAD_MAX: usize = 231;
 const BROADCAST: u32 = 0xFFFF_FFFF;
 const ROUTING: u64 = 5;

@@ -33,7 +33,7 @@ impl Station {
         Self { radio, events, ready: false, outgoing: VecDeque::new(), heard: vec![], log: vec![] }
     }
 
-    /// Takes one event, or hands over one frame, within `wait`; says whether there was an event.
+    /// Takes one event, or hands over one frame, within `wait`; returns whether there was an event.
     pub(crate) async fn step(&mut self, wait: Duration) -> bool {
         self.hand_over();
         let Ok(event) = timeout(wait, self.events.recv()).await else { return false };
@@ -76,7 +76,7 @@ impl Station {
         }
     }
 
-    /// What it said as it came up for the first time.
+    /// What it reported as it came up for the first time.
     pub(crate) async fn up(&mut self) -> (usize, RadioInfo) {
         self.until("up", |station| station.up_event().is_some() && station.ready).await;
         self.up_event().unwrap()
@@ -94,7 +94,7 @@ impl Station {
     }
 }
 
-/// A frame of `bytes` that says where it comes from; different for each number.
+/// A frame of `bytes` that names its sender; different for each number.
 pub(crate) fn frame(from: u8, number: u16, bytes: usize) -> Vec<u8> {
     let mut seed = u32::from(number) * 7919 + u32::from(from);
     let noise = std::iter::repeat_with(|| {

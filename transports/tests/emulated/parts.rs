@@ -1,4 +1,4 @@
-//! Real parts: programs that a test starts, and what it says where they cannot be had.
+//! Real parts: programs that a test starts, and what it prints where they cannot be had.
 
 use super::PATIENCE;
 use std::io::{BufRead, BufReader, Write};
@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, channel};
 /// Set in the copy of a test that runs in a namespace of its own.
 const INSIDE: &str = "TOMBOLO_TEST_NAMESPACE";
 
-/// Whether this test is too slow for a quick run, which is then said.
+/// Whether this test is too slow for a quick run; prints so if it is.
 pub(crate) fn quick() -> bool {
     let quick = std::env::var("TOMBOLO_QUICK").is_ok_and(|quick| quick == "1");
     if quick {
@@ -26,7 +26,7 @@ pub(crate) fn has(program: &str) -> bool {
 }
 
 /// Runs the test of this name again in a network namespace of its own, where this process may make one: Dire Wolf listens
-/// on all interfaces. Says whether that was done, so that nothing is left to do here.
+/// on all interfaces. Returns whether it did, so that nothing is left to do here.
 pub(crate) fn ran_in_namespace(test: &str) -> bool {
     let possible = Command::new("unshare").args(["-n", "true"]).stderr(Stdio::null()).status();
     if std::env::var_os(INSIDE).is_some() || !possible.is_ok_and(|status| status.success()) {
@@ -64,7 +64,7 @@ pub(crate) struct Direwolf {
 }
 
 impl Direwolf {
-    /// The pair, unless this machine cannot have it: then that is said, in the words that `scripts/test` counts.
+    /// The pair, unless this machine cannot have it: then a line is printed, in the words that `scripts/test` counts.
     pub(crate) fn start(settings: &[(&'static str, &str)]) -> Option<Self> {
         for (program, package) in [("direwolf", "direwolf"), ("pulseaudio", "pulseaudio libasound2-plugins")]
         {
@@ -107,7 +107,7 @@ impl Drop for Direwolf {
     }
 }
 
-/// A program that says line by line what it does. Dropped, it is gone.
+/// A program that reports its work line by line. Dropping it ends it.
 pub(crate) struct Program {
     child: Child,
     lines: Receiver<String>,
@@ -158,8 +158,8 @@ impl Drop for Program {
     }
 }
 
-/// A Python that has these PyPI packages, in a folder that is kept; where they cannot be had, that is said in the
-/// words that `scripts/test` counts.
+/// A Python that has these PyPI packages, in a folder that is kept; where they cannot be had, a line is printed, in
+/// the words that `scripts/test` counts.
 pub(crate) fn python(packages: &[&str]) -> Option<PathBuf> {
     let names: Vec<_> = packages.iter().map(|package| package.split('=').next().unwrap()).collect();
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("python-{}", packages.join("-")));

@@ -2,7 +2,7 @@
 
 use super::outbox::{Item, LastCallSign, Meta, QUEUE_FRAMES_MAX, Under};
 use super::receive::WAIT_FRAMES;
-use super::schedule::{Candidate, Work};
+use super::schedule::{Work, WorkCandidate};
 use super::{CallSign, FrameCharge, Outgoing, STATION_ACCOUNT, SendRefusal, Sent, Station, Transmit};
 use crate::airtime::ledger::{Account, Moment, Priority};
 use crate::bulk::fragment::MessageId;
@@ -12,7 +12,7 @@ use crate::frame::{Header, Kind, seal, write_clear_padded};
 use crate::peer::PeerId;
 use std::collections::VecDeque;
 
-/// An announcement says where our counters stand; it is signed again when they are so much further: well within what a receiver infers.
+/// An announcement carries our frame counters. It is signed again after so many frames: well within what a receiver infers.
 pub const SIGN_AGAIN_FRAMES: u32 = 4_096;
 /// As [`SIGN_AGAIN_FRAMES`], where a peer asks: a forger may have led it away, and nothing but a newer announcement brings it back.
 pub const SIGN_AGAIN_ASKED_FRAMES: u32 = 16;
@@ -203,7 +203,7 @@ impl Station {
     }
 
     /// Makes the frame; `None` if it cannot be made any more, and is gone.
-    fn take(&mut self, now_ms: u64, candidate: &Candidate) -> Option<(Vec<u8>, Account)> {
+    fn take(&mut self, now_ms: u64, candidate: &WorkCandidate) -> Option<(Vec<u8>, Account)> {
         let is_provoked = match candidate.work {
             Work::Question(_) | Work::Correction(..) => true,
             Work::Announcement => self.own.is_asked(),

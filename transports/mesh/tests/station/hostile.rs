@@ -1,17 +1,17 @@
 //! A member who forges in every member's name, on the emulated channel at a duty cycle of 1 %: honest traffic goes on, no hour has
 //! more than is legal, memory stays bounded.
 
-use super::{Dice, identity, peer};
-use tombolo_mesh::PeerId;
+use super::{identity, peer};
 use tombolo_mesh::airtime::ledger::{Account, BootId, HOUR_MS, Ledger, LedgerConfig, Moment, Priority};
 use tombolo_mesh::airtime::region::{Region, Usage};
 use tombolo_mesh::airtime::{Modulation, PhyRate};
-use tombolo_mesh::emulated::{Access, Air, Loss, RadioId};
+use tombolo_mesh::emulated::{Access, Air, EmulatedRadioId, Loss};
 use tombolo_mesh::frame::keys::{AudienceKey, BootEpoch, Mode};
 use tombolo_mesh::frame::{Counters, Header, Kind, seal};
 use tombolo_mesh::station::{
     Outgoing, QUEUE_FRAMES_MAX, Received, Station, StationConfig, StationRecords, Transmit,
 };
+use tombolo_mesh::{PeerId, SplitMix64};
 
 const LINE: PhyRate = PhyRate::lora(Modulation::SF7_125);
 /// Who is honest: A speaks and B listens. The third is the forger.
@@ -20,7 +20,7 @@ const FORGER: usize = 2;
 /// The others have spoken once, and are silent.
 const MEMBERS: usize = 8;
 const HOURS: u64 = 2;
-/// A says its newest state so often; an hour's legal airtime has room for four times as much.
+/// A sends its newest state so often; an hour's legal airtime has room for four times as much.
 const STATE_MS: u64 = 60_000;
 const FORGED_MS: u64 = 3_000;
 const TICK_MS: u64 = 50;
@@ -40,9 +40,9 @@ enum Attack {
 
 struct Field {
     air: Air,
-    radios: Vec<RadioId>,
+    radios: Vec<EmulatedRadioId>,
     stations: Vec<Station>,
-    dice: Dice,
+    rng: SplitMix64,
     /// Of what is forged in the name of each.
     series: Vec<Counters>,
     long: Vec<u8>,
@@ -72,14 +72,14 @@ fn station(node: usize) -> Station {
 impl Field {
     fn new() -> Self {
         let mut air = Air::new(4, LINE);
-        let radios: Vec<RadioId> = (0..MEMBERS).map(|_| air.add_radio()).collect();
+        let radios: Vec<EmulatedRadioId> = (0..MEMBERS).map(|_| air.add_radio()).collect();
         radios.iter().for_each(|radio| air.set_access(*radio, Access::TNC));
         air.set_loss(Loss::single(150));
         Field {
             air,
             radios,
             stations: (0..MEMBERS).map(station).collect(),
-            dice: Dice(5),
+            rng: SplitMix64::new(5),
             series: (0..MEMBERS).map(|_| Counters::starting_at(500)).collect(),
             long: (0..1_500_u32).map(|at| (at * 7 + at / 251) as u8).collect(),
             asked_for: None,
@@ -105,10 +105,10 @@ impl Field {
     }
 
     fn attack(&mut self, attack: Attack) -> Option<Vec<u8>> {
-        let random = self.dice.roll(u64::MAX).to_be_bytes();
+        let random = self.rng.below(u64::MAX).to_be_bytes();
         let whose = peer(0).as_bytes()[0];
-        // In anybody's name but A's.
-        let name = 1 + self.dice.roll(MEMBERS as u64 - 1) as usize;
+        // In the name of any member but A.
+        let name = 1 + self.rng.below(MEMBERS as u64 - 1) as usize;
         let (kind, payload) = match attack {
             Attack::Nothing => return None,
             Attack::NacksForNothing => (Kind::NACK, vec![whose, random[0], random[1], 0, 1]),
@@ -252,7 +252,7 @@ fn a_forging_member_does_not_stop_honest_traffic_nor_take_more_than_is_legal() {
         println!(
             "{attack:?}: {states} of 119 states heard, long message {long}, busiest hours {busiest:?} us"
         );
-        // The legal hour; but for repairs the forger makes nobody spend more than the share of NACKs beyond what it sends anyway.
+        // The legal hour. Apart from repairs, the forger makes no node spend more than the share of NACKs beyond what it sends anyway.
         let bound_us = if attack == Attack::NacksForAll { 36_000_000 } else { 20_000_000 };
         assert!(busiest.iter().all(|us| *us <= bound_us), "{attack:?}: {busiest:?} us in an hour");
         // Of 119, 15 % are lost on air, more where the forger speaks at the same time; repairs that it asks for take up to three

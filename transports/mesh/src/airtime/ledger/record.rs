@@ -24,7 +24,7 @@ const DIGEST_BYTES: usize = 8;
 /// No slice leaves the sum later than this: an hour of queue and the hour after it.
 const LEFT_MS_MAX: u64 = HOUR_MS + KEEP_MS;
 
-/// Tells one boot of a machine from another.
+/// Distinguishes one boot of a machine from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BootId(pub [u8; 16]);
 
