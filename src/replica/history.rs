@@ -57,6 +57,13 @@ impl History {
         }
     }
 
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            History::Snapshot { .. } => Kind::Snapshot,
+            History::Map { .. } => Kind::Map,
+        }
+    }
+
     /// The history of a snapshot as the store has it.
     pub(super) fn load_snapshot(states: Vec<KeptState>) -> Self {
         let past = states.into_iter().map(PastState::new).collect();
@@ -111,14 +118,24 @@ impl History {
         }
     }
 
-    /// Older states of a snapshot whose root begins as asked for, newest first.
-    pub(super) fn past_states(&self, root_fits: impl Fn(&[u8]) -> bool) -> Vec<(KeptState, Value)> {
+    /// Older states of a snapshot whose root begins as asked for, newest first; their contents are not decoded.
+    pub(super) fn past_snapshots(&self, root_fits: impl Fn(&[u8]) -> bool) -> Vec<PastSnapshot> {
         match self {
             History::Snapshot { past, .. } => {
                 let fits = past.iter().rev().filter(|past| root_fits(&past.root_prefix));
-                fits.filter_map(|past| Some((past.state.clone(), past.value()?))).collect()
+                fits.map(PastState::head).collect()
             }
             History::Map { .. } => Vec::new(),
+        }
+    }
+
+    /// The content that a snapshot had at a sequence, if it is kept.
+    pub(super) fn past_value(&self, sequence: Sequence) -> Option<Value> {
+        match self {
+            History::Snapshot { past, .. } => {
+                past.iter().find(|past| past.state.sequence == sequence)?.value()
+            }
+            History::Map { .. } => None,
         }
     }
 
@@ -162,7 +179,23 @@ pub(super) struct PastState {
     root_prefix: [u8; 4],
 }
 
+/// What was signed with an older state of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PastSnapshot {
+    /// The sequence of the state.
+    pub sequence: Sequence,
+    /// The signed time of the state, milliseconds.
+    pub time_ms: u64,
+    /// The audience sequence of the state.
+    pub audience_sequence: Sequence,
+}
+
 impl PastState {
+    fn head(&self) -> PastSnapshot {
+        let KeptState { sequence, time_ms, audience_sequence, .. } = self.state;
+        PastSnapshot { sequence, time_ms, audience_sequence }
+    }
+
     fn new(state: KeptState) -> Self {
         let [a, b, c, d, ..] = *blake3::hash(&state.content).as_bytes();
         PastState { state, root_prefix: [a, b, c, d] }
