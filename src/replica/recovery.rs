@@ -394,11 +394,11 @@ impl Replica {
     /// Takes what is missing here out of an own state that was passed without knowing it.
     pub(super) fn reclaim(&mut self, core: &mut Core, peer: PeerId, layer: &Layer) -> ApplyOutcome {
         let id = layer.head().layer.clone();
-        let (print, state) = (id.hash(), State::of(&layer.signed));
-        self.recovery.claims.remove(&(peer, print));
-        self.recovery.settle(print, state);
+        let (hash, state) = (id.hash(), State::of(&layer.signed));
+        self.recovery.claims.remove(&(peer, hash));
+        self.recovery.settle(hash, state);
         let was_withheld = self.recovery.arrived(&id, state);
-        self.transfers.end(&print);
+        self.transfers.end(&hash);
         if Recovery::is_anothers(core, &layer.signed) {
             return self.recovery.stop_authoring(core);
         }
