@@ -6,18 +6,19 @@ use tombolo_mesh::wire::{kiss, meshcore, meshtastic};
 
 /// The same events however the bytes are cut, each within bounds; AX.25 and modem reports inside them read or refused.
 pub(crate) fn kiss(input: &[u8]) {
-    let events = both_ways(input, kiss::Decoder::default, kiss::Decoder::push, kiss::Decoder::next_event);
+    let events =
+        both_ways(input, kiss::KissDecoder::default, kiss::KissDecoder::push, kiss::KissDecoder::next_event);
     for event in events {
         match event {
             kiss::Event::Data { port, bytes } => {
                 assert!(port < 16 && !bytes.is_empty() && bytes.len() <= kiss::FRAME_BYTES_MAX);
                 ax25(&bytes);
-                let mut again = kiss::Decoder::default();
-                again.push(&kiss::Command::Data(&bytes).encode(port));
+                let mut again = kiss::KissDecoder::default();
+                again.push(&kiss::KissCommand::Data(&bytes).encode(port));
                 assert_eq!(again.next_event(), Some(kiss::Event::Data { port, bytes }));
             }
             kiss::Event::Hardware { bytes } => {
-                let _ = kiss::modem::Report::parse(&bytes);
+                let _ = kiss::modem::ModemReport::parse(&bytes);
             }
         }
     }
@@ -32,8 +33,10 @@ fn ax25(bytes: &[u8]) {
 
 /// The same events however the bytes are cut; what is given up leads on to what follows.
 pub(crate) fn meshcore(input: &[u8]) {
-    let decoder = meshcore::Decoder::default;
-    for event in both_ways(input, decoder, meshcore::Decoder::push, meshcore::Decoder::next_event) {
+    let decoder = meshcore::MeshcoreDecoder::default;
+    for event in
+        both_ways(input, decoder, meshcore::MeshcoreDecoder::push, meshcore::MeshcoreDecoder::next_event)
+    {
         if let meshcore::Event::ChannelData { payload, .. } = event {
             assert!(payload.len() <= meshcore::BODY_BYTES_MAX);
         }
@@ -51,8 +54,13 @@ pub(crate) fn meshcore(input: &[u8]) {
 
 /// The same events however the bytes are cut; what is given up leads on to what follows.
 pub(crate) fn meshtastic(input: &[u8]) {
-    let decoder = meshtastic::Decoder::default;
-    for event in both_ways(input, decoder, meshtastic::Decoder::push, meshtastic::Decoder::next_event) {
+    let decoder = meshtastic::MeshtasticDecoder::default;
+    for event in both_ways(
+        input,
+        decoder,
+        meshtastic::MeshtasticDecoder::push,
+        meshtastic::MeshtasticDecoder::next_event,
+    ) {
         match event {
             meshtastic::Event::Packet(packet) => assert!(packet.payload.len() <= meshtastic::FRAME_BYTES_MAX),
             meshtastic::Event::NodeInfo { name: text, .. } | meshtastic::Event::Notification { text, .. } => {

@@ -5,7 +5,7 @@
 //! an integer under a key for uptimes: it moves on by the whole seconds between them. A *counter* is an integer that
 //! is the base's sequence, under a key for counters: it becomes the target's sequence.
 
-use crate::time::Moment;
+use crate::time::WrittenTime;
 use crate::value::Int;
 use crate::{Context, Value};
 
@@ -26,7 +26,7 @@ pub(crate) struct Running {
 /// A leaf that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Runner {
-    Clock(Moment),
+    Clock(WrittenTime),
     Uptime(Int),
     Counter,
 }
@@ -43,7 +43,7 @@ impl Running {
         }
         match value {
             Value::Text(text) => {
-                let moment = Moment::parse(text)?;
+                let moment = WrittenTime::parse(text)?;
                 let apart = moment.time_ms.checked_sub(self.context.base_time_signed())?;
                 (apart.unsigned_abs() <= CLOCK_SLACK_MS.unsigned_abs()).then_some(Runner::Clock(moment))
             }
@@ -61,11 +61,11 @@ impl Running {
     }
 
     /// Where the clock stands that stood at `moment`.
-    pub(crate) fn clock(&self, moment: Moment) -> Moment {
-        let unit = Moment::unit_ms(moment.fine);
+    pub(crate) fn clock(&self, moment: WrittenTime) -> WrittenTime {
+        let unit = WrittenTime::unit_ms(moment.fine);
         let units = |time_ms: i64| time_ms.div_euclid(unit);
         let moved = units(self.context.time_signed()).saturating_sub(units(self.context.base_time_signed()));
-        Moment { time_ms: moment.time_ms.saturating_add(moved.saturating_mul(unit)), fine: moment.fine }
+        WrittenTime { time_ms: moment.time_ms.saturating_add(moved.saturating_mul(unit)), fine: moment.fine }
     }
 
     /// Where the uptime stands that stood at `int`; a number outside the range stays.

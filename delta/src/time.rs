@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 /// A moment as a text writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Moment {
+pub(crate) struct WrittenTime {
     /// Milliseconds since the Unix epoch.
     pub(crate) time_ms: i64,
     /// Whether the text shows the milliseconds.
@@ -18,9 +18,9 @@ const ERA_DAYS: i64 = 146_097;
 const COARSE_LENGTH: usize = "2026-01-01T00:00:00Z".len();
 const FINE_LENGTH: usize = "2026-01-01T00:00:00.000Z".len();
 
-impl Moment {
-    /// The moment that `text` names, if [`Moment::print`] gives exactly this text.
-    pub(crate) fn parse(text: &str) -> Option<Moment> {
+impl WrittenTime {
+    /// The moment that `text` names, if [`WrittenTime::print`] gives exactly this text.
+    pub(crate) fn parse(text: &str) -> Option<WrittenTime> {
         let fine = match text.len() {
             COARSE_LENGTH => false,
             FINE_LENGTH => true,
@@ -32,7 +32,7 @@ impl Moment {
         let number = |from: usize, to: usize| text.get(from..to)?.parse::<i64>().ok();
         let days = days_of(number(0, 4)?, number(5, 7)?, number(8, 10)?);
         let seconds = days * DAY_SECONDS + number(11, 13)? * 3600 + number(14, 16)? * 60 + number(17, 19)?;
-        let moment = Moment { time_ms: seconds * 1000 + if fine { number(20, 23)? } else { 0 }, fine };
+        let moment = WrittenTime { time_ms: seconds * 1000 + if fine { number(20, 23)? } else { 0 }, fine };
         (moment.print()? == text).then_some(moment)
     }
 
@@ -98,9 +98,9 @@ mod tests {
             "0000-03-01T00:00:00Z",
             "9999-12-31T23:59:59Z",
         ] {
-            assert_eq!(Moment::parse(text).and_then(|m| m.print()).as_deref(), Some(text));
+            assert_eq!(WrittenTime::parse(text).and_then(|m| m.print()).as_deref(), Some(text));
         }
-        assert_eq!(Moment::parse("1970-01-01T00:01:00Z").map(|m| m.time_ms), Some(60_000));
+        assert_eq!(WrittenTime::parse("1970-01-01T00:01:00Z").map(|m| m.time_ms), Some(60_000));
     }
 
     #[test]
@@ -115,7 +115,7 @@ mod tests {
             "2026-01-01T00:00:00+0",
             "é026-01-01T00:00:00",
         ] {
-            assert_eq!(Moment::parse(text), None, "{text}");
+            assert_eq!(WrittenTime::parse(text), None, "{text}");
         }
     }
 }

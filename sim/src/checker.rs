@@ -31,7 +31,7 @@ impl DocumentRef {
 /// The values that a key may have which one machine alone writes: the one acknowledged last, or one that it attempted
 /// since without a reply. `None` is a deletion.
 #[derive(Clone, Debug, Default)]
-struct Claim {
+struct ExpectedValue {
     allowed: Vec<Option<Value>>,
     /// All that was acknowledged, and when.
     history: Vec<(u64, Option<Value>)>,
@@ -40,7 +40,7 @@ struct Claim {
 /// Remembers which writes were acknowledged, and checks that they are not lost.
 #[derive(Clone, Debug, Default)]
 pub struct Checker {
-    claims: BTreeMap<(DocumentRef, KeyPath), Claim>,
+    claims: BTreeMap<(DocumentRef, KeyPath), ExpectedValue>,
 }
 
 impl Checker {
@@ -98,7 +98,7 @@ impl Checker {
     ) -> Result<(), String> {
         let doc = document.text(simulation);
         let claims = self.claims.iter().filter(|((of, key), _)| of == document && counts(key));
-        for ((_, key), Claim { allowed, .. }) in claims {
+        for ((_, key), ExpectedValue { allowed, .. }) in claims {
             let found = match simulation.ask(seat, Query::Get { doc: doc.clone(), key: Some(key.clone()) }) {
                 Ok(Reply::Value(value)) => Some(value),
                 Err(CommandError::UnknownKey { .. }) => None,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use tombolo::io::RadioSpec;
 use tombolo::node::Input;
 use tombolo_mesh::airtime::PhyRate;
-use tombolo_mesh::emulated::{Access, Air, RadioId};
+use tombolo_mesh::emulated::{Access, Air, EmulatedRadioId};
 use tombolo_transports::LinkId;
 
 use crate::faults::{Fault, damage};
@@ -24,7 +24,7 @@ pub struct ChannelId(pub(super) usize);
 
 struct AirChannel {
     air: Air,
-    outsider: RadioId,
+    outsider: EmulatedRadioId,
     /// The event at which it is polled next.
     due: Option<(u64, u64)>,
     /// Up to when frames were checked, microseconds.
@@ -35,7 +35,7 @@ struct AirChannel {
 struct Aerial {
     seat: Seat,
     channel: ChannelId,
-    radio: RadioId,
+    radio: EmulatedRadioId,
     spec: RadioSpec,
     plugged: bool,
     /// Whether its node waits until it takes a frame.
@@ -94,7 +94,7 @@ impl Simulation {
     }
 
     /// A machine's radios: link, channel, and the name on that channel.
-    pub fn radios(&self, seat: Seat) -> Vec<(LinkId, ChannelId, RadioId)> {
+    pub fn radios(&self, seat: Seat) -> Vec<(LinkId, ChannelId, EmulatedRadioId)> {
         let own = self.ether.aerials.iter().filter(|(_, aerial)| aerial.seat == seat);
         own.map(|(link, aerial)| (*link, aerial.channel, aerial.radio)).collect()
     }
@@ -196,7 +196,7 @@ impl Simulation {
     }
 
     fn report_ready_radios(&mut self, channel: ChannelId) {
-        let waiting: Vec<(LinkId, Seat, RadioId)> = self
+        let waiting: Vec<(LinkId, Seat, EmulatedRadioId)> = self
             .ether
             .on(channel)
             .filter(|(_, aerial)| aerial.sending)

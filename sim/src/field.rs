@@ -13,7 +13,7 @@ use tombolo::store::{Store, StoreError};
 use tombolo_mesh::airtime::PhyRate;
 use tombolo_mesh::airtime::ledger::LedgerConfig;
 use tombolo_mesh::airtime::region::Rules;
-use tombolo_mesh::emulated::{Access, Air, RadioId};
+use tombolo_mesh::emulated::{Access, Air, EmulatedRadioId};
 use tombolo_mesh::frame::keys::Mode;
 use tombolo_transports::{LinkCaps, LinkId, Medium, PeerId};
 
@@ -60,7 +60,7 @@ struct FieldNode {
     name: String,
     node: Node,
     store: Store,
-    radio: RadioId,
+    radio: EmulatedRadioId,
     has_radio: bool,
     /// Whether the node waits until its radio takes a frame.
     sending: bool,
@@ -222,7 +222,7 @@ impl Field {
     }
 
     /// A node's radio on the channel.
-    pub fn radio(&self, place: usize) -> RadioId {
+    pub fn radio(&self, place: usize) -> EmulatedRadioId {
         self.node_at(place).radio
     }
 

@@ -91,14 +91,14 @@ pub struct Simulation {
     pub rates: Rates,
     /// What was injected so far.
     pub faults: FaultCounts,
-    traffic: Traffic,
+    traffic: WireTraffic,
     wrongs: Vec<String>,
     digest: blake3::Hasher,
 }
 
 /// Messages handed to the wires.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
+pub struct WireTraffic {
     /// The number of messages.
     pub messages: u64,
     /// The bytes of all messages.
@@ -119,7 +119,7 @@ impl Simulation {
             rng: Rng::new(seed),
             rates,
             faults: FaultCounts::default(),
-            traffic: Traffic::default(),
+            traffic: WireTraffic::default(),
             wrongs: Vec::new(),
             digest: blake3::Hasher::new(),
         }
@@ -177,7 +177,7 @@ impl Simulation {
     // ---- accounts ------------------------------------------------------------------------------------
 
     /// The messages handed to the wires so far.
-    pub fn traffic(&self) -> Traffic {
+    pub fn traffic(&self) -> WireTraffic {
         self.traffic
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::Traffic;
+use crate::WireTraffic;
 use crate::faults::FaultCounts;
 
 /// One run, or several added up.
@@ -58,7 +58,7 @@ impl RunReport {
     }
 
     /// Takes the figures of the wires.
-    pub fn carry(&mut self, traffic: Traffic) {
+    pub fn carry(&mut self, traffic: WireTraffic) {
         self.messages = traffic.messages;
         self.bytes = traffic.bytes;
     }

@@ -16,7 +16,7 @@ use tombolo_delta::{Limits, Value};
 use tombolo_mesh::airtime::ledger::{Account, Priority};
 use tombolo_mesh::bulk::repair::Budget;
 use tombolo_mesh::frame::handshake::{
-    HandshakeEvent, Initiator, RequestId, Responder, SHORT_FRAME_BYTES, frame_bytes, parts_to_come,
+    HandshakeEvent, HandshakeId, Initiator, Responder, SHORT_FRAME_BYTES, frame_bytes, parts_to_come,
 };
 use tombolo_mesh::frame::keys::{AudienceKey, Mode};
 use tombolo_mesh::station::Station;
@@ -58,7 +58,7 @@ const ANSWERS_DUE_MAX: usize = 4;
 pub(super) struct Joins {
     calls: BTreeMap<PeerId, InviterCall>,
     responder: Option<Responder>,
-    due: BTreeMap<RequestId, DueAnswer>,
+    due: BTreeMap<HandshakeId, DueAnswer>,
     answers: Option<Budget>,
 }
 
@@ -147,7 +147,7 @@ pub enum JoinReceived {
 /// A request to join that arrived by radio.
 #[derive(Debug)]
 pub struct JoinQuestion {
-    id: RequestId,
+    id: HandshakeId,
     /// Bytes of the frame that it was completed by.
     frame: Vec<u8>,
     /// Hash of the invite's token.
@@ -290,7 +290,7 @@ impl RadioLink {
     }
 
     /// Answers when the burst that this frame came in should be over: a joiner does not listen before.
-    fn answer_soon(&mut self, core: &mut Core, id: RequestId, frame: &[u8], passing: bool) {
+    fn answer_soon(&mut self, core: &mut Core, id: HandshakeId, frame: &[u8], passing: bool) {
         let now = core.now_ms();
         let (least, most) = ANSWERS;
         let answer_ms = (self.station.line().frame_us(ANSWER_BYTES) / 1_000).max(1);

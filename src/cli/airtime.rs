@@ -2,11 +2,11 @@
 
 use serde_json::Value as Json;
 
-use super::error::Outcome;
+use super::error::CliResult;
 use super::{CliContext, print};
 use crate::node::Query;
 
-pub(super) fn run(context: &CliContext) -> Outcome {
+pub(super) fn run(context: &CliContext) -> CliResult {
     let reply = context.node.ask(Query::Airtime)?;
     if context.json {
         return Ok(print::line(&reply.text)?);

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use tombolo_delta::Value;
 
 use super::ask::{JsonReply, NodeFolder};
-use super::error::{CliError, Outcome};
+use super::error::{CliError, CliResult};
 use super::{CliContext, print};
 use crate::api::json;
 use crate::api::server::BODY_BYTES_MAX;
@@ -18,7 +18,7 @@ use crate::node::{Query, Write};
 /// Characters of a hash that a person compares.
 const HASH_CHARS: usize = 16;
 
-pub(super) fn create(context: &CliContext, name: String, snapshot: bool) -> Outcome {
+pub(super) fn create(context: &CliContext, name: String, snapshot: bool) -> CliResult {
     let kind = if snapshot { Kind::Snapshot } else { Kind::Map };
     let reply = context.node.ask(Write::Create { name, kind })?;
     if context.json {
@@ -27,16 +27,16 @@ pub(super) fn create(context: &CliContext, name: String, snapshot: bool) -> Outc
     Ok(print::line(&format!("created {}", print::clean(print::text(&reply.json, "name"))))?)
 }
 
-pub(super) fn set(context: &CliContext, doc: String, key: KeyPath, value: &str) -> Outcome {
+pub(super) fn set(context: &CliContext, doc: String, key: KeyPath, value: &str) -> CliResult {
     let value = value_of(value, !context.json)?;
     written(context, "written", &context.node.ask(Write::Set { doc, key, value })?)
 }
 
-pub(super) fn del(context: &CliContext, doc: String, key: KeyPath) -> Outcome {
+pub(super) fn del(context: &CliContext, doc: String, key: KeyPath) -> CliResult {
     written(context, "deleted", &context.node.ask(Write::Del { doc, key })?)
 }
 
-pub(super) fn put(context: &CliContext, doc: String, file: &Path, whole: bool) -> Outcome {
+pub(super) fn put(context: &CliContext, doc: String, file: &Path, whole: bool) -> CliResult {
     let text = read(file)?;
     json::check(text.as_bytes())
         .map_err(|e| CliError::new("bad_value", format!("{}: {e}", called_file(file))))?;
@@ -46,7 +46,7 @@ pub(super) fn put(context: &CliContext, doc: String, file: &Path, whole: bool) -
     written(context, "changed", &context.node.ask(Write::Put { doc, value, whole })?)
 }
 
-pub(super) fn get(context: &CliContext, doc: String, key: Option<KeyPath>) -> Outcome {
+pub(super) fn get(context: &CliContext, doc: String, key: Option<KeyPath>) -> CliResult {
     let reply = context.node.ask(Query::Get { doc, key })?;
     match &reply.json {
         _ if context.json => Ok(print::line(&reply.text)?),
@@ -55,7 +55,7 @@ pub(super) fn get(context: &CliContext, doc: String, key: Option<KeyPath>) -> Ou
     }
 }
 
-pub(super) fn list(context: &CliContext) -> Outcome {
+pub(super) fn list(context: &CliContext) -> CliResult {
     let reply = context.node.ask(Query::List)?;
     if context.json {
         return Ok(print::line(&reply.text)?);
@@ -79,7 +79,7 @@ pub(super) fn list(context: &CliContext) -> Outcome {
     Ok(print::line(&table.lines())?)
 }
 
-pub(super) fn conflicts(context: &CliContext, doc: Option<String>) -> Outcome {
+pub(super) fn conflicts(context: &CliContext, doc: Option<String>) -> CliResult {
     let reply = context.node.ask(Query::Conflicts { doc })?;
     if context.json {
         return Ok(print::line(&reply.text)?);
@@ -123,7 +123,7 @@ pub(super) fn called(names: &BTreeMap<String, String>, did: &str) -> String {
     names.get(did).cloned().unwrap_or_else(|| print::short_did(did))
 }
 
-fn written(context: &CliContext, done: &str, reply: &JsonReply) -> Outcome {
+fn written(context: &CliContext, done: &str, reply: &JsonReply) -> CliResult {
     if context.json {
         return Ok(print::line(&reply.text)?);
     }

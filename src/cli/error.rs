@@ -25,7 +25,7 @@ pub(crate) struct CliError {
 }
 
 /// The result of a command.
-pub(crate) type Outcome = Result<(), CliError>;
+pub(crate) type CliResult = Result<(), CliError>;
 
 impl CliError {
     /// A failure: exit code 1.

@@ -1,13 +1,13 @@
 //! `init` makes a node, `id` shows its identity.
 
 use super::ask::show;
-use super::error::Outcome;
+use super::error::CliResult;
 use super::{CliContext, print};
 use crate::config::CONFIG_FILE;
 use crate::folder;
 use crate::node::Query;
 
-pub(super) fn init(context: &CliContext, name: &str) -> Outcome {
+pub(super) fn init(context: &CliContext, name: &str) -> CliResult {
     folder::create(&context.node.folder, name)?;
     let reply = context.node.ask(Query::Id)?;
     if context.json {
@@ -21,7 +21,7 @@ pub(super) fn init(context: &CliContext, name: &str) -> Outcome {
     Ok(())
 }
 
-pub(super) fn id(context: &CliContext) -> Outcome {
+pub(super) fn id(context: &CliContext) -> CliResult {
     let reply = context.node.ask(Query::Id)?;
     if context.json {
         return Ok(print::line(&reply.text)?);

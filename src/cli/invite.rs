@@ -2,7 +2,7 @@
 
 use tombolo_transports::Address;
 
-use super::error::{CliError, Outcome};
+use super::error::{CliError, CliResult};
 use super::{CliContext, print, qr};
 use crate::config::TimeSpan;
 use crate::federation::TrustLevel;
@@ -15,7 +15,7 @@ pub(super) fn run(
     expires: TimeSpan,
     draw: bool,
     addresses: Vec<Address>,
-) -> Outcome {
+) -> CliResult {
     let addresses = if addresses.is_empty() { known_addresses(context)? } else { addresses };
     let addresses = if draw { qr::fitting(&addresses) } else { addresses };
     let expires_ms = u64::try_from(expires.0.as_millis()).unwrap_or(u64::MAX);

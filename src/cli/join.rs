@@ -4,7 +4,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use super::ask::{JsonReply, runtime, text_of};
-use super::error::{CliError, Outcome};
+use super::error::{CliError, CliResult};
 use super::{CliContext, print};
 use tombolo_transports::Address;
 
@@ -22,7 +22,7 @@ pub(super) fn run(
     code: String,
     addresses: Vec<Address>,
     timeout: Option<TimeSpan>,
-) -> Outcome {
+) -> CliResult {
     context.node.check_there()?;
     let code = if code == "-" { from_stdin()? } else { code };
     let code = code.trim().to_owned();

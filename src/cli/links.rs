@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use super::error::Outcome;
+use super::error::CliResult;
 use super::{CliContext, print};
 use crate::node::Query;
 use crate::system_clock::now;
@@ -13,7 +13,7 @@ const HEAD: [&str; 6] = ["PEER", "STATE", "HEARD", ">SENT", ">GOT", ">AIR TODAY"
 const WIDTH: usize = 79;
 const FOOT: &str = "Today began at 00:00 UTC. What a radio sends is for all who listen: beside a peer stand the bytes heard from it, and its share of the airtime.";
 
-pub(super) fn run(context: &CliContext) -> Outcome {
+pub(super) fn run(context: &CliContext) -> CliResult {
     if !context.node.is_running() {
         context.node.check_there()?;
         print::hint("no links: the node does not run. Start `tombolo up`");

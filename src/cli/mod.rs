@@ -34,7 +34,7 @@ use crate::config::TimeSpan;
 use crate::config::radio::{RadioSettings, RadioSettingsError};
 use crate::federation::{RadioUse, TrustLevel};
 use crate::layer::KeyPath;
-use error::{CliError, Outcome};
+use error::{CliError, CliResult};
 
 /// Keeps the state of trusted nodes in step over radio mesh, LAN and Tor, with no server.
 #[derive(Debug, Parser)]
@@ -278,7 +278,7 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn execute(cli: Cli) -> Outcome {
+fn execute(cli: Cli) -> CliResult {
     if matches!(cli.command, CliCommand::Demo) {
         return demo::run(cli.json);
     }

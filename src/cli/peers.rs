@@ -2,13 +2,13 @@
 
 use serde_json::Value as Json;
 
-use super::error::Outcome;
+use super::error::CliResult;
 use super::{CliContext, print};
 use crate::federation::TrustLevel;
 use crate::node::{Admin, Query};
 use crate::system_clock::now;
 
-pub(super) fn list(context: &CliContext) -> Outcome {
+pub(super) fn list(context: &CliContext) -> CliResult {
     let reply = context.node.ask(Query::Peers)?;
     if context.json {
         return Ok(print::line(&reply.text)?);
@@ -75,7 +75,7 @@ fn apps(apps: &Json) -> String {
     if apps.is_empty() { "-".to_owned() } else { format!("{running} of {} run", apps.len()) }
 }
 
-pub(super) fn trust(context: &CliContext, peer: String, level: TrustLevel) -> Outcome {
+pub(super) fn trust(context: &CliContext, peer: String, level: TrustLevel) -> CliResult {
     let reply = context.node.ask(Admin::Trust { peer, level })?;
     if context.json {
         return Ok(print::line(&reply.text)?);
@@ -84,7 +84,7 @@ pub(super) fn trust(context: &CliContext, peer: String, level: TrustLevel) -> Ou
     Ok(print::line(&format!("{} is {level} now", print::clean(&name(&reply.json))))?)
 }
 
-pub(super) fn rename(context: &CliContext, peer: String, name: String) -> Outcome {
+pub(super) fn rename(context: &CliContext, peer: String, name: String) -> CliResult {
     let reply = context.node.ask(Admin::Rename { peer, name })?;
     if context.json {
         return Ok(print::line(&reply.text)?);
@@ -93,7 +93,7 @@ pub(super) fn rename(context: &CliContext, peer: String, name: String) -> Outcom
     Ok(print::line(&format!("{did} is called {} here now", print::clean(&self::name(&reply.json))))?)
 }
 
-pub(super) fn remove(context: &CliContext, peer: String) -> Outcome {
+pub(super) fn remove(context: &CliContext, peer: String) -> CliResult {
     let reply = context.node.ask(Admin::Remove { peer })?;
     if context.json {
         return Ok(print::line(&reply.text)?);

@@ -1,6 +1,6 @@
 //! `policy`: shows or sets the policy of a document.
 
-use super::{CliContext, Outcome, print};
+use super::{CliContext, CliResult, print};
 use crate::federation::RadioUse;
 use crate::node::Admin;
 
@@ -9,7 +9,7 @@ pub(super) fn policy(
     doc: String,
     radio: Option<RadioUse>,
     confidential: Option<bool>,
-) -> Outcome {
+) -> CliResult {
     let reply = context.node.ask(Admin::Policy { doc, radio, confidential })?;
     if context.json {
         return Ok(print::line(&reply.text)?);

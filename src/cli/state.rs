@@ -2,12 +2,12 @@
 
 use serde_json::Value as Json;
 
-use super::error::{CliError, Outcome};
+use super::error::{CliError, CliResult};
 use super::{CliContext, print};
 use crate::node::Query;
 use crate::system_clock::now;
 
-pub(super) fn run(context: &CliContext, peer: Option<String>) -> Outcome {
+pub(super) fn run(context: &CliContext, peer: Option<String>) -> CliResult {
     let own = peer.is_none();
     let reply = context.node.ask(Query::State { peer }).map_err(|error| {
         if own && error.code == "no_state" && !context.node.is_running() {

@@ -2,12 +2,12 @@
 
 use serde_json::Value as Json;
 
-use super::error::Outcome;
+use super::error::CliResult;
 use super::{CliContext, print};
 use crate::node::Query;
 use crate::system_clock::now;
 
-pub(super) fn run(context: &CliContext) -> Outcome {
+pub(super) fn run(context: &CliContext) -> CliResult {
     let running = context.node.is_running();
     let reply = context.node.ask(Query::Status)?;
     if context.json {
@@ -54,7 +54,7 @@ fn facts(status: &Json, running: bool) -> Vec<(&'static str, String)> {
     facts
 }
 
-fn peers(status: &Json, running: bool) -> Outcome {
+fn peers(status: &Json, running: bool) -> CliResult {
     let peers = status.get("peers").map(print::items).unwrap_or_default();
     if peers.is_empty() {
         return Ok(print::line("no peers yet: `tombolo invite` prints a code for one")?);
@@ -76,7 +76,7 @@ fn peers(status: &Json, running: bool) -> Outcome {
 }
 
 /// The alarms, which come last.
-fn problems(status: &Json) -> Outcome {
+fn problems(status: &Json) -> CliResult {
     for alarm in status.get("alarms").map(print::items).unwrap_or_default().iter().filter_map(Json::as_str) {
         print::line(&format!("! {}", print::clean(alarm)))?;
     }

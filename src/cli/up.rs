@@ -7,7 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::error::{CliError, Outcome};
+use super::error::{CliError, CliResult};
 use super::{CliContext, print};
 use crate::config::radio::{RadioSettings, check_all};
 use crate::config::{LISTEN_MAX, check_log_filter};
@@ -26,7 +26,7 @@ pub(super) fn run(
     mesh: Vec<RadioSettings>,
     listen: Vec<SocketAddr>,
     no_lan: bool,
-) -> Outcome {
+) -> CliResult {
     let folder = &context.node.folder;
     context.node.check_there()?;
     if context.node.is_running() {
@@ -99,7 +99,7 @@ impl Signals {
     }
 }
 
-async fn announce(context: &CliContext, node: &Tombolo, radios: &[String], is_off: bool) -> Outcome {
+async fn announce(context: &CliContext, node: &Tombolo, radios: &[String], is_off: bool) -> CliResult {
     let Reply::Id(id) = node.command(Query::Id).await? else { return Ok(()) };
     let (addresses, socket) = (node.addresses(), node.socket().map(|path| path.display().to_string()));
     if context.json {
@@ -133,7 +133,7 @@ async fn rules(node: &Tombolo) -> Result<Vec<crate::io::view::AirtimeView>, CliE
 }
 
 /// Starts the log on standard error; `RUST_LOG` replaces the settings.
-fn start_log(setting: &str) -> Outcome {
+fn start_log(setting: &str) -> CliResult {
     let wanted = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
     let wanted = wanted.as_deref().unwrap_or(setting);
     let filter = check_log_filter(wanted);

@@ -6,11 +6,11 @@ use serde_json::Value as Json;
 
 use super::ask::runtime;
 use super::docs::{called, names};
-use super::error::{CliError, Outcome};
+use super::error::{CliError, CliResult};
 use super::{CliContext, print};
 use crate::system_clock::now;
 
-pub(super) fn run(context: &CliContext, doc: Option<&str>) -> Outcome {
+pub(super) fn run(context: &CliContext, doc: Option<&str>) -> CliResult {
     let runtime = runtime()?;
     let lines = runtime.block_on(context.node.watch(doc))?;
     let mut lines = lines.ok_or_else(|| {

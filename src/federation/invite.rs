@@ -224,7 +224,7 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], InviteError> {
 
 /// An invite that this node gave out. The token itself is not kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outgoing {
+pub struct OutgoingInvite {
     /// Hash of the token.
     pub token_hash: TokenHash,
     /// At which level its joiner is added.
@@ -239,7 +239,7 @@ pub struct Outgoing {
 
 /// An invite that this node redeemed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Incoming {
+pub struct IncomingInvite {
     /// The node that invited.
     pub inviter: [u8; 32],
     /// When it was redeemed, milliseconds since the Unix epoch.

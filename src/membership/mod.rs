@@ -13,7 +13,7 @@ use tombolo_transports::{Address, PeerId};
 
 use crate::clock::{Millis, Mono, rfc3339};
 use crate::core::Core;
-use crate::federation::invite::{Incoming, Invite, Outgoing, Token, TokenHash, token_hash};
+use crate::federation::invite::{IncomingInvite, Invite, OutgoingInvite, Token, TokenHash, token_hash};
 use crate::federation::join::{JoinAnswer, JoinRefusal, JoinRequest};
 use crate::federation::peer::Joined;
 use crate::federation::{Federation, Peer, TrustLevel};
@@ -28,8 +28,8 @@ use crate::store::StoreWrite;
 /// Invites given and redeemed, and calls to inviters.
 #[derive(Debug, Default)]
 pub struct Membership {
-    outgoing: BTreeMap<TokenHash, Outgoing>,
-    incoming: BTreeMap<PeerId, Incoming>,
+    outgoing: BTreeMap<TokenHash, OutgoingInvite>,
+    incoming: BTreeMap<PeerId, IncomingInvite>,
     joining: BTreeMap<PeerId, Joining>,
     failures: TokenFailures,
     /// Whether an invite was open when watchers were last informed.
@@ -118,8 +118,8 @@ impl Membership {
     pub fn load(
         &mut self,
         core: &Core,
-        outgoing: Vec<Outgoing>,
-        incoming: Vec<Incoming>,
+        outgoing: Vec<OutgoingInvite>,
+        incoming: Vec<IncomingInvite>,
         federation: &Federation,
     ) {
         let now = core.now();
@@ -206,7 +206,7 @@ impl Membership {
             expires_ms: Some(expires_ms),
             addresses,
         };
-        let outgoing = Outgoing {
+        let outgoing = OutgoingInvite {
             token_hash: token_hash(&invite.token),
             level,
             created_at_ms: now,
@@ -251,7 +251,7 @@ impl Membership {
         if known.is_none() && replica.federation().peers().count() >= PEERS_MAX {
             return Err(JoinRefusal::Full);
         }
-        let burned = Outgoing { accepted: Some((joiner.0, now)), ..invite };
+        let burned = OutgoingInvite { accepted: Some((joiner.0, now)), ..invite };
         core.gate.write(StoreWrite::PutOutgoing(burned.clone()));
         let level = burned.level;
         self.outgoing.insert(burned.token_hash, burned);
@@ -319,7 +319,7 @@ impl Membership {
             ..known
         };
         self.put_peer(core, replica, peer);
-        let incoming = Incoming { inviter: invite.inviter.0, created_at_ms: now, accepted: None };
+        let incoming = IncomingInvite { inviter: invite.inviter.0, created_at_ms: now, accepted: None };
         core.gate.write(StoreWrite::PutIncoming(incoming.clone()));
         self.incoming.insert(invite.inviter, incoming);
         let mut joining = Joining::new(all, level, core.now());

@@ -18,7 +18,7 @@ use tombolo_transports::PeerId;
 pub use records::{KeptState, Loaded, MapBase, StoredLayer};
 
 use crate::federation::Peer;
-use crate::federation::invite::{Incoming, Outgoing, TokenHash};
+use crate::federation::invite::{IncomingInvite, OutgoingInvite, TokenHash};
 use crate::layer::{Entry, ForkEvidence, KeyPath, LayerId, Sequence, SignedHead};
 
 /// The node's database of peers, invites, layers and small records.
@@ -88,11 +88,11 @@ pub enum StoreWrite {
     /// No longer a peer.
     RemovePeer(PeerId),
     /// An invite that this node gave out.
-    PutOutgoing(Outgoing),
+    PutOutgoing(OutgoingInvite),
     /// An invite that is over.
     RemoveOutgoing(TokenHash),
     /// An invite that this node redeemed.
-    PutIncoming(Incoming),
+    PutIncoming(IncomingInvite),
     /// A redeemed invite that came to nothing.
     RemoveIncoming(PeerId),
     /// A small named record.

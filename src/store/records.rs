@@ -7,7 +7,7 @@ use tombolo_delta::{Limits, Value};
 use tombolo_transports::PeerId;
 
 use crate::federation::Peer;
-use crate::federation::invite::{Incoming, Outgoing};
+use crate::federation::invite::{IncomingInvite, OutgoingInvite};
 use crate::layer::{
     DocumentId, DocumentName, Entry, ForkEvidence, Head, KeyPath, Kind, LayerId, Root, Sequence, SignedHead,
 };
@@ -22,9 +22,9 @@ pub struct Loaded {
     /// The peers of this node.
     pub peers: Vec<Peer>,
     /// The invites that this node gave out.
-    pub outgoing: Vec<Outgoing>,
+    pub outgoing: Vec<OutgoingInvite>,
     /// The invites that this node redeemed.
-    pub incoming: Vec<Incoming>,
+    pub incoming: Vec<IncomingInvite>,
     /// The layers, with their kept states.
     pub layers: Vec<StoredLayer>,
     /// Authors who signed twice.

@@ -4,8 +4,8 @@
 //! |---|---|---|
 //! | `meta` | name | bytes: `format` (u64, big endian); `radio/…`: epochs and airtime ledger of a radio |
 //! | `peers` | identity, 32 bytes | CBOR of `Peer` |
-//! | `invites_out` | token hash, 32 bytes | CBOR of `Outgoing` |
-//! | `invites_in` | inviter, 32 bytes | CBOR of `Incoming` |
+//! | `invites_out` | token hash, 32 bytes | CBOR of `OutgoingInvite` |
+//! | `invites_in` | inviter, 32 bytes | CBOR of `IncomingInvite` |
 //! | `layers` | layer name (below) | CBOR `[number, head …]` |
 //! | `snapshots` | layer number | content, canonical CBOR |
 //! | `states` | layer number, sequence | CBOR `[time, audience sequence, content]`: older states, bases for deltas |

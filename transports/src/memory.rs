@@ -9,8 +9,8 @@ use crate::error::JoinError;
 use crate::events::Events;
 use crate::link::Medium;
 use crate::session::{
-    BoxFuture, Connection, Dial, Dialler, Ended, HANDSHAKE_MAX, Pipe, Protocol, QUEUE_BYTES_MAX, STREAM_CAPS,
-    Sessions,
+    BoxFuture, CarrierEnd, Connection, Dial, Dialler, HANDSHAKE_MAX, Pipe, Protocol, QUEUE_BYTES_MAX,
+    STREAM_CAPS, Sessions,
 };
 use crate::set::Transport;
 use std::collections::BTreeMap;
@@ -27,10 +27,10 @@ const INCOMING_MAX: usize = 16;
 
 /// The places of one process, shared by its nodes; cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Network(Arc<Mutex<BTreeMap<u64, Listener>>>);
+pub struct Network(Arc<Mutex<BTreeMap<u64, ListeningNode>>>);
 
 #[derive(Clone, Debug)]
-struct Listener {
+struct ListeningNode {
     id: PeerId,
     incoming: mpsc::Sender<Incoming>,
 }
@@ -45,7 +45,7 @@ struct Incoming {
 }
 
 impl Network {
-    fn listeners(&self) -> MutexGuard<'_, BTreeMap<u64, Listener>> {
+    fn listeners(&self) -> MutexGuard<'_, BTreeMap<u64, ListeningNode>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -54,7 +54,7 @@ impl Network {
 #[derive(Debug)]
 pub struct Memory {
     sessions: Arc<Sessions>,
-    dial: Arc<Doors>,
+    dial: Arc<MemoryDial>,
     /// Accepts and dials.
     tasks: JoinSet<()>,
 }
@@ -68,8 +68,8 @@ impl Memory {
         let boot = BOOTS.fetch_add(1, Ordering::Relaxed).to_be_bytes();
         let sessions = Sessions::new(id, boot, QUEUE_BYTES_MAX, Arc::default(), events);
         let (incoming, accepting) = mpsc::channel(INCOMING_MAX);
-        network.listeners().insert(place, Listener { id, incoming });
-        let dial = Arc::new(Doors { network: network.clone(), id, place });
+        network.listeners().insert(place, ListeningNode { id, incoming });
+        let dial = Arc::new(MemoryDial { network: network.clone(), id, place });
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(sessions.clone(), accepting));
         tasks.spawn(Dialler::new(sessions.clone(), dial.clone()).run());
@@ -120,13 +120,13 @@ impl Drop for Memory {
 
 /// The way to every other place.
 #[derive(Debug)]
-struct Doors {
+struct MemoryDial {
     network: Network,
     id: PeerId,
     place: u64,
 }
 
-impl Dial for Doors {
+impl Dial for MemoryDial {
     fn dials(&self, address: &Address) -> bool {
         matches!(address, Address::Memory(_))
     }
@@ -136,16 +136,16 @@ impl Dial for Doors {
         peer: PeerId,
         address: Address,
         protocol: Protocol,
-    ) -> BoxFuture<'_, Result<Connection, Ended>> {
+    ) -> BoxFuture<'_, Result<Connection, CarrierEnd>> {
         Box::pin(async move {
-            let Address::Memory(place) = address else { return Err(Ended::Failed) };
-            let listener = self.network.listeners().get(&place).cloned().ok_or(Ended::Failed)?;
+            let Address::Memory(place) = address else { return Err(CarrierEnd::Failed) };
+            let listener = self.network.listeners().get(&place).cloned().ok_or(CarrierEnd::Failed)?;
             if listener.id != peer {
-                return Err(Ended::OtherKey);
+                return Err(CarrierEnd::OtherKey);
             }
             let (own, other) = tokio::io::duplex(PIPE_BYTES);
             let incoming = Incoming { from: self.id, at: self.place, protocol, stream: other };
-            listener.incoming.send(incoming).await.map_err(|_| Ended::Aborted)?;
+            listener.incoming.send(incoming).await.map_err(|_| CarrierEnd::Aborted)?;
             Ok(Pipe::connection(own, peer, address, Some(address), STREAM_CAPS))
         })
     }

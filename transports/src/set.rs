@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 ///    [`Pipe::connection`](crate::session::Pipe::connection) makes a [`Connection`](crate::session::Connection)
 ///    of any `AsyncRead + AsyncWrite`; a carrier that has datagrams, close codes or a keep-alive of its own
 ///    implements [`Carrier`](crate::session::Carrier) instead.
-/// 2. A task that accepts: it takes a [`Place`](crate::session::Place), proves the key within the time that is
+/// 2. A task that accepts: it takes a [`HalfOpenPlace`](crate::session::HalfOpenPlace), proves the key within the time that is
 ///    allowed, and calls [`Sessions::admit`]. Another task runs the
 ///    [`Dialler`](crate::session::Dialler). Both end when [`Sessions::stopped`] returns.
 /// 3. This trait: four methods, the rest has defaults that ask the sessions.

@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tombolo_mesh::wire::kiss;
 use tombolo_transports::radio::{
-    BusyReason, DownReason, Radio, RadioEvent, RadioId, RadioSendError, RadioUrl,
+    BusyReason, Radio, RadioDownReason, RadioEvent, RadioId, RadioSendError, RadioUrl,
 };
 
 /// A TNC that the test controls.
@@ -42,13 +42,13 @@ impl Tnc {
 
     async fn accept(&self) -> Connection {
         let (stream, _) = timeout(PATIENCE, self.listener.accept()).await.unwrap().unwrap();
-        Connection { stream, decoder: kiss::Decoder::default() }
+        Connection { stream, decoder: kiss::KissDecoder::default() }
     }
 }
 
 struct Connection {
     stream: TcpStream,
-    decoder: kiss::Decoder,
+    decoder: kiss::KissDecoder,
 }
 
 impl Connection {
@@ -73,7 +73,7 @@ impl Connection {
         }
     }
 
-    async fn say(&mut self, command: kiss::Command<'_>) {
+    async fn say(&mut self, command: kiss::KissCommand<'_>) {
         self.stream.write_all(&command.encode(0)).await.unwrap();
     }
 }
@@ -85,7 +85,7 @@ async fn a_radio_that_goes_is_found_again_and_its_unused_ready_is_void() {
     let connection = tnc.accept().await;
     station.up().await;
     drop(connection);
-    let closed = RadioEvent::Down { why: DownReason::Closed };
+    let closed = RadioEvent::Down { why: RadioDownReason::Closed };
     station.until("down", |station| station.log.contains(&closed)).await;
     assert_eq!(station.radio.send(vec![1; 20]), Err(RadioSendError::NotReady));
     let mut connection = tnc.accept().await;
@@ -101,7 +101,7 @@ async fn a_radio_that_is_not_there_yet_is_waited_for_ever_more_rarely() {
     let url = tnc.url.clone();
     drop(tnc);
     let mut station = Station::open(&url);
-    let refused = RadioEvent::Down { why: DownReason::Open(ErrorKind::ConnectionRefused) };
+    let refused = RadioEvent::Down { why: RadioDownReason::Open(ErrorKind::ConnectionRefused) };
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(4) {
         station.step(Duration::from_millis(100)).await;
@@ -117,7 +117,7 @@ async fn a_radio_that_is_not_there_yet_is_waited_for_ever_more_rarely() {
 #[tokio::test]
 async fn a_serial_port_that_is_not_there_is_told_by_its_kind_of_error() {
     let mut station = Station::open("kiss+serial:///dev/no-such-port?baud=9600");
-    let missing = RadioEvent::Down { why: DownReason::Open(ErrorKind::NotFound) };
+    let missing = RadioEvent::Down { why: RadioDownReason::Open(ErrorKind::NotFound) };
     station.until("told", |station| station.log.contains(&missing)).await;
 }
 
@@ -175,7 +175,7 @@ async fn a_reader_that_is_slow_slows_the_radio_and_loses_nothing() {
     let mut connection = tnc.accept().await;
     station.up().await;
     let all: Vec<_> = (0..2000).map(|number| frame(b'x', number, 200)).collect();
-    let wire: Vec<u8> = all.iter().flat_map(|frame| kiss::Command::Data(frame).encode(0)).collect();
+    let wire: Vec<u8> = all.iter().flat_map(|frame| kiss::KissCommand::Data(frame).encode(0)).collect();
     let writer = tokio::spawn(async move {
         connection.stream.write_all(&wire).await.unwrap();
         connection
@@ -194,7 +194,7 @@ async fn noise_on_the_line_costs_no_frame_that_follows() {
     station.up().await;
     let noise: Vec<u8> = (0..100_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     connection.stream.write_all(&noise).await.unwrap();
-    connection.say(kiss::Command::Data(b"after all that noise")).await;
+    connection.say(kiss::KissCommand::Data(b"after all that noise")).await;
     station
         .until("heard", |station| station.heard.last().is_some_and(|last| last == b"after all that noise"))
         .await;
@@ -214,7 +214,7 @@ async fn a_modem_that_reports_is_believed() {
         &[0x97],
     ] {
         let kiss::Event::Hardware { .. } = connection.event().await else { panic!("a question") };
-        connection.say(kiss::Command::SetHardware(answer)).await;
+        connection.say(kiss::KissCommand::SetHardware(answer)).await;
     }
     let (frame_bytes_max, info) = station.up().await;
     assert_eq!(
@@ -228,10 +228,10 @@ async fn a_modem_that_reports_is_believed() {
         let bytes = connection.data().await;
         if heard.is_empty() {
             // Busy with something older: the same frame comes again.
-            connection.say(kiss::Command::SetHardware(&[0xF1, 7])).await;
+            connection.say(kiss::KissCommand::SetHardware(&[0xF1, 7])).await;
             station.until("busy", |station| station.log.contains(&busy)).await;
         } else {
-            connection.say(kiss::Command::SetHardware(&[0xF8, 1])).await;
+            connection.say(kiss::KissCommand::SetHardware(&[0xF8, 1])).await;
             let sent = heard.len();
             station.until("sent", |station| station.count(|event| *event == RadioEvent::Sent) == sent).await;
             station.step(Duration::from_millis(100)).await;
@@ -239,8 +239,8 @@ async fn a_modem_that_reports_is_believed() {
         heard.push(bytes);
     }
     assert_eq!(heard, [vec![1; 60], vec![1; 60], vec![2; 60]]);
-    connection.say(kiss::Command::Data(b"heard with signal")).await;
-    connection.say(kiss::Command::SetHardware(&[0xF9, 20, 0xA0])).await;
+    connection.say(kiss::KissCommand::Data(b"heard with signal")).await;
+    connection.say(kiss::KissCommand::SetHardware(&[0xF9, 20, 0xA0])).await;
     station.until("heard", |station| station.heard == [b"heard with signal"]).await;
 }
 
@@ -310,7 +310,7 @@ async fn a_serial_port_that_is_pulled_and_plugged_in_comes_back() {
     station
         .until("up again", |station| station.count(|event| matches!(event, RadioEvent::Up { .. })) == 2)
         .await;
-    connection.say(kiss::Command::Data(b"back on the line")).await;
+    connection.say(kiss::KissCommand::Data(b"back on the line")).await;
     station.until("heard", |station| station.heard == [b"back on the line"]).await;
     let _ = std::fs::remove_file(&link);
 }

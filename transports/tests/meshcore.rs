@@ -18,7 +18,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use tombolo_mesh::wire::meshcore::{CHANNEL_SECRET, DATA_TYPE, PAYLOAD_BYTES};
-use tombolo_transports::radio::{BusyReason, DownReason, RadioEvent};
+use tombolo_transports::radio::{BusyReason, RadioDownReason, RadioEvent};
 
 const CLIENT: &str = "meshcore==2.3.17";
 const NODES: &str = "openhop-core==1.1.3";
@@ -145,7 +145,7 @@ async fn a_full_queue_is_waited_for_and_a_mute_radio_left() {
     assert_eq!(b.heard, [frame(b'a', 1, 40)]);
     ours.moods.lock().unwrap().mute = true;
     b.outgoing.push_back(frame(b'b', 2, 40));
-    let silent = RadioEvent::Down { why: DownReason::Silent };
+    let silent = RadioEvent::Down { why: RadioDownReason::Silent };
     both_until("down", PATIENCE, (&mut a, &mut b), |a, _| a.log.contains(&silent)).await;
     ours.moods.lock().unwrap().mute = false;
     a.until("up again", |a| a.count(|event| matches!(event, RadioEvent::Up { .. })) == 2).await;

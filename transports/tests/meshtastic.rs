@@ -18,7 +18,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use tombolo_mesh::airtime::Modulation;
 use tombolo_mesh::wire::meshtastic::PAYLOAD_BYTES_MAX;
-use tombolo_transports::radio::{BusyReason, DownReason, RadioEvent};
+use tombolo_transports::radio::{BusyReason, RadioDownReason, RadioEvent};
 
 const CLIENT: &str = "meshtastic==2.7.11";
 const FRAMES: u16 = 8;
@@ -157,8 +157,8 @@ async fn a_radio_without_region_or_channel_is_told_as_that() {
     ours.moods.lock().unwrap().region = 0;
     let mut a = Station::open(&format!("meshtastic+tcp://{}", ours.at));
     let mut b = Station::open(&format!("meshtastic+tcp://{}?channel=5", theirs.at));
-    a.until("no region", |a| a.log.contains(&RadioEvent::Down { why: DownReason::NoRegion })).await;
-    b.until("no channel", |b| b.log.contains(&RadioEvent::Down { why: DownReason::NoChannel })).await;
+    a.until("no region", |a| a.log.contains(&RadioEvent::Down { why: RadioDownReason::NoRegion })).await;
+    b.until("no channel", |b| b.log.contains(&RadioEvent::Down { why: RadioDownReason::NoChannel })).await;
     ours.moods.lock().unwrap().region = 3;
     a.up().await;
 }

@@ -6,7 +6,7 @@ use crate::entropy::Coder;
 use crate::slots::{
     CLOCK_KIND, KIND, LIST_LENGTH, MAP_LENGTH, MOMENT, NEW_BOOL, NEW_INT, NEW_TEXT_HOW, SAME_KEYS, SIGNED,
 };
-use crate::time::Moment;
+use crate::time::WrittenTime;
 use crate::value::{Int, Map};
 use crate::{DecodeError, Value};
 
@@ -72,7 +72,7 @@ impl<C: Coder> Packer<'_, C> {
     ) -> Result<String, DecodeError> {
         let shape: Shape = self.shape(key, sibling);
         let now = self.context.time_signed();
-        let moment = new.and_then(Moment::parse).filter(|m| m.time_ms.abs_diff(now) < MOMENT_NEAR_MS);
+        let moment = new.and_then(WrittenTime::parse).filter(|m| m.time_ms.abs_diff(now) < MOMENT_NEAR_MS);
         let how = match new {
             Some(new) if self.words.under(key, self.base).rank(new).is_some() => BY_WORD,
             _ if moment.is_some() => BY_MOMENT,
@@ -91,10 +91,11 @@ impl<C: Coder> Packer<'_, C> {
         Ok(text)
     }
 
-    fn new_moment(&mut self, now: i64, moment: Option<Moment>) -> Result<String, DecodeError> {
+    fn new_moment(&mut self, now: i64, moment: Option<WrittenTime>) -> Result<String, DecodeError> {
         let fine = self.symbols.bit(CLOCK_KIND + 1, moment.is_some_and(|moment| moment.fine));
-        let unit = Moment::unit_ms(fine);
-        let text = self.moment_by(MOMENT, Moment { time_ms: now.div_euclid(unit) * unit, fine }, moment)?;
+        let unit = WrittenTime::unit_ms(fine);
+        let text =
+            self.moment_by(MOMENT, WrittenTime { time_ms: now.div_euclid(unit) * unit, fine }, moment)?;
         self.spend(text.len())?;
         Ok(text)
     }

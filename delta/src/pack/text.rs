@@ -13,7 +13,7 @@ use crate::slots::{
     WORD_RANK,
 };
 use crate::survey::{NodeClass, Survey};
-use crate::time::Moment;
+use crate::time::WrittenTime;
 use crate::{DecodeError, Value};
 
 /// What a text looks like, judged by its key's words and the old text.
@@ -62,7 +62,7 @@ impl<C: Coder> Packer<'_, C> {
             self.words.under(site.key, self.base).add(new.unwrap_or(&text));
             return Ok(text);
         }
-        match Moment::parse(old) {
+        match WrittenTime::parse(old) {
             Some(moment) => self.clock(site.key, old, moment, new),
             None => self.text_from(site.key, old, new),
         }
@@ -73,10 +73,10 @@ impl<C: Coder> Packer<'_, C> {
         &mut self,
         key: &str,
         old: &str,
-        moment: Moment,
+        moment: WrittenTime,
         new: Option<&str>,
     ) -> Result<String, DecodeError> {
-        let new_moment = new.and_then(Moment::parse).filter(|new| new.fine == moment.fine);
+        let new_moment = new.and_then(WrittenTime::parse).filter(|new| new.fine == moment.fine);
         if !self.symbols.bit(CLOCK_KIND, new_moment.is_some()) {
             return self.text_from(key, old, new);
         }
@@ -87,15 +87,15 @@ impl<C: Coder> Packer<'_, C> {
     pub(super) fn moment_by(
         &mut self,
         slot: usize,
-        expected: Moment,
-        new: Option<Moment>,
+        expected: WrittenTime,
+        new: Option<WrittenTime>,
     ) -> Result<String, DecodeError> {
-        let unit = i128::from(Moment::unit_ms(expected.fine));
+        let unit = i128::from(WrittenTime::unit_ms(expected.fine));
         let by = new.map_or(0, |new| i128::from(new.time_ms) - i128::from(expected.time_ms)) / unit;
         let by = self.symbols.signed(slot, by)?;
         let time_ms = by.checked_mul(unit).map(|by| by + i128::from(expected.time_ms));
         let time_ms = time_ms.and_then(|time| i64::try_from(time).ok()).ok_or(DecodeError::Number)?;
-        Moment { time_ms, fine: expected.fine }.print().ok_or(DecodeError::Number)
+        WrittenTime { time_ms, fine: expected.fine }.print().ok_or(DecodeError::Number)
     }
 
     fn text_from(&mut self, key: &str, old: &str, new: Option<&str>) -> Result<String, DecodeError> {

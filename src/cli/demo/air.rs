@@ -12,8 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tombolo_mesh::airtime::PhyRate;
-use tombolo_mesh::emulated::{Access, Air, RadioId, RadioStats};
-use tombolo_mesh::wire::kiss::{Command, Decoder, Event};
+use tombolo_mesh::emulated::{Access, Air, EmulatedRadioId, RadioStats};
+use tombolo_mesh::wire::kiss::{Event, KissCommand, KissDecoder};
 
 /// LoRa's carrier sense: a few symbols.
 const ACCESS: Access = Access::Listen { persistence: 127, slot_ms: 40, detect_ms: 10 };
@@ -67,7 +67,7 @@ impl EmulatedChannel {
     /// The frames that a radio sent and received.
     pub(super) fn stats(&self, radio: usize) -> RadioStats {
         let id = u16::try_from(radio).unwrap_or(u16::MAX);
-        self.shared.on_air(|air, _| air.stats(RadioId(id)))
+        self.shared.on_air(|air, _| air.stats(EmulatedRadioId(id)))
     }
 }
 
@@ -85,7 +85,7 @@ impl ChannelState {
 }
 
 /// Lets frames end when their time is over, and hands them to the TNCs that heard them.
-async fn keep_time(shared: Arc<ChannelState>, to_nodes: Vec<(RadioId, mpsc::Sender<Vec<u8>>)>) {
+async fn keep_time(shared: Arc<ChannelState>, to_nodes: Vec<(EmulatedRadioId, mpsc::Sender<Vec<u8>>)>) {
     loop {
         let (heard, wait) = shared.on_air(|air, now_ms| {
             let heard: Vec<_> = std::iter::from_fn(|| air.poll(now_ms)).collect();
@@ -105,7 +105,7 @@ async fn keep_time(shared: Arc<ChannelState>, to_nodes: Vec<(RadioId, mpsc::Send
 async fn tnc(
     listener: TcpListener,
     shared: Arc<ChannelState>,
-    radio: RadioId,
+    radio: EmulatedRadioId,
     mut heard: mpsc::Receiver<Vec<u8>>,
 ) {
     loop {
@@ -117,14 +117,14 @@ async fn tnc(
 async fn serve(
     stream: TcpStream,
     shared: &ChannelState,
-    radio: RadioId,
+    radio: EmulatedRadioId,
     heard: &mut mpsc::Receiver<Vec<u8>>,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (from_host, mut to_host) = stream.into_split();
     let hear = async {
         while let Some(frame) = heard.recv().await {
-            to_host.write_all(&Command::Data(&frame).encode(0)).await?;
+            to_host.write_all(&KissCommand::Data(&frame).encode(0)).await?;
         }
         Ok(())
     };
@@ -134,8 +134,12 @@ async fn serve(
     }
 }
 
-async fn speak(mut from_host: OwnedReadHalf, shared: &ChannelState, radio: RadioId) -> io::Result<()> {
-    let mut decoder = Decoder::default();
+async fn speak(
+    mut from_host: OwnedReadHalf,
+    shared: &ChannelState,
+    radio: EmulatedRadioId,
+) -> io::Result<()> {
+    let mut decoder = KissDecoder::default();
     let mut bytes = [0; READ_BYTES];
     loop {
         let read = from_host.read(&mut bytes).await?;
@@ -165,8 +169,8 @@ mod tests {
         let mut one = TcpStream::connect(channel.port(0).unwrap()).await.unwrap();
         let mut other = TcpStream::connect(channel.port(1).unwrap()).await.unwrap();
         let begun = start();
-        one.write_all(&Command::Data(b"all stations, this is a test").encode(0)).await.unwrap();
-        let (mut decoder, mut bytes) = (Decoder::default(), [0; 64]);
+        one.write_all(&KissCommand::Data(b"all stations, this is a test").encode(0)).await.unwrap();
+        let (mut decoder, mut bytes) = (KissDecoder::default(), [0; 64]);
         let event = loop {
             let read = other.read(&mut bytes).await.unwrap();
             decoder.push(&bytes[..read]);

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::ask::runtime;
-use super::error::{CliError, Outcome};
+use super::error::{CliError, CliResult};
 use super::print;
 use super::up::Signals;
 use crate::clock::rfc3339;
@@ -57,7 +57,7 @@ const RADIO_PATIENCE: Duration = Duration::from_secs(25);
 /// How often it is checked whether all read the same.
 const LOOK: Duration = Duration::from_millis(5);
 
-pub(super) fn run(json: bool) -> Outcome {
+pub(super) fn run(json: bool) -> CliResult {
     let folder = TemporaryFolder::new()?;
     let figures = runtime()?.block_on(async {
         let mut signals = Signals::new()?;
@@ -127,7 +127,7 @@ impl Scene {
         [&self.harbour, &self.ferry, &self.lighthouse]
     }
 
-    async fn join(&mut self) -> Outcome {
+    async fn join(&mut self) -> CliResult {
         say("harbour invites, ferry and lighthouse join");
         let start = now().mono_ms;
         let invite = self.harbour.invite(vec![self.to_ferry.left_end().into()]).await?;
@@ -138,7 +138,7 @@ impl Scene {
         Ok(())
     }
 
-    async fn publish(&mut self) -> Outcome {
+    async fn publish(&mut self) -> CliResult {
         say("each publishes its real state: CPU, memory, disk, uptime");
         self.harbour.node.create_map(DOC).await?;
         for round in 0..STATES {
@@ -149,7 +149,7 @@ impl Scene {
         Ok(())
     }
 
-    async fn edit(&mut self, day: &str, edits: usize) -> Outcome {
+    async fn edit(&mut self, day: &str, edits: usize) -> CliResult {
         tokio::try_join!(
             self.harbour.edit(day, edits),
             self.ferry.edit(day, edits),
@@ -158,14 +158,14 @@ impl Scene {
         Ok(())
     }
 
-    async fn edit_at_once(&mut self) -> Outcome {
+    async fn edit_at_once(&mut self) -> CliResult {
         say("all three edit one document at once");
         self.edit("monday", EDITS_AT_ONCE).await?;
         self.times.edits_at_once = in_step(self.on_cables(), false).await?;
         Ok(())
     }
 
-    async fn edit_apart(&mut self) -> Outcome {
+    async fn edit_apart(&mut self) -> CliResult {
         say("lighthouse's cable is cut; all go on editing");
         self.to_lighthouse.set_cut(true);
         let cut_at = now().mono_ms;
@@ -181,7 +181,7 @@ impl Scene {
 
     /// The node that only a radio reaches joins, and shares a document and its state. The roster stays on the
     /// cables.
-    async fn share_by_radio(&mut self) -> Outcome {
+    async fn share_by_radio(&mut self) -> CliResult {
         say("the buoy, which only a radio reaches (LoRa SF7/125), joins by radio and shares a document");
         let never = Some(RadioUse::Never);
         let policy = Admin::Policy { doc: DOC.to_owned(), radio: never, confidential: None };
@@ -292,7 +292,7 @@ impl DemoNode {
         }
     }
 
-    async fn join(&self, code: &str, patience: Duration) -> Outcome {
+    async fn join(&self, code: &str, patience: Duration) -> CliResult {
         let command = Admin::Join { code: code.to_owned(), addresses: Vec::new() };
         match tokio::time::timeout(patience, self.node.command(command)).await {
             Ok(reply) => Ok(reply.map(|_| ())?),
@@ -304,7 +304,7 @@ impl DemoNode {
     }
 
     /// Publishes this machine's state, which so many others read.
-    async fn publish(&mut self, readers: usize) -> Outcome {
+    async fn publish(&mut self, readers: usize) -> CliResult {
         let state: NodeState = probe::look(self.folder.clone(), self.name).await;
         let json = serde_json::json!({ "timestamp": rfc3339(now().wall_ms), "state": &state }).to_string();
         self.node.command(Write::PublishState { state }).await?;
@@ -313,14 +313,14 @@ impl DemoNode {
     }
 
     /// Publishes this machine's state for the radio to carry; not counted with the changes on cables.
-    async fn publish_on_air(&self) -> Outcome {
+    async fn publish_on_air(&self) -> CliResult {
         let state: NodeState = probe::look(self.folder.clone(), self.name).await;
         self.node.command(Write::PublishState { state }).await?;
         Ok(())
     }
 
     /// Writes lines of its own, and with each one that all three write.
-    async fn edit(&mut self, day: &str, edits: usize) -> Outcome {
+    async fn edit(&mut self, day: &str, edits: usize) -> CliResult {
         for n in 0..edits {
             let key = if n % 5 == 0 {
                 format!("{day}/captain")

@@ -12,7 +12,7 @@ use tombolo_mesh::airtime::region::{Region, RegionError, Rules, Usage};
 use tombolo_mesh::airtime::{Modulation, PhyRate};
 use tombolo_mesh::frame::keys::Mode;
 use tombolo_mesh::station::CALL_SIGN_BYTES_MAX;
-use tombolo_transports::radio::{KissOptions, Protocol, RadioUrl, RadioUrlError};
+use tombolo_transports::radio::{KissOptions, RadioProtocol, RadioUrl, RadioUrlError};
 
 use super::TimeSpan;
 use crate::limits::RADIOS_MAX;
@@ -169,7 +169,7 @@ impl RadioSettings {
     pub fn name(&self) -> String {
         let mut url = self.url.clone();
         (url.preset, url.bitrate, url.region) = (None, None, None);
-        if let Protocol::Kiss(options) = &mut url.protocol {
+        if let RadioProtocol::Kiss(options) = &mut url.protocol {
             let (tnc_port, mtu) = (options.tnc_port, tombolo_transports::radio::KISS_MTU);
             let (call, reports) = (None, false);
             *options = KissOptions { call, reports, tnc_port, mtu, txdelay: None, persist: None, slot: None };
@@ -272,7 +272,7 @@ impl RadioTable {
             Some(Area::Nowhere) | None => None,
         };
         let kiss = match &url.protocol {
-            Protocol::Kiss(options) => Some(options),
+            RadioProtocol::Kiss(options) => Some(options),
             _ => None,
         };
         check_rate(rules, kiss, rate)?;
@@ -318,8 +318,10 @@ impl RadioTable {
             PhyRate::BitRate { bits_per_second, .. } => RadioRate::Bits(bits_per_second),
         };
         match (&url.protocol, rate) {
-            (Protocol::Meshcore(_), RadioRate::Bits(_)) => Err(RadioSettingsError::BitrateOfLora("MeshCore")),
-            (Protocol::Meshtastic(_), RadioRate::Bits(_)) => {
+            (RadioProtocol::Meshcore(_), RadioRate::Bits(_)) => {
+                Err(RadioSettingsError::BitrateOfLora("MeshCore"))
+            }
+            (RadioProtocol::Meshtastic(_), RadioRate::Bits(_)) => {
                 Err(RadioSettingsError::BitrateOfLora("Meshtastic"))
             }
             _ => Ok(Some(rate)),

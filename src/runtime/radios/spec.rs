@@ -11,7 +11,7 @@ use tombolo_mesh::airtime::{FRAME_BYTES_MAX, Modulation, PhyRate};
 use tombolo_mesh::frame::keys::Mode;
 use tombolo_mesh::station::CallSign;
 use tombolo_mesh::wire::meshtastic::signs_broadcasts;
-use tombolo_transports::radio::{KissOptions, MTU_MIN, Protocol, RadioInfo};
+use tombolo_transports::radio::{KissOptions, MTU_MIN, RadioInfo, RadioProtocol};
 
 use crate::config::radio::{Area, RadioRate, RadioSettings};
 use crate::io::RadioSpec;
@@ -64,7 +64,7 @@ fn at_once(bytes_max: usize, line: Option<PhyRate>, rules: Option<Rules>) -> usi
 
 /// The rules, as far as they are known before the radio has reported.
 pub(super) fn expected(settings: &RadioSettings) -> String {
-    let reports = !matches!(&settings.url.protocol, Protocol::Kiss(kiss) if !kiss.reports);
+    let reports = !matches!(&settings.url.protocol, RadioProtocol::Kiss(kiss) if !kiss.reports);
     if reports && settings.region.is_none() {
         return "uses the region that the radio reports, once it is there".to_owned();
     }
@@ -90,16 +90,16 @@ fn line(settings: &RadioSettings, info: &RadioInfo) -> Option<PhyRate> {
     Some(of_rate(&settings.url.protocol, rate, info))
 }
 
-fn of_rate(protocol: &Protocol, rate: RadioRate, info: &RadioInfo) -> PhyRate {
+fn of_rate(protocol: &RadioProtocol, rate: RadioRate, info: &RadioInfo) -> PhyRate {
     match (protocol, rate) {
-        (Protocol::Meshtastic(_), RadioRate::LoRa(modulation)) => {
+        (RadioProtocol::Meshtastic(_), RadioRate::LoRa(modulation)) => {
             PhyRate::meshtastic(modulation, signs_broadcasts(info.firmware.as_deref()))
         }
-        (Protocol::Meshcore(_), RadioRate::LoRa(modulation)) => PhyRate::meshcore(modulation),
-        (Protocol::Kiss(kiss), RadioRate::LoRa(modulation)) => {
+        (RadioProtocol::Meshcore(_), RadioRate::LoRa(modulation)) => PhyRate::meshcore(modulation),
+        (RadioProtocol::Kiss(kiss), RadioRate::LoRa(modulation)) => {
             PhyRate::lora(modulation).with_overhead_bytes(kiss.call.map_or(0, |_| AX25_BYTES))
         }
-        (Protocol::Kiss(kiss), RadioRate::Bits(bits)) => packet(kiss, bits),
+        (RadioProtocol::Kiss(kiss), RadioRate::Bits(bits)) => packet(kiss, bits),
         (_, RadioRate::Bits(bits)) => PhyRate::ax25(bits),
     }
 }
@@ -115,7 +115,7 @@ fn packet(kiss: &KissOptions, bits: u32) -> PhyRate {
 /// The modem configuration that is assumed where none is known; nothing depends on it.
 fn assumed(settings: &RadioSettings) -> PhyRate {
     let rate = match &settings.url.protocol {
-        Protocol::Kiss(_) => RadioRate::Bits(BITS_ASSUMED),
+        RadioProtocol::Kiss(_) => RadioRate::Bits(BITS_ASSUMED),
         _ => RadioRate::LoRa(Modulation::LONG_SLOW),
     };
     of_rate(&settings.url.protocol, rate, &RadioInfo::default())
@@ -128,7 +128,7 @@ fn rules(
     line: Option<PhyRate>,
 ) -> Result<(Rules, String), String> {
     let region = region(settings, info)?;
-    let lora_mesh = !matches!(settings.url.protocol, Protocol::Kiss(_));
+    let lora_mesh = !matches!(settings.url.protocol, RadioProtocol::Kiss(_));
     let usual = (region == Region::Eu868 && lora_mesh).then_some(EU868_MESH_HZ);
     let frequency_hz = settings.frequency_hz.or(info.frequency_hz).or(usual);
     let rules = region.rules(Usage { frequency_hz, hopping: settings.hopping });

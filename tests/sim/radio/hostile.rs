@@ -2,11 +2,11 @@
 
 use super::*;
 use tombolo::identity::did;
-use tombolo_mesh::emulated::RadioId;
+use tombolo_mesh::emulated::EmulatedRadioId;
 use tombolo_sim::rng::Rng;
 
 /// Two nodes in step, and a stranger's radio that has heard everything.
-fn with_stranger(seed: u64) -> (Field, RadioId) {
+fn with_stranger(seed: u64) -> (Field, EmulatedRadioId) {
     let mut field = sf7(seed);
     friends(&mut field, 2);
     create(&mut field, 0, "notes");
@@ -20,7 +20,7 @@ fn with_stranger(seed: u64) -> (Field, RadioId) {
 }
 
 /// Sends frames one after the other with a pause between them; nothing that the nodes read changes.
-fn attack(field: &mut Field, stranger: RadioId, frames: impl IntoIterator<Item = Vec<u8>>) {
+fn attack(field: &mut Field, stranger: EmulatedRadioId, frames: impl IntoIterator<Item = Vec<u8>>) {
     let before = (get(field, 0, "notes"), get(field, 1, "notes"));
     let refused = rejections(field, 0) + rejections(field, 1);
     for frame in frames {

@@ -49,7 +49,9 @@ pub mod bulk;
 pub mod emulated;
 pub mod frame;
 pub mod peer;
+mod split_mix;
 pub mod station;
 pub mod wire;
 
 pub use peer::PeerId;
+pub use split_mix::SplitMix64;

@@ -6,18 +6,18 @@ use proptest::prelude::*;
 use tombolo_mesh::airtime::ledger::{Account, HOUR_MS, Ledger, LedgerConfig, Priority, Verdict};
 use tombolo_mesh::airtime::region::{Region, Usage};
 use tombolo_mesh::airtime::{Modulation, PhyRate};
-use tombolo_mesh::emulated::{Access, Air, Busy, Faults, Loss, Position, QUEUE_FRAMES_MAX, RadioId};
+use tombolo_mesh::emulated::{Access, Air, Busy, EmulatedRadioId, Faults, Loss, Position, QUEUE_FRAMES_MAX};
 
 const SF7: PhyRate = PhyRate::lora(Modulation::SF7_125);
 
-fn air_with<const N: usize>(seed: u64, line: PhyRate) -> (Air, [RadioId; N]) {
+fn air_with<const N: usize>(seed: u64, line: PhyRate) -> (Air, [EmulatedRadioId; N]) {
     let mut air = Air::new(seed, line);
     let radios = [(); N].map(|()| air.add_radio());
     (air, radios)
 }
 
 /// Lets time run until nothing is left to happen; returns each arrival with its time and its receiver.
-fn drain(air: &mut Air) -> Vec<(u64, RadioId, Vec<u8>)> {
+fn drain(air: &mut Air) -> Vec<(u64, EmulatedRadioId, Vec<u8>)> {
     let mut heard = Vec::new();
     while let Some(at_ms) = air.poll_timeout() {
         while let Some((radio, frame)) = air.poll(at_ms) {
@@ -138,7 +138,7 @@ fn a_radio_refuses_what_it_cannot_take_and_counts_it() {
     assert_eq!(air.transmit(until_ms, b, vec![0; 50]), Err(Busy::QueueFull));
     air.set_on(b, false);
     assert_eq!(air.transmit(until_ms, b, vec![0; 50]), Err(Busy::Off));
-    assert_eq!(air.transmit(until_ms, RadioId(9), vec![]), Err(Busy::Off));
+    assert_eq!(air.transmit(until_ms, EmulatedRadioId(9), vec![]), Err(Busy::Off));
     assert_eq!((air.stats(a).refused, air.stats(b).refused), (1, 3));
     drain(&mut air);
     // A radio that is off has no queue and hears nothing.
@@ -253,7 +253,7 @@ fn busy_hour(seed: u64) -> String {
     }
     let mut story = String::new();
     for n in 0..600u64 {
-        let radio = RadioId((n * 7 % 6) as u16);
+        let radio = EmulatedRadioId((n * 7 % 6) as u16);
         let taken = air.transmit(n * 900, radio, vec![n as u8; 20 + (n % 80) as usize]);
         story += &format!("{n} {taken:?}\n");
         while let Some(heard) = air.poll(n * 900 + 450) {

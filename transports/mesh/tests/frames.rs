@@ -11,7 +11,7 @@ mod frame_checks;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use tombolo_mesh::PeerId;
-use tombolo_mesh::frame::announcement::{Address, EpochAnnouncement};
+use tombolo_mesh::frame::announcement::{EpochAnnouncement, SenderAddress};
 use tombolo_mesh::frame::handshake::{HandshakeEvent, Initiator, Responder};
 use tombolo_mesh::frame::keys::pair::{PairChannel, PairKey, pair_tag, pair_tag_holds};
 use tombolo_mesh::frame::keys::sealed::{open_sealed, seal_for_readers};
@@ -120,7 +120,7 @@ fn padded_frames() -> Object {
     let frame = write_clear_padded(header, b"tide", 15);
     assert_eq!(read_clear(&frame), Some((header, b"tide".as_slice())));
     let key = audience();
-    let question = Address { epoch_low: BOOT.low(), alias: key.alias(), hint: key.hint(&sender) };
+    let question = SenderAddress { epoch_low: BOOT.low(), alias: key.alias(), hint: key.hint(&sender) };
     Object::new("filled up to 15 bytes: that clear frame with payload `tide`; that request")
         .hex("frame", frame)
         .hex("request", question.encode_padded(15))
@@ -136,7 +136,7 @@ fn announcement() -> Object {
         .hex("signature", announcement.signature)
         .hex("frame", &announcement.encode(alias, hint, 255)[0])
         .hexes("parts", announcement.encode(alias, hint, 50))
-        .hex("request", Address { epoch_low: BOOT.low(), alias, hint }.encode())
+        .hex("request", SenderAddress { epoch_low: BOOT.low(), alias, hint }.encode())
 }
 
 fn sealed_keys() -> Object {

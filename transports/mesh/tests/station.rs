@@ -7,7 +7,7 @@ mod hostile;
 
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
-use tombolo_mesh::PeerId;
+use tombolo_mesh::{PeerId, SplitMix64};
 use tombolo_mesh::airtime::ledger::{Account, BootId, Ledger, LedgerConfig, Moment, Priority};
 use tombolo_mesh::airtime::region::{Region, Usage};
 use tombolo_mesh::airtime::{Modulation, PhyRate};
@@ -47,18 +47,6 @@ fn faults() -> impl Strategy<Value = Faults> {
         .prop_map(|(loss, burst, twice, late, bent)| Faults { loss, burst, twice, late, bent })
 }
 
-/// SplitMix64.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-}
-
 /// Stations, their disks, and what is on its way.
 struct Cell {
     stations: Vec<Station>,
@@ -66,7 +54,7 @@ struct Cell {
     air: BTreeMap<(u64, u64), (usize, Vec<u8>)>,
     faults: Faults,
     losing: Vec<u64>,
-    dice: Dice,
+    rng: SplitMix64,
     frame_bytes_max: usize,
     now_ms: u64,
     beat_ms: u64,
@@ -83,7 +71,7 @@ impl Cell {
             air: BTreeMap::new(),
             faults,
             losing: vec![0; NODES],
-            dice: Dice(seed),
+            rng: SplitMix64::new(seed),
             frame_bytes_max,
             now_ms: 0,
             beat_ms: BEAT_MS,
@@ -142,7 +130,7 @@ impl Cell {
     fn step(&mut self) {
         self.beat();
         let moment = Moment { boot: BootId([0; 16]), monotonic_ms: self.now_ms, trusted_wall_ms: None };
-        let first = self.dice.roll(NODES as u64) as usize;
+        let first = self.rng.below(NODES as u64) as usize;
         let mut spoke = false;
         for node in (0..NODES).map(|node| (node + first) % NODES) {
             self.persist(node);
@@ -191,18 +179,18 @@ impl Cell {
                 self.losing[to] -= 1;
                 continue;
             }
-            if self.dice.roll(1_000) * faults.burst < faults.loss {
+            if self.rng.below(1_000) * faults.burst < faults.loss {
                 self.losing[to] = faults.burst - 1;
                 continue;
             }
-            let copies = 1 + u64::from(self.dice.roll(1_000) < faults.twice);
+            let copies = 1 + u64::from(self.rng.below(1_000) < faults.twice);
             for _ in 0..copies {
                 let mut frame = frame.to_vec();
-                if self.dice.roll(1_000) < faults.bent {
-                    let at = self.dice.roll(frame.len() as u64) as usize;
-                    frame[at] ^= 1 << self.dice.roll(8);
+                if self.rng.below(1_000) < faults.bent {
+                    let at = self.rng.below(frame.len() as u64) as usize;
+                    frame[at] ^= 1 << self.rng.below(8);
                 }
-                let late = if self.dice.roll(1_000) < faults.late { self.dice.roll(LATE_MS) } else { 0 };
+                let late = if self.rng.below(1_000) < faults.late { self.rng.below(LATE_MS) } else { 0 };
                 self.sent += 1;
                 self.air.insert((self.now_ms + late, self.sent), (to, frame));
             }

@@ -3,7 +3,7 @@
 
 use super::quic::{self, Configs, Quic};
 use crate::link::RejectReason;
-use crate::session::{HANDSHAKE_BUSY_MAX, HANDSHAKE_MAX, Place, RETRY_ABOVE, Sessions};
+use crate::session::{HANDSHAKE_BUSY_MAX, HANDSHAKE_MAX, HalfOpenPlace, RETRY_ABOVE, Sessions};
 use quinn::{Endpoint, Incoming};
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +50,12 @@ impl Door {
         });
     }
 
-    async fn admit(&self, incoming: Incoming, time_max: Duration, place: Place) -> Result<(), RejectReason> {
+    async fn admit(
+        &self,
+        incoming: Incoming,
+        time_max: Duration,
+        place: HalfOpenPlace,
+    ) -> Result<(), RejectReason> {
         let begun = tokio::time::Instant::now();
         let config = if self.sessions.is_joining() { &self.configs.joining } else { &self.configs.closed };
         // The first packet alone may already be refused.

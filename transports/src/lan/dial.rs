@@ -2,7 +2,7 @@
 
 use super::quic::{Configs, Quic};
 use crate::address::{Address, PeerId};
-use crate::session::{BoxFuture, Connection, Dial, Ended, Protocol};
+use crate::session::{BoxFuture, CarrierEnd, Connection, Dial, Protocol};
 use crate::tls;
 use quinn::Endpoint;
 use std::net::SocketAddr;
@@ -16,12 +16,12 @@ const CONNECT_MAX: Duration = Duration::from_secs(4);
 
 /// The endpoints of this node, from which it dials.
 #[derive(Debug)]
-pub(super) struct Doors {
+pub(super) struct LanDial {
     endpoints: Mutex<Vec<Endpoint>>,
     configs: Configs,
 }
 
-impl Doors {
+impl LanDial {
     pub(super) fn new(endpoints: Vec<Endpoint>, configs: Configs) -> Self {
         Self { endpoints: Mutex::new(endpoints), configs }
     }
@@ -48,27 +48,32 @@ impl Doors {
         self.endpoints().iter().find(same).cloned()
     }
 
-    async fn open(&self, peer: PeerId, address: Address, protocol: Protocol) -> Result<Connection, Ended> {
-        let socket = address.as_socket().ok_or(Ended::Failed)?;
+    async fn open(
+        &self,
+        peer: PeerId,
+        address: Address,
+        protocol: Protocol,
+    ) -> Result<Connection, CarrierEnd> {
+        let socket = address.as_socket().ok_or(CarrierEnd::Failed)?;
         let config = match protocol {
             Protocol::Peer => self.configs.dial.clone(),
             Protocol::Join => self.configs.join.clone(),
         };
         let connecting = {
-            let endpoint = self.endpoint_for(socket).ok_or(Ended::Failed)?;
+            let endpoint = self.endpoint_for(socket).ok_or(CarrierEnd::Failed)?;
             endpoint.connect_with(config, socket, &tls::server_name(&peer)).map_err(|error| {
                 tracing::debug!(%address, %error, "cannot dial");
-                Ended::Failed
+                CarrierEnd::Failed
             })?
         };
-        let connection = timeout(CONNECT_MAX, connecting).await.map_err(|_| Ended::Silent)??;
-        let quic = Quic::new(connection).map_err(|_| Ended::OtherKey)?;
+        let connection = timeout(CONNECT_MAX, connecting).await.map_err(|_| CarrierEnd::Silent)??;
+        let quic = Quic::new(connection).map_err(|_| CarrierEnd::OtherKey)?;
         let (read, write) = quic.open().await?;
         Ok(Connection { carrier: Arc::new(quic), read, write })
     }
 }
 
-impl Dial for Doors {
+impl Dial for LanDial {
     fn dials(&self, address: &Address) -> bool {
         address.as_socket().is_some_and(|address| self.endpoint_for(address).is_some())
     }
@@ -78,7 +83,7 @@ impl Dial for Doors {
         peer: PeerId,
         address: Address,
         protocol: Protocol,
-    ) -> BoxFuture<'_, Result<Connection, Ended>> {
+    ) -> BoxFuture<'_, Result<Connection, CarrierEnd>> {
         Box::pin(self.open(peer, address, protocol))
     }
 }

@@ -28,9 +28,9 @@ const SECONDS_PER_HOUR: u64 = 3600;
 
 /// Eight bytes that name a node for one hour to those who know its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Hint([u8; 8]);
+pub struct HourlyHint([u8; 8]);
 
-impl Hint {
+impl HourlyHint {
     /// The hint of a node in an hour, counted since the Unix epoch.
     pub fn new(node: &PeerId, hour: u64) -> Self {
         let key = blake3::derive_key(HINT_CONTEXT, node.as_bytes());
@@ -60,7 +60,7 @@ pub fn hour(unix_s: u64) -> u64 {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
     /// The hint of its TXT record.
-    pub hint: Hint,
+    pub hint: HourlyHint,
     /// Its addresses; link-local ones with their zone.
     pub addresses: Vec<SocketAddr>,
 }
@@ -69,7 +69,7 @@ pub struct Service {
 /// hostile network announces: strangers never push out what belongs to a peer.
 #[derive(Debug, Default)]
 pub struct Sightings {
-    hints: BTreeMap<Hint, PeerId>,
+    hints: BTreeMap<HourlyHint, PeerId>,
     services: BTreeMap<String, (Option<PeerId>, Service)>,
     /// Names in the order first seen.
     order: VecDeque<String>,
@@ -80,7 +80,8 @@ impl Sightings {
     /// again each hour. Returns the peers that a known service belongs to.
     pub fn look_for(&mut self, peers: &BTreeSet<PeerId>, hour: u64) -> BTreeSet<PeerId> {
         let hours = [hour.saturating_sub(1), hour, hour.saturating_add(1)];
-        self.hints = peers.iter().flat_map(|peer| hours.map(|hour| (Hint::new(peer, hour), *peer))).collect();
+        self.hints =
+            peers.iter().flat_map(|peer| hours.map(|hour| (HourlyHint::new(peer, hour), *peer))).collect();
         for (owner, service) in self.services.values_mut() {
             // A service once recognised stays its peer's while it is announced and the peer is looked for.
             *owner = self.hints.get(&service.hint).copied().or(owner.filter(|peer| peers.contains(peer)));
@@ -118,7 +119,8 @@ impl Sightings {
 
     /// Where services with a hint of this node are, whether it is looked for or not.
     pub fn addresses_by_hint(&self, node: &PeerId, hour: u64) -> Vec<SocketAddr> {
-        let hints = [hour.saturating_sub(1), hour, hour.saturating_add(1)].map(|hour| Hint::new(node, hour));
+        let hints =
+            [hour.saturating_sub(1), hour, hour.saturating_add(1)].map(|hour| HourlyHint::new(node, hour));
         let services = self.services.values().filter(|(_, service)| hints.contains(&service.hint));
         services.flat_map(|(_, service)| &service.addresses).copied().collect()
     }
@@ -176,7 +178,7 @@ impl Mdns {
     }
 
     /// Announces this node with a hint, or changes the hint.
-    pub(crate) fn announce(&self, hint: Hint) -> Result<(), mdns_sd::Error> {
+    pub(crate) fn announce(&self, hint: HourlyHint) -> Result<(), mdns_sd::Error> {
         let host = format!("{}.local.", self.instance);
         let properties = [(HINT_KEY, hint.text())];
         let info =
@@ -203,7 +205,7 @@ impl Mdns {
 
 /// The hint, port and addresses of a resolved service; `None` if it is not of our format.
 pub(crate) fn service(resolved: &ResolvedService, loopback: bool) -> Option<Service> {
-    let hint = Hint::parse(resolved.get_property_val(HINT_KEY).flatten()?)?;
+    let hint = HourlyHint::parse(resolved.get_property_val(HINT_KEY).flatten()?)?;
     let port = resolved.get_port();
     let mut addresses: Vec<SocketAddr> = resolved.get_addresses().iter().map(|ip| socket(ip, port)).collect();
     addresses.retain(|address| usable(address, loopback));
@@ -233,7 +235,7 @@ mod tests {
     const PEER: PeerId = PeerId([1; 32]);
     const HOUR: u64 = 495_000;
 
-    fn service(hint: Hint, port: u16) -> Service {
+    fn service(hint: HourlyHint, port: u16) -> Service {
         Service { hint, addresses: vec![([192, 0, 2, 1], port).into()] }
     }
 
@@ -248,17 +250,17 @@ mod tests {
             (HOUR + 2, None),
         ] {
             sightings.look_for(&BTreeSet::from([PEER]), HOUR);
-            assert_eq!(sightings.resolved("a", service(Hint::new(&PEER, hour), 1)), found, "{hour}");
+            assert_eq!(sightings.resolved("a", service(HourlyHint::new(&PEER, hour), 1)), found, "{hour}");
         }
     }
 
     #[test]
     fn a_hint_has_a_fixed_form() {
-        let hint = Hint::new(&PEER, HOUR);
-        assert_eq!(Hint::parse(hint.text().as_bytes()), Some(hint));
-        assert_eq!(Hint::parse(b"0011"), None);
-        assert_eq!(Hint::parse(b"00112233445566778"), None);
-        assert_ne!(Hint::new(&PEER, HOUR + 1), hint);
+        let hint = HourlyHint::new(&PEER, HOUR);
+        assert_eq!(HourlyHint::parse(hint.text().as_bytes()), Some(hint));
+        assert_eq!(HourlyHint::parse(b"0011"), None);
+        assert_eq!(HourlyHint::parse(b"00112233445566778"), None);
+        assert_ne!(HourlyHint::new(&PEER, HOUR + 1), hint);
         assert!(include_str!("../../FORMAT.md").contains(&format!("`h={}`", hint.text())), "{}", hint.text());
     }
 
@@ -266,9 +268,9 @@ mod tests {
     fn a_flood_of_strangers_pushes_out_no_peer() {
         let mut sightings = Sightings::default();
         sightings.look_for(&BTreeSet::from([PEER]), HOUR);
-        sightings.resolved("peer", service(Hint::new(&PEER, HOUR), 1));
+        sightings.resolved("peer", service(HourlyHint::new(&PEER, HOUR), 1));
         for stranger in 0..10_000_u32 {
-            let hint = Hint::new(&PeerId([9; 32]), u64::from(stranger));
+            let hint = HourlyHint::new(&PeerId([9; 32]), u64::from(stranger));
             sightings.resolved(&format!("s{stranger}"), service(hint, 2));
         }
         assert_eq!(sightings.services.len(), STRANGERS_MAX + 1);
@@ -281,7 +283,7 @@ mod tests {
         let mut sightings = Sightings::default();
         sightings.look_for(&BTreeSet::from([PEER]), HOUR);
         for port in 1..1000 {
-            sightings.resolved(&format!("s{port}"), service(Hint::new(&PEER, HOUR), port));
+            sightings.resolved(&format!("s{port}"), service(HourlyHint::new(&PEER, HOUR), port));
         }
         assert_eq!(sightings.addresses(&PEER).len(), SERVICES_PER_PEER_MAX);
     }
@@ -289,7 +291,7 @@ mod tests {
     #[test]
     fn a_stranger_becomes_a_peer_when_it_is_looked_for() {
         let mut sightings = Sightings::default();
-        sightings.resolved("a", service(Hint::new(&PEER, HOUR), 1));
+        sightings.resolved("a", service(HourlyHint::new(&PEER, HOUR), 1));
         assert!(sightings.addresses(&PEER).is_empty());
         assert_eq!(sightings.addresses_by_hint(&PEER, HOUR).len(), 1);
         assert_eq!(sightings.look_for(&BTreeSet::from([PEER]), HOUR), BTreeSet::from([PEER]));

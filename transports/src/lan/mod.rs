@@ -40,9 +40,9 @@ use crate::link::{LinkCaps, LinkEvent, LinkId, Medium, RejectReason};
 use crate::session::{BoxFuture, Dialler, QUEUE_BYTES_MAX, Sessions, at};
 use crate::set::Transport;
 use crate::tls::{AllowList, Tls};
-use dial::Doors;
+use dial::LanDial;
 use interfaces::Interfaces;
-use mdns::{Hint, Mdns};
+use mdns::{HourlyHint, Mdns};
 use mdns_sd::ServiceEvent;
 use quinn::Endpoint;
 use sight::Sight;
@@ -115,8 +115,8 @@ impl fmt::Debug for LanConfig {
 #[derive(Debug)]
 pub struct Lan {
     sight: Arc<Sight>,
-    doors: Arc<Doors>,
-    ports: Vec<quic::Port>,
+    doors: Arc<LanDial>,
+    ports: Vec<quic::SocketWatch>,
     mdns: bool,
     driver: Option<JoinHandle<()>>,
 }
@@ -145,13 +145,13 @@ impl Lan {
         let (endpoints, ports) = quic::bind(&config.listen, &configs, &config.secret)?;
         let sessions = Sessions::new(tls.id(), random()?, config.queue_bytes_max, allow, events);
         accept::spawn(&sessions, &endpoints, &configs);
-        let doors = Arc::new(Doors::new(endpoints, configs));
+        let doors = Arc::new(LanDial::new(endpoints, configs));
         let bound = doors.bound();
         tracing::info!(id = %tls.id(), ?bound, "listening");
         let sight = Arc::new(Sight::new(sessions.clone(), config.loopback));
         sight.set_peers(&config.peers.iter().copied().collect());
         let mdns = if config.mdns && !bound.is_empty() { start_mdns(&bound, config.loopback)? } else { None };
-        let driver = Driver {
+        let driver = LanDriver {
             interfaces: Interfaces::new(bound, config.loopback),
             dialler: Dialler::new(sessions.clone(), doors.clone()),
             hour: 0,
@@ -333,7 +333,7 @@ fn start_mdns(bound: &[SocketAddr], loopback: bool) -> Result<Option<(Mdns, Foun
 }
 
 /// The task behind a [`Lan`]: dials the peers that are due, and looks after mDNS, interfaces and the hour.
-struct Driver {
+struct LanDriver {
     sessions: Arc<Sessions>,
     sight: Arc<Sight>,
     dialler: Dialler,
@@ -341,7 +341,7 @@ struct Driver {
     hour: u64,
 }
 
-impl Driver {
+impl LanDriver {
     async fn run(mut self, mdns: Option<(Mdns, Found)>) {
         let (mdns, found) = mdns.unzip();
         let mut browsing = Browsing::new(found);
@@ -378,7 +378,7 @@ impl Driver {
         let hour = sight::hour();
         if std::mem::replace(&mut self.hour, hour) != hour {
             self.sight.new_hour(hour);
-            let announced = mdns.map(|mdns| mdns.announce(Hint::new(&self.sessions.id(), hour)));
+            let announced = mdns.map(|mdns| mdns.announce(HourlyHint::new(&self.sessions.id(), hour)));
             if let Some(Err(error)) = announced {
                 tracing::warn!(%error, "cannot announce by mDNS");
             }

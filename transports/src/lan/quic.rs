@@ -7,7 +7,7 @@ use crate::address::{Address, PeerId};
 use crate::error::LanError;
 use crate::link::{LinkCaps, Medium, RejectReason};
 use crate::session::{
-    BoxFuture, Carrier, Close, Ended, Liveness, Protocol, ReadHalf, STREAM_CAPS, WriteHalf,
+    BoxFuture, Carrier, CarrierEnd, Close, Liveness, Protocol, ReadHalf, STREAM_CAPS, WriteHalf,
 };
 use crate::tls::{self, Tls};
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
@@ -112,7 +112,7 @@ fn transport() -> TransportConfig {
 }
 
 /// Shows when an endpoint's socket is closed, which is a little after its last handle is gone.
-pub(super) type Port = Weak<dyn AsyncUdpSocket>;
+pub(super) type SocketWatch = Weak<dyn AsyncUdpSocket>;
 
 /// Binds every address. Those with port 0 share one free port; a family this machine does not
 /// have is left out as long as another address can be bound. No address, no socket: no peer is met here.
@@ -120,7 +120,7 @@ pub(super) fn bind(
     listen: &[SocketAddr],
     configs: &Configs,
     secret: &[u8; 32],
-) -> Result<(Vec<Endpoint>, Vec<Port>), LanError> {
+) -> Result<(Vec<Endpoint>, Vec<SocketWatch>), LanError> {
     let mut tries = 0;
     let sockets = loop {
         tries += 1;
@@ -137,7 +137,7 @@ pub(super) fn bind(
     Ok(bound.collect::<Result<Vec<_>, _>>()?.into_iter().unzip())
 }
 
-fn endpoint(socket: UdpSocket, configs: &Configs, reset: ResetKey) -> io::Result<(Endpoint, Port)> {
+fn endpoint(socket: UdpSocket, configs: &Configs, reset: ResetKey) -> io::Result<(Endpoint, SocketWatch)> {
     let runtime = Arc::new(quinn::TokioRuntime);
     let socket = runtime.wrap_udp_socket(socket)?;
     let port = Arc::downgrade(&socket);
@@ -203,13 +203,13 @@ impl Quic {
     }
 
     /// Opens the one stream.
-    pub(super) async fn open(&self) -> Result<(ReadHalf, WriteHalf), Ended> {
+    pub(super) async fn open(&self) -> Result<(ReadHalf, WriteHalf), CarrierEnd> {
         let (write, read) = self.connection.open_bi().await?;
         Ok((Box::new(read), Box::new(write)))
     }
 
     /// Waits until the dialling end has opened it.
-    pub(super) async fn accept(&self) -> Result<(ReadHalf, WriteHalf), Ended> {
+    pub(super) async fn accept(&self) -> Result<(ReadHalf, WriteHalf), CarrierEnd> {
         let (write, read) = self.connection.accept_bi().await?;
         Ok((Box::new(read), Box::new(write)))
     }
@@ -230,8 +230,8 @@ impl Carrier for Quic {
         LinkCaps { medium: Medium::Lan, message_bytes_max, latency_ms, ..STREAM_CAPS }
     }
 
-    fn ended(&self) -> Option<Ended> {
-        self.connection.close_reason().map(Ended::from)
+    fn ended(&self) -> Option<CarrierEnd> {
+        self.connection.close_reason().map(CarrierEnd::from)
     }
 
     fn close(&self, code: Close) {
@@ -303,7 +303,7 @@ pub(super) fn rejection(error: &ConnectionError) -> Option<RejectReason> {
     }
 }
 
-impl From<ConnectionError> for Ended {
+impl From<ConnectionError> for CarrierEnd {
     fn from(error: ConnectionError) -> Self {
         let refusals = [ACCESS_DENIED, NO_APPLICATION_PROTOCOL].map(TransportErrorCode::crypto);
         match &error {

@@ -8,12 +8,13 @@
 //! One command is in flight at a time. A command without an answer ends the session: what comes later could not be
 //! distinguished from the answer to the next.
 
-use super::modem::{Modem, Outbox, Output};
+use super::modem::{Modem, ModemOutbox, Output};
 use super::pace::Pace;
-use super::{BusyReason, DownReason, MeshcoreOptions, RadioEvent, RadioInfo, RefusedReason};
+use super::{BusyReason, MeshcoreOptions, RadioDownReason, RadioEvent, RadioInfo, RefusedReason};
 use tombolo_mesh::airtime::Modulation;
 use tombolo_mesh::wire::meshcore::{
-    CHANNEL_SECRET, Command, DATA_TYPE, Decoder, ErrorCode, Event, FIRMWARE_MIN, PAYLOAD_BYTES, on_air_bytes,
+    CHANNEL_SECRET, DATA_TYPE, ErrorCode, Event, FIRMWARE_MIN, MeshcoreCommand, MeshcoreDecoder,
+    PAYLOAD_BYTES, on_air_bytes,
 };
 
 /// Time for an answer, milliseconds.
@@ -37,8 +38,8 @@ const ATTEMPTS_MAX: u32 = 30;
 #[derive(Debug)]
 pub(super) struct Companion {
     options: MeshcoreOptions,
-    decoder: Decoder,
-    out: Outbox,
+    decoder: MeshcoreDecoder,
+    out: ModemOutbox,
     asked: Option<Asked>,
     starts: u32,
     up: bool,
@@ -47,7 +48,7 @@ pub(super) struct Companion {
     frame_bytes_max: usize,
     /// Something was heard that is not fetched yet.
     waiting: bool,
-    frame: Option<Frame>,
+    frame: Option<FrameInHand>,
     pace: Pace,
     heard_ms: u64,
     /// When it was last asked whether something was heard: whatever else it sends meanwhile is no answer to that.
@@ -73,7 +74,7 @@ enum Question {
 
 /// The frame in hand.
 #[derive(Debug)]
-struct Frame {
+struct FrameInHand {
     bytes: Vec<u8>,
     not_before_ms: u64,
     attempts: u32,
@@ -83,8 +84,8 @@ impl Companion {
     pub(super) fn new(options: MeshcoreOptions) -> Self {
         Self {
             options,
-            decoder: Decoder::default(),
-            out: Outbox::default(),
+            decoder: MeshcoreDecoder::default(),
+            out: ModemOutbox::default(),
             asked: None,
             starts: 1,
             up: false,
@@ -106,12 +107,12 @@ impl Companion {
         let channel = self.options.channel;
         let frame = self.frame.as_ref().map(|frame| frame.bytes.as_slice()).unwrap_or_default();
         let command = match what {
-            Question::Start => Command::AppStart,
-            Question::Device => Command::DeviceQuery,
-            Question::Channel => Command::GetChannel(channel),
-            Question::SetChannel => Command::SetChannel { index: channel, secret: &secret },
-            Question::Send => Command::SendChannelData { channel, payload: frame },
-            Question::Sync => Command::SyncNext,
+            Question::Start => MeshcoreCommand::AppStart,
+            Question::Device => MeshcoreCommand::DeviceQuery,
+            Question::Channel => MeshcoreCommand::GetChannel(channel),
+            Question::SetChannel => MeshcoreCommand::SetChannel { index: channel, secret: &secret },
+            Question::Send => MeshcoreCommand::SendChannelData { channel, payload: frame },
+            Question::Sync => MeshcoreCommand::SyncNext,
         };
         self.out.write(command.encode());
         let for_ms = if what == Question::Send { SENT_MS_MAX } else { ANSWER_MS_MAX };
@@ -133,7 +134,7 @@ impl Companion {
             }
             (Some(Question::Device), Event::DeviceInfo { version, text, .. }) => {
                 if version < FIRMWARE_MIN {
-                    return self.out.fail(DownReason::OldFirmware(version.into()));
+                    return self.out.fail(RadioDownReason::OldFirmware(version.into()));
                 }
                 self.info.firmware = (!text.is_empty()).then_some(text);
                 self.ask(now_ms, Question::Channel);
@@ -149,10 +150,10 @@ impl Companion {
             }
             (Some(Question::SetChannel), Event::Ok) => self.come_up(),
             (Some(Question::Channel | Question::SetChannel), Event::Error(_)) => {
-                self.out.fail(DownReason::NoChannel);
+                self.out.fail(RadioDownReason::NoChannel);
             }
             (Some(Question::Start | Question::Device), Event::Error(_)) => {
-                self.out.fail(DownReason::OtherRadio);
+                self.out.fail(RadioDownReason::OtherRadio);
             }
             (Some(Question::Send), Event::Ok) => self.sent(now_ms),
             (Some(Question::Send), Event::Error(code)) => self.refused(now_ms, code),
@@ -197,8 +198,8 @@ impl Companion {
             ErrorCode::TableFull | ErrorCode::BadState => {
                 self.out.tell(RadioEvent::Refused { why: RefusedReason::Busy });
             }
-            ErrorCode::NotFound => return self.out.fail(DownReason::NoChannel),
-            ErrorCode::Unsupported => return self.out.fail(DownReason::OldFirmware(0)),
+            ErrorCode::NotFound => return self.out.fail(RadioDownReason::NoChannel),
+            ErrorCode::Unsupported => return self.out.fail(RadioDownReason::OldFirmware(0)),
             ErrorCode::IllegalArgument if frame.bytes.len() > PAYLOAD_BYTES => {
                 self.frame_bytes_max = PAYLOAD_BYTES;
                 self.out.tell(RadioEvent::TooLarge { frame_bytes_max: PAYLOAD_BYTES });
@@ -252,7 +253,7 @@ impl Modem for Companion {
     }
 
     fn send(&mut self, now_ms: u64, frame: Vec<u8>) {
-        self.frame = Some(Frame { bytes: frame, not_before_ms: now_ms, attempts: 0 });
+        self.frame = Some(FrameInHand { bytes: frame, not_before_ms: now_ms, attempts: 0 });
         self.go_on(now_ms, None);
     }
 
@@ -266,7 +267,7 @@ impl Modem for Companion {
                 self.starts += 1;
                 self.ask(now_ms, Question::Start);
             }
-            Some(_) => return self.out.fail(DownReason::Silent),
+            Some(_) => return self.out.fail(RadioDownReason::Silent),
             None => {}
         }
         if self.pace.take_ready(now_ms) {
@@ -292,11 +293,11 @@ impl Modem for Companion {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::radio::{Protocol, RadioUrl};
+    use crate::radio::{RadioProtocol, RadioUrl};
 
     fn companion(options: &str) -> Companion {
         let url = RadioUrl::parse(&format!("meshcore+tcp://h?{options}")).unwrap();
-        let Protocol::Meshcore(options) = url.protocol else { panic!() };
+        let RadioProtocol::Meshcore(options) = url.protocol else { panic!() };
         Companion::new(options)
     }
 
@@ -426,12 +427,12 @@ mod tests {
         let mut radio = companion("");
         radio.connected(0);
         (0..STARTS_MAX).for_each(|_| radio.tick(radio.timeout().unwrap()));
-        assert_eq!(drain(&mut radio).0, [RadioEvent::Down { why: DownReason::Silent }]);
+        assert_eq!(drain(&mut radio).0, [RadioEvent::Down { why: RadioDownReason::Silent }]);
         let mut radio = companion("");
         radio.connected(0);
         say(&mut radio, 1, &self_info());
         let (told, _) = say(&mut radio, 2, &[13, 9]);
-        assert_eq!(told, [RadioEvent::Down { why: DownReason::OldFirmware(9) }]);
+        assert_eq!(told, [RadioEvent::Down { why: RadioDownReason::OldFirmware(9) }]);
     }
 
     #[test]
@@ -442,7 +443,7 @@ mod tests {
         radio.tick(3 + ASK_EVERY_MS);
         assert_eq!(drain(&mut radio).1, [[10]]);
         radio.tick(3 + ASK_EVERY_MS + ANSWER_MS_MAX);
-        assert_eq!(drain(&mut radio).0, [RadioEvent::Down { why: DownReason::Silent }]);
+        assert_eq!(drain(&mut radio).0, [RadioEvent::Down { why: RadioDownReason::Silent }]);
     }
 
     /// Pushes of what passes on the air are no word on what waits: a lost one of those that are would hold a frame up for as

@@ -7,13 +7,13 @@
 //! The firmware queues up to 16 packets and does not report when one is through: the next frame is asked for as its air
 //! allows, and while the queue is nearly full it is asked how full it is.
 
-use super::modem::{Modem, Outbox, Output};
+use super::modem::{Modem, ModemOutbox, Output};
 use super::pace::Pace;
-use super::{BusyReason, DownReason, MTU_MIN, MeshtasticOptions, RadioEvent, RadioInfo, RefusedReason};
+use super::{BusyReason, MTU_MIN, MeshtasticOptions, RadioDownReason, RadioEvent, RadioInfo, RefusedReason};
 use tombolo_mesh::airtime::{FRAME_BYTES_MAX, Modulation};
 use tombolo_mesh::wire::meshtastic::{
-    BROADCAST, CONFIG_ONLY, Command, Decoder, Event, PRIVATE_PORT, Packet, WAKE, error, on_air_bytes,
-    signs_broadcasts,
+    BROADCAST, CONFIG_ONLY, Event, MeshtasticCommand, MeshtasticDecoder, PRIVATE_PORT, Packet, WAKE, error,
+    on_air_bytes, signs_broadcasts,
 };
 
 /// Time for the next message while the radio reports its settings, milliseconds.
@@ -51,13 +51,13 @@ const TOO_LARGE_STEP: usize = 8;
 #[derive(Debug)]
 pub(super) struct MeshtasticRadio {
     options: MeshtasticOptions,
-    decoder: Decoder,
-    out: Outbox,
-    state: State,
+    decoder: MeshtasticDecoder,
+    out: ModemOutbox,
+    state: SetupState,
     told: Told,
     frame_bytes_max: usize,
     next_id: u32,
-    frame: Option<Frame>,
+    frame: Option<SentFrame>,
     /// The last packet that was taken: bad news of it may still come.
     last_id: u32,
     unreported: u32,
@@ -72,7 +72,7 @@ pub(super) struct MeshtasticRadio {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum SetupState {
     /// Asked what it is set to; how often, and until when the next message is due.
     Asking {
         requests: u32,
@@ -95,21 +95,21 @@ struct Told {
 
 /// The frame in hand.
 #[derive(Debug)]
-struct Frame {
+struct SentFrame {
     bytes: Vec<u8>,
     id: u32,
     attempts: u32,
     /// When the radio must have reported, or, while it is busy, when to try again.
-    due: Due,
+    due: FrameDue,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Due {
+enum FrameDue {
     Report(u64),
     Retry(u64),
 }
 
-impl Due {
+impl FrameDue {
     fn at_ms(self) -> u64 {
         match self {
             Self::Report(at) | Self::Retry(at) => at,
@@ -122,9 +122,9 @@ impl MeshtasticRadio {
     pub(super) fn new(options: MeshtasticOptions, id: u32) -> Self {
         Self {
             options,
-            decoder: Decoder::default(),
-            out: Outbox::default(),
-            state: State::Asking { requests: 0, events: 0, until_ms: 0 },
+            decoder: MeshtasticDecoder::default(),
+            out: ModemOutbox::default(),
+            state: SetupState::Asking { requests: 0, events: 0, until_ms: 0 },
             told: Told::default(),
             frame_bytes_max: options.mtu,
             next_id: id,
@@ -142,22 +142,22 @@ impl MeshtasticRadio {
 
     fn request(&mut self, now_ms: u64, requests: u32) {
         self.out.write(WAKE.to_vec());
-        self.out.write(Command::WantConfig(CONFIG_ONLY).encode());
-        self.state = State::Asking { requests, events: 0, until_ms: now_ms + ANSWER_MS_MAX };
+        self.out.write(MeshtasticCommand::WantConfig(CONFIG_ONLY).encode());
+        self.state = SetupState::Asking { requests, events: 0, until_ms: now_ms + ANSWER_MS_MAX };
     }
 
     fn heartbeat(&mut self, now_ms: u64) {
         self.heartbeat_ms = now_ms;
-        self.out.write(Command::Heartbeat.encode());
+        self.out.write(MeshtasticCommand::Heartbeat.encode());
     }
 
     fn event(&mut self, now_ms: u64, event: Event) {
-        if let State::Asking { requests, events, .. } = self.state {
+        if let SetupState::Asking { requests, events, .. } = self.state {
             if events >= CONFIG_EVENTS_MAX {
-                return self.out.fail(DownReason::OtherRadio);
+                return self.out.fail(RadioDownReason::OtherRadio);
             }
             let until_ms = now_ms + ANSWER_MS_MAX;
-            self.state = State::Asking { requests, events: events + 1, until_ms };
+            self.state = SetupState::Asking { requests, events: events + 1, until_ms };
         }
         match event {
             Event::MyInfo { node } => self.told.node = node,
@@ -176,8 +176,8 @@ impl MeshtasticRadio {
             Event::Metadata { firmware } => {
                 self.told.info.firmware = (!firmware.is_empty()).then_some(firmware);
             }
-            Event::ConfigComplete(CONFIG_ONLY) if self.state != State::Up => self.complete(now_ms),
-            Event::Rebooted if self.state == State::Up => self.out.fail(DownReason::Restarted),
+            Event::ConfigComplete(CONFIG_ONLY) if self.state != SetupState::Up => self.complete(now_ms),
+            Event::Rebooted if self.state == SetupState::Up => self.out.fail(RadioDownReason::Restarted),
             Event::QueueStatus { result, free, id, .. } => {
                 self.free = Some(free);
                 self.reported(now_ms, id, result);
@@ -195,15 +195,15 @@ impl MeshtasticRadio {
     fn complete(&mut self, now_ms: u64) {
         let told = &self.told;
         if told.no_region {
-            return self.out.fail(DownReason::NoRegion);
+            return self.out.fail(RadioDownReason::NoRegion);
         }
         if told.transmitter_off {
-            return self.out.fail(DownReason::TransmitterOff);
+            return self.out.fail(RadioDownReason::TransmitterOff);
         }
         if told.channels > 0 && !told.channel_enabled {
-            return self.out.fail(DownReason::NoChannel);
+            return self.out.fail(RadioDownReason::NoChannel);
         }
-        (self.state, self.heartbeat_ms) = (State::Up, now_ms);
+        (self.state, self.heartbeat_ms) = (SetupState::Up, now_ms);
         self.out.tell(RadioEvent::Up { frame_bytes_max: self.frame_bytes_max, info: told.info.clone() });
         self.out.tell(RadioEvent::Ready);
     }
@@ -215,7 +215,7 @@ impl MeshtasticRadio {
             && packet.channel == u32::from(self.options.channel)
             && packet.from != self.told.node
             && (packet.to == BROADCAST || packet.to == self.told.node);
-        if ours && self.state == State::Up && !packet.payload.is_empty() {
+        if ours && self.state == SetupState::Up && !packet.payload.is_empty() {
             self.out.tell(RadioEvent::Received(packet.payload));
         }
     }
@@ -224,13 +224,13 @@ impl MeshtasticRadio {
         let id = self.next_id.max(1);
         self.next_id = id.wrapping_add(1);
         let MeshtasticOptions { channel, hops, .. } = self.options;
-        self.out.write(Command::Broadcast { id, channel, hops, payload: &bytes }.encode());
-        self.frame = Some(Frame { bytes, id, attempts, due: Due::Report(now_ms + REPORT_MS_MAX) });
+        self.out.write(MeshtasticCommand::Broadcast { id, channel, hops, payload: &bytes }.encode());
+        self.frame = Some(SentFrame { bytes, id, attempts, due: FrameDue::Report(now_ms + REPORT_MS_MAX) });
     }
 
     /// The radio's word on a packet.
     fn reported(&mut self, now_ms: u64, id: u32, result: u32) {
-        let in_hand = self.frame.take_if(|frame| frame.id == id && matches!(frame.due, Due::Report(_)));
+        let in_hand = self.frame.take_if(|frame| frame.id == id && matches!(frame.due, FrameDue::Report(_)));
         let Some(mut frame) = in_hand else {
             // Bad news of a packet that was taken: there is nothing left to drop, but a wait to keep.
             if id == self.last_id && result == error::DUTY_CYCLE_LIMIT {
@@ -255,7 +255,7 @@ impl MeshtasticRadio {
                     if result == error::RATE_LIMIT { BusyReason::RateLimit } else { BusyReason::QueueFull };
                 let (why, again) = busy(reason);
                 if again {
-                    frame.due = Due::Retry(now_ms + BUSY_MS);
+                    frame.due = FrameDue::Retry(now_ms + BUSY_MS);
                     self.frame = Some(frame);
                     return self.out.tell(RadioEvent::Busy { retry_ms: BUSY_MS, why });
                 }
@@ -270,7 +270,7 @@ impl MeshtasticRadio {
                 self.last_id = id;
                 return self.duty_cycle(now_ms, DUTY_CYCLE_MS);
             }
-            error::NO_CHANNEL => return self.out.fail(DownReason::NoChannel),
+            error::NO_CHANNEL => return self.out.fail(RadioDownReason::NoChannel),
             BAD_REQUEST => self.out.tell(RadioEvent::Refused { why: RefusedReason::Code(error::QUEUE_FULL) }),
             other => self.out.tell(RadioEvent::Refused { why: RefusedReason::Code(other) }),
         }
@@ -301,9 +301,11 @@ impl MeshtasticRadio {
     fn tick_frame(&mut self, now_ms: u64) {
         let Some(frame) = self.frame.take_if(|frame| frame.due.at_ms() <= now_ms) else { return };
         match frame.due {
-            Due::Retry(_) => self.hand_over(now_ms, frame.bytes, frame.attempts + 1),
-            Due::Report(_) if self.unreported + 1 >= UNREPORTED_MAX => self.out.fail(DownReason::Silent),
-            Due::Report(_) => {
+            FrameDue::Retry(_) => self.hand_over(now_ms, frame.bytes, frame.attempts + 1),
+            FrameDue::Report(_) if self.unreported + 1 >= UNREPORTED_MAX => {
+                self.out.fail(RadioDownReason::Silent)
+            }
+            FrameDue::Report(_) => {
                 self.unreported += 1;
                 self.out.tell(RadioEvent::Refused { why: RefusedReason::NoReport });
                 self.out.tell(RadioEvent::Ready);
@@ -359,14 +361,14 @@ impl Modem for MeshtasticRadio {
             self.decode(now_ms);
         }
         match self.state {
-            State::Asking { requests, until_ms, .. } if until_ms <= now_ms => {
+            SetupState::Asking { requests, until_ms, .. } if until_ms <= now_ms => {
                 if requests >= REQUESTS_MAX {
-                    return self.out.fail(DownReason::Silent);
+                    return self.out.fail(RadioDownReason::Silent);
                 }
                 self.request(now_ms, requests + 1);
             }
-            State::Asking { .. } => {}
-            State::Up => {
+            SetupState::Asking { .. } => {}
+            SetupState::Up => {
                 self.tick_frame(now_ms);
                 self.tick_ready(now_ms);
                 if now_ms.saturating_sub(self.heartbeat_ms) >= HEARTBEAT_MS {
@@ -379,8 +381,8 @@ impl Modem for MeshtasticRadio {
     fn timeout(&self) -> Option<u64> {
         let half = (self.decoder.held_bytes() > 0).then_some(self.heard_ms + HALF_MS_MAX);
         let state = match self.state {
-            State::Asking { until_ms, .. } => until_ms,
-            State::Up => self.heartbeat_ms + HEARTBEAT_MS,
+            SetupState::Asking { until_ms, .. } => until_ms,
+            SetupState::Up => self.heartbeat_ms + HEARTBEAT_MS,
         };
         let frame = self.frame.as_ref().map(|frame| frame.due.at_ms());
         [half, Some(state), frame, self.pace.due_ms()].into_iter().flatten().min()
@@ -394,7 +396,7 @@ impl Modem for MeshtasticRadio {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::radio::{Protocol, RadioUrl};
+    use crate::radio::{RadioProtocol, RadioUrl};
 
     const ID: u32 = 7;
 
@@ -412,7 +414,7 @@ mod tests {
 
     fn up() -> MeshtasticRadio {
         let url = RadioUrl::parse("meshtastic+tcp://h").unwrap();
-        let Protocol::Meshtastic(options) = url.protocol else { panic!() };
+        let RadioProtocol::Meshtastic(options) = url.protocol else { panic!() };
         let mut radio = MeshtasticRadio::new(options, ID);
         radio.connected(0);
         radio.event(1, Event::MyInfo { node: 5 });
@@ -490,7 +492,7 @@ mod tests {
             assert_eq!(next(&mut radio, &mut now_ms), [refused, RadioEvent::Ready]);
         }
         radio.send(now_ms, vec![1; 30]);
-        assert_eq!(next(&mut radio, &mut now_ms), [RadioEvent::Down { why: DownReason::Silent }]);
+        assert_eq!(next(&mut radio, &mut now_ms), [RadioEvent::Down { why: RadioDownReason::Silent }]);
     }
 
     #[test]

@@ -25,12 +25,12 @@ mod tnc;
 mod url;
 
 pub use url::{
-    KISS_MTU, KissOptions, MTU_MIN, MeshcoreOptions, MeshtasticOptions, Protocol, RadioPort, RadioUrl,
+    KISS_MTU, KissOptions, MTU_MIN, MeshcoreOptions, MeshtasticOptions, RadioPort, RadioProtocol, RadioUrl,
     RadioUrlError,
 };
 
 use modem::{Modem, Output};
-use port::Port;
+use port::OpenPort;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -99,7 +99,7 @@ pub enum RadioEvent {
     /// It is gone; the driver tries again for ever, ever more rarely.
     Down {
         /// Why.
-        why: DownReason,
+        why: RadioDownReason,
     },
 }
 
@@ -154,7 +154,7 @@ pub enum RefusedReason {
 /// Why a radio is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum DownReason {
+pub enum RadioDownReason {
     /// The port could not be opened.
     #[error("cannot open: {}", in_words(*.0))]
     Open(io::ErrorKind),
@@ -245,13 +245,13 @@ pub struct Radio {
     id: RadioId,
     url: RadioUrl,
     frames: mpsc::Sender<Vec<u8>>,
-    shared: Arc<Shared>,
+    shared: Arc<RadioState>,
     task: JoinHandle<()>,
 }
 
 /// What the task sends to the handle.
 #[derive(Debug)]
-struct Shared {
+struct RadioState {
     /// Odd: the task awaits a frame.
     readiness: AtomicU32,
     frame_bytes_max: AtomicUsize,
@@ -266,11 +266,11 @@ impl Radio {
     /// Outside a tokio runtime with time and I/O.
     pub fn open(id: RadioId, url: RadioUrl, events: mpsc::Sender<(RadioId, RadioEvent)>) -> Self {
         let (frames, handed_over) = mpsc::channel(1);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(RadioState {
             readiness: AtomicU32::new(0),
             frame_bytes_max: AtomicUsize::new(url.frame_bytes_max()),
         });
-        let driver = Driver {
+        let driver = RadioDriver {
             id,
             url: url.clone(),
             events,
@@ -328,29 +328,29 @@ impl Drop for Radio {
 }
 
 /// The task behind a [`Radio`].
-struct Driver {
+struct RadioDriver {
     id: RadioId,
     url: RadioUrl,
     events: mpsc::Sender<(RadioId, RadioEvent)>,
     frames: mpsc::Receiver<Vec<u8>>,
-    shared: Arc<Shared>,
+    shared: Arc<RadioState>,
     begun: Instant,
 }
 
 /// Why one connection ended.
 enum End {
-    Down(DownReason),
+    Down(RadioDownReason),
     /// The radio and its events have no owner any more.
     Unwanted,
 }
 
-impl From<DownReason> for End {
-    fn from(why: DownReason) -> Self {
+impl From<RadioDownReason> for End {
+    fn from(why: RadioDownReason) -> Self {
         Self::Down(why)
     }
 }
 
-impl Driver {
+impl RadioDriver {
     async fn run(mut self) {
         let mut back_off = BACK_OFF_MIN;
         loop {
@@ -371,7 +371,7 @@ impl Driver {
 
     /// One connection, from opening the port to its end.
     async fn session(&mut self) -> Result<std::convert::Infallible, End> {
-        let mut port = Port::open(&self.url.port).await?;
+        let mut port = OpenPort::open(&self.url.port).await?;
         let mut modem = session_of(&self.url, random_id());
         let mut read = vec![0; READ_BYTES];
         modem.connected(self.now_ms());
@@ -380,9 +380,9 @@ impl Driver {
             let due = modem.timeout().map(|at_ms| self.begun + Duration::from_millis(at_ms));
             tokio::select! {
                 got = port.read(&mut read) => match got {
-                    Ok(0) => return Err(DownReason::Closed.into()),
+                    Ok(0) => return Err(RadioDownReason::Closed.into()),
                     Ok(bytes) => modem.received(self.now_ms(), read.get(..bytes).unwrap_or_default()),
-                    Err(error) => return Err(DownReason::Failed(error.kind()).into()),
+                    Err(error) => return Err(RadioDownReason::Failed(error.kind()).into()),
                 },
                 frame = self.frames.recv() => match frame {
                     Some(frame) => modem.send(self.now_ms(), frame),
@@ -394,13 +394,13 @@ impl Driver {
     }
 
     /// Does what the session wants done.
-    async fn drain(&mut self, modem: &mut dyn Modem, port: &mut Port) -> Result<(), End> {
+    async fn drain(&mut self, modem: &mut dyn Modem, port: &mut OpenPort) -> Result<(), End> {
         while let Some(output) = modem.take() {
             match output {
                 Output::Write(bytes) => match timeout(WRITE_MAX, write(port, &bytes)).await {
                     Ok(Ok(())) => {}
-                    Ok(Err(error)) => return Err(DownReason::Failed(error.kind()).into()),
-                    Err(_) => return Err(DownReason::Stuck.into()),
+                    Ok(Err(error)) => return Err(RadioDownReason::Failed(error.kind()).into()),
+                    Err(_) => return Err(RadioDownReason::Stuck.into()),
                 },
                 Output::Tell(event) => self.tell(event).await?,
                 Output::Fail(why) => return Err(why.into()),
@@ -439,7 +439,7 @@ impl Driver {
     }
 }
 
-async fn write(port: &mut Port, bytes: &[u8]) -> io::Result<()> {
+async fn write(port: &mut OpenPort, bytes: &[u8]) -> io::Result<()> {
     port.write_all(bytes).await?;
     port.flush().await
 }
@@ -461,8 +461,8 @@ fn random_id() -> u32 {
 
 fn session_of(url: &RadioUrl, packet_id: u32) -> Box<dyn Modem> {
     match &url.protocol {
-        Protocol::Kiss(options) => Box::new(tnc::Tnc::new(*options, tnc::AssumedRate::of(url))),
-        Protocol::Meshcore(options) => Box::new(companion::Companion::new(*options)),
-        Protocol::Meshtastic(options) => Box::new(meshtastic::MeshtasticRadio::new(*options, packet_id)),
+        RadioProtocol::Kiss(options) => Box::new(tnc::Tnc::new(*options, tnc::AssumedRate::of(url))),
+        RadioProtocol::Meshcore(options) => Box::new(companion::Companion::new(*options)),
+        RadioProtocol::Meshtastic(options) => Box::new(meshtastic::MeshtasticRadio::new(*options, packet_id)),
     }
 }

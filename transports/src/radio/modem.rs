@@ -1,6 +1,6 @@
 //! What every radio's session looks like to the task that owns its port: bytes and frames in, [`Output`]s out.
 
-use super::{DownReason, RadioEvent};
+use super::{RadioDownReason, RadioEvent};
 use std::collections::VecDeque;
 
 /// What a session wants done, in this order.
@@ -11,7 +11,7 @@ pub(super) enum Output {
     /// To the owner of the radio.
     Tell(RadioEvent),
     /// Close the port, and open it again.
-    Fail(DownReason),
+    Fail(RadioDownReason),
 }
 
 /// A conversation with one radio, from the moment its port is open. Sans-io; times are milliseconds of one clock that only
@@ -34,9 +34,9 @@ pub(super) trait Modem: Send {
 
 /// Outputs waiting to be taken: a call leaves a handful, since bytes come in bounded portions.
 #[derive(Debug, Default)]
-pub(super) struct Outbox(VecDeque<Output>);
+pub(super) struct ModemOutbox(VecDeque<Output>);
 
-impl Outbox {
+impl ModemOutbox {
     pub(super) fn write(&mut self, bytes: Vec<u8>) {
         self.0.push_back(Output::Write(bytes));
     }
@@ -45,7 +45,7 @@ impl Outbox {
         self.0.push_back(Output::Tell(event));
     }
 
-    pub(super) fn fail(&mut self, why: DownReason) {
+    pub(super) fn fail(&mut self, why: RadioDownReason) {
         self.0.push_back(Output::Fail(why));
     }
 

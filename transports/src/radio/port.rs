@@ -1,6 +1,6 @@
 //! A byte stream to a radio: TCP or a serial port.
 
-use super::{DownReason, RadioPort};
+use super::{RadioDownReason, RadioPort};
 use serial2_tokio::SerialPort;
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
@@ -23,37 +23,37 @@ const ENOTTY: i32 = 25;
 
 /// An open port.
 #[derive(Debug)]
-pub(super) enum Port {
+pub(super) enum OpenPort {
     Tcp(TcpStream),
     Serial(SerialPort),
 }
 
-impl Port {
-    pub(super) async fn open(place: &RadioPort) -> Result<Self, DownReason> {
+impl OpenPort {
+    pub(super) async fn open(place: &RadioPort) -> Result<Self, RadioDownReason> {
         match place {
             RadioPort::Tcp { host, port } => match timeout(CONNECT_MAX, tcp(host, *port)).await {
                 Ok(opened) => opened.map(Self::Tcp),
-                Err(_) => Err(DownReason::Open(io::ErrorKind::TimedOut)),
+                Err(_) => Err(RadioDownReason::Open(io::ErrorKind::TimedOut)),
             },
             RadioPort::Serial { path, baud } => serial(path, *baud).map(Self::Serial),
         }
     }
 }
 
-async fn tcp(host: &str, port: u16) -> Result<TcpStream, DownReason> {
-    let addresses = lookup_host((host, port)).await.map_err(|_| DownReason::NoHost)?;
-    let (mut stream, mut last) = (None, DownReason::NoHost);
+async fn tcp(host: &str, port: u16) -> Result<TcpStream, RadioDownReason> {
+    let addresses = lookup_host((host, port)).await.map_err(|_| RadioDownReason::NoHost)?;
+    let (mut stream, mut last) = (None, RadioDownReason::NoHost);
     for address in addresses {
         match TcpStream::connect(address).await {
             Ok(connected) => {
                 stream = Some(connected);
                 break;
             }
-            Err(error) => last = DownReason::Open(error.kind()),
+            Err(error) => last = RadioDownReason::Open(error.kind()),
         }
     }
     let stream = stream.ok_or(last)?;
-    attend(&stream).map_err(|error| DownReason::Open(error.kind()))?;
+    attend(&stream).map_err(|error| RadioDownReason::Open(error.kind()))?;
     Ok(stream)
 }
 
@@ -65,14 +65,14 @@ fn attend(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 
-fn serial(path: &str, baud: u32) -> Result<SerialPort, DownReason> {
+fn serial(path: &str, baud: u32) -> Result<SerialPort, RadioDownReason> {
     SerialPort::open(path, baud).map_err(|error| match error.raw_os_error() {
-        Some(ENOTTY) if cfg!(unix) => DownReason::NoSerialPort,
-        _ => DownReason::Open(error.kind()),
+        Some(ENOTTY) if cfg!(unix) => RadioDownReason::NoSerialPort,
+        _ => RadioDownReason::Open(error.kind()),
     })
 }
 
-impl AsyncRead for Port {
+impl AsyncRead for OpenPort {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -85,7 +85,7 @@ impl AsyncRead for Port {
     }
 }
 
-impl AsyncWrite for Port {
+impl AsyncWrite for OpenPort {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut *self {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),

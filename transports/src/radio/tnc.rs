@@ -3,14 +3,14 @@
 //! A plain TNC reports nothing, so it is paced by what its air can carry; carrier and slots are paid once for a burst. A
 //! modem that reports takes the next frame when the last one is through.
 
-use super::modem::{Modem, Outbox, Output};
+use super::modem::{Modem, ModemOutbox, Output};
 use super::pace::Pace;
-use super::{BusyReason, DownReason, KissOptions, RadioEvent, RadioInfo, RadioUrl, RefusedReason};
+use super::{BusyReason, KissOptions, RadioDownReason, RadioEvent, RadioInfo, RadioUrl, RefusedReason};
 use std::collections::VecDeque;
 use tombolo_mesh::airtime::{self, Modulation};
 use tombolo_mesh::wire::ax25::{self, UiFrame};
-use tombolo_mesh::wire::kiss::modem::{self, Report};
-use tombolo_mesh::wire::kiss::{Command, Decoder, Event, FRAME_BYTES_MAX};
+use tombolo_mesh::wire::kiss::modem::{self, ModemReport};
+use tombolo_mesh::wire::kiss::{Event, FRAME_BYTES_MAX, KissCommand, KissDecoder};
 use tombolo_mesh::wire::meshcore;
 
 /// The rate on the air where none is given: 1200 baud AFSK, what most TNCs speak, bit/s.
@@ -43,8 +43,8 @@ const ATTEMPTS_MAX: u32 = 40;
 #[derive(Debug)]
 pub(super) struct Tnc {
     options: KissOptions,
-    decoder: Decoder,
-    out: Outbox,
+    decoder: KissDecoder,
+    out: ModemOutbox,
     echoes: Echoes,
     line: Pacing,
 }
@@ -63,10 +63,16 @@ impl Tnc {
         } else {
             Pacing::Reckoned(Reckoned::new(&options, rate))
         };
-        Self { options, decoder: Decoder::default(), out: Outbox::default(), echoes: Echoes::default(), line }
+        Self {
+            options,
+            decoder: KissDecoder::default(),
+            out: ModemOutbox::default(),
+            echoes: Echoes::default(),
+            line,
+        }
     }
 
-    fn command(&mut self, command: Command<'_>) {
+    fn command(&mut self, command: KissCommand<'_>) {
         self.out.write(command.encode(self.options.tnc_port));
     }
 
@@ -115,11 +121,11 @@ impl Tnc {
         self.options.mtu.min(modem - header)
     }
 
-    fn reported(&mut self, now_ms: u64, report: Report) {
+    fn reported(&mut self, now_ms: u64, report: ModemReport) {
         let Pacing::Reported(line) = &mut self.line else { return };
         line.heard_ms = now_ms;
         match report {
-            Report::Radio { frequency_hz, bandwidth_hz, spreading_factor, coding_rate } => {
+            ModemReport::Radio { frequency_hz, bandwidth_hz, spreading_factor, coding_rate } => {
                 // Zeros until it is set by KISS: it is on the firmware's default.
                 let preamble_symbols = meshcore::preamble_symbols(spreading_factor);
                 let modulation = Modulation { spreading_factor, bandwidth_hz, coding_rate, preamble_symbols };
@@ -127,15 +133,15 @@ impl Tnc {
                 line.info.frequency_hz = set.then_some(frequency_hz);
                 line.info.modulation = set.then_some(modulation);
             }
-            Report::DeviceName(name) => line.info.name = Some(name),
-            Report::Airtime { ms } => line.frame_ms_max = Some(u64::from(ms)),
+            ModemReport::DeviceName(name) => line.info.name = Some(name),
+            ModemReport::Airtime { ms } => line.frame_ms_max = Some(u64::from(ms)),
             // The last of the questions asked at the start.
-            Report::Pong if !line.up => {
+            ModemReport::Pong if !line.up => {
                 line.up = true;
                 let info = line.info.clone();
                 self.up(info);
             }
-            Report::TxDone { sent } if line.pending.is_some() => {
+            ModemReport::TxDone { sent } if line.pending.is_some() => {
                 line.pending = None;
                 self.out.tell(if sent {
                     RadioEvent::Sent
@@ -144,7 +150,7 @@ impl Tnc {
                 });
                 self.out.tell(RadioEvent::Ready);
             }
-            Report::Error(modem::TX_BUSY) => {
+            ModemReport::Error(modem::TX_BUSY) => {
                 if let Some(pending) = line.pending.as_mut().filter(|pending| pending.retry_ms.is_none()) {
                     pending.retry_ms = Some(now_ms + BUSY_MS);
                     self.out.tell(RadioEvent::Busy { retry_ms: BUSY_MS, why: BusyReason::Sending });
@@ -160,7 +166,7 @@ impl Tnc {
             (line.heard_ms, line.questions) = (now_ms, line.questions + 1);
         }
         for question in [modem::GET_RADIO, modem::GET_DEVICE_NAME, &modem::get_airtime(255), modem::PING] {
-            self.command(Command::SetHardware(question));
+            self.command(KissCommand::SetHardware(question));
         }
     }
 
@@ -172,11 +178,11 @@ impl Tnc {
             return self.ask(now_ms);
         }
         if silent_ms >= if up { PING_EVERY_MS + ANSWER_MS_MAX } else { ANSWER_MS_MAX } {
-            return self.out.fail(DownReason::Silent);
+            return self.out.fail(RadioDownReason::Silent);
         }
         if up && silent_ms >= PING_EVERY_MS && !line.asked {
             line.asked = true;
-            return self.command(Command::SetHardware(modem::PING));
+            return self.command(KissCommand::SetHardware(modem::PING));
         }
         let Some(pending) = &mut line.pending else { return };
         let again = pending.retry_ms.is_some_and(|at| at <= now_ms);
@@ -189,7 +195,7 @@ impl Tnc {
                 pending.attempts += 1;
                 pending.retry_ms = None;
                 let bytes = pending.bytes.clone();
-                self.command(Command::Data(&bytes));
+                self.command(KissCommand::Data(&bytes));
             }
             return;
         };
@@ -202,8 +208,11 @@ impl Tnc {
 impl Modem for Tnc {
     fn connected(&mut self, now_ms: u64) {
         let KissOptions { txdelay, persist, slot, .. } = self.options;
-        let settings =
-            [txdelay.map(Command::TxDelay), persist.map(Command::Persistence), slot.map(Command::SlotTime)];
+        let settings = [
+            txdelay.map(KissCommand::TxDelay),
+            persist.map(KissCommand::Persistence),
+            slot.map(KissCommand::SlotTime),
+        ];
         settings.into_iter().flatten().for_each(|setting| self.command(setting));
         match &mut self.line {
             Pacing::Reckoned(_) => self.up(RadioInfo::default()),
@@ -221,7 +230,7 @@ impl Modem for Tnc {
                 Event::Data { port, bytes } if port == self.options.tnc_port => self.heard(now_ms, bytes),
                 Event::Data { .. } => {}
                 Event::Hardware { bytes } => {
-                    if let Some(report) = Report::parse(&bytes) {
+                    if let Some(report) = ModemReport::parse(&bytes) {
                         self.reported(now_ms, report);
                     }
                 }
@@ -232,12 +241,12 @@ impl Modem for Tnc {
     fn send(&mut self, now_ms: u64, frame: Vec<u8>) {
         self.echoes.remember(now_ms, &frame);
         let bytes = self.wrap(frame);
-        self.command(Command::Data(&bytes));
+        self.command(KissCommand::Data(&bytes));
         match &mut self.line {
             Pacing::Reckoned(line) => line.pace.handed_over(now_ms, line.frame_ms(bytes.len())),
             Pacing::Reported(line) => {
                 let until_ms = now_ms + REPORT_MS + 4 * line.frame_ms_max.unwrap_or(REPORT_MS).min(REPORT_MS);
-                line.pending = Some(Pending { bytes, until_ms, retry_ms: None, attempts: 1 });
+                line.pending = Some(PendingFrame { bytes, until_ms, retry_ms: None, attempts: 1 });
             }
         }
     }
@@ -322,14 +331,14 @@ struct Reported {
     info: RadioInfo,
     /// Time on the air of the longest frame, as the modem reports it.
     frame_ms_max: Option<u64>,
-    pending: Option<Pending>,
+    pending: Option<PendingFrame>,
     heard_ms: u64,
     /// Whether a sign of life was asked for since it was last heard.
     asked: bool,
 }
 
 #[derive(Debug)]
-struct Pending {
+struct PendingFrame {
     bytes: Vec<u8>,
     until_ms: u64,
     /// Set while the modem was busy: when to try again.
@@ -375,18 +384,18 @@ fn print(frame: &[u8]) -> [u8; 8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::radio::Protocol;
+    use crate::radio::RadioProtocol;
     use crate::radio::pace::RECKONED_MS_MAX;
 
     fn tnc(options: &str) -> Tnc {
         let url = RadioUrl::parse(&format!("kiss+tcp://h?{options}")).unwrap();
-        let Protocol::Kiss(options) = &url.protocol else { panic!() };
+        let RadioProtocol::Kiss(options) = &url.protocol else { panic!() };
         Tnc::new(*options, AssumedRate::of(&url))
     }
 
     /// What was reported, and the frames that were written to the TNC.
     fn drain(tnc: &mut Tnc) -> (Vec<RadioEvent>, Vec<Event>) {
-        let (mut told, mut wire) = (vec![], Decoder::default());
+        let (mut told, mut wire) = (vec![], KissDecoder::default());
         while let Some(output) = tnc.take() {
             match output {
                 Output::Write(bytes) => wire.push(&bytes),
@@ -410,7 +419,7 @@ mod tests {
     }
 
     fn hardware(tnc: &mut Tnc, now_ms: u64, bytes: &[u8]) {
-        tnc.received(now_ms, &Command::SetHardware(bytes).encode(0));
+        tnc.received(now_ms, &KissCommand::SetHardware(bytes).encode(0));
     }
 
     #[test]
@@ -436,18 +445,21 @@ mod tests {
         quiet.send(0, vec![1; 100]);
         busy.send(0, vec![1; 100]);
         // 124 bytes at 1200 bit/s have just passed.
-        busy.received(900, &Command::Data(&[2; 120]).encode(0));
+        busy.received(900, &KissCommand::Data(&[2; 120]).encode(0));
         let quiet_ms = quiet.timeout().unwrap();
         let later_ms = busy.timeout().unwrap() - quiet_ms;
         assert!((820..870).contains(&later_ms), "{later_ms}");
         for i in 0..1000_u32 {
-            busy.received(1_000, &Command::Data(&[&[3; 250], i.to_be_bytes().as_slice()].concat()).encode(0));
+            busy.received(
+                1_000,
+                &KissCommand::Data(&[&[3; 250], i.to_be_bytes().as_slice()].concat()).encode(0),
+            );
         }
         assert!(busy.timeout().unwrap() <= 1_000 + quiet_ms, "no more was heard than time went by");
         for now_ms in (20..2 * RECKONED_MS_MAX).step_by(100) {
             busy.received(
                 now_ms,
-                &Command::Data(&[&[4; 250], now_ms.to_be_bytes().as_slice()].concat()).encode(0),
+                &KissCommand::Data(&[&[4; 250], now_ms.to_be_bytes().as_slice()].concat()).encode(0),
             );
         }
         assert!(busy.timeout().unwrap() <= RECKONED_MS_MAX + quiet_ms, "no flood silences us for ever");
@@ -457,7 +469,7 @@ mod tests {
     fn the_own_echo_is_dropped_and_the_same_bytes_later_are_not() {
         let mut tnc = tnc("bitrate=9600");
         let frame = vec![7; 60];
-        let echo = Command::Data(&frame).encode(0);
+        let echo = KissCommand::Data(&frame).encode(0);
         tnc.send(0, frame.clone());
         tnc.received(500, &echo);
         assert_eq!(drain(&mut tnc).0, []);
@@ -471,15 +483,15 @@ mod tests {
         other.send(0, b"from the other".to_vec());
         let (_, wire) = drain(&mut other);
         let [Event::Data { bytes, .. }] = &wire[..] else { panic!("{wire:?}") };
-        own.received(0, &Command::Data(bytes).encode(0));
+        own.received(0, &KissCommand::Data(bytes).encode(0));
         assert_eq!(drain(&mut own).0, [RadioEvent::Received(b"from the other".to_vec())]);
         // Its own call, another port, another destination, no AX.25 at all.
-        other.received(0, &Command::Data(bytes).encode(0));
-        own.received(0, &Command::Data(bytes).encode(1));
-        own.received(0, &Command::Data(b"bare bytes that are no AX.25").encode(0));
+        other.received(0, &KissCommand::Data(bytes).encode(0));
+        own.received(0, &KissCommand::Data(bytes).encode(1));
+        own.received(0, &KissCommand::Data(b"bare bytes that are no AX.25").encode(0));
         let mut foreign = UiFrame::decode(bytes).unwrap();
         foreign.destination = "APRS".parse().unwrap();
-        own.received(0, &Command::Data(&foreign.encode()).encode(0));
+        own.received(0, &KissCommand::Data(&foreign.encode()).encode(0));
         assert_eq!((drain(&mut own).0, drain(&mut other).0), (vec![], vec![]));
     }
 
@@ -582,10 +594,10 @@ mod tests {
     #[test]
     fn a_modem_that_falls_silent_is_down() {
         let (mut tnc, mut now_ms) = (modem_up(), 10);
-        assert_eq!(next(&mut tnc, &mut now_ms), [RadioEvent::Down { why: DownReason::Silent }]);
+        assert_eq!(next(&mut tnc, &mut now_ms), [RadioEvent::Down { why: RadioDownReason::Silent }]);
         assert!((60_000..70_000).contains(&now_ms), "{now_ms}");
         let (mut mute, mut now_ms) = (super::tests::tnc("modem=meshcore"), 0);
         mute.connected(0);
-        assert_eq!(next(&mut mute, &mut now_ms), [RadioEvent::Down { why: DownReason::Silent }]);
+        assert_eq!(next(&mut mute, &mut now_ms), [RadioEvent::Down { why: RadioDownReason::Silent }]);
     }
 }

@@ -5,7 +5,7 @@ mod options;
 use options::Options;
 use std::fmt;
 use std::str::FromStr;
-use tombolo_mesh::wire::ax25::{CallSign, CallSignError};
+use tombolo_mesh::wire::ax25::{Ax25CallSign, CallSignError};
 use tombolo_mesh::wire::{kiss, meshcore, meshtastic};
 
 /// The shortest frame a radio may be limited to with `mtu`, bytes.
@@ -19,7 +19,7 @@ pub struct RadioUrl {
     /// Where its bytes come from.
     pub port: RadioPort,
     /// What it speaks, with the settings of that.
-    pub protocol: Protocol,
+    pub protocol: RadioProtocol,
     /// `preset=`: the LoRa modulation, by the name its community uses; read by the owner of the airtime ledger.
     pub preset: Option<String>,
     /// `bitrate=`: the line's rate on the air in bit/s.
@@ -49,7 +49,7 @@ pub enum RadioPort {
 
 /// What a radio speaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Protocol {
+pub enum RadioProtocol {
     /// KISS.
     Kiss(KissOptions),
     /// The MeshCore companion protocol.
@@ -62,7 +62,7 @@ pub enum Protocol {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KissOptions {
     /// `call=`: sends AX.25 UI frames from this station; without it frames go out bare.
-    pub call: Option<CallSign>,
+    pub call: Option<Ax25CallSign>,
     /// `txdelay=`: carrier before the first bit, in units of 10 ms; without it the TNC's own.
     pub txdelay: Option<u8>,
     /// `persist=`: the chance to send in a free slot, (p + 1) / 256; without it the TNC's own.
@@ -244,7 +244,7 @@ impl RadioUrl {
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
         let mut options = Options::parse(query, scheme)?;
         let protocol = protocol(scheme, &mut options)?;
-        let reports = matches!(protocol, Protocol::Kiss(KissOptions { reports: true, .. }));
+        let reports = matches!(protocol, RadioProtocol::Kiss(KissOptions { reports: true, .. }));
         let port = if scheme.serial {
             let baud = if reports { 115_200 } else { scheme.baud };
             serial(place, scheme, options.number("baud", baud, 300..=4_000_000, BAUD)?)?
@@ -263,16 +263,16 @@ impl RadioUrl {
     /// The longest frame this radio may be handed at most; the radio itself may take less, and reports that as it comes up.
     pub fn frame_bytes_max(&self) -> usize {
         match &self.protocol {
-            Protocol::Kiss(options) => options.mtu,
-            Protocol::Meshcore(options) => options.mtu,
-            Protocol::Meshtastic(options) => options.mtu,
+            RadioProtocol::Kiss(options) => options.mtu,
+            RadioProtocol::Meshcore(options) => options.mtu,
+            RadioProtocol::Meshtastic(options) => options.mtu,
         }
     }
 
     /// The shortest frame this radio sends: a TNC built for AX.25 drops shorter ones.
     pub fn frame_bytes_min(&self) -> usize {
         match &self.protocol {
-            Protocol::Kiss(KissOptions { call: None, reports: false, .. }) => kiss::FRAME_BYTES_MIN,
+            RadioProtocol::Kiss(KissOptions { call: None, reports: false, .. }) => kiss::FRAME_BYTES_MIN,
             _ => 2,
         }
     }
@@ -288,10 +288,10 @@ impl FromStr for RadioUrl {
 
 const BAUD: &str = "a rate in bit/s from 300 to 4000000";
 
-fn protocol(scheme: &Scheme, options: &mut Options) -> Result<Protocol, RadioUrlError> {
+fn protocol(scheme: &Scheme, options: &mut Options) -> Result<RadioProtocol, RadioUrlError> {
     const BYTE: &str = "a number from 0 to 255";
     Ok(match scheme.name.split('+').next() {
-        Some("kiss") => Protocol::Kiss(KissOptions {
+        Some("kiss") => RadioProtocol::Kiss(KissOptions {
             call: options.call()?,
             txdelay: options.given("txdelay", 0..=255, "a number from 0 to 255, in units of 10 ms")?,
             persist: options.given("persist", 0..=255, BYTE)?,
@@ -300,7 +300,7 @@ fn protocol(scheme: &Scheme, options: &mut Options) -> Result<Protocol, RadioUrl
             reports: options.modem()?,
             mtu: options.mtu(KISS_MTU, kiss::FRAME_BYTES_MAX, "a number of bytes from 50 to 2000")?,
         }),
-        Some("meshcore") => Protocol::Meshcore(MeshcoreOptions {
+        Some("meshcore") => RadioProtocol::Meshcore(MeshcoreOptions {
             channel: options.number("channel", 1, 0..=255, BYTE)?,
             secret: options.secret()?,
             mtu: options.mtu(
@@ -309,7 +309,7 @@ fn protocol(scheme: &Scheme, options: &mut Options) -> Result<Protocol, RadioUrl
                 "a number of bytes from 50 to 165",
             )?,
         }),
-        _ => Protocol::Meshtastic(MeshtasticOptions {
+        _ => RadioProtocol::Meshtastic(MeshtasticOptions {
             channel: options.number("channel", 0, 0..=7, "a number from 0 to 7")?,
             hops: options.number("hops", 0, 0..=7, "a number from 0 to 7")?,
             mtu: options.mtu(
@@ -362,7 +362,7 @@ impl fmt::Display for RadioUrl {
             options.extend(value.map(|value| format!("{name}={value}")));
         };
         let name = match &self.protocol {
-            Protocol::Kiss(kiss) => {
+            RadioProtocol::Kiss(kiss) => {
                 option("call", kiss.call.map(|call| call.to_string()));
                 option("txdelay", kiss.txdelay.map(|n| n.to_string()));
                 option("persist", kiss.persist.map(|n| n.to_string()));
@@ -372,12 +372,12 @@ impl fmt::Display for RadioUrl {
                 option("mtu", (kiss.mtu != KISS_MTU).then(|| kiss.mtu.to_string()));
                 "kiss"
             }
-            Protocol::Meshcore(meshcore) => {
+            RadioProtocol::Meshcore(meshcore) => {
                 option("channel", Some(meshcore.channel.to_string()));
                 option("mtu", (meshcore.mtu != meshcore::PAYLOAD_BYTES).then(|| meshcore.mtu.to_string()));
                 "meshcore"
             }
-            Protocol::Meshtastic(meshtastic) => {
+            RadioProtocol::Meshtastic(meshtastic) => {
                 option("channel", Some(meshtastic.channel.to_string()));
                 option("hops", Some(meshtastic.hops.to_string()));
                 let mtu = meshtastic.mtu;
@@ -413,7 +413,7 @@ mod tests {
     fn each_kind_of_radio_has_its_defaults() {
         let kiss = RadioUrl::parse("kiss+tcp://localhost:8002").unwrap();
         assert_eq!(kiss.port, RadioPort::Tcp { host: "localhost".into(), port: 8002 });
-        let Protocol::Kiss(options) = kiss.protocol else { panic!("{kiss:?}") };
+        let RadioProtocol::Kiss(options) = kiss.protocol else { panic!("{kiss:?}") };
         assert_eq!((options.call, options.mtu, options.reports), (None, 255, false));
 
         let meshcore = RadioUrl::parse("meshcore+serial:///dev/ttyACM0").unwrap();
@@ -426,7 +426,7 @@ mod tests {
         assert_eq!(meshtastic.frame_bytes_max(), 231);
         assert_eq!(meshtastic.preset.as_deref(), Some("LongFast"));
         assert_eq!(meshtastic.region.as_deref(), Some("EU868"));
-        let Protocol::Meshtastic(options) = meshtastic.protocol else { panic!("{meshtastic:?}") };
+        let RadioProtocol::Meshtastic(options) = meshtastic.protocol else { panic!("{meshtastic:?}") };
         assert_eq!((options.channel, options.hops), (0, 0));
 
         let modem = RadioUrl::parse("kiss+serial://COM3?modem=meshcore").unwrap();

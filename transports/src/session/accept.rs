@@ -1,7 +1,7 @@
 //! The accepting side: how many strangers may knock at once, and what becomes of a connection.
 
 use super::Sessions;
-use super::carrier::{Carrier, Ended, Protocol, ReadHalf, SessionError, WriteHalf};
+use super::carrier::{Carrier, CarrierEnd, Protocol, ReadHalf, SessionError, WriteHalf};
 use super::greet::Side;
 use crate::address::Address;
 use crate::link::RejectReason;
@@ -42,7 +42,7 @@ fn counted(address: Address) -> Address {
 
 /// One unfinished handshake, counted while it lives.
 #[derive(Debug)]
-pub struct Place(Arc<HalfOpen>, Address);
+pub struct HalfOpenPlace(Arc<HalfOpen>, Address);
 
 impl HalfOpen {
     fn counts(&self) -> MutexGuard<'_, BTreeMap<Address, usize>> {
@@ -55,7 +55,7 @@ impl HalfOpen {
     }
 
     /// A place for one more from an address; `None` when there are as many as are allowed.
-    pub fn enter(self: &Arc<Self>, address: Address) -> Option<Place> {
+    pub fn enter(self: &Arc<Self>, address: Address) -> Option<HalfOpenPlace> {
         let address = counted(address);
         let mut counts = self.counts();
         let (total, own) = (counts.values().sum::<usize>(), counts.get(&address).copied().unwrap_or(0));
@@ -63,11 +63,11 @@ impl HalfOpen {
             return None;
         }
         counts.insert(address, own + 1);
-        Some(Place(self.clone(), address))
+        Some(HalfOpenPlace(self.clone(), address))
     }
 }
 
-impl Drop for Place {
+impl Drop for HalfOpenPlace {
     fn drop(&mut self) {
         let mut counts = self.0.counts();
         if let Some(own) = counts.get_mut(&self.1) {
@@ -85,8 +85,8 @@ impl Sessions {
         self: &Arc<Self>,
         carrier: Arc<dyn Carrier>,
         protocol: Protocol,
-        streams: impl Future<Output = Result<(ReadHalf, WriteHalf), Ended>>,
-        place: Place,
+        streams: impl Future<Output = Result<(ReadHalf, WriteHalf), CarrierEnd>>,
+        place: HalfOpenPlace,
         time_max: Duration,
     ) {
         let address = carrier.address();

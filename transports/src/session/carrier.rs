@@ -59,7 +59,7 @@ pub trait Carrier: fmt::Debug + Send + Sync + 'static {
     fn caps(&self, message_bytes_max: usize) -> LinkCaps;
 
     /// Why the connection is over; `None` while it is open.
-    fn ended(&self) -> Option<Ended>;
+    fn ended(&self) -> Option<CarrierEnd>;
 
     /// Closes the connection at once. The peer receives the code where the carrier has room for one.
     fn close(&self, code: Close);
@@ -144,7 +144,7 @@ impl Close {
 /// Why a connection is over, or never came to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Ended {
+pub enum CarrierEnd {
     /// This end closed it.
     #[error("closed by this node")]
     Here,
@@ -171,7 +171,7 @@ pub enum Ended {
     Failed,
 }
 
-impl Ended {
+impl CarrierEnd {
     /// What it means for a link.
     pub(super) fn down_reason(self) -> DownReason {
         match self {
@@ -210,7 +210,7 @@ pub enum SessionError {
     Duplicate,
     /// The connection ended before.
     #[error("the connection ended: {0}")]
-    Ended(#[from] Ended),
+    Ended(#[from] CarrierEnd),
     /// The stream ended before.
     #[error("the stream ended early")]
     Stream,

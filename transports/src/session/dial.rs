@@ -1,7 +1,7 @@
 //! The dialling side: which peers are due, and one attempt at all of a peer's addresses.
 #![allow(clippy::disallowed_methods, reason = "a driver reads the clock")]
 
-use super::carrier::{BoxFuture, Close, Connection, Ended, Protocol, SessionError};
+use super::carrier::{BoxFuture, CarrierEnd, Close, Connection, Protocol, SessionError};
 use super::greet::Side;
 use super::{Sessions, chance};
 use crate::address::{Address, PeerId};
@@ -32,13 +32,13 @@ pub trait Dial: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Ended`] with the reason; [`Ended::Silent`] after too long a wait.
+    /// [`CarrierEnd`] with the reason; [`CarrierEnd::Silent`] after too long a wait.
     fn connect(
         &self,
         peer: PeerId,
         address: Address,
         protocol: Protocol,
-    ) -> BoxFuture<'_, Result<Connection, Ended>>;
+    ) -> BoxFuture<'_, Result<Connection, CarrierEnd>>;
 
     /// Time a dial may take in all before the peer is due again.
     fn dial_max(&self) -> Duration {
@@ -172,13 +172,13 @@ impl Sessions {
     ) -> Result<(), SessionError> {
         let Connection { carrier, read, write } =
             dial.connect(peer, address, Protocol::Peer).await.map_err(|ended| match ended {
-                Ended::OtherKey => SessionError::Rejected(RejectReason::UnknownKey),
+                CarrierEnd::OtherKey => SessionError::Rejected(RejectReason::UnknownKey),
                 ended => ended.into(),
             })?;
         let streams = std::future::ready(Ok((read, write)));
         let result = self.start(carrier, streams, Side::Dialled, GREET_MAX).await;
         result.map_err(|error| match error {
-            SessionError::Ended(Ended::Peer(Some(Close::Duplicate))) => SessionError::Duplicate,
+            SessionError::Ended(CarrierEnd::Peer(Some(Close::Duplicate))) => SessionError::Duplicate,
             error => error,
         })
     }

@@ -4,10 +4,10 @@
 //! that works is never given up for another, so nothing sent after `Up` is lost to the choice.
 
 use super::Sessions;
-use super::carrier::{Carrier, Ended, ReadHalf, SessionError, WriteHalf};
+use super::carrier::{Carrier, CarrierEnd, ReadHalf, SessionError, WriteHalf};
 use super::frames::{Frames, send, write};
 use super::link::Link;
-use super::outbox::Outbox;
+use super::outbox::LinkOutbox;
 use crate::link::{DownReason, LinkEvent, RejectReason};
 use crate::stream::{Frame, Hello, MESSAGE_BYTES_MAX, VERSION};
 use std::future::Future;
@@ -31,7 +31,7 @@ impl Sessions {
     pub(super) async fn start(
         self: &Arc<Self>,
         carrier: Arc<dyn Carrier>,
-        streams: impl Future<Output = Result<(ReadHalf, WriteHalf), Ended>>,
+        streams: impl Future<Output = Result<(ReadHalf, WriteHalf), CarrierEnd>>,
         side: Side,
         time_max: Duration,
     ) -> Result<(), SessionError> {
@@ -51,7 +51,7 @@ impl Sessions {
     async fn greet(
         self: &Arc<Self>,
         carrier: &Arc<dyn Carrier>,
-        streams: impl Future<Output = Result<(ReadHalf, WriteHalf), Ended>>,
+        streams: impl Future<Output = Result<(ReadHalf, WriteHalf), CarrierEnd>>,
         side: Side,
     ) -> Result<(), SessionError> {
         let peer = carrier.peer();
@@ -75,7 +75,7 @@ impl Sessions {
             write(&mut out, &own).await?;
         }
         let message_bytes_max = MESSAGE_BYTES_MAX.min(hello.message_bytes_max as usize);
-        let (id, outbox) = (self.events.next_id(), Outbox::new(self.queue_bytes_max));
+        let (id, outbox) = (self.events.next_id(), LinkOutbox::new(self.queue_bytes_max));
         let link = Arc::new(Link::new(id, carrier.clone(), hello.boot, message_bytes_max, outbox));
         let chooses = self.id < peer;
         if !chooses && frames.next().await? != Frame::Chosen {
@@ -177,5 +177,5 @@ async fn transmit(sessions: &Sessions, link: &Link, mut out: WriteHalf, chooses:
 
 /// What the end of a stream means: the connection may know more.
 fn stream_ended(link: &Link) -> DownReason {
-    link.carrier.ended().map_or(DownReason::PeerClosed, Ended::down_reason)
+    link.carrier.ended().map_or(DownReason::PeerClosed, CarrierEnd::down_reason)
 }

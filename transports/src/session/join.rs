@@ -7,8 +7,8 @@
 //! one message frame.
 
 use super::Sessions;
-use super::accept::Place;
-use super::carrier::{Carrier, Close, Connection, Ended, Protocol, ReadHalf, WriteHalf};
+use super::accept::HalfOpenPlace;
+use super::carrier::{Carrier, CarrierEnd, Close, Connection, Protocol, ReadHalf, WriteHalf};
 use super::dial::{Dial, STAGGER};
 use super::frames::{Frames, send, write};
 use crate::address::{Address, PeerId};
@@ -48,9 +48,9 @@ impl Sessions {
     pub(super) async fn answer(
         &self,
         carrier: &dyn Carrier,
-        streams: impl Future<Output = Result<(ReadHalf, WriteHalf), Ended>>,
+        streams: impl Future<Output = Result<(ReadHalf, WriteHalf), CarrierEnd>>,
         time_max: Duration,
-        place: Place,
+        place: HalfOpenPlace,
     ) -> Result<(), RejectReason> {
         if !self.is_joining() {
             carrier.close(Close::NoInvite);
@@ -200,7 +200,7 @@ impl Ask {
         carrier.close(if broken { Close::BadFrame } else { Close::Done });
         match (answer, ended) {
             (Ok(Some(answer)), _) => Ok(answer),
-            (Ok(None), Some(Ended::Peer(Some(Close::TooMany)))) => Err(NoAnswer::Busy),
+            (Ok(None), Some(CarrierEnd::Peer(Some(Close::TooMany)))) => Err(NoAnswer::Busy),
             (Ok(None), Some(ended)) => Err(NoAnswer::Failed(ended.join_error(address))),
             (Ok(None), None) | (Err(_), _) => Err(NoAnswer::Failed(JoinError::Refused { address })),
         }

@@ -2,7 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "a driver reads the clock")]
 
 use super::carrier::{Carrier, Close};
-use super::outbox::Outbox;
+use super::outbox::LinkOutbox;
 use crate::address::PeerId;
 use crate::error::SendError;
 use crate::link::{DownReason, LinkCaps, LinkId};
@@ -23,7 +23,7 @@ pub struct Link {
     pub(super) peer: PeerId,
     pub(super) since: Instant,
     pub(super) boot: [u8; 8],
-    pub(super) outbox: Outbox,
+    pub(super) outbox: LinkOutbox,
     pub(super) carrier: Arc<dyn Carrier>,
     message_bytes_max: usize,
     ending: watch::Sender<Option<DownReason>>,
@@ -50,7 +50,7 @@ impl Link {
         carrier: Arc<dyn Carrier>,
         boot: [u8; 8],
         message_bytes_max: usize,
-        outbox: Outbox,
+        outbox: LinkOutbox,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -207,7 +207,7 @@ mod tests {
         let place = Address::Memory(1);
         let (stream, _other) = tokio::io::duplex(1);
         let carrier = Pipe::connection(stream, PeerId([1; 32]), place, Some(place), STREAM_CAPS).carrier;
-        let link = Link::new(LinkId(1), carrier, [0; 8], 100, Outbox::new(100));
+        let link = Link::new(LinkId(1), carrier, [0; 8], 100, LinkOutbox::new(100));
         let after = |seconds| link.since + Duration::from_secs(seconds);
         link.received(1);
         link.look(after(10));

@@ -32,11 +32,11 @@ mod outbox;
 mod pipe;
 
 pub use accept::{
-    HALF_OPEN_MAX, HALF_OPEN_PER_ADDRESS_MAX, HANDSHAKE_BUSY_MAX, HANDSHAKE_MAX, HalfOpen, JOINS_MAX, Place,
-    RETRY_ABOVE,
+    HALF_OPEN_MAX, HALF_OPEN_PER_ADDRESS_MAX, HANDSHAKE_BUSY_MAX, HANDSHAKE_MAX, HalfOpen, HalfOpenPlace,
+    JOINS_MAX, RETRY_ABOVE,
 };
 pub use carrier::{
-    BoxFuture, Carrier, Close, Connection, Ended, Liveness, Protocol, ReadHalf, SessionError, WriteHalf,
+    BoxFuture, Carrier, CarrierEnd, Close, Connection, Liveness, Protocol, ReadHalf, SessionError, WriteHalf,
 };
 pub(crate) use dial::at;
 pub use dial::{Dial, Dialler};
@@ -74,11 +74,11 @@ pub struct Sessions {
     /// True once everything is to end.
     stop: watch::Sender<bool>,
     events: Events,
-    table: Mutex<Table>,
+    table: Mutex<SessionTable>,
 }
 
 #[derive(Debug, Default)]
-struct Table {
+struct SessionTable {
     links: BTreeMap<LinkId, Arc<Link>>,
     by_peer: BTreeMap<PeerId, Arc<Link>>,
     book: Book,
@@ -301,7 +301,7 @@ impl Sessions {
         self.wake.notify_one();
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, SessionTable> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

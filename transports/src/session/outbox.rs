@@ -14,14 +14,14 @@ const BATCH_BYTES: usize = 64 << 10;
 
 /// A queue between [`Sessions::send`](super::Sessions::send) and the task that writes.
 #[derive(Debug)]
-pub(super) struct Outbox {
-    waiting: Mutex<Waiting>,
+pub(super) struct LinkOutbox {
+    waiting: Mutex<QueuedMessages>,
     ready: Notify,
     bytes_max: usize,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct QueuedMessages {
     messages: VecDeque<Vec<u8>>,
     cost_bytes: usize,
     ping: bool,
@@ -29,7 +29,7 @@ struct Waiting {
     refused: bool,
 }
 
-impl Outbox {
+impl LinkOutbox {
     pub(super) fn new(bytes_max: usize) -> Self {
         Self { waiting: Mutex::default(), ready: Notify::new(), bytes_max }
     }
@@ -91,7 +91,7 @@ impl Outbox {
         drained
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, QueuedMessages> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_refuses_and_reports_when_it_has_drained() {
-        let outbox = Outbox::new(200_000);
+        let outbox = LinkOutbox::new(200_000);
         let refused = (0..).find(|_| outbox.push(vec![0; 10_000]).is_err()).unwrap();
         assert_eq!(refused, 19);
         let mut out = Vec::new();
@@ -116,13 +116,13 @@ mod tests {
 
     #[test]
     fn empty_messages_are_bounded_too() {
-        let outbox = Outbox::new(3200);
+        let outbox = LinkOutbox::new(3200);
         assert_eq!((0..).find(|_| outbox.push(Vec::new()).is_err()), Some(100));
     }
 
     #[test]
     fn one_message_always_fits() {
-        let outbox = Outbox::new(10);
+        let outbox = LinkOutbox::new(10);
         assert_eq!(outbox.push(vec![0; 1000]), Ok(()));
         assert_eq!(outbox.push(vec![0; 1]), Err(SendError::Full));
     }

@@ -1,6 +1,6 @@
 //! A carrier made of a plain byte stream: TLS over a TCP or SOCKS connection, a pipe in memory.
 
-use super::carrier::{Carrier, Close, Connection, Ended};
+use super::carrier::{Carrier, CarrierEnd, Close, Connection};
 use crate::address::{Address, PeerId};
 use crate::link::{LinkCaps, Medium};
 use std::sync::{Arc, OnceLock};
@@ -14,7 +14,7 @@ pub struct Pipe {
     address: Address,
     dial_address: Option<Address>,
     caps: LinkCaps,
-    closed: OnceLock<Ended>,
+    closed: OnceLock<CarrierEnd>,
 }
 
 impl Pipe {
@@ -50,13 +50,13 @@ impl Carrier for Pipe {
         LinkCaps { message_bytes_max, ..self.caps.clone() }
     }
 
-    fn ended(&self) -> Option<Ended> {
+    fn ended(&self) -> Option<CarrierEnd> {
         self.closed.get().copied()
     }
 
     fn close(&self, _code: Close) {
         // A second close changes nothing.
-        let _ = self.closed.set(Ended::Here);
+        let _ = self.closed.set(CarrierEnd::Here);
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::RadioId;
-use super::dice::Dice;
+use super::EmulatedRadioId;
+use crate::split_mix::SplitMix64;
 
 /// How much of what one radio sends another does not get, collisions apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,14 +82,14 @@ struct RadioPair {
 /// The space between radios.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Propagation {
-    positions: BTreeMap<RadioId, Position>,
+    positions: BTreeMap<EmulatedRadioId, Position>,
     range_m: Option<u32>,
     loss: Loss,
-    pairs: BTreeMap<(RadioId, RadioId), RadioPair>,
+    pairs: BTreeMap<(EmulatedRadioId, EmulatedRadioId), RadioPair>,
 }
 
 impl Propagation {
-    pub(super) fn place(&mut self, radio: RadioId, position: Position) {
+    pub(super) fn place(&mut self, radio: EmulatedRadioId, position: Position) {
         self.positions.insert(radio, position);
     }
 
@@ -101,16 +101,16 @@ impl Propagation {
         self.loss = loss;
     }
 
-    pub(super) fn set_pair_loss(&mut self, from: RadioId, to: RadioId, loss: Loss) {
+    pub(super) fn set_pair_loss(&mut self, from: EmulatedRadioId, to: EmulatedRadioId, loss: Loss) {
         self.pairs.entry((from, to)).or_default().loss = Some(loss);
     }
 
-    pub(super) fn set_level_db(&mut self, from: RadioId, to: RadioId, level_db: Option<i32>) {
+    pub(super) fn set_level_db(&mut self, from: EmulatedRadioId, to: EmulatedRadioId, level_db: Option<i32>) {
         self.pairs.entry((from, to)).or_default().level_db = Some(level_db);
     }
 
     /// How loud one is at the other, in dB against an arbitrary zero; `None` if not heard.
-    pub(super) fn level_db(&self, from: RadioId, to: RadioId) -> Option<i32> {
+    pub(super) fn level_db(&self, from: EmulatedRadioId, to: EmulatedRadioId) -> Option<i32> {
         if from == to {
             return None;
         }
@@ -126,14 +126,20 @@ impl Propagation {
     }
 
     /// Draws whether a frame is lost on the way.
-    pub(super) fn loses(&mut self, from: RadioId, to: RadioId, bytes: usize, dice: &mut Dice) -> bool {
+    pub(super) fn loses(
+        &mut self,
+        from: EmulatedRadioId,
+        to: EmulatedRadioId,
+        bytes: usize,
+        rng: &mut SplitMix64,
+    ) -> bool {
         let pair = self.pairs.entry((from, to)).or_default();
         let loss = pair.loss.unwrap_or(self.loss);
         let turns = if pair.in_burst { loss.burst_ends_per_million } else { loss.burst_begins_per_million };
-        pair.in_burst ^= dice.chance(turns);
+        pair.in_burst ^= rng.chance(turns);
         let bits = if loss.bit_errors_per_million == 0 { 0 } else { 8 * bytes };
-        let is_damaged = (0..bits).any(|_| dice.chance(loss.bit_errors_per_million));
-        dice.chance(loss.single_per_million) || pair.in_burst || is_damaged
+        let is_damaged = (0..bits).any(|_| rng.chance(loss.bit_errors_per_million));
+        rng.chance(loss.single_per_million) || pair.in_burst || is_damaged
     }
 }
 
@@ -143,10 +149,11 @@ mod tests {
 
     #[test]
     fn wrong_bits_take_long_frames_before_short_ones() {
-        let (mut medium, mut dice) = (Propagation::default(), Dice::new(1));
+        let (mut medium, mut rng) = (Propagation::default(), SplitMix64::new(1));
         medium.set_loss(Loss::bit_errors(2_000));
         let mut arrived = |bytes| {
-            let frames = (0..10_000).map(|_| medium.loses(RadioId(0), RadioId(1), bytes, &mut dice));
+            let frames =
+                (0..10_000).map(|_| medium.loses(EmulatedRadioId(0), EmulatedRadioId(1), bytes, &mut rng));
             frames.filter(|lost| !lost).count()
         };
         // 0.998 to the power of the bits: 0.359, 0.017.
@@ -156,7 +163,7 @@ mod tests {
 
     #[test]
     fn distance_decides_until_somebody_says_otherwise() {
-        let [a, b, c] = [RadioId(0), RadioId(1), RadioId(2)];
+        let [a, b, c] = [EmulatedRadioId(0), EmulatedRadioId(1), EmulatedRadioId(2)];
         let mut medium = Propagation::default();
         assert_eq!(medium.level_db(a, b), Some(0));
         medium.place(b, Position { x_m: 300, y_m: 400 });

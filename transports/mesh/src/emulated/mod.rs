@@ -11,14 +11,13 @@
 //! again at [`Air::poll_timeout`]. Time is whatever milliseconds the owner passes, so real ones will do; it does
 //! not run backwards. Inside it runs in microseconds.
 
-mod dice;
 mod medium;
 mod tally;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::airtime::PhyRate;
-use dice::Dice;
+use crate::split_mix::SplitMix64;
 use medium::Propagation;
 use tally::Log;
 
@@ -38,7 +37,7 @@ const DUPLICATE_LAG_MS: u64 = 2_000;
 
 /// Names one radio of an [`Air`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RadioId(pub u16);
+pub struct EmulatedRadioId(pub u16);
 
 /// When a radio begins to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +94,7 @@ pub enum Busy {
 }
 
 #[derive(Clone, Debug)]
-struct Radio {
+struct EmulatedRadio {
     on: bool,
     frequency_hz: u32,
     access: Access,
@@ -111,32 +110,32 @@ struct Radio {
 struct FrameOnAir {
     on_air: OnAir,
     /// Who else sent while it was on air, on the same frequency or not: none of them could listen.
-    others: BTreeSet<RadioId>,
+    others: BTreeSet<EmulatedRadioId>,
     /// Those of them on the same frequency.
-    interferers: BTreeSet<RadioId>,
+    interferers: BTreeSet<EmulatedRadioId>,
 }
 
 #[derive(Clone, Debug)]
 enum Event {
-    End { radio: RadioId },
-    Attempt { radio: RadioId },
-    SecondCopy { to: RadioId, frame: Vec<u8> },
+    End { radio: EmulatedRadioId },
+    Attempt { radio: EmulatedRadioId },
+    SecondCopy { to: EmulatedRadioId, frame: Vec<u8> },
 }
 
 /// The channel.
 #[derive(Clone, Debug)]
 pub struct Air {
     line: PhyRate,
-    dice: Dice,
+    rng: SplitMix64,
     medium: Propagation,
     faults: Faults,
     capture_db: Option<u16>,
     now_us: u64,
-    radios: Vec<Radio>,
-    sending: BTreeMap<RadioId, FrameOnAir>,
+    radios: Vec<EmulatedRadio>,
+    sending: BTreeMap<EmulatedRadioId, FrameOnAir>,
     events: BTreeMap<(u64, u64), Event>,
     event_count: u64,
-    unread: VecDeque<(RadioId, Vec<u8>)>,
+    unread: VecDeque<(EmulatedRadioId, Vec<u8>)>,
     log: Log,
 }
 
@@ -145,7 +144,7 @@ impl Air {
     pub fn new(seed: u64, line: PhyRate) -> Self {
         Air {
             line,
-            dice: Dice::new(seed),
+            rng: SplitMix64::new(seed),
             medium: Propagation::default(),
             faults: Faults::default(),
             capture_db: None,
@@ -160,10 +159,10 @@ impl Air {
     }
 
     /// One more radio, which sends at once. Beyond [`RADIOS_MAX`] it is one that is never on.
-    pub fn add_radio(&mut self) -> RadioId {
-        let id = RadioId(self.radios.len().min(RADIOS_MAX) as u16);
+    pub fn add_radio(&mut self) -> EmulatedRadioId {
+        let id = EmulatedRadioId(self.radios.len().min(RADIOS_MAX) as u16);
         if self.radios.len() < RADIOS_MAX {
-            self.radios.push(Radio {
+            self.radios.push(EmulatedRadio {
                 on: true,
                 frequency_hz: 0,
                 access: Access::AtOnce,
@@ -177,21 +176,21 @@ impl Air {
     }
 
     /// Sets how a radio comes to send; what waits in it stays.
-    pub fn set_access(&mut self, radio: RadioId, access: Access) {
+    pub fn set_access(&mut self, radio: EmulatedRadioId, access: Access) {
         if let Some(radio) = self.radio_mut(radio) {
             radio.access = access;
         }
     }
 
     /// Tunes a radio; a frame then on its way to it is not heard.
-    pub fn set_frequency_hz(&mut self, radio: RadioId, frequency_hz: u32) {
+    pub fn set_frequency_hz(&mut self, radio: EmulatedRadioId, frequency_hz: u32) {
         if let Some(radio) = self.radio_mut(radio) {
             radio.frequency_hz = frequency_hz;
         }
     }
 
     /// Switches a radio off (its queue is gone, what it hears is lost; a frame on air goes out) or on.
-    pub fn set_on(&mut self, radio: RadioId, on: bool) {
+    pub fn set_on(&mut self, radio: EmulatedRadioId, on: bool) {
         if let Some(radio) = self.radio_mut(radio) {
             radio.on = on;
             radio.queue.clear();
@@ -199,7 +198,7 @@ impl Air {
     }
 
     /// Puts a radio somewhere; at first all stand at one place.
-    pub fn place(&mut self, radio: RadioId, position: Position) {
+    pub fn place(&mut self, radio: EmulatedRadioId, position: Position) {
         self.medium.place(radio, position);
     }
 
@@ -209,18 +208,18 @@ impl Air {
     }
 
     /// Sets whether one hears the other, wherever they are.
-    pub fn set_hears(&mut self, from: RadioId, to: RadioId, hears: bool) {
+    pub fn set_hears(&mut self, from: EmulatedRadioId, to: EmulatedRadioId, hears: bool) {
         self.medium.set_level_db(from, to, hears.then_some(0));
     }
 
     /// [`Air::set_hears`] both ways.
-    pub fn set_hear_each_other(&mut self, a: RadioId, b: RadioId, hear: bool) {
+    pub fn set_hear_each_other(&mut self, a: EmulatedRadioId, b: EmulatedRadioId, hear: bool) {
         self.set_hears(a, b, hear);
         self.set_hears(b, a, hear);
     }
 
     /// Sets how loud one is at the other, in dB against any zero, for the capture effect.
-    pub fn set_level_db(&mut self, from: RadioId, to: RadioId, level_db: i32) {
+    pub fn set_level_db(&mut self, from: EmulatedRadioId, to: EmulatedRadioId, level_db: i32) {
         self.medium.set_level_db(from, to, Some(level_db));
     }
 
@@ -236,7 +235,7 @@ impl Air {
     }
 
     /// What is lost from one radio to another, instead.
-    pub fn set_pair_loss(&mut self, from: RadioId, to: RadioId, loss: Loss) {
+    pub fn set_pair_loss(&mut self, from: EmulatedRadioId, to: EmulatedRadioId, loss: Loss) {
         self.medium.set_pair_loss(from, to, loss);
     }
 
@@ -255,7 +254,7 @@ impl Air {
     ///
     /// # Errors
     /// [`Busy`]: the frame is not sent.
-    pub fn transmit(&mut self, now_ms: u64, radio: RadioId, frame: Vec<u8>) -> Result<u64, Busy> {
+    pub fn transmit(&mut self, now_ms: u64, radio: EmulatedRadioId, frame: Vec<u8>) -> Result<u64, Busy> {
         self.advance(now_ms);
         let taken = self.take(radio, frame);
         if taken.is_err()
@@ -266,7 +265,7 @@ impl Air {
         taken
     }
 
-    fn take(&mut self, id: RadioId, frame: Vec<u8>) -> Result<u64, Busy> {
+    fn take(&mut self, id: EmulatedRadioId, frame: Vec<u8>) -> Result<u64, Busy> {
         let bytes = frame.len();
         let bytes_max = match self.line {
             PhyRate::LoRa { .. } => crate::airtime::FRAME_BYTES_MAX,
@@ -293,17 +292,17 @@ impl Air {
     }
 
     /// Whether a radio has nothing on air and nothing waiting, as of the last call with a time.
-    pub fn is_idle(&self, radio: RadioId) -> bool {
+    pub fn is_idle(&self, radio: EmulatedRadioId) -> bool {
         self.radio(radio).is_none_or(|radio| !radio.sending && radio.queue.is_empty())
     }
 
     /// Whether a radio hears a carrier, as of the last call with a time: what a modem reports as busy.
-    pub fn senses_carrier(&self, radio: RadioId) -> bool {
+    pub fn senses_carrier(&self, radio: EmulatedRadioId) -> bool {
         self.carrier_until_us(radio, 0).is_some()
     }
 
     /// The next frame that a radio has received by now, in order of time.
-    pub fn poll(&mut self, now_ms: u64) -> Option<(RadioId, Vec<u8>)> {
+    pub fn poll(&mut self, now_ms: u64) -> Option<(EmulatedRadioId, Vec<u8>)> {
         self.advance(now_ms);
         self.unread.pop_front()
     }
@@ -317,13 +316,13 @@ impl Air {
     }
 
     /// What a radio did and met; nothing of an unknown one.
-    pub fn stats(&self, radio: RadioId) -> RadioStats {
+    pub fn stats(&self, radio: EmulatedRadioId) -> RadioStats {
         self.radio(radio).map(|radio| radio.stats).unwrap_or_default()
     }
 
     /// Every radio with its stats.
-    pub fn all_stats(&self) -> impl Iterator<Item = (RadioId, RadioStats)> {
-        self.radios.iter().enumerate().map(|(n, radio)| (RadioId(n as u16), radio.stats))
+    pub fn all_stats(&self) -> impl Iterator<Item = (EmulatedRadioId, RadioStats)> {
+        self.radios.iter().enumerate().map(|(n, radio)| (EmulatedRadioId(n as u16), radio.stats))
     }
 
     /// The last [`LOG_FRAMES_MAX`] frames that have left the air, oldest first, as sent.
@@ -331,11 +330,11 @@ impl Air {
         self.log.iter()
     }
 
-    fn radio(&self, id: RadioId) -> Option<&Radio> {
+    fn radio(&self, id: EmulatedRadioId) -> Option<&EmulatedRadio> {
         self.radios.get(usize::from(id.0))
     }
 
-    fn radio_mut(&mut self, id: RadioId) -> Option<&mut Radio> {
+    fn radio_mut(&mut self, id: EmulatedRadioId) -> Option<&mut EmulatedRadio> {
         self.radios.get_mut(usize::from(id.0))
     }
 
@@ -360,7 +359,7 @@ impl Air {
         self.events.insert((at_us, self.event_count), event);
     }
 
-    fn attempt_at(&mut self, at_us: u64, id: RadioId) {
+    fn attempt_at(&mut self, at_us: u64, id: EmulatedRadioId) {
         let Some(radio) = self.radio_mut(id) else { return };
         if !radio.attempting && !radio.sending && !radio.queue.is_empty() {
             radio.attempting = true;
@@ -369,7 +368,7 @@ impl Air {
     }
 
     /// p-persistence: wait for a free channel, then begin or leave a slot to the others.
-    fn attempt(&mut self, id: RadioId) {
+    fn attempt(&mut self, id: EmulatedRadioId) {
         let Some(radio) = self.radio_mut(id) else { return };
         radio.attempting = false;
         let (persistence, slot_ms, detect_ms) = match radio.access {
@@ -379,7 +378,7 @@ impl Air {
         if let Some(until_us) = self.carrier_until_us(id, u64::from(detect_ms) * 1_000) {
             return self.attempt_at(until_us, id);
         }
-        if self.dice.below(256) > u64::from(persistence) {
+        if self.rng.below(256) > u64::from(persistence) {
             return self.attempt_at(self.now_us + u64::from(slot_ms.max(1)) * 1_000, id);
         }
         if let Some(frame) = self.radio_mut(id).and_then(|radio| radio.queue.pop_front()) {
@@ -388,7 +387,7 @@ impl Air {
     }
 
     /// Until when a radio hears another that has been on air for at least so long.
-    fn carrier_until_us(&self, id: RadioId, detect_us: u64) -> Option<u64> {
+    fn carrier_until_us(&self, id: EmulatedRadioId, detect_us: u64) -> Option<u64> {
         let frequency_hz = self.radio(id)?.frequency_hz;
         let heard = self.sending.values().filter(|sending| {
             sending.on_air.frequency_hz == frequency_hz
@@ -400,7 +399,7 @@ impl Air {
     }
 
     /// Puts a frame on air; returns when it ends, microseconds.
-    fn start(&mut self, id: RadioId, frame: Vec<u8>) -> u64 {
+    fn start(&mut self, id: EmulatedRadioId, frame: Vec<u8>) -> u64 {
         let airtime_us = self.line.frame_us(frame.len());
         let (start_us, end_us) = (self.now_us, self.now_us.saturating_add(airtime_us));
         let Some(radio) = self.radio_mut(id) else { return start_us };
@@ -428,27 +427,27 @@ impl Air {
     }
 
     /// A frame has left the air: each radio has it or has not.
-    fn end(&mut self, id: RadioId) {
+    fn end(&mut self, id: EmulatedRadioId) {
         let Some(transmission) = self.sending.remove(&id) else { return };
         if let Some(radio) = self.radio_mut(id) {
             radio.sending = false;
         }
-        for to in (0..self.radios.len()).map(|n| RadioId(n as u16)) {
+        for to in (0..self.radios.len()).map(|n| EmulatedRadioId(n as u16)) {
             self.receive(&transmission, to);
         }
         self.log.push(transmission.on_air);
         self.attempt_at(self.now_us, id);
     }
 
-    fn receive(&mut self, transmission: &FrameOnAir, to: RadioId) {
+    fn receive(&mut self, transmission: &FrameOnAir, to: EmulatedRadioId) {
         let on_air = &transmission.on_air;
         let Some(level_db) = self.medium.level_db(on_air.radio, to) else { return };
-        let tuned = |radio: &Radio| radio.on && radio.frequency_hz == on_air.frequency_hz;
+        let tuned = |radio: &EmulatedRadio| radio.on && radio.frequency_hz == on_air.frequency_hz;
         if !self.radio(to).is_some_and(tuned) {
             return;
         }
         // The way has its own mind, whatever else happens to the frame.
-        let lost = self.medium.loses(on_air.radio, to, on_air.frame.len(), &mut self.dice);
+        let lost = self.medium.loses(on_air.radio, to, on_air.frame.len(), &mut self.rng);
         let fault = if transmission.others.contains(&to) {
             |stats: &mut RadioStats| stats.missed_sending += 1
         } else if self.is_spoilt(transmission, to, level_db) {
@@ -463,7 +462,7 @@ impl Air {
         }
     }
 
-    fn is_spoilt(&self, transmission: &FrameOnAir, to: RadioId, level_db: i32) -> bool {
+    fn is_spoilt(&self, transmission: &FrameOnAir, to: EmulatedRadioId, level_db: i32) -> bool {
         let interferers = transmission.interferers.iter();
         let loudest_db = interferers.filter_map(|from| self.medium.level_db(*from, to)).max();
         match (loudest_db, self.capture_db) {
@@ -475,15 +474,15 @@ impl Air {
         }
     }
 
-    fn deliver(&mut self, to: RadioId, mut frame: Vec<u8>) {
-        if self.dice.chance(self.faults.duplicate_permille * 1_000) {
-            let at_us = self.now_us + 1_000 * (1 + self.dice.below(DUPLICATE_LAG_MS));
+    fn deliver(&mut self, to: EmulatedRadioId, mut frame: Vec<u8>) {
+        if self.rng.chance(self.faults.duplicate_permille * 1_000) {
+            let at_us = self.now_us + 1_000 * (1 + self.rng.below(DUPLICATE_LAG_MS));
             self.schedule(at_us, Event::SecondCopy { to, frame: frame.clone() });
             if let Some(radio) = self.radio_mut(to) {
                 radio.stats.duplicated += 1;
             }
         }
-        if self.dice.chance(self.faults.corrupt_permille * 1_000) && !frame.is_empty() {
+        if self.rng.chance(self.faults.corrupt_permille * 1_000) && !frame.is_empty() {
             self.flip(&mut frame);
             if let Some(radio) = self.radio_mut(to) {
                 radio.stats.corrupted += 1;
@@ -495,10 +494,10 @@ impl Air {
     /// Flips one to three different bits.
     fn flip(&mut self, frame: &mut [u8]) {
         let bits = frame.len() as u64 * 8;
-        let count = (1 + self.dice.below(3)).min(bits);
+        let count = (1 + self.rng.below(3)).min(bits);
         let mut flipped = BTreeSet::new();
         while (flipped.len() as u64) < count {
-            flipped.insert(self.dice.below(bits));
+            flipped.insert(self.rng.below(bits));
         }
         for bit in flipped {
             if let Some(byte) = frame.get_mut((bit / 8) as usize) {
@@ -507,7 +506,7 @@ impl Air {
         }
     }
 
-    fn hand_over(&mut self, to: RadioId, frame: Vec<u8>) {
+    fn hand_over(&mut self, to: EmulatedRadioId, frame: Vec<u8>) {
         let Some(radio) = self.radio_mut(to).filter(|radio| radio.on) else { return };
         radio.stats.heard_frames += 1;
         radio.stats.heard_bytes += frame.len() as u64;

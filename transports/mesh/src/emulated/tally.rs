@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::RadioId;
+use super::EmulatedRadioId;
 
 /// Frames kept for captures; the oldest go first.
 pub const LOG_FRAMES_MAX: usize = 4_096;
@@ -38,7 +38,7 @@ pub struct RadioStats {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OnAir {
     /// Who sent it.
-    pub radio: RadioId,
+    pub radio: EmulatedRadioId,
     /// On which frequency, Hz.
     pub frequency_hz: u32,
     /// From when, microseconds.

@@ -47,7 +47,7 @@ pub struct EpochAnnouncement {
 
 /// The sender that a frame of kind `Open` is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Address {
+pub struct SenderAddress {
     /// Low 4 bits of an epoch: of the one that opens, or of the frame that could not be opened.
     pub epoch_low: u8,
     /// Audience.
@@ -60,11 +60,11 @@ pub struct Address {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenFrame {
     /// An announcement, not verified yet.
-    Announcement(Address, EpochAnnouncement),
+    Announcement(SenderAddress, EpochAnnouncement),
     /// A part of one; the rest is missing still.
     Part,
     /// A peer asks for the announcement of that sender.
-    Request(Address),
+    Request(SenderAddress),
 }
 
 impl EpochAnnouncement {
@@ -81,7 +81,7 @@ impl EpochAnnouncement {
 
     /// The frame, or the frames where one does not hold it.
     pub fn encode(&self, alias: Alias, hint: Hint, frame_bytes_max: usize) -> Vec<Vec<u8>> {
-        let address = Address { epoch_low: self.epoch.low(), alias, hint }.encode();
+        let address = SenderAddress { epoch_low: self.epoch.low(), alias, hint }.encode();
         let body = self.to_bytes();
         if frame_bytes_max >= ANNOUNCEMENT_BYTES {
             return vec![[&address[..], &body].concat()];
@@ -122,7 +122,7 @@ impl EpochAnnouncement {
     }
 }
 
-impl Address {
+impl SenderAddress {
     /// The four bytes; alone they are a request.
     pub fn encode(&self) -> [u8; REQUEST_BYTES] {
         let [alias_0, alias_1] = self.alias.0;
@@ -145,7 +145,7 @@ pub struct EpochAnnouncements {
 
 #[derive(Debug)]
 struct PartialAnnouncement {
-    address: Address,
+    address: SenderAddress,
     check: [u8; 2],
     parts: Parts,
 }
@@ -154,7 +154,8 @@ impl EpochAnnouncements {
     /// Reads a frame of kind `Open`; `None` for what is none.
     pub fn decode(&mut self, frame: &[u8]) -> Option<OpenFrame> {
         let (&[first, alias_0, alias_1, hint], rest) = frame.split_first_chunk()?;
-        let address = Address { epoch_low: first & 0x0f, alias: Alias([alias_0, alias_1]), hint: Hint(hint) };
+        let address =
+            SenderAddress { epoch_low: first & 0x0f, alias: Alias([alias_0, alias_1]), hint: Hint(hint) };
         // No part begins with a zero byte.
         if frame.len() <= PADDED_BYTES_MAX && rest.iter().all(|byte| *byte == 0) {
             return Some(OpenFrame::Request(address));
@@ -172,7 +173,7 @@ impl EpochAnnouncements {
     }
 
     /// Takes a part; the body once all are there, `Some(None)` before.
-    fn join(&mut self, address: Address, rest: &[u8]) -> Option<Option<[u8; BODY_BYTES]>> {
+    fn join(&mut self, address: SenderAddress, rest: &[u8]) -> Option<Option<[u8; BODY_BYTES]>> {
         let (&[numbers, check_0, check_1], part) = rest.split_first_chunk()?;
         let (number, count, check) =
             (usize::from(numbers >> 4), usize::from(numbers & 0x0f), [check_0, check_1]);
@@ -257,7 +258,7 @@ mod tests {
 
     #[test]
     fn four_bytes_are_a_request() {
-        let address = Address { epoch_low: 7, alias: ALIAS, hint: HINT };
+        let address = SenderAddress { epoch_low: 7, alias: ALIAS, hint: HINT };
         assert_eq!(
             EpochAnnouncements::default().decode(&address.encode()),
             Some(OpenFrame::Request(address))

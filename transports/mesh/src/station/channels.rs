@@ -54,7 +54,7 @@ struct Listening {
 
 /// Who may have sent a frame, and under which key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Candidate {
+pub(super) struct SenderCandidate {
     pub(super) channel: PeerId,
     pub(super) sender: PeerId,
     pub(super) previous: bool,
@@ -77,7 +77,7 @@ pub struct WindowRecord {
 #[derive(Debug, Default)]
 pub(super) struct Channels {
     by_owner: BTreeMap<PeerId, Channel>,
-    index: BTreeMap<(Alias, Hint), Vec<Candidate>>,
+    index: BTreeMap<(Alias, Hint), Vec<SenderCandidate>>,
     aliases: BTreeSet<Alias>,
     /// From the last run: taken up when the window is first needed.
     recorded: BTreeMap<(PeerId, PeerId), WindowRecord>,
@@ -140,7 +140,7 @@ impl Channels {
         self.aliases.clear();
         for (owner, channel) in &self.by_owner {
             for (alias, previous, sender, hint) in headers(owner, channel) {
-                let candidate = Candidate { channel: *owner, sender, previous };
+                let candidate = SenderCandidate { channel: *owner, sender, previous };
                 self.index.entry((alias, hint)).or_default().push(candidate);
                 self.aliases.insert(alias);
             }
@@ -174,7 +174,7 @@ impl Channels {
         }
     }
 
-    pub(super) fn candidates(&self, alias: Alias, hint: Hint) -> &[Candidate] {
+    pub(super) fn candidates(&self, alias: Alias, hint: Hint) -> &[SenderCandidate] {
         self.index.get(&(alias, hint)).map_or(&[], Vec::as_slice)
     }
 

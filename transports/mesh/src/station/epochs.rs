@@ -1,6 +1,6 @@
 //! Boot epochs: our own, the newest of each peer, which to ask for and which to answer.
 
-use crate::frame::announcement::{Address, EpochAnnouncement};
+use crate::frame::announcement::{EpochAnnouncement, SenderAddress};
 use crate::frame::keys::{Alias, BootEpoch, Hint};
 use crate::peer::PeerId;
 use std::collections::BTreeMap;
@@ -151,7 +151,7 @@ pub(super) struct Epochs {
 
 /// What an announcement was, compared with what is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum News {
+pub(super) enum EpochNews {
     /// A newer epoch.
     Newer,
     /// The one that is known, perhaps with a later counter.
@@ -181,26 +181,26 @@ impl Epochs {
         peer: PeerId,
         announcement: EpochAnnouncement,
         wait_ms: u64,
-    ) -> News {
+    ) -> EpochNews {
         let news = match self.heard.get(&peer) {
-            None => News::Newer,
-            Some(known) if announcement.epoch.number > known.epoch.number => News::Newer,
-            Some(known) if announcement.epoch == known.epoch => News::Same,
-            Some(_) => News::Older,
+            None => EpochNews::Newer,
+            Some(known) if announcement.epoch.number > known.epoch.number => EpochNews::Newer,
+            Some(known) if announcement.epoch == known.epoch => EpochNews::Same,
+            Some(_) => EpochNews::Older,
         };
         match news {
-            News::Older => self.correct(now_ms, peer, wait_ms),
-            News::Newer => {
+            EpochNews::Older => self.correct(now_ms, peer, wait_ms),
+            EpochNews::Newer => {
                 self.heard.insert(peer, announcement);
             }
-            News::Same => {
+            EpochNews::Same => {
                 let known = self.heard.entry(peer).or_insert(announcement);
                 if announcement.counter > known.counter {
                     *known = announcement;
                 }
             }
         }
-        if news != News::Older {
+        if news != EpochNews::Older {
             self.failures.remove(&peer);
             if let Some((due, _)) = self.corrections.get_mut(&peer) {
                 *due = None;
@@ -226,7 +226,7 @@ impl Epochs {
     }
 
     /// A sender cannot be understood: it is asked for, unless it was of late.
-    pub(super) fn want(&mut self, now_ms: u64, address: Address, wait_ms: u64) {
+    pub(super) fn want(&mut self, now_ms: u64, address: SenderAddress, wait_ms: u64) {
         let name = (address.alias, address.hint);
         if self.wanted.len() >= WANTED_MAX && !self.wanted.contains_key(&name) {
             let rested = self.wanted.iter().filter(|(_, wanted)| wanted.due_ms.is_none());
@@ -246,7 +246,7 @@ impl Epochs {
     }
 
     /// We asked, or heard a peer ask. `jitter_ms`, so that not all who want it try again together.
-    pub(super) fn asked(&mut self, now_ms: u64, address: &Address, jitter_ms: u64) {
+    pub(super) fn asked(&mut self, now_ms: u64, address: &SenderAddress, jitter_ms: u64) {
         if let Some(wanted) = self.wanted.get_mut(&(address.alias, address.hint)) {
             wanted.not_before_ms = now_ms + wanted.wait_ms + jitter_ms;
             wanted.wait_ms = (wanted.wait_ms * 3 / 2).min(ASK_EVERY_MAX_MS);
@@ -261,10 +261,10 @@ impl Epochs {
     }
 
     /// The question that is due.
-    pub(super) fn question(&self, now_ms: u64) -> Option<Address> {
+    pub(super) fn question(&self, now_ms: u64) -> Option<SenderAddress> {
         let due = |wanted: &WantedAnnouncement| wanted.due_ms.is_some_and(|due| due <= now_ms);
         let (&(alias, hint), wanted) = self.wanted.iter().find(|(_, wanted)| due(wanted))?;
-        Some(Address { epoch_low: wanted.epoch_low, alias, hint })
+        Some(SenderAddress { epoch_low: wanted.epoch_low, alias, hint })
     }
 
     /// The correction that is due: whose, and what is known.

@@ -46,7 +46,7 @@ pub use epochs::{
 pub use fit::LONGER_AFTER_MS;
 pub use outbox::{METAS_MAX, QUEUE_FRAMES_MAX};
 pub use receive::{HELD_FRAMES_MAX, HELD_MS, SIGNATURES_AN_HOUR, SIGNATURES_AT_ONCE};
-pub use rejection::{Rejection, Rejections};
+pub use rejection::{FrameRejection, Rejections};
 pub use shown::BulkTransfer;
 pub use transmit::{SIGN_AGAIN_ASKED_FRAMES, SIGN_AGAIN_FRAMES};
 
@@ -259,11 +259,11 @@ pub struct Reception {
     /// could not be opened, our own.
     pub from: Option<PeerId>,
     /// What it was, or why it had no effect.
-    pub outcome: Result<Received, Rejection>,
+    pub outcome: Result<Received, FrameRejection>,
 }
 
 impl Reception {
-    fn unproved(outcome: Result<Received, Rejection>) -> Self {
+    fn unproved(outcome: Result<Received, FrameRejection>) -> Self {
         Reception { from: None, outcome }
     }
 }
@@ -600,7 +600,7 @@ impl Station {
         frame_ms + self.random.below(frame_ms * frames)
     }
 
-    fn reject(&mut self, rejection: Rejection) {
+    fn reject(&mut self, rejection: FrameRejection) {
         *self.rejections.entry(rejection).or_default() += 1;
     }
 }

@@ -1,16 +1,16 @@
 //! From a frame to what it means: window, tag, window again; announcements; what waits for them.
 
-use super::epochs::News;
-use super::{CALL_SIGN_BYTES_MAX, Received, Reception, Rejection, Station};
+use super::epochs::EpochNews;
+use super::{CALL_SIGN_BYTES_MAX, FrameRejection, Received, Reception, Station};
 use crate::airtime::FRAME_BYTES_MAX;
 use crate::bulk::fragment::Progress;
 use crate::bulk::repair::Budget;
-use crate::frame::announcement::{Address, EpochAnnouncement, OpenFrame};
+use crate::frame::announcement::{EpochAnnouncement, OpenFrame, SenderAddress};
 use crate::frame::keys::Mode;
 use crate::frame::window::Seen;
 use crate::frame::{Header, Kind, OVERHEAD_BYTES, PADDED_BYTES_MAX, Window, open, read_clear, write_clear};
 use crate::peer::PeerId;
-use crate::station::channels::Candidate;
+use crate::station::channels::SenderCandidate;
 use std::collections::{BTreeSet, VecDeque};
 
 /// Frames kept until their sender's boot epoch is known.
@@ -99,12 +99,12 @@ impl Station {
 
     fn hear(&mut self, now_ms: u64, frame: &[u8]) -> Reception {
         if frame.len() > FRAME_BYTES_MAX {
-            return Reception::unproved(Err(Rejection::TooLong));
+            return Reception::unproved(Err(FrameRejection::TooLong));
         }
-        let Some(first) = frame.first() else { return Reception::unproved(Err(Rejection::TooShort)) };
+        let Some(first) = frame.first() else { return Reception::unproved(Err(FrameRejection::TooShort)) };
         let outcome = match (Kind::of(*first), self.mode) {
-            (Kind::CALL_SIGN, _) => call_sign(frame).map(Received::CallSign).ok_or(Rejection::CallSign),
-            (Kind::JOIN | Kind::OPEN, Mode::SignedClear) => Err(Rejection::Kind),
+            (Kind::CALL_SIGN, _) => call_sign(frame).map(Received::CallSign).ok_or(FrameRejection::CallSign),
+            (Kind::JOIN | Kind::OPEN, Mode::SignedClear) => Err(FrameRejection::Kind),
             (Kind::JOIN, Mode::Encrypted) => Ok(Received::Join(frame.to_vec())),
             (Kind::OPEN, Mode::Encrypted) => self.hear_open(now_ms, frame),
             (_, Mode::SignedClear) => return self.hear_clear(now_ms, frame),
@@ -115,7 +115,7 @@ impl Station {
 
     fn hear_sealed(&mut self, now_ms: u64, frame: &[u8]) -> Reception {
         let header = Header::decode(frame).filter(|_| frame.len() >= OVERHEAD_BYTES);
-        let Some((header, _)) = header else { return Reception::unproved(Err(Rejection::TooShort)) };
+        let Some((header, _)) = header else { return Reception::unproved(Err(FrameRejection::TooShort)) };
         let candidates = self.channels.candidates(header.alias, header.hint).to_vec();
         if candidates.is_empty() {
             return Reception::unproved(self.strange(&header));
@@ -127,22 +127,26 @@ impl Station {
                 Err(why) => tried.push(why),
             }
         }
-        let address = Address { epoch_low: header.epoch_low, alias: header.alias, hint: header.hint };
+        let address = SenderAddress { epoch_low: header.epoch_low, alias: header.alias, hint: header.hint };
         // A reason that a later frame may lift comes first, then that it is a repetition; a false tag explains the least.
-        const ORDER: [Rejection; 5] = [
-            Rejection::UnknownEpoch,
-            Rejection::FarCounter,
-            Rejection::Replayed,
-            Rejection::TooOld,
-            Rejection::BadTag,
+        const ORDER: [FrameRejection; 5] = [
+            FrameRejection::UnknownEpoch,
+            FrameRejection::FarCounter,
+            FrameRejection::Replayed,
+            FrameRejection::TooOld,
+            FrameRejection::BadTag,
         ];
-        let why = ORDER.into_iter().find(|why| tried.contains(why)).unwrap_or(Rejection::InOurName);
+        let why = ORDER.into_iter().find(|why| tried.contains(why)).unwrap_or(FrameRejection::InOurName);
         Reception::unproved(self.not_opened(now_ms, frame, address, why, &candidates))
     }
 
     /// A header that names no member: of an audience of ours, or of another.
-    fn strange(&self, header: &Header) -> Result<Received, Rejection> {
-        if self.channels.knows(header.alias) { Err(Rejection::UnknownSender) } else { Ok(Received::Foreign) }
+    fn strange(&self, header: &Header) -> Result<Received, FrameRejection> {
+        if self.channels.knows(header.alias) {
+            Err(FrameRejection::UnknownSender)
+        } else {
+            Ok(Received::Foreign)
+        }
     }
 
     /// Reads the frame as one of this member.
@@ -152,22 +156,22 @@ impl Station {
     fn try_candidate(
         &mut self,
         now_ms: u64,
-        candidate: &Candidate,
+        candidate: &SenderCandidate,
         header: &Header,
         frame: &[u8],
-    ) -> Result<Reception, Rejection> {
-        let Candidate { channel, sender, previous } = candidate;
+    ) -> Result<Reception, FrameRejection> {
+        let SenderCandidate { channel, sender, previous } = candidate;
         if *sender == self.me {
             return self.try_own(candidate, header, frame);
         }
         let known = self.epochs.newest(sender).map(|announcement| (announcement.epoch, announcement.counter));
         let known = known.filter(|(epoch, _)| epoch.low() == header.epoch_low);
-        let (epoch, signed) = known.ok_or(Rejection::UnknownEpoch)?;
+        let (epoch, signed) = known.ok_or(FrameRejection::UnknownEpoch)?;
         let key = self.channels.key(channel, *previous).map(|key| key.frame_key(self.mode, sender, &epoch));
-        let key = key.ok_or(Rejection::UnknownSender)?;
+        let key = key.ok_or(FrameRejection::UnknownSender)?;
         let track = self.channels.track(channel, sender, epoch, signed);
-        let track = track.ok_or(Rejection::UnknownSender)?;
-        let mut why = Rejection::FarCounter;
+        let track = track.ok_or(FrameRejection::UnknownSender)?;
+        let mut why = FrameRejection::FarCounter;
         let mut opened = None;
         for (counter, check) in track.candidates(header.counter_low) {
             match check.map(|()| open(&key, frame, counter)) {
@@ -176,7 +180,7 @@ impl Station {
                     break;
                 }
                 // A tag that does not hold explains least, where another counter was seen.
-                Ok(None) if why == Rejection::FarCounter => why = Rejection::BadTag,
+                Ok(None) if why == FrameRejection::FarCounter => why = FrameRejection::BadTag,
                 Ok(None) => {}
                 Err(seen) => why = seen.into(),
             }
@@ -185,7 +189,7 @@ impl Station {
         let taken = track.take(counter);
         self.inbound.loss.heard(taken.ahead);
         if taken.leapt {
-            self.reject(Rejection::LedAway);
+            self.reject(FrameRejection::LedAway);
         }
         self.channels.took(channel, sender, *previous);
         if let Some(record) = self.channels.record(channel, sender) {
@@ -200,28 +204,28 @@ impl Station {
     /// A frame in our own name: come back to us, or not by us.
     fn try_own(
         &mut self,
-        candidate: &Candidate,
+        candidate: &SenderCandidate,
         header: &Header,
         frame: &[u8],
-    ) -> Result<Reception, Rejection> {
+    ) -> Result<Reception, FrameRejection> {
         let epoch = self.own.epoch;
         if epoch.low() != header.epoch_low {
             // Of another start of ours, or of a copy: its announcement will show it.
-            return Err(Rejection::InOurName);
+            return Err(FrameRejection::InOurName);
         }
         let key = self.channels.key(&candidate.channel, candidate.previous);
         let key = key.map(|key| key.frame_key(self.mode, &self.me, &epoch));
         let next = self.channels.next_counter(&candidate.channel);
         let mut window = Window::default();
         window.heard_signed(next);
-        let counter = window.infer(header.counter_low).ok_or(Rejection::FarCounter)?;
-        key.and_then(|key| open(&key, frame, counter)).ok_or(Rejection::BadTag)?;
+        let counter = window.infer(header.counter_low).ok_or(FrameRejection::FarCounter)?;
+        key.and_then(|key| open(&key, frame, counter)).ok_or(FrameRejection::BadTag)?;
         if counter < next {
             return Ok(Reception::unproved(Ok(Received::Echo)));
         }
         // Listeners have taken it, and take it from us no more.
         self.channels.leave_out(&candidate.channel, counter);
-        Ok(Reception::unproved(Err(Rejection::InOurName)))
+        Ok(Reception::unproved(Err(FrameRejection::InOurName)))
     }
 
     /// No candidate fits. Where the reason may be that we know too little, the frame is kept and its sender asked for.
@@ -229,17 +233,17 @@ impl Station {
         &mut self,
         now_ms: u64,
         frame: &[u8],
-        address: Address,
-        why: Rejection,
-        candidates: &[Candidate],
-    ) -> Result<Received, Rejection> {
+        address: SenderAddress,
+        why: FrameRejection,
+        candidates: &[SenderCandidate],
+    ) -> Result<Received, FrameRejection> {
         match why {
-            Rejection::Replayed => {
-                self.reject(Rejection::Replayed);
+            FrameRejection::Replayed => {
+                self.reject(FrameRejection::Replayed);
                 return Ok(Received::Duplicate);
             }
-            Rejection::UnknownEpoch | Rejection::FarCounter => self.hold(now_ms, frame),
-            Rejection::BadTag | Rejection::TooOld => {
+            FrameRejection::UnknownEpoch | FrameRejection::FarCounter => self.hold(now_ms, frame),
+            FrameRejection::BadTag | FrameRejection::TooOld => {
                 let others = candidates.iter().filter(|candidate| candidate.sender != self.me);
                 let failed = others.filter(|candidate| self.epochs.failed(candidate.sender)).count();
                 if failed == 0 {
@@ -250,7 +254,7 @@ impl Station {
         }
         let wait_ms = self.wait_ms(WAIT_FRAMES);
         self.epochs.want(now_ms, address, wait_ms);
-        if matches!(why, Rejection::BadTag | Rejection::TooOld) {
+        if matches!(why, FrameRejection::BadTag | FrameRejection::TooOld) {
             return Err(why);
         }
         self.reject(why);
@@ -294,7 +298,7 @@ impl Station {
 
     fn hear_clear(&mut self, now_ms: u64, frame: &[u8]) -> Reception {
         let Some((header, _)) = Header::decode(frame) else {
-            return Reception::unproved(Err(Rejection::TooShort));
+            return Reception::unproved(Err(FrameRejection::TooShort));
         };
         let Some(candidate) = self.channels.candidates(header.alias, header.hint).first().copied() else {
             return Reception::unproved(self.strange(&header));
@@ -303,11 +307,11 @@ impl Station {
             return Reception::unproved(Ok(Received::Echo));
         }
         let Some((header, payload)) = read_clear(frame) else {
-            return Reception::unproved(Err(Rejection::Padding));
+            return Reception::unproved(Err(FrameRejection::Padding));
         };
         // A repetition may be filled up otherwise.
         if self.is_repeated(now_ms, &write_clear(header, payload)) {
-            self.reject(Rejection::Replayed);
+            self.reject(FrameRejection::Replayed);
             return Reception::unproved(Ok(Received::Duplicate));
         }
         self.listener.heard(now_ms, candidate.channel, candidate.sender);
@@ -332,11 +336,11 @@ impl Station {
     fn understand(
         &mut self,
         now_ms: u64,
-        candidate: &Candidate,
+        candidate: &SenderCandidate,
         kind: Kind,
         payload: Vec<u8>,
-    ) -> Result<Received, Rejection> {
-        let Candidate { channel, sender: from, previous: under_previous_key } = *candidate;
+    ) -> Result<Received, FrameRejection> {
+        let SenderCandidate { channel, sender: from, previous: under_previous_key } = *candidate;
         let message = |kind, bytes| Received::Message { channel, from, kind, bytes, under_previous_key };
         if kind.is_message() {
             return Ok(message(kind, payload));
@@ -347,16 +351,16 @@ impl Station {
                 Ok(Progress::Duplicate) => Ok(Received::Duplicate),
                 Ok(Progress::Whole(whole)) => Kind::message(whole.kind)
                     .map(|kind| message(kind, whole.bytes))
-                    .ok_or(Rejection::Fragment),
-                Err(_) => Err(Rejection::Fragment),
+                    .ok_or(FrameRejection::Fragment),
+                Err(_) => Err(FrameRejection::Fragment),
             },
             Kind::NACK => {
                 let heard = self.listener.nack(now_ms, channel, from, &payload);
                 let queued = self.sender.nack(now_ms, channel, from, &payload);
                 self.fit_fragments(now_ms);
-                heard.and(queued).map(|_| Received::Nack).map_err(|_| Rejection::Nack)
+                heard.and(queued).map(|_| Received::Nack).map_err(|_| FrameRejection::Nack)
             }
-            _ => Err(Rejection::Kind),
+            _ => Err(FrameRejection::Kind),
         }
     }
 
@@ -370,8 +374,8 @@ impl Station {
         }
     }
 
-    fn hear_open(&mut self, now_ms: u64, frame: &[u8]) -> Result<Received, Rejection> {
-        match self.announcements.decode(frame).ok_or(Rejection::Announcement)? {
+    fn hear_open(&mut self, now_ms: u64, frame: &[u8]) -> Result<Received, FrameRejection> {
+        match self.announcements.decode(frame).ok_or(FrameRejection::Announcement)? {
             OpenFrame::Part => Ok(Received::Part),
             OpenFrame::Request(address) => {
                 let jitter_ms = self.wait_ms(WAIT_FRAMES);
@@ -391,9 +395,9 @@ impl Station {
     fn hear_announcement(
         &mut self,
         now_ms: u64,
-        address: Address,
+        address: SenderAddress,
         announcement: EpochAnnouncement,
-    ) -> Result<Received, Rejection> {
+    ) -> Result<Received, FrameRejection> {
         let candidates = self.channels.candidates(address.alias, address.hint);
         let named: BTreeSet<PeerId> = candidates.iter().map(|candidate| candidate.sender).collect();
         let signer = self.epochs.is_known(&announcement);
@@ -406,7 +410,7 @@ impl Station {
             others.into_iter().find(|peer| announcement.is_by(peer))
         });
         let Some(signer) = signer else {
-            return if named.is_empty() { Ok(Received::Foreign) } else { Err(Rejection::BadSignature) };
+            return if named.is_empty() { Ok(Received::Foreign) } else { Err(FrameRejection::BadSignature) };
         };
         if signer == self.me {
             return Ok(self.hear_own_announcement(now_ms, &announcement));
@@ -414,15 +418,15 @@ impl Station {
         let wait_ms = self.wait_ms(WAIT_FRAMES);
         let known = self.epochs.newest(&signer).copied();
         let news = self.epochs.take(now_ms, signer, announcement, wait_ms);
-        if news == News::Older {
-            return Err(Rejection::OldEpoch);
+        if news == EpochNews::Older {
+            return Err(FrameRejection::OldEpoch);
         }
         let channels = &self.channels;
         let is_it =
             |alias, hint| channels.candidates(alias, hint).iter().any(|candidate| candidate.sender == signer);
         self.epochs.found(is_it);
         self.try_held(now_ms);
-        if news == News::Same {
+        if news == EpochNews::Same {
             // Where its counter stood by its own word is what a restart goes by.
             if known.is_some_and(|known| announcement.counter > known.counter) {
                 self.records.heard.insert(signer, announcement);
@@ -451,11 +455,11 @@ impl Station {
     }
 }
 
-impl From<Seen> for Rejection {
+impl From<Seen> for FrameRejection {
     fn from(seen: Seen) -> Self {
         match seen {
-            Seen::Before => Rejection::Replayed,
-            Seen::TooOld => Rejection::TooOld,
+            Seen::Before => FrameRejection::Replayed,
+            Seen::TooOld => FrameRejection::TooOld,
         }
     }
 }

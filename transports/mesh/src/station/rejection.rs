@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 /// counted, and the station carries on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
 #[non_exhaustive]
-pub enum Rejection {
+pub enum FrameRejection {
     /// Shorter than a frame of its kind.
     #[error("shorter than any frame")]
     TooShort,
@@ -64,4 +64,4 @@ pub enum Rejection {
 }
 
 /// How often each happened.
-pub type Rejections = BTreeMap<Rejection, u64>;
+pub type Rejections = BTreeMap<FrameRejection, u64>;

@@ -7,7 +7,7 @@ use crate::PeerId;
 use crate::airtime::ledger::{Priority, Verdict};
 use crate::bulk::fragment::MessageId;
 use crate::frame::Kind;
-use crate::frame::announcement::{ANNOUNCEMENT_BYTES, Address, EpochAnnouncement, REQUEST_BYTES};
+use crate::frame::announcement::{ANNOUNCEMENT_BYTES, EpochAnnouncement, REQUEST_BYTES, SenderAddress};
 use crate::frame::keys::Mode;
 use std::collections::VecDeque;
 
@@ -17,7 +17,7 @@ pub(super) enum Work {
     CallSign,
     AnnouncementRest,
     Announcement,
-    Question(Address),
+    Question(SenderAddress),
     Correction(PeerId, EpochAnnouncement),
     Queue(Priority),
     Fragment(MessageId),
@@ -25,7 +25,7 @@ pub(super) enum Work {
 
 /// With the length of its frame and the priorities that it may be charged to.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Candidate {
+pub(super) struct WorkCandidate {
     pub(super) work: Work,
     pub(super) frame_bytes: usize,
     pub(super) priorities: [Priority; 2],
@@ -34,9 +34,9 @@ pub(super) struct Candidate {
 /// What cannot be put off goes into the reserved slice where upkeep's is used up.
 const UNAVOIDABLE: [Priority; 2] = [Priority::Upkeep, Priority::Control];
 
-impl Candidate {
+impl WorkCandidate {
     fn new(work: Work, frame_bytes: usize, priority: Priority) -> Self {
-        Candidate { work, frame_bytes, priorities: [priority; 2] }
+        WorkCandidate { work, frame_bytes, priorities: [priority; 2] }
     }
 }
 
@@ -108,7 +108,7 @@ impl Station {
     }
 
     /// The most urgent that is legal, and what it is charged to.
-    pub(super) fn choose(&mut self, now_ms: u64) -> Option<(Candidate, Priority)> {
+    pub(super) fn choose(&mut self, now_ms: u64) -> Option<(WorkCandidate, Priority)> {
         let candidates = self.candidates(now_ms);
         candidates.into_iter().find_map(|candidate| {
             let airtime_us = self.line.frame_us(candidate.frame_bytes);
@@ -119,8 +119,8 @@ impl Station {
     }
 
     /// What could be sent now, the most urgent first. Where the call sign or our announcement must go first, that alone.
-    fn candidates(&self, now_ms: u64) -> Vec<Candidate> {
-        let first = |work, frame_bytes| vec![Candidate { work, frame_bytes, priorities: UNAVOIDABLE }];
+    fn candidates(&self, now_ms: u64) -> Vec<WorkCandidate> {
+        let first = |work, frame_bytes| vec![WorkCandidate { work, frame_bytes, priorities: UNAVOIDABLE }];
         let work = self.work(now_ms);
         let call_due = match self.call_sign_due_ms() {
             Some(due_ms) => now_ms >= due_ms && (self.outbox.call.traffic_since || !work.is_empty()),
@@ -163,11 +163,11 @@ impl Station {
         self.outbox.call.due_ms(self.call_sign.as_ref()?)
     }
 
-    fn work(&self, now_ms: u64) -> Vec<Candidate> {
+    fn work(&self, now_ms: u64) -> Vec<WorkCandidate> {
         let mut work = Vec::new();
         for priority in Priority::ALL {
             if let Some(item) = self.outbox.queues.get(&priority).and_then(VecDeque::front) {
-                work.push(Candidate::new(Work::Queue(priority), self.frame_bytes(item), priority));
+                work.push(WorkCandidate::new(Work::Queue(priority), self.frame_bytes(item), priority));
             }
             if priority == Priority::Upkeep {
                 work.extend(self.upkeep(now_ms));
@@ -180,28 +180,29 @@ impl Station {
                 let frame_bytes = self.padded_bytes(waiting.payload_bytes);
                 // Who asks is not known for certain: repairs leave to what is new what bulk leaves.
                 let charged_as = if waiting.repair { Priority::Bulk } else { priority };
-                work.push(Candidate::new(Work::Fragment(waiting.message), frame_bytes, charged_as));
+                work.push(WorkCandidate::new(Work::Fragment(waiting.message), frame_bytes, charged_as));
             }
         }
         work
     }
 
-    fn upkeep(&self, now_ms: u64) -> impl Iterator<Item = Candidate> {
+    fn upkeep(&self, now_ms: u64) -> impl Iterator<Item = WorkCandidate> {
         let sealed = self.mode == Mode::Encrypted;
         let announcement_bytes = ANNOUNCEMENT_BYTES.min(self.fit.frame_bytes());
         let free_ms = self.outbox.provoked.free_ms();
         let is_free = free_ms <= now_ms;
         let own = self.own.due_ms(free_ms).is_some_and(|due_ms| due_ms <= now_ms);
-        let own = own.then(|| Candidate::new(Work::Announcement, announcement_bytes, Priority::Upkeep));
+        let own = own.then(|| WorkCandidate::new(Work::Announcement, announcement_bytes, Priority::Upkeep));
         let question = self.epochs.question(now_ms).filter(|_| is_free).map(Work::Question);
         let question_bytes = REQUEST_BYTES.max(self.frame_bytes_min);
-        let question = question.map(|work| Candidate::new(work, question_bytes, Priority::Upkeep));
+        let question = question.map(|work| WorkCandidate::new(work, question_bytes, Priority::Upkeep));
         let correction = self
             .epochs
             .correction(now_ms)
             .filter(|_| is_free)
             .map(|(peer, announcement)| Work::Correction(peer, announcement));
-        let correction = correction.map(|work| Candidate::new(work, announcement_bytes, Priority::Upkeep));
+        let correction =
+            correction.map(|work| WorkCandidate::new(work, announcement_bytes, Priority::Upkeep));
         question.into_iter().chain(own).chain(correction).filter(move |_| sealed)
     }
 

@@ -2,7 +2,7 @@
 
 use super::outbox::{Item, LastCallSign, Meta, QUEUE_FRAMES_MAX, Under};
 use super::receive::WAIT_FRAMES;
-use super::schedule::{Candidate, Work};
+use super::schedule::{Work, WorkCandidate};
 use super::{CallSign, FrameCharge, Outgoing, STATION_ACCOUNT, SendRefusal, Sent, Station, Transmit};
 use crate::airtime::ledger::{Account, Moment, Priority};
 use crate::bulk::fragment::MessageId;
@@ -203,7 +203,7 @@ impl Station {
     }
 
     /// Makes the frame; `None` if it cannot be made any more, and is gone.
-    fn take(&mut self, now_ms: u64, candidate: &Candidate) -> Option<(Vec<u8>, Account)> {
+    fn take(&mut self, now_ms: u64, candidate: &WorkCandidate) -> Option<(Vec<u8>, Account)> {
         let is_provoked = match candidate.work {
             Work::Question(_) | Work::Correction(..) => true,
             Work::Announcement => self.own.is_asked(),

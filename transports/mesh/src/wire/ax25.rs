@@ -9,7 +9,7 @@ use std::str::FromStr;
 /// Bytes in front of the payload of a frame that no repeater is named in.
 pub const HEADER_BYTES: usize = 16;
 /// Where our frames are addressed to: no station, but the name of what speaks.
-pub const DESTINATION: CallSign = CallSign { letters: *b"TOMBOL", ssid: 0 };
+pub const DESTINATION: Ax25CallSign = Ax25CallSign { letters: *b"TOMBOL", ssid: 0 };
 
 const ADDRESS_BYTES: usize = 7;
 const REPEATERS_MAX: usize = 8;
@@ -19,7 +19,7 @@ const NO_PROTOCOL: u8 = 0xF0;
 
 /// A station: a call sign and a number from 0 to 15 behind it, written `N0CALL-1`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CallSign {
+pub struct Ax25CallSign {
     /// Capital letters and digits, filled up with spaces.
     letters: [u8; 6],
     ssid: u8,
@@ -39,7 +39,7 @@ pub enum CallSignError {
     Ssid(String),
 }
 
-impl FromStr for CallSign {
+impl FromStr for Ax25CallSign {
     type Err = CallSignError;
 
     /// Small letters are taken as capitals; `-0` is the same as none.
@@ -59,7 +59,7 @@ impl FromStr for CallSign {
     }
 }
 
-impl fmt::Display for CallSign {
+impl fmt::Display for Ax25CallSign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let letters = self.letters.iter().take_while(|b| **b != b' ').map(|b| char::from(*b));
         letters.clone().try_for_each(|c| fmt::Write::write_char(f, c))?;
@@ -67,13 +67,13 @@ impl fmt::Display for CallSign {
     }
 }
 
-impl fmt::Debug for CallSign {
+impl fmt::Debug for Ax25CallSign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-impl CallSign {
+impl Ax25CallSign {
     /// The seven bytes of an address field: characters shifted left, then `c11ssid` and whether it is the last.
     fn encode(&self, command: bool, last: bool) -> [u8; ADDRESS_BYTES] {
         let mut out = [0; ADDRESS_BYTES];
@@ -101,9 +101,9 @@ impl CallSign {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UiFrame {
     /// The station that it is addressed to.
-    pub destination: CallSign,
+    pub destination: Ax25CallSign,
     /// Who sent it.
-    pub source: CallSign,
+    pub source: Ax25CallSign,
     /// Any bytes.
     pub payload: Vec<u8>,
 }
@@ -123,8 +123,8 @@ impl UiFrame {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (destination, rest) = bytes.split_first_chunk()?;
         let (source, mut rest) = rest.split_first_chunk()?;
-        let (destination, only) = CallSign::decode(destination)?;
-        let (source, mut last) = CallSign::decode(source)?;
+        let (destination, only) = Ax25CallSign::decode(destination)?;
+        let (source, mut last) = Ax25CallSign::decode(source)?;
         if only {
             return None;
         }
@@ -133,7 +133,7 @@ impl UiFrame {
                 break;
             }
             let (repeater, after) = rest.split_first_chunk()?;
-            last = CallSign::decode(repeater)?.1;
+            last = Ax25CallSign::decode(repeater)?.1;
             rest = after;
         }
         let ([control, protocol], payload) = rest.split_first_chunk()?;
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn call(text: &str) -> CallSign {
+    fn call(text: &str) -> Ax25CallSign {
         text.parse().unwrap()
     }
 
@@ -166,12 +166,12 @@ mod tests {
     fn call_signs_read_as_they_are_written() {
         assert_eq!(call("n0call-1").to_string(), "N0CALL-1");
         assert_eq!(call("OE1XYZ-0"), call("OE1XYZ"));
-        assert_eq!("".parse::<CallSign>(), Err(CallSignError::Length(0)));
-        assert_eq!("TOOLONG".parse::<CallSign>(), Err(CallSignError::Length(7)));
-        assert_eq!("DÖ1X".parse::<CallSign>(), Err(CallSignError::Character('Ö')));
-        assert_eq!("N0CALL-16".parse::<CallSign>(), Err(CallSignError::Ssid("16".into())));
-        assert_eq!("N0CALL-+1".parse::<CallSign>(), Err(CallSignError::Ssid("+1".into())));
-        assert_eq!("N0CALL-".parse::<CallSign>(), Err(CallSignError::Ssid("".into())));
+        assert_eq!("".parse::<Ax25CallSign>(), Err(CallSignError::Length(0)));
+        assert_eq!("TOOLONG".parse::<Ax25CallSign>(), Err(CallSignError::Length(7)));
+        assert_eq!("DÖ1X".parse::<Ax25CallSign>(), Err(CallSignError::Character('Ö')));
+        assert_eq!("N0CALL-16".parse::<Ax25CallSign>(), Err(CallSignError::Ssid("16".into())));
+        assert_eq!("N0CALL-+1".parse::<Ax25CallSign>(), Err(CallSignError::Ssid("+1".into())));
+        assert_eq!("N0CALL-".parse::<Ax25CallSign>(), Err(CallSignError::Ssid("".into())));
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub fn preamble_symbols(spreading_factor: u8) -> u16 {
 
 /// What a host asks of its radio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command<'a> {
+pub enum MeshcoreCommand<'a> {
     /// Who are you? Answered by [`Event::SelfInfo`].
     AppStart,
     /// Which firmware? Answered by [`Event::DeviceInfo`].
@@ -78,7 +78,7 @@ pub enum Command<'a> {
     SyncNext,
 }
 
-impl Command<'_> {
+impl MeshcoreCommand<'_> {
     /// The bytes to write.
     pub fn encode(&self) -> Vec<u8> {
         let mut body = Vec::with_capacity(HEADER_BYTES + BODY_BYTES_MAX);
@@ -155,7 +155,7 @@ pub enum Event {
     Message,
     /// Nothing heard is left.
     NoMore,
-    /// Something was heard; fetch it with [`Command::SyncNext`].
+    /// Something was heard; fetch it with [`MeshcoreCommand::SyncNext`].
     MessageWaiting,
     /// A packet of so many bytes passed on the air.
     Overheard {
@@ -209,13 +209,13 @@ impl ErrorCode {
 }
 
 /// Cuts what a radio sends into [`Event`]s.
-pub type Decoder = framed::Decoder<LengthPrefixed<Companion>>;
+pub type MeshcoreDecoder = framed::Decoder<LengthPrefixed<CompanionProtocol>>;
 
 /// The protocol, as the decoder needs it.
 #[derive(Clone, Copy, Debug)]
-pub struct Companion;
+pub struct CompanionProtocol;
 
-impl Prefixed for Companion {
+impl Prefixed for CompanionProtocol {
     type Event = Event;
     const START: &'static [u8] = &[TO_HOST];
     const BODY_BYTES_MIN: usize = 1;
@@ -306,7 +306,7 @@ mod tests {
     }
 
     fn decode(parts: &[&[u8]]) -> Vec<Event> {
-        let mut decoder = Decoder::default();
+        let mut decoder = MeshcoreDecoder::default();
         let mut events = vec![];
         for part in parts {
             decoder.push(part);
@@ -317,18 +317,18 @@ mod tests {
 
     #[test]
     fn commands_have_their_known_bytes() {
-        assert_eq!(Command::DeviceQuery.encode(), [0x3C, 2, 0, 22, 3]);
-        assert_eq!(Command::SyncNext.encode(), [0x3C, 1, 0, 10]);
-        assert_eq!(Command::AppStart.encode(), b"\x3C\x0F\0\x01\0\0\0\0\0\0\0tombolo");
-        let send = Command::SendChannelData { channel: 1, payload: b"hi" };
+        assert_eq!(MeshcoreCommand::DeviceQuery.encode(), [0x3C, 2, 0, 22, 3]);
+        assert_eq!(MeshcoreCommand::SyncNext.encode(), [0x3C, 1, 0, 10]);
+        assert_eq!(MeshcoreCommand::AppStart.encode(), b"\x3C\x0F\0\x01\0\0\0\0\0\0\0tombolo");
+        let send = MeshcoreCommand::SendChannelData { channel: 1, payload: b"hi" };
         assert_eq!(send.encode(), [0x3C, 7, 0, 62, 1, 0xFF, 0x74, 0xFF, b'h', b'i']);
-        let set = Command::SetChannel { index: 2, secret: &[9; 16] }.encode();
+        let set = MeshcoreCommand::SetChannel { index: 2, secret: &[9; 16] }.encode();
         assert_eq!(
             (set.len(), &set[..5], &set[5..13], &set[37..]),
             (53, &[0x3C, 50, 0, 32, 2][..], &b"tombolo\0"[..], &[9; 16][..])
         );
         // The firmware's buffer holds 172 bytes.
-        let longest = Command::SendChannelData { channel: 1, payload: &[0; PAYLOAD_BYTES] }.encode();
+        let longest = MeshcoreCommand::SendChannelData { channel: 1, payload: &[0; PAYLOAD_BYTES] }.encode();
         assert!(longest.len() - HEADER_BYTES <= 172);
     }
 
@@ -360,7 +360,7 @@ mod tests {
 
     #[test]
     fn a_datagram_that_claims_more_than_it_has_is_none() {
-        let mut decoder = Decoder::default();
+        let mut decoder = MeshcoreDecoder::default();
         decoder.push(&framed(&[27, 0, 0, 0, 1, 0, 0x74, 0xFF, 9, 1, 2, 3]));
         assert_eq!((decoder.next_event(), decoder.spoilt()), (None, 1));
     }
@@ -368,11 +368,11 @@ mod tests {
     #[test]
     fn a_consoles_text_is_passed_over_and_a_false_start_given_up() {
         assert_eq!(decode(&[b"boot ok\r\n", &framed(&[0])]), [Event::Ok]);
-        let mut decoder = Decoder::default();
+        let mut decoder = MeshcoreDecoder::default();
         decoder.push(b"rx > d");
         decoder.push(&framed(&[0]));
         assert_eq!(decoder.next_event(), Some(Event::Ok), "no frame has the 25632 bytes of \"> d\"");
-        let mut decoder = Decoder::default();
+        let mut decoder = MeshcoreDecoder::default();
         decoder.push(b"a>\x40\0b");
         decoder.push(&framed(&[0]));
         assert_eq!(decoder.next_event(), None);
@@ -409,7 +409,7 @@ mod tests {
         /// After any bytes whatever, giving up what began leads to the frame that follows.
         #[test]
         fn any_bytes_leave_it_in_step(bytes in prop::collection::vec(any::<u8>(), 0..3000)) {
-            let mut decoder = Decoder::default();
+            let mut decoder = MeshcoreDecoder::default();
             decoder.push(&bytes);
             while decoder.next_event().is_some() {}
             while decoder.held_bytes() > 0 {

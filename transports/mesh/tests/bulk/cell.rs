@@ -1,7 +1,7 @@
 //! A cell on virtual time: one node sends, the others listen, one frame is on the air at a time.
 
 use std::collections::VecDeque;
-use tombolo_mesh::PeerId;
+use tombolo_mesh::{PeerId, SplitMix64};
 use tombolo_mesh::bulk::fragment::{MemoryLimits, Message, MessageId, Progress, Sender, SenderLimits};
 use tombolo_mesh::bulk::repair::{Listener, OutNack};
 
@@ -19,8 +19,8 @@ pub(crate) fn peer(number: u8) -> PeerId {
 
 /// Bytes that no two seeds share.
 pub(crate) fn content(length: usize, seed: u64) -> Vec<u8> {
-    let mut dice = Dice(seed ^ 0x5eed);
-    (0..length).map(|_| dice.next() as u8).collect()
+    let mut rng = SplitMix64::new(seed ^ 0x5eed);
+    (0..length).map(|_| rng.bits() as u8).collect()
 }
 
 /// What the air does to a frame, for each that hears it by itself.
@@ -46,21 +46,9 @@ impl Faults {
     }
 }
 
-/// SplitMix64.
-#[derive(Debug)]
-pub(crate) struct Dice(pub u64);
-
-impl Dice {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub(crate) fn chance(&mut self, permille: u16) -> bool {
-        self.next() % 1000 < u64::from(permille)
-    }
+/// True so many times in a thousand; draws in any case.
+pub(crate) fn chance(rng: &mut SplitMix64, permille: u16) -> bool {
+    rng.below(1_000) < u64::from(permille)
 }
 
 /// A run of losses is over after so long: it is a matter of time, not of frames.
@@ -74,19 +62,19 @@ pub(crate) struct Path {
 }
 
 impl Path {
-    fn loses(&mut self, now_ms: u64, faults: &Faults, dice: &mut Dice) -> bool {
+    fn loses(&mut self, now_ms: u64, faults: &Faults, rng: &mut SplitMix64) -> bool {
         if faults.burst_frames <= 1 {
-            return dice.chance(faults.loss_permille);
+            return chance(rng, faults.loss_permille);
         }
         if now_ms - std::mem::replace(&mut self.last_ms, now_ms) > RUN_FORGOTTEN_MS {
-            self.losing = dice.chance(faults.loss_permille);
+            self.losing = chance(rng, faults.loss_permille);
             return self.losing;
         }
         // Leaves a run with 1/burst; enters one so often that the mean loss is what is asked for.
         let leave = 1000 / u64::from(faults.burst_frames);
         let loss = u64::from(faults.loss_permille);
         let enter = leave * loss / (1000 - loss).max(1);
-        let change = dice.next() % 1000 < if self.losing { leave } else { enter };
+        let change = rng.bits() % 1000 < if self.losing { leave } else { enter };
         self.losing ^= change;
         self.losing
     }
@@ -122,7 +110,7 @@ pub(crate) struct Cell {
     /// Listeners that hear nothing now.
     pub(crate) deaf: Vec<usize>,
     pub(crate) faults: Faults,
-    dice: Dice,
+    rng: SplitMix64,
 }
 
 impl Cell {
@@ -151,7 +139,7 @@ impl Cell {
             cut: false,
             deaf: Vec::new(),
             faults,
-            dice: Dice(seed),
+            rng: SplitMix64::new(seed),
         }
     }
 
@@ -207,26 +195,26 @@ impl Cell {
     }
 
     fn reach(&mut self, number: usize, payload: &[u8]) {
-        let (faults, dice) = (self.faults, &mut self.dice);
+        let (faults, rng) = (self.faults, &mut self.rng);
         let listener = &mut self.listeners[number];
-        let lost = listener.path.loses(self.now_ms, &faults, dice) || self.cut || self.deaf.contains(&number);
+        let lost = listener.path.loses(self.now_ms, &faults, rng) || self.cut || self.deaf.contains(&number);
         let mut arriving = Vec::new();
         if !lost {
             let mut payload = payload.to_vec();
-            if dice.chance(faults.corrupted_permille) {
-                let at = dice.next() as usize % payload.len();
-                payload[at] ^= 1 << (dice.next() % 8);
+            if chance(rng, faults.corrupted_permille) {
+                let at = rng.bits() as usize % payload.len();
+                payload[at] ^= 1 << (rng.bits() % 8);
             }
-            if dice.chance(faults.reordered_permille) {
+            if chance(rng, faults.reordered_permille) {
                 listener.held_back.push_back(payload);
             } else {
-                if dice.chance(faults.duplicated_permille) {
+                if chance(rng, faults.duplicated_permille) {
                     arriving.push(payload.clone());
                 }
                 arriving.push(payload);
             }
         }
-        if dice.chance(300) {
+        if chance(rng, 300) {
             arriving.extend(listener.held_back.pop_front());
         }
         for payload in arriving {
@@ -252,7 +240,7 @@ impl Cell {
         self.pass(NACK_AIRTIME_MS);
         self.nacks += 1;
         let (faults, from) = (self.faults, self.listeners[number].id);
-        let lost = self.listeners[number].back.loses(self.now_ms, &faults, &mut self.dice);
+        let lost = self.listeners[number].back.loses(self.now_ms, &faults, &mut self.rng);
         if !lost && !self.cut {
             let heard = self.sender.nack(self.now_ms, self.channel, from, &nack.payload);
             assert!(heard.is_ok() || faults.corrupted_permille > 0, "{heard:?}");
@@ -270,7 +258,7 @@ impl Cell {
 
     fn overhear(&mut self, except: Option<usize>, from: PeerId, nack: &OutNack) {
         for (number, listener) in self.listeners.iter_mut().enumerate() {
-            let lost = listener.path.loses(self.now_ms, &self.faults, &mut self.dice) || self.cut;
+            let lost = listener.path.loses(self.now_ms, &self.faults, &mut self.rng) || self.cut;
             if Some(number) != except && !lost {
                 let heard = listener.ear.nack(self.now_ms, self.channel, from, &nack.payload);
                 assert!(heard.is_ok() || self.faults.corrupted_permille > 0, "{heard:?}");

@@ -1,9 +1,9 @@
 //! Members that flood, forge and splice: memory and airtime stay bounded, the honest message goes on.
 
 use crate::KIND;
-use crate::cell::{Cell, Dice, FRAME_AIRTIME_MS, Faults, HOUR_MS, content, peer};
+use crate::cell::{Cell, FRAME_AIRTIME_MS, Faults, HOUR_MS, chance, content, peer};
 use proptest::prelude::*;
-use tombolo_mesh::PeerId;
+use tombolo_mesh::{PeerId, SplitMix64};
 use tombolo_mesh::bulk::fragment::{
     Assembler, FragmentError, MemoryLimits, OutFragment, Progress, Sender, SenderLimits, Source,
 };
@@ -27,16 +27,16 @@ proptest! {
     ) {
         let limits = MemoryLimits { bytes_max: 60_000, source_bytes_max: 20_000, messages_max: 20, source_messages_max: 6 };
         let mut listener = Listener::new(limits, FRAME_AIRTIME_MS, seed);
-        let mut dice = Dice(seed);
+        let mut rng = SplitMix64::new(seed);
         for now_ms in 0..1_500 {
-            let mut payload = content(payload_max - usize::from(dice.chance(300)), dice.next());
+            let mut payload = content(payload_max - usize::from(chance(&mut rng, 300)), rng.bits());
             // Most of them of few messages, of a layout that there is.
-            if dice.chance(900) {
+            if chance(&mut rng, 900) {
                 payload[0] = 0;
                 payload[1] %= 4;
-                payload[2] = if dice.chance(500) { 0x3f } else { 0x81 };
+                payload[2] = if chance(&mut rng, 500) { 0x3f } else { 0x81 };
             }
-            let sender = peer(dice.next() as u8 % senders);
+            let sender = peer(rng.bits() as u8 % senders);
             let _ = listener.fragment(now_ms * 100, peer(0), sender, &payload);
             let held = listener.assembler();
             prop_assert!(held.held_bytes() <= limits.bytes_max, "{} bytes", held.held_bytes());
@@ -57,9 +57,9 @@ proptest! {
         let mine = fragments(sender, channel, &first, 100);
         let other = fragments(sender, channel, &second, 100);
         let mut assembler = Assembler::new(MemoryLimits::default());
-        let mut dice = Dice(seed);
+        let mut rng = SplitMix64::new(seed);
         for (mine, other) in mine.iter().zip(&other) {
-            let mut payload = if dice.chance(500) { mine } else { other }.payload.clone();
+            let mut payload = if chance(&mut rng, 500) { mine } else { other }.payload.clone();
             payload[..2].copy_from_slice(&mine.payload[..2]);
             match assembler.receive(0, Source { channel, sender }, &payload) {
                 Ok(Progress::Whole(message)) => prop_assert!(message.bytes == first || message.bytes == second),

@@ -1,12 +1,12 @@
 //! A member who forges in every member's name, on the emulated channel at a duty cycle of 1 %: honest traffic goes on, no hour has
 //! more than is legal, memory stays bounded.
 
-use super::{Dice, identity, peer};
-use tombolo_mesh::PeerId;
+use super::{identity, peer};
+use tombolo_mesh::{PeerId, SplitMix64};
 use tombolo_mesh::airtime::ledger::{Account, BootId, HOUR_MS, Ledger, LedgerConfig, Moment, Priority};
 use tombolo_mesh::airtime::region::{Region, Usage};
 use tombolo_mesh::airtime::{Modulation, PhyRate};
-use tombolo_mesh::emulated::{Access, Air, Loss, RadioId};
+use tombolo_mesh::emulated::{Access, Air, EmulatedRadioId, Loss};
 use tombolo_mesh::frame::keys::{AudienceKey, BootEpoch, Mode};
 use tombolo_mesh::frame::{Counters, Header, Kind, seal};
 use tombolo_mesh::station::{
@@ -40,9 +40,9 @@ enum Attack {
 
 struct Field {
     air: Air,
-    radios: Vec<RadioId>,
+    radios: Vec<EmulatedRadioId>,
     stations: Vec<Station>,
-    dice: Dice,
+    rng: SplitMix64,
     /// Of what is forged in the name of each.
     series: Vec<Counters>,
     long: Vec<u8>,
@@ -72,14 +72,14 @@ fn station(node: usize) -> Station {
 impl Field {
     fn new() -> Self {
         let mut air = Air::new(4, LINE);
-        let radios: Vec<RadioId> = (0..MEMBERS).map(|_| air.add_radio()).collect();
+        let radios: Vec<EmulatedRadioId> = (0..MEMBERS).map(|_| air.add_radio()).collect();
         radios.iter().for_each(|radio| air.set_access(*radio, Access::TNC));
         air.set_loss(Loss::single(150));
         Field {
             air,
             radios,
             stations: (0..MEMBERS).map(station).collect(),
-            dice: Dice(5),
+            rng: SplitMix64::new(5),
             series: (0..MEMBERS).map(|_| Counters::starting_at(500)).collect(),
             long: (0..1_500_u32).map(|at| (at * 7 + at / 251) as u8).collect(),
             asked_for: None,
@@ -105,10 +105,10 @@ impl Field {
     }
 
     fn attack(&mut self, attack: Attack) -> Option<Vec<u8>> {
-        let random = self.dice.roll(u64::MAX).to_be_bytes();
+        let random = self.rng.below(u64::MAX).to_be_bytes();
         let whose = peer(0).as_bytes()[0];
         // In the name of any member but A.
-        let name = 1 + self.dice.roll(MEMBERS as u64 - 1) as usize;
+        let name = 1 + self.rng.below(MEMBERS as u64 - 1) as usize;
         let (kind, payload) = match attack {
             Attack::Nothing => return None,
             Attack::NacksForNothing => (Kind::NACK, vec![whose, random[0], random[1], 0, 1]),

@@ -3,7 +3,7 @@
 use super::{MTU_MIN, RadioUrlError, Scheme, meshcore};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use tombolo_mesh::wire::ax25::CallSign;
+use tombolo_mesh::wire::ax25::Ax25CallSign;
 
 /// What stands behind the question mark, taken out one by one; what is left over was unknown.
 pub(super) struct Options {
@@ -64,7 +64,7 @@ impl Options {
         self.number("mtu", default, MTU_MIN as u64..=max as u64, wanted)
     }
 
-    pub(super) fn call(&mut self) -> Result<Option<CallSign>, RadioUrlError> {
+    pub(super) fn call(&mut self) -> Result<Option<Ax25CallSign>, RadioUrlError> {
         let Some(value) = self.take("call") else { return Ok(None) };
         value.parse().map(Some).map_err(|source| RadioUrlError::CallSign { value, source })
     }

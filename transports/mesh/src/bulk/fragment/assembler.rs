@@ -10,7 +10,7 @@
 //!
 //! A message that got no new fragment for [`AGE_MAX_MS`] is dropped.
 
-use super::{AGE_MAX_MS, FragmentError, Layout, MessageId, Place, read_stream};
+use super::{AGE_MAX_MS, FragmentError, FragmentPlace, Layout, MessageId, read_stream};
 use crate::bulk::parity;
 use crate::bulk::repair::{Wanted, all};
 use crate::peer::PeerId;
@@ -99,7 +99,7 @@ pub struct Open {
 /// How often what happened; only ever grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Counts {
+pub struct AssemblerCounts {
     /// Messages delivered whole.
     pub delivered: u64,
     /// Fragments that brought nothing new.
@@ -129,7 +129,7 @@ pub struct Assembler {
     limits: MemoryLimits,
     open: BTreeMap<MessageKey, Assembly>,
     delivered: BTreeMap<Source, Delivered>,
-    counts: Counts,
+    counts: AssemblerCounts,
 }
 
 /// What a source has delivered, the latest last; an id is not remembered longer than its sender holds it.
@@ -169,7 +169,8 @@ impl Assembler {
         source: Source,
         payload: &[u8],
     ) -> Result<Progress, FragmentError> {
-        let result = Place::open(payload).and_then(|(place, shard)| self.place(now_ms, source, place, shard));
+        let result =
+            FragmentPlace::open(payload).and_then(|(place, shard)| self.place(now_ms, source, place, shard));
         let count = match &result {
             Ok(Progress::Part) => return result,
             Ok(Progress::Duplicate) => &mut self.counts.duplicates,
@@ -198,7 +199,7 @@ impl Assembler {
     }
 
     /// What happened so far.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> AssemblerCounts {
         self.counts
     }
 
@@ -243,7 +244,7 @@ impl Assembler {
         &mut self,
         now_ms: u64,
         source: Source,
-        place: Place,
+        place: FragmentPlace,
         shard: &[u8],
     ) -> Result<Progress, FragmentError> {
         let key = (source, place.id);
@@ -391,18 +392,18 @@ impl Assembly {
     }
 
     /// What a fragment is that brings nothing new; `None` for a new one.
-    fn compare(&self, place: Place, shard: &[u8]) -> Option<Result<Progress, FragmentError>> {
+    fn compare(&self, place: FragmentPlace, shard: &[u8]) -> Option<Result<Progress, FragmentError>> {
         let block = self.blocks.get(usize::from(place.block))?;
         if block.whole.is_some() {
             return Some(Ok(Progress::Duplicate));
         }
         let held = block.held.get(&place.index)?;
-        let Place { id, block, index, .. } = place;
+        let FragmentPlace { id, block, index, .. } = place;
         let conflict = FragmentError::Conflicting { id, block, index };
         Some(if **held == *shard { Ok(Progress::Duplicate) } else { Err(conflict) })
     }
 
-    fn insert(&mut self, place: Place, shard: &[u8], now_ms: u64) {
+    fn insert(&mut self, place: FragmentPlace, shard: &[u8], now_ms: u64) {
         let fragments = self.layout.fragments_of(place.block);
         let Some(block) = self.blocks.get_mut(usize::from(place.block)) else { return };
         block.held.insert(place.index, shard.into());

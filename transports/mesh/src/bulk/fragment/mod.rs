@@ -56,7 +56,7 @@
 mod assembler;
 mod sender;
 
-pub use assembler::{Assembler, Counts, MemoryLimits, Message, Open, Progress, Source};
+pub use assembler::{Assembler, AssemblerCounts, MemoryLimits, Message, Open, Progress, Source};
 pub use sender::{AGE_MAX_MS, ArrivalReport, OfferError, OutFragment, Sender, SenderLimits, Waiting};
 
 use crate::bulk::parity::{BLOCK_FRAGMENTS_MAX, PARITY_MAX};
@@ -202,14 +202,14 @@ impl Layout {
 
 /// Which fragment of which message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct FragmentPlace {
     pub(crate) id: MessageId,
     pub(crate) layout: Layout,
     pub(crate) block: u8,
     pub(crate) index: u8,
 }
 
-impl Place {
+impl FragmentPlace {
     /// The fragment's payload.
     pub(crate) fn seal(&self, shard: &[u8]) -> Vec<u8> {
         let mut payload = Vec::with_capacity(self.layout.header_bytes() + shard.len());

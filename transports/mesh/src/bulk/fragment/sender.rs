@@ -1,6 +1,6 @@
 //! The sending side: messages held for hours, their first burst, and what listeners ask for again.
 
-use super::{FRAGMENT_BYTES_MAX, KINDS, Layout, MESSAGE_BYTES_MAX, MessageId, PRINT_BYTES, Place};
+use super::{FRAGMENT_BYTES_MAX, FragmentPlace, KINDS, Layout, MESSAGE_BYTES_MAX, MessageId, PRINT_BYTES};
 use super::{STREAM_HEAD_BYTES, hash, write_stream};
 use crate::bulk::parity::{self, PARITY_MAX, Plan};
 use crate::bulk::repair::{
@@ -515,7 +515,7 @@ impl Held {
         let fragments = layout.fragments_of(block);
         let start = layout.fragments_before(block) * shard_bytes;
         let data = self.stream.get(start..start + fragments * shard_bytes)?;
-        let place = Place { id, layout, block, index };
+        let place = FragmentPlace { id, layout, block, index };
         debug_assert!(layout.header_bytes() + shard_bytes <= FRAGMENT_BYTES_MAX);
         match usize::from(index).checked_sub(fragments) {
             None => data.chunks(shard_bytes).nth(usize::from(index)).map(|shard| place.seal(shard)),

@@ -3,8 +3,11 @@
 use super::{
     BACKOFF_MAX_MS, Budget, NACK_BYTES_MIN, NackError, NackHead, SPREAD_FRAMES, WAIT_FRAMES, Wanted, whose,
 };
-use crate::bulk::fragment::{Assembler, FragmentError, MemoryLimits, MessageId, Place, Progress, Source};
+use crate::bulk::fragment::{
+    Assembler, FragmentError, FragmentPlace, MemoryLimits, MessageId, Progress, Source,
+};
 use crate::peer::PeerId;
+use crate::split_mix::SplitMix64;
 use std::collections::BTreeMap;
 
 /// The first wait for an answer beyond the time that the answer takes, in full frames; then it doubles.
@@ -40,7 +43,8 @@ pub struct OutNack {
 pub struct Listener {
     assembler: Assembler,
     frame_airtime_ms: u64,
-    dice: Dice,
+    /// Spreads the answers of several listeners; nothing secret comes of it.
+    jitter: SplitMix64,
     asks: BTreeMap<(Source, MessageId), NackTimer>,
     ears: BTreeMap<Source, Ear>,
     /// When a fragment was heard last on a channel.
@@ -76,7 +80,7 @@ impl Listener {
         Self {
             assembler: Assembler::new(limits),
             frame_airtime_ms: frame_airtime_ms.max(1),
-            dice: Dice(seed),
+            jitter: SplitMix64::new(seed),
             asks: BTreeMap::new(),
             ears: BTreeMap::new(),
             fragments: BTreeMap::new(),
@@ -117,7 +121,7 @@ impl Listener {
         let result = self.assembler.receive(now_ms, source, payload);
         self.forget_closed();
         self.heard(now_ms, channel, sender);
-        let Ok((place, _)) = Place::open(payload) else { return result };
+        let Ok((place, _)) = FragmentPlace::open(payload) else { return result };
         let fresh = matches!(result, Ok(Progress::Part | Progress::Whole(_)));
         if self.assembler.layout(&(source, place.id)).is_some() {
             self.expect_more(now_ms, source, place, fresh);
@@ -213,7 +217,7 @@ impl Listener {
     }
 
     /// After a fragment of an open message: more are to come, or it is time to ask.
-    fn expect_more(&mut self, now_ms: u64, source: Source, place: Place, fresh: bool) {
+    fn expect_more(&mut self, now_ms: u64, source: Source, place: FragmentPlace, fresh: bool) {
         let spread_ms = self.spread_ms();
         let airtime_ms = self.frame_airtime_ms;
         self.ear(now_ms, source);
@@ -242,7 +246,7 @@ impl Listener {
     /// After a question, ours or one as good: the time the answer takes, and a wait that doubles.
     fn wait_for_answer(&mut self, now_ms: u64, key: &(Source, MessageId), lacking: &[Wanted]) {
         let spread_ms = self.spread_ms();
-        let jitter = self.dice.below(512);
+        let jitter = self.jitter.below(512);
         let first_ms = self.frame_airtime_ms * BACKOFF_FIRST_FRAMES;
         let Some(ask) = self.asks.get_mut(key) else { return };
         ask.asked = true;
@@ -278,7 +282,7 @@ impl Listener {
     }
 
     fn spread_ms(&mut self) -> u64 {
-        self.dice.below(SPREAD_FRAMES * self.frame_airtime_ms)
+        self.jitter.below(SPREAD_FRAMES * self.frame_airtime_ms)
     }
 }
 
@@ -297,17 +301,4 @@ impl NackTimer {
 /// Whether what another asked for brings us what we lack of a block.
 fn covers(asked: &[Wanted], own: &Wanted) -> bool {
     asked.iter().any(|other| other.block == own.block && other.deficit >= own.deficit)
-}
-
-/// Numbers that differ from node to node (SplitMix64); nothing secret comes of them.
-#[derive(Debug)]
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound.max(1)
-    }
 }

@@ -19,7 +19,7 @@
 //! one cut by themselves. **Any** part of a message 1 that was answered calls for the same message 2 again, in frames no longer
 //! than it came in; when that may go out is the caller's decision, and no sooner than the rest of the burst is over
 //! ([`parts_to_come`]). What the payloads mean, whether the token is spent and what to answer is decided by the crate above: it checks
-//! that the identity named in the payload is the one that spoke ([`Request::is_from`]), **burns the token durably, then answers**.
+//! that the identity named in the payload is the one that spoke ([`HandshakeRequest::is_from`]), **burns the token durably, then answers**.
 
 use crate::frame::Kind;
 use crate::frame::keys::{Identity, agreement_key};
@@ -56,7 +56,7 @@ const PROLOGUE: &[u8] = b"tombolo-join-1";
 const PSK_CONTEXT: &str = "tombolo 2026 radio join psk 1";
 
 /// The hash of an invite's token, as the inviter keeps it.
-pub type TokenHash = [u8; 32];
+pub type InviteHash = [u8; 32];
 
 /// Why a frame or a message of a handshake is refused, or could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -101,7 +101,7 @@ impl Initiator {
     pub fn new(
         us: &Identity,
         inviter: &PeerId,
-        token: &TokenHash,
+        token: &InviteHash,
         payload: &[u8],
         ephemeral: [u8; 32],
     ) -> Result<Self, HandshakeError> {
@@ -141,21 +141,21 @@ impl fmt::Debug for Initiator {
 
 /// Names a request, for its answer: the hash of message 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId([u8; 32]);
+pub struct HandshakeId([u8; 32]);
 
 /// A peer that knows a token asks to join.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct HandshakeRequest {
     /// For [`Responder::answer`].
-    pub id: RequestId,
+    pub id: HandshakeId,
     /// The invite that it was made with.
-    pub token: TokenHash,
+    pub token: InviteHash,
     /// The joiner's payload.
     pub payload: Vec<u8>,
     speaker: [u8; 32],
 }
 
-impl Request {
+impl HandshakeRequest {
     /// Whether `identity` is the one that spoke. (An X25519 key has two ed25519 keys, of opposite sign: a signature in the payload
     /// names it.)
     pub fn is_from(&self, identity: &PeerId) -> bool {
@@ -171,22 +171,22 @@ pub enum HandshakeEvent {
     /// A part; more are missing.
     Part,
     /// A whole request, new to us: decide, and [`answer`](Responder::answer).
-    Request(Request),
+    Request(HandshakeRequest),
     /// A part of a request that was reported and is not answered yet.
-    Undecided(RequestId),
+    Undecided(HandshakeId),
     /// A part of a request that was answered: send [`frames`](Responder::frames) again.
-    Repeated(RequestId),
+    Repeated(HandshakeId),
 }
 
 /// A request and what became of it.
-struct Pending {
-    id: RequestId,
-    token: TokenHash,
+struct PendingRequest {
+    id: HandshakeId,
+    token: InviteHash,
     message: Vec<u8>,
     answer: Option<Vec<u8>>,
 }
 
-impl Pending {
+impl PendingRequest {
     /// Whether this is a part of it, however it was cut.
     fn has(&self, part: &Part<'_>) -> bool {
         prefix(&self.token) == part.prefix
@@ -198,9 +198,9 @@ impl Pending {
 /// The inviter's side: answers a joiner that knows the token of an open invite.
 pub struct Responder {
     us: Identity,
-    invites: BTreeSet<TokenHash>,
+    invites: BTreeSet<InviteHash>,
     half: PartialMessages,
-    requests: VecDeque<Pending>,
+    requests: VecDeque<PendingRequest>,
 }
 
 impl Responder {
@@ -211,7 +211,7 @@ impl Responder {
     }
 
     /// Which invites are heard: the open ones, and the spent ones whose joiner may have missed the answer.
-    pub fn set_invites(&mut self, invites: BTreeSet<TokenHash>) {
+    pub fn set_invites(&mut self, invites: BTreeSet<InviteHash>) {
         self.invites = invites;
     }
 
@@ -221,13 +221,13 @@ impl Responder {
     /// [`HandshakeError`] where the frame is no part of a handshake, or its sender does not know the token and the keys.
     pub fn receive(&mut self, frame: &[u8]) -> Result<HandshakeEvent, HandshakeError> {
         let part = Part::decode(frame)?;
-        let meant = |token: &&TokenHash| prefix(token) == part.prefix;
+        let meant = |token: &&InviteHash| prefix(token) == part.prefix;
         if part.direction != Direction::Request || !self.invites.iter().any(|token| meant(&token)) {
             return Ok(HandshakeEvent::Foreign);
         }
         // Byte for byte: a peer that has not heard a part cannot make it up.
         if let Some(known) = self.requests.iter().find(|pending| pending.has(&part)) {
-            let Pending { id, answer, .. } = known;
+            let PendingRequest { id, answer, .. } = known;
             return Ok(if answer.is_some() {
                 HandshakeEvent::Repeated(*id)
             } else {
@@ -235,21 +235,21 @@ impl Responder {
             });
         }
         let Some(message) = self.half.put(&part)? else { return Ok(HandshakeEvent::Part) };
-        let id = RequestId(*blake3::hash(&message).as_bytes());
+        let id = HandshakeId(*blake3::hash(&message).as_bytes());
         let mut invites = self.invites.iter().filter(meant);
         let request =
             invites.find_map(|token| self.open(id, token, &message)).ok_or(HandshakeError::Proof)?;
         if self.requests.len() >= REQUESTS_MAX {
             self.requests.pop_front();
         }
-        self.requests.push_back(Pending { id, token: request.token, message, answer: None });
+        self.requests.push_back(PendingRequest { id, token: request.token, message, answer: None });
         Ok(HandshakeEvent::Request(request))
     }
 
     /// Answers a request, with 32 random bytes used for this answer only. A second answer to one request changes nothing.
     pub fn answer(
         &mut self,
-        id: RequestId,
+        id: HandshakeId,
         payload: &[u8],
         ephemeral: [u8; 32],
     ) -> Result<(), HandshakeError> {
@@ -268,7 +268,7 @@ impl Responder {
     ///
     /// # Errors
     /// [`HandshakeError`] where no answer is kept for the request, or it takes more parts than there are numbers.
-    pub fn frames(&self, id: RequestId, frame_bytes_max: usize) -> Result<Vec<Vec<u8>>, HandshakeError> {
+    pub fn frames(&self, id: HandshakeId, frame_bytes_max: usize) -> Result<Vec<Vec<u8>>, HandshakeError> {
         let pending = self.requests.iter().find(|pending| pending.id == id);
         let answered = pending.and_then(|pending| Some((pending, pending.answer.as_ref()?)));
         let (pending, answer) = answered.ok_or(HandshakeError::Unknown)?;
@@ -276,15 +276,15 @@ impl Responder {
     }
 
     /// Drops a request without an answer; the same one is then reported again.
-    pub fn forget(&mut self, id: RequestId) {
+    pub fn forget(&mut self, id: HandshakeId) {
         self.requests.retain(|pending| pending.id != id);
     }
 
-    fn open(&self, id: RequestId, token: &TokenHash, message: &[u8]) -> Option<Request> {
+    fn open(&self, id: HandshakeId, token: &InviteHash, message: &[u8]) -> Option<HandshakeRequest> {
         let mut state = handshake(&self.us, &self.us.peer_id(), None, token, None);
         let payload = read(&mut state, message).ok()?;
         let speaker = state.get_remote_static()?.try_into().ok()?;
-        Some(Request { id, token: *token, payload, speaker })
+        Some(HandshakeRequest { id, token: *token, payload, speaker })
     }
 }
 
@@ -316,7 +316,7 @@ fn handshake(
     us: &Identity,
     inviter: &PeerId,
     inviter_key: Option<&[u8; 32]>,
-    token: &TokenHash,
+    token: &InviteHash,
     ephemeral: Option<[u8; 32]>,
 ) -> HandshakeState {
     let secret = us.agreement_secret();
@@ -352,7 +352,7 @@ fn read(state: &mut HandshakeState, message: &[u8]) -> Result<Vec<u8>, Handshake
     Ok(payload)
 }
 
-fn prefix(token: &TokenHash) -> [u8; 4] {
+fn prefix(token: &InviteHash) -> [u8; 4] {
     let [a, b, c, d, ..] = *token;
     [a, b, c, d]
 }

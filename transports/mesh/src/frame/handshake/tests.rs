@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-const TOKEN: TokenHash = [0x77; 32];
+const TOKEN: InviteHash = [0x77; 32];
 
 fn id(seed: u8) -> Identity {
     Identity::from_seed(&[seed; 32])

@@ -37,8 +37,8 @@ fn counters_forged_far_ahead_lock_nobody_out_and_are_counted() {
         say(&mut a, n, 1, b"true");
         assert_eq!(texts(&hear(&mut b, n, &frames(&mut a, n))), ["true"], "frame {n}");
     }
-    assert_eq!(b.rejections().get(&Rejection::LedAway), Some(&1));
-    assert_eq!(b.rejections().get(&Rejection::TooOld), None);
+    assert_eq!(b.rejections().get(&FrameRejection::LedAway), Some(&1));
+    assert_eq!(b.rejections().get(&FrameRejection::TooOld), None);
 }
 
 /// The one whose name is used hears it too, and so does the listener, or not: both go on where they are.

@@ -101,7 +101,7 @@ fn frames(station: &mut Station, now_ms: u64) -> Vec<Vec<u8>> {
 }
 
 /// What `listener` makes of these frames.
-fn hear(listener: &mut Station, now_ms: u64, frames: &[Vec<u8>]) -> Vec<Result<Received, Rejection>> {
+fn hear(listener: &mut Station, now_ms: u64, frames: &[Vec<u8>]) -> Vec<Result<Received, FrameRejection>> {
     let mut heard = Vec::new();
     for frame in frames {
         heard.push(listener.receive(now_ms, frame).outcome);
@@ -110,8 +110,8 @@ fn hear(listener: &mut Station, now_ms: u64, frames: &[Vec<u8>]) -> Vec<Result<R
     heard
 }
 
-fn texts(heard: &[Result<Received, Rejection>]) -> Vec<String> {
-    let text = |heard: &Result<Received, Rejection>| match heard {
+fn texts(heard: &[Result<Received, FrameRejection>]) -> Vec<String> {
+    let text = |heard: &Result<Received, FrameRejection>| match heard {
         Ok(Received::Message { bytes, .. }) => Some(String::from_utf8(bytes.clone()).unwrap()),
         _ => None,
     };
@@ -207,7 +207,7 @@ fn a_restored_backup_goes_beyond_what_its_peers_know() {
     let mut restored = station(1, &[1, 2], 20, StationRecords { own_epoch: Some(3), ..Default::default() });
     say(&mut restored, 0, 1, b"after");
     let sent = frames(&mut restored, 0);
-    assert_eq!(hear(&mut b, 1_000, &sent)[0], Err(Rejection::OldEpoch));
+    assert_eq!(hear(&mut b, 1_000, &sent)[0], Err(FrameRejection::OldEpoch));
     let answer = frames(&mut b, 20_000);
     let theirs = past.epoch();
     assert!(hear(&mut restored, 20_000, &answer).contains(&Ok(Received::OwnEpoch { theirs })));
@@ -306,7 +306,7 @@ fn a_frame_forged_in_our_name_does_not_lock_us_out() {
     let frame_key = key.frame_key(Mode::Encrypted, &peer(1), &a.epoch());
     let forged = seal(&frame_key, header, counters.take().unwrap(), b"false");
     assert_eq!(texts(&hear(&mut b, 1, std::slice::from_ref(&forged))), ["false"]);
-    assert_eq!(a.receive(1, &forged).outcome, Err(Rejection::InOurName));
+    assert_eq!(a.receive(1, &forged).outcome, Err(FrameRejection::InOurName));
     say(&mut a, 2, 1, b"second");
     assert_eq!(texts(&hear(&mut b, 2, &frames(&mut a, 2))), ["second"]);
 }

@@ -59,11 +59,11 @@ fn a_clear_frame_is_the_same_however_it_was_filled_up() {
     }
     let mut false_pad = frames_of_clear(&mut a);
     *false_pad.last_mut().unwrap() = 1;
-    assert_eq!(b.receive(100, &false_pad).outcome, Err(Rejection::Padding));
+    assert_eq!(b.receive(100, &false_pad).outcome, Err(FrameRejection::Padding));
     let mut long = frames_of_clear(&mut a);
     long.resize(PADDED_BYTES_MAX + 1, 0);
     long[0] += 1;
-    assert_eq!(b.receive(100, &long).outcome, Err(Rejection::Padding));
+    assert_eq!(b.receive(100, &long).outcome, Err(FrameRejection::Padding));
 }
 
 fn frames_of_clear(station: &mut Station) -> Vec<u8> {

@@ -28,7 +28,7 @@ pub const FRAME_BYTES_MIN: usize = 15;
 
 /// What a host sends to its TNC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command<'a> {
+pub enum KissCommand<'a> {
     /// Sends these bytes, at most [`FRAME_BYTES_MAX`].
     Data(&'a [u8]),
     /// Carrier before the first bit, in units of 10 ms.
@@ -45,7 +45,7 @@ pub enum Command<'a> {
     SetHardware(&'a [u8]),
 }
 
-impl Command<'_> {
+impl KissCommand<'_> {
     /// The bytes to write; `port` counts from 0 to 15.
     pub fn encode(&self, port: u8) -> Vec<u8> {
         let (command, one);
@@ -96,7 +96,7 @@ pub enum Event {
         /// The frame, at most [`FRAME_BYTES_MAX`] bytes.
         bytes: Vec<u8>,
     },
-    /// A SetHardware answer; of a MeshCore modem, [`modem::Report::parse`] reads it.
+    /// A SetHardware answer; of a MeshCore modem, [`modem::ModemReport::parse`] reads it.
     Hardware {
         /// Without the command byte.
         bytes: Vec<u8>,
@@ -105,17 +105,17 @@ pub enum Event {
 
 /// Cuts what a TNC sends into [`Event`]s. Whatever arrives, it is in step again at the next `FEND`. Commands that are for a
 /// TNC are skipped.
-pub type Decoder = framed::Decoder<KissFraming>;
+pub type KissDecoder = framed::Decoder<KissFraming>;
 
 /// Where in a KISS frame the stream is.
 #[derive(Debug, Default)]
 pub struct KissFraming {
     frame: Vec<u8>,
-    state: State,
+    state: KissState,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
+enum KissState {
     /// Before the first `FEND`, or in a frame that is too long or broken.
     #[default]
     Skipping,
@@ -129,12 +129,12 @@ impl Framing for KissFraming {
     fn step(&mut self, held: &mut VecDeque<u8>) -> Step<Event> {
         while let Some(byte) = held.pop_front() {
             if byte == FEND {
-                let before = std::mem::replace(&mut self.state, State::Inside);
+                let before = std::mem::replace(&mut self.state, KissState::Inside);
                 let frame = std::mem::take(&mut self.frame);
                 match before {
-                    State::Skipping => {}
-                    State::Escaped => return Step::Spoilt,
-                    State::Inside => {
+                    KissState::Skipping => {}
+                    KissState::Escaped => return Step::Spoilt,
+                    KissState::Inside => {
                         if let Some(event) = event(frame) {
                             return Step::Event(event);
                         }
@@ -142,7 +142,7 @@ impl Framing for KissFraming {
                 }
             } else if !self.take(byte) {
                 self.frame.clear();
-                self.state = State::Skipping;
+                self.state = KissState::Skipping;
                 return Step::Spoilt;
             }
         }
@@ -154,17 +154,17 @@ impl KissFraming {
     /// Takes a byte between two `FEND`s; false where it breaks the frame or makes it too long.
     fn take(&mut self, byte: u8) -> bool {
         let byte = match (self.state, byte) {
-            (State::Skipping, _) => return true,
-            (State::Inside, FESC) => {
-                self.state = State::Escaped;
+            (KissState::Skipping, _) => return true,
+            (KissState::Inside, FESC) => {
+                self.state = KissState::Escaped;
                 return true;
             }
-            (State::Inside, byte) => byte,
-            (State::Escaped, TFEND) => FEND,
-            (State::Escaped, TFESC) => FESC,
-            (State::Escaped, _) => return false,
+            (KissState::Inside, byte) => byte,
+            (KissState::Escaped, TFEND) => FEND,
+            (KissState::Escaped, TFESC) => FESC,
+            (KissState::Escaped, _) => return false,
         };
-        self.state = State::Inside;
+        self.state = KissState::Inside;
         self.frame.push(byte);
         // One more for the command byte.
         self.frame.len() <= FRAME_BYTES_MAX + 1
@@ -188,7 +188,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn decode(parts: &[&[u8]]) -> Vec<Event> {
-        let mut decoder = Decoder::default();
+        let mut decoder = KissDecoder::default();
         let mut events = Vec::new();
         for part in parts {
             decoder.push(part);
@@ -200,30 +200,30 @@ mod tests {
     /// The example of the KISS paper, and one with both escapes.
     #[test]
     fn known_frames_have_their_known_bytes() {
-        assert_eq!(Command::Data(b"TEST").encode(0), b"\xC0\x00TEST\xC0");
-        assert_eq!(Command::Data(b"Hello").encode(5), b"\xC0\x50Hello\xC0");
-        assert_eq!(Command::Data(&[0xC0, 0xDB]).encode(0), [0xC0, 0, 0xDB, 0xDC, 0xDB, 0xDD, 0xC0]);
-        assert_eq!(Command::TxDelay(30).encode(0), [0xC0, 1, 30, 0xC0]);
+        assert_eq!(KissCommand::Data(b"TEST").encode(0), b"\xC0\x00TEST\xC0");
+        assert_eq!(KissCommand::Data(b"Hello").encode(5), b"\xC0\x50Hello\xC0");
+        assert_eq!(KissCommand::Data(&[0xC0, 0xDB]).encode(0), [0xC0, 0, 0xDB, 0xDC, 0xDB, 0xDD, 0xC0]);
+        assert_eq!(KissCommand::TxDelay(30).encode(0), [0xC0, 1, 30, 0xC0]);
     }
 
     /// Port 12 with data makes a command byte that is itself a `FEND`.
     #[test]
     fn a_command_byte_is_escaped_as_well() {
-        let bytes = Command::Data(b"x").encode(12);
+        let bytes = KissCommand::Data(b"x").encode(12);
         assert_eq!(bytes, [0xC0, 0xDB, 0xDC, b'x', 0xC0]);
         assert_eq!(decode(&[&bytes]), [Event::Data { port: 12, bytes: b"x".to_vec() }]);
     }
 
     #[test]
     fn a_broken_escape_costs_one_frame() {
-        let good = Command::Data(b"good").encode(0);
+        let good = KissCommand::Data(b"good").encode(0);
         let events = decode(&[b"\xC0\x00ba\xDBd\xC0", &good]);
         assert_eq!(events, [Event::Data { port: 0, bytes: b"good".to_vec() }]);
     }
 
     #[test]
     fn a_frame_that_never_ends_is_let_go_of() {
-        let mut decoder = Decoder::default();
+        let mut decoder = KissDecoder::default();
         decoder.push(&[0xC0]);
         for _ in 0..1000 {
             decoder.push(&[0; 1000]);
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_flood_that_nobody_reads_is_bounded() {
-        let mut decoder = Decoder::default();
+        let mut decoder = KissDecoder::default();
         (0..100).for_each(|_| decoder.push(&[0xC0; 5000]));
         assert!(decoder.held.len() <= HELD_BYTES_MAX);
         assert!(decoder.spoilt() > 0);
@@ -250,7 +250,7 @@ mod tests {
             step in 1_usize..400,
         ) {
             let mut bytes = noise;
-            frames.iter().for_each(|frame| bytes.extend(Command::Data(frame).encode(0)));
+            frames.iter().for_each(|frame| bytes.extend(KissCommand::Data(frame).encode(0)));
             let got = decode(&bytes.chunks(step).collect::<Vec<_>>());
             let want: Vec<_> = frames.into_iter().map(|bytes| Event::Data { port: 0, bytes }).collect();
             prop_assert_eq!(got, want);
@@ -259,7 +259,7 @@ mod tests {
         /// After any bytes whatever, a frame that follows is heard.
         #[test]
         fn any_bytes_leave_it_in_step(bytes in prop::collection::vec(any::<u8>(), 0..5000)) {
-            let good = Command::Data(b"the tide is out").encode(3);
+            let good = KissCommand::Data(b"the tide is out").encode(3);
             let events = decode(&[&bytes, &good]);
             prop_assert_eq!(events.last(), Some(&Event::Data { port: 3, bytes: b"the tide is out".to_vec() }));
         }

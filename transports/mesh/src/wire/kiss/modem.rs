@@ -2,7 +2,7 @@
 //!
 //! After `docs/kiss_modem_protocol.md` of the MeshCore project (firmware version 1 and later): a request is a sub-command and
 //! its data, the answer is the sub-command with the high bit set; 0xF0 and above come unasked. One packet may be
-//! pending: a second is dropped, by newer firmware with [`Report::Error`]`(`[`TX_BUSY`]`)`, by older without a word.
+//! pending: a second is dropped, by newer firmware with [`ModemReport::Error`]`(`[`TX_BUSY`]`)`, by older without a word.
 
 /// Asks for the radio's frequency and modulation.
 pub const GET_RADIO: &[u8] = &[0x0B];
@@ -24,7 +24,7 @@ pub fn get_airtime(bytes: u8) -> [u8; 2] {
 
 /// One SetHardware frame of the modem.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Report {
+pub enum ModemReport {
     /// The pending packet is through: on the air, or failed.
     TxDone {
         /// Whether it went out.
@@ -63,7 +63,7 @@ pub enum Report {
     Other(u8),
 }
 
-impl Report {
+impl ModemReport {
     /// Reads a SetHardware frame, without its command byte; `None` if it is empty or too short for what it claims to be.
     /// Later fields are passed over.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
@@ -104,10 +104,10 @@ mod tests {
 
     #[test]
     fn what_the_modem_says_is_understood() {
-        assert_eq!(Report::parse(&[0xF1, 7]), Some(Report::Error(TX_BUSY)));
-        assert_eq!(Report::parse(&[0xF8, 1]), Some(Report::TxDone { sent: true }));
-        assert_eq!(Report::parse(&[0x8F, 0x10, 0x27, 0, 0]), Some(Report::Airtime { ms: 10_000 }));
-        let radio = Report::Radio {
+        assert_eq!(ModemReport::parse(&[0xF1, 7]), Some(ModemReport::Error(TX_BUSY)));
+        assert_eq!(ModemReport::parse(&[0xF8, 1]), Some(ModemReport::TxDone { sent: true }));
+        assert_eq!(ModemReport::parse(&[0x8F, 0x10, 0x27, 0, 0]), Some(ModemReport::Airtime { ms: 10_000 }));
+        let radio = ModemReport::Radio {
             frequency_hz: 869_618_000,
             bandwidth_hz: 62_500,
             spreading_factor: 8,
@@ -117,11 +117,11 @@ mod tests {
         bytes.extend(869_618_000_u32.to_le_bytes());
         bytes.extend(62_500_u32.to_le_bytes());
         bytes.extend([8, 8, 99]);
-        assert_eq!(Report::parse(&bytes), Some(radio));
-        assert_eq!(Report::parse(&bytes[..10]), None);
+        assert_eq!(ModemReport::parse(&bytes), Some(radio));
+        assert_eq!(ModemReport::parse(&bytes[..10]), None);
         assert_eq!(
-            Report::parse(&[0xF9, 0xF0, 0x9C]),
-            Some(Report::Signal { snr_quarter_db: -16, rssi_dbm: -100 })
+            ModemReport::parse(&[0xF9, 0xF0, 0x9C]),
+            Some(ModemReport::Signal { snr_quarter_db: -16, rssi_dbm: -100 })
         );
     }
 
@@ -129,7 +129,7 @@ mod tests {
         /// Any bytes are a report or none.
         #[test]
         fn any_bytes_are_a_report_or_none(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
-            if let Some(Report::DeviceName(name)) = Report::parse(&bytes) {
+            if let Some(ModemReport::DeviceName(name)) = ModemReport::parse(&bytes) {
                 prop_assert!(name.chars().count() <= NAME_CHARS_MAX);
             }
         }

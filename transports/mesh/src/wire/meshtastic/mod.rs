@@ -58,7 +58,7 @@ pub fn signs_broadcasts(firmware: Option<&str>) -> bool {
 
 /// What a host sends to its radio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command<'a> {
+pub enum MeshtasticCommand<'a> {
     /// Asks for everything it is set to; answered up to [`Event::ConfigComplete`] with the same number.
     WantConfig(u32),
     /// A sign of life, answered by [`Event::QueueStatus`].
@@ -76,7 +76,7 @@ pub enum Command<'a> {
     },
 }
 
-impl Command<'_> {
+impl MeshtasticCommand<'_> {
     /// The bytes to write.
     pub fn encode(&self) -> Vec<u8> {
         let message = match self {
@@ -128,7 +128,7 @@ pub enum Event {
         /// The version as people write it.
         firmware: String,
     },
-    /// The answer to [`Command::WantConfig`] is complete.
+    /// The answer to [`MeshtasticCommand::WantConfig`] is complete.
     ConfigComplete(u32),
     /// It restarted; its settings of this session are forgotten.
     Rebooted,
@@ -218,7 +218,7 @@ pub struct Packet {
 }
 
 /// Cuts what a radio sends into [`Event`]s.
-pub type Decoder = framed::Decoder<LengthPrefixed<StreamApi>>;
+pub type MeshtasticDecoder = framed::Decoder<LengthPrefixed<StreamApi>>;
 
 /// The protocol, as the decoder needs it.
 #[derive(Clone, Copy, Debug)]
@@ -359,7 +359,7 @@ mod tests {
     }
 
     fn decode(parts: &[&[u8]]) -> Vec<Event> {
-        let mut decoder = Decoder::default();
+        let mut decoder = MeshtasticDecoder::default();
         let mut events = vec![];
         for part in parts {
             decoder.push(part);
@@ -371,9 +371,10 @@ mod tests {
     /// As the official client's library writes the same messages.
     #[test]
     fn commands_have_the_bytes_of_the_official_library() {
-        assert_eq!(Command::WantConfig(CONFIG_ONLY).encode(), hex("94c3 0004 18ac9e04"));
-        assert_eq!(Command::Heartbeat.encode(), hex("94c3 0002 3a00"));
-        let broadcast = Command::Broadcast { id: 0x1234_5678, channel: 2, hops: 3, payload: b"tide" };
+        assert_eq!(MeshtasticCommand::WantConfig(CONFIG_ONLY).encode(), hex("94c3 0004 18ac9e04"));
+        assert_eq!(MeshtasticCommand::Heartbeat.encode(), hex("94c3 0002 3a00"));
+        let broadcast =
+            MeshtasticCommand::Broadcast { id: 0x1234_5678, channel: 2, hops: 3, payload: b"tide" };
         assert_eq!(
             broadcast.encode(),
             hex("94c3 001b 0a19 15ffffffff 1802 2209 088002 1204 74696465 3578563412 4803")
@@ -429,7 +430,7 @@ mod tests {
         let done = framed(&hex("38ac9e04"));
         let console = b"\x1b[32mINFO\x94 | boot \x94\xC3\xFF\xFF more\r\n";
         assert_eq!(decode(&[console, &done]), [Event::ConfigComplete(CONFIG_ONLY)]);
-        let mut decoder = Decoder::default();
+        let mut decoder = MeshtasticDecoder::default();
         decoder.push(&[0x94, 0xC3, 0, 200]);
         decoder.push(&done);
         assert_eq!(decoder.next_event(), None);
@@ -480,7 +481,7 @@ mod tests {
         /// After any bytes whatever, giving up what began leads to the frame that follows.
         #[test]
         fn any_bytes_leave_it_in_step(bytes in prop::collection::vec(any::<u8>(), 0..3000)) {
-            let mut decoder = Decoder::default();
+            let mut decoder = MeshtasticDecoder::default();
             decoder.push(&bytes);
             while decoder.next_event().is_some() {}
             while decoder.held_bytes() > 0 {
