@@ -165,7 +165,7 @@ impl Replica {
     /// The states that a delta may start from: present ones first, then older ones; of each, those of its sender's own
     /// layers first. A radio frame concerns one owner's documents only.
     fn starts(&self, origin: &Origin, envelope: &CompactEnvelope<&dyn Carried>) -> Vec<Start> {
-        let fits = |print: &[u8]| envelope.base.fits(print);
+        let fits = |prefix: &[u8]| envelope.base.fits(prefix);
         let (mut present, mut older) = (Vec::new(), Vec::new());
         for layer in self.layers.layers_at(envelope.address) {
             let head = layer.head();

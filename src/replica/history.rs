@@ -329,7 +329,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::core::side::Side;
+    use crate::core::side::TestSide;
     use crate::layer::{Content, Layer};
     use crate::replica::Layers;
 
@@ -338,12 +338,12 @@ mod tests {
     }
 
     /// The histories of a side's own map and snapshot after so many commits of each.
-    fn commits(count: u64) -> (Side, [crate::layer::LayerId; 2]) {
-        let mut side = Side::new(1);
+    fn commits(count: u64) -> (TestSide, [crate::layer::LayerId; 2]) {
+        let mut side = TestSide::new(1);
         let (map, note) = (side.document("map"), side.document("note"));
         for n in 0..count {
             side.set(&map, &[("a", Some(n)), ("b", (n % 3 == 0).then_some(n))]);
-            let Side { core, replica, authoring } = &mut side;
+            let TestSide { core, replica, authoring } = &mut side;
             authoring.commit_snapshot(core, replica, &note, Value::map([("n", Value::from(n))])).unwrap();
         }
         let ids = [map, note].map(|document| side.core.own_layer(&document));
@@ -380,7 +380,7 @@ mod tests {
         side.replica.pin_base(&note, sequence(9));
         let document = note.document.clone();
         for n in 0..40u64 {
-            let Side { core, replica, authoring } = &mut side;
+            let TestSide { core, replica, authoring } = &mut side;
             authoring.commit_snapshot(core, replica, &document, Value::from(n)).unwrap();
         }
         assert!(side.replica.layers().bases(&note).iter().any(|base| base.sequence == sequence(9)));
@@ -430,7 +430,7 @@ mod tests {
         fn the_changes_since_any_base_lead_to_the_present(
             writes in prop::collection::vec((0usize..4, prop::option::of(0u64..9)), 1..20),
         ) {
-            let mut side = Side::new(1);
+            let mut side = TestSide::new(1);
             let document = side.document("list");
             let id = side.core.own_layer(&document);
             let mut held = Vec::new();

@@ -18,7 +18,7 @@ use crate::sync::frontier::State;
 #[derive(Debug, Default)]
 pub struct Layers {
     documents: BTreeMap<DocumentId, HeldDocument>,
-    hashes: BTreeMap<LayerHash, LayerId>,
+    by_hash: BTreeMap<LayerHash, LayerId>,
     /// Bytes of each owner's layers, as quotas count them.
     bytes_of: BTreeMap<PeerId, usize>,
 }
@@ -155,7 +155,7 @@ impl Layers {
         held.histories.insert(id.author, history);
         // Writers are set once everything is loaded.
         held.document.put_layer(layer, None, reference_ms);
-        self.hashes.insert(id.hash(), id);
+        self.by_hash.insert(id.hash(), id);
         Ok(())
     }
 
@@ -233,7 +233,7 @@ impl Layers {
 
     /// A layer by its short name.
     pub fn layer_of_hash(&self, hash: &LayerHash) -> Option<&Layer> {
-        self.layer(self.hashes.get(hash)?)
+        self.layer(self.by_hash.get(hash)?)
     }
 
     /// The layers whose short name begins with a byte, or all.
@@ -241,7 +241,7 @@ impl Layers {
         let (low, high) = address.map_or((0, u8::MAX), |byte| (byte, byte));
         let (mut from, mut to) = ([0; 8], [u8::MAX; 8]);
         (from[0], to[0]) = (low, high);
-        self.hashes.range(LayerHash(from)..=LayerHash(to)).filter_map(|(_, id)| self.layer(id))
+        self.by_hash.range(LayerHash(from)..=LayerHash(to)).filter_map(|(_, id)| self.layer(id))
     }
 
     /// Drops a document whose kind its owner contradicts. Returns the layers that it had.
@@ -251,8 +251,8 @@ impl Layers {
             *sum = sum.saturating_sub(bytes);
         }
         let of_it = |(_, layer): &(&LayerHash, &LayerId)| layer.document == *id;
-        let gone: Vec<LayerHash> = self.hashes.iter().filter(of_it).map(|(hash, _)| *hash).collect();
-        self.hashes.retain(|_, layer| layer.document != *id);
+        let gone: Vec<LayerHash> = self.by_hash.iter().filter(of_it).map(|(hash, _)| *hash).collect();
+        self.by_hash.retain(|_, layer| layer.document != *id);
         gone
     }
 
@@ -287,7 +287,7 @@ impl Layers {
         reference_ms: u64,
     ) -> (LayerWrite, bool) {
         let id = layer.head().layer.clone();
-        self.hashes.entry(id.hash()).or_insert_with(|| id.clone());
+        self.by_hash.entry(id.hash()).or_insert_with(|| id.clone());
         self.weigh(&layer);
         let held = self.held_mut(&id.document, layer.head().kind);
         let (write, changed) = held.remember(&layer, replaced, changed);
