@@ -12,7 +12,7 @@
 //! when is the driver's business.
 
 use super::framed::{self, LengthPrefixed, Prefixed};
-use crate::airtime::Modulation;
+use crate::modulation::Modulation;
 
 /// The payload that every firmware's channel datagram takes, bytes.
 pub const PAYLOAD_BYTES: usize = 163;

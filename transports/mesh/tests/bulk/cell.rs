@@ -1,9 +1,9 @@
 //! A cell on virtual time: one node sends, the others listen, one frame is on the air at a time.
 
 use std::collections::VecDeque;
-use tombolo_mesh::{PeerId, SplitMix64};
 use tombolo_mesh::bulk::fragment::{MemoryLimits, Message, MessageId, Progress, Sender, SenderLimits};
 use tombolo_mesh::bulk::repair::{Listener, OutNack};
+use tombolo_mesh::{PeerId, SplitMix64};
 
 pub(crate) const HOUR_MS: u64 = 3_600_000;
 /// A full frame of 231 bytes on Meshtastic's MediumFast takes about this.

@@ -3,11 +3,11 @@
 use crate::KIND;
 use crate::cell::{Cell, FRAME_AIRTIME_MS, Faults, HOUR_MS, chance, content, peer};
 use proptest::prelude::*;
-use tombolo_mesh::{PeerId, SplitMix64};
 use tombolo_mesh::bulk::fragment::{
     Assembler, FragmentError, MemoryLimits, OutFragment, Progress, Sender, SenderLimits, Source,
 };
 use tombolo_mesh::bulk::repair::Listener;
+use tombolo_mesh::{PeerId, SplitMix64};
 
 fn fragments(sender: PeerId, channel: PeerId, bytes: &[u8], payload_max: usize) -> Vec<OutFragment> {
     let mut sender = Sender::new(sender, SenderLimits::default(), FRAME_AIRTIME_MS);

@@ -2,7 +2,6 @@
 //! more than is legal, memory stays bounded.
 
 use super::{identity, peer};
-use tombolo_mesh::{PeerId, SplitMix64};
 use tombolo_mesh::airtime::ledger::{Account, BootId, HOUR_MS, Ledger, LedgerConfig, Moment, Priority};
 use tombolo_mesh::airtime::region::{Region, Usage};
 use tombolo_mesh::airtime::{Modulation, PhyRate};
@@ -12,6 +11,7 @@ use tombolo_mesh::frame::{Counters, Header, Kind, seal};
 use tombolo_mesh::station::{
     Outgoing, QUEUE_FRAMES_MAX, Received, Station, StationConfig, StationRecords, Transmit,
 };
+use tombolo_mesh::{PeerId, SplitMix64};
 
 const LINE: PhyRate = PhyRate::lora(Modulation::SF7_125);
 /// Who is honest: A speaks and B listens. The third is the forger.

@@ -13,7 +13,7 @@
 mod protobuf;
 
 use super::framed::{self, LengthPrefixed, Prefixed};
-use crate::airtime::Modulation;
+use crate::modulation::Modulation;
 use protobuf::{FieldValue, Fields, Message};
 
 /// The largest payload that a node sends, bytes; the constant in its sources is 233.

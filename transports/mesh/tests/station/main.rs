@@ -2,18 +2,17 @@
 //! Failures print proptest's seed.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-#[path = "station/hostile.rs"]
 mod hostile;
 
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
-use tombolo_mesh::{PeerId, SplitMix64};
 use tombolo_mesh::airtime::ledger::{Account, BootId, Ledger, LedgerConfig, Moment, Priority};
 use tombolo_mesh::airtime::region::{Region, Usage};
 use tombolo_mesh::airtime::{Modulation, PhyRate};
 use tombolo_mesh::frame::Kind;
 use tombolo_mesh::frame::keys::{AudienceKey, Identity, Mode};
 use tombolo_mesh::station::{Outgoing, Received, Record, Station, StationConfig, StationRecords, Transmit};
+use tombolo_mesh::{PeerId, SplitMix64};
 
 const NODES: usize = 3;
 const HOUR_MS: u64 = 3_600_000;

@@ -7,15 +7,10 @@
     reason = "a test fails by panicking"
 )]
 
-#[path = "bulk/cell.rs"]
 mod cell;
-#[path = "bulk/corpus.rs"]
 mod corpus;
-#[path = "bulk/hostile.rs"]
 mod hostile;
-#[path = "bulk/measured.rs"]
 mod measured;
-#[path = "bulk/vectors.rs"]
 mod vectors;
 
 use cell::{Cell, Faults, HOUR_MS, content, peer};
