@@ -19,7 +19,7 @@ pub const FRAME_BYTES_MAX: usize = 255;
 pub struct Modulation {
     /// Spreading factor, 7 to 12.
     pub spreading_factor: u8,
-    /// Bandwidth in Hz.
+    /// Width of the channel in Hz.
     pub bandwidth_hz: u32,
     /// Coding rate 4/5 to 4/8, written 5 to 8.
     pub coding_rate: u8,
@@ -33,19 +33,19 @@ const MESH_PREAMBLE: u16 = 16;
 const LORAWAN_PREAMBLE: u16 = 8;
 
 impl Modulation {
-    /// Meshtastic's default preset.
+    /// Meshtastic's preset `LongFast`, its default.
     pub const LONG_FAST: Modulation = Modulation::mesh(11, 250_000, 5);
-    /// Meshtastic's slowest preset.
+    /// Meshtastic's preset `LongSlow`, its slowest.
     pub const LONG_SLOW: Modulation = Modulation::mesh(12, 125_000, 8);
     /// Meshtastic's preset between `LongSlow` and `LongFast`.
     pub const LONG_MODERATE: Modulation = Modulation::mesh(11, 125_000, 8);
     /// Meshtastic's `MediumSlow`, which was also MeshCore's default.
     pub const MEDIUM_SLOW: Modulation = Modulation::mesh(10, 250_000, 5);
-    /// Meshtastic's `MediumFast`.
+    /// Meshtastic's preset `MediumFast`, at 250 kHz.
     pub const MEDIUM_FAST: Modulation = Modulation::mesh(9, 250_000, 5);
-    /// Meshtastic's `ShortSlow`.
+    /// Meshtastic's preset `ShortSlow`, at 250 kHz.
     pub const SHORT_SLOW: Modulation = Modulation::mesh(8, 250_000, 5);
-    /// Meshtastic's `ShortFast`.
+    /// Meshtastic's preset `ShortFast`, at 250 kHz.
     pub const SHORT_FAST: Modulation = Modulation::mesh(7, 250_000, 5);
     /// Meshtastic's fastest preset; 500 kHz wide, so not for the 10 % band of EU868.
     pub const SHORT_TURBO: Modulation = Modulation::mesh(7, 500_000, 5);

@@ -101,19 +101,19 @@ pub enum FragmentError {
     /// It claims another layout than the fragments held of that message.
     #[error("a fragment of message {id:?} with {count} of {shard_bytes} bytes does not fit those held")]
     Inconsistent {
-        /// The message.
+        /// The message that the fragment names.
         id: MessageId,
         /// Data fragments that it claims.
         count: u16,
-        /// Its shard's length.
+        /// Length of the shard that the fragment carries.
         shard_bytes: usize,
     },
     /// A fragment with this index is held and has other bytes; the first stays.
     #[error("two different fragments {index} of block {block} of message {id:?}")]
     Conflicting {
-        /// The message.
+        /// The message that the fragments belong to.
         id: MessageId,
-        /// The block.
+        /// The block that the fragments belong to.
         block: u8,
         /// The index in it.
         index: u8,
@@ -121,13 +121,13 @@ pub enum FragmentError {
     /// All fragments are there and the print does not fit what they make: all are dropped, to be asked for again.
     #[error("the fragments of message {id:?} are not of one message")]
     Spliced {
-        /// The message.
+        /// The message that was put together.
         id: MessageId,
     },
     /// No room, and nothing that may give way.
     #[error("no room for a fragment of message {id:?}")]
     Full {
-        /// The message.
+        /// The message that finds no place.
         id: MessageId,
     },
 }
@@ -210,7 +210,7 @@ pub(crate) struct FragmentPlace {
 }
 
 impl FragmentPlace {
-    /// The fragment's payload.
+    /// Writes the fragment's payload: this place, then the shard.
     pub(crate) fn seal(&self, shard: &[u8]) -> Vec<u8> {
         let mut payload = Vec::with_capacity(self.layout.header_bytes() + shard.len());
         payload.extend_from_slice(&self.id.0.to_be_bytes());

@@ -45,10 +45,10 @@ impl Default for SenderLimits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OfferError {
-    /// Longer than [`MESSAGE_BYTES_MAX`].
+    /// The message is longer than [`MESSAGE_BYTES_MAX`].
     #[error("a message of {bytes} bytes; a radio takes {bytes_max}")]
     TooLong {
-        /// Its length.
+        /// Length of the message in bytes.
         bytes: usize,
         /// The most there can be.
         bytes_max: usize,
@@ -56,7 +56,7 @@ pub enum OfferError {
     /// The frames are so small that the message would have more than 4096 fragments, or fragments no room at all.
     #[error("a message of {bytes} bytes cannot be cut into fragments of {payload_max}")]
     TooSmallFrames {
-        /// Its length.
+        /// Length of the message in bytes.
         bytes: usize,
         /// What one frame carries.
         payload_max: usize,
@@ -64,13 +64,13 @@ pub enum OfferError {
     /// Not one of [`KINDS`].
     #[error("{kind} is no kind of message")]
     Kind {
-        /// The kind.
+        /// The kind that was given.
         kind: u8,
     },
     /// Everything held is still being sent.
     #[error("{messages} messages are being sent already")]
     Full {
-        /// Messages held.
+        /// How many messages are held.
         messages: usize,
     },
 }
@@ -82,7 +82,7 @@ pub struct OutFragment {
     pub message: MessageId,
     /// Under whose audience key it goes.
     pub channel: PeerId,
-    /// The frame's payload.
+    /// The payload of the frame that carries it.
     pub payload: Vec<u8>,
     /// Whether a listener asked for it.
     pub repair: bool,
@@ -91,7 +91,7 @@ pub struct OutFragment {
 /// A message that has fragments to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// The message.
+    /// The message that the fragments belong to.
     pub message: MessageId,
     /// Under whose audience key it goes.
     pub channel: PeerId,
@@ -108,7 +108,7 @@ pub struct Waiting {
 /// What a listener's questions reveal about the length of frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArrivalReport {
-    /// The message.
+    /// The message that the report is about.
     pub message: MessageId,
     /// Length of each of its fragments' payloads.
     pub payload_bytes: usize,
@@ -138,7 +138,6 @@ pub struct Sender {
 struct Gone {
     channel: PeerId,
     id: MessageId,
-    /// Who asked first.
     to: PeerId,
     said_ms: Option<u64>,
 }
@@ -202,7 +201,7 @@ impl Sender {
         Self { me, frame_airtime_ms, limits, held, recent, gone, notices, offers: 0, arrivals }
     }
 
-    /// The line changed.
+    /// Sets the airtime of a full frame, after the radio changed its rate.
     pub fn set_frame_airtime(&mut self, frame_airtime_ms: u64) {
         self.frame_airtime_ms = frame_airtime_ms.max(1);
     }

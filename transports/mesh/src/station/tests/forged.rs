@@ -118,7 +118,6 @@ enum Step {
     Honest { lost: u8 },
     /// Forged, so far from the last honest one.
     Near(i32),
-    /// Forged, anywhere.
     Any(u32),
     /// Forged, just above what the listener has taken.
     Walk(u8),
