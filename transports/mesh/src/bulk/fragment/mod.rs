@@ -31,14 +31,16 @@
 //!
 //! ```
 //! use tombolo_mesh::PeerId;
-//! use tombolo_mesh::bulk::fragment::{MemoryLimits, Progress, Sender, SenderLimits};
+//! use tombolo_mesh::bulk::fragment::{MemoryLimits, OutMessage, Progress, Sender, SenderLimits};
 //! use tombolo_mesh::bulk::repair::Listener;
 //!
 //! let (ann, bob, frame_airtime_ms) = (PeerId([1; 32]), PeerId([2; 32]), 640);
 //! let mut sender = Sender::new(ann, SenderLimits::default(), frame_airtime_ms);
 //! let mut listener = Listener::new(MemoryLimits::default(), frame_airtime_ms, 42);
 //! // 500 bytes of kind 7 on Ann's own channel, 217 in each frame, at a loss of 5 %: three fragments.
-//! sender.offer(0, ann, 7, &[b'x'; 500], 217, 50)?;
+//! let bytes = [b'x'; 500];
+//! let message = OutMessage { channel: ann, kind: 7, bytes: &bytes, fragment_payload_max: 217, loss_permille: 50 };
+//! sender.offer(0, message)?;
 //! let sent: Vec<_> = std::iter::from_fn(|| sender.next_fragment(0)).collect();
 //! for fragment in sent.iter().skip(1) {
 //!     assert_eq!(listener.fragment(700, ann, ann, &fragment.payload), Ok(Progress::Part));
@@ -57,7 +59,9 @@ mod assembler;
 mod sender;
 
 pub use assembler::{Assembler, AssemblerCounts, MemoryLimits, Message, Open, Progress, Source};
-pub use sender::{AGE_MAX_MS, ArrivalReport, OfferError, OutFragment, Sender, SenderLimits, Waiting};
+pub use sender::{
+    AGE_MAX_MS, ArrivalReport, OfferError, OutFragment, OutMessage, Sender, SenderLimits, Waiting,
+};
 
 use crate::bulk::parity::{BLOCK_FRAGMENTS_MAX, PARITY_MAX};
 use std::ops::RangeInclusive;

@@ -75,6 +75,21 @@ pub enum OfferError {
     },
 }
 
+/// A message to be cut into fragments.
+#[derive(Clone, Copy, Debug)]
+pub struct OutMessage<'a> {
+    /// Owner of the audience that it is for.
+    pub channel: PeerId,
+    /// The kind of message, 5 to 15.
+    pub kind: u8,
+    /// At most [`MESSAGE_BYTES_MAX`] bytes.
+    pub bytes: &'a [u8],
+    /// The longest payload of one fragment, in bytes.
+    pub fragment_payload_max: usize,
+    /// The loss in thousandths that the parity of the first burst is planned for.
+    pub loss_permille: u16,
+}
+
 /// A fragment to be sent now as the payload of a frame of kind Fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutFragment {
@@ -206,21 +221,14 @@ impl Sender {
         self.frame_airtime_ms = frame_airtime_ms.max(1);
     }
 
-    /// Takes a message to send in fragments of at most `fragment_payload_max` bytes, with the parity that a loss of
-    /// `loss_permille` calls for. A message that is being sent already is not begun again; one that was sent starts again, under
-    /// another id, since listeners may take it for delivered. To go on with one, [`remind`](Self::remind).
+    /// Takes a message to send in fragments, with the parity that its loss calls for. A message that is being sent already is
+    /// not begun again; one that was sent starts again, under another id, since listeners may take it for delivered. To go on
+    /// with one, [`remind`](Self::remind).
     ///
     /// # Errors
     /// [`OfferError`]; nothing is then kept.
-    pub fn offer(
-        &mut self,
-        now_ms: u64,
-        channel: PeerId,
-        kind: u8,
-        bytes: &[u8],
-        fragment_payload_max: usize,
-        loss_permille: u16,
-    ) -> Result<MessageId, OfferError> {
+    pub fn offer(&mut self, now_ms: u64, message: OutMessage<'_>) -> Result<MessageId, OfferError> {
+        let OutMessage { channel, kind, bytes, fragment_payload_max, .. } = message;
         let length = bytes.len();
         if length > MESSAGE_BYTES_MAX {
             return Err(OfferError::TooLong { bytes: length, bytes_max: MESSAGE_BYTES_MAX });
@@ -237,10 +245,8 @@ impl Sender {
         }
         self.make_room(now_ms, layout.stream_bytes())?;
         let id = self.choose_id(&hash);
-        let stream = write_stream(kind, bytes, &hash, layout);
         self.offers += 1;
-        let held = Held::new(channel, hash, layout, stream, loss_permille, self.offers, now_ms);
-        self.held.insert(id, held);
+        self.held.insert(id, Held::new(now_ms, message, hash, layout, self.offers));
         Ok(id)
     }
 
@@ -434,15 +440,9 @@ impl Sender {
 }
 
 impl Held {
-    fn new(
-        channel: PeerId,
-        hash: [u8; 32],
-        layout: Layout,
-        stream: Vec<u8>,
-        loss_permille: u16,
-        offer: u64,
-        now_ms: u64,
-    ) -> Self {
+    fn new(now_ms: u64, message: OutMessage<'_>, hash: [u8; 32], layout: Layout, offer: u64) -> Self {
+        let OutMessage { channel, kind, bytes, loss_permille, .. } = message;
+        let stream = write_stream(kind, bytes, &hash, layout);
         let largest = layout.fragments_of(0);
         let plan = Plan::new(largest, layout.blocks(), loss_permille);
         let parity = plan.parity().min(PARITY_MAX);
