@@ -44,7 +44,7 @@ impl Authoring {
             Some(Value::Map(old)) => differs(old, &new, &fields),
             _ => true,
         };
-        is_news.then(|| (brief, Value::Map(new)))
+        is_news.then_some((brief, Value::Map(new)))
     }
 
     /// The fields of a document's brief; `None` if it cannot have one.

@@ -15,7 +15,7 @@ mod writes;
 use tombolo_delta::Value;
 
 pub use brief::{state_brief, state_with_brief};
-pub use staged::{MapChanges, Staged, StagedReply, WriteKind};
+pub use staged::{MapEdits, Staged, StagedReply, WriteKind};
 
 use crate::core::Core;
 use crate::io::{CommandError, Reply, view};
@@ -72,7 +72,7 @@ impl Authoring {
         core: &mut Core,
         replica: &mut Replica,
         document: &DocumentId,
-        changes: MapChanges,
+        changes: MapEdits,
     ) -> Result<Stored, CommandError> {
         let id = core.own_layer(document);
         if replica.document(document).is_some_and(|document| document.kind() != Kind::Map) {
@@ -121,7 +121,7 @@ impl Authoring {
 
 /// A writer that is listed again starts with an empty layer: the owner has taken over what it wrote before its removal,
 /// and what has been deleted since must not come back.
-fn leave_behind(replica: &Replica, id: &LayerId, changes: &mut MapChanges) {
+fn leave_behind(replica: &Replica, id: &LayerId, changes: &mut MapEdits) {
     let from = replica.federation().counts_from(&id.document.owner, &id.author);
     let Some(old) = replica.layer(id).filter(|old| Some(old.head().audience_sequence) < from) else {
         return;
@@ -136,7 +136,7 @@ fn leave_behind(replica: &Replica, id: &LayerId, changes: &mut MapChanges) {
 
 /// Own entries in the future, left by a clock that has been put right, get new stamps with the next commit, so that no
 /// other writer stays locked out.
-fn restamp(core: &mut Core, replica: &Replica, id: &LayerId, changes: &mut MapChanges) {
+fn restamp(core: &mut Core, replica: &Replica, id: &LayerId, changes: &mut MapEdits) {
     // The input that brought the right time may be the one that is being handled.
     core.clock.put_right();
     let ahead = replica.own_entries_ahead(core, id, |key| changes.contains_key(key));
@@ -165,3 +165,6 @@ fn sign(core: &Core, replica: &Replica, id: &LayerId, content: &Content, sequenc
     };
     head.sign(&core.keypair)
 }
+
+#[cfg(test)]
+mod tests;

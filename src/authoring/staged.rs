@@ -9,14 +9,14 @@ use crate::layer::{DocumentId, Entry, KeyPath};
 use crate::replica::Restage;
 
 /// Changes of the node's own layer in a map: `Some` puts an entry, `None` drops it.
-pub type MapChanges = BTreeMap<KeyPath, Option<Entry>>;
+pub type MapEdits = BTreeMap<KeyPath, Option<Entry>>;
 
 /// Local writes that wait for their signature.
 #[derive(Debug, Default)]
 pub struct Staged {
-    /// Maps, by document.
-    pub maps: BTreeMap<DocumentId, MapChanges>,
-    /// Snapshots, by document.
+    /// Entries to sign in maps, by document.
+    pub maps: BTreeMap<DocumentId, MapEdits>,
+    /// New contents of snapshots, by document.
     pub snapshots: BTreeMap<DocumentId, Value>,
     /// Documents that are signed in one commit, even where a radio has to cut that into fragments.
     pub whole: BTreeSet<DocumentId>,
@@ -27,9 +27,9 @@ pub struct Staged {
 /// A request that waits for its write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StagedReply {
-    /// The request.
+    /// The request to answer.
     pub request: RequestId,
-    /// The document written.
+    /// The document that was written.
     pub document: DocumentId,
     /// What the reply is about.
     pub kind: WriteKind,

@@ -13,6 +13,14 @@ use crate::limits::DOCUMENTS_PER_OWNER_MAX;
 use crate::merge::{Document, Winner, flatten};
 use crate::replica::Replica;
 
+/// A write to a map: everything below `prefix`, or everything, becomes equal to `leaves`.
+struct LeafWrite<'a> {
+    request: RequestId,
+    id: &'a DocumentId,
+    leaves: BTreeMap<KeyPath, Value>,
+    prefix: Option<&'a KeyPath>,
+}
+
 impl Authoring {
     /// The document whose own layer a write goes into; `None` if no document has that name.
     pub fn target(core: &Core, replica: &Replica, write: &Write) -> Option<DocumentId> {
@@ -68,7 +76,11 @@ impl Authoring {
                     }),
                     Kind::Map => {
                         let leaves = flatten(Some(&key), &value).map_err(bad_value)?;
-                        self.write_leaves(core, replica, request, &document, leaves, Some(&key))
+                        self.write_leaves(
+                            core,
+                            replica,
+                            LeafWrite { request, id: &document, leaves, prefix: Some(&key) },
+                        )
                     }
                 }
             }
@@ -82,7 +94,11 @@ impl Authoring {
                     })?,
                     Kind::Map => {
                         let leaves = flatten(None, &value).map_err(bad_value)?;
-                        self.write_leaves(core, replica, request, &document, leaves, None)?;
+                        self.write_leaves(
+                            core,
+                            replica,
+                            LeafWrite { request, id: &document, leaves, prefix: None },
+                        )?;
                     }
                 }
                 if whole {
@@ -149,22 +165,20 @@ impl Authoring {
                 if !held.is_some_and(|document| document.winners_below(key).any(stands)) {
                     return Err(unknown());
                 }
-                self.write_leaves(core, replica, request, &document, BTreeMap::new(), Some(key))
+                let write = LeafWrite { request, id: &document, leaves: BTreeMap::new(), prefix: Some(key) };
+                self.write_leaves(core, replica, write)
             }
         }
     }
 
-    /// Makes everything below `prefix` (or everything) equal to `leaves`: what differs is put, what is not among them is
-    /// deleted.
+    /// Stages the entries that a write to a map needs: what differs is put, what is not among its leaves is deleted.
     fn write_leaves(
         &mut self,
         core: &mut Core,
         replica: &Replica,
-        request: RequestId,
-        id: &DocumentId,
-        leaves: BTreeMap<KeyPath, Value>,
-        prefix: Option<&KeyPath>,
+        write: LeafWrite<'_>,
     ) -> Result<(), CommandError> {
+        let LeafWrite { request, id, leaves, prefix } = write;
         let document = replica.document(id).expect("a writable document is held");
         let is_gone =
             |(key, winner): &(&KeyPath, &Winner)| !winner.entry.is_tombstone() && !leaves.contains_key(key);

@@ -1,4 +1,5 @@
-//! Which layers go over a radio, and who listens: what rights and policies say about a channel.
+//! Which layers go over a radio, and which peers listen: rights and policies, applied to a channel. It only reads; `channels`
+//! hands the result to stations and engines.
 
 use std::collections::BTreeMap;
 

@@ -1,10 +1,10 @@
-//! What is counted on one radio, for people: frames since the start; bytes, and for whom the airtime was, today.
+//! What is counted on one radio, for reports: frames since the start; today's bytes, and the airtime of each listener. It decides nothing.
 //!
 //! Today's figures are on disk as `radio/NAME/today`, written with the ledger's record and every [`WRITE_EVERY_MS`]: a
 //! restart loses at most what came since.
 //!
 //! ```text
-//! [day u32][bytes sent u64][bytes heard u64] { [peer 32][bytes heard u64][airtime µs u64] }…
+//! [day u32][bytes sent u64][bytes received u64] { [peer 32][bytes received u64][airtime µs u64] }…
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};
@@ -19,22 +19,22 @@ use crate::router::Decision;
 pub(crate) const RECORD: &str = "today";
 /// Peers counted one by one; what comes of further ones counts for the radio only.
 const PEERS_COUNTED_MAX: usize = 256;
-/// Accounts of which it is known for whom their messages are; the oldest goes first.
+/// Accounts whose listeners are known; the oldest goes first.
 const MEANT_MAX: usize = 64;
 /// Pause between two records that nothing else asks for, milliseconds.
 const WRITE_EVERY_MS: u64 = 10 * 60 * 1000;
 
 /// The counters of one radio.
 #[derive(Debug, Default)]
-pub(crate) struct Counts {
+pub(crate) struct RadioCounts {
     pub(crate) frames_sent: u64,
-    pub(crate) frames_heard: u64,
+    pub(crate) frames_received: u64,
     pub(crate) today: Today,
     /// Why something will never be sent.
     pub(crate) never: Option<String>,
-    /// The router's last word, by peer.
+    /// The router's last decision, by peer.
     pub(crate) decisions: BTreeMap<PeerId, Decision>,
-    /// For whom the last message of an account was.
+    /// The listeners of the last message of an account.
     meant: VecDeque<(Account, Vec<PeerId>)>,
     written: Option<(u64, Today)>,
 }
@@ -43,23 +43,23 @@ pub(crate) struct Counts {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Today {
     pub(crate) bytes_sent: u64,
-    pub(crate) bytes_heard: u64,
+    pub(crate) bytes_received: u64,
     peers: BTreeMap<PeerId, OfPeer>,
 }
 
 /// What of a radio's day belongs to one peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct OfPeer {
-    /// Bytes of its frames that were heard.
-    pub(crate) bytes_heard: u64,
+    /// Bytes of its frames that were received.
+    pub(crate) bytes_received: u64,
     /// Its share of the airtime of what was sent for it, microseconds: what is for several is shared among them.
     pub(crate) airtime_us: u64,
 }
 
-impl Counts {
+impl RadioCounts {
     /// Goes on from what was counted today before.
     pub(crate) fn going_on(today: Today) -> Self {
-        Counts { today, ..Counts::default() }
+        RadioCounts { today, ..RadioCounts::default() }
     }
 
     /// A frame left, and was charged so much.
@@ -77,12 +77,12 @@ impl Counts {
         }
     }
 
-    /// A frame was heard, and if it could be opened, from whom.
+    /// A frame was received; `from` is its sender, if it could be opened.
     pub(crate) fn received(&mut self, bytes: usize, from: Option<PeerId>) {
-        self.frames_heard += 1;
-        self.today.bytes_heard += bytes as u64;
+        self.frames_received += 1;
+        self.today.bytes_received += bytes as u64;
         if let Some(of) = from.and_then(|from| self.today.of_mut(from)) {
-            of.bytes_heard += bytes as u64;
+            of.bytes_received += bytes as u64;
         }
     }
 
@@ -126,10 +126,10 @@ impl Today {
     fn encode(&self, day: u32) -> Vec<u8> {
         let mut bytes = day.to_be_bytes().to_vec();
         bytes.extend(self.bytes_sent.to_be_bytes());
-        bytes.extend(self.bytes_heard.to_be_bytes());
+        bytes.extend(self.bytes_received.to_be_bytes());
         for (peer, of) in &self.peers {
             bytes.extend(peer.0);
-            bytes.extend(of.bytes_heard.to_be_bytes());
+            bytes.extend(of.bytes_received.to_be_bytes());
             bytes.extend(of.airtime_us.to_be_bytes());
         }
         bytes
@@ -143,12 +143,12 @@ impl Today {
     fn read(bytes: &[u8], day: u32) -> Option<Today> {
         let (written, rest) = bytes.split_first_chunk::<4>()?;
         let (bytes_sent, rest) = number(rest)?;
-        let (bytes_heard, mut rest) = number(rest)?;
-        let mut today = Today { bytes_sent, bytes_heard, peers: BTreeMap::new() };
+        let (bytes_received, mut rest) = number(rest)?;
+        let mut today = Today { bytes_sent, bytes_received, peers: BTreeMap::new() };
         while let Some((peer, of)) = rest.split_first_chunk::<32>() {
-            let (bytes_heard, of) = number(of)?;
+            let (bytes_received, of) = number(of)?;
             let (airtime_us, next) = number(of)?;
-            *today.of_mut(PeerId(*peer))? = OfPeer { bytes_heard, airtime_us };
+            *today.of_mut(PeerId(*peer))? = OfPeer { bytes_received, airtime_us };
             rest = next;
         }
         (rest.is_empty() && u32::from_be_bytes(*written) == day).then_some(today)
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn what_is_for_several_is_shared_among_them() {
         let (a, b) = (PeerId([1; 32]), PeerId([2; 32]));
-        let mut counts = Counts::default();
+        let mut counts = RadioCounts::default();
         counts.sent(50, FrameCharge { account: Account(1), airtime_us: 900 });
         counts.meant_for(Account(7), &[a, b]);
         counts.sent(100, FrameCharge { account: Account(7), airtime_us: 1_000 });
@@ -177,13 +177,13 @@ mod tests {
         assert_eq!((counts.today.of(&a).airtime_us, counts.today.of(&b).airtime_us), (500, 1_500));
         counts.received(30, Some(a));
         counts.received(40, None);
-        assert_eq!((counts.today.bytes_sent, counts.today.bytes_heard), (250, 70));
-        assert_eq!((counts.today.of(&a).bytes_heard, counts.today.of(&b).bytes_heard), (30, 0));
+        assert_eq!((counts.today.bytes_sent, counts.today.bytes_received), (250, 70));
+        assert_eq!((counts.today.of(&a).bytes_received, counts.today.of(&b).bytes_received), (30, 0));
     }
 
     #[test]
     fn a_record_is_written_for_news_and_read_on_its_day_only() {
-        let mut counts = Counts::default();
+        let mut counts = RadioCounts::default();
         assert_eq!(counts.record_due(0, 5, true), None, "nothing happened");
         counts.received(30, Some(PeerId([1; 32])));
         assert_eq!(counts.record_due(1_000, 5, false), None, "no write for its sake so soon");

@@ -17,7 +17,7 @@ pub struct Forged<'a> {
     pub kind: u8,
     /// Counter of the frame.
     pub counter: u32,
-    /// Its payload.
+    /// The payload to seal.
     pub bytes: &'a [u8],
 }
 

@@ -23,7 +23,7 @@ use tombolo_mesh::station::Station;
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::broadcast::{Broadcast, RadioContext, RadioLink};
-use crate::core::{Core, Rejection};
+use crate::core::{Core, InputRejection};
 use crate::federation::TrustLevel;
 use crate::federation::invite::{TokenHash, token_hash};
 use crate::federation::join::{JoinAnswer, JoinRefusal, JoinRequest, usable_name};
@@ -41,12 +41,12 @@ const QUICK_SHARE: u64 = 4;
 /// After them waits double, up to this.
 const RETRY_MAX_MS: u64 = 600_000;
 /// Answers that one radio gives to requests, at once and each hour, at least and at most: as many as take this part of an hour's
-/// airtime. What was heard once anybody can send again.
+/// airtime. Any node can repeat a request that it has received.
 const ANSWERS: (u64, u64) = (6, 24);
 const ANSWERS_SHARE: u64 = 10;
 /// About what an answer carries, bytes.
 const ANSWER_BYTES: usize = 80;
-/// Airtime of joining.
+/// The account that join frames are charged to.
 const JOINS: Account = Account(3);
 /// Inviters that one radio calls at a time.
 const INITIATORS_MAX: usize = 4;
@@ -56,29 +56,29 @@ const ANSWERS_DUE_MAX: usize = 4;
 /// Joining on one radio.
 #[derive(Debug, Default)]
 pub(super) struct Joins {
-    calls: BTreeMap<PeerId, Call>,
+    calls: BTreeMap<PeerId, InviterCall>,
     responder: Option<Responder>,
-    due: BTreeMap<HandshakeId, Due>,
+    due: BTreeMap<HandshakeId, DueAnswer>,
     answers: Option<Budget>,
 }
 
 #[derive(Debug)]
-struct Call {
+struct InviterCall {
     initiator: Initiator,
     at: u64,
     tries: u32,
 }
 
-/// An answer that goes out when whoever asked listens again.
+/// An answer that goes out when the joiner listens again.
 #[derive(Debug)]
-struct Due {
+struct DueAnswer {
     at: u64,
     /// No longer than those that the request came in.
     frame_bytes: usize,
     /// Asked again later, it is decided again.
     passing: bool,
-    /// We said yes. Our opening meant nothing to the joiner when we started: it follows the answer, or the joiner would ask
-    /// for it after the first frame that it cannot read.
+    /// This node agreed. The joiner could not read its epoch announcement when it was sent: it follows the answer, or the
+    /// joiner would ask for it after the first frame that it cannot read.
     agreed: bool,
 }
 
@@ -89,7 +89,7 @@ impl Joins {
     }
 }
 
-impl Call {
+impl InviterCall {
     /// The frames of this try, and when the next is due but for a random part.
     fn frames(&mut self, station: &mut Station, frame_bytes_max: usize) -> (Vec<Vec<u8>>, u64) {
         let bytes = frame_bytes(self.tries, frame_bytes_max);
@@ -111,9 +111,9 @@ impl Call {
 /// The payload of a request to join.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asks {
-    /// The joiner.
+    /// The node that asks to join.
     pub joiner: PeerId,
-    /// What it signed.
+    /// The request that it signed.
     pub request: JoinRequest,
     /// The key of its audience.
     pub key: AudienceKey,
@@ -129,7 +129,7 @@ enum Answers {
 /// What a frame of the join handshake leads to.
 #[derive(Debug)]
 pub enum JoinReceived {
-    /// Nothing yet.
+    /// The handshake goes on.
     Nothing,
     /// An inviter has answered a call.
     Answered {
@@ -173,7 +173,7 @@ impl Broadcast {
             let ephemeral = core.random.bytes();
             match Initiator::new(&us, &inviter, &token_hash(&call.token), &payload, ephemeral) {
                 Ok(initiator) => {
-                    calls.insert(inviter, Call { initiator, at: core.now_ms(), tries: 0 });
+                    calls.insert(inviter, InviterCall { initiator, at: core.now_ms(), tries: 0 });
                 }
                 Err(error) => tracing::debug!(%error, "no call on air"),
             }
@@ -201,7 +201,7 @@ impl Broadcast {
                     JoinReceived::Answered { inviter, answer: JoinAnswer::Refused(why), key: None }
                 }
                 None => {
-                    core.metrics.reject(Rejection::BadJoinFrame);
+                    core.metrics.reject(InputRejection::BadJoinFrame);
                     JoinReceived::Nothing
                 }
             };
@@ -216,7 +216,7 @@ impl Broadcast {
             }
             Ok(HandshakeEvent::Repeated(id)) => radio.answer_soon(core, id, frame, false),
             Ok(HandshakeEvent::Undecided(_) | HandshakeEvent::Part | HandshakeEvent::Foreign) => {}
-            Err(_) => core.metrics.reject(Rejection::BadJoinFrame),
+            Err(_) => core.metrics.reject(InputRejection::BadJoinFrame),
         }
         JoinReceived::Nothing
     }
@@ -304,9 +304,9 @@ impl RadioLink {
         if let Some(known) = due.get_mut(&id) {
             (known.at, known.frame_bytes) = (at, frame_bytes);
         } else if due.len() >= ANSWERS_DUE_MAX || answers.draw(now, 1) == 0 {
-            core.metrics.reject(Rejection::JoinAnswerDelayed);
+            core.metrics.reject(InputRejection::JoinAnswerDelayed);
         } else {
-            due.insert(id, Due { at, frame_bytes, passing, agreed: false });
+            due.insert(id, DueAnswer { at, frame_bytes, passing, agreed: false });
         }
     }
 

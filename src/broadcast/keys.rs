@@ -28,9 +28,9 @@ pub(super) struct Keys {
     present: BTreeMap<PeerId, AudienceKey>,
     /// The key before the last renewal that was seen, per audience.
     previous: BTreeMap<PeerId, AudienceKey>,
-    /// Readers of the node's own documents that were heard under the present key, with its epoch.
+    /// Readers of the node's own documents that sent a frame under the present key, with its epoch.
     renewed: BTreeSet<(u32, PeerId)>,
-    /// Owner and reader that was heard to have the key before that owner's last renewal, and not the present one.
+    /// Owner and reader that has shown to have the key before that owner's last renewal, and not the present one.
     behind: BTreeSet<(PeerId, PeerId)>,
 }
 
@@ -99,7 +99,7 @@ impl Keys {
         ]))
     }
 
-    /// A reader was heard under the own present key: it has it. Returns whether now all readers have it, so that frames
+    /// A reader sent a frame under the own present key: it has it. Returns whether now all readers have it, so that frames
     /// under the key before are no longer opened.
     pub(super) fn reader_has_key(&mut self, replica: &Replica, reader: PeerId) -> bool {
         let me = replica.federation().me();
@@ -113,8 +113,8 @@ impl Keys {
     }
 
     /// Whether some of these do not have the present key of an audience: what brings it goes out under the one before. Of
-    /// the own audience all are meant that were not heard under the new key; of another's, whose owner may be out of their
-    /// range, those that were heard to have the old one.
+    /// the own audience all are meant that sent nothing under the new key; of another's, whose owner may be out of their
+    /// range, those that have shown to have the old one.
     pub(super) fn needs_previous(&self, replica: &Replica, owner: &PeerId, targets: &[PeerId]) -> bool {
         let federation = replica.federation();
         let me = federation.me();

@@ -8,10 +8,10 @@ use tombolo_mesh::bulk::fragment::MessageId;
 use tombolo_transports::PeerId;
 
 use crate::broadcast::RadioLink;
-use crate::broadcast::transmit::SendOutcome;
+use crate::broadcast::transmit::{SendOutcome, Supply};
 use crate::layer::{LayerHash, LayerId};
 use crate::replica::Replica;
-use crate::sync::broadcast::{Input, Transmission};
+use crate::sync::broadcast::Input;
 use crate::sync::frontier::State;
 
 /// Layers whose transfer is remembered per radio; the station holds no more messages.
@@ -68,10 +68,10 @@ impl RadioLink {
         now: u64,
         replica: &mut Replica,
         id: &LayerId,
-        candidate: &Transmission,
+        supply: &Supply,
         state: State,
     ) -> Option<SendOutcome> {
-        let Transmission::Supply { owner, layer, targets, .. } = candidate else { return None };
+        let Supply { owner, layer, targets, .. } = supply;
         let look_again = now + LOOK_AGAIN_FRAMES * self.pace.frame_ms;
         if self.station.is_quiet(now, owner) {
             self.long.yields_since = None;
@@ -85,7 +85,7 @@ impl RadioLink {
         if long.state == state && targets.iter().all(serves) {
             if is_under_way || self.station.remind(now, long.message) {
                 long.targets.extend(targets);
-                engine.done(now, candidate);
+                engine.done(now, &supply.transmission());
                 return Some(SendOutcome::Sent(None));
             }
             return None;
@@ -106,8 +106,8 @@ impl RadioLink {
     }
 
     /// A supply has begun to leave in fragments. What was begun before for the same listeners is out of date.
-    pub(super) fn has_begun(&mut self, candidate: &Transmission, state: State, message: MessageId) {
-        let Transmission::Supply { layer, base, targets, .. } = candidate else { return };
+    pub(super) fn has_begun(&mut self, supply: &Supply, state: State, message: MessageId) {
+        let Supply { layer, base, targets, .. } = supply;
         let long = LongTransfer { state, base: *base, message, targets: targets.iter().copied().collect() };
         let before = self.long.by_layer.insert(*layer, long);
         if let Some(before) = before

@@ -34,7 +34,7 @@ const OLDER_BASES_MAX: usize = 3;
 /// A state that its author has not signed yet.
 #[derive(Clone, Debug)]
 pub struct Provisional {
-    /// The content.
+    /// The content of the document.
     pub value: Value,
     /// The author's time, milliseconds since the Unix epoch.
     pub time_ms: u64,
@@ -66,7 +66,7 @@ impl Unsigned {
 
 impl RadioLink {
     /// Whether a new own state goes out unsigned on this radio; the broadcast engine then does not see it.
-    pub(super) fn holds_back(
+    pub(super) fn defers_signature(
         &mut self,
         core: &Core,
         replica: &mut Replica,

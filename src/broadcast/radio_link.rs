@@ -33,14 +33,24 @@ pub struct RadioLink {
     pub(super) engine: BroadcastEngine,
     pub(super) pace: Timing,
     pub(super) device: Device,
-    pub(super) due: Due,
+    pub(super) due: WakeTimes,
     /// The disk refused: what it should hold is written once more.
     pub(super) write_again: bool,
     pub(super) unsigned: provisional::Unsigned,
     pub(super) joins: join::Joins,
-    pub(super) talks: pair::Talks,
+    pub(super) exchange: pair::PairExchange,
     pub(super) long: long::LongTransfers,
-    pub(super) counts: counts::Counts,
+    pub(super) counts: counts::RadioCounts,
+}
+
+/// What a radio starts with, beside its records on disk.
+#[derive(Debug)]
+pub(super) struct RadioStart {
+    pub(super) link: LinkId,
+    pub(super) spec: RadioSpec,
+    pub(super) ledger: Ledger,
+    /// Days since 1970 by reference time.
+    pub(super) day: u32,
 }
 
 /// The device behind a radio.
@@ -58,7 +68,7 @@ pub(super) struct Device {
 
 /// When a radio is to be looked at again, monotonic milliseconds.
 #[derive(Debug, Default)]
-pub(super) struct Due {
+pub(super) struct WakeTimes {
     /// When what waits for airtime may leave.
     pub(super) retry_at: Option<u64>,
     /// When the station is due.
@@ -72,12 +82,10 @@ impl RadioLink {
     /// Why the station cannot use such a radio.
     pub(super) fn new(
         core: &mut Core,
-        link: LinkId,
-        spec: RadioSpec,
+        start: RadioStart,
         kept: &BTreeMap<String, Vec<u8>>,
-        ledger: Ledger,
-        day: u32,
     ) -> Result<Self, StationError> {
+        let RadioStart { link, spec, ledger, day } = start;
         let config = StationConfig {
             us: core.radio_identity(),
             mode: spec.mode,
@@ -98,13 +106,13 @@ impl RadioLink {
             engine,
             pace,
             device: Device { up: true, ready: true, quiet_until: 0, fault: None },
-            due: Due::default(),
+            due: WakeTimes::default(),
             write_again: false,
             unsigned: provisional::Unsigned::default(),
             joins: join::Joins::default(),
-            talks: pair::Talks::default(),
+            exchange: pair::PairExchange::default(),
             long: long::LongTransfers::default(),
-            counts: counts::Counts::going_on(today.unwrap_or_default()),
+            counts: counts::RadioCounts::going_on(today.unwrap_or_default()),
         })
     }
 
@@ -120,7 +128,7 @@ impl RadioLink {
             None => self.engine.poll_timeout(now),
         };
         let quiet = Some(self.device.quiet_until).filter(|until| *until > now);
-        [self.due.station_at, due, quiet, self.joins.next_timer(), self.talks.next_timer()]
+        [self.due.station_at, due, quiet, self.joins.next_timer(), self.exchange.next_timer()]
             .into_iter()
             .flatten()
             .min()
@@ -149,7 +157,9 @@ impl RadioLink {
     ) {
         let Some(signed) = replica.layer(id).map(|layer| layer.signed.clone()) else { return };
         let sealed = self.spec.mode != Mode::SignedClear;
-        if !goes_on_air(replica.federation(), &signed, sealed) || self.holds_back(core, replica, wired, id) {
+        if !goes_on_air(replica.federation(), &signed, sealed)
+            || self.defers_signature(core, replica, wired, id)
+        {
             return;
         }
         let state = State::of(&signed);
@@ -168,7 +178,7 @@ impl RadioLink {
     }
 }
 
-/// What reports read.
+/// The face towards reports: it only reads.
 impl RadioLink {
     /// What the radio is and may do.
     pub fn spec(&self) -> &RadioSpec {
@@ -205,8 +215,8 @@ impl RadioLink {
         self.station.rejections().clone()
     }
 
-    /// What was counted.
-    pub(crate) fn counts(&self) -> &counts::Counts {
+    /// The counters of this radio.
+    pub(crate) fn counts(&self) -> &counts::RadioCounts {
         &self.counts
     }
 
@@ -215,13 +225,13 @@ impl RadioLink {
         self.counts.decisions.get(peer)
     }
 
-    /// When a listener was heard, and until when it counts as present.
+    /// When a listener last sent a frame, and until when it counts as present.
     pub fn presence(&self, peer: &PeerId) -> Option<Presence> {
         self.engine.presence(peer)
     }
 
     /// Whether a listener is present.
-    pub fn hears(&self, peer: &PeerId, now_ms: u64) -> bool {
+    pub fn is_present(&self, peer: &PeerId, now_ms: u64) -> bool {
         self.device.up && self.presence(peer).is_some_and(|heard| heard.until > now_ms)
     }
 

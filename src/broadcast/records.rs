@@ -2,8 +2,8 @@
 //!
 //! | key | bytes |
 //! |---|---|
-//! | `epoch` | number of our newest boot epoch, u32 |
-//! | `heard/PEER` | its newest opening: number u32, salt 8, counter u32, signature 64 |
+//! | `epoch` | number of this node's newest boot epoch, u32 |
+//! | `heard/PEER` | its newest epoch announcement: number u32, salt 8, counter u32, signature 64 |
 //! | `window/OWNER/PEER` | boot epoch u32, highest counter u32 |
 //! | `ledger` | the ledger's own record |
 //! | `today` | bytes and shares of airtime of this day, see `counts` |
@@ -17,6 +17,35 @@ use tombolo_mesh::frame::announcement::EpochAnnouncement;
 use tombolo_mesh::frame::keys::BootEpoch;
 use tombolo_mesh::station::{Record, StationRecords, WindowRecord};
 use tombolo_transports::PeerId;
+
+use crate::core::Core;
+use crate::store::StoreWrite;
+
+/// What is on disk of radios, connected or not: by `radio/NAME/KEY`.
+#[derive(Debug, Default)]
+pub(super) struct RadioRecords(BTreeMap<String, Vec<u8>>);
+
+impl RadioRecords {
+    /// Takes what is on disk of radios, and leaves the rest of `meta`.
+    pub(super) fn load(meta: &BTreeMap<String, Vec<u8>>) -> Self {
+        let of_radios = meta.iter().filter(|(key, _)| key.starts_with("radio/"));
+        RadioRecords(of_radios.map(|(key, bytes)| (key.clone(), bytes.clone())).collect())
+    }
+
+    /// The records of one radio, by the part of their key behind its name.
+    pub(super) fn of(&self, radio: &str) -> BTreeMap<String, Vec<u8>> {
+        let prefix = format!("radio/{radio}/");
+        let of_radio = self.0.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
+        of_radio.map(|(key, bytes)| (key.split_at(prefix.len()).1.to_owned(), bytes.clone())).collect()
+    }
+
+    /// Writes a record with the next commit.
+    pub(super) fn write(&mut self, core: &mut Core, radio: &str, key: &str, bytes: Vec<u8>) {
+        let name = format!("radio/{radio}/{key}");
+        self.0.insert(name.clone(), bytes.clone());
+        core.gate.write(StoreWrite::PutMeta(name.into(), bytes));
+    }
+}
 
 pub(super) fn encode(record: &Record) -> (String, Vec<u8>) {
     match record {

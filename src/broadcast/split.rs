@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use tombolo_delta::{Context, Map, Value};
 use tombolo_transports::PeerId;
 
-use crate::authoring::MapChanges;
+use crate::authoring::MapEdits;
 use crate::broadcast::{Broadcast, RadioLink};
 use crate::core::Core;
 use crate::envelope::{encode_changes, join_update};
@@ -38,7 +38,7 @@ pub(super) struct PartDelta {
 
 /// The deltas between parts, by layer, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Parts(BTreeMap<LayerHash, Vec<PartDelta>>);
+pub(super) struct SplitParts(BTreeMap<LayerHash, Vec<PartDelta>>);
 
 impl Broadcast {
     /// Bytes of a delta that fit one frame of every radio that the document goes over.
@@ -57,13 +57,13 @@ impl Broadcast {
         core: &Core,
         replica: &Replica,
         document: &DocumentId,
-        changes: MapChanges,
-    ) -> Vec<MapChanges> {
+        changes: MapEdits,
+    ) -> Vec<MapEdits> {
         let Some(room) = self.delta_room(replica, document).filter(|_| changes.len() > 1) else {
             return vec![changes];
         };
         let time_ms = core.clock.signing_ms();
-        let mut parts: Vec<MapChanges> = Vec::new();
+        let mut parts: Vec<MapEdits> = Vec::new();
         let mut used = room;
         for (key, entry) in changes {
             let bytes = encode_changes(&vec![(key.clone(), entry.clone())], time_ms).len();
@@ -140,7 +140,7 @@ impl Broadcast {
     }
 }
 
-impl Parts {
+impl SplitParts {
     /// The part that leads on from what listeners have, where all that came since does not fit one frame.
     pub(super) fn next_for(
         &self,

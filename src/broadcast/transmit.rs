@@ -11,8 +11,8 @@ use tombolo_mesh::station::{Outgoing, Record, SendRefusal, Sent, Transmit};
 use tombolo_transports::PeerId;
 
 use crate::broadcast::split::PartDelta;
-use crate::broadcast::{RadioContext, RadioLink, Shared, kinds};
-use crate::core::{Core, Rejection};
+use crate::broadcast::{RadioContext, RadioLink, SharedRadioState, kinds};
+use crate::core::{Core, InputRejection};
 use crate::envelope::{BaseRef, Change, CompactEnvelope, UpdateItem, encode_air, encode_update, join_update};
 use crate::io::Output;
 use crate::layer::{DocumentName, LayerHash, LayerId};
@@ -42,12 +42,54 @@ pub(super) enum SendOutcome {
 }
 
 /// A message for the station.
-struct Offer {
+struct OutboundMessage {
     channel: PeerId,
     kind: FrameKind,
     bytes: Vec<u8>,
     priority: Priority,
     account: Account,
+}
+
+impl OutboundMessage {
+    fn sealed_under(self, previous_key: bool) -> Outgoing {
+        let OutboundMessage { channel, kind, bytes, priority, account } = self;
+        Outgoing { channel, kind, bytes, priority, account, previous_key }
+    }
+}
+
+/// A layer that listeners lack, as the engine offers it: [`Transmission::Supply`].
+#[derive(Clone)]
+pub(super) struct Supply {
+    pub(super) owner: PeerId,
+    pub(super) layer: LayerHash,
+    /// The newest state that all targets have.
+    pub(super) base: Option<State>,
+    pub(super) targets: Vec<PeerId>,
+    pub(super) rank: u8,
+}
+
+impl Supply {
+    /// The candidate that the engine knows it as.
+    pub(super) fn transmission(&self) -> Transmission {
+        let Supply { owner, layer, base, targets, rank } = self.clone();
+        Transmission::Supply { owner, layer, base, targets, rank }
+    }
+
+    fn priority(&self, id: &LayerId) -> Priority {
+        match (self.rank, id.document.name.as_str()) {
+            (0, _) | (_, DocumentName::STATE) => Priority::State,
+            _ => Priority::Document,
+        }
+    }
+}
+
+/// A layer's present state as a message.
+struct LayerMessage {
+    id: LayerId,
+    state: State,
+    /// The base of the delta; `None` for a whole layer whose base is not used.
+    base: Option<State>,
+    offer: OutboundMessage,
 }
 
 impl RadioLink {
@@ -113,7 +155,7 @@ impl RadioLink {
             return false;
         }
         self.due.retry_at = None;
-        if self.talks.waits() && self.send_talk(cx) {
+        if self.exchange.waits() && self.send_pair_message(cx) {
             return true;
         }
         if !self.unsigned.is_due() && self.engine.poll_timeout(now).is_none_or(|at| at > now) {
@@ -149,21 +191,30 @@ impl RadioLink {
 
     fn send(&mut self, cx: &mut RadioContext<'_>, candidate: Transmission) -> SendOutcome {
         let offer = match &candidate {
-            Transmission::Heartbeat(heartbeat) => Offer {
+            Transmission::Heartbeat(heartbeat) => OutboundMessage {
                 channel: cx.core.me,
                 kind: kinds::HEARTBEAT,
                 bytes: heartbeat.encode(),
                 priority: Priority::Upkeep,
                 account: HEARTBEATS,
             },
-            Transmission::Frontier { owner, frontier } => Offer {
+            Transmission::Frontier { owner, frontier } => OutboundMessage {
                 channel: *owner,
                 kind: kinds::FRONTIER,
                 bytes: frontier.encode(),
                 priority: Priority::Control,
                 account: FRONTIERS,
             },
-            Transmission::Supply { .. } => return self.send_layer(cx, candidate),
+            Transmission::Supply { owner, layer, base, targets, rank } => {
+                let supply = Supply {
+                    owner: *owner,
+                    layer: *layer,
+                    base: *base,
+                    targets: targets.clone(),
+                    rank: *rank,
+                };
+                return self.send_layer(cx, supply);
+            }
             Transmission::Intermediate { .. } => {
                 unreachable!("the engine offers whole supplies; parts are made of them here")
             }
@@ -172,11 +223,15 @@ impl RadioLink {
     }
 
     /// Hands a message to the station if the ledger lets it out now.
-    fn offer(&mut self, cx: &mut RadioContext<'_>, candidate: &Transmission, offer: Offer) -> SendOutcome {
+    fn offer(
+        &mut self,
+        cx: &mut RadioContext<'_>,
+        candidate: &Transmission,
+        offer: OutboundMessage,
+    ) -> SendOutcome {
         let now = cx.core.now_ms();
-        let Offer { channel, kind, bytes, priority, account } = offer;
-        let in_frame = bytes.len().min(self.station.payload_bytes_max());
-        match self.station.verdict(now, in_frame, priority) {
+        let in_frame = offer.bytes.len().min(self.station.payload_bytes_max());
+        match self.station.verdict(now, in_frame, offer.priority) {
             Verdict::Now => {}
             Verdict::Wait { ms } => return SendOutcome::Wait(now.saturating_add(ms)),
             Verdict::Never { why } => {
@@ -185,22 +240,9 @@ impl RadioLink {
                 return SendOutcome::Nothing;
             }
         }
-        let keys = &cx.shared.keys;
-        let previous_key = match candidate {
-            Transmission::Supply { owner, targets, rank: 0, .. } => {
-                keys.needs_previous(cx.replica, owner, targets)
-            }
-            // A listener without the new key answers what it lacks.
-            Transmission::Frontier { owner, .. } => {
-                keys.needs_previous(cx.replica, owner, &self.engine.listeners(owner, now))
-            }
-            Transmission::Supply { .. } | Transmission::Intermediate { .. } | Transmission::Heartbeat(_) => {
-                false
-            }
-        };
-        let length = bytes.len();
-        let outgoing = Outgoing { channel, kind, bytes, priority, account, previous_key };
-        let sent = self.station.send(now, outgoing);
+        let previous_key = self.goes_under_previous_key(cx, candidate);
+        let (account, length) = (offer.account, offer.bytes.len());
+        let sent = self.station.send(now, offer.sealed_under(previous_key));
         self.engine.done(now, candidate);
         match sent {
             Ok(sent) => {
@@ -219,17 +261,34 @@ impl RadioLink {
                 tracing::debug!(%error, "a message did not go to the radio");
                 // Before the first peer there is no listener: nothing was refused.
                 if error != SendRefusal::NoChannel {
-                    cx.core.metrics.reject(Rejection::RadioRefusedMessage);
+                    cx.core.metrics.reject(InputRejection::RadioRefusedMessage);
                 }
                 SendOutcome::Nothing
             }
         }
     }
 
-    fn send_layer(&mut self, cx: &mut RadioContext<'_>, candidate: Transmission) -> SendOutcome {
-        let Transmission::Supply { owner, layer, base, targets, rank } = candidate else {
-            return SendOutcome::Nothing;
-        };
+    /// Whether a message is sealed under the audience key before the last renewal, for listeners that lack the present one:
+    /// it brings them that key, or shows them what they lack.
+    fn goes_under_previous_key(&self, cx: &RadioContext<'_>, candidate: &Transmission) -> bool {
+        let keys = &cx.shared.keys;
+        match candidate {
+            Transmission::Supply { owner, targets, rank: 0, .. } => {
+                keys.needs_previous(cx.replica, owner, targets)
+            }
+            // A listener without the new key answers what it lacks.
+            Transmission::Frontier { owner, .. } => {
+                keys.needs_previous(cx.replica, owner, &self.engine.listeners(owner, cx.core.now_ms()))
+            }
+            Transmission::Supply { .. } | Transmission::Intermediate { .. } | Transmission::Heartbeat(_) => {
+                false
+            }
+        }
+    }
+
+    /// Sends a layer's present state to the listeners that the router gives to this radio, if it may leave now.
+    fn send_layer(&mut self, cx: &mut RadioContext<'_>, supply: Supply) -> SendOutcome {
+        let Supply { owner, layer, base, targets, rank } = supply;
         let now = cx.core.now_ms();
         let Some(id) = cx.replica.layer_id(&layer) else { return SendOutcome::Nothing };
         if id.author == cx.core.me && self.claims_first(cx, &id) {
@@ -240,42 +299,53 @@ impl RadioLink {
         if targets.is_empty() {
             return SendOutcome::Nothing;
         }
-        let candidate = Transmission::Supply { owner, layer, base, targets: targets.clone(), rank };
         if self.engine.state(&owner, &layer).is_some_and(|known| known < state) {
             // A listener needs a signed state, and there is a newer one than the engine has: that one, then.
             self.sign_now(cx, &id);
             return SendOutcome::Wait(now);
         }
+        let supply = Supply { owner, layer, base, targets, rank };
         let base = base.filter(|base| !is_crowded(cx.replica, &id, *base));
         let delta = base.and_then(|base| cx.shared.update_item(cx.replica, &id, base));
-        let part =
-            delta.as_ref().and_then(|delta| cx.shared.parts.next_for(self, &id, &targets, delta.len()));
+        let part = delta
+            .as_ref()
+            .and_then(|delta| cx.shared.parts.next_for(self, &id, &supply.targets, delta.len()));
         if let Some(part) = part {
-            return self.send_part(cx, &candidate, &id, part);
+            return self.send_part(cx, &supply, &id, part);
         }
         let (kind, bytes) = match delta {
-            Some(item) => (kinds::UPDATE, self.filled(cx, &owner, &layer, &targets, item)),
+            Some(item) => (kinds::UPDATE, self.filled(cx, &supply, item)),
             None => (kinds::WHOLE, self.whole(cx.replica, &id, state)),
         };
-        if bytes.len() > RADIO_MESSAGE_BYTES_MAX {
-            cx.core.metrics.reject(Rejection::TooLongForRadio);
+        let priority = supply.priority(&id);
+        let offer = OutboundMessage { channel: owner, kind, bytes, priority, account: account(&layer) };
+        self.send_state(cx, &supply, LayerMessage { id, state, base, offer })
+    }
+
+    /// Hands a layer's state to the station: in one frame, or in fragments that are begun once and resumed.
+    fn send_state(
+        &mut self,
+        cx: &mut RadioContext<'_>,
+        supply: &Supply,
+        message: LayerMessage,
+    ) -> SendOutcome {
+        let now = cx.core.now_ms();
+        let LayerMessage { id, state, base, offer } = message;
+        let candidate = supply.transmission();
+        if offer.bytes.len() > RADIO_MESSAGE_BYTES_MAX {
+            cx.core.metrics.reject(InputRejection::TooLongForRadio);
             self.engine.done(now, &candidate);
             return SendOutcome::Nothing;
         }
-        if bytes.len() > self.station.payload_bytes_max()
-            && let Some(outcome) = self.resume(now, cx.replica, &id, &candidate, state)
+        if offer.bytes.len() > self.station.payload_bytes_max()
+            && let Some(outcome) = self.resume(now, cx.replica, &id, supply, state)
         {
             return outcome;
         }
-        let priority = match (rank, id.document.name.as_str()) {
-            (0, _) | (_, DocumentName::STATE) => Priority::State,
-            _ => Priority::Document,
-        };
-        let offer = Offer { channel: owner, kind, bytes, priority, account: account(&layer) };
         let outcome = self.offer(cx, &candidate, offer);
         if let SendOutcome::Sent(message) = outcome {
             if let Some(message) = message {
-                self.has_begun(&candidate, state, message);
+                self.has_begun(supply, state, message);
             }
             if let Some(base) = base {
                 cx.replica.pin_base(&id, base.sequence);
@@ -291,29 +361,27 @@ impl RadioLink {
         let withheld = cx.replica.withhold(cx.core, id, shown);
         if withheld {
             self.input(cx.core, Input::Withheld { owner: id.document.owner, layer: id.hash() });
-            cx.shared.news.push(super::News::Withheld(id.clone()));
+            cx.shared.news.push(super::RadioNews::Withheld(id.clone()));
         }
         withheld
     }
 
-    /// What was held back from signing goes out signed after all, on every radio.
+    /// A state whose signature was deferred goes out signed after all, on every radio.
     fn sign_now(&mut self, cx: &mut RadioContext<'_>, id: &LayerId) {
         self.sign_next();
         self.stored(cx.core, cx.replica, cx.wired, id, None);
-        cx.shared.news.push(super::News::Stored(id.clone()));
+        cx.shared.news.push(super::RadioNews::Stored(id.clone()));
     }
 
     /// Sends one part of a commit that was split; the next follows in the next frame.
     fn send_part(
         &mut self,
         cx: &mut RadioContext<'_>,
-        candidate: &Transmission,
+        supply: &Supply,
         id: &LayerId,
         part: PartDelta,
     ) -> SendOutcome {
-        let Transmission::Supply { owner, layer, targets, .. } = candidate else {
-            return SendOutcome::Nothing;
-        };
+        let Supply { owner, layer, targets, .. } = supply;
         let stepped = Transmission::Intermediate {
             owner: *owner,
             layer: *layer,
@@ -322,7 +390,8 @@ impl RadioLink {
         };
         cx.replica.pin_base(id, part.state.sequence);
         let (kind, priority) = (kinds::UPDATE, Priority::Document);
-        let offer = Offer { channel: *owner, kind, bytes: part.bytes, priority, account: account(layer) };
+        let offer =
+            OutboundMessage { channel: *owner, kind, bytes: part.bytes, priority, account: account(layer) };
         self.offer(cx, &stepped, offer)
     }
 
@@ -357,7 +426,7 @@ impl RadioLink {
                     let (owner, layer) = (id.document.owner, id.hash());
                     self.engine.handle_input(now, Input::DeliveredElsewhere { owner, peer, layer, state });
                 }
-                // The ledger says, to the frame, when it may leave.
+                // The ledger decides, for each frame, when it may leave.
                 None if decision.rejected.contains(&(link, Reason::BudgetSpent)) => here.push(peer),
                 None => {}
             }
@@ -374,14 +443,8 @@ impl RadioLink {
     }
 
     /// Fills what is left of the frame with further deltas of the same channel.
-    fn filled(
-        &mut self,
-        cx: &RadioContext<'_>,
-        owner: &PeerId,
-        first: &LayerHash,
-        targets: &[PeerId],
-        item: UpdateItem,
-    ) -> Vec<u8> {
+    fn filled(&mut self, cx: &RadioContext<'_>, supply: &Supply, item: UpdateItem) -> Vec<u8> {
+        let Supply { owner, layer: first, targets, .. } = supply;
         let now = cx.core.now_ms();
         let mut room = self.station.payload_bytes_max().saturating_sub(item.len());
         let others = self.engine.transmissions(now).into_iter().filter(|candidate| {
@@ -432,11 +495,11 @@ impl RadioLink {
     }
 }
 
-impl Shared {
+impl SharedRadioState {
     /// A delta in the form for radio; `None` if the base is not held.
     pub(super) fn update_item(&self, replica: &Replica, id: &LayerId, base: State) -> Option<UpdateItem> {
         let envelope = replica.delta_for(id, base)?;
-        // Only the signature tells a snapshot's base from one that fits a short digest by chance; so few may fit.
+        // Only the signature distinguishes a snapshot's base from one that fits a short digest by chance: so few may fit.
         let is_snapshot = matches!(envelope.delta, Change::Snapshot { .. });
         let is_short =
             is_snapshot && replica.layers().layers_of(&id.document.owner) <= SHORT_PRINT_LAYERS_MAX;

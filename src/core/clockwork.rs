@@ -1,5 +1,5 @@
 //! The clocks of a node: monotonic and wall time of the present input, reference time, the hybrid clock that stamps
-//! entries, and the uptimes by which an old heartbeat is told from a new one.
+//! entries, and the uptimes that distinguish an old heartbeat from a new one.
 //!
 //! Invariants: stamps only grow, except when a fast clock is put right (`put_right`); a clock value counts once per
 //! boot of its sender and only if it is newer than the one before.
@@ -48,7 +48,7 @@ impl Clockwork {
         }
     }
 
-    /// Starts again from the newest stamp on disk. Peers' clocks heard before are forgotten.
+    /// Starts again from the newest stamp on disk. Peers' clocks received before are forgotten.
     pub fn load(&mut self, newest_own: Timestamp, operator_clock_set: bool) {
         self.hybrid = HybridClock::starting_after(newest_own);
         self.reference = ReferenceClock::new(newest_own, operator_clock_set);
@@ -147,7 +147,7 @@ impl Clockwork {
 
     /// Takes a connected peer's clock into account. A repeated old heartbeat has the wrong time, so only a newer uptime
     /// of the same boot counts, or the first clock since the peer connected.
-    pub fn hear(&mut self, peer: PeerId, clock: PeerClock) {
+    pub fn clock_received(&mut self, peer: PeerId, clock: PeerClock) {
         let PeerClock { wall_ms, uptime_ms, boot } = clock;
         let is_news =
             self.uptimes.get(&peer).is_none_or(|(known, newest)| *known == boot && uptime_ms > *newest);
@@ -190,20 +190,20 @@ mod tests {
     #[test]
     fn an_old_heartbeat_delivered_again_has_no_effect() {
         let (mut clock, peer) = (clock(1_000, 0), PeerId([1; 32]));
-        clock.hear(peer, PeerClock { wall_ms: T, uptime_ms: 50, boot: 1 });
-        clock.hear(peer, PeerClock { wall_ms: T - 9_000, uptime_ms: 40, boot: 1 });
-        clock.hear(peer, PeerClock { wall_ms: T - 9_000, uptime_ms: 60, boot: 2 });
+        clock.clock_received(peer, PeerClock { wall_ms: T, uptime_ms: 50, boot: 1 });
+        clock.clock_received(peer, PeerClock { wall_ms: T - 9_000, uptime_ms: 40, boot: 1 });
+        clock.clock_received(peer, PeerClock { wall_ms: T - 9_000, uptime_ms: 60, boot: 2 });
         assert_eq!((clock.reference_ms(), clock.source()), (T, TimeSource::Peer));
-        clock.hear(peer, PeerClock { wall_ms: T + 5, uptime_ms: 51, boot: 1 });
+        clock.clock_received(peer, PeerClock { wall_ms: T + 5, uptime_ms: 51, boot: 1 });
         assert_eq!(clock.reference_ms(), T + 5);
     }
 
     #[test]
     fn after_a_reconnect_another_boot_counts() {
         let (mut clock, peer) = (clock(1_000, 0), PeerId([1; 32]));
-        clock.hear(peer, PeerClock { wall_ms: T, uptime_ms: 50, boot: 1 });
+        clock.clock_received(peer, PeerClock { wall_ms: T, uptime_ms: 50, boot: 1 });
         clock.disconnected(&peer);
-        clock.hear(peer, PeerClock { wall_ms: T + 9, uptime_ms: 3, boot: 2 });
+        clock.clock_received(peer, PeerClock { wall_ms: T + 9, uptime_ms: 3, boot: 2 });
         assert_eq!(clock.reference_ms(), T + 9);
     }
 

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use tombolo_transports::LinkId;
 
+use crate::clock::{Millis, Mono};
 use crate::io::{CommandError, Event, Output, Reply, RequestId};
 use crate::layer::{LayerId, Sequence};
 use crate::store::{Loaded, Store, StoreError, StoreWrite};
@@ -18,10 +19,10 @@ pub const STORAGE_RETRY_MS: u64 = 5_000;
 /// The disk refused a commit.
 #[derive(Debug)]
 pub struct StorageFault {
-    /// The store's reason.
+    /// The store's own error, as text.
     pub why: String,
-    /// Until when peers' layers are refused, monotonic milliseconds.
-    pub until_ms: u64,
+    /// Until when peers' layers are refused.
+    pub until: Mono,
     /// The memory still has changes that the disk refused, because the file could not be opened again yet.
     pub memory_is_ahead: bool,
 }
@@ -29,7 +30,7 @@ pub struct StorageFault {
 /// What a refused commit leaves to do for the node.
 #[derive(Debug)]
 pub struct Undone {
-    /// The store's reason.
+    /// The store's own error, as text.
     pub why: String,
     /// Radios whose frame was not handed over: they can take another one.
     pub idle_radios: Vec<LinkId>,
@@ -104,13 +105,13 @@ impl Gate {
     }
 
     /// Whether peers' layers are refused for now, because the disk refused a commit.
-    pub fn refuses_layers(&self, now_ms: u64) -> bool {
-        self.fault.as_ref().is_some_and(|fault| now_ms < fault.until_ms)
+    pub fn refuses_layers(&self, now: Mono) -> bool {
+        self.fault.as_ref().is_some_and(|fault| now < fault.until)
     }
 
     /// When the file is to be opened again.
-    pub fn retry_due(&self, now_ms: u64) -> bool {
-        self.fault.as_ref().is_some_and(|fault| fault.memory_is_ahead && fault.until_ms <= now_ms)
+    pub fn retry_due(&self, now: Mono) -> bool {
+        self.fault.as_ref().is_some_and(|fault| fault.memory_is_ahead && fault.until <= now)
     }
 
     /// Makes the pending writes durable and releases the outputs behind them.
@@ -118,11 +119,11 @@ impl Gate {
     /// # Errors
     /// [`Undone`] if the disk refuses: the writes are dropped, local requests get the reason as their reply, links that
     /// had to close still close, and the memory counts as ahead of the disk until [`load`](Self::load) succeeds.
-    pub fn commit(&mut self, now_ms: u64) -> Result<(), Undone> {
+    pub fn commit(&mut self, now: Mono) -> Result<(), Undone> {
         if !self.writes.is_empty() {
             let writes = std::mem::take(&mut self.writes);
             if let Err(error) = self.store.commit(&writes) {
-                return Err(self.undo(error.to_string(), now_ms));
+                return Err(self.undo(error.to_string(), now));
             }
             self.fault = None;
         }
@@ -130,10 +131,10 @@ impl Gate {
         Ok(())
     }
 
-    fn undo(&mut self, why: String, now_ms: u64) -> Undone {
+    fn undo(&mut self, why: String, now: Mono) -> Undone {
         tracing::error!(why, "the store did not commit; the memory is loaded from disk again");
-        let until_ms = now_ms + STORAGE_RETRY_MS;
-        self.fault = Some(StorageFault { why: why.clone(), until_ms, memory_is_ahead: true });
+        let until = now + Millis(STORAGE_RETRY_MS);
+        self.fault = Some(StorageFault { why: why.clone(), until, memory_is_ahead: true });
         let mut idle_radios = Vec::new();
         for output in std::mem::take(&mut self.waiting) {
             match output {
@@ -178,9 +179,9 @@ impl Gate {
     }
 
     /// The file did not open: the next try follows after a pause.
-    pub fn retry_later(&mut self, now_ms: u64) {
+    pub fn retry_later(&mut self, now: Mono) {
         if let Some(fault) = &mut self.fault {
-            fault.until_ms = now_ms + STORAGE_RETRY_MS;
+            fault.until = now + Millis(STORAGE_RETRY_MS);
         }
     }
 
@@ -219,7 +220,7 @@ mod tests {
         gate.write(record());
         gate.output(Output::Close { link: LinkId(2) });
         assert!(gate.pop().is_none(), "nothing leaves before the commit");
-        gate.commit(0).unwrap();
+        gate.commit(Mono::default()).unwrap();
         assert_eq!(gate.load().unwrap().meta.get("test"), Some(&vec![1]));
         assert!(matches!(gate.pop(), Some(Output::Send { .. })));
         assert!(matches!(gate.pop(), Some(Output::Close { .. })));
@@ -236,7 +237,8 @@ mod tests {
         gate.output(Output::Frame { link: LinkId(3), bytes: vec![1] });
         gate.output(Output::Close { link: LinkId(2) });
         gate.event(Event::PeersChanged);
-        let undone = gate.undo("full".to_owned(), 100);
+        let now = Mono::from_ms(100);
+        let undone = gate.undo("full".to_owned(), now);
         assert_eq!((undone.why.as_str(), undone.idle_radios), ("full", vec![LinkId(3)]));
         let expected = Err(CommandError::Store("full".to_owned()));
         assert!(
@@ -244,8 +246,8 @@ mod tests {
         );
         assert!(matches!(gate.pop(), Some(Output::Close { link: LinkId(2) })));
         assert!(gate.pop().is_none());
-        assert!(gate.memory_is_ahead() && gate.refuses_layers(100) && !gate.retry_due(100));
-        assert!(gate.retry_due(100 + STORAGE_RETRY_MS));
+        assert!(gate.memory_is_ahead() && gate.refuses_layers(now) && !gate.retry_due(now));
+        assert!(gate.retry_due(now + Millis(STORAGE_RETRY_MS)));
         gate.loaded();
         assert!(!gate.memory_is_ahead() && gate.fault().is_some());
     }

@@ -1,4 +1,4 @@
-//! Typed counters since the start. Labels are enums; [`Rejection::label`] is the only place where they become text, for
+//! Typed counters since the start. Labels are enums; [`InputRejection::label`] is the only place where they become text, for
 //! `status`, JSON and a metrics page.
 
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use crate::federation::join::JoinRefusal;
 
 /// Why an input was rejected. Each reason is chosen by the program, never by a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Rejection {
+pub enum InputRejection {
     /// A link came up to an identity that is not a peer, or is untrusted.
     LinkOfNoPeer,
     /// A radio frame came from an identity that is not a peer, or is untrusted.
@@ -51,29 +51,29 @@ pub enum Rejection {
     TooManyRadios,
 }
 
-impl Rejection {
+impl InputRejection {
     /// The label in `status`, JSON and metrics.
     pub fn label(self) -> String {
         let label = match self {
-            Rejection::LinkOfNoPeer => "link_of_no_peer",
-            Rejection::FrameOfNoPeer => "frame_of_no_peer",
-            Rejection::BadMessage => "bad_message",
-            Rejection::BadSignature => "bad_signature",
-            Rejection::BadPart => "bad_part",
-            Rejection::BadJoinFrame => "bad_join_frame",
-            Rejection::DeltaDoesNotMatchRoot => "delta_does_not_make_the_signed_root",
-            Rejection::DeltaWithoutBase => "delta_without_base",
-            Rejection::KindDiffersFromOwner => "kind_differs_from_the_owners",
-            Rejection::Fork => "fork",
-            Rejection::Layer(refusal) => refusal.label(),
-            Rejection::Join(refusal) => return format!("join_{}", refusal.label()),
-            Rejection::JoinAnswerDelayed => "join_answer_put_off",
-            Rejection::DiskRefuses => "disk_refuses",
-            Rejection::NoLinkMayCarry => "no_link_may_carry",
-            Rejection::ProvisionalRefused => "provisional_not_taken",
-            Rejection::RadioRefusedMessage => "radio_refused_message",
-            Rejection::TooLongForRadio => "too_long_for_radio",
-            Rejection::TooManyRadios => "too_many_radios",
+            InputRejection::LinkOfNoPeer => "link_of_no_peer",
+            InputRejection::FrameOfNoPeer => "frame_of_no_peer",
+            InputRejection::BadMessage => "bad_message",
+            InputRejection::BadSignature => "bad_signature",
+            InputRejection::BadPart => "bad_part",
+            InputRejection::BadJoinFrame => "bad_join_frame",
+            InputRejection::DeltaDoesNotMatchRoot => "delta_does_not_make_the_signed_root",
+            InputRejection::DeltaWithoutBase => "delta_without_base",
+            InputRejection::KindDiffersFromOwner => "kind_differs_from_the_owners",
+            InputRejection::Fork => "fork",
+            InputRejection::Layer(refusal) => refusal.label(),
+            InputRejection::Join(refusal) => return format!("join_{}", refusal.label()),
+            InputRejection::JoinAnswerDelayed => "join_answer_put_off",
+            InputRejection::DiskRefuses => "disk_refuses",
+            InputRejection::NoLinkMayCarry => "no_link_may_carry",
+            InputRejection::ProvisionalRefused => "provisional_not_taken",
+            InputRejection::RadioRefusedMessage => "radio_refused_message",
+            InputRejection::TooLongForRadio => "too_long_for_radio",
+            InputRejection::TooManyRadios => "too_many_radios",
         };
         label.to_owned()
     }
@@ -81,12 +81,12 @@ impl Rejection {
 
 /// Messages and their bytes, as handed to and received from links, before framing and encryption.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Messages sent.
+pub struct MessageTraffic {
+    /// Messages sent since the start.
     pub messages_sent: u64,
     /// Bytes of the messages sent.
     pub bytes_sent: u64,
-    /// Messages received.
+    /// Messages received since the start.
     pub messages_received: u64,
     /// Bytes of the messages received.
     pub bytes_received: u64,
@@ -95,23 +95,23 @@ pub struct Traffic {
 /// Bytes of one day between this node and one peer over one medium.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DayTraffic {
-    /// Bytes sent.
+    /// Bytes sent to the peer.
     pub bytes_sent: u64,
-    /// Bytes received.
+    /// Bytes received from the peer.
     pub bytes_received: u64,
 }
 
 /// The counters of a node.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    rejections: BTreeMap<Rejection, u64>,
-    traffic: Traffic,
+    rejections: BTreeMap<InputRejection, u64>,
+    traffic: MessageTraffic,
     today: BTreeMap<(PeerId, Medium), DayTraffic>,
 }
 
 impl Metrics {
     /// Counts a rejected input.
-    pub fn reject(&mut self, why: Rejection) {
+    pub fn reject(&mut self, why: InputRejection) {
         *self.rejections.entry(why).or_default() += 1;
     }
 
@@ -140,16 +140,16 @@ impl Metrics {
     }
 
     /// Rejections since the start, by reason.
-    pub fn rejections(&self) -> impl Iterator<Item = (Rejection, u64)> {
+    pub fn rejections(&self) -> impl Iterator<Item = (InputRejection, u64)> {
         self.rejections.iter().map(|(why, count)| (*why, *count))
     }
 
-    /// Traffic since the start.
-    pub fn traffic(&self) -> Traffic {
+    /// MessageTraffic since the start.
+    pub fn traffic(&self) -> MessageTraffic {
         self.traffic
     }
 
-    /// Traffic of this day with one peer over one medium.
+    /// MessageTraffic of this day with one peer over one medium.
     pub fn today(&self, peer: PeerId, medium: Medium) -> DayTraffic {
         self.today.get(&(peer, medium)).copied().unwrap_or_default()
     }

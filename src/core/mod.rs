@@ -9,16 +9,18 @@ mod clockwork;
 mod gate;
 mod metrics;
 mod settings;
+#[cfg(test)]
+pub(crate) mod side;
 
 use tombolo_mesh::frame::keys::Identity;
 use tombolo_transports::PeerId;
 
 pub use clockwork::Clockwork;
 pub use gate::{Gate, STORAGE_RETRY_MS, StorageFault};
-pub use metrics::{Metrics, Rejection};
+pub use metrics::{InputRejection, Metrics};
 pub use settings::{BriefField, BriefFields, NodeSettings};
 
-use crate::clock::Now;
+use crate::clock::{Mono, Now};
 use crate::identity::Keypair;
 use crate::io::Event;
 use crate::layer::{DocumentId, DocumentName, LayerId};
@@ -40,7 +42,7 @@ pub struct Core {
     pub random: Random,
     /// Pending writes, and the outputs that wait behind them.
     pub gate: Gate,
-    /// Typed counters.
+    /// Counters of rejections and traffic, with typed labels.
     pub metrics: Metrics,
 }
 
@@ -60,7 +62,12 @@ impl Core {
         }
     }
 
-    /// Monotonic milliseconds of the input that is being handled.
+    /// The monotonic instant of the input that is being handled.
+    pub fn now(&self) -> Mono {
+        self.clock.now().mono()
+    }
+
+    /// The same in milliseconds.
     pub fn now_ms(&self) -> u64 {
         self.clock.now().mono_ms
     }

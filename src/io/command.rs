@@ -10,10 +10,10 @@ use crate::federation::{RadioUse, TrustLevel};
 use crate::io::NodeState;
 use crate::layer::{KeyPath, Kind};
 
-/// A local request.
+/// A request of a person or program on this machine.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// Changes a document.
+    /// A write to a document.
     Write(Write),
     /// Changes peers, invites or policies.
     Admin(Admin),
@@ -44,30 +44,30 @@ impl From<Query> for Command {
 pub enum Write {
     /// Makes a document of this node.
     Create {
-        /// The document's name.
+        /// The name of the new document.
         name: String,
         /// A map (many write, per key) or a snapshot (only this node writes).
         kind: Kind,
     },
     /// Sets one key of a document.
     Set {
-        /// The document.
+        /// The name of the document.
         doc: String,
-        /// The key.
+        /// The key in the document.
         key: KeyPath,
         /// The new value; an object is spread over keys.
         value: Value,
     },
     /// Deletes a key and all keys below it.
     Del {
-        /// The document.
+        /// The name of the document.
         doc: String,
-        /// The key.
+        /// The key in the document.
         key: KeyPath,
     },
     /// Makes the whole document equal to `value`: keys that are not in it are deleted.
     Put {
-        /// The document.
+        /// The name of the document.
         doc: String,
         /// The new content, an object for a map.
         value: Value,
@@ -84,7 +84,7 @@ pub enum Write {
 /// A change of peers, invites or policies.
 #[derive(Clone, Debug)]
 pub enum Admin {
-    /// Makes an invite.
+    /// Makes an invite for one joiner.
     Invite {
         /// The level at which the joiner is added here.
         level: TrustLevel,
@@ -102,21 +102,21 @@ pub enum Admin {
     },
     /// Changes a peer's trust level.
     Trust {
-        /// The peer.
+        /// The name, DID or prefix of the peer.
         peer: String,
-        /// The new level.
+        /// The level that it gets.
         level: TrustLevel,
     },
-    /// Renames a peer.
+    /// Gives a peer another name.
     Rename {
-        /// The peer.
+        /// The name, DID or prefix of the peer.
         peer: String,
-        /// The new name.
+        /// The name that it gets.
         name: String,
     },
     /// Removes a peer; what it wrote into this node's documents stays.
     Remove {
-        /// The peer.
+        /// The name, DID or prefix of the peer.
         peer: String,
     },
     /// Sets a document's policy; a part that is `None` stays as it is.
@@ -135,13 +135,13 @@ pub enum Admin {
 pub enum Query {
     /// Who this node is.
     Id,
-    /// The peers.
+    /// All peers, with their newest states.
     Peers,
-    /// The documents.
+    /// All documents that this node participates in.
     List,
     /// A document or a part of it.
     Get {
-        /// The document.
+        /// The name of the document.
         doc: String,
         /// A key or a prefix of keys; `None` reads all.
         key: Option<KeyPath>,
@@ -153,7 +153,7 @@ pub enum Query {
     },
     /// How things stand: links, peers, lags, rejections.
     Status,
-    /// Every link, when its peer was last heard, and why it is or is not used.
+    /// Every link, when its peer last sent anything, and why it is or is not used.
     Links,
     /// What the radios have sent and may send.
     Airtime,

@@ -1,5 +1,5 @@
-//! What goes into a `Node` and what comes out: the whole surface between the sans-io core and its
-//! drivers (the daemon, the command line without a daemon, the simulation).
+//! What goes into a `Node` and what comes out: the whole surface between the sans-io core and its driver (the runtime, the
+//! command line without a running node, the simulation). Views are the JSON of replies; nothing here is ever sent to a peer.
 //!
 //! The order is always: `handle_input` one or more times, then `poll_output` until it is empty, then
 //! `poll_timeout`. The first `poll_output` after an input makes everything durable that the inputs
@@ -30,21 +30,21 @@ pub enum Input {
     Timeout,
     /// An authenticated link to a peer is up.
     LinkUp {
-        /// The link.
+        /// The link that came up.
         link: LinkId,
-        /// The peer that TLS (or the frame layer) proved at its far end.
+        /// The identity that TLS (or the frame layer) proved at its far end.
         peer: PeerId,
         /// What the link can do.
         caps: LinkCaps,
     },
     /// A link is gone.
     LinkDown {
-        /// The link.
+        /// The link that is gone.
         link: LinkId,
     },
     /// A whole message came over a link.
     Received {
-        /// The link.
+        /// The link that the message came over.
         link: LinkId,
         /// The message as the peer sent it; hostile.
         bytes: Vec<u8>,
@@ -53,18 +53,18 @@ pub enum Input {
     JoinRequest {
         /// Pairs this request with its answer.
         request: RequestId,
-        /// The asker's proven key.
+        /// The joiner's proven key.
         peer: PeerId,
         /// Where it called from: kept as an address to dial later.
         address: Option<Address>,
-        /// The request; hostile.
+        /// The request as the joiner sent it; hostile.
         bytes: Vec<u8>,
     },
-    /// The answer to our own `Output::DialJoin`, or why there is none, in words for a person.
+    /// The answer to this node's own `Output::DialJoin`, or why there is none, in words for a person.
     JoinAnswered {
-        /// The inviter that was asked.
+        /// The inviter that was called.
         inviter: PeerId,
-        /// Its answer; hostile.
+        /// Its answer as it sent it; hostile.
         result: Result<Vec<u8>, String>,
     },
     /// A radio's device is there; at first, the radio is new.
@@ -76,28 +76,28 @@ pub enum Input {
     },
     /// A radio's device is gone; it may come back.
     RadioDown {
-        /// Which.
+        /// The radio whose device is gone.
         link: LinkId,
         /// Why, in words for a person.
         why: String,
     },
     /// A radio takes the next frame.
     RadioReady {
-        /// Which.
+        /// The radio that takes a frame.
         link: LinkId,
     },
-    /// A radio heard a frame.
+    /// A radio received a frame.
     Frame {
-        /// Which radio.
+        /// The radio that received it.
         link: LinkId,
         /// The frame, from any sender; hostile.
         bytes: Vec<u8>,
     },
-    /// A local request.
+    /// A local request: a write, an administrative change or a query.
     Command {
         /// Pairs the request with its reply.
         request: RequestId,
-        /// What is asked.
+        /// The command that is requested.
         command: Command,
     },
 }
@@ -108,47 +108,47 @@ pub enum Input {
 pub enum Output {
     /// Send a message on a link.
     Send {
-        /// The link.
+        /// The link to send on.
         link: LinkId,
-        /// The message.
+        /// The message, encoded.
         bytes: Vec<u8>,
     },
-    /// Give a radio one frame. `RadioReady` reports when it takes another.
+    /// Give a radio one frame. The driver reports `RadioReady` when it takes another.
     Frame {
-        /// Which radio.
+        /// The radio to give it to.
         link: LinkId,
-        /// The frame.
+        /// The frame, sealed and with its header.
         bytes: Vec<u8>,
     },
     /// Close a link: its peer was removed or is no longer trusted.
     Close {
-        /// The link.
+        /// The link to close.
         link: LinkId,
     },
     /// The answer to a `JoinRequest`; the join connection can be closed after it.
     JoinAnswer {
-        /// Of which request.
+        /// The `JoinRequest` that it answers.
         request: RequestId,
-        /// What to send.
+        /// The bytes to send to the joiner.
         bytes: Vec<u8>,
     },
-    /// Call an inviter on `tombolo-join/1`, send it these bytes, bring its answer as `JoinAnswered`.
+    /// Call an inviter on `tombolo-join/1`, send it these bytes, return its answer as `JoinAnswered`.
     DialJoin {
-        /// The peer to dial; the far end must prove this key.
+        /// The inviter to call; the far end must prove this key.
         inviter: PeerId,
         /// Where it may be.
         addresses: Vec<Address>,
-        /// The request.
+        /// The signed request to send.
         bytes: Vec<u8>,
     },
     /// The reply to a `Command`.
     Reply {
-        /// Of which request.
+        /// The request that it answers.
         request: RequestId,
-        /// What came of it.
+        /// The reply, or why the command was not carried out.
         result: Result<Reply, CommandError>,
     },
-    /// Something that watchers want to hear.
+    /// A change that watchers are informed of.
     Event(Event),
 }
 
@@ -156,37 +156,37 @@ pub enum Output {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Reply {
-    /// To `Id`.
+    /// The reply to `Query::Id`.
     Id(view::IdView),
-    /// To `Invite`.
+    /// The reply to `Admin::Invite`.
     Invite(view::InviteView),
-    /// To `Join`: the inviter, as a peer.
+    /// The reply to `Admin::Join`: the inviter, as a peer.
     Joined(view::PeerView),
-    /// To `Trust`, `Rename`: the peer as it now is.
+    /// The reply to `Admin::Trust` and `Admin::Rename`: the peer as it now is.
     Peer(view::PeerView),
-    /// To `Peers`.
+    /// The reply to `Query::Peers`.
     Peers(Vec<view::PeerView>),
-    /// To `Remove`.
+    /// The reply to `Admin::Remove`.
     Removed(view::RemovedView),
-    /// To `Create`, `Set`, `Del`, `Put`: the document after the write.
+    /// The reply to `Create`, `Set`, `Del`, `Put`: the document after the write.
     Written(view::WrittenView),
-    /// To `Get`: the value itself.
+    /// The reply to `Query::Get`: the value itself.
     Value(Value),
-    /// To `List`.
+    /// The reply to `Query::List`.
     Documents(Vec<view::DocumentView>),
-    /// To `State`.
+    /// The reply to `Query::State`.
     State(view::StateView),
-    /// To `PublishState`.
+    /// The reply to `Write::PublishState`.
     Published(view::PublishedView),
-    /// To `Status`.
+    /// The reply to `Query::Status`.
     Status(Box<view::StatusView>),
-    /// To `Policy`.
+    /// The reply to `Admin::Policy`.
     Policy(view::PolicyView),
-    /// To `Links`.
+    /// The reply to `Query::Links`.
     Links(Vec<view::LinkView>),
-    /// To `Airtime`.
+    /// The reply to `Query::Airtime`.
     Airtime(Vec<view::AirtimeView>),
-    /// To `Conflicts`.
+    /// The reply to `Query::Conflicts`.
     Conflicts(Vec<view::ConflictView>),
 }
 
@@ -206,112 +206,112 @@ pub enum Event {
     },
     /// A link to a peer came up or went down.
     Link(view::LinkEventView),
-    /// Something a person should look at.
+    /// A condition that a person should look at.
     Alarm {
-        /// What.
+        /// The sentence to show.
         message: String,
     },
 }
 
-/// Why a command was not done. The command line adds which of its commands helps.
+/// Why a command was not carried out. Facts stand in the fields; the command line adds its own advice.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
-    /// No such peer.
+    /// No peer has this name, DID or prefix.
     #[error("no peer is called `{0}`")]
     UnknownPeer(String),
-    /// Several peers fit.
+    /// Several peers fit a name or prefix.
     #[error("`{text}` fits {count} peers: use more of the DID, or rename one")]
     AmbiguousPeer {
-        /// What was asked.
+        /// The text that was looked up.
         text: String,
-        /// How many fit.
+        /// The number of peers that fit.
         count: usize,
     },
-    /// No such document.
+    /// No document has this name.
     #[error("no document is called `{0}`")]
     UnknownDocument(String),
-    /// Several documents fit.
+    /// Several documents have this name.
     #[error("`{name}` is the name of {} documents, name one of them: {}", choices.len(), choices.join(", "))]
     AmbiguousDocument {
-        /// The name.
+        /// The name that was looked up.
         name: String,
-        /// `peer/name` of each.
+        /// The unambiguous name, `peer/name`, of each.
         choices: Vec<String>,
     },
-    /// The document is there already.
+    /// A document of this name exists already.
     #[error("a document `{0}` of yours exists already")]
     DocumentExists(String),
     /// Not a usable document name.
     #[error("`{name}` cannot be a document name: {why}")]
     BadName {
-        /// The name.
+        /// The name that is refused.
         name: String,
-        /// Why.
+        /// The rule that it breaks.
         why: &'static str,
     },
     /// The key is not there.
     #[error("`{doc}` has no key `{key}`")]
     UnknownKey {
-        /// The document.
+        /// The document that was read or written.
         doc: String,
-        /// The key.
+        /// The key that it does not have.
         key: String,
     },
     /// The value cannot stand in a document.
     #[error("this value cannot be kept: {0}")]
     BadValue(String),
-    /// We may read but not write.
+    /// This node may read the document but not write it.
     #[error("you may read `{0}` but not write it: its owner lists you as an observer")]
     ReadOnly(String),
-    /// Only its owner sets a document's policy.
+    /// Another node owns the document, so its policy is set there.
     #[error("`{0}` is not yours: its owner sets its policy")]
     NotYours(String),
     /// A limit of the format or a quota of this node.
     #[error("{what} would pass the limit of {limit}: {remedy}")]
     Limit {
-        /// What would.
+        /// The quantity that is limited.
         what: &'static str,
-        /// The limit.
+        /// The largest value that is allowed.
         limit: usize,
-        /// What to do.
+        /// A way to stay below it.
         remedy: &'static str,
     },
-    /// The invite code is no code.
+    /// The text is no invite code.
     #[error("this is not an invite code: {0}")]
     BadInvite(String),
     /// An invite cannot live so long, or not at all.
     #[error("an invite lives at most 30 days, and longer than no time")]
     BadExpiry,
-    /// The code has run out.
+    /// The invite has expired.
     #[error("this invite expired on {0}: ask for a new one")]
     InviteExpired(String),
-    /// It is our own code.
+    /// The invite was made by this node.
     #[error("this is an invite of your own node: give it to the other one")]
     OwnInvite,
-    /// We know the inviter already.
+    /// The inviter is a peer of this node already.
     #[error("you are peers with {0} already")]
     AlreadyPeer(String),
-    /// The inviter refused.
+    /// The inviter refused the request to join.
     #[error("{inviter} refused: {why}")]
     JoinRefused {
-        /// The inviter that was asked.
+        /// The inviter's name or DID.
         inviter: String,
-        /// Its reason.
+        /// The reason that it sent.
         why: String,
     },
-    /// No state of that peer has come yet.
+    /// No state of that peer has arrived yet.
     #[error("no state of {0} has come yet: it comes when the two nodes meet")]
     NoState(String),
-    /// Another machine writes with our key.
+    /// Another machine writes with this node's key.
     #[error("this node has stopped writing: {0}")]
     Stopped(String),
-    /// The disk did not take it.
+    /// The disk refused the commit.
     #[error("not saved: {0}. Nothing was lost of what was saved before")]
     Store(String),
 }
 
 impl CommandError {
-    /// A stable word for programs: the `error.code` of `/v1` and `--json`.
+    /// A stable label for programs: the `error.code` of `/v1` and `--json`.
     pub fn code(&self) -> &'static str {
         match self {
             CommandError::UnknownPeer(_) => "unknown_peer",

@@ -1,4 +1,4 @@
-//! The state that a node publishes: the `state` document of its owner.
+//! The state that a node publishes of itself: the `state` document of its owner. `probe` measures it; `authoring` signs it.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AppStatus {
-    /// It runs.
+    /// The app is running.
     Running,
     /// It is there and does not run.
     Stopped,
@@ -14,19 +14,19 @@ pub enum AppStatus {
     Installed,
 }
 
-/// One app.
+/// An app of the node, as it stands in its state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct App {
-    /// Its name.
+    /// The name of the app; unique on its node.
     pub id: String,
-    /// Whether it runs.
+    /// Whether the app runs now.
     pub status: AppStatus,
-    /// Its version.
+    /// The version, where the app shows one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
 }
 
-/// The state that a node publishes of itself. Absent fields are allowed on input. The time is not a field:
+/// The state of a node. Absent fields are allowed on input. The time is not a field:
 /// it is the signed time of the layer, so it costs nothing on the wire.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NodeState {
@@ -51,7 +51,7 @@ pub struct NodeState {
     /// Disk in all, bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_total_bytes: Option<u64>,
-    /// Seconds since boot.
+    /// Seconds since the machine booted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uptime_secs: Option<u64>,
     /// Whether Tor is up.

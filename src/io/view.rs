@@ -9,23 +9,23 @@ use crate::federation::TrustLevel;
 use crate::io::NodeState;
 use crate::layer::Kind;
 
-/// Who we are.
+/// The identity of this node.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct IdView {
-    /// `did:key:z6Mk…`.
+    /// The DID of its key, `did:key:z6Mk…`.
     pub did: String,
     /// The same key in hex.
     pub pubkey: String,
-    /// Our onion address.
+    /// The onion address of this node.
     pub onion: String,
-    /// Our name.
+    /// The name that it gives itself.
     pub name: String,
 }
 
-/// A new invite.
+/// An invite that was just made.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct InviteView {
-    /// `fed1:…`, one line.
+    /// The code as one line, `fed1:…`.
     pub code: String,
     /// The same content in the letters that a QR code holds best.
     pub compact: String,
@@ -35,71 +35,71 @@ pub struct InviteView {
     pub expires: String,
 }
 
-/// One node record.
+/// The record of one peer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PeerView {
-    /// `did:key:…`.
+    /// The DID of its key, `did:key:…`.
     pub did: String,
     /// The same key in hex.
     pub pubkey: String,
-    /// Its onion address.
+    /// The onion address of the peer.
     pub onion: String,
-    /// Its name: the one given here, else the one that its state has.
+    /// Its name: the one given here, else the one that it gives itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// What we let it do.
+    /// Its trust level at this node.
     pub trust_level: TrustLevel,
-    /// When we added it, RFC 3339.
+    /// When it was added here, RFC 3339.
     pub added_at: String,
     /// The time in its newest state, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_seen: Option<String>,
-    /// Its newest state.
+    /// The newest state that is held of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_state: Option<StateView>,
-    /// When we last heard it, by our own clock, RFC 3339.
+    /// When it last sent anything, by this node's clock, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heard_at: Option<String>,
     /// Whether a link is up.
     pub connected: bool,
     /// `agreed`, or `waiting` while the inviter has not answered yet.
     pub joined: &'static str,
-    /// Its links: medium.
+    /// The media of its links.
     pub links: Vec<String>,
-    /// How far it and we are apart.
+    /// How far it and this node lag behind each other.
     pub step: StepView,
 }
 
-/// A removed peer.
+/// The peer that was removed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RemovedView {
-    /// The peer that was removed.
+    /// Its name or DID.
     pub removed: String,
-    /// Entries of our documents that it had written and that we keep as ours.
+    /// Entries of this node's documents that the peer had written and that this node has taken over.
     pub entries_kept: usize,
 }
 
 /// A document after a write.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct WrittenView {
-    /// The owner's DID.
+    /// The DID of the owner.
     pub owner: String,
-    /// The document's name.
+    /// The name of the document.
     pub name: String,
-    /// Our layer's sequence, now durable.
+    /// The sequence of this node's layer, now durable.
     pub sequence: u64,
     /// Keys written or deleted; 0 means that it read so already.
     pub changed: usize,
 }
 
-/// A document.
+/// One row of the list of documents.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DocumentView {
-    /// The owner's DID.
+    /// The DID of the owner.
     pub owner: String,
-    /// Its name.
+    /// The name of the document.
     pub name: String,
-    /// `map` or `snapshot`.
+    /// The kind: `map` or `snapshot`.
     pub kind: Kind,
     /// Bytes of the merged view as canonical CBOR.
     pub bytes: usize,
@@ -112,18 +112,18 @@ pub struct DocumentView {
 pub struct StateView {
     /// The layer's signed time, RFC 3339.
     pub timestamp: String,
-    /// Not signed yet: heard by radio between two signed states.
+    /// Whether it is not signed yet: received by radio between two signed states.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub provisional: bool,
-    /// The state.
+    /// The state as the node published it.
     #[serde(flatten)]
     pub state: NodeState,
 }
 
-/// A state of ours that went out.
+/// A state of this node that went out.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PublishedView {
-    /// Its sequence.
+    /// The sequence of its layer.
     pub sequence: u64,
     /// Its signed time, RFC 3339.
     pub timestamp: String,
@@ -132,9 +132,9 @@ pub struct PublishedView {
 /// A value that lost against a concurrent write it had not seen.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ConflictView {
-    /// The document, `owner-did/name`.
+    /// The document as `owner-did/name`.
     pub document: String,
-    /// The key, `a/b/c`.
+    /// The key as `a/b/c`.
     pub key: String,
     /// Who wrote the value shown.
     pub winner: String,
@@ -151,33 +151,33 @@ pub struct ConflictView {
 /// A change of a document.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ChangedView {
-    /// The owner's DID.
+    /// The DID of the owner.
     pub owner: String,
-    /// Its name.
+    /// The name of the document.
     pub name: String,
     /// Who wrote: the author's DID.
     pub author: String,
-    /// The author's sequence.
+    /// The sequence of the author's layer.
     pub sequence: u64,
 }
 
 /// A link that came or went.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LinkEventView {
-    /// The peer's DID.
+    /// The DID of the peer.
     pub peer: String,
     /// `mesh`, `lan`, `tor` or `memory`.
     pub medium: String,
-    /// Up or down.
+    /// Whether it came up; otherwise it went down.
     pub up: bool,
 }
 
-/// How a document is treated.
+/// The policy of a document.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PolicyView {
-    /// Its name.
+    /// The name of the document.
     pub document: String,
-    /// The policy.
+    /// The policy as it is now in force.
     #[serde(flatten)]
     pub class: crate::federation::DocumentPolicy,
 }
@@ -191,15 +191,15 @@ pub struct LinkView {
     pub did: String,
     /// `lan`, `tor`, or the radio; `none` for a peer that none leads to.
     pub link: String,
-    /// `up`, `down`; of a listener `heard`, `silent`; of who has no link `away`.
+    /// `up`, `down`; of a listener `heard`, `silent`; of a peer without any link `away`.
     pub state: &'static str,
-    /// When the peer was last heard there, RFC 3339.
+    /// When the peer last sent anything there, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_heard: Option<String>,
     /// Bytes sent today: of a radio in frames, for all who listen; of a link in messages, since the start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_sent: Option<u64>,
-    /// Bytes heard today, likewise; of a listener those of its frames.
+    /// Bytes received today, likewise; of a listener those of its frames.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_heard: Option<u64>,
     /// Seconds on air today, of a radio.
@@ -211,7 +211,7 @@ pub struct LinkView {
     /// Long messages on their way, of a radio.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub transfers: Vec<TransferView>,
-    /// How far the peer and we are apart, as this link knows; none of a radio itself.
+    /// How far the peer and this node lag behind each other, as this link knows; absent of a radio itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<StepView>,
     /// Why it is used, or is not.
@@ -221,12 +221,12 @@ pub struct LinkView {
 /// A long message on its way on a radio.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TransferView {
-    /// `out` or `in`.
+    /// The direction: `out` or `in`.
     pub way: &'static str,
     /// Who sends it, where it comes in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// The document and its author, of an outgoing message. An incoming one shows them when it is whole.
+    /// The document and author, where it goes out. Of what comes in they are known once it is complete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub document: Option<String>,
     /// Frames that are out, or in.
@@ -242,7 +242,7 @@ pub struct TransferView {
 /// The airtime of one radio.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AirtimeView {
-    /// The radio.
+    /// The name of the radio.
     pub radio: String,
     /// What it may do, in words.
     pub rules: String,
@@ -262,18 +262,18 @@ pub struct AirtimeView {
     /// When such a frame with a node state may leave, seconds from now; none: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_leaves_in_s: Option<f64>,
-    /// What is never sent, and why.
+    /// The message that is never sent, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub never: Option<String>,
     /// Frames sent since the start.
     pub frames_sent: u64,
-    /// Frames heard since the start.
+    /// Frames received since the start.
     pub frames_heard: u64,
-    /// By priority.
+    /// The airtime of each priority.
     pub by_priority: Vec<PriorityAirtimeRow>,
-    /// By what it was for.
+    /// The airtime of each layer and of upkeep.
     pub by_account: Vec<AirtimeRow>,
-    /// By the peers that it was sent for; what was sent for several is shared.
+    /// The airtime of each peer: equal shares of what was sent for several.
     pub by_peer: Vec<PeerAirtimeRow>,
 }
 
@@ -282,7 +282,7 @@ pub struct AirtimeView {
 pub struct PriorityAirtimeRow {
     /// `control`, `upkeep`, `state`, `document`, `bulk`.
     pub what: String,
-    /// Seconds today.
+    /// Seconds on air today.
     pub today_s: f64,
     /// Seconds in the sliding hour.
     pub hour_s: f64,
@@ -297,37 +297,37 @@ pub struct PriorityAirtimeRow {
 /// Airtime that was for one peer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PeerAirtimeRow {
-    /// Its name.
+    /// The name of the peer.
     pub what: String,
-    /// Its DID.
+    /// The DID of the peer.
     pub did: String,
-    /// Seconds today.
+    /// Seconds on air today.
     pub today_s: f64,
 }
 
 /// Airtime of one priority or account.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AirtimeRow {
-    /// For what.
+    /// The priority, or the layer that it was for.
     pub what: String,
-    /// Seconds today.
+    /// Seconds on air today.
     pub today_s: f64,
     /// Seconds in the sliding hour.
     pub hour_s: f64,
 }
 
-/// How things stand.
+/// The state of the node and its peers at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StatusView {
-    /// Who we are.
+    /// The identity of this node.
     pub id: IdView,
     /// Reference time, RFC 3339, and where it comes from.
     pub time: String,
     /// `own`, `median`, `peer` or `logical`.
     pub time_source: &'static str,
-    /// Documents that we take part in.
+    /// Documents that this node participates in.
     pub documents: usize,
-    /// Per peer.
+    /// The peers, each with its lag.
     pub peers: Vec<PeerStatusView>,
     /// What was refused since the start, by reason.
     pub rejections: BTreeMap<String, u64>,
@@ -335,13 +335,13 @@ pub struct StatusView {
     pub traffic: TrafficView,
     /// Decisions of the router, `link: taken/refused by reason`.
     pub router: BTreeMap<String, u64>,
-    /// Where we may be dialled (filled in by the daemon).
+    /// Addresses at which this node can be dialled; the runtime fills them in.
     pub addresses: Vec<Address>,
     /// What a person should look at.
     pub alarms: Vec<String>,
     /// Authors who signed two states with one sequence, with the number of such pairs.
     pub forks: BTreeMap<String, usize>,
-    /// Entries held back because their stamp lies in the future.
+    /// Entries in quarantine because their stamp lies in the future.
     pub quarantined: usize,
     /// Long messages on their way by radio.
     pub transfers: Vec<TransferView>,
@@ -352,36 +352,36 @@ pub struct StatusView {
 pub struct PeerStatusView {
     /// Its name, or the start of its DID.
     pub name: String,
-    /// Its DID.
+    /// The DID of the peer.
     pub did: String,
-    /// What we let it do.
+    /// Its trust level at this node.
     pub trust_level: TrustLevel,
-    /// Its links: medium.
+    /// The media of its links.
     pub links: Vec<String>,
-    /// How far it and we are apart.
+    /// How far it and this node lag behind each other.
     #[serde(flatten)]
     pub step: StepView,
-    /// When we last heard it, RFC 3339.
+    /// When it last sent anything, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heard_at: Option<String>,
 }
 
-/// The sync status with a peer, as far as it is known. What is not counted is `null`, never 0.
+/// How far a peer and this node lag behind each other, as far as that is known. What was not counted is `null`, never 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct StepView {
     /// `in step`, `catching up`, `unknown`, `not connected`, `waiting for the inviter`.
     pub state: &'static str,
-    /// Layers it has and we lack.
+    /// Layers that the peer has and this node lacks.
     pub we_lack: Option<usize>,
-    /// Layers we have, and it lacks and was not sent yet.
+    /// Layers that this node has and the peer lacks, and that were not sent to it yet.
     pub they_lack: Option<usize>,
-    /// By radio: layers that were sent, and that it has not acknowledged yet.
+    /// By radio: layers that were sent and that the peer has not acknowledged yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unacknowledged: Option<usize>,
     /// Where it is not known: until when it was, RFC 3339; absent if it never was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown_since: Option<String>,
-    /// By radio: layers of both that do not go by it, and that are not compared.
+    /// By radio: layers of both that do not go by radio, so this row does not count them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_by_radio: Option<usize>,
 }
@@ -389,13 +389,13 @@ pub struct StepView {
 /// Message bytes, as handed to and taken from links (before framing and encryption).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct TrafficView {
-    /// Messages sent.
+    /// Messages sent since the start.
     pub messages_sent: u64,
-    /// Their bytes.
+    /// Bytes of the messages sent.
     pub bytes_sent: u64,
-    /// Messages received.
+    /// Messages received since the start.
     pub messages_received: u64,
-    /// Their bytes.
+    /// Bytes of the messages received.
     pub bytes_received: u64,
 }
 
@@ -416,7 +416,7 @@ impl LinkView {
 }
 
 impl AirtimeView {
-    /// The same.
+    /// The row of an absent radio in `airtime`, with its rules and the reason.
     pub fn absent(radio: String, rules: String, why: Option<String>) -> Self {
         AirtimeView {
             radio,

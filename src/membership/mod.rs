@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_transports::{Address, PeerId};
 
-use crate::clock::rfc3339;
+use crate::clock::{Millis, Mono, rfc3339};
 use crate::core::Core;
 use crate::federation::invite::{IncomingInvite, Invite, OutgoingInvite, Token, TokenHash, token_hash};
 use crate::federation::join::{JoinAnswer, JoinRefusal, JoinRequest};
@@ -25,7 +25,7 @@ use crate::limits::{
 use crate::replica::Replica;
 use crate::store::StoreWrite;
 
-/// Invites and joining.
+/// Invites given and redeemed, and calls to inviters.
 #[derive(Debug, Default)]
 pub struct Membership {
     outgoing: BTreeMap<TokenHash, OutgoingInvite>,
@@ -43,15 +43,15 @@ struct Joining {
     addresses: Vec<Address>,
     level: TrustLevel,
     tries: u32,
-    /// When it is tried again, monotonic milliseconds.
-    due_ms: u64,
+    /// When it is tried again.
+    due: Mono,
     /// Why the last try failed.
     failure: Option<String>,
 }
 
 impl Joining {
-    fn new(addresses: Vec<Address>, level: TrustLevel, now_ms: u64) -> Self {
-        Joining { waiters: Vec::new(), addresses, level, tries: 0, due_ms: now_ms, failure: None }
+    fn new(addresses: Vec<Address>, level: TrustLevel, now: Mono) -> Self {
+        Joining { waiters: Vec::new(), addresses, level, tries: 0, due: now, failure: None }
     }
 }
 
@@ -83,7 +83,7 @@ pub struct Redeem<'a> {
     pub joiner: PeerId,
     /// The address it called from.
     pub address: Option<Address>,
-    /// What it signed.
+    /// The request that it signed.
     pub request: &'a JoinRequest,
     /// Hash of the invite's token; the joiner has proved that it knows the token.
     pub token: TokenHash,
@@ -92,7 +92,7 @@ pub struct Redeem<'a> {
 /// A call to an inviter that is due.
 #[derive(Debug)]
 pub struct JoinCall {
-    /// The inviter.
+    /// The node that made the invite.
     pub inviter: PeerId,
     /// Where it may be dialled.
     pub addresses: Vec<Address>,
@@ -109,7 +109,7 @@ pub enum Answered {
     Agreed(Vec<RequestId>),
     /// The inviter refused for good; these requests get the reason.
     Refused(Vec<RequestId>, JoinRefusal),
-    /// No answer yet, or one that says to try again.
+    /// No answer yet, or one after which the call is repeated.
     Pending,
 }
 
@@ -122,7 +122,7 @@ impl Membership {
         incoming: Vec<IncomingInvite>,
         federation: &Federation,
     ) {
-        let now = core.now_ms();
+        let now = core.now();
         let waiting = federation.peers().filter(|peer| matches!(peer.joined, Joined::Waiting { .. }));
         let joining =
             waiting.map(|peer| (peer.id, Joining::new(peer.addresses.clone(), TrustLevel::Trusted, now)));
@@ -148,9 +148,9 @@ impl Membership {
         }
     }
 
-    /// When joining is tried again, monotonic milliseconds.
-    pub fn next_timer(&self) -> Option<u64> {
-        self.joining.values().map(|joining| joining.due_ms).min()
+    /// When joining is tried again.
+    pub fn next_timer(&self) -> Option<Mono> {
+        self.joining.values().map(|joining| joining.due).min()
     }
 
     /// The hashes of invites given out, spent ones included: their joiner may have missed the answer.
@@ -170,7 +170,7 @@ impl Membership {
 
     // ---- the inviter's side ------------------------------------------------------------------------------
 
-    /// Makes an invite.
+    /// Makes an invite and queues its record.
     ///
     /// # Errors
     /// [`CommandError::Limit`] with too many open invites, [`CommandError::BadExpiry`] beyond 30 days or without a lifetime.
@@ -322,7 +322,7 @@ impl Membership {
         let incoming = IncomingInvite { inviter: invite.inviter.0, created_at_ms: now, accepted: None };
         core.gate.write(StoreWrite::PutIncoming(incoming.clone()));
         self.incoming.insert(invite.inviter, incoming);
-        let mut joining = Joining::new(all, level, core.now_ms());
+        let mut joining = Joining::new(all, level, core.now());
         joining.waiters = self.end_joining(&invite.inviter);
         joining.waiters.push(request);
         self.joining.insert(invite.inviter, joining);
@@ -330,8 +330,8 @@ impl Membership {
     }
 
     /// The inviters whose call is due.
-    pub fn due_calls(&self, now_ms: u64) -> Vec<PeerId> {
-        self.joining.iter().filter(|(_, joining)| joining.due_ms <= now_ms).map(|(peer, _)| *peer).collect()
+    pub fn due_calls(&self, now: Mono) -> Vec<PeerId> {
+        self.joining.iter().filter(|(_, joining)| joining.due <= now).map(|(peer, _)| *peer).collect()
     }
 
     /// The call to one inviter, and schedules the next; `None` if it has answered otherwise.
@@ -344,7 +344,7 @@ impl Membership {
         let joining = self.joining.get_mut(&inviter)?;
         let wait = (JOIN_RETRY_MS.0 << joining.tries.min(6)).min(JOIN_RETRY_MS.1);
         joining.tries += 1;
-        joining.due_ms = core.now_ms() + wait + core.random.below(wait / 4 + 1);
+        joining.due = core.now() + Millis(wait + core.random.below(wait / 4 + 1));
         let (name, time_ms) = (&core.settings.name, core.reference_ms());
         let request = JoinRequest::sign(&core.keypair, &inviter, token, name, joining.level, time_ms);
         Some(JoinCall { inviter, addresses: joining.addresses.clone(), token, request })
@@ -435,7 +435,7 @@ impl Membership {
         self.forget_incoming(core, id);
     }
 
-    /// Renames a peer.
+    /// Gives a peer another name.
     ///
     /// # Errors
     /// [`CommandError::UnknownPeer`], [`CommandError::AmbiguousPeer`], or [`CommandError::BadName`] if the name is not

@@ -21,7 +21,7 @@ impl Side {
         let now = Now { mono_ms: 1_000, wall_ms: BUILD_DATE_MS + 1_000_000 };
         let store = Store::in_memory().unwrap();
         let mut core = Core::new(store, keypair, NodeSettings::default(), now, &[seed; 32]);
-        let mut replica = Replica::new(core.me, now.mono_ms);
+        let mut replica = Replica::new(core.me, now.mono());
         let mut loaded = core.gate.load().unwrap();
         replica.load(&mut core, &mut loaded).unwrap();
         Side { core, replica, membership: Membership::default() }
@@ -39,7 +39,7 @@ impl Side {
     }
 
     fn call(&mut self) -> JoinCall {
-        let due = self.membership.due_calls(self.core.now_ms());
+        let due = self.membership.due_calls(self.core.now());
         self.membership.call(&mut self.core, &self.replica, due[0]).unwrap()
     }
 
@@ -92,7 +92,7 @@ fn a_spent_token_is_on_disk_once_the_commit_is_made() {
     joiner.join(1, &code).unwrap();
     let call = joiner.call();
     inviter.redeem(joiner.core.me, &call).unwrap();
-    inviter.core.gate.commit(0).unwrap();
+    inviter.core.gate.commit(Default::default()).unwrap();
     let stored = inviter.core.gate.load().unwrap();
     assert!(stored.outgoing.iter().all(|invite| invite.accepted.is_some()));
     let mut events = std::iter::from_fn(|| inviter.core.gate.pop());
@@ -123,9 +123,9 @@ fn calls_are_repeated_ever_more_rarely() {
     let mut waits = Vec::new();
     for _ in 0..4 {
         let due = joiner.membership.next_timer().unwrap();
-        joiner.core.clock.set_now(Now { mono_ms: due, wall_ms: BUILD_DATE_MS + 1_000_000 });
+        joiner.core.clock.set_now(Now { mono_ms: due.ms(), wall_ms: BUILD_DATE_MS + 1_000_000 });
         joiner.call();
-        waits.push(joiner.membership.next_timer().unwrap() - due);
+        waits.push(joiner.membership.next_timer().unwrap().since(due));
     }
     assert!(waits.windows(2).all(|pair| pair[1] > pair[0]), "{waits:?}");
 }

@@ -49,7 +49,7 @@ impl Node {
 
     /// Does what waited for an own newer state.
     pub(super) fn resume_waiting(&mut self) {
-        let now = self.core.now_ms();
+        let now = self.core.now();
         if self.replica.recovery_mut().take_rights_wait(now) {
             self.replica.rights_changed();
         }

@@ -2,7 +2,7 @@
 
 use tombolo_transports::{Address, LinkCaps, LinkId, PeerId};
 
-use crate::core::Rejection;
+use crate::core::InputRejection;
 use crate::federation::Refusal;
 use crate::federation::TrustLevel;
 use crate::federation::invite::token_hash;
@@ -12,23 +12,23 @@ use crate::io::{CommandError, Event, Output, RequestId};
 use crate::layer::SignedHead;
 use crate::membership::{Answered, Redeem};
 use crate::node::Node;
-use crate::replica::{Arriving, Origin, Outcome, Reclaimed, Recovered};
+use crate::replica::{ApplyOutcome, Arriving, Origin, Reclaimed, Recovered};
 use crate::router::Class;
 use crate::sync::message::Message;
 use crate::sync::transfer::{answer_parts, answer_tree};
-use crate::unicast::Unicast;
+use crate::unicast::{SupplyRequest, Unicast};
 
 impl Node {
     // ---- links -------------------------------------------------------------------------------------------
 
     pub(super) fn link_up(&mut self, link: LinkId, peer: PeerId, caps: LinkCaps) {
         if self.replica.federation().level(&peer) <= TrustLevel::Untrusted {
-            self.core.metrics.reject(Rejection::LinkOfNoPeer);
+            self.core.metrics.reject(InputRejection::LinkOfNoPeer);
             self.core.gate.output(Output::Close { link });
             return;
         }
         let is_first = self.wired.put_link(link, peer, caps);
-        self.replica.note_heard(&peer, self.core.reference_ms());
+        self.replica.note_presence(&peer, self.core.reference_ms());
         let record = self.replica.federation().peer(&peer);
         if record.is_some_and(|record| matches!(record.joined, Joined::Waiting { .. })) {
             // An inviter that lets this node in has agreed, even if its answer was lost.
@@ -39,7 +39,7 @@ impl Node {
             Unicast::link_event(&mut self.core, up, true);
         }
         if is_first {
-            self.broadcast.sign_what_is_held_back(&self.core, &mut self.replica, &self.wired);
+            self.broadcast.sign_deferred_states(&self.core, &mut self.replica, &self.wired);
             self.wired.peer_up(&self.core, &self.replica, peer);
         }
     }
@@ -60,12 +60,12 @@ impl Node {
         let Some(up) = self.wired.link(link) else { return };
         let (peer, medium) = (up.peer, up.caps.medium);
         self.core.metrics.received_from(peer, medium, bytes.len());
-        self.replica.note_heard(&peer, self.core.reference_ms());
+        self.replica.note_presence(&peer, self.core.reference_ms());
         let message = match Message::decode(bytes) {
             Ok(message) => message,
             Err(error) => {
                 tracing::debug!(%peer, %error, "a message was not understood");
-                return self.core.metrics.reject(Rejection::BadMessage);
+                return self.core.metrics.reject(InputRejection::BadMessage);
             }
         };
         let origin = Origin::Link { peer };
@@ -92,11 +92,11 @@ impl Node {
             }
             Message::Heartbeat { clock, .. } => {
                 if let Some(clock) = clock {
-                    if self.wired.hear_boot(&self.core, peer, clock) {
+                    if self.wired.boot_received(&self.core, peer, clock) {
                         let message = crate::report::two_machines(&self.replica.name_of(&self.core, &peer));
                         self.core.event(Event::Alarm { message });
                     }
-                    self.core.clock.hear(peer, clock);
+                    self.core.clock.clock_received(peer, clock);
                 }
                 self.wired.received(&self.core, peer, message);
             }
@@ -111,21 +111,23 @@ impl Node {
     /// A layer has arrived: it goes through the gate of the replica, and what follows from that is done.
     pub(super) fn arrived(&mut self, origin: Origin, arriving: Arriving<'_>) {
         match self.replica.apply(&mut self.core, &origin, arriving) {
-            Outcome::Stored(stored) => self.stored(&stored, Some(&origin), Some(origin.peer())),
-            Outcome::Known(signed) => {
+            ApplyOutcome::Stored(stored) => self.stored(&stored, Some(&origin), Some(origin.peer())),
+            ApplyOutcome::Known(signed) => {
                 if let Origin::Radio { link, peer, .. } = origin {
-                    self.broadcast.overheard(&self.core, &self.replica, link, peer, &signed);
+                    self.broadcast.state_received(&self.core, &self.replica, link, peer, &signed);
                 }
             }
-            Outcome::Refused(signed, refusal) => self.refused(&origin, &signed, refusal),
-            Outcome::BaseMissing => match origin {
+            ApplyOutcome::Refused(signed, refusal) => self.refused(&origin, &signed, refusal),
+            ApplyOutcome::BaseMissing => match origin {
                 Origin::Link { peer } => self.wired.base_missing(&self.core, peer),
                 Origin::Radio { link, channel, .. } => self.broadcast.base_missing(&self.core, link, channel),
             },
-            Outcome::Recovered(recovered) => self.recovered(&origin, recovered),
-            Outcome::Reclaimed(reclaimed) => self.reclaimed(&origin, reclaimed),
-            Outcome::Superseded | Outcome::TransferBegun | Outcome::Rejected(_) | Outcome::AnotherMachine => {
-            }
+            ApplyOutcome::Recovered(recovered) => self.recovered(&origin, recovered),
+            ApplyOutcome::Reclaimed(reclaimed) => self.reclaimed(&origin, reclaimed),
+            ApplyOutcome::Superseded
+            | ApplyOutcome::TransferBegun
+            | ApplyOutcome::Rejected(_)
+            | ApplyOutcome::AnotherMachine => {}
         }
     }
 
@@ -165,8 +167,9 @@ impl Node {
         match restage {
             Some(restage) => self.authoring.staged_mut().restage(restage),
             None => {
-                let to = (origin.peer(), Class::Document);
-                self.wired.supply(&mut self.core, &mut self.replica, to, &id, Some(state));
+                let (peer, class, held) = (origin.peer(), Class::Document, Some(state));
+                let request = SupplyRequest { peer, class, id, held };
+                self.wired.supply(&mut self.core, &mut self.replica, &request);
             }
         }
     }
@@ -188,7 +191,7 @@ impl Node {
         let answer = match redeemed {
             Ok(()) => JoinAnswer::Agreed { name: self.core.settings.name.clone() },
             Err(why) => {
-                self.core.metrics.reject(Rejection::Join(why));
+                self.core.metrics.reject(InputRejection::Join(why));
                 JoinAnswer::Refused(why)
             }
         };

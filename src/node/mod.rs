@@ -78,7 +78,7 @@ impl Node {
         let this_run = core.random.bytes();
         let broadcast = Broadcast::new(core.settings.machine_boot.unwrap_or(this_run));
         let mut node = Node {
-            replica: Replica::new(core.me, now.mono_ms),
+            replica: Replica::new(core.me, now.mono()),
             membership: Membership::default(),
             authoring: Authoring::default(),
             wired,
@@ -90,7 +90,7 @@ impl Node {
         Ok(node)
     }
 
-    /// The node's identity.
+    /// The identity of the node, its public key.
     pub fn peer_id(&self) -> PeerId {
         self.core.me
     }
@@ -98,7 +98,7 @@ impl Node {
     /// Takes one input. Effects come out of `poll_output`.
     pub fn handle_input(&mut self, now: Now, input: Input) {
         self.core.clock.set_now(now);
-        if self.core.gate.retry_due(now.mono_ms) {
+        if self.core.gate.retry_due(now.mono()) {
             self.reload();
         }
         if self.core.gate.memory_is_ahead() {
@@ -144,7 +144,7 @@ impl Node {
     /// The monotonic time in milliseconds at which `Input::Timeout` is due.
     pub fn poll_timeout(&self) -> Option<u64> {
         match self.core.gate.fault() {
-            Some(fault) if fault.memory_is_ahead => Some(fault.until_ms),
+            Some(fault) if fault.memory_is_ahead => Some(fault.until.ms()),
             _ => self.next_timer(),
         }
     }
@@ -190,7 +190,7 @@ impl Node {
     /// undone: local requests get the reason, and peers offer their layers again.
     fn commit(&mut self) {
         self.wired.end_turn();
-        let Err(undone) = self.core.gate.commit(self.core.now_ms()) else { return };
+        let Err(undone) = self.core.gate.commit(self.core.now()) else { return };
         for link in undone.idle_radios {
             self.broadcast.radio_ready(&mut self.core, link);
         }
@@ -216,7 +216,7 @@ impl Node {
             Err(error) => {
                 tracing::error!(%error, "the store's file was not opened again");
                 self.wired.restore_links(links);
-                self.core.gate.retry_later(self.core.now_ms());
+                self.core.gate.retry_later(self.core.now());
             }
         }
     }

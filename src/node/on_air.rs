@@ -2,8 +2,8 @@
 
 use tombolo_transports::{LinkId, PeerId};
 
-use crate::broadcast::{Arrival, JoinQuestion, JoinReceived, RadioMessage, kinds};
-use crate::core::Rejection;
+use crate::broadcast::{Arrival, JoinQuestion, JoinReceived, NodeParts, PairReceived, RadioMessage, kinds};
+use crate::core::InputRejection;
 use crate::envelope::{decode_air, decode_update};
 use crate::federation::TrustLevel;
 use crate::federation::join::JoinRefusal;
@@ -37,14 +37,14 @@ impl Node {
             self.broadcast.reader_has_key(&self.replica, from);
         }
         if self.replica.federation().level(&from) <= TrustLevel::Untrusted {
-            return self.core.metrics.reject(Rejection::FrameOfNoPeer);
+            return self.core.metrics.reject(InputRejection::FrameOfNoPeer);
         }
-        self.replica.note_heard(&from, self.core.reference_ms());
+        self.replica.note_presence(&from, self.core.reference_ms());
         self.core.metrics.received(bytes.len());
         if self.broadcast.is_pairwise(&channel) {
-            return self.talk_received(link, from, bytes);
+            return self.pair_message_received(link, from, bytes);
         }
-        self.broadcast.sender_heard(&self.core, link, channel, from);
+        self.broadcast.sender_present(&self.core, link, channel, from);
         self.broadcast.input(&self.core, link, Input::Present { peer: from });
         let is_valid = match message.kind {
             kinds::UPDATE => self.update_received(link, channel, from, bytes),
@@ -56,14 +56,14 @@ impl Node {
                 if !(is_own
                     && self.broadcast.take_provisional(&self.core, &self.replica, link, channel, bytes))
                 {
-                    self.core.metrics.reject(Rejection::ProvisionalRefused);
+                    self.core.metrics.reject(InputRejection::ProvisionalRefused);
                 }
                 true
             }
             _ => false,
         };
         if !is_valid {
-            self.core.metrics.reject(Rejection::BadMessage);
+            self.core.metrics.reject(InputRejection::BadMessage);
         }
     }
 
@@ -86,14 +86,15 @@ impl Node {
         let Ok(envelope) = decode_air(channel, bytes) else { return false };
         let signed = envelope.signed.clone();
         self.arrived(Origin::Radio { link, channel, peer: from }, Arriving::Whole(envelope));
-        self.broadcast.overheard(&self.core, &self.replica, link, from, &signed);
+        self.broadcast.state_received(&self.core, &self.replica, link, from, &signed);
         true
     }
 
     /// A heartbeat in its sender's own channel. Returns whether it decodes.
     fn heartbeat_received(&mut self, link: LinkId, from: PeerId, bytes: &[u8]) -> bool {
         let Ok(heartbeat) = Heartbeat::decode(bytes) else { return false };
-        self.broadcast.compare_keys(&self.core, &self.replica, &self.wired, link, from, &heartbeat);
+        let parts = NodeParts { core: &self.core, replica: &self.replica, wired: &self.wired };
+        self.broadcast.compare_keys(parts, link, from, &heartbeat);
         self.broadcast.keys_named(from, &heartbeat);
         self.broadcast.input(&self.core, link, Input::Heartbeat { from, heartbeat });
         true
@@ -107,14 +108,17 @@ impl Node {
     }
 
     /// A message on a pairwise channel: as from a link to that peer.
-    fn talk_received(&mut self, link: LinkId, from: PeerId, bytes: &[u8]) {
-        let (core, replica, wired) = (&mut self.core, &self.replica, &self.wired);
-        let Some(envelope) = self.broadcast.talk_received(core, replica, wired, link, from, bytes) else {
-            return;
+    fn pair_message_received(&mut self, link: LinkId, from: PeerId, bytes: &[u8]) {
+        let parts = NodeParts { core: &self.core, replica: &self.replica, wired: &self.wired };
+        let envelope = match self.broadcast.pair_message_received(parts, link, from, bytes) {
+            PairReceived::Nothing => return,
+            PairReceived::Malformed => return self.core.metrics.reject(InputRejection::BadMessage),
+            PairReceived::Layer(envelope) => *envelope,
         };
         let signed = envelope.signed.clone();
         self.arrived(Origin::Link { peer: from }, Arriving::Whole(envelope));
-        self.broadcast.talk_applied(&self.core, &self.replica, &self.wired, link, from, &signed);
+        let parts = NodeParts { core: &self.core, replica: &self.replica, wired: &self.wired };
+        self.broadcast.pair_message_applied(parts, link, from, &signed);
     }
 
     // ---- joining -----------------------------------------------------------------------------------------
@@ -149,7 +153,7 @@ impl Node {
                         // The own audience has a new reader: the key is sealed for it before it is sent.
                         self.settle();
                     }
-                    Err(why) => self.core.metrics.reject(Rejection::Join(why)),
+                    Err(why) => self.core.metrics.reject(InputRejection::Join(why)),
                 }
                 redeemed
             }

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
-use crate::authoring::{Authoring, MapChanges};
+use crate::authoring::{Authoring, MapEdits};
+use crate::clock::Millis;
 use crate::federation::Audience;
 use crate::io::{CommandError, Event, view};
 use crate::layer::{DocumentId, DocumentName, LayerId};
@@ -90,7 +91,7 @@ impl Node {
     pub(super) fn commit_map(
         &mut self,
         document: &DocumentId,
-        changes: MapChanges,
+        changes: MapEdits,
     ) -> Result<(), CommandError> {
         let stored = self.authoring.commit_map(&mut self.core, &mut self.replica, document, changes)?;
         self.stored(&stored, None, None);
@@ -207,6 +208,8 @@ impl Node {
         let by_link = self.wired.newest_known(&layer) > held;
         let by_radio = self.broadcast.newer_own_wait_ms(&document.owner, &layer, held);
         let wait = by_radio.into_iter().chain(by_link.then_some(OWN_STATE_WAIT_MS)).max();
-        wait.is_some_and(|wait_ms| self.replica.recovery_mut().awaits(self.core.now_ms(), layer, wait_ms))
+        wait.is_some_and(|wait_ms| {
+            self.replica.recovery_mut().awaits(self.core.now(), layer, Millis(wait_ms))
+        })
     }
 }

@@ -2,12 +2,12 @@
 
 use crate::io::{CommandError, Query, Reply};
 use crate::node::Node;
-use crate::report::Report;
+use crate::report::NodeReport;
 
 impl Node {
-    /// How things stand.
-    pub fn report(&self) -> Report<'_> {
-        Report {
+    /// A report on all parts, which it only reads.
+    pub fn report(&self) -> NodeReport<'_> {
+        NodeReport {
             core: &self.core,
             replica: &self.replica,
             membership: &self.membership,

@@ -1,6 +1,7 @@
 //! What passing time brings: joining is tried again, quarantined entries take part, tombstones end, invites expire; the
 //! engines' own timers.
 
+use crate::clock::{Millis, Mono};
 use crate::io::Output;
 use crate::limits::TOMBSTONE_SWEEP_MS;
 use crate::node::Node;
@@ -17,7 +18,7 @@ impl Node {
         let released = self.replica.release_quarantined(self.core.reference_ms());
         self.changed_by_time(released);
         self.resume_waiting();
-        if self.replica.take_sweep_due(self.core.now_ms(), TOMBSTONE_SWEEP_MS) {
+        if self.replica.take_sweep_due(self.core.now(), Millis(TOMBSTONE_SWEEP_MS)) {
             for sweep in self.replica.due_sweeps(&self.core.me, self.core.reference_ms()) {
                 if !self.awaits_own(&sweep.document) {
                     let drops = sweep.drop.into_iter().map(|key| (key, None));
@@ -36,19 +37,19 @@ impl Node {
         let times = [
             self.wired.poll_timeout(),
             self.replica.transfer_timeout(),
-            self.membership.next_timer(),
+            self.membership.next_timer().map(Mono::ms),
             release,
             self.broadcast.next_timer(now),
-            self.replica.recovery().next_timer(now),
+            self.replica.recovery().next_timer(self.core.now()).map(Mono::ms),
             self.membership.is_open(self.core.reference_ms()).then(|| now + LOOK_AFTER_MS),
-            Some(self.replica.sweep_at()),
+            Some(self.replica.sweep_at().ms()),
         ];
         times.into_iter().flatten().min()
     }
 
     /// Calls the inviters whose call is due, over every link and radio.
     fn repeat_join_calls(&mut self) {
-        for inviter in self.membership.due_calls(self.core.now_ms()) {
+        for inviter in self.membership.due_calls(self.core.now()) {
             let Some(call) = self.membership.call(&mut self.core, &self.replica, inviter) else { continue };
             self.broadcast.call(&mut self.core, &self.replica, &call);
             let bytes = call.request.encode();

@@ -1,11 +1,11 @@
 //! The one gate for layers of others: whole or as a delta, over a link, by radio or out of a file.
 //!
-//! [`Replica::apply`] returns an [`Outcome`] that names every case; what follows outside the replica (an answer to the
+//! [`Replica::apply`] returns an [`ApplyOutcome`] that names every case; what follows outside the replica (an answer to the
 //! peer, news for the engines) is the node's part.
 
 use tombolo_transports::{LinkId, PeerId};
 
-use crate::core::{Core, Rejection};
+use crate::core::{Core, InputRejection};
 use crate::envelope::{Carried, CompactEnvelope, Envelope, Payload};
 use crate::federation::Refusal;
 use crate::io::Event;
@@ -14,7 +14,7 @@ use crate::limits::{
     BASE_CANDIDATES_MAX, BASE_CANDIDATES_ON_AIR_MAX, FORKS_KEPT_PER_AUTHOR_MAX, WHOLE_LAYER_BYTES_MAX,
 };
 use crate::merge::map_of;
-use crate::replica::base::{Candidate, Resolved};
+use crate::replica::base::{Resolved, VerifiedState};
 use crate::replica::recovery::Restage;
 use crate::replica::{Replica, Stored};
 use crate::store::StoreWrite;
@@ -30,19 +30,19 @@ pub enum Origin {
         /// The peer at its far end.
         peer: PeerId,
     },
-    /// A radio frame.
+    /// A frame received by radio.
     Radio {
-        /// The radio.
+        /// The radio that received it.
         link: LinkId,
         /// The owner whose audience key sealed the frame.
         channel: PeerId,
-        /// The sender.
+        /// The sender of the frame.
         peer: PeerId,
     },
 }
 
 impl Origin {
-    /// The sender.
+    /// The peer that sent the message.
     pub fn peer(&self) -> PeerId {
         match self {
             Origin::Link { peer } | Origin::Radio { peer, .. } => *peer,
@@ -89,8 +89,8 @@ impl<'a> Arriving<'a> {
 
 /// What became of a layer that arrived.
 #[derive(Debug)]
-pub enum Outcome {
-    /// It took effect.
+pub enum ApplyOutcome {
+    /// The layer took effect.
     Stored(Stored),
     /// This state is held already.
     Known(SignedHead),
@@ -103,7 +103,7 @@ pub enum Outcome {
     /// A delta whose base is not held here.
     BaseMissing,
     /// It is not valid, or cannot be stored now; counted.
-    Rejected(Rejection),
+    Rejected(InputRejection),
     /// A newer state of this node's own layer: taken, with what is to be signed above it.
     Recovered(Recovered),
     /// An older own state that was not signed on this disk, with what is taken back from it.
@@ -126,7 +126,7 @@ pub struct Recovered {
 /// An own layer in a state that was passed without knowing it.
 #[derive(Debug)]
 pub struct Reclaimed {
-    /// The layer.
+    /// The layer that is concerned.
     pub id: LayerId,
     /// The state that arrived.
     pub state: State,
@@ -137,53 +137,53 @@ pub struct Reclaimed {
 }
 
 /// The gate's decision on a verified state.
-enum Verdict {
+enum GateDecision {
     Store { dropped: Vec<LayerHash> },
     Own { dropped: Vec<LayerHash> },
     Reclaim,
     Superseded,
     Refused(Refusal),
-    Rejected(Rejection),
+    Rejected(InputRejection),
 }
 
 impl Replica {
     /// Decides about a layer of another author, or an own one that was not signed here, and lets it take effect.
-    pub fn apply(&mut self, core: &mut Core, origin: &Origin, arriving: Arriving<'_>) -> Outcome {
-        if core.gate.refuses_layers(core.now_ms()) {
-            return rejected(core, Rejection::DiskRefuses);
+    pub fn apply(&mut self, core: &mut Core, origin: &Origin, arriving: Arriving<'_>) -> ApplyOutcome {
+        if core.gate.refuses_layers(core.now()) {
+            return rejected(core, InputRejection::DiskRefuses);
         }
         match arriving {
             Arriving::Delta(envelope) => match self.resolve(origin, &envelope) {
-                Resolved::Candidate(candidate) => self.admit(core, origin, candidate),
-                Resolved::Known(signed) => Outcome::Known(signed),
-                Resolved::Old => Outcome::Superseded,
+                Resolved::New(candidate) => self.admit(core, origin, candidate),
+                Resolved::Known(signed) => ApplyOutcome::Known(signed),
+                Resolved::Old => ApplyOutcome::Superseded,
                 Resolved::NoBase { tried } => {
                     // A short digest may fit a base by chance, so this proves nothing against the sender yet.
                     core.metrics.reject(match tried {
-                        0 => Rejection::DeltaWithoutBase,
-                        _ => Rejection::DeltaDoesNotMatchRoot,
+                        0 => InputRejection::DeltaWithoutBase,
+                        _ => InputRejection::DeltaDoesNotMatchRoot,
                     });
-                    Outcome::BaseMissing
+                    ApplyOutcome::BaseMissing
                 }
             },
             Arriving::Whole(envelope) => {
                 if !self.is_wanted(core, origin, &envelope.signed) {
-                    return Outcome::Known(envelope.signed);
+                    return ApplyOutcome::Known(envelope.signed);
                 }
                 if matches!(envelope.payload, Payload::Offer) {
                     return self.begin_transfer(core, origin, envelope.signed);
                 }
                 match envelope.open() {
-                    Ok(layer) => self.admit(core, origin, Candidate::Whole(Box::new(layer))),
+                    Ok(layer) => self.admit(core, origin, VerifiedState::Whole(Box::new(layer))),
                     Err(error) => {
                         tracing::debug!(peer = %origin.peer(), %error, "an envelope was not opened");
-                        rejected(core, Rejection::BadSignature)
+                        rejected(core, InputRejection::BadSignature)
                     }
                 }
             }
             Arriving::Assembled(layer) => match self.is_wanted(core, origin, &layer.signed) {
-                true => self.admit(core, origin, Candidate::Whole(Box::new(layer))),
-                false => Outcome::Known(layer.signed),
+                true => self.admit(core, origin, VerifiedState::Whole(Box::new(layer))),
+                false => ApplyOutcome::Known(layer.signed),
             },
         }
     }
@@ -197,44 +197,44 @@ impl Replica {
     }
 
     /// Takes a state whose signature and root hold through rights, forks and quotas.
-    fn admit(&mut self, core: &mut Core, origin: &Origin, candidate: Candidate) -> Outcome {
+    fn admit(&mut self, core: &mut Core, origin: &Origin, candidate: VerifiedState) -> ApplyOutcome {
         let signed = candidate.signed().clone();
         match self.judge(core, origin, &candidate) {
-            Verdict::Store { dropped } => {
+            GateDecision::Store { dropped } => {
                 let (layer, replaced, changed) = candidate.accept(self);
                 self.transfers.end(&signed.head.layer.hash());
                 let stored = self.store(core, layer, replaced, changed);
-                Outcome::Stored(Stored { dropped, ..stored })
+                ApplyOutcome::Stored(Stored { dropped, ..stored })
             }
-            Verdict::Own { dropped } => {
+            GateDecision::Own { dropped } => {
                 let layer = candidate.set_aside(self);
                 self.recover(core, layer, dropped)
             }
-            Verdict::Reclaim => {
+            GateDecision::Reclaim => {
                 let layer = candidate.set_aside(self);
                 self.reclaim(core, origin.peer(), &layer)
             }
-            Verdict::Superseded => {
+            GateDecision::Superseded => {
                 candidate.reject(self);
-                Outcome::Superseded
+                ApplyOutcome::Superseded
             }
-            Verdict::Refused(refusal) => {
+            GateDecision::Refused(refusal) => {
                 candidate.reject(self);
-                core.metrics.reject(Rejection::Layer(refusal));
-                Outcome::Refused(signed, refusal)
+                core.metrics.reject(InputRejection::Layer(refusal));
+                ApplyOutcome::Refused(signed, refusal)
             }
-            Verdict::Rejected(why) => {
+            GateDecision::Rejected(why) => {
                 candidate.reject(self);
                 rejected(core, why)
             }
         }
     }
 
-    fn judge(&mut self, core: &mut Core, origin: &Origin, candidate: &Candidate) -> Verdict {
+    fn judge(&mut self, core: &mut Core, origin: &Origin, candidate: &VerifiedState) -> GateDecision {
         let signed = candidate.signed();
         let id = &signed.head.layer;
         if let Err(refusal) = self.admits(core, signed) {
-            return Verdict::Refused(refusal);
+            return GateDecision::Refused(refusal);
         }
         let held = candidate.held(self);
         if let Some(evidence) = held.as_ref().and_then(|held| ForkEvidence::of(held, signed)) {
@@ -242,23 +242,23 @@ impl Replica {
         }
         if held.is_some_and(|held| !signed.supersedes(&held)) {
             return match self.recovery.is_reclaimed(&core.me, &origin.peer(), signed) {
-                true => Verdict::Reclaim,
-                false => Verdict::Superseded,
+                true => GateDecision::Reclaim,
+                false => GateDecision::Superseded,
             };
         }
         let mut dropped = Vec::new();
         if self.document(&id.document).is_some_and(|d| d.kind() != signed.head.kind) {
             if id.author != id.document.owner {
-                return Verdict::Rejected(Rejection::KindDiffersFromOwner);
+                return GateDecision::Rejected(InputRejection::KindDiffersFromOwner);
             }
             dropped = self.layers.drop_document(&id.document);
         }
         if id.author == core.me {
-            return Verdict::Own { dropped };
+            return GateDecision::Own { dropped };
         }
         match self.layers.has_room_for(id, candidate.bytes()) {
-            true => Verdict::Store { dropped },
-            false => Verdict::Refused(Refusal::Quota),
+            true => GateDecision::Store { dropped },
+            false => GateDecision::Refused(Refusal::Quota),
         }
     }
 
@@ -272,7 +272,7 @@ impl Replica {
 
     fn note_fork(&mut self, core: &mut Core, evidence: ForkEvidence) {
         let author = evidence.lower.head.layer.author;
-        core.metrics.reject(Rejection::Fork);
+        core.metrics.reject(InputRejection::Fork);
         let known = self.forks.iter().filter(|fork| fork.lower.head.layer.author == author).count();
         if known >= FORKS_KEPT_PER_AUTHOR_MAX || self.forks.contains(&evidence) {
             return;
@@ -289,22 +289,22 @@ impl Replica {
 
     // ---- large layers ------------------------------------------------------------------------------------
 
-    fn begin_transfer(&mut self, core: &mut Core, origin: &Origin, signed: SignedHead) -> Outcome {
+    fn begin_transfer(&mut self, core: &mut Core, origin: &Origin, signed: SignedHead) -> ApplyOutcome {
         if !signed.verify() || signed.head.kind != Kind::Map {
-            return rejected(core, Rejection::BadSignature);
+            return rejected(core, InputRejection::BadSignature);
         }
         if let Err(refusal) = self.admits(core, &signed) {
-            core.metrics.reject(Rejection::Layer(refusal));
-            return Outcome::Refused(signed, refusal);
+            core.metrics.reject(InputRejection::Layer(refusal));
+            return ApplyOutcome::Refused(signed, refusal);
         }
         // An offered layer has at least as many bytes as never travel whole.
         if !self.layers.has_room_for(&signed.head.layer, WHOLE_LAYER_BYTES_MAX) {
-            core.metrics.reject(Rejection::Layer(Refusal::Quota));
-            return Outcome::Refused(signed, Refusal::Quota);
+            core.metrics.reject(InputRejection::Layer(Refusal::Quota));
+            return ApplyOutcome::Refused(signed, Refusal::Quota);
         }
-        self.recovery.extend_claim(origin.peer(), signed.head.layer.hash(), core.now_ms());
+        self.recovery.extend_claim(origin.peer(), signed.head.layer.hash(), core.now());
         self.transfers.begin(signed, origin.peer(), core.now_ms());
-        Outcome::TransferBegun
+        ApplyOutcome::TransferBegun
     }
 
     /// Takes nodes of the hash tree of a large layer. Returns the layer if it is complete now.
@@ -341,13 +341,13 @@ impl Replica {
     ) -> Option<Layer> {
         if let Err(error) = taken {
             tracing::debug!(%peer, %error, "parts were not taken");
-            core.metrics.reject(Rejection::BadPart);
+            core.metrics.reject(InputRejection::BadPart);
             return None;
         }
-        self.recovery.extend_claim(peer, id.layer, core.now_ms());
+        self.recovery.extend_claim(peer, id.layer, core.now());
         let own = self.layers.layer_of_hash(&id.layer).and_then(map_of);
         let finished = self.transfers.finish(id, own)?;
-        finished.inspect_err(|_| core.metrics.reject(Rejection::BadPart)).ok()
+        finished.inspect_err(|_| core.metrics.reject(InputRejection::BadPart)).ok()
     }
 
     /// The questions for parts that are due, with the peer that each goes to.
@@ -367,7 +367,7 @@ impl Replica {
     }
 }
 
-fn rejected(core: &mut Core, why: Rejection) -> Outcome {
+fn rejected(core: &mut Core, why: InputRejection) -> ApplyOutcome {
     core.metrics.reject(why);
-    Outcome::Rejected(why)
+    ApplyOutcome::Rejected(why)
 }

@@ -12,7 +12,7 @@ use crate::replica::{Replaced, Replica};
 
 /// A verified new state of a layer that has not taken effect yet.
 #[derive(Debug)]
-pub(super) enum Candidate {
+pub(super) enum VerifiedState {
     /// Beside the state that is held.
     Whole(Box<Layer>),
     /// A map that is taken out of the replica and changed in place: a large map is never copied for a small change.
@@ -28,37 +28,37 @@ pub(super) struct InPlace {
     undo: Vec<(KeyPath, Option<crate::layer::Entry>)>,
 }
 
-impl Candidate {
+impl VerifiedState {
     pub(super) fn signed(&self) -> &SignedHead {
         match self {
-            Candidate::Whole(layer) => &layer.signed,
-            Candidate::InPlace(change) => &change.signed,
+            VerifiedState::Whole(layer) => &layer.signed,
+            VerifiedState::InPlace(change) => &change.signed,
         }
     }
 
     pub(super) fn bytes(&self) -> usize {
         match self {
-            Candidate::Whole(layer) => layer.content.bytes(),
-            Candidate::InPlace(change) => change.map.size_bytes(),
+            VerifiedState::Whole(layer) => layer.content.bytes(),
+            VerifiedState::InPlace(change) => change.map.size_bytes(),
         }
     }
 
     /// The head that it would replace.
     pub(super) fn held(&self, replica: &Replica) -> Option<SignedHead> {
         match self {
-            Candidate::Whole(layer) => replica.layer(&layer.head().layer).map(|held| held.signed.clone()),
-            Candidate::InPlace(change) => Some(change.before.clone()),
+            VerifiedState::Whole(layer) => replica.layer(&layer.head().layer).map(|held| held.signed.clone()),
+            VerifiedState::InPlace(change) => Some(change.before.clone()),
         }
     }
 
     /// It takes effect: the new layer, what it replaces, and the keys in which they differ, if known.
     pub(super) fn accept(self, replica: &Replica) -> (Layer, Option<Replaced>, Option<Vec<KeyPath>>) {
         match self {
-            Candidate::Whole(layer) => {
+            VerifiedState::Whole(layer) => {
                 let replaced = replica.layer(&layer.head().layer).map(Replaced::of);
                 (*layer, replaced, None)
             }
-            Candidate::InPlace(change) => {
+            VerifiedState::InPlace(change) => {
                 let keys = change.undo.into_iter().map(|(key, _)| key).collect();
                 let layer = Layer { signed: change.signed, content: Content::Map(change.map) };
                 (layer, Some(Replaced::in_place(change.before)), Some(keys))
@@ -68,7 +68,7 @@ impl Candidate {
 
     /// It does not take effect: the replica holds its old state again.
     pub(super) fn reject(self, replica: &mut Replica) {
-        if let Candidate::InPlace(change) = self {
+        if let VerifiedState::InPlace(change) = self {
             change.undo(replica);
         }
     }
@@ -76,8 +76,8 @@ impl Candidate {
     /// It is set aside as a layer of its own; the replica holds its old state again.
     pub(super) fn set_aside(self, replica: &mut Replica) -> Layer {
         match self {
-            Candidate::Whole(layer) => *layer,
-            Candidate::InPlace(change) => {
+            VerifiedState::Whole(layer) => *layer,
+            VerifiedState::InPlace(change) => {
                 let content = Content::Map(change.map.clone());
                 let layer = Layer { signed: change.signed.clone(), content };
                 change.undo(replica);
@@ -99,7 +99,7 @@ impl InPlace {
 #[derive(Debug)]
 pub(super) enum Resolved {
     /// A state that its author signed.
-    Candidate(Candidate),
+    New(VerifiedState),
     /// The state that is held.
     Known(SignedHead),
     /// If it is of a layer held here, it repeats a state that has been replaced.
@@ -109,8 +109,8 @@ pub(super) enum Resolved {
 }
 
 /// What became of a delta on one base.
-enum Attempt {
-    Fits(Candidate),
+enum DeltaAttempt {
+    Fits(VerifiedState),
     /// The base fits by its digest, and the result is not what was signed.
     Wrong,
     Old,
@@ -153,10 +153,10 @@ impl Replica {
                 break;
             }
             match self.attempt(origin, envelope, start) {
-                Attempt::Fits(candidate) => return Resolved::Candidate(candidate),
-                Attempt::Known(signed) => return Resolved::Known(signed),
-                Attempt::Wrong => tried += 1,
-                Attempt::Old => is_old = true,
+                DeltaAttempt::Fits(candidate) => return Resolved::New(candidate),
+                DeltaAttempt::Known(signed) => return Resolved::Known(signed),
+                DeltaAttempt::Wrong => tried += 1,
+                DeltaAttempt::Old => is_old = true,
             }
         }
         if is_old { Resolved::Old } else { Resolved::NoBase { tried } }
@@ -211,31 +211,31 @@ impl Replica {
         origin: &Origin,
         envelope: &CompactEnvelope<&dyn Carried>,
         start: Start,
-    ) -> Attempt {
-        let Some(layer) = self.layers.layer(&start.id) else { return Attempt::Wrong };
+    ) -> DeltaAttempt {
+        let Some(layer) = self.layers.layer(&start.id) else { return DeltaAttempt::Wrong };
         let present = layer.head().sequence;
         let base = start.base();
         let (Some(sequence), Some(time_ms)) = (envelope.sequence_on(&base), envelope.time_on(&base)) else {
-            return Attempt::Wrong;
+            return DeltaAttempt::Wrong;
         };
         // A digest of one byte may fit by chance: there the signature decides this too.
         if sequence < present && !envelope.base.is_short {
-            return Attempt::Old;
+            return DeltaAttempt::Old;
         }
         if sequence == present && envelope.signature == layer.signed.signature {
-            return Attempt::Known(layer.signed.clone());
+            return DeltaAttempt::Known(layer.signed.clone());
         }
         if sequence == present && matches!(start.from, StartsFrom::PastMap) {
-            return Attempt::Wrong;
+            return DeltaAttempt::Wrong;
         }
         let snapshot = match (&layer.content, &start.from) {
             (Content::Snapshot(value), StartsFrom::Present)
             | (Content::Snapshot(_), StartsFrom::PastSnapshot(value)) => value,
-            (Content::Snapshot(_), StartsFrom::PastMap) => return Attempt::Wrong,
+            (Content::Snapshot(_), StartsFrom::PastMap) => return DeltaAttempt::Wrong,
             (Content::Map(_), _) => return self.attempt_map(envelope, &start, time_ms),
         };
         let attempt = attempt_snapshot(envelope, &base, snapshot, (sequence, time_ms));
-        if matches!(attempt, Attempt::Fits(_)) && origin.is_radio() {
+        if matches!(attempt, DeltaAttempt::Fits(_)) && origin.is_radio() {
             // An author uses one base on air for a while.
             self.layers.pin_base(&start.id, start.sequence);
         }
@@ -249,25 +249,25 @@ impl Replica {
         envelope: &CompactEnvelope<&dyn Carried>,
         start: &Start,
         time_ms: u64,
-    ) -> Attempt {
-        let Ok(changes) = envelope.delta.changes(time_ms) else { return Attempt::Wrong };
-        let Some((before, mut map)) = self.layers.take_map(&start.id) else { return Attempt::Wrong };
+    ) -> DeltaAttempt {
+        let Ok(changes) = envelope.delta.changes(time_ms) else { return DeltaAttempt::Wrong };
+        let Some((before, mut map)) = self.layers.take_map(&start.id) else { return DeltaAttempt::Wrong };
         let undo: Vec<_> = changes.iter().map(|(key, _)| (key.clone(), map.get(key).cloned())).collect();
         if map.change(changes).is_err() {
             self.layers.put_back(before, map);
-            return Attempt::Wrong;
+            return DeltaAttempt::Wrong;
         }
         let content = Content::Map(map);
         let signed = signed_on(envelope, &start.base(), &content);
         let Content::Map(map) = content else { unreachable!("the content was just made a map") };
         match signed {
             Some(signed) => {
-                Attempt::Fits(Candidate::InPlace(Box::new(InPlace { signed, map, before, undo })))
+                DeltaAttempt::Fits(VerifiedState::InPlace(Box::new(InPlace { signed, map, before, undo })))
             }
             None => {
                 let signed = before.clone();
                 InPlace { signed, map, before, undo }.undo(self);
-                Attempt::Wrong
+                DeltaAttempt::Wrong
             }
         }
     }
@@ -278,7 +278,7 @@ fn attempt_snapshot(
     base: &Base<'_>,
     value: &Value,
     (sequence, time_ms): (Sequence, u64),
-) -> Attempt {
+) -> DeltaAttempt {
     let context = Context {
         base_sequence: base.sequence.get(),
         sequence: sequence.get(),
@@ -287,11 +287,11 @@ fn attempt_snapshot(
     };
     let target = envelope.delta.target(value, &context);
     let Some(content) = target.and_then(|target| Content::snapshot(target).ok()) else {
-        return Attempt::Wrong;
+        return DeltaAttempt::Wrong;
     };
     match signed_on(envelope, base, &content) {
-        Some(signed) => Attempt::Fits(Candidate::Whole(Box::new(Layer { signed, content }))),
-        None => Attempt::Wrong,
+        Some(signed) => DeltaAttempt::Fits(VerifiedState::Whole(Box::new(Layer { signed, content }))),
+        None => DeltaAttempt::Wrong,
     }
 }
 

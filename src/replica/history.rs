@@ -257,13 +257,29 @@ fn most_crowded(past: &VecDeque<PastState>, in_use: &VecDeque<Sequence>) -> usiz
     (1..past.len().saturating_sub(1)).filter(is_free).min_by_key(crowding).unwrap_or(0)
 }
 
-/// Forgets old bases of a map, and when there are too many of them the dropped keys, with the bases that need them.
-/// Returns the keys forgotten.
-pub(super) fn trim_bases(
+/// Notes the keys in which a map's new state differs, and the state as a base. The head is the one in `write`.
+pub(super) fn remember_map(
     bases: &mut VecDeque<MapBase>,
     log: &mut ChangeLog,
+    keys: &[KeyPath],
     map: &MapContent,
-) -> Vec<KeyPath> {
+    write: &mut LayerWrite,
+) {
+    let sequence = write.signed.head.sequence;
+    // What changed within a fork is noted at its one sequence: such a base would lack it.
+    bases.retain(|base| base.sequence < sequence);
+    bases.push_back(MapBase::of(&write.signed));
+    for key in keys {
+        log.note(key, sequence);
+        write.entries.push((key.clone(), map.get(key).cloned()));
+    }
+    write.forgotten_keys = trim_bases(bases, log, map);
+    write.bases = bases.iter().copied().collect();
+}
+
+/// Forgets old bases of a map, and when there are too many of them the dropped keys, with the bases that need them.
+/// Returns the keys forgotten.
+fn trim_bases(bases: &mut VecDeque<MapBase>, log: &mut ChangeLog, map: &MapContent) -> Vec<KeyPath> {
     while bases.len() > MAP_BASES_KEPT_MAX {
         bases.pop_front();
     }
@@ -273,4 +289,129 @@ pub(super) fn trim_bases(
     let (gone, last) = log.forget_gone(map);
     bases.retain(|base| base.sequence >= last);
     gone
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::core::side::Side;
+    use crate::layer::{Content, Layer};
+    use crate::replica::Layers;
+
+    fn sequence(n: u64) -> Sequence {
+        Sequence::new(n).unwrap()
+    }
+
+    /// The histories of a side's own map and snapshot after so many commits of each.
+    fn commits(count: u64) -> (Side, [crate::layer::LayerId; 2]) {
+        let mut side = Side::new(1);
+        let (map, note) = (side.document("map"), side.document("note"));
+        for n in 0..count {
+            side.set(&map, &[("a", Some(n)), ("b", (n % 3 == 0).then_some(n))]);
+            let Side { core, replica, authoring } = &mut side;
+            authoring.commit_snapshot(core, replica, &note, Value::map([("n", Value::from(n))])).unwrap();
+        }
+        let ids = [map, note].map(|document| side.core.own_layer(&document));
+        (side, ids)
+    }
+
+    #[test]
+    fn bases_stay_within_their_limits_and_the_newest_is_among_them() {
+        let (side, [map, note]) = commits(100);
+        let layers = side.replica.layers();
+        let (of_map, of_note) = (layers.bases(&map), layers.bases(&note));
+        assert!(of_map.len() <= MAP_BASES_KEPT_MAX && of_note.len() <= STATES_KEPT_MAX);
+        assert_eq!(of_map.last().map(|base| base.sequence), Some(sequence(100)));
+        assert_eq!(
+            of_note.last().map(|base| base.sequence),
+            Some(sequence(99)),
+            "the state before the present"
+        );
+        assert!(of_note.windows(2).all(|pair| pair[0].sequence < pair[1].sequence));
+    }
+
+    /// A peer that returns after a long absence finds a base: the states kept lie further apart towards the past.
+    #[test]
+    fn snapshots_kept_reach_far_back() {
+        let (side, [_, note]) = commits(100);
+        let bases = side.replica.layers().bases(&note);
+        let oldest = bases.first().unwrap().sequence.get();
+        assert!(oldest <= 50, "{oldest}");
+    }
+
+    #[test]
+    fn a_pinned_base_stays_whatever_comes() {
+        let (mut side, [_, note]) = commits(10);
+        side.replica.pin_base(&note, sequence(9));
+        let document = note.document.clone();
+        for n in 0..40u64 {
+            let Side { core, replica, authoring } = &mut side;
+            authoring.commit_snapshot(core, replica, &document, Value::from(n)).unwrap();
+        }
+        assert!(side.replica.layers().bases(&note).iter().any(|base| base.sequence == sequence(9)));
+    }
+
+    #[test]
+    fn a_fork_of_a_base_is_not_a_known_base() {
+        let (side, [map, _]) = commits(5);
+        let base = side.replica.layers().bases(&map)[2];
+        assert!(side.replica.layers().known_base(&map, base).is_some());
+        let other = State { root_prefix: [base.root_prefix[0] ^ 1, 0, 0, 0], ..base };
+        assert!(side.replica.layers().known_base(&map, other).is_none());
+        assert!(side.replica.layers().held_once(&map, base) && !side.replica.layers().held_once(&map, other));
+    }
+
+    #[test]
+    fn keys_that_are_gone_are_forgotten_with_the_bases_that_need_them() {
+        let (mut log, mut bases) = (ChangeLog::default(), VecDeque::new());
+        let head = |n: u64| MapBase {
+            sequence: sequence(n),
+            root_prefix: [0; 4],
+            time_ms: 0,
+            audience_sequence: Sequence::NONE,
+        };
+        for n in 1..=DROPPED_KEYS_KEPT_MAX as u64 + 1 {
+            log.note(&KeyPath::parse(&format!("k{n}")).unwrap(), sequence(n));
+        }
+        bases.extend([head(1), head(DROPPED_KEYS_KEPT_MAX as u64 + 1)]);
+        let gone = trim_bases(&mut bases, &mut log, &MapContent::default());
+        assert_eq!(gone.len(), DROPPED_KEYS_KEPT_MAX + 1);
+        assert_eq!(bases.len(), 1, "the older base would lack what was dropped");
+    }
+
+    /// Applies the changes since a base to the content at that base.
+    fn replayed(layers: &Layers, layer: &Layer, base: State, at_base: &MapContent) -> MapContent {
+        let Some(KnownBase::Map { changes, .. }) = layers.known_base(&layer.head().layer, base) else {
+            panic!("the base is known")
+        };
+        let mut map = at_base.clone();
+        map.change(changes).unwrap();
+        map
+    }
+
+    proptest! {
+        /// The changes since any state that was held lead from its content to the present one.
+        #[test]
+        fn the_changes_since_any_base_lead_to_the_present(
+            writes in prop::collection::vec((0usize..4, prop::option::of(0u64..9)), 1..20),
+        ) {
+            let mut side = Side::new(1);
+            let document = side.document("list");
+            let id = side.core.own_layer(&document);
+            let mut held = Vec::new();
+            for (key, value) in writes {
+                side.set(&document, &[(["a", "b", "c", "d"][key], value)]);
+                let layer = side.replica.layer(&id).unwrap();
+                let Content::Map(map) = &layer.content else { unreachable!("the layer is a map") };
+                held.push((State::of(&layer.signed), map.clone()));
+            }
+            let layer = side.replica.layer(&id).unwrap();
+            for (base, map) in &held {
+                let reached = replayed(side.replica.layers(), layer, *base, map);
+                prop_assert_eq!(reached.root(), layer.head().root);
+            }
+        }
+    }
 }

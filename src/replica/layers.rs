@@ -10,7 +10,7 @@ use crate::layer::{
 };
 use crate::limits::{DOCUMENTS_PER_OWNER_MAX, LAYER_OVERHEAD_BYTES, OWNER_BYTES_MAX};
 use crate::merge::{Document, map_of};
-use crate::replica::history::{History, KnownBase, remember_state, trim_bases};
+use crate::replica::history::{History, KnownBase, remember_map, remember_state};
 use crate::store::{KeptState, LayerWrite, MapBase, StoredLayer};
 use crate::sync::frontier::State;
 
@@ -30,6 +30,51 @@ struct HeldDocument {
     histories: BTreeMap<PeerId, History>,
     /// Bytes of each layer, as quotas count them.
     bytes: BTreeMap<PeerId, usize>,
+}
+
+impl HeldDocument {
+    /// Notes a layer's new state in its history. Returns what to write, and of a map the keys in which it differs.
+    fn remember(
+        &mut self,
+        layer: &Layer,
+        replaced: Option<Replaced>,
+        changed: Option<Vec<KeyPath>>,
+    ) -> (LayerWrite, Option<Vec<KeyPath>>) {
+        let (author, kind) = (layer.head().layer.author, layer.head().kind);
+        let mut write = empty_write(layer.signed.clone());
+        let history = self.histories.entry(author).or_insert_with(|| History::new(kind));
+        let changed = match (&layer.content, history) {
+            (Content::Snapshot(value), History::Snapshot { past, in_use }) => {
+                write.snapshot = Some(tombolo_delta::to_cbor(value));
+                remember_state(past, in_use, replaced, &mut write);
+                None
+            }
+            (Content::Map(map), History::Map { changed: log, bases }) => {
+                let keys =
+                    changed.unwrap_or_else(|| differing(self.document.layer(&author).and_then(map_of), map));
+                remember_map(bases, log, &keys, map, &mut write);
+                Some(keys)
+            }
+            (Content::Snapshot(_), History::Map { .. }) | (Content::Map(_), History::Snapshot { .. }) => {
+                unreachable!("a document has one kind: the gate drops it before its owner changes that")
+            }
+        };
+        (write, changed)
+    }
+}
+
+/// A write of a head whose content and bases are not filled in yet.
+fn empty_write(signed: SignedHead) -> LayerWrite {
+    LayerWrite {
+        signed,
+        snapshot: None,
+        entries: Vec::new(),
+        kept: None,
+        forgotten: Vec::new(),
+        bases: Vec::new(),
+        forgotten_keys: Vec::new(),
+        is_own_map: false,
+    }
 }
 
 /// What a new state of a layer replaces.
@@ -153,7 +198,7 @@ impl Layers {
         documents.map(|(_, held)| held.bytes.len()).sum()
     }
 
-    /// A document.
+    /// A document that is held, to read.
     pub fn document(&self, id: &DocumentId) -> Option<&Document> {
         self.documents.get(id).map(|held| &held.document)
     }
@@ -163,7 +208,7 @@ impl Layers {
         self.documents.get_mut(id).map(|held| &mut held.document)
     }
 
-    /// All documents.
+    /// All documents that are held.
     pub fn documents(&self) -> impl Iterator<Item = (&DocumentId, &Document)> {
         self.documents.iter().map(|(id, held)| (id, &held.document))
     }
@@ -173,7 +218,7 @@ impl Layers {
         self.documents.iter_mut().map(|(id, held)| (id, &mut held.document))
     }
 
-    /// All layers.
+    /// All layers of all documents.
     pub fn layers(&self) -> impl Iterator<Item = &Layer> {
         self.documents.values().flat_map(|held| held.document.layers().map(|(_, layer)| layer))
     }
@@ -238,48 +283,11 @@ impl Layers {
         changed: Option<Vec<KeyPath>>,
         reference_ms: u64,
     ) -> (LayerWrite, bool) {
-        let signed = layer.signed.clone();
-        let id = signed.head.layer.clone();
+        let id = layer.head().layer.clone();
         self.prints.entry(id.hash()).or_insert_with(|| id.clone());
         self.weigh(&layer);
-        let held = self.held_mut(&id.document, signed.head.kind);
-        let mut write = LayerWrite {
-            signed: signed.clone(),
-            snapshot: None,
-            entries: Vec::new(),
-            kept: None,
-            forgotten: Vec::new(),
-            bases: Vec::new(),
-            forgotten_keys: Vec::new(),
-            is_own_map: false,
-        };
-        let history = held.histories.entry(id.author).or_insert_with(|| History::new(signed.head.kind));
-        let changed = match (&layer.content, history) {
-            (Content::Snapshot(value), History::Snapshot { past, in_use }) => {
-                write.snapshot = Some(tombolo_delta::to_cbor(value));
-                remember_state(past, in_use, replaced, &mut write);
-                None
-            }
-            (Content::Map(map), History::Map { changed: log, bases }) => {
-                let keys = changed.unwrap_or_else(|| {
-                    let old = held.document.layer(&id.author).and_then(map_of);
-                    differing(old, map)
-                });
-                // What changed within a fork is noted at its one sequence: such a base would lack it.
-                bases.retain(|base| base.sequence < signed.head.sequence);
-                bases.push_back(MapBase::of(&signed));
-                for key in &keys {
-                    log.note(key, signed.head.sequence);
-                    write.entries.push((key.clone(), map.get(key).cloned()));
-                }
-                write.forgotten_keys = trim_bases(bases, log, map);
-                write.bases = bases.iter().copied().collect();
-                Some(keys)
-            }
-            (Content::Snapshot(_), History::Map { .. }) | (Content::Map(_), History::Snapshot { .. }) => {
-                unreachable!("a document has one kind: the gate drops it before its owner changes that")
-            }
-        };
+        let held = self.held_mut(&id.document, layer.head().kind);
+        let (write, changed) = held.remember(&layer, replaced, changed);
         let reads_differently = held.document.put_layer(layer, changed, reference_ms);
         (write, reads_differently)
     }

@@ -37,13 +37,13 @@ mod time;
 
 use tombolo_transports::PeerId;
 
-pub use apply::{Arriving, Origin, Outcome, Reclaimed, Recovered};
+pub use apply::{ApplyOutcome, Arriving, Origin, Reclaimed, Recovered};
 pub use history::KnownBase;
 pub use layers::{Layers, Replaced};
-pub use recovery::{Claim, Recovery, Restage};
+pub use recovery::{OwnStateClaim, Recovery, Restage};
 pub use store::Stored;
 
-use crate::clock::Timestamp;
+use crate::clock::{Mono, Timestamp};
 use crate::core::Core;
 use crate::federation::Federation;
 use crate::io::NodeState;
@@ -63,13 +63,13 @@ pub struct Replica {
     forks: Vec<ForkEvidence>,
     /// Peers, levels or audiences changed since rights were last renewed.
     rights_changed: bool,
-    /// When tombstones are swept next, monotonic milliseconds.
-    sweep_at: u64,
+    /// When tombstones are swept next.
+    sweep_at: Mono,
 }
 
 impl Replica {
-    /// The replica of a node that holds nothing, at this monotonic time in milliseconds.
-    pub fn new(me: PeerId, now_ms: u64) -> Self {
+    /// The replica of a node that holds nothing, at this instant.
+    pub fn new(me: PeerId, now: Mono) -> Self {
         Replica {
             federation: Federation::new(me),
             layers: Layers::default(),
@@ -77,7 +77,7 @@ impl Replica {
             recovery: Recovery::default(),
             forks: Vec::new(),
             rights_changed: true,
-            sweep_at: now_ms,
+            sweep_at: now,
         }
     }
 
@@ -122,7 +122,7 @@ impl Replica {
         &self.federation
     }
 
-    /// The layers held.
+    /// The layers with their histories.
     pub fn layers(&self) -> &Layers {
         &self.layers
     }

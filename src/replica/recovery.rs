@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
+use crate::clock::{Millis, Mono};
 use crate::core::Core;
 use crate::io::{Event, RequestId, Write};
 use crate::layer::{
@@ -22,7 +23,7 @@ use crate::limits::{
     OWN_STATE_TRUST_MS, RECLAIM_WAIT_MS, RECLAIM_WAIT_ON_AIR_MS, RECLAIMED_KEPT_MAX, WAITING_WRITES_MAX,
 };
 use crate::merge::map_of;
-use crate::replica::{Outcome, Reclaimed, Recovered, Replaced, Replica};
+use crate::replica::{ApplyOutcome, Reclaimed, Recovered, Replaced, Replica};
 use crate::sync::frontier::State;
 
 /// What is under way about own layers that others hold in another state.
@@ -46,18 +47,18 @@ pub struct Recovery {
     stopped: Option<String>,
 }
 
-/// Since when and until when a newer own state is waited for, monotonic milliseconds.
+/// Since when and until when a newer own state is waited for.
 #[derive(Clone, Copy, Debug)]
 struct Awaited {
-    since: u64,
-    until: u64,
+    since: Mono,
+    until: Mono,
 }
 
 /// A state that a peer was asked for.
 #[derive(Debug)]
 struct OpenClaim {
     state: State,
-    until: u64,
+    until: Mono,
 }
 
 /// States of an own layer that listeners hold and this node does not know, as far as a frontier by radio shows.
@@ -65,14 +66,14 @@ struct OpenClaim {
 struct Withheld {
     id: LayerId,
     states: Vec<State>,
-    since: u64,
+    since: Mono,
     /// Whether it is still waited for.
     is_open: bool,
 }
 
 /// Whether a peer must be asked for its state of an own layer before it is sent a newer one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claim {
+pub enum OwnStateClaim {
     /// No: that state is known here.
     No,
     /// It was asked and has not answered yet.
@@ -84,7 +85,7 @@ pub enum Claim {
 /// What is to be signed above a state that was recovered; newer local writes go first.
 #[derive(Clone, Debug)]
 pub enum Restage {
-    /// Nothing.
+    /// Nothing is to be signed.
     Nothing,
     /// Entries of a map: `Some` puts, `None` drops.
     Map(DocumentId, Vec<(KeyPath, Option<Entry>)>),
@@ -94,18 +95,18 @@ pub enum Restage {
 
 /// Decides, per key, which of two states of an own layer wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Side {
-    Ours,
-    Theirs,
+enum WinningSide {
+    Held,
+    Arrived,
 }
 
 impl Recovery {
-    /// When something that waits may go on, monotonic milliseconds.
-    pub fn next_timer(&self, now_ms: u64) -> Option<u64> {
+    /// When something that waits may go on.
+    pub fn next_timer(&self, now: Mono) -> Option<Mono> {
         let waits = self.rights_wait || !self.waiting.is_empty();
-        let ends = self.awaited.values().map(|awaited| awaited.until).filter(|end| *end > now_ms);
+        let ends = self.awaited.values().map(|awaited| awaited.until).filter(|end| *end > now);
         let open = self.withheld.values().filter(|withheld| withheld.is_open);
-        let ended = open.map(|withheld| withheld.since + RECLAIM_WAIT_ON_AIR_MS).min();
+        let ended = open.map(|withheld| withheld.since + Millis(RECLAIM_WAIT_ON_AIR_MS)).min();
         waits.then(|| ends.min()).flatten().into_iter().chain(ended).min()
     }
 
@@ -121,15 +122,15 @@ impl Recovery {
 
     // ---- a newer state: writes wait for it ---------------------------------------------------------------
 
-    /// Whether writes to a layer wait for a newer own state that a peer shows. `wait_ms` is how long that is worth waiting;
+    /// Whether writes to a layer wait for a newer own state that a peer shows. `wait` is how long that is worth waiting;
     /// the wait is bounded, since a peer may be wrong about what it holds.
-    pub fn awaits(&mut self, now_ms: u64, layer: LayerHash, wait_ms: u64) -> bool {
-        let fresh = Awaited { since: now_ms, until: now_ms + wait_ms };
+    pub fn awaits(&mut self, now: Mono, layer: LayerHash, wait: Millis) -> bool {
+        let fresh = Awaited { since: now, until: now + wait };
         let awaited = self.awaited.entry(layer).or_insert(fresh);
-        if now_ms >= awaited.since + OWN_STATE_TRUST_MS {
+        if now >= awaited.since + Millis(OWN_STATE_TRUST_MS) {
             *awaited = fresh;
         }
-        now_ms < awaited.until
+        now < awaited.until
     }
 
     /// Lets a write wait. `false` if as many wait as may.
@@ -148,8 +149,8 @@ impl Recovery {
     }
 
     /// Whether what follows from changed rights has waited long enough.
-    pub fn take_rights_wait(&mut self, now_ms: u64) -> bool {
-        let is_over = self.rights_wait && !self.awaited.values().any(|awaited| now_ms < awaited.until);
+    pub fn take_rights_wait(&mut self, now: Mono) -> bool {
+        let is_over = self.rights_wait && !self.awaited.values().any(|awaited| now < awaited.until);
         self.rights_wait &= !is_over;
         is_over
     }
@@ -167,9 +168,9 @@ impl Recovery {
     }
 
     /// Parts of a large state arrive: there is more time.
-    pub(super) fn extend_claim(&mut self, peer: PeerId, layer: LayerHash, now_ms: u64) {
+    pub(super) fn extend_claim(&mut self, peer: PeerId, layer: LayerHash, now: Mono) {
         if let Some(claim) = self.claims.get_mut(&(peer, layer)) {
-            claim.until = now_ms + RECLAIM_WAIT_MS;
+            claim.until = now + Millis(RECLAIM_WAIT_MS);
         }
     }
 
@@ -189,8 +190,8 @@ impl Recovery {
     }
 
     /// Ends the waits that have lasted long enough. Returns the layers that may go out by radio again.
-    pub fn end_overdue(&mut self, now_ms: u64) -> Vec<LayerId> {
-        let is_over = |w: &&Withheld| w.is_open && now_ms >= w.since + RECLAIM_WAIT_ON_AIR_MS;
+    pub fn end_overdue(&mut self, now: Mono) -> Vec<LayerId> {
+        let is_over = |w: &&Withheld| w.is_open && now >= w.since + Millis(RECLAIM_WAIT_ON_AIR_MS);
         let over: Vec<LayerId> = self.withheld.values().filter(is_over).map(|w| w.id.clone()).collect();
         over.iter().for_each(|id| {
             self.release(id);
@@ -227,26 +228,26 @@ impl Recovery {
         self.settled.insert((layer, state));
     }
 
-    /// Whether a state of ours that was not signed here is of this very time: a second machine has the key.
+    /// Whether an own state that was not signed here is of this very time: a second machine has the key.
     fn is_anothers(core: &Core, signed: &SignedHead) -> bool {
         core.clock.started_ms().is_some_and(|started| signed.head.time_ms > started)
     }
 
-    fn stop_authoring(&mut self, core: &mut Core) -> Outcome {
+    fn stop_authoring(&mut self, core: &mut Core) -> ApplyOutcome {
         let why = "another machine signs with this node's key at this moment. Two nodes must not share one \
                    identity: stop one of them, and `init` it anew in an empty folder";
         if self.stopped.is_none() {
             self.stopped = Some(why.to_owned());
             core.event(Event::Alarm { message: why.to_owned() });
         }
-        Outcome::AnotherMachine
+        ApplyOutcome::AnotherMachine
     }
 }
 
 impl Replica {
     /// Takes an own newer layer, and returns what is to be signed above it: for a snapshot what is true now, for a map both
     /// states joined.
-    pub(super) fn recover(&mut self, core: &mut Core, layer: Layer, dropped: Vec<LayerHash>) -> Outcome {
+    pub(super) fn recover(&mut self, core: &mut Core, layer: Layer, dropped: Vec<LayerHash>) -> ApplyOutcome {
         if Recovery::is_anothers(core, &layer.signed) {
             return self.recovery.stop_authoring(core);
         }
@@ -259,7 +260,7 @@ impl Replica {
             Kind::Snapshot => self.recover_snapshot(core, &id, layer),
         };
         self.rights_changed = true;
-        Outcome::Recovered(Recovered {
+        ApplyOutcome::Recovered(Recovered {
             stored: crate::replica::Stored { dropped, ..stored },
             restage,
             was_withheld,
@@ -281,7 +282,7 @@ impl Replica {
         let joined = self.join(id, (held.head().sequence, ours), (layer.head().sequence, theirs));
         let kept: Vec<_> = joined
             .into_iter()
-            .filter(|(_, side)| *side == Side::Ours)
+            .filter(|(_, side)| *side == WinningSide::Held)
             .map(|(key, _)| {
                 let later = theirs.get(&key).map(|entry| entry.stamp);
                 (ours.get(&key).cloned(), later, key)
@@ -330,27 +331,29 @@ impl Replica {
 
     /// Whether a peer must be asked for its state of an own layer before it is sent a newer one: a state that was passed and
     /// never signed here, so the one that takes its place would bury it.
-    pub fn claim(&mut self, core: &Core, peer: PeerId, id: &LayerId, held: Option<State>) -> Claim {
+    pub fn claim(&mut self, core: &Core, peer: PeerId, id: &LayerId, held: Option<State>) -> OwnStateClaim {
         let Some(own) = self.layers.layer(id).filter(|own| own.head().kind == Kind::Map) else {
-            return Claim::No;
+            return OwnStateClaim::No;
         };
-        let (present, layer, now) = (State::of(&own.signed), id.hash(), core.now_ms());
+        let (present, layer, now) = (State::of(&own.signed), id.hash(), core.now());
         if let Some(OpenClaim { state, until }) = self.recovery.claims.get(&(peer, layer)) {
             if now < *until {
-                return Claim::Pending;
+                return OwnStateClaim::Pending;
             }
             // It has not come: the peer may not have what it showed.
             let state = *state;
             self.recovery.claims.remove(&(peer, layer));
             self.recovery.settle(layer, state);
         }
-        let Some(state) = held.filter(|state| state.sequence <= present.sequence) else { return Claim::No };
+        let Some(state) = held.filter(|state| state.sequence <= present.sequence) else {
+            return OwnStateClaim::No;
+        };
         if self.recovery.settled.contains(&(layer, state)) || self.is_own_past(core, id, state) {
-            return Claim::No;
+            return OwnStateClaim::No;
         }
         self.recovery.claims.retain(|_, claim| now < claim.until);
-        self.recovery.claims.insert((peer, layer), OpenClaim { state, until: now + RECLAIM_WAIT_MS });
-        Claim::Ask
+        self.recovery.claims.insert((peer, layer), OpenClaim { state, until: now + Millis(RECLAIM_WAIT_MS) });
+        OwnStateClaim::Ask
     }
 
     /// The same by radio, where every listener receives what one is sent: whether a listener shows a state of an own layer
@@ -360,7 +363,7 @@ impl Replica {
         let Some(own) = self.layers.layer(id).filter(|own| own.head().kind == Kind::Map) else {
             return false;
         };
-        let (present, layer, now) = (State::of(&own.signed), id.hash(), core.now_ms());
+        let (present, layer, now) = (State::of(&own.signed), id.hash(), core.now());
         let mut states = shown;
         states.retain(|state| {
             let is_present = state.sequence == present.sequence && has_root(*state, present.root_prefix);
@@ -371,7 +374,7 @@ impl Replica {
                 && !self.is_own_past(core, id, *state)
         });
         let last = self.recovery.withheld.get(&layer);
-        if states.is_empty() || last.is_some_and(|last| now < last.since + OWN_STATE_TRUST_MS) {
+        if states.is_empty() || last.is_some_and(|last| now < last.since + Millis(OWN_STATE_TRUST_MS)) {
             return false;
         }
         let withheld = Withheld { id: id.clone(), states, since: now, is_open: true };
@@ -389,7 +392,7 @@ impl Replica {
     }
 
     /// Takes what is missing here out of an own state that was passed without knowing it.
-    pub(super) fn reclaim(&mut self, core: &mut Core, peer: PeerId, layer: &Layer) -> Outcome {
+    pub(super) fn reclaim(&mut self, core: &mut Core, peer: PeerId, layer: &Layer) -> ApplyOutcome {
         let id = layer.head().layer.clone();
         let (print, state) = (id.hash(), State::of(&layer.signed));
         self.recovery.claims.remove(&(peer, print));
@@ -412,7 +415,7 @@ impl Replica {
                 Some(Restage::Map(id.document.clone(), changes))
             }
         };
-        Outcome::Reclaimed(Reclaimed { id, state, restage, was_withheld })
+        ApplyOutcome::Reclaimed(Reclaimed { id, state, restage, was_withheld })
     }
 
     /// The entries of an own older state that belong above the present one.
@@ -426,23 +429,23 @@ impl Replica {
             return Vec::new();
         }
         let joined = self.join(id, (held.head().sequence, ours), (layer.head().sequence, theirs));
-        let theirs_wins = joined.into_iter().filter(|(_, side)| *side == Side::Theirs);
+        let theirs_wins = joined.into_iter().filter(|(_, side)| *side == WinningSide::Arrived);
         theirs_wins.map(|(key, _)| (key.clone(), theirs.get(&key).cloned())).collect()
     }
 
     /// Which of two states of an own layer wins on each key in which they differ. Both go back to a state that they have in
     /// common; how far that is from now is known from the entries that are the same.
     ///
-    /// What was written since this start is ours. A key that is gone from one of them, and last changed here at a later
-    /// sequence than theirs, is ours. What has stood here since before the two parted was changed there. Of the rest the later
-    /// stamp wins, whatever the sequences: those of two histories that have parted do not compare. An entry wins over none: a
-    /// deletion is an entry, so nothing written is lost.
+    /// The state held here wins on keys written since this start, and where a key is gone from one of the two and last changed
+    /// here at a later sequence than that of the other state. The other state wins on keys that have not changed here since the
+    /// two parted. Of the rest the later stamp wins, whatever the sequences: those of two histories that have parted do not
+    /// compare. An entry wins over none: a deletion is an entry, so nothing written is lost.
     fn join(
         &self,
         id: &LayerId,
         (our_sequence, ours): (Sequence, &MapContent),
         (their_sequence, theirs): (Sequence, &MapContent),
-    ) -> Vec<(KeyPath, Side)> {
+    ) -> Vec<(KeyPath, WinningSide)> {
         let seen = self.layers.changes_seen(id);
         let written = self.recovery.written.get(&id.document);
         let both = our_sequence.min(their_sequence);
@@ -455,12 +458,14 @@ impl Replica {
             let before = at.is_some_and(|at| at <= parted_after);
             let is_new = written.is_some_and(|written| written.contains(key));
             match (ours.get(key), theirs.get(key)) {
-                (Some(_), _) if is_new => Side::Ours,
-                (_, None) | (None, _) if here => Side::Ours,
-                (Some(_), _) if before => Side::Theirs,
-                (Some(a), Some(b)) if (b.stamp, b.value_hash()) > (a.stamp, a.value_hash()) => Side::Theirs,
-                (Some(_), _) => Side::Ours,
-                (None, _) => Side::Theirs,
+                (Some(_), _) if is_new => WinningSide::Held,
+                (_, None) | (None, _) if here => WinningSide::Held,
+                (Some(_), _) if before => WinningSide::Arrived,
+                (Some(a), Some(b)) if (b.stamp, b.value_hash()) > (a.stamp, a.value_hash()) => {
+                    WinningSide::Arrived
+                }
+                (Some(_), _) => WinningSide::Held,
+                (None, _) => WinningSide::Arrived,
             }
         };
         let gone = theirs.iter().filter(|(key, _)| ours.get(key).is_none());

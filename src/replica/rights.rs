@@ -1,4 +1,5 @@
-//! Peers, audiences and writers: what the federation says about the documents held.
+//! Peers, audiences and writers: who may write and read the documents held. The federation decides; the documents are
+//! informed here, and the signing of audiences is `node`'s part.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,14 +17,14 @@ impl Replica {
         self.rights_changed = true;
     }
 
-    /// Removes a peer.
+    /// Removes a peer; its layers stay.
     pub fn remove_peer(&mut self, id: &PeerId) {
         self.federation.remove_peer(id);
         self.rights_changed = true;
     }
 
-    /// Notes that a peer was heard, at this reference time.
-    pub fn note_heard(&mut self, peer: &PeerId, reference_ms: u64) {
+    /// Notes that a peer sent something, at this reference time.
+    pub fn note_presence(&mut self, peer: &PeerId, reference_ms: u64) {
         if let Some(record) = self.federation.peer_mut(peer) {
             record.heard_at_ms = Some(reference_ms);
         }
@@ -55,7 +56,7 @@ impl Replica {
         (before != Some(&audience)).then_some(audience)
     }
 
-    /// Sets the writers of every document anew. Returns the documents that read differently.
+    /// Sets the writers of every document again. Returns the documents that read differently.
     pub fn renew_writers(&mut self, reference_ms: u64) -> Vec<DocumentId> {
         let writers = self.all_writers();
         let mut changed = Vec::new();
@@ -121,5 +122,80 @@ impl Replica {
     pub(super) fn all_writers(&self) -> BTreeMap<PeerId, BTreeMap<PeerId, Sequence>> {
         let owners: BTreeSet<PeerId> = self.layers.documents().map(|(id, _)| id.owner).collect();
         owners.into_iter().map(|owner| (owner, self.writers_of(&owner))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::side::{Side, pair};
+    use crate::federation::TrustLevel;
+    use crate::replica::ApplyOutcome;
+
+    #[test]
+    fn an_audience_is_due_when_the_peers_differ_from_it_and_only_then() {
+        let mut side = Side::new(1);
+        side.trust(PeerId([9; 32]), TrustLevel::Trusted);
+        assert!(side.replica.audience_due([1; 16]).is_some());
+        side.sign_audience();
+        assert!(side.replica.audience_due([2; 16]).is_none());
+        side.trust(PeerId([9; 32]), TrustLevel::Observer);
+        let due = side.replica.audience_due([2; 16]).expect("a level changed");
+        assert_eq!(due.salt(), [1; 16], "the salt of an audience stays");
+        side.replica.remove_peer(&PeerId([9; 32]));
+        assert!(side.replica.audience_due([2; 16]).is_some_and(|audience| audience.is_empty()));
+    }
+
+    #[test]
+    fn every_change_of_peers_marks_rights_as_changed_once() {
+        let mut side = Side::new(1);
+        side.replica.take_rights_changed();
+        side.trust(PeerId([9; 32]), TrustLevel::Trusted);
+        assert!(side.replica.take_rights_changed() && !side.replica.take_rights_changed());
+        side.replica.note_presence(&PeerId([9; 32]), 7);
+        assert!(!side.replica.take_rights_changed(), "presence is no right");
+        assert_eq!(side.replica.federation().peer(&PeerId([9; 32])).unwrap().heard_at_ms, Some(7));
+        side.replica.remove_peer(&PeerId([9; 32]));
+        assert!(side.replica.take_rights_changed());
+    }
+
+    #[test]
+    fn a_writer_signs_an_empty_layer_where_it_has_none() {
+        let (owner, mut reader, id) = pair();
+        assert_eq!(reader.replica.unsigned_where_writer(), [id.document.clone()]);
+        assert!(owner.replica.unsigned_where_writer().is_empty(), "the owner has its own layer");
+        reader.set(&id.document, &[]);
+        let reference = reader.core.reference_ms();
+        reader.replica.renew_writers(reference);
+        assert!(reader.replica.unsigned_where_writer().is_empty());
+    }
+
+    /// Removing a writer neither deletes nor reverts what it wrote.
+    #[test]
+    fn the_entries_of_a_leaving_writer_are_those_it_wins_with() {
+        let (mut owner, mut reader, id) = pair();
+        reader.set(&id.document, &[("b", Some(2)), ("c", Some(3))]);
+        let own = reader.core.own_layer(&id.document);
+        let message = reader.supply(owner.me(), &own, None);
+        assert!(matches!(owner.receive(reader.me(), message), ApplyOutcome::Stored(_)));
+        owner.at(1_000);
+        owner.set(&id.document, &[("c", Some(4))]);
+        let taken = owner.replica.entries_to_take_over(&reader.me());
+        let keys: Vec<_> = taken
+            .iter()
+            .filter(|(document, _)| *document == id.document)
+            .flat_map(|(_, entries)| entries.keys().map(ToString::to_string))
+            .collect();
+        assert_eq!(keys, ["b"], "the owner wins with `c`, and `a` is its own");
+    }
+
+    #[test]
+    fn an_audience_that_does_not_decode_lists_no_one() {
+        let (mut owner, reader, _) = pair();
+        let document = owner.core.own_document(DocumentName::AUDIENCE);
+        let Side { core, replica, authoring } = &mut owner;
+        authoring.commit_snapshot(core, replica, &document, tombolo_delta::Value::from(1u64)).unwrap();
+        let me = owner.me();
+        assert!(!owner.replica.federation().audience(&me).unwrap().lists(&reader.me()));
     }
 }

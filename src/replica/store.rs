@@ -12,9 +12,9 @@ use crate::sync::frontier::State;
 /// A layer has a new state: what the engines and watchers need to know of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// The layer.
+    /// The layer that was stored.
     pub id: LayerId,
-    /// Its new state.
+    /// The state that it has now.
     pub state: State,
     /// Whether the document reads differently now.
     pub reads_differently: bool,

@@ -4,121 +4,13 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use tombolo_delta::Value;
-use tombolo_transports::PeerId;
 
 use super::*;
-use crate::authoring::{Authoring, MapChanges};
-use crate::clock::{BUILD_DATE_MS, Now};
-use crate::core::{NodeSettings, Rejection};
-use crate::federation::peer::Joined;
-use crate::federation::{Audience, Peer, Refusal, TrustLevel};
-use crate::identity::Keypair;
-use crate::layer::{Entry, KeyPath};
+use crate::core::InputRejection;
+use crate::core::side::{Side, pair};
+use crate::federation::{Refusal, TrustLevel};
 use crate::store::Store;
 use crate::sync::message::Message;
-
-/// A replica with what it works with.
-struct Side {
-    core: Core,
-    replica: Replica,
-    authoring: Authoring,
-}
-
-impl Side {
-    fn new(seed: u8) -> Self {
-        Side::in_store(seed, Store::in_memory().unwrap())
-    }
-
-    fn in_store(seed: u8, store: Store) -> Self {
-        let keypair = Keypair::from_seeds(&[seed; 32], &[seed + 100; 32]);
-        let now = Now { mono_ms: 1_000, wall_ms: BUILD_DATE_MS + 1_000_000 };
-        let mut core = Core::new(store, keypair, NodeSettings::default(), now, &[seed; 32]);
-        let mut replica = Replica::new(core.me, now.mono_ms);
-        let mut loaded = core.gate.load().unwrap();
-        replica.load(&mut core, &mut loaded).unwrap();
-        Side { core, replica, authoring: Authoring::default() }
-    }
-
-    fn me(&self) -> PeerId {
-        self.core.me
-    }
-
-    fn trust(&mut self, peer: PeerId, trust_level: TrustLevel) {
-        self.replica.put_peer(Peer {
-            id: peer,
-            onion: String::new(),
-            given_name: None,
-            own_name: None,
-            trust_level,
-            added_at_ms: 0,
-            heard_at_ms: None,
-            joined: Joined::Agreed,
-            addresses: Vec::new(),
-        });
-    }
-
-    /// Signs the audience that follows from the peers.
-    fn sign_audience(&mut self) {
-        let audience: Audience = self.replica.audience_due([1; 16]).unwrap();
-        let document = self.core.own_document(DocumentName::AUDIENCE);
-        self.authoring
-            .commit_snapshot(&mut self.core, &mut self.replica, &document, audience.to_value())
-            .unwrap();
-    }
-
-    fn set(&mut self, document: &DocumentId, changes: &[(&str, Option<u64>)]) -> Stored {
-        let mut map = MapChanges::new();
-        for (key, value) in changes {
-            let stamp = self.core.clock.tick();
-            let entry = value.map(|value| Entry { stamp, value: Some(Value::from(value)), saw: None });
-            map.insert(KeyPath::parse(key).unwrap(), entry);
-        }
-        self.authoring.commit_map(&mut self.core, &mut self.replica, document, map).unwrap()
-    }
-
-    /// The message that brings `reader` from a state to the present one.
-    fn supply(&self, reader: PeerId, id: &LayerId, held: Option<State>) -> Message {
-        self.replica.supply(&reader, id, held).expect("the reader may have it")
-    }
-
-    fn receive(&mut self, from: PeerId, message: Message) -> Outcome {
-        let origin = Origin::Link { peer: from };
-        match message {
-            Message::Whole(envelope) => {
-                self.replica.apply(&mut self.core, &origin, Arriving::Whole(*envelope))
-            }
-            Message::Compact(envelope) => {
-                self.replica.apply(&mut self.core, &origin, Arriving::delta(&envelope))
-            }
-            other => panic!("{other:?} carries no layer"),
-        }
-    }
-
-    fn value(&self, document: &DocumentId) -> Option<Value> {
-        self.replica.document(document)?.view()
-    }
-
-    fn roots_hold(&self) -> bool {
-        self.replica.layers().layers().all(|layer| layer.content.root() == layer.head().root)
-    }
-}
-
-/// An owner, a reader that it lists as a writer, and the owner's map `list` with one key, held by both.
-fn pair() -> (Side, Side, LayerId) {
-    let (mut owner, mut reader) = (Side::new(1), Side::new(2));
-    owner.trust(reader.me(), TrustLevel::Trusted);
-    reader.trust(owner.me(), TrustLevel::Trusted);
-    owner.sign_audience();
-    let audience = owner.core.own_layer(&owner.core.own_document(DocumentName::AUDIENCE));
-    let message = owner.supply(reader.me(), &audience, None);
-    assert!(matches!(reader.receive(owner.me(), message), Outcome::Stored(_)));
-    let document = DocumentId { owner: owner.me(), name: DocumentName::new("list").unwrap() };
-    owner.set(&document, &[("a", Some(1))]);
-    let id = owner.core.own_layer(&document);
-    let message = owner.supply(reader.me(), &id, None);
-    assert!(matches!(reader.receive(owner.me(), message), Outcome::Stored(_)));
-    (owner, reader, id)
-}
 
 #[test]
 fn a_delta_takes_effect_once_and_its_repetition_is_known() {
@@ -128,9 +20,9 @@ fn a_delta_takes_effect_once_and_its_repetition_is_known() {
     let delta = owner.supply(reader.me(), &id, base);
     assert!(matches!(delta, Message::Compact(_)));
     assert!(
-        matches!(reader.receive(owner.me(), delta.clone()), Outcome::Stored(stored) if stored.reads_differently)
+        matches!(reader.receive(owner.me(), delta.clone()), ApplyOutcome::Stored(stored) if stored.reads_differently)
     );
-    assert!(matches!(reader.receive(owner.me(), delta), Outcome::Known(_)));
+    assert!(matches!(reader.receive(owner.me(), delta), ApplyOutcome::Known(_)));
     assert_eq!(reader.value(&id.document), owner.value(&id.document));
 }
 
@@ -141,11 +33,11 @@ fn a_delta_with_another_signature_changes_nothing() {
     owner.set(&id.document, &[("a", None), ("b", Some(2))]);
     let Message::Compact(mut envelope) = owner.supply(reader.me(), &id, base) else { panic!("a delta") };
     envelope.signature[5] ^= 1;
-    assert!(matches!(reader.receive(owner.me(), Message::Compact(envelope)), Outcome::BaseMissing));
+    assert!(matches!(reader.receive(owner.me(), Message::Compact(envelope)), ApplyOutcome::BaseMissing));
     assert_eq!((reader.value(&id.document), reader.replica.state(&id)), (before, base));
     assert!(reader.roots_hold());
     let rejections: Vec<_> = reader.core.metrics.rejections().collect();
-    assert_eq!(rejections, [(Rejection::DeltaDoesNotMatchRoot, 1)]);
+    assert_eq!(rejections, [(InputRejection::DeltaDoesNotMatchRoot, 1)]);
 }
 
 /// A delta changes a map in place; a refusal after that puts the entries back.
@@ -157,7 +49,7 @@ fn a_refused_delta_leaves_the_map_as_it_was() {
     reader.trust(owner.me(), TrustLevel::Untrusted);
     let delta = owner.supply(reader.me(), &id, base);
     let outcome = reader.receive(owner.me(), delta);
-    assert!(matches!(outcome, Outcome::Refused(_, Refusal::OwnerNotTrusted)), "{outcome:?}");
+    assert!(matches!(outcome, ApplyOutcome::Refused(_, Refusal::OwnerNotTrusted)), "{outcome:?}");
     assert_eq!((reader.value(&id.document), reader.replica.state(&id)), (before, base));
     assert!(reader.roots_hold());
 }
@@ -169,7 +61,7 @@ fn a_delta_without_its_base_asks_for_another() {
     let second = owner.replica.state(&id);
     owner.set(&id.document, &[("c", Some(3))]);
     let delta = owner.supply(reader.me(), &id, second);
-    assert!(matches!(reader.receive(owner.me(), delta), Outcome::BaseMissing));
+    assert!(matches!(reader.receive(owner.me(), delta), ApplyOutcome::BaseMissing));
 }
 
 #[test]
@@ -181,7 +73,7 @@ fn a_layer_of_no_writer_is_refused() {
     let layer = other.replica.layer(&other.core.own_layer(&id.document)).unwrap();
     let envelope = crate::envelope::Envelope::seal(layer);
     let outcome = reader.receive(owner.me(), Message::Whole(Box::new(envelope)));
-    assert!(matches!(outcome, Outcome::Refused(_, Refusal::NotAWriter)), "{outcome:?}");
+    assert!(matches!(outcome, ApplyOutcome::Refused(_, Refusal::NotAWriter)), "{outcome:?}");
 }
 
 /// A restored backup: the peer has a newer state of the own layer; what was written since the start goes above it.
@@ -189,7 +81,7 @@ fn a_layer_of_no_writer_is_refused() {
 fn an_own_newer_state_is_recovered_and_later_writes_go_above_it() {
     let (mut owner, reader, id) = pair();
     let copy = Store::in_memory().unwrap();
-    owner.core.gate.commit(0).unwrap();
+    owner.core.gate.commit(Default::default()).unwrap();
     owner.core.gate.store().copy_into(&copy).unwrap();
     owner.set(&id.document, &[("lost", Some(7))]);
     // A later sequence than the one that the restored machine signs: else the two would be a fork.
@@ -200,7 +92,7 @@ fn an_own_newer_state_is_recovered_and_later_writes_go_above_it() {
     restored.trust(reader.me(), TrustLevel::Trusted);
     restored.set(&id.document, &[("since", Some(8))]);
     let outcome = restored.receive(reader.me(), newest);
-    let Outcome::Recovered(recovered) = outcome else { panic!("{outcome:?}") };
+    let ApplyOutcome::Recovered(recovered) = outcome else { panic!("{outcome:?}") };
     assert_eq!(restored.value(&id.document).unwrap().get("lost"), Some(&Value::from(8u64)));
     let Restage::Map(document, changes) = recovered.restage else { panic!("nothing to sign above it") };
     assert_eq!(document, id.document);

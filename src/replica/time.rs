@@ -3,6 +3,7 @@
 
 use tombolo_transports::PeerId;
 
+use crate::clock::{Millis, Mono};
 use crate::core::Core;
 use crate::layer::Entry;
 use crate::layer::{DocumentId, KeyPath, Kind, LayerId};
@@ -13,7 +14,7 @@ use crate::replica::Replica;
 /// What a sweep of tombstones leaves to sign in one document.
 #[derive(Debug, PartialEq, Eq)]
 pub struct DueSweep {
-    /// The document.
+    /// The document to sign in.
     pub document: DocumentId,
     /// Own keys whose entries are dropped; may be empty where only a newer signed time is missing.
     pub drop: Vec<KeyPath>,
@@ -84,16 +85,16 @@ impl Replica {
             .collect()
     }
 
-    /// When tombstones are swept next, monotonic milliseconds.
-    pub fn sweep_at(&self) -> u64 {
+    /// When tombstones are swept next.
+    pub fn sweep_at(&self) -> Mono {
         self.sweep_at
     }
 
-    /// Whether a sweep is due; the next then follows after `pause_ms`.
-    pub fn take_sweep_due(&mut self, now_ms: u64, pause_ms: u64) -> bool {
-        let is_due = now_ms >= self.sweep_at;
+    /// Whether a sweep is due; the next then follows after `pause`.
+    pub fn take_sweep_due(&mut self, now: Mono, pause: Millis) -> bool {
+        let is_due = now >= self.sweep_at;
         if is_due {
-            self.sweep_at = now_ms + pause_ms;
+            self.sweep_at = now + pause;
         }
         is_due
     }
@@ -102,5 +103,71 @@ impl Replica {
     fn rejudge(&mut self, mut act: impl FnMut(&mut Document) -> bool) -> Vec<DocumentId> {
         let documents = self.layers.documents_mut();
         documents.filter_map(|(id, document)| act(document).then(|| id.clone())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::side::pair;
+    use crate::limits::TOMBSTONE_SWEEP_MS;
+    use crate::replica::ApplyOutcome;
+
+    /// An entry from a clock that is fast waits at the reader, and takes part once its time has come.
+    #[test]
+    fn an_entry_of_the_future_is_quarantined_and_released_when_it_is_due() {
+        let (mut owner, mut reader, id) = pair();
+        owner.at(3 * FUTURE_BOUND_MS);
+        owner.set(&id.document, &[("fast", Some(9))]);
+        let message = owner.supply(reader.me(), &id, None);
+        assert!(matches!(reader.receive(owner.me(), message), ApplyOutcome::Stored(_)));
+        let shows =
+            |reader: &crate::core::side::Side| reader.value(&id.document).unwrap().get("fast").is_some();
+        assert!(!shows(&reader));
+        let due = reader.replica.next_release_ms().expect("one entry waits");
+        assert!(reader.replica.release_quarantined(due - 1).is_empty() && !shows(&reader));
+        assert_eq!(reader.replica.release_quarantined(due), [id.document.clone()]);
+        assert!(shows(&reader));
+        assert_eq!(reader.replica.next_release_ms(), None);
+    }
+
+    #[test]
+    fn entries_wait_again_when_the_clock_steps_back() {
+        let (mut owner, mut reader, id) = pair();
+        for side in [&mut owner, &mut reader] {
+            side.at(3 * FUTURE_BOUND_MS);
+        }
+        owner.set(&id.document, &[("late", Some(9))]);
+        let message = owner.supply(reader.me(), &id, None);
+        reader.receive(owner.me(), message);
+        assert!(reader.value(&id.document).unwrap().get("late").is_some());
+        reader.at(0);
+        let reference = reader.core.reference_ms();
+        assert_eq!(reader.replica.judge_again(reference), [id.document.clone()]);
+        assert!(reader.value(&id.document).unwrap().get("late").is_none());
+        assert!(reader.replica.judge_again(reference).is_empty(), "nothing changed since");
+    }
+
+    #[test]
+    fn own_entries_ahead_are_those_that_are_not_signed_again_anyway() {
+        let (mut owner, _, id) = pair();
+        owner.at(3 * FUTURE_BOUND_MS);
+        owner.set(&id.document, &[("x", Some(1)), ("y", Some(2))]);
+        owner.at(0);
+        let again = KeyPath::parse("x").unwrap();
+        let ahead = owner.replica.own_entries_ahead(&owner.core, &id, |key| *key == again);
+        assert_eq!(ahead.iter().map(|(key, _)| key.to_string()).collect::<Vec<_>>(), ["y"]);
+        let reference = owner.core.reference_ms();
+        assert_eq!(owner.replica.maps_signed_ahead(&owner.me(), reference), [id.document]);
+    }
+
+    #[test]
+    fn a_sweep_is_due_once_per_pause() {
+        let (mut owner, _, _) = pair();
+        let (at, pause) = (owner.replica.sweep_at(), Millis(TOMBSTONE_SWEEP_MS));
+        assert!(!owner.replica.take_sweep_due(Mono::from_ms(at.ms() - 1), pause));
+        assert!(owner.replica.take_sweep_due(at, pause));
+        assert!(!owner.replica.take_sweep_due(at + Millis(TOMBSTONE_SWEEP_MS - 1), pause));
+        assert!(owner.replica.take_sweep_due(at + pause, pause));
     }
 }

@@ -8,10 +8,10 @@ use tombolo_mesh::station::BulkTransfer;
 use crate::broadcast::{RadioLink, account};
 use crate::identity::did;
 use crate::io::view;
-use crate::report::Report;
+use crate::report::NodeReport;
 use crate::report::links::STATE_BYTES;
 
-impl Report<'_> {
+impl NodeReport<'_> {
     /// The airtime of each radio.
     pub fn airtime(&self) -> Vec<view::AirtimeView> {
         let names = self.account_names();
@@ -122,7 +122,7 @@ fn airtime_view(radio: &RadioLink, now: u64, names: &AccountNames) -> view::Airt
         state_leaves_in_s: ledger.leaves_in_ms(now, frame_us, Priority::State).map(|ms| ms as f64 / 1e3),
         never: radio.counts().never.clone(),
         frames_sent: radio.counts().frames_sent,
-        frames_heard: radio.counts().frames_heard,
+        frames_heard: radio.counts().frames_received,
         by_priority,
         by_account: by_account.collect(),
         by_peer: Vec::new(),

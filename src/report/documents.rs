@@ -9,9 +9,9 @@ use crate::identity::did;
 use crate::io::{CommandError, view};
 use crate::layer::{DocumentId, DocumentName, KeyPath, LayerId};
 use crate::merge::Document;
-use crate::report::Report;
+use crate::report::NodeReport;
 
-impl Report<'_> {
+impl NodeReport<'_> {
     /// All documents that this node participates in, as `ls` shows them.
     pub fn documents(&self) -> Vec<view::DocumentView> {
         let documents = self.replica.visible().filter_map(|id| Some((id, self.replica.document(id)?)));

@@ -9,10 +9,10 @@ use crate::clock::rfc3339;
 use crate::federation::Peer;
 use crate::federation::peer::Joined;
 use crate::io::view::StepView;
-use crate::report::Report;
+use crate::report::NodeReport;
 use crate::sync::broadcast::SyncStatus;
 
-impl<'a> Report<'a> {
+impl<'a> NodeReport<'a> {
     /// The media of a peer's links, radios last.
     pub(super) fn media_to(&self, peer: &PeerId) -> Vec<String> {
         let links = self.wired.links().filter(|(_, link)| link.peer == *peer);
@@ -50,11 +50,11 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Whether a peer is heard by radio, and then what the radio that knows most of it knows of the lag.
+    /// Whether a peer is present by radio, and then what the radio that knows most of it knows of the lag.
     pub(super) fn lag_by_radio(&self, peer: &PeerId) -> Option<(&'a RadioLink, SyncStatus)> {
         let now = self.core.now_ms();
         let radios = self.broadcast.radios().map(|(_, radio)| radio);
-        let hears = |radio: &&RadioLink| radio.hears(peer, now);
+        let hears = |radio: &&RadioLink| radio.is_present(peer, now);
         let statuses = radios.filter(hears).map(|radio| (radio, radio.lag(peer)));
         statuses.min_by_key(|(_, status)| match status {
             SyncStatus::Known(lag) => (0, lag.we_lack + lag.they_lack, lag.unacknowledged as u64),

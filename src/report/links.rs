@@ -1,4 +1,4 @@
-//! The table of `links`: every link, every radio with the listeners heard on it, and peers that have neither; and for each why
+//! The table of `links`: every link, every radio with its listeners, and peers that have neither; and for each why
 //! it is used, or is not.
 
 use std::fmt::Write as _;
@@ -12,13 +12,13 @@ use crate::federation::Peer;
 use crate::federation::peer::Joined;
 use crate::identity::did;
 use crate::io::view::{self, LinkView};
-use crate::report::Report;
+use crate::report::NodeReport;
 use crate::router::{Decision, Reason};
 
 /// Payload of a frame that stands for a node state, bytes.
 pub(super) const STATE_BYTES: usize = 100;
 
-impl Report<'_> {
+impl NodeReport<'_> {
     /// Every link and every radio, with the peer at its other end; then peers without any.
     pub fn links(&self) -> Vec<LinkView> {
         let mut rows = self.link_rows();
@@ -70,7 +70,7 @@ impl Report<'_> {
             link: radio.spec().name.clone(),
             state: if radio.is_up() { "up" } else { "down" },
             bytes_sent: Some(radio.counts().today.bytes_sent),
-            bytes_heard: Some(radio.counts().today.bytes_heard),
+            bytes_heard: Some(radio.counts().today.bytes_received),
             airtime_today_s: Some(airtime_us as f64 / 1e6),
             transfers: self.transfers_on(radio),
             why: why_radio(radio, now),
@@ -78,18 +78,18 @@ impl Report<'_> {
         }
     }
 
-    /// The listeners heard on a radio. What it sends is for all of them, so each has a share of the airtime.
+    /// The listeners that were received on a radio. What it sends is for all of them, so each has a share of the airtime.
     fn listener_rows(&self, link: LinkId, radio: &RadioLink) -> Vec<LinkView> {
         let rows = self.replica.federation().peers().filter_map(|peer| {
             let heard = radio.presence(&peer.id)?;
-            let there = radio.hears(&peer.id, self.core.now_ms());
+            let there = radio.is_present(&peer.id, self.core.now_ms());
             let step = there.then(|| self.radio_lag_view(&peer.id, radio, radio.lag(&peer.id)));
             let of_today = radio.counts().today.of(&peer.id);
             Some(LinkView {
                 link: radio.spec().name.clone(),
                 state: if there { "heard" } else { "silent" },
                 last_heard: Some(self.core.clock.wall_of(heard.at)),
-                bytes_heard: Some(of_today.bytes_heard),
+                bytes_heard: Some(of_today.bytes_received),
                 airtime_share_today_s: Some(of_today.airtime_us as f64 / 1e6),
                 step,
                 ..self.row_of(peer, self.why_listener(link, radio, peer, there))
@@ -115,7 +115,7 @@ impl Report<'_> {
         }
     }
 
-    /// Peers that no link leads to and no radio has heard.
+    /// Peers that no link leads to and no radio has received.
     fn away_rows(&self, rows: &[LinkView]) -> Vec<LinkView> {
         let has_row = |peer: &Peer| {
             let did = did(&peer.id);

@@ -1,9 +1,9 @@
 //! Reports: how things stand, in the shapes that `--json` and `/v1` show. A report reads the parts of a node and never changes
 //! them.
 //!
-//! [`Report`] borrows all parts. `status` has the node and its peers, `links` every link and radio with the reason why it is
+//! [`NodeReport`] borrows all parts. `status` has the node and its peers, `links` every link and radio with the reason why it is
 //! used, `airtime` what radios sent and may send, `documents` what is held, `lag` how far a peer and this node are behind
-//! each other. Counters become text here ([`crate::core::Rejection::label`]), and nowhere below.
+//! each other. Counters become text here ([`crate::core::InputRejection::label`]), and nowhere below.
 
 mod airtime;
 mod documents;
@@ -23,21 +23,24 @@ use crate::unicast::Unicast;
 
 /// The parts of a node, to read.
 #[derive(Clone, Copy, Debug)]
-pub struct Report<'a> {
-    /// Identity, clocks, counters.
+pub struct NodeReport<'a> {
+    /// Identity, clocks and counters of the node.
     pub core: &'a Core,
-    /// Documents and peers.
+    /// Documents, peers and their rights.
     pub replica: &'a Replica,
-    /// Invites.
+    /// Invites and calls to inviters.
     pub membership: &'a Membership,
     /// Links to one peer each.
     pub wired: &'a Unicast,
-    /// Radios.
+    /// The radios of the node.
     pub broadcast: &'a Broadcast,
 }
 
-impl Report<'_> {
+impl NodeReport<'_> {
     fn name_of(&self, peer: &PeerId) -> String {
         self.replica.name_of(self.core, peer)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,9 +9,9 @@ use crate::federation::Peer;
 use crate::federation::peer::Joined;
 use crate::identity::did;
 use crate::io::{CommandError, view};
-use crate::report::Report;
+use crate::report::NodeReport;
 
-impl Report<'_> {
+impl NodeReport<'_> {
     /// Who this node is.
     pub fn id(&self) -> view::IdView {
         view::IdView {
@@ -22,12 +22,12 @@ impl Report<'_> {
         }
     }
 
-    /// All peers.
+    /// All peers, with their newest states.
     pub fn peers(&self) -> Vec<view::PeerView> {
         self.replica.federation().peers().map(|peer| self.peer_view(peer)).collect()
     }
 
-    /// One peer.
+    /// One peer, with its newest state.
     ///
     /// # Errors
     /// [`CommandError::UnknownPeer`] if it is none, or no longer.
@@ -69,7 +69,7 @@ impl Report<'_> {
         }
     }
 
-    /// How things stand.
+    /// The state of the node and its peers at this moment.
     pub fn status(&self) -> view::StatusView {
         let (replica, source) = (self.replica, self.core.clock.source());
         let mut forks = BTreeMap::new();

@@ -2,14 +2,14 @@
 
 use std::collections::VecDeque;
 
-/// Boots of one peer that are remembered; the one heard longest ago goes first.
+/// Boots of one peer that are remembered; the one received longest ago goes first.
 const BOOTS_KEPT_MAX: usize = 4;
-/// A boot that goes on after another one was heard is a second machine. A delayed message may look like it once or twice.
+/// A boot that goes on after another one was received is a second machine. A delayed message may look like it once or twice.
 const BOOT_RETURNS_MAX: u32 = 3;
 /// The returns count within so many milliseconds; for as long the alarm stands.
 const BOOT_RETURNS_MS: u64 = 10 * 60 * 1000;
 
-/// The boots heard of one peer, each with its newest uptime; the one heard last stands last.
+/// The boots received of one peer, each with its newest uptime; the one received last stands last.
 #[derive(Debug, Default)]
 pub(super) struct Boots {
     heard: VecDeque<(u32, u64)>,
@@ -20,7 +20,7 @@ pub(super) struct Boots {
 
 impl Boots {
     /// Notes a sign of life. Returns whether it shows, for the first time in a while, that two machines run.
-    pub(super) fn hear(&mut self, boot: u32, uptime_ms: u64, now_ms: u64) -> bool {
+    pub(super) fn received(&mut self, boot: u32, uptime_ms: u64, now_ms: u64) -> bool {
         let known = self.heard.iter().position(|(other, _)| *other == boot);
         if known.and_then(|at| self.heard.get(at)).is_some_and(|(_, newest)| uptime_ms <= *newest) {
             return false;
@@ -58,14 +58,14 @@ mod tests {
     fn one_restart_is_no_second_machine() {
         let mut boots = Boots::default();
         let raised =
-            [(1, 10), (1, 20), (2, 5), (2, 15)].map(|(boot, uptime)| boots.hear(boot, uptime, uptime));
+            [(1, 10), (1, 20), (2, 5), (2, 15)].map(|(boot, uptime)| boots.received(boot, uptime, uptime));
         assert_eq!(raised, [false; 4]);
     }
 
     #[test]
     fn boots_that_alternate_raise_one_alarm() {
         let mut boots = Boots::default();
-        let raised: Vec<bool> = (1..10).map(|n| boots.hear(n as u32 % 2, n * 10, n)).collect();
+        let raised: Vec<bool> = (1..10).map(|n| boots.received(n as u32 % 2, n * 10, n)).collect();
         assert_eq!(raised.iter().filter(|raised| **raised).count(), 1);
         assert!(boots.is_twice(10));
         assert!(!boots.is_twice(10 + BOOT_RETURNS_MS));

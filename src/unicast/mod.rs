@@ -12,12 +12,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_transports::{LinkCaps, LinkId, PeerId};
 
-use crate::core::{Core, Rejection};
+use crate::core::{Core, InputRejection};
 use crate::federation::Refusal;
 use crate::io::{Event, Output};
 use crate::layer::{DocumentName, LayerHash, LayerId, SignedHead};
 use crate::random::Random;
-use crate::replica::{Claim, Replica, Stored};
+use crate::replica::{OwnStateClaim, Replica, Stored};
 use crate::router::{Candidate, Class, Request, TransportRouter};
 use crate::sync::frontier::{Frontier, State};
 use crate::sync::message::{Message, PeerClock};
@@ -32,8 +32,21 @@ const SUPPLY_BYTES_PER_TURN_MAX: usize = 4 * 1024 * 1024;
 pub struct UnicastLink {
     /// The peer at its far end.
     pub peer: PeerId,
-    /// Its properties.
+    /// The properties that the router judges it by.
     pub caps: LinkCaps,
+}
+
+/// A layer that goes to one peer.
+#[derive(Clone, Debug)]
+pub struct SupplyRequest {
+    /// The peer that receives it.
+    pub peer: PeerId,
+    /// How urgent it is for the router.
+    pub class: Class,
+    /// The layer to send.
+    pub id: LayerId,
+    /// The state that the peer holds, as far as it has shown one.
+    pub held: Option<State>,
 }
 
 /// The links to one peer each.
@@ -47,7 +60,7 @@ pub struct Unicast {
 }
 
 impl Unicast {
-    /// Without links yet.
+    /// A part without links yet, and an engine that knows no layer.
     pub fn new(core: &mut Core) -> Self {
         Unicast {
             links: BTreeMap::new(),
@@ -185,7 +198,7 @@ impl Unicast {
         self.engine.handle_input(core.now_ms(), input);
     }
 
-    /// Time has passed.
+    /// Gives the engine the present time.
     pub fn timeout(&mut self, core: &Core) {
         self.engine.handle_input(core.now_ms(), sync::Input::Timeout);
     }
@@ -209,8 +222,8 @@ impl Unicast {
 
     /// A peer's clock arrived with its boot and uptime. Returns whether it shows, for the first time in a while, that two
     /// machines run with the peer's key.
-    pub fn hear_boot(&mut self, core: &Core, peer: PeerId, clock: PeerClock) -> bool {
-        self.boots.entry(peer).or_default().hear(clock.boot, clock.uptime_ms, core.now_ms())
+    pub fn boot_received(&mut self, core: &Core, peer: PeerId, clock: PeerClock) -> bool {
+        self.boots.entry(peer).or_default().received(clock.boot, clock.uptime_ms, core.now_ms())
     }
 
     /// Peers whose key two machines run with.
@@ -244,7 +257,7 @@ impl Unicast {
         let candidates = self.candidates(&peer);
         let request = Request { bytes: length, class, confidential: true, deadline_ms: None };
         let Some(chosen) = self.router.route(request, &candidates).chosen else {
-            core.metrics.reject(Rejection::NoLinkMayCarry);
+            core.metrics.reject(InputRejection::NoLinkMayCarry);
             return length;
         };
         let link = self.links.get(&chosen).expect("the router chooses among its candidates");
@@ -275,18 +288,18 @@ impl Unicast {
                 }
                 sync::Output::Supply { peer, layer, held } => {
                     if let Some(id) = replica.layer_id(&layer) {
-                        supplies.push((class_of(&id), peer, id, held));
+                        supplies.push(SupplyRequest { peer, class: class_of(&id), id, held });
                     }
                 }
             }
         }
-        supplies.sort_by_key(|(class, ..)| *class);
-        for (class, peer, id, held) in supplies {
+        supplies.sort_by_key(|request| request.class);
+        for request in supplies {
             if self.supplied_bytes <= SUPPLY_BYTES_PER_TURN_MAX {
-                self.supplied_bytes += self.supply(core, replica, (peer, class), &id, held);
+                self.supplied_bytes += self.supply(core, replica, &request);
             } else {
                 // The peer asks again: it cannot make this node hold more than a turn's worth of messages.
-                self.not_supplied(core, peer, &id, held);
+                self.not_supplied(core, request.peer, &request.id, request.held);
             }
         }
         for (peer, message) in replica.transfer_questions(core.now_ms()) {
@@ -296,22 +309,17 @@ impl Unicast {
 
     /// Sends a layer's newest state to one peer, unless the peer has to be asked first for an own state that is not known
     /// here. Returns the message's length.
-    pub fn supply(
-        &mut self,
-        core: &mut Core,
-        replica: &mut Replica,
-        (peer, class): (PeerId, Class),
-        id: &LayerId,
-        held: Option<State>,
-    ) -> usize {
+    pub fn supply(&mut self, core: &mut Core, replica: &mut Replica, request: &SupplyRequest) -> usize {
+        let SupplyRequest { peer, class, id, held } = request;
+        let (peer, class, held) = (*peer, *class, *held);
         let claim = match id.author == core.me {
             true => replica.claim(core, peer, id, held),
-            false => Claim::No,
+            false => OwnStateClaim::No,
         };
-        if claim == Claim::Ask {
+        if claim == OwnStateClaim::Ask {
             self.send(core, peer, Class::Document, &Message::Want(vec![(id.hash(), None)]));
         }
-        if claim != Claim::No {
+        if claim != OwnStateClaim::No {
             self.not_supplied(core, peer, id, held);
             return 0;
         }
@@ -347,3 +355,6 @@ fn class_of(id: &LayerId) -> Class {
         _ => Class::Document,
     }
 }
+
+#[cfg(test)]
+mod tests;

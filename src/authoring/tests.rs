@@ -1,0 +1,223 @@
+//! Authoring without a node: what is signed, what is refused, and what a refusal leaves behind.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::core::side::{Side, pair};
+use crate::federation::{DocumentPolicy, RadioUse, TrustLevel};
+use crate::io::{NodeState, RequestId, Write};
+use crate::layer::{DocumentName, KeyPath};
+use crate::limits::FUTURE_BOUND_MS;
+use crate::replica::ApplyOutcome;
+use crate::store::Store;
+
+fn key(text: &str) -> KeyPath {
+    KeyPath::parse(text).unwrap()
+}
+
+fn set(doc: &str, path: &str, value: u64) -> Write {
+    Write::Set { doc: doc.to_owned(), key: key(path), value: Value::from(value) }
+}
+
+impl Side {
+    fn stage(&mut self, write: Write) -> Result<(), CommandError> {
+        self.authoring.stage(&mut self.core, &mut self.replica, RequestId(1), write)
+    }
+
+    fn must_settle_before(&self, write: &Write) -> bool {
+        self.authoring.must_settle_before(&self.core, &self.replica, write)
+    }
+
+    /// Signs everything staged.
+    fn settle(&mut self) {
+        let staged = self.authoring.take_staged();
+        for (document, edits) in staged.maps {
+            self.commit(&document, edits).unwrap();
+        }
+        for (document, value) in staged.snapshots {
+            let Side { core, replica, authoring } = self;
+            authoring.commit_snapshot(core, replica, &document, value).unwrap();
+        }
+    }
+
+    fn create(&mut self, name: &str, kind: Kind) -> DocumentId {
+        self.stage(Write::Create { name: name.to_owned(), kind }).unwrap();
+        self.settle();
+        self.document(name)
+    }
+
+    fn sequence(&self, document: &DocumentId) -> u64 {
+        self.replica.layer(&self.core.own_layer(document)).map_or(0, |layer| layer.head().sequence.get())
+    }
+}
+
+#[test]
+fn each_commit_of_a_map_signs_the_next_sequence_over_the_present_root() {
+    let mut side = Side::new(1);
+    let document = side.document("list");
+    for n in 1..=5 {
+        let stored = side.set(&document, &[("a", Some(n)), ("b", (n % 2 == 0).then_some(n))]);
+        assert_eq!(stored.state.sequence.get(), n);
+        let layer = side.replica.layer(&stored.id).unwrap();
+        assert!(layer.signed.verify() && layer.content.root() == layer.head().root);
+    }
+}
+
+/// An entry beyond the limits of the format is found while the map is taken out of the replica.
+#[test]
+fn a_refused_value_leaves_the_map_as_it_was() {
+    let mut side = Side::new(1);
+    let document = side.document("list");
+    side.set(&document, &[("a", Some(1))]);
+    let before = (side.value(&document), side.replica.state(&side.core.own_layer(&document)));
+    let mut edits = side.edits(&[("b", Some(2)), ("c", Some(3))]);
+    let huge = Value::Text("x".repeat(crate::limits::ENTRY_BYTES_MAX + 1));
+    edits.get_mut(&key("c")).unwrap().as_mut().unwrap().value = Some(huge);
+    assert!(matches!(side.commit(&document, edits), Err(CommandError::BadValue(_))));
+    assert_eq!((side.value(&document), side.replica.state(&side.core.own_layer(&document))), before);
+    assert!(side.roots_hold());
+}
+
+#[test]
+fn a_snapshot_is_not_committed_as_a_map() {
+    let mut side = Side::new(1);
+    let document = side.create("note", Kind::Snapshot);
+    let edits = side.edits(&[("a", Some(1))]);
+    assert!(matches!(side.commit(&document, edits), Err(CommandError::UnknownDocument(_))));
+    assert_eq!(side.sequence(&document), 1);
+}
+
+/// The copy of a running machine receives a state that the other one signs now.
+#[test]
+fn nothing_is_signed_after_another_machine_signed_with_the_same_key() {
+    let (mut owner, reader, id) = pair();
+    let copy = Store::in_memory().unwrap();
+    owner.core.gate.commit(Default::default()).unwrap();
+    owner.core.gate.store().copy_into(&copy).unwrap();
+    let mut second = Side::in_store(1, copy);
+    second.trust(reader.me(), TrustLevel::Trusted);
+    second.core.clock.start();
+    owner.at(5_000);
+    owner.set(&id.document, &[("b", Some(2))]);
+    let newer = owner.supply(reader.me(), &id, None);
+    assert!(matches!(second.receive(reader.me(), newer), ApplyOutcome::AnotherMachine));
+    let before = second.replica.state(&id);
+    let edits = second.edits(&[("c", Some(3))]);
+    assert!(matches!(second.commit(&id.document, edits), Err(CommandError::Stopped(_))));
+    let state = second.core.own_document(DocumentName::STATE);
+    let Side { core, replica, authoring } = &mut second;
+    let published = authoring.commit_snapshot(core, replica, &state, Value::from(1u64));
+    assert!(matches!(published, Err(CommandError::Stopped(_))));
+    assert_eq!(second.replica.state(&id), before);
+}
+
+#[test]
+fn entries_of_a_fast_clock_get_new_stamps_with_the_next_commit() {
+    let mut side = Side::new(1);
+    let document = side.document("list");
+    side.at(3 * FUTURE_BOUND_MS);
+    side.set(&document, &[("fast", Some(1))]);
+    side.at(0);
+    side.core.clock.put_right();
+    side.set(&document, &[("now", Some(2))]);
+    let layer = side.replica.layer(&side.core.own_layer(&document)).unwrap();
+    let limit = side.core.reference_ms() + FUTURE_BOUND_MS;
+    assert!(map_of(layer).unwrap().iter().all(|(_, entry)| entry.stamp.ms() <= limit));
+}
+
+#[test]
+fn a_burst_of_plain_sets_shares_one_signature_and_all_else_settles_first() {
+    let mut side = Side::new(1);
+    side.create("list", Kind::Map);
+    side.create("note", Kind::Snapshot);
+    side.stage(set("list", "a/b", 1)).unwrap();
+    assert!(!side.must_settle_before(&set("list", "c", 1)), "another plain key");
+    assert!(side.must_settle_before(&set("list", "a/b", 2)), "the same key");
+    assert!(side.must_settle_before(&set("list", "a", 2)), "a key above it");
+    let tree = Value::map([("x", Value::from(1u64)), ("y", Value::from(2u64))]);
+    let spread = Write::Set { doc: "list".to_owned(), key: key("d"), value: tree.clone() };
+    assert!(side.must_settle_before(&spread), "several keys");
+    assert!(side.must_settle_before(&Write::Del { doc: "list".to_owned(), key: key("c") }));
+    assert!(side.must_settle_before(&Write::Put { doc: "list".to_owned(), value: tree, whole: false }));
+    assert!(side.must_settle_before(&set("note", "a", 1)), "a snapshot is edited as a whole");
+    assert!(side.must_settle_before(&Write::Create { name: "new".to_owned(), kind: Kind::Map }));
+    assert!(!side.must_settle_before(&Write::PublishState { state: NodeState::default() }));
+    assert!(!side.must_settle_before(&set("unknown", "a", 1)), "it is refused anyway");
+    side.stage(Write::Create { name: "new".to_owned(), kind: Kind::Map }).unwrap();
+    assert!(side.must_settle_before(&set("list", "c", 1)), "a document is not there yet");
+}
+
+#[test]
+fn a_refused_write_stages_nothing() {
+    let (owner, mut reader, id) = pair();
+    let mut observer = Side::new(3);
+    observer.trust(owner.me(), TrustLevel::Trusted);
+    let refused = [
+        Write::Create { name: DocumentName::STATE.to_owned(), kind: Kind::Map },
+        Write::Create { name: "x.brief".to_owned(), kind: Kind::Snapshot },
+        set("unknown", "a", 1),
+        Write::Del { doc: "list".to_owned(), key: key("never") },
+    ];
+    for write in refused {
+        assert!(reader.stage(write.clone()).is_err(), "{write:?}");
+    }
+    assert!(matches!(observer.stage(set("list", "a", 1)), Err(CommandError::UnknownDocument(_))));
+    for side in [&mut reader, &mut observer] {
+        let staged = side.authoring.take_staged();
+        assert!(staged.maps.is_empty() && staged.snapshots.is_empty() && staged.replies.is_empty());
+    }
+    assert_eq!(reader.sequence(&id.document), 0);
+}
+
+#[test]
+fn a_brief_is_due_when_a_field_moves_beyond_its_threshold() {
+    let mut side = Side::new(1);
+    let brief_for_radio = DocumentPolicy { radio: RadioUse::Brief, ..DocumentPolicy::default() };
+    let audience =
+        crate::federation::Audience::new([1; 16], []).with_policy(DocumentName::STATE, brief_for_radio);
+    let document = side.core.own_document(DocumentName::STATE);
+    let publish = |side: &mut Side, cpu: f64| {
+        let state = NodeState { cpu_usage_percent: Some(cpu), ..NodeState::default() };
+        side.stage(Write::PublishState { state }).unwrap();
+        side.settle();
+    };
+    publish(&mut side, 20.0);
+    assert!(
+        Authoring::brief_due(&side.core, &side.replica, &document).is_none(),
+        "the state itself goes out"
+    );
+    side.sign_this_audience(&audience);
+    let (brief, value) = Authoring::brief_due(&side.core, &side.replica, &document).unwrap();
+    assert_eq!(brief.name.as_str(), "state.brief");
+    assert_eq!(value.get("cpu_usage_percent"), Some(&Value::from(20.0)));
+    let Side { core, replica, authoring } = &mut side;
+    authoring.commit_snapshot(core, replica, &brief, value).unwrap();
+    publish(&mut side, 24.0);
+    assert!(Authoring::brief_due(&side.core, &side.replica, &document).is_none(), "near enough");
+    publish(&mut side, 70.0);
+    assert!(Authoring::brief_due(&side.core, &side.replica, &document).is_some());
+    let other = DocumentId { owner: tombolo_transports::PeerId([9; 32]), ..document };
+    assert!(Authoring::brief_due(&side.core, &side.replica, &other).is_none(), "another owner makes its own");
+}
+
+proptest! {
+    /// Whatever is put and dropped: the sequence counts commits, the root is the content's, and a value that is read back
+    /// is the last one written.
+    #[test]
+    fn a_map_reads_as_the_last_writes(writes in prop::collection::vec((0usize..4, prop::option::of(0u64..9)), 1..12)) {
+        let mut side = Side::new(1);
+        let document = side.document("list");
+        let mut expected = std::collections::BTreeMap::new();
+        for (n, (key, value)) in writes.iter().enumerate() {
+            let key = ["a", "b", "c", "d"][*key];
+            side.set(&document, &[(key, *value)]);
+            expected.insert(key, *value);
+            prop_assert_eq!(side.sequence(&document), n as u64 + 1);
+            prop_assert!(side.roots_hold());
+        }
+        let value = side.value(&document).unwrap();
+        for (key, expected) in expected {
+            prop_assert_eq!(value.get(key).and_then(Value::as_u64), expected);
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The walk in by radio, up to the gate: a frame -> station -> messages, which the node takes further; and what the node
+//! reports back about them, for the engine of that radio.
+//!
+//! It decodes no message: that is `node`'s part. The layers in messages go through the replica's gate.
+
+use tombolo_mesh::frame::{Header, Kind as FrameKind};
+use tombolo_mesh::station;
+use tombolo_transports::{LinkId, PeerId};
+
+use crate::broadcast::{Broadcast, kinds};
+use crate::core::Core;
+use crate::io::Event;
+use crate::layer::{LayerHash, Sequence, SignedHead};
+use crate::limits::{OWN_STATE_WAIT_MS, OWN_STATE_WAIT_ON_AIR_MAX_MS};
+use crate::replica::Replica;
+use crate::sync::broadcast::Input;
+use crate::sync::broadcast::message::Heartbeat;
+use crate::sync::frontier::State;
+
+/// A message that a radio received.
+#[derive(Debug)]
+pub struct RadioMessage {
+    /// The radio that received it.
+    pub link: LinkId,
+    /// The owner whose key sealed it, or the name of a pairwise channel.
+    pub channel: PeerId,
+    /// The sender that the station proved.
+    pub from: PeerId,
+    /// The kind in the frame's header.
+    pub kind: FrameKind,
+    /// The content as the sender wrote it; hostile.
+    pub bytes: Vec<u8>,
+    /// Whether it was sealed under the key before the last renewal.
+    pub under_previous_key: bool,
+}
+
+/// What a frame brought.
+#[derive(Debug)]
+pub enum Arrival {
+    /// A message that was opened.
+    Message(RadioMessage),
+    /// A frame of the join handshake.
+    Join(Vec<u8>),
+}
+
+impl Broadcast {
+    /// Takes a frame from the air. Returns what it brought.
+    pub fn receive(&mut self, core: &mut Core, link: LinkId, bytes: &[u8]) -> Vec<Arrival> {
+        let now = core.now_ms();
+        let Some(radio) = self.radios.get_mut(&link) else { return Vec::new() };
+        radio.back_off(now, &mut core.random);
+        let reception = radio.station.receive(now, bytes);
+        radio.counts.received(bytes.len(), reception.from);
+        let mut outcomes: Vec<station::Received> = reception.outcome.into_iter().collect();
+        if outcomes.contains(&station::Received::Foreign) {
+            radio.received_foreign(now, core.random.below(u64::MAX));
+        }
+        while let Some(later) = radio.station.poll_received() {
+            outcomes.extend(later.outcome);
+        }
+        let opens = |outcome: &station::Received| {
+            matches!(outcome, station::Received::Message { .. } | station::Received::Duplicate)
+        };
+        let is_read = outcomes.iter().any(opens);
+        if !is_read
+            && let Some((header, _)) = Header::decode(bytes)
+            && header.kind == kinds::FRONTIER
+        {
+            // By a member that is no peer of this node.
+            radio.input(core, Input::Asking { alias: header.alias.0 });
+        }
+        outcomes.into_iter().filter_map(|outcome| arrival(core, link, outcome)).collect()
+    }
+
+    /// Gives one radio's engine an input.
+    pub fn input(&mut self, core: &Core, link: LinkId, input: Input) {
+        if let Some(radio) = self.radios.get_mut(&link) {
+            radio.input(core, input);
+        }
+    }
+
+    /// A peer sent a frame in its own audience: this node has that key.
+    pub fn sender_present(&mut self, core: &Core, link: LinkId, channel: PeerId, from: PeerId) {
+        if channel == from
+            && let Some(radio) = self.radios.get_mut(&link)
+        {
+            radio.exchange.received(core.now_ms(), from);
+        }
+    }
+
+    /// A reader used the own present key: it has it.
+    pub fn reader_has_key(&mut self, replica: &Replica, reader: PeerId) {
+        // A removed peer sends under a key that is no longer opened.
+        self.is_stale |= self.shared.keys.reader_has_key(replica, reader);
+    }
+
+    /// Whether a channel is a pairwise one.
+    pub fn is_pairwise(&self, channel: &PeerId) -> bool {
+        self.shared.pairs.is_pair(channel)
+    }
+
+    /// A heartbeat names the audiences that its sender relays, by the keys that it has.
+    pub fn keys_named(&mut self, from: PeerId, heartbeat: &Heartbeat) {
+        self.shared.keys.keys_named(from, heartbeat);
+    }
+
+    /// A delta arrived by radio whose base is not held here: the next frontier shows what is.
+    pub fn base_missing(&mut self, core: &Core, link: LinkId, owner: PeerId) {
+        self.input(core, link, Input::BaseMissing { owner });
+    }
+
+    /// A state that is held was received by radio: its sender has it, and so have all listeners.
+    pub fn state_received(
+        &mut self,
+        core: &Core,
+        replica: &Replica,
+        link: LinkId,
+        from: PeerId,
+        signed: &SignedHead,
+    ) {
+        let id = &signed.head.layer;
+        if replica.layer(id).is_some_and(|held| held.signed == *signed) {
+            let (layer, state) = (id.hash(), State::of(signed));
+            self.input(core, link, Input::Overheard { owner: id.document.owner, from, layer, state });
+        }
+    }
+
+    /// A state that came by radio was refused, for a reason that lasts: it counts as held, or it would be sent again for ever.
+    /// The sender gets no answer, since a frame costs more than that would save.
+    pub fn declined(&mut self, core: &Core, link: LinkId, signed: &SignedHead) {
+        let (owner, layer) = (signed.head.layer.document.owner, signed.head.layer.hash());
+        self.input(core, link, Input::Declined { owner, layer, state: State::of(signed) });
+    }
+
+    /// A state that came over a link was refused: no radio asks for it.
+    pub fn declined_everywhere(&mut self, core: &Core, signed: &SignedHead) {
+        let links: Vec<LinkId> = self.radios.keys().copied().collect();
+        for link in links {
+            self.declined(core, link, signed);
+        }
+    }
+
+    /// How long a write waits for a newer own state that a listener shows; `None` if none does. A frontier by radio has few
+    /// bits of a sequence: only a higher one counts.
+    pub fn newer_own_wait_ms(&self, owner: &PeerId, layer: &LayerHash, held: Option<State>) -> Option<u64> {
+        let held = held.map_or(Sequence::NONE, |held| held.sequence);
+        let up = self.radios.values().filter(|radio| radio.device.up);
+        let shows = up.filter(|radio| radio.engine.shown(owner, layer).iter().any(|s| s.sequence > held));
+        shows
+            .map(|radio| {
+                (64 * radio.engine.timing().frame_ms).clamp(OWN_STATE_WAIT_MS, OWN_STATE_WAIT_ON_AIR_MAX_MS)
+            })
+            .max()
+    }
+}
+
+/// What the node has to see of a frame's outcome; the rest is the station's own.
+fn arrival(core: &mut Core, link: LinkId, outcome: station::Received) -> Option<Arrival> {
+    match outcome {
+        station::Received::Message { channel, from, kind, bytes, under_previous_key } => {
+            Some(Arrival::Message(RadioMessage { link, channel, from, kind, bytes, under_previous_key }))
+        }
+        station::Received::Join(frame) => Some(Arrival::Join(frame)),
+        station::Received::OwnEpoch { .. } => {
+            let message =
+                "a radio heard this node's own key from elsewhere: a restored backup, or a second machine \
+                           with this key"
+                    .to_owned();
+            core.event(Event::Alarm { message });
+            None
+        }
+        station::Received::Epoch { .. }
+        | station::Received::Part
+        | station::Received::Nack
+        | station::Received::Question
+        | station::Received::CallSign(_)
+        | station::Received::Duplicate
+        | station::Received::Echo
+        | station::Received::Foreign
+        | station::Received::Held => None,
+    }
+}

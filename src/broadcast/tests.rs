@@ -1,0 +1,303 @@
+//! Radios without a node: keys and their renewal, split commits, devices that come and go, what is withheld, and the order of
+//! records and frames.
+
+use std::collections::BTreeSet;
+
+use tombolo_mesh::airtime::ledger::LedgerConfig;
+use tombolo_mesh::airtime::region::Rules;
+use tombolo_mesh::airtime::{Modulation, PhyRate};
+use tombolo_transports::Medium;
+
+use super::*;
+use crate::core::InputRejection;
+use crate::core::side::{Side, link_caps, pair};
+use crate::federation::TrustLevel;
+use crate::io::Output;
+use crate::layer::KeyPath;
+use crate::sync::broadcast::message::Heartbeat;
+use crate::sync::frontier::State;
+
+const RADIO: LinkId = LinkId(3);
+
+const NO_LIMITS: Rules = Rules {
+    duty_permille: None,
+    dwell_ms: None,
+    call_sign_every_ms: None,
+    clear_only: false,
+    source: "none",
+};
+
+fn radio() -> RadioSpec {
+    RadioSpec {
+        name: "radio".to_owned(),
+        mode: Mode::Encrypted,
+        frame_bytes_max: 231,
+        frame_bytes_min: 0,
+        call_sign: None,
+        line: PhyRate::lora(Modulation::MESHCORE),
+        ledger: LedgerConfig::new(Some(NO_LIMITS)),
+        sign_every: 1,
+        rules_text: "a test".to_owned(),
+    }
+}
+
+/// A side with one radio.
+struct OnAir {
+    side: Side,
+    wired: Unicast,
+    broadcast: Broadcast,
+}
+
+impl OnAir {
+    fn of(mut side: Side) -> Self {
+        let wired = Unicast::new(&mut side.core);
+        let mut broadcast = Broadcast::new([7; 16]);
+        broadcast.radio_up(&mut side.core, RADIO, radio());
+        OnAir { side, wired, broadcast }
+    }
+
+    fn drive(&mut self) {
+        self.broadcast.drive(&mut self.side.core, &mut self.side.replica, &mut self.wired);
+    }
+
+    /// Signs the key that a change of the audience needs. Returns its epoch.
+    fn renew_key(&mut self, before: Option<&Audience>) -> u32 {
+        let Side { core, replica, authoring } = &mut self.side;
+        let value = self.broadcast.key_renewal(core, replica, before).expect("there is a reader");
+        let document = core.own_document(DocumentName::KEYS);
+        let stored = authoring.commit_snapshot(core, replica, &document, value).unwrap();
+        self.broadcast.stored(core, replica, &self.wired, &stored.id, None);
+        self.broadcast.audience_key(core, replica, &core.me).unwrap().epoch
+    }
+
+    fn audience(&self) -> Audience {
+        self.side.replica.federation().audience(&self.side.me()).unwrap().clone()
+    }
+
+    /// Drives the radio at every moment at which it has something to do, for so long. Returns the frames that left.
+    fn frames(&mut self, ms: u64) -> Vec<Vec<u8>> {
+        let (mut at, mut frames) = (0, Vec::new());
+        while at < ms {
+            self.side.at(at);
+            self.drive();
+            for output in self.side.outputs() {
+                if let Output::Frame { link, bytes } = output {
+                    frames.push(bytes);
+                    self.broadcast.radio_ready(&mut self.side.core, link);
+                }
+            }
+            let now = self.side.core.now_ms();
+            at += self.broadcast.next_timer(now).map_or(ms, |next| next.saturating_sub(now).max(1));
+        }
+        frames
+    }
+}
+
+/// The owner of [`pair`] with a radio and a signed key, and the reader.
+fn owner() -> (OnAir, Side, LayerId) {
+    let (owner, reader, id) = pair();
+    let mut station = OnAir::of(owner);
+    station.renew_key(None);
+    (station, reader, id)
+}
+
+// ---- keys ------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_new_reader_gets_the_present_key_and_a_removed_one_renews_it() {
+    let (mut station, reader, _) = owner();
+    assert_eq!(station.renew_key(Some(&station.audience())), 1);
+    let before = station.audience();
+    station.side.trust(PeerId([9; 32]), TrustLevel::Trusted);
+    station.side.sign_audience();
+    assert_eq!(station.renew_key(Some(&before)), 1, "one more reader");
+    let before = station.audience();
+    station.side.replica.remove_peer(&reader.me());
+    station.side.sign_audience();
+    assert_eq!(station.renew_key(Some(&before)), 2, "a reader has left");
+}
+
+#[test]
+fn without_readers_there_is_no_key() {
+    let mut side = Side::new(5);
+    let broadcast = Broadcast::new([7; 16]);
+    assert!(broadcast.key_renewal(&mut side.core, &side.replica, None).is_none());
+}
+
+#[test]
+fn the_previous_key_is_used_until_every_reader_was_received_under_the_present_one() {
+    let (mut station, reader, _) = owner();
+    let third = PeerId([9; 32]);
+    let leaving = PeerId([8; 32]);
+    for peer in [third, leaving] {
+        station.side.trust(peer, TrustLevel::Trusted);
+    }
+    station.side.sign_audience();
+    station.drive();
+    let before = station.audience();
+    station.side.replica.remove_peer(&leaving);
+    station.side.sign_audience();
+    station.renew_key(Some(&before));
+    station.drive();
+    let me = station.side.me();
+    let needs = |station: &OnAir, peer: PeerId| {
+        station.broadcast.shared.keys.needs_previous(&station.side.replica, &me, &[peer])
+    };
+    assert!(needs(&station, reader.me()) && needs(&station, third));
+    station.broadcast.reader_has_key(&station.side.replica, reader.me());
+    assert!(!needs(&station, reader.me()) && needs(&station, third));
+    assert!(!needs(&station, leaving), "a removed reader is owed nothing");
+    station.broadcast.reader_has_key(&station.side.replica, third);
+    assert!(!needs(&station, third) && station.broadcast.is_stale, "the previous key is no longer opened");
+    station.drive();
+    let key = station.broadcast.audience_key(&station.side.core, &station.side.replica, &me).unwrap();
+    assert_eq!(station.broadcast.shared.keys.previous(&me, &key), None);
+}
+
+// ---- split commits ---------------------------------------------------------------------------------------
+
+#[test]
+fn a_commit_is_cut_into_parts_that_have_all_its_keys_once() {
+    let (mut station, _, id) = owner();
+    let names: Vec<String> = (0..40).map(|n| format!("key number {n}")).collect();
+    let changes: Vec<(&str, Option<u64>)> = names.iter().map(|name| (name.as_str(), Some(7))).collect();
+    let edits = station.side.edits(&changes);
+    let all: BTreeSet<KeyPath> = edits.keys().cloned().collect();
+    let OnAir { side, broadcast, .. } = &station;
+    let parts = broadcast.split_map(&side.core, &side.replica, &id.document, edits);
+    assert!(parts.len() > 1);
+    let keys: Vec<KeyPath> = parts.iter().flat_map(|part| part.keys().cloned()).collect();
+    assert_eq!(keys.len(), all.len());
+    assert_eq!(keys.into_iter().collect::<BTreeSet<_>>(), all);
+}
+
+#[test]
+fn one_key_and_a_node_without_a_radio_make_one_part() {
+    let (mut station, _, id) = owner();
+    let one = station.side.edits(&[("a", Some(1))]);
+    let OnAir { side, broadcast, .. } = &station;
+    assert_eq!(broadcast.split_map(&side.core, &side.replica, &id.document, one).len(), 1);
+    let names: Vec<String> = (0..40).map(|n| format!("key number {n}")).collect();
+    let changes: Vec<(&str, Option<u64>)> = names.iter().map(|name| (name.as_str(), Some(7))).collect();
+    let many = station.side.edits(&changes);
+    let none = Broadcast::new([7; 16]);
+    assert_eq!(none.split_map(&station.side.core, &station.side.replica, &id.document, many).len(), 1);
+}
+
+// ---- devices ---------------------------------------------------------------------------------------------
+
+#[test]
+fn a_radio_that_comes_back_goes_on_and_one_with_other_settings_starts_again() {
+    let (mut station, _, _) = owner();
+    assert!(!station.frames(60_000).is_empty(), "it sends");
+    let sent = |station: &OnAir| station.broadcast.radios[&RADIO].counts.frames_sent;
+    let before = sent(&station);
+    station.broadcast.radio_down(RADIO, "unplugged".to_owned());
+    assert_eq!(station.broadcast.radios[&RADIO].fault(), Some("unplugged"));
+    assert_eq!(station.broadcast.next_timer(0), None, "nothing is due without a device");
+    station.broadcast.radio_up(&mut station.side.core, RADIO, radio());
+    assert!(station.broadcast.radios[&RADIO].is_up());
+    assert_eq!(sent(&station), before);
+    let other = RadioSpec { sign_every: 4, ..radio() };
+    station.broadcast.radio_up(&mut station.side.core, RADIO, other);
+    assert_eq!(sent(&station), 0);
+}
+
+#[test]
+fn more_radios_than_the_limit_are_refused_and_counted() {
+    let (mut station, _, _) = owner();
+    for n in 0..RADIOS_MAX as u64 {
+        let spec = RadioSpec { name: format!("radio {n}"), ..radio() };
+        station.broadcast.radio_up(&mut station.side.core, LinkId(100 + n), spec);
+    }
+    assert_eq!(station.broadcast.radios().count(), RADIOS_MAX);
+    let rejections: Vec<_> = station.side.core.metrics.rejections().collect();
+    assert_eq!(rejections, [(InputRejection::TooManyRadios, 1)]);
+}
+
+// ---- frames ----------------------------------------------------------------------------------------------
+
+/// The device loses power after any frame: what the frame depends on must be readable by then.
+#[test]
+fn a_record_is_on_disk_before_the_frame_that_depends_on_it_leaves() {
+    let (mut station, _, _) = owner();
+    station.drive();
+    let frame = |output: &Output| matches!(output, Output::Frame { .. });
+    assert!(station.side.core.gate.pop().is_none(), "nothing leaves before the commit");
+    let mut at = 0;
+    let outputs = loop {
+        let outputs = station.side.outputs();
+        if outputs.iter().any(frame) || at > 600_000 {
+            break outputs;
+        }
+        at += 1_000;
+        station.side.at(at);
+        station.drive();
+    };
+    assert!(outputs.iter().any(frame));
+    let meta = station.side.core.gate.load().unwrap().meta;
+    let epoch = meta.get("radio/radio/epoch").expect("the boot epoch of the first frame");
+    assert_eq!(epoch, &station.broadcast.radios[&RADIO].station.epoch().number.to_be_bytes());
+    assert!(meta.contains_key("radio/radio/ledger"), "its airtime is charged durably");
+}
+
+#[test]
+fn a_withheld_layer_is_not_offered_and_does_not_go_out() {
+    let (mut station, _, id) = owner();
+    let side = &mut station.side;
+    let on_air = |side: &Side| audience::layers_on_air(&side.replica, &id.document.owner, true);
+    assert!(on_air(side).contains_key(&id.hash()));
+    side.set(&id.document, &[("b", Some(2))]);
+    side.core.gate.commit(Default::default()).unwrap();
+    // A listener shows another root at a sequence that this node has passed.
+    let held = side.replica.state(&id).unwrap();
+    let shown = State { root_prefix: [held.root_prefix[0] ^ 1, 0, 0, 0], ..held };
+    assert!(side.replica.withhold(&side.core, &id, vec![shown]));
+    assert!(!on_air(side).contains_key(&id.hash()));
+    let OnAir { side, wired, broadcast } = &mut station;
+    broadcast.stored(&side.core, &mut side.replica, wired, &id, None);
+    broadcast.rights_changed();
+    broadcast.drive(&mut side.core, &mut side.replica, wired);
+    let engine = &broadcast.radios[&RADIO].engine;
+    assert_eq!(engine.state(&side.me(), &id.hash()), None, "the engine has nothing to offer");
+}
+
+/// An untrusted peer, or one that the audience does not list, is no listener.
+#[test]
+fn only_members_of_the_audience_listen() {
+    let (mut station, reader, _) = owner();
+    station.side.trust(PeerId([9; 32]), TrustLevel::Untrusted);
+    let me = station.side.me();
+    assert_eq!(audience::listeners_of(station.side.replica.federation(), &me), [reader.me()]);
+    station.side.trust(reader.me(), TrustLevel::Untrusted);
+    assert!(audience::listeners_of(station.side.replica.federation(), &me).is_empty());
+}
+
+/// A listener with a link of its own has the keys from there: the air is spared.
+#[test]
+fn a_reader_with_a_wired_link_is_sent_no_keys_by_radio() {
+    let (mut station, reader, _) = owner();
+    station.drive();
+    let heartbeat = Heartbeat { next_by_s: 60, fingerprint: 0, others: Vec::new() };
+    station.wired.put_link(LinkId(1), reader.me(), link_caps(Medium::Lan));
+    let compare = |station: &mut OnAir| {
+        let OnAir { side, wired, broadcast } = station;
+        let parts = NodeParts { core: &side.core, replica: &side.replica, wired };
+        broadcast.compare_keys(parts, RADIO, reader.me(), &heartbeat);
+        broadcast.radios[&RADIO].exchange.waits()
+    };
+    assert!(!compare(&mut station));
+    station.wired.remove_link(LinkId(1));
+    assert!(compare(&mut station), "it does not name the present key");
+}
+
+#[test]
+fn bytes_that_are_no_pair_message_are_malformed() {
+    let (mut station, reader, _) = owner();
+    let OnAir { side, wired, broadcast } = &mut station;
+    let parts = NodeParts { core: &side.core, replica: &side.replica, wired };
+    for bytes in [&[][..], &[9, 1], &[1, 0xff], &[0, 1]] {
+        let received = broadcast.pair_message_received(parts, RADIO, reader.me(), bytes);
+        assert!(matches!(received, PairReceived::Malformed), "{bytes:?}");
+    }
+}

@@ -1,0 +1,113 @@
+//! Reports without a node.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::core::InputRejection;
+use crate::core::side::{Side, pair};
+use crate::federation::Refusal;
+use crate::federation::join::JoinRefusal;
+use crate::io::CommandError;
+
+struct Parts {
+    membership: Membership,
+    wired: Unicast,
+    broadcast: Broadcast,
+}
+
+impl Parts {
+    fn of(side: &mut Side) -> Self {
+        let wired = Unicast::new(&mut side.core);
+        Parts { membership: Membership::default(), wired, broadcast: Broadcast::new([0; 16]) }
+    }
+
+    fn report<'a>(&'a self, side: &'a Side) -> NodeReport<'a> {
+        NodeReport {
+            core: &side.core,
+            replica: &side.replica,
+            membership: &self.membership,
+            wired: &self.wired,
+            broadcast: &self.broadcast,
+        }
+    }
+}
+
+#[test]
+fn the_status_of_an_empty_node_has_no_peers_no_counts_and_no_alarms() {
+    let mut side = Side::new(1);
+    let parts = Parts::of(&mut side);
+    let report = parts.report(&side);
+    let status = report.status();
+    assert_eq!((status.documents, status.peers.len(), status.quarantined), (0, 0, 0));
+    assert!(status.rejections.is_empty() && status.forks.is_empty() && status.transfers.is_empty());
+    assert_eq!((status.traffic.messages_sent, status.traffic.bytes_received), (0, 0));
+    assert_eq!((status.time_source, status.alarms), ("own", Vec::new()));
+    assert!(report.links().is_empty() && report.airtime().is_empty() && report.documents().is_empty());
+    assert!(matches!(report.peer(&PeerId([9; 32])), Err(CommandError::UnknownPeer(_))));
+    assert!(matches!(report.state(None), Err(CommandError::NoState(_))));
+}
+
+#[test]
+fn a_peer_without_a_link_is_away_and_a_document_of_its_is_listed() {
+    let (owner, mut reader, id) = pair();
+    let parts = Parts::of(&mut reader);
+    let report = parts.report(&reader);
+    let links = report.links();
+    assert_eq!(links.len(), 1);
+    assert_eq!((links[0].state, links[0].link.as_str()), ("away", "none"));
+    assert_eq!(links[0].did, crate::identity::did(&owner.me()));
+    let names: Vec<_> = report.documents().into_iter().map(|document| document.name).collect();
+    assert!(names.contains(&id.document.name.as_str().to_owned()));
+    let value = report.value("list", Some(&crate::layer::KeyPath::parse("a").unwrap())).unwrap();
+    assert_eq!(value.as_u64(), Some(1));
+    assert_eq!(report.conflicts(None), Ok(Vec::new()));
+}
+
+/// Monitoring reads these: a label that changes breaks its reader without an error.
+#[test]
+fn the_labels_of_rejections_are_stable() {
+    use InputRejection as R;
+    let labels = [
+        (R::LinkOfNoPeer, "link_of_no_peer"),
+        (R::FrameOfNoPeer, "frame_of_no_peer"),
+        (R::BadMessage, "bad_message"),
+        (R::BadSignature, "bad_signature"),
+        (R::BadPart, "bad_part"),
+        (R::BadJoinFrame, "bad_join_frame"),
+        (R::DeltaDoesNotMatchRoot, "delta_does_not_make_the_signed_root"),
+        (R::DeltaWithoutBase, "delta_without_base"),
+        (R::KindDiffersFromOwner, "kind_differs_from_the_owners"),
+        (R::Fork, "fork"),
+        (R::Layer(Refusal::OwnerNotTrusted), "owner_not_trusted"),
+        (R::Layer(Refusal::ObservedOnly), "owner_only_observed"),
+        (R::Layer(Refusal::NotAWriter), "author_is_no_writer"),
+        (R::Layer(Refusal::AudienceBehind), "audience_behind"),
+        (R::Layer(Refusal::Quota), "quota"),
+        (R::Join(JoinRefusal::Token), "join_token"),
+        (R::Join(JoinRefusal::Expired), "join_expired"),
+        (R::Join(JoinRefusal::Signature), "join_signature"),
+        (R::Join(JoinRefusal::Busy), "join_busy"),
+        (R::Join(JoinRefusal::Full), "join_full"),
+        (R::JoinAnswerDelayed, "join_answer_put_off"),
+        (R::DiskRefuses, "disk_refuses"),
+        (R::NoLinkMayCarry, "no_link_may_carry"),
+        (R::ProvisionalRefused, "provisional_not_taken"),
+        (R::RadioRefusedMessage, "radio_refused_message"),
+        (R::TooLongForRadio, "too_long_for_radio"),
+        (R::TooManyRadios, "too_many_radios"),
+    ];
+    for (why, label) in labels {
+        assert_eq!(why.label(), label);
+    }
+    assert_eq!(labels.iter().map(|(_, label)| label).collect::<BTreeSet<_>>().len(), labels.len());
+}
+
+#[test]
+fn a_rejection_is_shown_under_its_label() {
+    let mut side = Side::new(1);
+    let parts = Parts::of(&mut side);
+    side.core.metrics.reject(InputRejection::BadMessage);
+    side.core.metrics.reject(InputRejection::BadMessage);
+    let rejections = parts.report(&side).status().rejections;
+    assert_eq!(rejections.into_iter().collect::<Vec<_>>(), [("bad_message".to_owned(), 2)]);
+}
