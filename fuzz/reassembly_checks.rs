@@ -3,7 +3,7 @@
 
 use tombolo_mesh::PeerId;
 use tombolo_mesh::bulk::fragment::{AGE_MAX_MS, KINDS, MESSAGE_BYTES_MAX, MemoryLimits, Progress};
-use tombolo_mesh::bulk::fragment::{Sender, SenderLimits};
+use tombolo_mesh::bulk::fragment::{OutMessage, Sender, SenderLimits};
 use tombolo_mesh::bulk::repair::Listener;
 
 const LIMITS: MemoryLimits =
@@ -22,7 +22,14 @@ pub(crate) fn reassembly(input: &[u8]) {
     let mut sender = Sender::new(HONEST, SenderLimits::default(), AIRTIME_MS);
     let mut listener = Listener::new(LIMITS, AIRTIME_MS, u64::from(bytes.next()));
     let loss_permille = u16::from(bytes.next()) * 2;
-    sender.offer(0, CHANNEL, 5, &content, payload_max, loss_permille).expect("it fits");
+    let message = OutMessage {
+        channel: CHANNEL,
+        kind: 5,
+        bytes: &content,
+        fragment_payload_max: payload_max,
+        loss_permille,
+    };
+    sender.offer(0, message).expect("it fits");
     let (mut now_ms, mut delivered_ms, mut last) = (0, None::<u64>, Vec::new());
     let mut hear = |listener: &mut Listener, now_ms: u64, from: PeerId, payload: &[u8]| {
         match listener.fragment(now_ms, CHANNEL, from, payload) {

@@ -16,7 +16,7 @@ pub const NEW_BYTES_MAX: usize = SNAPSHOT_BYTES_MAX;
 /// The decoder may take so many bytes as zero behind the end of its input. The encoder leaves zeros away, up to this.
 pub const IMPLIED_ZEROS_MAX: usize = 16;
 
-/// What [`from_cbor`](crate::from_cbor) accepts.
+/// Bounds on what [`from_cbor`](crate::from_cbor) accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Length of the input.

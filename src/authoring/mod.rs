@@ -57,9 +57,8 @@ impl Authoring {
         let content = Content::snapshot(value).map_err(|error| CommandError::BadValue(error.to_string()))?;
         let id = core.own_layer(document);
         let sequence = next_sequence(replica, &id)?;
-        let replaced = replica.layer(&id).map(Replaced::of);
         let signed = sign(core, replica, &id, &content, sequence);
-        Ok(replica.store(core, Layer { signed, content }, replaced, None))
+        Ok(replica.store_own_snapshot(core, Layer { signed, content }))
     }
 
     /// Signs and stores a new state of the own layer in a map.
@@ -75,7 +74,8 @@ impl Authoring {
         changes: MapEdits,
     ) -> Result<Stored, CommandError> {
         let id = core.own_layer(document);
-        if replica.document(document).is_some_and(|document| document.kind() != Kind::Map) {
+        let is_snapshot = replica.document(document).is_some_and(|document| document.kind() != Kind::Map);
+        if is_snapshot || replica.layer(&id).is_some_and(|layer| layer.head().kind != Kind::Map) {
             return Err(CommandError::UnknownDocument(document.name.as_str().to_owned()));
         }
         let sequence = next_sequence(replica, &id)?;

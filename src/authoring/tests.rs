@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::core::side::{Side, pair};
+use crate::core::side::{TestSide, pair};
 use crate::federation::{DocumentPolicy, RadioUse, TrustLevel};
 use crate::io::{NodeState, RequestId, Write};
 use crate::layer::{DocumentName, KeyPath};
@@ -19,7 +19,7 @@ fn set(doc: &str, path: &str, value: u64) -> Write {
     Write::Set { doc: doc.to_owned(), key: key(path), value: Value::from(value) }
 }
 
-impl Side {
+impl TestSide {
     fn stage(&mut self, write: Write) -> Result<(), CommandError> {
         self.authoring.stage(&mut self.core, &mut self.replica, RequestId(1), write)
     }
@@ -35,7 +35,7 @@ impl Side {
             self.commit(&document, edits).unwrap();
         }
         for (document, value) in staged.snapshots {
-            let Side { core, replica, authoring } = self;
+            let TestSide { core, replica, authoring } = self;
             authoring.commit_snapshot(core, replica, &document, value).unwrap();
         }
     }
@@ -53,7 +53,7 @@ impl Side {
 
 #[test]
 fn each_commit_of_a_map_signs_the_next_sequence_over_the_present_root() {
-    let mut side = Side::new(1);
+    let mut side = TestSide::new(1);
     let document = side.document("list");
     for n in 1..=5 {
         let stored = side.set(&document, &[("a", Some(n)), ("b", (n % 2 == 0).then_some(n))]);
@@ -66,7 +66,7 @@ fn each_commit_of_a_map_signs_the_next_sequence_over_the_present_root() {
 /// An entry beyond the limits of the format is found while the map is taken out of the replica.
 #[test]
 fn a_refused_value_leaves_the_map_as_it_was() {
-    let mut side = Side::new(1);
+    let mut side = TestSide::new(1);
     let document = side.document("list");
     side.set(&document, &[("a", Some(1))]);
     let before = (side.value(&document), side.replica.state(&side.core.own_layer(&document)));
@@ -80,7 +80,7 @@ fn a_refused_value_leaves_the_map_as_it_was() {
 
 #[test]
 fn a_snapshot_is_not_committed_as_a_map() {
-    let mut side = Side::new(1);
+    let mut side = TestSide::new(1);
     let document = side.create("note", Kind::Snapshot);
     let edits = side.edits(&[("a", Some(1))]);
     assert!(matches!(side.commit(&document, edits), Err(CommandError::UnknownDocument(_))));
@@ -94,7 +94,7 @@ fn nothing_is_signed_after_another_machine_signed_with_the_same_key() {
     let copy = Store::in_memory().unwrap();
     owner.core.gate.commit(Default::default()).unwrap();
     owner.core.gate.store().copy_into(&copy).unwrap();
-    let mut second = Side::in_store(1, copy);
+    let mut second = TestSide::in_store(1, copy);
     second.trust(reader.me(), TrustLevel::Trusted);
     second.core.clock.start();
     owner.at(5_000);
@@ -105,7 +105,7 @@ fn nothing_is_signed_after_another_machine_signed_with_the_same_key() {
     let edits = second.edits(&[("c", Some(3))]);
     assert!(matches!(second.commit(&id.document, edits), Err(CommandError::Stopped(_))));
     let state = second.core.own_document(DocumentName::STATE);
-    let Side { core, replica, authoring } = &mut second;
+    let TestSide { core, replica, authoring } = &mut second;
     let published = authoring.commit_snapshot(core, replica, &state, Value::from(1u64));
     assert!(matches!(published, Err(CommandError::Stopped(_))));
     assert_eq!(second.replica.state(&id), before);
@@ -113,7 +113,7 @@ fn nothing_is_signed_after_another_machine_signed_with_the_same_key() {
 
 #[test]
 fn entries_of_a_fast_clock_get_new_stamps_with_the_next_commit() {
-    let mut side = Side::new(1);
+    let mut side = TestSide::new(1);
     let document = side.document("list");
     side.at(3 * FUTURE_BOUND_MS);
     side.set(&document, &[("fast", Some(1))]);
@@ -127,7 +127,7 @@ fn entries_of_a_fast_clock_get_new_stamps_with_the_next_commit() {
 
 #[test]
 fn a_burst_of_plain_sets_shares_one_signature_and_all_else_settles_first() {
-    let mut side = Side::new(1);
+    let mut side = TestSide::new(1);
     side.create("list", Kind::Map);
     side.create("note", Kind::Snapshot);
     side.stage(set("list", "a/b", 1)).unwrap();
@@ -150,7 +150,7 @@ fn a_burst_of_plain_sets_shares_one_signature_and_all_else_settles_first() {
 #[test]
 fn a_refused_write_stages_nothing() {
     let (owner, mut reader, id) = pair();
-    let mut observer = Side::new(3);
+    let mut observer = TestSide::new(3);
     observer.trust(owner.me(), TrustLevel::Trusted);
     let refused = [
         Write::Create { name: DocumentName::STATE.to_owned(), kind: Kind::Map },
@@ -171,12 +171,12 @@ fn a_refused_write_stages_nothing() {
 
 #[test]
 fn a_brief_is_due_when_a_field_moves_beyond_its_threshold() {
-    let mut side = Side::new(1);
+    let mut side = TestSide::new(1);
     let brief_for_radio = DocumentPolicy { radio: RadioUse::Brief, ..DocumentPolicy::default() };
     let audience =
         crate::federation::Audience::new([1; 16], []).with_policy(DocumentName::STATE, brief_for_radio);
     let document = side.core.own_document(DocumentName::STATE);
-    let publish = |side: &mut Side, cpu: f64| {
+    let publish = |side: &mut TestSide, cpu: f64| {
         let state = NodeState { cpu_usage_percent: Some(cpu), ..NodeState::default() };
         side.stage(Write::PublishState { state }).unwrap();
         side.settle();
@@ -190,7 +190,7 @@ fn a_brief_is_due_when_a_field_moves_beyond_its_threshold() {
     let (brief, value) = Authoring::brief_due(&side.core, &side.replica, &document).unwrap();
     assert_eq!(brief.name.as_str(), "state.brief");
     assert_eq!(value.get("cpu_usage_percent"), Some(&Value::from(20.0)));
-    let Side { core, replica, authoring } = &mut side;
+    let TestSide { core, replica, authoring } = &mut side;
     authoring.commit_snapshot(core, replica, &brief, value).unwrap();
     publish(&mut side, 24.0);
     assert!(Authoring::brief_due(&side.core, &side.replica, &document).is_none(), "near enough");
@@ -205,7 +205,7 @@ proptest! {
     /// is the last one written.
     #[test]
     fn a_map_reads_as_the_last_writes(writes in prop::collection::vec((0usize..4, prop::option::of(0u64..9)), 1..12)) {
-        let mut side = Side::new(1);
+        let mut side = TestSide::new(1);
         let document = side.document("list");
         let mut expected = std::collections::BTreeMap::new();
         for (n, (key, value)) in writes.iter().enumerate() {

@@ -8,7 +8,7 @@ use tombolo_mesh::bulk::fragment::MessageId;
 use tombolo_transports::PeerId;
 
 use crate::broadcast::RadioLink;
-use crate::broadcast::transmit::{SendOutcome, Supply};
+use crate::broadcast::transmit::{LayerSupply, SendOutcome};
 use crate::layer::{LayerHash, LayerId};
 use crate::replica::Replica;
 use crate::sync::broadcast::Input;
@@ -69,10 +69,10 @@ impl RadioLink {
         now: u64,
         replica: &mut Replica,
         id: &LayerId,
-        supply: &Supply,
+        supply: &LayerSupply,
         state: State,
     ) -> Option<SendOutcome> {
-        let Supply { owner, layer, targets, .. } = supply;
+        let LayerSupply { owner, layer, targets, .. } = supply;
         let look_again = now + LOOK_AGAIN_FRAMES * self.pace.frame.ms();
         if self.station.is_quiet(now, owner) {
             self.long.yields_since = None;
@@ -107,8 +107,8 @@ impl RadioLink {
     }
 
     /// A supply has begun to leave in fragments. What was begun before for the same listeners is out of date.
-    pub(super) fn has_begun(&mut self, supply: &Supply, state: State, message: MessageId) {
-        let Supply { layer, base, targets, .. } = supply;
+    pub(super) fn has_begun(&mut self, supply: &LayerSupply, state: State, message: MessageId) {
+        let LayerSupply { layer, base, targets, .. } = supply;
         let long = LongTransfer { state, base: *base, message, targets: targets.iter().copied().collect() };
         let before = self.long.by_layer.insert(*layer, long);
         if let Some(before) = before

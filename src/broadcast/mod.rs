@@ -167,6 +167,7 @@ impl Broadcast {
         {
             radio.device.up = true;
             radio.device.ready = true;
+            radio.device.fault = None;
             return;
         }
         // It has other settings now: it starts again with what is on disk.

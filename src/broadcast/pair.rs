@@ -378,8 +378,8 @@ fn put_state(bytes: &mut Vec<u8>, state: State) {
 
 fn read_state(bytes: &[u8]) -> Option<(State, &[u8])> {
     let (sequence, rest) = tombolo_delta::varint::take(bytes).ok()?;
-    let (print, rest) = rest.split_first_chunk()?;
-    Some((State { sequence: Sequence::new(sequence)?, root_prefix: *print }, rest))
+    let (prefix, rest) = rest.split_first_chunk()?;
+    Some((State { sequence: Sequence::new(sequence)?, root_prefix: *prefix }, rest))
 }
 
 /// The layer that decides about rights, or has the keys: its owner is its author.
@@ -395,9 +395,9 @@ mod tests {
     proptest! {
         #[test]
         fn an_encoded_message_decodes_to_itself(
-            [mine, yours, audience] in [0u64..1 << 53, 0..1 << 53, 0..1 << 53], print: [u8; 4], layer: Vec<u8>
+            [mine, yours, audience] in [0u64..1 << 53, 0..1 << 53, 0..1 << 53], prefix: [u8; 4], layer: Vec<u8>
         ) {
-            let [mine, yours] = [mine, yours].map(|sequence| State { sequence: Sequence::new(sequence).unwrap(), root_prefix: print });
+            let [mine, yours] = [mine, yours].map(|sequence| State { sequence: Sequence::new(sequence).unwrap(), root_prefix: prefix });
             for message in [PairMessage::Which(KeyStates { mine, yours, audience }), PairMessage::Mine(&layer), PairMessage::Yours(&layer)] {
                 let bytes = message.encode();
                 prop_assert_eq!(PairMessage::decode(&bytes), Some(message));

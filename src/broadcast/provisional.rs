@@ -202,14 +202,15 @@ fn on_base(
     let layer = replica.layer(id).filter(|layer| layer.head().kind == Kind::Snapshot)?;
     let head = layer.head();
     let older = || {
-        let mut past = replica.layers().past_states(id, |root| root == on.root_prefix).into_iter();
-        past.find(|(state, _)| state.sequence == on.sequence)
+        let mut past = replica.layers().past_snapshots(id, |root| root == on.root_prefix).into_iter();
+        let past = past.find(|past| past.sequence == on.sequence)?;
+        Some((past.sequence, past.time_ms, replica.layers().past_value(id, past.sequence)?))
     };
     let (sequence, time_ms, value) = match &layer.content {
         Content::Snapshot(value) if State::of(&layer.signed) == on => {
             (head.sequence, head.time_ms, value.clone())
         }
-        _ => older().map(|(state, value)| (state.sequence, state.time_ms, value))?,
+        _ => older()?,
     };
     let base = Base { layer: id, sequence, time_ms, audience_sequence: head.audience_sequence };
     let (new, time_ms) = (envelope.sequence_on(&base)?, envelope.time_on(&base)?);

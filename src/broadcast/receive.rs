@@ -126,7 +126,7 @@ impl Broadcast {
         }
     }
 
-    /// A state that came by radio was refused, for a reason that lasts: it counts as held, or it would be sent again for ever.
+    /// A state that came by radio was refused: it counts as held, or it would be sent again as long as the reason lasts.
     /// The sender gets no answer, since a frame costs more than that would save.
     pub fn declined(&mut self, core: &Core, link: LinkId, signed: &SignedHead) {
         let (owner, layer) = (signed.head.layer.document.owner, signed.head.layer.hash());

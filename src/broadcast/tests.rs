@@ -10,7 +10,7 @@ use tombolo_transports::Medium;
 
 use super::*;
 use crate::core::InputRejection;
-use crate::core::side::{Side, link_caps, pair};
+use crate::core::side::{TestSide, link_caps, pair};
 use crate::federation::TrustLevel;
 use crate::io::Output;
 use crate::layer::KeyPath;
@@ -43,13 +43,13 @@ fn radio() -> RadioSpec {
 
 /// A side with one radio.
 struct OnAir {
-    side: Side,
+    side: TestSide,
     wired: Unicast,
     broadcast: Broadcast,
 }
 
 impl OnAir {
-    fn of(mut side: Side) -> Self {
+    fn of(mut side: TestSide) -> Self {
         let wired = Unicast::new(&mut side.core);
         let mut broadcast = Broadcast::new([7; 16]);
         broadcast.radio_up(&mut side.core, RADIO, radio());
@@ -62,7 +62,7 @@ impl OnAir {
 
     /// Signs the key that a change of the audience needs. Returns its epoch.
     fn renew_key(&mut self, before: Option<&Audience>) -> u32 {
-        let Side { core, replica, authoring } = &mut self.side;
+        let TestSide { core, replica, authoring } = &mut self.side;
         let value = self.broadcast.key_renewal(core, replica, before).expect("there is a reader");
         let document = core.own_document(DocumentName::KEYS);
         let stored = authoring.commit_snapshot(core, replica, &document, value).unwrap();
@@ -94,7 +94,7 @@ impl OnAir {
 }
 
 /// The owner of [`pair`] with a radio and a signed key, and the reader.
-fn owner() -> (OnAir, Side, LayerId) {
+fn owner() -> (OnAir, TestSide, LayerId) {
     let (owner, reader, id) = pair();
     let mut station = OnAir::of(owner);
     station.renew_key(None);
@@ -119,7 +119,7 @@ fn a_new_reader_gets_the_present_key_and_a_removed_one_renews_it() {
 
 #[test]
 fn without_readers_there_is_no_key() {
-    let mut side = Side::new(5);
+    let mut side = TestSide::new(5);
     let broadcast = Broadcast::new([7; 16]);
     assert!(broadcast.key_renewal(&mut side.core, &side.replica, None).is_none());
 }
@@ -245,7 +245,7 @@ fn a_record_is_on_disk_before_the_frame_that_depends_on_it_leaves() {
 fn a_withheld_layer_is_not_offered_and_does_not_go_out() {
     let (mut station, _, id) = owner();
     let side = &mut station.side;
-    let on_air = |side: &Side| audience::layers_on_air(&side.replica, &id.document.owner, true);
+    let on_air = |side: &TestSide| audience::layers_on_air(&side.replica, &id.document.owner, true);
     assert!(on_air(side).contains_key(&id.hash()));
     side.set(&id.document, &[("b", Some(2))]);
     side.core.gate.commit(Default::default()).unwrap();

@@ -59,7 +59,7 @@ impl OutboundMessage {
 
 /// A layer that listeners lack, as the engine offers it: [`Transmission::Supply`].
 #[derive(Clone)]
-pub(super) struct Supply {
+pub(super) struct LayerSupply {
     pub(super) owner: PeerId,
     pub(super) layer: LayerHash,
     /// The newest state that all targets have.
@@ -68,10 +68,10 @@ pub(super) struct Supply {
     pub(super) rank: u8,
 }
 
-impl Supply {
+impl LayerSupply {
     /// The candidate that the engine knows it as.
     pub(super) fn transmission(&self) -> Transmission {
-        let Supply { owner, layer, base, targets, rank } = self.clone();
+        let LayerSupply { owner, layer, base, targets, rank } = self.clone();
         Transmission::Supply { owner, layer, base, targets, rank }
     }
 
@@ -208,7 +208,7 @@ impl RadioLink {
                 account: FRONTIERS,
             },
             Transmission::Supply { owner, layer, base, targets, rank } => {
-                let supply = Supply {
+                let supply = LayerSupply {
                     owner: *owner,
                     layer: *layer,
                     base: *base,
@@ -289,8 +289,8 @@ impl RadioLink {
     }
 
     /// Sends a layer's present state to the listeners that the router gives to this radio, if it may leave now.
-    fn send_layer(&mut self, cx: &mut RadioContext<'_>, supply: Supply) -> SendOutcome {
-        let Supply { owner, layer, base, targets, rank } = supply;
+    fn send_layer(&mut self, cx: &mut RadioContext<'_>, supply: LayerSupply) -> SendOutcome {
+        let LayerSupply { owner, layer, base, targets, rank } = supply;
         let now = cx.core.now_ms();
         let Some(id) = cx.replica.layer_id(&layer) else { return SendOutcome::Nothing };
         if id.author == cx.core.me && self.claims_first(cx, &id) {
@@ -306,7 +306,7 @@ impl RadioLink {
             self.sign_now(cx, &id);
             return SendOutcome::Wait(now);
         }
-        let supply = Supply { owner, layer, base, targets, rank };
+        let supply = LayerSupply { owner, layer, base, targets, rank };
         let base = base.filter(|base| !is_crowded(cx.replica, &id, *base));
         let delta = base.and_then(|base| cx.shared.update_item(cx.replica, &id, base));
         let part = delta
@@ -328,7 +328,7 @@ impl RadioLink {
     fn send_state(
         &mut self,
         cx: &mut RadioContext<'_>,
-        supply: &Supply,
+        supply: &LayerSupply,
         message: LayerMessage,
     ) -> SendOutcome {
         let now = cx.core.now_ms();
@@ -379,11 +379,11 @@ impl RadioLink {
     fn send_part(
         &mut self,
         cx: &mut RadioContext<'_>,
-        supply: &Supply,
+        supply: &LayerSupply,
         id: &LayerId,
         part: PartDelta,
     ) -> SendOutcome {
-        let Supply { owner, layer, targets, .. } = supply;
+        let LayerSupply { owner, layer, targets, .. } = supply;
         let stepped = Transmission::Intermediate {
             owner: *owner,
             layer: *layer,
@@ -446,8 +446,8 @@ impl RadioLink {
     }
 
     /// Fills what is left of the frame with further deltas of the same channel.
-    fn filled(&mut self, cx: &RadioContext<'_>, supply: &Supply, item: UpdateItem) -> Vec<u8> {
-        let Supply { owner, layer: first, targets, .. } = supply;
+    fn filled(&mut self, cx: &RadioContext<'_>, supply: &LayerSupply, item: UpdateItem) -> Vec<u8> {
+        let LayerSupply { owner, layer: first, targets, .. } = supply;
         let mut room = self.station.payload_bytes_max().saturating_sub(item.len());
         let others = self.engine.transmissions(cx.core.now()).into_iter().filter(|candidate| {
             matches!(candidate, Transmission::Supply { owner: of, layer, base: Some(_), .. } if of == owner && layer != first)

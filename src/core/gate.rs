@@ -75,7 +75,8 @@ impl Gate {
 
     /// Replies at once that the disk refused. Nothing of this request was kept, so nothing has to be durable first.
     pub fn reply_refused(&mut self, request: RequestId) {
-        let why = self.fault.as_ref().map(|fault| fault.why.clone()).unwrap_or_default();
+        let fault = self.fault.as_ref().expect("only a fault of the disk refuses requests");
+        let why = fault.why.clone();
         self.ready.push_back(Output::Reply { request, result: Err(CommandError::Store(why)) });
     }
 
@@ -118,7 +119,7 @@ impl Gate {
     ///
     /// # Errors
     /// [`Undone`] if the disk refuses: the writes are dropped, local requests get the reason as their reply, links that
-    /// had to close still close, and the memory counts as ahead of the disk until [`load`](Self::load) succeeds.
+    /// had to close still close, and the memory counts as ahead of the disk until [`loaded`](Self::loaded).
     pub fn commit(&mut self, now: Mono) -> Result<(), Undone> {
         if !self.writes.is_empty() {
             let writes = std::mem::take(&mut self.writes);

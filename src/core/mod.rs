@@ -2,8 +2,8 @@
 //! outside, counters.
 //!
 //! The parts (`replica`, `membership`, `authoring`, `unicast`, `broadcast`) own their state and receive a
-//! `&mut Core` with each call that needs the time, draws randomness or has an effect. `Core` knows no document,
-//! no peer and no link.
+//! `&mut Core` with each call that needs the time, draws randomness or has an effect. `Core` decides nothing about
+//! documents, peers or links.
 
 mod clockwork;
 mod gate;

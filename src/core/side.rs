@@ -20,15 +20,15 @@ use crate::sync::message::Message;
 pub(crate) const START_MS: u64 = BUILD_DATE_MS + 1_000_000;
 
 /// A replica with what it works with.
-pub(crate) struct Side {
+pub(crate) struct TestSide {
     pub(crate) core: Core,
     pub(crate) replica: Replica,
     pub(crate) authoring: Authoring,
 }
 
-impl Side {
+impl TestSide {
     pub(crate) fn new(seed: u8) -> Self {
-        Side::in_store(seed, Store::in_memory().unwrap())
+        TestSide::in_store(seed, Store::in_memory().unwrap())
     }
 
     pub(crate) fn in_store(seed: u8, store: Store) -> Self {
@@ -38,7 +38,7 @@ impl Side {
         let mut replica = Replica::new(core.me, now.mono());
         let mut loaded = core.gate.load().unwrap();
         replica.load(&mut core, &mut loaded).unwrap();
-        Side { core, replica, authoring: Authoring::default() }
+        TestSide { core, replica, authoring: Authoring::default() }
     }
 
     pub(crate) fn me(&self) -> PeerId {
@@ -136,8 +136,8 @@ impl Side {
 }
 
 /// An owner, a reader that it lists as a writer, and the owner's map `list` with one key, held by both.
-pub(crate) fn pair() -> (Side, Side, LayerId) {
-    let (mut owner, mut reader) = (Side::new(1), Side::new(2));
+pub(crate) fn pair() -> (TestSide, TestSide, LayerId) {
+    let (mut owner, mut reader) = (TestSide::new(1), TestSide::new(2));
     owner.trust(reader.me(), TrustLevel::Trusted);
     reader.trust(owner.me(), TrustLevel::Trusted);
     owner.sign_audience();

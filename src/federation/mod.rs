@@ -196,7 +196,8 @@ impl Federation {
         if !is_audience && audience_sequence > self.audience_sequence(&document.owner) {
             return Err(Refusal::AudienceBehind);
         }
-        match self.is_writer(&document.owner, author) {
+        let may_be_anothers = *author == document.owner || !document.name.is_owners_alone();
+        match may_be_anothers && self.is_writer(&document.owner, author) {
             true => Ok(()),
             false => Err(Refusal::NotAWriter),
         }

@@ -102,6 +102,11 @@ impl DocumentName {
         &self.0
     }
 
+    /// Whether only the owner writes the document, whatever its audience: what the engine itself writes, and briefs.
+    pub fn is_owners_alone(&self) -> bool {
+        self.is_reserved() || self.as_str().ends_with(Self::BRIEF)
+    }
+
     /// Whether the engine itself writes the document.
     pub fn is_reserved(&self) -> bool {
         matches!(self.as_str(), Self::STATE | Self::AUDIENCE | Self::KEYS | "state.brief")

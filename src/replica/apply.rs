@@ -1,4 +1,4 @@
-//! The one gate for layers of others: whole or as a delta, over a link, by radio or out of a file.
+//! The one gate for layers of others: whole or as a delta, over a link or by radio.
 //!
 //! [`Replica::apply`] returns an [`ApplyOutcome`] that names every case; what follows outside the replica (an answer to the
 //! peer, news for the engines) is the node's part.
@@ -9,7 +9,7 @@ use crate::core::{Core, InputRejection};
 use crate::envelope::{Carried, CompactEnvelope, Envelope, Payload};
 use crate::federation::Refusal;
 use crate::io::Event;
-use crate::layer::{BucketIndex, ForkEvidence, Kind, Layer, LayerHash, LayerId, SignedHead};
+use crate::layer::{BucketIndex, ForkEvidence, Kind, Layer, LayerId, SignedHead};
 use crate::limits::{
     BASE_CANDIDATES_MAX, BASE_CANDIDATES_ON_AIR_MAX, FORKS_KEPT_PER_AUTHOR_MAX, WHOLE_LAYER_BYTES_MAX,
 };
@@ -26,7 +26,7 @@ use crate::time::Mono;
 /// Where a message came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// A link to one peer.
+    /// A link to one peer, or a pairwise channel of a radio: an answer goes to that peer alone.
     Link {
         /// The peer at its far end.
         peer: PeerId,
@@ -93,7 +93,7 @@ impl<'a> Arriving<'a> {
 pub enum ApplyOutcome {
     /// The layer took effect.
     Stored(Stored),
-    /// This state is held already.
+    /// This state, or a newer one, is held already. Of a whole envelope only the head was looked at, not its signature.
     Known(SignedHead),
     /// A newer state is held already, or a fork that goes first.
     Superseded,
@@ -139,8 +139,10 @@ pub struct Reclaimed {
 
 /// The gate's decision on a verified state.
 enum GateDecision {
-    Store { dropped: Vec<LayerHash> },
-    Own { dropped: Vec<LayerHash> },
+    /// It takes effect; if it is of another kind than the document, that is dropped first.
+    Store,
+    /// The same, of a layer of this node.
+    Own,
     Reclaim,
     Superseded,
     Refused(Refusal),
@@ -201,15 +203,16 @@ impl Replica {
     fn admit(&mut self, core: &mut Core, origin: &Origin, candidate: VerifiedState) -> ApplyOutcome {
         let signed = candidate.signed().clone();
         match self.judge(core, origin, &candidate) {
-            GateDecision::Store { dropped } => {
+            GateDecision::Store => {
+                let dropped = self.drop_if_other_kind(&signed.head.layer.document, signed.head.kind);
                 let (layer, replaced, changed) = candidate.accept(self);
                 self.transfers.end(&signed.head.layer.hash());
                 let stored = self.store(core, layer, replaced, changed);
                 ApplyOutcome::Stored(Stored { dropped, ..stored })
             }
-            GateDecision::Own { dropped } => {
+            GateDecision::Own => {
                 let layer = candidate.set_aside(self);
-                self.recover(core, layer, dropped)
+                self.recover(core, layer)
             }
             GateDecision::Reclaim => {
                 let layer = candidate.set_aside(self);
@@ -247,18 +250,15 @@ impl Replica {
                 false => GateDecision::Superseded,
             };
         }
-        let mut dropped = Vec::new();
-        if self.document(&id.document).is_some_and(|d| d.kind() != signed.head.kind) {
-            if id.author != id.document.owner {
-                return GateDecision::Rejected(InputRejection::KindDiffersFromOwner);
-            }
-            dropped = self.layers.drop_document(&id.document);
+        let is_other_kind = self.document(&id.document).is_some_and(|d| d.kind() != signed.head.kind);
+        if is_other_kind && id.author != id.document.owner {
+            return GateDecision::Rejected(InputRejection::KindDiffersFromOwner);
         }
         if id.author == core.me {
-            return GateDecision::Own { dropped };
+            return GateDecision::Own;
         }
-        match self.layers.has_room_for(id, candidate.bytes()) {
-            true => GateDecision::Store { dropped },
+        match self.layers.has_room_for(id, candidate.bytes(), is_other_kind) {
+            true => GateDecision::Store,
             false => GateDecision::Refused(Refusal::Quota),
         }
     }
@@ -299,7 +299,7 @@ impl Replica {
             return ApplyOutcome::Refused(signed, refusal);
         }
         // An offered layer has at least as many bytes as never travel whole.
-        if !self.layers.has_room_for(&signed.head.layer, WHOLE_LAYER_BYTES_MAX) {
+        if !self.layers.has_room_for(&signed.head.layer, WHOLE_LAYER_BYTES_MAX, false) {
             core.metrics.reject(InputRejection::Layer(Refusal::Quota));
             return ApplyOutcome::Refused(signed, Refusal::Quota);
         }

@@ -120,7 +120,7 @@ enum DeltaAttempt {
 /// A state of a layer that a delta may start from.
 enum StartsFrom {
     Present,
-    PastSnapshot(Value),
+    PastSnapshot,
     PastMap,
 }
 
@@ -165,7 +165,7 @@ impl Replica {
     /// The states that a delta may start from: present ones first, then older ones; of each, those of its sender's own
     /// layers first. A radio frame concerns one owner's documents only.
     fn starts(&self, origin: &Origin, envelope: &CompactEnvelope<&dyn Carried>) -> Vec<Start> {
-        let fits = |print: &[u8]| envelope.base.fits(print);
+        let fits = |prefix: &[u8]| envelope.base.fits(prefix);
         let (mut present, mut older) = (Vec::new(), Vec::new());
         for layer in self.layers.layers_at(envelope.address) {
             let head = layer.head();
@@ -184,12 +184,12 @@ impl Replica {
                     from: StartsFrom::Present,
                 });
             }
-            older.extend(self.layers.past_states(&head.layer, fits).into_iter().map(|(past, value)| Start {
+            older.extend(self.layers.past_snapshots(&head.layer, fits).into_iter().map(|past| Start {
                 id: id(),
                 sequence: past.sequence,
                 time_ms: past.time_ms,
                 audience_sequence: past.audience_sequence,
-                from: StartsFrom::PastSnapshot(value),
+                from: StartsFrom::PastSnapshot,
             }));
             older.extend(self.layers.map_bases(&head.layer, fits).into_iter().map(|base| Start {
                 id: id(),
@@ -228,9 +228,17 @@ impl Replica {
         if sequence == present && matches!(start.from, StartsFrom::PastMap) {
             return DeltaAttempt::Wrong;
         }
+        let past;
         let snapshot = match (&layer.content, &start.from) {
-            (Content::Snapshot(value), StartsFrom::Present)
-            | (Content::Snapshot(_), StartsFrom::PastSnapshot(value)) => value,
+            (Content::Snapshot(value), StartsFrom::Present) => value,
+            (Content::Snapshot(_), StartsFrom::PastSnapshot) => {
+                // Decoded one at a time, as often as a base may be tried: nothing is proved yet.
+                let Some(value) = self.layers.past_value(&start.id, start.sequence) else {
+                    return DeltaAttempt::Wrong;
+                };
+                past = value;
+                &past
+            }
             (Content::Snapshot(_), StartsFrom::PastMap) => return DeltaAttempt::Wrong,
             (Content::Map(_), _) => return self.attempt_map(envelope, &start, time_ms),
         };

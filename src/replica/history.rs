@@ -57,6 +57,13 @@ impl History {
         }
     }
 
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            History::Snapshot { .. } => Kind::Snapshot,
+            History::Map { .. } => Kind::Map,
+        }
+    }
+
     /// The history of a snapshot as the store has it.
     pub(super) fn load_snapshot(states: Vec<KeptState>) -> Self {
         let past = states.into_iter().map(PastState::new).collect();
@@ -111,14 +118,24 @@ impl History {
         }
     }
 
-    /// Older states of a snapshot whose root begins as asked for, newest first.
-    pub(super) fn past_states(&self, root_fits: impl Fn(&[u8]) -> bool) -> Vec<(KeptState, Value)> {
+    /// Older states of a snapshot whose root begins as asked for, newest first; their contents are not decoded.
+    pub(super) fn past_snapshots(&self, root_fits: impl Fn(&[u8]) -> bool) -> Vec<PastSnapshot> {
         match self {
             History::Snapshot { past, .. } => {
                 let fits = past.iter().rev().filter(|past| root_fits(&past.root_prefix));
-                fits.filter_map(|past| Some((past.state.clone(), past.value()?))).collect()
+                fits.map(PastState::head).collect()
             }
             History::Map { .. } => Vec::new(),
+        }
+    }
+
+    /// The content that a snapshot had at a sequence, if it is kept.
+    pub(super) fn past_value(&self, sequence: Sequence) -> Option<Value> {
+        match self {
+            History::Snapshot { past, .. } => {
+                past.iter().find(|past| past.state.sequence == sequence)?.value()
+            }
+            History::Map { .. } => None,
         }
     }
 
@@ -162,7 +179,23 @@ pub(super) struct PastState {
     root_prefix: [u8; 4],
 }
 
+/// What was signed with an older state of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PastSnapshot {
+    /// The sequence of the state.
+    pub sequence: Sequence,
+    /// The signed time of the state, milliseconds.
+    pub time_ms: u64,
+    /// The audience sequence of the state.
+    pub audience_sequence: Sequence,
+}
+
 impl PastState {
+    fn head(&self) -> PastSnapshot {
+        let KeptState { sequence, time_ms, audience_sequence, .. } = self.state;
+        PastSnapshot { sequence, time_ms, audience_sequence }
+    }
+
     fn new(state: KeptState) -> Self {
         let [a, b, c, d, ..] = *blake3::hash(&state.content).as_bytes();
         PastState { state, root_prefix: [a, b, c, d] }
@@ -296,7 +329,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::core::side::Side;
+    use crate::core::side::TestSide;
     use crate::layer::{Content, Layer};
     use crate::replica::Layers;
 
@@ -305,12 +338,12 @@ mod tests {
     }
 
     /// The histories of a side's own map and snapshot after so many commits of each.
-    fn commits(count: u64) -> (Side, [crate::layer::LayerId; 2]) {
-        let mut side = Side::new(1);
+    fn commits(count: u64) -> (TestSide, [crate::layer::LayerId; 2]) {
+        let mut side = TestSide::new(1);
         let (map, note) = (side.document("map"), side.document("note"));
         for n in 0..count {
             side.set(&map, &[("a", Some(n)), ("b", (n % 3 == 0).then_some(n))]);
-            let Side { core, replica, authoring } = &mut side;
+            let TestSide { core, replica, authoring } = &mut side;
             authoring.commit_snapshot(core, replica, &note, Value::map([("n", Value::from(n))])).unwrap();
         }
         let ids = [map, note].map(|document| side.core.own_layer(&document));
@@ -347,7 +380,7 @@ mod tests {
         side.replica.pin_base(&note, sequence(9));
         let document = note.document.clone();
         for n in 0..40u64 {
-            let Side { core, replica, authoring } = &mut side;
+            let TestSide { core, replica, authoring } = &mut side;
             authoring.commit_snapshot(core, replica, &document, Value::from(n)).unwrap();
         }
         assert!(side.replica.layers().bases(&note).iter().any(|base| base.sequence == sequence(9)));
@@ -397,7 +430,7 @@ mod tests {
         fn the_changes_since_any_base_lead_to_the_present(
             writes in prop::collection::vec((0usize..4, prop::option::of(0u64..9)), 1..20),
         ) {
-            let mut side = Side::new(1);
+            let mut side = TestSide::new(1);
             let document = side.document("list");
             let id = side.core.own_layer(&document);
             let mut held = Vec::new();

@@ -10,15 +10,15 @@ use crate::layer::{
 };
 use crate::limits::{DOCUMENTS_PER_OWNER_MAX, LAYER_OVERHEAD_BYTES, OWNER_BYTES_MAX};
 use crate::merge::{Document, map_of};
-use crate::replica::history::{History, KnownBase, remember_map, remember_state};
-use crate::store::{KeptState, LayerWrite, MapBase, StoredLayer};
+use crate::replica::history::{History, KnownBase, PastSnapshot, remember_map, remember_state};
+use crate::store::{LayerWrite, MapBase, StoredLayer};
 use crate::sync::frontier::State;
 
 /// All documents of a node.
 #[derive(Debug, Default)]
 pub struct Layers {
     documents: BTreeMap<DocumentId, HeldDocument>,
-    prints: BTreeMap<LayerHash, LayerId>,
+    by_hash: BTreeMap<LayerHash, LayerId>,
     /// Bytes of each owner's layers, as quotas count them.
     bytes_of: BTreeMap<PeerId, usize>,
 }
@@ -43,6 +43,10 @@ impl HeldDocument {
         let (author, kind) = (layer.head().layer.author, layer.head().kind);
         let mut write = empty_write(layer.signed.clone());
         let history = self.histories.entry(author).or_insert_with(|| History::new(kind));
+        if history.kind() != kind {
+            // A layer that came in before the kind of its document was known: its past is of no use.
+            *history = History::new(kind);
+        }
         let changed = match (&layer.content, history) {
             (Content::Snapshot(value), History::Snapshot { past, in_use }) => {
                 write.snapshot = Some(tombolo_delta::to_cbor(value));
@@ -56,7 +60,7 @@ impl HeldDocument {
                 Some(keys)
             }
             (Content::Snapshot(_), History::Map { .. }) | (Content::Map(_), History::Snapshot { .. }) => {
-                unreachable!("a document has one kind: the gate drops it before its owner changes that")
+                unreachable!("a history of another kind was just replaced")
             }
         };
         (write, changed)
@@ -151,7 +155,7 @@ impl Layers {
         held.histories.insert(id.author, history);
         // Writers are set once everything is loaded.
         held.document.put_layer(layer, None, reference_ms);
-        self.prints.insert(id.hash(), id);
+        self.by_hash.insert(id.hash(), id);
         Ok(())
     }
 
@@ -177,19 +181,18 @@ impl Layers {
         *sum = sum.saturating_sub(old) + bytes;
     }
 
-    /// Whether an owner's quotas have room for a layer with so many bytes of content.
-    pub fn has_room_for(&self, id: &LayerId, bytes: usize) -> bool {
+    /// Whether an owner's quotas have room for a layer with so many bytes of content. `drops_document`: in place of all
+    /// layers that the document has.
+    pub fn has_room_for(&self, id: &LayerId, bytes: usize, drops_document: bool) -> bool {
         let of_owner = || self.documents.keys().filter(|other| other.owner == id.document.owner);
         let is_new = !self.documents.contains_key(&id.document);
         let too_many = is_new && of_owner().count() >= DOCUMENTS_PER_OWNER_MAX;
-        !too_many && self.bytes_with(id, bytes) <= OWNER_BYTES_MAX
-    }
-
-    /// Bytes of an owner's layers if one of them had so many.
-    fn bytes_with(&self, id: &LayerId, bytes: usize) -> usize {
-        let old = self.documents.get(&id.document).and_then(|held| held.bytes.get(&id.author));
+        let freed = self.documents.get(&id.document).map_or(0, |held| match drops_document {
+            true => held.bytes.values().sum(),
+            false => held.bytes.get(&id.author).copied().unwrap_or(0),
+        });
         let sum = self.bytes_of.get(&id.document.owner).copied().unwrap_or(0);
-        sum.saturating_sub(old.copied().unwrap_or(0)) + bytes + LAYER_OVERHEAD_BYTES
+        !too_many && sum.saturating_sub(freed) + bytes + LAYER_OVERHEAD_BYTES <= OWNER_BYTES_MAX
     }
 
     /// How many layers an owner's documents have.
@@ -229,8 +232,8 @@ impl Layers {
     }
 
     /// A layer by its short name.
-    pub fn layer_of_hash(&self, print: &LayerHash) -> Option<&Layer> {
-        self.layer(self.prints.get(print)?)
+    pub fn layer_of_hash(&self, hash: &LayerHash) -> Option<&Layer> {
+        self.layer(self.by_hash.get(hash)?)
     }
 
     /// The layers whose short name begins with a byte, or all.
@@ -238,7 +241,7 @@ impl Layers {
         let (low, high) = address.map_or((0, u8::MAX), |byte| (byte, byte));
         let (mut from, mut to) = ([0; 8], [u8::MAX; 8]);
         (from[0], to[0]) = (low, high);
-        self.prints.range(LayerHash(from)..=LayerHash(to)).filter_map(|(_, id)| self.layer(id))
+        self.by_hash.range(LayerHash(from)..=LayerHash(to)).filter_map(|(_, id)| self.layer(id))
     }
 
     /// Drops a document whose kind its owner contradicts. Returns the layers that it had.
@@ -248,8 +251,8 @@ impl Layers {
             *sum = sum.saturating_sub(bytes);
         }
         let of_it = |(_, layer): &(&LayerHash, &LayerId)| layer.document == *id;
-        let gone: Vec<LayerHash> = self.prints.iter().filter(of_it).map(|(print, _)| *print).collect();
-        self.prints.retain(|_, layer| layer.document != *id);
+        let gone: Vec<LayerHash> = self.by_hash.iter().filter(of_it).map(|(hash, _)| *hash).collect();
+        self.by_hash.retain(|_, layer| layer.document != *id);
         gone
     }
 
@@ -284,7 +287,7 @@ impl Layers {
         reference_ms: u64,
     ) -> (LayerWrite, bool) {
         let id = layer.head().layer.clone();
-        self.prints.entry(id.hash()).or_insert_with(|| id.clone());
+        self.by_hash.entry(id.hash()).or_insert_with(|| id.clone());
         self.weigh(&layer);
         let held = self.held_mut(&id.document, layer.head().kind);
         let (write, changed) = held.remember(&layer, replaced, changed);
@@ -307,9 +310,14 @@ impl Layers {
         self.history(id).map(History::changes_seen).unwrap_or_default()
     }
 
-    /// Older states of a snapshot layer whose root begins as asked for, newest first.
-    pub fn past_states(&self, id: &LayerId, root_fits: impl Fn(&[u8]) -> bool) -> Vec<(KeptState, Value)> {
-        self.history(id).map(|history| history.past_states(root_fits)).unwrap_or_default()
+    /// Older states of a snapshot layer whose root begins as asked for, newest first; their contents are not decoded.
+    pub fn past_snapshots(&self, id: &LayerId, root_fits: impl Fn(&[u8]) -> bool) -> Vec<PastSnapshot> {
+        self.history(id).map(|history| history.past_snapshots(root_fits)).unwrap_or_default()
+    }
+
+    /// The content that a snapshot layer had at a sequence, if it is kept.
+    pub fn past_value(&self, id: &LayerId, sequence: Sequence) -> Option<Value> {
+        self.history(id)?.past_value(sequence)
     }
 
     /// Older states of a map layer whose root begins as asked for, newest first.

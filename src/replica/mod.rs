@@ -2,7 +2,7 @@
 //!
 //! It owns the layers with their histories, the audiences and peers that decide about rights, evidence of forks, large
 //! layers on their way in, and the recovery of the node's own state. Every layer of another author enters through
-//! [`Replica::apply`], whatever link or file brought it; own layers enter through [`Replica::store`], signed by
+//! [`Replica::apply`], whatever link or radio brought it; own layers enter through [`Replica::store`], signed by
 //! `authoring`. Both end in `store`, which updates memory, queues the write and returns what changed, as [`Stored`].
 //!
 //! It sends nothing and knows no link: the node hands a [`Stored`] on to the engines.

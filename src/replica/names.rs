@@ -85,11 +85,11 @@ impl Replica {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::side::{Side, pair};
+    use crate::core::side::{TestSide, pair};
     use crate::federation::TrustLevel;
     use crate::layer::{DocumentName, Kind};
 
-    fn named(side: &mut Side, id: PeerId, given: Option<&str>, own: Option<&str>) {
+    fn named(side: &mut TestSide, id: PeerId, given: Option<&str>, own: Option<&str>) {
         side.trust(id, TrustLevel::Trusted);
         let peer = side.replica.federation().peer(&id).unwrap().clone();
         side.replica.put_peer(Peer {
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_given_name_goes_before_one_that_a_peer_chose() {
-        let mut side = Side::new(1);
+        let mut side = TestSide::new(1);
         let (a, b, c) = (PeerId([1; 32]), PeerId([2; 32]), PeerId([3; 32]));
         named(&mut side, a, Some("harbour"), None);
         named(&mut side, b, None, Some("harbour"));
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_name_or_prefix_that_fits_several_peers_is_ambiguous() {
-        let mut side = Side::new(1);
+        let mut side = TestSide::new(1);
         let (a, b) = (PeerId([1; 32]), PeerId([2; 32]));
         named(&mut side, a, None, Some("twin"));
         named(&mut side, b, None, Some("twin"));
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn an_identity_without_a_name_is_shown_by_the_start_of_its_did() {
-        let mut side = Side::new(1);
+        let mut side = TestSide::new(1);
         let id = PeerId([9; 32]);
         let shown = side.replica.name_of(&side.core, &id);
         assert!(did(&id).strip_prefix("did:key:").unwrap().starts_with(&shown) && shown.len() == 12);

@@ -247,11 +247,12 @@ impl Recovery {
 impl Replica {
     /// Takes an own newer layer, and returns what is to be signed above it: for a snapshot what is true now, for a map both
     /// states joined.
-    pub(super) fn recover(&mut self, core: &mut Core, layer: Layer, dropped: Vec<LayerHash>) -> ApplyOutcome {
+    pub(super) fn recover(&mut self, core: &mut Core, layer: Layer) -> ApplyOutcome {
         if Recovery::is_anothers(core, &layer.signed) {
             return self.recovery.stop_authoring(core);
         }
         let id = layer.head().layer.clone();
+        let dropped = self.drop_if_other_kind(&id.document, layer.head().kind);
         tracing::warn!(document = id.document.name.as_str(), "recovered our own newer state from a peer");
         self.recovery.awaited.remove(&id.hash());
         let was_withheld = self.recovery.release(&id);
@@ -274,10 +275,10 @@ impl Replica {
         layer: Layer,
     ) -> (crate::replica::Stored, Restage) {
         let theirs = map_of(&layer).expect("a layer of a map has entries");
-        let Some(held) = self.layer(id) else {
+        let held = self.layer(id);
+        let Some((held, ours)) = held.and_then(|held| Some((held, map_of(held)?))) else {
             return (self.store(core, layer, None, None), Restage::Nothing);
         };
-        let ours = map_of(held).expect("a document has one kind");
         let replaced = Replaced::of(held);
         let joined = self.join(id, (held.head().sequence, ours), (layer.head().sequence, theirs));
         let kept: Vec<_> = joined
@@ -393,15 +394,16 @@ impl Replica {
 
     /// Takes what is missing here out of an own state that was passed without knowing it.
     pub(super) fn reclaim(&mut self, core: &mut Core, peer: PeerId, layer: &Layer) -> ApplyOutcome {
-        let id = layer.head().layer.clone();
-        let (print, state) = (id.hash(), State::of(&layer.signed));
-        self.recovery.claims.remove(&(peer, print));
-        self.recovery.settle(print, state);
-        let was_withheld = self.recovery.arrived(&id, state);
-        self.transfers.end(&print);
         if Recovery::is_anothers(core, &layer.signed) {
+            // What is withheld goes out again when its time is over.
             return self.recovery.stop_authoring(core);
         }
+        let id = layer.head().layer.clone();
+        let (hash, state) = (id.hash(), State::of(&layer.signed));
+        self.recovery.claims.remove(&(peer, hash));
+        self.recovery.settle(hash, state);
+        let was_withheld = self.recovery.arrived(&id, state);
+        self.transfers.end(&hash);
         let changes = self.missing_from(core, layer);
         let restage = match changes.is_empty() {
             true => None,

@@ -128,13 +128,13 @@ impl Replica {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::side::{Side, pair};
+    use crate::core::side::{TestSide, pair};
     use crate::federation::TrustLevel;
     use crate::replica::ApplyOutcome;
 
     #[test]
     fn an_audience_is_due_when_the_peers_differ_from_it_and_only_then() {
-        let mut side = Side::new(1);
+        let mut side = TestSide::new(1);
         side.trust(PeerId([9; 32]), TrustLevel::Trusted);
         assert!(side.replica.audience_due([1; 16]).is_some());
         side.sign_audience();
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn every_change_of_peers_marks_rights_as_changed_once() {
-        let mut side = Side::new(1);
+        let mut side = TestSide::new(1);
         side.replica.take_rights_changed();
         side.trust(PeerId([9; 32]), TrustLevel::Trusted);
         assert!(side.replica.take_rights_changed() && !side.replica.take_rights_changed());
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn a_writer_signs_an_empty_layer_where_it_has_none() {
         let (owner, mut reader, id) = pair();
-        assert_eq!(reader.replica.unsigned_where_writer(), [id.document.clone()]);
+        assert_eq!(reader.replica.unsigned_where_writer(), std::slice::from_ref(&id.document));
         assert!(owner.replica.unsigned_where_writer().is_empty(), "the owner has its own layer");
         reader.set(&id.document, &[]);
         let reference = reader.core.reference_ms();
@@ -193,7 +193,7 @@ mod tests {
     fn an_audience_that_does_not_decode_lists_no_one() {
         let (mut owner, reader, _) = pair();
         let document = owner.core.own_document(DocumentName::AUDIENCE);
-        let Side { core, replica, authoring } = &mut owner;
+        let TestSide { core, replica, authoring } = &mut owner;
         authoring.commit_snapshot(core, replica, &document, tombolo_delta::Value::from(1u64)).unwrap();
         let me = owner.me();
         assert!(!owner.replica.federation().audience(&me).unwrap().lists(&reader.me()));

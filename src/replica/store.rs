@@ -3,7 +3,9 @@
 use tombolo_transports::PeerId;
 
 use crate::core::Core;
-use crate::layer::{DocumentName, KeyPath, Kind, Layer, LayerHash, LayerId, MapContent, SignedHead};
+use crate::layer::{
+    DocumentId, DocumentName, KeyPath, Kind, Layer, LayerHash, LayerId, MapContent, SignedHead,
+};
 use crate::merge::map_of;
 use crate::replica::{Replaced, Replica};
 use crate::store::StoreWrite;
@@ -23,6 +25,23 @@ pub struct Stored {
 }
 
 impl Replica {
+    /// Drops a document that is held as another kind than its owner signs now. Returns the layers that it had.
+    pub(super) fn drop_if_other_kind(&mut self, id: &DocumentId, kind: Kind) -> Vec<LayerHash> {
+        match self.document(id).is_some_and(|document| document.kind() != kind) {
+            true => self.layers.drop_document(id),
+            false => Vec::new(),
+        }
+    }
+
+    /// Stores an own snapshot as [`store`](Self::store) does. A document of another kind, which a writer can have brought
+    /// to life under this name, is dropped first.
+    pub fn store_own_snapshot(&mut self, core: &mut Core, layer: Layer) -> Stored {
+        let id = layer.head().layer.clone();
+        let dropped = self.drop_if_other_kind(&id.document, Kind::Snapshot);
+        let replaced = self.layer(&id).map(Replaced::of);
+        Stored { dropped, ..self.store(core, layer, replaced, None) }
+    }
+
     /// Takes an own map out, to change it and give it to [`store`](Self::store) or back to
     /// [`put_back_own_map`](Self::put_back_own_map).
     pub fn take_own_map(&mut self, id: &LayerId) -> Option<(SignedHead, MapContent)> {

@@ -7,7 +7,7 @@ use tombolo_delta::Value;
 
 use super::*;
 use crate::core::InputRejection;
-use crate::core::side::{Side, pair};
+use crate::core::side::{TestSide, pair};
 use crate::federation::{Refusal, TrustLevel};
 use crate::store::Store;
 use crate::sync::message::Message;
@@ -67,7 +67,7 @@ fn a_delta_without_its_base_asks_for_another() {
 #[test]
 fn a_layer_of_no_writer_is_refused() {
     let (owner, mut reader, id) = pair();
-    let mut other = Side::new(3);
+    let mut other = TestSide::new(3);
     other.trust(owner.me(), TrustLevel::Trusted);
     other.set(&id.document, &[("z", Some(9))]);
     let layer = other.replica.layer(&other.core.own_layer(&id.document)).unwrap();
@@ -88,7 +88,7 @@ fn an_own_newer_state_is_recovered_and_later_writes_go_above_it() {
     owner.set(&id.document, &[("lost", Some(8))]);
     let newest = owner.supply(reader.me(), &id, None);
     // The restored machine starts later than what it had signed.
-    let mut restored = Side::in_store(1, copy);
+    let mut restored = TestSide::in_store(1, copy);
     restored.trust(reader.me(), TrustLevel::Trusted);
     restored.set(&id.document, &[("since", Some(8))]);
     let outcome = restored.receive(reader.me(), newest);

@@ -122,11 +122,11 @@ mod tests {
         let message = owner.supply(reader.me(), &id, None);
         assert!(matches!(reader.receive(owner.me(), message), ApplyOutcome::Stored(_)));
         let shows =
-            |reader: &crate::core::side::Side| reader.value(&id.document).unwrap().get("fast").is_some();
+            |reader: &crate::core::side::TestSide| reader.value(&id.document).unwrap().get("fast").is_some();
         assert!(!shows(&reader));
         let due = reader.replica.next_release_ms().expect("one entry waits");
         assert!(reader.replica.release_quarantined(due - 1).is_empty() && !shows(&reader));
-        assert_eq!(reader.replica.release_quarantined(due), [id.document.clone()]);
+        assert_eq!(reader.replica.release_quarantined(due), std::slice::from_ref(&id.document));
         assert!(shows(&reader));
         assert_eq!(reader.replica.next_release_ms(), None);
     }
@@ -143,7 +143,7 @@ mod tests {
         assert!(reader.value(&id.document).unwrap().get("late").is_some());
         reader.at(0);
         let reference = reader.core.reference_ms();
-        assert_eq!(reader.replica.judge_again(reference), [id.document.clone()]);
+        assert_eq!(reader.replica.judge_again(reference), std::slice::from_ref(&id.document));
         assert!(reader.value(&id.document).unwrap().get("late").is_none());
         assert!(reader.replica.judge_again(reference).is_empty(), "nothing changed since");
     }

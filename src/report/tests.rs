@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::core::InputRejection;
-use crate::core::side::{Side, pair};
+use crate::core::side::{TestSide, pair};
 use crate::federation::Refusal;
 use crate::federation::join::JoinRefusal;
 use crate::io::CommandError;
@@ -16,12 +16,12 @@ struct Parts {
 }
 
 impl Parts {
-    fn of(side: &mut Side) -> Self {
+    fn of(side: &mut TestSide) -> Self {
         let wired = Unicast::new(&mut side.core);
         Parts { membership: Membership::default(), wired, broadcast: Broadcast::new([0; 16]) }
     }
 
-    fn report<'a>(&'a self, side: &'a Side) -> NodeReport<'a> {
+    fn report<'a>(&'a self, side: &'a TestSide) -> NodeReport<'a> {
         NodeReport {
             core: &side.core,
             replica: &side.replica,
@@ -34,7 +34,7 @@ impl Parts {
 
 #[test]
 fn the_status_of_an_empty_node_has_no_peers_no_counts_and_no_alarms() {
-    let mut side = Side::new(1);
+    let mut side = TestSide::new(1);
     let parts = Parts::of(&mut side);
     let report = parts.report(&side);
     let status = report.status();
@@ -104,7 +104,7 @@ fn the_labels_of_rejections_are_stable() {
 
 #[test]
 fn a_rejection_is_shown_under_its_label() {
-    let mut side = Side::new(1);
+    let mut side = TestSide::new(1);
     let parts = Parts::of(&mut side);
     side.core.metrics.reject(InputRejection::BadMessage);
     side.core.metrics.reject(InputRejection::BadMessage);

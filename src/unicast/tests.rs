@@ -3,14 +3,14 @@
 use tombolo_transports::Medium;
 
 use super::*;
-use crate::core::side::{Side, link_caps, pair};
+use crate::core::side::{TestSide, link_caps, pair};
 use crate::federation::TrustLevel;
 use crate::store::Store;
 
 const LINK: LinkId = LinkId(7);
 
 /// A side with a link to a peer.
-fn linked(side: &mut Side, peer: PeerId) -> Unicast {
+fn linked(side: &mut TestSide, peer: PeerId) -> Unicast {
     let mut unicast = Unicast::new(&mut side.core);
     unicast.load(&mut side.core, &side.replica);
     assert!(unicast.put_link(LINK, peer, link_caps(Medium::Lan)));
@@ -19,7 +19,7 @@ fn linked(side: &mut Side, peer: PeerId) -> Unicast {
 }
 
 /// The messages that leave over the link.
-fn messages(side: &mut Side) -> Vec<Message> {
+fn messages(side: &mut TestSide) -> Vec<Message> {
     let sent = side.outputs().into_iter().filter_map(|output| match output {
         Output::Send { link: LINK, bytes } => Some(Message::decode(&bytes).unwrap()),
         _ => None,
@@ -27,7 +27,13 @@ fn messages(side: &mut Side) -> Vec<Message> {
     sent.collect()
 }
 
-fn supply(unicast: &mut Unicast, side: &mut Side, peer: PeerId, id: &LayerId, held: Option<State>) -> usize {
+fn supply(
+    unicast: &mut Unicast,
+    side: &mut TestSide,
+    peer: PeerId,
+    id: &LayerId,
+    held: Option<State>,
+) -> usize {
     let request = SupplyRequest { peer, class: Class::Document, id: id.clone(), held };
     unicast.supply(&mut side.core, &mut side.replica, &request)
 }
@@ -65,7 +71,7 @@ fn without_a_link_nothing_leaves_and_a_rejection_is_counted() {
 #[test]
 fn a_peer_that_may_not_have_a_layer_is_sent_nothing() {
     let (mut owner, _, id) = pair();
-    let mut other = Side::new(3);
+    let mut other = TestSide::new(3);
     owner.trust(other.me(), TrustLevel::Untrusted);
     let mut unicast = linked(&mut owner, other.me());
     unicast.drain(&mut owner.core, &mut owner.replica);
@@ -88,7 +94,7 @@ fn an_own_state_that_is_not_known_here_is_asked_for_before_anything_is_sent() {
     owner.core.gate.store().copy_into(&copy).unwrap();
     owner.set(&id.document, &[("lost", Some(1))]);
     let shown = owner.replica.state(&id).unwrap();
-    let mut restored = Side::in_store(1, copy);
+    let mut restored = TestSide::in_store(1, copy);
     restored.trust(reader.me(), TrustLevel::Trusted);
     restored.set(&id.document, &[("since", Some(1))]);
     restored.set(&id.document, &[("since", Some(2))]);
@@ -131,7 +137,7 @@ fn a_new_state_goes_to_its_reader_and_a_dropped_layer_is_no_longer_shown() {
 
 #[test]
 fn the_last_link_to_a_peer_is_told_from_the_others() {
-    let mut side = Side::new(1);
+    let mut side = TestSide::new(1);
     let (mut unicast, peer) = (Unicast::new(&mut side.core), PeerId([9; 32]));
     assert!(unicast.put_link(LinkId(1), peer, link_caps(Medium::Lan)));
     assert!(!unicast.put_link(LinkId(2), peer, link_caps(Medium::Tor)));

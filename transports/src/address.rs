@@ -107,7 +107,7 @@ pub enum AddressError {
 /// A version 3 onion service and a port of it: `<56 characters>.onion:port`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OnionAddress {
-    /// The service.
+    /// The name of the onion service.
     pub host: OnionHost,
     /// The virtual port that the service maps to one of its own.
     pub port: u16,

@@ -20,7 +20,7 @@ pub enum SendError {
     TooLong {
         /// Length of the message.
         bytes: usize,
-        /// The link's `message_bytes_max`.
+        /// The `message_bytes_max` of the link.
         bytes_max: usize,
     },
 }
@@ -73,7 +73,7 @@ pub enum JoinError {
     /// No address gave an answer.
     #[error("nobody answered at {}", list(tried))]
     NobodyAnswered {
-        /// What was tried.
+        /// The addresses that were tried.
         tried: Vec<Address>,
     },
     /// No address was given and none was found by mDNS.

@@ -37,7 +37,7 @@ pub enum Medium {
     Mesh,
     /// QUIC on the local network.
     Lan,
-    /// Through Tor.
+    /// A circuit through Tor.
     Tor,
     /// Two queues in one process, for tests.
     Memory,
@@ -86,7 +86,7 @@ pub struct LinkCaps {
 pub enum LinkEvent {
     /// A peer has proved its key and greeted; messages may be sent.
     Up {
-        /// The new link.
+        /// The id of the new link.
         link: LinkId,
         /// The key the peer proved, on the list of peers at this moment.
         peer: PeerId,
@@ -99,7 +99,7 @@ pub enum LinkEvent {
     Received {
         /// The link it came by.
         link: LinkId,
-        /// The message.
+        /// The message as the peer sent it.
         bytes: Vec<u8>,
     },
     /// After a [`SendError::Full`] the queue has fallen below half: sending may go on.

@@ -55,7 +55,6 @@ impl Network {
 pub struct Memory {
     sessions: Arc<Sessions>,
     dial: Arc<MemoryDial>,
-    /// Accepts and dials.
     tasks: JoinSet<()>,
 }
 

@@ -31,7 +31,7 @@ pub enum Frame {
     Chosen,
     /// Asks for a `Pong`: is the other end still there?
     Ping,
-    /// Answers a `Ping`.
+    /// The answer to a `Ping`.
     Pong,
 }
 
@@ -150,6 +150,9 @@ impl FrameDecoder {
     }
 
     /// The next whole frame, or `None` when more bytes are needed.
+    ///
+    /// # Errors
+    /// [`FrameError`] for a kind or a length that no frame has; the stream cannot go on after it.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         let Some((header, rest)) = self.buffer.get(self.cut..).and_then(|left| left.split_first_chunk())
         else {

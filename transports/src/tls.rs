@@ -65,6 +65,9 @@ pub struct Tls {
 
 impl Tls {
     /// Makes the key pair of a 32-byte seed.
+    ///
+    /// # Errors
+    /// [`Error`] where the crypto provider takes no ed25519 key.
     pub fn new(secret: &[u8; 32], allow: Arc<AllowList>) -> Result<Self, Error> {
         let provider = Arc::new(ring::default_provider());
         let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from([&PKCS8[..], secret].concat()));
@@ -83,8 +86,11 @@ impl Tls {
 
     /// For the accepting end. While `joining`, any key passes the handshake and may speak
     /// [`ALPN_JOIN`]; otherwise only listed keys pass, and only [`ALPN_PEER`] is spoken.
+    ///
+    /// # Errors
+    /// [`Error`] where the crypto provider has no TLS 1.3.
     pub fn server(&self, joining: bool) -> Result<rustls::ServerConfig, Error> {
-        let expects = if joining { Expects::Anybody } else { Expects::Listed };
+        let expects = if joining { Expects::AnyKey } else { Expects::Listed };
         let resolver = AlwaysResolvesServerRawPublicKeys::new(self.key.clone());
         let mut config = rustls::ServerConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -102,6 +108,9 @@ impl Tls {
 
     /// For the dialling end, between peers or to join: the other key must be the one in the
     /// [`server_name`], and between peers also on the list.
+    ///
+    /// # Errors
+    /// [`Error`] where the crypto provider has no TLS 1.3.
     pub fn client(&self, joining: bool) -> Result<rustls::ClientConfig, Error> {
         let expects = if joining { Expects::Named } else { Expects::NamedAndListed };
         let resolver = AlwaysResolvesClientRawPublicKeys::new(self.key.clone());
@@ -136,7 +145,7 @@ pub fn server_name(peer: &PeerId) -> String {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expects {
-    Anybody,
+    AnyKey,
     Listed,
     Named,
     NamedAndListed,
@@ -162,7 +171,7 @@ impl Verifier {
             name.is_some_and(|name| bool::from(name.to_str().as_bytes().ct_eq(server_name(&key).as_bytes())))
         };
         let expected = match self.expects {
-            Expects::Anybody => true,
+            Expects::AnyKey => true,
             Expects::Listed => self.allow.contains(&key),
             Expects::Named => named(),
             Expects::NamedAndListed => named() && self.allow.contains(&key),

@@ -15,7 +15,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 use tombolo_transports::radio::RadioEvent;
 
-/// Frames each way.
+/// How many frames are sent in each direction.
 const FRAMES: u16 = 10;
 const BYTES: usize = 100;
 

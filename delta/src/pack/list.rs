@@ -61,8 +61,8 @@ impl<C: Coder> Packer<'_, C> {
             // The slots before this one that are no arrivals hold kept items.
             let kept_before = slot.saturating_sub(count);
             let before = kept_before.checked_sub(1).and_then(|before| kept.get(before));
-            let after = kept.get(kept_before);
-            let insert = self.arrival(&mut arrivals, *slot, before, after, given, &item_site)?;
+            let gap = Gap { slot: *slot, before, after: kept.get(kept_before) };
+            let insert = self.arrival(&mut arrivals, gap, given, &item_site)?;
             arrivals.inserted.push((*slot, insert));
         }
         let inserted = arrivals.inserted;
@@ -141,13 +141,11 @@ impl<C: Coder> Packer<'_, C> {
         Ok(picked.into_iter().filter_map(|place| kept.get(place)).collect())
     }
 
-    /// What comes in at a slot between two kept items.
+    /// What comes in at a gap between two kept items.
     fn arrival<'s>(
         &mut self,
         arrivals: &mut ArrivingItems<'_>,
-        slot: usize,
-        before: Option<usize>,
-        after: Option<usize>,
+        gap: Gap,
         given: Option<&Insert>,
         item_site: &impl Fn(usize) -> Site<'s>,
     ) -> Result<Insert, DecodeError> {
@@ -169,11 +167,19 @@ impl<C: Coder> Packer<'_, C> {
         }
         let key = item_site(0).key;
         let new = if let Some(Insert::New(new)) = given { Some(new) } else { None };
-        let after = after.and_then(|after| base.get(after));
-        let sibling = arrivals.item_before(slot, before);
+        let after = gap.after.and_then(|after| base.get(after));
+        let sibling = arrivals.item_before(gap.slot, gap.before);
         let sibling = sibling.as_deref().or(after.as_deref());
         self.fresh(key, sibling, after.as_deref(), new).map(Insert::New)
     }
+}
+
+/// A slot and the base indices of the kept items around it.
+#[derive(Clone, Copy)]
+struct Gap {
+    slot: usize,
+    before: Option<usize>,
+    after: Option<usize>,
 }
 
 /// Items that came in so far, and what can still come from elsewhere.

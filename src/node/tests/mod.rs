@@ -10,7 +10,7 @@ use tombolo_transports::{LinkCaps, LinkId};
 use super::*;
 use crate::clock::BUILD_DATE_MS;
 use crate::clock::Timestamp;
-use crate::federation::TrustLevel;
+use crate::federation::{RadioUse, TrustLevel};
 use crate::layer::{DocumentId, DocumentName, LayerId};
 use crate::layer::{Kind, Sequence};
 use crate::merge::{KeyPath, map_of};
@@ -676,4 +676,44 @@ fn a_document_whose_owner_changes_its_kind_survives_a_restart() {
     assert!(before.keys().any(|(_, name)| name == "x"));
     wire.restart(1);
     assert_eq!(wire.hashes(1), before);
+}
+
+/// A writer brings a map to life under the name of a brief of the owner. Nothing of it counts, and the owner's own brief, a
+/// snapshot, takes the name: once the owner signed a map there on the writer's removal, and its next brief was of two kinds.
+#[test]
+fn a_writers_map_under_the_name_of_a_brief_has_no_effect() {
+    let mut wire = Wire::new(2);
+    wire.join(0, 1, TrustLevel::Trusted);
+    wire.connect(0, 1);
+    wire.pass(2_000);
+    let (owner, writer) = (wire.nodes[0].core.me, wire.nodes[1].core.me);
+    let document = DocumentId { owner, name: DocumentName::new("state.brief").unwrap() };
+    let entry =
+        crate::layer::Entry { stamp: Timestamp::new(START, 0), value: Some(Value::from(1u64)), saw: None };
+    let changes = BTreeMap::from([(KeyPath::parse("k").unwrap(), Some(entry))]);
+    let forger = &mut wire.nodes[1];
+    let forged = forger.authoring.commit_map(&mut forger.core, &mut forger.replica, &document, changes);
+    let layer = forger.replica.layer(&forged.unwrap().id).unwrap();
+    let envelope = crate::envelope::Envelope::seal(layer);
+    let origin = crate::replica::Origin::Link { peer: writer };
+    wire.nodes[0].arrived(origin, crate::replica::Arriving::Whole(envelope));
+    assert!(wire.nodes[0].replica.document(&document).is_none(), "only the owner writes its briefs");
+    let me = wire.nodes[0].core.settings.name.clone();
+    wire.ask(0, Write::PublishState { state: NodeState { node_name: Some(me), ..NodeState::default() } })
+        .unwrap();
+    let brief = Admin::Policy { doc: "state".into(), radio: Some(RadioUse::Brief), confidential: None };
+    wire.ask(0, brief).unwrap();
+    let held = wire.nodes[0].replica.document(&document).unwrap();
+    assert_eq!(held.kind(), Kind::Snapshot);
+}
+
+/// A node whose disk has such a map from an earlier version publishes all the same: its snapshot takes the place.
+#[test]
+fn an_own_snapshot_replaces_a_map_that_stands_under_its_name() {
+    let mut wire = Wire::new(1);
+    let node = &mut wire.nodes[0];
+    let document = node.core.own_document(DocumentName::STATE);
+    node.authoring.commit_map(&mut node.core, &mut node.replica, &document, BTreeMap::new()).unwrap();
+    wire.ask(0, Write::PublishState { state: NodeState::default() }).unwrap();
+    assert_eq!(wire.nodes[0].replica.document(&document).unwrap().kind(), Kind::Snapshot);
 }

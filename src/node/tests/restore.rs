@@ -54,7 +54,7 @@ impl Wire {
         self.get(at, "notes").get(key).and_then(Value::as_u64)
     }
 
-    /// What a peer says it holds, put into a node's ear.
+    /// A frontier of a peer as one node receives it.
     fn claim(&mut self, at: usize, states: Vec<(LayerHash, State)>) {
         let link = *self.links.keys().find(|(node, _)| *node == at).map(|(_, link)| link).unwrap();
         let bytes = Message::Frontier { buckets: 0, states }.encode();
@@ -248,7 +248,7 @@ fn a_removed_peer_is_not_listed_again_with_what_was_deleted_meanwhile() {
     let mut wire = friends(3);
     wire.set(1, "notes", "k", 1i64).unwrap();
     wire.pass(1_000);
-    // The others never see this one: he writes it without a link.
+    // The others never receive this write: its author has no link.
     wire.cut(0, 1);
     wire.cut(1, 2);
     wire.set(1, "notes", "unseen", 1i64).unwrap();
@@ -263,7 +263,7 @@ fn a_removed_peer_is_not_listed_again_with_what_was_deleted_meanwhile() {
         wire.pass(1_000);
     }
     wire.set(2, "notes", "later", 1i64).unwrap();
-    // Long enough for the tombstones to end: nobody else is waited for.
+    // Long enough for the tombstones to end: no other peer is waited for.
     wire.pass(3 * 3_600_000);
     wire.ask(1, Admin::Remove { peer: "n0".into() }).unwrap();
     wire.join(0, 1, TrustLevel::Trusted);

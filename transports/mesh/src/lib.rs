@@ -8,8 +8,9 @@
 //!
 //! | module | part | uses |
 //! |---|---|---|
-//! | [`wire`] | the bytes that modems and radios of other makes exchange with their host | |
-//! | [`airtime`] | time on air, the ledger of what was sent, a band plan for each region | `wire` for what radios add |
+//! | [`modulation`] | how a LoRa radio modulates, and the time on air that follows | |
+//! | [`wire`] | the bytes that modems and radios of other makes exchange with their host | `modulation` |
+//! | [`airtime`] | time on air, the ledger of what was sent, a band plan for each region | `modulation`; `wire` for what radios add |
 //! | [`frame`] | header, keys, replay window, boot epochs, pairwise channels, the handshake of joining | |
 //! | [`bulk`] | fragments, parity, repair of long messages | |
 //! | [`station`] | one radio's whole link layer: receive, schedule, transmit | all of the above |
@@ -48,6 +49,7 @@ pub mod bulk;
 #[cfg(feature = "emulated")]
 pub mod emulated;
 pub mod frame;
+pub mod modulation;
 pub mod peer;
 mod split_mix;
 pub mod station;

@@ -98,7 +98,7 @@ pub enum RadioEvent {
     Sent,
     /// It is gone; the driver tries again for ever, ever more rarely.
     Down {
-        /// Why.
+        /// The reason why it is down.
         why: RadioDownReason,
     },
 }
@@ -108,9 +108,9 @@ pub enum RadioEvent {
 pub struct RadioInfo {
     /// The name of node or board.
     pub name: Option<String>,
-    /// The firmware's version.
+    /// The version that the firmware reports.
     pub firmware: Option<String>,
-    /// How it modulates.
+    /// The LoRa settings that the radio reports.
     pub modulation: Option<Modulation>,
     /// Its frequency in Hz.
     pub frequency_hz: Option<u32>,
@@ -166,7 +166,7 @@ pub enum RadioDownReason {
     /// What is there is no serial port.
     #[error("cannot open: that is no serial port; radios are at names like /dev/ttyUSB0 or /dev/ttyACM0")]
     NoSerialPort,
-    /// The port failed.
+    /// Reading from the port or writing to it failed.
     #[error("{0}")]
     Failed(io::ErrorKind),
     /// The other end closed it: a restart, or another program took the radio.
@@ -193,7 +193,7 @@ pub enum RadioDownReason {
     /// The radio's transmitter is switched off.
     #[error("the radio's transmitter is switched off; switch it on in the radio's app")]
     TransmitterOff,
-    /// The radio restarted.
+    /// The radio restarted by itself.
     #[error("the radio restarted")]
     Restarted,
 }
@@ -226,7 +226,7 @@ pub enum RadioSendError {
     TooLong {
         /// Length of the frame.
         bytes: usize,
-        /// The radio's `frame_bytes_max`.
+        /// The `frame_bytes_max` of the radio.
         bytes_max: usize,
     },
     /// Shorter than the radio sends: a TNC drops what cannot be AX.25.
@@ -234,7 +234,7 @@ pub enum RadioSendError {
     TooShort {
         /// Length of the frame.
         bytes: usize,
-        /// The shortest.
+        /// The shortest frame that the radio takes.
         bytes_min: usize,
     },
 }

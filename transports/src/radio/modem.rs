@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 /// What a session wants done, in this order.
 #[derive(Debug)]
 pub(super) enum Output {
-    /// To the radio.
+    /// Bytes for the radio.
     Write(Vec<u8>),
     /// To the owner of the radio.
     Tell(RadioEvent),
@@ -24,7 +24,7 @@ pub(super) trait Modem: Send {
     fn received(&mut self, now_ms: u64, bytes: &[u8]);
     /// One frame to send; only after a `Ready`, and only one.
     fn send(&mut self, now_ms: u64, frame: Vec<u8>);
-    /// Time has passed.
+    /// Does what is due at `now_ms`.
     fn tick(&mut self, now_ms: u64);
     /// When to call `tick`.
     fn timeout(&self) -> Option<u64>;

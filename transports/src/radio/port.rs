@@ -21,7 +21,7 @@ const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
 /// What Unix systems report of a file that has no line settings ("inappropriate ioctl", POSIX `tcgetattr`).
 const ENOTTY: i32 = 25;
 
-/// An open port.
+/// A port that is open, as a byte stream.
 #[derive(Debug)]
 pub(super) enum OpenPort {
     Tcp(TcpStream),

@@ -24,7 +24,7 @@ pub const HALF_OPEN_PER_ADDRESS_MAX: usize = 32;
 /// Requests to join worked on at once; beyond, new ones are refused.
 pub const JOINS_MAX: usize = 8;
 
-/// Counts unfinished handshakes.
+/// Counts the handshakes that are not finished yet, by address.
 #[derive(Debug, Default)]
 pub struct HalfOpen(Mutex<BTreeMap<Address, usize>>);
 
@@ -49,7 +49,7 @@ impl HalfOpen {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Unfinished handshakes now.
+    /// Returns how many handshakes are unfinished now.
     pub fn total(&self) -> usize {
         self.counts().values().sum()
     }

@@ -28,7 +28,7 @@ pub enum Protocol {
 
 /// An open connection whose other end has proved its key, with one byte stream in each direction.
 pub struct Connection {
-    /// The connection itself.
+    /// The carrier that the streams belong to.
     pub carrier: Arc<dyn Carrier>,
     /// The stream from the peer.
     pub read: ReadHalf,

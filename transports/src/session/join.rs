@@ -38,7 +38,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(30);
 const ADDRESSES_MAX: usize = 32;
 /// Times an inviter is asked that works on as many requests as it may.
 const BUSY_TRIES: usize = 5;
-/// The wait between.
+/// How long to wait before the next attempt at a busy inviter.
 const BUSY_WAIT: Duration = Duration::from_secs(1);
 /// Time for the asker to take the answer, before the connection is closed all the same.
 const LINGER: Duration = Duration::from_secs(3);

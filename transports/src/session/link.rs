@@ -16,7 +16,7 @@ const LIFE_SIGN: Duration = Duration::from_secs(1);
 /// How often a link asked for a sign of life is looked at.
 const LIFE_LOOK: Duration = Duration::from_millis(20);
 
-/// One live link.
+/// One live link and the state that its tasks share.
 #[derive(Debug)]
 pub struct Link {
     pub(super) id: LinkId,
@@ -75,7 +75,7 @@ impl Link {
         self.carrier.caps(self.message_bytes_max)
     }
 
-    /// Queues one message.
+    /// Queues one message for the task that writes.
     pub(super) fn send(&self, bytes: Vec<u8>) -> Result<(), SendError> {
         if self.is_ending() {
             return Err(SendError::Unknown);

@@ -20,9 +20,9 @@ const BIT_RATES: std::ops::RangeInclusive<u32> = 50..=1_000_000;
 /// How long a frame of ours occupies the air when one radio sends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PhyRate {
-    /// A LoRa radio.
+    /// A LoRa radio, whose time on air follows from its modulation.
     LoRa {
-        /// How it modulates.
+        /// The spreading factor, bandwidth and coding rate that it is set to.
         modulation: Modulation,
         /// What it makes of a frame of ours.
         wrapping: Wrapping,
@@ -196,7 +196,7 @@ impl FromStr for PhyRate {
     }
 }
 
-/// `7/125` or `8/62.5/8`.
+/// Reads a setting such as `7/125` or `8/62.5/8`.
 fn parse_setting(setting: &str, text: &str) -> Result<Modulation, PhyRateError> {
     let mut parts = setting.splitn(3, '/');
     let factor = parts.next().unwrap_or_default();

@@ -19,7 +19,7 @@ pub struct Loss {
 }
 
 impl Loss {
-    /// Nothing is lost.
+    /// A way on which nothing is lost.
     pub const NONE: Loss = Loss {
         single_per_million: 0,
         burst_begins_per_million: 0,
@@ -55,9 +55,9 @@ impl Loss {
 /// Where a radio stands, metres.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
-    /// East.
+    /// Metres to the east of the origin.
     pub x_m: i32,
-    /// North.
+    /// Metres to the north of the origin.
     pub y_m: i32,
 }
 

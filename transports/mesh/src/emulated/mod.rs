@@ -28,7 +28,7 @@ pub use tally::{LOG_FRAMES_MAX, OnAir, RadioStats};
 pub const RADIOS_MAX: usize = 1_024;
 /// Frames waiting in one radio that listens before it talks; a further one is refused.
 pub const QUEUE_FRAMES_MAX: usize = 16;
-/// The longest frame.
+/// The longest frame that a radio takes, in bytes.
 pub const FRAME_BYTES_MAX: usize = 2_048;
 /// Frames received and not yet polled, over all radios; beyond it the oldest is dropped, as lost.
 pub const UNREAD_FRAMES_MAX: usize = 16_384;
@@ -47,9 +47,9 @@ pub enum Access {
     /// When it hears no carrier, by p-persistence: with probability (`persistence` + 1)/256, else again after a slot.
     /// Frames wait in its queue.
     Listen {
-        /// KISS parameter P.
+        /// KISS parameter P: a slot is used with probability (P + 1) / 256.
         persistence: u8,
-        /// Slot time, milliseconds.
+        /// Length of a slot in milliseconds.
         slot_ms: u32,
         /// A carrier younger than this is not noticed, milliseconds.
         detect_ms: u32,
@@ -73,10 +73,10 @@ pub struct Faults {
 /// Why a radio did not take a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Busy {
-    /// It is sending.
+    /// The radio is sending another frame.
     #[error("the radio is sending until {until_ms} ms")]
     Sending {
-        /// Until then.
+        /// When that frame ends, milliseconds.
         until_ms: u64,
     },
     /// Its queue is full.
@@ -122,7 +122,7 @@ enum Event {
     SecondCopy { to: EmulatedRadioId, frame: Vec<u8> },
 }
 
-/// The channel.
+/// A radio channel on virtual time that many radios share.
 #[derive(Clone, Debug)]
 pub struct Air {
     line: PhyRate,
@@ -212,7 +212,7 @@ impl Air {
         self.medium.set_level_db(from, to, hears.then_some(0));
     }
 
-    /// [`Air::set_hears`] both ways.
+    /// Sets whether two radios hear each other: [`Air::set_hears`] in both directions.
     pub fn set_hear_each_other(&mut self, a: EmulatedRadioId, b: EmulatedRadioId, hear: bool) {
         self.set_hears(a, b, hear);
         self.set_hears(b, a, hear);

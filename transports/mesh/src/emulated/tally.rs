@@ -10,7 +10,7 @@ pub const LOG_FRAMES_MAX: usize = 4_096;
 /// What one radio did and met.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RadioStats {
-    /// Frames sent.
+    /// Frames that it sent.
     pub sent_frames: u64,
     /// Bytes in them, without what the radio adds.
     pub sent_bytes: u64,
@@ -18,7 +18,7 @@ pub struct RadioStats {
     pub airtime_us: u64,
     /// Frames handed to the owner.
     pub heard_frames: u64,
-    /// Bytes in them.
+    /// Bytes in the frames that it heard.
     pub heard_bytes: u64,
     /// Frames that another one spoilt here.
     pub collisions: u64,
@@ -37,13 +37,13 @@ pub struct RadioStats {
 /// A frame that was on air.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OnAir {
-    /// Who sent it.
+    /// The radio that sent it.
     pub radio: EmulatedRadioId,
     /// On which frequency, Hz.
     pub frequency_hz: u32,
-    /// From when, microseconds.
+    /// When the frame began, microseconds.
     pub start_us: u64,
-    /// Until when, microseconds.
+    /// When the frame ended, microseconds.
     pub end_us: u64,
     /// What it was, as sent.
     pub frame: Vec<u8>,

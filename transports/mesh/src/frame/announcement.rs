@@ -20,11 +20,11 @@ use crate::frame::keys::{Alias, BootEpoch, Hint, Identity, verify};
 use crate::peer::PeerId;
 use std::collections::VecDeque;
 
-/// A whole announcement.
+/// Length of a whole announcement in bytes.
 pub const ANNOUNCEMENT_BYTES: usize = ADDRESS_BYTES + BODY_BYTES;
-/// An announcement asked for.
+/// Length of a request for an announcement in bytes.
 pub const REQUEST_BYTES: usize = ADDRESS_BYTES;
-/// EpochAnnouncements of which some parts are there; the oldest goes when another starts.
+/// Announcements of which some parts are there; the oldest goes when another starts.
 pub const HALF_OPENINGS_MAX: usize = 8;
 
 const ADDRESS_BYTES: usize = 4;
@@ -37,7 +37,7 @@ const PARTS_MAX: usize = 3;
 /// A sender's signed word on its boot epoch and on where its counter stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EpochAnnouncement {
-    /// The epoch.
+    /// The boot epoch that it announces.
     pub epoch: BootEpoch,
     /// No later frame of the sender has a lower one.
     pub counter: u32,
@@ -50,9 +50,9 @@ pub struct EpochAnnouncement {
 pub struct SenderAddress {
     /// Low 4 bits of an epoch: of the one that opens, or of the frame that could not be opened.
     pub epoch_low: u8,
-    /// Audience.
+    /// Alias of the audience that the sender belongs to.
     pub alias: Alias,
-    /// Sender.
+    /// Hint that names the sender within that audience.
     pub hint: Hint,
 }
 
@@ -68,7 +68,7 @@ pub enum OpenFrame {
 }
 
 impl EpochAnnouncement {
-    /// Signs our own.
+    /// Signs an announcement of our own.
     pub fn sign(us: &Identity, epoch: BootEpoch, counter: u32) -> Self {
         let signature = us.sign(&signed_bytes(&us.peer_id(), &epoch, counter));
         EpochAnnouncement { epoch, counter, signature }

@@ -99,14 +99,14 @@ pub struct Header {
     pub epoch_low: u8,
     /// The audience it is for.
     pub alias: Alias,
-    /// Its sender.
+    /// Hint that names the sender within that audience.
     pub hint: Hint,
     /// Low 16 bits of its counter.
     pub counter_low: u16,
 }
 
 impl Header {
-    /// The six bytes.
+    /// Writes the six bytes of the header.
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
         let [[alias_0, alias_1], [counter_0, counter_1]] = [self.alias.0, self.counter_low.to_be_bytes()];
         [self.kind.first_byte(self.epoch_low), alias_0, alias_1, self.hint.0, counter_0, counter_1]
@@ -138,7 +138,7 @@ impl Counter {
         u16::from_be_bytes([high, low])
     }
 
-    /// The number itself.
+    /// Returns the frame number within its epoch.
     pub fn number(&self) -> u32 {
         self.0
     }

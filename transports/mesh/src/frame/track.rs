@@ -18,7 +18,7 @@ use super::window::{Seen, WINDOW_FRAMES};
 /// signs again long before it has used so many.
 pub const ZONE_FRAMES: u32 = 1 << 15;
 
-/// See the module.
+/// The replay window of one sender in one epoch; the module describes the rule.
 #[derive(Clone, Debug, Default)]
 pub struct Track {
     window: Window,

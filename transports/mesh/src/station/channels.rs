@@ -15,10 +15,10 @@ pub const WINDOW_RECORD_FRAMES: u32 = 16;
 /// Why an audience was not taken up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChannelError {
-    /// [`CHANNELS_MAX`] are there.
+    /// There are [`CHANNELS_MAX`] channels already.
     #[error("{CHANNELS_MAX} audiences are as many as one radio takes")]
     TooMany,
-    /// More than [`MEMBERS_MAX`].
+    /// The audience has more than [`MEMBERS_MAX`] members.
     #[error("{members} members; a radio takes {MEMBERS_MAX}")]
     TooManyMembers {
         /// How many there are.
@@ -33,7 +33,6 @@ pub(super) struct ChannelKeys {
     pub(super) previous: Option<AudienceKey>,
 }
 
-/// One owner's audience.
 #[derive(Debug)]
 pub(super) struct Channel {
     pub(super) keys: Option<ChannelKeys>,
@@ -65,7 +64,7 @@ pub(super) struct SenderCandidate {
 pub struct WindowRecord {
     /// Owner of the audience.
     pub channel: PeerId,
-    /// Whose frames.
+    /// The sender whose frames the window is for.
     pub sender: PeerId,
     /// Number of its boot epoch.
     pub epoch: u32,

@@ -152,11 +152,11 @@ pub(super) struct Epochs {
 /// What an announcement was, compared with what is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EpochNews {
-    /// A newer epoch.
+    /// The announced epoch is newer than the known one.
     Newer,
     /// The one that is known, perhaps with a later counter.
     Same,
-    /// Not its newest.
+    /// The sender has announced a newer epoch before.
     Older,
 }
 

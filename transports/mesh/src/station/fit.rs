@@ -18,7 +18,7 @@ pub const LONGER_AFTER_MS: (u64, u64) = (1_800_000, 8 * 3_600_000);
 const FORGIVEN_MS: u64 = 24 * 3_600_000;
 /// Messages whose repetition is noticed; beyond, the oldest is forgotten.
 const REMEMBERED_MAX: usize = 16;
-/// For so long.
+/// How long a frame that was sent is remembered.
 const REMEMBERED_MS: u64 = 900_000;
 /// Loss is taken for this at least: what is heard of a neighbour is no proof of what it hears.
 const LOSS_PERMILLE_MIN: u16 = 100;
@@ -79,7 +79,6 @@ impl Fit {
         self.fallen < SHORT_FRAME_BYTES.len() && frame_bytes > self.after(self.fallen + 1)
     }
 
-    /// Time passes.
     pub(super) fn pass(&mut self, now_ms: u64) {
         if self.longer_at_ms.is_some_and(|at| at <= now_ms) {
             self.fallen = self.fallen.saturating_sub(1);

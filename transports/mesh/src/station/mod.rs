@@ -84,9 +84,9 @@ pub struct CallSign {
 /// What a station is.
 #[derive(Clone, Debug)]
 pub struct StationConfig {
-    /// Who we are.
+    /// The keys that this station signs and agrees with.
     pub us: Identity,
-    /// How frames leave.
+    /// Whether frames leave sealed, or signed and in clear.
     pub mode: Mode,
     /// The longest frame that the radio takes, 50 to 255.
     pub frame_bytes_max: usize,
@@ -117,25 +117,25 @@ pub enum StationError {
     /// Not between 50 and 255.
     #[error("frames of {frame_bytes_max} bytes: a radio has between {FRAME_BYTES_MIN} and {FRAME_BYTES_MAX}")]
     FrameSize {
-        /// What was configured.
+        /// The frame size that was configured.
         frame_bytes_max: usize,
     },
-    /// More than [`PADDED_BYTES_MAX`].
+    /// The smallest frame is larger than [`PADDED_BYTES_MAX`].
     #[error("no frame under {frame_bytes_min} bytes: frames are filled up to {PADDED_BYTES_MAX} at most")]
     FrameSizeMin {
-        /// What was configured.
+        /// The smallest frame size that was configured.
         frame_bytes_min: usize,
     },
     /// The band's rules allow nothing to be hidden, and the mode is encrypted.
     #[error("nothing may be encrypted here ({rules}): the radio needs the clear mode")]
     ClearOnly {
-        /// The regulation.
+        /// The regulation that forbids sealed frames.
         rules: &'static str,
     },
     /// The band's rules ask for a call sign, and there is none.
     #[error("a call sign must be sent here ({rules}), and none is set")]
     NoCallSign {
-        /// The regulation.
+        /// The regulation that demands a call sign.
         rules: &'static str,
     },
     /// 2^32 starts: this identity sends no more.
@@ -169,7 +169,7 @@ pub struct Outgoing {
     pub kind: Kind,
     /// Up to 64 KiB.
     pub bytes: Vec<u8>,
-    /// How urgent.
+    /// The priority that its airtime is charged to.
     pub priority: Priority,
     /// The account that its airtime is charged to.
     pub account: Account,
@@ -180,9 +180,9 @@ pub struct Outgoing {
 /// What became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// One frame, queued.
+    /// It fits into one frame, which is queued.
     Frame,
-    /// Cut into fragments.
+    /// It was cut into fragments, under this name.
     Fragments(MessageId),
 }
 
@@ -199,7 +199,7 @@ pub enum SendRefusal {
     /// The station's own kinds are its own.
     #[error("kind {0} is the station's own")]
     Kind(u8),
-    /// [`QUEUE_FRAMES_MAX`] wait.
+    /// [`QUEUE_FRAMES_MAX`] frames wait already.
     #[error("{QUEUE_FRAMES_MAX} frames are waiting")]
     Full,
     /// A handshake in clear mode would be obscured, and carries keys.
@@ -208,7 +208,7 @@ pub enum SendRefusal {
     /// Longer than a frame.
     #[error("a frame of {bytes} bytes; the radio takes {bytes_max}")]
     TooLong {
-        /// Its length.
+        /// Length of the message in bytes.
         bytes: usize,
         /// The most there can be.
         bytes_max: usize,
@@ -216,7 +216,7 @@ pub enum SendRefusal {
     /// Shorter than the radio takes, and of a kind that is not filled up.
     #[error("a frame of {bytes} bytes; the radio takes none under {bytes_min}")]
     TooShort {
-        /// Its length.
+        /// Length of the frame in bytes.
         bytes: usize,
         /// The least there must be.
         bytes_min: usize,
@@ -226,7 +226,7 @@ pub enum SendRefusal {
     Offer(#[from] OfferError),
 }
 
-/// What [`Station::transmit`] did.
+/// The result of a call of [`Station::transmit`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "a frame that is dropped here was charged and never sent"]
 pub enum Transmit {
@@ -280,22 +280,22 @@ pub enum Received {
         from: PeerId,
         /// What it is: 5 to 15.
         kind: Kind,
-        /// Its bytes.
+        /// The bytes of the message, as its sender gave them.
         bytes: Vec<u8>,
         /// It came under the key before the last renewal: its sender may not have the new one.
         under_previous_key: bool,
     },
     /// A peer has a new boot epoch; its record follows.
     Epoch {
-        /// Who.
+        /// The peer that announced it.
         peer: PeerId,
-        /// Which.
+        /// The epoch that was announced.
         epoch: BootEpoch,
     },
     /// An epoch of *ours*, signed by us, that is not this one and not older: we run from a restored backup, or a copy of us is
     /// running. We open one beyond it; the node above should alert its operator.
     OwnEpoch {
-        /// What was heard.
+        /// The epoch that was heard in our name.
         theirs: BootEpoch,
     },
     /// A part of something longer.
@@ -306,13 +306,13 @@ pub enum Received {
     Question,
     /// A frame of a handshake, for an `Initiator` or a `Responder`.
     Join(Vec<u8>),
-    /// Who transmits.
+    /// The call sign of the station that transmits.
     CallSign(String),
-    /// Received before.
+    /// This frame was received before.
     Duplicate,
     /// Our own frame, come back.
     Echo,
-    /// Of another audience.
+    /// The frame belongs to another audience.
     Foreign,
     /// Kept until its sender's boot epoch is known.
     Held,

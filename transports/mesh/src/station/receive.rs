@@ -23,7 +23,7 @@ pub const SIGNATURES_AT_ONCE: u64 = 512;
 pub const SIGNATURES_AN_HOUR: u64 = 18_000;
 /// Frames of clear mode whose repetition is noticed.
 const RECENT_FRAMES_MAX: usize = 128;
-/// For so long.
+/// How long a received frame is remembered.
 const RECENT_MS: u64 = 600_000;
 /// Who may be behind a question or an announcement waits up to so many full frames before speaking.
 pub(super) const WAIT_FRAMES: u64 = 4;

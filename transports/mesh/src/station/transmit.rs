@@ -5,7 +5,7 @@ use super::receive::WAIT_FRAMES;
 use super::schedule::{Work, WorkCandidate};
 use super::{CallSign, FrameCharge, Outgoing, STATION_ACCOUNT, SendRefusal, Sent, Station, Transmit};
 use crate::airtime::ledger::{Account, Moment, Priority};
-use crate::bulk::fragment::MessageId;
+use crate::bulk::fragment::{MessageId, OutMessage};
 use crate::frame::announcement::EpochAnnouncement;
 use crate::frame::keys::{Alias, Hint, Mode};
 use crate::frame::{Header, Kind, seal, write_clear_padded};
@@ -50,10 +50,16 @@ impl Station {
             self.outbox.push(priority, Item::Sealed { channel, kind, payload: bytes, meta });
             return Ok(Sent::Frame);
         }
-        let (payload_max, loss) = (self.payload_bytes_max(), self.loss_permille());
+        let out = OutMessage {
+            channel,
+            kind: kind.number(),
+            bytes: &bytes,
+            fragment_payload_max: self.payload_bytes_max(),
+            loss_permille: self.loss_permille(),
+        };
         // What gave way is remembered no more: another may get its id.
         self.outbox.metas.retain(|(id, _)| self.sender.holds(*id));
-        let message = self.sender.offer(now_ms, channel, kind.number(), &bytes, payload_max, loss)?;
+        let message = self.sender.offer(now_ms, out)?;
         self.outbox.remember(message, meta);
         Ok(Sent::Fragments(message))
     }

@@ -102,9 +102,9 @@ impl Ax25CallSign {
 pub struct UiFrame {
     /// The station that it is addressed to.
     pub destination: Ax25CallSign,
-    /// Who sent it.
+    /// The call sign of the sender.
     pub source: Ax25CallSign,
-    /// Any bytes.
+    /// The bytes between the header and the frame check.
     pub payload: Vec<u8>,
 }
 

@@ -22,7 +22,7 @@ pub trait Framing: Default {
 /// What a [`Framing`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step<Event> {
-    /// A whole frame.
+    /// A whole frame was found.
     Event(Event),
     /// A frame that was broken, or none after all.
     Spoilt,

@@ -12,7 +12,7 @@
 //! when is the driver's business.
 
 use super::framed::{self, LengthPrefixed, Prefixed};
-use crate::airtime::Modulation;
+use crate::modulation::Modulation;
 
 /// The payload that every firmware's channel datagram takes, bytes.
 pub const PAYLOAD_BYTES: usize = 163;
@@ -62,16 +62,16 @@ pub enum MeshcoreCommand<'a> {
     GetChannel(u8),
     /// Sets a channel up. Answered by [`Event::Ok`] or [`Event::Error`].
     SetChannel {
-        /// Its index.
+        /// Index of the channel in the radio.
         index: u8,
-        /// Its key.
+        /// The key of the channel.
         secret: &'a [u8; SECRET_BYTES],
     },
     /// Sends a datagram to the channel by flooding. Answered by [`Event::Ok`] or [`Event::Error`].
     SendChannelData {
-        /// The channel's index.
+        /// Index of the channel in the radio.
         channel: u8,
-        /// At most [`PAYLOAD_BYTES_MAX`].
+        /// At most [`PAYLOAD_BYTES_MAX`] bytes.
         payload: &'a [u8],
     },
     /// The next thing heard. Answered by a message or [`Event::NoMore`].
@@ -121,12 +121,12 @@ pub enum Event {
     SelfInfo {
         /// What the node calls itself.
         name: String,
-        /// In kHz.
+        /// Centre of the channel in kHz.
         frequency_khz: u32,
         /// With the preamble of the newest firmware.
         modulation: Modulation,
     },
-    /// The firmware.
+    /// The firmware describes itself.
     DeviceInfo {
         /// Counts the changes of the protocol.
         version: u8,
@@ -137,18 +137,18 @@ pub enum Event {
     },
     /// How a channel is set up.
     ChannelInfo {
-        /// Its index.
+        /// Index of the channel in the radio.
         index: u8,
         /// Its key; zeros where nothing is set up.
         secret: [u8; SECRET_BYTES],
     },
     /// A datagram of a channel was heard.
     ChannelData {
-        /// The channel's index.
+        /// Index of the channel in the radio.
         channel: u8,
         /// What it is marked with.
         data_type: u16,
-        /// Its payload.
+        /// The bytes that the sender gave.
         payload: Vec<u8>,
     },
     /// Something else that was heard: a text, an answer. Not for us.
@@ -159,7 +159,7 @@ pub enum Event {
     MessageWaiting,
     /// A packet of so many bytes passed on the air.
     Overheard {
-        /// With all headers.
+        /// Length on air with all headers.
         on_air_bytes: usize,
     },
     /// A code that we do not know or need.
@@ -171,15 +171,15 @@ pub enum Event {
 pub enum ErrorCode {
     /// The firmware does not know the command.
     Unsupported,
-    /// No such channel.
+    /// There is no such channel.
     NotFound,
     /// The queue is full.
     TableFull,
-    /// Not now.
+    /// The radio cannot do this now.
     BadState,
     /// Not with these values.
     IllegalArgument,
-    /// Another one.
+    /// A code that this list does not know.
     Other(u8),
 }
 

@@ -1,7 +1,9 @@
 //! A cell on virtual time: one node sends, the others listen, one frame is on the air at a time.
 
 use std::collections::VecDeque;
-use tombolo_mesh::bulk::fragment::{MemoryLimits, Message, MessageId, Progress, Sender, SenderLimits};
+use tombolo_mesh::bulk::fragment::{
+    MemoryLimits, Message, MessageId, OutMessage, Progress, Sender, SenderLimits,
+};
 use tombolo_mesh::bulk::repair::{Listener, OutNack};
 use tombolo_mesh::{PeerId, SplitMix64};
 
@@ -144,8 +146,9 @@ impl Cell {
     }
 
     pub(crate) fn offer(&mut self, kind: u8, bytes: &[u8], payload_max: usize) -> MessageId {
-        let loss = self.faults.loss_permille;
-        self.sender.offer(self.now_ms, self.channel, kind, bytes, payload_max, loss).unwrap()
+        let (channel, loss_permille) = (self.channel, self.faults.loss_permille);
+        let message = OutMessage { channel, kind, bytes, fragment_payload_max: payload_max, loss_permille };
+        self.sender.offer(self.now_ms, message).unwrap()
     }
 
     pub(crate) fn restart_sender(&mut self) {

@@ -4,14 +4,15 @@ use crate::KIND;
 use crate::cell::{Cell, FRAME_AIRTIME_MS, Faults, HOUR_MS, chance, content, peer};
 use proptest::prelude::*;
 use tombolo_mesh::bulk::fragment::{
-    Assembler, FragmentError, MemoryLimits, OutFragment, Progress, Sender, SenderLimits, Source,
+    Assembler, FragmentError, MemoryLimits, OutFragment, OutMessage, Progress, Sender, SenderLimits, Source,
 };
 use tombolo_mesh::bulk::repair::Listener;
 use tombolo_mesh::{PeerId, SplitMix64};
 
 fn fragments(sender: PeerId, channel: PeerId, bytes: &[u8], payload_max: usize) -> Vec<OutFragment> {
     let mut sender = Sender::new(sender, SenderLimits::default(), FRAME_AIRTIME_MS);
-    sender.offer(0, channel, KIND, bytes, payload_max, 0).unwrap();
+    let (kind, fragment_payload_max) = (KIND, payload_max);
+    sender.offer(0, OutMessage { channel, kind, bytes, fragment_payload_max, loss_permille: 0 }).unwrap();
     std::iter::from_fn(|| sender.next_fragment(0)).collect()
 }
 

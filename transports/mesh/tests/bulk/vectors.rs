@@ -1,7 +1,7 @@
 //! Bytes that must not change: those of `FORMAT.md`.
 
 use crate::cell::peer;
-use tombolo_mesh::bulk::fragment::{MemoryLimits, OutFragment, Sender, SenderLimits};
+use tombolo_mesh::bulk::fragment::{MemoryLimits, OutFragment, OutMessage, Sender, SenderLimits};
 use tombolo_mesh::bulk::repair::Listener;
 
 fn hex(bytes: &[u8]) -> String {
@@ -10,7 +10,9 @@ fn hex(bytes: &[u8]) -> String {
 
 fn sent(bytes: &[u8], payload_max: usize, loss_permille: u16) -> Vec<OutFragment> {
     let mut sender = Sender::new(peer(0xaa), SenderLimits::default(), 500);
-    sender.offer(0, peer(1), 9, bytes, payload_max, loss_permille).unwrap();
+    let channel = peer(1);
+    let message = OutMessage { channel, kind: 9, bytes, fragment_payload_max: payload_max, loss_permille };
+    sender.offer(0, message).unwrap();
     std::iter::from_fn(|| sender.next_fragment(0)).collect()
 }
 

@@ -26,7 +26,7 @@ impl Account {
 /// Airtime of one account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AccountUse {
-    /// Whose.
+    /// The account that was charged.
     pub account: Account,
     /// Since the day began, microseconds.
     pub today_us: u64,
@@ -37,7 +37,7 @@ pub struct AccountUse {
 /// Airtime of one priority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PriorityUse {
-    /// Whose.
+    /// The priority that was charged.
     pub priority: Priority,
     /// Since the day began, microseconds.
     pub today_us: u64,

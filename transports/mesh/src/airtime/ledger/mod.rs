@@ -28,7 +28,7 @@ pub use account::{ACCOUNTS_MAX, Account, AccountUse, PriorityUse};
 pub use record::{BootId, LedgerRecord, Moment, RECORD_BYTES_MAX, RecordError};
 pub use window::SLICES_MAX;
 
-/// One hour, milliseconds.
+/// One hour in milliseconds: the window that duty cycles are counted over.
 pub const HOUR_MS: u64 = 3_600_000;
 /// How long a frame may wait in the radio or its queue after it was charged, without an hour being exceeded.
 pub const SLACK_MS: u64 = 30_000;
@@ -55,7 +55,7 @@ pub enum Priority {
     Upkeep,
     /// The newest state of nodes.
     State,
-    /// Other documents.
+    /// Documents other than the newest state of a node.
     Document,
     /// Long transfers: they leave a quarter of what is not Control's to the others.
     Bulk,
@@ -66,7 +66,7 @@ impl Priority {
     pub const ALL: [Priority; 5] =
         [Priority::Control, Priority::Upkeep, Priority::State, Priority::Document, Priority::Bulk];
 
-    /// What people see.
+    /// The name in reports and settings.
     pub fn name(self) -> &'static str {
         match self {
             Priority::Control => "control",
@@ -81,7 +81,7 @@ impl Priority {
 /// Whether a frame may leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// At once.
+    /// The frame may leave at once.
     Now,
     /// After so long, if nothing else is sent meanwhile.
     Wait {
@@ -90,7 +90,7 @@ pub enum Verdict {
     },
     /// However long one waits.
     Never {
-        /// Why.
+        /// The rule that the frame breaks.
         why: NeverLegal,
     },
 }
@@ -108,7 +108,7 @@ pub enum NeverLegal {
     Dwell {
         /// What the frame takes, rounded up.
         airtime_ms: u64,
-        /// What is allowed.
+        /// The longest transmission that is allowed, milliseconds.
         dwell_ms: u64,
     },
     /// Longer than all that this priority has in an hour.
@@ -116,9 +116,9 @@ pub enum NeverLegal {
     Budget {
         /// What the frame takes, rounded up.
         airtime_ms: u64,
-        /// The hour's budget.
+        /// What may be sent in an hour, milliseconds.
         budget_ms: u64,
-        /// Whose budget.
+        /// The priority whose share is too small.
         priority: Priority,
     },
 }

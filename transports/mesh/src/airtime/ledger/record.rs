@@ -85,7 +85,7 @@ pub enum RecordError {
     /// A number out of its range or not in shortest form.
     #[error("a number at byte {at} of the ledger record is out of range")]
     OutOfRange {
-        /// Where it begins.
+        /// Offset of the field in bytes.
         at: usize,
     },
     /// More slices or accounts than a record has.

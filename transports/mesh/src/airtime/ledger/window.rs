@@ -27,7 +27,6 @@ fn add(to: &mut Spent, spent: &Spent) {
 struct AirtimeSpan {
     /// When the first of them could have left it.
     first_ms: u64,
-    /// When they do.
     expires_ms: u64,
     spent: Spent,
 }

@@ -32,18 +32,18 @@ pub struct Rules {
     pub call_sign_every_ms: Option<u64>,
     /// Nothing may be obscured: no encryption.
     pub clear_only: bool,
-    /// The regulation.
+    /// The regulation that these rules come from.
     pub source: &'static str,
 }
 
 /// A stretch of a band with rules of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubBand {
-    /// Lower edge, Hz.
+    /// Lower edge of the band in Hz.
     pub low_hz: u32,
     /// Upper edge, Hz; it belongs to the next sub-band if there is one.
     pub high_hz: u32,
-    /// What it allows.
+    /// What the regulation allows in it.
     pub rules: Rules,
 }
 
@@ -52,7 +52,7 @@ pub struct SubBand {
 pub enum Region {
     /// Europe, 863 to 870 MHz.
     Eu868,
-    /// Europe, 433 MHz.
+    /// Europe, the ISM band at 433 MHz.
     Eu433,
     /// United States, 902 to 928 MHz.
     Us915,

@@ -37,7 +37,7 @@ pub struct MemoryLimits {
     pub bytes_max: usize,
     /// Memory for the messages of one source, bytes.
     pub source_bytes_max: usize,
-    /// Messages at once.
+    /// Incomplete messages held at once.
     pub messages_max: usize,
     /// Messages of one source at once.
     pub source_messages_max: usize,
@@ -59,7 +59,7 @@ pub struct Source {
     pub sender: PeerId,
 }
 
-/// A whole message.
+/// A message whose fragments have all been restored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     /// Who sent it, and where.
@@ -68,7 +68,7 @@ pub struct Message {
     pub id: MessageId,
     /// Its kind, one of [`KINDS`](super::KINDS).
     pub kind: u8,
-    /// Its bytes.
+    /// The bytes of the message, as its sender offered them.
     pub bytes: Vec<u8>,
 }
 
@@ -90,7 +90,7 @@ pub struct Open {
     pub source: Source,
     /// Fragments that are enough.
     pub fragments: usize,
-    /// Of those, held.
+    /// How many of those are held.
     pub held: usize,
     /// Length of each fragment's payload.
     pub payload_bytes: usize,
@@ -100,7 +100,7 @@ pub struct Open {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AssemblerCounts {
-    /// Messages delivered whole.
+    /// Messages that were completed and delivered.
     pub delivered: u64,
     /// Fragments that brought nothing new.
     pub duplicates: u64,
@@ -123,7 +123,7 @@ pub struct AssemblerCounts {
 /// Which message of which source.
 pub(crate) type MessageKey = (Source, MessageId);
 
-/// Joins fragments.
+/// Restores messages from the fragments of any number of senders.
 #[derive(Debug, Default)]
 pub struct Assembler {
     limits: MemoryLimits,
@@ -154,7 +154,7 @@ struct Block {
 }
 
 impl Assembler {
-    /// Within these bounds.
+    /// An empty assembler that holds no more than `limits` allow.
     pub fn new(limits: MemoryLimits) -> Self {
         Self { limits, ..Self::default() }
     }

@@ -31,14 +31,16 @@
 //!
 //! ```
 //! use tombolo_mesh::PeerId;
-//! use tombolo_mesh::bulk::fragment::{MemoryLimits, Progress, Sender, SenderLimits};
+//! use tombolo_mesh::bulk::fragment::{MemoryLimits, OutMessage, Progress, Sender, SenderLimits};
 //! use tombolo_mesh::bulk::repair::Listener;
 //!
 //! let (ann, bob, frame_airtime_ms) = (PeerId([1; 32]), PeerId([2; 32]), 640);
 //! let mut sender = Sender::new(ann, SenderLimits::default(), frame_airtime_ms);
 //! let mut listener = Listener::new(MemoryLimits::default(), frame_airtime_ms, 42);
 //! // 500 bytes of kind 7 on Ann's own channel, 217 in each frame, at a loss of 5 %: three fragments.
-//! sender.offer(0, ann, 7, &[b'x'; 500], 217, 50)?;
+//! let bytes = [b'x'; 500];
+//! let message = OutMessage { channel: ann, kind: 7, bytes: &bytes, fragment_payload_max: 217, loss_permille: 50 };
+//! sender.offer(0, message)?;
 //! let sent: Vec<_> = std::iter::from_fn(|| sender.next_fragment(0)).collect();
 //! for fragment in sent.iter().skip(1) {
 //!     assert_eq!(listener.fragment(700, ann, ann, &fragment.payload), Ok(Progress::Part));
@@ -57,7 +59,9 @@ mod assembler;
 mod sender;
 
 pub use assembler::{Assembler, AssemblerCounts, MemoryLimits, Message, Open, Progress, Source};
-pub use sender::{AGE_MAX_MS, ArrivalReport, OfferError, OutFragment, Sender, SenderLimits, Waiting};
+pub use sender::{
+    AGE_MAX_MS, ArrivalReport, OfferError, OutFragment, OutMessage, Sender, SenderLimits, Waiting,
+};
 
 use crate::bulk::parity::{BLOCK_FRAGMENTS_MAX, PARITY_MAX};
 use std::ops::RangeInclusive;
@@ -101,19 +105,19 @@ pub enum FragmentError {
     /// It claims another layout than the fragments held of that message.
     #[error("a fragment of message {id:?} with {count} of {shard_bytes} bytes does not fit those held")]
     Inconsistent {
-        /// The message.
+        /// The message that the fragment names.
         id: MessageId,
         /// Data fragments that it claims.
         count: u16,
-        /// Its shard's length.
+        /// Length of the shard that the fragment carries.
         shard_bytes: usize,
     },
     /// A fragment with this index is held and has other bytes; the first stays.
     #[error("two different fragments {index} of block {block} of message {id:?}")]
     Conflicting {
-        /// The message.
+        /// The message that the fragments belong to.
         id: MessageId,
-        /// The block.
+        /// The block that the fragments belong to.
         block: u8,
         /// The index in it.
         index: u8,
@@ -121,13 +125,13 @@ pub enum FragmentError {
     /// All fragments are there and the print does not fit what they make: all are dropped, to be asked for again.
     #[error("the fragments of message {id:?} are not of one message")]
     Spliced {
-        /// The message.
+        /// The message that was put together.
         id: MessageId,
     },
     /// No room, and nothing that may give way.
     #[error("no room for a fragment of message {id:?}")]
     Full {
-        /// The message.
+        /// The message that finds no place.
         id: MessageId,
     },
 }
@@ -210,7 +214,7 @@ pub(crate) struct FragmentPlace {
 }
 
 impl FragmentPlace {
-    /// The fragment's payload.
+    /// Writes the fragment's payload: this place, then the shard.
     pub(crate) fn seal(&self, shard: &[u8]) -> Vec<u8> {
         let mut payload = Vec::with_capacity(self.layout.header_bytes() + shard.len());
         payload.extend_from_slice(&self.id.0.to_be_bytes());

@@ -45,10 +45,10 @@ impl Default for SenderLimits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OfferError {
-    /// Longer than [`MESSAGE_BYTES_MAX`].
+    /// The message is longer than [`MESSAGE_BYTES_MAX`].
     #[error("a message of {bytes} bytes; a radio takes {bytes_max}")]
     TooLong {
-        /// Its length.
+        /// Length of the message in bytes.
         bytes: usize,
         /// The most there can be.
         bytes_max: usize,
@@ -56,7 +56,7 @@ pub enum OfferError {
     /// The frames are so small that the message would have more than 4096 fragments, or fragments no room at all.
     #[error("a message of {bytes} bytes cannot be cut into fragments of {payload_max}")]
     TooSmallFrames {
-        /// Its length.
+        /// Length of the message in bytes.
         bytes: usize,
         /// What one frame carries.
         payload_max: usize,
@@ -64,15 +64,30 @@ pub enum OfferError {
     /// Not one of [`KINDS`].
     #[error("{kind} is no kind of message")]
     Kind {
-        /// The kind.
+        /// The kind that was given.
         kind: u8,
     },
     /// Everything held is still being sent.
     #[error("{messages} messages are being sent already")]
     Full {
-        /// Messages held.
+        /// How many messages are held.
         messages: usize,
     },
+}
+
+/// A message to be cut into fragments.
+#[derive(Clone, Copy, Debug)]
+pub struct OutMessage<'a> {
+    /// Owner of the audience that it is for.
+    pub channel: PeerId,
+    /// The kind of message, 5 to 15.
+    pub kind: u8,
+    /// At most [`MESSAGE_BYTES_MAX`] bytes.
+    pub bytes: &'a [u8],
+    /// The longest payload of one fragment, in bytes.
+    pub fragment_payload_max: usize,
+    /// The loss in thousandths that the parity of the first burst is planned for.
+    pub loss_permille: u16,
 }
 
 /// A fragment to be sent now as the payload of a frame of kind Fragment.
@@ -82,7 +97,7 @@ pub struct OutFragment {
     pub message: MessageId,
     /// Under whose audience key it goes.
     pub channel: PeerId,
-    /// The frame's payload.
+    /// The payload of the frame that carries it.
     pub payload: Vec<u8>,
     /// Whether a listener asked for it.
     pub repair: bool,
@@ -91,7 +106,7 @@ pub struct OutFragment {
 /// A message that has fragments to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// The message.
+    /// The message that the fragments belong to.
     pub message: MessageId,
     /// Under whose audience key it goes.
     pub channel: PeerId,
@@ -108,7 +123,7 @@ pub struct Waiting {
 /// What a listener's questions reveal about the length of frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArrivalReport {
-    /// The message.
+    /// The message that the report is about.
     pub message: MessageId,
     /// Length of each of its fragments' payloads.
     pub payload_bytes: usize,
@@ -138,7 +153,6 @@ pub struct Sender {
 struct Gone {
     channel: PeerId,
     id: MessageId,
-    /// Who asked first.
     to: PeerId,
     said_ms: Option<u64>,
 }
@@ -202,26 +216,19 @@ impl Sender {
         Self { me, frame_airtime_ms, limits, held, recent, gone, notices, offers: 0, arrivals }
     }
 
-    /// The line changed.
+    /// Sets the airtime of a full frame, after the radio changed its rate.
     pub fn set_frame_airtime(&mut self, frame_airtime_ms: u64) {
         self.frame_airtime_ms = frame_airtime_ms.max(1);
     }
 
-    /// Takes a message to send in fragments of at most `fragment_payload_max` bytes, with the parity that a loss of
-    /// `loss_permille` calls for. A message that is being sent already is not begun again; one that was sent starts again, under
-    /// another id, since listeners may take it for delivered. To go on with one, [`remind`](Self::remind).
+    /// Takes a message to send in fragments, with the parity that its loss calls for. A message that is being sent already is
+    /// not begun again; one that was sent starts again, under another id, since listeners may take it for delivered. To go on
+    /// with one, [`remind`](Self::remind).
     ///
     /// # Errors
     /// [`OfferError`]; nothing is then kept.
-    pub fn offer(
-        &mut self,
-        now_ms: u64,
-        channel: PeerId,
-        kind: u8,
-        bytes: &[u8],
-        fragment_payload_max: usize,
-        loss_permille: u16,
-    ) -> Result<MessageId, OfferError> {
+    pub fn offer(&mut self, now_ms: u64, message: OutMessage<'_>) -> Result<MessageId, OfferError> {
+        let OutMessage { channel, kind, bytes, fragment_payload_max, .. } = message;
         let length = bytes.len();
         if length > MESSAGE_BYTES_MAX {
             return Err(OfferError::TooLong { bytes: length, bytes_max: MESSAGE_BYTES_MAX });
@@ -238,10 +245,8 @@ impl Sender {
         }
         self.make_room(now_ms, layout.stream_bytes())?;
         let id = self.choose_id(&hash);
-        let stream = write_stream(kind, bytes, &hash, layout);
         self.offers += 1;
-        let held = Held::new(channel, hash, layout, stream, loss_permille, self.offers, now_ms);
-        self.held.insert(id, held);
+        self.held.insert(id, Held::new(now_ms, message, hash, layout, self.offers));
         Ok(id)
     }
 
@@ -435,15 +440,9 @@ impl Sender {
 }
 
 impl Held {
-    fn new(
-        channel: PeerId,
-        hash: [u8; 32],
-        layout: Layout,
-        stream: Vec<u8>,
-        loss_permille: u16,
-        offer: u64,
-        now_ms: u64,
-    ) -> Self {
+    fn new(now_ms: u64, message: OutMessage<'_>, hash: [u8; 32], layout: Layout, offer: u64) -> Self {
+        let OutMessage { channel, kind, bytes, loss_permille, .. } = message;
+        let stream = write_stream(kind, bytes, &hash, layout);
         let largest = layout.fragments_of(0);
         let plan = Plan::new(largest, layout.blocks(), loss_permille);
         let parity = plan.parity().min(PARITY_MAX);

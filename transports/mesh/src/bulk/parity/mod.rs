@@ -30,7 +30,7 @@ pub enum FecError {
     Shape {
         /// Data fragments of the block.
         fragments: usize,
-        /// Length of one.
+        /// Length of one fragment in bytes.
         fragment_bytes: usize,
     },
     /// Too few fragments are there yet.

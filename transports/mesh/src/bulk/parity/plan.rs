@@ -32,7 +32,7 @@ const RISES_MAX: usize = 3;
 pub struct Plan {
     /// Along with the block at first.
     parity: usize,
-    /// By deficit.
+    /// Repairs to send in answer to a NACK, by the deficit that it names.
     repairs: Vec<usize>,
 }
 

@@ -32,7 +32,7 @@ pub struct OutNack {
     pub channel: PeerId,
     /// Its addressee: the sender of the message that it speaks of, or the peer that asked for that.
     pub to: PeerId,
-    /// The frame's payload.
+    /// The payload of the frame that carries it.
     pub payload: Vec<u8>,
 }
 
@@ -87,7 +87,7 @@ impl Listener {
         }
     }
 
-    /// The line changed.
+    /// Sets the airtime of a full frame, after the radio changed its rate.
     pub fn set_frame_airtime(&mut self, frame_airtime_ms: u64) {
         self.frame_airtime_ms = frame_airtime_ms.max(1);
     }

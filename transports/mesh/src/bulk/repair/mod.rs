@@ -76,7 +76,7 @@ pub enum NackError {
     /// A block or fragment that the message does not have, or an entry cut off.
     #[error("a NACK for message {id:?} names what that does not have")]
     Entry {
-        /// The message.
+        /// The message that the entry names.
         id: MessageId,
     },
 }

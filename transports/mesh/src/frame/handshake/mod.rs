@@ -67,7 +67,7 @@ pub enum HandshakeError {
     /// All parts are there, and they are not of one message, or not by a peer that knows the token and the keys.
     #[error("the message proves nothing")]
     Proof,
-    /// Longer than [`PAYLOAD_BYTES_MAX`].
+    /// The payload is longer than [`PAYLOAD_BYTES_MAX`].
     #[error("a payload of {bytes} bytes; at most {PAYLOAD_BYTES_MAX}")]
     TooLong {
         /// Length of the payload.
@@ -98,6 +98,9 @@ pub struct Initiator {
 impl Initiator {
     /// Makes message 1, to `inviter`, for the invite whose token has this hash. `ephemeral` is 32 random bytes, used for this
     /// handshake only.
+    ///
+    /// # Errors
+    /// [`HandshakeError::Key`] where `inviter` is no usable key, [`HandshakeError::TooLong`] for a payload that is too long.
     pub fn new(
         us: &Identity,
         inviter: &PeerId,
@@ -146,11 +149,11 @@ pub struct HandshakeId([u8; 32]);
 /// A peer that knows a token asks to join.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HandshakeRequest {
-    /// For [`Responder::answer`].
+    /// Names the request for [`Responder::answer`].
     pub id: HandshakeId,
     /// The invite that it was made with.
     pub token: InviteHash,
-    /// The joiner's payload.
+    /// What the joiner sends, authenticated but not judged yet.
     pub payload: Vec<u8>,
     speaker: [u8; 32],
 }
@@ -247,6 +250,9 @@ impl Responder {
     }
 
     /// Answers a request, with 32 random bytes used for this answer only. A second answer to one request changes nothing.
+    ///
+    /// # Errors
+    /// [`HandshakeError::Unknown`] where the request is not kept, [`HandshakeError::TooLong`] for a payload that is too long.
     pub fn answer(
         &mut self,
         id: HandshakeId,

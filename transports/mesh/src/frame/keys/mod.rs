@@ -75,7 +75,7 @@ impl Hint {
 pub struct AudienceKey {
     /// Grows by one with each renewal by the owner.
     pub epoch: u32,
-    /// 16 random bytes.
+    /// The key itself: 16 random bytes.
     pub key: [u8; 16],
 }
 

@@ -26,7 +26,7 @@ pub enum SealError {
     /// That identity is no usable ed25519 key.
     #[error("{0} is no usable key")]
     Reader(PeerId),
-    /// More than [`READERS_MAX`].
+    /// There are more readers than [`READERS_MAX`].
     #[error("{readers} readers; at most {READERS_MAX}")]
     TooMany {
         /// How many there were.
@@ -79,6 +79,9 @@ impl SealedKeys {
 
 /// Seals `key` of `owner` for each of `readers`, with 32 random bytes for the ephemeral key. The same randomness with
 /// another key, owner or epoch makes another ephemeral key, so that a source that repeats itself reveals nothing.
+///
+/// # Errors
+/// [`SealError`] where there are too many readers, or one of them is no usable key.
 pub fn seal_for_readers(
     key: &AudienceKey,
     owner: &PeerId,

@@ -115,10 +115,11 @@ fn a_forged_counter_that_is_on_disk_is_overcome_by_the_next_announcement() {
 #[derive(Clone, Debug)]
 enum Step {
     /// So many honest frames are lost, and the next one arrives.
-    Honest { lost: u8 },
+    Honest {
+        lost: u8,
+    },
     /// Forged, so far from the last honest one.
     Near(i32),
-    /// Forged, anywhere.
     Any(u32),
     /// Forged, just above what the listener has taken.
     Walk(u8),

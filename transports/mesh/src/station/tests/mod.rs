@@ -34,18 +34,25 @@ fn message(number: u8) -> Kind {
 
 /// A node that is `who` and takes part in the audiences of all of `all`.
 fn station(who: u8, all: &[u8], seed: u8, records: StationRecords) -> Station {
-    station_in(Mode::Encrypted, Region::Wired, 255, who, all, seed, records)
+    station_in(
+        Setup { mode: Mode::Encrypted, region: Region::Wired, frame_bytes_max: 255 },
+        who,
+        all,
+        seed,
+        records,
+    )
 }
 
-fn station_in(
+/// How a station of these tests is set up.
+#[derive(Clone, Copy)]
+struct Setup {
     mode: Mode,
     region: Region,
     frame_bytes_max: usize,
-    who: u8,
-    all: &[u8],
-    seed: u8,
-    records: StationRecords,
-) -> Station {
+}
+
+fn station_in(setup: Setup, who: u8, all: &[u8], seed: u8, records: StationRecords) -> Station {
+    let Setup { mode, region, frame_bytes_max } = setup;
     let call_sign =
         (region == Region::Amateur).then(|| CallSign { text: format!("X{who}ABC"), every_ms: 600_000 });
     let line = PhyRate::lora(Modulation::SF7_125);
@@ -263,9 +270,7 @@ fn a_long_message_goes_in_fragments_at_every_frame_size_and_its_loss_is_asked_fo
     for frame_bytes_max in [50, 160, 255] {
         let make = |who, seed| {
             station_in(
-                Mode::Encrypted,
-                Region::Wired,
-                frame_bytes_max,
+                Setup { mode: Mode::Encrypted, region: Region::Wired, frame_bytes_max },
                 who,
                 &[1, 2],
                 seed,
@@ -335,7 +340,13 @@ fn a_listener_far_out_is_brought_back_by_the_signed_counter() {
 #[test]
 fn clear_mode_shows_everything_and_sends_the_call_sign() {
     let make = |who, seed| {
-        station_in(Mode::SignedClear, Region::Amateur, 255, who, &[1, 2], seed, Default::default())
+        station_in(
+            Setup { mode: Mode::SignedClear, region: Region::Amateur, frame_bytes_max: 255 },
+            who,
+            &[1, 2],
+            seed,
+            Default::default(),
+        )
     };
     let (mut a, mut b) = (make(1, 10), make(2, 11));
     say(&mut a, 0, 1, b"in plain words");
@@ -357,7 +368,13 @@ fn clear_mode_shows_everything_and_sends_the_call_sign() {
 
 #[test]
 fn a_call_sign_is_never_further_apart_than_the_interval_while_there_is_traffic() {
-    let mut a = station_in(Mode::SignedClear, Region::Amateur, 255, 1, &[1, 2], 10, Default::default());
+    let mut a = station_in(
+        Setup { mode: Mode::SignedClear, region: Region::Amateur, frame_bytes_max: 255 },
+        1,
+        &[1, 2],
+        10,
+        Default::default(),
+    );
     let mut last = None;
     for second in 0..7_200 {
         let now = second * 1_000;
@@ -376,7 +393,13 @@ fn a_call_sign_is_never_further_apart_than_the_interval_while_there_is_traffic()
 
 #[test]
 fn the_ledger_is_asked_before_each_frame_and_its_record_is_durable_first() {
-    let mut a = station_in(Mode::Encrypted, Region::Eu868, 255, 1, &[1, 2], 10, Default::default());
+    let mut a = station_in(
+        Setup { mode: Mode::Encrypted, region: Region::Eu868, frame_bytes_max: 255 },
+        1,
+        &[1, 2],
+        10,
+        Default::default(),
+    );
     let mut sent_us = 0;
     for _ in 0..QUEUE_FRAMES_MAX {
         say(&mut a, 0, 1, &[0; 200]);
@@ -490,7 +513,13 @@ fn the_loss_that_the_counters_show_is_what_was_lost() {
 /// A peer that is no member sends headers of a member, forged questions and old announcements for an hour. The rest is for heartbeats.
 #[test]
 fn what_a_stranger_provokes_leaves_upkeep_to_heartbeats() {
-    let mut b = station_in(Mode::Encrypted, Region::Eu868, 255, 2, &[1, 2], 11, Default::default());
+    let mut b = station_in(
+        Setup { mode: Mode::Encrypted, region: Region::Eu868, frame_bytes_max: 255 },
+        2,
+        &[1, 2],
+        11,
+        Default::default(),
+    );
     let mut a = station(1, &[1, 2], 10, Default::default());
     say(&mut a, 0, 1, b"x");
     hear(&mut b, 0, &frames(&mut a, 0));

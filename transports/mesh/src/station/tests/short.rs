@@ -45,7 +45,13 @@ fn a_question_and_a_call_sign_are_filled_up_and_understood() {
 fn a_clear_frame_is_the_same_however_it_was_filled_up() {
     let (mut a, mut b) = (
         tnc(Mode::SignedClear, 255),
-        station_in(Mode::SignedClear, Region::Wired, 255, 2, &[1, 2], 11, Default::default()),
+        station_in(
+            Setup { mode: Mode::SignedClear, region: Region::Wired, frame_bytes_max: 255 },
+            2,
+            &[1, 2],
+            11,
+            Default::default(),
+        ),
     );
     for (number, text) in ["", "a", "\0", "\0\0", "12345678", "123456789"].into_iter().enumerate() {
         say(&mut a, number as u64, 1, text.as_bytes());

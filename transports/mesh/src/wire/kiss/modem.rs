@@ -34,14 +34,14 @@ pub enum ModemReport {
     Error(u8),
     /// Time on air of the length asked for.
     Airtime {
-        /// Milliseconds.
+        /// The time on air in milliseconds.
         ms: u32,
     },
     /// How the radio is set; zeros until it is set by KISS.
     Radio {
-        /// Frequency in Hz.
+        /// Centre of the channel in Hz.
         frequency_hz: u32,
-        /// Bandwidth in Hz.
+        /// Width of the channel in Hz.
         bandwidth_hz: u32,
         /// Spreading factor, 5 to 12.
         spreading_factor: u8,

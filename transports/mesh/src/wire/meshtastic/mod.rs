@@ -13,7 +13,7 @@
 mod protobuf;
 
 use super::framed::{self, LengthPrefixed, Prefixed};
-use crate::airtime::Modulation;
+use crate::modulation::Modulation;
 use protobuf::{FieldValue, Fields, Message};
 
 /// The largest payload that a node sends, bytes; the constant in its sources is 233.
@@ -22,7 +22,7 @@ pub const PAYLOAD_BYTES_MAX: usize = 231;
 pub const PRIVATE_PORT: u32 = 256;
 /// The node's own messages about packets.
 const ROUTING_PORT: u32 = 5;
-/// Everybody.
+/// The address of all nodes.
 pub const BROADCAST: u32 = 0xFFFF_FFFF;
 /// A `want_config` with this number is answered without the list of all nodes heard; older firmware answers in full.
 pub const CONFIG_ONLY: u32 = 69_420;
@@ -71,7 +71,7 @@ pub enum MeshtasticCommand<'a> {
         channel: u8,
         /// How often others may repeat it, 0 to 7.
         hops: u8,
-        /// At most [`PAYLOAD_BYTES_MAX`].
+        /// At most [`PAYLOAD_BYTES_MAX`] bytes.
         payload: &'a [u8],
     },
 }
@@ -102,14 +102,14 @@ impl MeshtasticCommand<'_> {
 /// What a radio sends to its host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Its own number.
+    /// The radio's own node number.
     MyInfo {
-        /// The node's number.
+        /// Number of the radio's node.
         node: u32,
     },
     /// A node it knows, perhaps itself.
     NodeInfo {
-        /// The node's number.
+        /// Number of the node described.
         node: u32,
         /// Its long name; empty if it has none.
         name: String,
@@ -118,12 +118,12 @@ pub enum Event {
     LoRa(LoRa),
     /// How a channel is set up.
     Channel {
-        /// Its index.
+        /// Index of the channel in the radio.
         index: u32,
         /// Whether it is in use.
         enabled: bool,
     },
-    /// Its firmware.
+    /// The radio describes its firmware.
     Metadata {
         /// The version as people write it.
         firmware: String,
@@ -136,9 +136,9 @@ pub enum Event {
     QueueStatus {
         /// 0, or a number of [`error`].
         result: u32,
-        /// Places left.
+        /// Free places in the radio's queue.
         free: u32,
-        /// Places in all.
+        /// All places in the radio's queue.
         places: u32,
         /// The packet's id; 0 in answer to a heartbeat.
         id: u32,
@@ -147,7 +147,7 @@ pub enum Event {
     Packet(Packet),
     /// The mesh's word on a packet of ours.
     Routing {
-        /// The packet's id.
+        /// Id of the packet that was routed.
         id: u32,
         /// 0, or a number of [`error`].
         error: u32,
@@ -156,10 +156,10 @@ pub enum Event {
     Notification {
         /// The packet it is about; 0 if none.
         id: u32,
-        /// The sentence.
+        /// The text of the notification.
         text: String,
     },
-    /// Anything else.
+    /// A message that is of no use here.
     Other,
 }
 
@@ -211,9 +211,9 @@ pub struct Packet {
     pub to: u32,
     /// The index of the channel.
     pub channel: u32,
-    /// The application.
+    /// Number of the application that it is for.
     pub port: u32,
-    /// Its payload.
+    /// The bytes for that application.
     pub payload: Vec<u8>,
 }
 

@@ -7,20 +7,17 @@
     reason = "a test fails by panicking"
 )]
 
-#[path = "bulk/cell.rs"]
 mod cell;
-#[path = "bulk/corpus.rs"]
 mod corpus;
-#[path = "bulk/hostile.rs"]
 mod hostile;
-#[path = "bulk/measured.rs"]
 mod measured;
-#[path = "bulk/vectors.rs"]
 mod vectors;
 
 use cell::{Cell, Faults, HOUR_MS, content, peer};
 use proptest::prelude::*;
-use tombolo_mesh::bulk::fragment::{MESSAGE_BYTES_MAX, OfferError, Progress, Sender, SenderLimits};
+use tombolo_mesh::bulk::fragment::{
+    MESSAGE_BYTES_MAX, OfferError, OutMessage, Progress, Sender, SenderLimits,
+};
 
 const KIND: u8 = 7;
 
@@ -116,26 +113,26 @@ fn the_longest_message_goes_through_the_smallest_frames() {
 fn what_cannot_be_sent_is_refused_by_name() {
     let (me, channel) = (peer(1), peer(2));
     let mut sender = Sender::new(me, SenderLimits::default(), 300);
+    let mut offer = |kind: u8, bytes: &[u8], fragment_payload_max: usize| {
+        sender.offer(0, OutMessage { channel, kind, bytes, fragment_payload_max, loss_permille: 0 })
+    };
     let long = content(MESSAGE_BYTES_MAX + 1, 1);
-    let refused = sender.offer(0, channel, KIND, &long, 200, 0);
+    let refused = offer(KIND, &long, 200);
     assert_eq!(
         refused,
         Err(OfferError::TooLong { bytes: MESSAGE_BYTES_MAX + 1, bytes_max: MESSAGE_BYTES_MAX })
     );
-    assert_eq!(sender.offer(0, channel, 4, b"x", 200, 0), Err(OfferError::Kind { kind: 4 }));
+    assert_eq!(offer(4, b"x", 200), Err(OfferError::Kind { kind: 4 }));
     for payload_max in [0, 3, 11] {
-        let refused = sender.offer(0, channel, KIND, b"x", payload_max, 0);
+        let refused = offer(KIND, b"x", payload_max);
         assert_eq!(refused, Err(OfferError::TooSmallFrames { bytes: 1, payload_max }));
     }
-    let refused = sender.offer(0, channel, KIND, &content(MESSAGE_BYTES_MAX, 1), 20, 0);
+    let refused = offer(KIND, &content(MESSAGE_BYTES_MAX, 1), 20);
     assert!(matches!(refused, Err(OfferError::TooSmallFrames { .. })), "{refused:?}");
     for number in 0..16 {
-        sender.offer(0, channel, KIND, &content(500, number), 100, 0).unwrap();
+        offer(KIND, &content(500, number), 100).unwrap();
     }
-    assert_eq!(
-        sender.offer(0, channel, KIND, &content(500, 99), 100, 0),
-        Err(OfferError::Full { messages: 16 })
-    );
+    assert_eq!(offer(KIND, &content(500, 99), 100), Err(OfferError::Full { messages: 16 }));
 }
 
 /// The radio is out of reach for most of a transfer and for seven hours after it: then only what was not heard is

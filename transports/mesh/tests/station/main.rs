@@ -2,7 +2,6 @@
 //! Failures print proptest's seed.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-#[path = "station/hostile.rs"]
 mod hostile;
 
 use proptest::prelude::*;

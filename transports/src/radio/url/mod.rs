@@ -31,18 +31,18 @@ pub struct RadioUrl {
 /// Where a radio is plugged in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RadioPort {
-    /// Something listens there.
+    /// A program or a radio that listens on TCP.
     Tcp {
         /// A name or an address, without brackets.
         host: String,
-        /// The TCP port.
+        /// The TCP port that it listens on.
         port: u16,
     },
     /// A serial port, 8N1 without flow control.
     Serial {
         /// The device: `/dev/ttyUSB0`, `COM3`.
         path: String,
-        /// Bits per second.
+        /// Speed of the line in bits per second.
         baud: u32,
     },
 }
@@ -50,7 +50,7 @@ pub enum RadioPort {
 /// What a radio speaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RadioProtocol {
-    /// KISS.
+    /// A TNC or modem that speaks KISS.
     Kiss(KissOptions),
     /// The MeshCore companion protocol.
     Meshcore(MeshcoreOptions),
@@ -125,9 +125,9 @@ pub enum RadioUrlError {
         "{scheme}:// is followed by the path of a serial port, like {scheme}:///dev/ttyUSB0; got {path:?}"
     )]
     Path {
-        /// The URL's scheme.
+        /// The scheme that the URL begins with.
         scheme: &'static str,
-        /// What stood there.
+        /// The path that was given.
         path: String,
     },
     /// An option without `=` or without a value.
@@ -136,11 +136,11 @@ pub enum RadioUrlError {
     /// An option that this kind of radio has not.
     #[error("{scheme} has no option {option:?}; there are {known}")]
     Option {
-        /// The URL's scheme.
+        /// The scheme that the URL begins with.
         scheme: &'static str,
-        /// What stood there.
+        /// The option that was given.
         option: String,
-        /// Those it has.
+        /// The options that the scheme has.
         known: &'static str,
     },
     /// The same option again.
@@ -149,9 +149,9 @@ pub enum RadioUrlError {
     /// A value outside what the option takes.
     #[error("{option}={value} is not {wanted}")]
     Value {
-        /// The option.
+        /// The option that the value is for.
         option: &'static str,
-        /// What stood there.
+        /// The value that was given.
         value: String,
         /// What may stand there.
         wanted: &'static str,
@@ -159,7 +159,7 @@ pub enum RadioUrlError {
     /// A value that is no call sign.
     #[error("call={value}: {source}")]
     CallSign {
-        /// What stood there.
+        /// The value that was given.
         value: String,
         /// What is wrong with it.
         source: CallSignError,
