@@ -7,7 +7,7 @@ use tombolo_transports::PeerId;
 use crate::layer::LayerHash;
 use crate::sync::broadcast::input::LayerOffer;
 use crate::sync::broadcast::inventory::Inventory;
-use crate::sync::broadcast::layer::Supply;
+use crate::sync::broadcast::layer::SupplyPlan;
 use crate::sync::broadcast::listener::ChannelListener;
 use crate::sync::broadcast::message::{Fingerprint, FrontierMessage};
 use crate::sync::broadcast::schedule::FrontierSchedule;
@@ -36,7 +36,7 @@ pub(super) struct ChannelSettings {
 /// A layer that some listeners lack.
 pub(super) struct DueLayer {
     pub(super) layer: LayerHash,
-    pub(super) supply: Supply,
+    pub(super) supply: SupplyPlan,
     pub(super) rank: u8,
     pub(super) newest_at: Mono,
 }

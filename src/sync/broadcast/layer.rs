@@ -21,7 +21,7 @@ struct LastSupply {
 }
 
 /// What a listener is to be sent of a layer.
-pub(super) struct Supply {
+pub(super) struct SupplyPlan {
     pub(super) base: Option<State>,
     pub(super) targets: Vec<PeerId>,
 }
@@ -108,9 +108,10 @@ impl ChannelLayer {
         &self,
         layer: &LayerHash,
         lacking: &[(&PeerId, &ChannelListener)],
-    ) -> Option<Supply> {
+    ) -> Option<SupplyPlan> {
         let newest = self.states.back().filter(|_| !lacking.is_empty())?;
-        let for_all = |base| Some(Supply { base, targets: lacking.iter().map(|(peer, _)| **peer).collect() });
+        let for_all =
+            |base| Some(SupplyPlan { base, targets: lacking.iter().map(|(peer, _)| **peer).collect() });
         let is_anchor =
             |base: &&State| *base < newest && lacking.iter().all(|(_, listener)| listener.holds(layer, base));
         if let Some(anchor) = self.states.iter().rev().find(is_anchor) {
@@ -125,6 +126,6 @@ impl ChannelLayer {
         let serves =
             |listener: &ChannelListener| theirs(listener) == Some(oldest) || listener.holds(layer, &oldest);
         let served = lacking.iter().filter(|(_, listener)| serves(listener)).map(|(peer, _)| **peer);
-        Some(Supply { base: Some(oldest), targets: served.collect() })
+        Some(SupplyPlan { base: Some(oldest), targets: served.collect() })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Sessions;
 use super::carrier::{Carrier, CarrierEnd, Protocol, ReadHalf, SessionError, WriteHalf};
-use super::greet::Side;
+use super::greet::SessionSide;
 use crate::address::Address;
 use crate::link::RejectReason;
 use std::collections::BTreeMap;
@@ -96,7 +96,7 @@ impl Sessions {
                     self.reject(reason, address);
                 }
             }
-            Protocol::Peer => match self.start(carrier, streams, Side::Accepted, time_max).await {
+            Protocol::Peer => match self.start(carrier, streams, SessionSide::Accepted, time_max).await {
                 Ok(()) => {}
                 Err(SessionError::Rejected(reason)) => self.reject(reason, address),
                 Err(SessionError::Slow) => self.reject(RejectReason::HandshakeTimeout, address),

@@ -2,7 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "a driver reads the clock")]
 
 use super::carrier::{BoxFuture, CarrierEnd, Close, Connection, Protocol, SessionError};
-use super::greet::Side;
+use super::greet::SessionSide;
 use super::{Sessions, chance};
 use crate::address::{Address, PeerId};
 use crate::link::RejectReason;
@@ -176,7 +176,7 @@ impl Sessions {
                 ended => ended.into(),
             })?;
         let streams = std::future::ready(Ok((read, write)));
-        let result = self.start(carrier, streams, Side::Dialled, GREET_MAX).await;
+        let result = self.start(carrier, streams, SessionSide::Dialled, GREET_MAX).await;
         result.map_err(|error| match error {
             SessionError::Ended(CarrierEnd::Peer(Some(Close::Duplicate))) => SessionError::Duplicate,
             error => error,

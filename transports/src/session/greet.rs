@@ -20,7 +20,7 @@ const BATCH_KEPT_BYTES: usize = 64 << 10;
 
 /// Which end opened the connection: it greets first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
+pub(super) enum SessionSide {
     Dialled,
     Accepted,
 }
@@ -32,7 +32,7 @@ impl Sessions {
         self: &Arc<Self>,
         carrier: Arc<dyn Carrier>,
         streams: impl Future<Output = Result<(ReadHalf, WriteHalf), CarrierEnd>>,
-        side: Side,
+        side: SessionSide,
         time_max: Duration,
     ) -> Result<(), SessionError> {
         let greeting = timeout(time_max, self.greet(&carrier, streams, side)).await;
@@ -52,7 +52,7 @@ impl Sessions {
         self: &Arc<Self>,
         carrier: &Arc<dyn Carrier>,
         streams: impl Future<Output = Result<(ReadHalf, WriteHalf), CarrierEnd>>,
-        side: Side,
+        side: SessionSide,
     ) -> Result<(), SessionError> {
         let peer = carrier.peer();
         if peer == self.id || !self.allow.contains(&peer) {
@@ -65,13 +65,13 @@ impl Sessions {
             boot: self.boot,
             message_bytes_max: MESSAGE_BYTES_MAX as u32,
         });
-        if side == Side::Dialled {
+        if side == SessionSide::Dialled {
             write(&mut out, &own).await?;
         }
         let Frame::Hello(hello) = frames.next().await? else {
             return Err(SessionError::Rejected(RejectReason::BadHello));
         };
-        if side == Side::Accepted {
+        if side == SessionSide::Accepted {
             write(&mut out, &own).await?;
         }
         let message_bytes_max = MESSAGE_BYTES_MAX.min(hello.message_bytes_max as usize);
