@@ -127,3 +127,30 @@ impl std::ops::Add<Millis> for Wall {
         Wall(self.0.saturating_add(length.0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Deadlines are compared, never wrapped: what would lie beyond an end of the clock lies at that end.
+    #[test]
+    fn arithmetic_stops_at_both_ends() {
+        let (start, minute) = (Mono::from_ms(5), Millis::from_secs(60));
+        assert_eq!(start - minute, Mono::from_ms(0));
+        assert_eq!(Mono::NEVER + minute, Mono::NEVER);
+        assert_eq!(start.since(start + minute), Millis::ZERO);
+        assert_eq!(minute - minute * 2, Millis::ZERO);
+        assert_eq!(Millis::from_ms(u64::MAX) + minute, Millis::from_ms(u64::MAX));
+        assert_eq!((minute * u64::MAX).ms(), u64::MAX);
+        assert_eq!(Millis::from_secs(u64::MAX), Millis::from_ms(u64::MAX));
+    }
+
+    #[test]
+    fn lengths_lie_between_instants_of_one_clock() {
+        let (start, second) = (Mono::from_ms(7), Millis::from_secs(1));
+        assert_eq!((start + second).since(start), second);
+        assert_eq!((start + second).ms(), 1_007);
+        let wall = Wall::from_ms(2_000);
+        assert_eq!(wall.distance(wall + second), (wall + second).distance(wall));
+    }
+}
