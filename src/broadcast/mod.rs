@@ -117,14 +117,14 @@ pub struct NodeParts<'a> {
     /// Layers held and who may have them.
     pub replica: &'a Replica,
     /// Links to one peer each.
-    pub wired: &'a Unicast,
+    pub unicast: &'a Unicast,
 }
 
 /// What a radio works with while it is driven: everything but the radios.
 pub(crate) struct RadioContext<'a> {
     core: &'a mut Core,
     replica: &'a mut Replica,
-    wired: &'a mut Unicast,
+    unicast: &'a mut Unicast,
     shared: &'a mut SharedRadioState,
 }
 
@@ -242,26 +242,26 @@ impl Broadcast {
     // ---- the walk out ------------------------------------------------------------------------------------
 
     /// Everything that radios want after an input: channels renewed, records written, frames chosen.
-    pub fn drive(&mut self, core: &mut Core, replica: &mut Replica, wired: &mut Unicast) {
+    pub fn drive(&mut self, core: &mut Core, replica: &mut Replica, unicast: &mut Unicast) {
         self.set_channels_if_stale(core, replica);
         let links: Vec<LinkId> = self.radios.keys().copied().collect();
         for link in links {
             let Some(radio) = self.radios.get_mut(&link) else { continue };
-            radio.drive(&mut RadioContext { core, replica, wired, shared: &mut self.shared });
+            radio.drive(&mut RadioContext { core, replica, unicast, shared: &mut self.shared });
             radio.due.station_at = radio.station.poll_timeout(core.now_ms());
-            self.hand_out_news(core, replica, wired, link);
+            self.hand_out_news(core, replica, unicast, link);
         }
     }
 
     /// What one radio did reaches the others.
-    fn hand_out_news(&mut self, core: &Core, replica: &mut Replica, wired: &Unicast, origin: LinkId) {
+    fn hand_out_news(&mut self, core: &Core, replica: &mut Replica, unicast: &Unicast, origin: LinkId) {
         for news in std::mem::take(&mut self.shared.news) {
             for (_, radio) in self.radios.iter_mut().filter(|(link, _)| **link != origin) {
                 match &news {
                     RadioNews::Withheld(id) => {
                         radio.input(core, Input::Withheld { owner: id.document.owner, layer: id.hash() });
                     }
-                    RadioNews::Stored(id) => radio.stored(core, replica, wired, id, None),
+                    RadioNews::Stored(id) => radio.stored(core, replica, unicast, id, None),
                 }
             }
         }
@@ -272,7 +272,7 @@ impl Broadcast {
         &mut self,
         core: &Core,
         replica: &mut Replica,
-        wired: &Unicast,
+        unicast: &Unicast,
         id: &LayerId,
         from: Option<(LinkId, PeerId)>,
     ) {
@@ -281,7 +281,7 @@ impl Broadcast {
         }
         for (link, radio) in &mut self.radios {
             let sender = from.filter(|(by, _)| by == link).map(|(_, peer)| peer);
-            radio.stored(core, replica, wired, id, sender);
+            radio.stored(core, replica, unicast, id, sender);
         }
         if id.document.name.as_str() == DocumentName::KEYS {
             self.is_stale = true;
@@ -294,7 +294,7 @@ impl Broadcast {
     }
 
     /// A wired link has come: the peer at its far end gets the signed state there, so all rely on it.
-    pub fn sign_deferred_states(&mut self, core: &Core, replica: &mut Replica, wired: &Unicast) {
+    pub fn sign_deferred_states(&mut self, core: &Core, replica: &mut Replica, unicast: &Unicast) {
         let id = core.own_layer(&core.own_document(DocumentName::STATE));
         let behind: Vec<LinkId> =
             self.radios().filter(|(_, radio)| radio.unsigned.is_behind()).map(|(link, _)| link).collect();
@@ -302,7 +302,7 @@ impl Broadcast {
             if let Some(radio) = self.radios.get_mut(&link) {
                 radio.sign_next();
             }
-            self.stored(core, replica, wired, &id, None);
+            self.stored(core, replica, unicast, &id, None);
         }
     }
 

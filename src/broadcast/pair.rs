@@ -245,7 +245,7 @@ impl RadioLink {
         let heartbeat_ms = self.pace.heartbeat.ms();
         let peers = member_peers(cx.replica.federation());
         let silent =
-            peers.filter(|p| self.exchange.is_silent(now, p, heartbeat_ms) && !cx.wired.has_link_to(p));
+            peers.filter(|p| self.exchange.is_silent(now, p, heartbeat_ms) && !cx.unicast.has_link_to(p));
         let rested = silent.map(|peer| (self.exchange.asked.get(&peer).map_or(0, |pause| pause.until), peer));
         if let Some((_, peer)) = rested.filter(|(until, _)| *until <= now).min() {
             self.ask_which(cx.core, cx.replica, peer);
@@ -263,8 +263,8 @@ impl RadioLink {
 
     /// Sends the audience and the keys of one of the two, the audience first: the keys count under it.
     fn supply_keys(&mut self, parts: NodeParts<'_>, to: PeerId, owner: PeerId) {
-        let NodeParts { core, replica, wired } = parts;
-        if wired.has_link_to(&to) {
+        let NodeParts { core, replica, unicast } = parts;
+        if unicast.has_link_to(&to) {
             return;
         }
         let mut messages = Vec::new();

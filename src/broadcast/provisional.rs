@@ -70,7 +70,7 @@ impl RadioLink {
         &mut self,
         core: &Core,
         replica: &mut Replica,
-        wired: &Unicast,
+        unicast: &Unicast,
         id: &LayerId,
     ) -> bool {
         let me = core.me;
@@ -81,7 +81,7 @@ impl RadioLink {
         }
         let listeners = self.engine.listeners(&me, core.now());
         // A peer with a wired link has the signed state from there, and its heartbeats by radio show it.
-        let by_link = listeners.iter().any(|peer| wired.has_link_to(peer));
+        let by_link = listeners.iter().any(|peer| unicast.has_link_to(peer));
         let all_have = listeners.iter().all(|peer| self.engine.should_have(&me, &id.hash(), peer));
         let signed = self.engine.state(&me, &id.hash());
         let fits = (1..=LISTENERS_MAX).contains(&listeners.len()) && all_have && !by_link;

@@ -154,14 +154,14 @@ impl RadioLink {
         &mut self,
         core: &Core,
         replica: &mut Replica,
-        wired: &Unicast,
+        unicast: &Unicast,
         id: &LayerId,
         from: Option<PeerId>,
     ) {
         let Some(signed) = replica.layer(id).map(|layer| layer.signed.clone()) else { return };
         let sealed = self.spec.mode != Mode::SignedClear;
         if !goes_on_air(replica.federation(), &signed, sealed)
-            || self.defers_signature(core, replica, wired, id)
+            || self.defers_signature(core, replica, unicast, id)
         {
             return;
         }

@@ -44,20 +44,20 @@ fn radio() -> RadioSpec {
 /// A side with one radio.
 struct OnAir {
     side: TestSide,
-    wired: Unicast,
+    unicast: Unicast,
     broadcast: Broadcast,
 }
 
 impl OnAir {
     fn of(mut side: TestSide) -> Self {
-        let wired = Unicast::new(&mut side.core);
+        let unicast = Unicast::new(&mut side.core);
         let mut broadcast = Broadcast::new([7; 16]);
         broadcast.radio_up(&mut side.core, RADIO, radio());
-        OnAir { side, wired, broadcast }
+        OnAir { side, unicast, broadcast }
     }
 
     fn drive(&mut self) {
-        self.broadcast.drive(&mut self.side.core, &mut self.side.replica, &mut self.wired);
+        self.broadcast.drive(&mut self.side.core, &mut self.side.replica, &mut self.unicast);
     }
 
     /// Signs the key that a change of the audience needs. Returns its epoch.
@@ -66,7 +66,7 @@ impl OnAir {
         let value = self.broadcast.key_renewal(core, replica, before).expect("there is a reader");
         let document = core.own_document(DocumentName::KEYS);
         let stored = authoring.commit_snapshot(core, replica, &document, value).unwrap();
-        self.broadcast.stored(core, replica, &self.wired, &stored.id, None);
+        self.broadcast.stored(core, replica, &self.unicast, &stored.id, None);
         self.broadcast.audience_key(core, replica, &core.me).unwrap().epoch
     }
 
@@ -254,10 +254,10 @@ fn a_withheld_layer_is_not_offered_and_does_not_go_out() {
     let shown = State { root_prefix: [held.root_prefix[0] ^ 1, 0, 0, 0], ..held };
     assert!(side.replica.withhold(&side.core, &id, vec![shown]));
     assert!(!on_air(side).contains_key(&id.hash()));
-    let OnAir { side, wired, broadcast } = &mut station;
-    broadcast.stored(&side.core, &mut side.replica, wired, &id, None);
+    let OnAir { side, unicast, broadcast } = &mut station;
+    broadcast.stored(&side.core, &mut side.replica, unicast, &id, None);
     broadcast.rights_changed();
-    broadcast.drive(&mut side.core, &mut side.replica, wired);
+    broadcast.drive(&mut side.core, &mut side.replica, unicast);
     let engine = &broadcast.radios[&RADIO].engine;
     assert_eq!(engine.state(&side.me(), &id.hash()), None, "the engine has nothing to offer");
 }
@@ -279,23 +279,23 @@ fn a_reader_with_a_wired_link_is_sent_no_keys_by_radio() {
     let (mut station, reader, _) = owner();
     station.drive();
     let heartbeat = Heartbeat { next_by_s: 60, fingerprint: 0, others: Vec::new() };
-    station.wired.put_link(LinkId(1), reader.me(), link_caps(Medium::Lan));
+    station.unicast.put_link(LinkId(1), reader.me(), link_caps(Medium::Lan));
     let compare = |station: &mut OnAir| {
-        let OnAir { side, wired, broadcast } = station;
-        let parts = NodeParts { core: &side.core, replica: &side.replica, wired };
+        let OnAir { side, unicast, broadcast } = station;
+        let parts = NodeParts { core: &side.core, replica: &side.replica, unicast };
         broadcast.compare_keys(parts, RADIO, reader.me(), &heartbeat);
         broadcast.radios[&RADIO].exchange.waits()
     };
     assert!(!compare(&mut station));
-    station.wired.remove_link(LinkId(1));
+    station.unicast.remove_link(LinkId(1));
     assert!(compare(&mut station), "it does not name the present key");
 }
 
 #[test]
 fn bytes_that_are_no_pair_message_are_malformed() {
     let (mut station, reader, _) = owner();
-    let OnAir { side, wired, broadcast } = &mut station;
-    let parts = NodeParts { core: &side.core, replica: &side.replica, wired };
+    let OnAir { side, unicast, broadcast } = &mut station;
+    let parts = NodeParts { core: &side.core, replica: &side.replica, unicast };
     for bytes in [&[][..], &[9, 1], &[1, 0xff], &[0, 1]] {
         let received = broadcast.pair_message_received(parts, RADIO, reader.me(), bytes);
         assert!(matches!(received, PairReceived::Malformed), "{bytes:?}");

@@ -371,7 +371,7 @@ impl RadioLink {
     /// A state whose signature was deferred goes out signed after all, on every radio.
     fn sign_now(&mut self, cx: &mut RadioContext<'_>, id: &LayerId) {
         self.sign_next();
-        self.stored(cx.core, cx.replica, cx.wired, id, None);
+        self.stored(cx.core, cx.replica, cx.unicast, id, None);
         cx.shared.news.push(super::RadioNews::Stored(id.clone()));
     }
 
@@ -419,9 +419,9 @@ impl RadioLink {
         let request = Request { bytes: 128, class, confidential, deadline_ms: None };
         let mut here = Vec::new();
         for peer in targets {
-            let mut candidates = cx.wired.candidates(&peer);
+            let mut candidates = cx.unicast.candidates(&peer);
             candidates.push(Candidate { link, caps: caps.clone() });
-            let decision = cx.wired.router_mut().route(request, &candidates);
+            let decision = cx.unicast.router_mut().route(request, &candidates);
             match decision.chosen {
                 Some(chosen) if chosen == link => here.push(peer),
                 Some(_) => {

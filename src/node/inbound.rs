@@ -27,7 +27,7 @@ impl Node {
             self.core.gate.output(Output::Close { link });
             return;
         }
-        let is_first = self.wired.put_link(link, peer, caps);
+        let is_first = self.unicast.put_link(link, peer, caps);
         self.replica.note_presence(&peer, self.core.reference_ms());
         let record = self.replica.federation().peer(&peer);
         if record.is_some_and(|record| matches!(record.joined, Joined::Waiting { .. })) {
@@ -35,21 +35,21 @@ impl Node {
             let waiters = self.membership.agreed(&mut self.core, &mut self.replica, &peer, None);
             self.answer_joined(&peer, waiters);
         }
-        if let Some(up) = self.wired.link(link) {
+        if let Some(up) = self.unicast.link(link) {
             Unicast::link_event(&mut self.core, up, true);
         }
         if is_first {
-            self.broadcast.sign_deferred_states(&self.core, &mut self.replica, &self.wired);
-            self.wired.peer_up(&self.core, &self.replica, peer);
+            self.broadcast.sign_deferred_states(&self.core, &mut self.replica, &self.unicast);
+            self.unicast.peer_up(&self.core, &self.replica, peer);
         }
     }
 
     pub(super) fn link_down(&mut self, link: LinkId) {
-        let Some((down, is_last)) = self.wired.remove_link(link) else { return };
+        let Some((down, is_last)) = self.unicast.remove_link(link) else { return };
         Unicast::link_event(&mut self.core, &down, false);
         if is_last {
             self.core.clock.disconnected(&down.peer);
-            self.wired.peer_down(&self.core, down.peer);
+            self.unicast.peer_down(&self.core, down.peer);
             self.replica.disconnected(&down.peer);
         }
     }
@@ -57,7 +57,7 @@ impl Node {
     // ---- messages ----------------------------------------------------------------------------------------
 
     pub(super) fn received(&mut self, link: LinkId, bytes: &[u8]) {
-        let Some(up) = self.wired.link(link) else { return };
+        let Some(up) = self.unicast.link(link) else { return };
         let (peer, medium) = (up.peer, up.caps.medium);
         self.core.metrics.received_from(peer, medium, bytes.len());
         self.replica.note_presence(&peer, self.core.reference_ms());
@@ -74,11 +74,11 @@ impl Node {
             Message::Whole(envelope) => self.arrived(origin, Arriving::Whole(*envelope)),
             Message::TreeAsk(id, nodes) => {
                 let answer = self.replica.answer_transfer(&peer, &id, |map| answer_tree(id, map, &nodes));
-                self.wired.answer(&mut self.core, peer, answer);
+                self.unicast.answer(&mut self.core, peer, answer);
             }
             Message::PartsAsk(id, buckets) => {
                 let answer = self.replica.answer_transfer(&peer, &id, |map| answer_parts(id, map, &buckets));
-                self.wired.answer(&mut self.core, peer, answer);
+                self.unicast.answer(&mut self.core, peer, answer);
             }
             Message::Tree(id, nodes) => {
                 if let Some(layer) = self.replica.take_nodes(&mut self.core, peer, &id, nodes) {
@@ -92,16 +92,16 @@ impl Node {
             }
             Message::Heartbeat { clock, .. } => {
                 if let Some(clock) = clock {
-                    if self.wired.boot_received(&self.core, peer, clock) {
+                    if self.unicast.boot_received(&self.core, peer, clock) {
                         let message = crate::report::two_machines(&self.replica.name_of(&self.core, &peer));
                         self.core.event(Event::Alarm { message });
                     }
                     self.core.clock.clock_received(peer, clock);
                 }
-                self.wired.received(&self.core, peer, message);
+                self.unicast.received(&self.core, peer, message);
             }
             Message::Ask(_) | Message::Frontier { .. } | Message::Want(_) | Message::Refused(_) => {
-                self.wired.received(&self.core, peer, message);
+                self.unicast.received(&self.core, peer, message);
             }
         }
     }
@@ -119,7 +119,7 @@ impl Node {
             }
             ApplyOutcome::Refused(signed, refusal) => self.refused(&origin, &signed, refusal),
             ApplyOutcome::BaseMissing => match origin {
-                Origin::Link { peer } => self.wired.base_missing(&self.core, peer),
+                Origin::Link { peer } => self.unicast.base_missing(&self.core, peer),
                 Origin::Radio { link, channel, .. } => self.broadcast.base_missing(&self.core, link, channel),
             },
             ApplyOutcome::Recovered(recovered) => self.recovered(&origin, recovered),
@@ -143,7 +143,7 @@ impl Node {
                 if matches!(refusal, Refusal::OwnerNotTrusted | Refusal::NotAWriter) {
                     self.broadcast.declined_everywhere(&self.core, signed);
                 }
-                self.wired.refused(&self.core, peer, signed, refusal);
+                self.unicast.refused(&self.core, peer, signed, refusal);
             }
         }
     }
@@ -169,7 +169,7 @@ impl Node {
             None => {
                 let (peer, class, held) = (origin.peer(), Class::Document, Some(state));
                 let request = SupplyRequest { peer, class, id, held };
-                self.wired.supply(&mut self.core, &mut self.replica, &request);
+                self.unicast.supply(&mut self.core, &mut self.replica, &request);
             }
         }
     }
@@ -240,7 +240,7 @@ impl Node {
     }
 
     pub(super) fn close_links(&mut self, peer: &PeerId) {
-        for link in self.wired.links_to(peer) {
+        for link in self.unicast.links_to(peer) {
             self.link_down(link);
             self.core.gate.output(Output::Close { link });
         }

@@ -56,7 +56,7 @@ pub struct Node {
     replica: Replica,
     membership: Membership,
     authoring: Authoring,
-    wired: Unicast,
+    unicast: Unicast,
     broadcast: Broadcast,
 }
 
@@ -74,14 +74,14 @@ impl Node {
     ) -> Result<Node, OpenError> {
         let mut core = Core::new(store, keypair, settings, now, &seed);
         let loaded = core.gate.load()?;
-        let wired = Unicast::new(&mut core);
+        let unicast = Unicast::new(&mut core);
         let this_run = core.random.bytes();
         let broadcast = Broadcast::new(core.settings.machine_boot.unwrap_or(this_run));
         let mut node = Node {
             replica: Replica::new(core.me, now.mono()),
             membership: Membership::default(),
             authoring: Authoring::default(),
-            wired,
+            unicast,
             broadcast,
             core,
         };
@@ -126,7 +126,7 @@ impl Node {
             Input::Command { request, command } => self.command(request, command),
         }
         self.timers();
-        self.wired.drain(&mut self.core, &mut self.replica);
+        self.unicast.drain(&mut self.core, &mut self.replica);
     }
 
     /// The next thing to do. The first call after an input signs what was written, makes everything durable in one commit, and
@@ -134,8 +134,8 @@ impl Node {
     pub fn poll_output(&mut self) -> Option<Output> {
         if self.core.gate.is_drained() && !self.core.gate.memory_is_ahead() {
             self.settle();
-            self.wired.drain(&mut self.core, &mut self.replica);
-            self.broadcast.drive(&mut self.core, &mut self.replica, &mut self.wired);
+            self.unicast.drain(&mut self.core, &mut self.replica);
+            self.broadcast.drive(&mut self.core, &mut self.replica, &mut self.unicast);
             self.commit();
         }
         self.core.gate.pop()
@@ -169,10 +169,10 @@ impl Node {
     fn handle_while_frozen(&mut self, input: Input) {
         match input {
             Input::LinkUp { link, peer, caps } => {
-                self.wired.put_link(link, peer, caps);
+                self.unicast.put_link(link, peer, caps);
             }
             Input::LinkDown { link } => {
-                self.wired.remove_link(link);
+                self.unicast.remove_link(link);
             }
             Input::Command { request, .. } => self.core.gate.reply_refused(request),
             Input::JoinRequest { request, .. } => {
@@ -189,7 +189,7 @@ impl Node {
     /// Makes the writes durable and lets the outputs behind them go. If the disk refuses, everything since the last commit is
     /// undone: local requests get the reason, and peers offer their layers again.
     fn commit(&mut self) {
-        self.wired.end_turn();
+        self.unicast.end_turn();
         let Err(undone) = self.core.gate.commit(self.core.now()) else { return };
         for link in undone.idle_radios {
             self.broadcast.radio_ready(&mut self.core, link);
@@ -204,18 +204,18 @@ impl Node {
     /// Opens the store's file again and takes the memory from it. Until that works, requests are refused.
     fn reload(&mut self) {
         let loaded = self.core.gate.load_again().map_err(OpenError::from);
-        let links = self.wired.take_links();
+        let links = self.unicast.take_links();
         match loaded.and_then(|loaded| self.load(loaded)) {
             Ok(()) => {
                 self.core.gate.loaded();
                 for (id, link) in links {
                     self.link_up(id, link.peer, link.caps);
                 }
-                self.wired.drain(&mut self.core, &mut self.replica);
+                self.unicast.drain(&mut self.core, &mut self.replica);
             }
             Err(error) => {
                 tracing::error!(%error, "the store's file was not opened again");
-                self.wired.restore_links(links);
+                self.unicast.restore_links(links);
                 self.core.gate.retry_later(self.core.now());
             }
         }
@@ -227,7 +227,7 @@ impl Node {
         let (outgoing, incoming) = (loaded.outgoing, loaded.incoming);
         self.membership.load(&self.core, outgoing, incoming, self.replica.federation());
         self.broadcast.load(&loaded.meta);
-        self.wired.load(&mut self.core, &self.replica);
+        self.unicast.load(&mut self.core, &self.replica);
         Ok(())
     }
 }

@@ -93,7 +93,7 @@ impl Node {
     /// A heartbeat in its sender's own channel. Returns whether it decodes.
     fn heartbeat_received(&mut self, link: LinkId, from: PeerId, bytes: &[u8]) -> bool {
         let Ok(heartbeat) = Heartbeat::decode(bytes) else { return false };
-        let parts = NodeParts { core: &self.core, replica: &self.replica, wired: &self.wired };
+        let parts = NodeParts { core: &self.core, replica: &self.replica, unicast: &self.unicast };
         self.broadcast.compare_keys(parts, link, from, &heartbeat);
         self.broadcast.keys_named(from, &heartbeat);
         self.broadcast.input(&self.core, link, Input::Heartbeat { from, heartbeat });
@@ -109,7 +109,7 @@ impl Node {
 
     /// A message on a pairwise channel: as from a link to that peer.
     fn pair_message_received(&mut self, link: LinkId, from: PeerId, bytes: &[u8]) {
-        let parts = NodeParts { core: &self.core, replica: &self.replica, wired: &self.wired };
+        let parts = NodeParts { core: &self.core, replica: &self.replica, unicast: &self.unicast };
         let envelope = match self.broadcast.pair_message_received(parts, link, from, bytes) {
             PairReceived::Nothing => return,
             PairReceived::Malformed => return self.core.metrics.reject(InputRejection::BadMessage),
@@ -117,7 +117,7 @@ impl Node {
         };
         let signed = envelope.signed.clone();
         self.arrived(Origin::Link { peer: from }, Arriving::Whole(envelope));
-        let parts = NodeParts { core: &self.core, replica: &self.replica, wired: &self.wired };
+        let parts = NodeParts { core: &self.core, replica: &self.replica, unicast: &self.unicast };
         self.broadcast.pair_message_applied(parts, link, from, &signed);
     }
 

@@ -110,7 +110,7 @@ impl Node {
 
     /// A layer has a new state. `origin` is where the message came from that led to it, `sender` the peer that has this state.
     pub(super) fn stored(&mut self, stored: &Stored, origin: Option<&Origin>, sender: Option<PeerId>) {
-        self.wired.stored(&self.core, &self.replica, stored, sender);
+        self.unicast.stored(&self.core, &self.replica, stored, sender);
         self.broadcast.drop_provisional(&stored.id);
         self.stored_on_air(&stored.id, origin);
         if stored.reads_differently {
@@ -129,7 +129,7 @@ impl Node {
             Some(Origin::Radio { link, peer, .. }) => Some((*link, *peer)),
             Some(Origin::Link { .. }) | None => None,
         };
-        self.broadcast.stored(&self.core, &mut self.replica, &self.wired, id, from);
+        self.broadcast.stored(&self.core, &mut self.replica, &self.unicast, id, from);
     }
 
     /// Informs watchers that documents read differently, though no author wrote.
@@ -150,7 +150,7 @@ impl Node {
     /// has become a writer, and what each connected peer may see.
     fn renew_rights(&mut self) {
         self.renew_audience();
-        self.wired.rights_changed(&self.core);
+        self.unicast.rights_changed(&self.core);
         let changed = self.replica.renew_writers(self.core.reference_ms());
         self.changed_by_time(changed);
         for document in self.replica.unsigned_where_writer() {
@@ -161,7 +161,7 @@ impl Node {
             }
         }
         self.broadcast.rights_changed();
-        self.wired.renew_frontiers(&self.core, &self.replica);
+        self.unicast.renew_frontiers(&self.core, &self.replica);
     }
 
     /// The own audience document follows the list of peers, and the audience key follows the audience.
@@ -204,7 +204,7 @@ impl Node {
         }
         let id = self.core.own_layer(document);
         let (layer, held) = (id.hash(), self.replica.state(&id));
-        let by_link = self.wired.newest_known(&layer) > held;
+        let by_link = self.unicast.newest_known(&layer) > held;
         let by_radio = self.broadcast.newer_own_wait(&document.owner, &layer, held);
         let wait = by_radio.into_iter().chain(by_link.then_some(OWN_STATE_WAIT)).max();
         wait.is_some_and(|wait| self.replica.recovery_mut().awaits(self.core.now(), layer, wait))

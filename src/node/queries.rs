@@ -11,7 +11,7 @@ impl Node {
             core: &self.core,
             replica: &self.replica,
             membership: &self.membership,
-            wired: &self.wired,
+            unicast: &self.unicast,
             broadcast: &self.broadcast,
         }
     }

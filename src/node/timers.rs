@@ -11,7 +11,7 @@ const LOOK_AFTER_MS: u64 = 60_000;
 
 impl Node {
     pub(super) fn timers(&mut self) {
-        self.wired.timeout(&self.core);
+        self.unicast.timeout(&self.core);
         self.repeat_join_calls();
         self.membership.watch_open(&mut self.core);
         self.follow_clock_back();
@@ -35,7 +35,7 @@ impl Node {
             now + wait.max(1)
         });
         let times = [
-            self.wired.poll_timeout().map(Mono::ms),
+            self.unicast.poll_timeout().map(Mono::ms),
             self.replica.transfer_timeout().map(Mono::ms),
             self.membership.next_timer().map(Mono::ms),
             release,

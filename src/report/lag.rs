@@ -15,7 +15,7 @@ use crate::sync::broadcast::SyncStatus;
 impl<'a> NodeReport<'a> {
     /// The media of a peer's links, radios last.
     pub(super) fn media_to(&self, peer: &PeerId) -> Vec<String> {
-        let links = self.wired.links().filter(|(_, link)| link.peer == *peer);
+        let links = self.unicast.links().filter(|(_, link)| link.peer == *peer);
         let mut media: Vec<String> = links.map(|(_, link)| link.caps.medium.to_string()).collect();
         media.extend(self.lag_by_radio(peer).map(|_| Medium::Mesh.to_string()));
         media
@@ -25,7 +25,7 @@ impl<'a> NodeReport<'a> {
     pub(super) fn lag_of(&self, peer: &Peer) -> StepView {
         let waits = matches!(peer.joined, Joined::Waiting { .. });
         let mut view = match self.lag_by_radio(&peer.id) {
-            _ if self.wired.has_link_to(&peer.id) => self.lag_by_link(&peer.id),
+            _ if self.unicast.has_link_to(&peer.id) => self.lag_by_link(&peer.id),
             Some((radio, status)) => self.radio_lag_view(&peer.id, radio, status),
             None => StepView { state: "not connected", ..StepView::default() },
         };
@@ -39,7 +39,7 @@ impl<'a> NodeReport<'a> {
     }
 
     fn lag_by_link(&self, peer: &PeerId) -> StepView {
-        let lag = self.wired.lag(peer).unwrap_or_default();
+        let lag = self.unicast.lag(peer).unwrap_or_default();
         let in_step = lag.confirmed && lag.we_lack == 0 && lag.they_lack == 0;
         let known = |count: usize| lag.known.then_some(count);
         StepView {

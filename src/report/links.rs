@@ -32,7 +32,7 @@ impl NodeReport<'_> {
 
     /// Links to one peer each.
     fn link_rows(&self) -> Vec<LinkView> {
-        let rows = self.wired.links().filter_map(|(id, link)| {
+        let rows = self.unicast.links().filter_map(|(id, link)| {
             let peer = self.replica.federation().peer(&link.peer)?;
             let mut radios = self.broadcast.radios().map(|(_, radio)| radio);
             let decision = radios.find_map(|radio| radio.decision(&link.peer));
@@ -99,7 +99,7 @@ impl NodeReport<'_> {
     }
 
     fn why_listener(&self, link: LinkId, radio: &RadioLink, peer: &Peer, there: bool) -> String {
-        let has_link = self.wired.has_link_to(&peer.id);
+        let has_link = self.unicast.has_link_to(&peer.id);
         match radio.decision(&peer.id) {
             _ if !peer.is_member() => UNTRUSTED.to_owned(),
             _ if !radio.is_up() => "not used: the radio is down".to_owned(),

@@ -31,7 +31,7 @@ pub struct NodeReport<'a> {
     /// Invites and calls to inviters.
     pub membership: &'a Membership,
     /// Links to one peer each.
-    pub wired: &'a Unicast,
+    pub unicast: &'a Unicast,
     /// The radios of the node.
     pub broadcast: &'a Broadcast,
 }

@@ -48,7 +48,7 @@ impl NodeReport<'_> {
             last_seen: last_state.as_ref().map(|state| state.timestamp.clone()),
             last_state,
             heard_at: peer.heard_at_ms.map(rfc3339),
-            connected: self.wired.has_link_to(&peer.id) || self.lag_by_radio(&peer.id).is_some(),
+            connected: self.unicast.has_link_to(&peer.id) || self.lag_by_radio(&peer.id).is_some(),
             joined: match peer.joined {
                 Joined::Agreed => "agreed",
                 Joined::Waiting { .. } => "waiting",
@@ -96,7 +96,12 @@ impl NodeReport<'_> {
                 messages_received: traffic.messages_received,
                 bytes_received: traffic.bytes_received,
             },
-            router: self.wired.router().counters().map(|(counter, count)| (counter.label(), count)).collect(),
+            router: self
+                .unicast
+                .router()
+                .counters()
+                .map(|(counter, count)| (counter.label(), count))
+                .collect(),
             addresses: Vec::new(),
             alarms: self.alarms(source),
             forks,
@@ -114,7 +119,7 @@ impl NodeReport<'_> {
         alarms.extend(
             failures.map(|(peer, why)| format!("{} has not answered yet: {why}", self.name_of(peer))),
         );
-        alarms.extend(self.wired.run_twice(self.core).map(|peer| two_machines(&self.name_of(peer))));
+        alarms.extend(self.unicast.run_twice(self.core).map(|peer| two_machines(&self.name_of(peer))));
         if source == TimeSource::Median {
             alarms.push(
                 "this machine's clock differs from its peers' by more than 10 minutes: set it".to_owned(),

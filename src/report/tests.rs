@@ -11,14 +11,14 @@ use crate::io::CommandError;
 
 struct Parts {
     membership: Membership,
-    wired: Unicast,
+    unicast: Unicast,
     broadcast: Broadcast,
 }
 
 impl Parts {
     fn of(side: &mut TestSide) -> Self {
-        let wired = Unicast::new(&mut side.core);
-        Parts { membership: Membership::default(), wired, broadcast: Broadcast::new([0; 16]) }
+        let unicast = Unicast::new(&mut side.core);
+        Parts { membership: Membership::default(), unicast, broadcast: Broadcast::new([0; 16]) }
     }
 
     fn report<'a>(&'a self, side: &'a TestSide) -> NodeReport<'a> {
@@ -26,7 +26,7 @@ impl Parts {
             core: &side.core,
             replica: &side.replica,
             membership: &self.membership,
-            wired: &self.wired,
+            unicast: &self.unicast,
             broadcast: &self.broadcast,
         }
     }
