@@ -75,7 +75,7 @@ impl Simulation {
         match &input {
             Input::Received { bytes, .. } => self.record("received", seat, bytes),
             Input::Timeout => self.record("timeout", seat, &[]),
-            other => self.record("input", seat, format!("{other:?}").as_bytes()),
+            _ => self.record("input", seat, &[]),
         }
         let now = self.now(seat);
         let node = self.machine_mut(seat).node.as_mut().expect("only a running machine is given inputs");
@@ -139,7 +139,7 @@ impl Simulation {
             Output::JoinAnswer { request, bytes } => self.join_answer(seat, request, bytes),
             Output::DialJoin { inviter, bytes, .. } => self.dial_join(seat, inviter, bytes),
             Output::Reply { request, result } => {
-                self.record("reply", seat, format!("{result:?}").as_bytes());
+                self.record("reply", seat, &[]);
                 self.machine_mut(seat).replies.insert(request, result);
             }
             Output::Event(event) => self.event(seat, event),
@@ -147,7 +147,7 @@ impl Simulation {
     }
 
     pub(super) fn event(&mut self, seat: Seat, event: Event) {
-        self.record("event", seat, format!("{event:?}").as_bytes());
+        self.record("event", seat, &[]);
         match event {
             Event::PeersChanged => self.dial_all(seat),
             Event::JoiningChanged { open } => self.machine_mut(seat).joining = open,

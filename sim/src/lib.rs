@@ -191,8 +191,8 @@ impl Simulation {
         &self.wrongs
     }
 
-    /// A digest of everything that happened so far, in order: equal for equal seeds. Inputs count as their `Debug` text, so
-    /// a type or a text that is named otherwise changes it.
+    /// A digest of all messages and frames, and of when each input, reply and event happened: equal for equal seeds, and
+    /// the same after a change that renames or moves code only.
     pub fn digest(&self) -> String {
         self.digest.finalize().to_hex().chars().take(16).collect()
     }

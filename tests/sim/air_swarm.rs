@@ -123,7 +123,11 @@ fn one(seed: u64) -> Result<SeedOutcome, String> {
     let frames = field.air.all_stats().map(|(_, stats)| stats.sent_frames).sum();
     let mut digest = blake3::Hasher::new();
     for frame in field.air.log() {
-        digest.update(format!("{frame:?}").as_bytes());
+        digest.update(&frame.radio.0.to_le_bytes());
+        digest.update(&frame.frequency_hz.to_le_bytes());
+        digest.update(&frame.start_us.to_le_bytes());
+        digest.update(&frame.end_us.to_le_bytes());
+        digest.update(&frame.frame);
     }
     let digest = digest.finalize().to_hex().chars().take(16).collect();
     Ok(SeedOutcome { frames, hours: (field.now_ms() - began) as f64 / HOUR as f64, digest })
