@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::clock::Now;
 
-/// The time now. Where [`machine_boot`] is known, monotonic time continues from one run to the next, even if the wall clock
+/// The time now. Where `machine_boot` is known, monotonic time continues from one run to the next, even if the wall clock
 /// is set in between.
 #[allow(clippy::disallowed_methods)]
 pub fn now() -> Now {

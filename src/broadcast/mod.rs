@@ -1,9 +1,9 @@
 //! Radios: one frame at a time, chosen when the device can take it. The station seals, fragments and counts airtime; the
 //! broadcast engine knows what is due; here the two meet the replica.
 //!
-//! [`Broadcast`] owns one [`RadioLink`] per radio, and what all radios share ([`SharedRadioState`]): audience keys, pairwise channels,
+//! [`Broadcast`] owns one [`RadioLink`] per radio, and what all radios share (`SharedRadioState`): audience keys, pairwise channels,
 //! the parts of split commits, provisional states. A method of `RadioLink` holds the radio and gets everything else in a
-//! [`RadioContext`]; what it means for the other radios it leaves in `SharedRadioState::news`, which `Broadcast` hands out.
+//! `RadioContext`; what it means for the other radios it leaves in `SharedRadioState::news`, which `Broadcast` hands out.
 //!
 //! Invariants: a record that a frame depends on is written in the same commit, before the frame; a layer goes out only on a
 //! radio whose listeners may have it (`audience`); an unsigned state is never relayed and never a base.

@@ -118,7 +118,7 @@ impl Gate {
     /// Makes the pending writes durable and releases the outputs behind them.
     ///
     /// # Errors
-    /// [`Undone`] if the disk refuses: the writes are dropped, local requests get the reason as their reply, links that
+    /// `Undone` if the disk refuses: the writes are dropped, local requests get the reason as their reply, links that
     /// had to close still close, and the memory counts as ahead of the disk until [`loaded`](Self::loaded).
     pub fn commit(&mut self, now: Mono) -> Result<(), Undone> {
         if !self.writes.is_empty() {

@@ -102,7 +102,7 @@ pub enum LinkEvent {
         /// The message as the peer sent it.
         bytes: Vec<u8>,
     },
-    /// After a [`SendError::Full`] the queue has fallen below half: sending may go on.
+    /// After a [`SendError::Full`](crate::SendError::Full) the queue has fallen below half: sending may go on.
     Drained {
         /// The link that takes messages again.
         link: LinkId,

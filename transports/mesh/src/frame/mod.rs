@@ -9,7 +9,7 @@
 //! ```
 //! AES-128-CCM (RFC 3610) with a tag of 8 bytes; the header is its associated data, the nonce is the full 32-bit
 //! counter, of which the header carries the low half. Who may open is who may read: the key is one for each audience,
-//! sender and boot epoch ([`keys`](crate::frame::keys)). [`announcement`] announces a boot epoch; [`track`] and [`window`] record
+//! sender and boot epoch ([`keys`]). [`announcement`] announces a boot epoch; [`track`] and [`window`] record
 //! which counters were seen. In clear mode a frame is the same header and the payload, and no tag.
 //!
 //! A frame under an audience key proves that some member sent it, no more.

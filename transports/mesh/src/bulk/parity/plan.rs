@@ -11,7 +11,7 @@
 //! `Q` is the price of a question, in fragments: one. Its frame is short (a quarter of a full one), may be lost
 //! itself, and no one else speaks in the wait around it. In a message of several blocks one question serves them
 //! all, and each bears its part. Where *nothing* arrives no listener asks, and the sender above must notice by itself:
-//! that costs the whole again and [`UNHEARD`] more, so that short messages get parity early. At no loss the
+//! that costs the whole again and `UNHEARD` more, so that short messages get parity early. At no loss the
 //! answer is no parity.
 
 use super::BLOCK_FRAGMENTS_MAX;
