@@ -235,7 +235,7 @@ struct KeyHint {
     name: bool,
 }
 
-/// KeyHints already worked out: records repeat their keys.
+/// Key hints that are already computed: records repeat their keys.
 struct KeyHints<'a> {
     known: [(&'a str, KeyHint); 64],
 }

@@ -36,7 +36,7 @@ use crate::federation::{RadioUse, TrustLevel};
 use crate::layer::KeyPath;
 use error::{CliError, CliResult};
 
-/// Keeps the state of trusted nodes in step over radio mesh, LAN and Tor, with no server.
+/// Keeps the state of trusted nodes in step over LAN and radio mesh, with no server.
 #[derive(Debug, Parser)]
 #[command(name = "tombolo", version, disable_help_subcommand = true, after_help = AFTER)]
 struct Cli {

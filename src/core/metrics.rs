@@ -144,12 +144,12 @@ impl Metrics {
         self.rejections.iter().map(|(why, count)| (*why, *count))
     }
 
-    /// MessageTraffic since the start.
+    /// Traffic since the start.
     pub fn traffic(&self) -> MessageTraffic {
         self.traffic
     }
 
-    /// MessageTraffic of this day with one peer over one medium.
+    /// Traffic of this day with one peer over one medium.
     pub fn today(&self, peer: PeerId, medium: Medium) -> DayTraffic {
         self.today.get(&(peer, medium)).copied().unwrap_or_default()
     }

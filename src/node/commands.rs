@@ -7,7 +7,6 @@ use crate::federation::audience::CLASSES_MAX;
 use crate::federation::{Audience, DocumentPolicy, Peer, RadioUse, TrustLevel};
 use crate::io::{Admin, Command, CommandError, Reply, RequestId, Write, view};
 use crate::layer::DocumentName;
-use crate::limits::WAITING_WRITES_MAX;
 use crate::node::Node;
 
 impl Node {
@@ -35,16 +34,6 @@ impl Node {
             self.settle();
         }
         self.authoring.stage(&mut self.core, &mut self.replica, request, write).err().map(Err)
-    }
-
-    /// A write waits until the own newer state has come, or for a bounded time.
-    fn wait_for_own(&mut self, request: RequestId, write: Write) -> Option<Result<Reply, CommandError>> {
-        if self.replica.recovery_mut().wait(request, write) {
-            return None;
-        }
-        let what = "the number of writes that wait for this node's own newer state";
-        let remedy = "try again in a few seconds";
-        Some(Err(CommandError::Limit { what, limit: WAITING_WRITES_MAX, remedy }))
     }
 
     /// Does what waited for an own newer state.

@@ -19,6 +19,7 @@ mod on_air;
 mod outbound;
 mod queries;
 mod timers;
+mod waiting;
 
 use tombolo_transports::{Address, PeerId};
 

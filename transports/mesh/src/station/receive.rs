@@ -83,7 +83,7 @@ impl LossEstimate {
 impl Station {
     /// Takes a frame from the driver, whatever it is. A refusal is counted.
     ///
-    /// LastCallSign [`poll_received`](Self::poll_received) afterwards: the frame may have opened others that were held.
+    /// Call [`poll_received`](Self::poll_received) afterwards: the frame may have opened others that were held.
     pub fn receive(&mut self, now_ms: u64, frame: &[u8]) -> Reception {
         let reception = self.hear(now_ms, frame);
         if let Err(rejection) = reception.outcome {

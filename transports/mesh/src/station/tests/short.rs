@@ -128,7 +128,7 @@ fn a_band_that_hides_nothing_has_no_encrypted_station_and_one_with_call_signs_no
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
-    /// EpochAnnouncements in parts, fragments, NACKs, clear frames: nothing is shorter than the radio takes, at any frame size.
+    /// Epoch announcements in parts, fragments, NACKs, clear frames: nothing is shorter than the radio takes, at any frame size.
     #[test]
     fn nothing_shorter_than_the_radio_takes_ever_leaves(
         clear: bool, frame_bytes_max in 50..=255_usize, lengths in prop::collection::vec(1..1_500_usize, 1..5), lost in 2..9_usize,
