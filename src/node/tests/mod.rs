@@ -3,16 +3,13 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use tombolo_delta::Value;
-use tombolo_transports::Medium;
-
-use tombolo_transports::{LinkCaps, LinkId};
+use tombolo_transports::{LinkId, Medium};
 
 use super::*;
-use crate::clock::BUILD_DATE_MS;
-use crate::clock::Timestamp;
+use crate::clock::{BUILD_DATE_MS, Timestamp};
+use crate::core::side::link_caps;
 use crate::federation::{RadioUse, TrustLevel};
-use crate::layer::{DocumentId, DocumentName, LayerId};
-use crate::layer::{Kind, Sequence};
+use crate::layer::{DocumentId, DocumentName, Kind, LayerId, Sequence};
 use crate::merge::{KeyPath, map_of};
 use crate::random::Random;
 use crate::sync;
@@ -32,21 +29,6 @@ struct Wire {
     sent: Vec<(usize, Vec<u8>)>,
     mono_ms: u64,
     next: u64,
-}
-
-fn caps() -> LinkCaps {
-    LinkCaps {
-        medium: Medium::Memory,
-        message_bytes_max: 1 << 20,
-        rate_bps: None,
-        latency_ms: 1,
-        loss_permille: 0,
-        broadcast: false,
-        metered: false,
-        confidential: true,
-        airtime_us_per_byte: 0,
-        airtime_left_ms: None,
-    }
 }
 
 impl Wire {
@@ -74,8 +56,8 @@ impl Wire {
         self.links.insert((a, la), (b, lb));
         self.links.insert((b, lb), (a, la));
         let (pa, pb) = (self.nodes[a].peer_id(), self.nodes[b].peer_id());
-        self.queue.push_back((a, Input::LinkUp { link: la, peer: pb, caps: caps() }));
-        self.queue.push_back((b, Input::LinkUp { link: lb, peer: pa, caps: caps() }));
+        self.queue.push_back((a, Input::LinkUp { link: la, peer: pb, caps: link_caps(Medium::Memory) }));
+        self.queue.push_back((b, Input::LinkUp { link: lb, peer: pa, caps: link_caps(Medium::Memory) }));
         self.run();
     }
 
