@@ -4,7 +4,6 @@ use tombolo_transports::{Address, LinkCaps, LinkId, PeerId};
 
 use crate::core::InputRejection;
 use crate::federation::Refusal;
-use crate::federation::TrustLevel;
 use crate::federation::invite::token_hash;
 use crate::federation::join::{JoinAnswer, JoinRefusal, JoinRequest};
 use crate::federation::peer::Joined;
@@ -22,7 +21,7 @@ impl Node {
     // ---- links -------------------------------------------------------------------------------------------
 
     pub(super) fn link_up(&mut self, link: LinkId, peer: PeerId, caps: LinkCaps) {
-        if self.replica.federation().level(&peer) <= TrustLevel::Untrusted {
+        if !self.replica.federation().is_member(&peer) {
             self.core.metrics.reject(InputRejection::LinkOfNoPeer);
             self.core.gate.output(Output::Close { link });
             return;
@@ -150,10 +149,7 @@ impl Node {
 
     /// An own newer state was taken; what is to be signed above it is staged.
     fn recovered(&mut self, origin: &Origin, recovered: Recovered) {
-        let Recovered { stored, restage, was_withheld } = recovered;
-        if was_withheld {
-            self.stored_on_air(&stored.id, Some(origin));
-        }
+        let Recovered { stored, restage } = recovered;
         self.stored(&stored, Some(origin), None);
         self.authoring.staged_mut().restage(restage);
     }

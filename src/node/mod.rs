@@ -33,9 +33,9 @@ use crate::authoring::Authoring;
 use crate::broadcast::Broadcast;
 use crate::clock::Now;
 use crate::core::Core;
+use crate::federation::Peer;
 use crate::federation::join::{JoinAnswer, JoinRefusal};
 use crate::federation::peer::Joined;
-use crate::federation::{Peer, TrustLevel};
 use crate::identity::Keypair;
 use crate::membership::Membership;
 use crate::replica::Replica;
@@ -152,7 +152,7 @@ impl Node {
 
     /// The peers to accept and to dial, and their addresses: all but the untrusted.
     pub fn dialable_peers(&self) -> Vec<(PeerId, Vec<Address>)> {
-        let peers = self.replica.federation().peers().filter(|peer| peer.trust_level > TrustLevel::Untrusted);
+        let peers = self.replica.federation().members();
         // An inviter that has not agreed yet would refuse a call as its peer.
         let addresses = |peer: &Peer| match peer.joined {
             Joined::Agreed => peer.addresses.clone(),

@@ -5,7 +5,6 @@ use tombolo_transports::{LinkId, PeerId};
 use crate::broadcast::{Arrival, JoinQuestion, JoinReceived, NodeParts, PairReceived, RadioMessage, kinds};
 use crate::core::InputRejection;
 use crate::envelope::{decode_air, decode_update};
-use crate::federation::TrustLevel;
 use crate::federation::join::JoinRefusal;
 use crate::membership::Redeem;
 use crate::node::Node;
@@ -36,7 +35,7 @@ impl Node {
         if channel == self.core.me && !message.under_previous_key {
             self.broadcast.reader_has_key(&self.replica, from);
         }
-        if self.replica.federation().level(&from) <= TrustLevel::Untrusted {
+        if !self.replica.federation().is_member(&from) {
             return self.core.metrics.reject(InputRejection::FrameOfNoPeer);
         }
         self.replica.note_presence(&from, self.core.reference_ms());

@@ -120,8 +120,6 @@ pub struct Recovered {
     pub stored: Stored,
     /// What is to be signed above it.
     pub restage: Restage,
-    /// The layer was withheld from radios until now.
-    pub was_withheld: bool,
 }
 
 /// An own layer in a state that was passed without knowing it.

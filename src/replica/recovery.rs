@@ -22,7 +22,7 @@ use crate::limits::{
     OWN_STATE_TRUST, RECLAIM_WAIT, RECLAIM_WAIT_ON_AIR, RECLAIMED_KEPT_MAX, WAITING_WRITES_MAX,
 };
 use crate::merge::map_of;
-use crate::replica::{ApplyOutcome, Reclaimed, Recovered, Replaced, Replica};
+use crate::replica::{ApplyOutcome, Reclaimed, Recovered, Replaced, Replica, Stored};
 use crate::sync::frontier::State;
 use crate::time::{Millis, Mono};
 
@@ -255,17 +255,13 @@ impl Replica {
         let dropped = self.drop_if_other_kind(&id.document, layer.head().kind);
         tracing::warn!(document = id.document.name.as_str(), "recovered our own newer state from a peer");
         self.recovery.awaited.remove(&id.hash());
-        let was_withheld = self.recovery.release(&id);
+        self.recovery.release(&id);
         let (stored, restage) = match layer.head().kind {
             Kind::Map => self.recover_map(core, &id, layer),
             Kind::Snapshot => self.recover_snapshot(core, &id, layer),
         };
         self.rights_changed = true;
-        ApplyOutcome::Recovered(Recovered {
-            stored: crate::replica::Stored { dropped, ..stored },
-            restage,
-            was_withheld,
-        })
+        ApplyOutcome::Recovered(Recovered { stored: Stored { dropped, ..stored }, restage })
     }
 
     fn recover_map(
