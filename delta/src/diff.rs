@@ -23,9 +23,9 @@ pub fn diff(base: &Value, target: &Value, context: &Context) -> Delta {
         }
     }
     if count(&delta.root) > REPLACE_FROM && count(&delta.root) * 2 > leaves(target) {
-        let anew = Delta { running: true, root: Edit::Set(target.clone()) };
-        if encode_below(base, &anew, context, encode(base, &delta, context).len()).is_some() {
-            return anew;
+        let whole = Delta { running: true, root: Edit::Set(target.clone()) };
+        if encode_below(base, &whole, context, encode(base, &delta, context).len()).is_some() {
+            return whole;
         }
     }
     delta

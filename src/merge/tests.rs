@@ -163,9 +163,9 @@ fn a_writer_who_is_listed_again_counts_once_he_has_signed_anew() {
     let tombstone = Entry { stamp: Timestamp::new(NOW - 1, 0), value: None, saw: None };
     document.put_layer(layer(0, 1, vec![(key("gone"), Some(tombstone))]), None, NOW);
     assert!(document.sweep(&author(0), 2, NOW).drop.is_empty());
-    let anew = layer_under(7, 1, 3, vec![(key("l"), entry(NOW, 1i64)), (key("m"), entry(NOW, 2i64))]);
+    let again = layer_under(7, 1, 3, vec![(key("l"), entry(NOW, 1i64)), (key("m"), entry(NOW, 2i64))]);
     // Only `m` is new in it, but nothing of it counted before.
-    assert!(document.put_layer(anew, Some(vec![key("k"), key("m")]), NOW));
+    assert!(document.put_layer(again, Some(vec![key("k"), key("m")]), NOW));
     assert_eq!(view(&document), serde_json::json!({"l": 1, "m": 2}));
     assert_eq!(document.sweep(&author(0), 2, NOW).drop, [key("gone")]);
 }

@@ -235,7 +235,7 @@ impl Recovery {
 
     fn stop_authoring(&mut self, core: &mut Core) -> ApplyOutcome {
         let why = "another machine signs with this node's key at this moment. Two nodes must not share one \
-                   identity: stop one of them, and `init` it anew in an empty folder";
+                   identity: stop one of them, and `init` it again in an empty folder";
         if self.stopped.is_none() {
             self.stopped = Some(why.to_owned());
             core.event(Event::Alarm { message: why.to_owned() });

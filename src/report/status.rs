@@ -136,6 +136,6 @@ impl NodeReport<'_> {
 pub(crate) fn two_machines(name: &str) -> String {
     format!(
         "two machines run with the key of {name}, and take each other's links: one of them has to be stopped, \
-         and made anew with `init` in an empty folder"
+         and made again with `init` in an empty folder"
     )
 }

@@ -71,7 +71,7 @@ pub enum JoinError {
         address: Address,
     },
     /// No address gave an answer.
-    #[error("nobody answered at {}", list(tried))]
+    #[error("no node answered at {}", list(tried))]
     NobodyAnswered {
         /// The addresses that were tried.
         tried: Vec<Address>,

@@ -280,7 +280,7 @@ impl MeshtasticRadio {
     /// A sentence for people; of those about the duty cycle the minutes count.
     fn notified(&mut self, now_ms: u64, id: u32, text: &str) {
         if !text.to_ascii_lowercase().contains("duty cycle") {
-            return tracing::info!(text, "the radio says");
+            return tracing::info!(text, "the radio reports");
         }
         let minutes = text.split(|c: char| !c.is_ascii_digit()).find_map(|digits| digits.parse::<u64>().ok());
         let Some(minutes) = minutes else { return };

@@ -203,7 +203,7 @@ pub enum SendRefusal {
     #[error("{QUEUE_FRAMES_MAX} frames are waiting")]
     Full,
     /// A handshake in clear mode would be obscured, and carries keys.
-    #[error("nobody joins over a link in clear mode")]
+    #[error("no peer can join over a radio in clear mode")]
     ClearMode,
     /// Longer than a frame.
     #[error("a frame of {bytes} bytes; the radio takes {bytes_max}")]

@@ -14,19 +14,19 @@ pub enum FrameRejection {
     #[error("longer than any frame")]
     TooLong,
     /// An audience of ours, and no known member of it.
-    #[error("from nobody known in that audience")]
+    #[error("from no known member of that audience")]
     UnknownSender,
     /// Its sender's boot epoch is not known; kept for a while, and asked for.
     #[error("its sender's boot epoch is not known yet")]
     UnknownEpoch,
     /// Its counter was taken before.
-    #[error("heard before")]
+    #[error("received before")]
     Replayed,
     /// Its counter is older than the window reaches.
-    #[error("too old to tell whether it was heard before")]
+    #[error("too old to know whether it was received before")]
     TooOld,
     /// Taken, but counters far ahead had come before it: a member forges in its sender's name, or it was held up for long.
-    #[error("others in its sender's name had come from far ahead")]
+    #[error("counters far ahead in its sender's name had come before")]
     LedAway,
     /// Its counter is no number: a signed one is needed first.
     #[error("too far from the counter that was expected")]
@@ -35,16 +35,16 @@ pub enum FrameRejection {
     #[error("the tag does not hold")]
     BadTag,
     /// Sealed as by us, and not by us: a member forges, or there is a copy of us.
-    #[error("sent in our name by somebody else")]
+    #[error("sent in this node's name by another sender")]
     InOurName,
     /// An announcement whose signature is of no member that we know in that audience.
-    #[error("an opening that its sender did not sign")]
+    #[error("an announcement that its sender did not sign")]
     BadSignature,
     /// An announcement of an epoch that is not the newest of its author.
     #[error("a boot epoch that is not its sender's newest")]
     OldEpoch,
     /// Of kind `Open`, and none.
-    #[error("no opening, part of one, or request")]
+    #[error("no announcement, part of one, or request")]
     Announcement,
     /// A call sign that is no text.
     #[error("no call sign")]
@@ -56,7 +56,7 @@ pub enum FrameRejection {
     #[error("a NACK that fits no message")]
     Nack,
     /// In clear mode: filled up with anything but the zero bytes that it announces, or longer than is filled up.
-    #[error("not filled up as frames are")]
+    #[error("not padded as frames are")]
     Padding,
     /// A kind that has no place in this mode.
     #[error("a kind that is not spoken in this mode")]
