@@ -1,11 +1,13 @@
 //! A member seals frames in another's name, with counters of its choice, where that one does not hear it.
 
 use super::*;
+use tombolo_mesh::station::FrameRejection;
 use tombolo_sim::rng::Rng;
 
-fn refused(field: &mut Field, at: usize, why: &str) -> u64 {
+fn refused(field: &mut Field, at: usize, why: FrameRejection) -> u64 {
     let Some(Ok(Reply::Status(status))) = field.ask(at, Query::Status) else { panic!("a status") };
-    status.rejections.iter().filter(|(name, _)| name.contains(why)).map(|(_, count)| *count).sum()
+    let why = why.to_string();
+    status.rejections.iter().filter(|(name, _)| name.contains(&why)).map(|(_, count)| *count).sum()
 }
 
 /// Three friends; what the third sends does not reach the first, whose name it uses.
@@ -45,7 +47,7 @@ fn what_an_author_signs_gets_through_whatever_a_member_forges_in_its_name() {
             set(&mut field, 0, "notes", &format!("k{n}"), n);
             in_step(&mut field, &[0, 1], "notes", &format!("k{n}"), 30 * MINUTE);
         }
-        assert!(refused(&mut field, 1, "from far ahead") > 0);
+        assert!(refused(&mut field, 1, FrameRejection::LedAway) > 0);
         // And the other way, once there is peace.
         set(&mut field, 1, "notes", "answer", "as ever");
         in_step(&mut field, &[0, 1, 2], "notes", "answer", 2 * HOUR);
