@@ -10,67 +10,19 @@
 mod scripted;
 
 use data_encoding::HEXUPPER;
+use scripted::client::{Controller, dial, echo, echoes};
 use scripted::control::client_pair;
 use scripted::door::Stream;
 use scripted::{
     Answer, Dial, Host, Login, Network, Place, ScriptedControl, ScriptedSocks, ScriptedTor, Treatment, onion,
 };
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A controller that asks one line at a time.
-struct Controller {
-    stream: Stream,
-    lines: BufReader<Box<dyn Read>>,
-}
-
-impl Controller {
-    fn to(at: &Place) -> Self {
-        let stream = at.connect().unwrap();
-        let reader: Box<dyn Read> = match stream.again() {
-            Stream::Tcp(stream) => Box::new(stream),
-            Stream::Unix(stream) => Box::new(stream),
-        };
-        Self { stream, lines: BufReader::new(reader) }
-    }
-
-    fn line(&mut self) -> Option<String> {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).ok().filter(|count| *count > 0)?;
-        Some(line.trim_end().to_owned())
-    }
-
-    /// The lines of the answer; the last is `EOF` where the connection ended.
-    fn ask(&mut self, command: &str) -> Vec<String> {
-        let mut out = &self.stream;
-        let _ = out.write_all(format!("{command}\r\n").as_bytes());
-        let mut lines = vec![];
-        loop {
-            let Some(line) = self.line() else {
-                lines.push("EOF".to_owned());
-                return lines;
-            };
-            let last = line.as_bytes().get(3) == Some(&b' ');
-            lines.push(line);
-            if last {
-                return lines;
-            }
-        }
-    }
-
-    fn logged_in(at: &Place, cookie: &Path) -> Self {
-        let mut controller = Self::to(at);
-        let cookie = HEXUPPER.encode(&std::fs::read(cookie).unwrap());
-        assert_eq!(controller.ask(&format!("AUTHENTICATE {cookie}")), ["250 OK"]);
-        controller
-    }
-}
 
 /// A folder that is gone when the test ends.
 struct Folder(PathBuf);
@@ -94,44 +46,6 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
-}
-
-/// A service that sends back what it receives.
-fn echo() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let at = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            std::thread::spawn(move || std::io::copy(&mut &stream, &mut &stream));
-        }
-    });
-    at
-}
-
-/// A stream by way of SOCKS, or the reply byte that refused it.
-fn dial(socks: &Place, user: &str, name: &str, port: u16) -> Result<Stream, u8> {
-    let stream = socks.connect().unwrap();
-    let mut io = &stream;
-    io.write_all(&[5, 1, 2]).unwrap();
-    let mut two = [0; 2];
-    io.read_exact(&mut two).map_err(|_| 0xFE)?;
-    assert_eq!(two, [5, 2]);
-    io.write_all(&[&[1, user.len() as u8], user.as_bytes(), &[1, b'x']].concat()).unwrap();
-    io.read_exact(&mut two).map_err(|_| 0xFE)?;
-    if two != [1, 0] {
-        return Err(0xFD);
-    }
-    let host = format!("{name}.onion");
-    io.write_all(&[&[5, 1, 0, 3, host.len() as u8], host.as_bytes(), &port.to_be_bytes()].concat()).unwrap();
-    let mut reply = [0; 10];
-    io.read_exact(&mut reply).map_err(|_| 0xFF)?;
-    if reply[1] == 0 { Ok(stream) } else { Err(reply[1]) }
-}
-
-fn echoes(stream: &Stream) -> bool {
-    let mut io = stream;
-    let mut back = [0; 5];
-    io.write_all(b"hello").is_ok() && io.read_exact(&mut back).is_ok() && &back == b"hello"
 }
 
 #[test]
@@ -295,7 +209,7 @@ fn a_control_port_goes_by_its_script() {
     control.once("AUTHCHALLENGE", Answer::wrong_server_hash());
     let mut controller = Controller::to(control.at());
     assert!(controller.ask("AUTHCHALLENGE SAFECOOKIE 00")[0].contains("SERVERHASH=0000"));
-    assert!(prove(&mut controller, &cookie));
+    assert!(controller.prove(&cookie));
     let mut plain = Controller::to(control.at());
     let secret = HEXUPPER.encode(&std::fs::read(&cookie).unwrap());
     assert!(plain.ask(&format!("AUTHENTICATE {secret}"))[0].starts_with("515 "));
@@ -305,17 +219,6 @@ fn a_control_port_goes_by_its_script() {
     controller.lines.read_exact(&mut long).unwrap();
     assert!(long.iter().all(|byte| *byte == b'A'));
     assert_eq!((control.rules_left(), control.connections()), (0, 3));
-}
-
-/// Logs in without sending the cookie; checks the server's proof on the way.
-fn prove(controller: &mut Controller, cookie: &Path) -> bool {
-    let cookie = std::fs::read(cookie).unwrap();
-    let nonce = [9; 32];
-    let answer = controller.ask(&format!("AUTHCHALLENGE SAFECOOKIE {}", HEXUPPER.encode(&nonce))).remove(0);
-    let field = |name: &str| answer.split(' ').find_map(|word| word.strip_prefix(name)).unwrap().to_owned();
-    let theirs = HEXUPPER.decode(field("SERVERNONCE=").as_bytes()).unwrap();
-    assert_eq!(field("SERVERHASH="), onion::server_hash(&cookie, &nonce, &theirs));
-    controller.ask(&format!("AUTHENTICATE {}", onion::client_hash(&cookie, &nonce, &theirs))) == ["250 OK"]
 }
 
 /// A real tor that reaches no network.
@@ -404,7 +307,7 @@ fn a_real_tor_answers_in_the_same_words() {
     same(&["AUTHCHALLENGE COOKIE 00"], false);
     same(&["QUIT", "after it"], false);
     for at in [&tor.control, scripted.at()] {
-        assert!(prove(&mut Controller::to(at), &tor.cookie));
+        assert!(Controller::to(at).prove(&tor.cookie));
         let mut wrong = Controller::to(at);
         wrong.ask("AUTHCHALLENGE SAFECOOKIE 00");
         let line = "515 Authentication failed: Safe cookie response did not match expected value.";

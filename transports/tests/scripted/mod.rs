@@ -17,6 +17,7 @@
     reason = "each test takes what it needs, and fails by panicking"
 )]
 
+pub(crate) mod client;
 pub(crate) mod control;
 pub(crate) mod door;
 pub(crate) mod network;
