@@ -103,6 +103,8 @@ pub struct TorConfig {
     pub onion: OnionSource,
     /// Where the service's port [`CALLS_PORT`] leads, if there is an answer to calls: `127.0.0.1:PORT`.
     pub calls: Option<String>,
+    /// The operator asked for Tor: then it is shown, though no tor runs.
+    pub asked_for: bool,
     /// Bytes that may wait in one link's queue.
     pub queue_bytes_max: usize,
 }
@@ -118,6 +120,7 @@ impl TorConfig {
             credentials: Credentials::default(),
             onion: OnionSource::Control { client_auth: true },
             calls: None,
+            asked_for: true,
             queue_bytes_max: QUEUE_BYTES_MAX,
         }
     }
@@ -188,7 +191,7 @@ impl Tor {
         let allow = Arc::new(AllowList::default());
         let tls = Tls::new(&config.secret, allow.clone())?;
         let configs = Configs::new(&tls)?;
-        let status = TorStatus::new(config.host(), config.socks.clone());
+        let status = TorStatus::new(config.host(), config.socks.clone(), config.asked_for);
         let boot = random()?;
         let sessions = Sessions::with_backoff(tls.id(), boot, config.queue_bytes_max, allow, events, BACKOFF);
         let (wanted, wanted_now) = watch::channel(Wanted::default());

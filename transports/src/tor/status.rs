@@ -67,12 +67,18 @@ pub struct TorReport {
 pub struct TorStatus {
     onion: OnionHost,
     socks: Endpoint,
+    asked_for: bool,
     report: Arc<Mutex<TorReport>>,
 }
 
 impl TorStatus {
-    pub(super) fn new(onion: OnionHost, socks: Endpoint) -> Self {
-        Self { onion, socks, report: Arc::default() }
+    pub(super) fn new(onion: OnionHost, socks: Endpoint, asked_for: bool) -> Self {
+        Self { onion, socks, asked_for, report: Arc::default() }
+    }
+
+    /// Whether the operator asked for Tor.
+    pub fn is_asked_for(&self) -> bool {
+        self.asked_for
     }
 
     /// The onion service of this node.
