@@ -8,6 +8,8 @@
 )]
 
 mod scripted;
+#[path = "../../fuzz/tor_checks.rs"]
+mod tor_checks;
 
 use scripted::{Answer, Host, Login, Network, Place, ScriptedTor};
 use std::collections::BTreeSet;
@@ -339,4 +341,19 @@ async fn the_operators_own_service_needs_no_control_port() {
     b.lists(&a);
     b.knows(&a);
     a.up().await;
+}
+
+/// Bytes that a fuzzer begins with, and those that it found worth keeping, are replayed by every test run.
+#[test]
+fn the_corpus_of_each_decoder_holds() {
+    let checks = [
+        ("control_reply", tor_checks::control_reply as fn(&[u8])),
+        ("onion_address", tor_checks::onion_address),
+    ];
+    for (name, check) in checks {
+        let folder = format!("{}/../fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
+        let corpus = std::fs::read_dir(&folder).expect("the target has a corpus");
+        let replayed = corpus.map(|entry| check(&std::fs::read(entry.unwrap().path()).unwrap())).count();
+        assert!(replayed >= 3, "{folder}");
+    }
 }
