@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tombolo_transports::tor::{Endpoint, OnionSource, SESSION_PORT, ServiceState, TorFailure, host_of};
 use tombolo_transports::{
-    Address, DownReason, JoinCall, JoinError, JoinSecret, LinkEvent, LinkId, Medium, OnionAddress, PeerId,
+    Address, DownReason, JoinDial, JoinError, JoinSecret, LinkEvent, LinkId, Medium, OnionAddress, PeerId,
     RejectReason, Tor, TorConfig, TorStatus, Transports,
 };
 
@@ -208,7 +208,7 @@ async fn only_peers_and_the_holders_of_open_invites_reach_the_service() {
     // The holder of a code gets through with the secret that the code carries, and with no other.
     a.transports.set_joining(&[SECRET]);
     let call =
-        |secret| JoinCall { inviter: a.id, addresses: vec![a.onion], secret, request: b"please".to_vec() };
+        |secret| JoinDial { inviter: a.id, addresses: vec![a.onion], secret, request: b"please".to_vec() };
     let (with_it, without) = (call(SECRET), call(JoinSecret([8; 32])));
     let label = a.onion.to_string();
     let label = label.trim_end_matches(":8662").trim_end_matches(".onion").to_owned();
@@ -232,13 +232,21 @@ async fn only_peers_and_the_holders_of_open_invites_reach_the_service() {
     a.transports.set_joining(&[]);
     a.lists(&b);
     a.up().await;
+    let client_key = || {
+        let commands = tor_a.control.commands();
+        let last = commands.iter().rfind(|line| line.starts_with("ADD_ONION")).unwrap();
+        assert_eq!(last.matches("ClientAuthV3=").count(), 1, "{last}");
+        last.split_once("ClientAuthV3=").unwrap().1.to_owned()
+    };
+    let of_the_peer = client_key();
     a.transports.set_peers(&[]);
-    let commands = || tor_a.control.count("ADD_ONION");
-    let before = commands();
-    until(|| commands() >= before, || "the list without the peer".to_owned()).await;
-    let publications = tor_a.control.commands();
-    let last = publications.iter().rfind(|line| line.starts_with("ADD_ONION")).unwrap();
-    assert_eq!(last.matches("ClientAuthV3=").count(), 1, "one key that nobody has: {last}");
+    until(|| client_key() != of_the_peer, || "a list with a key that no client has".to_owned()).await;
+    b.transports.set_peers(&[]);
+    until(
+        || tor_b.control.count("ONION_CLIENT_AUTH_REMOVE") > 0,
+        || "b's key to be taken from its tor".to_owned(),
+    )
+    .await;
 }
 
 #[tokio::test]

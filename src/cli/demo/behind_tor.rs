@@ -89,7 +89,7 @@ async fn await_same(harbour: &DemoNode, island: &DemoNode, start: u64) -> Result
     Ok(None)
 }
 
-/// Says why there is no node behind Tor.
+/// Prints why there is no node behind Tor.
 pub(super) fn skip(why: &str) -> CliResult {
     say(&format!("no node behind Tor: {why}"));
     Ok(())
