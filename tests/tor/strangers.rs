@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::harness::NodeDir;
 use super::lanes::{Pair, seconds};
-use super::node::TorNode;
+use super::node::{LONG, TorNode, within};
 use super::scripted::client::dial;
 use super::scripted::door::Stream;
 use tombolo_transports::OnionHost;
@@ -82,14 +82,24 @@ pub(crate) fn wrong_token(pair: &mut Pair<'_>) -> String {
     assert!(["no_answer", "join_refused"].contains(&refused.as_str()), "{refused}");
     sleep(Duration::from_secs(1));
     assert_eq!(pair.attic.place.json(&["peers"]).as_array().unwrap().len(), 1);
-    // The real code still works: a guess burns nothing.
-    let third = reason(&pier);
+    let why = reason(&pier);
     drop(pier);
+    // The real code still works: a guess burns nothing. And it works only until its holder is removed.
     let pier = TorNode::up("pier", pair.network.tor(7));
     pier.place.ok(&["join", &code, "--timeout", "90s"]);
-    pair.attic.place.ok(&["remove", "pier"]);
     pair.codes.push(code);
-    format!("{third}; the peers are in step after {}", seconds(pair.in_step()))
+    pair.attic.place.ok(&["remove", "pier"]);
+    let (socks, onion, mut attempt) = (pair.network.tor(7).socks(), pair.attic.onion(), 0);
+    let closed = within("a removed peer does not reach the port", LONG, || {
+        attempt += 1;
+        dial(&socks, &format!("removed-{attempt}"), &onion, 8662).is_err()
+    });
+    assert!(!pier.is_connected());
+    let in_step = seconds(pair.in_step());
+    format!(
+        "{why}; the port is closed {} after the removal of a peer; the others are in step after {in_step}",
+        seconds(closed)
+    )
 }
 
 /// Why a node does not reach the peer that it asked to join.
