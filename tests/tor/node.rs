@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::harness::{Daemon, NodeDir};
 use super::network::{Tor, tail};
+use super::scripted::Place;
 
 /// How long anything may take that has to go through Tor, on a busy machine. What is asserted is that it happens at all.
 pub(crate) const LONG: Duration = Duration::from_secs(150);
@@ -12,26 +13,33 @@ pub(crate) const LONG: Duration = Duration::from_secs(150);
 pub(crate) struct TorNode<'net> {
     pub(crate) place: NodeDir,
     pub(crate) tor: Tor<'net>,
+    /// Where it takes tor's SOCKS port to be.
+    pub(crate) socks: Place,
     daemon: Option<Daemon>,
 }
 
 impl<'net> TorNode<'net> {
     /// A node without LAN and radio, which logs all it can; running.
     pub(crate) fn up(name: &str, tor: Tor<'net>) -> Self {
+        let mut node = TorNode::new(name, tor);
+        node.start();
+        node
+    }
+
+    /// The same, not yet running.
+    pub(crate) fn new(name: &str, tor: Tor<'net>) -> Self {
         let place = NodeDir::with_node(name);
         place.setting("listen = [\"127.0.0.1:0\"]", "listen = []");
         place.setting("publish_every = \"60s\"", "publish_every = \"1h\"");
         place.setting("log = \"info\"", "log = \"debug,tombolo=trace,tombolo_transports=trace\"");
-        let mut node = TorNode { place, tor, daemon: None };
-        node.start();
-        node
+        TorNode { place, tor, socks: tor.socks(), daemon: None }
     }
 
     pub(crate) fn start(&mut self) {
         if self.daemon.is_some() {
             return;
         }
-        let (socks, control) = (self.tor.socks().to_string(), self.tor.control().to_string());
+        let (socks, control) = (self.socks.to_string(), self.tor.control().to_string());
         let cookie = self.tor.cookie().to_str().unwrap();
         let arguments = ["--tor-socks", &socks, "--tor-control", &control, "--tor-cookie", cookie];
         self.daemon = Some(self.place.up_with(&arguments));
