@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use tombolo_transports::PeerId;
 
 use crate::clock::{TimeSource, rfc3339};
-use crate::federation::Peer;
 use crate::federation::peer::Joined;
+use crate::federation::{LastKnownState, Peer};
 use crate::identity::did;
 use crate::io::{CommandError, view};
 use crate::report::NodeReport;
@@ -37,7 +37,13 @@ impl NodeReport<'_> {
     }
 
     fn peer_view(&self, peer: &Peer) -> view::PeerView {
-        let last_state = self.newest_state(&peer.id);
+        let known = peer.last_known.as_ref();
+        let signed = self.newest_state(&peer.id);
+        let last_seen = match &signed {
+            Some(state) => Some(state.timestamp.clone()),
+            None => known.and_then(|known| known.seen_ms).map(rfc3339),
+        };
+        let last_state = signed.or_else(|| taken_over(known?.state.as_ref()?));
         view::PeerView {
             did: did(&peer.id),
             pubkey: data_encoding::HEXLOWER.encode(&peer.id.0),
@@ -45,7 +51,7 @@ impl NodeReport<'_> {
             name: peer.name().map(str::to_owned),
             trust_level: peer.trust_level,
             added_at: rfc3339(peer.added_at_ms),
-            last_seen: last_state.as_ref().map(|state| state.timestamp.clone()),
+            last_seen,
             last_state,
             heard_at: peer.heard_at_ms.map(rfc3339),
             connected: self.unicast.has_link_to(&peer.id) || self.lag_by_radio(&peer.id).is_some(),
@@ -130,6 +136,12 @@ impl NodeReport<'_> {
         }
         alarms
     }
+}
+
+/// The state that was taken over from another program.
+fn taken_over(known: &LastKnownState) -> Option<view::StateView> {
+    let state = tombolo_delta::from_value(&known.state).ok()?;
+    Some(view::StateView { timestamp: rfc3339(known.time_ms), provisional: false, state })
 }
 
 /// The alarm that two machines run with one peer's key.
