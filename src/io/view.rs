@@ -398,6 +398,36 @@ pub struct StatusView {
     pub quarantined: usize,
     /// Long messages on their way by radio.
     pub transfers: Vec<TransferView>,
+    /// The clocks of peers that were received in the last day.
+    pub clocks: Vec<PeerClockView>,
+    /// Documents in which deletions of this node wait for the other writers.
+    pub tombstones_wait: Vec<TombstoneWaitView>,
+}
+
+/// The clock of a peer beside that of this machine.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PeerClockView {
+    /// The name of the peer, or the start of its DID.
+    pub name: String,
+    /// The DID of the peer.
+    pub did: String,
+    /// By how many seconds its clock is ahead of this machine's; negative: behind.
+    pub ahead_s: i64,
+}
+
+/// Deletions that are remembered until every writer has signed since.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TombstoneWaitView {
+    /// The document as `owner-did/name`.
+    pub document: String,
+    /// The number of deleted keys.
+    pub tombstones: usize,
+    /// When the oldest was deleted, RFC 3339.
+    pub since: String,
+    /// The names of the writers that have not signed since.
+    pub writers: Vec<String>,
+    /// Further writers, which this node does not know.
+    pub unknown_writers: usize,
 }
 
 /// One peer in `status`.

@@ -9,6 +9,8 @@ use crate::federation::peer::Joined;
 use crate::federation::{LastKnownState, Peer};
 use crate::identity::did;
 use crate::io::{CommandError, view};
+use crate::layer::DocumentId;
+use crate::merge::TombstoneWait;
 use crate::report::NodeReport;
 
 impl NodeReport<'_> {
@@ -112,7 +114,26 @@ impl NodeReport<'_> {
             alarms: self.alarms(source),
             forks,
             transfers: self.transfers(),
+            clocks: self.core.clock.peers_ahead_ms().map(|(peer, ms)| self.clock_view(&peer, ms)).collect(),
+            tombstones_wait: replica
+                .tombstone_waits(&self.core.me)
+                .map(|(id, wait)| self.tombstone_view(id, &wait))
+                .collect(),
             quarantined: replica.layers().documents().map(|(_, document)| document.quarantined()).sum(),
+        }
+    }
+
+    fn clock_view(&self, peer: &PeerId, ahead_ms: i64) -> view::PeerClockView {
+        view::PeerClockView { name: self.name_of(peer), did: did(peer), ahead_s: ahead_ms / 1000 }
+    }
+
+    fn tombstone_view(&self, id: &DocumentId, wait: &TombstoneWait) -> view::TombstoneWaitView {
+        view::TombstoneWaitView {
+            document: format!("{}/{}", did(&id.owner), id.name.as_str()),
+            tombstones: wait.tombstones,
+            since: rfc3339(wait.since_ms),
+            writers: wait.writers.iter().map(|writer| self.name_of(writer)).collect(),
+            unknown_writers: wait.unknown_writers,
         }
     }
 
