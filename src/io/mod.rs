@@ -15,7 +15,7 @@ use serde::Serialize;
 use tombolo_delta::Value;
 use tombolo_transports::{Address, JoinSecret, LinkCaps, LinkId, PeerId};
 
-pub use command::{Admin, Command, Query, Write};
+pub use command::{Admin, Command, FederationRecords, Query, Write};
 pub use radio::RadioSpec;
 pub use state::{App, AppStatus, NodeState};
 
@@ -190,6 +190,8 @@ pub enum Reply {
     Airtime(Vec<view::AirtimeView>),
     /// The reply to `Query::Conflicts`.
     Conflicts(Vec<view::ConflictView>),
+    /// The reply to `Admin::Adopt`.
+    Adopted(view::AdoptedView),
 }
 
 /// Something that changed, for `watch` and for drivers that keep lists.

@@ -70,6 +70,59 @@ pub struct PeerView {
     pub step: StepView,
 }
 
+/// What `adopt` took over, and what it could not.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct AdoptedView {
+    /// Of the node records.
+    pub nodes: AdoptedListView,
+    /// Of the invites that the node gave out.
+    pub outgoing: AdoptedListView,
+    /// Of the invites that the node redeemed.
+    pub incoming: AdoptedListView,
+}
+
+/// The fate of each record of one list.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct AdoptedListView {
+    /// The records that were taken over.
+    pub taken: Vec<AdoptedRecordView>,
+    /// The records of which this node has its own already; that one stays as it is.
+    pub known: Vec<AdoptedRecordView>,
+    /// The records that cannot be used.
+    pub refused: Vec<RefusedRecordView>,
+}
+
+/// A record that was taken over, or that is known already.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct AdoptedRecordView {
+    /// Its place in its list, from 1.
+    pub record: usize,
+    /// The DID of the node; of an invite the inviter's.
+    pub did: String,
+    /// The name of a node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The trust level of a node, as it is here now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trust_level: Option<TrustLevel>,
+    /// What of the record was not taken, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
+}
+
+/// A record that cannot be used.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RefusedRecordView {
+    /// Its place in its list, from 1.
+    pub record: usize,
+    /// The start of the text that stands as its DID; empty if there is none.
+    pub did: String,
+    /// A stable label of the reason.
+    pub code: &'static str,
+    /// The reason, in words for a person.
+    pub why: String,
+}
+
 /// The peer that was removed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RemovedView {
@@ -348,6 +401,36 @@ pub struct StatusView {
     pub quarantined: usize,
     /// Long messages on their way by radio.
     pub transfers: Vec<TransferView>,
+    /// The clocks of peers that were received in the last day.
+    pub clocks: Vec<PeerClockView>,
+    /// Documents in which deletions of this node wait for the other writers.
+    pub tombstones_wait: Vec<TombstoneWaitView>,
+}
+
+/// The clock of a peer beside that of this machine.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PeerClockView {
+    /// The name of the peer, or the start of its DID.
+    pub name: String,
+    /// The DID of the peer.
+    pub did: String,
+    /// By how many seconds its clock is ahead of this machine's; negative: behind.
+    pub ahead_s: i64,
+}
+
+/// Deletions that are remembered until every writer has signed since.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TombstoneWaitView {
+    /// The document as `owner-did/name`.
+    pub document: String,
+    /// The number of deleted keys.
+    pub tombstones: usize,
+    /// When the oldest was deleted, RFC 3339.
+    pub since: String,
+    /// The names of the writers that have not signed since.
+    pub writers: Vec<String>,
+    /// Further writers, which this node does not know.
+    pub unknown_writers: usize,
 }
 
 /// Tor, as one node sees it.

@@ -7,6 +7,8 @@
 //! Invariants: a token works once, and is burned durably before the answer leaves; the same joiner that repeats its request
 //! gets the same answer; an inviter that lets this node in has agreed, even if its answer was lost.
 
+mod adopt;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_transports::{Address, PeerId};
@@ -17,10 +19,10 @@ use crate::federation::invite::{IncomingInvite, Invite, OutgoingInvite, Token, T
 use crate::federation::join::{JoinAnswer, JoinRefusal, JoinRequest};
 use crate::federation::peer::Joined;
 use crate::federation::{Federation, Peer, TrustLevel};
-use crate::io::{CommandError, Event, Reply, RequestId, view};
+use crate::io::{CommandError, Event, FederationRecords, Reply, RequestId, view};
 use crate::limits::{
-    INVITE_ADDRESSES_MAX, INVITE_EXPIRES_MAX_MS, INVITES_OPEN_MAX, JOIN_FAILURES_PER_MINUTE_MAX, JOIN_RETRY,
-    PEERS_MAX,
+    ADOPT_RECORDS_MAX, INVITE_ADDRESSES_MAX, INVITE_EXPIRES_MAX_MS, INVITES_OPEN_MAX,
+    JOIN_FAILURES_PER_MINUTE_MAX, JOIN_RETRY, PEERS_MAX,
 };
 use crate::replica::Replica;
 use crate::store::StoreWrite;
@@ -475,6 +477,63 @@ impl Membership {
         self.put_peer(core, replica, Peer { given_name: Some(name), ..peer });
         Ok(id)
     }
+
+    /// Takes over the peers and invites of a federation that another program kept; a record that is here already stays as it
+    /// is. All of it goes into one commit.
+    ///
+    /// # Errors
+    /// [`CommandError::Limit`] with too many records, peers or open invites. Nothing changes then.
+    pub fn adopt(
+        &mut self,
+        core: &mut Core,
+        replica: &mut Replica,
+        records: &FederationRecords,
+    ) -> Result<Reply, CommandError> {
+        let FederationRecords { nodes, outgoing, incoming } = records;
+        let longest = nodes.len().max(outgoing.len()).max(incoming.len());
+        within(longest, ADOPT_RECORDS_MAX, "the number of records in one list", "take them over in parts")?;
+        let plan = adopt::plan(
+            records,
+            &adopt::Present {
+                me: core.me,
+                onion: core.keypair.onion(),
+                now_ms: core.reference_ms(),
+                federation: replica.federation(),
+                outgoing: &self.outgoing,
+                incoming: &self.incoming,
+            },
+        );
+        let peers = replica.federation().peers().count() + plan.peers.len();
+        within(peers, PEERS_MAX, "the number of peers", "remove some that are no longer needed")?;
+        let now = core.reference_ms();
+        let is_open = |invite: &&OutgoingInvite| invite.accepted.is_none() && invite.expires_ms > now;
+        let open = self.outgoing.values().filter(is_open).count();
+        let remedy = "wait until some are used or have expired";
+        within(open + plan.outgoing.len(), INVITES_OPEN_MAX, "the number of open invites", remedy)?;
+        if !plan.peers.is_empty() {
+            core.event(Event::PeersChanged);
+        }
+        for peer in plan.peers {
+            if let Some(level) = plan.joining.get(&peer.id) {
+                self.joining.insert(peer.id, Joining::new(peer.addresses.clone(), *level, core.now()));
+            }
+            core.gate.write(StoreWrite::PutPeer(peer.clone()));
+            replica.put_peer(peer);
+        }
+        for invite in plan.outgoing {
+            core.gate.write(StoreWrite::PutOutgoing(invite.clone()));
+            self.outgoing.insert(invite.token_hash, invite);
+        }
+        for invite in plan.incoming {
+            core.gate.write(StoreWrite::PutIncoming(invite.clone()));
+            self.incoming.insert(PeerId(invite.inviter), invite);
+        }
+        Ok(Reply::Adopted(plan.view))
+    }
+}
+
+fn within(count: usize, limit: usize, what: &'static str, remedy: &'static str) -> Result<(), CommandError> {
+    if count <= limit { Ok(()) } else { Err(CommandError::Limit { what, limit, remedy }) }
 }
 
 fn fresh_peer(id: PeerId, trust_level: TrustLevel, now: u64) -> Peer {
@@ -488,6 +547,7 @@ fn fresh_peer(id: PeerId, trust_level: TrustLevel, now: u64) -> Peer {
         heard_at_ms: None,
         joined: Joined::Agreed,
         addresses: Vec::new(),
+        last_known: None,
     }
 }
 

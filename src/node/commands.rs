@@ -72,6 +72,7 @@ impl Node {
             }
             Admin::Remove { peer } => self.remove(&peer),
             Admin::Policy { doc, radio, confidential } => self.policy(&doc, radio, confidential),
+            Admin::Adopt(records) => self.membership.adopt(&mut self.core, &mut self.replica, &records),
         })
     }
 

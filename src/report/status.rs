@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use tombolo_transports::PeerId;
 
 use crate::clock::{TimeSource, rfc3339};
-use crate::federation::Peer;
 use crate::federation::peer::Joined;
+use crate::federation::{LastKnownState, Peer};
 use crate::identity::did;
 use crate::io::{CommandError, view};
+use crate::layer::DocumentId;
+use crate::merge::TombstoneWait;
 use crate::report::NodeReport;
 
 impl NodeReport<'_> {
@@ -37,7 +39,13 @@ impl NodeReport<'_> {
     }
 
     fn peer_view(&self, peer: &Peer) -> view::PeerView {
-        let last_state = self.newest_state(&peer.id);
+        let known = peer.last_known.as_ref();
+        let signed = self.newest_state(&peer.id);
+        let last_seen = match &signed {
+            Some(state) => Some(state.timestamp.clone()),
+            None => known.and_then(|known| known.seen_ms).map(rfc3339),
+        };
+        let last_state = signed.or_else(|| taken_over(known?.state.as_ref()?));
         view::PeerView {
             did: did(&peer.id),
             pubkey: data_encoding::HEXLOWER.encode(&peer.id.0),
@@ -45,7 +53,7 @@ impl NodeReport<'_> {
             name: peer.name().map(str::to_owned),
             trust_level: peer.trust_level,
             added_at: rfc3339(peer.added_at_ms),
-            last_seen: last_state.as_ref().map(|state| state.timestamp.clone()),
+            last_seen,
             last_state,
             heard_at: peer.heard_at_ms.map(rfc3339),
             connected: self.unicast.has_link_to(&peer.id) || self.lag_by_radio(&peer.id).is_some(),
@@ -107,7 +115,26 @@ impl NodeReport<'_> {
             alarms: self.alarms(source),
             forks,
             transfers: self.transfers(),
+            clocks: self.core.clock.peers_ahead_ms().map(|(peer, ms)| self.clock_view(&peer, ms)).collect(),
+            tombstones_wait: replica
+                .tombstone_waits(&self.core.me)
+                .map(|(id, wait)| self.tombstone_view(id, &wait))
+                .collect(),
             quarantined: replica.layers().documents().map(|(_, document)| document.quarantined()).sum(),
+        }
+    }
+
+    fn clock_view(&self, peer: &PeerId, ahead_ms: i64) -> view::PeerClockView {
+        view::PeerClockView { name: self.name_of(peer), did: did(peer), ahead_s: ahead_ms / 1000 }
+    }
+
+    fn tombstone_view(&self, id: &DocumentId, wait: &TombstoneWait) -> view::TombstoneWaitView {
+        view::TombstoneWaitView {
+            document: format!("{}/{}", did(&id.owner), id.name.as_str()),
+            tombstones: wait.tombstones,
+            since: rfc3339(wait.since_ms),
+            writers: wait.writers.iter().map(|writer| self.name_of(writer)).collect(),
+            unknown_writers: wait.unknown_writers,
         }
     }
 
@@ -131,6 +158,12 @@ impl NodeReport<'_> {
         }
         alarms
     }
+}
+
+/// The state that was taken over from another program.
+fn taken_over(known: &LastKnownState) -> Option<view::StateView> {
+    let state = tombolo_delta::from_value(&known.state).ok()?;
+    Some(view::StateView { timestamp: rfc3339(known.time_ms), provisional: false, state })
 }
 
 /// The alarm that two machines run with one peer's key.
