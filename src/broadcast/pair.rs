@@ -296,7 +296,7 @@ impl RadioLink {
                     return false;
                 }
                 Verdict::Never { why } => {
-                    self.counts.never = Some(why.to_string());
+                    self.counts.never = Some(why);
                     continue;
                 }
             }

@@ -7,6 +7,7 @@ use tombolo_mesh::airtime::ledger::LedgerConfig;
 use tombolo_mesh::airtime::region::Rules;
 use tombolo_mesh::airtime::{Modulation, PhyRate};
 use tombolo_transports::Medium;
+use tombolo_transports::radio::RadioDownReason;
 
 use super::*;
 use crate::core::InputRejection;
@@ -192,8 +193,8 @@ fn a_radio_that_comes_back_goes_on_and_one_with_other_settings_starts_again() {
     assert!(!station.frames(60_000).is_empty(), "it sends");
     let sent = |station: &OnAir| station.broadcast.radios[&RADIO].counts.frames_sent;
     let before = sent(&station);
-    station.broadcast.radio_down(RADIO, "unplugged".to_owned());
-    assert_eq!(station.broadcast.radios[&RADIO].fault(), Some("unplugged"));
+    station.broadcast.radio_down(RADIO, RadioDownReason::Closed);
+    assert_eq!(station.broadcast.radios[&RADIO].fault(), Some(RadioDownReason::Closed));
     assert_eq!(station.broadcast.next_timer(0), None, "nothing is due without a device");
     station.broadcast.radio_up(&mut station.side.core, RADIO, radio());
     assert!(station.broadcast.radios[&RADIO].is_up());

@@ -238,7 +238,7 @@ impl RadioLink {
             Verdict::Wait { ms } => return SendOutcome::Wait(now.saturating_add(ms)),
             Verdict::Never { why } => {
                 self.engine.done(cx.core.now(), candidate);
-                self.counts.never = Some(why.to_string());
+                self.counts.never = Some(why);
                 return SendOutcome::Nothing;
             }
         }

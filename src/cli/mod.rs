@@ -4,6 +4,7 @@
 //! comes back: for people as text, with `--json` as the JSON that `/v1` answers. Exit codes: 0 done, 1
 //! failed, 2 wrong arguments; an error is one sentence on standard error, or one JSON object.
 
+mod advice;
 mod airtime;
 mod ask;
 mod demo;

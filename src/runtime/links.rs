@@ -171,7 +171,7 @@ async fn dial_join(
     addresses: Vec<Address>,
     bytes: Vec<u8>,
 ) {
-    let result = transports.join(inviter, &addresses, &bytes).await.map_err(|e| e.to_string());
+    let result = transports.join(inviter, &addresses, &bytes).await;
     drop(transports);
     let _ = client.send(Task::Input(Input::JoinAnswered { inviter, result })).await;
 }

@@ -20,7 +20,8 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 use tombolo_transports::{Address, LinkId, PeerId, Transports};
 
-use crate::node::{Admin, Command, CommandError, Event, Input, Node, Output, Reply, RequestId};
+use crate::io::view::{AlarmView, StatusView};
+use crate::node::{Admin, Alarm, Command, CommandError, Event, Input, Node, Output, Reply, RequestId};
 use crate::system_clock::now;
 
 /// Tasks that wait for the node. When full, links and local clients wait in turn.
@@ -240,7 +241,7 @@ impl NodeDriver {
         match &event {
             Event::PeersChanged => self.renew_peers().await,
             Event::JoiningChanged { open } => self.effect(Effect::Joining(*open)).await,
-            Event::Alarm { message } => tracing::warn!("{message}"),
+            Event::Alarm(alarm) => tracing::warn!("{alarm}"),
             Event::Changed(_) | Event::Link(_) => {}
         }
         // Without a watcher the event is dropped.
@@ -351,12 +352,12 @@ impl NodeClient {
         command
     }
 
-    fn add_host_status(&self, status: &mut crate::io::view::StatusView) {
+    fn add_host_status(&self, status: &mut StatusView) {
         status.addresses = self.addresses();
-        status
-            .alarms
-            .extend(lock(&self.host.problems).iter().map(|(probe, text)| format!("{probe}: {text}")));
-        status.alarms.extend(lock(&self.host.radios).alarms());
+        let problems = lock(&self.host.problems).clone().into_iter();
+        let mut alarms: Vec<_> = problems.map(|(probe, why)| Alarm::ProbeFailed { probe, why }).collect();
+        alarms.extend(lock(&self.host.radios).alarms());
+        status.alarms.extend(alarms.iter().map(AlarmView::from));
         for (reason, count) in lock(&self.host.dropped).iter() {
             *status.rejections.entry((*reason).to_owned()).or_default() += count;
         }
