@@ -15,7 +15,8 @@
 //! | `channels` | each audience, and each pair of peers, as stations and engines know it |
 //! | `receive` | a frame from the air becomes messages |
 //! | `keys` | audience keys, in the `keys` document |
-//! | `transmit` | a candidate of the engine becomes a message, if the router and the airtime allow it |
+//! | `schedule` | what goes out next: the station's own work and what is offered, in one list |
+//! | `transmit` | an offer of the engine becomes a message, if the router allows it |
 //! | `long` | layers that take many frames: begun once, and resumed |
 //! | `provisional` | states between two signatures |
 //! | `split` | commits that do not fit a frame |
@@ -38,6 +39,7 @@ mod provisional;
 mod radio_link;
 mod receive;
 mod records;
+mod schedule;
 mod split;
 mod transmit;
 
