@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
-use tombolo_transports::{Address, JoinCall, JoinSecret, LinkId, PeerId, TorStatus, Transports};
+use tombolo_transports::{Address, JoinDial, JoinSecret, LinkId, PeerId, TorStatus, Transports};
 
 use crate::node::{Admin, Command, CommandError, Event, Input, Node, Output, Reply, RequestId};
 use crate::system_clock::now;
@@ -63,7 +63,7 @@ pub(crate) enum Effect {
     /// Close a link to a peer.
     Close(LinkId),
     /// Dial an inviter and send a request to join.
-    DialJoin(JoinCall),
+    DialJoin(JoinDial),
     /// The whole list of peers that may connect, with their known addresses.
     Peers(Vec<(PeerId, Vec<Address>)>),
     /// The holders of which secrets may join from now on.
@@ -221,7 +221,7 @@ impl NodeDriver {
                 Output::Frame { link, bytes } => self.effect(Effect::Frame(link, bytes)).await,
                 Output::Close { link } => self.effect(Effect::Close(link)).await,
                 Output::DialJoin { inviter, addresses, secret, bytes } => {
-                    let call = JoinCall { inviter, addresses, secret, request: bytes };
+                    let call = JoinDial { inviter, addresses, secret, request: bytes };
                     self.effect(Effect::DialJoin(call)).await;
                 }
                 Output::JoinAnswer { request, bytes } => {

@@ -8,6 +8,8 @@
 )]
 
 mod scripted;
+#[path = "../../fuzz/tor_checks.rs"]
+mod tor_checks;
 
 use scripted::{Answer, Host, Login, Network, Place, ScriptedTor};
 use std::collections::BTreeSet;
@@ -17,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tombolo_transports::tor::{Endpoint, OnionSource, SESSION_PORT, ServiceState, TorFailure, host_of};
 use tombolo_transports::{
-    Address, DownReason, JoinCall, JoinError, JoinSecret, LinkEvent, LinkId, Medium, OnionAddress, PeerId,
+    Address, DownReason, JoinDial, JoinError, JoinSecret, LinkEvent, LinkId, Medium, OnionAddress, PeerId,
     RejectReason, Tor, TorConfig, TorStatus, Transports,
 };
 
@@ -206,7 +208,7 @@ async fn only_peers_and_the_holders_of_open_invites_reach_the_service() {
     // The holder of a code gets through with the secret that the code carries, and with no other.
     a.transports.set_joining(&[SECRET]);
     let call =
-        |secret| JoinCall { inviter: a.id, addresses: vec![a.onion], secret, request: b"please".to_vec() };
+        |secret| JoinDial { inviter: a.id, addresses: vec![a.onion], secret, request: b"please".to_vec() };
     let (with_it, without) = (call(SECRET), call(JoinSecret([8; 32])));
     let label = a.onion.to_string();
     let label = label.trim_end_matches(":8662").trim_end_matches(".onion").to_owned();
@@ -230,13 +232,21 @@ async fn only_peers_and_the_holders_of_open_invites_reach_the_service() {
     a.transports.set_joining(&[]);
     a.lists(&b);
     a.up().await;
+    let client_key = || {
+        let commands = tor_a.control.commands();
+        let last = commands.iter().rfind(|line| line.starts_with("ADD_ONION")).unwrap();
+        assert_eq!(last.matches("ClientAuthV3=").count(), 1, "{last}");
+        last.split_once("ClientAuthV3=").unwrap().1.to_owned()
+    };
+    let of_the_peer = client_key();
     a.transports.set_peers(&[]);
-    let commands = || tor_a.control.count("ADD_ONION");
-    let before = commands();
-    until(|| commands() >= before, || "the list without the peer".to_owned()).await;
-    let publications = tor_a.control.commands();
-    let last = publications.iter().rfind(|line| line.starts_with("ADD_ONION")).unwrap();
-    assert_eq!(last.matches("ClientAuthV3=").count(), 1, "one key that nobody has: {last}");
+    until(|| client_key() != of_the_peer, || "a list with a key that no client has".to_owned()).await;
+    b.transports.set_peers(&[]);
+    until(
+        || tor_b.control.count("ONION_CLIENT_AUTH_REMOVE") > 0,
+        || "b's key to be taken from its tor".to_owned(),
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -339,4 +349,19 @@ async fn the_operators_own_service_needs_no_control_port() {
     b.lists(&a);
     b.knows(&a);
     a.up().await;
+}
+
+/// Bytes that a fuzzer begins with, and those that it found worth keeping, are replayed by every test run.
+#[test]
+fn the_corpus_of_each_decoder_holds() {
+    let checks = [
+        ("control_reply", tor_checks::control_reply as fn(&[u8])),
+        ("onion_address", tor_checks::onion_address),
+    ];
+    for (name, check) in checks {
+        let folder = format!("{}/../fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
+        let corpus = std::fs::read_dir(&folder).expect("the target has a corpus");
+        let replayed = corpus.map(|entry| check(&std::fs::read(entry.unwrap().path()).unwrap())).count();
+        assert!(replayed >= 3, "{folder}");
+    }
 }
