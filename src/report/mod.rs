@@ -13,7 +13,7 @@ mod status;
 
 use tombolo_transports::PeerId;
 
-pub(crate) use status::two_machines;
+pub(crate) use status::{CLOCK_DIFFERS, CLOCK_NOT_SET, two_machines};
 
 use crate::broadcast::Broadcast;
 use crate::core::Core;

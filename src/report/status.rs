@@ -148,16 +148,20 @@ impl NodeReport<'_> {
         );
         alarms.extend(self.unicast.run_twice(self.core).map(|peer| two_machines(&self.name_of(peer))));
         if source == TimeSource::Median {
-            alarms.push(
-                "this machine's clock differs from its peers' by more than 10 minutes: set it".to_owned(),
-            );
+            alarms.push(CLOCK_DIFFERS.to_owned());
         }
         if matches!(source, TimeSource::Peer | TimeSource::Logical) {
-            alarms.push("this machine's clock is not set: set it, or run a time service".to_owned());
+            alarms.push(CLOCK_NOT_SET.to_owned());
         }
         alarms
     }
 }
+
+/// The alarm of a node whose clock three or more peers contradict.
+pub(crate) const CLOCK_DIFFERS: &str =
+    "this machine's clock differs from its peers' by more than 10 minutes: set it";
+/// The alarm of a node that cannot believe its own clock.
+pub(crate) const CLOCK_NOT_SET: &str = "this machine's clock is not set: set it, or run a time service";
 
 /// The state that was taken over from another program.
 fn taken_over(known: &LastKnownState) -> Option<view::StateView> {
