@@ -132,23 +132,9 @@ fn a_place_without_a_usable_node_is_checked_as_far_as_it_goes() {
 // ---- tor ---------------------------------------------------------------------------------------------
 
 /// Names places of tor in the settings.
-fn name_tor(place: &NodeDir, lines: &str) {
-    let path = place.folder.join("tombolo.toml");
-    let text = std::fs::read_to_string(&path).unwrap();
-    // The section stands in the file already where the settings have one.
-    let text = match text.split_once("[tor]\n") {
-        None => format!("{text}\n[tor]\n{lines}\n"),
-        Some((before, section)) => {
-            let named =
-                |line: &&str| lines.lines().any(|new| new.split('=').next() == line.split('=').next());
-            let (section, rest) =
-                section.split_once("\n[").map_or((section, String::new()), |(s, r)| (s, format!("\n[{r}")));
-            let kept: Vec<&str> =
-                section.lines().filter(|line| !(line.contains('=') && named(line))).collect();
-            format!("{before}[tor]\n{lines}\n{}{rest}", kept.join("\n"))
-        }
-    };
-    std::fs::write(path, text).unwrap();
+fn name_tor(place: &NodeDir, socks: &str, control: &str) {
+    place.setting("socks = \"\"", &format!("socks = \"{socks}\""));
+    place.setting("control = \"\"", &format!("control = \"{control}\""));
 }
 
 /// A SOCKS port that answers a request with one reply byte.
@@ -205,7 +191,7 @@ fn control(protocol_info: &'static str) -> String {
 fn a_tor_that_answers_is_asked_how_far_it_has_come() {
     let place = NodeDir::with_node("attic");
     let info = "250-PROTOCOLINFO 1\r\n250-AUTH METHODS=NULL\r\n250-VERSION Tor=\"0.4.9.11\"\r\n250 OK\r\n";
-    name_tor(&place, &format!("socks = \"{}\"\ncontrol = \"{}\"", socks(0xf6), control(info)));
+    name_tor(&place, &socks(0xf6), &control(info));
     let checks = doctor(&place);
     expect(&checks, "tor", "ok", &["SOCKS port answers"]);
     expect(&checks, "tor errors", "ok", &[]);
@@ -223,7 +209,7 @@ fn a_tor_without_extended_errors_or_with_another_program_in_its_place_is_noticed
         cookie.display()
     );
     let control_place = control(Box::leak(info.into_boxed_str()));
-    name_tor(&place, &format!("socks = \"{}\"\ncontrol = \"{control_place}\"", socks(0x01)));
+    name_tor(&place, &socks(0x01), &control_place);
     let checks = doctor(&place);
     expect(&checks, "tor errors", "warning", &["SocksPort 9050 ExtendedErrors"]);
     expect(&checks, "tor cookie", "needs_doing", &["no-cookie is not there"]);
@@ -231,20 +217,14 @@ fn a_tor_without_extended_errors_or_with_another_program_in_its_place_is_noticed
     expect(&doctor(&place), "tor cookie", "ok", &[]);
 
     let other = NodeDir::with_node("boat");
-    name_tor(
-        &other,
-        &format!(
-            "socks = \"{}\"\ncontrol = \"{}\"",
-            control("HTTP/1.1 400\r\n"),
-            control("HTTP/1.1 400\r\n")
-        ),
-    );
+    let web = "HTTP/1.1 400\r\n";
+    name_tor(&other, &control(web), &control(web));
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let checks = doctor(&other);
     expect(&checks, "tor", "needs_doing", &["no SOCKS port of tor"]);
     expect(&checks, "tor control", "needs_doing", &["no control port of tor"]);
     let third = NodeDir::with_node("mill");
-    name_tor(&third, &format!("socks = \"{closed}\"\ncontrol = \"{closed}\""));
+    name_tor(&third, &closed.to_string(), &closed.to_string());
     let checks = doctor(&third);
     expect(&checks, "tor", "needs_doing", &["systemctl start tor"]);
     expect(&checks, "tor control", "needs_doing", &["ControlPort 9051"]);
@@ -263,7 +243,7 @@ fn a_control_socket_of_another_user_is_named_with_user_and_group() {
             serve(stream.unwrap(), "250-PROTOCOLINFO 1\r\n250-AUTH METHODS=NULL\r\n250 OK\r\n");
         }
     });
-    name_tor(&place, &format!("socks = \"{}\"\ncontrol = \"unix:{}\"", socks(0xf6), socket.display()));
+    name_tor(&place, &socks(0xf6), &format!("unix:{}", socket.display()));
     let mode = |mode| std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(mode)).unwrap();
     if std::fs::metadata(&socket).unwrap().permissions().mode() != 0 && !is_root(&socket) {
         mode(0o000);

@@ -7,9 +7,10 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tombolo_transports::radio::RadioPort;
+use tombolo_transports::tor::Endpoint;
 
 use super::checks::{
     ClockFacts, DeviceFacts, DiskFacts, Facts, FolderFacts, KernelClock, NetworkFacts, NetworkInterface,
@@ -17,9 +18,9 @@ use super::checks::{
 };
 use super::permission::{FileFacts, LocalUser, groups_listing, name_of_id};
 use super::tor_checks::{ControlFacts, CookieFacts, TorFacts};
-use super::tor_probe::{ControlAnswer, SocksAnswer, TorPlace, ask_control, ask_socks};
+use super::tor_probe::{ControlAnswer, SocksAnswer, ask_control, ask_socks};
 use crate::cli::ask::NodeFolder;
-use crate::config::{CONFIG_FILE, ClockTrust, Config, ConfigError};
+use crate::config::{ClockTrust, Config, ConfigError, TorSettings};
 use crate::folder::key::{self, KEY_FILE};
 use crate::folder::{self, STORE_FILE};
 use crate::node::Query;
@@ -74,7 +75,7 @@ pub(super) fn facts(node: &NodeFolder) -> Facts {
         },
         ports: lan.into_iter().flat_map(|lan| &lan.listen).map(|address| port(*address)).collect(),
         radios: radios(config.as_ref(), &names),
-        tor: tor(&TorSection::read(&path), &names),
+        tor: tor(&config.as_ref().map(|config| config.tor.clone()).unwrap_or_default(), &names),
         settings_error,
         user,
     }
@@ -171,16 +172,20 @@ fn time_services() -> Vec<&'static str> {
     places.iter().filter(|(path, _)| Path::new(path).exists()).map(|(_, name)| *name).collect()
 }
 
+fn milliseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).expect("a few seconds")
+}
+
 /// The output of a program that ends in time and well.
 fn output_of(program: &str, arguments: &[&str]) -> Option<String> {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().ok()?;
-    let until = Instant::now() + PROGRAM_TIMEOUT;
+    let until_ms = now().mono_ms + milliseconds(PROGRAM_TIMEOUT);
     let status = loop {
         match child.try_wait() {
             Ok(Some(status)) => break status,
-            Ok(None) if Instant::now() < until => std::thread::sleep(PROGRAM_PAUSE),
+            Ok(None) if now().mono_ms < until_ms => std::thread::sleep(PROGRAM_PAUSE),
             Ok(None) | Err(_) => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -264,63 +269,24 @@ fn radios(config: Option<&Config>, names: &SystemNames) -> Vec<DeviceFacts> {
 
 // ---- tor ---------------------------------------------------------------------------------------------
 
-/// The settings of the section `[tor]`, as far as they name something to ask.
-struct TorSection {
-    enabled: bool,
-    socks: Option<TorPlace>,
-    control: Option<TorPlace>,
-    cookie: Option<PathBuf>,
-    has_password: bool,
-    own_service: bool,
-}
-
-impl TorSection {
-    /// Where tor listens unless set otherwise: its own defaults, then the socket of Debian's package.
-    const SOCKS: &'static str = "127.0.0.1:9050";
-    const CONTROL: [&'static str; 2] = ["127.0.0.1:9051", "unix:/run/tor/control"];
-
-    fn read(folder: &Path) -> Self {
-        let text = system_file(folder.join(CONFIG_FILE));
-        let table = text.parse::<toml::Table>().unwrap_or_default();
-        let section = table.get("tor");
-        let of = |name: &str| section.and_then(|section| section.get(name));
-        let text = |name: &str| of(name).and_then(toml::Value::as_str).filter(|text| !text.is_empty());
-        TorSection {
-            enabled: of("enabled").and_then(toml::Value::as_bool) != Some(false),
-            socks: text("socks").map(TorPlace::read),
-            control: text("control").map(TorPlace::read),
-            cookie: text("cookie").map(PathBuf::from),
-            has_password: text("password").is_some(),
-            own_service: text("onion").is_some(),
-        }
-    }
-
-    fn controls(&self) -> Vec<TorPlace> {
-        match &self.control {
-            Some(place) => vec![place.clone()],
-            None => Self::CONTROL.iter().map(|text| TorPlace::read(text)).collect(),
-        }
-    }
-}
-
-fn tor(section: &TorSection, names: &SystemNames) -> TorFacts {
-    let socks = section.socks.clone().unwrap_or_else(|| TorPlace::read(TorSection::SOCKS));
-    let controls: Vec<ControlFacts> = match section.enabled {
+fn tor(settings: &TorSettings, names: &SystemNames) -> TorFacts {
+    let socks = settings.socks();
+    let controls: Vec<ControlFacts> = match settings.enabled {
         false => Vec::new(),
-        true => section.controls().into_iter().map(|place| control(place, names)).collect(),
+        true => settings.control().into_iter().map(|place| control(place, names)).collect(),
     };
     let info = controls.iter().find_map(|control| match &control.answer {
         ControlAnswer::Control(info) => Some(info),
         ControlAnswer::NotControl | ControlAnswer::Silent(_) => None,
     });
-    let cookie = info.and_then(|info| section.cookie.clone().or_else(|| info.cookie_file.clone()));
+    let cookie = info.and_then(|info| settings.cookie.clone().or_else(|| info.cookie_file.clone()));
     TorFacts {
-        enabled: section.enabled,
-        is_named: section.socks.is_some() || section.control.is_some() || section.own_service,
-        own_service: section.own_service,
-        has_password: section.has_password,
+        enabled: settings.enabled,
+        is_named: settings.is_asked_for(),
+        own_service: settings.onion.is_some(),
+        has_password: settings.password.text().is_some(),
         cookie: cookie.map(|path| CookieFacts { read: readable(&path), files: names.files(&path), path }),
-        socks: (socks.clone(), if section.enabled { ask_socks(&socks) } else { SocksAnswer::NotSocks }),
+        socks: (socks.clone(), if settings.enabled { ask_socks(&socks) } else { SocksAnswer::NotSocks }),
         controls,
     }
 }
@@ -334,10 +300,10 @@ fn readable(path: &Path) -> Result<(), io::ErrorKind> {
     }
 }
 
-fn control(place: TorPlace, names: &SystemNames) -> ControlFacts {
+fn control(place: Endpoint, names: &SystemNames) -> ControlFacts {
     let files = match &place {
-        TorPlace::Unix(path) => names.files(path),
-        TorPlace::Tcp(_) => Vec::new(),
+        Endpoint::Unix(path) => names.files(path),
+        Endpoint::Tcp(_) => Vec::new(),
     };
     ControlFacts { answer: ask_control(&place), files, place }
 }

@@ -3,9 +3,11 @@
 use std::io;
 use std::path::PathBuf;
 
+use tombolo_transports::tor::Endpoint;
+
 use super::Finding;
 use super::permission::{FileFacts, LocalUser, READ, WRITE, blocked_at, described, group_remedy};
-use super::tor_probe::{Bootstrap, ControlAnswer, ProtocolInfo, SocksAnswer, TorPlace};
+use super::tor_probe::{Bootstrap, ControlAnswer, ProtocolInfo, SocksAnswer};
 
 /// What was asked of tor, and what it answered.
 #[derive(Debug)]
@@ -18,7 +20,7 @@ pub(super) struct TorFacts {
     pub(super) own_service: bool,
     /// Whether the settings have a password for the control port.
     pub(super) has_password: bool,
-    pub(super) socks: (TorPlace, SocksAnswer),
+    pub(super) socks: (Endpoint, SocksAnswer),
     /// The control ports that were tried.
     pub(super) controls: Vec<ControlFacts>,
     /// The cookie file, if the control port that answered has one.
@@ -27,7 +29,7 @@ pub(super) struct TorFacts {
 
 #[derive(Debug)]
 pub(super) struct ControlFacts {
-    pub(super) place: TorPlace,
+    pub(super) place: Endpoint,
     pub(super) answer: ControlAnswer,
     /// Of a socket: the files of its path, from the root.
     pub(super) files: Vec<FileFacts>,
@@ -238,9 +240,9 @@ mod tests {
             is_named: false,
             own_service: false,
             has_password: false,
-            socks: (TorPlace::read("127.0.0.1:9050"), socks),
+            socks: ("127.0.0.1:9050".parse().unwrap(), socks),
             controls: vec![ControlFacts {
-                place: TorPlace::read("unix:/run/tor/control"),
+                place: "unix:/run/tor/control".parse().unwrap(),
                 answer: control,
                 files: vec![],
             }],

@@ -4,12 +4,15 @@
 //! shows whether the port gives extended errors. No secret is sent: without a password or cookie, tor may still answer how far
 //! its start has come.
 
-use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tombolo_transports::tor::Endpoint;
+
+use crate::system_clock::now;
 
 /// How long an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
@@ -19,31 +22,6 @@ const ANSWER_BYTES_MAX: usize = 4_096;
 const MISTYPED_ONION: &[u8] = b"35njqamcweflpvkl73j4szahhihoc4xt3ktcgjnpaingr5yhkenl5sid.onion";
 /// The extended reply for an address that is none (`SocksPort … ExtendedErrors`).
 const REPLY_BAD_ADDRESS: u8 = 0xf6;
-
-/// Where tor listens: `HOST:PORT` or `unix:PATH`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum TorPlace {
-    Tcp(String),
-    Unix(PathBuf),
-}
-
-impl TorPlace {
-    pub(super) fn read(text: &str) -> Self {
-        match text.strip_prefix("unix:") {
-            Some(path) => TorPlace::Unix(path.into()),
-            None => TorPlace::Tcp(text.to_owned()),
-        }
-    }
-}
-
-impl fmt::Display for TorPlace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TorPlace::Tcp(address) => f.write_str(address),
-            TorPlace::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
 
 /// What a SOCKS port answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +60,7 @@ pub(super) struct Bootstrap {
     pub(super) summary: String,
 }
 
-pub(super) fn ask_socks(place: &TorPlace) -> SocksAnswer {
+pub(super) fn ask_socks(place: &Endpoint) -> SocksAnswer {
     let mut stream = match connect(place) {
         Ok(stream) => stream,
         Err(error) => return SocksAnswer::Silent(error.kind()),
@@ -104,7 +82,7 @@ fn ask_mistyped(stream: &mut dyn ByteStream) -> io::Result<bool> {
     Ok(reply == [5, REPLY_BAD_ADDRESS])
 }
 
-pub(super) fn ask_control(place: &TorPlace) -> ControlAnswer {
+pub(super) fn ask_control(place: &Endpoint) -> ControlAnswer {
     let mut stream = match connect(place) {
         Ok(stream) => stream,
         Err(error) => return ControlAnswer::Silent(error.kind()),
@@ -163,22 +141,14 @@ fn quoted(text: &str) -> Option<String> {
 trait ByteStream: Read + Write {}
 impl<S: Read + Write> ByteStream for S {}
 
-fn connect(place: &TorPlace) -> io::Result<Box<dyn ByteStream>> {
+fn connect(place: &Endpoint) -> io::Result<Box<dyn ByteStream>> {
     match place {
-        TorPlace::Tcp(address) => {
-            let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-            for address in address.to_socket_addrs()? {
-                match TcpStream::connect_timeout(&address, ANSWER_TIMEOUT) {
-                    Ok(stream) => {
-                        stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-                        return Ok(Box::new(stream));
-                    }
-                    Err(error) => last = error,
-                }
-            }
-            Err(last)
+        Endpoint::Tcp(address) => {
+            let stream = TcpStream::connect_timeout(address, ANSWER_TIMEOUT)?;
+            stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+            Ok(Box::new(stream))
         }
-        TorPlace::Unix(path) => {
+        Endpoint::Unix(path) => {
             let stream = UnixStream::connect(path)?;
             stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
             Ok(Box::new(stream))
@@ -189,10 +159,10 @@ fn connect(place: &TorPlace) -> io::Result<Box<dyn ByteStream>> {
 /// Sends one line and reads the reply: lines up to the one whose code is followed by a space.
 fn exchange(stream: &mut dyn ByteStream, line: &str) -> io::Result<String> {
     stream.write_all(line.as_bytes())?;
-    let until = Instant::now() + ANSWER_TIMEOUT;
+    let until_ms = now().mono_ms + u64::try_from(ANSWER_TIMEOUT.as_millis()).expect("a few seconds");
     let mut answer = Vec::new();
     let mut buffer = [0; 512];
-    while !is_whole(&answer) && answer.len() < ANSWER_BYTES_MAX && Instant::now() < until {
+    while !is_whole(&answer) && answer.len() < ANSWER_BYTES_MAX && now().mono_ms < until_ms {
         match stream.read(&mut buffer)? {
             0 => break,
             read => answer.extend(buffer.iter().take(read)),

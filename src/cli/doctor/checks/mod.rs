@@ -140,6 +140,7 @@ pub(super) fn all(facts: &Facts) -> Vec<Finding> {
     found.extend(facts.ports.iter().map(|port| udp_port(port, running, &own)));
     found.extend(facts.radios.iter().map(|device| radio(device, &facts.user)));
     found.extend(tor(&facts.tor, &facts.user));
+    found.extend(status.and_then(onion_service));
     let now_ms = facts.clock.wall_ms;
     found.extend(status.into_iter().flat_map(|status| federation(status, now_ms)));
     found
@@ -415,6 +416,18 @@ fn radio(facts: &DeviceFacts, user: &LocalUser) -> Finding {
         ),
     };
     Finding::needs_doing("radio", reason, remedy)
+}
+
+/// The onion service of a running node, as that node sees it.
+fn onion_service(status: &Json) -> Option<Finding> {
+    let tor = status.get("tor").filter(|tor| tor.is_object())?;
+    let (service, problem) = (print::text(tor, "service"), print::text(tor, "problem"));
+    if problem.is_empty() && service.starts_with("published") {
+        return Some(Finding::ok("onion service", service));
+    }
+    let reason = if problem.is_empty() { service.to_owned() } else { format!("{service}; {problem}") };
+    let remedy = "the lines on tor name what to change; a tor that has just started needs a minute";
+    Some(Finding::warning("onion service", reason, remedy))
 }
 
 /// What `status` shows of documents and peers.

@@ -189,6 +189,21 @@ fn a_serial_port_is_there_and_may_be_used_or_its_group_is_named() {
 }
 
 #[test]
+fn the_onion_service_is_judged_as_the_running_node_sees_it() {
+    let judged = |tor: Json| super::onion_service(&json!({ "tor": tor }));
+    has(
+        &judged(json!({"service": "published, for peers and open invites only"})).unwrap(),
+        Verdict::Ok,
+        &["published"],
+    );
+    let starting = judged(json!({"service": "tor is still bootstrapping (45 %)"})).unwrap();
+    has(&starting, Verdict::Warning, &["45 %", "minute"]);
+    let problem = judged(json!({"service": "published", "problem": "tor is not running"})).unwrap();
+    has(&problem, Verdict::Warning, &["tor is not running"]);
+    assert_eq!(judged(Json::Null), None);
+}
+
+#[test]
 fn what_status_shows_becomes_findings() {
     let ago = |days: u64| crate::clock::rfc3339(NOW_MS - days * 24 * 60 * 60 * 1000);
     let wait = |days: u64| {
