@@ -10,6 +10,7 @@ mod airtime;
 mod ask;
 mod demo;
 mod docs;
+mod doctor;
 mod error;
 mod init;
 mod invite;
@@ -265,6 +266,11 @@ enum CliCommand {
     /// Show how things stand: links, peers, what is behind, what was refused
     #[command(after_help = "Examples:\n  tombolo status\n  tombolo status --json")]
     Status,
+    /// Check what this node needs of its machine, each with the remedy; exit code 1 if something needs doing
+    #[command(
+        after_help = "Examples:\n  tombolo doctor\n  tombolo doctor --json\n\nRun it as the user that runs the node: permissions are judged for the user that asks. Tor is asked at the places\nin the section [tor] of tombolo.toml, else at the usual ones."
+    )]
+    Doctor,
     /// Show every link and radio: who is there, when last heard, and why it is or is not used
     #[command(after_help = "Examples:\n  tombolo links\n  tombolo links --json")]
     Links,
@@ -351,6 +357,7 @@ fn execute(cli: Cli) -> CliResult {
         CliCommand::Watch { doc } => watch::run(&context, doc.as_deref()),
         CliCommand::State { peer } => state::run(&context, peer),
         CliCommand::Status => status::run(&context),
+        CliCommand::Doctor => doctor::run(&context),
         CliCommand::Links => links::run(&context),
         CliCommand::Airtime => airtime::run(&context),
         CliCommand::Conflicts { doc } => docs::conflicts(&context, doc),

@@ -5,6 +5,7 @@
 mod adopt;
 mod alone;
 mod demo;
+mod doctor;
 mod errors;
 mod harness;
 mod help;
