@@ -26,6 +26,7 @@ use tokio::sync::{broadcast, oneshot};
 use tombolo_delta::Value;
 use tombolo_transports::{Address, LanConfig};
 
+use crate::api::rpc::CallServer;
 use crate::api::server::LocalServer;
 use crate::config::Config;
 use crate::folder::{self, StartError};
@@ -33,6 +34,7 @@ use crate::layer::{KeyError, KeyPath, Kind};
 use crate::node::{Command, CommandError, Event, Query, Reply, Write};
 use crate::probe::Publisher;
 use crate::runtime::links::Links;
+use crate::runtime::rpc::CallRoutes;
 use crate::runtime::{AskError, Driven, NodeClient, Task, drive};
 
 /// The settings of a node: those of `tombolo.toml`, and what the program that starts it decides.
@@ -104,6 +106,7 @@ pub struct Tombolo {
     client: NodeClient,
     links: Links,
     socket: Option<LocalServer>,
+    calls: Option<CallServer>,
     publisher: Option<Publisher>,
     /// None once awaited: the channel resolves only once.
     ended: Option<oneshot::Receiver<()>>,
@@ -141,14 +144,23 @@ impl Tombolo {
         };
         let driven = drive(node).map_err(|source| system("cannot start a thread", source))?;
         let Driven { client, effects, ended } = driven;
-        let links = match Links::start(lan, &config.radios, client.clone(), effects).await {
+        let calls = match config.rpc.listen.map(|listen| CallServer::start(listen, client.clone())) {
+            Some(Err(source)) => {
+                end(&client, Some(ended)).await;
+                let what = "cannot listen for JSON calls (`listen` in section [rpc])";
+                return Err(system(what, source));
+            }
+            started => started.and_then(Result::ok),
+        };
+        let routes = CallRoutes::new(config.rpc.forward.clone());
+        let links = match Links::start(lan, &config.radios, routes, client.clone(), effects).await {
             Ok(links) => links,
             Err(error) => {
                 end(&client, Some(ended)).await;
                 return Err(error.into());
             }
         };
-        let mut tombolo = Tombolo { client, links, socket: None, publisher: None, ended: Some(ended) };
+        let mut tombolo = Tombolo { client, links, socket: None, calls, publisher: None, ended: Some(ended) };
         if socket {
             match LocalServer::start(folder, tombolo.client.clone()) {
                 Ok(server) => tombolo.socket = Some(server),
@@ -234,6 +246,11 @@ impl Tombolo {
         self.socket.as_ref().map(LocalServer::path)
     }
 
+    /// The address that takes JSON calls, if the settings name one.
+    pub fn calls_address(&self) -> Option<SocketAddr> {
+        self.calls.as_ref().map(CallServer::address)
+    }
+
     /// Waits until the node or the tasks of its links end by themselves, which is a fault.
     pub async fn ended(&mut self) -> Ended {
         tokio::select! {
@@ -255,6 +272,9 @@ impl Tombolo {
         }
         if let Some(socket) = self.socket {
             socket.shutdown().await;
+        }
+        if let Some(calls) = self.calls {
+            calls.shutdown().await;
         }
         self.links.shutdown().await;
         end(&self.client, self.ended).await;

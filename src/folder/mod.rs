@@ -203,6 +203,8 @@ pub fn ask(folder: &Path, command: impl Into<Command>) -> Result<Reply, DirectEr
                 | Output::Close { .. }
                 | Output::DialJoin { .. }
                 | Output::JoinAnswer { .. }
+                | Output::CallAnswer { .. }
+                | Output::DialCall { .. }
                 | Output::Event(_) => {}
             }
         }
@@ -254,6 +256,7 @@ fn settings(config: &Config) -> NodeSettings {
         },
         briefs: briefs(config),
         machine_boot: machine_boot(),
+        rpc_legacy_install: config.rpc.legacy_install,
     }
 }
 

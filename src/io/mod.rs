@@ -6,6 +6,7 @@
 //! changed, in one commit, before it yields anything: so nothing is acknowledged or sent before it is on
 //! disk, and inputs handled together share one commit.
 
+mod call;
 mod command;
 mod radio;
 mod state;
@@ -15,6 +16,7 @@ use serde::Serialize;
 use tombolo_delta::Value;
 use tombolo_transports::{Address, LinkCaps, LinkId, PeerId};
 
+pub use call::{CallId, CallReply, IncomingCall, OutgoingCall};
 pub use command::{Admin, Command, Query, Write};
 pub use radio::RadioSpec;
 pub use state::{App, AppStatus, NodeState};
@@ -100,6 +102,20 @@ pub enum Input {
         /// The command that is requested.
         command: Command,
     },
+    /// A JSON call arrived.
+    Call {
+        /// Pairs the call with its answer.
+        request: RequestId,
+        /// Its headers and body; hostile.
+        call: IncomingCall,
+    },
+    /// The answer to this node's own `Output::DialCall`, or why there is none, in words for a person.
+    CallAnswered {
+        /// The call that it answers.
+        id: CallId,
+        /// Its answer as it sent it; hostile.
+        result: Result<CallReply, String>,
+    },
 }
 
 /// Something the node wants done.
@@ -150,6 +166,22 @@ pub enum Output {
     },
     /// A change that watchers are informed of.
     Event(Event),
+    /// The answer to a `Call`.
+    CallAnswer {
+        /// The `Call` that it answers.
+        request: RequestId,
+        /// Status and body to send.
+        reply: CallReply,
+    },
+    /// Call a peer's onion service, return its answer as `CallAnswered`.
+    DialCall {
+        /// Pairs the call with its answer.
+        id: CallId,
+        /// The peer that is called.
+        peer: PeerId,
+        /// Where, with which headers and body, and how long.
+        call: Box<OutgoingCall>,
+    },
 }
 
 /// The answer to a command. Serialises to the JSON that `--json` prints and `/v1` answers.
@@ -174,7 +206,7 @@ pub enum Reply {
     Value(Value),
     /// The reply to `Query::List`.
     Documents(Vec<view::DocumentView>),
-    /// The reply to `Query::State`.
+    /// The reply to `Query::State` and `Admin::FetchState`.
     State(view::StateView),
     /// The reply to `Write::PublishState`.
     Published(view::PublishedView),
@@ -302,6 +334,36 @@ pub enum CommandError {
     /// No state of that peer has arrived yet.
     #[error("no state of {0} has come yet: it comes when the two nodes meet")]
     NoState(String),
+    /// The peer is untrusted here, so its state is not accepted.
+    #[error("{0} is untrusted here: its state is not accepted")]
+    Untrusted(String),
+    /// The peer's record has no usable onion address, so it cannot be called.
+    #[error("no onion address of {0} is known")]
+    NoOnion(String),
+    /// A JSON call got no answer.
+    #[error("{peer} was not reached: {why}")]
+    CallFailed {
+        /// The peer's name or DID.
+        peer: String,
+        /// What failed on the way.
+        why: String,
+    },
+    /// The peer refused a JSON call.
+    #[error("{peer} refused the call: {why}")]
+    CallRefused {
+        /// The peer's name or DID.
+        peer: String,
+        /// The reason that it sent.
+        why: String,
+    },
+    /// What a peer answered to a JSON call cannot be used.
+    #[error("the answer of {peer} cannot be used: {why}")]
+    BadCallAnswer {
+        /// The peer's name or DID.
+        peer: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// Another machine writes with this node's key.
     #[error("this node has stopped writing: {0}")]
     Stopped(String),
@@ -332,6 +394,11 @@ impl CommandError {
             CommandError::AlreadyPeer(_) => "already_peer",
             CommandError::JoinRefused { .. } => "join_refused",
             CommandError::NoState(_) => "no_state",
+            CommandError::Untrusted(_) => "untrusted",
+            CommandError::NoOnion(_) => "no_onion",
+            CommandError::CallFailed { .. } => "call_failed",
+            CommandError::CallRefused { .. } => "call_refused",
+            CommandError::BadCallAnswer { .. } => "bad_call_answer",
             CommandError::Stopped(_) => "stopped",
             CommandError::Store(_) => "store",
         }

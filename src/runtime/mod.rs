@@ -5,12 +5,14 @@
 //! |---|---|
 //! | [`links`] | carries messages between the LAN and the node |
 //! | [`radios`] | carries frames between the radios and the node |
+//! | [`rpc`] | makes the node's JSON calls |
 //!
 //! **Group commit.** The tasks that wait in the inbox are handled together, and the first `poll_output` makes them
 //! durable in one commit: one write when idle, hundreds under load, and no timer.
 
 pub mod links;
 pub mod radios;
+pub mod rpc;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,6 +22,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 use tombolo_transports::{Address, LinkId, PeerId, Transports};
 
+use crate::io::{CallId, CallReply, IncomingCall, OutgoingCall};
 use crate::node::{Admin, Command, CommandError, Event, Input, Node, Output, Reply, RequestId};
 use crate::system_clock::now;
 
@@ -48,6 +51,8 @@ pub(crate) enum Task {
     Command(Command, oneshot::Sender<Result<Reply, CommandError>>),
     /// A request to join, from a node that is no peer yet.
     Join { peer: PeerId, address: Address, bytes: Vec<u8>, answer: oneshot::Sender<Vec<u8>> },
+    /// A JSON call that arrived.
+    Call { call: IncomingCall, answer: oneshot::Sender<CallReply> },
     /// Ends the thread; the node takes no more tasks.
     Stop,
 }
@@ -62,6 +67,8 @@ pub(crate) enum Effect {
     Close(LinkId),
     /// Dial an inviter and send a request to join.
     DialJoin { inviter: PeerId, addresses: Vec<Address>, bytes: Vec<u8> },
+    /// Call a peer's onion service.
+    DialCall { id: CallId, peer: PeerId, call: Box<OutgoingCall> },
     /// The whole list of peers that may connect, with their known addresses.
     Peers(Vec<(PeerId, Vec<Address>)>),
     /// Whether requests to join are accepted from now on.
@@ -129,6 +136,7 @@ pub(crate) fn drive(node: Node) -> io::Result<Driven> {
         events,
         replies: BTreeMap::new(),
         answers: BTreeMap::new(),
+        call_answers: BTreeMap::new(),
         last_request: 0,
     };
     let (over, ended) = oneshot::channel();
@@ -147,6 +155,7 @@ struct NodeDriver {
     events: broadcast::Sender<Event>,
     replies: BTreeMap<RequestId, oneshot::Sender<Result<Reply, CommandError>>>,
     answers: BTreeMap<RequestId, oneshot::Sender<Vec<u8>>>,
+    call_answers: BTreeMap<RequestId, oneshot::Sender<CallReply>>,
     last_request: u64,
 }
 
@@ -206,6 +215,12 @@ impl NodeDriver {
                     let address = Some(address);
                     self.node.handle_input(now, Input::JoinRequest { request, peer, address, bytes });
                 }
+                Task::Call { call, answer } => {
+                    let request = self.next_request();
+                    prune(&mut self.call_answers, oneshot::Sender::is_closed);
+                    self.call_answers.insert(request, answer);
+                    self.node.handle_input(now, Input::Call { request, call });
+                }
                 Task::Stop => open = false,
             }
         }
@@ -232,6 +247,12 @@ impl NodeDriver {
                     }
                 }
                 Output::Event(event) => self.publish(event).await,
+                Output::CallAnswer { request, reply } => {
+                    if let Some(answer) = self.call_answers.remove(&request) {
+                        let _ = answer.send(reply);
+                    }
+                }
+                Output::DialCall { id, peer, call } => self.effect(Effect::DialCall { id, peer, call }).await,
             }
         }
     }
@@ -299,6 +320,17 @@ impl NodeClient {
             _ => {}
         }
         Ok(reply)
+    }
+
+    /// Hands the node a JSON call that arrived, and waits for the answer.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeGone`] if the node has ended.
+    pub async fn call(&self, call: IncomingCall) -> Result<CallReply, NodeGone> {
+        let (answer, reply) = oneshot::channel();
+        self.send(Task::Call { call, answer }).await?;
+        reply.await.map_err(|_| NodeGone)
     }
 
     /// The events from now on.
