@@ -55,7 +55,7 @@ pub struct AnsweredState {
 
 #[derive(Deserialize)]
 #[serde(bound = "T: DeserializeOwned")]
-struct Answer<T> {
+struct AnswerBody<T> {
     #[serde(default = "none", deserialize_with = "present")]
     result: Option<T>,
     #[serde(default)]
@@ -127,12 +127,12 @@ impl CallReply {
             why: short(&error.to_string()),
         };
         let Object(refused) =
-            serde_json::from_slice::<Object<Answer<serde::de::IgnoredAny>>>(body).map_err(no_answer)?;
+            serde_json::from_slice::<Object<AnswerBody<serde::de::IgnoredAny>>>(body).map_err(no_answer)?;
         if let Some(error) = refused.error {
             let (code, message) = error.parts();
             return Err(AnswerError::Refused { status: *status, code, message });
         }
-        let Object(answer) = serde_json::from_slice::<Object<Answer<T>>>(body).map_err(no_answer)?;
+        let Object(answer) = serde_json::from_slice::<Object<AnswerBody<T>>>(body).map_err(no_answer)?;
         answer.result.ok_or(AnswerError::Empty)
     }
 

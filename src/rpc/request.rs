@@ -76,7 +76,7 @@ impl CallRequest {
         if !depth_is_within(body, CALL_DEPTH_MAX) {
             return Err(CallRefusal::TooDeep);
         }
-        let Object(Head { method }) = parse(body, CallRefusal::BadCall)?;
+        let Object(MethodOnly { method }) = parse(body, CallRefusal::BadCall)?;
         let method = Method::from_name(&method)
             .ok_or_else(|| CallRefusal::UnknownMethod(method.chars().take(ECHO_CHARS_MAX).collect()))?;
         match method {
@@ -121,13 +121,13 @@ impl CallRequest {
 }
 
 #[derive(Deserialize)]
-struct Head {
+struct MethodOnly {
     method: String,
 }
 
 #[derive(Deserialize)]
 #[serde(bound = "T: DeserializeOwned")]
-struct Tail<T> {
+struct ParamsOnly<T> {
     params: Object<T>,
 }
 
@@ -214,7 +214,7 @@ fn body<T: Serialize>(method: Method, params: &T) -> Vec<u8> {
 
 fn params<T: DeserializeOwned>(body: &[u8], method: Method) -> Result<T, CallRefusal> {
     let bad = |why| CallRefusal::BadParams { method, why };
-    let Object(Tail { params: Object(params) }) = parse(body, bad)?;
+    let Object(ParamsOnly { params: Object(params) }) = parse(body, bad)?;
     Ok(params)
 }
 

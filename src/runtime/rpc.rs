@@ -35,7 +35,7 @@ pub(crate) struct CallRoutes {
 
 /// Why a call got no answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum CallError {
+pub(crate) enum DialCallError {
     /// No route leads to onion services.
     #[error("onion addresses need Tor, which this node does not use yet")]
     NoTor,
@@ -69,20 +69,25 @@ impl CallRoutes {
         onion: &OnionHost,
         _port: u16,
         _isolation: &str,
-    ) -> Result<Box<dyn CallStream>, CallError> {
-        let address = *self.forward.get(onion).ok_or(CallError::NoTor)?;
+    ) -> Result<Box<dyn CallStream>, DialCallError> {
+        let address = *self.forward.get(onion).ok_or(DialCallError::NoTor)?;
         let stream = TcpStream::connect(address).await;
-        let stream = stream.map_err(|source| CallError::Connect { address, source })?;
+        let stream = stream.map_err(|source| DialCallError::Connect { address, source })?;
         Ok(Box::new(stream))
     }
 
-    async fn exchange(&self, peer: PeerId, id: CallId, call: OutgoingCall) -> Result<CallReply, CallError> {
+    async fn exchange(
+        &self,
+        peer: PeerId,
+        id: CallId,
+        call: OutgoingCall,
+    ) -> Result<CallReply, DialCallError> {
         let isolation = format!("{peer}-call-{}", id.0);
         let stream = self.dial_onion(&call.onion, ONION_PORT, &isolation).await?;
         let mut builder = http1::Builder::new();
         builder.max_buf_size(ANSWER_HEAD_BYTES_MAX).max_headers(ANSWER_HEADERS_MAX);
         let (mut sender, connection) =
-            builder.handshake(TokioIo::new(stream)).await.map_err(CallError::Broken)?;
+            builder.handshake(TokioIo::new(stream)).await.map_err(DialCallError::Broken)?;
         let mut connecting = tokio::task::JoinSet::new();
         connecting.spawn(async move {
             if let Err(error) = connection.await {
@@ -100,10 +105,10 @@ impl CallRoutes {
         }
         let request = request.body(Full::new(Bytes::from(call.body)));
         let request = request.expect("headers are DIDs, times and hex digits");
-        let response = sender.send_request(request).await.map_err(CallError::Broken)?;
+        let response = sender.send_request(request).await.map_err(DialCallError::Broken)?;
         let status = response.status().as_u16();
         let body = Limited::new(response.into_body(), CALL_ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|_| CallError::Answer)?.to_bytes().to_vec();
+        let body = body.map_err(|_| DialCallError::Answer)?.to_bytes().to_vec();
         Ok(CallReply { status, body })
     }
 }
@@ -119,7 +124,7 @@ pub(crate) async fn answer(
     let span = Duration::from_millis(call.timeout.ms());
     let result = match tokio::time::timeout(span, routes.exchange(peer, id, call)).await {
         Ok(result) => result.map_err(|error| error.to_string()),
-        Err(_) => Err(CallError::Timeout(span).to_string()),
+        Err(_) => Err(DialCallError::Timeout(span).to_string()),
     };
     let _ = client.send(Task::Input(Input::CallAnswered { id, result })).await;
 }

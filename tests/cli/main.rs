@@ -8,5 +8,6 @@ mod errors;
 mod harness;
 mod help;
 mod radio;
+mod rpc;
 mod running;
 mod two;
