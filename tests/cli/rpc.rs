@@ -12,6 +12,9 @@ use tombolo::identity::{Keypair, did, verify};
 
 use super::harness::{Daemon, NodeDir, PATIENCE, eventually};
 
+#[path = "../../fuzz/rpc_checks.rs"]
+mod rpc_checks;
+
 /// A node with a server for calls on a free port, running.
 fn called(name: &str) -> (NodeDir, Daemon) {
     let place = NodeDir::with_node(name);
@@ -423,4 +426,15 @@ fn the_documented_example_works_with_curl_and_openssl() {
     assert_eq!(answers[0]["result"]["did"].as_str(), Some(&*attic.did()), "{out}");
     assert_eq!(answers[1]["result"]["node_name"], "attic", "{out}");
     assert_eq!(attic.json(&["peers"]).as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn the_corpus_of_calls_holds() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/rpc");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).expect("the target has a corpus") {
+        rpc_checks::call(&std::fs::read(entry.unwrap().path()).unwrap());
+        count += 1;
+    }
+    assert!(count >= 5, "{count}");
 }
