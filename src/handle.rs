@@ -24,16 +24,18 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::{broadcast, oneshot};
 use tombolo_delta::Value;
-use tombolo_transports::{Address, LanConfig};
+use tombolo_transports::tor::{Credentials, OnionSource};
+use tombolo_transports::{Address, LanConfig, TorConfig};
+use zeroize::Zeroizing;
 
 use crate::api::rpc::CallServer;
 use crate::api::server::LocalServer;
-use crate::config::Config;
-use crate::folder::{self, StartError};
+use crate::config::{Config, TorSettings};
+use crate::folder::{self, LinkSecrets, StartError};
 use crate::layer::{KeyError, KeyPath, Kind};
 use crate::node::{Command, CommandError, Event, Query, Reply, Write};
 use crate::probe::Publisher;
-use crate::runtime::links::Links;
+use crate::runtime::links::{Links, LinksError, TorLinks};
 use crate::runtime::rpc::CallRoutes;
 use crate::runtime::{AskError, Driven, NodeClient, Task, drive};
 
@@ -65,6 +67,7 @@ impl Settings {
         config.lan.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
         config.lan.mdns = false;
         config.lan.loopback = true;
+        config.tor.enabled = false;
         Settings { config, publish: false, socket: false }
     }
 }
@@ -129,7 +132,7 @@ impl Tombolo {
     /// [`StartError`] if the folder, its store or its links cannot be opened.
     pub async fn start(folder: &Path, settings: Settings) -> Result<Self, StartError> {
         let Settings { config, publish, socket } = settings;
-        let (node, secret) = {
+        let (node, secrets) = {
             let (folder, config) = (folder.to_owned(), config.clone());
             let opened = tokio::task::spawn_blocking(move || folder::open(&folder, &config)).await;
             let stopped = |e| system("the node did not open", std::io::Error::other(e));
@@ -140,11 +143,15 @@ impl Tombolo {
             mdns: config.lan.mdns,
             loopback: config.lan.loopback,
             peers: node.dialable_peers().into_iter().map(|(peer, _)| peer).collect(),
-            ..LanConfig::new(*secret)
+            ..LanConfig::new(*secrets.identity)
         };
+        let tor = config.tor.enabled.then(|| tor_links(&config.tor, &secrets));
         let driven = drive(node).map_err(|source| system("cannot start a thread", source))?;
         let Driven { client, effects, ended } = driven;
-        let calls = match config.rpc.listen.map(|listen| CallServer::start(listen, client.clone())) {
+        // The onion service's calls lead to the same server.
+        let for_tor = tor.as_ref().map(|_| SocketAddr::from(([127, 0, 0, 1], 0)));
+        let listen = config.rpc.listen.or(for_tor);
+        let calls = match listen.map(|listen| CallServer::start(listen, client.clone())) {
             Some(Err(source)) => {
                 end(&client, Some(ended)).await;
                 let what = "cannot listen for JSON calls (`listen` in section [rpc])";
@@ -152,12 +159,20 @@ impl Tombolo {
             }
             started => started.and_then(Result::ok),
         };
-        let routes = CallRoutes::new(config.rpc.forward.clone());
-        let links = match Links::start(lan, &config.radios, routes, client.clone(), effects).await {
+        let mut tor = tor;
+        if let (Some(tor), Some(calls)) = (&mut tor, &calls) {
+            tor.config.calls = Some(calls.address().to_string());
+        }
+        let socks = tor.as_ref().map(|tor| tor.config.socks.clone());
+        let routes = CallRoutes::new(config.rpc.forward.clone(), socks);
+        let links = match Links::start(lan, tor, &config.radios, routes, client.clone(), effects).await {
             Ok(links) => links,
             Err(error) => {
                 end(&client, Some(ended)).await;
-                return Err(error.into());
+                return Err(match error {
+                    LinksError::Lan(error) => error.into(),
+                    LinksError::Tor(error) => error.into(),
+                });
             }
         };
         let mut tombolo = Tombolo { client, links, socket: None, calls, publisher: None, ended: Some(ended) };
@@ -279,6 +294,22 @@ impl Tombolo {
         self.links.shutdown().await;
         end(&self.client, self.ended).await;
     }
+}
+
+fn tor_links(settings: &TorSettings, secrets: &LinkSecrets) -> TorLinks {
+    let onion = match settings.onion {
+        Some(host) => OnionSource::Fixed { host, listen: settings.listen.clone() },
+        None => OnionSource::Control { client_auth: settings.client_auth },
+    };
+    let password = settings.password.text().map(|text| Zeroizing::new(text.to_owned()));
+    let config = TorConfig {
+        control: settings.control(),
+        credentials: Credentials { cookie: settings.cookie.clone(), password },
+        onion,
+        asked_for: settings.is_asked_for(),
+        ..TorConfig::new(*secrets.identity, *secrets.onion, settings.socks())
+    };
+    TorLinks { config, required: settings.is_asked_for() }
 }
 
 /// Stops the node and waits until its store is closed.

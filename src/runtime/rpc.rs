@@ -13,6 +13,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tombolo_transports::tor::{Endpoint, TorFailure, socks};
 use tombolo_transports::{OnionHost, PeerId};
 
 use super::{NodeClient, Task};
@@ -31,14 +32,19 @@ const ANSWER_HEADERS_MAX: usize = 64;
 pub(crate) struct CallRoutes {
     /// Those that an address of this machine leads to.
     forward: BTreeMap<OnionHost, SocketAddr>,
+    /// Tor's SOCKS port, which leads to all others.
+    socks: Option<Endpoint>,
 }
 
 /// Why a call got no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DialCallError {
     /// No route leads to onion services.
-    #[error("onion addresses need Tor, which this node does not use yet")]
+    #[error("onion addresses need Tor, which the settings turn off (section [tor])")]
     NoTor,
+    /// Tor does not reach the onion service.
+    #[error(transparent)]
+    Tor(#[from] TorFailure),
     /// The address that stands for the onion service does not answer.
     #[error("{address}: {source}")]
     Connect { address: SocketAddr, source: io::Error },
@@ -58,22 +64,25 @@ pub(crate) trait CallStream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> CallStream for T {}
 
 impl CallRoutes {
-    /// Routes with these onion services on this machine.
-    pub(crate) fn new(forward: BTreeMap<OnionHost, SocketAddr>) -> Self {
-        CallRoutes { forward }
+    /// Routes with these onion services on this machine, and all others behind a SOCKS port.
+    pub(crate) fn new(forward: BTreeMap<OnionHost, SocketAddr>, socks: Option<Endpoint>) -> Self {
+        CallRoutes { forward, socks }
     }
 
     /// Opens a stream to an onion service. Calls with different `isolation` texts share no circuit.
     async fn dial_onion(
         &self,
         onion: &OnionHost,
-        _port: u16,
-        _isolation: &str,
+        port: u16,
+        isolation: &str,
     ) -> Result<Box<dyn CallStream>, DialCallError> {
-        let address = *self.forward.get(onion).ok_or(DialCallError::NoTor)?;
-        let stream = TcpStream::connect(address).await;
-        let stream = stream.map_err(|source| DialCallError::Connect { address, source })?;
-        Ok(Box::new(stream))
+        if let Some(address) = self.forward.get(onion).copied() {
+            let stream = TcpStream::connect(address).await;
+            let stream = stream.map_err(|source| DialCallError::Connect { address, source })?;
+            return Ok(Box::new(stream));
+        }
+        let tor = self.socks.as_ref().ok_or(DialCallError::NoTor)?;
+        Ok(Box::new(socks::connect(tor, onion, port, isolation).await?))
     }
 
     async fn exchange(
