@@ -273,8 +273,17 @@ enum CliCommand {
         doc: Option<String>,
     },
     /// Run four nodes on this machine, one of them by radio only, and measure them; leaves nothing behind
-    #[command(after_help = "Examples:\n  tombolo demo\n  tombolo demo --json")]
-    Demo,
+    #[command(
+        after_help = "Examples:\n  tombolo demo\n  tombolo demo --json\n\nWhere a tor with a control port runs, a fifth node is reached through Tor only."
+    )]
+    Demo {
+        /// Tor's SOCKS port, where it is not 127.0.0.1:9050
+        #[arg(long, value_name = "ADDR:PORT", value_parser = endpoint)]
+        tor_socks: Option<Endpoint>,
+        /// Tor's control port, where it is not in one of the usual places
+        #[arg(long, value_name = "PLACE", value_parser = endpoint)]
+        tor_control: Option<Endpoint>,
+    },
 }
 
 /// The node's folder and the form of the output, which every command needs.
@@ -297,8 +306,8 @@ pub fn run() -> ExitCode {
 }
 
 fn execute(cli: Cli) -> CliResult {
-    if matches!(cli.command, CliCommand::Demo) {
-        return demo::run(cli.json);
+    if let CliCommand::Demo { tor_socks, tor_control } = cli.command {
+        return demo::run(cli.json, tor_socks, tor_control);
     }
     let folder = match cli.data_dir {
         // An empty variable is none; an empty argument is a script's mistake.
@@ -339,7 +348,7 @@ fn execute(cli: Cli) -> CliResult {
         CliCommand::Links => links::run(&context),
         CliCommand::Airtime => airtime::run(&context),
         CliCommand::Conflicts { doc } => docs::conflicts(&context, doc),
-        CliCommand::Demo => Ok(()),
+        CliCommand::Demo { .. } => Ok(()),
     }
 }
 

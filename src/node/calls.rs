@@ -145,7 +145,7 @@ impl Node {
         if self.calls.is_joining(&inviter) {
             return;
         }
-        let body = CallRequest::peer_joined_body(&self.core.keypair, &token);
+        let body = CallRequest::peer_joined_body(&self.core.keypair, &self.core.onion(), &token);
         let call = PendingCall::Join { inviter };
         if let Err(error) = self.dial_call(call, inviter, onion, Method::PeerJoined, body) {
             tracing::debug!(%error, "an inviter is called later");

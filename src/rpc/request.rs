@@ -102,9 +102,9 @@ impl CallRequest {
         body(Method::GetState, &serde_json::json!({}))
     }
 
-    /// The body of `federation.peer-joined`: this node has accepted the invite with this token.
-    pub fn peer_joined_body(keypair: &Keypair, token: &Token) -> Vec<u8> {
-        let (did, onion) = (did(&keypair.peer_id()), keypair.onion());
+    /// The body of `federation.peer-joined`: this node, reached at `onion`, has accepted the invite with this token.
+    pub fn peer_joined_body(keypair: &Keypair, onion: &str, token: &Token) -> Vec<u8> {
+        let (did, onion) = (did(&keypair.peer_id()), onion.to_owned());
         let pubkey = HEXLOWER.encode(&keypair.peer_id().0);
         let signature = HEXLOWER.encode(&keypair.sign(joined_text(&did, &onion, &pubkey).as_bytes()));
         body(

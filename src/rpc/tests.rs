@@ -141,7 +141,7 @@ fn the_second_signature_binds_receiver_method_time_and_body() {
 fn what_this_node_writes_another_program_verifies() {
     let keypair = Keypair::from_seeds(&[1; 32], &[2; 32]);
     let receiver = id(&key(9));
-    let body = CallRequest::peer_joined_body(&keypair, &[0xab; 16]);
+    let body = CallRequest::peer_joined_body(&keypair, &onion(2), &[0xab; 16]);
     let mut calls = Calls::default();
     let sent = calls.sign(&keypair, &receiver, 1_795_939_200_000, Method::PeerJoined, &body);
     let value = |name: &str| sent.iter().find(|(called, _)| *called == name).unwrap().1.clone();

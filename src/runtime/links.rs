@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tombolo_transports::{
-    JoinCall, Lan, LanConfig, LanError, LinkEvent, LinkId, Medium, SendError, Tor, TorConfig, TorError,
+    JoinDial, Lan, LanConfig, LanError, LinkEvent, LinkId, Medium, SendError, Tor, TorConfig, TorError,
     Transports,
 };
 
@@ -201,7 +201,7 @@ async fn run_effects(
     }
 }
 
-async fn dial_join(transports: Arc<Transports>, client: NodeClient, call: JoinCall) {
+async fn dial_join(transports: Arc<Transports>, client: NodeClient, call: JoinDial) {
     let inviter = call.inviter;
     let result = transports.join(&call).await.map_err(|e| e.to_string());
     drop(transports);

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
-use tombolo_transports::{Address, JoinCall, JoinSecret, LinkId, PeerId, TorStatus, Transports};
+use tombolo_transports::{Address, JoinDial, JoinSecret, LinkId, PeerId, TorStatus, Transports};
 
 use crate::io::{CallId, CallReply, IncomingCall, OutgoingCall};
 use crate::node::{Admin, Command, CommandError, Event, Input, Node, Output, Reply, RequestId};
@@ -68,7 +68,7 @@ pub(crate) enum Effect {
     /// Close a link to a peer.
     Close(LinkId),
     /// Dial an inviter and send a request to join.
-    DialJoin(JoinCall),
+    DialJoin(JoinDial),
     /// Call a peer's onion service.
     DialCall { id: CallId, peer: PeerId, call: Box<OutgoingCall> },
     /// The whole list of peers that may connect, with their known addresses.
@@ -236,7 +236,7 @@ impl NodeDriver {
                 Output::Frame { link, bytes } => self.effect(Effect::Frame(link, bytes)).await,
                 Output::Close { link } => self.effect(Effect::Close(link)).await,
                 Output::DialJoin { inviter, addresses, secret, bytes } => {
-                    let call = JoinCall { inviter, addresses, secret, request: bytes };
+                    let call = JoinDial { inviter, addresses, secret, request: bytes };
                     self.effect(Effect::DialJoin(call)).await;
                 }
                 Output::JoinAnswer { request, bytes } => {

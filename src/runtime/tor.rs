@@ -49,7 +49,7 @@ pub(super) fn add_links(tor: &TorStatus, rows: &mut Vec<LinkView>) {
         why,
         ..LinkView::default()
     });
-    // What keeps all from being reached is said once.
+    // What keeps every peer from being reached stands in the row of the service.
     let failures = report.failures.into_iter().filter(|(_, failure)| !failure.is_local());
     for (peer, failure) in failures {
         let did = did(&peer);

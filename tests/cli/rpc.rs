@@ -345,6 +345,59 @@ fn a_foreign_code_is_joined_by_call_and_its_state_is_read() {
     assert_eq!(attic.json(&["state", "mill"])["apps"][0]["id"], "wiki", "what was read stays");
 }
 
+/// A SOCKS server in place of tor: it takes one name and port, and leads them to an address.
+fn socks_to(name: String, port: u16, address: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for mut near in listener.incoming().map_while(Result::ok) {
+            let (name, address) = (name.clone(), address.clone());
+            std::thread::spawn(move || {
+                let mut read = |count: usize| {
+                    let mut bytes = vec![0; count];
+                    near.read_exact(&mut bytes).map(|()| (bytes, near.try_clone().unwrap()))
+                };
+                // The methods, a user name and password, then the request.
+                let (head, mut out) = read(2).unwrap();
+                read(usize::from(head[1])).unwrap();
+                out.write_all(&[5, 2]).unwrap();
+                for field in [1, 0] {
+                    let (length, _) = read(1 + field).unwrap();
+                    read(usize::from(length[field])).unwrap();
+                }
+                out.write_all(&[1, 0]).unwrap();
+                let (head, _) = read(5).unwrap();
+                assert_eq!(head[3], 3, "the name is not looked up");
+                let (asked, _) = read(usize::from(head[4]) + 2).unwrap();
+                let is_known = asked == [name.as_bytes(), &port.to_be_bytes()].concat();
+                let code = if is_known { 0 } else { 4 };
+                out.write_all(&[5, code, 0, 1, 0, 0, 0, 0, 0, 0]).unwrap();
+                if !is_known {
+                    return;
+                }
+                let far = TcpStream::connect(&address).unwrap();
+                let (mut up, mut down) = (far.try_clone().unwrap(), far);
+                let (mut from_near, mut to_near) = (out.try_clone().unwrap(), out);
+                std::thread::spawn(move || std::io::copy(&mut from_near, &mut up));
+                let _ = std::io::copy(&mut down, &mut to_near);
+                let _ = to_near.shutdown(std::net::Shutdown::Both);
+            });
+        }
+    });
+    at
+}
+
+/// Without a forwarder a call goes through tor's SOCKS port, to port 80 of the service.
+#[test]
+fn a_call_goes_through_tor_to_port_80_of_the_onion_service() {
+    let (attic, mill) = (NodeDir::with_node("attic"), Foreign::new(70));
+    let socks = socks_to(mill.keypair.onion(), 80, mill.address.clone());
+    attic.setting("\nsocks = \"\"\n", &format!("\nsocks = \"{socks}\"\n"));
+    let _daemon = attic.up();
+    attic.ok(&["join", &mill.code(&mill.label())]);
+    assert_eq!(attic.json(&["state", &mill.did(), "--via", "rpc"])["node_name"], "mill");
+}
+
 /// The timestamp's signature, as a program checks it that knows no other.
 fn check_signatures(call: &Arrived, caller: &NodeDir) {
     assert!(call.head.starts_with("POST /rpc/v1 HTTP/1.1"), "{}", call.head);

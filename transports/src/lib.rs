@@ -43,5 +43,5 @@ pub use events::Events;
 pub use lan::{Lan, LanConfig};
 pub use link::{DownReason, LinkCaps, LinkEvent, LinkId, LinkIds, Medium, RejectReason};
 pub use session::JoinSecret;
-pub use set::{JoinCall, Transport, Transports};
+pub use set::{JoinDial, Transport, Transports};
 pub use tor::{Tor, TorConfig, TorError, TorStatus};

@@ -71,7 +71,7 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
 
     /// Asks an inviter to let this node join, at those of the addresses that this carrier can dial.
     /// As a rule [`Sessions::join`].
-    fn join(&self, call: JoinCall) -> BoxFuture<'_, Result<Vec<u8>, JoinError>>;
+    fn join(&self, call: JoinDial) -> BoxFuture<'_, Result<Vec<u8>, JoinError>>;
 
     /// Closes every link with a goodbye, and returns, before long, when what was bound is free.
     fn shutdown(self: Box<Self>) -> BoxFuture<'static, ()>;
@@ -99,7 +99,7 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
 
 /// A call to an inviter.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JoinCall {
+pub struct JoinDial {
     /// The identity that the other end must prove.
     pub inviter: PeerId,
     /// Where the inviter may be, of any kind of carrier.
@@ -204,7 +204,7 @@ impl Transports {
     /// # Errors
     ///
     /// The most specific reason of all carriers; [`JoinError::NotFound`] in an empty set.
-    pub async fn join(&self, call: &JoinCall) -> Result<Vec<u8>, JoinError> {
+    pub async fn join(&self, call: &JoinDial) -> Result<Vec<u8>, JoinError> {
         let asking = self.all().map(|transport| transport.join(call.clone()));
         let mut asking: Vec<_> = asking.collect();
         let mut reason = JoinError::NotFound;

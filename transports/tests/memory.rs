@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tombolo_transports::memory::{Memory, Network};
 use tombolo_transports::{
-    Address, DownReason, JoinCall, JoinError, JoinSecret, LinkEvent, LinkId, Medium, PeerId, RejectReason,
+    Address, DownReason, JoinDial, JoinError, JoinSecret, LinkEvent, LinkId, Medium, PeerId, RejectReason,
     SendError, Transports,
 };
 
@@ -102,9 +102,9 @@ async fn a_peer_that_is_removed_is_cut_within_a_second_and_stays_out() {
     assert!(b.transports.rejections().contains_key(&(Medium::Memory, RejectReason::UnknownKey)));
 }
 
-fn call(inviter: PeerId, addresses: &[Address]) -> JoinCall {
+fn call(inviter: PeerId, addresses: &[Address]) -> JoinDial {
     let (addresses, request) = (addresses.to_vec(), b"please".to_vec());
-    JoinCall { inviter, addresses, secret: JoinSecret([1; 32]), request }
+    JoinDial { inviter, addresses, secret: JoinSecret([1; 32]), request }
 }
 
 #[tokio::test]

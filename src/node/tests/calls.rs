@@ -48,7 +48,7 @@ impl Foreign {
     }
 
     fn joined(&self, token: &[u8; 16]) -> Vec<u8> {
-        CallRequest::peer_joined_body(&self.keypair, token)
+        CallRequest::peer_joined_body(&self.keypair, &self.keypair.onion(), token)
     }
 }
 

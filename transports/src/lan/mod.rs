@@ -38,7 +38,7 @@ use crate::error::{JoinError, LanError, SendError};
 use crate::events::Events;
 use crate::link::{LinkCaps, LinkEvent, LinkId, Medium, RejectReason};
 use crate::session::{BoxFuture, Dialler, QUEUE_BYTES_MAX, Sessions, at};
-use crate::set::{JoinCall, Transport};
+use crate::set::{JoinDial, Transport};
 use crate::tls::{AllowList, Tls};
 use dial::LanDial;
 use interfaces::Interfaces;
@@ -281,8 +281,8 @@ impl Transport for Lan {
         self.sight.sessions()
     }
 
-    fn join(&self, call: JoinCall) -> BoxFuture<'_, Result<Vec<u8>, JoinError>> {
-        let JoinCall { inviter, addresses, request, secret: _ } = call;
+    fn join(&self, call: JoinDial) -> BoxFuture<'_, Result<Vec<u8>, JoinError>> {
+        let JoinDial { inviter, addresses, request, secret: _ } = call;
         Box::pin(self.ask_to_join(inviter, addresses, request))
     }
 

@@ -3,7 +3,7 @@
 
 use super::dial::{LATENCY_ASSUMED_MS, caps};
 use super::endpoint::{Endpoint, EndpointStream};
-use super::session_stream::Configs;
+use super::session_stream::SessionTls;
 use crate::address::{Address, OnionAddress, OnionHost};
 use crate::link::RejectReason;
 use crate::session::{Connection, HalfOpenPlace, Pipe, Sessions};
@@ -21,12 +21,12 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 
 /// Where the onion service's streams arrive.
 #[derive(Debug)]
-pub(super) enum Listener {
+pub(super) enum OnionListener {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
-impl Listener {
+impl OnionListener {
     /// Binds. A unix socket that an earlier start left behind is replaced; a file of another kind is not.
     pub(super) async fn bind(at: &Endpoint) -> io::Result<Self> {
         match at {
@@ -72,12 +72,12 @@ impl Listener {
 /// Takes streams and makes links or requests to join of them.
 pub(super) struct OnionDoor {
     pub(super) sessions: Arc<Sessions>,
-    pub(super) configs: Configs,
+    pub(super) configs: SessionTls,
     pub(super) own: OnionAddress,
 }
 
 impl OnionDoor {
-    pub(super) async fn run(self: Arc<Self>, listener: Listener) {
+    pub(super) async fn run(self: Arc<Self>, listener: OnionListener) {
         loop {
             match listener.accept().await {
                 Ok(stream) => self.knock(stream),

@@ -1,10 +1,10 @@
 //! The dialling side: a stream through tor, then the session's TLS.
 
 use super::failure::TorFailure;
-use super::session_stream::Configs;
+use super::session_stream::SessionTls;
 use super::socks;
 use super::status::TorStatus;
-use super::wanted::Wanted;
+use super::wanted::TorKeys;
 use crate::address::{Address, OnionAddress, PeerId};
 use crate::link::{LinkCaps, Medium};
 use crate::session::{BoxFuture, CarrierEnd, Connection, Dial, Pipe, Protocol, STREAM_CAPS};
@@ -23,10 +23,10 @@ pub(super) const LATENCY_ASSUMED_MS: u32 = 500;
 /// The way to every onion service.
 #[derive(Debug)]
 pub(super) struct TorDial {
-    configs: Configs,
+    configs: SessionTls,
     status: TorStatus,
-    wanted: watch::Receiver<Wanted>,
-    supplied: watch::Receiver<Option<Wanted>>,
+    wanted: watch::Receiver<TorKeys>,
+    supplied: watch::Receiver<Option<TorKeys>>,
     /// Random for each start, and counted up with each attempt: no attempt shares a circuit with one before, which may be
     /// dead without a sign.
     isolation: u32,
@@ -35,10 +35,10 @@ pub(super) struct TorDial {
 
 impl TorDial {
     pub(super) fn new(
-        configs: Configs,
+        configs: SessionTls,
         status: TorStatus,
-        wanted: watch::Receiver<Wanted>,
-        supplied: watch::Receiver<Option<Wanted>>,
+        wanted: watch::Receiver<TorKeys>,
+        supplied: watch::Receiver<Option<TorKeys>>,
         isolation: u32,
     ) -> Self {
         Self { configs, status, wanted, supplied, isolation, attempts: AtomicU64::new(0) }
@@ -86,7 +86,7 @@ impl TorDial {
     async fn key_supplied(&self, onion: &OnionAddress) {
         let wanted = self.wanted.borrow().keys.get(&onion.host).cloned();
         let mut supplied = self.supplied.clone();
-        let has = |has: &Option<Wanted>| {
+        let has = |has: &Option<TorKeys>| {
             has.as_ref().is_none_or(|has| has.keys.get(&onion.host) == wanted.as_ref())
         };
         let _ = timeout(KEY_MAX, supplied.wait_for(has)).await;

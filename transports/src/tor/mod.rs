@@ -15,7 +15,7 @@
 //! | `dial`, `accept` | the two ends |
 //! | [`status`] | how things stand, for people |
 //!
-//! **What is left out.** Tor itself: it is a program of the operator's. Without it the node says so once and goes on; dials
+//! **What is left out.** Tor itself: it is a program of the operator's. Without it the node logs that once and goes on; dials
 //! are tried again, at most a minute apart. No event of tor is waited for before a dial: a dormant tor sends none.
 
 pub mod client_auth;
@@ -42,13 +42,13 @@ use crate::events::Events;
 use crate::link::Medium;
 use crate::session::book::Backoff;
 use crate::session::{BoxFuture, Dialler, JoinSecret, QUEUE_BYTES_MAX, Sessions};
-use crate::set::{JoinCall, Transport};
+use crate::set::{JoinDial, Transport};
 use crate::tls::{AllowList, Tls};
-use accept::{Listener, OnionDoor};
+use accept::{OnionDoor, OnionListener};
 use dial::TorDial;
 use ed25519_dalek::SigningKey;
 use service::{OwnService, ServiceTask};
-use session_stream::Configs;
+use session_stream::SessionTls;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
@@ -57,7 +57,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tombolo_mesh::frame::keys::Identity;
-use wanted::{Clients, Wanted};
+use wanted::{Clients, TorKeys};
 use zeroize::Zeroizing;
 
 /// The virtual port of sessions on every onion service.
@@ -176,7 +176,7 @@ pub struct Tor {
     sessions: Arc<Sessions>,
     dial: Arc<TorDial>,
     clients: Mutex<Clients>,
-    wanted: watch::Sender<Wanted>,
+    wanted: watch::Sender<TorKeys>,
     status: TorStatus,
     tasks: JoinSet<()>,
 }
@@ -190,11 +190,11 @@ impl Tor {
     pub async fn start(config: TorConfig, events: Events) -> Result<Self, TorError> {
         let allow = Arc::new(AllowList::default());
         let tls = Tls::new(&config.secret, allow.clone())?;
-        let configs = Configs::new(&tls)?;
+        let configs = SessionTls::new(&tls)?;
         let status = TorStatus::new(config.host(), config.socks.clone(), config.asked_for);
         let boot = random()?;
         let sessions = Sessions::with_backoff(tls.id(), boot, config.queue_bytes_max, allow, events, BACKOFF);
-        let (wanted, wanted_now) = watch::channel(Wanted::default());
+        let (wanted, wanted_now) = watch::channel(TorKeys::default());
         let (supplied, supplied_now) = watch::channel(None);
         let isolation = u32::from_be_bytes(random()?);
         let dial = TorDial::new(configs.clone(), status.clone(), wanted_now.clone(), supplied_now, isolation);
@@ -245,10 +245,10 @@ impl Tor {
     }
 }
 
-async fn listen(config: &TorConfig) -> Result<Listener, TorError> {
+async fn listen(config: &TorConfig) -> Result<OnionListener, TorError> {
     let (at, bound) = match &config.onion {
-        OnionSource::Control { .. } => ("a port of this machine".to_owned(), Listener::bind_any().await),
-        OnionSource::Fixed { listen, .. } => (listen.to_string(), Listener::bind(listen).await),
+        OnionSource::Control { .. } => ("a port of this machine".to_owned(), OnionListener::bind_any().await),
+        OnionSource::Fixed { listen, .. } => (listen.to_string(), OnionListener::bind(listen).await),
     };
     bound.map_err(|source| TorError::Listen { at, source })
 }
@@ -275,9 +275,9 @@ impl Transport for Tor {
         &self.sessions
     }
 
-    fn join(&self, call: JoinCall) -> BoxFuture<'_, Result<Vec<u8>, JoinError>> {
+    fn join(&self, call: JoinDial) -> BoxFuture<'_, Result<Vec<u8>, JoinError>> {
         Box::pin(async move {
-            let JoinCall { inviter, addresses, secret, request } = call;
+            let JoinDial { inviter, addresses, secret, request } = call;
             self.change(|clients| clients.join(&addresses, &secret));
             let answer =
                 self.sessions.join(self.dial.clone(), inviter, addresses.clone(), request, None).await;

@@ -8,7 +8,7 @@
 use super::control::{Control, ControlError, Credentials, OnionService};
 use super::endpoint::Endpoint;
 use super::status::{ServiceState, TorStatus};
-use super::wanted::Wanted;
+use super::wanted::TorKeys;
 use crate::address::OnionHost;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -45,9 +45,9 @@ pub(super) struct ServiceTask {
     pub(super) credentials: Credentials,
     /// `None` where the operator's tor publishes the service: only keys are supplied then.
     pub(super) service: Option<OwnService>,
-    pub(super) wanted: watch::Receiver<Wanted>,
+    pub(super) wanted: watch::Receiver<TorKeys>,
     /// What tor has, for dials that wait for a key; the default while there is no connection.
-    pub(super) supplied: watch::Sender<Option<Wanted>>,
+    pub(super) supplied: watch::Sender<Option<TorKeys>>,
     pub(super) status: TorStatus,
 }
 
@@ -99,7 +99,7 @@ impl ServiceTask {
     }
 
     async fn supply(&mut self, control: &mut Control) -> Result<std::convert::Infallible, ControlError> {
-        let mut has = Wanted::default();
+        let mut has = TorKeys::default();
         let mut published = false;
         loop {
             let wanted = self.wanted.borrow_and_update().clone();
@@ -133,8 +133,8 @@ impl ServiceTask {
     async fn supply_keys(
         &self,
         control: &mut Control,
-        has: &Wanted,
-        wanted: &Wanted,
+        has: &TorKeys,
+        wanted: &TorKeys,
     ) -> Result<(), ControlError> {
         for host in has.keys.keys().filter(|host| !wanted.keys.contains_key(*host)) {
             control.remove_client_key(host).await?;
@@ -151,7 +151,12 @@ impl ServiceTask {
         Ok(())
     }
 
-    async fn publish(&self, control: &mut Control, wanted: &Wanted, again: bool) -> Result<(), ControlError> {
+    async fn publish(
+        &self,
+        control: &mut Control,
+        wanted: &TorKeys,
+        again: bool,
+    ) -> Result<(), ControlError> {
         let Some(service) = &self.service else { return Ok(()) };
         if again {
             // Streams that are open stay open: removing a peer closes its session above.

@@ -26,14 +26,14 @@ const BINDING_BYTES: usize = 32;
 
 /// The TLS configurations of both ends, for sessions and for requests to join.
 #[derive(Clone, Debug)]
-pub(super) struct Configs {
+pub(super) struct SessionTls {
     dial: Arc<ClientConfig>,
     join: Arc<ClientConfig>,
     closed: Arc<ServerConfig>,
     joining: Arc<ServerConfig>,
 }
 
-impl Configs {
+impl SessionTls {
     pub(super) fn new(tls: &Tls) -> Result<Self, Error> {
         Ok(Self {
             dial: Arc::new(tls.client(false)?),
@@ -137,11 +137,11 @@ mod tests {
 
     const HOST: OnionHost = OnionHost([5; 32]);
 
-    fn end(seed: u8, allows: &[PeerId]) -> (PeerId, Configs) {
+    fn end(seed: u8, allows: &[PeerId]) -> (PeerId, SessionTls) {
         let allow = Arc::new(AllowList::default());
         allow.replace(allows.iter().copied());
         let tls = Tls::new(&[seed; 32], allow).unwrap();
-        (tls.id(), Configs::new(&tls).unwrap())
+        (tls.id(), SessionTls::new(&tls).unwrap())
     }
 
     async fn meet(
@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(accepted, Ok((a, Protocol::Join)));
     }
 
-    /// Whoever runs the service at another address cannot pass a stream on to this one.
+    /// The operator of the service at another address cannot pass a stream on to this one.
     #[tokio::test]
     async fn a_stream_that_was_opened_to_another_address_is_refused() {
         let (_, accepted) = meet(OnionHost([6; 32]), Protocol::Peer, true, false).await;

@@ -1,6 +1,6 @@
 //! One stream to an onion service through tor's SOCKS5 port.
 //!
-//! `tokio-socks` makes the request. It folds the replies 0xf0 to 0xf7, by which tor says why it failed, into one error; so
+//! `tokio-socks` makes the request. It folds the replies 0xf0 to 0xf7, by which tor gives its reason, into one error; so
 //! the connection below it is watched for the reply code. The name goes to tor as it is: an onion name is never looked up.
 
 use super::endpoint::{Endpoint, EndpointStream};
@@ -30,7 +30,7 @@ const METHOD_PASSWORD: u8 = 2;
 const PASSWORD: &str = "-";
 
 /// A stream to an onion service.
-pub type Stream = Socks5Stream<Watched>;
+pub type Stream = Socks5Stream<WatchedStream>;
 
 /// Opens a stream to a port of an onion service. Streams with different `isolation` never share a circuit; it is 1 to 255
 /// bytes long.
@@ -44,8 +44,8 @@ pub async fn connect(
     port: u16,
     isolation: &str,
 ) -> Result<Stream, TorFailure> {
-    let seen = Arc::new(Mutex::new(Seen::default()));
-    let socket = Watched { inner: local(socks).await?, seen: seen.clone() };
+    let seen = Arc::new(Mutex::new(FirstBytes::default()));
+    let socket = WatchedStream { inner: local(socks).await?, seen: seen.clone() };
     let name = host.to_string();
     let asking =
         Socks5Stream::connect_with_password_and_socket(socket, (name.as_str(), port), isolation, PASSWORD);
@@ -71,12 +71,12 @@ async fn local(socks: &Endpoint) -> Result<EndpointStream, TorFailure> {
 
 /// The first bytes that a SOCKS server sent.
 #[derive(Debug, Default)]
-struct Seen {
+struct FirstBytes {
     bytes: [u8; WATCHED_BYTES],
     filled: usize,
 }
 
-impl Seen {
+impl FirstBytes {
     fn note(&mut self, bytes: &[u8]) {
         for (to, from) in self.bytes.iter_mut().skip(self.filled).zip(bytes) {
             *to = *from;
@@ -103,12 +103,12 @@ impl Seen {
 
 /// A connection to tor that notes the first bytes of what it reads.
 #[derive(Debug)]
-pub struct Watched {
+pub struct WatchedStream {
     inner: EndpointStream,
-    seen: Arc<Mutex<Seen>>,
+    seen: Arc<Mutex<FirstBytes>>,
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for WatchedStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
@@ -118,7 +118,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for WatchedStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().inner).poll_write(cx, buf)
     }
@@ -132,7 +132,7 @@ impl AsyncWrite for Watched {
     }
 }
 
-fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+fn lock(seen: &Mutex<FirstBytes>) -> MutexGuard<'_, FirstBytes> {
     seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -11,7 +11,7 @@ pub(super) const CLIENTS_MAX: usize = 330;
 
 /// The keys that tor is to have; compared with what it has when something changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub(super) struct TorKeys {
     /// The public keys of the clients of this node's service, in order.
     pub(super) clients: Vec<[u8; 32]>,
     /// The keys by which this node reaches others' services.
@@ -95,7 +95,7 @@ impl Clients {
     }
 
     /// The keys that tor is to have now. Invites come first: there are few of them, and each has little time.
-    pub(super) fn wanted(&self) -> Wanted {
+    pub(super) fn wanted(&self) -> TorKeys {
         let invited = self.invites.iter().map(|secret| ClientKey::of_invite(secret).public());
         let listed = self.peers.values().map(|keys| keys.reaches_us);
         let mut clients: Vec<_> = invited.chain(listed).take(CLIENTS_MAX).collect();
@@ -106,7 +106,7 @@ impl Clients {
             keys.extend(hosts.iter().filter_map(|host| Some((*host, key?.clone()))));
         }
         keys.extend(self.joining.iter().map(|(host, key)| (*host, key.clone())));
-        Wanted { clients, keys }
+        TorKeys { clients, keys }
     }
 }
 
@@ -131,7 +131,7 @@ mod tests {
         let mut clients = Clients::new(Identity::from_seed(&[1; 32]));
         let peer = Identity::from_seed(&[2; 32]).peer_id();
         clients.know(peer, &[onion(5)]);
-        assert_eq!(clients.wanted(), Wanted::default(), "an address alone gives no right");
+        assert_eq!(clients.wanted(), TorKeys::default(), "an address alone gives no right");
         clients.set_invites(&[JoinSecret([3; 32])]);
         assert_eq!(clients.wanted().clients, [ClientKey::of_invite(&JoinSecret([3; 32])).public()]);
         clients.set_invites(&[]);
@@ -140,7 +140,7 @@ mod tests {
         let wanted = clients.wanted();
         assert_eq!((wanted.clients.len(), wanted.keys.len()), (1, 1));
         clients.set_peers(&BTreeSet::new());
-        assert_eq!(clients.wanted(), Wanted::default());
+        assert_eq!(clients.wanted(), TorKeys::default());
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! `curve25519-dalek`, `data-encoding`, `sha2` and `sha3`.
 #![allow(
     dead_code,
+    unused_imports,
     unreachable_pub,
     clippy::unwrap_used,
     clippy::indexing_slicing,

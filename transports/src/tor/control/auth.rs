@@ -1,7 +1,7 @@
 //! How a controller proves itself to tor (Tor control-spec, sections 3.5, 3.21 and 3.24): what tor offers, and the two
 //! hashes of SAFECOOKIE, by which both ends prove that they can read the cookie file without sending it.
 
-use super::reply::Reply;
+use super::reply::ControlReply;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use std::path::PathBuf;
@@ -34,7 +34,7 @@ pub struct ProtocolInfo {
 
 impl ProtocolInfo {
     /// Reads the reply to `PROTOCOLINFO 1`; unknown lines and methods are ignored, as the specification asks.
-    pub fn from_reply(reply: &Reply) -> Self {
+    pub fn from_reply(reply: &ControlReply) -> Self {
         let mut info = Self::default();
         for line in &reply.lines {
             if let Some(auth) = line.strip_prefix("AUTH METHODS=") {
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     fn info(lines: &[&str]) -> ProtocolInfo {
-        ProtocolInfo::from_reply(&Reply {
+        ProtocolInfo::from_reply(&ControlReply {
             code: 250,
             lines: lines.iter().map(|line| (*line).to_owned()).collect(),
         })

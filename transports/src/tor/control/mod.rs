@@ -7,12 +7,13 @@ mod auth;
 mod reply;
 
 pub use auth::{COOKIE_BYTES, NONCE_BYTES, ProtocolInfo, client_hash, server_hash};
-pub use reply::{LINE_BYTES_MAX, REPLY_BYTES_MAX, Reply, ReplyDecoder, ReplyError};
+pub use reply::{ControlReply, LINE_BYTES_MAX, REPLY_BYTES_MAX, ReplyDecoder, ReplyError};
 
 use super::endpoint::{Endpoint, EndpointStream};
 use crate::address::OnionHost;
 use auth::quoted;
 use curve25519_dalek::MontgomeryPoint;
+use curve25519_dalek::scalar::clamp_integer;
 use data_encoding::{BASE32_NOPAD, BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
 use sha2::{Digest, Sha512};
 use std::io::{self, Read};
@@ -261,7 +262,7 @@ impl Control {
     }
 
     /// Sends one command and waits for its reply; events in between are dropped. Nothing of the command is logged.
-    async fn command(&mut self, name: &'static str, line: &str) -> Result<Reply, ControlError> {
+    async fn command(&mut self, name: &'static str, line: &str) -> Result<ControlReply, ControlError> {
         let bytes = Zeroizing::new(format!("{line}\r\n").into_bytes());
         let exchange = async {
             self.stream.write_all(&bytes).await.map_err(|_| ControlError::Closed)?;
@@ -289,7 +290,7 @@ impl Control {
         }
     }
 
-    async fn next_reply(&mut self) -> Result<Reply, ControlError> {
+    async fn next_reply(&mut self) -> Result<ControlReply, ControlError> {
         loop {
             if let Some(reply) = self.decoder.poll_reply()? {
                 return Ok(reply);
@@ -320,7 +321,7 @@ fn add_onion_line(service: &OnionService<'_>) -> Zeroizing<String> {
     for (port, target) in service.ports {
         line.push_str(&format!(" Port={port},{target}"));
     }
-    // Tor refuses an empty list. A key that was made for nobody keeps the service hidden until there is a client.
+    // Tor refuses an empty list. A key that no client has keeps the service hidden until there is a client.
     let none = [unused_key(service.seed)];
     let clients = service.clients.map(|clients| if clients.is_empty() { &none[..] } else { clients });
     for client in clients.unwrap_or_default() {
@@ -331,7 +332,7 @@ fn add_onion_line(service: &OnionService<'_>) -> Zeroizing<String> {
 
 /// A public key that no client has: its secret is thrown away.
 fn unused_key(seed: &[u8; 32]) -> [u8; 32] {
-    MontgomeryPoint::mul_base_clamped(blake3::derive_key("tombolo 2026 onion client that is nobody 1", seed))
+    MontgomeryPoint::mul_base_clamped(blake3::derive_key("tombolo 2026 onion client that no node is 1", seed))
         .to_bytes()
 }
 
@@ -339,9 +340,8 @@ fn unused_key(seed: &[u8; 32]) -> [u8; 32] {
 /// clamped.
 fn expanded_key(seed: &[u8; 32]) -> Zeroizing<[u8; 64]> {
     let mut bytes = Zeroizing::new(<[u8; 64]>::from(Sha512::digest(seed)));
-    bytes[0] &= 248;
-    bytes[31] &= 127;
-    bytes[31] |= 64;
+    let scalar = bytes.first_chunk_mut::<32>().expect("64 bytes have 32");
+    *scalar = clamp_integer(*scalar);
     bytes
 }
 

@@ -16,14 +16,14 @@ pub(super) const OK: u16 = 250;
 
 /// One whole reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
+pub struct ControlReply {
     /// The three digits of its last line.
     pub code: u16,
     /// The text of each line; data lines stand behind their first line, each after a line feed.
     pub lines: Vec<String>,
 }
 
-impl Reply {
+impl ControlReply {
     /// Whether the command succeeded.
     pub fn is_ok(&self) -> bool {
         self.code / 100 == OK / 100
@@ -74,7 +74,7 @@ impl ReplyDecoder {
     /// # Errors
     ///
     /// [`ReplyError`]: the other end is no control port, and nothing after this can be read.
-    pub fn poll_reply(&mut self) -> Result<Option<Reply>, ReplyError> {
+    pub fn poll_reply(&mut self) -> Result<Option<ControlReply>, ReplyError> {
         while let Some(line) = self.poll_line()? {
             self.bytes += line.len() + 1;
             if self.bytes > REPLY_BYTES_MAX {
@@ -84,7 +84,7 @@ impl ReplyDecoder {
                 self.data_line(&line);
             } else if let Some(code) = self.reply_line(&line)? {
                 self.bytes = 0;
-                return Ok(Some(Reply { code, lines: std::mem::take(&mut self.lines) }));
+                return Ok(Some(ControlReply { code, lines: std::mem::take(&mut self.lines) }));
             }
         }
         Ok(None)
@@ -148,7 +148,7 @@ mod tests {
         250-AUTH METHODS=COOKIE,SAFECOOKIE COOKIEFILE=\"/run/tor/control.authcookie\"\r\n\
         250-VERSION Tor=\"0.4.9.11\"\r\n250 OK\r\n";
 
-    fn all(decoder: &mut ReplyDecoder) -> Result<Vec<Reply>, ReplyError> {
+    fn all(decoder: &mut ReplyDecoder) -> Result<Vec<ControlReply>, ReplyError> {
         std::iter::from_fn(|| decoder.poll_reply().transpose()).collect()
     }
 
