@@ -258,10 +258,15 @@ enum CliCommand {
         doc: Option<String>,
     },
     /// Show a peer's state, or this node's own
-    #[command(after_help = "Examples:\n  tombolo state\n  tombolo state harbour")]
+    #[command(
+        after_help = "Examples:\n  tombolo state\n  tombolo state harbour\n  tombolo state harbour --via rpc\n\nVia rpc the peer is asked now, by a JSON call to its onion address, as other programs of a federation\ndo; that needs a running node."
+    )]
     State {
         /// A name, a DID or the start of one
         peer: Option<String>,
+        /// rpc: ask the peer now, by a JSON call over Tor
+        #[arg(long, value_name = "rpc", value_parser = ["rpc"], requires = "peer")]
+        via: Option<String>,
     },
     /// Show how things stand: links, peers, what is behind, what was refused
     #[command(after_help = "Examples:\n  tombolo status\n  tombolo status --json")]
@@ -355,7 +360,7 @@ fn execute(cli: Cli) -> CliResult {
         CliCommand::Put { doc, file, whole } => docs::put(&context, doc, &file, whole),
         CliCommand::Ls => docs::list(&context),
         CliCommand::Watch { doc } => watch::run(&context, doc.as_deref()),
-        CliCommand::State { peer } => state::run(&context, peer),
+        CliCommand::State { peer, via } => state::run(&context, peer, via.is_some()),
         CliCommand::Status => status::run(&context),
         CliCommand::Doctor => doctor::run(&context),
         CliCommand::Links => links::run(&context),

@@ -10,6 +10,7 @@ mod errors;
 mod harness;
 mod help;
 mod radio;
+mod rpc;
 mod running;
 mod tor;
 mod two;

@@ -14,6 +14,7 @@ use crate::merge::{KeyPath, map_of};
 use crate::random::Random;
 use crate::sync;
 
+mod calls;
 mod restore;
 
 const START: u64 = BUILD_DATE_MS + 86_400_000;
@@ -27,6 +28,9 @@ struct Wire {
     replies: BTreeMap<(usize, RequestId), Result<Reply, CommandError>>,
     events: Vec<(usize, Event)>,
     sent: Vec<(usize, Vec<u8>)>,
+    /// Answers to JSON calls, and calls that wait for theirs.
+    call_replies: BTreeMap<(usize, RequestId), crate::io::CallReply>,
+    calls: Vec<(usize, crate::io::CallId, crate::io::OutgoingCall)>,
     mono_ms: u64,
     next: u64,
 }
@@ -41,6 +45,8 @@ impl Wire {
             replies: BTreeMap::new(),
             events: Vec::new(),
             sent: Vec::new(),
+            call_replies: BTreeMap::new(),
+            calls: Vec::new(),
             mono_ms: 0,
             next: 1,
         }
@@ -128,6 +134,10 @@ impl Wire {
                 self.queue
                     .push_back((request.0 as usize, Input::JoinAnswered { inviter, result: Ok(bytes) }));
             }
+            Output::CallAnswer { request, reply } => {
+                self.call_replies.insert((at, request), reply);
+            }
+            Output::DialCall { id, call, .. } => self.calls.push((at, id, *call)),
             Output::Frame { .. } => panic!("there are no radios on a wire"),
             Output::Event(event) => self.events.push((at, event)),
         }

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use super::Finding;
 use super::permission::{FileFacts, LocalUser, READ, WRITE, blocked_at, described, group_remedy};
 use super::tor_checks::{TorFacts, tor};
-use crate::cli::print;
+use crate::cli::{advice, print};
 use crate::clock::BUILD_DATE_MS;
 
 /// Below this much free space a commit may fail any day.
@@ -257,7 +257,11 @@ fn own_clock(facts: &ClockFacts, source: Option<&str>) -> Finding {
             format!("it shows {shown}, before this program was built"),
             SET_CLOCK,
         ),
-        (Some("median"), _) => Finding::needs_doing("clock", "it differs from the clocks of its peers by more than 10 minutes", SET_CLOCK),
+        (Some("median"), _) => Finding::needs_doing(
+            "clock",
+            "it differs from the clocks of its peers by more than 10 minutes",
+            SET_CLOCK,
+        ),
         (Some("peer"), _) => {
             Finding::needs_doing("clock", "it is not set: the node goes by the clock of a peer", SET_CLOCK)
         }
