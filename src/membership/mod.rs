@@ -494,7 +494,7 @@ impl Membership {
         within(longest, ADOPT_RECORDS_MAX, "the number of records in one list", "take them over in parts")?;
         let plan = adopt::plan(
             records,
-            &adopt::Present {
+            &adopt::HeldRecords {
                 me: core.me,
                 onion: core.keypair.onion(),
                 now_ms: core.reference_ms(),
