@@ -84,8 +84,8 @@ pub fn status_of(error: &CommandError) -> StatusCode {
         | CommandError::DocumentExists(_)
         | CommandError::AlreadyPeer(_) => StatusCode::CONFLICT,
         CommandError::ReadOnly(_) | CommandError::JoinRefused { .. } => StatusCode::FORBIDDEN,
-        CommandError::InviteExpired(_) => StatusCode::GONE,
-        CommandError::Limit { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        CommandError::InviteExpired { .. } => StatusCode::GONE,
+        CommandError::Limit(_) => StatusCode::PAYLOAD_TOO_LARGE,
         CommandError::Stopped(_) => StatusCode::SERVICE_UNAVAILABLE,
         CommandError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::BAD_REQUEST,

@@ -5,6 +5,7 @@
 //! failed, 2 wrong arguments; an error is one sentence on standard error, or one JSON object.
 
 mod adopt;
+mod advice;
 mod airtime;
 mod ask;
 mod demo;

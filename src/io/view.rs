@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use tombolo_transports::Address;
 
 use crate::federation::TrustLevel;
@@ -393,8 +393,9 @@ pub struct StatusView {
     /// How Tor stands, where it is not switched off; the runtime fills it in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tor: Option<TorView>,
-    /// What a person should look at.
-    pub alarms: Vec<String>,
+    /// What a person should look at; in JSON the sentences are `alarms` and the codes `alarm_codes`, in the same order.
+    #[serde(flatten, serialize_with = "alarm_columns")]
+    pub alarms: Vec<AlarmView>,
     /// Authors who signed two states with one sequence, with the number of such pairs.
     pub forks: BTreeMap<String, usize>,
     /// Entries in quarantine because their stamp lies in the future.
@@ -445,6 +446,26 @@ pub struct TorView {
     /// Why no peer can be reached through Tor, if a fault of this machine is the reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+}
+
+/// A condition that a person should look at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AlarmView {
+    /// The kind of alarm, a stable label for programs.
+    pub code: &'static str,
+    /// The sentence for people.
+    pub message: String,
+}
+
+fn alarm_columns<S: Serializer>(rows: &[AlarmView], serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct AlarmColumns<'a> {
+        alarms: Vec<&'a str>,
+        alarm_codes: Vec<&'static str>,
+    }
+    let alarms = rows.iter().map(|alarm| alarm.message.as_str()).collect();
+    let alarm_codes = rows.iter().map(|alarm| alarm.code).collect();
+    AlarmColumns { alarms, alarm_codes }.serialize(serializer)
 }
 
 /// One peer in `status`.

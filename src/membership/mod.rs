@@ -19,10 +19,12 @@ use crate::federation::invite::{IncomingInvite, Invite, OutgoingInvite, Token, T
 use crate::federation::join::{JoinAnswer, JoinRefusal, JoinRequest};
 use crate::federation::peer::Joined;
 use crate::federation::{Federation, Peer, TrustLevel};
-use crate::io::{CommandError, Event, FederationRecords, Reply, RequestId, view};
+use crate::io::{
+    BadNameReason, CommandError, Event, FederationRecords, JoinFailure, Quota, Reply, RequestId, view,
+};
 use crate::limits::{
-    ADOPT_RECORDS_MAX, INVITE_ADDRESSES_MAX, INVITE_EXPIRES_MAX_MS, INVITES_OPEN_MAX,
-    JOIN_FAILURES_PER_MINUTE_MAX, JOIN_RETRY, PEERS_MAX,
+    INVITE_ADDRESSES_MAX, INVITE_EXPIRES_MAX_MS, INVITES_OPEN_MAX, JOIN_FAILURES_PER_MINUTE_MAX, JOIN_RETRY,
+    PEERS_MAX,
 };
 use crate::replica::Replica;
 use crate::store::StoreWrite;
@@ -49,7 +51,7 @@ struct Joining {
     /// When it is tried again.
     due: Mono,
     /// Why the last try failed.
-    failure: Option<String>,
+    failure: Option<JoinFailure>,
 }
 
 impl Joining {
@@ -173,8 +175,8 @@ impl Membership {
     }
 
     /// Why joining has not worked yet, by inviter.
-    pub fn failures(&self) -> impl Iterator<Item = (&PeerId, &str)> {
-        self.joining.iter().filter_map(|(peer, joining)| Some((peer, joining.failure.as_deref()?)))
+    pub fn failures(&self) -> impl Iterator<Item = (&PeerId, &JoinFailure)> {
+        self.joining.iter().filter_map(|(peer, joining)| Some((peer, joining.failure.as_ref()?)))
     }
 
     // ---- the inviter's side ------------------------------------------------------------------------------
@@ -194,12 +196,7 @@ impl Membership {
         self.forget_expired(core, now);
         let open = self.outgoing.values().filter(|invite| invite.accepted.is_none()).count();
         if open >= INVITES_OPEN_MAX {
-            let remedy = "wait until some are used or have expired";
-            return Err(CommandError::Limit {
-                what: "the number of open invites",
-                limit: INVITES_OPEN_MAX,
-                remedy,
-            });
+            return Err(CommandError::Limit(Quota::Invites));
         }
         if expires_ms == 0 || expires_ms > INVITE_EXPIRES_MAX_MS {
             return Err(CommandError::BadExpiry);
@@ -301,21 +298,20 @@ impl Membership {
         code: &str,
         addresses: Vec<Address>,
     ) -> Result<(), CommandError> {
-        let invite = Invite::parse(code).map_err(|error| CommandError::BadInvite(error.to_string()))?;
+        let invite = Invite::parse(code).map_err(CommandError::BadInvite)?;
         if invite.inviter == core.me {
             return Err(CommandError::OwnInvite);
         }
         let now = core.reference_ms();
-        if let Some(expires) = invite.expires_ms.filter(|expires| *expires <= now) {
-            return Err(CommandError::InviteExpired(rfc3339(expires)));
+        if let Some(expired_ms) = invite.expires_ms.filter(|expires| *expires <= now) {
+            return Err(CommandError::InviteExpired { expired_ms });
         }
         let known = replica.federation().peer(&invite.inviter).cloned();
         if let Some(peer) = known.as_ref().filter(|peer| peer.joined == Joined::Agreed) {
             return Err(CommandError::AlreadyPeer(replica.name_of(core, &peer.id)));
         }
         if known.is_none() && replica.federation().peers().count() >= PEERS_MAX {
-            let remedy = "remove one that is no longer needed";
-            return Err(CommandError::Limit { what: "the number of peers", limit: PEERS_MAX, remedy });
+            return Err(CommandError::Limit(Quota::Peers));
         }
         let mut all = addresses;
         all.extend(&invite.addresses);
@@ -371,7 +367,7 @@ impl Membership {
         core: &mut Core,
         replica: &mut Replica,
         inviter: &PeerId,
-        result: Result<JoinAnswer, String>,
+        result: Result<JoinAnswer, JoinFailure>,
     ) -> Answered {
         let Some(joining) = self.joining.get_mut(inviter) else { return Answered::Pending };
         match result {
@@ -384,7 +380,7 @@ impl Membership {
                 Answered::Refused(waiters, why)
             }
             Ok(JoinAnswer::Refused(why)) => {
-                joining.failure = Some(why.to_string());
+                joining.failure = Some(why.into());
                 Answered::Pending
             }
             Err(why) => {
@@ -464,14 +460,11 @@ impl Membership {
     ) -> Result<PeerId, CommandError> {
         let id = replica.resolve_peer(text)?;
         let usable = crate::federation::join::usable_name(name).filter(|n| !n.is_empty() && !n.contains('/'));
-        let bad = || CommandError::BadName {
-            name: name.to_owned(),
-            why: "1 to 64 bytes, no `/`, no control characters",
-        };
+        let bad = || CommandError::BadName { name: name.to_owned(), why: BadNameReason::Peer };
         let name = usable.ok_or_else(bad)?;
         let taken = replica.federation().peers().any(|peer| peer.id != id && peer.name() == Some(&name));
         if taken || name == core.settings.name {
-            return Err(CommandError::BadName { name, why: "another node is called so already" });
+            return Err(CommandError::BadName { name, why: BadNameReason::Taken });
         }
         let peer = replica.federation().peer(&id).cloned().expect("a peer is resolved among the peers");
         self.put_peer(core, replica, Peer { given_name: Some(name), ..peer });
@@ -491,7 +484,7 @@ impl Membership {
     ) -> Result<Reply, CommandError> {
         let FederationRecords { nodes, outgoing, incoming } = records;
         let longest = nodes.len().max(outgoing.len()).max(incoming.len());
-        within(longest, ADOPT_RECORDS_MAX, "the number of records in one list", "take them over in parts")?;
+        within(longest, Quota::AdoptedRecords)?;
         let plan = adopt::plan(
             records,
             &adopt::HeldRecords {
@@ -504,12 +497,11 @@ impl Membership {
             },
         );
         let peers = replica.federation().peers().count() + plan.peers.len();
-        within(peers, PEERS_MAX, "the number of peers", "remove some that are no longer needed")?;
+        within(peers, Quota::Peers)?;
         let now = core.reference_ms();
         let is_open = |invite: &&OutgoingInvite| invite.accepted.is_none() && invite.expires_ms > now;
         let open = self.outgoing.values().filter(is_open).count();
-        let remedy = "wait until some are used or have expired";
-        within(open + plan.outgoing.len(), INVITES_OPEN_MAX, "the number of open invites", remedy)?;
+        within(open + plan.outgoing.len(), Quota::Invites)?;
         if !plan.peers.is_empty() {
             core.event(Event::PeersChanged);
         }
@@ -532,8 +524,8 @@ impl Membership {
     }
 }
 
-fn within(count: usize, limit: usize, what: &'static str, remedy: &'static str) -> Result<(), CommandError> {
-    if count <= limit { Ok(()) } else { Err(CommandError::Limit { what, limit, remedy }) }
+fn within(count: usize, quota: Quota) -> Result<(), CommandError> {
+    if count <= quota.limit() { Ok(()) } else { Err(CommandError::Limit(quota)) }
 }
 
 fn fresh_peer(id: PeerId, trust_level: TrustLevel, now: u64) -> Peer {

@@ -8,7 +8,7 @@ use crate::clock::{TimeSource, rfc3339};
 use crate::federation::peer::Joined;
 use crate::federation::{LastKnownState, Peer};
 use crate::identity::did;
-use crate::io::{CommandError, view};
+use crate::io::{Alarm, CommandError, StopReason, view};
 use crate::layer::DocumentId;
 use crate::merge::TombstoneWait;
 use crate::report::NodeReport;
@@ -138,42 +138,32 @@ impl NodeReport<'_> {
         }
     }
 
-    fn alarms(&self, source: TimeSource) -> Vec<String> {
-        let mut alarms: Vec<String> =
-            self.replica.recovery().stopped().into_iter().map(str::to_owned).collect();
+    fn alarms(&self, source: TimeSource) -> Vec<view::AlarmView> {
+        let mut alarms = Vec::new();
+        match self.replica.recovery().stopped() {
+            Some(StopReason::KeyUsedElsewhere) => alarms.push(Alarm::KeyUsedElsewhere),
+            Some(StopReason::SequenceUsedUp) | None => {}
+        }
         let fault = self.core.gate.fault();
-        alarms.extend(fault.map(|fault| format!("the last change was not saved: {}", fault.why)));
+        alarms.extend(fault.map(|fault| Alarm::NotSaved { why: fault.why.clone() }));
         let failures = self.membership.failures();
         alarms.extend(
-            failures.map(|(peer, why)| format!("{} has not answered yet: {why}", self.name_of(peer))),
+            failures
+                .map(|(peer, why)| Alarm::InviterSilent { inviter: self.name_of(peer), why: why.clone() }),
         );
-        alarms.extend(self.unicast.run_twice(self.core).map(|peer| two_machines(&self.name_of(peer))));
-        if source == TimeSource::Median {
-            alarms.push(CLOCK_DIFFERS.to_owned());
+        let twice = self.unicast.run_twice(self.core);
+        alarms.extend(twice.map(|peer| Alarm::TwoMachines { peer: self.name_of(peer) }));
+        match source {
+            TimeSource::Own => {}
+            TimeSource::Median => alarms.push(Alarm::ClockDiffers),
+            TimeSource::Peer | TimeSource::Logical => alarms.push(Alarm::ClockNotSet),
         }
-        if matches!(source, TimeSource::Peer | TimeSource::Logical) {
-            alarms.push(CLOCK_NOT_SET.to_owned());
-        }
-        alarms
+        alarms.iter().map(view::AlarmView::from).collect()
     }
 }
-
-/// The alarm of a node whose clock three or more peers contradict.
-pub(crate) const CLOCK_DIFFERS: &str =
-    "this machine's clock differs from its peers' by more than 10 minutes: set it";
-/// The alarm of a node that cannot believe its own clock.
-pub(crate) const CLOCK_NOT_SET: &str = "this machine's clock is not set: set it, or run a time service";
 
 /// The state that was taken over from another program.
 fn taken_over(known: &LastKnownState) -> Option<view::StateView> {
     let state = tombolo_delta::from_value(&known.state).ok()?;
     Some(view::StateView { timestamp: rfc3339(known.time_ms), provisional: false, state })
-}
-
-/// The alarm that two machines run with one peer's key.
-pub(crate) fn two_machines(name: &str) -> String {
-    format!(
-        "two machines run with the key of {name}, and take each other's links: one of them has to be stopped, \
-         and made again with `init` in an empty folder"
-    )
 }

@@ -11,4 +11,5 @@ mod harness;
 mod help;
 mod radio;
 mod running;
+mod tor;
 mod two;

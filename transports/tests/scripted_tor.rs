@@ -360,6 +360,16 @@ fn a_real_tor_answers_in_the_same_words() {
         "SIGNAL NEWNYM".to_owned(),
         "QUIT".to_owned(),
     ];
+    let services = |at| {
+        let mut controller = Controller::logged_in(at, &tor.cookie);
+        for key in [&key, &other] {
+            controller.ask(&format!("ADD_ONION ED25519-V3:{key} Port=80"));
+        }
+        let mut names = controller.block("GETINFO onions/current");
+        names.sort();
+        names
+    };
+    assert_eq!(services(&tor.control), services(scripted.at()));
     same(&commands.each_ref().map(String::as_str), true);
     println!("totals: a real tor and the scripted one agree on {} commands", commands.len());
 }

@@ -47,6 +47,29 @@ impl Controller {
         }
     }
 
+    /// The lines of an answer that may be a block, without codes and without the key of `GETINFO`.
+    pub(crate) fn block(&mut self, command: &str) -> Vec<String> {
+        let mut out = &self.stream;
+        out.write_all(format!("{command}\r\n").as_bytes()).unwrap();
+        let key = format!("{}=", command.trim_start_matches("GETINFO "));
+        let mut lines = vec![];
+        loop {
+            let line = self.line().unwrap_or_else(|| panic!("{command}: no end of the answer"));
+            match line.strip_prefix("250-").or(line.strip_prefix("250+")) {
+                _ if line == "250 OK" => return lines,
+                _ if line == "." => {}
+                Some(rest) => {
+                    let rest = rest.strip_prefix(&key).unwrap_or(rest);
+                    lines.extend((!rest.is_empty()).then(|| rest.to_owned()));
+                }
+                None => {
+                    assert!(!line.starts_with('5'), "{command}: {line}");
+                    lines.push(line);
+                }
+            }
+        }
+    }
+
     pub(crate) fn logged_in(at: &Place, cookie: &Path) -> Self {
         let mut controller = Self::to(at);
         let cookie = HEXUPPER.encode(&std::fs::read(cookie).unwrap());

@@ -9,9 +9,9 @@ use serde_json::Value as Json;
 use super::Finding;
 use super::permission::{FileFacts, LocalUser, READ, WRITE, blocked_at, described, group_remedy};
 use super::tor_checks::{TorFacts, tor};
-use crate::cli::print;
+use crate::cli::{advice, print};
 use crate::clock::BUILD_DATE_MS;
-use crate::report::{CLOCK_DIFFERS, CLOCK_NOT_SET};
+use crate::io::Alarm;
 
 /// Below this much free space a commit may fail any day.
 const DISK_LOW_BYTES: u64 = 50_000_000;
@@ -258,7 +258,7 @@ fn own_clock(facts: &ClockFacts, source: Option<&str>) -> Finding {
             format!("it shows {shown}, before this program was built"),
             SET_CLOCK,
         ),
-        (Some("median"), _) => Finding::needs_doing("clock", CLOCK_DIFFERS, SET_CLOCK),
+        (Some("median"), _) => Finding::needs_doing("clock", Alarm::ClockDiffers.to_string(), SET_CLOCK),
         (Some("peer"), _) => {
             Finding::needs_doing("clock", "it is not set: the node goes by the clock of a peer", SET_CLOCK)
         }
@@ -434,19 +434,19 @@ fn onion_service(status: &Json) -> Option<Finding> {
 fn federation(status: &Json, now_ms: u64) -> Vec<Finding> {
     let mut found = Vec::new();
     let list = |field: &str| status.get(field).map(print::items).unwrap_or_default();
-    for alarm in list("alarms").iter().filter_map(Json::as_str) {
-        match alarm {
+    for (alarm, code) in list("alarms").iter().zip(list("alarm_codes")) {
+        let (alarm, code) = (alarm.as_str().unwrap_or_default(), code.as_str().unwrap_or_default());
+        match code {
             // The clock has a check of its own.
-            CLOCK_DIFFERS | CLOCK_NOT_SET => {}
-            waits if waits.contains("has not answered yet") => {
+            "clock_differs" | "clock_not_set" => {}
+            "inviter_silent" => {
                 let remedy = "it is called again by itself; is it reachable, and is its code still valid?";
-                found.push(Finding::warning("joining", waits, remedy));
+                found.push(Finding::warning("joining", alarm, remedy));
             }
-            alarm => found.push(Finding::needs_doing(
-                "alarm",
-                alarm,
-                "the alarm names what to do; `tombolo status` shows it",
-            )),
+            _ => {
+                let remedy = "the alarm names what to do; `tombolo status` shows it";
+                found.push(Finding::needs_doing("alarm", advice::alarm(code, alarm), remedy));
+            }
         }
     }
     let forks = status.get("forks").and_then(Json::as_object).map_or(0, serde_json::Map::len);

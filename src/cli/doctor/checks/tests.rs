@@ -223,7 +223,8 @@ fn what_status_shows_becomes_findings() {
         "writers": ["hut"], "unknown_writers": 1})
     };
     let status = json!({
-        "alarms": [CLOCK_NOT_SET, "hut has not answered yet: refused", "the last change was not saved: full"],
+        "alarms": ["not set", "hut has not answered yet: refused", "the last change was not saved: full"],
+        "alarm_codes": [Alarm::ClockNotSet.code(), "inviter_silent", "not_saved"],
         "forks": {"did:key:x": 1},
         "quarantined": 3,
         "tombstones_wait": [wait(2), wait(40)],
