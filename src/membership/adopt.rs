@@ -29,7 +29,7 @@ const SHOWN_CHARS_MAX: usize = 80;
 const ONION_SUFFIX: &str = ".onion";
 
 /// What this node has already.
-pub(super) struct PresentFederation<'a> {
+pub(super) struct HeldRecords<'a> {
     pub(super) me: PeerId,
     pub(super) onion: String,
     pub(super) now_ms: u64,
@@ -40,7 +40,7 @@ pub(super) struct PresentFederation<'a> {
 
 /// What is to be stored, and the report.
 #[derive(Debug, Default)]
-pub(super) struct Plan {
+pub(super) struct AdoptionPlan {
     pub(super) peers: Vec<Peer>,
     pub(super) outgoing: Vec<OutgoingInvite>,
     pub(super) incoming: Vec<IncomingInvite>,
@@ -116,8 +116,8 @@ enum Fate {
 }
 
 /// Judges all records. Reads nothing else and changes nothing.
-pub(super) fn plan(records: &FederationRecords, present: &PresentFederation<'_>) -> Plan {
-    let mut plan = Plan::default();
+pub(super) fn plan(records: &FederationRecords, present: &HeldRecords<'_>) -> AdoptionPlan {
+    let mut plan = AdoptionPlan::default();
     let mut seen = BTreeSet::new();
     let nodes = judge(&records.nodes, |record| plan.node(record, present, &mut seen));
     let mut seen = BTreeSet::new();
@@ -146,11 +146,11 @@ fn judge(records: &[Json], mut decide: impl FnMut(&Json) -> Result<Fate, AdoptRe
     list
 }
 
-impl Plan {
+impl AdoptionPlan {
     fn node(
         &mut self,
         record: &Json,
-        present: &PresentFederation<'_>,
+        present: &HeldRecords<'_>,
         seen: &mut BTreeSet<PeerId>,
     ) -> Result<Fate, AdoptRefusal> {
         let id = identity_of(record)?;
@@ -174,7 +174,7 @@ impl Plan {
     fn outgoing(
         &mut self,
         record: &Json,
-        present: &PresentFederation<'_>,
+        present: &HeldRecords<'_>,
         seen: &mut BTreeSet<TokenHash>,
     ) -> Result<Fate, AdoptRefusal> {
         let invite = code_of(record)?;
@@ -216,7 +216,7 @@ impl Plan {
     fn incoming(
         &mut self,
         record: &Json,
-        present: &PresentFederation<'_>,
+        present: &HeldRecords<'_>,
         seen: &mut BTreeSet<PeerId>,
     ) -> Result<Fate, AdoptRefusal> {
         let invite = code_of(record)?;

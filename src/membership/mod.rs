@@ -550,7 +550,7 @@ impl Membership {
         within(longest, Quota::AdoptedRecords)?;
         let plan = adopt::plan(
             records,
-            &adopt::PresentFederation {
+            &adopt::HeldRecords {
                 me: core.me,
                 onion: core.keypair.onion(),
                 now_ms: core.reference_ms(),

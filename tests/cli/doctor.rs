@@ -133,6 +133,7 @@ fn a_place_without_a_usable_node_is_checked_as_far_as_it_goes() {
 
 /// Names places of tor in the settings.
 fn name_tor(place: &NodeDir, socks: &str, control: &str) {
+    place.setting("\nenabled = false\n\n# Its SOCKS port", "\nenabled = true\n\n# Its SOCKS port");
     place.setting("socks = \"\"", &format!("socks = \"{socks}\""));
     place.setting("control = \"\"", &format!("control = \"{control}\""));
 }

@@ -22,7 +22,7 @@ const REASON_COLUMN: usize = 29;
 /// Whether anything has to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Verdict {
+enum CheckVerdict {
     /// Nothing.
     Ok,
     /// The node works; something may be worth a look.
@@ -35,7 +35,7 @@ enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Finding {
     check: &'static str,
-    verdict: Verdict,
+    verdict: CheckVerdict,
     reason: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     remedy: Option<String>,
@@ -43,15 +43,20 @@ struct Finding {
 
 impl Finding {
     fn ok(check: &'static str, reason: impl Into<String>) -> Self {
-        Finding { check, verdict: Verdict::Ok, reason: reason.into(), remedy: None }
+        Finding { check, verdict: CheckVerdict::Ok, reason: reason.into(), remedy: None }
     }
 
     fn warning(check: &'static str, reason: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Finding { check, verdict: Verdict::Warning, reason: reason.into(), remedy: Some(remedy.into()) }
+        Finding { check, verdict: CheckVerdict::Warning, reason: reason.into(), remedy: Some(remedy.into()) }
     }
 
     fn needs_doing(check: &'static str, reason: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Finding { check, verdict: Verdict::NeedsDoing, reason: reason.into(), remedy: Some(remedy.into()) }
+        Finding {
+            check,
+            verdict: CheckVerdict::NeedsDoing,
+            reason: reason.into(),
+            remedy: Some(remedy.into()),
+        }
     }
 }
 
@@ -64,8 +69,8 @@ struct DoctorReport {
 
 pub(super) fn run(context: &CliContext) -> CliResult {
     let checks = checks::all(&look::facts(&context.node));
-    let count = |verdict: Verdict| checks.iter().filter(|finding| finding.verdict == verdict).count();
-    let (warnings, needs_doing) = (count(Verdict::Warning), count(Verdict::NeedsDoing));
+    let count = |verdict: CheckVerdict| checks.iter().filter(|finding| finding.verdict == verdict).count();
+    let (warnings, needs_doing) = (count(CheckVerdict::Warning), count(CheckVerdict::NeedsDoing));
     let report = DoctorReport { warnings, needs_doing, checks };
     if context.json {
         let text = serde_json::to_string(&report).expect("texts and numbers have a JSON form");
@@ -94,9 +99,9 @@ fn summary(report: &DoctorReport) -> String {
 /// The verdict, the check and the reason, then the remedy, in lines that a terminal holds.
 fn lines(finding: &Finding) -> Vec<String> {
     let verdict = match finding.verdict {
-        Verdict::Ok => "ok",
-        Verdict::Warning => "warning",
-        Verdict::NeedsDoing => "needs doing",
+        CheckVerdict::Ok => "ok",
+        CheckVerdict::Warning => "warning",
+        CheckVerdict::NeedsDoing => "needs doing",
     };
     let mut lines = print::wrapped(&finding.reason, REASON_COLUMN, WIDTH);
     if let Some(first) = lines.first_mut() {

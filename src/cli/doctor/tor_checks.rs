@@ -7,7 +7,7 @@ use tombolo_transports::tor::Endpoint;
 
 use super::Finding;
 use super::permission::{FileFacts, LocalUser, READ, WRITE, blocked_at, described, group_remedy};
-use super::tor_probe::{Bootstrap, ControlAnswer, ProtocolInfo, SocksAnswer};
+use super::tor_probe::{Bootstrap, ControlAnswer, ControlGreeting, SocksAnswer};
 
 /// What was asked of tor, and what it answered.
 #[derive(Debug)]
@@ -161,7 +161,7 @@ fn denied_control(control: &ControlFacts, user: &LocalUser) -> Finding {
 }
 
 /// Whether the node can authenticate itself.
-fn authentication(facts: &TorFacts, info: &ProtocolInfo, user: &LocalUser) -> Option<Finding> {
+fn authentication(facts: &TorFacts, info: &ControlGreeting, user: &LocalUser) -> Option<Finding> {
     let has = |method: &str| info.methods.iter().any(|name| name == method);
     if has("NULL") {
         let remedy =
@@ -222,15 +222,15 @@ fn bootstrap(bootstrap: &Bootstrap) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Verdict;
+    use super::super::CheckVerdict;
     use super::super::permission::tests::{ada, file};
     use super::*;
 
-    fn info(methods: &[&str]) -> ProtocolInfo {
-        ProtocolInfo {
+    fn info(methods: &[&str]) -> ControlGreeting {
+        ControlGreeting {
             version: Some("0.4.9".to_owned()),
             methods: methods.iter().map(|method| (*method).to_owned()).collect(),
-            ..ProtocolInfo::default()
+            ..ControlGreeting::default()
         }
     }
 
@@ -258,7 +258,7 @@ mod tests {
     }
 
     /// Check and verdict of each finding.
-    fn verdicts(facts: &TorFacts) -> Vec<(&'static str, Verdict)> {
+    fn verdicts(facts: &TorFacts) -> Vec<(&'static str, CheckVerdict)> {
         tor(facts, &ada()).iter().map(|finding| (finding.check, finding.verdict)).collect()
     }
 
@@ -269,11 +269,14 @@ mod tests {
     #[test]
     fn a_machine_without_tor_needs_nothing_unless_the_settings_name_one() {
         let none = facts(GONE, no_control());
-        assert_eq!(verdicts(&none), [("tor", Verdict::Warning)]);
+        assert_eq!(verdicts(&none), [("tor", CheckVerdict::Warning)]);
         let named = TorFacts { is_named: true, ..none };
-        assert_eq!(verdicts(&named), [("tor", Verdict::NeedsDoing), ("tor control", Verdict::NeedsDoing)]);
+        assert_eq!(
+            verdicts(&named),
+            [("tor", CheckVerdict::NeedsDoing), ("tor control", CheckVerdict::NeedsDoing)]
+        );
         let off = TorFacts { enabled: false, ..named };
-        assert_eq!(verdicts(&off), [("tor", Verdict::Ok)]);
+        assert_eq!(verdicts(&off), [("tor", CheckVerdict::Ok)]);
     }
 
     #[test]
@@ -281,10 +284,10 @@ mod tests {
         let plain =
             facts(SocksAnswer::Socks { extended: Some(false) }, ControlAnswer::Control(info(&["NULL"])));
         let finding = finding(&plain, "tor errors");
-        assert_eq!(finding.verdict, Verdict::Warning);
+        assert_eq!(finding.verdict, CheckVerdict::Warning);
         assert!(finding.remedy.unwrap().contains("SocksPort 9050 ExtendedErrors"));
         let other = facts(SocksAnswer::NotSocks, no_control());
-        assert_eq!(verdicts(&other), [("tor", Verdict::NeedsDoing)]);
+        assert_eq!(verdicts(&other), [("tor", CheckVerdict::NeedsDoing)]);
     }
 
     #[test]
@@ -296,7 +299,7 @@ mod tests {
             file("/run/tor/control", 108, 108, 0o660),
         ];
         let closed = finding(&denied, "tor control");
-        assert_eq!(closed.verdict, Verdict::NeedsDoing);
+        assert_eq!(closed.verdict, CheckVerdict::NeedsDoing);
         for part in ["/run/tor/control", "owner debian-tor", "group debian-tor", "mode 660", "ada"] {
             assert!(closed.reason.contains(part), "{part}: {}", closed.reason);
         }
@@ -326,16 +329,16 @@ mod tests {
             ..facts(UP, ControlAnswer::Control(info(&["COOKIE", "SAFECOOKIE"])))
         };
         let denied = Err(io::ErrorKind::PermissionDenied);
-        assert_eq!(finding(&with(cookie(Ok(()), 0o640)), "tor cookie").verdict, Verdict::Ok);
+        assert_eq!(finding(&with(cookie(Ok(()), 0o640)), "tor cookie").verdict, CheckVerdict::Ok);
         let group = finding(&with(cookie(denied, 0o640)), "tor cookie");
         assert!(
             group.remedy.unwrap().contains("`adduser ada debian-tor`")
-                && group.verdict == Verdict::NeedsDoing
+                && group.verdict == CheckVerdict::NeedsDoing
         );
         let closed = finding(&with(cookie(denied, 0o600)), "tor cookie");
         assert!(closed.remedy.unwrap().contains("CookieAuthFileGroupReadable 1"));
         let missing = finding(&with(cookie(Err(io::ErrorKind::NotFound), 0o640)), "tor cookie");
-        assert!(missing.reason.contains("is not there") && missing.verdict == Verdict::NeedsDoing);
+        assert!(missing.reason.contains("is not there") && missing.verdict == CheckVerdict::NeedsDoing);
     }
 
     #[test]
@@ -344,29 +347,32 @@ mod tests {
             has_password,
             ..facts(UP, ControlAnswer::Control(info(methods)))
         };
-        assert_eq!(finding(&with(&["NULL"], false), "tor cookie").verdict, Verdict::Warning);
-        assert_eq!(finding(&with(&["HASHEDPASSWORD"], false), "tor cookie").verdict, Verdict::NeedsDoing);
-        assert_eq!(finding(&with(&["HASHEDPASSWORD"], true), "tor cookie").verdict, Verdict::Ok);
+        assert_eq!(finding(&with(&["NULL"], false), "tor cookie").verdict, CheckVerdict::Warning);
+        assert_eq!(
+            finding(&with(&["HASHEDPASSWORD"], false), "tor cookie").verdict,
+            CheckVerdict::NeedsDoing
+        );
+        assert_eq!(finding(&with(&["HASHEDPASSWORD"], true), "tor cookie").verdict, CheckVerdict::Ok);
     }
 
     #[test]
     fn how_far_tor_has_come_is_shown_where_it_answers_that() {
         let at = |percent: u8| {
             let bootstrap = Some(Bootstrap { percent, summary: "Connecting".to_owned() });
-            facts(UP, ControlAnswer::Control(ProtocolInfo { bootstrap, ..info(&["NULL"]) }))
+            facts(UP, ControlAnswer::Control(ControlGreeting { bootstrap, ..info(&["NULL"]) }))
         };
-        assert_eq!(finding(&at(100), "tor start").verdict, Verdict::Ok);
+        assert_eq!(finding(&at(100), "tor start").verdict, CheckVerdict::Ok);
         let starting = finding(&at(45), "tor start");
-        assert!(starting.verdict == Verdict::Warning && starting.reason.contains("45 % (Connecting)"));
+        assert!(starting.verdict == CheckVerdict::Warning && starting.reason.contains("45 % (Connecting)"));
     }
 
     #[test]
     fn tor_without_a_control_port_can_only_dial() {
         let bare = facts(UP, no_control());
-        assert_eq!(finding(&bare, "tor control").verdict, Verdict::Warning);
+        assert_eq!(finding(&bare, "tor control").verdict, CheckVerdict::Warning);
         let own = TorFacts { own_service: true, ..facts(UP, no_control()) };
-        assert_eq!(finding(&own, "tor control").verdict, Verdict::Ok);
+        assert_eq!(finding(&own, "tor control").verdict, CheckVerdict::Ok);
         let other = facts(UP, ControlAnswer::NotControl);
-        assert_eq!(finding(&other, "tor control").verdict, Verdict::NeedsDoing);
+        assert_eq!(finding(&other, "tor control").verdict, CheckVerdict::NeedsDoing);
     }
 }

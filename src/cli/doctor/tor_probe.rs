@@ -37,14 +37,14 @@ pub(super) enum SocksAnswer {
 /// What a control port answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ControlAnswer {
-    Control(ProtocolInfo),
+    Control(ControlGreeting),
     NotControl,
     Silent(io::ErrorKind),
 }
 
 /// The reply to `PROTOCOLINFO`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct ProtocolInfo {
+pub(super) struct ControlGreeting {
     pub(super) version: Option<String>,
     /// `NULL`, `COOKIE`, `SAFECOOKIE`, `HASHEDPASSWORD`.
     pub(super) methods: Vec<String>,
@@ -99,10 +99,10 @@ pub(super) fn ask_control(place: &Endpoint) -> ControlAnswer {
 }
 
 /// The fields of a reply to `PROTOCOLINFO` (control-spec, section 3.21); `None` if it is none.
-fn read_protocol_info(answer: &str) -> Option<ProtocolInfo> {
+fn read_protocol_info(answer: &str) -> Option<ControlGreeting> {
     let mut lines = answer.lines();
     lines.next().filter(|line| line.starts_with("250-PROTOCOLINFO 1"))?;
-    let mut info = ProtocolInfo::default();
+    let mut info = ControlGreeting::default();
     for line in lines {
         if let Some(auth) = line.strip_prefix("250-AUTH METHODS=") {
             let methods = auth.split(' ').next().unwrap_or_default();

@@ -11,6 +11,7 @@ use super::permission::{FileFacts, LocalUser, READ, WRITE, blocked_at, described
 use super::tor_checks::{TorFacts, tor};
 use crate::cli::{advice, print};
 use crate::clock::BUILD_DATE_MS;
+use crate::io::Alarm;
 
 /// Below this much free space a commit may fail any day.
 const DISK_LOW_BYTES: u64 = 50_000_000;
@@ -257,11 +258,7 @@ fn own_clock(facts: &ClockFacts, source: Option<&str>) -> Finding {
             format!("it shows {shown}, before this program was built"),
             SET_CLOCK,
         ),
-        (Some("median"), _) => Finding::needs_doing(
-            "clock",
-            "it differs from the clocks of its peers by more than 10 minutes",
-            SET_CLOCK,
-        ),
+        (Some("median"), _) => Finding::needs_doing("clock", Alarm::ClockDiffers.to_string(), SET_CLOCK),
         (Some("peer"), _) => {
             Finding::needs_doing("clock", "it is not set: the node goes by the clock of a peer", SET_CLOCK)
         }
@@ -437,8 +434,8 @@ fn onion_service(status: &Json) -> Option<Finding> {
 fn federation(status: &Json, now_ms: u64) -> Vec<Finding> {
     let mut found = Vec::new();
     let list = |field: &str| status.get(field).map(print::items).unwrap_or_default();
-    let alarms = list("alarms").iter().filter_map(Json::as_str);
-    for (alarm, code) in alarms.zip(list("alarm_codes").iter().filter_map(Json::as_str)) {
+    for (alarm, code) in list("alarms").iter().zip(list("alarm_codes")) {
+        let (alarm, code) = (alarm.as_str().unwrap_or_default(), code.as_str().unwrap_or_default());
         match code {
             // The clock has a check of its own.
             "clock_differs" | "clock_not_set" => {}
@@ -446,11 +443,10 @@ fn federation(status: &Json, now_ms: u64) -> Vec<Finding> {
                 let remedy = "it is called again by itself; is it reachable, and is its code still valid?";
                 found.push(Finding::warning("joining", alarm, remedy));
             }
-            code => found.push(Finding::needs_doing(
-                "alarm",
-                advice::alarm(code, alarm),
-                "the alarm names what to do; `tombolo status` shows it",
-            )),
+            _ => {
+                let remedy = "the alarm names what to do; `tombolo status` shows it";
+                found.push(Finding::needs_doing("alarm", advice::alarm(code, alarm), remedy));
+            }
         }
     }
     let forks = status.get("forks").and_then(Json::as_object).map_or(0, serde_json::Map::len);

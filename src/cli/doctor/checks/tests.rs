@@ -2,20 +2,20 @@
 
 use serde_json::json;
 
-use super::super::Verdict;
+use super::super::CheckVerdict;
 use super::super::permission::tests::{ada, file};
 use super::*;
 
 const NOW_MS: u64 = BUILD_DATE_MS + 1_000_000_000;
 
-fn has(finding: &Finding, verdict: Verdict, words: &[&str]) {
+fn has(finding: &Finding, verdict: CheckVerdict, words: &[&str]) {
     let text = format!("{} {}", finding.reason, finding.remedy.as_deref().unwrap_or_default());
     assert_eq!(finding.verdict, verdict, "{text}");
     for word in words {
         assert!(text.contains(word), "no `{word}` in: {text}");
     }
     // What is amiss has a remedy.
-    assert_eq!(finding.remedy.is_none(), verdict == Verdict::Ok, "{text}");
+    assert_eq!(finding.remedy.is_none(), verdict == CheckVerdict::Ok, "{text}");
 }
 
 fn folder_facts(mode: u32, key_mode: u32) -> FolderFacts {
@@ -35,38 +35,46 @@ fn modes_and_owners_of_the_folder_are_judged() {
         (folder, key)
     };
     let (folder, key) = judged(folder_facts(0o700, 0o600), ada());
-    has(&folder, Verdict::Ok, &["/srv/n"]);
-    has(&key, Verdict::Ok, &[]);
-    has(&judged(folder_facts(0o750, 0o600), ada()).0, Verdict::Warning, &["chmod 700 /srv/n", "mode 750"]);
-    has(&judged(folder_facts(0o770, 0o600), ada()).0, Verdict::NeedsDoing, &["chmod 700", "change"]);
+    has(&folder, CheckVerdict::Ok, &["/srv/n"]);
+    has(&key, CheckVerdict::Ok, &[]);
+    has(
+        &judged(folder_facts(0o750, 0o600), ada()).0,
+        CheckVerdict::Warning,
+        &["chmod 700 /srv/n", "mode 750"],
+    );
+    has(&judged(folder_facts(0o770, 0o600), ada()).0, CheckVerdict::NeedsDoing, &["chmod 700", "change"]);
     has(
         &judged(folder_facts(0o700, 0o640), ada()).1,
-        Verdict::NeedsDoing,
+        CheckVerdict::NeedsDoing,
         &["chmod 600 /srv/n/identity.key"],
     );
     let root = LocalUser { uid: 0, name: "root".to_owned(), ..ada() };
-    has(&judged(folder_facts(0o700, 0o600), root).0, Verdict::Warning, &["sudo -u ada"]);
+    has(&judged(folder_facts(0o700, 0o600), root).0, CheckVerdict::Warning, &["sudo -u ada"]);
     let other = LocalUser { uid: 7, name: "bob".to_owned(), ..ada() };
-    has(&judged(folder_facts(0o700, 0o600), other).0, Verdict::NeedsDoing, &["owner ada", "chown -R bob"]);
+    has(
+        &judged(folder_facts(0o700, 0o600), other).0,
+        CheckVerdict::NeedsDoing,
+        &["owner ada", "chown -R bob"],
+    );
     let foreign = FolderFacts { key: Some(file("k", 0, 0, 0o600)), ..folder_facts(0o700, 0) };
-    has(&judged(foreign, ada()).1, Verdict::NeedsDoing, &["chown ada k"]);
+    has(&judged(foreign, ada()).1, CheckVerdict::NeedsDoing, &["chown ada k"]);
     let lost = FolderFacts { key: None, ..folder_facts(0o700, 0) };
-    has(&judged(lost, ada()).1, Verdict::NeedsDoing, &["no identity.key", "put the key file back"]);
+    has(&judged(lost, ada()).1, CheckVerdict::NeedsDoing, &["no identity.key", "put the key file back"]);
     let none = FolderFacts { folder: None, key: None, ..folder_facts(0, 0) };
     let found = super::folder(&none, &ada());
-    has(&found[0], Verdict::NeedsDoing, &["tombolo init"]);
+    has(&found[0], CheckVerdict::NeedsDoing, &["tombolo init"]);
     assert_eq!(found.len(), 1);
 }
 
 #[test]
 fn a_node_runs_or_its_store_opens() {
     let judged = |running, status| super::node(&NodeFacts { running, status });
-    has(&judged(true, Ok(json!({}))), Verdict::Ok, &["answers"]);
-    has(&judged(false, Ok(json!({}))), Verdict::Ok, &["tombolo up"]);
+    has(&judged(true, Ok(json!({}))), CheckVerdict::Ok, &["answers"]);
+    has(&judged(false, Ok(json!({}))), CheckVerdict::Ok, &["tombolo up"]);
     let error = |code: &str| Err((code.to_owned(), "the reason".to_owned()));
-    has(&judged(true, error("no_answer")), Verdict::NeedsDoing, &["the reason", "log"]);
-    has(&judged(false, error("in_use")), Verdict::NeedsDoing, &["fuser"]);
-    has(&judged(false, error("store")), Verdict::NeedsDoing, &["space"]);
+    has(&judged(true, error("no_answer")), CheckVerdict::NeedsDoing, &["the reason", "log"]);
+    has(&judged(false, error("in_use")), CheckVerdict::NeedsDoing, &["fuser"]);
+    has(&judged(false, error("store")), CheckVerdict::NeedsDoing, &["space"]);
 }
 
 #[test]
@@ -74,20 +82,20 @@ fn a_clock_is_judged_by_kernel_settings_and_peers() {
     let facts = |kernel| ClockFacts { wall_ms: NOW_MS, kernel, services: vec!["chrony"], vouched: false };
     let own = |facts: ClockFacts, source| super::own_clock(&facts, source);
     use KernelClock::{NotSynchronised, Synchronised, Unknown};
-    has(&own(facts(Synchronised), Some("own")), Verdict::Ok, &["chrony"]);
-    has(&own(facts(NotSynchronised), None), Verdict::Warning, &["not synchronised", "chrony"]);
-    has(&own(ClockFacts { vouched: true, ..facts(NotSynchronised) }, None), Verdict::Ok, &["vouch"]);
-    has(&own(facts(Unknown), None), Verdict::Ok, &["chrony"]);
+    has(&own(facts(Synchronised), Some("own")), CheckVerdict::Ok, &["chrony"]);
+    has(&own(facts(NotSynchronised), None), CheckVerdict::Warning, &["not synchronised", "chrony"]);
+    has(&own(ClockFacts { vouched: true, ..facts(NotSynchronised) }, None), CheckVerdict::Ok, &["vouch"]);
+    has(&own(facts(Unknown), None), CheckVerdict::Ok, &["chrony"]);
     has(
         &own(ClockFacts { services: vec![], ..facts(Unknown) }, None),
-        Verdict::Warning,
+        CheckVerdict::Warning,
         &["no time service"],
     );
     let early = ClockFacts { wall_ms: 1_000, ..facts(Synchronised) };
-    has(&own(early, None), Verdict::NeedsDoing, &["1970", "date -s"]);
-    has(&own(facts(Synchronised), Some("median")), Verdict::NeedsDoing, &["10 minutes"]);
-    has(&own(facts(Unknown), Some("peer")), Verdict::NeedsDoing, &["clock of a peer"]);
-    has(&own(facts(Unknown), Some("logical")), Verdict::NeedsDoing, &["not set"]);
+    has(&own(early, None), CheckVerdict::NeedsDoing, &["1970", "date -s"]);
+    has(&own(facts(Synchronised), Some("median")), CheckVerdict::NeedsDoing, &["10 minutes"]);
+    has(&own(facts(Unknown), Some("peer")), CheckVerdict::NeedsDoing, &["clock of a peer"]);
+    has(&own(facts(Unknown), Some("logical")), CheckVerdict::NeedsDoing, &["not set"]);
 }
 
 #[test]
@@ -98,18 +106,18 @@ fn peers_whose_clock_differs_are_named() {
         {"name": "hut", "ahead_s": 1500}, {"name": "boat", "ahead_s": -120}, {"name": "mill", "ahead_s": 3}]});
     let found = super::clock(&facts, Some(&status));
     assert_eq!(found.len(), 3);
-    has(&found[1], Verdict::Warning, &["hut is 25 min ahead of"]);
-    has(&found[2], Verdict::Warning, &["boat is 2 min behind"]);
+    has(&found[1], CheckVerdict::Warning, &["hut is 25 min ahead of"]);
+    has(&found[2], CheckVerdict::Warning, &["boat is 2 min behind"]);
 }
 
 #[test]
 fn a_disk_is_judged_by_room_files_and_mount() {
     let facts = DiskFacts { free_bytes: 2_000_000_000, free_files: Some(9), read_only: false };
-    has(&super::disk(&facts), Verdict::Ok, &["2.0 GB free"]);
-    has(&super::disk(&DiskFacts { free_bytes: 400_000_000, ..facts }), Verdict::Warning, &["400 MB"]);
-    has(&super::disk(&DiskFacts { free_bytes: 1_000, ..facts }), Verdict::NeedsDoing, &["1.0 kB"]);
-    has(&super::disk(&DiskFacts { free_files: Some(0), ..facts }), Verdict::NeedsDoing, &["inodes"]);
-    has(&super::disk(&DiskFacts { read_only: true, ..facts }), Verdict::NeedsDoing, &["read-only"]);
+    has(&super::disk(&facts), CheckVerdict::Ok, &["2.0 GB free"]);
+    has(&super::disk(&DiskFacts { free_bytes: 400_000_000, ..facts }), CheckVerdict::Warning, &["400 MB"]);
+    has(&super::disk(&DiskFacts { free_bytes: 1_000, ..facts }), CheckVerdict::NeedsDoing, &["1.0 kB"]);
+    has(&super::disk(&DiskFacts { free_files: Some(0), ..facts }), CheckVerdict::NeedsDoing, &["inodes"]);
+    has(&super::disk(&DiskFacts { read_only: true, ..facts }), CheckVerdict::NeedsDoing, &["read-only"]);
 }
 
 #[test]
@@ -125,20 +133,20 @@ fn multicast_needs_an_interface_that_is_up_and_has_an_address() {
     let judged = |interfaces: Vec<NetworkInterface>| {
         super::multicast(&NetworkFacts { lan: true, mdns: true, interfaces: Some(interfaces) })
     };
-    has(&judged(vec![eth.clone()]), Verdict::Ok, &["eth0 (IPv4, IPv6)"]);
-    has(&judged(vec![NetworkInterface { ipv6: false, ..eth.clone() }]), Verdict::Ok, &["eth0 (IPv4)"]);
+    has(&judged(vec![eth.clone()]), CheckVerdict::Ok, &["eth0 (IPv4, IPv6)"]);
+    has(&judged(vec![NetworkInterface { ipv6: false, ..eth.clone() }]), CheckVerdict::Ok, &["eth0 (IPv4)"]);
     for not in [
         NetworkInterface { up: false, ..eth.clone() },
         NetworkInterface { multicast: false, ..eth.clone() },
         NetworkInterface { loopback: true, ..eth.clone() },
         NetworkInterface { ipv4: false, ipv6: false, ..eth.clone() },
     ] {
-        has(&judged(vec![not]), Verdict::Warning, &["ip link set", "--addr"]);
+        has(&judged(vec![not]), CheckVerdict::Warning, &["ip link set", "--addr"]);
     }
     for (lan, mdns, interfaces) in
         [(false, true, Some(vec![])), (true, false, Some(vec![])), (true, true, None)]
     {
-        has(&super::multicast(&NetworkFacts { lan, mdns, interfaces }), Verdict::Ok, &[]);
+        has(&super::multicast(&NetworkFacts { lan, mdns, interfaces }), CheckVerdict::Ok, &[]);
     }
 }
 
@@ -147,19 +155,19 @@ fn a_port_is_free_ours_or_anothers() {
     let facts = |bound| PortFacts { address: "0.0.0.0:8662".parse().unwrap(), bound };
     let own: Vec<SocketAddr> = vec!["192.0.2.1:8662".parse().unwrap()];
     let used = || facts(Err(io::ErrorKind::AddrInUse));
-    has(&super::udp_port(&facts(Ok(())), false, &[]), Verdict::Ok, &["free"]);
-    has(&super::udp_port(&used(), true, &own), Verdict::Ok, &["this node's"]);
-    has(&super::udp_port(&used(), true, &[]), Verdict::Ok, &["this node's"]);
-    has(&super::udp_port(&used(), false, &[]), Verdict::NeedsDoing, &["ss -ulpn sport = :8662"]);
+    has(&super::udp_port(&facts(Ok(())), false, &[]), CheckVerdict::Ok, &["free"]);
+    has(&super::udp_port(&used(), true, &own), CheckVerdict::Ok, &["this node's"]);
+    has(&super::udp_port(&used(), true, &[]), CheckVerdict::Ok, &["this node's"]);
+    has(&super::udp_port(&used(), false, &[]), CheckVerdict::NeedsDoing, &["ss -ulpn sport = :8662"]);
     has(
         &super::udp_port(&used(), true, &["192.0.2.1:9".parse().unwrap()]),
-        Verdict::NeedsDoing,
+        CheckVerdict::NeedsDoing,
         &["another"],
     );
     let denied = facts(Err(io::ErrorKind::PermissionDenied));
-    has(&super::udp_port(&denied, false, &[]), Verdict::NeedsDoing, &["1024"]);
+    has(&super::udp_port(&denied, false, &[]), CheckVerdict::NeedsDoing, &["1024"]);
     let no_ipv6 = facts(Err(io::ErrorKind::AddrNotAvailable));
-    has(&super::udp_port(&no_ipv6, false, &[]), Verdict::Warning, &["IPv6"]);
+    has(&super::udp_port(&no_ipv6, false, &[]), CheckVerdict::Warning, &["IPv6"]);
 }
 
 #[test]
@@ -171,21 +179,25 @@ fn a_serial_port_is_there_and_may_be_used_or_its_group_is_named() {
         open: false,
         files: vec![file("/", 0, 0, 0o755), file("/dev/ttyUSB0", 0, 20, mode)],
     };
-    has(&super::radio(&DeviceFacts { open: true, ..device(0o660) }, &ada()), Verdict::Ok, &["ada"]);
+    has(&super::radio(&DeviceFacts { open: true, ..device(0o660) }, &ada()), CheckVerdict::Ok, &["ada"]);
     let closed = super::radio(&device(0o660), &ada());
     has(
         &closed,
-        Verdict::NeedsDoing,
+        CheckVerdict::NeedsDoing,
         &["/dev/ttyUSB0 (owner root, group dialout, mode 660)", "adduser ada dialout"],
     );
-    has(&super::radio(&device(0o600), &ada()), Verdict::NeedsDoing, &["udev rule"]);
-    has(&super::radio(&DeviceFacts { exists: false, ..device(0) }, &ada()), Verdict::NeedsDoing, &["by-id"]);
+    has(&super::radio(&device(0o600), &ada()), CheckVerdict::NeedsDoing, &["udev rule"]);
+    has(
+        &super::radio(&DeviceFacts { exists: false, ..device(0) }, &ada()),
+        CheckVerdict::NeedsDoing,
+        &["by-id"],
+    );
     has(
         &super::radio(&DeviceFacts { is_device: false, ..device(0) }, &ada()),
-        Verdict::NeedsDoing,
+        CheckVerdict::NeedsDoing,
         &["no serial"],
     );
-    has(&super::radio(&device(0o666), &ada()), Verdict::NeedsDoing, &["AppArmor"]);
+    has(&super::radio(&device(0o666), &ada()), CheckVerdict::NeedsDoing, &["AppArmor"]);
 }
 
 #[test]
@@ -193,13 +205,13 @@ fn the_onion_service_is_judged_as_the_running_node_sees_it() {
     let judged = |tor: Json| super::onion_service(&json!({ "tor": tor }));
     has(
         &judged(json!({"service": "published, for peers and open invites only"})).unwrap(),
-        Verdict::Ok,
+        CheckVerdict::Ok,
         &["published"],
     );
     let starting = judged(json!({"service": "tor is still bootstrapping (45 %)"})).unwrap();
-    has(&starting, Verdict::Warning, &["45 %", "minute"]);
+    has(&starting, CheckVerdict::Warning, &["45 %", "minute"]);
     let problem = judged(json!({"service": "published", "problem": "tor is not running"})).unwrap();
-    has(&problem, Verdict::Warning, &["tor is not running"]);
+    has(&problem, CheckVerdict::Warning, &["tor is not running"]);
     assert_eq!(judged(Json::Null), None);
 }
 
@@ -211,8 +223,8 @@ fn what_status_shows_becomes_findings() {
         "writers": ["hut"], "unknown_writers": 1})
     };
     let status = json!({
-        "alarm_codes": ["clock_not_set", "inviter_silent", "not_saved"],
-        "alarms": ["this machine's clock is not set", "hut has not answered yet: refused", "the last change was not saved: full"],
+        "alarms": ["not set", "hut has not answered yet: refused", "the last change was not saved: full"],
+        "alarm_codes": [Alarm::ClockNotSet.code(), "inviter_silent", "not_saved"],
         "forks": {"did:key:x": 1},
         "quarantined": 3,
         "tombstones_wait": [wait(2), wait(40)],
@@ -220,15 +232,15 @@ fn what_status_shows_becomes_findings() {
     let found = super::federation(&status, NOW_MS);
     let checks: Vec<&str> = found.iter().map(|finding| finding.check).collect();
     assert_eq!(checks, ["joining", "alarm", "copied key", "future values", "deletions", "deletions"]);
-    has(&found[0], Verdict::Warning, &["hut"]);
-    has(&found[1], Verdict::NeedsDoing, &["not saved: full"]);
-    has(&found[2], Verdict::Warning, &["1 author"]);
-    has(&found[3], Verdict::Warning, &["3 values", "set the clock"]);
+    has(&found[0], CheckVerdict::Warning, &["hut"]);
+    has(&found[1], CheckVerdict::NeedsDoing, &["not saved: full"]);
+    has(&found[2], CheckVerdict::Warning, &["1 author"]);
+    has(&found[3], CheckVerdict::Warning, &["3 values", "set the clock"]);
     has(
         &found[4],
-        Verdict::Ok,
+        CheckVerdict::Ok,
         &["plan: 2 deletions wait for hut, 1 writer that is unknown here (since 2 d ago)"],
     );
-    has(&found[5], Verdict::Warning, &["tombolo remove"]);
+    has(&found[5], CheckVerdict::Warning, &["tombolo remove"]);
     assert!(super::federation(&json!({}), NOW_MS).is_empty());
 }
