@@ -159,12 +159,20 @@ impl ReferenceClock {
                 && now.wall() + Millis::from_ms(FUTURE_BOUND_MS) >= self.newest_own)
     }
 
+    /// The clocks of peers that were received in the last day, as they show the time now.
+    pub fn peer_clocks(&self, now: Now) -> impl Iterator<Item = (PeerId, Wall)> {
+        self.fresh(now).map(move |(peer, reading)| (*peer, reading.on(now.mono())))
+    }
+
+    fn fresh(&self, now: Now) -> impl Iterator<Item = (&PeerId, &PeerReading)> {
+        let is_fresh =
+            move |reading: &PeerReading| now.mono().since(reading.at) <= Millis::from_ms(CLOCK_HEARD_MS);
+        self.readings.iter().filter(move |(_, reading)| is_fresh(reading))
+    }
+
     /// Reference time in milliseconds since the Unix epoch, and where it comes from.
     pub fn reference(&self, now: Now) -> (u64, TimeSource) {
-        let is_fresh =
-            |reading: &&PeerReading| now.mono().since(reading.at) <= Millis::from_ms(CLOCK_HEARD_MS);
-        let mut peers: Vec<Wall> =
-            self.readings.values().filter(is_fresh).map(|reading| reading.on(now.mono())).collect();
+        let mut peers: Vec<Wall> = self.peer_clocks(now).map(|(_, wall)| wall).collect();
         peers.sort_unstable();
         let median = peers.get(peers.len().saturating_sub(1) / 2).copied();
         let own = now.wall().min(Wall::from_ms(STAMP_MS_MAX));

@@ -4,6 +4,8 @@
 //! comes back: for people as text, with `--json` as the JSON that `/v1` answers. Exit codes: 0 done, 1
 //! failed, 2 wrong arguments; an error is one sentence on standard error, or one JSON object.
 
+mod adopt;
+mod advice;
 mod airtime;
 mod ask;
 mod demo;
@@ -136,6 +138,14 @@ enum CliCommand {
         /// Give up waiting after so long; the node goes on trying while it runs
         #[arg(long, value_name = "T")]
         timeout: Option<TimeSpan>,
+    },
+    /// Take over the peers and invites of a federation that another program kept
+    #[command(
+        after_help = "Examples:\n  tombolo adopt /var/lib/other/federation\n  tombolo adopt old --json\n\nDIR holds nodes.json, {\"nodes\": [...]}, and, where there are invites, invites.json, {\"outgoing\": [...],\n\"incoming\": [...]}. A record that cannot be used is listed with its reason; a peer that is here already stays\nas it is. The way back: tombolo peers --json | jq '{nodes: .}' > nodes.json"
+    )]
+    Adopt {
+        /// The folder with nodes.json and invites.json
+        dir: PathBuf,
     },
     /// List the peers
     #[command(after_help = "Examples:\n  tombolo peers\n  tombolo peers --json")]
@@ -326,6 +336,7 @@ fn execute(cli: Cli) -> CliResult {
             invite::run(&context, level, expires, qr, flat(addresses))
         }
         CliCommand::Join { code, addresses, timeout } => join::run(&context, code, flat(addresses), timeout),
+        CliCommand::Adopt { dir } => adopt::run(&context, &dir),
         CliCommand::Peers => peers::list(&context),
         CliCommand::Trust { peer, level } => peers::trust(&context, peer, level),
         CliCommand::Rename { peer, name } => peers::rename(&context, peer, name),

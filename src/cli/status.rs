@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use super::error::CliResult;
-use super::{CliContext, print};
+use super::{CliContext, advice, print};
 use crate::node::Query;
 use crate::system_clock::now;
 
@@ -84,8 +84,10 @@ fn peers(status: &Json, running: bool) -> CliResult {
 
 /// The alarms, which come last.
 fn problems(status: &Json) -> CliResult {
-    for alarm in status.get("alarms").map(print::items).unwrap_or_default().iter().filter_map(Json::as_str) {
-        print::line(&format!("! {}", print::clean(alarm)))?;
+    let texts = |field| status.get(field).map(print::items).unwrap_or_default().iter();
+    for (alarm, code) in texts("alarms").zip(texts("alarm_codes")) {
+        let text = advice::alarm(code.as_str().unwrap_or_default(), alarm.as_str().unwrap_or_default());
+        print::line(&format!("! {}", print::clean(&text)))?;
     }
     for (author, count) in entries(status, "forks") {
         let author = print::short_did(author);

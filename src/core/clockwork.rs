@@ -11,7 +11,7 @@ use tombolo_transports::PeerId;
 use crate::clock::{HybridClock, Now, ReferenceClock, TimeSource, Timestamp, rfc3339};
 use crate::limits::FUTURE_BOUND_MS;
 use crate::sync::message::PeerClock;
-use crate::time::Mono;
+use crate::time::{Mono, Wall};
 
 /// Milliseconds of a day.
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
@@ -83,6 +83,16 @@ impl Clockwork {
     /// Where reference time comes from.
     pub fn source(&self) -> TimeSource {
         self.reference.reference(self.now).1
+    }
+
+    /// By how many milliseconds the clocks of peers that were received in the last day are ahead of this machine's.
+    pub fn peers_ahead_ms(&self) -> impl Iterator<Item = (PeerId, i64)> {
+        let own = self.now.wall();
+        let ahead = move |wall: Wall| {
+            let by = i64::try_from(wall.distance(own).ms()).unwrap_or(i64::MAX);
+            if wall < own { -by } else { by }
+        };
+        self.reference.peer_clocks(self.now).map(move |(peer, wall)| (peer, ahead(wall)))
     }
 
     /// The time to sign and stamp with, milliseconds: whole seconds where a radio has to carry it.
@@ -197,6 +207,17 @@ mod tests {
         assert_eq!((clock.reference_ms(), clock.source()), (T, TimeSource::Peer));
         clock.clock_received(peer, PeerClock { wall_ms: T + 5, uptime_ms: 51, boot: 1 });
         assert_eq!(clock.reference_ms(), T + 5);
+    }
+
+    #[test]
+    fn the_clocks_of_peers_are_compared_with_the_own_one_for_a_day() {
+        let (mut clock, fast, slow) = (clock(1_000, T), PeerId([1; 32]), PeerId([2; 32]));
+        clock.clock_received(fast, PeerClock { wall_ms: T + 5_000, uptime_ms: 50, boot: 1 });
+        clock.clock_received(slow, PeerClock { wall_ms: T - 7_000, uptime_ms: 50, boot: 1 });
+        clock.set_now(Now { mono_ms: 2_000, wall_ms: T + 1_000 });
+        assert_eq!(clock.peers_ahead_ms().collect::<Vec<_>>(), [(fast, 5_000), (slow, -7_000)]);
+        clock.set_now(Now { mono_ms: 2_000 + crate::limits::CLOCK_HEARD_MS, wall_ms: T });
+        assert_eq!(clock.peers_ahead_ms().count(), 0);
     }
 
     #[test]

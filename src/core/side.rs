@@ -56,6 +56,7 @@ impl TestSide {
             heard_at_ms: None,
             joined: Joined::Agreed,
             addresses: Vec::new(),
+            last_known: None,
         });
     }
 

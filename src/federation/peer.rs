@@ -1,6 +1,7 @@
 //! Node records and trust levels.
 
 use serde::{Deserialize, Serialize};
+use tombolo_delta::Value;
 use tombolo_transports::tor::SESSION_PORT;
 use tombolo_transports::{Address, OnionAddress, OnionHost, PeerId};
 
@@ -108,6 +109,28 @@ pub struct Peer {
     pub joined: Joined,
     /// Where it may be dialled.
     pub addresses: Vec<Address>,
+    /// What the program knew of it from which this peer was taken over. Records without it are as they were before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_known: Option<LastKnown>,
+}
+
+/// What another program knew of a peer when its federation was taken over. No signature proves it: it is shown until a signed
+/// state of the peer arrives, and decides nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastKnown {
+    /// When the peer was last seen, milliseconds since the Unix epoch.
+    pub seen_ms: Option<u64>,
+    /// Its last state.
+    pub state: Option<LastKnownState>,
+}
+
+/// The node state in [`LastKnown`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastKnownState {
+    /// The time of the state, milliseconds since the Unix epoch.
+    pub time_ms: u64,
+    /// The fields of a node state.
+    pub state: Value,
 }
 
 impl Peer {
@@ -166,6 +189,29 @@ mod tests {
             data_encoding::HEXLOWER.encode(&cbor(&vec!["192.0.2.1:8662".parse::<Address>().unwrap()])),
             "81a1625634828418c0000201".to_owned() + "1921d6"
         );
+    }
+
+    /// A peer that was not taken over has the bytes that it had before there was such a thing, and reads back.
+    #[test]
+    fn a_peer_without_a_last_known_state_is_stored_as_before() {
+        let peer = Peer {
+            id: PeerId([7; 32]),
+            onion: String::new(),
+            given_name: None,
+            own_name: Some("hut".to_owned()),
+            trust_level: TrustLevel::Observer,
+            added_at_ms: 1,
+            heard_at_ms: None,
+            joined: Joined::Agreed,
+            addresses: Vec::new(),
+            last_known: None,
+        };
+        let bytes = cbor(&peer);
+        assert_eq!(bytes.first(), Some(&0xa9), "a map of nine fields");
+        assert_eq!(ciborium::from_reader::<Peer, _>(&bytes[..]).unwrap(), peer);
+        let state = LastKnownState { time_ms: 4, state: Value::map([("cpu", Value::from(1.5))]) };
+        let known = Peer { last_known: Some(LastKnown { seen_ms: Some(5), state: Some(state) }), ..peer };
+        assert_eq!(ciborium::from_reader::<Peer, _>(&cbor(&known)[..]).unwrap(), known);
     }
 
     #[test]

@@ -25,8 +25,8 @@ use tombolo_transports::{Address, JoinSecret, PeerId};
 
 pub use crate::core::NodeSettings;
 pub use crate::io::{
-    self, Admin, App, AppStatus, Command, CommandError, Event, Input, NodeState, Output, Query, Reply,
-    RequestId, Write, view,
+    self, Admin, Alarm, App, AppStatus, Command, CommandError, Event, Input, JoinFailure, NodeState, Output,
+    Query, Reply, RequestId, Write, view,
 };
 
 use crate::authoring::Authoring;
@@ -118,8 +118,8 @@ impl Node {
                 self.join_request(request, peer, address, &bytes);
             }
             Input::JoinAnswered { inviter, result } => {
-                let decode = |bytes: Vec<u8>| JoinAnswer::decode(&bytes).map_err(|error| error.to_string());
-                self.inviter_answered(inviter, result.and_then(decode));
+                let answer = result.map_err(JoinFailure::from);
+                self.inviter_answered(inviter, answer.and_then(|bytes| Ok(JoinAnswer::decode(&bytes)?)));
             }
             Input::RadioUp { link, spec } => self.broadcast.radio_up(&mut self.core, link, *spec),
             Input::RadioDown { link, why } => self.broadcast.radio_down(link, why),

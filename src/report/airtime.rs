@@ -120,7 +120,7 @@ fn airtime_view(radio: &RadioLink, now: u64, names: &AccountNames) -> view::Airt
         budget_hour_s: ledger.budget_ms().map(|ms| ms as f64 / 1e3),
         frame_of_100_bytes_s: seconds(frame_us),
         state_leaves_in_s: ledger.leaves_in_ms(now, frame_us, Priority::State).map(|ms| ms as f64 / 1e3),
-        never: radio.counts().never.clone(),
+        never: radio.counts().never.map(|never| never.to_string()),
         frames_sent: radio.counts().frames_sent,
         frames_heard: radio.counts().frames_received,
         by_priority,

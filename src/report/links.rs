@@ -145,7 +145,7 @@ impl NodeReport<'_> {
 fn why_radio(radio: &RadioLink, now: u64) -> String {
     let spec = radio.spec();
     if let Some(fault) = radio.fault().filter(|_| !radio.is_up()) {
-        return fault.to_owned();
+        return fault.to_string();
     }
     if spec.ledger.rules.is_none() {
         return spec.rules_text.clone();

@@ -195,7 +195,7 @@ async fn run_effects(
 
 async fn dial_join(transports: Arc<Transports>, client: NodeClient, call: JoinDial) {
     let inviter = call.inviter;
-    let result = transports.join(&call).await.map_err(|e| e.to_string());
+    let result = transports.join(&call).await;
     drop(transports);
     let _ = client.send(Task::Input(Input::JoinAnswered { inviter, result })).await;
 }

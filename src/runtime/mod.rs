@@ -22,7 +22,8 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 use tombolo_transports::{Address, JoinDial, JoinSecret, LinkId, PeerId, TorStatus, Transports};
 
-use crate::node::{Admin, Command, CommandError, Event, Input, Node, Output, Reply, RequestId};
+use crate::io::view::{AlarmView, StatusView};
+use crate::node::{Admin, Alarm, Command, CommandError, Event, Input, Node, Output, Reply, RequestId};
 use crate::system_clock::now;
 
 /// Tasks that wait for the node. When full, links and local clients wait in turn.
@@ -243,7 +244,7 @@ impl NodeDriver {
         match &event {
             Event::PeersChanged => self.renew_peers().await,
             Event::JoiningChanged { .. } => self.effect(Effect::Joining(self.node.join_secrets())).await,
-            Event::Alarm { message } => tracing::warn!("{message}"),
+            Event::Alarm(alarm) => tracing::warn!("{alarm}"),
             Event::Changed(_) | Event::Link(_) => {}
         }
         // Without a watcher the event is dropped.
@@ -368,13 +369,13 @@ impl NodeClient {
         command
     }
 
-    fn add_host_status(&self, status: &mut crate::io::view::StatusView) {
+    fn add_host_status(&self, status: &mut StatusView) {
         status.addresses = self.addresses();
         status.tor = lock(&self.host.tor).as_ref().and_then(tor::view);
-        status
-            .alarms
-            .extend(lock(&self.host.problems).iter().map(|(probe, text)| format!("{probe}: {text}")));
-        status.alarms.extend(lock(&self.host.radios).alarms());
+        let problems = lock(&self.host.problems).clone().into_iter();
+        let mut alarms: Vec<_> = problems.map(|(probe, why)| Alarm::ProbeFailed { probe, why }).collect();
+        alarms.extend(lock(&self.host.radios).alarms());
+        status.alarms.extend(alarms.iter().map(AlarmView::from));
         for (reason, count) in lock(&self.host.dropped).iter() {
             *status.rejections.entry((*reason).to_owned()).or_default() += count;
         }

@@ -1,4 +1,5 @@
-//! What goes out next: the most urgent that the ledger allows, and when it is worth asking again.
+//! What the station could send by itself, in which order, and when it is worth asking again. It chooses nothing: the layer above
+//! merges these candidates with what it has to offer.
 
 use super::outbox::{Item, Meta, Under};
 use super::transmit::call_sign_frame;
@@ -23,11 +24,12 @@ pub(super) enum Work {
     Fragment(MessageId),
 }
 
-/// With the length of its frame and the priorities that it may be charged to.
+/// Something that the station could send now: listed by [`Station::candidates`], made by [`Station::take`].
 #[derive(Clone, Copy, Debug)]
-pub(super) struct WorkCandidate {
+pub struct WorkCandidate {
     pub(super) work: Work,
     pub(super) frame_bytes: usize,
+    /// The priorities that it may be charged to, the first that allows it.
     pub(super) priorities: [Priority; 2],
 }
 
@@ -49,7 +51,7 @@ impl Station {
         if !self.own.durable {
             return None;
         }
-        let candidates = self.candidates(now_ms);
+        let candidates = self.listed(now_ms);
         let mut times: Vec<u64> = Vec::new();
         for candidate in &candidates {
             let airtime_us = self.line.frame_us(candidate.frame_bytes);
@@ -107,19 +109,25 @@ impl Station {
         }
     }
 
-    /// The most urgent that is legal, and what it is charged to.
-    pub(super) fn choose(&mut self, now_ms: u64) -> Option<(WorkCandidate, Priority)> {
-        let candidates = self.candidates(now_ms);
-        candidates.into_iter().find_map(|candidate| {
-            let airtime_us = self.line.frame_us(candidate.frame_bytes);
-            let legal =
-                |priority: &Priority| self.ledger.verdict(now_ms, airtime_us, *priority) == Verdict::Now;
-            candidate.priorities.into_iter().find(legal).map(|priority| (candidate, priority))
-        })
+    /// What the station could send now, the most urgent first, whether or not the ledger allows it. Empty until the record of
+    /// the boot epoch is durable. The list holds for the first frame that is taken from it.
+    pub fn candidates(&mut self, now_ms: u64) -> Vec<WorkCandidate> {
+        if !self.own.durable {
+            return Vec::new();
+        }
+        self.collect_nacks(now_ms);
+        self.listed(now_ms)
     }
 
-    /// What could be sent now, the most urgent first. Where the call sign or our announcement must go first, that alone.
-    fn candidates(&self, now_ms: u64) -> Vec<WorkCandidate> {
+    /// The first of its priorities under which a candidate may leave now.
+    pub(super) fn legal_as(&mut self, now_ms: u64, candidate: &WorkCandidate) -> Option<Priority> {
+        let airtime_us = self.line.frame_us(candidate.frame_bytes);
+        let legal = |priority: &Priority| self.ledger.verdict(now_ms, airtime_us, *priority) == Verdict::Now;
+        candidate.priorities.into_iter().find(legal)
+    }
+
+    /// Where the call sign or our announcement must go first, that alone.
+    fn listed(&self, now_ms: u64) -> Vec<WorkCandidate> {
         let first = |work, frame_bytes| vec![WorkCandidate { work, frame_bytes, priorities: UNAVOIDABLE }];
         let work = self.work(now_ms);
         let call_due = match self.call_sign_due_ms() {
