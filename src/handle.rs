@@ -32,6 +32,7 @@ use crate::folder::{self, StartError};
 use crate::layer::{KeyError, KeyPath, Kind};
 use crate::node::{Command, CommandError, Event, Query, Reply, Write};
 use crate::probe::Publisher;
+use crate::runtime::install::{InstallSettings, Installer};
 use crate::runtime::links::Links;
 use crate::runtime::{AskError, Driven, NodeClient, Task, drive};
 
@@ -105,6 +106,7 @@ pub struct Tombolo {
     links: Links,
     socket: Option<LocalServer>,
     publisher: Option<Publisher>,
+    installer: Option<Installer>,
     /// None once awaited: the channel resolves only once.
     ended: Option<oneshot::Receiver<()>>,
 }
@@ -140,7 +142,7 @@ impl Tombolo {
             ..LanConfig::new(*secret)
         };
         let driven = drive(node).map_err(|source| system("cannot start a thread", source))?;
-        let Driven { client, effects, ended } = driven;
+        let Driven { client, effects, installs, ended } = driven;
         let links = match Links::start(lan, &config.radios, client.clone(), effects).await {
             Ok(links) => links,
             Err(error) => {
@@ -148,7 +150,14 @@ impl Tombolo {
                 return Err(error.into());
             }
         };
-        let mut tombolo = Tombolo { client, links, socket: None, publisher: None, ended: Some(ended) };
+        let installing = InstallSettings {
+            template: config.deploy.command.clone(),
+            timeout: config.deploy.timeout,
+            catalogue: folder::catalogue_path(folder, &config),
+        };
+        let installer = Some(Installer::start(installing, installs, client.clone()));
+        let mut tombolo =
+            Tombolo { client, links, socket: None, publisher: None, installer, ended: Some(ended) };
         if socket {
             match LocalServer::start(folder, tombolo.client.clone()) {
                 Ok(server) => tombolo.socket = Some(server),
@@ -255,6 +264,9 @@ impl Tombolo {
         }
         if let Some(socket) = self.socket {
             socket.shutdown().await;
+        }
+        if let Some(installer) = self.installer {
+            installer.shutdown().await;
         }
         self.links.shutdown().await;
         end(&self.client, self.ended).await;

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use tombolo::clock::{BUILD_DATE_MS, Now};
+use tombolo::commands::{Deploy, RunEnd, RunResult};
 use tombolo::identity::Keypair;
 use tombolo::io::RadioSpec;
 use tombolo::node::{Command, CommandError, Event, Input, Node, NodeSettings, Output, Reply, RequestId};
@@ -78,6 +79,8 @@ pub struct Field {
     replies: BTreeMap<(usize, RequestId), Result<Reply, CommandError>>,
     /// The events of all nodes, oldest first.
     pub events: Vec<(usize, Event)>,
+    /// The installs that nodes began, oldest first.
+    pub installs: Vec<(usize, Deploy)>,
     /// Bytes that went over cables.
     pub cable_bytes: u64,
     /// How often anything happened, timers included: nodes that wait do not spin.
@@ -101,6 +104,7 @@ impl Field {
             queue: VecDeque::new(),
             replies: BTreeMap::new(),
             events: Vec::new(),
+            installs: Vec::new(),
             cable_bytes: 0,
             steps: 0,
             calls_reach: false,
@@ -377,6 +381,11 @@ impl Field {
                 self.queue.push_back((joiner, Input::JoinAnswered { inviter, result: Ok(bytes) }));
             }
             Output::Event(event) => self.events.push((place, event)),
+            Output::Install { key, deploy } => {
+                self.installs.push((place, deploy));
+                let result = RunResult { end: RunEnd::Success, output: "installed".repeat(100) };
+                self.queue.push_back((place, Input::Installed { key, result }));
+            }
         }
     }
 

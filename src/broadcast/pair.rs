@@ -1,4 +1,4 @@
-//! Pairwise channels: audience keys for a node that was not there when they were renewed.
+//! Pairwise channels: audience keys for a node that was not there when they were renewed, and commands to one peer.
 //!
 //! An owner sends its new key under the one before it (`keys`), once, to all. That misses a reader that was off during more
 //! than one renewal, the readers of an owner that was restarted before all had received the key, and an owner whose disk is
@@ -9,6 +9,8 @@
 //!   state      [sequence][root digest 4], of the `keys` document; sequences in LEB128
 //! mine         [1][a whole layer of mine]       `audience` or `keys`
 //! yours        [2][a whole layer of yours]
+//! command      [3][a signed command]            `commands/FORMAT.md`
+//! answer       [4][what became of a command]
 //! ```
 //! A reader that is present, and does not name this node's key among the audiences it relays, is sent what it lacks. A node
 //! that receives frames it cannot open, and nothing from some peer, asks that peer. Each further try waits twice as long:
@@ -25,13 +27,17 @@ use tombolo_transports::{LinkId, PeerId};
 use crate::broadcast::audience::{listeners_of, member_peers};
 use crate::broadcast::transmit::account;
 use crate::broadcast::{Broadcast, NodeParts, RadioContext, RadioLink, kinds};
+use crate::commands::{ANSWER_BYTES_MAX, COMMAND_BYTES_MAX};
 use crate::core::{Core, reserved_document};
 use crate::envelope::{Envelope, decode_air, encode_air};
 use crate::layer::{DocumentName, LayerId, Sequence, SignedHead};
 use crate::replica::Replica;
+use crate::router::Candidate;
 use crate::sync::broadcast::message::{Heartbeat, OTHERS_MAX};
 use crate::sync::frontier::State;
 
+/// Airtime of commands and answers.
+pub(crate) const COMMANDS: Account = Account(5);
 /// Airtime of questions for keys.
 const ASKS: Account = Account(4);
 /// Messages that wait for one radio; what does not fit is asked for again.
@@ -86,6 +92,10 @@ pub enum PairReceived {
     Nothing,
     /// A layer about rights or keys: it goes through the same gate as from any link.
     Layer(Box<Envelope>),
+    /// A command, as on any link.
+    Command(Vec<u8>),
+    /// The answer to a command, as on any link.
+    Answer(Vec<u8>),
     /// It does not decode.
     Malformed,
 }
@@ -96,6 +106,8 @@ enum PairMessage<'a> {
     Which(KeyStates),
     Mine(&'a [u8]),
     Yours(&'a [u8]),
+    Command(&'a [u8]),
+    Answer(&'a [u8]),
 }
 
 impl Pairs {
@@ -153,8 +165,10 @@ impl PairExchange {
         self.received.get(peer).is_none_or(|at| at.saturating_add(SILENT_HEARTBEATS * heartbeat_ms) <= now)
     }
 
+    /// Queues a message, unless it waits already.
     fn wait(&mut self, to: PeerId, account: Account, bytes: Vec<u8>) {
-        if self.waiting.len() < WAITING_MAX {
+        let waits = self.waiting.iter().any(|(peer, _, waiting)| *peer == to && *waiting == bytes);
+        if !waits && self.waiting.len() < WAITING_MAX {
             self.waiting.push_back((to, account, bytes));
         }
     }
@@ -208,10 +222,50 @@ impl Broadcast {
             }
             Some(PairMessage::Mine(layer)) => (from, layer),
             Some(PairMessage::Yours(layer)) => (parts.core.me, layer),
+            Some(PairMessage::Command(bytes)) if bytes.len() <= COMMAND_BYTES_MAX => {
+                return PairReceived::Command(bytes.to_vec());
+            }
+            Some(PairMessage::Answer(bytes)) if bytes.len() <= ANSWER_BYTES_MAX => {
+                return PairReceived::Answer(bytes.to_vec());
+            }
+            Some(PairMessage::Command(_) | PairMessage::Answer(_)) => return PairReceived::Malformed,
         };
         let envelope = decode_air(owner, layer).ok();
         let envelope = envelope.filter(|e| super::rank(&e.signed.head.layer.document.name) == 0);
         envelope.map_or(PairReceived::Malformed, |envelope| PairReceived::Layer(Box::new(envelope)))
+    }
+
+    /// The radios that hear a peer and have a sealed channel with it, as the router takes them.
+    pub fn pair_candidates(&mut self, core: &Core, peer: &PeerId) -> Vec<Candidate> {
+        if self.shared.pairs.name(peer).is_none() {
+            return Vec::new();
+        }
+        let now = core.now_ms();
+        let hears = |radio: &&mut RadioLink| radio.is_present(peer, now);
+        let candidates = self.radios.values_mut().filter(hears);
+        candidates.map(|radio| Candidate { link: radio.link, caps: radio.caps(now) }).collect()
+    }
+
+    /// Whether a radio hears a peer now.
+    pub fn hears(&self, core: &Core, link: LinkId, peer: &PeerId) -> bool {
+        self.radios.get(&link).is_some_and(|radio| radio.is_present(peer, core.now_ms()))
+    }
+
+    /// Sends a command on the pairwise channel of a radio, as soon as airtime allows.
+    pub fn send_command(&mut self, link: LinkId, to: PeerId, bytes: &[u8]) {
+        self.send_to_peer(link, to, &PairMessage::Command(bytes));
+    }
+
+    /// The same with the answer to a command.
+    pub fn send_answer(&mut self, link: LinkId, to: PeerId, bytes: &[u8]) {
+        self.send_to_peer(link, to, &PairMessage::Answer(bytes));
+    }
+
+    fn send_to_peer(&mut self, link: LinkId, to: PeerId, message: &PairMessage<'_>) {
+        if let Some(radio) = self.radios.get_mut(&link) {
+            radio.exchange.wait(to, COMMANDS, message.encode());
+            radio.due.retry_at = None;
+        }
     }
 
     /// A layer from a pairwise channel went through the gate: a peer that has lost its own newer state is sent it.
@@ -353,6 +407,8 @@ impl PairMessage<'_> {
             }
             PairMessage::Mine(layer) => [&[1], *layer].concat(),
             PairMessage::Yours(layer) => [&[2], *layer].concat(),
+            PairMessage::Command(bytes) => [&[3], *bytes].concat(),
+            PairMessage::Answer(bytes) => [&[4], *bytes].concat(),
         }
     }
 
@@ -366,6 +422,8 @@ impl PairMessage<'_> {
             }
             (1, layer) => Some(PairMessage::Mine(layer)),
             (2, layer) => Some(PairMessage::Yours(layer)),
+            (3, bytes) => Some(PairMessage::Command(bytes)),
+            (4, bytes) => Some(PairMessage::Answer(bytes)),
             _ => None,
         }
     }
@@ -398,7 +456,7 @@ mod tests {
             [mine, yours, audience] in [0u64..1 << 53, 0..1 << 53, 0..1 << 53], prefix: [u8; 4], layer: Vec<u8>
         ) {
             let [mine, yours] = [mine, yours].map(|sequence| State { sequence: Sequence::new(sequence).unwrap(), root_prefix: prefix });
-            for message in [PairMessage::Which(KeyStates { mine, yours, audience }), PairMessage::Mine(&layer), PairMessage::Yours(&layer)] {
+            for message in [PairMessage::Which(KeyStates { mine, yours, audience }), PairMessage::Mine(&layer), PairMessage::Yours(&layer), PairMessage::Command(&layer), PairMessage::Answer(&layer)] {
                 let bytes = message.encode();
                 prop_assert_eq!(PairMessage::decode(&bytes), Some(message));
             }

@@ -47,6 +47,9 @@ impl CliError {
             "document_exists" => format!("`tombolo get {doc}` shows it"),
             "unknown_key" => format!("`tombolo get {doc}` shows what it has"),
             "bad_expiry" => "for instance `--expires 24h`".to_owned(),
+            "unknown_deploy" => "`tombolo deploy --status` lists them".to_owned(),
+            "not_trusted" => "`tombolo trust PEER trusted` changes that".to_owned(),
+            "not_in_catalogue" => "`tombolo catalogue` lists it".to_owned(),
             _ => return self,
         };
         self.message = format!("{}: {advice}", self.message);

@@ -6,7 +6,9 @@
 
 mod airtime;
 mod ask;
+mod catalogue;
 mod demo;
+mod deploy;
 mod docs;
 mod error;
 mod init;
@@ -254,6 +256,36 @@ enum CliCommand {
         /// Only of this document
         doc: Option<String>,
     },
+    /// Ask a trusted peer to install an app, or show what became of it
+    #[command(
+        after_help = "Examples:\n  tombolo deploy harbour web 1.2 --marketplace https://market.example --wait\n  tombolo deploy harbour web 1.2 --expires 7d\n  tombolo deploy --status\n  tombolo deploy --status 5f3a\n\nThe peer installs only what its operator has put into its catalogue, with a command of the operator, at most\nonce. Where the peer cannot be reached, it is asked when it can, until the command expires."
+    )]
+    Deploy {
+        /// A name, a DID or the start of one
+        #[arg(required_unless_present = "status")]
+        peer: Option<String>,
+        /// The app's id in the peer's catalogue
+        #[arg(required_unless_present = "status")]
+        app: Option<String>,
+        /// Its version
+        #[arg(required_unless_present = "status")]
+        version: Option<String>,
+        /// Where the app comes from, as the peer's catalogue has it [default: what your own catalogue has]
+        #[arg(long, value_name = "URL")]
+        marketplace: Option<String>,
+        /// Wait until the peer has answered what became of it; ends with 1 if it was not installed
+        #[arg(long)]
+        wait: bool,
+        /// How long the command may wait for the peer, like 30m, 24h or 7d
+        #[arg(long, default_value = "1d", value_name = "T")]
+        expires: TimeSpan,
+        /// Show the deploy with this id, or all, sent and received
+        #[arg(long, value_name = "ID", num_args = 0..=1, conflicts_with_all = ["peer", "app", "version", "marketplace", "wait"])]
+        status: Option<Option<String>>,
+    },
+    /// List and check the apps that trusted peers may have installed here
+    #[command(after_help = "Examples:\n  tombolo catalogue\n  tombolo catalogue --json")]
+    Catalogue,
     /// Run four nodes on this machine, one of them by radio only, and measure them; leaves nothing behind
     #[command(after_help = "Examples:\n  tombolo demo\n  tombolo demo --json")]
     Demo,
@@ -317,6 +349,19 @@ fn execute(cli: Cli) -> CliResult {
         CliCommand::Links => links::run(&context),
         CliCommand::Airtime => airtime::run(&context),
         CliCommand::Conflicts { doc } => docs::conflicts(&context, doc),
+        CliCommand::Deploy { status: Some(id), .. } => deploy::status(&context, id),
+        CliCommand::Deploy { peer, app, version, marketplace, wait, expires, status: None } => {
+            let given = "clap asks for it where there is no --status";
+            let order = deploy::Order {
+                peer: peer.expect(given),
+                app: app.expect(given),
+                version: version.expect(given),
+                marketplace,
+                expires,
+            };
+            deploy::deploy(&context, order, wait)
+        }
+        CliCommand::Catalogue => catalogue::run(&context),
         CliCommand::Demo => Ok(()),
     }
 }

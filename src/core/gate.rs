@@ -147,7 +147,9 @@ impl Gate {
                 Output::Send { .. }
                 | Output::JoinAnswer { .. }
                 | Output::DialJoin { .. }
-                | Output::Event(_) => {}
+                | Output::Event(_)
+                // Not taken after all: its sender offers it again.
+                | Output::Install { .. } => {}
             }
         }
         Undone { why, idle_radios }

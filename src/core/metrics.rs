@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use tombolo_transports::{Medium, PeerId};
 
+use crate::commands::CommandRefusal;
 use crate::federation::Refusal;
 use crate::federation::join::JoinRefusal;
 
@@ -49,6 +50,10 @@ pub enum InputRejection {
     TooLongForRadio,
     /// More radios than the limit.
     TooManyRadios,
+    /// A command was refused.
+    Command(CommandRefusal),
+    /// An answer to a command that this node did not send to that peer.
+    UnaskedAnswer,
 }
 
 impl InputRejection {
@@ -74,6 +79,8 @@ impl InputRejection {
             InputRejection::RadioRefusedMessage => "radio_refused_message",
             InputRejection::TooLongForRadio => "too_long_for_radio",
             InputRejection::TooManyRadios => "too_many_radios",
+            InputRejection::Command(why) => return format!("command_{}", why.label()),
+            InputRejection::UnaskedAnswer => "unasked_answer",
         };
         label.to_owned()
     }

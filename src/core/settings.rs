@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::commands::CatalogueState;
 use crate::limits::HEARTBEAT;
 use crate::router::Preference;
 
@@ -21,6 +22,10 @@ pub struct NodeSettings {
     /// The machine's boot that `Now::mono_ms` counts from, where it goes on when this process ends. Without it only
     /// the wall clock bounds the time between two runs.
     pub machine_boot: Option<[u8; 16]>,
+    /// Whether the operator has set a command that installs apps for peers.
+    pub deploys: bool,
+    /// The apps that peers may have installed here, when the node starts.
+    pub catalogue: CatalogueState,
 }
 
 impl Default for NodeSettings {
@@ -32,6 +37,8 @@ impl Default for NodeSettings {
             preference: Preference::Auto,
             briefs: BTreeMap::new(),
             machine_boot: None,
+            deploys: false,
+            catalogue: CatalogueState::Missing,
         }
     }
 }

@@ -158,6 +158,9 @@ impl Federation {
     fn part(&self, document: &DocumentId) -> Result<(), Refusal> {
         match self.level(&document.owner) {
             TrustLevel::Trusted => Ok(()),
+            TrustLevel::Observer if document.name.as_str() == DocumentName::DEPLOYS => {
+                Err(Refusal::ObservedOnly)
+            }
             TrustLevel::Observer if document.name.is_reserved() => Ok(()),
             TrustLevel::Observer => Err(Refusal::ObservedOnly),
             TrustLevel::Untrusted => Err(Refusal::OwnerNotTrusted),

@@ -5,6 +5,7 @@
 //! | `tombolo.toml` | the settings |
 //! | `identity.key` | the secret, apart from everything else |
 //! | `store.redb` | documents, peers, invites; one process at a time |
+//! | `catalogue.toml` | the apps that peers may have installed here, where the operator has written one |
 //! | `control.sock` | the local interface of a running daemon |
 
 pub mod key;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::commands::{CATALOGUE_BYTES_MAX, Catalogue, CatalogueState};
 use crate::config::{BriefSetting, ClockTrust, Config, ConfigError, LinkPreference};
 use crate::core::{BriefField, BriefFields};
 use crate::node::{Command, CommandError, Input, Node, NodeSettings, OpenError, Output, Reply, RequestId};
@@ -176,7 +178,7 @@ pub(crate) fn open(folder: &Path, config: &Config) -> Result<(Node, Zeroizing<[u
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|e| StartError::Key(KeyFileError::Random(e)))?;
     let secret = keypair.identity_seed();
-    let node = Node::open(store, keypair, settings(config), now(), seed)
+    let node = Node::open(store, keypair, settings(folder, config), now(), seed)
         .map_err(|source| StartError::Node { path, source })?;
     Ok((node, secret))
 }
@@ -203,6 +205,7 @@ pub fn ask(folder: &Path, command: impl Into<Command>) -> Result<Reply, DirectEr
                 | Output::Close { .. }
                 | Output::DialJoin { .. }
                 | Output::JoinAnswer { .. }
+                | Output::Install { .. }
                 | Output::Event(_) => {}
             }
         }
@@ -243,7 +246,7 @@ fn holds_store(folder: &Path) -> bool {
     folder.join(STORE_FILE).exists()
 }
 
-fn settings(config: &Config) -> NodeSettings {
+fn settings(folder: &Path, config: &Config) -> NodeSettings {
     NodeSettings {
         name: config.name.clone(),
         operator_clock_set: config.clock == ClockTrust::Set,
@@ -254,6 +257,36 @@ fn settings(config: &Config) -> NodeSettings {
         },
         briefs: briefs(config),
         machine_boot: machine_boot(),
+        deploys: !config.deploy.command.is_empty(),
+        catalogue: load_catalogue(&catalogue_path(folder, config)),
+    }
+}
+
+/// The file of the catalogue that the settings name.
+pub fn catalogue_path(folder: &Path, config: &Config) -> PathBuf {
+    folder.join(&config.deploy.catalogue)
+}
+
+/// Reads a catalogue. What is wrong with it is part of the result: the node runs on, and refuses deploys.
+pub fn load_catalogue(path: &Path) -> CatalogueState {
+    let damaged = |why: &dyn std::fmt::Display| CatalogueState::Damaged(format!("{}: {why}", path.display()));
+    let metadata = match std::fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return CatalogueState::Missing,
+        Err(error) => return damaged(&error),
+    };
+    if !metadata.is_file() {
+        return damaged(&"it is no regular file");
+    }
+    if metadata.len() > CATALOGUE_BYTES_MAX {
+        return damaged(&format!("it is longer than {CATALOGUE_BYTES_MAX} bytes"));
+    }
+    match std::fs::read_to_string(path) {
+        Ok(text) => match Catalogue::parse(&text) {
+            Ok(catalogue) => CatalogueState::Read(catalogue),
+            Err(error) => damaged(&error),
+        },
+        Err(error) => damaged(&error),
     }
 }
 

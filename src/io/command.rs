@@ -128,6 +128,19 @@ pub enum Admin {
         /// Whether only its readers may see it.
         confidential: Option<bool>,
     },
+    /// Asks a peer to install an app. The reply comes when the command is on disk; the peer's answer comes later.
+    Deploy {
+        /// The name, DID or prefix of the peer.
+        peer: String,
+        /// The id of the app.
+        app: String,
+        /// Its version.
+        version: String,
+        /// Where it comes from; `None` takes what the own catalogue names.
+        marketplace_url: Option<String>,
+        /// The lifetime of the command in milliseconds.
+        expires_ms: u64,
+    },
 }
 
 /// A question that changes nothing.
@@ -161,5 +174,10 @@ pub enum Query {
     Conflicts {
         /// A document; `None` for all.
         doc: Option<String>,
+    },
+    /// Deploys that this node has sent or received, and what became of them.
+    Deploys {
+        /// An id, or the start of one; `None` for all.
+        id: Option<String>,
     },
 }

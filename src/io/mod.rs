@@ -15,6 +15,8 @@ use serde::Serialize;
 use tombolo_delta::Value;
 use tombolo_transports::{Address, LinkCaps, LinkId, PeerId};
 
+use crate::commands::{BadDeploy, CatalogueState, CommandKey, Deploy, RunResult};
+
 pub use command::{Admin, Command, Query, Write};
 pub use radio::RadioSpec;
 pub use state::{App, AppStatus, NodeState};
@@ -100,6 +102,15 @@ pub enum Input {
         /// The command that is requested.
         command: Command,
     },
+    /// An install that `Output::Install` began has ended.
+    Installed {
+        /// The command that it was for.
+        key: CommandKey,
+        /// How it ended.
+        result: RunResult,
+    },
+    /// The operator's catalogue was read again.
+    Catalogue(CatalogueState),
 }
 
 /// Something the node wants done.
@@ -150,6 +161,13 @@ pub enum Output {
     },
     /// A change that watchers are informed of.
     Event(Event),
+    /// Run the operator's command for a deploy; its end comes back as `Installed`. The record that it was taken is on disk.
+    Install {
+        /// The command that it is for.
+        key: CommandKey,
+        /// The words that fill the operator's template.
+        deploy: Deploy,
+    },
 }
 
 /// The answer to a command. Serialises to the JSON that `--json` prints and `/v1` answers.
@@ -188,6 +206,10 @@ pub enum Reply {
     Airtime(Vec<view::AirtimeView>),
     /// The reply to `Query::Conflicts`.
     Conflicts(Vec<view::ConflictView>),
+    /// The reply to `Admin::Deploy`, and to `Query::Deploys` about one.
+    Deploy(Box<view::DeployView>),
+    /// The reply to `Query::Deploys` about all.
+    Deploys(Vec<view::DeployView>),
 }
 
 /// Something that changed, for `watch` and for drivers that keep lists.
@@ -211,6 +233,8 @@ pub enum Event {
         /// The sentence to show.
         message: String,
     },
+    /// A deploy, sent or received, has come further.
+    Deploy(view::DeployEventView),
 }
 
 /// Why a command was not carried out. Facts stand in the fields; the command line adds its own advice.
@@ -308,6 +332,28 @@ pub enum CommandError {
     /// The disk refused the commit.
     #[error("not saved: {0}. Nothing was lost of what was saved before")]
     Store(String),
+    /// Only trusted peers are asked to install something.
+    #[error("{0} is not trusted here: deploys go to trusted peers only")]
+    NotTrusted(String),
+    /// A word of a deploy does not have its form.
+    #[error("{0}")]
+    BadDeploy(#[from] BadDeploy),
+    /// This node keeps a catalogue, and the app is not in it.
+    #[error("your own catalogue does not have {app} {version} from this marketplace: {why}")]
+    NotInOwnCatalogue {
+        /// The id of the app.
+        app: String,
+        /// The version.
+        version: String,
+        /// What the catalogue lacks.
+        why: &'static str,
+    },
+    /// A command cannot live so long, or not at all.
+    #[error("a deploy lives at most 7 days, and longer than no time")]
+    BadDeployExpiry,
+    /// No deploy has this id.
+    #[error("no deploy has the id `{0}`, or several begin so")]
+    UnknownDeploy(String),
 }
 
 impl CommandError {
@@ -334,6 +380,11 @@ impl CommandError {
             CommandError::NoState(_) => "no_state",
             CommandError::Stopped(_) => "stopped",
             CommandError::Store(_) => "store",
+            CommandError::NotTrusted(_) => "not_trusted",
+            CommandError::BadDeploy(_) => "bad_app",
+            CommandError::NotInOwnCatalogue { .. } => "not_in_catalogue",
+            CommandError::BadDeployExpiry => "bad_expiry",
+            CommandError::UnknownDeploy(_) => "unknown_deploy",
         }
     }
 }

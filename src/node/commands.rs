@@ -72,6 +72,9 @@ impl Node {
             }
             Admin::Remove { peer } => self.remove(&peer),
             Admin::Policy { doc, radio, confidential } => self.policy(&doc, radio, confidential),
+            Admin::Deploy { peer, app, version, marketplace_url, expires_ms } => {
+                self.deploy(&peer, &app, &version, marketplace_url.as_deref(), expires_ms)
+            }
         })
     }
 
@@ -126,7 +129,7 @@ impl Node {
             return Err(CommandError::NotYours(doc.to_owned()));
         }
         let name = id.name.as_str();
-        if matches!(name, DocumentName::AUDIENCE | DocumentName::KEYS) {
+        if matches!(name, DocumentName::AUDIENCE | DocumentName::KEYS | DocumentName::DEPLOYS) {
             let why = "the engine itself decides where it goes";
             return Err(CommandError::BadName { name: name.to_owned(), why });
         }

@@ -37,6 +37,7 @@ impl Node {
         if let Some(up) = self.unicast.link(link) {
             Unicast::link_event(&mut self.core, up, true);
         }
+        self.commands.outbox.reachable(&peer);
         if is_first {
             self.broadcast.sign_deferred_states(&self.core, &mut self.replica, &self.unicast);
             self.unicast.peer_up(&self.core, &self.replica, peer);
@@ -102,6 +103,8 @@ impl Node {
             Message::Ask(_) | Message::Frontier { .. } | Message::Want(_) | Message::Refused(_) => {
                 self.unicast.received(&self.core, peer, message);
             }
+            Message::Command(bytes) => self.command_received(peer, &bytes),
+            Message::Answer(bytes) => self.command_answered(peer, &bytes),
         }
     }
 

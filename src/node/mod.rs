@@ -12,8 +12,10 @@
 //! | [`authoring`](crate::authoring) | local writes that wait for a signature |
 //! | [`unicast`](crate::unicast) | links to one peer each, sync engine, router |
 //! | [`broadcast`](crate::broadcast) | radios |
+//! | [`commands`](crate::commands) | deploys sent and taken |
 
 mod commands;
+mod deploy;
 mod inbound;
 mod on_air;
 mod outbound;
@@ -32,6 +34,7 @@ pub use crate::io::{
 use crate::authoring::Authoring;
 use crate::broadcast::Broadcast;
 use crate::clock::Now;
+use crate::commands::Commands;
 use crate::core::Core;
 use crate::federation::Peer;
 use crate::federation::join::{JoinAnswer, JoinRefusal};
@@ -59,6 +62,7 @@ pub struct Node {
     authoring: Authoring,
     unicast: Unicast,
     broadcast: Broadcast,
+    commands: Commands,
 }
 
 impl Node {
@@ -84,6 +88,7 @@ impl Node {
             authoring: Authoring::default(),
             unicast,
             broadcast,
+            commands: Commands::new(core.settings.deploys, core.settings.catalogue.clone()),
             core,
         };
         node.load(loaded)?;
@@ -125,6 +130,8 @@ impl Node {
             Input::RadioReady { link } => self.broadcast.radio_ready(&mut self.core, link),
             Input::Frame { link, bytes } => self.frame_received(link, &bytes),
             Input::Command { request, command } => self.command(request, command),
+            Input::Installed { key, result } => self.installed(key, result),
+            Input::Catalogue(catalogue) => self.commands.catalogue = catalogue,
         }
         self.timers();
         self.unicast.drain(&mut self.core, &mut self.replica);
@@ -183,6 +190,8 @@ impl Node {
             Input::RadioUp { link, spec } => self.broadcast.radio_up(&mut self.core, link, *spec),
             Input::RadioDown { link, why } => self.broadcast.radio_down(link, why),
             Input::RadioReady { link } => self.broadcast.radio_ready(&mut self.core, link),
+            Input::Installed { key, result } => self.commands.inbox.note_result(key, result),
+            Input::Catalogue(catalogue) => self.commands.catalogue = catalogue,
             Input::JoinAnswered { .. } | Input::Received { .. } | Input::Frame { .. } | Input::Timeout => {}
         }
     }
@@ -229,6 +238,8 @@ impl Node {
         self.membership.load(&self.core, outgoing, incoming, self.replica.federation());
         self.broadcast.load(&loaded.meta);
         self.unicast.load(&mut self.core, &self.replica);
+        let changes = self.commands.load(loaded.commands, self.core.reference_ms());
+        self.record(changes);
         Ok(())
     }
 }

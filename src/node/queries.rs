@@ -13,6 +13,7 @@ impl Node {
             membership: &self.membership,
             unicast: &self.unicast,
             broadcast: &self.broadcast,
+            commands: &self.commands,
         }
     }
 
@@ -28,6 +29,8 @@ impl Node {
             Query::Links => Ok(Reply::Links(report.links())),
             Query::Airtime => Ok(Reply::Airtime(report.airtime())),
             Query::Conflicts { doc } => report.conflicts(doc.as_deref()).map(Reply::Conflicts),
+            Query::Deploys { id: None } => Ok(Reply::Deploys(report.deploys())),
+            Query::Deploys { id: Some(id) } => report.deploy(id).map(|view| Reply::Deploy(Box::new(view))),
         }
     }
 }

@@ -82,6 +82,7 @@ impl AccountNames {
             2 => "frontiers",
             3 => "joining",
             4 => "asking for a key",
+            5 => "commands",
             u64::MAX => "others",
             _ => {
                 let known = self.0.get(&account).cloned();

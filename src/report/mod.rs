@@ -3,9 +3,10 @@
 //!
 //! [`NodeReport`] borrows all parts. `status` has the node and its peers, `links` every link and radio with the reason why it is
 //! used, `airtime` what radios sent and may send, `documents` what is held, `lag` how far a peer and this node are behind
-//! each other. Counters become text here ([`crate::core::InputRejection::label`]), and nowhere below.
+//! each other, `deploys` what became of commands. Counters become text here ([`crate::core::InputRejection::label`]), and nowhere below.
 
 mod airtime;
+mod deploys;
 mod documents;
 mod lag;
 mod links;
@@ -16,6 +17,7 @@ use tombolo_transports::PeerId;
 pub(crate) use status::two_machines;
 
 use crate::broadcast::Broadcast;
+use crate::commands::Commands;
 use crate::core::Core;
 use crate::membership::Membership;
 use crate::replica::Replica;
@@ -34,6 +36,8 @@ pub struct NodeReport<'a> {
     pub unicast: &'a Unicast,
     /// The radios of the node.
     pub broadcast: &'a Broadcast,
+    /// Commands sent and taken.
+    pub commands: &'a Commands,
 }
 
 impl NodeReport<'_> {

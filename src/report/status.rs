@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tombolo_transports::PeerId;
 
 use crate::clock::{TimeSource, rfc3339};
+use crate::commands::CatalogueState;
 use crate::federation::Peer;
 use crate::federation::peer::Joined;
 use crate::identity::did;
@@ -119,6 +120,9 @@ impl NodeReport<'_> {
         alarms.extend(
             failures.map(|(peer, why)| format!("{} has not answered yet: {why}", self.name_of(peer))),
         );
+        if let CatalogueState::Damaged(why) = &self.commands.catalogue {
+            alarms.push(format!("peers cannot have anything installed here: {why}"));
+        }
         alarms.extend(self.unicast.run_twice(self.core).map(|peer| two_machines(&self.name_of(peer))));
         if source == TimeSource::Median {
             alarms.push(

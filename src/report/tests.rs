@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::commands::CatalogueState;
 use crate::core::InputRejection;
 use crate::core::side::{TestSide, pair};
 use crate::federation::Refusal;
@@ -13,12 +14,18 @@ struct Parts {
     membership: Membership,
     unicast: Unicast,
     broadcast: Broadcast,
+    commands: Commands,
 }
 
 impl Parts {
     fn of(side: &mut TestSide) -> Self {
         let unicast = Unicast::new(&mut side.core);
-        Parts { membership: Membership::default(), unicast, broadcast: Broadcast::new([0; 16]) }
+        Parts {
+            membership: Membership::default(),
+            unicast,
+            broadcast: Broadcast::new([0; 16]),
+            commands: Commands::new(false, CatalogueState::Missing),
+        }
     }
 
     fn report<'a>(&'a self, side: &'a TestSide) -> NodeReport<'a> {
@@ -28,6 +35,7 @@ impl Parts {
             membership: &self.membership,
             unicast: &self.unicast,
             broadcast: &self.broadcast,
+            commands: &self.commands,
         }
     }
 }

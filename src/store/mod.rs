@@ -17,6 +17,7 @@ use tombolo_transports::PeerId;
 
 pub use records::{KeptState, Loaded, MapBase, StoredLayer};
 
+use crate::commands::RecordChange;
 use crate::federation::Peer;
 use crate::federation::invite::{IncomingInvite, OutgoingInvite, TokenHash};
 use crate::layer::{Entry, ForkEvidence, KeyPath, LayerId, Sequence, SignedHead};
@@ -101,6 +102,8 @@ pub enum StoreWrite {
     PutLayer(Box<LayerWrite>),
     /// Two states with one sequence.
     PutFork(Box<ForkEvidence>),
+    /// A command that was sent or taken.
+    Command(RecordChange),
 }
 
 /// A new state of a layer, as what changes on disk.

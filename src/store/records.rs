@@ -29,6 +29,8 @@ pub struct Loaded {
     pub layers: Vec<StoredLayer>,
     /// Authors who signed twice.
     pub forks: Vec<ForkEvidence>,
+    /// Commands sent and taken.
+    pub commands: crate::commands::Loaded,
 }
 
 /// A layer as stored.

@@ -13,11 +13,18 @@
 //! | `bases` | layer number | CBOR of `[[sequence, root prefix, time, audience sequence], …]` |
 //! | `past` | layer number, sequence | the root's first 4 bytes: states of this node's maps |
 //! | `forks` | author 32 ‖ sequence 8 ‖ lower root 4 | CBOR of two heads |
+//! | `commands_out` | command id, 16 bytes | CBOR of `SentCommand` |
+//! | `commands_in` | sender 32 ‖ command id 16 | CBOR of `ReceivedCommand` |
+//! | `command_floors` | sender, 32 bytes | seconds since the Unix epoch |
 //!
 //! A layer's name is owner 32 ‖ author 32 ‖ document name. Its number is given when it is first stored.
 
-use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
+use redb::{
+    ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction,
+};
+use tombolo_transports::PeerId;
 
+use crate::commands::{self, CommandKey, ExpiryFloor, RecordChange};
 use crate::layer::{LayerId, Sequence};
 use crate::limits::OWN_STATES_KEPT_MAX;
 use crate::store::records::{self, Loaded};
@@ -34,6 +41,9 @@ const ENTRIES: TableDefinition<'_, (u64, &[u8]), &[u8]> = TableDefinition::new("
 const BASES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("bases");
 const PAST: TableDefinition<'_, (u64, u64), [u8; 4]> = TableDefinition::new("past");
 const FORKS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("forks");
+const COMMANDS_OUT: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("commands_out");
+const COMMANDS_IN: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("commands_in");
+const COMMAND_FLOORS: TableDefinition<'_, [u8; 32], u64> = TableDefinition::new("command_floors");
 
 /// Makes all tables, so that reading never meets a missing one.
 pub(super) fn create_all(transaction: &WriteTransaction) -> Result<(), StoreError> {
@@ -48,6 +58,9 @@ pub(super) fn create_all(transaction: &WriteTransaction) -> Result<(), StoreErro
     transaction.open_table(BASES)?;
     transaction.open_table(PAST)?;
     transaction.open_table(FORKS)?;
+    transaction.open_table(COMMANDS_OUT)?;
+    transaction.open_table(COMMANDS_IN)?;
+    transaction.open_table(COMMAND_FLOORS)?;
     Ok(())
 }
 
@@ -82,8 +95,70 @@ pub(super) fn apply(transaction: &WriteTransaction, write: &StoreWrite) -> Resul
             let (key, record) = records::fork_record(evidence);
             transaction.open_table(FORKS)?.insert(key.as_slice(), record.as_slice())?;
         }
+        StoreWrite::Command(change) => put_command(transaction, change)?,
     }
     Ok(())
+}
+
+fn put_command(transaction: &WriteTransaction, change: &RecordChange) -> Result<(), StoreError> {
+    match change {
+        RecordChange::PutSent(command) => {
+            let record = records::encode(command)?;
+            transaction.open_table(COMMANDS_OUT)?.insert(command.id.0, record.as_slice())?;
+        }
+        RecordChange::DropSent(id) => {
+            transaction.open_table(COMMANDS_OUT)?.remove(id.0)?;
+        }
+        RecordChange::PutReceived(command) => {
+            let record = records::encode(command)?;
+            let key = command_key(&command.key);
+            transaction.open_table(COMMANDS_IN)?.insert(key.as_slice(), record.as_slice())?;
+        }
+        RecordChange::DropReceived(key) => {
+            transaction.open_table(COMMANDS_IN)?.remove(command_key(key).as_slice())?;
+        }
+        RecordChange::PutFloor(floor) => {
+            transaction.open_table(COMMAND_FLOORS)?.insert(floor.sender.0, floor.expires_s)?;
+        }
+    }
+    Ok(())
+}
+
+fn command_key(key: &CommandKey) -> Vec<u8> {
+    [&key.sender.0[..], &key.id.0].concat()
+}
+
+/// A table, or nothing in a store of the time before it.
+fn opened<K: redb::Key + 'static, V: redb::Value + 'static>(
+    transaction: &ReadTransaction,
+    table: TableDefinition<'_, K, V>,
+) -> Result<Option<ReadOnlyTable<K, V>>, StoreError> {
+    match transaction.open_table(table) {
+        Ok(table) => Ok(Some(table)),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn load_commands(transaction: &ReadTransaction) -> Result<commands::Loaded, StoreError> {
+    let mut loaded = commands::Loaded::default();
+    if let Some(table) = opened(transaction, COMMANDS_OUT)? {
+        for item in table.iter()? {
+            loaded.sent.push(records::decode(item?.1.value())?);
+        }
+    }
+    if let Some(table) = opened(transaction, COMMANDS_IN)? {
+        for item in table.iter()? {
+            loaded.received.push(records::decode(item?.1.value())?);
+        }
+    }
+    if let Some(table) = opened(transaction, COMMAND_FLOORS)? {
+        for item in table.iter()? {
+            let (sender, expires) = item?;
+            loaded.floors.push(ExpiryFloor { sender: PeerId(sender.value()), expires_s: expires.value() });
+        }
+    }
+    Ok(loaded)
 }
 
 fn put_layer(transaction: &WriteTransaction, write: &LayerWrite) -> Result<(), StoreError> {
@@ -131,12 +206,7 @@ pub(super) fn past_state(
     let name = records::name_bytes(layer);
     let Some(record) = transaction.open_table(LAYERS)?.get(name.as_slice())? else { return Ok(None) };
     let (number, _) = records::read_head(record.value(), layer)?;
-    let past = match transaction.open_table(PAST) {
-        Ok(past) => past,
-        // A store of the time before this table.
-        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
+    let Some(past) = opened(transaction, PAST)? else { return Ok(None) };
     Ok(past.get((number, sequence.get()))?.map(|prefix| prefix.value()))
 }
 
@@ -172,7 +242,7 @@ fn clear_layer(transaction: &WriteTransaction, number: u64) -> Result<(), StoreE
 
 /// Reads all tables into memory.
 pub(super) fn load(transaction: &ReadTransaction) -> Result<Loaded, StoreError> {
-    let mut loaded = Loaded::default();
+    let mut loaded = Loaded { commands: load_commands(transaction)?, ..Loaded::default() };
     for item in transaction.open_table(META)?.iter()? {
         let (name, bytes) = item?;
         loaded.meta.insert(name.value().to_owned(), bytes.value().to_vec());
@@ -230,6 +300,6 @@ pub(super) fn copy(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), 
             }
         )*};
     }
-    copy!(META PEERS INVITES_OUT INVITES_IN LAYERS SNAPSHOTS STATES ENTRIES BASES PAST FORKS);
+    copy!(META PEERS INVITES_OUT INVITES_IN LAYERS SNAPSHOTS STATES ENTRIES BASES PAST FORKS COMMANDS_OUT COMMANDS_IN COMMAND_FLOORS);
     Ok(())
 }

@@ -7,6 +7,7 @@ use tombolo_transports::{LinkId, Medium};
 
 use super::*;
 use crate::clock::{BUILD_DATE_MS, Timestamp};
+use crate::commands::{CommandKey, Deploy};
 use crate::core::side::link_caps;
 use crate::federation::{RadioUse, TrustLevel};
 use crate::layer::{DocumentId, DocumentName, Kind, LayerId, Sequence};
@@ -14,6 +15,7 @@ use crate::merge::{KeyPath, map_of};
 use crate::random::Random;
 use crate::sync;
 
+mod deploy;
 mod restore;
 
 const START: u64 = BUILD_DATE_MS + 86_400_000;
@@ -27,6 +29,7 @@ struct Wire {
     replies: BTreeMap<(usize, RequestId), Result<Reply, CommandError>>,
     events: Vec<(usize, Event)>,
     sent: Vec<(usize, Vec<u8>)>,
+    installs: Vec<(usize, CommandKey, Deploy)>,
     mono_ms: u64,
     next: u64,
 }
@@ -41,6 +44,7 @@ impl Wire {
             replies: BTreeMap::new(),
             events: Vec::new(),
             sent: Vec::new(),
+            installs: Vec::new(),
             mono_ms: 0,
             next: 1,
         }
@@ -130,6 +134,7 @@ impl Wire {
             }
             Output::Frame { .. } => panic!("there are no radios on a wire"),
             Output::Event(event) => self.events.push((at, event)),
+            Output::Install { key, deploy } => self.installs.push((at, key, deploy)),
         }
     }
 
