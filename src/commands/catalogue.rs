@@ -65,12 +65,12 @@ struct File {
     #[serde(default)]
     marketplace_url: String,
     #[serde(default)]
-    app: Vec<toml::Spanned<App>>,
+    app: Vec<toml::Spanned<AppEntry>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct App {
+struct AppEntry {
     id: String,
     #[serde(default)]
     versions: Vec<String>,
@@ -142,7 +142,7 @@ impl CatalogueState {
     }
 }
 
-fn checked(app: App, marketplace: &str, before: &[CatalogueApp]) -> Result<CatalogueApp, String> {
+fn checked(app: AppEntry, marketplace: &str, before: &[CatalogueApp]) -> Result<CatalogueApp, String> {
     if !is_name(&app.id) {
         return Err(format!("`{}` cannot be an app's id", app.id));
     }

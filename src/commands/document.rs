@@ -3,19 +3,19 @@
 
 use tombolo_delta::Value;
 
-use super::inbox::Inbox;
+use super::inbox::CommandInbox;
 use super::outcome::{Outcome, RunEnd};
-use super::record::{Progress, ReceivedCommand};
+use super::record::{InstallProgress, ReceivedCommand};
 use crate::clock::rfc3339;
 
 /// The document `deploys`: `{"outcomes": [{id, app, version, status, …}, …]}`, newest first.
-pub fn outcomes_document(inbox: &Inbox) -> Value {
+pub fn outcomes_document(inbox: &CommandInbox) -> Value {
     let outcomes = inbox.last_outcomes().into_iter().filter_map(entry).collect();
     Value::map([("outcomes", Value::Array(outcomes))])
 }
 
 fn entry(record: &ReceivedCommand) -> Option<Value> {
-    let Progress::Ended { outcome, at_ms } = &record.progress else { return None };
+    let InstallProgress::Ended { outcome, at_ms } = &record.progress else { return None };
     let text = |text: &str| Value::from(text);
     let mut fields = vec![
         ("id", text(&record.key.id.to_string())),

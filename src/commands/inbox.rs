@@ -1,6 +1,6 @@
 //! The receiver's side: each command is taken at most once, and a repetition gets the recorded answer.
 //!
-//! The order is: [`Inbox::take`] records `Taken`, the node commits, the effect begins, [`Inbox::ended`] records the outcome.
+//! The order is: [`CommandInbox::take`] records `Taken`, the node commits, the effect begins, [`CommandInbox::ended`] records the outcome.
 //! A process that dies in between finds `Taken` at its next start, and makes it `Unknown`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -10,7 +10,7 @@ use tombolo_transports::PeerId;
 use super::catalogue::CatalogueState;
 use super::deploy::Deploy;
 use super::outcome::{CommandRefusal, Outcome, RunResult};
-use super::record::{CommandKey, ExpiryFloor, Progress, ReceivedCommand, RecordChange};
+use super::record::{CommandKey, ExpiryFloor, InstallProgress, ReceivedCommand, RecordChange};
 use super::{
     COMMAND_CLOCK_SLACK_MS, COMMAND_LIFE_MAX_MS, COMMANDS_KEPT_PER_SENDER_MAX, INSTALLS_RUNNING_MAX,
     OUTCOMES_SHOWN_MAX,
@@ -22,7 +22,7 @@ const RESULTS_KEPT_MAX: usize = 2 * INSTALLS_RUNNING_MAX;
 
 /// Commands that others have sent here.
 #[derive(Debug, Default)]
-pub struct Inbox {
+pub struct CommandInbox {
     records: BTreeMap<CommandKey, ReceivedCommand>,
     floors: BTreeMap<PeerId, u64>,
     /// Installs that this process runs.
@@ -57,7 +57,7 @@ pub enum Taking {
     Over(Outcome),
 }
 
-impl Inbox {
+impl CommandInbox {
     /// Takes records from disk; see [`super::Commands::load`].
     pub(super) fn load(
         &mut self,
@@ -70,8 +70,9 @@ impl Inbox {
         self.has_news = true;
         // What the disk did not record as taken was never begun.
         let records = &self.records;
-        self.running.retain(|key| records.get(key).is_some_and(|record| record.progress == Progress::Taken));
-        let is_cut_short = |record: &&ReceivedCommand| record.progress == Progress::Taken;
+        self.running
+            .retain(|key| records.get(key).is_some_and(|record| record.progress == InstallProgress::Taken));
+        let is_cut_short = |record: &&ReceivedCommand| record.progress == InstallProgress::Taken;
         let cut_short: Vec<CommandKey> =
             self.records.values().filter(is_cut_short).map(|record| record.key).collect();
         let mut changes = Vec::new();
@@ -102,8 +103,8 @@ impl Inbox {
         }
         if let Some(record) = self.records.get(&key) {
             return match &record.progress {
-                Progress::Taken => (Taking::Running, Vec::new()),
-                Progress::Ended { outcome, .. } => (Taking::Over(outcome.clone()), Vec::new()),
+                InstallProgress::Taken => (Taking::Running, Vec::new()),
+                InstallProgress::Ended { outcome, .. } => (Taking::Over(outcome.clone()), Vec::new()),
             };
         }
         if self.floors.get(&key.sender).is_some_and(|floor| expires_s <= *floor) {
@@ -131,7 +132,7 @@ impl Inbox {
             expires_s,
             deploy: deploy.clone(),
             taken_at_ms: rules.reference_ms,
-            progress: Progress::Taken,
+            progress: InstallProgress::Taken,
         };
         self.records.insert(key, record);
         match verdict {
@@ -151,8 +152,8 @@ impl Inbox {
     pub fn ended(&mut self, key: CommandKey, result: RunResult, reference_ms: u64) -> Vec<RecordChange> {
         self.note_result(key, result.clone());
         match self.records.get(&key).map(|record| &record.progress) {
-            Some(Progress::Taken) => self.end(key, Outcome::Ended(result), reference_ms),
-            Some(Progress::Ended { .. }) | None => Vec::new(),
+            Some(InstallProgress::Taken) => self.end(key, Outcome::Ended(result), reference_ms),
+            Some(InstallProgress::Ended { .. }) | None => Vec::new(),
         }
     }
 
@@ -173,8 +174,8 @@ impl Inbox {
     /// What became of a command, if it is over.
     pub fn outcome(&self, key: &CommandKey) -> Option<&Outcome> {
         match &self.records.get(key)?.progress {
-            Progress::Ended { outcome, .. } => Some(outcome),
-            Progress::Taken => None,
+            InstallProgress::Ended { outcome, .. } => Some(outcome),
+            InstallProgress::Taken => None,
         }
     }
 
@@ -208,8 +209,8 @@ impl Inbox {
 
     fn ended_records(&self) -> impl Iterator<Item = (u64, &ReceivedCommand)> {
         self.records.values().filter_map(|record| match &record.progress {
-            Progress::Ended { at_ms, .. } => Some((*at_ms, record)),
-            Progress::Taken => None,
+            InstallProgress::Ended { at_ms, .. } => Some((*at_ms, record)),
+            InstallProgress::Taken => None,
         })
     }
 
@@ -219,7 +220,7 @@ impl Inbox {
 
     fn end(&mut self, key: CommandKey, outcome: Outcome, at_ms: u64) -> Vec<RecordChange> {
         let record = self.records.get_mut(&key).expect("only a command that is remembered comes to an end");
-        record.progress = Progress::Ended { outcome, at_ms };
+        record.progress = InstallProgress::Ended { outcome, at_ms };
         self.has_news = true;
         let mut changes: Vec<RecordChange> = self.put(&key).into_iter().collect();
         changes.extend(self.drop_old_outputs());
@@ -231,7 +232,7 @@ impl Inbox {
         let shown: BTreeSet<CommandKey> = self.last_outcomes().into_iter().map(|record| record.key).collect();
         let mut changes = Vec::new();
         for (_, record) in self.records.iter_mut().filter(|(key, _)| !shown.contains(key)) {
-            if let Progress::Ended { outcome: Outcome::Ended(result), .. } = &mut record.progress
+            if let InstallProgress::Ended { outcome: Outcome::Ended(result), .. } = &mut record.progress
                 && !result.output.is_empty()
             {
                 result.output.clear();

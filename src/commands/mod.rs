@@ -34,15 +34,16 @@ mod wire;
 pub use catalogue::{CATALOGUE_BYTES_MAX, Catalogue, CatalogueApp, CatalogueError, CatalogueState};
 pub use deploy::{BadDeploy, Deploy, MARKETPLACE_BYTES_MAX};
 pub use document::outcomes_document;
-pub use inbox::{Inbox, Taking, TakingRules};
-pub use outbox::{Outbox, OutboxFull, Pace};
+pub use inbox::{CommandInbox, Taking, TakingRules};
+pub use outbox::{CommandOutbox, OfferPace, OutboxFull};
 pub use outcome::{CommandRefusal, OUTPUT_BYTES_MAX, Outcome, RunEnd, RunResult, tail_of};
 pub use record::{
-    CommandKey, ExpiryFloor, Loaded, Progress, ReceivedCommand, RecordChange, SentCommand, SentState,
+    CommandKey, ExpiryFloor, InstallProgress, LoadedCommands, ReceivedCommand, RecordChange, SentCommand,
+    SentState,
 };
 pub use wire::{
-    ANSWER_BYTES_MAX, Answer, COMMAND_BYTES_MAX, COMMAND_DOMAIN, CommandId, CommandKind, CommandParties,
-    SignedCommand, WireError,
+    ANSWER_BYTES_MAX, COMMAND_BYTES_MAX, COMMAND_DOMAIN, CommandAnswer, CommandId, CommandKind,
+    CommandParties, SignedCommand, WireError,
 };
 
 use std::collections::BTreeSet;
@@ -74,9 +75,9 @@ pub const OUTPUT_BYTES_ON_AIR_MAX: usize = 64;
 #[derive(Debug)]
 pub struct Commands {
     /// Commands of this node to others.
-    pub outbox: Outbox,
+    pub outbox: CommandOutbox,
     /// Commands of others to this node.
-    pub inbox: Inbox,
+    pub inbox: CommandInbox,
     /// Whether an operator's command is set: without one nothing is ever installed.
     pub is_on: bool,
     /// The apps that the operator allows.
@@ -91,8 +92,8 @@ impl Commands {
     /// No commands yet.
     pub fn new(is_on: bool, catalogue: CatalogueState) -> Self {
         Commands {
-            outbox: Outbox::default(),
-            inbox: Inbox::default(),
+            outbox: CommandOutbox::default(),
+            inbox: CommandInbox::default(),
             is_on,
             catalogue,
             calls: BTreeSet::new(),
@@ -102,7 +103,7 @@ impl Commands {
 
     /// Takes what is on disk, in place of what memory holds. Installs that this process runs go on; of those that an
     /// earlier process began, the outcome is unknown from now on.
-    pub fn load(&mut self, loaded: Loaded, reference_ms: u64) -> Vec<RecordChange> {
+    pub fn load(&mut self, loaded: LoadedCommands, reference_ms: u64) -> Vec<RecordChange> {
         self.outbox.load(loaded.sent);
         self.inbox.load(loaded.received, loaded.floors, reference_ms)
     }

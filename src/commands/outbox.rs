@@ -7,14 +7,14 @@ use tombolo_transports::PeerId;
 
 use super::outcome::{CommandRefusal, Outcome};
 use super::record::{RecordChange, SentCommand, SentState};
-use super::wire::{Answer, CommandId, CommandKind, SignedCommand};
+use super::wire::{CommandAnswer, CommandId, CommandKind, SignedCommand};
 use super::{COMMAND_LIFE_MAX_MS, COMMANDS_SENT_KEPT_MAX};
 use crate::identity::Keypair;
 use crate::time::{Millis, Mono};
 
 /// Commands of this node to others.
 #[derive(Debug, Default)]
-pub struct Outbox {
+pub struct CommandOutbox {
     sent: BTreeMap<CommandId, SentCommand>,
     offers: BTreeMap<CommandId, Offer>,
 }
@@ -30,14 +30,14 @@ struct Offer {
 }
 
 /// The first and the longest wait between two offers.
-pub type Pace = (Millis, Millis);
+pub type OfferPace = (Millis, Millis);
 
 /// As many commands as are remembered wait for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{COMMANDS_SENT_KEPT_MAX} commands wait for an answer already")]
 pub struct OutboxFull;
 
-impl Outbox {
+impl CommandOutbox {
     pub(super) fn load(&mut self, sent: Vec<SentCommand>) {
         self.offers.clear();
         self.sent = sent.into_iter().map(|command| (command.id, command)).collect();
@@ -93,7 +93,7 @@ impl Outbox {
     }
 
     /// A command was offered: the next offer waits longer. `jitter` is any number.
-    pub fn offered(&mut self, id: CommandId, now: Mono, pace: Pace, jitter: u64) {
+    pub fn offered(&mut self, id: CommandId, now: Mono, pace: OfferPace, jitter: u64) {
         let (first, longest) = pace;
         let offer = self.offers.entry(id).or_default();
         let wait = (first * (1 << offer.tries.min(10))).min(longest);
@@ -101,7 +101,7 @@ impl Outbox {
         offer.due = now + wait + Millis::from_ms(jitter % (wait.ms() / 4 + 1));
     }
 
-    /// A peer can be reached anew: what waits for it is offered at once.
+    /// A peer can be reached again: what waits for it is offered at once.
     pub fn reachable(&mut self, peer: &PeerId) {
         let sent = &self.sent;
         self.offers.retain(|id, _| sent.get(id).is_some_and(|command| command.to != *peer));
@@ -125,7 +125,7 @@ impl Outbox {
     pub fn answered(
         &mut self,
         from: &PeerId,
-        answer: Answer,
+        answer: CommandAnswer,
         reference_ms: u64,
     ) -> Option<(SentCommand, Vec<RecordChange>)> {
         let command = self.sent.get_mut(&answer.id).filter(|command| command.to == *from)?;

@@ -30,12 +30,12 @@ pub struct ReceivedCommand {
     /// When it was taken, milliseconds since the Unix epoch by reference time.
     pub taken_at_ms: u64,
     /// How far it is.
-    pub progress: Progress,
+    pub progress: InstallProgress,
 }
 
 /// How far a received command is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Progress {
+pub enum InstallProgress {
     /// Its effect has begun, or is about to.
     Taken,
     /// It has come to an outcome.
@@ -117,7 +117,7 @@ pub enum RecordChange {
 
 /// What a node finds on disk.
 #[derive(Debug, Default)]
-pub struct Loaded {
+pub struct LoadedCommands {
     /// Commands that it has sent.
     pub sent: Vec<SentCommand>,
     /// Commands that it has taken.

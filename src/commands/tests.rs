@@ -38,8 +38,8 @@ impl Disk {
         }
     }
 
-    fn loaded(&self) -> Loaded {
-        Loaded {
+    fn loaded(&self) -> LoadedCommands {
+        LoadedCommands {
             sent: self.sent.values().cloned().collect(),
             received: self.received.values().cloned().collect(),
             floors: self.floors.values().copied().collect(),
@@ -292,13 +292,13 @@ fn sent(n: u8, expires_s: u64) -> SentCommand {
     }
 }
 
-fn answer(n: u8, outcome: Option<Outcome>) -> Answer {
-    Answer { id: CommandId([n; 16]), outcome }
+fn answer(n: u8, outcome: Option<Outcome>) -> CommandAnswer {
+    CommandAnswer { id: CommandId([n; 16]), outcome }
 }
 
 #[test]
 fn a_command_is_offered_again_ever_more_rarely_until_it_is_answered() {
-    let mut outbox = Outbox::default();
+    let mut outbox = CommandOutbox::default();
     outbox.add(sent(1, now_s() + DAY_S)).unwrap();
     let (id, to) = (CommandId([1; 16]), PeerId([9; 32]));
     let mut offers = Vec::new();
@@ -333,7 +333,7 @@ fn a_command_is_offered_again_ever_more_rarely_until_it_is_answered() {
 
 #[test]
 fn busy_is_no_answer() {
-    let mut outbox = Outbox::default();
+    let mut outbox = CommandOutbox::default();
     outbox.add(sent(1, now_s() + DAY_S)).unwrap();
     let busy = answer(1, Some(Outcome::Refused(CommandRefusal::Busy)));
     assert!(outbox.answered(&PeerId([9; 32]), busy, NOW_MS).is_none());
@@ -343,7 +343,7 @@ fn busy_is_no_answer() {
 
 #[test]
 fn a_command_expires_and_a_late_answer_still_counts() {
-    let mut outbox = Outbox::default();
+    let mut outbox = CommandOutbox::default();
     let mut disk = Disk::default();
     disk.write(outbox.add(sent(1, now_s() + 60)).unwrap());
     disk.write(outbox.add(sent(2, now_s() + 60)).unwrap());
@@ -378,14 +378,14 @@ fn a_sender_that_restarts_goes_on() {
 
 #[test]
 fn the_outbox_is_bounded() {
-    let mut outbox = Outbox::default();
+    let mut outbox = CommandOutbox::default();
     let command = |n: u16| SentCommand { id: key(n).id, ..sent(0, now_s() + 60) };
     let max = COMMANDS_SENT_KEPT_MAX as u16;
     for n in 0..max {
         outbox.add(command(n)).unwrap();
     }
     assert_eq!(outbox.add(command(max)), Err(OutboxFull));
-    let unknown = Answer { id: key(3).id, outcome: Some(Outcome::Unknown) };
+    let unknown = CommandAnswer { id: key(3).id, outcome: Some(Outcome::Unknown) };
     outbox.answered(&PeerId([9; 32]), unknown, NOW_MS).unwrap();
     let changes = outbox.add(command(max)).unwrap();
     assert!(changes.contains(&RecordChange::DropSent(key(3).id)));

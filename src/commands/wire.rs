@@ -49,7 +49,7 @@ impl FromStr for CommandId {
 #[error("not a command")]
 pub struct WireError;
 
-/// Who asks whom.
+/// The two nodes of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommandParties {
     /// The node that signs.
@@ -186,14 +186,14 @@ impl SignedCommand {
 
 /// What a receiver answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct CommandAnswer {
     /// The command that it answers.
     pub id: CommandId,
     /// What became of it; `None`: it is taken, and runs.
     pub outcome: Option<Outcome>,
 }
 
-impl Answer {
+impl CommandAnswer {
     /// The bytes that travel, with at most so many bytes of output.
     pub fn encode(&self, output_max: usize) -> Vec<u8> {
         let mut items = vec![Value::Bytes(self.id.0.to_vec())];
@@ -235,7 +235,7 @@ impl Answer {
                 (3, []) => Some(Outcome::Unknown),
                 _ => return None,
             };
-            Some(Answer { id: CommandId(id.as_bytes()?.try_into().ok()?), outcome })
+            Some(CommandAnswer { id: CommandId(id.as_bytes()?.try_into().ok()?), outcome })
         };
         read().ok_or(WireError)
     }
@@ -335,12 +335,13 @@ mod tests {
             Some(Outcome::Refused(CommandRefusal::OtherMarketplace)),
             Some(Outcome::Unknown),
         ] {
-            let answer = Answer { id: CommandId([3; 16]), outcome };
+            let answer = CommandAnswer { id: CommandId([3; 16]), outcome };
             let bytes = answer.encode(OUTPUT_BYTES_MAX);
             assert!(bytes.len() <= ANSWER_BYTES_MAX);
-            assert_eq!(Answer::decode(&bytes), Ok(answer));
+            assert_eq!(CommandAnswer::decode(&bytes), Ok(answer));
         }
-        let long = Answer { id: CommandId([3; 16]), outcome: ended(RunEnd::Success, &"x".repeat(4096)) };
+        let long =
+            CommandAnswer { id: CommandId([3; 16]), outcome: ended(RunEnd::Success, &"x".repeat(4096)) };
         assert!(long.encode(64).len() < 100, "on air the answer is one frame");
     }
 
@@ -348,7 +349,7 @@ mod tests {
         #[test]
         fn nothing_panics_on_hostile_bytes(bytes: Vec<u8>) {
             let _ = SignedCommand::decode(&bytes);
-            let _ = Answer::decode(&bytes);
+            let _ = CommandAnswer::decode(&bytes);
         }
     }
 }

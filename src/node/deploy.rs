@@ -6,9 +6,9 @@
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::commands::{
-    Answer, COMMAND_LIFE_MAX_MS, CatalogueState, CommandId, CommandKey, CommandKind, CommandParties,
+    COMMAND_LIFE_MAX_MS, CatalogueState, CommandAnswer, CommandId, CommandKey, CommandKind, CommandParties,
     CommandRefusal, Deploy, OFFER_PACE, OFFER_PACE_ON_AIR, OUTPUT_BYTES_MAX, OUTPUT_BYTES_ON_AIR_MAX,
-    Outcome, Pace, RecordChange, RunResult, SentCommand, SentState, SignedCommand, Taking, TakingRules,
+    OfferPace, Outcome, RecordChange, RunResult, SentCommand, SentState, SignedCommand, Taking, TakingRules,
     outcomes_document,
 };
 use crate::core::InputRejection;
@@ -30,7 +30,7 @@ enum Way {
 }
 
 impl Way {
-    fn pace(self) -> Pace {
+    fn pace(self) -> OfferPace {
         match self {
             Way::Link => OFFER_PACE,
             Way::Radio(_) => OFFER_PACE_ON_AIR,
@@ -136,7 +136,7 @@ impl Node {
 
     /// An answer arrived, in a session with `from` or on a pairwise channel with it.
     pub(super) fn command_answered(&mut self, from: PeerId, bytes: &[u8]) {
-        let Ok(answer) = Answer::decode(bytes) else {
+        let Ok(answer) = CommandAnswer::decode(bytes) else {
             return self.core.metrics.reject(InputRejection::BadMessage);
         };
         if self.commands.outbox.command(&answer.id).is_none_or(|command| command.to != from) {
@@ -246,7 +246,7 @@ impl Node {
     /// Answers a sender if it can be reached; otherwise it offers the command again, and gets the answer then.
     fn answer_command(&mut self, key: CommandKey, outcome: Option<Outcome>) {
         if let Some(way) = self.way_to(&key.sender) {
-            let bytes = Answer { id: key.id, outcome }.encode(way.output_bytes_max());
+            let bytes = CommandAnswer { id: key.id, outcome }.encode(way.output_bytes_max());
             self.send_command_message(&key.sender, way, CommandMessage::Answer(bytes));
         }
     }

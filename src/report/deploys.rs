@@ -3,7 +3,7 @@
 use tombolo_transports::PeerId;
 
 use crate::clock::rfc3339;
-use crate::commands::{Deploy, Outcome, Progress, ReceivedCommand, RunEnd, SentCommand, SentState};
+use crate::commands::{Deploy, InstallProgress, Outcome, ReceivedCommand, RunEnd, SentCommand, SentState};
 use crate::identity::did;
 use crate::io::{CommandError, view};
 use crate::report::NodeReport;
@@ -65,8 +65,8 @@ impl NodeReport<'_> {
     /// A deploy that another node has sent here.
     pub(crate) fn received_deploy(&self, record: &ReceivedCommand) -> view::DeployView {
         let (status, message, ended) = match &record.progress {
-            Progress::Taken => ("taken", "the command runs".to_owned(), None),
-            Progress::Ended { outcome, at_ms } => {
+            InstallProgress::Taken => ("taken", "the command runs".to_owned(), None),
+            InstallProgress::Ended { outcome, at_ms } => {
                 (outcome.label(), outcome.sentence(), Some((outcome, *at_ms)))
             }
         };

@@ -30,7 +30,7 @@ pub struct Loaded {
     /// Authors who signed twice.
     pub forks: Vec<ForkEvidence>,
     /// Commands sent and taken.
-    pub commands: crate::commands::Loaded,
+    pub commands: crate::commands::LoadedCommands,
 }
 
 /// A layer as stored.

@@ -140,8 +140,8 @@ fn opened<K: redb::Key + 'static, V: redb::Value + 'static>(
     }
 }
 
-fn load_commands(transaction: &ReadTransaction) -> Result<commands::Loaded, StoreError> {
-    let mut loaded = commands::Loaded::default();
+fn load_commands(transaction: &ReadTransaction) -> Result<commands::LoadedCommands, StoreError> {
+    let mut loaded = commands::LoadedCommands::default();
     if let Some(table) = opened(transaction, COMMANDS_OUT)? {
         for item in table.iter()? {
             loaded.sent.push(records::decode(item?.1.value())?);

@@ -33,6 +33,8 @@ fn every_command_explains_itself_with_examples() {
         "state",
         "status",
         "conflicts",
+        "deploy",
+        "catalogue",
         "demo",
     ] {
         assert!(commands.contains(&expected), "no {expected} in {commands:?}");

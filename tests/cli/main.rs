@@ -4,6 +4,7 @@
 
 mod alone;
 mod demo;
+mod deploy;
 mod errors;
 mod harness;
 mod help;

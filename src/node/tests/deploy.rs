@@ -196,7 +196,7 @@ fn an_answer_of_a_peer_that_was_not_asked_counts_for_nothing() {
     wire.connect(0, 2);
     let asked = deploy(&mut wire, "web").unwrap();
     let id: CommandId = asked.id.parse().unwrap();
-    let bytes = crate::commands::Answer { id, outcome: Some(Outcome::Unknown) }.encode(10);
+    let bytes = crate::commands::CommandAnswer { id, outcome: Some(Outcome::Unknown) }.encode(10);
     let link = wire.nodes[0].unicast.links_to(&wire.nodes[2].peer_id())[0];
     let bytes = crate::sync::message::Message::Answer(bytes).encode();
     wire.queue.push_back((0, Input::Received { link, bytes }));
