@@ -324,6 +324,7 @@ fn commands() {
         assert_eq!(CommandAnswer::decode(&bytes), Ok(answer));
         json!({ "what": what, "bytes": hex(bytes) })
     });
+    let revocation = tombolo::commands::RevocationNotice::sign(&sender, addressee, 1_800_000_000);
     let reasons = CommandRefusal::ALL.map(|why| json!([why.code(), why.label()]));
     check(
         "commands.json",
@@ -336,6 +337,13 @@ fn commands() {
             "signed_bytes": hex(command.signing_bytes(parties)),
             "signature": hex(command.signature),
             "command": hex(command.encode()),
+            "revocation, the sender of the addressee": {
+                "time_s": 1_800_000_000_u64,
+                "signed_bytes": hex(revocation.signing_bytes()),
+                "bytes": hex(revocation.encode()),
+                "text": revocation.to_text(),
+                "hash": hex(revocation.hash().0),
+            },
             "answers": answers.to_vec(),
             "reasons": reasons.to_vec(),
         }),

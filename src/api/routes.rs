@@ -87,6 +87,7 @@ pub fn status_of(error: &CommandError) -> StatusCode {
         CommandError::ReadOnly(_)
         | CommandError::JoinRefused { .. }
         | CommandError::NotTrusted(_)
+        | CommandError::Revoked(_)
         | CommandError::NotInOwnCatalogue { .. } => StatusCode::FORBIDDEN,
         CommandError::InviteExpired(_) => StatusCode::GONE,
         CommandError::Limit { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -157,6 +158,15 @@ struct DeployBody {
     expires_ms: Option<u64>,
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RevokeBody {
+    #[serde(default)]
+    peer: Option<String>,
+    #[serde(default)]
+    notice: Option<String>,
+}
+
 fn map() -> Kind {
     Kind::Map
 }
@@ -192,6 +202,12 @@ pub fn read(method: &Method, path: &str, query: Option<&str>, body: &[u8]) -> Re
         ("links", None, None) => request.get(Query::Links),
         ("airtime", None, None) => request.get(Query::Airtime),
         ("deploys", None, None) if method == Method::POST => command(deploy(json(body)?)?),
+        ("revocations", None, None) if method == Method::POST => command(match json(body)? {
+            RevokeBody { peer: Some(peer), notice: None } => Admin::Revoke { peer },
+            RevokeBody { peer: None, notice: Some(notice) } => Admin::RevokeOwn { notice },
+            _ => return Err(RouteError::Body("it has either `peer` or `notice`".to_owned())),
+        }),
+        ("revocations", None, None) => request.get(Query::Revocations),
         ("deploys", id, None) => request.get(Query::Deploys { id }),
         ("policies", Some(doc), None) => request.policy(doc),
         ("peers", None, None) => request.get(Query::Peers),
@@ -299,6 +315,7 @@ fn write_query(query: &Query) -> WrittenRequest {
         Query::Status => "/v1/status".to_owned(),
         Query::Links => "/v1/links".to_owned(),
         Query::Airtime => "/v1/airtime".to_owned(),
+        Query::Revocations => "/v1/revocations".to_owned(),
         Query::Deploys { id: None } => "/v1/deploys".to_owned(),
         Query::Deploys { id: Some(id) } => format!("/v1/deploys/{}", encode(id)),
         Query::Peers => "/v1/peers".to_owned(),
@@ -327,6 +344,12 @@ fn write_admin(admin: &Admin) -> WrittenRequest {
             let (level, expires_ms) = (Some(*level), Some(*expires_ms));
             let body = InviteBody { level, expires: None, expires_ms, addresses: addresses.clone() };
             post("/v1/invites", &body)
+        }
+        Admin::Revoke { peer } => {
+            post("/v1/revocations", &RevokeBody { peer: Some(peer.clone()), notice: None })
+        }
+        Admin::RevokeOwn { notice } => {
+            post("/v1/revocations", &RevokeBody { peer: None, notice: Some(notice.clone()) })
         }
         Admin::Deploy { peer, app, version, marketplace_url, expires_ms } => {
             let body = DeployBody {
@@ -512,6 +535,9 @@ mod tests {
             Query::Links.into(),
             Query::Airtime.into(),
             Query::Deploys { id: None }.into(),
+            Query::Revocations.into(),
+            Admin::Revoke { peer: odd.to_owned() }.into(),
+            Admin::RevokeOwn { notice: odd.to_owned() }.into(),
             Query::Deploys { id: Some("0a1b".into()) }.into(),
             Admin::Deploy {
                 peer: odd.to_owned(),

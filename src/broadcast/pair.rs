@@ -11,6 +11,8 @@
 //! yours        [2][a whole layer of yours]
 //! command      [3][a signed command]            `commands/FORMAT.md`
 //! answer       [4][what became of a command]
+//! notice       [5][a notice that an identity is revoked]
+//! heard        [6][the hash of a notice, 8]
 //! ```
 //! A reader that is present, and does not name this node's key among the audiences it relays, is sent what it lacks. A node
 //! that receives frames it cannot open, and nothing from some peer, asks that peer. Each further try waits twice as long:
@@ -27,7 +29,7 @@ use tombolo_transports::{LinkId, PeerId};
 use crate::broadcast::audience::{listeners_of, member_peers};
 use crate::broadcast::transmit::account;
 use crate::broadcast::{Broadcast, NodeParts, RadioContext, RadioLink, kinds};
-use crate::commands::{ANSWER_BYTES_MAX, COMMAND_BYTES_MAX};
+use crate::commands::{ANSWER_BYTES_MAX, COMMAND_BYTES_MAX, NOTICE_BYTES_MAX};
 use crate::core::{Core, reserved_document};
 use crate::envelope::{Envelope, decode_air, encode_air};
 use crate::layer::{DocumentName, LayerId, Sequence, SignedHead};
@@ -37,7 +39,9 @@ use crate::sync::broadcast::message::{Heartbeat, OTHERS_MAX};
 use crate::sync::frontier::State;
 
 /// Airtime of commands and answers.
-pub(crate) const COMMANDS: Account = Account(5);
+const COMMANDS: Account = Account(5);
+/// Airtime of notices of revocation.
+const NOTICES: Account = Account(6);
 /// Airtime of questions for keys.
 const ASKS: Account = Account(4);
 /// Messages that wait for one radio; what does not fit is asked for again.
@@ -76,7 +80,7 @@ struct Pause {
 
 /// What the sender of a question holds of both nodes' keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct KeyStates {
+pub(crate) struct KeyStates {
     /// The `keys` document of the sender.
     mine: State,
     /// The `keys` document of the receiver.
@@ -96,18 +100,24 @@ pub enum PairReceived {
     Command(Vec<u8>),
     /// The answer to a command, as on any link.
     Answer(Vec<u8>),
+    /// A notice that an identity is revoked, as on any link.
+    Notice(Vec<u8>),
+    /// A confirmation of a notice, as on any link.
+    NoticeHeard(Vec<u8>),
     /// It does not decode.
     Malformed,
 }
 
 /// A message on a pairwise channel.
 #[derive(Debug, PartialEq, Eq)]
-enum PairMessage<'a> {
+pub(crate) enum PairMessage<'a> {
     Which(KeyStates),
     Mine(&'a [u8]),
     Yours(&'a [u8]),
     Command(&'a [u8]),
     Answer(&'a [u8]),
+    Notice(&'a [u8]),
+    NoticeHeard(&'a [u8]),
 }
 
 impl Pairs {
@@ -163,6 +173,13 @@ impl PairExchange {
 
     fn is_silent(&self, now: u64, peer: &PeerId, heartbeat_ms: u64) -> bool {
         self.received.get(peer).is_none_or(|at| at.saturating_add(SILENT_HEARTBEATS * heartbeat_ms) <= now)
+    }
+
+    /// Queues a message before all others; the last one makes room where there is none.
+    fn wait_first(&mut self, to: PeerId, account: Account, bytes: Vec<u8>) {
+        self.waiting.retain(|(peer, _, waiting)| *peer != to || *waiting != bytes);
+        self.waiting.truncate(WAITING_MAX - 1);
+        self.waiting.push_front((to, account, bytes));
     }
 
     /// Queues a message, unless it waits already.
@@ -228,7 +245,18 @@ impl Broadcast {
             Some(PairMessage::Answer(bytes)) if bytes.len() <= ANSWER_BYTES_MAX => {
                 return PairReceived::Answer(bytes.to_vec());
             }
-            Some(PairMessage::Command(_) | PairMessage::Answer(_)) => return PairReceived::Malformed,
+            Some(PairMessage::Notice(bytes)) if bytes.len() <= NOTICE_BYTES_MAX => {
+                return PairReceived::Notice(bytes.to_vec());
+            }
+            Some(PairMessage::NoticeHeard(hash)) if hash.len() <= NOTICE_BYTES_MAX => {
+                return PairReceived::NoticeHeard(hash.to_vec());
+            }
+            Some(
+                PairMessage::Command(_)
+                | PairMessage::Answer(_)
+                | PairMessage::Notice(_)
+                | PairMessage::NoticeHeard(_),
+            ) => return PairReceived::Malformed,
         };
         let envelope = decode_air(owner, layer).ok();
         let envelope = envelope.filter(|e| super::rank(&e.signed.head.layer.document.name) == 0);
@@ -251,19 +279,13 @@ impl Broadcast {
         self.radios.get(&link).is_some_and(|radio| radio.is_present(peer, core.now_ms()))
     }
 
-    /// Sends a command on the pairwise channel of a radio, as soon as airtime allows.
-    pub fn send_command(&mut self, link: LinkId, to: PeerId, bytes: &[u8]) {
-        self.send_to_peer(link, to, &PairMessage::Command(bytes));
-    }
-
-    /// The same with the answer to a command.
-    pub fn send_answer(&mut self, link: LinkId, to: PeerId, bytes: &[u8]) {
-        self.send_to_peer(link, to, &PairMessage::Answer(bytes));
-    }
-
-    fn send_to_peer(&mut self, link: LinkId, to: PeerId, message: &PairMessage<'_>) {
+    /// Sends a message on the pairwise channel of a radio, as soon as airtime allows; a notice before all that waits.
+    pub(crate) fn send_to_peer(&mut self, link: LinkId, to: PeerId, message: &PairMessage<'_>) {
         if let Some(radio) = self.radios.get_mut(&link) {
-            radio.exchange.wait(to, COMMANDS, message.encode());
+            match message {
+                PairMessage::Notice(_) => radio.exchange.wait_first(to, NOTICES, message.encode()),
+                _ => radio.exchange.wait(to, COMMANDS, message.encode()),
+            }
             radio.due.retry_at = None;
         }
     }
@@ -340,7 +362,11 @@ impl RadioLink {
         let now = cx.core.now_ms();
         while let Some((to, account, bytes)) = self.exchange.waiting.pop_front() {
             let Some(channel) = cx.shared.pairs.name(&to) else { continue };
-            let priority = if account == ASKS { Priority::Upkeep } else { Priority::State };
+            let priority = match account {
+                ASKS => Priority::Upkeep,
+                NOTICES => Priority::Control,
+                _ => Priority::State,
+            };
             let in_frame = bytes.len().min(self.station.payload_bytes_max());
             match self.station.verdict(now, in_frame, priority) {
                 Verdict::Now => {}
@@ -409,6 +435,8 @@ impl PairMessage<'_> {
             PairMessage::Yours(layer) => [&[2], *layer].concat(),
             PairMessage::Command(bytes) => [&[3], *bytes].concat(),
             PairMessage::Answer(bytes) => [&[4], *bytes].concat(),
+            PairMessage::Notice(bytes) => [&[5], *bytes].concat(),
+            PairMessage::NoticeHeard(hash) => [&[6], *hash].concat(),
         }
     }
 
@@ -424,6 +452,8 @@ impl PairMessage<'_> {
             (2, layer) => Some(PairMessage::Yours(layer)),
             (3, bytes) => Some(PairMessage::Command(bytes)),
             (4, bytes) => Some(PairMessage::Answer(bytes)),
+            (5, bytes) => Some(PairMessage::Notice(bytes)),
+            (6, hash) => Some(PairMessage::NoticeHeard(hash)),
             _ => None,
         }
     }

@@ -19,6 +19,7 @@ mod peers;
 mod policy;
 mod print;
 mod qr;
+mod revoke;
 mod state;
 mod status;
 mod up;
@@ -153,6 +154,21 @@ enum CliCommand {
     Remove {
         /// A name, a DID or the start of one
         peer: String,
+    },
+    /// Report the key of a peer as stolen, end an identity for good, or list what is revoked
+    #[command(
+        after_help = "Examples:\n  tombolo revoke harbour --stolen\n  tombolo revoke --self revocation.txt\n  tombolo revoke\n\nThe notice goes to every member, ahead of everything else. Peers that trust this node suspend the identity and\nask their operators. --self takes the file that `init` wrote, on that node or on any of its peers: it ends the\nidentity everywhere, and cannot be taken back. Without options the revocations are listed, with who does not know\nof them yet."
+    )]
+    Revoke {
+        /// A name, a DID or the start of one
+        #[arg(requires = "stolen")]
+        peer: Option<String>,
+        /// Its key is in the wrong hands
+        #[arg(long, requires = "peer")]
+        stolen: bool,
+        /// The file with which an identity ends itself; - reads standard input
+        #[arg(long = "self", value_name = "FILE", conflicts_with_all = ["peer", "stolen"])]
+        own: Option<PathBuf>,
     },
     /// Set the policy of a document of yours: whether it goes by radio, whether outsiders may see it
     #[command(
@@ -336,6 +352,9 @@ fn execute(cli: Cli) -> CliResult {
         CliCommand::Trust { peer, level } => peers::trust(&context, peer, level),
         CliCommand::Rename { peer, name } => peers::rename(&context, peer, name),
         CliCommand::Policy { doc, radio, confidential } => policy::policy(&context, doc, radio, confidential),
+        CliCommand::Revoke { own: Some(file), .. } => revoke::own(&context, &file),
+        CliCommand::Revoke { peer: Some(peer), .. } => revoke::stolen(&context, peer),
+        CliCommand::Revoke { .. } => revoke::list(&context),
         CliCommand::Remove { peer } => peers::remove(&context, peer),
         CliCommand::Create { doc, snapshot } => docs::create(&context, doc, snapshot),
         CliCommand::Set { doc, key, value } => docs::set(&context, doc, key, &value),

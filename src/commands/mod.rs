@@ -15,6 +15,7 @@
 //! | `inbox` | the receiver: takes a command once, remembers its outcome |
 //! | `record` | what of both is on disk |
 //! | `document` | the last outcomes as the document `deploys` |
+//! | `revocation` | notices that a key is in the wrong hands, handed to every member |
 //!
 //! Invariants:
 //! - a command is *taken* on disk before its effect begins; after a crash in between its outcome is unknown, and it is
@@ -29,6 +30,7 @@ mod inbox;
 mod outbox;
 mod outcome;
 mod record;
+mod revocation;
 mod wire;
 
 pub use catalogue::{CATALOGUE_BYTES_MAX, Catalogue, CatalogueApp, CatalogueError, CatalogueState};
@@ -41,12 +43,18 @@ pub use record::{
     CommandKey, ExpiryFloor, InstallProgress, LoadedCommands, ReceivedCommand, RecordChange, SentCommand,
     SentState,
 };
+pub use revocation::{
+    HeldNotice, NOTICE_BYTES_MAX, NOTICES_MAX, NoticeHash, NoticeVerdict, Notices, REVOCATION_DOMAIN,
+    RevocationNotice, unaware,
+};
 pub use wire::{
     ANSWER_BYTES_MAX, COMMAND_BYTES_MAX, COMMAND_DOMAIN, CommandAnswer, CommandId, CommandKind,
     CommandParties, SignedCommand, WireError,
 };
 
 use std::collections::BTreeSet;
+
+use tombolo_transports::PeerId;
 
 use crate::time::Millis;
 
@@ -82,6 +90,8 @@ pub struct Commands {
     pub is_on: bool,
     /// The apps that the operator allows.
     pub catalogue: CatalogueState,
+    /// Notices that an identity is revoked.
+    pub notices: Notices,
     /// Installs that a call of another protocol began and waits for.
     pub calls: BTreeSet<CommandKey>,
     /// Those of them that have ended.
@@ -96,15 +106,23 @@ impl Commands {
             inbox: CommandInbox::default(),
             is_on,
             catalogue,
+            notices: Notices::default(),
             calls: BTreeSet::new(),
             ended_calls: Vec::new(),
         }
+    }
+
+    /// A peer can be reached again: what waits for it is offered at once.
+    pub fn reachable(&mut self, peer: &PeerId) {
+        self.outbox.reachable(peer);
+        self.notices.reachable(peer);
     }
 
     /// Takes what is on disk, in place of what memory holds. Installs that this process runs go on; of those that an
     /// earlier process began, the outcome is unknown from now on.
     pub fn load(&mut self, loaded: LoadedCommands, reference_ms: u64) -> Vec<RecordChange> {
         self.outbox.load(loaded.sent);
+        self.notices.load(loaded.notices);
         self.inbox.load(loaded.received, loaded.floors, reference_ms)
     }
 }

@@ -94,9 +94,8 @@ impl CommandOutbox {
 
     /// A command was offered: the next offer waits longer. `jitter` is any number.
     pub fn offered(&mut self, id: CommandId, now: Mono, pace: OfferPace, jitter: u64) {
-        let (first, longest) = pace;
         let offer = self.offers.entry(id).or_default();
-        let wait = (first * (1 << offer.tries.min(10))).min(longest);
+        let wait = wait_before(pace, offer.tries);
         offer.tries += 1;
         offer.due = now + wait + Millis::from_ms(jitter % (wait.ms() / 4 + 1));
     }
@@ -168,4 +167,10 @@ impl CommandOutbox {
         }
         over
     }
+}
+
+/// The wait before the next offer, after so many.
+pub(super) fn wait_before(pace: OfferPace, tries: u32) -> Millis {
+    let (first, longest) = pace;
+    (first * (1 << tries.min(10))).min(longest)
 }

@@ -5,6 +5,7 @@ use tombolo_transports::PeerId;
 
 use super::deploy::Deploy;
 use super::outcome::Outcome;
+use super::revocation::HeldNotice;
 use super::wire::CommandId;
 use crate::federation::peer::peer_bytes;
 
@@ -113,6 +114,8 @@ pub enum RecordChange {
     DropReceived(CommandKey),
     /// The floor of a sender was raised.
     PutFloor(ExpiryFloor),
+    /// A notice that this node has accepted, as it now is.
+    PutNotice(Box<HeldNotice>),
 }
 
 /// What a node finds on disk.
@@ -124,4 +127,6 @@ pub struct LoadedCommands {
     pub received: Vec<ReceivedCommand>,
     /// The floor of each sender that has one.
     pub floors: Vec<ExpiryFloor>,
+    /// Notices that it has accepted.
+    pub notices: Vec<HeldNotice>,
 }

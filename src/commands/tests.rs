@@ -33,6 +33,7 @@ impl Disk {
                 RecordChange::DropSent(id) => drop(self.sent.remove(&id)),
                 RecordChange::PutReceived(command) => drop(self.received.insert(command.key, *command)),
                 RecordChange::DropReceived(key) => drop(self.received.remove(&key)),
+                RecordChange::PutNotice(_) => unreachable!("no notices here"),
                 RecordChange::PutFloor(floor) => drop(self.floors.insert(floor.sender, floor)),
             }
         }
@@ -43,6 +44,7 @@ impl Disk {
             sent: self.sent.values().cloned().collect(),
             received: self.received.values().cloned().collect(),
             floors: self.floors.values().copied().collect(),
+            notices: Vec::new(),
         }
     }
 }

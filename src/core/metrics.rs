@@ -54,6 +54,10 @@ pub enum InputRejection {
     Command(CommandRefusal),
     /// An answer to a command that this node did not send to that peer.
     UnaskedAnswer,
+    /// A notice of revocation by an author that is not trusted.
+    NoticeOfNoTrust,
+    /// More notices of revocation than are kept.
+    TooManyNotices,
 }
 
 impl InputRejection {
@@ -81,6 +85,8 @@ impl InputRejection {
             InputRejection::TooManyRadios => "too_many_radios",
             InputRejection::Command(why) => return format!("command_{}", why.label()),
             InputRejection::UnaskedAnswer => "unasked_answer",
+            InputRejection::NoticeOfNoTrust => "notice_of_no_trust",
+            InputRejection::TooManyNotices => "too_many_notices",
         };
         label.to_owned()
     }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `tombolo.toml` | the settings |
 //! | `identity.key` | the secret, apart from everything else |
+//! | `revocation.txt` | the notice with which the identity can end itself |
 //! | `store.redb` | documents, peers, invites; one process at a time |
 //! | `catalogue.toml` | the apps that peers may have installed here, where the operator has written one |
 //! | `control.sock` | the local interface of a running daemon |
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::commands::{CATALOGUE_BYTES_MAX, Catalogue, CatalogueState};
+use crate::commands::{CATALOGUE_BYTES_MAX, Catalogue, CatalogueState, RevocationNotice};
 use crate::config::{BriefSetting, ClockTrust, Config, ConfigError, LinkPreference};
 use crate::core::{BriefField, BriefFields};
 use crate::node::{Command, CommandError, Input, Node, NodeSettings, OpenError, Output, Reply, RequestId};
@@ -29,6 +30,8 @@ use key::KeyFileError;
 
 /// The store's name in a node's folder.
 pub const STORE_FILE: &str = "store.redb";
+/// The name of the file with which an identity ends itself.
+pub const REVOCATION_FILE: &str = "revocation.txt";
 /// How long another process may take to let go of the store: a command without a daemon holds it for
 /// some milliseconds.
 pub const STORE_WAIT: Duration = Duration::from_secs(3);
@@ -165,8 +168,26 @@ pub fn create(folder: &Path, name: &str) -> Result<(), StartError> {
     }
     if !initialised {
         key::create(folder)?;
+        write_revocation(folder)?;
     }
     open(folder, &Config::load(folder)?).map(|_| ())
+}
+
+/// Writes the notice by which the new identity can end itself, with mode 0600. An operator keeps a copy elsewhere.
+fn write_revocation(folder: &Path) -> Result<(), StartError> {
+    let keypair = key::load(folder)?;
+    let notice = RevocationNotice::sign(&keypair, keypair.peer_id(), now().wall_ms / 1000);
+    let path = folder.join(REVOCATION_FILE);
+    let text = format!(
+        "# Ends this identity for good, wherever it is published: `tombolo revoke --self FILE`, on this node or on a peer.\n\
+         # Keep a copy where the node is not, and let no one have it.\n{}\n",
+        notice.to_text()
+    );
+    let write = || {
+        unless_missing(std::fs::remove_file(&path))?;
+        write_closed(&path, text.as_bytes())
+    };
+    write().map_err(|source| StartError::System { what: format!("cannot write {}", path.display()), source })
 }
 
 /// Opens the node of a folder; returns it with the secret for its links. Waits for a store that another command holds

@@ -128,6 +128,16 @@ pub enum Admin {
         /// Whether only its readers may see it.
         confidential: Option<bool>,
     },
+    /// Reports the key of a peer as stolen, to all members.
+    Revoke {
+        /// The name, DID or prefix of the peer.
+        peer: String,
+    },
+    /// Publishes the notice by which an identity ends itself.
+    RevokeOwn {
+        /// The notice, as `init` wrote it.
+        notice: String,
+    },
     /// Asks a peer to install an app. The reply comes when the command is on disk; the peer's answer comes later.
     Deploy {
         /// The name, DID or prefix of the peer.
@@ -175,6 +185,8 @@ pub enum Query {
         /// A document; `None` for all.
         doc: Option<String>,
     },
+    /// Identities that are revoked, and the members that do not know yet.
+    Revocations,
     /// Deploys that this node has sent or received, and what became of them.
     Deploys {
         /// An id, or the start of one; `None` for all.

@@ -210,6 +210,8 @@ pub enum Reply {
     Deploy(Box<view::DeployView>),
     /// The reply to `Query::Deploys` about all.
     Deploys(Vec<view::DeployView>),
+    /// The reply to `Admin::Revoke`, `Admin::RevokeOwn` and `Query::Revocations`.
+    Revocations(Vec<view::RevocationView>),
 }
 
 /// Something that changed, for `watch` and for drivers that keep lists.
@@ -354,6 +356,12 @@ pub enum CommandError {
     /// No deploy has this id.
     #[error("no deploy has the id `{0}`, or several begin so")]
     UnknownDeploy(String),
+    /// The identity has ended itself.
+    #[error("{0} has ended its identity: it cannot be trusted again")]
+    Revoked(String),
+    /// The text is no revocation of an identity by itself.
+    #[error("this is no revocation as `init` writes it: one line that begins with tombolo-revoke1:")]
+    BadNotice,
 }
 
 impl CommandError {
@@ -385,6 +393,8 @@ impl CommandError {
             CommandError::NotInOwnCatalogue { .. } => "not_in_catalogue",
             CommandError::BadDeployExpiry => "bad_expiry",
             CommandError::UnknownDeploy(_) => "unknown_deploy",
+            CommandError::Revoked(_) => "revoked",
+            CommandError::BadNotice => "bad_revocation",
         }
     }
 }

@@ -49,6 +49,9 @@ pub struct PeerView {
     pub name: Option<String>,
     /// Its trust level at this node.
     pub trust_level: TrustLevel,
+    /// Whether a notice suspends it: whatever its level, it counts as untrusted until the operator decides.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub suspended: bool,
     /// When it was added here, RFC 3339.
     pub added_at: String,
     /// The time in its newest state, RFC 3339.
@@ -496,4 +499,25 @@ pub struct DeployEventView {
     pub peer_did: String,
     /// As in [`DeployView`].
     pub status: &'static str,
+}
+
+/// A notice that an identity is revoked.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RevocationView {
+    /// The DID of the revoked identity.
+    pub did: String,
+    /// Its name here.
+    pub name: String,
+    /// The DID of the author of the notice.
+    pub by: String,
+    /// The author's name here.
+    pub by_name: String,
+    /// Whether the identity revoked itself: then it has ended for good.
+    pub by_itself: bool,
+    /// When it was signed, RFC 3339.
+    pub signed_at: String,
+    /// Whether the identity is suspended here now.
+    pub suspended: bool,
+    /// The members of this node that have not confirmed the notice yet.
+    pub unaware: Vec<String>,
 }

@@ -72,14 +72,17 @@ impl Node {
             }
             Admin::Remove { peer } => self.remove(&peer),
             Admin::Policy { doc, radio, confidential } => self.policy(&doc, radio, confidential),
+            Admin::Revoke { peer } => self.revoke(&peer),
+            Admin::RevokeOwn { notice } => self.revoke_own(&notice),
             Admin::Deploy { peer, app, version, marketplace_url, expires_ms } => {
                 self.deploy(&peer, &app, &version, marketplace_url.as_deref(), expires_ms)
             }
         })
     }
 
-    fn trust(&mut self, text: &str, level: TrustLevel) -> Result<Reply, CommandError> {
+    pub(super) fn trust(&mut self, text: &str, level: TrustLevel) -> Result<Reply, CommandError> {
         let id = self.replica.resolve_peer(text)?;
+        self.decide_about(&id, level)?;
         let peer = self.replica.federation().peer(&id).cloned().expect("a peer is resolved among the peers");
         if peer.trust_level.may_write() && !level.may_write() {
             self.take_over_entries(&id)?;
@@ -95,6 +98,7 @@ impl Node {
         let id = self.replica.resolve_peer(text)?;
         let removed = self.replica.name_of(&self.core, &id);
         let entries_kept = self.take_over_entries(&id)?;
+        self.decide_about(&id, TrustLevel::Untrusted)?;
         self.remove_peer(&id);
         let waiters = self.membership.end_joining(&id);
         self.answer_joined(&id, waiters);
@@ -103,7 +107,7 @@ impl Node {
     }
 
     /// Signs the entries that a leaving writer wins with as this node's own, under the audience that still lists the writer.
-    fn take_over_entries(&mut self, leaving: &PeerId) -> Result<usize, CommandError> {
+    pub(super) fn take_over_entries(&mut self, leaving: &PeerId) -> Result<usize, CommandError> {
         let mut kept = 0;
         for (document, entries) in self.replica.entries_to_take_over(leaving) {
             kept += entries.len();

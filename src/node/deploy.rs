@@ -5,6 +5,7 @@
 
 use tombolo_transports::{LinkId, PeerId};
 
+use crate::broadcast::PairMessage;
 use crate::commands::{
     COMMAND_LIFE_MAX_MS, CatalogueState, CommandAnswer, CommandId, CommandKey, CommandKind, CommandParties,
     CommandRefusal, Deploy, OFFER_PACE, OFFER_PACE_ON_AIR, OUTPUT_BYTES_MAX, OUTPUT_BYTES_ON_AIR_MAX,
@@ -22,7 +23,7 @@ use crate::sync::message::Message;
 
 /// How a peer is reached now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+pub(super) enum Way {
     /// Over a link of its own.
     Link,
     /// Over the pairwise channel of this radio.
@@ -30,7 +31,7 @@ enum Way {
 }
 
 impl Way {
-    fn pace(self) -> OfferPace {
+    pub(super) fn pace(self) -> OfferPace {
         match self {
             Way::Link => OFFER_PACE,
             Way::Radio(_) => OFFER_PACE_ON_AIR,
@@ -46,9 +47,11 @@ impl Way {
 }
 
 /// A message of this room, as links and radios carry it.
-enum CommandMessage {
+pub(super) enum CommandMessage {
     Command(Vec<u8>),
     Answer(Vec<u8>),
+    Notice(Vec<u8>),
+    NoticeHeard(Vec<u8>),
 }
 
 impl Node {
@@ -290,7 +293,7 @@ impl Node {
     }
 
     /// How a peer is best reached now, by the router's choice among its links and the radios that hear it.
-    fn way_to(&mut self, peer: &PeerId) -> Option<Way> {
+    pub(super) fn way_to(&mut self, peer: &PeerId) -> Option<Way> {
         let mut candidates = self.unicast.candidates(peer);
         candidates.extend(self.broadcast.pair_candidates(&self.core, peer));
         // The size of most commands; the ledger decides by the size of what is sent.
@@ -302,19 +305,26 @@ impl Node {
         })
     }
 
-    fn send_command_message(&mut self, peer: &PeerId, way: Way, message: CommandMessage) {
+    pub(super) fn send_command_message(&mut self, peer: &PeerId, way: Way, message: CommandMessage) {
         match way {
             Way::Link => {
                 let message = match message {
                     CommandMessage::Command(bytes) => Message::Command(bytes),
                     CommandMessage::Answer(bytes) => Message::Answer(bytes),
+                    CommandMessage::Notice(bytes) => Message::Notice(bytes),
+                    CommandMessage::NoticeHeard(hash) => Message::NoticeHeard(hash),
                 };
                 self.unicast.send(&mut self.core, *peer, Class::Command, &message);
             }
-            Way::Radio(link) => match message {
-                CommandMessage::Command(bytes) => self.broadcast.send_command(link, *peer, &bytes),
-                CommandMessage::Answer(bytes) => self.broadcast.send_answer(link, *peer, &bytes),
-            },
+            Way::Radio(link) => {
+                let message = match &message {
+                    CommandMessage::Command(bytes) => PairMessage::Command(bytes),
+                    CommandMessage::Answer(bytes) => PairMessage::Answer(bytes),
+                    CommandMessage::Notice(bytes) => PairMessage::Notice(bytes),
+                    CommandMessage::NoticeHeard(hash) => PairMessage::NoticeHeard(hash),
+                };
+                self.broadcast.send_to_peer(link, *peer, &message);
+            }
         }
     }
 

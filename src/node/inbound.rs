@@ -37,7 +37,7 @@ impl Node {
         if let Some(up) = self.unicast.link(link) {
             Unicast::link_event(&mut self.core, up, true);
         }
-        self.commands.outbox.reachable(&peer);
+        self.commands.reachable(&peer);
         if is_first {
             self.broadcast.sign_deferred_states(&self.core, &mut self.replica, &self.unicast);
             self.unicast.peer_up(&self.core, &self.replica, peer);
@@ -105,6 +105,8 @@ impl Node {
             }
             Message::Command(bytes) => self.command_received(peer, &bytes),
             Message::Answer(bytes) => self.command_answered(peer, &bytes),
+            Message::Notice(bytes) => self.notice_received(peer, &bytes),
+            Message::NoticeHeard(hash) => self.notice_heard(peer, &hash),
         }
     }
 

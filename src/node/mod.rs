@@ -20,6 +20,7 @@ mod inbound;
 mod on_air;
 mod outbound;
 mod queries;
+mod revoke;
 mod timers;
 mod waiting;
 
@@ -240,6 +241,7 @@ impl Node {
         self.unicast.load(&mut self.core, &self.replica);
         let changes = self.commands.load(loaded.commands, self.core.reference_ms());
         self.record(changes);
+        self.restore_suspended();
         Ok(())
     }
 }

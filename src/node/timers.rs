@@ -18,6 +18,7 @@ impl Node {
         let released = self.replica.release_quarantined(self.core.reference_ms());
         self.changed_by_time(released);
         self.resume_waiting();
+        self.offer_notices();
         self.offer_commands();
         self.publish_outcomes();
         if self.replica.take_sweep_due(self.core.now(), TOMBSTONE_SWEEP) {
@@ -46,6 +47,7 @@ impl Node {
             self.membership.is_open(self.core.reference_ms()).then(|| now + LOOK_AFTER_MS),
             Some(self.replica.sweep_at().ms()),
             self.commands.outbox.next_timer(self.core.now()).map(Mono::ms),
+            self.commands.notices.next_timer(self.core.now()).map(Mono::ms),
             self.commands.outbox.is_waiting().then(|| now + LOOK_AFTER_MS),
         ];
         times.into_iter().flatten().min()

@@ -83,6 +83,7 @@ impl AccountNames {
             3 => "joining",
             4 => "asking for a key",
             5 => "commands",
+            6 => "revocations",
             u64::MAX => "others",
             _ => {
                 let known = self.0.get(&account).cloned();

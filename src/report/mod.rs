@@ -10,6 +10,7 @@ mod deploys;
 mod documents;
 mod lag;
 mod links;
+mod revocations;
 mod status;
 
 use tombolo_transports::PeerId;

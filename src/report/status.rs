@@ -45,6 +45,7 @@ impl NodeReport<'_> {
             onion: peer.onion.clone(),
             name: peer.name().map(str::to_owned),
             trust_level: peer.trust_level,
+            suspended: self.replica.federation().is_suspended(&peer.id),
             added_at: rfc3339(peer.added_at_ms),
             last_seen: last_state.as_ref().map(|state| state.timestamp.clone()),
             last_state,
@@ -120,6 +121,7 @@ impl NodeReport<'_> {
         alarms.extend(
             failures.map(|(peer, why)| format!("{} has not answered yet: {why}", self.name_of(peer))),
         );
+        alarms.extend(self.revocation_alarms());
         if let CatalogueState::Damaged(why) = &self.commands.catalogue {
             alarms.push(format!("peers cannot have anything installed here: {why}"));
         }

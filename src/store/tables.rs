@@ -16,6 +16,7 @@
 //! | `commands_out` | command id, 16 bytes | CBOR of `SentCommand` |
 //! | `commands_in` | sender 32 ‖ command id 16 | CBOR of `ReceivedCommand` |
 //! | `command_floors` | sender, 32 bytes | seconds since the Unix epoch |
+//! | `notices` | notice hash, 8 bytes | CBOR of `HeldNotice` |
 //!
 //! A layer's name is owner 32 ‖ author 32 ‖ document name. Its number is given when it is first stored.
 
@@ -44,6 +45,7 @@ const FORKS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("forks");
 const COMMANDS_OUT: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("commands_out");
 const COMMANDS_IN: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("commands_in");
 const COMMAND_FLOORS: TableDefinition<'_, [u8; 32], u64> = TableDefinition::new("command_floors");
+const NOTICES: TableDefinition<'_, [u8; 8], &[u8]> = TableDefinition::new("notices");
 
 /// Makes all tables, so that reading never meets a missing one.
 pub(super) fn create_all(transaction: &WriteTransaction) -> Result<(), StoreError> {
@@ -61,6 +63,7 @@ pub(super) fn create_all(transaction: &WriteTransaction) -> Result<(), StoreErro
     transaction.open_table(COMMANDS_OUT)?;
     transaction.open_table(COMMANDS_IN)?;
     transaction.open_table(COMMAND_FLOORS)?;
+    transaction.open_table(NOTICES)?;
     Ok(())
 }
 
@@ -117,6 +120,10 @@ fn put_command(transaction: &WriteTransaction, change: &RecordChange) -> Result<
         RecordChange::DropReceived(key) => {
             transaction.open_table(COMMANDS_IN)?.remove(command_key(key).as_slice())?;
         }
+        RecordChange::PutNotice(held) => {
+            let record = records::encode(held)?;
+            transaction.open_table(NOTICES)?.insert(held.notice.hash().0, record.as_slice())?;
+        }
         RecordChange::PutFloor(floor) => {
             transaction.open_table(COMMAND_FLOORS)?.insert(floor.sender.0, floor.expires_s)?;
         }
@@ -150,6 +157,11 @@ fn load_commands(transaction: &ReadTransaction) -> Result<commands::LoadedComman
     if let Some(table) = opened(transaction, COMMANDS_IN)? {
         for item in table.iter()? {
             loaded.received.push(records::decode(item?.1.value())?);
+        }
+    }
+    if let Some(table) = opened(transaction, NOTICES)? {
+        for item in table.iter()? {
+            loaded.notices.push(records::decode(item?.1.value())?);
         }
     }
     if let Some(table) = opened(transaction, COMMAND_FLOORS)? {
@@ -300,6 +312,6 @@ pub(super) fn copy(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), 
             }
         )*};
     }
-    copy!(META PEERS INVITES_OUT INVITES_IN LAYERS SNAPSHOTS STATES ENTRIES BASES PAST FORKS COMMANDS_OUT COMMANDS_IN COMMAND_FLOORS);
+    copy!(META PEERS INVITES_OUT INVITES_IN LAYERS SNAPSHOTS STATES ENTRIES BASES PAST FORKS COMMANDS_OUT COMMANDS_IN COMMAND_FLOORS NOTICES);
     Ok(())
 }

@@ -392,7 +392,9 @@ impl Engine {
             | Message::PartsAsk(..)
             | Message::Parts(..)
             | Message::Command(_)
-            | Message::Answer(_) => {
+            | Message::Answer(_)
+            | Message::Notice(_)
+            | Message::NoticeHeard(_) => {
                 debug_assert!(false, "the node keeps envelopes, transfers and commands to itself");
             }
         }

@@ -35,6 +35,7 @@ fn every_command_explains_itself_with_examples() {
         "conflicts",
         "deploy",
         "catalogue",
+        "revoke",
         "demo",
     ] {
         assert!(commands.contains(&expected), "no {expected} in {commands:?}");

@@ -9,5 +9,6 @@ mod errors;
 mod harness;
 mod help;
 mod radio;
+mod revoke;
 mod running;
 mod two;

@@ -17,6 +17,7 @@ use crate::sync;
 
 mod deploy;
 mod restore;
+mod revoke;
 
 const START: u64 = BUILD_DATE_MS + 86_400_000;
 

@@ -89,3 +89,21 @@ fn nothing_is_deployed_over_a_radio_in_clear() {
     field.run(MINUTE);
     assert_eq!((status(&mut field, 0, &id).0, field.installs.len()), ("installed", 1));
 }
+
+/// A notice takes one frame by radio, and who has not confirmed it is known.
+#[test]
+fn a_revocation_by_radio_is_one_frame_to_each_member() {
+    let mut field = sf7(35);
+    friends(&mut field, 3);
+    let revoked = tombolo::identity::did(&field.peer_id(2));
+    let before = pair_frames(&field, 0);
+    assert!(matches!(field.ask(0, Admin::Revoke { peer: revoked.clone() }), Some(Ok(Reply::Revocations(_)))));
+    let is_known = |field: &mut Field| match field.ask(0, Query::Revocations) {
+        Some(Ok(Reply::Revocations(list))) => list[0].unaware.is_empty(),
+        other => panic!("{other:?}"),
+    };
+    assert!(field.run_until(5 * MINUTE, is_known));
+    assert_eq!(pair_frames(&field, 0) - before, 1);
+    let Some(Ok(Reply::Peers(peers))) = field.ask(1, Query::Peers) else { panic!("peers") };
+    assert!(peers.iter().any(|peer| peer.did == revoked && peer.suspended));
+}
