@@ -160,7 +160,15 @@ fn joining_and_its_codes() {
     let (inviter, joiner) = (owner(), writer());
     let token = [5; 16];
     let time = 1_800_000_000_000;
-    let request = JoinRequest::sign(&joiner, &inviter.peer_id(), token, "attic", TrustLevel::Trusted, time);
+    let request = JoinRequest::sign(
+        &joiner,
+        &joiner.onion(),
+        &inviter.peer_id(),
+        token,
+        "attic",
+        TrustLevel::Trusted,
+        time,
+    );
     let addresses: Vec<Address> =
         vec!["10.77.0.1:8662".parse().unwrap(), "[fd77:0:0:1::1]:8662".parse().unwrap()];
     let invite = Invite {

@@ -421,8 +421,15 @@ mod tests {
     fn payloads_read_back_and_fit_three_frames() {
         let (a, b) = (Keypair::from_seeds(&[1; 32], &[2; 32]), Keypair::from_seeds(&[3; 32], &[4; 32]));
         let name = "n".repeat(64);
-        let request =
-            JoinRequest::sign(&b, &a.peer_id(), [9; 16], &name, TrustLevel::Trusted, 1_800_000_000_000);
+        let request = JoinRequest::sign(
+            &b,
+            &b.onion(),
+            &a.peer_id(),
+            [9; 16],
+            &name,
+            TrustLevel::Trusted,
+            1_800_000_000_000,
+        );
         let key = AudienceKey { epoch: 1, key: [7; 16] };
         let asks = Asks { joiner: b.peer_id(), request, key: key.clone() };
         let read = Asks::decode(&asks.encode()).unwrap();

@@ -96,6 +96,7 @@ impl From<StartError> for CliError {
             StartError::InUse { .. } => "in_use",
             StartError::Store { .. } | StartError::Node { .. } => "store",
             StartError::Lan(_) => "listen",
+            StartError::Tor(_) => "tor",
             StartError::Socket { .. } => "socket",
             StartError::System { .. } => "system",
             StartError::OtherName { .. } => "other_name",
@@ -135,6 +136,9 @@ fn with_advice(error: &StartError) -> String {
         }
         StartError::Lan(_) => format!(
             "{error}. `tombolo up --listen 0.0.0.0:0` takes any free port, as a second node on one machine needs; `listen` in the [lan] section of tombolo.toml sets it for good"
+        ),
+        StartError::Tor(_) => format!(
+            "{error}. `listen` in the [tor] section of tombolo.toml sets another place; `tombolo up --no-tor` goes without Tor"
         ),
         StartError::KeyLost { .. } => {
             format!("{error}: put the key file back, or choose an empty folder with --data-dir")

@@ -32,6 +32,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tombolo_transports::Address;
+use tombolo_transports::tor::endpoint::{Endpoint, EndpointError};
 
 use crate::config::TimeSpan;
 use crate::config::radio::{RadioSettings, RadioSettingsError};
@@ -82,7 +83,7 @@ enum CliCommand {
     Id,
     /// Run the node in the foreground, until SIGTERM or Ctrl-C
     #[command(
-        after_help = "Examples:\n  tombolo up\n  tombolo up --mesh meshtastic+serial:///dev/ttyUSB0\n  tombolo up --mesh 'kiss+tcp://localhost:8001?bitrate=1200&region=wired'\n  tombolo up --mesh 'kiss+serial:///dev/ttyUSB0?bitrate=9600&region=amateur&call=N0CALL-1'\n  tombolo up --listen 0.0.0.0:0          a second node on one machine\n  RUST_LOG=debug tombolo up\n\nSettings stand in tombolo.toml in the node's folder, radios as well.\n\nNo region, no transmission: a radio that does not report its own needs ?region=EU868 (EU433, US915,\nANZ, IN865, amateur; wired for a TNC on a cable). The other options behind the question mark are joined by &\nand named like the settings of [[radio]]:\n  of the air      region=  frequency_hz=869525000  bitrate=9600, or preset=LongFast or preset=SF7/125\n                  hopping=true (it changes channels)\n  of the station  mode=encrypted|signed-clear  call_sign=N0CALL  call_sign_every=10m\n  of the traffic  soft_cap_permille=10 (a limit of your own)  sign_every=16  mtu=120 (bytes of a frame)\n  KISS            call=N0CALL-1 (AX.25)  txdelay=  persist=  slot=  tncport=  modem=meshcore\n  MeshCore        channel=  secret=\n  Meshtastic      channel=  hops=\n  serial ports    baud="
+        after_help = "Examples:\n  tombolo up\n  tombolo up --mesh meshtastic+serial:///dev/ttyUSB0\n  tombolo up --mesh 'kiss+tcp://localhost:8001?bitrate=1200&region=wired'\n  tombolo up --mesh 'kiss+serial:///dev/ttyUSB0?bitrate=9600&region=amateur&call=N0CALL-1'\n  tombolo up --listen 0.0.0.0:0          a second node on one machine\n  tombolo up --no-lan --tor-socks 127.0.0.1:9050 --tor-control unix:/run/tor/control\n  RUST_LOG=debug tombolo up\n\nSettings stand in tombolo.toml in the node's folder, radios as well.\n\nNo region, no transmission: a radio that does not report its own needs ?region=EU868 (EU433, US915,\nANZ, IN865, amateur; wired for a TNC on a cable). The other options behind the question mark are joined by &\nand named like the settings of [[radio]]:\n  of the air      region=  frequency_hz=869525000  bitrate=9600, or preset=LongFast or preset=SF7/125\n                  hopping=true (it changes channels)\n  of the station  mode=encrypted|signed-clear  call_sign=N0CALL  call_sign_every=10m\n  of the traffic  soft_cap_permille=10 (a limit of your own)  sign_every=16  mtu=120 (bytes of a frame)\n  KISS            call=N0CALL-1 (AX.25)  txdelay=  persist=  slot=  tncport=  modem=meshcore\n  MeshCore        channel=  secret=\n  Meshtastic      channel=  hops=\n  serial ports    baud="
     )]
     Up {
         /// A radio to use: kiss+tcp://HOST:PORT, kiss+serial:///DEVICE, meshcore+..., meshtastic+...; may be repeated
@@ -91,9 +92,21 @@ enum CliCommand {
         /// A UDP address to listen on, in place of those in the settings; port 0 takes any free port; may be repeated
         #[arg(long = "listen", value_name = "ADDR:PORT", value_parser = listen)]
         listen: Vec<SocketAddr>,
-        /// Stay off the local network, with radios only
+        /// Stay off the local network, with radios and Tor only
         #[arg(long, conflicts_with = "listen")]
         no_lan: bool,
+        /// Tor's SOCKS port [default: that of the settings, or 127.0.0.1:9050 where a tor answers]
+        #[arg(long, value_name = "ADDR:PORT", value_parser = endpoint)]
+        tor_socks: Option<Endpoint>,
+        /// Tor's control port, by which the node gets its onion service: ADDR:PORT or unix:PATH
+        #[arg(long, value_name = "PLACE", value_parser = endpoint)]
+        tor_control: Option<Endpoint>,
+        /// The cookie file of the control port, where it is not the one that tor names
+        #[arg(long, value_name = "PATH")]
+        tor_cookie: Option<PathBuf>,
+        /// Do not use Tor, though one runs
+        #[arg(long, conflicts_with_all = ["tor_socks", "tor_control", "tor_cookie"])]
+        no_tor: bool,
     },
     /// Print an invite code, on one line; it works once
     #[command(
@@ -303,8 +316,17 @@ enum CliCommand {
     #[command(after_help = "Examples:\n  tombolo catalogue\n  tombolo catalogue --json")]
     Catalogue,
     /// Run four nodes on this machine, one of them by radio only, and measure them; leaves nothing behind
-    #[command(after_help = "Examples:\n  tombolo demo\n  tombolo demo --json")]
-    Demo,
+    #[command(
+        after_help = "Examples:\n  tombolo demo\n  tombolo demo --json\n\nWhere a tor with a control port runs, a fifth node is reached through Tor only."
+    )]
+    Demo {
+        /// Tor's SOCKS port, where it is not 127.0.0.1:9050
+        #[arg(long, value_name = "ADDR:PORT", value_parser = endpoint)]
+        tor_socks: Option<Endpoint>,
+        /// Tor's control port, where it is not in one of the usual places
+        #[arg(long, value_name = "PLACE", value_parser = endpoint)]
+        tor_control: Option<Endpoint>,
+    },
 }
 
 /// The node's folder and the form of the output, which every command needs.
@@ -327,8 +349,8 @@ pub fn run() -> ExitCode {
 }
 
 fn execute(cli: Cli) -> CliResult {
-    if matches!(cli.command, CliCommand::Demo) {
-        return demo::run(cli.json);
+    if let CliCommand::Demo { tor_socks, tor_control } = cli.command {
+        return demo::run(cli.json, tor_socks, tor_control);
     }
     let folder = match cli.data_dir {
         // An empty variable is none; an empty argument is a script's mistake.
@@ -343,7 +365,11 @@ fn execute(cli: Cli) -> CliResult {
     match cli.command {
         CliCommand::Init { name } => init::init(&context, &name),
         CliCommand::Id => init::id(&context),
-        CliCommand::Up { mesh, listen, no_lan } => up::run(&context, mesh, listen, no_lan),
+        CliCommand::Up { mesh, listen, no_lan, tor_socks, tor_control, tor_cookie, no_tor } => {
+            let tor =
+                up::TorArguments { socks: tor_socks, control: tor_control, cookie: tor_cookie, off: no_tor };
+            up::run(&context, mesh, listen, no_lan, tor)
+        }
         CliCommand::Invite { level, expires, qr, addresses } => {
             invite::run(&context, level, expires, qr, flat(addresses))
         }
@@ -381,7 +407,7 @@ fn execute(cli: Cli) -> CliResult {
             deploy::deploy(&context, order, wait)
         }
         CliCommand::Catalogue => catalogue::run(&context),
-        CliCommand::Demo => Ok(()),
+        CliCommand::Demo { .. } => Ok(()),
     }
 }
 
@@ -447,6 +473,10 @@ fn radio(text: &str) -> Result<RadioSettings, RadioSettingsError> {
 fn listen(text: &str) -> Result<SocketAddr, String> {
     let example = "like 0.0.0.0:8662, or 127.0.0.1:0 for a node that no other machine is to find";
     text.parse().map_err(|_| format!("an address with a port, {example}"))
+}
+
+fn endpoint(text: &str) -> Result<Endpoint, EndpointError> {
+    text.parse()
 }
 
 fn level(text: &str) -> Result<TrustLevel, String> {

@@ -51,6 +51,13 @@ fn facts(status: &Json, running: bool) -> Vec<(&'static str, String)> {
         facts.push(("sent", format!("{} in {}", bytes("bytes_sent"), messages("messages_sent"))));
         facts.push(("received", format!("{} in {}", bytes("bytes_received"), messages("messages_received"))));
     }
+    if let Some(tor) = status.get("tor") {
+        let words = match print::text(tor, "problem") {
+            "" => format!("{} ({})", print::text(tor, "onion"), print::text(tor, "service")),
+            problem => problem.to_owned(),
+        };
+        facts.push(("tor", words));
+    }
     facts
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use tombolo_transports::OnionHost;
+
 use crate::commands::CatalogueState;
 use crate::limits::HEARTBEAT;
 use crate::router::Preference;
@@ -17,6 +19,8 @@ pub struct NodeSettings {
     pub heartbeat_ms: u64,
     /// The order in which links are preferred.
     pub preference: Preference,
+    /// The operator's own onion service, in place of that of the node's key.
+    pub onion: Option<OnionHost>,
     /// The fields of each document's brief, by document name.
     pub briefs: BTreeMap<String, BriefFields>,
     /// The machine's boot that `Now::mono_ms` counts from, where it goes on when this process ends. Without it only
@@ -35,6 +39,7 @@ impl Default for NodeSettings {
             operator_clock_set: false,
             heartbeat_ms: HEARTBEAT.ms(),
             preference: Preference::Auto,
+            onion: None,
             briefs: BTreeMap::new(),
             machine_boot: None,
             deploys: false,

@@ -1,7 +1,10 @@
 //! Node records and trust levels.
 
 use serde::{Deserialize, Serialize};
-use tombolo_transports::{Address, PeerId};
+use tombolo_transports::tor::SESSION_PORT;
+use tombolo_transports::{Address, OnionAddress, OnionHost, PeerId};
+
+use crate::identity::parse_onion;
 
 /// What a peer may do here. Ordered: each level may do what the one before may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -111,6 +114,12 @@ impl Peer {
     /// Whether it may connect and read.
     pub fn is_member(&self) -> bool {
         self.trust_level.is_member()
+    }
+
+    /// Where its onion service takes sessions; `None` if it has none, or what it gave is no onion address.
+    pub fn onion_address(&self) -> Option<Address> {
+        let host = parse_onion(&self.onion).map(OnionHost)?;
+        Some(Address::Onion(OnionAddress { host, port: SESSION_PORT }))
     }
 
     /// The name under which it is shown.

@@ -13,7 +13,7 @@ pub mod view;
 
 use serde::Serialize;
 use tombolo_delta::Value;
-use tombolo_transports::{Address, LinkCaps, LinkId, PeerId};
+use tombolo_transports::{Address, JoinSecret, LinkCaps, LinkId, PeerId};
 
 use crate::commands::{BadDeploy, CatalogueState, CommandKey, Deploy, RunResult};
 
@@ -149,6 +149,8 @@ pub enum Output {
         inviter: PeerId,
         /// Where it may be.
         addresses: Vec<Address>,
+        /// What the code makes both ends know, for carriers that hide the inviter.
+        secret: JoinSecret,
         /// The signed request to send.
         bytes: Vec<u8>,
     },
@@ -223,7 +225,7 @@ pub enum Event {
     /// The list of peers, a level or an address changed. The driver renews its allow-list from
     /// `Node::dialable_peers`.
     PeersChanged,
-    /// Whether an invite is open changed; the driver answers `tombolo-join/1` accordingly.
+    /// The open invites changed; the driver answers `tombolo-join/1` for those of `Node::join_secrets`.
     JoiningChanged {
         /// Whether one is open.
         open: bool,

@@ -340,6 +340,9 @@ pub struct StatusView {
     pub router: BTreeMap<String, u64>,
     /// Addresses at which this node can be dialled; the runtime fills them in.
     pub addresses: Vec<Address>,
+    /// How Tor stands, where it is not switched off; the runtime fills it in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tor: Option<TorView>,
     /// What a person should look at.
     pub alarms: Vec<String>,
     /// Authors who signed two states with one sequence, with the number of such pairs.
@@ -348,6 +351,20 @@ pub struct StatusView {
     pub quarantined: usize,
     /// Long messages on their way by radio.
     pub transfers: Vec<TransferView>,
+}
+
+/// Tor, as one node sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TorView {
+    /// The onion address of this node.
+    pub onion: String,
+    /// Where tor's SOCKS port is.
+    pub socks: String,
+    /// How the node's onion service stands.
+    pub service: String,
+    /// Why no peer can be reached through Tor, if a fault of this machine is the reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// One peer in `status`.
@@ -442,6 +459,8 @@ impl AirtimeView {
 
 /// What stands in place of a peer where a radio itself is meant.
 pub const ALL_WHO_LISTEN: &str = "(all who listen)";
+/// Stands in place of a peer where a row is about the onion service of this node.
+pub const ONION_SERVICE: &str = "(onion service)";
 
 /// A deploy that this node has sent or received.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -34,7 +34,7 @@ pub struct Membership {
     joining: BTreeMap<PeerId, Joining>,
     failures: TokenFailures,
     /// Whether an invite was open when watchers were last informed.
-    was_open: bool,
+    were_open: BTreeSet<TokenHash>,
 }
 
 /// A call to an inviter, repeated until it answers.
@@ -140,12 +140,18 @@ impl Membership {
         self.outgoing.values().any(|invite| invite.expires_ms > reference_ms)
     }
 
-    /// Informs watchers when the last invite expired or a first one was made.
+    /// The invites that may still be used, spent ones included: their joiner may have missed the answer.
+    pub fn open_hashes(&self, reference_ms: u64) -> BTreeSet<TokenHash> {
+        let open = self.outgoing.values().filter(|invite| invite.expires_ms > reference_ms);
+        open.map(|invite| invite.token_hash).collect()
+    }
+
+    /// Informs watchers when an invite expired or was made.
     pub fn watch_open(&mut self, core: &mut Core) {
-        let open = self.is_open(core.reference_ms());
-        if open != self.was_open {
-            self.was_open = open;
-            core.event(Event::JoiningChanged { open });
+        let open = self.open_hashes(core.reference_ms());
+        if open != self.were_open {
+            core.event(Event::JoiningChanged { open: !open.is_empty() });
+            self.were_open = open;
         }
     }
 
@@ -201,7 +207,7 @@ impl Membership {
         let expires_ms = (now + expires_ms) / 60_000 * 60_000 + 60_000;
         let invite = Invite {
             inviter: core.me,
-            onion: core.keypair.onion(),
+            onion: core.onion(),
             token: core.random.bytes(),
             level: Some(level),
             expires_ms: Some(expires_ms),
@@ -349,8 +355,12 @@ impl Membership {
         joining.tries += 1;
         joining.due = core.now() + wait + jitter;
         let (name, time_ms) = (&core.settings.name, core.reference_ms());
-        let request = JoinRequest::sign(&core.keypair, &inviter, token, name, joining.level, time_ms);
-        Some(JoinCall { inviter, addresses: joining.addresses.clone(), token, request })
+        let onion = core.onion();
+        let request = JoinRequest::sign(&core.keypair, &onion, &inviter, token, name, joining.level, time_ms);
+        let mut addresses = joining.addresses.clone();
+        addresses
+            .extend(peer.and_then(Peer::onion_address).filter(|onion| !joining.addresses.contains(onion)));
+        Some(JoinCall { inviter, addresses, token, request })
     }
 
     /// An inviter has answered, or could not be reached.

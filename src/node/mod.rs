@@ -24,7 +24,7 @@ mod revoke;
 mod timers;
 mod waiting;
 
-use tombolo_transports::{Address, PeerId};
+use tombolo_transports::{Address, JoinSecret, PeerId};
 
 pub use crate::core::NodeSettings;
 pub use crate::io::{
@@ -38,6 +38,7 @@ use crate::clock::Now;
 use crate::commands::Commands;
 use crate::core::Core;
 use crate::federation::Peer;
+use crate::federation::invite::join_secret;
 use crate::federation::join::{JoinAnswer, JoinRefusal};
 use crate::federation::peer::Joined;
 use crate::identity::Keypair;
@@ -163,7 +164,10 @@ impl Node {
         let peers = self.replica.federation().members();
         // An inviter that has not agreed yet would refuse a call as its peer.
         let addresses = |peer: &Peer| match peer.joined {
-            Joined::Agreed => peer.addresses.clone(),
+            Joined::Agreed => {
+                let onion = peer.onion_address().filter(|onion| !peer.addresses.contains(onion));
+                peer.addresses.iter().copied().chain(onion).collect()
+            }
             Joined::Waiting { .. } => Vec::new(),
         };
         peers.map(|peer| (peer.id, addresses(peer))).collect()
@@ -172,6 +176,11 @@ impl Node {
     /// Whether an invite is open: `tombolo-join/1` is answered only then.
     pub fn joining_open(&self) -> bool {
         self.membership.is_open(self.core.reference_ms())
+    }
+
+    /// What this node shares with the holders of its open invites, one secret each.
+    pub fn join_secrets(&self) -> Vec<JoinSecret> {
+        self.membership.open_hashes(self.core.reference_ms()).iter().map(join_secret).collect()
     }
 
     /// While the memory has what the disk refused, nothing is answered from it and nothing is sent.

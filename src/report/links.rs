@@ -125,8 +125,9 @@ impl NodeReport<'_> {
             let why = match (self.replica.federation().is_member(&peer.id), &peer.joined) {
                 (false, _) => UNTRUSTED,
                 (_, Joined::Waiting { .. }) => "not met: its answer to the invite is waited for",
-                _ if self.broadcast.is_empty() => "not met since the start: no link on the local network",
-                _ => "not met since the start: no link on the local network, no heartbeat by radio",
+                _ if peer.heard_at_ms.is_some() => "no link to it now: it is off or out of reach",
+                _ if self.broadcast.is_empty() => "not met yet: no link to it",
+                _ => "not met yet: no link to it, no heartbeat by radio",
             };
             LinkView {
                 link: "none".to_owned(),

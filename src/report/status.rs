@@ -18,7 +18,7 @@ impl NodeReport<'_> {
         view::IdView {
             did: did(&self.core.me),
             pubkey: data_encoding::HEXLOWER.encode(&self.core.me.0),
-            onion: self.core.keypair.onion(),
+            onion: self.core.onion(),
             name: self.core.settings.name.clone(),
         }
     }
@@ -105,6 +105,7 @@ impl NodeReport<'_> {
                 .map(|(counter, count)| (counter.label(), count))
                 .collect(),
             addresses: Vec::new(),
+            tor: None,
             alarms: self.alarms(source),
             forks,
             transfers: self.transfers(),

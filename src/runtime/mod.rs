@@ -4,6 +4,7 @@
 //! | room | what it does |
 //! |---|---|
 //! | [`links`] | carries messages between the LAN and the node |
+//! | `tor` | how Tor stands, for `status` and `links` |
 //! | [`radios`] | carries frames between the radios and the node |
 //! | `install` | runs the operator's command for deploys, and reads the catalogue again when its file changes |
 //!
@@ -14,6 +15,7 @@ pub(crate) mod install;
 pub mod links;
 pub(crate) mod process_group;
 pub mod radios;
+mod tor;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,7 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
-use tombolo_transports::{Address, LinkId, PeerId, Transports};
+use tombolo_transports::{Address, JoinDial, JoinSecret, LinkId, PeerId, TorStatus, Transports};
 
 use crate::commands::INSTALLS_RUNNING_MAX;
 use crate::node::{Admin, Command, CommandError, Event, Input, Node, Output, Reply, RequestId};
@@ -51,7 +53,7 @@ pub(crate) enum Task {
     /// A command of a local client.
     Command(Command, oneshot::Sender<Result<Reply, CommandError>>),
     /// A request to join, from a node that is no peer yet.
-    Join { peer: PeerId, address: Address, bytes: Vec<u8>, answer: oneshot::Sender<Vec<u8>> },
+    Join { peer: PeerId, address: Option<Address>, bytes: Vec<u8>, answer: oneshot::Sender<Vec<u8>> },
     /// Ends the thread; the node takes no more tasks.
     Stop,
 }
@@ -65,11 +67,11 @@ pub(crate) enum Effect {
     /// Close a link to a peer.
     Close(LinkId),
     /// Dial an inviter and send a request to join.
-    DialJoin { inviter: PeerId, addresses: Vec<Address>, bytes: Vec<u8> },
+    DialJoin(JoinDial),
     /// The whole list of peers that may connect, with their known addresses.
     Peers(Vec<(PeerId, Vec<Address>)>),
-    /// Whether requests to join are accepted from now on.
-    Joining(bool),
+    /// The holders of which secrets may join from now on.
+    Joining(Vec<JoinSecret>),
 }
 
 /// The node has ended, or is about to.
@@ -92,6 +94,7 @@ pub enum AskError {
 #[derive(Default)]
 pub(crate) struct HostStatus {
     transports: Mutex<Option<Arc<Transports>>>,
+    tor: Mutex<Option<TorStatus>>,
     radios: Mutex<radios::RadioSet>,
     /// Messages that were dropped before the node received them, by reason.
     dropped: Mutex<BTreeMap<&'static str, u64>>,
@@ -162,7 +165,7 @@ struct NodeDriver {
 impl NodeDriver {
     async fn run(mut self) {
         self.renew_peers().await;
-        self.effect(Effect::Joining(self.node.joining_open())).await;
+        self.effect(Effect::Joining(self.node.join_secrets())).await;
         self.run_effects().await;
         let mut batch = Vec::with_capacity(BATCH_MAX);
         let mut open = true;
@@ -212,7 +215,6 @@ impl NodeDriver {
                     let request = self.next_request();
                     prune(&mut self.answers, oneshot::Sender::is_closed);
                     self.answers.insert(request, answer);
-                    let address = Some(address);
                     self.node.handle_input(now, Input::JoinRequest { request, peer, address, bytes });
                 }
                 Task::Stop => open = false,
@@ -227,8 +229,9 @@ impl NodeDriver {
                 Output::Send { link, bytes } => self.effect(Effect::Send(link, bytes)).await,
                 Output::Frame { link, bytes } => self.effect(Effect::Frame(link, bytes)).await,
                 Output::Close { link } => self.effect(Effect::Close(link)).await,
-                Output::DialJoin { inviter, addresses, bytes } => {
-                    self.effect(Effect::DialJoin { inviter, addresses, bytes }).await;
+                Output::DialJoin { inviter, addresses, secret, bytes } => {
+                    let call = JoinDial { inviter, addresses, secret, request: bytes };
+                    self.effect(Effect::DialJoin(call)).await;
                 }
                 Output::JoinAnswer { request, bytes } => {
                     if let Some(answer) = self.answers.remove(&request) {
@@ -250,7 +253,7 @@ impl NodeDriver {
     async fn publish(&mut self, event: Event) {
         match &event {
             Event::PeersChanged => self.renew_peers().await,
-            Event::JoiningChanged { open } => self.effect(Effect::Joining(*open)).await,
+            Event::JoiningChanged { .. } => self.effect(Effect::Joining(self.node.join_secrets())).await,
             Event::Alarm { message } => tracing::warn!("{message}"),
             Event::Changed(_) | Event::Link(_) | Event::Deploy(_) => {}
         }
@@ -305,7 +308,12 @@ impl NodeClient {
         let mut reply = reply.await.map_err(|_| NodeGone)??;
         match &mut reply {
             Reply::Status(status) => self.add_host_status(status),
-            Reply::Links(rows) => lock(&self.host.radios).add_links(rows),
+            Reply::Links(rows) => {
+                lock(&self.host.radios).add_links(rows);
+                if let Some(tor) = lock(&self.host.tor).as_ref() {
+                    tor::add_links(tor, rows);
+                }
+            }
             Reply::Airtime(rows) => lock(&self.host.radios).add_airtime(rows),
             _ => {}
         }
@@ -328,6 +336,15 @@ impl NodeClient {
 
     pub(crate) fn set_transports(&self, transports: Option<Arc<Transports>>) {
         *lock(&self.host.transports) = transports;
+    }
+
+    pub(crate) fn set_tor(&self, tor: Option<TorStatus>) {
+        *lock(&self.host.tor) = tor;
+    }
+
+    /// Whether Tor serves this node now; `None` where it is not asked for.
+    pub(crate) fn tor_active(&self) -> Option<bool> {
+        lock(&self.host.tor).as_ref().and_then(tor::is_active)
     }
 
     pub(crate) fn set_radios(&self, radios: radios::RadioSet) {
@@ -364,6 +381,7 @@ impl NodeClient {
 
     fn add_host_status(&self, status: &mut crate::io::view::StatusView) {
         status.addresses = self.addresses();
+        status.tor = lock(&self.host.tor).as_ref().and_then(tor::view);
         status
             .alarms
             .extend(lock(&self.host.problems).iter().map(|(probe, text)| format!("{probe}: {text}")));
