@@ -120,7 +120,7 @@ impl CommandInbox {
             false => deploy
                 .check()
                 .map_err(|_| CommandRefusal::Malformed)
-                .and_then(|()| if rules.is_on { Ok(()) } else { Err(CommandRefusal::Off) })
+                .and(if rules.is_on { Ok(()) } else { Err(CommandRefusal::Off) })
                 .and_then(|()| rules.catalogue.allows(deploy)),
         };
         if verdict.is_ok() && self.is_busy(deploy) {
