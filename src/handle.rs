@@ -35,6 +35,7 @@ use crate::folder::{self, LinkSecrets, StartError};
 use crate::layer::{KeyError, KeyPath, Kind};
 use crate::node::{Command, CommandError, Event, Query, Reply, Write};
 use crate::probe::Publisher;
+use crate::runtime::install::{InstallSettings, Installer};
 use crate::runtime::links::{Links, LinksError, TorLinks};
 use crate::runtime::rpc::CallRoutes;
 use crate::runtime::{AskError, Driven, NodeClient, Task, drive};
@@ -111,6 +112,7 @@ pub struct Tombolo {
     socket: Option<LocalServer>,
     calls: Option<CallServer>,
     publisher: Option<Publisher>,
+    installer: Option<Installer>,
     /// None once awaited: the channel resolves only once.
     ended: Option<oneshot::Receiver<()>>,
 }
@@ -147,7 +149,7 @@ impl Tombolo {
         };
         let tor = config.tor.enabled.then(|| tor_links(&config.tor, &secrets));
         let driven = drive(node).map_err(|source| system("cannot start a thread", source))?;
-        let Driven { client, effects, ended } = driven;
+        let Driven { client, effects, installs, ended } = driven;
         // The onion service's calls lead to the same server.
         let for_tor = tor.as_ref().map(|_| SocketAddr::from(([127, 0, 0, 1], 0)));
         let listen = config.rpc.listen.or(for_tor);
@@ -175,7 +177,14 @@ impl Tombolo {
                 });
             }
         };
-        let mut tombolo = Tombolo { client, links, socket: None, calls, publisher: None, ended: Some(ended) };
+        let installing = InstallSettings {
+            template: config.deploy.command.clone(),
+            timeout: config.deploy.timeout,
+            catalogue: folder::catalogue_path(folder, &config),
+        };
+        let installer = Some(Installer::start(installing, installs, client.clone()));
+        let mut tombolo =
+            Tombolo { client, links, socket: None, calls, publisher: None, installer, ended: Some(ended) };
         if socket {
             match LocalServer::start(folder, tombolo.client.clone()) {
                 Ok(server) => tombolo.socket = Some(server),
@@ -290,6 +299,9 @@ impl Tombolo {
         }
         if let Some(calls) = self.calls {
             calls.shutdown().await;
+        }
+        if let Some(installer) = self.installer {
+            installer.shutdown().await;
         }
         self.links.shutdown().await;
         end(&self.client, self.ended).await;

@@ -17,6 +17,7 @@ pub mod authoring;
 pub mod broadcast;
 pub mod cli;
 pub mod clock;
+pub mod commands;
 pub mod config;
 pub mod core;
 pub mod envelope;

@@ -302,3 +302,58 @@ fn messages_on_air() {
         }),
     );
 }
+
+#[test]
+fn commands() {
+    use tombolo::commands::{
+        CommandAnswer, CommandId, CommandKind, CommandParties, CommandRefusal, Deploy, Outcome, RunEnd,
+        RunResult, SignedCommand,
+    };
+    let (sender, addressee, id) = (owner(), writer().peer_id(), CommandId([7; 16]));
+    let deploy = Deploy::new("web", "1.2", "https://market.example").unwrap();
+    let command =
+        SignedCommand::sign(&sender, addressee, id, 1_800_086_400, CommandKind::Deploy(deploy.clone()));
+    let parties = CommandParties { sender: sender.peer_id(), addressee };
+    assert!(SignedCommand::decode(&command.encode()).unwrap().verify(parties));
+    let ended = |end| Some(Outcome::Ended(RunResult { end, output: "pulled".to_owned() }));
+    let answers = [
+        ("taken", None),
+        ("success", ended(RunEnd::Success)),
+        ("exit code 3", ended(RunEnd::Exit(3))),
+        ("signal 9", ended(RunEnd::Signal(9))),
+        ("over its time", ended(RunEnd::TimedOut)),
+        ("not started", ended(RunEnd::NotStarted)),
+        ("refused, not in the catalogue", Some(Outcome::Refused(CommandRefusal::NotInCatalogue))),
+        ("unknown", Some(Outcome::Unknown)),
+    ];
+    let answers = answers.map(|(what, outcome)| {
+        let answer = CommandAnswer { id, outcome };
+        let bytes = answer.encode(4096);
+        assert_eq!(CommandAnswer::decode(&bytes), Ok(answer));
+        json!({ "what": what, "bytes": hex(bytes) })
+    });
+    let revocation = tombolo::commands::RevocationNotice::sign(&sender, addressee, 1_800_000_000);
+    let reasons = CommandRefusal::ALL.map(|why| json!([why.code(), why.label()]));
+    check(
+        "commands.json",
+        &json!({
+            "sender": hex(sender.peer_id().0),
+            "addressee": hex(addressee.0),
+            "id": hex(id.0),
+            "expires_s": 1_800_086_400_u64,
+            "deploy": { "app": deploy.id, "version": deploy.version, "marketplace": deploy.marketplace_url },
+            "signed_bytes": hex(command.signing_bytes(parties)),
+            "signature": hex(command.signature),
+            "command": hex(command.encode()),
+            "revocation, the sender of the addressee": {
+                "time_s": 1_800_000_000_u64,
+                "signed_bytes": hex(revocation.signing_bytes()),
+                "bytes": hex(revocation.encode()),
+                "text": revocation.to_text(),
+                "hash": hex(revocation.hash().0),
+            },
+            "answers": answers.to_vec(),
+            "reasons": reasons.to_vec(),
+        }),
+    );
+}

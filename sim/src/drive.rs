@@ -7,6 +7,8 @@ use crate::{Happening, Seat, Simulation};
 
 /// Outputs of one drain. More is a node that never comes to rest.
 const OUTPUTS_MAX: usize = 100_000;
+/// The longest that an install takes.
+const INSTALL_MS_MAX: u64 = 5_000;
 /// Wakes at one instant of virtual time. More is a timer that is always due.
 const WAKES_AT_ONCE_MAX: u32 = 1_000;
 
@@ -146,6 +148,13 @@ impl Simulation {
             Output::CallAnswer { .. } | Output::DialCall { .. } => {
                 self.wrong(format!("{seat:?} takes part in a JSON call, which a simulation does not have"));
             }
+            Output::Install { key, deploy } => {
+                self.record("install", seat, deploy.id.as_bytes());
+                self.machine_mut(seat).installs.push((key, deploy));
+                let after_ms = self.rng.between(0, INSTALL_MS_MAX);
+                let boot_ms = self.machine(seat).booted_ms;
+                self.after(after_ms, Happening::Installed { seat, boot_ms, key });
+            }
         }
     }
 
@@ -165,7 +174,7 @@ impl Simulation {
                 }
             }
             Event::Alarm(_) => self.machine_mut(seat).alarms += 1,
-            Event::Link(_) => {}
+            Event::Link(_) | Event::Deploy(_) => {}
         }
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use tombolo::clock::{BUILD_DATE_MS, Now};
+use tombolo::commands::{Catalogue, CatalogueState, Deploy, RunEnd, RunResult};
 use tombolo::identity::Keypair;
 use tombolo::io::RadioSpec;
 use tombolo::node::{Command, CommandError, Event, Input, Node, NodeSettings, Output, Reply, RequestId};
@@ -78,6 +79,8 @@ pub struct Field {
     replies: BTreeMap<(usize, RequestId), Result<Reply, CommandError>>,
     /// The events of all nodes, oldest first.
     pub events: Vec<(usize, Event)>,
+    /// The installs that nodes began, oldest first.
+    pub installs: Vec<(usize, Deploy)>,
     /// Bytes that went over cables.
     pub cable_bytes: u64,
     /// How often anything happened, timers included: nodes that wait do not spin.
@@ -101,6 +104,7 @@ impl Field {
             queue: VecDeque::new(),
             replies: BTreeMap::new(),
             events: Vec::new(),
+            installs: Vec::new(),
             cable_bytes: 0,
             steps: 0,
             calls_reach: false,
@@ -145,7 +149,7 @@ impl Field {
         let mut seed = key;
         seed[8..16].copy_from_slice(&boots.to_be_bytes());
         let (name, machine_boot) = (name.to_owned(), Some(key[..16].try_into().expect("16 of 32 bytes")));
-        let settings = NodeSettings { name, machine_boot, ..NodeSettings::default() };
+        let settings = NodeSettings { name, machine_boot, deploys: true, ..NodeSettings::default() };
         Node::open(store.reopen(), Keypair::from_seeds(&key, &key), settings, self.now(), seed)
             .map_err(|tombolo::node::OpenError::Store(error)| error)
     }
@@ -166,6 +170,17 @@ impl Field {
             rules_text: "a field of the simulation".to_owned(),
         };
         self.queue.push_back((place, Input::RadioUp { link: RADIO, spec: Box::new(spec) }));
+        self.settle();
+    }
+
+    /// Gives a node a catalogue, until it restarts.
+    ///
+    /// # Panics
+    ///
+    /// If the text is no catalogue.
+    pub fn set_catalogue(&mut self, place: usize, text: &str) {
+        let catalogue = Catalogue::parse(text).expect("a story brings a catalogue that reads");
+        self.queue.push_back((place, Input::Catalogue(CatalogueState::Read(catalogue))));
         self.settle();
     }
 
@@ -381,6 +396,11 @@ impl Field {
             Output::DialCall { id, .. } => {
                 let result = Err("there is no Tor in a field".to_owned());
                 self.queue.push_back((place, Input::CallAnswered { id, result }));
+            }
+            Output::Install { key, deploy } => {
+                self.installs.push((place, deploy));
+                let result = RunResult { end: RunEnd::Success, output: "installed".repeat(100) };
+                self.queue.push_back((place, Input::Installed { key, result }));
             }
         }
     }

@@ -41,6 +41,7 @@ mod wires;
 use std::collections::BTreeMap;
 
 use tombolo::clock::BUILD_DATE_MS;
+use tombolo::commands::{CommandKey, RunEnd, RunResult};
 use tombolo::node::{Input, RequestId};
 use tombolo_transports::{JoinError, LinkId, PeerId};
 
@@ -75,6 +76,8 @@ enum Happening {
     JoinArrives { joiner: Seat, inviter: Seat, bytes: Vec<u8> },
     /// The joiner receives the answer, or learns that there is none.
     JoinAnswered { joiner: Seat, inviter: PeerId, result: Result<Vec<u8>, JoinError> },
+    /// An install ends that began in this boot of the machine.
+    Installed { seat: Seat, boot_ms: u64, key: CommandKey },
 }
 
 /// Machines, wires and virtual time.
@@ -158,6 +161,12 @@ impl Simulation {
             Happening::JoinAnswered { joiner, inviter, result } => {
                 if self.is_running(joiner) {
                     self.input(joiner, Input::JoinAnswered { inviter, result });
+                }
+            }
+            Happening::Installed { seat, boot_ms, key } => {
+                if self.is_running(seat) && self.machine(seat).booted_ms == boot_ms {
+                    let result = RunResult { end: RunEnd::Success, output: "done".to_owned() };
+                    self.input(seat, Input::Installed { key, result });
                 }
             }
         }

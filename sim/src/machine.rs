@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use tombolo::clock::Now;
+use tombolo::commands::{CommandKey, Deploy};
 use tombolo::identity::{Keypair, did};
 use tombolo::layer::Head;
 use tombolo::node::{CommandError, Node, NodeSettings, Reply, RequestId};
@@ -34,6 +35,8 @@ pub(super) struct Machine {
     pub(super) reported: BTreeMap<(String, String, String), u64>,
     pub(super) remembered: VecDeque<(PeerId, Vec<u8>)>,
     pub(super) alarms: u64,
+    /// The installs that were begun here, over all boots.
+    pub(super) installs: Vec<(CommandKey, Deploy)>,
 }
 
 fn copy_of(store: &Store) -> Store {
@@ -65,6 +68,7 @@ impl Simulation {
             reported: BTreeMap::new(),
             remembered: VecDeque::new(),
             alarms: 0,
+            installs: Vec::new(),
         });
         self.start(seat);
         seat
@@ -83,6 +87,11 @@ impl Simulation {
     /// The same as a DID.
     pub fn did(&self, seat: Seat) -> String {
         did(&self.machine(seat).peer)
+    }
+
+    /// The installs that a machine began, over all its boots, oldest first.
+    pub fn installs(&self, seat: Seat) -> &[(CommandKey, Deploy)] {
+        &self.machine(seat).installs
     }
 
     /// Whether a machine runs.

@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tombolo_transports::Address;
 
+use crate::commands::COMMAND_LIFE_DEFAULT_MS;
 use crate::config::TimeSpan;
 use crate::federation::{RadioUse, TrustLevel};
 use crate::io::FederationRecords;
@@ -79,7 +80,8 @@ pub fn status_of(error: &CommandError) -> StatusCode {
         | CommandError::UnknownDocument(_)
         | CommandError::UnknownKey { .. }
         | CommandError::NoOnion(_)
-        | CommandError::NoState(_) => StatusCode::NOT_FOUND,
+        | CommandError::NoState(_)
+        | CommandError::UnknownDeploy(_) => StatusCode::NOT_FOUND,
         CommandError::AmbiguousPeer { .. }
         | CommandError::AmbiguousDocument { .. }
         | CommandError::DocumentExists(_)
@@ -87,7 +89,10 @@ pub fn status_of(error: &CommandError) -> StatusCode {
         CommandError::ReadOnly(_)
         | CommandError::JoinRefused { .. }
         | CommandError::CallRefused { .. }
-        | CommandError::Untrusted(_) => StatusCode::FORBIDDEN,
+        | CommandError::Untrusted(_)
+        | CommandError::NotTrusted(_)
+        | CommandError::Revoked(_)
+        | CommandError::NotInOwnCatalogue { .. } => StatusCode::FORBIDDEN,
         CommandError::CallFailed { .. } | CommandError::BadCallAnswer { .. } => StatusCode::BAD_GATEWAY,
         CommandError::InviteExpired { .. } => StatusCode::GONE,
         CommandError::Limit(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -144,6 +149,29 @@ struct NameBody {
     name: String,
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeployBody {
+    peer: String,
+    app: String,
+    version: String,
+    #[serde(default)]
+    marketplace_url: Option<String>,
+    #[serde(default)]
+    expires: Option<String>,
+    #[serde(default)]
+    expires_ms: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RevokeBody {
+    #[serde(default)]
+    peer: Option<String>,
+    #[serde(default)]
+    notice: Option<String>,
+}
+
 fn map() -> Kind {
     Kind::Map
 }
@@ -179,6 +207,14 @@ pub fn read(method: &Method, path: &str, query: Option<&str>, body: &[u8]) -> Re
         }
         ("links", None, None) => request.get(Query::Links),
         ("airtime", None, None) => request.get(Query::Airtime),
+        ("deploys", None, None) if method == Method::POST => command(deploy(json(body)?)?),
+        ("revocations", None, None) if method == Method::POST => command(match json(body)? {
+            RevokeBody { peer: Some(peer), notice: None } => Admin::Revoke { peer },
+            RevokeBody { peer: None, notice: Some(notice) } => Admin::RevokeOwn { notice },
+            _ => return Err(RouteError::Body("it has either `peer` or `notice`".to_owned())),
+        }),
+        ("revocations", None, None) => request.get(Query::Revocations),
+        ("deploys", id, None) => request.get(Query::Deploys { id }),
         ("policies", Some(doc), None) => request.policy(doc),
         ("peers", None, None) => request.get(Query::Peers),
         ("peers", Some(peer), act) => request.peer(peer, act),
@@ -288,6 +324,9 @@ fn write_query(query: &Query) -> WrittenRequest {
         Query::Status => "/v1/status".to_owned(),
         Query::Links => "/v1/links".to_owned(),
         Query::Airtime => "/v1/airtime".to_owned(),
+        Query::Revocations => "/v1/revocations".to_owned(),
+        Query::Deploys { id: None } => "/v1/deploys".to_owned(),
+        Query::Deploys { id: Some(id) } => format!("/v1/deploys/{}", encode(id)),
         Query::Peers => "/v1/peers".to_owned(),
         Query::List => "/v1/docs".to_owned(),
         Query::State { peer: None } => "/v1/state".to_owned(),
@@ -317,6 +356,23 @@ fn write_admin(admin: &Admin) -> WrittenRequest {
             let (level, expires_ms) = (Some(*level), Some(*expires_ms));
             let body = InviteBody { level, expires: None, expires_ms, addresses: addresses.clone() };
             post("/v1/invites", &body)
+        }
+        Admin::Revoke { peer } => {
+            post("/v1/revocations", &RevokeBody { peer: Some(peer.clone()), notice: None })
+        }
+        Admin::RevokeOwn { notice } => {
+            post("/v1/revocations", &RevokeBody { peer: None, notice: Some(notice.clone()) })
+        }
+        Admin::Deploy { peer, app, version, marketplace_url, expires_ms } => {
+            let body = DeployBody {
+                peer: peer.clone(),
+                app: app.clone(),
+                version: version.clone(),
+                marketplace_url: marketplace_url.clone(),
+                expires: None,
+                expires_ms: Some(*expires_ms),
+            };
+            post("/v1/deploys", &body)
         }
         Admin::Join { code, addresses } => {
             post("/v1/join", &JoinBody { code: code.clone(), addresses: addresses.clone() })
@@ -359,12 +415,25 @@ pub fn write_watch(doc: Option<&str>) -> String {
     doc.map_or_else(|| "/v1/watch".to_owned(), |doc| format!("/v1/watch?doc={}", encode(doc)))
 }
 
+/// A span of time in a body, in milliseconds.
+fn span(text: &str) -> Result<u64, RouteError> {
+    let TimeSpan(span) = text.parse().map_err(|e| RouteError::Query(format!("`expires`: {e}")))?;
+    Ok(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn deploy(body: DeployBody) -> Result<Admin, RouteError> {
+    let expires = body.expires.as_deref().map(span).transpose()?;
+    Ok(Admin::Deploy {
+        peer: body.peer,
+        app: body.app,
+        version: body.version,
+        marketplace_url: body.marketplace_url,
+        expires_ms: body.expires_ms.or(expires).unwrap_or(COMMAND_LIFE_DEFAULT_MS),
+    })
+}
+
 fn invite(body: InviteBody) -> Result<Admin, RouteError> {
-    let span = |text: String| {
-        let TimeSpan(span) = text.parse().map_err(|e| RouteError::Query(format!("`expires`: {e}")))?;
-        Ok(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
-    };
-    let expires = body.expires.map(span).transpose()?;
+    let expires = body.expires.as_deref().map(span).transpose()?;
     Ok(Admin::Invite {
         level: body.level.unwrap_or(TrustLevel::Trusted),
         expires_ms: body.expires_ms.or(expires).unwrap_or(INVITE_EXPIRES_DEFAULT_MS),
@@ -481,6 +550,19 @@ mod tests {
             Query::Status.into(),
             Query::Links.into(),
             Query::Airtime.into(),
+            Query::Deploys { id: None }.into(),
+            Query::Revocations.into(),
+            Admin::Revoke { peer: odd.to_owned() }.into(),
+            Admin::RevokeOwn { notice: odd.to_owned() }.into(),
+            Query::Deploys { id: Some("0a1b".into()) }.into(),
+            Admin::Deploy {
+                peer: odd.to_owned(),
+                app: "web".into(),
+                version: "1.2".into(),
+                marketplace_url: Some(odd.to_owned()),
+                expires_ms: 7,
+            }
+            .into(),
             Query::Conflicts { doc: None }.into(),
             Query::Conflicts { doc: Some(doc) }.into(),
         ];
@@ -540,6 +622,9 @@ mod tests {
             (Method::GET, "/v1/docs/a", Some("kee=b"), "", "bad_request"),
             (Method::DELETE, "/v1/docs/a", None, "", "bad_request"),
             (Method::POST, "/v1/invites", None, "{\"expires\":\"soon\"}", "bad_request"),
+            (Method::POST, "/v1/deploys", None, "{\"peer\":\"a\",\"app\":\"b\"}", "bad_json"),
+            (Method::PUT, "/v1/deploys", None, "", "method_not_allowed"),
+            (Method::POST, "/v1/deploys/ab", None, "{}", "method_not_allowed"),
         ];
         for (method, path, query, body, code) in cases {
             let error = read(&method, path, query, body.as_bytes()).expect_err(path);

@@ -63,7 +63,9 @@ pub(crate) fn goes_on_air(federation: &Federation, signed: &SignedHead, sealed: 
         DocumentName::AUDIENCE => federation.audience(&document.owner).is_some_and(Audience::shows_anything),
         _ => !class.confidential,
     };
-    let is_wanted = rank(&document.name) == 0 || class.radio == RadioUse::Full;
+    // Outcomes carry the output of programs: too much for the air, and the answer has its end.
+    let is_wanted = rank(&document.name) == 0
+        || (class.radio == RadioUse::Full && document.name.as_str() != DocumentName::DEPLOYS);
     if !may_be_seen || !is_wanted {
         return false;
     }

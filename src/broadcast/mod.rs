@@ -57,6 +57,7 @@ pub(crate) use audience::{goes_on_air, rank};
 #[cfg(feature = "test-support")]
 pub use forge::Forged;
 pub use join::{Asks, JoinQuestion, JoinReceived};
+pub(crate) use pair::PairMessage;
 pub use pair::PairReceived;
 pub use provisional::Provisional;
 pub use radio_link::RadioLink;

@@ -1,4 +1,4 @@
-//! Pairwise channels: audience keys for a node that was not there when they were renewed.
+//! Pairwise channels: audience keys for a node that was not there when they were renewed, and commands to one peer.
 //!
 //! An owner sends its new key under the one before it (`keys`), once, to all. That misses a reader that was off during more
 //! than one renewal, the readers of an owner that was restarted before all had received the key, and an owner whose disk is
@@ -9,6 +9,10 @@
 //!   state      [sequence][root digest 4], of the `keys` document; sequences in LEB128
 //! mine         [1][a whole layer of mine]       `audience` or `keys`
 //! yours        [2][a whole layer of yours]
+//! command      [3][a signed command]            `commands/FORMAT.md`
+//! answer       [4][what became of a command]
+//! notice       [5][a notice that an identity is revoked]
+//! heard        [6][the hash of a notice, 8]
 //! ```
 //! A reader that is present, and does not name this node's key among the audiences it relays, is sent what it lacks. A node
 //! that receives frames it cannot open, and nothing from some peer, asks that peer. Each further try waits twice as long:
@@ -26,13 +30,19 @@ use crate::broadcast::audience::{listeners_of, member_peers};
 use crate::broadcast::schedule::HandOver;
 use crate::broadcast::transmit::{SendOutcome, account};
 use crate::broadcast::{Broadcast, NodeParts, RadioContext, RadioLink, kinds};
+use crate::commands::{ANSWER_BYTES_MAX, COMMAND_BYTES_MAX, NOTICE_BYTES_MAX};
 use crate::core::{Core, reserved_document};
 use crate::envelope::{Envelope, decode_air, encode_air};
 use crate::layer::{DocumentName, LayerId, Sequence, SignedHead};
 use crate::replica::Replica;
+use crate::router::Candidate;
 use crate::sync::broadcast::message::{Heartbeat, OTHERS_MAX};
 use crate::sync::frontier::State;
 
+/// Airtime of commands and answers.
+const COMMANDS: Account = Account(5);
+/// Airtime of notices of revocation.
+const NOTICES: Account = Account(6);
 /// Airtime of questions for keys.
 const ASKS: Account = Account(4);
 /// Messages that wait for one radio; what does not fit is asked for again.
@@ -71,7 +81,7 @@ struct Pause {
 
 /// What the sender of a question holds of both nodes' keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct KeyStates {
+pub(crate) struct KeyStates {
     /// The `keys` document of the sender.
     mine: State,
     /// The `keys` document of the receiver.
@@ -87,16 +97,28 @@ pub enum PairReceived {
     Nothing,
     /// A layer about rights or keys: it goes through the same gate as from any link.
     Layer(Box<Envelope>),
+    /// A command, as on any link.
+    Command(Vec<u8>),
+    /// The answer to a command, as on any link.
+    Answer(Vec<u8>),
+    /// A notice that an identity is revoked, as on any link.
+    Notice(Vec<u8>),
+    /// A confirmation of a notice, as on any link.
+    NoticeHeard(Vec<u8>),
     /// It does not decode.
     Malformed,
 }
 
 /// A message on a pairwise channel.
 #[derive(Debug, PartialEq, Eq)]
-enum PairMessage<'a> {
+pub(crate) enum PairMessage<'a> {
     Which(KeyStates),
     Mine(&'a [u8]),
     Yours(&'a [u8]),
+    Command(&'a [u8]),
+    Answer(&'a [u8]),
+    Notice(&'a [u8]),
+    NoticeHeard(&'a [u8]),
 }
 
 impl Pairs {
@@ -154,8 +176,17 @@ impl PairExchange {
         self.received.get(peer).is_none_or(|at| at.saturating_add(SILENT_HEARTBEATS * heartbeat_ms) <= now)
     }
 
+    /// Queues a message before all others; the last one makes room where there is none.
+    fn wait_first(&mut self, to: PeerId, account: Account, bytes: Vec<u8>) {
+        self.waiting.retain(|(peer, _, waiting)| *peer != to || *waiting != bytes);
+        self.waiting.truncate(WAITING_MAX - 1);
+        self.waiting.push_front((to, account, bytes));
+    }
+
+    /// Queues a message, unless it waits already.
     fn wait(&mut self, to: PeerId, account: Account, bytes: Vec<u8>) {
-        if self.waiting.len() < WAITING_MAX {
+        let waits = self.waiting.iter().any(|(peer, _, waiting)| *peer == to && *waiting == bytes);
+        if !waits && self.waiting.len() < WAITING_MAX {
             self.waiting.push_back((to, account, bytes));
         }
     }
@@ -209,10 +240,55 @@ impl Broadcast {
             }
             Some(PairMessage::Mine(layer)) => (from, layer),
             Some(PairMessage::Yours(layer)) => (parts.core.me, layer),
+            Some(PairMessage::Command(bytes)) if bytes.len() <= COMMAND_BYTES_MAX => {
+                return PairReceived::Command(bytes.to_vec());
+            }
+            Some(PairMessage::Answer(bytes)) if bytes.len() <= ANSWER_BYTES_MAX => {
+                return PairReceived::Answer(bytes.to_vec());
+            }
+            Some(PairMessage::Notice(bytes)) if bytes.len() <= NOTICE_BYTES_MAX => {
+                return PairReceived::Notice(bytes.to_vec());
+            }
+            Some(PairMessage::NoticeHeard(hash)) if hash.len() <= NOTICE_BYTES_MAX => {
+                return PairReceived::NoticeHeard(hash.to_vec());
+            }
+            Some(
+                PairMessage::Command(_)
+                | PairMessage::Answer(_)
+                | PairMessage::Notice(_)
+                | PairMessage::NoticeHeard(_),
+            ) => return PairReceived::Malformed,
         };
         let envelope = decode_air(owner, layer).ok();
         let envelope = envelope.filter(|e| super::rank(&e.signed.head.layer.document.name) == 0);
         envelope.map_or(PairReceived::Malformed, |envelope| PairReceived::Layer(Box::new(envelope)))
+    }
+
+    /// The radios that hear a peer and have a sealed channel with it, as the router takes them.
+    pub fn pair_candidates(&mut self, core: &Core, peer: &PeerId) -> Vec<Candidate> {
+        if self.shared.pairs.name(peer).is_none() {
+            return Vec::new();
+        }
+        let now = core.now_ms();
+        let hears = |radio: &&mut RadioLink| radio.is_present(peer, now);
+        let candidates = self.radios.values_mut().filter(hears);
+        candidates.map(|radio| Candidate { link: radio.link, caps: radio.caps(now) }).collect()
+    }
+
+    /// Whether a radio hears a peer now.
+    pub fn hears(&self, core: &Core, link: LinkId, peer: &PeerId) -> bool {
+        self.radios.get(&link).is_some_and(|radio| radio.is_present(peer, core.now_ms()))
+    }
+
+    /// Sends a message on the pairwise channel of a radio, as soon as airtime allows; a notice before all that waits.
+    pub(crate) fn send_to_peer(&mut self, link: LinkId, to: PeerId, message: &PairMessage<'_>) {
+        if let Some(radio) = self.radios.get_mut(&link) {
+            match message {
+                PairMessage::Notice(_) => radio.exchange.wait_first(to, NOTICES, message.encode()),
+                _ => radio.exchange.wait(to, COMMANDS, message.encode()),
+            }
+            radio.due.retry_at = None;
+        }
     }
 
     /// A layer from a pairwise channel went through the gate: a peer that has lost its own newer state is sent it.
@@ -286,7 +362,11 @@ impl RadioLink {
     pub(super) fn send_pair_message(&mut self, cx: &mut RadioContext<'_>) -> SendOutcome {
         while let Some((to, account, bytes)) = self.exchange.waiting.front().cloned() {
             let outcome = cx.shared.pairs.name(&to).map(|channel| {
-                let priority = if account == ASKS { Priority::Upkeep } else { Priority::State };
+                let priority = match account {
+                    ASKS => Priority::Upkeep,
+                    NOTICES => Priority::Control,
+                    _ => Priority::State,
+                };
                 let kind = kinds::PAIR;
                 let outgoing = Outgoing { channel, kind, bytes, priority, account, previous_key: false };
                 self.hand_over(cx.core.now_ms(), outgoing)
@@ -348,6 +428,10 @@ impl PairMessage<'_> {
             }
             PairMessage::Mine(layer) => [&[1], *layer].concat(),
             PairMessage::Yours(layer) => [&[2], *layer].concat(),
+            PairMessage::Command(bytes) => [&[3], *bytes].concat(),
+            PairMessage::Answer(bytes) => [&[4], *bytes].concat(),
+            PairMessage::Notice(bytes) => [&[5], *bytes].concat(),
+            PairMessage::NoticeHeard(hash) => [&[6], *hash].concat(),
         }
     }
 
@@ -361,6 +445,10 @@ impl PairMessage<'_> {
             }
             (1, layer) => Some(PairMessage::Mine(layer)),
             (2, layer) => Some(PairMessage::Yours(layer)),
+            (3, bytes) => Some(PairMessage::Command(bytes)),
+            (4, bytes) => Some(PairMessage::Answer(bytes)),
+            (5, bytes) => Some(PairMessage::Notice(bytes)),
+            (6, hash) => Some(PairMessage::NoticeHeard(hash)),
             _ => None,
         }
     }
@@ -393,7 +481,7 @@ mod tests {
             [mine, yours, audience] in [0u64..1 << 53, 0..1 << 53, 0..1 << 53], prefix: [u8; 4], layer: Vec<u8>
         ) {
             let [mine, yours] = [mine, yours].map(|sequence| State { sequence: Sequence::new(sequence).unwrap(), root_prefix: prefix });
-            for message in [PairMessage::Which(KeyStates { mine, yours, audience }), PairMessage::Mine(&layer), PairMessage::Yours(&layer)] {
+            for message in [PairMessage::Which(KeyStates { mine, yours, audience }), PairMessage::Mine(&layer), PairMessage::Yours(&layer), PairMessage::Command(&layer), PairMessage::Answer(&layer)] {
                 let bytes = message.encode();
                 prop_assert_eq!(PairMessage::decode(&bytes), Some(message));
             }

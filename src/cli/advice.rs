@@ -20,6 +20,9 @@ pub(super) fn refusal_for(code: &str, message: String, doc: &str) -> String {
         "document_exists" => format!("`tombolo get {doc}` shows it"),
         "unknown_key" => format!("`tombolo get {doc}` shows what it has"),
         "call_failed" => "`tombolo links` shows what leads to it".to_owned(),
+        "unknown_deploy" => "`tombolo deploy --status` lists them".to_owned(),
+        "not_trusted" => "`tombolo trust PEER trusted` changes that".to_owned(),
+        "not_in_catalogue" => "`tombolo catalogue` lists it".to_owned(),
         "bad_expiry" => "for instance `--expires 24h`".to_owned(),
         _ => return message,
     };
@@ -30,6 +33,13 @@ pub(super) fn refusal_for(code: &str, message: String, doc: &str) -> String {
 pub(super) fn alarm(code: &str, message: &str) -> String {
     match code {
         "key_used_elsewhere" => format!("{message}{ANOTHER_KEY}"),
+        "own_identity_ended" | "own_key_stolen" => {
+            format!("{message}; `init` in an empty folder makes a new node")
+        }
+        "identity_ended" => format!("{message}: `tombolo remove PEER` clears it away"),
+        "key_stolen" => {
+            format!("{message}, with `tombolo remove PEER` or `tombolo trust PEER LEVEL`")
+        }
         "two_machines" => format!("{message}, and made again with `init` in an empty folder"),
         _ => message.to_owned(),
     }

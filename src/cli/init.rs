@@ -17,6 +17,8 @@ pub(super) fn init(context: &CliContext, name: &str) -> CliResult {
     print::line(&format!("{name} lives in {folder}"))?;
     print::line(&format!("  did       {}", print::text(&reply.json, "did")))?;
     print::line(&format!("  settings  {}", context.node.folder.join(CONFIG_FILE).display()))?;
+    let revocation = context.node.folder.join(folder::REVOCATION_FILE);
+    print::line(&format!("  to end it {}: keep a copy elsewhere", revocation.display()))?;
     print::hint("next: `tombolo up` runs it; `tombolo invite` prints a code for another node");
     Ok(())
 }

@@ -8,7 +8,9 @@ mod adopt;
 mod advice;
 mod airtime;
 mod ask;
+mod catalogue;
 mod demo;
+mod deploy;
 mod docs;
 mod doctor;
 mod error;
@@ -20,6 +22,7 @@ mod peers;
 mod policy;
 mod print;
 mod qr;
+mod revoke;
 mod state;
 mod status;
 mod up;
@@ -176,6 +179,21 @@ enum CliCommand {
         /// A name, a DID or the start of one
         peer: String,
     },
+    /// Report the key of a peer as stolen, end an identity for good, or list what is revoked
+    #[command(
+        after_help = "Examples:\n  tombolo revoke harbour --stolen\n  tombolo revoke --self revocation.txt\n  tombolo revoke\n\nThe notice goes to every member, ahead of everything else. Peers that trust this node suspend the identity and\nask their operators. --self takes the file that `init` wrote, on that node or on any of its peers: it ends the\nidentity everywhere, and cannot be taken back. Without options the revocations are listed, with who does not know\nof them yet."
+    )]
+    Revoke {
+        /// A name, a DID or the start of one
+        #[arg(requires = "stolen")]
+        peer: Option<String>,
+        /// Its key is in the wrong hands
+        #[arg(long, requires = "peer")]
+        stolen: bool,
+        /// The file with which an identity ends itself; - reads standard input
+        #[arg(long = "self", value_name = "FILE", conflicts_with_all = ["peer", "stolen"])]
+        own: Option<PathBuf>,
+    },
     /// Set the policy of a document of yours: whether it goes by radio, whether outsiders may see it
     #[command(
         after_help = "Examples:\n  tombolo policy roster --radio never\n  tombolo policy state --radio brief\n  tombolo policy state --confidential no\n\nWithout options the present policy is shown. Only what is not confidential goes out on a radio that must\nsend in clear."
@@ -288,6 +306,36 @@ enum CliCommand {
         /// Only of this document
         doc: Option<String>,
     },
+    /// Ask a trusted peer to install an app, or show what became of it
+    #[command(
+        after_help = "Examples:\n  tombolo deploy harbour web 1.2 --marketplace https://market.example --wait\n  tombolo deploy harbour web 1.2 --expires 7d\n  tombolo deploy --status\n  tombolo deploy --status 5f3a\n\nThe peer installs only what its operator has put into its catalogue, with a command of the operator, at most\nonce. Where the peer cannot be reached, it is asked when it can, until the command expires."
+    )]
+    Deploy {
+        /// A name, a DID or the start of one
+        #[arg(required_unless_present = "status")]
+        peer: Option<String>,
+        /// The app's id in the peer's catalogue
+        #[arg(required_unless_present = "status")]
+        app: Option<String>,
+        /// Its version
+        #[arg(required_unless_present = "status")]
+        version: Option<String>,
+        /// Where the app comes from, as the peer's catalogue has it [default: what your own catalogue has]
+        #[arg(long, value_name = "URL")]
+        marketplace: Option<String>,
+        /// Wait until the peer has answered what became of it; ends with 1 if it was not installed
+        #[arg(long)]
+        wait: bool,
+        /// How long the command may wait for the peer, like 30m, 24h or 7d
+        #[arg(long, default_value = "1d", value_name = "T")]
+        expires: TimeSpan,
+        /// Show the deploy with this id, or all, sent and received
+        #[arg(long, value_name = "ID", num_args = 0..=1, conflicts_with_all = ["peer", "app", "version", "marketplace", "wait"])]
+        status: Option<Option<String>>,
+    },
+    /// List and check the apps that trusted peers may have installed here
+    #[command(after_help = "Examples:\n  tombolo catalogue\n  tombolo catalogue --json")]
+    Catalogue,
     /// Run four nodes on this machine, one of them by radio only, and measure them; leaves nothing behind
     #[command(
         after_help = "Examples:\n  tombolo demo\n  tombolo demo --json\n\nWhere a tor with a control port runs, a fifth node is reached through Tor only."
@@ -352,6 +400,9 @@ fn execute(cli: Cli) -> CliResult {
         CliCommand::Trust { peer, level } => peers::trust(&context, peer, level),
         CliCommand::Rename { peer, name } => peers::rename(&context, peer, name),
         CliCommand::Policy { doc, radio, confidential } => policy::policy(&context, doc, radio, confidential),
+        CliCommand::Revoke { own: Some(file), .. } => revoke::own(&context, &file),
+        CliCommand::Revoke { peer: Some(peer), .. } => revoke::stolen(&context, peer),
+        CliCommand::Revoke { .. } => revoke::list(&context),
         CliCommand::Remove { peer } => peers::remove(&context, peer),
         CliCommand::Create { doc, snapshot } => docs::create(&context, doc, snapshot),
         CliCommand::Set { doc, key, value } => docs::set(&context, doc, key, &value),
@@ -366,6 +417,19 @@ fn execute(cli: Cli) -> CliResult {
         CliCommand::Links => links::run(&context),
         CliCommand::Airtime => airtime::run(&context),
         CliCommand::Conflicts { doc } => docs::conflicts(&context, doc),
+        CliCommand::Deploy { status: Some(id), .. } => deploy::status(&context, id),
+        CliCommand::Deploy { peer, app, version, marketplace, wait, expires, status: None } => {
+            let given = "clap asks for it where there is no --status";
+            let order = deploy::Order {
+                peer: peer.expect(given),
+                app: app.expect(given),
+                version: version.expect(given),
+                marketplace,
+                expires,
+            };
+            deploy::deploy(&context, order, wait)
+        }
+        CliCommand::Catalogue => catalogue::run(&context),
         CliCommand::Demo { .. } => Ok(()),
     }
 }

@@ -29,7 +29,10 @@ fn row(peer: &Json, now_ms: u64) -> [String; 7] {
     let state = peer.get("last_state");
     [
         name(peer),
-        print::text(peer, "trust_level").to_owned(),
+        match peer.get("suspended").and_then(Json::as_bool) {
+            Some(true) => "suspended".to_owned(),
+            _ => print::text(peer, "trust_level").to_owned(),
+        },
         link(peer, now_ms),
         step(peer, now_ms),
         state.map_or("-".to_owned(), |state| print::age(print::text(state, "timestamp"), now_ms)),

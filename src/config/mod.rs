@@ -30,6 +30,8 @@ pub const CONFIG_BYTES_MAX: u64 = 256 * 1024;
 pub const PUBLISH_EVERY_MIN: Duration = Duration::from_secs(1);
 /// The shortest heartbeat: below it an idle link is never idle.
 pub const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
+/// The shortest time that an install may have.
+pub const DEPLOY_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 /// The longest interval of any setting: a day.
 pub const PACE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Addresses one node listens on.
@@ -72,6 +74,9 @@ pub struct Config {
     /// The fields of the briefs that radios carry, by document and field.
     #[serde(default)]
     pub brief: BTreeMap<String, BTreeMap<String, BriefSetting>>,
+    /// The settings of deploys.
+    #[serde(default)]
+    pub deploy: DeploySettings,
     /// The radios, each a table `[[radio]]`.
     #[serde(default, rename = "radio", deserialize_with = "radio::all")]
     pub radios: Vec<RadioSettings>,
@@ -223,6 +228,20 @@ pub struct RpcSettings {
     pub forward: BTreeMap<OnionHost, SocketAddr>,
 }
 
+/// Section `[deploy]`: what peers may have installed here.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeploySettings {
+    /// The file that lists the apps: absolute, or in the node's folder.
+    pub catalogue: PathBuf,
+    /// The program that installs an app, and its arguments with `{id}`, `{version}` and `{url}`; empty: deploys are off.
+    #[serde(deserialize_with = "deploy_command")]
+    pub command: Vec<String>,
+    /// How long the program may take.
+    #[serde(deserialize_with = "deploy_timeout")]
+    pub timeout: Duration,
+}
+
 /// Whether the system clock is trusted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -305,6 +324,7 @@ impl Config {
             state: StateSettings::default(),
             rpc: RpcSettings::default(),
             brief: BTreeMap::new(),
+            deploy: DeploySettings::default(),
             radios: Vec::new(),
         }
     }
@@ -437,6 +457,16 @@ impl Default for StateSettings {
     }
 }
 
+impl Default for DeploySettings {
+    fn default() -> Self {
+        DeploySettings {
+            catalogue: PathBuf::from("catalogue.toml"),
+            command: Vec::new(),
+            timeout: Duration::from_secs(10 * 60),
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Containers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match String::deserialize(deserializer)?.as_str() {
@@ -493,13 +523,25 @@ fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>,
 }
 
 fn command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    program(deserializer, "apps_command")
+}
+
+fn deploy_command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    program(deserializer, "command")
+}
+
+fn program<'de, D: Deserializer<'de>>(deserializer: D, setting: &str) -> Result<Vec<String>, D::Error> {
     let words = Vec::<String>::deserialize(deserializer)?;
     match words.first() {
         Some(program) if !Path::new(program).is_absolute() => {
-            Err(D::Error::custom("the first word of `apps_command` is the absolute path of a program"))
+            Err(D::Error::custom(format!("the first word of `{setting}` is the absolute path of a program")))
         }
         _ => Ok(words),
     }
+}
+
+fn deploy_timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    span_within(deserializer, DEPLOY_TIMEOUT_MIN)
 }
 
 fn optional_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {

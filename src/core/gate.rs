@@ -153,7 +153,9 @@ impl Gate {
                 | Output::JoinAnswer { .. }
                 | Output::DialJoin { .. }
                 | Output::DialCall { .. }
-                | Output::Event(_) => {}
+                | Output::Event(_)
+                // Not taken after all: its sender offers it again.
+                | Output::Install { .. } => {}
             }
         }
         Undone { why, idle_radios }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use tombolo_transports::{Medium, PeerId};
 
+use crate::commands::CommandRefusal;
 use crate::federation::Refusal;
 use crate::federation::join::JoinRefusal;
 
@@ -53,6 +54,14 @@ pub enum InputRejection {
     Call(&'static str),
     /// What a peer answered to a JSON call cannot be used.
     BadCallAnswer,
+    /// A command was refused.
+    Command(CommandRefusal),
+    /// An answer to a command that this node did not send to that peer.
+    UnaskedAnswer,
+    /// A notice of revocation by an author that is not trusted.
+    NoticeOfNoTrust,
+    /// More notices of revocation than are kept.
+    TooManyNotices,
 }
 
 impl InputRejection {
@@ -80,6 +89,10 @@ impl InputRejection {
             InputRejection::TooManyRadios => "too_many_radios",
             InputRejection::Call(code) => return format!("call_{code}"),
             InputRejection::BadCallAnswer => "bad_call_answer",
+            InputRejection::Command(why) => return format!("command_{}", why.label()),
+            InputRejection::UnaskedAnswer => "unasked_answer",
+            InputRejection::NoticeOfNoTrust => "notice_of_no_trust",
+            InputRejection::TooManyNotices => "too_many_notices",
         };
         label.to_owned()
     }

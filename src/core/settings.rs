@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use tombolo_transports::OnionHost;
 
+use crate::commands::CatalogueState;
 use crate::limits::HEARTBEAT;
 use crate::router::Preference;
 
@@ -27,6 +28,10 @@ pub struct NodeSettings {
     pub machine_boot: Option<[u8; 16]>,
     /// `package.install` by JSON call is taken without the signature over the whole call.
     pub rpc_legacy_install: bool,
+    /// Whether the operator has set a command that installs apps for peers.
+    pub deploys: bool,
+    /// The apps that peers may have installed here, when the node starts.
+    pub catalogue: CatalogueState,
 }
 
 impl Default for NodeSettings {
@@ -40,6 +45,8 @@ impl Default for NodeSettings {
             briefs: BTreeMap::new(),
             machine_boot: None,
             rpc_legacy_install: false,
+            deploys: false,
+            catalogue: CatalogueState::Missing,
         }
     }
 }

@@ -8,7 +8,7 @@ pub mod invite;
 pub mod join;
 pub mod peer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_transports::PeerId;
 
@@ -69,12 +69,14 @@ pub struct Federation {
     me: PeerId,
     peers: BTreeMap<PeerId, Peer>,
     audiences: BTreeMap<PeerId, HeldAudience>,
+    /// Identities that a notice suspends: whatever their level, they count as untrusted.
+    suspended: BTreeSet<PeerId>,
 }
 
 impl Federation {
     /// A federation of one.
     pub fn new(me: PeerId) -> Self {
-        Federation { me, peers: BTreeMap::new(), audiences: BTreeMap::new() }
+        Federation { me, peers: BTreeMap::new(), audiences: BTreeMap::new(), suspended: BTreeSet::new() }
     }
 
     /// Whose node this is.
@@ -89,7 +91,7 @@ impl Federation {
 
     /// The peers that are members: all but the untrusted.
     pub fn members(&self) -> impl Iterator<Item = &Peer> {
-        self.peers().filter(|peer| peer.is_member())
+        self.peers().filter(|peer| self.is_member(&peer.id))
     }
 
     /// The record of one peer.
@@ -137,7 +139,20 @@ impl Federation {
         if *id == self.me {
             return TrustLevel::Trusted;
         }
+        if self.is_suspended(id) {
+            return TrustLevel::Untrusted;
+        }
         self.peers.get(id).map_or(TrustLevel::Untrusted, |peer| peer.trust_level)
+    }
+
+    /// Whether a notice suspends an identity here.
+    pub fn is_suspended(&self, id: &PeerId) -> bool {
+        self.suspended.contains(id)
+    }
+
+    /// Sets which identities are suspended.
+    pub fn set_suspended(&mut self, suspended: BTreeSet<PeerId>) {
+        self.suspended = suspended;
     }
 
     /// Whether an identity is a member: it may connect, and gets more than a handshake. This node itself is one.
@@ -158,6 +173,9 @@ impl Federation {
     fn part(&self, document: &DocumentId) -> Result<(), Refusal> {
         match self.level(&document.owner) {
             TrustLevel::Trusted => Ok(()),
+            TrustLevel::Observer if document.name.as_str() == DocumentName::DEPLOYS => {
+                Err(Refusal::ObservedOnly)
+            }
             TrustLevel::Observer if document.name.is_reserved() => Ok(()),
             TrustLevel::Observer => Err(Refusal::ObservedOnly),
             TrustLevel::Untrusted => Err(Refusal::OwnerNotTrusted),
@@ -172,6 +190,9 @@ impl Federation {
     /// From which audience sequence on an author's layers count in an owner's map documents, by the newest
     /// audience held; none where the author is no writer. A layer signed under an older one is kept without effect.
     pub fn counts_from(&self, owner: &PeerId, author: &PeerId) -> Option<Sequence> {
+        if self.is_suspended(author) {
+            return None;
+        }
         match owner == author {
             true => Some(Sequence::NONE),
             false => self.audience(owner)?.writes_since(author),
@@ -207,6 +228,9 @@ impl Federation {
     /// owner's audience lists them, and only by an audience at least as new as the author's.
     pub fn may_receive(&self, reader: &PeerId, layer: &LayerId, audience_sequence: Sequence) -> bool {
         let owner = &layer.document.owner;
+        if self.is_suspended(reader) {
+            return false;
+        }
         if reader == owner {
             return true;
         }

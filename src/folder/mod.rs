@@ -4,7 +4,9 @@
 //! |---|---|
 //! | `tombolo.toml` | the settings |
 //! | `identity.key` | the secret, apart from everything else |
+//! | `revocation.txt` | the notice with which the identity can end itself |
 //! | `store.redb` | documents, peers, invites; one process at a time |
+//! | `catalogue.toml` | the apps that peers may have installed here, where the operator has written one |
 //! | `control.sock` | the local interface of a running daemon |
 
 pub mod key;
@@ -17,6 +19,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::commands::{CATALOGUE_BYTES_MAX, Catalogue, CatalogueState, RevocationNotice};
 use crate::config::{BriefSetting, ClockTrust, Config, ConfigError, LinkPreference};
 use crate::core::{BriefField, BriefFields};
 use crate::node::{Command, CommandError, Input, Node, NodeSettings, OpenError, Output, Reply, RequestId};
@@ -27,6 +30,8 @@ use key::KeyFileError;
 
 /// The store's name in a node's folder.
 pub const STORE_FILE: &str = "store.redb";
+/// The name of the file with which an identity ends itself.
+pub const REVOCATION_FILE: &str = "revocation.txt";
 /// How long another process may take to let go of the store: a command without a daemon holds it for
 /// some milliseconds.
 pub const STORE_WAIT: Duration = Duration::from_secs(3);
@@ -166,8 +171,26 @@ pub fn create(folder: &Path, name: &str) -> Result<(), StartError> {
     }
     if !initialised {
         key::create(folder)?;
+        write_revocation(folder)?;
     }
     open(folder, &Config::load(folder)?).map(|_| ())
+}
+
+/// Writes the notice by which the new identity can end itself, with mode 0600. An operator keeps a copy elsewhere.
+fn write_revocation(folder: &Path) -> Result<(), StartError> {
+    let keypair = key::load(folder)?;
+    let notice = RevocationNotice::sign(&keypair, keypair.peer_id(), now().wall_ms / 1000);
+    let path = folder.join(REVOCATION_FILE);
+    let text = format!(
+        "# Ends this identity for good, wherever it is published: `tombolo revoke --self FILE`, on this node or on a peer.\n\
+         # Keep a copy where the node is not, and let no one have it.\n{}\n",
+        notice.to_text()
+    );
+    let write = || {
+        unless_missing(std::fs::remove_file(&path))?;
+        write_closed(&path, text.as_bytes())
+    };
+    write().map_err(|source| StartError::System { what: format!("cannot write {}", path.display()), source })
 }
 
 /// The secrets of a node that its links need, wiped when dropped.
@@ -186,7 +209,7 @@ pub(crate) fn open(folder: &Path, config: &Config) -> Result<(Node, LinkSecrets)
     getrandom::fill(&mut seed).map_err(|e| StartError::Key(KeyFileError::Random(e)))?;
     let onion = Zeroizing::new(*keypair.onion_seed());
     let secrets = LinkSecrets { identity: keypair.identity_seed(), onion };
-    let node = Node::open(store, keypair, settings(config), now(), seed)
+    let node = Node::open(store, keypair, settings(folder, config), now(), seed)
         .map_err(|source| StartError::Node { path, source })?;
     Ok((node, secrets))
 }
@@ -215,6 +238,7 @@ pub fn ask(folder: &Path, command: impl Into<Command>) -> Result<Reply, DirectEr
                 | Output::JoinAnswer { .. }
                 | Output::CallAnswer { .. }
                 | Output::DialCall { .. }
+                | Output::Install { .. }
                 | Output::Event(_) => {}
             }
         }
@@ -255,7 +279,7 @@ fn holds_store(folder: &Path) -> bool {
     folder.join(STORE_FILE).exists()
 }
 
-fn settings(config: &Config) -> NodeSettings {
+fn settings(folder: &Path, config: &Config) -> NodeSettings {
     NodeSettings {
         name: config.name.clone(),
         operator_clock_set: config.clock == ClockTrust::Set,
@@ -268,6 +292,36 @@ fn settings(config: &Config) -> NodeSettings {
         briefs: briefs(config),
         machine_boot: machine_boot(),
         rpc_legacy_install: config.rpc.legacy_install,
+        deploys: !config.deploy.command.is_empty(),
+        catalogue: load_catalogue(&catalogue_path(folder, config)),
+    }
+}
+
+/// The file of the catalogue that the settings name.
+pub fn catalogue_path(folder: &Path, config: &Config) -> PathBuf {
+    folder.join(&config.deploy.catalogue)
+}
+
+/// Reads a catalogue. What is wrong with it is part of the result: the node runs on, and refuses deploys.
+pub fn load_catalogue(path: &Path) -> CatalogueState {
+    let damaged = |why: &dyn std::fmt::Display| CatalogueState::Damaged(format!("{}: {why}", path.display()));
+    let metadata = match std::fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return CatalogueState::Missing,
+        Err(error) => return damaged(&error),
+    };
+    if !metadata.is_file() {
+        return damaged(&"it is no regular file");
+    }
+    if metadata.len() > CATALOGUE_BYTES_MAX {
+        return damaged(&format!("it is longer than {CATALOGUE_BYTES_MAX} bytes"));
+    }
+    match std::fs::read_to_string(path) {
+        Ok(text) => match Catalogue::parse(&text) {
+            Ok(catalogue) => CatalogueState::Read(catalogue),
+            Err(error) => damaged(&error),
+        },
+        Err(error) => damaged(&error),
     }
 }
 

@@ -57,6 +57,30 @@ pub enum Alarm {
         /// The driver's reason, or the rules that forbid it.
         why: String,
     },
+    /// The catalogue of apps that peers may have installed here cannot be read.
+    CatalogueDamaged {
+        /// What is wrong with the file, by the shell that read it.
+        why: String,
+    },
+    /// This node's identity was ended by its own revocation.
+    OwnIdentityEnded,
+    /// A member reports the key of this node as stolen.
+    OwnKeyStolen {
+        /// The member's name.
+        author: String,
+    },
+    /// A peer has ended its identity.
+    IdentityEnded {
+        /// The peer's name.
+        peer: String,
+    },
+    /// A member reports the key of a peer as stolen, and the operator has not decided yet.
+    KeyStolen {
+        /// The member's name.
+        author: String,
+        /// The peer's name.
+        peer: String,
+    },
     /// A figure of this machine cannot be read.
     ProbeFailed {
         /// The name of the probe.

@@ -136,6 +136,29 @@ pub enum Admin {
     },
     /// Takes over the peers and invites of a federation that another program kept.
     Adopt(FederationRecords),
+    /// Reports the key of a peer as stolen, to all members.
+    Revoke {
+        /// The name, DID or prefix of the peer.
+        peer: String,
+    },
+    /// Publishes the notice by which an identity ends itself.
+    RevokeOwn {
+        /// The notice, as `init` wrote it.
+        notice: String,
+    },
+    /// Asks a peer to install an app. The reply comes when the command is on disk; the peer's answer comes later.
+    Deploy {
+        /// The name, DID or prefix of the peer.
+        peer: String,
+        /// The id of the app.
+        app: String,
+        /// Its version.
+        version: String,
+        /// Where it comes from; `None` takes what the own catalogue names.
+        marketplace_url: Option<String>,
+        /// The lifetime of the command in milliseconds.
+        expires_ms: u64,
+    },
 }
 
 /// The records of a federation as another program wrote them: those of `nodes.json` and of `invites.json`. Nothing in them has
@@ -194,5 +217,12 @@ pub enum Query {
     Conflicts {
         /// A document; `None` for all.
         doc: Option<String>,
+    },
+    /// Identities that are revoked, and the members that do not know yet.
+    Revocations,
+    /// Deploys that this node has sent or received, and what became of them.
+    Deploys {
+        /// An id, or the start of one; `None` for all.
+        id: Option<String>,
     },
 }

@@ -4,6 +4,7 @@
 use tombolo_delta::SerdeError;
 
 use crate::clock::rfc3339;
+use crate::commands::{BadDeploy, COMMANDS_SENT_KEPT_MAX, NOTICES_MAX};
 use crate::federation::audience::CLASSES_MAX;
 use crate::federation::invite::InviteError;
 use crate::federation::join::JoinRefusal;
@@ -130,6 +131,34 @@ pub enum CommandError {
         /// What is wrong with it.
         why: String,
     },
+    /// Only trusted peers are asked to install something.
+    #[error("{0} is not trusted here: deploys go to trusted peers only")]
+    NotTrusted(String),
+    /// A word of a deploy does not have its form.
+    #[error("{0}")]
+    BadDeploy(#[from] BadDeploy),
+    /// This node keeps a catalogue, and the app is not in it.
+    #[error("your own catalogue does not have {app} {version} from this marketplace: {why}")]
+    NotInOwnCatalogue {
+        /// The id of the app.
+        app: String,
+        /// The version.
+        version: String,
+        /// What the catalogue lacks.
+        why: &'static str,
+    },
+    /// A command cannot live so long, or not at all.
+    #[error("a deploy lives at most 7 days, and longer than no time")]
+    BadDeployExpiry,
+    /// No deploy has this id.
+    #[error("no deploy has the id `{0}`, or several begin so")]
+    UnknownDeploy(String),
+    /// The identity has ended itself.
+    #[error("{0} has ended its identity: it cannot be trusted again")]
+    Revoked(String),
+    /// The text is no revocation of an identity by itself.
+    #[error("this is no revocation as `init` writes it: one line that begins with tombolo-revoke1:")]
+    BadNotice,
     /// This node signs nothing more, or nothing more in one document.
     #[error("this node has stopped writing: {0}")]
     Stopped(StopReason),
@@ -196,6 +225,10 @@ pub enum Quota {
     WaitingWrites,
     /// JSON calls of this node that wait for their answer.
     Calls,
+    /// Commands of this node that wait for their answer.
+    Commands,
+    /// Revocations that this node holds.
+    Revocations,
     /// Records of one kind that are taken over from another program at once.
     AdoptedRecords,
 }
@@ -210,6 +243,8 @@ impl Quota {
             Quota::Policies => CLASSES_MAX,
             Quota::WaitingWrites => WAITING_WRITES_MAX,
             Quota::Calls => CALLS_PENDING_MAX,
+            Quota::Commands => COMMANDS_SENT_KEPT_MAX,
+            Quota::Revocations => NOTICES_MAX,
             Quota::AdoptedRecords => ADOPT_RECORDS_MAX,
         }
     }
@@ -220,6 +255,8 @@ impl Quota {
             Quota::Invites => "the number of open invites",
             Quota::Peers => "the number of peers",
             Quota::Policies => "the number of policies",
+            Quota::Commands => "the number of commands that wait for an answer",
+            Quota::Revocations => "the number of revocations",
             Quota::Calls => "the number of calls on their way",
             Quota::AdoptedRecords => "the number of records in one list",
             Quota::WaitingWrites => "the number of writes that wait for this node's own newer state",
@@ -232,6 +269,8 @@ impl Quota {
             Quota::Invites => "wait until some are used or have expired",
             Quota::Peers => "remove one that is no longer needed",
             Quota::Policies => "give some documents the default again",
+            Quota::Commands => "wait until some are answered or have expired",
+            Quota::Revocations => "remove the peers concerned",
             Quota::Calls => "wait until some are answered",
             Quota::AdoptedRecords => "take them over in parts",
             Quota::WaitingWrites => "try again in a few seconds",
@@ -274,6 +313,13 @@ impl CommandError {
             CommandError::AlreadyPeer(_) => "already_peer",
             CommandError::JoinRefused { .. } => "join_refused",
             CommandError::NoState(_) => "no_state",
+            CommandError::NotTrusted(_) => "not_trusted",
+            CommandError::BadDeploy(_) => "bad_app",
+            CommandError::NotInOwnCatalogue { .. } => "not_in_catalogue",
+            CommandError::BadDeployExpiry => "bad_expiry",
+            CommandError::UnknownDeploy(_) => "unknown_deploy",
+            CommandError::Revoked(_) => "revoked",
+            CommandError::BadNotice => "bad_revocation",
             CommandError::Untrusted(_) => "untrusted",
             CommandError::NoOnion(_) => "no_onion",
             CommandError::CallFailed { .. } => "call_failed",

@@ -23,6 +23,8 @@ pub use alarm::{Alarm, JoinFailure};
 pub use call::{CallId, CallReply, IncomingCall, OutgoingCall};
 pub use command::{Admin, Command, FederationRecords, Query, Write};
 pub use error::{BadNameReason, CommandError, Quota, StopReason, ValueError};
+
+use crate::commands::{CatalogueState, CommandKey, Deploy, RunResult};
 pub use radio::RadioSpec;
 pub use state::{App, AppStatus, NodeState};
 
@@ -121,6 +123,15 @@ pub enum Input {
         /// Its answer as it sent it; hostile.
         result: Result<CallReply, String>,
     },
+    /// An install that `Output::Install` began has ended.
+    Installed {
+        /// The command that it was for.
+        key: CommandKey,
+        /// How it ended.
+        result: RunResult,
+    },
+    /// The operator's catalogue was read again.
+    Catalogue(CatalogueState),
 }
 
 /// Something the node wants done.
@@ -189,6 +200,13 @@ pub enum Output {
         /// Where, with which headers and body, and how long.
         call: Box<OutgoingCall>,
     },
+    /// Run the operator's command for a deploy; its end comes back as `Installed`. The record that it was taken is on disk.
+    Install {
+        /// The command that it is for.
+        key: CommandKey,
+        /// The words that fill the operator's template.
+        deploy: Deploy,
+    },
 }
 
 /// The answer to a command. Serialises to the JSON that `--json` prints and `/v1` answers.
@@ -229,6 +247,12 @@ pub enum Reply {
     Conflicts(Vec<view::ConflictView>),
     /// The reply to `Admin::Adopt`.
     Adopted(view::AdoptedView),
+    /// The reply to `Admin::Deploy`, and to `Query::Deploys` about one.
+    Deploy(Box<view::DeployView>),
+    /// The reply to `Query::Deploys` about all.
+    Deploys(Vec<view::DeployView>),
+    /// The reply to `Admin::Revoke`, `Admin::RevokeOwn` and `Query::Revocations`.
+    Revocations(Vec<view::RevocationView>),
 }
 
 /// Something that changed, for `watch` and for drivers that keep lists.
@@ -249,4 +273,6 @@ pub enum Event {
     Link(view::LinkEventView),
     /// A condition that a person should look at.
     Alarm(Alarm),
+    /// A deploy, sent or received, has come further.
+    Deploy(view::DeployEventView),
 }

@@ -83,6 +83,8 @@ impl DocumentName {
     pub const AUDIENCE: &'static str = "audience";
     /// The key under which radios speak of its owner's documents, sealed for each of its readers.
     pub const KEYS: &'static str = "keys";
+    /// What became of the commands that others sent to its owner.
+    pub const DEPLOYS: &'static str = "deploys";
 
     /// What the name of a brief ends in.
     pub const BRIEF: &'static str = ".brief";
@@ -126,7 +128,7 @@ impl DocumentName {
 
     /// Whether the engine itself writes the document.
     pub fn is_reserved(&self) -> bool {
-        matches!(self.as_str(), Self::STATE | Self::AUDIENCE | Self::KEYS | "state.brief")
+        matches!(self.as_str(), Self::STATE | Self::AUDIENCE | Self::KEYS | Self::DEPLOYS | "state.brief")
     }
 }
 

@@ -7,6 +7,7 @@ use data_encoding::HEXLOWER;
 use tombolo_transports::{OnionHost, PeerId};
 
 use crate::clock::rfc3339;
+use crate::commands::{CommandKey, CommandRefusal, Deploy, Outcome, RunEnd, RunResult, Taking};
 use crate::core::InputRejection;
 use crate::federation::TrustLevel;
 use crate::federation::join::{JoinAnswer, usable_name};
@@ -69,22 +70,39 @@ impl Node {
                     return Err(CallRefusal::MissingSecond(method));
                 }
                 self.accept_call(&proof)?;
-                self.install_requested(request, proof.sender, &install)
+                self.install_called(request, &proof, &install)
             }
         }
     }
 
     /// A trusted peer wants an app installed; the call's record is in the next commit. `None`: it is answered when the
-    /// installation has ended.
-    #[allow(clippy::unused_self, clippy::needless_pass_by_ref_mut, reason = "deploys are off")]
-    fn install_requested(
+    /// installation has ended. The same call never runs twice.
+    fn install_called(
         &mut self,
-        _request: RequestId,
-        sender: PeerId,
+        request: RequestId,
+        proof: &Proof,
         install: &Install,
     ) -> Result<Option<CallReply>, CallRefusal> {
-        tracing::info!(%sender, app = install.id, version = install.version, "a deploy was refused: deploys are off");
-        Err(CallRefusal::DeploysOff)
+        let url = install.marketplace_url.as_deref().or_else(|| self.own_marketplace(&install.id));
+        let deploy = Deploy::new(&install.id, &install.version, url.unwrap_or_default());
+        let deploy = deploy.map_err(CallRefusal::BadDeploy)?;
+        let key = CommandKey { sender: proof.sender, id: proof.command_id() };
+        match self.install_requested(key.sender, &deploy, key.id) {
+            Taking::Begin | Taking::Running => {
+                self.calls.await_install(key, request);
+                Ok(None)
+            }
+            Taking::Over(outcome) => install_reply(&outcome).map(Some),
+        }
+    }
+
+    /// Answers the calls whose installs have ended.
+    pub(super) fn answer_installs(&mut self) {
+        for (key, outcome) in self.take_ended_calls() {
+            let Some(request) = self.calls.end_install(&key) else { continue };
+            let reply = install_reply(&outcome).unwrap_or_else(|refusal| CallReply::refused(&refusal));
+            self.core.gate.output(Output::CallAnswer { request, reply });
+        }
     }
 
     fn peer_joined(&mut self, proof: &Proof, joined: &PeerJoined) -> Result<CallReply, CallRefusal> {
@@ -275,5 +293,18 @@ impl Node {
     pub(super) fn call_while_frozen(&mut self, request: RequestId) {
         let reply = CallReply::refused(&CallRefusal::Busy);
         self.core.gate.output_uncommitted(Output::CallAnswer { request, reply });
+    }
+}
+
+/// What a call for an install is answered with.
+fn install_reply(outcome: &Outcome) -> Result<CallReply, CallRefusal> {
+    match outcome {
+        Outcome::Ended(RunResult { end: RunEnd::Success, output }) => {
+            Ok(CallReply::result(&serde_json::json!({ "deployed": true, "output": output })))
+        }
+        Outcome::Ended(result) => Err(CallRefusal::InstallFailed(result.end)),
+        Outcome::Refused(CommandRefusal::Off) => Err(CallRefusal::DeploysOff),
+        Outcome::Refused(why) => Err(CallRefusal::NotInstalled(*why)),
+        Outcome::Unknown => Err(CallRefusal::OutcomeUnknown),
     }
 }

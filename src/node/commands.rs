@@ -78,11 +78,17 @@ impl Node {
             Admin::Remove { peer } => self.remove(&peer),
             Admin::Policy { doc, radio, confidential } => self.policy(&doc, radio, confidential),
             Admin::Adopt(records) => self.membership.adopt(&mut self.core, &mut self.replica, &records),
+            Admin::Revoke { peer } => self.revoke(&peer),
+            Admin::RevokeOwn { notice } => self.revoke_own(&notice),
+            Admin::Deploy { peer, app, version, marketplace_url, expires_ms } => {
+                self.deploy(&peer, &app, &version, marketplace_url.as_deref(), expires_ms)
+            }
         })
     }
 
-    fn trust(&mut self, text: &str, level: TrustLevel) -> Result<Reply, CommandError> {
+    pub(super) fn trust(&mut self, text: &str, level: TrustLevel) -> Result<Reply, CommandError> {
         let id = self.replica.resolve_peer(text)?;
+        self.decide_about(&id, level)?;
         let peer = self.replica.federation().peer(&id).cloned().expect("a peer is resolved among the peers");
         if peer.trust_level.may_write() && !level.may_write() {
             self.take_over_entries(&id)?;
@@ -98,6 +104,7 @@ impl Node {
         let id = self.replica.resolve_peer(text)?;
         let removed = self.replica.name_of(&self.core, &id);
         let entries_kept = self.take_over_entries(&id)?;
+        self.decide_about(&id, TrustLevel::Untrusted)?;
         self.remove_peer(&id);
         let waiters = self.membership.end_joining(&id);
         self.answer_joined(&id, waiters);
@@ -106,7 +113,7 @@ impl Node {
     }
 
     /// Signs the entries that a leaving writer wins with as this node's own, under the audience that still lists the writer.
-    fn take_over_entries(&mut self, leaving: &PeerId) -> Result<usize, CommandError> {
+    pub(super) fn take_over_entries(&mut self, leaving: &PeerId) -> Result<usize, CommandError> {
         let mut kept = 0;
         for (document, entries) in self.replica.entries_to_take_over(leaving) {
             kept += entries.len();
@@ -132,7 +139,7 @@ impl Node {
             return Err(CommandError::NotYours(doc.to_owned()));
         }
         let name = id.name.as_str();
-        if matches!(name, DocumentName::AUDIENCE | DocumentName::KEYS) {
+        if matches!(name, DocumentName::AUDIENCE | DocumentName::KEYS | DocumentName::DEPLOYS) {
             return Err(CommandError::BadName { name: name.to_owned(), why: BadNameReason::FixedPolicy });
         }
         if radio == Some(RadioUse::Brief) && Authoring::brief_fields(&self.core, &self.replica, &id).is_none()

@@ -38,6 +38,7 @@ impl Node {
         if let Some(up) = self.unicast.link(link) {
             Unicast::link_event(&mut self.core, up, true);
         }
+        self.commands.reachable(&peer);
         if is_first {
             self.broadcast.sign_deferred_states(&self.core, &mut self.replica, &self.unicast);
             self.unicast.peer_up(&self.core, &self.replica, peer);
@@ -103,6 +104,10 @@ impl Node {
             Message::Ask(_) | Message::Frontier { .. } | Message::Want(_) | Message::Refused(_) => {
                 self.unicast.received(&self.core, peer, message);
             }
+            Message::Command(bytes) => self.command_received(peer, &bytes),
+            Message::Answer(bytes) => self.command_answered(peer, &bytes),
+            Message::Notice(bytes) => self.notice_received(peer, &bytes),
+            Message::NoticeHeard(hash) => self.notice_heard(peer, &hash),
         }
     }
 

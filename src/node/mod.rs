@@ -13,13 +13,16 @@
 //! | [`unicast`](crate::unicast) | links to one peer each, sync engine, router |
 //! | [`broadcast`](crate::broadcast) | radios |
 //! | [`rpc`](crate::rpc) | JSON calls: what was accepted, what is on its way, states that came so |
+//! | [`commands`](crate::commands) | deploys sent and taken |
 
 mod calls;
 mod commands;
+mod deploy;
 mod inbound;
 mod on_air;
 mod outbound;
 mod queries;
+mod revoke;
 mod timers;
 mod waiting;
 
@@ -34,6 +37,7 @@ pub use crate::io::{
 use crate::authoring::Authoring;
 use crate::broadcast::Broadcast;
 use crate::clock::Now;
+use crate::commands::Commands;
 use crate::core::Core;
 use crate::federation::Peer;
 use crate::federation::invite::join_secret;
@@ -64,6 +68,7 @@ pub struct Node {
     unicast: Unicast,
     broadcast: Broadcast,
     calls: Calls,
+    commands: Commands,
 }
 
 impl Node {
@@ -90,6 +95,7 @@ impl Node {
             unicast,
             broadcast,
             calls: Calls::default(),
+            commands: Commands::new(core.settings.deploys, core.settings.catalogue.clone()),
             core,
         };
         node.load(loaded)?;
@@ -137,6 +143,8 @@ impl Node {
             Input::Command { request, command } => self.command(request, command),
             Input::Call { request, call } => self.call_received(request, &call),
             Input::CallAnswered { id, result } => self.call_answered(id, result),
+            Input::Installed { key, result } => self.installed(key, result),
+            Input::Catalogue(catalogue) => self.commands.catalogue = catalogue,
         }
         self.timers();
         self.unicast.drain(&mut self.core, &mut self.replica);
@@ -204,6 +212,8 @@ impl Node {
             Input::RadioUp { link, spec } => self.broadcast.radio_up(&mut self.core, link, *spec),
             Input::RadioDown { link, why } => self.broadcast.radio_down(link, why),
             Input::RadioReady { link } => self.broadcast.radio_ready(&mut self.core, link),
+            Input::Installed { key, result } => self.commands.inbox.note_result(key, result),
+            Input::Catalogue(catalogue) => self.commands.catalogue = catalogue,
             // The requests that waited for calls were answered when the disk refused.
             Input::JoinAnswered { .. }
             | Input::CallAnswered { .. }
@@ -257,6 +267,9 @@ impl Node {
         self.membership.load(&self.core, outgoing, incoming, self.replica.federation());
         self.broadcast.load(&loaded.meta);
         self.unicast.load(&mut self.core, &self.replica);
+        let changes = self.commands.load(loaded.commands, self.core.reference_ms());
+        self.record(changes);
+        self.restore_suspended();
         Ok(())
     }
 }

@@ -43,6 +43,9 @@ impl Node {
         if self.broadcast.is_pairwise(&channel) {
             return self.pair_message_received(link, from, bytes);
         }
+        if !self.broadcast.hears(&self.core, link, &from) {
+            self.commands.reachable(&from);
+        }
         self.broadcast.sender_present(&self.core, link, channel, from);
         self.broadcast.input(&self.core, link, Input::Present { peer: from });
         let is_valid = match message.kind {
@@ -112,6 +115,10 @@ impl Node {
         let envelope = match self.broadcast.pair_message_received(parts, link, from, bytes) {
             PairReceived::Nothing => return,
             PairReceived::Malformed => return self.core.metrics.reject(InputRejection::BadMessage),
+            PairReceived::Command(bytes) => return self.command_received(from, &bytes),
+            PairReceived::Answer(bytes) => return self.command_answered(from, &bytes),
+            PairReceived::Notice(bytes) => return self.notice_received(from, &bytes),
+            PairReceived::NoticeHeard(hash) => return self.notice_heard(from, &hash),
             PairReceived::Layer(envelope) => *envelope,
         };
         let signed = envelope.signed.clone();

@@ -14,6 +14,7 @@ impl Node {
             unicast: &self.unicast,
             broadcast: &self.broadcast,
             calls: &self.calls,
+            commands: &self.commands,
         }
     }
 
@@ -29,6 +30,9 @@ impl Node {
             Query::Links => Ok(Reply::Links(report.links())),
             Query::Airtime => Ok(Reply::Airtime(report.airtime())),
             Query::Conflicts { doc } => report.conflicts(doc.as_deref()).map(Reply::Conflicts),
+            Query::Revocations => Ok(Reply::Revocations(report.revocations())),
+            Query::Deploys { id: None } => Ok(Reply::Deploys(report.deploys())),
+            Query::Deploys { id: Some(id) } => report.deploy(id).map(|view| Reply::Deploy(Box::new(view))),
         }
     }
 }

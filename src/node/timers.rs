@@ -19,6 +19,9 @@ impl Node {
         let released = self.replica.release_quarantined(self.core.reference_ms());
         self.changed_by_time(released);
         self.resume_waiting();
+        self.offer_notices();
+        self.offer_commands();
+        self.publish_outcomes();
         if self.replica.take_sweep_due(self.core.now(), TOMBSTONE_SWEEP) {
             for sweep in self.replica.due_sweeps(&self.core.me, self.core.reference_ms()) {
                 if !self.awaits_own(&sweep.document) {
@@ -44,6 +47,9 @@ impl Node {
             self.replica.recovery().next_timer(self.core.now()).map(Mono::ms),
             self.membership.is_open(self.core.reference_ms()).then(|| now + LOOK_AFTER_MS),
             Some(self.replica.sweep_at().ms()),
+            self.commands.outbox.next_timer(self.core.now()).map(Mono::ms),
+            self.commands.notices.next_timer(self.core.now()).map(Mono::ms),
+            self.commands.outbox.is_waiting().then(|| now + LOOK_AFTER_MS),
         ];
         times.into_iter().flatten().min()
     }

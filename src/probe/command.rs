@@ -14,12 +14,12 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 
 use crate::node::{App, AppStatus};
 use crate::runtime::NodeClient;
+use crate::runtime::process_group::ProcessGroup;
 
 /// Bytes read of a list; a longer one is refused.
 pub const LIST_BYTES_MAX: u64 = 1024 * 1024;
@@ -138,7 +138,7 @@ async fn run(path: &Path, arguments: &[String]) -> Result<String, ListError> {
         .kill_on_drop(true)
         .spawn()
         .map_err(read)?;
-    let mut group = Group(child.id());
+    let mut group = ProcessGroup::of(&child);
     let Some(stdout) = child.stdout.take() else { return Ok(String::new()) };
     let work = async {
         let (mut stdout, mut text) = (stdout.take(LIST_BYTES_MAX + 1), Vec::new());
@@ -153,7 +153,7 @@ async fn run(path: &Path, arguments: &[String]) -> Result<String, ListError> {
             },
         };
         // Waited for: its id may be another's from now on.
-        group.0 = None;
+        group.forget();
         if let Ok(rest) = tokio::time::timeout(LAST_OUTPUT, stdout.read_to_end(&mut text)).await {
             rest.map_err(read)?;
         }
@@ -162,20 +162,6 @@ async fn run(path: &Path, arguments: &[String]) -> Result<String, ListError> {
     };
     let slow = |_| ListError::Slow { path: path.to_owned() };
     tokio::time::timeout(PROGRAM_TIMEOUT, work).await.map_err(slow)?
-}
-
-/// The process group of a program that runs: what it started is ended with it when this is dropped.
-struct Group(Option<u32>);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let group = self.0.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        if let Some(group) = group
-            && let Err(error) = kill_process_group(group, Signal::KILL)
-        {
-            tracing::warn!("cannot end the programs of group {group:?}: {error}");
-        }
-    }
 }
 
 async fn read_file(path: PathBuf) -> Result<String, ListError> {

@@ -23,6 +23,12 @@ impl Replica {
         self.rights_changed = true;
     }
 
+    /// Sets which identities notices suspend.
+    pub fn set_suspended(&mut self, suspended: BTreeSet<PeerId>) {
+        self.federation.set_suspended(suspended);
+        self.rights_changed = true;
+    }
+
     /// Notes that a peer sent something, at this reference time.
     pub fn note_presence(&mut self, peer: &PeerId, reference_ms: u64) {
         if let Some(record) = self.federation.peer_mut(peer) {

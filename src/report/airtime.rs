@@ -82,6 +82,8 @@ impl AccountNames {
             2 => "frontiers",
             3 => "joining",
             4 => "asking for a key",
+            5 => "commands",
+            6 => "revocations",
             u64::MAX => "others",
             _ => {
                 let known = self.0.get(&account).cloned();

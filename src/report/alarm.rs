@@ -23,6 +23,11 @@ impl Alarm {
             Alarm::ClockNotSet => "clock_not_set",
             Alarm::RadioUnusable { .. } => "radio_unusable",
             Alarm::RadioSilent { .. } => "radio_silent",
+            Alarm::CatalogueDamaged { .. } => "catalogue_damaged",
+            Alarm::OwnIdentityEnded => "own_identity_ended",
+            Alarm::OwnKeyStolen { .. } => "own_key_stolen",
+            Alarm::IdentityEnded { .. } => "identity_ended",
+            Alarm::KeyStolen { .. } => "key_stolen",
             Alarm::ProbeFailed { .. } => "probe_failed",
         }
     }
@@ -57,6 +62,16 @@ impl fmt::Display for Alarm {
             }
             Alarm::RadioUnusable { radio, why } => write!(f, "the radio {radio} cannot be used: {why}"),
             Alarm::RadioSilent { radio, why } => write!(f, "radio {radio}: {why}"),
+            Alarm::CatalogueDamaged { why } => write!(f, "peers cannot have anything installed here: {why}"),
+            Alarm::OwnIdentityEnded => f.write_str("this identity was ended by its own revocation"),
+            Alarm::OwnKeyStolen { author } => {
+                write!(f, "{author} reports the key of this node as stolen: ask its operator")
+            }
+            Alarm::IdentityEnded { peer } => write!(f, "{peer} has ended its identity"),
+            Alarm::KeyStolen { author, peer } => write!(
+                f,
+                "{author} reports the key of {peer} as stolen: {peer} is suspended until the operator decides"
+            ),
             Alarm::ProbeFailed { probe, why } => write!(f, "{probe}: {why}"),
         }
     }

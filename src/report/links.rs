@@ -38,7 +38,7 @@ impl NodeReport<'_> {
             let decision = radios.find_map(|radio| radio.decision(&link.peer));
             let today = self.core.metrics.today(link.peer, link.caps.medium);
             let why = match decision {
-                _ if !peer.is_member() => UNTRUSTED.to_owned(),
+                _ if !self.replica.federation().is_member(&peer.id) => UNTRUSTED.to_owned(),
                 Some(decision) if decision.chosen == Some(id) => "used: cheaper than the radio".to_owned(),
                 Some(decision) => why_not(decision, id),
                 None => ONLY.to_owned(),
@@ -101,7 +101,7 @@ impl NodeReport<'_> {
     fn why_listener(&self, link: LinkId, radio: &RadioLink, peer: &Peer, there: bool) -> String {
         let has_link = self.unicast.has_link_to(&peer.id);
         match radio.decision(&peer.id) {
-            _ if !peer.is_member() => UNTRUSTED.to_owned(),
+            _ if !self.replica.federation().is_member(&peer.id) => UNTRUSTED.to_owned(),
             _ if !radio.is_up() => "not used: the radio is down".to_owned(),
             _ if radio.spec().ledger.rules.is_none() => "not used: this radio may not send".to_owned(),
             _ if !there => "not used: three of its heartbeats missed".to_owned(),
@@ -122,7 +122,7 @@ impl NodeReport<'_> {
             rows.iter().any(|row| row.did == did)
         };
         let rows = self.replica.federation().peers().filter(|peer| !has_row(peer)).map(|peer| {
-            let why = match (peer.is_member(), &peer.joined) {
+            let why = match (self.replica.federation().is_member(&peer.id), &peer.joined) {
                 (false, _) => UNTRUSTED,
                 (_, Joined::Waiting { .. }) => "not met: its answer to the invite is waited for",
                 _ if peer.heard_at_ms.is_some() => "no link to it now: it is off or out of reach",

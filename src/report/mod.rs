@@ -3,18 +3,21 @@
 //!
 //! [`NodeReport`] borrows all parts. `status` has the node and its peers, `links` every link and radio with the reason why it is
 //! used, `airtime` what radios sent and may send, `documents` what is held, `lag` how far a peer and this node are behind
-//! each other. Counters become text here ([`crate::core::InputRejection::label`]), and nowhere below.
+//! each other, `deploys` what became of commands. Counters become text here ([`crate::core::InputRejection::label`]), and nowhere below.
 
 mod airtime;
 mod alarm;
+mod deploys;
 mod documents;
 mod lag;
 mod links;
+mod revocations;
 mod status;
 
 use tombolo_transports::PeerId;
 
 use crate::broadcast::Broadcast;
+use crate::commands::Commands;
 use crate::core::Core;
 use crate::membership::Membership;
 use crate::replica::Replica;
@@ -36,6 +39,8 @@ pub struct NodeReport<'a> {
     pub broadcast: &'a Broadcast,
     /// JSON calls, and the states that came by them.
     pub calls: &'a Calls,
+    /// Commands sent and taken.
+    pub commands: &'a Commands,
 }
 
 impl NodeReport<'_> {

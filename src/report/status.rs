@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tombolo_transports::PeerId;
 
 use crate::clock::{TimeSource, rfc3339};
+use crate::commands::CatalogueState;
 use crate::federation::peer::Joined;
 use crate::federation::{LastKnownState, Peer};
 use crate::identity::did;
@@ -52,6 +53,7 @@ impl NodeReport<'_> {
             onion: peer.onion.clone(),
             name: peer.name().map(str::to_owned),
             trust_level: peer.trust_level,
+            suspended: self.replica.federation().is_suspended(&peer.id),
             added_at: rfc3339(peer.added_at_ms),
             last_seen,
             last_state,
@@ -151,6 +153,10 @@ impl NodeReport<'_> {
             failures
                 .map(|(peer, why)| Alarm::InviterSilent { inviter: self.name_of(peer), why: why.clone() }),
         );
+        alarms.extend(self.revocation_alarms());
+        if let CatalogueState::Damaged(why) = &self.commands.catalogue {
+            alarms.push(Alarm::CatalogueDamaged { why: why.clone() });
+        }
         let twice = self.unicast.run_twice(self.core);
         alarms.extend(twice.map(|peer| Alarm::TwoMachines { peer: self.name_of(peer) }));
         match source {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::commands::CatalogueState;
 use crate::core::InputRejection;
 use crate::core::side::{TestSide, pair};
 use crate::federation::Refusal;
@@ -14,6 +15,7 @@ struct Parts {
     unicast: Unicast,
     broadcast: Broadcast,
     calls: Calls,
+    commands: Commands,
 }
 
 impl Parts {
@@ -24,6 +26,7 @@ impl Parts {
             unicast,
             broadcast: Broadcast::new([0; 16]),
             calls: Calls::default(),
+            commands: Commands::new(false, CatalogueState::Missing),
         }
     }
 
@@ -35,6 +38,7 @@ impl Parts {
             unicast: &self.unicast,
             broadcast: &self.broadcast,
             calls: &self.calls,
+            commands: &self.commands,
         }
     }
 }

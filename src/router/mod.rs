@@ -30,6 +30,8 @@ pub enum Class {
     Upkeep,
     /// An audience change: ahead of everything else.
     Audience,
+    /// A command to one peer, or its answer.
+    Command,
     /// The state document of a node.
     State,
     /// A document that nodes share.

@@ -31,6 +31,7 @@ pub use refusal::CallRefusal;
 pub use request::{CallRequest, Install, PeerJoined};
 pub use window::SeenCalls;
 
+use crate::commands::CommandKey;
 use crate::identity::Keypair;
 use crate::io::{CallId, RequestId};
 use crate::limits::{CALL_TIMEOUT, CALLS_PENDING_MAX, INSTALL_TIMEOUT};
@@ -102,6 +103,8 @@ pub struct Calls {
     seen: SeenCalls,
     states: BTreeMap<PeerId, AnsweredState>,
     pending: BTreeMap<CallId, PendingCall>,
+    /// Calls that are answered when their install has ended.
+    installs: BTreeMap<CommandKey, RequestId>,
     last_id: u64,
     /// The timestamp signed last: the next is later, as each counts once.
     last_signed_ms: u64,
@@ -157,6 +160,16 @@ impl Calls {
         let id = CallId(self.last_id);
         self.pending.insert(id, call);
         Some(id)
+    }
+
+    /// A call is answered when this install has ended.
+    pub fn await_install(&mut self, key: CommandKey, request: RequestId) {
+        self.installs.insert(key, request);
+    }
+
+    /// The call that waits for this install, which has ended.
+    pub fn end_install(&mut self, key: &CommandKey) -> Option<RequestId> {
+        self.installs.remove(key)
     }
 
     /// A call has ended.

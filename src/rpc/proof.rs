@@ -16,6 +16,7 @@ use data_encoding::{BASE64, BASE64_NOPAD, BASE64URL, BASE64URL_NOPAD, HEXLOWER, 
 use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
+use crate::commands::CommandId;
 use crate::identity::{Keypair, SignatureBytes, did, parse_did, verify};
 use crate::rpc::{CallRefusal, Method};
 
@@ -67,6 +68,12 @@ pub struct Proof {
 }
 
 impl Proof {
+    /// The id under which what this call asks for is done at most once: a sender's timestamp counts once.
+    pub fn command_id(&self) -> CommandId {
+        let hash = blake3::derive_key("tombolo 2026 install call 1", self.timestamp.as_bytes());
+        CommandId(*hash.first_chunk().expect("a hash of 32 bytes has 16"))
+    }
+
     /// Reads the headers, and checks the signature over the timestamp. It looks at no body, and not at the time.
     ///
     /// # Errors

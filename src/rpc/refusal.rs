@@ -1,5 +1,6 @@
 //! Why a call is refused: a stable code for programs, a sentence for people, an HTTP status.
 
+use crate::commands::{BadDeploy, CommandRefusal, RunEnd};
 use crate::federation::TrustLevel;
 use crate::federation::join::JoinRefusal;
 use crate::identity::DidError;
@@ -113,6 +114,18 @@ pub enum CallRefusal {
     /// This node takes no deploys.
     #[error("deploys are off on this node")]
     DeploysOff,
+    /// A word of the deploy does not have its form.
+    #[error("{0}")]
+    BadDeploy(BadDeploy),
+    /// The app is not installed here, or not now.
+    #[error("{0}")]
+    NotInstalled(CommandRefusal),
+    /// The operator's command ran, and failed.
+    #[error("{0}")]
+    InstallFailed(RunEnd),
+    /// This node stopped between taking the call and the end of the command.
+    #[error("the outcome is unknown: the node stopped while it ran. It is not run again")]
+    OutcomeUnknown,
     /// The disk refuses, so no call can be recorded.
     #[error("this node cannot save at the moment: try again later")]
     Busy,
@@ -156,6 +169,10 @@ impl CallRefusal {
             CallRefusal::Join(JoinRefusal::Full) => "join_full",
             CallRefusal::NoState => "no_state",
             CallRefusal::DeploysOff => "deploys_off",
+            CallRefusal::BadDeploy(_) => "bad_app",
+            CallRefusal::NotInstalled(why) => why.label(),
+            CallRefusal::InstallFailed(_) => "install_failed",
+            CallRefusal::OutcomeUnknown => "outcome_unknown",
             CallRefusal::Busy => "busy",
         }
     }
@@ -177,12 +194,15 @@ impl CallRefusal {
             | CallRefusal::WrongJoinSignature
             | CallRefusal::Join(JoinRefusal::Token | JoinRefusal::Signature | JoinRefusal::Full)
             | CallRefusal::DeploysOff => 403,
+            CallRefusal::NotInstalled(CommandRefusal::Busy) | CallRefusal::Busy => 503,
+            CallRefusal::NotInstalled(_) => 403,
             CallRefusal::UnknownMethod(_) | CallRefusal::NoState => 404,
             CallRefusal::Join(JoinRefusal::Expired) => 410,
             CallRefusal::TooLong => 413,
             CallRefusal::TooManyCalls | CallRefusal::Join(JoinRefusal::Busy) => 429,
-            CallRefusal::Busy => 503,
-            CallRefusal::MissingHeader(_)
+            CallRefusal::InstallFailed(_) | CallRefusal::OutcomeUnknown => 500,
+            CallRefusal::BadDeploy(_)
+            | CallRefusal::MissingHeader(_)
             | CallRefusal::RepeatedHeader(_)
             | CallRefusal::BadDid(_)
             | CallRefusal::BadTimestamp

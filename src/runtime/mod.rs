@@ -7,11 +7,14 @@
 //! | `tor` | how Tor stands, for `status` and `links` |
 //! | [`radios`] | carries frames between the radios and the node |
 //! | [`rpc`] | makes the node's JSON calls |
+//! | `install` | runs the operator's command for deploys, and reads the catalogue again when its file changes |
 //!
 //! **Group commit.** The tasks that wait in the inbox are handled together, and the first `poll_output` makes them
 //! durable in one commit: one write when idle, hundreds under load, and no timer.
 
+pub(crate) mod install;
 pub mod links;
+pub(crate) mod process_group;
 pub mod radios;
 pub mod rpc;
 mod tor;
@@ -24,6 +27,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 use tombolo_transports::{Address, JoinDial, JoinSecret, LinkId, PeerId, TorStatus, Transports};
 
+use crate::commands::INSTALLS_RUNNING_MAX;
 use crate::io::view::{AlarmView, StatusView};
 use crate::io::{CallId, CallReply, IncomingCall, OutgoingCall};
 use crate::node::{Admin, Alarm, Command, CommandError, Event, Input, Node, Output, Reply, RequestId};
@@ -120,6 +124,8 @@ pub struct NodeClient {
 pub(crate) struct Driven {
     pub(crate) client: NodeClient,
     pub(crate) effects: mpsc::Receiver<Effect>,
+    /// Installs to run.
+    pub(crate) installs: mpsc::Receiver<install::Install>,
     /// Resolves when the thread has ended and the store is closed.
     pub(crate) ended: oneshot::Receiver<()>,
 }
@@ -128,6 +134,7 @@ pub(crate) struct Driven {
 pub(crate) fn drive(node: Node) -> io::Result<Driven> {
     let (inbox, tasks) = mpsc::channel(INBOX_MAX);
     let (effects_in, effects) = mpsc::channel(EFFECTS_MAX);
+    let (installs_in, installs) = mpsc::channel(INSTALLS_RUNNING_MAX);
     let (events, _) = broadcast::channel(EVENTS_MAX);
     let room = Arc::new(Semaphore::new(INBOX_BYTES_MAX));
     let frames = Arc::new(Semaphore::new(radios::FRAMES_IN_INBOX_MAX));
@@ -137,6 +144,7 @@ pub(crate) fn drive(node: Node) -> io::Result<Driven> {
         node,
         tasks,
         effects: effects_in,
+        installs: installs_in,
         events,
         replies: BTreeMap::new(),
         answers: BTreeMap::new(),
@@ -149,13 +157,14 @@ pub(crate) fn drive(node: Node) -> io::Result<Driven> {
         // After a panic the sender is dropped unused: the receiver resolves as well.
         let _ = over.send(());
     })?;
-    Ok(Driven { client, effects, ended })
+    Ok(Driven { client, effects, installs, ended })
 }
 
 struct NodeDriver {
     node: Node,
     tasks: mpsc::Receiver<Task>,
     effects: mpsc::Sender<Effect>,
+    installs: mpsc::Sender<install::Install>,
     events: broadcast::Sender<Event>,
     replies: BTreeMap<RequestId, oneshot::Sender<Result<Reply, CommandError>>>,
     answers: BTreeMap<RequestId, oneshot::Sender<Vec<u8>>>,
@@ -257,6 +266,8 @@ impl NodeDriver {
                     }
                 }
                 Output::DialCall { id, peer, call } => self.effect(Effect::DialCall { id, peer, call }).await,
+                // Without an installer it stays taken, and counts as unknown at the next start.
+                Output::Install { key, deploy } => drop(self.installs.send((key, deploy)).await),
             }
         }
     }
@@ -266,7 +277,7 @@ impl NodeDriver {
             Event::PeersChanged => self.renew_peers().await,
             Event::JoiningChanged { .. } => self.effect(Effect::Joining(self.node.join_secrets())).await,
             Event::Alarm(alarm) => tracing::warn!("{alarm}"),
-            Event::Changed(_) | Event::Link(_) => {}
+            Event::Changed(_) | Event::Link(_) | Event::Deploy(_) => {}
         }
         // Without a watcher the event is dropped.
         let _ = self.events.send(event);

@@ -17,6 +17,7 @@ use tombolo_transports::PeerId;
 
 pub use records::{CalledState, CallsRecord, KeptState, Loaded, MapBase, StoredLayer};
 
+use crate::commands::RecordChange;
 use crate::federation::Peer;
 use crate::federation::invite::{IncomingInvite, OutgoingInvite, TokenHash};
 use crate::layer::{Entry, ForkEvidence, KeyPath, LayerId, Sequence, SignedHead};
@@ -109,6 +110,8 @@ pub enum StoreWrite {
     PutCalledState(CalledState),
     /// The state of a peer that was removed.
     RemoveCalledState(PeerId),
+    /// A command that was sent or taken.
+    Command(RecordChange),
 }
 
 /// A new state of a layer, as what changes on disk.

@@ -33,6 +33,8 @@ pub struct Loaded {
     pub calls: Vec<CallsRecord>,
     /// The states of peers that came by call.
     pub called_states: Vec<CalledState>,
+    /// Commands sent and taken.
+    pub commands: crate::commands::LoadedCommands,
 }
 
 /// The JSON calls of one sender that were accepted.

@@ -15,11 +15,19 @@
 //! | `calls` | sender, 32 bytes | CBOR of `CallsRecord`: JSON calls that were accepted |
 //! | `called_states` | peer, 32 bytes | CBOR `[time, state's CBOR]`: states that came by call |
 //! | `forks` | author 32 ‖ sequence 8 ‖ lower root 4 | CBOR of two heads |
+//! | `commands_out` | command id, 16 bytes | CBOR of `SentCommand` |
+//! | `commands_in` | sender 32 ‖ command id 16 | CBOR of `ReceivedCommand` |
+//! | `command_floors` | sender, 32 bytes | seconds since the Unix epoch |
+//! | `notices` | notice hash, 8 bytes | CBOR of `HeldNotice` |
 //!
 //! A layer's name is owner 32 ‖ author 32 ‖ document name. Its number is given when it is first stored.
 
-use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
+use redb::{
+    ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction,
+};
+use tombolo_transports::PeerId;
 
+use crate::commands::{self, CommandKey, ExpiryFloor, RecordChange};
 use crate::layer::{LayerId, Sequence};
 use crate::limits::OWN_STATES_KEPT_MAX;
 use crate::store::records::{self, Loaded};
@@ -38,6 +46,10 @@ const PAST: TableDefinition<'_, (u64, u64), [u8; 4]> = TableDefinition::new("pas
 const FORKS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("forks");
 const CALLS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("calls");
 const CALLED_STATES: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("called_states");
+const COMMANDS_OUT: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("commands_out");
+const COMMANDS_IN: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("commands_in");
+const COMMAND_FLOORS: TableDefinition<'_, [u8; 32], u64> = TableDefinition::new("command_floors");
+const NOTICES: TableDefinition<'_, [u8; 8], &[u8]> = TableDefinition::new("notices");
 
 /// Makes all tables, so that reading never meets a missing one.
 pub(super) fn create_all(transaction: &WriteTransaction) -> Result<(), StoreError> {
@@ -54,6 +66,10 @@ pub(super) fn create_all(transaction: &WriteTransaction) -> Result<(), StoreErro
     transaction.open_table(FORKS)?;
     transaction.open_table(CALLS)?;
     transaction.open_table(CALLED_STATES)?;
+    transaction.open_table(COMMANDS_OUT)?;
+    transaction.open_table(COMMANDS_IN)?;
+    transaction.open_table(COMMAND_FLOORS)?;
+    transaction.open_table(NOTICES)?;
     Ok(())
 }
 
@@ -102,8 +118,79 @@ pub(super) fn apply(transaction: &WriteTransaction, write: &StoreWrite) -> Resul
         StoreWrite::RemoveCalledState(peer) => {
             transaction.open_table(CALLED_STATES)?.remove(peer.0)?;
         }
+        StoreWrite::Command(change) => put_command(transaction, change)?,
     }
     Ok(())
+}
+
+fn put_command(transaction: &WriteTransaction, change: &RecordChange) -> Result<(), StoreError> {
+    match change {
+        RecordChange::PutSent(command) => {
+            let record = records::encode(command)?;
+            transaction.open_table(COMMANDS_OUT)?.insert(command.id.0, record.as_slice())?;
+        }
+        RecordChange::DropSent(id) => {
+            transaction.open_table(COMMANDS_OUT)?.remove(id.0)?;
+        }
+        RecordChange::PutReceived(command) => {
+            let record = records::encode(command)?;
+            let key = command_key(&command.key);
+            transaction.open_table(COMMANDS_IN)?.insert(key.as_slice(), record.as_slice())?;
+        }
+        RecordChange::DropReceived(key) => {
+            transaction.open_table(COMMANDS_IN)?.remove(command_key(key).as_slice())?;
+        }
+        RecordChange::PutNotice(held) => {
+            let record = records::encode(held)?;
+            transaction.open_table(NOTICES)?.insert(held.notice.hash().0, record.as_slice())?;
+        }
+        RecordChange::PutFloor(floor) => {
+            transaction.open_table(COMMAND_FLOORS)?.insert(floor.sender.0, floor.expires_s)?;
+        }
+    }
+    Ok(())
+}
+
+fn command_key(key: &CommandKey) -> Vec<u8> {
+    [&key.sender.0[..], &key.id.0].concat()
+}
+
+/// A table, or nothing in a store of the time before it.
+fn opened<K: redb::Key + 'static, V: redb::Value + 'static>(
+    transaction: &ReadTransaction,
+    table: TableDefinition<'_, K, V>,
+) -> Result<Option<ReadOnlyTable<K, V>>, StoreError> {
+    match transaction.open_table(table) {
+        Ok(table) => Ok(Some(table)),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn load_commands(transaction: &ReadTransaction) -> Result<commands::LoadedCommands, StoreError> {
+    let mut loaded = commands::LoadedCommands::default();
+    if let Some(table) = opened(transaction, COMMANDS_OUT)? {
+        for item in table.iter()? {
+            loaded.sent.push(records::decode(item?.1.value())?);
+        }
+    }
+    if let Some(table) = opened(transaction, COMMANDS_IN)? {
+        for item in table.iter()? {
+            loaded.received.push(records::decode(item?.1.value())?);
+        }
+    }
+    if let Some(table) = opened(transaction, NOTICES)? {
+        for item in table.iter()? {
+            loaded.notices.push(records::decode(item?.1.value())?);
+        }
+    }
+    if let Some(table) = opened(transaction, COMMAND_FLOORS)? {
+        for item in table.iter()? {
+            let (sender, expires) = item?;
+            loaded.floors.push(ExpiryFloor { sender: PeerId(sender.value()), expires_s: expires.value() });
+        }
+    }
+    Ok(loaded)
 }
 
 fn put_layer(transaction: &WriteTransaction, write: &LayerWrite) -> Result<(), StoreError> {
@@ -151,12 +238,7 @@ pub(super) fn past_state(
     let name = records::name_bytes(layer);
     let Some(record) = transaction.open_table(LAYERS)?.get(name.as_slice())? else { return Ok(None) };
     let (number, _) = records::read_head(record.value(), layer)?;
-    let past = match transaction.open_table(PAST) {
-        Ok(past) => past,
-        // A store of the time before this table.
-        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
+    let Some(past) = opened(transaction, PAST)? else { return Ok(None) };
     Ok(past.get((number, sequence.get()))?.map(|prefix| prefix.value()))
 }
 
@@ -192,7 +274,7 @@ fn clear_layer(transaction: &WriteTransaction, number: u64) -> Result<(), StoreE
 
 /// Reads all tables into memory.
 pub(super) fn load(transaction: &ReadTransaction) -> Result<Loaded, StoreError> {
-    let mut loaded = Loaded::default();
+    let mut loaded = Loaded { commands: load_commands(transaction)?, ..Loaded::default() };
     for item in transaction.open_table(META)?.iter()? {
         let (name, bytes) = item?;
         loaded.meta.insert(name.value().to_owned(), bytes.value().to_vec());
@@ -276,6 +358,6 @@ pub(super) fn copy(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), 
             }
         )*};
     }
-    copy!(META PEERS INVITES_OUT INVITES_IN LAYERS SNAPSHOTS STATES ENTRIES BASES PAST FORKS CALLS CALLED_STATES);
+    copy!(META PEERS INVITES_OUT INVITES_IN LAYERS SNAPSHOTS STATES ENTRIES BASES PAST FORKS CALLS CALLED_STATES COMMANDS_OUT COMMANDS_IN COMMAND_FLOORS NOTICES);
     Ok(())
 }

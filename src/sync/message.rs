@@ -12,11 +12,16 @@
 //! 0x08 tree          [layer 8, root 32, [[level, index, [[slot, hash, count], …]], …]]
 //! 0x09 parts ask     [layer 8, root 32, [bucket, …]]
 //! 0x0a parts         [layer 8, root 32, [[bucket, entries], …]]
+//! 0x0b command       a signed command (commands/FORMAT.md)
+//! 0x0c answer        what became of a command (commands/FORMAT.md)
+//! 0x0d notice        a notice that an identity is revoked (commands/FORMAT.md)
+//! 0x0e heard         the hash of a notice
 //! 0x80… compact      a compact envelope
 //! ```
 
 use tombolo_delta::{CborError, Limits, Value};
 
+use crate::commands::{ANSWER_BYTES_MAX, COMMAND_BYTES_MAX, NOTICE_BYTES_MAX};
 use crate::envelope::{
     CompactEnvelope, Envelope, EnvelopeError, decode_compact, decode_whole, encode_compact, encode_whole,
 };
@@ -87,6 +92,14 @@ pub enum Message {
     PartsAsk(TransferId, Vec<BucketIndex>),
     /// Buckets: canonical CBOR of their entries.
     Parts(TransferId, Vec<(BucketIndex, Vec<u8>)>),
+    /// A signed command; the room `commands` reads it.
+    Command(Vec<u8>),
+    /// The answer to a command; the room `commands` reads it.
+    Answer(Vec<u8>),
+    /// A notice that an identity is revoked; the room `commands` reads it.
+    Notice(Vec<u8>),
+    /// Confirms a notice by its hash.
+    NoticeHeard(Vec<u8>),
 }
 
 /// Why bytes are no message.
@@ -115,6 +128,10 @@ impl Message {
         let (kind, fields) = match self {
             Message::Compact(envelope) => return encode_compact(envelope),
             Message::Whole(envelope) => return [&[0x05][..], &encode_whole(envelope)].concat(),
+            Message::Command(bytes) => return [&[0x0b][..], bytes].concat(),
+            Message::Answer(bytes) => return [&[0x0c][..], bytes].concat(),
+            Message::Notice(bytes) => return [&[0x0d][..], bytes].concat(),
+            Message::NoticeHeard(hash) => return [&[0x0e][..], hash].concat(),
             Message::Heartbeat { fingerprint, next_by_s, clock } => {
                 let clock =
                     clock.map_or(Value::Null, |c| Value::array([c.wall_ms, c.uptime_ms, c.boot.into()]));
@@ -153,6 +170,11 @@ impl Message {
         match kind {
             0x80.. => return Ok(Message::Compact(Box::new(decode_compact(bytes)?))),
             0x05 => return Ok(Message::Whole(Box::new(decode_whole(body)?))),
+            0x0b if body.len() <= COMMAND_BYTES_MAX => return Ok(Message::Command(body.to_vec())),
+            0x0c if body.len() <= ANSWER_BYTES_MAX => return Ok(Message::Answer(body.to_vec())),
+            0x0d if body.len() <= NOTICE_BYTES_MAX => return Ok(Message::Notice(body.to_vec())),
+            0x0e if body.len() <= NOTICE_BYTES_MAX => return Ok(Message::NoticeHeard(body.to_vec())),
+            0x0b..=0x0e => return Err(MessageError::Shape(*kind)),
             0x01..=0x0a => {}
             other => return Err(MessageError::UnknownKind(*other)),
         }
@@ -339,6 +361,10 @@ mod tests {
             Message::Tree(id, vec![(NodePath::ROOT, vec![(15, hash)])]),
             Message::PartsAsk(id, vec![BucketIndex::new(4095).unwrap()]),
             Message::Parts(id, vec![(BucketIndex::new(0).unwrap(), vec![0x80])]),
+            Message::Command(vec![1, 2]),
+            Message::Answer(vec![3]),
+            Message::Notice(vec![4]),
+            Message::NoticeHeard(vec![5; 8]),
         ] {
             let bytes = message.encode();
             let again = Message::decode(&bytes).unwrap();

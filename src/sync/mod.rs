@@ -390,7 +390,13 @@ impl Engine {
             | Message::TreeAsk(..)
             | Message::Tree(..)
             | Message::PartsAsk(..)
-            | Message::Parts(..) => debug_assert!(false, "the node keeps envelopes and transfers to itself"),
+            | Message::Parts(..)
+            | Message::Command(_)
+            | Message::Answer(_)
+            | Message::Notice(_)
+            | Message::NoticeHeard(_) => {
+                debug_assert!(false, "the node keeps envelopes, transfers and commands to itself");
+            }
         }
     }
 

@@ -35,6 +35,9 @@ fn every_command_explains_itself_with_examples() {
         "status",
         "conflicts",
         "doctor",
+        "deploy",
+        "catalogue",
+        "revoke",
         "demo",
     ] {
         assert!(commands.contains(&expected), "no {expected} in {commands:?}");

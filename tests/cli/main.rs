@@ -5,11 +5,13 @@
 mod adopt;
 mod alone;
 mod demo;
+mod deploy;
 mod doctor;
 mod errors;
 mod harness;
 mod help;
 mod radio;
+mod revoke;
 mod rpc;
 mod running;
 mod tor;

@@ -11,6 +11,7 @@
 mod air_swarm;
 mod chaos;
 mod clocks;
+mod deploys;
 mod joining;
 mod livelock;
 mod observers;

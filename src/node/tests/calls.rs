@@ -1,6 +1,7 @@
 //! JSON calls at a whole node: who may call, once, across restarts; joining and states by call.
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use tombolo_transports::JoinError;
 
 use super::*;
 use crate::identity::did;
@@ -239,7 +240,7 @@ fn a_bare_code_is_redeemed_by_call_where_the_session_gives_nothing() {
     wire.run();
     assert!(wire.calls.is_empty(), "the session is tried first");
     let failed =
-        |inviter: &Foreign| Input::JoinAnswered { inviter: inviter.id(), result: Err("not found".into()) };
+        |inviter: &Foreign| Input::JoinAnswered { inviter: inviter.id(), result: Err(JoinError::NotFound) };
     wire.queue.push_back((0, failed(&inviter)));
     wire.run();
     let (id, call) = wire.outgoing(0);
@@ -276,13 +277,14 @@ fn an_inviter_that_refuses_a_call_is_no_peer() {
     let (request, code) = (RequestId(99), inviter.code(&inviter.keypair.onion()));
     let join = Admin::Join { code, addresses: vec![] };
     wire.queue.push_back((0, Input::Command { request, command: join.into() }));
-    wire.queue.push_back((0, Input::JoinAnswered { inviter: inviter.id(), result: Err("not found".into()) }));
+    wire.queue
+        .push_back((0, Input::JoinAnswered { inviter: inviter.id(), result: Err(JoinError::NotFound) }));
     wire.run();
     let (id, _) = wire.outgoing(0);
     wire.answer(0, id, 403, r#"{"error": {"message": "invalid token"}}"#);
     let refused = wire.replies.remove(&(0, request)).unwrap();
     assert!(
-        matches!(&refused, Err(CommandError::JoinRefused { why, .. }) if why == "invalid token"),
+        matches!(&refused, Err(CommandError::CallRefused { why, .. }) if why == "invalid token"),
         "{refused:?}"
     );
     assert!(matches!(wire.ask(0, Query::Peers), Ok(Reply::Peers(peers)) if peers.is_empty()));
@@ -298,7 +300,7 @@ fn a_code_of_this_program_is_redeemed_over_sessions_only() {
     let join = Admin::Join { code: invite.code, addresses: vec![] };
     let now = wire.now();
     wire.nodes[1].handle_input(now, Input::Command { request: RequestId(99), command: join.into() });
-    wire.nodes[1].handle_input(now, Input::JoinAnswered { inviter, result: Err("not found".into()) });
+    wire.nodes[1].handle_input(now, Input::JoinAnswered { inviter, result: Err(JoinError::NotFound) });
     while let Some(output) = wire.nodes[1].poll_output() {
         assert!(!matches!(output, Output::DialCall { .. }));
     }

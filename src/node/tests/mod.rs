@@ -7,6 +7,7 @@ use tombolo_transports::{LinkId, Medium};
 
 use super::*;
 use crate::clock::{BUILD_DATE_MS, Timestamp};
+use crate::commands::{CommandKey, Deploy};
 use crate::core::side::link_caps;
 use crate::federation::{RadioUse, TrustLevel};
 use crate::layer::{DocumentId, DocumentName, Kind, LayerId, Sequence};
@@ -15,7 +16,9 @@ use crate::random::Random;
 use crate::sync;
 
 mod calls;
+mod deploy;
 mod restore;
+mod revoke;
 
 const START: u64 = BUILD_DATE_MS + 86_400_000;
 
@@ -31,6 +34,7 @@ struct Wire {
     /// Answers to JSON calls, and calls that wait for theirs.
     call_replies: BTreeMap<(usize, RequestId), crate::io::CallReply>,
     calls: Vec<(usize, crate::io::CallId, crate::io::OutgoingCall)>,
+    installs: Vec<(usize, CommandKey, Deploy)>,
     mono_ms: u64,
     next: u64,
 }
@@ -47,6 +51,7 @@ impl Wire {
             sent: Vec::new(),
             call_replies: BTreeMap::new(),
             calls: Vec::new(),
+            installs: Vec::new(),
             mono_ms: 0,
             next: 1,
         }
@@ -140,6 +145,7 @@ impl Wire {
             Output::DialCall { id, call, .. } => self.calls.push((at, id, *call)),
             Output::Frame { .. } => panic!("there are no radios on a wire"),
             Output::Event(event) => self.events.push((at, event)),
+            Output::Install { key, deploy } => self.installs.push((at, key, deploy)),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod absence;
 mod cost_of_return;
+mod deploys;
 mod duty;
 mod forger;
 mod hostile;

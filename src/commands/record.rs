@@ -1,0 +1,132 @@
+//! What of commands is on disk. The node commits each [`RecordChange`] before what follows from it.
+
+use serde::{Deserialize, Serialize};
+use tombolo_transports::PeerId;
+
+use super::deploy::Deploy;
+use super::outcome::Outcome;
+use super::revocation::HeldNotice;
+use super::wire::CommandId;
+use crate::federation::peer::peer_bytes;
+
+/// Names a received command: an id is its sender's alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CommandKey {
+    /// The node that signed it.
+    #[serde(with = "peer_bytes")]
+    pub sender: PeerId,
+    /// The id that it gave.
+    pub id: CommandId,
+}
+
+/// A command that this node has taken or refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceivedCommand {
+    /// Its name.
+    pub key: CommandKey,
+    /// When it expires, seconds since the Unix epoch.
+    pub expires_s: u64,
+    /// What was asked for.
+    pub deploy: Deploy,
+    /// When it was taken, milliseconds since the Unix epoch by reference time.
+    pub taken_at_ms: u64,
+    /// How far it is.
+    pub progress: InstallProgress,
+}
+
+/// How far a received command is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InstallProgress {
+    /// Its effect has begun, or is about to.
+    Taken,
+    /// It has come to an outcome.
+    Ended {
+        /// What became of it.
+        outcome: Outcome,
+        /// When, milliseconds since the Unix epoch by reference time.
+        at_ms: u64,
+    },
+}
+
+/// A command that this node has sent, or will send.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentCommand {
+    /// By which the receiver recognises a repetition.
+    pub id: CommandId,
+    /// The node that is asked.
+    #[serde(with = "peer_bytes")]
+    pub to: PeerId,
+    /// What is asked for.
+    pub deploy: Deploy,
+    /// When it was made, milliseconds since the Unix epoch by reference time.
+    pub created_at_ms: u64,
+    /// When it expires, seconds since the Unix epoch.
+    pub expires_s: u64,
+    /// How far it is.
+    pub state: SentState,
+}
+
+/// How far a sent command is, as its sender knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SentState {
+    /// It has not been answered.
+    Waiting,
+    /// The receiver runs it.
+    Taken,
+    /// The receiver has answered what became of it.
+    Answered {
+        /// What became of it.
+        outcome: Outcome,
+        /// When the answer came, milliseconds since the Unix epoch by reference time.
+        at_ms: u64,
+    },
+    /// It expired without an answer. A late answer still counts.
+    Expired,
+}
+
+impl SentCommand {
+    /// Whether it is offered no more.
+    pub fn is_over(&self) -> bool {
+        matches!(self.state, SentState::Answered { .. } | SentState::Expired)
+    }
+}
+
+/// Below this expiry no command of a sender is taken any more, unless it is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpiryFloor {
+    /// Whose commands.
+    #[serde(with = "peer_bytes")]
+    pub sender: PeerId,
+    /// The expiry, seconds since the Unix epoch.
+    pub expires_s: u64,
+}
+
+/// What has to be on disk before anything follows from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecordChange {
+    /// A command that this node sends, as it now is.
+    PutSent(Box<SentCommand>),
+    /// A sent command that is no longer remembered.
+    DropSent(CommandId),
+    /// A command that this node has taken, as it now is.
+    PutReceived(Box<ReceivedCommand>),
+    /// A received command that is no longer remembered.
+    DropReceived(CommandKey),
+    /// The floor of a sender was raised.
+    PutFloor(ExpiryFloor),
+    /// A notice that this node has accepted, as it now is.
+    PutNotice(Box<HeldNotice>),
+}
+
+/// What a node finds on disk.
+#[derive(Debug, Default)]
+pub struct LoadedCommands {
+    /// Commands that it has sent.
+    pub sent: Vec<SentCommand>,
+    /// Commands that it has taken.
+    pub received: Vec<ReceivedCommand>,
+    /// The floor of each sender that has one.
+    pub floors: Vec<ExpiryFloor>,
+    /// Notices that it has accepted.
+    pub notices: Vec<HeldNotice>,
+}

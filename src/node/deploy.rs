@@ -1,0 +1,333 @@
+//! Deploys: joins what `commands` decides with trust, links, radios, the gate and the runner.
+//!
+//! out   `deploy` -> outbox -> commit -> `offer_commands` -> a link or a pairwise channel of a radio
+//! in    `command_received` -> signature -> inbox -> commit -> `Output::Install` -> `installed` -> commit -> answer
+
+use tombolo_transports::{LinkId, PeerId};
+
+use crate::broadcast::PairMessage;
+use crate::commands::{
+    COMMAND_LIFE_MAX_MS, CatalogueState, CommandAnswer, CommandId, CommandKey, CommandKind, CommandParties,
+    CommandRefusal, Deploy, OFFER_PACE, OFFER_PACE_ON_AIR, OUTPUT_BYTES_MAX, OUTPUT_BYTES_ON_AIR_MAX,
+    OfferPace, Outcome, RecordChange, RunResult, SentCommand, SentState, SignedCommand, Taking, TakingRules,
+    outcomes_document,
+};
+use crate::core::InputRejection;
+use crate::federation::TrustLevel;
+use crate::io::{CommandError, Event, Output, Quota, Reply, view};
+use crate::layer::{Content, DocumentName};
+use crate::node::Node;
+use crate::router::{Class, Request};
+use crate::store::StoreWrite;
+use crate::sync::message::Message;
+
+/// How a peer is reached now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Over a link of its own.
+    Link,
+    /// Over the pairwise channel of this radio.
+    Radio(LinkId),
+}
+
+impl Way {
+    pub(super) fn pace(self) -> OfferPace {
+        match self {
+            Way::Link => OFFER_PACE,
+            Way::Radio(_) => OFFER_PACE_ON_AIR,
+        }
+    }
+
+    fn output_bytes_max(self) -> usize {
+        match self {
+            Way::Link => OUTPUT_BYTES_MAX,
+            Way::Radio(_) => OUTPUT_BYTES_ON_AIR_MAX,
+        }
+    }
+}
+
+/// A message of this room, as links and radios carry it.
+pub(super) enum CommandMessage {
+    Command(Vec<u8>),
+    Answer(Vec<u8>),
+    Notice(Vec<u8>),
+    NoticeHeard(Vec<u8>),
+}
+
+impl Node {
+    // ---- the sender --------------------------------------------------------------------------------------
+
+    /// Asks a peer to install an app; the command is offered from now on until it is answered or expires.
+    pub(super) fn deploy(
+        &mut self,
+        peer: &str,
+        app: &str,
+        version: &str,
+        marketplace_url: Option<&str>,
+        expires_ms: u64,
+    ) -> Result<Reply, CommandError> {
+        let to = self.replica.resolve_peer(peer)?;
+        if self.replica.federation().level(&to) != TrustLevel::Trusted {
+            return Err(CommandError::NotTrusted(self.replica.name_of(&self.core, &to)));
+        }
+        if expires_ms == 0 || expires_ms > COMMAND_LIFE_MAX_MS {
+            return Err(CommandError::BadDeployExpiry);
+        }
+        let url = marketplace_url.or_else(|| self.own_marketplace(app)).unwrap_or_default();
+        let deploy = Deploy::new(app, version, url)?;
+        self.check_own_catalogue(&deploy)?;
+        let created_at_ms = self.core.reference_ms();
+        let command = SentCommand {
+            id: CommandId(self.core.random.bytes()),
+            to,
+            deploy,
+            created_at_ms,
+            expires_s: (created_at_ms + expires_ms).div_ceil(1000),
+            state: SentState::Waiting,
+        };
+        let changes =
+            self.commands.outbox.add(command.clone()).map_err(|_| CommandError::Limit(Quota::Commands))?;
+        self.record(changes);
+        Ok(Reply::Deploy(Box::new(self.report().sent_deploy(&command))))
+    }
+
+    /// The marketplace that the own catalogue names for an app.
+    pub(super) fn own_marketplace(&self, app: &str) -> Option<&str> {
+        match &self.commands.catalogue {
+            CatalogueState::Read(catalogue) => catalogue.app(app).map(|app| app.marketplace_url.as_str()),
+            CatalogueState::Missing | CatalogueState::Damaged(_) => None,
+        }
+    }
+
+    /// A node that keeps a catalogue asks for nothing that is not in it.
+    fn check_own_catalogue(&self, deploy: &Deploy) -> Result<(), CommandError> {
+        let why = match &self.commands.catalogue {
+            CatalogueState::Missing => return Ok(()),
+            CatalogueState::Damaged(_) => "it cannot be read, `tombolo catalogue` shows why",
+            CatalogueState::Read(catalogue) if catalogue.apps().is_empty() => return Ok(()),
+            CatalogueState::Read(catalogue) => match catalogue.allows(deploy) {
+                Ok(()) => return Ok(()),
+                Err(CommandRefusal::VersionNotInCatalogue) => "it has other versions of it",
+                Err(CommandRefusal::OtherMarketplace) => "it has the app from another marketplace",
+                Err(_) => "it does not have the app",
+            },
+        };
+        let (app, version) = (deploy.id.clone(), deploy.version.clone());
+        Err(CommandError::NotInOwnCatalogue { app, version, why })
+    }
+
+    /// Offers each command that is due to its addressee, where that can be reached and is trusted.
+    pub(super) fn offer_commands(&mut self) {
+        for (command, change) in self.commands.outbox.expire(self.core.reference_ms()) {
+            self.record([change]);
+            self.sent_event(&command);
+        }
+        for (id, to) in self.commands.outbox.due(self.core.now()) {
+            if self.replica.federation().level(&to) != TrustLevel::Trusted {
+                continue;
+            }
+            let Some(way) = self.way_to(&to) else { continue };
+            let Some(signed) = self.commands.outbox.signed(&id, &self.core.keypair) else { continue };
+            self.send_command_message(&to, way, CommandMessage::Command(signed.encode()));
+            let jitter = self.core.random.below(u64::MAX);
+            self.commands.outbox.offered(id, self.core.now(), way.pace(), jitter);
+        }
+    }
+
+    /// An answer arrived, in a session with `from` or on a pairwise channel with it.
+    pub(super) fn command_answered(&mut self, from: PeerId, bytes: &[u8]) {
+        let Ok(answer) = CommandAnswer::decode(bytes) else {
+            return self.core.metrics.reject(InputRejection::BadMessage);
+        };
+        if self.commands.outbox.command(&answer.id).is_none_or(|command| command.to != from) {
+            return self.core.metrics.reject(InputRejection::UnaskedAnswer);
+        }
+        let answered = self.commands.outbox.answered(&from, answer, self.core.reference_ms());
+        if let Some((command, changes)) = answered {
+            self.record(changes);
+            self.sent_event(&command);
+        }
+    }
+
+    fn sent_event(&mut self, command: &SentCommand) {
+        let view = self.report().sent_deploy(command);
+        self.deploy_event(view);
+    }
+
+    // ---- the receiver ------------------------------------------------------------------------------------
+
+    /// A command arrived, in a session with `from` or on a pairwise channel with it; hostile.
+    pub(super) fn command_received(&mut self, from: PeerId, bytes: &[u8]) {
+        let Ok(command) = SignedCommand::decode(bytes) else {
+            return self.core.metrics.reject(InputRejection::BadMessage);
+        };
+        let key = CommandKey { sender: from, id: command.id };
+        let parties = CommandParties { sender: from, addressee: self.core.me };
+        let refused = |why| Taking::Over(Outcome::Refused(why));
+        let taking = if self.replica.federation().level(&from) != TrustLevel::Trusted {
+            refused(CommandRefusal::NotTrusted)
+        } else if !command.verify(parties) {
+            refused(CommandRefusal::Signature)
+        } else {
+            match &command.kind {
+                CommandKind::Deploy(deploy) => self.take_deploy(key, command.expires_s, deploy),
+                CommandKind::Malformed(..) => refused(CommandRefusal::Malformed),
+                CommandKind::Unknown(..) => refused(CommandRefusal::UnknownKind),
+            }
+        };
+        let outcome = match taking {
+            Taking::Begin | Taking::Running => None,
+            Taking::Over(outcome) => Some(outcome),
+        };
+        if let Some(Outcome::Refused(why)) = &outcome {
+            self.core.metrics.reject(InputRejection::Command(*why));
+        }
+        self.answer_command(key, outcome);
+    }
+
+    /// Runs a deploy for a sender that another protocol has proven, with the same checks and the same record: at most once
+    /// for each `id` of that sender. To be called while an input is handled. What it has led to in the end, if it begins or
+    /// runs, comes out of [`take_ended_calls`](Self::take_ended_calls).
+    pub fn install_requested(&mut self, sender: PeerId, deploy: &Deploy, id: CommandId) -> Taking {
+        let key = CommandKey { sender, id };
+        let expires_s = (self.core.reference_ms() + COMMAND_LIFE_MAX_MS) / 1000;
+        let taking = self.take_deploy(key, expires_s, deploy);
+        match &taking {
+            Taking::Begin | Taking::Running => drop(self.commands.calls.insert(key)),
+            Taking::Over(Outcome::Refused(why)) => self.core.metrics.reject(InputRejection::Command(*why)),
+            Taking::Over(Outcome::Ended(_) | Outcome::Unknown) => {}
+        }
+        taking
+    }
+
+    /// The outcomes, since this was last called, of what [`install_requested`](Self::install_requested) began.
+    pub fn take_ended_calls(&mut self) -> Vec<(CommandKey, Outcome)> {
+        std::mem::take(&mut self.commands.ended_calls)
+    }
+
+    /// Takes a deploy once. If it begins, the effect waits behind the commit of its record.
+    fn take_deploy(&mut self, key: CommandKey, expires_s: u64, deploy: &Deploy) -> Taking {
+        let commands = &mut self.commands;
+        let rules = TakingRules {
+            level: self.replica.federation().level(&key.sender),
+            is_on: commands.is_on,
+            catalogue: &commands.catalogue,
+            reference_ms: self.core.reference_ms(),
+        };
+        let (taking, changes) = commands.inbox.take(key, expires_s, deploy, rules);
+        let is_news = !changes.is_empty();
+        self.record(changes);
+        if taking == Taking::Begin {
+            self.core.gate.output(Output::Install { key, deploy: deploy.clone() });
+        }
+        if is_news {
+            self.received_event(&key);
+        }
+        taking
+    }
+
+    /// The operator's command has ended.
+    pub(super) fn installed(&mut self, key: CommandKey, result: RunResult) {
+        let changes = self.commands.inbox.ended(key, result, self.core.reference_ms());
+        if changes.is_empty() {
+            return;
+        }
+        self.record(changes);
+        self.received_event(&key);
+        let outcome = self.commands.inbox.outcome(&key).cloned();
+        match outcome {
+            Some(outcome) if self.commands.calls.remove(&key) => {
+                self.commands.ended_calls.push((key, outcome));
+                self.answer_installs();
+            }
+            outcome => self.answer_command(key, outcome),
+        }
+    }
+
+    /// Answers a sender if it can be reached; otherwise it offers the command again, and gets the answer then.
+    fn answer_command(&mut self, key: CommandKey, outcome: Option<Outcome>) {
+        if let Some(way) = self.way_to(&key.sender) {
+            let bytes = CommandAnswer { id: key.id, outcome }.encode(way.output_bytes_max());
+            self.send_command_message(&key.sender, way, CommandMessage::Answer(bytes));
+        }
+    }
+
+    fn received_event(&mut self, key: &CommandKey) {
+        let view = self.commands.inbox.record(key).map(|record| self.report().received_deploy(record));
+        if let Some(view) = view {
+            self.deploy_event(view);
+        }
+    }
+
+    /// Stages the document `deploys`, if its outcomes are not those that stand in it.
+    pub(super) fn publish_outcomes(&mut self) {
+        if !self.commands.inbox.has_news() {
+            return;
+        }
+        let document = self.core.own_document(DocumentName::DEPLOYS);
+        if self.awaits_own(&document) {
+            return;
+        }
+        self.commands.inbox.published();
+        let value = outcomes_document(&self.commands.inbox);
+        let held = self.replica.layer(&self.core.own_layer(&document)).map(|layer| &layer.content);
+        let is_due = match held {
+            Some(Content::Snapshot(held)) => *held != value,
+            Some(Content::Map(_)) => false,
+            None => !self.commands.inbox.last_outcomes().is_empty(),
+        };
+        if is_due {
+            self.replica.recovery_mut().note_written(&document, []);
+            self.authoring.staged_mut().put_snapshot(&document, value);
+        }
+    }
+
+    // ---- both --------------------------------------------------------------------------------------------
+
+    pub(super) fn record(&mut self, changes: impl IntoIterator<Item = RecordChange>) {
+        for change in changes {
+            self.core.gate.write(StoreWrite::Command(change));
+        }
+    }
+
+    /// How a peer is best reached now, by the router's choice among its links and the radios that hear it.
+    pub(super) fn way_to(&mut self, peer: &PeerId) -> Option<Way> {
+        let mut candidates = self.unicast.candidates(peer);
+        candidates.extend(self.broadcast.pair_candidates(&self.core, peer));
+        // The size of most commands; the ledger decides by the size of what is sent.
+        let request = Request { bytes: 128, class: Class::Command, confidential: true, deadline_ms: None };
+        let chosen = self.unicast.router().decide(request, &candidates).chosen?;
+        Some(match self.unicast.link(chosen) {
+            Some(_) => Way::Link,
+            None => Way::Radio(chosen),
+        })
+    }
+
+    pub(super) fn send_command_message(&mut self, peer: &PeerId, way: Way, message: CommandMessage) {
+        match way {
+            Way::Link => {
+                let message = match message {
+                    CommandMessage::Command(bytes) => Message::Command(bytes),
+                    CommandMessage::Answer(bytes) => Message::Answer(bytes),
+                    CommandMessage::Notice(bytes) => Message::Notice(bytes),
+                    CommandMessage::NoticeHeard(hash) => Message::NoticeHeard(hash),
+                };
+                self.unicast.send(&mut self.core, *peer, Class::Command, &message);
+            }
+            Way::Radio(link) => {
+                let message = match &message {
+                    CommandMessage::Command(bytes) => PairMessage::Command(bytes),
+                    CommandMessage::Answer(bytes) => PairMessage::Answer(bytes),
+                    CommandMessage::Notice(bytes) => PairMessage::Notice(bytes),
+                    CommandMessage::NoticeHeard(hash) => PairMessage::NoticeHeard(hash),
+                };
+                self.broadcast.send_to_peer(link, *peer, &message);
+            }
+        }
+    }
+
+    fn deploy_event(&mut self, view: view::DeployView) {
+        let view::DeployView { id, direction, app_id, peer_did, status, .. } = view;
+        self.core.event(Event::Deploy(view::DeployEventView { id, direction, app_id, peer_did, status }));
+    }
+}
