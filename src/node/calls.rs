@@ -21,7 +21,8 @@ use crate::membership::CalledJoin;
 use crate::node::Node;
 use crate::rpc::refusal::is_passing;
 use crate::rpc::{
-    AnswerError, AnsweredState, CallRefusal, CallRequest, Install, Method, PeerJoined, PendingCall, Proof,
+    AnswerError, AnsweredState, CallRefusal, CallRequest, InstallRequest, Method, PeerJoined, PendingCall,
+    Proof,
 };
 use crate::store::{CalledState, StoreWrite};
 
@@ -81,7 +82,7 @@ impl Node {
         &mut self,
         request: RequestId,
         proof: &Proof,
-        install: &Install,
+        install: &InstallRequest,
     ) -> Result<Option<CallReply>, CallRefusal> {
         let url = install.marketplace_url.as_deref().or_else(|| self.own_marketplace(&install.id));
         let deploy = Deploy::new(&install.id, &install.version, url.unwrap_or_default());

@@ -28,7 +28,7 @@ use tombolo_transports::PeerId;
 pub use answer::{AnswerError, AnsweredState};
 pub use proof::{CallTime, Proof};
 pub use refusal::CallRefusal;
-pub use request::{CallRequest, Install, PeerJoined};
+pub use request::{CallRequest, InstallRequest, PeerJoined};
 pub use window::SeenCalls;
 
 use crate::commands::CommandKey;

@@ -32,7 +32,7 @@ pub enum CallRequest {
     /// The sender has accepted an invite of the receiver.
     PeerJoined(PeerJoined),
     /// The receiver is asked to install an app.
-    Install(Install),
+    Install(InstallRequest),
 }
 
 /// A joiner that shows an invite's token. Its signature has been checked.
@@ -48,7 +48,7 @@ pub struct PeerJoined {
 
 /// An app that a peer wants installed here. Its words have the right form; nothing else has been checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Install {
+pub struct InstallRequest {
     /// The app.
     pub id: String,
     /// Its version.
@@ -84,7 +84,7 @@ impl CallRequest {
             Method::PeerJoined => {
                 params(body, method).and_then(PeerJoined::check).map(CallRequest::PeerJoined)
             }
-            Method::Install => params(body, method).and_then(Install::check).map(CallRequest::Install),
+            Method::Install => params(body, method).and_then(InstallRequest::check).map(CallRequest::Install),
         }
     }
 
@@ -114,8 +114,8 @@ impl CallRequest {
     }
 
     /// The body of `package.install`.
-    pub fn install_body(install: &Install) -> Vec<u8> {
-        let Install { id, version, marketplace_url } = install.clone();
+    pub fn install_body(install: &InstallRequest) -> Vec<u8> {
+        let InstallRequest { id, version, marketplace_url } = install.clone();
         body(Method::Install, &InstallParams { id, version, marketplace_url })
     }
 }
@@ -177,7 +177,7 @@ impl PeerJoined {
     }
 }
 
-impl Install {
+impl InstallRequest {
     fn check(params: InstallParams) -> Result<Self, CallRefusal> {
         let InstallParams { id, version, marketplace_url } = params;
         let bad = |why: &str| CallRefusal::BadParams { method: Method::Install, why: why.to_owned() };
@@ -190,7 +190,7 @@ impl Install {
         if marketplace_url.as_ref().is_some_and(|url| url.len() > MARKETPLACE_URL_BYTES_MAX) {
             return Err(bad("`marketplace-url` has at most 2,048 bytes"));
         }
-        Ok(Install { id, version, marketplace_url })
+        Ok(InstallRequest { id, version, marketplace_url })
     }
 }
 

@@ -258,7 +258,7 @@ fn an_app_to_install_has_words_of_the_right_form() {
         )
     };
     let url = ", \"marketplace-url\": \"https://apps.example\"";
-    let expected = Install {
+    let expected = InstallRequest {
         id: "wiki".into(),
         version: "1.2.0+b".into(),
         marketplace_url: Some("https://apps.example".into()),

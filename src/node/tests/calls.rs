@@ -7,7 +7,7 @@ use super::*;
 use crate::identity::did;
 use crate::io::{CallReply, IncomingCall, OutgoingCall};
 use crate::rpc::proof::signed_headers;
-use crate::rpc::{CallRequest, Install, Method};
+use crate::rpc::{CallRequest, InstallRequest, Method};
 
 /// A node of another program: a key, and nothing of this one's machinery.
 struct Foreign {
@@ -176,7 +176,7 @@ fn an_install_needs_trust_and_a_signature_over_the_whole_call() {
     wire.befriend(0, &trusted, TrustLevel::Trusted);
     wire.befriend(0, &observer, TrustLevel::Observer);
     let (me, now) = (wire.nodes[0].peer_id(), wire.now().wall_ms);
-    let install = Install { id: "wiki".into(), version: "1".into(), marketplace_url: None };
+    let install = InstallRequest { id: "wiki".into(), version: "1".into(), marketplace_url: None };
     let body = CallRequest::install_body(&install);
     let bound = |peer: &Foreign, ms| peer.bound_call(me, now + ms, Method::Install, &body);
     assert_eq!(wire.code_of(0, observer.plain_call(now + 1, &body)), "not_trusted");
