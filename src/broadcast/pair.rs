@@ -14,6 +14,7 @@
 //! that receives frames it cannot open, and nothing from some peer, asks that peer. Each further try waits twice as long:
 //! other networks may use this frequency, and the peer may be far away.
 
+use crate::time::{Millis, Mono};
 use std::collections::{BTreeMap, VecDeque};
 
 use tombolo_mesh::airtime::ledger::{Account, Priority, Verdict};
@@ -36,8 +37,8 @@ use crate::sync::frontier::State;
 const ASKS: Account = Account(4);
 /// Messages that wait for one radio; what does not fit is asked for again.
 const WAITING_MAX: usize = 16;
-/// The longest pause between two tries, milliseconds.
-const PAUSE_MAX_MS: u64 = 24 * 60 * 60 * 1000;
+/// The longest pause between two tries.
+const PAUSE_MAX: Millis = Millis::from_secs(24 * 60 * 60);
 /// After a frame that cannot be read: time for those that can be, in frames.
 const HEAR_OUT_FRAMES: u64 = 16;
 /// A peer whose own frames were not received for so many heartbeats is asked.
@@ -53,19 +54,19 @@ pub(super) struct Pairs {
 #[derive(Debug, Default)]
 pub(super) struct PairExchange {
     /// When a frame of a peer in its own audience was received last.
-    received: BTreeMap<PeerId, u64>,
+    received: BTreeMap<PeerId, Mono>,
     asked: BTreeMap<PeerId, Pause>,
     supplied: BTreeMap<PeerId, Pause>,
     /// When a silent peer is asked, after a frame that could not be read.
-    ask_at: Option<u64>,
+    ask_at: Option<Mono>,
     waiting: VecDeque<(PeerId, Account, Vec<u8>)>,
 }
 
 /// How long something is not tried again.
 #[derive(Clone, Copy, Debug)]
 struct Pause {
-    until: u64,
-    wait_ms: u64,
+    until: Mono,
+    wait: Millis,
 }
 
 /// What the sender of a question holds of both nodes' keys.
@@ -76,7 +77,7 @@ struct KeyStates {
     /// The `keys` document of the receiver.
     yours: State,
     /// Sequence of the receiver's audience.
-    audience: u64,
+    audience: Sequence,
 }
 
 /// What a message on a pairwise channel leads to.
@@ -129,7 +130,7 @@ impl Pairs {
 }
 
 impl PairExchange {
-    pub(super) fn next_timer(&self) -> Option<u64> {
+    pub(super) fn next_timer(&self) -> Option<Mono> {
         self.ask_at
     }
 
@@ -138,19 +139,19 @@ impl PairExchange {
     }
 
     /// A frame of a peer in its own audience was opened: this node has its key.
-    pub(super) fn received(&mut self, now: u64, peer: PeerId) {
+    pub(super) fn received(&mut self, now: Mono, peer: PeerId) {
         self.received.insert(peer, now);
         self.asked.remove(&peer);
     }
 
     /// A frame could not be read.
-    pub(super) fn foreign(&mut self, now: u64, frame_ms: u64, jitter: u64) {
-        let wait = frame_ms * HEAR_OUT_FRAMES;
-        self.ask_at.get_or_insert(now + wait + jitter % (wait + 1));
+    pub(super) fn foreign(&mut self, now: Mono, frame_airtime: Millis, jitter: u64) {
+        let wait = frame_airtime * HEAR_OUT_FRAMES;
+        self.ask_at.get_or_insert(now + wait + Millis::from_ms(jitter % (wait.ms() + 1)));
     }
 
-    fn is_silent(&self, now: u64, peer: &PeerId, heartbeat_ms: u64) -> bool {
-        self.received.get(peer).is_none_or(|at| at.saturating_add(SILENT_HEARTBEATS * heartbeat_ms) <= now)
+    fn is_silent(&self, now: Mono, peer: &PeerId, heartbeat: Millis) -> bool {
+        self.received.get(peer).is_none_or(|at| *at + SILENT_HEARTBEATS * heartbeat <= now)
     }
 
     fn wait(&mut self, to: PeerId, account: Account, bytes: Vec<u8>) {
@@ -161,12 +162,12 @@ impl PairExchange {
 }
 
 /// Whether something may be tried now; if so, the next try waits twice as long.
-fn take(pauses: &mut BTreeMap<PeerId, Pause>, peer: PeerId, now: u64, first_ms: u64) -> bool {
-    let pause = pauses.entry(peer).or_insert(Pause { until: now, wait_ms: first_ms });
+fn take(pauses: &mut BTreeMap<PeerId, Pause>, peer: PeerId, now: Mono, first: Millis) -> bool {
+    let pause = pauses.entry(peer).or_insert(Pause { until: now, wait: first });
     let may = pause.until <= now;
     if may {
-        pause.until = now + pause.wait_ms;
-        pause.wait_ms = (pause.wait_ms * 2).min(PAUSE_MAX_MS);
+        pause.until = now + pause.wait;
+        pause.wait = (pause.wait * 2).min(PAUSE_MAX);
     }
     may
 }
@@ -237,26 +238,27 @@ impl Broadcast {
 impl RadioLink {
     /// Frames arrive that cannot be opened: asks the silent peer that was not asked for longest.
     pub(super) fn ask_for_keys(&mut self, cx: &mut RadioContext<'_>) {
-        let now = cx.core.now_ms();
+        let now = cx.core.now();
         if self.exchange.ask_at.is_none_or(|at| at > now) {
             return;
         }
         self.exchange.ask_at = None;
-        let heartbeat_ms = self.pace.heartbeat.ms();
+        let heartbeat = self.pace.heartbeat;
         let peers = member_peers(cx.replica.federation());
         let silent =
-            peers.filter(|p| self.exchange.is_silent(now, p, heartbeat_ms) && !cx.unicast.has_link_to(p));
-        let rested = silent.map(|peer| (self.exchange.asked.get(&peer).map_or(0, |pause| pause.until), peer));
+            peers.filter(|p| self.exchange.is_silent(now, p, heartbeat) && !cx.unicast.has_link_to(p));
+        let rested =
+            silent.map(|peer| (self.exchange.asked.get(&peer).map_or(Mono::ZERO, |pause| pause.until), peer));
         if let Some((_, peer)) = rested.filter(|(until, _)| *until <= now).min() {
             self.ask_which(cx.core, cx.replica, peer);
         }
     }
 
     fn ask_which(&mut self, core: &Core, replica: &Replica, peer: PeerId) {
-        let audience = replica.federation().audience_sequence(&peer).get();
+        let audience = replica.federation().audience_sequence(&peer);
         let (mine, yours) = (keys_state(replica, &core.me), keys_state(replica, &peer));
         let bytes = PairMessage::Which(KeyStates { mine, yours, audience }).encode();
-        if take(&mut self.exchange.asked, peer, core.now_ms(), self.pace.heartbeat.ms()) {
+        if take(&mut self.exchange.asked, peer, core.now(), self.pace.heartbeat) {
             self.exchange.wait(peer, ASKS, bytes);
         }
     }
@@ -276,22 +278,22 @@ impl RadioLink {
                 if owner == core.me { PairMessage::Mine(&bytes) } else { PairMessage::Yours(&bytes) };
             messages.push((account(&id.hash()), message.encode()));
         }
-        if take(&mut self.exchange.supplied, to, core.now_ms(), self.pace.heartbeat.ms() / 2) {
+        if take(&mut self.exchange.supplied, to, core.now(), self.pace.heartbeat / 2) {
             messages.into_iter().for_each(|(account, bytes)| self.exchange.wait(to, account, bytes));
         }
     }
 
     /// Gives the station the next message that waits. Returns whether one went.
     pub(super) fn send_pair_message(&mut self, cx: &mut RadioContext<'_>) -> bool {
-        let now = cx.core.now_ms();
+        let now = cx.core.now();
         while let Some((to, account, bytes)) = self.exchange.waiting.pop_front() {
             let Some(channel) = cx.shared.pairs.name(&to) else { continue };
             let priority = if account == ASKS { Priority::Upkeep } else { Priority::State };
             let in_frame = bytes.len().min(self.station.payload_bytes_max());
             match self.station.verdict(now, in_frame, priority) {
                 Verdict::Now => {}
-                Verdict::Wait { ms } => {
-                    self.due.retry_at = Some(now.saturating_add(ms));
+                Verdict::Wait(wait) => {
+                    self.due.retry_at = Some(now + wait);
                     self.exchange.waiting.push_front((to, account, bytes));
                     return false;
                 }
@@ -315,7 +317,7 @@ impl RadioLink {
         let KeyStates { mine, yours, audience } = states;
         let (own, of_peer) = (keys_state(replica, &core.me), keys_state(replica, &from));
         let federation = replica.federation();
-        let it_lacks = yours < own || audience < federation.audience_sequence(&core.me).get();
+        let it_lacks = yours < own || audience < federation.audience_sequence(&core.me);
         if it_lacks && listeners_of(federation, &core.me).contains(&from) {
             self.supply_keys(parts, from, core.me);
         }
@@ -329,8 +331,8 @@ impl RadioLink {
     }
 
     /// A frame arrived that no known peer can have sent.
-    pub(super) fn received_foreign(&mut self, now: u64, jitter: u64) {
-        self.exchange.foreign(now, self.pace.frame.ms(), jitter);
+    pub(super) fn received_foreign(&mut self, now: Mono, jitter: u64) {
+        self.exchange.foreign(now, self.pace.frame, jitter);
     }
 }
 
@@ -348,7 +350,7 @@ impl PairMessage<'_> {
                 let mut bytes = vec![0];
                 put_state(&mut bytes, *mine);
                 put_state(&mut bytes, *yours);
-                tombolo_delta::varint::put(&mut bytes, *audience);
+                tombolo_delta::varint::put(&mut bytes, audience.get());
                 bytes
             }
             PairMessage::Mine(layer) => [&[1], *layer].concat(),
@@ -362,6 +364,7 @@ impl PairMessage<'_> {
                 let (mine, rest) = read_state(rest)?;
                 let (yours, rest) = read_state(rest)?;
                 let (audience, rest) = tombolo_delta::varint::take(rest).ok()?;
+                let audience = Sequence::new(audience)?;
                 rest.is_empty().then_some(PairMessage::Which(KeyStates { mine, yours, audience }))
             }
             (1, layer) => Some(PairMessage::Mine(layer)),
@@ -398,6 +401,7 @@ mod tests {
             [mine, yours, audience] in [0u64..1 << 53, 0..1 << 53, 0..1 << 53], prefix: [u8; 4], layer: Vec<u8>
         ) {
             let [mine, yours] = [mine, yours].map(|sequence| State { sequence: Sequence::new(sequence).unwrap(), root_prefix: prefix });
+            let audience = Sequence::new(audience).unwrap();
             for message in [PairMessage::Which(KeyStates { mine, yours, audience }), PairMessage::Mine(&layer), PairMessage::Yours(&layer)] {
                 let bytes = message.encode();
                 prop_assert_eq!(PairMessage::decode(&bytes), Some(message));
@@ -413,7 +417,9 @@ mod tests {
     #[test]
     fn each_further_try_waits_twice_as_long() {
         let (mut pauses, peer) = (BTreeMap::new(), PeerId([1; 32]));
-        let tried: Vec<u64> = (0..100).filter(|now| take(&mut pauses, peer, *now, 10)).collect();
+        let tried: Vec<u64> = (0..100)
+            .filter(|now| take(&mut pauses, peer, Mono::from_ms(*now), Millis::from_ms(10)))
+            .collect();
         assert_eq!(tried, [0, 10, 30, 70]);
     }
 }

@@ -1,6 +1,7 @@
 //! The walk out by radio: a candidate of the broadcast engine -> router -> envelope on the base that all listeners have -> a
 //! frame filled with what fits -> station.
 
+use crate::time::{Millis, Mono};
 use std::collections::BTreeSet;
 
 use tombolo_mesh::airtime::ledger::{Account, Priority, Verdict};
@@ -27,7 +28,7 @@ const HEARTBEATS: Account = Account(1);
 /// As [`HEARTBEATS`], for frontiers.
 const FRONTIERS: Account = Account(2);
 /// What is due and may not leave by any link is looked at again so much later, or when something happens.
-const BARRED_MS: u64 = 60_000;
+const BARRED: Millis = Millis::from_ms(60_000);
 /// Candidates looked at for one frame.
 const CANDIDATES_MAX: usize = 64;
 
@@ -37,8 +38,8 @@ pub(super) enum SendOutcome {
     Sent(Option<MessageId>),
     /// Nothing to send after all.
     Nothing,
-    /// Not before this, monotonic milliseconds.
-    Wait(u64),
+    /// Not before this.
+    Wait(Mono),
 }
 
 /// A message for the station.
@@ -96,10 +97,10 @@ impl RadioLink {
     /// Writes what the station wants written, and gives the radio a frame if it takes one.
     pub(super) fn drive(&mut self, cx: &mut RadioContext<'_>) {
         self.repeat_calls(cx);
-        self.send_answers(cx.core.now_ms());
+        self.send_answers(cx.core.now());
         self.ask_for_keys(cx);
         self.write_records(cx);
-        let now = cx.core.now_ms();
+        let now = cx.core.now();
         let may_send = self.device.up && self.device.ready && self.device.quiet_until <= now;
         if may_send && !self.give_frame(cx) && self.transmit(cx) {
             self.give_frame(cx);
@@ -138,7 +139,7 @@ impl RadioLink {
             records.push(record);
         }
         let writes_ledger = records.iter().any(|record| matches!(record, Record::Ledger(_)));
-        let today = self.counts.record_due(cx.core.now_ms(), cx.shared.day, writes_ledger);
+        let today = self.counts.record_due(cx.core.now(), cx.shared.day, writes_ledger);
         if let Some(bytes) = today {
             cx.shared.records.write(cx.core, &self.spec.name, super::counts::RECORD, bytes);
         }
@@ -150,7 +151,7 @@ impl RadioLink {
 
     /// Hands the station the best candidate that the airtime allows. Returns whether one went.
     fn transmit(&mut self, cx: &mut RadioContext<'_>) -> bool {
-        let (now, me) = (cx.core.now_ms(), cx.core.me);
+        let (now, me) = (cx.core.now(), cx.core.me);
         if self.due.retry_at.is_some_and(|at| at > now) {
             return false;
         }
@@ -187,7 +188,7 @@ impl RadioLink {
         }
         // What no link may carry stays due: looked at again, but not at once.
         let is_due = || self.engine.poll_timeout(cx.core.now()).is_some_and(|at| at <= cx.core.now());
-        self.due.retry_at = earliest.or_else(|| is_due().then_some(now + BARRED_MS));
+        self.due.retry_at = earliest.or_else(|| is_due().then_some(now + BARRED));
         false
     }
 
@@ -231,11 +232,11 @@ impl RadioLink {
         candidate: &Transmission,
         offer: OutboundMessage,
     ) -> SendOutcome {
-        let now = cx.core.now_ms();
+        let now = cx.core.now();
         let in_frame = offer.bytes.len().min(self.station.payload_bytes_max());
         match self.station.verdict(now, in_frame, offer.priority) {
             Verdict::Now => {}
-            Verdict::Wait { ms } => return SendOutcome::Wait(now.saturating_add(ms)),
+            Verdict::Wait(wait) => return SendOutcome::Wait(now + wait),
             Verdict::Never { why } => {
                 self.engine.done(cx.core.now(), candidate);
                 self.counts.never = Some(why.to_string());
@@ -291,7 +292,7 @@ impl RadioLink {
     /// Sends a layer's present state to the listeners that the router gives to this radio, if it may leave now.
     fn send_layer(&mut self, cx: &mut RadioContext<'_>, supply: LayerSupply) -> SendOutcome {
         let LayerSupply { owner, layer, base, targets, rank } = supply;
-        let now = cx.core.now_ms();
+        let now = cx.core.now();
         let Some(id) = cx.replica.layer_id(&layer) else { return SendOutcome::Nothing };
         if id.author == cx.core.me && self.claims_first(cx, &id) {
             return SendOutcome::Nothing;
@@ -331,7 +332,7 @@ impl RadioLink {
         supply: &LayerSupply,
         message: LayerMessage,
     ) -> SendOutcome {
-        let now = cx.core.now_ms();
+        let now = cx.core.now();
         let LayerMessage { id, state, base, offer } = message;
         let candidate = supply.transmission();
         if offer.bytes.len() > RADIO_MESSAGE_BYTES_MAX {
@@ -406,7 +407,7 @@ impl RadioLink {
         state: State,
         targets: Vec<PeerId>,
     ) -> Vec<PeerId> {
-        let now = cx.core.now_ms();
+        let now = cx.core.now();
         let (link, caps) = (self.link, self.caps(now));
         let class = match id.document.name.as_str() {
             DocumentName::AUDIENCE | DocumentName::KEYS => Class::Audience,
@@ -416,7 +417,7 @@ impl RadioLink {
         // The size of most deltas; the ledger decides by the size of what is sent.
         let confidential = cx.replica.federation().policy(&id.document).confidential
             && id.document.name.as_str() != DocumentName::AUDIENCE;
-        let request = Request { bytes: 128, class, confidential, deadline_ms: None };
+        let request = Request { bytes: 128, class, confidential, deadline: None };
         let mut here = Vec::new();
         for peer in targets {
             let mut candidates = cx.unicast.candidates(&peer);
@@ -480,7 +481,7 @@ impl RadioLink {
     }
 
     /// The properties of this radio, as the router takes them.
-    pub(super) fn caps(&mut self, now: u64) -> tombolo_transports::LinkCaps {
+    pub(super) fn caps(&mut self, now: Mono) -> tombolo_transports::LinkCaps {
         let airtime_us = self.station.airtime_us(128);
         tombolo_transports::LinkCaps {
             medium: tombolo_transports::Medium::Mesh,
@@ -492,7 +493,7 @@ impl RadioLink {
             metered: false,
             confidential: self.spec.mode == Mode::Encrypted,
             airtime_us_per_byte: u32::try_from(airtime_us / 128).unwrap_or(u32::MAX),
-            airtime_left_ms: self.station.ledger().airtime_left_ms(now),
+            airtime_left_ms: self.station.ledger().airtime_left(now).map(Millis::ms),
         }
     }
 }
@@ -513,8 +514,8 @@ impl SharedRadioState {
     pub(super) fn moment(&self, core: &Core) -> tombolo_mesh::airtime::ledger::Moment {
         tombolo_mesh::airtime::ledger::Moment {
             boot: self.boot,
-            monotonic_ms: core.now_ms(),
-            trusted_wall_ms: core.clock.own_is_set().then_some(core.clock.now().wall_ms),
+            monotonic: core.now(),
+            trusted_wall: core.clock.own_is_set().then_some(core.clock.now().wall),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Node records and trust levels.
 
+use crate::time::Wall;
 use serde::{Deserialize, Serialize};
 use tombolo_transports::{Address, PeerId};
 
@@ -97,10 +98,12 @@ pub struct Peer {
     pub own_name: Option<String>,
     /// What it may do here.
     pub trust_level: TrustLevel,
-    /// When it was added, milliseconds since the Unix epoch.
-    pub added_at_ms: u64,
-    /// When it was last received, by the own clock, milliseconds since the Unix epoch.
-    pub heard_at_ms: Option<u64>,
+    /// When it was added.
+    #[serde(rename = "added_at_ms", with = "wall_ms")]
+    pub added_at: Wall,
+    /// When it was last received, by the own clock.
+    #[serde(rename = "heard_at_ms", with = "wall_ms::option", default)]
+    pub heard_at: Option<Wall>,
     /// Whether both sides have agreed.
     pub joined: Joined,
     /// Where it may be dialled.
@@ -130,6 +133,38 @@ pub(crate) mod peer_bytes {
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PeerId, D::Error> {
         <[u8; 32]>::deserialize(deserializer).map(PeerId)
+    }
+}
+
+/// Instants of wall time in records: milliseconds since the Unix epoch, a plain number.
+pub(super) mod wall_ms {
+    use crate::time::Wall;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(time: &Wall, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(time.ms())
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Wall, D::Error> {
+        u64::deserialize(deserializer).map(Wall::from_ms)
+    }
+
+    pub(crate) mod option {
+        use crate::time::Wall;
+        use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+        pub(crate) fn serialize<S: Serializer>(
+            time: &Option<Wall>,
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            time.map(Wall::ms).serialize(serializer)
+        }
+
+        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Option<Wall>, D::Error> {
+            Ok(Option::<u64>::deserialize(deserializer)?.map(Wall::from_ms))
+        }
     }
 }
 

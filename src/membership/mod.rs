@@ -19,12 +19,12 @@ use crate::federation::peer::Joined;
 use crate::federation::{Federation, Peer, TrustLevel};
 use crate::io::{CommandError, Event, Reply, RequestId, view};
 use crate::limits::{
-    INVITE_ADDRESSES_MAX, INVITE_EXPIRES_MAX_MS, INVITES_OPEN_MAX, JOIN_FAILURES_PER_MINUTE_MAX, JOIN_RETRY,
+    INVITE_ADDRESSES_MAX, INVITE_EXPIRES_MAX, INVITES_OPEN_MAX, JOIN_FAILURES_PER_MINUTE_MAX, JOIN_RETRY,
     PEERS_MAX,
 };
 use crate::replica::Replica;
 use crate::store::StoreWrite;
-use crate::time::{Millis, Mono};
+use crate::time::{Millis, Mono, Wall};
 
 /// Invites given and redeemed, and calls to inviters.
 #[derive(Debug, Default)]
@@ -136,13 +136,13 @@ impl Membership {
     }
 
     /// Whether an invite may still be used.
-    pub fn is_open(&self, reference_ms: u64) -> bool {
-        self.outgoing.values().any(|invite| invite.expires_ms > reference_ms)
+    pub fn is_open(&self, reference: Wall) -> bool {
+        self.outgoing.values().any(|invite| invite.expires > reference)
     }
 
     /// Informs watchers when the last invite expired or a first one was made.
     pub fn watch_open(&mut self, core: &mut Core) {
-        let open = self.is_open(core.reference_ms());
+        let open = self.is_open(core.reference());
         if open != self.was_open {
             self.was_open = open;
             core.event(Event::JoiningChanged { open });
@@ -179,10 +179,10 @@ impl Membership {
         &mut self,
         core: &mut Core,
         level: TrustLevel,
-        expires_ms: u64,
+        valid_for: Millis,
         addresses: Vec<Address>,
     ) -> Result<Reply, CommandError> {
-        let now = core.reference_ms();
+        let now = core.reference();
         self.forget_expired(core, now);
         let open = self.outgoing.values().filter(|invite| invite.accepted.is_none()).count();
         if open >= INVITES_OPEN_MAX {
@@ -193,25 +193,26 @@ impl Membership {
                 remedy,
             });
         }
-        if expires_ms == 0 || expires_ms > INVITE_EXPIRES_MAX_MS {
+        if valid_for == Millis::ZERO || valid_for > INVITE_EXPIRES_MAX {
             return Err(CommandError::BadExpiry);
         }
         let mut addresses = addresses;
         addresses.truncate(INVITE_ADDRESSES_MAX);
-        let expires_ms = (now + expires_ms) / 60_000 * 60_000 + 60_000;
+        // The compact code carries whole minutes: the end is the next of them.
+        let expires = Wall::from_ms((now + valid_for).ms() / 60_000 * 60_000) + Millis::from_secs(60);
         let invite = Invite {
             inviter: core.me,
             onion: core.keypair.onion(),
             token: core.random.bytes(),
             level: Some(level),
-            expires_ms: Some(expires_ms),
+            expires: Some(expires),
             addresses,
         };
         let outgoing = OutgoingInvite {
             token_hash: token_hash(&invite.token),
             level,
-            created_at_ms: now,
-            expires_ms,
+            created_at: now,
+            expires,
             accepted: None,
         };
         core.gate.write(StoreWrite::PutOutgoing(outgoing.clone()));
@@ -220,7 +221,7 @@ impl Membership {
             code: invite.to_code(),
             compact: invite.to_compact(),
             level,
-            expires: rfc3339(expires_ms),
+            expires: rfc3339(expires),
         }))
     }
 
@@ -235,7 +236,7 @@ impl Membership {
         replica: &mut Replica,
         redeem: &Redeem<'_>,
     ) -> Result<Vec<RequestId>, JoinRefusal> {
-        let now = core.reference_ms();
+        let now = core.reference();
         let Redeem { joiner, address, request, token } = redeem;
         self.failures.start_minute(core.now());
         let Some(invite) = self.outgoing.get(token).cloned() else { return Err(self.failures.refuse()) };
@@ -245,14 +246,14 @@ impl Membership {
         match invite.accepted {
             Some((by, _)) if by == joiner.0 => return Ok(Vec::new()),
             Some(_) => return Err(JoinRefusal::Token),
-            None if invite.expires_ms <= now => return Err(JoinRefusal::Expired),
+            None if invite.expires <= now => return Err(JoinRefusal::Expired),
             None => {}
         }
         let known = replica.federation().peer(joiner).cloned();
         if known.is_none() && replica.federation().peers().count() >= PEERS_MAX {
             return Err(JoinRefusal::Full);
         }
-        let burned = OutgoingInvite { accepted: Some((joiner.0, now)), ..invite };
+        let burned = OutgoingInvite { accepted: Some((joiner.0, now.ms())), ..invite };
         core.gate.write(StoreWrite::PutOutgoing(burned.clone()));
         let level = burned.level;
         self.outgoing.insert(burned.token_hash, burned);
@@ -269,10 +270,10 @@ impl Membership {
         Ok(self.end_joining(joiner))
     }
 
-    fn forget_expired(&mut self, core: &mut Core, now: u64) {
+    fn forget_expired(&mut self, core: &mut Core, now: Wall) {
         // A used one is kept for as long as it would have lived: its joiner may ask again.
         let over: Vec<TokenHash> =
-            self.outgoing.values().filter(|i| i.expires_ms <= now).map(|i| i.token_hash).collect();
+            self.outgoing.values().filter(|i| i.expires <= now).map(|i| i.token_hash).collect();
         for hash in over {
             self.outgoing.remove(&hash);
             core.gate.write(StoreWrite::RemoveOutgoing(hash));
@@ -297,8 +298,8 @@ impl Membership {
         if invite.inviter == core.me {
             return Err(CommandError::OwnInvite);
         }
-        let now = core.reference_ms();
-        if let Some(expires) = invite.expires_ms.filter(|expires| *expires <= now) {
+        let now = core.reference();
+        if let Some(expires) = invite.expires.filter(|expires| *expires <= now) {
             return Err(CommandError::InviteExpired(rfc3339(expires)));
         }
         let known = replica.federation().peer(&invite.inviter).cloned();
@@ -320,7 +321,7 @@ impl Membership {
             ..known
         };
         self.put_peer(core, replica, peer);
-        let incoming = IncomingInvite { inviter: invite.inviter.0, created_at_ms: now, accepted: None };
+        let incoming = IncomingInvite { inviter: invite.inviter.0, created_at: now, accepted: None };
         core.gate.write(StoreWrite::PutIncoming(incoming.clone()));
         self.incoming.insert(invite.inviter, incoming);
         let mut joining = Joining::new(all, level, core.now());
@@ -348,8 +349,8 @@ impl Membership {
         let jitter = Millis::from_ms(core.random.below(wait.ms() / 4 + 1));
         joining.tries += 1;
         joining.due = core.now() + wait + jitter;
-        let (name, time_ms) = (&core.settings.name, core.reference_ms());
-        let request = JoinRequest::sign(&core.keypair, &inviter, token, name, joining.level, time_ms);
+        let (name, time) = (&core.settings.name, core.reference());
+        let request = JoinRequest::sign(&core.keypair, &inviter, token, name, joining.level, time);
         Some(JoinCall { inviter, addresses: joining.addresses.clone(), token, request })
     }
 
@@ -390,7 +391,7 @@ impl Membership {
         inviter: &PeerId,
         name: Option<String>,
     ) -> Vec<RequestId> {
-        let now = core.reference_ms();
+        let now = core.reference();
         let Some(mut peer) = replica.federation().peer(inviter).cloned() else { return Vec::new() };
         peer.joined = Joined::Agreed;
         if let Some(name) = name.filter(|name| !name.is_empty()) {
@@ -467,15 +468,15 @@ impl Membership {
     }
 }
 
-fn fresh_peer(id: PeerId, trust_level: TrustLevel, now: u64) -> Peer {
+fn fresh_peer(id: PeerId, trust_level: TrustLevel, now: Wall) -> Peer {
     Peer {
         id,
         onion: String::new(),
         given_name: None,
         own_name: None,
         trust_level,
-        added_at_ms: now,
-        heard_at_ms: None,
+        added_at: now,
+        heard_at: None,
         joined: Joined::Agreed,
         addresses: Vec::new(),
     }

@@ -1,13 +1,14 @@
 //! Invites and joining without a node.
 
 use super::*;
-use crate::clock::{BUILD_DATE_MS, Now};
+use crate::clock::{BUILD_DATE, Now};
 use crate::core::NodeSettings;
 use crate::identity::Keypair;
 use crate::io::Output;
 use crate::store::Store;
+use crate::time::{Millis, Mono};
 
-const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+const DAY: Millis = Millis::from_secs(24 * 60 * 60);
 
 struct Side {
     core: Core,
@@ -18,17 +19,17 @@ struct Side {
 impl Side {
     fn new(seed: u8) -> Self {
         let keypair = Keypair::from_seeds(&[seed; 32], &[seed + 100; 32]);
-        let now = Now { mono_ms: 1_000, wall_ms: BUILD_DATE_MS + 1_000_000 };
+        let now = Now { mono: Mono::from_ms(1_000), wall: BUILD_DATE + Millis::from_secs(1_000) };
         let store = Store::in_memory().unwrap();
         let mut core = Core::new(store, keypair, NodeSettings::default(), now, &[seed; 32]);
-        let mut replica = Replica::new(core.me, now.mono());
+        let mut replica = Replica::new(core.me, now.mono);
         let mut loaded = core.gate.load().unwrap();
         replica.load(&mut core, &mut loaded).unwrap();
         Side { core, replica, membership: Membership::default() }
     }
 
     fn invite(&mut self) -> String {
-        match self.membership.invite(&mut self.core, TrustLevel::Trusted, DAY_MS, Vec::new()).unwrap() {
+        match self.membership.invite(&mut self.core, TrustLevel::Trusted, DAY, Vec::new()).unwrap() {
             Reply::Invite(invite) => invite.code,
             other => panic!("{other:?}"),
         }
@@ -123,7 +124,7 @@ fn calls_are_repeated_ever_more_rarely() {
     let mut waits = Vec::new();
     for _ in 0..4 {
         let due = joiner.membership.next_timer().unwrap();
-        joiner.core.clock.set_now(Now { mono_ms: due.ms(), wall_ms: BUILD_DATE_MS + 1_000_000 });
+        joiner.core.clock.set_now(Now { mono: due, wall: BUILD_DATE + Millis::from_secs(1_000) });
         joiner.call();
         waits.push(joiner.membership.next_timer().unwrap().since(due));
     }

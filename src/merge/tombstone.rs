@@ -4,8 +4,9 @@
 use tombolo_transports::PeerId;
 
 use crate::layer::{Entry, KeyPath, Layer};
-use crate::limits::TOMBSTONE_RENEW_MS;
+use crate::limits::TOMBSTONE_RENEW;
 use crate::merge::{Document, Winner, map_of, register};
+use crate::time::Wall;
 
 /// What an author may tidy up in its own layer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub struct Sweep {
 impl Document {
     /// What `author` may tidy up now. `writers_listed` is how many the owner lists, itself included: some of
     /// them may be unknown here, and are waited for.
-    pub fn sweep(&self, author: &PeerId, writers_listed: usize, reference_ms: u64) -> Sweep {
+    pub fn sweep(&self, author: &PeerId, writers_listed: usize, reference: Wall) -> Sweep {
         let Some(own) = self.layer(author).filter(|_| self.counts(author)) else { return Sweep::default() };
         let Some(entries) = map_of(own) else { return Sweep::default() };
         let all_known = self.effective().count() >= writers_listed;
@@ -32,7 +33,7 @@ impl Document {
             .map(|(key, _)| key.clone())
             .collect();
         let waiting = self.merged.iter().any(|(_, winner)| winner.entry.is_tombstone());
-        let signed_long_ago = reference_ms.saturating_sub(own.head().time_ms) >= TOMBSTONE_RENEW_MS;
+        let signed_long_ago = reference.since(own.head().time) >= TOMBSTONE_RENEW;
         Sweep { drop, renew: waiting && signed_long_ago }
     }
 
@@ -54,7 +55,7 @@ impl Document {
             .all(|(other, entry)| register::compare((other, entry), (*author, tombstone)).is_gt());
         // A layer that does not count yet will be signed again.
         let all_signed_later = self.writers.keys().filter(|writer| *writer != author).all(|writer| {
-            let later = |layer: &Layer| layer.head().time_ms > tombstone.stamp.ms();
+            let later = |layer: &Layer| layer.head().time > tombstone.stamp.time();
             self.counts(writer) && self.layer(writer).is_some_and(later)
         });
         no_older && all_signed_later

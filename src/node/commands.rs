@@ -8,6 +8,7 @@ use crate::federation::{Audience, DocumentPolicy, Peer, RadioUse, TrustLevel};
 use crate::io::{Admin, Command, CommandError, Reply, RequestId, Write, view};
 use crate::layer::DocumentName;
 use crate::node::Node;
+use crate::time::Millis;
 
 impl Node {
     pub(super) fn command(&mut self, request: RequestId, command: Command) {
@@ -63,7 +64,7 @@ impl Node {
         Some(match admin {
             Admin::Join { .. } => unreachable!("answered above"),
             Admin::Invite { level, expires_ms, addresses } => {
-                self.membership.invite(&mut self.core, level, expires_ms, addresses)
+                self.membership.invite(&mut self.core, level, Millis::from_ms(expires_ms), addresses)
             }
             Admin::Trust { peer, level } => self.trust(&peer, level),
             Admin::Rename { peer, name } => {

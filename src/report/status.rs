@@ -44,10 +44,10 @@ impl NodeReport<'_> {
             onion: peer.onion.clone(),
             name: peer.name().map(str::to_owned),
             trust_level: peer.trust_level,
-            added_at: rfc3339(peer.added_at_ms),
+            added_at: rfc3339(peer.added_at),
             last_seen: last_state.as_ref().map(|state| state.timestamp.clone()),
             last_state,
-            heard_at: peer.heard_at_ms.map(rfc3339),
+            heard_at: peer.heard_at.map(rfc3339),
             connected: self.unicast.has_link_to(&peer.id) || self.lag_by_radio(&peer.id).is_some(),
             joined: match peer.joined {
                 Joined::Agreed => "agreed",
@@ -65,7 +65,7 @@ impl NodeReport<'_> {
             trust_level: peer.trust_level,
             links: self.media_to(&peer.id),
             step: self.lag_of(peer),
-            heard_at: peer.heard_at_ms.map(rfc3339),
+            heard_at: peer.heard_at.map(rfc3339),
         }
     }
 
@@ -80,7 +80,7 @@ impl NodeReport<'_> {
         let traffic = self.core.metrics.traffic();
         view::StatusView {
             id: self.id(),
-            time: rfc3339(self.core.reference_ms()),
+            time: rfc3339(self.core.reference()),
             time_source: match source {
                 TimeSource::Own => "own",
                 TimeSource::Median => "median",

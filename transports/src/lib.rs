@@ -47,3 +47,4 @@ pub use events::Events;
 pub use lan::{Lan, LanConfig};
 pub use link::{DownReason, LinkCaps, LinkEvent, LinkId, LinkIds, Medium, RejectReason};
 pub use set::{Transport, Transports};
+pub use tombolo_mesh::time;
