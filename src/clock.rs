@@ -145,11 +145,19 @@ impl ReferenceClock {
         self.operator_set || (now.wall >= BUILD_DATE && now.wall + FUTURE_BOUND >= self.newest_own)
     }
 
+    /// The clocks of peers that were received in the last day, as they show the time now.
+    pub fn peer_clocks(&self, now: Now) -> impl Iterator<Item = (PeerId, Wall)> {
+        self.fresh(now).map(move |(peer, reading)| (*peer, reading.on(now.mono)))
+    }
+
+    fn fresh(&self, now: Now) -> impl Iterator<Item = (&PeerId, &PeerReading)> {
+        let is_fresh = move |reading: &PeerReading| now.mono.since(reading.at) <= CLOCK_HEARD;
+        self.readings.iter().filter(move |(_, reading)| is_fresh(reading))
+    }
+
     /// Reference time, and where it comes from.
     pub fn reference(&self, now: Now) -> (Wall, TimeSource) {
-        let is_fresh = |reading: &&PeerReading| now.mono.since(reading.at) <= CLOCK_HEARD;
-        let mut peers: Vec<Wall> =
-            self.readings.values().filter(is_fresh).map(|reading| reading.on(now.mono)).collect();
+        let mut peers: Vec<Wall> = self.peer_clocks(now).map(|(_, wall)| wall).collect();
         peers.sort_unstable();
         let median = peers.get(peers.len().saturating_sub(1) / 2).copied();
         let own = now.wall.min(STAMP_MAX);

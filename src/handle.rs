@@ -24,15 +24,17 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::{broadcast, oneshot};
 use tombolo_delta::Value;
-use tombolo_transports::{Address, LanConfig};
+use tombolo_transports::tor::{Credentials, OnionSource};
+use tombolo_transports::{Address, LanConfig, TorConfig};
+use zeroize::Zeroizing;
 
 use crate::api::server::LocalServer;
-use crate::config::Config;
-use crate::folder::{self, StartError};
+use crate::config::{Config, TorSettings};
+use crate::folder::{self, LinkSecrets, StartError};
 use crate::layer::{KeyError, KeyPath, Kind};
 use crate::node::{Command, CommandError, Event, Query, Reply, Write};
 use crate::probe::Publisher;
-use crate::runtime::links::Links;
+use crate::runtime::links::{Links, LinksError, TorLinks};
 use crate::runtime::{AskError, Driven, NodeClient, Task, drive};
 
 /// The settings of a node: those of `tombolo.toml`, and what the program that starts it decides.
@@ -63,6 +65,7 @@ impl Settings {
         config.lan.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
         config.lan.mdns = false;
         config.lan.loopback = true;
+        config.tor.enabled = false;
         Settings { config, publish: false, socket: false }
     }
 }
@@ -126,7 +129,7 @@ impl Tombolo {
     /// [`StartError`] if the folder, its store or its links cannot be opened.
     pub async fn start(folder: &Path, settings: Settings) -> Result<Self, StartError> {
         let Settings { config, publish, socket } = settings;
-        let (node, secret) = {
+        let (node, secrets) = {
             let (folder, config) = (folder.to_owned(), config.clone());
             let opened = tokio::task::spawn_blocking(move || folder::open(&folder, &config)).await;
             let stopped = |e| system("the node did not open", std::io::Error::other(e));
@@ -137,15 +140,19 @@ impl Tombolo {
             mdns: config.lan.mdns,
             loopback: config.lan.loopback,
             peers: node.dialable_peers().into_iter().map(|(peer, _)| peer).collect(),
-            ..LanConfig::new(*secret)
+            ..LanConfig::new(*secrets.identity)
         };
+        let tor = config.tor.enabled.then(|| tor_links(&config.tor, &secrets));
         let driven = drive(node).map_err(|source| system("cannot start a thread", source))?;
         let Driven { client, effects, ended } = driven;
-        let links = match Links::start(lan, &config.radios, client.clone(), effects).await {
+        let links = match Links::start(lan, tor, &config.radios, client.clone(), effects).await {
             Ok(links) => links,
             Err(error) => {
                 end(&client, Some(ended)).await;
-                return Err(error.into());
+                return Err(match error {
+                    LinksError::Lan(error) => error.into(),
+                    LinksError::Tor(error) => error.into(),
+                });
             }
         };
         let mut tombolo = Tombolo { client, links, socket: None, publisher: None, ended: Some(ended) };
@@ -259,6 +266,22 @@ impl Tombolo {
         self.links.shutdown().await;
         end(&self.client, self.ended).await;
     }
+}
+
+fn tor_links(settings: &TorSettings, secrets: &LinkSecrets) -> TorLinks {
+    let onion = match settings.onion {
+        Some(host) => OnionSource::Fixed { host, listen: settings.listen.clone() },
+        None => OnionSource::Control { client_auth: settings.client_auth },
+    };
+    let password = settings.password.text().map(|text| Zeroizing::new(text.to_owned()));
+    let config = TorConfig {
+        control: settings.control(),
+        credentials: Credentials { cookie: settings.cookie.clone(), password },
+        onion,
+        asked_for: settings.is_asked_for(),
+        ..TorConfig::new(*secrets.identity, *secrets.onion, settings.socks())
+    };
+    TorLinks { config, required: settings.is_asked_for() }
 }
 
 /// Stops the node and waits until its store is closed.

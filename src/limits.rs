@@ -161,5 +161,14 @@ pub const JOIN_BYTES_MAX: usize = 4_096;
 pub const JOIN_FAILURES_PER_MINUTE_MAX: u32 = 5;
 /// Waits between tries to notify an inviter of a join: first and longest.
 pub const JOIN_RETRY: (Millis, Millis) = (Millis::from_secs(1), Millis::from_secs(60));
+/// Bytes of a `nodes.json` to take over. A longer one is refused unread. With `ADOPT_INVITES_BYTES_MAX` it fits one request
+/// of the local interface.
+pub const ADOPT_NODES_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Bytes of an `invites.json` to take over. A longer one is refused unread.
+pub const ADOPT_INVITES_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Records of one list in those files, usable or not. With more nothing is taken over.
+pub const ADOPT_RECORDS_MAX: usize = 4 * PEERS_MAX;
+/// Bytes of a last state that is taken over, as canonical CBOR. A peer with a longer one is taken over without it.
+pub const ADOPT_STATE_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a node's or peer's name.
 pub const NODE_NAME_BYTES_MAX: usize = 64;

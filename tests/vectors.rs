@@ -163,6 +163,7 @@ fn joining_and_its_codes() {
     let time = 1_800_000_000_000;
     let request = JoinRequest::sign(
         &joiner,
+        &joiner.onion(),
         &inviter.peer_id(),
         token,
         "attic",

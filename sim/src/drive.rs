@@ -161,7 +161,7 @@ impl Simulation {
                     self.wrong(format!("{seat:?} went back from {before} to {} in {key:?}", view.sequence));
                 }
             }
-            Event::Alarm { .. } => self.machine_mut(seat).alarms += 1,
+            Event::Alarm(_) => self.machine_mut(seat).alarms += 1,
             Event::Link(_) => {}
         }
     }

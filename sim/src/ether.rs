@@ -9,6 +9,7 @@ use tombolo::node::Input;
 use tombolo_mesh::airtime::PhyRate;
 use tombolo_mesh::emulated::{Access, Air, EmulatedRadioId};
 use tombolo_transports::LinkId;
+use tombolo_transports::radio::RadioDownReason;
 
 use crate::faults::{Fault, damage};
 use crate::monitor::Monitor;
@@ -123,7 +124,7 @@ impl Simulation {
             aerial.sending = false;
             self.air(channel).set_on(radio, false);
             if self.is_running(seat) {
-                self.input(seat, Input::RadioDown { link, why: "somebody pulled it out".to_owned() });
+                self.input(seat, Input::RadioDown { link, why: RadioDownReason::Closed });
             }
         }
     }

@@ -16,7 +16,7 @@ use tombolo_mesh::airtime::ledger::LedgerConfig;
 use tombolo_mesh::airtime::region::Rules;
 use tombolo_mesh::emulated::{Access, Air, EmulatedRadioId};
 use tombolo_mesh::frame::keys::Mode;
-use tombolo_transports::{LinkCaps, LinkId, Medium, PeerId};
+use tombolo_transports::{JoinError, LinkCaps, LinkId, Medium, PeerId};
 
 /// Wall time when a field begins, milliseconds since the Unix epoch: a day after the build.
 pub const START_MS: u64 = BUILD_DATE.ms() + 86_400_000;
@@ -362,7 +362,7 @@ impl Field {
                             .push_back((to, Input::JoinRequest { request, peer, address: None, bytes }));
                     }
                     None => {
-                        let result = Err("there is no cable".to_owned());
+                        let result = Err(JoinError::NotFound);
                         self.queue.push_back((place, Input::JoinAnswered { inviter, result }));
                     }
                 }

@@ -2,7 +2,7 @@
 
 use tombolo::federation::TrustLevel;
 use tombolo::node::{Admin, Input, Reply, RequestId};
-use tombolo_transports::PeerId;
+use tombolo_transports::{Address, JoinError, PeerId};
 
 use crate::faults::Fault;
 use crate::wires::SeatPair;
@@ -47,7 +47,7 @@ impl Simulation {
         let reachable = found.filter(|other| self.wires.wire(SeatPair::new(joiner, *other)).passes());
         let Some(inviter_seat) = reachable.filter(|_| !self.rng.chance(self.rates.loss)) else {
             self.faults.count(Fault::JoinLost);
-            let result = Err("nobody answered".to_owned());
+            let result = Err(JoinError::NobodyAnswered { tried: Vec::new() });
             self.after(JOIN_TIMEOUT_MS, Happening::JoinAnswered { joiner, inviter, result });
             return;
         };
@@ -58,7 +58,7 @@ impl Simulation {
     pub(super) fn join_arrives(&mut self, joiner: Seat, inviter: Seat, bytes: Vec<u8>) {
         let (from, to) = (self.machine(joiner).peer, self.machine(inviter).peer);
         if !self.machine(inviter).joining || !self.is_running(inviter) {
-            let result = Err("it takes no requests to join".to_owned());
+            let result = Err(JoinError::NoInvite { address: address_of(inviter) });
             self.after(JOIN_TIMEOUT_MS, Happening::JoinAnswered { joiner, inviter: to, result });
             return;
         }
@@ -66,7 +66,7 @@ impl Simulation {
         self.joins.insert((inviter, request), joiner);
         self.input(inviter, Input::JoinRequest { request, peer: from, address: None, bytes });
         if self.joins.remove(&(inviter, request)).is_some() {
-            let result = Err("it did not answer".to_owned());
+            let result = Err(JoinError::Refused { address: address_of(inviter) });
             self.after(JOIN_TIMEOUT_MS, Happening::JoinAnswered { joiner, inviter: to, result });
         }
     }
@@ -76,10 +76,14 @@ impl Simulation {
         let inviter = self.machine(seat).peer;
         let (after_ms, result) = if self.rng.chance(self.rates.loss) {
             self.faults.count(Fault::JoinLost);
-            (JOIN_TIMEOUT_MS, Err("the answer was lost".to_owned()))
+            (JOIN_TIMEOUT_MS, Err(JoinError::NobodyAnswered { tried: Vec::new() }))
         } else {
             (self.latency_ms(), Ok(bytes))
         };
         self.after(after_ms, Happening::JoinAnswered { joiner, inviter, result });
     }
+}
+
+fn address_of(seat: Seat) -> Address {
+    Address::Memory(seat.0 as u64)
 }

@@ -42,7 +42,7 @@ use std::collections::BTreeMap;
 
 use tombolo::clock::BUILD_DATE;
 use tombolo::node::{Input, RequestId};
-use tombolo_transports::{LinkId, PeerId};
+use tombolo_transports::{JoinError, LinkId, PeerId};
 
 use crate::ether::{ChannelId, Ether};
 use crate::faults::{FaultCounts, Rates};
@@ -74,7 +74,7 @@ enum Happening {
     /// A request to join arrives at the inviter.
     JoinArrives { joiner: Seat, inviter: Seat, bytes: Vec<u8> },
     /// The joiner receives the answer, or learns that there is none.
-    JoinAnswered { joiner: Seat, inviter: PeerId, result: Result<Vec<u8>, String> },
+    JoinAnswered { joiner: Seat, inviter: PeerId, result: Result<Vec<u8>, JoinError> },
 }
 
 /// Machines, wires and virtual time.

@@ -8,6 +8,7 @@ use tombolo_transports::Address;
 
 use crate::config::TimeSpan;
 use crate::federation::{RadioUse, TrustLevel};
+use crate::io::FederationRecords;
 use crate::layer::KeyPath;
 use crate::layer::Kind;
 use crate::node::{Admin, Command, CommandError, Query, Write};
@@ -83,8 +84,8 @@ pub fn status_of(error: &CommandError) -> StatusCode {
         | CommandError::DocumentExists(_)
         | CommandError::AlreadyPeer(_) => StatusCode::CONFLICT,
         CommandError::ReadOnly(_) | CommandError::JoinRefused { .. } => StatusCode::FORBIDDEN,
-        CommandError::InviteExpired(_) => StatusCode::GONE,
-        CommandError::Limit { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        CommandError::InviteExpired { .. } => StatusCode::GONE,
+        CommandError::Limit(_) => StatusCode::PAYLOAD_TOO_LARGE,
         CommandError::Stopped(_) => StatusCode::SERVICE_UNAVAILABLE,
         CommandError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::BAD_REQUEST,
@@ -175,7 +176,7 @@ pub fn read(method: &Method, path: &str, query: Option<&str>, body: &[u8]) -> Re
         ("policies", Some(doc), None) => request.policy(doc),
         ("peers", None, None) => request.get(Query::Peers),
         ("peers", Some(peer), act) => request.peer(peer, act),
-        ("invites" | "join", None, None) => request.federate(room),
+        ("invites" | "join" | "adopt", None, None) => request.federate(room),
         ("docs", None, None) if method == Method::POST => {
             let CreateBody { name, kind } = json(body)?;
             command(Write::Create { name, kind })
@@ -235,6 +236,9 @@ impl RawRequest<'_> {
         }
         if room == "invites" {
             return command(invite(json(self.body)?)?);
+        }
+        if room == "adopt" {
+            return command(Admin::Adopt(json::<FederationRecords>(self.body)?));
         }
         let JoinBody { code, addresses } = json(self.body)?;
         command(Admin::Join { code, addresses })
@@ -308,6 +312,7 @@ fn write_admin(admin: &Admin) -> WrittenRequest {
         Admin::Join { code, addresses } => {
             post("/v1/join", &JoinBody { code: code.clone(), addresses: addresses.clone() })
         }
+        Admin::Adopt(records) => post("/v1/adopt", records),
     }
 }
 
@@ -475,6 +480,23 @@ mod tests {
             };
             assert_eq!(format!("{back:?}"), format!("{command:?}"));
         }
+    }
+
+    /// `Debug` of the records shows no content, so the test above does not compare it.
+    #[test]
+    fn records_to_take_over_survive_their_way_through_http() {
+        let node = serde_json::json!({"did": "x", "last_state": {"cpu_usage_percent": 12.5}});
+        let records = FederationRecords {
+            nodes: vec![node],
+            outgoing: vec![serde_json::json!(null)],
+            incoming: vec![serde_json::json!([1])],
+        };
+        let (method, target, body) = write(&Admin::Adopt(records.clone()).into()).unwrap();
+        let Ok(ApiRequest::Command(Command::Admin(Admin::Adopt(back)))) = read(&method, &target, None, &body)
+        else {
+            panic!("{method} {target}")
+        };
+        assert_eq!(back, records);
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub use brief::{state_brief, state_with_brief};
 pub use staged::{MapEdits, Staged, StagedReply, WriteKind};
 
 use crate::core::Core;
-use crate::io::{CommandError, Reply, view};
+use crate::io::{CommandError, Reply, StopReason, ValueError, view};
 use crate::layer::{
     Content, DocumentId, Entry, Head, Kind, Layer, LayerId, MapContent, Sequence, SignedHead,
 };
@@ -55,7 +55,7 @@ impl Authoring {
         document: &DocumentId,
         value: Value,
     ) -> Result<Stored, CommandError> {
-        let content = Content::snapshot(value).map_err(|error| CommandError::BadValue(error.to_string()))?;
+        let content = Content::snapshot(value).map_err(ValueError::from)?;
         let id = core.own_layer(document);
         let sequence = next_sequence(replica, &id)?;
         let signed = sign(core, replica, &id, &content, sequence);
@@ -93,7 +93,7 @@ impl Authoring {
             if let Some(before) = before {
                 replica.put_back_own_map(before, map);
             }
-            return Err(CommandError::BadValue(error.to_string()));
+            return Err(ValueError::from(error).into());
         }
         let content = Content::Map(map);
         let signed = sign(core, replica, &id, &content, sequence);
@@ -149,10 +149,10 @@ fn restamp(core: &mut Core, replica: &Replica, id: &LayerId, changes: &mut MapEd
 /// The sequence of the next state of an own layer, if one may be signed.
 fn next_sequence(replica: &Replica, id: &LayerId) -> Result<Sequence, CommandError> {
     if let Some(why) = replica.recovery().stopped() {
-        return Err(CommandError::Stopped(why.to_owned()));
+        return Err(CommandError::Stopped(why));
     }
     let last = replica.layer(id).map_or(Sequence::NONE, |layer| layer.head().sequence);
-    last.next().ok_or_else(|| CommandError::Stopped("the sequence is used up".to_owned()))
+    last.next().ok_or(CommandError::Stopped(StopReason::SequenceUsedUp))
 }
 
 fn sign(core: &Core, replica: &Replica, id: &LayerId, content: &Content, sequence: Sequence) -> SignedHead {

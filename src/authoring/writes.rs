@@ -7,7 +7,7 @@ use tombolo_delta::Value;
 use crate::authoring::tree::{put_at, remove_at};
 use crate::authoring::{Authoring, WriteKind};
 use crate::core::Core;
-use crate::io::{CommandError, NodeState, RequestId, Write};
+use crate::io::{BadNameReason, CommandError, NodeState, Quota, RequestId, ValueError, Write};
 use crate::layer::{Content, DocumentId, DocumentName, Entry, KeyPath, Kind};
 use crate::limits::DOCUMENTS_PER_OWNER_MAX;
 use crate::merge::{Document, Winner, flatten};
@@ -75,7 +75,7 @@ impl Authoring {
                         put_at(tree, key.segments(), value)
                     }),
                     Kind::Map => {
-                        let leaves = flatten(Some(&key), &value).map_err(bad_value)?;
+                        let leaves = flatten(Some(&key), &value).map_err(ValueError::from)?;
                         self.write_leaves(
                             core,
                             replica,
@@ -93,7 +93,7 @@ impl Authoring {
                         true
                     })?,
                     Kind::Map => {
-                        let leaves = flatten(None, &value).map_err(bad_value)?;
+                        let leaves = flatten(None, &value).map_err(ValueError::from)?;
                         self.write_leaves(
                             core,
                             replica,
@@ -119,12 +119,12 @@ impl Authoring {
         kind: Kind,
     ) -> Result<(), CommandError> {
         let bad = |why| CommandError::BadName { name: name.to_owned(), why };
-        let document_name = DocumentName::new(name).map_err(bad)?;
+        let document_name = DocumentName::new(name).map_err(|why| bad(why.into()))?;
         if document_name.is_reserved() {
-            return Err(bad("the engine keeps a document of that name itself"));
+            return Err(bad(BadNameReason::Reserved));
         }
         if name.ends_with(DocumentName::BRIEF) {
-            return Err(bad("names that end in .brief are kept for the briefs of documents"));
+            return Err(bad(BadNameReason::Brief));
         }
         let document = DocumentId { owner: core.me, name: document_name };
         if replica.document(&document).is_some() {
@@ -132,9 +132,7 @@ impl Authoring {
         }
         let own = replica.layers().documents().filter(|(id, _)| id.owner == core.me).count();
         if own >= DOCUMENTS_PER_OWNER_MAX {
-            let what = "the number of your documents";
-            let remedy = "put several things into one document";
-            return Err(CommandError::Limit { what, limit: DOCUMENTS_PER_OWNER_MAX, remedy });
+            return Err(CommandError::Limit(Quota::Documents));
         }
         match kind {
             Kind::Map => self.staged.put_map(&document, []),
@@ -207,7 +205,7 @@ impl Authoring {
                 .filter(|winner| winner.author != core.me)
                 .map(|winner| winner.entry.hash4(&key));
             let entry = Entry { stamp: core.clock.tick(), value, saw };
-            entry.check(&key).map_err(|error| CommandError::BadValue(error.to_string()))?;
+            entry.check(&key).map_err(ValueError::from)?;
             changes.push((key, Some(entry)));
         }
         let changed = changes.len();
@@ -227,7 +225,7 @@ impl Authoring {
     ) -> Result<(), CommandError> {
         let mut tree = replica.document(id).and_then(Document::view).unwrap_or_default();
         let changed = edit(&mut tree);
-        let content = Content::snapshot(tree).map_err(|error| CommandError::BadValue(error.to_string()))?;
+        let content = Content::snapshot(tree).map_err(ValueError::from)?;
         if let (true, Content::Snapshot(value)) = (changed, content) {
             replica.recovery_mut().note_written(id, []);
             self.staged.put_snapshot(id, value);
@@ -245,8 +243,7 @@ impl Authoring {
     ) -> Result<(), CommandError> {
         let mut state = state;
         state.apps.sort_by(|a, b| a.id.cmp(&b.id));
-        let value =
-            tombolo_delta::to_value(&state).map_err(|error| CommandError::BadValue(error.to_string()))?;
+        let value = tombolo_delta::to_value(&state).map_err(ValueError::from)?;
         let document = core.own_document(DocumentName::STATE);
         replica.recovery_mut().note_written(&document, []);
         self.staged.put_snapshot(&document, value);
@@ -265,8 +262,4 @@ fn writable(core: &Core, replica: &Replica, doc: &str) -> Result<(DocumentId, Ki
         Kind::Snapshot => id.owner == core.me && !id.name.is_reserved(),
     };
     if may { Ok((id, kind)) } else { Err(CommandError::ReadOnly(doc.to_owned())) }
-}
-
-fn bad_value(error: impl std::fmt::Display) -> CommandError {
-    CommandError::BadValue(error.to_string())
 }

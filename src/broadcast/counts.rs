@@ -10,7 +10,7 @@
 use crate::time::{Millis, Mono};
 use std::collections::{BTreeMap, VecDeque};
 
-use tombolo_mesh::airtime::ledger::Account;
+use tombolo_mesh::airtime::ledger::{Account, NeverLegal};
 use tombolo_mesh::station::FrameCharge;
 use tombolo_transports::PeerId;
 
@@ -32,7 +32,7 @@ pub(crate) struct RadioCounts {
     pub(crate) frames_received: u64,
     pub(crate) today: Today,
     /// Why something will never be sent.
-    pub(crate) never: Option<String>,
+    pub(crate) never: Option<NeverLegal>,
     /// The router's last decision, by peer.
     pub(crate) decisions: BTreeMap<PeerId, Decision>,
     /// The listeners of the last message of an account.

@@ -425,6 +425,7 @@ mod tests {
         let name = "n".repeat(64);
         let request = JoinRequest::sign(
             &b,
+            &b.onion(),
             &a.peer_id(),
             [9; 16],
             &name,

@@ -15,7 +15,8 @@
 //! | `channels` | each audience, and each pair of peers, as stations and engines know it |
 //! | `receive` | a frame from the air becomes messages |
 //! | `keys` | audience keys, in the `keys` document |
-//! | `transmit` | a candidate of the engine becomes a message, if the router and the airtime allow it |
+//! | `schedule` | what goes out next: the station's own work and what is offered, in one list |
+//! | `transmit` | an offer of the engine becomes a message, if the router allows it |
 //! | `long` | layers that take many frames: begun once, and resumed |
 //! | `provisional` | states between two signatures |
 //! | `split` | commits that do not fit a frame |
@@ -38,6 +39,7 @@ mod provisional;
 mod radio_link;
 mod receive;
 mod records;
+mod schedule;
 mod split;
 mod transmit;
 
@@ -49,6 +51,7 @@ use tombolo_mesh::airtime::ledger::BootId;
 #[cfg(feature = "test-support")]
 use tombolo_mesh::frame::keys::BootEpoch;
 use tombolo_mesh::frame::keys::{AudienceKey, Mode};
+use tombolo_transports::radio::RadioDownReason;
 use tombolo_transports::{LinkId, PeerId};
 
 pub(crate) use audience::{goes_on_air, rank};
@@ -66,7 +69,7 @@ use records::RadioRecords;
 
 use crate::core::{Core, InputRejection};
 use crate::federation::Audience;
-use crate::io::{Event, RadioSpec};
+use crate::io::{Alarm, Event, RadioSpec};
 use crate::layer::{DocumentName, LayerId};
 use crate::limits::RADIOS_MAX;
 use crate::replica::Replica;
@@ -179,24 +182,21 @@ impl Broadcast {
         let kept = self.shared.records.of(&spec.name);
         let mut ledger = records::ledger(&kept, spec.ledger, self.shared.moment(core));
         ledger.start_day(self.shared.day);
-        let name = spec.name.clone();
+        let radio = spec.name.clone();
         let start = RadioStart { link, spec, ledger, day: self.shared.day };
         match RadioLink::new(core, start, &kept) {
-            Ok(radio) => {
-                self.radios.insert(link, radio);
+            Ok(started) => {
+                self.radios.insert(link, started);
                 self.is_stale = true;
             }
-            Err(error) => {
-                let message = format!("the radio {name} cannot be used: {error}");
-                core.event(Event::Alarm { message });
-            }
+            Err(why) => core.event(Event::Alarm(Alarm::RadioUnusable { radio, why })),
         }
         core.clock.set_whole_seconds(!self.radios.is_empty());
         self.shared.any_in_clear = self.radios.values().any(|radio| radio.spec.mode == Mode::SignedClear);
     }
 
     /// A radio's device is gone; it may come back.
-    pub fn radio_down(&mut self, link: LinkId, why: String) {
+    pub fn radio_down(&mut self, link: LinkId, why: RadioDownReason) {
         if let Some(radio) = self.radios.get_mut(&link) {
             radio.device.up = false;
             radio.device.ready = false;

@@ -17,14 +17,15 @@
 use crate::time::{Millis, Mono};
 use std::collections::{BTreeMap, VecDeque};
 
-use tombolo_mesh::airtime::ledger::{Account, Priority, Verdict};
+use tombolo_mesh::airtime::ledger::{Account, Priority};
 use tombolo_mesh::frame::keys::Identity;
 use tombolo_mesh::frame::keys::pair::PairChannel;
 use tombolo_mesh::station::Outgoing;
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::broadcast::audience::{listeners_of, member_peers};
-use crate::broadcast::transmit::account;
+use crate::broadcast::schedule::HandOver;
+use crate::broadcast::transmit::{SendOutcome, account};
 use crate::broadcast::{Broadcast, NodeParts, RadioContext, RadioLink, kinds};
 use crate::core::{Core, reserved_document};
 use crate::envelope::{Envelope, decode_air, encode_air};
@@ -283,32 +284,26 @@ impl RadioLink {
         }
     }
 
-    /// Gives the station the next message that waits. Returns whether one went.
-    pub(super) fn send_pair_message(&mut self, cx: &mut RadioContext<'_>) -> bool {
-        let now = cx.core.now();
-        while let Some((to, account, bytes)) = self.exchange.waiting.pop_front() {
-            let Some(channel) = cx.shared.pairs.name(&to) else { continue };
-            let priority = if account == ASKS { Priority::Upkeep } else { Priority::State };
-            let in_frame = bytes.len().min(self.station.payload_bytes_max());
-            match self.station.verdict(now, in_frame, priority) {
-                Verdict::Now => {}
-                Verdict::Wait(wait) => {
-                    self.due.retry_at = Some(now + wait);
-                    self.exchange.waiting.push_front((to, account, bytes));
-                    return false;
-                }
-                Verdict::Never { why } => {
-                    self.counts.never = Some(why.to_string());
-                    continue;
-                }
+    /// Hands the station the next message that waits.
+    pub(super) fn send_pair_message(&mut self, cx: &mut RadioContext<'_>) -> SendOutcome {
+        while let Some((to, account, bytes)) = self.exchange.waiting.front().cloned() {
+            let outcome = cx.shared.pairs.name(&to).map(|channel| {
+                let priority = if account == ASKS { Priority::Upkeep } else { Priority::State };
+                let kind = kinds::PAIR;
+                let outgoing = Outgoing { channel, kind, bytes, priority, account, previous_key: false };
+                self.hand_over(cx.core.now(), outgoing)
+            });
+            if let Some(HandOver::Wait(at)) = outcome {
+                return SendOutcome::Wait(at);
             }
-            let kind = kinds::PAIR;
-            let outgoing = Outgoing { channel, kind, bytes, priority, account, previous_key: false };
-            if self.station.send(now, outgoing).is_ok() {
-                return true;
+            self.exchange.waiting.pop_front();
+            match outcome {
+                Some(HandOver::Done(_)) => return SendOutcome::Sent(None),
+                Some(HandOver::Never(why)) => self.counts.never = Some(why),
+                Some(HandOver::Wait(_) | HandOver::Refused(_)) | None => {}
             }
         }
-        false
+        SendOutcome::Nothing
     }
 
     /// `from` has sent what it has of its own keys, and of this node's.

@@ -9,12 +9,13 @@
 //! by it; dropped at the next signed state, or when its author has been silent for long.
 
 use tombolo_delta::{Context, Value};
-use tombolo_mesh::airtime::ledger::{Priority, Verdict};
+use tombolo_mesh::airtime::ledger::Priority;
 use tombolo_mesh::frame::keys::pair::{PAIR_TAG_BYTES, PairKey, pair_tag, pair_tag_holds};
 use tombolo_mesh::station::Outgoing;
 use tombolo_transports::PeerId;
 
-use crate::broadcast::transmit::account;
+use crate::broadcast::schedule::HandOver;
+use crate::broadcast::transmit::{SendOutcome, account};
 use crate::broadcast::{Broadcast, RadioContext, RadioLink, kinds};
 use crate::core::{Core, reserved_document};
 use crate::envelope::{
@@ -102,23 +103,14 @@ impl RadioLink {
         self.unsigned = Unsigned { count: self.spec.sign_every, due: None };
     }
 
-    /// Sends the newest state that is not signed. Returns whether it went.
-    pub(super) fn send_unsigned(&mut self, cx: &mut RadioContext<'_>) -> bool {
-        let (now, me) = (cx.core.now(), cx.core.me);
-        let Some(id) = self.unsigned.due.take() else { return false };
+    /// Hands the station the newest state that is not signed.
+    pub(super) fn send_unsigned(&mut self, cx: &mut RadioContext<'_>) -> SendOutcome {
+        let me = cx.core.me;
+        let Some(id) = self.unsigned.due.take() else { return SendOutcome::Nothing };
         let listeners = self.engine.listeners(&me, cx.core.now());
-        let Some(base) = self.engine.state(&me, &id.hash()) else { return false };
-        let Some(bytes) = unsigned(cx.core, cx.replica, &id, base, &listeners) else { return false };
-        match self.station.verdict(now, bytes.len(), Priority::State) {
-            Verdict::Now => {}
-            Verdict::Wait(wait) => {
-                // A newer one takes its place if it comes before that.
-                self.unsigned.due = Some(id);
-                self.due.retry_at = Some(now + wait);
-                return false;
-            }
-            Verdict::Never { .. } => return false,
-        }
+        let base = self.engine.state(&me, &id.hash());
+        let bytes = base.and_then(|base| unsigned(cx.core, cx.replica, &id, base, &listeners));
+        let Some(bytes) = bytes else { return SendOutcome::Nothing };
         let outgoing = Outgoing {
             channel: me,
             kind: kinds::PROVISIONAL,
@@ -127,7 +119,15 @@ impl RadioLink {
             account: account(&id.hash()),
             previous_key: false,
         };
-        self.station.send(now, outgoing).is_ok()
+        match self.hand_over(cx.core.now(), outgoing) {
+            HandOver::Done(_) => SendOutcome::Sent(None),
+            HandOver::Wait(at) => {
+                // A newer one takes its place if it comes before that.
+                self.unsigned.due = Some(id);
+                SendOutcome::Wait(at)
+            }
+            HandOver::Never(_) | HandOver::Refused(_) => SendOutcome::Nothing,
+        }
     }
 }
 

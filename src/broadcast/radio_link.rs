@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use tombolo_mesh::airtime::ledger::Ledger;
 use tombolo_mesh::station::{BulkTransfer, Rejections, Station, StationConfig, StationError};
+use tombolo_transports::radio::RadioDownReason;
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::broadcast::audience::{goes_on_air, rank};
@@ -64,7 +65,7 @@ pub(super) struct Device {
     /// After any frame on air each node waits a random time, or all that have something to send would begin at once.
     pub(super) quiet_until: Mono,
     /// The driver's reason while the device is down.
-    pub(super) fault: Option<String>,
+    pub(super) fault: Option<RadioDownReason>,
 }
 
 /// When a radio is to be looked at again.
@@ -193,8 +194,8 @@ impl RadioLink {
     }
 
     /// The driver's last reason for which the device was down.
-    pub fn fault(&self) -> Option<&str> {
-        self.device.fault.as_deref()
+    pub fn fault(&self) -> Option<RadioDownReason> {
+        self.device.fault
     }
 
     /// A copy of the airtime ledger, to read from.

@@ -9,7 +9,7 @@ use tombolo_transports::{LinkId, PeerId};
 
 use crate::broadcast::{Broadcast, kinds};
 use crate::core::Core;
-use crate::io::Event;
+use crate::io::{Alarm, Event};
 use crate::layer::{LayerHash, Sequence, SignedHead};
 use crate::limits::{OWN_STATE_WAIT, OWN_STATE_WAIT_ON_AIR_MAX};
 use crate::replica::Replica;
@@ -161,11 +161,7 @@ fn arrival(core: &mut Core, link: LinkId, outcome: station::Received) -> Option<
         }
         station::Received::Join(frame) => Some(Arrival::Join(frame)),
         station::Received::OwnEpoch { .. } => {
-            let message =
-                "a radio heard this node's own key from elsewhere: a restored backup, or a second machine \
-                           with this key"
-                    .to_owned();
-            core.event(Event::Alarm { message });
+            core.event(Event::Alarm(Alarm::OwnKeyHeard));
             None
         }
         station::Received::Epoch { .. }

@@ -4,10 +4,12 @@
 use crate::time::{Millis, Mono};
 use std::collections::BTreeSet;
 
-use tombolo_mesh::airtime::ledger::LedgerConfig;
+use tombolo_mesh::airtime::ledger::{Account, LedgerConfig, Priority};
 use tombolo_mesh::airtime::region::Rules;
 use tombolo_mesh::airtime::{Modulation, PhyRate};
+use tombolo_mesh::frame::Kind;
 use tombolo_transports::Medium;
+use tombolo_transports::radio::RadioDownReason;
 
 use super::*;
 use crate::core::InputRejection;
@@ -188,8 +190,8 @@ fn a_radio_that_comes_back_goes_on_and_one_with_other_settings_starts_again() {
     assert!(!station.frames(60_000).is_empty(), "it sends");
     let sent = |station: &OnAir| station.broadcast.radios[&RADIO].counts.frames_sent;
     let before = sent(&station);
-    station.broadcast.radio_down(RADIO, "unplugged".to_owned());
-    assert_eq!(station.broadcast.radios[&RADIO].fault(), Some("unplugged"));
+    station.broadcast.radio_down(RADIO, RadioDownReason::Closed);
+    assert_eq!(station.broadcast.radios[&RADIO].fault(), Some(RadioDownReason::Closed));
     assert_eq!(station.broadcast.next_timer(Mono::ZERO), None, "nothing is due without a device");
     station.broadcast.radio_up(&mut station.side.core, RADIO, radio());
     assert!(station.broadcast.radios[&RADIO].is_up());
@@ -235,6 +237,30 @@ fn a_record_is_on_disk_before_the_frame_that_depends_on_it_leaves() {
     let epoch = meta.get("radio/radio/epoch").expect("the boot epoch of the first frame");
     assert_eq!(epoch, &station.broadcast.radios[&RADIO].station.epoch().number.to_be_bytes());
     assert!(meta.contains_key("radio/radio/ledger"), "its airtime is charged durably");
+}
+
+/// One list: what the station has goes before what is offered, and what is offered after the announcement that it needs. Proved by
+/// the kinds of the first frames, where all of it is due at once.
+#[test]
+fn work_of_the_station_goes_before_what_is_offered() {
+    let (mut station, _, _) = owner();
+    station.drive();
+    let joins = vec![vec![Kind::JOIN.first_byte(0); 40]; 2];
+    let radio = station.broadcast.radios.get_mut(&RADIO).unwrap();
+    radio.station.send_join(joins, Priority::Control, Account(2)).unwrap();
+    let (mut at, mut kinds) = (60_000, Vec::new());
+    while kinds.len() < 4 && at < 120_000 {
+        station.side.at(Millis::from_ms(at));
+        station.drive();
+        for output in station.side.outputs() {
+            if let Output::Frame { bytes, .. } = output {
+                kinds.push(Kind::of(bytes[0]));
+                station.broadcast.radio_ready(&mut station.side.core, RADIO);
+            }
+        }
+        at += 1_000;
+    }
+    assert_eq!(kinds, [Kind::JOIN, Kind::JOIN, Kind::OPEN, super::kinds::HEARTBEAT]);
 }
 
 #[test]

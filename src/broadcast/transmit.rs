@@ -1,21 +1,21 @@
-//! The walk out by radio: a candidate of the broadcast engine -> router -> envelope on the base that all listeners have -> a
-//! frame filled with what fits -> station.
+//! The walk out by radio, from where `schedule` comes to an offer of the broadcast engine: router -> envelope on the base that
+//! all listeners have -> a frame filled with what fits -> station.
 
 use crate::time::{Millis, Mono};
 use std::collections::BTreeSet;
 
-use tombolo_mesh::airtime::ledger::{Account, Priority, Verdict};
+use tombolo_mesh::airtime::ledger::{Account, Priority};
 use tombolo_mesh::bulk::fragment::MessageId;
 use tombolo_mesh::frame::Kind as FrameKind;
 use tombolo_mesh::frame::keys::Mode;
-use tombolo_mesh::station::{Outgoing, Record, SendRefusal, Sent, Transmit};
+use tombolo_mesh::station::{Outgoing, Record, SendRefusal, Sent};
 use tombolo_transports::PeerId;
 
+use crate::broadcast::schedule::{HandOver, OFFERS_MAX};
 use crate::broadcast::split::PartDelta;
 use crate::broadcast::{RadioContext, RadioLink, SharedRadioState, kinds};
 use crate::core::{Core, InputRejection};
 use crate::envelope::{BaseRef, Change, CompactEnvelope, UpdateItem, encode_air, encode_update, join_update};
-use crate::io::Output;
 use crate::layer::{DocumentName, LayerHash, LayerId};
 use crate::limits::{BASE_CANDIDATES_ON_AIR_MAX, RADIO_MESSAGE_BYTES_MAX, SHORT_PRINT_LAYERS_MAX};
 use crate::replica::Replica;
@@ -27,14 +27,10 @@ use crate::sync::frontier::State;
 const HEARTBEATS: Account = Account(1);
 /// As [`HEARTBEATS`], for frontiers.
 const FRONTIERS: Account = Account(2);
-/// What is due and may not leave by any link is looked at again so much later, or when something happens.
-const BARRED: Millis = Millis::from_ms(60_000);
-/// Candidates looked at for one frame.
-const CANDIDATES_MAX: usize = 64;
 
-/// What became of a candidate to transmit.
+/// What became of something to send.
 pub(super) enum SendOutcome {
-    /// It is on its way; as this message, if it takes many frames.
+    /// The station has it; as this message, if it takes many frames.
     Sent(Option<MessageId>),
     /// Nothing to send after all.
     Nothing,
@@ -94,40 +90,8 @@ struct LayerMessage {
 }
 
 impl RadioLink {
-    /// Writes what the station wants written, and gives the radio a frame if it takes one.
-    pub(super) fn drive(&mut self, cx: &mut RadioContext<'_>) {
-        self.repeat_calls(cx);
-        self.send_answers(cx.core.now());
-        self.ask_for_keys(cx);
-        self.write_records(cx);
-        let now = cx.core.now();
-        let may_send = self.device.up && self.device.ready && self.device.quiet_until <= now;
-        if may_send && !self.give_frame(cx) && self.transmit(cx) {
-            self.give_frame(cx);
-        }
-    }
-
-    /// A frame that the station has goes out. What it wants written goes into the same commit, before it.
-    fn give_frame(&mut self, cx: &mut RadioContext<'_>) -> bool {
-        loop {
-            let transmit = self.station.transmit(cx.shared.moment(cx.core));
-            self.write_records(cx);
-            match transmit {
-                Transmit::Frame { frame, charge } => {
-                    self.device.ready = false;
-                    self.counts.sent(frame.len(), charge);
-                    cx.core.gate.output(Output::Frame { link: self.link, bytes: frame });
-                    return true;
-                }
-                // The record is written now.
-                Transmit::NeedsRecord => {}
-                Transmit::Idle => return false,
-            }
-        }
-    }
-
     /// Outputs wait for the commit that these go into, so what is written counts as recorded.
-    fn write_records(&mut self, cx: &mut RadioContext<'_>) {
+    pub(super) fn write_records(&mut self, cx: &mut RadioContext<'_>) {
         let mut records = Vec::new();
         if std::mem::take(&mut self.write_again) {
             let ledger = self.station.ledger().snapshot(cx.shared.moment(cx.core));
@@ -149,50 +113,8 @@ impl RadioLink {
         }
     }
 
-    /// Hands the station the best candidate that the airtime allows. Returns whether one went.
-    fn transmit(&mut self, cx: &mut RadioContext<'_>) -> bool {
-        let (now, me) = (cx.core.now(), cx.core.me);
-        if self.due.retry_at.is_some_and(|at| at > now) {
-            return false;
-        }
-        self.due.retry_at = None;
-        if self.exchange.waits() && self.send_pair_message(cx) {
-            return true;
-        }
-        if !self.unsigned.is_due()
-            && self.engine.poll_timeout(cx.core.now()).is_none_or(|at| at > cx.core.now())
-        {
-            return false;
-        }
-        let candidates = self.engine.transmissions(cx.core.now());
-        let is_unread = |candidate: &Transmission| {
-            matches!(candidate, Transmission::Heartbeat(_)) && !self.engine.participates(&me)
-        };
-        if let Some(candidate) = candidates.iter().find(|candidate| is_unread(candidate)).cloned() {
-            // The own documents have no reader yet.
-            self.engine.done(cx.core.now(), &candidate);
-        }
-        let goes_first = |candidate: &Transmission| {
-            matches!(candidate, Transmission::Frontier { .. } | Transmission::Supply { rank: 0, .. })
-        };
-        if !candidates.first().is_some_and(goes_first) && self.send_unsigned(cx) {
-            return true;
-        }
-        let mut earliest = self.due.retry_at;
-        for candidate in candidates.into_iter().take(CANDIDATES_MAX) {
-            match self.send(cx, candidate) {
-                SendOutcome::Sent(_) => return true,
-                SendOutcome::Nothing => {}
-                SendOutcome::Wait(at) => earliest = Some(earliest.map_or(at, |other| other.min(at))),
-            }
-        }
-        // What no link may carry stays due: looked at again, but not at once.
-        let is_due = || self.engine.poll_timeout(cx.core.now()).is_some_and(|at| at <= cx.core.now());
-        self.due.retry_at = earliest.or_else(|| is_due().then_some(now + BARRED));
-        false
-    }
-
-    fn send(&mut self, cx: &mut RadioContext<'_>, candidate: Transmission) -> SendOutcome {
+    /// Sends an offer of the engine.
+    pub(super) fn send(&mut self, cx: &mut RadioContext<'_>, candidate: Transmission) -> SendOutcome {
         let offer = match &candidate {
             Transmission::Heartbeat(heartbeat) => OutboundMessage {
                 channel: cx.core.me,
@@ -232,23 +154,12 @@ impl RadioLink {
         candidate: &Transmission,
         offer: OutboundMessage,
     ) -> SendOutcome {
-        let now = cx.core.now();
-        let in_frame = offer.bytes.len().min(self.station.payload_bytes_max());
-        match self.station.verdict(now, in_frame, offer.priority) {
-            Verdict::Now => {}
-            Verdict::Wait(wait) => return SendOutcome::Wait(now + wait),
-            Verdict::Never { why } => {
-                self.engine.done(cx.core.now(), candidate);
-                self.counts.never = Some(why.to_string());
-                return SendOutcome::Nothing;
-            }
-        }
         let previous_key = self.goes_under_previous_key(cx, candidate);
         let (account, length) = (offer.account, offer.bytes.len());
-        let sent = self.station.send(now, offer.sealed_under(previous_key));
-        self.engine.done(cx.core.now(), candidate);
-        match sent {
-            Ok(sent) => {
+        let outcome = match self.hand_over(cx.core.now(), offer.sealed_under(previous_key)) {
+            // It stays due.
+            HandOver::Wait(at) => return SendOutcome::Wait(at),
+            HandOver::Done(sent) => {
                 if let Transmission::Supply { targets, .. } | Transmission::Intermediate { targets, .. } =
                     candidate
                 {
@@ -260,7 +171,11 @@ impl RadioLink {
                     Sent::Fragments(message) => Some(message),
                 })
             }
-            Err(error) => {
+            HandOver::Never(why) => {
+                self.counts.never = Some(why);
+                SendOutcome::Nothing
+            }
+            HandOver::Refused(error) => {
                 tracing::debug!(%error, "a message did not go to the radio");
                 // Before the first peer there is no listener: nothing was refused.
                 if error != SendRefusal::NoChannel {
@@ -268,7 +183,9 @@ impl RadioLink {
                 }
                 SendOutcome::Nothing
             }
-        }
+        };
+        self.engine.done(cx.core.now(), candidate);
+        outcome
     }
 
     /// Whether a message is sealed under the audience key before the last renewal, for listeners that lack the present one:
@@ -453,7 +370,7 @@ impl RadioLink {
         let others = self.engine.transmissions(cx.core.now()).into_iter().filter(|candidate| {
             matches!(candidate, Transmission::Supply { owner: of, layer, base: Some(_), .. } if of == owner && layer != first)
         });
-        let others: Vec<_> = others.take(CANDIDATES_MAX).collect();
+        let others: Vec<_> = others.take(OFFERS_MAX).collect();
         let is_under_previous = cx.shared.keys.needs_previous(cx.replica, owner, targets);
         let mut items = Vec::new();
         let mut filled = BTreeSet::new();

@@ -166,7 +166,7 @@ pub(crate) fn read(status: StatusCode, text: &str) -> Result<JsonReply, CliError
     let error: Json = serde_json::from_str(text).unwrap_or_default();
     let field = |name: &str| error.pointer(&format!("/error/{name}")).and_then(Json::as_str);
     let message = field("message").map_or_else(|| format!("the node answers {status}"), str::to_owned);
-    Err(CliError::new(field("code").unwrap_or("bad_answer"), message))
+    Err(CliError::refused(field("code").unwrap_or("bad_answer"), message))
 }
 
 /// The path of the folder, as text.

@@ -4,6 +4,7 @@
 use std::io;
 use std::process::ExitCode;
 
+use super::advice;
 use crate::api::client::ClientError;
 use crate::config::ConfigError;
 use crate::folder::key::KeyFileError;
@@ -33,6 +34,11 @@ impl CliError {
         CliError { code: code.to_owned(), message: message.into(), exit: 1 }
     }
 
+    /// A refusal of the node.
+    pub(crate) fn refused(code: &str, message: String) -> Self {
+        Self::new(code, advice::refusal(code, message))
+    }
+
     /// A mistake in the arguments: exit code 2.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         CliError { code: "usage".to_owned(), message: message.into(), exit: 2 }
@@ -40,16 +46,7 @@ impl CliError {
 
     /// Adds the command that helps against a refusal of the node; `doc` is the document of the refused command.
     pub(crate) fn with_advice_for(mut self, doc: &str) -> Self {
-        let advice = match self.code.as_str() {
-            "unknown_peer" => "`tombolo peers` lists them".to_owned(),
-            "already_peer" => "`tombolo peers` shows it".to_owned(),
-            "unknown_document" => format!("`tombolo create {doc}` makes one, `tombolo ls` lists them"),
-            "document_exists" => format!("`tombolo get {doc}` shows it"),
-            "unknown_key" => format!("`tombolo get {doc}` shows what it has"),
-            "bad_expiry" => "for instance `--expires 24h`".to_owned(),
-            _ => return self,
-        };
-        self.message = format!("{}: {advice}", self.message);
+        self.message = advice::refusal_for(&self.code, self.message, doc);
         self
     }
 
@@ -93,6 +90,7 @@ impl From<StartError> for CliError {
             StartError::InUse { .. } => "in_use",
             StartError::Store { .. } | StartError::Node { .. } => "store",
             StartError::Lan(_) => "listen",
+            StartError::Tor(_) => "tor",
             StartError::Socket { .. } => "socket",
             StartError::System { .. } => "system",
             StartError::OtherName { .. } => "other_name",
@@ -133,6 +131,9 @@ fn with_advice(error: &StartError) -> String {
         StartError::Lan(_) => format!(
             "{error}. `tombolo up --listen 0.0.0.0:0` takes any free port, as a second node on one machine needs; `listen` in the [lan] section of tombolo.toml sets it for good"
         ),
+        StartError::Tor(_) => format!(
+            "{error}. `listen` in the [tor] section of tombolo.toml sets another place; `tombolo up --no-tor` goes without Tor"
+        ),
         StartError::KeyLost { .. } => {
             format!("{error}: put the key file back, or choose an empty folder with --data-dir")
         }
@@ -154,7 +155,7 @@ fn with_advice(error: &StartError) -> String {
 
 impl From<CommandError> for CliError {
     fn from(error: CommandError) -> Self {
-        Self::new(error.code(), error.to_string())
+        Self::refused(error.code(), error.to_string())
     }
 }
 

@@ -4,6 +4,8 @@
 //! comes back: for people as text, with `--json` as the JSON that `/v1` answers. Exit codes: 0 done, 1
 //! failed, 2 wrong arguments; an error is one sentence on standard error, or one JSON object.
 
+mod adopt;
+mod advice;
 mod airtime;
 mod ask;
 mod demo;
@@ -29,6 +31,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tombolo_transports::Address;
+use tombolo_transports::tor::endpoint::{Endpoint, EndpointError};
 
 use crate::config::TimeSpan;
 use crate::config::radio::{RadioSettings, RadioSettingsError};
@@ -79,7 +82,7 @@ enum CliCommand {
     Id,
     /// Run the node in the foreground, until SIGTERM or Ctrl-C
     #[command(
-        after_help = "Examples:\n  tombolo up\n  tombolo up --mesh meshtastic+serial:///dev/ttyUSB0\n  tombolo up --mesh 'kiss+tcp://localhost:8001?bitrate=1200&region=wired'\n  tombolo up --mesh 'kiss+serial:///dev/ttyUSB0?bitrate=9600&region=amateur&call=N0CALL-1'\n  tombolo up --listen 0.0.0.0:0          a second node on one machine\n  RUST_LOG=debug tombolo up\n\nSettings stand in tombolo.toml in the node's folder, radios as well.\n\nNo region, no transmission: a radio that does not report its own needs ?region=EU868 (EU433, US915,\nANZ, IN865, amateur; wired for a TNC on a cable). The other options behind the question mark are joined by &\nand named like the settings of [[radio]]:\n  of the air      region=  frequency_hz=869525000  bitrate=9600, or preset=LongFast or preset=SF7/125\n                  hopping=true (it changes channels)\n  of the station  mode=encrypted|signed-clear  call_sign=N0CALL  call_sign_every=10m\n  of the traffic  soft_cap_permille=10 (a limit of your own)  sign_every=16  mtu=120 (bytes of a frame)\n  KISS            call=N0CALL-1 (AX.25)  txdelay=  persist=  slot=  tncport=  modem=meshcore\n  MeshCore        channel=  secret=\n  Meshtastic      channel=  hops=\n  serial ports    baud="
+        after_help = "Examples:\n  tombolo up\n  tombolo up --mesh meshtastic+serial:///dev/ttyUSB0\n  tombolo up --mesh 'kiss+tcp://localhost:8001?bitrate=1200&region=wired'\n  tombolo up --mesh 'kiss+serial:///dev/ttyUSB0?bitrate=9600&region=amateur&call=N0CALL-1'\n  tombolo up --listen 0.0.0.0:0          a second node on one machine\n  tombolo up --no-lan --tor-socks 127.0.0.1:9050 --tor-control unix:/run/tor/control\n  RUST_LOG=debug tombolo up\n\nSettings stand in tombolo.toml in the node's folder, radios as well.\n\nNo region, no transmission: a radio that does not report its own needs ?region=EU868 (EU433, US915,\nANZ, IN865, amateur; wired for a TNC on a cable). The other options behind the question mark are joined by &\nand named like the settings of [[radio]]:\n  of the air      region=  frequency_hz=869525000  bitrate=9600, or preset=LongFast or preset=SF7/125\n                  hopping=true (it changes channels)\n  of the station  mode=encrypted|signed-clear  call_sign=N0CALL  call_sign_every=10m\n  of the traffic  soft_cap_permille=10 (a limit of your own)  sign_every=16  mtu=120 (bytes of a frame)\n  KISS            call=N0CALL-1 (AX.25)  txdelay=  persist=  slot=  tncport=  modem=meshcore\n  MeshCore        channel=  secret=\n  Meshtastic      channel=  hops=\n  serial ports    baud="
     )]
     Up {
         /// A radio to use: kiss+tcp://HOST:PORT, kiss+serial:///DEVICE, meshcore+..., meshtastic+...; may be repeated
@@ -88,9 +91,21 @@ enum CliCommand {
         /// A UDP address to listen on, in place of those in the settings; port 0 takes any free port; may be repeated
         #[arg(long = "listen", value_name = "ADDR:PORT", value_parser = listen)]
         listen: Vec<SocketAddr>,
-        /// Stay off the local network, with radios only
+        /// Stay off the local network, with radios and Tor only
         #[arg(long, conflicts_with = "listen")]
         no_lan: bool,
+        /// Tor's SOCKS port [default: that of the settings, or 127.0.0.1:9050 where a tor answers]
+        #[arg(long, value_name = "ADDR:PORT", value_parser = endpoint)]
+        tor_socks: Option<Endpoint>,
+        /// Tor's control port, by which the node gets its onion service: ADDR:PORT or unix:PATH
+        #[arg(long, value_name = "PLACE", value_parser = endpoint)]
+        tor_control: Option<Endpoint>,
+        /// The cookie file of the control port, where it is not the one that tor names
+        #[arg(long, value_name = "PATH")]
+        tor_cookie: Option<PathBuf>,
+        /// Do not use Tor, though one runs
+        #[arg(long, conflicts_with_all = ["tor_socks", "tor_control", "tor_cookie"])]
+        no_tor: bool,
     },
     /// Print an invite code, on one line; it works once
     #[command(
@@ -123,6 +138,14 @@ enum CliCommand {
         /// Give up waiting after so long; the node goes on trying while it runs
         #[arg(long, value_name = "T")]
         timeout: Option<TimeSpan>,
+    },
+    /// Take over the peers and invites of a federation that another program kept
+    #[command(
+        after_help = "Examples:\n  tombolo adopt /var/lib/other/federation\n  tombolo adopt old --json\n\nDIR holds nodes.json, {\"nodes\": [...]}, and, where there are invites, invites.json, {\"outgoing\": [...],\n\"incoming\": [...]}. A record that cannot be used is listed with its reason; a peer that is here already stays\nas it is. The way back: tombolo peers --json | jq '{nodes: .}' > nodes.json"
+    )]
+    Adopt {
+        /// The folder with nodes.json and invites.json
+        dir: PathBuf,
     },
     /// List the peers
     #[command(after_help = "Examples:\n  tombolo peers\n  tombolo peers --json")]
@@ -255,8 +278,17 @@ enum CliCommand {
         doc: Option<String>,
     },
     /// Run four nodes on this machine, one of them by radio only, and measure them; leaves nothing behind
-    #[command(after_help = "Examples:\n  tombolo demo\n  tombolo demo --json")]
-    Demo,
+    #[command(
+        after_help = "Examples:\n  tombolo demo\n  tombolo demo --json\n\nWhere a tor with a control port runs, a fifth node is reached through Tor only."
+    )]
+    Demo {
+        /// Tor's SOCKS port, where it is not 127.0.0.1:9050
+        #[arg(long, value_name = "ADDR:PORT", value_parser = endpoint)]
+        tor_socks: Option<Endpoint>,
+        /// Tor's control port, where it is not in one of the usual places
+        #[arg(long, value_name = "PLACE", value_parser = endpoint)]
+        tor_control: Option<Endpoint>,
+    },
 }
 
 /// The node's folder and the form of the output, which every command needs.
@@ -279,8 +311,8 @@ pub fn run() -> ExitCode {
 }
 
 fn execute(cli: Cli) -> CliResult {
-    if matches!(cli.command, CliCommand::Demo) {
-        return demo::run(cli.json);
+    if let CliCommand::Demo { tor_socks, tor_control } = cli.command {
+        return demo::run(cli.json, tor_socks, tor_control);
     }
     let folder = match cli.data_dir {
         // An empty variable is none; an empty argument is a script's mistake.
@@ -295,11 +327,16 @@ fn execute(cli: Cli) -> CliResult {
     match cli.command {
         CliCommand::Init { name } => init::init(&context, &name),
         CliCommand::Id => init::id(&context),
-        CliCommand::Up { mesh, listen, no_lan } => up::run(&context, mesh, listen, no_lan),
+        CliCommand::Up { mesh, listen, no_lan, tor_socks, tor_control, tor_cookie, no_tor } => {
+            let tor =
+                up::TorArguments { socks: tor_socks, control: tor_control, cookie: tor_cookie, off: no_tor };
+            up::run(&context, mesh, listen, no_lan, tor)
+        }
         CliCommand::Invite { level, expires, qr, addresses } => {
             invite::run(&context, level, expires, qr, flat(addresses))
         }
         CliCommand::Join { code, addresses, timeout } => join::run(&context, code, flat(addresses), timeout),
+        CliCommand::Adopt { dir } => adopt::run(&context, &dir),
         CliCommand::Peers => peers::list(&context),
         CliCommand::Trust { peer, level } => peers::trust(&context, peer, level),
         CliCommand::Rename { peer, name } => peers::rename(&context, peer, name),
@@ -317,7 +354,7 @@ fn execute(cli: Cli) -> CliResult {
         CliCommand::Links => links::run(&context),
         CliCommand::Airtime => airtime::run(&context),
         CliCommand::Conflicts { doc } => docs::conflicts(&context, doc),
-        CliCommand::Demo => Ok(()),
+        CliCommand::Demo { .. } => Ok(()),
     }
 }
 
@@ -383,6 +420,10 @@ fn radio(text: &str) -> Result<RadioSettings, RadioSettingsError> {
 fn listen(text: &str) -> Result<SocketAddr, String> {
     let example = "like 0.0.0.0:8662, or 127.0.0.1:0 for a node that no other machine is to find";
     text.parse().map_err(|_| format!("an address with a port, {example}"))
+}
+
+fn endpoint(text: &str) -> Result<Endpoint, EndpointError> {
+    text.parse()
 }
 
 fn level(text: &str) -> Result<TrustLevel, String> {

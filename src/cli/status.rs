@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use super::error::CliResult;
-use super::{CliContext, print};
+use super::{CliContext, advice, print};
 use crate::node::Query;
 use crate::system_clock::now;
 
@@ -51,6 +51,13 @@ fn facts(status: &Json, running: bool) -> Vec<(&'static str, String)> {
         facts.push(("sent", format!("{} in {}", bytes("bytes_sent"), messages("messages_sent"))));
         facts.push(("received", format!("{} in {}", bytes("bytes_received"), messages("messages_received"))));
     }
+    if let Some(tor) = status.get("tor") {
+        let words = match print::text(tor, "problem") {
+            "" => format!("{} ({})", print::text(tor, "onion"), print::text(tor, "service")),
+            problem => problem.to_owned(),
+        };
+        facts.push(("tor", words));
+    }
     facts
 }
 
@@ -77,8 +84,10 @@ fn peers(status: &Json, running: bool) -> CliResult {
 
 /// The alarms, which come last.
 fn problems(status: &Json) -> CliResult {
-    for alarm in status.get("alarms").map(print::items).unwrap_or_default().iter().filter_map(Json::as_str) {
-        print::line(&format!("! {}", print::clean(alarm)))?;
+    let texts = |field| status.get(field).map(print::items).unwrap_or_default().iter();
+    for (alarm, code) in texts("alarms").zip(texts("alarm_codes")) {
+        let text = advice::alarm(code.as_str().unwrap_or_default(), alarm.as_str().unwrap_or_default());
+        print::line(&format!("! {}", print::clean(&text)))?;
     }
     for (author, count) in entries(status, "forks") {
         let author = print::short_did(author);

@@ -1,16 +1,18 @@
 //! `up`: the daemon, in the foreground.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tombolo_transports::tor::Endpoint;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::error::{CliError, CliResult};
 use super::{CliContext, print};
 use crate::config::radio::{RadioSettings, check_all};
-use crate::config::{LISTEN_MAX, check_log_filter};
+use crate::config::{LISTEN_MAX, TorSettings, check_log_filter};
 use crate::folder::StartError;
 use crate::handle::{Settings, Tombolo};
 use crate::node::{Query, Reply};
@@ -26,6 +28,7 @@ pub(super) fn run(
     mesh: Vec<RadioSettings>,
     listen: Vec<SocketAddr>,
     no_lan: bool,
+    tor: TorArguments,
 ) -> CliResult {
     let folder = &context.node.folder;
     context.node.check_there()?;
@@ -43,6 +46,7 @@ pub(super) fn run(
     if no_lan || !listen.is_empty() {
         settings.config.lan.listen = listen;
     }
+    tor.apply(&mut settings.config.tor);
     let is_off = settings.config.lan.listen.is_empty();
     check_all(&settings.config.radios).map_err(|why| CliError::usage(why.to_string()))?;
     let radios: Vec<String> = settings.config.radios.iter().map(RadioSettings::name).collect();
@@ -69,6 +73,23 @@ pub(super) fn run(
     // Dropping the runtime would wait for them for ever.
     runtime.shutdown_timeout(READS_TIMEOUT);
     outcome
+}
+
+/// What the command line sets of Tor, in place of the settings.
+pub(super) struct TorArguments {
+    pub(super) socks: Option<Endpoint>,
+    pub(super) control: Option<Endpoint>,
+    pub(super) cookie: Option<PathBuf>,
+    pub(super) off: bool,
+}
+
+impl TorArguments {
+    fn apply(self, settings: &mut TorSettings) {
+        settings.enabled = !self.off && (settings.enabled || self.socks.is_some() || self.control.is_some());
+        settings.socks = self.socks.or(settings.socks.take());
+        settings.control = self.control.or(settings.control.take());
+        settings.cookie = self.cookie.or(settings.cookie.take());
+    }
 }
 
 /// The signals that end a command in the foreground.

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use super::ask::runtime;
 use super::docs::{called, names};
 use super::error::{CliError, CliResult};
-use super::{CliContext, print};
+use super::{CliContext, advice, print};
 use crate::system_clock::now;
 
 pub(super) fn run(context: &CliContext, doc: Option<&str>) -> CliResult {
@@ -57,7 +57,7 @@ fn sentence(event: &Json, names: &BTreeMap<String, String>) -> String {
             Some(true) => "an invite is open".to_owned(),
             _ => "no invite is open any more".to_owned(),
         },
-        "alarm" => format!("! {}", print::text(event, "message")),
+        "alarm" => format!("! {}", advice::alarm(print::text(event, "code"), print::text(event, "message"))),
         "missed" => format!(
             "{} left out: this reader was too slow",
             print::count(print::number(event, "count"), "event")

@@ -84,6 +84,16 @@ impl Clockwork {
         self.reference.reference(self.now).1
     }
 
+    /// By how many milliseconds the clocks of peers that were received in the last day are ahead of this machine's.
+    pub fn peers_ahead_ms(&self) -> impl Iterator<Item = (PeerId, i64)> {
+        let own = self.now.wall;
+        let ahead = move |wall: Wall| {
+            let by = i64::try_from(wall.distance(own).ms()).unwrap_or(i64::MAX);
+            if wall < own { -by } else { by }
+        };
+        self.reference.peer_clocks(self.now).map(move |(peer, wall)| (peer, ahead(wall)))
+    }
+
     /// The time to sign and stamp with: whole seconds where a radio has to carry it.
     pub fn signing_time(&self) -> Wall {
         let reference = self.reference();
@@ -206,6 +216,23 @@ mod tests {
             PeerClock { wall: T + Millis::from_ms(5), uptime: Millis::from_ms(51), boot: 1 },
         );
         assert_eq!(clock.reference(), T + Millis::from_ms(5));
+    }
+
+    #[test]
+    fn the_clocks_of_peers_are_compared_with_the_own_one_for_a_day() {
+        let (mut clock, fast, slow) = (clock(1_000, T), PeerId([1; 32]), PeerId([2; 32]));
+        clock.clock_received(
+            fast,
+            PeerClock { wall: T + Millis::from_secs(5), uptime: Millis::from_ms(50), boot: 1 },
+        );
+        clock.clock_received(
+            slow,
+            PeerClock { wall: T - Millis::from_secs(7), uptime: Millis::from_ms(50), boot: 1 },
+        );
+        clock.set_now(Now { mono: Mono::from_ms(2_000), wall: T + Millis::from_secs(1) });
+        assert_eq!(clock.peers_ahead_ms().collect::<Vec<_>>(), [(fast, 5_000), (slow, -7_000)]);
+        clock.set_now(Now { mono: Mono::from_ms(2_000) + crate::limits::CLOCK_HEARD, wall: T });
+        assert_eq!(clock.peers_ahead_ms().count(), 0);
     }
 
     #[test]

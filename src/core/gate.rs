@@ -19,8 +19,8 @@ pub const STORAGE_RETRY: Millis = Millis::from_secs(5);
 /// The disk refused a commit.
 #[derive(Debug)]
 pub struct StorageFault {
-    /// The store's own error, as text.
-    pub why: String,
+    /// The error of the store.
+    pub why: StoreError,
     /// Until when peers' layers are refused.
     pub until: Mono,
     /// The memory still has changes that the disk refused, because the file could not be opened again yet.
@@ -30,8 +30,8 @@ pub struct StorageFault {
 /// What a refused commit leaves to do for the node.
 #[derive(Debug)]
 pub struct Undone {
-    /// The store's own error, as text.
-    pub why: String,
+    /// The error of the store.
+    pub why: StoreError,
     /// Radios whose frame was not handed over: they can take another one.
     pub idle_radios: Vec<LinkId>,
 }
@@ -124,7 +124,7 @@ impl Gate {
         if !self.writes.is_empty() {
             let writes = std::mem::take(&mut self.writes);
             if let Err(error) = self.store.commit(&writes) {
-                return Err(self.undo(error.to_string(), now));
+                return Err(self.undo(error, now));
             }
             self.fault = None;
         }
@@ -132,8 +132,8 @@ impl Gate {
         Ok(())
     }
 
-    fn undo(&mut self, why: String, now: Mono) -> Undone {
-        tracing::error!(why, "the store did not commit; the memory is loaded from disk again");
+    fn undo(&mut self, why: StoreError, now: Mono) -> Undone {
+        tracing::error!(%why, "the store did not commit; the memory is loaded from disk again");
         let until = now + STORAGE_RETRY;
         self.fault = Some(StorageFault { why: why.clone(), until, memory_is_ahead: true });
         let mut idle_radios = Vec::new();
@@ -238,10 +238,10 @@ mod tests {
         gate.output(Output::Frame { link: LinkId(3), bytes: vec![1] });
         gate.output(Output::Close { link: LinkId(2) });
         gate.event(Event::PeersChanged);
-        let now = Mono::from_ms(100);
-        let undone = gate.undo("full".to_owned(), now);
-        assert_eq!((undone.why.as_str(), undone.idle_radios), ("full", vec![LinkId(3)]));
-        let expected = Err(CommandError::Store("full".to_owned()));
+        let (now, full) = (Mono::from_ms(100), StoreError::Disk("full".to_owned()));
+        let undone = gate.undo(full.clone(), now);
+        assert_eq!((undone.why, undone.idle_radios), (full.clone(), vec![LinkId(3)]));
+        let expected = Err(CommandError::Store(full));
         assert!(
             matches!(gate.pop(), Some(Output::Reply { request: RequestId(5), result }) if result == expected)
         );

@@ -63,6 +63,11 @@ impl Core {
         }
     }
 
+    /// This node's onion address, `….onion`: the operator's own service, or that of the node's key.
+    pub fn onion(&self) -> String {
+        self.settings.onion.map_or_else(|| self.keypair.onion(), |host| host.to_string())
+    }
+
     /// The monotonic instant of the input that is being handled.
     pub fn now(&self) -> Mono {
         self.clock.now().mono

@@ -3,6 +3,8 @@
 use crate::time::Millis;
 use std::collections::BTreeMap;
 
+use tombolo_transports::OnionHost;
+
 use crate::limits::HEARTBEAT;
 use crate::router::Preference;
 
@@ -17,6 +19,8 @@ pub struct NodeSettings {
     pub heartbeat: Millis,
     /// The order in which links are preferred.
     pub preference: Preference,
+    /// The operator's own onion service, in place of that of the node's key.
+    pub onion: Option<OnionHost>,
     /// The fields of each document's brief, by document name.
     pub briefs: BTreeMap<String, BriefFields>,
     /// The machine's boot that `Now::mono` counts from, where it goes on when this process ends. Without it only
@@ -31,6 +35,7 @@ impl Default for NodeSettings {
             operator_clock_set: false,
             heartbeat: HEARTBEAT,
             preference: Preference::Auto,
+            onion: None,
             briefs: BTreeMap::new(),
             machine_boot: None,
         }

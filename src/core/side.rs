@@ -57,6 +57,7 @@ impl TestSide {
             heard_at: None,
             joined: Joined::Agreed,
             addresses: Vec::new(),
+            last_known: None,
         });
     }
 

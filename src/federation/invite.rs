@@ -16,7 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use data_encoding::{BASE32_NOPAD, BASE64URL_NOPAD, HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
-use tombolo_transports::{Address, PeerId};
+use tombolo_transports::{Address, JoinSecret, PeerId};
 
 use crate::clock::rfc3339;
 use crate::federation::TrustLevel;
@@ -39,6 +39,12 @@ const COMPACT_BYTES_MAX: usize = 118;
 /// BLAKE3 of a token, derive-key context `tombolo 1 invite token`.
 pub fn token_hash(token: &Token) -> TokenHash {
     *blake3::Hasher::new_derive_key("tombolo 1 invite token").update(token).finalize().as_bytes()
+}
+
+/// What inviter and joiner share before they know each other, for carriers that hide the inviter: BLAKE3 of the token's hash,
+/// derive-key context `tombolo 2026 join secret 1`.
+pub fn join_secret(hash: &TokenHash) -> JoinSecret {
+    JoinSecret(blake3::derive_key("tombolo 2026 join secret 1", hash))
 }
 
 /// The content of an invite code.

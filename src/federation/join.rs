@@ -105,18 +105,25 @@ impl JoinRefusal {
 pub struct JoinMessageError;
 
 impl JoinRequest {
-    /// Signs a request to `inviter`.
+    /// Signs a request to `inviter`; `onion` is the joiner's own onion address.
     pub fn sign(
         keypair: &Keypair,
+        onion: &str,
         inviter: &PeerId,
         token: Token,
         name: &str,
         level: TrustLevel,
         time: Wall,
     ) -> Self {
-        let onion = keypair.onion();
-        let bytes = signing_bytes(inviter, &keypair.peer_id(), &onion, &token_hash(&token), level, time);
-        JoinRequest { token, onion, name: name.to_owned(), level, time, signature: keypair.sign(&bytes) }
+        let bytes = signing_bytes(inviter, &keypair.peer_id(), onion, &token_hash(&token), level, time);
+        JoinRequest {
+            token,
+            onion: onion.to_owned(),
+            name: name.to_owned(),
+            level,
+            time,
+            signature: keypair.sign(&bytes),
+        }
     }
 
     /// Whether `joiner` signed this request for `inviter`.
@@ -244,8 +251,15 @@ mod tests {
     #[test]
     fn a_request_holds_for_its_inviter_and_joiner_only() {
         let (a, b) = (Keypair::from_seeds(&[1; 32], &[2; 32]), Keypair::from_seeds(&[3; 32], &[4; 32]));
-        let request =
-            JoinRequest::sign(&b, &a.peer_id(), [9; 16], "bo", TrustLevel::Trusted, Wall::from_ms(5));
+        let request = JoinRequest::sign(
+            &b,
+            &b.onion(),
+            &a.peer_id(),
+            [9; 16],
+            "bo",
+            TrustLevel::Trusted,
+            Wall::from_ms(5),
+        );
         let read = JoinRequest::decode(&request.encode()).unwrap();
         assert_eq!(read, request);
         assert!(read.verify(&a.peer_id(), &b.peer_id()));

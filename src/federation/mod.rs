@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use tombolo_transports::PeerId;
 
 pub use audience::{Audience, DocumentPolicy, RadioUse};
-pub use peer::{Peer, TrustLevel};
+pub use peer::{LastKnown, LastKnownState, Peer, TrustLevel};
 
 use crate::layer::{DocumentId, DocumentName, LayerId, Sequence};
 

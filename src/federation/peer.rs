@@ -2,7 +2,11 @@
 
 use crate::time::Wall;
 use serde::{Deserialize, Serialize};
-use tombolo_transports::{Address, PeerId};
+use tombolo_delta::Value;
+use tombolo_transports::tor::SESSION_PORT;
+use tombolo_transports::{Address, OnionAddress, OnionHost, PeerId};
+
+use crate::identity::parse_onion;
 
 /// What a peer may do here. Ordered: each level may do what the one before may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -108,12 +112,42 @@ pub struct Peer {
     pub joined: Joined,
     /// Where it may be dialled.
     pub addresses: Vec<Address>,
+    /// What the program knew of it from which this peer was taken over. Records without it are as they were before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_known: Option<LastKnown>,
+}
+
+/// What another program knew of a peer when its federation was taken over. No signature proves it: it is shown until a signed
+/// state of the peer arrives, and decides nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastKnown {
+    /// When the peer was last seen.
+    #[serde(rename = "seen_ms", with = "wall_ms::option", default)]
+    pub seen: Option<Wall>,
+    /// Its last state.
+    pub state: Option<LastKnownState>,
+}
+
+/// The node state in [`LastKnown`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastKnownState {
+    /// The time of the state.
+    #[serde(rename = "time_ms", with = "wall_ms")]
+    pub time: Wall,
+    /// The fields of a node state.
+    pub state: Value,
 }
 
 impl Peer {
     /// Whether it may connect and read.
     pub fn is_member(&self) -> bool {
         self.trust_level.is_member()
+    }
+
+    /// Where its onion service takes sessions; `None` if it has none, or what it gave is no onion address.
+    pub fn onion_address(&self) -> Option<Address> {
+        let host = parse_onion(&self.onion).map(OnionHost)?;
+        Some(Address::Onion(OnionAddress { host, port: SESSION_PORT }))
     }
 
     /// The name under which it is shown.
@@ -192,6 +226,30 @@ mod tests {
             data_encoding::HEXLOWER.encode(&cbor(&vec!["192.0.2.1:8662".parse::<Address>().unwrap()])),
             "81a1625634828418c0000201".to_owned() + "1921d6"
         );
+    }
+
+    /// A peer that was not taken over has the bytes that it had before there was such a thing, and reads back.
+    #[test]
+    fn a_peer_without_a_last_known_state_is_stored_as_before() {
+        let peer = Peer {
+            id: PeerId([7; 32]),
+            onion: String::new(),
+            given_name: None,
+            own_name: Some("hut".to_owned()),
+            trust_level: TrustLevel::Observer,
+            added_at: Wall::from_ms(1),
+            heard_at: None,
+            joined: Joined::Agreed,
+            addresses: Vec::new(),
+            last_known: None,
+        };
+        let bytes = cbor(&peer);
+        assert_eq!(bytes.first(), Some(&0xa9), "a map of nine fields");
+        assert_eq!(ciborium::from_reader::<Peer, _>(&bytes[..]).unwrap(), peer);
+        let state = LastKnownState { time: Wall::from_ms(4), state: Value::map([("cpu", Value::from(1.5))]) };
+        let known =
+            Peer { last_known: Some(LastKnown { seen: Some(Wall::from_ms(5)), state: Some(state) }), ..peer };
+        assert_eq!(ciborium::from_reader::<Peer, _>(&cbor(&known)[..]).unwrap(), known);
     }
 
     #[test]

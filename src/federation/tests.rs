@@ -25,6 +25,7 @@ fn federation(our_level: TrustLevel, members: &[(PeerId, TrustLevel)]) -> Federa
         heard_at: None,
         joined: peer::Joined::Agreed,
         addresses: vec![],
+        last_known: None,
     });
     let audience = Audience::new([0; 16], members.iter().copied());
     federation.put_audience(OWNER, audience, Sequence::new(5).unwrap());

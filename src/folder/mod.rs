@@ -74,6 +74,9 @@ pub enum StartError {
     /// The local network cannot be used.
     #[error(transparent)]
     Lan(#[from] tombolo_transports::LanError),
+    /// Tor cannot be used, and the settings ask for it.
+    #[error(transparent)]
+    Tor(#[from] tombolo_transports::TorError),
     /// The socket of the local interface cannot be made.
     #[error("cannot listen on {}: {source}", path.display())]
     Socket {
@@ -167,18 +170,25 @@ pub fn create(folder: &Path, name: &str) -> Result<(), StartError> {
     open(folder, &Config::load(folder)?).map(|_| ())
 }
 
-/// Opens the node of a folder; returns it with the secret for its links. Waits for a store that another command holds
+/// The secrets of a node that its links need, wiped when dropped.
+pub(crate) struct LinkSecrets {
+    pub(crate) identity: Zeroizing<[u8; 32]>,
+    pub(crate) onion: Zeroizing<[u8; 32]>,
+}
+
+/// Opens the node of a folder; returns it with the secrets for its links. Waits for a store that another command holds
 /// briefly.
-pub(crate) fn open(folder: &Path, config: &Config) -> Result<(Node, Zeroizing<[u8; 32]>), StartError> {
+pub(crate) fn open(folder: &Path, config: &Config) -> Result<(Node, LinkSecrets), StartError> {
     let keypair = key::load(folder)?;
     let path = folder.join(STORE_FILE);
     let store = open_store(folder, &path)?;
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|e| StartError::Key(KeyFileError::Random(e)))?;
-    let secret = keypair.identity_seed();
+    let onion = Zeroizing::new(*keypair.onion_seed());
+    let secrets = LinkSecrets { identity: keypair.identity_seed(), onion };
     let node = Node::open(store, keypair, settings(config), now(), seed)
         .map_err(|source| StartError::Node { path, source })?;
-    Ok((node, secret))
+    Ok((node, secrets))
 }
 
 /// Runs one command on the node of a folder that no daemon holds.
@@ -253,6 +263,7 @@ fn settings(config: &Config) -> NodeSettings {
             LinkPreference::Auto => Preference::Auto,
             LinkPreference::MeshFirst => Preference::MeshFirst,
         },
+        onion: config.tor.onion.filter(|_| config.tor.enabled),
         briefs: briefs(config),
         machine_boot: machine_boot(),
     }

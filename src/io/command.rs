@@ -3,6 +3,7 @@
 //! `peer` texts are a name, a DID or a unique prefix of a DID's part after `did:key:`; `doc` texts are a document name, or
 //! `peer/name` where two documents share it.
 
+use serde::{Deserialize, Serialize};
 use tombolo_delta::Value;
 use tombolo_transports::Address;
 
@@ -128,6 +129,33 @@ pub enum Admin {
         /// Whether only its readers may see it.
         confidential: Option<bool>,
     },
+    /// Takes over the peers and invites of a federation that another program kept.
+    Adopt(FederationRecords),
+}
+
+/// The records of a federation as another program wrote them: those of `nodes.json` and of `invites.json`. Nothing in them has
+/// been checked.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FederationRecords {
+    /// Node records.
+    #[serde(default)]
+    pub nodes: Vec<serde_json::Value>,
+    /// Invites that the node gave out.
+    #[serde(default)]
+    pub outgoing: Vec<serde_json::Value>,
+    /// Invites that the node redeemed.
+    #[serde(default)]
+    pub incoming: Vec<serde_json::Value>,
+}
+
+/// Counts only: the codes of invites are secrets.
+impl std::fmt::Debug for FederationRecords {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let FederationRecords { nodes, outgoing, incoming } = self;
+        let counts = (nodes.len(), outgoing.len(), incoming.len());
+        write!(f, "FederationRecords({} nodes, {} outgoing, {} incoming)", counts.0, counts.1, counts.2)
+    }
 }
 
 /// A question that changes nothing.

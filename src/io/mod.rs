@@ -6,16 +6,21 @@
 //! changed, in one commit, before it yields anything: so nothing is acknowledged or sent before it is on
 //! disk, and inputs handled together share one commit.
 
+mod alarm;
 mod command;
+mod error;
 mod radio;
 mod state;
 pub mod view;
 
 use serde::Serialize;
 use tombolo_delta::Value;
-use tombolo_transports::{Address, LinkCaps, LinkId, PeerId};
+use tombolo_transports::radio::RadioDownReason;
+use tombolo_transports::{Address, JoinError, JoinSecret, LinkCaps, LinkId, PeerId};
 
-pub use command::{Admin, Command, Query, Write};
+pub use alarm::{Alarm, JoinFailure};
+pub use command::{Admin, Command, FederationRecords, Query, Write};
+pub use error::{BadNameReason, CommandError, Quota, StopReason, ValueError};
 pub use radio::RadioSpec;
 pub use state::{App, AppStatus, NodeState};
 
@@ -60,12 +65,12 @@ pub enum Input {
         /// The request as the joiner sent it; hostile.
         bytes: Vec<u8>,
     },
-    /// The answer to this node's own `Output::DialJoin`, or why there is none, in words for a person.
+    /// The answer to this node's own `Output::DialJoin`, or why there is none.
     JoinAnswered {
         /// The inviter that was called.
         inviter: PeerId,
         /// Its answer as it sent it; hostile.
-        result: Result<Vec<u8>, String>,
+        result: Result<Vec<u8>, JoinError>,
     },
     /// A radio's device is there; at first, the radio is new.
     RadioUp {
@@ -78,8 +83,8 @@ pub enum Input {
     RadioDown {
         /// The radio whose device is gone.
         link: LinkId,
-        /// Why, in words for a person.
-        why: String,
+        /// The driver's reason.
+        why: RadioDownReason,
     },
     /// A radio takes the next frame.
     RadioReady {
@@ -138,6 +143,8 @@ pub enum Output {
         inviter: PeerId,
         /// Where it may be.
         addresses: Vec<Address>,
+        /// What the code makes both ends know, for carriers that hide the inviter.
+        secret: JoinSecret,
         /// The signed request to send.
         bytes: Vec<u8>,
     },
@@ -188,6 +195,8 @@ pub enum Reply {
     Airtime(Vec<view::AirtimeView>),
     /// The reply to `Query::Conflicts`.
     Conflicts(Vec<view::ConflictView>),
+    /// The reply to `Admin::Adopt`.
+    Adopted(view::AdoptedView),
 }
 
 /// Something that changed, for `watch` and for drivers that keep lists.
@@ -199,7 +208,7 @@ pub enum Event {
     /// The list of peers, a level or an address changed. The driver renews its allow-list from
     /// `Node::dialable_peers`.
     PeersChanged,
-    /// Whether an invite is open changed; the driver answers `tombolo-join/1` accordingly.
+    /// The open invites changed; the driver answers `tombolo-join/1` for those of `Node::join_secrets`.
     JoiningChanged {
         /// Whether one is open.
         open: bool,
@@ -207,133 +216,5 @@ pub enum Event {
     /// A link to a peer came up or went down.
     Link(view::LinkEventView),
     /// A condition that a person should look at.
-    Alarm {
-        /// The sentence to show.
-        message: String,
-    },
-}
-
-/// Why a command was not carried out. Facts stand in the fields; the command line adds its own advice.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CommandError {
-    /// No peer has this name, DID or prefix.
-    #[error("no peer is called `{0}`")]
-    UnknownPeer(String),
-    /// Several peers fit a name or prefix.
-    #[error("`{text}` fits {count} peers: use more of the DID, or rename one")]
-    AmbiguousPeer {
-        /// The text that was looked up.
-        text: String,
-        /// The number of peers that fit.
-        count: usize,
-    },
-    /// No document has this name.
-    #[error("no document is called `{0}`")]
-    UnknownDocument(String),
-    /// Several documents have this name.
-    #[error("`{name}` is the name of {} documents, name one of them: {}", choices.len(), choices.join(", "))]
-    AmbiguousDocument {
-        /// The name that was looked up.
-        name: String,
-        /// The unambiguous name, `peer/name`, of each.
-        choices: Vec<String>,
-    },
-    /// A document of this name exists already.
-    #[error("a document `{0}` of yours exists already")]
-    DocumentExists(String),
-    /// Not a usable document name.
-    #[error("`{name}` cannot be a document name: {why}")]
-    BadName {
-        /// The name that is refused.
-        name: String,
-        /// The rule that it breaks.
-        why: &'static str,
-    },
-    /// The key is not there.
-    #[error("`{doc}` has no key `{key}`")]
-    UnknownKey {
-        /// The document that was read or written.
-        doc: String,
-        /// The key that it does not have.
-        key: String,
-    },
-    /// The value cannot stand in a document.
-    #[error("this value cannot be kept: {0}")]
-    BadValue(String),
-    /// This node may read the document but not write it.
-    #[error("you may read `{0}` but not write it: its owner lists you as an observer")]
-    ReadOnly(String),
-    /// Another node owns the document, so its policy is set there.
-    #[error("`{0}` is not yours: its owner sets its policy")]
-    NotYours(String),
-    /// A limit of the format or a quota of this node.
-    #[error("{what} would pass the limit of {limit}: {remedy}")]
-    Limit {
-        /// The quantity that is limited.
-        what: &'static str,
-        /// The largest value that is allowed.
-        limit: usize,
-        /// A way to stay below it.
-        remedy: &'static str,
-    },
-    /// The text is no invite code.
-    #[error("this is not an invite code: {0}")]
-    BadInvite(String),
-    /// An invite cannot live so long, or not at all.
-    #[error("an invite lives at most 30 days, and longer than no time")]
-    BadExpiry,
-    /// The invite has expired.
-    #[error("this invite expired on {0}: ask for a new one")]
-    InviteExpired(String),
-    /// The invite was made by this node.
-    #[error("this is an invite of your own node: give it to the other one")]
-    OwnInvite,
-    /// The inviter is a peer of this node already.
-    #[error("you are peers with {0} already")]
-    AlreadyPeer(String),
-    /// The inviter refused the request to join.
-    #[error("{inviter} refused: {why}")]
-    JoinRefused {
-        /// The inviter's name or DID.
-        inviter: String,
-        /// The reason that it sent.
-        why: String,
-    },
-    /// No state of that peer has arrived yet.
-    #[error("no state of {0} has come yet: it comes when the two nodes meet")]
-    NoState(String),
-    /// Another machine writes with this node's key.
-    #[error("this node has stopped writing: {0}")]
-    Stopped(String),
-    /// The disk refused the commit.
-    #[error("not saved: {0}. Nothing was lost of what was saved before")]
-    Store(String),
-}
-
-impl CommandError {
-    /// A stable label for programs: the `error.code` of `/v1` and `--json`.
-    pub fn code(&self) -> &'static str {
-        match self {
-            CommandError::UnknownPeer(_) => "unknown_peer",
-            CommandError::AmbiguousPeer { .. } => "ambiguous_peer",
-            CommandError::UnknownDocument(_) => "unknown_document",
-            CommandError::AmbiguousDocument { .. } => "ambiguous_document",
-            CommandError::DocumentExists(_) => "document_exists",
-            CommandError::BadName { .. } => "bad_name",
-            CommandError::UnknownKey { .. } => "unknown_key",
-            CommandError::BadValue(_) => "bad_value",
-            CommandError::ReadOnly(_) => "read_only",
-            CommandError::NotYours(_) => "not_yours",
-            CommandError::Limit { .. } => "limit",
-            CommandError::BadInvite(_) => "bad_invite",
-            CommandError::BadExpiry => "bad_expiry",
-            CommandError::InviteExpired(_) => "invite_expired",
-            CommandError::OwnInvite => "own_invite",
-            CommandError::AlreadyPeer(_) => "already_peer",
-            CommandError::JoinRefused { .. } => "join_refused",
-            CommandError::NoState(_) => "no_state",
-            CommandError::Stopped(_) => "stopped",
-            CommandError::Store(_) => "store",
-        }
-    }
+    Alarm(Alarm),
 }

@@ -54,6 +54,9 @@ pub struct NodeState {
     /// Seconds since the machine booted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uptime_secs: Option<u64>,
+    /// The onion address of the node, where it is not that of the node's key: peers learn a new one from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub onion: Option<String>,
     /// Whether Tor is up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tor_active: Option<bool>,

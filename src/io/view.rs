@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use tombolo_transports::Address;
 
 use crate::federation::TrustLevel;
@@ -68,6 +68,59 @@ pub struct PeerView {
     pub links: Vec<String>,
     /// How far it and this node lag behind each other.
     pub step: StepView,
+}
+
+/// What `adopt` took over, and what it could not.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct AdoptedView {
+    /// Of the node records.
+    pub nodes: AdoptedListView,
+    /// Of the invites that the node gave out.
+    pub outgoing: AdoptedListView,
+    /// Of the invites that the node redeemed.
+    pub incoming: AdoptedListView,
+}
+
+/// The fate of each record of one list.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct AdoptedListView {
+    /// The records that were taken over.
+    pub taken: Vec<AdoptedRecordView>,
+    /// The records of which this node has its own already; that one stays as it is.
+    pub known: Vec<AdoptedRecordView>,
+    /// The records that cannot be used.
+    pub refused: Vec<RefusedRecordView>,
+}
+
+/// A record that was taken over, or that is known already.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct AdoptedRecordView {
+    /// Its place in its list, from 1.
+    pub record: usize,
+    /// The DID of the node; of an invite the inviter's.
+    pub did: String,
+    /// The name of a node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The trust level of a node, as it is here now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trust_level: Option<TrustLevel>,
+    /// What of the record was not taken, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
+}
+
+/// A record that cannot be used.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RefusedRecordView {
+    /// Its place in its list, from 1.
+    pub record: usize,
+    /// The start of the text that stands as its DID; empty if there is none.
+    pub did: String,
+    /// A stable label of the reason.
+    pub code: &'static str,
+    /// The reason, in words for a person.
+    pub why: String,
 }
 
 /// The peer that was removed.
@@ -337,14 +390,82 @@ pub struct StatusView {
     pub router: BTreeMap<String, u64>,
     /// Addresses at which this node can be dialled; the runtime fills them in.
     pub addresses: Vec<Address>,
-    /// What a person should look at.
-    pub alarms: Vec<String>,
+    /// How Tor stands, where it is not switched off; the runtime fills it in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tor: Option<TorView>,
+    /// What a person should look at; in JSON the sentences are `alarms` and the codes `alarm_codes`, in the same order.
+    #[serde(flatten, serialize_with = "alarm_columns")]
+    pub alarms: Vec<AlarmView>,
     /// Authors who signed two states with one sequence, with the number of such pairs.
     pub forks: BTreeMap<String, usize>,
     /// Entries in quarantine because their stamp lies in the future.
     pub quarantined: usize,
     /// Long messages on their way by radio.
     pub transfers: Vec<TransferView>,
+    /// The clocks of peers that were received in the last day.
+    pub clocks: Vec<PeerClockView>,
+    /// Documents in which deletions of this node wait for the other writers.
+    pub tombstones_wait: Vec<TombstoneWaitView>,
+}
+
+/// The clock of a peer beside that of this machine.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PeerClockView {
+    /// The name of the peer, or the start of its DID.
+    pub name: String,
+    /// The DID of the peer.
+    pub did: String,
+    /// By how many seconds its clock is ahead of this machine's; negative: behind.
+    pub ahead_s: i64,
+}
+
+/// Deletions that are remembered until every writer has signed since.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TombstoneWaitView {
+    /// The document as `owner-did/name`.
+    pub document: String,
+    /// The number of deleted keys.
+    pub tombstones: usize,
+    /// When the oldest was deleted, RFC 3339.
+    pub since: String,
+    /// The names of the writers that have not signed since.
+    pub writers: Vec<String>,
+    /// Further writers, which this node does not know.
+    pub unknown_writers: usize,
+}
+
+/// Tor, as one node sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TorView {
+    /// The onion address of this node.
+    pub onion: String,
+    /// Where tor's SOCKS port is.
+    pub socks: String,
+    /// How the node's onion service stands.
+    pub service: String,
+    /// Why no peer can be reached through Tor, if a fault of this machine is the reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// A condition that a person should look at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AlarmView {
+    /// The kind of alarm, a stable label for programs.
+    pub code: &'static str,
+    /// The sentence for people.
+    pub message: String,
+}
+
+fn alarm_columns<S: Serializer>(rows: &[AlarmView], serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct AlarmColumns<'a> {
+        alarms: Vec<&'a str>,
+        alarm_codes: Vec<&'static str>,
+    }
+    let alarms = rows.iter().map(|alarm| alarm.message.as_str()).collect();
+    let alarm_codes = rows.iter().map(|alarm| alarm.code).collect();
+    AlarmColumns { alarms, alarm_codes }.serialize(serializer)
 }
 
 /// One peer in `status`.
@@ -439,3 +560,5 @@ impl AirtimeView {
 
 /// What stands in place of a peer where a radio itself is meant.
 pub const ALL_WHO_LISTEN: &str = "(all who listen)";
+/// Stands in place of a peer where a row is about the onion service of this node.
+pub const ONION_SERVICE: &str = "(onion service)";

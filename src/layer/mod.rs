@@ -60,6 +60,23 @@ impl Kind {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DocumentName(String);
 
+/// Why a text is no document name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DocumentNameError {
+    /// No bytes at all.
+    #[error("it is empty")]
+    Empty,
+    /// Longer than [`NAME_BYTES_MAX`].
+    #[error("it is longer than {NAME_BYTES_MAX} bytes")]
+    TooLong,
+    /// It would read as a path, or as the name of a peer before that of a document.
+    #[error("`/` and `\\` are not allowed in it")]
+    Slash,
+    /// It would change the terminal it is printed on.
+    #[error("control characters are not allowed in it")]
+    Control,
+}
+
 impl DocumentName {
     /// The node state of its owner.
     pub const STATE: &'static str = "state";
@@ -81,19 +98,19 @@ impl DocumentName {
     ///
     /// # Errors
     ///
-    /// What is wrong with the name.
-    pub fn new(text: &str) -> Result<Self, &'static str> {
+    /// The rule that the name breaks.
+    pub fn new(text: &str) -> Result<Self, DocumentNameError> {
         if text.is_empty() {
-            return Err("it is empty");
+            return Err(DocumentNameError::Empty);
         }
         if text.len() > NAME_BYTES_MAX {
-            return Err("it is longer than 64 bytes");
+            return Err(DocumentNameError::TooLong);
         }
         if text.contains(['/', '\\']) {
-            return Err("`/` and `\\` are not allowed in it");
+            return Err(DocumentNameError::Slash);
         }
         if text.chars().any(char::is_control) {
-            return Err("control characters are not allowed in it");
+            return Err(DocumentNameError::Control);
         }
         Ok(DocumentName(text.to_owned()))
     }

@@ -7,6 +7,8 @@
 //! Invariants: a token works once, and is burned durably before the answer leaves; the same joiner that repeats its request
 //! gets the same answer; an inviter that lets this node in has agreed, even if its answer was lost.
 
+mod adopt;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_transports::{Address, PeerId};
@@ -17,7 +19,9 @@ use crate::federation::invite::{IncomingInvite, Invite, OutgoingInvite, Token, T
 use crate::federation::join::{JoinAnswer, JoinRefusal, JoinRequest};
 use crate::federation::peer::Joined;
 use crate::federation::{Federation, Peer, TrustLevel};
-use crate::io::{CommandError, Event, Reply, RequestId, view};
+use crate::io::{
+    BadNameReason, CommandError, Event, FederationRecords, JoinFailure, Quota, Reply, RequestId, view,
+};
 use crate::limits::{
     INVITE_ADDRESSES_MAX, INVITE_EXPIRES_MAX, INVITES_OPEN_MAX, JOIN_FAILURES_PER_MINUTE_MAX, JOIN_RETRY,
     PEERS_MAX,
@@ -34,7 +38,7 @@ pub struct Membership {
     joining: BTreeMap<PeerId, Joining>,
     failures: TokenFailures,
     /// Whether an invite was open when watchers were last informed.
-    was_open: bool,
+    were_open: BTreeSet<TokenHash>,
 }
 
 /// A call to an inviter, repeated until it answers.
@@ -47,7 +51,7 @@ struct Joining {
     /// When it is tried again.
     due: Mono,
     /// Why the last try failed.
-    failure: Option<String>,
+    failure: Option<JoinFailure>,
 }
 
 impl Joining {
@@ -140,12 +144,18 @@ impl Membership {
         self.outgoing.values().any(|invite| invite.expires > reference)
     }
 
-    /// Informs watchers when the last invite expired or a first one was made.
+    /// The invites that may still be used, spent ones included: their joiner may have missed the answer.
+    pub fn open_hashes(&self, reference: Wall) -> BTreeSet<TokenHash> {
+        let open = self.outgoing.values().filter(|invite| invite.expires > reference);
+        open.map(|invite| invite.token_hash).collect()
+    }
+
+    /// Informs watchers when an invite expired or was made.
     pub fn watch_open(&mut self, core: &mut Core) {
-        let open = self.is_open(core.reference());
-        if open != self.was_open {
-            self.was_open = open;
-            core.event(Event::JoiningChanged { open });
+        let open = self.open_hashes(core.reference());
+        if open != self.were_open {
+            core.event(Event::JoiningChanged { open: !open.is_empty() });
+            self.were_open = open;
         }
     }
 
@@ -165,8 +175,8 @@ impl Membership {
     }
 
     /// Why joining has not worked yet, by inviter.
-    pub fn failures(&self) -> impl Iterator<Item = (&PeerId, &str)> {
-        self.joining.iter().filter_map(|(peer, joining)| Some((peer, joining.failure.as_deref()?)))
+    pub fn failures(&self) -> impl Iterator<Item = (&PeerId, &JoinFailure)> {
+        self.joining.iter().filter_map(|(peer, joining)| Some((peer, joining.failure.as_ref()?)))
     }
 
     // ---- the inviter's side ------------------------------------------------------------------------------
@@ -186,12 +196,7 @@ impl Membership {
         self.forget_expired(core, now);
         let open = self.outgoing.values().filter(|invite| invite.accepted.is_none()).count();
         if open >= INVITES_OPEN_MAX {
-            let remedy = "wait until some are used or have expired";
-            return Err(CommandError::Limit {
-                what: "the number of open invites",
-                limit: INVITES_OPEN_MAX,
-                remedy,
-            });
+            return Err(CommandError::Limit(Quota::Invites));
         }
         if valid_for == Millis::ZERO || valid_for > INVITE_EXPIRES_MAX {
             return Err(CommandError::BadExpiry);
@@ -202,7 +207,7 @@ impl Membership {
         let expires = Wall::from_ms((now + valid_for).ms() / 60_000 * 60_000) + Millis::from_secs(60);
         let invite = Invite {
             inviter: core.me,
-            onion: core.keypair.onion(),
+            onion: core.onion(),
             token: core.random.bytes(),
             level: Some(level),
             expires: Some(expires),
@@ -294,21 +299,20 @@ impl Membership {
         code: &str,
         addresses: Vec<Address>,
     ) -> Result<(), CommandError> {
-        let invite = Invite::parse(code).map_err(|error| CommandError::BadInvite(error.to_string()))?;
+        let invite = Invite::parse(code).map_err(CommandError::BadInvite)?;
         if invite.inviter == core.me {
             return Err(CommandError::OwnInvite);
         }
         let now = core.reference();
-        if let Some(expires) = invite.expires.filter(|expires| *expires <= now) {
-            return Err(CommandError::InviteExpired(rfc3339(expires)));
+        if let Some(expired) = invite.expires.filter(|expires| *expires <= now) {
+            return Err(CommandError::InviteExpired { expired_ms: expired.ms() });
         }
         let known = replica.federation().peer(&invite.inviter).cloned();
         if let Some(peer) = known.as_ref().filter(|peer| peer.joined == Joined::Agreed) {
             return Err(CommandError::AlreadyPeer(replica.name_of(core, &peer.id)));
         }
         if known.is_none() && replica.federation().peers().count() >= PEERS_MAX {
-            let remedy = "remove one that is no longer needed";
-            return Err(CommandError::Limit { what: "the number of peers", limit: PEERS_MAX, remedy });
+            return Err(CommandError::Limit(Quota::Peers));
         }
         let mut all = addresses;
         all.extend(&invite.addresses);
@@ -350,8 +354,12 @@ impl Membership {
         joining.tries += 1;
         joining.due = core.now() + wait + jitter;
         let (name, time) = (&core.settings.name, core.reference());
-        let request = JoinRequest::sign(&core.keypair, &inviter, token, name, joining.level, time);
-        Some(JoinCall { inviter, addresses: joining.addresses.clone(), token, request })
+        let onion = core.onion();
+        let request = JoinRequest::sign(&core.keypair, &onion, &inviter, token, name, joining.level, time);
+        let mut addresses = joining.addresses.clone();
+        addresses
+            .extend(peer.and_then(Peer::onion_address).filter(|onion| !joining.addresses.contains(onion)));
+        Some(JoinCall { inviter, addresses, token, request })
     }
 
     /// An inviter has answered, or could not be reached.
@@ -360,7 +368,7 @@ impl Membership {
         core: &mut Core,
         replica: &mut Replica,
         inviter: &PeerId,
-        result: Result<JoinAnswer, String>,
+        result: Result<JoinAnswer, JoinFailure>,
     ) -> Answered {
         let Some(joining) = self.joining.get_mut(inviter) else { return Answered::Pending };
         match result {
@@ -373,7 +381,7 @@ impl Membership {
                 Answered::Refused(waiters, why)
             }
             Ok(JoinAnswer::Refused(why)) => {
-                joining.failure = Some(why.to_string());
+                joining.failure = Some(why.into());
                 Answered::Pending
             }
             Err(why) => {
@@ -453,19 +461,72 @@ impl Membership {
     ) -> Result<PeerId, CommandError> {
         let id = replica.resolve_peer(text)?;
         let usable = crate::federation::join::usable_name(name).filter(|n| !n.is_empty() && !n.contains('/'));
-        let bad = || CommandError::BadName {
-            name: name.to_owned(),
-            why: "1 to 64 bytes, no `/`, no control characters",
-        };
+        let bad = || CommandError::BadName { name: name.to_owned(), why: BadNameReason::Peer };
         let name = usable.ok_or_else(bad)?;
         let taken = replica.federation().peers().any(|peer| peer.id != id && peer.name() == Some(&name));
         if taken || name == core.settings.name {
-            return Err(CommandError::BadName { name, why: "another node is called so already" });
+            return Err(CommandError::BadName { name, why: BadNameReason::Taken });
         }
         let peer = replica.federation().peer(&id).cloned().expect("a peer is resolved among the peers");
         self.put_peer(core, replica, Peer { given_name: Some(name), ..peer });
         Ok(id)
     }
+
+    /// Takes over the peers and invites of a federation that another program kept; a record that is here already stays as it
+    /// is. All of it goes into one commit.
+    ///
+    /// # Errors
+    /// [`CommandError::Limit`] with too many records, peers or open invites. Nothing changes then.
+    pub fn adopt(
+        &mut self,
+        core: &mut Core,
+        replica: &mut Replica,
+        records: &FederationRecords,
+    ) -> Result<Reply, CommandError> {
+        let FederationRecords { nodes, outgoing, incoming } = records;
+        let longest = nodes.len().max(outgoing.len()).max(incoming.len());
+        within(longest, Quota::AdoptedRecords)?;
+        let plan = adopt::plan(
+            records,
+            &adopt::Present {
+                me: core.me,
+                onion: core.keypair.onion(),
+                now: core.reference(),
+                federation: replica.federation(),
+                outgoing: &self.outgoing,
+                incoming: &self.incoming,
+            },
+        );
+        let peers = replica.federation().peers().count() + plan.peers.len();
+        within(peers, Quota::Peers)?;
+        let now = core.reference();
+        let is_open = |invite: &&OutgoingInvite| invite.accepted.is_none() && invite.expires > now;
+        let open = self.outgoing.values().filter(is_open).count();
+        within(open + plan.outgoing.len(), Quota::Invites)?;
+        if !plan.peers.is_empty() {
+            core.event(Event::PeersChanged);
+        }
+        for peer in plan.peers {
+            if let Some(level) = plan.joining.get(&peer.id) {
+                self.joining.insert(peer.id, Joining::new(peer.addresses.clone(), *level, core.now()));
+            }
+            core.gate.write(StoreWrite::PutPeer(peer.clone()));
+            replica.put_peer(peer);
+        }
+        for invite in plan.outgoing {
+            core.gate.write(StoreWrite::PutOutgoing(invite.clone()));
+            self.outgoing.insert(invite.token_hash, invite);
+        }
+        for invite in plan.incoming {
+            core.gate.write(StoreWrite::PutIncoming(invite.clone()));
+            self.incoming.insert(PeerId(invite.inviter), invite);
+        }
+        Ok(Reply::Adopted(plan.view))
+    }
+}
+
+fn within(count: usize, quota: Quota) -> Result<(), CommandError> {
+    if count <= quota.limit() { Ok(()) } else { Err(CommandError::Limit(quota)) }
 }
 
 fn fresh_peer(id: PeerId, trust_level: TrustLevel, now: Wall) -> Peer {
@@ -479,6 +540,7 @@ fn fresh_peer(id: PeerId, trust_level: TrustLevel, now: Wall) -> Peer {
         heard_at: None,
         joined: Joined::Agreed,
         addresses: Vec::new(),
+        last_known: None,
     }
 }
 

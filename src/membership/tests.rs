@@ -5,6 +5,7 @@ use crate::clock::{BUILD_DATE, Now};
 use crate::core::NodeSettings;
 use crate::identity::Keypair;
 use crate::io::Output;
+use crate::limits::ADOPT_RECORDS_MAX;
 use crate::store::Store;
 use crate::time::{Millis, Mono};
 
@@ -129,4 +130,211 @@ fn calls_are_repeated_ever_more_rarely() {
         waits.push(joiner.membership.next_timer().unwrap().since(due));
     }
     assert!(waits.windows(2).all(|pair| pair[1] > pair[0]), "{waits:?}");
+}
+
+// ---- taking over a federation ------------------------------------------------------------------------
+
+use crate::identity::did;
+use serde_json::{Value as Json, json};
+
+/// A node record in the field names of other programs.
+fn record(seed: u8, change: impl FnOnce(&mut Json)) -> Json {
+    let node = Keypair::from_seeds(&[seed; 32], &[seed + 100; 32]);
+    let mut record = json!({
+        "did": did(&node.peer_id()),
+        "pubkey": data_encoding::HEXLOWER.encode(&node.peer_id().0),
+        "onion": node.onion(),
+        "trust_level": "trusted",
+        "added_at": "2026-10-01T08:00:00Z",
+    });
+    change(&mut record);
+    record
+}
+
+fn adopt(side: &mut Side, records: FederationRecords) -> view::AdoptedView {
+    match side.membership.adopt(&mut side.core, &mut side.replica, &records).unwrap() {
+        Reply::Adopted(view) => view,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn nodes(nodes: Vec<Json>) -> FederationRecords {
+    FederationRecords { nodes, ..FederationRecords::default() }
+}
+
+#[test]
+fn each_record_that_cannot_be_used_has_its_own_reason() {
+    let cases: Vec<(&str, Json)> = vec![
+        ("bad_record", json!(7)),
+        ("bad_record", json!({})),
+        ("bad_record", record(2, |r| drop(r.as_object_mut().unwrap().remove("trust_level")))),
+        ("bad_did", record(2, |r| r["did"] = json!("did:web:example.org"))),
+        (
+            "bad_did",
+            record(2, |r| r["did"] = json!("did:key:z6LSbysY2xFMRpGMhb7tFTLMpeuPRaqaWM1yECx2AtzE3KCc")),
+        ),
+        ("own_did", record(1, |_| ())),
+        ("key_mismatch", record(2, |r| r["pubkey"] = json!("00".repeat(32)))),
+        ("key_mismatch", record(2, |r| r["pubkey"] = json!("no hex"))),
+        ("bad_onion", record(2, |r| r["onion"] = json!("example.onion"))),
+        ("bad_onion", record(2, |r| r["onion"] = json!("a".repeat(56)))),
+        ("bad_trust_level", record(2, |r| r["trust_level"] = json!("Trusted"))),
+    ];
+    for (code, record) in cases {
+        let mut side = Side::new(1);
+        let view = adopt(&mut side, nodes(vec![record.clone()]));
+        assert!(view.nodes.taken.is_empty() && view.nodes.known.is_empty(), "{record}");
+        assert_eq!(view.nodes.refused[0].code, code, "{record}");
+        assert_eq!(side.replica.federation().peers().count(), 0);
+        assert!(side.core.gate.commit(Default::default()).is_ok() && side.core.gate.pop().is_none());
+    }
+}
+
+/// A record that cannot be used does not stand in the way of a later one of the same DID.
+#[test]
+fn the_first_usable_record_of_a_did_counts() {
+    let mut side = Side::new(1);
+    let bad = record(2, |r| r["trust_level"] = json!("friend"));
+    let observer = record(2, |r| r["trust_level"] = json!("observer"));
+    let view = adopt(&mut side, nodes(vec![bad, observer, record(2, |_| ())]));
+    let places =
+        |list: &[view::RefusedRecordView]| list.iter().map(|r| (r.record, r.code)).collect::<Vec<_>>();
+    assert_eq!(places(&view.nodes.refused), [(1, "bad_trust_level"), (3, "duplicate")]);
+    assert_eq!(view.nodes.taken[0].trust_level, Some(TrustLevel::Observer));
+}
+
+#[test]
+fn a_record_is_taken_with_all_that_is_valid_in_it_and_once() {
+    let mut side = Side::new(1);
+    let full = record(2, |r| {
+        r["onion"] = json!(r["onion"].as_str().unwrap().trim_end_matches(".onion").to_uppercase());
+        r["name"] = json!("hut");
+        r["last_seen"] = json!("2026-10-30T10:00:00.5+02:00");
+        r["last_state"] = json!({"timestamp": "2026-10-30T08:00:00Z", "cpu_usage_percent": 3.5,
+            "apps": [{"id": "web", "status": "running", "health": "good"}]});
+    });
+    let odd = record(3, |r| {
+        r["name"] = json!("did:key:liar");
+        r["added_at"] = json!("soon");
+        r["last_seen"] = json!("2999-01-01T00:00:00Z");
+        r["last_state"] =
+            json!({"timestamp": "2026-10-30T08:00:00Z", "apps": [{"id": "web", "status": "flying"}]});
+    });
+    let records = nodes(vec![full, odd]);
+    let view = adopt(&mut side, records.clone());
+    let left_out: Vec<_> =
+        view.nodes.taken[1].left_out.iter().map(|why| why.split(':').next().unwrap()).collect();
+    assert_eq!(left_out, ["added_at", "name", "last_seen", "last_state"]);
+    assert!(view.nodes.taken[0].left_out.is_empty(), "{:?}", view.nodes.taken[0]);
+    let id = Keypair::from_seeds(&[2; 32], &[102; 32]);
+    let peer = side.replica.federation().peer(&id.peer_id()).unwrap().clone();
+    assert_eq!((peer.name(), peer.onion.as_str()), (Some("hut"), &*id.onion()));
+    assert_eq!(rfc3339(peer.added_at), "2026-10-01T08:00:00Z");
+    let known = peer.last_known.clone().unwrap();
+    assert_eq!(known.seen.map(rfc3339).as_deref(), Some("2026-10-30T08:00:00.500Z"));
+    assert!(known.state.is_some());
+
+    // It is on disk as it is in memory.
+    side.core.gate.commit(Default::default()).unwrap();
+    assert!(side.core.gate.load().unwrap().peers.contains(&peer));
+    while side.core.gate.pop().is_some() {}
+    let again = adopt(&mut side, records);
+    assert!(again.nodes.taken.is_empty() && again.nodes.known.len() == 2);
+    side.core.gate.commit(Default::default()).unwrap();
+    assert!(side.core.gate.pop().is_none(), "no event: nothing changed");
+}
+
+#[test]
+fn too_many_peers_are_refused_as_a_whole() {
+    let mut side = Side::new(1);
+    let many = |count: usize| {
+        let key = |n: usize| {
+            let mut seed = [0; 32];
+            seed[..8].copy_from_slice(&n.to_le_bytes());
+            did(&Keypair::from_seeds(&seed, &seed).peer_id())
+        };
+        nodes((0..count).map(|n| json!({"did": key(n), "trust_level": "trusted"})).collect())
+    };
+    for records in [many(PEERS_MAX + 1), nodes(vec![Json::Null; ADOPT_RECORDS_MAX + 1])] {
+        let refused = side.membership.adopt(&mut side.core, &mut side.replica, &records);
+        assert!(matches!(refused, Err(CommandError::Limit { .. })), "{refused:?}");
+        assert_eq!(side.replica.federation().peers().count(), 0);
+    }
+    adopt(&mut side, many(PEERS_MAX));
+    assert_eq!(side.replica.federation().peers().count(), PEERS_MAX);
+}
+
+/// An invite that was open there is open here: its joiner gets in, once.
+#[test]
+fn an_open_invite_that_was_given_out_is_redeemed_here() {
+    let (mut first, mut second, mut joiner) = (Side::new(1), Side::new(1), Side::new(2));
+    let (open, used) = (first.invite(), first.invite());
+    let of = |code: &str, accepted: Json| json!({"code": code, "created_at": "2026-10-31T23:00:00Z", "accepted": accepted});
+    let bare = crate::federation::invite::Invite {
+        level: None,
+        expires: None,
+        token: [7; 16],
+        ..crate::federation::invite::Invite::parse(&open).unwrap()
+    };
+    let old = json!({"code": bare.to_code(), "created_at": "2026-09-01T00:00:00Z", "accepted": false});
+    let foreign = of(&Side::new(3).invite(), json!(false));
+    let outgoing = vec![
+        of(&open, json!(false)),
+        of(&used, json!(true)),
+        old,
+        foreign,
+        of("fed1:x", Json::Null),
+        of(&open, Json::Null),
+    ];
+    let records = FederationRecords { outgoing, ..FederationRecords::default() };
+    let view = adopt(&mut second, records.clone());
+    let codes: Vec<_> = view.outgoing.refused.iter().map(|r| r.code).collect();
+    assert_eq!(codes, ["used", "expired", "not_ours", "bad_code", "duplicate"]);
+    assert_eq!(view.outgoing.taken.len(), 1);
+    joiner.join(1, &open).unwrap();
+    let call = joiner.call();
+    second.redeem(joiner.core.me, &call).unwrap();
+    assert!(second.is_peer(&joiner));
+    assert_eq!(adopt(&mut second, records).outgoing.known.len(), 1, "a second run does not open it again");
+    let mut other = Side::new(4);
+    other.join(1, &open).unwrap();
+    let call = other.call();
+    assert_eq!(second.redeem(other.core.me, &call), Err(JoinRefusal::Token));
+}
+
+/// A call to an inviter that has not answered goes on; one that was seen since has answered.
+#[test]
+fn an_invite_that_was_redeemed_and_not_answered_is_called_on() {
+    let (mut inviter, mut other) = (Side::new(2), Side::new(3));
+    let (code, seen_code) = (inviter.invite(), other.invite());
+    let mut side = Side::new(1);
+    let seen = record(3, |r| r["last_seen"] = json!("2026-10-30T08:00:00Z"));
+    let of = |code: &str, accepted: bool| json!({"code": code, "created_at": "2026-10-31T23:00:00Z", "accepted": accepted});
+    let incoming = vec![of(&code, false), of(&seen_code, false), of(&Side::new(4).invite(), false)];
+    let records = FederationRecords { nodes: vec![record(2, |_| ()), seen], incoming, ..Default::default() };
+    let view = adopt(&mut side, records.clone());
+    let codes: Vec<_> = view.incoming.refused.iter().map(|r| r.code).collect();
+    assert_eq!((view.incoming.taken.len(), codes), (1, vec!["already_peer", "not_a_node"]));
+    assert!(side.is_peer(&other) && !side.is_peer(&inviter));
+    let call = side.call();
+    inviter.redeem(side.core.me, &call).unwrap();
+    assert!(inviter.is_peer(&side));
+    side.membership.agreed(&mut side.core, &mut side.replica, &inviter.core.me, None);
+    assert!(side.is_peer(&inviter));
+    let again = adopt(&mut side, records);
+    assert!(again.nodes.taken.is_empty() && again.incoming.taken.is_empty());
+    assert!(side.is_peer(&inviter), "a second run does not call again");
+}
+
+proptest::proptest! {
+    /// Whatever stands in a record, it is taken, known or refused, and never a panic.
+    #[test]
+    fn any_record_has_a_fate(field in 0..8_usize, text in ".{0,80}", number in proptest::prelude::any::<i64>()) {
+        let names = ["did", "pubkey", "onion", "name", "trust_level", "added_at", "last_seen", "last_state"];
+        for value in [json!(text), json!(number), json!({"timestamp": text, "apps": [text]}), Json::Null] {
+            let mut side = Side::new(1);
+            let view = adopt(&mut side, nodes(vec![record(2, |r| r[names[field]] = value.clone())]));
+            proptest::prop_assert_eq!(view.nodes.taken.len() + view.nodes.refused.len(), 1);
+        }
+    }
 }

@@ -20,7 +20,7 @@ use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
 pub use register::{Loser, Winner};
-pub use tombstone::Sweep;
+pub use tombstone::{Sweep, TombstoneWait};
 pub use tree::{TreeError, flatten};
 pub use view::View;
 

@@ -1,6 +1,8 @@
 //! How tombstones end: only their author drops one, and only when no node can bring an older entry for the key any
 //! more.
 
+use std::collections::BTreeSet;
+
 use tombolo_transports::PeerId;
 
 use crate::layer::{Entry, KeyPath, Layer};
@@ -17,7 +19,50 @@ pub struct Sweep {
     pub renew: bool,
 }
 
+/// What tombstones of one author wait for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TombstoneWait {
+    /// The number of tombstones that wait.
+    pub tombstones: usize,
+    /// When the oldest of them was written, milliseconds since the Unix epoch.
+    pub since: Wall,
+    /// The writers that have not signed since.
+    pub writers: BTreeSet<PeerId>,
+    /// Further writers that the owner lists and that are not known here.
+    pub unknown_writers: usize,
+}
+
 impl Document {
+    /// Which writers the tombstones of `author` wait for; none where all have signed since. `writers_listed` as in
+    /// [`sweep`](Self::sweep).
+    pub fn tombstone_wait(&self, author: &PeerId, writers_listed: usize) -> Option<TombstoneWait> {
+        let entries = self.layer(author).filter(|_| self.counts(author)).and_then(map_of)?;
+        let unknown_writers = writers_listed.saturating_sub(self.writers.len());
+        let mut wait = None;
+        for (_, tombstone) in entries.iter().filter(|(_, entry)| entry.is_tombstone()) {
+            let others = self.writers.keys().filter(|writer| *writer != author);
+            let late: Vec<PeerId> =
+                others.filter(|writer| !self.has_signed_since(writer, tombstone)).copied().collect();
+            if late.is_empty() && unknown_writers == 0 {
+                continue;
+            }
+            let since = tombstone.stamp.time();
+            let fresh = TombstoneWait { tombstones: 0, since, writers: BTreeSet::new(), unknown_writers };
+            let wait = wait.get_or_insert(fresh);
+            wait.tombstones += 1;
+            wait.since = wait.since.min(since);
+            wait.writers.extend(late);
+        }
+        wait
+    }
+
+    /// Whether a writer's layer counts and carries a signed time later than the tombstone.
+    fn has_signed_since(&self, writer: &PeerId, tombstone: &Entry) -> bool {
+        // A layer that does not count yet will be signed again.
+        let later = |layer: &Layer| layer.head().time > tombstone.stamp.time();
+        self.counts(writer) && self.layer(writer).is_some_and(later)
+    }
+
     /// What `author` may tidy up now. `writers_listed` is how many the owner lists, itself included: some of
     /// them may be unknown here, and are waited for.
     pub fn sweep(&self, author: &PeerId, writers_listed: usize, reference: Wall) -> Sweep {
@@ -53,11 +98,7 @@ impl Document {
             .filter(|(other, _)| *other != author)
             .filter_map(|(other, layer)| Some((*other, map_of(layer)?.get(key)?)))
             .all(|(other, entry)| register::compare((other, entry), (*author, tombstone)).is_gt());
-        // A layer that does not count yet will be signed again.
-        let all_signed_later = self.writers.keys().filter(|writer| *writer != author).all(|writer| {
-            let later = |layer: &Layer| layer.head().time > tombstone.stamp.time();
-            self.counts(writer) && self.layer(writer).is_some_and(later)
-        });
-        no_older && all_signed_later
+        let mut others = self.writers.keys().filter(|writer| *writer != author);
+        no_older && others.all(|writer| self.has_signed_since(writer, tombstone))
     }
 }

@@ -5,7 +5,9 @@ use tombolo_transports::PeerId;
 use crate::authoring::Authoring;
 use crate::federation::audience::CLASSES_MAX;
 use crate::federation::{Audience, DocumentPolicy, Peer, RadioUse, TrustLevel};
-use crate::io::{Admin, Command, CommandError, Reply, RequestId, Write, view};
+use crate::io::{
+    Admin, BadNameReason, Command, CommandError, Quota, Reply, RequestId, ValueError, Write, view,
+};
 use crate::layer::DocumentName;
 use crate::node::Node;
 use crate::time::Millis;
@@ -73,6 +75,7 @@ impl Node {
             }
             Admin::Remove { peer } => self.remove(&peer),
             Admin::Policy { doc, radio, confidential } => self.policy(&doc, radio, confidential),
+            Admin::Adopt(records) => self.membership.adopt(&mut self.core, &mut self.replica, &records),
         })
     }
 
@@ -128,13 +131,11 @@ impl Node {
         }
         let name = id.name.as_str();
         if matches!(name, DocumentName::AUDIENCE | DocumentName::KEYS) {
-            let why = "the engine itself decides where it goes";
-            return Err(CommandError::BadName { name: name.to_owned(), why });
+            return Err(CommandError::BadName { name: name.to_owned(), why: BadNameReason::FixedPolicy });
         }
         if radio == Some(RadioUse::Brief) && Authoring::brief_fields(&self.core, &self.replica, &id).is_none()
         {
-            let why = "only the state, and snapshots whose brief `tombolo.toml` describes, have a brief";
-            return Err(CommandError::BadValue(why.to_owned()));
+            return Err(CommandError::BadValue(ValueError::NoBrief));
         }
         let before = self.replica.federation().policy(&id);
         let class = DocumentPolicy {
@@ -145,8 +146,7 @@ impl Node {
             let audience = self.replica.federation().audience(&me).cloned();
             let audience = audience.unwrap_or_else(|| Audience::new(self.core.random.bytes(), []));
             if audience.policies() >= CLASSES_MAX {
-                let (what, remedy) = ("the number of policies", "give some documents the default again");
-                return Err(CommandError::Limit { what, limit: CLASSES_MAX, remedy });
+                return Err(CommandError::Limit(Quota::Policies));
             }
             let value = audience.with_policy(name, class).to_value();
             self.commit_snapshot(&self.core.own_document(DocumentName::AUDIENCE), value)?;

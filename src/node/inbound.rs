@@ -7,7 +7,7 @@ use crate::federation::Refusal;
 use crate::federation::invite::token_hash;
 use crate::federation::join::{JoinAnswer, JoinRefusal, JoinRequest};
 use crate::federation::peer::Joined;
-use crate::io::{CommandError, Event, Output, RequestId};
+use crate::io::{Alarm, CommandError, Event, JoinFailure, Output, RequestId};
 use crate::layer::SignedHead;
 use crate::membership::{Answered, Redeem};
 use crate::node::Node;
@@ -92,8 +92,8 @@ impl Node {
             Message::Heartbeat { clock, .. } => {
                 if let Some(clock) = clock {
                     if self.unicast.boot_received(&self.core, peer, clock) {
-                        let message = crate::report::two_machines(&self.replica.name_of(&self.core, &peer));
-                        self.core.event(Event::Alarm { message });
+                        let peer = self.replica.name_of(&self.core, &peer);
+                        self.core.event(Event::Alarm(Alarm::TwoMachines { peer }));
                     }
                     self.core.clock.clock_received(peer, clock);
                 }
@@ -202,15 +202,14 @@ impl Node {
         Ok(())
     }
 
-    pub(super) fn inviter_answered(&mut self, inviter: PeerId, answer: Result<JoinAnswer, String>) {
+    pub(super) fn inviter_answered(&mut self, inviter: PeerId, answer: Result<JoinAnswer, JoinFailure>) {
         match self.membership.answered(&mut self.core, &mut self.replica, &inviter, answer) {
             Answered::Agreed(waiters) => self.answer_joined(&inviter, waiters),
             Answered::Refused(waiters, why) => {
                 let name = self.replica.name_of(&self.core, &inviter);
                 self.remove_peer(&inviter);
                 for request in waiters {
-                    let result =
-                        Err(CommandError::JoinRefused { inviter: name.clone(), why: why.to_string() });
+                    let result = Err(CommandError::JoinRefused { inviter: name.clone(), why });
                     self.core.gate.reply(request, result);
                 }
             }

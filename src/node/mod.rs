@@ -21,12 +21,12 @@ mod queries;
 mod timers;
 mod waiting;
 
-use tombolo_transports::{Address, PeerId};
+use tombolo_transports::{Address, JoinSecret, PeerId};
 
 pub use crate::core::NodeSettings;
 pub use crate::io::{
-    self, Admin, App, AppStatus, Command, CommandError, Event, Input, NodeState, Output, Query, Reply,
-    RequestId, Write, view,
+    self, Admin, Alarm, App, AppStatus, Command, CommandError, Event, Input, JoinFailure, NodeState, Output,
+    Query, Reply, RequestId, Write, view,
 };
 
 use crate::authoring::Authoring;
@@ -34,6 +34,7 @@ use crate::broadcast::Broadcast;
 use crate::clock::Now;
 use crate::core::Core;
 use crate::federation::Peer;
+use crate::federation::invite::join_secret;
 use crate::federation::join::{JoinAnswer, JoinRefusal};
 use crate::federation::peer::Joined;
 use crate::identity::Keypair;
@@ -118,8 +119,8 @@ impl Node {
                 self.join_request(request, peer, address, &bytes);
             }
             Input::JoinAnswered { inviter, result } => {
-                let decode = |bytes: Vec<u8>| JoinAnswer::decode(&bytes).map_err(|error| error.to_string());
-                self.inviter_answered(inviter, result.and_then(decode));
+                let answer = result.map_err(JoinFailure::from);
+                self.inviter_answered(inviter, answer.and_then(|bytes| Ok(JoinAnswer::decode(&bytes)?)));
             }
             Input::RadioUp { link, spec } => self.broadcast.radio_up(&mut self.core, link, *spec),
             Input::RadioDown { link, why } => self.broadcast.radio_down(link, why),
@@ -156,7 +157,10 @@ impl Node {
         let peers = self.replica.federation().members();
         // An inviter that has not agreed yet would refuse a call as its peer.
         let addresses = |peer: &Peer| match peer.joined {
-            Joined::Agreed => peer.addresses.clone(),
+            Joined::Agreed => {
+                let onion = peer.onion_address().filter(|onion| !peer.addresses.contains(onion));
+                peer.addresses.iter().copied().chain(onion).collect()
+            }
             Joined::Waiting { .. } => Vec::new(),
         };
         peers.map(|peer| (peer.id, addresses(peer))).collect()
@@ -165,6 +169,11 @@ impl Node {
     /// Whether an invite is open: `tombolo-join/1` is answered only then.
     pub fn joining_open(&self) -> bool {
         self.membership.is_open(self.core.reference())
+    }
+
+    /// What this node shares with the holders of its open invites, one secret each.
+    pub fn join_secrets(&self) -> Vec<JoinSecret> {
+        self.membership.open_hashes(self.core.reference()).iter().map(join_secret).collect()
     }
 
     /// While the memory has what the disk refused, nothing is answered from it and nothing is sent.

@@ -1,6 +1,7 @@
 //! What passing time brings: joining is tried again, quarantined entries take part, tombstones end, invites expire; the
 //! engines' own timers.
 
+use crate::federation::invite::{join_secret, token_hash};
 use crate::io::Output;
 use crate::limits::TOMBSTONE_SWEEP;
 use crate::node::Node;
@@ -52,8 +53,9 @@ impl Node {
         for inviter in self.membership.due_calls(self.core.now()) {
             let Some(call) = self.membership.call(&mut self.core, &self.replica, inviter) else { continue };
             self.broadcast.call(&mut self.core, &self.replica, &call);
-            let bytes = call.request.encode();
-            self.core.gate.output(Output::DialJoin { inviter, addresses: call.addresses, bytes });
+            let (addresses, bytes) = (call.addresses, call.request.encode());
+            let secret = join_secret(&token_hash(&call.token));
+            self.core.gate.output(Output::DialJoin { inviter, addresses, secret, bytes });
         }
     }
 

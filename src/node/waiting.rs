@@ -1,8 +1,8 @@
 //! Writes that wait for a newer state of this node's own layer, which a peer shows and this disk does not have.
 
-use crate::io::{CommandError, Reply, RequestId, Write};
+use crate::io::{CommandError, Quota, Reply, RequestId, Write};
 use crate::layer::DocumentId;
-use crate::limits::{OWN_STATE_WAIT, WAITING_WRITES_MAX};
+use crate::limits::OWN_STATE_WAIT;
 use crate::node::Node;
 
 impl Node {
@@ -28,8 +28,6 @@ impl Node {
         if self.replica.recovery_mut().wait(request, write) {
             return None;
         }
-        let what = "the number of writes that wait for this node's own newer state";
-        let remedy = "try again in a few seconds";
-        Some(Err(CommandError::Limit { what, limit: WAITING_WRITES_MAX, remedy }))
+        Some(Err(CommandError::Limit(Quota::WaitingWrites)))
     }
 }

@@ -42,6 +42,7 @@ impl Publisher {
         watch_sources(&mut tasks, &config.state, &found, &client);
         let publishing = Publishing {
             name: config.name.clone(),
+            onion: config.tor.onion.map(|host| host.to_string()),
             every: config.state.publish_every,
             host: Host::new(folder),
             apps: AppsBySource::new(),
@@ -79,6 +80,8 @@ fn watch_sources(
 
 struct Publishing {
     name: String,
+    /// The operator's own onion service.
+    onion: Option<String>,
     every: Duration,
     host: Host,
     apps: AppsBySource,
@@ -135,7 +138,8 @@ impl Publishing {
         let figures = self.host.look().await;
         self.client.problem("host", figures.as_ref().err().map(ToString::to_string));
         let figures = figures.unwrap_or_default();
-        let state = NodeState { node_name: Some(self.name.clone()), apps, ..figures };
+        let (node_name, onion) = (Some(self.name.clone()), self.onion.clone());
+        let state = NodeState { node_name, apps, onion, tor_active: self.client.tor_active(), ..figures };
         match self.client.command(Write::PublishState { state }).await {
             Ok(Reply::Published(_)) => self.client.problem("state", None),
             Ok(_) => {}

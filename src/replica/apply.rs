@@ -8,7 +8,7 @@ use tombolo_transports::{LinkId, PeerId};
 use crate::core::{Core, InputRejection};
 use crate::envelope::{Carried, CompactEnvelope, Envelope, Payload};
 use crate::federation::Refusal;
-use crate::io::Event;
+use crate::io::{Alarm, Event};
 use crate::layer::{BucketIndex, ForkEvidence, Kind, Layer, LayerId, SignedHead};
 use crate::limits::{
     BASE_CANDIDATES_MAX, BASE_CANDIDATES_ON_AIR_MAX, FORKS_KEPT_PER_AUTHOR_MAX, WHOLE_LAYER_BYTES_MAX,
@@ -276,12 +276,8 @@ impl Replica {
         if known >= FORKS_KEPT_PER_AUTHOR_MAX || self.forks.contains(&evidence) {
             return;
         }
-        let message = format!(
-            "{} signed two states of `{}` with one sequence: a copied disk or a restored backup",
-            crate::identity::did(&author),
-            evidence.lower.head.layer.document.name.as_str()
-        );
-        core.event(Event::Alarm { message });
+        let document = evidence.lower.head.layer.document.name.clone();
+        core.event(Event::Alarm(Alarm::Fork { author, document }));
         core.gate.write(StoreWrite::PutFork(Box::new(evidence.clone())));
         self.forks.push(evidence);
     }

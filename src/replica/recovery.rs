@@ -13,7 +13,7 @@ use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
 use crate::core::Core;
-use crate::io::{Event, RequestId, Write};
+use crate::io::{Alarm, Event, RequestId, StopReason, Write};
 use crate::layer::{
     Content, DocumentId, DocumentName, Entry, KeyPath, Kind, Layer, LayerHash, LayerId, MapContent, Sequence,
     SignedHead,
@@ -43,8 +43,8 @@ pub struct Recovery {
     settled: BTreeSet<(LayerHash, State)>,
     /// Keys written since the start, per document with an own layer: a restore keeps these.
     written: BTreeMap<DocumentId, BTreeSet<KeyPath>>,
-    /// Set when another machine signs with this node's key: why nothing is signed any more.
-    stopped: Option<String>,
+    /// Set when another machine signs with this node's key: nothing is signed any more.
+    stopped: Option<StopReason>,
 }
 
 /// Since when and until when a newer own state is waited for.
@@ -111,8 +111,8 @@ impl Recovery {
     }
 
     /// Why this node has stopped writing, if it has.
-    pub fn stopped(&self) -> Option<&str> {
-        self.stopped.as_deref()
+    pub fn stopped(&self) -> Option<StopReason> {
+        self.stopped
     }
 
     /// Notes keys of a document that are written here now; a restore keeps them.
@@ -234,11 +234,8 @@ impl Recovery {
     }
 
     fn stop_authoring(&mut self, core: &mut Core) -> ApplyOutcome {
-        let why = "another machine signs with this node's key at this moment. Two nodes must not share one \
-                   identity: stop one of them, and `init` it again in an empty folder";
-        if self.stopped.is_none() {
-            self.stopped = Some(why.to_owned());
-            core.event(Event::Alarm { message: why.to_owned() });
+        if self.stopped.replace(StopReason::KeyUsedElsewhere).is_none() {
+            core.event(Event::Alarm(Alarm::KeyUsedElsewhere));
         }
         ApplyOutcome::AnotherMachine
     }

@@ -3,6 +3,8 @@
 use tombolo_transports::PeerId;
 
 use crate::core::Core;
+use crate::identity::parse_onion;
+use crate::io::Event;
 use crate::layer::{
     DocumentId, DocumentName, KeyPath, Kind, Layer, LayerHash, LayerId, MapContent, SignedHead,
 };
@@ -84,21 +86,27 @@ impl Replica {
                 self.learn_audience(&id.document.owner);
                 self.rights_changed = true;
             }
-            DocumentName::STATE if id.author != core.me => self.learn_own_name(core, &id.author),
+            DocumentName::STATE if id.author != core.me => self.learn_from_state(core, &id.author),
             _ => {}
         }
         Stored { id, state, reads_differently, dropped: Vec::new() }
     }
 
-    /// The name that a peer gives itself in its node state.
-    fn learn_own_name(&mut self, core: &mut Core, author: &PeerId) {
+    /// The name that a peer gives itself in its node state, and its onion address, where it is another than at the join.
+    fn learn_from_state(&mut self, core: &mut Core, author: &PeerId) {
         let Some((_, state)) = self.node_state(author) else { return };
         let name = state.node_name.filter(|name| !name.is_empty());
         let name = name.and_then(|name| crate::federation::join::usable_name(&name));
+        let onion = state.onion.filter(|onion| parse_onion(onion).is_some());
         let Some(peer) = self.federation.peer_mut(author) else { return };
-        if name.is_some() && peer.own_name != name {
-            peer.own_name = name;
+        let moved = onion.as_ref().is_some_and(|onion| peer.onion != *onion);
+        if (name.is_some() && peer.own_name != name) || moved {
+            peer.own_name = name.or_else(|| peer.own_name.take());
+            peer.onion = onion.unwrap_or_else(|| std::mem::take(&mut peer.onion));
             core.gate.write(StoreWrite::PutPeer(peer.clone()));
+        }
+        if moved {
+            core.event(Event::PeersChanged);
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::core::Core;
 use crate::layer::Entry;
 use crate::layer::{DocumentId, KeyPath, Kind, LayerId};
 use crate::limits::FUTURE_BOUND;
-use crate::merge::{Document, map_of};
+use crate::merge::{Document, TombstoneWait, map_of};
 use crate::replica::Replica;
 use crate::time::{Millis, Mono, Wall};
 
@@ -74,13 +74,25 @@ impl Replica {
         let maps = self.layers.documents().filter(|(id, document)| {
             document.kind() == Kind::Map && self.federation.participates(id) && document.counts(me)
         });
-        let listed =
-            |id: &DocumentId| self.federation.audience(&id.owner).map_or(usize::MAX, |a| a.writers() + 1);
-        let sweeps = maps.map(|(id, document)| (id, document.sweep(me, listed(id), reference)));
+        let sweeps = maps.map(|(id, document)| (id, document.sweep(me, self.writers_listed(id), reference)));
         sweeps
             .filter(|(_, sweep)| !sweep.drop.is_empty() || sweep.renew)
             .map(|(id, sweep)| DueSweep { document: id.clone(), drop: sweep.drop })
             .collect()
+    }
+
+    /// The maps in which tombstones of this node wait for the other writers, and for which.
+    pub fn tombstone_waits(&self, me: &PeerId) -> impl Iterator<Item = (&DocumentId, TombstoneWait)> {
+        let maps = self
+            .layers
+            .documents()
+            .filter(|(id, document)| document.kind() == Kind::Map && self.federation.participates(id));
+        maps.filter_map(|(id, document)| Some((id, document.tombstone_wait(me, self.writers_listed(id))?)))
+    }
+
+    /// How many writers the owner of a document lists, itself included; unbounded where its audience is not held.
+    fn writers_listed(&self, id: &DocumentId) -> usize {
+        self.federation.audience(&id.owner).map_or(usize::MAX, |audience| audience.writers() + 1)
     }
 
     /// When tombstones are swept next.

@@ -121,7 +121,7 @@ fn airtime_view(radio: &RadioLink, now: Mono, names: &AccountNames) -> view::Air
         budget_hour_s: ledger.budget().map(seconds_of),
         frame_of_100_bytes_s: seconds(frame_us),
         state_leaves_in_s: ledger.leaves_in(now, frame_us, Priority::State).map(seconds_of),
-        never: radio.counts().never.clone(),
+        never: radio.counts().never.map(|never| never.to_string()),
         frames_sent: radio.counts().frames_sent,
         frames_heard: radio.counts().frames_received,
         by_priority,

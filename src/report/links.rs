@@ -126,8 +126,9 @@ impl NodeReport<'_> {
             let why = match (peer.is_member(), &peer.joined) {
                 (false, _) => UNTRUSTED,
                 (_, Joined::Waiting { .. }) => "not met: its answer to the invite is waited for",
-                _ if self.broadcast.is_empty() => "not met since the start: no link on the local network",
-                _ => "not met since the start: no link on the local network, no heartbeat by radio",
+                _ if peer.heard_at.is_some() => "no link to it now: it is off or out of reach",
+                _ if self.broadcast.is_empty() => "not met yet: no link to it",
+                _ => "not met yet: no link to it, no heartbeat by radio",
             };
             LinkView {
                 link: "none".to_owned(),
@@ -145,7 +146,7 @@ impl NodeReport<'_> {
 fn why_radio(radio: &RadioLink, now: Mono) -> String {
     let spec = radio.spec();
     if let Some(fault) = radio.fault().filter(|_| !radio.is_up()) {
-        return fault.to_owned();
+        return fault.to_string();
     }
     if spec.ledger.rules.is_none() {
         return spec.rules_text.clone();

@@ -6,14 +6,13 @@
 //! each other. Counters become text here ([`crate::core::InputRejection::label`]), and nowhere below.
 
 mod airtime;
+mod alarm;
 mod documents;
 mod lag;
 mod links;
 mod status;
 
 use tombolo_transports::PeerId;
-
-pub(crate) use status::two_machines;
 
 use crate::broadcast::Broadcast;
 use crate::core::Core;

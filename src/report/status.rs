@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use tombolo_transports::PeerId;
 
 use crate::clock::{TimeSource, rfc3339};
-use crate::federation::Peer;
 use crate::federation::peer::Joined;
+use crate::federation::{LastKnownState, Peer};
 use crate::identity::did;
-use crate::io::{CommandError, view};
+use crate::io::{Alarm, CommandError, StopReason, view};
+use crate::layer::DocumentId;
+use crate::merge::TombstoneWait;
 use crate::report::NodeReport;
 
 impl NodeReport<'_> {
@@ -17,7 +19,7 @@ impl NodeReport<'_> {
         view::IdView {
             did: did(&self.core.me),
             pubkey: data_encoding::HEXLOWER.encode(&self.core.me.0),
-            onion: self.core.keypair.onion(),
+            onion: self.core.onion(),
             name: self.core.settings.name.clone(),
         }
     }
@@ -37,7 +39,13 @@ impl NodeReport<'_> {
     }
 
     fn peer_view(&self, peer: &Peer) -> view::PeerView {
-        let last_state = self.newest_state(&peer.id);
+        let known = peer.last_known.as_ref();
+        let signed = self.newest_state(&peer.id);
+        let last_seen = match &signed {
+            Some(state) => Some(state.timestamp.clone()),
+            None => known.and_then(|known| known.seen).map(rfc3339),
+        };
+        let last_state = signed.or_else(|| taken_over(known?.state.as_ref()?));
         view::PeerView {
             did: did(&peer.id),
             pubkey: data_encoding::HEXLOWER.encode(&peer.id.0),
@@ -45,7 +53,7 @@ impl NodeReport<'_> {
             name: peer.name().map(str::to_owned),
             trust_level: peer.trust_level,
             added_at: rfc3339(peer.added_at),
-            last_seen: last_state.as_ref().map(|state| state.timestamp.clone()),
+            last_seen,
             last_state,
             heard_at: peer.heard_at.map(rfc3339),
             connected: self.unicast.has_link_to(&peer.id) || self.lag_by_radio(&peer.id).is_some(),
@@ -103,39 +111,59 @@ impl NodeReport<'_> {
                 .map(|(counter, count)| (counter.label(), count))
                 .collect(),
             addresses: Vec::new(),
+            tor: None,
             alarms: self.alarms(source),
             forks,
             transfers: self.transfers(),
+            clocks: self.core.clock.peers_ahead_ms().map(|(peer, ms)| self.clock_view(&peer, ms)).collect(),
+            tombstones_wait: replica
+                .tombstone_waits(&self.core.me)
+                .map(|(id, wait)| self.tombstone_view(id, &wait))
+                .collect(),
             quarantined: replica.layers().documents().map(|(_, document)| document.quarantined()).sum(),
         }
     }
 
-    fn alarms(&self, source: TimeSource) -> Vec<String> {
-        let mut alarms: Vec<String> =
-            self.replica.recovery().stopped().into_iter().map(str::to_owned).collect();
+    fn clock_view(&self, peer: &PeerId, ahead_ms: i64) -> view::PeerClockView {
+        view::PeerClockView { name: self.name_of(peer), did: did(peer), ahead_s: ahead_ms / 1000 }
+    }
+
+    fn tombstone_view(&self, id: &DocumentId, wait: &TombstoneWait) -> view::TombstoneWaitView {
+        view::TombstoneWaitView {
+            document: format!("{}/{}", did(&id.owner), id.name.as_str()),
+            tombstones: wait.tombstones,
+            since: rfc3339(wait.since),
+            writers: wait.writers.iter().map(|writer| self.name_of(writer)).collect(),
+            unknown_writers: wait.unknown_writers,
+        }
+    }
+
+    fn alarms(&self, source: TimeSource) -> Vec<view::AlarmView> {
+        let mut alarms = Vec::new();
+        match self.replica.recovery().stopped() {
+            Some(StopReason::KeyUsedElsewhere) => alarms.push(Alarm::KeyUsedElsewhere),
+            Some(StopReason::SequenceUsedUp) | None => {}
+        }
         let fault = self.core.gate.fault();
-        alarms.extend(fault.map(|fault| format!("the last change was not saved: {}", fault.why)));
+        alarms.extend(fault.map(|fault| Alarm::NotSaved { why: fault.why.clone() }));
         let failures = self.membership.failures();
         alarms.extend(
-            failures.map(|(peer, why)| format!("{} has not answered yet: {why}", self.name_of(peer))),
+            failures
+                .map(|(peer, why)| Alarm::InviterSilent { inviter: self.name_of(peer), why: why.clone() }),
         );
-        alarms.extend(self.unicast.run_twice(self.core).map(|peer| two_machines(&self.name_of(peer))));
-        if source == TimeSource::Median {
-            alarms.push(
-                "this machine's clock differs from its peers' by more than 10 minutes: set it".to_owned(),
-            );
+        let twice = self.unicast.run_twice(self.core);
+        alarms.extend(twice.map(|peer| Alarm::TwoMachines { peer: self.name_of(peer) }));
+        match source {
+            TimeSource::Own => {}
+            TimeSource::Median => alarms.push(Alarm::ClockDiffers),
+            TimeSource::Peer | TimeSource::Logical => alarms.push(Alarm::ClockNotSet),
         }
-        if matches!(source, TimeSource::Peer | TimeSource::Logical) {
-            alarms.push("this machine's clock is not set: set it, or run a time service".to_owned());
-        }
-        alarms
+        alarms.iter().map(view::AlarmView::from).collect()
     }
 }
 
-/// The alarm that two machines run with one peer's key.
-pub(crate) fn two_machines(name: &str) -> String {
-    format!(
-        "two machines run with the key of {name}, and take each other's links: one of them has to be stopped, \
-         and made again with `init` in an empty folder"
-    )
+/// The state that was taken over from another program.
+fn taken_over(known: &LastKnownState) -> Option<view::StateView> {
+    let state = tombolo_delta::from_value(&known.state).ok()?;
+    Some(view::StateView { timestamp: rfc3339(known.time), provisional: false, state })
 }

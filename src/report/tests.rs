@@ -1,5 +1,6 @@
 //! Reports without a node.
 
+use crate::time::Millis;
 use std::collections::BTreeSet;
 
 use super::*;
@@ -61,6 +62,33 @@ fn a_peer_without_a_link_is_away_and_a_document_of_its_is_listed() {
     let value = report.value("list", Some(&crate::layer::KeyPath::parse("a").unwrap())).unwrap();
     assert_eq!(value.as_u64(), Some(1));
     assert_eq!(report.conflicts(None), Ok(Vec::new()));
+}
+
+/// A deletion waits for the one writer that has not signed since; once it has, nothing waits.
+#[test]
+fn the_writer_for_whom_a_deletion_waits_is_named() {
+    let (mut owner, mut reader, id) = pair();
+    owner.at(Millis::from_secs(1));
+    let mut edits = owner.edits(&[("a", Some(1))]);
+    for entry in edits.values_mut().flatten() {
+        entry.value = None;
+    }
+    owner.commit(&id.document, edits).unwrap();
+    let parts = Parts::of(&mut owner);
+    let waits = parts.report(&owner).status().tombstones_wait;
+    assert_eq!(waits.len(), 1);
+    assert!(waits[0].document.ends_with("/list") && waits[0].tombstones == 1, "{waits:?}");
+    let start =
+        crate::identity::did(&reader.me()).chars().skip("did:key:".len()).take(12).collect::<String>();
+    assert_eq!((&waits[0].writers, waits[0].unknown_writers), (&vec![start], 0));
+    assert_eq!(Parts::of(&mut reader).report(&reader).status().tombstones_wait, []);
+
+    reader.at(Millis::from_secs(2));
+    reader.set(&id.document, &[("b", Some(2))]);
+    let own = reader.core.own_layer(&id.document);
+    let message = reader.supply(owner.me(), &own, None);
+    owner.receive(reader.me(), message);
+    assert_eq!(parts.report(&owner).status().tombstones_wait, []);
 }
 
 /// Monitoring reads these: a label that changes breaks its reader without an error.

@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tombolo_transports::{
-    Address, Lan, LanConfig, LanError, LinkEvent, LinkId, Medium, PeerId, SendError, Transports,
+    JoinDial, Lan, LanConfig, LanError, LinkEvent, LinkId, Medium, SendError, Tor, TorConfig, TorError,
+    Transports,
 };
 
 use super::radios::{self, RadioSet};
@@ -25,6 +26,22 @@ pub const HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const DIALS_MAX: usize = 16;
 /// How long the carriers may take to close their links.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Tor for a running node.
+pub(crate) struct TorLinks {
+    pub(crate) config: TorConfig,
+    /// The operator asked for it: without it the node does not start.
+    pub(crate) required: bool,
+}
+
+/// Why the links of a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LinksError {
+    #[error(transparent)]
+    Lan(#[from] LanError),
+    #[error(transparent)]
+    Tor(#[from] TorError),
+}
 
 /// The links of a running node. Dropped, they end without notice to the peers.
 pub(crate) struct Links {
@@ -45,12 +62,23 @@ impl Links {
     /// Starts the carriers and the radios and connects them to the node.
     pub(crate) async fn start(
         lan: LanConfig,
+        tor: Option<TorLinks>,
         radios: &[RadioSettings],
         client: NodeClient,
         effects: mpsc::Receiver<Effect>,
-    ) -> Result<Self, LanError> {
+    ) -> Result<Self, LinksError> {
         let (mut transports, events) = Transports::new();
         transports.add(Lan::open(lan, transports.events(Medium::Lan))?);
+        if let Some(TorLinks { config, required }) = tor {
+            match Tor::start(config, transports.events(Medium::Tor)).await {
+                Ok(tor) => {
+                    client.set_tor(Some(tor.status().clone()));
+                    transports.add(tor);
+                }
+                Err(error) if required => return Err(error.into()),
+                Err(error) => tracing::info!("without Tor: {error}"),
+            }
+        }
         let (radios, reports) = RadioSet::open(radios, transports.ids());
         client.set_radios(radios.clone());
         let transports = Arc::new(transports);
@@ -81,6 +109,7 @@ impl Links {
     /// Closes every link, with notice to the peers.
     pub(crate) async fn shutdown(mut self) {
         self.client.set_transports(None);
+        self.client.set_tor(None);
         self.client.set_radios(RadioSet::default());
         self.tasks.shutdown().await;
         if let Some(transports) = Arc::into_inner(self.transports) {
@@ -147,31 +176,26 @@ async fn run_effects(
                 }
             }
             Effect::Close(link) => transports.close(link),
-            Effect::Joining(open) => transports.set_joining(open),
+            Effect::Joining(secrets) => transports.set_joining(&secrets),
             Effect::Peers(peers) => {
                 transports.set_peers(&peers.iter().map(|(peer, _)| *peer).collect::<Vec<_>>());
                 for (peer, addresses) in peers {
                     transports.know_addresses(peer, &addresses);
                 }
             }
-            Effect::DialJoin { inviter, addresses, bytes } => {
+            Effect::DialJoin(call) => {
                 while dials.try_join_next().is_some() {}
                 if dials.len() < DIALS_MAX {
-                    dials.spawn(dial_join(transports.clone(), client.clone(), inviter, addresses, bytes));
+                    dials.spawn(dial_join(transports.clone(), client.clone(), call));
                 }
             }
         }
     }
 }
 
-async fn dial_join(
-    transports: Arc<Transports>,
-    client: NodeClient,
-    inviter: PeerId,
-    addresses: Vec<Address>,
-    bytes: Vec<u8>,
-) {
-    let result = transports.join(inviter, &addresses, &bytes).await.map_err(|e| e.to_string());
+async fn dial_join(transports: Arc<Transports>, client: NodeClient, call: JoinDial) {
+    let inviter = call.inviter;
+    let result = transports.join(&call).await;
     drop(transports);
     let _ = client.send(Task::Input(Input::JoinAnswered { inviter, result })).await;
 }

@@ -4,6 +4,7 @@
 //! | room | what it does |
 //! |---|---|
 //! | [`links`] | carries messages between the LAN and the node |
+//! | `tor` | how Tor stands, for `status` and `links` |
 //! | [`radios`] | carries frames between the radios and the node |
 //!
 //! **Group commit.** The tasks that wait in the inbox are handled together, and the first `poll_output` makes them
@@ -11,6 +12,7 @@
 
 pub mod links;
 pub mod radios;
+mod tor;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,9 +20,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
-use tombolo_transports::{Address, LinkId, PeerId, Transports};
+use tombolo_transports::{Address, JoinDial, JoinSecret, LinkId, PeerId, TorStatus, Transports};
 
-use crate::node::{Admin, Command, CommandError, Event, Input, Node, Output, Reply, RequestId};
+use crate::io::view::{AlarmView, StatusView};
+use crate::node::{Admin, Alarm, Command, CommandError, Event, Input, Node, Output, Reply, RequestId};
 use crate::system_clock::now;
 
 /// Tasks that wait for the node. When full, links and local clients wait in turn.
@@ -47,7 +50,7 @@ pub(crate) enum Task {
     /// A command of a local client.
     Command(Command, oneshot::Sender<Result<Reply, CommandError>>),
     /// A request to join, from a node that is no peer yet.
-    Join { peer: PeerId, address: Address, bytes: Vec<u8>, answer: oneshot::Sender<Vec<u8>> },
+    Join { peer: PeerId, address: Option<Address>, bytes: Vec<u8>, answer: oneshot::Sender<Vec<u8>> },
     /// Ends the thread; the node takes no more tasks.
     Stop,
 }
@@ -61,11 +64,11 @@ pub(crate) enum Effect {
     /// Close a link to a peer.
     Close(LinkId),
     /// Dial an inviter and send a request to join.
-    DialJoin { inviter: PeerId, addresses: Vec<Address>, bytes: Vec<u8> },
+    DialJoin(JoinDial),
     /// The whole list of peers that may connect, with their known addresses.
     Peers(Vec<(PeerId, Vec<Address>)>),
-    /// Whether requests to join are accepted from now on.
-    Joining(bool),
+    /// The holders of which secrets may join from now on.
+    Joining(Vec<JoinSecret>),
 }
 
 /// The node has ended, or is about to.
@@ -88,6 +91,7 @@ pub enum AskError {
 #[derive(Default)]
 pub(crate) struct HostStatus {
     transports: Mutex<Option<Arc<Transports>>>,
+    tor: Mutex<Option<TorStatus>>,
     radios: Mutex<radios::RadioSet>,
     /// Messages that were dropped before the node received them, by reason.
     dropped: Mutex<BTreeMap<&'static str, u64>>,
@@ -153,7 +157,7 @@ struct NodeDriver {
 impl NodeDriver {
     async fn run(mut self) {
         self.renew_peers().await;
-        self.effect(Effect::Joining(self.node.joining_open())).await;
+        self.effect(Effect::Joining(self.node.join_secrets())).await;
         self.run_effects().await;
         let mut batch = Vec::with_capacity(BATCH_MAX);
         let mut open = true;
@@ -203,7 +207,6 @@ impl NodeDriver {
                     let request = self.next_request();
                     prune(&mut self.answers, oneshot::Sender::is_closed);
                     self.answers.insert(request, answer);
-                    let address = Some(address);
                     self.node.handle_input(now, Input::JoinRequest { request, peer, address, bytes });
                 }
                 Task::Stop => open = false,
@@ -218,8 +221,9 @@ impl NodeDriver {
                 Output::Send { link, bytes } => self.effect(Effect::Send(link, bytes)).await,
                 Output::Frame { link, bytes } => self.effect(Effect::Frame(link, bytes)).await,
                 Output::Close { link } => self.effect(Effect::Close(link)).await,
-                Output::DialJoin { inviter, addresses, bytes } => {
-                    self.effect(Effect::DialJoin { inviter, addresses, bytes }).await;
+                Output::DialJoin { inviter, addresses, secret, bytes } => {
+                    let call = JoinDial { inviter, addresses, secret, request: bytes };
+                    self.effect(Effect::DialJoin(call)).await;
                 }
                 Output::JoinAnswer { request, bytes } => {
                     if let Some(answer) = self.answers.remove(&request) {
@@ -239,8 +243,8 @@ impl NodeDriver {
     async fn publish(&mut self, event: Event) {
         match &event {
             Event::PeersChanged => self.renew_peers().await,
-            Event::JoiningChanged { open } => self.effect(Effect::Joining(*open)).await,
-            Event::Alarm { message } => tracing::warn!("{message}"),
+            Event::JoiningChanged { .. } => self.effect(Effect::Joining(self.node.join_secrets())).await,
+            Event::Alarm(alarm) => tracing::warn!("{alarm}"),
             Event::Changed(_) | Event::Link(_) => {}
         }
         // Without a watcher the event is dropped.
@@ -294,7 +298,12 @@ impl NodeClient {
         let mut reply = reply.await.map_err(|_| NodeGone)??;
         match &mut reply {
             Reply::Status(status) => self.add_host_status(status),
-            Reply::Links(rows) => lock(&self.host.radios).add_links(rows),
+            Reply::Links(rows) => {
+                lock(&self.host.radios).add_links(rows);
+                if let Some(tor) = lock(&self.host.tor).as_ref() {
+                    tor::add_links(tor, rows);
+                }
+            }
             Reply::Airtime(rows) => lock(&self.host.radios).add_airtime(rows),
             _ => {}
         }
@@ -317,6 +326,15 @@ impl NodeClient {
 
     pub(crate) fn set_transports(&self, transports: Option<Arc<Transports>>) {
         *lock(&self.host.transports) = transports;
+    }
+
+    pub(crate) fn set_tor(&self, tor: Option<TorStatus>) {
+        *lock(&self.host.tor) = tor;
+    }
+
+    /// Whether Tor serves this node now; `None` where it is not asked for.
+    pub(crate) fn tor_active(&self) -> Option<bool> {
+        lock(&self.host.tor).as_ref().and_then(tor::is_active)
     }
 
     pub(crate) fn set_radios(&self, radios: radios::RadioSet) {
@@ -351,12 +369,13 @@ impl NodeClient {
         command
     }
 
-    fn add_host_status(&self, status: &mut crate::io::view::StatusView) {
+    fn add_host_status(&self, status: &mut StatusView) {
         status.addresses = self.addresses();
-        status
-            .alarms
-            .extend(lock(&self.host.problems).iter().map(|(probe, text)| format!("{probe}: {text}")));
-        status.alarms.extend(lock(&self.host.radios).alarms());
+        status.tor = lock(&self.host.tor).as_ref().and_then(tor::view);
+        let problems = lock(&self.host.problems).clone().into_iter();
+        let mut alarms: Vec<_> = problems.map(|(probe, why)| Alarm::ProbeFailed { probe, why }).collect();
+        alarms.extend(lock(&self.host.radios).alarms());
+        status.alarms.extend(alarms.iter().map(AlarmView::from));
         for (reason, count) in lock(&self.host.dropped).iter() {
             *status.rejections.entry((*reason).to_owned()).or_default() += count;
         }

@@ -32,7 +32,7 @@ pub struct Store {
 type Opener = Arc<dyn Fn() -> Result<Database, StoreError> + Send + Sync>;
 
 /// Why the store did not do it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// Another process has the file open.
     #[error("another process has the store open")]

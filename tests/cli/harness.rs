@@ -33,6 +33,8 @@ impl NodeDir {
         place.setting("mdns = true", "mdns = false");
         place.setting("loopback = false", "loopback = true");
         place.setting("containers = \"auto\"", "containers = \"off\"");
+        // A tor that happens to run on this machine is none of a test's business.
+        place.setting("\nenabled = true\n\n# Its SOCKS port", "\nenabled = false\n\n# Its SOCKS port");
         place
     }
 

@@ -19,6 +19,7 @@ fn every_command_explains_itself_with_examples() {
         "up",
         "invite",
         "join",
+        "adopt",
         "peers",
         "trust",
         "rename",

@@ -2,6 +2,7 @@
 //! daemon, and two nodes on this machine.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods)]
 
+mod adopt;
 mod alone;
 mod demo;
 mod errors;
@@ -9,4 +10,5 @@ mod harness;
 mod help;
 mod radio;
 mod running;
+mod tor;
 mod two;

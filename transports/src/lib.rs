@@ -16,17 +16,12 @@
 //! | [`session`] | from a proved key to a link, the same over every carrier |
 //! | [`memory`] | the smallest carrier: pipes within a process |
 //! | [`lan`] | QUIC between neighbours found by mDNS |
+//! | [`tor`] | TLS streams between onion services, through a tor that runs beside the node |
 //! | [`radio`] | drivers of the radios that people own; frames and messages are [`tombolo_mesh`]'s |
 //!
 //! A message goes down [`Transports::send`], the queue of its link, a frame on the stream, the carrier; it
 //! comes up as [`LinkEvent::Received`]. A radio stays outside the set: it carries frames on a channel that
 //! all hear, and the node above makes messages of them.
-//!
-//! # What comes next
-//!
-//! Tor is one more carrier beside [`lan`]: a TLS stream through SOCKS is a
-//! [`Pipe`](session::Pipe), an onion service is where it accepts. [`Transport`] lists what to implement. After
-//! it, a file carried by hand.
 #![forbid(unsafe_code)]
 
 pub mod address;
@@ -40,11 +35,14 @@ pub mod session;
 pub mod set;
 pub mod stream;
 pub mod tls;
+pub mod tor;
 
 pub use address::{Address, OnionAddress, OnionHost, PeerId};
 pub use error::{JoinError, LanError, SendError};
 pub use events::Events;
 pub use lan::{Lan, LanConfig};
 pub use link::{DownReason, LinkCaps, LinkEvent, LinkId, LinkIds, Medium, RejectReason};
-pub use set::{Transport, Transports};
+pub use session::JoinSecret;
+pub use set::{JoinDial, Transport, Transports};
 pub use tombolo_mesh::time;
+pub use tor::{Tor, TorConfig, TorError, TorStatus};

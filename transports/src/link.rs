@@ -118,8 +118,8 @@ pub enum LinkEvent {
     JoinRequest {
         /// The key proved by TLS.
         peer: PeerId,
-        /// Where the request came from.
-        address: Address,
+        /// Where the joiner can be dialled later, if that is known.
+        address: Option<Address>,
         /// The request, at most [`JOIN_BYTES_MAX`](crate::session::JOIN_BYTES_MAX).
         bytes: Vec<u8>,
         /// Takes the answer, at most as long as a request; dropped unused it refuses.

@@ -12,7 +12,7 @@ use crate::session::{
     BoxFuture, CarrierEnd, Connection, Dial, Dialler, HANDSHAKE_MAX, Pipe, Protocol, QUEUE_BYTES_MAX,
     STREAM_CAPS, Sessions,
 };
-use crate::set::Transport;
+use crate::set::{JoinDial, Transport};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -85,12 +85,8 @@ impl Transport for Memory {
         &self.sessions
     }
 
-    fn join(
-        &self,
-        inviter: PeerId,
-        addresses: Vec<Address>,
-        request: Vec<u8>,
-    ) -> BoxFuture<'_, Result<Vec<u8>, JoinError>> {
+    fn join(&self, call: JoinDial) -> BoxFuture<'_, Result<Vec<u8>, JoinError>> {
+        let JoinDial { inviter, addresses, request, secret: _ } = call;
         Box::pin(self.sessions.join(self.dial.clone(), inviter, addresses, request, None))
     }
 

@@ -8,7 +8,7 @@ use crate::address::{Address, PeerId};
 use crate::error::{JoinError, SendError};
 use crate::events::{EVENTS_MAX, Events, Routes};
 use crate::link::{LinkCaps, LinkEvent, LinkId, LinkIds, Medium, RejectReason};
-use crate::session::{BoxFuture, Sessions};
+use crate::session::{BoxFuture, JoinSecret, Sessions};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::poll_fn;
@@ -71,12 +71,7 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
 
     /// Asks an inviter to let this node join, at those of the addresses that this carrier can dial.
     /// As a rule [`Sessions::join`].
-    fn join(
-        &self,
-        inviter: PeerId,
-        addresses: Vec<Address>,
-        request: Vec<u8>,
-    ) -> BoxFuture<'_, Result<Vec<u8>, JoinError>>;
+    fn join(&self, call: JoinDial) -> BoxFuture<'_, Result<Vec<u8>, JoinError>>;
 
     /// Closes every link with a goodbye, and returns, before long, when what was bound is free.
     fn shutdown(self: Box<Self>) -> BoxFuture<'static, ()>;
@@ -84,6 +79,11 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
     /// Addresses at which this node can be dialled now by this carrier.
     fn local_addresses(&self) -> Vec<Address> {
         Vec::new()
+    }
+
+    /// Answers requests to join from the holders of these secrets, or of none. At first none are answered.
+    fn set_joining(&self, secrets: &[JoinSecret]) {
+        self.sessions().set_joining(!secrets.is_empty());
     }
 
     /// Replaces the list of peers.
@@ -95,6 +95,19 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
     fn know_addresses(&self, peer: PeerId, addresses: &[Address]) {
         self.sessions().know_addresses(peer, addresses);
     }
+}
+
+/// A call to an inviter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinDial {
+    /// The identity that the other end must prove.
+    pub inviter: PeerId,
+    /// Where the inviter may be, of any kind of carrier.
+    pub addresses: Vec<Address>,
+    /// What the code makes both ends know.
+    pub secret: JoinSecret,
+    /// The request, at most [`JOIN_BYTES_MAX`](crate::session::JOIN_BYTES_MAX).
+    pub request: Vec<u8>,
 }
 
 /// The transports of one node.
@@ -166,9 +179,10 @@ impl Transports {
         self.all().for_each(|transport| transport.know_addresses(peer, addresses));
     }
 
-    /// Answers requests to join, or no longer. At first none are.
-    pub fn set_joining(&self, open: bool) {
-        self.all().for_each(|transport| transport.sessions().set_joining(open));
+    /// Answers requests to join from the holders of these secrets, one for each open invite, or of none. At first none are
+    /// answered. A carrier that does not hide the node takes any request while there is an invite.
+    pub fn set_joining(&self, secrets: &[JoinSecret]) {
+        self.all().for_each(|transport| transport.set_joining(secrets));
     }
 
     /// Addresses at which this node can be dialled now: for an invite, or to show.
@@ -190,13 +204,8 @@ impl Transports {
     /// # Errors
     ///
     /// The most specific reason of all carriers; [`JoinError::NotFound`] in an empty set.
-    pub async fn join(
-        &self,
-        inviter: PeerId,
-        addresses: &[Address],
-        request: &[u8],
-    ) -> Result<Vec<u8>, JoinError> {
-        let asking = self.all().map(|t| t.join(inviter, addresses.to_vec(), request.to_vec()));
+    pub async fn join(&self, call: &JoinDial) -> Result<Vec<u8>, JoinError> {
+        let asking = self.all().map(|transport| transport.join(call.clone()));
         let mut asking: Vec<_> = asking.collect();
         let mut reason = JoinError::NotFound;
         poll_fn(|cx| {

@@ -11,7 +11,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tombolo_transports::memory::{Memory, Network};
 use tombolo_transports::{
-    Address, DownReason, JoinError, LinkEvent, LinkId, Medium, PeerId, RejectReason, SendError, Transports,
+    Address, DownReason, JoinDial, JoinError, JoinSecret, LinkEvent, LinkId, Medium, PeerId, RejectReason,
+    SendError, Transports,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -101,18 +102,23 @@ async fn a_peer_that_is_removed_is_cut_within_a_second_and_stays_out() {
     assert!(b.transports.rejections().contains_key(&(Medium::Memory, RejectReason::UnknownKey)));
 }
 
+fn call(inviter: PeerId, addresses: &[Address]) -> JoinDial {
+    let (addresses, request) = (addresses.to_vec(), b"please".to_vec());
+    JoinDial { inviter, addresses, secret: JoinSecret([1; 32]), request }
+}
+
 #[tokio::test]
 async fn a_request_to_join_crosses_a_stream_that_cannot_be_half_closed() {
     let network = Network::default();
     let (guest, mut host) = (Node::start(&network, 1), Node::start(&network, 2));
     let (inviter, at) = (host.id, host.place);
-    assert_eq!(guest.transports.join(inviter, &[], b"please").await, Err(JoinError::NotFound));
-    let refused = guest.transports.join(inviter, &[at], b"please").await;
+    assert_eq!(guest.transports.join(&call(inviter, &[])).await, Err(JoinError::NotFound));
+    let refused = guest.transports.join(&call(inviter, &[at])).await;
     assert_eq!(refused, Err(JoinError::Refused { address: at }));
-    let other = guest.transports.join(PeerId([7; 32]), &[at], b"please").await;
+    let other = guest.transports.join(&call(PeerId([7; 32]), &[at])).await;
     assert_eq!(other, Err(JoinError::OtherKey { address: at }));
 
-    host.transports.set_joining(true);
+    host.transports.set_joining(&[JoinSecret([1; 32])]);
     let from = guest.id;
     let answering = tokio::spawn(async move {
         loop {
@@ -123,6 +129,6 @@ async fn a_request_to_join_crosses_a_stream_that_cannot_be_half_closed() {
             }
         }
     });
-    assert_eq!(guest.transports.join(inviter, &[at], b"please").await, Ok(vec![3; 4096]));
+    assert_eq!(guest.transports.join(&call(inviter, &[at])).await, Ok(vec![3; 4096]));
     answering.await.unwrap();
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 use tombolo_mesh::emulated::RadioStats;
 
 use super::super::print::{self, Table, size};
+use super::behind_tor::TorTimes;
 
 /// How to read the table of nodes.
 const LEGEND: [&str; 5] = [
@@ -115,16 +116,25 @@ pub(super) struct ConvergeFigures {
     pub(super) joining_by_radio: Option<u64>,
     /// From then until both held each other's states, what the one wrote and what the other replied.
     pub(super) by_radio: Option<u64>,
+    /// The node that only Tor reaches; absent where no tor runs.
+    #[serde(flatten)]
+    pub(super) by_tor: Option<TorTimes>,
 }
 
 impl ConvergeFigures {
     /// Whether the nodes were in step after each part of the demo.
     pub(super) fn all_reached(&self) -> bool {
-        let ConvergeFigures { joining, states, edits_at_once, after_the_cut, joining_by_radio, by_radio } =
-            self;
-        [joining, states, edits_at_once, after_the_cut, joining_by_radio, by_radio]
-            .into_iter()
-            .all(Option::is_some)
+        let ConvergeFigures {
+            joining,
+            states,
+            edits_at_once,
+            after_the_cut,
+            joining_by_radio,
+            by_radio,
+            by_tor,
+        } = self;
+        let steps = [joining, states, edits_at_once, after_the_cut, joining_by_radio, by_radio];
+        steps.into_iter().all(Option::is_some) && by_tor.is_none_or(|times| times.in_step.is_some())
     }
 }
 
@@ -186,7 +196,10 @@ impl Figures {
             ("joined by radio", self.converge_ms.joining_by_radio),
             ("in step by radio", self.converge_ms.by_radio),
         ];
-        for (what, wait) in waits {
+        let by_tor = self.converge_ms.by_tor.map(|times| {
+            [("joined through Tor", Some(times.joining)), ("in step through Tor", times.in_step)]
+        });
+        for (what, wait) in waits.into_iter().chain(by_tor.into_iter().flatten()) {
             let words = wait.map_or("not reached".to_owned(), |ms| format!("{ms} ms"));
             lines.push(format!("{what:<24}{words:>8}"));
         }

@@ -1,4 +1,4 @@
-//! `demo`: four nodes on this machine join, edit, part and meet again, and are measured.
+//! `demo`: four nodes on this machine join, edit, part and meet again, and are measured; a fifth where a tor runs.
 //!
 //! Everything is real but the air: folders with their own identities and stores, QUIC links over loopback, this
 //! machine's own figures as node states. Between three of the nodes lie [`Cable`]s, which count what crosses them
@@ -6,6 +6,7 @@
 //! [`EmulatedChannel`]. Invites carry addresses, so no multicast is needed. Nothing is left behind.
 
 mod air;
+mod behind_tor;
 mod cable;
 mod figures;
 
@@ -18,6 +19,7 @@ use super::error::{CliError, CliResult};
 use super::print;
 use super::up::Signals;
 use crate::clock::rfc3339;
+use crate::config::TorSettings;
 use crate::config::radio::RadioSettings;
 use crate::federation::invite::Invite;
 use crate::federation::{RadioUse, TrustLevel};
@@ -31,6 +33,7 @@ use cable::Cable;
 use figures::{ConvergeFigures, DocumentFigures, Figures, NodeFigures, RadioFigures};
 use tombolo_mesh::airtime::{Modulation, PhyRate};
 use tombolo_transports::Address;
+use tombolo_transports::tor::Endpoint;
 
 /// The nodes: the first invites, and owns the shared document.
 const NAMES: [&str; 3] = ["harbour", "ferry", "lighthouse"];
@@ -57,12 +60,12 @@ const RADIO_PATIENCE: Duration = Duration::from_secs(25);
 /// How often it is checked whether all read the same.
 const LOOK: Duration = Duration::from_millis(5);
 
-pub(super) fn run(json: bool) -> CliResult {
+pub(super) fn run(json: bool, tor_socks: Option<Endpoint>, tor_control: Option<Endpoint>) -> CliResult {
     let folder = TemporaryFolder::new()?;
     let figures = runtime()?.block_on(async {
         let mut signals = Signals::new()?;
         tokio::select! {
-            figures = play(&folder.0) => figures,
+            figures = play(&folder.0, tor_socks, tor_control) => figures,
             () = signals.next() => Err(CliError::new("interrupted", "interrupted: nothing is left behind")),
         }
     })?;
@@ -81,15 +84,24 @@ pub(super) fn run(json: bool) -> CliResult {
     }
 }
 
-async fn play(folder: &Path) -> Result<Figures, CliError> {
+async fn play(
+    folder: &Path,
+    tor_socks: Option<Endpoint>,
+    tor_control: Option<Endpoint>,
+) -> Result<Figures, CliError> {
     let start = now().mono.ms();
-    let mut scene = Scene::set_up(folder).await?;
+    let tor = behind_tor::find(tor_socks, tor_control).await;
+    let mut scene = Scene::set_up(folder, tor.as_ref().ok()).await?;
     scene.join().await?;
     scene.publish().await?;
     scene.edit_at_once().await?;
     scene.edit_apart().await?;
     let documents = compare(&scene.on_cables()).await?;
     scene.share_by_radio().await?;
+    match tor {
+        Ok(tor) => scene.share_by_tor(folder, &tor).await?,
+        Err(why) => behind_tor::skip(&why)?,
+    }
     scene.end(documents, start).await
 }
 
@@ -106,16 +118,16 @@ struct Scene {
 }
 
 impl Scene {
-    async fn set_up(folder: &Path) -> Result<Self, CliError> {
+    async fn set_up(folder: &Path, tor: Option<&TorSettings>) -> Result<Self, CliError> {
         say("four nodes, each with its own folder, identity and store; two of them have a radio");
         let channel = EmulatedChannel::open(now().wall.ms(), PhyRate::lora(MODULATION), BY_RADIO.len()).await;
         let channel = channel.map_err(|e| CliError::new("system", format!("no loopback network: {e}")))?;
         let [harbour, ferry, lighthouse] = NAMES;
-        let harbour = DemoNode::start(folder, harbour, &channel).await?;
-        let ferry = DemoNode::start(folder, ferry, &channel).await?;
-        let lighthouse = DemoNode::start(folder, lighthouse, &channel).await?;
+        let harbour = DemoNode::start(folder, harbour, &channel, tor).await?;
+        let ferry = DemoNode::start(folder, ferry, &channel, None).await?;
+        let lighthouse = DemoNode::start(folder, lighthouse, &channel, None).await?;
         let [_, buoy] = BY_RADIO;
-        let buoy = DemoNode::start(folder, buoy, &channel).await?;
+        let buoy = DemoNode::start(folder, buoy, &channel, None).await?;
         let to_ferry = lay(&harbour, &ferry).await?;
         let to_lighthouse = lay(&harbour, &lighthouse).await?;
         let times = ConvergeFigures::default();
@@ -203,6 +215,13 @@ impl Scene {
         Ok(())
     }
 
+    /// The node that only Tor reaches joins, and shares a document.
+    async fn share_by_tor(&mut self, folder: &Path, tor: &TorSettings) -> CliResult {
+        let times = behind_tor::share(folder, &self.harbour, &self.channel, tor).await?;
+        self.times.by_tor = Some(times);
+        Ok(())
+    }
+
     /// Waits until the buoy has the document, lets it write a reply, and waits until both have that and both states;
     /// how long after `start` that was.
     async fn await_reply_by_radio(&self, start: u64) -> Result<Option<u64>, CliError> {
@@ -265,10 +284,16 @@ struct DemoNode {
 }
 
 impl DemoNode {
-    async fn start(folder: &Path, name: &'static str, channel: &EmulatedChannel) -> Result<Self, CliError> {
+    async fn start(
+        folder: &Path,
+        name: &'static str,
+        channel: &EmulatedChannel,
+        tor: Option<&TorSettings>,
+    ) -> Result<Self, CliError> {
         let folder = folder.join(name);
         Tombolo::create(&folder, name)?;
         let mut settings = Settings::on_loopback(name);
+        settings.config.tor = tor.cloned().unwrap_or(settings.config.tor);
         let radio = BY_RADIO.iter().position(|with_radio| *with_radio == name);
         if let Some(port) = radio.and_then(|radio| channel.port(radio)) {
             let url = format!("kiss+tcp://{port}?{RADIO_OPTIONS}");

@@ -591,7 +591,7 @@ fn two_machines_with_one_key_raise_one_alarm_and_a_restart_none() {
     let mut wire = Wire::new(2);
     wire.join(0, 1, TrustLevel::Trusted);
     let alarms = |wire: &Wire| {
-        let alarm = |(at, event): &&(usize, Event)| *at == 1 && matches!(event, Event::Alarm { .. });
+        let alarm = |(at, event): &&(usize, Event)| *at == 1 && matches!(event, Event::Alarm(_));
         wire.events.iter().filter(alarm).count()
     };
     for _ in 0..10 {
@@ -615,7 +615,7 @@ fn two_machines_with_one_key_raise_one_alarm_and_a_restart_none() {
     assert_eq!(alarms(&wire), 1);
     let told = wire.status(1).alarms;
     assert!(
-        matches!(told.as_slice(), [alarm] if alarm.contains("two machines run with the key of n0")),
+        matches!(told.as_slice(), [alarm] if alarm.message.contains("two machines run with the key of n0")),
         "{told:?}"
     );
     wire.cut(2, 1);

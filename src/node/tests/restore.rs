@@ -459,6 +459,6 @@ proptest! {
         }
         prop_assert_eq!(wire.hashes(0), wire.hashes(1));
         prop_assert_eq!(wire.hashes(0), wire.hashes(2));
-        prop_assert_eq!(wire.status(0).alarms, Vec::<String>::new());
+        prop_assert_eq!(wire.status(0).alarms, Vec::new());
     }
 }

@@ -18,8 +18,7 @@ use tombolo_transports::{LinkId, LinkIds};
 
 use super::{NodeClient, Task, lock};
 use crate::config::radio::RadioSettings;
-use crate::io::RadioSpec;
-use crate::io::view;
+use crate::io::{Alarm, RadioSpec, view};
 use crate::node::Input;
 
 /// Events of radios that wait to be forwarded; when full, the radios wait.
@@ -104,11 +103,11 @@ impl RadioSet {
     }
 
     /// What a person should know of radios that send nothing.
-    pub(crate) fn alarms(&self) -> Vec<String> {
+    pub(crate) fn alarms(&self) -> Vec<Alarm> {
         let each = self.0.iter().filter_map(|port| {
             let status = lock(&port.state).status.clone();
             let why = status.down.or_else(|| status.silent.then_some(status.rules))?;
-            Some(format!("radio {}: {why}", port.settings.name()))
+            Some(Alarm::RadioSilent { radio: port.settings.name(), why })
         });
         each.collect()
     }
@@ -223,8 +222,8 @@ impl RadioSlot {
             RadioEvent::Refused { why } => state.refused(&name, "radio_refused", why.to_string(), client),
             RadioEvent::Sent => state.status.refused = None,
             RadioEvent::Down { why } => {
-                let (why, was_up) = (why.to_string(), state.up);
-                state.status.down = Some(why.clone());
+                let was_up = state.up;
+                state.status.down = Some(why.to_string());
                 (state.up, state.new, state.waiting) = (false, None, None);
                 return was_up.then_some(Input::RadioDown { link, why }).into_iter().collect();
             }
@@ -391,14 +390,20 @@ mod tests {
         let (tnc, _) = {
             bench.tnc.shutdown().await.unwrap();
             assert!(matches!(bench.input().await, Input::RadioDown { .. }));
-            assert!(bench.radios.alarms().iter().any(|alarm| alarm.contains("closed by the other end")));
+            assert!(
+                bench
+                    .radios
+                    .alarms()
+                    .iter()
+                    .any(|alarm| alarm.to_string().contains("closed by the other end"))
+            );
             bench.radios.send(bench.link, vec![1; 20], &bench.client);
             assert_eq!(bench.dropped().get("radio_frame_too_late"), Some(&1));
             bench.listener.accept().await.unwrap()
         };
         bench.tnc = tnc;
         assert!(matches!(bench.input().await, Input::RadioUp { .. }));
-        assert_eq!(bench.radios.alarms(), Vec::<String>::new());
+        assert_eq!(bench.radios.alarms(), Vec::new());
     }
 
     /// While the node is busy, frames wait within their bounds, and the newest are kept.

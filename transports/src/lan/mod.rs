@@ -38,7 +38,7 @@ use crate::error::{JoinError, LanError, SendError};
 use crate::events::Events;
 use crate::link::{LinkCaps, LinkEvent, LinkId, Medium, RejectReason};
 use crate::session::{BoxFuture, Dialler, QUEUE_BYTES_MAX, Sessions, at};
-use crate::set::Transport;
+use crate::set::{JoinDial, Transport};
 use crate::tls::{AllowList, Tls};
 use dial::LanDial;
 use interfaces::Interfaces;
@@ -205,7 +205,20 @@ impl Lan {
         request: Vec<u8>,
     ) -> Result<Vec<u8>, JoinError> {
         let addresses = addresses.into_iter().map(Address::Socket).collect();
-        Transport::join(self, inviter, addresses, request).await
+        self.ask_to_join(inviter, addresses, request).await
+    }
+
+    async fn ask_to_join(
+        &self,
+        inviter: PeerId,
+        addresses: Vec<Address>,
+        request: Vec<u8>,
+    ) -> Result<Vec<u8>, JoinError> {
+        let addresses = addresses.into_iter().map(canonical).collect();
+        let found = || self.sight.addresses_by_hint(&inviter);
+        let found: Option<&(dyn Fn() -> Vec<Address> + Send + Sync)> =
+            if self.mdns { Some(&found) } else { None };
+        self.sessions().join(self.doors.clone(), inviter, addresses, request, found).await
     }
 
     /// Queues one message for a link; never waits.
@@ -268,19 +281,9 @@ impl Transport for Lan {
         self.sight.sessions()
     }
 
-    fn join(
-        &self,
-        inviter: PeerId,
-        addresses: Vec<Address>,
-        request: Vec<u8>,
-    ) -> BoxFuture<'_, Result<Vec<u8>, JoinError>> {
-        Box::pin(async move {
-            let addresses = addresses.into_iter().map(canonical).collect();
-            let found = || self.sight.addresses_by_hint(&inviter);
-            let found: Option<&(dyn Fn() -> Vec<Address> + Send + Sync)> =
-                if self.mdns { Some(&found) } else { None };
-            self.sessions().join(self.doors.clone(), inviter, addresses, request, found).await
-        })
+    fn join(&self, call: JoinDial) -> BoxFuture<'_, Result<Vec<u8>, JoinError>> {
+        let JoinDial { inviter, addresses, request, secret: _ } = call;
+        Box::pin(self.ask_to_join(inviter, addresses, request))
     }
 
     fn shutdown(self: Box<Self>) -> BoxFuture<'static, ()> {

@@ -257,7 +257,7 @@ impl Carrier for Quic {
     }
 
     fn liveness(&self) -> Liveness {
-        Liveness { ping_after: None, suspect_after: QUIET, down_after: None }
+        Liveness { ping_after: None, suspect_after: QUIET, down_after: None, ..Liveness::default() }
     }
 }
 

@@ -56,10 +56,18 @@ impl HalfOpen {
 
     /// A place for one more from an address; `None` when there are as many as are allowed.
     pub fn enter(self: &Arc<Self>, address: Address) -> Option<HalfOpenPlace> {
-        let address = counted(address);
+        self.enter_as_one_of(counted(address), HALF_OPEN_PER_ADDRESS_MAX)
+    }
+
+    /// The same where all connections come from one address, as those of an onion service do: as many as are allowed in all.
+    pub fn enter_unnamed(self: &Arc<Self>, address: Address) -> Option<HalfOpenPlace> {
+        self.enter_as_one_of(address, HALF_OPEN_MAX)
+    }
+
+    fn enter_as_one_of(self: &Arc<Self>, address: Address, own_max: usize) -> Option<HalfOpenPlace> {
         let mut counts = self.counts();
         let (total, own) = (counts.values().sum::<usize>(), counts.get(&address).copied().unwrap_or(0));
-        if total >= HALF_OPEN_MAX || own >= HALF_OPEN_PER_ADDRESS_MAX {
+        if total >= HALF_OPEN_MAX || own >= own_max {
             return None;
         }
         counts.insert(address, own + 1);

@@ -11,11 +11,22 @@ use std::time::{Duration, Instant};
 pub const ADDRESSES_MAX: usize = 16;
 /// Peers the book has a page for; beyond, addresses of further ones are not kept.
 pub const PAGES_MAX: usize = 1024;
-/// The first wait after a failed dial, before jitter.
-pub const BACKOFF_FIRST: Duration = Duration::from_millis(700);
-/// The longest wait between dials, before jitter: a healed network is noticed that soon even
-/// without an event of mDNS or of an interface.
-pub const BACKOFF_MAX: Duration = Duration::from_secs(12);
+/// The waits between dials that come to nothing, before jitter: doubling from the first to the longest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// The wait after the first failure.
+    pub first: Duration,
+    /// The longest wait: a healed network is noticed that soon even without an event.
+    pub longest: Duration,
+}
+
+impl Default for Backoff {
+    /// For carriers on which a dial costs a few packets.
+    fn default() -> Self {
+        Self { first: Duration::from_millis(700), longest: Duration::from_secs(12) }
+    }
+}
+
 /// News makes a dial due at once, but not sooner than this after the one before: mDNS shows a
 /// peer's addresses in several events some 30 ms apart.
 pub const HURRY_GAP: Duration = Duration::from_millis(300);
@@ -39,9 +50,15 @@ struct Page {
 #[derive(Debug, Default)]
 pub struct Book {
     pages: BTreeMap<PeerId, Page>,
+    backoff: Backoff,
 }
 
 impl Book {
+    /// An empty book whose dials wait as `backoff` asks for.
+    pub fn new(backoff: Backoff) -> Self {
+        Self { pages: BTreeMap::new(), backoff }
+    }
+
     /// Adds addresses from an invite, an operator or an earlier session, and makes the peer due.
     pub fn learn(&mut self, peer: PeerId, addresses: &[Address], now: Instant) {
         let Some(page) = self.page(peer) else { return };
@@ -110,7 +127,7 @@ impl Book {
     /// A dial came to nothing. `chance` is any number: the jitter.
     pub fn failed(&mut self, peer: &PeerId, now: Instant, chance: u32) {
         if let Some(page) = self.pages.get_mut(peer) {
-            page.wait(now, chance);
+            page.wait(now, self.backoff, chance);
         }
     }
 
@@ -120,7 +137,7 @@ impl Book {
         const FAILURES_MAX: u32 = 2;
         if let Some(page) = self.pages.get_mut(peer) {
             page.failures = if lived >= SETTLED { 0 } else { page.failures.min(FAILURES_MAX) };
-            page.wait(now, chance);
+            page.wait(now, self.backoff, chance);
         }
     }
 
@@ -150,8 +167,8 @@ impl Page {
         }
     }
 
-    fn wait(&mut self, now: Instant, chance: u32) {
-        self.due = Some(now + backoff(self.failures, chance));
+    fn wait(&mut self, now: Instant, backoff: Backoff, chance: u32) {
+        self.due = Some(now + backoff.wait(self.failures, chance));
         self.failures = self.failures.saturating_add(1);
     }
 
@@ -161,11 +178,13 @@ impl Page {
     }
 }
 
-/// The wait after so many failures: doubling up to the maximum, then between 70 and 130 % of it,
-/// so that nodes which lost each other at once do not dial in step.
-fn backoff(failures: u32, chance: u32) -> Duration {
-    let whole = BACKOFF_FIRST.saturating_mul(1 << failures.min(10)).min(BACKOFF_MAX);
-    whole * (70 + chance % 61) / 100
+impl Backoff {
+    /// The wait after so many failures: doubling up to the longest, then between 70 and 130 % of it,
+    /// so that nodes which lost each other at once do not dial in step.
+    fn wait(self, failures: u32, chance: u32) -> Duration {
+        let whole = self.first.saturating_mul(1 << failures.min(10)).min(self.longest);
+        whole * (70 + chance % 61) / 100
+    }
 }
 
 #[cfg(test)]
@@ -188,7 +207,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_wait_is_bounded_and_never_nothing(failures: u32, chance: u32) {
-            let wait = backoff(failures, chance);
+            let wait = Backoff::default().wait(failures, chance);
             prop_assert!(wait >= Duration::from_millis(490) && wait <= Duration::from_millis(15_600));
         }
 

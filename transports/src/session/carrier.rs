@@ -97,6 +97,8 @@ pub struct Liveness {
     pub suspect_after: Duration,
     /// After this silence the link is down; `None` where the carrier notices by itself.
     pub down_after: Option<Duration>,
+    /// A link that is asked for a sign of life has this long to give one; else another may replace it.
+    pub answer_within: Duration,
 }
 
 impl Default for Liveness {
@@ -106,6 +108,7 @@ impl Default for Liveness {
             ping_after: Some(Duration::from_secs(20)),
             suspect_after: Duration::from_secs(30),
             down_after: Some(Duration::from_secs(50)),
+            answer_within: Duration::from_secs(1),
         }
     }
 }

@@ -12,8 +12,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
-/// Time from a connection to a link.
-const GREET_MAX: Duration = Duration::from_secs(5);
 /// Between the starts of attempts at several addresses, which mostly lead to one node.
 pub(super) const STAGGER: Duration = Duration::from_millis(100);
 /// Addresses tried in one dial; further ones, the least likely, wait for better days.
@@ -43,6 +41,11 @@ pub trait Dial: fmt::Debug + Send + Sync + 'static {
     /// Time a dial may take in all before the peer is due again.
     fn dial_max(&self) -> Duration {
         Duration::from_secs(10)
+    }
+
+    /// Time from a connection to a link.
+    fn greet_max(&self) -> Duration {
+        Duration::from_secs(5)
     }
 }
 
@@ -176,7 +179,7 @@ impl Sessions {
                 ended => ended.into(),
             })?;
         let streams = std::future::ready(Ok((read, write)));
-        let result = self.start(carrier, streams, SessionSide::Dialled, GREET_MAX).await;
+        let result = self.start(carrier, streams, SessionSide::Dialled, dial.greet_max()).await;
         result.map_err(|error| match error {
             SessionError::Ended(CarrierEnd::Peer(Some(Close::Duplicate))) => SessionError::Duplicate,
             error => error,

@@ -16,6 +16,7 @@ use crate::error::JoinError;
 use crate::link::{LinkEvent, RejectReason};
 use crate::stream::Frame;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +43,17 @@ const BUSY_TRIES: usize = 5;
 const BUSY_WAIT: Duration = Duration::from_secs(1);
 /// Time for the asker to take the answer, before the connection is closed all the same.
 const LINGER: Duration = Duration::from_secs(3);
+
+/// A secret that an inviter shares with the holder of a code. Carriers that hide the inviter from strangers derive from it
+/// the key by which a joiner reaches it; it proves nothing to the node.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct JoinSecret(pub [u8; 32]);
+
+impl fmt::Debug for JoinSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JoinSecret(..)")
+    }
+}
 
 impl Sessions {
     /// Takes a request to join and returns the node's answer to it.
@@ -80,7 +92,7 @@ impl Sessions {
         drop(place);
         let (answer, answered) = oneshot::channel();
         let event =
-            LinkEvent::JoinRequest { peer: carrier.peer(), address: carrier.address(), bytes, answer };
+            LinkEvent::JoinRequest { peer: carrier.peer(), address: carrier.dial_address(), bytes, answer };
         let answered = async { if self.events.send(event).await { answered.await.ok() } else { None } };
         let answer = timeout(ANSWER_MAX, answered).await.ok().flatten();
         let Some(answer) = answer.filter(|answer| answer.len() <= JOIN_BYTES_MAX) else {

@@ -11,8 +11,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// A link asked for a sign of life has this long to give one; else another may replace it.
-const LIFE_SIGN: Duration = Duration::from_secs(1);
 /// How often a link asked for a sign of life is looked at.
 const LIFE_LOOK: Duration = Duration::from_millis(20);
 
@@ -143,8 +141,8 @@ impl Link {
     pub(super) async fn is_alive(&self) -> bool {
         let before = self.signs();
         self.outbox.ping();
-        let asked = Instant::now();
-        while asked.elapsed() < LIFE_SIGN {
+        let (asked, within) = (Instant::now(), self.carrier.liveness().answer_within);
+        while asked.elapsed() < within {
             tokio::time::sleep(LIFE_LOOK).await;
             // What was received may be the news that the connection is gone.
             if self.carrier.ended().is_some() {

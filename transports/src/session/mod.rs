@@ -40,7 +40,7 @@ pub use carrier::{
 };
 pub(crate) use dial::at;
 pub use dial::{Dial, Dialler};
-pub use join::JOIN_BYTES_MAX;
+pub use join::{JOIN_BYTES_MAX, JoinSecret};
 pub use link::Link;
 pub use pipe::{Pipe, STREAM_CAPS};
 
@@ -49,7 +49,7 @@ use crate::error::SendError;
 use crate::events::Events;
 use crate::link::{DownReason, LinkCaps, LinkEvent, LinkId, RejectReason};
 use crate::tls::AllowList;
-use book::Book;
+use book::{Backoff, Book};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -95,6 +95,19 @@ impl Sessions {
         allow: Arc<AllowList>,
         events: Events,
     ) -> Arc<Self> {
+        Self::with_backoff(id, boot, queue_bytes_max, allow, events, Backoff::default())
+    }
+
+    /// The same for a carrier on which each dial costs much.
+    pub fn with_backoff(
+        id: PeerId,
+        boot: [u8; 8],
+        queue_bytes_max: usize,
+        allow: Arc<AllowList>,
+        events: Events,
+        backoff: Backoff,
+    ) -> Arc<Self> {
+        let table = SessionTable { book: Book::new(backoff), ..SessionTable::default() };
         Arc::new(Self {
             id,
             boot,
@@ -106,7 +119,7 @@ impl Sessions {
             wake: Notify::new(),
             stop: watch::Sender::new(false),
             events,
-            table: Mutex::default(),
+            table: Mutex::new(table),
         })
     }
 

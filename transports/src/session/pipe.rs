@@ -1,9 +1,10 @@
 //! A carrier made of a plain byte stream: TLS over a TCP or SOCKS connection, a pipe in memory.
 
-use super::carrier::{Carrier, CarrierEnd, Close, Connection};
+use super::carrier::{Carrier, CarrierEnd, Close, Connection, Liveness};
 use crate::address::{Address, PeerId};
 use crate::link::{LinkCaps, Medium};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A stream whose end is noticed by reading it alone. Closing it is letting its halves go, which the session
@@ -52,6 +53,13 @@ impl Carrier for Pipe {
 
     fn ended(&self) -> Option<CarrierEnd> {
         self.closed.get().copied()
+    }
+
+    /// A slow stream has longer to answer: a second, and two round trips as they were when it was opened.
+    fn liveness(&self) -> Liveness {
+        let usual = Liveness::default();
+        let round_trips = Duration::from_millis(4 * u64::from(self.caps.latency_ms));
+        Liveness { answer_within: usual.answer_within + round_trips, ..usual }
     }
 
     fn close(&self, _code: Close) {

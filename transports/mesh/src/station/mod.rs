@@ -10,9 +10,11 @@
 //!   empty (frames that waited for their sender's epoch).
 //! - After each call: [`poll_record`](Station::poll_record) until it is empty; make each durable, then
 //!   [`recorded`](Station::recorded).
-//! - When the driver takes a frame: [`send`](Station::send) what is worth most, then [`transmit`](Station::transmit). After
-//!   [`Transmit::NeedsRecord`] drain the records and call it again.
-//! - At [`poll_timeout`](Station::poll_timeout): `transmit` again.
+//! - When the driver takes a frame, and at [`poll_timeout`](Station::poll_timeout): [`pass_time`](Station::pass_time), drain the
+//!   records, then choose among [`candidates`](Station::candidates) and what is worth sending beside them.
+//!   [`take`](Station::take) makes the frame of a candidate; a message that goes by [`send`](Station::send) becomes one. After
+//!   [`TakenWork::NeedsRecord`] drain the records and take the same again.
+//! - A station without a layer above that chooses: [`send`](Station::send), then [`transmit`](Station::transmit).
 //!
 //! Time is the caller's monotonic clock, randomness is [`StationConfig::seed`].
 //!
@@ -47,6 +49,7 @@ pub use fit::LONGER_AFTER;
 pub use outbox::{METAS_MAX, QUEUE_FRAMES_MAX};
 pub use receive::{HELD_FOR, HELD_FRAMES_MAX, SIGNATURES_AN_HOUR, SIGNATURES_AT_ONCE};
 pub use rejection::{FrameRejection, Rejections};
+pub use schedule::WorkCandidate;
 pub use shown::BulkTransfer;
 pub use transmit::{SIGN_AGAIN_ASKED_FRAMES, SIGN_AGAIN_FRAMES};
 
@@ -242,6 +245,25 @@ pub enum Transmit {
     NeedsRecord,
     /// Nothing is due, or nothing that is due may leave now. [`Station::poll_timeout`] returns when to call again.
     Idle,
+}
+
+/// What became of a candidate: the result of [`Station::take`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "a frame that is dropped here was charged and never sent"]
+pub enum TakenWork {
+    /// A frame for the driver, already charged to the ledger.
+    Frame {
+        /// The bytes to send.
+        frame: Vec<u8>,
+        /// The account and airtime of the charge.
+        charge: FrameCharge,
+    },
+    /// A record must be durable before it leaves: drain [`Station::poll_record`], then take it again.
+    NeedsRecord,
+    /// The ledger does not let it out now.
+    Barred,
+    /// Its audience was left or its key is gone, and it is dropped: another may have come to its place in the list.
+    Gone,
 }
 
 /// What a frame cost.

@@ -1,4 +1,5 @@
-//! What goes out next: the most urgent that the ledger allows, and when it is worth asking again.
+//! What the station could send by itself, in which order, and when it is worth asking again. It chooses nothing: the layer above
+//! merges these candidates with what it has to offer.
 
 use super::outbox::{Item, Meta, Under};
 use super::transmit::call_sign_frame;
@@ -24,11 +25,12 @@ pub(super) enum Work {
     Fragment(MessageId),
 }
 
-/// With the length of its frame and the priorities that it may be charged to.
+/// Something that the station could send now: listed by [`Station::candidates`], made by [`Station::take`].
 #[derive(Clone, Copy, Debug)]
-pub(super) struct WorkCandidate {
+pub struct WorkCandidate {
     pub(super) work: Work,
     pub(super) frame_bytes: usize,
+    /// The priorities that it may be charged to, the first that allows it.
     pub(super) priorities: [Priority; 2],
 }
 
@@ -50,7 +52,7 @@ impl Station {
         if !self.own.durable {
             return None;
         }
-        let candidates = self.candidates(now);
+        let candidates = self.listed(now);
         let mut times: Vec<Mono> = Vec::new();
         for candidate in &candidates {
             let airtime_us = self.line.frame_us(candidate.frame_bytes);
@@ -108,18 +110,25 @@ impl Station {
         }
     }
 
-    /// The most urgent that is legal, and what it is charged to.
-    pub(super) fn choose(&mut self, now: Mono) -> Option<(WorkCandidate, Priority)> {
-        let candidates = self.candidates(now);
-        candidates.into_iter().find_map(|candidate| {
-            let airtime_us = self.line.frame_us(candidate.frame_bytes);
-            let legal = |priority: &Priority| self.ledger.verdict(now, airtime_us, *priority) == Verdict::Now;
-            candidate.priorities.into_iter().find(legal).map(|priority| (candidate, priority))
-        })
+    /// What the station could send now, the most urgent first, whether or not the ledger allows it. Empty until the record of
+    /// the boot epoch is durable. The list holds for the first frame that is taken from it.
+    pub fn candidates(&mut self, now: Mono) -> Vec<WorkCandidate> {
+        if !self.own.durable {
+            return Vec::new();
+        }
+        self.collect_nacks(now);
+        self.listed(now)
     }
 
-    /// What could be sent now, the most urgent first. Where the call sign or our announcement must go first, that alone.
-    fn candidates(&self, now: Mono) -> Vec<WorkCandidate> {
+    /// The first of its priorities under which a candidate may leave now.
+    pub(super) fn legal_as(&mut self, now: Mono, candidate: &WorkCandidate) -> Option<Priority> {
+        let airtime_us = self.line.frame_us(candidate.frame_bytes);
+        let legal = |priority: &Priority| self.ledger.verdict(now, airtime_us, *priority) == Verdict::Now;
+        candidate.priorities.into_iter().find(legal)
+    }
+
+    /// Where the call sign or our announcement must go first, that alone.
+    fn listed(&self, now: Mono) -> Vec<WorkCandidate> {
         let first = |work, frame_bytes| vec![WorkCandidate { work, frame_bytes, priorities: UNAVOIDABLE }];
         let work = self.work(now);
         let call_due = match self.call_sign_due() {

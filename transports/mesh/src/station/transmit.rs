@@ -1,9 +1,11 @@
-//! What goes out next: chosen by urgency and law, sealed at the last moment, charged as it is taken.
+//! Messages in, frames out: a frame is made and sealed when it is taken, and charged as it is.
 
 use super::outbox::{Item, LastCallSign, Meta, QUEUE_FRAMES_MAX, Under};
 use super::receive::WAIT_FRAMES;
 use super::schedule::{Work, WorkCandidate};
-use super::{CallSign, FrameCharge, Outgoing, STATION_ACCOUNT, SendRefusal, Sent, Station, Transmit};
+use super::{
+    CallSign, FrameCharge, Outgoing, STATION_ACCOUNT, SendRefusal, Sent, Station, TakenWork, Transmit,
+};
 use crate::airtime::ledger::{Account, Moment, Priority};
 use crate::bulk::fragment::{MessageId, OutMessage};
 use crate::frame::announcement::EpochAnnouncement;
@@ -175,42 +177,57 @@ impl Station {
         }
     }
 
-    /// The next frame for the driver, charged to the ledger.
-    pub fn transmit(&mut self, moment: Moment) -> Transmit {
-        let now = moment.monotonic;
+    /// What time brings about: a renewed boot epoch, long messages that expire, longer frames tried again. Before
+    /// [`candidates`](Self::candidates); it may leave a record.
+    pub fn pass_time(&mut self, now: Mono) {
         if let Some(past) = self.beyond.filter(|_| now >= self.own.renewable_at()) {
             self.renew(now, past);
         }
         self.sender.expire(now);
         self.fit.pass(now);
+    }
+
+    /// Makes the frame of a candidate, if the ledger allows it now, and charges it.
+    pub fn take(&mut self, moment: Moment, candidate: &WorkCandidate) -> TakenWork {
         if !self.own.durable {
-            return Transmit::NeedsRecord;
+            return TakenWork::NeedsRecord;
         }
-        self.collect_nacks(now);
-        // A candidate that turns out to be unsendable (its audience was left, its key is gone) is dropped, and the next one
-        // looked at.
+        let now = moment.monotonic;
+        let Some(priority) = self.legal_as(now, candidate) else { return TakenWork::Barred };
+        let airtime_us = self.line.frame_us(candidate.frame_bytes);
+        if let Some(record) = self.ledger.record_needed(moment, airtime_us) {
+            self.records.ledger = Some(record);
+            return TakenWork::NeedsRecord;
+        }
+        let Some((frame, account)) = self.make(now, candidate) else { return TakenWork::Gone };
+        let airtime_us = self.line.frame_us(frame.len());
+        self.ledger.charge(now, airtime_us, account, priority);
+        self.outbox.call.traffic_since |= !matches!(candidate.work, Work::CallSign);
+        TakenWork::Frame { frame, charge: FrameCharge { account, airtime_us } }
+    }
+
+    /// The next frame of a station that has no layer above which offers more: the first candidate that may leave.
+    pub fn transmit(&mut self, moment: Moment) -> Transmit {
+        // A candidate that is gone leaves a place to the next of its kind.
         for _ in 0..=QUEUE_FRAMES_MAX {
-            let Some((candidate, priority)) = self.choose(now) else { return Transmit::Idle };
-            let airtime_us = self.line.frame_us(candidate.frame_bytes);
-            if let Some(record) = self.ledger.record_needed(moment, airtime_us) {
-                self.records.ledger = Some(record);
-                return Transmit::NeedsRecord;
-            }
-            if let Some((frame, account)) = self.take(now, &candidate) {
-                let airtime_us = self.line.frame_us(frame.len());
-                self.ledger.charge(now, airtime_us, account, priority);
-                self.outbox.call.traffic_since |= !matches!(candidate.work, Work::CallSign);
-                return Transmit::Frame { frame, charge: FrameCharge { account, airtime_us } };
-            }
+            self.pass_time(moment.monotonic);
             if !self.own.durable {
                 return Transmit::NeedsRecord;
+            }
+            let candidates = self.candidates(moment.monotonic);
+            let mut taken = candidates.iter().map(|candidate| self.take(moment, candidate));
+            match taken.find(|taken| *taken != TakenWork::Barred) {
+                Some(TakenWork::Frame { frame, charge }) => return Transmit::Frame { frame, charge },
+                Some(TakenWork::NeedsRecord) => return Transmit::NeedsRecord,
+                Some(TakenWork::Gone) => {}
+                Some(TakenWork::Barred) | None => return Transmit::Idle,
             }
         }
         Transmit::Idle
     }
 
-    /// Makes the frame; `None` if it cannot be made any more, and is gone.
-    fn take(&mut self, now: Mono, candidate: &WorkCandidate) -> Option<(Vec<u8>, Account)> {
+    /// `None` if the frame cannot be made any more; what it was made of is gone then.
+    fn make(&mut self, now: Mono, candidate: &WorkCandidate) -> Option<(Vec<u8>, Account)> {
         let is_provoked = match candidate.work {
             Work::Question(_) | Work::Correction(..) => true,
             Work::Announcement => self.own.is_asked(),

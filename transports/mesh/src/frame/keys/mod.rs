@@ -207,8 +207,9 @@ impl Identity {
         Zeroizing::new(self.0.to_scalar_bytes())
     }
 
-    /// X25519 (RFC 7748) with another identity; `None` if that one's key is no point, or one of the few weak ones.
-    fn agree(&self, other: &PeerId) -> Option<Zeroizing<[u8; 32]>> {
+    /// X25519 (RFC 7748) with another identity: both get the same secret. `None` if the other's key is no point, or one of
+    /// the few weak ones.
+    pub fn agree(&self, other: &PeerId) -> Option<Zeroizing<[u8; 32]>> {
         agree(&self.agreement_secret(), &agreement_key(other)?)
     }
 }

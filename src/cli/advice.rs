@@ -1,0 +1,64 @@
+//! Which command helps: added here to the facts that the node reports, by their codes.
+
+/// What follows in the sentence that two machines share this node's key.
+const ANOTHER_KEY: &str = ", and `init` it again in an empty folder";
+
+/// A refusal of the node with what helps in any case.
+pub(super) fn refusal(code: &str, message: String) -> String {
+    match code {
+        "stopped" => message + ANOTHER_KEY,
+        _ => message,
+    }
+}
+
+/// A refusal of a command about a document with the command that helps.
+pub(super) fn refusal_for(code: &str, message: String, doc: &str) -> String {
+    let advice = match code {
+        "unknown_peer" => "`tombolo peers` lists them".to_owned(),
+        "already_peer" => "`tombolo peers` shows it".to_owned(),
+        "unknown_document" => format!("`tombolo create {doc}` makes one, `tombolo ls` lists them"),
+        "document_exists" => format!("`tombolo get {doc}` shows it"),
+        "unknown_key" => format!("`tombolo get {doc}` shows what it has"),
+        "bad_expiry" => "for instance `--expires 24h`".to_owned(),
+        _ => return message,
+    };
+    format!("{message}: {advice}")
+}
+
+/// An alarm with the command that helps.
+pub(super) fn alarm(code: &str, message: &str) -> String {
+    match code {
+        "key_used_elsewhere" => format!("{message}{ANOTHER_KEY}"),
+        "two_machines" => format!("{message}, and made again with `init` in an empty folder"),
+        _ => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::{Alarm, CommandError, StopReason};
+
+    /// What people read is one sentence of the node's facts and the command that helps.
+    #[test]
+    fn advice_continues_the_sentence_of_the_node() {
+        let shared = "another machine signs with this node's key at this moment. Two nodes must not share one identity: \
+                      stop one of them, and `init` it again in an empty folder";
+        let error = CommandError::Stopped(StopReason::KeyUsedElsewhere);
+        assert_eq!(
+            refusal(error.code(), error.to_string()),
+            format!("this node has stopped writing: {shared}")
+        );
+        let printed = |shown: &Alarm| alarm(shown.code(), &shown.to_string());
+        assert_eq!(printed(&Alarm::KeyUsedElsewhere), shared);
+        assert_eq!(
+            printed(&Alarm::TwoMachines { peer: "tower".to_owned() }),
+            "two machines run with the key of tower, and take each other's links: one of them has to be stopped, and \
+             made again with `init` in an empty folder"
+        );
+        assert_eq!(
+            printed(&Alarm::ClockNotSet),
+            "this machine's clock is not set: set it, or run a time service"
+        );
+    }
+}

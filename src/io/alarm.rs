@@ -1,0 +1,81 @@
+//! Conditions that a person should look at, as facts. `report` makes their sentences, the command line adds which command
+//! helps.
+
+use tombolo_mesh::station::StationError;
+use tombolo_transports::{JoinError, PeerId};
+
+use crate::federation::join::{JoinMessageError, JoinRefusal};
+use crate::layer::DocumentName;
+use crate::store::StoreError;
+
+/// A condition that a person should look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Alarm {
+    /// Another machine signs with this node's key now; this node has stopped writing.
+    KeyUsedElsewhere,
+    /// A radio received frames under this node's own key from elsewhere.
+    OwnKeyHeard,
+    /// Two machines run with the key of one peer.
+    TwoMachines {
+        /// The peer's name.
+        peer: String,
+    },
+    /// An author signed two states with one sequence.
+    Fork {
+        /// The identity that signed both.
+        author: PeerId,
+        /// The document of both states.
+        document: DocumentName,
+    },
+    /// The disk refused the last commit.
+    NotSaved {
+        /// The error of the store.
+        why: StoreError,
+    },
+    /// A join is under way, and the last call brought no answer that ends it.
+    InviterSilent {
+        /// The inviter's name.
+        inviter: String,
+        /// What came of the last call.
+        why: JoinFailure,
+    },
+    /// The clock of this machine is far from that of its peers.
+    ClockDiffers,
+    /// The clock of this machine is not set.
+    ClockNotSet,
+    /// A radio's settings make no station.
+    RadioUnusable {
+        /// The name of the radio.
+        radio: String,
+        /// The setting that does not fit.
+        why: StationError,
+    },
+    /// A radio sends nothing.
+    RadioSilent {
+        /// The name of the radio.
+        radio: String,
+        /// The driver's reason, or the rules that forbid it.
+        why: String,
+    },
+    /// A figure of this machine cannot be read.
+    ProbeFailed {
+        /// The name of the probe.
+        probe: &'static str,
+        /// The probe's error.
+        why: String,
+    },
+}
+
+/// What came of a call to an inviter, where it was no answer that ends the join.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JoinFailure {
+    /// The inviter refuses for now.
+    #[error(transparent)]
+    Refused(#[from] JoinRefusal),
+    /// The call brought no answer.
+    #[error(transparent)]
+    Call(#[from] JoinError),
+    /// The answer is none.
+    #[error(transparent)]
+    Answer(#[from] JoinMessageError),
+}

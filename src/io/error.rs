@@ -1,0 +1,246 @@
+//! Why a command was not carried out. The facts stand in typed fields; their sentences are the `Display` of the types, and the
+//! advice about commands is added by the command line.
+
+use tombolo_delta::SerdeError;
+
+use crate::clock::rfc3339;
+use crate::federation::audience::CLASSES_MAX;
+use crate::federation::invite::InviteError;
+use crate::federation::join::JoinRefusal;
+use crate::layer::{ContentError, DocumentNameError, EntryError};
+use crate::limits::{
+    ADOPT_RECORDS_MAX, DOCUMENTS_PER_OWNER_MAX, INVITES_OPEN_MAX, PEERS_MAX, WAITING_WRITES_MAX,
+};
+use crate::merge::TreeError;
+use crate::store::StoreError;
+
+/// Why a command was not carried out. Facts stand in the fields; the command line adds its own advice.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// No peer has this name, DID or prefix.
+    #[error("no peer is called `{0}`")]
+    UnknownPeer(String),
+    /// Several peers fit a name or prefix.
+    #[error("`{text}` fits {count} peers: use more of the DID, or rename one")]
+    AmbiguousPeer {
+        /// The text that was looked up.
+        text: String,
+        /// The number of peers that fit.
+        count: usize,
+    },
+    /// No document has this name.
+    #[error("no document is called `{0}`")]
+    UnknownDocument(String),
+    /// Several documents have this name.
+    #[error("`{name}` is the name of {} documents, name one of them: {}", choices.len(), choices.join(", "))]
+    AmbiguousDocument {
+        /// The name that was looked up.
+        name: String,
+        /// The unambiguous name, `peer/name`, of each.
+        choices: Vec<String>,
+    },
+    /// A document of this name exists already.
+    #[error("a document `{0}` of yours exists already")]
+    DocumentExists(String),
+    /// Not a usable name of a document or a peer.
+    #[error("`{name}` cannot be a document name: {why}")]
+    BadName {
+        /// The name that is refused.
+        name: String,
+        /// The rule that it breaks.
+        why: BadNameReason,
+    },
+    /// The key is not there.
+    #[error("`{doc}` has no key `{key}`")]
+    UnknownKey {
+        /// The document that was read or written.
+        doc: String,
+        /// The key that it does not have.
+        key: String,
+    },
+    /// The value cannot stand in a document.
+    #[error("this value cannot be kept: {0}")]
+    BadValue(#[from] ValueError),
+    /// This node may read the document but not write it.
+    #[error("you may read `{0}` but not write it: its owner lists you as an observer")]
+    ReadOnly(String),
+    /// Another node owns the document, so its policy is set there.
+    #[error("`{0}` is not yours: its owner sets its policy")]
+    NotYours(String),
+    /// A limit of the format or a quota of this node.
+    #[error("{} would pass the limit of {}: {}", .0.quantity(), .0.limit(), .0.remedy())]
+    Limit(Quota),
+    /// The text is no invite code.
+    #[error("this is not an invite code: {0}")]
+    BadInvite(InviteError),
+    /// An invite cannot live so long, or not at all.
+    #[error("an invite lives at most 30 days, and longer than no time")]
+    BadExpiry,
+    /// The invite has expired.
+    #[error("this invite expired on {}: ask for a new one", rfc3339(crate::time::Wall::from_ms(*expired_ms)))]
+    InviteExpired {
+        /// The end of its life, wall time in milliseconds.
+        expired_ms: u64,
+    },
+    /// The invite was made by this node.
+    #[error("this is an invite of your own node: give it to the other one")]
+    OwnInvite,
+    /// The inviter is a peer of this node already.
+    #[error("you are peers with {0} already")]
+    AlreadyPeer(String),
+    /// The inviter refused the request to join.
+    #[error("{inviter} refused: {why}")]
+    JoinRefused {
+        /// The inviter's name or DID.
+        inviter: String,
+        /// The reason that it sent.
+        why: JoinRefusal,
+    },
+    /// No state of that peer has arrived yet.
+    #[error("no state of {0} has come yet: it comes when the two nodes meet")]
+    NoState(String),
+    /// This node signs nothing more, or nothing more in one document.
+    #[error("this node has stopped writing: {0}")]
+    Stopped(StopReason),
+    /// The disk refused the commit.
+    #[error("not saved: {0}. Nothing was lost of what was saved before")]
+    Store(StoreError),
+}
+
+/// The rule that a name breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadNameReason {
+    /// No document can have it.
+    #[error(transparent)]
+    Document(#[from] DocumentNameError),
+    /// A document that the engine keeps has it.
+    #[error("the engine keeps a document of that name itself")]
+    Reserved,
+    /// A brief would have it.
+    #[error("names that end in .brief are kept for the briefs of documents")]
+    Brief,
+    /// The policy of a document that the engine keeps cannot be set.
+    #[error("the engine itself decides where it goes")]
+    FixedPolicy,
+    /// No peer can have it.
+    #[error("1 to 64 bytes, no `/`, no control characters")]
+    Peer,
+    /// Another peer, or this node, has it.
+    #[error("another node is called so already")]
+    Taken,
+}
+
+/// Why a value cannot stand in a document.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ValueError {
+    /// A map cannot be made of it.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// The whole content passes a limit of the format.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// One entry passes a limit of the format.
+    #[error(transparent)]
+    Entry(#[from] EntryError),
+    /// The published state has no place in a value.
+    #[error(transparent)]
+    Conversion(#[from] SerdeError),
+    /// A policy asks for a brief of a document that has none.
+    #[error("only the state, and snapshots whose brief `tombolo.toml` describes, have a brief")]
+    NoBrief,
+}
+
+/// A number that this node limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quota {
+    /// Documents of this node.
+    Documents,
+    /// Invites that are open.
+    Invites,
+    /// Peers of this node.
+    Peers,
+    /// Documents with a policy of their own.
+    Policies,
+    /// Writes that wait until a newer state of this node has come back.
+    WaitingWrites,
+    /// Records of one kind that are taken over from another program at once.
+    AdoptedRecords,
+}
+
+impl Quota {
+    /// The largest number that is allowed.
+    pub fn limit(self) -> usize {
+        match self {
+            Quota::Documents => DOCUMENTS_PER_OWNER_MAX,
+            Quota::Invites => INVITES_OPEN_MAX,
+            Quota::Peers => PEERS_MAX,
+            Quota::Policies => CLASSES_MAX,
+            Quota::WaitingWrites => WAITING_WRITES_MAX,
+            Quota::AdoptedRecords => ADOPT_RECORDS_MAX,
+        }
+    }
+
+    fn quantity(self) -> &'static str {
+        match self {
+            Quota::Documents => "the number of your documents",
+            Quota::Invites => "the number of open invites",
+            Quota::Peers => "the number of peers",
+            Quota::Policies => "the number of policies",
+            Quota::AdoptedRecords => "the number of records in one list",
+            Quota::WaitingWrites => "the number of writes that wait for this node's own newer state",
+        }
+    }
+
+    fn remedy(self) -> &'static str {
+        match self {
+            Quota::Documents => "put several things into one document",
+            Quota::Invites => "wait until some are used or have expired",
+            Quota::Peers => "remove one that is no longer needed",
+            Quota::Policies => "give some documents the default again",
+            Quota::AdoptedRecords => "take them over in parts",
+            Quota::WaitingWrites => "try again in a few seconds",
+        }
+    }
+}
+
+/// Why this node signs nothing more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StopReason {
+    /// A state that was not signed here is of this very time: a second machine has the key.
+    #[error(
+        "another machine signs with this node's key at this moment. Two nodes must not share one identity: stop one of them"
+    )]
+    KeyUsedElsewhere,
+    /// The layer has its last sequence.
+    #[error("the sequence is used up")]
+    SequenceUsedUp,
+}
+
+impl CommandError {
+    /// A stable label for programs: the `error.code` of `/v1` and `--json`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            CommandError::UnknownPeer(_) => "unknown_peer",
+            CommandError::AmbiguousPeer { .. } => "ambiguous_peer",
+            CommandError::UnknownDocument(_) => "unknown_document",
+            CommandError::AmbiguousDocument { .. } => "ambiguous_document",
+            CommandError::DocumentExists(_) => "document_exists",
+            CommandError::BadName { .. } => "bad_name",
+            CommandError::UnknownKey { .. } => "unknown_key",
+            CommandError::BadValue(_) => "bad_value",
+            CommandError::ReadOnly(_) => "read_only",
+            CommandError::NotYours(_) => "not_yours",
+            CommandError::Limit(_) => "limit",
+            CommandError::BadInvite(_) => "bad_invite",
+            CommandError::BadExpiry => "bad_expiry",
+            CommandError::InviteExpired { .. } => "invite_expired",
+            CommandError::OwnInvite => "own_invite",
+            CommandError::AlreadyPeer(_) => "already_peer",
+            CommandError::JoinRefused { .. } => "join_refused",
+            CommandError::NoState(_) => "no_state",
+            CommandError::Stopped(StopReason::KeyUsedElsewhere) => "stopped",
+            CommandError::Stopped(StopReason::SequenceUsedUp) => "sequence_used_up",
+            CommandError::Store(_) => "store",
+        }
+    }
+}

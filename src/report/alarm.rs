@@ -1,0 +1,75 @@
+//! The sentences of alarms, for logs, `status` and `watch`.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use crate::identity::did;
+use crate::io::view::AlarmView;
+use crate::io::{Alarm, StopReason};
+use crate::limits::FUTURE_BOUND;
+
+impl Alarm {
+    /// A stable label for programs: the `code` of `/v1` and `--json`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Alarm::KeyUsedElsewhere => "key_used_elsewhere",
+            Alarm::OwnKeyHeard => "own_key_heard",
+            Alarm::TwoMachines { .. } => "two_machines",
+            Alarm::Fork { .. } => "fork",
+            Alarm::NotSaved { .. } => "not_saved",
+            Alarm::InviterSilent { .. } => "inviter_silent",
+            Alarm::ClockDiffers => "clock_differs",
+            Alarm::ClockNotSet => "clock_not_set",
+            Alarm::RadioUnusable { .. } => "radio_unusable",
+            Alarm::RadioSilent { .. } => "radio_silent",
+            Alarm::ProbeFailed { .. } => "probe_failed",
+        }
+    }
+}
+
+impl fmt::Display for Alarm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Alarm::KeyUsedElsewhere => write!(f, "{}", StopReason::KeyUsedElsewhere),
+            Alarm::OwnKeyHeard => f.write_str(
+                "a radio heard this node's own key from elsewhere: a restored backup, or a second machine with this key",
+            ),
+            Alarm::TwoMachines { peer } => write!(
+                f,
+                "two machines run with the key of {peer}, and take each other's links: one of them has to be stopped"
+            ),
+            Alarm::Fork { author, document } => write!(
+                f,
+                "{} signed two states of `{}` with one sequence: a copied disk or a restored backup",
+                did(author),
+                document.as_str()
+            ),
+            Alarm::NotSaved { why } => write!(f, "the last change was not saved: {why}"),
+            Alarm::InviterSilent { inviter, why } => write!(f, "{inviter} has not answered yet: {why}"),
+            Alarm::ClockDiffers => write!(
+                f,
+                "this machine's clock differs from its peers' by more than {} minutes: set it",
+                FUTURE_BOUND.ms() / 60_000
+            ),
+            Alarm::ClockNotSet => {
+                f.write_str("this machine's clock is not set: set it, or run a time service")
+            }
+            Alarm::RadioUnusable { radio, why } => write!(f, "the radio {radio} cannot be used: {why}"),
+            Alarm::RadioSilent { radio, why } => write!(f, "radio {radio}: {why}"),
+            Alarm::ProbeFailed { probe, why } => write!(f, "{probe}: {why}"),
+        }
+    }
+}
+
+impl From<&Alarm> for AlarmView {
+    fn from(alarm: &Alarm) -> Self {
+        AlarmView { code: alarm.code(), message: alarm.to_string() }
+    }
+}
+
+impl Serialize for Alarm {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        AlarmView::from(self).serialize(serializer)
+    }
+}
