@@ -28,6 +28,7 @@ use tombolo_transports::tor::{Credentials, OnionSource};
 use tombolo_transports::{Address, LanConfig, TorConfig};
 use zeroize::Zeroizing;
 
+use crate::api::rpc::CallServer;
 use crate::api::server::LocalServer;
 use crate::config::{Config, TorSettings};
 use crate::folder::{self, LinkSecrets, StartError};
@@ -35,6 +36,7 @@ use crate::layer::{KeyError, KeyPath, Kind};
 use crate::node::{Command, CommandError, Event, Query, Reply, Write};
 use crate::probe::Publisher;
 use crate::runtime::links::{Links, LinksError, TorLinks};
+use crate::runtime::rpc::CallRoutes;
 use crate::runtime::{AskError, Driven, NodeClient, Task, drive};
 
 /// The settings of a node: those of `tombolo.toml`, and what the program that starts it decides.
@@ -107,6 +109,7 @@ pub struct Tombolo {
     client: NodeClient,
     links: Links,
     socket: Option<LocalServer>,
+    calls: Option<CallServer>,
     publisher: Option<Publisher>,
     /// None once awaited: the channel resolves only once.
     ended: Option<oneshot::Receiver<()>>,
@@ -145,7 +148,24 @@ impl Tombolo {
         let tor = config.tor.enabled.then(|| tor_links(&config.tor, &secrets));
         let driven = drive(node).map_err(|source| system("cannot start a thread", source))?;
         let Driven { client, effects, ended } = driven;
-        let links = match Links::start(lan, tor, &config.radios, client.clone(), effects).await {
+        // The onion service's calls lead to the same server.
+        let for_tor = tor.as_ref().map(|_| SocketAddr::from(([127, 0, 0, 1], 0)));
+        let listen = config.rpc.listen.or(for_tor);
+        let calls = match listen.map(|listen| CallServer::start(listen, client.clone())) {
+            Some(Err(source)) => {
+                end(&client, Some(ended)).await;
+                let what = "cannot listen for JSON calls (`listen` in section [rpc])";
+                return Err(system(what, source));
+            }
+            started => started.and_then(Result::ok),
+        };
+        let mut tor = tor;
+        if let (Some(tor), Some(calls)) = (&mut tor, &calls) {
+            tor.config.calls = Some(calls.address().to_string());
+        }
+        let socks = tor.as_ref().map(|tor| tor.config.socks.clone());
+        let routes = CallRoutes::new(config.rpc.forward.clone(), socks);
+        let links = match Links::start(lan, tor, &config.radios, routes, client.clone(), effects).await {
             Ok(links) => links,
             Err(error) => {
                 end(&client, Some(ended)).await;
@@ -155,7 +175,7 @@ impl Tombolo {
                 });
             }
         };
-        let mut tombolo = Tombolo { client, links, socket: None, publisher: None, ended: Some(ended) };
+        let mut tombolo = Tombolo { client, links, socket: None, calls, publisher: None, ended: Some(ended) };
         if socket {
             match LocalServer::start(folder, tombolo.client.clone()) {
                 Ok(server) => tombolo.socket = Some(server),
@@ -241,6 +261,11 @@ impl Tombolo {
         self.socket.as_ref().map(LocalServer::path)
     }
 
+    /// The address that takes JSON calls, if the settings name one.
+    pub fn calls_address(&self) -> Option<SocketAddr> {
+        self.calls.as_ref().map(CallServer::address)
+    }
+
     /// Waits until the node or the tasks of its links end by themselves, which is a fault.
     pub async fn ended(&mut self) -> Ended {
         tokio::select! {
@@ -262,6 +287,9 @@ impl Tombolo {
         }
         if let Some(socket) = self.socket {
             socket.shutdown().await;
+        }
+        if let Some(calls) = self.calls {
+            calls.shutdown().await;
         }
         self.links.shutdown().await;
         end(&self.client, self.ended).await;

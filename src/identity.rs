@@ -1,6 +1,7 @@
 //! Who a node is: an ed25519 key, written `did:key:z6Mk…`, and beside it the key of its onion service.
 
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use tombolo_transports::address::OnionError;
 use tombolo_transports::{OnionHost, PeerId};
 use zeroize::Zeroizing;
 
@@ -115,6 +116,18 @@ pub fn onion_address(public: &[u8; 32]) -> String {
 /// The public key inside an onion address, if its checksum and version hold.
 pub fn parse_onion(text: &str) -> Option<[u8; 32]> {
     text.parse().ok().map(|OnionHost(public)| public)
+}
+
+/// An onion address as other programs write it, with or without `.onion`.
+///
+/// # Errors
+///
+/// What is wrong with the text.
+pub fn parse_onion_text(text: &str) -> Result<OnionHost, OnionError> {
+    match text.ends_with(".onion") {
+        true => text.parse(),
+        false => format!("{text}.onion").parse(),
+    }
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ pub mod random;
 pub mod replica;
 pub mod report;
 pub mod router;
+pub mod rpc;
 pub mod runtime;
 pub mod store;
 pub mod sync;

@@ -172,3 +172,25 @@ pub const ADOPT_RECORDS_MAX: usize = 4 * PEERS_MAX;
 pub const ADOPT_STATE_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a node's or peer's name.
 pub const NODE_NAME_BYTES_MAX: usize = 64;
+
+// ---- JSON calls --------------------------------------------------------------------------------------
+
+/// Body of a call, bytes. A longer one is refused unread.
+pub const CALL_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Answer to a call, bytes. A longer one is no answer.
+pub const CALL_ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// Arrays and objects within each other in a call or its answer. A deeper one is refused before it is parsed.
+pub const CALL_DEPTH_MAX: usize = 16;
+/// A call's timestamp is accepted for so long before and after reference time.
+pub const CALL_WINDOW: Millis = Millis::from_secs(5 * 60);
+/// Calls of one sender that are recorded within that window. One more is refused until the window has moved on.
+pub const CALLS_PER_SENDER_MAX: usize = 256;
+/// Senders whose calls are recorded: peers, and those that were. A further one takes the place of the one that has not
+/// called for the longest time, and is refused while all of them have called just now.
+pub const CALL_SENDERS_MAX: usize = 2 * PEERS_MAX;
+/// How long a call may take, from dialling to the end of its answer.
+pub const CALL_TIMEOUT: Millis = Millis::from_secs(30);
+/// The same for a call that installs an app.
+pub const INSTALL_TIMEOUT: Millis = Millis::from_secs(120);
+/// Calls of this node on their way at once. A further one is refused.
+pub const CALLS_PENDING_MAX: usize = 64;

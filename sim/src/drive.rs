@@ -143,6 +143,9 @@ impl Simulation {
                 self.machine_mut(seat).replies.insert(request, result);
             }
             Output::Event(event) => self.event(seat, event),
+            Output::CallAnswer { .. } | Output::DialCall { .. } => {
+                self.wrong(format!("{seat:?} takes part in a JSON call, which a simulation does not have"));
+            }
         }
     }
 

@@ -373,6 +373,11 @@ impl Field {
                 self.queue.push_back((joiner, Input::JoinAnswered { inviter, result: Ok(bytes) }));
             }
             Output::Event(event) => self.events.push((place, event)),
+            Output::CallAnswer { .. } => {}
+            Output::DialCall { id, .. } => {
+                let result = Err("there is no Tor in a field".to_owned());
+                self.queue.push_back((place, Input::CallAnswered { id, result }));
+            }
         }
     }
 

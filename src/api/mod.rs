@@ -5,9 +5,11 @@
 //! | [`server`] | serves it for a running node |
 //! | [`routes`] | the paths, read and written in one table |
 //! | [`client`] | sends commands to a running node |
+//! | [`rpc`] | serves the JSON calls of other nodes ([`crate::rpc`]) |
 //! | `json` | what is checked of JSON before it is parsed |
 
 pub mod client;
 pub(crate) mod json;
 pub mod routes;
+pub mod rpc;
 pub mod server;

@@ -78,12 +78,17 @@ pub fn status_of(error: &CommandError) -> StatusCode {
         CommandError::UnknownPeer(_)
         | CommandError::UnknownDocument(_)
         | CommandError::UnknownKey { .. }
+        | CommandError::NoOnion(_)
         | CommandError::NoState(_) => StatusCode::NOT_FOUND,
         CommandError::AmbiguousPeer { .. }
         | CommandError::AmbiguousDocument { .. }
         | CommandError::DocumentExists(_)
         | CommandError::AlreadyPeer(_) => StatusCode::CONFLICT,
-        CommandError::ReadOnly(_) | CommandError::JoinRefused { .. } => StatusCode::FORBIDDEN,
+        CommandError::ReadOnly(_)
+        | CommandError::JoinRefused { .. }
+        | CommandError::CallRefused { .. }
+        | CommandError::Untrusted(_) => StatusCode::FORBIDDEN,
+        CommandError::CallFailed { .. } | CommandError::BadCallAnswer { .. } => StatusCode::BAD_GATEWAY,
         CommandError::InviteExpired { .. } => StatusCode::GONE,
         CommandError::Limit(_) => StatusCode::PAYLOAD_TOO_LARGE,
         CommandError::Stopped(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -166,6 +171,7 @@ pub fn read(method: &Method, path: &str, query: Option<&str>, body: &[u8]) -> Re
         ("id", None, None) => request.get(Query::Id),
         ("status", None, None) => request.get(Query::Status),
         ("conflicts", None, None) => request.get(Query::Conflicts { doc: request.query.doc.clone() }),
+        ("state", Some(peer), None) if request.query.via_rpc => request.get(Admin::FetchState { peer }),
         ("state", peer, None) => request.get(Query::State { peer }),
         ("watch", None, None) => {
             request.get(Query::Id)?;
@@ -297,6 +303,9 @@ fn write_query(query: &Query) -> WrittenRequest {
 fn write_admin(admin: &Admin) -> WrittenRequest {
     let peer_path = |peer: &str, act: &str| format!("/v1/peers/{}{act}", encode(peer));
     match admin {
+        Admin::FetchState { peer } => {
+            (Method::GET, format!("/v1/state/{}?via=rpc", encode(peer)), Vec::new())
+        }
         Admin::Remove { peer } => (Method::DELETE, peer_path(peer, ""), Vec::new()),
         Admin::Trust { peer, level } => put(peer_path(peer, "/trust"), &LevelBody { level: *level }),
         Admin::Rename { peer, name } => put(peer_path(peer, "/name"), &NameBody { name: name.clone() }),
@@ -368,6 +377,7 @@ struct UrlQuery {
     key: Option<KeyPath>,
     doc: Option<String>,
     whole: bool,
+    via_rpc: bool,
 }
 
 impl UrlQuery {
@@ -383,9 +393,11 @@ impl UrlQuery {
                 }
                 "doc" => query.doc = Some(value),
                 "whole" => query.whole = value == "true",
+                "via" if value == "rpc" => query.via_rpc = true,
+                "via" => return Err(RouteError::Query("`via` is `rpc`, or left out".into())),
                 _ => {
                     return Err(RouteError::Query(format!(
-                        "`{name}` means nothing here: `key`, `doc` and `whole` do"
+                        "`{name}` means nothing here: `key`, `doc`, `whole` and `via` do"
                     )));
                 }
             }

@@ -19,6 +19,7 @@ pub(super) fn refusal_for(code: &str, message: String, doc: &str) -> String {
         "unknown_document" => format!("`tombolo create {doc}` makes one, `tombolo ls` lists them"),
         "document_exists" => format!("`tombolo get {doc}` shows it"),
         "unknown_key" => format!("`tombolo get {doc}` shows what it has"),
+        "call_failed" => "`tombolo links` shows what leads to it".to_owned(),
         "bad_expiry" => "for instance `--expires 24h`".to_owned(),
         _ => return message,
     };

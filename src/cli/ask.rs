@@ -19,6 +19,8 @@ const TRIES: usize = 3;
 /// How long a daemon may take to answer; then the command ends with an error. `join` and `watch` wait for peers and have
 /// no such limit.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same where the daemon calls a peer first, which takes it 30 s at most.
+const CALL_ANSWER_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// The JSON of a reply, as text for programs and parsed for people.
 pub(crate) struct JsonReply {
@@ -72,7 +74,11 @@ impl NodeFolder {
     /// Sends a command to the daemon; `None` if there is none.
     pub(crate) fn ask_daemon(&self, command: impl Into<Command>) -> Option<Result<JsonReply, CliError>> {
         let (socket, command) = (self.socket(), command.into());
-        let asking = async { tokio::time::timeout(ANSWER_TIMEOUT, client::command(&socket, &command)).await };
+        let span = match &command {
+            Command::Admin(Admin::FetchState { .. }) => CALL_ANSWER_TIMEOUT,
+            Command::Write(_) | Command::Admin(_) | Command::Query(_) => ANSWER_TIMEOUT,
+        };
+        let asking = async { tokio::time::timeout(span, client::command(&socket, &command)).await };
         let answer = match runtime() {
             Ok(runtime) => runtime.block_on(asking),
             Err(error) => return Some(Err(error)),

@@ -50,6 +50,11 @@ impl CliError {
         self
     }
 
+    /// A failure that the output of the command shows already: exit code 1, and no further line.
+    pub(crate) fn shown(code: &str) -> Self {
+        CliError::new(code, "")
+    }
+
     /// The reader of the output has gone, like `head`: the command ends quietly.
     fn reader_gone() -> Self {
         CliError { code: String::new(), message: String::new(), exit: 0 }
@@ -63,7 +68,7 @@ impl CliError {
         } else {
             format!("error: {}", super::print::clean_lines(&self.message))
         };
-        if self.exit != 0 {
+        if self.exit != 0 && !self.message.is_empty() {
             // Without standard error it is reported by the exit code alone.
             let _ = writeln!(io::stderr(), "{line}");
         }

@@ -10,6 +10,7 @@ mod airtime;
 mod ask;
 mod demo;
 mod docs;
+mod doctor;
 mod error;
 mod init;
 mod invite;
@@ -257,14 +258,24 @@ enum CliCommand {
         doc: Option<String>,
     },
     /// Show a peer's state, or this node's own
-    #[command(after_help = "Examples:\n  tombolo state\n  tombolo state harbour")]
+    #[command(
+        after_help = "Examples:\n  tombolo state\n  tombolo state harbour\n  tombolo state harbour --via rpc\n\nVia rpc the peer is asked now, by a JSON call to its onion address, as other programs of a federation\ndo; that needs a running node."
+    )]
     State {
         /// A name, a DID or the start of one
         peer: Option<String>,
+        /// rpc: ask the peer now, by a JSON call over Tor
+        #[arg(long, value_name = "rpc", value_parser = ["rpc"], requires = "peer")]
+        via: Option<String>,
     },
     /// Show how things stand: links, peers, what is behind, what was refused
     #[command(after_help = "Examples:\n  tombolo status\n  tombolo status --json")]
     Status,
+    /// Check what this node needs of its machine, each with the remedy; exit code 1 if something needs doing
+    #[command(
+        after_help = "Examples:\n  tombolo doctor\n  tombolo doctor --json\n\nRun it as the user that runs the node: permissions are judged for the user that asks. Tor is asked at the places\nin the section [tor] of tombolo.toml, else at the usual ones."
+    )]
+    Doctor,
     /// Show every link and radio: who is there, when last heard, and why it is or is not used
     #[command(after_help = "Examples:\n  tombolo links\n  tombolo links --json")]
     Links,
@@ -349,8 +360,9 @@ fn execute(cli: Cli) -> CliResult {
         CliCommand::Put { doc, file, whole } => docs::put(&context, doc, &file, whole),
         CliCommand::Ls => docs::list(&context),
         CliCommand::Watch { doc } => watch::run(&context, doc.as_deref()),
-        CliCommand::State { peer } => state::run(&context, peer),
+        CliCommand::State { peer, via } => state::run(&context, peer, via.is_some()),
         CliCommand::Status => status::run(&context),
+        CliCommand::Doctor => doctor::run(&context),
         CliCommand::Links => links::run(&context),
         CliCommand::Airtime => airtime::run(&context),
         CliCommand::Conflicts { doc } => docs::conflicts(&context, doc),

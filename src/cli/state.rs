@@ -4,12 +4,16 @@ use serde_json::Value as Json;
 
 use super::error::{CliError, CliResult};
 use super::{CliContext, print};
-use crate::node::Query;
+use crate::node::{Admin, Command, Query};
 use crate::system_clock::now;
 
-pub(super) fn run(context: &CliContext, peer: Option<String>) -> CliResult {
+pub(super) fn run(context: &CliContext, peer: Option<String>, via_rpc: bool) -> CliResult {
     let own = peer.is_none();
-    let reply = context.node.ask(Query::State { peer }).map_err(|error| {
+    let command: Command = match peer {
+        Some(peer) if via_rpc => Admin::FetchState { peer }.into(),
+        peer => Query::State { peer }.into(),
+    };
+    let reply = context.node.ask(command).map_err(|error| {
         if own && error.code == "no_state" && !context.node.is_running() {
             let message = "this node has published no state yet: start `tombolo up`, which does";
             return CliError::new(&error.code, message);

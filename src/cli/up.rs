@@ -125,13 +125,15 @@ async fn announce(context: &CliContext, node: &Tombolo, radios: &[String], is_of
     let (addresses, socket) = (node.addresses(), node.socket().map(|path| path.display().to_string()));
     if context.json {
         let json = serde_json::json!({
-            "name": id.name, "did": id.did, "addresses": addresses, "socket": socket, "radios": radios
+            "name": id.name, "did": id.did, "addresses": addresses, "socket": socket, "radios": radios,
+            "calls": node.calls_address(),
         });
         return Ok(print::line(&json.to_string())?);
     }
     print::line(&format!("{} is up: {}", id.name, id.did))?;
     let listening = addresses.iter().map(|address| format!("udp {address}"));
-    for place in listening.chain(socket.map(|path| format!("{path} (local programs)"))) {
+    let calls = node.calls_address().map(|address| format!("tcp {address} (JSON calls)"));
+    for place in listening.chain(socket.map(|path| format!("{path} (local programs)"))).chain(calls) {
         print::line(&format!("listening on {place}"))?;
     }
     for view in rules(node).await? {

@@ -18,6 +18,7 @@ use tombolo_transports::OnionHost;
 use tombolo_transports::tor::Endpoint;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
+use crate::identity::parse_onion_text;
 use crate::limits::NODE_NAME_BYTES_MAX;
 use radio::RadioSettings;
 
@@ -33,6 +34,9 @@ pub const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
 pub const PACE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Addresses one node listens on.
 pub const LISTEN_MAX: usize = 16;
+
+/// Onion services that are reached without Tor.
+pub const FORWARD_MAX: usize = 64;
 
 /// All settings of a node.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -62,6 +66,9 @@ pub struct Config {
     /// The settings of the state that the node publishes.
     #[serde(default)]
     pub state: StateSettings,
+    /// The settings of the JSON calls.
+    #[serde(default)]
+    pub rpc: RpcSettings,
     /// The fields of the briefs that radios carry, by document and field.
     #[serde(default)]
     pub brief: BTreeMap<String, BTreeMap<String, BriefSetting>>,
@@ -202,6 +209,20 @@ pub struct StateSettings {
     pub apps_every: Duration,
 }
 
+/// Section `[rpc]`: JSON calls over HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RpcSettings {
+    /// The loopback TCP address that takes calls; none: only the onion service does.
+    #[serde(deserialize_with = "loopback")]
+    pub listen: Option<SocketAddr>,
+    /// Take `package.install` without the signature over the whole call.
+    pub legacy_install: bool,
+    /// Onion services that are reached at an address of this machine instead of through Tor.
+    #[serde(deserialize_with = "forward")]
+    pub forward: BTreeMap<OnionHost, SocketAddr>,
+}
+
 /// Whether the system clock is trusted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -282,6 +303,7 @@ impl Config {
             lan: LanSettings::default(),
             tor: TorSettings::default(),
             state: StateSettings::default(),
+            rpc: RpcSettings::default(),
             brief: BTreeMap::new(),
             radios: Vec::new(),
         }
@@ -488,6 +510,32 @@ fn optional_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Pa
     }
 }
 
+/// An address of this machine only: the calls travel in clear.
+fn loopback<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    match String::deserialize(deserializer)?.as_str() {
+        "" => Ok(None),
+        text => loopback_address(text).map(Some).map_err(D::Error::custom),
+    }
+}
+
+fn forward<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<OnionHost, SocketAddr>, D::Error> {
+    let texts = BTreeMap::<String, String>::deserialize(deserializer)?;
+    if texts.len() > FORWARD_MAX {
+        return Err(D::Error::custom(format!("`forward` has at most {FORWARD_MAX} onion services")));
+    }
+    let read = |(onion, address): (&String, &String)| {
+        let onion = parse_onion_text(onion).map_err(|e| D::Error::custom(format!("`{onion}`: {e}")))?;
+        Ok((onion, loopback_address(address).map_err(D::Error::custom)?))
+    };
+    texts.iter().map(read).collect()
+}
+
+fn loopback_address(text: &str) -> Result<SocketAddr, String> {
+    let address: Option<SocketAddr> = text.parse().ok();
+    let address = address.filter(|address| address.ip().is_loopback());
+    address.ok_or_else(|| format!("`{text}` is no loopback address with a port, like \"127.0.0.1:8663\""))
+}
+
 fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Endpoint>, D::Error> {
     let text = String::deserialize(deserializer)?;
     if text.is_empty() { Ok(None) } else { place(&text).map(Some) }
@@ -573,6 +621,8 @@ mod tests {
             ("name = \"\"\n", 1, "at least one"),
             ("name = \"a\"\n[state]\ncontainers = \"docker.sock\"\n", 3, "absolute"),
             ("name = \"a\"\n[state]\napps_command = [\"apps\"]\n", 3, "absolute"),
+            ("name = \"a\"\n[rpc]\nlisten = \"0.0.0.0:80\"\n", 3, "loopback"),
+            ("name = \"a\"\n[rpc]\nforward = { \"abc\" = \"127.0.0.1:1\" }\n", 3, "56 characters"),
             ("name = \"a\"\nname = \"b\"\n", 2, "duplicate"),
             ("name = ", 1, ""),
             ("", 1, "name"),

@@ -8,8 +8,9 @@ use std::collections::VecDeque;
 
 use tombolo_transports::LinkId;
 
-use crate::io::{CommandError, Event, Output, Reply, RequestId};
+use crate::io::{CallReply, CommandError, Event, Output, Reply, RequestId};
 use crate::layer::{LayerId, Sequence};
+use crate::rpc::CallRefusal;
 use crate::store::{Loaded, Store, StoreError, StoreWrite};
 use crate::time::{Millis, Mono};
 
@@ -142,11 +143,16 @@ impl Gate {
                 Output::Reply { request, .. } => self.reply_refused(request),
                 Output::Frame { link, .. } => idle_radios.push(link),
                 Output::Close { link } => self.ready.push_back(Output::Close { link }),
-                // A peer offers its layers again, a joiner and an inviter repeat their call, and an event of
-                // something that did not happen has no reader.
+                Output::CallAnswer { request, .. } => {
+                    let reply = CallReply::refused(&CallRefusal::Busy);
+                    self.ready.push_back(Output::CallAnswer { request, reply });
+                }
+                // A peer offers its layers again, a joiner and an inviter repeat their call, the request behind a
+                // JSON call is answered by the node, and an event of something that did not happen has no reader.
                 Output::Send { .. }
                 | Output::JoinAnswer { .. }
                 | Output::DialJoin { .. }
+                | Output::DialCall { .. }
                 | Output::Event(_) => {}
             }
         }

@@ -49,6 +49,10 @@ pub enum InputRejection {
     TooLongForRadio,
     /// More radios than the limit.
     TooManyRadios,
+    /// A JSON call was refused, with this code.
+    Call(&'static str),
+    /// What a peer answered to a JSON call cannot be used.
+    BadCallAnswer,
 }
 
 impl InputRejection {
@@ -74,6 +78,8 @@ impl InputRejection {
             InputRejection::RadioRefusedMessage => "radio_refused_message",
             InputRejection::TooLongForRadio => "too_long_for_radio",
             InputRejection::TooManyRadios => "too_many_radios",
+            InputRejection::Call(code) => return format!("call_{code}"),
+            InputRejection::BadCallAnswer => "bad_call_answer",
         };
         label.to_owned()
     }

@@ -26,6 +26,8 @@ pub struct NodeSettings {
     /// The machine's boot that `Now::mono` counts from, where it goes on when this process ends. Without it only
     /// the wall clock bounds the time between two runs.
     pub machine_boot: Option<[u8; 16]>,
+    /// `package.install` by JSON call is taken without the signature over the whole call.
+    pub rpc_legacy_install: bool,
 }
 
 impl Default for NodeSettings {
@@ -38,6 +40,7 @@ impl Default for NodeSettings {
             onion: None,
             briefs: BTreeMap::new(),
             machine_boot: None,
+            rpc_legacy_install: false,
         }
     }
 }

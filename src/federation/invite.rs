@@ -16,12 +16,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use data_encoding::{BASE32_NOPAD, BASE64URL_NOPAD, HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
+use tombolo_transports::address::OnionError;
 use tombolo_transports::{Address, JoinSecret, PeerId};
 
 use crate::clock::rfc3339;
 use crate::federation::TrustLevel;
 use crate::federation::peer::wall_ms;
-use crate::identity::{did, onion_address, parse_did, parse_onion, usable_key};
+use crate::identity::{did, onion_address, parse_did, parse_onion, parse_onion_text, usable_key};
 use crate::limits::{INVITE_ADDRESSES_MAX, INVITE_TEXT_MAX};
 
 /// The secret of an invite.
@@ -79,6 +80,9 @@ pub enum InviteError {
     /// The JSON inside is none, or lacks a field.
     #[error("its content is not that of an invite")]
     Content,
+    /// The onion address is none.
+    #[error("{0}")]
+    Onion(OnionError),
     /// `did` and `pubkey` name two identities, or the key is unusable.
     #[error("its identity is inconsistent: it was changed on the way")]
     Identity,
@@ -99,6 +103,11 @@ struct Json {
 }
 
 impl Invite {
+    /// Whether the code has no more than the four fields that other programs know.
+    pub fn is_plain(&self) -> bool {
+        self.level.is_none() && self.expires.is_none() && self.addresses.is_empty()
+    }
+
     /// The code on one line.
     pub fn to_code(&self) -> String {
         let json = Json {
@@ -182,7 +191,8 @@ impl Invite {
         addresses.truncate(INVITE_ADDRESSES_MAX);
         Ok(Invite {
             inviter,
-            onion: json.onion,
+            // Other programs write it without `.onion` too.
+            onion: parse_onion_text(&json.onion).map_err(InviteError::Onion)?.to_string(),
             token: token.try_into().map_err(|_| InviteError::Content)?,
             level: json.level,
             expires: expires.map(|t| Wall::from_ms(u64::try_from(t.timestamp_millis()).unwrap_or(0))),
@@ -258,6 +268,9 @@ pub struct IncomingInvite {
     /// When the inviter agreed.
     #[serde(with = "wall_ms::option", default)]
     pub accepted: Option<Wall>,
+    /// The code had only what the JSON calls need, so its maker may know nothing else.
+    #[serde(default)]
+    pub plain: bool,
 }
 
 #[cfg(test)]

@@ -213,6 +213,8 @@ pub fn ask(folder: &Path, command: impl Into<Command>) -> Result<Reply, DirectEr
                 | Output::Close { .. }
                 | Output::DialJoin { .. }
                 | Output::JoinAnswer { .. }
+                | Output::CallAnswer { .. }
+                | Output::DialCall { .. }
                 | Output::Event(_) => {}
             }
         }
@@ -266,6 +268,7 @@ fn settings(config: &Config) -> NodeSettings {
         onion: config.tor.onion.filter(|_| config.tor.enabled),
         briefs: briefs(config),
         machine_boot: machine_boot(),
+        rpc_legacy_install: config.rpc.legacy_install,
     }
 }
 

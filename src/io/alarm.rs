@@ -78,4 +78,7 @@ pub enum JoinFailure {
     /// The answer is none.
     #[error(transparent)]
     Answer(#[from] JoinMessageError),
+    /// A JSON call brought no answer, or a refusal that may pass: the driver's or the inviter's words.
+    #[error("{0}")]
+    JsonCall(String),
 }

@@ -82,7 +82,7 @@ pub enum Write {
     },
 }
 
-/// A change of peers, invites or policies.
+/// A change of peers, invites, policies, or of what is known of a peer.
 #[derive(Clone, Debug)]
 pub enum Admin {
     /// Makes an invite for one joiner.
@@ -100,6 +100,11 @@ pub enum Admin {
         code: String,
         /// Addresses of the inviter, beside those in the code.
         addresses: Vec<Address>,
+    },
+    /// Asks a peer for its state by a JSON call, and keeps what it answers. The reply comes when it has answered.
+    FetchState {
+        /// The name, DID or prefix of the peer.
+        peer: String,
     },
     /// Changes a peer's trust level.
     Trust {

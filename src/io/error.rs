@@ -9,7 +9,8 @@ use crate::federation::invite::InviteError;
 use crate::federation::join::JoinRefusal;
 use crate::layer::{ContentError, DocumentNameError, EntryError};
 use crate::limits::{
-    ADOPT_RECORDS_MAX, DOCUMENTS_PER_OWNER_MAX, INVITES_OPEN_MAX, PEERS_MAX, WAITING_WRITES_MAX,
+    ADOPT_RECORDS_MAX, CALLS_PENDING_MAX, DOCUMENTS_PER_OWNER_MAX, INVITES_OPEN_MAX, PEERS_MAX,
+    WAITING_WRITES_MAX,
 };
 use crate::merge::TreeError;
 use crate::store::StoreError;
@@ -99,6 +100,36 @@ pub enum CommandError {
     /// No state of that peer has arrived yet.
     #[error("no state of {0} has come yet: it comes when the two nodes meet")]
     NoState(String),
+    /// The peer is untrusted here, so its state is not accepted.
+    #[error("{0} is untrusted here: its state is not accepted")]
+    Untrusted(String),
+    /// The peer's record has no usable onion address, so it cannot be called.
+    #[error("no onion address of {0} is known")]
+    NoOnion(String),
+    /// A JSON call got no answer.
+    #[error("{peer} was not reached: {why}")]
+    CallFailed {
+        /// The peer's name or DID.
+        peer: String,
+        /// What failed on the way, as the driver of the call reports it.
+        why: String,
+    },
+    /// The peer refused a JSON call.
+    #[error("{peer} refused the call: {why}")]
+    CallRefused {
+        /// The peer's name or DID.
+        peer: String,
+        /// The reason that it sent.
+        why: String,
+    },
+    /// What a peer answered to a JSON call cannot be used.
+    #[error("the answer of {peer} cannot be used: {why}")]
+    BadCallAnswer {
+        /// The peer's name or DID.
+        peer: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// This node signs nothing more, or nothing more in one document.
     #[error("this node has stopped writing: {0}")]
     Stopped(StopReason),
@@ -163,6 +194,8 @@ pub enum Quota {
     Policies,
     /// Writes that wait until a newer state of this node has come back.
     WaitingWrites,
+    /// JSON calls of this node that wait for their answer.
+    Calls,
     /// Records of one kind that are taken over from another program at once.
     AdoptedRecords,
 }
@@ -176,6 +209,7 @@ impl Quota {
             Quota::Peers => PEERS_MAX,
             Quota::Policies => CLASSES_MAX,
             Quota::WaitingWrites => WAITING_WRITES_MAX,
+            Quota::Calls => CALLS_PENDING_MAX,
             Quota::AdoptedRecords => ADOPT_RECORDS_MAX,
         }
     }
@@ -186,6 +220,7 @@ impl Quota {
             Quota::Invites => "the number of open invites",
             Quota::Peers => "the number of peers",
             Quota::Policies => "the number of policies",
+            Quota::Calls => "the number of calls on their way",
             Quota::AdoptedRecords => "the number of records in one list",
             Quota::WaitingWrites => "the number of writes that wait for this node's own newer state",
         }
@@ -197,6 +232,7 @@ impl Quota {
             Quota::Invites => "wait until some are used or have expired",
             Quota::Peers => "remove one that is no longer needed",
             Quota::Policies => "give some documents the default again",
+            Quota::Calls => "wait until some are answered",
             Quota::AdoptedRecords => "take them over in parts",
             Quota::WaitingWrites => "try again in a few seconds",
         }
@@ -238,6 +274,11 @@ impl CommandError {
             CommandError::AlreadyPeer(_) => "already_peer",
             CommandError::JoinRefused { .. } => "join_refused",
             CommandError::NoState(_) => "no_state",
+            CommandError::Untrusted(_) => "untrusted",
+            CommandError::NoOnion(_) => "no_onion",
+            CommandError::CallFailed { .. } => "call_failed",
+            CommandError::CallRefused { .. } => "call_refused",
+            CommandError::BadCallAnswer { .. } => "bad_call_answer",
             CommandError::Stopped(StopReason::KeyUsedElsewhere) => "stopped",
             CommandError::Stopped(StopReason::SequenceUsedUp) => "sequence_used_up",
             CommandError::Store(_) => "store",

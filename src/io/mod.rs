@@ -7,6 +7,7 @@
 //! disk, and inputs handled together share one commit.
 
 mod alarm;
+mod call;
 mod command;
 mod error;
 mod radio;
@@ -19,6 +20,7 @@ use tombolo_transports::radio::RadioDownReason;
 use tombolo_transports::{Address, JoinError, JoinSecret, LinkCaps, LinkId, PeerId};
 
 pub use alarm::{Alarm, JoinFailure};
+pub use call::{CallId, CallReply, IncomingCall, OutgoingCall};
 pub use command::{Admin, Command, FederationRecords, Query, Write};
 pub use error::{BadNameReason, CommandError, Quota, StopReason, ValueError};
 pub use radio::RadioSpec;
@@ -105,6 +107,20 @@ pub enum Input {
         /// The command that is requested.
         command: Command,
     },
+    /// A JSON call arrived.
+    Call {
+        /// Pairs the call with its answer.
+        request: RequestId,
+        /// Its headers and body; hostile.
+        call: IncomingCall,
+    },
+    /// The answer to this node's own `Output::DialCall`, or why there is none, in words for a person.
+    CallAnswered {
+        /// The call that it answers.
+        id: CallId,
+        /// Its answer as it sent it; hostile.
+        result: Result<CallReply, String>,
+    },
 }
 
 /// Something the node wants done.
@@ -157,6 +173,22 @@ pub enum Output {
     },
     /// A change that watchers are informed of.
     Event(Event),
+    /// The answer to a `Call`.
+    CallAnswer {
+        /// The `Call` that it answers.
+        request: RequestId,
+        /// Status and body to send.
+        reply: CallReply,
+    },
+    /// Call a peer's onion service, return its answer as `CallAnswered`.
+    DialCall {
+        /// Pairs the call with its answer.
+        id: CallId,
+        /// The peer that is called.
+        peer: PeerId,
+        /// Where, with which headers and body, and how long.
+        call: Box<OutgoingCall>,
+    },
 }
 
 /// The answer to a command. Serialises to the JSON that `--json` prints and `/v1` answers.
@@ -181,7 +213,7 @@ pub enum Reply {
     Value(Value),
     /// The reply to `Query::List`.
     Documents(Vec<view::DocumentView>),
-    /// The reply to `Query::State`.
+    /// The reply to `Query::State` and `Admin::FetchState`.
     State(view::StateView),
     /// The reply to `Write::PublishState`.
     Published(view::PublishedView),

@@ -30,7 +30,7 @@ const SHOWN_CHARS_MAX: usize = 80;
 const ONION_SUFFIX: &str = ".onion";
 
 /// What this node has already.
-pub(super) struct Present<'a> {
+pub(super) struct HeldRecords<'a> {
     pub(super) me: PeerId,
     pub(super) onion: String,
     pub(super) now: Wall,
@@ -41,7 +41,7 @@ pub(super) struct Present<'a> {
 
 /// What is to be stored, and the report.
 #[derive(Debug, Default)]
-pub(super) struct Plan {
+pub(super) struct AdoptionPlan {
     pub(super) peers: Vec<Peer>,
     pub(super) outgoing: Vec<OutgoingInvite>,
     pub(super) incoming: Vec<IncomingInvite>,
@@ -52,7 +52,7 @@ pub(super) struct Plan {
 
 /// Why a record cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-enum RecordError {
+enum AdoptRefusal {
     #[error("it is no object")]
     NotAnObject,
     #[error("it has no `{0}` that is a text")]
@@ -87,25 +87,25 @@ enum RecordError {
     Untrusted,
 }
 
-impl RecordError {
+impl AdoptRefusal {
     /// A stable label for programs.
     fn code(&self) -> &'static str {
         match self {
-            RecordError::NotAnObject | RecordError::Missing(_) => "bad_record",
-            RecordError::Did(_) => "bad_did",
-            RecordError::OwnDid => "own_did",
-            RecordError::Duplicate => "duplicate",
-            RecordError::Key => "key_mismatch",
-            RecordError::Onion(_) => "bad_onion",
-            RecordError::Level(_) => "bad_trust_level",
-            RecordError::Code(_) => "bad_code",
-            RecordError::OtherInviter => "other_inviter",
-            RecordError::NotOurs => "not_ours",
-            RecordError::Used => "used",
-            RecordError::Expired => "expired",
-            RecordError::NotANode => "not_a_node",
-            RecordError::IsPeer => "already_peer",
-            RecordError::Untrusted => "untrusted",
+            AdoptRefusal::NotAnObject | AdoptRefusal::Missing(_) => "bad_record",
+            AdoptRefusal::Did(_) => "bad_did",
+            AdoptRefusal::OwnDid => "own_did",
+            AdoptRefusal::Duplicate => "duplicate",
+            AdoptRefusal::Key => "key_mismatch",
+            AdoptRefusal::Onion(_) => "bad_onion",
+            AdoptRefusal::Level(_) => "bad_trust_level",
+            AdoptRefusal::Code(_) => "bad_code",
+            AdoptRefusal::OtherInviter => "other_inviter",
+            AdoptRefusal::NotOurs => "not_ours",
+            AdoptRefusal::Used => "used",
+            AdoptRefusal::Expired => "expired",
+            AdoptRefusal::NotANode => "not_a_node",
+            AdoptRefusal::IsPeer => "already_peer",
+            AdoptRefusal::Untrusted => "untrusted",
         }
     }
 }
@@ -117,8 +117,8 @@ enum Fate {
 }
 
 /// Judges all records. Reads nothing else and changes nothing.
-pub(super) fn plan(records: &FederationRecords, present: &Present<'_>) -> Plan {
-    let mut plan = Plan::default();
+pub(super) fn plan(records: &FederationRecords, present: &HeldRecords<'_>) -> AdoptionPlan {
+    let mut plan = AdoptionPlan::default();
     let mut seen = BTreeSet::new();
     let nodes = judge(&records.nodes, |record| plan.node(record, present, &mut seen));
     let mut seen = BTreeSet::new();
@@ -129,7 +129,7 @@ pub(super) fn plan(records: &FederationRecords, present: &Present<'_>) -> Plan {
     plan
 }
 
-fn judge(records: &[Json], mut decide: impl FnMut(&Json) -> Result<Fate, RecordError>) -> AdoptedListView {
+fn judge(records: &[Json], mut decide: impl FnMut(&Json) -> Result<Fate, AdoptRefusal>) -> AdoptedListView {
     let mut list = AdoptedListView::default();
     for (index, record) in records.iter().enumerate() {
         let place = index + 1;
@@ -147,21 +147,21 @@ fn judge(records: &[Json], mut decide: impl FnMut(&Json) -> Result<Fate, RecordE
     list
 }
 
-impl Plan {
+impl AdoptionPlan {
     fn node(
         &mut self,
         record: &Json,
-        present: &Present<'_>,
+        present: &HeldRecords<'_>,
         seen: &mut BTreeSet<PeerId>,
-    ) -> Result<Fate, RecordError> {
+    ) -> Result<Fate, AdoptRefusal> {
         let id = identity_of(record)?;
         if id == present.me {
-            return Err(RecordError::OwnDid);
+            return Err(AdoptRefusal::OwnDid);
         }
         let peer = read_node(record, id, present.now)?;
         // Only a record that could be used stands in the way of a later one.
         if !seen.insert(id) {
-            return Err(RecordError::Duplicate);
+            return Err(AdoptRefusal::Duplicate);
         }
         if let Some(known) = present.federation.peer(&id) {
             return Ok(Fate::Known(view_of(known, Vec::new())));
@@ -175,23 +175,23 @@ impl Plan {
     fn outgoing(
         &mut self,
         record: &Json,
-        present: &Present<'_>,
+        present: &HeldRecords<'_>,
         seen: &mut BTreeSet<TokenHash>,
-    ) -> Result<Fate, RecordError> {
+    ) -> Result<Fate, AdoptRefusal> {
         let invite = code_of(record)?;
         if invite.inviter != present.me {
-            return Err(RecordError::NotOurs);
+            return Err(AdoptRefusal::NotOurs);
         }
         let token_hash = token_hash(&invite.token);
         if !seen.insert(token_hash) {
-            return Err(RecordError::Duplicate);
+            return Err(AdoptRefusal::Duplicate);
         }
         let mut view = invite_view(&invite);
         if present.outgoing.contains_key(&token_hash) {
             return Ok(Fate::Known(view));
         }
         if is_accepted(record) {
-            return Err(RecordError::Used);
+            return Err(AdoptRefusal::Used);
         }
         let created = time_of(record, "created_at", present.now);
         let longest = created.unwrap_or(present.now) + INVITE_EXPIRES_MAX;
@@ -199,10 +199,10 @@ impl Plan {
             (Some(expires), _) => expires.min(longest),
             (None, Some(_)) => longest,
             // Without both it might be of any age.
-            (None, None) => return Err(RecordError::Missing("created_at")),
+            (None, None) => return Err(AdoptRefusal::Missing("created_at")),
         };
         if expires <= present.now {
-            return Err(RecordError::Expired);
+            return Err(AdoptRefusal::Expired);
         }
         if onion_in(&invite.onion) != Ok(Some(present.onion.clone())) {
             let other = "its code names another onion address than this node's: give its joiner an address";
@@ -217,19 +217,19 @@ impl Plan {
     fn incoming(
         &mut self,
         record: &Json,
-        present: &Present<'_>,
+        present: &HeldRecords<'_>,
         seen: &mut BTreeSet<PeerId>,
-    ) -> Result<Fate, RecordError> {
+    ) -> Result<Fate, AdoptRefusal> {
         let invite = code_of(record)?;
         let inviter = invite.inviter;
         if inviter == present.me {
-            return Err(RecordError::OwnDid);
+            return Err(AdoptRefusal::OwnDid);
         }
         if text(record, "did").is_some_and(|text| parse_did(text) != Ok(inviter)) {
-            return Err(RecordError::OtherInviter);
+            return Err(AdoptRefusal::OtherInviter);
         }
         if !seen.insert(inviter) {
-            return Err(RecordError::Duplicate);
+            return Err(AdoptRefusal::Duplicate);
         }
         let view = invite_view(&invite);
         if present.incoming.contains_key(&inviter) {
@@ -241,28 +241,29 @@ impl Plan {
         let is_planned = self.peers.iter().any(|peer| peer.id == inviter);
         match (accepted, is_peer, is_planned) {
             (true, true, _) | (true, _, true) => {}
-            (false, true, _) => return Err(RecordError::IsPeer),
-            (_, false, false) => return Err(RecordError::NotANode),
+            (false, true, _) => return Err(AdoptRefusal::IsPeer),
+            (_, false, false) => return Err(AdoptRefusal::NotANode),
             (false, false, true) => self.go_on_joining(&invite, present.now)?,
         }
         let accepted = accepted.then_some(created_at);
-        self.incoming.push(IncomingInvite { inviter: inviter.0, created_at, accepted });
+        let plain = invite.is_plain();
+        self.incoming.push(IncomingInvite { inviter: inviter.0, created_at, accepted, plain });
         Ok(Fate::Taken(view))
     }
 
     /// The inviter has not answered yet: it is called again.
-    fn go_on_joining(&mut self, invite: &Invite, now: Wall) -> Result<(), RecordError> {
+    fn go_on_joining(&mut self, invite: &Invite, now: Wall) -> Result<(), AdoptRefusal> {
         let peer = self.peers.iter_mut().find(|peer| peer.id == invite.inviter);
         let peer = peer.expect("the caller has found it among the planned peers");
         // A node that was seen has answered, whatever the record has.
         if peer.last_known.is_some() {
-            return Err(RecordError::IsPeer);
+            return Err(AdoptRefusal::IsPeer);
         }
         if !peer.is_member() {
-            return Err(RecordError::Untrusted);
+            return Err(AdoptRefusal::Untrusted);
         }
         if invite.expires.is_some_and(|expires| expires <= now) {
-            return Err(RecordError::Expired);
+            return Err(AdoptRefusal::Expired);
         }
         peer.joined = Joined::Waiting { token: invite.token };
         peer.addresses.clone_from(&invite.addresses);
@@ -286,16 +287,16 @@ fn invite_view(invite: &Invite) -> AdoptedRecordView {
 }
 
 /// A peer from a node record, and what of the record is left out.
-fn read_node(record: &Json, id: PeerId, now: Wall) -> Result<(Peer, Vec<String>), RecordError> {
+fn read_node(record: &Json, id: PeerId, now: Wall) -> Result<(Peer, Vec<String>), AdoptRefusal> {
     if let Some(pubkey) = text(record, "pubkey") {
         let key = HEXLOWER_PERMISSIVE.decode(pubkey.as_bytes());
         if key.is_ok_and(|key| key != id.0) || pubkey.len() != 2 * id.0.len() {
-            return Err(RecordError::Key);
+            return Err(AdoptRefusal::Key);
         }
     }
-    let onion = onion_in(text(record, "onion").unwrap_or_default()).map_err(RecordError::Onion)?;
-    let level = text(record, "trust_level").ok_or(RecordError::Missing("trust_level"))?;
-    let level = level.parse().map_err(|_| RecordError::Level(shown(level)))?;
+    let onion = onion_in(text(record, "onion").unwrap_or_default()).map_err(AdoptRefusal::Onion)?;
+    let level = text(record, "trust_level").ok_or(AdoptRefusal::Missing("trust_level"))?;
+    let level = level.parse().map_err(|_| AdoptRefusal::Level(shown(level)))?;
     let mut left_out = Vec::new();
     let mut leave_out = |field: &str, why: &str| left_out.push(format!("{field}: {why}"));
     let added = time_of(record, "added_at", now);
@@ -340,19 +341,19 @@ fn read_state(state: Option<&Json>, seen: Option<Wall>, now: Wall) -> Result<Opt
     }
 }
 
-fn identity_of(record: &Json) -> Result<PeerId, RecordError> {
+fn identity_of(record: &Json) -> Result<PeerId, AdoptRefusal> {
     if !record.is_object() {
-        return Err(RecordError::NotAnObject);
+        return Err(AdoptRefusal::NotAnObject);
     }
-    parse_did(text(record, "did").ok_or(RecordError::Missing("did"))?).map_err(RecordError::Did)
+    parse_did(text(record, "did").ok_or(AdoptRefusal::Missing("did"))?).map_err(AdoptRefusal::Did)
 }
 
-fn code_of(record: &Json) -> Result<Invite, RecordError> {
+fn code_of(record: &Json) -> Result<Invite, AdoptRefusal> {
     if !record.is_object() {
-        return Err(RecordError::NotAnObject);
+        return Err(AdoptRefusal::NotAnObject);
     }
-    let code = text(record, "code").ok_or(RecordError::Missing("code"))?;
-    Invite::parse(code).map_err(RecordError::Code)
+    let code = text(record, "code").ok_or(AdoptRefusal::Missing("code"))?;
+    Invite::parse(code).map_err(AdoptRefusal::Code)
 }
 
 /// An onion address in its usual form; other programs also write it without `.onion`. An empty text is no address.

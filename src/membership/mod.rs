@@ -11,7 +11,7 @@ mod adopt;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tombolo_transports::{Address, PeerId};
+use tombolo_transports::{Address, OnionHost, PeerId};
 
 use crate::clock::rfc3339;
 use crate::core::Core;
@@ -92,6 +92,16 @@ pub struct Redeem<'a> {
     pub request: &'a JoinRequest,
     /// Hash of the invite's token; the joiner has proved that it knows the token.
     pub token: TokenHash,
+}
+
+/// A request to join that came as a JSON call, signed by the joiner.
+pub struct CalledJoin {
+    /// The joiner, proven by its signatures.
+    pub joiner: PeerId,
+    /// Its onion service.
+    pub onion: OnionHost,
+    /// The token that it showed.
+    pub token: Token,
 }
 
 /// A call to an inviter that is due.
@@ -241,13 +251,50 @@ impl Membership {
         replica: &mut Replica,
         redeem: &Redeem<'_>,
     ) -> Result<Vec<RequestId>, JoinRefusal> {
-        let now = core.reference();
         let Redeem { joiner, address, request, token } = redeem;
-        self.failures.start_minute(core.now());
-        let Some(invite) = self.outgoing.get(token).cloned() else { return Err(self.failures.refuse()) };
+        let invite = self.invite_of(core, token)?;
         if !request.verify_hash(&core.me, joiner, token) || request.level != invite.level {
             return Err(JoinRefusal::Signature);
         }
+        self.let_in(core, replica, invite, joiner, |known| Peer {
+            onion: request.onion.clone(),
+            own_name: (!request.name.is_empty()).then(|| request.name.clone()),
+            addresses: address.iter().copied().collect(),
+            ..known
+        })
+    }
+
+    /// The same for a joiner that called: it is added at the level of the invite, and keeps what is known of it otherwise.
+    ///
+    /// # Errors
+    /// Why the joiner is refused. Nothing changes then.
+    pub fn redeem_called(
+        &mut self,
+        core: &mut Core,
+        replica: &mut Replica,
+        call: &CalledJoin,
+    ) -> Result<Vec<RequestId>, JoinRefusal> {
+        let invite = self.invite_of(core, &token_hash(&call.token))?;
+        let onion = call.onion.to_string();
+        self.let_in(core, replica, invite, &call.joiner, |known| Peer { onion, ..known })
+    }
+
+    /// The invite of a token; wrong tokens are counted.
+    fn invite_of(&mut self, core: &Core, token: &TokenHash) -> Result<OutgoingInvite, JoinRefusal> {
+        self.failures.start_minute(core.now());
+        self.outgoing.get(token).cloned().ok_or_else(|| self.failures.refuse())
+    }
+
+    /// Burns an invite and adds its joiner, with what it brought.
+    fn let_in(
+        &mut self,
+        core: &mut Core,
+        replica: &mut Replica,
+        invite: OutgoingInvite,
+        joiner: &PeerId,
+        with: impl FnOnce(Peer) -> Peer,
+    ) -> Result<Vec<RequestId>, JoinRefusal> {
+        let now = core.reference();
         match invite.accepted {
             Some((by, _)) if by == joiner.0 => return Ok(Vec::new()),
             Some(_) => return Err(JoinRefusal::Token),
@@ -263,14 +310,7 @@ impl Membership {
         let level = burned.level;
         self.outgoing.insert(burned.token_hash, burned);
         let known = known.unwrap_or_else(|| fresh_peer(*joiner, level, now));
-        let peer = Peer {
-            onion: request.onion.clone(),
-            own_name: (!request.name.is_empty()).then(|| request.name.clone()),
-            trust_level: level,
-            joined: Joined::Agreed,
-            addresses: address.iter().copied().collect(),
-            ..known
-        };
+        let peer = Peer { trust_level: level, joined: Joined::Agreed, ..with(known) };
         self.put_peer(core, replica, peer);
         Ok(self.end_joining(joiner))
     }
@@ -314,6 +354,7 @@ impl Membership {
         if known.is_none() && replica.federation().peers().count() >= PEERS_MAX {
             return Err(CommandError::Limit(Quota::Peers));
         }
+        let plain = invite.is_plain();
         let mut all = addresses;
         all.extend(&invite.addresses);
         let level = invite.level.unwrap_or(TrustLevel::Trusted);
@@ -325,7 +366,8 @@ impl Membership {
             ..known
         };
         self.put_peer(core, replica, peer);
-        let incoming = IncomingInvite { inviter: invite.inviter.0, created_at: now, accepted: None };
+        let inviter = invite.inviter.0;
+        let incoming = IncomingInvite { inviter, created_at: now, accepted: None, plain };
         core.gate.write(StoreWrite::PutIncoming(incoming.clone()));
         self.incoming.insert(invite.inviter, incoming);
         let mut joining = Joining::new(all, level, core.now());
@@ -360,6 +402,27 @@ impl Membership {
         addresses
             .extend(peer.and_then(Peer::onion_address).filter(|onion| !joining.addresses.contains(onion)));
         Some(JoinCall { inviter, addresses, token, request })
+    }
+
+    /// The token to show an inviter in a JSON call: of a code that had only what such calls need, while it waits.
+    pub fn plain_token(&self, replica: &Replica, inviter: &PeerId) -> Option<Token> {
+        let is_plain = self.incoming.get(inviter).is_some_and(|incoming| incoming.plain);
+        let peer =
+            replica.federation().peer(inviter).filter(|_| is_plain && self.joining.contains_key(inviter));
+        match peer?.joined {
+            Joined::Waiting { token } => Some(token),
+            Joined::Agreed => None,
+        }
+    }
+
+    /// An inviter refused for good. Returns the requests that waited for it; none if it was not asked.
+    pub fn refused(&mut self, core: &mut Core, inviter: &PeerId) -> Option<Vec<RequestId>> {
+        if !self.joining.contains_key(inviter) {
+            return None;
+        }
+        let waiters = self.end_joining(inviter);
+        self.forget_incoming(core, inviter);
+        Some(waiters)
     }
 
     /// An inviter has answered, or could not be reached.
@@ -488,7 +551,7 @@ impl Membership {
         within(longest, Quota::AdoptedRecords)?;
         let plan = adopt::plan(
             records,
-            &adopt::Present {
+            &adopt::HeldRecords {
                 me: core.me,
                 onion: core.keypair.onion(),
                 now: core.reference(),

@@ -5,7 +5,6 @@ use crate::clock::{BUILD_DATE, Now};
 use crate::core::NodeSettings;
 use crate::identity::Keypair;
 use crate::io::Output;
-use crate::limits::ADOPT_RECORDS_MAX;
 use crate::store::Store;
 use crate::time::{Millis, Mono};
 
@@ -255,7 +254,7 @@ fn too_many_peers_are_refused_as_a_whole() {
         };
         nodes((0..count).map(|n| json!({"did": key(n), "trust_level": "trusted"})).collect())
     };
-    for records in [many(PEERS_MAX + 1), nodes(vec![Json::Null; ADOPT_RECORDS_MAX + 1])] {
+    for records in [many(PEERS_MAX + 1), nodes(vec![Json::Null; crate::limits::ADOPT_RECORDS_MAX + 1])] {
         let refused = side.membership.adopt(&mut side.core, &mut side.replica, &records);
         assert!(matches!(refused, Err(CommandError::Limit { .. })), "{refused:?}");
         assert_eq!(side.replica.federation().peers().count(), 0);

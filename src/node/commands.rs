@@ -56,15 +56,18 @@ impl Node {
 
     // ---- peers -------------------------------------------------------------------------------------------
 
-    /// Changes peers, invites or policies; `None`: it is answered when the inviter has.
+    /// Changes peers, invites or policies; `None`: it is answered when the inviter or the peer has.
     fn administer(&mut self, request: RequestId, admin: Admin) -> Option<Result<Reply, CommandError>> {
         if let Admin::Join { code, addresses } = admin {
             let joined = self.membership.join(&mut self.core, &mut self.replica, request, &code, addresses);
             return joined.err().map(Err);
         }
+        if let Admin::FetchState { peer } = admin {
+            return self.fetch_state(request, &peer).err().map(Err);
+        }
         self.settle();
         Some(match admin {
-            Admin::Join { .. } => unreachable!("answered above"),
+            Admin::Join { .. } | Admin::FetchState { .. } => unreachable!("answered above"),
             Admin::Invite { level, expires_ms, addresses } => {
                 self.membership.invite(&mut self.core, level, Millis::from_ms(expires_ms), addresses)
             }

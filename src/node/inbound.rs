@@ -13,6 +13,7 @@ use crate::membership::{Answered, Redeem};
 use crate::node::Node;
 use crate::replica::{ApplyOutcome, Arriving, Origin, Reclaimed, Recovered};
 use crate::router::Class;
+use crate::store::StoreWrite;
 use crate::sync::message::Message;
 use crate::sync::transfer::{answer_parts, answer_tree};
 use crate::unicast::{SupplyRequest, Unicast};
@@ -206,14 +207,24 @@ impl Node {
         match self.membership.answered(&mut self.core, &mut self.replica, &inviter, answer) {
             Answered::Agreed(waiters) => self.answer_joined(&inviter, waiters),
             Answered::Refused(waiters, why) => {
-                let name = self.replica.name_of(&self.core, &inviter);
-                self.remove_peer(&inviter);
-                for request in waiters {
-                    let result = Err(CommandError::JoinRefused { inviter: name.clone(), why });
-                    self.core.gate.reply(request, result);
-                }
+                let refused = |inviter| CommandError::JoinRefused { inviter, why };
+                self.joining_refused(&inviter, waiters, refused);
             }
             Answered::Pending => {}
+        }
+    }
+
+    /// An inviter refused for good: it is no peer, and these requests get the reason.
+    pub(super) fn joining_refused(
+        &mut self,
+        inviter: &PeerId,
+        waiters: Vec<RequestId>,
+        refused: impl Fn(String) -> CommandError,
+    ) {
+        let name = self.replica.name_of(&self.core, inviter);
+        self.remove_peer(inviter);
+        for request in waiters {
+            self.core.gate.reply(request, Err(refused(name.clone())));
         }
     }
 
@@ -231,6 +242,9 @@ impl Node {
     /// Removes a peer and closes its links.
     pub(super) fn remove_peer(&mut self, id: &PeerId) {
         self.membership.remove_peer(&mut self.core, &mut self.replica, id);
+        if self.calls.forget(id) {
+            self.core.gate.write(StoreWrite::RemoveCalledState(*id));
+        }
         self.close_links(id);
     }
 

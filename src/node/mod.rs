@@ -12,7 +12,9 @@
 //! | [`authoring`](crate::authoring) | local writes that wait for a signature |
 //! | [`unicast`](crate::unicast) | links to one peer each, sync engine, router |
 //! | [`broadcast`](crate::broadcast) | radios |
+//! | [`rpc`](crate::rpc) | JSON calls: what was accepted, what is on its way, states that came so |
 
+mod calls;
 mod commands;
 mod inbound;
 mod on_air;
@@ -40,6 +42,7 @@ use crate::federation::peer::Joined;
 use crate::identity::Keypair;
 use crate::membership::Membership;
 use crate::replica::Replica;
+use crate::rpc::Calls;
 use crate::store::{Loaded, Store, StoreError};
 use crate::time::Mono;
 use crate::unicast::Unicast;
@@ -61,6 +64,7 @@ pub struct Node {
     authoring: Authoring,
     unicast: Unicast,
     broadcast: Broadcast,
+    calls: Calls,
 }
 
 impl Node {
@@ -86,6 +90,7 @@ impl Node {
             authoring: Authoring::default(),
             unicast,
             broadcast,
+            calls: Calls::default(),
             core,
         };
         node.load(loaded)?;
@@ -119,14 +124,20 @@ impl Node {
                 self.join_request(request, peer, address, &bytes);
             }
             Input::JoinAnswered { inviter, result } => {
+                let is_unreached = result.is_err();
                 let answer = result.map_err(JoinFailure::from);
                 self.inviter_answered(inviter, answer.and_then(|bytes| Ok(JoinAnswer::decode(&bytes)?)));
+                if is_unreached {
+                    self.call_inviter(inviter);
+                }
             }
             Input::RadioUp { link, spec } => self.broadcast.radio_up(&mut self.core, link, *spec),
             Input::RadioDown { link, why } => self.broadcast.radio_down(link, why),
             Input::RadioReady { link } => self.broadcast.radio_ready(&mut self.core, link),
             Input::Frame { link, bytes } => self.frame_received(link, &bytes),
             Input::Command { request, command } => self.command(request, command),
+            Input::Call { request, call } => self.call_received(request, &call),
+            Input::CallAnswered { id, result } => self.call_answered(id, result),
         }
         self.timers();
         self.unicast.drain(&mut self.core, &mut self.replica);
@@ -186,6 +197,7 @@ impl Node {
                 self.unicast.remove_link(link);
             }
             Input::Command { request, .. } => self.core.gate.reply_refused(request),
+            Input::Call { request, .. } => self.call_while_frozen(request),
             Input::JoinRequest { request, .. } => {
                 let bytes = JoinAnswer::Refused(JoinRefusal::Busy).encode();
                 self.core.gate.output_uncommitted(Output::JoinAnswer { request, bytes });
@@ -193,7 +205,12 @@ impl Node {
             Input::RadioUp { link, spec } => self.broadcast.radio_up(&mut self.core, link, *spec),
             Input::RadioDown { link, why } => self.broadcast.radio_down(link, why),
             Input::RadioReady { link } => self.broadcast.radio_ready(&mut self.core, link),
-            Input::JoinAnswered { .. } | Input::Received { .. } | Input::Frame { .. } | Input::Timeout => {}
+            // The requests that waited for calls were answered when the disk refused.
+            Input::JoinAnswered { .. }
+            | Input::CallAnswered { .. }
+            | Input::Received { .. }
+            | Input::Frame { .. }
+            | Input::Timeout => {}
         }
     }
 
@@ -205,7 +222,8 @@ impl Node {
         for link in undone.idle_radios {
             self.broadcast.radio_ready(&mut self.core, link);
         }
-        for request in self.membership.take_waiters() {
+        let waiters = self.membership.take_waiters().into_iter().chain(self.calls.take_waiters());
+        for request in waiters {
             self.core.gate.reply_refused(request);
         }
         self.authoring = Authoring::default();
@@ -235,6 +253,7 @@ impl Node {
     /// Fills the memory from what is on disk.
     fn load(&mut self, mut loaded: Loaded) -> Result<(), OpenError> {
         self.replica.load(&mut self.core, &mut loaded)?;
+        self.calls.load(loaded.calls, loaded.called_states)?;
         let (outgoing, incoming) = (loaded.outgoing, loaded.incoming);
         self.membership.load(&self.core, outgoing, incoming, self.replica.federation());
         self.broadcast.load(&loaded.meta);

@@ -13,6 +13,7 @@ impl Node {
             membership: &self.membership,
             unicast: &self.unicast,
             broadcast: &self.broadcast,
+            calls: &self.calls,
         }
     }
 

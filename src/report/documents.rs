@@ -97,6 +97,17 @@ impl NodeReport<'_> {
                 state: tombolo_delta::from_value(&provisional.value).ok()?,
             })
         });
-        shown.or_else(|| state_with_brief(self.replica, id))
+        shown.or_else(|| self.newest_kept_state(id))
+    }
+
+    /// The signed node state, or the one that came by a JSON call where that is newer.
+    fn newest_kept_state(&self, id: &PeerId) -> Option<view::StateView> {
+        let signed = state_with_brief(self.replica, id);
+        let is_member = self.replica.federation().is_member(id);
+        let Some(called) = self.calls.state(id).filter(|_| is_member) else { return signed };
+        let timestamp = crate::clock::rfc3339(called.time);
+        let is_newer = signed.as_ref().is_none_or(|signed| signed.timestamp < timestamp);
+        let called = || view::StateView { timestamp, provisional: false, state: called.state.clone() };
+        if is_newer { Some(called()) } else { signed }
     }
 }

@@ -18,6 +18,7 @@ use crate::broadcast::Broadcast;
 use crate::core::Core;
 use crate::membership::Membership;
 use crate::replica::Replica;
+use crate::rpc::Calls;
 use crate::unicast::Unicast;
 
 /// The parts of a node, to read.
@@ -33,6 +34,8 @@ pub struct NodeReport<'a> {
     pub unicast: &'a Unicast,
     /// The radios of the node.
     pub broadcast: &'a Broadcast,
+    /// JSON calls, and the states that came by them.
+    pub calls: &'a Calls,
 }
 
 impl NodeReport<'_> {

@@ -14,12 +14,18 @@ struct Parts {
     membership: Membership,
     unicast: Unicast,
     broadcast: Broadcast,
+    calls: Calls,
 }
 
 impl Parts {
     fn of(side: &mut TestSide) -> Self {
         let unicast = Unicast::new(&mut side.core);
-        Parts { membership: Membership::default(), unicast, broadcast: Broadcast::new([0; 16]) }
+        Parts {
+            membership: Membership::default(),
+            unicast,
+            broadcast: Broadcast::new([0; 16]),
+            calls: Calls::default(),
+        }
     }
 
     fn report<'a>(&'a self, side: &'a TestSide) -> NodeReport<'a> {
@@ -29,6 +35,7 @@ impl Parts {
             membership: &self.membership,
             unicast: &self.unicast,
             broadcast: &self.broadcast,
+            calls: &self.calls,
         }
     }
 }

@@ -15,6 +15,7 @@ use tombolo_transports::{
 };
 
 use super::radios::{self, RadioSet};
+use super::rpc::{self, CallRoutes};
 use super::{Effect, NodeClient, Task, lock};
 use crate::config::radio::RadioSettings;
 use crate::node::Input;
@@ -64,6 +65,7 @@ impl Links {
         lan: LanConfig,
         tor: Option<TorLinks>,
         radios: &[RadioSettings],
+        routes: CallRoutes,
         client: NodeClient,
         effects: mpsc::Receiver<Effect>,
     ) -> Result<Self, LinksError> {
@@ -89,7 +91,7 @@ impl Links {
         if !radios.is_empty() {
             tasks.spawn(radios::forward(radios.clone(), reports, client.clone()));
         }
-        tasks.spawn(run_effects(transports.clone(), radios, held, effects, client.clone()));
+        tasks.spawn(run_effects(transports.clone(), radios, Arc::new(routes), held, effects, client.clone()));
         Ok(Links { transports, client, tasks })
     }
 
@@ -162,11 +164,12 @@ async fn forward(
 async fn run_effects(
     transports: Arc<Transports>,
     radios: RadioSet,
+    routes: Arc<CallRoutes>,
     held: Backlogs,
     mut effects: mpsc::Receiver<Effect>,
     client: NodeClient,
 ) {
-    let mut dials = JoinSet::new();
+    let (mut dials, mut calls) = (JoinSet::new(), JoinSet::new());
     while let Some(effect) = effects.recv().await {
         match effect {
             Effect::Send(link, bytes) => send(&transports, &held, link, bytes),
@@ -182,6 +185,11 @@ async fn run_effects(
                 for (peer, addresses) in peers {
                     transports.know_addresses(peer, &addresses);
                 }
+            }
+            // The node limits how many are on their way.
+            Effect::DialCall { id, peer, call } => {
+                while calls.try_join_next().is_some() {}
+                calls.spawn(rpc::answer(routes.clone(), client.clone(), id, peer, *call));
             }
             Effect::DialJoin(call) => {
                 while dials.try_join_next().is_some() {}

@@ -6,12 +6,14 @@
 //! | [`links`] | carries messages between the LAN and the node |
 //! | `tor` | how Tor stands, for `status` and `links` |
 //! | [`radios`] | carries frames between the radios and the node |
+//! | [`rpc`] | makes the node's JSON calls |
 //!
 //! **Group commit.** The tasks that wait in the inbox are handled together, and the first `poll_output` makes them
 //! durable in one commit: one write when idle, hundreds under load, and no timer.
 
 pub mod links;
 pub mod radios;
+pub mod rpc;
 mod tor;
 
 use std::collections::BTreeMap;
@@ -23,6 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 use tombolo_transports::{Address, JoinDial, JoinSecret, LinkId, PeerId, TorStatus, Transports};
 
 use crate::io::view::{AlarmView, StatusView};
+use crate::io::{CallId, CallReply, IncomingCall, OutgoingCall};
 use crate::node::{Admin, Alarm, Command, CommandError, Event, Input, Node, Output, Reply, RequestId};
 use crate::system_clock::now;
 
@@ -51,6 +54,8 @@ pub(crate) enum Task {
     Command(Command, oneshot::Sender<Result<Reply, CommandError>>),
     /// A request to join, from a node that is no peer yet.
     Join { peer: PeerId, address: Option<Address>, bytes: Vec<u8>, answer: oneshot::Sender<Vec<u8>> },
+    /// A JSON call that arrived.
+    Call { call: IncomingCall, answer: oneshot::Sender<CallReply> },
     /// Ends the thread; the node takes no more tasks.
     Stop,
 }
@@ -65,6 +70,8 @@ pub(crate) enum Effect {
     Close(LinkId),
     /// Dial an inviter and send a request to join.
     DialJoin(JoinDial),
+    /// Call a peer's onion service.
+    DialCall { id: CallId, peer: PeerId, call: Box<OutgoingCall> },
     /// The whole list of peers that may connect, with their known addresses.
     Peers(Vec<(PeerId, Vec<Address>)>),
     /// The holders of which secrets may join from now on.
@@ -133,6 +140,7 @@ pub(crate) fn drive(node: Node) -> io::Result<Driven> {
         events,
         replies: BTreeMap::new(),
         answers: BTreeMap::new(),
+        call_answers: BTreeMap::new(),
         last_request: 0,
     };
     let (over, ended) = oneshot::channel();
@@ -151,6 +159,7 @@ struct NodeDriver {
     events: broadcast::Sender<Event>,
     replies: BTreeMap<RequestId, oneshot::Sender<Result<Reply, CommandError>>>,
     answers: BTreeMap<RequestId, oneshot::Sender<Vec<u8>>>,
+    call_answers: BTreeMap<RequestId, oneshot::Sender<CallReply>>,
     last_request: u64,
 }
 
@@ -209,6 +218,12 @@ impl NodeDriver {
                     self.answers.insert(request, answer);
                     self.node.handle_input(now, Input::JoinRequest { request, peer, address, bytes });
                 }
+                Task::Call { call, answer } => {
+                    let request = self.next_request();
+                    prune(&mut self.call_answers, oneshot::Sender::is_closed);
+                    self.call_answers.insert(request, answer);
+                    self.node.handle_input(now, Input::Call { request, call });
+                }
                 Task::Stop => open = false,
             }
         }
@@ -236,6 +251,12 @@ impl NodeDriver {
                     }
                 }
                 Output::Event(event) => self.publish(event).await,
+                Output::CallAnswer { request, reply } => {
+                    if let Some(answer) = self.call_answers.remove(&request) {
+                        let _ = answer.send(reply);
+                    }
+                }
+                Output::DialCall { id, peer, call } => self.effect(Effect::DialCall { id, peer, call }).await,
             }
         }
     }
@@ -308,6 +329,17 @@ impl NodeClient {
             _ => {}
         }
         Ok(reply)
+    }
+
+    /// Hands the node a JSON call that arrived, and waits for the answer.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeGone`] if the node has ended.
+    pub async fn call(&self, call: IncomingCall) -> Result<CallReply, NodeGone> {
+        let (answer, reply) = oneshot::channel();
+        self.send(Task::Call { call, answer }).await?;
+        reply.await.map_err(|_| NodeGone)
     }
 
     /// The events from now on.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use redb::{Database, ReadableDatabase};
 use tombolo_transports::PeerId;
 
-pub use records::{KeptState, Loaded, MapBase, StoredLayer};
+pub use records::{CalledState, CallsRecord, KeptState, Loaded, MapBase, StoredLayer};
 
 use crate::federation::Peer;
 use crate::federation::invite::{IncomingInvite, OutgoingInvite, TokenHash};
@@ -101,6 +101,14 @@ pub enum StoreWrite {
     PutLayer(Box<LayerWrite>),
     /// Two states with one sequence.
     PutFork(Box<ForkEvidence>),
+    /// The JSON calls of a sender that were accepted.
+    PutCalls(CallsRecord),
+    /// A sender whose calls no longer need to be known.
+    RemoveCalls(PeerId),
+    /// A state that came by call.
+    PutCalledState(CalledState),
+    /// The state of a peer that was removed.
+    RemoveCalledState(PeerId),
 }
 
 /// A new state of a layer, as what changes on disk.

@@ -3,7 +3,7 @@
 use crate::time::Wall;
 use std::collections::BTreeMap;
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tombolo_delta::{Limits, Value};
 use tombolo_transports::PeerId;
 
@@ -30,6 +30,40 @@ pub struct Loaded {
     pub layers: Vec<StoredLayer>,
     /// Authors who signed twice.
     pub forks: Vec<ForkEvidence>,
+    /// The JSON calls that were accepted, by sender.
+    pub calls: Vec<CallsRecord>,
+    /// The states of peers that came by call.
+    pub called_states: Vec<CalledState>,
+}
+
+/// The JSON calls of one sender that were accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallsRecord {
+    /// The sender.
+    #[serde(with = "crate::federation::peer::peer_bytes")]
+    pub sender: PeerId,
+    /// Nothing at or before this time is accepted: nanoseconds since the Unix epoch.
+    pub floor_ns: Option<i64>,
+    /// The times that were accepted and may still be shown again.
+    pub seen_ns: Vec<i64>,
+}
+
+impl CallsRecord {
+    /// The record of a sender that has not called yet.
+    pub fn new(sender: PeerId) -> Self {
+        CallsRecord { sender, floor_ns: None, seen_ns: Vec::new() }
+    }
+}
+
+/// A node state that came by call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CalledState {
+    /// Whose state it is.
+    pub peer: PeerId,
+    /// The time that it carries.
+    pub time: Wall,
+    /// The state, canonical CBOR.
+    pub state: Vec<u8>,
 }
 
 /// A layer as stored.
@@ -248,6 +282,21 @@ pub(super) fn read_fork(bytes: &[u8]) -> Result<ForkEvidence, StoreError> {
         Some(ForkEvidence { lower: head(lower)?, higher: head(higher)? })
     };
     fields().ok_or(StoreError::Damaged("fork"))
+}
+
+pub(super) fn called_state_record(called: &CalledState) -> Vec<u8> {
+    let items = vec![Value::from(called.time.ms()), Value::Bytes(called.state.clone())];
+    tombolo_delta::to_cbor(&Value::Array(items))
+}
+
+pub(super) fn read_called_state(peer: [u8; 32], bytes: &[u8]) -> Result<CalledState, StoreError> {
+    match array(bytes, "called state")?.as_slice() {
+        [time, Value::Bytes(state)] => {
+            let time = time.as_u64().map(Wall::from_ms).ok_or(StoreError::Damaged("called state"))?;
+            Ok(CalledState { peer: PeerId(peer), time, state: state.clone() })
+        }
+        _ => Err(StoreError::Damaged("called state")),
+    }
 }
 
 /// owner 32 ‖ author 32 ‖ document name.

@@ -12,6 +12,8 @@
 //! | `entries` | layer number, key's CBOR | CBOR `[changed at, entry]`, or `[changed at]` where the entry was dropped |
 //! | `bases` | layer number | CBOR of `[[sequence, root prefix, time, audience sequence], …]` |
 //! | `past` | layer number, sequence | the root's first 4 bytes: states of this node's maps |
+//! | `calls` | sender, 32 bytes | CBOR of `CallsRecord`: JSON calls that were accepted |
+//! | `called_states` | peer, 32 bytes | CBOR `[time, state's CBOR]`: states that came by call |
 //! | `forks` | author 32 ‖ sequence 8 ‖ lower root 4 | CBOR of two heads |
 //!
 //! A layer's name is owner 32 ‖ author 32 ‖ document name. Its number is given when it is first stored.
@@ -34,6 +36,8 @@ const ENTRIES: TableDefinition<'_, (u64, &[u8]), &[u8]> = TableDefinition::new("
 const BASES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("bases");
 const PAST: TableDefinition<'_, (u64, u64), [u8; 4]> = TableDefinition::new("past");
 const FORKS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("forks");
+const CALLS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("calls");
+const CALLED_STATES: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("called_states");
 
 /// Makes all tables, so that reading never meets a missing one.
 pub(super) fn create_all(transaction: &WriteTransaction) -> Result<(), StoreError> {
@@ -48,6 +52,8 @@ pub(super) fn create_all(transaction: &WriteTransaction) -> Result<(), StoreErro
     transaction.open_table(BASES)?;
     transaction.open_table(PAST)?;
     transaction.open_table(FORKS)?;
+    transaction.open_table(CALLS)?;
+    transaction.open_table(CALLED_STATES)?;
     Ok(())
 }
 
@@ -81,6 +87,20 @@ pub(super) fn apply(transaction: &WriteTransaction, write: &StoreWrite) -> Resul
         StoreWrite::PutFork(evidence) => {
             let (key, record) = records::fork_record(evidence);
             transaction.open_table(FORKS)?.insert(key.as_slice(), record.as_slice())?;
+        }
+        StoreWrite::PutCalls(calls) => {
+            let record = records::encode(calls)?;
+            transaction.open_table(CALLS)?.insert(calls.sender.0, record.as_slice())?;
+        }
+        StoreWrite::RemoveCalls(sender) => {
+            transaction.open_table(CALLS)?.remove(sender.0)?;
+        }
+        StoreWrite::PutCalledState(called) => {
+            let record = records::called_state_record(called);
+            transaction.open_table(CALLED_STATES)?.insert(called.peer.0, record.as_slice())?;
+        }
+        StoreWrite::RemoveCalledState(peer) => {
+            transaction.open_table(CALLED_STATES)?.remove(peer.0)?;
         }
     }
     Ok(())
@@ -189,6 +209,7 @@ pub(super) fn load(transaction: &ReadTransaction) -> Result<Loaded, StoreError> 
     for item in transaction.open_table(FORKS)?.iter()? {
         loaded.forks.push(records::read_fork(item?.1.value())?);
     }
+    load_calls(transaction, &mut loaded)?;
     let snapshots = transaction.open_table(SNAPSHOTS)?;
     let states = transaction.open_table(STATES)?;
     let entries = transaction.open_table(ENTRIES)?;
@@ -218,6 +239,31 @@ pub(super) fn load(transaction: &ReadTransaction) -> Result<Loaded, StoreError> 
     Ok(loaded)
 }
 
+/// Reads the tables of JSON calls, which a store of the time before them does not have.
+fn load_calls(transaction: &ReadTransaction, loaded: &mut Loaded) -> Result<(), StoreError> {
+    if let Some(calls) = table(transaction.open_table(CALLS))? {
+        for item in calls.iter()? {
+            loaded.calls.push(records::decode(item?.1.value())?);
+        }
+    }
+    if let Some(states) = table(transaction.open_table(CALLED_STATES))? {
+        for item in states.iter()? {
+            let (peer, record) = item?;
+            loaded.called_states.push(records::read_called_state(peer.value(), record.value())?);
+        }
+    }
+    Ok(())
+}
+
+/// A table; none in a store of the time before it.
+fn table<T>(opened: Result<T, redb::TableError>) -> Result<Option<T>, StoreError> {
+    match opened {
+        Ok(table) => Ok(Some(table)),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Copies all tables to another database.
 #[cfg(any(test, feature = "test-support"))]
 pub(super) fn copy(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), StoreError> {
@@ -230,6 +276,6 @@ pub(super) fn copy(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), 
             }
         )*};
     }
-    copy!(META PEERS INVITES_OUT INVITES_IN LAYERS SNAPSHOTS STATES ENTRIES BASES PAST FORKS);
+    copy!(META PEERS INVITES_OUT INVITES_IN LAYERS SNAPSHOTS STATES ENTRIES BASES PAST FORKS CALLS CALLED_STATES);
     Ok(())
 }

@@ -34,6 +34,7 @@ fn every_command_explains_itself_with_examples() {
         "state",
         "status",
         "conflicts",
+        "doctor",
         "demo",
     ] {
         assert!(commands.contains(&expected), "no {expected} in {commands:?}");

@@ -5,10 +5,12 @@
 mod adopt;
 mod alone;
 mod demo;
+mod doctor;
 mod errors;
 mod harness;
 mod help;
 mod radio;
+mod rpc;
 mod running;
 mod tor;
 mod two;

@@ -15,6 +15,7 @@ use crate::merge::{KeyPath, map_of};
 use crate::random::Random;
 use crate::sync;
 
+mod calls;
 mod restore;
 
 const START: Wall = Wall::from_ms(BUILD_DATE.ms() + 86_400_000);
@@ -28,6 +29,9 @@ struct Wire {
     replies: BTreeMap<(usize, RequestId), Result<Reply, CommandError>>,
     events: Vec<(usize, Event)>,
     sent: Vec<(usize, Vec<u8>)>,
+    /// Answers to JSON calls, and calls that wait for theirs.
+    call_replies: BTreeMap<(usize, RequestId), crate::io::CallReply>,
+    calls: Vec<(usize, crate::io::CallId, crate::io::OutgoingCall)>,
     mono: Mono,
     next: u64,
 }
@@ -42,6 +46,8 @@ impl Wire {
             replies: BTreeMap::new(),
             events: Vec::new(),
             sent: Vec::new(),
+            call_replies: BTreeMap::new(),
+            calls: Vec::new(),
             mono: Mono::ZERO,
             next: 1,
         }
@@ -129,6 +135,10 @@ impl Wire {
                 self.queue
                     .push_back((request.0 as usize, Input::JoinAnswered { inviter, result: Ok(bytes) }));
             }
+            Output::CallAnswer { request, reply } => {
+                self.call_replies.insert((at, request), reply);
+            }
+            Output::DialCall { id, call, .. } => self.calls.push((at, id, *call)),
             Output::Frame { .. } => panic!("there are no radios on a wire"),
             Output::Event(event) => self.events.push((at, event)),
         }

@@ -52,21 +52,22 @@ impl Controller {
         let mut out = &self.stream;
         out.write_all(format!("{command}\r\n").as_bytes()).unwrap();
         let key = format!("{}=", command.trim_start_matches("GETINFO "));
-        let mut lines = vec![];
+        let (mut lines, mut in_block) = (vec![], false);
         loop {
             let line = self.line().unwrap_or_else(|| panic!("{command}: no end of the answer"));
-            match line.strip_prefix("250-").or(line.strip_prefix("250+")) {
-                _ if line == "250 OK" => return lines,
-                _ if line == "." => {}
-                Some(rest) => {
-                    let rest = rest.strip_prefix(&key).unwrap_or(rest);
-                    lines.extend((!rest.is_empty()).then(|| rest.to_owned()));
-                }
-                None => {
-                    assert!(!line.starts_with('5'), "{command}: {line}");
-                    lines.push(line);
-                }
+            if in_block {
+                in_block = line != ".";
+                lines.extend(in_block.then_some(line));
+                continue;
             }
+            if line == "250 OK" {
+                return lines;
+            }
+            in_block = line.starts_with("250+");
+            let rest = line.strip_prefix("250-").or(line.strip_prefix("250+"));
+            let rest = rest.unwrap_or_else(|| panic!("{command}: {line}"));
+            let rest = rest.strip_prefix(&key).unwrap_or(rest);
+            lines.extend((!rest.is_empty()).then(|| rest.to_owned()));
         }
     }
 
