@@ -9,6 +9,7 @@ use tombolo_mesh::frame::Kind;
 use tombolo_mesh::frame::handshake::{self, Responder};
 use tombolo_mesh::frame::keys::{AudienceKey, Identity, Mode};
 use tombolo_mesh::station::{Outgoing, Received, Station, StationConfig, StationRecords, Transmit};
+use tombolo_mesh::time::Mono;
 
 const FRAME_BYTES_MAX: usize = 120;
 const TOKEN: [u8; 32] = [0x77; 32];
@@ -32,7 +33,7 @@ pub(crate) fn frame(input: &[u8]) {
             0 => {
                 let length = usize::from(bytes.next().unwrap_or(0)) * 2;
                 let text: Vec<u8> = [said.len() as u8, 0].into_iter().cycle().take(length.max(1)).collect();
-                if honest.send(now_ms, outgoing(text.clone())).is_ok() {
+                if honest.send(Mono::from_ms(now_ms), outgoing(text.clone())).is_ok() {
                     said.insert(text);
                 }
                 sent.extend(frames(&mut honest, now_ms));
@@ -49,7 +50,7 @@ pub(crate) fn frame(input: &[u8]) {
             }
             _ => {}
         }
-        let first = listener.receive(now_ms, &frame);
+        let first = listener.receive(Mono::from_ms(now_ms), &frame);
         let later = std::iter::from_fn(|| listener.poll_received());
         for reception in std::iter::once(first).chain(later) {
             if let Ok(Received::Message { bytes, .. }) = reception.outcome {
@@ -61,7 +62,7 @@ pub(crate) fn frame(input: &[u8]) {
             assert!(!matches!(result, handshake::HandshakeEvent::Request(_)));
         }
         for answer in frames(&mut listener, now_ms) {
-            let _ = honest.receive(now_ms, &answer);
+            let _ = honest.receive(Mono::from_ms(now_ms), &answer);
         }
     }
 }
@@ -77,7 +78,7 @@ fn station(who: u8) -> Station {
         line: PhyRate::lora(Modulation::SF7_125),
         seed: [who; 32],
     };
-    let ledger = Ledger::new(LedgerConfig::new(Region::Wired.rules(Usage::default()).ok()), 0);
+    let ledger = Ledger::new(LedgerConfig::new(Region::Wired.rules(Usage::default()).ok()), Mono::ZERO);
     let mut station = Station::new(config, StationRecords::default(), ledger).expect("a good configuration");
     let key = AudienceKey { epoch: 1, key: [9; 16] };
     station.set_channel(owner(), key, None, peers.into()).expect("two members");
@@ -96,7 +97,7 @@ fn outgoing(bytes: Vec<u8>) -> Outgoing {
 
 /// What may leave now, at most 40.
 fn frames(station: &mut Station, now_ms: u64) -> Vec<Vec<u8>> {
-    let moment = Moment { boot: BootId([0; 16]), monotonic_ms: now_ms, trusted_wall_ms: None };
+    let moment = Moment { boot: BootId([0; 16]), monotonic: Mono::from_ms(now_ms), trusted_wall: None };
     let mut frames = Vec::new();
     for _ in 0..40 {
         while let Some(record) = station.poll_record() {

@@ -2,9 +2,10 @@
 //! that replays its corpus.
 
 use tombolo_mesh::PeerId;
-use tombolo_mesh::bulk::fragment::{AGE_MAX_MS, KINDS, MESSAGE_BYTES_MAX, MemoryLimits, Progress};
+use tombolo_mesh::bulk::fragment::{AGE_MAX, KINDS, MESSAGE_BYTES_MAX, MemoryLimits, Progress};
 use tombolo_mesh::bulk::fragment::{OutMessage, Sender, SenderLimits};
 use tombolo_mesh::bulk::repair::Listener;
+use tombolo_mesh::time::{Millis, Mono};
 
 const LIMITS: MemoryLimits =
     MemoryLimits { bytes_max: 24_000, source_bytes_max: 8_000, messages_max: 12, source_messages_max: 4 };
@@ -19,8 +20,8 @@ pub(crate) fn reassembly(input: &[u8]) {
     let mut bytes = Bytes(input);
     let content: Vec<u8> = (0..u16::from(bytes.next()) * 3).map(|at| (at % 251) as u8).collect();
     let payload_max = 36 + usize::from(bytes.next() % 205);
-    let mut sender = Sender::new(HONEST, SenderLimits::default(), AIRTIME_MS);
-    let mut listener = Listener::new(LIMITS, AIRTIME_MS, u64::from(bytes.next()));
+    let mut sender = Sender::new(HONEST, SenderLimits::default(), Millis::from_ms(AIRTIME_MS));
+    let mut listener = Listener::new(LIMITS, Millis::from_ms(AIRTIME_MS), u64::from(bytes.next()));
     let loss_permille = u16::from(bytes.next()) * 2;
     let message = OutMessage {
         channel: CHANNEL,
@@ -29,14 +30,14 @@ pub(crate) fn reassembly(input: &[u8]) {
         fragment_payload_max: payload_max,
         loss_permille,
     };
-    sender.offer(0, message).expect("it fits");
+    sender.offer(Mono::ZERO, message).expect("it fits");
     let (mut now_ms, mut delivered_ms, mut last) = (0, None::<u64>, Vec::new());
     let mut hear = |listener: &mut Listener, now_ms: u64, from: PeerId, payload: &[u8]| {
-        match listener.fragment(now_ms, CHANNEL, from, payload) {
+        match listener.fragment(Mono::from_ms(now_ms), CHANNEL, from, payload) {
             Ok(Progress::Whole(message)) if from == HONEST => {
                 assert_eq!((message.kind, &message.bytes), (5, &content));
                 // Once, as long as a listener remembers what it has.
-                assert!(delivered_ms.is_none_or(|before| now_ms.saturating_sub(before) >= AGE_MAX_MS));
+                assert!(delivered_ms.is_none_or(|before| now_ms.saturating_sub(before) >= AGE_MAX.ms()));
                 delivered_ms = Some(now_ms);
             }
             Ok(Progress::Whole(message)) => {
@@ -52,13 +53,17 @@ pub(crate) fn reassembly(input: &[u8]) {
         now_ms += u64::from(act) << (act % 16);
         match act % 6 {
             0 => {
-                if let Some(fragment) = sender.next_fragment(now_ms) {
+                if let Some(fragment) = sender.next_fragment(Mono::from_ms(now_ms)) {
                     last = fragment.payload;
                     hear(&mut listener, now_ms, HONEST, &last);
                 }
             }
             // Lost.
-            1 => last = sender.next_fragment(now_ms).map_or_else(Vec::new, |fragment| fragment.payload),
+            1 => {
+                last = sender
+                    .next_fragment(Mono::from_ms(now_ms))
+                    .map_or_else(Vec::new, |fragment| fragment.payload)
+            }
             2 => hear(&mut listener, now_ms, who, bytes.some()),
             // A member forwards, under its own name, what it received and altered.
             3 => {
@@ -68,13 +73,13 @@ pub(crate) fn reassembly(input: &[u8]) {
             }
             4 => {
                 let payload = bytes.some();
-                let _ = listener.nack(now_ms, CHANNEL, who, payload);
-                let _ = sender.nack(now_ms, CHANNEL, who, payload);
+                let _ = listener.nack(Mono::from_ms(now_ms), CHANNEL, who, payload);
+                let _ = sender.nack(Mono::from_ms(now_ms), CHANNEL, who, payload);
             }
             _ => {
-                if let Some(nack) = listener.poll_nack(now_ms, NACK_BYTES_MAX) {
+                if let Some(nack) = listener.poll_nack(Mono::from_ms(now_ms), NACK_BYTES_MAX) {
                     assert!(nack.payload.len() <= NACK_BYTES_MAX);
-                    let _ = sender.nack(now_ms, CHANNEL, who, &nack.payload);
+                    let _ = sender.nack(Mono::from_ms(now_ms), CHANNEL, who, &nack.payload);
                 }
             }
         }
@@ -82,11 +87,11 @@ pub(crate) fn reassembly(input: &[u8]) {
     // What one fragment of is held goes through as soon as the air is good, unless it was pushed out.
     for _ in 0..2_000 {
         now_ms += 60_000;
-        while let Some(fragment) = sender.next_fragment(now_ms) {
+        while let Some(fragment) = sender.next_fragment(Mono::from_ms(now_ms)) {
             hear(&mut listener, now_ms, HONEST, &fragment.payload);
         }
-        while let Some(nack) = listener.poll_nack(now_ms, NACK_BYTES_MAX) {
-            let _ = sender.nack(now_ms, CHANNEL, PeerId([12; 32]), &nack.payload);
+        while let Some(nack) = listener.poll_nack(Mono::from_ms(now_ms), NACK_BYTES_MAX) {
+            let _ = sender.nack(Mono::from_ms(now_ms), CHANNEL, PeerId([12; 32]), &nack.payload);
         }
         if listener.poll_timeout().is_none() {
             break;

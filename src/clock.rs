@@ -5,31 +5,19 @@ use std::collections::BTreeMap;
 
 use tombolo_transports::PeerId;
 
-use crate::limits::{CLOCK_HEARD_MS, FUTURE_BOUND_MS, STAMP_MS_MAX};
-use crate::time::{Millis, Mono, Wall};
+use crate::limits::{CLOCK_HEARD, FUTURE_BOUND, STAMP_MAX};
+use crate::time::{Mono, Wall};
 
-/// 2026-11-01T00:00:00Z in milliseconds: a wall clock before the build is not set.
-pub const BUILD_DATE_MS: u64 = 1_793_491_200_000;
+/// 2026-11-01T00:00:00Z: a wall clock before the build is not set.
+pub const BUILD_DATE: Wall = Wall::from_ms(1_793_491_200_000);
 
 /// The instant at which an input is handled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
-    /// Milliseconds on a clock that never steps back; its zero means nothing.
-    pub mono_ms: u64,
-    /// Milliseconds since the Unix epoch, by the system clock, right or wrong.
-    pub wall_ms: u64,
-}
-
-impl Now {
     /// The instant on the monotonic clock.
-    pub fn mono(&self) -> Mono {
-        Mono::from_ms(self.mono_ms)
-    }
-
+    pub mono: Mono,
     /// The instant on the system clock, right or wrong.
-    pub fn wall(&self) -> Wall {
-        Wall::from_ms(self.wall_ms)
-    }
+    pub wall: Wall,
 }
 
 /// A hybrid logical clock stamp: 48 bits of milliseconds since the Unix epoch, 16 bits of counter
@@ -38,9 +26,9 @@ impl Now {
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// The stamp at `ms` with `counter`; milliseconds beyond 48 bits are held at the largest.
-    pub fn new(ms: u64, counter: u16) -> Self {
-        Timestamp(ms.min(STAMP_MS_MAX) << 16 | u64::from(counter))
+    /// The stamp at `time` with `counter`; a time beyond 48 bits is held at the largest.
+    pub fn new(time: Wall, counter: u16) -> Self {
+        Timestamp(time.min(STAMP_MAX).ms() << 16 | u64::from(counter))
     }
 
     /// The stamp as the 64-bit number that travels.
@@ -53,9 +41,9 @@ impl Timestamp {
         self.0
     }
 
-    /// Milliseconds since the Unix epoch.
-    pub fn ms(self) -> u64 {
-        self.0 >> 16
+    /// The instant in it, without the counter.
+    pub fn time(self) -> Wall {
+        Wall::from_ms(self.0 >> 16)
     }
 
     /// The next stamp: the counter goes on into the milliseconds, and stops at the largest.
@@ -77,23 +65,23 @@ impl HybridClock {
     }
 
     /// A stamp greater than all given or observed before.
-    pub fn tick(&mut self, reference_ms: u64) -> Timestamp {
-        self.last = self.last.next().max(Timestamp::new(reference_ms, 0));
+    pub fn tick(&mut self, reference: Wall) -> Timestamp {
+        self.last = self.last.next().max(Timestamp::new(reference, 0));
         self.last
     }
 
     /// Takes note of a merged stamp. One beyond the bound is not followed: a peer must not drag this clock.
-    pub fn observe(&mut self, stamp: Timestamp, reference_ms: u64) {
-        if stamp.ms() <= reference_ms.saturating_add(FUTURE_BOUND_MS) {
+    pub fn observe(&mut self, stamp: Timestamp, reference: Wall) {
+        if stamp.time() <= reference + FUTURE_BOUND {
             self.last = self.last.max(stamp);
         }
     }
 
-    /// Steps back to `reference_ms` when the clock had run ahead of it by more than the bound: the system
+    /// Steps back to `reference` when the clock had run ahead of it by more than the bound: the system
     /// clock was fast and has been put right.
-    pub fn pull_back(&mut self, reference_ms: u64) {
-        if self.last.ms() > reference_ms.saturating_add(FUTURE_BOUND_MS) {
-            self.last = Timestamp::new(reference_ms, 0);
+    pub fn pull_back(&mut self, reference: Wall) {
+        if self.last.time() > reference + FUTURE_BOUND {
+            self.last = Timestamp::new(reference, 0);
         }
     }
 }
@@ -122,7 +110,7 @@ impl PeerReading {
     /// What the peer's clock shows now, if it runs as fast as this node's.
     fn on(&self, now: Mono) -> Wall {
         let offset = i128::from(self.wall.ms()) - i128::from(self.at.ms());
-        Wall::from_ms(clamp_ms(offset + i128::from(now.ms())))
+        clamp(offset + i128::from(now.ms()))
     }
 }
 
@@ -139,12 +127,12 @@ pub struct ReferenceClock {
 impl ReferenceClock {
     /// A clock that knows the newest stamp this node ever made durable.
     pub fn new(newest_own: Timestamp, operator_set: bool) -> Self {
-        ReferenceClock { newest_own: Wall::from_ms(newest_own.ms()), operator_set, readings: BTreeMap::new() }
+        ReferenceClock { newest_own: newest_own.time(), operator_set, readings: BTreeMap::new() }
     }
 
     /// An authenticated peer sent its wall time.
-    pub fn hear(&mut self, peer: PeerId, wall_ms: u64, now: Now) {
-        self.readings.insert(peer, PeerReading { wall: Wall::from_ms(wall_ms), at: now.mono() });
+    pub fn hear(&mut self, peer: PeerId, wall: Wall, now: Now) {
+        self.readings.insert(peer, PeerReading { wall, at: now.mono });
     }
 
     /// Forgets a removed peer's clock.
@@ -154,48 +142,45 @@ impl ReferenceClock {
 
     /// Whether this node's wall clock may be sent to peers.
     pub fn own_is_set(&self, now: Now) -> bool {
-        self.operator_set
-            || (now.wall() >= Wall::from_ms(BUILD_DATE_MS)
-                && now.wall() + Millis::from_ms(FUTURE_BOUND_MS) >= self.newest_own)
+        self.operator_set || (now.wall >= BUILD_DATE && now.wall + FUTURE_BOUND >= self.newest_own)
     }
 
     /// The clocks of peers that were received in the last day, as they show the time now.
     pub fn peer_clocks(&self, now: Now) -> impl Iterator<Item = (PeerId, Wall)> {
-        self.fresh(now).map(move |(peer, reading)| (*peer, reading.on(now.mono())))
+        self.fresh(now).map(move |(peer, reading)| (*peer, reading.on(now.mono)))
     }
 
     fn fresh(&self, now: Now) -> impl Iterator<Item = (&PeerId, &PeerReading)> {
-        let is_fresh =
-            move |reading: &PeerReading| now.mono().since(reading.at) <= Millis::from_ms(CLOCK_HEARD_MS);
+        let is_fresh = move |reading: &PeerReading| now.mono.since(reading.at) <= CLOCK_HEARD;
         self.readings.iter().filter(move |(_, reading)| is_fresh(reading))
     }
 
-    /// Reference time in milliseconds since the Unix epoch, and where it comes from.
-    pub fn reference(&self, now: Now) -> (u64, TimeSource) {
+    /// Reference time, and where it comes from.
+    pub fn reference(&self, now: Now) -> (Wall, TimeSource) {
         let mut peers: Vec<Wall> = self.peer_clocks(now).map(|(_, wall)| wall).collect();
         peers.sort_unstable();
         let median = peers.get(peers.len().saturating_sub(1) / 2).copied();
-        let own = now.wall().min(Wall::from_ms(STAMP_MS_MAX));
+        let own = now.wall.min(STAMP_MAX);
         let is_quorum = peers.len() >= 3;
         let (wall, source) = match (self.own_is_set(now), median) {
-            (true, Some(m)) if is_quorum && own.distance(m) > Millis::from_ms(FUTURE_BOUND_MS) => {
-                (m, TimeSource::Median)
-            }
+            (true, Some(m)) if is_quorum && own.distance(m) > FUTURE_BOUND => (m, TimeSource::Median),
             (true, _) => (own, TimeSource::Own),
             (false, Some(m)) if is_quorum => (m, TimeSource::Median),
             (false, Some(m)) => (m, TimeSource::Peer),
-            (false, None) => (self.newest_own.max(Wall::from_ms(BUILD_DATE_MS)), TimeSource::Logical),
+            (false, None) => (self.newest_own.max(BUILD_DATE), TimeSource::Logical),
         };
-        (wall.ms(), source)
+        (wall, source)
     }
 }
 
-fn clamp_ms(ms: i128) -> u64 {
-    u64::try_from(ms.clamp(0, i128::from(STAMP_MS_MAX))).expect("clamped to 48 bits")
+fn clamp(ms: i128) -> Wall {
+    let ms = ms.clamp(0, i128::from(STAMP_MAX.ms()));
+    Wall::from_ms(u64::try_from(ms).expect("clamped to 48 bits"))
 }
 
-/// Milliseconds since the Unix epoch as RFC 3339 in UTC: whole seconds where they are whole.
-pub fn rfc3339(ms: u64) -> String {
+/// An instant of wall time as RFC 3339 in UTC: whole seconds where they are whole.
+pub fn rfc3339(time: Wall) -> String {
+    let ms = time.ms();
     let Some(t) = i64::try_from(ms).ok().and_then(chrono::DateTime::from_timestamp_millis) else {
         return format!("{ms} ms");
     };
@@ -207,49 +192,56 @@ pub fn rfc3339(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Millis;
 
-    const T: u64 = BUILD_DATE_MS + 1_000_000_000;
+    const T: Wall = Wall::from_ms(BUILD_DATE.ms() + 1_000_000_000);
 
-    fn now(mono_ms: u64, wall_ms: u64) -> Now {
-        Now { mono_ms, wall_ms }
+    fn now(mono_ms: u64, wall: Wall) -> Now {
+        Now { mono: Mono::from_ms(mono_ms), wall }
     }
 
     #[test]
     fn stamps_only_grow_even_when_the_wall_clock_steps_back() {
         let mut clock = HybridClock::default();
         let a = clock.tick(T);
-        let b = clock.tick(T - 5_000);
+        let b = clock.tick(T - Millis::from_secs(5));
         assert!(b > a);
-        assert_eq!(b.ms(), T);
+        assert_eq!(b.time(), T);
     }
 
     #[test]
     fn a_far_future_stamp_does_not_drag_the_clock() {
         let mut clock = HybridClock::default();
-        clock.observe(Timestamp::new(T + FUTURE_BOUND_MS + 1, 0), T);
-        assert_eq!(clock.tick(T).ms(), T);
-        clock.observe(Timestamp::new(T + FUTURE_BOUND_MS, 0), T);
-        assert_eq!(clock.tick(T).ms(), T + FUTURE_BOUND_MS);
+        clock.observe(Timestamp::new(T + FUTURE_BOUND + Millis::from_ms(1), 0), T);
+        assert_eq!(clock.tick(T).time(), T);
+        clock.observe(Timestamp::new(T + FUTURE_BOUND, 0), T);
+        assert_eq!(clock.tick(T).time(), T + FUTURE_BOUND);
     }
 
     #[test]
     fn the_median_of_three_overrules_a_wrong_own_clock() {
         let mut clock = ReferenceClock::new(Timestamp::default(), false);
-        for (i, offset) in [(1u8, 0), (2, 1_000), (3, 2_000)] {
-            clock.hear(PeerId([i; 32]), T + offset, now(50, 0));
+        for (i, offset) in [(1u8, 0), (2, 1_000), (3, 2_000)].map(|(i, ms)| (i, Millis::from_ms(ms))) {
+            clock.hear(PeerId([i; 32]), T + offset, now(50, Wall::default()));
         }
-        let year = 365 * 24 * 3600 * 1000;
-        assert_eq!(clock.reference(now(50, T + year)), (T + 1_000, TimeSource::Median));
-        assert_eq!(clock.reference(now(50, T + 30_000)), (T + 30_000, TimeSource::Own));
-        assert_eq!(clock.reference(now(150, 0)), (T + 1_100, TimeSource::Median));
+        let year = Millis::from_secs(365 * 24 * 3600);
+        assert_eq!(clock.reference(now(50, T + year)), (T + Millis::from_secs(1), TimeSource::Median));
+        assert_eq!(
+            clock.reference(now(50, T + Millis::from_secs(30))),
+            (T + Millis::from_secs(30), TimeSource::Own)
+        );
+        assert_eq!(
+            clock.reference(now(150, Wall::default())),
+            (T + Millis::from_ms(1_100), TimeSource::Median)
+        );
     }
 
     #[test]
     fn an_unset_clock_takes_the_peers_and_else_goes_on_logically() {
         let mut clock = ReferenceClock::new(Timestamp::new(T, 3), false);
-        assert_eq!(clock.reference(now(0, 0)), (T, TimeSource::Logical));
-        clock.hear(PeerId([1; 32]), T + 9, now(10, 0));
-        assert_eq!(clock.reference(now(11, 0)), (T + 10, TimeSource::Peer));
-        assert_eq!(clock.reference(now(11 + CLOCK_HEARD_MS, 0)), (T, TimeSource::Logical));
+        assert_eq!(clock.reference(now(0, Wall::default())), (T, TimeSource::Logical));
+        clock.hear(PeerId([1; 32]), T + Millis::from_ms(9), now(10, Wall::default()));
+        assert_eq!(clock.reference(now(11, Wall::default())), (T + Millis::from_ms(10), TimeSource::Peer));
+        assert_eq!(clock.reference(now(11 + CLOCK_HEARD.ms(), Wall::default())), (T, TimeSource::Logical));
     }
 }

@@ -41,6 +41,7 @@ pub mod runtime;
 pub mod store;
 pub mod sync;
 pub mod system_clock;
-pub mod time;
 pub mod unicast;
 pub mod unix_http;
+
+pub use tombolo_transports::time;

@@ -4,7 +4,7 @@
 //! differ in them. They stand first and are never settings. Local limits follow; reaching one drops a
 //! whole thing, visibly (a counter with its reason in `status`), never a part of it.
 
-use crate::time::Millis;
+use crate::time::{Millis, Wall};
 
 // ---- constants of the format -------------------------------------------------------------------------
 
@@ -27,8 +27,8 @@ pub const SEGMENT_BYTES_MAX: usize = 1024;
 pub const NAME_BYTES_MAX: usize = 64;
 /// A sequence stays below 2^53, so that any JSON reader can hold it.
 pub const SEQUENCE_MAX: u64 = (1 << 53) - 1;
-/// Milliseconds of a stamp fit 48 bits (the year 10889).
-pub const STAMP_MS_MAX: u64 = (1 << 48) - 1;
+/// The milliseconds of a stamp fit 48 bits (the year 10889).
+pub const STAMP_MAX: Wall = Wall::from_ms((1 << 48) - 1);
 
 // ---- what one node keeps -----------------------------------------------------------------------------
 
@@ -59,11 +59,11 @@ pub const FORKS_KEPT_PER_AUTHOR_MAX: usize = 8;
 // ---- time --------------------------------------------------------------------------------------------
 
 /// An entry this far ahead of reference time does not take part in the merge until then.
-pub const FUTURE_BOUND_MS: u64 = 10 * 60 * 1000;
+pub const FUTURE_BOUND: Millis = Millis::from_secs(10 * 60);
 /// A peer's clock counts for a day after it was heard.
-pub const CLOCK_HEARD_MS: u64 = 24 * 60 * 60 * 1000;
+pub const CLOCK_HEARD: Millis = Millis::from_secs(24 * 60 * 60);
 /// A writer signs its layer again this often while tombstones wait for it.
-pub const TOMBSTONE_RENEW_MS: u64 = 30 * 24 * 60 * 60 * 1000;
+pub const TOMBSTONE_RENEW: Millis = Millis::from_secs(30 * 24 * 60 * 60);
 /// How often tombstones and beaten entries are looked through.
 pub const TOMBSTONE_SWEEP: Millis = Millis::from_secs(60 * 60);
 
@@ -152,7 +152,7 @@ pub const RECLAIMED_KEPT_MAX: usize = 4_096;
 /// Length of an invite code as text. A longer one is refused unread.
 pub const INVITE_TEXT_MAX: usize = 4_096;
 /// Longest life of an invite: 30 days.
-pub const INVITE_EXPIRES_MAX_MS: u64 = 30 * 24 * 60 * 60 * 1000;
+pub const INVITE_EXPIRES_MAX: Millis = Millis::from_secs(30 * 24 * 60 * 60);
 /// Addresses carried in one invite.
 pub const INVITE_ADDRESSES_MAX: usize = 8;
 /// A join request or answer, bytes.

@@ -1,5 +1,6 @@
 //! The clocks of this machine: read here and nowhere else.
 
+use crate::time::{Millis, Mono, Wall};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -9,22 +10,23 @@ use crate::clock::Now;
 /// is set in between.
 #[allow(clippy::disallowed_methods)]
 pub fn now() -> Now {
-    static START: OnceLock<(Instant, u64)> = OnceLock::new();
-    let milliseconds = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
-    let (start, up_ms) = *START.get_or_init(|| (Instant::now(), up_ms()));
+    static START: OnceLock<(Instant, Mono)> = OnceLock::new();
+    let milliseconds = |d: Duration| Millis::from_ms(u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
+    let (start, up) = *START.get_or_init(|| (Instant::now(), up()));
     Now {
-        mono_ms: milliseconds(Instant::now().saturating_duration_since(start)).saturating_add(up_ms),
-        wall_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, milliseconds),
+        mono: up + milliseconds(Instant::now().saturating_duration_since(start)),
+        wall: Wall::default()
+            + SystemTime::now().duration_since(UNIX_EPOCH).map_or(Millis::ZERO, milliseconds),
     }
 }
 
 /// The reading of the kernel's monotonic clock, the one behind [`Instant`], which does not show it; 0 where the boot is not
 /// known.
-fn up_ms() -> u64 {
+fn up() -> Mono {
     let up = machine_boot().map(|_| rustix::time::clock_gettime(rustix::time::ClockId::Monotonic));
     let ms =
         |up: rustix::time::Timespec| up.tv_sec.saturating_mul(1_000).saturating_add(up.tv_nsec / 1_000_000);
-    up.and_then(|up| u64::try_from(ms(up)).ok()).unwrap_or(0)
+    Mono::from_ms(up.and_then(|up| u64::try_from(ms(up)).ok()).unwrap_or(0))
 }
 
 /// The id of this boot of the machine, on Linux.

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 use std::path::Path;
+use tombolo::time::Wall;
 
 use data_encoding::HEXLOWER;
 use serde_json::{Value as Json, json};
@@ -53,7 +54,7 @@ fn head(kind: Kind, name: &str, author: &Keypair, sequence: u64, time_ms: u64, c
         kind,
         layer: LayerId { document, author: author.peer_id() },
         sequence: Sequence::new(sequence).unwrap(),
-        time_ms,
+        time: Wall::from_ms(time_ms),
         audience_sequence: Sequence::new(2).unwrap(),
         root: content.root(),
     }
@@ -65,7 +66,7 @@ fn layer_vector(layer: &Layer) -> Json {
         "name": head.layer.document.name.as_str(),
         "author": hex(head.layer.author.0),
         "sequence": head.sequence.get(),
-        "time_ms": head.time_ms,
+        "time_ms": head.time.ms(),
         "content": hex(layer.content.to_cbor()),
         "root": hex(head.root.0),
         "layer_print": hex(head.layer.hash().0),
@@ -111,11 +112,11 @@ fn envelopes_and_what_they_sign() {
         signature: next.signed.signature,
         delta: delta.clone(),
     };
-    let stamp = Timestamp::new(time, 0);
+    let stamp = Timestamp::new(Wall::from_ms(time), 0);
     let entries = [
         ("rack/a", stamp, Some(Value::from("ok")), None),
-        ("rack/b", Timestamp::new(time, 1), Some(Value::from(7u64)), Some([1, 2, 3, 4])),
-        ("gone", Timestamp::new(time, 2), None, None),
+        ("rack/b", Timestamp::new(Wall::from_ms(time), 1), Some(Value::from(7u64)), Some([1, 2, 3, 4])),
+        ("gone", Timestamp::new(Wall::from_ms(time), 2), None, None),
     ];
     let content = map(&entries);
     let signed = head(Kind::Map, "notes", &writer, 3, time, &content).sign(&writer);
@@ -150,7 +151,7 @@ fn envelopes_and_what_they_sign() {
             "map": layer_vector(&notes),
             "map_empty_root": hex(map(&[]).root().0),
             "entries": entries.iter().map(entry).collect::<Vec<_>>(),
-            "map_delta": { "time_ms": time, "cbor": hex(encode_changes(&changes, time)) },
+            "map_delta": { "time_ms": time, "cbor": hex(encode_changes(&changes, Wall::from_ms(time))) },
         }),
     );
 }
@@ -167,7 +168,7 @@ fn joining_and_its_codes() {
         token,
         "attic",
         TrustLevel::Trusted,
-        time,
+        Wall::from_ms(time),
     );
     let addresses: Vec<Address> =
         vec!["10.77.0.1:8662".parse().unwrap(), "[fd77:0:0:1::1]:8662".parse().unwrap()];
@@ -176,7 +177,7 @@ fn joining_and_its_codes() {
         onion: inviter.onion(),
         token,
         level: Some(TrustLevel::Trusted),
-        expires_ms: Some(time),
+        expires: Some(Wall::from_ms(time)),
         addresses,
     };
     let members = [(joiner.peer_id(), TrustLevel::Trusted), (inviter.peer_id(), TrustLevel::Observer)];
@@ -211,8 +212,8 @@ fn messages_on_air() {
         content,
     };
     let content = map(&[
-        ("a/b", Timestamp::new(1_799_999_000_000, 0), Some(Value::from("x")), None),
-        ("c", Timestamp::new(1_799_999_001_000, 1), None, None),
+        ("a/b", Timestamp::new(Wall::from_ms(1_799_999_000_000), 0), Some(Value::from("x")), None),
+        ("c", Timestamp::new(Wall::from_ms(1_799_999_001_000), 1), None, None),
     ]);
     let shared = Layer {
         signed: head(Kind::Map, "notes", &writer(), 3, 1_800_000_000_000, &content).sign(&writer()),
@@ -238,13 +239,16 @@ fn messages_on_air() {
         signature: [9; 64],
         delta: Change::Snapshot { base: base.clone(), target: &target, context },
     };
-    let entry =
-        Entry { stamp: Timestamp::new(1_800_000_000_000, 0), value: Some(Value::from("x")), saw: None };
+    let entry = Entry {
+        stamp: Timestamp::new(Wall::from_ms(1_800_000_000_000), 0),
+        value: Some(Value::from("x")),
+        saw: None,
+    };
     let changes = vec![(KeyPath::parse("a/b").unwrap(), Some(entry)), (KeyPath::parse("c").unwrap(), None)];
     let changed_map = CompactEnvelope {
         base: BaseRef { distance: 1, root_prefix: [0xab, 0xcd], is_short: false },
         audience_step: 1,
-        ..changed.with(Change::Map { changes: changes.clone(), time_ms: 1_800_000_000_000 })
+        ..changed.with(Change::Map { changes: changes.clone(), time: Wall::from_ms(1_800_000_000_000) })
     };
     let update = join_update(&[
         encode_update(&changed_map, false),
@@ -253,8 +257,8 @@ fn messages_on_air() {
     ])
     .unwrap();
     let read = decode_update(&update).unwrap();
-    assert_eq!(read[0].delta.changes(1_800_000_000_000), Ok(changes.clone()));
-    assert_eq!(read[1].delta.changes(1_800_000_000_000), Ok(changes.clone()));
+    assert_eq!(read[0].delta.changes(Wall::from_ms(1_800_000_000_000)), Ok(changes.clone()));
+    assert_eq!(read[1].delta.changes(Wall::from_ms(1_800_000_000_000)), Ok(changes.clone()));
     assert_eq!(read[2].delta.target(base, &context).as_ref(), Some(&target));
     let provisional = encode_provisional(&changed, 2).unwrap();
     assert!(decode_provisional(&[&provisional[..], &[0; 8]].concat()).is_ok());
@@ -279,7 +283,7 @@ fn messages_on_air() {
                     {
                         "distance": 1, "print": "abcd", "time_step_ms": 121_000, "audience_step": 1,
                         "signature": hex([9; 64]), "time_ms": 1_800_000_000_000_u64,
-                        "changes": hex(encode_changes(&changes, 1_800_000_000_000)),
+                        "changes": hex(encode_changes(&changes, Wall::from_ms(1_800_000_000_000))),
                     },
                     {
                         "distance": 2, "print": "ab", "time_step_ms": 121_000, "audience_step": 0,

@@ -100,13 +100,13 @@ impl Simulation {
     }
 
     pub(super) fn schedule_wake(&mut self, seat: Seat) {
-        let mono_ms = self.now(seat).mono_ms;
+        let now = self.now(seat).mono;
         let due = self.machine(seat).node.as_ref().and_then(Node::poll_timeout);
         if let Some(key) = self.machine_mut(seat).wake.take() {
             self.queue.remove(&key);
         }
-        if let Some(due_ms) = due {
-            let at_ms = self.time_ms + due_ms.saturating_sub(mono_ms);
+        if let Some(due) = due {
+            let at_ms = self.time_ms + due.since(now).ms();
             let key = self.at(at_ms, Happening::Wake(seat));
             self.machine_mut(seat).wake = Some(key);
         }

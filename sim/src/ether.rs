@@ -2,6 +2,7 @@
 //! on air and replays it. The [`Monitor`] checks what goes out.
 
 use std::collections::BTreeMap;
+use tombolo::time::Mono;
 
 use tombolo::io::RadioSpec;
 use tombolo::node::Input;
@@ -161,7 +162,7 @@ impl Simulation {
         let (channel, radio) = (aerial.channel, aerial.radio);
         let time_ms = self.time_ms;
         self.ether.monitor.sent(time_ms, link, epoch, &bytes);
-        let _ = self.air(channel).transmit(time_ms, radio, bytes);
+        let _ = self.air(channel).transmit(Mono::from_ms(time_ms), radio, bytes);
         self.look_later(channel);
     }
 
@@ -171,7 +172,7 @@ impl Simulation {
         if let Some(channel) = self.ether.channels.get_mut(channel.0) {
             channel.due = None;
         }
-        while let Some((radio, bytes)) = self.air(channel).poll(time_ms) {
+        while let Some((radio, bytes)) = self.air(channel).poll(Mono::from_ms(time_ms)) {
             let to = self.ether.on(channel).find(|(_, aerial)| aerial.radio == radio && aerial.plugged);
             let Some((link, seat)) = to.map(|(link, aerial)| (link, aerial.seat)) else { continue };
             if self.is_running(seat) {
@@ -221,7 +222,7 @@ impl Simulation {
         let Some(channel) = self.ether.channels.get_mut(id.0) else { return };
         let before = channel.due.take();
         // A radio that is ready again reports it, even where nothing else happens.
-        let at_ms = channel.air.poll_timeout().map(|at_ms| at_ms.max(time_ms));
+        let at_ms = channel.air.poll_timeout().map(|at| at.ms().max(time_ms));
         if let Some(key) = before {
             self.queue.remove(&key);
         }
@@ -248,7 +249,7 @@ impl Simulation {
             frame.truncate(255);
             self.faults.count(Fault::ReplayOnAir);
             let time_ms = self.time_ms;
-            let _ = self.air(channel).transmit(time_ms, outsider, frame);
+            let _ = self.air(channel).transmit(Mono::from_ms(time_ms), outsider, frame);
             self.look_later(channel);
             let pause_ms = self.rng.between(10, 3_000);
             self.run_for(pause_ms);

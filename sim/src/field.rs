@@ -4,8 +4,9 @@
 //! Deterministic: the same seed and the same calls give the same frames.
 
 use std::collections::{BTreeMap, VecDeque};
+use tombolo::time::{Mono, Wall};
 
-use tombolo::clock::{BUILD_DATE_MS, Now};
+use tombolo::clock::{BUILD_DATE, Now};
 use tombolo::commands::{Catalogue, CatalogueState, Deploy, RunEnd, RunResult};
 use tombolo::identity::Keypair;
 use tombolo::io::RadioSpec;
@@ -19,18 +20,13 @@ use tombolo_mesh::frame::keys::Mode;
 use tombolo_transports::{JoinError, LinkCaps, LinkId, Medium, PeerId};
 
 /// Wall time when a field begins, milliseconds since the Unix epoch: a day after the build.
-pub const START_MS: u64 = BUILD_DATE_MS + 86_400_000;
+pub const START_MS: u64 = BUILD_DATE.ms() + 86_400_000;
 /// Every radio is this link of its node.
 const RADIO: LinkId = LinkId(1);
 
 /// Rules without limits, for measurements without a duty cycle.
-pub const UNLIMITED: Rules = Rules {
-    duty_permille: None,
-    dwell_ms: None,
-    call_sign_every_ms: None,
-    clear_only: false,
-    source: "none",
-};
+pub const UNLIMITED: Rules =
+    Rules { duty_permille: None, dwell: None, call_sign_every: None, clear_only: false, source: "none" };
 
 /// The settings of a field.
 #[derive(Clone, Debug)]
@@ -317,9 +313,9 @@ impl Field {
         self.steps += 1;
         self.settle();
         let timers = self.places.iter().filter_map(|place| place.node.poll_timeout()).min();
-        let next = [timers, self.air.poll_timeout()].into_iter().flatten().min().unwrap_or(end);
+        let next = [timers, self.air.poll_timeout()].into_iter().flatten().min().map_or(end, Mono::ms);
         self.now_ms = next.clamp(self.now_ms + 1, end.max(self.now_ms + 1));
-        while let Some((radio, frame)) = self.air.poll(self.now_ms) {
+        while let Some((radio, frame)) = self.air.poll(Mono::from_ms(self.now_ms)) {
             if let Some(place) = self.places.iter().position(|place| place.radio == radio) {
                 self.queue.push_back((place, Input::Frame { link: RADIO, bytes: frame }));
             }
@@ -352,7 +348,7 @@ impl Field {
     fn output(&mut self, place: usize, output: Output) {
         match output {
             Output::Frame { bytes, .. } => {
-                let (now, radio) = (self.now_ms, self.node_at(place).radio);
+                let (now, radio) = (Mono::from_ms(self.now_ms), self.node_at(place).radio);
                 self.node_at_mut(place).sending = true;
                 // A frame that the radio does not take is lost, as on any radio.
                 let _ = self.air.transmit(now, radio, bytes);
@@ -406,7 +402,8 @@ impl Field {
     }
 
     fn now(&self) -> Now {
-        Now { mono_ms: self.now_ms, wall_ms: START_MS + self.now_ms + self.clocks_ahead_ms }
+        let wall = Wall::from_ms(START_MS + self.now_ms + self.clocks_ahead_ms);
+        Now { mono: Mono::from_ms(self.now_ms), wall }
     }
 
     fn node_at(&self, place: usize) -> &FieldNode {

@@ -40,7 +40,7 @@ mod wires;
 
 use std::collections::BTreeMap;
 
-use tombolo::clock::BUILD_DATE_MS;
+use tombolo::clock::BUILD_DATE;
 use tombolo::commands::{CommandKey, RunEnd, RunResult};
 use tombolo::node::{Input, RequestId};
 use tombolo_transports::{JoinError, LinkId, PeerId};
@@ -52,7 +52,7 @@ use crate::rng::Rng;
 use crate::wires::{SeatPair, Wires};
 
 /// The true time when a simulation begins: 30 days after the build date.
-pub const EPOCH_MS: u64 = BUILD_DATE_MS + 30 * 24 * 60 * 60 * 1000;
+pub const EPOCH_MS: u64 = BUILD_DATE.ms() + 30 * 24 * 60 * 60 * 1000;
 
 /// Names a machine of a simulation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

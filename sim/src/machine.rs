@@ -1,6 +1,7 @@
 //! Machines: what survives a crash, the node that runs, and wrong clocks.
 
 use std::collections::{BTreeMap, VecDeque};
+use tombolo::time::{Mono, Wall};
 
 use tombolo::clock::Now;
 use tombolo::commands::{CommandKey, Deploy};
@@ -188,8 +189,8 @@ impl Simulation {
         let machine = self.machine(seat);
         let since_boot_ms = self.time_ms - machine.booted_ms;
         Now {
-            mono_ms: machine.mono_origin_ms + since_boot_ms,
-            wall_ms: machine.clock.shows(self.true_ms(), self.time_ms, since_boot_ms),
+            mono: Mono::from_ms(machine.mono_origin_ms + since_boot_ms),
+            wall: Wall::from_ms(machine.clock.shows(self.true_ms(), self.time_ms, since_boot_ms)),
         }
     }
 

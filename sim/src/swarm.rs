@@ -10,6 +10,7 @@ use crate::faults::{Fault, Rates, WallClock};
 use crate::report::RunReport;
 use crate::rng::Rng;
 use crate::{Seat, Simulation};
+use tombolo::time::Millis;
 
 const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
@@ -106,7 +107,11 @@ impl Swarm {
     fn set_up(&mut self) -> Result<(), String> {
         for i in 0..self.day.draw_machines(self.plan.machines) {
             let (name, heartbeat_ms) = (format!("node{i}"), self.plan.heartbeat_ms);
-            self.day.simulation.add(NodeSettings { name, heartbeat_ms, ..NodeSettings::default() });
+            self.day.simulation.add(NodeSettings {
+                name,
+                heartbeat: Millis::from_ms(heartbeat_ms),
+                ..NodeSettings::default()
+            });
         }
         // All pairs know each other in half of the runs.
         let chords = if self.day.rng.chance(500) { 1000 } else { self.day.rng.between(100, 900) as u32 };

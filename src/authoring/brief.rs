@@ -65,21 +65,18 @@ fn own_snapshot<'a>(core: &Core, replica: &'a Replica, document: &DocumentId) ->
 
 /// The signed node state of an identity, with the fields of its brief where that is newer.
 pub fn state_with_brief(replica: &Replica, owner: &PeerId) -> Option<view::StateView> {
-    let signed = |time_ms, state| view::StateView {
-        timestamp: crate::clock::rfc3339(time_ms),
-        provisional: false,
-        state,
-    };
-    let full = replica.node_state(owner).map(|(time_ms, state)| signed(time_ms, state));
+    let signed =
+        |time, state| view::StateView { timestamp: crate::clock::rfc3339(time), provisional: false, state };
+    let full = replica.node_state(owner).map(|(time, state)| signed(time, state));
     let name = reserved_document(*owner, DocumentName::STATE).name.brief()?;
     let id = LayerId { document: DocumentId { owner: *owner, name }, author: *owner };
     let brief = replica.layer(&id).filter(|_| replica.federation().participates(&id.document));
-    let Some((Content::Snapshot(value), time_ms)) = brief.map(|layer| (&layer.content, layer.head().time_ms))
+    let Some((Content::Snapshot(value), time)) = brief.map(|layer| (&layer.content, layer.head().time))
     else {
         return full;
     };
-    let Some(full) = full else { return Some(signed(time_ms, tombolo_delta::from_value(value).ok()?)) };
-    if full.timestamp >= crate::clock::rfc3339(time_ms) {
+    let Some(full) = full else { return Some(signed(time, tombolo_delta::from_value(value).ok()?)) };
+    if full.timestamp >= crate::clock::rfc3339(time) {
         return Some(full);
     }
     let (Ok(Value::Map(under)), Value::Map(over)) = (tombolo_delta::to_value(&full.state), value) else {
@@ -88,7 +85,7 @@ pub fn state_with_brief(replica: &Replica, owner: &PeerId) -> Option<view::State
     let kept = under.iter().filter(|(key, _)| find(over, key).is_none());
     let merged = kept.chain(over.iter()).map(|(key, value)| (key.clone(), value.clone()));
     match tombolo_delta::from_value::<NodeState>(&Value::Map(merged.collect())) {
-        Ok(state) => Some(signed(time_ms, state)),
+        Ok(state) => Some(signed(time, state)),
         Err(_) => Some(full),
     }
 }

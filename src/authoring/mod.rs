@@ -24,6 +24,7 @@ use crate::layer::{
 };
 use crate::merge::map_of;
 use crate::replica::{Replaced, Replica, Stored};
+use crate::time::Wall;
 
 /// Local writes on their way to a signature.
 #[derive(Debug, Default)]
@@ -106,7 +107,7 @@ impl Authoring {
         let sequence = head.map_or(0, |head| head.sequence.get());
         match reply.kind {
             WriteKind::Published => {
-                let timestamp = crate::clock::rfc3339(head.map_or(0, |head| head.time_ms));
+                let timestamp = crate::clock::rfc3339(head.map_or(Wall::default(), |head| head.time));
                 Reply::Published(view::PublishedView { sequence, timestamp })
             }
             WriteKind::Document { changed } => Reply::Written(view::WrittenView {
@@ -159,7 +160,7 @@ fn sign(core: &Core, replica: &Replica, id: &LayerId, content: &Content, sequenc
         kind: content.kind(),
         layer: id.clone(),
         sequence,
-        time_ms: core.clock.signing_ms(),
+        time: core.clock.signing_time(),
         audience_sequence: replica.federation().audience_sequence(&id.document.owner),
         root: content.root(),
     };

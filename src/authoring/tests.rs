@@ -7,9 +7,10 @@ use crate::core::side::{TestSide, pair};
 use crate::federation::{DocumentPolicy, RadioUse, TrustLevel};
 use crate::io::{NodeState, RequestId, Write};
 use crate::layer::{DocumentName, KeyPath};
-use crate::limits::FUTURE_BOUND_MS;
+use crate::limits::FUTURE_BOUND;
 use crate::replica::ApplyOutcome;
 use crate::store::Store;
+use crate::time::Millis;
 
 fn key(text: &str) -> KeyPath {
     KeyPath::parse(text).unwrap()
@@ -97,7 +98,7 @@ fn nothing_is_signed_after_another_machine_signed_with_the_same_key() {
     let mut second = TestSide::in_store(1, copy);
     second.trust(reader.me(), TrustLevel::Trusted);
     second.core.clock.start();
-    owner.at(5_000);
+    owner.at(Millis::from_ms(5_000));
     owner.set(&id.document, &[("b", Some(2))]);
     let newer = owner.supply(reader.me(), &id, None);
     assert!(matches!(second.receive(reader.me(), newer), ApplyOutcome::AnotherMachine));
@@ -115,14 +116,14 @@ fn nothing_is_signed_after_another_machine_signed_with_the_same_key() {
 fn entries_of_a_fast_clock_get_new_stamps_with_the_next_commit() {
     let mut side = TestSide::new(1);
     let document = side.document("list");
-    side.at(3 * FUTURE_BOUND_MS);
+    side.at(3 * FUTURE_BOUND);
     side.set(&document, &[("fast", Some(1))]);
-    side.at(0);
+    side.at(Millis::ZERO);
     side.core.clock.put_right();
     side.set(&document, &[("now", Some(2))]);
     let layer = side.replica.layer(&side.core.own_layer(&document)).unwrap();
-    let limit = side.core.reference_ms() + FUTURE_BOUND_MS;
-    assert!(map_of(layer).unwrap().iter().all(|(_, entry)| entry.stamp.ms() <= limit));
+    let limit = side.core.reference() + FUTURE_BOUND;
+    assert!(map_of(layer).unwrap().iter().all(|(_, entry)| entry.stamp.time() <= limit));
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! What is counted on one radio, for reports: frames since the start; today's bytes, and the airtime of each listener. It decides nothing.
 //!
-//! Today's figures are on disk as `radio/NAME/today`, written with the ledger's record and every [`WRITE_EVERY_MS`]: a
+//! Today's figures are on disk as `radio/NAME/today`, written with the ledger's record and every [`WRITE_EVERY`]: a
 //! restart loses at most what came since.
 //!
 //! ```text
 //! [day u32][bytes sent u64][bytes received u64] { [peer 32][bytes received u64][airtime µs u64] }…
 //! ```
 
+use crate::time::{Millis, Mono};
 use std::collections::{BTreeMap, VecDeque};
 
 use tombolo_mesh::airtime::ledger::{Account, NeverLegal};
@@ -21,8 +22,8 @@ pub(crate) const RECORD: &str = "today";
 const PEERS_COUNTED_MAX: usize = 256;
 /// Accounts whose listeners are known; the oldest goes first.
 const MEANT_MAX: usize = 64;
-/// Pause between two records that nothing else asks for, milliseconds.
-const WRITE_EVERY_MS: u64 = 10 * 60 * 1000;
+/// Pause between two records that nothing else asks for.
+const WRITE_EVERY: Millis = Millis::from_secs(10 * 60);
 
 /// The counters of one radio.
 #[derive(Debug, Default)]
@@ -36,7 +37,7 @@ pub(crate) struct RadioCounts {
     pub(crate) decisions: BTreeMap<PeerId, Decision>,
     /// The listeners of the last message of an account.
     meant: VecDeque<(Account, Vec<PeerId>)>,
-    written: Option<(u64, Today)>,
+    written: Option<(Mono, Today)>,
 }
 
 /// Since the day began.
@@ -100,9 +101,9 @@ impl RadioCounts {
     }
 
     /// The record to write now, if there is news worth a write.
-    pub(crate) fn record_due(&mut self, now: u64, day: u32, writes_anyway: bool) -> Option<Vec<u8>> {
+    pub(crate) fn record_due(&mut self, now: Mono, day: u32, writes_anyway: bool) -> Option<Vec<u8>> {
         let (at, last) = self.written.get_or_insert_with(|| (now, self.today.clone()));
-        if *last == self.today || (!writes_anyway && now < at.saturating_add(WRITE_EVERY_MS)) {
+        if *last == self.today || (!writes_anyway && now < *at + WRITE_EVERY) {
             return None;
         }
         self.written = Some((now, self.today.clone()));
@@ -184,11 +185,11 @@ mod tests {
     #[test]
     fn a_record_is_written_for_news_and_read_on_its_day_only() {
         let mut counts = RadioCounts::default();
-        assert_eq!(counts.record_due(0, 5, true), None, "nothing happened");
+        assert_eq!(counts.record_due(Mono::ZERO, 5, true), None, "nothing happened");
         counts.received(30, Some(PeerId([1; 32])));
-        assert_eq!(counts.record_due(1_000, 5, false), None, "no write for its sake so soon");
-        let record = counts.record_due(WRITE_EVERY_MS, 5, false).unwrap();
-        assert_eq!(counts.record_due(WRITE_EVERY_MS, 5, true), None, "it is written");
+        assert_eq!(counts.record_due(Mono::from_ms(1_000), 5, false), None, "no write for its sake so soon");
+        let record = counts.record_due(Mono::ZERO + WRITE_EVERY, 5, false).unwrap();
+        assert_eq!(counts.record_due(Mono::ZERO + WRITE_EVERY, 5, true), None, "it is written");
         assert_eq!(Today::decode(&record, 5), counts.today);
         assert_eq!(Today::decode(&record, 6), Today::default());
         assert_eq!(Today::decode(&record[..record.len() - 1], 5), Today::default());

@@ -10,6 +10,7 @@
 //! The joiner repeats its request in its pace: often at first, as far as the airtime goes, in ever shorter frames; then ever more
 //! rarely. Any part of a request that was answered brings the answer again, when the burst that it came in should be over.
 
+use crate::time::{Millis, Mono, Wall};
 use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_delta::{Limits, Value};
@@ -33,13 +34,13 @@ use crate::membership::JoinCall;
 use crate::replica::Replica;
 use crate::sync::broadcast::Input;
 
-/// The wait between quick tries: so many times what a request takes on air, and at least so many milliseconds.
-const QUICK: (u64, u64) = (6, 4_000);
+/// The wait between quick tries: so many times what a request takes on air, and at least so long.
+const QUICK: (u64, Millis) = (6, Millis::from_secs(4));
 /// Quick tries, at least and at most; between them as many as take this part of an hour's airtime.
 const QUICK_TRIES: (u32, u32) = (3, 12);
 const QUICK_SHARE: u64 = 4;
 /// After them waits double, up to this.
-const RETRY_MAX_MS: u64 = 600_000;
+const RETRY_MAX: Millis = Millis::from_ms(600_000);
 /// Answers that one radio gives to requests, at once and each hour, at least and at most: as many as take this part of an hour's
 /// airtime. Any node can repeat a request that it has received.
 const ANSWERS: (u64, u64) = (6, 24);
@@ -65,14 +66,14 @@ pub(super) struct Joins {
 #[derive(Debug)]
 struct InviterCall {
     initiator: Initiator,
-    at: u64,
+    at: Mono,
     tries: u32,
 }
 
 /// An answer that goes out when the joiner listens again.
 #[derive(Debug)]
 struct DueAnswer {
-    at: u64,
+    at: Mono,
     /// No longer than those that the request came in.
     frame_bytes: usize,
     /// Asked again later, it is decided again.
@@ -83,7 +84,7 @@ struct DueAnswer {
 }
 
 impl Joins {
-    pub(super) fn next_timer(&self) -> Option<u64> {
+    pub(super) fn next_timer(&self) -> Option<Mono> {
         let calls = self.calls.values().map(|call| call.at);
         calls.chain(self.due.values().map(|due| due.at)).min()
     }
@@ -91,20 +92,20 @@ impl Joins {
 
 impl InviterCall {
     /// The frames of this try, and when the next is due but for a random part.
-    fn frames(&mut self, station: &mut Station, frame_bytes_max: usize) -> (Vec<Vec<u8>>, u64) {
+    fn frames(&mut self, station: &mut Station, frame_bytes_max: usize) -> (Vec<Vec<u8>>, Millis) {
         let bytes = frame_bytes(self.tries, frame_bytes_max);
         let frames = self.initiator.frames(bytes).or_else(|_| self.initiator.frames(frame_bytes_max));
         let frames = frames.unwrap_or_default();
         let airtime_us: u64 = frames.iter().map(|frame| station.line().frame_us(frame.len())).sum();
-        let airtime_ms = (airtime_us / 1_000).max(1);
+        let airtime = Millis::from_ms(airtime_us / 1_000).max(Millis::from_ms(1));
         let (tries_min, tries_max) = QUICK_TRIES;
-        let affordable = station.ledger().budget_ms().map(|budget_ms| budget_ms / QUICK_SHARE / airtime_ms);
+        let affordable = station.ledger().budget().map(|budget| budget / QUICK_SHARE / airtime);
         let quick_tries =
             affordable.map_or(tries_max, |tries| tries.clamp(tries_min.into(), tries_max.into()) as u32);
         let doublings = (self.tries + 1).saturating_sub(quick_tries).min(16);
         self.tries = self.tries.saturating_add(1);
-        let quick_ms = (QUICK.0 * airtime_ms).max(QUICK.1);
-        (frames, (quick_ms << doublings).min(RETRY_MAX_MS))
+        let quick = (QUICK.0 * airtime).max(QUICK.1);
+        (frames, (quick * (1 << doublings)).min(RETRY_MAX))
     }
 }
 
@@ -173,7 +174,7 @@ impl Broadcast {
             let ephemeral = core.random.bytes();
             match Initiator::new(&us, &inviter, &token_hash(&call.token), &payload, ephemeral) {
                 Ok(initiator) => {
-                    calls.insert(inviter, InviterCall { initiator, at: core.now_ms(), tries: 0 });
+                    calls.insert(inviter, InviterCall { initiator, at: core.now(), tries: 0 });
                 }
                 Err(error) => tracing::debug!(%error, "no call on air"),
             }
@@ -270,7 +271,7 @@ impl Broadcast {
 impl RadioLink {
     /// Sends the calls that are due.
     pub(super) fn repeat_calls(&mut self, cx: &mut RadioContext<'_>) {
-        let now = cx.core.now_ms();
+        let now = cx.core.now();
         let federation = cx.replica.federation();
         let waiting =
             |peer: &PeerId| federation.peer(peer).is_some_and(|p| matches!(p.joined, Joined::Waiting { .. }));
@@ -279,11 +280,11 @@ impl RadioLink {
         // Those of the last try may still wait for airtime.
         let is_free = self.device.up && self.station.join_frames_waiting() == 0;
         for call in self.joins.calls.values_mut().filter(|call| call.at <= now) {
-            let (request, wait_ms) = match is_free {
+            let (request, wait) = match is_free {
                 true => call.frames(&mut self.station, self.spec.frame_bytes_max),
                 false => (Vec::new(), QUICK.1),
             };
-            call.at = now + wait_ms + cx.core.random.below(wait_ms / 4 + 1);
+            call.at = now + wait + Millis::from_ms(cx.core.random.below(wait.ms() / 4 + 1));
             frames.extend(request);
         }
         self.send_join_frames(frames);
@@ -291,16 +292,17 @@ impl RadioLink {
 
     /// Answers when the burst that this frame came in should be over: a joiner does not listen before.
     fn answer_soon(&mut self, core: &mut Core, id: HandshakeId, frame: &[u8], passing: bool) {
-        let now = core.now_ms();
+        let now = core.now();
         let (least, most) = ANSWERS;
-        let answer_ms = (self.station.line().frame_us(ANSWER_BYTES) / 1_000).max(1);
-        let affordable = self.station.ledger().budget_ms().map(|budget| budget / ANSWERS_SHARE / answer_ms);
+        let answer_airtime =
+            Millis::from_ms(self.station.line().frame_us(ANSWER_BYTES) / 1_000).max(Millis::from_ms(1));
+        let affordable = self.station.ledger().budget().map(|budget| budget / ANSWERS_SHARE / answer_airtime);
         let an_hour = affordable.map_or(most, |answers| answers.clamp(least, most));
         let Joins { due, answers, .. } = &mut self.joins;
         let answers = answers.get_or_insert_with(|| Budget::new(an_hour, an_hour, now));
-        let frame_ms = self.station.line().frame_us(frame.len()).div_ceil(1_000);
+        let frame_airtime = Millis::from_us_rounded_up(self.station.line().frame_us(frame.len()));
         let frame_bytes = frame.len().max(SHORT_FRAME_BYTES.into_iter().min().unwrap_or(0));
-        let at = now + parts_to_come(frame) as u64 * (frame_ms + frame_ms / 4);
+        let at = now + parts_to_come(frame) as u64 * (frame_airtime + frame_airtime / 4);
         if let Some(known) = due.get_mut(&id) {
             (known.at, known.frame_bytes) = (at, frame_bytes);
         } else if due.len() >= ANSWERS_DUE_MAX || answers.draw(now, 1) == 0 {
@@ -311,7 +313,7 @@ impl RadioLink {
     }
 
     /// Sends the answers that are due.
-    pub(super) fn send_answers(&mut self, now: u64) {
+    pub(super) fn send_answers(&mut self, now: Mono) {
         let Some(responder) = &mut self.joins.responder else { return };
         let mut frames = Vec::new();
         let (station, frame_bytes_max) = (&mut self.station, self.spec.frame_bytes_max);
@@ -345,14 +347,14 @@ impl RadioLink {
 
 impl Asks {
     fn encode(&self) -> Vec<u8> {
-        let JoinRequest { onion, name, level, time_ms, signature, .. } = &self.request;
+        let JoinRequest { onion, name, level, time, signature, .. } = &self.request;
         let onion = parse_onion(onion).map_or(Vec::new(), |key| key.to_vec());
         tombolo_delta::to_cbor(&Value::Array(vec![
             Value::Bytes(self.joiner.0.to_vec()),
             Value::Bytes(onion),
             Value::from(name.as_str()),
             Value::from(u64::from(level.code())),
-            Value::from(*time_ms),
+            Value::from(time.ms()),
             Value::Bytes(signature.to_vec()),
             Value::from(u64::from(self.key.epoch)),
             Value::Bytes(self.key.key.to_vec()),
@@ -367,7 +369,7 @@ impl Asks {
             onion: onion_address(&onion.as_bytes()?.try_into().ok()?),
             name: usable_name(name.as_text()?)?,
             level: TrustLevel::from_code(level.as_u64()?)?,
-            time_ms: time.as_u64()?,
+            time: Wall::from_ms(time.as_u64()?),
             signature: signature.as_bytes()?.try_into().ok()?,
         };
         let joiner = PeerId(joiner.as_bytes()?.try_into().ok()?);
@@ -428,7 +430,7 @@ mod tests {
             [9; 16],
             &name,
             TrustLevel::Trusted,
-            1_800_000_000_000,
+            Wall::from_ms(1_800_000_000_000),
         );
         let key = AudienceKey { epoch: 1, key: [7; 16] };
         let asks = Asks { joiner: b.peer_id(), request, key: key.clone() };

@@ -13,14 +13,14 @@ use crate::layer::{LayerHash, LayerId};
 use crate::replica::Replica;
 use crate::sync::broadcast::Input;
 use crate::sync::frontier::State;
-use crate::time::Mono;
+use crate::time::{Millis, Mono};
 
 /// Layers whose transfer is remembered per radio; the station holds no more messages.
 const LONG_MAX: usize = 16;
 /// What waits for another message is looked at again after so many frames.
 const LOOK_AGAIN_FRAMES: u64 = 8;
-/// The longest time to wait for others' fragments, milliseconds: a transfer that never ends does not silence this node.
-const YIELD_MS: u64 = 60 * 60 * 1000;
+/// The longest time to wait for others' fragments: a transfer that never ends does not silence this node.
+const YIELD: Millis = Millis::from_secs(60 * 60);
 
 /// Layers on their way in fragments over one radio.
 #[derive(Debug, Default)]
@@ -28,8 +28,8 @@ pub(super) struct LongTransfers {
     by_layer: BTreeMap<LayerHash, LongTransfer>,
     /// The whole layer that was last encoded for this radio.
     whole: Option<((LayerHash, State), Vec<u8>)>,
-    /// Since when this node waits for others' fragments, monotonic milliseconds.
-    yields_since: Option<u64>,
+    /// Since when this node waits for others' fragments.
+    yields_since: Option<Mono>,
 }
 
 /// A layer's state on its way in fragments.
@@ -66,17 +66,17 @@ impl RadioLink {
     /// What becomes of a supply that would take many frames, if that is not to begin it now.
     pub(super) fn resume(
         &mut self,
-        now: u64,
+        now: Mono,
         replica: &mut Replica,
         id: &LayerId,
         supply: &LayerSupply,
         state: State,
     ) -> Option<SendOutcome> {
         let LayerSupply { owner, layer, targets, .. } = supply;
-        let look_again = now + LOOK_AGAIN_FRAMES * self.pace.frame.ms();
+        let look_again = now + LOOK_AGAIN_FRAMES * self.pace.frame;
         if self.station.is_quiet(now, owner) {
             self.long.yields_since = None;
-        } else if *self.long.yields_since.get_or_insert(now) + YIELD_MS > now {
+        } else if *self.long.yields_since.get_or_insert(now) + YIELD > now {
             return Some(SendOutcome::Wait(look_again));
         }
         let long = self.long.by_layer.get_mut(layer)?;
@@ -86,7 +86,7 @@ impl RadioLink {
         if long.state == state && targets.iter().all(serves) {
             if is_under_way || self.station.remind(now, long.message) {
                 long.targets.extend(targets);
-                engine.done(Mono::from_ms(now), &supply.transmission());
+                engine.done(now, &supply.transmission());
                 return Some(SendOutcome::Sent(None));
             }
             return None;
@@ -101,7 +101,7 @@ impl RadioLink {
         for peer in &arrived {
             let input =
                 Input::DeliveredElsewhere { owner: *owner, peer: *peer, layer: *layer, state: long.state };
-            engine.handle_input(Mono::from_ms(now), input);
+            engine.handle_input(now, input);
         }
         targets.iter().any(|peer| arrived.contains(peer)).then_some(SendOutcome::Wait(now))
     }

@@ -43,6 +43,7 @@ mod schedule;
 mod split;
 mod transmit;
 
+use crate::time::Mono;
 use std::collections::BTreeMap;
 
 use tombolo_delta::Value;
@@ -208,7 +209,7 @@ impl Broadcast {
     pub fn radio_ready(&mut self, core: &mut Core, link: LinkId) {
         if let Some(radio) = self.radios.get_mut(&link) {
             radio.device.ready = true;
-            radio.back_off(core.now_ms(), &mut core.random);
+            radio.back_off(core.now(), &mut core.random);
         }
     }
 
@@ -225,8 +226,8 @@ impl Broadcast {
         }
     }
 
-    /// When a radio is to be looked at again, monotonic milliseconds.
-    pub fn next_timer(&self, now: u64) -> Option<u64> {
+    /// When a radio is to be looked at again.
+    pub fn next_timer(&self, now: Mono) -> Option<Mono> {
         self.radios.values().filter_map(|radio| radio.next_timer(now)).min()
     }
 
@@ -249,7 +250,7 @@ impl Broadcast {
         for link in links {
             let Some(radio) = self.radios.get_mut(&link) else { continue };
             radio.drive(&mut RadioContext { core, replica, unicast, shared: &mut self.shared });
-            radio.due.station_at = radio.station.poll_timeout(core.now_ms());
+            radio.due.station_at = radio.station.poll_timeout(core.now());
             self.hand_out_news(core, replica, unicast, link);
         }
     }

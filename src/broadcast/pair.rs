@@ -18,6 +18,7 @@
 //! that receives frames it cannot open, and nothing from some peer, asks that peer. Each further try waits twice as long:
 //! other networks may use this frequency, and the peer may be far away.
 
+use crate::time::{Millis, Mono};
 use std::collections::{BTreeMap, VecDeque};
 
 use tombolo_mesh::airtime::ledger::{Account, Priority};
@@ -47,8 +48,8 @@ const NOTICES: Account = Account(6);
 const ASKS: Account = Account(4);
 /// Messages that wait for one radio; what does not fit is asked for again.
 const WAITING_MAX: usize = 16;
-/// The longest pause between two tries, milliseconds.
-const PAUSE_MAX_MS: u64 = 24 * 60 * 60 * 1000;
+/// The longest pause between two tries.
+const PAUSE_MAX: Millis = Millis::from_secs(24 * 60 * 60);
 /// After a frame that cannot be read: time for those that can be, in frames.
 const HEAR_OUT_FRAMES: u64 = 16;
 /// A peer whose own frames were not received for so many heartbeats is asked.
@@ -64,19 +65,19 @@ pub(super) struct Pairs {
 #[derive(Debug, Default)]
 pub(super) struct PairExchange {
     /// When a frame of a peer in its own audience was received last.
-    received: BTreeMap<PeerId, u64>,
+    received: BTreeMap<PeerId, Mono>,
     asked: BTreeMap<PeerId, Pause>,
     supplied: BTreeMap<PeerId, Pause>,
     /// When a silent peer is asked, after a frame that could not be read.
-    ask_at: Option<u64>,
+    ask_at: Option<Mono>,
     waiting: VecDeque<(PeerId, Account, Vec<u8>)>,
 }
 
 /// How long something is not tried again.
 #[derive(Clone, Copy, Debug)]
 struct Pause {
-    until: u64,
-    wait_ms: u64,
+    until: Mono,
+    wait: Millis,
 }
 
 /// What the sender of a question holds of both nodes' keys.
@@ -87,7 +88,7 @@ pub(crate) struct KeyStates {
     /// The `keys` document of the receiver.
     yours: State,
     /// Sequence of the receiver's audience.
-    audience: u64,
+    audience: Sequence,
 }
 
 /// What a message on a pairwise channel leads to.
@@ -152,7 +153,7 @@ impl Pairs {
 }
 
 impl PairExchange {
-    pub(super) fn next_timer(&self) -> Option<u64> {
+    pub(super) fn next_timer(&self) -> Option<Mono> {
         self.ask_at
     }
 
@@ -161,19 +162,19 @@ impl PairExchange {
     }
 
     /// A frame of a peer in its own audience was opened: this node has its key.
-    pub(super) fn received(&mut self, now: u64, peer: PeerId) {
+    pub(super) fn received(&mut self, now: Mono, peer: PeerId) {
         self.received.insert(peer, now);
         self.asked.remove(&peer);
     }
 
     /// A frame could not be read.
-    pub(super) fn foreign(&mut self, now: u64, frame_ms: u64, jitter: u64) {
-        let wait = frame_ms * HEAR_OUT_FRAMES;
-        self.ask_at.get_or_insert(now + wait + jitter % (wait + 1));
+    pub(super) fn foreign(&mut self, now: Mono, frame_airtime: Millis, jitter: u64) {
+        let wait = frame_airtime * HEAR_OUT_FRAMES;
+        self.ask_at.get_or_insert(now + wait + Millis::from_ms(jitter % (wait.ms() + 1)));
     }
 
-    fn is_silent(&self, now: u64, peer: &PeerId, heartbeat_ms: u64) -> bool {
-        self.received.get(peer).is_none_or(|at| at.saturating_add(SILENT_HEARTBEATS * heartbeat_ms) <= now)
+    fn is_silent(&self, now: Mono, peer: &PeerId, heartbeat: Millis) -> bool {
+        self.received.get(peer).is_none_or(|at| *at + SILENT_HEARTBEATS * heartbeat <= now)
     }
 
     /// Queues a message before all others; the last one makes room where there is none.
@@ -193,12 +194,12 @@ impl PairExchange {
 }
 
 /// Whether something may be tried now; if so, the next try waits twice as long.
-fn take(pauses: &mut BTreeMap<PeerId, Pause>, peer: PeerId, now: u64, first_ms: u64) -> bool {
-    let pause = pauses.entry(peer).or_insert(Pause { until: now, wait_ms: first_ms });
+fn take(pauses: &mut BTreeMap<PeerId, Pause>, peer: PeerId, now: Mono, first: Millis) -> bool {
+    let pause = pauses.entry(peer).or_insert(Pause { until: now, wait: first });
     let may = pause.until <= now;
     if may {
-        pause.until = now + pause.wait_ms;
-        pause.wait_ms = (pause.wait_ms * 2).min(PAUSE_MAX_MS);
+        pause.until = now + pause.wait;
+        pause.wait = (pause.wait * 2).min(PAUSE_MAX);
     }
     may
 }
@@ -269,7 +270,7 @@ impl Broadcast {
         if self.shared.pairs.name(peer).is_none() {
             return Vec::new();
         }
-        let now = core.now_ms();
+        let now = core.now();
         let hears = |radio: &&mut RadioLink| radio.is_present(peer, now);
         let candidates = self.radios.values_mut().filter(hears);
         candidates.map(|radio| Candidate { link: radio.link, caps: radio.caps(now) }).collect()
@@ -277,7 +278,7 @@ impl Broadcast {
 
     /// Whether a radio hears a peer now.
     pub fn hears(&self, core: &Core, link: LinkId, peer: &PeerId) -> bool {
-        self.radios.get(&link).is_some_and(|radio| radio.is_present(peer, core.now_ms()))
+        self.radios.get(&link).is_some_and(|radio| radio.is_present(peer, core.now()))
     }
 
     /// Sends a message on the pairwise channel of a radio, as soon as airtime allows; a notice before all that waits.
@@ -314,26 +315,27 @@ impl Broadcast {
 impl RadioLink {
     /// Frames arrive that cannot be opened: asks the silent peer that was not asked for longest.
     pub(super) fn ask_for_keys(&mut self, cx: &mut RadioContext<'_>) {
-        let now = cx.core.now_ms();
+        let now = cx.core.now();
         if self.exchange.ask_at.is_none_or(|at| at > now) {
             return;
         }
         self.exchange.ask_at = None;
-        let heartbeat_ms = self.pace.heartbeat.ms();
+        let heartbeat = self.pace.heartbeat;
         let peers = member_peers(cx.replica.federation());
         let silent =
-            peers.filter(|p| self.exchange.is_silent(now, p, heartbeat_ms) && !cx.unicast.has_link_to(p));
-        let rested = silent.map(|peer| (self.exchange.asked.get(&peer).map_or(0, |pause| pause.until), peer));
+            peers.filter(|p| self.exchange.is_silent(now, p, heartbeat) && !cx.unicast.has_link_to(p));
+        let rested =
+            silent.map(|peer| (self.exchange.asked.get(&peer).map_or(Mono::ZERO, |pause| pause.until), peer));
         if let Some((_, peer)) = rested.filter(|(until, _)| *until <= now).min() {
             self.ask_which(cx.core, cx.replica, peer);
         }
     }
 
     fn ask_which(&mut self, core: &Core, replica: &Replica, peer: PeerId) {
-        let audience = replica.federation().audience_sequence(&peer).get();
+        let audience = replica.federation().audience_sequence(&peer);
         let (mine, yours) = (keys_state(replica, &core.me), keys_state(replica, &peer));
         let bytes = PairMessage::Which(KeyStates { mine, yours, audience }).encode();
-        if take(&mut self.exchange.asked, peer, core.now_ms(), self.pace.heartbeat.ms()) {
+        if take(&mut self.exchange.asked, peer, core.now(), self.pace.heartbeat) {
             self.exchange.wait(peer, ASKS, bytes);
         }
     }
@@ -353,7 +355,7 @@ impl RadioLink {
                 if owner == core.me { PairMessage::Mine(&bytes) } else { PairMessage::Yours(&bytes) };
             messages.push((account(&id.hash()), message.encode()));
         }
-        if take(&mut self.exchange.supplied, to, core.now_ms(), self.pace.heartbeat.ms() / 2) {
+        if take(&mut self.exchange.supplied, to, core.now(), self.pace.heartbeat / 2) {
             messages.into_iter().for_each(|(account, bytes)| self.exchange.wait(to, account, bytes));
         }
     }
@@ -369,7 +371,7 @@ impl RadioLink {
                 };
                 let kind = kinds::PAIR;
                 let outgoing = Outgoing { channel, kind, bytes, priority, account, previous_key: false };
-                self.hand_over(cx.core.now_ms(), outgoing)
+                self.hand_over(cx.core.now(), outgoing)
             });
             if let Some(HandOver::Wait(at)) = outcome {
                 return SendOutcome::Wait(at);
@@ -390,7 +392,7 @@ impl RadioLink {
         let KeyStates { mine, yours, audience } = states;
         let (own, of_peer) = (keys_state(replica, &core.me), keys_state(replica, &from));
         let federation = replica.federation();
-        let it_lacks = yours < own || audience < federation.audience_sequence(&core.me).get();
+        let it_lacks = yours < own || audience < federation.audience_sequence(&core.me);
         if it_lacks && listeners_of(federation, &core.me).contains(&from) {
             self.supply_keys(parts, from, core.me);
         }
@@ -404,8 +406,8 @@ impl RadioLink {
     }
 
     /// A frame arrived that no known peer can have sent.
-    pub(super) fn received_foreign(&mut self, now: u64, jitter: u64) {
-        self.exchange.foreign(now, self.pace.frame.ms(), jitter);
+    pub(super) fn received_foreign(&mut self, now: Mono, jitter: u64) {
+        self.exchange.foreign(now, self.pace.frame, jitter);
     }
 }
 
@@ -423,7 +425,7 @@ impl PairMessage<'_> {
                 let mut bytes = vec![0];
                 put_state(&mut bytes, *mine);
                 put_state(&mut bytes, *yours);
-                tombolo_delta::varint::put(&mut bytes, *audience);
+                tombolo_delta::varint::put(&mut bytes, audience.get());
                 bytes
             }
             PairMessage::Mine(layer) => [&[1], *layer].concat(),
@@ -441,6 +443,7 @@ impl PairMessage<'_> {
                 let (mine, rest) = read_state(rest)?;
                 let (yours, rest) = read_state(rest)?;
                 let (audience, rest) = tombolo_delta::varint::take(rest).ok()?;
+                let audience = Sequence::new(audience)?;
                 rest.is_empty().then_some(PairMessage::Which(KeyStates { mine, yours, audience }))
             }
             (1, layer) => Some(PairMessage::Mine(layer)),
@@ -481,6 +484,7 @@ mod tests {
             [mine, yours, audience] in [0u64..1 << 53, 0..1 << 53, 0..1 << 53], prefix: [u8; 4], layer: Vec<u8>
         ) {
             let [mine, yours] = [mine, yours].map(|sequence| State { sequence: Sequence::new(sequence).unwrap(), root_prefix: prefix });
+            let audience = Sequence::new(audience).unwrap();
             for message in [PairMessage::Which(KeyStates { mine, yours, audience }), PairMessage::Mine(&layer), PairMessage::Yours(&layer), PairMessage::Command(&layer), PairMessage::Answer(&layer)] {
                 let bytes = message.encode();
                 prop_assert_eq!(PairMessage::decode(&bytes), Some(message));
@@ -496,7 +500,9 @@ mod tests {
     #[test]
     fn each_further_try_waits_twice_as_long() {
         let (mut pauses, peer) = (BTreeMap::new(), PeerId([1; 32]));
-        let tried: Vec<u64> = (0..100).filter(|now| take(&mut pauses, peer, *now, 10)).collect();
+        let tried: Vec<u64> = (0..100)
+            .filter(|now| take(&mut pauses, peer, Mono::from_ms(*now), Millis::from_ms(10)))
+            .collect();
         assert_eq!(tried, [0, 10, 30, 70]);
     }
 }

@@ -25,6 +25,7 @@ use crate::layer::{Content, DocumentName, Kind, LayerId, Sequence};
 use crate::replica::Replica;
 use crate::sync::broadcast::Input;
 use crate::sync::frontier::State;
+use crate::time::{Mono, Wall};
 use crate::unicast::Unicast;
 
 /// A listener's tag costs this much less than a signature up to so many listeners.
@@ -37,11 +38,11 @@ const OLDER_BASES_MAX: usize = 3;
 pub struct Provisional {
     /// The content of the document.
     pub value: Value,
-    /// The author's time, milliseconds since the Unix epoch.
-    pub time_ms: u64,
+    /// The author's time.
+    pub time: Wall,
     sequence: Sequence,
-    /// Until when it is shown, monotonic milliseconds.
-    pub until_ms: u64,
+    /// Until when it is shown.
+    pub until: Mono,
 }
 
 /// States of the own node that are not signed yet on one radio.
@@ -118,7 +119,7 @@ impl RadioLink {
             account: account(&id.hash()),
             previous_key: false,
         };
-        match self.hand_over(cx.core.now_ms(), outgoing) {
+        match self.hand_over(cx.core.now(), outgoing) {
             HandOver::Done(_) => SendOutcome::Sent(None),
             HandOver::Wait(at) => {
                 // A newer one takes its place if it comes before that.
@@ -173,12 +174,12 @@ impl Broadcast {
             self.input(core, link, Input::BaseMissing { owner });
             return false;
         };
-        let until_ms = self
+        let until = self
             .radios
             .get(&link)
             .and_then(|radio| radio.engine.presence(&owner))
-            .map_or(0, |heard| heard.until.ms());
-        let Some(provisional) = on_base(replica, &id, base, &envelope, until_ms) else { return false };
+            .map_or(Mono::ZERO, |heard| heard.until);
+        let Some(provisional) = on_base(replica, &id, base, &envelope, until) else { return false };
         let is_news = |old: &Provisional| old.sequence < provisional.sequence;
         if self.shared.provisional.get(&id).is_none_or(is_news) {
             self.shared.provisional.insert(id, provisional);
@@ -187,8 +188,8 @@ impl Broadcast {
     }
 
     /// The provisional state of a layer, while it is shown.
-    pub fn provisional(&self, now_ms: u64, id: &LayerId) -> Option<&Provisional> {
-        self.shared.provisional.get(id).filter(|provisional| now_ms < provisional.until_ms)
+    pub fn provisional(&self, now: Mono, id: &LayerId) -> Option<&Provisional> {
+        self.shared.provisional.get(id).filter(|provisional| now < provisional.until)
     }
 }
 
@@ -197,30 +198,34 @@ fn on_base(
     id: &LayerId,
     on: State,
     envelope: &CompactEnvelope<UpdateChange>,
-    until_ms: u64,
+    until: Mono,
 ) -> Option<Provisional> {
     let layer = replica.layer(id).filter(|layer| layer.head().kind == Kind::Snapshot)?;
     let head = layer.head();
     let older = || {
         let mut past = replica.layers().past_snapshots(id, |root| root == on.root_prefix).into_iter();
         let past = past.find(|past| past.sequence == on.sequence)?;
-        Some((past.sequence, past.time_ms, replica.layers().past_value(id, past.sequence)?))
+        Some((past.sequence, past.time, replica.layers().past_value(id, past.sequence)?))
     };
-    let (sequence, time_ms, value) = match &layer.content {
+    let (sequence, time, value) = match &layer.content {
         Content::Snapshot(value) if State::of(&layer.signed) == on => {
-            (head.sequence, head.time_ms, value.clone())
+            (head.sequence, head.time, value.clone())
         }
         _ => older()?,
     };
-    let base = Base { layer: id, sequence, time_ms, audience_sequence: head.audience_sequence };
-    let (new, time_ms) = (envelope.sequence_on(&base)?, envelope.time_on(&base)?);
+    let base = Base { layer: id, sequence, time, audience_sequence: head.audience_sequence };
+    let (new, time) = (envelope.sequence_on(&base)?, envelope.time_on(&base)?);
     if new <= head.sequence {
         return None;
     }
-    let context =
-        Context { base_sequence: sequence.get(), sequence: new.get(), base_time_ms: base.time_ms, time_ms };
+    let context = Context {
+        base_sequence: sequence.get(),
+        sequence: new.get(),
+        base_time_ms: base.time.ms(),
+        time_ms: time.ms(),
+    };
     let value = envelope.delta.target(&value, &context)?;
-    Some(Provisional { value, time_ms, sequence: new, until_ms })
+    Some(Provisional { value, time, sequence: new, until })
 }
 
 fn tagged(owner: &PeerId, base: State, body: &[u8]) -> Vec<u8> {

@@ -63,18 +63,18 @@ pub(super) struct Device {
     /// Whether it takes a frame now.
     pub(super) ready: bool,
     /// After any frame on air each node waits a random time, or all that have something to send would begin at once.
-    pub(super) quiet_until: u64,
+    pub(super) quiet_until: Mono,
     /// The driver's reason while the device is down.
     pub(super) fault: Option<RadioDownReason>,
 }
 
-/// When a radio is to be looked at again, monotonic milliseconds.
+/// When a radio is to be looked at again.
 #[derive(Debug, Default)]
 pub(super) struct WakeTimes {
     /// When what waits for airtime may leave.
-    pub(super) retry_at: Option<u64>,
+    pub(super) retry_at: Option<Mono>,
     /// When the station is due.
-    pub(super) station_at: Option<u64>,
+    pub(super) station_at: Option<Mono>,
 }
 
 impl RadioLink {
@@ -107,7 +107,7 @@ impl RadioLink {
             station,
             engine,
             pace,
-            device: Device { up: true, ready: true, quiet_until: 0, fault: None },
+            device: Device { up: true, ready: true, quiet_until: Mono::ZERO, fault: None },
             due: WakeTimes::default(),
             write_again: false,
             unsigned: provisional::Unsigned::default(),
@@ -119,29 +119,28 @@ impl RadioLink {
     }
 
     /// When the radio is to be looked at again.
-    pub(super) fn next_timer(&self, now: u64) -> Option<u64> {
+    pub(super) fn next_timer(&self, now: Mono) -> Option<Mono> {
         if !self.device.up || !self.device.ready {
             // Nothing can go out before the driver reports the device ready.
             return None;
         }
         // While something waits for airtime, what becomes due later may be allowed sooner.
         let due = match self.due.retry_at {
-            Some(at) => {
-                self.engine.next_after(Mono::from_ms(now)).map(Mono::ms).into_iter().chain([at]).min()
-            }
-            None => self.engine.poll_timeout(Mono::from_ms(now)).map(Mono::ms),
+            Some(at) => self.engine.next_after(now).into_iter().chain([at]).min(),
+            None => self.engine.poll_timeout(now),
         };
         let quiet = Some(self.device.quiet_until).filter(|until| *until > now);
         [self.due.station_at, due, quiet, self.joins.next_timer(), self.exchange.next_timer()]
             .into_iter()
             .flatten()
             .min()
-            .map(|at| at.max(now + 1).max(self.device.quiet_until))
+            .map(|at| at.max(now + Millis::from_ms(1)).max(self.device.quiet_until))
     }
 
     /// A frame has left the air.
-    pub(super) fn back_off(&mut self, now: u64, random: &mut Random) {
-        self.device.quiet_until = now + random.below(self.pace.frame.ms() / BACK_OFF_PART + 1);
+    pub(super) fn back_off(&mut self, now: Mono, random: &mut Random) {
+        self.device.quiet_until =
+            now + Millis::from_ms(random.below(self.pace.frame.ms() / BACK_OFF_PART + 1));
     }
 
     /// Gives the engine an input; what waits for airtime is looked at again.
@@ -235,8 +234,8 @@ impl RadioLink {
     }
 
     /// Whether a listener is present.
-    pub fn is_present(&self, peer: &PeerId, now_ms: u64) -> bool {
-        self.device.up && self.presence(peer).is_some_and(|heard| heard.until > Mono::from_ms(now_ms))
+    pub fn is_present(&self, peer: &PeerId, now: Mono) -> bool {
+        self.device.up && self.presence(peer).is_some_and(|heard| heard.until > now)
     }
 
     /// How far a listener and this node lag, as this radio knows.

@@ -47,7 +47,7 @@ pub enum Arrival {
 impl Broadcast {
     /// Takes a frame from the air. Returns what it brought.
     pub fn receive(&mut self, core: &mut Core, link: LinkId, bytes: &[u8]) -> Vec<Arrival> {
-        let now = core.now_ms();
+        let now = core.now();
         let Some(radio) = self.radios.get_mut(&link) else { return Vec::new() };
         radio.back_off(now, &mut core.random);
         let reception = radio.station.receive(now, bytes);
@@ -85,7 +85,7 @@ impl Broadcast {
         if channel == from
             && let Some(radio) = self.radios.get_mut(&link)
         {
-            radio.exchange.received(core.now_ms(), from);
+            radio.exchange.received(core.now(), from);
         }
     }
 

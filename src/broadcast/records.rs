@@ -91,11 +91,11 @@ pub(super) fn station(records: &BTreeMap<String, Vec<u8>>) -> StationRecords {
 
 pub(super) fn ledger(records: &BTreeMap<String, Vec<u8>>, config: LedgerConfig, moment: Moment) -> Ledger {
     match records.get("ledger").map(|bytes| LedgerRecord::decode(bytes)) {
-        None => Ledger::new(config, moment.monotonic_ms),
+        None => Ledger::new(config, moment.monotonic),
         Some(Ok(record)) => Ledger::restore(config, &record, moment),
         Some(Err(error)) => {
             tracing::warn!(%error, "the airtime of the last hour is not known: counted as full");
-            Ledger::after_loss(config, moment.monotonic_ms)
+            Ledger::after_loss(config, moment.monotonic)
         }
     }
 }

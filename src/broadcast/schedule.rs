@@ -12,6 +12,7 @@
 //! what it costs depends on what fits the frame. A message that may leave becomes work of the station, which is then looked
 //! at once more: a call sign or an announcement may have to go before it.
 
+use crate::time::{Millis, Mono};
 use std::collections::VecDeque;
 
 use tombolo_mesh::airtime::ledger::{NeverLegal, Verdict};
@@ -25,7 +26,7 @@ use crate::io::Output;
 use crate::sync::broadcast::Transmission;
 
 /// What is due and may not leave by any link is looked at again so much later, or when something happens.
-const BARRED_MS: u64 = 60_000;
+const BARRED: Millis = Millis::from_secs(60);
 /// Offers of the engine that are looked at for one frame.
 pub(super) const OFFERS_MAX: usize = 64;
 
@@ -54,10 +55,10 @@ enum CandidateOutcome {
     Frame(RadioFrame),
     /// Its message is the station's now.
     HandedOver,
-    /// Not before this, monotonic milliseconds.
-    Wait(u64),
+    /// Not before this.
+    Wait(Mono),
     /// Not before this, and until then nothing of the layer above, if anything goes in its place.
-    HoldBack(u64),
+    HoldBack(Mono),
     /// It cannot be made any more, and another may be in its place.
     Gone,
     /// There is nothing to send, or the station has the time of it.
@@ -74,8 +75,8 @@ struct RadioFrame {
 pub(super) enum HandOver {
     /// The station has it.
     Done(Sent),
-    /// Not before this, monotonic milliseconds.
-    Wait(u64),
+    /// Not before this.
+    Wait(Mono),
     /// However long it waits.
     Never(NeverLegal),
     /// The station does not take it.
@@ -86,10 +87,10 @@ impl RadioLink {
     /// Writes what the station wants written, and gives the radio a frame if it takes one.
     pub(super) fn drive(&mut self, cx: &mut RadioContext<'_>) {
         self.repeat_calls(cx);
-        self.send_answers(cx.core.now_ms());
+        self.send_answers(cx.core.now());
         self.ask_for_keys(cx);
         self.write_records(cx);
-        let may_send = self.device.up && self.device.ready && self.device.quiet_until <= cx.core.now_ms();
+        let may_send = self.device.up && self.device.ready && self.device.quiet_until <= cx.core.now();
         if may_send
             && let Some(RadioFrame { bytes, charge }) =
                 self.next_frame(cx, &[CandidateSource::Station, CandidateSource::Above])
@@ -111,7 +112,7 @@ impl RadioLink {
                     CandidateOutcome::Frame(frame) => return Some(frame),
                     CandidateOutcome::HandedOver => return self.next_frame(cx, &[CandidateSource::Station]),
                     CandidateOutcome::Wait(at) => {
-                        earliest = Some(earliest.map_or(at, |other: u64| other.min(at)));
+                        earliest = Some(earliest.map_or(at, |other: Mono| other.min(at)));
                     }
                     CandidateOutcome::HoldBack(at) => {
                         self.due.retry_at = Some(at);
@@ -140,7 +141,7 @@ impl RadioLink {
     }
 
     fn work(&mut self, cx: &mut RadioContext<'_>) -> VecDeque<FrameCandidate> {
-        let now = cx.core.now_ms();
+        let now = cx.core.now();
         self.station.pass_time(now);
         self.write_records(cx);
         self.station.candidates(now).into_iter().map(FrameCandidate::Work).collect()
@@ -149,7 +150,7 @@ impl RadioLink {
     fn offers(&mut self, cx: &mut RadioContext<'_>) -> VecDeque<FrameCandidate> {
         let (now, me) = (cx.core.now(), cx.core.me);
         let mut offers = VecDeque::new();
-        if self.due.retry_at.is_some_and(|at| at > now.ms()) {
+        if self.due.retry_at.is_some_and(|at| at > now) {
             return offers;
         }
         self.due.retry_at = None;
@@ -210,11 +211,11 @@ impl RadioLink {
     }
 
     /// Hands a message to the station if the ledger lets it out now.
-    pub(super) fn hand_over(&mut self, now: u64, outgoing: Outgoing) -> HandOver {
+    pub(super) fn hand_over(&mut self, now: Mono, outgoing: Outgoing) -> HandOver {
         let in_frame = outgoing.bytes.len().min(self.station.payload_bytes_max());
         match self.station.verdict(now, in_frame, outgoing.priority) {
             Verdict::Now => {}
-            Verdict::Wait { ms } => return HandOver::Wait(now.saturating_add(ms)),
+            Verdict::Wait(wait) => return HandOver::Wait(now + wait),
             Verdict::Never { why } => return HandOver::Never(why),
         }
         match self.station.send(now, outgoing) {
@@ -224,10 +225,10 @@ impl RadioLink {
     }
 
     /// When what may not leave now is looked at again. What no link may carry stays due: not at once, then.
-    fn look_again(&mut self, cx: &RadioContext<'_>, earliest: Option<u64>) {
+    fn look_again(&mut self, cx: &RadioContext<'_>, earliest: Option<Mono>) {
         let now = cx.core.now();
         let is_due = || self.engine.poll_timeout(now).is_some_and(|at| at <= now);
         let known = earliest.or(self.due.retry_at);
-        self.due.retry_at = known.or_else(|| is_due().then_some(now.ms() + BARRED_MS));
+        self.due.retry_at = known.or_else(|| is_due().then_some(now + BARRED));
     }
 }

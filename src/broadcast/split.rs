@@ -62,11 +62,11 @@ impl Broadcast {
         let Some(room) = self.delta_room(replica, document).filter(|_| changes.len() > 1) else {
             return vec![changes];
         };
-        let time_ms = core.clock.signing_ms();
+        let time = core.clock.signing_time();
         let mut parts: Vec<MapEdits> = Vec::new();
         let mut used = room;
         for (key, entry) in changes {
-            let bytes = encode_changes(&vec![(key.clone(), entry.clone())], time_ms).len();
+            let bytes = encode_changes(&vec![(key.clone(), entry.clone())], time).len();
             if used + bytes > room && parts.len() < PARTS_MAX {
                 parts.push(BTreeMap::new());
                 // The arrays around the entries.
@@ -90,14 +90,15 @@ impl Broadcast {
         value: Value,
     ) -> Vec<Value> {
         let present = replica.layer(&core.own_layer(document));
-        let present = present.map(|layer| (&layer.content, layer.head().time_ms));
-        let (Some(room), Some((Content::Snapshot(Value::Map(old)), old_ms)), Value::Map(new)) =
+        let present = present.map(|layer| (&layer.content, layer.head().time));
+        let (Some(room), Some((Content::Snapshot(Value::Map(old)), old_time)), Value::Map(new)) =
             (self.delta_room(replica, document), present, &value)
         else {
             return vec![value];
         };
-        let time_ms = core.clock.signing_ms();
-        let context = Context { base_sequence: 1, sequence: 2, base_time_ms: old_ms, time_ms };
+        let time = core.clock.signing_time();
+        let context =
+            Context { base_sequence: 1, sequence: 2, base_time_ms: old_time.ms(), time_ms: time.ms() };
         let costs = |from: &Value, to: &Value| {
             let delta = tombolo_delta::diff(from, to, &context);
             tombolo_delta::encode(from, &delta, &context).len()

@@ -1,6 +1,7 @@
 //! Radios without a node: keys and their renewal, split commits, devices that come and go, what is withheld, and the order of
 //! records and frames.
 
+use crate::time::{Millis, Mono};
 use std::collections::BTreeSet;
 
 use tombolo_mesh::airtime::ledger::{Account, LedgerConfig, Priority};
@@ -21,13 +22,8 @@ use crate::sync::frontier::State;
 
 const RADIO: LinkId = LinkId(3);
 
-const NO_LIMITS: Rules = Rules {
-    duty_permille: None,
-    dwell_ms: None,
-    call_sign_every_ms: None,
-    clear_only: false,
-    source: "none",
-};
+const NO_LIMITS: Rules =
+    Rules { duty_permille: None, dwell: None, call_sign_every: None, clear_only: false, source: "none" };
 
 fn radio() -> RadioSpec {
     RadioSpec {
@@ -80,7 +76,7 @@ impl OnAir {
     fn frames(&mut self, ms: u64) -> Vec<Vec<u8>> {
         let (mut at, mut frames) = (0, Vec::new());
         while at < ms {
-            self.side.at(at);
+            self.side.at(Millis::from_ms(at));
             self.drive();
             for output in self.side.outputs() {
                 if let Output::Frame { link, bytes } = output {
@@ -88,8 +84,8 @@ impl OnAir {
                     self.broadcast.radio_ready(&mut self.side.core, link);
                 }
             }
-            let now = self.side.core.now_ms();
-            at += self.broadcast.next_timer(now).map_or(ms, |next| next.saturating_sub(now).max(1));
+            let now = self.side.core.now();
+            at += self.broadcast.next_timer(now).map_or(ms, |next| next.since(now).ms().max(1));
         }
         frames
     }
@@ -196,7 +192,7 @@ fn a_radio_that_comes_back_goes_on_and_one_with_other_settings_starts_again() {
     let before = sent(&station);
     station.broadcast.radio_down(RADIO, RadioDownReason::Closed);
     assert_eq!(station.broadcast.radios[&RADIO].fault(), Some(RadioDownReason::Closed));
-    assert_eq!(station.broadcast.next_timer(0), None, "nothing is due without a device");
+    assert_eq!(station.broadcast.next_timer(Mono::ZERO), None, "nothing is due without a device");
     station.broadcast.radio_up(&mut station.side.core, RADIO, radio());
     assert!(station.broadcast.radios[&RADIO].is_up());
     assert_eq!(sent(&station), before);
@@ -233,7 +229,7 @@ fn a_record_is_on_disk_before_the_frame_that_depends_on_it_leaves() {
             break outputs;
         }
         at += 1_000;
-        station.side.at(at);
+        station.side.at(Millis::from_ms(at));
         station.drive();
     };
     assert!(outputs.iter().any(frame));
@@ -254,7 +250,7 @@ fn work_of_the_station_goes_before_what_is_offered() {
     radio.station.send_join(joins, Priority::Control, Account(2)).unwrap();
     let (mut at, mut kinds) = (60_000, Vec::new());
     while kinds.len() < 4 && at < 120_000 {
-        station.side.at(at);
+        station.side.at(Millis::from_ms(at));
         station.drive();
         for output in station.side.outputs() {
             if let Output::Frame { bytes, .. } = output {

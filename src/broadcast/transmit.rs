@@ -1,6 +1,7 @@
 //! The walk out by radio, from where `schedule` comes to an offer of the broadcast engine: router -> envelope on the base that
 //! all listeners have -> a frame filled with what fits -> station.
 
+use crate::time::{Millis, Mono};
 use std::collections::BTreeSet;
 
 use tombolo_mesh::airtime::ledger::{Account, Priority};
@@ -33,8 +34,8 @@ pub(super) enum SendOutcome {
     Sent(Option<MessageId>),
     /// Nothing to send after all.
     Nothing,
-    /// Not before this, monotonic milliseconds.
-    Wait(u64),
+    /// Not before this.
+    Wait(Mono),
 }
 
 /// A message for the station.
@@ -102,7 +103,7 @@ impl RadioLink {
             records.push(record);
         }
         let writes_ledger = records.iter().any(|record| matches!(record, Record::Ledger(_)));
-        let today = self.counts.record_due(cx.core.now_ms(), cx.shared.day, writes_ledger);
+        let today = self.counts.record_due(cx.core.now(), cx.shared.day, writes_ledger);
         if let Some(bytes) = today {
             cx.shared.records.write(cx.core, &self.spec.name, super::counts::RECORD, bytes);
         }
@@ -155,7 +156,7 @@ impl RadioLink {
     ) -> SendOutcome {
         let previous_key = self.goes_under_previous_key(cx, candidate);
         let (account, length) = (offer.account, offer.bytes.len());
-        let outcome = match self.hand_over(cx.core.now_ms(), offer.sealed_under(previous_key)) {
+        let outcome = match self.hand_over(cx.core.now(), offer.sealed_under(previous_key)) {
             // It stays due.
             HandOver::Wait(at) => return SendOutcome::Wait(at),
             HandOver::Done(sent) => {
@@ -208,7 +209,7 @@ impl RadioLink {
     /// Sends a layer's present state to the listeners that the router gives to this radio, if it may leave now.
     fn send_layer(&mut self, cx: &mut RadioContext<'_>, supply: LayerSupply) -> SendOutcome {
         let LayerSupply { owner, layer, base, targets, rank } = supply;
-        let now = cx.core.now_ms();
+        let now = cx.core.now();
         let Some(id) = cx.replica.layer_id(&layer) else { return SendOutcome::Nothing };
         if id.author == cx.core.me && self.claims_first(cx, &id) {
             return SendOutcome::Nothing;
@@ -248,7 +249,7 @@ impl RadioLink {
         supply: &LayerSupply,
         message: LayerMessage,
     ) -> SendOutcome {
-        let now = cx.core.now_ms();
+        let now = cx.core.now();
         let LayerMessage { id, state, base, offer } = message;
         let candidate = supply.transmission();
         if offer.bytes.len() > RADIO_MESSAGE_BYTES_MAX {
@@ -323,7 +324,7 @@ impl RadioLink {
         state: State,
         targets: Vec<PeerId>,
     ) -> Vec<PeerId> {
-        let now = cx.core.now_ms();
+        let now = cx.core.now();
         let (link, caps) = (self.link, self.caps(now));
         let class = match id.document.name.as_str() {
             DocumentName::AUDIENCE | DocumentName::KEYS => Class::Audience,
@@ -333,7 +334,7 @@ impl RadioLink {
         // The size of most deltas; the ledger decides by the size of what is sent.
         let confidential = cx.replica.federation().policy(&id.document).confidential
             && id.document.name.as_str() != DocumentName::AUDIENCE;
-        let request = Request { bytes: 128, class, confidential, deadline_ms: None };
+        let request = Request { bytes: 128, class, confidential, deadline: None };
         let mut here = Vec::new();
         for peer in targets {
             let mut candidates = cx.unicast.candidates(&peer);
@@ -397,7 +398,7 @@ impl RadioLink {
     }
 
     /// The properties of this radio, as the router takes them.
-    pub(super) fn caps(&mut self, now: u64) -> tombolo_transports::LinkCaps {
+    pub(super) fn caps(&mut self, now: Mono) -> tombolo_transports::LinkCaps {
         let airtime_us = self.station.airtime_us(128);
         tombolo_transports::LinkCaps {
             medium: tombolo_transports::Medium::Mesh,
@@ -409,7 +410,7 @@ impl RadioLink {
             metered: false,
             confidential: self.spec.mode == Mode::Encrypted,
             airtime_us_per_byte: u32::try_from(airtime_us / 128).unwrap_or(u32::MAX),
-            airtime_left_ms: self.station.ledger().airtime_left_ms(now),
+            airtime_left_ms: self.station.ledger().airtime_left(now).map(Millis::ms),
         }
     }
 }
@@ -430,8 +431,8 @@ impl SharedRadioState {
     pub(super) fn moment(&self, core: &Core) -> tombolo_mesh::airtime::ledger::Moment {
         tombolo_mesh::airtime::ledger::Moment {
             boot: self.boot,
-            monotonic_ms: core.now_ms(),
-            trusted_wall_ms: core.clock.own_is_set().then_some(core.clock.now().wall_ms),
+            monotonic: core.now(),
+            trusted_wall: core.clock.own_is_set().then_some(core.clock.now().wall),
         }
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn run(context: &CliContext) -> CliResult {
         print::hint("no links yet, and no peers: `tombolo invite` prints a code for one");
         return Ok(());
     }
-    Ok(print::line(&page(rows, now().wall_ms))?)
+    Ok(print::line(&page(rows, now().wall.ms()))?)
 }
 
 /// One table: under each link the peer at its other end, and under each row why it is used or not.

@@ -20,7 +20,7 @@ pub(super) fn list(context: &CliContext) -> CliResult {
     }
     let mut table = print::Table::new(&["NAME", "LEVEL", "LINK", "STEP", "STATE", "APPS", "DID"]);
     for peer in peers {
-        table.row(row(peer, now().wall_ms));
+        table.row(row(peer, now().wall.ms()));
     }
     Ok(print::line(&table.lines())?)
 }

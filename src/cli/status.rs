@@ -74,9 +74,9 @@ fn peers(status: &Json, running: bool) -> CliResult {
         table.row([
             print::text(peer, "name").to_owned(),
             print::text(peer, "trust_level").to_owned(),
-            if running { print::step(peer, now().wall_ms) } else { "-".to_owned() },
+            if running { print::step(peer, now().wall.ms()) } else { "-".to_owned() },
             if links.is_empty() { "-".to_owned() } else { links.join(", ") },
-            if heard.is_empty() { "never".to_owned() } else { print::age(heard, now().wall_ms) },
+            if heard.is_empty() { "never".to_owned() } else { print::age(heard, now().wall.ms()) },
         ]);
     }
     Ok(print::line(&table.lines())?)

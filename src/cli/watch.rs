@@ -67,6 +67,6 @@ fn sentence(event: &Json, names: &BTreeMap<String, String>) -> String {
 }
 
 fn clock() -> String {
-    let now = i64::try_from(now().wall_ms).ok().and_then(chrono::DateTime::from_timestamp_millis);
+    let now = i64::try_from(now().wall.ms()).ok().and_then(chrono::DateTime::from_timestamp_millis);
     now.map(|now| now.with_timezone(&chrono::Local).format("%H:%M:%S").to_string()).unwrap_or_default()
 }

@@ -7,6 +7,7 @@ use super::inbox::CommandInbox;
 use super::outcome::{Outcome, RunEnd};
 use super::record::{InstallProgress, ReceivedCommand};
 use crate::clock::rfc3339;
+use crate::time::Wall;
 
 /// The document `deploys`: `{"outcomes": [{id, app, version, status, …}, …]}`, newest first.
 pub fn outcomes_document(inbox: &CommandInbox) -> Value {
@@ -22,8 +23,8 @@ fn entry(record: &ReceivedCommand) -> Option<Value> {
         ("app", text(&record.deploy.id)),
         ("version", text(&record.deploy.version)),
         ("status", text(outcome.label())),
-        ("taken_at", text(&rfc3339(record.taken_at_ms))),
-        ("ended_at", text(&rfc3339(*at_ms))),
+        ("taken_at", text(&rfc3339(Wall::from_ms(record.taken_at_ms)))),
+        ("ended_at", text(&rfc3339(Wall::from_ms(*at_ms)))),
     ];
     match outcome {
         Outcome::Refused(why) => fields.push(("reason", text(why.label()))),

@@ -9,12 +9,11 @@ use std::collections::BTreeMap;
 use tombolo_transports::PeerId;
 
 use crate::clock::{HybridClock, Now, ReferenceClock, TimeSource, Timestamp, rfc3339};
-use crate::limits::FUTURE_BOUND_MS;
+use crate::limits::FUTURE_BOUND;
 use crate::sync::message::PeerClock;
-use crate::time::{Mono, Wall};
+use crate::time::{Millis, Mono, Wall};
 
-/// Milliseconds of a day.
-const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+const DAY: Millis = Millis::from_secs(24 * 60 * 60);
 
 /// Every clock of a node.
 #[derive(Debug)]
@@ -25,11 +24,11 @@ pub struct Clockwork {
     /// Random per start; goes out with the node's clock.
     boot: u32,
     /// Per connected peer: the boot and the newest uptime that came with its clock.
-    uptimes: BTreeMap<PeerId, (u32, u64)>,
+    uptimes: BTreeMap<PeerId, (u32, Millis)>,
     /// Reference time at the start, where the node's own clock was set.
-    started_ms: Option<u64>,
+    started: Option<Wall>,
     /// Reference time when it was last compared, to notice a step back.
-    compared_ms: u64,
+    compared: Wall,
     /// A radio carries signed times in whole seconds.
     whole_seconds: bool,
 }
@@ -43,8 +42,8 @@ impl Clockwork {
             reference: ReferenceClock::default(),
             boot,
             uptimes: BTreeMap::new(),
-            started_ms: None,
-            compared_ms: 0,
+            started: None,
+            compared: Wall::default(),
             whole_seconds: false,
         }
     }
@@ -57,12 +56,12 @@ impl Clockwork {
 
     /// The node starts: an own state signed later than now, and not here, means a second machine with its key.
     pub fn start(&mut self) {
-        self.started_ms = self.own_is_set().then(|| self.reference_ms());
+        self.started = self.own_is_set().then(|| self.reference());
     }
 
     /// Reference time at the start, where the node's own clock was set.
-    pub fn started_ms(&self) -> Option<u64> {
-        self.started_ms
+    pub fn started(&self) -> Option<Wall> {
+        self.started
     }
 
     /// Sets the time of the input that is handled next.
@@ -75,8 +74,8 @@ impl Clockwork {
         self.now
     }
 
-    /// Reference time, milliseconds since the Unix epoch.
-    pub fn reference_ms(&self) -> u64 {
+    /// Reference time.
+    pub fn reference(&self) -> Wall {
         self.reference.reference(self.now).0
     }
 
@@ -87,7 +86,7 @@ impl Clockwork {
 
     /// By how many milliseconds the clocks of peers that were received in the last day are ahead of this machine's.
     pub fn peers_ahead_ms(&self) -> impl Iterator<Item = (PeerId, i64)> {
-        let own = self.now.wall();
+        let own = self.now.wall;
         let ahead = move |wall: Wall| {
             let by = i64::try_from(wall.distance(own).ms()).unwrap_or(i64::MAX);
             if wall < own { -by } else { by }
@@ -95,10 +94,10 @@ impl Clockwork {
         self.reference.peer_clocks(self.now).map(move |(peer, wall)| (peer, ahead(wall)))
     }
 
-    /// The time to sign and stamp with, milliseconds: whole seconds where a radio has to carry it.
-    pub fn signing_ms(&self) -> u64 {
-        let reference = self.reference_ms();
-        if self.whole_seconds { reference / 1000 * 1000 } else { reference }
+    /// The time to sign and stamp with: whole seconds where a radio has to carry it.
+    pub fn signing_time(&self) -> Wall {
+        let reference = self.reference();
+        if self.whole_seconds { Wall::from_ms(reference.ms() / 1000 * 1000) } else { reference }
     }
 
     /// Whether signed times are whole seconds, because a radio carries them.
@@ -108,7 +107,7 @@ impl Clockwork {
 
     /// The day by reference time, in days since 1970.
     pub fn day(&self) -> u32 {
-        u32::try_from(self.reference_ms() / DAY_MS).unwrap_or(u32::MAX)
+        u32::try_from(self.reference().since(Wall::default()) / DAY).unwrap_or(u32::MAX)
     }
 
     /// Whether the node's own wall clock may be sent to peers.
@@ -118,25 +117,26 @@ impl Clockwork {
 
     /// The node's wall clock as heartbeats carry it; `None` while it is not set.
     pub fn own_clock(&self) -> Option<PeerClock> {
-        let Now { wall_ms, mono_ms: uptime_ms } = self.now;
-        self.own_is_set().then_some(PeerClock { wall_ms, uptime_ms, boot: self.boot })
+        let Now { wall, mono } = self.now;
+        let uptime = mono.since(Mono::ZERO);
+        self.own_is_set().then_some(PeerClock { wall, uptime, boot: self.boot })
     }
 
     /// A stamp greater than every stamp given or observed before.
     pub fn tick(&mut self) -> Timestamp {
-        let signing_ms = self.signing_ms();
-        self.hybrid.tick(signing_ms)
+        let signing_time = self.signing_time();
+        self.hybrid.tick(signing_time)
     }
 
     /// As [`tick`](Self::tick), at the exact reference time.
     pub fn tick_exact(&mut self) -> Timestamp {
-        let reference = self.reference_ms();
+        let reference = self.reference();
         self.hybrid.tick(reference)
     }
 
     /// Later stamps of this node go above this one, unless it is too far ahead of reference time.
     pub fn observe(&mut self, stamp: Timestamp) {
-        let reference = self.reference_ms();
+        let reference = self.reference();
         self.hybrid.observe(stamp, reference);
     }
 
@@ -144,27 +144,27 @@ impl Clockwork {
     /// that it has.
     pub fn put_right(&mut self) {
         if self.source() != TimeSource::Logical {
-            let reference = self.reference_ms();
+            let reference = self.reference();
             self.hybrid.pull_back(reference);
         }
     }
 
     /// Whether reference time has stepped back, by more than the bound, since this was last asked.
     pub fn stepped_back(&mut self) -> bool {
-        let reference = self.reference_ms();
-        let before = std::mem::replace(&mut self.compared_ms, reference);
-        reference.saturating_add(FUTURE_BOUND_MS) < before
+        let reference = self.reference();
+        let before = std::mem::replace(&mut self.compared, reference);
+        reference + FUTURE_BOUND < before
     }
 
     /// Takes a connected peer's clock into account. A repeated old heartbeat has the wrong time, so only a newer uptime
     /// of the same boot counts, or the first clock since the peer connected.
     pub fn clock_received(&mut self, peer: PeerId, clock: PeerClock) {
-        let PeerClock { wall_ms, uptime_ms, boot } = clock;
+        let PeerClock { wall, uptime, boot } = clock;
         let is_news =
-            self.uptimes.get(&peer).is_none_or(|(known, newest)| *known == boot && uptime_ms > *newest);
+            self.uptimes.get(&peer).is_none_or(|(known, newest)| *known == boot && uptime > *newest);
         if is_news {
-            self.uptimes.insert(peer, (boot, uptime_ms));
-            self.reference.hear(peer, wall_ms, self.now);
+            self.uptimes.insert(peer, (boot, uptime));
+            self.reference.hear(peer, wall, self.now);
         }
     }
 
@@ -180,19 +180,19 @@ impl Clockwork {
 
     /// The wall time of a moment of the monotonic clock, RFC 3339.
     pub fn wall_of(&self, at: Mono) -> String {
-        rfc3339(self.reference_ms().saturating_sub(self.now.mono().since(at).ms()))
+        rfc3339(self.reference() - self.now.mono.since(at))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::BUILD_DATE_MS;
+    use crate::clock::BUILD_DATE;
 
-    const T: u64 = BUILD_DATE_MS + 1_000_000_000;
+    const T: Wall = Wall::from_ms(BUILD_DATE.ms() + 1_000_000_000);
 
-    fn clock(mono_ms: u64, wall_ms: u64) -> Clockwork {
-        let mut clock = Clockwork::new(Now { mono_ms, wall_ms }, 7);
+    fn clock(mono_ms: u64, wall: Wall) -> Clockwork {
+        let mut clock = Clockwork::new(Now { mono: Mono::from_ms(mono_ms), wall }, 7);
         clock.load(Timestamp::default(), false);
         clock
     }
@@ -200,41 +200,59 @@ mod tests {
     /// A heartbeat that is delivered again must not move the clock; one of a later uptime must.
     #[test]
     fn an_old_heartbeat_delivered_again_has_no_effect() {
-        let (mut clock, peer) = (clock(1_000, 0), PeerId([1; 32]));
-        clock.clock_received(peer, PeerClock { wall_ms: T, uptime_ms: 50, boot: 1 });
-        clock.clock_received(peer, PeerClock { wall_ms: T - 9_000, uptime_ms: 40, boot: 1 });
-        clock.clock_received(peer, PeerClock { wall_ms: T - 9_000, uptime_ms: 60, boot: 2 });
-        assert_eq!((clock.reference_ms(), clock.source()), (T, TimeSource::Peer));
-        clock.clock_received(peer, PeerClock { wall_ms: T + 5, uptime_ms: 51, boot: 1 });
-        assert_eq!(clock.reference_ms(), T + 5);
+        let (mut clock, peer) = (clock(1_000, Wall::default()), PeerId([1; 32]));
+        clock.clock_received(peer, PeerClock { wall: T, uptime: Millis::from_ms(50), boot: 1 });
+        clock.clock_received(
+            peer,
+            PeerClock { wall: T - Millis::from_secs(9), uptime: Millis::from_ms(40), boot: 1 },
+        );
+        clock.clock_received(
+            peer,
+            PeerClock { wall: T - Millis::from_secs(9), uptime: Millis::from_ms(60), boot: 2 },
+        );
+        assert_eq!((clock.reference(), clock.source()), (T, TimeSource::Peer));
+        clock.clock_received(
+            peer,
+            PeerClock { wall: T + Millis::from_ms(5), uptime: Millis::from_ms(51), boot: 1 },
+        );
+        assert_eq!(clock.reference(), T + Millis::from_ms(5));
     }
 
     #[test]
     fn the_clocks_of_peers_are_compared_with_the_own_one_for_a_day() {
         let (mut clock, fast, slow) = (clock(1_000, T), PeerId([1; 32]), PeerId([2; 32]));
-        clock.clock_received(fast, PeerClock { wall_ms: T + 5_000, uptime_ms: 50, boot: 1 });
-        clock.clock_received(slow, PeerClock { wall_ms: T - 7_000, uptime_ms: 50, boot: 1 });
-        clock.set_now(Now { mono_ms: 2_000, wall_ms: T + 1_000 });
+        clock.clock_received(
+            fast,
+            PeerClock { wall: T + Millis::from_secs(5), uptime: Millis::from_ms(50), boot: 1 },
+        );
+        clock.clock_received(
+            slow,
+            PeerClock { wall: T - Millis::from_secs(7), uptime: Millis::from_ms(50), boot: 1 },
+        );
+        clock.set_now(Now { mono: Mono::from_ms(2_000), wall: T + Millis::from_secs(1) });
         assert_eq!(clock.peers_ahead_ms().collect::<Vec<_>>(), [(fast, 5_000), (slow, -7_000)]);
-        clock.set_now(Now { mono_ms: 2_000 + crate::limits::CLOCK_HEARD_MS, wall_ms: T });
+        clock.set_now(Now { mono: Mono::from_ms(2_000) + crate::limits::CLOCK_HEARD, wall: T });
         assert_eq!(clock.peers_ahead_ms().count(), 0);
     }
 
     #[test]
     fn after_a_reconnect_another_boot_counts() {
-        let (mut clock, peer) = (clock(1_000, 0), PeerId([1; 32]));
-        clock.clock_received(peer, PeerClock { wall_ms: T, uptime_ms: 50, boot: 1 });
+        let (mut clock, peer) = (clock(1_000, Wall::default()), PeerId([1; 32]));
+        clock.clock_received(peer, PeerClock { wall: T, uptime: Millis::from_ms(50), boot: 1 });
         clock.disconnected(&peer);
-        clock.clock_received(peer, PeerClock { wall_ms: T + 9, uptime_ms: 3, boot: 2 });
-        assert_eq!(clock.reference_ms(), T + 9);
+        clock.clock_received(
+            peer,
+            PeerClock { wall: T + Millis::from_ms(9), uptime: Millis::from_ms(3), boot: 2 },
+        );
+        assert_eq!(clock.reference(), T + Millis::from_ms(9));
     }
 
     #[test]
     fn stamps_follow_a_clock_that_is_put_right_and_say_so_once() {
-        let mut clock = clock(0, T + 2 * FUTURE_BOUND_MS);
+        let mut clock = clock(0, T + 2 * FUTURE_BOUND);
         let fast = clock.tick();
         assert!(!clock.stepped_back());
-        clock.set_now(Now { mono_ms: 1, wall_ms: T });
+        clock.set_now(Now { mono: Mono::from_ms(1), wall: T });
         clock.put_right();
         assert!(clock.tick() < fast);
         assert!(clock.stepped_back());
@@ -243,9 +261,9 @@ mod tests {
 
     #[test]
     fn a_radio_makes_signed_times_whole_seconds() {
-        let mut clock = clock(0, T + 999);
-        assert_eq!(clock.signing_ms(), T + 999);
+        let mut clock = clock(0, T + Millis::from_ms(999));
+        assert_eq!(clock.signing_time(), T + Millis::from_ms(999));
         clock.set_whole_seconds(true);
-        assert_eq!(clock.signing_ms(), T / 1000 * 1000);
+        assert_eq!(clock.signing_time(), Wall::from_ms(T.ms() / 1000 * 1000));
     }
 }

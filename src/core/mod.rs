@@ -26,7 +26,7 @@ use crate::io::Event;
 use crate::layer::{DocumentId, DocumentName, LayerId};
 use crate::random::Random;
 use crate::store::Store;
-use crate::time::Mono;
+use crate::time::{Mono, Wall};
 
 /// What the parts of one node share.
 #[derive(Debug)]
@@ -70,17 +70,12 @@ impl Core {
 
     /// The monotonic instant of the input that is being handled.
     pub fn now(&self) -> Mono {
-        self.clock.now().mono()
+        self.clock.now().mono
     }
 
-    /// The same in milliseconds.
-    pub fn now_ms(&self) -> u64 {
-        self.clock.now().mono_ms
-    }
-
-    /// Reference time, milliseconds since the Unix epoch.
-    pub fn reference_ms(&self) -> u64 {
-        self.clock.reference_ms()
+    /// Reference time.
+    pub fn reference(&self) -> Wall {
+        self.clock.reference()
     }
 
     /// The node's X25519 identity for radio channels and sealed keys.

@@ -1,5 +1,6 @@
 //! What an operator sets for a node; each default is safe.
 
+use crate::time::Millis;
 use std::collections::BTreeMap;
 
 use tombolo_transports::OnionHost;
@@ -15,15 +16,15 @@ pub struct NodeSettings {
     pub name: String,
     /// The operator vouches for the system clock.
     pub operator_clock_set: bool,
-    /// Heartbeat on an idle link, milliseconds.
-    pub heartbeat_ms: u64,
+    /// Heartbeat on an idle link.
+    pub heartbeat: Millis,
     /// The order in which links are preferred.
     pub preference: Preference,
     /// The operator's own onion service, in place of that of the node's key.
     pub onion: Option<OnionHost>,
     /// The fields of each document's brief, by document name.
     pub briefs: BTreeMap<String, BriefFields>,
-    /// The machine's boot that `Now::mono_ms` counts from, where it goes on when this process ends. Without it only
+    /// The machine's boot that `Now::mono` counts from, where it goes on when this process ends. Without it only
     /// the wall clock bounds the time between two runs.
     pub machine_boot: Option<[u8; 16]>,
     /// `package.install` by JSON call is taken without the signature over the whole call.
@@ -39,7 +40,7 @@ impl Default for NodeSettings {
         NodeSettings {
             name: String::new(),
             operator_clock_set: false,
-            heartbeat_ms: HEARTBEAT.ms(),
+            heartbeat: HEARTBEAT,
             preference: Preference::Auto,
             onion: None,
             briefs: BTreeMap::new(),

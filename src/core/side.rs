@@ -4,7 +4,7 @@ use tombolo_delta::Value;
 use tombolo_transports::{LinkCaps, Medium, PeerId};
 
 use crate::authoring::{Authoring, MapEdits};
-use crate::clock::{BUILD_DATE_MS, Now};
+use crate::clock::{BUILD_DATE, Now};
 use crate::core::{Core, NodeSettings};
 use crate::federation::peer::Joined;
 use crate::federation::{Audience, Peer, TrustLevel};
@@ -15,9 +15,10 @@ use crate::replica::{ApplyOutcome, Arriving, Origin, Replica, Stored};
 use crate::store::Store;
 use crate::sync::frontier::State;
 use crate::sync::message::Message;
+use crate::time::{Millis, Mono, Wall};
 
 /// Reference time at which every side starts.
-pub(crate) const START_MS: u64 = BUILD_DATE_MS + 1_000_000;
+pub(crate) const START: Wall = Wall::from_ms(BUILD_DATE.ms() + 1_000_000);
 
 /// A replica with what it works with.
 pub(crate) struct TestSide {
@@ -33,9 +34,9 @@ impl TestSide {
 
     pub(crate) fn in_store(seed: u8, store: Store) -> Self {
         let keypair = Keypair::from_seeds(&[seed; 32], &[seed + 100; 32]);
-        let now = Now { mono_ms: 1_000, wall_ms: START_MS };
+        let now = Now { mono: Mono::from_ms(1_000), wall: START };
         let mut core = Core::new(store, keypair, NodeSettings::default(), now, &[seed; 32]);
-        let mut replica = Replica::new(core.me, now.mono());
+        let mut replica = Replica::new(core.me, now.mono);
         let mut loaded = core.gate.load().unwrap();
         replica.load(&mut core, &mut loaded).unwrap();
         TestSide { core, replica, authoring: Authoring::default() }
@@ -52,8 +53,8 @@ impl TestSide {
             given_name: None,
             own_name: None,
             trust_level,
-            added_at_ms: 0,
-            heard_at_ms: None,
+            added_at: Wall::default(),
+            heard_at: None,
             joined: Joined::Agreed,
             addresses: Vec::new(),
             last_known: None,
@@ -124,9 +125,9 @@ impl TestSide {
         self.replica.layers().layers().all(|layer| layer.content.root() == layer.head().root)
     }
 
-    /// Sets both clocks so many milliseconds after the start.
-    pub(crate) fn at(&mut self, ms: u64) {
-        self.core.clock.set_now(Now { mono_ms: 1_000 + ms, wall_ms: START_MS + ms });
+    /// Sets both clocks so long after the start.
+    pub(crate) fn at(&mut self, later: Millis) {
+        self.core.clock.set_now(Now { mono: Mono::from_ms(1_000) + later, wall: START + later });
     }
 
     /// Commits, and returns what leaves.

@@ -14,6 +14,7 @@ use crate::envelope::update::{decode_content, encode_content};
 use crate::envelope::{Envelope, EnvelopeError, Payload};
 use crate::layer::{Content, DocumentId, DocumentName, Head, Kind, Layer, LayerId, SignedHead};
 use crate::limits::RADIO_MESSAGE_BYTES_MAX;
+use crate::time::Wall;
 
 /// The bytes of a whole layer for a radio. `plain`: the entries of a map are readable by everyone. The result may be
 /// longer than a radio takes; the sender checks.
@@ -22,13 +23,13 @@ pub fn encode_air(layer: &Layer, plain: bool) -> Vec<u8> {
     let id = &head.layer;
     let packed = match &layer.content {
         Content::Snapshot(value) => {
-            let context = from_nothing(head.sequence.get(), head.time_ms);
+            let context = from_nothing(head.sequence.get(), head.time);
             let delta = tombolo_delta::diff(&Value::Null, value, &context);
             tombolo_delta::encode(&Value::Null, &delta, &context)
         }
         Content::Map(map) => {
             let entries = map.iter().map(|(key, entry)| (key.clone(), Some(entry.clone()))).collect();
-            encode_content(&entries, head.time_ms, plain)
+            encode_content(&entries, head.time, plain)
         }
     };
     let author = match id.author == id.document.owner {
@@ -40,7 +41,7 @@ pub fn encode_air(layer: &Layer, plain: bool) -> Vec<u8> {
         Value::from(id.document.name.as_str()),
         author,
         Value::from(head.sequence.get()),
-        Value::from(head.time_ms),
+        Value::from(head.time.ms()),
         Value::from(head.audience_sequence.get()),
         Value::Bytes(layer.signed.signature.to_vec()),
         Value::Bytes(packed),
@@ -67,10 +68,10 @@ pub fn decode_air(owner: PeerId, bytes: &[u8]) -> Result<Envelope, EnvelopeError
         Value::Null => owner,
         other => PeerId(fixed(other)?),
     };
-    let (sequence, time_ms) = (number(sequence)?, time.as_u64().ok_or(EnvelopeError::Shape)?);
+    let (sequence, time) = (number(sequence)?, Wall::from_ms(time.as_u64().ok_or(EnvelopeError::Shape)?));
     let content = match kind {
         Kind::Snapshot => {
-            let context = from_nothing(sequence.get(), time_ms);
+            let context = from_nothing(sequence.get(), time);
             let delta =
                 tombolo_delta::decode(&Value::Null, packed, &context).map_err(|_| EnvelopeError::Shape)?;
             let value =
@@ -80,7 +81,7 @@ pub fn decode_air(owner: PeerId, bytes: &[u8]) -> Result<Envelope, EnvelopeError
         Kind::Map => {
             let mut content = Content::empty(Kind::Map);
             if let Content::Map(map) = &mut content {
-                map.change(decode_content(packed, time_ms)?)?;
+                map.change(decode_content(packed, time)?)?;
             }
             content
         }
@@ -89,7 +90,7 @@ pub fn decode_air(owner: PeerId, bytes: &[u8]) -> Result<Envelope, EnvelopeError
         kind,
         layer: LayerId { document: DocumentId { owner, name }, author },
         sequence,
-        time_ms,
+        time,
         audience_sequence: number(audience)?,
         root: content.root(),
     };
@@ -99,6 +100,6 @@ pub fn decode_air(owner: PeerId, bytes: &[u8]) -> Result<Envelope, EnvelopeError
     })
 }
 
-fn from_nothing(sequence: u64, time_ms: u64) -> Context {
-    Context { base_sequence: 0, sequence, base_time_ms: 0, time_ms }
+fn from_nothing(sequence: u64, time: Wall) -> Context {
+    Context { base_sequence: 0, sequence, base_time_ms: 0, time_ms: time.ms() }
 }

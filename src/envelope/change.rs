@@ -3,6 +3,7 @@
 use tombolo_delta::{Context, Value};
 
 use crate::envelope::{CompactEnvelope, EnvelopeError, MapChanges, decode_changes, encode_changes};
+use crate::time::Wall;
 
 /// A change at hand, not yet bytes.
 #[derive(Clone, Debug)]
@@ -20,8 +21,8 @@ pub enum Change<'a> {
     Map {
         /// What was put and dropped.
         changes: MapChanges,
-        /// The signed time of the new state, milliseconds.
-        time_ms: u64,
+        /// The signed time of the new state.
+        time: Wall,
     },
 }
 
@@ -32,7 +33,7 @@ impl Change<'_> {
             Change::Snapshot { base, target, context } => {
                 tombolo_delta::encode(base, &tombolo_delta::diff(base, target, context), context)
             }
-            Change::Map { changes, time_ms } => encode_changes(changes, *time_ms),
+            Change::Map { changes, time } => encode_changes(changes, *time),
         }
     }
 }
@@ -50,7 +51,7 @@ pub trait Carried {
     fn target(&self, base: &Value, context: &Context) -> Option<Value>;
 
     /// What changed in a map, signed at that time.
-    fn changes(&self, time_ms: u64) -> Result<MapChanges, EnvelopeError>;
+    fn changes(&self, time: Wall) -> Result<MapChanges, EnvelopeError>;
 }
 
 /// As it travels by itself.
@@ -60,8 +61,8 @@ impl Carried for Vec<u8> {
         tombolo_delta::apply(base, &delta, context).ok()
     }
 
-    fn changes(&self, time_ms: u64) -> Result<MapChanges, EnvelopeError> {
-        decode_changes(self, time_ms)
+    fn changes(&self, time: Wall) -> Result<MapChanges, EnvelopeError> {
+        decode_changes(self, time)
     }
 }
 
@@ -71,7 +72,7 @@ impl Carried for &dyn Carried {
         (**self).target(base, context)
     }
 
-    fn changes(&self, time_ms: u64) -> Result<MapChanges, EnvelopeError> {
-        (**self).changes(time_ms)
+    fn changes(&self, time: Wall) -> Result<MapChanges, EnvelopeError> {
+        (**self).changes(time)
     }
 }

@@ -12,6 +12,7 @@ use crate::layer::{
     Sequence, SignedHead,
 };
 use crate::limits::{DEPTH_MAX, LAYER_BYTES_MAX, MAP_ENTRIES_MAX, MESSAGE_BYTES_MAX};
+use crate::time::Wall;
 
 /// First byte of a compact envelope: this bit is set, as in no other message.
 pub(super) const COMPACT: u8 = 0b1000_0000;
@@ -163,7 +164,7 @@ pub fn encode_whole(envelope: &Envelope) -> Vec<u8> {
         Value::from(head.layer.document.name.as_str()),
         author,
         Value::from(head.sequence.get()),
-        Value::from(head.time_ms),
+        Value::from(head.time.ms()),
         Value::from(head.audience_sequence.get()),
         Value::Bytes(envelope.signed.signature.to_vec()),
         last,
@@ -203,7 +204,7 @@ pub fn decode_whole(bytes: &[u8]) -> Result<Envelope, EnvelopeError> {
         kind,
         layer: LayerId { document: DocumentId { owner, name }, author },
         sequence: number(sequence)?,
-        time_ms: time.as_u64().ok_or(EnvelopeError::Shape)?,
+        time: Wall::from_ms(time.as_u64().ok_or(EnvelopeError::Shape)?),
         audience_sequence: number(audience)?,
         root,
     };
@@ -216,13 +217,13 @@ pub type MapChanges = Vec<(KeyPath, Option<Entry>)>;
 /// The bytes of a map delta: the deterministic CBOR array `[entries, dropped keys]`, the second left out
 /// where it is empty. Entries are those of `layer/entry.rs` with their stamps relative to the signed time:
 /// zigzag of the difference, modulo 2^64, to the stamp (time, counter 0).
-pub fn encode_changes(changes: &MapChanges, time_ms: u64) -> Vec<u8> {
-    tombolo_delta::to_cbor(&changes_value(changes, time_ms))
+pub fn encode_changes(changes: &MapChanges, time: Wall) -> Vec<u8> {
+    tombolo_delta::to_cbor(&changes_value(changes, time))
 }
 
-pub(super) fn changes_value(changes: &MapChanges, time_ms: u64) -> Value {
+pub(super) fn changes_value(changes: &MapChanges, time: Wall) -> Value {
     let put =
-        |(key, entry): &(KeyPath, Option<Entry>)| entry.as_ref().map(|e| relative(e, time_ms).to_value(key));
+        |(key, entry): &(KeyPath, Option<Entry>)| entry.as_ref().map(|e| relative(e, time).to_value(key));
     let entries = changes.iter().filter_map(put).collect();
     let dropped: Vec<Value> =
         changes.iter().filter(|(_, e)| e.is_none()).map(|(key, _)| key.to_value()).collect();
@@ -238,12 +239,12 @@ pub(super) fn changes_value(changes: &MapChanges, time_ms: u64) -> Value {
 /// # Errors
 ///
 /// An error where the bytes are no map delta, or exceed a limit.
-pub fn decode_changes(bytes: &[u8], time_ms: u64) -> Result<MapChanges, EnvelopeError> {
+pub fn decode_changes(bytes: &[u8], time: Wall) -> Result<MapChanges, EnvelopeError> {
     let limits = Limits { bytes_max: LAYER_BYTES_MAX, depth_max: DEPTH_MAX + 3, items_max: LAYER_BYTES_MAX };
-    changes_from_value(&tombolo_delta::from_cbor(bytes, &limits)?, time_ms)
+    changes_from_value(&tombolo_delta::from_cbor(bytes, &limits)?, time)
 }
 
-pub(super) fn changes_from_value(value: &Value, time_ms: u64) -> Result<MapChanges, EnvelopeError> {
+pub(super) fn changes_from_value(value: &Value, time: Wall) -> Result<MapChanges, EnvelopeError> {
     let Value::Array(items) = value else {
         return Err(EnvelopeError::Shape);
     };
@@ -258,7 +259,7 @@ pub(super) fn changes_from_value(value: &Value, time_ms: u64) -> Result<MapChang
     let mut changes = MapChanges::with_capacity(entries.len() + dropped.len());
     for item in entries {
         let (key, entry) = Entry::from_value(item)?;
-        changes.push((key, Some(absolute(entry, time_ms))));
+        changes.push((key, Some(absolute(entry, time))));
     }
     for item in dropped {
         changes.push((KeyPath::from_value(item).map_err(EntryError::from)?, None));
@@ -266,14 +267,14 @@ pub(super) fn changes_from_value(value: &Value, time_ms: u64) -> Result<MapChang
     Ok(changes)
 }
 
-fn relative(entry: &Entry, time_ms: u64) -> Entry {
-    let difference = entry.stamp.bits().wrapping_sub(Timestamp::new(time_ms, 0).bits());
+fn relative(entry: &Entry, time: Wall) -> Entry {
+    let difference = entry.stamp.bits().wrapping_sub(Timestamp::new(time, 0).bits());
     Entry { stamp: Timestamp::from_bits(zigzag(difference.cast_signed())), ..entry.clone() }
 }
 
-fn absolute(entry: Entry, time_ms: u64) -> Entry {
+fn absolute(entry: Entry, time: Wall) -> Entry {
     let difference = unzigzag(entry.stamp.bits()).cast_unsigned();
-    Entry { stamp: Timestamp::from_bits(Timestamp::new(time_ms, 0).bits().wrapping_add(difference)), ..entry }
+    Entry { stamp: Timestamp::from_bits(Timestamp::new(time, 0).bits().wrapping_add(difference)), ..entry }
 }
 
 fn content_value(content: &Content) -> Value {
@@ -369,13 +370,13 @@ mod tests {
                 prop_assert!(again == bytes || envelope.audience_step == 0 || envelope.time_step_ms % 1000 == 0);
             }
             let _ = decode_whole(&bytes);
-            let _ = decode_changes(&bytes, 7);
+            let _ = decode_changes(&bytes, Wall::from_ms(7));
         }
 
         #[test]
-        fn stamps_travel_relative_to_the_signed_time(bits in any::<u64>(), time_ms in 0u64..1 << 48) {
+        fn stamps_travel_relative_to_the_signed_time(bits in any::<u64>(), time in 0u64..1 << 48) {
             let entry = Entry { stamp: Timestamp::from_bits(bits), value: None, saw: None };
-            prop_assert_eq!(absolute(relative(&entry, time_ms), time_ms), entry);
+            prop_assert_eq!(absolute(relative(&entry, Wall::from_ms(time)), Wall::from_ms(time)), entry);
         }
     }
 

@@ -27,6 +27,7 @@ pub use update::{
 
 use crate::layer::{Content, Head, Kind, Layer, LayerId, Root, Sequence, SignedHead};
 use crate::limits::WHOLE_LAYER_BYTES_MAX;
+use crate::time::Wall;
 
 /// What an envelope brings beside the signed head.
 #[derive(Clone, Debug)]
@@ -112,7 +113,7 @@ pub struct Base<'a> {
     /// The sequence of the base.
     pub sequence: Sequence,
     /// The base's signed time.
-    pub time_ms: u64,
+    pub time: Wall,
     /// The audience sequence signed with the base.
     pub audience_sequence: Sequence,
 }
@@ -124,7 +125,7 @@ impl<D> CompactEnvelope<D> {
             kind,
             layer: base.layer.clone(),
             sequence: self.sequence_on(base)?,
-            time_ms: self.time_on(base)?,
+            time: self.time_on(base)?,
             audience_sequence: match self.audience_step {
                 0 => base.audience_sequence,
                 step => Sequence::new(base.audience_sequence.get().checked_add_signed(step)?)?,
@@ -138,9 +139,9 @@ impl<D> CompactEnvelope<D> {
         Sequence::new(base.sequence.get().checked_add(self.base.distance)?)
     }
 
-    /// The signed time claimed on top of `base`, milliseconds since the Unix epoch.
-    pub fn time_on(&self, base: &Base<'_>) -> Option<u64> {
-        base.time_ms.checked_add_signed(self.time_step_ms)
+    /// The signed time claimed on top of `base`.
+    pub fn time_on(&self, base: &Base<'_>) -> Option<Wall> {
+        base.time.ms().checked_add_signed(self.time_step_ms).map(Wall::from_ms)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::*;
 use crate::clock::Timestamp;
 use crate::layer::{Entry, KeyPath};
+use crate::time::Wall;
 use proptest::prelude::*;
 use tombolo_delta::{Context, Value};
 
@@ -83,12 +84,12 @@ proptest! {
             let entry = Entry { stamp: Timestamp::from_bits(7), value: Some("x".repeat(5_000).as_str().into()), saw: None };
             changes.insert(0, (KeyPath::parse("0").unwrap(), Some(entry)));
         }
-        let time_ms = 1_800_000_000_000;
-        let item = encode_update(&envelope.with(Change::Map { changes: changes.clone(), time_ms }), plain);
-        let raw = encode_changes(&changes, time_ms).len();
+        let time = 1_800_000_000_000;
+        let item = encode_update(&envelope.with(Change::Map { changes: changes.clone(), time: Wall::from_ms(time) }), plain);
+        let raw = encode_changes(&changes, Wall::from_ms(time)).len();
         prop_assert!(item.len() <= 64 + 40 + raw, "{} for {raw}", item.len());
         let read = decode_update(&join_update(&[item]).unwrap()).unwrap();
-        prop_assert_eq!(read[0].delta.changes(time_ms), Ok(changes));
+        prop_assert_eq!(read[0].delta.changes(Wall::from_ms(time)), Ok(changes));
     }
 
     #[test]
@@ -109,7 +110,7 @@ proptest! {
         let base = value(7, "attic");
         let read = |envelope: &CompactEnvelope<UpdateChange>| {
             let _ = envelope.delta.target(&base, &Context::default());
-            let _ = envelope.delta.changes(7);
+            let _ = envelope.delta.changes(Wall::from_ms(7));
         };
         if let Ok(envelopes) = decode_update(&bytes) {
             envelopes.iter().for_each(read);

@@ -14,6 +14,7 @@ use tombolo_delta::{Context, PreambleReader, PreambleWriter, Value};
 use crate::envelope::codec::{changes_from_value, changes_value};
 use crate::envelope::{BaseRef, Carried, Change, CompactEnvelope, EnvelopeError, MapChanges, decode_changes};
 use crate::identity::SignatureBytes;
+use crate::time::{Millis, Wall};
 
 /// In a signature's last byte: another envelope follows, and this one's change has its length before it.
 const ANOTHER: u8 = 0x80;
@@ -32,7 +33,7 @@ const TAG_BYTES: usize = 4;
 const BYTE_STRING: u8 = 2;
 
 /// The interval at which most documents on air are published: a signed time is sent as its deviation from that.
-const PACE_MS: u64 = 60_000;
+const PACE: Millis = Millis::from_ms(60_000);
 /// A larger distance predicts no time.
 const PACED_DISTANCE_MAX: u64 = 1 << 20;
 /// Probabilities of yes, in 65536ths.
@@ -92,8 +93,8 @@ pub fn encode_update(envelope: &CompactEnvelope<Change<'_>>, plain: bool) -> Upd
         Change::Snapshot { base, target, context } => {
             bytes.extend(preamble.delta(base, &tombolo_delta::diff(base, target, context), context));
         }
-        Change::Map { changes, time_ms } => {
-            let value = changes_value(changes, *time_ms);
+        Change::Map { changes, time } => {
+            let value = changes_value(changes, *time);
             let cbor = tombolo_delta::to_cbor(&value);
             let may_pack = !plain && cbor.len() <= PACKED_BYTES_MAX;
             match may_pack.then(|| packed(&value, cbor.len())).flatten() {
@@ -245,8 +246,8 @@ pub fn decode_provisional(bytes: &[u8]) -> Result<ProvisionalUpdate<'_>, Envelop
 }
 
 /// What a map holds: packed as a delta from nothing, where that is shorter than its CBOR and may be.
-pub(super) fn encode_content(changes: &MapChanges, time_ms: u64, plain: bool) -> Vec<u8> {
-    let value = changes_value(changes, time_ms);
+pub(super) fn encode_content(changes: &MapChanges, time: Wall, plain: bool) -> Vec<u8> {
+    let value = changes_value(changes, time);
     let cbor = tombolo_delta::to_cbor(&value);
     if plain || cbor.len() > CONTENT_BYTES_MAX {
         return cbor;
@@ -256,14 +257,14 @@ pub(super) fn encode_content(changes: &MapChanges, time_ms: u64, plain: bool) ->
 }
 
 /// Reads it: a packed delta is a byte string, and the CBOR of a map's content an array.
-pub(super) fn decode_content(bytes: &[u8], time_ms: u64) -> Result<MapChanges, EnvelopeError> {
+pub(super) fn decode_content(bytes: &[u8], time: Wall) -> Result<MapChanges, EnvelopeError> {
     if bytes.first().is_none_or(|first| first >> 5 != BYTE_STRING) {
-        return decode_changes(bytes, time_ms);
+        return decode_changes(bytes, time);
     }
     let (nothing, context) = (Value::Null, Context::default());
     let delta = tombolo_delta::decode(&nothing, bytes, &context).map_err(|_| EnvelopeError::Shape)?;
     let value = tombolo_delta::apply(&nothing, &delta, &context).map_err(|_| EnvelopeError::Shape)?;
-    changes_from_value(&value, time_ms)
+    changes_from_value(&value, time)
 }
 
 /// What changed in a map as a delta from nothing, where that is shorter than its CBOR.
@@ -290,15 +291,15 @@ impl Carried for UpdateChange {
         tombolo_delta::apply(base, &delta, context).ok()
     }
 
-    fn changes(&self, time_ms: u64) -> Result<MapChanges, EnvelopeError> {
+    fn changes(&self, time: Wall) -> Result<MapChanges, EnvelopeError> {
         match self {
-            UpdateChange::Plain(cbor) => decode_changes(cbor, time_ms),
+            UpdateChange::Plain(cbor) => decode_changes(cbor, time),
             UpdateChange::Behind(preamble) => {
                 let (nothing, context) = (Value::Null, Context::default());
                 let delta = preamble.delta(&nothing, &context).map_err(|_| EnvelopeError::Shape)?;
                 let value =
                     tombolo_delta::apply(&nothing, &delta, &context).map_err(|_| EnvelopeError::Shape)?;
-                changes_from_value(&value, time_ms)
+                changes_from_value(&value, time)
             }
         }
     }
@@ -320,7 +321,7 @@ fn get_time(preamble: &mut PreambleReader, distance: u64) -> Result<i64, Envelop
 }
 
 fn predicted_ms(distance: u64) -> i128 {
-    i128::from(distance.min(PACED_DISTANCE_MAX) * PACE_MS)
+    i128::from(distance.min(PACED_DISTANCE_MAX) * PACE.ms())
 }
 
 /// A number below 2^54: its bit length in unary, then the bits below the highest.

@@ -11,6 +11,7 @@
 //!
 //! The compact form has no room for addresses of another kind; the onion key is in it already.
 
+use crate::time::Wall;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use data_encoding::{BASE32_NOPAD, BASE64URL_NOPAD, HEXLOWER, HEXLOWER_PERMISSIVE};
@@ -20,6 +21,7 @@ use tombolo_transports::{Address, JoinSecret, PeerId};
 
 use crate::clock::rfc3339;
 use crate::federation::TrustLevel;
+use crate::federation::peer::wall_ms;
 use crate::identity::{did, onion_address, parse_did, parse_onion, parse_onion_text, usable_key};
 use crate::limits::{INVITE_ADDRESSES_MAX, INVITE_TEXT_MAX};
 
@@ -57,8 +59,8 @@ pub struct Invite {
     pub token: Token,
     /// At which level the joiner will be added; absent in codes of other programs.
     pub level: Option<TrustLevel>,
-    /// When it ends, milliseconds since the Unix epoch; absent in codes of other programs.
-    pub expires_ms: Option<u64>,
+    /// When it ends; absent in codes of other programs.
+    pub expires: Option<Wall>,
     /// Where the inviter may be dialled.
     pub addresses: Vec<Address>,
 }
@@ -103,7 +105,7 @@ struct Json {
 impl Invite {
     /// Whether the code has no more than the four fields that other programs know.
     pub fn is_plain(&self) -> bool {
-        self.level.is_none() && self.expires_ms.is_none() && self.addresses.is_empty()
+        self.level.is_none() && self.expires.is_none() && self.addresses.is_empty()
     }
 
     /// The code on one line.
@@ -114,7 +116,7 @@ impl Invite {
             pubkey: HEXLOWER.encode(&self.inviter.0),
             token: HEXLOWER.encode(&self.token),
             level: self.level,
-            expires: self.expires_ms.map(rfc3339),
+            expires: self.expires.map(rfc3339),
             addrs: self.addresses.clone(),
         };
         let text = serde_json::to_vec(&json).expect("texts and numbers have a JSON form");
@@ -129,7 +131,7 @@ impl Invite {
         bytes.extend(parse_onion(&self.onion).unwrap_or_default());
         bytes.extend(self.token);
         bytes.push(self.level.map_or(u8::MAX, TrustLevel::code));
-        let minutes = self.expires_ms.map_or(u32::MAX, |ms| u32::try_from(ms / 60_000).unwrap_or(u32::MAX));
+        let minutes = self.expires.map_or(u32::MAX, |at| u32::try_from(at.ms() / 60_000).unwrap_or(u32::MAX));
         bytes.extend(minutes.to_be_bytes());
         for address in self.addresses.iter().filter_map(Address::as_socket) {
             let more = if address.is_ipv4() { 7 } else { 19 };
@@ -193,7 +195,7 @@ impl Invite {
             onion: parse_onion_text(&json.onion).map_err(InviteError::Onion)?.to_string(),
             token: token.try_into().map_err(|_| InviteError::Content)?,
             level: json.level,
-            expires_ms: expires.map(|t| u64::try_from(t.timestamp_millis()).unwrap_or(0)),
+            expires: expires.map(|t| Wall::from_ms(u64::try_from(t.timestamp_millis()).unwrap_or(0))),
             addresses,
         })
     }
@@ -226,7 +228,7 @@ impl Invite {
             onion,
             token,
             level: TrustLevel::from_code(u64::from(level)),
-            expires_ms: (minutes != u32::MAX).then_some(u64::from(minutes) * 60_000),
+            expires: (minutes != u32::MAX).then_some(Wall::from_ms(u64::from(minutes) * 60_000)),
             addresses,
         })
     }
@@ -245,11 +247,13 @@ pub struct OutgoingInvite {
     pub token_hash: TokenHash,
     /// At which level its joiner is added.
     pub level: TrustLevel,
-    /// When it was made, milliseconds since the Unix epoch.
-    pub created_at_ms: u64,
-    /// When it expires, milliseconds since the Unix epoch.
-    pub expires_ms: u64,
-    /// Who used it, and when. Set durably before the answer leaves.
+    /// When it was made.
+    #[serde(rename = "created_at_ms", with = "wall_ms")]
+    pub created_at: Wall,
+    /// When it expires.
+    #[serde(rename = "expires_ms", with = "wall_ms")]
+    pub expires: Wall,
+    /// Who used it, and when, milliseconds since the Unix epoch. Set durably before the answer leaves.
     pub accepted: Option<([u8; 32], u64)>,
 }
 
@@ -258,10 +262,12 @@ pub struct OutgoingInvite {
 pub struct IncomingInvite {
     /// The node that invited.
     pub inviter: [u8; 32],
-    /// When it was redeemed, milliseconds since the Unix epoch.
-    pub created_at_ms: u64,
+    /// When it was redeemed.
+    #[serde(rename = "created_at_ms", with = "wall_ms")]
+    pub created_at: Wall,
     /// When the inviter agreed.
-    pub accepted: Option<u64>,
+    #[serde(with = "wall_ms::option", default)]
+    pub accepted: Option<Wall>,
     /// The code had only what the JSON calls need, so its maker may know nothing else.
     #[serde(default)]
     pub plain: bool,
@@ -280,7 +286,7 @@ mod tests {
             onion: me.onion(),
             token: [5; 16],
             level: Some(TrustLevel::Observer),
-            expires_ms: Some(1_793_491_200_000),
+            expires: Some(Wall::from_ms(1_793_491_200_000)),
             addresses,
         }
     }
@@ -297,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_code_with_only_the_four_first_fields_is_read() {
-        let bare = Invite { level: None, expires_ms: None, addresses: vec![], ..invite(vec![]) };
+        let bare = Invite { level: None, expires: None, addresses: vec![], ..invite(vec![]) };
         let code = bare.to_code();
         let json = BASE64URL_NOPAD.decode(code.strip_prefix("fed1:").unwrap().as_bytes()).unwrap();
         let keys: std::collections::BTreeMap<String, String> = serde_json::from_slice(&json).unwrap();

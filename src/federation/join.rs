@@ -14,6 +14,7 @@ use crate::federation::TrustLevel;
 use crate::federation::invite::{Token, TokenHash, token_hash};
 use crate::identity::{Keypair, SignatureBytes, verify};
 use crate::limits::{JOIN_BYTES_MAX, NODE_NAME_BYTES_MAX};
+use crate::time::Wall;
 
 /// First item of the signed array and of both messages.
 pub const JOIN_DOMAIN: &str = "tombolo-join-1";
@@ -29,8 +30,8 @@ pub struct JoinRequest {
     pub name: String,
     /// The level that the invite grants.
     pub level: TrustLevel,
-    /// When the joiner signed, milliseconds since the Unix epoch.
-    pub time_ms: u64,
+    /// When the joiner signed.
+    pub time: Wall,
     /// The signature over `signing_bytes`.
     pub signature: SignatureBytes,
 }
@@ -112,15 +113,15 @@ impl JoinRequest {
         token: Token,
         name: &str,
         level: TrustLevel,
-        time_ms: u64,
+        time: Wall,
     ) -> Self {
-        let bytes = signing_bytes(inviter, &keypair.peer_id(), onion, &token_hash(&token), level, time_ms);
+        let bytes = signing_bytes(inviter, &keypair.peer_id(), onion, &token_hash(&token), level, time);
         JoinRequest {
             token,
             onion: onion.to_owned(),
             name: name.to_owned(),
             level,
-            time_ms,
+            time,
             signature: keypair.sign(&bytes),
         }
     }
@@ -132,7 +133,7 @@ impl JoinRequest {
 
     /// The same where the token itself did not travel.
     pub fn verify_hash(&self, inviter: &PeerId, joiner: &PeerId, token: &TokenHash) -> bool {
-        let bytes = signing_bytes(inviter, joiner, &self.onion, token, self.level, self.time_ms);
+        let bytes = signing_bytes(inviter, joiner, &self.onion, token, self.level, self.time);
         verify(joiner, &bytes, &self.signature)
     }
 
@@ -144,7 +145,7 @@ impl JoinRequest {
             Value::from(self.onion.as_str()),
             Value::from(self.name.as_str()),
             Value::from(u64::from(self.level.code())),
-            Value::from(self.time_ms),
+            Value::from(self.time.ms()),
             Value::Bytes(self.signature.to_vec()),
         ]))
     }
@@ -165,7 +166,7 @@ impl JoinRequest {
                 onion: onion.as_text().filter(|o| o.len() <= 62)?.to_owned(),
                 name: usable_name(name.as_text()?)?,
                 level: TrustLevel::from_code(level.as_u64()?)?,
-                time_ms: time.as_u64()?,
+                time: Wall::from_ms(time.as_u64()?),
                 signature: signature.as_bytes()?.try_into().ok()?,
             })
         };
@@ -214,7 +215,7 @@ fn signing_bytes(
     onion: &str,
     token_hash: &TokenHash,
     level: TrustLevel,
-    time_ms: u64,
+    time: Wall,
 ) -> Vec<u8> {
     tombolo_delta::to_cbor(&Value::Array(vec![
         Value::from(JOIN_DOMAIN),
@@ -223,7 +224,7 @@ fn signing_bytes(
         Value::from(onion),
         Value::Bytes(token_hash.to_vec()),
         Value::from(u64::from(level.code())),
-        Value::from(time_ms),
+        Value::from(time.ms()),
     ]))
 }
 
@@ -250,7 +251,15 @@ mod tests {
     #[test]
     fn a_request_holds_for_its_inviter_and_joiner_only() {
         let (a, b) = (Keypair::from_seeds(&[1; 32], &[2; 32]), Keypair::from_seeds(&[3; 32], &[4; 32]));
-        let request = JoinRequest::sign(&b, &b.onion(), &a.peer_id(), [9; 16], "bo", TrustLevel::Trusted, 5);
+        let request = JoinRequest::sign(
+            &b,
+            &b.onion(),
+            &a.peer_id(),
+            [9; 16],
+            "bo",
+            TrustLevel::Trusted,
+            Wall::from_ms(5),
+        );
         let read = JoinRequest::decode(&request.encode()).unwrap();
         assert_eq!(read, request);
         assert!(read.verify(&a.peer_id(), &b.peer_id()));

@@ -1,5 +1,6 @@
 //! Node records and trust levels.
 
+use crate::time::Wall;
 use serde::{Deserialize, Serialize};
 use tombolo_delta::Value;
 use tombolo_transports::tor::SESSION_PORT;
@@ -101,10 +102,12 @@ pub struct Peer {
     pub own_name: Option<String>,
     /// What it may do here.
     pub trust_level: TrustLevel,
-    /// When it was added, milliseconds since the Unix epoch.
-    pub added_at_ms: u64,
-    /// When it was last received, by the own clock, milliseconds since the Unix epoch.
-    pub heard_at_ms: Option<u64>,
+    /// When it was added.
+    #[serde(rename = "added_at_ms", with = "wall_ms")]
+    pub added_at: Wall,
+    /// When it was last received, by the own clock.
+    #[serde(rename = "heard_at_ms", with = "wall_ms::option", default)]
+    pub heard_at: Option<Wall>,
     /// Whether both sides have agreed.
     pub joined: Joined,
     /// Where it may be dialled.
@@ -118,8 +121,9 @@ pub struct Peer {
 /// state of the peer arrives, and decides nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastKnown {
-    /// When the peer was last seen, milliseconds since the Unix epoch.
-    pub seen_ms: Option<u64>,
+    /// When the peer was last seen.
+    #[serde(rename = "seen_ms", with = "wall_ms::option", default)]
+    pub seen: Option<Wall>,
     /// Its last state.
     pub state: Option<LastKnownState>,
 }
@@ -127,8 +131,9 @@ pub struct LastKnown {
 /// The node state in [`LastKnown`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastKnownState {
-    /// The time of the state, milliseconds since the Unix epoch.
-    pub time_ms: u64,
+    /// The time of the state.
+    #[serde(rename = "time_ms", with = "wall_ms")]
+    pub time: Wall,
     /// The fields of a node state.
     pub state: Value,
 }
@@ -162,6 +167,38 @@ pub(crate) mod peer_bytes {
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PeerId, D::Error> {
         <[u8; 32]>::deserialize(deserializer).map(PeerId)
+    }
+}
+
+/// Instants of wall time in records: milliseconds since the Unix epoch, a plain number.
+pub(super) mod wall_ms {
+    use crate::time::Wall;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(time: &Wall, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(time.ms())
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Wall, D::Error> {
+        u64::deserialize(deserializer).map(Wall::from_ms)
+    }
+
+    pub(crate) mod option {
+        use crate::time::Wall;
+        use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+        pub(crate) fn serialize<S: Serializer>(
+            time: &Option<Wall>,
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            time.map(Wall::ms).serialize(serializer)
+        }
+
+        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Option<Wall>, D::Error> {
+            Ok(Option::<u64>::deserialize(deserializer)?.map(Wall::from_ms))
+        }
     }
 }
 
@@ -200,8 +237,8 @@ mod tests {
             given_name: None,
             own_name: Some("hut".to_owned()),
             trust_level: TrustLevel::Observer,
-            added_at_ms: 1,
-            heard_at_ms: None,
+            added_at: Wall::from_ms(1),
+            heard_at: None,
             joined: Joined::Agreed,
             addresses: Vec::new(),
             last_known: None,
@@ -209,8 +246,9 @@ mod tests {
         let bytes = cbor(&peer);
         assert_eq!(bytes.first(), Some(&0xa9), "a map of nine fields");
         assert_eq!(ciborium::from_reader::<Peer, _>(&bytes[..]).unwrap(), peer);
-        let state = LastKnownState { time_ms: 4, state: Value::map([("cpu", Value::from(1.5))]) };
-        let known = Peer { last_known: Some(LastKnown { seen_ms: Some(5), state: Some(state) }), ..peer };
+        let state = LastKnownState { time: Wall::from_ms(4), state: Value::map([("cpu", Value::from(1.5))]) };
+        let known =
+            Peer { last_known: Some(LastKnown { seen: Some(Wall::from_ms(5)), state: Some(state) }), ..peer };
         assert_eq!(ciborium::from_reader::<Peer, _>(&cbor(&known)[..]).unwrap(), known);
     }
 

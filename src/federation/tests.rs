@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::layer::DocumentName;
+use crate::time::Wall;
 
 const ME: PeerId = PeerId([1; 32]);
 const OWNER: PeerId = PeerId([2; 32]);
@@ -20,8 +21,8 @@ fn federation(our_level: TrustLevel, members: &[(PeerId, TrustLevel)]) -> Federa
         given_name: None,
         own_name: None,
         trust_level: our_level,
-        added_at_ms: 0,
-        heard_at_ms: None,
+        added_at: Wall::from_ms(0),
+        heard_at: None,
         joined: peer::Joined::Agreed,
         addresses: vec![],
         last_known: None,

@@ -179,7 +179,7 @@ pub fn create(folder: &Path, name: &str) -> Result<(), StartError> {
 /// Writes the notice by which the new identity can end itself, with mode 0600. An operator keeps a copy elsewhere.
 fn write_revocation(folder: &Path) -> Result<(), StartError> {
     let keypair = key::load(folder)?;
-    let notice = RevocationNotice::sign(&keypair, keypair.peer_id(), now().wall_ms / 1000);
+    let notice = RevocationNotice::sign(&keypair, keypair.peer_id(), now().wall.ms() / 1000);
     let path = folder.join(REVOCATION_FILE);
     let text = format!(
         "# Ends this identity for good, wherever it is published: `tombolo revoke --self FILE`, on this node or on a peer.\n\
@@ -283,7 +283,8 @@ fn settings(folder: &Path, config: &Config) -> NodeSettings {
     NodeSettings {
         name: config.name.clone(),
         operator_clock_set: config.clock == ClockTrust::Set,
-        heartbeat_ms: u64::try_from(config.heartbeat.as_millis()).unwrap_or(crate::limits::HEARTBEAT.ms()),
+        heartbeat: u64::try_from(config.heartbeat.as_millis())
+            .map_or(crate::limits::HEARTBEAT, crate::time::Millis::from_ms),
         preference: match config.preference {
             LinkPreference::Auto => Preference::Auto,
             LinkPreference::MeshFirst => Preference::MeshFirst,
@@ -334,14 +335,14 @@ fn briefs(config: &Config) -> BTreeMap<String, BriefFields> {
 }
 
 fn open_store(folder: &Path, path: &Path) -> Result<Store, StartError> {
-    let deadline = now().mono_ms + u64::try_from(STORE_WAIT.as_millis()).unwrap_or(0);
+    let deadline = now().mono.ms() + u64::try_from(STORE_WAIT.as_millis()).unwrap_or(0);
     loop {
         match Store::open(path) {
             Ok(store) => return Ok(store),
             Err(StoreError::InUse) if socket::answers(folder) => {
                 return Err(StartError::Running { folder: folder.to_owned() });
             }
-            Err(StoreError::InUse) if now().mono_ms < deadline => std::thread::sleep(STORE_RETRY),
+            Err(StoreError::InUse) if now().mono.ms() < deadline => std::thread::sleep(STORE_RETRY),
             Err(StoreError::InUse) => return Err(StartError::InUse { path: path.to_owned() }),
             Err(source) => return Err(StartError::Store { path: path.to_owned(), source }),
         }

@@ -79,7 +79,7 @@ pub enum CommandError {
     #[error("an invite lives at most 30 days, and longer than no time")]
     BadExpiry,
     /// The invite has expired.
-    #[error("this invite expired on {}: ask for a new one", rfc3339(*expired_ms))]
+    #[error("this invite expired on {}: ask for a new one", rfc3339(crate::time::Wall::from_ms(*expired_ms)))]
     InviteExpired {
         /// The end of its life, wall time in milliseconds.
         expired_ms: u64,

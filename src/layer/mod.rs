@@ -21,7 +21,8 @@ pub use key::{KeyError, KeyPath};
 pub use tree::{BUCKETS, BucketIndex, NodePath, TreeHash};
 
 use crate::identity::{Keypair, SignatureBytes, verify};
-use crate::limits::{NAME_BYTES_MAX, SEQUENCE_MAX, STAMP_MS_MAX};
+use crate::limits::{NAME_BYTES_MAX, SEQUENCE_MAX, STAMP_MAX};
+use crate::time::Wall;
 
 /// The domain of a layer's signature; the first item of the signed array.
 pub const LAYER_DOMAIN: &str = "tombolo-layer-1";
@@ -224,8 +225,8 @@ pub struct Head {
     pub layer: LayerId,
     /// Which version of it.
     pub sequence: Sequence,
-    /// When the author signed, milliseconds since the Unix epoch by its reference time.
-    pub time_ms: u64,
+    /// When the author signed, by its reference time.
+    pub time: Wall,
     /// The newest state of the owner's audience that the author held.
     pub audience_sequence: Sequence,
     /// Root of the content.
@@ -243,7 +244,7 @@ impl Head {
             Value::from(self.layer.document.name.as_str()),
             Value::Bytes(self.layer.author.0.to_vec()),
             Value::from(self.sequence.get()),
-            Value::from(self.time_ms),
+            Value::from(self.time.ms()),
             Value::from(self.audience_sequence.get()),
             Value::Bytes(self.root.0.to_vec()),
         ]))
@@ -259,7 +260,7 @@ impl Head {
     /// Whether the head is one that a node could have signed: times and sequences within the format.
     pub fn in_range(&self) -> bool {
         self.sequence > Sequence::NONE
-            && self.time_ms <= STAMP_MS_MAX
+            && self.time <= STAMP_MAX
             && (self.kind == Kind::Map || self.layer.author == self.layer.document.owner)
     }
 }
@@ -316,7 +317,7 @@ mod tests {
                 author: me.peer_id(),
             },
             sequence: Sequence::new(7).unwrap(),
-            time_ms: 1_793_491_200_000,
+            time: Wall::from_ms(1_793_491_200_000),
             audience_sequence: Sequence::new(1).unwrap(),
             root: Root([9; 32]),
         };
@@ -326,7 +327,7 @@ mod tests {
         assert!(signed.verify());
         for change in [
             Head { sequence: Sequence::new(8).unwrap(), ..head.clone() },
-            Head { time_ms: 1, ..head.clone() },
+            Head { time: Wall::from_ms(1), ..head.clone() },
             Head { audience_sequence: Sequence::NONE, ..head.clone() },
             Head { root: Root([8; 32]), ..head.clone() },
             Head { kind: Kind::Map, ..head.clone() },
@@ -346,7 +347,7 @@ mod tests {
                 author: other.peer_id(),
             },
             sequence: Sequence::new(1).unwrap(),
-            time_ms: 0,
+            time: Wall::from_ms(0),
             audience_sequence: Sequence::NONE,
             root: Root([0; 32]),
         };

@@ -7,6 +7,7 @@
 //! A record that is here already stays as it is, so a second run changes nothing. A state that is taken over is not signed: it
 //! is shown until a signed one arrives, and decides nothing.
 
+use crate::time::Wall;
 use std::collections::{BTreeMap, BTreeSet};
 
 use data_encoding::HEXLOWER_PERMISSIVE;
@@ -21,7 +22,7 @@ use crate::federation::{Federation, LastKnown, LastKnownState, Peer, TrustLevel}
 use crate::identity::{DidError, did, parse_did};
 use crate::io::view::{AdoptedListView, AdoptedRecordView, AdoptedView, RefusedRecordView};
 use crate::io::{FederationRecords, NodeState};
-use crate::limits::{ADOPT_STATE_BYTES_MAX, FUTURE_BOUND_MS, INVITE_EXPIRES_MAX_MS};
+use crate::limits::{ADOPT_STATE_BYTES_MAX, FUTURE_BOUND, INVITE_EXPIRES_MAX};
 use crate::membership::fresh_peer;
 
 /// Characters of a foreign text that a report repeats.
@@ -32,7 +33,7 @@ const ONION_SUFFIX: &str = ".onion";
 pub(super) struct HeldRecords<'a> {
     pub(super) me: PeerId,
     pub(super) onion: String,
-    pub(super) now_ms: u64,
+    pub(super) now: Wall,
     pub(super) federation: &'a Federation,
     pub(super) outgoing: &'a BTreeMap<TokenHash, OutgoingInvite>,
     pub(super) incoming: &'a BTreeMap<PeerId, IncomingInvite>,
@@ -157,7 +158,7 @@ impl AdoptionPlan {
         if id == present.me {
             return Err(AdoptRefusal::OwnDid);
         }
-        let peer = read_node(record, id, present.now_ms)?;
+        let peer = read_node(record, id, present.now)?;
         // Only a record that could be used stands in the way of a later one.
         if !seen.insert(id) {
             return Err(AdoptRefusal::Duplicate);
@@ -192,15 +193,15 @@ impl AdoptionPlan {
         if is_accepted(record) {
             return Err(AdoptRefusal::Used);
         }
-        let created = time_of(record, "created_at", present.now_ms);
-        let longest = created.unwrap_or(present.now_ms).saturating_add(INVITE_EXPIRES_MAX_MS);
-        let expires_ms = match (invite.expires_ms, created) {
+        let created = time_of(record, "created_at", present.now);
+        let longest = created.unwrap_or(present.now) + INVITE_EXPIRES_MAX;
+        let expires = match (invite.expires, created) {
             (Some(expires), _) => expires.min(longest),
             (None, Some(_)) => longest,
             // Without both it might be of any age.
             (None, None) => return Err(AdoptRefusal::Missing("created_at")),
         };
-        if expires_ms <= present.now_ms {
+        if expires <= present.now {
             return Err(AdoptRefusal::Expired);
         }
         if onion_in(&invite.onion) != Ok(Some(present.onion.clone())) {
@@ -208,8 +209,8 @@ impl AdoptionPlan {
             view.left_out.push(other.to_owned());
         }
         let level = invite.level.unwrap_or(TrustLevel::Trusted);
-        let created_at_ms = created.unwrap_or(present.now_ms);
-        self.outgoing.push(OutgoingInvite { token_hash, level, created_at_ms, expires_ms, accepted: None });
+        let created_at = created.unwrap_or(present.now);
+        self.outgoing.push(OutgoingInvite { token_hash, level, created_at, expires, accepted: None });
         Ok(Fate::Taken(view))
     }
 
@@ -235,23 +236,23 @@ impl AdoptionPlan {
             return Ok(Fate::Known(view));
         }
         let accepted = is_accepted(record);
-        let created_at_ms = time_of(record, "created_at", present.now_ms).unwrap_or(present.now_ms);
+        let created_at = time_of(record, "created_at", present.now).unwrap_or(present.now);
         let is_peer = present.federation.peer(&inviter).is_some();
         let is_planned = self.peers.iter().any(|peer| peer.id == inviter);
         match (accepted, is_peer, is_planned) {
             (true, true, _) | (true, _, true) => {}
             (false, true, _) => return Err(AdoptRefusal::IsPeer),
             (_, false, false) => return Err(AdoptRefusal::NotANode),
-            (false, false, true) => self.go_on_joining(&invite, present.now_ms)?,
+            (false, false, true) => self.go_on_joining(&invite, present.now)?,
         }
-        let accepted = accepted.then_some(created_at_ms);
+        let accepted = accepted.then_some(created_at);
         let plain = invite.is_plain();
-        self.incoming.push(IncomingInvite { inviter: inviter.0, created_at_ms, accepted, plain });
+        self.incoming.push(IncomingInvite { inviter: inviter.0, created_at, accepted, plain });
         Ok(Fate::Taken(view))
     }
 
     /// The inviter has not answered yet: it is called again.
-    fn go_on_joining(&mut self, invite: &Invite, now_ms: u64) -> Result<(), AdoptRefusal> {
+    fn go_on_joining(&mut self, invite: &Invite, now: Wall) -> Result<(), AdoptRefusal> {
         let peer = self.peers.iter_mut().find(|peer| peer.id == invite.inviter);
         let peer = peer.expect("the caller has found it among the planned peers");
         // A node that was seen has answered, whatever the record has.
@@ -261,7 +262,7 @@ impl AdoptionPlan {
         if !peer.is_member() {
             return Err(AdoptRefusal::Untrusted);
         }
-        if invite.expires_ms.is_some_and(|expires| expires <= now_ms) {
+        if invite.expires.is_some_and(|expires| expires <= now) {
             return Err(AdoptRefusal::Expired);
         }
         peer.joined = Joined::Waiting { token: invite.token };
@@ -286,7 +287,7 @@ fn invite_view(invite: &Invite) -> AdoptedRecordView {
 }
 
 /// A peer from a node record, and what of the record is left out.
-fn read_node(record: &Json, id: PeerId, now_ms: u64) -> Result<(Peer, Vec<String>), AdoptRefusal> {
+fn read_node(record: &Json, id: PeerId, now: Wall) -> Result<(Peer, Vec<String>), AdoptRefusal> {
     if let Some(pubkey) = text(record, "pubkey") {
         let key = HEXLOWER_PERMISSIVE.decode(pubkey.as_bytes());
         if key.is_ok_and(|key| key != id.0) || pubkey.len() != 2 * id.0.len() {
@@ -298,7 +299,7 @@ fn read_node(record: &Json, id: PeerId, now_ms: u64) -> Result<(Peer, Vec<String
     let level = level.parse().map_err(|_| AdoptRefusal::Level(shown(level)))?;
     let mut left_out = Vec::new();
     let mut leave_out = |field: &str, why: &str| left_out.push(format!("{field}: {why}"));
-    let added = time_of(record, "added_at", now_ms);
+    let added = time_of(record, "added_at", now);
     if added.is_none() && is_there(record, "added_at") {
         leave_out("added_at", NO_TIME);
     }
@@ -306,40 +307,36 @@ fn read_node(record: &Json, id: PeerId, now_ms: u64) -> Result<(Peer, Vec<String
     if own_name.is_none() && is_there(record, "name") && text(record, "name") != Some("") {
         leave_out("name", "a name is a text of at most 64 bytes, no DID, and without control characters");
     }
-    let seen_ms = time_of(record, "last_seen", now_ms);
-    if seen_ms.is_none() && is_there(record, "last_seen") {
+    let seen = time_of(record, "last_seen", now);
+    if seen.is_none() && is_there(record, "last_seen") {
         leave_out("last_seen", NO_TIME);
     }
-    let state = match read_state(record.get("last_state"), seen_ms, now_ms) {
+    let state = match read_state(record.get("last_state"), seen, now) {
         Ok(state) => state,
         Err(why) => {
             leave_out("last_state", &why);
             None
         }
     };
-    let seen_ms = seen_ms.or(state.as_ref().map(|state| state.time_ms));
-    let last_known = seen_ms.is_some().then_some(LastKnown { seen_ms, state });
-    let fresh = fresh_peer(id, level, added.unwrap_or(now_ms));
+    let seen = seen.or(state.as_ref().map(|state| state.time));
+    let last_known = seen.is_some().then_some(LastKnown { seen, state });
+    let fresh = fresh_peer(id, level, added.unwrap_or(now));
     Ok((Peer { onion: onion.unwrap_or_default(), own_name, last_known, ..fresh }, left_out))
 }
 
 const NO_TIME: &str = "it is no RFC 3339 time, or one in the future";
 
 /// The last state of a node record; its time is its own or else the record's `last_seen`.
-fn read_state(
-    state: Option<&Json>,
-    seen_ms: Option<u64>,
-    now_ms: u64,
-) -> Result<Option<LastKnownState>, String> {
+fn read_state(state: Option<&Json>, seen: Option<Wall>, now: Wall) -> Result<Option<LastKnownState>, String> {
     let Some(state) = state.filter(|state| !state.is_null()) else { return Ok(None) };
-    let time_ms = match state.get("timestamp") {
-        Some(_) => time_of(state, "timestamp", now_ms).ok_or_else(|| format!("its timestamp: {NO_TIME}"))?,
-        None => seen_ms.ok_or("it has no timestamp")?,
+    let time = match state.get("timestamp") {
+        Some(_) => time_of(state, "timestamp", now).ok_or_else(|| format!("its timestamp: {NO_TIME}"))?,
+        None => seen.ok_or("it has no timestamp")?,
     };
     let state: NodeState = serde::Deserialize::deserialize(state).map_err(|e| shown(&e.to_string()))?;
     let state = tombolo_delta::to_value(&state).map_err(|e| e.to_string())?;
     match tombolo_delta::to_cbor(&state).len() {
-        0..=ADOPT_STATE_BYTES_MAX => Ok(Some(LastKnownState { time_ms, state })),
+        0..=ADOPT_STATE_BYTES_MAX => Ok(Some(LastKnownState { time, state })),
         bytes => Err(format!("it takes {bytes} bytes, and at most {ADOPT_STATE_BYTES_MAX} are taken over")),
     }
 }
@@ -379,11 +376,11 @@ fn is_accepted(record: &Json) -> bool {
     }
 }
 
-/// A time that is not in the future, milliseconds since the Unix epoch.
-fn time_of(record: &Json, field: &str, now_ms: u64) -> Option<u64> {
+/// A time that is not in the future.
+fn time_of(record: &Json, field: &str, now: Wall) -> Option<Wall> {
     let time = chrono::DateTime::parse_from_rfc3339(text(record, field)?).ok()?;
-    let ms = u64::try_from(time.timestamp_millis()).ok()?;
-    (ms <= now_ms.saturating_add(FUTURE_BOUND_MS)).then_some(ms)
+    let time = Wall::from_ms(u64::try_from(time.timestamp_millis()).ok()?);
+    (time <= now + FUTURE_BOUND).then_some(time)
 }
 
 fn is_there(record: &Json, field: &str) -> bool {

@@ -23,12 +23,12 @@ use crate::io::{
     BadNameReason, CommandError, Event, FederationRecords, JoinFailure, Quota, Reply, RequestId, view,
 };
 use crate::limits::{
-    INVITE_ADDRESSES_MAX, INVITE_EXPIRES_MAX_MS, INVITES_OPEN_MAX, JOIN_FAILURES_PER_MINUTE_MAX, JOIN_RETRY,
+    INVITE_ADDRESSES_MAX, INVITE_EXPIRES_MAX, INVITES_OPEN_MAX, JOIN_FAILURES_PER_MINUTE_MAX, JOIN_RETRY,
     PEERS_MAX,
 };
 use crate::replica::Replica;
 use crate::store::StoreWrite;
-use crate::time::{Millis, Mono};
+use crate::time::{Millis, Mono, Wall};
 
 /// Invites given and redeemed, and calls to inviters.
 #[derive(Debug, Default)]
@@ -150,19 +150,19 @@ impl Membership {
     }
 
     /// Whether an invite may still be used.
-    pub fn is_open(&self, reference_ms: u64) -> bool {
-        self.outgoing.values().any(|invite| invite.expires_ms > reference_ms)
+    pub fn is_open(&self, reference: Wall) -> bool {
+        self.outgoing.values().any(|invite| invite.expires > reference)
     }
 
     /// The invites that may still be used, spent ones included: their joiner may have missed the answer.
-    pub fn open_hashes(&self, reference_ms: u64) -> BTreeSet<TokenHash> {
-        let open = self.outgoing.values().filter(|invite| invite.expires_ms > reference_ms);
+    pub fn open_hashes(&self, reference: Wall) -> BTreeSet<TokenHash> {
+        let open = self.outgoing.values().filter(|invite| invite.expires > reference);
         open.map(|invite| invite.token_hash).collect()
     }
 
     /// Informs watchers when an invite expired or was made.
     pub fn watch_open(&mut self, core: &mut Core) {
-        let open = self.open_hashes(core.reference_ms());
+        let open = self.open_hashes(core.reference());
         if open != self.were_open {
             core.event(Event::JoiningChanged { open: !open.is_empty() });
             self.were_open = open;
@@ -199,34 +199,35 @@ impl Membership {
         &mut self,
         core: &mut Core,
         level: TrustLevel,
-        expires_ms: u64,
+        valid_for: Millis,
         addresses: Vec<Address>,
     ) -> Result<Reply, CommandError> {
-        let now = core.reference_ms();
+        let now = core.reference();
         self.forget_expired(core, now);
         let open = self.outgoing.values().filter(|invite| invite.accepted.is_none()).count();
         if open >= INVITES_OPEN_MAX {
             return Err(CommandError::Limit(Quota::Invites));
         }
-        if expires_ms == 0 || expires_ms > INVITE_EXPIRES_MAX_MS {
+        if valid_for == Millis::ZERO || valid_for > INVITE_EXPIRES_MAX {
             return Err(CommandError::BadExpiry);
         }
         let mut addresses = addresses;
         addresses.truncate(INVITE_ADDRESSES_MAX);
-        let expires_ms = (now + expires_ms) / 60_000 * 60_000 + 60_000;
+        // The compact code carries whole minutes: the end is the next of them.
+        let expires = Wall::from_ms((now + valid_for).ms() / 60_000 * 60_000) + Millis::from_secs(60);
         let invite = Invite {
             inviter: core.me,
             onion: core.onion(),
             token: core.random.bytes(),
             level: Some(level),
-            expires_ms: Some(expires_ms),
+            expires: Some(expires),
             addresses,
         };
         let outgoing = OutgoingInvite {
             token_hash: token_hash(&invite.token),
             level,
-            created_at_ms: now,
-            expires_ms,
+            created_at: now,
+            expires,
             accepted: None,
         };
         core.gate.write(StoreWrite::PutOutgoing(outgoing.clone()));
@@ -235,7 +236,7 @@ impl Membership {
             code: invite.to_code(),
             compact: invite.to_compact(),
             level,
-            expires: rfc3339(expires_ms),
+            expires: rfc3339(expires),
         }))
     }
 
@@ -293,18 +294,18 @@ impl Membership {
         joiner: &PeerId,
         with: impl FnOnce(Peer) -> Peer,
     ) -> Result<Vec<RequestId>, JoinRefusal> {
-        let now = core.reference_ms();
+        let now = core.reference();
         match invite.accepted {
             Some((by, _)) if by == joiner.0 => return Ok(Vec::new()),
             Some(_) => return Err(JoinRefusal::Token),
-            None if invite.expires_ms <= now => return Err(JoinRefusal::Expired),
+            None if invite.expires <= now => return Err(JoinRefusal::Expired),
             None => {}
         }
         let known = replica.federation().peer(joiner).cloned();
         if known.is_none() && replica.federation().peers().count() >= PEERS_MAX {
             return Err(JoinRefusal::Full);
         }
-        let burned = OutgoingInvite { accepted: Some((joiner.0, now)), ..invite };
+        let burned = OutgoingInvite { accepted: Some((joiner.0, now.ms())), ..invite };
         core.gate.write(StoreWrite::PutOutgoing(burned.clone()));
         let level = burned.level;
         self.outgoing.insert(burned.token_hash, burned);
@@ -314,10 +315,10 @@ impl Membership {
         Ok(self.end_joining(joiner))
     }
 
-    fn forget_expired(&mut self, core: &mut Core, now: u64) {
+    fn forget_expired(&mut self, core: &mut Core, now: Wall) {
         // A used one is kept for as long as it would have lived: its joiner may ask again.
         let over: Vec<TokenHash> =
-            self.outgoing.values().filter(|i| i.expires_ms <= now).map(|i| i.token_hash).collect();
+            self.outgoing.values().filter(|i| i.expires <= now).map(|i| i.token_hash).collect();
         for hash in over {
             self.outgoing.remove(&hash);
             core.gate.write(StoreWrite::RemoveOutgoing(hash));
@@ -342,9 +343,9 @@ impl Membership {
         if invite.inviter == core.me {
             return Err(CommandError::OwnInvite);
         }
-        let now = core.reference_ms();
-        if let Some(expired_ms) = invite.expires_ms.filter(|expires| *expires <= now) {
-            return Err(CommandError::InviteExpired { expired_ms });
+        let now = core.reference();
+        if let Some(expired) = invite.expires.filter(|expires| *expires <= now) {
+            return Err(CommandError::InviteExpired { expired_ms: expired.ms() });
         }
         let known = replica.federation().peer(&invite.inviter).cloned();
         if let Some(peer) = known.as_ref().filter(|peer| peer.joined == Joined::Agreed) {
@@ -366,7 +367,7 @@ impl Membership {
         };
         self.put_peer(core, replica, peer);
         let inviter = invite.inviter.0;
-        let incoming = IncomingInvite { inviter, created_at_ms: now, accepted: None, plain };
+        let incoming = IncomingInvite { inviter, created_at: now, accepted: None, plain };
         core.gate.write(StoreWrite::PutIncoming(incoming.clone()));
         self.incoming.insert(invite.inviter, incoming);
         let mut joining = Joining::new(all, level, core.now());
@@ -394,9 +395,9 @@ impl Membership {
         let jitter = Millis::from_ms(core.random.below(wait.ms() / 4 + 1));
         joining.tries += 1;
         joining.due = core.now() + wait + jitter;
-        let (name, time_ms) = (&core.settings.name, core.reference_ms());
+        let (name, time) = (&core.settings.name, core.reference());
         let onion = core.onion();
-        let request = JoinRequest::sign(&core.keypair, &onion, &inviter, token, name, joining.level, time_ms);
+        let request = JoinRequest::sign(&core.keypair, &onion, &inviter, token, name, joining.level, time);
         let mut addresses = joining.addresses.clone();
         addresses
             .extend(peer.and_then(Peer::onion_address).filter(|onion| !joining.addresses.contains(onion)));
@@ -461,7 +462,7 @@ impl Membership {
         inviter: &PeerId,
         name: Option<String>,
     ) -> Vec<RequestId> {
-        let now = core.reference_ms();
+        let now = core.reference();
         let Some(mut peer) = replica.federation().peer(inviter).cloned() else { return Vec::new() };
         peer.joined = Joined::Agreed;
         if let Some(name) = name.filter(|name| !name.is_empty()) {
@@ -553,7 +554,7 @@ impl Membership {
             &adopt::HeldRecords {
                 me: core.me,
                 onion: core.keypair.onion(),
-                now_ms: core.reference_ms(),
+                now: core.reference(),
                 federation: replica.federation(),
                 outgoing: &self.outgoing,
                 incoming: &self.incoming,
@@ -561,8 +562,8 @@ impl Membership {
         );
         let peers = replica.federation().peers().count() + plan.peers.len();
         within(peers, Quota::Peers)?;
-        let now = core.reference_ms();
-        let is_open = |invite: &&OutgoingInvite| invite.accepted.is_none() && invite.expires_ms > now;
+        let now = core.reference();
+        let is_open = |invite: &&OutgoingInvite| invite.accepted.is_none() && invite.expires > now;
         let open = self.outgoing.values().filter(is_open).count();
         within(open + plan.outgoing.len(), Quota::Invites)?;
         if !plan.peers.is_empty() {
@@ -591,15 +592,15 @@ fn within(count: usize, quota: Quota) -> Result<(), CommandError> {
     if count <= quota.limit() { Ok(()) } else { Err(CommandError::Limit(quota)) }
 }
 
-fn fresh_peer(id: PeerId, trust_level: TrustLevel, now: u64) -> Peer {
+fn fresh_peer(id: PeerId, trust_level: TrustLevel, now: Wall) -> Peer {
     Peer {
         id,
         onion: String::new(),
         given_name: None,
         own_name: None,
         trust_level,
-        added_at_ms: now,
-        heard_at_ms: None,
+        added_at: now,
+        heard_at: None,
         joined: Joined::Agreed,
         addresses: Vec::new(),
         last_known: None,

@@ -1,13 +1,14 @@
 //! Invites and joining without a node.
 
 use super::*;
-use crate::clock::{BUILD_DATE_MS, Now};
+use crate::clock::{BUILD_DATE, Now};
 use crate::core::NodeSettings;
 use crate::identity::Keypair;
 use crate::io::Output;
 use crate::store::Store;
+use crate::time::{Millis, Mono};
 
-const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+const DAY: Millis = Millis::from_secs(24 * 60 * 60);
 
 struct Side {
     core: Core,
@@ -18,17 +19,17 @@ struct Side {
 impl Side {
     fn new(seed: u8) -> Self {
         let keypair = Keypair::from_seeds(&[seed; 32], &[seed + 100; 32]);
-        let now = Now { mono_ms: 1_000, wall_ms: BUILD_DATE_MS + 1_000_000 };
+        let now = Now { mono: Mono::from_ms(1_000), wall: BUILD_DATE + Millis::from_secs(1_000) };
         let store = Store::in_memory().unwrap();
         let mut core = Core::new(store, keypair, NodeSettings::default(), now, &[seed; 32]);
-        let mut replica = Replica::new(core.me, now.mono());
+        let mut replica = Replica::new(core.me, now.mono);
         let mut loaded = core.gate.load().unwrap();
         replica.load(&mut core, &mut loaded).unwrap();
         Side { core, replica, membership: Membership::default() }
     }
 
     fn invite(&mut self) -> String {
-        match self.membership.invite(&mut self.core, TrustLevel::Trusted, DAY_MS, Vec::new()).unwrap() {
+        match self.membership.invite(&mut self.core, TrustLevel::Trusted, DAY, Vec::new()).unwrap() {
             Reply::Invite(invite) => invite.code,
             other => panic!("{other:?}"),
         }
@@ -123,7 +124,7 @@ fn calls_are_repeated_ever_more_rarely() {
     let mut waits = Vec::new();
     for _ in 0..4 {
         let due = joiner.membership.next_timer().unwrap();
-        joiner.core.clock.set_now(Now { mono_ms: due.ms(), wall_ms: BUILD_DATE_MS + 1_000_000 });
+        joiner.core.clock.set_now(Now { mono: due, wall: BUILD_DATE + Millis::from_secs(1_000) });
         joiner.call();
         waits.push(joiner.membership.next_timer().unwrap().since(due));
     }
@@ -227,9 +228,9 @@ fn a_record_is_taken_with_all_that_is_valid_in_it_and_once() {
     let id = Keypair::from_seeds(&[2; 32], &[102; 32]);
     let peer = side.replica.federation().peer(&id.peer_id()).unwrap().clone();
     assert_eq!((peer.name(), peer.onion.as_str()), (Some("hut"), &*id.onion()));
-    assert_eq!(rfc3339(peer.added_at_ms), "2026-10-01T08:00:00Z");
+    assert_eq!(rfc3339(peer.added_at), "2026-10-01T08:00:00Z");
     let known = peer.last_known.clone().unwrap();
-    assert_eq!(known.seen_ms.map(rfc3339).as_deref(), Some("2026-10-30T08:00:00.500Z"));
+    assert_eq!(known.seen.map(rfc3339).as_deref(), Some("2026-10-30T08:00:00.500Z"));
     assert!(known.state.is_some());
 
     // It is on disk as it is in memory.
@@ -270,7 +271,7 @@ fn an_open_invite_that_was_given_out_is_redeemed_here() {
     let of = |code: &str, accepted: Json| json!({"code": code, "created_at": "2026-10-31T23:00:00Z", "accepted": accepted});
     let bare = crate::federation::invite::Invite {
         level: None,
-        expires_ms: None,
+        expires: None,
         token: [7; 16],
         ..crate::federation::invite::Invite::parse(&open).unwrap()
     };

@@ -13,6 +13,7 @@ mod tombstone;
 mod tree;
 mod view;
 
+use crate::time::Wall;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_delta::Value;
@@ -93,7 +94,7 @@ impl Document {
 
     /// Takes a layer in place of the author's older one. `changed` are the keys in which the two differ;
     /// none means: work it out. Returns whether the document reads differently now.
-    pub fn put_layer(&mut self, layer: Layer, changed: Option<Vec<KeyPath>>, reference_ms: u64) -> bool {
+    pub fn put_layer(&mut self, layer: Layer, changed: Option<Vec<KeyPath>>, reference: Wall) -> bool {
         let author = layer.head().layer.author;
         let old = self.layers.insert(author, layer);
         let counts = self.is_to_count(&author);
@@ -109,7 +110,7 @@ impl Document {
             // Its former content did not count, or the present one does not.
             keys.extend(self.differing_keys(&author, None));
         }
-        (counts || counted) && self.resolve(keys, reference_ms)
+        (counts || counted) && self.resolve(keys, reference)
     }
 
     /// Takes a map layer out, to change it and put it back; until then the merge stays as it was.
@@ -124,7 +125,7 @@ impl Document {
 
     /// Sets who counts from now on, and from which audience sequence; the owner always does. Returns whether
     /// the document reads differently.
-    pub fn set_writers(&mut self, writers: BTreeMap<PeerId, Sequence>, reference_ms: u64) -> bool {
+    pub fn set_writers(&mut self, writers: BTreeMap<PeerId, Sequence>, reference: Wall) -> bool {
         let mut writers = writers;
         writers.insert(self.owner, Sequence::NONE);
         if writers == self.writers {
@@ -135,27 +136,26 @@ impl Document {
         let before = std::mem::replace(&mut self.counting, counting);
         let turned: Vec<PeerId> = self.counting.symmetric_difference(&before).copied().collect();
         let keys = turned.iter().flat_map(|author| self.differing_keys(author, None)).collect();
-        self.resolve(keys, reference_ms)
+        self.resolve(keys, reference)
     }
 
     /// Lets entries take part whose time has come. Returns whether the document reads differently.
-    pub fn release(&mut self, reference_ms: u64) -> bool {
-        let due = self.quarantine.due(reference_ms);
-        self.resolve(due, reference_ms)
+    pub fn release(&mut self, reference: Wall) -> bool {
+        let due = self.quarantine.due(reference);
+        self.resolve(due, reference)
     }
 
     /// Judges again which entries are from the future, after reference time has stepped back. Returns whether
     /// the document reads differently.
-    pub fn judge_again(&mut self, reference_ms: u64) -> bool {
-        let ahead =
-            |(_, winner): &(&KeyPath, &Winner)| quarantine::holds_back(winner.entry.stamp, reference_ms);
+    pub fn judge_again(&mut self, reference: Wall) -> bool {
+        let ahead = |(_, winner): &(&KeyPath, &Winner)| quarantine::holds_back(winner.entry.stamp, reference);
         let keys = self.merged.iter().filter(ahead).map(|(key, _)| key.clone()).collect();
-        self.resolve(keys, reference_ms)
+        self.resolve(keys, reference)
     }
 
     /// When the next quarantined entry is due, by reference time.
-    pub fn next_release_ms(&self) -> Option<u64> {
-        self.quarantine.next_ms()
+    pub fn next_release(&self) -> Option<Wall> {
+        self.quarantine.next()
     }
 
     /// How many entries wait for their time.
@@ -209,29 +209,29 @@ impl Document {
     }
 
     /// The values that lost against writes that had not seen them, with the key.
-    pub fn conflicts(&self, reference_ms: u64) -> Vec<(KeyPath, Loser)> {
+    pub fn conflicts(&self, reference: Wall) -> Vec<(KeyPath, Loser)> {
         let keys = self.merged.iter();
         keys.flat_map(|(key, winner)| {
-            let losers = register::conflicts(key, winner, self.candidates(key, reference_ms));
+            let losers = register::conflicts(key, winner, self.candidates(key, reference));
             losers.into_iter().map(|loser| (key.clone(), loser))
         })
         .collect()
     }
 
-    fn resolve(&mut self, keys: Vec<KeyPath>, reference_ms: u64) -> bool {
+    fn resolve(&mut self, keys: Vec<KeyPath>, reference: Wall) -> bool {
         let mut changed = false;
         for key in keys {
             let held_back = self.effective_entries(&key).map(|(_, entry)| entry.stamp).collect();
-            self.quarantine.watch(&key, held_back, reference_ms);
-            let winner = register::winner(self.candidates(&key, reference_ms));
+            self.quarantine.watch(&key, held_back, reference);
+            let winner = register::winner(self.candidates(&key, reference));
             changed |= self.merged.set(key, winner);
         }
         changed
     }
 
     /// The entries under a key that take part in the merge.
-    fn candidates(&self, key: &KeyPath, reference_ms: u64) -> impl Iterator<Item = (PeerId, &Entry)> {
-        self.effective_entries(key).filter(move |(_, e)| !quarantine::holds_back(e.stamp, reference_ms))
+    fn candidates(&self, key: &KeyPath, reference: Wall) -> impl Iterator<Item = (PeerId, &Entry)> {
+        self.effective_entries(key).filter(move |(_, e)| !quarantine::holds_back(e.stamp, reference))
     }
 
     fn effective_entries(&self, key: &KeyPath) -> impl Iterator<Item = (PeerId, &Entry)> {

@@ -2,32 +2,33 @@
 //!
 //! One far-future stamp would otherwise win a key for ever.
 
+use crate::time::Wall;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::clock::Timestamp;
 use crate::layer::KeyPath;
-use crate::limits::FUTURE_BOUND_MS;
+use crate::limits::FUTURE_BOUND;
 
 /// Whether an entry with this stamp is too far ahead of reference time.
-pub(super) fn holds_back(stamp: Timestamp, reference_ms: u64) -> bool {
-    stamp.ms() > reference_ms.saturating_add(FUTURE_BOUND_MS)
+pub(super) fn holds_back(stamp: Timestamp, reference: Wall) -> bool {
+    stamp.time() > reference + FUTURE_BOUND
 }
 
 /// Which keys have entries that wait, and until when.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Quarantine {
-    waiting: BTreeSet<(u64, KeyPath)>,
-    by_key: BTreeMap<KeyPath, Vec<u64>>,
+    waiting: BTreeSet<(Wall, KeyPath)>,
+    by_key: BTreeMap<KeyPath, Vec<Wall>>,
 }
 
 impl Quarantine {
     /// Takes note of the stamps that stand under a key now.
-    pub(super) fn watch(&mut self, key: &KeyPath, stamps: Vec<Timestamp>, reference_ms: u64) {
+    pub(super) fn watch(&mut self, key: &KeyPath, stamps: Vec<Timestamp>, reference: Wall) {
         for at in self.by_key.remove(key).unwrap_or_default() {
             self.waiting.remove(&(at, key.clone()));
         }
-        let held_back = stamps.into_iter().filter(|stamp| holds_back(*stamp, reference_ms));
-        let times: Vec<u64> = held_back.map(|stamp| stamp.ms().saturating_sub(FUTURE_BOUND_MS)).collect();
+        let held_back = stamps.into_iter().filter(|stamp| holds_back(*stamp, reference));
+        let times: Vec<Wall> = held_back.map(|stamp| stamp.time() - FUTURE_BOUND).collect();
         if times.is_empty() {
             return;
         }
@@ -36,13 +37,13 @@ impl Quarantine {
     }
 
     /// The keys with an entry whose time has come.
-    pub(super) fn due(&self, reference_ms: u64) -> Vec<KeyPath> {
-        let due = self.waiting.iter().take_while(|(at, _)| *at <= reference_ms);
+    pub(super) fn due(&self, reference: Wall) -> Vec<KeyPath> {
+        let due = self.waiting.iter().take_while(|(at, _)| *at <= reference);
         due.map(|(_, key)| key.clone()).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// When the next is due, by reference time.
-    pub(super) fn next_ms(&self) -> Option<u64> {
+    pub(super) fn next(&self) -> Option<Wall> {
         self.waiting.first().map(|(at, _)| *at)
     }
 

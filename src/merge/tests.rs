@@ -8,9 +8,10 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::identity::Keypair;
 use crate::layer::{DocumentId, DocumentName, Head, LayerId, Sequence};
-use crate::limits::FUTURE_BOUND_MS;
+use crate::limits::FUTURE_BOUND;
+use crate::time::{Millis, Wall};
 
-const NOW: u64 = 1_800_000_000_000;
+const NOW: Wall = Wall::from_ms(1_800_000_000_000);
 
 fn author(n: u8) -> PeerId {
     Keypair::from_seeds(&[n; 32], &[n; 32]).peer_id()
@@ -27,15 +28,15 @@ fn layer(n: u8, sequence: u64, changes: Vec<Change>) -> Layer {
         kind: Kind::Map,
         layer: LayerId { document, author: author(n) },
         sequence: Sequence::new(sequence).unwrap(),
-        time_ms: NOW,
+        time: NOW,
         audience_sequence: Sequence::NONE,
         root: content.root(),
     };
     Layer { signed: head.sign(&Keypair::from_seeds(&[n; 32], &[n; 32])), content }
 }
 
-fn entry(ms: u64, value: impl Into<Value>) -> Option<Entry> {
-    Some(Entry { stamp: Timestamp::new(ms, 0), value: Some(value.into()), saw: None })
+fn entry(at: Wall, value: impl Into<Value>) -> Option<Entry> {
+    Some(Entry { stamp: Timestamp::new(at, 0), value: Some(value.into()), saw: None })
 }
 
 fn key(text: &str) -> KeyPath {
@@ -64,9 +65,12 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
         (0i64..3).prop_map(|n| Some(Value::from(n))),
         Just(Some(Value::Map(tombolo_delta::Map::new()))),
     ];
-    let stamp = prop_oneof![0u64..4, Just(2 * FUTURE_BOUND_MS)];
-    let entry =
-        (stamp, value).prop_map(|(ms, value)| Entry { stamp: Timestamp::new(NOW + ms, 0), value, saw: None });
+    let stamp = prop_oneof![0u64..4, Just(2 * FUTURE_BOUND.ms())];
+    let entry = (stamp, value).prop_map(|(ms, value)| Entry {
+        stamp: Timestamp::new(NOW + Millis::from_ms(ms), 0),
+        value,
+        saw: None,
+    });
     proptest::collection::vec((key, entry.prop_map(Some)), 0..6)
 }
 
@@ -102,7 +106,7 @@ proptest! {
         prop_assert_eq!(view(&forward), view(&backward));
         prop_assert_eq!(forward.quarantined() > 0, backward.quarantined() > 0);
         // And when the time of the quarantined has come, still.
-        let later = NOW + 3 * FUTURE_BOUND_MS;
+        let later = NOW + 3 * FUTURE_BOUND;
         forward.release(later);
         backward.release(later);
         prop_assert_eq!(forward.quarantined(), 0);
@@ -122,9 +126,9 @@ fn two_people_who_edit_different_members_both_win() {
 fn of_a_value_and_what_stands_below_it_the_later_is_shown() {
     let mut document = document(2);
     document.put_layer(layer(0, 1, vec![(key("a/b"), entry(NOW, 1i64))]), None, NOW);
-    document.put_layer(layer(1, 1, vec![(key("a"), entry(NOW + 1, 2i64))]), None, NOW);
+    document.put_layer(layer(1, 1, vec![(key("a"), entry(NOW + Millis::from_ms(1), 2i64))]), None, NOW);
     assert_eq!(view(&document), serde_json::json!({"a": 2}));
-    document.put_layer(layer(0, 2, vec![(key("a/b"), entry(NOW + 2, 1i64))]), None, NOW);
+    document.put_layer(layer(0, 2, vec![(key("a/b"), entry(NOW + Millis::from_ms(2), 1i64))]), None, NOW);
     assert_eq!(view(&document), serde_json::json!({"a": {"b": 1}}));
 }
 
@@ -132,7 +136,11 @@ fn of_a_value_and_what_stands_below_it_the_later_is_shown() {
 fn a_layer_counts_only_while_its_author_is_a_writer() {
     let mut document = document(1);
     document.put_layer(layer(0, 1, vec![(key("k"), entry(NOW, "mine"))]), None, NOW);
-    assert!(!document.put_layer(layer(1, 1, vec![(key("k"), entry(NOW + 1, "his"))]), None, NOW));
+    assert!(!document.put_layer(
+        layer(1, 1, vec![(key("k"), entry(NOW + Millis::from_ms(1), "his"))]),
+        None,
+        NOW
+    ));
     assert_eq!(view(&document), serde_json::json!({"k": "mine"}));
     assert!(document.set_writers([(author(1), Sequence::NONE)].into(), NOW), "the owner stays a writer");
     assert_eq!(view(&document), serde_json::json!({"k": "his"}));
@@ -160,7 +168,7 @@ fn a_writer_who_is_listed_again_counts_once_he_has_signed_anew() {
     let stale = layer_under(6, 1, 2, vec![(key("k"), entry(NOW, "old")), (key("l"), entry(NOW, 1i64))]);
     assert!(!document.put_layer(stale, Some(vec![key("l")]), NOW));
     assert_eq!(view(&document), serde_json::json!({}));
-    let tombstone = Entry { stamp: Timestamp::new(NOW - 1, 0), value: None, saw: None };
+    let tombstone = Entry { stamp: Timestamp::new(NOW - Millis::from_ms(1), 0), value: None, saw: None };
     document.put_layer(layer(0, 1, vec![(key("gone"), Some(tombstone))]), None, NOW);
     assert!(document.sweep(&author(0), 2, NOW).drop.is_empty());
     let again = layer_under(7, 1, 3, vec![(key("l"), entry(NOW, 1i64)), (key("m"), entry(NOW, 2i64))]);
@@ -174,12 +182,12 @@ fn a_writer_who_is_listed_again_counts_once_he_has_signed_anew() {
 fn a_stamp_beyond_the_bound_waits_for_its_time() {
     let mut document = document(2);
     document.put_layer(layer(0, 1, vec![(key("k"), entry(NOW, "now"))]), None, NOW);
-    let far = NOW + FUTURE_BOUND_MS + 1;
+    let far = NOW + FUTURE_BOUND + Millis::from_ms(1);
     document.put_layer(layer(1, 1, vec![(key("k"), entry(far, "later"))]), None, NOW);
     assert_eq!(view(&document), serde_json::json!({"k": "now"}));
-    assert_eq!((document.quarantined(), document.next_release_ms()), (1, Some(NOW + 1)));
+    assert_eq!((document.quarantined(), document.next_release()), (1, Some(NOW + Millis::from_ms(1))));
     assert!(!document.release(NOW));
-    assert!(document.release(NOW + 1));
+    assert!(document.release(NOW + Millis::from_ms(1)));
     assert_eq!(view(&document), serde_json::json!({"k": "later"}));
 }
 
@@ -189,7 +197,8 @@ fn a_loser_that_the_winner_saw_is_history_any_other_a_conflict() {
     let old = Entry { stamp: Timestamp::new(NOW, 0), value: Some(Value::from("old")), saw: None };
     let saw = Some(old.hash4(&key("k")));
     document.put_layer(layer(0, 1, vec![(key("k"), Some(old))]), None, NOW);
-    let new = Entry { stamp: Timestamp::new(NOW + 1, 0), value: Some(Value::from("new")), saw };
+    let new =
+        Entry { stamp: Timestamp::new(NOW + Millis::from_ms(1), 0), value: Some(Value::from("new")), saw };
     document.put_layer(layer(1, 1, vec![(key("k"), Some(new.clone()))]), None, NOW);
     assert!(document.conflicts(NOW).is_empty());
     document.put_layer(layer(1, 2, vec![(key("k"), Some(Entry { saw: None, ..new }))]), None, NOW);

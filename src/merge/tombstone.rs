@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use tombolo_transports::PeerId;
 
 use crate::layer::{Entry, KeyPath, Layer};
-use crate::limits::TOMBSTONE_RENEW_MS;
+use crate::limits::TOMBSTONE_RENEW;
 use crate::merge::{Document, Winner, map_of, register};
+use crate::time::Wall;
 
 /// What an author may tidy up in its own layer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,7 +25,7 @@ pub struct TombstoneWait {
     /// The number of tombstones that wait.
     pub tombstones: usize,
     /// When the oldest of them was written, milliseconds since the Unix epoch.
-    pub since_ms: u64,
+    pub since: Wall,
     /// The writers that have not signed since.
     pub writers: BTreeSet<PeerId>,
     /// Further writers that the owner lists and that are not known here.
@@ -45,11 +46,11 @@ impl Document {
             if late.is_empty() && unknown_writers == 0 {
                 continue;
             }
-            let since_ms = tombstone.stamp.ms();
-            let fresh = TombstoneWait { tombstones: 0, since_ms, writers: BTreeSet::new(), unknown_writers };
+            let since = tombstone.stamp.time();
+            let fresh = TombstoneWait { tombstones: 0, since, writers: BTreeSet::new(), unknown_writers };
             let wait = wait.get_or_insert(fresh);
             wait.tombstones += 1;
-            wait.since_ms = wait.since_ms.min(since_ms);
+            wait.since = wait.since.min(since);
             wait.writers.extend(late);
         }
         wait
@@ -58,13 +59,13 @@ impl Document {
     /// Whether a writer's layer counts and carries a signed time later than the tombstone.
     fn has_signed_since(&self, writer: &PeerId, tombstone: &Entry) -> bool {
         // A layer that does not count yet will be signed again.
-        let later = |layer: &Layer| layer.head().time_ms > tombstone.stamp.ms();
+        let later = |layer: &Layer| layer.head().time > tombstone.stamp.time();
         self.counts(writer) && self.layer(writer).is_some_and(later)
     }
 
     /// What `author` may tidy up now. `writers_listed` is how many the owner lists, itself included: some of
     /// them may be unknown here, and are waited for.
-    pub fn sweep(&self, author: &PeerId, writers_listed: usize, reference_ms: u64) -> Sweep {
+    pub fn sweep(&self, author: &PeerId, writers_listed: usize, reference: Wall) -> Sweep {
         let Some(own) = self.layer(author).filter(|_| self.counts(author)) else { return Sweep::default() };
         let Some(entries) = map_of(own) else { return Sweep::default() };
         let all_known = self.effective().count() >= writers_listed;
@@ -77,7 +78,7 @@ impl Document {
             .map(|(key, _)| key.clone())
             .collect();
         let waiting = self.merged.iter().any(|(_, winner)| winner.entry.is_tombstone());
-        let signed_long_ago = reference_ms.saturating_sub(own.head().time_ms) >= TOMBSTONE_RENEW_MS;
+        let signed_long_ago = reference.since(own.head().time) >= TOMBSTONE_RENEW;
         Sweep { drop, renew: waiting && signed_long_ago }
     }
 

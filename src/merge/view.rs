@@ -98,6 +98,7 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::layer::Entry;
+    use crate::time::Wall;
     use proptest::prelude::*;
     use tombolo_transports::PeerId;
 
@@ -119,7 +120,7 @@ mod tests {
     fn winner() -> impl Strategy<Value = Option<Winner>> {
         let entry = (value(), 1u64..6, 0u8..3).prop_map(|(value, ms, author)| Winner {
             author: PeerId([author; 32]),
-            entry: Entry { stamp: Timestamp::new(ms, 0), value, saw: None },
+            entry: Entry { stamp: Timestamp::new(Wall::from_ms(ms), 0), value, saw: None },
         });
         prop_oneof![4 => entry.prop_map(Some), 1 => Just(None)]
     }

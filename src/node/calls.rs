@@ -16,7 +16,7 @@ use crate::io::{
     CallId, CallReply, CommandError, IncomingCall, JoinFailure, OutgoingCall, Output, Quota, Reply,
     RequestId, view,
 };
-use crate::limits::{CALL_BODY_BYTES_MAX, FUTURE_BOUND_MS, SNAPSHOT_BYTES_MAX};
+use crate::limits::{CALL_BODY_BYTES_MAX, FUTURE_BOUND, SNAPSHOT_BYTES_MAX};
 use crate::membership::CalledJoin;
 use crate::node::Node;
 use crate::rpc::refusal::is_passing;
@@ -111,7 +111,7 @@ impl Node {
             return Err(CallRefusal::OtherJoiner);
         }
         // A stranger's call leaves a record only when it has shown a token.
-        self.calls.seen().check(&proof.sender, proof.time, self.core.reference_ms())?;
+        self.calls.seen().check(&proof.sender, proof.time, self.core.reference())?;
         let call = CalledJoin { joiner: joined.joiner, onion: joined.onion, token: joined.token };
         let waiters = self.membership.redeem_called(&mut self.core, &mut self.replica, &call);
         let waiters = waiters.map_err(CallRefusal::Join)?;
@@ -132,7 +132,7 @@ impl Node {
 
     /// Takes the call's timestamp, which counts once.
     fn accept_call(&mut self, proof: &Proof) -> Result<(), CallRefusal> {
-        let now = self.core.reference_ms();
+        let now = self.core.reference();
         let accepted = self.calls.seen_mut().accept(&proof.sender, proof.time, now)?;
         if let Some(gone) = accepted.dropped {
             self.core.gate.write(StoreWrite::RemoveCalls(gone));
@@ -181,7 +181,7 @@ impl Node {
         body: Vec<u8>,
     ) -> Result<(), CommandError> {
         let id = self.calls.begin(call).ok_or(CommandError::Limit(Quota::Calls))?;
-        let now = self.core.reference_ms();
+        let now = self.core.reference();
         let headers = self.calls.sign(&self.core.keypair, &receiver, now, method, &body);
         let call = OutgoingCall { onion, headers, body, timeout: method.timeout() };
         self.core.gate.output(Output::DialCall { id, peer: receiver, call: Box::new(call) });
@@ -222,13 +222,13 @@ impl Node {
         if !self.replica.federation().peer(&peer).is_some_and(crate::federation::Peer::is_member) {
             return Err(CommandError::UnknownPeer(name));
         }
-        self.replica.note_presence(&peer, self.core.reference_ms());
+        self.replica.note_presence(&peer, self.core.reference());
         if self.calls.put_state(peer, state.clone()) {
-            let stored = CalledState { peer, time_ms: state.time_ms, state: cbor };
+            let stored = CalledState { peer, time: state.time, state: cbor };
             self.core.gate.write(StoreWrite::PutCalledState(stored));
             self.learn_called_name(&peer, &state);
         }
-        let timestamp = rfc3339(state.time_ms);
+        let timestamp = rfc3339(state.time);
         Ok(view::StateView { timestamp, provisional: false, state: state.state })
     }
 
@@ -239,7 +239,7 @@ impl Node {
         state: AnsweredState,
     ) -> Result<(AnsweredState, Vec<u8>), CommandError> {
         let bad = |why: &str| CommandError::BadCallAnswer { peer: name.to_owned(), why: why.to_owned() };
-        if state.time_ms > self.core.reference_ms().saturating_add(FUTURE_BOUND_MS) {
+        if state.time > self.core.reference() + FUTURE_BOUND {
             return Err(bad("the state is of more than 10 minutes ahead: check both clocks"));
         }
         let value = tombolo_delta::to_value(&state.state).map_err(|error| bad(&error.to_string()))?;

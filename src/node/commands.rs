@@ -10,6 +10,7 @@ use crate::io::{
 };
 use crate::layer::DocumentName;
 use crate::node::Node;
+use crate::time::Millis;
 
 impl Node {
     pub(super) fn command(&mut self, request: RequestId, command: Command) {
@@ -68,7 +69,7 @@ impl Node {
         Some(match admin {
             Admin::Join { .. } | Admin::FetchState { .. } => unreachable!("answered above"),
             Admin::Invite { level, expires_ms, addresses } => {
-                self.membership.invite(&mut self.core, level, expires_ms, addresses)
+                self.membership.invite(&mut self.core, level, Millis::from_ms(expires_ms), addresses)
             }
             Admin::Trust { peer, level } => self.trust(&peer, level),
             Admin::Rename { peer, name } => {

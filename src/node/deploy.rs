@@ -76,7 +76,7 @@ impl Node {
         let url = marketplace_url.or_else(|| self.own_marketplace(app)).unwrap_or_default();
         let deploy = Deploy::new(app, version, url)?;
         self.check_own_catalogue(&deploy)?;
-        let created_at_ms = self.core.reference_ms();
+        let created_at_ms = self.core.reference().ms();
         let command = SentCommand {
             id: CommandId(self.core.random.bytes()),
             to,
@@ -118,7 +118,7 @@ impl Node {
 
     /// Offers each command that is due to its addressee, where that can be reached and is trusted.
     pub(super) fn offer_commands(&mut self) {
-        for (command, change) in self.commands.outbox.expire(self.core.reference_ms()) {
+        for (command, change) in self.commands.outbox.expire(self.core.reference().ms()) {
             self.record([change]);
             self.sent_event(&command);
         }
@@ -142,7 +142,7 @@ impl Node {
         if self.commands.outbox.command(&answer.id).is_none_or(|command| command.to != from) {
             return self.core.metrics.reject(InputRejection::UnaskedAnswer);
         }
-        let answered = self.commands.outbox.answered(&from, answer, self.core.reference_ms());
+        let answered = self.commands.outbox.answered(&from, answer, self.core.reference().ms());
         if let Some((command, changes)) = answered {
             self.record(changes);
             self.sent_event(&command);
@@ -190,7 +190,7 @@ impl Node {
     /// runs, comes out of [`take_ended_calls`](Self::take_ended_calls).
     pub fn install_requested(&mut self, sender: PeerId, deploy: &Deploy, id: CommandId) -> Taking {
         let key = CommandKey { sender, id };
-        let expires_s = (self.core.reference_ms() + COMMAND_LIFE_MAX_MS) / 1000;
+        let expires_s = (self.core.reference().ms() + COMMAND_LIFE_MAX_MS) / 1000;
         let taking = self.take_deploy(key, expires_s, deploy);
         match &taking {
             Taking::Begin | Taking::Running => drop(self.commands.calls.insert(key)),
@@ -212,7 +212,7 @@ impl Node {
             level: self.replica.federation().level(&key.sender),
             is_on: commands.is_on,
             catalogue: &commands.catalogue,
-            reference_ms: self.core.reference_ms(),
+            reference_ms: self.core.reference().ms(),
         };
         let (taking, changes) = commands.inbox.take(key, expires_s, deploy, rules);
         let is_news = !changes.is_empty();
@@ -228,7 +228,7 @@ impl Node {
 
     /// The operator's command has ended.
     pub(super) fn installed(&mut self, key: CommandKey, result: RunResult) {
-        let changes = self.commands.inbox.ended(key, result, self.core.reference_ms());
+        let changes = self.commands.inbox.ended(key, result, self.core.reference().ms());
         if changes.is_empty() {
             return;
         }
@@ -295,7 +295,7 @@ impl Node {
         let mut candidates = self.unicast.candidates(peer);
         candidates.extend(self.broadcast.pair_candidates(&self.core, peer));
         // The size of most commands; the ledger decides by the size of what is sent.
-        let request = Request { bytes: 128, class: Class::Command, confidential: true, deadline_ms: None };
+        let request = Request { bytes: 128, class: Class::Command, confidential: true, deadline: None };
         let chosen = self.unicast.router().decide(request, &candidates).chosen?;
         Some(match self.unicast.link(chosen) {
             Some(_) => Way::Link,

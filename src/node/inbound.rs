@@ -28,7 +28,7 @@ impl Node {
             return;
         }
         let is_first = self.unicast.put_link(link, peer, caps);
-        self.replica.note_presence(&peer, self.core.reference_ms());
+        self.replica.note_presence(&peer, self.core.reference());
         let record = self.replica.federation().peer(&peer);
         if record.is_some_and(|record| matches!(record.joined, Joined::Waiting { .. })) {
             // An inviter that lets this node in has agreed, even if its answer was lost.
@@ -61,7 +61,7 @@ impl Node {
         let Some(up) = self.unicast.link(link) else { return };
         let (peer, medium) = (up.peer, up.caps.medium);
         self.core.metrics.received_from(peer, medium, bytes.len());
-        self.replica.note_presence(&peer, self.core.reference_ms());
+        self.replica.note_presence(&peer, self.core.reference());
         let message = match Message::decode(bytes) {
             Ok(message) => message,
             Err(error) => {

@@ -48,6 +48,7 @@ use crate::membership::Membership;
 use crate::replica::Replica;
 use crate::rpc::Calls;
 use crate::store::{Loaded, Store, StoreError};
+use crate::time::Mono;
 use crate::unicast::Unicast;
 
 /// Why a node does not start.
@@ -89,7 +90,7 @@ impl Node {
         let this_run = core.random.bytes();
         let broadcast = Broadcast::new(core.settings.machine_boot.unwrap_or(this_run));
         let mut node = Node {
-            replica: Replica::new(core.me, now.mono()),
+            replica: Replica::new(core.me, now.mono),
             membership: Membership::default(),
             authoring: Authoring::default(),
             unicast,
@@ -111,7 +112,7 @@ impl Node {
     /// Takes one input. Effects come out of `poll_output`.
     pub fn handle_input(&mut self, now: Now, input: Input) {
         self.core.clock.set_now(now);
-        if self.core.gate.retry_due(now.mono()) {
+        if self.core.gate.retry_due(now.mono) {
             self.reload();
         }
         if self.core.gate.memory_is_ahead() {
@@ -162,10 +163,10 @@ impl Node {
         self.core.gate.pop()
     }
 
-    /// The monotonic time in milliseconds at which `Input::Timeout` is due.
-    pub fn poll_timeout(&self) -> Option<u64> {
+    /// When `Input::Timeout` is due.
+    pub fn poll_timeout(&self) -> Option<Mono> {
         match self.core.gate.fault() {
-            Some(fault) if fault.memory_is_ahead => Some(fault.until.ms()),
+            Some(fault) if fault.memory_is_ahead => Some(fault.until),
             _ => self.next_timer(),
         }
     }
@@ -186,12 +187,12 @@ impl Node {
 
     /// Whether an invite is open: `tombolo-join/1` is answered only then.
     pub fn joining_open(&self) -> bool {
-        self.membership.is_open(self.core.reference_ms())
+        self.membership.is_open(self.core.reference())
     }
 
     /// What this node shares with the holders of its open invites, one secret each.
     pub fn join_secrets(&self) -> Vec<JoinSecret> {
-        self.membership.open_hashes(self.core.reference_ms()).iter().map(join_secret).collect()
+        self.membership.open_hashes(self.core.reference()).iter().map(join_secret).collect()
     }
 
     /// While the memory has what the disk refused, nothing is answered from it and nothing is sent.
@@ -267,7 +268,7 @@ impl Node {
         self.membership.load(&self.core, outgoing, incoming, self.replica.federation());
         self.broadcast.load(&loaded.meta);
         self.unicast.load(&mut self.core, &self.replica);
-        let changes = self.commands.load(loaded.commands, self.core.reference_ms());
+        let changes = self.commands.load(loaded.commands, self.core.reference().ms());
         self.record(changes);
         self.restore_suspended();
         Ok(())

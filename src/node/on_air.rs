@@ -38,7 +38,7 @@ impl Node {
         if !self.replica.federation().is_member(&from) {
             return self.core.metrics.reject(InputRejection::FrameOfNoPeer);
         }
-        self.replica.note_presence(&from, self.core.reference_ms());
+        self.replica.note_presence(&from, self.core.reference());
         self.core.metrics.received(bytes.len());
         if self.broadcast.is_pairwise(&channel) {
             return self.pair_message_received(link, from, bytes);

@@ -150,7 +150,7 @@ impl Node {
     fn renew_rights(&mut self) {
         self.renew_audience();
         self.unicast.rights_changed(&self.core);
-        let changed = self.replica.renew_writers(self.core.reference_ms());
+        let changed = self.replica.renew_writers(self.core.reference());
         self.changed_by_time(changed);
         for document in self.replica.unsigned_where_writer() {
             if self.awaits_own(&document) {

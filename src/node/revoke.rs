@@ -15,7 +15,7 @@ impl Node {
     /// Reports the key of a peer as stolen. Here it is untrusted from now on; peers that trust this node suspend it.
     pub(super) fn revoke(&mut self, peer: &str) -> Result<Reply, CommandError> {
         let revoked = self.replica.resolve_peer(peer)?;
-        let notice = RevocationNotice::sign(&self.core.keypair, revoked, self.core.reference_ms() / 1000);
+        let notice = RevocationNotice::sign(&self.core.keypair, revoked, self.core.reference().ms() / 1000);
         self.publish_notice(notice)?;
         self.trust(peer, TrustLevel::Untrusted)?;
         self.revocation_reply(&revoked)

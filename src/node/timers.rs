@@ -5,10 +5,10 @@ use crate::federation::invite::{join_secret, token_hash};
 use crate::io::Output;
 use crate::limits::TOMBSTONE_SWEEP;
 use crate::node::Node;
-use crate::time::Mono;
+use crate::time::{Millis, Mono};
 
 /// Invites and quarantine are looked at at least this often: they run by reference time, which may move.
-const LOOK_AFTER_MS: u64 = 60_000;
+const LOOK_AFTER: Millis = Millis::from_ms(60_000);
 
 impl Node {
     pub(super) fn timers(&mut self) {
@@ -16,14 +16,14 @@ impl Node {
         self.repeat_join_calls();
         self.membership.watch_open(&mut self.core);
         self.follow_clock_back();
-        let released = self.replica.release_quarantined(self.core.reference_ms());
+        let released = self.replica.release_quarantined(self.core.reference());
         self.changed_by_time(released);
         self.resume_waiting();
         self.offer_notices();
         self.offer_commands();
         self.publish_outcomes();
         if self.replica.take_sweep_due(self.core.now(), TOMBSTONE_SWEEP) {
-            for sweep in self.replica.due_sweeps(&self.core.me, self.core.reference_ms()) {
+            for sweep in self.replica.due_sweeps(&self.core.me, self.core.reference()) {
                 if !self.awaits_own(&sweep.document) {
                     let drops = sweep.drop.into_iter().map(|key| (key, None));
                     self.authoring.staged_mut().put_map_below(&sweep.document, drops);
@@ -32,24 +32,24 @@ impl Node {
         }
     }
 
-    pub(super) fn next_timer(&self) -> Option<u64> {
-        let now = self.core.now_ms();
-        let release = self.replica.next_release_ms().map(|due| {
-            let wait = due.saturating_sub(self.core.reference_ms()).min(LOOK_AFTER_MS);
-            now + wait.max(1)
+    pub(super) fn next_timer(&self) -> Option<Mono> {
+        let now = self.core.now();
+        let release = self.replica.next_release().map(|due| {
+            let wait = due.since(self.core.reference()).min(LOOK_AFTER);
+            now + wait.max(Millis::from_ms(1))
         });
         let times = [
-            self.unicast.poll_timeout().map(Mono::ms),
-            self.replica.transfer_timeout().map(Mono::ms),
-            self.membership.next_timer().map(Mono::ms),
+            self.unicast.poll_timeout(),
+            self.replica.transfer_timeout(),
+            self.membership.next_timer(),
             release,
             self.broadcast.next_timer(now),
-            self.replica.recovery().next_timer(self.core.now()).map(Mono::ms),
-            self.membership.is_open(self.core.reference_ms()).then(|| now + LOOK_AFTER_MS),
-            Some(self.replica.sweep_at().ms()),
-            self.commands.outbox.next_timer(self.core.now()).map(Mono::ms),
-            self.commands.notices.next_timer(self.core.now()).map(Mono::ms),
-            self.commands.outbox.is_waiting().then(|| now + LOOK_AFTER_MS),
+            self.replica.recovery().next_timer(now),
+            self.membership.is_open(self.core.reference()).then(|| now + LOOK_AFTER),
+            Some(self.replica.sweep_at()),
+            self.commands.outbox.next_timer(now),
+            self.commands.notices.next_timer(now),
+            self.commands.outbox.is_waiting().then(|| now + LOOK_AFTER),
         ];
         times.into_iter().flatten().min()
     }
@@ -71,7 +71,7 @@ impl Node {
         if !self.core.clock.stepped_back() {
             return;
         }
-        let reference = self.core.reference_ms();
+        let reference = self.core.reference();
         let changed = self.replica.judge_again(reference);
         self.changed_by_time(changed);
         let maps = self.replica.maps_signed_ahead(&self.core.me, reference);

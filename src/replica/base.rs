@@ -9,6 +9,7 @@ use crate::envelope::{Base, Carried, CompactEnvelope};
 use crate::layer::{Content, KeyPath, Layer, LayerId, MapContent, Sequence, SignedHead};
 use crate::replica::apply::Origin;
 use crate::replica::{Replaced, Replica};
+use crate::time::Wall;
 
 /// A verified new state of a layer that has not taken effect yet.
 #[derive(Debug)]
@@ -128,7 +129,7 @@ enum StartsFrom {
 struct Start {
     id: LayerId,
     sequence: Sequence,
-    time_ms: u64,
+    time: Wall,
     audience_sequence: Sequence,
     from: StartsFrom,
 }
@@ -138,7 +139,7 @@ impl Start {
         Base {
             layer: &self.id,
             sequence: self.sequence,
-            time_ms: self.time_ms,
+            time: self.time,
             audience_sequence: self.audience_sequence,
         }
     }
@@ -174,12 +175,11 @@ impl Replica {
             }
             let id = || head.layer.clone();
             if fits(&head.root.0) {
-                let (sequence, time_ms, audience_sequence) =
-                    (head.sequence, head.time_ms, head.audience_sequence);
+                let (sequence, time, audience_sequence) = (head.sequence, head.time, head.audience_sequence);
                 present.push(Start {
                     id: id(),
                     sequence,
-                    time_ms,
+                    time,
                     audience_sequence,
                     from: StartsFrom::Present,
                 });
@@ -187,14 +187,14 @@ impl Replica {
             older.extend(self.layers.past_snapshots(&head.layer, fits).into_iter().map(|past| Start {
                 id: id(),
                 sequence: past.sequence,
-                time_ms: past.time_ms,
+                time: past.time,
                 audience_sequence: past.audience_sequence,
                 from: StartsFrom::PastSnapshot,
             }));
             older.extend(self.layers.map_bases(&head.layer, fits).into_iter().map(|base| Start {
                 id: id(),
                 sequence: base.sequence,
-                time_ms: base.time_ms,
+                time: base.time,
                 audience_sequence: base.audience_sequence,
                 from: StartsFrom::PastMap,
             }));
@@ -215,7 +215,7 @@ impl Replica {
         let Some(layer) = self.layers.layer(&start.id) else { return DeltaAttempt::Wrong };
         let present = layer.head().sequence;
         let base = start.base();
-        let (Some(sequence), Some(time_ms)) = (envelope.sequence_on(&base), envelope.time_on(&base)) else {
+        let (Some(sequence), Some(time)) = (envelope.sequence_on(&base), envelope.time_on(&base)) else {
             return DeltaAttempt::Wrong;
         };
         // A digest of one byte may fit by chance: there the signature decides this too.
@@ -240,9 +240,9 @@ impl Replica {
                 &past
             }
             (Content::Snapshot(_), StartsFrom::PastMap) => return DeltaAttempt::Wrong,
-            (Content::Map(_), _) => return self.attempt_map(envelope, &start, time_ms),
+            (Content::Map(_), _) => return self.attempt_map(envelope, &start, time),
         };
-        let attempt = attempt_snapshot(envelope, &base, snapshot, (sequence, time_ms));
+        let attempt = attempt_snapshot(envelope, &base, snapshot, (sequence, time));
         if matches!(attempt, DeltaAttempt::Fits(_)) && origin.is_radio() {
             // An author uses one base on air for a while.
             self.layers.pin_base(&start.id, start.sequence);
@@ -256,9 +256,9 @@ impl Replica {
         &mut self,
         envelope: &CompactEnvelope<&dyn Carried>,
         start: &Start,
-        time_ms: u64,
+        time: Wall,
     ) -> DeltaAttempt {
-        let Ok(changes) = envelope.delta.changes(time_ms) else { return DeltaAttempt::Wrong };
+        let Ok(changes) = envelope.delta.changes(time) else { return DeltaAttempt::Wrong };
         let Some((before, mut map)) = self.layers.take_map(&start.id) else { return DeltaAttempt::Wrong };
         let undo: Vec<_> = changes.iter().map(|(key, _)| (key.clone(), map.get(key).cloned())).collect();
         if map.change(changes).is_err() {
@@ -285,13 +285,13 @@ fn attempt_snapshot(
     envelope: &CompactEnvelope<&dyn Carried>,
     base: &Base<'_>,
     value: &Value,
-    (sequence, time_ms): (Sequence, u64),
+    (sequence, time): (Sequence, Wall),
 ) -> DeltaAttempt {
     let context = Context {
         base_sequence: base.sequence.get(),
         sequence: sequence.get(),
-        base_time_ms: base.time_ms,
-        time_ms,
+        base_time_ms: base.time.ms(),
+        time_ms: time.ms(),
     };
     let target = envelope.delta.target(value, &context);
     let Some(content) = target.and_then(|target| Content::snapshot(target).ok()) else {

@@ -3,6 +3,7 @@
 //! Of a snapshot the node keeps older contents, ever further apart towards the past; of a map it keeps when each key last
 //! changed here, and the states that were held.
 
+use crate::time::Wall;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tombolo_delta::{Limits, Value};
@@ -42,8 +43,8 @@ pub enum KnownBase {
     Map {
         /// Keys put (`Some`) and dropped (`None`) since the base.
         changes: Vec<(KeyPath, Option<Entry>)>,
-        /// Signed time of the base, milliseconds.
-        time_ms: u64,
+        /// Signed time of the base.
+        time: Wall,
         /// Audience sequence of the base.
         audience_sequence: Sequence,
     },
@@ -95,7 +96,7 @@ impl History {
                 let later = changed.since(known.sequence);
                 Some(KnownBase::Map {
                     changes: later.map(|key| (key.clone(), map.get(key).cloned())).collect(),
-                    time_ms: known.time_ms,
+                    time: known.time,
                     audience_sequence: known.audience_sequence,
                 })
             }
@@ -184,16 +185,16 @@ pub(super) struct PastState {
 pub struct PastSnapshot {
     /// The sequence of the state.
     pub sequence: Sequence,
-    /// The signed time of the state, milliseconds.
-    pub time_ms: u64,
+    /// The signed time of the state.
+    pub time: Wall,
     /// The audience sequence of the state.
     pub audience_sequence: Sequence,
 }
 
 impl PastState {
     fn head(&self) -> PastSnapshot {
-        let KeptState { sequence, time_ms, audience_sequence, .. } = self.state;
-        PastSnapshot { sequence, time_ms, audience_sequence }
+        let KeptState { sequence, time, audience_sequence, .. } = self.state;
+        PastSnapshot { sequence, time, audience_sequence }
     }
 
     fn new(state: KeptState) -> Self {
@@ -261,7 +262,7 @@ pub(super) fn remember_state(
     let head = signed.head;
     let state = KeptState {
         sequence: head.sequence,
-        time_ms: head.time_ms,
+        time: head.time,
         audience_sequence: head.audience_sequence,
         content,
     };
@@ -402,7 +403,7 @@ mod tests {
         let head = |n: u64| MapBase {
             sequence: sequence(n),
             root_prefix: [0; 4],
-            time_ms: 0,
+            time: Wall::default(),
             audience_sequence: Sequence::NONE,
         };
         for n in 1..=DROPPED_KEYS_KEPT_MAX as u64 + 1 {

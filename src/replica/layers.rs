@@ -1,5 +1,6 @@
 //! The documents that a node holds, with the history of each layer and the bytes that quotas count.
 
+use crate::time::Wall;
 use std::collections::BTreeMap;
 
 use tombolo_delta::Value;
@@ -111,7 +112,7 @@ impl Layers {
     ///
     /// # Errors
     /// The kind of damage, if a layer's content does not read or does not have its signed root.
-    pub fn load(layers: Vec<StoredLayer>, reference_ms: u64) -> Result<Self, &'static str> {
+    pub fn load(layers: Vec<StoredLayer>, reference: Wall) -> Result<Self, &'static str> {
         let mut held = Layers::default();
         let is_owners = |stored: &StoredLayer| {
             let id = &stored.signed.head.layer;
@@ -122,13 +123,13 @@ impl Layers {
             let head = &stored.signed.head;
             let document = held.document(&head.layer.document);
             if document.is_none_or(|document| document.kind() == head.kind) {
-                held.load_layer(stored, reference_ms)?;
+                held.load_layer(stored, reference)?;
             }
         }
         Ok(held)
     }
 
-    fn load_layer(&mut self, stored: StoredLayer, reference_ms: u64) -> Result<(), &'static str> {
+    fn load_layer(&mut self, stored: StoredLayer, reference: Wall) -> Result<(), &'static str> {
         let (content, history) = match stored.signed.head.kind {
             Kind::Snapshot => {
                 let cbor = stored.snapshot.ok_or("a snapshot without content")?;
@@ -154,7 +155,7 @@ impl Layers {
         let held = self.held_mut(&id.document, layer.head().kind);
         held.histories.insert(id.author, history);
         // Writers are set once everything is loaded.
-        held.document.put_layer(layer, None, reference_ms);
+        held.document.put_layer(layer, None, reference);
         self.by_hash.insert(id.hash(), id);
         Ok(())
     }
@@ -284,14 +285,14 @@ impl Layers {
         layer: Layer,
         replaced: Option<Replaced>,
         changed: Option<Vec<KeyPath>>,
-        reference_ms: u64,
+        reference: Wall,
     ) -> (LayerWrite, bool) {
         let id = layer.head().layer.clone();
         self.by_hash.entry(id.hash()).or_insert_with(|| id.clone());
         self.weigh(&layer);
         let held = self.held_mut(&id.document, layer.head().kind);
         let (write, changed) = held.remember(&layer, replaced, changed);
-        let reads_differently = held.document.put_layer(layer, changed, reference_ms);
+        let reads_differently = held.document.put_layer(layer, changed, reference);
         (write, reads_differently)
     }
 

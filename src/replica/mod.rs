@@ -52,7 +52,7 @@ use crate::merge::Document;
 use crate::store::{Loaded, StoreError, StoredLayer};
 use crate::sync::frontier::{Frontier, State};
 use crate::sync::transfer::Transfers;
-use crate::time::Mono;
+use crate::time::{Mono, Wall};
 
 /// The documents of a federation as one node holds them.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ impl Replica {
         }
         let newest_own = newest_own_stamp(&loaded.layers, &core.me);
         core.clock.load(newest_own, core.settings.operator_clock_set);
-        let reference = core.reference_ms();
+        let reference = core.reference();
         let stamps = loaded.layers.iter().flat_map(|layer| &layer.entries).filter_map(|(_, e, _)| e.as_ref());
         for entry in stamps {
             // New stamps go above every stamp on disk.
@@ -108,7 +108,7 @@ impl Replica {
         for owner in owners {
             self.learn_audience(&owner);
         }
-        let reference = core.reference_ms();
+        let reference = core.reference();
         let writers = self.all_writers();
         for (id, document) in self.layers.documents_mut() {
             document.set_writers(writers.get(&id.owner).cloned().unwrap_or_default(), reference);
@@ -187,15 +187,15 @@ impl Replica {
         self.rights_changed = true;
     }
 
-    /// The newest signed node state held of an identity, with its signed time in milliseconds.
-    pub fn node_state(&self, owner: &PeerId) -> Option<(u64, NodeState)> {
+    /// The newest signed node state held of an identity, with its signed time.
+    pub fn node_state(&self, owner: &PeerId) -> Option<(Wall, NodeState)> {
         let document = crate::core::reserved_document(*owner, DocumentName::STATE);
         if !self.federation.participates(&document) {
             return None;
         }
         let layer = self.layer(&LayerId { document, author: *owner })?;
         let Content::Snapshot(value) = &layer.content else { return None };
-        Some((layer.head().time_ms, tombolo_delta::from_value(value).ok()?))
+        Some((layer.head().time, tombolo_delta::from_value(value).ok()?))
     }
 }
 
@@ -204,7 +204,7 @@ fn newest_own_stamp(layers: &[StoredLayer], me: &PeerId) -> Timestamp {
     let own = layers.iter().filter(|layer| layer.signed.head.layer.author == *me);
     let stamps = own.flat_map(|layer| {
         let entries = layer.entries.iter().filter_map(|(_, entry, _)| entry.as_ref());
-        entries.map(|entry| entry.stamp).chain([Timestamp::new(layer.signed.head.time_ms, 0)])
+        entries.map(|entry| entry.stamp).chain([Timestamp::new(layer.signed.head.time, 0)])
     });
     stamps.max().unwrap_or_default()
 }

@@ -230,7 +230,7 @@ impl Recovery {
 
     /// Whether an own state that was not signed here is of this very time: a second machine has the key.
     fn is_anothers(core: &Core, signed: &SignedHead) -> bool {
-        core.clock.started_ms().is_some_and(|started| signed.head.time_ms > started)
+        core.clock.started().is_some_and(|started| signed.head.time > started)
     }
 
     fn stop_authoring(&mut self, core: &mut Core) -> ApplyOutcome {
@@ -306,7 +306,7 @@ impl Replica {
         layer: Layer,
     ) -> (crate::replica::Stored, Restage) {
         let held = self.layer(id);
-        let is_later = held.is_some_and(|held| held.head().time_ms > layer.head().time_ms);
+        let is_later = held.is_some_and(|held| held.head().time > layer.head().time);
         let ours = held.map(|held| held.content.clone());
         let replaced = held.map(Replaced::of);
         let recovered = layer.content.clone();

@@ -1,6 +1,7 @@
 //! Peers, audiences and writers: who may write and read the documents held. The federation decides; the documents are
 //! informed here, and the signing of audiences is `node`'s part.
 
+use crate::time::Wall;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_transports::PeerId;
@@ -30,9 +31,9 @@ impl Replica {
     }
 
     /// Notes that a peer sent something, at this reference time.
-    pub fn note_presence(&mut self, peer: &PeerId, reference_ms: u64) {
+    pub fn note_presence(&mut self, peer: &PeerId, reference: Wall) {
         if let Some(record) = self.federation.peer_mut(peer) {
-            record.heard_at_ms = Some(reference_ms);
+            record.heard_at = Some(reference);
         }
     }
 
@@ -63,11 +64,11 @@ impl Replica {
     }
 
     /// Sets the writers of every document again. Returns the documents that read differently.
-    pub fn renew_writers(&mut self, reference_ms: u64) -> Vec<DocumentId> {
+    pub fn renew_writers(&mut self, reference: Wall) -> Vec<DocumentId> {
         let writers = self.all_writers();
         let mut changed = Vec::new();
         for (id, document) in self.layers.documents_mut() {
-            if document.set_writers(writers.get(&id.owner).cloned().unwrap_or_default(), reference_ms) {
+            if document.set_writers(writers.get(&id.owner).cloned().unwrap_or_default(), reference) {
                 changed.push(id.clone());
             }
         }
@@ -106,11 +107,11 @@ impl Replica {
     }
 
     /// Sets who counts in a document, with `newcomer` where the owner lists it.
-    pub(super) fn set_writers_of(&mut self, id: &DocumentId, newcomer: Option<PeerId>, reference_ms: u64) {
+    pub(super) fn set_writers_of(&mut self, id: &DocumentId, newcomer: Option<PeerId>, reference: Wall) {
         let mut writers = self.writers_of(&id.owner);
         writers.extend(newcomer.and_then(|a| Some((a, self.federation.counts_from(&id.owner, &a)?))));
         if let Some(document) = self.layers.document_mut(id) {
-            document.set_writers(writers, reference_ms);
+            document.set_writers(writers, reference);
         }
     }
 
@@ -137,6 +138,7 @@ mod tests {
     use crate::core::side::{TestSide, pair};
     use crate::federation::TrustLevel;
     use crate::replica::ApplyOutcome;
+    use crate::time::Millis;
 
     #[test]
     fn an_audience_is_due_when_the_peers_differ_from_it_and_only_then() {
@@ -158,9 +160,12 @@ mod tests {
         side.replica.take_rights_changed();
         side.trust(PeerId([9; 32]), TrustLevel::Trusted);
         assert!(side.replica.take_rights_changed() && !side.replica.take_rights_changed());
-        side.replica.note_presence(&PeerId([9; 32]), 7);
+        side.replica.note_presence(&PeerId([9; 32]), Wall::from_ms(7));
         assert!(!side.replica.take_rights_changed(), "presence is no right");
-        assert_eq!(side.replica.federation().peer(&PeerId([9; 32])).unwrap().heard_at_ms, Some(7));
+        assert_eq!(
+            side.replica.federation().peer(&PeerId([9; 32])).unwrap().heard_at,
+            Some(Wall::from_ms(7))
+        );
         side.replica.remove_peer(&PeerId([9; 32]));
         assert!(side.replica.take_rights_changed());
     }
@@ -171,7 +176,7 @@ mod tests {
         assert_eq!(reader.replica.unsigned_where_writer(), std::slice::from_ref(&id.document));
         assert!(owner.replica.unsigned_where_writer().is_empty(), "the owner has its own layer");
         reader.set(&id.document, &[]);
-        let reference = reader.core.reference_ms();
+        let reference = reader.core.reference();
         reader.replica.renew_writers(reference);
         assert!(reader.replica.unsigned_where_writer().is_empty());
     }
@@ -184,7 +189,7 @@ mod tests {
         let own = reader.core.own_layer(&id.document);
         let message = reader.supply(owner.me(), &own, None);
         assert!(matches!(owner.receive(reader.me(), message), ApplyOutcome::Stored(_)));
-        owner.at(1_000);
+        owner.at(Millis::from_ms(1_000));
         owner.set(&id.document, &[("c", Some(4))]);
         let taken = owner.replica.entries_to_take_over(&reader.me());
         let keys: Vec<_> = taken

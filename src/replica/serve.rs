@@ -56,20 +56,20 @@ impl Replica {
     pub fn delta_for(&self, id: &LayerId, base: State) -> Option<CompactEnvelope<Change<'_>>> {
         let layer = self.layer(id)?;
         let head = layer.head();
-        let (base_time_ms, base_audience, delta) = match self.layers.known_base(id, base)? {
+        let (base_time, base_audience, delta) = match self.layers.known_base(id, base)? {
             KnownBase::Snapshot(past, value) => {
                 let Content::Snapshot(target) = &layer.content else { return None };
                 let context = Context {
                     base_sequence: past.sequence.get(),
                     sequence: head.sequence.get(),
-                    base_time_ms: past.time_ms,
-                    time_ms: head.time_ms,
+                    base_time_ms: past.time.ms(),
+                    time_ms: head.time.ms(),
                 };
                 let change = Change::Snapshot { base: value, target, context };
-                (past.time_ms, past.audience_sequence, change)
+                (past.time, past.audience_sequence, change)
             }
-            KnownBase::Map { changes, time_ms, audience_sequence } => {
-                (time_ms, audience_sequence, Change::Map { changes, time_ms: head.time_ms })
+            KnownBase::Map { changes, time, audience_sequence } => {
+                (time, audience_sequence, Change::Map { changes, time: head.time })
             }
         };
         Some(CompactEnvelope {
@@ -79,7 +79,7 @@ impl Replica {
                 is_short: false,
             },
             address: Some(address_byte(id)),
-            time_step_ms: i64::try_from(head.time_ms).ok()? - i64::try_from(base_time_ms).ok()?,
+            time_step_ms: i64::try_from(head.time.ms()).ok()? - i64::try_from(base_time.ms()).ok()?,
             audience_step: i64::try_from(head.audience_sequence.get()).ok()?
                 - i64::try_from(base_audience.get()).ok()?,
             signature: layer.signed.signature,

@@ -64,7 +64,7 @@ impl Replica {
         replaced: Option<Replaced>,
         changed: Option<Vec<KeyPath>>,
     ) -> Stored {
-        let reference = core.reference_ms();
+        let reference = core.reference();
         let head = layer.head().clone();
         let id = head.layer.clone();
         let state = State::of(&layer.signed);

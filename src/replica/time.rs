@@ -6,10 +6,10 @@ use tombolo_transports::PeerId;
 use crate::core::Core;
 use crate::layer::Entry;
 use crate::layer::{DocumentId, KeyPath, Kind, LayerId};
-use crate::limits::FUTURE_BOUND_MS;
+use crate::limits::FUTURE_BOUND;
 use crate::merge::{Document, TombstoneWait, map_of};
 use crate::replica::Replica;
-use crate::time::{Millis, Mono};
+use crate::time::{Millis, Mono, Wall};
 
 /// What a sweep of tombstones leaves to sign in one document.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,28 +22,26 @@ pub struct DueSweep {
 
 impl Replica {
     /// When the next quarantined entry takes part, by reference time.
-    pub fn next_release_ms(&self) -> Option<u64> {
-        self.layers.documents().filter_map(|(_, document)| document.next_release_ms()).min()
+    pub fn next_release(&self) -> Option<Wall> {
+        self.layers.documents().filter_map(|(_, document)| document.next_release()).min()
     }
 
     /// Lets quarantined entries take part whose time has come. Returns the documents that read differently.
-    pub fn release_quarantined(&mut self, reference_ms: u64) -> Vec<DocumentId> {
+    pub fn release_quarantined(&mut self, reference: Wall) -> Vec<DocumentId> {
         self.rejudge(|document| {
-            document.next_release_ms().is_some_and(|due| due <= reference_ms)
-                && document.release(reference_ms)
+            document.next_release().is_some_and(|due| due <= reference) && document.release(reference)
         })
     }
 
     /// Reference time has stepped back: entries that are now in the future wait. Returns the documents that read
     /// differently.
-    pub fn judge_again(&mut self, reference_ms: u64) -> Vec<DocumentId> {
-        self.rejudge(|document| document.judge_again(reference_ms))
+    pub fn judge_again(&mut self, reference: Wall) -> Vec<DocumentId> {
+        self.rejudge(|document| document.judge_again(reference))
     }
 
     /// Maps in which this node's own layer is signed later than reference time.
-    pub fn maps_signed_ahead(&self, me: &PeerId, reference_ms: u64) -> Vec<DocumentId> {
-        let is_ahead =
-            |document: &Document| document.layer(me).is_some_and(|l| l.head().time_ms > reference_ms);
+    pub fn maps_signed_ahead(&self, me: &PeerId, reference: Wall) -> Vec<DocumentId> {
+        let is_ahead = |document: &Document| document.layer(me).is_some_and(|l| l.head().time > reference);
         let maps = self.layers.documents().filter(|(_, d)| d.kind() == Kind::Map && is_ahead(d));
         maps.map(|(id, _)| id.clone()).collect()
     }
@@ -56,14 +54,14 @@ impl Replica {
         id: &LayerId,
         signed_again: impl Fn(&KeyPath) -> bool,
     ) -> Vec<(KeyPath, Entry)> {
-        let reference = core.reference_ms();
+        let reference = core.reference();
         let layer = self.layer(id);
         // There are such entries only if the last commit was later than now, or if some are in quarantine.
         let waits = self.document(&id.document).is_some_and(|d| d.quarantined() > 0);
-        if !waits && layer.is_none_or(|layer| layer.head().time_ms <= reference) {
+        if !waits && layer.is_none_or(|layer| layer.head().time <= reference) {
             return Vec::new();
         }
-        let ahead = |entry: &Entry| entry.stamp.ms() > reference.saturating_add(FUTURE_BOUND_MS);
+        let ahead = |entry: &Entry| entry.stamp.time() > reference + FUTURE_BOUND;
         let own = layer.and_then(map_of).into_iter().flat_map(|map| map.iter());
         own.filter(|(key, entry)| ahead(entry) && !signed_again(key))
             .map(|(key, entry)| (key.clone(), entry.clone()))
@@ -72,12 +70,11 @@ impl Replica {
 
     /// Own tombstones that are proven done, own entries that a tombstone beats, and maps whose tombstones wait for this
     /// node's signed time.
-    pub fn due_sweeps(&self, me: &PeerId, reference_ms: u64) -> Vec<DueSweep> {
+    pub fn due_sweeps(&self, me: &PeerId, reference: Wall) -> Vec<DueSweep> {
         let maps = self.layers.documents().filter(|(id, document)| {
             document.kind() == Kind::Map && self.federation.participates(id) && document.counts(me)
         });
-        let sweeps =
-            maps.map(|(id, document)| (id, document.sweep(me, self.writers_listed(id), reference_ms)));
+        let sweeps = maps.map(|(id, document)| (id, document.sweep(me, self.writers_listed(id), reference)));
         sweeps
             .filter(|(_, sweep)| !sweep.drop.is_empty() || sweep.renew)
             .map(|(id, sweep)| DueSweep { document: id.clone(), drop: sweep.drop })
@@ -130,32 +127,32 @@ mod tests {
     #[test]
     fn an_entry_of_the_future_is_quarantined_and_released_when_it_is_due() {
         let (mut owner, mut reader, id) = pair();
-        owner.at(3 * FUTURE_BOUND_MS);
+        owner.at(3 * FUTURE_BOUND);
         owner.set(&id.document, &[("fast", Some(9))]);
         let message = owner.supply(reader.me(), &id, None);
         assert!(matches!(reader.receive(owner.me(), message), ApplyOutcome::Stored(_)));
         let shows =
             |reader: &crate::core::side::TestSide| reader.value(&id.document).unwrap().get("fast").is_some();
         assert!(!shows(&reader));
-        let due = reader.replica.next_release_ms().expect("one entry waits");
-        assert!(reader.replica.release_quarantined(due - 1).is_empty() && !shows(&reader));
+        let due = reader.replica.next_release().expect("one entry waits");
+        assert!(reader.replica.release_quarantined(due - Millis::from_ms(1)).is_empty() && !shows(&reader));
         assert_eq!(reader.replica.release_quarantined(due), std::slice::from_ref(&id.document));
         assert!(shows(&reader));
-        assert_eq!(reader.replica.next_release_ms(), None);
+        assert_eq!(reader.replica.next_release(), None);
     }
 
     #[test]
     fn entries_wait_again_when_the_clock_steps_back() {
         let (mut owner, mut reader, id) = pair();
         for side in [&mut owner, &mut reader] {
-            side.at(3 * FUTURE_BOUND_MS);
+            side.at(3 * FUTURE_BOUND);
         }
         owner.set(&id.document, &[("late", Some(9))]);
         let message = owner.supply(reader.me(), &id, None);
         reader.receive(owner.me(), message);
         assert!(reader.value(&id.document).unwrap().get("late").is_some());
-        reader.at(0);
-        let reference = reader.core.reference_ms();
+        reader.at(Millis::ZERO);
+        let reference = reader.core.reference();
         assert_eq!(reader.replica.judge_again(reference), std::slice::from_ref(&id.document));
         assert!(reader.value(&id.document).unwrap().get("late").is_none());
         assert!(reader.replica.judge_again(reference).is_empty(), "nothing changed since");
@@ -164,13 +161,13 @@ mod tests {
     #[test]
     fn own_entries_ahead_are_those_that_are_not_signed_again_anyway() {
         let (mut owner, _, id) = pair();
-        owner.at(3 * FUTURE_BOUND_MS);
+        owner.at(3 * FUTURE_BOUND);
         owner.set(&id.document, &[("x", Some(1)), ("y", Some(2))]);
-        owner.at(0);
+        owner.at(Millis::ZERO);
         let again = KeyPath::parse("x").unwrap();
         let ahead = owner.replica.own_entries_ahead(&owner.core, &id, |key| *key == again);
         assert_eq!(ahead.iter().map(|(key, _)| key.to_string()).collect::<Vec<_>>(), ["y"]);
-        let reference = owner.core.reference_ms();
+        let reference = owner.core.reference();
         assert_eq!(owner.replica.maps_signed_ahead(&owner.me(), reference), [id.document]);
     }
 

@@ -1,5 +1,6 @@
 //! Radios in the words of `status` and `airtime`: how far long messages are, and what the airtime was for.
 
+use crate::time::{Millis, Mono};
 use std::collections::BTreeMap;
 
 use tombolo_mesh::airtime::ledger::{Account, Priority};
@@ -22,7 +23,7 @@ impl NodeReport<'_> {
                 today_s: seconds(radio.counts().today.of(&peer.id).airtime_us),
             });
             let by_peer = by_peer.filter(|row| row.today_s > 0.0).collect();
-            view::AirtimeView { by_peer, ..airtime_view(radio, self.core.now_ms(), &names) }
+            view::AirtimeView { by_peer, ..airtime_view(radio, self.core.now(), &names) }
         });
         radios.collect()
     }
@@ -30,7 +31,7 @@ impl NodeReport<'_> {
     /// Long messages on their way on a radio, and about how long they will take.
     pub(super) fn transfers_on(&self, radio: &RadioLink) -> Vec<view::TransferView> {
         let names = self.account_names();
-        let now = self.core.now_ms();
+        let now = self.core.now();
         let peer_name = |from| self.replica.federation().peer(&from).map(|peer| self.name_of(&peer.id));
         let of = |transfer: BulkTransfer| view::TransferView {
             way: if transfer.from.is_none() { "out" } else { "in" },
@@ -94,7 +95,7 @@ impl AccountNames {
     }
 }
 
-fn airtime_view(radio: &RadioLink, now: u64, names: &AccountNames) -> view::AirtimeView {
+fn airtime_view(radio: &RadioLink, now: Mono, names: &AccountNames) -> view::AirtimeView {
     let frame_us = radio.airtime_us(STATE_BYTES);
     let (spec, mut ledger) = (radio.spec(), radio.ledger());
     let (hours, accounts) = (ledger.by_priority(now), ledger.by_account());
@@ -104,7 +105,7 @@ fn airtime_view(radio: &RadioLink, now: u64, names: &AccountNames) -> view::Airt
         hour_s: seconds(of.hour_us),
         budget_hour_s: ledger.whole_us(of.priority).map(seconds),
         left_s: seconds(ledger.left_us(now, of.priority)),
-        leaves_in_s: ledger.leaves_in_ms(now, frame_us, of.priority).map(|ms| ms as f64 / 1e3),
+        leaves_in_s: ledger.leaves_in(now, frame_us, of.priority).map(seconds_of),
     });
     let by_priority = by_priority.collect();
     let by_account = accounts.iter().map(|of| view::AirtimeRow {
@@ -119,9 +120,9 @@ fn airtime_view(radio: &RadioLink, now: u64, names: &AccountNames) -> view::Airt
         regulation: rules.map(|rules| rules.source.to_owned()),
         duty_permille: rules.and_then(|rules| rules.duty_permille),
         used_last_hour_s: seconds(ledger.hour_us(now)),
-        budget_hour_s: ledger.budget_ms().map(|ms| ms as f64 / 1e3),
+        budget_hour_s: ledger.budget().map(seconds_of),
         frame_of_100_bytes_s: seconds(frame_us),
-        state_leaves_in_s: ledger.leaves_in_ms(now, frame_us, Priority::State).map(|ms| ms as f64 / 1e3),
+        state_leaves_in_s: ledger.leaves_in(now, frame_us, Priority::State).map(seconds_of),
         never: radio.counts().never.map(|never| never.to_string()),
         frames_sent: radio.counts().frames_sent,
         frames_heard: radio.counts().frames_received,
@@ -133,19 +134,23 @@ fn airtime_view(radio: &RadioLink, now: u64, names: &AccountNames) -> view::Airt
 
 /// In about how many seconds a long message is through, if nothing else is sent and nothing lost; `None`: never, or not before
 /// its sender resumes it.
-fn done_in_s(radio: &RadioLink, now: u64, transfer: &BulkTransfer) -> Option<f64> {
+fn done_in_s(radio: &RadioLink, now: Mono, transfer: &BulkTransfer) -> Option<f64> {
     let airtime_us = transfer.airtime_us;
     if transfer.from.is_some() {
         return Some(seconds(airtime_us));
     }
     let frame_us = airtime_us / (transfer.frames_to_go as u64).max(1);
     let mut ledger = radio.ledger();
-    let first_ms = ledger.leaves_in_ms(now, frame_us, transfer.priority)?;
+    let first = ledger.leaves_in(now, frame_us, transfer.priority)?;
     let left_us = ledger.left_us(now, transfer.priority);
     let an_hour_us = ledger.whole_us(transfer.priority)?.max(1);
     // What does not fit this hour's budget leaves as that grows back.
     let waits_s = airtime_us.saturating_sub(left_us) as f64 / an_hour_us as f64 * 3_600.0;
-    Some(seconds(airtime_us) + waits_s.max(first_ms as f64 / 1e3))
+    Some(seconds(airtime_us) + waits_s.max(seconds_of(first)))
+}
+
+fn seconds_of(length: Millis) -> f64 {
+    length.ms() as f64 / 1e3
 }
 
 fn seconds(us: u64) -> f64 {

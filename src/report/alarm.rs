@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use crate::identity::did;
 use crate::io::view::AlarmView;
 use crate::io::{Alarm, StopReason};
-use crate::limits::FUTURE_BOUND_MS;
+use crate::limits::FUTURE_BOUND;
 
 impl Alarm {
     /// A stable label for programs: the `code` of `/v1` and `--json`.
@@ -55,7 +55,7 @@ impl fmt::Display for Alarm {
             Alarm::ClockDiffers => write!(
                 f,
                 "this machine's clock differs from its peers' by more than {} minutes: set it",
-                FUTURE_BOUND_MS / 60_000
+                FUTURE_BOUND.ms() / 60_000
             ),
             Alarm::ClockNotSet => {
                 f.write_str("this machine's clock is not set: set it, or run a time service")

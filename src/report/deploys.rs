@@ -7,6 +7,7 @@ use crate::commands::{Deploy, InstallProgress, Outcome, ReceivedCommand, RunEnd,
 use crate::identity::did;
 use crate::io::{CommandError, view};
 use crate::report::NodeReport;
+use crate::time::Wall;
 
 impl NodeReport<'_> {
     /// All deploys that are remembered, newest first.
@@ -56,8 +57,8 @@ impl NodeReport<'_> {
             direction: "sent",
             status,
             message,
-            created_at: rfc3339(command.created_at_ms),
-            expires: rfc3339(command.expires_s.saturating_mul(1000)),
+            created_at: rfc3339(Wall::from_ms(command.created_at_ms)),
+            expires: rfc3339(Wall::from_ms(command.expires_s.saturating_mul(1000))),
             ..view
         }
     }
@@ -76,8 +77,8 @@ impl NodeReport<'_> {
             direction: "received",
             status,
             message,
-            created_at: rfc3339(record.taken_at_ms),
-            expires: rfc3339(record.expires_s.saturating_mul(1000)),
+            created_at: rfc3339(Wall::from_ms(record.taken_at_ms)),
+            expires: rfc3339(Wall::from_ms(record.expires_s.saturating_mul(1000))),
             ..view
         }
     }
@@ -116,7 +117,7 @@ impl NodeReport<'_> {
             output: outcome.and_then(Outcome::output).map(str::to_owned),
             created_at: String::new(),
             expires: String::new(),
-            ended_at: ended.map(|(_, at_ms)| rfc3339(at_ms)),
+            ended_at: ended.map(|(_, at_ms)| rfc3339(Wall::from_ms(at_ms))),
         }
     }
 }

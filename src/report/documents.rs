@@ -55,7 +55,7 @@ impl NodeReport<'_> {
     /// If no document has that name.
     pub fn conflicts(&self, doc: Option<&str>) -> Result<Vec<view::ConflictView>, CommandError> {
         let only = doc.map(|doc| self.replica.resolve_document(self.core, doc)).transpose()?;
-        let reference = self.core.reference_ms();
+        let reference = self.core.reference();
         let ids = self.replica.visible().filter(|id| only.as_ref().is_none_or(|only| only == *id));
         let documents = ids.filter_map(|id| Some((id, self.replica.document(id)?)));
         let found = documents.flat_map(|(id, document)| {
@@ -67,7 +67,7 @@ impl NodeReport<'_> {
             winner: did(&loser.winner),
             loser: did(&loser.author),
             deleted: loser.entry.is_tombstone(),
-            written_at: crate::clock::rfc3339(loser.entry.stamp.ms()),
+            written_at: crate::clock::rfc3339(loser.entry.stamp.time()),
             value: loser.entry.value.unwrap_or_default(),
         };
         Ok(found.map(view).collect())
@@ -90,9 +90,9 @@ impl NodeReport<'_> {
     /// The node state to show: a provisional one, if a radio has brought it, else the signed one.
     pub fn newest_state(&self, id: &PeerId) -> Option<view::StateView> {
         let layer = LayerId { document: reserved_document(*id, DocumentName::STATE), author: *id };
-        let shown = self.broadcast.provisional(self.core.now_ms(), &layer).and_then(|provisional| {
+        let shown = self.broadcast.provisional(self.core.now(), &layer).and_then(|provisional| {
             Some(view::StateView {
-                timestamp: crate::clock::rfc3339(provisional.time_ms),
+                timestamp: crate::clock::rfc3339(provisional.time),
                 provisional: true,
                 state: tombolo_delta::from_value(&provisional.value).ok()?,
             })
@@ -105,7 +105,7 @@ impl NodeReport<'_> {
         let signed = state_with_brief(self.replica, id);
         let is_member = self.replica.federation().is_member(id);
         let Some(called) = self.calls.state(id).filter(|_| is_member) else { return signed };
-        let timestamp = crate::clock::rfc3339(called.time_ms);
+        let timestamp = crate::clock::rfc3339(called.time);
         let is_newer = signed.as_ref().is_none_or(|signed| signed.timestamp < timestamp);
         let called = || view::StateView { timestamp, provisional: false, state: called.state.clone() };
         if is_newer { Some(called()) } else { signed }

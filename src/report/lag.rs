@@ -30,7 +30,7 @@ impl<'a> NodeReport<'a> {
             None => StepView { state: "not connected", ..StepView::default() },
         };
         if view.we_lack.is_none() && view.unknown_since.is_none() && view.state == "not connected" {
-            view.unknown_since = peer.heard_at_ms.map(rfc3339);
+            view.unknown_since = peer.heard_at.map(rfc3339);
         }
         if waits {
             view.state = "waiting for the inviter";
@@ -52,7 +52,7 @@ impl<'a> NodeReport<'a> {
 
     /// Whether a peer is present by radio, and then what the radio that knows most of it knows of the lag.
     pub(super) fn lag_by_radio(&self, peer: &PeerId) -> Option<(&'a RadioLink, SyncStatus)> {
-        let now = self.core.now_ms();
+        let now = self.core.now();
         let radios = self.broadcast.radios().map(|(_, radio)| radio);
         let hears = |radio: &&RadioLink| radio.is_present(peer, now);
         let statuses = radios.filter(hears).map(|radio| (radio, radio.lag(peer)));

@@ -1,6 +1,7 @@
 //! The table of `links`: every link, every radio with its listeners, and peers that have neither; and for each why
 //! it is used, or is not.
 
+use crate::time::{Millis, Mono};
 use std::fmt::Write as _;
 
 use tombolo_mesh::airtime::ledger::Priority;
@@ -46,7 +47,7 @@ impl NodeReport<'_> {
             Some(LinkView {
                 link: link.caps.medium.to_string(),
                 state: "up",
-                last_heard: peer.heard_at_ms.map(rfc3339),
+                last_heard: peer.heard_at.map(rfc3339),
                 bytes_sent: Some(today.bytes_sent),
                 bytes_heard: Some(today.bytes_received),
                 step: Some(self.lag_of(peer)),
@@ -63,7 +64,7 @@ impl NodeReport<'_> {
 
     /// A radio itself: what it sends is for all.
     fn radio_row(&self, radio: &RadioLink) -> LinkView {
-        let now = self.core.now_ms();
+        let now = self.core.now();
         let airtime_us: u64 = radio.ledger().by_priority(now).iter().map(|p| p.today_us).sum();
         LinkView {
             peer: view::ALL_WHO_LISTEN.to_owned(),
@@ -82,7 +83,7 @@ impl NodeReport<'_> {
     fn listener_rows(&self, link: LinkId, radio: &RadioLink) -> Vec<LinkView> {
         let rows = self.replica.federation().peers().filter_map(|peer| {
             let heard = radio.presence(&peer.id)?;
-            let there = radio.is_present(&peer.id, self.core.now_ms());
+            let there = radio.is_present(&peer.id, self.core.now());
             let step = there.then(|| self.radio_lag_view(&peer.id, radio, radio.lag(&peer.id)));
             let of_today = radio.counts().today.of(&peer.id);
             Some(LinkView {
@@ -125,14 +126,14 @@ impl NodeReport<'_> {
             let why = match (self.replica.federation().is_member(&peer.id), &peer.joined) {
                 (false, _) => UNTRUSTED,
                 (_, Joined::Waiting { .. }) => "not met: its answer to the invite is waited for",
-                _ if peer.heard_at_ms.is_some() => "no link to it now: it is off or out of reach",
+                _ if peer.heard_at.is_some() => "no link to it now: it is off or out of reach",
                 _ if self.broadcast.is_empty() => "not met yet: no link to it",
                 _ => "not met yet: no link to it, no heartbeat by radio",
             };
             LinkView {
                 link: "none".to_owned(),
                 state: "away",
-                last_heard: peer.heard_at_ms.map(rfc3339),
+                last_heard: peer.heard_at.map(rfc3339),
                 step: Some(self.lag_of(peer)),
                 ..self.row_of(peer, why.to_owned())
             }
@@ -142,7 +143,7 @@ impl NodeReport<'_> {
 }
 
 /// What a radio may do, and what keeps it from doing so now.
-fn why_radio(radio: &RadioLink, now: u64) -> String {
+fn why_radio(radio: &RadioLink, now: Mono) -> String {
     let spec = radio.spec();
     if let Some(fault) = radio.fault().filter(|_| !radio.is_up()) {
         return fault.to_string();
@@ -152,10 +153,10 @@ fn why_radio(radio: &RadioLink, now: u64) -> String {
     }
     let mut text = String::new();
     let state_us = radio.airtime_us(STATE_BYTES);
-    match radio.ledger().leaves_in_ms(now, state_us, Priority::State) {
-        Some(0) => {}
-        Some(ms) => {
-            let _ = write!(text, "this hour's airtime is spent: the next state leaves in {}; ", span(ms));
+    match radio.ledger().leaves_in(now, state_us, Priority::State) {
+        Some(Millis::ZERO) => {}
+        Some(wait) => {
+            let _ = write!(text, "this hour's airtime is spent: the next state leaves in {}; ", span(wait));
         }
         None => text.push_str("a state never leaves: it takes longer than may be sent; "),
     }
@@ -169,8 +170,8 @@ const ONLY: &str = "used: the only link to this peer";
 const UNTRUSTED: &str = "not used: an untrusted peer is sent nothing, and nothing of it is taken";
 
 /// `40 s`, `12 min`: never shorter than it is.
-fn span(ms: u64) -> String {
-    match ms.div_ceil(1000) {
+fn span(wait: Millis) -> String {
+    match wait.ms().div_ceil(1000) {
         seconds @ 0..120 => format!("{seconds} s"),
         seconds => format!("{} min", seconds.div_ceil(60)),
     }

@@ -7,6 +7,7 @@ use crate::commands::{HeldNotice, RevocationNotice, unaware};
 use crate::identity::did;
 use crate::io::{Alarm, view};
 use crate::report::NodeReport;
+use crate::time::Wall;
 
 impl NodeReport<'_> {
     /// The notices that this node holds, and which members have not confirmed them.
@@ -21,7 +22,7 @@ impl NodeReport<'_> {
                 by: did(author),
                 by_name: self.replica.name_of(self.core, author),
                 by_itself: held.notice.is_own(),
-                signed_at: rfc3339(time_s.saturating_mul(1000)),
+                signed_at: rfc3339(Wall::from_ms(time_s.saturating_mul(1000))),
                 suspended: self.replica.federation().is_suspended(revoked),
                 unaware: unaware.map(|peer| self.replica.name_of(self.core, &peer)).collect(),
             }

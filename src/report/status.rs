@@ -44,7 +44,7 @@ impl NodeReport<'_> {
         let signed = self.newest_state(&peer.id);
         let last_seen = match &signed {
             Some(state) => Some(state.timestamp.clone()),
-            None => known.and_then(|known| known.seen_ms).map(rfc3339),
+            None => known.and_then(|known| known.seen).map(rfc3339),
         };
         let last_state = signed.or_else(|| taken_over(known?.state.as_ref()?));
         view::PeerView {
@@ -54,10 +54,10 @@ impl NodeReport<'_> {
             name: peer.name().map(str::to_owned),
             trust_level: peer.trust_level,
             suspended: self.replica.federation().is_suspended(&peer.id),
-            added_at: rfc3339(peer.added_at_ms),
+            added_at: rfc3339(peer.added_at),
             last_seen,
             last_state,
-            heard_at: peer.heard_at_ms.map(rfc3339),
+            heard_at: peer.heard_at.map(rfc3339),
             connected: self.unicast.has_link_to(&peer.id) || self.lag_by_radio(&peer.id).is_some(),
             joined: match peer.joined {
                 Joined::Agreed => "agreed",
@@ -75,7 +75,7 @@ impl NodeReport<'_> {
             trust_level: peer.trust_level,
             links: self.media_to(&peer.id),
             step: self.lag_of(peer),
-            heard_at: peer.heard_at_ms.map(rfc3339),
+            heard_at: peer.heard_at.map(rfc3339),
         }
     }
 
@@ -90,7 +90,7 @@ impl NodeReport<'_> {
         let traffic = self.core.metrics.traffic();
         view::StatusView {
             id: self.id(),
-            time: rfc3339(self.core.reference_ms()),
+            time: rfc3339(self.core.reference()),
             time_source: match source {
                 TimeSource::Own => "own",
                 TimeSource::Median => "median",
@@ -134,7 +134,7 @@ impl NodeReport<'_> {
         view::TombstoneWaitView {
             document: format!("{}/{}", did(&id.owner), id.name.as_str()),
             tombstones: wait.tombstones,
-            since: rfc3339(wait.since_ms),
+            since: rfc3339(wait.since),
             writers: wait.writers.iter().map(|writer| self.name_of(writer)).collect(),
             unknown_writers: wait.unknown_writers,
         }
@@ -171,5 +171,5 @@ impl NodeReport<'_> {
 /// The state that was taken over from another program.
 fn taken_over(known: &LastKnownState) -> Option<view::StateView> {
     let state = tombolo_delta::from_value(&known.state).ok()?;
-    Some(view::StateView { timestamp: rfc3339(known.time_ms), provisional: false, state })
+    Some(view::StateView { timestamp: rfc3339(known.time), provisional: false, state })
 }

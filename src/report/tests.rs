@@ -1,5 +1,6 @@
 //! Reports without a node.
 
+use crate::time::Millis;
 use std::collections::BTreeSet;
 
 use super::*;
@@ -78,7 +79,7 @@ fn a_peer_without_a_link_is_away_and_a_document_of_its_is_listed() {
 #[test]
 fn the_writer_for_whom_a_deletion_waits_is_named() {
     let (mut owner, mut reader, id) = pair();
-    owner.at(1_000);
+    owner.at(Millis::from_secs(1));
     let mut edits = owner.edits(&[("a", Some(1))]);
     for entry in edits.values_mut().flatten() {
         entry.value = None;
@@ -93,7 +94,7 @@ fn the_writer_for_whom_a_deletion_waits_is_named() {
     assert_eq!((&waits[0].writers, waits[0].unknown_writers), (&vec![start], 0));
     assert_eq!(Parts::of(&mut reader).report(&reader).status().tombstones_wait, []);
 
-    reader.at(2_000);
+    reader.at(Millis::from_secs(2));
     reader.set(&id.document, &[("b", Some(2))]);
     let own = reader.core.own_layer(&id.document);
     let message = reader.supply(owner.me(), &own, None);

@@ -3,6 +3,7 @@
 use tombolo_transports::LinkCaps;
 
 use crate::router::Request;
+use crate::time::Millis;
 
 /// Rate assumed where a link does not know its own: 1 Mbit/s.
 const RATE_BPS_ASSUMED: u64 = 1_000_000;
@@ -10,14 +11,14 @@ const RATE_BPS_ASSUMED: u64 = 1_000_000;
 /// A cost; compared field by field, in this order. All are expected values, retries included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cost {
-    /// Milliseconds after the deadline.
-    pub late_ms: u64,
-    /// Time on air, milliseconds; more where little of the budget is left.
-    pub airtime_ms: u64,
+    /// How long after the deadline.
+    pub late: Millis,
+    /// Time on air; more where little of the budget is left.
+    pub airtime: Millis,
     /// Bytes that cost money.
     pub metered_bytes: u64,
-    /// Milliseconds until it has arrived.
-    pub arrives_ms: u64,
+    /// How long until it has arrived.
+    pub arrives: Millis,
 }
 
 impl Cost {
@@ -26,13 +27,13 @@ impl Cost {
         let bytes = request.bytes as u64;
         let rate = caps.rate_bps.unwrap_or(RATE_BPS_ASSUMED).max(1);
         let once_ms = u64::from(caps.latency_ms).saturating_add(bytes.saturating_mul(8_000) / rate);
-        let arrives_ms = with_retries(once_ms, caps.loss_permille);
+        let arrives = Millis::from_ms(with_retries(once_ms, caps.loss_permille));
         let airtime_ms = bytes.saturating_mul(u64::from(caps.airtime_us_per_byte)).div_ceil(1000);
         Cost {
-            late_ms: request.deadline_ms.map_or(0, |deadline| arrives_ms.saturating_sub(deadline)),
-            airtime_ms: with_retries(airtime_ms, caps.loss_permille),
+            late: request.deadline.map_or(Millis::ZERO, |deadline| arrives - deadline),
+            airtime: Millis::from_ms(with_retries(airtime_ms, caps.loss_permille)),
             metered_bytes: if caps.metered { with_retries(bytes, caps.loss_permille) } else { 0 },
-            arrives_ms,
+            arrives,
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod cost;
 
+use crate::time::Millis;
 use std::collections::BTreeMap;
 
 use tombolo_transports::{LinkCaps, LinkId, Medium};
@@ -49,8 +50,8 @@ pub struct Request {
     pub class: Class,
     /// Whether outsiders must not read it.
     pub confidential: bool,
-    /// By when it should have arrived, milliseconds from now; none: it may take its time.
-    pub deadline_ms: Option<u64>,
+    /// In what time it should have arrived; none: it may take its time.
+    pub deadline: Option<Millis>,
 }
 
 /// A link that could carry it.

@@ -1,6 +1,7 @@
 //! Hard rules first, then cost; every loser has a reason; a decision replays.
 
 use super::*;
+use crate::time::Millis;
 
 fn caps(medium: Medium) -> LinkCaps {
     let lan = LinkCaps {
@@ -36,7 +37,7 @@ fn candidates(media: &[Medium]) -> Vec<Candidate> {
 }
 
 fn request(bytes: usize, class: Class) -> Request {
-    Request { bytes, class, confidential: true, deadline_ms: None }
+    Request { bytes, class, confidential: true, deadline: None }
 }
 
 #[test]
@@ -82,7 +83,7 @@ fn a_deadline_outweighs_the_air() {
     let mut links = candidates(&[Medium::Mesh, Medium::Tor]);
     links[1].caps.latency_ms = 60_000;
     let router = TransportRouter::default();
-    let urgent = Request { deadline_ms: Some(5_000), ..request(100, Class::State) };
+    let urgent = Request { deadline: Some(Millis::from_ms(5_000)), ..request(100, Class::State) };
     assert_eq!(router.decide(urgent, &links).chosen, Some(LinkId(1)));
     assert_eq!(router.decide(request(100, Class::State), &links).chosen, Some(LinkId(2)));
 }

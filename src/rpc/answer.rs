@@ -8,6 +8,7 @@ use crate::io::{CallReply, NodeState};
 use crate::limits::{CALL_ANSWER_BYTES_MAX, CALL_DEPTH_MAX};
 use crate::rpc::CallRefusal;
 use crate::rpc::request::{Object, depth_is_within};
+use crate::time::Wall;
 
 /// Characters of a peer's message that are kept.
 const MESSAGE_CHARS_MAX: usize = 500;
@@ -47,8 +48,8 @@ pub enum AnswerError {
 /// A node state as an answer carries it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AnsweredState {
-    /// When its node measured it, milliseconds since the Unix epoch.
-    pub time_ms: u64,
+    /// When its node measured it.
+    pub time: Wall,
     /// The state.
     pub state: NodeState,
 }
@@ -144,12 +145,11 @@ impl CallReply {
     pub fn read_state(&self) -> Result<AnsweredState, AnswerError> {
         let WireState { timestamp, mut state } = self.read()?;
         let time = chrono::DateTime::parse_from_rfc3339(&timestamp).ok();
-        let time_ms = time.and_then(|time| u64::try_from(time.timestamp_millis()).ok());
+        let time = time.and_then(|time| u64::try_from(time.timestamp_millis()).ok()).map(Wall::from_ms);
         let why = "`timestamp` is not of RFC 3339";
-        let time_ms =
-            time_ms.ok_or_else(|| AnswerError::NoAnswer { status: self.status, why: why.to_owned() })?;
+        let time = time.ok_or_else(|| AnswerError::NoAnswer { status: self.status, why: why.to_owned() })?;
         state.node_name = state.node_name.and_then(|name| usable_name(&name));
-        Ok(AnsweredState { time_ms, state })
+        Ok(AnsweredState { time, state })
     }
 }
 

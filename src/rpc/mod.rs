@@ -36,7 +36,7 @@ use crate::identity::Keypair;
 use crate::io::{CallId, RequestId};
 use crate::limits::{CALL_TIMEOUT, CALLS_PENDING_MAX, INSTALL_TIMEOUT};
 use crate::store::{CalledState, CallsRecord, StoreError};
-use crate::time::Millis;
+use crate::time::{Millis, Wall};
 
 /// The path of the calls.
 pub const PATH: &str = "/rpc/v1";
@@ -107,7 +107,7 @@ pub struct Calls {
     installs: BTreeMap<CommandKey, RequestId>,
     last_id: u64,
     /// The timestamp signed last: the next is later, as each counts once.
-    last_signed_ms: u64,
+    last_signed: Wall,
 }
 
 impl Calls {
@@ -120,7 +120,7 @@ impl Calls {
         let read = |stored: CalledState| {
             let state = tombolo_delta::from_cbor(&stored.state, &tombolo_delta::Limits::default()).ok()?;
             let state = tombolo_delta::from_value(&state).ok()?;
-            Some((stored.peer, AnsweredState { time_ms: stored.time_ms, state }))
+            Some((stored.peer, AnsweredState { time: stored.time, state }))
         };
         let states = states.into_iter().map(read).collect::<Option<_>>();
         self.states = states.ok_or(StoreError::Damaged("a state that came by call"))?;
@@ -143,12 +143,12 @@ impl Calls {
         &mut self,
         keypair: &Keypair,
         receiver: &PeerId,
-        reference_ms: u64,
+        reference: Wall,
         method: Method,
         body: &[u8],
     ) -> Vec<(&'static str, String)> {
-        self.last_signed_ms = reference_ms.max(self.last_signed_ms.saturating_add(1));
-        proof::signed_headers(keypair, receiver, self.last_signed_ms, method, body)
+        self.last_signed = reference.max(self.last_signed + Millis::from_ms(1));
+        proof::signed_headers(keypair, receiver, self.last_signed, method, body)
     }
 
     /// A call begins; none with too many on their way.
@@ -201,7 +201,7 @@ impl Calls {
 
     /// Keeps a state that came by call, unless a newer one is held. Returns whether it is kept.
     pub fn put_state(&mut self, peer: PeerId, state: AnsweredState) -> bool {
-        let is_newer = self.states.get(&peer).is_none_or(|held| held.time_ms < state.time_ms);
+        let is_newer = self.states.get(&peer).is_none_or(|held| held.time < state.time);
         if is_newer {
             self.states.insert(peer, state);
         }

@@ -10,6 +10,7 @@
 //! Signatures are read in hex or base64 and written in hex. `Sig` alone proves that the sender signed a time: a node that
 //! receives it can show it to another one within the window. `Sig2` binds receiver, method and body as well.
 
+use crate::time::Wall;
 use std::str::from_utf8;
 
 use data_encoding::{BASE64, BASE64_NOPAD, BASE64URL, BASE64URL_NOPAD, HEXLOWER, HEXLOWER_PERMISSIVE};
@@ -49,10 +50,12 @@ impl CallTime {
         let time = chrono::DateTime::parse_from_rfc3339(text).ok()?;
         time.timestamp_nanos_opt().map(CallTime)
     }
+}
 
-    /// The instant so many milliseconds after the Unix epoch.
-    pub fn from_ms(ms: u64) -> Self {
-        CallTime(i64::try_from(ms).unwrap_or(i64::MAX).saturating_mul(1_000_000))
+/// An instant past the last one that 64 bits of nanoseconds hold becomes that one.
+impl From<Wall> for CallTime {
+    fn from(time: Wall) -> Self {
+        CallTime(i64::try_from(time.ms()).unwrap_or(i64::MAX).saturating_mul(1_000_000))
     }
 }
 
@@ -110,11 +113,11 @@ impl Proof {
 pub fn signed_headers(
     keypair: &Keypair,
     receiver: &PeerId,
-    time_ms: u64,
+    time: Wall,
     method: Method,
     body: &[u8],
 ) -> Vec<(&'static str, String)> {
-    let timestamp = crate::clock::rfc3339(time_ms);
+    let timestamp = crate::clock::rfc3339(time);
     let first = keypair.sign(timestamp.as_bytes());
     let second = keypair.sign(&second_bytes(receiver, &timestamp, method, body));
     vec![

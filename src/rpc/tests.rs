@@ -9,6 +9,7 @@ use super::proof::{parse_signature, signed_headers};
 use super::*;
 use crate::identity::{did, onion_address, verify};
 use crate::io::{AppStatus, CallReply};
+use crate::time::Wall;
 
 const TIMESTAMP: &str = "2026-11-29T08:00:00Z";
 
@@ -143,7 +144,7 @@ fn what_this_node_writes_another_program_verifies() {
     let receiver = id(&key(9));
     let body = CallRequest::peer_joined_body(&keypair, &onion(2), &[0xab; 16]);
     let mut calls = Calls::default();
-    let sent = calls.sign(&keypair, &receiver, 1_795_939_200_000, Method::PeerJoined, &body);
+    let sent = calls.sign(&keypair, &receiver, Wall::from_ms(1_795_939_200_000), Method::PeerJoined, &body);
     let value = |name: &str| sent.iter().find(|(called, _)| *called == name).unwrap().1.clone();
     assert_eq!(value("X-Federation-DID"), did(&keypair.peer_id()));
     let timestamp = value("X-Federation-Timestamp");
@@ -169,7 +170,11 @@ fn what_this_node_writes_another_program_verifies() {
 fn no_two_calls_are_signed_under_one_timestamp() {
     let (keypair, mut calls) = (Keypair::from_seeds(&[1; 32], &[2; 32]), Calls::default());
     let mut times: Vec<String> = (0..5)
-        .map(|_| calls.sign(&keypair, &id(&key(2)), 1_795_939_200_000, Method::GetState, b"{}")[1].1.clone())
+        .map(|_| {
+            calls.sign(&keypair, &id(&key(2)), Wall::from_ms(1_795_939_200_000), Method::GetState, b"{}")[1]
+                .1
+                .clone()
+        })
         .collect();
     times.dedup();
     assert_eq!(times.len(), 5);
@@ -290,7 +295,7 @@ fn a_state_reads_in_the_names_of_the_description_and_may_lack_fields() {
             "disk_total_bytes": 4, "uptime_secs": 5, "tor_active": true, "sensors": {"a": 1}}}"#,
     );
     let read = whole.read_state().unwrap();
-    assert_eq!((read.time_ms, read.state.node_name.as_deref()), (1_795_939_200_500, Some("mill")));
+    assert_eq!((read.time.ms(), read.state.node_name.as_deref()), (1_795_939_200_500, Some("mill")));
     assert_eq!((read.state.apps.len(), read.state.apps[1].status), (2, AppStatus::Installed));
     assert_eq!((read.state.cpu_usage_percent, read.state.tor_active), (Some(12.0), Some(true)));
     let bare = reply(r#"{"result": {"timestamp": "2026-11-29T08:00:00Z"}}"#).read_state().unwrap();
@@ -346,7 +351,7 @@ fn no_secret_of_a_call_is_shown_for_debugging() {
         headers: signed_headers(
             &Keypair::from_seeds(&[1; 32], &[2; 32]),
             &id(&key(2)),
-            1,
+            Wall::from_ms(1),
             Method::PeerJoined,
             &body,
         ),

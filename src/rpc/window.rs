@@ -5,6 +5,7 @@
 //! steps back, of this machine or by a restored backup of its clock, opens no door to what was captured before. A sender
 //! whose clock goes forward is never below its own floor.
 
+use crate::time::Wall;
 use std::collections::BTreeMap;
 
 use tombolo_transports::PeerId;
@@ -39,8 +40,8 @@ impl SeenCalls {
     /// # Errors
     ///
     /// The reason why it would not.
-    pub fn check(&self, sender: &PeerId, time: CallTime, reference_ms: u64) -> Result<(), CallRefusal> {
-        let now = CallTime::from_ms(reference_ms);
+    pub fn check(&self, sender: &PeerId, time: CallTime, reference: Wall) -> Result<(), CallRefusal> {
+        let now = CallTime::from(reference);
         if time < begin(now) {
             return Err(CallRefusal::Late);
         }
@@ -70,10 +71,10 @@ impl SeenCalls {
         &mut self,
         sender: &PeerId,
         time: CallTime,
-        reference_ms: u64,
+        reference: Wall,
     ) -> Result<Accepted, CallRefusal> {
-        self.check(sender, time, reference_ms)?;
-        let now = CallTime::from_ms(reference_ms);
+        self.check(sender, time, reference)?;
+        let now = CallTime::from(reference);
         let is_new = !self.senders.contains_key(sender);
         let dropped = match is_new && self.senders.len() >= CALL_SENDERS_MAX {
             true => self.oldest_idle(now),
@@ -100,7 +101,7 @@ impl SeenCalls {
 }
 
 fn window_ns() -> i64 {
-    CallTime::from_ms(CALL_WINDOW.ms()).0
+    CallTime::from(Wall::default() + CALL_WINDOW).0
 }
 
 /// The oldest instant that is accepted.
@@ -111,27 +112,29 @@ fn begin(now: CallTime) -> CallTime {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Millis;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
-    const NOW: u64 = 1_800_000_000_000;
-    const MINUTE: u64 = 60_000;
+    const NOW: Wall = Wall::from_ms(1_800_000_000_000);
+    const MINUTE: Millis = Millis::from_secs(60);
+    const TICK: Millis = Millis::from_ms(1);
     const A: PeerId = PeerId([1; 32]);
 
-    fn at(ms: u64) -> CallTime {
-        CallTime::from_ms(ms)
+    fn at(time: Wall) -> CallTime {
+        CallTime::from(time)
     }
 
     #[test]
     fn a_timestamp_is_accepted_for_five_minutes_on_either_side() {
         let mut seen = SeenCalls::default();
-        for (ms, expected) in [
+        for (time, expected) in [
             (NOW - 5 * MINUTE, Ok(())),
-            (NOW - 5 * MINUTE - 1, Err(CallRefusal::Late)),
+            (NOW - 5 * MINUTE - TICK, Err(CallRefusal::Late)),
             (NOW + 5 * MINUTE, Ok(())),
-            (NOW + 5 * MINUTE + 1, Err(CallRefusal::Early)),
+            (NOW + 5 * MINUTE + TICK, Err(CallRefusal::Early)),
         ] {
-            assert_eq!(seen.accept(&A, at(ms), NOW).map(|_| ()), expected, "{ms}");
+            assert_eq!(seen.accept(&A, at(time), NOW).map(|_| ()), expected, "{time:?}");
         }
     }
 
@@ -153,18 +156,18 @@ mod tests {
         let record = seen.accept(&A, at(NOW + 20 * MINUTE), NOW + 20 * MINUTE).unwrap().record;
         assert_eq!(record.seen_ns.len(), 1, "the first is out of the window");
         assert_eq!(seen.check(&A, at(NOW), NOW), Err(CallRefusal::Superseded));
-        assert_eq!(seen.check(&A, at(NOW - 1), NOW), Err(CallRefusal::Superseded));
-        assert_eq!(seen.check(&A, at(NOW + 1), NOW), Ok(()), "a sender whose clock is right goes on");
+        assert_eq!(seen.check(&A, at(NOW - TICK), NOW), Err(CallRefusal::Superseded));
+        assert_eq!(seen.check(&A, at(NOW + TICK), NOW), Ok(()), "a sender whose clock is right goes on");
     }
 
     #[test]
     fn one_sender_fills_its_own_share_only() {
         let mut seen = SeenCalls::default();
         for n in 0..CALLS_PER_SENDER_MAX as u64 {
-            seen.accept(&A, at(NOW + n), NOW).unwrap();
+            seen.accept(&A, at(NOW + Millis::from_ms(n)), NOW).unwrap();
         }
-        assert_eq!(seen.check(&A, at(NOW - 1), NOW), Err(CallRefusal::TooManyCalls));
-        assert_eq!(seen.check(&PeerId([2; 32]), at(NOW - 1), NOW), Ok(()));
+        assert_eq!(seen.check(&A, at(NOW - TICK), NOW), Err(CallRefusal::TooManyCalls));
+        assert_eq!(seen.check(&PeerId([2; 32]), at(NOW - TICK), NOW), Ok(()));
         let later = NOW + 6 * MINUTE;
         assert!(seen.accept(&A, at(later), later).is_ok(), "the window has moved on");
     }
@@ -178,7 +181,7 @@ mod tests {
             PeerId(id)
         };
         for n in 0..CALL_SENDERS_MAX {
-            seen.accept(&sender(n), at(NOW + n as u64), NOW).unwrap();
+            seen.accept(&sender(n), at(NOW + Millis::from_ms(n as u64)), NOW).unwrap();
         }
         let next = sender(CALL_SENDERS_MAX);
         assert_eq!(seen.check(&next, at(NOW), NOW), Err(CallRefusal::TooManyCalls));

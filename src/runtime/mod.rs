@@ -193,7 +193,7 @@ impl NodeDriver {
     async fn wait(&mut self, batch: &mut Vec<Task>) -> Option<usize> {
         let tasks = self.tasks.recv_many(batch, BATCH_MAX);
         let Some(due) = self.node.poll_timeout() else { return Some(tasks.await) };
-        let left = Duration::from_millis(due.saturating_sub(now().mono_ms));
+        let left = Duration::from_millis(due.since(now().mono).ms());
         tokio::time::timeout(left, tasks).await.ok()
     }
 

@@ -1,5 +1,6 @@
 //! Records between memory and tables. What does not read back is damage, never a panic.
 
+use crate::time::Wall;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -61,8 +62,8 @@ impl CallsRecord {
 pub struct CalledState {
     /// Whose state it is.
     pub peer: PeerId,
-    /// The time that it carries, milliseconds since the Unix epoch.
-    pub time_ms: u64,
+    /// The time that it carries.
+    pub time: Wall,
     /// The state, canonical CBOR.
     pub state: Vec<u8>,
 }
@@ -93,8 +94,8 @@ impl StoredLayer {
 pub struct KeptState {
     /// The sequence of the state.
     pub sequence: Sequence,
-    /// Its signed time, milliseconds since the Unix epoch.
-    pub time_ms: u64,
+    /// Its signed time.
+    pub time: Wall,
     /// The audience sequence signed with it.
     pub audience_sequence: Sequence,
     /// Its content, canonical CBOR.
@@ -108,8 +109,8 @@ pub struct MapBase {
     pub sequence: Sequence,
     /// The first 4 bytes of its root.
     pub root_prefix: [u8; 4],
-    /// Its signed time, milliseconds since the Unix epoch.
-    pub time_ms: u64,
+    /// Its signed time.
+    pub time: Wall,
     /// The audience sequence signed with it.
     pub audience_sequence: Sequence,
 }
@@ -121,7 +122,7 @@ impl MapBase {
         MapBase {
             sequence: head.sequence,
             root_prefix: head.root.prefix4(),
-            time_ms: head.time_ms,
+            time: head.time,
             audience_sequence: head.audience_sequence,
         }
     }
@@ -155,7 +156,7 @@ pub(super) fn head_record(number_of_layer: u64, signed: &SignedHead) -> Vec<u8> 
         Value::from(number_of_layer),
         Value::from(u64::from(signed.head.kind.code())),
         number(signed.head.sequence),
-        Value::from(signed.head.time_ms),
+        Value::from(signed.head.time.ms()),
         number(signed.head.audience_sequence),
         Value::Bytes(signed.head.root.0.to_vec()),
         Value::Bytes(signed.signature.to_vec()),
@@ -170,7 +171,7 @@ pub(super) fn read_head(bytes: &[u8], layer: &LayerId) -> Result<(u64, SignedHea
             kind: Kind::from_code(kind.as_u64()?)?,
             layer: layer.clone(),
             sequence: Sequence::new(sequence.as_u64()?)?,
-            time_ms: time.as_u64()?,
+            time: Wall::from_ms(time.as_u64()?),
             audience_sequence: Sequence::new(audience.as_u64()?)?,
             root: Root(root.as_bytes()?.try_into().ok()?),
         };
@@ -191,7 +192,7 @@ pub(super) fn read_name(bytes: &[u8]) -> Result<LayerId, StoreError> {
 
 pub(super) fn state_record(state: &KeptState) -> Vec<u8> {
     tombolo_delta::to_cbor(&Value::Array(vec![
-        Value::from(state.time_ms),
+        Value::from(state.time.ms()),
         number(state.audience_sequence),
         Value::Bytes(state.content.clone()),
     ]))
@@ -203,7 +204,7 @@ pub(super) fn read_state(sequence: Sequence, bytes: &[u8]) -> Result<KeptState, 
         let [time, audience, content] = items.as_slice() else { return None };
         Some(KeptState {
             sequence,
-            time_ms: time.as_u64()?,
+            time: Wall::from_ms(time.as_u64()?),
             audience_sequence: Sequence::new(audience.as_u64()?)?,
             content: content.as_bytes()?.to_vec(),
         })
@@ -241,7 +242,7 @@ pub(super) fn bases_record(bases: &[MapBase]) -> Vec<u8> {
         Value::Array(vec![
             number(base.sequence),
             root_prefix,
-            Value::from(base.time_ms),
+            Value::from(base.time.ms()),
             number(base.audience_sequence),
         ])
     };
@@ -253,7 +254,7 @@ pub(super) fn read_bases(bytes: &[u8]) -> Result<Vec<MapBase>, StoreError> {
         [sequence, prefix, time, audience] => Some(MapBase {
             sequence: Sequence::new(sequence.as_u64()?)?,
             root_prefix: prefix.as_bytes()?.try_into().ok()?,
-            time_ms: time.as_u64()?,
+            time: Wall::from_ms(time.as_u64()?),
             audience_sequence: Sequence::new(audience.as_u64()?)?,
         }),
         _ => None,
@@ -286,15 +287,15 @@ pub(super) fn read_fork(bytes: &[u8]) -> Result<ForkEvidence, StoreError> {
 }
 
 pub(super) fn called_state_record(called: &CalledState) -> Vec<u8> {
-    let items = vec![Value::from(called.time_ms), Value::Bytes(called.state.clone())];
+    let items = vec![Value::from(called.time.ms()), Value::Bytes(called.state.clone())];
     tombolo_delta::to_cbor(&Value::Array(items))
 }
 
 pub(super) fn read_called_state(peer: [u8; 32], bytes: &[u8]) -> Result<CalledState, StoreError> {
     match array(bytes, "called state")?.as_slice() {
         [time, Value::Bytes(state)] => {
-            let time_ms = time.as_u64().ok_or(StoreError::Damaged("called state"))?;
-            Ok(CalledState { peer: PeerId(peer), time_ms, state: state.clone() })
+            let time = time.as_u64().map(Wall::from_ms).ok_or(StoreError::Damaged("called state"))?;
+            Ok(CalledState { peer: PeerId(peer), time, state: state.clone() })
         }
         _ => Err(StoreError::Damaged("called state")),
     }

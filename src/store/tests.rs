@@ -1,5 +1,6 @@
 //! The store gives back what it was given, refuses a second process and a later format.
 
+use crate::time::Wall;
 use std::sync::Arc;
 
 use super::*;
@@ -15,7 +16,7 @@ fn signed(kind: Kind, name: &str, sequence: u64, content: &Content) -> SignedHea
         kind,
         layer: LayerId { document, author: me.peer_id() },
         sequence: Sequence::new(sequence).unwrap(),
-        time_ms: 1_800_000_000_000,
+        time: Wall::from_ms(1_800_000_000_000),
         audience_sequence: Sequence::NONE,
         root: content.root(),
     }
@@ -28,13 +29,17 @@ fn layers_of_both_kinds_come_back() {
     let value = Content::Snapshot(Value::from("a"));
     let key = KeyPath::parse("a/b").unwrap();
     let gone = KeyPath::parse("gone").unwrap();
-    let entry = Entry { stamp: Timestamp::new(7, 1), value: Some(Value::from(5u64)), saw: Some([1; 4]) };
+    let entry = Entry {
+        stamp: Timestamp::new(Wall::from_ms(7), 1),
+        value: Some(Value::from(5u64)),
+        saw: Some([1; 4]),
+    };
     let mut map = MapContent::default();
     map.change([(key.clone(), Some(entry.clone()))]).unwrap();
     let map = Content::Map(map);
     let kept = KeptState {
         sequence: Sequence::new(1).unwrap(),
-        time_ms: 9,
+        time: Wall::from_ms(9),
         audience_sequence: Sequence::NONE,
         content: vec![0xf6],
     };

@@ -28,6 +28,7 @@ use crate::envelope::{
 use crate::layer::{BucketIndex, LayerHash, NodePath, Root, Sequence, TreeHash};
 use crate::limits::{FRONTIER_ENTRIES_MAX, MESSAGE_BYTES_MAX, TRANSFER_ASK_MAX};
 use crate::sync::frontier::{FRONTIER_BUCKETS, State};
+use crate::time::{Millis, Wall};
 
 /// The delta codec's version that this node speaks.
 pub const CODEC_VERSION: u64 = 1;
@@ -35,10 +36,10 @@ pub const CODEC_VERSION: u64 = 1;
 /// A sender's clocks. The uptime orders two readings of one boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerClock {
-    /// Milliseconds since the Unix epoch.
-    pub wall_ms: u64,
-    /// Milliseconds on a clock that never steps back while the sender runs.
-    pub uptime_ms: u64,
+    /// The sender's wall clock.
+    pub wall: Wall,
+    /// How far the sender's monotonic clock is from its zero.
+    pub uptime: Millis,
     /// Drawn at the sender's start: uptimes of one boot can be compared.
     pub boot: u32,
 }
@@ -134,7 +135,7 @@ impl Message {
             Message::NoticeHeard(hash) => return [&[0x0e][..], hash].concat(),
             Message::Heartbeat { fingerprint, next_by_s, clock } => {
                 let clock =
-                    clock.map_or(Value::Null, |c| Value::array([c.wall_ms, c.uptime_ms, c.boot.into()]));
+                    clock.map_or(Value::Null, |c| Value::array([c.wall.ms(), c.uptime.ms(), c.boot.into()]));
                 let next_by = Value::from(u64::from(*next_by_s));
                 (0x01, vec![Value::from(*fingerprint), next_by, clock, Value::from(CODEC_VERSION)])
             }
@@ -321,8 +322,8 @@ fn read_state(items: &[Value]) -> Option<State> {
 fn read_clock(items: &[Value]) -> Option<PeerClock> {
     match items {
         [wall, uptime, boot] => Some(PeerClock {
-            wall_ms: wall.as_u64()?,
-            uptime_ms: uptime.as_u64()?,
+            wall: Wall::from_ms(wall.as_u64()?),
+            uptime: Millis::from_ms(uptime.as_u64()?),
             boot: u32::try_from(boot.as_u64()?).ok()?,
         }),
         _ => None,
@@ -351,7 +352,7 @@ mod tests {
             Message::Heartbeat {
                 fingerprint: u64::MAX,
                 next_by_s: 60,
-                clock: Some(PeerClock { wall_ms: 5, uptime_ms: 6, boot: 7 }),
+                clock: Some(PeerClock { wall: Wall::from_ms(5), uptime: Millis::from_ms(6), boot: 7 }),
             },
             Message::Ask([7; 16]),
             Message::Frontier { buckets: 0xffff, states: vec![(layer(1), state)] },

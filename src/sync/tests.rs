@@ -89,7 +89,7 @@ impl Mesh {
                 self.arrive(from, to, carried);
                 self.drain();
             }
-            self.now = self.now + Millis::from_ms(10);
+            self.now += Millis::from_ms(10);
         }
     }
 
@@ -172,7 +172,7 @@ fn silence_costs_heartbeats_only() {
         while let Some((from, to, carried)) = mesh.air.pop_front() {
             mesh.arrive(from, to, carried);
         }
-        mesh.now = mesh.now + Millis::from_ms(10);
+        mesh.now += Millis::from_ms(10);
     }
     assert!(mesh.in_step());
 }

@@ -14,7 +14,7 @@ const BOOT_RETURNS: Millis = Millis::from_secs(10 * 60);
 /// The boots received of one peer, each with its newest uptime; the one received last stands last.
 #[derive(Debug, Default)]
 pub(super) struct Boots {
-    heard: VecDeque<(u32, u64)>,
+    heard: VecDeque<(u32, Millis)>,
     returns: u32,
     since: Mono,
     alarm_until: Option<Mono>,
@@ -22,14 +22,14 @@ pub(super) struct Boots {
 
 impl Boots {
     /// Notes a sign of life. Returns whether it shows, for the first time in a while, that two machines run.
-    pub(super) fn received(&mut self, boot: u32, uptime_ms: u64, now: Mono) -> bool {
+    pub(super) fn received(&mut self, boot: u32, uptime: Millis, now: Mono) -> bool {
         let known = self.heard.iter().position(|(other, _)| *other == boot);
-        if known.and_then(|at| self.heard.get(at)).is_some_and(|(_, newest)| uptime_ms <= *newest) {
+        if known.and_then(|at| self.heard.get(at)).is_some_and(|(_, newest)| uptime <= *newest) {
             return false;
         }
         let returns = known.is_some_and(|at| at + 1 < self.heard.len());
         self.heard.retain(|(other, _)| *other != boot);
-        self.heard.push_back((boot, uptime_ms));
+        self.heard.push_back((boot, uptime));
         if self.heard.len() > BOOTS_KEPT_MAX {
             self.heard.pop_front();
         }
@@ -60,15 +60,16 @@ mod tests {
     fn one_restart_is_no_second_machine() {
         let mut boots = Boots::default();
         let raised = [(1, 10), (1, 20), (2, 5), (2, 15)]
-            .map(|(boot, uptime)| boots.received(boot, uptime, Mono::from_ms(uptime)));
+            .map(|(boot, uptime)| boots.received(boot, Millis::from_ms(uptime), Mono::from_ms(uptime)));
         assert_eq!(raised, [false; 4]);
     }
 
     #[test]
     fn boots_that_alternate_raise_one_alarm() {
         let mut boots = Boots::default();
-        let raised: Vec<bool> =
-            (1..10).map(|n| boots.received(n as u32 % 2, n * 10, Mono::from_ms(n))).collect();
+        let raised: Vec<bool> = (1..10)
+            .map(|n| boots.received(n as u32 % 2, Millis::from_ms(n * 10), Mono::from_ms(n)))
+            .collect();
         assert_eq!(raised.iter().filter(|raised| **raised).count(), 1);
         assert!(boots.is_twice(Mono::from_ms(10)));
         assert!(!boots.is_twice(Mono::from_ms(10) + BOOT_RETURNS));

@@ -22,7 +22,7 @@ use crate::router::{Candidate, Class, Request, TransportRouter};
 use crate::sync::frontier::{Frontier, State};
 use crate::sync::message::{Message, PeerClock};
 use crate::sync::{self, Engine};
-use crate::time::{Millis, Mono};
+use crate::time::Mono;
 use boots::Boots;
 
 /// Bytes of layers supplied between two polls; what is beyond is asked for again.
@@ -73,7 +73,7 @@ impl Unicast {
     }
 
     fn engine(core: &mut Core, held: Frontier) -> Engine {
-        Engine::new(held, Millis::from_ms(core.settings.heartbeat_ms), Random::new(&core.random.bytes()))
+        Engine::new(held, core.settings.heartbeat, Random::new(&core.random.bytes()))
     }
 
     /// Starts the engine again with what the replica holds; links have to come up again.
@@ -224,7 +224,7 @@ impl Unicast {
     /// A peer's clock arrived with its boot and uptime. Returns whether it shows, for the first time in a while, that two
     /// machines run with the peer's key.
     pub fn boot_received(&mut self, core: &Core, peer: PeerId, clock: PeerClock) -> bool {
-        self.boots.entry(peer).or_default().received(clock.boot, clock.uptime_ms, core.now())
+        self.boots.entry(peer).or_default().received(clock.boot, clock.uptime, core.now())
     }
 
     /// Peers whose key two machines run with.
@@ -256,7 +256,7 @@ impl Unicast {
         let bytes = message.encode();
         let length = bytes.len();
         let candidates = self.candidates(&peer);
-        let request = Request { bytes: length, class, confidential: true, deadline_ms: None };
+        let request = Request { bytes: length, class, confidential: true, deadline: None };
         let Some(chosen) = self.router.route(request, &candidates).chosen else {
             core.metrics.reject(InputRejection::NoLinkMayCarry);
             return length;

@@ -6,6 +6,7 @@ use super::*;
 use crate::core::side::{TestSide, link_caps, pair};
 use crate::federation::TrustLevel;
 use crate::store::Store;
+use crate::time::Millis;
 
 const LINK: LinkId = LinkId(7);
 
@@ -121,7 +122,7 @@ fn a_new_state_goes_to_its_reader_and_a_dropped_layer_is_no_longer_shown() {
     unicast.stored(&owner.core, &owner.replica, &gone, None);
     for _ in 0..8 {
         let at = unicast.poll_timeout().map_or(0, |at| at.ms().saturating_sub(1_000));
-        owner.at(at);
+        owner.at(Millis::from_ms(at));
         unicast.timeout(&owner.core);
         unicast.drain(&mut owner.core, &mut owner.replica);
     }

@@ -44,4 +44,5 @@ pub use lan::{Lan, LanConfig};
 pub use link::{DownReason, LinkCaps, LinkEvent, LinkId, LinkIds, Medium, RejectReason};
 pub use session::JoinSecret;
 pub use set::{JoinDial, Transport, Transports};
+pub use tombolo_mesh::time;
 pub use tor::{Tor, TorConfig, TorError, TorStatus};

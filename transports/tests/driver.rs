@@ -22,6 +22,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tombolo_mesh::time::Millis;
 use tombolo_mesh::wire::kiss;
 use tombolo_transports::radio::{
     BusyReason, Radio, RadioDownReason, RadioEvent, RadioId, RadioSendError, RadioUrl,
@@ -222,7 +223,8 @@ async fn a_modem_that_reports_is_believed() {
         (255, Some("Hut"), Some(869_618_000))
     );
     station.outgoing.extend([vec![1; 60], vec![2; 60]]);
-    let (mut heard, busy) = (vec![], RadioEvent::Busy { retry_ms: 500, why: BusyReason::Sending });
+    let (mut heard, busy) =
+        (vec![], RadioEvent::Busy { retry: Millis::from_ms(500), why: BusyReason::Sending });
     for _ in 0..3 {
         station.until("handed over", |station| !station.ready).await;
         let bytes = connection.data().await;

@@ -17,6 +17,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use tombolo_mesh::airtime::Modulation;
+use tombolo_mesh::time::Millis;
 use tombolo_mesh::wire::meshtastic::PAYLOAD_BYTES_MAX;
 use tombolo_transports::radio::{BusyReason, RadioDownReason, RadioEvent};
 
@@ -142,7 +143,7 @@ async fn each_refusal_of_the_radio_is_understood() {
 
     ours.moods.lock().unwrap().duty_cycle_minutes = Some(12);
     a.outgoing.push_back(frame(b'a', 3, 60));
-    let limited = RadioEvent::DutyCycle { wait_ms: 12 * 60_000 };
+    let limited = RadioEvent::DutyCycle { wait: Millis::from_secs(12 * 60) };
     a.until("duty cycle", |a| a.log.contains(&limited)).await;
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(2) {

@@ -1,6 +1,7 @@
 //! The machines, their trust and their documents; then their cables and radios.
 
 use std::collections::{BTreeMap, BTreeSet};
+use tombolo::time::Millis;
 
 use tombolo::core::BriefField;
 use tombolo::federation::RadioUse;
@@ -33,7 +34,12 @@ impl Chaos {
         for i in 0..self.day.draw_machines(self.plan.machines) {
             let briefs = BTreeMap::from([(SNAPSHOT.to_owned(), brief.clone())]);
             let (name, heartbeat_ms) = (format!("node{i}"), self.plan.heartbeat_ms);
-            self.day.simulation.add(NodeSettings { name, heartbeat_ms, briefs, ..NodeSettings::default() });
+            self.day.simulation.add(NodeSettings {
+                name,
+                heartbeat: Millis::from_ms(heartbeat_ms),
+                briefs,
+                ..NodeSettings::default()
+            });
         }
         self.day.federate_all(CHORDS_PERMILLE, OBSERVERS_PERMILLE)?;
         for owner in self.day.simulation.seats() {
@@ -143,7 +149,8 @@ impl Chaos {
         let line = PhyRate::lora(modulation);
         let duty_permille = *self.day.rng.pick(&[None, None, Some(100), Some(10)]).unwrap_or(&None);
         let clear = self.mode == Mode::SignedClear;
-        let call_sign = clear.then(|| CallSign { text: "DL0TIDE".to_owned(), every_ms: 10 * MINUTE_MS });
+        let call_sign =
+            clear.then(|| CallSign { text: "DL0TIDE".to_owned(), every: Millis::from_ms(10 * MINUTE_MS) });
         let spec = RadioSpec {
             name: String::new(),
             mode: self.mode,

@@ -1,6 +1,7 @@
 //! A radio channel on this machine: the emulated air on real time, with a KISS TNC on loopback TCP for each
 //! radio. A node reaches its radio through the real driver, as it would reach a physical one.
 
+use crate::time::Mono;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -77,19 +78,19 @@ fn start() -> Instant {
 }
 
 impl ChannelState {
-    fn on_air<T>(&self, act: impl FnOnce(&mut Air, u64) -> T) -> T {
-        let now_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+    fn on_air<T>(&self, act: impl FnOnce(&mut Air, Mono) -> T) -> T {
+        let now = Mono::from_ms(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX));
         let mut air = self.air.lock().unwrap_or_else(PoisonError::into_inner);
-        act(&mut air, now_ms)
+        act(&mut air, now)
     }
 }
 
 /// Lets frames end when their time is over, and hands them to the TNCs that heard them.
 async fn keep_time(shared: Arc<ChannelState>, to_nodes: Vec<(EmulatedRadioId, mpsc::Sender<Vec<u8>>)>) {
     loop {
-        let (heard, wait) = shared.on_air(|air, now_ms| {
-            let heard: Vec<_> = std::iter::from_fn(|| air.poll(now_ms)).collect();
-            let wait = air.poll_timeout().map(|at| Duration::from_millis(at.saturating_sub(now_ms).max(1)));
+        let (heard, wait) = shared.on_air(|air, now| {
+            let heard: Vec<_> = std::iter::from_fn(|| air.poll(now)).collect();
+            let wait = air.poll_timeout().map(|at| Duration::from_millis(at.since(now).ms().max(1)));
             (heard, wait.unwrap_or(IDLE))
         });
         for (radio, frame) in heard {
@@ -150,7 +151,7 @@ async fn speak(
         while let Some(event) = decoder.next_event() {
             if let Event::Data { bytes: frame, .. } = event {
                 // A full queue loses a frame, as in a TNC.
-                let _ = shared.on_air(|air, now_ms| air.transmit(now_ms, radio, frame));
+                let _ = shared.on_air(|air, now| air.transmit(now, radio, frame));
                 shared.changed.notify_one();
             }
         }

@@ -60,13 +60,13 @@ pub(super) async fn share(
 ) -> Result<TorTimes, CliError> {
     say("the island, which only Tor reaches, joins through an onion service and shares a document");
     let island = DemoNode::start(folder, NAME, channel, Some(tor)).await?;
-    let begun = now().mono_ms;
+    let begun = now().mono.ms();
     let mut invite = Invite::parse(&harbour.invite(Vec::new()).await?).map_err(|_| internal())?;
     // Nodes on one machine would find a way around Tor.
     invite.addresses.clear();
     island.join(&invite.to_code(), PATIENCE).await?;
-    let joining = now().mono_ms - begun;
-    let sharing = now().mono_ms;
+    let joining = now().mono.ms() - begun;
+    let sharing = now().mono.ms();
     harbour.node.create_map(DOC).await?;
     for n in 0..EDITS {
         harbour.node.set(DOC, &format!("berth/{n}"), &format!("{n} of harbour")).await?;
@@ -78,11 +78,11 @@ pub(super) async fn share(
 
 async fn await_same(harbour: &DemoNode, island: &DemoNode, start: u64) -> Result<Option<u64>, CliError> {
     let deadline = start + u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX);
-    while now().mono_ms < deadline {
+    while now().mono.ms() < deadline {
         let documents = compare(&[harbour, island]).await?;
         if documents.iter().any(|document| document.name == DOC && document.identical && document.nodes == 2)
         {
-            return Ok(Some(now().mono_ms - start));
+            return Ok(Some(now().mono.ms() - start));
         }
         tokio::time::sleep(LOOK).await;
     }

@@ -89,7 +89,7 @@ async fn play(
     tor_socks: Option<Endpoint>,
     tor_control: Option<Endpoint>,
 ) -> Result<Figures, CliError> {
-    let start = now().mono_ms;
+    let start = now().mono.ms();
     let tor = behind_tor::find(tor_socks, tor_control).await;
     let mut scene = Scene::set_up(folder, tor.as_ref().ok()).await?;
     scene.join().await?;
@@ -120,7 +120,7 @@ struct Scene {
 impl Scene {
     async fn set_up(folder: &Path, tor: Option<&TorSettings>) -> Result<Self, CliError> {
         say("four nodes, each with its own folder, identity and store; two of them have a radio");
-        let channel = EmulatedChannel::open(now().wall_ms, PhyRate::lora(MODULATION), BY_RADIO.len()).await;
+        let channel = EmulatedChannel::open(now().wall.ms(), PhyRate::lora(MODULATION), BY_RADIO.len()).await;
         let channel = channel.map_err(|e| CliError::new("system", format!("no loopback network: {e}")))?;
         let [harbour, ferry, lighthouse] = NAMES;
         let harbour = DemoNode::start(folder, harbour, &channel, tor).await?;
@@ -141,12 +141,12 @@ impl Scene {
 
     async fn join(&mut self) -> CliResult {
         say("harbour invites, ferry and lighthouse join");
-        let start = now().mono_ms;
+        let start = now().mono.ms();
         let invite = self.harbour.invite(vec![self.to_ferry.left_end().into()]).await?;
         self.ferry.join(&invite, PATIENCE).await?;
         let invite = self.harbour.invite(vec![self.to_lighthouse.left_end().into()]).await?;
         self.lighthouse.join(&invite, PATIENCE).await?;
-        self.times.joining = Some(now().mono_ms - start);
+        self.times.joining = Some(now().mono.ms() - start);
         Ok(())
     }
 
@@ -180,9 +180,9 @@ impl Scene {
     async fn edit_apart(&mut self) -> CliResult {
         say("lighthouse's cable is cut; all go on editing");
         self.to_lighthouse.set_cut(true);
-        let cut_at = now().mono_ms;
+        let cut_at = now().mono.ms();
         self.edit("tuesday", EDITS_CUT_OFF).await?;
-        let left = u64::try_from(CUT.as_millis()).unwrap_or(0).saturating_sub(now().mono_ms - cut_at);
+        let left = u64::try_from(CUT.as_millis()).unwrap_or(0).saturating_sub(now().mono.ms() - cut_at);
         tokio::time::sleep(Duration::from_millis(left)).await;
         let apart = !same_roster(self.on_cables()).await?;
         say("the cable is mended");
@@ -199,13 +199,13 @@ impl Scene {
         let policy = Admin::Policy { doc: DOC.to_owned(), radio: never, confidential: None };
         self.harbour.node.command(policy).await?;
         self.harbour.node.create_map(RADIO_DOC).await?;
-        let joining = now().mono_ms;
+        let joining = now().mono.ms();
         let mut invite = Invite::parse(&self.harbour.invite(Vec::new()).await?).map_err(|_| internal())?;
         // Nodes on one machine would find a way around the radio.
         invite.addresses.clear();
         self.buoy.join(&invite.to_code(), RADIO_PATIENCE).await?;
-        self.times.joining_by_radio = Some(now().mono_ms - joining);
-        let sharing = now().mono_ms;
+        self.times.joining_by_radio = Some(now().mono.ms() - joining);
+        let sharing = now().mono.ms();
         for n in 0..RADIO_EDITS {
             self.harbour.node.set(RADIO_DOC, &format!("tide/{n}"), &format!("{n} of harbour")).await?;
         }
@@ -227,7 +227,7 @@ impl Scene {
     async fn await_reply_by_radio(&self, start: u64) -> Result<Option<u64>, CliError> {
         let deadline = start + u64::try_from(RADIO_PATIENCE.as_millis()).unwrap_or(0);
         let mut replied = false;
-        while now().mono_ms < deadline {
+        while now().mono.ms() < deadline {
             let documents = compare(&[&self.harbour, &self.buoy]).await?;
             let same = |name: &str, count: usize| {
                 documents.iter().filter(|d| d.name == name && d.identical && d.nodes == 2).count() == count
@@ -236,7 +236,7 @@ impl Scene {
                 self.buoy.node.set(RADIO_DOC, "swell", &"1.2 m, seen from the buoy").await?;
                 replied = true;
             } else if replied && same(RADIO_DOC, 1) && same("state", 2) {
-                return Ok(Some(now().mono_ms - start));
+                return Ok(Some(now().mono.ms() - start));
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -267,7 +267,7 @@ impl Scene {
             radios,
             documents,
             documents_by_radio,
-            seconds: Duration::from_millis(now().mono_ms - start).as_secs_f64(),
+            seconds: Duration::from_millis(now().mono.ms() - start).as_secs_f64(),
         })
     }
 }
@@ -331,7 +331,7 @@ impl DemoNode {
     /// Publishes this machine's state, which so many others read.
     async fn publish(&mut self, readers: usize) -> CliResult {
         let state: NodeState = probe::look(self.folder.clone(), self.name).await;
-        let json = serde_json::json!({ "timestamp": rfc3339(now().wall_ms), "state": &state }).to_string();
+        let json = serde_json::json!({ "timestamp": rfc3339(now().wall), "state": &state }).to_string();
         self.node.command(Write::PublishState { state }).await?;
         self.count(json.len(), json.len(), readers);
         Ok(())
@@ -355,7 +355,7 @@ impl DemoNode {
             let value = format!("crew {n} of {}", self.name);
             self.node.set(DOC, &key, &value).await?;
             let whole = serde_json::to_string(&self.node.get(DOC, None).await?).map_err(|_| internal())?;
-            let time = rfc3339(now().wall_ms);
+            let time = rfc3339(now().wall);
             let change = serde_json::json!({
                 "document": DOC, "key": key, "value": value, "author": self.did, "time": time,
             });
@@ -403,11 +403,11 @@ async fn lay(left: &DemoNode, right: &DemoNode) -> Result<Cable, CliError> {
 /// Waits until all three read the same; how long that took, or `None` if it did not happen in time. With `states`, each
 /// must also hold what its peers published.
 async fn in_step(nodes: [&DemoNode; 3], states: bool) -> Result<Option<u64>, CliError> {
-    let start = now().mono_ms;
+    let start = now().mono.ms();
     let deadline = start + u64::try_from(PATIENCE.as_millis()).unwrap_or(0);
-    while now().mono_ms < deadline {
+    while now().mono.ms() < deadline {
         if same_roster(nodes).await? && (!states || states_known(nodes).await?) {
-            return Ok(Some(now().mono_ms - start));
+            return Ok(Some(now().mono.ms() - start));
         }
         tokio::time::sleep(LOOK).await;
     }

@@ -1,6 +1,7 @@
 //! Reads the machine: files and their modes, the clock, network interfaces, ports, devices, tor. Each reading is short and has a
 //! time limit; what cannot be read is left out. No verdict is made here.
 
+use crate::time::Millis;
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::{SocketAddr, UdpSocket};
@@ -62,7 +63,7 @@ pub(super) fn facts(node: &NodeFolder) -> Facts {
         },
         node: is_asked.then(|| NodeFacts { running, status: status(node) }),
         clock: ClockFacts {
-            wall_ms: now().wall_ms,
+            wall: now().wall,
             kernel: kernel_clock(),
             services: time_services(),
             vouched: config.as_ref().is_some_and(|config| config.clock == ClockTrust::Set),
@@ -172,8 +173,8 @@ fn time_services() -> Vec<&'static str> {
     places.iter().filter(|(path, _)| Path::new(path).exists()).map(|(_, name)| *name).collect()
 }
 
-fn milliseconds(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).expect("a few seconds")
+fn milliseconds(span: Duration) -> Millis {
+    Millis::from_ms(u64::try_from(span.as_millis()).expect("a few seconds"))
 }
 
 /// The output of a program that ends in time and well.
@@ -181,11 +182,11 @@ fn output_of(program: &str, arguments: &[&str]) -> Option<String> {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().ok()?;
-    let until_ms = now().mono_ms + milliseconds(PROGRAM_TIMEOUT);
+    let until = now().mono + milliseconds(PROGRAM_TIMEOUT);
     let status = loop {
         match child.try_wait() {
             Ok(Some(status)) => break status,
-            Ok(None) if now().mono_ms < until_ms => std::thread::sleep(PROGRAM_PAUSE),
+            Ok(None) if now().mono < until => std::thread::sleep(PROGRAM_PAUSE),
             Ok(None) | Err(_) => {
                 let _ = child.kill();
                 let _ = child.wait();

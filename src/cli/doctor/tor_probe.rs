@@ -4,6 +4,7 @@
 //! shows whether the port gives extended errors. No secret is sent: without a password or cookie, tor may still answer how far
 //! its start has come.
 
+use crate::time::Millis;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -159,10 +160,11 @@ fn connect(place: &Endpoint) -> io::Result<Box<dyn ByteStream>> {
 /// Sends one line and reads the reply: lines up to the one whose code is followed by a space.
 fn exchange(stream: &mut dyn ByteStream, line: &str) -> io::Result<String> {
     stream.write_all(line.as_bytes())?;
-    let until_ms = now().mono_ms + u64::try_from(ANSWER_TIMEOUT.as_millis()).expect("a few seconds");
+    let until =
+        now().mono + Millis::from_ms(u64::try_from(ANSWER_TIMEOUT.as_millis()).expect("a few seconds"));
     let mut answer = Vec::new();
     let mut buffer = [0; 512];
-    while !is_whole(&answer) && answer.len() < ANSWER_BYTES_MAX && now().mono_ms < until_ms {
+    while !is_whole(&answer) && answer.len() < ANSWER_BYTES_MAX && now().mono < until {
         match stream.read(&mut buffer)? {
             0 => break,
             read => answer.extend(buffer.iter().take(read)),

@@ -363,7 +363,7 @@ fn check_rate(
 ) -> Result<(), RadioSettingsError> {
     match (rules, kiss, rate) {
         (Some((region, rules)), Some(kiss), None)
-            if (rules.duty_permille.is_some() || rules.dwell_ms.is_some()) && !kiss.reports =>
+            if (rules.duty_permille.is_some() || rules.dwell.is_some()) && !kiss.reports =>
         {
             Err(RadioSettingsError::NoRate(region))
         }
@@ -383,11 +383,11 @@ fn check_station(
         if rules.clear_only && mode != Mode::SignedClear {
             return Err(RadioSettingsError::NotClear(region));
         }
-        if let Some(every_ms) = rules.call_sign_every_ms {
+        if let Some(every) = rules.call_sign_every {
             if call_sign.is_none() {
                 return Err(RadioSettingsError::NoCallSign(region));
             }
-            longest = Duration::from_millis(every_ms);
+            longest = Duration::from_millis(every.ms());
         }
     }
     if every < CALL_SIGN_EVERY_MIN || every > longest {

@@ -8,6 +8,7 @@ use crate::identity::did;
 use crate::io::{CallReply, IncomingCall, OutgoingCall};
 use crate::rpc::proof::signed_headers;
 use crate::rpc::{CallRequest, InstallRequest, Method};
+use crate::time::{Millis, Mono, Wall};
 
 /// A node of another program: a key, and nothing of this one's machinery.
 struct Foreign {
@@ -35,15 +36,15 @@ impl Foreign {
     }
 
     /// A call under only the signature over the timestamp.
-    fn plain_call(&self, time_ms: u64, body: &[u8]) -> IncomingCall {
-        let mut call = self.bound_call(PeerId([0; 32]), time_ms, Method::GetState, body);
+    fn plain_call(&self, time: Wall, body: &[u8]) -> IncomingCall {
+        let mut call = self.bound_call(PeerId([0; 32]), time, Method::GetState, body);
         call.headers.retain(|(name, _)| name != "X-Federation-Sig2");
         call
     }
 
     /// A call with both signatures.
-    fn bound_call(&self, receiver: PeerId, time_ms: u64, method: Method, body: &[u8]) -> IncomingCall {
-        let headers = signed_headers(&self.keypair, &receiver, time_ms, method, body);
+    fn bound_call(&self, receiver: PeerId, time: Wall, method: Method, body: &[u8]) -> IncomingCall {
+        let headers = signed_headers(&self.keypair, &receiver, time, method, body);
         let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value.into_bytes()));
         IncomingCall { headers: headers.collect(), body: body.to_vec() }
     }
@@ -84,7 +85,7 @@ impl Wire {
     /// A foreign peer of the node, joined by call.
     fn befriend(&mut self, at: usize, foreign: &Foreign, level: TrustLevel) {
         let token = self.token(at, level);
-        let now = self.now().wall_ms;
+        let now = self.now().wall;
         let result = self.result_of(at, foreign.plain_call(now, &foreign.joined(&token)));
         assert_eq!(result["did"].as_str().unwrap(), did(&self.nodes[at].peer_id()));
     }
@@ -120,15 +121,15 @@ fn get_state() -> Vec<u8> {
 fn members_read_the_state_and_others_do_not() {
     let (mut wire, observer, stranger) = (Wire::new(1), Foreign::new(50), Foreign::new(60));
     wire.befriend(0, &observer, TrustLevel::Observer);
-    let now = wire.now().wall_ms;
-    assert_eq!(wire.code_of(0, observer.plain_call(now + 1, &get_state())), "no_state");
+    let now = wire.now().wall;
+    assert_eq!(wire.code_of(0, observer.plain_call(now + Millis::from_ms(1), &get_state())), "no_state");
     wire.publish(0);
-    let state = wire.result_of(0, observer.plain_call(now + 2, &get_state()));
+    let state = wire.result_of(0, observer.plain_call(now + Millis::from_ms(2), &get_state()));
     assert_eq!((state["node_name"].as_str(), state["uptime_secs"].as_u64()), (Some("hut"), Some(7)));
     assert!(state["timestamp"].is_string() && state["apps"].is_array());
     assert_eq!(wire.code_of(0, stranger.plain_call(now, &get_state())), "not_a_peer");
     wire.ask(0, Admin::Trust { peer: did(&observer.id()), level: TrustLevel::Untrusted }).unwrap();
-    assert_eq!(wire.code_of(0, observer.plain_call(now + 3, &get_state())), "not_trusted");
+    assert_eq!(wire.code_of(0, observer.plain_call(now + Millis::from_ms(3), &get_state())), "not_trusted");
     assert_eq!((wire.counted(0, "call_not_a_peer"), wire.counted(0, "call_not_trusted")), (1, 1));
 }
 
@@ -137,17 +138,17 @@ fn a_call_counts_once_also_after_a_restart_of_the_node() {
     let (mut wire, peer) = (Wire::new(1), Foreign::new(50));
     wire.befriend(0, &peer, TrustLevel::Trusted);
     wire.publish(0);
-    let now = wire.now().wall_ms;
-    let call = peer.plain_call(now + 5, &get_state());
+    let now = wire.now().wall;
+    let call = peer.plain_call(now + Millis::from_ms(5), &get_state());
     wire.result_of(0, call.clone());
     assert_eq!(wire.code_of(0, call.clone()), "replayed");
     let store = wire.nodes[0].core.gate.store().reopen();
-    wire.nodes[0] = open(store, 0, 9);
+    wire.nodes[0] = open(store, 0, Mono::from_ms(9));
     assert_eq!(wire.code_of(0, call.clone()), "replayed");
-    wire.result_of(0, peer.plain_call(now + 6, &get_state()));
+    wire.result_of(0, peer.plain_call(now + Millis::from_ms(6), &get_state()));
     wire.pass(11 * 60_000);
     assert_eq!(wire.code_of(0, call), "timestamp_late");
-    let ahead = wire.now().wall_ms + 5 * 60_000 + 1;
+    let ahead = wire.now().wall + Millis::from_ms(5 * 60_000 + 1);
     assert_eq!(wire.code_of(0, peer.plain_call(ahead, &get_state())), "timestamp_early");
 }
 
@@ -157,7 +158,7 @@ fn an_answer_leaves_behind_the_record_of_its_call() {
     let (mut wire, peer) = (Wire::new(1), Foreign::new(50));
     wire.befriend(0, &peer, TrustLevel::Trusted);
     wire.publish(0);
-    let (now, call) = (wire.now(), peer.plain_call(wire.now().wall_ms + 5, &get_state()));
+    let (now, call) = (wire.now(), peer.plain_call(wire.now().wall + Millis::from_ms(5), &get_state()));
     wire.nodes[0].handle_input(now, Input::Call { request: RequestId(77), call });
     let recorded = |node: &Node| node.core.gate.store().load().unwrap().calls[0].seen_ns.len();
     assert_eq!(recorded(&wire.nodes[0]), 1, "the join alone");
@@ -175,26 +176,26 @@ fn an_install_needs_trust_and_a_signature_over_the_whole_call() {
     let (mut wire, trusted, observer) = (Wire::new(1), Foreign::new(50), Foreign::new(60));
     wire.befriend(0, &trusted, TrustLevel::Trusted);
     wire.befriend(0, &observer, TrustLevel::Observer);
-    let (me, now) = (wire.nodes[0].peer_id(), wire.now().wall_ms);
+    let (me, now) = (wire.nodes[0].peer_id(), wire.now().wall);
     let install = InstallRequest { id: "wiki".into(), version: "1".into(), marketplace_url: None };
     let body = CallRequest::install_body(&install);
-    let bound = |peer: &Foreign, ms| peer.bound_call(me, now + ms, Method::Install, &body);
-    assert_eq!(wire.code_of(0, observer.plain_call(now + 1, &body)), "not_trusted");
-    assert_eq!(wire.code_of(0, trusted.plain_call(now + 1, &body)), "missing_sig2");
+    let bound = |peer: &Foreign, ms| peer.bound_call(me, now + Millis::from_ms(ms), Method::Install, &body);
+    assert_eq!(wire.code_of(0, observer.plain_call(now + Millis::from_ms(1), &body)), "not_trusted");
+    assert_eq!(wire.code_of(0, trusted.plain_call(now + Millis::from_ms(1), &body)), "missing_sig2");
     assert_eq!(wire.code_of(0, bound(&trusted, 2)), "deploys_off");
     assert_eq!(wire.code_of(0, bound(&trusted, 2)), "replayed");
-    let for_another = trusted.bound_call(observer.id(), now + 3, Method::Install, &body);
+    let for_another = trusted.bound_call(observer.id(), now + Millis::from_ms(3), Method::Install, &body);
     assert_eq!(wire.code_of(0, for_another), "wrong_sig2");
     wire.nodes[0].core.settings.rpc_legacy_install = true;
-    assert_eq!(wire.code_of(0, trusted.plain_call(now + 4, &body)), "deploys_off");
+    assert_eq!(wire.code_of(0, trusted.plain_call(now + Millis::from_ms(4), &body)), "deploys_off");
 }
 
 #[test]
 fn an_invite_is_used_by_call_once_and_its_joiner_may_repeat() {
     let (mut wire, joiner, other) = (Wire::new(1), Foreign::new(50), Foreign::new(60));
     let token = wire.token(0, TrustLevel::Observer);
-    let now = wire.now().wall_ms;
-    let call = |who: &Foreign, ms| who.plain_call(now + ms, &who.joined(&token));
+    let now = wire.now().wall;
+    let call = |who: &Foreign, ms| who.plain_call(now + Millis::from_ms(ms), &who.joined(&token));
     let first = wire.result_of(0, call(&joiner, 1));
     let Reply::Peers(peers) = wire.ask(0, Query::Peers).unwrap() else { panic!() };
     assert_eq!((peers.len(), peers[0].trust_level, peers[0].joined), (1, TrustLevel::Observer, "agreed"));
@@ -206,9 +207,12 @@ fn an_invite_is_used_by_call_once_and_its_joiner_may_repeat() {
         "the same joiner repeats and gets the same answer"
     );
     assert_eq!(wire.code_of(0, call(&other, 3)), "join_token");
-    assert_eq!(wire.code_of(0, other.plain_call(now + 4, &joiner.joined(&token))), "other_joiner");
+    assert_eq!(
+        wire.code_of(0, other.plain_call(now + Millis::from_ms(4), &joiner.joined(&token))),
+        "other_joiner"
+    );
     let store = wire.nodes[0].core.gate.store().reopen();
-    wire.nodes[0] = open(store, 0, 9);
+    wire.nodes[0] = open(store, 0, Mono::from_ms(9));
     assert_eq!(wire.result_of(0, call(&joiner, 5)), first);
     let Reply::Peers(peers) = wire.ask(0, Query::Peers).unwrap() else { panic!() };
     assert_eq!(peers.len(), 1);
@@ -218,13 +222,13 @@ fn an_invite_is_used_by_call_once_and_its_joiner_may_repeat() {
 fn wrong_tokens_are_slowed_down_and_a_right_one_is_taken() {
     let (mut wire, joiner) = (Wire::new(1), Foreign::new(50));
     let token = wire.token(0, TrustLevel::Trusted);
-    let now = wire.now().wall_ms;
-    let wrong = |n: u8| joiner.plain_call(now + u64::from(n), &joiner.joined(&[n; 16]));
+    let now = wire.now().wall;
+    let wrong = |n: u8| joiner.plain_call(now + Millis::from_ms(u64::from(n)), &joiner.joined(&[n; 16]));
     for n in 1..=5 {
         assert_eq!(wire.code_of(0, wrong(n)), "join_token");
     }
     assert_eq!(wire.code_of(0, wrong(6)), "join_busy");
-    wire.result_of(0, joiner.plain_call(now + 7, &joiner.joined(&token)));
+    wire.result_of(0, joiner.plain_call(now + Millis::from_ms(7), &joiner.joined(&token)));
     assert_eq!(wire.counted(0, "call_join_token"), 5);
 }
 
@@ -234,7 +238,7 @@ fn a_bare_code_is_redeemed_by_call_where_the_session_gives_nothing() {
     let (mut wire, inviter) = (Wire::new(1), Foreign::new(50));
     let onion = inviter.keypair.onion();
     let code = inviter.code(onion.strip_suffix(".onion").unwrap());
-    let (request, now) = (RequestId(99), wire.now().wall_ms);
+    let (request, now) = (RequestId(99), wire.now().wall);
     let join = Admin::Join { code, addresses: vec![] };
     wire.queue.push_back((0, Input::Command { request, command: join.into() }));
     wire.run();
@@ -255,7 +259,7 @@ fn a_bare_code_is_redeemed_by_call_where_the_session_gives_nothing() {
     assert!(!wire.replies.contains_key(&(0, request)), "it is tried again");
     // The node starts again meanwhile, and remembers that it was a bare code.
     let store = wire.nodes[0].core.gate.store().reopen();
-    wire.nodes[0] = open(store, 0, 9);
+    wire.nodes[0] = open(store, 0, Mono::from_ms(9));
     wire.pass(2_000);
     wire.queue.push_back((0, failed(&inviter)));
     wire.queue.push_back((0, failed(&inviter)));
@@ -268,7 +272,7 @@ fn a_bare_code_is_redeemed_by_call_where_the_session_gives_nothing() {
         (peers[0].joined, peers[0].name.as_deref(), &peers[0].onion),
         ("agreed", Some("mill"), &onion)
     );
-    assert!(wire.now().wall_ms >= now);
+    assert!(wire.now().wall >= now);
 }
 
 #[test]
@@ -318,7 +322,7 @@ fn a_state_fetched_by_call_is_the_peers_last_state_also_after_a_restart() {
     };
     let (id, call) = fetch(&mut wire, 501);
     assert_eq!(call.onion.to_string(), peer.keypair.onion());
-    let timestamp = crate::clock::rfc3339(wire.now().wall_ms);
+    let timestamp = crate::clock::rfc3339(wire.now().wall);
     let body = format!(
         r#"{{"result": {{"timestamp": "{timestamp}", "node_name": "mill", "apps": [{{"id": "wiki", "status": "running"}}]}}}}"#
     );
@@ -329,7 +333,7 @@ fn a_state_fetched_by_call_is_the_peers_last_state_also_after_a_restart() {
     for restart in [false, true] {
         if restart {
             let store = wire.nodes[0].core.gate.store().reopen();
-            wire.nodes[0] = open(store, 0, 9);
+            wire.nodes[0] = open(store, 0, Mono::from_ms(9));
         }
         let Reply::Peers(peers) = wire.ask(0, Query::Peers).unwrap() else { panic!() };
         assert_eq!((peers[0].last_seen.as_ref(), peers[0].name.as_deref()), (Some(&timestamp), Some("mill")));

@@ -1,12 +1,13 @@
 //! Two and three nodes on a wire made of a queue: the smallest federations that can go wrong.
 
+use crate::time::{Millis, Mono, Wall};
 use std::collections::{BTreeMap, VecDeque};
 
 use tombolo_delta::Value;
 use tombolo_transports::{LinkId, Medium};
 
 use super::*;
-use crate::clock::{BUILD_DATE_MS, Timestamp};
+use crate::clock::{BUILD_DATE, Timestamp};
 use crate::commands::{CommandKey, Deploy};
 use crate::core::side::link_caps;
 use crate::federation::{RadioUse, TrustLevel};
@@ -20,7 +21,7 @@ mod deploy;
 mod restore;
 mod revoke;
 
-const START: u64 = BUILD_DATE_MS + 86_400_000;
+const START: Wall = Wall::from_ms(BUILD_DATE.ms() + 86_400_000);
 
 /// Nodes joined by perfect links of no latency.
 struct Wire {
@@ -35,13 +36,13 @@ struct Wire {
     call_replies: BTreeMap<(usize, RequestId), crate::io::CallReply>,
     calls: Vec<(usize, crate::io::CallId, crate::io::OutgoingCall)>,
     installs: Vec<(usize, CommandKey, Deploy)>,
-    mono_ms: u64,
+    mono: Mono,
     next: u64,
 }
 
 impl Wire {
     fn new(count: usize) -> Self {
-        let nodes = (0..count).map(|i| open(Store::in_memory().unwrap(), i, 0)).collect();
+        let nodes = (0..count).map(|i| open(Store::in_memory().unwrap(), i, Mono::ZERO)).collect();
         Wire {
             nodes,
             links: BTreeMap::new(),
@@ -52,13 +53,13 @@ impl Wire {
             call_replies: BTreeMap::new(),
             calls: Vec::new(),
             installs: Vec::new(),
-            mono_ms: 0,
+            mono: Mono::ZERO,
             next: 1,
         }
     }
 
     fn now(&self) -> Now {
-        Now { mono_ms: self.mono_ms, wall_ms: START + self.mono_ms }
+        Now { mono: self.mono, wall: START + self.mono.since(Mono::ZERO) }
     }
 
     fn connect(&mut self, a: usize, b: usize) {
@@ -88,11 +89,11 @@ impl Wire {
 
     /// Everything that follows, and `ms` of time passing.
     fn pass(&mut self, ms: u64) {
-        let end = self.mono_ms + ms;
-        while self.mono_ms < end {
+        let end = self.mono + Millis::from_ms(ms);
+        while self.mono < end {
             self.run();
             let next = self.nodes.iter().filter_map(Node::poll_timeout).min().unwrap_or(end);
-            self.mono_ms = next.clamp(self.mono_ms + 1, end);
+            self.mono = next.clamp(self.mono + Millis::from_ms(1), end);
             for node in 0..self.nodes.len() {
                 self.queue.push_back((node, Input::Timeout));
             }
@@ -205,18 +206,18 @@ impl Wire {
             }
         }
         let store = self.nodes[at].core.gate.store().reopen();
-        self.nodes[at] = open(store, at, self.mono_ms);
+        self.nodes[at] = open(store, at, self.mono);
         self.run();
     }
 }
 
-fn open(store: Store, index: usize, mono_ms: u64) -> Node {
+fn open(store: Store, index: usize, mono: Mono) -> Node {
     let key = [index as u8 + 1; 32];
     let settings = NodeSettings { name: format!("n{index}"), ..NodeSettings::default() };
-    let now = Now { mono_ms, wall_ms: START + mono_ms };
+    let now = Now { mono, wall: START + mono.since(Mono::ZERO) };
     let mut seed = [9; 32];
     seed[0] = index as u8;
-    seed[1..9].copy_from_slice(&mono_ms.to_be_bytes());
+    seed[1..9].copy_from_slice(&mono.ms().to_be_bytes());
     Node::open(store, Keypair::from_seeds(&key, &key), settings, now, seed).unwrap()
 }
 
@@ -433,7 +434,7 @@ fn a_restored_backup_recovers_from_its_peers_and_goes_on_above() {
     wire.set(0, "notes", "newer", "2").unwrap();
     wire.pass(60_000);
     wire.cut(0, 1);
-    wire.nodes[0] = open(backup, 0, wire.mono_ms);
+    wire.nodes[0] = open(backup, 0, wire.mono);
     assert_eq!(text(&wire.get(0, "notes"), "newer"), None);
     wire.set(0, "notes", "since", "3").unwrap();
     wire.connect(0, 1);
@@ -505,7 +506,7 @@ fn hostile_bytes_on_a_link_are_counted_and_change_nothing() {
 fn a_full_disk_loses_nothing_that_was_acknowledged_and_is_got_over() {
     let mut wire = Wire::new(2);
     let (store, fill) = crate::store::tests::on_a_disk_that_fills();
-    wire.nodes[0] = open(store, 0, 0);
+    wire.nodes[0] = open(store, 0, Mono::ZERO);
     wire.join(0, 1, TrustLevel::Trusted);
     wire.connect(0, 1);
     wire.create(0, "notes");
@@ -587,7 +588,7 @@ fn a_write_after_a_restart_goes_above_what_was_seen_from_a_fast_clock() {
     wire.create(0, "notes");
     wire.pass(1_000);
     // Node 1 is five minutes fast, which is within the bound.
-    let now = Now { wall_ms: wire.now().wall_ms + 300_000, ..wire.now() };
+    let now = Now { wall: wire.now().wall + Millis::from_secs(300), ..wire.now() };
     let key = KeyPath::parse("k").unwrap();
     let command = Write::Set { doc: "notes".into(), key, value: Value::from("fast") };
     wire.nodes[1].handle_input(now, Input::Command { request: RequestId(0), command: command.into() });
@@ -617,7 +618,7 @@ fn two_machines_with_one_key_raise_one_alarm_and_a_restart_none() {
     assert_eq!((alarms(&wire), wire.status(1).alarms.len()), (0, 0), "a node that restarts is one machine");
     let copy = Store::in_memory().unwrap();
     wire.nodes[0].core.gate.store().copy_into(&copy).unwrap();
-    let twin = open(copy, 0, wire.mono_ms);
+    let twin = open(copy, 0, wire.mono);
     wire.nodes.push(twin);
     for _ in 0..10 {
         wire.cut(0, 1);
@@ -660,7 +661,7 @@ fn a_document_whose_owner_changes_its_kind_survives_a_restart() {
             kind: content.kind(),
             layer: LayerId { document: document.clone(), author: owner.peer_id() },
             sequence: crate::layer::Sequence::new(sequence).unwrap(),
-            time_ms: START,
+            time: START,
             audience_sequence: crate::layer::Sequence::NONE,
             root: content.root(),
         };

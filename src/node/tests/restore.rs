@@ -36,7 +36,7 @@ impl Wire {
         let copy = Store::in_memory().unwrap();
         backup.copy_into(&copy).unwrap();
         self.restart(at);
-        self.nodes[at] = open(copy, at, self.mono_ms);
+        self.nodes[at] = open(copy, at, self.mono);
     }
 
     /// Asks without waiting for the answer.

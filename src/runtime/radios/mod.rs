@@ -205,8 +205,8 @@ impl RadioSlot {
                 state.received.push_back(bytes);
                 return new.into_iter().collect();
             }
-            RadioEvent::Busy { retry_ms, why } => {
-                tracing::debug!(radio = name, retry_ms, %why, "the radio is busy");
+            RadioEvent::Busy { retry, why } => {
+                tracing::debug!(radio = name, retry_ms = retry.ms(), %why, "the radio is busy");
             }
             RadioEvent::TooLarge { frame_bytes_max } => {
                 let why = format!("it takes {frame_bytes_max} bytes only");
@@ -215,8 +215,8 @@ impl RadioSlot {
                 let spec = spec::spec(&self.settings, frame_bytes_max, &state.info);
                 state.is_new(spec);
             }
-            RadioEvent::DutyCycle { wait_ms } => {
-                let why = format!("its own duty cycle is reached, for {} s", wait_ms.div_ceil(1_000));
+            RadioEvent::DutyCycle { wait } => {
+                let why = format!("its own duty cycle is reached, for {} s", wait.ms().div_ceil(1_000));
                 state.refused(&name, "radio_duty_cycle", why, client);
             }
             RadioEvent::Refused { why } => state.refused(&name, "radio_refused", why.to_string(), client),

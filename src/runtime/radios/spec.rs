@@ -3,6 +3,7 @@
 //! A setting of the operator wins over the radio's report. Nothing is sent while the region of a radio is unknown, or
 //! its modulation where airtime is limited; the text of the rules then names the setting to add.
 
+use crate::time::Millis;
 use std::fmt::Write as _;
 
 use tombolo_mesh::airtime::ledger::LedgerConfig;
@@ -38,14 +39,14 @@ pub(super) fn spec(settings: &RadioSettings, frame_bytes_max: usize, info: &Radi
     if settings.mode == Mode::SignedClear {
         rules_text.push_str("; in clear: everybody can read it");
     }
-    let law_ms = rules.and_then(|rules| rules.call_sign_every_ms).unwrap_or(u64::MAX);
-    let every_ms = u64::try_from(settings.call_sign_every.as_millis()).unwrap_or(law_ms).min(law_ms);
+    let law = rules.and_then(|rules| rules.call_sign_every).unwrap_or(Millis::from_ms(u64::MAX));
+    let every = u64::try_from(settings.call_sign_every.as_millis()).map_or(law, Millis::from_ms).min(law);
     RadioSpec {
         name: settings.name(),
         mode: settings.mode,
         frame_bytes_max: at_once(frame_bytes_max.min(FRAME_BYTES_MAX), line, rules),
         frame_bytes_min: settings.url.frame_bytes_min(),
-        call_sign: settings.call_sign.clone().map(|text| CallSign { text, every_ms }),
+        call_sign: settings.call_sign.clone().map(|text| CallSign { text, every }),
         line: line.unwrap_or_else(|| assumed(settings)),
         ledger: LedgerConfig { soft_cap_permille: settings.soft_cap_permille, ..LedgerConfig::new(rules) },
         sign_every: settings.sign_every,
@@ -56,7 +57,7 @@ pub(super) fn spec(settings: &RadioSettings, frame_bytes_max: usize, info: &Radi
 /// The longest frame that one transmission may carry by law. Where not even a short one fits, the limit stays as it is:
 /// nothing is sent then, and the rules report it.
 fn at_once(bytes_max: usize, line: Option<PhyRate>, rules: Option<Rules>) -> usize {
-    let dwell_us = rules.and_then(|rules| rules.dwell_ms).map(|ms| u64::from(ms) * 1_000);
+    let dwell_us = rules.and_then(|rules| rules.dwell).map(|dwell| dwell.ms() * 1_000);
     let (Some(line), Some(dwell_us)) = (line, dwell_us) else { return bytes_max };
     let longest = (MTU_MIN..=bytes_max).rev().find(|bytes| line.frame_us(*bytes) <= dwell_us);
     longest.unwrap_or(bytes_max)
@@ -133,7 +134,7 @@ fn rules(
     let frequency_hz = settings.frequency_hz.or(info.frequency_hz).or(usual);
     let rules = region.rules(Usage { frequency_hz, hopping: settings.hopping });
     let rules = rules.map_err(|why| format!("nothing is sent: {why}"))?;
-    let limited = rules.duty_permille.is_some() || rules.dwell_ms.is_some();
+    let limited = rules.duty_permille.is_some() || rules.dwell.is_some();
     if limited && line.is_none() {
         return Err(format!(
             "nothing is sent: the radio does not report how it modulates, and in {region} its time on air counts: set `preset`"
@@ -174,8 +175,8 @@ fn in_words(region: Region, frequency_hz: Option<u32>, line: Option<PhyRate>, ru
     }
     let mut limits: Vec<String> = Vec::new();
     limits.extend(rules.duty_permille.map(|permille| format!("{} of any hour", percent(permille))));
-    limits.extend(rules.dwell_ms.map(|ms| format!("at most {ms} ms at once")));
-    limits.extend(rules.call_sign_every_ms.map(|ms| format!("call sign every {} min", ms / 60_000)));
+    limits.extend(rules.dwell.map(|dwell| format!("at most {} ms at once", dwell.ms())));
+    limits.extend(rules.call_sign_every.map(|every| format!("call sign every {} min", every.ms() / 60_000)));
     if limits.is_empty() {
         limits.push("no limit on time".to_owned());
     }
@@ -226,7 +227,7 @@ mod tests {
         assert_eq!(spec.line, PhyRate::meshtastic(Modulation::SHORT_TURBO, true));
         let older = RadioInfo { firmware: Some("2.7.11.abc".into()), ..reported.clone() };
         assert_eq!(of("meshtastic+tcp://h", &older).line, PhyRate::meshtastic(Modulation::LONG_FAST, false));
-        assert_eq!(spec.ledger.rules.map(|rules| (rules.duty_permille, rules.dwell_ms)), Some((None, None)));
+        assert_eq!(spec.ledger.rules.map(|rules| (rules.duty_permille, rules.dwell)), Some((None, None)));
         // On another frequency, other rules.
         let spec =
             of("meshtastic+tcp://h", &RadioInfo { frequency_hz: Some(868_300_000), ..reported.clone() });
@@ -246,7 +247,7 @@ mod tests {
         assert_eq!(spec.frame_bytes_max, 231);
         // Stock radios stay on their channel: the default one of America sends.
         let spec = of("meshtastic+tcp://h", &reporting("US", Some(Modulation::LONG_FAST)));
-        assert_eq!(spec.ledger.rules.map(|rules| (rules.duty_permille, rules.dwell_ms)), Some((None, None)));
+        assert_eq!(spec.ledger.rules.map(|rules| (rules.duty_permille, rules.dwell)), Some((None, None)));
         assert_eq!(spec.frame_bytes_max, 231);
     }
 
@@ -273,7 +274,7 @@ mod tests {
     fn an_amateur_station_sends_in_clear_under_its_call_sign() {
         let spec = of("kiss+tcp://h?region=amateur&call=N0CALL-1&bitrate=9600", &RadioInfo::default());
         assert_eq!(spec.mode, Mode::SignedClear);
-        assert_eq!(spec.call_sign, Some(CallSign { text: "N0CALL-1".into(), every_ms: 600_000 }));
+        assert_eq!(spec.call_sign, Some(CallSign { text: "N0CALL-1".into(), every: Millis::from_secs(600) }));
         assert_eq!(spec.line.frame_us(100), PhyRate::ax25(9600).frame_us(100));
         assert!(spec.rules_text.contains("everybody can read it"), "{}", spec.rules_text);
     }

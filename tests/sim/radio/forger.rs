@@ -1,6 +1,7 @@
 //! A member seals frames in another's name, with counters of its choice, where that one does not hear it.
 
 use super::*;
+use tombolo::time::Mono;
 use tombolo_mesh::station::FrameRejection;
 use tombolo_sim::rng::Rng;
 
@@ -25,7 +26,7 @@ fn with_forger(seed: u64) -> Field {
 fn forge(field: &mut Field, kind: u8, counter: u32) {
     let frame = field.forge(2, 0, kind, counter, &[0xff; 12]).expect("the forger has the key");
     let (now_ms, forger) = (field.now_ms(), field.radio(2));
-    let _ = field.air.transmit(now_ms, forger, frame);
+    let _ = field.air.transmit(Mono::from_ms(now_ms), forger, frame);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::*;
 use tombolo::identity::did;
+use tombolo::time::Mono;
 use tombolo_mesh::emulated::EmulatedRadioId;
 use tombolo_sim::rng::Rng;
 
@@ -25,7 +26,7 @@ fn attack(field: &mut Field, stranger: EmulatedRadioId, frames: impl IntoIterato
     let refused = rejections(field, 0) + rejections(field, 1);
     for frame in frames {
         let now_ms = field.now_ms();
-        let _ = field.air.transmit(now_ms, stranger, frame);
+        let _ = field.air.transmit(Mono::from_ms(now_ms), stranger, frame);
         field.run(600);
     }
     assert_eq!((get(field, 0, "notes"), get(field, 1, "notes")), before);

@@ -8,6 +8,7 @@
 //!
 //! | module | part | uses |
 //! |---|---|---|
+//! | [`time`] | instants and lengths of time, each a type of its own | |
 //! | [`modulation`] | how a LoRa radio modulates, and the time on air that follows | |
 //! | [`wire`] | the bytes that modems and radios of other makes exchange with their host | `modulation` |
 //! | [`airtime`] | time on air, the ledger of what was sent, a band plan for each region | `modulation`; `wire` for what radios add |
@@ -29,7 +30,7 @@
 //!
 //! # The run loop
 //!
-//! Time is the caller's monotonic milliseconds; randomness is one seed in [`StationConfig`](station::StationConfig). The caller
+//! Time is the caller's monotonic clock ([`Mono`](time::Mono)); randomness is one seed in [`StationConfig`](station::StationConfig). The caller
 //! keeps this order:
 //!
 //! 1. On a frame from the driver: [`Station::receive`](station::Station::receive), then
@@ -53,6 +54,7 @@ pub mod modulation;
 pub mod peer;
 mod split_mix;
 pub mod station;
+pub mod time;
 pub mod wire;
 
 pub use peer::PeerId;

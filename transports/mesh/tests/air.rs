@@ -1,12 +1,15 @@
 //! The emulated channel: each thing that makes radio hard, seen from the radios.
 
 use std::collections::BTreeMap;
+use tombolo_mesh::time::{Millis, Mono};
 
 use proptest::prelude::*;
-use tombolo_mesh::airtime::ledger::{Account, HOUR_MS, Ledger, LedgerConfig, Priority, Verdict};
+use tombolo_mesh::airtime::ledger::{Account, HOUR, Ledger, LedgerConfig, Priority, Verdict};
 use tombolo_mesh::airtime::region::{Region, Usage};
 use tombolo_mesh::airtime::{Modulation, PhyRate};
 use tombolo_mesh::emulated::{Access, Air, Busy, EmulatedRadioId, Faults, Loss, Position, QUEUE_FRAMES_MAX};
+
+const HOUR_MS: u64 = HOUR.ms();
 
 const SF7: PhyRate = PhyRate::lora(Modulation::SF7_125);
 
@@ -17,11 +20,11 @@ fn air_with<const N: usize>(seed: u64, line: PhyRate) -> (Air, [EmulatedRadioId;
 }
 
 /// Lets time run until nothing is left to happen; returns each arrival with its time and its receiver.
-fn drain(air: &mut Air) -> Vec<(u64, EmulatedRadioId, Vec<u8>)> {
+fn drain(air: &mut Air) -> Vec<(Mono, EmulatedRadioId, Vec<u8>)> {
     let mut heard = Vec::new();
-    while let Some(at_ms) = air.poll_timeout() {
-        while let Some((radio, frame)) = air.poll(at_ms) {
-            heard.push((at_ms, radio, frame));
+    while let Some(at) = air.poll_timeout() {
+        while let Some((radio, frame)) = air.poll(at) {
+            heard.push((at, radio, frame));
         }
     }
     heard
@@ -30,12 +33,12 @@ fn drain(air: &mut Air) -> Vec<(u64, EmulatedRadioId, Vec<u8>)> {
 #[test]
 fn a_frame_takes_its_time_on_air_and_reaches_everybody_else() {
     let (mut air, [a, b, c]) = air_with(1, SF7);
-    let end_ms = air.transmit(100, a, vec![7; 51]).unwrap();
+    let end = air.transmit(Mono::from_ms(100), a, vec![7; 51]).unwrap();
     // 98.048 ms by AN1200.13: on air until the 199th.
-    assert_eq!(end_ms, 100 + SF7.frame_us(51).div_ceil(1_000));
-    assert_eq!(air.poll(end_ms - 1), None);
+    assert_eq!(end, Mono::from_ms(100 + SF7.frame_us(51).div_ceil(1_000)));
+    assert_eq!(air.poll(end - Millis::from_ms(1)), None);
     assert!(!air.is_idle(a) && air.senses_carrier(b) && !air.senses_carrier(a));
-    assert_eq!(drain(&mut air), [(end_ms, b, vec![7; 51]), (end_ms, c, vec![7; 51])]);
+    assert_eq!(drain(&mut air), [(end, b, vec![7; 51]), (end, c, vec![7; 51])]);
     let stats = air.stats(a);
     assert_eq!((stats.sent_frames, stats.sent_bytes, stats.airtime_us), (1, 51, SF7.frame_us(51)));
     assert_eq!((air.stats(b).heard_frames, air.stats(b).heard_bytes), (1, 51));
@@ -46,8 +49,8 @@ fn a_frame_takes_its_time_on_air_and_reaches_everybody_else() {
 #[test]
 fn two_frames_that_overlap_are_both_lost_where_both_are_heard() {
     let (mut air, [a, b, c]) = air_with(1, SF7);
-    air.transmit(0, a, vec![1; 50]).unwrap();
-    air.transmit(40, b, vec![2; 50]).unwrap();
+    air.transmit(Mono::ZERO, a, vec![1; 50]).unwrap();
+    air.transmit(Mono::from_ms(40), b, vec![2; 50]).unwrap();
     assert_eq!(drain(&mut air), []);
     assert_eq!(air.stats(c).collisions, 2);
     // Half duplex: neither heard the other, for another reason.
@@ -58,8 +61,8 @@ fn two_frames_that_overlap_are_both_lost_where_both_are_heard() {
 #[test]
 fn frames_that_only_touch_do_not_collide() {
     let (mut air, [a, b, c]) = air_with(1, SF7);
-    let end_ms = air.transmit(0, a, vec![1; 50]).unwrap();
-    air.transmit(end_ms, b, vec![2; 50]).unwrap();
+    let end = air.transmit(Mono::ZERO, a, vec![1; 50]).unwrap();
+    air.transmit(end, b, vec![2; 50]).unwrap();
     let heard: Vec<_> = drain(&mut air).into_iter().map(|(_, to, frame)| (to, frame[0])).collect();
     assert_eq!(heard, [(b, 1), (c, 1), (a, 2), (c, 2)]);
 }
@@ -72,8 +75,8 @@ fn hidden_stations_collide_only_in_the_middle() {
         air.place(radio, Position { x_m, y_m: 0 });
     }
     air.set_range_m(Some(1_000));
-    air.transmit(0, a, vec![1; 50]).unwrap();
-    air.transmit(10, b, vec![2; 50]).unwrap();
+    air.transmit(Mono::ZERO, a, vec![1; 50]).unwrap();
+    air.transmit(Mono::from_ms(10), b, vec![2; 50]).unwrap();
     let heard: Vec<_> = drain(&mut air).into_iter().map(|(_, to, frame)| (to, frame[0])).collect();
     assert_eq!(heard, [(beside_a, 1), (beside_b, 2)]);
     assert_eq!(air.stats(middle).collisions, 2);
@@ -81,8 +84,8 @@ fn hidden_stations_collide_only_in_the_middle() {
     [a, b].iter().for_each(|radio| {
         air.set_access(*radio, Access::Listen { persistence: 255, slot_ms: 1, detect_ms: 0 })
     });
-    air.transmit(1_000, a, vec![3; 50]).unwrap();
-    air.transmit(1_010, b, vec![4; 50]).unwrap();
+    air.transmit(Mono::from_ms(1_000), a, vec![3; 50]).unwrap();
+    air.transmit(Mono::from_ms(1_010), b, vec![4; 50]).unwrap();
     drain(&mut air);
     assert_eq!(air.stats(middle).collisions, 4);
 }
@@ -93,7 +96,7 @@ fn an_explicit_matrix_may_be_one_way() {
     air.set_hear_each_other(a, c, false);
     air.set_hears(b, a, false);
     for (n, radio) in [a, b, c].into_iter().enumerate() {
-        air.transmit(n as u64 * 1_000, radio, vec![n as u8]).unwrap();
+        air.transmit(Mono::from_ms(n as u64 * 1_000), radio, vec![n as u8]).unwrap();
     }
     let heard: Vec<_> = drain(&mut air).into_iter().map(|(_, to, frame)| (frame[0], to)).collect();
     assert_eq!(heard, [(0, b), (1, c), (2, b)]);
@@ -104,8 +107,8 @@ fn radios_on_different_frequencies_do_not_meet() {
     let (mut air, [a, b, c, d]) = air_with(1, SF7);
     [a, b].iter().for_each(|radio| air.set_frequency_hz(*radio, 868_100_000));
     [c, d].iter().for_each(|radio| air.set_frequency_hz(*radio, 869_525_000));
-    air.transmit(0, a, vec![1]).unwrap();
-    air.transmit(0, c, vec![2]).unwrap();
+    air.transmit(Mono::ZERO, a, vec![1]).unwrap();
+    air.transmit(Mono::ZERO, c, vec![2]).unwrap();
     let heard: Vec<_> = drain(&mut air).into_iter().map(|(_, to, frame)| (to, frame[0])).collect();
     assert_eq!(heard, [(b, 1), (d, 2)]);
 }
@@ -117,8 +120,8 @@ fn with_capture_the_much_louder_frame_survives() {
         air.set_capture_db(Some(6));
         air.set_level_db(a, c, louder_db);
         air.set_level_db(b, c, 0);
-        air.transmit(0, a, vec![1; 50]).unwrap();
-        air.transmit(10, b, vec![2; 50]).unwrap();
+        air.transmit(Mono::ZERO, a, vec![1; 50]).unwrap();
+        air.transmit(Mono::from_ms(10), b, vec![2; 50]).unwrap();
         assert_eq!(drain(&mut air).len(), usize::from(survives));
         assert_eq!(air.stats(c).collisions, if survives { 1 } else { 2 });
     }
@@ -127,18 +130,18 @@ fn with_capture_the_much_louder_frame_survives() {
 #[test]
 fn a_radio_refuses_what_it_cannot_take_and_counts_it() {
     let (mut air, [a, b]) = air_with(1, SF7);
-    let until_ms = air.transmit(0, a, vec![0; 50]).unwrap();
-    assert_eq!(air.transmit(until_ms - 1, a, vec![0; 50]), Err(Busy::Sending { until_ms }));
-    assert!(air.transmit(until_ms, a, vec![0; 50]).is_ok());
-    assert_eq!(air.transmit(0, b, vec![0; 256]), Err(Busy::TooLong { bytes: 256 }));
+    let until = air.transmit(Mono::ZERO, a, vec![0; 50]).unwrap();
+    assert_eq!(air.transmit(until - Millis::from_ms(1), a, vec![0; 50]), Err(Busy::Sending { until }));
+    assert!(air.transmit(until, a, vec![0; 50]).is_ok());
+    assert_eq!(air.transmit(Mono::ZERO, b, vec![0; 256]), Err(Busy::TooLong { bytes: 256 }));
     air.set_access(b, Access::TNC);
     for _ in 0..QUEUE_FRAMES_MAX {
-        air.transmit(until_ms, b, vec![0; 50]).unwrap();
+        air.transmit(until, b, vec![0; 50]).unwrap();
     }
-    assert_eq!(air.transmit(until_ms, b, vec![0; 50]), Err(Busy::QueueFull));
+    assert_eq!(air.transmit(until, b, vec![0; 50]), Err(Busy::QueueFull));
     air.set_on(b, false);
-    assert_eq!(air.transmit(until_ms, b, vec![0; 50]), Err(Busy::Off));
-    assert_eq!(air.transmit(until_ms, EmulatedRadioId(9), vec![]), Err(Busy::Off));
+    assert_eq!(air.transmit(until, b, vec![0; 50]), Err(Busy::Off));
+    assert_eq!(air.transmit(until, EmulatedRadioId(9), vec![]), Err(Busy::Off));
     assert_eq!((air.stats(a).refused, air.stats(b).refused), (1, 3));
     drain(&mut air);
     // A radio that is off has no queue and hears nothing.
@@ -155,8 +158,12 @@ fn listening_before_talking_lets_everybody_through() {
         }
         for round in 0..100u64 {
             for radio in radios {
-                air.transmit(round * 10_000 + u64::from(radio.0) * 20, radio, vec![radio.0 as u8; 100])
-                    .unwrap();
+                air.transmit(
+                    Mono::from_ms(round * 10_000 + u64::from(radio.0) * 20),
+                    radio,
+                    vec![radio.0 as u8; 100],
+                )
+                .unwrap();
             }
         }
         let heard = drain(&mut air).len();
@@ -188,7 +195,7 @@ fn loss_permille(loss: Loss, seed: u64) -> (u64, Vec<bool>) {
     air.set_loss(loss);
     let mut got = Vec::new();
     for n in 0..20_000u64 {
-        air.transmit(n * 100, a, vec![0]).expect("an idle radio");
+        air.transmit(Mono::from_ms(n * 100), a, vec![0]).expect("an idle radio");
         got.push(!drain(&mut air).is_empty());
     }
     assert_eq!(air.stats(b).lost + air.stats(b).heard_frames, 20_000);
@@ -218,7 +225,7 @@ fn one_pair_may_lose_more_than_the_others() {
     let (mut air, [a, b, c]) = air_with(3, SF7);
     air.set_pair_loss(a, b, Loss::single(1_000));
     for n in 0..10 {
-        air.transmit(n * 1_000, a, vec![1]).unwrap();
+        air.transmit(Mono::from_ms(n * 1_000), a, vec![1]).unwrap();
     }
     drain(&mut air);
     assert_eq!((air.stats(b).lost, air.stats(c).heard_frames), (10, 10));
@@ -230,7 +237,7 @@ fn frames_come_damaged_and_twice_as_often_as_asked() {
     air.set_faults(Faults { corrupt_permille: 100, duplicate_permille: 200 });
     let mut copies = BTreeMap::new();
     for n in 0..2_000u16 {
-        air.transmit(u64::from(n) * 5_000, a, n.to_be_bytes().to_vec()).unwrap();
+        air.transmit(Mono::from_ms(u64::from(n) * 5_000), a, n.to_be_bytes().to_vec()).unwrap();
     }
     for (_, _, frame) in drain(&mut air) {
         *copies.entry(frame).or_insert(0) += 1;
@@ -254,9 +261,9 @@ fn busy_hour(seed: u64) -> String {
     let mut story = String::new();
     for n in 0..600u64 {
         let radio = EmulatedRadioId((n * 7 % 6) as u16);
-        let taken = air.transmit(n * 900, radio, vec![n as u8; 20 + (n % 80) as usize]);
+        let taken = air.transmit(Mono::from_ms(n * 900), radio, vec![n as u8; 20 + (n % 80) as usize]);
         story += &format!("{n} {taken:?}\n");
-        while let Some(heard) = air.poll(n * 900 + 450) {
+        while let Some(heard) = air.poll(Mono::from_ms(n * 900 + 450)) {
             story += &format!("{heard:?}\n");
         }
     }
@@ -280,20 +287,20 @@ fn a_seed_replays_byte_for_byte() {
 fn stations_that_ask_their_ledger_keep_to_the_law_by_what_is_seen_on_air() {
     let (mut air, radios) = air_with::<4>(9, PhyRate::lora(Modulation::LONG_FAST));
     let rules = Region::Eu868.rules(Usage::default()).unwrap();
-    let mut ledgers = radios.map(|_| Ledger::new(LedgerConfig::new(Some(rules)), 0));
+    let mut ledgers = radios.map(|_| Ledger::new(LedgerConfig::new(Some(rules)), Mono::ZERO));
     radios.iter().for_each(|radio| air.set_access(*radio, Access::TNC));
     for now_ms in (0..3 * HOUR_MS).step_by(250) {
-        while air.poll(now_ms).is_some() {}
+        while air.poll(Mono::from_ms(now_ms)).is_some() {}
         for (radio, ledger) in radios.iter().zip(&mut ledgers) {
             let bytes = 20 + (now_ms / 250 % 230) as usize;
             let airtime_us = air.line().frame_us(bytes);
             let due = now_ms % 1_000 == u64::from(radio.0) * 250;
             if due
                 && air.is_idle(*radio)
-                && ledger.verdict(now_ms, airtime_us, Priority::State) == Verdict::Now
+                && ledger.verdict(Mono::from_ms(now_ms), airtime_us, Priority::State) == Verdict::Now
             {
-                ledger.charge(now_ms, airtime_us, Account(0), Priority::State);
-                air.transmit(now_ms, *radio, vec![0; bytes]).unwrap();
+                ledger.charge(Mono::from_ms(now_ms), airtime_us, Account(0), Priority::State);
+                air.transmit(Mono::from_ms(now_ms), *radio, vec![0; bytes]).unwrap();
             }
         }
     }
@@ -338,10 +345,10 @@ proptest! {
         for (n, (gap_ms, from, bytes)) in frames.into_iter().enumerate() {
             now_ms += gap_ms;
             let frame = [&(n as u32).to_be_bytes()[..], &vec![from as u8; bytes]].concat();
-            taken += u64::from(air.transmit(now_ms, radios[from], frame).is_ok());
+            taken += u64::from(air.transmit(Mono::from_ms(now_ms), radios[from], frame).is_ok());
         }
         let heard = drain(&mut air);
-        prop_assert!(heard.is_sorted_by_key(|(at_ms, _, _)| *at_ms));
+        prop_assert!(heard.is_sorted_by_key(|(at, _, _)| *at));
         let sent: Vec<_> = air.log().cloned().collect();
         prop_assert_eq!(sent.len() as u64, taken);
         for (_, to, frame) in &heard {

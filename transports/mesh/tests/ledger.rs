@@ -2,10 +2,13 @@
 
 use proptest::prelude::*;
 use tombolo_mesh::airtime::ledger::{
-    Account, BootId, HOUR_MS, Ledger, LedgerConfig, LedgerRecord, Moment, NeverLegal, Priority, SLACK_MS,
-    Verdict,
+    Account, BootId, HOUR, Ledger, LedgerConfig, LedgerRecord, Moment, NeverLegal, Priority, SLACK, Verdict,
 };
 use tombolo_mesh::airtime::region::{Region, Rules, Usage};
+use tombolo_mesh::time::{Millis, Mono, Wall};
+
+const HOUR_MS: u64 = HOUR.ms();
+const SLACK_MS: u64 = SLACK.ms();
 
 const EU868_MHZ: [u32; 3] = [869_000_000, 868_100_000, 869_525_000];
 
@@ -74,7 +77,7 @@ impl Machine {
             wall_error_ms: 0,
             trusted: true,
             config,
-            ledger: Ledger::new(config, 0),
+            ledger: Ledger::new(config, Mono::ZERO),
             disk: None,
             checker: Checker::default(),
         }
@@ -84,15 +87,15 @@ impl Machine {
         let wall_ms = (self.true_ms as i64 + self.wall_error_ms).max(0) as u64;
         Moment {
             boot: BootId([self.boot; 16]),
-            monotonic_ms: self.true_ms - self.booted_at_ms,
-            trusted_wall_ms: self.trusted.then_some(wall_ms),
+            monotonic: Mono::from_ms(self.true_ms - self.booted_at_ms),
+            trusted_wall: self.trusted.then_some(Wall::from_ms(wall_ms)),
         }
     }
 
     /// Sends if the ledger lets it, and dies where `crash` demands it. Returns whether it is still alive.
     fn send(&mut self, airtime_us: u64, priority: Priority, late_ms: u64, crash: Crash) -> bool {
         let now = self.moment();
-        if self.ledger.verdict(now.monotonic_ms, airtime_us, priority) != Verdict::Now {
+        if self.ledger.verdict(now.monotonic, airtime_us, priority) != Verdict::Now {
             return true;
         }
         if let Some(record) = self.ledger.record_needed(now, airtime_us) {
@@ -107,15 +110,15 @@ impl Machine {
             self.ledger.recorded(&record);
             assert_eq!(self.ledger.record_needed(now, airtime_us), None);
         }
-        let charge = self.ledger.charge(now.monotonic_ms, airtime_us, Account(1), priority);
+        let charge = self.ledger.charge(now.monotonic, airtime_us, Account(1), priority);
         if crash == Crash::BeforeSend {
             return false;
         }
         // Now and then a radio reports that it is busy.
         if airtime_us.is_multiple_of(7) {
-            let left_us = self.ledger.left_us(now.monotonic_ms, priority);
+            let left_us = self.ledger.left_us(now.monotonic, priority);
             self.ledger.refund(charge);
-            assert!(self.ledger.left_us(now.monotonic_ms, priority) >= left_us + airtime_us);
+            assert!(self.ledger.left_us(now.monotonic, priority) >= left_us + airtime_us);
             return true;
         }
         let start_ms = self.true_ms + late_ms;
@@ -143,7 +146,7 @@ impl Machine {
         }
         self.ledger = match &self.disk {
             Some(record) => Ledger::restore(self.config, record, self.moment()),
-            None => Ledger::new(self.config, self.moment().monotonic_ms),
+            None => Ledger::new(self.config, self.moment().monotonic),
         };
     }
 }
@@ -237,16 +240,16 @@ proptest! {
         frames in prop::collection::vec((0u64..60_000, 20_000u64..2_000_000, priority()), 1..300),
     ) {
         let config = config(EU868_MHZ[band]);
-        let mut ledger = Ledger::new(config, 0);
-        let reserve_us = ledger.budget_ms().unwrap() * 100;
+        let mut ledger = Ledger::new(config, Mono::ZERO);
+        let reserve_us = ledger.budget().unwrap().ms() * 100;
         let mut now_ms = 0;
         for (gap_ms, airtime_us, priority) in frames {
             now_ms += gap_ms;
-            let control_us = ledger.by_priority(now_ms)[0].hour_us;
+            let control_us = ledger.by_priority(Mono::from_ms(now_ms))[0].hour_us;
             let rest_us = reserve_us.saturating_sub(control_us);
-            prop_assert_eq!(ledger.verdict(now_ms, rest_us, Priority::Control), Verdict::Now);
-            if ledger.verdict(now_ms, airtime_us, priority) == Verdict::Now {
-                ledger.charge(now_ms, airtime_us, Account(2), priority);
+            prop_assert_eq!(ledger.verdict(Mono::from_ms(now_ms), rest_us, Priority::Control), Verdict::Now);
+            if ledger.verdict(Mono::from_ms(now_ms), airtime_us, priority) == Verdict::Now {
+                ledger.charge(Mono::from_ms(now_ms), airtime_us, Account(2), priority);
                 now_ms += airtime_us / 1_000;
             }
         }
@@ -259,13 +262,13 @@ proptest! {
         frames in prop::collection::vec((0u64..3_000, 1_000u64..400_000), 1..1500),
         airtime_us in 20_000u64..3_000_000,
     ) {
-        let mut ledger = Ledger::new(config(868_100_000), 0);
+        let mut ledger = Ledger::new(config(868_100_000), Mono::ZERO);
         let mut sent: Vec<(u64, u64)> = Vec::new();
         let mut now_ms = 0;
         for (gap_ms, frame_us) in frames {
             now_ms += gap_ms;
-            if ledger.verdict(now_ms, frame_us, Priority::State) == Verdict::Now {
-                ledger.charge(now_ms, frame_us, Account(1), Priority::State);
+            if ledger.verdict(Mono::from_ms(now_ms), frame_us, Priority::State) == Verdict::Now {
+                ledger.charge(Mono::from_ms(now_ms), frame_us, Account(1), Priority::State);
                 now_ms += frame_us.div_ceil(1_000);
                 sent.push((now_ms, frame_us));
             }
@@ -275,18 +278,18 @@ proptest! {
             let held = sent.iter().filter(|(end_ms, _)| end_ms + HOUR_MS > at_ms);
             held.map(|(_, us)| us).sum::<u64>() + airtime_us <= others_us
         };
-        let at_once = ledger.clone().verdict(now_ms, airtime_us, Priority::State);
+        let at_once = ledger.clone().verdict(Mono::from_ms(now_ms), airtime_us, Priority::State);
         let ms = match at_once {
             Verdict::Now => {
                 prop_assert!(exact(now_ms));
                 return Ok(());
             }
-            Verdict::Wait { ms } => ms,
+            Verdict::Wait(wait) => wait.ms(),
             Verdict::Never { why } => return Err(TestCaseError::fail(format!("{why}"))),
         };
-        prop_assert_eq!(ledger.clone().leaves_in_ms(now_ms, airtime_us, Priority::State), Some(ms));
-        prop_assert_ne!(ledger.clone().verdict(now_ms + ms - 1, airtime_us, Priority::State), Verdict::Now);
-        prop_assert_eq!(ledger.verdict(now_ms + ms, airtime_us, Priority::State), Verdict::Now);
+        prop_assert_eq!(ledger.clone().leaves_in(Mono::from_ms(now_ms), airtime_us, Priority::State), Some(Millis::from_ms(ms)));
+        prop_assert_ne!(ledger.clone().verdict(Mono::from_ms(now_ms + ms - 1), airtime_us, Priority::State), Verdict::Now);
+        prop_assert_eq!(ledger.verdict(Mono::from_ms(now_ms + ms), airtime_us, Priority::State), Verdict::Now);
         let exact_ms = std::iter::once(now_ms).chain(sent.iter().map(|(end_ms, _)| end_ms + HOUR_MS)).find(|at| exact(*at));
         prop_assert!(now_ms + ms <= exact_ms.unwrap() + SLACK_MS + 15_000);
     }
@@ -294,124 +297,157 @@ proptest! {
 
 #[test]
 fn a_full_ledger_says_when_and_an_endless_frame_says_never() {
-    let mut ledger = Ledger::new(config(868_100_000), 0);
+    let mut ledger = Ledger::new(config(868_100_000), Mono::ZERO);
     let mut now_ms = 0;
-    while ledger.verdict(now_ms, 2_000_000, Priority::State) == Verdict::Now {
-        ledger.charge(now_ms, 2_000_000, Account(1), Priority::State);
+    while ledger.verdict(Mono::from_ms(now_ms), 2_000_000, Priority::State) == Verdict::Now {
+        ledger.charge(Mono::from_ms(now_ms), 2_000_000, Account(1), Priority::State);
         now_ms += 2_000;
     }
     // 32.4 s are not Control's; the first frame leaves the sum an hour after its end.
     assert_eq!(now_ms, 32_000);
-    let wait = Verdict::Wait { ms: 2_000 + HOUR_MS + SLACK_MS - now_ms };
-    assert_eq!(ledger.verdict(now_ms, 2_000_000, Priority::State), wait);
-    assert_eq!(ledger.airtime_left_ms(now_ms), Some(400));
-    assert_eq!(ledger.left_us(now_ms, Priority::Control), 4_000_000);
-    let never = |ledger: &mut Ledger, airtime_us, priority| match ledger.verdict(0, airtime_us, priority) {
-        Verdict::Never { why } => why,
-        other => panic!("{other:?}"),
-    };
+    let wait = Verdict::Wait(Millis::from_ms(2_000 + HOUR_MS + SLACK_MS - now_ms));
+    assert_eq!(ledger.verdict(Mono::from_ms(now_ms), 2_000_000, Priority::State), wait);
+    assert_eq!(ledger.airtime_left(Mono::from_ms(now_ms)), Some(Millis::from_ms(400)));
+    assert_eq!(ledger.left_us(Mono::from_ms(now_ms), Priority::Control), 4_000_000);
+    let never =
+        |ledger: &mut Ledger, airtime_us, priority| match ledger.verdict(Mono::ZERO, airtime_us, priority) {
+            Verdict::Never { why } => why,
+            other => panic!("{other:?}"),
+        };
     let why = never(&mut ledger, 36_000_001, Priority::Control);
     assert_eq!(
         why,
-        NeverLegal::Budget { airtime_ms: 36_001, budget_ms: 36_000, priority: Priority::Control }
+        NeverLegal::Budget {
+            airtime: Millis::from_ms(36_001),
+            budget: Millis::from_secs(36),
+            priority: Priority::Control
+        }
     );
     let why = never(&mut ledger, 7_200_001, Priority::Upkeep);
     assert!(why.to_string().contains("upkeep is 7200 ms"), "{why}");
-    let mut nowhere = Ledger::new(LedgerConfig::new(None), 0);
+    let mut nowhere = Ledger::new(LedgerConfig::new(None), Mono::ZERO);
     assert_eq!(never(&mut nowhere, 1, Priority::Control), NeverLegal::NoRegion);
-    assert_eq!((nowhere.airtime_left_ms(0), nowhere.budget_ms()), (Some(0), None));
+    assert_eq!((nowhere.airtime_left(Mono::ZERO), nowhere.budget()), (Some(Millis::ZERO), None));
     let mut america = Ledger::new(
         LedgerConfig::new(Some(Region::Us915.rules(Usage { hopping: true, ..Usage::default() }).unwrap())),
-        0,
+        Mono::ZERO,
     );
-    assert_eq!(america.verdict(0, 400_000, Priority::Bulk), Verdict::Now);
+    assert_eq!(america.verdict(Mono::ZERO, 400_000, Priority::Bulk), Verdict::Now);
     let why = never(&mut america, 400_001, Priority::Bulk);
-    assert_eq!(why, NeverLegal::Dwell { airtime_ms: 401, dwell_ms: 400 });
+    assert_eq!(why, NeverLegal::Dwell { airtime: Millis::from_ms(401), dwell: Millis::from_ms(400) });
 }
 
 #[test]
 fn a_link_without_duty_cycle_counts_and_keeps_upkeep_to_two_percent() {
     let wired = Region::Wired.rules(Usage::default()).unwrap();
-    let mut ledger = Ledger::new(LedgerConfig::new(Some(wired)), 0);
+    let mut ledger = Ledger::new(LedgerConfig::new(Some(wired)), Mono::ZERO);
     let mut now_ms = 0;
     let mut upkeep_us = 0;
     while now_ms < HOUR_MS {
-        if ledger.verdict(now_ms, 500_000, Priority::Upkeep) == Verdict::Now {
-            ledger.charge(now_ms, 500_000, Account(1), Priority::Upkeep);
+        if ledger.verdict(Mono::from_ms(now_ms), 500_000, Priority::Upkeep) == Verdict::Now {
+            ledger.charge(Mono::from_ms(now_ms), 500_000, Account(1), Priority::Upkeep);
             upkeep_us += 500_000;
         }
-        ledger.charge(now_ms, 100_000, Account(2), Priority::Bulk);
+        ledger.charge(Mono::from_ms(now_ms), 100_000, Account(2), Priority::Bulk);
         now_ms += 1_000;
     }
     assert_eq!(upkeep_us, 72_000_000);
-    assert_eq!(ledger.airtime_left_ms(now_ms), None);
-    assert_eq!(ledger.hour_us(now_ms), 72_000_000 + 360_000_000);
+    assert_eq!(ledger.airtime_left(Mono::from_ms(now_ms)), None);
+    assert_eq!(ledger.hour_us(Mono::from_ms(now_ms)), 72_000_000 + 360_000_000);
     let soft = LedgerConfig { soft_cap_permille: 10, ..LedgerConfig::new(Some(wired)) };
-    assert_eq!(Ledger::new(soft, 0).airtime_left_ms(0), Some(32_400));
+    assert_eq!(Ledger::new(soft, Mono::ZERO).airtime_left(Mono::ZERO), Some(Millis::from_ms(32_400)));
 }
 
 #[test]
 fn a_restart_remembers_by_the_clock_it_can_trust_and_else_expects_the_worst() {
-    let moment = |boot, monotonic_ms, trusted_wall_ms| Moment {
-        boot: BootId([boot; 16]),
-        monotonic_ms,
-        trusted_wall_ms,
-    };
+    let moment = |boot, monotonic, trusted_wall| Moment { boot: BootId([boot; 16]), monotonic, trusted_wall };
     let config = config(868_100_000);
-    let mut ledger = Ledger::new(config, 0);
-    ledger.charge(0, 32_000_000, Account(1), Priority::State);
-    let known = ledger.snapshot(moment(1, 600_000, Some(1_000_000_000)));
-    let unknown = ledger.snapshot(moment(1, 600_000, None));
+    let mut ledger = Ledger::new(config, Mono::ZERO);
+    ledger.charge(Mono::ZERO, 32_000_000, Account(1), Priority::State);
+    let known = ledger.snapshot(moment(1, Mono::from_ms(600_000), Some(Wall::from_ms(1_000_000_000))));
+    let unknown = ledger.snapshot(moment(1, Mono::from_ms(600_000), None));
     let leaves = |record: &LedgerRecord, moment: Moment| {
         let mut ledger = Ledger::restore(config, record, moment);
-        ledger.leaves_in_ms(moment.monotonic_ms, 2_000_000, Priority::State).unwrap()
+        ledger.leaves_in(moment.monotonic, 2_000_000, Priority::State).unwrap()
     };
     let left_ms = 32_000 + HOUR_MS + SLACK_MS;
     // The same boot, ten minutes on: as if nothing had happened, whatever the wall clock shows.
-    assert_eq!(leaves(&unknown, moment(1, 1_200_000, Some(5))), left_ms - 1_200_000);
+    assert_eq!(
+        leaves(&unknown, moment(1, Mono::from_ms(1_200_000), Some(Wall::from_ms(5)))),
+        Millis::from_ms(left_ms - 1_200_000)
+    );
     // Another boot, both clocks trusted: ten minutes less the clocks' error.
-    assert_eq!(leaves(&known, moment(2, 7, Some(1_000_600_000))), left_ms - 600_000 - 540_000);
+    assert_eq!(
+        leaves(&known, moment(2, Mono::from_ms(7), Some(Wall::from_ms(1_000_600_000)))),
+        Millis::from_ms(left_ms - 600_000 - 540_000)
+    );
     // One clock not trusted, or gone backwards, or a boot id that lies: all of it as if just spent.
     let worst_ms = HOUR_MS + SLACK_MS;
-    assert_eq!(leaves(&known, moment(2, 7, None)), worst_ms);
-    assert_eq!(leaves(&unknown, moment(2, 7, Some(1_000_600_000))), worst_ms);
-    assert_eq!(leaves(&known, moment(2, 7, Some(999_999_999))), worst_ms);
-    assert_eq!(leaves(&known, moment(1, 7, Some(1_000_600_000))), worst_ms);
+    assert_eq!(leaves(&known, moment(2, Mono::from_ms(7), None)), Millis::from_ms(worst_ms));
+    assert_eq!(
+        leaves(&unknown, moment(2, Mono::from_ms(7), Some(Wall::from_ms(1_000_600_000)))),
+        Millis::from_ms(worst_ms)
+    );
+    assert_eq!(
+        leaves(&known, moment(2, Mono::from_ms(7), Some(Wall::from_ms(999_999_999)))),
+        Millis::from_ms(worst_ms)
+    );
+    assert_eq!(
+        leaves(&known, moment(1, Mono::from_ms(7), Some(Wall::from_ms(1_000_600_000)))),
+        Millis::from_ms(worst_ms)
+    );
     // No record that can be read: a full hour.
-    assert_eq!(Ledger::after_loss(config, 7).leaves_in_ms(7, 1, Priority::Control), Some(worst_ms));
+    assert_eq!(
+        Ledger::after_loss(config, Mono::from_ms(7)).leaves_in(Mono::from_ms(7), 1, Priority::Control),
+        Some(Millis::from_ms(worst_ms))
+    );
 }
 
 #[test]
 fn a_frame_that_the_radio_refused_is_as_if_it_had_not_been() {
-    let mut ledger = Ledger::new(config(868_100_000), 0);
-    ledger.charge(0, 30_000_000, Account(1), Priority::State);
-    let before = (ledger.by_account(), ledger.by_priority(40_000), ledger.left_us(40_000, Priority::State));
-    let charge = ledger.charge(40_000, 2_000_000, Account(1), Priority::State);
-    assert_ne!(ledger.verdict(40_000, 2_000_000, Priority::State), Verdict::Now);
+    let mut ledger = Ledger::new(config(868_100_000), Mono::ZERO);
+    ledger.charge(Mono::ZERO, 30_000_000, Account(1), Priority::State);
+    let before = (
+        ledger.by_account(),
+        ledger.by_priority(Mono::from_ms(40_000)),
+        ledger.left_us(Mono::from_ms(40_000), Priority::State),
+    );
+    let charge = ledger.charge(Mono::from_ms(40_000), 2_000_000, Account(1), Priority::State);
+    assert_ne!(ledger.verdict(Mono::from_ms(40_000), 2_000_000, Priority::State), Verdict::Now);
     ledger.refund(charge);
     assert_eq!(
         before,
-        (ledger.by_account(), ledger.by_priority(40_000), ledger.left_us(40_000, Priority::State))
+        (
+            ledger.by_account(),
+            ledger.by_priority(Mono::from_ms(40_000)),
+            ledger.left_us(Mono::from_ms(40_000), Priority::State)
+        )
     );
     // Too late it changes nothing.
-    let charge = ledger.charge(40_000, 2_000_000, Account(1), Priority::State);
-    assert_eq!(ledger.hour_us(40_000 + 2 * HOUR_MS), 0);
+    let charge = ledger.charge(Mono::from_ms(40_000), 2_000_000, Account(1), Priority::State);
+    assert_eq!(ledger.hour_us(Mono::from_ms(40_000 + 2 * HOUR_MS)), 0);
     ledger.refund(charge);
-    assert_eq!(ledger.by_priority(40_000 + 2 * HOUR_MS)[2].today_us, 32_000_000);
+    assert_eq!(ledger.by_priority(Mono::from_ms(40_000 + 2 * HOUR_MS))[2].today_us, 32_000_000);
     // No region any more: nothing goes out, and what went out is not forgotten.
-    ledger.charge(8_000_000, 1_000_000, Account(1), Priority::State);
+    ledger.charge(Mono::from_ms(8_000_000), 1_000_000, Account(1), Priority::State);
     ledger.set_config(LedgerConfig::new(None));
-    assert_eq!((ledger.left_us(8_000_000, Priority::Control), ledger.hour_us(8_000_000)), (0, 1_000_000));
+    assert_eq!(
+        (
+            ledger.left_us(Mono::from_ms(8_000_000), Priority::Control),
+            ledger.hour_us(Mono::from_ms(8_000_000))
+        ),
+        (0, 1_000_000)
+    );
 }
 
 #[test]
 fn one_write_covers_many_frames() {
-    let mut ledger = Ledger::new(config(868_100_000), 0);
+    let mut ledger = Ledger::new(config(868_100_000), Mono::ZERO);
     let mut writes = 0;
     let mut frames = 0;
     for n in 0..400 {
-        let now = Moment { boot: BootId([1; 16]), monotonic_ms: n * 5_000, trusted_wall_ms: None };
-        if ledger.verdict(now.monotonic_ms, 80_000, Priority::State) != Verdict::Now {
+        let now = Moment { boot: BootId([1; 16]), monotonic: Mono::from_ms(n * 5_000), trusted_wall: None };
+        if ledger.verdict(now.monotonic, 80_000, Priority::State) != Verdict::Now {
             continue;
         }
         if let Some(record) = ledger.record_needed(now, 80_000) {
@@ -423,7 +459,7 @@ fn one_write_covers_many_frames() {
             ledger.recorded(&newest);
             writes += 1;
         }
-        ledger.charge(now.monotonic_ms, 80_000, Account(n % 3), Priority::State);
+        ledger.charge(now.monotonic, 80_000, Account(n % 3), Priority::State);
         frames += 1;
     }
     assert_eq!((frames, writes), (400, 29));
@@ -431,29 +467,24 @@ fn one_write_covers_many_frames() {
     assert_eq!(rows.iter().map(|row| row.today_us).collect::<Vec<_>>(), [10_720_000, 10_640_000, 10_640_000]);
     ledger.start_day(20_415);
     assert_eq!(ledger.by_account()[0].today_us, 0);
-    assert_eq!(ledger.by_priority(2_000_000)[2].hour_us, 32_000_000);
+    assert_eq!(ledger.by_priority(Mono::from_ms(2_000_000))[2].hour_us, 32_000_000);
 }
 
 #[test]
 fn a_crash_on_a_radio_without_limits_leaves_room_for_upkeep() {
-    let rules = Rules {
-        duty_permille: None,
-        dwell_ms: None,
-        call_sign_every_ms: None,
-        clear_only: false,
-        source: "none",
-    };
+    let rules =
+        Rules { duty_permille: None, dwell: None, call_sign_every: None, clear_only: false, source: "none" };
     let config = LedgerConfig::new(Some(rules));
-    let at = |boot: u8, monotonic_ms: u64| Moment {
+    let at = |boot: u8, monotonic: u64| Moment {
         boot: BootId([boot; 16]),
-        monotonic_ms,
-        trusted_wall_ms: None,
+        monotonic: Mono::from_ms(monotonic),
+        trusted_wall: None,
     };
-    let mut ledger = Ledger::new(config, 0);
+    let mut ledger = Ledger::new(config, Mono::ZERO);
     let record = ledger.record_needed(at(1, 0), 500_000).expect("nothing is covered yet");
     let mut restarted = Ledger::restore(config, &record, at(2, 0));
     assert_eq!(
-        restarted.verdict(0, 500_000, Priority::Upkeep),
+        restarted.verdict(Mono::ZERO, 500_000, Priority::Upkeep),
         Verdict::Now,
         "{} us ahead",
         record.ahead_us()
@@ -465,16 +496,20 @@ fn a_crash_on_a_radio_without_limits_leaves_room_for_upkeep() {
 fn crash_after_crash_does_not_count_more_than_the_budget() {
     let rules = Region::Eu868.rules(at(868_100_000)).unwrap();
     let config = LedgerConfig::new(Some(rules));
-    let at = |boot: u8| Moment { boot: BootId([boot; 16]), monotonic_ms: 0, trusted_wall_ms: None };
-    let mut ledger = Ledger::new(config, 0);
+    let at = |boot: u8| Moment { boot: BootId([boot; 16]), monotonic: Mono::ZERO, trusted_wall: None };
+    let mut ledger = Ledger::new(config, Mono::ZERO);
     for boot in 0..100 {
-        let verdict = ledger.verdict(0, 40_000, Priority::Control);
-        assert!(ledger.hour_us(0) <= 36_000_000, "{} us after {boot} crashes", ledger.hour_us(0));
+        let verdict = ledger.verdict(Mono::ZERO, 40_000, Priority::Control);
+        assert!(
+            ledger.hour_us(Mono::ZERO) <= 36_000_000,
+            "{} us after {boot} crashes",
+            ledger.hour_us(Mono::ZERO)
+        );
         if verdict != Verdict::Now {
             return;
         }
         let record = ledger.record_needed(at(boot), 40_000).expect("a crash covers nothing");
         ledger = Ledger::restore(config, &record, at(boot + 1));
     }
-    panic!("{} us are counted after a hundred crashes", ledger.hour_us(0));
+    panic!("{} us are counted after a hundred crashes", ledger.hour_us(Mono::ZERO));
 }

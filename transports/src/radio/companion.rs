@@ -12,25 +12,26 @@ use super::modem::{Modem, ModemOutbox, Output};
 use super::pace::Pace;
 use super::{BusyReason, MeshcoreOptions, RadioDownReason, RadioEvent, RadioInfo, RefusedReason};
 use tombolo_mesh::airtime::Modulation;
+use tombolo_mesh::time::{Millis, Mono};
 use tombolo_mesh::wire::meshcore::{
     CHANNEL_SECRET, DATA_TYPE, ErrorCode, Event, FIRMWARE_MIN, MeshcoreCommand, MeshcoreDecoder,
     PAYLOAD_BYTES, on_air_bytes,
 };
 
-/// Time for an answer, milliseconds.
-const ANSWER_MS_MAX: u64 = 5_000;
+/// Time for an answer.
+const ANSWER_MAX: Millis = Millis::from_ms(5_000);
 /// How often it is asked who it is: a board that restarts as its port is opened needs a while.
 const STARTS_MAX: u32 = 3;
-/// Time for the answer to a frame handed over: an implementation may answer when it is through, milliseconds.
-const SENT_MS_MAX: u64 = 30_000;
-/// Between questions whether something was heard: a sign of life, and a push that was lost is made up for, milliseconds.
-const ASK_EVERY_MS: u64 = 20_000;
-/// A frame that has begun and does not go on for so long is none, milliseconds.
-const HALF_MS_MAX: u64 = 1_000;
-/// From handing over to the first bit on the air: the firmware's random delay, milliseconds.
-const LEAD_IN_MS: u64 = 300;
-/// Between attempts while the queue is full, milliseconds.
-const BUSY_MS: u64 = 1_000;
+/// Time for the answer to a frame handed over: an implementation may answer when it is through.
+const SENT_MAX: Millis = Millis::from_ms(30_000);
+/// Between questions whether something was heard: a sign of life, and a push that was lost is made up for.
+const ASK_EVERY: Millis = Millis::from_ms(20_000);
+/// A frame that has begun and does not go on for so long is none.
+const HALF_MAX: Millis = Millis::from_ms(1_000);
+/// From handing over to the first bit on the air: the firmware's random delay.
+const LEAD_IN: Millis = Millis::from_ms(300);
+/// Between attempts while the queue is full.
+const BUSY: Millis = Millis::from_ms(1_000);
 /// Attempts before a frame is dropped.
 const ATTEMPTS_MAX: u32 = 30;
 
@@ -50,16 +51,16 @@ pub(super) struct Companion {
     waiting: bool,
     frame: Option<FrameInHand>,
     pace: Pace,
-    heard_ms: u64,
+    heard_at: Mono,
     /// When it was last asked whether something was heard: whatever else it sends meanwhile is no answer to that.
-    fetched_ms: u64,
+    fetched_at: Mono,
 }
 
 /// The command in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Asked {
     what: Question,
-    until_ms: u64,
+    until: Mono,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +77,7 @@ enum Question {
 #[derive(Debug)]
 struct FrameInHand {
     bytes: Vec<u8>,
-    not_before_ms: u64,
+    not_before: Mono,
     attempts: u32,
 }
 
@@ -93,15 +94,15 @@ impl Companion {
             frame_bytes_max: options.mtu,
             waiting: false,
             frame: None,
-            pace: Pace::new(LEAD_IN_MS),
-            heard_ms: 0,
-            fetched_ms: 0,
+            pace: Pace::new(LEAD_IN),
+            heard_at: Mono::ZERO,
+            fetched_at: Mono::ZERO,
         }
     }
 
-    fn ask(&mut self, now_ms: u64, what: Question) {
+    fn ask(&mut self, now: Mono, what: Question) {
         if what == Question::Sync {
-            self.fetched_ms = now_ms;
+            self.fetched_at = now;
         }
         let secret = self.options.secret.unwrap_or(CHANNEL_SECRET);
         let channel = self.options.channel;
@@ -115,29 +116,29 @@ impl Companion {
             Question::Sync => MeshcoreCommand::SyncNext,
         };
         self.out.write(command.encode());
-        let for_ms = if what == Question::Send { SENT_MS_MAX } else { ANSWER_MS_MAX };
-        self.asked = Some(Asked { what, until_ms: now_ms + for_ms });
+        let length = if what == Question::Send { SENT_MAX } else { ANSWER_MAX };
+        self.asked = Some(Asked { what, until: now + length });
     }
 
-    fn event(&mut self, now_ms: u64, event: Event) {
+    fn event(&mut self, now: Mono, event: Event) {
         match (self.asked.map(|asked| asked.what), event) {
             (_, Event::MessageWaiting) => self.waiting = true,
             (_, Event::Overheard { on_air_bytes }) => {
-                let frame_ms = self.frame_ms(on_air_bytes);
-                self.pace.heard(now_ms, frame_ms);
+                let frame_airtime = self.frame_airtime(on_air_bytes);
+                self.pace.heard(now, frame_airtime);
             }
             (Some(Question::Start), Event::SelfInfo { name, frequency_khz, modulation }) => {
                 self.info.name = Some(name);
                 self.info.frequency_hz = frequency_khz.checked_mul(1000);
                 self.info.modulation = Some(modulation);
-                self.ask(now_ms, Question::Device);
+                self.ask(now, Question::Device);
             }
             (Some(Question::Device), Event::DeviceInfo { version, text, .. }) => {
                 if version < FIRMWARE_MIN {
                     return self.out.fail(RadioDownReason::OldFirmware(version.into()));
                 }
                 self.info.firmware = (!text.is_empty()).then_some(text);
-                self.ask(now_ms, Question::Channel);
+                self.ask(now, Question::Channel);
             }
             (Some(Question::Channel), Event::ChannelInfo { index, secret })
                 if index == self.options.channel =>
@@ -146,7 +147,7 @@ impl Companion {
                     Some(wanted) => secret == wanted,
                     None => secret.iter().any(|byte| *byte != 0),
                 };
-                if as_is { self.come_up() } else { self.ask(now_ms, Question::SetChannel) }
+                if as_is { self.come_up() } else { self.ask(now, Question::SetChannel) }
             }
             (Some(Question::SetChannel), Event::Ok) => self.come_up(),
             (Some(Question::Channel | Question::SetChannel), Event::Error(_)) => {
@@ -155,8 +156,8 @@ impl Companion {
             (Some(Question::Start | Question::Device), Event::Error(_)) => {
                 self.out.fail(RadioDownReason::OtherRadio);
             }
-            (Some(Question::Send), Event::Ok) => self.sent(now_ms),
-            (Some(Question::Send), Event::Error(code)) => self.refused(now_ms, code),
+            (Some(Question::Send), Event::Ok) => self.sent(now),
+            (Some(Question::Send), Event::Error(code)) => self.refused(now, code),
             (Some(Question::Sync), Event::ChannelData { channel, data_type, payload }) => {
                 self.asked = None;
                 if channel == self.options.channel && data_type == DATA_TYPE {
@@ -178,22 +179,22 @@ impl Companion {
         self.out.tell(RadioEvent::Ready);
     }
 
-    fn sent(&mut self, now_ms: u64) {
+    fn sent(&mut self, now: Mono) {
         self.asked = None;
         let Some(frame) = self.frame.take() else { return };
-        let frame_ms = self.frame_ms(on_air_bytes(frame.bytes.len()));
-        self.pace.handed_over(now_ms, frame_ms);
+        let frame_airtime = self.frame_airtime(on_air_bytes(frame.bytes.len()));
+        self.pace.handed_over(now, frame_airtime);
         self.out.tell(RadioEvent::Sent);
     }
 
-    fn refused(&mut self, now_ms: u64, code: ErrorCode) {
+    fn refused(&mut self, now: Mono, code: ErrorCode) {
         self.asked = None;
         let Some(frame) = &mut self.frame else { return };
         match code {
             ErrorCode::TableFull | ErrorCode::BadState if frame.attempts < ATTEMPTS_MAX => {
                 frame.attempts += 1;
-                frame.not_before_ms = now_ms + BUSY_MS;
-                return self.out.tell(RadioEvent::Busy { retry_ms: BUSY_MS, why: BusyReason::QueueFull });
+                frame.not_before = now + BUSY;
+                return self.out.tell(RadioEvent::Busy { retry: BUSY, why: BusyReason::QueueFull });
             }
             ErrorCode::TableFull | ErrorCode::BadState => {
                 self.out.tell(RadioEvent::Refused { why: RefusedReason::Busy });
@@ -213,76 +214,77 @@ impl Companion {
     }
 
     /// Asks what is due, if nothing is in flight: a fetch and a frame take turns.
-    fn go_on(&mut self, now_ms: u64, after: Option<Question>) {
+    fn go_on(&mut self, now: Mono, after: Option<Question>) {
         if self.asked.is_some() || !self.up {
             return;
         }
-        let frame = self.frame.as_ref().is_some_and(|frame| frame.not_before_ms <= now_ms);
-        let idle = now_ms.saturating_sub(self.fetched_ms) >= ASK_EVERY_MS;
+        let frame = self.frame.as_ref().is_some_and(|frame| frame.not_before <= now);
+        let idle = now.since(self.fetched_at) >= ASK_EVERY;
         if frame && !(self.waiting && after == Some(Question::Send)) {
-            self.ask(now_ms, Question::Send);
+            self.ask(now, Question::Send);
         } else if self.waiting || idle {
-            self.ask(now_ms, Question::Sync);
+            self.ask(now, Question::Sync);
         }
     }
 
-    fn frame_ms(&self, on_air_bytes: usize) -> u64 {
+    fn frame_airtime(&self, on_air_bytes: usize) -> Millis {
         let modulation = self.info.modulation.unwrap_or(Modulation::LONG_FAST);
-        modulation.frame_us(on_air_bytes.min(tombolo_mesh::airtime::FRAME_BYTES_MAX)).div_ceil(1000)
+        let bytes = on_air_bytes.min(tombolo_mesh::airtime::FRAME_BYTES_MAX);
+        Millis::from_us_rounded_up(modulation.frame_us(bytes))
     }
 
-    fn decode(&mut self, now_ms: u64) {
+    fn decode(&mut self, now: Mono) {
         while let Some(event) = self.decoder.next_event() {
             let asked = self.asked.map(|asked| asked.what);
-            self.event(now_ms, event);
-            self.go_on(now_ms, asked);
+            self.event(now, event);
+            self.go_on(now, asked);
         }
     }
 }
 
 impl Modem for Companion {
-    fn connected(&mut self, now_ms: u64) {
-        self.heard_ms = now_ms;
-        self.ask(now_ms, Question::Start);
+    fn connected(&mut self, now: Mono) {
+        self.heard_at = now;
+        self.ask(now, Question::Start);
     }
 
-    fn received(&mut self, now_ms: u64, bytes: &[u8]) {
-        self.heard_ms = now_ms;
+    fn received(&mut self, now: Mono, bytes: &[u8]) {
+        self.heard_at = now;
         self.decoder.push(bytes);
-        self.decode(now_ms);
+        self.decode(now);
     }
 
-    fn send(&mut self, now_ms: u64, frame: Vec<u8>) {
-        self.frame = Some(FrameInHand { bytes: frame, not_before_ms: now_ms, attempts: 0 });
-        self.go_on(now_ms, None);
+    fn send(&mut self, now: Mono, frame: Vec<u8>) {
+        self.frame = Some(FrameInHand { bytes: frame, not_before: now, attempts: 0 });
+        self.go_on(now, None);
     }
 
-    fn tick(&mut self, now_ms: u64) {
-        while self.decoder.held_bytes() > 0 && now_ms.saturating_sub(self.heard_ms) >= HALF_MS_MAX {
+    fn tick(&mut self, now: Mono) {
+        while self.decoder.held_bytes() > 0 && now.since(self.heard_at) >= HALF_MAX {
             self.decoder.resync();
-            self.decode(now_ms);
+            self.decode(now);
         }
-        match self.asked.filter(|asked| asked.until_ms <= now_ms) {
+        match self.asked.filter(|asked| asked.until <= now) {
             Some(Asked { what: Question::Start, .. }) if self.starts < STARTS_MAX => {
                 self.starts += 1;
-                self.ask(now_ms, Question::Start);
+                self.ask(now, Question::Start);
             }
             Some(_) => return self.out.fail(RadioDownReason::Silent),
             None => {}
         }
-        if self.pace.take_ready(now_ms) {
+        if self.pace.take_ready(now) {
             self.out.tell(RadioEvent::Ready);
         }
-        self.go_on(now_ms, None);
+        self.go_on(now, None);
     }
 
-    fn timeout(&self) -> Option<u64> {
-        let half = (self.decoder.held_bytes() > 0).then_some(self.heard_ms + HALF_MS_MAX);
-        let answer = self.asked.map(|asked| asked.until_ms);
+    fn timeout(&self) -> Option<Mono> {
+        let half = (self.decoder.held_bytes() > 0).then_some(self.heard_at + HALF_MAX);
+        let answer = self.asked.map(|asked| asked.until);
         let free = self.asked.is_none() && self.up;
-        let frame = self.frame.as_ref().filter(|_| free).map(|frame| frame.not_before_ms);
-        let idle = free.then_some(self.fetched_ms + ASK_EVERY_MS);
-        [half, answer, frame, idle, self.pace.due_ms()].into_iter().flatten().min()
+        let frame = self.frame.as_ref().filter(|_| free).map(|frame| frame.not_before);
+        let idle = free.then_some(self.fetched_at + ASK_EVERY);
+        [half, answer, frame, idle, self.pace.due()].into_iter().flatten().min()
     }
 
     fn take(&mut self) -> Option<Output> {
@@ -316,7 +318,7 @@ mod tests {
 
     fn say(companion: &mut Companion, now_ms: u64, body: &[u8]) -> (Vec<RadioEvent>, Vec<Vec<u8>>) {
         let bytes = [&[0x3E, body.len() as u8, 0], body].concat();
-        companion.received(now_ms, &bytes);
+        companion.received(Mono::from_ms(now_ms), &bytes);
         drain(companion)
     }
 
@@ -331,7 +333,7 @@ mod tests {
 
     fn up(options: &str, channel: [u8; 16]) -> (Companion, Vec<Vec<u8>>) {
         let mut radio = companion(options);
-        radio.connected(0);
+        radio.connected(Mono::ZERO);
         assert_eq!(drain(&mut radio).1[0][0], 1);
         assert_eq!(say(&mut radio, 1, &self_info()).1, [[22, 3]]);
         assert_eq!(say(&mut radio, 2, &[13, 11, 50, 8]).1, [[31, 1]]);
@@ -358,7 +360,7 @@ mod tests {
     fn frames_and_fetches_take_turns() {
         let (mut radio, _) = up("", [3; 16]);
         say(&mut radio, 5, &[10]);
-        radio.send(10, vec![9; 20]);
+        radio.send(Mono::from_ms(10), vec![9; 20]);
         let (_, asked) = drain(&mut radio);
         assert_eq!(asked, [[&[62, 1, 0xFF, 0x74, 0xFF][..], &[9; 20]].concat()]);
         // Something is heard while the frame is in flight: no second command before the answer.
@@ -377,12 +379,12 @@ mod tests {
     fn a_full_queue_is_waited_for() {
         let (mut radio, _) = up("", [3; 16]);
         say(&mut radio, 5, &[10]);
-        radio.send(10, vec![9; 20]);
+        radio.send(Mono::from_ms(10), vec![9; 20]);
         drain(&mut radio);
-        let busy = RadioEvent::Busy { retry_ms: BUSY_MS, why: BusyReason::QueueFull };
+        let busy = RadioEvent::Busy { retry: BUSY, why: BusyReason::QueueFull };
         assert_eq!(say(&mut radio, 20, &[1, 3]), (vec![busy], vec![]));
-        assert_eq!(radio.timeout(), Some(20 + BUSY_MS));
-        radio.tick(20 + BUSY_MS);
+        assert_eq!(radio.timeout(), Some(Mono::from_ms(20 + BUSY.ms())));
+        radio.tick(Mono::from_ms(20 + BUSY.ms()));
         assert_eq!(drain(&mut radio).1[0][0], 62);
         let (told, _) = say(&mut radio, 1100, &[0]);
         assert_eq!(told, [RadioEvent::Sent]);
@@ -395,7 +397,7 @@ mod tests {
     fn a_queue_that_stays_full_costs_one_frame() {
         let (mut radio, _) = up("", [3; 16]);
         say(&mut radio, 5, &[10]);
-        radio.send(10, vec![9; 20]);
+        radio.send(Mono::from_ms(10), vec![9; 20]);
         let (mut now_ms, mut busy) = (10, 0);
         let told = loop {
             // A fetch in between is answered as such.
@@ -405,8 +407,8 @@ mod tests {
                 break told;
             }
             busy += told.len();
-            now_ms = radio.timeout().unwrap().max(now_ms);
-            radio.tick(now_ms);
+            now_ms = (radio.timeout().unwrap().max(Mono::from_ms(now_ms))).ms();
+            radio.tick(Mono::from_ms(now_ms));
         };
         assert_eq!(told, [RadioEvent::Refused { why: RefusedReason::Busy }, RadioEvent::Ready]);
         assert_eq!(busy, ATTEMPTS_MAX as usize);
@@ -416,7 +418,7 @@ mod tests {
     fn older_firmware_takes_two_bytes_less() {
         let (mut radio, _) = up("mtu=163", [3; 16]);
         say(&mut radio, 5, &[10]);
-        radio.send(10, vec![9; 165]);
+        radio.send(Mono::from_ms(10), vec![9; 165]);
         drain(&mut radio);
         let (told, _) = say(&mut radio, 11, &[1, 6]);
         assert_eq!(told, [RadioEvent::TooLarge { frame_bytes_max: 163 }, RadioEvent::Ready]);
@@ -425,11 +427,11 @@ mod tests {
     #[test]
     fn a_radio_that_does_not_answer_or_is_too_old_is_down() {
         let mut radio = companion("");
-        radio.connected(0);
+        radio.connected(Mono::ZERO);
         (0..STARTS_MAX).for_each(|_| radio.tick(radio.timeout().unwrap()));
         assert_eq!(drain(&mut radio).0, [RadioEvent::Down { why: RadioDownReason::Silent }]);
         let mut radio = companion("");
-        radio.connected(0);
+        radio.connected(Mono::ZERO);
         say(&mut radio, 1, &self_info());
         let (told, _) = say(&mut radio, 2, &[13, 9]);
         assert_eq!(told, [RadioEvent::Down { why: RadioDownReason::OldFirmware(9) }]);
@@ -439,10 +441,10 @@ mod tests {
     fn a_quiet_radio_is_asked_for_a_sign_of_life() {
         let (mut radio, _) = up("", [3; 16]);
         say(&mut radio, 5, &[10]);
-        assert_eq!(radio.timeout(), Some(3 + ASK_EVERY_MS));
-        radio.tick(3 + ASK_EVERY_MS);
+        assert_eq!(radio.timeout(), Some(Mono::from_ms(3 + ASK_EVERY.ms())));
+        radio.tick(Mono::from_ms(3 + ASK_EVERY.ms()));
         assert_eq!(drain(&mut radio).1, [[10]]);
-        radio.tick(3 + ASK_EVERY_MS + ANSWER_MS_MAX);
+        radio.tick(Mono::from_ms(3 + ASK_EVERY.ms() + ANSWER_MAX.ms()));
         assert_eq!(drain(&mut radio).0, [RadioEvent::Down { why: RadioDownReason::Silent }]);
     }
 

@@ -40,6 +40,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tombolo_mesh::airtime::Modulation;
+use tombolo_mesh::time::{Millis, Mono};
 
 /// Before the second attempt to open a port; doubles with each failure.
 const BACK_OFF_MIN: Duration = Duration::from_millis(500);
@@ -74,7 +75,7 @@ pub enum RadioEvent {
     /// It did not take the frame yet; the driver keeps it and tries again by itself.
     Busy {
         /// When it tries again.
-        retry_ms: u64,
+        retry: Millis,
         /// What the radio reported.
         why: BusyReason,
     },
@@ -84,10 +85,10 @@ pub enum RadioEvent {
         frame_bytes_max: usize,
     },
     /// The frame, or the one before, is dropped: the radio's own duty-cycle limit is reached. `Ready` follows after
-    /// `wait_ms`; reported again where the radio names another time.
+    /// `wait`; reported again where the radio names another time.
     DutyCycle {
         /// When it takes frames again; as the radio reports it, else ten minutes.
-        wait_ms: u64,
+        wait: Millis,
     },
     /// The frame is dropped for another reason. `Ready` follows.
     Refused {
@@ -374,21 +375,21 @@ impl RadioDriver {
         let mut port = OpenPort::open(&self.url.port).await?;
         let mut modem = session_of(&self.url, random_id());
         let mut read = vec![0; READ_BYTES];
-        modem.connected(self.now_ms());
+        modem.connected(self.now());
         loop {
             self.drain(modem.as_mut(), &mut port).await?;
-            let due = modem.timeout().map(|at_ms| self.begun + Duration::from_millis(at_ms));
+            let due = modem.timeout().map(|at| self.begun + Duration::from_millis(at.ms()));
             tokio::select! {
                 got = port.read(&mut read) => match got {
                     Ok(0) => return Err(RadioDownReason::Closed.into()),
-                    Ok(bytes) => modem.received(self.now_ms(), read.get(..bytes).unwrap_or_default()),
+                    Ok(bytes) => modem.received(self.now(), read.get(..bytes).unwrap_or_default()),
                     Err(error) => return Err(RadioDownReason::Failed(error.kind()).into()),
                 },
                 frame = self.frames.recv() => match frame {
-                    Some(frame) => modem.send(self.now_ms(), frame),
+                    Some(frame) => modem.send(self.now(), frame),
                     None => return Err(End::Unwanted),
                 },
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => modem.tick(self.now_ms()),
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => modem.tick(self.now()),
             }
         }
     }
@@ -434,8 +435,8 @@ impl RadioDriver {
         while self.frames.try_recv().is_ok() {}
     }
 
-    fn now_ms(&self) -> u64 {
-        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+    fn now(&self) -> Mono {
+        Mono::from_ms(u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{RadioDownReason, RadioEvent};
 use std::collections::VecDeque;
+use tombolo_mesh::time::Mono;
 
 /// What a session wants done, in this order.
 #[derive(Debug)]
@@ -14,20 +15,20 @@ pub(super) enum Output {
     Fail(RadioDownReason),
 }
 
-/// A conversation with one radio, from the moment its port is open. Sans-io; times are milliseconds of one clock that only
+/// A conversation with one radio, from the moment its port is open. Sans-io; times are instants of one clock that only
 /// goes forward. After each call, drain with [`take`](Self::take); call [`tick`](Self::tick) at
 /// [`timeout`](Self::timeout).
 pub(super) trait Modem: Send {
     /// The port is open.
-    fn connected(&mut self, now_ms: u64);
+    fn connected(&mut self, now: Mono);
     /// Bytes came from the radio.
-    fn received(&mut self, now_ms: u64, bytes: &[u8]);
+    fn received(&mut self, now: Mono, bytes: &[u8]);
     /// One frame to send; only after a `Ready`, and only one.
-    fn send(&mut self, now_ms: u64, frame: Vec<u8>);
-    /// Does what is due at `now_ms`.
-    fn tick(&mut self, now_ms: u64);
+    fn send(&mut self, now: Mono, frame: Vec<u8>);
+    /// Does what is due at `now`.
+    fn tick(&mut self, now: Mono);
     /// When to call `tick`.
-    fn timeout(&self) -> Option<u64>;
+    fn timeout(&self) -> Option<Mono>;
     /// What to do next.
     fn take(&mut self) -> Option<Output>;
 }
@@ -148,19 +149,19 @@ mod tests {
         fn a_session_bears_whatever_a_radio_says(url in prop::sample::select(URLS.to_vec()), acts in acts()) {
             let mut modem = session_of(&RadioUrl::parse(url).unwrap(), 7);
             let (mut now_ms, mut ready, mut up) = (0, false, false);
-            modem.connected(now_ms);
+            modem.connected(Mono::from_ms(now_ms));
             let greeting = greeting(url).into_iter().map(Act::Hear);
             // Before the first byte there is what it sends by itself.
             for act in std::iter::once(Act::Hear(vec![])).chain(greeting).chain(acts) {
                 match act {
-                    Act::Hear(bytes) => modem.received(now_ms, &bytes),
+                    Act::Hear(bytes) => modem.received(Mono::from_ms(now_ms), &bytes),
                     Act::Wait => if let Some(at_ms) = modem.timeout() {
-                        now_ms = at_ms.max(now_ms);
-                        modem.tick(now_ms);
+                        now_ms = (at_ms.max(Mono::from_ms(now_ms))).ms();
+                        modem.tick(Mono::from_ms(now_ms));
                     },
                     Act::Send(bytes) if ready => {
                         ready = false;
-                        modem.send(now_ms, vec![7; bytes]);
+                        modem.send(Mono::from_ms(now_ms), vec![7; bytes]);
                     }
                     Act::Send(_) => {}
                 }
@@ -177,12 +178,12 @@ mod tests {
                             Output::Fail(_) => return Ok(()),
                         }
                     }
-                    if modem.timeout().is_none_or(|at_ms| at_ms > now_ms) {
+                    if modem.timeout().is_none_or(|at_ms| at_ms > Mono::from_ms(now_ms)) {
                         break;
                     }
                     rounds += 1;
                     prop_assert!(rounds < 10, "{url}: due again and again at {now_ms}");
-                    modem.tick(now_ms);
+                    modem.tick(Mono::from_ms(now_ms));
                 }
             }
             prop_assert!(up, "{url} was greeted");

@@ -8,6 +8,7 @@ use super::pace::Pace;
 use super::{BusyReason, KissOptions, RadioDownReason, RadioEvent, RadioInfo, RadioUrl, RefusedReason};
 use std::collections::VecDeque;
 use tombolo_mesh::airtime::{self, Modulation};
+use tombolo_mesh::time::{Millis, Mono};
 use tombolo_mesh::wire::ax25::{self, UiFrame};
 use tombolo_mesh::wire::kiss::modem::{self, ModemReport};
 use tombolo_mesh::wire::kiss::{Event, FRAME_BYTES_MAX, KissCommand, KissDecoder};
@@ -21,21 +22,21 @@ const TXDELAY: u8 = 30;
 const PERSIST: u8 = 63;
 /// Likewise a slot, in units of 10 ms.
 const SLOT: u8 = 10;
-/// Own frames remembered to know their echo, and for how long, milliseconds.
+/// Own frames remembered to know their echo, and for how long.
 const ECHOES_MAX: usize = 64;
-const ECHO_MS_MAX: u64 = 60_000;
+const ECHO_MAX: Millis = Millis::from_ms(60_000);
 
-/// Time for a modem to answer the first questions, milliseconds.
-const ANSWER_MS_MAX: u64 = 3_000;
+/// Time for a modem to answer the first questions.
+const ANSWER_MAX: Millis = Millis::from_ms(3_000);
 /// How often it is asked them: a board that restarts as its port is opened needs a while.
 const QUESTIONS_MAX: u32 = 4;
-/// Between signs of life asked of a modem, milliseconds.
-const PING_EVERY_MS: u64 = 60_000;
+/// Between signs of life asked of a modem.
+const PING_EVERY: Millis = Millis::from_ms(60_000);
 /// A frame that a modem has taken is through after four times its time on the air and this, for the channel to
-/// become free, milliseconds.
-const REPORT_MS: u64 = 15_000;
-/// Between attempts to hand over a frame while a modem is busy, milliseconds.
-const BUSY_MS: u64 = 500;
+/// become free.
+const REPORT: Millis = Millis::from_ms(15_000);
+/// Between attempts to hand over a frame while a modem is busy.
+const BUSY: Millis = Millis::from_ms(500);
 /// Attempts before a frame is dropped.
 const ATTEMPTS_MAX: u32 = 40;
 
@@ -76,14 +77,14 @@ impl Tnc {
         self.out.write(command.encode(self.options.tnc_port));
     }
 
-    fn heard(&mut self, now_ms: u64, bytes: Vec<u8>) {
+    fn heard(&mut self, now: Mono, bytes: Vec<u8>) {
         let on_air_bytes = bytes.len();
         let frame = match self.options.call {
             None => bytes,
             Some(own) => match UiFrame::decode(&bytes) {
                 Some(frame) if frame.destination != ax25::DESTINATION => return,
                 Some(frame) if frame.source == own => {
-                    if !self.echoes.is_echo(now_ms, &frame.payload) {
+                    if !self.echoes.is_echo(now, &frame.payload) {
                         tracing::warn!(call = %own, "another station sends with our call sign");
                     }
                     return;
@@ -92,11 +93,11 @@ impl Tnc {
                 None => return,
             },
         };
-        if self.echoes.is_echo(now_ms, &frame) {
+        if self.echoes.is_echo(now, &frame) {
             return;
         }
         if let Pacing::Reckoned(line) = &mut self.line {
-            line.pace.heard(now_ms, line.frame_ms(on_air_bytes));
+            line.pace.heard(now, line.frame_airtime(on_air_bytes));
         }
         self.out.tell(RadioEvent::Received(frame));
     }
@@ -121,9 +122,9 @@ impl Tnc {
         self.options.mtu.min(modem - header)
     }
 
-    fn reported(&mut self, now_ms: u64, report: ModemReport) {
+    fn reported(&mut self, now: Mono, report: ModemReport) {
         let Pacing::Reported(line) = &mut self.line else { return };
-        line.heard_ms = now_ms;
+        line.heard_at = now;
         match report {
             ModemReport::Radio { frequency_hz, bandwidth_hz, spreading_factor, coding_rate } => {
                 // Zeros until it is set by KISS: it is on the firmware's default.
@@ -134,7 +135,7 @@ impl Tnc {
                 line.info.modulation = set.then_some(modulation);
             }
             ModemReport::DeviceName(name) => line.info.name = Some(name),
-            ModemReport::Airtime { ms } => line.frame_ms_max = Some(u64::from(ms)),
+            ModemReport::Airtime { ms } => line.frame_airtime_max = Some(Millis::from_ms(u64::from(ms))),
             // The last of the questions asked at the start.
             ModemReport::Pong if !line.up => {
                 line.up = true;
@@ -151,9 +152,9 @@ impl Tnc {
                 self.out.tell(RadioEvent::Ready);
             }
             ModemReport::Error(modem::TX_BUSY) => {
-                if let Some(pending) = line.pending.as_mut().filter(|pending| pending.retry_ms.is_none()) {
-                    pending.retry_ms = Some(now_ms + BUSY_MS);
-                    self.out.tell(RadioEvent::Busy { retry_ms: BUSY_MS, why: BusyReason::Sending });
+                if let Some(pending) = line.pending.as_mut().filter(|pending| pending.retry_at.is_none()) {
+                    pending.retry_at = Some(now + BUSY);
+                    self.out.tell(RadioEvent::Busy { retry: BUSY, why: BusyReason::Sending });
                 }
             }
             _ => {}
@@ -161,9 +162,9 @@ impl Tnc {
     }
 
     /// The first questions to a reporting modem.
-    fn ask(&mut self, now_ms: u64) {
+    fn ask(&mut self, now: Mono) {
         if let Pacing::Reported(line) = &mut self.line {
-            (line.heard_ms, line.questions) = (now_ms, line.questions + 1);
+            (line.heard_at, line.questions) = (now, line.questions + 1);
         }
         for question in [modem::GET_RADIO, modem::GET_DEVICE_NAME, &modem::get_airtime(255), modem::PING] {
             self.command(KissCommand::SetHardware(question));
@@ -171,29 +172,29 @@ impl Tnc {
     }
 
     /// What a reporting modem owes by now.
-    fn tick_reported(&mut self, now_ms: u64) {
+    fn tick_reported(&mut self, now: Mono) {
         let Pacing::Reported(line) = &mut self.line else { return };
-        let (silent_ms, up) = (now_ms.saturating_sub(line.heard_ms), line.up);
-        if !up && silent_ms >= ANSWER_MS_MAX && line.questions < QUESTIONS_MAX {
-            return self.ask(now_ms);
+        let (silent, up) = (now.since(line.heard_at), line.up);
+        if !up && silent >= ANSWER_MAX && line.questions < QUESTIONS_MAX {
+            return self.ask(now);
         }
-        if silent_ms >= if up { PING_EVERY_MS + ANSWER_MS_MAX } else { ANSWER_MS_MAX } {
+        if silent >= if up { PING_EVERY + ANSWER_MAX } else { ANSWER_MAX } {
             return self.out.fail(RadioDownReason::Silent);
         }
-        if up && silent_ms >= PING_EVERY_MS && !line.asked {
+        if up && silent >= PING_EVERY && !line.asked {
             line.asked = true;
             return self.command(KissCommand::SetHardware(modem::PING));
         }
         let Some(pending) = &mut line.pending else { return };
-        let again = pending.retry_ms.is_some_and(|at| at <= now_ms);
+        let again = pending.retry_at.is_some_and(|at| at <= now);
         let why = if pending.attempts >= ATTEMPTS_MAX && again {
             RefusedReason::Busy
-        } else if pending.until_ms <= now_ms {
+        } else if pending.until <= now {
             RefusedReason::NoReport
         } else {
             if again {
                 pending.attempts += 1;
-                pending.retry_ms = None;
+                pending.retry_at = None;
                 let bytes = pending.bytes.clone();
                 self.command(KissCommand::Data(&bytes));
             }
@@ -206,7 +207,7 @@ impl Tnc {
 }
 
 impl Modem for Tnc {
-    fn connected(&mut self, now_ms: u64) {
+    fn connected(&mut self, now: Mono) {
         let KissOptions { txdelay, persist, slot, .. } = self.options;
         let settings = [
             txdelay.map(KissCommand::TxDelay),
@@ -216,56 +217,56 @@ impl Modem for Tnc {
         settings.into_iter().flatten().for_each(|setting| self.command(setting));
         match &mut self.line {
             Pacing::Reckoned(_) => self.up(RadioInfo::default()),
-            Pacing::Reported(_) => self.ask(now_ms),
+            Pacing::Reported(_) => self.ask(now),
         }
     }
 
-    fn received(&mut self, now_ms: u64, bytes: &[u8]) {
+    fn received(&mut self, now: Mono, bytes: &[u8]) {
         self.decoder.push(bytes);
         while let Some(event) = self.decoder.next_event() {
             if let Pacing::Reported(line) = &mut self.line {
-                (line.heard_ms, line.asked) = (now_ms, false);
+                (line.heard_at, line.asked) = (now, false);
             }
             match event {
-                Event::Data { port, bytes } if port == self.options.tnc_port => self.heard(now_ms, bytes),
+                Event::Data { port, bytes } if port == self.options.tnc_port => self.heard(now, bytes),
                 Event::Data { .. } => {}
                 Event::Hardware { bytes } => {
                     if let Some(report) = ModemReport::parse(&bytes) {
-                        self.reported(now_ms, report);
+                        self.reported(now, report);
                     }
                 }
             }
         }
     }
 
-    fn send(&mut self, now_ms: u64, frame: Vec<u8>) {
-        self.echoes.remember(now_ms, &frame);
+    fn send(&mut self, now: Mono, frame: Vec<u8>) {
+        self.echoes.remember(now, &frame);
         let bytes = self.wrap(frame);
         self.command(KissCommand::Data(&bytes));
         match &mut self.line {
-            Pacing::Reckoned(line) => line.pace.handed_over(now_ms, line.frame_ms(bytes.len())),
+            Pacing::Reckoned(line) => line.pace.handed_over(now, line.frame_airtime(bytes.len())),
             Pacing::Reported(line) => {
-                let until_ms = now_ms + REPORT_MS + 4 * line.frame_ms_max.unwrap_or(REPORT_MS).min(REPORT_MS);
-                line.pending = Some(PendingFrame { bytes, until_ms, retry_ms: None, attempts: 1 });
+                let until = now + REPORT + 4 * line.frame_airtime_max.unwrap_or(REPORT).min(REPORT);
+                line.pending = Some(PendingFrame { bytes, until, retry_at: None, attempts: 1 });
             }
         }
     }
 
-    fn tick(&mut self, now_ms: u64) {
+    fn tick(&mut self, now: Mono) {
         match &mut self.line {
             Pacing::Reckoned(line) => {
-                if line.pace.take_ready(now_ms) {
+                if line.pace.take_ready(now) {
                     self.out.tell(RadioEvent::Ready);
                 }
             }
-            Pacing::Reported(_) => self.tick_reported(now_ms),
+            Pacing::Reported(_) => self.tick_reported(now),
         }
     }
 
-    fn timeout(&self) -> Option<u64> {
+    fn timeout(&self) -> Option<Mono> {
         match &self.line {
-            Pacing::Reckoned(line) => line.pace.due_ms(),
-            Pacing::Reported(line) => Some(line.due_ms()),
+            Pacing::Reckoned(line) => line.pace.due(),
+            Pacing::Reported(line) => Some(line.due()),
         }
     }
 
@@ -303,21 +304,21 @@ impl AssumedRate {
 
 impl Reckoned {
     fn new(options: &KissOptions, rate: AssumedRate) -> Self {
-        let tens = |of: Option<u8>, or: u8| u64::from(of.unwrap_or(or)) * 10;
+        let tens = |of: Option<u8>, or: u8| Millis::from_ms(u64::from(of.unwrap_or(or)) * 10);
         let slots = 256 / (u64::from(options.persist.unwrap_or(PERSIST)) + 1);
-        let lead_in_ms = tens(options.txdelay, TXDELAY) + slots * tens(options.slot, SLOT);
-        Self { rate, pace: Pace::new(lead_in_ms) }
+        let lead_in = tens(options.txdelay, TXDELAY) + slots * tens(options.slot, SLOT);
+        Self { rate, pace: Pace::new(lead_in) }
     }
 
-    /// Time on the air of a frame, milliseconds; with HDLC that is flags, check sequence, and one stuffed bit in 30 as in
+    /// Time on the air of a frame; with HDLC that is flags, check sequence, and one stuffed bit in 30 as in
     /// random bytes.
-    fn frame_ms(&self, bytes: usize) -> u64 {
+    fn frame_airtime(&self, bytes: usize) -> Millis {
         match self.rate {
             AssumedRate::Bits(bit_rate) => {
                 let bits = (bytes as u64 + 4) * 8 * 31 / 30;
-                (bits * 1000).div_ceil(u64::from(bit_rate.max(1)))
+                Millis::from_ms((bits * 1000).div_ceil(u64::from(bit_rate.max(1))))
             }
-            AssumedRate::LoRa(modulation) => modulation.message_us(bytes).div_ceil(1000),
+            AssumedRate::LoRa(modulation) => Millis::from_us_rounded_up(modulation.message_us(bytes)),
         }
     }
 }
@@ -330,9 +331,9 @@ struct Reported {
     questions: u32,
     info: RadioInfo,
     /// Time on the air of the longest frame, as the modem reports it.
-    frame_ms_max: Option<u64>,
+    frame_airtime_max: Option<Millis>,
     pending: Option<PendingFrame>,
-    heard_ms: u64,
+    heard_at: Mono,
     /// Whether a sign of life was asked for since it was last heard.
     asked: bool,
 }
@@ -340,39 +341,39 @@ struct Reported {
 #[derive(Debug)]
 struct PendingFrame {
     bytes: Vec<u8>,
-    until_ms: u64,
+    until: Mono,
     /// Set while the modem was busy: when to try again.
-    retry_ms: Option<u64>,
+    retry_at: Option<Mono>,
     attempts: u32,
 }
 
 impl Reported {
-    fn due_ms(&self) -> u64 {
-        let life_ms = match (self.up, self.asked) {
-            (false, _) => self.heard_ms + ANSWER_MS_MAX,
-            (true, false) => self.heard_ms + PING_EVERY_MS,
-            (true, true) => self.heard_ms + PING_EVERY_MS + ANSWER_MS_MAX,
+    fn due(&self) -> Mono {
+        let life_end = match (self.up, self.asked) {
+            (false, _) => self.heard_at + ANSWER_MAX,
+            (true, false) => self.heard_at + PING_EVERY,
+            (true, true) => self.heard_at + PING_EVERY + ANSWER_MAX,
         };
-        let pending_ms =
-            self.pending.as_ref().map(|pending| pending.retry_ms.unwrap_or(u64::MAX).min(pending.until_ms));
-        pending_ms.unwrap_or(u64::MAX).min(life_ms)
+        let pending_due =
+            self.pending.as_ref().map(|pending| pending.retry_at.unwrap_or(Mono::NEVER).min(pending.until));
+        pending_due.unwrap_or(Mono::NEVER).min(life_end)
     }
 }
 
 /// The last frames sent: on a shared sound card a TNC hears itself.
 #[derive(Debug, Default)]
-struct Echoes(VecDeque<([u8; 8], u64)>);
+struct Echoes(VecDeque<([u8; 8], Mono)>);
 
 impl Echoes {
-    fn remember(&mut self, now_ms: u64, frame: &[u8]) {
+    fn remember(&mut self, now: Mono, frame: &[u8]) {
         if self.0.len() >= ECHOES_MAX {
             self.0.pop_front();
         }
-        self.0.push_back((print(frame), now_ms));
+        self.0.push_back((print(frame), now));
     }
 
-    fn is_echo(&mut self, now_ms: u64, frame: &[u8]) -> bool {
-        self.0.retain(|(_, at)| now_ms.saturating_sub(*at) < ECHO_MS_MAX);
+    fn is_echo(&mut self, now: Mono, frame: &[u8]) -> bool {
+        self.0.retain(|(_, at)| now.since(*at) < ECHO_MAX);
         !self.0.is_empty() && self.0.iter().any(|(known, _)| *known == print(frame))
     }
 }
@@ -385,7 +386,7 @@ fn print(frame: &[u8]) -> [u8; 8] {
 mod tests {
     use super::*;
     use crate::radio::RadioProtocol;
-    use crate::radio::pace::RECKONED_MS_MAX;
+    use crate::radio::pace::RECKONED_MAX;
 
     fn tnc(options: &str) -> Tnc {
         let url = RadioUrl::parse(&format!("kiss+tcp://h?{options}")).unwrap();
@@ -413,25 +414,25 @@ mod tests {
             if !told.is_empty() {
                 return told;
             }
-            *now_ms = tnc.timeout().unwrap().max(*now_ms);
-            tnc.tick(*now_ms);
+            *now_ms = (tnc.timeout().unwrap().max(Mono::from_ms(*now_ms))).ms();
+            tnc.tick(Mono::from_ms(*now_ms));
         }
     }
 
     fn hardware(tnc: &mut Tnc, now_ms: u64, bytes: &[u8]) {
-        tnc.received(now_ms, &KissCommand::SetHardware(bytes).encode(0));
+        tnc.received(Mono::from_ms(now_ms), &KissCommand::SetHardware(bytes).encode(0));
     }
 
     #[test]
     fn a_plain_tnc_is_handed_frames_at_the_pace_of_its_air() {
         let (mut tnc, mut now_ms) = (tnc("bitrate=9600"), 0);
-        tnc.connected(now_ms);
+        tnc.connected(Mono::from_ms(now_ms));
         assert!(matches!(
             drain(&mut tnc).0[..],
             [RadioEvent::Up { frame_bytes_max: 255, .. }, RadioEvent::Ready]
         ));
         for _ in 0..200 {
-            tnc.send(now_ms, vec![1; 200]);
+            tnc.send(Mono::from_ms(now_ms), vec![1; 200]);
             assert_eq!(next(&mut tnc, &mut now_ms), [RadioEvent::Ready]);
         }
         // 200 bytes take 176 ms at this rate; carrier, slots and pauses come on top, once per burst.
@@ -442,27 +443,30 @@ mod tests {
     #[test]
     fn what_is_heard_puts_the_next_frame_off() {
         let (mut quiet, mut busy) = (tnc("bitrate=1200"), tnc("bitrate=1200"));
-        quiet.send(0, vec![1; 100]);
-        busy.send(0, vec![1; 100]);
+        quiet.send(Mono::ZERO, vec![1; 100]);
+        busy.send(Mono::ZERO, vec![1; 100]);
         // 124 bytes at 1200 bit/s have just passed.
-        busy.received(900, &KissCommand::Data(&[2; 120]).encode(0));
-        let quiet_ms = quiet.timeout().unwrap();
-        let later_ms = busy.timeout().unwrap() - quiet_ms;
+        busy.received(Mono::from_ms(900), &KissCommand::Data(&[2; 120]).encode(0));
+        let quiet_ms = quiet.timeout().unwrap().ms();
+        let later_ms = busy.timeout().unwrap().ms() - quiet_ms;
         assert!((820..870).contains(&later_ms), "{later_ms}");
         for i in 0..1000_u32 {
             busy.received(
-                1_000,
+                Mono::from_ms(1_000),
                 &KissCommand::Data(&[&[3; 250], i.to_be_bytes().as_slice()].concat()).encode(0),
             );
         }
-        assert!(busy.timeout().unwrap() <= 1_000 + quiet_ms, "no more was heard than time went by");
-        for now_ms in (20..2 * RECKONED_MS_MAX).step_by(100) {
+        assert!(busy.timeout().unwrap().ms() <= 1_000 + quiet_ms, "no more was heard than time went by");
+        for now_ms in (20..2 * RECKONED_MAX.ms()).step_by(100) {
             busy.received(
-                now_ms,
+                Mono::from_ms(now_ms),
                 &KissCommand::Data(&[&[4; 250], now_ms.to_be_bytes().as_slice()].concat()).encode(0),
             );
         }
-        assert!(busy.timeout().unwrap() <= RECKONED_MS_MAX + quiet_ms, "no flood silences us for ever");
+        assert!(
+            busy.timeout().unwrap().ms() <= RECKONED_MAX.ms() + quiet_ms,
+            "no flood silences us for ever"
+        );
     }
 
     #[test]
@@ -470,35 +474,35 @@ mod tests {
         let mut tnc = tnc("bitrate=9600");
         let frame = vec![7; 60];
         let echo = KissCommand::Data(&frame).encode(0);
-        tnc.send(0, frame.clone());
-        tnc.received(500, &echo);
+        tnc.send(Mono::ZERO, frame.clone());
+        tnc.received(Mono::from_ms(500), &echo);
         assert_eq!(drain(&mut tnc).0, []);
-        tnc.received(ECHO_MS_MAX, &echo);
+        tnc.received(Mono::from_ms(ECHO_MAX.ms()), &echo);
         assert_eq!(drain(&mut tnc).0, [RadioEvent::Received(frame)]);
     }
 
     #[test]
     fn with_a_call_sign_only_frames_of_ours_by_others_are_heard() {
         let (mut own, mut other) = (tnc("call=N0CALL-1"), tnc("call=N0CALL-2"));
-        other.send(0, b"from the other".to_vec());
+        other.send(Mono::ZERO, b"from the other".to_vec());
         let (_, wire) = drain(&mut other);
         let [Event::Data { bytes, .. }] = &wire[..] else { panic!("{wire:?}") };
-        own.received(0, &KissCommand::Data(bytes).encode(0));
+        own.received(Mono::ZERO, &KissCommand::Data(bytes).encode(0));
         assert_eq!(drain(&mut own).0, [RadioEvent::Received(b"from the other".to_vec())]);
         // Its own call, another port, another destination, no AX.25 at all.
-        other.received(0, &KissCommand::Data(bytes).encode(0));
-        own.received(0, &KissCommand::Data(bytes).encode(1));
-        own.received(0, &KissCommand::Data(b"bare bytes that are no AX.25").encode(0));
+        other.received(Mono::ZERO, &KissCommand::Data(bytes).encode(0));
+        own.received(Mono::ZERO, &KissCommand::Data(bytes).encode(1));
+        own.received(Mono::ZERO, &KissCommand::Data(b"bare bytes that are no AX.25").encode(0));
         let mut foreign = UiFrame::decode(bytes).unwrap();
         foreign.destination = "APRS".parse().unwrap();
-        own.received(0, &KissCommand::Data(&foreign.encode()).encode(0));
+        own.received(Mono::ZERO, &KissCommand::Data(&foreign.encode()).encode(0));
         assert_eq!((drain(&mut own).0, drain(&mut other).0), (vec![], vec![]));
     }
 
     #[test]
     fn settings_are_told_to_the_tnc() {
         let mut tnc = tnc("txdelay=25&persist=200&slot=5&tncport=2");
-        tnc.connected(0);
+        tnc.connected(Mono::ZERO);
         let mut written = vec![];
         while let Some(output) = tnc.take() {
             if let Output::Write(bytes) = output {
@@ -510,7 +514,7 @@ mod tests {
 
     fn modem_up() -> Tnc {
         let mut tnc = tnc("modem=meshcore");
-        tnc.connected(0);
+        tnc.connected(Mono::ZERO);
         let (told, wire) = drain(&mut tnc);
         let asked = [modem::GET_RADIO, modem::GET_DEVICE_NAME, &[0x0F, 255], modem::PING];
         let asked = asked.map(|bytes| Event::Hardware { bytes: bytes.to_vec() });
@@ -534,9 +538,9 @@ mod tests {
     #[test]
     fn a_modem_that_reports_takes_the_next_frame_when_the_last_is_through() {
         let mut tnc = modem_up();
-        tnc.send(10, vec![1; 50]);
+        tnc.send(Mono::from_ms(10), vec![1; 50]);
         drain(&mut tnc);
-        tnc.tick(5_000);
+        tnc.tick(Mono::from_ms(5_000));
         assert_eq!(drain(&mut tnc).0, []);
         hardware(&mut tnc, 5_010, &[0xF8, 1]);
         assert_eq!(drain(&mut tnc).0, [RadioEvent::Sent, RadioEvent::Ready]);
@@ -548,14 +552,11 @@ mod tests {
     #[test]
     fn a_busy_modem_gets_the_same_frame_again() {
         let (mut tnc, mut now_ms) = (modem_up(), 10);
-        tnc.send(now_ms, vec![1; 50]);
+        tnc.send(Mono::from_ms(now_ms), vec![1; 50]);
         let (_, first) = drain(&mut tnc);
         hardware(&mut tnc, now_ms, &[0xF1, modem::TX_BUSY]);
-        assert_eq!(
-            next(&mut tnc, &mut now_ms),
-            [RadioEvent::Busy { retry_ms: BUSY_MS, why: BusyReason::Sending }]
-        );
-        tnc.tick(now_ms + BUSY_MS);
+        assert_eq!(next(&mut tnc, &mut now_ms), [RadioEvent::Busy { retry: BUSY, why: BusyReason::Sending }]);
+        tnc.tick(Mono::from_ms(now_ms + BUSY.ms()));
         assert_eq!(drain(&mut tnc).1, first);
         hardware(&mut tnc, 1_000, &[0xF8, 1]);
         assert_eq!(drain(&mut tnc).0, [RadioEvent::Sent, RadioEvent::Ready]);
@@ -564,7 +565,7 @@ mod tests {
     #[test]
     fn a_modem_that_never_reports_costs_one_frame() {
         let (mut tnc, mut now_ms) = (modem_up(), 10);
-        tnc.send(now_ms, vec![1; 50]);
+        tnc.send(Mono::from_ms(now_ms), vec![1; 50]);
         hardware(&mut tnc, 20, &[0xF0]);
         assert_eq!(
             next(&mut tnc, &mut now_ms),
@@ -576,7 +577,7 @@ mod tests {
     #[test]
     fn a_modem_that_is_always_busy_costs_one_frame_and_no_more_than_its_time() {
         let (mut tnc, mut now_ms) = (modem_up(), 10);
-        tnc.send(now_ms, vec![1; 50]);
+        tnc.send(Mono::from_ms(now_ms), vec![1; 50]);
         let mut busy = 0;
         loop {
             hardware(&mut tnc, now_ms, &[0xF1, modem::TX_BUSY]);
@@ -597,7 +598,7 @@ mod tests {
         assert_eq!(next(&mut tnc, &mut now_ms), [RadioEvent::Down { why: RadioDownReason::Silent }]);
         assert!((60_000..70_000).contains(&now_ms), "{now_ms}");
         let (mut mute, mut now_ms) = (super::tests::tnc("modem=meshcore"), 0);
-        mute.connected(0);
+        mute.connected(Mono::ZERO);
         assert_eq!(next(&mut mute, &mut now_ms), [RadioEvent::Down { why: RadioDownReason::Silent }]);
     }
 }

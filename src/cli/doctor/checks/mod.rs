@@ -1,5 +1,6 @@
 //! The verdicts: facts in, findings out. Nothing here reads the machine.
 
+use crate::time::{Millis, Wall};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use super::Finding;
 use super::permission::{FileFacts, LocalUser, READ, WRITE, blocked_at, described, group_remedy};
 use super::tor_checks::{TorFacts, tor};
 use crate::cli::{advice, print};
-use crate::clock::BUILD_DATE_MS;
+use crate::clock::BUILD_DATE;
 use crate::io::Alarm;
 
 /// Below this much free space a commit may fail any day.
@@ -20,7 +21,7 @@ const DISK_SHORT_BYTES: u64 = 500_000_000;
 /// A peer's clock that is further off is shown.
 const CLOCK_OFF_S: u64 = 60;
 /// Writers sign again every 30 days while deletions wait: one that has not for longer is away.
-const WRITER_AWAY_MS: i64 = 35 * 24 * 60 * 60 * 1000;
+const WRITER_AWAY: Millis = Millis::from_secs(35 * 24 * 60 * 60);
 
 /// Everything that was read of the machine and the node.
 #[derive(Debug)]
@@ -66,7 +67,7 @@ pub(super) enum KernelClock {
 
 #[derive(Debug)]
 pub(super) struct ClockFacts {
-    pub(super) wall_ms: u64,
+    pub(super) wall: Wall,
     pub(super) kernel: KernelClock,
     /// The time services that run here.
     pub(super) services: Vec<&'static str>,
@@ -141,8 +142,8 @@ pub(super) fn all(facts: &Facts) -> Vec<Finding> {
     found.extend(facts.radios.iter().map(|device| radio(device, &facts.user)));
     found.extend(tor(&facts.tor, &facts.user));
     found.extend(status.and_then(onion_service));
-    let now_ms = facts.clock.wall_ms;
-    found.extend(status.into_iter().flat_map(|status| federation(status, now_ms)));
+    let now = facts.clock.wall;
+    found.extend(status.into_iter().flat_map(|status| federation(status, now)));
     found
 }
 
@@ -251,9 +252,9 @@ fn own_clock(facts: &ClockFacts, source: Option<&str>) -> Finding {
         [] => String::new(),
         names => format!(" ({})", names.join(", ")),
     };
-    let shown = crate::clock::rfc3339(facts.wall_ms / 1000 * 1000);
+    let shown = crate::clock::rfc3339(Wall::from_ms(facts.wall.ms() / 1000 * 1000));
     match (source, facts.kernel) {
-        _ if facts.wall_ms < BUILD_DATE_MS && !facts.vouched => Finding::needs_doing(
+        _ if facts.wall < BUILD_DATE && !facts.vouched => Finding::needs_doing(
             "clock",
             format!("it shows {shown}, before this program was built"),
             SET_CLOCK,
@@ -431,7 +432,7 @@ fn onion_service(status: &Json) -> Option<Finding> {
 }
 
 /// What `status` shows of documents and peers.
-fn federation(status: &Json, now_ms: u64) -> Vec<Finding> {
+fn federation(status: &Json, now: Wall) -> Vec<Finding> {
     let mut found = Vec::new();
     let list = |field: &str| status.get(field).map(print::items).unwrap_or_default();
     for (alarm, code) in list("alarms").iter().zip(list("alarm_codes")) {
@@ -470,12 +471,12 @@ fn federation(status: &Json, now_ms: u64) -> Vec<Finding> {
             ));
         }
     }
-    found.extend(list("tombstones_wait").iter().map(|wait| tombstones(wait, now_ms)));
+    found.extend(list("tombstones_wait").iter().map(|wait| tombstones(wait, now)));
     found
 }
 
 /// Deletions that wait for writers: normal for a month, a sign of an absent writer afterwards.
-fn tombstones(wait: &Json, now_ms: u64) -> Finding {
+fn tombstones(wait: &Json, now: Wall) -> Finding {
     let mut writers: Vec<String> = wait
         .get("writers")
         .map(print::items)
@@ -491,12 +492,14 @@ fn tombstones(wait: &Json, now_ms: u64) -> Finding {
     let document = print::text(wait, "document").rsplit('/').next().unwrap_or_default();
     let count = print::count(print::number(wait, "tombstones"), "deletion");
     let since = print::text(wait, "since");
-    let reason =
-        format!("{document}: {count} wait for {} (since {})", writers.join(", "), print::age(since, now_ms));
-    let age_ms = chrono::DateTime::parse_from_rfc3339(since).map_or(0, |since| {
-        i64::try_from(now_ms).unwrap_or(i64::MAX).saturating_sub(since.timestamp_millis())
-    });
-    if age_ms <= WRITER_AWAY_MS {
+    let reason = format!(
+        "{document}: {count} wait for {} (since {})",
+        writers.join(", "),
+        print::age(since, now.ms())
+    );
+    let signed = chrono::DateTime::parse_from_rfc3339(since)
+        .map_or(now, |since| Wall::from_ms(u64::try_from(since.timestamp_millis()).unwrap_or(0)));
+    if now.since(signed) <= WRITER_AWAY {
         return Finding::ok("deletions", reason);
     }
     let remedy = "bring the writer back into touch, or `tombolo remove` it if it does not come back: what it wrote stays";

@@ -5,8 +5,9 @@ use serde_json::json;
 use super::super::CheckVerdict;
 use super::super::permission::tests::{ada, file};
 use super::*;
+use crate::time::{Millis, Wall};
 
-const NOW_MS: u64 = BUILD_DATE_MS + 1_000_000_000;
+const NOW: Wall = Wall::from_ms(BUILD_DATE.ms() + 1_000_000_000);
 
 fn has(finding: &Finding, verdict: CheckVerdict, words: &[&str]) {
     let text = format!("{} {}", finding.reason, finding.remedy.as_deref().unwrap_or_default());
@@ -79,7 +80,7 @@ fn a_node_runs_or_its_store_opens() {
 
 #[test]
 fn a_clock_is_judged_by_kernel_settings_and_peers() {
-    let facts = |kernel| ClockFacts { wall_ms: NOW_MS, kernel, services: vec!["chrony"], vouched: false };
+    let facts = |kernel| ClockFacts { wall: NOW, kernel, services: vec!["chrony"], vouched: false };
     let own = |facts: ClockFacts, source| super::own_clock(&facts, source);
     use KernelClock::{NotSynchronised, Synchronised, Unknown};
     has(&own(facts(Synchronised), Some("own")), CheckVerdict::Ok, &["chrony"]);
@@ -91,7 +92,7 @@ fn a_clock_is_judged_by_kernel_settings_and_peers() {
         CheckVerdict::Warning,
         &["no time service"],
     );
-    let early = ClockFacts { wall_ms: 1_000, ..facts(Synchronised) };
+    let early = ClockFacts { wall: Wall::from_ms(1_000), ..facts(Synchronised) };
     has(&own(early, None), CheckVerdict::NeedsDoing, &["1970", "date -s"]);
     has(&own(facts(Synchronised), Some("median")), CheckVerdict::NeedsDoing, &["10 minutes"]);
     has(&own(facts(Unknown), Some("peer")), CheckVerdict::NeedsDoing, &["clock of a peer"]);
@@ -100,8 +101,7 @@ fn a_clock_is_judged_by_kernel_settings_and_peers() {
 
 #[test]
 fn peers_whose_clock_differs_are_named() {
-    let facts =
-        ClockFacts { wall_ms: NOW_MS, kernel: KernelClock::Synchronised, services: vec![], vouched: false };
+    let facts = ClockFacts { wall: NOW, kernel: KernelClock::Synchronised, services: vec![], vouched: false };
     let status = json!({"time_source": "own", "clocks": [
         {"name": "hut", "ahead_s": 1500}, {"name": "boat", "ahead_s": -120}, {"name": "mill", "ahead_s": 3}]});
     let found = super::clock(&facts, Some(&status));
@@ -217,7 +217,7 @@ fn the_onion_service_is_judged_as_the_running_node_sees_it() {
 
 #[test]
 fn what_status_shows_becomes_findings() {
-    let ago = |days: u64| crate::clock::rfc3339(NOW_MS - days * 24 * 60 * 60 * 1000);
+    let ago = |days: u64| crate::clock::rfc3339(NOW - Millis::from_secs(days * 24 * 60 * 60));
     let wait = |days: u64| {
         json!({"document": "did:key:x/plan", "tombstones": 2, "since": ago(days),
         "writers": ["hut"], "unknown_writers": 1})
@@ -229,7 +229,7 @@ fn what_status_shows_becomes_findings() {
         "quarantined": 3,
         "tombstones_wait": [wait(2), wait(40)],
     });
-    let found = super::federation(&status, NOW_MS);
+    let found = super::federation(&status, NOW);
     let checks: Vec<&str> = found.iter().map(|finding| finding.check).collect();
     assert_eq!(checks, ["joining", "alarm", "copied key", "future values", "deletions", "deletions"]);
     has(&found[0], CheckVerdict::Warning, &["hut"]);
@@ -242,5 +242,5 @@ fn what_status_shows_becomes_findings() {
         &["plan: 2 deletions wait for hut, 1 writer that is unknown here (since 2 d ago)"],
     );
     has(&found[5], CheckVerdict::Warning, &["tombolo remove"]);
-    assert!(super::federation(&json!({}), NOW_MS).is_empty());
+    assert!(super::federation(&json!({}), NOW).is_empty());
 }

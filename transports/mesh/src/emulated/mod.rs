@@ -8,12 +8,13 @@
 //! propagation time, and the sum of several weak interferers (the loudest counts).
 //!
 //! The owner calls [`Air::transmit`] with the frames of a radio, [`Air::poll`] until it is empty, and comes
-//! again at [`Air::poll_timeout`]. Time is whatever milliseconds the owner passes, so real ones will do; it does
+//! again at [`Air::poll_timeout`]. Time is whatever clock the owner passes, so real ones will do; it does
 //! not run backwards. Inside it runs in microseconds.
 
 mod medium;
 mod tally;
 
+use crate::time::Mono;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::airtime::PhyRate;
@@ -74,10 +75,10 @@ pub struct Faults {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Busy {
     /// The radio is sending another frame.
-    #[error("the radio is sending until {until_ms} ms")]
+    #[error("the radio is sending until {} ms", until.ms())]
     Sending {
-        /// When that frame ends, milliseconds.
-        until_ms: u64,
+        /// When that frame ends.
+        until: Mono,
     },
     /// Its queue is full.
     #[error("the radio's queue is full")]
@@ -254,8 +255,8 @@ impl Air {
     ///
     /// # Errors
     /// [`Busy`]: the frame is not sent.
-    pub fn transmit(&mut self, now_ms: u64, radio: EmulatedRadioId, frame: Vec<u8>) -> Result<u64, Busy> {
-        self.advance(now_ms);
+    pub fn transmit(&mut self, now: Mono, radio: EmulatedRadioId, frame: Vec<u8>) -> Result<Mono, Busy> {
+        self.advance(now);
         let taken = self.take(radio, frame);
         if taken.is_err()
             && let Some(radio) = self.radio_mut(radio)
@@ -265,7 +266,7 @@ impl Air {
         taken
     }
 
-    fn take(&mut self, id: EmulatedRadioId, frame: Vec<u8>) -> Result<u64, Busy> {
+    fn take(&mut self, id: EmulatedRadioId, frame: Vec<u8>) -> Result<Mono, Busy> {
         let bytes = frame.len();
         let bytes_max = match self.line {
             PhyRate::LoRa { .. } => crate::airtime::FRAME_BYTES_MAX,
@@ -278,15 +279,15 @@ impl Air {
         let line = self.line;
         let radio = self.radio_mut(id).filter(|radio| radio.on).ok_or(Busy::Off)?;
         match radio.access {
-            Access::AtOnce if radio.sending => Err(Busy::Sending { until_ms: until_us.div_ceil(1_000) }),
-            Access::AtOnce => Ok(self.start(id, frame).div_ceil(1_000)),
+            Access::AtOnce if radio.sending => Err(Busy::Sending { until: mono_after(until_us) }),
+            Access::AtOnce => Ok(mono_after(self.start(id, frame))),
             Access::Listen { .. } if radio.queue.len() >= QUEUE_FRAMES_MAX => Err(Busy::QueueFull),
             Access::Listen { .. } => {
                 radio.queue.push_back(frame);
                 let waiting_us: u64 = radio.queue.iter().map(|frame| line.frame_us(frame.len())).sum();
                 self.attempt_at(self.now_us, id);
                 self.run_until(self.now_us);
-                Ok(until_us.saturating_add(waiting_us).div_ceil(1_000))
+                Ok(mono_after(until_us.saturating_add(waiting_us)))
             }
         }
     }
@@ -302,17 +303,17 @@ impl Air {
     }
 
     /// The next frame that a radio has received by now, in order of time.
-    pub fn poll(&mut self, now_ms: u64) -> Option<(EmulatedRadioId, Vec<u8>)> {
-        self.advance(now_ms);
+    pub fn poll(&mut self, now: Mono) -> Option<(EmulatedRadioId, Vec<u8>)> {
+        self.advance(now);
         self.unread.pop_front()
     }
 
-    /// When to poll again, milliseconds; `None`: nothing is on air or waiting.
-    pub fn poll_timeout(&self) -> Option<u64> {
+    /// When to poll again; `None`: nothing is on air or waiting.
+    pub fn poll_timeout(&self) -> Option<Mono> {
         if !self.unread.is_empty() {
-            return Some(self.now_us / 1_000);
+            return Some(Mono::from_ms(self.now_us / 1_000));
         }
-        self.events.keys().next().map(|(at_us, _)| at_us.div_ceil(1_000))
+        self.events.keys().next().map(|(at_us, _)| mono_after(*at_us))
     }
 
     /// What a radio did and met; nothing of an unknown one.
@@ -338,8 +339,8 @@ impl Air {
         self.radios.get_mut(usize::from(id.0))
     }
 
-    fn advance(&mut self, now_ms: u64) {
-        self.run_until(now_ms.saturating_mul(1_000).max(self.now_us));
+    fn advance(&mut self, now: Mono) {
+        self.run_until(now.ms().saturating_mul(1_000).max(self.now_us));
     }
 
     fn run_until(&mut self, until_us: u64) {
@@ -520,4 +521,9 @@ impl Air {
             radio.stats.lost += 1;
         }
     }
+}
+
+/// The first whole millisecond that is not before `at_us`.
+fn mono_after(at_us: u64) -> Mono {
+    Mono::from_ms(at_us.div_ceil(1_000))
 }

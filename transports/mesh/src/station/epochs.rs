@@ -3,34 +3,35 @@
 use crate::frame::announcement::{EpochAnnouncement, SenderAddress};
 use crate::frame::keys::{Alias, BootEpoch, Hint};
 use crate::peer::PeerId;
+use crate::time::{Millis, Mono};
 use std::collections::BTreeMap;
 
 /// Peers whose newest epoch is kept; beyond, those in no audience of ours are forgotten.
 pub const HEARD_MAX: usize = 1_024;
 /// Senders whose announcement is asked for at once; a further one waits until one is heard or given up.
 pub const WANTED_MAX: usize = 32;
-/// After asking, the same sender is not asked for again so soon; half as long again each time, up to [`ASK_EVERY_MAX_MS`]. (An announcement
+/// After asking, the same sender is not asked for again so soon; half as long again each time, up to [`ASK_EVERY_MAX`]. (An announcement
 /// is among the longest frames that go out in one piece: where bits go wrong it takes several tries.)
-pub const ASK_EVERY_MS: u64 = 15_000;
+pub const ASK_EVERY: Millis = Millis::from_ms(15_000);
 /// How often a sender is asked for that is not heard again: question and answer may be lost.
 pub const ASK_TRIES_MAX: u8 = 8;
 /// The longest time between two questions.
-pub const ASK_EVERY_MAX_MS: u64 = 3_600_000;
+pub const ASK_EVERY_MAX: Millis = Millis::from_ms(3_600_000);
 /// Our announcement is sent on request no more often than this.
-pub const ANSWER_EVERY_MS: u64 = 10_000;
+pub const ANSWER_EVERY: Millis = Millis::from_ms(10_000);
 /// A peer's newest announcement is sent against an older one no more often than this.
-pub const CORRECT_EVERY_MS: u64 = 300_000;
+pub const CORRECT_EVERY: Millis = Millis::from_ms(300_000);
 /// Our announcement is repeated after so many frames and so long, both doubled each time up to these. A peer that missed it asks for it: this
 /// is for who hears us and is not heard.
 pub const REPEAT_FRAMES: (u32, u32) = (32, 256);
-/// As [`REPEAT_FRAMES`], in milliseconds.
-pub const REPEAT_MS: (u64, u64) = (60_000, 3_600_000);
+/// As [`REPEAT_FRAMES`], in time.
+pub const REPEAT_AFTER: (Millis, Millis) = (Millis::from_secs(60), Millis::from_secs(3_600));
 /// A repeated announcement waits until we have sent nothing for so long: what we sent may be answered, and the answer goes first. A station
 /// that always has something to send repeats it after twice as many frames.
-pub const REPEAT_QUIET_MS: u64 = 60_000;
+pub const REPEAT_QUIET: Millis = Millis::from_ms(60_000);
 /// On hearing a newer epoch of ours, a new one is begun no more often than this: two copies of one disk that are both
 /// running push each other on for ever.
-pub const RENEW_EVERY_MS: u64 = 600_000;
+pub const RENEW_EVERY: Millis = Millis::from_ms(600_000);
 /// A sender whose frames fail so often in a row is asked where its counter stands.
 pub const FAILURES_MAX: u8 = 3;
 
@@ -43,15 +44,15 @@ pub(super) struct OwnEpoch {
     /// As it was signed last.
     pub(super) announcement: Option<EpochAnnouncement>,
     /// When it was sent last.
-    sent_ms: Option<u64>,
+    sent_at: Option<Mono>,
     frames_since: u32,
     /// When our last frame went out.
-    frame_ms: u64,
+    frame_at: Mono,
     repeats: u32,
     /// A peer asked: when to answer.
-    answer_ms: Option<u64>,
+    answer_at: Option<Mono>,
     /// When it was begun, if another of ours was heard in this run.
-    renewed_ms: Option<u64>,
+    renewed_at: Option<Mono>,
 }
 
 impl OwnEpoch {
@@ -60,70 +61,70 @@ impl OwnEpoch {
             epoch,
             durable: false,
             announcement: None,
-            sent_ms: None,
+            sent_at: None,
             frames_since: 0,
-            frame_ms: 0,
+            frame_at: Mono::ZERO,
             repeats: 0,
-            answer_ms: None,
-            renewed_ms: None,
+            answer_at: None,
+            renewed_at: None,
         }
     }
 
     /// The one after, in the same run.
-    pub(super) fn renewed(epoch: BootEpoch, now_ms: u64) -> Self {
-        OwnEpoch { renewed_ms: Some(now_ms), ..Self::new(epoch) }
+    pub(super) fn renewed(epoch: BootEpoch, now: Mono) -> Self {
+        OwnEpoch { renewed_at: Some(now), ..Self::new(epoch) }
     }
 
     /// Whether the announcement was sent at all: it goes before everything else.
     pub(super) fn is_announced(&self) -> bool {
-        self.sent_ms.is_some()
+        self.sent_at.is_some()
     }
 
-    /// When the announcement is to be sent again, if nothing changes; on request not before `free_ms`.
-    pub(super) fn due_ms(&self, free_ms: u64) -> Option<u64> {
-        let sent_ms = self.sent_ms?;
+    /// When the announcement is to be sent again, if nothing changes; on request not before `free_at`.
+    pub(super) fn due(&self, free_at: Mono) -> Option<Mono> {
+        let sent_at = self.sent_at?;
         let doubled = 1_u64 << self.repeats.min(16);
         let frames = u64::from(REPEAT_FRAMES.0).saturating_mul(doubled).min(REPEAT_FRAMES.1.into());
-        let wait_ms = (REPEAT_MS.0 * doubled).min(REPEAT_MS.1);
+        let wait = (REPEAT_AFTER.0 * doubled).min(REPEAT_AFTER.1);
         let since = u64::from(self.frames_since);
-        let quiet_ms = if since < 2 * frames { self.frame_ms + REPEAT_QUIET_MS } else { 0 };
-        let repeat_ms = (since >= frames).then(|| quiet_ms.max(sent_ms + wait_ms));
-        repeat_ms.into_iter().chain(self.answer_ms.map(|answer_ms| answer_ms.max(free_ms))).min()
+        let quiet = if since < 2 * frames { self.frame_at + REPEAT_QUIET } else { Mono::ZERO };
+        let repeat = (since >= frames).then(|| quiet.max(sent_at + wait));
+        repeat.into_iter().chain(self.answer_at.map(|answer_at| answer_at.max(free_at))).min()
     }
 
-    pub(super) fn sent_announcement(&mut self, now_ms: u64) {
-        if self.is_announced() && self.answer_ms.is_none() {
+    pub(super) fn sent_announcement(&mut self, now: Mono) {
+        if self.is_announced() && self.answer_at.is_none() {
             self.repeats += 1;
         }
-        (self.sent_ms, self.frames_since, self.answer_ms) = (Some(now_ms), 0, None);
+        (self.sent_at, self.frames_since, self.answer_at) = (Some(now), 0, None);
     }
 
-    pub(super) fn sent_frame(&mut self, now_ms: u64) {
-        self.frame_ms = now_ms;
+    pub(super) fn sent_frame(&mut self, now: Mono) {
+        self.frame_at = now;
         self.frames_since = self.frames_since.saturating_add(1);
     }
 
     /// A peer asks for our announcement.
-    pub(super) fn asked(&mut self, now_ms: u64) {
-        let earliest = self.sent_ms.map_or(now_ms, |sent| now_ms.max(sent + ANSWER_EVERY_MS));
-        self.answer_ms.get_or_insert(earliest);
+    pub(super) fn asked(&mut self, now: Mono) {
+        let earliest = self.sent_at.map_or(now, |sent| now.max(sent + ANSWER_EVERY));
+        self.answer_at.get_or_insert(earliest);
     }
 
     /// Whether a peer waits for our announcement.
     pub(super) fn is_asked(&self) -> bool {
-        self.answer_ms.is_some()
+        self.answer_at.is_some()
     }
 
     /// A peer is there that has not understood it; before the first one there is nothing to repeat.
-    pub(super) fn announce(&mut self, now_ms: u64) {
+    pub(super) fn announce(&mut self, now: Mono) {
         if self.is_announced() {
-            self.answer_ms = Some(now_ms);
+            self.answer_at = Some(now);
         }
     }
 
     /// From when on a further epoch may be begun.
-    pub(super) fn renewable_ms(&self) -> u64 {
-        self.renewed_ms.map_or(0, |renewed| renewed + RENEW_EVERY_MS)
+    pub(super) fn renewable_at(&self) -> Mono {
+        self.renewed_at.map_or(Mono::ZERO, |renewed| renewed + RENEW_EVERY)
     }
 }
 
@@ -133,10 +134,10 @@ struct WantedAnnouncement {
     /// Of its frame, as it stands in the question.
     epoch_low: u8,
     /// When to ask; `None` after the last try, until it is heard again.
-    due_ms: Option<u64>,
+    due: Option<Mono>,
     tries: u8,
-    not_before_ms: u64,
-    wait_ms: u64,
+    not_before: Mono,
+    wait: Millis,
 }
 
 /// The newest announcement of each peer.
@@ -146,7 +147,7 @@ pub(super) struct Epochs {
     failures: BTreeMap<PeerId, u8>,
     wanted: BTreeMap<(Alias, Hint), WantedAnnouncement>,
     /// Who announced an epoch that is not its newest: when to answer, and when that was done.
-    corrections: BTreeMap<PeerId, (Option<u64>, u64)>,
+    corrections: BTreeMap<PeerId, (Option<Mono>, Mono)>,
 }
 
 /// What an announcement was, compared with what is known.
@@ -177,10 +178,10 @@ impl Epochs {
     /// Takes an announcement that `peer` signed.
     pub(super) fn take(
         &mut self,
-        now_ms: u64,
+        now: Mono,
         peer: PeerId,
         announcement: EpochAnnouncement,
-        wait_ms: u64,
+        wait: Millis,
     ) -> EpochNews {
         let news = match self.heard.get(&peer) {
             None => EpochNews::Newer,
@@ -189,7 +190,7 @@ impl Epochs {
             Some(_) => EpochNews::Older,
         };
         match news {
-            EpochNews::Older => self.correct(now_ms, peer, wait_ms),
+            EpochNews::Older => self.correct(now, peer, wait),
             EpochNews::Newer => {
                 self.heard.insert(peer, announcement);
             }
@@ -209,9 +210,9 @@ impl Epochs {
         news
     }
 
-    fn correct(&mut self, now_ms: u64, peer: PeerId, wait_ms: u64) {
-        let (due, not_before) = self.corrections.entry(peer).or_insert((None, 0));
-        due.get_or_insert((now_ms + wait_ms).max(*not_before));
+    fn correct(&mut self, now: Mono, peer: PeerId, wait: Millis) {
+        let (due, not_before) = self.corrections.entry(peer).or_insert((None, Mono::ZERO));
+        due.get_or_insert((now + wait).max(*not_before));
     }
 
     /// A frame of `peer` did not open. Whether that makes it time to ask.
@@ -226,32 +227,32 @@ impl Epochs {
     }
 
     /// A sender cannot be understood: it is asked for, unless it was of late.
-    pub(super) fn want(&mut self, now_ms: u64, address: SenderAddress, wait_ms: u64) {
+    pub(super) fn want(&mut self, now: Mono, address: SenderAddress, wait: Millis) {
         let name = (address.alias, address.hint);
         if self.wanted.len() >= WANTED_MAX && !self.wanted.contains_key(&name) {
-            let rested = self.wanted.iter().filter(|(_, wanted)| wanted.due_ms.is_none());
-            let oldest = rested.min_by_key(|(_, wanted)| wanted.not_before_ms).map(|(name, _)| *name);
+            let rested = self.wanted.iter().filter(|(_, wanted)| wanted.due.is_none());
+            let oldest = rested.min_by_key(|(_, wanted)| wanted.not_before).map(|(name, _)| *name);
             let Some(oldest) = oldest else { return };
             self.wanted.remove(&oldest);
         }
         let wanted = self.wanted.entry(name).or_insert(WantedAnnouncement {
             epoch_low: address.epoch_low,
-            due_ms: None,
+            due: None,
             tries: 0,
-            not_before_ms: 0,
-            wait_ms: ASK_EVERY_MS,
+            not_before: Mono::ZERO,
+            wait: ASK_EVERY,
         });
         (wanted.epoch_low, wanted.tries) = (address.epoch_low, 0);
-        wanted.due_ms.get_or_insert((now_ms + wait_ms).max(wanted.not_before_ms));
+        wanted.due.get_or_insert((now + wait).max(wanted.not_before));
     }
 
-    /// We asked, or heard a peer ask. `jitter_ms`, so that not all who want it try again together.
-    pub(super) fn asked(&mut self, now_ms: u64, address: &SenderAddress, jitter_ms: u64) {
+    /// We asked, or heard a peer ask. `jitter`, so that not all who want it try again together.
+    pub(super) fn asked(&mut self, now: Mono, address: &SenderAddress, jitter: Millis) {
         if let Some(wanted) = self.wanted.get_mut(&(address.alias, address.hint)) {
-            wanted.not_before_ms = now_ms + wanted.wait_ms + jitter_ms;
-            wanted.wait_ms = (wanted.wait_ms * 3 / 2).min(ASK_EVERY_MAX_MS);
+            wanted.not_before = now + wanted.wait + jitter;
+            wanted.wait = (wanted.wait * 3 / 2).min(ASK_EVERY_MAX);
             wanted.tries = wanted.tries.saturating_add(1);
-            wanted.due_ms = (wanted.tries < ASK_TRIES_MAX).then_some(wanted.not_before_ms);
+            wanted.due = (wanted.tries < ASK_TRIES_MAX).then_some(wanted.not_before);
         }
     }
 
@@ -261,26 +262,26 @@ impl Epochs {
     }
 
     /// The question that is due.
-    pub(super) fn question(&self, now_ms: u64) -> Option<SenderAddress> {
-        let due = |wanted: &WantedAnnouncement| wanted.due_ms.is_some_and(|due| due <= now_ms);
+    pub(super) fn question(&self, now: Mono) -> Option<SenderAddress> {
+        let due = |wanted: &WantedAnnouncement| wanted.due.is_some_and(|due| due <= now);
         let (&(alias, hint), wanted) = self.wanted.iter().find(|(_, wanted)| due(wanted))?;
         Some(SenderAddress { epoch_low: wanted.epoch_low, alias, hint })
     }
 
     /// The correction that is due: whose, and what is known.
-    pub(super) fn correction(&self, now_ms: u64) -> Option<(PeerId, EpochAnnouncement)> {
-        let due = |(due, _): &(Option<u64>, u64)| due.is_some_and(|due| due <= now_ms);
+    pub(super) fn correction(&self, now: Mono) -> Option<(PeerId, EpochAnnouncement)> {
+        let due = |(due, _): &(Option<Mono>, Mono)| due.is_some_and(|due| due <= now);
         let peer = self.corrections.iter().find(|(_, when)| due(when)).map(|(peer, _)| *peer)?;
         Some((peer, *self.heard.get(&peer)?))
     }
 
-    pub(super) fn corrected(&mut self, now_ms: u64, peer: &PeerId) {
-        self.corrections.insert(*peer, (None, now_ms + CORRECT_EVERY_MS));
+    pub(super) fn corrected(&mut self, now: Mono, peer: &PeerId) {
+        self.corrections.insert(*peer, (None, now + CORRECT_EVERY));
     }
 
     /// When the next question or correction is due.
-    pub(super) fn due_ms(&self) -> Option<u64> {
-        let questions = self.wanted.values().filter_map(|wanted| wanted.due_ms);
+    pub(super) fn due(&self) -> Option<Mono> {
+        let questions = self.wanted.values().filter_map(|wanted| wanted.due);
         questions.chain(self.corrections.values().filter_map(|(due, _)| *due)).min()
     }
 

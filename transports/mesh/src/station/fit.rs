@@ -10,16 +10,17 @@
 //! Then frames get shorter by a step ([`SHORT_FRAME_BYTES`]); and longer again after a while, to see whether that was it.
 
 use crate::frame::handshake::SHORT_FRAME_BYTES;
+use crate::time::{Millis, Mono};
 use std::collections::VecDeque;
 
 /// After so long longer frames are tried again; doubled each time that they fail, up to the second.
-pub const LONGER_AFTER_MS: (u64, u64) = (1_800_000, 8 * 3_600_000);
+pub const LONGER_AFTER: (Millis, Millis) = (Millis::from_secs(1_800), Millis::from_secs(8 * 3_600));
 /// After so long without a fall the next one counts as the first.
-const FORGIVEN_MS: u64 = 24 * 3_600_000;
+const FORGIVEN: Millis = Millis::from_ms(24 * 3_600_000);
 /// Messages whose repetition is noticed; beyond, the oldest is forgotten.
 const REMEMBERED_MAX: usize = 16;
 /// How long a frame that was sent is remembered.
-const REMEMBERED_MS: u64 = 900_000;
+const REMEMBERED: Millis = Millis::from_ms(900_000);
 /// Loss is taken for this at least: what is heard of a neighbour is no proof of what it hears.
 const LOSS_PERMILLE_MIN: u16 = 100;
 /// What happens more rarely than this by chance is no chance.
@@ -35,10 +36,10 @@ pub(super) struct Fit {
     /// Steps down; 0 for frames as long as the radio takes.
     fallen: usize,
     /// When to go up by one.
-    longer_at_ms: Option<u64>,
+    longer_at: Option<Mono>,
     /// Falls in a row, and the last one.
     falls: u32,
-    fell_ms: u64,
+    fell_at: Mono,
     sent: VecDeque<Offered>,
     /// Fragments of late that were asked for: how many were sent, and how many of them arrived.
     repairs: (usize, usize),
@@ -48,7 +49,7 @@ pub(super) struct Fit {
 struct Offered {
     print: [u8; 8],
     times: u32,
-    last_ms: u64,
+    last_at: Mono,
 }
 
 impl Fit {
@@ -56,9 +57,9 @@ impl Fit {
         Fit {
             frame_bytes_max,
             fallen: 0,
-            longer_at_ms: None,
+            longer_at: None,
             falls: 0,
-            fell_ms: 0,
+            fell_at: Mono::ZERO,
             sent: VecDeque::new(),
             repairs: (0, 0),
         }
@@ -79,43 +80,43 @@ impl Fit {
         self.fallen < SHORT_FRAME_BYTES.len() && frame_bytes > self.after(self.fallen + 1)
     }
 
-    pub(super) fn pass(&mut self, now_ms: u64) {
-        if self.longer_at_ms.is_some_and(|at| at <= now_ms) {
+    pub(super) fn pass(&mut self, now: Mono) {
+        if self.longer_at.is_some_and(|at| at <= now) {
             self.fallen = self.fallen.saturating_sub(1);
-            self.longer_at_ms = (self.fallen > 0).then(|| now_ms.saturating_add(LONGER_AFTER_MS.0));
+            self.longer_at = (self.fallen > 0).then(|| now + LONGER_AFTER.0);
         }
     }
 
     /// A message goes out in frames of this length, to so many listeners. Whether frames get shorter first.
     pub(super) fn sends(
         &mut self,
-        now_ms: u64,
+        now: Mono,
         print: [u8; 8],
         frame_bytes: usize,
         listeners: usize,
         loss_permille: u16,
     ) -> bool {
-        self.pass(now_ms);
+        self.pass(now);
         if !self.can_fall(frame_bytes) {
             return false;
         }
-        self.sent.retain(|sent| now_ms.saturating_sub(sent.last_ms) < REMEMBERED_MS);
+        self.sent.retain(|sent| now.since(sent.last_at) < REMEMBERED);
         let known = self.sent.iter().position(|sent| sent.print == print);
         let times = known.and_then(|at| self.sent.remove(at)).map_or(0, |sent| sent.times);
         if times > 0 && chance(times, listeners, loss_permille) < CHANCE {
-            self.fall(now_ms);
+            self.fall(now);
             return true;
         }
         if self.sent.len() >= REMEMBERED_MAX {
             self.sent.pop_front();
         }
-        self.sent.push_back(Offered { print, times: times + 1, last_ms: now_ms });
+        self.sent.push_back(Offered { print, times: times + 1, last_at: now });
         false
     }
 
     /// A listener has reported how many of the fragments that it asked for, of this length with all headers, have arrived. Whether frames
     /// get shorter.
-    pub(super) fn arrived(&mut self, now_ms: u64, frame_bytes: usize, arrived: usize, sent: usize) -> bool {
+    pub(super) fn arrived(&mut self, now: Mono, frame_bytes: usize, arrived: usize, sent: usize) -> bool {
         if !self.can_fall(frame_bytes) {
             return false;
         }
@@ -124,7 +125,7 @@ impl Fit {
         let (sent, arrived) = self.repairs;
         if sent >= FRAGMENTS_MIN && arrived.saturating_mul(1_000) < sent.saturating_mul(ARRIVED_PERMILLE_MIN)
         {
-            self.fall(now_ms);
+            self.fall(now);
             return true;
         }
         if sent > 2 * FRAGMENTS_MIN {
@@ -133,16 +134,16 @@ impl Fit {
         false
     }
 
-    fn fall(&mut self, now_ms: u64) {
-        let (first_ms, longest_ms) = LONGER_AFTER_MS;
-        if now_ms.saturating_sub(self.fell_ms) > FORGIVEN_MS {
+    fn fall(&mut self, now: Mono) {
+        let (first, longest) = LONGER_AFTER;
+        if now.since(self.fell_at) > FORGIVEN {
             self.falls = 0;
         }
-        let wait_ms = (first_ms << self.falls.min(16)).min(longest_ms);
+        let wait = (first * (1 << self.falls.min(16))).min(longest);
         self.falls = self.falls.saturating_add(1);
-        self.fell_ms = now_ms;
+        self.fell_at = now;
         self.fallen += 1;
-        self.longer_at_ms = Some(now_ms.saturating_add(wait_ms));
+        self.longer_at = Some(now + wait);
         self.sent.clear();
         self.repairs = (0, 0);
     }
@@ -161,7 +162,9 @@ mod tests {
     use super::*;
 
     fn again(fit: &mut Fit, from_ms: u64, bytes: usize, listeners: usize, loss: u16) -> usize {
-        (0..50).take_while(|n| !fit.sends(from_ms + n * 1_000, [7; 8], bytes, listeners, loss)).count()
+        (0..50)
+            .take_while(|n| !fit.sends(Mono::from_ms(from_ms + n * 1_000), [7; 8], bytes, listeners, loss))
+            .count()
     }
 
     #[test]
@@ -180,26 +183,26 @@ mod tests {
     fn short_messages_and_new_ones_are_no_sign() {
         let mut fit = Fit::new(255);
         assert_eq!(again(&mut fit, 0, 120, 1, 0), 50);
-        assert!((0..200_u8).all(|n| !fit.sends(n.into(), [n; 8], 255, 1, 0)));
+        assert!((0..200_u8).all(|n| !fit.sends(Mono::from_ms(n.into()), [n; 8], 255, 1, 0)));
         assert!(fit.sent.len() <= REMEMBERED_MAX);
         // The same once in a while.
-        assert!((0..50).all(|n| !fit.sends(n * REMEMBERED_MS, [9; 8], 255, 1, 0)));
+        assert!((0..50).all(|n| !fit.sends(Mono::ZERO + n * REMEMBERED, [9; 8], 255, 1, 0)));
         assert_eq!(fit.frame_bytes(), 255);
     }
 
     #[test]
     fn longer_frames_are_tried_again_ever_more_rarely() {
         let mut fit = Fit::new(231);
-        let (mut now_ms, mut waits) = (0, Vec::new());
+        let (mut now, mut waits) = (0, Vec::new());
         for _ in 0..7 {
-            again(&mut fit, now_ms, 200, 1, 0);
+            again(&mut fit, now, 200, 1, 0);
             assert_eq!(fit.frame_bytes(), 120);
-            let fell_ms = now_ms;
+            let fell_at = now;
             while fit.frame_bytes() < 231 {
-                now_ms += 60_000;
-                fit.pass(now_ms);
+                now += 60_000;
+                fit.pass(Mono::from_ms(now));
             }
-            waits.push((now_ms - fell_ms) / 60_000);
+            waits.push((now - fell_at) / 60_000);
         }
         assert!(waits.is_sorted() && waits[0] <= 31 && (480..=482).contains(&waits[6]), "{waits:?}");
     }
@@ -208,12 +211,12 @@ mod tests {
     fn fragments_of_which_few_arrive_get_shorter_and_small_radios_stay_as_they_are() {
         let mut fit = Fit::new(255);
         // One in four is enough, whatever the length.
-        assert!((0..100).all(|n| !fit.arrived(n, 250, 1, 4)));
-        assert!((0..100).all(|n| !fit.arrived(n, 100, 0, 4)));
-        assert!((0..20).any(|n| fit.arrived(n, 250, 0, 4)));
+        assert!((0..100).all(|n| !fit.arrived(Mono::from_ms(n), 250, 1, 4)));
+        assert!((0..100).all(|n| !fit.arrived(Mono::from_ms(n), 100, 0, 4)));
+        assert!((0..20).any(|n| fit.arrived(Mono::from_ms(n), 250, 0, 4)));
         assert_eq!(fit.frame_bytes(), 120);
         let mut fit = Fit::new(50);
-        assert!(!fit.arrived(0, 50, 0, 99));
+        assert!(!fit.arrived(Mono::ZERO, 50, 0, 99));
         assert_eq!(again(&mut fit, 0, 50, 1, 0), 50);
     }
 }

@@ -16,7 +16,7 @@
 //!   [`TakenWork::NeedsRecord`] drain the records and take the same again.
 //! - A station without a layer above that chooses: [`send`](Station::send), then [`transmit`](Station::transmit).
 //!
-//! Times are monotonic milliseconds, randomness is [`StationConfig::seed`].
+//! Time is the caller's monotonic clock, randomness is [`StationConfig::seed`].
 //!
 //! # Bounds
 //!
@@ -24,7 +24,7 @@
 //! |---|---|---|
 //! | frames waiting to be sent | [`QUEUE_FRAMES_MAX`] | `send` is refused |
 //! | long messages | [`SenderLimits`], [`MemoryLimits`] | refused; the least complete is dropped |
-//! | frames kept until their sender's epoch is known | [`HELD_FRAMES_MAX`], [`HELD_MS`] | the oldest goes |
+//! | frames kept until their sender's epoch is known | [`HELD_FRAMES_MAX`], [`HELD_FOR`] | the oldest goes |
 //! | peers whose epoch is remembered | [`HEARD_MAX`] | those in no audience go |
 //! | signatures tried for announcements whose header names no signer | [`SIGNATURES_AT_ONCE`] | only peers that the header names |
 //! | audiences, members | [`CHANNELS_MAX`], [`MEMBERS_MAX`] | refused |
@@ -42,18 +42,18 @@ mod transmit;
 
 pub use channels::{CHANNELS_MAX, ChannelError, MEMBERS_MAX, WINDOW_RECORD_FRAMES, WindowRecord};
 pub use epochs::{
-    ANSWER_EVERY_MS, ASK_EVERY_MAX_MS, ASK_EVERY_MS, ASK_TRIES_MAX, CORRECT_EVERY_MS, FAILURES_MAX,
-    HEARD_MAX, RENEW_EVERY_MS, REPEAT_FRAMES, REPEAT_MS, REPEAT_QUIET_MS, WANTED_MAX,
+    ANSWER_EVERY, ASK_EVERY, ASK_EVERY_MAX, ASK_TRIES_MAX, CORRECT_EVERY, FAILURES_MAX, HEARD_MAX,
+    RENEW_EVERY, REPEAT_AFTER, REPEAT_FRAMES, REPEAT_QUIET, WANTED_MAX,
 };
-pub use fit::LONGER_AFTER_MS;
+pub use fit::LONGER_AFTER;
 pub use outbox::{METAS_MAX, QUEUE_FRAMES_MAX};
-pub use receive::{HELD_FRAMES_MAX, HELD_MS, SIGNATURES_AN_HOUR, SIGNATURES_AT_ONCE};
+pub use receive::{HELD_FOR, HELD_FRAMES_MAX, SIGNATURES_AN_HOUR, SIGNATURES_AT_ONCE};
 pub use rejection::{FrameRejection, Rejections};
 pub use schedule::WorkCandidate;
 pub use shown::BulkTransfer;
 pub use transmit::{SIGN_AGAIN_ASKED_FRAMES, SIGN_AGAIN_FRAMES};
 
-use crate::airtime::ledger::{Account, HOUR_MS, Ledger, LedgerRecord, Priority, Verdict};
+use crate::airtime::ledger::{Account, HOUR, Ledger, LedgerRecord, Priority, Verdict};
 use crate::airtime::region::Rules;
 use crate::airtime::{FRAME_BYTES_MAX, PhyRate};
 use crate::bulk::fragment::{MemoryLimits, MessageId, OfferError, Sender, SenderLimits};
@@ -62,6 +62,7 @@ use crate::frame::announcement::{EpochAnnouncement, EpochAnnouncements};
 use crate::frame::keys::{AudienceKey, BootEpoch, Identity, Mode};
 use crate::frame::{FRAME_BYTES_MIN, HEADER_BYTES, Kind, OVERHEAD_BYTES, PADDED_BYTES_MAX};
 use crate::peer::PeerId;
+use crate::time::{Millis, Mono};
 use channels::{ChannelKeys, Channels};
 use epochs::{Epochs, OwnEpoch};
 use fit::Fit;
@@ -81,7 +82,7 @@ pub struct CallSign {
     /// As the licence has it: printable ASCII.
     pub text: String,
     /// Sent at least this often while there is traffic.
-    pub every_ms: u64,
+    pub every: Millis,
 }
 
 /// What a station is.
@@ -411,13 +412,13 @@ impl Station {
         let mut random = StationRandom::new(&config.seed);
         let epoch = BootEpoch::after(records.own_epoch, random.bytes()).ok_or(StationError::EpochsUsedUp)?;
         let me = config.us.peer_id();
-        let frame_ms = config.line.frame_us(frame_bytes_max).div_ceil(1_000);
+        let frame_airtime = Millis::from_us_rounded_up(config.line.frame_us(frame_bytes_max));
         let mut channels = Channels::new(records.windows);
         if config.mode == Mode::SignedClear {
             // Only the counter distinguishes a restart from a repetition: it begins anywhere.
             channels.restart_counters(u32::from_be_bytes(random.bytes()) >> 1);
         }
-        let outbox = Outbox::new(ledger.budget_ms().unwrap_or(HOUR_MS));
+        let outbox = Outbox::new(ledger.budget().unwrap_or(HOUR));
         let mut station = Station {
             me,
             us: config.us,
@@ -434,8 +435,12 @@ impl Station {
             epochs: Epochs::new(records.heard),
             announcements: EpochAnnouncements::default(),
             inbound: Inbound::default(),
-            listener: Listener::new(MemoryLimits::default(), frame_ms, u64::from_be_bytes(random.bytes())),
-            sender: Sender::new(me, SenderLimits::default(), frame_ms),
+            listener: Listener::new(
+                MemoryLimits::default(),
+                frame_airtime,
+                u64::from_be_bytes(random.bytes()),
+            ),
+            sender: Sender::new(me, SenderLimits::default(), frame_airtime),
             outbox,
             records: Records::default(),
             rejections: Rejections::new(),
@@ -490,8 +495,8 @@ impl Station {
     }
 
     /// Sends our announcement again, for a new member that could not know whose it was when it heard it.
-    pub fn announce(&mut self, now_ms: u64) {
-        self.own.announce(now_ms);
+    pub fn announce(&mut self, now: Mono) {
+        self.own.announce(now);
     }
 
     /// Leaves an audience: what is half received or half sent in it is dropped.
@@ -510,9 +515,9 @@ impl Station {
     /// The radio was set otherwise.
     pub fn set_line(&mut self, line: PhyRate) {
         self.line = line;
-        let frame_ms = line.frame_us(self.frame_bytes_max).div_ceil(1_000);
-        self.listener.set_frame_airtime(frame_ms);
-        self.sender.set_frame_airtime(frame_ms);
+        let frame_airtime = Millis::from_us_rounded_up(line.frame_us(self.frame_bytes_max));
+        self.listener.set_frame_airtime(frame_airtime);
+        self.sender.set_frame_airtime(frame_airtime);
     }
 
     /// How fast bytes leave.
@@ -548,9 +553,9 @@ impl Station {
     }
 
     /// The ledger's word on a frame with so many bytes of payload.
-    pub fn verdict(&mut self, now_ms: u64, payload_bytes: usize, priority: Priority) -> Verdict {
+    pub fn verdict(&mut self, now: Mono, payload_bytes: usize, priority: Priority) -> Verdict {
         let airtime_us = self.airtime_us(payload_bytes);
-        self.ledger.verdict(now_ms, airtime_us, priority)
+        self.ledger.verdict(now, airtime_us, priority)
     }
 
     /// A copy of the ledger to read from: reading drops what is older than an hour, and the copy alone.
@@ -604,11 +609,11 @@ impl Station {
     }
 
     /// A new boot epoch, above `past`, under keys that are new.
-    fn renew(&mut self, now_ms: u64, past: u32) {
+    fn renew(&mut self, now: Mono, past: u32) {
         let past = past.max(self.own.epoch.number);
         // At the very last number there is none beyond: this one's salt is ours alone, and it stays.
         if let Some(epoch) = BootEpoch::after(Some(past), self.random.bytes()) {
-            self.own = OwnEpoch::renewed(epoch, now_ms);
+            self.own = OwnEpoch::renewed(epoch, now);
             self.outbox.drop_announcement();
             self.channels.restart_counters(0);
             self.records.own = Some(epoch);
@@ -617,9 +622,9 @@ impl Station {
     }
 
     /// A random wait of one to `frames` full frames, so that not all speak at once.
-    fn wait_ms(&mut self, frames: u64) -> u64 {
-        let frame_ms = self.line.frame_us(self.frame_bytes_max).div_ceil(1_000);
-        frame_ms + self.random.below(frame_ms * frames)
+    fn random_wait(&mut self, frames: u64) -> Millis {
+        let frame_airtime = Millis::from_us_rounded_up(self.line.frame_us(self.frame_bytes_max));
+        frame_airtime + Millis::from_ms(self.random.below((frame_airtime * frames).ms()))
     }
 
     fn reject(&mut self, rejection: FrameRejection) {
@@ -637,10 +642,10 @@ fn obey(
     if rules.clear_only && mode == Mode::Encrypted {
         return Err(StationError::ClearOnly { rules: rules.source });
     }
-    match (call_sign, rules.call_sign_every_ms) {
+    match (call_sign, rules.call_sign_every) {
         (None, Some(_)) => Err(StationError::NoCallSign { rules: rules.source }),
-        (Some(CallSign { text, every_ms }), Some(required_ms)) => {
-            Ok(Some(CallSign { text, every_ms: every_ms.min(required_ms) }))
+        (Some(CallSign { text, every }), Some(required)) => {
+            Ok(Some(CallSign { text, every: every.min(required) }))
         }
         (call_sign, None) => Ok(call_sign),
     }

@@ -2,9 +2,10 @@
 
 use super::CallSign;
 use crate::PeerId;
-use crate::airtime::ledger::{Account, HOUR_MS, Priority};
+use crate::airtime::ledger::{Account, HOUR, Priority};
 use crate::bulk::fragment::MessageId;
 use crate::frame::Kind;
+use crate::time::{Millis, Mono};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Frames that wait to be sent; beyond, `send` is refused. Fragments wait in their messages.
@@ -16,7 +17,7 @@ const NACK_SHARE: u64 = 10;
 /// As [`NACK_SHARE`], for announcements that are asked for and questions for them, which any peer can provoke: a third of upkeep's.
 const PROVOKED_SHARE: u64 = 15;
 /// A call sign goes this much before it must, at most a tenth of the interval: the frame before it takes its time.
-const CALL_SIGN_EARLY_MS: u64 = 30_000;
+const CALL_SIGN_EARLY: Millis = Millis::from_ms(30_000);
 
 /// What waits to be sent.
 #[derive(Debug)]
@@ -71,48 +72,54 @@ impl Under {
 /// When the call sign was heard last.
 #[derive(Debug, Default)]
 pub(super) struct LastCallSign {
-    pub(super) sent_ms: Option<u64>,
+    pub(super) sent_at: Option<Mono>,
     pub(super) traffic_since: bool,
 }
 
 impl LastCallSign {
-    pub(super) fn due_ms(&self, call_sign: &CallSign) -> Option<u64> {
-        let every_ms = call_sign.every_ms - CALL_SIGN_EARLY_MS.min(call_sign.every_ms / 10);
-        self.sent_ms.map(|sent| sent.saturating_add(every_ms))
+    pub(super) fn due(&self, call_sign: &CallSign) -> Option<Mono> {
+        let every = call_sign.every - CALL_SIGN_EARLY.min(call_sign.every / 10);
+        self.sent_at.map(|sent| sent + every)
     }
 }
 
 /// Airtime of what others may provoke: an hour's share at once, and then as it grows back.
 #[derive(Debug)]
 pub(super) struct ProvokedBudget {
-    /// Of an hour, milliseconds.
-    share_ms: u64,
+    /// Of an hour.
+    share: Millis,
     /// Until when the share, as it grows, pays for what was sent.
-    paid_until_ms: u64,
+    paid_until: Mono,
 }
 
 impl ProvokedBudget {
     /// From when on the next may be sent.
-    pub(super) fn free_ms(&self) -> u64 {
-        self.paid_until_ms.saturating_sub(HOUR_MS)
+    pub(super) fn free_at(&self) -> Mono {
+        self.paid_until - HOUR
     }
 
-    pub(super) fn spent(&mut self, now_ms: u64, airtime_ms: u64) {
-        let earned_in_ms = airtime_ms.saturating_mul(HOUR_MS) / self.share_ms;
-        self.paid_until_ms = self.paid_until_ms.max(now_ms).saturating_add(earned_in_ms);
+    pub(super) fn spent(&mut self, now: Mono, airtime: Millis) {
+        let earned_in = airtime * HOUR.ms() / self.share.ms();
+        self.paid_until = self.paid_until.max(now) + earned_in;
     }
 }
 
 impl Outbox {
-    /// With a ledger of so many milliseconds an hour.
-    pub(super) fn new(budget_ms: u64) -> Self {
+    /// With a ledger of so much an hour.
+    pub(super) fn new(budget: Millis) -> Self {
         Outbox {
             queues: BTreeMap::new(),
             announcement: VecDeque::new(),
             metas: VecDeque::new(),
             call: LastCallSign::default(),
-            nacks: ProvokedBudget { share_ms: (budget_ms / NACK_SHARE).max(1), paid_until_ms: 0 },
-            provoked: ProvokedBudget { share_ms: (budget_ms / PROVOKED_SHARE).max(1), paid_until_ms: 0 },
+            nacks: ProvokedBudget {
+                share: (budget / NACK_SHARE).max(Millis::from_ms(1)),
+                paid_until: Mono::ZERO,
+            },
+            provoked: ProvokedBudget {
+                share: (budget / PROVOKED_SHARE).max(Millis::from_ms(1)),
+                paid_until: Mono::ZERO,
+            },
         }
     }
 

@@ -11,12 +11,13 @@ use crate::frame::window::Seen;
 use crate::frame::{Header, Kind, OVERHEAD_BYTES, PADDED_BYTES_MAX, Window, open, read_clear, write_clear};
 use crate::peer::PeerId;
 use crate::station::channels::SenderCandidate;
+use crate::time::{Millis, Mono};
 use std::collections::{BTreeSet, VecDeque};
 
 /// Frames kept until their sender's boot epoch is known.
 pub const HELD_FRAMES_MAX: usize = 16;
 /// For so long: their content is then out of date.
-pub const HELD_MS: u64 = 3_600_000;
+pub const HELD_FOR: Millis = Millis::from_ms(3_600_000);
 /// Signatures tried at once for announcements whose header does not name their signer; beyond, only the peers that the header names.
 pub const SIGNATURES_AT_ONCE: u64 = 512;
 /// As [`SIGNATURES_AT_ONCE`], how many grow back in an hour.
@@ -24,16 +25,16 @@ pub const SIGNATURES_AN_HOUR: u64 = 18_000;
 /// Frames of clear mode whose repetition is noticed.
 const RECENT_FRAMES_MAX: usize = 128;
 /// How long a received frame is remembered.
-const RECENT_MS: u64 = 600_000;
+const RECENT: Millis = Millis::from_ms(600_000);
 /// Who may be behind a question or an announcement waits up to so many full frames before speaking.
 pub(super) const WAIT_FRAMES: u64 = 4;
 
 /// What a station remembers of what it heard.
 #[derive(Debug)]
 pub(super) struct Inbound {
-    pub(super) held: VecDeque<(Vec<u8>, u64)>,
+    pub(super) held: VecDeque<(Vec<u8>, Mono)>,
     later: VecDeque<Reception>,
-    recent: VecDeque<([u8; 16], u64)>,
+    recent: VecDeque<([u8; 16], Mono)>,
     signatures: Budget,
     pub(super) loss: LossEstimate,
 }
@@ -44,7 +45,7 @@ impl Default for Inbound {
             held: VecDeque::new(),
             later: VecDeque::new(),
             recent: VecDeque::new(),
-            signatures: Budget::new(SIGNATURES_AT_ONCE, SIGNATURES_AN_HOUR, 0),
+            signatures: Budget::new(SIGNATURES_AT_ONCE, SIGNATURES_AN_HOUR, Mono::ZERO),
             loss: LossEstimate::default(),
         }
     }
@@ -84,8 +85,8 @@ impl Station {
     /// Takes a frame from the driver, whatever it is. A refusal is counted.
     ///
     /// Call [`poll_received`](Self::poll_received) afterwards: the frame may have opened others that were held.
-    pub fn receive(&mut self, now_ms: u64, frame: &[u8]) -> Reception {
-        let reception = self.hear(now_ms, frame);
+    pub fn receive(&mut self, now: Mono, frame: &[u8]) -> Reception {
+        let reception = self.hear(now, frame);
         if let Err(rejection) = reception.outcome {
             self.reject(rejection);
         }
@@ -97,7 +98,7 @@ impl Station {
         self.inbound.later.pop_front()
     }
 
-    fn hear(&mut self, now_ms: u64, frame: &[u8]) -> Reception {
+    fn hear(&mut self, now: Mono, frame: &[u8]) -> Reception {
         if frame.len() > FRAME_BYTES_MAX {
             return Reception::unproved(Err(FrameRejection::TooLong));
         }
@@ -106,14 +107,14 @@ impl Station {
             (Kind::CALL_SIGN, _) => call_sign(frame).map(Received::CallSign).ok_or(FrameRejection::CallSign),
             (Kind::JOIN | Kind::OPEN, Mode::SignedClear) => Err(FrameRejection::Kind),
             (Kind::JOIN, Mode::Encrypted) => Ok(Received::Join(frame.to_vec())),
-            (Kind::OPEN, Mode::Encrypted) => self.hear_open(now_ms, frame),
-            (_, Mode::SignedClear) => return self.hear_clear(now_ms, frame),
-            (_, Mode::Encrypted) => return self.hear_sealed(now_ms, frame),
+            (Kind::OPEN, Mode::Encrypted) => self.hear_open(now, frame),
+            (_, Mode::SignedClear) => return self.hear_clear(now, frame),
+            (_, Mode::Encrypted) => return self.hear_sealed(now, frame),
         };
         Reception::unproved(outcome)
     }
 
-    fn hear_sealed(&mut self, now_ms: u64, frame: &[u8]) -> Reception {
+    fn hear_sealed(&mut self, now: Mono, frame: &[u8]) -> Reception {
         let header = Header::decode(frame).filter(|_| frame.len() >= OVERHEAD_BYTES);
         let Some((header, _)) = header else { return Reception::unproved(Err(FrameRejection::TooShort)) };
         let candidates = self.channels.candidates(header.alias, header.hint).to_vec();
@@ -122,7 +123,7 @@ impl Station {
         }
         let mut tried = Vec::new();
         for candidate in &candidates {
-            match self.try_candidate(now_ms, candidate, &header, frame) {
+            match self.try_candidate(now, candidate, &header, frame) {
                 Ok(reception) => return reception,
                 Err(why) => tried.push(why),
             }
@@ -137,7 +138,7 @@ impl Station {
             FrameRejection::BadTag,
         ];
         let why = ORDER.into_iter().find(|why| tried.contains(why)).unwrap_or(FrameRejection::InOurName);
-        Reception::unproved(self.not_opened(now_ms, frame, address, why, &candidates))
+        Reception::unproved(self.not_opened(now, frame, address, why, &candidates))
     }
 
     /// A header that names no member: of an audience of ours, or of another.
@@ -155,7 +156,7 @@ impl Station {
     /// Why it is not: another candidate may be the sender.
     fn try_candidate(
         &mut self,
-        now_ms: u64,
+        now: Mono,
         candidate: &SenderCandidate,
         header: &Header,
         frame: &[u8],
@@ -196,8 +197,8 @@ impl Station {
             self.records.windows.insert((*channel, *sender), record);
         }
         self.epochs.succeeded(sender);
-        self.listener.heard(now_ms, *channel, *sender);
-        let outcome = self.understand(now_ms, candidate, header.kind, payload);
+        self.listener.heard(now, *channel, *sender);
+        let outcome = self.understand(now, candidate, header.kind, payload);
         Ok(Reception { from: Some(*sender), outcome })
     }
 
@@ -231,7 +232,7 @@ impl Station {
     /// No candidate fits. Where the reason may be that we know too little, the frame is kept and its sender asked for.
     fn not_opened(
         &mut self,
-        now_ms: u64,
+        now: Mono,
         frame: &[u8],
         address: SenderAddress,
         why: FrameRejection,
@@ -242,7 +243,7 @@ impl Station {
                 self.reject(FrameRejection::Replayed);
                 return Ok(Received::Duplicate);
             }
-            FrameRejection::UnknownEpoch | FrameRejection::FarCounter => self.hold(now_ms, frame),
+            FrameRejection::UnknownEpoch | FrameRejection::FarCounter => self.hold(now, frame),
             FrameRejection::BadTag | FrameRejection::TooOld => {
                 let others = candidates.iter().filter(|candidate| candidate.sender != self.me);
                 let failed = others.filter(|candidate| self.epochs.failed(candidate.sender)).count();
@@ -252,8 +253,8 @@ impl Station {
             }
             _ => return Err(why),
         }
-        let wait_ms = self.wait_ms(WAIT_FRAMES);
-        self.epochs.want(now_ms, address, wait_ms);
+        let wait = self.random_wait(WAIT_FRAMES);
+        self.epochs.want(now, address, wait);
         if matches!(why, FrameRejection::BadTag | FrameRejection::TooOld) {
             return Err(why);
         }
@@ -261,7 +262,7 @@ impl Station {
         Ok(Received::Held)
     }
 
-    fn hold(&mut self, now_ms: u64, frame: &[u8]) {
+    fn hold(&mut self, now: Mono, frame: &[u8]) {
         let held = &mut self.inbound.held;
         if held.iter().any(|(known, _)| known == frame) {
             return;
@@ -277,14 +278,14 @@ impl Station {
                 held.remove(at);
             }
         }
-        held.push_back((frame.to_vec(), now_ms));
+        held.push_back((frame.to_vec(), now));
     }
 
     /// An announcement was heard: what waited is tried again.
-    fn try_held(&mut self, now_ms: u64) {
+    fn try_held(&mut self, now: Mono) {
         let held = std::mem::take(&mut self.inbound.held);
-        for (frame, _) in held.into_iter().filter(|(_, at)| now_ms.saturating_sub(*at) < HELD_MS) {
-            let reception = self.hear(now_ms, &frame);
+        for (frame, _) in held.into_iter().filter(|(_, at)| now.since(*at) < HELD_FOR) {
+            let reception = self.hear(now, &frame);
             match reception.outcome {
                 Ok(Received::Held) => {}
                 Ok(_) => self.inbound.later.push_back(reception),
@@ -296,7 +297,7 @@ impl Station {
         }
     }
 
-    fn hear_clear(&mut self, now_ms: u64, frame: &[u8]) -> Reception {
+    fn hear_clear(&mut self, now: Mono, frame: &[u8]) -> Reception {
         let Some((header, _)) = Header::decode(frame) else {
             return Reception::unproved(Err(FrameRejection::TooShort));
         };
@@ -310,32 +311,32 @@ impl Station {
             return Reception::unproved(Err(FrameRejection::Padding));
         };
         // A repetition may be filled up otherwise.
-        if self.is_repeated(now_ms, &write_clear(header, payload)) {
+        if self.is_repeated(now, &write_clear(header, payload)) {
             self.reject(FrameRejection::Replayed);
             return Reception::unproved(Ok(Received::Duplicate));
         }
-        self.listener.heard(now_ms, candidate.channel, candidate.sender);
-        let outcome = self.understand(now_ms, &candidate, header.kind, payload.to_vec());
+        self.listener.heard(now, candidate.channel, candidate.sender);
+        let outcome = self.understand(now, &candidate, header.kind, payload.to_vec());
         Reception { from: Some(candidate.sender), outcome }
     }
 
-    fn is_repeated(&mut self, now_ms: u64, frame: &[u8]) -> bool {
+    fn is_repeated(&mut self, now: Mono, frame: &[u8]) -> bool {
         let Some(first) = blake3::hash(frame).as_bytes().first_chunk::<16>().copied() else { return false };
         let recent = &mut self.inbound.recent;
-        recent.retain(|(_, at)| now_ms.saturating_sub(*at) < RECENT_MS);
+        recent.retain(|(_, at)| now.since(*at) < RECENT);
         if recent.iter().any(|(known, _)| *known == first) {
             return true;
         }
         if recent.len() >= RECENT_FRAMES_MAX {
             recent.pop_front();
         }
-        recent.push_back((first, now_ms));
+        recent.push_back((first, now));
         false
     }
 
     fn understand(
         &mut self,
-        now_ms: u64,
+        now: Mono,
         candidate: &SenderCandidate,
         kind: Kind,
         payload: Vec<u8>,
@@ -346,7 +347,7 @@ impl Station {
             return Ok(message(kind, payload));
         }
         match kind {
-            Kind::FRAGMENT => match self.listener.fragment(now_ms, channel, from, &payload) {
+            Kind::FRAGMENT => match self.listener.fragment(now, channel, from, &payload) {
                 Ok(Progress::Part) => Ok(Received::Part),
                 Ok(Progress::Duplicate) => Ok(Received::Duplicate),
                 Ok(Progress::Whole(whole)) => Kind::message(whole.kind)
@@ -355,9 +356,9 @@ impl Station {
                 Err(_) => Err(FrameRejection::Fragment),
             },
             Kind::NACK => {
-                let heard = self.listener.nack(now_ms, channel, from, &payload);
-                let queued = self.sender.nack(now_ms, channel, from, &payload);
-                self.fit_fragments(now_ms);
+                let heard = self.listener.nack(now, channel, from, &payload);
+                let queued = self.sender.nack(now, channel, from, &payload);
+                self.fit_fragments(now);
                 heard.and(queued).map(|_| Received::Nack).map_err(|_| FrameRejection::Nack)
             }
             _ => Err(FrameRejection::Kind),
@@ -366,35 +367,35 @@ impl Station {
 
     /// Ends a message of which next to nothing arrives: it is sent once more in shorter fragments when its listeners show what they
     /// lack.
-    fn fit_fragments(&mut self, now_ms: u64) {
+    fn fit_fragments(&mut self, now: Mono) {
         let Some(arrivals) = self.sender.poll_arrivals() else { return };
         let frame_bytes = arrivals.payload_bytes + self.overhead_bytes();
-        if self.fit.arrived(now_ms, frame_bytes, arrivals.arrived, arrivals.sent) {
+        if self.fit.arrived(now, frame_bytes, arrivals.arrived, arrivals.sent) {
             self.sender.forget(arrivals.message);
         }
     }
 
-    fn hear_open(&mut self, now_ms: u64, frame: &[u8]) -> Result<Received, FrameRejection> {
+    fn hear_open(&mut self, now: Mono, frame: &[u8]) -> Result<Received, FrameRejection> {
         match self.announcements.decode(frame).ok_or(FrameRejection::Announcement)? {
             OpenFrame::Part => Ok(Received::Part),
             OpenFrame::Request(address) => {
-                let jitter_ms = self.wait_ms(WAIT_FRAMES);
-                self.epochs.asked(now_ms, &address, jitter_ms);
+                let jitter = self.random_wait(WAIT_FRAMES);
+                self.epochs.asked(now, &address, jitter);
                 let candidates = self.channels.candidates(address.alias, address.hint);
                 if candidates.iter().any(|candidate| candidate.sender == self.me) {
-                    self.own.asked(now_ms);
+                    self.own.asked(now);
                 }
                 Ok(if candidates.is_empty() { Received::Foreign } else { Received::Question })
             }
             OpenFrame::Announcement(address, announcement) => {
-                self.hear_announcement(now_ms, address, announcement)
+                self.hear_announcement(now, address, announcement)
             }
         }
     }
 
     fn hear_announcement(
         &mut self,
-        now_ms: u64,
+        now: Mono,
         address: SenderAddress,
         announcement: EpochAnnouncement,
     ) -> Result<Received, FrameRejection> {
@@ -405,7 +406,7 @@ impl Station {
         // Its header may be of an audience that we are not in.
         let signer = signer.or_else(|| {
             let mut others: Vec<PeerId> = self.channels.everybody().difference(&named).copied().collect();
-            let tries = self.inbound.signatures.draw(now_ms, others.len() as u64);
+            let tries = self.inbound.signatures.draw(now, others.len() as u64);
             others.truncate(usize::try_from(tries).unwrap_or(usize::MAX));
             others.into_iter().find(|peer| announcement.is_by(peer))
         });
@@ -413,11 +414,11 @@ impl Station {
             return if named.is_empty() { Ok(Received::Foreign) } else { Err(FrameRejection::BadSignature) };
         };
         if signer == self.me {
-            return Ok(self.hear_own_announcement(now_ms, &announcement));
+            return Ok(self.hear_own_announcement(now, &announcement));
         }
-        let wait_ms = self.wait_ms(WAIT_FRAMES);
+        let wait = self.random_wait(WAIT_FRAMES);
         let known = self.epochs.newest(&signer).copied();
-        let news = self.epochs.take(now_ms, signer, announcement, wait_ms);
+        let news = self.epochs.take(now, signer, announcement, wait);
         if news == EpochNews::Older {
             return Err(FrameRejection::OldEpoch);
         }
@@ -425,7 +426,7 @@ impl Station {
         let is_it =
             |alias, hint| channels.candidates(alias, hint).iter().any(|candidate| candidate.sender == signer);
         self.epochs.found(is_it);
-        self.try_held(now_ms);
+        self.try_held(now);
         if news == EpochNews::Same {
             // Where its counter stood by its own word is what a restart goes by.
             if known.is_some_and(|known| announcement.counter > known.counter) {
@@ -438,7 +439,7 @@ impl Station {
     }
 
     /// An epoch of ours: this one come back, an older one that a peer keeps, or one that we know nothing of.
-    fn hear_own_announcement(&mut self, now_ms: u64, announcement: &EpochAnnouncement) -> Received {
+    fn hear_own_announcement(&mut self, now: Mono, announcement: &EpochAnnouncement) -> Received {
         let (theirs, ours) = (announcement.epoch, self.own.epoch);
         if theirs == ours {
             return Received::Echo;
@@ -446,8 +447,8 @@ impl Station {
         if theirs.number < ours.number {
             return Received::Duplicate;
         }
-        if now_ms >= self.own.renewable_ms() {
-            self.renew(now_ms, theirs.number);
+        if now >= self.own.renewable_at() {
+            self.renew(now, theirs.number);
         } else {
             self.beyond = self.beyond.max(Some(theirs.number));
         }

@@ -10,6 +10,7 @@ use crate::bulk::fragment::MessageId;
 use crate::frame::Kind;
 use crate::frame::announcement::{ANNOUNCEMENT_BYTES, EpochAnnouncement, REQUEST_BYTES, SenderAddress};
 use crate::frame::keys::Mode;
+use crate::time::{Millis, Mono};
 use std::collections::VecDeque;
 
 /// Something that could be sent now.
@@ -44,59 +45,59 @@ impl WorkCandidate {
 
 impl Station {
     /// When [`transmit`](Self::transmit) is worth calling again, if nothing else happens; `None` for never.
-    pub fn poll_timeout(&mut self, now_ms: u64) -> Option<u64> {
+    pub fn poll_timeout(&mut self, now: Mono) -> Option<Mono> {
         if !self.records.is_empty() {
-            return Some(now_ms);
+            return Some(now);
         }
         if !self.own.durable {
             return None;
         }
-        let candidates = self.listed(now_ms);
-        let mut times: Vec<u64> = Vec::new();
+        let candidates = self.listed(now);
+        let mut times: Vec<Mono> = Vec::new();
         for candidate in &candidates {
             let airtime_us = self.line.frame_us(candidate.frame_bytes);
             let leaves =
-                candidate.priorities.map(|priority| self.ledger.leaves_in_ms(now_ms, airtime_us, priority));
-            times.extend(leaves.into_iter().flatten().min().map(|ms| now_ms + ms));
+                candidate.priorities.map(|priority| self.ledger.leaves_in(now, airtime_us, priority));
+            times.extend(leaves.into_iter().flatten().min().map(|wait| now + wait));
         }
-        let free_ms = self.outbox.provoked.free_ms();
-        let provoked = self.epochs.due_ms().map(|due_ms| due_ms.max(free_ms));
-        let mut later: Vec<u64> = self.own.due_ms(free_ms).into_iter().chain(provoked).collect();
-        later.extend(self.call_sign_due_ms().filter(|_| self.outbox.call.traffic_since));
-        later.extend(self.beyond.map(|_| self.own.renewable_ms()));
-        match self.nack_due_ms(now_ms) {
-            Some(due_ms) if due_ms <= now_ms => {
+        let free_at = self.outbox.provoked.free_at();
+        let provoked = self.epochs.due().map(|due| due.max(free_at));
+        let mut later: Vec<Mono> = self.own.due(free_at).into_iter().chain(provoked).collect();
+        later.extend(self.call_sign_due().filter(|_| self.outbox.call.traffic_since));
+        later.extend(self.beyond.map(|_| self.own.renewable_at()));
+        match self.nack_due(now) {
+            Some(due) if due <= now => {
                 let airtime_us = self.line.frame_us(self.frame_bytes_max);
-                let leaves_in_ms = self.ledger.leaves_in_ms(now_ms, airtime_us, Priority::Control);
+                let leaves_in = self.ledger.leaves_in(now, airtime_us, Priority::Control);
                 // Never before the next millisecond: one NACK at a time is taken up.
-                times.extend(leaves_in_ms.map(|ms| now_ms + ms.max(1)));
+                times.extend(leaves_in.map(|wait| now + wait.max(Millis::from_ms(1))));
             }
-            due_ms => later.extend(due_ms),
+            due => later.extend(due),
         }
-        times.extend(later.into_iter().filter(|due_ms| *due_ms > now_ms));
+        times.extend(later.into_iter().filter(|due| *due > now));
         times.into_iter().min()
     }
 
     /// When there is something to ask or to answer about long messages, and airtime set apart for it.
-    fn nack_due_ms(&mut self, now_ms: u64) -> Option<u64> {
-        let due_ms = self.sender.nack_due_ms(now_ms).into_iter().chain(self.listener.poll_timeout()).min()?;
-        Some(due_ms.max(self.outbox.nacks.free_ms()))
+    fn nack_due(&mut self, now: Mono) -> Option<Mono> {
+        let due = self.sender.nack_due(now).into_iter().chain(self.listener.poll_timeout()).min()?;
+        Some(due.max(self.outbox.nacks.free_at()))
     }
 
     /// Questions about what is missing, and word on what is there no more; one waits at a time.
-    pub(super) fn collect_nacks(&mut self, now_ms: u64) {
+    pub(super) fn collect_nacks(&mut self, now: Mono) {
         let airtime_us = self.line.frame_us(self.frame_bytes_max);
         if self.outbox.has_nack()
-            || self.outbox.nacks.free_ms() > now_ms
-            || self.ledger.verdict(now_ms, airtime_us, Priority::Control) != Verdict::Now
+            || self.outbox.nacks.free_at() > now
+            || self.ledger.verdict(now, airtime_us, Priority::Control) != Verdict::Now
         {
             return;
         }
         let payload_max = self.payload_bytes_max();
-        let nack = self.listener.poll_nack(now_ms, payload_max).or_else(|| self.sender.poll_nack(now_ms));
+        let nack = self.listener.poll_nack(now, payload_max).or_else(|| self.sender.poll_nack(now));
         if let Some(nack) = nack {
             let nack_us = self.line.frame_us(self.padded_bytes(nack.payload.len()));
-            self.outbox.nacks.spent(now_ms, nack_us.div_ceil(1_000));
+            self.outbox.nacks.spent(now, Millis::from_us_rounded_up(nack_us));
             let (channel, priority, account) = (nack.channel, Priority::Control, STATION_ACCOUNT);
             // Under the key that who is meant speaks under: it may not have another.
             let heard_under = self.channels.heard_under(&channel, &nack.to);
@@ -111,27 +112,27 @@ impl Station {
 
     /// What the station could send now, the most urgent first, whether or not the ledger allows it. Empty until the record of
     /// the boot epoch is durable. The list holds for the first frame that is taken from it.
-    pub fn candidates(&mut self, now_ms: u64) -> Vec<WorkCandidate> {
+    pub fn candidates(&mut self, now: Mono) -> Vec<WorkCandidate> {
         if !self.own.durable {
             return Vec::new();
         }
-        self.collect_nacks(now_ms);
-        self.listed(now_ms)
+        self.collect_nacks(now);
+        self.listed(now)
     }
 
     /// The first of its priorities under which a candidate may leave now.
-    pub(super) fn legal_as(&mut self, now_ms: u64, candidate: &WorkCandidate) -> Option<Priority> {
+    pub(super) fn legal_as(&mut self, now: Mono, candidate: &WorkCandidate) -> Option<Priority> {
         let airtime_us = self.line.frame_us(candidate.frame_bytes);
-        let legal = |priority: &Priority| self.ledger.verdict(now_ms, airtime_us, *priority) == Verdict::Now;
+        let legal = |priority: &Priority| self.ledger.verdict(now, airtime_us, *priority) == Verdict::Now;
         candidate.priorities.into_iter().find(legal)
     }
 
     /// Where the call sign or our announcement must go first, that alone.
-    fn listed(&self, now_ms: u64) -> Vec<WorkCandidate> {
+    fn listed(&self, now: Mono) -> Vec<WorkCandidate> {
         let first = |work, frame_bytes| vec![WorkCandidate { work, frame_bytes, priorities: UNAVOIDABLE }];
-        let work = self.work(now_ms);
-        let call_due = match self.call_sign_due_ms() {
-            Some(due_ms) => now_ms >= due_ms && (self.outbox.call.traffic_since || !work.is_empty()),
+        let work = self.work(now);
+        let call_due = match self.call_sign_due() {
+            Some(due) => now >= due && (self.outbox.call.traffic_since || !work.is_empty()),
             None => self.call_sign.is_some() && !work.is_empty(),
         };
         if let Some(call_sign) = self.call_sign.as_ref().filter(|_| call_due) {
@@ -167,18 +168,18 @@ impl Station {
         }
     }
 
-    fn call_sign_due_ms(&self) -> Option<u64> {
-        self.outbox.call.due_ms(self.call_sign.as_ref()?)
+    fn call_sign_due(&self) -> Option<Mono> {
+        self.outbox.call.due(self.call_sign.as_ref()?)
     }
 
-    fn work(&self, now_ms: u64) -> Vec<WorkCandidate> {
+    fn work(&self, now: Mono) -> Vec<WorkCandidate> {
         let mut work = Vec::new();
         for priority in Priority::ALL {
             if let Some(item) = self.outbox.queues.get(&priority).and_then(VecDeque::front) {
                 work.push(WorkCandidate::new(Work::Queue(priority), self.frame_bytes(item), priority));
             }
             if priority == Priority::Upkeep {
-                work.extend(self.upkeep(now_ms));
+                work.extend(self.upkeep(now));
             }
             let of_priority = self.sender.waiting().filter(|waiting| {
                 self.outbox.meta(waiting.message).map_or(Priority::Bulk, |meta| meta.priority) == priority
@@ -194,19 +195,19 @@ impl Station {
         work
     }
 
-    fn upkeep(&self, now_ms: u64) -> impl Iterator<Item = WorkCandidate> {
+    fn upkeep(&self, now: Mono) -> impl Iterator<Item = WorkCandidate> {
         let sealed = self.mode == Mode::Encrypted;
         let announcement_bytes = ANNOUNCEMENT_BYTES.min(self.fit.frame_bytes());
-        let free_ms = self.outbox.provoked.free_ms();
-        let is_free = free_ms <= now_ms;
-        let own = self.own.due_ms(free_ms).is_some_and(|due_ms| due_ms <= now_ms);
+        let free_at = self.outbox.provoked.free_at();
+        let is_free = free_at <= now;
+        let own = self.own.due(free_at).is_some_and(|due| due <= now);
         let own = own.then(|| WorkCandidate::new(Work::Announcement, announcement_bytes, Priority::Upkeep));
-        let question = self.epochs.question(now_ms).filter(|_| is_free).map(Work::Question);
+        let question = self.epochs.question(now).filter(|_| is_free).map(Work::Question);
         let question_bytes = REQUEST_BYTES.max(self.frame_bytes_min);
         let question = question.map(|work| WorkCandidate::new(work, question_bytes, Priority::Upkeep));
         let correction = self
             .epochs
-            .correction(now_ms)
+            .correction(now)
             .filter(|_| is_free)
             .map(|(peer, announcement)| Work::Correction(peer, announcement));
         let correction =

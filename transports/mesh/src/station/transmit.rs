@@ -12,6 +12,7 @@ use crate::frame::announcement::EpochAnnouncement;
 use crate::frame::keys::{Alias, Hint, Mode};
 use crate::frame::{Header, Kind, seal, write_clear_padded};
 use crate::peer::PeerId;
+use crate::time::{Millis, Mono};
 use std::collections::VecDeque;
 
 /// An announcement carries our frame counters. It is signed again after so many frames: well within what a receiver infers.
@@ -24,7 +25,7 @@ impl Station {
     ///
     /// # Errors
     /// [`SendRefusal`]; nothing is then kept.
-    pub fn send(&mut self, now_ms: u64, outgoing: Outgoing) -> Result<Sent, SendRefusal> {
+    pub fn send(&mut self, now: Mono, outgoing: Outgoing) -> Result<Sent, SendRefusal> {
         let Outgoing { channel, kind, bytes, priority, account, previous_key } = outgoing;
         let audience = self.channels.get(&channel).filter(|audience| audience.members.contains(&self.me));
         let audience = audience.ok_or(SendRefusal::NoChannel)?;
@@ -44,7 +45,7 @@ impl Station {
             let (bytes, bytes_min) = (bytes.len() + self.overhead_bytes(), self.frame_bytes_min);
             return Err(SendRefusal::TooShort { bytes, bytes_min });
         }
-        self.fit_frames(now_ms, &channel, kind, &bytes);
+        self.fit_frames(now, &channel, kind, &bytes);
         if bytes.len() <= self.payload_bytes_max() {
             if self.outbox.frames() >= QUEUE_FRAMES_MAX {
                 return Err(SendRefusal::Full);
@@ -61,13 +62,13 @@ impl Station {
         };
         // What gave way is remembered no more: another may get its id.
         self.outbox.metas.retain(|(id, _)| self.sender.holds(*id));
-        let message = self.sender.offer(now_ms, out)?;
+        let message = self.sender.offer(now, out)?;
         self.outbox.remember(message, meta);
         Ok(Sent::Fragments(message))
     }
 
     /// Makes frames shorter where what is long is handed over again and again. What was begun in longer ones ends.
-    fn fit_frames(&mut self, now_ms: u64, channel: &PeerId, kind: Kind, bytes: &[u8]) {
+    fn fit_frames(&mut self, now: Mono, channel: &PeerId, kind: Kind, bytes: &[u8]) {
         let hash = blake3::Hasher::new()
             .update(channel.as_bytes())
             .update(&[kind.number()])
@@ -78,7 +79,7 @@ impl Station {
         let listeners =
             self.channels.get(channel).map_or(0, |audience| audience.members.len().saturating_sub(1));
         let loss = self.loss_permille();
-        if self.fit.sends(now_ms, *print, frame_bytes, listeners, loss) {
+        if self.fit.sends(now, *print, frame_bytes, listeners, loss) {
             self.sender.forget_same(channel, kind.number(), bytes);
         }
     }
@@ -119,13 +120,13 @@ impl Station {
 
     /// Sends one fragment of a long message once more, for listeners who hold a part of it. Whether it did: not if no listener asked
     /// since it did last, or the message is not held any more.
-    pub fn remind(&mut self, now_ms: u64, message: MessageId) -> bool {
-        self.sender.remind(now_ms, message)
+    pub fn remind(&mut self, now: Mono, message: MessageId) -> bool {
+        self.sender.remind(now, message)
     }
 
     /// Whether no other member is sending a long message in this audience.
-    pub fn is_quiet(&self, now_ms: u64, channel: &PeerId) -> bool {
-        self.listener.is_quiet(now_ms, channel)
+    pub fn is_quiet(&self, now: Mono, channel: &PeerId) -> bool {
+        self.listener.is_quiet(now, channel)
     }
 
     /// Whether a long message is still held.
@@ -134,8 +135,8 @@ impl Station {
     }
 
     /// Whether a long message is being sent, or was until so short a while ago that listeners may still ask.
-    pub fn is_under_way(&self, now_ms: u64, message: MessageId) -> bool {
-        self.sender.is_under_way(now_ms, message)
+    pub fn is_under_way(&self, now: Mono, message: MessageId) -> bool {
+        self.sender.is_under_way(now, message)
     }
 
     /// Frames of handshakes that wait: a caller that repeats one waits for them.
@@ -178,12 +179,12 @@ impl Station {
 
     /// What time brings about: a renewed boot epoch, long messages that expire, longer frames tried again. Before
     /// [`candidates`](Self::candidates); it may leave a record.
-    pub fn pass_time(&mut self, now_ms: u64) {
-        if let Some(past) = self.beyond.filter(|_| now_ms >= self.own.renewable_ms()) {
-            self.renew(now_ms, past);
+    pub fn pass_time(&mut self, now: Mono) {
+        if let Some(past) = self.beyond.filter(|_| now >= self.own.renewable_at()) {
+            self.renew(now, past);
         }
-        self.sender.expire(now_ms);
-        self.fit.pass(now_ms);
+        self.sender.expire(now);
+        self.fit.pass(now);
     }
 
     /// Makes the frame of a candidate, if the ledger allows it now, and charges it.
@@ -191,16 +192,16 @@ impl Station {
         if !self.own.durable {
             return TakenWork::NeedsRecord;
         }
-        let now_ms = moment.monotonic_ms;
-        let Some(priority) = self.legal_as(now_ms, candidate) else { return TakenWork::Barred };
+        let now = moment.monotonic;
+        let Some(priority) = self.legal_as(now, candidate) else { return TakenWork::Barred };
         let airtime_us = self.line.frame_us(candidate.frame_bytes);
         if let Some(record) = self.ledger.record_needed(moment, airtime_us) {
             self.records.ledger = Some(record);
             return TakenWork::NeedsRecord;
         }
-        let Some((frame, account)) = self.make(now_ms, candidate) else { return TakenWork::Gone };
+        let Some((frame, account)) = self.make(now, candidate) else { return TakenWork::Gone };
         let airtime_us = self.line.frame_us(frame.len());
-        self.ledger.charge(now_ms, airtime_us, account, priority);
+        self.ledger.charge(now, airtime_us, account, priority);
         self.outbox.call.traffic_since |= !matches!(candidate.work, Work::CallSign);
         TakenWork::Frame { frame, charge: FrameCharge { account, airtime_us } }
     }
@@ -209,11 +210,11 @@ impl Station {
     pub fn transmit(&mut self, moment: Moment) -> Transmit {
         // A candidate that is gone leaves a place to the next of its kind.
         for _ in 0..=QUEUE_FRAMES_MAX {
-            self.pass_time(moment.monotonic_ms);
+            self.pass_time(moment.monotonic);
             if !self.own.durable {
                 return Transmit::NeedsRecord;
             }
-            let candidates = self.candidates(moment.monotonic_ms);
+            let candidates = self.candidates(moment.monotonic);
             let mut taken = candidates.iter().map(|candidate| self.take(moment, candidate));
             match taken.find(|taken| *taken != TakenWork::Barred) {
                 Some(TakenWork::Frame { frame, charge }) => return Transmit::Frame { frame, charge },
@@ -226,7 +227,7 @@ impl Station {
     }
 
     /// `None` if the frame cannot be made any more; what it was made of is gone then.
-    fn make(&mut self, now_ms: u64, candidate: &WorkCandidate) -> Option<(Vec<u8>, Account)> {
+    fn make(&mut self, now: Mono, candidate: &WorkCandidate) -> Option<(Vec<u8>, Account)> {
         let is_provoked = match candidate.work {
             Work::Question(_) | Work::Correction(..) => true,
             Work::Announcement => self.own.is_asked(),
@@ -234,34 +235,34 @@ impl Station {
         };
         if is_provoked {
             let airtime_us = self.line.frame_us(candidate.frame_bytes);
-            self.outbox.provoked.spent(now_ms, airtime_us.div_ceil(1_000));
+            self.outbox.provoked.spent(now, Millis::from_us_rounded_up(airtime_us));
         }
         let frame = match candidate.work {
             Work::CallSign => {
-                self.outbox.call = LastCallSign { sent_ms: Some(now_ms), traffic_since: false };
+                self.outbox.call = LastCallSign { sent_at: Some(now), traffic_since: false };
                 call_sign_frame(self.call_sign.as_ref()?, self.frame_bytes_min)
             }
             Work::AnnouncementRest => self.outbox.announcement.pop_front()?,
-            Work::Announcement => self.take_announcement(now_ms)?,
+            Work::Announcement => self.take_announcement(now)?,
             Work::Question(address) => {
-                let jitter_ms = self.wait_ms(WAIT_FRAMES);
-                self.epochs.asked(now_ms, &address, jitter_ms);
+                let jitter = self.random_wait(WAIT_FRAMES);
+                self.epochs.asked(now, &address, jitter);
                 address.encode_padded(self.frame_bytes_min)
             }
             Work::Correction(peer, announcement) => {
-                self.epochs.corrected(now_ms, &peer);
+                self.epochs.corrected(now, &peer);
                 self.begin_announcement(&peer, &announcement)?
             }
             Work::Queue(priority) => {
                 return match self.outbox.queues.get_mut(&priority)?.pop_front()? {
                     Item::Raw { frame, account } => Some((frame, account)),
                     Item::Sealed { kind, payload, meta, .. } => {
-                        Some((self.seal(now_ms, kind, &payload, &meta)?, meta.account))
+                        Some((self.seal(now, kind, &payload, &meta)?, meta.account))
                     }
                 };
             }
             Work::Fragment(message) => {
-                let fragment = self.sender.take(now_ms, message)?;
+                let fragment = self.sender.take(now, message)?;
                 let meta = self.outbox.meta(message).copied().unwrap_or(Meta {
                     channel: fragment.channel,
                     priority: Priority::Bulk,
@@ -269,7 +270,7 @@ impl Station {
                     under: Under::Present,
                 });
                 let meta = self.pin_key(message, meta);
-                let frame = self.seal(now_ms, Kind::FRAGMENT, &fragment.payload, &meta);
+                let frame = self.seal(now, Kind::FRAGMENT, &fragment.payload, &meta);
                 if frame.is_none() {
                     self.sender.forget(message);
                 }
@@ -292,7 +293,7 @@ impl Station {
 
     /// Our announcement. It is signed again only when our counters have moved on far: the parts of one that was heard in part fit those
     /// of the next.
-    fn take_announcement(&mut self, now_ms: u64) -> Option<Vec<u8>> {
+    fn take_announcement(&mut self, now: Mono) -> Option<Vec<u8>> {
         let next = self.channels.highest_counter();
         let again = if self.own.is_asked() { SIGN_AGAIN_ASKED_FRAMES } else { SIGN_AGAIN_FRAMES };
         let known = self.own.announcement.filter(|known| next.saturating_sub(known.counter) < again);
@@ -301,7 +302,7 @@ impl Station {
             EpochAnnouncement::sign(&self.us, self.own.epoch, counter)
         });
         self.own.announcement = Some(announcement);
-        self.own.sent_announcement(now_ms);
+        self.own.sent_announcement(now);
         let me = self.me;
         self.begin_announcement(&me, &announcement)
     }
@@ -315,12 +316,12 @@ impl Station {
         Some(first)
     }
 
-    fn seal(&mut self, now_ms: u64, kind: Kind, payload: &[u8], meta: &Meta) -> Option<Vec<u8>> {
+    fn seal(&mut self, now: Mono, kind: Kind, payload: &[u8], meta: &Meta) -> Option<Vec<u8>> {
         let Meta { channel, under, .. } = meta;
         let Some(counter) = self.channels.take_counter(channel) else {
             // 2^32 frames in one epoch, or a forger pushed us there: the next one.
             if self.channels.get(channel).is_some() {
-                self.renew(now_ms, self.own.epoch.number);
+                self.renew(now, self.own.epoch.number);
             }
             return None;
         };
@@ -341,7 +342,7 @@ impl Station {
                 seal(&frame_key, header, counter, payload)
             }
         };
-        self.own.sent_frame(now_ms);
+        self.own.sent_frame(now);
         Some(sealed)
     }
 }

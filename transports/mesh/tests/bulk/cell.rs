@@ -5,6 +5,7 @@ use tombolo_mesh::bulk::fragment::{
     MemoryLimits, Message, MessageId, OutMessage, Progress, Sender, SenderLimits,
 };
 use tombolo_mesh::bulk::repair::{Listener, OutNack};
+use tombolo_mesh::time::{Millis, Mono};
 use tombolo_mesh::{PeerId, SplitMix64};
 
 pub(crate) const HOUR_MS: u64 = 3_600_000;
@@ -121,7 +122,11 @@ impl Cell {
         let (me, channel) = (peer(200), peer(201));
         let hearer = |number: usize| Hearer {
             id: peer(number as u8 + 1),
-            ear: Listener::new(MemoryLimits::default(), FRAME_AIRTIME_MS, seed.wrapping_add(number as u64)),
+            ear: Listener::new(
+                MemoryLimits::default(),
+                Millis::from_ms(FRAME_AIRTIME_MS),
+                seed.wrapping_add(number as u64),
+            ),
             delivered: Vec::new(),
             heard: 0,
             path: Path::default(),
@@ -131,7 +136,7 @@ impl Cell {
         Self {
             me,
             channel,
-            sender: Sender::new(me, SenderLimits::default(), FRAME_AIRTIME_MS),
+            sender: Sender::new(me, SenderLimits::default(), Millis::from_ms(FRAME_AIRTIME_MS)),
             listeners: (0..listeners).map(hearer).collect(),
             now_ms: 1_000,
             fragments: 0,
@@ -148,11 +153,11 @@ impl Cell {
     pub(crate) fn offer(&mut self, kind: u8, bytes: &[u8], payload_max: usize) -> MessageId {
         let (channel, loss_permille) = (self.channel, self.faults.loss_permille);
         let message = OutMessage { channel, kind, bytes, fragment_payload_max: payload_max, loss_permille };
-        self.sender.offer(self.now_ms, message).unwrap()
+        self.sender.offer(Mono::from_ms(self.now_ms), message).unwrap()
     }
 
     pub(crate) fn restart_sender(&mut self) {
-        self.sender = Sender::new(self.me, SenderLimits::default(), FRAME_AIRTIME_MS);
+        self.sender = Sender::new(self.me, SenderLimits::default(), Millis::from_ms(FRAME_AIRTIME_MS));
     }
 
     pub(crate) fn fragments_to_go(&self) -> usize {
@@ -162,7 +167,7 @@ impl Cell {
     /// Any frame of the sender that is no fragment.
     pub(crate) fn heartbeat(&mut self) {
         for listener in &mut self.listeners {
-            listener.ear.heard(self.now_ms, self.channel, self.me);
+            listener.ear.heard(Mono::from_ms(self.now_ms), self.channel, self.me);
         }
     }
 
@@ -179,14 +184,16 @@ impl Cell {
             }
             let due = self.listeners.iter().filter_map(|listener| listener.ear.poll_timeout()).min();
             match due {
-                Some(due) => self.now_ms = due.max(self.now_ms + 1).min(end_ms),
+                Some(due) => {
+                    self.now_ms = (due.max(Mono::from_ms(self.now_ms + 1)).min(Mono::from_ms(end_ms))).ms()
+                }
                 None => return,
             }
         }
     }
 
     fn send_fragment(&mut self) -> bool {
-        let Some(fragment) = self.sender.next_fragment(self.now_ms) else { return false };
+        let Some(fragment) = self.sender.next_fragment(Mono::from_ms(self.now_ms)) else { return false };
         assert_eq!(fragment.channel, self.channel);
         self.pass(FRAME_AIRTIME_MS);
         self.fragments += 1;
@@ -221,7 +228,7 @@ impl Cell {
             arriving.extend(listener.held_back.pop_front());
         }
         for payload in arriving {
-            match listener.ear.fragment(self.now_ms, self.channel, self.me, &payload) {
+            match listener.ear.fragment(Mono::from_ms(self.now_ms), self.channel, self.me, &payload) {
                 Ok(Progress::Whole(message)) => {
                     listener.heard += 1;
                     listener.delivered.push(message);
@@ -235,7 +242,7 @@ impl Cell {
 
     fn send_nacks(&mut self) -> bool {
         let polled = (0..self.listeners.len()).find_map(|number| {
-            let nack = self.listeners[number].ear.poll_nack(self.now_ms, NACK_BYTES_MAX)?;
+            let nack = self.listeners[number].ear.poll_nack(Mono::from_ms(self.now_ms), NACK_BYTES_MAX)?;
             Some((number, nack))
         });
         let Some((number, nack)) = polled else { return false };
@@ -245,7 +252,7 @@ impl Cell {
         let (faults, from) = (self.faults, self.listeners[number].id);
         let lost = self.listeners[number].back.loses(self.now_ms, &faults, &mut self.rng);
         if !lost && !self.cut {
-            let heard = self.sender.nack(self.now_ms, self.channel, from, &nack.payload);
+            let heard = self.sender.nack(Mono::from_ms(self.now_ms), self.channel, from, &nack.payload);
             assert!(heard.is_ok() || faults.corrupted_permille > 0, "{heard:?}");
         }
         self.overhear(Some(number), from, &nack);
@@ -253,7 +260,7 @@ impl Cell {
     }
 
     fn say_gone(&mut self) -> bool {
-        let Some(nack) = self.sender.poll_nack(self.now_ms) else { return false };
+        let Some(nack) = self.sender.poll_nack(Mono::from_ms(self.now_ms)) else { return false };
         self.pass(NACK_AIRTIME_MS);
         self.overhear(None, self.me, &nack);
         true
@@ -263,7 +270,7 @@ impl Cell {
         for (number, listener) in self.listeners.iter_mut().enumerate() {
             let lost = listener.path.loses(self.now_ms, &self.faults, &mut self.rng) || self.cut;
             if Some(number) != except && !lost {
-                let heard = listener.ear.nack(self.now_ms, self.channel, from, &nack.payload);
+                let heard = listener.ear.nack(Mono::from_ms(self.now_ms), self.channel, from, &nack.payload);
                 assert!(heard.is_ok() || self.faults.corrupted_permille > 0, "{heard:?}");
             }
         }

@@ -7,13 +7,16 @@ use tombolo_mesh::bulk::fragment::{
     Assembler, FragmentError, MemoryLimits, OutFragment, OutMessage, Progress, Sender, SenderLimits, Source,
 };
 use tombolo_mesh::bulk::repair::Listener;
+use tombolo_mesh::time::{Millis, Mono};
 use tombolo_mesh::{PeerId, SplitMix64};
 
 fn fragments(sender: PeerId, channel: PeerId, bytes: &[u8], payload_max: usize) -> Vec<OutFragment> {
-    let mut sender = Sender::new(sender, SenderLimits::default(), FRAME_AIRTIME_MS);
+    let mut sender = Sender::new(sender, SenderLimits::default(), Millis::from_ms(FRAME_AIRTIME_MS));
     let (kind, fragment_payload_max) = (KIND, payload_max);
-    sender.offer(0, OutMessage { channel, kind, bytes, fragment_payload_max, loss_permille: 0 }).unwrap();
-    std::iter::from_fn(|| sender.next_fragment(0)).collect()
+    sender
+        .offer(Mono::ZERO, OutMessage { channel, kind, bytes, fragment_payload_max, loss_permille: 0 })
+        .unwrap();
+    std::iter::from_fn(|| sender.next_fragment(Mono::ZERO)).collect()
 }
 
 proptest! {
@@ -27,7 +30,7 @@ proptest! {
         payload_max in 10..=255_usize,
     ) {
         let limits = MemoryLimits { bytes_max: 60_000, source_bytes_max: 20_000, messages_max: 20, source_messages_max: 6 };
-        let mut listener = Listener::new(limits, FRAME_AIRTIME_MS, seed);
+        let mut listener = Listener::new(limits, Millis::from_ms(FRAME_AIRTIME_MS), seed);
         let mut rng = SplitMix64::new(seed);
         for now_ms in 0..1_500 {
             let mut payload = content(payload_max - usize::from(chance(&mut rng, 300)), rng.bits());
@@ -38,13 +41,13 @@ proptest! {
                 payload[2] = if chance(&mut rng, 500) { 0x3f } else { 0x81 };
             }
             let sender = peer(rng.bits() as u8 % senders);
-            let _ = listener.fragment(now_ms * 100, peer(0), sender, &payload);
+            let _ = listener.fragment(Mono::from_ms(now_ms * 100), peer(0), sender, &payload);
             let held = listener.assembler();
             prop_assert!(held.held_bytes() <= limits.bytes_max, "{} bytes", held.held_bytes());
             prop_assert!(held.open_messages() <= limits.messages_max);
         }
         let mut questions = 0;
-        while listener.poll_nack(150_000 + HOUR_MS, 36).is_some() {
+        while listener.poll_nack(Mono::from_ms(150_000 + HOUR_MS), 36).is_some() {
             questions += 1;
         }
         prop_assert!(questions <= limits.messages_max, "{questions} at once");
@@ -62,7 +65,7 @@ proptest! {
         for (mine, other) in mine.iter().zip(&other) {
             let mut payload = if chance(&mut rng, 500) { mine } else { other }.payload.clone();
             payload[..2].copy_from_slice(&mine.payload[..2]);
-            match assembler.receive(0, Source { channel, sender }, &payload) {
+            match assembler.receive(Mono::ZERO, Source { channel, sender }, &payload) {
                 Ok(Progress::Whole(message)) => prop_assert!(message.bytes == first || message.bytes == second),
                 Ok(_) | Err(FragmentError::Spliced { .. }) => {}
                 Err(error) => prop_assert!(false, "{error}"),
@@ -70,7 +73,7 @@ proptest! {
         }
         // The honest sender is heard in the end.
         let whole = mine.iter().filter_map(|fragment| {
-            match assembler.receive(1, Source { channel, sender }, &fragment.payload) {
+            match assembler.receive(Mono::from_ms(1), Source { channel, sender }, &fragment.payload) {
                 Ok(Progress::Whole(message)) => Some(message.bytes),
                 _ => None,
             }
@@ -89,16 +92,16 @@ fn a_flood_does_not_push_out_what_others_have_nearly_done() {
     let source = Source { channel, sender: honest };
     let (last, first) = parts.split_last().unwrap();
     for part in first {
-        assert_eq!(assembler.receive(0, source, &part.payload), Ok(Progress::Part));
+        assert_eq!(assembler.receive(Mono::ZERO, source, &part.payload), Ok(Progress::Part));
     }
     for flood in 0..40_000_u64 {
         let sender = peer(3 + (flood % 200) as u8);
         let mut payload = content(200, flood);
         (payload[2], payload[3]) = (0x3f, payload[3] % 200);
-        let _ = assembler.receive(1 + flood, Source { channel, sender }, &payload);
+        let _ = assembler.receive(Mono::from_ms(1 + flood), Source { channel, sender }, &payload);
     }
     assert!(assembler.counts().evicted > 1_000, "{:?}", assembler.counts());
-    let done = assembler.receive(50_000, source, &last.payload);
+    let done = assembler.receive(Mono::from_ms(50_000), source, &last.payload);
     assert!(matches!(done, Ok(Progress::Whole(message)) if message.bytes == bytes));
 }
 
@@ -111,15 +114,18 @@ fn a_fragment_of_another_layout_is_refused_and_counted() {
     // A single forged fragment that came first gives way.
     let mut forged = parts[0].payload.clone();
     forged[2] += 1;
-    assert_eq!(assembler.receive(0, source, &forged), Ok(Progress::Part));
-    assert_eq!(assembler.receive(0, source, &parts[0].payload), Ok(Progress::Part));
-    assert_eq!(assembler.receive(0, source, &parts[1].payload), Ok(Progress::Part));
-    assert!(matches!(assembler.receive(0, source, &forged), Err(FragmentError::Inconsistent { .. })));
+    assert_eq!(assembler.receive(Mono::ZERO, source, &forged), Ok(Progress::Part));
+    assert_eq!(assembler.receive(Mono::ZERO, source, &parts[0].payload), Ok(Progress::Part));
+    assert_eq!(assembler.receive(Mono::ZERO, source, &parts[1].payload), Ok(Progress::Part));
+    assert!(matches!(
+        assembler.receive(Mono::ZERO, source, &forged),
+        Err(FragmentError::Inconsistent { .. })
+    ));
     let mut conflicting = parts[1].payload.clone();
     conflicting[50] ^= 1;
-    let refused = assembler.receive(0, source, &conflicting);
+    let refused = assembler.receive(Mono::ZERO, source, &conflicting);
     assert!(matches!(refused, Err(FragmentError::Conflicting { index: 1, .. })), "{refused:?}");
-    let last = parts.iter().skip(2).map(|part| assembler.receive(0, source, &part.payload)).last();
+    let last = parts.iter().skip(2).map(|part| assembler.receive(Mono::ZERO, source, &part.payload)).last();
     assert!(matches!(last, Some(Ok(Progress::Whole(_)))));
     assert_eq!((assembler.counts().inconsistent, assembler.counts().conflicting), (2, 1));
 }
@@ -139,7 +145,7 @@ fn a_flood_of_nacks_causes_bounded_airtime_and_the_honest_are_served() {
     let mut caused = 0;
     for flood in 0..5_000 {
         cell.now_ms += 100;
-        let asked = cell.sender.nack(cell.now_ms, cell.channel, peer(9), &everything);
+        let asked = cell.sender.nack(Mono::from_ms(cell.now_ms), cell.channel, peer(9), &everything);
         caused += asked.unwrap_or(0);
         if flood % 50 == 0 {
             cell.run_until(cell.now_ms + 1);
@@ -154,13 +160,13 @@ fn a_flood_of_nacks_causes_bounded_airtime_and_the_honest_are_served() {
 /// Who opens messages and never ends them gets few questions out of us.
 #[test]
 fn phantom_messages_cause_few_questions() {
-    let mut listener = Listener::new(MemoryLimits::default(), FRAME_AIRTIME_MS, 1);
+    let mut listener = Listener::new(MemoryLimits::default(), Millis::from_ms(FRAME_AIRTIME_MS), 1);
     let mut questions = 0;
     for second in 0..3_600_u64 {
         let mut payload = content(100, second);
         (payload[2], payload[3]) = (0x20, payload[3] % 33);
-        let _ = listener.fragment(second * 1_000, peer(1), peer(2), &payload);
-        questions += std::iter::from_fn(|| listener.poll_nack(second * 1_000, 36)).count();
+        let _ = listener.fragment(Mono::from_ms(second * 1_000), peer(1), peer(2), &payload);
+        questions += std::iter::from_fn(|| listener.poll_nack(Mono::from_ms(second * 1_000), 36)).count();
     }
     println!("{questions} questions for 3600 phantom fragments");
     assert!(questions <= 3_600 / 4 + 40, "{questions}");
@@ -178,10 +184,10 @@ fn a_forged_word_that_a_message_is_gone_only_delays() {
     let gone = [cell.me.0[0], cell.sent[0][0], cell.sent[0][1]];
     let (now_ms, channel) = (cell.now_ms, cell.channel);
     // From another member it counts for nothing.
-    cell.listeners[0].ear.nack(now_ms, channel, peer(77), &gone).unwrap();
-    assert!(cell.listeners[0].ear.poll_timeout() < Some(now_ms + 60_000));
-    cell.listeners[0].ear.nack(now_ms, channel, cell.me, &gone).unwrap();
-    assert!(cell.listeners[0].ear.poll_timeout() > Some(now_ms + 3_000_000));
+    cell.listeners[0].ear.nack(Mono::from_ms(now_ms), channel, peer(77), &gone).unwrap();
+    assert!(cell.listeners[0].ear.poll_timeout() < Some(Mono::from_ms(now_ms + 60_000)));
+    cell.listeners[0].ear.nack(Mono::from_ms(now_ms), channel, cell.me, &gone).unwrap();
+    assert!(cell.listeners[0].ear.poll_timeout() > Some(Mono::from_ms(now_ms + 3_000_000)));
     cell.run_until(now_ms + 2 * HOUR_MS);
     assert_eq!(cell.listeners[0].delivered.len(), 1);
 }

@@ -18,6 +18,7 @@ use proptest::prelude::*;
 use tombolo_mesh::bulk::fragment::{
     MESSAGE_BYTES_MAX, OfferError, OutMessage, Progress, Sender, SenderLimits,
 };
+use tombolo_mesh::time::{Millis, Mono};
 
 const KIND: u8 = 7;
 
@@ -112,9 +113,9 @@ fn the_longest_message_goes_through_the_smallest_frames() {
 #[test]
 fn what_cannot_be_sent_is_refused_by_name() {
     let (me, channel) = (peer(1), peer(2));
-    let mut sender = Sender::new(me, SenderLimits::default(), 300);
+    let mut sender = Sender::new(me, SenderLimits::default(), Millis::from_ms(300));
     let mut offer = |kind: u8, bytes: &[u8], fragment_payload_max: usize| {
-        sender.offer(0, OutMessage { channel, kind, bytes, fragment_payload_max, loss_permille: 0 })
+        sender.offer(Mono::ZERO, OutMessage { channel, kind, bytes, fragment_payload_max, loss_permille: 0 })
     };
     let long = content(MESSAGE_BYTES_MAX + 1, 1);
     let refused = offer(KIND, &long, 200);
@@ -190,7 +191,9 @@ fn a_sender_that_lost_a_message_says_so_and_is_not_asked_every_few_seconds() {
     cell.restart_sender();
     cell.run_until(HOUR_MS / 2);
     assert!((1..=6).contains(&cell.nacks), "{} questions", cell.nacks);
-    assert!(cell.listeners.iter().all(|listener| listener.ear.poll_timeout() > Some(HOUR_MS / 2)));
+    assert!(
+        cell.listeners.iter().all(|listener| listener.ear.poll_timeout() > Some(Mono::from_ms(HOUR_MS / 2)))
+    );
 }
 
 /// Two listeners lack different fragments: one asks, the other hears it and keeps silent; as many parity
@@ -220,7 +223,7 @@ fn late_repairs_and_copies_of_a_delivered_message_are_nothing_new() {
     cell.run_until(HOUR_MS);
     for payload in cell.sent.clone() {
         let (channel, sender) = (cell.channel, cell.me);
-        let again = cell.listeners[0].ear.fragment(cell.now_ms, channel, sender, &payload);
+        let again = cell.listeners[0].ear.fragment(Mono::from_ms(cell.now_ms), channel, sender, &payload);
         assert_eq!(again, Ok(Progress::Duplicate));
     }
     assert_eq!(cell.listeners[0].ear.assembler().open_messages(), 0);

@@ -3,17 +3,18 @@
 use crate::cell::peer;
 use tombolo_mesh::bulk::fragment::{MemoryLimits, OutFragment, OutMessage, Sender, SenderLimits};
 use tombolo_mesh::bulk::repair::Listener;
+use tombolo_mesh::time::{Millis, Mono};
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn sent(bytes: &[u8], payload_max: usize, loss_permille: u16) -> Vec<OutFragment> {
-    let mut sender = Sender::new(peer(0xaa), SenderLimits::default(), 500);
+    let mut sender = Sender::new(peer(0xaa), SenderLimits::default(), Millis::from_ms(500));
     let channel = peer(1);
     let message = OutMessage { channel, kind: 9, bytes, fragment_payload_max: payload_max, loss_permille };
-    sender.offer(0, message).unwrap();
-    std::iter::from_fn(|| sender.next_fragment(0)).collect()
+    sender.offer(Mono::ZERO, message).unwrap();
+    std::iter::from_fn(|| sender.next_fragment(Mono::ZERO)).collect()
 }
 
 #[test]
@@ -22,9 +23,9 @@ fn fragments_parity_and_a_nack_have_the_bytes_of_the_format() {
     let lines: Vec<String> = out.iter().map(|fragment| hex(&fragment.payload)).collect();
     println!("{lines:#?}");
     assert_eq!(lines, FRAGMENTS);
-    let mut listener = Listener::new(MemoryLimits::default(), 500, 1);
-    listener.fragment(0, peer(1), peer(0xaa), &out[1].payload).unwrap();
-    let nack = listener.poll_nack(60_000, 36).unwrap();
+    let mut listener = Listener::new(MemoryLimits::default(), Millis::from_ms(500), 1);
+    listener.fragment(Mono::ZERO, peer(1), peer(0xaa), &out[1].payload).unwrap();
+    let nack = listener.poll_nack(Mono::from_ms(60_000), 36).unwrap();
     assert_eq!(hex(&nack.payload), NACK);
 }
 
@@ -35,9 +36,9 @@ fn a_long_message_has_the_header_of_the_format() {
     let heads: Vec<String> = out.iter().take(3).map(|fragment| hex(&fragment.payload[..8])).collect();
     println!("{heads:#?}");
     assert_eq!(heads, LONG_HEADS);
-    let mut listener = Listener::new(MemoryLimits::default(), 500, 1);
-    listener.fragment(0, peer(1), peer(0xaa), &out[0].payload).unwrap();
-    assert_eq!(hex(&listener.poll_nack(600_000, 9).unwrap().payload), LONG_NACK);
+    let mut listener = Listener::new(MemoryLimits::default(), Millis::from_ms(500), 1);
+    listener.fragment(Mono::ZERO, peer(1), peer(0xaa), &out[0].payload).unwrap();
+    assert_eq!(hex(&listener.poll_nack(Mono::from_ms(600_000), 9).unwrap().payload), LONG_NACK);
 }
 
 const FRAGMENTS: [&str; 4] = [

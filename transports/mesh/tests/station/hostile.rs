@@ -2,7 +2,7 @@
 //! more than is legal, memory stays bounded.
 
 use super::{identity, peer};
-use tombolo_mesh::airtime::ledger::{Account, BootId, HOUR_MS, Ledger, LedgerConfig, Moment, Priority};
+use tombolo_mesh::airtime::ledger::{Account, BootId, HOUR, Ledger, LedgerConfig, Moment, Priority};
 use tombolo_mesh::airtime::region::{Region, Usage};
 use tombolo_mesh::airtime::{Modulation, PhyRate};
 use tombolo_mesh::emulated::{Access, Air, EmulatedRadioId, Loss};
@@ -11,6 +11,7 @@ use tombolo_mesh::frame::{Counters, Header, Kind, seal};
 use tombolo_mesh::station::{
     Outgoing, QUEUE_FRAMES_MAX, Received, Station, StationConfig, StationRecords, Transmit,
 };
+use tombolo_mesh::time::Mono;
 use tombolo_mesh::{PeerId, SplitMix64};
 
 const LINE: PhyRate = PhyRate::lora(Modulation::SF7_125);
@@ -63,7 +64,7 @@ fn station(node: usize) -> Station {
         line: LINE,
         seed: [node as u8; 32],
     };
-    let ledger = Ledger::new(LedgerConfig::new(Region::Eu868.rules(Usage::default()).ok()), 0);
+    let ledger = Ledger::new(LedgerConfig::new(Region::Eu868.rules(Usage::default()).ok()), Mono::ZERO);
     let mut station = Station::new(config, StationRecords::default(), ledger).unwrap();
     station.set_channel(peer(0), audience(), None, (0..MEMBERS).map(peer).collect()).unwrap();
     station
@@ -90,7 +91,7 @@ impl Field {
         let (kind, channel, account) = (Kind::message(7).unwrap(), peer(0), Account(1));
         let outgoing = Outgoing { channel, kind, bytes, priority, account, previous_key: false };
         // A full queue: the newest state waits for the next turn, as it does in the node.
-        let _ = self.stations[node].send(now_ms, outgoing);
+        let _ = self.stations[node].send(Mono::from_ms(now_ms), outgoing);
     }
 
     /// A frame under the audience's key in the name of a member.
@@ -127,7 +128,7 @@ impl Field {
     }
 
     fn drive(&mut self, now_ms: u64) {
-        let moment = Moment { boot: BootId([0; 16]), monotonic_ms: now_ms, trusted_wall_ms: None };
+        let moment = Moment { boot: BootId([0; 16]), monotonic: Mono::from_ms(now_ms), trusted_wall: None };
         for node in 0..HONEST {
             if !self.air.is_idle(self.radios[node]) {
                 continue;
@@ -145,7 +146,7 @@ impl Field {
                 }
             }
             if let Some(frame) = frame {
-                self.air.transmit(now_ms, self.radios[node], frame).unwrap();
+                self.air.transmit(Mono::from_ms(now_ms), self.radios[node], frame).unwrap();
             }
             assert!(self.stations[node].assembler().held_bytes() <= 1 << 20);
             assert!(self.stations[node].assembler().open_messages() <= 64);
@@ -154,7 +155,7 @@ impl Field {
     }
 
     fn speak_once(&mut self, node: usize) {
-        let moment = Moment { boot: BootId([0; 16]), monotonic_ms: 0, trusted_wall_ms: None };
+        let moment = Moment { boot: BootId([0; 16]), monotonic: Mono::ZERO, trusted_wall: None };
         for _ in 0..3 {
             let station = &mut self.stations[node];
             while let Some(record) = station.poll_record() {
@@ -162,7 +163,7 @@ impl Field {
             }
             let Transmit::Frame { frame, .. } = station.transmit(moment) else { continue };
             for listener in &mut self.stations[..HONEST] {
-                let _ = listener.receive(0, &frame);
+                let _ = listener.receive(Mono::ZERO, &frame);
             }
         }
     }
@@ -175,7 +176,7 @@ impl Field {
         (FORGER..MEMBERS).for_each(|node| self.speak_once(node));
         let text = self.long.clone();
         self.say(0, 0, Priority::Document, text);
-        for now_ms in (TICK_MS..HOURS * HOUR_MS).step_by(TICK_MS as usize) {
+        for now_ms in (TICK_MS..(HOURS * HOUR).ms()).step_by(TICK_MS as usize) {
             if now_ms % STATE_MS == 0 {
                 self.say(now_ms, 0, Priority::State, vec![1; 40]);
             }
@@ -183,10 +184,10 @@ impl Field {
                 && self.air.is_idle(self.radios[FORGER])
                 && let Some(frame) = self.attack(attack)
             {
-                self.air.transmit(now_ms, self.radios[FORGER], frame).unwrap();
+                self.air.transmit(Mono::from_ms(now_ms), self.radios[FORGER], frame).unwrap();
             }
             self.drive(now_ms);
-            while let Some((radio, frame)) = self.air.poll(now_ms) {
+            while let Some((radio, frame)) = self.air.poll(Mono::from_ms(now_ms)) {
                 let Some(node) = self.radios.iter().position(|other| *other == radio) else { continue };
                 if node > FORGER {
                     continue;
@@ -196,7 +197,7 @@ impl Field {
                     continue;
                 }
                 let station = &mut self.stations[node];
-                let first = station.receive(now_ms, &frame);
+                let first = station.receive(Mono::from_ms(now_ms), &frame);
                 for reception in std::iter::once(first).chain(std::iter::from_fn(|| station.poll_received()))
                 {
                     let Ok(Received::Message { from, bytes, kind, .. }) = reception.outcome else { continue };
@@ -233,7 +234,7 @@ impl Field {
             .collect();
         let from = |start: u64| {
             sent.iter()
-                .filter(move |(at, _)| (start..start + HOUR_MS * 1_000).contains(at))
+                .filter(move |(at, _)| (start..start + HOUR.ms() * 1_000).contains(at))
                 .map(|(_, us)| us)
                 .sum()
         };

@@ -12,6 +12,7 @@ use tombolo_mesh::airtime::{Modulation, PhyRate};
 use tombolo_mesh::frame::Kind;
 use tombolo_mesh::frame::keys::{AudienceKey, Identity, Mode};
 use tombolo_mesh::station::{Outgoing, Received, Record, Station, StationConfig, StationRecords, Transmit};
+use tombolo_mesh::time::Mono;
 use tombolo_mesh::{PeerId, SplitMix64};
 
 const NODES: usize = 3;
@@ -93,7 +94,10 @@ impl Cell {
             line: PhyRate::lora(Modulation::SF7_125),
             seed: [self.starts; 32],
         };
-        let ledger = Ledger::new(LedgerConfig::new(Region::Wired.rules(Usage::default()).ok()), self.now_ms);
+        let ledger = Ledger::new(
+            LedgerConfig::new(Region::Wired.rules(Usage::default()).ok()),
+            Mono::from_ms(self.now_ms),
+        );
         let mut station = Station::new(config, self.disks[node].clone(), ledger).unwrap();
         for owner in 0..NODES {
             let key = AudienceKey { epoch: 1, key: [owner as u8; 16] };
@@ -122,13 +126,14 @@ impl Cell {
         let kind = Kind::message(kind).unwrap();
         let (channel, priority, account) = (peer(node), Priority::Document, Account(1));
         let outgoing = Outgoing { channel, kind, bytes, priority, account, previous_key: false };
-        self.stations[node].send(self.now_ms, outgoing).unwrap();
+        self.stations[node].send(Mono::from_ms(self.now_ms), outgoing).unwrap();
     }
 
     /// One frame of a node that has something to send, or time goes on.
     fn step(&mut self) {
         self.beat();
-        let moment = Moment { boot: BootId([0; 16]), monotonic_ms: self.now_ms, trusted_wall_ms: None };
+        let moment =
+            Moment { boot: BootId([0; 16]), monotonic: Mono::from_ms(self.now_ms), trusted_wall: None };
         let first = self.rng.below(NODES as u64) as usize;
         let mut spoke = false;
         for node in (0..NODES).map(|node| (node + first) % NODES) {
@@ -149,7 +154,12 @@ impl Cell {
         self.deliver();
         if !spoke {
             let now_ms = self.now_ms;
-            let due = self.stations.iter_mut().filter_map(|station| station.poll_timeout(now_ms)).min();
+            let due = self
+                .stations
+                .iter_mut()
+                .filter_map(|station| station.poll_timeout(Mono::from_ms(now_ms)))
+                .map(Mono::ms)
+                .min();
             let next = due.into_iter().chain(self.air.keys().next().map(|(at, _)| *at)).min();
             self.now_ms = next.unwrap_or(self.beat_ms).min(self.beat_ms).max(now_ms + 10);
         }
@@ -200,7 +210,7 @@ impl Cell {
         while let Some(entry) = self.air.first_entry().filter(|entry| entry.key().0 <= self.now_ms) {
             let (to, frame) = entry.remove();
             let station = &mut self.stations[to];
-            let first = station.receive(self.now_ms, &frame);
+            let first = station.receive(Mono::from_ms(self.now_ms), &frame);
             for reception in std::iter::once(first).chain(std::iter::from_fn(|| station.poll_received())) {
                 if let Ok(Received::Message { from, bytes, kind, .. }) = reception.outcome
                     && kind.number() == MESSAGE

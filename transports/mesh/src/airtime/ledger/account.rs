@@ -1,5 +1,6 @@
 //! Who the airtime was for: totals for today and for the last hour.
 
+use crate::time::{Millis, Mono};
 use std::collections::{BTreeMap, VecDeque};
 
 use super::Priority;
@@ -10,7 +11,7 @@ use super::window::Spent;
 /// account has nothing for today and the last hour.
 pub const ACCOUNTS_MAX: usize = 64;
 /// The last hour is kept by the minute.
-const MINUTE_MS: u64 = 60_000;
+const MINUTE: Millis = Millis::from_ms(60_000);
 /// Minutes that overlap an hour.
 const MINUTES: u64 = 61;
 
@@ -65,6 +66,10 @@ impl AccountTotals {
     }
 }
 
+fn minute_of(now: Mono) -> u64 {
+    now.since(Mono::ZERO) / MINUTE
+}
+
 /// Totals per account and per priority.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Accounts {
@@ -88,11 +93,11 @@ impl Accounts {
         }
     }
 
-    pub(super) fn charge(&mut self, now_ms: u64, airtime_us: u64, account: Account, priority: Priority) {
+    pub(super) fn charge(&mut self, now: Mono, airtime_us: u64, account: Account, priority: Priority) {
         if let Some(today) = self.today.get_mut(priority as usize) {
             *today = today.saturating_add(airtime_us);
         }
-        let minute = now_ms / MINUTE_MS;
+        let minute = minute_of(now);
         let of = self.entry(account, minute);
         of.expire(minute);
         of.today_us = of.today_us.saturating_add(airtime_us);
@@ -102,14 +107,14 @@ impl Accounts {
         }
     }
 
-    pub(super) fn refund(&mut self, then_ms: u64, airtime_us: u64, account: Account, priority: Priority) {
+    pub(super) fn refund(&mut self, then: Mono, airtime_us: u64, account: Account, priority: Priority) {
         if let Some(today) = self.today.get_mut(priority as usize) {
             *today = today.saturating_sub(airtime_us);
         }
         let known = if self.uses.contains_key(&account) { account } else { Account::OTHERS };
         let Some(of) = self.uses.get_mut(&known) else { return };
         of.today_us = of.today_us.saturating_sub(airtime_us);
-        if let Some((_, us)) = of.minutes.iter_mut().find(|(then, _)| *then == then_ms / MINUTE_MS) {
+        if let Some((_, us)) = of.minutes.iter_mut().find(|(minute, _)| *minute == minute_of(then)) {
             *us = us.saturating_sub(airtime_us);
         }
     }
@@ -125,11 +130,11 @@ impl Accounts {
         self.uses.entry(if known { account } else { Account::OTHERS }).or_default()
     }
 
-    pub(super) fn by_account(&self, now_ms: u64) -> Vec<AccountUse> {
+    pub(super) fn by_account(&self, now: Mono) -> Vec<AccountUse> {
         let row = |(account, of): (&Account, &AccountTotals)| AccountUse {
             account: *account,
             today_us: of.today_us,
-            hour_us: of.hour_us(now_ms / MINUTE_MS),
+            hour_us: of.hour_us(minute_of(now)),
         };
         self.uses.iter().map(row).filter(|row| row.today_us > 0 || row.hour_us > 0).collect()
     }
@@ -167,9 +172,9 @@ mod tests {
     fn accounts_are_few_and_nothing_goes_uncounted() {
         let mut accounts = Accounts::default();
         for n in 0..1_000 {
-            accounts.charge(n * 100, 10, Account(n), Priority::State);
+            accounts.charge(Mono::from_ms(n * 100), 10, Account(n), Priority::State);
         }
-        let rows = accounts.by_account(100_000);
+        let rows = accounts.by_account(Mono::from_ms(100_000));
         assert_eq!(rows.len(), ACCOUNTS_MAX + 1);
         assert_eq!(rows.iter().map(|row| row.today_us).sum::<u64>(), 10_000);
         assert_eq!(rows.last().unwrap().account, Account::OTHERS);
@@ -179,13 +184,13 @@ mod tests {
     #[test]
     fn a_day_ends_by_the_callers_calendar_and_an_hour_by_the_minute() {
         let mut accounts = Accounts::default();
-        accounts.charge(30_000, 7, Account(1), Priority::Bulk);
-        accounts.charge(3_600_000, 5, Account(1), Priority::Bulk);
-        let row = |accounts: &Accounts, now_ms| accounts.by_account(now_ms).first().copied();
-        assert_eq!(row(&accounts, 3_600_000).unwrap().hour_us, 12);
-        assert_eq!(row(&accounts, 3_660_000).unwrap().hour_us, 5);
+        accounts.charge(Mono::from_ms(30_000), 7, Account(1), Priority::Bulk);
+        accounts.charge(Mono::from_ms(3_600_000), 5, Account(1), Priority::Bulk);
+        let row = |accounts: &Accounts, now| accounts.by_account(now).first().copied();
+        assert_eq!(row(&accounts, Mono::from_ms(3_600_000)).unwrap().hour_us, 12);
+        assert_eq!(row(&accounts, Mono::from_ms(3_660_000)).unwrap().hour_us, 5);
         accounts.start_day(1);
-        assert_eq!(row(&accounts, 3_660_000).unwrap().today_us, 0);
-        assert_eq!(row(&accounts, 7_400_000), None);
+        assert_eq!(row(&accounts, Mono::from_ms(3_660_000)).unwrap().today_us, 0);
+        assert_eq!(row(&accounts, Mono::from_ms(7_400_000)), None);
     }
 }

@@ -1,7 +1,7 @@
 //! The airtime ledger of one radio: what was sent, on whose account, and what may be sent now.
 //!
 //! **In no sliding hour does a radio send longer than its duty cycle, not by a single frame.** The sum is exact
-//! over an hour and [`SLACK_MS`] (a frame may wait in the radio after it was charged); to bound memory, frames that
+//! over an hour and [`SLACK`] (a frame may wait in the radio after it was charged); to bound memory, frames that
 //! lie close together are taken as one that ends with the last of them, so all rounding is against us.
 //!
 //! ```text
@@ -21,6 +21,7 @@ mod record;
 mod window;
 
 use crate::airtime::region::Rules;
+use crate::time::{Millis, Mono};
 use account::Accounts;
 use window::{HourWindow, Spent, total_us};
 
@@ -28,14 +29,14 @@ pub use account::{ACCOUNTS_MAX, Account, AccountUse, PriorityUse};
 pub use record::{BootId, LedgerRecord, Moment, RECORD_BYTES_MAX, RecordError};
 pub use window::SLICES_MAX;
 
-/// One hour in milliseconds: the window that duty cycles are counted over.
-pub const HOUR_MS: u64 = 3_600_000;
+/// One hour: the window that duty cycles are counted over.
+pub const HOUR: Millis = Millis::from_ms(3_600_000);
 /// How long a frame may wait in the radio or its queue after it was charged, without an hour being exceeded.
-pub const SLACK_MS: u64 = 30_000;
+pub const SLACK: Millis = Millis::from_ms(30_000);
 /// By how much a clock that is called trusted may be wrong, before a restart and after it together.
-pub const CLOCK_ERROR_MS: u64 = 60_000;
+pub const CLOCK_ERROR: Millis = Millis::from_ms(60_000);
 /// How long a frame stays in the sum after it ended.
-const KEEP_MS: u64 = HOUR_MS + SLACK_MS;
+const KEEP: Millis = Millis::from_ms(HOUR.ms() + SLACK.ms());
 
 /// The share of the budget that only [`Priority::Control`] may use: one in so many.
 const CONTROL_SHARE: u64 = 10;
@@ -83,11 +84,8 @@ impl Priority {
 pub enum Verdict {
     /// The frame may leave at once.
     Now,
-    /// After so long, if nothing else is sent meanwhile.
-    Wait {
-        /// Milliseconds from the time that was asked about.
-        ms: u64,
-    },
+    /// After so long, from the time that was asked about, if nothing else is sent meanwhile.
+    Wait(Millis),
     /// However long one waits.
     Never {
         /// The rule that the frame breaks.
@@ -103,21 +101,23 @@ pub enum NeverLegal {
     NoRegion,
     /// Longer than one transmission may be.
     #[error(
-        "{airtime_ms} ms on air; one transmission may take {dwell_ms} ms, so the radio needs a faster preset"
+        "{} ms on air; one transmission may take {} ms, so the radio needs a faster preset",
+        airtime.ms(),
+        dwell.ms()
     )]
     Dwell {
         /// What the frame takes, rounded up.
-        airtime_ms: u64,
-        /// The longest transmission that is allowed, milliseconds.
-        dwell_ms: u64,
+        airtime: Millis,
+        /// The longest transmission that is allowed.
+        dwell: Millis,
     },
     /// Longer than all that this priority has in an hour.
-    #[error("{airtime_ms} ms on air; an hour's whole budget for {} is {budget_ms} ms", priority.name())]
+    #[error("{} ms on air; an hour's whole budget for {} is {} ms", airtime.ms(), priority.name(), budget.ms())]
     Budget {
         /// What the frame takes, rounded up.
-        airtime_ms: u64,
-        /// What may be sent in an hour, milliseconds.
-        budget_ms: u64,
+        airtime: Millis,
+        /// What may be sent in an hour.
+        budget: Millis,
         /// The priority whose share is too small.
         priority: Priority,
     },
@@ -148,14 +148,15 @@ struct Limits {
     others_us: u64,
     upkeep_us: u64,
     bulk_us: u64,
-    dwell_ms: Option<u32>,
+    dwell: Option<Millis>,
     by_law: bool,
 }
 
 impl Limits {
     fn new(config: &LedgerConfig) -> Option<Self> {
         let rules = config.rules?;
-        let of_hour = |permille: u16| HOUR_MS * u64::from(permille.min(1_000));
+        // A thousandth of a millisecond is a microsecond.
+        let of_hour = |permille: u16| HOUR.ms() * u64::from(permille.min(1_000));
         let law_us = of_hour(rules.duty_permille.unwrap_or(1_000));
         let budget_us = law_us.min(of_hour(config.soft_cap_permille));
         let others_us = budget_us - budget_us / CONTROL_SHARE;
@@ -164,7 +165,7 @@ impl Limits {
             others_us,
             upkeep_us: (budget_us / UPKEEP_SHARE).min(of_hour(config.upkeep_permille)),
             bulk_us: others_us / 4 * 3,
-            dwell_ms: rules.dwell_ms,
+            dwell: rules.dwell,
             by_law: rules.duty_permille.is_some() || config.soft_cap_permille < 1_000,
         })
     }
@@ -197,22 +198,22 @@ impl Limits {
 /// A frame that was charged: the way to take it back where the radio then refused it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Charge {
-    at_ms: u64,
-    leaves_sum_ms: u64,
+    at: Mono,
+    leaves_sum_at: Mono,
     airtime_us: u64,
     account: Account,
     priority: Priority,
 }
 
-/// What one radio has sent and may send. Times are monotonic milliseconds; one that goes backwards is taken as
+/// What one radio has sent and may send. An instant that goes backwards is taken as
 /// standing still.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     rules: Option<Rules>,
     limits: Option<Limits>,
-    now_ms: u64,
+    now: Mono,
     /// When the last frame charged has left the antenna, if each left as soon as it could.
-    busy_until_ms: u64,
+    busy_until: Mono,
     window: HourWindow,
     accounts: Accounts,
     /// What the durable record still covers, microseconds.
@@ -224,12 +225,12 @@ pub struct Ledger {
 
 impl Ledger {
     /// The ledger of a radio that has never sent.
-    pub fn new(config: LedgerConfig, now_ms: u64) -> Self {
+    pub fn new(config: LedgerConfig, now: Mono) -> Self {
         Ledger {
             rules: config.rules,
             limits: Limits::new(&config),
-            now_ms,
-            busy_until_ms: now_ms,
+            now,
+            busy_until: now,
             window: HourWindow::default(),
             accounts: Accounts::default(),
             covered_us: 0,
@@ -239,8 +240,8 @@ impl Ledger {
     }
 
     /// The ledger of a radio whose record was lost or unreadable: as if the last hour had been full.
-    pub fn after_loss(config: LedgerConfig, now_ms: u64) -> Self {
-        let mut ledger = Ledger::new(config, now_ms);
+    pub fn after_loss(config: LedgerConfig, now: Mono) -> Self {
+        let mut ledger = Ledger::new(config, now);
         let budget_us = ledger.limits.map_or(0, |limits| limits.budget_us);
         ledger.count_as_just_spent(budget_us);
         ledger
@@ -249,20 +250,20 @@ impl Ledger {
     /// The ledger after a restart.
     ///
     /// In the same boot monotonic time goes on. In another boot, where the wall clock was and is trusted, the time
-    /// that passed is theirs less [`CLOCK_ERROR_MS`]. Else all of the record's last hour counts as just spent.
+    /// that passed is theirs less [`CLOCK_ERROR`]. Else all of the record's last hour counts as just spent.
     /// What the record was written ahead always does: it may have been spent until this moment.
     pub fn restore(config: LedgerConfig, record: &LedgerRecord, moment: Moment) -> Self {
-        let now_ms = moment.monotonic_ms;
-        let mut ledger = Ledger::new(config, now_ms);
-        let passed_ms = record.passed_ms(moment);
+        let now = moment.monotonic;
+        let mut ledger = Ledger::new(config, now);
+        let passed = record.passed(moment);
         for slice in &record.slices {
-            let left_ms = match passed_ms {
-                Some(passed_ms) => slice.left_ms.saturating_sub(passed_ms),
-                None if slice.left_ms > 0 => slice.left_ms.max(KEEP_MS),
-                None => 0,
+            let left = match passed {
+                Some(passed) => slice.left - passed,
+                None if slice.left > Millis::ZERO => slice.left.max(KEEP),
+                None => Millis::ZERO,
             };
-            if left_ms > 0 {
-                ledger.window.push(now_ms.saturating_add(left_ms), slice.spent_us);
+            if left > Millis::ZERO {
+                ledger.window.push(now + left, slice.spent_us);
             }
         }
         ledger.count_as_just_spent(record.ahead_us);
@@ -274,7 +275,7 @@ impl Ledger {
     /// may have fallen under.
     fn count_as_just_spent(&mut self, airtime_us: u64) {
         if airtime_us > 0 {
-            self.window.push(self.now_ms.saturating_add(KEEP_MS), [0, airtime_us, 0, 0, 0]);
+            self.window.push(self.now + KEEP, [0, airtime_us, 0, 0, 0]);
         }
     }
 
@@ -283,37 +284,35 @@ impl Ledger {
         self.rules.as_ref()
     }
 
-    fn advance(&mut self, now_ms: u64) {
-        self.now_ms = self.now_ms.max(now_ms);
-        self.window.expire(self.now_ms);
+    fn advance(&mut self, now: Mono) {
+        self.now = self.now.max(now);
+        self.window.expire(self.now);
     }
 
     /// Whether a frame of this time on air may leave now.
-    pub fn verdict(&mut self, now_ms: u64, airtime_us: u64, priority: Priority) -> Verdict {
-        self.advance(now_ms);
+    pub fn verdict(&mut self, now: Mono, airtime_us: u64, priority: Priority) -> Verdict {
+        self.advance(now);
         let limits = match self.never(airtime_us, priority) {
             Ok(limits) => limits,
             Err(why) => return Verdict::Never { why },
         };
-        let free_at_ms = self.window.when(|spent| limits.left_us(spent, priority) >= airtime_us);
-        match free_at_ms.saturating_sub(self.now_ms) {
-            0 => Verdict::Now,
+        let free_at = self.window.when(|spent| limits.left_us(spent, priority) >= airtime_us);
+        match free_at.since(self.now) {
+            Millis::ZERO => Verdict::Now,
             // From the time asked about, also where it lies before a time already seen.
-            ms => Verdict::Wait { ms: ms + (self.now_ms - now_ms) },
+            wait => Verdict::Wait(wait + self.now.since(now)),
         }
     }
 
     fn never(&self, airtime_us: u64, priority: Priority) -> Result<Limits, NeverLegal> {
         let limits = self.limits.ok_or(NeverLegal::NoRegion)?;
-        let airtime_ms = airtime_us.div_ceil(1_000);
-        if let Some(dwell_ms) =
-            limits.dwell_ms.map(u64::from).filter(|dwell_ms| airtime_us > dwell_ms * 1_000)
-        {
-            return Err(NeverLegal::Dwell { airtime_ms, dwell_ms });
+        let airtime = Millis::from_us_rounded_up(airtime_us);
+        if let Some(dwell) = limits.dwell.filter(|dwell| airtime_us > dwell.ms() * 1_000) {
+            return Err(NeverLegal::Dwell { airtime, dwell });
         }
         let whole_us = limits.whole_us(priority);
         if airtime_us > whole_us {
-            return Err(NeverLegal::Budget { airtime_ms, budget_ms: whole_us / 1_000, priority });
+            return Err(NeverLegal::Budget { airtime, budget: Millis::from_ms(whole_us / 1_000), priority });
         }
         Ok(limits)
     }
@@ -323,35 +322,35 @@ impl Ledger {
         self.limits.map(|limits| limits.whole_us(priority))
     }
 
-    /// In how many milliseconds a frame may leave, 0 for now; `None` if never.
-    pub fn leaves_in_ms(&mut self, now_ms: u64, airtime_us: u64, priority: Priority) -> Option<u64> {
-        match self.verdict(now_ms, airtime_us, priority) {
-            Verdict::Now => Some(0),
-            Verdict::Wait { ms } => Some(ms),
+    /// After how long a frame may leave, nothing for now; `None` if never.
+    pub fn leaves_in(&mut self, now: Mono, airtime_us: u64, priority: Priority) -> Option<Millis> {
+        match self.verdict(now, airtime_us, priority) {
+            Verdict::Now => Some(Millis::ZERO),
+            Verdict::Wait(wait) => Some(wait),
             Verdict::Never { .. } => None,
         }
     }
 
     /// Counts a frame that goes out now. It is counted whatever the verdict was and whatever is durable: what was
     /// sent was sent.
-    pub fn charge(&mut self, now_ms: u64, airtime_us: u64, account: Account, priority: Priority) -> Charge {
-        self.advance(now_ms);
+    pub fn charge(&mut self, now: Mono, airtime_us: u64, account: Account, priority: Priority) -> Charge {
+        self.advance(now);
         // A radio sends one frame after the other; no queue in it is longer than an hour.
-        let ends_ms = self.busy_until_ms.max(self.now_ms).saturating_add(airtime_us.div_ceil(1_000));
-        self.busy_until_ms = ends_ms.min(self.now_ms.saturating_add(HOUR_MS));
-        let leaves_sum_ms = self.busy_until_ms.saturating_add(KEEP_MS);
-        self.window.push(leaves_sum_ms, of(priority, airtime_us));
-        self.accounts.charge(self.now_ms, airtime_us, account, priority);
+        let ends_at = self.busy_until.max(self.now) + Millis::from_us_rounded_up(airtime_us);
+        self.busy_until = ends_at.min(self.now + HOUR);
+        let leaves_sum_at = self.busy_until + KEEP;
+        self.window.push(leaves_sum_at, of(priority, airtime_us));
+        self.accounts.charge(self.now, airtime_us, account, priority);
         self.covered_us = self.covered_us.saturating_sub(airtime_us);
-        Charge { at_ms: self.now_ms, leaves_sum_ms, airtime_us, account, priority }
+        Charge { at: self.now, leaves_sum_at, airtime_us, account, priority }
     }
 
     /// Takes a frame back that certainly did not go out, because the radio reported that it did not take it. What
     /// is written down stays so; once the frame has left the sum, nothing is taken back.
     pub fn refund(&mut self, charge: Charge) {
-        let Charge { at_ms, leaves_sum_ms, airtime_us, account, priority } = charge;
-        if self.window.take_back(leaves_sum_ms, of(priority, airtime_us)) {
-            self.accounts.refund(at_ms, airtime_us, account, priority);
+        let Charge { at, leaves_sum_at, airtime_us, account, priority } = charge;
+        if self.window.take_back(leaves_sum_at, of(priority, airtime_us)) {
+            self.accounts.refund(at, airtime_us, account, priority);
         }
     }
 
@@ -361,26 +360,26 @@ impl Ledger {
     }
 
     /// What a priority may still send now, microseconds; 0 without a region.
-    pub fn left_us(&mut self, now_ms: u64, priority: Priority) -> u64 {
-        self.advance(now_ms);
+    pub fn left_us(&mut self, now: Mono, priority: Priority) -> u64 {
+        self.advance(now);
         self.limits.map_or(0, |limits| limits.left_us(self.window.spent(), priority))
     }
 
     /// What is left of the hour for layers and documents, for the link's `LinkCaps`; `None` where neither
     /// law nor operator sets a limit.
-    pub fn airtime_left_ms(&mut self, now_ms: u64) -> Option<u64> {
+    pub fn airtime_left(&mut self, now: Mono) -> Option<Millis> {
         let limited = self.limits.is_none_or(|limits| limits.by_law);
-        limited.then(|| self.left_us(now_ms, Priority::State) / 1_000)
+        limited.then(|| Millis::from_ms(self.left_us(now, Priority::State) / 1_000))
     }
 
-    /// An hour's whole budget, milliseconds; `None` without a region.
-    pub fn budget_ms(&self) -> Option<u64> {
-        self.limits.map(|limits| limits.budget_us / 1_000)
+    /// An hour's whole budget; `None` without a region.
+    pub fn budget(&self) -> Option<Millis> {
+        self.limits.map(|limits| Millis::from_ms(limits.budget_us / 1_000))
     }
 
     /// What was sent in the last hour, microseconds; what is not known to be older counts.
-    pub fn hour_us(&mut self, now_ms: u64) -> u64 {
-        self.advance(now_ms);
+    pub fn hour_us(&mut self, now: Mono) -> u64 {
+        self.advance(now);
         total_us(self.window.spent())
     }
 
@@ -393,12 +392,12 @@ impl Ledger {
     /// Today's and the last hour's airtime per account; beyond [`ACCOUNTS_MAX`] under [`Account::OTHERS`]. The
     /// hour is known to the minute, rounded up, and starts at zero with the process.
     pub fn by_account(&self) -> Vec<AccountUse> {
-        self.accounts.by_account(self.now_ms)
+        self.accounts.by_account(self.now)
     }
 
     /// Today's and the last hour's airtime per priority.
-    pub fn by_priority(&mut self, now_ms: u64) -> Vec<PriorityUse> {
-        self.advance(now_ms);
+    pub fn by_priority(&mut self, now: Mono) -> Vec<PriorityUse> {
+        self.advance(now);
         self.accounts.by_priority(self.window.spent())
     }
 
@@ -412,7 +411,7 @@ impl Ledger {
         let share =
             |limits: Limits| (limits.budget_us / AHEAD_SHARE).min(limits.upkeep_us / AHEAD_UPKEEP_SHARE);
         // Never more than is left: however often it crashes, what it counts as spent is no more than the budget.
-        self.advance(moment.monotonic_ms);
+        self.advance(moment.monotonic);
         let left_us = self.limits.map_or(0, |limits| limits.left_us(self.window.spent(), Priority::Control));
         let share_us = self.limits.map_or(0, share).min(left_us);
         let record = self.write_ahead(moment, airtime_us.max(share_us));
@@ -435,14 +434,14 @@ impl Ledger {
     }
 
     fn write_ahead(&mut self, moment: Moment, ahead_us: u64) -> LedgerRecord {
-        self.advance(moment.monotonic_ms);
+        self.advance(moment.monotonic);
         self.covered_us = 0;
         self.serial += 1;
         LedgerRecord {
             serial: self.serial,
-            moment: Moment { monotonic_ms: self.now_ms, ..moment },
+            moment: Moment { monotonic: self.now, ..moment },
             ahead_us,
-            slices: self.window.coarse(self.now_ms),
+            slices: self.window.coarse(self.now),
             day: self.accounts.day(),
             today_us: self.accounts.today_us(),
             accounts: self.accounts.today_by_account(),

@@ -15,14 +15,15 @@
 
 use super::account::{ACCOUNTS_MAX, Account};
 use super::window::{SLICES_RECORDED_MAX, Spent};
-use super::{CLOCK_ERROR_MS, HOUR_MS, KEEP_MS};
+use super::{CLOCK_ERROR, HOUR, KEEP};
+use crate::time::{Millis, Mono, Wall};
 
 /// The longest record: 41 bytes of head, then slices and accounts of at most 10 bytes a number, and the digest.
 pub const RECORD_BYTES_MAX: usize = 8_192;
 const VERSION: u8 = 1;
 const DIGEST_BYTES: usize = 8;
 /// No slice leaves the sum later than this: an hour of queue and the hour after it.
-const LEFT_MS_MAX: u64 = HOUR_MS + KEEP_MS;
+const LEFT_MS_MAX: u64 = HOUR.ms() + KEEP.ms();
 
 /// Distinguishes one boot of a machine from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,17 +34,17 @@ pub struct BootId(pub [u8; 16]);
 pub struct Moment {
     /// The boot that monotonic time belongs to.
     pub boot: BootId,
-    /// Milliseconds since a moment that does not change within a boot.
-    pub monotonic_ms: u64,
-    /// The wall clock in milliseconds, only if it is trusted.
-    pub trusted_wall_ms: Option<u64>,
+    /// The instant on the monotonic clock, whose zero does not change within a boot.
+    pub monotonic: Mono,
+    /// The wall clock, only if it is trusted.
+    pub trusted_wall: Option<Wall>,
 }
 
 /// Airtime that leaves the sum together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Slice {
-    /// Milliseconds after the record's moment.
-    pub(super) left_ms: u64,
+    /// How long after the record's moment it leaves.
+    pub(super) left: Millis,
     pub(super) spent_us: Spent,
 }
 
@@ -113,24 +114,25 @@ impl LedgerRecord {
     }
 
     /// How long ago it was taken, at least; `None` if that cannot be known.
-    pub(super) fn passed_ms(&self, now: Moment) -> Option<u64> {
+    pub(super) fn passed(&self, now: Moment) -> Option<Millis> {
         if now.boot == self.moment.boot {
-            return now.monotonic_ms.checked_sub(self.moment.monotonic_ms);
+            let then = self.moment.monotonic;
+            return (now.monotonic >= then).then(|| now.monotonic.since(then));
         }
-        let passed_ms = now.trusted_wall_ms?.checked_sub(self.moment.trusted_wall_ms?)?;
-        Some(passed_ms.saturating_sub(CLOCK_ERROR_MS))
+        let (now, then) = (now.trusted_wall?, self.moment.trusted_wall?);
+        (now >= then).then(|| now.since(then) - CLOCK_ERROR)
     }
 
     /// At most [`RECORD_BYTES_MAX`] bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION];
         bytes.extend(self.moment.boot.0);
-        put(&mut bytes, self.moment.monotonic_ms);
-        put(&mut bytes, self.moment.trusted_wall_ms.map_or(0, |wall_ms| wall_ms.saturating_add(1)));
+        put(&mut bytes, self.moment.monotonic.ms());
+        put(&mut bytes, self.moment.trusted_wall.map_or(0, |wall| wall.ms().saturating_add(1)));
         put(&mut bytes, self.ahead_us);
         put(&mut bytes, self.slices.len() as u64);
         for slice in &self.slices {
-            put(&mut bytes, slice.left_ms);
+            put(&mut bytes, slice.left.ms());
             slice.spent_us.iter().for_each(|us| put(&mut bytes, *us));
         }
         put(&mut bytes, u64::from(self.day));
@@ -164,11 +166,11 @@ impl LedgerRecord {
             other => return Err(RecordError::Version(other)),
         }
         let boot = BootId(reader.array()?);
-        let monotonic_ms = reader.number(u64::MAX)?;
-        let trusted_wall_ms = reader.number(u64::MAX)?.checked_sub(1);
+        let monotonic = Mono::from_ms(reader.number(u64::MAX)?);
+        let trusted_wall = reader.number(u64::MAX)?.checked_sub(1).map(Wall::from_ms);
         let ahead_us = reader.number(u64::MAX)?;
         let slices = reader.list(SLICES_RECORDED_MAX, |reader| {
-            Ok(Slice { left_ms: reader.number(LEFT_MS_MAX)?, spent_us: reader.spent()? })
+            Ok(Slice { left: Millis::from_ms(reader.number(LEFT_MS_MAX)?), spent_us: reader.spent()? })
         })?;
         let day = u32::try_from(reader.number(u64::from(u32::MAX))?).unwrap_or(u32::MAX);
         let today_us = reader.spent()?;
@@ -178,7 +180,7 @@ impl LedgerRecord {
         if reader.at < body.len() {
             return Err(RecordError::Trailing);
         }
-        let moment = Moment { boot, monotonic_ms, trusted_wall_ms };
+        let moment = Moment { boot, monotonic, trusted_wall };
         Ok(LedgerRecord { serial: 0, moment, ahead_us, slices, day, today_us, accounts })
     }
 }
@@ -265,11 +267,11 @@ mod tests {
             serial: 7,
             moment: Moment {
                 boot: BootId([9; 16]),
-                monotonic_ms: 1_000_000,
-                trusted_wall_ms: Some(1_790_000_000_000),
+                monotonic: Mono::from_ms(1_000_000),
+                trusted_wall: Some(Wall::from_ms(1_790_000_000_000)),
             },
             ahead_us: 1_125_000,
-            slices: vec![Slice { left_ms: 5, spent_us: [1, 2, 3, 4, 500_000] }; 64],
+            slices: vec![Slice { left: Millis::from_ms(5), spent_us: [1, 2, 3, 4, 500_000] }; 64],
             day: 20_000,
             today_us: [1, 2, 3, 4, 5],
             accounts: (0..65).map(|n| (Account(n * n * n), n)).collect(),
@@ -287,7 +289,8 @@ mod tests {
         let bytes = record().encode();
         assert_eq!(LedgerRecord::decode(&bytes), Ok(record()));
         let mut largest = record();
-        largest.slices = vec![Slice { left_ms: LEFT_MS_MAX, spent_us: [u64::MAX; 5] }; SLICES_RECORDED_MAX];
+        largest.slices =
+            vec![Slice { left: Millis::from_ms(LEFT_MS_MAX), spent_us: [u64::MAX; 5] }; SLICES_RECORDED_MAX];
         largest.accounts = vec![(Account::OTHERS, u64::MAX); ACCOUNTS_MAX + 1];
         assert!(largest.encode().len() <= RECORD_BYTES_MAX);
         assert_eq!(LedgerRecord::decode(&largest.encode()), Ok(largest));
@@ -333,17 +336,21 @@ mod tests {
     fn a_record_that_claims_the_world_makes_the_ledger_wait() {
         use crate::airtime::ledger::{Ledger, LedgerConfig, Priority, Verdict};
         let mut claims = record();
-        claims.slices = vec![Slice { left_ms: LEFT_MS_MAX, spent_us: [u64::MAX; 5] }; SLICES_RECORDED_MAX];
+        claims.slices =
+            vec![Slice { left: Millis::from_ms(LEFT_MS_MAX), spent_us: [u64::MAX; 5] }; SLICES_RECORDED_MAX];
         claims.ahead_us = u64::MAX;
         let rules =
             crate::airtime::region::Region::Eu868.rules(crate::airtime::region::Usage::default()).unwrap();
-        let now = Moment { monotonic_ms: 5, ..claims.moment };
+        let now = Moment { monotonic: Mono::from_ms(5), ..claims.moment };
         let mut ledger = Ledger::restore(LedgerConfig::new(Some(rules)), &claims, now);
         for priority in Priority::ALL {
-            assert_eq!(ledger.verdict(5, 1, priority), Verdict::Wait { ms: LEFT_MS_MAX });
+            assert_eq!(
+                ledger.verdict(Mono::from_ms(5), 1, priority),
+                Verdict::Wait(Millis::from_ms(LEFT_MS_MAX))
+            );
         }
-        ledger.charge(5, u64::MAX, Account(1), Priority::Bulk);
-        assert_eq!(ledger.left_us(5, Priority::Control), 0);
+        ledger.charge(Mono::from_ms(5), u64::MAX, Account(1), Priority::Bulk);
+        assert_eq!(ledger.left_us(Mono::from_ms(5), Priority::Control), 0);
         assert!(ledger.snapshot(now).encode().len() <= RECORD_BYTES_MAX);
     }
 

@@ -1,5 +1,6 @@
 //! What was spent in the last hour, in a bounded number of slices.
 
+use crate::time::Mono;
 use std::collections::VecDeque;
 
 use super::record::Slice;
@@ -26,8 +27,8 @@ fn add(to: &mut Spent, spent: &Spent) {
 #[derive(Clone, Debug)]
 struct AirtimeSpan {
     /// When the first of them could have left it.
-    first_ms: u64,
-    expires_ms: u64,
+    first_at: Mono,
+    expires_at: Mono,
     spent: Spent,
 }
 
@@ -45,9 +46,9 @@ impl HourWindow {
     }
 
     /// Adds what leaves the sum at that time.
-    pub(super) fn push(&mut self, expires_ms: u64, spent: Spent) {
-        let at = self.spans.partition_point(|span| span.expires_ms <= expires_ms);
-        self.spans.insert(at, AirtimeSpan { first_ms: expires_ms, expires_ms, spent });
+    pub(super) fn push(&mut self, expires_at: Mono, spent: Spent) {
+        let at = self.spans.partition_point(|span| span.expires_at <= expires_at);
+        self.spans.insert(at, AirtimeSpan { first_at: expires_at, expires_at, spent });
         if self.spans.len() > SLICES_MAX {
             merge_closest(&mut self.spans);
         }
@@ -55,9 +56,9 @@ impl HourWindow {
     }
 
     /// Takes back what leaves the sum at that time; false if it has left or is not there.
-    pub(super) fn take_back(&mut self, expires_ms: u64, spent: Spent) -> bool {
+    pub(super) fn take_back(&mut self, expires_at: Mono, spent: Spent) -> bool {
         let holds = |span: &AirtimeSpan| {
-            (span.first_ms..=span.expires_ms).contains(&expires_ms)
+            (span.first_at..=span.expires_at).contains(&expires_at)
                 && span.spent.iter().zip(&spent).all(|(held, us)| held >= us)
         };
         let Some(span) = self.spans.iter_mut().find(|span| holds(span)) else { return false };
@@ -67,9 +68,9 @@ impl HourWindow {
     }
 
     /// Lets go what has left the sum.
-    pub(super) fn expire(&mut self, now_ms: u64) {
+    pub(super) fn expire(&mut self, now: Mono) {
         let before = self.spans.len();
-        while self.spans.front().is_some_and(|span| span.expires_ms <= now_ms) {
+        while self.spans.front().is_some_and(|span| span.expires_at <= now) {
             self.spans.pop_front();
         }
         if self.spans.len() < before {
@@ -83,34 +84,31 @@ impl HourWindow {
         self.spans.iter().for_each(|span| add(&mut self.spent, &span.spent));
     }
 
-    /// When what remains in the sum first satisfies the condition; 0 if it does now. An empty sum must.
-    pub(super) fn when(&self, enough: impl Fn(&Spent) -> bool) -> u64 {
+    /// When what remains in the sum first satisfies the condition; the clock's zero if it does now. An empty sum must.
+    pub(super) fn when(&self, enough: impl Fn(&Spent) -> bool) -> Mono {
         if enough(&self.spent) {
-            return 0;
+            return Mono::ZERO;
         }
         // What is still in the sum after each slice has left, from the last one back.
         let mut remaining = Spent::default();
-        let mut at_ms = 0;
+        let mut at = Mono::ZERO;
         for span in self.spans.iter().rev() {
             if !enough(&remaining) {
                 break;
             }
-            at_ms = span.expires_ms;
+            at = span.expires_at;
             add(&mut remaining, &span.spent);
         }
-        at_ms
+        at
     }
 
     /// The sum in at most [`SLICES_RECORDED_MAX`] slices, for a record.
-    pub(super) fn coarse(&self, now_ms: u64) -> Vec<Slice> {
+    pub(super) fn coarse(&self, now: Mono) -> Vec<Slice> {
         let mut spans = self.spans.clone();
         while spans.len() > SLICES_RECORDED_MAX {
             merge_closest(&mut spans);
         }
-        let slice = |span: &AirtimeSpan| Slice {
-            left_ms: span.expires_ms.saturating_sub(now_ms),
-            spent_us: span.spent,
-        };
+        let slice = |span: &AirtimeSpan| Slice { left: span.expires_at.since(now), spent_us: span.spent };
         spans.iter().map(slice).collect()
     }
 }
@@ -118,12 +116,12 @@ impl HourWindow {
 /// Makes one of the two neighbours that span least.
 fn merge_closest(spans: &mut VecDeque<AirtimeSpan>) {
     let pairs = spans.iter().zip(spans.iter().skip(1));
-    let widths = pairs.map(|(early, late)| late.expires_ms.saturating_sub(early.first_ms));
+    let widths = pairs.map(|(early, late)| late.expires_at.since(early.first_at));
     let Some((at, _)) = widths.enumerate().min_by_key(|(_, width)| *width) else { return };
     if let Some(early) = spans.remove(at)
         && let Some(late) = spans.get_mut(at)
     {
-        late.first_ms = late.first_ms.min(early.first_ms);
+        late.first_at = late.first_at.min(early.first_at);
         add(&mut late.spent, &early.spent);
     }
 }
@@ -131,25 +129,26 @@ fn merge_closest(spans: &mut VecDeque<AirtimeSpan>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Millis;
 
     #[test]
     fn slices_stay_few_and_let_nothing_go_early_nor_much_late() {
         let mut window = HourWindow::default();
-        let hour_ms = super::super::HOUR_MS;
+        let hour = super::super::HOUR;
         // Four frames a second for an hour: far more than there are slices.
         for n in 0..14_400 {
-            let now_ms = n * 250;
-            window.expire(now_ms);
-            window.push(now_ms + hour_ms, [0, 0, 1, 0, 0]);
+            let now = Mono::from_ms(n * 250);
+            window.expire(now);
+            window.push(now + hour, [0, 0, 1, 0, 0]);
             assert!(window.spans.len() <= SLICES_MAX);
         }
         for span in &window.spans {
-            assert!(span.expires_ms - span.first_ms <= 15_000, "{span:?}");
+            assert!(span.expires_at.since(span.first_at) <= Millis::from_secs(15), "{span:?}");
         }
         assert_eq!(total_us(window.spent()), 14_400);
-        window.expire(hour_ms);
+        window.expire(Mono::ZERO + hour);
         assert_eq!(total_us(window.spent()), 14_400);
-        let coarse = window.coarse(hour_ms);
+        let coarse = window.coarse(Mono::ZERO + hour);
         assert!(coarse.len() <= SLICES_RECORDED_MAX);
         assert_eq!(
             coarse.iter().map(|slice| total_us(&slice.spent_us)).sum::<u64>(),
@@ -160,13 +159,13 @@ mod tests {
     #[test]
     fn the_sum_is_free_when_enough_has_left_it() {
         let mut window = HourWindow::default();
-        for (expires_ms, us) in [(300, 3), (100, 1), (200, 2)] {
-            window.push(expires_ms, [us, 0, 0, 0, 0]);
+        for (expires_at, us) in [(300, 3), (100, 1), (200, 2)] {
+            window.push(Mono::from_ms(expires_at), [us, 0, 0, 0, 0]);
         }
         let below = |most: u64| window.when(move |spent| total_us(spent) <= most);
         assert_eq!(
             [below(6), below(5), below(4), below(3), below(2), below(0)],
-            [0, 100, 200, 200, 300, 300]
+            [0, 100, 200, 200, 300, 300].map(Mono::from_ms)
         );
     }
 }

@@ -3,9 +3,10 @@
 //! Which bands and powers the licence covers is the operator's to know.
 
 use super::{BandPlan, Extent, Rules, free};
+use crate::time::Millis;
 
 const RULES: Rules = Rules {
-    call_sign_every_ms: Some(600_000),
+    call_sign_every: Some(Millis::from_secs(600)),
     clear_only: true,
     ..free("47 CFR 97.119 (a): call sign every 10 minutes; 97.113 (a)(4): nothing obscured")
 };
@@ -14,5 +15,5 @@ pub(super) const PLAN: BandPlan = BandPlan {
     name: "amateur",
     spellings: &["amateur", "ham"],
     extent: Extent::Everywhere(RULES),
-    hopping_dwell_ms: None,
+    hopping_dwell: None,
 };

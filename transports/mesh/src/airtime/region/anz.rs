@@ -14,5 +14,5 @@ pub(super) const PLAN: BandPlan = BandPlan {
     name: "ANZ",
     spellings: &["anz", "au915"],
     extent: Extent::SubBands { list: &SUB_BANDS, usual_hz: 919_875_000 },
-    hopping_dwell_ms: None,
+    hopping_dwell: None,
 };

@@ -9,5 +9,5 @@ pub(super) const PLAN: BandPlan = BandPlan {
     name: "EU433",
     spellings: &["eu433"],
     extent: Extent::SubBands { list: &SUB_BANDS, usual_hz: 433_175_000 },
-    hopping_dwell_ms: None,
+    hopping_dwell: None,
 };

@@ -28,5 +28,5 @@ pub(super) const PLAN: BandPlan = BandPlan {
     name: "EU868",
     spellings: &["eu868"],
     extent: Extent::SubBands { list: &SUB_BANDS, usual_hz: 868_100_000 },
-    hopping_dwell_ms: None,
+    hopping_dwell: None,
 };

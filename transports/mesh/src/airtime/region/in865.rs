@@ -12,5 +12,5 @@ pub(super) const PLAN: BandPlan = BandPlan {
     name: "IN865",
     spellings: &["in865", "in"],
     extent: Extent::SubBands { list: &SUB_BANDS, usual_hz: 865_875_000 },
-    hopping_dwell_ms: None,
+    hopping_dwell: None,
 };

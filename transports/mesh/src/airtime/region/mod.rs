@@ -18,6 +18,7 @@ mod wired;
 
 pub use eu868::EU868_MESH_HZ;
 
+use crate::time::Millis;
 use std::fmt;
 use std::str::FromStr;
 
@@ -26,10 +27,10 @@ use std::str::FromStr;
 pub struct Rules {
     /// Share of any hour on air, per thousand; `None` where the regulation sets no duty cycle.
     pub duty_permille: Option<u16>,
-    /// The longest single transmission, milliseconds.
-    pub dwell_ms: Option<u32>,
-    /// A call sign must be sent at least so often while there is traffic, milliseconds.
-    pub call_sign_every_ms: Option<u64>,
+    /// The longest single transmission.
+    pub dwell: Option<Millis>,
+    /// A call sign must be sent at least so often while there is traffic.
+    pub call_sign_every: Option<Millis>,
     /// Nothing may be obscured: no encryption.
     pub clear_only: bool,
     /// The regulation that these rules come from.
@@ -83,7 +84,7 @@ struct BandPlan {
     spellings: &'static [&'static str],
     extent: Extent,
     /// The longest stay on a channel of a radio that hops.
-    hopping_dwell_ms: Option<u32>,
+    hopping_dwell: Option<Millis>,
 }
 
 /// Where a plan's rules hold.
@@ -96,13 +97,7 @@ enum Extent {
 }
 
 const fn duty(permille: u16, source: &'static str) -> Rules {
-    Rules {
-        duty_permille: Some(permille),
-        dwell_ms: None,
-        call_sign_every_ms: None,
-        clear_only: false,
-        source,
-    }
+    Rules { duty_permille: Some(permille), dwell: None, call_sign_every: None, clear_only: false, source }
 }
 
 const fn free(source: &'static str) -> Rules {
@@ -188,7 +183,7 @@ impl Region {
         let sub_band = list.iter().find(holds);
         let mut rules = sub_band.ok_or(RegionError::OutOfBand { region: self, frequency_hz })?.rules;
         if usage.hopping {
-            rules.dwell_ms = plan.hopping_dwell_ms;
+            rules.dwell = plan.hopping_dwell;
         }
         Ok(rules)
     }
@@ -259,16 +254,16 @@ mod tests {
 
     #[test]
     fn america_limits_the_single_transmission_of_a_radio_that_hops() {
-        assert_eq!(Region::Us915.rules(Usage::default()).unwrap().dwell_ms, None);
+        assert_eq!(Region::Us915.rules(Usage::default()).unwrap().dwell, None);
         let hopping = Usage { hopping: true, ..Usage::default() };
-        assert_eq!(Region::Us915.rules(hopping).unwrap().dwell_ms, Some(400));
-        assert_eq!(Region::Eu868.rules(hopping).unwrap().dwell_ms, None);
+        assert_eq!(Region::Us915.rules(hopping).unwrap().dwell, Some(Millis::from_ms(400)));
+        assert_eq!(Region::Eu868.rules(hopping).unwrap().dwell, None);
     }
 
     #[test]
     fn an_amateur_station_gives_its_call_sign_and_hides_nothing() {
         let rules = Region::Amateur.rules(at(144_800_000)).unwrap();
-        assert_eq!((rules.duty_permille, rules.call_sign_every_ms), (None, Some(600_000)));
+        assert_eq!((rules.duty_permille, rules.call_sign_every), (None, Some(Millis::from_secs(600))));
         assert!(rules.clear_only);
     }
 

@@ -1,9 +1,10 @@
 //! United States, 902 to 928 MHz: 47 CFR 15.247.
 
 use super::{BandPlan, Extent, SubBand, band, free};
+use crate::time::Millis;
 
 /// 47 CFR 15.247 (a)(1)(i): the longest stay of a hopping radio on a channel.
-const HOPPING_DWELL_MS: u32 = 400;
+const HOPPING_DWELL: Millis = Millis::from_ms(400);
 
 const SUB_BANDS: [SubBand; 1] = [band(
     902_000_000,
@@ -15,5 +16,5 @@ pub(super) const PLAN: BandPlan = BandPlan {
     name: "US915",
     spellings: &["us915", "us"],
     extent: Extent::SubBands { list: &SUB_BANDS, usual_hz: 906_875_000 },
-    hopping_dwell_ms: Some(HOPPING_DWELL_MS),
+    hopping_dwell: Some(HOPPING_DWELL),
 };

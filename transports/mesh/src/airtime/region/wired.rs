@@ -6,5 +6,5 @@ pub(super) const PLAN: BandPlan = BandPlan {
     name: "wired",
     spellings: &["wired"],
     extent: Extent::Everywhere(free("not radio")),
-    hopping_dwell_ms: None,
+    hopping_dwell: None,
 };

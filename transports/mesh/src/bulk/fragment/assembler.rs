@@ -8,12 +8,13 @@
 //!    that is nearly done (three quarters held) and got a fragment within the last hour. Is there no other, the
 //!    fragment is refused.
 //!
-//! A message that got no new fragment for [`AGE_MAX_MS`] is dropped.
+//! A message that got no new fragment for [`AGE_MAX`] is dropped.
 
-use super::{AGE_MAX_MS, FragmentError, FragmentPlace, Layout, MessageId, read_stream};
+use super::{AGE_MAX, FragmentError, FragmentPlace, Layout, MessageId, read_stream};
 use crate::bulk::parity;
 use crate::bulk::repair::{Wanted, all};
 use crate::peer::PeerId;
+use crate::time::{Millis, Mono};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Ids of messages delivered that are remembered for a source: late repairs do not begin them again. Twice the
@@ -24,7 +25,7 @@ const SOURCES_MAX: usize = 256;
 /// From this share held, in thousandths, a message is nearly done.
 const NEARLY_DONE_PERMILLE: usize = 750;
 /// For so long after its last new fragment it is protected from others.
-const PROTECTED_MS: u64 = 3_600_000;
+const PROTECTED: Millis = Millis::from_ms(3_600_000);
 /// What a fragment, a block and a message take in memory beyond their bytes.
 const FRAGMENT_EXTRA_BYTES: usize = 48;
 const BLOCK_EXTRA_BYTES: usize = 48;
@@ -79,7 +80,7 @@ pub enum Progress {
     Part,
     /// Nothing new: held already, of a block that is whole, or of a message that was delivered.
     Duplicate,
-    /// The last that was lacking. A message comes out once, unless its source is heard of it again only after [`AGE_MAX_MS`].
+    /// The last that was lacking. A message comes out once, unless its source is heard of it again only after [`AGE_MAX`].
     Whole(Message),
 }
 
@@ -116,7 +117,7 @@ pub struct AssemblerCounts {
     pub full: u64,
     /// Messages that gave way to others.
     pub evicted: u64,
-    /// Messages dropped after [`AGE_MAX_MS`].
+    /// Messages dropped after [`AGE_MAX`].
     pub expired: u64,
 }
 
@@ -135,8 +136,8 @@ pub struct Assembler {
 /// What a source has delivered, the latest last; an id is not remembered longer than its sender holds it.
 #[derive(Debug, Default)]
 struct Delivered {
-    ids: VecDeque<(MessageId, Layout, u64)>,
-    last_ms: u64,
+    ids: VecDeque<(MessageId, Layout, Mono)>,
+    last_at: Mono,
 }
 
 #[derive(Debug)]
@@ -144,7 +145,7 @@ struct Assembly {
     layout: Layout,
     blocks: Vec<Block>,
     fragments: usize,
-    progress_ms: u64,
+    progress_at: Mono,
 }
 
 #[derive(Debug, Default)]
@@ -163,14 +164,9 @@ impl Assembler {
     ///
     /// # Errors
     /// [`FragmentError`], counted.
-    pub fn receive(
-        &mut self,
-        now_ms: u64,
-        source: Source,
-        payload: &[u8],
-    ) -> Result<Progress, FragmentError> {
+    pub fn receive(&mut self, now: Mono, source: Source, payload: &[u8]) -> Result<Progress, FragmentError> {
         let result =
-            FragmentPlace::open(payload).and_then(|(place, shard)| self.place(now_ms, source, place, shard));
+            FragmentPlace::open(payload).and_then(|(place, shard)| self.place(now, source, place, shard));
         let count = match &result {
             Ok(Progress::Part) => return result,
             Ok(Progress::Duplicate) => &mut self.counts.duplicates,
@@ -186,9 +182,9 @@ impl Assembler {
     }
 
     /// Drops what has waited too long.
-    pub fn expire(&mut self, now_ms: u64) {
+    pub fn expire(&mut self, now: Mono) {
         let before = self.open.len();
-        self.open.retain(|_, assembly| now_ms.saturating_sub(assembly.progress_ms) < AGE_MAX_MS);
+        self.open.retain(|_, assembly| now.since(assembly.progress_at) < AGE_MAX);
         self.counts.expired += (before - self.open.len()) as u64;
     }
 
@@ -242,31 +238,31 @@ impl Assembler {
 
     fn place(
         &mut self,
-        now_ms: u64,
+        now: Mono,
         source: Source,
         place: FragmentPlace,
         shard: &[u8],
     ) -> Result<Progress, FragmentError> {
         let key = (source, place.id);
-        if self.was_delivered(now_ms, &key, place.layout) {
+        if self.was_delivered(now, &key, place.layout) {
             return Ok(Progress::Duplicate);
         }
         self.check_layout(&key, place.layout)?;
         if let Some(duplicate) = self.open.get(&key).and_then(|assembly| assembly.compare(place, shard)) {
             return duplicate;
         }
-        self.make_room(now_ms, &key, place.layout)?;
-        let assembly = self.open.entry(key).or_insert_with(|| Assembly::new(place.layout, now_ms));
-        assembly.insert(place, shard, now_ms);
+        self.make_room(now, &key, place.layout)?;
+        let assembly = self.open.entry(key).or_insert_with(|| Assembly::new(place.layout, now));
+        assembly.insert(place, shard, now);
         if !assembly.is_whole() {
             return Ok(Progress::Part);
         }
         let Some((kind, bytes)) = read_stream(&assembly.stream(), assembly.layout) else {
-            *assembly = Assembly::new(assembly.layout, now_ms);
+            *assembly = Assembly::new(assembly.layout, now);
             return Err(FragmentError::Spliced { id: place.id });
         };
         self.open.remove(&key);
-        self.note_delivered(now_ms, &key, place.layout);
+        self.note_delivered(now, &key, place.layout);
         Ok(Progress::Whole(Message { source, id: place.id, kind, bytes }))
     }
 
@@ -285,20 +281,20 @@ impl Assembler {
         Err(FragmentError::Inconsistent { id: key.1, count, shard_bytes })
     }
 
-    fn was_delivered(&mut self, now_ms: u64, key: &MessageKey, layout: Layout) -> bool {
+    fn was_delivered(&mut self, now: Mono, key: &MessageKey, layout: Layout) -> bool {
         let Some(delivered) = self.delivered.get_mut(&key.0) else { return false };
-        delivered.ids.retain(|(_, _, at)| now_ms.saturating_sub(*at) < AGE_MAX_MS);
+        delivered.ids.retain(|(_, _, at)| now.since(*at) < AGE_MAX);
         let known = delivered.ids.iter().position(|(id, known, _)| (*id, *known) == (key.1, layout));
         let Some(entry) = known.and_then(|at| delivered.ids.remove(at)) else { return false };
         // One that is still being repaired for others stays remembered.
-        delivered.ids.push_back((entry.0, entry.1, now_ms));
-        delivered.last_ms = now_ms;
+        delivered.ids.push_back((entry.0, entry.1, now));
+        delivered.last_at = now;
         true
     }
 
-    fn note_delivered(&mut self, now_ms: u64, key: &MessageKey, layout: Layout) {
+    fn note_delivered(&mut self, now: Mono, key: &MessageKey, layout: Layout) {
         if self.delivered.len() >= SOURCES_MAX && !self.delivered.contains_key(&key.0) {
-            let oldest = self.delivered.iter().min_by_key(|(_, delivered)| delivered.last_ms);
+            let oldest = self.delivered.iter().min_by_key(|(_, delivered)| delivered.last_at);
             if let Some(source) = oldest.map(|(source, _)| *source) {
                 self.delivered.remove(&source);
             }
@@ -307,12 +303,12 @@ impl Assembler {
         if delivered.ids.len() >= DELIVERED_MAX {
             delivered.ids.pop_front();
         }
-        delivered.ids.push_back((key.1, layout, now_ms));
-        delivered.last_ms = now_ms;
+        delivered.ids.push_back((key.1, layout, now));
+        delivered.last_at = now;
     }
 
     /// Makes room for one more fragment of a message, by the rule at the top.
-    fn make_room(&mut self, now_ms: u64, key: &MessageKey, layout: Layout) -> Result<(), FragmentError> {
+    fn make_room(&mut self, now: Mono, key: &MessageKey, layout: Layout) -> Result<(), FragmentError> {
         let opens = !self.open.contains_key(key);
         let more = Assembly::fragment_memory_bytes(layout)
             + if opens { Assembly::empty_memory_bytes(layout) } else { 0 };
@@ -328,11 +324,11 @@ impl Assembler {
                 return Ok(());
             }
             let may_go = |other: &MessageKey, assembly: &Assembly| {
-                other != key && (own(other) || (!own_over && !assembly.is_protected(now_ms)))
+                other != key && (own(other) || (!own_over && !assembly.is_protected(now)))
             };
             let victims = self.open.iter().filter(|(other, assembly)| may_go(other, assembly));
             let victim =
-                victims.min_by_key(|(_, assembly)| (assembly.share_permille(), assembly.progress_ms));
+                victims.min_by_key(|(_, assembly)| (assembly.share_permille(), assembly.progress_at));
             let Some(victim) = victim.map(|(victim, _)| *victim) else {
                 return Err(FragmentError::Full { id: key.1 });
             };
@@ -350,9 +346,9 @@ impl Assembler {
 }
 
 impl Assembly {
-    fn new(layout: Layout, now_ms: u64) -> Self {
+    fn new(layout: Layout, now: Mono) -> Self {
         let blocks = std::iter::repeat_with(Block::default).take(layout.blocks()).collect();
-        Self { layout, blocks, fragments: 0, progress_ms: now_ms }
+        Self { layout, blocks, fragments: 0, progress_at: now }
     }
 
     fn empty_memory_bytes(layout: Layout) -> usize {
@@ -382,9 +378,8 @@ impl Assembly {
         useful.sum()
     }
 
-    fn is_protected(&self, now_ms: u64) -> bool {
-        self.share_permille() >= NEARLY_DONE_PERMILLE
-            && now_ms.saturating_sub(self.progress_ms) < PROTECTED_MS
+    fn is_protected(&self, now: Mono) -> bool {
+        self.share_permille() >= NEARLY_DONE_PERMILLE && now.since(self.progress_at) < PROTECTED
     }
 
     fn is_whole(&self) -> bool {
@@ -403,12 +398,12 @@ impl Assembly {
         Some(if **held == *shard { Ok(Progress::Duplicate) } else { Err(conflict) })
     }
 
-    fn insert(&mut self, place: FragmentPlace, shard: &[u8], now_ms: u64) {
+    fn insert(&mut self, place: FragmentPlace, shard: &[u8], now: Mono) {
         let fragments = self.layout.fragments_of(place.block);
         let Some(block) = self.blocks.get_mut(usize::from(place.block)) else { return };
         block.held.insert(place.index, shard.into());
         self.fragments += 1;
-        self.progress_ms = now_ms;
+        self.progress_at = now;
         if let Ok(data) = parity::restore(fragments, self.layout.shard_bytes, &block.held) {
             block.whole = Some(data.into_boxed_slice());
             block.held.clear();

@@ -33,24 +33,25 @@
 //! use tombolo_mesh::PeerId;
 //! use tombolo_mesh::bulk::fragment::{MemoryLimits, OutMessage, Progress, Sender, SenderLimits};
 //! use tombolo_mesh::bulk::repair::Listener;
+//! use tombolo_mesh::time::{Millis, Mono};
 //!
-//! let (ann, bob, frame_airtime_ms) = (PeerId([1; 32]), PeerId([2; 32]), 640);
-//! let mut sender = Sender::new(ann, SenderLimits::default(), frame_airtime_ms);
-//! let mut listener = Listener::new(MemoryLimits::default(), frame_airtime_ms, 42);
+//! let (ann, bob, frame_airtime) = (PeerId([1; 32]), PeerId([2; 32]), Millis::from_ms(640));
+//! let mut sender = Sender::new(ann, SenderLimits::default(), frame_airtime);
+//! let mut listener = Listener::new(MemoryLimits::default(), frame_airtime, 42);
 //! // 500 bytes of kind 7 on Ann's own channel, 217 in each frame, at a loss of 5 %: three fragments.
 //! let bytes = [b'x'; 500];
 //! let message = OutMessage { channel: ann, kind: 7, bytes: &bytes, fragment_payload_max: 217, loss_permille: 50 };
-//! sender.offer(0, message)?;
-//! let sent: Vec<_> = std::iter::from_fn(|| sender.next_fragment(0)).collect();
+//! sender.offer(Mono::ZERO, message)?;
+//! let sent: Vec<_> = std::iter::from_fn(|| sender.next_fragment(Mono::ZERO)).collect();
 //! for fragment in sent.iter().skip(1) {
-//!     assert_eq!(listener.fragment(700, ann, ann, &fragment.payload), Ok(Progress::Part));
+//!     assert_eq!(listener.fragment(Mono::from_ms(700), ann, ann, &fragment.payload), Ok(Progress::Part));
 //! }
 //! // The first was lost. When its time has come the listener asks, and a fragment of parity answers.
-//! let due_ms = listener.poll_timeout().expect("something is lacking");
-//! let nack = listener.poll_nack(due_ms, 217).expect("it is due");
-//! assert_eq!(sender.nack(due_ms, nack.channel, bob, &nack.payload), Ok(1));
-//! let repair = sender.next_fragment(due_ms).expect("it was asked for");
-//! let Ok(Progress::Whole(message)) = listener.fragment(due_ms, ann, ann, &repair.payload) else { panic!() };
+//! let due = listener.poll_timeout().expect("something is lacking");
+//! let nack = listener.poll_nack(due, 217).expect("it is due");
+//! assert_eq!(sender.nack(due, nack.channel, bob, &nack.payload), Ok(1));
+//! let repair = sender.next_fragment(due).expect("it was asked for");
+//! let Ok(Progress::Whole(message)) = listener.fragment(due, ann, ann, &repair.payload) else { panic!() };
 //! assert_eq!((message.kind, message.bytes), (7, vec![b'x'; 500]));
 //! # Ok::<(), tombolo_mesh::bulk::fragment::OfferError>(())
 //! ```
@@ -60,7 +61,7 @@ mod sender;
 
 pub use assembler::{Assembler, AssemblerCounts, MemoryLimits, Message, Open, Progress, Source};
 pub use sender::{
-    AGE_MAX_MS, ArrivalReport, OfferError, OutFragment, OutMessage, Sender, SenderLimits, Waiting,
+    AGE_MAX, ArrivalReport, OfferError, OutFragment, OutMessage, Sender, SenderLimits, Waiting,
 };
 
 use crate::bulk::parity::{BLOCK_FRAGMENTS_MAX, PARITY_MAX};

@@ -7,10 +7,11 @@ use crate::bulk::repair::{
     Budget, NackError, NackHead, OutNack, SPREAD_FRAMES, WAIT_FRAMES, Wanted, all, whose,
 };
 use crate::peer::PeerId;
+use crate::time::{Millis, Mono};
 use std::collections::{BTreeMap, VecDeque};
 
 /// How long a message is held for listeners, and a part of one for its rest, after the last sign of life.
-pub const AGE_MAX_MS: u64 = 12 * 3_600_000;
+pub const AGE_MAX: Millis = Millis::from_ms(12 * 3_600_000);
 /// Ids that are not given to another message so soon: twice what a listener remembers.
 const RECENT_IDS_MAX: usize = 64;
 /// Peers with a budget of their own for each message; those beyond have only the common one.
@@ -21,7 +22,7 @@ const GONE_MAX: usize = 8;
 const NOTICES_AT_ONCE: u64 = 8;
 const NOTICES_AN_HOUR: u64 = 16;
 /// A message that is not there is answered for once in this time.
-const GONE_EVERY_MS: u64 = 600_000;
+const GONE_EVERY: Millis = Millis::from_ms(600_000);
 /// A question heard within so many full frames after the last repair was asked before it.
 const ROUND_FRAMES: u64 = 2;
 
@@ -139,7 +140,7 @@ pub struct ArrivalReport {
 #[derive(Debug)]
 pub struct Sender {
     me: PeerId,
-    frame_airtime_ms: u64,
+    frame_airtime: Millis,
     limits: SenderLimits,
     held: BTreeMap<MessageId, Held>,
     recent: VecDeque<MessageId>,
@@ -154,7 +155,7 @@ struct Gone {
     channel: PeerId,
     id: MessageId,
     to: PeerId,
-    said_ms: Option<u64>,
+    said_at: Option<Mono>,
 }
 
 #[derive(Debug)]
@@ -166,14 +167,14 @@ struct Held {
     plan: Plan,
     /// Which offer it came with: of two with as much to go the older goes first.
     offer: u64,
-    active_ms: u64,
+    active_at: Mono,
     /// Fragments of the first burst: row by row over the blocks, so that a burst of loss meets each block alike.
     burst: Burst,
     blocks: Vec<BlockRepair>,
     /// Repairs of all listeners together, and of each.
     repairs: Budget,
     askers: BTreeMap<PeerId, Asker>,
-    last_repair_ms: u64,
+    last_repair_at: Mono,
     /// Listeners were reminded of it, and none has asked for anything since.
     reminded: bool,
     /// Fragments sent so far.
@@ -208,17 +209,17 @@ struct BlockRepair {
 }
 
 impl Sender {
-    /// For the node `me`, on a line where a full frame takes `frame_airtime_ms`.
-    pub fn new(me: PeerId, limits: SenderLimits, frame_airtime_ms: u64) -> Self {
+    /// For the node `me`, on a line where a full frame takes `frame_airtime`.
+    pub fn new(me: PeerId, limits: SenderLimits, frame_airtime: Millis) -> Self {
         let (held, recent, gone) = (BTreeMap::new(), VecDeque::new(), VecDeque::new());
-        let notices = Budget::new(NOTICES_AT_ONCE, NOTICES_AN_HOUR, 0);
-        let (frame_airtime_ms, arrivals) = (frame_airtime_ms.max(1), None);
-        Self { me, frame_airtime_ms, limits, held, recent, gone, notices, offers: 0, arrivals }
+        let notices = Budget::new(NOTICES_AT_ONCE, NOTICES_AN_HOUR, Mono::ZERO);
+        let (frame_airtime, arrivals) = (frame_airtime.max(Millis::from_ms(1)), None);
+        Self { me, frame_airtime, limits, held, recent, gone, notices, offers: 0, arrivals }
     }
 
     /// Sets the airtime of a full frame, after the radio changed its rate.
-    pub fn set_frame_airtime(&mut self, frame_airtime_ms: u64) {
-        self.frame_airtime_ms = frame_airtime_ms.max(1);
+    pub fn set_frame_airtime(&mut self, frame_airtime: Millis) {
+        self.frame_airtime = frame_airtime.max(Millis::from_ms(1));
     }
 
     /// Takes a message to send in fragments, with the parity that its loss calls for. A message that is being sent already is
@@ -227,7 +228,7 @@ impl Sender {
     ///
     /// # Errors
     /// [`OfferError`]; nothing is then kept.
-    pub fn offer(&mut self, now_ms: u64, message: OutMessage<'_>) -> Result<MessageId, OfferError> {
+    pub fn offer(&mut self, now: Mono, message: OutMessage<'_>) -> Result<MessageId, OfferError> {
         let OutMessage { channel, kind, bytes, fragment_payload_max, .. } = message;
         let length = bytes.len();
         if length > MESSAGE_BYTES_MAX {
@@ -243,31 +244,31 @@ impl Sender {
         if let Some((id, _)) = self.held.iter().find(|(_, held)| same(held)) {
             return Ok(*id);
         }
-        self.make_room(now_ms, layout.stream_bytes())?;
+        self.make_room(now, layout.stream_bytes())?;
         let id = self.choose_id(&hash);
         self.offers += 1;
-        self.held.insert(id, Held::new(now_ms, message, hash, layout, self.offers));
+        self.held.insert(id, Held::new(now, message, hash, layout, self.offers));
         Ok(id)
     }
 
     /// Sends one more fragment of a message whose burst is over, so that a listener that lacks more asks for it. Whether it does: not
     /// if no listener has asked since the last such reminder, and not if the message is not held.
-    pub fn remind(&mut self, now_ms: u64, message: MessageId) -> bool {
+    pub fn remind(&mut self, now: Mono, message: MessageId) -> bool {
         let Some(held) = self.held.get_mut(&message).filter(|held| held.to_go() > 0 || !held.reminded) else {
             return false;
         };
         if held.to_go() == 0
             && let Some(block) = held.blocks.first_mut()
         {
-            (block.pending, held.reminded, held.active_ms) = (1, true, now_ms);
+            (block.pending, held.reminded, held.active_at) = (1, true, now);
         }
         true
     }
 
     /// Whether fragments of a message are to go, or went so short a while ago that listeners may still ask.
-    pub fn is_under_way(&self, now_ms: u64, message: MessageId) -> bool {
-        let settle_ms = (WAIT_FRAMES + SPREAD_FRAMES + ROUND_FRAMES) * self.frame_airtime_ms;
-        self.held.get(&message).is_some_and(|held| held.to_go() > 0 || now_ms < held.active_ms + settle_ms)
+    pub fn is_under_way(&self, now: Mono, message: MessageId) -> bool {
+        let settle = (WAIT_FRAMES + SPREAD_FRAMES + ROUND_FRAMES) * self.frame_airtime;
+        self.held.get(&message).is_some_and(|held| held.to_go() > 0 || now < held.active_at + settle)
     }
 
     /// Ends a message: it is out of date. Its listeners learn that when they ask.
@@ -287,10 +288,10 @@ impl Sender {
     }
 
     /// When [`poll_nack`](Self::poll_nack) returns something.
-    pub fn nack_due_ms(&mut self, now_ms: u64) -> Option<u64> {
-        let waits = self.gone.iter().any(|gone| gone.said_ms.is_none());
-        let empty = waits && self.notices.is_empty(now_ms);
-        waits.then(|| if empty { self.notices.filled_at().max(now_ms + 1) } else { now_ms })
+    pub fn nack_due(&mut self, now: Mono) -> Option<Mono> {
+        let waits = self.gone.iter().any(|gone| gone.said_at.is_none());
+        let empty = waits && self.notices.is_empty(now);
+        waits.then(|| if empty { self.notices.filled_at().max(now + Millis::from_ms(1)) } else { now })
     }
 
     /// The messages that have fragments to send now.
@@ -306,20 +307,20 @@ impl Sender {
     }
 
     /// The next fragment of the message with the fewest to go, so that a short one does not wait behind 64 KiB.
-    pub fn next_fragment(&mut self, now_ms: u64) -> Option<OutFragment> {
+    pub fn next_fragment(&mut self, now: Mono) -> Option<OutFragment> {
         let waiting = self.held.iter().filter(|(_, held)| held.to_go() > 0);
         let next = waiting.min_by_key(|(_, held)| (held.to_go(), held.offer)).map(|(id, _)| *id)?;
-        self.take(now_ms, next)
+        self.take(now, next)
     }
 
     /// The next fragment of this message; it counts as sent.
-    pub fn take(&mut self, now_ms: u64, message: MessageId) -> Option<OutFragment> {
+    pub fn take(&mut self, now: Mono, message: MessageId) -> Option<OutFragment> {
         // What is too old may start again where it was delivered and forgotten.
-        self.expire(now_ms);
+        self.expire(now);
         let held = self.held.get_mut(&message)?;
-        held.active_ms = now_ms;
+        held.active_at = now;
         let repair = held.burst.to_go == 0;
-        let (block, index) = if repair { held.next_repair(now_ms)? } else { held.next_of_burst()? };
+        let (block, index) = if repair { held.next_repair(now)? } else { held.next_of_burst()? };
         let payload = held.fragment(message, block, index)?;
         held.sent = held.sent.saturating_add(1);
         Some(OutFragment { message, channel: held.channel, payload, repair })
@@ -331,7 +332,7 @@ impl Sender {
     /// [`NackError`]; it is then without effect.
     pub fn nack(
         &mut self,
-        now_ms: u64,
+        now: Mono,
         channel: PeerId,
         from: PeerId,
         payload: &[u8],
@@ -341,11 +342,11 @@ impl Sender {
             return Ok(0);
         }
         let Some(held) = self.held.get_mut(&head.id).filter(|held| held.channel == channel) else {
-            self.note_gone(now_ms, channel, head.id, from);
+            self.note_gone(now, channel, head.id, from);
             return Ok(0);
         };
         let wanted = head.entries(held.layout, entries)?;
-        let queued = held.asked(now_ms, from, &wanted, ROUND_FRAMES * self.frame_airtime_ms);
+        let queued = held.asked(now, from, &wanted, ROUND_FRAMES * self.frame_airtime);
         let lacking: usize = wanted.iter().map(|wanted| wanted.deficit).sum();
         self.arrivals = held.askers.get_mut(&from).map(|asker| {
             let (sent, lacked) = std::mem::replace(&mut asker.last, (held.sent, lacking));
@@ -371,21 +372,21 @@ impl Sender {
     }
 
     /// The answer on a channel about messages that listeners ask for and that are not there (any more).
-    pub fn poll_nack(&mut self, now_ms: u64) -> Option<OutNack> {
-        let gone = self.gone.iter_mut().find(|gone| gone.said_ms.is_none())?;
-        if self.notices.draw(now_ms, 1) == 0 {
+    pub fn poll_nack(&mut self, now: Mono) -> Option<OutNack> {
+        let gone = self.gone.iter_mut().find(|gone| gone.said_at.is_none())?;
+        if self.notices.draw(now, 1) == 0 {
             return None;
         }
-        gone.said_ms = Some(now_ms);
+        gone.said_at = Some(now);
         let head = NackHead { whose: whose(&self.me), id: gone.id };
         let payload = head.seal(Layout { count: 1, shard_bytes: 0 }, &[], usize::MAX);
         Some(OutNack { channel: gone.channel, to: gone.to, payload })
     }
 
-    /// Drops what no listener has asked for in [`AGE_MAX_MS`].
-    pub fn expire(&mut self, now_ms: u64) {
-        self.held.retain(|_, held| now_ms.saturating_sub(held.active_ms) < AGE_MAX_MS);
-        let due = |gone: &Gone| gone.said_ms.is_none_or(|said| now_ms.saturating_sub(said) < GONE_EVERY_MS);
+    /// Drops what no listener has asked for in [`AGE_MAX`].
+    pub fn expire(&mut self, now: Mono) {
+        self.held.retain(|_, held| now.since(held.active_at) < AGE_MAX);
+        let due = |gone: &Gone| gone.said_at.is_none_or(|said| now.since(said) < GONE_EVERY);
         self.gone.retain(due);
     }
 
@@ -394,23 +395,23 @@ impl Sender {
         self.held.values().map(|held| held.stream.len()).sum()
     }
 
-    fn note_gone(&mut self, now_ms: u64, channel: PeerId, id: MessageId, to: PeerId) {
-        self.expire(now_ms);
+    fn note_gone(&mut self, now: Mono, channel: PeerId, id: MessageId, to: PeerId) {
+        self.expire(now);
         if self.gone.iter().any(|gone| gone.id == id && gone.channel == channel) {
             return;
         }
         if self.gone.len() >= GONE_MAX {
             self.gone.pop_front();
         }
-        self.gone.push_back(Gone { channel, id, to, said_ms: None });
+        self.gone.push_back(Gone { channel, id, to, said_at: None });
     }
 
-    fn make_room(&mut self, now_ms: u64, bytes: usize) -> Result<(), OfferError> {
-        self.expire(now_ms);
+    fn make_room(&mut self, now: Mono, bytes: usize) -> Result<(), OfferError> {
+        self.expire(now);
         while self.held.len() >= self.limits.messages_max || self.held_bytes() + bytes > self.limits.bytes_max
         {
             let done = self.held.iter().filter(|(_, held)| held.to_go() == 0);
-            let Some((id, _)) = done.min_by_key(|(_, held)| held.active_ms) else {
+            let Some((id, _)) = done.min_by_key(|(_, held)| held.active_at) else {
                 return Err(OfferError::Full { messages: self.held.len() });
             };
             let id = *id;
@@ -440,7 +441,7 @@ impl Sender {
 }
 
 impl Held {
-    fn new(now_ms: u64, message: OutMessage<'_>, hash: [u8; 32], layout: Layout, offer: u64) -> Self {
+    fn new(now: Mono, message: OutMessage<'_>, hash: [u8; 32], layout: Layout, offer: u64) -> Self {
         let OutMessage { channel, kind, bytes, loss_permille, .. } = message;
         let stream = write_stream(kind, bytes, &hash, layout);
         let largest = layout.fragments_of(0);
@@ -455,12 +456,12 @@ impl Held {
             stream,
             plan,
             offer,
-            active_ms: now_ms,
+            active_at: now,
             burst: Burst { row: 0, block: 0, to_go, parity },
             blocks: vec![BlockRepair { parity_sent: parity, ..BlockRepair::default() }; layout.blocks()],
-            repairs: Budget::new(8 * count + 64, 2 * count + 16, now_ms),
+            repairs: Budget::new(8 * count + 64, 2 * count + 16, now),
             askers: BTreeMap::new(),
-            last_repair_ms: 0,
+            last_repair_at: Mono::ZERO,
             reminded: false,
             sent: 0,
         }
@@ -489,10 +490,10 @@ impl Held {
     }
 
     /// Block and index of the next repair: of the block that lacks most.
-    fn next_repair(&mut self, now_ms: u64) -> Option<(u8, u8)> {
+    fn next_repair(&mut self, now: Mono) -> Option<(u8, u8)> {
         let (at, block) = self.blocks.iter_mut().enumerate().max_by_key(|(_, block)| block.pending)?;
         block.pending = block.pending.checked_sub(1)?;
-        self.last_repair_ms = now_ms;
+        self.last_repair_at = now;
         let number = u8::try_from(at).ok()?;
         let fragments = self.layout.fragments_of(number);
         let index = if block.parity_sent < PARITY_MAX {
@@ -523,41 +524,41 @@ impl Held {
     }
 
     /// Queues what a NACK asks for, within the budgets; gives the number of fragments queued.
-    fn asked(&mut self, now_ms: u64, from: PeerId, wanted: &[Wanted], round_ms: u64) -> usize {
+    fn asked(&mut self, now: Mono, from: PeerId, wanted: &[Wanted], round: Millis) -> usize {
         if self.burst.to_go > 0 {
             // What it lacks may be on its way yet; it asks again after the burst.
             return 0;
         }
         let pending = self.blocks.iter().any(|block| block.pending > 0);
-        let recent = self.last_repair_ms > 0 && now_ms <= self.last_repair_ms.saturating_add(round_ms);
+        let recent = self.last_repair_at > Mono::ZERO && now <= self.last_repair_at + round;
         if !pending && !recent {
             self.blocks.iter_mut().for_each(|block| (block.deficit, block.union) = (0, 0));
         }
-        self.note_asker(now_ms, from, wanted);
-        let queued = wanted.iter().map(|wanted| self.queue(now_ms, from, wanted)).sum();
+        self.note_asker(now, from, wanted);
+        let queued = wanted.iter().map(|wanted| self.queue(now, from, wanted)).sum();
         // A listener that asks beyond its budget does not keep a message from giving way.
         if queued > 0 {
-            (self.active_ms, self.reminded) = (now_ms, false);
+            (self.active_at, self.reminded) = (now, false);
         }
         queued
     }
 
-    fn note_asker(&mut self, now_ms: u64, from: PeerId, wanted: &[Wanted]) {
+    fn note_asker(&mut self, now: Mono, from: PeerId, wanted: &[Wanted]) {
         let (count, sent) = (u64::from(self.layout.count), self.sent);
         if self.askers.len() < ASKERS_MAX || self.askers.contains_key(&from) {
             self.askers.entry(from).or_insert_with(|| Asker {
-                budget: Budget::new(3 * count + 16, count + 8, now_ms),
+                budget: Budget::new(3 * count + 16, count + 8, now),
                 last: (sent, wanted.iter().map(|wanted| wanted.deficit).sum()),
             });
         }
     }
 
     /// In a round the listener that lacks most of a block counts: the fragments serve all.
-    fn queue(&mut self, now_ms: u64, from: PeerId, wanted: &Wanted) -> usize {
+    fn queue(&mut self, now: Mono, from: PeerId, wanted: &Wanted) -> usize {
         let Some(block) = self.blocks.get(usize::from(wanted.block)) else { return 0 };
         let (before, after) = (self.plan.repairs(block.deficit), self.plan.repairs(wanted.deficit));
         let own = self.askers.get_mut(&from).map(|asker| &mut asker.budget);
-        let more = draw(now_ms, after.saturating_sub(before), &mut self.repairs, own);
+        let more = draw(now, after.saturating_sub(before), &mut self.repairs, own);
         if let Some(block) = self.blocks.get_mut(usize::from(wanted.block)) {
             block.union |= wanted.bitmap;
             block.pending += more;
@@ -568,8 +569,8 @@ impl Held {
 }
 
 /// As many as both the common budget and the asker's own allow.
-fn draw(now_ms: u64, wanted: usize, common: &mut Budget, own: Option<&mut Budget>) -> usize {
+fn draw(now: Mono, wanted: usize, common: &mut Budget, own: Option<&mut Budget>) -> usize {
     let wanted = u64::try_from(wanted).unwrap_or(u64::MAX);
-    let allowed = own.map_or(wanted, |own| own.draw(now_ms, wanted));
-    usize::try_from(common.draw(now_ms, allowed)).unwrap_or(0)
+    let allowed = own.map_or(wanted, |own| own.draw(now, wanted));
+    usize::try_from(common.draw(now, allowed)).unwrap_or(0)
 }

@@ -1,13 +1,14 @@
 //! The listening side: fragments go to the assembler, and what is missing is asked for in its time.
 
 use super::{
-    BACKOFF_MAX_MS, Budget, NACK_BYTES_MIN, NackError, NackHead, SPREAD_FRAMES, WAIT_FRAMES, Wanted, whose,
+    BACKOFF_MAX, Budget, NACK_BYTES_MIN, NackError, NackHead, SPREAD_FRAMES, WAIT_FRAMES, Wanted, whose,
 };
 use crate::bulk::fragment::{
     Assembler, FragmentError, FragmentPlace, MemoryLimits, MessageId, Progress, Source,
 };
 use crate::peer::PeerId;
 use crate::split_mix::SplitMix64;
+use crate::time::{Millis, Mono};
 use std::collections::BTreeMap;
 
 /// The first wait for an answer beyond the time that the answer takes, in full frames; then it doubles.
@@ -18,10 +19,10 @@ const QUESTIONS_AN_HOUR: u64 = 20;
 /// What a new fragment adds to that, in thousandths of a question.
 const EARNED_PERMILLE: u64 = 250;
 /// After so much silence, and at least [`SILENCE_FRAMES`], a frame from a source is news.
-const SILENCE_MS: u64 = 60_000;
+const SILENCE: Millis = Millis::from_ms(60_000);
 const SILENCE_FRAMES: u64 = 20;
 /// A sender's fragments are not expected slower than this; then one is lost, or the sender waits for its turn.
-const PACE_MAX_MS: u64 = 60_000;
+const PACE_MAX: Millis = Millis::from_ms(60_000);
 /// Sources with a budget; beyond, the one unheard for longest starts again.
 const EARS_MAX: usize = 256;
 
@@ -42,19 +43,19 @@ pub struct OutNack {
 #[derive(Debug)]
 pub struct Listener {
     assembler: Assembler,
-    frame_airtime_ms: u64,
+    frame_airtime: Millis,
     /// Spreads the answers of several listeners; nothing secret comes of it.
     jitter: SplitMix64,
     asks: BTreeMap<(Source, MessageId), NackTimer>,
     ears: BTreeMap<Source, Ear>,
     /// When a fragment was heard last on a channel.
-    fragments: BTreeMap<PeerId, u64>,
+    fragments: BTreeMap<PeerId, Mono>,
 }
 
 /// When a message is asked for next.
 #[derive(Debug)]
 struct NackTimer {
-    due_ms: u64,
+    due: Mono,
     /// Questions since the last new fragment.
     attempts: u32,
     /// Whether the first burst is over, so that the place of a fragment reveals nothing about what is to come.
@@ -62,24 +63,24 @@ struct NackTimer {
     /// The sender reported that it has it no more.
     gone: bool,
     /// The place in the burst of the fragment heard last, and when.
-    last: (u64, u64),
+    last: (u64, Mono),
     /// Time from fragment to fragment, as heard.
-    pace_ms: u64,
+    pace: Millis,
 }
 
 #[derive(Debug)]
 struct Ear {
-    heard_ms: u64,
+    heard_at: Mono,
     questions: Budget,
 }
 
 impl Listener {
-    /// On a line where a full frame takes `frame_airtime_ms`. `seed` is random, another one at each node: who asks
+    /// On a line where a full frame takes `frame_airtime`. `seed` is random, another one at each node: who asks
     /// first must differ.
-    pub fn new(limits: MemoryLimits, frame_airtime_ms: u64, seed: u64) -> Self {
+    pub fn new(limits: MemoryLimits, frame_airtime: Millis, seed: u64) -> Self {
         Self {
             assembler: Assembler::new(limits),
-            frame_airtime_ms: frame_airtime_ms.max(1),
+            frame_airtime: frame_airtime.max(Millis::from_ms(1)),
             jitter: SplitMix64::new(seed),
             asks: BTreeMap::new(),
             ears: BTreeMap::new(),
@@ -88,8 +89,8 @@ impl Listener {
     }
 
     /// Sets the airtime of a full frame, after the radio changed its rate.
-    pub fn set_frame_airtime(&mut self, frame_airtime_ms: u64) {
-        self.frame_airtime_ms = frame_airtime_ms.max(1);
+    pub fn set_frame_airtime(&mut self, frame_airtime: Millis) {
+        self.frame_airtime = frame_airtime.max(Millis::from_ms(1));
     }
 
     /// What is held, and the counters.
@@ -111,46 +112,46 @@ impl Listener {
     /// [`FragmentError`], counted; whatever else is held goes on.
     pub fn fragment(
         &mut self,
-        now_ms: u64,
+        now: Mono,
         channel: PeerId,
         sender: PeerId,
         payload: &[u8],
     ) -> Result<Progress, FragmentError> {
         let source = Source { channel, sender };
-        self.fragments.insert(channel, now_ms);
-        let result = self.assembler.receive(now_ms, source, payload);
+        self.fragments.insert(channel, now);
+        let result = self.assembler.receive(now, source, payload);
         self.forget_closed();
-        self.heard(now_ms, channel, sender);
+        self.heard(now, channel, sender);
         let Ok((place, _)) = FragmentPlace::open(payload) else { return result };
         let fresh = matches!(result, Ok(Progress::Part | Progress::Whole(_)));
         if self.assembler.layout(&(source, place.id)).is_some() {
-            self.expect_more(now_ms, source, place, fresh);
+            self.expect_more(now, source, place, fresh);
         }
         if fresh {
-            self.ear(now_ms, source).questions.earn(EARNED_PERMILLE);
+            self.ear(now, source).questions.earn(EARNED_PERMILLE);
         }
         result
     }
 
     /// Whether no peer is sending a long message on a channel, or was until a short while ago.
-    pub fn is_quiet(&self, now_ms: u64, channel: &PeerId) -> bool {
-        let settle_ms = (WAIT_FRAMES + SPREAD_FRAMES) * self.frame_airtime_ms;
-        self.fragments.get(channel).is_none_or(|heard_ms| heard_ms + settle_ms <= now_ms)
+    pub fn is_quiet(&self, now: Mono, channel: &PeerId) -> bool {
+        let settle = (WAIT_FRAMES + SPREAD_FRAMES) * self.frame_airtime;
+        self.fragments.get(channel).is_none_or(|heard_at| *heard_at + settle <= now)
     }
 
     /// Any frame of a sender was heard on a channel: was it silent, then what it owes is asked for soon.
-    pub fn heard(&mut self, now_ms: u64, channel: PeerId, sender: PeerId) {
+    pub fn heard(&mut self, now: Mono, channel: PeerId, sender: PeerId) {
         let source = Source { channel, sender };
-        let silence_ms = SILENCE_MS.max(SILENCE_FRAMES * self.frame_airtime_ms);
+        let silence = SILENCE.max(SILENCE_FRAMES * self.frame_airtime);
         let Some(ear) = self.ears.get_mut(&source) else { return };
-        let silent = now_ms.saturating_sub(ear.heard_ms) >= silence_ms;
-        ear.heard_ms = now_ms;
+        let silent = now.since(ear.heard_at) >= silence;
+        ear.heard_at = now;
         if !silent {
             return;
         }
-        let soon_ms = now_ms + self.frame_airtime_ms * WAIT_FRAMES + self.spread_ms();
+        let soon = now + self.frame_airtime * WAIT_FRAMES + self.spread();
         let waiting = self.asks.iter_mut().filter(|((other, _), ask)| *other == source && !ask.gone);
-        waiting.for_each(|(_, ask)| ask.due_ms = ask.due_ms.min(soon_ms));
+        waiting.for_each(|(_, ask)| ask.due = ask.due.min(soon));
     }
 
     /// Hears a NACK that `from` sent on a channel: where it asks for all that we lack it is as good as ours.
@@ -159,7 +160,7 @@ impl Listener {
     /// [`NackError`]; it is then without effect.
     pub fn nack(
         &mut self,
-        now_ms: u64,
+        now: Mono,
         channel: PeerId,
         from: PeerId,
         payload: &[u8],
@@ -171,33 +172,33 @@ impl Listener {
         let keys: Vec<_> = self.assembler.open_keys().filter(speaks_of).copied().collect();
         for key in keys {
             if entries.is_empty() {
-                self.gone(now_ms, &key, from);
+                self.gone(now, &key, from);
                 continue;
             }
             let Some(layout) = self.assembler.layout(&key) else { continue };
             let asked = head.entries(layout, entries)?;
             let lacking = self.assembler.lacks(&key);
             if lacking.iter().all(|own| covers(&asked, own)) {
-                self.wait_for_answer(now_ms, &key, &lacking);
+                self.wait_for_answer(now, &key, &lacking);
             }
         }
         Ok(())
     }
 
     /// The question that is due, in at most `payload_max` bytes; it counts as asked. Call until `None`.
-    pub fn poll_nack(&mut self, now_ms: u64, payload_max: usize) -> Option<OutNack> {
+    pub fn poll_nack(&mut self, now: Mono, payload_max: usize) -> Option<OutNack> {
         if payload_max < NACK_BYTES_MIN {
             return None;
         }
-        self.assembler.expire(now_ms);
+        self.assembler.expire(now);
         self.forget_closed();
         loop {
-            let due = self.asks.iter().filter(|(_, ask)| ask.due_ms <= now_ms);
-            let key = due.min_by_key(|(_, ask)| ask.due_ms).map(|(key, _)| *key)?;
-            let questions = &mut self.ear(now_ms, key.0).questions;
-            if questions.draw(now_ms, 1) == 0 {
-                let filled_ms = questions.filled_at().max(now_ms + 1);
-                self.asks.get_mut(&key)?.due_ms = filled_ms;
+            let due = self.asks.iter().filter(|(_, ask)| ask.due <= now);
+            let key = due.min_by_key(|(_, ask)| ask.due).map(|(key, _)| *key)?;
+            let questions = &mut self.ear(now, key.0).questions;
+            if questions.draw(now, 1) == 0 {
+                let filled_at = questions.filled_at().max(now + Millis::from_ms(1));
+                self.asks.get_mut(&key)?.due = filled_at;
                 continue;
             }
             let (layout, lacking) = (self.assembler.layout(&key)?, self.assembler.lacks(&key));
@@ -206,30 +207,30 @@ impl Listener {
             if let Some(ask) = self.asks.get_mut(&key) {
                 ask.attempts = ask.attempts.saturating_add(1);
             }
-            self.wait_for_answer(now_ms, &key, &lacking);
+            self.wait_for_answer(now, &key, &lacking);
             return Some(OutNack { channel: source.channel, to: source.sender, payload });
         }
     }
 
     /// When the next question is due.
-    pub fn poll_timeout(&self) -> Option<u64> {
-        self.asks.values().map(|ask| ask.due_ms).min()
+    pub fn poll_timeout(&self) -> Option<Mono> {
+        self.asks.values().map(|ask| ask.due).min()
     }
 
     /// After a fragment of an open message: more are to come, or it is time to ask.
-    fn expect_more(&mut self, now_ms: u64, source: Source, place: FragmentPlace, fresh: bool) {
-        let spread_ms = self.spread_ms();
-        let airtime_ms = self.frame_airtime_ms;
-        self.ear(now_ms, source);
+    fn expect_more(&mut self, now: Mono, source: Source, place: FragmentPlace, fresh: bool) {
+        let spread = self.spread();
+        let airtime = self.frame_airtime;
+        self.ear(now, source);
         let blocks = place.layout.blocks() as u64;
         let at = u64::from(place.index) * blocks + u64::from(place.block);
         let ask = self.asks.entry((source, place.id)).or_insert(NackTimer {
-            due_ms: now_ms,
+            due: now,
             attempts: 0,
             asked: false,
             gone: false,
-            last: (at, now_ms),
-            pace_ms: airtime_ms,
+            last: (at, now),
+            pace: airtime,
         });
         ask.gone = false;
         if fresh {
@@ -237,33 +238,33 @@ impl Listener {
         }
         let mut to_come = 0;
         if !ask.asked {
-            ask.measure(now_ms, at, airtime_ms);
+            ask.measure(now, at, airtime);
             to_come = u64::from(place.layout.count).saturating_sub(at + 1);
         }
-        ask.due_ms = now_ms + (to_come + WAIT_FRAMES) * ask.pace_ms + spread_ms;
+        ask.due = now + (to_come + WAIT_FRAMES) * ask.pace + spread;
     }
 
     /// After a question, ours or one as good: the time the answer takes, and a wait that doubles.
-    fn wait_for_answer(&mut self, now_ms: u64, key: &(Source, MessageId), lacking: &[Wanted]) {
-        let spread_ms = self.spread_ms();
+    fn wait_for_answer(&mut self, now: Mono, key: &(Source, MessageId), lacking: &[Wanted]) {
+        let spread = self.spread();
         let jitter = self.jitter.below(512);
-        let first_ms = self.frame_airtime_ms * BACKOFF_FIRST_FRAMES;
+        let first = self.frame_airtime * BACKOFF_FIRST_FRAMES;
         let Some(ask) = self.asks.get_mut(key) else { return };
         ask.asked = true;
         let deficit: u64 = lacking.iter().map(|wanted| wanted.deficit as u64).sum();
-        let answer_ms = (deficit + deficit / 4 + WAIT_FRAMES) * ask.pace_ms;
-        let doubled_ms = first_ms.saturating_mul(1 << ask.attempts.saturating_sub(1).min(20));
+        let answer = (deficit + deficit / 4 + WAIT_FRAMES) * ask.pace;
+        let doubled = first * (1 << ask.attempts.saturating_sub(1).min(20));
         // Between three and five quarters, so that listeners do not ask in step.
-        let backoff_ms = doubled_ms.min(BACKOFF_MAX_MS) * (768 + jitter) / 1024;
-        ask.due_ms = now_ms + answer_ms.min(BACKOFF_MAX_MS) + backoff_ms + spread_ms;
+        let backoff = doubled.min(BACKOFF_MAX) * (768 + jitter) / 1024;
+        ask.due = now + answer.min(BACKOFF_MAX) + backoff + spread;
     }
 
     /// The sender itself reports that it has the message no more; should that be false, it is asked again in an hour.
-    fn gone(&mut self, now_ms: u64, key: &(Source, MessageId), from: PeerId) {
-        let spread_ms = self.spread_ms();
+    fn gone(&mut self, now: Mono, key: &(Source, MessageId), from: PeerId) {
+        let spread = self.spread();
         if let Some(ask) = self.asks.get_mut(key).filter(|_| key.0.sender == from) {
             ask.gone = true;
-            ask.due_ms = now_ms + BACKOFF_MAX_MS + spread_ms;
+            ask.due = now + BACKOFF_MAX + spread;
         }
     }
 
@@ -272,28 +273,28 @@ impl Listener {
         self.asks.retain(|key, _| assembler.layout(key).is_some());
     }
 
-    fn ear(&mut self, now_ms: u64, source: Source) -> &mut Ear {
+    fn ear(&mut self, now: Mono, source: Source) -> &mut Ear {
         if self.ears.len() >= EARS_MAX && !self.ears.contains_key(&source) {
-            let oldest = self.ears.iter().min_by_key(|(_, ear)| ear.heard_ms).map(|(source, _)| *source);
+            let oldest = self.ears.iter().min_by_key(|(_, ear)| ear.heard_at).map(|(source, _)| *source);
             oldest.map(|source| self.ears.remove(&source));
         }
-        let questions = || Budget::new(QUESTIONS_AT_ONCE, QUESTIONS_AN_HOUR, now_ms);
-        self.ears.entry(source).or_insert_with(|| Ear { heard_ms: now_ms, questions: questions() })
+        let questions = || Budget::new(QUESTIONS_AT_ONCE, QUESTIONS_AN_HOUR, now);
+        self.ears.entry(source).or_insert_with(|| Ear { heard_at: now, questions: questions() })
     }
 
-    fn spread_ms(&mut self) -> u64 {
-        self.jitter.below(SPREAD_FRAMES * self.frame_airtime_ms)
+    fn spread(&mut self) -> Millis {
+        Millis::from_ms(self.jitter.below((SPREAD_FRAMES * self.frame_airtime).ms()))
     }
 }
 
 impl NackTimer {
     /// How fast the burst goes, as far as it is heard.
-    fn measure(&mut self, now_ms: u64, at: u64, airtime_ms: u64) {
-        let (last, last_ms) = self.last;
+    fn measure(&mut self, now: Mono, at: u64, airtime: Millis) {
+        let (last, last_at) = self.last;
         if at > last {
-            let sample = now_ms.saturating_sub(last_ms) / (at - last);
-            self.pace_ms = (3 * self.pace_ms + sample.clamp(airtime_ms, PACE_MAX_MS.max(airtime_ms))) / 4;
-            self.last = (at, now_ms);
+            let sample = now.since(last_at) / (at - last);
+            self.pace = (3 * self.pace + sample.clamp(airtime, PACE_MAX.max(airtime))) / 4;
+            self.last = (at, now);
         }
     }
 }

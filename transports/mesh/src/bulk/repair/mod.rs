@@ -24,7 +24,7 @@
 //! A listener asks when the burst should have ended and [`WAIT_FRAMES`] frames of silence and a random part of
 //! [`SPREAD_FRAMES`] have gone by. Another's question that covers its own is as good as its own; a fragment heard
 //! that fills a gap restarts the wait. Unanswered, it waits twice as long each time, up to an hour, and goes on
-//! for [`AGE_MAX_MS`](crate::bulk::fragment::AGE_MAX_MS): an interrupted transfer goes on where it was. A frame from a
+//! for [`AGE_MAX`](crate::bulk::fragment::AGE_MAX): an interrupted transfer goes on where it was. A frame from a
 //! sender that had been silent brings the next question forward.
 //!
 //! The sender takes the questions of one *round* together: what counts for a block is the listener that lacks
@@ -48,13 +48,14 @@ pub use listener::{Listener, OutNack};
 use crate::bulk::fragment::{Layout, MessageId};
 use crate::bulk::parity::BLOCK_FRAGMENTS_MAX;
 use crate::peer::PeerId;
+use crate::time::Millis;
 
 /// Silence after the expected end of a burst before the first question, in full frames.
 pub const WAIT_FRAMES: u64 = 3;
 /// The random part of that wait, in full frames: room for some twenty short NACKs.
 pub const SPREAD_FRAMES: u64 = 6;
 /// The longest wait between two questions for one message.
-pub const BACKOFF_MAX_MS: u64 = 3_600_000;
+pub const BACKOFF_MAX: Millis = Millis::from_ms(3_600_000);
 
 /// The shortest NACK that asks for anything: head and one entry. A frame that carries less carries none.
 pub const NACK_BYTES_MIN: usize = HEAD_BYTES + 2;

@@ -1,6 +1,7 @@
 //! Lines on which long frames do not arrive.
 
 use super::*;
+use crate::time::Mono;
 
 /// What arrives of these on a line that loses whatever is longer.
 fn short_ones(sent: Vec<Vec<u8>>, bytes_max: usize) -> Vec<Vec<u8>> {
@@ -16,7 +17,7 @@ fn give(station: &mut Station, now_ms: u64, bytes: &[u8]) {
         account: Account(7),
         previous_key: false,
     };
-    station.send(now_ms, outgoing).unwrap();
+    station.send(Mono::from_ms(now_ms), outgoing).unwrap();
 }
 
 #[test]

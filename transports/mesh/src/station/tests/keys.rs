@@ -1,6 +1,7 @@
 //! Long messages while the audience's key is renewed.
 
 use super::*;
+use crate::time::{Millis, Mono};
 
 fn renewed(epoch: u32) -> AudienceKey {
     AudienceKey { epoch, key: [0x90 + epoch as u8; 16] }
@@ -60,11 +61,11 @@ fn a_long_message_shows_how_far_it_is() {
         charges.last().is_some_and(|charge| Some(charge.account) == ours.account && charge.airtime_us > 0)
     );
     hear(&mut b, 0, &sent[..2]);
-    assert_eq!(b.receive(0, &sent[2]).from, Some(peer(1)));
+    assert_eq!(b.receive(Mono::ZERO, &sent[2]).from, Some(peer(1)));
     let theirs = b.transfers()[0];
     // The first frame was the announcement.
     assert_eq!((theirs.from, theirs.frames - theirs.frames_to_go), (Some(peer(1)), 2), "{theirs:?}");
-    assert_eq!(b.receive(0, &[0x50; 30]).from, None, "of no member");
+    assert_eq!(b.receive(Mono::ZERO, &[0x50; 30]).from, None, "of no member");
     hear(&mut b, 0, &sent[3..]);
     assert!(b.transfers().is_empty(), "it is whole");
 }
@@ -89,7 +90,7 @@ fn a_message_whose_key_is_gone_is_forgotten() {
     a.set_channel(peer(1), renewed(3), Some(renewed(2)), both()).unwrap();
     assert_eq!((a.sender.held_bytes(), a.outbox.metas.len()), (0, 0));
     assert!(talk(&mut a, &mut b).is_empty());
-    assert_eq!((a.frames_waiting(), a.poll_timeout(3_600_000)), (0, None));
+    assert_eq!((a.frames_waiting(), a.poll_timeout(Mono::from_ms(3_600_000))), (0, None));
 }
 
 #[test]
@@ -125,7 +126,7 @@ fn a_message_offered_for_those_behind_while_it_is_sent_goes_on_under_the_old_key
         account: Account(7),
         previous_key: true,
     };
-    assert!(matches!(a.send(0, outgoing), Ok(Sent::Fragments(_))));
+    assert!(matches!(a.send(Mono::ZERO, outgoing), Ok(Sent::Fragments(_))));
     assert_eq!(talk(&mut a, &mut b), [long()]);
 }
 
@@ -135,14 +136,14 @@ fn that_a_message_is_there_no_more_is_said_as_soon_as_it_is_asked_for() {
     let message = a.outbox.metas[0].0;
     assert!(a.forget(message));
     record(&mut a);
-    assert_eq!(a.poll_timeout(1_000), None);
-    let due = b.poll_timeout(1_000).unwrap().max(60_000);
-    let question = frames(&mut b, due);
-    assert_eq!(hear(&mut a, due, &question).last(), Some(&Ok(Received::Nack)));
+    assert_eq!(a.poll_timeout(Mono::from_ms(1_000)), None);
+    let due = b.poll_timeout(Mono::from_ms(1_000)).unwrap().max(Mono::from_ms(60_000));
+    let question = frames(&mut b, due.ms());
+    assert_eq!(hear(&mut a, due.ms(), &question).last(), Some(&Ok(Received::Nack)));
     record(&mut a);
     let wake = a.poll_timeout(due).unwrap();
-    assert_eq!(wake, due + 1);
-    let said = frames(&mut a, wake);
-    assert_eq!(hear(&mut b, wake, &said), [Ok(Received::Nack)]);
+    assert_eq!(wake, due + Millis::from_ms(1));
+    let said = frames(&mut a, wake.ms());
+    assert_eq!(hear(&mut b, wake.ms(), &said), [Ok(Received::Nack)]);
     assert_eq!(a.poll_timeout(wake), None);
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::frame::keys::FrameKey;
 use crate::frame::{Counters, Header, open, seal};
+use crate::time::Mono;
 use proptest::prelude::*;
 
 /// What a sender did with its keys over several lives: each (key, nonce) at most once.
@@ -84,7 +85,7 @@ proptest! {
                 }
                 Life::HearOwnPast(at) if !past.is_empty() => {
                     let frame: &Vec<u8> = at.get(&past);
-                    let _ = alive[0].receive(now, frame);
+                    let _ = alive[0].receive(Mono::from_ms(now), frame);
                 }
                 Life::HearOwnPast(_) => {}
                 Life::LeaveAndComeBack => {
@@ -99,7 +100,7 @@ proptest! {
                     };
                     let counter = Counters::starting_at(counter.into()).take().unwrap();
                     let frame_key = key.frame_key(Mode::Encrypted, &peer(1), &epoch);
-                    let _ = alive[last].receive(now, &seal(&frame_key, header, counter, b"x"));
+                    let _ = alive[last].receive(Mono::from_ms(now), &seal(&frame_key, header, counter, b"x"));
                 }
             }
             for station in &mut alive {
@@ -170,7 +171,7 @@ proptest! {
                 frame[1..3].copy_from_slice(&key.alias().0);
                 frame[3] = key.hint(&peer(1)).0;
             }
-            let heard = b.receive(number as u64, &frame).outcome;
+            let heard = b.receive(Mono::from_ms(number as u64), &frame).outcome;
             let message = matches!(heard, Ok(Received::Message { .. } | Received::Epoch { .. }));
             prop_assert!(!message);
             prop_assert!(b.inbound.held.len() <= HELD_FRAMES_MAX);

@@ -11,6 +11,7 @@ use crate::airtime::region::Region;
 use crate::airtime::region::Usage;
 use crate::frame::announcement::{ANNOUNCEMENT_BYTES, REQUEST_BYTES};
 use crate::frame::{Counters, Header, seal};
+use crate::time::{Millis, Mono};
 
 fn id(seed: u8) -> Identity {
     Identity::from_seed(&[seed; 32])
@@ -25,7 +26,7 @@ fn audience(owner: u8, epoch: u32) -> AudienceKey {
 }
 
 fn at(now_ms: u64) -> Moment {
-    Moment { boot: BootId([0; 16]), monotonic_ms: now_ms, trusted_wall_ms: None }
+    Moment { boot: BootId([0; 16]), monotonic: Mono::from_ms(now_ms), trusted_wall: None }
 }
 
 fn message(number: u8) -> Kind {
@@ -53,8 +54,8 @@ struct Setup {
 
 fn station_in(setup: Setup, who: u8, all: &[u8], seed: u8, records: StationRecords) -> Station {
     let Setup { mode, region, frame_bytes_max } = setup;
-    let call_sign =
-        (region == Region::Amateur).then(|| CallSign { text: format!("X{who}ABC"), every_ms: 600_000 });
+    let call_sign = (region == Region::Amateur)
+        .then(|| CallSign { text: format!("X{who}ABC"), every: Millis::from_secs(600) });
     let line = PhyRate::lora(Modulation::SF7_125);
     let config = StationConfig {
         us: id(who),
@@ -65,7 +66,7 @@ fn station_in(setup: Setup, who: u8, all: &[u8], seed: u8, records: StationRecor
         line,
         seed: [seed; 32],
     };
-    let ledger = Ledger::new(LedgerConfig::new(region.rules(Usage::default()).ok()), 0);
+    let ledger = Ledger::new(LedgerConfig::new(region.rules(Usage::default()).ok()), Mono::ZERO);
     let mut station = Station::new(config, records, ledger).unwrap();
     for owner in all {
         let members = all.iter().map(|who| peer(*who)).collect();
@@ -86,7 +87,7 @@ fn say(station: &mut Station, now_ms: u64, channel: u8, bytes: &[u8]) {
         account: Account(7),
         previous_key: false,
     };
-    station.send(now_ms, outgoing).unwrap();
+    station.send(Mono::from_ms(now_ms), outgoing).unwrap();
 }
 
 /// What must be durable is; gives it.
@@ -111,7 +112,7 @@ fn frames(station: &mut Station, now_ms: u64) -> Vec<Vec<u8>> {
 fn hear(listener: &mut Station, now_ms: u64, frames: &[Vec<u8>]) -> Vec<Result<Received, FrameRejection>> {
     let mut heard = Vec::new();
     for frame in frames {
-        heard.push(listener.receive(now_ms, frame).outcome);
+        heard.push(listener.receive(Mono::from_ms(now_ms), frame).outcome);
         heard.extend(std::iter::from_fn(|| listener.poll_received()).map(|reception| reception.outcome));
     }
     heard
@@ -159,17 +160,17 @@ fn a_listener_that_missed_the_announcement_asks_and_reads_what_it_kept() {
     say(&mut a, 0, 1, b"second");
     let sent = frames(&mut a, 0);
     assert_eq!(hear(&mut b, 0, &sent[1..]), [Ok(Received::Held), Ok(Received::Held)]);
-    let due = b.poll_timeout(0).unwrap();
+    let due = b.poll_timeout(Mono::ZERO).unwrap();
     record(&mut b);
     let due = due.max(b.poll_timeout(due).unwrap());
-    let question = frames(&mut b, due);
+    let question = frames(&mut b, due.ms());
     assert_eq!(question.iter().map(Vec::len).collect::<Vec<_>>(), [REQUEST_BYTES]);
-    assert_eq!(hear(&mut a, due, &question), [Ok(Received::Question)]);
-    let answer_at = due.max(ANSWER_EVERY_MS);
-    let answer = frames(&mut a, answer_at);
+    assert_eq!(hear(&mut a, due.ms(), &question), [Ok(Received::Question)]);
+    let answer_at = due.max(Mono::ZERO + ANSWER_EVERY);
+    let answer = frames(&mut a, answer_at.ms());
     assert_eq!(answer.len(), 1);
-    assert_eq!(texts(&hear(&mut b, answer_at, &answer)), ["first", "second"]);
-    assert_eq!(frames(&mut b, answer_at + ASK_EVERY_MS), Vec::<Vec<u8>>::new());
+    assert_eq!(texts(&hear(&mut b, answer_at.ms(), &answer)), ["first", "second"]);
+    assert_eq!(frames(&mut b, (answer_at + ASK_EVERY).ms()), Vec::<Vec<u8>>::new());
 }
 
 #[test]
@@ -235,14 +236,14 @@ fn clones_push_each_other_on_only_so_often() {
         now += 1_000;
         say(&mut one, now, 1, b"one");
         say(&mut two, now, 1, b"two");
-        one.own.asked(now);
-        two.own.asked(now);
+        one.own.asked(Mono::from_ms(now));
+        two.own.asked(Mono::from_ms(now));
         let (from_one, from_two) = (frames(&mut one, now), frames(&mut two, now));
         hear(&mut one, now, &from_two);
         hear(&mut two, now, &from_one);
     }
     assert_ne!(one.epoch(), two.epoch());
-    let hour = now / RENEW_EVERY_MS + 3;
+    let hour = now / RENEW_EVERY.ms() + 3;
     assert!(u64::from(one.epoch().number.max(two.epoch().number)) <= 4 + 2 * hour, "{:?}", one.epoch());
 }
 
@@ -311,7 +312,7 @@ fn a_frame_forged_in_our_name_does_not_lock_us_out() {
     let frame_key = key.frame_key(Mode::Encrypted, &peer(1), &a.epoch());
     let forged = seal(&frame_key, header, counters.take().unwrap(), b"false");
     assert_eq!(texts(&hear(&mut b, 1, std::slice::from_ref(&forged))), ["false"]);
-    assert_eq!(a.receive(1, &forged).outcome, Err(FrameRejection::InOurName));
+    assert_eq!(a.receive(Mono::from_ms(1), &forged).outcome, Err(FrameRejection::InOurName));
     say(&mut a, 2, 1, b"second");
     assert_eq!(texts(&hear(&mut b, 2, &frames(&mut a, 2))), ["second"]);
 }
@@ -360,9 +361,9 @@ fn clear_mode_shows_everything_and_sends_the_call_sign() {
     let handshake = vec![vec![0x30; 20]];
     assert_eq!(a.send_join(handshake, Priority::State, Account(1)), Err(SendRefusal::ClearMode));
     // The last of a conversation is within the interval too; then silence.
-    let due = a.poll_timeout(1).unwrap();
-    assert!(due <= 600_000);
-    assert_eq!(frames(&mut a, due), [b"\x40DE X1ABC".to_vec()]);
+    let due = a.poll_timeout(Mono::from_ms(1)).unwrap();
+    assert!(due <= Mono::from_ms(600_000));
+    assert_eq!(frames(&mut a, due.ms()), [b"\x40DE X1ABC".to_vec()]);
     assert_eq!(a.poll_timeout(due), None);
 }
 
@@ -428,7 +429,9 @@ fn the_ledger_is_asked_before_each_frame_and_its_record_is_durable_first() {
                     }
                 }
             }
-            Transmit::Idle => now = a.poll_timeout(now).unwrap().max(now + 1),
+            Transmit::Idle => {
+                now = (a.poll_timeout(Mono::from_ms(now)).unwrap().max(Mono::from_ms(now + 1))).ms()
+            }
         }
     }
     assert!((30_000_000..=36_000_000).contains(&sent_us), "{sent_us} us in an hour at 1 %");
@@ -446,14 +449,14 @@ fn the_queue_is_bounded_and_refuses() {
         account: Account(1),
         previous_key: false,
     };
-    assert_eq!(a.send(0, one_more.clone()), Err(SendRefusal::Full));
+    assert_eq!(a.send(Mono::ZERO, one_more.clone()), Err(SendRefusal::Full));
     let stranger = Outgoing { channel: peer(9), ..one_more.clone() };
-    assert_eq!(a.send(0, stranger), Err(SendRefusal::NoChannel));
+    assert_eq!(a.send(Mono::ZERO, stranger), Err(SendRefusal::NoChannel));
     assert_eq!(
-        a.send(0, Outgoing { previous_key: true, ..one_more.clone() }),
+        a.send(Mono::ZERO, Outgoing { previous_key: true, ..one_more.clone() }),
         Err(SendRefusal::NoPreviousKey)
     );
-    assert_eq!(a.send(0, Outgoing { kind: Kind::NACK, ..one_more }), Err(SendRefusal::Kind(2)));
+    assert_eq!(a.send(Mono::ZERO, Outgoing { kind: Kind::NACK, ..one_more }), Err(SendRefusal::Kind(2)));
     a.drop_channel(&peer(1));
     assert_eq!(a.frames_waiting(), 0);
 }
@@ -491,7 +494,7 @@ fn a_correction_that_another_made_is_not_made_again() {
     // And the same old announcement again is not answered at once.
     hear(&mut b, 30_000, &old[..1]);
     assert!(frames(&mut b, 60_000).is_empty());
-    assert_eq!(frames(&mut b, 20_000 + CORRECT_EVERY_MS).len(), 1);
+    assert_eq!(frames(&mut b, 20_000 + CORRECT_EVERY.ms()).len(), 1);
 }
 
 /// Frames of a member of which every fourth is lost, with nothing else on air.

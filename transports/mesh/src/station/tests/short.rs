@@ -3,16 +3,17 @@
 use super::*;
 use crate::airtime::region::Usage;
 use crate::frame::PADDED_BYTES_MAX;
+use crate::time::{Millis, Mono};
 use proptest::prelude::*;
 
 fn config(mode: Mode, frame_bytes_max: usize, frame_bytes_min: usize, call_sign: bool) -> StationConfig {
-    let call_sign = call_sign.then(|| CallSign { text: "X1A".into(), every_ms: u64::MAX });
+    let call_sign = call_sign.then(|| CallSign { text: "X1A".into(), every: Millis::from_ms(u64::MAX) });
     let line = PhyRate::lora(Modulation::SF7_125);
     StationConfig { us: id(1), mode, frame_bytes_max, frame_bytes_min, call_sign, line, seed: [5; 32] }
 }
 
 fn ledger(region: Region) -> Ledger {
-    Ledger::new(LedgerConfig::new(region.rules(Usage::default()).ok()), 0)
+    Ledger::new(LedgerConfig::new(region.rules(Usage::default()).ok()), Mono::ZERO)
 }
 
 fn tnc(mode: Mode, frame_bytes_max: usize) -> Station {
@@ -38,7 +39,7 @@ fn a_question_and_a_call_sign_are_filled_up_and_understood() {
     assert_eq!(hear(&mut b, 60_000, &spoken), [Ok(Received::CallSign("X1A".into())), Ok(Received::Question)]);
     // What was charged is what was sent.
     let sent_us: u64 = spoken.iter().map(|frame| a.line.frame_us(frame.len())).sum();
-    assert_eq!(a.ledger().hour_us(60_000), sent_us);
+    assert_eq!(a.ledger().hour_us(Mono::from_ms(60_000)), sent_us);
 }
 
 #[test]
@@ -65,11 +66,11 @@ fn a_clear_frame_is_the_same_however_it_was_filled_up() {
     }
     let mut false_pad = frames_of_clear(&mut a);
     *false_pad.last_mut().unwrap() = 1;
-    assert_eq!(b.receive(100, &false_pad).outcome, Err(FrameRejection::Padding));
+    assert_eq!(b.receive(Mono::from_ms(100), &false_pad).outcome, Err(FrameRejection::Padding));
     let mut long = frames_of_clear(&mut a);
     long.resize(PADDED_BYTES_MAX + 1, 0);
     long[0] += 1;
-    assert_eq!(b.receive(100, &long).outcome, Err(FrameRejection::Padding));
+    assert_eq!(b.receive(Mono::from_ms(100), &long).outcome, Err(FrameRejection::Padding));
 }
 
 fn frames_of_clear(station: &mut Station) -> Vec<u8> {
@@ -88,8 +89,8 @@ fn what_is_sealed_is_not_filled_up_and_an_empty_message_is_refused() {
         account: Account(1),
         previous_key: false,
     };
-    assert_eq!(a.send(0, outgoing(b"")), Err(SendRefusal::TooShort { bytes: 14, bytes_min: 15 }));
-    assert_eq!(a.send(0, outgoing(b"x")), Ok(Sent::Frame));
+    assert_eq!(a.send(Mono::ZERO, outgoing(b"")), Err(SendRefusal::TooShort { bytes: 14, bytes_min: 15 }));
+    assert_eq!(a.send(Mono::ZERO, outgoing(b"x")), Ok(Sent::Frame));
     assert_eq!(frames(&mut a, 0).last().map(Vec::len), Some(PADDED_BYTES_MAX));
     let short = vec![vec![0x30; 14]];
     let refusal = Err(SendRefusal::TooShort { bytes: 14, bytes_min: 15 });
@@ -112,7 +113,7 @@ fn a_band_that_hides_nothing_has_no_encrypted_station_and_one_with_call_signs_no
     );
     let station = new(Mode::SignedClear, true, Region::Amateur).unwrap();
     // No rarer than the rules require, whatever is set.
-    assert_eq!(station.call_sign.unwrap().every_ms, 600_000);
+    assert_eq!(station.call_sign.unwrap().every, Millis::from_ms(600_000));
     assert!(new(Mode::Encrypted, false, Region::Eu868).is_ok());
     assert_eq!(
         Station::new(

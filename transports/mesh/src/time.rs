@@ -1,6 +1,8 @@
 //! Three types that stand for time: an instant on the monotonic clock ([`Mono`]), an instant of wall time ([`Wall`]), and
 //! the length of time between two instants of one clock ([`Millis`]). The two kinds of instant cannot be compared. What
-//! clocks show, and which of them to believe, is `clock`'s.
+//! clocks show, and which of them to believe, is decided above this crate.
+//!
+//! Files, frames and settings carry plain numbers of milliseconds: they become these types where they are decoded.
 
 /// A length of time, in milliseconds. Arithmetic stops at nothing and at the longest one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,6 +20,11 @@ impl Millis {
     /// A length of `s` seconds.
     pub const fn from_secs(s: u64) -> Self {
         Millis(s.saturating_mul(1000))
+    }
+
+    /// A length in microseconds, rounded up to a whole millisecond.
+    pub const fn from_us_rounded_up(us: u64) -> Self {
+        Millis(us.div_ceil(1_000))
     }
 
     /// The length in milliseconds.
@@ -50,6 +57,14 @@ impl std::ops::Mul<u64> for Millis {
     }
 }
 
+impl std::ops::Mul<Millis> for u64 {
+    type Output = Millis;
+
+    fn mul(self, length: Millis) -> Millis {
+        length * self
+    }
+}
+
 impl std::ops::Div<u64> for Millis {
     type Output = Millis;
 
@@ -58,11 +73,35 @@ impl std::ops::Div<u64> for Millis {
     }
 }
 
+/// How many whole lengths fit into another.
+impl std::ops::Div<Millis> for Millis {
+    type Output = u64;
+
+    fn div(self, part: Millis) -> u64 {
+        self.0 / part.0
+    }
+}
+
+impl std::ops::AddAssign for Millis {
+    fn add_assign(&mut self, other: Millis) {
+        *self = *self + other;
+    }
+}
+
+impl std::iter::Sum for Millis {
+    fn sum<I: Iterator<Item = Millis>>(lengths: I) -> Millis {
+        lengths.fold(Millis::ZERO, |sum, length| sum + length)
+    }
+}
+
 /// An instant on this boot's monotonic clock. Its zero means nothing, and no other node knows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mono(u64);
 
 impl Mono {
+    /// The clock's zero.
+    pub const ZERO: Mono = Mono(0);
+
     /// Later than any instant: what waits until then does not end by itself.
     pub const NEVER: Mono = Mono(u64::MAX);
 
@@ -77,8 +116,14 @@ impl Mono {
     }
 
     /// The time since an earlier instant; none passed where it is later.
-    pub fn since(self, earlier: Mono) -> Millis {
+    pub const fn since(self, earlier: Mono) -> Millis {
         Millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl std::ops::AddAssign<Millis> for Mono {
+    fn add_assign(&mut self, length: Millis) {
+        *self = *self + length;
     }
 }
 
@@ -105,13 +150,18 @@ pub struct Wall(u64);
 
 impl Wall {
     /// The instant `ms` milliseconds after the Unix epoch.
-    pub fn from_ms(ms: u64) -> Self {
+    pub const fn from_ms(ms: u64) -> Self {
         Wall(ms)
     }
 
     /// Milliseconds since the Unix epoch.
-    pub fn ms(self) -> u64 {
+    pub const fn ms(self) -> u64 {
         self.0
+    }
+
+    /// The time since an earlier instant; none passed where it is later.
+    pub const fn since(self, earlier: Wall) -> Millis {
+        Millis(self.0.saturating_sub(earlier.0))
     }
 
     /// The time between two instants, whichever is earlier.
@@ -125,6 +175,15 @@ impl std::ops::Add<Millis> for Wall {
 
     fn add(self, length: Millis) -> Wall {
         Wall(self.0.saturating_add(length.0))
+    }
+}
+
+/// Stops at the Unix epoch.
+impl std::ops::Sub<Millis> for Wall {
+    type Output = Wall;
+
+    fn sub(self, length: Millis) -> Wall {
+        Wall(self.0.saturating_sub(length.0))
     }
 }
 
@@ -152,5 +211,13 @@ mod tests {
         assert_eq!((start + second).ms(), 1_007);
         let wall = Wall::from_ms(2_000);
         assert_eq!(wall.distance(wall + second), (wall + second).distance(wall));
+        assert_eq!(((wall + second).since(wall), wall.since(wall + second)), (second, Millis::ZERO));
+        assert_eq!(wall - 3 * second, Wall::default());
+    }
+
+    #[test]
+    fn a_part_of_a_millisecond_counts_as_a_whole_one() {
+        assert_eq!([0, 1, 1_000, 1_001].map(Millis::from_us_rounded_up), [0, 1, 1, 2].map(Millis::from_ms));
+        assert_eq!(Millis::from_ms(59) / Millis::from_ms(20), 2);
     }
 }
