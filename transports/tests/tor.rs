@@ -321,6 +321,15 @@ async fn each_odd_answer_of_a_control_port_has_its_reason_and_the_next_try_succe
     let node = Node::start_with(&tor, 3, missing).await;
     let is = |state: &ServiceState| matches!(state, ServiceState::NoControl { why } if why.contains("/nowhere/cookie"));
     node.service(is).await;
+    let plain = folder.join("plain");
+    std::fs::write(&plain, [0xc0; 32]).unwrap();
+    let tor = ScriptedTor::start(&network, Login::PlainCookie(plain.clone()));
+    let node = Node::start(&tor, 3).await;
+    node.service(|state| matches!(state, ServiceState::NoControl { why } if why.contains("in clear"))).await;
+    assert_eq!(tor.control.count("AUTHENTICATE"), 0, "no file is shown to a program that merely names it");
+    node.transports.shutdown().await;
+    let named = |config: &mut TorConfig| config.credentials.cookie = Some(plain);
+    Node::start_with(&tor, 3, named).await.published().await;
     let tor = ScriptedTor::start(&network, Login::Password("se\"cret".to_owned()));
     let node = Node::start(&tor, 4).await;
     node.service(|state| matches!(state, ServiceState::NoControl { why } if why.contains("password"))).await;

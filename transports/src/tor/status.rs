@@ -40,7 +40,7 @@ impl fmt::Display for ServiceState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Starting => f.write_str("starting"),
-            Self::NoControl { why } => write!(f, "no onion service: {why}"),
+            Self::NoControl { why } => write!(f, "not published: {why}"),
             Self::Bootstrapping { percent } => write!(f, "tor is still bootstrapping ({percent} %)"),
             Self::Published { client_auth: true } => {
                 f.write_str("published, for peers and open invites only")
@@ -100,7 +100,10 @@ impl TorStatus {
     pub(super) fn set_service(&self, service: ServiceState) {
         let mut report = self.lock();
         if report.service != service {
-            tracing::info!(onion = %self.onion, "onion service: {service}");
+            // That a machine has no tor is no news where the operator never asked for it.
+            if self.asked_for || !matches!(service, ServiceState::NoControl { .. }) {
+                tracing::info!(onion = %self.onion, "onion service: {service}");
+            }
             report.service = service;
         }
     }
@@ -118,6 +121,7 @@ impl TorStatus {
         let mut report = self.lock();
         let local = result.err().filter(|failure| failure.is_local()).cloned();
         match (&report.local, &local) {
+            _ if !self.asked_for => {}
             (None, Some(failure)) => tracing::info!("Tor cannot be used: {failure}"),
             (Some(_), None) => tracing::info!("tor takes connections again"),
             _ => {}

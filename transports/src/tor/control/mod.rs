@@ -94,6 +94,11 @@ pub enum ControlError {
     /// The other end does not have the cookie: it is not the tor that the file belongs to.
     #[error("what listens there does not have tor's cookie")]
     CookieMismatch,
+    /// What listens asks for the content of a file that it names. Only tor may have that of its cookie.
+    #[error(
+        "what listens there asks for its cookie in clear, as old versions of tor do: set `tor.cookie` if it is tor"
+    )]
+    CookieInClear,
     /// Tor asks for a password, and none is set.
     #[error("tor asks for a password, and `tor.password` is not set")]
     PasswordNeeded,
@@ -164,7 +169,8 @@ impl Control {
             match (cookie, &credentials.password) {
                 (Err(_), Some(password)) if info.password => quoted(password),
                 (cookie, _) if info.safe_cookie => self.safe_cookie(&*cookie?).await?,
-                (cookie, _) => Zeroizing::new(HEXLOWER.encode(&*cookie?)),
+                (cookie, _) if credentials.cookie.is_some() => Zeroizing::new(HEXLOWER.encode(&*cookie?)),
+                _ => return Err(ControlError::CookieInClear),
             }
         } else if info.password {
             quoted(credentials.password.as_deref().ok_or(ControlError::PasswordNeeded)?)
