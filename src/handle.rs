@@ -22,7 +22,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 use tombolo_delta::Value;
 use tombolo_transports::tor::{Credentials, OnionSource};
 use tombolo_transports::{Address, LanConfig, TorConfig};
@@ -33,12 +33,12 @@ use crate::api::server::LocalServer;
 use crate::config::{Config, TorSettings};
 use crate::folder::{self, LinkSecrets, StartError};
 use crate::layer::{KeyError, KeyPath, Kind};
-use crate::node::{Command, CommandError, Event, Query, Reply, Write};
+use crate::node::{Command, CommandError, Event, Node, Query, Reply, Write};
 use crate::probe::Publisher;
-use crate::runtime::install::{InstallSettings, Installer};
+use crate::runtime::install::{Install, InstallSettings, Installer};
 use crate::runtime::links::{Links, LinksError, TorLinks};
 use crate::runtime::rpc::CallRoutes;
-use crate::runtime::{AskError, Driven, NodeClient, Task, drive};
+use crate::runtime::{AskError, Driven, Effect, NodeClient, Task, drive};
 
 /// The settings of a node: those of `tombolo.toml`, and what the program that starts it decides.
 #[derive(Clone, Debug)]
@@ -134,12 +134,7 @@ impl Tombolo {
     /// [`StartError`] if the folder, its store or its links cannot be opened.
     pub async fn start(folder: &Path, settings: Settings) -> Result<Self, StartError> {
         let Settings { config, publish, socket } = settings;
-        let (node, secrets) = {
-            let (folder, config) = (folder.to_owned(), config.clone());
-            let opened = tokio::task::spawn_blocking(move || folder::open(&folder, &config)).await;
-            let stopped = |e| system("the node did not open", std::io::Error::other(e));
-            opened.map_err(stopped)??
-        };
+        let (node, secrets) = open(folder, &config).await?;
         let lan = LanConfig {
             listen: config.lan.listen.clone(),
             mdns: config.lan.mdns,
@@ -150,39 +145,14 @@ impl Tombolo {
         let tor = config.tor.enabled.then(|| tor_links(&config.tor, &secrets));
         let driven = drive(node).map_err(|source| system("cannot start a thread", source))?;
         let Driven { client, effects, installs, ended } = driven;
-        // The onion service's calls lead to the same server.
-        let for_tor = tor.as_ref().map(|_| SocketAddr::from(([127, 0, 0, 1], 0)));
-        let listen = config.rpc.listen.or(for_tor);
-        let calls = match listen.map(|listen| CallServer::start(listen, client.clone())) {
-            Some(Err(source)) => {
-                end(&client, Some(ended)).await;
-                let what = "cannot listen for JSON calls (`listen` in section [rpc])";
-                return Err(system(what, source));
-            }
-            started => started.and_then(Result::ok),
-        };
-        let mut tor = tor;
-        if let (Some(tor), Some(calls)) = (&mut tor, &calls) {
-            tor.config.calls = Some(calls.address().to_string());
-        }
-        let socks = tor.as_ref().map(|tor| tor.config.socks.clone());
-        let routes = CallRoutes::new(config.rpc.forward.clone(), socks);
-        let links = match Links::start(lan, tor, &config.radios, routes, client.clone(), effects).await {
-            Ok(links) => links,
+        let (calls, links) = match connect(&config, lan, tor, &client, effects).await {
+            Ok(connected) => connected,
             Err(error) => {
                 end(&client, Some(ended)).await;
-                return Err(match error {
-                    LinksError::Lan(error) => error.into(),
-                    LinksError::Tor(error) => error.into(),
-                });
+                return Err(error);
             }
         };
-        let installing = InstallSettings {
-            template: config.deploy.command.clone(),
-            timeout: config.deploy.timeout,
-            catalogue: folder::catalogue_path(folder, &config),
-        };
-        let installer = Some(Installer::start(installing, installs, client.clone()));
+        let installer = Some(start_installer(folder, &config, installs, &client));
         let mut tombolo =
             Tombolo { client, links, socket: None, calls, publisher: None, installer, ended: Some(ended) };
         if socket {
@@ -306,6 +276,56 @@ impl Tombolo {
         self.links.shutdown().await;
         end(&self.client, self.ended).await;
     }
+}
+
+/// Opens a folder on a thread that may wait for its disk.
+async fn open(folder: &Path, config: &Config) -> Result<(Node, LinkSecrets), StartError> {
+    let (folder, config) = (folder.to_owned(), config.clone());
+    let opened = tokio::task::spawn_blocking(move || folder::open(&folder, &config)).await;
+    opened.map_err(|e| system("the node did not open", std::io::Error::other(e)))?
+}
+
+/// Starts what carries calls and messages: the server of JSON calls, to which the onion service leads too, and the links.
+async fn connect(
+    config: &Config,
+    lan: LanConfig,
+    mut tor: Option<TorLinks>,
+    client: &NodeClient,
+    effects: mpsc::Receiver<Effect>,
+) -> Result<(Option<CallServer>, Links), StartError> {
+    let calls = start_calls(config, client)?;
+    if let (Some(tor), Some(calls)) = (&mut tor, &calls) {
+        tor.config.calls = Some(calls.address().to_string());
+    }
+    let socks = tor.as_ref().map(|tor| tor.config.socks.clone());
+    let routes = CallRoutes::new(config.rpc.forward.clone(), socks);
+    match Links::start(lan, tor, &config.radios, routes, client.clone(), effects).await {
+        Ok(links) => Ok((calls, links)),
+        Err(LinksError::Lan(error)) => Err(error.into()),
+        Err(LinksError::Tor(error)) => Err(error.into()),
+    }
+}
+
+/// Starts the server of JSON calls, where the settings or Tor need one.
+fn start_calls(config: &Config, client: &NodeClient) -> Result<Option<CallServer>, StartError> {
+    let for_tor = config.tor.enabled.then(|| SocketAddr::from(([127, 0, 0, 1], 0)));
+    let listen = config.rpc.listen.or(for_tor);
+    let started = listen.map(|listen| CallServer::start(listen, client.clone())).transpose();
+    started.map_err(|source| system("cannot listen for JSON calls (`listen` in section [rpc])", source))
+}
+
+fn start_installer(
+    folder: &Path,
+    config: &Config,
+    installs: mpsc::Receiver<Install>,
+    client: &NodeClient,
+) -> Installer {
+    let settings = InstallSettings {
+        template: config.deploy.command.clone(),
+        timeout: config.deploy.timeout,
+        catalogue: folder::catalogue_path(folder, config),
+    };
+    Installer::start(settings, installs, client.clone())
 }
 
 fn tor_links(settings: &TorSettings, secrets: &LinkSecrets) -> TorLinks {

@@ -368,20 +368,7 @@ impl Field {
             Output::Reply { request, result } => {
                 self.replies.insert((place, request), result);
             }
-            Output::DialJoin { inviter, bytes, .. } => {
-                let to = (0..self.places.len()).find(|n| self.peer_id(*n) == inviter);
-                match to.filter(|_| self.calls_reach) {
-                    Some(to) => {
-                        let (request, peer) = (RequestId(place as u64), self.peer_id(place));
-                        self.queue
-                            .push_back((to, Input::JoinRequest { request, peer, address: None, bytes }));
-                    }
-                    None => {
-                        let result = Err(JoinError::NotFound);
-                        self.queue.push_back((place, Input::JoinAnswered { inviter, result }));
-                    }
-                }
-            }
+            Output::DialJoin { inviter, bytes, .. } => self.dial_join(place, inviter, bytes),
             Output::JoinAnswer { request, bytes } => {
                 let inviter = self.peer_id(place);
                 let joiner = usize::try_from(request.0).unwrap_or(0);
@@ -397,6 +384,21 @@ impl Field {
                 self.installs.push((place, deploy));
                 let result = RunResult { end: RunEnd::Success, output: "installed".repeat(100) };
                 self.queue.push_back((place, Input::Installed { key, result }));
+            }
+        }
+    }
+
+    /// Hands a request to join to the inviter, where calls reach.
+    fn dial_join(&mut self, place: usize, inviter: PeerId, bytes: Vec<u8>) {
+        let to = (0..self.places.len()).find(|n| self.peer_id(*n) == inviter);
+        match to.filter(|_| self.calls_reach) {
+            Some(to) => {
+                let (request, peer) = (RequestId(place as u64), self.peer_id(place));
+                self.queue.push_back((to, Input::JoinRequest { request, peer, address: None, bytes }));
+            }
+            None => {
+                let result = Err(JoinError::NotFound);
+                self.queue.push_back((place, Input::JoinAnswered { inviter, result }));
             }
         }
     }

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tombolo_transports::Address;
 
-use crate::commands::COMMAND_LIFE_DEFAULT_MS;
+use crate::commands::COMMAND_LIFE_DEFAULT;
 use crate::config::TimeSpan;
 use crate::federation::{RadioUse, TrustLevel};
 use crate::io::FederationRecords;
@@ -428,7 +428,7 @@ fn deploy(body: DeployBody) -> Result<Admin, RouteError> {
         app: body.app,
         version: body.version,
         marketplace_url: body.marketplace_url,
-        expires_ms: body.expires_ms.or(expires).unwrap_or(COMMAND_LIFE_DEFAULT_MS),
+        expires_ms: body.expires_ms.or(expires).unwrap_or(COMMAND_LIFE_DEFAULT.ms()),
     })
 }
 

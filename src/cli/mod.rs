@@ -373,51 +373,58 @@ fn execute(cli: Cli) -> CliResult {
     if let CliCommand::Demo { tor_socks, tor_control } = cli.command {
         return demo::run(cli.json, tor_socks, tor_control);
     }
-    let folder = match cli.data_dir {
+    let folder = folder_of(cli.data_dir)?;
+    let context = CliContext { node: ask::NodeFolder { folder }, json: cli.json };
+    dispatch(&context, cli.command)
+}
+
+fn folder_of(data_dir: Option<OsString>) -> Result<PathBuf, CliError> {
+    match data_dir {
         // An empty variable is none; an empty argument is a script's mistake.
         Some(dir) if dir.is_empty() && std::env::var_os("TOMBOLO_DATA_DIR").is_some_and(|v| v.is_empty()) => {
-            ask::default_folder()?
+            ask::default_folder()
         }
-        Some(dir) if dir.is_empty() => return Err(CliError::usage("--data-dir needs a folder: it is empty")),
-        Some(dir) => PathBuf::from(dir),
-        None => ask::default_folder()?,
-    };
-    let context = CliContext { node: ask::NodeFolder { folder }, json: cli.json };
-    match cli.command {
-        CliCommand::Init { name } => init::init(&context, &name),
-        CliCommand::Id => init::id(&context),
+        Some(dir) if dir.is_empty() => Err(CliError::usage("--data-dir needs a folder: it is empty")),
+        Some(dir) => Ok(PathBuf::from(dir)),
+        None => ask::default_folder(),
+    }
+}
+
+/// Carries out a command that is about the node of a folder.
+fn dispatch(context: &CliContext, command: CliCommand) -> CliResult {
+    match command {
+        CliCommand::Init { name } => init::init(context, &name),
+        CliCommand::Id => init::id(context),
         CliCommand::Up { mesh, listen, no_lan, tor_socks, tor_control, tor_cookie, no_tor } => {
             let tor =
                 up::TorArguments { socks: tor_socks, control: tor_control, cookie: tor_cookie, off: no_tor };
-            up::run(&context, mesh, listen, no_lan, tor)
+            up::run(context, mesh, listen, no_lan, tor)
         }
         CliCommand::Invite { level, expires, qr, addresses } => {
-            invite::run(&context, level, expires, qr, flat(addresses))
+            invite::run(context, level, expires, qr, flat(addresses))
         }
-        CliCommand::Join { code, addresses, timeout } => join::run(&context, code, flat(addresses), timeout),
-        CliCommand::Adopt { dir } => adopt::run(&context, &dir),
-        CliCommand::Peers => peers::list(&context),
-        CliCommand::Trust { peer, level } => peers::trust(&context, peer, level),
-        CliCommand::Rename { peer, name } => peers::rename(&context, peer, name),
-        CliCommand::Policy { doc, radio, confidential } => policy::policy(&context, doc, radio, confidential),
-        CliCommand::Revoke { own: Some(file), .. } => revoke::own(&context, &file),
-        CliCommand::Revoke { peer: Some(peer), .. } => revoke::stolen(&context, peer),
-        CliCommand::Revoke { .. } => revoke::list(&context),
-        CliCommand::Remove { peer } => peers::remove(&context, peer),
-        CliCommand::Create { doc, snapshot } => docs::create(&context, doc, snapshot),
-        CliCommand::Set { doc, key, value } => docs::set(&context, doc, key, &value),
-        CliCommand::Get { doc, key } => docs::get(&context, doc, key),
-        CliCommand::Del { doc, key } => docs::del(&context, doc, key),
-        CliCommand::Put { doc, file, whole } => docs::put(&context, doc, &file, whole),
-        CliCommand::Ls => docs::list(&context),
-        CliCommand::Watch { doc } => watch::run(&context, doc.as_deref()),
-        CliCommand::State { peer, via } => state::run(&context, peer, via.is_some()),
-        CliCommand::Status => status::run(&context),
-        CliCommand::Doctor => doctor::run(&context),
-        CliCommand::Links => links::run(&context),
-        CliCommand::Airtime => airtime::run(&context),
-        CliCommand::Conflicts { doc } => docs::conflicts(&context, doc),
-        CliCommand::Deploy { status: Some(id), .. } => deploy::status(&context, id),
+        CliCommand::Join { code, addresses, timeout } => join::run(context, code, flat(addresses), timeout),
+        CliCommand::Adopt { dir } => adopt::run(context, &dir),
+        CliCommand::Peers => peers::list(context),
+        CliCommand::Trust { peer, level } => peers::trust(context, peer, level),
+        CliCommand::Rename { peer, name } => peers::rename(context, peer, name),
+        CliCommand::Policy { doc, radio, confidential } => policy::policy(context, doc, radio, confidential),
+        CliCommand::Revoke { own, peer, stolen: _ } => revoke::run(context, own, peer),
+        CliCommand::Remove { peer } => peers::remove(context, peer),
+        CliCommand::Create { doc, snapshot } => docs::create(context, doc, snapshot),
+        CliCommand::Set { doc, key, value } => docs::set(context, doc, key, &value),
+        CliCommand::Get { doc, key } => docs::get(context, doc, key),
+        CliCommand::Del { doc, key } => docs::del(context, doc, key),
+        CliCommand::Put { doc, file, whole } => docs::put(context, doc, &file, whole),
+        CliCommand::Ls => docs::list(context),
+        CliCommand::Watch { doc } => watch::run(context, doc.as_deref()),
+        CliCommand::State { peer, via } => state::run(context, peer, via.is_some()),
+        CliCommand::Status => status::run(context),
+        CliCommand::Doctor => doctor::run(context),
+        CliCommand::Links => links::run(context),
+        CliCommand::Airtime => airtime::run(context),
+        CliCommand::Conflicts { doc } => docs::conflicts(context, doc),
+        CliCommand::Deploy { status: Some(id), .. } => deploy::status(context, id),
         CliCommand::Deploy { peer, app, version, marketplace, wait, expires, status: None } => {
             let given = "clap asks for it where there is no --status";
             let order = deploy::Order {
@@ -427,10 +434,10 @@ fn execute(cli: Cli) -> CliResult {
                 marketplace,
                 expires,
             };
-            deploy::deploy(&context, order, wait)
+            deploy::deploy(context, order, wait)
         }
-        CliCommand::Catalogue => catalogue::run(&context),
-        CliCommand::Demo { .. } => Ok(()),
+        CliCommand::Catalogue => catalogue::run(context),
+        CliCommand::Demo { .. } => unreachable!("a demo makes its own folders, and has run"),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `revoke`: reports a key as stolen, ends an identity, lists what is revoked and which members do not know yet.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 
@@ -13,11 +13,19 @@ use crate::node::{Admin, Query};
 /// Bytes of a revocation file; a longer one is none.
 const FILE_BYTES_MAX: u64 = 4_096;
 
-pub(super) fn stolen(context: &CliContext, peer: String) -> CliResult {
+pub(super) fn run(context: &CliContext, own_notice: Option<PathBuf>, peer: Option<String>) -> CliResult {
+    match (own_notice, peer) {
+        (Some(file), _) => own(context, &file),
+        (None, Some(peer)) => stolen(context, peer),
+        (None, None) => list(context),
+    }
+}
+
+fn stolen(context: &CliContext, peer: String) -> CliResult {
     shown(context, &context.node.ask(Admin::Revoke { peer })?)
 }
 
-pub(super) fn own(context: &CliContext, file: &Path) -> CliResult {
+fn own(context: &CliContext, file: &Path) -> CliResult {
     context.node.check_there()?;
     let mut notice = String::new();
     let read = match file.as_os_str() == "-" {
@@ -32,7 +40,7 @@ pub(super) fn own(context: &CliContext, file: &Path) -> CliResult {
     shown(context, &context.node.ask(Admin::RevokeOwn { notice })?)
 }
 
-pub(super) fn list(context: &CliContext) -> CliResult {
+fn list(context: &CliContext) -> CliResult {
     shown(context, &context.node.ask(Query::Revocations)?)
 }
 

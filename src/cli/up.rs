@@ -12,7 +12,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use super::error::{CliError, CliResult};
 use super::{CliContext, print};
 use crate::config::radio::{RadioSettings, check_all};
-use crate::config::{LISTEN_MAX, TorSettings, check_log_filter};
+use crate::config::{Config, LISTEN_MAX, TorSettings, check_log_filter};
 use crate::folder::StartError;
 use crate::handle::{Settings, Tombolo};
 use crate::node::{Query, Reply};
@@ -36,19 +36,9 @@ pub(super) fn run(
         return Err(StartError::Running { folder: folder.clone() }.into());
     }
     let mut settings = Settings::from_folder(folder)?;
-    settings.config.radios.extend(mesh);
-    if listen.len() > LISTEN_MAX {
-        return Err(CliError::usage(format!(
-            "{} addresses to listen on: at most {LISTEN_MAX}",
-            listen.len()
-        )));
-    }
-    if no_lan || !listen.is_empty() {
-        settings.config.lan.listen = listen;
-    }
+    apply_links(&mut settings.config, mesh, listen, no_lan)?;
     tor.apply(&mut settings.config.tor);
     let is_off = settings.config.lan.listen.is_empty();
-    check_all(&settings.config.radios).map_err(|why| CliError::usage(why.to_string()))?;
     let radios: Vec<String> = settings.config.radios.iter().map(RadioSettings::name).collect();
     start_log(&settings.config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
@@ -73,6 +63,26 @@ pub(super) fn run(
     // Dropping the runtime would wait for them for ever.
     runtime.shutdown_timeout(READS_TIMEOUT);
     outcome
+}
+
+/// What the command line sets of radios and the local network: radios beside those of the settings, addresses in their place.
+fn apply_links(
+    config: &mut Config,
+    mesh: Vec<RadioSettings>,
+    listen: Vec<SocketAddr>,
+    no_lan: bool,
+) -> CliResult {
+    config.radios.extend(mesh);
+    if listen.len() > LISTEN_MAX {
+        return Err(CliError::usage(format!(
+            "{} addresses to listen on: at most {LISTEN_MAX}",
+            listen.len()
+        )));
+    }
+    if no_lan || !listen.is_empty() {
+        config.lan.listen = listen;
+    }
+    check_all(&config.radios).map_err(|why| CliError::usage(why.to_string()))
 }
 
 /// What the command line sets of Tor, in place of the settings.

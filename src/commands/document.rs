@@ -7,7 +7,6 @@ use super::inbox::CommandInbox;
 use super::outcome::{Outcome, RunEnd};
 use super::record::{InstallProgress, ReceivedCommand};
 use crate::clock::rfc3339;
-use crate::time::Wall;
 
 /// The document `deploys`: `{"outcomes": [{id, app, version, status, …}, …]}`, newest first.
 pub fn outcomes_document(inbox: &CommandInbox) -> Value {
@@ -16,15 +15,15 @@ pub fn outcomes_document(inbox: &CommandInbox) -> Value {
 }
 
 fn entry(record: &ReceivedCommand) -> Option<Value> {
-    let InstallProgress::Ended { outcome, at_ms } = &record.progress else { return None };
+    let InstallProgress::Ended { outcome, at } = &record.progress else { return None };
     let text = |text: &str| Value::from(text);
     let mut fields = vec![
         ("id", text(&record.key.id.to_string())),
         ("app", text(&record.deploy.id)),
         ("version", text(&record.deploy.version)),
         ("status", text(outcome.label())),
-        ("taken_at", text(&rfc3339(Wall::from_ms(record.taken_at_ms)))),
-        ("ended_at", text(&rfc3339(Wall::from_ms(*at_ms)))),
+        ("taken_at", text(&rfc3339(record.taken_at))),
+        ("ended_at", text(&rfc3339(*at))),
     ];
     match outcome {
         Outcome::Refused(why) => fields.push(("reason", text(why.label()))),

@@ -10,12 +10,13 @@ use tombolo_transports::PeerId;
 use super::catalogue::CatalogueState;
 use super::deploy::Deploy;
 use super::outcome::{CommandRefusal, Outcome, RunResult};
-use super::record::{CommandKey, ExpiryFloor, InstallProgress, ReceivedCommand, RecordChange};
+use super::record::{CommandKey, ExpiryFloor, InstallProgress, ReceivedCommand, RecordChange, wall_of_s};
 use super::{
-    COMMAND_CLOCK_SLACK_MS, COMMAND_LIFE_MAX_MS, COMMANDS_KEPT_PER_SENDER_MAX, INSTALLS_RUNNING_MAX,
+    COMMAND_CLOCK_SLACK, COMMAND_LIFE_MAX, COMMANDS_KEPT_PER_SENDER_MAX, INSTALLS_RUNNING_MAX,
     OUTCOMES_SHOWN_MAX,
 };
 use crate::federation::TrustLevel;
+use crate::time::Wall;
 
 /// Results that are remembered in case the disk refuses the commit that records them.
 const RESULTS_KEPT_MAX: usize = 2 * INSTALLS_RUNNING_MAX;
@@ -42,8 +43,8 @@ pub struct TakingRules<'a> {
     pub is_on: bool,
     /// The apps that are allowed.
     pub catalogue: &'a CatalogueState,
-    /// Reference time, milliseconds since the Unix epoch.
-    pub reference_ms: u64,
+    /// Reference time as the command arrives.
+    pub reference: Wall,
 }
 
 /// What a command leads to.
@@ -63,7 +64,7 @@ impl CommandInbox {
         &mut self,
         received: Vec<ReceivedCommand>,
         floors: Vec<ExpiryFloor>,
-        reference_ms: u64,
+        reference: Wall,
     ) -> Vec<RecordChange> {
         self.records = received.into_iter().map(|record| (record.key, record)).collect();
         self.floors = floors.into_iter().map(|floor| (floor.sender, floor.expires_s)).collect();
@@ -79,9 +80,9 @@ impl CommandInbox {
         for key in cut_short {
             let result = self.results.iter().find(|(of, _)| *of == key).map(|(_, result)| result.clone());
             match result {
-                Some(result) => changes.extend(self.end(key, Outcome::Ended(result), reference_ms)),
+                Some(result) => changes.extend(self.end(key, Outcome::Ended(result), reference)),
                 None if self.running.contains(&key) => {}
-                None => changes.extend(self.end(key, Outcome::Unknown, reference_ms)),
+                None => changes.extend(self.end(key, Outcome::Unknown, reference)),
             }
         }
         changes
@@ -96,42 +97,19 @@ impl CommandInbox {
         deploy: &Deploy,
         rules: TakingRules<'_>,
     ) -> (Taking, Vec<RecordChange>) {
-        let refused = |why| Taking::Over(Outcome::Refused(why));
-        // Not recorded: a sender without trust fills no disk.
-        if rules.level != TrustLevel::Trusted {
-            return (refused(CommandRefusal::NotTrusted), Vec::new());
+        if let Some(taking) = self.unrecorded(&key, expires_s, &rules) {
+            return (taking, Vec::new());
         }
-        if let Some(record) = self.records.get(&key) {
-            return match &record.progress {
-                InstallProgress::Taken => (Taking::Running, Vec::new()),
-                InstallProgress::Ended { outcome, .. } => (Taking::Over(outcome.clone()), Vec::new()),
-            };
-        }
-        if self.floors.get(&key.sender).is_some_and(|floor| expires_s <= *floor) {
-            return (refused(CommandRefusal::Forgotten), Vec::new());
-        }
-        let expires_ms = expires_s.saturating_mul(1000);
-        if expires_ms > rules.reference_ms.saturating_add(COMMAND_LIFE_MAX_MS + COMMAND_CLOCK_SLACK_MS) {
-            // Not recorded: when it is forgotten, the floor would shut out all that is sent until then.
-            return (refused(CommandRefusal::TooFar), Vec::new());
-        }
-        let verdict = match expires_ms <= rules.reference_ms {
-            true => Err(CommandRefusal::Expired),
-            false => deploy
-                .check()
-                .map_err(|_| CommandRefusal::Malformed)
-                .and(if rules.is_on { Ok(()) } else { Err(CommandRefusal::Off) })
-                .and_then(|()| rules.catalogue.allows(deploy)),
-        };
+        let verdict = judge(expires_s, deploy, &rules);
         if verdict.is_ok() && self.is_busy(deploy) {
             return (refused(CommandRefusal::Busy), Vec::new());
         }
-        let mut changes = self.make_room(&key.sender, rules.reference_ms);
+        let mut changes = self.make_room(&key.sender, rules.reference);
         let record = ReceivedCommand {
             key,
             expires_s,
             deploy: deploy.clone(),
-            taken_at_ms: rules.reference_ms,
+            taken_at: rules.reference,
             progress: InstallProgress::Taken,
         };
         self.records.insert(key, record);
@@ -142,17 +120,38 @@ impl CommandInbox {
                 (Taking::Begin, changes)
             }
             Err(why) => {
-                changes.extend(self.end(key, Outcome::Refused(why), rules.reference_ms));
+                changes.extend(self.end(key, Outcome::Refused(why), rules.reference));
                 (refused(why), changes)
             }
         }
     }
 
+    /// What a command leads to that leaves no record of its own: of no trust, known already, or outside the time that is
+    /// remembered.
+    fn unrecorded(&self, key: &CommandKey, expires_s: u64, rules: &TakingRules<'_>) -> Option<Taking> {
+        // A sender without trust fills no disk.
+        if rules.level != TrustLevel::Trusted {
+            return Some(refused(CommandRefusal::NotTrusted));
+        }
+        if let Some(record) = self.records.get(key) {
+            return Some(match &record.progress {
+                InstallProgress::Taken => Taking::Running,
+                InstallProgress::Ended { outcome, .. } => Taking::Over(outcome.clone()),
+            });
+        }
+        if self.floors.get(&key.sender).is_some_and(|floor| expires_s <= *floor) {
+            return Some(refused(CommandRefusal::Forgotten));
+        }
+        // When it is forgotten, the floor would shut out all that is sent until then.
+        let is_too_far = wall_of_s(expires_s) > rules.reference + COMMAND_LIFE_MAX + COMMAND_CLOCK_SLACK;
+        is_too_far.then(|| refused(CommandRefusal::TooFar))
+    }
+
     /// An install has ended.
-    pub fn ended(&mut self, key: CommandKey, result: RunResult, reference_ms: u64) -> Vec<RecordChange> {
+    pub fn ended(&mut self, key: CommandKey, result: RunResult, reference: Wall) -> Vec<RecordChange> {
         self.note_result(key, result.clone());
         match self.records.get(&key).map(|record| &record.progress) {
-            Some(InstallProgress::Taken) => self.end(key, Outcome::Ended(result), reference_ms),
+            Some(InstallProgress::Taken) => self.end(key, Outcome::Ended(result), reference),
             Some(InstallProgress::Ended { .. }) | None => Vec::new(),
         }
     }
@@ -186,8 +185,8 @@ impl CommandInbox {
 
     /// The last outcomes, newest first.
     pub fn last_outcomes(&self) -> Vec<&ReceivedCommand> {
-        let mut ended: Vec<(u64, &ReceivedCommand)> = self.ended_records().collect();
-        ended.sort_by_key(|(at_ms, record)| (std::cmp::Reverse(*at_ms), record.key));
+        let mut ended: Vec<(Wall, &ReceivedCommand)> = self.ended_records().collect();
+        ended.sort_by_key(|(at, record)| (std::cmp::Reverse(*at), record.key));
         ended.into_iter().take(OUTCOMES_SHOWN_MAX).map(|(_, record)| record).collect()
     }
 
@@ -207,9 +206,9 @@ impl CommandInbox {
         self.running.len() >= INSTALLS_RUNNING_MAX || self.running.iter().any(same_app)
     }
 
-    fn ended_records(&self) -> impl Iterator<Item = (u64, &ReceivedCommand)> {
+    fn ended_records(&self) -> impl Iterator<Item = (Wall, &ReceivedCommand)> {
         self.records.values().filter_map(|record| match &record.progress {
-            InstallProgress::Ended { at_ms, .. } => Some((*at_ms, record)),
+            InstallProgress::Ended { at, .. } => Some((*at, record)),
             InstallProgress::Taken => None,
         })
     }
@@ -218,9 +217,9 @@ impl CommandInbox {
         self.records.get(key).map(|record| RecordChange::PutReceived(Box::new(record.clone())))
     }
 
-    fn end(&mut self, key: CommandKey, outcome: Outcome, at_ms: u64) -> Vec<RecordChange> {
+    fn end(&mut self, key: CommandKey, outcome: Outcome, at: Wall) -> Vec<RecordChange> {
         let record = self.records.get_mut(&key).expect("only a command that is remembered comes to an end");
-        record.progress = InstallProgress::Ended { outcome, at_ms };
+        record.progress = InstallProgress::Ended { outcome, at };
         self.has_news = true;
         let mut changes: Vec<RecordChange> = self.put(&key).into_iter().collect();
         changes.extend(self.drop_old_outputs());
@@ -243,7 +242,7 @@ impl CommandInbox {
     }
 
     /// Forgets what is long over, and one more where a sender has as many as are remembered.
-    fn make_room(&mut self, sender: &PeerId, reference_ms: u64) -> Vec<RecordChange> {
+    fn make_room(&mut self, sender: &PeerId, reference: Wall) -> Vec<RecordChange> {
         let shown: BTreeSet<CommandKey> = self.last_outcomes().into_iter().map(|record| record.key).collect();
         let of_sender = self.ended_records().filter(|(_, record)| record.key.sender == *sender);
         let mut ended: Vec<(u64, CommandKey)> =
@@ -253,9 +252,7 @@ impl CommandInbox {
         let mut surplus = (count + 1).saturating_sub(COMMANDS_KEPT_PER_SENDER_MAX);
         let mut changes = Vec::new();
         for (expires_s, key) in ended {
-            let is_long_over = expires_s.saturating_mul(1000).saturating_add(COMMAND_LIFE_MAX_MS)
-                < reference_ms
-                && !shown.contains(&key);
+            let is_long_over = wall_of_s(expires_s) + COMMAND_LIFE_MAX < reference && !shown.contains(&key);
             if surplus == 0 && !is_long_over {
                 continue;
             }
@@ -268,4 +265,20 @@ impl CommandInbox {
         }
         changes
     }
+}
+
+fn refused(why: CommandRefusal) -> Taking {
+    Taking::Over(Outcome::Refused(why))
+}
+
+/// Whether a command may begin, by its expiry and what the operator allows.
+fn judge(expires_s: u64, deploy: &Deploy, rules: &TakingRules<'_>) -> Result<(), CommandRefusal> {
+    if wall_of_s(expires_s) <= rules.reference {
+        return Err(CommandRefusal::Expired);
+    }
+    deploy.check().map_err(|_| CommandRefusal::Malformed)?;
+    if !rules.is_on {
+        return Err(CommandRefusal::Off);
+    }
+    rules.catalogue.allows(deploy)
 }

@@ -56,14 +56,14 @@ use std::collections::BTreeSet;
 
 use tombolo_transports::PeerId;
 
-use crate::time::Millis;
+use crate::time::{Millis, Wall};
 
 /// Longest life of a command: 7 days.
-pub const COMMAND_LIFE_MAX_MS: u64 = 7 * 24 * 60 * 60 * 1000;
+pub const COMMAND_LIFE_MAX: Millis = Millis::from_secs(7 * 24 * 60 * 60);
 /// Life of a command for which no expiry is given: a day.
-pub const COMMAND_LIFE_DEFAULT_MS: u64 = 24 * 60 * 60 * 1000;
+pub const COMMAND_LIFE_DEFAULT: Millis = Millis::from_secs(24 * 60 * 60);
 /// By how much the clocks of sender and receiver may differ before a life counts as too long.
-pub const COMMAND_CLOCK_SLACK_MS: u64 = 10 * 60 * 1000;
+pub const COMMAND_CLOCK_SLACK: Millis = Millis::from_secs(10 * 60);
 /// Commands of one sender that are remembered. Beyond, the one that expires first is forgotten, and the floor raised.
 pub const COMMANDS_KEPT_PER_SENDER_MAX: usize = 256;
 /// Commands that this node has sent and remembers. When all are unanswered, a further one is refused.
@@ -120,10 +120,10 @@ impl Commands {
 
     /// Takes what is on disk, in place of what memory holds. Installs that this process runs go on; of those that an
     /// earlier process began, the outcome is unknown from now on.
-    pub fn load(&mut self, loaded: LoadedCommands, reference_ms: u64) -> Vec<RecordChange> {
+    pub fn load(&mut self, loaded: LoadedCommands, reference: Wall) -> Vec<RecordChange> {
         self.outbox.load(loaded.sent);
         self.notices.load(loaded.notices);
-        self.inbox.load(loaded.received, loaded.floors, reference_ms)
+        self.inbox.load(loaded.received, loaded.floors, reference)
     }
 }
 

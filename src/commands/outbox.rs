@@ -8,9 +8,9 @@ use tombolo_transports::PeerId;
 use super::outcome::{CommandRefusal, Outcome};
 use super::record::{RecordChange, SentCommand, SentState};
 use super::wire::{CommandAnswer, CommandId, CommandKind, SignedCommand};
-use super::{COMMAND_LIFE_MAX_MS, COMMANDS_SENT_KEPT_MAX};
+use super::{COMMAND_LIFE_MAX, COMMANDS_SENT_KEPT_MAX};
 use crate::identity::Keypair;
-use crate::time::{Millis, Mono};
+use crate::time::{Millis, Mono, Wall};
 
 /// Commands of this node to others.
 #[derive(Debug, Default)]
@@ -52,7 +52,7 @@ impl CommandOutbox {
         if self.sent.len() >= COMMANDS_SENT_KEPT_MAX {
             let over = self.sent.values().filter(|command| command.is_over());
             let oldest =
-                over.min_by_key(|command| (command.created_at_ms, command.id)).map(|command| command.id);
+                over.min_by_key(|command| (command.created_at, command.id)).map(|command| command.id);
             let oldest = oldest.ok_or(OutboxFull)?;
             self.sent.remove(&oldest);
             self.offers.remove(&oldest);
@@ -125,7 +125,7 @@ impl CommandOutbox {
         &mut self,
         from: &PeerId,
         answer: CommandAnswer,
-        reference_ms: u64,
+        reference: Wall,
     ) -> Option<(SentCommand, Vec<RecordChange>)> {
         let command = self.sent.get_mut(&answer.id).filter(|command| command.to == *from)?;
         if let Some(Outcome::Refused(why)) = answer.outcome
@@ -139,7 +139,7 @@ impl CommandOutbox {
             (SentState::Answered { .. }, _) | (SentState::Taken, None) => return None,
             (SentState::Waiting | SentState::Expired, None) => command.state = SentState::Taken,
             (SentState::Waiting | SentState::Taken | SentState::Expired, Some(outcome)) => {
-                command.state = SentState::Answered { outcome, at_ms: reference_ms };
+                command.state = SentState::Answered { outcome, at: reference };
             }
         }
         let command = command.clone();
@@ -150,14 +150,14 @@ impl CommandOutbox {
     }
 
     /// Ends what has expired by reference time. A command that the receiver has taken is asked after for a week more.
-    pub fn expire(&mut self, reference_ms: u64) -> Vec<(SentCommand, RecordChange)> {
+    pub fn expire(&mut self, reference: Wall) -> Vec<(SentCommand, RecordChange)> {
         let mut over = Vec::new();
         for command in self.sent.values_mut() {
-            let expires_ms = command.expires_s.saturating_mul(1000);
+            let expires = command.expires();
             command.state = match command.state {
-                SentState::Waiting if expires_ms <= reference_ms => SentState::Expired,
-                SentState::Taken if expires_ms.saturating_add(COMMAND_LIFE_MAX_MS) <= reference_ms => {
-                    SentState::Answered { outcome: Outcome::Unknown, at_ms: reference_ms }
+                SentState::Waiting if expires <= reference => SentState::Expired,
+                SentState::Taken if expires + COMMAND_LIFE_MAX <= reference => {
+                    SentState::Answered { outcome: Outcome::Unknown, at: reference }
                 }
                 SentState::Waiting | SentState::Taken | SentState::Answered { .. } | SentState::Expired => {
                     continue;

@@ -7,7 +7,8 @@ use super::deploy::Deploy;
 use super::outcome::Outcome;
 use super::revocation::HeldNotice;
 use super::wire::CommandId;
-use crate::federation::peer::peer_bytes;
+use crate::federation::peer::{peer_bytes, wall_ms};
+use crate::time::{Millis, Wall};
 
 /// Names a received command: an id is its sender's alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -28,8 +29,9 @@ pub struct ReceivedCommand {
     pub expires_s: u64,
     /// What was asked for.
     pub deploy: Deploy,
-    /// When it was taken, milliseconds since the Unix epoch by reference time.
-    pub taken_at_ms: u64,
+    /// When it was taken, by reference time.
+    #[serde(rename = "taken_at_ms", with = "wall_ms")]
+    pub taken_at: Wall,
     /// How far it is.
     pub progress: InstallProgress,
 }
@@ -43,8 +45,9 @@ pub enum InstallProgress {
     Ended {
         /// What became of it.
         outcome: Outcome,
-        /// When, milliseconds since the Unix epoch by reference time.
-        at_ms: u64,
+        /// When, by reference time.
+        #[serde(rename = "at_ms", with = "wall_ms")]
+        at: Wall,
     },
 }
 
@@ -58,8 +61,9 @@ pub struct SentCommand {
     pub to: PeerId,
     /// What is asked for.
     pub deploy: Deploy,
-    /// When it was made, milliseconds since the Unix epoch by reference time.
-    pub created_at_ms: u64,
+    /// When it was made, by reference time.
+    #[serde(rename = "created_at_ms", with = "wall_ms")]
+    pub created_at: Wall,
     /// When it expires, seconds since the Unix epoch.
     pub expires_s: u64,
     /// How far it is.
@@ -77,18 +81,37 @@ pub enum SentState {
     Answered {
         /// What became of it.
         outcome: Outcome,
-        /// When the answer came, milliseconds since the Unix epoch by reference time.
-        at_ms: u64,
+        /// When the answer came, by reference time.
+        #[serde(rename = "at_ms", with = "wall_ms")]
+        at: Wall,
     },
     /// It expired without an answer. A late answer still counts.
     Expired,
 }
 
+impl ReceivedCommand {
+    /// When it expires, by the clock of its sender.
+    pub fn expires(&self) -> Wall {
+        wall_of_s(self.expires_s)
+    }
+}
+
 impl SentCommand {
+    /// When it expires, by the clock of its sender.
+    pub fn expires(&self) -> Wall {
+        wall_of_s(self.expires_s)
+    }
+
     /// Whether it is offered no more.
     pub fn is_over(&self) -> bool {
         matches!(self.state, SentState::Answered { .. } | SentState::Expired)
     }
+}
+
+/// The instant that a signed number of seconds means. The number stays beside what was signed: past the end of the clock
+/// the instant does not give it back.
+pub(super) fn wall_of_s(seconds: u64) -> Wall {
+    Wall::default() + Millis::from_secs(seconds)
 }
 
 /// Below this expiry no command of a sender is taken any more, unless it is remembered.

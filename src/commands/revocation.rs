@@ -13,12 +13,12 @@ use tombolo_delta::{Limits, Value};
 use tombolo_transports::PeerId;
 
 use super::outbox::{OfferPace, wait_before};
-use super::record::RecordChange;
+use super::record::{RecordChange, wall_of_s};
 use super::wire::WireError;
 use crate::federation::TrustLevel;
 use crate::federation::peer::peer_bytes;
 use crate::identity::{Keypair, SignatureBytes, verify};
-use crate::time::{Millis, Mono};
+use crate::time::{Millis, Mono, Wall};
 
 /// First item of the signed array.
 pub const REVOCATION_DOMAIN: &str = "tombolo-revoke-1";
@@ -55,6 +55,11 @@ impl RevocationNotice {
         let mut notice = RevocationNotice { author: keypair.peer_id(), revoked, time_s, signature: [0; 64] };
         notice.signature = keypair.sign(&notice.signing_bytes());
         notice
+    }
+
+    /// When it was signed, by the author's clock.
+    pub fn time(&self) -> Wall {
+        wall_of_s(self.time_s)
     }
 
     /// Whether its author signed it.

@@ -10,11 +10,11 @@ use crate::federation::TrustLevel;
 use crate::identity::Keypair;
 use crate::time::Mono;
 
-const NOW_MS: u64 = 1_800_000_000_000;
+const NOW: Wall = Wall::from_ms(1_800_000_000_000);
 const DAY_S: u64 = 86_400;
 
 fn now_s() -> u64 {
-    NOW_MS / 1000
+    NOW.ms() / 1000
 }
 
 /// What a crash leaves.
@@ -58,7 +58,7 @@ struct Receiver {
     commands: Commands,
     disk: Disk,
     begun: BTreeMap<CommandKey, usize>,
-    now_ms: u64,
+    now: Wall,
     level: TrustLevel,
 }
 
@@ -68,7 +68,7 @@ impl Receiver {
             commands: Commands::new(true, catalogue()),
             disk: Disk::default(),
             begun: BTreeMap::new(),
-            now_ms: NOW_MS,
+            now: NOW,
             level: TrustLevel::Trusted,
         }
     }
@@ -79,7 +79,7 @@ impl Receiver {
             level: self.level,
             is_on: self.commands.is_on,
             catalogue: &self.commands.catalogue,
-            reference_ms: self.now_ms,
+            reference: self.now,
         };
         let deploy = Deploy::new(app, "1", "").unwrap();
         let (taking, changes) = self.commands.inbox.take(key, expires_s, &deploy, rules);
@@ -95,13 +95,13 @@ impl Receiver {
     }
 
     fn end(&mut self, key: CommandKey) {
-        let changes = self.commands.inbox.ended(key, success("done"), self.now_ms);
+        let changes = self.commands.inbox.ended(key, success("done"), self.now);
         self.disk.write(changes);
     }
 
     fn crash(&mut self) {
         self.commands = Commands::new(true, self.commands.catalogue.clone());
-        let changes = self.commands.load(self.disk.loaded(), self.now_ms);
+        let changes = self.commands.load(self.disk.loaded(), self.now);
         self.disk.write(changes);
     }
 
@@ -135,7 +135,7 @@ fn a_repetition_gets_the_recorded_answer_and_is_not_run() {
     assert_eq!(receiver.deliver(key(1), expires, "web", true), over);
     // After a restart, and after it has expired, the answer is the same.
     receiver.crash();
-    receiver.now_ms += 2 * DAY_S * 1000;
+    receiver.now = NOW + Millis::from_secs(2 * DAY_S);
     assert_eq!(receiver.deliver(key(1), expires, "web", true), over);
     assert_eq!(receiver.begun[&key(1)], 1);
     // The same id of another sender is another command.
@@ -172,21 +172,17 @@ fn a_disk_that_refuses_neither_repeats_nor_blocks() {
     let expires = now_s() + DAY_S;
     receiver.deliver(key(1), expires, "web", true);
     // The commit of a second command is refused, and all is loaded again in the same process.
-    let rules = TakingRules {
-        level: TrustLevel::Trusted,
-        is_on: true,
-        catalogue: &catalogue(),
-        reference_ms: NOW_MS,
-    };
+    let rules =
+        TakingRules { level: TrustLevel::Trusted, is_on: true, catalogue: &catalogue(), reference: NOW };
     let db = Deploy::new("db", "1", "").unwrap();
     assert_eq!(receiver.commands.inbox.take(key(2), expires, &db, rules).0, Taking::Begin);
-    let changes = receiver.commands.load(receiver.disk.loaded(), NOW_MS);
+    let changes = receiver.commands.load(receiver.disk.loaded(), NOW);
     assert_eq!(changes, []);
     assert_eq!(receiver.deliver(key(1), expires, "web", true), Some(Taking::Running));
     assert_eq!(receiver.deliver(key(2), expires, "db", true), Some(Taking::Begin));
     // The result comes while nothing can be written: it is recorded when the disk works again.
     receiver.commands.inbox.note_result(key(1), success("done"));
-    let changes = receiver.commands.load(receiver.disk.loaded(), NOW_MS);
+    let changes = receiver.commands.load(receiver.disk.loaded(), NOW);
     receiver.disk.write(changes);
     assert_eq!(receiver.outcome(key(1)), Some(Outcome::Ended(success("done"))));
 }
@@ -243,7 +239,7 @@ fn forgetting_raises_a_floor() {
         let expires = now_s() + DAY_S + u64::from(n);
         assert_eq!(receiver.deliver(key(n), expires, "web", true), Some(Taking::Begin), "{n}");
         receiver.end(key(n));
-        receiver.now_ms += 1000;
+        receiver.now = receiver.now + Millis::from_secs(1);
     }
     assert_eq!(receiver.disk.received.len(), COMMANDS_KEPT_PER_SENDER_MAX);
     receiver.crash();
@@ -267,7 +263,7 @@ fn the_document_has_the_last_outcomes_and_names_no_sender() {
     for n in 0..40 {
         receiver.deliver(key(n), now_s() + DAY_S, "web", true);
         receiver.end(key(n));
-        receiver.now_ms += 1000;
+        receiver.now = receiver.now + Millis::from_secs(1);
     }
     receiver.deliver(key(50), now_s() + DAY_S, "sh", true);
     let document = outcomes_document(&receiver.commands.inbox);
@@ -288,7 +284,7 @@ fn sent(n: u8, expires_s: u64) -> SentCommand {
         id: CommandId([n; 16]),
         to: PeerId([9; 32]),
         deploy: Deploy::new("web", "1", "").unwrap(),
-        created_at_ms: NOW_MS,
+        created_at: NOW,
         expires_s,
         state: SentState::Waiting,
     }
@@ -317,19 +313,19 @@ fn a_command_is_offered_again_ever_more_rarely_until_it_is_answered() {
     outbox.reachable(&to);
     assert_eq!(outbox.due(Mono::from_ms(600_000)).len(), 1);
     assert!(
-        outbox.answered(&PeerId([8; 32]), answer(1, Some(Outcome::Unknown)), NOW_MS).is_none(),
+        outbox.answered(&PeerId([8; 32]), answer(1, Some(Outcome::Unknown)), NOW).is_none(),
         "of another"
     );
-    assert!(outbox.answered(&to, answer(1, None), NOW_MS).is_some());
+    assert!(outbox.answered(&to, answer(1, None), NOW).is_some());
     assert_eq!(outbox.command(&id).unwrap().state, SentState::Taken);
     assert_eq!(outbox.due(Mono::NEVER).len(), 1, "its outcome is asked for");
     let done = Outcome::Ended(success("done"));
-    assert!(outbox.answered(&to, answer(1, Some(done.clone())), NOW_MS).is_some());
+    assert!(outbox.answered(&to, answer(1, Some(done.clone())), NOW).is_some());
     assert!(
-        outbox.answered(&to, answer(1, Some(Outcome::Unknown)), NOW_MS).is_none(),
+        outbox.answered(&to, answer(1, Some(Outcome::Unknown)), NOW).is_none(),
         "the first outcome counts"
     );
-    assert_eq!(outbox.command(&id).unwrap().state, SentState::Answered { outcome: done, at_ms: NOW_MS });
+    assert_eq!(outbox.command(&id).unwrap().state, SentState::Answered { outcome: done, at: NOW });
     assert!(outbox.due(Mono::NEVER).is_empty() && !outbox.is_waiting());
 }
 
@@ -338,7 +334,7 @@ fn busy_is_no_answer() {
     let mut outbox = CommandOutbox::default();
     outbox.add(sent(1, now_s() + DAY_S)).unwrap();
     let busy = answer(1, Some(Outcome::Refused(CommandRefusal::Busy)));
-    assert!(outbox.answered(&PeerId([9; 32]), busy, NOW_MS).is_none());
+    assert!(outbox.answered(&PeerId([9; 32]), busy, NOW).is_none());
     assert_eq!(outbox.delayed(&CommandId([1; 16])), Some(CommandRefusal::Busy));
     assert_eq!(outbox.due(Mono::NEVER).len(), 1);
 }
@@ -349,15 +345,15 @@ fn a_command_expires_and_a_late_answer_still_counts() {
     let mut disk = Disk::default();
     disk.write(outbox.add(sent(1, now_s() + 60)).unwrap());
     disk.write(outbox.add(sent(2, now_s() + 60)).unwrap());
-    outbox.answered(&PeerId([9; 32]), answer(2, None), NOW_MS);
-    assert!(outbox.expire(NOW_MS + 59_999).is_empty());
-    let expired = outbox.expire(NOW_MS + 60_000);
+    outbox.answered(&PeerId([9; 32]), answer(2, None), NOW);
+    assert!(outbox.expire(NOW + Millis::from_ms(59_999)).is_empty());
+    let expired = outbox.expire(NOW + Millis::from_secs(60));
     assert_eq!(expired.len(), 1, "what was taken is asked after");
     disk.write(expired.into_iter().map(|(_, change)| change).collect());
     assert_eq!(disk.sent[&CommandId([1; 16])].state, SentState::Expired);
     assert!(outbox.due(Mono::NEVER).iter().all(|(id, _)| *id == CommandId([2; 16])));
-    assert!(outbox.answered(&PeerId([9; 32]), answer(1, Some(Outcome::Unknown)), NOW_MS).is_some());
-    let given_up = outbox.expire(NOW_MS + 60_000 + COMMAND_LIFE_MAX_MS);
+    assert!(outbox.answered(&PeerId([9; 32]), answer(1, Some(Outcome::Unknown)), NOW).is_some());
+    let given_up = outbox.expire(NOW + Millis::from_secs(60) + COMMAND_LIFE_MAX);
     assert_eq!(given_up.len(), 1);
     assert!(matches!(given_up[0].0.state, SentState::Answered { outcome: Outcome::Unknown, .. }));
 }
@@ -368,7 +364,7 @@ fn a_sender_that_restarts_goes_on() {
     let mut disk = Disk::default();
     disk.write(commands.outbox.add(sent(1, now_s() + 60)).unwrap());
     let mut again = Commands::new(false, CatalogueState::Missing);
-    again.load(disk.loaded(), NOW_MS);
+    again.load(disk.loaded(), NOW);
     assert_eq!(again.outbox.due(Mono::default()).len(), 1);
     let keypair = Keypair::from_seeds(&[1; 32], &[2; 32]);
     let (first, second) = (
@@ -388,7 +384,7 @@ fn the_outbox_is_bounded() {
     }
     assert_eq!(outbox.add(command(max)), Err(OutboxFull));
     let unknown = CommandAnswer { id: key(3).id, outcome: Some(Outcome::Unknown) };
-    outbox.answered(&PeerId([9; 32]), unknown, NOW_MS).unwrap();
+    outbox.answered(&PeerId([9; 32]), unknown, NOW).unwrap();
     let changes = outbox.add(command(max)).unwrap();
     assert!(changes.contains(&RecordChange::DropSent(key(3).id)));
 }
@@ -427,7 +423,7 @@ proptest! {
                 }
                 Step::End(n) => receiver.end(key(n)),
                 Step::Crash => receiver.crash(),
-                Step::Wait(s) => receiver.now_ms += s * 1000,
+                Step::Wait(s) => receiver.now = receiver.now + Millis::from_secs(s),
             }
             prop_assert!(receiver.begun.values().all(|times| *times == 1));
             for record in receiver.commands.inbox.records() {

@@ -3,22 +3,26 @@
 //! A missing setting has its default; an unknown one, or a value that is not valid, is an error that names the line:
 //! nothing is ignored silently. Peers and documents are not settings: they are in the store. [`Config::template`] writes the file with every default and what it means.
 
+mod deploy;
 pub mod radio;
+mod rpc;
+mod tor;
+
+pub use deploy::{DEPLOY_TIMEOUT_MIN, DeploySettings};
+pub use rpc::{FORWARD_MAX, RpcSettings};
+pub use tor::{Password, TorSettings};
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
-use tombolo_transports::OnionHost;
-use tombolo_transports::tor::Endpoint;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use crate::identity::parse_onion_text;
 use crate::limits::NODE_NAME_BYTES_MAX;
 use radio::RadioSettings;
 
@@ -30,15 +34,10 @@ pub const CONFIG_BYTES_MAX: u64 = 256 * 1024;
 pub const PUBLISH_EVERY_MIN: Duration = Duration::from_secs(1);
 /// The shortest heartbeat: below it an idle link is never idle.
 pub const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
-/// The shortest time that an install may have.
-pub const DEPLOY_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 /// The longest interval of any setting: a day.
 pub const PACE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Addresses one node listens on.
 pub const LISTEN_MAX: usize = 16;
-
-/// Onion services that are reached without Tor.
-pub const FORWARD_MAX: usize = 64;
 
 /// All settings of a node.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -106,94 +105,6 @@ pub struct LanSettings {
     pub loopback: bool,
 }
 
-/// Section `[tor]`: links through a tor that runs on this machine.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TorSettings {
-    /// Use tor where one runs.
-    pub enabled: bool,
-    /// Its SOCKS port; `None` for the usual one.
-    #[serde(deserialize_with = "optional")]
-    pub socks: Option<Endpoint>,
-    /// Its control port; `None` for the usual places.
-    #[serde(deserialize_with = "optional")]
-    pub control: Option<Endpoint>,
-    /// The cookie file of the control port; `None` for the one that tor names.
-    #[serde(deserialize_with = "optional_path")]
-    pub cookie: Option<PathBuf>,
-    /// The password of the control port; empty for none.
-    pub password: Password,
-    /// The operator's own onion service; `None` has tor publish one with the node's key.
-    #[serde(deserialize_with = "onion")]
-    pub onion: Option<OnionHost>,
-    /// Where that service's port 8662 leads.
-    #[serde(deserialize_with = "endpoint")]
-    pub listen: Endpoint,
-    /// Let only peers and the holders of open invites reach the service.
-    pub client_auth: bool,
-}
-
-impl TorSettings {
-    /// Where tor's SOCKS port is unless set otherwise.
-    pub const SOCKS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9050);
-    /// Where tor's control port is tried unless set otherwise: tor's own default, then the sockets of Debian's package.
-    pub const CONTROL: [&str; 3] = ["127.0.0.1:9051", "unix:/run/tor/control", "unix:/var/run/tor/control"];
-
-    /// Whether the operator asks for Tor, beyond the default that uses it where it is.
-    pub fn is_asked_for(&self) -> bool {
-        self.enabled && (self.socks.is_some() || self.control.is_some() || self.onion.is_some())
-    }
-
-    /// The SOCKS port to dial through.
-    pub fn socks(&self) -> Endpoint {
-        self.socks.clone().unwrap_or(Endpoint::Tcp(Self::SOCKS))
-    }
-
-    /// The control ports to try, in order.
-    pub fn control(&self) -> Vec<Endpoint> {
-        match &self.control {
-            Some(endpoint) => vec![endpoint.clone()],
-            None => Self::CONTROL
-                .iter()
-                .map(|text| text.parse().expect("the usual places are endpoints"))
-                .collect(),
-        }
-    }
-}
-
-impl Default for TorSettings {
-    fn default() -> Self {
-        TorSettings {
-            enabled: true,
-            socks: None,
-            control: None,
-            cookie: None,
-            password: Password::default(),
-            onion: None,
-            listen: Endpoint::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8664)),
-            client_auth: true,
-        }
-    }
-}
-
-/// A password that no log shows.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Password(String);
-
-impl Password {
-    /// The password; `None` if it is empty.
-    pub fn text(&self) -> Option<&str> {
-        Some(self.0.as_str()).filter(|text| !text.is_empty())
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_empty() { "Password(none)" } else { "Password(..)" })
-    }
-}
-
 /// Section `[state]`: what the node publishes of itself.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -212,34 +123,6 @@ pub struct StateSettings {
     /// How often the program is run and the file is read.
     #[serde(deserialize_with = "publish_every")]
     pub apps_every: Duration,
-}
-
-/// Section `[rpc]`: JSON calls over HTTP.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RpcSettings {
-    /// The loopback TCP address that takes calls; none: only the onion service does.
-    #[serde(deserialize_with = "loopback")]
-    pub listen: Option<SocketAddr>,
-    /// Take `package.install` without the signature over the whole call.
-    pub legacy_install: bool,
-    /// Onion services that are reached at an address of this machine instead of through Tor.
-    #[serde(deserialize_with = "forward")]
-    pub forward: BTreeMap<OnionHost, SocketAddr>,
-}
-
-/// Section `[deploy]`: what peers may have installed here.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DeploySettings {
-    /// The file that lists the apps: absolute, or in the node's folder.
-    pub catalogue: PathBuf,
-    /// The program that installs an app, and its arguments with `{id}`, `{version}` and `{url}`; empty: deploys are off.
-    #[serde(deserialize_with = "deploy_command")]
-    pub command: Vec<String>,
-    /// How long the program may take.
-    #[serde(deserialize_with = "deploy_timeout")]
-    pub timeout: Duration,
 }
 
 /// Whether the system clock is trusted.
@@ -457,16 +340,6 @@ impl Default for StateSettings {
     }
 }
 
-impl Default for DeploySettings {
-    fn default() -> Self {
-        DeploySettings {
-            catalogue: PathBuf::from("catalogue.toml"),
-            command: Vec::new(),
-            timeout: Duration::from_secs(10 * 60),
-        }
-    }
-}
-
 impl<'de> Deserialize<'de> for Containers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match String::deserialize(deserializer)?.as_str() {
@@ -526,10 +399,6 @@ fn command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D:
     program(deserializer, "apps_command")
 }
 
-fn deploy_command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    program(deserializer, "command")
-}
-
 fn program<'de, D: Deserializer<'de>>(deserializer: D, setting: &str) -> Result<Vec<String>, D::Error> {
     let words = Vec::<String>::deserialize(deserializer)?;
     match words.first() {
@@ -540,63 +409,12 @@ fn program<'de, D: Deserializer<'de>>(deserializer: D, setting: &str) -> Result<
     }
 }
 
-fn deploy_timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    span_within(deserializer, DEPLOY_TIMEOUT_MIN)
-}
-
 fn optional_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
     match String::deserialize(deserializer)?.as_str() {
         "" => Ok(None),
         path if Path::new(path).is_absolute() => Ok(Some(path.into())),
         _ => Err(D::Error::custom("`apps_file` is an absolute path, or \"\" for none")),
     }
-}
-
-/// An address of this machine only: the calls travel in clear.
-fn loopback<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
-    match String::deserialize(deserializer)?.as_str() {
-        "" => Ok(None),
-        text => loopback_address(text).map(Some).map_err(D::Error::custom),
-    }
-}
-
-fn forward<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<OnionHost, SocketAddr>, D::Error> {
-    let texts = BTreeMap::<String, String>::deserialize(deserializer)?;
-    if texts.len() > FORWARD_MAX {
-        return Err(D::Error::custom(format!("`forward` has at most {FORWARD_MAX} onion services")));
-    }
-    let read = |(onion, address): (&String, &String)| {
-        let onion = parse_onion_text(onion).map_err(|e| D::Error::custom(format!("`{onion}`: {e}")))?;
-        Ok((onion, loopback_address(address).map_err(D::Error::custom)?))
-    };
-    texts.iter().map(read).collect()
-}
-
-fn loopback_address(text: &str) -> Result<SocketAddr, String> {
-    let address: Option<SocketAddr> = text.parse().ok();
-    let address = address.filter(|address| address.ip().is_loopback());
-    address.ok_or_else(|| format!("`{text}` is no loopback address with a port, like \"127.0.0.1:8663\""))
-}
-
-fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Endpoint>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    if text.is_empty() { Ok(None) } else { place(&text).map(Some) }
-}
-
-fn endpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Endpoint, D::Error> {
-    place(&String::deserialize(deserializer)?)
-}
-
-fn place<E: serde::de::Error>(text: &str) -> Result<Endpoint, E> {
-    text.parse().map_err(|why| E::custom(format!("`{text}` is {why}")))
-}
-
-fn onion<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<OnionHost>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    if text.is_empty() {
-        return Ok(None);
-    }
-    text.parse().map(Some).map_err(|why| D::Error::custom(format!("`{text}`: {why}")))
 }
 
 fn publish_every<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
@@ -663,8 +481,6 @@ mod tests {
             ("name = \"\"\n", 1, "at least one"),
             ("name = \"a\"\n[state]\ncontainers = \"docker.sock\"\n", 3, "absolute"),
             ("name = \"a\"\n[state]\napps_command = [\"apps\"]\n", 3, "absolute"),
-            ("name = \"a\"\n[rpc]\nlisten = \"0.0.0.0:80\"\n", 3, "loopback"),
-            ("name = \"a\"\n[rpc]\nforward = { \"abc\" = \"127.0.0.1:1\" }\n", 3, "56 characters"),
             ("name = \"a\"\nname = \"b\"\n", 2, "duplicate"),
             ("name = ", 1, ""),
             ("", 1, "name"),

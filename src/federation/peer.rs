@@ -171,7 +171,7 @@ pub(crate) mod peer_bytes {
 }
 
 /// Instants of wall time in records: milliseconds since the Unix epoch, a plain number.
-pub(super) mod wall_ms {
+pub(crate) mod wall_ms {
     use crate::time::Wall;
     use serde::{Deserialize, Deserializer, Serializer};
 

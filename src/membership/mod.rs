@@ -8,6 +8,7 @@
 //! gets the same answer; an inviter that lets this node in has agreed, even if its answer was lost.
 
 mod adopt;
+mod joining;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,41 +24,22 @@ use crate::io::{
     BadNameReason, CommandError, Event, FederationRecords, JoinFailure, Quota, Reply, RequestId, view,
 };
 use crate::limits::{
-    INVITE_ADDRESSES_MAX, INVITE_EXPIRES_MAX, INVITES_OPEN_MAX, JOIN_FAILURES_PER_MINUTE_MAX, JOIN_RETRY,
-    PEERS_MAX,
+    INVITE_ADDRESSES_MAX, INVITE_EXPIRES_MAX, INVITES_OPEN_MAX, JOIN_FAILURES_PER_MINUTE_MAX, PEERS_MAX,
 };
 use crate::replica::Replica;
 use crate::store::StoreWrite;
 use crate::time::{Millis, Mono, Wall};
+use joining::{CallTarget, InviterCalls};
 
 /// Invites given and redeemed, and calls to inviters.
 #[derive(Debug, Default)]
 pub struct Membership {
     outgoing: BTreeMap<TokenHash, OutgoingInvite>,
     incoming: BTreeMap<PeerId, IncomingInvite>,
-    joining: BTreeMap<PeerId, Joining>,
+    joining: InviterCalls,
     failures: TokenFailures,
     /// Whether an invite was open when watchers were last informed.
     were_open: BTreeSet<TokenHash>,
-}
-
-/// A call to an inviter, repeated until it answers.
-#[derive(Debug)]
-struct Joining {
-    waiters: Vec<RequestId>,
-    addresses: Vec<Address>,
-    level: TrustLevel,
-    tries: u32,
-    /// When it is tried again.
-    due: Mono,
-    /// Why the last try failed.
-    failure: Option<JoinFailure>,
-}
-
-impl Joining {
-    fn new(addresses: Vec<Address>, level: TrustLevel, now: Mono) -> Self {
-        Joining { waiters: Vec::new(), addresses, level, tries: 0, due: now, failure: None }
-    }
 }
 
 /// Wrong tokens in the present minute: a peer that guesses is slowed down, and a valid token is always accepted.
@@ -139,10 +121,12 @@ impl Membership {
     ) {
         let now = core.now();
         let waiting = federation.peers().filter(|peer| matches!(peer.joined, Joined::Waiting { .. }));
-        let joining =
-            waiting.map(|peer| (peer.id, Joining::new(peer.addresses.clone(), TrustLevel::Trusted, now)));
+        let mut joining = InviterCalls::default();
+        for peer in waiting {
+            joining.start(peer.id, peer.addresses.clone(), TrustLevel::Trusted, now);
+        }
         *self = Membership {
-            joining: joining.collect(),
+            joining,
             outgoing: outgoing.into_iter().map(|invite| (invite.token_hash, invite)).collect(),
             incoming: incoming.into_iter().map(|invite| (PeerId(invite.inviter), invite)).collect(),
             ..Membership::default()
@@ -171,7 +155,7 @@ impl Membership {
 
     /// When joining is tried again.
     pub fn next_timer(&self) -> Option<Mono> {
-        self.joining.values().map(|joining| joining.due).min()
+        self.joining.next_timer()
     }
 
     /// The hashes of invites given out, spent ones included: their joiner may have missed the answer.
@@ -181,12 +165,12 @@ impl Membership {
 
     /// Takes the requests that wait for an inviter, to answer them otherwise.
     pub fn take_waiters(&mut self) -> Vec<RequestId> {
-        self.joining.values_mut().flat_map(|joining| std::mem::take(&mut joining.waiters)).collect()
+        self.joining.take_waiters()
     }
 
     /// Why joining has not worked yet, by inviter.
     pub fn failures(&self) -> impl Iterator<Item = (&PeerId, &JoinFailure)> {
-        self.joining.iter().filter_map(|(peer, joining)| Some((peer, joining.failure.as_ref()?)))
+        self.joining.failures()
     }
 
     // ---- the inviter's side ------------------------------------------------------------------------------
@@ -370,37 +354,28 @@ impl Membership {
         let incoming = IncomingInvite { inviter, created_at: now, accepted: None, plain };
         core.gate.write(StoreWrite::PutIncoming(incoming.clone()));
         self.incoming.insert(invite.inviter, incoming);
-        let mut joining = Joining::new(all, level, core.now());
-        joining.waiters = self.end_joining(&invite.inviter);
-        joining.waiters.push(request);
-        self.joining.insert(invite.inviter, joining);
+        self.joining.start(invite.inviter, all, level, core.now()).push(request);
         Ok(())
     }
 
     /// The inviters whose call is due.
     pub fn due_calls(&self, now: Mono) -> Vec<PeerId> {
-        self.joining.iter().filter(|(_, joining)| joining.due <= now).map(|(peer, _)| *peer).collect()
+        self.joining.due(now)
     }
 
     /// The call to one inviter, and schedules the next; `None` if it has answered otherwise.
     pub fn call(&mut self, core: &mut Core, replica: &Replica, inviter: PeerId) -> Option<JoinCall> {
         let peer = replica.federation().peer(&inviter);
         let Some(Joined::Waiting { token }) = peer.map(|peer| peer.joined.clone()) else {
-            self.joining.remove(&inviter);
+            self.joining.end(&inviter);
             return None;
         };
-        let joining = self.joining.get_mut(&inviter)?;
-        let (first, longest) = JOIN_RETRY;
-        let wait = (first * (1 << joining.tries.min(6))).min(longest);
-        let jitter = Millis::from_ms(core.random.below(wait.ms() / 4 + 1));
-        joining.tries += 1;
-        joining.due = core.now() + wait + jitter;
+        let CallTarget { mut addresses, level } = self.joining.next_try(core, &inviter)?;
         let (name, time) = (&core.settings.name, core.reference());
         let onion = core.onion();
-        let request = JoinRequest::sign(&core.keypair, &onion, &inviter, token, name, joining.level, time);
-        let mut addresses = joining.addresses.clone();
-        addresses
-            .extend(peer.and_then(Peer::onion_address).filter(|onion| !joining.addresses.contains(onion)));
+        let request = JoinRequest::sign(&core.keypair, &onion, &inviter, token, name, level, time);
+        let onion = peer.and_then(Peer::onion_address).filter(|onion| !addresses.contains(onion));
+        addresses.extend(onion);
         Some(JoinCall { inviter, addresses, token, request })
     }
 
@@ -408,7 +383,7 @@ impl Membership {
     pub fn plain_token(&self, replica: &Replica, inviter: &PeerId) -> Option<Token> {
         let is_plain = self.incoming.get(inviter).is_some_and(|incoming| incoming.plain);
         let peer =
-            replica.federation().peer(inviter).filter(|_| is_plain && self.joining.contains_key(inviter));
+            replica.federation().peer(inviter).filter(|_| is_plain && self.joining.is_under_way(inviter));
         match peer?.joined {
             Joined::Waiting { token } => Some(token),
             Joined::Agreed => None,
@@ -417,7 +392,7 @@ impl Membership {
 
     /// An inviter refused for good. Returns the requests that waited for it; none if it was not asked.
     pub fn refused(&mut self, core: &mut Core, inviter: &PeerId) -> Option<Vec<RequestId>> {
-        if !self.joining.contains_key(inviter) {
+        if !self.joining.is_under_way(inviter) {
             return None;
         }
         let waiters = self.end_joining(inviter);
@@ -433,7 +408,9 @@ impl Membership {
         inviter: &PeerId,
         result: Result<JoinAnswer, JoinFailure>,
     ) -> Answered {
-        let Some(joining) = self.joining.get_mut(inviter) else { return Answered::Pending };
+        if !self.joining.is_under_way(inviter) {
+            return Answered::Pending;
+        }
         match result {
             Ok(JoinAnswer::Agreed { name }) => {
                 Answered::Agreed(self.agreed(core, replica, inviter, Some(name)))
@@ -444,11 +421,11 @@ impl Membership {
                 Answered::Refused(waiters, why)
             }
             Ok(JoinAnswer::Refused(why)) => {
-                joining.failure = Some(why.into());
+                self.joining.failed(inviter, why.into());
                 Answered::Pending
             }
             Err(why) => {
-                joining.failure = Some(why);
+                self.joining.failed(inviter, why);
                 Answered::Pending
             }
         }
@@ -478,7 +455,7 @@ impl Membership {
 
     /// No call to this inviter is under way any more. Returns the requests that waited for it.
     pub fn end_joining(&mut self, inviter: &PeerId) -> Vec<RequestId> {
-        self.joining.remove(inviter).map(|joining| joining.waiters).unwrap_or_default()
+        self.joining.end(inviter)
     }
 
     fn forget_incoming(&mut self, core: &mut Core, inviter: &PeerId) {
@@ -571,7 +548,7 @@ impl Membership {
         }
         for peer in plan.peers {
             if let Some(level) = plan.joining.get(&peer.id) {
-                self.joining.insert(peer.id, Joining::new(peer.addresses.clone(), *level, core.now()));
+                self.joining.start(peer.id, peer.addresses.clone(), *level, core.now());
             }
             core.gate.write(StoreWrite::PutPeer(peer.clone()));
             replica.put_peer(peer);

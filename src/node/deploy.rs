@@ -7,7 +7,7 @@ use tombolo_transports::{LinkId, PeerId};
 
 use crate::broadcast::PairMessage;
 use crate::commands::{
-    COMMAND_LIFE_MAX_MS, CatalogueState, CommandAnswer, CommandId, CommandKey, CommandKind, CommandParties,
+    COMMAND_LIFE_MAX, CatalogueState, CommandAnswer, CommandId, CommandKey, CommandKind, CommandParties,
     CommandRefusal, Deploy, OFFER_PACE, OFFER_PACE_ON_AIR, OUTPUT_BYTES_MAX, OUTPUT_BYTES_ON_AIR_MAX,
     OfferPace, Outcome, RecordChange, RunResult, SentCommand, SentState, SignedCommand, Taking, TakingRules,
     outcomes_document,
@@ -70,19 +70,19 @@ impl Node {
         if self.replica.federation().level(&to) != TrustLevel::Trusted {
             return Err(CommandError::NotTrusted(self.replica.name_of(&self.core, &to)));
         }
-        if expires_ms == 0 || expires_ms > COMMAND_LIFE_MAX_MS {
+        if expires_ms == 0 || expires_ms > COMMAND_LIFE_MAX.ms() {
             return Err(CommandError::BadDeployExpiry);
         }
         let url = marketplace_url.or_else(|| self.own_marketplace(app)).unwrap_or_default();
         let deploy = Deploy::new(app, version, url)?;
         self.check_own_catalogue(&deploy)?;
-        let created_at_ms = self.core.reference().ms();
+        let created_at = self.core.reference();
         let command = SentCommand {
             id: CommandId(self.core.random.bytes()),
             to,
             deploy,
-            created_at_ms,
-            expires_s: (created_at_ms + expires_ms).div_ceil(1000),
+            created_at,
+            expires_s: (created_at.ms() + expires_ms).div_ceil(1000),
             state: SentState::Waiting,
         };
         let changes =
@@ -118,7 +118,7 @@ impl Node {
 
     /// Offers each command that is due to its addressee, where that can be reached and is trusted.
     pub(super) fn offer_commands(&mut self) {
-        for (command, change) in self.commands.outbox.expire(self.core.reference().ms()) {
+        for (command, change) in self.commands.outbox.expire(self.core.reference()) {
             self.record([change]);
             self.sent_event(&command);
         }
@@ -142,7 +142,7 @@ impl Node {
         if self.commands.outbox.command(&answer.id).is_none_or(|command| command.to != from) {
             return self.core.metrics.reject(InputRejection::UnaskedAnswer);
         }
-        let answered = self.commands.outbox.answered(&from, answer, self.core.reference().ms());
+        let answered = self.commands.outbox.answered(&from, answer, self.core.reference());
         if let Some((command, changes)) = answered {
             self.record(changes);
             self.sent_event(&command);
@@ -190,7 +190,7 @@ impl Node {
     /// runs, comes out of [`take_ended_calls`](Self::take_ended_calls).
     pub fn install_requested(&mut self, sender: PeerId, deploy: &Deploy, id: CommandId) -> Taking {
         let key = CommandKey { sender, id };
-        let expires_s = (self.core.reference().ms() + COMMAND_LIFE_MAX_MS) / 1000;
+        let expires_s = (self.core.reference().ms() + COMMAND_LIFE_MAX.ms()) / 1000;
         let taking = self.take_deploy(key, expires_s, deploy);
         match &taking {
             Taking::Begin | Taking::Running => drop(self.commands.calls.insert(key)),
@@ -212,7 +212,7 @@ impl Node {
             level: self.replica.federation().level(&key.sender),
             is_on: commands.is_on,
             catalogue: &commands.catalogue,
-            reference_ms: self.core.reference().ms(),
+            reference: self.core.reference(),
         };
         let (taking, changes) = commands.inbox.take(key, expires_s, deploy, rules);
         let is_news = !changes.is_empty();
@@ -228,7 +228,7 @@ impl Node {
 
     /// The operator's command has ended.
     pub(super) fn installed(&mut self, key: CommandKey, result: RunResult) {
-        let changes = self.commands.inbox.ended(key, result, self.core.reference().ms());
+        let changes = self.commands.inbox.ended(key, result, self.core.reference());
         if changes.is_empty() {
             return;
         }

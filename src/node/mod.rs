@@ -268,7 +268,7 @@ impl Node {
         self.membership.load(&self.core, outgoing, incoming, self.replica.federation());
         self.broadcast.load(&loaded.meta);
         self.unicast.load(&mut self.core, &self.replica);
-        let changes = self.commands.load(loaded.commands, self.core.reference().ms());
+        let changes = self.commands.load(loaded.commands, self.core.reference());
         self.record(changes);
         self.restore_suspended();
         Ok(())

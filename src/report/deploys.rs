@@ -13,10 +13,10 @@ impl NodeReport<'_> {
     /// All deploys that are remembered, newest first.
     pub fn deploys(&self) -> Vec<view::DeployView> {
         let sent =
-            self.commands.outbox.commands().map(|command| (command.created_at_ms, self.sent_deploy(command)));
+            self.commands.outbox.commands().map(|command| (command.created_at, self.sent_deploy(command)));
         let received =
-            self.commands.inbox.records().map(|record| (record.taken_at_ms, self.received_deploy(record)));
-        let mut all: Vec<(u64, view::DeployView)> = sent.chain(received).collect();
+            self.commands.inbox.records().map(|record| (record.taken_at, self.received_deploy(record)));
+        let mut all: Vec<(Wall, view::DeployView)> = sent.chain(received).collect();
         all.sort_by(|(a, x), (b, y)| b.cmp(a).then_with(|| x.id.cmp(&y.id)));
         all.into_iter().map(|(_, view)| view).collect()
     }
@@ -48,7 +48,7 @@ impl NodeReport<'_> {
             SentState::Expired => ("expired", "it expired before an answer came".to_owned()),
         };
         let ended = match &command.state {
-            SentState::Answered { outcome, at_ms } => Some((outcome, *at_ms)),
+            SentState::Answered { outcome, at } => Some((outcome, *at)),
             SentState::Waiting | SentState::Taken | SentState::Expired => None,
         };
         let view = self.deploy_view(&command.deploy, &command.to, ended);
@@ -57,8 +57,8 @@ impl NodeReport<'_> {
             direction: "sent",
             status,
             message,
-            created_at: rfc3339(Wall::from_ms(command.created_at_ms)),
-            expires: rfc3339(Wall::from_ms(command.expires_s.saturating_mul(1000))),
+            created_at: rfc3339(command.created_at),
+            expires: rfc3339(command.expires()),
             ..view
         }
     }
@@ -67,8 +67,8 @@ impl NodeReport<'_> {
     pub(crate) fn received_deploy(&self, record: &ReceivedCommand) -> view::DeployView {
         let (status, message, ended) = match &record.progress {
             InstallProgress::Taken => ("taken", "the command runs".to_owned(), None),
-            InstallProgress::Ended { outcome, at_ms } => {
-                (outcome.label(), outcome.sentence(), Some((outcome, *at_ms)))
+            InstallProgress::Ended { outcome, at } => {
+                (outcome.label(), outcome.sentence(), Some((outcome, *at)))
             }
         };
         let view = self.deploy_view(&record.deploy, &record.key.sender, ended);
@@ -77,8 +77,8 @@ impl NodeReport<'_> {
             direction: "received",
             status,
             message,
-            created_at: rfc3339(Wall::from_ms(record.taken_at_ms)),
-            expires: rfc3339(Wall::from_ms(record.expires_s.saturating_mul(1000))),
+            created_at: rfc3339(record.taken_at),
+            expires: rfc3339(record.expires()),
             ..view
         }
     }
@@ -87,7 +87,7 @@ impl NodeReport<'_> {
         &self,
         deploy: &Deploy,
         peer: &PeerId,
-        ended: Option<(&Outcome, u64)>,
+        ended: Option<(&Outcome, Wall)>,
     ) -> view::DeployView {
         let outcome = ended.map(|(outcome, _)| outcome);
         let known = self.replica.federation().peer(peer);
@@ -117,7 +117,7 @@ impl NodeReport<'_> {
             output: outcome.and_then(Outcome::output).map(str::to_owned),
             created_at: String::new(),
             expires: String::new(),
-            ended_at: ended.map(|(_, at_ms)| rfc3339(Wall::from_ms(at_ms))),
+            ended_at: ended.map(|(_, at)| rfc3339(at)),
         }
     }
 }

@@ -7,14 +7,13 @@ use crate::commands::{HeldNotice, RevocationNotice, unaware};
 use crate::identity::did;
 use crate::io::{Alarm, view};
 use crate::report::NodeReport;
-use crate::time::Wall;
 
 impl NodeReport<'_> {
     /// The notices that this node holds, and which members have not confirmed them.
     pub fn revocations(&self) -> Vec<view::RevocationView> {
         let members: Vec<PeerId> = self.replica.federation().members().map(|peer| peer.id).collect();
         let view = |held: &HeldNotice| {
-            let RevocationNotice { author, revoked, time_s, .. } = &held.notice;
+            let RevocationNotice { author, revoked, .. } = &held.notice;
             let unaware = unaware(held, &members);
             view::RevocationView {
                 did: did(revoked),
@@ -22,7 +21,7 @@ impl NodeReport<'_> {
                 by: did(author),
                 by_name: self.replica.name_of(self.core, author),
                 by_itself: held.notice.is_own(),
-                signed_at: rfc3339(Wall::from_ms(time_s.saturating_mul(1000))),
+                signed_at: rfc3339(held.notice.time()),
                 suspended: self.replica.federation().is_suspended(revoked),
                 unaware: unaware.map(|peer| self.replica.name_of(self.core, &peer)).collect(),
             }

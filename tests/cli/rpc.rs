@@ -392,6 +392,7 @@ fn socks_to(name: String, port: u16, address: String) -> String {
 fn a_call_goes_through_tor_to_port_80_of_the_onion_service() {
     let (attic, mill) = (NodeDir::with_node("attic"), Foreign::new(70));
     let socks = socks_to(mill.keypair.onion(), 80, mill.address.clone());
+    attic.setting("\nenabled = false\n\n# Its SOCKS port", "\nenabled = true\n\n# Its SOCKS port");
     attic.setting("\nsocks = \"\"\n", &format!("\nsocks = \"{socks}\"\n"));
     let _daemon = attic.up();
     attic.ok(&["join", &mill.code(&mill.label())]);

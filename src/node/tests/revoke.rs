@@ -123,7 +123,7 @@ fn an_identity_that_ends_itself_ends_everywhere() {
     assert!(wire.get(1, "plan").get("from").is_some(), "what it wrote stays");
     // The node itself learns of it as well.
     wire.ask(2, Admin::RevokeOwn { notice }).unwrap();
-    assert!(wire.status(2).alarms.iter().any(|alarm| alarm.code == "identity_ended"));
+    assert!(wire.status(2).alarms.iter().any(|alarm| alarm.code == "own_identity_ended"));
     wire.ask(1, Admin::Remove { peer }).unwrap();
     assert!(wire.status(1).alarms.iter().all(|alarm| alarm.code != "identity_ended"));
 }

@@ -30,17 +30,20 @@
 //! | audiences, members | [`CHANNELS_MAX`], [`MEMBERS_MAX`] | refused |
 
 mod channels;
+mod config;
 mod epochs;
 mod fit;
 mod outbox;
 mod random;
 mod receive;
+mod records;
 mod rejection;
 mod schedule;
 mod shown;
 mod transmit;
 
 pub use channels::{CHANNELS_MAX, ChannelError, MEMBERS_MAX, WINDOW_RECORD_FRAMES, WindowRecord};
+pub use config::{CALL_SIGN_BYTES_MAX, CallSign, StationConfig, StationError};
 pub use epochs::{
     ANSWER_EVERY, ASK_EVERY, ASK_EVERY_MAX, ASK_TRIES_MAX, CORRECT_EVERY, FAILURES_MAX, HEARD_MAX,
     RENEW_EVERY, REPEAT_AFTER, REPEAT_FRAMES, REPEAT_QUIET, WANTED_MAX,
@@ -48,19 +51,19 @@ pub use epochs::{
 pub use fit::LONGER_AFTER;
 pub use outbox::{METAS_MAX, QUEUE_FRAMES_MAX};
 pub use receive::{HELD_FOR, HELD_FRAMES_MAX, SIGNATURES_AN_HOUR, SIGNATURES_AT_ONCE};
+pub use records::{Record, StationRecords};
 pub use rejection::{FrameRejection, Rejections};
 pub use schedule::WorkCandidate;
 pub use shown::BulkTransfer;
 pub use transmit::{SIGN_AGAIN_ASKED_FRAMES, SIGN_AGAIN_FRAMES};
 
-use crate::airtime::ledger::{Account, HOUR, Ledger, LedgerRecord, Priority, Verdict};
-use crate::airtime::region::Rules;
-use crate::airtime::{FRAME_BYTES_MAX, PhyRate};
+use crate::airtime::PhyRate;
+use crate::airtime::ledger::{Account, HOUR, Ledger, Priority, Verdict};
 use crate::bulk::fragment::{MemoryLimits, MessageId, OfferError, Sender, SenderLimits};
 use crate::bulk::repair::Listener;
-use crate::frame::announcement::{EpochAnnouncement, EpochAnnouncements};
+use crate::frame::announcement::EpochAnnouncements;
 use crate::frame::keys::{AudienceKey, BootEpoch, Identity, Mode};
-use crate::frame::{FRAME_BYTES_MIN, HEADER_BYTES, Kind, OVERHEAD_BYTES, PADDED_BYTES_MAX};
+use crate::frame::{HEADER_BYTES, Kind, OVERHEAD_BYTES};
 use crate::peer::PeerId;
 use crate::time::{Millis, Mono};
 use channels::{ChannelKeys, Channels};
@@ -69,100 +72,11 @@ use fit::Fit;
 use outbox::Outbox;
 use random::StationRandom;
 use receive::Inbound;
-use std::collections::{BTreeMap, BTreeSet};
+use records::Records;
+use std::collections::BTreeSet;
 
-/// The longest call sign, bytes.
-pub const CALL_SIGN_BYTES_MAX: usize = 32;
 /// What the station itself sends (announcements, questions for them, call sign) is charged to this account.
 pub const STATION_ACCOUNT: Account = Account(0);
-
-/// The call sign and how often it must be heard.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CallSign {
-    /// As the licence has it: printable ASCII.
-    pub text: String,
-    /// Sent at least this often while there is traffic.
-    pub every: Millis,
-}
-
-/// What a station is.
-#[derive(Clone, Debug)]
-pub struct StationConfig {
-    /// The keys that this station signs and agrees with.
-    pub us: Identity,
-    /// Whether frames leave sealed, or signed and in clear.
-    pub mode: Mode,
-    /// The longest frame that the radio takes, 50 to 255.
-    pub frame_bytes_max: usize,
-    /// The shortest frame that the radio takes, at most [`PADDED_BYTES_MAX`]; 0 where any will do. Shorter ones are filled up.
-    pub frame_bytes_min: usize,
-    /// Required where the band is an amateur one.
-    pub call_sign: Option<CallSign>,
-    /// How fast bytes leave.
-    pub line: PhyRate,
-    /// 32 random bytes, **new at each start**: the boot epoch's salt comes of them.
-    pub seed: [u8; 32],
-}
-
-/// What was made durable in earlier runs.
-#[derive(Clone, Debug, Default)]
-pub struct StationRecords {
-    /// Number of our newest boot epoch.
-    pub own_epoch: Option<u32>,
-    /// The newest announcement heard of each peer.
-    pub heard: BTreeMap<PeerId, EpochAnnouncement>,
-    /// Where the windows were.
-    pub windows: Vec<WindowRecord>,
-}
-
-/// Why there is no station.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StationError {
-    /// Not between 50 and 255.
-    #[error("frames of {frame_bytes_max} bytes: a radio has between {FRAME_BYTES_MIN} and {FRAME_BYTES_MAX}")]
-    FrameSize {
-        /// The frame size that was configured.
-        frame_bytes_max: usize,
-    },
-    /// The smallest frame is larger than [`PADDED_BYTES_MAX`].
-    #[error("no frame under {frame_bytes_min} bytes: frames are filled up to {PADDED_BYTES_MAX} at most")]
-    FrameSizeMin {
-        /// The smallest frame size that was configured.
-        frame_bytes_min: usize,
-    },
-    /// The band's rules allow nothing to be hidden, and the mode is encrypted.
-    #[error("nothing may be encrypted here ({rules}): the radio needs the clear mode")]
-    ClearOnly {
-        /// The regulation that forbids sealed frames.
-        rules: &'static str,
-    },
-    /// The band's rules ask for a call sign, and there is none.
-    #[error("a call sign must be sent here ({rules}), and none is set")]
-    NoCallSign {
-        /// The regulation that demands a call sign.
-        rules: &'static str,
-    },
-    /// 2^32 starts: this identity sends no more.
-    #[error("the numbers of boot epochs are used up")]
-    EpochsUsedUp,
-    /// Empty, too long, or not printable ASCII.
-    #[error("the call sign is empty, longer than {CALL_SIGN_BYTES_MAX} bytes, or not printable ASCII")]
-    CallSign,
-}
-
-/// What must be on disk; see [`Station::poll_record`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Record {
-    /// Our boot epoch. Nothing is sent before it is durable. (Where an older one was lost with its disk, the fresh salt keeps the
-    /// keys new and the peers send the number.)
-    OwnEpoch(BootEpoch),
-    /// The newest announcement of a peer.
-    Heard(PeerId, EpochAnnouncement),
-    /// How far a sender was heard in an audience.
-    Window(WindowRecord),
-    /// Airtime: no frame leaves that it does not cover.
-    Ledger(LedgerRecord),
-}
 
 /// A message to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -368,47 +282,14 @@ pub struct Station {
     rejections: Rejections,
 }
 
-/// What is to be made durable, the newest of each only.
-#[derive(Debug, Default)]
-struct Records {
-    own: Option<BootEpoch>,
-    heard: BTreeMap<PeerId, EpochAnnouncement>,
-    windows: BTreeMap<(PeerId, PeerId), WindowRecord>,
-    ledger: Option<LedgerRecord>,
-}
-
-impl Records {
-    fn is_empty(&self) -> bool {
-        self.own.is_none() && self.heard.is_empty() && self.windows.is_empty() && self.ledger.is_none()
-    }
-
-    fn pop(&mut self) -> Option<Record> {
-        let own = self.own.take().map(Record::OwnEpoch);
-        let ledger = || self.ledger.take().map(Record::Ledger);
-        let heard = || self.heard.pop_first().map(|(peer, announcement)| Record::Heard(peer, announcement));
-        let window = || self.windows.pop_first().map(|(_, window)| Record::Window(window));
-        own.or_else(ledger).or_else(heard).or_else(window)
-    }
-}
-
 impl Station {
     /// A station with no audience yet. Its own boot epoch is the first record.
     ///
     /// # Errors
     /// [`StationError`] where the configuration does not suit the radio or the band's rules.
     pub fn new(config: StationConfig, records: StationRecords, ledger: Ledger) -> Result<Self, StationError> {
-        let frame_bytes_max = config.frame_bytes_max;
-        if !(FRAME_BYTES_MIN..=FRAME_BYTES_MAX).contains(&frame_bytes_max) {
-            return Err(StationError::FrameSize { frame_bytes_max });
-        }
-        let frame_bytes_min = config.frame_bytes_min;
-        if frame_bytes_min > PADDED_BYTES_MAX {
-            return Err(StationError::FrameSizeMin { frame_bytes_min });
-        }
-        if config.call_sign.as_ref().is_some_and(|call_sign| !is_call_sign(&call_sign.text)) {
-            return Err(StationError::CallSign);
-        }
-        let call_sign = obey(ledger.rules(), config.mode, config.call_sign)?;
+        let StationConfig { frame_bytes_max, frame_bytes_min, .. } = config;
+        let call_sign = config.check(ledger.rules())?;
         let mut random = StationRandom::new(&config.seed);
         let epoch = BootEpoch::after(records.own_epoch, random.bytes()).ok_or(StationError::EpochsUsedUp)?;
         let me = config.us.peer_id();
@@ -630,29 +511,6 @@ impl Station {
     fn reject(&mut self, rejection: FrameRejection) {
         *self.rejections.entry(rejection).or_default() += 1;
     }
-}
-
-/// Applies the band's rules to the mode and the call sign, which goes as often as they ask for.
-fn obey(
-    rules: Option<&Rules>,
-    mode: Mode,
-    call_sign: Option<CallSign>,
-) -> Result<Option<CallSign>, StationError> {
-    let Some(rules) = rules else { return Ok(call_sign) };
-    if rules.clear_only && mode == Mode::Encrypted {
-        return Err(StationError::ClearOnly { rules: rules.source });
-    }
-    match (call_sign, rules.call_sign_every) {
-        (None, Some(_)) => Err(StationError::NoCallSign { rules: rules.source }),
-        (Some(CallSign { text, every }), Some(required)) => {
-            Ok(Some(CallSign { text, every: every.min(required) }))
-        }
-        (call_sign, None) => Ok(call_sign),
-    }
-}
-
-fn is_call_sign(text: &str) -> bool {
-    (1..=CALL_SIGN_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 #[cfg(test)]

@@ -1,0 +1,84 @@
+//! Documents: rows, writes, conflicts, policies.
+
+use serde::Serialize;
+
+use crate::layer::Kind;
+
+/// A document after a write.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WrittenView {
+    /// The DID of the owner.
+    pub owner: String,
+    /// The name of the document.
+    pub name: String,
+    /// The sequence of this node's layer, now durable.
+    pub sequence: u64,
+    /// Keys written or deleted; 0 means that it read so already.
+    pub changed: usize,
+}
+
+/// One row of the list of documents.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DocumentView {
+    /// The DID of the owner.
+    pub owner: String,
+    /// The name of the document.
+    pub name: String,
+    /// The kind: `map` or `snapshot`.
+    pub kind: Kind,
+    /// Bytes of the merged view as canonical CBOR.
+    pub bytes: usize,
+    /// BLAKE3 of the merged view's canonical CBOR, hex; equal on nodes in step.
+    pub hash: String,
+}
+
+/// A state of this node that went out.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PublishedView {
+    /// The sequence of its layer.
+    pub sequence: u64,
+    /// Its signed time, RFC 3339.
+    pub timestamp: String,
+}
+
+/// A value that lost against a concurrent write it had not seen.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ConflictView {
+    /// The document as `owner-did/name`.
+    pub document: String,
+    /// The key as `a/b/c`.
+    pub key: String,
+    /// Who wrote the value shown.
+    pub winner: String,
+    /// Who wrote the value that lost.
+    pub loser: String,
+    /// The value that lost; `null` with `deleted` where it was a deletion.
+    pub value: tombolo_delta::Value,
+    /// Whether the loser had deleted the key.
+    pub deleted: bool,
+    /// When the loser wrote it, RFC 3339.
+    pub written_at: String,
+}
+
+/// A change of a document.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ChangedView {
+    /// The DID of the owner.
+    pub owner: String,
+    /// The name of the document.
+    pub name: String,
+    /// Who wrote: the author's DID.
+    pub author: String,
+    /// The sequence of the author's layer.
+    pub sequence: u64,
+}
+
+/// The policy of a document.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PolicyView {
+    /// The name of the document.
+    pub document: String,
+    /// The policy as it is now in force.
+    #[serde(flatten)]
+    pub class: crate::federation::DocumentPolicy,
+}

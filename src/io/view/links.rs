@@ -1,0 +1,94 @@
+//! Links, and the long messages on their way.
+
+use serde::Serialize;
+
+use super::StepView;
+
+/// What stands in place of a peer where a radio itself is meant.
+pub const ALL_WHO_LISTEN: &str = "(all who listen)";
+/// Stands in place of a peer where a row is about the onion service of this node.
+pub const ONION_SERVICE: &str = "(onion service)";
+
+/// One link, or one listener on a radio.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct LinkView {
+    /// The peer's name; `(all who listen)` for a radio itself.
+    pub peer: String,
+    /// Its DID; empty for a radio itself.
+    pub did: String,
+    /// `lan`, `tor`, or the radio; `none` for a peer that none leads to.
+    pub link: String,
+    /// `up`, `down`; of a listener `heard`, `silent`; of a peer without any link `away`.
+    pub state: &'static str,
+    /// When the peer last sent anything there, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_heard: Option<String>,
+    /// Bytes sent today: of a radio in frames, for all who listen; of a link in messages, since the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_sent: Option<u64>,
+    /// Bytes received today, likewise; of a listener those of its frames.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_heard: Option<u64>,
+    /// Seconds on air today, of a radio.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub airtime_today_s: Option<f64>,
+    /// Of that, a listener's share: of what was sent for several each has an equal one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub airtime_share_today_s: Option<f64>,
+    /// Long messages on their way, of a radio.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub transfers: Vec<TransferView>,
+    /// How far the peer and this node lag behind each other, as this link knows; absent of a radio itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<StepView>,
+    /// Why it is used, or is not.
+    pub why: String,
+}
+
+impl LinkView {
+    /// A radio that has not been there since the start.
+    pub fn radio_absent(radio: String, why: String) -> Self {
+        LinkView {
+            peer: ALL_WHO_LISTEN.to_owned(),
+            link: radio,
+            state: "down",
+            bytes_sent: Some(0),
+            bytes_heard: Some(0),
+            airtime_today_s: Some(0.0),
+            why,
+            ..LinkView::default()
+        }
+    }
+}
+
+/// A link that came or went.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LinkEventView {
+    /// The DID of the peer.
+    pub peer: String,
+    /// `mesh`, `lan`, `tor` or `memory`.
+    pub medium: String,
+    /// Whether it came up; otherwise it went down.
+    pub up: bool,
+}
+
+/// A long message on its way on a radio.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TransferView {
+    /// The direction: `out` or `in`.
+    pub way: &'static str,
+    /// Who sends it, where it comes in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The document and author, where it goes out. Of what comes in they are known once it is complete.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub document: Option<String>,
+    /// Frames that are out, or in.
+    pub frames_done: usize,
+    /// Frames of all: out with the parity that goes along, in those that are enough.
+    pub frames: usize,
+    /// Whether what goes out was asked for once more.
+    pub repair: bool,
+    /// About how many seconds are to go, if nothing else is sent and nothing lost; none: it may never leave.
+    pub about_s: Option<f64>,
+}

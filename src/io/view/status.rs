@@ -1,0 +1,140 @@
+//! `status`: the node and its peers at one moment.
+
+use std::collections::BTreeMap;
+
+use serde::{Serialize, Serializer};
+use tombolo_transports::Address;
+
+use super::{IdView, StepView, TransferView};
+use crate::federation::TrustLevel;
+
+/// The state of the node and its peers at one moment.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StatusView {
+    /// The identity of this node.
+    pub id: IdView,
+    /// Reference time, RFC 3339, and where it comes from.
+    pub time: String,
+    /// `own`, `median`, `peer` or `logical`.
+    pub time_source: &'static str,
+    /// Documents that this node participates in.
+    pub documents: usize,
+    /// The peers, each with its lag.
+    pub peers: Vec<PeerStatusView>,
+    /// What was refused since the start, by reason.
+    pub rejections: BTreeMap<String, u64>,
+    /// Messages and bytes since the start.
+    pub traffic: TrafficView,
+    /// Decisions of the router, `link: taken/refused by reason`.
+    pub router: BTreeMap<String, u64>,
+    /// Addresses at which this node can be dialled; the runtime fills them in.
+    pub addresses: Vec<Address>,
+    /// How Tor stands, where it is not switched off; the runtime fills it in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tor: Option<TorView>,
+    /// What a person should look at; in JSON the sentences are `alarms` and the codes `alarm_codes`, in the same order.
+    #[serde(flatten, serialize_with = "alarm_columns")]
+    pub alarms: Vec<AlarmView>,
+    /// Authors who signed two states with one sequence, with the number of such pairs.
+    pub forks: BTreeMap<String, usize>,
+    /// Entries in quarantine because their stamp lies in the future.
+    pub quarantined: usize,
+    /// Long messages on their way by radio.
+    pub transfers: Vec<TransferView>,
+    /// The clocks of peers that were received in the last day.
+    pub clocks: Vec<PeerClockView>,
+    /// Documents in which deletions of this node wait for the other writers.
+    pub tombstones_wait: Vec<TombstoneWaitView>,
+}
+
+/// One peer in `status`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PeerStatusView {
+    /// Its name, or the start of its DID.
+    pub name: String,
+    /// The DID of the peer.
+    pub did: String,
+    /// Its trust level at this node.
+    pub trust_level: TrustLevel,
+    /// The media of its links.
+    pub links: Vec<String>,
+    /// How far it and this node lag behind each other.
+    #[serde(flatten)]
+    pub step: StepView,
+    /// When it last sent anything, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heard_at: Option<String>,
+}
+
+/// The clock of a peer beside that of this machine.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PeerClockView {
+    /// The name of the peer, or the start of its DID.
+    pub name: String,
+    /// The DID of the peer.
+    pub did: String,
+    /// By how many seconds its clock is ahead of this machine's; negative: behind.
+    pub ahead_s: i64,
+}
+
+/// Deletions that are remembered until every writer has signed since.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TombstoneWaitView {
+    /// The document as `owner-did/name`.
+    pub document: String,
+    /// The number of deleted keys.
+    pub tombstones: usize,
+    /// When the oldest was deleted, RFC 3339.
+    pub since: String,
+    /// The names of the writers that have not signed since.
+    pub writers: Vec<String>,
+    /// Further writers, which this node does not know.
+    pub unknown_writers: usize,
+}
+
+/// Tor, as one node sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TorView {
+    /// The onion address of this node.
+    pub onion: String,
+    /// Where tor's SOCKS port is.
+    pub socks: String,
+    /// How the node's onion service stands.
+    pub service: String,
+    /// Why no peer can be reached through Tor, if a fault of this machine is the reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// A condition that a person should look at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AlarmView {
+    /// The kind of alarm, a stable label for programs.
+    pub code: &'static str,
+    /// The sentence for people.
+    pub message: String,
+}
+
+fn alarm_columns<S: Serializer>(rows: &[AlarmView], serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct AlarmColumns<'a> {
+        alarms: Vec<&'a str>,
+        alarm_codes: Vec<&'static str>,
+    }
+    let alarms = rows.iter().map(|alarm| alarm.message.as_str()).collect();
+    let alarm_codes = rows.iter().map(|alarm| alarm.code).collect();
+    AlarmColumns { alarms, alarm_codes }.serialize(serializer)
+}
+
+/// Message bytes, as handed to and taken from links (before framing and encryption).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TrafficView {
+    /// Messages sent since the start.
+    pub messages_sent: u64,
+    /// Bytes of the messages sent.
+    pub bytes_sent: u64,
+    /// Messages received since the start.
+    pub messages_received: u64,
+    /// Bytes of the messages received.
+    pub bytes_received: u64,
+}
