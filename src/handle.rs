@@ -139,7 +139,7 @@ impl Tombolo {
             listen: config.lan.listen.clone(),
             mdns: config.lan.mdns,
             loopback: config.lan.loopback,
-            peers: node.dialable_peers().into_iter().map(|(peer, _)| peer).collect(),
+            peers: node.report().dialable_peers().into_iter().map(|(peer, _)| peer).collect(),
             ..LanConfig::new(*secrets.identity)
         };
         let tor = config.tor.enabled.then(|| tor_links(&config.tor, &secrets));

@@ -20,6 +20,7 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod core;
+mod desk;
 pub mod envelope;
 pub mod federation;
 pub mod folder;

@@ -97,7 +97,7 @@ impl Simulation {
         [WireEnd::Low, WireEnd::High].into_iter().all(|end| {
             let other = self.machine(pair.seat(end.other())).peer;
             let node = self.machine(pair.seat(end)).node.as_ref();
-            node.is_some_and(|node| node.dialable_peers().iter().any(|(peer, _)| *peer == other))
+            node.is_some_and(|node| node.report().dialable_peers().iter().any(|(peer, _)| *peer == other))
         })
     }
 

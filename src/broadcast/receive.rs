@@ -1,20 +1,21 @@
 //! The walk in by radio, up to the gate: a frame -> station -> messages, which the node takes further; and what the node
 //! reports back about them, for the engine of that radio.
 //!
-//! It decodes no message: that is `node`'s part. The layers in messages go through the replica's gate.
+//! Of messages it decodes heartbeats and frontiers. The layers in others go through the replica's gate, by `node`.
 
 use tombolo_mesh::frame::{Header, Kind as FrameKind};
 use tombolo_mesh::station;
 use tombolo_transports::{LinkId, PeerId};
 
-use crate::broadcast::{Broadcast, kinds};
+use crate::broadcast::{Broadcast, NodeParts, kinds};
 use crate::core::Core;
+use crate::federation::Refusal;
 use crate::io::{Alarm, Event};
 use crate::layer::{LayerHash, Sequence, SignedHead};
 use crate::limits::{OWN_STATE_WAIT, OWN_STATE_WAIT_ON_AIR_MAX};
-use crate::replica::Replica;
+use crate::replica::{Origin, Replica};
 use crate::sync::broadcast::Input;
-use crate::sync::broadcast::message::Heartbeat;
+use crate::sync::broadcast::message::{FrontierMessage, Heartbeat};
 use crate::sync::frontier::State;
 use crate::time::Millis;
 
@@ -71,6 +72,51 @@ impl Broadcast {
             radio.input(core, Input::Asking { alias: header.alias.0 });
         }
         outcomes.into_iter().filter_map(|outcome| arrival(core, link, outcome)).collect()
+    }
+
+    /// A heartbeat in its sender's own channel. Returns whether it decodes.
+    pub fn heartbeat_received(
+        &mut self,
+        parts: NodeParts<'_>,
+        link: LinkId,
+        from: PeerId,
+        bytes: &[u8],
+    ) -> bool {
+        let Ok(heartbeat) = Heartbeat::decode(bytes) else { return false };
+        self.compare_keys(parts, link, from, &heartbeat);
+        self.keys_named(from, &heartbeat);
+        self.input(parts.core, link, Input::Heartbeat { from, heartbeat });
+        true
+    }
+
+    /// A frontier. Returns whether it decodes.
+    pub fn frontier_received(
+        &mut self,
+        core: &Core,
+        link: LinkId,
+        channel: PeerId,
+        from: PeerId,
+        bytes: &[u8],
+    ) -> bool {
+        let Ok(frontier) = FrontierMessage::decode(bytes) else { return false };
+        self.input(core, link, Input::Frontier { owner: channel, from, frontier });
+        true
+    }
+
+    /// A layer that arrived was refused: its sender's engine, or that of each radio, does not wait for it.
+    pub fn refused(&mut self, core: &Core, origin: &Origin, signed: &SignedHead, refusal: Refusal) {
+        match (*origin, refusal) {
+            (Origin::Radio { link, channel, .. }, Refusal::AudienceBehind) => {
+                self.base_missing(core, link, channel);
+            }
+            // An observer's frontier shows that it is one.
+            (Origin::Radio { .. }, Refusal::ObservedOnly) => {}
+            (Origin::Radio { link, .. }, _) => self.declined(core, link, signed),
+            (Origin::Link { .. }, Refusal::OwnerNotTrusted | Refusal::NotAWriter) => {
+                self.declined_everywhere(core, signed);
+            }
+            (Origin::Link { .. }, _) => {}
+        }
     }
 
     /// Gives one radio's engine an input.

@@ -3,7 +3,7 @@
 //! A command is signed by its sender for one addressee, expires, and carries an id by which a repetition is recognised. It
 //! travels in a session or a pairwise channel of the two nodes, so only its addressee reads it, and the answer is
 //! authenticated by the same channel. This room decides and remembers; it sends nothing and runs nothing. What is to be
-//! made durable comes back as [`RecordChange`]s, which the node commits before any effect (`node/deploy.rs`).
+//! made durable comes back as [`RecordChange`]s, which the desk writes before any effect (`desk/deploys.rs`).
 //!
 //! | file | what |
 //! |---|---|
@@ -94,8 +94,6 @@ pub struct Commands {
     pub notices: Notices,
     /// Installs that a call of another protocol began and waits for.
     pub calls: BTreeSet<CommandKey>,
-    /// Those of them that have ended.
-    pub ended_calls: Vec<(CommandKey, Outcome)>,
 }
 
 impl Commands {
@@ -108,7 +106,6 @@ impl Commands {
             catalogue,
             notices: Notices::default(),
             calls: BTreeSet::new(),
-            ended_calls: Vec::new(),
         }
     }
 

@@ -22,7 +22,7 @@ pub use settings::{BriefField, BriefFields, NodeSettings};
 
 use crate::clock::Now;
 use crate::identity::Keypair;
-use crate::io::Event;
+use crate::io::{Event, view};
 use crate::layer::{DocumentId, DocumentName, LayerId};
 use crate::random::Random;
 use crate::store::Store;
@@ -96,6 +96,18 @@ impl Core {
     /// Queues an event for watchers, behind the commit.
     pub fn event(&mut self, event: Event) {
         self.gate.event(event);
+    }
+
+    /// Informs watchers that documents read differently, though no author wrote.
+    pub fn changed_by_time(&mut self, documents: Vec<DocumentId>) {
+        for id in documents {
+            self.event(Event::Changed(view::ChangedView {
+                owner: crate::identity::did(&id.owner),
+                name: id.name.as_str().to_owned(),
+                author: crate::identity::did(&id.owner),
+                sequence: 0,
+            }));
+        }
     }
 }
 

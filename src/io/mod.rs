@@ -262,7 +262,7 @@ pub enum Event {
     /// A document reads differently now.
     Changed(view::ChangedView),
     /// The list of peers, a level or an address changed. The driver renews its allow-list from
-    /// `Node::dialable_peers`.
+    /// `NodeReport::dialable_peers`.
     PeersChanged,
     /// The open invites changed; the driver answers `tombolo-join/1` for those of `Node::join_secrets`.
     JoiningChanged {

@@ -3,6 +3,8 @@
 use tombolo_transports::PeerId;
 
 use crate::authoring::Authoring;
+use crate::commands::RevocationNotice;
+use crate::desk::Suspensions;
 use crate::federation::audience::CLASSES_MAX;
 use crate::federation::{Audience, DocumentPolicy, Peer, RadioUse, TrustLevel};
 use crate::io::{
@@ -19,7 +21,7 @@ impl Node {
             Command::Admin(admin) => self.administer(request, admin),
             Command::Query(query) => {
                 self.settle();
-                Some(self.query(&query))
+                Some(self.report().answer(&query))
             }
         };
         if let Some(result) = replied {
@@ -31,7 +33,8 @@ impl Node {
     fn write(&mut self, request: RequestId, write: Write) -> Option<Result<Reply, CommandError>> {
         let target = Authoring::target(&self.core, &self.replica, &write);
         if target.is_some_and(|document| self.awaits_own(&document)) {
-            return self.wait_for_own(request, write);
+            let is_kept = self.replica.recovery_mut().wait(request, write);
+            return (!is_kept).then_some(Err(CommandError::Limit(Quota::WaitingWrites)));
         }
         if self.authoring.must_settle_before(&self.core, &self.replica, &write) {
             self.settle();
@@ -63,7 +66,7 @@ impl Node {
             return joined.err().map(Err);
         }
         if let Admin::FetchState { peer } = admin {
-            return self.fetch_state(request, &peer).err().map(Err);
+            return self.desk().fetch_state(request, &peer).err().map(Err);
         }
         self.settle();
         Some(match admin {
@@ -80,14 +83,17 @@ impl Node {
             Admin::Policy { doc, radio, confidential } => self.policy(&doc, radio, confidential),
             Admin::Adopt(records) => self.membership.adopt(&mut self.core, &mut self.replica, &records),
             Admin::Revoke { peer } => self.revoke(&peer),
-            Admin::RevokeOwn { notice } => self.revoke_own(&notice),
+            Admin::RevokeOwn { notice } => {
+                self.desk().commands.read_own_notice(&notice).and_then(|notice| self.publish_notice(notice))
+            }
             Admin::Deploy { peer, app, version, marketplace_url, expires_ms } => {
-                self.deploy(&peer, &app, &version, marketplace_url.as_deref(), expires_ms)
+                let marketplace_url = marketplace_url.as_deref();
+                self.desk().commands.deploy(&peer, &app, &version, marketplace_url, expires_ms)
             }
         })
     }
 
-    pub(super) fn trust(&mut self, text: &str, level: TrustLevel) -> Result<Reply, CommandError> {
+    fn trust(&mut self, text: &str, level: TrustLevel) -> Result<Reply, CommandError> {
         let id = self.replica.resolve_peer(text)?;
         self.decide_about(&id, level)?;
         let peer = self.replica.federation().peer(&id).cloned().expect("a peer is resolved among the peers");
@@ -113,16 +119,30 @@ impl Node {
         Ok(Reply::Removed(view::RemovedView { removed, entries_kept }))
     }
 
-    /// Signs the entries that a leaving writer wins with as this node's own, under the audience that still lists the writer.
-    pub(super) fn take_over_entries(&mut self, leaving: &PeerId) -> Result<usize, CommandError> {
-        let mut kept = 0;
-        for (document, entries) in self.replica.entries_to_take_over(leaving) {
-            kept += entries.len();
-            if !entries.is_empty() {
-                self.commit_map(&document, entries)?;
-            }
+    /// The operator gives a peer a level: sessions follow if what others reported of it no longer counts.
+    fn decide_about(&mut self, peer: &PeerId, level: TrustLevel) -> Result<(), CommandError> {
+        match self.desk().commands.decide_about(peer, level)? {
+            Suspensions::Changed => self.renew_suspended(),
+            Suspensions::Unchanged => {}
         }
-        Ok(kept)
+        Ok(())
+    }
+
+    /// Reports the key of a peer as stolen. Here it is untrusted from now on; peers that trust this node suspend it.
+    fn revoke(&mut self, peer: &str) -> Result<Reply, CommandError> {
+        let notice = self.desk().commands.sign_notice(peer)?;
+        let revoked = notice.revoked;
+        self.publish_notice(notice)?;
+        self.trust(peer, TrustLevel::Untrusted)?;
+        Ok(Reply::Revocations(self.report().revocations_of(&revoked)))
+    }
+
+    /// Publishes a notice of revocation, and acts on it here.
+    fn publish_notice(&mut self, notice: RevocationNotice) -> Result<Reply, CommandError> {
+        let revoked = notice.revoked;
+        let effect = self.desk().commands.publish_notice(notice)?;
+        self.notice_judged(effect);
+        Ok(Reply::Revocations(self.report().revocations_of(&revoked)))
     }
 
     // ---- policies ----------------------------------------------------------------------------------------

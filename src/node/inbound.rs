@@ -3,12 +3,12 @@
 use tombolo_transports::{Address, LinkCaps, LinkId, PeerId};
 
 use crate::core::InputRejection;
-use crate::federation::Refusal;
+use crate::desk::{CommandMessage, NoticeEffect, NoticeReceipt};
 use crate::federation::invite::token_hash;
 use crate::federation::join::{JoinAnswer, JoinRefusal, JoinRequest};
 use crate::federation::peer::Joined;
+use crate::federation::{Peer, TrustLevel};
 use crate::io::{Alarm, CommandError, Event, JoinFailure, Output, RequestId};
-use crate::layer::SignedHead;
 use crate::membership::{Answered, Redeem};
 use crate::node::Node;
 use crate::replica::{ApplyOutcome, Arriving, Origin, Reclaimed, Recovered};
@@ -104,10 +104,10 @@ impl Node {
             Message::Ask(_) | Message::Frontier { .. } | Message::Want(_) | Message::Refused(_) => {
                 self.unicast.received(&self.core, peer, message);
             }
-            Message::Command(bytes) => self.command_received(peer, &bytes),
-            Message::Answer(bytes) => self.command_answered(peer, &bytes),
-            Message::Notice(bytes) => self.notice_received(peer, &bytes),
-            Message::NoticeHeard(hash) => self.notice_heard(peer, &hash),
+            Message::Command(bytes) => self.command_message(peer, &CommandMessage::Command(bytes)),
+            Message::Answer(bytes) => self.command_message(peer, &CommandMessage::Answer(bytes)),
+            Message::Notice(bytes) => self.command_message(peer, &CommandMessage::Notice(bytes)),
+            Message::NoticeHeard(hash) => self.command_message(peer, &CommandMessage::NoticeHeard(hash)),
         }
     }
 
@@ -122,42 +122,27 @@ impl Node {
                     self.broadcast.state_received(&self.core, &self.replica, link, peer, &signed);
                 }
             }
-            ApplyOutcome::Refused(signed, refusal) => self.refused(&origin, &signed, refusal),
+            ApplyOutcome::Refused(signed, refusal) => {
+                self.broadcast.refused(&self.core, &origin, &signed, refusal);
+                if let Origin::Link { peer } = origin {
+                    self.unicast.refused(&self.core, peer, &signed, refusal);
+                }
+            }
             ApplyOutcome::BaseMissing => match origin {
                 Origin::Link { peer } => self.unicast.base_missing(&self.core, peer),
                 Origin::Radio { link, channel, .. } => self.broadcast.base_missing(&self.core, link, channel),
             },
-            ApplyOutcome::Recovered(recovered) => self.recovered(&origin, recovered),
+            ApplyOutcome::Recovered(Recovered { stored, restage }) => {
+                // What is to be signed above an own newer state is staged.
+                self.stored(&stored, Some(&origin), None);
+                self.authoring.staged_mut().restage(restage);
+            }
             ApplyOutcome::Reclaimed(reclaimed) => self.reclaimed(&origin, reclaimed),
             ApplyOutcome::Superseded
             | ApplyOutcome::TransferBegun
             | ApplyOutcome::Rejected(_)
             | ApplyOutcome::AnotherMachine => {}
         }
-    }
-
-    fn refused(&mut self, origin: &Origin, signed: &SignedHead, refusal: Refusal) {
-        match (*origin, refusal) {
-            (Origin::Radio { link, channel, .. }, Refusal::AudienceBehind) => {
-                self.broadcast.base_missing(&self.core, link, channel);
-            }
-            // An observer's frontier shows that it is one.
-            (Origin::Radio { .. }, Refusal::ObservedOnly) => {}
-            (Origin::Radio { link, .. }, _) => self.broadcast.declined(&self.core, link, signed),
-            (Origin::Link { peer }, _) => {
-                if matches!(refusal, Refusal::OwnerNotTrusted | Refusal::NotAWriter) {
-                    self.broadcast.declined_everywhere(&self.core, signed);
-                }
-                self.unicast.refused(&self.core, peer, signed, refusal);
-            }
-        }
-    }
-
-    /// An own newer state was taken; what is to be signed above it is staged.
-    fn recovered(&mut self, origin: &Origin, recovered: Recovered) {
-        let Recovered { stored, restage } = recovered;
-        self.stored(&stored, Some(origin), None);
-        self.authoring.staged_mut().restage(restage);
     }
 
     /// An own passed state has arrived; what was missing here is staged, or the peer is sent the present state.
@@ -174,6 +159,50 @@ impl Node {
                 self.unicast.supply(&mut self.core, &mut self.replica, &request);
             }
         }
+    }
+
+    // ---- commands and notices ----------------------------------------------------------------------------
+
+    /// A command, a notice or an answer arrived, in a session with `from` or on a pairwise channel with it; hostile.
+    pub(super) fn command_message(&mut self, from: PeerId, message: &CommandMessage) {
+        if let Some(NoticeReceipt { hash, effect }) = self.desk().commands.received(from, message) {
+            self.notice_judged(effect);
+            self.desk().commands.confirm_notice(from, hash);
+        }
+    }
+
+    /// Does what follows from a notice of revocation.
+    pub(super) fn notice_judged(&mut self, effect: NoticeEffect) {
+        let notice = match effect {
+            NoticeEffect::Accepted(notice) => notice,
+            NoticeEffect::Unchanged => return,
+        };
+        let revoked = notice.revoked;
+        if notice.is_own() && revoked != self.core.me {
+            // It ends everywhere, with nothing left to decide; what it wrote here stays.
+            self.settle();
+            if let Err(error) = self.take_over_entries(&revoked) {
+                tracing::warn!(%error, "what an ended identity wrote was not taken over");
+            }
+            if let Some(record) = self.replica.federation().peer(&revoked).cloned() {
+                let ended = Peer { trust_level: TrustLevel::Untrusted, ..record };
+                self.membership.put_peer(&mut self.core, &mut self.replica, ended);
+            }
+        }
+        self.renew_suspended();
+        if notice.author != self.core.me {
+            let alarm = self.report().revocation_alarm(&notice);
+            self.core.event(Event::Alarm(alarm));
+        }
+    }
+
+    /// The federation follows the notices; sessions of a suspended identity close.
+    pub(super) fn renew_suspended(&mut self) {
+        self.desk().commands.suspend_revoked();
+        for id in self.commands.notices.suspended() {
+            self.close_links(&id);
+        }
+        self.core.event(Event::PeersChanged);
     }
 
     // ---- joining -----------------------------------------------------------------------------------------

@@ -13,20 +13,20 @@
 //! | [`unicast`](crate::unicast) | links to one peer each, sync engine, router |
 //! | [`broadcast`](crate::broadcast) | radios |
 //! | [`rpc`](crate::rpc) | JSON calls: what was accepted, what is on its way, states that came so |
-//! | [`commands`](crate::commands) | deploys sent and taken |
+//! | [`commands`](crate::commands) | deploys sent and taken, notices of revocation |
+//!
+//! What these do with each other for commands, notices and JSON calls stands in `desk`, which borrows them from here.
 
+mod borrows;
 mod calls;
 mod commands;
-mod deploy;
 mod inbound;
 mod on_air;
 mod outbound;
-mod queries;
-mod revoke;
 mod timers;
 mod waiting;
 
-use tombolo_transports::{Address, JoinSecret, PeerId};
+use tombolo_transports::PeerId;
 
 pub use crate::core::NodeSettings;
 pub use crate::io::{
@@ -39,16 +39,13 @@ use crate::broadcast::Broadcast;
 use crate::clock::Now;
 use crate::commands::Commands;
 use crate::core::Core;
-use crate::federation::Peer;
-use crate::federation::invite::join_secret;
 use crate::federation::join::{JoinAnswer, JoinRefusal};
-use crate::federation::peer::Joined;
 use crate::identity::Keypair;
+use crate::io::CallReply;
 use crate::membership::Membership;
 use crate::replica::Replica;
-use crate::rpc::Calls;
+use crate::rpc::{CallRefusal, Calls};
 use crate::store::{Loaded, Store, StoreError};
-use crate::time::Mono;
 use crate::unicast::Unicast;
 
 /// Why a node does not start.
@@ -134,7 +131,7 @@ impl Node {
                 let answer = result.map_err(JoinFailure::from);
                 self.inviter_answered(inviter, answer.and_then(|bytes| Ok(JoinAnswer::decode(&bytes)?)));
                 if is_unreached {
-                    self.call_inviter(inviter);
+                    self.desk().call_inviter(inviter);
                 }
             }
             Input::RadioUp { link, spec } => self.broadcast.radio_up(&mut self.core, link, *spec),
@@ -144,7 +141,7 @@ impl Node {
             Input::Command { request, command } => self.command(request, command),
             Input::Call { request, call } => self.call_received(request, &call),
             Input::CallAnswered { id, result } => self.call_answered(id, result),
-            Input::Installed { key, result } => self.installed(key, result),
+            Input::Installed { key, result } => self.desk().installed(key, result),
             Input::Catalogue(catalogue) => self.commands.catalogue = catalogue,
         }
         self.timers();
@@ -163,38 +160,6 @@ impl Node {
         self.core.gate.pop()
     }
 
-    /// When `Input::Timeout` is due.
-    pub fn poll_timeout(&self) -> Option<Mono> {
-        match self.core.gate.fault() {
-            Some(fault) if fault.memory_is_ahead => Some(fault.until),
-            _ => self.next_timer(),
-        }
-    }
-
-    /// The peers to accept and to dial, and their addresses: all but the untrusted.
-    pub fn dialable_peers(&self) -> Vec<(PeerId, Vec<Address>)> {
-        let peers = self.replica.federation().members();
-        // An inviter that has not agreed yet would refuse a call as its peer.
-        let addresses = |peer: &Peer| match peer.joined {
-            Joined::Agreed => {
-                let onion = peer.onion_address().filter(|onion| !peer.addresses.contains(onion));
-                peer.addresses.iter().copied().chain(onion).collect()
-            }
-            Joined::Waiting { .. } => Vec::new(),
-        };
-        peers.map(|peer| (peer.id, addresses(peer))).collect()
-    }
-
-    /// Whether an invite is open: `tombolo-join/1` is answered only then.
-    pub fn joining_open(&self) -> bool {
-        self.membership.is_open(self.core.reference())
-    }
-
-    /// What this node shares with the holders of its open invites, one secret each.
-    pub fn join_secrets(&self) -> Vec<JoinSecret> {
-        self.membership.open_hashes(self.core.reference()).iter().map(join_secret).collect()
-    }
-
     /// While the memory has what the disk refused, nothing is answered from it and nothing is sent.
     fn handle_while_frozen(&mut self, input: Input) {
         match input {
@@ -205,7 +170,10 @@ impl Node {
                 self.unicast.remove_link(link);
             }
             Input::Command { request, .. } => self.core.gate.reply_refused(request),
-            Input::Call { request, .. } => self.call_while_frozen(request),
+            Input::Call { request, .. } => {
+                let reply = CallReply::refused(&CallRefusal::Busy);
+                self.core.gate.output_uncommitted(Output::CallAnswer { request, reply });
+            }
             Input::JoinRequest { request, .. } => {
                 let bytes = JoinAnswer::Refused(JoinRefusal::Busy).encode();
                 self.core.gate.output_uncommitted(Output::JoinAnswer { request, bytes });
@@ -269,8 +237,9 @@ impl Node {
         self.broadcast.load(&loaded.meta);
         self.unicast.load(&mut self.core, &self.replica);
         let changes = self.commands.load(loaded.commands, self.core.reference());
-        self.record(changes);
-        self.restore_suspended();
+        let mut desk = self.desk().commands;
+        desk.record(changes);
+        desk.suspend_revoked();
         Ok(())
     }
 }

@@ -4,13 +4,13 @@ use tombolo_transports::{LinkId, PeerId};
 
 use crate::broadcast::{Arrival, JoinQuestion, JoinReceived, NodeParts, PairReceived, RadioMessage, kinds};
 use crate::core::InputRejection;
+use crate::desk::CommandMessage;
 use crate::envelope::{decode_air, decode_update};
 use crate::federation::join::JoinRefusal;
 use crate::membership::Redeem;
 use crate::node::Node;
 use crate::replica::{Arriving, Origin};
 use crate::sync::broadcast::Input;
-use crate::sync::broadcast::message::{FrontierMessage, Heartbeat};
 
 /// An author whose deltas start so many commits back, and have become so long, is shown what is held here before the next
 /// heartbeat: at ten bytes a commit that pays for a handful of listeners.
@@ -51,8 +51,11 @@ impl Node {
         let is_valid = match message.kind {
             kinds::UPDATE => self.update_received(link, channel, from, bytes),
             kinds::WHOLE => self.whole_received(link, channel, from, bytes),
-            kinds::HEARTBEAT => channel == from && self.heartbeat_received(link, from, bytes),
-            kinds::FRONTIER => self.frontier_received(link, channel, from, bytes),
+            kinds::HEARTBEAT => {
+                let parts = NodeParts { core: &self.core, replica: &self.replica, unicast: &self.unicast };
+                channel == from && self.broadcast.heartbeat_received(parts, link, from, bytes)
+            }
+            kinds::FRONTIER => self.broadcast.frontier_received(&self.core, link, channel, from, bytes),
             kinds::PROVISIONAL => {
                 let is_own = channel == from;
                 if !(is_own
@@ -92,33 +95,20 @@ impl Node {
         true
     }
 
-    /// A heartbeat in its sender's own channel. Returns whether it decodes.
-    fn heartbeat_received(&mut self, link: LinkId, from: PeerId, bytes: &[u8]) -> bool {
-        let Ok(heartbeat) = Heartbeat::decode(bytes) else { return false };
-        let parts = NodeParts { core: &self.core, replica: &self.replica, unicast: &self.unicast };
-        self.broadcast.compare_keys(parts, link, from, &heartbeat);
-        self.broadcast.keys_named(from, &heartbeat);
-        self.broadcast.input(&self.core, link, Input::Heartbeat { from, heartbeat });
-        true
-    }
-
-    /// A frontier. Returns whether it decodes.
-    fn frontier_received(&mut self, link: LinkId, channel: PeerId, from: PeerId, bytes: &[u8]) -> bool {
-        let Ok(frontier) = FrontierMessage::decode(bytes) else { return false };
-        self.broadcast.input(&self.core, link, Input::Frontier { owner: channel, from, frontier });
-        true
-    }
-
     /// A message on a pairwise channel: as from a link to that peer.
     fn pair_message_received(&mut self, link: LinkId, from: PeerId, bytes: &[u8]) {
         let parts = NodeParts { core: &self.core, replica: &self.replica, unicast: &self.unicast };
         let envelope = match self.broadcast.pair_message_received(parts, link, from, bytes) {
             PairReceived::Nothing => return,
             PairReceived::Malformed => return self.core.metrics.reject(InputRejection::BadMessage),
-            PairReceived::Command(bytes) => return self.command_received(from, &bytes),
-            PairReceived::Answer(bytes) => return self.command_answered(from, &bytes),
-            PairReceived::Notice(bytes) => return self.notice_received(from, &bytes),
-            PairReceived::NoticeHeard(hash) => return self.notice_heard(from, &hash),
+            PairReceived::Command(bytes) => {
+                return self.command_message(from, &CommandMessage::Command(bytes));
+            }
+            PairReceived::Answer(bytes) => return self.command_message(from, &CommandMessage::Answer(bytes)),
+            PairReceived::Notice(bytes) => return self.command_message(from, &CommandMessage::Notice(bytes)),
+            PairReceived::NoticeHeard(hash) => {
+                return self.command_message(from, &CommandMessage::NoticeHeard(hash));
+            }
             PairReceived::Layer(envelope) => *envelope,
         };
         let signed = envelope.signed.clone();

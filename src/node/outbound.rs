@@ -105,6 +105,18 @@ impl Node {
         }
     }
 
+    /// Signs the entries that a leaving writer wins with as this node's own, under the audience that still lists the writer.
+    pub(super) fn take_over_entries(&mut self, leaving: &PeerId) -> Result<usize, CommandError> {
+        let mut kept = 0;
+        for (document, entries) in self.replica.entries_to_take_over(leaving) {
+            kept += entries.len();
+            if !entries.is_empty() {
+                self.commit_map(&document, entries)?;
+            }
+        }
+        Ok(kept)
+    }
+
     // ---- the shared end of both walks --------------------------------------------------------------------
 
     /// A layer has a new state. `origin` is where the message came from that led to it, `sender` the peer that has this state.
@@ -131,18 +143,6 @@ impl Node {
         self.broadcast.stored(&self.core, &mut self.replica, &self.unicast, id, from);
     }
 
-    /// Informs watchers that documents read differently, though no author wrote.
-    pub(super) fn changed_by_time(&mut self, documents: Vec<DocumentId>) {
-        for id in documents {
-            self.core.event(Event::Changed(view::ChangedView {
-                owner: crate::identity::did(&id.owner),
-                name: id.name.as_str().to_owned(),
-                author: crate::identity::did(&id.owner),
-                sequence: 0,
-            }));
-        }
-    }
-
     // ---- rights ------------------------------------------------------------------------------------------
 
     /// What follows when rights changed: the own audience document and its key, who counts where, empty layers where this node
@@ -151,7 +151,7 @@ impl Node {
         self.renew_audience();
         self.unicast.rights_changed(&self.core);
         let changed = self.replica.renew_writers(self.core.reference());
-        self.changed_by_time(changed);
+        self.core.changed_by_time(changed);
         for document in self.replica.unsigned_where_writer() {
             if self.awaits_own(&document) {
                 self.replica.recovery_mut().rights_wait();

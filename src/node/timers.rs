@@ -3,6 +3,7 @@
 
 use crate::federation::invite::{join_secret, token_hash};
 use crate::io::Output;
+use crate::layer::DocumentName;
 use crate::limits::TOMBSTONE_SWEEP;
 use crate::node::Node;
 use crate::time::{Millis, Mono};
@@ -17,11 +18,19 @@ impl Node {
         self.membership.watch_open(&mut self.core);
         self.follow_clock_back();
         let released = self.replica.release_quarantined(self.core.reference());
-        self.changed_by_time(released);
+        self.core.changed_by_time(released);
         self.resume_waiting();
-        self.offer_notices();
-        self.offer_commands();
-        self.publish_outcomes();
+        let mut desk = self.desk().commands;
+        desk.offer_notices();
+        desk.offer_commands();
+        let outcomes = self.core.own_document(DocumentName::DEPLOYS);
+        if self.commands.inbox.has_news()
+            && !self.awaits_own(&outcomes)
+            && let Some(value) = self.desk().commands.outcomes_due()
+        {
+            self.replica.recovery_mut().note_written(&outcomes, []);
+            self.authoring.staged_mut().put_snapshot(&outcomes, value);
+        }
         if self.replica.take_sweep_due(self.core.now(), TOMBSTONE_SWEEP) {
             for sweep in self.replica.due_sweeps(&self.core.me, self.core.reference()) {
                 if !self.awaits_own(&sweep.document) {
@@ -32,7 +41,13 @@ impl Node {
         }
     }
 
-    pub(super) fn next_timer(&self) -> Option<Mono> {
+    /// When `Input::Timeout` is due.
+    pub fn poll_timeout(&self) -> Option<Mono> {
+        if let Some(fault) = self.core.gate.fault()
+            && fault.memory_is_ahead
+        {
+            return Some(fault.until);
+        }
         let now = self.core.now();
         let release = self.replica.next_release().map(|due| {
             let wait = due.since(self.core.reference()).min(LOOK_AFTER);
@@ -73,7 +88,7 @@ impl Node {
         }
         let reference = self.core.reference();
         let changed = self.replica.judge_again(reference);
-        self.changed_by_time(changed);
+        self.core.changed_by_time(changed);
         let maps = self.replica.maps_signed_ahead(&self.core.me, reference);
         let maps: Vec<_> = maps.into_iter().filter(|id| !self.awaits_own(id)).collect();
         for id in maps {

@@ -1,6 +1,5 @@
 //! Writes that wait for a newer state of this node's own layer, which a peer shows and this disk does not have.
 
-use crate::io::{CommandError, Quota, Reply, RequestId, Write};
 use crate::layer::DocumentId;
 use crate::limits::OWN_STATE_WAIT;
 use crate::node::Node;
@@ -17,17 +16,5 @@ impl Node {
         let by_radio = self.broadcast.newer_own_wait(&document.owner, &layer, held);
         let wait = by_radio.into_iter().chain(by_link.then_some(OWN_STATE_WAIT)).max();
         wait.is_some_and(|wait| self.replica.recovery_mut().awaits(self.core.now(), layer, wait))
-    }
-
-    /// Keeps a write until the newer own state has come, or for a bounded time. Returns an error as the reply if too many wait.
-    pub(super) fn wait_for_own(
-        &mut self,
-        request: RequestId,
-        write: Write,
-    ) -> Option<Result<Reply, CommandError>> {
-        if self.replica.recovery_mut().wait(request, write) {
-            return None;
-        }
-        Some(Err(CommandError::Limit(Quota::WaitingWrites)))
     }
 }

@@ -6,16 +6,17 @@ use crate::clock::rfc3339;
 use crate::commands::{Deploy, InstallProgress, Outcome, ReceivedCommand, RunEnd, SentCommand, SentState};
 use crate::identity::did;
 use crate::io::{CommandError, view};
-use crate::report::NodeReport;
+use crate::report::{CommandReport, NodeReport};
 use crate::time::Wall;
 
 impl NodeReport<'_> {
     /// All deploys that are remembered, newest first.
     pub fn deploys(&self) -> Vec<view::DeployView> {
-        let sent =
-            self.commands.outbox.commands().map(|command| (command.created_at, self.sent_deploy(command)));
-        let received =
-            self.commands.inbox.records().map(|record| (record.taken_at, self.received_deploy(record)));
+        let report = self.of_commands();
+        let sent = self.commands.outbox.commands();
+        let sent = sent.map(|command| (command.created_at, report.sent_deploy(command)));
+        let received = self.commands.inbox.records();
+        let received = received.map(|record| (record.taken_at, report.received_deploy(record)));
         let mut all: Vec<(Wall, view::DeployView)> = sent.chain(received).collect();
         all.sort_by(|(a, x), (b, y)| b.cmp(a).then_with(|| x.id.cmp(&y.id)));
         all.into_iter().map(|(_, view)| view).collect()
@@ -34,7 +35,9 @@ impl NodeReport<'_> {
             _ => Err(unknown()),
         }
     }
+}
 
+impl CommandReport<'_> {
     /// A deploy that this node has sent.
     pub(crate) fn sent_deploy(&self, command: &SentCommand) -> view::DeployView {
         let waits = match self.commands.outbox.delayed(&command.id) {
@@ -98,7 +101,7 @@ impl NodeReport<'_> {
             app_id: deploy.id.clone(),
             version: deploy.version.clone(),
             marketplace_url: deploy.marketplace_url.clone(),
-            peer: self.name_of(peer),
+            peer: self.replica.name_of(self.core, peer),
             peer_did: did(peer),
             peer_onion: known.map(|peer| peer.onion.clone()).unwrap_or_default(),
             status: "",

@@ -8,9 +8,11 @@
 mod airtime;
 mod alarm;
 mod deploys;
+mod dialling;
 mod documents;
 mod lag;
 mod links;
+mod query;
 mod revocations;
 mod status;
 
@@ -43,7 +45,19 @@ pub struct NodeReport<'a> {
     pub commands: &'a Commands,
 }
 
-impl NodeReport<'_> {
+/// The parts that show commands and notices of revocation, to read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CommandReport<'a> {
+    pub(crate) core: &'a Core,
+    pub(crate) replica: &'a Replica,
+    pub(crate) commands: &'a Commands,
+}
+
+impl<'a> NodeReport<'a> {
+    fn of_commands(&self) -> CommandReport<'a> {
+        CommandReport { core: self.core, replica: self.replica, commands: self.commands }
+    }
+
     fn name_of(&self, peer: &PeerId) -> String {
         self.replica.name_of(self.core, peer)
     }

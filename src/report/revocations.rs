@@ -29,6 +29,14 @@ impl NodeReport<'_> {
         self.commands.notices.held().map(view).collect()
     }
 
+    /// The notices about one identity.
+    pub(crate) fn revocations_of(&self, revoked: &PeerId) -> Vec<view::RevocationView> {
+        let did = did(revoked);
+        let mut views = self.revocations();
+        views.retain(|view| view.did == did);
+        views
+    }
+
     /// What a notice means for the operator.
     pub(crate) fn revocation_alarm(&self, notice: &RevocationNotice) -> Alarm {
         let name = |id: &PeerId| self.replica.name_of(self.core, id);

@@ -12,7 +12,7 @@
 //! | [`answer`] | results and errors, both ways |
 //! | [`refusal`] | every reason to refuse, with code and status |
 //!
-//! [`Calls`] is the state of a node's calls. What a sender may do is decided by the node (`node/calls.rs`), which also makes the
+//! [`Calls`] is the state of a node's calls. What a sender may do is decided by the desk (`desk/calls.rs`), which also makes the
 //! record of a call durable before its answer leaves. The HTTP server is `api/rpc.rs`, the client `runtime/rpc.rs`.
 
 pub mod answer;

@@ -175,7 +175,7 @@ struct NodeDriver {
 impl NodeDriver {
     async fn run(mut self) {
         self.renew_peers().await;
-        self.effect(Effect::Joining(self.node.join_secrets())).await;
+        self.effect(Effect::Joining(self.node.report().join_secrets())).await;
         self.run_effects().await;
         let mut batch = Vec::with_capacity(BATCH_MAX);
         let mut open = true;
@@ -275,7 +275,9 @@ impl NodeDriver {
     async fn publish(&mut self, event: Event) {
         match &event {
             Event::PeersChanged => self.renew_peers().await,
-            Event::JoiningChanged { .. } => self.effect(Effect::Joining(self.node.join_secrets())).await,
+            Event::JoiningChanged { .. } => {
+                self.effect(Effect::Joining(self.node.report().join_secrets())).await
+            }
             Event::Alarm(alarm) => tracing::warn!("{alarm}"),
             Event::Changed(_) | Event::Link(_) | Event::Deploy(_) => {}
         }
@@ -284,7 +286,7 @@ impl NodeDriver {
     }
 
     async fn renew_peers(&mut self) {
-        let peers = self.node.dialable_peers();
+        let peers = self.node.report().dialable_peers();
         self.effect(Effect::Peers(peers)).await;
     }
 

@@ -4,6 +4,7 @@ use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use tombolo_transports::JoinError;
 
 use super::*;
+use crate::federation::Peer;
 use crate::identity::did;
 use crate::io::{CallReply, IncomingCall, OutgoingCall};
 use crate::rpc::proof::signed_headers;

@@ -246,15 +246,16 @@ fn a_call_runs_once_as_well() {
     let web = Deploy::new("web", "1", "").unwrap();
     let now = wire.now();
     wire.nodes[1].core.clock.set_now(now);
-    assert_eq!(wire.nodes[1].install_requested(sender, &web, id), Taking::Begin);
-    assert_eq!(wire.nodes[1].install_requested(sender, &web, id), Taking::Running);
+    assert_eq!(wire.nodes[1].desk().commands.install_requested(sender, &web, id), Taking::Begin);
+    assert_eq!(wire.nodes[1].desk().commands.install_requested(sender, &web, id), Taking::Running);
     wire.queue.push_back((1, Input::Timeout));
     wire.run();
     assert_eq!(wire.installs.len(), 1);
-    end(&mut wire, "done");
-    let again = wire.nodes[1].install_requested(sender, &web, id);
+    let ended = wire.nodes[1].desk().commands.installed(wire.installs[0].1, result("done"));
+    assert_eq!(ended, Some(Outcome::Ended(result("done"))));
+    let again = wire.nodes[1].desk().commands.install_requested(sender, &web, id);
     assert_eq!(again, Taking::Over(Outcome::Ended(result("done"))));
     let stranger = PeerId([77; 32]);
-    let refused = wire.nodes[1].install_requested(stranger, &web, id);
+    let refused = wire.nodes[1].desk().commands.install_requested(stranger, &web, id);
     assert_eq!(refused, Taking::Over(Outcome::Refused(crate::commands::CommandRefusal::NotTrusted)));
 }

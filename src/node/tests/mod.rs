@@ -361,7 +361,7 @@ fn an_invite_works_once_and_its_joiner_may_ask_again() {
     assert!(wire.ask(1, Admin::Join { code: invite.code.clone(), addresses: vec![] }).is_ok());
     let second = wire.ask(2, Admin::Join { code: invite.compact.clone(), addresses: vec![] });
     assert!(matches!(second, Err(CommandError::JoinRefused { .. })), "{second:?}");
-    assert!(wire.nodes[2].dialable_peers().is_empty(), "nothing is left of a refused joining");
+    assert!(wire.nodes[2].report().dialable_peers().is_empty(), "nothing is left of a refused joining");
     let again = wire.ask(1, Admin::Join { code: invite.code.clone(), addresses: vec![] });
     assert!(matches!(again, Err(CommandError::AlreadyPeer(_))));
     assert_eq!(

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::commands::RevocationNotice;
+use crate::desk::CommandMessage;
 
 fn name(wire: &Wire, of: usize) -> String {
     crate::identity::did(&wire.nodes[of].peer_id())
@@ -165,7 +166,7 @@ fn a_suspended_identity_asks_for_nothing() {
     let bytes = crate::commands::SignedCommand::decode(&command[1..]).unwrap();
     let now = wire.now();
     wire.nodes[1].core.clock.set_now(now);
-    wire.nodes[1].command_received(revoked, &bytes.encode());
+    wire.nodes[1].command_message(revoked, &CommandMessage::Command(bytes.encode()));
     assert!(wire.installs.is_empty());
     assert_eq!(wire.status(1).rejections["command_not_trusted"], 1);
 }

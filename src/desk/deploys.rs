@@ -1,64 +1,28 @@
-//! Deploys: joins what `commands` decides with trust, links, radios, the gate and the runner.
+//! Deploys: those of this node are offered until they are answered, those of others are taken once and run.
 //!
 //! out   `deploy` -> outbox -> commit -> `offer_commands` -> a link or a pairwise channel of a radio
 //! in    `command_received` -> signature -> inbox -> commit -> `Output::Install` -> `installed` -> commit -> answer
 
-use tombolo_transports::{LinkId, PeerId};
+use tombolo_delta::Value;
+use tombolo_transports::PeerId;
 
-use crate::broadcast::PairMessage;
 use crate::commands::{
     COMMAND_LIFE_MAX, CatalogueState, CommandAnswer, CommandId, CommandKey, CommandKind, CommandParties,
-    CommandRefusal, Deploy, OFFER_PACE, OFFER_PACE_ON_AIR, OUTPUT_BYTES_MAX, OUTPUT_BYTES_ON_AIR_MAX,
-    OfferPace, Outcome, RecordChange, RunResult, SentCommand, SentState, SignedCommand, Taking, TakingRules,
+    CommandRefusal, Deploy, Outcome, RunResult, SentCommand, SentState, SignedCommand, Taking, TakingRules,
     outcomes_document,
 };
 use crate::core::InputRejection;
+use crate::desk::CommandDesk;
+use crate::desk::reach::CommandMessage;
 use crate::federation::TrustLevel;
 use crate::io::{CommandError, Event, Output, Quota, Reply, view};
 use crate::layer::{Content, DocumentName};
-use crate::node::Node;
-use crate::router::{Class, Request};
-use crate::store::StoreWrite;
-use crate::sync::message::Message;
 
-/// How a peer is reached now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
-    /// Over a link of its own.
-    Link,
-    /// Over the pairwise channel of this radio.
-    Radio(LinkId),
-}
-
-impl Way {
-    pub(super) fn pace(self) -> OfferPace {
-        match self {
-            Way::Link => OFFER_PACE,
-            Way::Radio(_) => OFFER_PACE_ON_AIR,
-        }
-    }
-
-    fn output_bytes_max(self) -> usize {
-        match self {
-            Way::Link => OUTPUT_BYTES_MAX,
-            Way::Radio(_) => OUTPUT_BYTES_ON_AIR_MAX,
-        }
-    }
-}
-
-/// A message of this room, as links and radios carry it.
-pub(super) enum CommandMessage {
-    Command(Vec<u8>),
-    Answer(Vec<u8>),
-    Notice(Vec<u8>),
-    NoticeHeard(Vec<u8>),
-}
-
-impl Node {
+impl CommandDesk<'_> {
     // ---- the sender --------------------------------------------------------------------------------------
 
     /// Asks a peer to install an app; the command is offered from now on until it is answered or expires.
-    pub(super) fn deploy(
+    pub(crate) fn deploy(
         &mut self,
         peer: &str,
         app: &str,
@@ -68,7 +32,7 @@ impl Node {
     ) -> Result<Reply, CommandError> {
         let to = self.replica.resolve_peer(peer)?;
         if self.replica.federation().level(&to) != TrustLevel::Trusted {
-            return Err(CommandError::NotTrusted(self.replica.name_of(&self.core, &to)));
+            return Err(CommandError::NotTrusted(self.replica.name_of(self.core, &to)));
         }
         if expires_ms == 0 || expires_ms > COMMAND_LIFE_MAX.ms() {
             return Err(CommandError::BadDeployExpiry);
@@ -117,7 +81,7 @@ impl Node {
     }
 
     /// Offers each command that is due to its addressee, where that can be reached and is trusted.
-    pub(super) fn offer_commands(&mut self) {
+    pub(crate) fn offer_commands(&mut self) {
         for (command, change) in self.commands.outbox.expire(self.core.reference()) {
             self.record([change]);
             self.sent_event(&command);
@@ -128,7 +92,7 @@ impl Node {
             }
             let Some(way) = self.way_to(&to) else { continue };
             let Some(signed) = self.commands.outbox.signed(&id, &self.core.keypair) else { continue };
-            self.send_command_message(&to, way, CommandMessage::Command(signed.encode()));
+            self.send(&to, way, CommandMessage::Command(signed.encode()));
             let jitter = self.core.random.below(u64::MAX);
             self.commands.outbox.offered(id, self.core.now(), way.pace(), jitter);
         }
@@ -186,9 +150,9 @@ impl Node {
     }
 
     /// Runs a deploy for a sender that another protocol has proven, with the same checks and the same record: at most once
-    /// for each `id` of that sender. To be called while an input is handled. What it has led to in the end, if it begins or
-    /// runs, comes out of [`take_ended_calls`](Self::take_ended_calls).
-    pub fn install_requested(&mut self, sender: PeerId, deploy: &Deploy, id: CommandId) -> Taking {
+    /// for each `id` of that sender. What it has led to in the end, if it begins or runs, is returned by
+    /// [`installed`](Self::installed).
+    pub(crate) fn install_requested(&mut self, sender: PeerId, deploy: &Deploy, id: CommandId) -> Taking {
         let key = CommandKey { sender, id };
         let expires_s = (self.core.reference().ms() + COMMAND_LIFE_MAX.ms()) / 1000;
         let taking = self.take_deploy(key, expires_s, deploy);
@@ -198,11 +162,6 @@ impl Node {
             Taking::Over(Outcome::Ended(_) | Outcome::Unknown) => {}
         }
         taking
-    }
-
-    /// The outcomes, since this was last called, of what [`install_requested`](Self::install_requested) began.
-    pub fn take_ended_calls(&mut self) -> Vec<(CommandKey, Outcome)> {
-        std::mem::take(&mut self.commands.ended_calls)
     }
 
     /// Takes a deploy once. If it begins, the effect waits behind the commit of its record.
@@ -226,21 +185,23 @@ impl Node {
         taking
     }
 
-    /// The operator's command has ended.
-    pub(super) fn installed(&mut self, key: CommandKey, result: RunResult) {
+    /// The operator's command has ended. Returns the outcome if another protocol has asked for it and answers it; else the
+    /// sender gets its answer here.
+    #[must_use = "a call waits for the outcome"]
+    pub(crate) fn installed(&mut self, key: CommandKey, result: RunResult) -> Option<Outcome> {
         let changes = self.commands.inbox.ended(key, result, self.core.reference());
         if changes.is_empty() {
-            return;
+            return None;
         }
         self.record(changes);
         self.received_event(&key);
         let outcome = self.commands.inbox.outcome(&key).cloned();
         match outcome {
-            Some(outcome) if self.commands.calls.remove(&key) => {
-                self.commands.ended_calls.push((key, outcome));
-                self.answer_installs();
+            Some(outcome) if self.commands.calls.remove(&key) => Some(outcome),
+            outcome => {
+                self.answer_command(key, outcome);
+                None
             }
-            outcome => self.answer_command(key, outcome),
         }
     }
 
@@ -248,7 +209,7 @@ impl Node {
     fn answer_command(&mut self, key: CommandKey, outcome: Option<Outcome>) {
         if let Some(way) = self.way_to(&key.sender) {
             let bytes = CommandAnswer { id: key.id, outcome }.encode(way.output_bytes_max());
-            self.send_command_message(&key.sender, way, CommandMessage::Answer(bytes));
+            self.send(&key.sender, way, CommandMessage::Answer(bytes));
         }
     }
 
@@ -259,16 +220,10 @@ impl Node {
         }
     }
 
-    /// Stages the document `deploys`, if its outcomes are not those that stand in it.
-    pub(super) fn publish_outcomes(&mut self) {
-        if !self.commands.inbox.has_news() {
-            return;
-        }
-        let document = self.core.own_document(DocumentName::DEPLOYS);
-        if self.awaits_own(&document) {
-            return;
-        }
+    /// The new content of the document `deploys`, if its outcomes are not those that stand in it.
+    pub(crate) fn outcomes_due(&mut self) -> Option<Value> {
         self.commands.inbox.published();
+        let document = self.core.own_document(DocumentName::DEPLOYS);
         let value = outcomes_document(&self.commands.inbox);
         let held = self.replica.layer(&self.core.own_layer(&document)).map(|layer| &layer.content);
         let is_due = match held {
@@ -276,54 +231,7 @@ impl Node {
             Some(Content::Map(_)) => false,
             None => !self.commands.inbox.last_outcomes().is_empty(),
         };
-        if is_due {
-            self.replica.recovery_mut().note_written(&document, []);
-            self.authoring.staged_mut().put_snapshot(&document, value);
-        }
-    }
-
-    // ---- both --------------------------------------------------------------------------------------------
-
-    pub(super) fn record(&mut self, changes: impl IntoIterator<Item = RecordChange>) {
-        for change in changes {
-            self.core.gate.write(StoreWrite::Command(change));
-        }
-    }
-
-    /// How a peer is best reached now, by the router's choice among its links and the radios that hear it.
-    pub(super) fn way_to(&mut self, peer: &PeerId) -> Option<Way> {
-        let mut candidates = self.unicast.candidates(peer);
-        candidates.extend(self.broadcast.pair_candidates(&self.core, peer));
-        // The size of most commands; the ledger decides by the size of what is sent.
-        let request = Request { bytes: 128, class: Class::Command, confidential: true, deadline: None };
-        let chosen = self.unicast.router().decide(request, &candidates).chosen?;
-        Some(match self.unicast.link(chosen) {
-            Some(_) => Way::Link,
-            None => Way::Radio(chosen),
-        })
-    }
-
-    pub(super) fn send_command_message(&mut self, peer: &PeerId, way: Way, message: CommandMessage) {
-        match way {
-            Way::Link => {
-                let message = match message {
-                    CommandMessage::Command(bytes) => Message::Command(bytes),
-                    CommandMessage::Answer(bytes) => Message::Answer(bytes),
-                    CommandMessage::Notice(bytes) => Message::Notice(bytes),
-                    CommandMessage::NoticeHeard(hash) => Message::NoticeHeard(hash),
-                };
-                self.unicast.send(&mut self.core, *peer, Class::Command, &message);
-            }
-            Way::Radio(link) => {
-                let message = match &message {
-                    CommandMessage::Command(bytes) => PairMessage::Command(bytes),
-                    CommandMessage::Answer(bytes) => PairMessage::Answer(bytes),
-                    CommandMessage::Notice(bytes) => PairMessage::Notice(bytes),
-                    CommandMessage::NoticeHeard(hash) => PairMessage::NoticeHeard(hash),
-                };
-                self.broadcast.send_to_peer(link, *peer, &message);
-            }
-        }
+        is_due.then_some(value)
     }
 
     fn deploy_event(&mut self, view: view::DeployView) {

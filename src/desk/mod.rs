@@ -1,0 +1,79 @@
+//! What nodes ask of each other besides documents: deploys, notices of revocation, JSON calls.
+//!
+//! `commands` and `rpc` decide and remember; here their decisions meet trust, links, radios, the gate and the runner. A desk
+//! borrows the parts that it works on for one input, and owns nothing.
+//!
+//! | file | what |
+//! |---|---|
+//! | `deploys` | offers the deploys of this node, takes those of others |
+//! | `notices` | notices of revocation: published, judged, confirmed, offered |
+//! | `calls` | JSON calls, both ways |
+//! | `reach` | how a peer is best reached, and a message by that way |
+//!
+//! Left out: signing documents, closing links, answering local requests that wait for a joiner. Where one of these has to
+//! follow, the desk returns a value that asks for it ([`NoticeEffect`], [`CallStep`], [`CallEnd`]), and `node` acts on it.
+//!
+//! Invariant: a change of what is remembered is a write before the output that depends on it, so the gate commits it first.
+
+mod calls;
+mod deploys;
+mod notices;
+mod reach;
+
+use tombolo_transports::PeerId;
+
+pub(crate) use calls::{CallEnd, CallStep};
+pub(crate) use notices::{NoticeEffect, NoticeReceipt, Suspensions};
+pub(crate) use reach::CommandMessage;
+
+use crate::broadcast::Broadcast;
+use crate::commands::{Commands, RecordChange};
+use crate::core::Core;
+use crate::membership::Membership;
+use crate::replica::Replica;
+use crate::report::CommandReport;
+use crate::rpc::Calls;
+use crate::store::StoreWrite;
+use crate::unicast::Unicast;
+
+/// The commands and notices of a node, with the parts that they work on.
+#[derive(Debug)]
+pub(crate) struct CommandDesk<'a> {
+    pub(crate) core: &'a mut Core,
+    pub(crate) replica: &'a mut Replica,
+    pub(crate) unicast: &'a mut Unicast,
+    pub(crate) broadcast: &'a mut Broadcast,
+    pub(crate) commands: &'a mut Commands,
+}
+
+/// The JSON calls of a node, with the parts that they work on. A call for an install becomes a command.
+#[derive(Debug)]
+pub(crate) struct CallDesk<'a> {
+    pub(crate) commands: CommandDesk<'a>,
+    pub(crate) membership: &'a mut Membership,
+    pub(crate) calls: &'a mut Calls,
+}
+
+impl CommandDesk<'_> {
+    /// Takes a message of a peer, from a session or a pairwise channel with it; hostile. A notice comes back as a receipt.
+    pub(crate) fn received(&mut self, from: PeerId, message: &CommandMessage) -> Option<NoticeReceipt> {
+        match message {
+            CommandMessage::Command(bytes) => self.command_received(from, bytes),
+            CommandMessage::Answer(bytes) => self.command_answered(from, bytes),
+            CommandMessage::Notice(bytes) => return self.notice_received(bytes),
+            CommandMessage::NoticeHeard(hash) => self.notice_heard(from, hash),
+        }
+        None
+    }
+
+    /// Makes changes of what is remembered durable with the next commit.
+    pub(crate) fn record(&mut self, changes: impl IntoIterator<Item = RecordChange>) {
+        for change in changes {
+            self.core.gate.write(StoreWrite::Command(change));
+        }
+    }
+
+    fn report(&self) -> CommandReport<'_> {
+        CommandReport { core: self.core, replica: self.replica, commands: self.commands }
+    }
+}

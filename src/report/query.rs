@@ -1,0 +1,27 @@
+//! Questions of a person or a program on this machine, and their answers.
+
+use crate::io::{CommandError, Query, Reply};
+use crate::report::NodeReport;
+
+impl NodeReport<'_> {
+    /// Answers a question about the node.
+    ///
+    /// # Errors
+    /// [`CommandError`] where a peer, a document or a deploy is not known, or has no value.
+    pub fn answer(&self, query: &Query) -> Result<Reply, CommandError> {
+        match query {
+            Query::Id => Ok(Reply::Id(self.id())),
+            Query::Peers => Ok(Reply::Peers(self.peers())),
+            Query::List => Ok(Reply::Documents(self.documents())),
+            Query::Get { doc, key } => self.value(doc, key.as_ref()).map(Reply::Value),
+            Query::State { peer } => self.state(peer.as_deref()).map(Reply::State),
+            Query::Status => Ok(Reply::Status(Box::new(self.status()))),
+            Query::Links => Ok(Reply::Links(self.links())),
+            Query::Airtime => Ok(Reply::Airtime(self.airtime())),
+            Query::Conflicts { doc } => self.conflicts(doc.as_deref()).map(Reply::Conflicts),
+            Query::Revocations => Ok(Reply::Revocations(self.revocations())),
+            Query::Deploys { id: None } => Ok(Reply::Deploys(self.deploys())),
+            Query::Deploys { id: Some(id) } => self.deploy(id).map(|view| Reply::Deploy(Box::new(view))),
+        }
+    }
+}
