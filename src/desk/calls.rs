@@ -178,8 +178,10 @@ impl CallDesk<'_> {
     }
 
     fn check_level(&self, sender: &PeerId, needs: TrustLevel) -> Result<(), CallRefusal> {
-        let peer = self.commands.replica.federation().peer(sender).ok_or(CallRefusal::NotAPeer)?;
-        if peer.trust_level < needs {
+        let federation = self.commands.replica.federation();
+        federation.peer(sender).ok_or(CallRefusal::NotAPeer)?;
+        // A suspended identity has no level, whatever its record has.
+        if federation.level(sender) < needs {
             return Err(CallRefusal::NotTrusted { needs });
         }
         Ok(())
@@ -205,7 +207,7 @@ impl CallDesk<'_> {
         let name = self.commands.replica.name_of(self.commands.core, &peer);
         let record =
             self.commands.replica.federation().peer(&peer).expect("a peer is resolved among the peers");
-        if !record.is_member() {
+        if !self.commands.replica.federation().is_member(&peer) {
             return Err(CommandError::Untrusted(name));
         }
         let onion = parse_onion_text(&record.onion).map_err(|_| CommandError::NoOnion(name))?;
@@ -279,7 +281,7 @@ impl CallDesk<'_> {
             }
         });
         let (state, cbor) = answered?;
-        if !self.commands.replica.federation().peer(&peer).is_some_and(crate::federation::Peer::is_member) {
+        if !self.commands.replica.federation().is_member(&peer) {
             return Err(CommandError::UnknownPeer(name));
         }
         self.commands.replica.note_presence(&peer, self.commands.core.reference());

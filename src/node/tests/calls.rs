@@ -191,6 +191,22 @@ fn an_install_needs_trust_and_a_signature_over_the_whole_call() {
     assert_eq!(wire.code_of(0, trusted.plain_call(now + Millis::from_ms(4), &body)), "deploys_off");
 }
 
+/// A key that a member reports as stolen reads nothing more by call, though the operator has not decided yet.
+#[test]
+fn a_suspended_identity_gets_no_state() {
+    let (mut wire, lost) = (Wire::new(2), Foreign::new(50));
+    wire.join(0, 1, TrustLevel::Trusted);
+    wire.befriend(0, &lost, TrustLevel::Trusted);
+    wire.befriend(1, &lost, TrustLevel::Trusted);
+    wire.ask(1, Write::PublishState { state: NodeState::default() }).unwrap();
+    let (now, body) = (wire.now().wall, CallRequest::get_state_body());
+    wire.result_of(1, lost.plain_call(now + Millis::from_ms(1), &body));
+    wire.connect(0, 1);
+    wire.ask(0, Admin::Revoke { peer: did(&lost.id()) }).unwrap();
+    assert!(wire.nodes[1].replica.federation().is_suspended(&lost.id()));
+    assert_eq!(wire.code_of(1, lost.plain_call(now + Millis::from_ms(2), &body)), "not_trusted");
+}
+
 #[test]
 fn an_invite_is_used_by_call_once_and_its_joiner_may_repeat() {
     let (mut wire, joiner, other) = (Wire::new(1), Foreign::new(50), Foreign::new(60));
