@@ -38,7 +38,7 @@ const OLDER_BASES_MAX: usize = 3;
 pub struct Provisional {
     /// The content of the document.
     pub value: Value,
-    /// The author's time.
+    /// The time that its author gave it.
     pub time: Wall,
     sequence: Sequence,
     /// Until when it is shown.

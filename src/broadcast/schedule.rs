@@ -55,7 +55,7 @@ enum CandidateOutcome {
     Frame(RadioFrame),
     /// Its message is the station's now.
     HandedOver,
-    /// Not before this.
+    /// Nothing can be sent before this instant.
     Wait(Mono),
     /// Not before this, and until then nothing of the layer above, if anything goes in its place.
     HoldBack(Mono),
@@ -75,7 +75,7 @@ struct RadioFrame {
 pub(super) enum HandOver {
     /// The station has it.
     Done(Sent),
-    /// Not before this.
+    /// Nothing can be sent before this instant.
     Wait(Mono),
     /// However long it waits.
     Never(NeverLegal),

@@ -34,7 +34,7 @@ pub(super) enum SendOutcome {
     Sent(Option<MessageId>),
     /// Nothing to send after all.
     Nothing,
-    /// Not before this.
+    /// Nothing can be sent before this instant.
     Wait(Mono),
 }
 

@@ -52,7 +52,7 @@ pub struct TakingRules<'a> {
 pub enum Taking {
     /// It is taken now: its effect is to begin once the record is on disk.
     Begin,
-    /// It runs already.
+    /// The command is running already.
     Running,
     /// It has this outcome, now or since an earlier delivery.
     Over(Outcome),

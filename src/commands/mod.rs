@@ -97,7 +97,7 @@ pub struct Commands {
 }
 
 impl Commands {
-    /// No commands yet.
+    /// The commands of a node that has sent and taken none yet.
     pub fn new(is_on: bool, catalogue: CatalogueState) -> Self {
         Commands {
             outbox: CommandOutbox::default(),

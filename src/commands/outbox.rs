@@ -22,7 +22,7 @@ pub struct CommandOutbox {
 /// When a command is offered next.
 #[derive(Clone, Copy, Debug, Default)]
 struct Offer {
-    /// Not before this.
+    /// The command is not offered before this instant.
     due: Mono,
     tries: u32,
     /// Why the receiver put it off.
@@ -85,7 +85,7 @@ impl CommandOutbox {
         due.map(|command| (command.id, command.to)).collect()
     }
 
-    /// A command, signed.
+    /// The signed form of a command, for its addressee.
     pub fn signed(&self, id: &CommandId, keypair: &Keypair) -> Option<SignedCommand> {
         let command = self.sent.get(id)?;
         let kind = CommandKind::Deploy(command.deploy.clone());

@@ -19,7 +19,7 @@ pub enum Outcome {
 /// How the operator's command ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunResult {
-    /// The end.
+    /// How the program ended.
     pub end: RunEnd,
     /// The last of what it wrote to standard output and standard error, or why it did not start.
     pub output: String,

@@ -23,7 +23,7 @@ pub struct CommandKey {
 /// A command that this node has taken or refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceivedCommand {
-    /// Its name.
+    /// The sender and the id of the command.
     pub key: CommandKey,
     /// When it expires, seconds since the Unix epoch.
     pub expires_s: u64,
@@ -117,7 +117,7 @@ pub(super) fn wall_of_s(seconds: u64) -> Wall {
 /// Below this expiry no command of a sender is taken any more, unless it is remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExpiryFloor {
-    /// Whose commands.
+    /// The sender whose commands the floor is for.
     #[serde(with = "peer_bytes")]
     pub sender: PeerId,
     /// The expiry, seconds since the Unix epoch.

@@ -40,7 +40,7 @@ pub struct RevocationNotice {
     pub revoked: PeerId,
     /// When it was signed, seconds since the Unix epoch.
     pub time_s: u64,
-    /// The author's signature.
+    /// The signature of the author over the other fields.
     #[serde(with = "serde_signature")]
     pub signature: SignatureBytes,
 }
@@ -50,7 +50,7 @@ pub struct RevocationNotice {
 pub struct NoticeHash(pub [u8; 8]);
 
 impl RevocationNotice {
-    /// Signs a notice.
+    /// Signs a notice with the key of its author.
     pub fn sign(keypair: &Keypair, revoked: PeerId, time_s: u64) -> Self {
         let mut notice = RevocationNotice { author: keypair.peer_id(), revoked, time_s, signature: [0; 64] };
         notice.signature = keypair.sign(&notice.signing_bytes());
@@ -72,13 +72,13 @@ impl RevocationNotice {
         self.author == self.revoked
     }
 
-    /// Its name.
+    /// The hash by which a notice is named.
     pub fn hash(&self) -> NoticeHash {
         let hash = blake3::hash(&self.signing_bytes());
         NoticeHash(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
     }
 
-    /// What is signed.
+    /// The bytes that the author signs.
     pub fn signing_bytes(&self) -> Vec<u8> {
         let mut fields = vec![Value::from(REVOCATION_DOMAIN)];
         fields.extend(self.fields());
@@ -157,7 +157,7 @@ mod serde_signature {
 /// A notice that this node has accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldNotice {
-    /// The notice.
+    /// The notice as it was received.
     pub notice: RevocationNotice,
     /// Members that have confirmed it, as 32 bytes each.
     pub heard: BTreeSet<[u8; 32]>,
@@ -193,7 +193,7 @@ impl Notices {
         self.held = held.into_iter().map(|held| (held.notice.hash(), held)).collect();
     }
 
-    /// The notices held.
+    /// All notices that the node holds.
     pub fn held(&self) -> impl Iterator<Item = &HeldNotice> {
         self.held.values()
     }

@@ -16,7 +16,7 @@ use crate::identity::{Keypair, SignatureBytes, verify};
 pub const COMMAND_DOMAIN: &str = "tombolo-command-1";
 /// A command, bytes. A longer one is refused unread.
 pub const COMMAND_BYTES_MAX: usize = 1024;
-/// An answer, bytes.
+/// The longest answer to a command, in bytes.
 pub const ANSWER_BYTES_MAX: usize = OUTPUT_BYTES_MAX + 256;
 
 /// Names a command: 16 random bytes, or what a caller without our format names it by.
@@ -61,7 +61,7 @@ pub struct CommandParties {
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommandKind {
-    /// Install an app.
+    /// Asks the addressee to install an app.
     Deploy(Deploy),
     /// The kind is known, its arguments are not well-formed.
     Malformed(u64, Value),
@@ -116,7 +116,7 @@ pub struct SignedCommand {
     pub expires_s: u64,
     /// What is asked for.
     pub kind: CommandKind,
-    /// The sender's signature.
+    /// The signature of the sender over the other fields.
     pub signature: SignatureBytes,
 }
 
@@ -140,7 +140,7 @@ impl SignedCommand {
         verify(&parties.sender, &self.signing_bytes(parties), &self.signature)
     }
 
-    /// What is signed.
+    /// The bytes that the sender signs.
     pub fn signing_bytes(&self, parties: CommandParties) -> Vec<u8> {
         tombolo_delta::to_cbor(&Value::Array(vec![
             Value::from(COMMAND_DOMAIN),

@@ -74,7 +74,7 @@ impl Clockwork {
         self.now
     }
 
-    /// Reference time.
+    /// The reference time of this node now.
     pub fn reference(&self) -> Wall {
         self.reference.reference(self.now).0
     }

@@ -73,7 +73,7 @@ impl Core {
         self.clock.now().mono
     }
 
-    /// Reference time.
+    /// The reference time of this node now.
     pub fn reference(&self) -> Wall {
         self.clock.reference()
     }

@@ -40,7 +40,7 @@ pub(crate) enum CallStep {
     State(Proof),
     /// A joiner was added; these local requests waited for it.
     Joined {
-        /// The new peer.
+        /// The peer that has joined.
         joiner: PeerId,
         /// Requests that are answered with it.
         waiters: Vec<RequestId>,
@@ -59,7 +59,7 @@ pub(crate) enum CallEnd {
     InviterAnswered {
         /// The inviter that was called.
         inviter: PeerId,
-        /// What it answered.
+        /// The answer that the inviter gave.
         answer: Result<JoinAnswer, JoinFailure>,
     },
     /// An inviter has refused for good.
@@ -68,7 +68,7 @@ pub(crate) enum CallEnd {
         inviter: PeerId,
         /// Requests that get the reason.
         waiters: Vec<RequestId>,
-        /// The inviter's reason.
+        /// The reason that the inviter gave.
         why: String,
     },
 }

@@ -250,7 +250,7 @@ pub struct OutgoingInvite {
     /// When it was made.
     #[serde(rename = "created_at_ms", with = "wall_ms")]
     pub created_at: Wall,
-    /// When it expires.
+    /// When the invite expires, by the inviter's clock.
     #[serde(rename = "expires_ms", with = "wall_ms")]
     pub expires: Wall,
     /// Who used it, and when, milliseconds since the Unix epoch. Set durably before the answer leaves.

@@ -124,7 +124,7 @@ pub struct LastKnown {
     /// When the peer was last seen.
     #[serde(rename = "seen_ms", with = "wall_ms::option", default)]
     pub seen: Option<Wall>,
-    /// Its last state.
+    /// The last state that was known of it.
     pub state: Option<LastKnownState>,
 }
 

@@ -17,7 +17,7 @@ pub enum Alarm {
     OwnKeyHeard,
     /// Two machines run with the key of one peer.
     TwoMachines {
-        /// The peer's name.
+        /// The name of the peer.
         peer: String,
     },
     /// An author signed two states with one sequence.
@@ -34,7 +34,7 @@ pub enum Alarm {
     },
     /// A join is under way, and the last call brought no answer that ends it.
     InviterSilent {
-        /// The inviter's name.
+        /// The name of the inviter.
         inviter: String,
         /// What came of the last call.
         why: JoinFailure,
@@ -66,26 +66,26 @@ pub enum Alarm {
     OwnIdentityEnded,
     /// A member reports the key of this node as stolen.
     OwnKeyStolen {
-        /// The member's name.
+        /// The name of the member.
         author: String,
     },
     /// A peer has ended its identity.
     IdentityEnded {
-        /// The peer's name.
+        /// The name of the peer.
         peer: String,
     },
     /// A member reports the key of a peer as stolen, and the operator has not decided yet.
     KeyStolen {
-        /// The member's name.
+        /// The name of the member.
         author: String,
-        /// The peer's name.
+        /// The name of the peer.
         peer: String,
     },
     /// A figure of this machine cannot be read.
     ProbeFailed {
         /// The name of the probe.
         probe: &'static str,
-        /// The probe's error.
+        /// The error of the probe.
         why: String,
     },
 }

@@ -21,9 +21,9 @@ pub struct IncomingCall {
 /// The answer to a call that arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallReply {
-    /// The HTTP status.
+    /// The HTTP status of the answer.
     pub status: u16,
-    /// The body, JSON.
+    /// The body of the answer, JSON.
     pub body: Vec<u8>,
 }
 
@@ -34,7 +34,7 @@ pub struct OutgoingCall {
     pub onion: OnionHost,
     /// The headers that prove the caller.
     pub headers: Vec<(&'static str, String)>,
-    /// The body, JSON.
+    /// The body of the call, JSON.
     pub body: Vec<u8>,
     /// How long the whole call may take.
     pub timeout: Millis,

@@ -152,7 +152,7 @@ pub enum Admin {
         peer: String,
         /// The id of the app.
         app: String,
-        /// Its version.
+        /// The version of the app.
         version: String,
         /// Where it comes from; `None` takes what the own catalogue names.
         marketplace_url: Option<String>,
@@ -166,7 +166,7 @@ pub enum Admin {
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FederationRecords {
-    /// Node records.
+    /// The records of nodes.
     #[serde(default)]
     pub nodes: Vec<serde_json::Value>,
     /// Invites that the node gave out.

@@ -142,7 +142,7 @@ pub enum CommandError {
     NotInOwnCatalogue {
         /// The id of the app.
         app: String,
-        /// The version.
+        /// The version of the app.
         version: String,
         /// What the catalogue lacks.
         why: &'static str,

@@ -87,7 +87,7 @@ pub enum Input {
     RadioDown {
         /// The radio whose device is gone.
         link: LinkId,
-        /// The driver's reason.
+        /// The reason of the driver.
         why: RadioDownReason,
     },
     /// A radio takes the next frame.
@@ -127,7 +127,7 @@ pub enum Input {
     Installed {
         /// The command that it was for.
         key: CommandKey,
-        /// How it ended.
+        /// How the program ended.
         result: RunResult,
     },
     /// The operator's catalogue was read again.
@@ -142,7 +142,7 @@ pub enum Output {
     Send {
         /// The link to send on.
         link: LinkId,
-        /// The message, encoded.
+        /// The message in its encoded form.
         bytes: Vec<u8>,
     },
     /// Give a radio one frame. The driver reports `RadioReady` when it takes another.

@@ -66,7 +66,7 @@ pub enum DocumentNameError {
     /// No bytes at all.
     #[error("it is empty")]
     Empty,
-    /// Longer than [`NAME_BYTES_MAX`].
+    /// The name is longer than [`NAME_BYTES_MAX`].
     #[error("it is longer than {NAME_BYTES_MAX} bytes")]
     TooLong,
     /// It would read as a path, or as the name of a peer before that of a document.

@@ -80,7 +80,7 @@ pub struct Redeem<'a> {
 pub struct CalledJoin {
     /// The joiner, proven by its signatures.
     pub joiner: PeerId,
-    /// Its onion service.
+    /// The onion service of the joiner.
     pub onion: OnionHost,
     /// The token that it showed.
     pub token: Token,

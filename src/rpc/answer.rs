@@ -16,10 +16,10 @@ const MESSAGE_CHARS_MAX: usize = 500;
 /// Why an answer brings no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AnswerError {
-    /// The peer refused.
+    /// The peer refused the call.
     #[error("{message}")]
     Refused {
-        /// The HTTP status.
+        /// The HTTP status of the answer.
         status: u16,
         /// The stable code, where it sent one.
         code: Option<String>,
@@ -35,7 +35,7 @@ pub enum AnswerError {
     /// What came is no answer to a call.
     #[error("with status {status} came what is no answer to a call: {why}")]
     NoAnswer {
-        /// The HTTP status.
+        /// The HTTP status of the answer.
         status: u16,
         /// What is wrong with it.
         why: String,
@@ -50,7 +50,7 @@ pub enum AnswerError {
 pub struct AnsweredState {
     /// When its node measured it.
     pub time: Wall,
-    /// The state.
+    /// The state that the peer answered with.
     pub state: NodeState,
 }
 

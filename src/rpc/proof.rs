@@ -21,7 +21,7 @@ use crate::commands::CommandId;
 use crate::identity::{Keypair, SignatureBytes, did, parse_did, verify};
 use crate::rpc::{CallRefusal, Method};
 
-/// The sender's identity.
+/// The header with the identity of the sender.
 pub const HEADER_DID: &str = "X-Federation-DID";
 /// When the sender signed.
 pub const HEADER_TIMESTAMP: &str = "X-Federation-Timestamp";
@@ -42,7 +42,7 @@ const TIMESTAMP_BYTES_MAX: usize = 64;
 pub struct CallTime(pub i64);
 
 impl CallTime {
-    /// Reads RFC 3339.
+    /// Reads a time of RFC 3339; `None` if the text is none.
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() > TIMESTAMP_BYTES_MAX {
             return None;
@@ -64,7 +64,7 @@ impl From<Wall> for CallTime {
 pub struct Proof {
     /// The identity that signed.
     pub sender: PeerId,
-    /// When it signed.
+    /// When the sender signed the call.
     pub time: CallTime,
     timestamp: String,
     second: Option<SignatureBytes>,

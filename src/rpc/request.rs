@@ -38,9 +38,9 @@ pub enum CallRequest {
 /// A joiner that shows an invite's token. Its signature has been checked.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PeerJoined {
-    /// The joiner.
+    /// The identity that joins.
     pub joiner: PeerId,
-    /// Its onion service.
+    /// The onion service of the joiner.
     pub onion: OnionHost,
     /// The secret of the invite.
     pub token: Token,
@@ -49,9 +49,9 @@ pub struct PeerJoined {
 /// An app that a peer wants installed here. Its words have the right form; nothing else has been checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstallRequest {
-    /// The app.
+    /// The id of the app.
     pub id: String,
-    /// Its version.
+    /// The version of the app.
     pub version: String,
     /// The marketplace that it comes from; none where the sender names none.
     pub marketplace_url: Option<String>,

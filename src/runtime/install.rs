@@ -36,7 +36,7 @@ pub(crate) struct InstallSettings {
     pub(crate) template: Vec<String>,
     /// How long it may take.
     pub(crate) timeout: Duration,
-    /// The catalogue's file.
+    /// The file that holds the catalogue.
     pub(crate) catalogue: PathBuf,
 }
 

@@ -124,7 +124,7 @@ pub struct NodeClient {
 pub(crate) struct Driven {
     pub(crate) client: NodeClient,
     pub(crate) effects: mpsc::Receiver<Effect>,
-    /// Installs to run.
+    /// The installs that the installer is to run.
     pub(crate) installs: mpsc::Receiver<install::Install>,
     /// Resolves when the thread has ended and the store is closed.
     pub(crate) ended: oneshot::Receiver<()>,

@@ -41,7 +41,7 @@ pub struct Loaded {
 /// The JSON calls of one sender that were accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallsRecord {
-    /// The sender.
+    /// The identity that made the calls.
     #[serde(with = "crate::federation::peer::peer_bytes")]
     pub sender: PeerId,
     /// Nothing at or before this time is accepted: nanoseconds since the Unix epoch.
@@ -94,7 +94,7 @@ impl StoredLayer {
 pub struct KeptState {
     /// The sequence of the state.
     pub sequence: Sequence,
-    /// Its signed time.
+    /// The time that its author signed.
     pub time: Wall,
     /// The audience sequence signed with it.
     pub audience_sequence: Sequence,
@@ -109,7 +109,7 @@ pub struct MapBase {
     pub sequence: Sequence,
     /// The first 4 bytes of its root.
     pub root_prefix: [u8; 4],
-    /// Its signed time.
+    /// The time that its author signed.
     pub time: Wall,
     /// The audience sequence signed with it.
     pub audience_sequence: Sequence,

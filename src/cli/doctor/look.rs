@@ -34,7 +34,7 @@ const PROGRAM_PAUSE: Duration = Duration::from_millis(10);
 /// Bytes of a file of the system that are read.
 const SYSTEM_FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Reads everything.
+/// Reads all facts of the machine and the node.
 pub(super) fn facts(node: &NodeFolder) -> Facts {
     let names = SystemNames::read();
     let user = names.user();

@@ -23,7 +23,7 @@ const REASON_COLUMN: usize = 29;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum CheckVerdict {
-    /// Nothing.
+    /// Nothing has to be done.
     Ok,
     /// The node works; something may be worth a look.
     Warning,

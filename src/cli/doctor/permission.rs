@@ -25,7 +25,7 @@ pub(super) struct FileFacts {
     pub(super) path: PathBuf,
     pub(super) uid: u32,
     pub(super) gid: u32,
-    /// The permission bits.
+    /// The permission bits of the file.
     pub(super) mode: u32,
     /// The names of owner and group, or their numbers.
     pub(super) owner: String,

@@ -55,7 +55,7 @@ pub struct RadioSettings {
 /// The modem configuration of a radio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RadioRate {
-    /// A LoRa modulation.
+    /// The radio modulates as LoRa does.
     LoRa(Modulation),
     /// A modem of constant rate, bit/s.
     Bits(u32),

@@ -7,13 +7,13 @@ use serde::Serialize;
 pub struct DeployView {
     /// The id of the command, 32 hex digits.
     pub id: String,
-    /// `sent` or `received`.
+    /// `sent` by this node or `received` by it.
     pub direction: &'static str,
     /// Whether the app was installed, as far as is known here.
     pub deployed: bool,
     /// The id of the app.
     pub app_id: String,
-    /// Its version.
+    /// The version of the app.
     pub version: String,
     /// Where it comes from; may be empty.
     pub marketplace_url: String,
@@ -50,13 +50,13 @@ pub struct DeployView {
 pub struct DeployEventView {
     /// The id of the command.
     pub id: String,
-    /// `sent` or `received`.
+    /// `sent` by this node or `received` by it.
     pub direction: &'static str,
     /// The id of the app.
     pub app_id: String,
     /// The DID of the other node.
     pub peer_did: String,
-    /// As in [`DeployView`].
+    /// The status, as in [`DeployView`].
     pub status: &'static str,
 }
 
@@ -65,7 +65,7 @@ pub struct DeployEventView {
 pub struct RevocationView {
     /// The DID of the revoked identity.
     pub did: String,
-    /// Its name here.
+    /// The name of the identity at this node.
     pub name: String,
     /// The DID of the author of the notice.
     pub by: String,

@@ -71,7 +71,7 @@ impl FrontierSchedule {
         (self.at, self.postponed, self.is_required) = (None, 0, false);
     }
 
-    /// It was sent.
+    /// Notes that the frontier was sent.
     pub(super) fn done(&mut self, now: Mono, fingerprint: u64) {
         self.cancel();
         self.last = Some(SentFrontier { at: now, fingerprint });

@@ -99,7 +99,7 @@ impl std::iter::Sum for Millis {
 pub struct Mono(u64);
 
 impl Mono {
-    /// The clock's zero.
+    /// The instant at which the clock began.
     pub const ZERO: Mono = Mono(0);
 
     /// Later than any instant: what waits until then does not end by itself.

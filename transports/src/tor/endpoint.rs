@@ -79,7 +79,7 @@ pub enum EndpointError {
 /// A connection to an [`Endpoint`].
 #[derive(Debug)]
 pub enum EndpointStream {
-    /// Over TCP.
+    /// A connection over TCP.
     Tcp(TcpStream),
     /// Over a unix socket.
     Unix(UnixStream),

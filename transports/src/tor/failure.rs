@@ -50,9 +50,9 @@ pub enum TorFailure {
         /// How long the attempt took.
         after: Duration,
     },
-    /// Another reply code.
+    /// Tor gave another reply code.
     Refused {
-        /// The reply field.
+        /// The reply field of SOCKS5.
         code: u8,
     },
     /// The stream was open, and the other end ended it before it had proved its key.

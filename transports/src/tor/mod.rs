@@ -92,7 +92,7 @@ pub struct TorConfig {
     pub secret: Zeroizing<[u8; 32]>,
     /// The seed of the onion service's own key.
     pub onion_seed: Zeroizing<[u8; 32]>,
-    /// Tor's SOCKS port.
+    /// Where the SOCKS port of tor is.
     pub socks: Endpoint,
     /// Tor's control port: places that are tried in turn. Without one nothing is published, and services that ask for
     /// client authorisation are out of reach.
@@ -157,7 +157,7 @@ pub enum TorError {
     /// The place where the service's streams arrive cannot be had.
     #[error("cannot listen on {at} for the onion service: {source}")]
     Listen {
-        /// The place.
+        /// The place that cannot be bound.
         at: String,
         /// The error of the system.
         source: io::Error,

@@ -86,7 +86,7 @@ impl LastCallSign {
 /// Airtime of what others may provoke: an hour's share at once, and then as it grows back.
 #[derive(Debug)]
 pub(super) struct ProvokedBudget {
-    /// Of an hour.
+    /// The airtime of an hour that it may take.
     share: Millis,
     /// Until when the share, as it grows, pays for what was sent.
     paid_until: Mono,

@@ -36,7 +36,7 @@ const COLLISION: u16 = 550;
 pub struct Credentials {
     /// The cookie file, where tor's own word on it does not hold: inside a container, for example.
     pub cookie: Option<PathBuf>,
-    /// The password.
+    /// The password of the control port.
     pub password: Option<Zeroizing<String>>,
 }
 
@@ -53,12 +53,12 @@ pub enum ControlError {
     /// Nothing takes the connection, or this user may not connect.
     #[error("{at}: {source}")]
     Connect {
-        /// The control port.
+        /// Where the control port was looked for.
         at: Endpoint,
         /// The error of the system.
         source: io::Error,
     },
-    /// The connection ended.
+    /// Tor ended the connection.
     #[error("tor ended the control connection")]
     Closed,
     /// No reply came in time: tor is frozen, or what listens is no tor.

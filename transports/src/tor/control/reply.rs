@@ -14,7 +14,7 @@ pub(super) const EVENT: u16 = 650;
 /// The code of success.
 pub(super) const OK: u16 = 250;
 
-/// One whole reply.
+/// One whole reply of the control port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControlReply {
     /// The three digits of its last line.
