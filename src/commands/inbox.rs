@@ -15,7 +15,6 @@ use super::{
     COMMAND_CLOCK_SLACK, COMMAND_LIFE_MAX, COMMANDS_KEPT_PER_SENDER_MAX, INSTALLS_RUNNING_MAX,
     OUTCOMES_SHOWN_MAX,
 };
-use crate::federation::TrustLevel;
 use crate::time::Wall;
 
 /// Results that are remembered in case the disk refuses the commit that records them.
@@ -37,8 +36,8 @@ pub struct CommandInbox {
 /// What decides about a command, at this moment.
 #[derive(Clone, Copy, Debug)]
 pub struct TakingRules<'a> {
-    /// How far this node trusts the sender.
-    pub level: TrustLevel,
+    /// Whether the sender may have apps installed here.
+    pub may_deploy: bool,
     /// Whether an operator's command is set.
     pub is_on: bool,
     /// The apps that are allowed.
@@ -130,7 +129,7 @@ impl CommandInbox {
     /// remembered.
     fn unrecorded(&self, key: &CommandKey, expires_s: u64, rules: &TakingRules<'_>) -> Option<Taking> {
         // A sender without trust fills no disk.
-        if rules.level != TrustLevel::Trusted {
+        if !rules.may_deploy {
             return Some(refused(CommandRefusal::NotTrusted));
         }
         if let Some(record) = self.records.get(key) {

@@ -15,7 +15,6 @@ use tombolo_transports::PeerId;
 use super::outbox::{OfferPace, wait_before};
 use super::record::{RecordChange, wall_of_s};
 use super::wire::WireError;
-use crate::federation::TrustLevel;
 use crate::federation::peer::peer_bytes;
 use crate::identity::{Keypair, SignatureBytes, verify};
 use crate::time::{Millis, Mono, Wall};
@@ -209,19 +208,19 @@ impl Notices {
         self.held().any(|held| held.notice.is_own() && held.notice.revoked == *id)
     }
 
-    /// Judges a notice. `author_level` is how far this node trusts its author, `is_peer` whether the revoked identity is a
+    /// Judges a notice. `may_suspend` is whether this node lets its author suspend others, `is_peer` whether the revoked identity is a
     /// peer here, or this node itself.
     pub fn take(
         &mut self,
         notice: RevocationNotice,
-        author_level: TrustLevel,
+        may_suspend: bool,
         is_peer: bool,
     ) -> (NoticeVerdict, Option<RecordChange>) {
         let hash = notice.hash();
         if self.held.contains_key(&hash) || !is_peer {
             return (NoticeVerdict::Known, None);
         }
-        if !notice.is_own() && author_level != TrustLevel::Trusted {
+        if !notice.is_own() && !may_suspend {
             return (NoticeVerdict::AuthorNotTrusted, None);
         }
         if !notice.verify() {
@@ -333,24 +332,24 @@ mod tests {
     fn only_trusted_authors_and_the_identity_itself_are_believed() {
         let mut notices = Notices::default();
         let stolen = RevocationNotice::sign(&key(1), key(2).peer_id(), 5);
-        let take = |notices: &mut Notices, notice: &RevocationNotice, level, is_peer| {
-            notices.take(notice.clone(), level, is_peer).0
+        let take = |notices: &mut Notices, notice: &RevocationNotice, may_suspend, is_peer| {
+            notices.take(notice.clone(), may_suspend, is_peer).0
         };
-        let untrusted = take(&mut notices, &stolen, TrustLevel::Observer, true);
+        let untrusted = take(&mut notices, &stolen, false, true);
         assert_eq!(untrusted, NoticeVerdict::AuthorNotTrusted);
-        assert_eq!(take(&mut notices, &stolen, TrustLevel::Trusted, false), NoticeVerdict::Known);
+        assert_eq!(take(&mut notices, &stolen, true, false), NoticeVerdict::Known);
         let forged = RevocationNotice { time_s: 6, ..stolen.clone() };
-        assert_eq!(take(&mut notices, &forged, TrustLevel::Trusted, true), NoticeVerdict::Forged);
+        assert_eq!(take(&mut notices, &forged, true, true), NoticeVerdict::Forged);
         assert!(notices.suspended().is_empty());
-        assert_eq!(take(&mut notices, &stolen, TrustLevel::Trusted, true), NoticeVerdict::Accepted);
+        assert_eq!(take(&mut notices, &stolen, true, true), NoticeVerdict::Accepted);
         assert_eq!(notices.suspended(), BTreeSet::from([key(2).peer_id()]));
         // A decision lifts it, and a repetition of the same author does not bring it back.
         assert_eq!(notices.decide(&key(2).peer_id()).len(), 1);
         assert!(notices.suspended().is_empty());
         let again = RevocationNotice::sign(&key(1), key(2).peer_id(), 9);
-        assert_eq!(take(&mut notices, &again, TrustLevel::Trusted, true), NoticeVerdict::Known);
+        assert_eq!(take(&mut notices, &again, true, true), NoticeVerdict::Known);
         let own = RevocationNotice::sign(&key(2), key(2).peer_id(), 1);
-        assert_eq!(take(&mut notices, &own, TrustLevel::Untrusted, true), NoticeVerdict::Accepted);
+        assert_eq!(take(&mut notices, &own, false, true), NoticeVerdict::Accepted);
         notices.decide(&key(2).peer_id());
         assert_eq!(notices.suspended(), BTreeSet::from([key(2).peer_id()]), "that is final");
     }
@@ -359,7 +358,7 @@ mod tests {
     fn a_notice_is_offered_until_each_member_has_confirmed_it() {
         let mut notices = Notices::default();
         let notice = RevocationNotice::sign(&key(1), key(2).peer_id(), 5);
-        notices.take(notice.clone(), TrustLevel::Trusted, true);
+        notices.take(notice.clone(), true, true);
         let members = [key(1).peer_id(), key(2).peer_id(), key(3).peer_id(), key(4).peer_id()];
         let now = Mono::from_ms(0);
         assert_eq!(notices.due(now, &members).len(), 2, "not its author, not the revoked");

@@ -6,7 +6,6 @@ use proptest::prelude::*;
 use tombolo_transports::PeerId;
 
 use super::*;
-use crate::federation::TrustLevel;
 use crate::identity::Keypair;
 use crate::time::Mono;
 
@@ -59,7 +58,7 @@ struct Receiver {
     disk: Disk,
     begun: BTreeMap<CommandKey, usize>,
     now: Wall,
-    level: TrustLevel,
+    may_deploy: bool,
 }
 
 impl Receiver {
@@ -69,14 +68,14 @@ impl Receiver {
             disk: Disk::default(),
             begun: BTreeMap::new(),
             now: NOW,
-            level: TrustLevel::Trusted,
+            may_deploy: true,
         }
     }
 
     /// Delivers a command; with `commit` false the power fails before the commit.
     fn deliver(&mut self, key: CommandKey, expires_s: u64, app: &str, commit: bool) -> Option<Taking> {
         let rules = TakingRules {
-            level: self.level,
+            may_deploy: self.may_deploy,
             is_on: self.commands.is_on,
             catalogue: &self.commands.catalogue,
             reference: self.now,
@@ -172,8 +171,7 @@ fn a_disk_that_refuses_neither_repeats_nor_blocks() {
     let expires = now_s() + DAY_S;
     receiver.deliver(key(1), expires, "web", true);
     // The commit of a second command is refused, and all is loaded again in the same process.
-    let rules =
-        TakingRules { level: TrustLevel::Trusted, is_on: true, catalogue: &catalogue(), reference: NOW };
+    let rules = TakingRules { may_deploy: true, is_on: true, catalogue: &catalogue(), reference: NOW };
     let db = Deploy::new("db", "1", "").unwrap();
     assert_eq!(receiver.commands.inbox.take(key(2), expires, &db, rules).0, Taking::Begin);
     let changes = receiver.commands.load(receiver.disk.loaded(), NOW);
@@ -195,9 +193,9 @@ fn each_refusal_has_its_reason() {
     assert_eq!(receiver.deliver(key(2), now_s(), "web", true), refused(CommandRefusal::Expired));
     assert_eq!(receiver.deliver(key(3), now_s() + 8 * DAY_S, "web", true), refused(CommandRefusal::TooFar));
     assert_eq!(receiver.deliver(key(3), u64::MAX, "web", true), refused(CommandRefusal::TooFar));
-    receiver.level = TrustLevel::Observer;
+    receiver.may_deploy = false;
     assert_eq!(receiver.deliver(key(4), soon, "web", true), refused(CommandRefusal::NotTrusted));
-    receiver.level = TrustLevel::Trusted;
+    receiver.may_deploy = true;
     receiver.commands.is_on = false;
     assert_eq!(receiver.deliver(key(5), soon, "web", true), refused(CommandRefusal::Off));
     receiver.commands.is_on = true;

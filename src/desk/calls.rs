@@ -12,7 +12,7 @@ use crate::clock::rfc3339;
 use crate::commands::{CommandKey, CommandRefusal, Deploy, Outcome, RunEnd, RunResult, Taking};
 use crate::core::InputRejection;
 use crate::desk::CallDesk;
-use crate::federation::TrustLevel;
+use crate::federation::Right;
 use crate::federation::join::{JoinAnswer, usable_name};
 use crate::identity::{did, parse_onion_text};
 use crate::io::{
@@ -94,12 +94,12 @@ impl CallDesk<'_> {
         let is_bound = proof.check_second(&self.commands.core.me, method, &call.body)?;
         match asked {
             CallRequest::GetState => {
-                self.check_level(&proof.sender, TrustLevel::Observer)?;
+                self.check_right(&proof.sender, Right::ReadState)?;
                 Ok(CallStep::State(proof))
             }
             CallRequest::PeerJoined(joined) => self.peer_joined(&proof, &joined),
             CallRequest::Install(install) => {
-                self.check_level(&proof.sender, TrustLevel::Trusted)?;
+                self.check_right(&proof.sender, Right::Deploy)?;
                 if !is_bound && !self.commands.core.settings.rpc_legacy_install {
                     return Err(CallRefusal::MissingSecond(method));
                 }
@@ -177,14 +177,13 @@ impl CallDesk<'_> {
         Ok(CallStep::Joined { joiner: joined.joiner, waiters, reply: CallReply::result(&result) })
     }
 
-    fn check_level(&self, sender: &PeerId, needs: TrustLevel) -> Result<(), CallRefusal> {
+    fn check_right(&self, sender: &PeerId, right: Right) -> Result<(), CallRefusal> {
         let federation = self.commands.replica.federation();
         federation.peer(sender).ok_or(CallRefusal::NotAPeer)?;
-        // A suspended identity has no level, whatever its record has.
-        if federation.level(sender) < needs {
-            return Err(CallRefusal::NotTrusted { needs });
+        match federation.grants(sender, right) {
+            true => Ok(()),
+            false => Err(CallRefusal::NotTrusted { needs: right.level_needed() }),
         }
-        Ok(())
     }
 
     /// Takes the call's timestamp, which counts once.

@@ -9,7 +9,7 @@ use crate::commands::{NoticeHash, NoticeVerdict, RevocationNotice};
 use crate::core::InputRejection;
 use crate::desk::CommandDesk;
 use crate::desk::reach::CommandMessage;
-use crate::federation::TrustLevel;
+use crate::federation::{Right, TrustLevel};
 use crate::io::{CommandError, Quota};
 
 /// What a notice leads to.
@@ -151,9 +151,9 @@ impl CommandDesk<'_> {
     }
 
     fn judge_notice(&mut self, notice: &RevocationNotice) -> NoticeVerdict {
-        let level = self.replica.federation().level(&notice.author);
+        let may_suspend = self.replica.federation().grants(&notice.author, Right::Suspend);
         let is_known = self.is_known(&notice.revoked);
-        let (verdict, change) = self.commands.notices.take(notice.clone(), level, is_known);
+        let (verdict, change) = self.commands.notices.take(notice.clone(), may_suspend, is_known);
         self.record(change);
         verdict
     }

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tombolo_transports::PeerId;
 
 pub use audience::{Audience, DocumentPolicy, RadioUse};
-pub use peer::{LastKnown, LastKnownState, Peer, TrustLevel};
+pub use peer::{LastKnown, LastKnownState, Peer, Right, TrustLevel};
 
 use crate::layer::{DocumentId, DocumentName, LayerId, Sequence};
 
@@ -158,6 +158,12 @@ impl Federation {
     /// Whether an identity is a member: it may connect, and gets more than a handshake. This node itself is one.
     pub fn is_member(&self, id: &PeerId) -> bool {
         self.level(id).is_member()
+    }
+
+    /// Whether an identity has a right here, besides those on documents. This node itself has all; a suspended identity has
+    /// none, whatever its record grants.
+    pub fn grants(&self, id: &PeerId, right: Right) -> bool {
+        self.level(id).grants(right)
     }
 
     /// Whether this node only observes an owner: of its documents it takes the reserved ones.

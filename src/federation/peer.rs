@@ -40,6 +40,11 @@ impl TrustLevel {
         self == TrustLevel::Trusted
     }
 
+    /// Whether an identity of this level has a right.
+    pub fn grants(self, right: Right) -> bool {
+        self >= right.level_needed()
+    }
+
     /// The level of a number from outside.
     pub fn from_code(code: u64) -> Option<Self> {
         [TrustLevel::Untrusted, TrustLevel::Observer, TrustLevel::Trusted]
@@ -55,6 +60,27 @@ impl std::fmt::Display for TrustLevel {
             TrustLevel::Observer => "observer",
             TrustLevel::Untrusted => "untrusted",
         })
+    }
+}
+
+/// What an identity may do here besides reading and writing documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// It gets the state of this node by a call.
+    ReadState,
+    /// It has an app installed here; and this node asks only those that it grants this for an install.
+    Deploy,
+    /// Its notice suspends another identity.
+    Suspend,
+}
+
+impl Right {
+    /// The lowest level that has the right.
+    pub fn level_needed(self) -> TrustLevel {
+        match self {
+            Right::ReadState => TrustLevel::Observer,
+            Right::Deploy | Right::Suspend => TrustLevel::Trusted,
+        }
     }
 }
 
