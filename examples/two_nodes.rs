@@ -23,8 +23,11 @@ async fn run(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let attic = start(folder, "attic").await?;
     let boat = start(folder, "boat").await?;
 
-    let invite =
-        Admin::Invite { level: TrustLevel::Trusted, expires_ms: 60_000, addresses: attic.addresses() };
+    let invite = Admin::Invite {
+        level: TrustLevel::Trusted,
+        expires_in: tombolo::time::Millis::from_secs(60),
+        addresses: attic.addresses(),
+    };
     let Reply::Invite(invite) = attic.command(invite).await? else { return Err("no invite".into()) };
     boat.command(Admin::Join { code: invite.code, addresses: Vec::new() }).await?;
     println!("boat joined attic");

@@ -6,6 +6,7 @@ use crate::{Case, FRAME_BYTES_MAX};
 use tombolo::federation::TrustLevel;
 use tombolo::identity::did;
 use tombolo::node::{Admin, Query, Reply, Write};
+use tombolo::time::Millis;
 use tombolo_mesh::emulated::Loss;
 use tombolo_mesh::frame::Kind;
 use tombolo_sim::field::{Field, FieldConfig};
@@ -107,7 +108,11 @@ fn cell(case: &Case, states: &States, first: usize) -> Field {
 }
 
 fn join(field: &mut Field, listener: usize) {
-    let invite = Admin::Invite { level: TrustLevel::Trusted, expires_ms: 60 * MINUTE, addresses: vec![] };
+    let invite = Admin::Invite {
+        level: TrustLevel::Trusted,
+        expires_in: Millis::from_ms(60 * MINUTE),
+        addresses: vec![],
+    };
     let Some(Ok(Reply::Invite(invite))) = field.ask(SENDER, invite) else { panic!("an invite") };
     let request = field.begin(listener, Admin::Join { code: invite.code, addresses: vec![] });
     let joined = field.run_until(MINUTE, |field| matches!(field.answer(listener, request), Some(Ok(_))));

@@ -2,6 +2,7 @@
 
 use tombolo::federation::TrustLevel;
 use tombolo::node::{Admin, Input, Reply, RequestId};
+use tombolo::time::Millis;
 use tombolo_transports::{Address, JoinError, PeerId};
 
 use crate::faults::Fault;
@@ -25,7 +26,7 @@ impl Simulation {
         within_ms: u64,
     ) -> Result<(), String> {
         const DAY_MS: u64 = 24 * 60 * 60 * 1000;
-        let invite = Admin::Invite { level, expires_ms: 20 * DAY_MS, addresses: Vec::new() };
+        let invite = Admin::Invite { level, expires_in: Millis::from_ms(20 * DAY_MS), addresses: Vec::new() };
         let code = match self.ask(inviter, invite) {
             Ok(Reply::Invite(view)) => view.code,
             other => return Err(format!("no invite: {other:?}")),

@@ -6,8 +6,10 @@
 //! | [`routes`] | the paths, read and written in one table |
 //! | [`client`] | sends commands to a running node |
 //! | [`rpc`] | serves the JSON calls of other nodes ([`crate::rpc`]) |
+//! | `accept` | the accept loop of both servers |
 //! | `json` | what is checked of JSON before it is parsed |
 
+mod accept;
 pub mod client;
 pub(crate) mod json;
 pub mod routes;

@@ -13,9 +13,10 @@ use crate::io::FederationRecords;
 use crate::layer::KeyPath;
 use crate::layer::Kind;
 use crate::node::{Admin, Command, CommandError, Query, Write};
+use crate::time::Millis;
 
 /// The default lifetime of an invite: a day.
-pub const INVITE_EXPIRES_DEFAULT_MS: u64 = 24 * 60 * 60 * 1000;
+pub const INVITE_LIFE_DEFAULT: Millis = Millis::from_secs(24 * 60 * 60);
 
 /// What a request of the interface asks for.
 #[derive(Clone, Debug)]
@@ -352,8 +353,8 @@ fn write_admin(admin: &Admin) -> WrittenRequest {
             let body = PolicyBody { radio: *radio, confidential: *confidential };
             put(format!("/v1/policies/{}", encode(doc)), &body)
         }
-        Admin::Invite { level, expires_ms, addresses } => {
-            let (level, expires_ms) = (Some(*level), Some(*expires_ms));
+        Admin::Invite { level, expires_in, addresses } => {
+            let (level, expires_ms) = (Some(*level), Some(expires_in.ms()));
             let body = InviteBody { level, expires: None, expires_ms, addresses: addresses.clone() };
             post("/v1/invites", &body)
         }
@@ -363,14 +364,14 @@ fn write_admin(admin: &Admin) -> WrittenRequest {
         Admin::RevokeOwn { notice } => {
             post("/v1/revocations", &RevokeBody { peer: None, notice: Some(notice.clone()) })
         }
-        Admin::Deploy { peer, app, version, marketplace_url, expires_ms } => {
+        Admin::Deploy { peer, app, version, marketplace_url, expires_in } => {
             let body = DeployBody {
                 peer: peer.clone(),
                 app: app.clone(),
                 version: version.clone(),
                 marketplace_url: marketplace_url.clone(),
                 expires: None,
-                expires_ms: Some(*expires_ms),
+                expires_ms: Some(expires_in.ms()),
             };
             post("/v1/deploys", &body)
         }
@@ -428,7 +429,7 @@ fn deploy(body: DeployBody) -> Result<Admin, RouteError> {
         app: body.app,
         version: body.version,
         marketplace_url: body.marketplace_url,
-        expires_ms: body.expires_ms.or(expires).unwrap_or(COMMAND_LIFE_DEFAULT.ms()),
+        expires_in: body.expires_ms.or(expires).map_or(COMMAND_LIFE_DEFAULT, Millis::from_ms),
     })
 }
 
@@ -436,7 +437,7 @@ fn invite(body: InviteBody) -> Result<Admin, RouteError> {
     let expires = body.expires.as_deref().map(span).transpose()?;
     Ok(Admin::Invite {
         level: body.level.unwrap_or(TrustLevel::Trusted),
-        expires_ms: body.expires_ms.or(expires).unwrap_or(INVITE_EXPIRES_DEFAULT_MS),
+        expires_in: body.expires_ms.or(expires).map_or(INVITE_LIFE_DEFAULT, Millis::from_ms),
         addresses: body.addresses,
     })
 }
@@ -531,7 +532,12 @@ mod tests {
         let value = Value::map([("a", Value::from(1)), ("b", Value::from(1.5))]);
         let commands: Vec<Command> = vec![
             Query::Id.into(),
-            Admin::Invite { level: TrustLevel::Observer, expires_ms: 7, addresses: vec![address] }.into(),
+            Admin::Invite {
+                level: TrustLevel::Observer,
+                expires_in: Millis::from_ms(7),
+                addresses: vec![address],
+            }
+            .into(),
             Admin::Join { code: "fed1:x".into(), addresses: vec!["127.0.0.1:1".parse().unwrap()] }.into(),
             Query::Peers.into(),
             Admin::Trust { peer: peer.clone(), level: TrustLevel::Untrusted }.into(),
@@ -560,7 +566,7 @@ mod tests {
                 app: "web".into(),
                 version: "1.2".into(),
                 marketplace_url: Some(odd.to_owned()),
-                expires_ms: 7,
+                expires_in: Millis::from_ms(7),
             }
             .into(),
             Query::Conflicts { doc: None }.into(),

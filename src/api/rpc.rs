@@ -6,7 +6,6 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -17,9 +16,10 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::accept::{ServingLimits, serve_all};
 use super::server::error_json;
 use crate::io::{CallReply, IncomingCall};
 use crate::limits::{CALL_BODY_BYTES_MAX, INSTALL_TIMEOUT};
@@ -38,8 +38,6 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the node may take over the answer, and the caller over reading it: an installation and a margin.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(INSTALL_TIMEOUT.ms() + 10_000);
-/// How long calls in progress may take when the node ends.
-const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The server of a running node. Dropped, it aborts calls in progress.
 #[derive(Debug)]
@@ -65,7 +63,8 @@ impl CallServer {
         let address = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
         let mut accepting = JoinSet::new();
-        accepting.spawn(accept(listener, client, stopped));
+        let limits = ServingLimits { name: "JSON calls", connections_max: CALL_CONNECTIONS_MAX };
+        accepting.spawn(serve_all(limits, listener, stopped, move |stream| serve(stream, client.clone())));
         Ok(CallServer { address, stop, accepting })
     }
 
@@ -79,44 +78,6 @@ impl CallServer {
         let _ = self.stop.send(true);
         let _ = self.accepting.join_next().await;
     }
-}
-
-async fn accept(listener: TcpListener, client: NodeClient, mut stopped: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(CALL_CONNECTIONS_MAX));
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            _ = stopped.changed() => break,
-            accepted = place_and_stream(&places, &listener) => accepted,
-        };
-        while connections.try_join_next().is_some() {}
-        match accepted {
-            Ok((place, stream)) => {
-                let client = client.clone();
-                connections.spawn(async move {
-                    serve(stream, client).await;
-                    drop(place);
-                });
-            }
-            // Out of file handles: some will come free.
-            Err(error) => {
-                tracing::warn!("JSON calls: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-    drop(listener);
-    let ended = async { while connections.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(END_TIMEOUT, ended).await;
-}
-
-async fn place_and_stream(
-    places: &Arc<Semaphore>,
-    listener: &TcpListener,
-) -> io::Result<(OwnedSemaphorePermit, TcpStream)> {
-    let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((place, stream))
 }
 
 async fn serve(stream: TcpStream, client: NodeClient) {

@@ -24,6 +24,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::accept::{ServingLimits, serve_all};
 use super::routes::{self, ApiRequest};
 use crate::folder::socket::SOCKET_FILE;
 use crate::folder::unless_missing;
@@ -42,8 +43,6 @@ pub const WATCHERS_MAX: usize = 64;
 pub const WATCH_LINES_MAX: usize = 64;
 /// How long a client may take over its request line and headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long requests in progress may take when the daemon ends.
-const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
@@ -61,7 +60,13 @@ impl LocalServer {
         let listener = bind(&path)?;
         let (stop, stopped) = watch::channel(false);
         let mut accepting = JoinSet::new();
-        accepting.spawn(accept(listener, client, stopped));
+        let context = ServerContext {
+            client,
+            watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
+            stopped: stopped.clone(),
+        };
+        let limits = ServingLimits { name: SOCKET_FILE, connections_max: CONNECTIONS_MAX };
+        accepting.spawn(serve_all(limits, listener, stopped, move |stream| serve(stream, context.clone())));
         Ok(LocalServer { path, stop, accepting })
     }
 
@@ -93,49 +98,6 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     std::fs::rename(&made, path)?;
     std::fs::remove_dir(&closed)?;
     Ok(listener)
-}
-
-async fn accept(listener: UnixListener, client: NodeClient, mut stopped: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let watchers = Arc::new(Semaphore::new(WATCHERS_MAX));
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            _ = stopped.changed() => break,
-            accepted = place_and_stream(&places, &listener) => accepted,
-        };
-        while connections.try_join_next().is_some() {}
-        match accepted {
-            Ok((place, stream)) => {
-                let context = ServerContext {
-                    client: client.clone(),
-                    watchers: watchers.clone(),
-                    stopped: stopped.clone(),
-                };
-                connections.spawn(async move {
-                    serve(stream, context).await;
-                    drop(place);
-                });
-            }
-            // Out of file handles: some will come free.
-            Err(error) => {
-                tracing::warn!("control.sock: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-    drop(listener);
-    let ended = async { while connections.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(END_TIMEOUT, ended).await;
-}
-
-async fn place_and_stream(
-    places: &Arc<Semaphore>,
-    listener: &UnixListener,
-) -> io::Result<(tokio::sync::OwnedSemaphorePermit, UnixStream)> {
-    let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((place, stream))
 }
 
 /// What the handling of a request needs.

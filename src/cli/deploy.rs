@@ -9,6 +9,7 @@ use super::error::{CliError, CliResult};
 use super::{CliContext, print};
 use crate::config::TimeSpan;
 use crate::node::{Admin, Query};
+use crate::time::Millis;
 
 /// How often the answer is looked for with `--wait`.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -31,9 +32,9 @@ pub(super) fn deploy(context: &CliContext, order: Order, wait: bool) -> CliResul
         return Err(CliError::new("needs_daemon", "waiting needs a running node: start `tombolo up` first"));
     }
     let Order { peer, app, version, marketplace, expires } = order;
-    let expires_ms = u64::try_from(expires.0.as_millis()).unwrap_or(u64::MAX);
+    let expires_in = Millis::from_ms(u64::try_from(expires.0.as_millis()).unwrap_or(u64::MAX));
     let reply =
-        context.node.ask(Admin::Deploy { peer, app, version, marketplace_url: marketplace, expires_ms })?;
+        context.node.ask(Admin::Deploy { peer, app, version, marketplace_url: marketplace, expires_in })?;
     let reply = if wait { awaited(context, &reply)? } else { reply };
     if context.json {
         return Ok(print::line(&reply.text)?);

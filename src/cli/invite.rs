@@ -8,6 +8,7 @@ use crate::config::TimeSpan;
 use crate::federation::TrustLevel;
 use crate::folder::load_config;
 use crate::node::{Admin, Query};
+use crate::time::Millis;
 
 pub(super) fn run(
     context: &CliContext,
@@ -18,8 +19,8 @@ pub(super) fn run(
 ) -> CliResult {
     let addresses = if addresses.is_empty() { known_addresses(context)? } else { addresses };
     let addresses = if draw { qr::fitting(&addresses) } else { addresses };
-    let expires_ms = u64::try_from(expires.0.as_millis()).unwrap_or(u64::MAX);
-    let reply = context.node.ask(Admin::Invite { level, expires_ms, addresses })?;
+    let expires_in = Millis::from_ms(u64::try_from(expires.0.as_millis()).unwrap_or(u64::MAX));
+    let reply = context.node.ask(Admin::Invite { level, expires_in, addresses })?;
     if context.json {
         return Ok(print::line(&reply.text)?);
     }

@@ -14,9 +14,10 @@ use crate::commands::{
 use crate::core::InputRejection;
 use crate::desk::CommandDesk;
 use crate::desk::reach::CommandMessage;
-use crate::federation::TrustLevel;
-use crate::io::{CommandError, Event, Output, Quota, Reply, view};
+use crate::federation::Right;
+use crate::io::{CommandError, Output, Quota, Reply};
 use crate::layer::{Content, DocumentName};
+use crate::time::Millis;
 
 impl CommandDesk<'_> {
     // ---- the sender --------------------------------------------------------------------------------------
@@ -28,13 +29,13 @@ impl CommandDesk<'_> {
         app: &str,
         version: &str,
         marketplace_url: Option<&str>,
-        expires_ms: u64,
+        expires_in: Millis,
     ) -> Result<Reply, CommandError> {
         let to = self.replica.resolve_peer(peer)?;
-        if self.replica.federation().level(&to) != TrustLevel::Trusted {
+        if !self.replica.federation().grants(&to, Right::Deploy) {
             return Err(CommandError::NotTrusted(self.replica.name_of(self.core, &to)));
         }
-        if expires_ms == 0 || expires_ms > COMMAND_LIFE_MAX.ms() {
+        if expires_in == Millis::ZERO || expires_in > COMMAND_LIFE_MAX {
             return Err(CommandError::BadDeployExpiry);
         }
         let url = marketplace_url.or_else(|| self.own_marketplace(app)).unwrap_or_default();
@@ -46,7 +47,7 @@ impl CommandDesk<'_> {
             to,
             deploy,
             created_at,
-            expires_s: (created_at.ms() + expires_ms).div_ceil(1000),
+            expires_s: (created_at + expires_in).ms().div_ceil(1000),
             state: SentState::Waiting,
         };
         let changes =
@@ -87,7 +88,7 @@ impl CommandDesk<'_> {
             self.sent_event(&command);
         }
         for (id, to) in self.commands.outbox.due(self.core.now()) {
-            if self.replica.federation().level(&to) != TrustLevel::Trusted {
+            if !self.replica.federation().grants(&to, Right::Deploy) {
                 continue;
             }
             let Some(way) = self.way_to(&to) else { continue };
@@ -113,11 +114,6 @@ impl CommandDesk<'_> {
         }
     }
 
-    fn sent_event(&mut self, command: &SentCommand) {
-        let view = self.report().sent_deploy(command);
-        self.deploy_event(view);
-    }
-
     // ---- the receiver ------------------------------------------------------------------------------------
 
     /// A command arrived, in a session with `from` or on a pairwise channel with it; hostile.
@@ -128,7 +124,7 @@ impl CommandDesk<'_> {
         let key = CommandKey { sender: from, id: command.id };
         let parties = CommandParties { sender: from, addressee: self.core.me };
         let refused = |why| Taking::Over(Outcome::Refused(why));
-        let taking = if self.replica.federation().level(&from) != TrustLevel::Trusted {
+        let taking = if !self.replica.federation().grants(&from, Right::Deploy) {
             refused(CommandRefusal::NotTrusted)
         } else if !command.verify(parties) {
             refused(CommandRefusal::Signature)
@@ -168,7 +164,7 @@ impl CommandDesk<'_> {
     fn take_deploy(&mut self, key: CommandKey, expires_s: u64, deploy: &Deploy) -> Taking {
         let commands = &mut self.commands;
         let rules = TakingRules {
-            level: self.replica.federation().level(&key.sender),
+            may_deploy: self.replica.federation().grants(&key.sender, Right::Deploy),
             is_on: commands.is_on,
             catalogue: &commands.catalogue,
             reference: self.core.reference(),
@@ -213,13 +209,6 @@ impl CommandDesk<'_> {
         }
     }
 
-    fn received_event(&mut self, key: &CommandKey) {
-        let view = self.commands.inbox.record(key).map(|record| self.report().received_deploy(record));
-        if let Some(view) = view {
-            self.deploy_event(view);
-        }
-    }
-
     /// The new content of the document `deploys`, if its outcomes are not those that stand in it.
     pub(crate) fn outcomes_due(&mut self) -> Option<Value> {
         self.commands.inbox.published();
@@ -232,10 +221,5 @@ impl CommandDesk<'_> {
             None => !self.commands.inbox.last_outcomes().is_empty(),
         };
         is_due.then_some(value)
-    }
-
-    fn deploy_event(&mut self, view: view::DeployView) {
-        let view::DeployView { id, direction, app_id, peer_did, status, .. } = view;
-        self.core.event(Event::Deploy(view::DeployEventView { id, direction, app_id, peer_did, status }));
     }
 }

@@ -9,6 +9,7 @@
 //! | `notices` | notices of revocation: published, judged, confirmed, offered |
 //! | `calls` | JSON calls, both ways |
 //! | `reach` | how a peer is best reached, and a message by that way |
+//! | `record` | what a desk leaves behind: writes for the next commit, events |
 //!
 //! Left out: signing documents, closing links, answering local requests that wait for a joiner. Where one of these has to
 //! follow, the desk returns a value that asks for it ([`NoticeEffect`], [`CallStep`], [`CallEnd`]), and `node` acts on it.
@@ -19,6 +20,7 @@ mod calls;
 mod deploys;
 mod notices;
 mod reach;
+mod record;
 
 use tombolo_transports::PeerId;
 
@@ -27,13 +29,11 @@ pub(crate) use notices::{NoticeEffect, NoticeReceipt, Suspensions};
 pub(crate) use reach::CommandMessage;
 
 use crate::broadcast::Broadcast;
-use crate::commands::{Commands, RecordChange};
+use crate::commands::Commands;
 use crate::core::Core;
 use crate::membership::Membership;
 use crate::replica::Replica;
-use crate::report::CommandReport;
 use crate::rpc::Calls;
-use crate::store::StoreWrite;
 use crate::unicast::Unicast;
 
 /// The commands and notices of a node, with the parts that they work on.
@@ -65,15 +65,7 @@ impl CommandDesk<'_> {
         }
         None
     }
-
-    /// Makes changes of what is remembered durable with the next commit.
-    pub(crate) fn record(&mut self, changes: impl IntoIterator<Item = RecordChange>) {
-        for change in changes {
-            self.core.gate.write(StoreWrite::Command(change));
-        }
-    }
-
-    fn report(&self) -> CommandReport<'_> {
-        CommandReport { core: self.core, replica: self.replica, commands: self.commands }
-    }
 }
+
+#[cfg(test)]
+mod tests;

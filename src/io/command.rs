@@ -10,6 +10,7 @@ use tombolo_transports::Address;
 use crate::federation::{RadioUse, TrustLevel};
 use crate::io::NodeState;
 use crate::layer::{KeyPath, Kind};
+use crate::time::Millis;
 
 /// A request of a person or program on this machine.
 #[derive(Clone, Debug)]
@@ -89,8 +90,8 @@ pub enum Admin {
     Invite {
         /// The level at which the joiner is added here.
         level: TrustLevel,
-        /// The invite's lifetime in milliseconds.
-        expires_ms: u64,
+        /// The lifetime of the invite.
+        expires_in: Millis,
         /// The addresses at which this node can be dialled.
         addresses: Vec<Address>,
     },
@@ -156,8 +157,8 @@ pub enum Admin {
         version: String,
         /// Where it comes from; `None` takes what the own catalogue names.
         marketplace_url: Option<String>,
-        /// The lifetime of the command in milliseconds.
-        expires_ms: u64,
+        /// The lifetime of the command.
+        expires_in: Millis,
     },
 }
 

@@ -15,6 +15,7 @@ use crate::limits::{
 };
 use crate::merge::TreeError;
 use crate::store::StoreError;
+use crate::time::Wall;
 
 /// Why a command was not carried out. Facts stand in the fields; the command line adds its own advice.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -79,10 +80,10 @@ pub enum CommandError {
     #[error("an invite lives at most 30 days, and longer than no time")]
     BadExpiry,
     /// The invite has expired.
-    #[error("this invite expired on {}: ask for a new one", rfc3339(crate::time::Wall::from_ms(*expired_ms)))]
+    #[error("this invite expired on {}: ask for a new one", rfc3339(*expired_at))]
     InviteExpired {
-        /// The end of its life, wall time in milliseconds.
-        expired_ms: u64,
+        /// The end of its life.
+        expired_at: Wall,
     },
     /// The invite was made by this node.
     #[error("this is an invite of your own node: give it to the other one")]

@@ -329,7 +329,7 @@ impl Membership {
         }
         let now = core.reference();
         if let Some(expired) = invite.expires.filter(|expires| *expires <= now) {
-            return Err(CommandError::InviteExpired { expired_ms: expired.ms() });
+            return Err(CommandError::InviteExpired { expired_at: expired });
         }
         let known = replica.federation().peer(&invite.inviter).cloned();
         if let Some(peer) = known.as_ref().filter(|peer| peer.joined == Joined::Agreed) {

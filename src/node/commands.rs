@@ -12,7 +12,6 @@ use crate::io::{
 };
 use crate::layer::DocumentName;
 use crate::node::Node;
-use crate::time::Millis;
 
 impl Node {
     pub(super) fn command(&mut self, request: RequestId, command: Command) {
@@ -71,8 +70,8 @@ impl Node {
         self.settle();
         Some(match admin {
             Admin::Join { .. } | Admin::FetchState { .. } => unreachable!("answered above"),
-            Admin::Invite { level, expires_ms, addresses } => {
-                self.membership.invite(&mut self.core, level, Millis::from_ms(expires_ms), addresses)
+            Admin::Invite { level, expires_in, addresses } => {
+                self.membership.invite(&mut self.core, level, expires_in, addresses)
             }
             Admin::Trust { peer, level } => self.trust(&peer, level),
             Admin::Rename { peer, name } => {
@@ -86,9 +85,9 @@ impl Node {
             Admin::RevokeOwn { notice } => {
                 self.desk().commands.read_own_notice(&notice).and_then(|notice| self.publish_notice(notice))
             }
-            Admin::Deploy { peer, app, version, marketplace_url, expires_ms } => {
+            Admin::Deploy { peer, app, version, marketplace_url, expires_in } => {
                 let marketplace_url = marketplace_url.as_deref();
-                self.desk().commands.deploy(&peer, &app, &version, marketplace_url, expires_ms)
+                self.desk().commands.deploy(&peer, &app, &version, marketplace_url, expires_in)
             }
         })
     }

@@ -10,6 +10,7 @@ use tombolo::federation::TrustLevel;
 use tombolo::layer::Kind;
 use tombolo::merge::KeyPath;
 use tombolo::node::{Admin, Query, Reply, Write};
+use tombolo::time::Millis;
 use tombolo_delta::Value;
 use tombolo_mesh::airtime::{Modulation, PhyRate};
 use tombolo_mesh::emulated::{Faults, Loss};
@@ -39,7 +40,11 @@ fn one(seed: u64) -> Result<SeedOutcome, String> {
     field.calls_reach = true;
     for a in 0..count {
         for b in a + 1..count {
-            let invite = Admin::Invite { level: TrustLevel::Trusted, expires_ms: HOUR, addresses: vec![] };
+            let invite = Admin::Invite {
+                level: TrustLevel::Trusted,
+                expires_in: Millis::from_ms(HOUR),
+                addresses: vec![],
+            };
             let Some(Ok(Reply::Invite(invite))) = field.ask(a, invite) else {
                 return Err("no invite".into());
             };

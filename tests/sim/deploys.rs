@@ -7,6 +7,7 @@ use tombolo::commands::{Catalogue, CatalogueState};
 use tombolo::federation::TrustLevel;
 use tombolo::io::view::DeployView;
 use tombolo::node::{Admin, NodeSettings, Query, Reply};
+use tombolo::time::Millis;
 use tombolo_sim::faults::Rates;
 use tombolo_sim::rng::Rng;
 use tombolo_sim::{Seat, Simulation};
@@ -37,7 +38,7 @@ fn deploy(world: &mut World, app: u64) -> String {
         app: format!("a{app}"),
         version: "1".into(),
         marketplace_url: None,
-        expires_ms: 24 * HOUR_MS,
+        expires_in: Millis::from_ms(24 * HOUR_MS),
     };
     match world.simulation.ask(SENDER, order).unwrap() {
         Reply::Deploy(view) => view.id,

@@ -3,11 +3,16 @@
 use crate::world::{HOUR_MS, MINUTE_MS, World};
 use tombolo::federation::TrustLevel;
 use tombolo::node::{Admin, Query, Reply};
+use tombolo::time::Millis;
 use tombolo_sim::Seat;
 use tombolo_sim::faults::Rates;
 
 fn code(world: &mut World, inviter: usize) -> String {
-    let invite = Admin::Invite { level: TrustLevel::Trusted, expires_ms: HOUR_MS, addresses: Vec::new() };
+    let invite = Admin::Invite {
+        level: TrustLevel::Trusted,
+        expires_in: Millis::from_ms(HOUR_MS),
+        addresses: Vec::new(),
+    };
     match world.simulation.ask(Seat(inviter), invite).unwrap() {
         Reply::Invite(view) => view.code,
         other => panic!("an invite brought {other:?}"),

@@ -4,6 +4,7 @@ use tombolo::federation::TrustLevel;
 use tombolo::layer::Kind;
 use tombolo::merge::KeyPath;
 use tombolo::node::{Admin, NodeState, Query, Reply, Write};
+use tombolo::time::Millis;
 use tombolo_delta::Value;
 use tombolo_mesh::airtime::{Modulation, PhyRate};
 use tombolo_sim::field::{Field, FieldConfig};
@@ -24,7 +25,11 @@ fn pair_in(mut field: Field) -> (Field, usize, usize) {
 }
 
 fn join(field: &mut Field, inviter: usize, joiner: usize) {
-    let invite = Admin::Invite { level: TrustLevel::Trusted, expires_ms: 60 * MINUTE, addresses: vec![] };
+    let invite = Admin::Invite {
+        level: TrustLevel::Trusted,
+        expires_in: Millis::from_ms(60 * MINUTE),
+        addresses: vec![],
+    };
     let Some(Ok(Reply::Invite(invite))) = field.ask(inviter, invite) else { panic!("an invite") };
     field.begin(joiner, Admin::Join { code: invite.code, addresses: vec![] });
     field.run(MINUTE);

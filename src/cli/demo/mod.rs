@@ -28,6 +28,7 @@ use crate::io::view::{DocumentView, TrafficView};
 use crate::node::{Admin, NodeState, Query, Reply, Write};
 use crate::probe;
 use crate::system_clock::now;
+use crate::time::Millis;
 use air::EmulatedChannel;
 use cable::Cable;
 use figures::{ConvergeFigures, DocumentFigures, Figures, NodeFigures, RadioFigures};
@@ -310,7 +311,11 @@ impl DemoNode {
     }
 
     async fn invite(&self, addresses: Vec<Address>) -> Result<String, CliError> {
-        let command = Admin::Invite { level: TrustLevel::Trusted, expires_ms: 60 * 60 * 1000, addresses };
+        let command = Admin::Invite {
+            level: TrustLevel::Trusted,
+            expires_in: Millis::from_ms(60 * 60 * 1000),
+            addresses,
+        };
         match self.node.command(command).await? {
             Reply::Invite(invite) => Ok(invite.code),
             _ => Err(internal()),

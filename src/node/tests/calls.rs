@@ -78,7 +78,7 @@ impl Wire {
     }
 
     fn token(&mut self, at: usize, level: TrustLevel) -> [u8; 16] {
-        let invite = Admin::Invite { level, expires_ms: 3_600_000, addresses: vec![] };
+        let invite = Admin::Invite { level, expires_in: Millis::from_ms(3_600_000), addresses: vec![] };
         let Reply::Invite(invite) = self.ask(at, invite).unwrap() else { panic!("an invite") };
         crate::federation::invite::Invite::parse(&invite.code).unwrap().token
     }
@@ -315,7 +315,11 @@ fn an_inviter_that_refuses_a_call_is_no_peer() {
 #[test]
 fn a_code_of_this_program_is_redeemed_over_sessions_only() {
     let mut wire = Wire::new(2);
-    let invite = Admin::Invite { level: TrustLevel::Trusted, expires_ms: 3_600_000, addresses: vec![] };
+    let invite = Admin::Invite {
+        level: TrustLevel::Trusted,
+        expires_in: Millis::from_ms(3_600_000),
+        addresses: vec![],
+    };
     let Reply::Invite(invite) = wire.ask(0, invite).unwrap() else { panic!("an invite") };
     let inviter = wire.nodes[0].peer_id();
     let join = Admin::Join { code: invite.code, addresses: vec![] };

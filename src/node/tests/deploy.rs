@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::commands::{Catalogue, CatalogueState, CommandId, Outcome, RunEnd, RunResult, Taking};
+use crate::time::Millis;
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -24,7 +25,7 @@ fn deploy(wire: &mut Wire, app: &str) -> Result<view::DeployView, CommandError> 
         app: app.into(),
         version: "1".into(),
         marketplace_url: None,
-        expires_ms: DAY_MS,
+        expires_in: Millis::from_ms(DAY_MS),
     };
     wire.ask(0, order).map(|reply| match reply {
         Reply::Deploy(view) => *view,
@@ -215,12 +216,12 @@ fn a_deploy_expires_at_both_ends() {
     assert!(wire.installs.is_empty());
     // A receiver whose sender's clock is slow judges by its own.
     let receiver = crate::identity::did(&wire.nodes[1].peer_id());
-    let order = |expires_ms| Admin::Deploy {
+    let order = |expires_in| Admin::Deploy {
         peer: receiver.clone(),
         app: "web".into(),
         version: "1".into(),
         marketplace_url: None,
-        expires_ms,
+        expires_in: Millis::from_ms(expires_in),
     };
     assert_eq!(wire.ask(0, order(8 * DAY_MS)), Err(CommandError::BadDeployExpiry));
     assert_eq!(wire.ask(0, order(0)), Err(CommandError::BadDeployExpiry));

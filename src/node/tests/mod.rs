@@ -159,7 +159,7 @@ impl Wire {
     }
 
     fn join(&mut self, inviter: usize, joiner: usize, level: TrustLevel) {
-        let invite = Admin::Invite { level, expires_ms: 3_600_000, addresses: vec![] };
+        let invite = Admin::Invite { level, expires_in: Millis::from_ms(3_600_000), addresses: vec![] };
         let Reply::Invite(invite) = self.ask(inviter, invite).unwrap() else { panic!("an invite") };
         let joined = self.ask(joiner, Admin::Join { code: invite.code, addresses: vec![] });
         assert!(matches!(joined, Ok(Reply::Joined(_))), "{joined:?}");
@@ -356,7 +356,8 @@ fn removing_a_writer_closes_its_links_and_keeps_what_it_wrote() {
 #[test]
 fn an_invite_works_once_and_its_joiner_may_ask_again() {
     let mut wire = Wire::new(3);
-    let invite = Admin::Invite { level: TrustLevel::Trusted, expires_ms: 60_000, addresses: vec![] };
+    let invite =
+        Admin::Invite { level: TrustLevel::Trusted, expires_in: Millis::from_ms(60_000), addresses: vec![] };
     let Reply::Invite(invite) = wire.ask(0, invite).unwrap() else { panic!() };
     assert!(wire.ask(1, Admin::Join { code: invite.code.clone(), addresses: vec![] }).is_ok());
     let second = wire.ask(2, Admin::Join { code: invite.compact.clone(), addresses: vec![] });

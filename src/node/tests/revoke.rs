@@ -3,6 +3,7 @@
 use super::*;
 use crate::commands::RevocationNotice;
 use crate::desk::CommandMessage;
+use crate::time::Millis;
 
 fn name(wire: &Wire, of: usize) -> String {
     crate::identity::did(&wire.nodes[of].peer_id())
@@ -153,7 +154,7 @@ fn a_suspended_identity_asks_for_nothing() {
         app: "web".into(),
         version: "1".into(),
         marketplace_url: None,
-        expires_ms: 60_000,
+        expires_in: Millis::from_ms(60_000),
     };
     wire.ask(2, order).unwrap();
     let command = wire.sent.iter().rfind(|(at, bytes)| *at == 2 && bytes[0] == 0x0b).unwrap().1.clone();

@@ -19,6 +19,7 @@ use tombolo::federation::{RadioUse, TrustLevel};
 use tombolo::layer::Kind;
 use tombolo::merge::KeyPath;
 use tombolo::node::{Admin, NodeState, Query, Reply, Write};
+use tombolo::time::Millis;
 use tombolo_delta::Value;
 use tombolo_mesh::airtime::{Modulation, PhyRate};
 use tombolo_mesh::emulated::OnAir;
@@ -34,7 +35,11 @@ fn sf7(seed: u64) -> Field {
 }
 
 fn invite(field: &mut Field, inviter: usize) -> String {
-    let invite = Admin::Invite { level: TrustLevel::Trusted, expires_ms: 24 * HOUR, addresses: vec![] };
+    let invite = Admin::Invite {
+        level: TrustLevel::Trusted,
+        expires_in: Millis::from_ms(24 * HOUR),
+        addresses: vec![],
+    };
     let Some(Ok(Reply::Invite(invite))) = field.ask(inviter, invite) else { panic!("an invite") };
     invite.code
 }
