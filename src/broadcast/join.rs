@@ -27,7 +27,8 @@ use crate::broadcast::{Broadcast, RadioContext, RadioLink};
 use crate::core::{Core, InputRejection};
 use crate::federation::TrustLevel;
 use crate::federation::invite::{TokenHash, token_hash};
-use crate::federation::join::{JoinAnswer, JoinRefusal, JoinRequest, usable_name};
+use crate::federation::join::{JoinAnswer, JoinRefusal, JoinRequest};
+use crate::federation::name::usable_name;
 use crate::federation::peer::Joined;
 use crate::identity::{onion_address, parse_onion};
 use crate::membership::JoinCall;
@@ -367,7 +368,7 @@ impl Asks {
         let request = JoinRequest {
             token: [0; 16],
             onion: onion_address(&onion.as_bytes()?.try_into().ok()?),
-            name: usable_name(name.as_text()?)?,
+            name: usable_name(name.as_text()?).unwrap_or_default(),
             level: TrustLevel::from_code(level.as_u64()?)?,
             time: Wall::from_ms(time.as_u64()?),
             signature: signature.as_bytes()?.try_into().ok()?,
@@ -393,9 +394,10 @@ impl Answers {
 
     fn decode(bytes: &[u8]) -> Option<Self> {
         match read(bytes)?.as_slice() {
-            [Value::Bool(true), name, epoch, key] => {
-                Some(Answers::Agreed { name: usable_name(name.as_text()?)?, key: read_key(epoch, key)? })
-            }
+            [Value::Bool(true), name, epoch, key] => Some(Answers::Agreed {
+                name: usable_name(name.as_text()?).unwrap_or_default(),
+                key: read_key(epoch, key)?,
+            }),
             [Value::Bool(false), word] => JoinRefusal::from_label(word.as_text()?).map(Answers::Refused),
             _ => None,
         }

@@ -23,7 +23,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use crate::limits::NODE_NAME_BYTES_MAX;
+use crate::federation::name::check_node_name;
 use radio::RadioSettings;
 
 /// The settings' name in a node's folder.
@@ -256,21 +256,6 @@ fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D
     match f64::deserialize(deserializer)? {
         number if number.is_finite() && number > 0.0 => Ok(Some(number)),
         number => Err(D::Error::custom(format!("`round` is {number}: it must be more than 0"))),
-    }
-}
-
-/// Checks that a text can be a node's name: 1 to 64 bytes, no control characters.
-///
-/// # Errors
-///
-/// The rule that it breaks.
-pub fn check_node_name(name: &str) -> Result<(), &'static str> {
-    match name {
-        "" => Err("a name has at least one character"),
-        n if n.len() > NODE_NAME_BYTES_MAX => Err("a name has at most 64 bytes"),
-        n if n.chars().any(char::is_control) => Err("a name has no control characters"),
-        n if n.trim() != n => Err("a name does not begin or end with a space"),
-        _ => Ok(()),
     }
 }
 

@@ -13,7 +13,8 @@ use crate::commands::{CommandKey, CommandRefusal, Deploy, Outcome, RunEnd, RunRe
 use crate::core::InputRejection;
 use crate::desk::CallDesk;
 use crate::federation::Right;
-use crate::federation::join::{JoinAnswer, usable_name};
+use crate::federation::join::JoinAnswer;
+use crate::federation::name::usable_name;
 use crate::identity::{did, parse_onion_text};
 use crate::io::{
     CallId, CallReply, CommandError, IncomingCall, JoinFailure, OutgoingCall, Output, Quota, Reply,

@@ -12,8 +12,9 @@ use tombolo_transports::PeerId;
 
 use crate::federation::TrustLevel;
 use crate::federation::invite::{Token, TokenHash, token_hash};
+use crate::federation::name::usable_name;
 use crate::identity::{Keypair, SignatureBytes, verify};
-use crate::limits::{JOIN_BYTES_MAX, NODE_NAME_BYTES_MAX};
+use crate::limits::JOIN_BYTES_MAX;
 use crate::time::Wall;
 
 /// First item of the signed array and of both messages.
@@ -164,7 +165,7 @@ impl JoinRequest {
             Some(JoinRequest {
                 token: token.as_bytes()?.try_into().ok()?,
                 onion: onion.as_text().filter(|o| o.len() <= 62)?.to_owned(),
-                name: usable_name(name.as_text()?)?,
+                name: usable_name(name.as_text()?).unwrap_or_default(),
                 level: TrustLevel::from_code(level.as_u64()?)?,
                 time: Wall::from_ms(time.as_u64()?),
                 signature: signature.as_bytes()?.try_into().ok()?,
@@ -197,8 +198,8 @@ impl JoinAnswer {
         let items = read(bytes)?;
         match items.as_slice() {
             [_, Value::Bool(true), name] => {
-                let name = name.as_text().and_then(usable_name).ok_or(JoinMessageError)?;
-                Ok(JoinAnswer::Agreed { name })
+                let name = name.as_text().ok_or(JoinMessageError)?;
+                Ok(JoinAnswer::Agreed { name: usable_name(name).unwrap_or_default() })
             }
             [_, Value::Bool(false), word] => {
                 let word = word.as_text().ok_or(JoinMessageError)?;
@@ -234,14 +235,6 @@ fn read(bytes: &[u8]) -> Result<Vec<Value>, JoinMessageError> {
         Ok(Value::Array(items)) if items.first().and_then(Value::as_text) == Some(JOIN_DOMAIN) => Ok(items),
         _ => Err(JoinMessageError),
     }
-}
-
-/// A name as a person may be shown it: not too long, no control characters, and not like an identity.
-pub fn usable_name(name: &str) -> Option<String> {
-    let looks_like_an_identity = name.starts_with("did:") || name.starts_with("z6Mk");
-    let fits =
-        name.len() <= NODE_NAME_BYTES_MAX && !name.chars().any(char::is_control) && !looks_like_an_identity;
-    fits.then(|| name.to_owned())
 }
 
 #[cfg(test)]

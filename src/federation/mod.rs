@@ -6,6 +6,7 @@
 pub mod audience;
 pub mod invite;
 pub mod join;
+pub mod name;
 pub mod peer;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 use crate::commands::{CATALOGUE_BYTES_MAX, Catalogue, CatalogueState, RevocationNotice};
 use crate::config::{BriefSetting, ClockTrust, Config, ConfigError, LinkPreference};
 use crate::core::{BriefField, BriefFields};
+use crate::federation::name::{NodeNameError, check_node_name};
 use crate::node::{Command, CommandError, Input, Node, NodeSettings, OpenError, Output, Reply, RequestId};
 use crate::router::Preference;
 use crate::store::{Store, StoreError};
@@ -114,7 +115,7 @@ pub enum StartError {
         /// The text in question.
         name: String,
         /// The rule that it breaks.
-        why: &'static str,
+        why: NodeNameError,
     },
     /// A store without the identity that it belongs to.
     #[error("{} has a {STORE_FILE} but no {}", folder.display(), key::KEY_FILE)]
@@ -151,7 +152,7 @@ pub enum DirectError {
 ///
 /// [`StartError`] if a node lives there already, the names differ, or a file cannot be written.
 pub fn create(folder: &Path, name: &str) -> Result<(), StartError> {
-    crate::config::check_node_name(name).map_err(|why| StartError::BadName { name: name.to_owned(), why })?;
+    check_node_name(name).map_err(|why| StartError::BadName { name: name.to_owned(), why })?;
     make_folder(folder)?;
     let initialised = key::exists(folder);
     if !initialised && holds_store(folder) {

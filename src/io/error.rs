@@ -8,6 +8,7 @@ use crate::commands::{BadDeploy, COMMANDS_SENT_KEPT_MAX, NOTICES_MAX};
 use crate::federation::audience::CLASSES_MAX;
 use crate::federation::invite::InviteError;
 use crate::federation::join::JoinRefusal;
+use crate::federation::name::NodeNameError;
 use crate::layer::{ContentError, DocumentNameError, EntryError};
 use crate::limits::{
     ADOPT_RECORDS_MAX, CALLS_PENDING_MAX, DOCUMENTS_PER_OWNER_MAX, INVITES_OPEN_MAX, PEERS_MAX,
@@ -46,7 +47,7 @@ pub enum CommandError {
     #[error("a document `{0}` of yours exists already")]
     DocumentExists(String),
     /// Not a usable name of a document or a peer.
-    #[error("`{name}` cannot be a document name: {why}")]
+    #[error("`{name}` cannot be the name of a {}: {why}", why.named())]
     BadName {
         /// The name that is refused.
         name: String,
@@ -183,12 +184,25 @@ pub enum BadNameReason {
     /// The policy of a document that the engine keeps cannot be set.
     #[error("the engine itself decides where it goes")]
     FixedPolicy,
-    /// No peer can have it.
-    #[error("1 to 64 bytes, no `/`, no control characters")]
-    Peer,
+    /// No node can have it.
+    #[error(transparent)]
+    Peer(#[from] NodeNameError),
     /// Another peer, or this node, has it.
     #[error("another node is called so already")]
     Taken,
+}
+
+impl BadNameReason {
+    /// What the name was to be of.
+    fn named(&self) -> &'static str {
+        match self {
+            BadNameReason::Document(_)
+            | BadNameReason::Reserved
+            | BadNameReason::Brief
+            | BadNameReason::FixedPolicy => "document",
+            BadNameReason::Peer(_) | BadNameReason::Taken => "peer",
+        }
+    }
 }
 
 /// Why a value cannot stand in a document.

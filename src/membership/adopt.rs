@@ -16,7 +16,7 @@ use tombolo_transports::PeerId;
 use tombolo_transports::address::{OnionError, OnionHost};
 
 use crate::federation::invite::{IncomingInvite, Invite, InviteError, OutgoingInvite, TokenHash, token_hash};
-use crate::federation::join::usable_name;
+use crate::federation::name::usable_name;
 use crate::federation::peer::Joined;
 use crate::federation::{Federation, LastKnown, LastKnownState, Peer, TrustLevel};
 use crate::identity::{DidError, did, parse_did};

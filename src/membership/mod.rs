@@ -18,6 +18,7 @@ use crate::clock::rfc3339;
 use crate::core::Core;
 use crate::federation::invite::{IncomingInvite, Invite, OutgoingInvite, Token, TokenHash, token_hash};
 use crate::federation::join::{JoinAnswer, JoinRefusal, JoinRequest};
+use crate::federation::name::check_node_name;
 use crate::federation::peer::Joined;
 use crate::federation::{Federation, Peer, TrustLevel};
 use crate::io::{
@@ -500,15 +501,14 @@ impl Membership {
         name: &str,
     ) -> Result<PeerId, CommandError> {
         let id = replica.resolve_peer(text)?;
-        let usable = crate::federation::join::usable_name(name).filter(|n| !n.is_empty() && !n.contains('/'));
-        let bad = || CommandError::BadName { name: name.to_owned(), why: BadNameReason::Peer };
-        let name = usable.ok_or_else(bad)?;
-        let taken = replica.federation().peers().any(|peer| peer.id != id && peer.name() == Some(&name));
+        let bad = |why: BadNameReason| CommandError::BadName { name: name.to_owned(), why };
+        check_node_name(name).map_err(|why| bad(why.into()))?;
+        let taken = replica.federation().peers().any(|peer| peer.id != id && peer.name() == Some(name));
         if taken || name == core.settings.name {
-            return Err(CommandError::BadName { name, why: BadNameReason::Taken });
+            return Err(bad(BadNameReason::Taken));
         }
         let peer = replica.federation().peer(&id).cloned().expect("a peer is resolved among the peers");
-        self.put_peer(core, replica, Peer { given_name: Some(name), ..peer });
+        self.put_peer(core, replica, Peer { given_name: Some(name.to_owned()), ..peer });
         Ok(id)
     }
 

@@ -18,21 +18,22 @@ impl Replica {
         if let Some(peer) = self.federation.peers().find(|peer| did(&peer.id) == text) {
             return Ok(peer.id);
         }
-        // A name given by the operator goes before one that a peer chose for itself.
-        let given = self.federation.peers().filter(|peer| peer.given_name.as_deref() == Some(text));
-        let mut exact: Vec<PeerId> = given.map(|peer| peer.id).collect();
-        if exact.is_empty() {
-            let chosen = self.federation.peers().filter(|peer| peer.name() == Some(text));
-            exact.extend(chosen.map(|peer| peer.id));
-        }
+        let exact: Vec<PeerId> = self.called(text).collect();
+        let has_distinct =
+            |peer: &&Peer| peer.name().is_some_and(|name| distinct_name(name, &peer.id) == text);
         let short = text.strip_prefix("did:key:").unwrap_or(text);
         let starts = |peer: &&Peer| {
             did(&peer.id)
                 .strip_prefix("did:key:")
                 .is_some_and(|did| !short.is_empty() && did.starts_with(short))
         };
-        let found = match exact.is_empty() {
-            true => self.federation.peers().filter(starts).map(|peer| peer.id).collect(),
+        let found: Vec<PeerId> = match exact.is_empty() {
+            true => self
+                .federation
+                .peers()
+                .filter(|peer| starts(peer) || has_distinct(peer))
+                .map(|p| p.id)
+                .collect(),
             false => exact,
         };
         match found.as_slice() {
@@ -42,7 +43,18 @@ impl Replica {
         }
     }
 
-    /// The document that a text names: `name`, or `peer/name` where several documents have that name.
+    /// The peers of a name: one that the operator gave goes before those that peers chose for themselves.
+    fn called(&self, name: &str) -> impl Iterator<Item = PeerId> {
+        let is_given = self.federation.peers().any(|peer| peer.given_name.as_deref() == Some(name));
+        let peers = self.federation.peers().filter(move |peer| match is_given {
+            true => peer.given_name.as_deref() == Some(name),
+            false => peer.name() == Some(name),
+        });
+        peers.map(|peer| peer.id)
+    }
+
+    /// The document that a text names: `peer/name`, or `name` for the own document of that name; where this node has none, that
+    /// of the one peer that has it.
     ///
     /// # Errors
     /// [`CommandError::UnknownDocument`], [`CommandError::AmbiguousDocument`], or those of
@@ -56,6 +68,9 @@ impl Replica {
             return found.cloned().ok_or_else(unknown);
         }
         let found: Vec<&DocumentId> = self.visible().filter(|id| id.name.as_str() == text).collect();
+        if let Some(own) = found.iter().find(|id| id.owner == core.me) {
+            return Ok((*own).clone());
+        }
         match found.as_slice() {
             [one] => Ok((*one).clone()),
             [] => Err(unknown()),
@@ -72,14 +87,32 @@ impl Replica {
         self.layers.documents().map(|(id, _)| id).filter(|id| self.federation.participates(id))
     }
 
-    /// The display name of an identity: its name, this node's own name, or the start of its DID.
+    /// The display name of an identity, which names no other: its name, with a part of its DID where another node has the same
+    /// name; else the start of its DID. A command takes each of these as it takes a name.
     pub fn name_of(&self, core: &Core, id: &PeerId) -> String {
         if *id == core.me && !core.settings.name.is_empty() {
             return core.settings.name.clone();
         }
-        let name = self.federation.peer(id).and_then(Peer::name).map(str::to_owned);
-        name.unwrap_or_else(|| did(id).chars().skip("did:key:".len()).take(12).collect())
+        let Some(name) = self.federation.peer(id).and_then(Peer::name) else {
+            return did_part(id, DID_SHOWN);
+        };
+        let is_alone = name != core.settings.name && self.called(name).all(|other| other == *id);
+        if is_alone { name.to_owned() } else { distinct_name(name, id) }
     }
+}
+
+/// Characters of a DID that are shown in place of a name.
+const DID_SHOWN: usize = 12;
+/// Characters of a DID that distinguish two nodes of one name; the first four are alike in all.
+const DID_DISTINCT: usize = 8;
+
+fn did_part(id: &PeerId, length: usize) -> String {
+    did(id).chars().skip("did:key:".len()).take(length).collect()
+}
+
+/// The name of one of several nodes that have the same.
+fn distinct_name(name: &str, id: &PeerId) -> String {
+    format!("{name}~{}", &did_part(id, DID_DISTINCT)["z6Mk".len()..])
 }
 
 #[cfg(test)]
@@ -133,25 +166,46 @@ mod tests {
     }
 
     #[test]
-    fn a_document_of_two_owners_needs_its_owner_in_its_name() {
+    fn a_bare_name_is_the_own_document_else_the_only_one() {
         let (owner, mut reader, id) = pair();
-        assert_eq!(reader.replica.resolve_document(&reader.core, "list"), Ok(id.document.clone()));
+        reader.core.settings.name = "reader".to_owned();
+        named(&mut reader, owner.me(), None, Some("owner"));
+        let (core, replica) = (&reader.core, &reader.replica);
+        assert_eq!(replica.resolve_document(core, "list"), Ok(id.document.clone()), "the only one there is");
+        assert_eq!(replica.resolve_document(core, "owner/list"), Ok(id.document.clone()));
+
         let own = reader.document("list");
         reader.set(&own, &[("z", Some(1))]);
-        assert_eq!(reader.replica.document(&own).map(|document| document.kind()), Some(Kind::Map));
-        let choices = match reader.replica.resolve_document(&reader.core, "list") {
-            Err(CommandError::AmbiguousDocument { choices, .. }) => choices,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(choices.len(), 2);
-        let by_owner = format!("{}/list", did(&owner.me()));
-        assert_eq!(reader.replica.resolve_document(&reader.core, &by_owner), Ok(id.document));
-        let by_me = format!("{}/list", did(&reader.me()));
-        assert_eq!(reader.replica.resolve_document(&reader.core, &by_me), Ok(own));
+        let (core, replica) = (&reader.core, &reader.replica);
+        assert_eq!(replica.document(&own).map(|document| document.kind()), Some(Kind::Map));
+        for text in ["list", "reader/list", &format!("{}/list", did(&reader.me()))] {
+            assert_eq!(replica.resolve_document(core, text), Ok(own.clone()), "{text}");
+        }
+        let by_did = format!("{}/list", did(&owner.me()));
+        assert_eq!(replica.resolve_document(core, &by_did), Ok(id.document));
         assert!(matches!(
-            reader.replica.resolve_document(&reader.core, DocumentName::KEYS),
+            replica.resolve_document(core, DocumentName::KEYS),
             Err(CommandError::UnknownDocument(_))
         ));
+    }
+
+    #[test]
+    fn nodes_of_one_name_are_shown_and_taken_apart() {
+        let mut side = TestSide::new(1);
+        side.core.settings.name = "raspberrypi".to_owned();
+        let ids = [PeerId([1; 32]), PeerId([2; 32])];
+        named(&mut side, ids[0], None, Some("raspberrypi"));
+        named(&mut side, ids[1], None, Some("raspberrypi"));
+        let shown = ids.map(|id| side.replica.name_of(&side.core, &id));
+        assert_ne!(shown[0], shown[1]);
+        for (id, shown) in ids.iter().zip(&shown) {
+            assert!(shown.starts_with("raspberrypi~"), "{shown}");
+            assert_eq!(side.replica.resolve_peer(shown), Ok(*id), "{shown}");
+        }
+        assert_eq!(side.replica.name_of(&side.core, &side.me()), "raspberrypi", "the own name is as it is");
+        // A name that the operator gives is the whole name.
+        named(&mut side, ids[0], Some("harbour"), Some("raspberrypi"));
+        assert_eq!(side.replica.name_of(&side.core, &ids[0]), "harbour");
     }
 
     #[test]

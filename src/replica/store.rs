@@ -96,7 +96,7 @@ impl Replica {
     fn learn_from_state(&mut self, core: &mut Core, author: &PeerId) {
         let Some((_, state)) = self.node_state(author) else { return };
         let name = state.node_name.filter(|name| !name.is_empty());
-        let name = name.and_then(|name| crate::federation::join::usable_name(&name));
+        let name = name.and_then(|name| crate::federation::name::usable_name(&name));
         let onion = state.onion.filter(|onion| parse_onion(onion).is_some());
         let Some(peer) = self.federation.peer_mut(author) else { return };
         let moved = onion.as_ref().is_some_and(|onion| peer.onion != *onion);

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::federation::join::usable_name;
+use crate::federation::name::usable_name;
 use crate::io::{CallReply, NodeState};
 use crate::limits::{CALL_ANSWER_BYTES_MAX, CALL_DEPTH_MAX};
 use crate::rpc::CallRefusal;
