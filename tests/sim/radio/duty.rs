@@ -58,7 +58,7 @@ fn no_node_sends_longer_than_the_law_allows_in_any_hour_and_what_is_sent_is_the_
             }
         }
     }
-    assert!(updates > 1_000, "only {updates} states came through in a day");
+    assert!(updates > 600, "only {updates} states came through in a day");
     // A node with nothing left to spend waits for the hour to pass: it does not ask every millisecond.
     assert!(field.steps < 50_000, "{} steps in a day", field.steps);
     for (radio, frames) in &sent {

@@ -13,7 +13,8 @@
 //! |---|--:|---|
 //! | alarm, rights, command | 40 each | all |
 //! | document | 200 | all |
-//! | control, upkeep | 60 each | three quarters |
+//! | upkeep | 60 | three quarters |
+//! | control | 60 | a quarter: others provoke much of it |
 //! | state | 80 | three quarters |
 //! | bulk | 40 | half |
 //!
@@ -88,9 +89,17 @@ impl Limits {
             let unasked_us = self.pool_us - self.pool_us / 4;
             common_us = common_us.min(unasked_us.saturating_sub(beyond_all(&UNASKED)));
         }
-        if class == Priority::Bulk {
-            common_us = common_us.min((self.pool_us / 2).saturating_sub(beyond(class)));
-        }
+        let most_us = match class {
+            Priority::Bulk => self.pool_us / 2,
+            Priority::Control => self.pool_us / 4,
+            Priority::Alarm
+            | Priority::Rights
+            | Priority::Command
+            | Priority::Upkeep
+            | Priority::State
+            | Priority::Document => self.pool_us,
+        };
+        common_us = common_us.min(most_us.saturating_sub(beyond(class)));
         let of_share_us = self.share_us(class).saturating_sub(at(spent, class));
         // What was spent under other rules, or is not known by class, may exceed the shares; the budget it does not.
         let left_us = (of_share_us + common_us).min(self.budget_us.saturating_sub(total_us(spent)));
@@ -160,6 +169,7 @@ mod tests {
         assert_eq!(beyond_share(Priority::Document), pool_us);
         assert_eq!(beyond_share(Priority::State), pool_us - pool_us / 4);
         assert_eq!(beyond_share(Priority::Bulk), pool_us / 2);
+        assert_eq!(beyond_share(Priority::Control), pool_us / 4);
         assert_eq!(limits.whole_us(Priority::Upkeep), limits.upkeep_us);
         let states = of(Priority::State, limits.whole_us(Priority::State));
         assert_eq!(limits.left_us(&states, Priority::Bulk), limits.share_us(Priority::Bulk));
