@@ -174,7 +174,7 @@ impl Publishing {
 
     async fn publish(&mut self) -> Result<(), AskError> {
         self.damp();
-        let apps = self.damped.to_publish();
+        let apps = self.damped.publish();
         let figures = self.host.look().await;
         self.client.problem("host", figures.as_ref().err().map(ToString::to_string));
         let figures = figures.unwrap_or_default();
@@ -204,7 +204,7 @@ impl DampedApps {
         self.apps != self.published
     }
 
-    fn to_publish(&mut self) -> Vec<App> {
+    fn publish(&mut self) -> Vec<App> {
         self.published = self.apps.clone();
         self.published.iter().take(APPS_MAX).cloned().collect()
     }
