@@ -85,10 +85,9 @@ fn a_node_at_its_default_settings_is_never_mute_for_longer_than_eight_minutes() 
     let mut published = [Vec::new(), Vec::new()];
     let mut oldest_s = 0;
     for minute in 0..180 {
-        for node in 0..2 {
+        for (node, published) in published.iter_mut().enumerate() {
             let stamp = publish_apps(&mut field, node, minute * 60, vec![app("web", true)]);
-            let now_ms = field.now_ms();
-            published[node].push((now_ms, stamp));
+            published.push((field.now_ms(), stamp));
         }
         field.run(MINUTE);
         if minute > 20 {
