@@ -347,7 +347,7 @@ fn draw_state(rng: &mut Rng, seat: Seat, time_ms: u64) -> NodeState {
     let status = if rng.chance(500) { AppStatus::Running } else { AppStatus::Stopped };
     NodeState {
         node_name: Some(name_of(seat)),
-        apps: vec![App { id: "harbour".into(), status, version: Some("1.2".into()) }],
+        apps: vec![App { id: "harbour".into(), status, version: Some("1.2".into()), health: None }],
         cpu_usage_percent: Some(rng.below(1000) as f64 / 10.0),
         uptime_secs: Some(time_ms / 1000),
         ..NodeState::default()

@@ -4,10 +4,14 @@
 //! one signed state ([`Authoring::commit_map`], [`Authoring::commit_snapshot`]), stored in the replica. What gathers
 //! between two polls shares one signature per document.
 //!
+//! A node state is damped first (`flapping`): an app that changes again and again is published once. A state that is equal to the
+//! one before is signed again only after a while.
+//!
 //! Invariants: a sequence is signed once; nothing is signed after another machine was seen to sign with the same key; a
 //! stamp is greater than the stamp of every entry that it replaces.
 
 mod brief;
+pub(crate) mod flapping;
 mod staged;
 mod tree;
 mod writes;
@@ -24,12 +28,15 @@ use crate::layer::{
 };
 use crate::merge::map_of;
 use crate::replica::{Replaced, Replica, Stored};
-use crate::time::Wall;
+use crate::time::{Mono, Wall};
 
 /// Local writes on their way to a signature.
 #[derive(Debug, Default)]
 pub struct Authoring {
     staged: Staged,
+    flaps: flapping::FlapFilter,
+    /// When the node state was staged last.
+    published_at: Option<Mono>,
 }
 
 impl Authoring {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::core::side::{TestSide, pair};
 use crate::federation::{DocumentPolicy, RadioUse, TrustLevel};
-use crate::io::{NodeState, RequestId, Write};
+use crate::io::{App, AppHealth, AppStatus, NodeState, RequestId, Write};
 use crate::layer::{DocumentName, KeyPath};
 use crate::limits::FUTURE_BOUND;
 use crate::replica::ApplyOutcome;
@@ -221,4 +221,31 @@ proptest! {
             prop_assert_eq!(value.get(key).and_then(Value::as_u64), expected);
         }
     }
+}
+
+/// What a peer on a LAN is sent: an app that flips each second is a few signed states, then none until the figures change.
+#[test]
+fn a_flapping_app_is_signed_a_few_times_and_then_once_as_flapping() {
+    let mut side = TestSide::new(1);
+    let document = side.core.own_document(DocumentName::STATE);
+    let publish = |side: &mut TestSide, n: u64| {
+        let status = if n.is_multiple_of(2) { AppStatus::Running } else { AppStatus::Stopped };
+        let app = App { id: "web".into(), status, version: None, health: None };
+        side.stage(Write::PublishState { state: NodeState { apps: vec![app], ..NodeState::default() } })
+            .unwrap();
+        side.settle();
+    };
+    for n in 0..30 {
+        side.at(Millis::from_secs(100 + n));
+        publish(&mut side, n);
+    }
+    let signed = side.sequence(&document);
+    assert!(signed <= 9, "{signed} states of 30 flips");
+    let shown = side.replica.node_state(&side.core.me).unwrap().1;
+    assert_eq!(shown.apps[0].health, Some(AppHealth::Flapping));
+    assert_eq!(shown.apps[0].status, AppStatus::Running, "the last status that was published");
+    // The same again is signed for its time, but not each second.
+    side.at(Millis::from_secs(200));
+    publish(&mut side, 30);
+    assert_eq!(side.sequence(&document), signed + 1);
 }

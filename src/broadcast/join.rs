@@ -340,7 +340,7 @@ impl RadioLink {
             return;
         }
         self.due.retry_at = None;
-        if let Err(error) = self.station.send_join(frames, Priority::Control, JOINS) {
+        if let Err(error) = self.station.send_join(frames, Priority::Command, JOINS) {
             tracing::debug!(%error, "a join frame was not sent");
         }
     }

@@ -73,7 +73,7 @@ impl RadioLink {
         state: State,
     ) -> Option<SendOutcome> {
         let LayerSupply { owner, layer, targets, .. } = supply;
-        let look_again = now + LOOK_AGAIN_FRAMES * self.pace.frame;
+        let look_again = now + LOOK_AGAIN_FRAMES * self.engine.timing().frame;
         if self.station.is_quiet(now, owner) {
             self.long.yields_since = None;
         } else if *self.long.yields_since.get_or_insert(now) + YIELD > now {

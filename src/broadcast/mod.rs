@@ -17,6 +17,7 @@
 //! | `keys` | audience keys, in the `keys` document |
 //! | `schedule` | what goes out next: the station's own work and what is offered, in one list |
 //! | `transmit` | an offer of the engine becomes a message, if the router allows it |
+//! | `pacing` | at what pace states and documents leave |
 //! | `long` | layers that take many frames: begun once, and resumed |
 //! | `provisional` | states between two signatures |
 //! | `split` | commits that do not fit a frame |
@@ -34,6 +35,7 @@ mod join;
 mod keys;
 pub(crate) mod kinds;
 mod long;
+mod pacing;
 mod pair;
 mod provisional;
 mod radio_link;

@@ -320,7 +320,7 @@ impl RadioLink {
             return;
         }
         self.exchange.ask_at = None;
-        let heartbeat = self.pace.heartbeat;
+        let heartbeat = self.engine.timing().heartbeat;
         let peers = member_peers(cx.replica.federation());
         let silent =
             peers.filter(|p| self.exchange.is_silent(now, p, heartbeat) && !cx.unicast.has_link_to(p));
@@ -335,7 +335,7 @@ impl RadioLink {
         let audience = replica.federation().audience_sequence(&peer);
         let (mine, yours) = (keys_state(replica, &core.me), keys_state(replica, &peer));
         let bytes = PairMessage::Which(KeyStates { mine, yours, audience }).encode();
-        if take(&mut self.exchange.asked, peer, core.now(), self.pace.heartbeat) {
+        if take(&mut self.exchange.asked, peer, core.now(), self.engine.timing().heartbeat) {
             self.exchange.wait(peer, ASKS, bytes);
         }
     }
@@ -355,7 +355,7 @@ impl RadioLink {
                 if owner == core.me { PairMessage::Mine(&bytes) } else { PairMessage::Yours(&bytes) };
             messages.push((account(&id.hash()), message.encode()));
         }
-        if take(&mut self.exchange.supplied, to, core.now(), self.pace.heartbeat / 2) {
+        if take(&mut self.exchange.supplied, to, core.now(), self.engine.timing().heartbeat / 2) {
             messages.into_iter().for_each(|(account, bytes)| self.exchange.wait(to, account, bytes));
         }
     }
@@ -366,8 +366,9 @@ impl RadioLink {
             let outcome = cx.shared.pairs.name(&to).map(|channel| {
                 let priority = match account {
                     ASKS => Priority::Upkeep,
-                    NOTICES => Priority::Control,
-                    _ => Priority::State,
+                    COMMANDS => Priority::Command,
+                    // Revocations, audiences and their keys.
+                    _ => Priority::Rights,
                 };
                 let kind = kinds::PAIR;
                 let outgoing = Outgoing { channel, kind, bytes, priority, account, previous_key: false };
@@ -407,7 +408,7 @@ impl RadioLink {
 
     /// A frame arrived that no known peer can have sent.
     pub(super) fn received_foreign(&mut self, now: Mono, jitter: u64) {
-        self.exchange.foreign(now, self.pace.frame, jitter);
+        self.exchange.foreign(now, self.engine.timing().frame, jitter);
     }
 }
 

@@ -94,6 +94,7 @@ impl RadioLink {
         };
         self.unsigned.count += 1;
         self.unsigned.due = Some(id.clone());
+        self.due.retry_at = None;
         replica.pin_base(id, signed.sequence);
         true
     }
@@ -107,10 +108,17 @@ impl RadioLink {
     pub(super) fn send_unsigned(&mut self, cx: &mut RadioContext<'_>) -> SendOutcome {
         let me = cx.core.me;
         let Some(id) = self.unsigned.due.take() else { return SendOutcome::Nothing };
+        let urgency = self.urgency(cx.replica, &id, false);
+        if let Some(at) = self.paced_until(cx.core.now(), Priority::State, urgency) {
+            // A newer one takes its place if it comes before that.
+            self.unsigned.due = Some(id);
+            return SendOutcome::Wait(at);
+        }
         let listeners = self.engine.listeners(&me, cx.core.now());
         let base = self.engine.state(&me, &id.hash());
         let bytes = base.and_then(|base| unsigned(cx.core, cx.replica, &id, base, &listeners));
         let Some(bytes) = bytes else { return SendOutcome::Nothing };
+        let airtime_us = self.station.airtime_us(bytes.len());
         let outgoing = Outgoing {
             channel: me,
             kind: kinds::PROVISIONAL,
@@ -120,7 +128,10 @@ impl RadioLink {
             previous_key: false,
         };
         match self.hand_over(cx.core.now(), outgoing) {
-            HandOver::Done(_) => SendOutcome::Sent(None),
+            HandOver::Done(_) => {
+                self.note_paced(cx.core.now(), cx.replica, &id, airtime_us);
+                SendOutcome::Sent(None)
+            }
             HandOver::Wait(at) => {
                 // A newer one takes its place if it comes before that.
                 self.unsigned.due = Some(id);

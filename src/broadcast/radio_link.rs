@@ -8,7 +8,7 @@ use tombolo_transports::radio::RadioDownReason;
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::broadcast::audience::{goes_on_air, rank};
-use crate::broadcast::{counts, join, long, pair, provisional, records};
+use crate::broadcast::{counts, join, long, pacing, pair, provisional, records};
 use crate::core::Core;
 use crate::io::RadioSpec;
 use crate::layer::LayerId;
@@ -33,7 +33,7 @@ pub struct RadioLink {
     pub(super) spec: RadioSpec,
     pub(super) station: Station,
     pub(super) engine: BroadcastEngine,
-    pub(super) pace: Timing,
+    pub(super) pacing: pacing::LayerPacing,
     pub(super) device: Device,
     pub(super) due: WakeTimes,
     /// The disk refused: what it should hold is written once more.
@@ -73,6 +73,8 @@ pub(super) struct Device {
 pub(super) struct WakeTimes {
     /// When what waits for airtime may leave.
     pub(super) retry_at: Option<Mono>,
+    /// When all that was due had been looked at. What has become due since does not wait for `retry_at`.
+    pub(super) looked_at: Mono,
     /// When the station is due.
     pub(super) station_at: Option<Mono>,
 }
@@ -99,14 +101,14 @@ impl RadioLink {
         };
         let today = kept.get(counts::RECORD).map(|bytes| counts::Today::decode(bytes, day));
         let station = Station::new(config, records::station(kept), ledger)?;
-        let pace = pace_of(&station);
-        let engine = BroadcastEngine::new(core.me, pace, core.now(), Random::new(&core.random.bytes()));
+        let timing = timing_of(&station);
+        let engine = BroadcastEngine::new(core.me, timing, core.now(), Random::new(&core.random.bytes()));
         Ok(RadioLink {
             link,
             spec,
             station,
             engine,
-            pace,
+            pacing: pacing::LayerPacing::new(core.now()),
             device: Device { up: true, ready: true, quiet_until: Mono::ZERO, fault: None },
             due: WakeTimes::default(),
             write_again: false,
@@ -140,7 +142,7 @@ impl RadioLink {
     /// A frame has left the air.
     pub(super) fn back_off(&mut self, now: Mono, random: &mut Random) {
         self.device.quiet_until =
-            now + Millis::from_ms(random.below(self.pace.frame.ms() / BACK_OFF_PART + 1));
+            now + Millis::from_ms(random.below(self.engine.timing().frame.ms() / BACK_OFF_PART + 1));
     }
 
     /// Gives the engine an input; what waits for airtime is looked at again.
@@ -245,7 +247,7 @@ impl RadioLink {
 }
 
 /// How long heartbeats and waits are, given how long a frame takes.
-fn pace_of(station: &Station) -> Timing {
+fn timing_of(station: &Station) -> Timing {
     let short = station.airtime_us(34) / 1000;
     // Half duplex and a channel shared with others: a gap as long as the frame.
     let frame = Millis::from_ms((2 * short).max(50));

@@ -8,7 +8,8 @@
 //! offers of the engine     rights, frontiers, heartbeat, then layers by their worth
 //! ```
 //!
-//! The first that the airtime ledger lets out now is the next frame. An offer is made into a message only when its turn comes, since
+//! The first that the airtime ledger and the pace of its class (`pacing`) let out now is the next frame. What waits holds nothing
+//! back that comes after it: each class has a share of its own. An offer is made into a message only when its turn comes, since
 //! what it costs depends on what fits the frame. A message that may leave becomes work of the station, which is then looked
 //! at once more: a call sign or an announcement may have to go before it.
 
@@ -57,8 +58,6 @@ enum CandidateOutcome {
     HandedOver,
     /// Nothing can be sent before this instant.
     Wait(Mono),
-    /// Not before this, and until then nothing of the layer above, if anything goes in its place.
-    HoldBack(Mono),
     /// It cannot be made any more, and another may be in its place.
     Gone,
     /// There is nothing to send, or the station has the time of it.
@@ -114,10 +113,6 @@ impl RadioLink {
                     CandidateOutcome::Wait(at) => {
                         earliest = Some(earliest.map_or(at, |other: Mono| other.min(at)));
                     }
-                    CandidateOutcome::HoldBack(at) => {
-                        self.due.retry_at = Some(at);
-                        earliest = Some(at);
-                    }
                     CandidateOutcome::Gone if gone < QUEUE_FRAMES_MAX => {
                         gone += 1;
                         candidates = self.candidates(cx, *source);
@@ -150,7 +145,8 @@ impl RadioLink {
     fn offers(&mut self, cx: &mut RadioContext<'_>) -> VecDeque<FrameCandidate> {
         let (now, me) = (cx.core.now(), cx.core.me);
         let mut offers = VecDeque::new();
-        if self.due.retry_at.is_some_and(|at| at > now) {
+        let is_new = || self.engine.next_after(self.due.looked_at).is_some_and(|at| at <= now);
+        if self.due.retry_at.is_some_and(|at| at > now) && !is_new() {
             return offers;
         }
         self.due.retry_at = None;
@@ -160,7 +156,8 @@ impl RadioLink {
         if !self.unsigned.is_due() && self.engine.poll_timeout(now).is_none_or(|at| at > now) {
             return offers;
         }
-        let due = self.engine.transmissions(now);
+        let mut due = self.engine.transmissions(now);
+        self.pacing.order(&mut due);
         let is_unread = |offer: &Transmission| {
             matches!(offer, Transmission::Heartbeat(_)) && !self.engine.participates(&me)
         };
@@ -179,16 +176,15 @@ impl RadioLink {
     }
 
     fn take(&mut self, cx: &mut RadioContext<'_>, candidate: FrameCandidate) -> CandidateOutcome {
-        let (outcome, holds_back) = match candidate {
+        let outcome = match candidate {
             FrameCandidate::Work(work) => return self.take_work(cx, &work),
-            FrameCandidate::Keys => (self.send_pair_message(cx), true),
-            FrameCandidate::Unsigned => (self.send_unsigned(cx), true),
-            FrameCandidate::Offer(offer) => (self.send(cx, offer), false),
+            FrameCandidate::Keys => self.send_pair_message(cx),
+            FrameCandidate::Unsigned => self.send_unsigned(cx),
+            FrameCandidate::Offer(offer) => self.send(cx, offer),
         };
         match outcome {
             SendOutcome::Sent(_) => CandidateOutcome::HandedOver,
             SendOutcome::Nothing => CandidateOutcome::Nothing,
-            SendOutcome::Wait(at) if holds_back => CandidateOutcome::HoldBack(at),
             SendOutcome::Wait(at) => CandidateOutcome::Wait(at),
         }
     }
@@ -228,6 +224,7 @@ impl RadioLink {
     fn look_again(&mut self, cx: &RadioContext<'_>, earliest: Option<Mono>) {
         let now = cx.core.now();
         let is_due = || self.engine.poll_timeout(now).is_some_and(|at| at <= now);
+        self.due.looked_at = now;
         let known = earliest.or(self.due.retry_at);
         self.due.retry_at = known.or_else(|| is_due().then_some(now + BARRED));
     }

@@ -11,6 +11,7 @@ use tombolo_mesh::frame::keys::Mode;
 use tombolo_mesh::station::{Outgoing, Record, SendRefusal, Sent};
 use tombolo_transports::PeerId;
 
+use crate::broadcast::pacing::class_of;
 use crate::broadcast::schedule::{HandOver, OFFERS_MAX};
 use crate::broadcast::split::PartDelta;
 use crate::broadcast::{RadioContext, RadioLink, SharedRadioState, kinds};
@@ -70,13 +71,6 @@ impl LayerSupply {
     pub(super) fn transmission(&self) -> Transmission {
         let LayerSupply { owner, layer, base, targets, rank } = self.clone();
         Transmission::Supply { owner, layer, base, targets, rank }
-    }
-
-    fn priority(&self, id: &LayerId) -> Priority {
-        match (self.rank, id.document.name.as_str()) {
-            (0, _) | (_, DocumentName::STATE) => Priority::State,
-            _ => Priority::Document,
-        }
     }
 }
 
@@ -224,6 +218,10 @@ impl RadioLink {
             self.sign_now(cx, &id);
             return SendOutcome::Wait(now);
         }
+        let urgency = self.urgency(cx.replica, &id, base.is_none());
+        if let Some(at) = self.paced_until(now, class_of(&id), urgency) {
+            return SendOutcome::Wait(at);
+        }
         let supply = LayerSupply { owner, layer, base, targets, rank };
         let base = base.filter(|base| !is_crowded(cx.replica, &id, *base));
         let delta = base.and_then(|base| cx.shared.update_item(cx.replica, &id, base));
@@ -237,7 +235,11 @@ impl RadioLink {
             Some(item) => (kinds::UPDATE, self.filled(cx, &supply, item)),
             None => (kinds::WHOLE, self.whole(cx.replica, &id, state)),
         };
-        let priority = supply.priority(&id);
+        let is_long = bytes.len() > self.station.payload_bytes_max();
+        let priority = match class_of(&id) {
+            Priority::State | Priority::Document if is_long => Priority::Bulk,
+            class => class,
+        };
         let offer = OutboundMessage { channel: owner, kind, bytes, priority, account: account(&layer) };
         self.send_state(cx, &supply, LayerMessage { id, state, base, offer })
     }
@@ -262,14 +264,21 @@ impl RadioLink {
         {
             return outcome;
         }
+        let airtime_us = self.station.airtime_us(offer.bytes.len());
         let outcome = self.offer(cx, &candidate, offer);
         if let SendOutcome::Sent(message) = outcome {
-            if let Some(message) = message {
-                self.has_begun(supply, state, message);
+            match message {
+                Some(message) => {
+                    self.note_begun(now, cx.replica, &id);
+                    self.has_begun(supply, state, message);
+                }
+                None => self.note_paced(now, cx.replica, &id, airtime_us),
             }
             if let Some(base) = base {
                 cx.replica.pin_base(&id, base.sequence);
             }
+            // What listeners report next; until then its author may sign many more.
+            cx.replica.pin_base(&id, state.sequence);
             tracing::trace!(?state, "supplied on air");
         }
         outcome
@@ -309,10 +318,15 @@ impl RadioLink {
             targets: targets.clone(),
         };
         cx.replica.pin_base(id, part.state.sequence);
-        let (kind, priority) = (kinds::UPDATE, Priority::Document);
+        let (kind, priority) = (kinds::UPDATE, class_of(id));
+        let airtime_us = self.station.airtime_us(part.bytes.len());
         let offer =
             OutboundMessage { channel: *owner, kind, bytes: part.bytes, priority, account: account(layer) };
-        self.offer(cx, &stepped, offer)
+        let outcome = self.offer(cx, &stepped, offer);
+        if matches!(outcome, SendOutcome::Sent(_)) {
+            self.note_paced(cx.core.now(), cx.replica, id, airtime_us);
+        }
+        outcome
     }
 
     /// The listeners that the router gives to this radio. The others have a better link, and the engine of that link has
@@ -385,12 +399,18 @@ impl RadioLink {
                 continue;
             }
             let Some(id) = cx.replica.layer_id(layer) else { continue };
+            let (now, urgency) = (cx.core.now(), self.urgency(cx.replica, &id, false));
+            if self.paced_until(now, class_of(&id), urgency).is_some() {
+                continue;
+            }
             let Some(other) = cx.shared.update_item(cx.replica, &id, *base) else { continue };
             let Some(needed) = other.room().filter(|needed| *needed <= room) else { continue };
             room -= needed;
             items.push(other);
             if filled.insert(*layer) {
-                self.engine.done(cx.core.now(), &candidate);
+                self.engine.done(now, &candidate);
+                let airtime_us = self.station.airtime_us(needed);
+                self.note_paced(now, cx.replica, &id, airtime_us);
             }
         }
         items.push(item);

@@ -45,6 +45,7 @@ fn text(radio: &Json) -> String {
     if let Some(frame) = figure("frame_of_100_bytes_s").filter(|frame| *frame > 0.0) {
         lines.extend(labelled("100 bytes take", &print::seconds(frame)));
         lines.extend(labelled("a state", &leaves(figure("state_leaves_in_s"))));
+        lines.extend(pace(radio).map(|words| labelled("pace", &words)).unwrap_or_default());
     }
     if let Some(never) = radio.get("never").and_then(Json::as_str) {
         lines.extend(labelled("not sent", never));
@@ -67,14 +68,15 @@ fn labelled(label: &str, text: &str) -> Vec<String> {
     lines
 }
 
-/// What each priority has of an hour, and when it may send again.
+/// What each class has of an hour: what it has sent, the share that no other can spend, the most it may have with what is common to
+/// all, what of that is left, and when it may send again.
 fn priorities(radio: &Json) -> Vec<String> {
     let rows = radio.get("by_priority").map(print::items).unwrap_or_default();
     let may_send = rows.iter().any(|row| seconds(row, "budget_hour_s") > 0.0);
     if !may_send {
         return Vec::new();
     }
-    let head = ["PRIORITY", ">TODAY", ">LAST HOUR", ">OF AT MOST", ">LEFT NOW", "100 BYTES LEAVE"];
+    let head = ["CLASS", ">LAST HOUR", ">OWN SHARE", ">OF AT MOST", ">LEFT NOW", "100 BYTES LEAVE"];
     let mut table = print::Table::new(&head);
     for row in rows {
         let time = |field| print::seconds(seconds(row, field));
@@ -84,7 +86,7 @@ fn priorities(radio: &Json) -> Vec<String> {
             Some(wait) => format!("in {}", print::seconds(wait.ceil())),
         };
         let what = print::text(row, "what").to_owned();
-        table.row([what, time("today_s"), time("hour_s"), time("budget_hour_s"), time("left_s"), leaves]);
+        table.row([what, time("hour_s"), time("share_s"), time("budget_hour_s"), time("left_s"), leaves]);
     }
     indented(&table)
 }
@@ -106,6 +108,18 @@ fn uses(radio: &Json, title: &str, field: &str) -> Vec<String> {
         table.row([print::text(row, "what").to_owned(), time("today_s")].into_iter().chain(hour));
     }
     indented(&table)
+}
+
+/// How often states and documents leave while there is always one; none where a usual interval is not longer anyway.
+fn pace(radio: &Json) -> Option<String> {
+    let rows = radio.get("by_priority").map(print::items).unwrap_or_default();
+    let every = |what: &str| {
+        let row = rows.iter().find(|row| print::text(row, "what") == what)?;
+        let seconds = row.get("every_s").and_then(Json::as_f64).filter(|every| *every >= 1.0)?;
+        Some(format!("a {what} every {}", print::span(seconds.ceil() as u64)))
+    };
+    let words: Vec<String> = ["state", "document"].into_iter().filter_map(every).collect();
+    (!words.is_empty()).then(|| format!("{}, where there is always one to send", words.join(", ")))
 }
 
 fn indented(table: &print::Table) -> Vec<String> {
@@ -136,9 +150,9 @@ mod tests {
             "used_last_hour_s":324.0,"budget_hour_s":360.0,"frame_of_100_bytes_s":1.0,"state_leaves_in_s":719.2,
             "frames_sent":300,"frames_heard":2,"never":"500 ms on air; one transmission may take 400 ms",
             "by_priority":[
-              {"what":"control","today_s":0,"hour_s":0,"budget_hour_s":360,"left_s":36,"leaves_in_s":0},
-              {"what":"state","today_s":400,"hour_s":324,"budget_hour_s":324,"left_s":0,"leaves_in_s":719.2},
-              {"what":"bulk","today_s":0,"hour_s":0,"budget_hour_s":243,"left_s":0,"leaves_in_s":null}],
+              {"what":"control","today_s":0,"hour_s":0,"share_s":21.6,"budget_hour_s":151,"left_s":36,"leaves_in_s":0,"every_s":null},
+              {"what":"state","today_s":400,"hour_s":173,"share_s":43.2,"budget_hour_s":173,"left_s":0,"leaves_in_s":719.2,"every_s":27.7},
+              {"what":"bulk","today_s":0,"hour_s":0,"share_s":14.4,"budget_hour_s":101,"left_s":0,"leaves_in_s":null,"every_s":null}],
             "by_account":[{"what":"hut/plan by hut","today_s":1,"hour_s":1},{"what":"hut/state by hut","today_s":399,"hour_s":323}],
             "by_peer":[{"what":"boat","did":"b","today_s":400}]}"#;
         let text = text(&serde_json::from_str(radio).unwrap());
@@ -149,12 +163,13 @@ meshtastic+tcp://h:4403
   last hour      5 min 24 s of 6 min 0 s on air
   100 bytes take 1.00 s
   a state        leaves in 12 min 0 s
+  pace           a state every 28 s, where there is always one to send
   not sent       500 ms on air; one transmission may take 400 ms
   frames         300 sent, 2 heard since the start
-  PRIORITY       TODAY   LAST HOUR  OF AT MOST  LEFT NOW  100 BYTES LEAVE
-  control          0 s         0 s   6 min 0 s      36 s  now
-  state     6 min 40 s  5 min 24 s  5 min 24 s       0 s  in 12 min 0 s
-  bulk             0 s         0 s   4 min 3 s       0 s  never
+  CLASS     LAST HOUR  OWN SHARE  OF AT MOST  LEFT NOW  100 BYTES LEAVE
+  control         0 s       22 s  2 min 31 s      36 s  now
+  state    2 min 53 s       43 s  2 min 53 s       0 s  in 12 min 0 s
+  bulk            0 s       14 s  1 min 41 s       0 s  never
   FOR WHAT               TODAY   LAST HOUR
   hut/state by hut  6 min 39 s  5 min 23 s
   hut/plan by hut       1.00 s      1.00 s

@@ -74,8 +74,14 @@ fn step(peer: &Json, now_ms: u64) -> String {
 
 fn apps(apps: &Json) -> String {
     let apps = print::items(apps);
-    let running = apps.iter().filter(|app| print::text(app, "status") == "running").count();
-    if apps.is_empty() { "-".to_owned() } else { format!("{running} of {} run", apps.len()) }
+    if apps.is_empty() {
+        return "-".to_owned();
+    }
+    let with = |field: &str, word: &str| apps.iter().filter(|app| print::text(app, field) == word).count();
+    let amiss = ["unhealthy", "flapping", "stale"].map(|health| (health, with("health", health)));
+    let amiss =
+        amiss.iter().filter(|(_, count)| *count > 0).map(|(health, count)| format!(", {count} {health}"));
+    format!("{} of {} run{}", with("status", "running"), apps.len(), amiss.collect::<String>())
 }
 
 pub(super) fn trust(context: &CliContext, peer: String, level: TrustLevel) -> CliResult {

@@ -38,9 +38,12 @@ pub(super) fn run(context: &CliContext, peer: Option<String>, via_rpc: bool) -> 
     if apps.is_empty() {
         return Ok(());
     }
-    let mut table = print::Table::new(&["APP", "STATUS", "VERSION"]);
+    let mut table = print::Table::new(&["APP", "STATUS", "HEALTH", "VERSION"]);
     for app in apps {
-        table.row(["id", "status", "version"].map(|field| print::text(app, field).to_owned()));
+        table.row(["id", "status", "health", "version"].map(|field| match print::text(app, field) {
+            "" if field == "health" => "-".to_owned(),
+            text => text.to_owned(),
+        }));
     }
     Ok(print::line(&table.lines())?)
 }

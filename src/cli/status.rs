@@ -44,6 +44,7 @@ fn facts(status: &Json, running: bool) -> Vec<(&'static str, String)> {
     let messages = |field: &str| print::count(print::number(traffic, field), "message");
     let time = format!("{} (clock: {})", print::text(status, "time"), print::text(status, "time_source"));
     let mut facts = vec![("time", time), ("documents", print::number(status, "documents").to_string())];
+    facts.extend(status.get("apps").map(|apps| ("apps", apps_words(apps))));
     if running {
         let listening =
             if addresses.is_empty() { "no network address now".to_owned() } else { addresses.join(", ") };
@@ -59,6 +60,17 @@ fn facts(status: &Json, running: bool) -> Vec<(&'static str, String)> {
         facts.push(("tor", words));
     }
     facts
+}
+
+/// `3 of 4 run; web unhealthy, db flapping`.
+fn apps_words(apps: &Json) -> String {
+    let amiss = apps.get("amiss").map(print::items).unwrap_or_default();
+    let amiss: Vec<String> = amiss
+        .iter()
+        .map(|app| print::clean(&format!("{} {}", print::text(app, "id"), print::text(app, "health"))))
+        .collect();
+    let run = format!("{} of {} run", print::number(apps, "running"), print::number(apps, "count"));
+    if amiss.is_empty() { run } else { format!("{run}; {}", amiss.join(", ")) }
 }
 
 fn peers(status: &Json, running: bool) -> CliResult {

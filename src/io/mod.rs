@@ -26,7 +26,7 @@ pub use error::{BadNameReason, CommandError, Quota, StopReason, ValueError};
 
 use crate::commands::{CatalogueState, CommandKey, Deploy, RunResult};
 pub use radio::RadioSpec;
-pub use state::{App, AppStatus, NodeState};
+pub use state::{App, AppHealth, AppStatus, NodeState};
 
 /// Names a local request, so that its reply finds the way back. Chosen by the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -30,8 +30,8 @@ use tombolo_transports::PeerId;
 
 pub use crate::core::NodeSettings;
 pub use crate::io::{
-    self, Admin, Alarm, App, AppStatus, Command, CommandError, Event, Input, JoinFailure, NodeState, Output,
-    Query, Reply, RequestId, Write, view,
+    self, Admin, Alarm, App, AppHealth, AppStatus, Command, CommandError, Event, Input, JoinFailure,
+    NodeState, Output, Query, Reply, RequestId, Write, view,
 };
 
 use crate::authoring::Authoring;

@@ -5,10 +5,13 @@
 //! ```
 //!
 //! ```text
-//! web running 1.2
+//! web running 1.2 unhealthy
 //! # a comment
 //! db stopped
 //! ```
+//!
+//! A row that cannot be read is left out and counted. Names of fields and words count in any case. A file that was written just now is
+//! read again until it stays as it is.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -17,7 +20,9 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 
-use crate::node::{App, AppStatus};
+use crate::node::{App, AppHealth, AppStatus};
+use crate::probe::foreign::{AppList, Row, checked_id, rows_of, text_of};
+use crate::probe::{Reading, STALE_AFTER};
 use crate::runtime::NodeClient;
 use crate::runtime::process_group::ProcessGroup;
 
@@ -27,6 +32,11 @@ pub const LIST_BYTES_MAX: u64 = 1024 * 1024;
 pub const PROGRAM_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the last output of a program may take to be read once it has ended.
 const LAST_OUTPUT: Duration = Duration::from_millis(200);
+
+/// A file that was written no longer ago than this may be written still.
+const FRESH: Duration = Duration::from_millis(500);
+/// It is read again after so long, so many times at most.
+const READ_AGAIN: (Duration, usize) = (Duration::from_millis(150), 6);
 
 /// Where a list of apps comes from.
 #[derive(Clone, Debug)]
@@ -74,7 +84,7 @@ pub enum ListError {
         /// The path of the program or file.
         path: PathBuf,
     },
-    /// A line of it is not an app.
+    /// No line of it is an app.
     #[error("{}, line {line}: {why}", path.display())]
     Line {
         /// The path of the program or file.
@@ -95,39 +105,54 @@ impl ListSource {
         }
     }
 
-    /// Reads the list at an interval. A list that cannot be read leaves the last one in place.
+    fn path(&self) -> &Path {
+        match self {
+            ListSource::Program(path, _) | ListSource::File(path) => path,
+        }
+    }
+
+    /// Reads the list at an interval. A list that cannot be read leaves the last one in place, which is then reported as stale.
     pub(crate) async fn watch(
         self,
         every: Duration,
-        found: mpsc::Sender<(&'static str, Vec<App>)>,
+        found: mpsc::Sender<(&'static str, Reading)>,
         client: NodeClient,
     ) {
+        let mut failures = 0;
         loop {
-            let problem = match self.read().await {
-                Ok(apps) => {
-                    if found.send((self.name(), apps)).await.is_err() {
-                        return;
-                    }
-                    None
+            let (reading, problem) = match self.read().await {
+                Ok(list) => {
+                    failures = 0;
+                    let problem = list.problem(&self.path().display().to_string());
+                    (Some(Reading::Apps(list.apps)), problem)
                 }
-                Err(error) => Some(error.to_string()),
+                Err(error) => {
+                    failures += 1;
+                    ((failures == STALE_AFTER).then_some(Reading::Stale), Some(error.to_string()))
+                }
             };
+            if let Some(reading) = reading
+                && found.send((self.name(), reading)).await.is_err()
+            {
+                return;
+            }
             client.problem(self.name(), problem);
             tokio::time::sleep(every).await;
         }
     }
 
     /// The list as it is now.
-    pub(crate) async fn read(&self) -> Result<Vec<App>, ListError> {
-        let (path, text) = match self {
-            ListSource::Program(path, arguments) => (path, run(path, arguments).await?),
-            ListSource::File(path) => (path, read_file(path.clone()).await?),
+    pub(crate) async fn read(&self) -> Result<AppList, ListError> {
+        let bytes = match self {
+            ListSource::Program(path, arguments) => run(path, arguments).await?,
+            ListSource::File(path) => read_settled(path).await?,
         };
-        parse(&text).map_err(|(line, why)| ListError::Line { path: path.clone(), line, why })
+        let path = self.path().to_owned();
+        parse(&text_of(&bytes)).map_err(|(line, why)| ListError::Line { path, line, why })
     }
 }
 
-async fn run(path: &Path, arguments: &[String]) -> Result<String, ListError> {
+async fn run(path: &Path, arguments: &[String]) -> Result<Vec<u8>, ListError> {
     let read = |source| ListError::Read { path: path.to_owned(), source };
     let mut child = tokio::process::Command::new(path)
         .args(arguments)
@@ -139,7 +164,7 @@ async fn run(path: &Path, arguments: &[String]) -> Result<String, ListError> {
         .spawn()
         .map_err(read)?;
     let mut group = ProcessGroup::of(&child);
-    let Some(stdout) = child.stdout.take() else { return Ok(String::new()) };
+    let Some(stdout) = child.stdout.take() else { return Ok(Vec::new()) };
     let work = async {
         let (mut stdout, mut text) = (stdout.take(LIST_BYTES_MAX + 1), Vec::new());
         // What it leaves running in the background may hold the pipe open: its own end is what counts.
@@ -164,7 +189,26 @@ async fn run(path: &Path, arguments: &[String]) -> Result<String, ListError> {
     tokio::time::timeout(PROGRAM_TIMEOUT, work).await.map_err(slow)?
 }
 
-async fn read_file(path: PathBuf) -> Result<String, ListError> {
+/// Reads a file that may be written just now: again and again, until it is older than a moment.
+async fn read_settled(path: &Path) -> Result<Vec<u8>, ListError> {
+    let (pause, times_max) = READ_AGAIN;
+    let mut times = 0;
+    loop {
+        times += 1;
+        match read_file(path.to_owned()).await {
+            Ok((bytes, age)) if times >= times_max || age.is_some_and(|age| age > FRESH) => return Ok(bytes),
+            // A file that is replaced is gone for a moment.
+            Err(ListError::Read { source, .. })
+                if times < times_max && source.kind() == std::io::ErrorKind::NotFound => {}
+            Ok(_) => {}
+            Err(error) => return Err(error),
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// A file's bytes, and how long ago it was written; `None` where that is in the future or not known.
+async fn read_file(path: PathBuf) -> Result<(Vec<u8>, Option<Duration>), ListError> {
     use std::io::Read;
     let read = {
         let path = path.clone();
@@ -173,14 +217,17 @@ async fn read_file(path: PathBuf) -> Result<String, ListError> {
             if !std::fs::metadata(&path)?.is_file() {
                 return Ok(None);
             }
-            let mut text = Vec::new();
-            std::fs::File::open(path)?.take(LIST_BYTES_MAX + 1).read_to_end(&mut text)?;
-            Ok(Some(text))
+            let mut bytes = Vec::new();
+            let mut file = std::fs::File::open(path)?.take(LIST_BYTES_MAX + 1);
+            file.read_to_end(&mut bytes)?;
+            // Looked at after it was read: what was written meanwhile shows.
+            let age = file.get_ref().metadata()?.modified().ok().and_then(|at| at.elapsed().ok());
+            Ok(Some((bytes, age)))
         }
     };
-    let read = tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other).and_then(|text| text);
+    let read = tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other).and_then(|read| read);
     match read {
-        Ok(Some(text)) => checked(&path, text),
+        Ok(Some((bytes, age))) => Ok((checked(&path, bytes)?, age)),
         Ok(None) => Err(ListError::NotAFile { path }),
         Err(source) => Err(ListError::Read { path, source }),
     }
@@ -190,43 +237,76 @@ fn is_too_long(text: &[u8]) -> bool {
     u64::try_from(text.len()).is_ok_and(|bytes| bytes > LIST_BYTES_MAX)
 }
 
-fn checked(path: &Path, text: Vec<u8>) -> Result<String, ListError> {
-    if is_too_long(&text) {
-        return Err(ListError::TooLong { path: path.to_owned() });
-    }
-    String::from_utf8(text).map_err(|_| ListError::Line {
-        path: path.to_owned(),
-        line: 1,
-        why: "no UTF-8".into(),
-    })
+fn checked(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, ListError> {
+    if is_too_long(&bytes) { Err(ListError::TooLong { path: path.to_owned() }) } else { Ok(bytes) }
 }
 
-/// Reads a list; the error is a line, from 1, and what is wrong with it.
-fn parse(text: &str) -> Result<Vec<App>, (usize, String)> {
-    if text.trim_start().starts_with('[') {
-        return serde_json::from_str(text).map_err(|e| (e.line(), e.to_string()));
+/// Reads a list, without the rows that cannot be read.
+///
+/// # Errors
+/// A line, from 1, and what is wrong with it: of a text that is no list, or of the first row where none can be read.
+fn parse(text: &str) -> Result<AppList, (usize, String)> {
+    let mut list = AppList::default();
+    let trimmed = text.trim();
+    if trimmed.starts_with('[') {
+        let rows = rows_of(trimmed).map_err(|error| (error.line(), error.to_string()))?;
+        for (n, row) in rows.iter().enumerate() {
+            list.take(n + 1, Row::read(row.get()).and_then(|row| of_row(&row)).map(Some));
+        }
+    } else if let (true, Ok(row)) = (trimmed.starts_with('{'), Row::read(trimmed)) {
+        // One object over many lines; `of_line` takes objects of a line each.
+        list.take(1, of_row(&row).map(Some));
+    } else {
+        let lines = text.lines().enumerate().map(|(n, line)| (n + 1, line.trim()));
+        for (n, line) in lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
+            list.take(n, of_line(line).map(Some));
+        }
     }
-    let lines = text.lines().enumerate().map(|(n, line)| (n + 1, line.trim()));
-    let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-    lines.map(|(n, line)| app(line).map_err(|why| (n, why))).collect()
+    match list.first_fault.take_if(|_| list.apps.is_empty()) {
+        Some(fault) => Err(fault),
+        None => Ok(list),
+    }
 }
 
-fn app(line: &str) -> Result<App, String> {
+fn of_row(row: &Row) -> Result<App, String> {
+    let id = row.text(&["id", "name"]).ok_or("it has no id")?;
+    let status = row.text(&["status", "state"]).ok_or("it has no status")?;
+    let health = row.text(&["health"]).and_then(|word| AppHealth::read(&word));
+    Ok(App { id: checked_id(id)?, status: status_of(&status)?, version: row.text(&["version"]), health })
+}
+
+fn of_line(line: &str) -> Result<App, String> {
+    if line.starts_with('{') {
+        return of_row(&Row::read(line.trim_end_matches(','))?);
+    }
     let mut words = line.split_whitespace();
     let (Some(id), Some(status)) = (words.next(), words.next()) else {
         return Err(format!("`{line}` is not `id status version`"));
     };
-    let status = match status {
-        "running" => AppStatus::Running,
-        "stopped" => AppStatus::Stopped,
-        "installed" => AppStatus::Installed,
-        other => return Err(format!("`{other}` is not running, stopped or installed")),
-    };
-    let version = words.next().map(str::to_owned);
+    let status = status_of(status)?;
+    let version = words.next().filter(|version| *version != "-").map(str::to_owned);
+    let health =
+        match words.next() {
+            None => None,
+            Some(word) => Some(AppHealth::read(word).ok_or_else(|| {
+                format!("`{word}` behind the version is not healthy, unhealthy or starting")
+            })?),
+        };
     match words.next() {
-        None => Ok(App { id: id.to_owned(), status, version }),
-        Some(more) => Err(format!("`{more}` is one word too many after `id status version`")),
+        None => Ok(App { id: checked_id(id.to_owned())?, status, version, health }),
+        Some(more) => Err(format!("`{more}` is one word too many after `id status version health`")),
     }
+}
+
+fn status_of(word: &str) -> Result<AppStatus, String> {
+    let known = [
+        ("running", AppStatus::Running),
+        ("stopped", AppStatus::Stopped),
+        ("installed", AppStatus::Installed),
+    ];
+    let status =
+        known.into_iter().find(|(name, _)| word.eq_ignore_ascii_case(name)).map(|(_, status)| status);
+    status.ok_or_else(|| format!("`{word}` is not running, stopped or installed"))
 }
 
 #[cfg(test)]
@@ -236,23 +316,75 @@ mod tests {
     #[test]
     fn lines_and_json_read_the_same() {
         let lines = parse("# mine\nweb running 1.2\n\n  db stopped\n").unwrap();
-        let json = r#"[{"id":"web","status":"running","version":"1.2"},{"id":"db","status":"stopped"}]"#;
+        let json = r#"[{"id":"web","status":"running","version":"1.2"}, {"id":"db","status":"stopped"}]"#;
         assert_eq!(parse(json).unwrap(), lines);
-        assert_eq!(parse("").unwrap(), []);
+        assert_eq!(parse(&json.replace("\"id\"", "\"ID\"").replace("running", "Running")).unwrap(), lines);
+        let objects = json.trim_matches(['[', ']']).replace("}, {", "},\n{");
+        assert_eq!(parse(&objects).unwrap(), lines);
+        assert_eq!(parse("").unwrap(), AppList::default());
     }
 
     #[test]
-    fn a_mistake_is_named_with_its_line() {
-        assert_eq!(parse("web running\ndb up").unwrap_err().0, 2);
+    fn a_list_without_one_readable_row_is_a_mistake_with_its_line() {
+        assert_eq!(parse("\nweb up\ndb up").unwrap_err().0, 2);
         assert_eq!(parse("web").unwrap_err().0, 1);
         assert_eq!(parse("web running 1 2").unwrap_err().0, 1);
         assert_eq!(parse("[{\"id\":\"a\"}]").unwrap_err().0, 1);
+        assert_eq!(parse("[{\"id\":\"a\",").unwrap_err().0, 1);
+    }
+
+    /// The kind: all or nothing. One odd row of each form costs itself.
+    #[test]
+    fn an_odd_row_is_left_out_and_counted() {
+        for text in [
+            "web running\nodd up\ndb stopped",
+            "web running\nodd\ndb stopped",
+            "web running\nod\u{fffd}d running\ndb stopped",
+            "web running\n{\"id\":\ndb stopped",
+            r#"[{"id":"web","status":"running"},{"id":"odd"},{"id":"db","status":"stopped"}]"#,
+            r#"[{"id":"web","status":"running"},null,{"id":"db","status":"stopped"}]"#,
+            r#"[{"id":"web","status":"running"},{"status":"running"},{"id":"db","status":"stopped"}]"#,
+            r#"[{"id":"web","status":"running"},{"id":"o","status":"running","n":1e999},{"id":"db","status":"stopped"}]"#,
+            r#"[{"id":"web","status":"running"},{"id":"\ud800","status":"running"},{"id":"db","status":"stopped"}]"#,
+        ] {
+            let list = parse(text).unwrap();
+            let ids: Vec<_> = list.apps.iter().map(|app| app.id.as_str()).collect();
+            assert_eq!((ids, list.left_out), (vec!["web", "db"], 1), "{text}");
+            assert!(list.problem("f").unwrap().starts_with("f: 1 row is left out; row 2: "), "{text}");
+        }
+    }
+
+    #[test]
+    fn health_and_odd_values_of_optional_fields_leave_a_row_readable() {
+        let read = |text: &str| {
+            let app = parse(text).unwrap().apps.remove(0);
+            (app.version, app.health)
+        };
+        assert_eq!(read("web running 1.2 Unhealthy"), (Some("1.2".into()), Some(AppHealth::Unhealthy)));
+        assert_eq!(read("web running - healthy"), (None, Some(AppHealth::Healthy)));
+        assert_eq!(
+            read(r#"[{"Name":"web","State":"RUNNING","version":2,"health":"STARTING"}]"#),
+            (Some("2".into()), Some(AppHealth::Starting))
+        );
+        assert_eq!(read(r#"[{"id":"web","status":"running","version":[1],"health":{}}]"#), (None, None));
+        assert_eq!(read("{\n \"id\": \"web\",\n \"status\": \"running\"\n}"), (None, None));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_a_list_or_a_mistake(text in "\\PC{0,80}") {
+            for text in [format!("[{text}"), format!("{{{text}"), text] {
+                if let Ok(list) = parse(&text) {
+                    proptest::prop_assert!(list.apps.iter().all(|app| !app.id.is_empty()));
+                }
+            }
+        }
     }
 
     #[tokio::test]
     async fn a_program_lists_fails_or_is_missing() {
         let shell = |script: &str| ListSource::Program("/bin/sh".into(), vec!["-c".into(), script.into()]);
-        assert_eq!(shell("echo web running").read().await.unwrap().len(), 1);
+        assert_eq!(shell("echo web running").read().await.unwrap().apps.len(), 1);
         assert!(matches!(shell("exit 3").read().await, Err(ListError::Failed { .. })));
         assert!(matches!(shell("yes web running").read().await, Err(ListError::TooLong { .. })));
         let missing = ListSource::Program("/nonexistent/apps".into(), Vec::new());
@@ -265,7 +397,7 @@ mod tests {
         let source =
             ListSource::Program("/bin/sh".into(), vec!["-c".into(), "sleep 7 & echo web running".into()]);
         let read = tokio::time::timeout(Duration::from_secs(5), source.read()).await;
-        assert_eq!(read.expect("waited for the pipe to close").unwrap().len(), 1);
+        assert_eq!(read.expect("waited for the pipe to close").unwrap().apps.len(), 1);
     }
 
     /// A program whose list is too long is ended, with the programs that it started.
@@ -289,13 +421,60 @@ mod tests {
         assert!(matches!(read.expect("it was opened"), Err(ListError::NotAFile { .. })));
     }
 
+    /// A writer that is half way through: what it has written so far is no list, or one without its last rows.
+    #[tokio::test]
+    async fn a_file_that_is_being_written_is_read_again() {
+        for (half, whole) in [
+            (
+                r#"[{"id":"web","status":"running"},{"id":"#,
+                r#"[{"id":"web","status":"running"},{"id":"db","status":"stopped"}]"#,
+            ),
+            ("web running\ndb sto", "web running\ndb stopped\n"),
+            ("", "web running\ndb stopped\n"),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("apps");
+            std::fs::write(&path, half).unwrap();
+            let source = ListSource::File(path.clone());
+            let reading = tokio::spawn(async move { source.read().await });
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            std::fs::write(&path, whole).unwrap();
+            assert_eq!(reading.await.unwrap().unwrap().apps.len(), 2, "{half}");
+        }
+    }
+
+    /// A list that cannot be read again does not look fresh.
+    #[tokio::test]
+    async fn a_source_that_fails_twice_is_stale_and_fresh_again_with_the_next_list() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("apps");
+        let script = format!("cat '{}'", path.display());
+        let source = ListSource::Program("/bin/sh".into(), vec!["-c".into(), script]);
+        let (found, mut readings) = mpsc::channel(1);
+        let client = crate::runtime::tests::client_of_no_node();
+        std::fs::write(&path, "web running\n").unwrap();
+        let watching = tokio::spawn(source.watch(Duration::from_millis(20), found, client));
+        assert!(matches!(readings.recv().await, Some((_, Reading::Apps(apps))) if apps.len() == 1));
+        std::fs::remove_file(&path).unwrap();
+        loop {
+            match readings.recv().await {
+                Some((_, Reading::Apps(_))) => {}
+                Some((_, Reading::Stale)) => break,
+                None => panic!("the watch has ended"),
+            }
+        }
+        std::fs::write(&path, "web running\n").unwrap();
+        assert!(matches!(readings.recv().await, Some((_, Reading::Apps(apps))) if apps.len() == 1));
+        watching.abort();
+    }
+
     #[tokio::test]
     async fn a_file_is_read_whole_or_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("apps");
         assert!(matches!(ListSource::File(path.clone()).read().await, Err(ListError::Read { .. })));
         std::fs::write(&path, "web installed 3\n").unwrap();
-        assert_eq!(ListSource::File(path.clone()).read().await.unwrap()[0].status, AppStatus::Installed);
+        assert_eq!(ListSource::File(path.clone()).read().await.unwrap().apps[0].status, AppStatus::Installed);
         std::fs::write(&path, [0xff]).unwrap();
         assert!(matches!(ListSource::File(path.clone()).read().await, Err(ListError::Line { .. })));
         std::fs::write(&path, vec![b'#'; 2 * 1024 * 1024]).unwrap();

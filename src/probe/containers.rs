@@ -1,19 +1,18 @@
 //! Apps from a container engine: the Docker API on a unix socket, which Podman serves as well.
 //!
-//! `GET /containers/json?all=1` lists them; `GET /events` reports at once when one starts or stops. The app of a container
-//! is named by its compose project and service, else by the container's own name; its version is the image's label
-//! `org.opencontainers.image.version`, else its tag.
+//! `GET /containers/json?all=1` lists them; `GET /events` reports at once when one starts or stops. What a row of the list means is
+//! in `container`.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
-use serde::Deserialize;
 use tokio::sync::mpsc;
 
 use crate::config::Containers;
-use crate::node::{App, AppStatus};
+use crate::probe::container::apps;
+use crate::probe::foreign::{AppList, rows_of, text_of};
+use crate::probe::{Reading, STALE_AFTER};
 use crate::runtime::NodeClient;
 use crate::unix_http::{self, UnixError};
 
@@ -21,8 +20,8 @@ use crate::unix_http::{self, UnixError};
 const RETRY: Duration = Duration::from_secs(10);
 /// How long an engine may take over its whole list.
 const LIST_TIMEOUT: Duration = Duration::from_secs(10);
-/// Rounds without an answer after which its containers count as gone; before, they keep their last status.
-const FAILURES_MAX: usize = 3;
+/// Rounds without an answer after which its containers count as gone: an hour. Before, they keep their last status, as stale.
+const FAILURES_MAX: usize = 360;
 /// The list is read again this often even if no event came.
 const RELOOK: Duration = Duration::from_secs(60);
 /// The first list is read again sooner: a change before the event stream began was missed.
@@ -64,20 +63,6 @@ pub enum ContainersError {
     },
 }
 
-/// One container, as the engine lists it.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Container {
-    #[serde(default)]
-    names: Vec<String>,
-    #[serde(default)]
-    image: String,
-    #[serde(default)]
-    state: String,
-    // Null where a container has none.
-    labels: Option<BTreeMap<String, String>>,
-}
-
 /// Watches the containers of an engine.
 pub(crate) struct Watch {
     /// Sockets to try, in this order.
@@ -97,7 +82,7 @@ impl Watch {
     }
 
     /// Lists, listens for events, lists again; forever.
-    pub(crate) async fn run(self, found: mpsc::Sender<(&'static str, Vec<App>)>, client: NodeClient) {
+    pub(crate) async fn run(self, found: mpsc::Sender<(&'static str, Reading)>, client: NodeClient) {
         // The socket that answered last: in auto mode, its absence alone is a problem to show.
         let (mut seen, mut failures) = (None, 0);
         loop {
@@ -116,7 +101,14 @@ impl Watch {
                 tracing::debug!("{error}");
             }
             failures += 1;
-            if failures == FAILURES_MAX && seen.is_some() && found.send((SOURCE, Vec::new())).await.is_err() {
+            let reading = match failures {
+                STALE_AFTER => Some(Reading::Stale),
+                FAILURES_MAX => Some(Reading::Apps(Vec::new())),
+                _ => None,
+            };
+            if let Some(reading) = reading.filter(|_| seen.is_some())
+                && found.send((SOURCE, reading)).await.is_err()
+            {
                 return;
             }
             tokio::time::sleep(RETRY).await;
@@ -127,7 +119,7 @@ impl Watch {
     async fn follow(
         &self,
         socket: &Path,
-        found: &mpsc::Sender<(&'static str, Vec<App>)>,
+        found: &mpsc::Sender<(&'static str, Reading)>,
         client: &NodeClient,
         answered: &mut bool,
     ) -> Result<(), ContainersError> {
@@ -137,10 +129,10 @@ impl Watch {
         tokio::pin!(events);
         let mut relook = FIRST_RELOOK;
         loop {
-            let apps = list(socket).await?;
+            let list = list(socket).await?;
             *answered = true;
-            client.problem(SOURCE, None);
-            if found.send((SOURCE, apps)).await.is_err() {
+            client.problem(SOURCE, list.problem(&socket.display().to_string()));
+            if found.send((SOURCE, Reading::Apps(list.apps))).await.is_err() {
                 return Ok(());
             }
             tokio::select! {
@@ -166,19 +158,20 @@ async fn listen(socket: &Path, changed: mpsc::Sender<()>) -> Result<(), Containe
     Err(UnixError::Answer { path: socket.to_owned() }.into())
 }
 
-/// The containers of an engine as apps.
+/// The containers of an engine as apps. A row that cannot be read is left out and counted.
 ///
 /// # Errors
 ///
 /// [`ContainersError`] if the engine does not answer in time, or not with a list.
-pub async fn list(socket: &Path) -> Result<Vec<App>, ContainersError> {
+pub async fn list(socket: &Path) -> Result<AppList, ContainersError> {
     let asking = unix_http::request(socket, Method::GET, LIST, Vec::new());
     let slow = |_| ContainersError::Slow { path: socket.to_owned() };
     let (status, body) = tokio::time::timeout(LIST_TIMEOUT, asking).await.map_err(slow)??;
     check(socket, status)?;
-    let containers: Vec<Container> = serde_json::from_slice(&body)
-        .map_err(|source| ContainersError::Content { path: socket.to_owned(), source })?;
-    Ok(apps(&containers))
+    let text = text_of(&body);
+    let rows =
+        rows_of(&text).map_err(|source| ContainersError::Content { path: socket.to_owned(), source })?;
+    Ok(apps(&rows))
 }
 
 fn check(socket: &Path, status: StatusCode) -> Result<(), ContainersError> {
@@ -187,51 +180,6 @@ fn check(socket: &Path, status: StatusCode) -> Result<(), ContainersError> {
     } else {
         Err(ContainersError::Status { path: socket.to_owned(), status })
     }
-}
-
-/// One app per name, by name; of several containers of one service, it runs if one does.
-fn apps(containers: &[Container]) -> Vec<App> {
-    let mut apps: BTreeMap<String, App> = BTreeMap::new();
-    for container in containers {
-        let Some(app) = container.app() else { continue };
-        match apps.get(&app.id) {
-            Some(known) if known.status == AppStatus::Running => {}
-            _ => {
-                apps.insert(app.id.clone(), app);
-            }
-        }
-    }
-    apps.into_values().collect()
-}
-
-impl Container {
-    fn app(&self) -> Option<App> {
-        let status = if self.state == "running" { AppStatus::Running } else { AppStatus::Stopped };
-        Some(App { id: self.id()?, status, version: self.version() })
-    }
-
-    fn id(&self) -> Option<String> {
-        match (self.label("com.docker.compose.project"), self.label("com.docker.compose.service")) {
-            (Some(project), Some(service)) if project == service => Some(service.to_owned()),
-            (Some(project), Some(service)) => Some(format!("{project}-{service}")),
-            _ => self.names.first().map(|name| name.trim_start_matches('/').to_owned()),
-        }
-    }
-
-    fn version(&self) -> Option<String> {
-        self.label("org.opencontainers.image.version").or_else(|| tag(&self.image)).map(str::to_owned)
-    }
-
-    fn label(&self, name: &str) -> Option<&str> {
-        self.labels.as_ref()?.get(name).map(String::as_str).filter(|value| !value.is_empty())
-    }
-}
-
-/// The tag of an image's name; none where only a digest names it.
-fn tag(image: &str) -> Option<&str> {
-    let name = image.split_once('@').map_or(image, |(name, _)| name);
-    let (before, tag) = name.rsplit_once(':')?;
-    (!tag.contains('/') && before != "sha256").then_some(tag)
 }
 
 /// The sockets of Docker and Podman: of `DOCKER_HOST`, of root, of this user.
@@ -247,48 +195,11 @@ fn usual_sockets() -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::AppStatus;
     use std::sync::{Arc, Mutex};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixListener;
     use tokio::sync::Notify;
-
-    const TWO: &str = r#"[
-        {"Id":"1","Names":["/shop-web-1"],"Image":"nginx:1.27","State":"running","Status":"Up 2 hours",
-         "Labels":{"com.docker.compose.project":"shop","com.docker.compose.service":"web"}},
-        {"Id":"2","Names":["/shop-web-2"],"Image":"nginx:1.26","State":"exited",
-         "Labels":{"com.docker.compose.project":"shop","com.docker.compose.service":"web"}},
-        {"Id":"3","Names":["/db"],"Image":"localhost:5000/pg@sha256:00ff","State":"paused","Labels":null},
-        {"Id":"4","Names":["/map"],"Image":"tiles:edge","State":"created",
-         "Labels":{"org.opencontainers.image.version":"3.1.4"}},
-        {"Id":"5","Names":[],"Image":"sha256:00ff","State":"running","Labels":{}}]"#;
-
-    #[test]
-    fn containers_become_apps_as_people_call_them() {
-        let apps = apps(&serde_json::from_str::<Vec<Container>>(TWO).unwrap());
-        let read: Vec<_> = apps.iter().map(|a| (a.id.as_str(), a.status, a.version.as_deref())).collect();
-        assert_eq!(
-            read,
-            [
-                ("db", AppStatus::Stopped, None),
-                ("map", AppStatus::Stopped, Some("3.1.4")),
-                ("shop-web", AppStatus::Running, Some("1.27")),
-            ]
-        );
-    }
-
-    #[test]
-    fn a_tag_is_neither_a_port_nor_a_digest() {
-        let cases = [
-            ("a:1", Some("1")),
-            ("h:5000/a", None),
-            ("h:5000/a:2", Some("2")),
-            ("sha256:ff", None),
-            ("a", None),
-        ];
-        for (image, expected) in cases {
-            assert_eq!(tag(image), expected, "{image}");
-        }
-    }
 
     /// An engine that lists one running container, then reports an event and lists it as stopped, over a real socket in
     /// HTTP as engines write it, chunked and with unknown fields. Like Podman it does not answer the request for events
@@ -305,14 +216,19 @@ mod tests {
         let client = crate::runtime::tests::client_of_no_node();
         let watch = Watch::new(&Containers::Socket(socket)).unwrap();
         let watching = tokio::spawn(watch.run(found, client));
-        let (_, first) = lists.recv().await.unwrap();
-        assert_eq!(first[0].status, AppStatus::Running);
+        assert_eq!(statuses(lists.recv().await), [AppStatus::Running]);
         *state.lock().unwrap() = "exited";
         stopped.notify_one();
         let soon = FIRST_RELOOK - Duration::from_secs(1);
-        let (_, second) = tokio::time::timeout(soon, lists.recv()).await.unwrap().unwrap();
-        assert_eq!(second[0].status, AppStatus::Stopped);
+        assert_eq!(statuses(tokio::time::timeout(soon, lists.recv()).await.unwrap()), [AppStatus::Stopped]);
         watching.abort();
+    }
+
+    fn statuses(reading: Option<(&'static str, Reading)>) -> Vec<AppStatus> {
+        match reading {
+            Some((SOURCE, Reading::Apps(apps))) => apps.iter().map(|app| app.status).collect(),
+            other => panic!("{other:?}"),
+        }
     }
 
     async fn serve(listener: UnixListener, state: Arc<Mutex<&'static str>>, stopped: Arc<Notify>) {

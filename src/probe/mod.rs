@@ -1,10 +1,14 @@
 //! Gathers the state that a node publishes: figures of the host and its apps. It is published at an interval, and at once
-//! when an app changes.
+//! when an app changes; changes that follow soon are published together, and an app that changes again and again once, as flapping
+//! (`authoring::flapping`).
 //!
-//! A probe that fails leaves its fields out, is shown in `status` and the log, and stops nothing.
+//! A probe that fails leaves its fields out, is shown in `status` and the log, and stops nothing. Apps that could not be read again
+//! stay, and are published as stale.
 
 pub mod command;
+mod container;
 pub mod containers;
+pub mod foreign;
 pub mod host;
 
 use std::collections::BTreeMap;
@@ -13,10 +17,13 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
+use crate::authoring::flapping::FlapFilter;
 use crate::config::{Config, StateSettings};
-use crate::node::{App, AppStatus, NodeState, Reply, Write};
+use crate::node::{App, AppHealth, AppStatus, NodeState, Reply, Write};
 use crate::runtime::{AskError, NodeClient};
+use crate::system_clock::now;
 use host::Host;
 
 /// Apps in one state. Beyond, the list is cut by id, and `status` shows that it is.
@@ -25,9 +32,29 @@ pub const APPS_MAX: usize = 500;
 pub const APP_TEXT_BYTES_MAX: usize = 256;
 /// Changes of apps that come together are published together.
 const SETTLE: Duration = Duration::from_millis(300);
+/// The pause after a state, before a change of apps leads to the next: changes within it are published together.
+const CHANGES_EVERY: Duration = Duration::from_secs(5);
+/// Times in a row that a source cannot be read, after which its apps are stale.
+pub(crate) const STALE_AFTER: usize = 2;
 
-/// The present apps of each source.
-type AppsBySource = BTreeMap<&'static str, Vec<App>>;
+/// What a source has to report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// Its present apps.
+    Apps(Vec<App>),
+    /// It cannot be read: what it reported before is old.
+    Stale,
+}
+
+/// The apps of each source.
+type AppsBySource = BTreeMap<&'static str, SourceApps>;
+
+/// The apps that a source reported last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct SourceApps {
+    apps: Vec<App>,
+    is_stale: bool,
+}
 
 /// Publishes a node's state until it is dropped.
 pub(crate) struct Publisher {
@@ -46,6 +73,7 @@ impl Publisher {
             every: config.state.publish_every,
             host: Host::new(folder),
             apps: AppsBySource::new(),
+            damped: DampedApps::default(),
             sources,
             client,
         };
@@ -62,7 +90,7 @@ impl Publisher {
 fn watch_sources(
     tasks: &mut JoinSet<()>,
     settings: &StateSettings,
-    found: &mpsc::Sender<(&'static str, Vec<App>)>,
+    found: &mpsc::Sender<(&'static str, Reading)>,
     client: &NodeClient,
 ) {
     if let Some(watch) = containers::Watch::new(&settings.containers) {
@@ -85,7 +113,8 @@ struct Publishing {
     every: Duration,
     host: Host,
     apps: AppsBySource,
-    sources: mpsc::Receiver<(&'static str, Vec<App>)>,
+    damped: DampedApps,
+    sources: mpsc::Receiver<(&'static str, Reading)>,
     client: NodeClient,
 }
 
@@ -97,16 +126,24 @@ impl Publishing {
             if let Err(AskError::Gone(_)) = self.publish().await {
                 break;
             }
-            let next = tokio::time::sleep(self.every);
-            tokio::pin!(next);
-            let changed = loop {
-                tokio::select! {
-                    () = &mut next => break false,
-                    Some((source, apps)) = self.sources.recv() => if self.note(source, apps) { break true },
+            self.wait(Instant::now() + self.every, Instant::now() + CHANGES_EVERY).await;
+        }
+    }
+
+    /// Waits until the next state is due: at its time, or after a change, which is not before `earliest`.
+    async fn wait(&mut self, next: Instant, earliest: Instant) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(next) => return,
+                Some((source, reading)) = self.sources.recv() => self.note(source, reading),
+            }
+            if self.damped.is_news() {
+                let pause = earliest.saturating_duration_since(Instant::now()).max(SETTLE);
+                self.gather(pause.min(next.saturating_duration_since(Instant::now()))).await;
+                // It may have changed back meanwhile.
+                if self.damped.is_news() {
+                    return;
                 }
-            };
-            if changed {
-                self.gather(SETTLE).await;
             }
         }
     }
@@ -118,23 +155,26 @@ impl Publishing {
         loop {
             tokio::select! {
                 () = &mut end => break,
-                Some((source, apps)) = self.sources.recv() => { self.note(source, apps); }
+                Some((source, reading)) = self.sources.recv() => self.note(source, reading),
             }
         }
     }
 
-    /// Notes the apps of a source; returns whether they changed.
-    fn note(&mut self, source: &'static str, apps: Vec<App>) -> bool {
-        if self.apps.get(source) == Some(&apps) {
-            return false;
-        }
-        self.apps.insert(source, apps);
-        true
+    /// Notes what a source reports.
+    fn note(&mut self, source: &'static str, reading: Reading) {
+        note(&mut self.apps, source, reading);
+        self.damp();
+    }
+
+    fn damp(&mut self) {
+        let (apps, problem) = merged(&self.apps);
+        self.client.problem("apps", problem);
+        self.damped.apps = self.damped.flaps.damp(now().mono, apps);
     }
 
     async fn publish(&mut self) -> Result<(), AskError> {
-        let (apps, problem) = merged(&self.apps);
-        self.client.problem("apps", problem);
+        self.damp();
+        let apps = self.damped.publish();
         let figures = self.host.look().await;
         self.client.problem("host", figures.as_ref().err().map(ToString::to_string));
         let figures = figures.unwrap_or_default();
@@ -150,12 +190,44 @@ impl Publishing {
     }
 }
 
+/// The apps as they are published.
+#[derive(Debug, Default)]
+struct DampedApps {
+    flaps: FlapFilter,
+    apps: Vec<App>,
+    published: Vec<App>,
+}
+
+impl DampedApps {
+    /// Whether they are others than those published last.
+    fn is_news(&self) -> bool {
+        self.apps != self.published
+    }
+
+    fn publish(&mut self) -> Vec<App> {
+        self.published = self.apps.clone();
+        self.published.iter().take(APPS_MAX).cloned().collect()
+    }
+}
+
+fn note(apps: &mut AppsBySource, source: &'static str, reading: Reading) {
+    match reading {
+        Reading::Apps(now) => drop(apps.insert(source, SourceApps { apps: now, is_stale: false })),
+        Reading::Stale => {
+            if let Some(last) = apps.get_mut(source) {
+                last.is_stale = true;
+            }
+        }
+    }
+}
+
 /// Merges the sources into one list by id, with a problem to show if apps are left out. An app of several sources runs if
 /// one of them reports that it runs.
 fn merged(sources: &AppsBySource) -> (Vec<App>, Option<String>) {
     let mut apps: BTreeMap<String, App> = BTreeMap::new();
     let mut left_out = 0;
-    for app in sources.values().flatten() {
+    let all = sources.values().flat_map(|source| source.apps.iter().map(|app| (app, source.is_stale)));
+    for (app, is_stale) in all {
         if app.id.is_empty() || app.id.len() > APP_TEXT_BYTES_MAX {
             left_out += 1;
             continue;
@@ -163,8 +235,11 @@ fn merged(sources: &AppsBySource) -> (Vec<App>, Option<String>) {
         let mut app = app.clone();
         app.version =
             app.version.filter(|version| !version.is_empty() && version.len() <= APP_TEXT_BYTES_MAX);
+        if is_stale {
+            app.health = Some(AppHealth::Stale);
+        }
         match apps.get_mut(&app.id) {
-            Some(known) if rank(app.status) <= rank(known.status) => {}
+            Some(known) if rank(&app) <= rank(known) => {}
             _ => {
                 apps.insert(app.id.clone(), app);
             }
@@ -177,12 +252,14 @@ fn merged(sources: &AppsBySource) -> (Vec<App>, Option<String>) {
     (apps.into_values().take(APPS_MAX).collect(), problem)
 }
 
-fn rank(status: AppStatus) -> u8 {
-    match status {
+/// Which report of an app counts: a fresh one, then one that sees it run.
+fn rank(app: &App) -> (bool, u8) {
+    let status = match app.status {
         AppStatus::Running => 2,
         AppStatus::Stopped => 1,
         AppStatus::Installed => 0,
-    }
+    };
+    (app.health != Some(AppHealth::Stale), status)
 }
 
 /// The state of this machine, as a node of this name would publish it now: for programs that run no publisher.
@@ -193,14 +270,35 @@ pub async fn look(folder: PathBuf, name: &str) -> NodeState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::Command;
+    use crate::runtime::Task;
 
     fn app(id: &str, status: AppStatus, version: Option<&str>) -> App {
-        App { id: id.into(), status, version: version.map(Into::into) }
+        App { id: id.into(), status, version: version.map(Into::into), health: None }
+    }
+
+    fn from<const N: usize>(lists: [(&'static str, Vec<App>); N]) -> AppsBySource {
+        lists.into_iter().map(|(source, apps)| (source, SourceApps { apps, is_stale: false })).collect()
+    }
+
+    /// What could not be read again does not look fresh; what another source reports of it does.
+    #[test]
+    fn apps_of_a_source_that_fails_are_stale_until_it_is_read_again() {
+        let (web, db) = (app("web", AppStatus::Running, None), app("db", AppStatus::Running, None));
+        let mut sources = from([("containers", vec![web.clone(), db.clone()])]);
+        note(&mut sources, "containers", Reading::Stale);
+        note(&mut sources, "file", Reading::Stale);
+        let stopped = app("db", AppStatus::Stopped, None);
+        note(&mut sources, "apps_command", Reading::Apps(vec![stopped.clone()]));
+        let stale = App { health: Some(AppHealth::Stale), ..web.clone() };
+        assert_eq!(merged(&sources).0, [stopped, stale]);
+        note(&mut sources, "containers", Reading::Apps(vec![web.clone(), db.clone()]));
+        assert_eq!(merged(&sources).0, [db, web]);
     }
 
     #[test]
     fn an_app_that_one_source_sees_running_runs() {
-        let sources = AppsBySource::from([
+        let sources = from([
             (
                 "containers",
                 vec![app("web", AppStatus::Running, Some("2")), app("db", AppStatus::Stopped, None)],
@@ -218,11 +316,56 @@ mod tests {
         assert_eq!(problem, None);
     }
 
+    /// An app that starts and stops thirty times: the node is handed a few states, not one for each flip, and the
+    /// last of them shows that it flaps.
+    #[tokio::test]
+    async fn thirty_flips_are_few_states() {
+        let (client, mut tasks) = crate::runtime::tests::client_and_tasks();
+        let (found, sources) = mpsc::channel(16);
+        let publishing = Publishing {
+            name: "attic".into(),
+            onion: None,
+            every: Duration::from_secs(60),
+            host: Host::new(std::env::temp_dir()),
+            apps: AppsBySource::new(),
+            damped: DampedApps::default(),
+            sources,
+            client,
+        };
+        let publishing = tokio::spawn(publishing.run());
+        let flipping = tokio::spawn(async move {
+            for n in 0..30 {
+                let status = if n % 2 == 0 { AppStatus::Running } else { AppStatus::Stopped };
+                let apps = vec![app("web", status, None), app("db", AppStatus::Running, None)];
+                found.send(("apps_file", Reading::Apps(apps))).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            found
+        });
+        let flaps = |apps: &Vec<App>| apps.iter().any(|app| app.health == Some(AppHealth::Flapping));
+        let mut states: Vec<Vec<App>> = Vec::new();
+        while !states.last().is_some_and(flaps) || !flipping.is_finished() {
+            let task = tokio::time::timeout(Duration::from_millis(100), tasks.recv()).await;
+            let Ok(task) = task else { continue };
+            let Some(Task::Command(Command::Write(Write::PublishState { state }), reply)) = task else {
+                panic!("a publisher publishes")
+            };
+            states.push(state.apps);
+            let view = crate::io::view::PublishedView { sequence: 1, timestamp: String::new() };
+            reply.send(Ok(Reply::Published(view))).unwrap();
+        }
+        publishing.abort();
+        assert!(states.len() <= crate::authoring::flapping::FLIPS + 1, "{states:?}");
+        let last = states.last().unwrap();
+        assert_eq!(last[0], app("db", AppStatus::Running, None));
+        assert_eq!((last[1].id.as_str(), last[1].health), ("web", Some(AppHealth::Flapping)));
+    }
+
     #[test]
     fn too_many_apps_are_cut_and_reported() {
         let many = (0..APPS_MAX + 7).map(|n| app(&format!("app-{n:04}"), AppStatus::Running, None)).collect();
         let odd = vec![app("", AppStatus::Running, None), app(&"x".repeat(300), AppStatus::Running, None)];
-        let (apps, problem) = merged(&AppsBySource::from([("file", many), ("apps_command", odd)]));
+        let (apps, problem) = merged(&from([("file", many), ("apps_command", odd)]));
         assert_eq!(apps.len(), APPS_MAX);
         assert!(problem.unwrap().starts_with("9 apps"));
     }

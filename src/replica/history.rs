@@ -16,8 +16,9 @@ use crate::replica::Replaced;
 use crate::store::{KeptState, LayerWrite, MapBase};
 use crate::sync::frontier::State;
 
-/// Bases in use by radio that are kept whatever comes: the author's present anchor and the one before it.
-const BASES_IN_USE_MAX: usize = 2;
+/// Bases in use by radio that are kept whatever comes: the author's present anchor, the one before it, and the state that was sent
+/// last, which becomes the anchor once listeners report it. An author may sign hundreds of states between two that its radio sends.
+const BASES_IN_USE_MAX: usize = 3;
 
 /// The history of one layer.
 #[derive(Debug)]
@@ -159,7 +160,7 @@ impl History {
         }
     }
 
-    /// A base is in use by radio: it and the one before it stay, whatever comes.
+    /// A base is in use by radio: it and those pinned before it stay, whatever comes.
     pub(super) fn pin_base(&mut self, base: Sequence) {
         if let History::Snapshot { in_use, .. } = self
             && in_use.back() != Some(&base)

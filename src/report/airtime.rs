@@ -104,8 +104,11 @@ fn airtime_view(radio: &RadioLink, now: Mono, names: &AccountNames) -> view::Air
         today_s: seconds(of.today_us),
         hour_s: seconds(of.hour_us),
         budget_hour_s: ledger.whole_us(of.priority).map(seconds),
+        share_s: ledger.share_us(of.priority).map(seconds),
+        share_left_s: seconds(ledger.share_us(of.priority).unwrap_or_default().saturating_sub(of.hour_us)),
         left_s: seconds(ledger.left_us(now, of.priority)),
-        leaves_in_s: ledger.leaves_in(now, frame_us, of.priority).map(seconds_of),
+        leaves_in_s: radio.leaves_in(now, of.priority).map(seconds_of),
+        every_s: radio.sends_every(now, of.priority).map(seconds_of),
     });
     let by_priority = by_priority.collect();
     let by_account = accounts.iter().map(|of| view::AirtimeRow {
@@ -122,7 +125,7 @@ fn airtime_view(radio: &RadioLink, now: Mono, names: &AccountNames) -> view::Air
         used_last_hour_s: seconds(ledger.hour_us(now)),
         budget_hour_s: ledger.budget().map(seconds_of),
         frame_of_100_bytes_s: seconds(frame_us),
-        state_leaves_in_s: ledger.leaves_in(now, frame_us, Priority::State).map(seconds_of),
+        state_leaves_in_s: radio.leaves_in(now, Priority::State).map(seconds_of),
         never: radio.counts().never.map(|never| never.to_string()),
         frames_sent: radio.counts().frames_sent,
         frames_heard: radio.counts().frames_received,

@@ -152,13 +152,12 @@ fn why_radio(radio: &RadioLink, now: Mono) -> String {
         return spec.rules_text.clone();
     }
     let mut text = String::new();
-    let state_us = radio.airtime_us(STATE_BYTES);
-    match radio.ledger().leaves_in(now, state_us, Priority::State) {
-        Some(Millis::ZERO) => {}
-        Some(wait) => {
-            let _ = write!(text, "this hour's airtime is spent: the next state leaves in {}; ", span(wait));
-        }
-        None => text.push_str("a state never leaves: it takes longer than may be sent; "),
+    for (class, what) in [(Priority::State, "state"), (Priority::Document, "document")] {
+        let _ = match radio.leaves_in(now, class) {
+            Some(Millis::ZERO) => Ok(()),
+            Some(wait) => write!(text, "airtime is short: the next {what} leaves in {}; ", span(wait)),
+            None => write!(text, "a {what} never leaves: it takes longer than may be sent; "),
+        };
     }
     if let Some(never) = &radio.counts().never {
         let _ = write!(text, "something is never sent: {never}; ");

@@ -9,7 +9,7 @@ use crate::commands::CatalogueState;
 use crate::federation::peer::Joined;
 use crate::federation::{LastKnownState, Peer};
 use crate::identity::did;
-use crate::io::{Alarm, CommandError, StopReason, view};
+use crate::io::{Alarm, App, AppHealth, AppStatus, CommandError, NodeState, StopReason, view};
 use crate::layer::DocumentId;
 use crate::merge::TombstoneWait;
 use crate::report::NodeReport;
@@ -98,6 +98,7 @@ impl NodeReport<'_> {
                 TimeSource::Logical => "logical",
             },
             documents: replica.visible().count(),
+            apps: self.newest_state(&self.core.me).map(|state| apps_view(&state.state)),
             peers: replica.federation().peers().map(|peer| self.peer_status(peer)).collect(),
             rejections: rejections.chain(self.radio_rejections()).collect(),
             traffic: view::TrafficView {
@@ -165,6 +166,18 @@ impl NodeReport<'_> {
             TimeSource::Peer | TimeSource::Logical => alarms.push(Alarm::ClockNotSet),
         }
         alarms.iter().map(view::AlarmView::from).collect()
+    }
+}
+
+fn apps_view(state: &NodeState) -> view::AppsView {
+    let is_amiss = |app: &&App| match app.health {
+        Some(AppHealth::Unhealthy | AppHealth::Flapping | AppHealth::Stale) => true,
+        Some(AppHealth::Healthy | AppHealth::Starting) | None => false,
+    };
+    view::AppsView {
+        count: state.apps.len(),
+        running: state.apps.iter().filter(|app| app.status == AppStatus::Running).count(),
+        amiss: state.apps.iter().filter(is_amiss).cloned().collect(),
     }
 }
 

@@ -221,6 +221,21 @@ fn a_node_publishes_its_containers_and_a_change_at_once() {
     eventually("its end", || apps_of(&place) == "shop-web stopped 1.27");
 }
 
+/// An unhealthy container is not just running, and an odd row beside it is counted and costs no other.
+#[test]
+fn an_unhealthy_container_is_shown_and_an_odd_one_is_left_out() {
+    let place = NodeDir::with_node("attic");
+    let engine = FakeEngine::start(&place.folder.join("docker.sock"));
+    place.setting("containers = \"off\"", &format!("containers = {:?}", place.folder.join("docker.sock")));
+    let _daemon = place.up();
+    eventually("the container", || apps_of(&place) == "shop-web running 1.27");
+    engine.change("unhealthy");
+    eventually("its health in status", || place.ok(&["status"]).contains("1 of 1 run; shop-web unhealthy"));
+    assert_eq!(place.json(&["state"])["apps"][0]["health"], "unhealthy");
+    let status = place.ok(&["status"]);
+    assert!(status.contains("1 row is left out; row 1: it has no state"), "{status}");
+}
+
 #[test]
 fn a_folder_with_a_long_path_has_a_socket_as_well() {
     let mut place = NodeDir::empty();
@@ -265,7 +280,12 @@ impl FakeEngine {
                     stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
                     watchers.lock().unwrap().push(stream);
                 } else {
-                    let body = json!([{ "Names": ["/shop-web-1"], "Image": "nginx:1.27", "State": *state.lock().unwrap(),
+                    let (state, status) = match *state.lock().unwrap() {
+                        "unhealthy" => ("running", "Up 2 hours (unhealthy)"),
+                        state => (state, ""),
+                    };
+                    let body = json!([{ "Names": ["/odd"], "Image": null, "State": null, "Labels": 7 },
+                        { "Names": ["/shop-web-1"], "Image": "nginx:1.27", "State": state, "Status": status,
                         "Labels": { "com.docker.compose.project": "shop", "com.docker.compose.service": "web" } }])
                     .to_string();
                     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());

@@ -22,7 +22,7 @@ pub struct AirtimeView {
     pub budget_hour_s: Option<f64>,
     /// Time on air of a frame with 100 bytes of payload, seconds.
     pub frame_of_100_bytes_s: f64,
-    /// When such a frame with a node state may leave, seconds from now; none: never.
+    /// When such a frame with a node state leaves that brings nothing but figures, seconds from now; none: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_leaves_in_s: Option<f64>,
     /// The message that is never sent, and why.
@@ -65,7 +65,7 @@ impl AirtimeView {
 /// Airtime of one priority.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PriorityAirtimeRow {
-    /// `control`, `upkeep`, `state`, `document`, `bulk`.
+    /// `alarm`, `control`, `rights`, `command`, `upkeep`, `state`, `document`, `bulk`.
     pub what: String,
     /// Seconds on air today.
     pub today_s: f64,
@@ -73,10 +73,16 @@ pub struct PriorityAirtimeRow {
     pub hour_s: f64,
     /// Seconds that it may have in any hour; none where nothing may be sent.
     pub budget_hour_s: Option<f64>,
-    /// Of those, seconds that it could use now.
+    /// Seconds of any hour that are its own: no other class can spend them. None where nothing may be sent.
+    pub share_s: Option<f64>,
+    /// Of those, seconds that it has not spent in the sliding hour.
+    pub share_left_s: f64,
+    /// Seconds that it could use now, of its share and of what is common to all.
     pub left_s: f64,
-    /// When a frame with 100 bytes may leave, seconds from now; null: never.
+    /// When a frame with 100 bytes leaves, by law and by the pace of its class, seconds from now; null: never.
     pub leaves_in_s: Option<f64>,
+    /// Seconds between two such frames if there is always one to send; null: the class has no pace.
+    pub every_s: Option<f64>,
 }
 
 /// Airtime that was for one peer.

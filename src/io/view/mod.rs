@@ -17,5 +17,5 @@ pub use id::{IdView, InviteView};
 pub use links::{ALL_WHO_LISTEN, LinkEventView, LinkView, ONION_SERVICE, TransferView};
 pub use peers::{PeerView, RemovedView, StateView, StepView};
 pub use status::{
-    AlarmView, PeerClockView, PeerStatusView, StatusView, TombstoneWaitView, TorView, TrafficView,
+    AlarmView, AppsView, PeerClockView, PeerStatusView, StatusView, TombstoneWaitView, TorView, TrafficView,
 };

@@ -7,6 +7,7 @@ use tombolo_transports::Address;
 
 use super::{IdView, StepView, TransferView};
 use crate::federation::TrustLevel;
+use crate::io::App;
 
 /// The state of the node and its peers at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -19,6 +20,9 @@ pub struct StatusView {
     pub time_source: &'static str,
     /// Documents that this node participates in.
     pub documents: usize,
+    /// The apps of this node; absent before the first state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub apps: Option<AppsView>,
     /// The peers, each with its lag.
     pub peers: Vec<PeerStatusView>,
     /// What was refused since the start, by reason.
@@ -45,6 +49,17 @@ pub struct StatusView {
     pub clocks: Vec<PeerClockView>,
     /// Documents in which deletions of this node wait for the other writers.
     pub tombstones_wait: Vec<TombstoneWaitView>,
+}
+
+/// The apps of a node in short.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AppsView {
+    /// How many there are.
+    pub count: usize,
+    /// How many of them run.
+    pub running: usize,
+    /// Those that are unhealthy, flapping or stale.
+    pub amiss: Vec<App>,
 }
 
 /// One peer in `status`.

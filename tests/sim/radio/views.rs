@@ -215,9 +215,9 @@ fn every_peer_has_a_row_with_the_reason() {
     assert!(away.why.contains("no heartbeat by radio"), "{}", away.why);
 }
 
-/// While the airtime of an hour is spent, the view shows for how long, and that comes true.
+/// While airtime is short, the view shows for how long, and what each class keeps of it.
 #[test]
-fn a_spent_hour_shows_when_the_next_state_leaves() {
+fn short_airtime_shows_when_the_next_document_leaves_and_what_each_class_keeps() {
     let mut config = FieldConfig::new(109, PhyRate::lora(Modulation::SF7_125));
     config.ledger = LedgerConfig { soft_cap_permille: 2, ..LedgerConfig::new(Some(UNLIMITED)) };
     let (mut field, a, _) = parted(config);
@@ -228,22 +228,31 @@ fn a_spent_hour_shows_when_the_next_state_leaves() {
         set(&mut field, a, "notes", &format!("k{}", n % 60), words);
         field.run(10 * SECOND);
         why = row(&links(&mut field, a), "(all who listen)").why.clone();
-        if why.contains("is spent") {
+        if why.contains("airtime is short") {
             break;
         }
     }
-    assert!(why.contains("this hour's airtime is spent: the next state leaves in "), "{why}");
+    assert!(why.contains("airtime is short: the next document leaves in "), "{why}");
+    assert!(!why.contains("the next state"), "documents do not spend what states have: {why}");
     let Some(Ok(Reply::Airtime(radios))) = field.ask(a, Query::Airtime) else { panic!("airtime") };
     let radio = &radios[0];
     let of = |what: &str| radio.by_priority.iter().find(|row| row.what == what).unwrap();
-    // A tenth is kept for control; upkeep has a fifth.
     let budget_s = radio.budget_hour_s.unwrap();
     assert!((budget_s - 7.2).abs() < 1e-6);
-    assert!((of("control").budget_hour_s.unwrap() - 7.2).abs() < 1e-6);
-    assert!((of("state").budget_hour_s.unwrap() - 6.48).abs() < 1e-6);
     assert!((of("upkeep").budget_hour_s.unwrap() - 1.44).abs() < 1e-6);
+    let shares: f64 = radio.by_priority.iter().map(|row| row.share_s.unwrap()).sum();
+    let document = of("document");
+    assert!((document.share_s.unwrap() - budget_s * 0.2).abs() < 1e-6, "{document:?}");
+    // All that is no class's share may be a document's.
+    let at_most_s = document.budget_hour_s.unwrap();
+    assert!((at_most_s - (budget_s - shares + document.share_s.unwrap())).abs() < 1e-6, "{document:?}");
+    assert!(document.leaves_in_s.unwrap() > 0.0 && document.every_s.unwrap() > 10.0, "{document:?}");
+    for row in &radio.by_priority {
+        assert!(row.left_s + 1e-6 >= row.share_left_s, "a share is there at once: {row:?}");
+        assert!((row.share_left_s - (row.share_s.unwrap() - row.hour_s).max(0.0)).abs() < 1e-6, "{row:?}");
+    }
     let wait_s = radio.state_leaves_in_s.unwrap();
-    assert!(wait_s > 0.0 && of("state").leaves_in_s == Some(wait_s), "{radio:#?}");
+    assert!(of("state").leaves_in_s == Some(wait_s), "{radio:#?}");
     let peers: f64 = radio.by_peer.iter().map(|row| row.today_s).sum();
     let accounts: f64 = radio.by_account.iter().map(|row| row.today_s).sum();
     assert!(peers > 0.0 && peers <= accounts, "{peers} s for peers, {accounts} s in all");

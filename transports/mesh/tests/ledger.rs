@@ -29,6 +29,14 @@ impl Checker {
         self.0.push((start_ms * 1_000, start_ms * 1_000 + airtime_us, priority));
     }
 
+    /// Microseconds that frames of a class took which began in this time, milliseconds.
+    fn sent_between(&self, from_ms: u64, to_ms: u64, class: Priority) -> u64 {
+        let within = |frame: &&(u64, u64, Priority)| {
+            frame.2 == class && (from_ms * 1_000..to_ms * 1_000).contains(&frame.0)
+        };
+        self.0.iter().filter(within).map(|(from, to, _)| to - from).sum()
+    }
+
     /// The most that any hour holds. Such an hour begins with a frame or ends with one.
     fn most_us_in_an_hour(&self, counts: impl Fn(Priority) -> bool) -> u64 {
         let hour_us = HOUR_MS * 1_000;
@@ -227,29 +235,37 @@ proptest! {
         }
         let checker = &machine.checker;
         prop_assert!(checker.most_us_in_an_hour(|_| true) <= budget_us);
-        let others_us = checker.most_us_in_an_hour(|priority| priority != Priority::Control);
-        prop_assert!(others_us <= budget_us - budget_us / 10, "the reserved slice was used by others");
+        for class in Priority::ALL {
+            let others_us = checker.most_us_in_an_hour(|priority| priority != class);
+            let share_us = machine.ledger.share_us(class).unwrap();
+            prop_assert!(others_us <= budget_us - share_us, "the share of {class:?} was used by others");
+        }
         let upkeep_us = checker.most_us_in_an_hour(|priority| priority == Priority::Upkeep);
         prop_assert!(upkeep_us <= (budget_us / 5).min(HOUR_MS * 20));
     }
 
-    /// Whatever the others have sent, what Control has not used of its slice is there at once.
+    /// Whatever the others have sent, what a class has not used of its share is there at once, for all of them together.
     #[test]
-    fn the_reserved_slice_is_always_there(
+    fn every_share_is_always_there(
         band in 0usize..3,
+        longest_us in 0u64..10_000_000,
         frames in prop::collection::vec((0u64..60_000, 20_000u64..2_000_000, priority()), 1..300),
     ) {
-        let config = config(EU868_MHZ[band]);
-        let mut ledger = Ledger::new(config, Mono::ZERO);
-        let reserve_us = ledger.budget().unwrap().ms() * 100;
+        let mut ledger = Ledger::new(config(EU868_MHZ[band]), Mono::ZERO);
+        ledger.set_longest_frame(longest_us);
         let mut now_ms = 0;
         for (gap_ms, airtime_us, priority) in frames {
             now_ms += gap_ms;
-            let control_us = ledger.by_priority(Mono::from_ms(now_ms))[0].hour_us;
-            let rest_us = reserve_us.saturating_sub(control_us);
-            prop_assert_eq!(ledger.verdict(Mono::from_ms(now_ms), rest_us, Priority::Control), Verdict::Now);
-            if ledger.verdict(Mono::from_ms(now_ms), airtime_us, priority) == Verdict::Now {
-                ledger.charge(Mono::from_ms(now_ms), airtime_us, Account(2), priority);
+            let now = Mono::from_ms(now_ms);
+            let mut claims = ledger.clone();
+            for of in ledger.by_priority(now) {
+                let rest_us = ledger.share_us(of.priority).unwrap().saturating_sub(of.hour_us);
+                prop_assert_eq!(claims.verdict(now, rest_us, of.priority), Verdict::Now, "{:?}", of);
+                claims.charge(now, rest_us, Account(3), of.priority);
+            }
+            prop_assert!(claims.hour_us(now) <= ledger.budget().unwrap().ms() * 1_000);
+            if ledger.verdict(now, airtime_us, priority) == Verdict::Now {
+                ledger.charge(now, airtime_us, Account(2), priority);
                 now_ms += airtime_us / 1_000;
             }
         }
@@ -273,10 +289,10 @@ proptest! {
                 sent.push((now_ms, frame_us));
             }
         }
-        let others_us = 36_000_000 - 3_600_000;
+        let state_us = ledger.whole_us(Priority::State).unwrap();
         let exact = |at_ms: u64| {
             let held = sent.iter().filter(|(end_ms, _)| end_ms + HOUR_MS > at_ms);
-            held.map(|(_, us)| us).sum::<u64>() + airtime_us <= others_us
+            held.map(|(_, us)| us).sum::<u64>() + airtime_us <= state_us
         };
         let at_once = ledger.clone().verdict(Mono::from_ms(now_ms), airtime_us, Priority::State);
         let ms = match at_once {
@@ -295,6 +311,61 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Any mix of classes that always have work, some from the start and some later, asked in any order: in each hour from then on
+    /// each of them gets its share, less the frame that no longer fitted; and what is left of the pool is no more than a frame of
+    /// those that may have all of it.
+    #[test]
+    fn each_class_with_work_gets_its_share_of_any_hour(
+        band in 1usize..3,
+        begins in prop::collection::vec(prop::option::of(0u64..2 * HOUR_MS), Priority::ALL.len()),
+        asked in prop::collection::vec((0usize..8, 1u64..12), 64),
+    ) {
+        const FRAME_US: u64 = 500_000;
+        let config = config(EU868_MHZ[band]);
+        let budget_us = HOUR_MS * u64::from(config.rules.unwrap().duty_permille.unwrap());
+        let mut ledger = Ledger::new(config, Mono::ZERO);
+        let mut checker = Checker::default();
+        let (mut now_ms, mut asks) = (0, asked.iter().cycle());
+        while now_ms < 4 * HOUR_MS {
+            let (first, pause) = asks.next().unwrap();
+            let now = Mono::from_ms(now_ms);
+            let has_work = |at: &usize| begins[*at].is_some_and(|begin| begin <= now_ms);
+            let order = (0..8).map(|n| (first + n) % 8).filter(has_work).map(|at| Priority::ALL[at]);
+            let legal = |class: &Priority| ledger.verdict(now, FRAME_US, *class) == Verdict::Now;
+            let next = order.clone().find(legal);
+            match next {
+                Some(class) => {
+                    ledger.charge(now, FRAME_US, Account(1), class);
+                    checker.sent(now_ms, FRAME_US, class);
+                    now_ms += FRAME_US / 1_000;
+                }
+                None => now_ms += pause * 5_000,
+            }
+        }
+        prop_assert!(checker.most_us_in_an_hour(|_| true) <= budget_us);
+        // The slack of a frame in the radio, and the coarse steps of this test.
+        let hour = HOUR_MS + SLACK_MS + 80_000;
+        for (class, begin) in Priority::ALL.into_iter().zip(&begins) {
+            let Some(begin) = begin else { continue };
+            let share_us = ledger.share_us(class).unwrap();
+            for from in (*begin..4 * HOUR_MS - hour).step_by(600_000) {
+                let got_us = checker.sent_between(from, from + hour, class);
+                prop_assert!(got_us + FRAME_US >= share_us, "{class:?} got {got_us} of {share_us} us from {from} ms on");
+            }
+        }
+        // What is no class's share is used: alone, a class that may have all of the pool gets more than half of the budget.
+        if begins.iter().filter(|begin| begin.is_some()).count() == 1
+            && let Some(begin) = begins[Priority::Document as usize]
+        {
+            let got_us = checker.sent_between(begin, begin + hour, Priority::Document);
+            prop_assert!(got_us + FRAME_US >= ledger.whole_us(Priority::Document).unwrap() && got_us > budget_us / 2);
+        }
+    }
+}
+
 #[test]
 fn a_full_ledger_says_when_and_an_endless_frame_says_never() {
     let mut ledger = Ledger::new(config(868_100_000), Mono::ZERO);
@@ -303,24 +374,26 @@ fn a_full_ledger_says_when_and_an_endless_frame_says_never() {
         ledger.charge(Mono::from_ms(now_ms), 2_000_000, Account(1), Priority::State);
         now_ms += 2_000;
     }
-    // 32.4 s are not Control's; the first frame leaves the sum an hour after its end.
-    assert_eq!(now_ms, 32_000);
+    // 8 % are State's share, and three quarters of the 44 % of the pool; the first frame leaves the sum an hour after its end.
+    assert_eq!(now_ms, 14_000);
     let wait = Verdict::Wait(Millis::from_ms(2_000 + HOUR_MS + SLACK_MS - now_ms));
     assert_eq!(ledger.verdict(Mono::from_ms(now_ms), 2_000_000, Priority::State), wait);
-    assert_eq!(ledger.airtime_left(Mono::from_ms(now_ms)), Some(Millis::from_ms(400)));
-    assert_eq!(ledger.left_us(Mono::from_ms(now_ms), Priority::Control), 4_000_000);
+    assert_eq!(ledger.airtime_left(Mono::from_ms(now_ms)), Some(Millis::from_ms(760)));
+    // What the others have is untouched, and a quarter of the pool with it for those that may have all of it.
+    assert_eq!(ledger.left_us(Mono::from_ms(now_ms), Priority::Control), 2_160_000 + 760_000);
+    assert_eq!(ledger.left_us(Mono::from_ms(now_ms), Priority::Document), 7_200_000 + 4_720_000);
     let never =
         |ledger: &mut Ledger, airtime_us, priority| match ledger.verdict(Mono::ZERO, airtime_us, priority) {
             Verdict::Never { why } => why,
             other => panic!("{other:?}"),
         };
-    let why = never(&mut ledger, 36_000_001, Priority::Control);
+    let why = never(&mut ledger, 36_000_001, Priority::Alarm);
     assert_eq!(
         why,
         NeverLegal::Budget {
             airtime: Millis::from_ms(36_001),
-            budget: Millis::from_secs(36),
-            priority: Priority::Control
+            budget: Millis::from_ms(17_280),
+            priority: Priority::Alarm
         }
     );
     let why = never(&mut ledger, 7_200_001, Priority::Upkeep);
@@ -355,7 +428,7 @@ fn a_link_without_duty_cycle_counts_and_keeps_upkeep_to_two_percent() {
     assert_eq!(ledger.airtime_left(Mono::from_ms(now_ms)), None);
     assert_eq!(ledger.hour_us(Mono::from_ms(now_ms)), 72_000_000 + 360_000_000);
     let soft = LedgerConfig { soft_cap_permille: 10, ..LedgerConfig::new(Some(wired)) };
-    assert_eq!(Ledger::new(soft, Mono::ZERO).airtime_left(Mono::ZERO), Some(Millis::from_ms(32_400)));
+    assert_eq!(Ledger::new(soft, Mono::ZERO).airtime_left(Mono::ZERO), Some(Millis::from_ms(14_760)));
 }
 
 #[test]
@@ -427,7 +500,10 @@ fn a_frame_that_the_radio_refused_is_as_if_it_had_not_been() {
     let charge = ledger.charge(Mono::from_ms(40_000), 2_000_000, Account(1), Priority::State);
     assert_eq!(ledger.hour_us(Mono::from_ms(40_000 + 2 * HOUR_MS)), 0);
     ledger.refund(charge);
-    assert_eq!(ledger.by_priority(Mono::from_ms(40_000 + 2 * HOUR_MS))[2].today_us, 32_000_000);
+    assert_eq!(
+        ledger.by_priority(Mono::from_ms(40_000 + 2 * HOUR_MS))[Priority::State as usize].today_us,
+        32_000_000
+    );
     // No region any more: nothing goes out, and what went out is not forgotten.
     ledger.charge(Mono::from_ms(8_000_000), 1_000_000, Account(1), Priority::State);
     ledger.set_config(LedgerConfig::new(None));

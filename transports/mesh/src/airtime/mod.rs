@@ -1,9 +1,10 @@
 //! Time on air: what one frame takes, what was sent, and what a regulation allows.
 //!
 //! A [`PhyRate`] is a [`Modulation`] or a bit rate together with what the radio adds to a frame of ours. The [`ledger`] holds
-//! what was sent; a [`region`] holds the band plan that the ledger applies.
+//! what was sent; a [`region`] holds the band plan that the ledger applies; a [`pace`] spreads what a class may send over the hour.
 
 pub mod ledger;
+pub mod pace;
 mod phy_rate;
 pub mod region;
 

@@ -293,6 +293,8 @@ impl Station {
         let mut random = StationRandom::new(&config.seed);
         let epoch = BootEpoch::after(records.own_epoch, random.bytes()).ok_or(StationError::EpochsUsedUp)?;
         let me = config.us.peer_id();
+        let mut ledger = ledger;
+        ledger.set_longest_frame(config.line.frame_us(frame_bytes_max));
         let frame_airtime = Millis::from_us_rounded_up(config.line.frame_us(frame_bytes_max));
         let mut channels = Channels::new(records.windows);
         if config.mode == Mode::SignedClear {

@@ -4,11 +4,12 @@
 //! over an hour and [`SLACK`] (a frame may wait in the radio after it was charged); to bound memory, frames that
 //! lie close together are taken as one that ends with the last of them, so all rounding is against us.
 //!
+//! **Of that hour each class keeps a share that no other can spend** (`shares` has the figures and the reason): what a class has not
+//! spent of it is there at once, whatever the others have sent.
+//!
 //! ```text
 //! hour's budget B = duty cycle of an hour
-//! |<------ everybody but Control: B - B/10 ------>|<- Control ->|
-//! |<- Upkeep: B/5 and 2 % of time, at most ->|
-//! |<------ Bulk: 3/4 of the first part ----->|
+//! | alarm | control | rights | command | upkeep | state | document | bulk |<------ pool, for all of them ------>|
 //! ```
 //!
 //! The caller asks [`Ledger::verdict`] before each frame, then [`Ledger::record_needed`], makes the record it gets
@@ -18,12 +19,14 @@
 
 mod account;
 mod record;
+mod shares;
 mod window;
 
 use crate::airtime::region::Rules;
 use crate::time::{Millis, Mono};
 use account::Accounts;
-use window::{HourWindow, Spent, total_us};
+use shares::{Limits, of, without};
+use window::{HourWindow, total_us};
 
 pub use account::{ACCOUNTS_MAX, Account, AccountUse, PriorityUse};
 pub use record::{BootId, LedgerRecord, Moment, RECORD_BYTES_MAX, RecordError};
@@ -38,39 +41,65 @@ pub const CLOCK_ERROR: Millis = Millis::from_ms(60_000);
 /// How long a frame stays in the sum after it ended.
 const KEEP: Millis = Millis::from_ms(HOUR.ms() + SLACK.ms());
 
-/// The share of the budget that only [`Priority::Control`] may use: one in so many.
-const CONTROL_SHARE: u64 = 10;
-/// The share of the budget that [`Priority::Upkeep`] may use at most: one in so many.
-const UPKEEP_SHARE: u64 = 5;
 /// A record written ahead covers this share of the budget: about so many writes per hour of full use.
 const AHEAD_SHARE: u64 = 32;
 /// And at most this part of upkeep's.
 const AHEAD_UPKEEP_SHARE: u64 = 6;
 
-/// What a frame is for.
+/// What a frame is for: the class of traffic that it is charged to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Priority {
-    /// Acknowledgements, NACKs, alarms: a tenth of the budget is theirs alone.
+    /// What a person has to learn of at once.
+    Alarm,
+    /// Acknowledgements, NACKs, frontiers.
     Control,
+    /// Who may read and write: audiences, their keys, revocations.
+    Rights,
+    /// Joining, deploys and their answers.
+    Command,
     /// Heartbeats, boot epochs, call sign: at most a fifth of the budget and 2 % of time.
     Upkeep,
     /// The newest state of nodes.
     State,
-    /// Documents other than the newest state of a node.
+    /// Documents other than the newest state of a node, as long as a message of theirs fits one frame.
     Document,
-    /// Long transfers: they leave a quarter of what is not Control's to the others.
+    /// Long transfers, and repeated parts of them.
     Bulk,
 }
 
+/// How many classes there are.
+pub const PRIORITIES: usize = 8;
+
 impl Priority {
     /// All of them, the most urgent first.
-    pub const ALL: [Priority; 5] =
-        [Priority::Control, Priority::Upkeep, Priority::State, Priority::Document, Priority::Bulk];
+    pub const ALL: [Priority; PRIORITIES] = [
+        Priority::Alarm,
+        Priority::Control,
+        Priority::Rights,
+        Priority::Command,
+        Priority::Upkeep,
+        Priority::State,
+        Priority::Document,
+        Priority::Bulk,
+    ];
+
+    /// The part of an hour's budget, per thousand, that no other class can spend; more where a frame takes more.
+    pub fn share_permille(self) -> u64 {
+        match self {
+            Priority::Alarm | Priority::Rights | Priority::Command | Priority::Bulk => 40,
+            Priority::Control | Priority::Upkeep => 60,
+            Priority::State => 80,
+            Priority::Document => 200,
+        }
+    }
 
     /// The name in reports and settings.
     pub fn name(self) -> &'static str {
         match self {
+            Priority::Alarm => "alarm",
             Priority::Control => "control",
+            Priority::Rights => "rights",
+            Priority::Command => "command",
             Priority::Upkeep => "upkeep",
             Priority::State => "state",
             Priority::Document => "document",
@@ -141,60 +170,6 @@ impl LedgerConfig {
     }
 }
 
-/// Microseconds of an hour that each may use.
-#[derive(Clone, Copy, Debug)]
-struct Limits {
-    budget_us: u64,
-    others_us: u64,
-    upkeep_us: u64,
-    bulk_us: u64,
-    dwell: Option<Millis>,
-    by_law: bool,
-}
-
-impl Limits {
-    fn new(config: &LedgerConfig) -> Option<Self> {
-        let rules = config.rules?;
-        // A thousandth of a millisecond is a microsecond.
-        let of_hour = |permille: u16| HOUR.ms() * u64::from(permille.min(1_000));
-        let law_us = of_hour(rules.duty_permille.unwrap_or(1_000));
-        let budget_us = law_us.min(of_hour(config.soft_cap_permille));
-        let others_us = budget_us - budget_us / CONTROL_SHARE;
-        Some(Limits {
-            budget_us,
-            others_us,
-            upkeep_us: (budget_us / UPKEEP_SHARE).min(of_hour(config.upkeep_permille)),
-            bulk_us: others_us / 4 * 3,
-            dwell: rules.dwell,
-            by_law: rules.duty_permille.is_some() || config.soft_cap_permille < 1_000,
-        })
-    }
-
-    /// All that a priority may have in an hour.
-    fn whole_us(&self, priority: Priority) -> u64 {
-        match priority {
-            Priority::Control => self.budget_us,
-            Priority::Upkeep => self.upkeep_us,
-            Priority::State | Priority::Document => self.others_us,
-            Priority::Bulk => self.bulk_us,
-        }
-    }
-
-    /// What of it is left beside what was spent.
-    fn left_us(&self, spent: &Spent, priority: Priority) -> u64 {
-        let [control, upkeep, .., bulk] = *spent;
-        let all = total_us(spent);
-        let left = self.budget_us.saturating_sub(all);
-        let others = self.others_us.saturating_sub(all.saturating_sub(control));
-        match priority {
-            Priority::Control => left,
-            Priority::Upkeep => left.min(others).min(self.upkeep_us.saturating_sub(upkeep)),
-            Priority::State | Priority::Document => left.min(others),
-            Priority::Bulk => left.min(others).min(self.bulk_us.saturating_sub(bulk)),
-        }
-    }
-}
-
 /// A frame that was charged: the way to take it back where the radio then refused it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Charge {
@@ -209,7 +184,9 @@ pub struct Charge {
 /// standing still.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    rules: Option<Rules>,
+    config: LedgerConfig,
+    /// What the radio's longest frame takes: a share holds one, where it can.
+    longest_frame_us: u64,
     limits: Option<Limits>,
     now: Mono,
     /// When the last frame charged has left the antenna, if each left as soon as it could.
@@ -227,8 +204,9 @@ impl Ledger {
     /// The ledger of a radio that has never sent.
     pub fn new(config: LedgerConfig, now: Mono) -> Self {
         Ledger {
-            rules: config.rules,
-            limits: Limits::new(&config),
+            config,
+            longest_frame_us: 0,
+            limits: Limits::new(&config, 0),
             now,
             busy_until: now,
             window: HourWindow::default(),
@@ -275,13 +253,13 @@ impl Ledger {
     /// may have fallen under.
     fn count_as_just_spent(&mut self, airtime_us: u64) {
         if airtime_us > 0 {
-            self.window.push(self.now + KEEP, [0, airtime_us, 0, 0, 0]);
+            self.window.push(self.now + KEEP, of(Priority::Upkeep, airtime_us));
         }
     }
 
     /// What the law allows, as the ledger was configured.
     pub fn rules(&self) -> Option<&Rules> {
-        self.rules.as_ref()
+        self.config.rules.as_ref()
     }
 
     fn advance(&mut self, now: Mono) {
@@ -356,7 +334,25 @@ impl Ledger {
 
     /// Goes by other rules from now on; what was sent was sent.
     pub fn set_config(&mut self, config: LedgerConfig) {
-        (self.rules, self.limits) = (config.rules, Limits::new(&config));
+        (self.config, self.limits) = (config, Limits::new(&config, self.longest_frame_us));
+    }
+
+    /// No frame of this radio takes longer. A share that is shorter grows, so that a frame fits it.
+    pub fn set_longest_frame(&mut self, airtime_us: u64) {
+        self.longest_frame_us = airtime_us;
+        self.limits = Limits::new(&self.config, airtime_us);
+    }
+
+    /// What no other class can spend of an hour, microseconds; `None` where nothing may be sent.
+    pub fn share_us(&self, priority: Priority) -> Option<u64> {
+        self.limits.map(|limits| limits.share_us(priority))
+    }
+
+    /// What a class could send in this hour if it had sent nothing itself, microseconds: by this it paces itself. 0 without a
+    /// region.
+    pub fn of_hour_us(&mut self, now: Mono, priority: Priority) -> u64 {
+        self.advance(now);
+        self.limits.map_or(0, |limits| limits.left_us(&without(self.window.spent(), priority), priority))
     }
 
     /// What a priority may still send now, microseconds; 0 without a region.
@@ -412,7 +408,8 @@ impl Ledger {
             |limits: Limits| (limits.budget_us / AHEAD_SHARE).min(limits.upkeep_us / AHEAD_UPKEEP_SHARE);
         // Never more than is left: however often it crashes, what it counts as spent is no more than the budget.
         self.advance(moment.monotonic);
-        let left_us = self.limits.map_or(0, |limits| limits.left_us(self.window.spent(), Priority::Control));
+        let spent_us = total_us(self.window.spent());
+        let left_us = self.limits.map_or(0, |limits| limits.budget_us.saturating_sub(spent_us));
         let share_us = self.limits.map_or(0, share).min(left_us);
         let record = self.write_ahead(moment, airtime_us.max(share_us));
         self.pending = Some((record.serial, record.ahead_us));
@@ -447,12 +444,4 @@ impl Ledger {
             accounts: self.accounts.today_by_account(),
         }
     }
-}
-
-fn of(priority: Priority, airtime_us: u64) -> Spent {
-    let mut spent = Spent::default();
-    if let Some(of_priority) = spent.get_mut(priority as usize) {
-        *of_priority = airtime_us;
-    }
-    spent
 }

@@ -1,26 +1,30 @@
 //! What of a ledger is on disk.
 //!
 //! ```text
-//! 1   version, 1
+//! 1   version, 2
 //! 16  boot id
 //! n   monotonic time, ms
 //! n   0, or 1 + wall clock, ms: only a trusted one is written
 //! n   airtime written ahead, us
-//! n   slices, each: ms until it leaves the sum, us for each of 5 priorities
-//! n   day; today's us for each of 5 priorities
+//! n   slices, each: ms until it leaves the sum, us for each of 8 priorities
+//! n   day; today's us for each of 8 priorities
 //! n   accounts, each: account, today's us
 //! 8   BLAKE3 of all before, first bytes
 //! ```
+//! Version 1 had five priorities (control, upkeep, state, document, bulk) and is still read.
 //! n is a LEB128 number in its shortest form. The digest detects a torn or damaged file; it is no protection against a forger.
 
 use super::account::{ACCOUNTS_MAX, Account};
 use super::window::{SLICES_RECORDED_MAX, Spent};
-use super::{CLOCK_ERROR, HOUR, KEEP};
+use super::{CLOCK_ERROR, HOUR, KEEP, Priority};
 use crate::time::{Millis, Mono, Wall};
 
 /// The longest record: 41 bytes of head, then slices and accounts of at most 10 bytes a number, and the digest.
 pub const RECORD_BYTES_MAX: usize = 8_192;
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The priorities of the version before, in its order.
+const OF_VERSION_1: [Priority; 5] =
+    [Priority::Control, Priority::Upkeep, Priority::State, Priority::Document, Priority::Bulk];
 const DIGEST_BYTES: usize = 8;
 /// No slice leaves the sum later than this: an hour of queue and the hour after it.
 const LEFT_MS_MAX: u64 = HOUR.ms() + KEEP.ms();
@@ -160,9 +164,10 @@ impl LedgerRecord {
         if digest(body) != *found {
             return Err(RecordError::Damaged);
         }
-        let mut reader = RecordReader { bytes: body, at: 0 };
+        let mut reader = RecordReader { bytes: body, at: 0, priorities: &Priority::ALL };
         match reader.byte()? {
             VERSION => {}
+            1 => reader.priorities = &OF_VERSION_1,
             other => return Err(RecordError::Version(other)),
         }
         let boot = BootId(reader.array()?);
@@ -202,6 +207,8 @@ fn put(bytes: &mut Vec<u8>, mut number: u64) {
 struct RecordReader<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// The priorities that the record has figures of, in its order.
+    priorities: &'static [Priority],
 }
 
 impl RecordReader<'_> {
@@ -237,8 +244,11 @@ impl RecordReader<'_> {
 
     fn spent(&mut self) -> Result<Spent, RecordError> {
         let mut spent = Spent::default();
-        for us in &mut spent {
-            *us = self.number(u64::MAX)?;
+        for priority in self.priorities {
+            let us = self.number(u64::MAX)?;
+            if let Some(of_priority) = spent.get_mut(*priority as usize) {
+                *of_priority = us;
+            }
         }
         Ok(spent)
     }
@@ -271,9 +281,9 @@ mod tests {
                 trusted_wall: Some(Wall::from_ms(1_790_000_000_000)),
             },
             ahead_us: 1_125_000,
-            slices: vec![Slice { left: Millis::from_ms(5), spent_us: [1, 2, 3, 4, 500_000] }; 64],
+            slices: vec![Slice { left: Millis::from_ms(5), spent_us: [1, 2, 3, 4, 5, 6, 7, 500_000] }; 64],
             day: 20_000,
-            today_us: [1, 2, 3, 4, 5],
+            today_us: [1, 2, 3, 4, 5, 6, 7, 8],
             accounts: (0..65).map(|n| (Account(n * n * n), n)).collect(),
         }
     }
@@ -290,7 +300,7 @@ mod tests {
         assert_eq!(LedgerRecord::decode(&bytes), Ok(record()));
         let mut largest = record();
         largest.slices =
-            vec![Slice { left: Millis::from_ms(LEFT_MS_MAX), spent_us: [u64::MAX; 5] }; SLICES_RECORDED_MAX];
+            vec![Slice { left: Millis::from_ms(LEFT_MS_MAX), spent_us: [u64::MAX; 8] }; SLICES_RECORDED_MAX];
         largest.accounts = vec![(Account::OTHERS, u64::MAX); ACCOUNTS_MAX + 1];
         assert!(largest.encode().len() <= RECORD_BYTES_MAX);
         assert_eq!(LedgerRecord::decode(&largest.encode()), Ok(largest));
@@ -314,8 +324,8 @@ mod tests {
         let mut body = record().encode();
         body.truncate(body.len() - DIGEST_BYTES);
         let mut other = body.clone();
-        other[0] = 2;
-        assert_eq!(LedgerRecord::decode(&sealed(other)), Err(RecordError::Version(2)));
+        other[0] = 3;
+        assert_eq!(LedgerRecord::decode(&sealed(other)), Err(RecordError::Version(3)));
         let mut longer = body.clone();
         longer.push(0);
         assert_eq!(LedgerRecord::decode(&sealed(longer)), Err(RecordError::Trailing));
@@ -331,13 +341,26 @@ mod tests {
         assert_eq!(LedgerRecord::decode(&long), Err(RecordError::TooLong { bytes: RECORD_BYTES_MAX + 1 }));
     }
 
+    /// A record of the version before this one: its five priorities are found under their names.
+    #[test]
+    fn a_record_of_version_1_keeps_what_was_spent() {
+        let mut body = vec![1];
+        body.extend([9; 16]);
+        // Time, no wall clock, nothing ahead; one slice that leaves in 100 ms; day 7; no accounts.
+        body.extend([5, 0, 0, 1, 100, 1, 2, 3, 4, 5, 7, 10, 20, 30, 40, 50, 0]);
+        let read = LedgerRecord::decode(&sealed(body)).unwrap();
+        let slice = Slice { left: Millis::from_ms(100), spent_us: [0, 1, 0, 0, 2, 3, 4, 5] };
+        assert_eq!((read.slices, read.day), (vec![slice], 7));
+        assert_eq!(read.today_us, [0, 10, 0, 0, 20, 30, 40, 50]);
+    }
+
     /// A file may claim anything: sums stay at their greatest rather than wrap round to nothing spent.
     #[test]
     fn a_record_that_claims_the_world_makes_the_ledger_wait() {
         use crate::airtime::ledger::{Ledger, LedgerConfig, Priority, Verdict};
         let mut claims = record();
         claims.slices =
-            vec![Slice { left: Millis::from_ms(LEFT_MS_MAX), spent_us: [u64::MAX; 5] }; SLICES_RECORDED_MAX];
+            vec![Slice { left: Millis::from_ms(LEFT_MS_MAX), spent_us: [u64::MAX; 8] }; SLICES_RECORDED_MAX];
         claims.ahead_us = u64::MAX;
         let rules =
             crate::airtime::region::Region::Eu868.rules(crate::airtime::region::Usage::default()).unwrap();
@@ -362,7 +385,9 @@ mod tests {
             start.extend(&body);
             for body in [body, start] {
                 let bytes = sealed(body);
-                if let Ok(record) = LedgerRecord::decode(&bytes) {
+                if let Ok(record) = LedgerRecord::decode(&bytes)
+                    && bytes.first() == Some(&VERSION)
+                {
                     prop_assert_eq!(record.encode(), bytes);
                 }
             }

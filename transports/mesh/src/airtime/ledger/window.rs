@@ -13,7 +13,7 @@ pub const SLICES_MAX: usize = 512;
 pub(super) const SLICES_RECORDED_MAX: usize = 64;
 
 /// Microseconds by priority, in the order of [`Priority::ALL`](super::Priority::ALL).
-pub(super) type Spent = [u64; 5];
+pub(super) type Spent = [u64; super::PRIORITIES];
 
 pub(super) fn total_us(spent: &Spent) -> u64 {
     spent.iter().fold(0, |sum, us| sum.saturating_add(*us))
@@ -128,6 +128,8 @@ fn merge_closest(spans: &mut VecDeque<AirtimeSpan>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Priority;
+    use super::super::shares::of;
     use super::*;
     use crate::time::Millis;
 
@@ -139,7 +141,7 @@ mod tests {
         for n in 0..14_400 {
             let now = Mono::from_ms(n * 250);
             window.expire(now);
-            window.push(now + hour, [0, 0, 1, 0, 0]);
+            window.push(now + hour, of(Priority::State, 1));
             assert!(window.spans.len() <= SLICES_MAX);
         }
         for span in &window.spans {
@@ -160,7 +162,7 @@ mod tests {
     fn the_sum_is_free_when_enough_has_left_it() {
         let mut window = HourWindow::default();
         for (expires_at, us) in [(300, 3), (100, 1), (200, 2)] {
-            window.push(Mono::from_ms(expires_at), [us, 0, 0, 0, 0]);
+            window.push(Mono::from_ms(expires_at), of(Priority::Alarm, us));
         }
         let below = |most: u64| window.when(move |spent| total_us(spent) <= most);
         assert_eq!(
