@@ -97,7 +97,7 @@ pub fn status_of(error: &CommandError) -> StatusCode {
         CommandError::CallFailed { .. } | CommandError::BadCallAnswer { .. } => StatusCode::BAD_GATEWAY,
         CommandError::InviteExpired { .. } => StatusCode::GONE,
         CommandError::Limit(_) => StatusCode::PAYLOAD_TOO_LARGE,
-        CommandError::Stopped(_) => StatusCode::SERVICE_UNAVAILABLE,
+        CommandError::Stopped(_) | CommandError::Unconfirmed => StatusCode::SERVICE_UNAVAILABLE,
         CommandError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::BAD_REQUEST,
     }

@@ -3,9 +3,18 @@
 /// What follows in the sentence that two machines share this node's key.
 const ANOTHER_KEY: &str = ", and `init` it again in an empty folder";
 
+/// What follows where a store cannot be used any more.
+pub(super) const RECOVER: &str = "`tombolo recover` puts it aside and keeps identity and settings; then start `tombolo up` and join \
+     a peer again with an invite of it, which brings back what this node wrote";
+/// What follows where a node waits for what it wrote before.
+const CONFIRM: &str =
+    "join a peer with `tombolo join CODE`, or, if this key has never been used, start `tombolo up --new`";
+
 /// A refusal of the node with what helps in any case.
 pub(super) fn refusal(code: &str, message: String) -> String {
     match code {
+        "store_damaged" => format!("{message}. End the daemon: {RECOVER}"),
+        "unconfirmed" => format!("{message}: {CONFIRM}"),
         "stopped" => message + ANOTHER_KEY,
         _ => message,
     }
@@ -33,6 +42,7 @@ pub(super) fn refusal_for(code: &str, message: String, doc: &str) -> String {
 pub(super) fn alarm(code: &str, message: &str) -> String {
     match code {
         "key_used_elsewhere" => format!("{message}{ANOTHER_KEY}"),
+        "unconfirmed" => format!("{message}: {CONFIRM}"),
         "own_identity_ended" | "own_key_stolen" => {
             format!("{message}; `init` in an empty folder makes a new node")
         }

@@ -34,6 +34,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::SignalKind;
 use tombolo_transports::Address;
 use tombolo_transports::tor::endpoint::{Endpoint, EndpointError};
 
@@ -84,6 +85,11 @@ enum CliCommand {
     /// Show who this node is
     #[command(after_help = "Examples:\n  tombolo id\n  tombolo id --json")]
     Id,
+    /// Put a store that cannot be used aside and make a new one; identity and settings stay
+    #[command(
+        after_help = "Examples:\n  tombolo recover\n  tombolo recover --json\n\nNothing is deleted. Start `tombolo up` after it and join a peer again: what this node wrote comes back from it. The\nlist of peers does not: join the others again too. A store that reads well stays where it is."
+    )]
+    Recover,
     /// Run the node in the foreground, until SIGTERM or Ctrl-C
     #[command(
         after_help = "Examples:\n  tombolo up\n  tombolo up --mesh meshtastic+serial:///dev/ttyUSB0\n  tombolo up --mesh 'kiss+tcp://localhost:8001?bitrate=1200&region=wired'\n  tombolo up --mesh 'kiss+serial:///dev/ttyUSB0?bitrate=9600&region=amateur&call=N0CALL-1'\n  tombolo up --listen 0.0.0.0:0          a second node on one machine\n  tombolo up --no-lan --tor-socks 127.0.0.1:9050 --tor-control unix:/run/tor/control\n  RUST_LOG=debug tombolo up\n\nSettings stand in tombolo.toml in the node's folder, radios as well.\n\nNo region, no transmission: a radio that does not report its own needs ?region=EU868 (EU433, US915,\nANZ, IN865, amateur; wired for a TNC on a cable). The other options behind the question mark are joined by &\nand named like the settings of [[radio]]:\n  of the air      region=  frequency_hz=869525000  bitrate=9600, or preset=LongFast or preset=SF7/125\n                  hopping=true (it changes channels)\n  of the station  mode=encrypted|signed-clear  call_sign=N0CALL  call_sign_every=10m\n  of the traffic  soft_cap_permille=10 (a limit of your own)  sign_every=16  mtu=120 (bytes of a frame)\n  KISS            call=N0CALL-1 (AX.25)  txdelay=  persist=  slot=  tncport=  modem=meshcore\n  MeshCore        channel=  secret=\n  Meshtastic      channel=  hops=\n  serial ports    baud="
@@ -110,6 +116,9 @@ enum CliCommand {
         /// Do not use Tor, though one runs
         #[arg(long, conflicts_with_all = ["tor_socks", "tor_control", "tor_cookie"])]
         no_tor: bool,
+        /// This node is new: sign at once, though the store is newer than the key and no peer has answered
+        #[arg(long)]
+        new: bool,
     },
     /// Print an invite code, on one line; it works once
     #[command(
@@ -363,10 +372,19 @@ pub fn run() -> ExitCode {
         Err(error) => return usage(&error),
     };
     let json = cli.json;
+    survive_file_limits();
     match execute(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error.report(json),
     }
+}
+
+/// A limit of file sizes (`ulimit -f`) becomes an error of the write, as a full disk is, and does not end the process.
+fn survive_file_limits() {
+    let Ok(runtime) = ask::runtime() else { return };
+    let _context = runtime.enter();
+    // The handler stays for as long as the process does. Without it the limit ends the process, as it does any other.
+    let _ = tokio::signal::unix::signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
 }
 
 fn execute(cli: Cli) -> CliResult {
@@ -395,10 +413,11 @@ fn dispatch(context: &CliContext, command: CliCommand) -> CliResult {
     match command {
         CliCommand::Init { name } => init::init(context, &name),
         CliCommand::Id => init::id(context),
-        CliCommand::Up { mesh, listen, no_lan, tor_socks, tor_control, tor_cookie, no_tor } => {
+        CliCommand::Recover => init::recover(context),
+        CliCommand::Up { mesh, listen, no_lan, tor_socks, tor_control, tor_cookie, no_tor, new } => {
             let tor =
                 up::TorArguments { socks: tor_socks, control: tor_control, cookie: tor_cookie, off: no_tor };
-            up::run(context, mesh, listen, no_lan, tor)
+            up::run(context, mesh, listen, no_lan, tor, new)
         }
         CliCommand::Invite { level, expires, qr, addresses } => {
             invite::run(context, level, expires, qr, flat(addresses))

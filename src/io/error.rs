@@ -164,6 +164,11 @@ pub enum CommandError {
     /// This node signs nothing more, or nothing more in one document.
     #[error("this node has stopped writing: {0}")]
     Stopped(StopReason),
+    /// The store is newer than the key: what this node wrote before has to come back first.
+    #[error(
+        "this node does not write yet: its store is newer than its key, and no peer has answered what it wrote before"
+    )]
+    Unconfirmed,
     /// The disk refused the commit.
     #[error("not saved: {0}. Nothing was lost of what was saved before")]
     Store(StoreError),
@@ -342,7 +347,8 @@ impl CommandError {
             CommandError::BadCallAnswer { .. } => "bad_call_answer",
             CommandError::Stopped(StopReason::KeyUsedElsewhere) => "stopped",
             CommandError::Stopped(StopReason::SequenceUsedUp) => "sequence_used_up",
-            CommandError::Store(_) => "store",
+            CommandError::Unconfirmed => "unconfirmed",
+            CommandError::Store(why) => why.code(),
         }
     }
 }

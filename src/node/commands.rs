@@ -30,6 +30,9 @@ impl Node {
 
     /// Stages a write; `None`: it is answered when it is signed and on disk.
     fn write(&mut self, request: RequestId, write: Write) -> Option<Result<Reply, CommandError>> {
+        if self.replica.recovery().is_unconfirmed() {
+            return Some(Err(CommandError::Unconfirmed));
+        }
         let target = Authoring::target(&self.core, &self.replica, &write);
         if target.is_some_and(|document| self.awaits_own(&document)) {
             let is_kept = self.replica.recovery_mut().wait(request, write);
@@ -66,6 +69,9 @@ impl Node {
         }
         if let Admin::FetchState { peer } = admin {
             return self.desk().fetch_state(request, &peer).err().map(Err);
+        }
+        if self.replica.recovery().is_unconfirmed() && may_sign(&admin) {
+            return Some(Err(CommandError::Unconfirmed));
         }
         self.settle();
         Some(match admin {
@@ -182,5 +188,22 @@ impl Node {
             self.renew_brief(&id);
         }
         Ok(Reply::Policy(view::PolicyView { document: name.to_owned(), class }))
+    }
+}
+
+/// Whether a command may sign a state of a document of this node.
+fn may_sign(admin: &Admin) -> bool {
+    match admin {
+        Admin::Trust { .. }
+        | Admin::Remove { .. }
+        | Admin::Policy { .. }
+        | Admin::Revoke { .. }
+        | Admin::RevokeOwn { .. } => true,
+        Admin::Join { .. }
+        | Admin::FetchState { .. }
+        | Admin::Invite { .. }
+        | Admin::Rename { .. }
+        | Admin::Adopt(_)
+        | Admin::Deploy { .. } => false,
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::config::{Config, StateSettings};
-use crate::node::{App, AppStatus, NodeState, Reply, Write};
+use crate::node::{App, AppStatus, CommandError, NodeState, Reply, Write};
 use crate::runtime::{AskError, NodeClient};
 use host::Host;
 
@@ -143,6 +143,8 @@ impl Publishing {
         match self.client.command(Write::PublishState { state }).await {
             Ok(Reply::Published(_)) => self.client.problem("state", None),
             Ok(_) => {}
+            // An alarm of the node states it already.
+            Err(AskError::Refused(CommandError::Unconfirmed)) => self.client.problem("state", None),
             Err(AskError::Refused(error)) => self.client.problem("state", Some(error.to_string())),
             Err(gone) => return Err(gone),
         }

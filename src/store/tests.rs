@@ -25,7 +25,7 @@ fn signed(kind: Kind, name: &str, sequence: u64, content: &Content) -> SignedHea
 
 #[test]
 fn layers_of_both_kinds_come_back() {
-    let store = Store::in_memory().unwrap();
+    let mut store = Store::in_memory().unwrap();
     let value = Content::Snapshot(Value::from("a"));
     let key = KeyPath::parse("a/b").unwrap();
     let gone = KeyPath::parse("gone").unwrap();
@@ -95,7 +95,9 @@ fn a_second_process_is_refused_and_a_later_format_too() {
     let folder = std::env::temp_dir().join(format!("tombolo-store-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join("a.redb");
-    let first = Store::open(&path).unwrap();
+    let owner = PeerId([1; 32]);
+    Store::create(&path, owner, StoreOrigin::Known).unwrap();
+    let mut first = Store::open(&path).unwrap();
     assert!(matches!(Store::open(&path), Err(StoreError::InUse)));
     first.commit(&[StoreWrite::PutMeta("format".into(), 2u64.to_be_bytes().to_vec())]).unwrap();
     drop(first);
@@ -156,8 +158,15 @@ impl Disk {
 pub(crate) fn on_a_disk_that_fills() -> (Store, impl Fn(bool)) {
     let disk = Disk::default();
     let backend = disk.clone();
-    let opener = move || Ok(Database::builder().create_with_backend(backend.clone())?);
-    (Store::with_opener(Arc::new(opener)).unwrap(), move |full| disk.fill(full))
+    let founding = Founding { owner: None, origin: StoreOrigin::Known };
+    migrate::create(&Database::builder().create_with_backend(disk.clone()).unwrap(), &founding).unwrap();
+    let opener = move || {
+        let database = Database::builder().create_with_backend(backend.clone())?;
+        Ok(Opened { database, read_only: None })
+    };
+    let mut store = Store::closed(Arc::new(opener));
+    store.heal().unwrap();
+    (store, move |full| disk.fill(full))
 }
 
 #[test]
