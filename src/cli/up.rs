@@ -174,7 +174,7 @@ async fn announce(context: &CliContext, node: &Tombolo, radios: &[String], is_of
         print::line(&format!("radio {}: {}", view.radio, print::clean(&view.rules)))?;
     }
     if let Reply::Status(status) = node.command(Query::Status).await? {
-        let at_start = |code: &str| matches!(code, "read_only" | "unconfirmed" | "stepped_back");
+        let at_start = |code: &str| matches!(code, "disk_full" | "unconfirmed" | "stepped_back");
         for alarm in status.alarms.iter().filter(|alarm| at_start(alarm.code)) {
             print::line(&format!("! {}", print::clean(&advice::alarm(alarm.code, &alarm.message))))?;
         }

@@ -54,9 +54,9 @@ pub fn recover(folder: &Path) -> Result<Option<PathBuf>, StartError> {
     Ok(Some(aside))
 }
 
-/// `store.redb.damaged-2026-11-29T10-15-00Z`, with a number behind it where that is taken.
+/// `store.redb.damaged-2026-11-29T10-15-00`, with a number behind it where that is taken.
 fn free_name(path: &Path) -> PathBuf {
-    let time: String = rfc3339(now().wall).chars().map(|c| if c == ':' { '-' } else { c }).collect();
+    let time: String = rfc3339(now().wall).chars().take(19).map(|c| if c == ':' { '-' } else { c }).collect();
     let name = |number: usize| {
         let more = if number == 0 { String::new() } else { format!("-{number}") };
         path.with_file_name(format!("{STORE_FILE}.damaged-{time}{more}"))

@@ -68,7 +68,7 @@ struct AwaitedAnswer {
 
 /// What has come about since a peer answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Answered {
+pub struct AnswerEffect {
     /// This node signs from now on.
     pub is_confirmed: bool,
     /// The alarm about lost commits is over.
@@ -165,12 +165,12 @@ impl Recovery {
     }
 
     /// A peer has answered what it holds, and lacks nothing that it has, or does. Returns what that ends.
-    pub fn peer_answered(&mut self, now: Mono, is_in_step: bool) -> Answered {
+    pub fn peer_answered(&mut self, now: Mono, is_in_step: bool) -> AnswerEffect {
         let awaited = &mut self.awaited_answer;
         let since = *awaited.since.get_or_insert(now);
         let is_complete = now >= since + CONFIRM_PAUSE && is_in_step;
         let is_over = is_complete || now >= since + CONFIRM_WAIT_MAX;
-        let ended = Answered {
+        let ended = AnswerEffect {
             is_confirmed: awaited.is_unconfirmed && is_over,
             ends_setback: awaited.lost_commits > 0 && now >= since + SETBACK_SHOWN,
         };

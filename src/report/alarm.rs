@@ -18,7 +18,7 @@ impl Alarm {
             Alarm::TwoMachines { .. } => "two_machines",
             Alarm::Fork { .. } => "fork",
             Alarm::NotSaved { .. } => "not_saved",
-            Alarm::ReadOnly { .. } => "read_only",
+            Alarm::ReadOnly { .. } => "disk_full",
             Alarm::SteppedBack { .. } => "stepped_back",
             Alarm::Unconfirmed => "unconfirmed",
             Alarm::InviterSilent { .. } => "inviter_silent",

@@ -2,7 +2,7 @@
 //!
 //! The database checks its pages when it is asked to ([`super::file`]), but bytes may also rot under a running node, and its
 //! code then fails an assertion. The panic is caught here, its message goes to the log, and the caller gets
-//! [`StoreError::Damaged`]. The handle of the database is not used again after that: [`super::Store::heal`] opens the file anew.
+//! [`StoreError::Damaged`]. The handle of the database is not used again after that: [`super::Store::heal`] opens the file again.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};

@@ -303,6 +303,12 @@ impl Store {
         self.read_only = read_only;
         let acknowledged = self.witness.as_ref().and_then(|witness| witness.read()).unwrap_or(commits);
         self.missing_commits = self.missing_commits.max(acknowledged.saturating_sub(commits));
+        if self.missing_commits > 0 {
+            tracing::error!(
+                commits = self.missing_commits,
+                "the store lost commits that the disk had confirmed"
+            );
+        }
         match (self.missing_commits, &self.read_only) {
             (0, _) | (_, Some(_)) => Ok(()),
             // The next commit writes the present number down, so what is missing is noted before.

@@ -83,7 +83,8 @@ impl CommitWitness {
 
 /// Where the witness of a store stands.
 pub(super) fn path_beside(store: &Path) -> PathBuf {
-    store.with_extension("seq")
+    let name = store.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    store.with_file_name(format!("{}.seq", name.strip_suffix(".redb").unwrap_or(&name)))
 }
 
 fn line(commits: u64) -> String {

@@ -181,7 +181,10 @@ fn an_empty_or_foreign_file_is_no_new_node() {
         }
         assert_eq!(std::fs::read(&store).unwrap(), bytes);
     }
-    assert_eq!(place.json(&["doctor"])["ok"], false);
+    let found = place.run(&["doctor"]);
+    let found = String::from_utf8(found.stdout).unwrap();
+    let found = found.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(found.contains("the store is damaged") && found.contains("`tombolo recover`"), "{found}");
 }
 
 /// The remedy that the sentence names works: identity and settings stay, and a store that reads well is not touched.
@@ -236,7 +239,7 @@ fn a_key_and_a_store_of_two_nodes_do_not_start() {
     assert!(a.ok(&["ls"]).contains("plan"));
 }
 
-/// A pipe without a writer blocks whoever opens it.
+/// A pipe without a writer blocks the process that opens it.
 #[test]
 fn pipes_folders_and_devices_in_place_of_files_are_refused_at_once() {
     for file in ["identity.key", "store.redb", "tombolo.toml"] {
@@ -362,4 +365,71 @@ fn a_restored_key_raises_no_alarm_at_either_side() {
         assert_eq!(node.json(&["status"])["forks"], serde_json::json!({}), "nothing was signed twice");
     }
     drop((up_a, up_b));
+}
+
+/// A full disk, killed in the middle: the node starts, can be read, states why it does not write, and goes on when there is room.
+/// A file system that takes no writes at all is the same, without the socket.
+#[test]
+fn a_full_and_a_read_only_disk_can_be_read() {
+    let script = r#"
+        set -e
+        mount -t tmpfs -o size=2m none "$PLACE"
+        export TOMBOLO_DATA_DIR="$PLACE/node"
+        tombolo init --name attic >&2
+        sed -i 's/^listen = \["0.0.0.0:8662".*/listen = ["127.0.0.1:0"]/; s/^mdns = true/mdns = false/; s/^containers = "auto"/containers = "off"/' \
+            "$TOMBOLO_DATA_DIR/tombolo.toml"
+        tombolo create plan >&2; tombolo set plan a one >&2
+        long=$(head -c 60000 /dev/zero | tr '\0' x)
+        fill() { dd if=/dev/zero of="$PLACE/fill" bs=4k 2>/dev/null || true; }
+        start() { tombolo up --no-tor > "$PLACE/../up" 2>&1 & node=$!; sleep 1; }
+        end() { kill -9 $node; wait $node || true; }
+        fill
+        start
+        echo "full: $(tombolo get plan a)"
+        tombolo set plan b "$long" --json 2>&1 || echo "refused: $?"
+        echo "shown: $(tombolo status | grep 'can be read, not written')"
+        end
+        start
+        echo "killed: $(tombolo get plan a)"
+        rm "$PLACE/fill"
+        tombolo set plan b "$long" >&2; tombolo set plan c three >&2
+        echo "room: $(tombolo get plan c), $(tombolo status --json | grep -c disk_full || true)"
+        end
+        mount -o remount,ro "$PLACE"
+        echo "read-only: $(tombolo get plan c)"
+        tombolo set plan d 4 --json 2>&1 || echo "refused: $?"
+        start
+        echo "up: $(grep 'can be read, not written' "$PLACE/../up")"
+        mount -o remount,rw "$PLACE"
+        for try in $(seq 300); do test -S "$TOMBOLO_DATA_DIR/control.sock" && break; sleep 0.1; done
+        tombolo set plan d four >&2
+        echo "writable: $(tombolo get plan d)"
+        end
+    "#;
+    let outer = tempfile::tempdir().unwrap();
+    let place = outer.path().join("disk");
+    std::fs::create_dir(&place).unwrap();
+    let binary = Path::new(env!("CARGO_BIN_EXE_tombolo")).parent().unwrap();
+    let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap_or_default());
+    let in_namespace = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["-Urm", "bash", "-c", script]).env("PLACE", &place).env("PATH", &path);
+        command.env_remove("RUST_LOG").stdin(Stdio::null()).output()
+    };
+    if !in_namespace("mount -t tmpfs none \"$PLACE\"").is_ok_and(|output| output.status.success()) {
+        println!("SKIPPED: needs unshare, and user namespaces that may mount");
+        return;
+    }
+    let output = in_namespace(script).unwrap();
+    let (text, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{text}\n{log}");
+    for line in ["full: one", "killed: one", "room: three, 0", "read-only: three", "writable: four"] {
+        assert!(text.lines().any(|found| found == line), "no `{line}` in:\n{text}\n{log}");
+    }
+    assert_eq!(text.matches("refused: 1").count(), 2, "{text}");
+    assert_eq!(text.matches("\"code\":\"disk_full\"").count(), 2, "{text}");
+    assert!(
+        text.contains("shown: ! this node can be read") && text.contains("up: ! this node can be read"),
+        "{text}"
+    );
 }
