@@ -138,6 +138,14 @@ enum CliCommand {
         #[arg(long = "addr", value_name = "A", value_parser = addresses)]
         addresses: Vec<Addresses>,
     },
+    /// List the invites that are open, or withdraw one
+    #[command(
+        after_help = "Examples:\n  tombolo invites\n  tombolo invites --json\n  tombolo invites withdraw 5f3a"
+    )]
+    Invites {
+        #[command(subcommand)]
+        act: Option<InvitesAct>,
+    },
     /// Join with an invite code; waits until both sides agreed
     #[command(
         after_help = "Examples:\n  tombolo join fed1:eyJkaWQi...\n  tombolo join fed1:eyJkaWQi... --addr 192.168.1.20\n  tombolo join - < code.txt\n\nWithout a running node, one runs until both sides agreed."
@@ -359,6 +367,17 @@ enum CliCommand {
     },
 }
 
+/// What is done with the invites of this node.
+#[derive(Debug, Subcommand)]
+enum InvitesAct {
+    /// Take one back before it is used: its code works no more
+    #[command(after_help = "Examples:\n  tombolo invites withdraw 5f3a")]
+    Withdraw {
+        /// Its id, or the start of it
+        id: String,
+    },
+}
+
 /// The node's folder and the form of the output, which every command needs.
 struct CliContext {
     node: ask::NodeFolder,
@@ -422,6 +441,8 @@ fn dispatch(context: &CliContext, command: CliCommand) -> CliResult {
         CliCommand::Invite { level, expires, qr, addresses } => {
             invite::run(context, level, expires, qr, flat(addresses))
         }
+        CliCommand::Invites { act: None } => invite::list(context),
+        CliCommand::Invites { act: Some(InvitesAct::Withdraw { id }) } => invite::withdraw(context, id),
         CliCommand::Join { code, addresses, timeout } => join::run(context, code, flat(addresses), timeout),
         CliCommand::Adopt { dir } => adopt::run(context, &dir),
         CliCommand::Peers => peers::list(context),

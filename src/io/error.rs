@@ -152,6 +152,9 @@ pub enum CommandError {
     /// A command cannot live so long, or not at all.
     #[error("a deploy lives at most 7 days, and longer than no time")]
     BadDeployExpiry,
+    /// No open invite has this id.
+    #[error("no open invite has the id `{0}`, or several begin so")]
+    UnknownInvite(String),
     /// No deploy has this id.
     #[error("no deploy has the id `{0}`, or several begin so")]
     UnknownDeploy(String),
@@ -337,6 +340,7 @@ impl CommandError {
             CommandError::BadDeploy(_) => "bad_app",
             CommandError::NotInOwnCatalogue { .. } => "not_in_catalogue",
             CommandError::BadDeployExpiry => "bad_expiry",
+            CommandError::UnknownInvite(_) => "unknown_invite",
             CommandError::UnknownDeploy(_) => "unknown_deploy",
             CommandError::Revoked(_) => "revoked",
             CommandError::BadNotice => "bad_revocation",

@@ -217,6 +217,10 @@ pub enum Reply {
     Id(view::IdView),
     /// The reply to `Admin::Invite`.
     Invite(view::InviteView),
+    /// The reply to `Query::Invites`.
+    Invites(Vec<view::OutgoingInviteView>),
+    /// The reply to `Admin::WithdrawInvite`: the invite that works no more.
+    Withdrawn(view::OutgoingInviteView),
     /// The reply to `Admin::Join`: the inviter, as a peer.
     Joined(view::PeerView),
     /// The reply to `Admin::Trust` and `Admin::Rename`: the peer as it now is.

@@ -12,6 +12,7 @@ use crate::io::{
 };
 use crate::layer::DocumentName;
 use crate::node::Node;
+use crate::report::NodeReport;
 
 impl Node {
     pub(super) fn command(&mut self, request: RequestId, command: Command) {
@@ -78,6 +79,10 @@ impl Node {
             Admin::Join { .. } | Admin::FetchState { .. } => unreachable!("answered above"),
             Admin::Invite { level, expires_in, addresses } => {
                 self.membership.invite(&mut self.core, level, expires_in, addresses)
+            }
+            Admin::WithdrawInvite { id } => {
+                let withdrawn = self.membership.withdraw(&mut self.core, &id);
+                withdrawn.map(|invite| Reply::Withdrawn(NodeReport::invite(&invite)))
             }
             Admin::Trust { peer, level } => self.trust(&peer, level),
             Admin::Rename { peer, name } => {
@@ -202,6 +207,7 @@ fn may_sign(admin: &Admin) -> bool {
         Admin::Join { .. }
         | Admin::FetchState { .. }
         | Admin::Invite { .. }
+        | Admin::WithdrawInvite { .. }
         | Admin::Rename { .. }
         | Admin::Adopt(_)
         | Admin::Deploy { .. } => false,
