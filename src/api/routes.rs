@@ -153,6 +153,12 @@ struct NameBody {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct AddressesBody {
+    addresses: Vec<Address>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct DeployBody {
     peer: String,
     app: String,
@@ -272,7 +278,10 @@ impl RawRequest<'_> {
             (&Method::PUT, Some("name")) => {
                 command(Admin::Rename { peer, name: json::<NameBody>(self.body)?.name })
             }
-            (_, None | Some("trust" | "name")) => Err(self.unknown_method()),
+            (&Method::PUT, Some("addresses")) => {
+                command(Admin::Dial { peer, addresses: json::<AddressesBody>(self.body)?.addresses })
+            }
+            (_, None | Some("trust" | "name" | "addresses")) => Err(self.unknown_method()),
             _ => Err(self.not_found()),
         }
     }
@@ -354,6 +363,9 @@ fn write_admin(admin: &Admin) -> WrittenRequest {
         Admin::Remove { peer } => (Method::DELETE, peer_path(peer, ""), Vec::new()),
         Admin::Trust { peer, level } => put(peer_path(peer, "/trust"), &LevelBody { level: *level }),
         Admin::Rename { peer, name } => put(peer_path(peer, "/name"), &NameBody { name: name.clone() }),
+        Admin::Dial { peer, addresses } => {
+            put(peer_path(peer, "/addresses"), &AddressesBody { addresses: addresses.clone() })
+        }
         Admin::Policy { doc, radio, confidential } => {
             let body = PolicyBody { radio: *radio, confidential: *confidential };
             put(format!("/v1/policies/{}", encode(doc)), &body)
@@ -550,6 +562,7 @@ mod tests {
             Admin::WithdrawInvite { id: "5f3a".into() }.into(),
             Admin::Trust { peer: peer.clone(), level: TrustLevel::Untrusted }.into(),
             Admin::Rename { peer: peer.clone(), name: "new".into() }.into(),
+            Admin::Dial { peer: peer.clone(), addresses: vec!["127.0.0.1:1".parse().unwrap()] }.into(),
             Admin::Remove { peer: peer.clone() }.into(),
             Write::Create { name: "plan".into(), kind: Kind::Map }.into(),
             Write::Create { name: "report".into(), kind: Kind::Snapshot }.into(),

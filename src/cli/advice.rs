@@ -24,7 +24,9 @@ pub(super) fn refusal(code: &str, message: String) -> String {
 pub(super) fn refusal_for(code: &str, message: String, doc: &str) -> String {
     let advice = match code {
         "unknown_peer" => "`tombolo peers` lists them".to_owned(),
-        "already_peer" => "`tombolo peers` shows it".to_owned(),
+        "already_peer" => {
+            "`tombolo peers` shows it, `tombolo dial PEER ADDR` gives it another address".to_owned()
+        }
         "unknown_document" => format!("`tombolo create {doc}` makes one, `tombolo ls` lists them"),
         "document_exists" => format!("`tombolo get {doc}` shows it"),
         "unknown_key" => format!("`tombolo get {doc}` shows what it has"),

@@ -34,7 +34,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tokio::signal::unix::SignalKind;
 use tombolo_transports::Address;
 use tombolo_transports::tor::endpoint::{Endpoint, EndpointError};
 
@@ -181,6 +180,17 @@ enum CliCommand {
         /// trusted, observer or untrusted
         #[arg(value_parser = level)]
         level: TrustLevel,
+    },
+    /// Give a peer another address, and dial it
+    #[command(
+        after_help = "Examples:\n  tombolo dial harbour 192.168.1.20\n  tombolo dial harbour 192.168.1.20:8662 '[fd00::20]:8662'\n\nThe addresses go before those that are known already. On one network peers find each other by themselves."
+    )]
+    Dial {
+        /// A name, a DID or the start of one
+        peer: String,
+        /// Where it can be reached
+        #[arg(required = true, value_name = "ADDR", value_parser = addresses)]
+        addresses: Vec<Addresses>,
     },
     /// Rename a peer, on this node
     #[command(after_help = "Examples:\n  tombolo rename harbour \"harbour office\"")]
@@ -391,19 +401,11 @@ pub fn run() -> ExitCode {
         Err(error) => return usage(&error),
     };
     let json = cli.json;
-    survive_file_limits();
+    ask::survive_file_limits();
     match execute(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error.report(json),
     }
-}
-
-/// A limit of file sizes (`ulimit -f`) becomes an error of the write, as a full disk is, and does not end the process.
-fn survive_file_limits() {
-    let Ok(runtime) = ask::runtime() else { return };
-    let _context = runtime.enter();
-    // The handler stays for as long as the process does. Without it the limit ends the process, as it does any other.
-    let _ = tokio::signal::unix::signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
 }
 
 fn execute(cli: Cli) -> CliResult {
@@ -448,6 +450,7 @@ fn dispatch(context: &CliContext, command: CliCommand) -> CliResult {
         CliCommand::Peers => peers::list(context),
         CliCommand::Trust { peer, level } => peers::trust(context, peer, level),
         CliCommand::Rename { peer, name } => peers::rename(context, peer, name),
+        CliCommand::Dial { peer, addresses } => peers::dial(context, peer, flat(addresses)),
         CliCommand::Policy { doc, radio, confidential } => policy::policy(context, doc, radio, confidential),
         CliCommand::Revoke { own, peer, stolen: _ } => revoke::run(context, own, peer),
         CliCommand::Remove { peer } => peers::remove(context, peer),

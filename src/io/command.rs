@@ -126,6 +126,13 @@ pub enum Admin {
         /// The name that it gets.
         name: String,
     },
+    /// Gives a peer further addresses, and dials it.
+    Dial {
+        /// The name, DID or prefix of the peer.
+        peer: String,
+        /// Where it can be reached, the likeliest first.
+        addresses: Vec<Address>,
+    },
     /// Removes a peer; what it wrote into this node's documents stays.
     Remove {
         /// The name, DID or prefix of the peer.

@@ -223,7 +223,7 @@ pub enum Reply {
     Withdrawn(view::OutgoingInviteView),
     /// The reply to `Admin::Join`: the inviter, as a peer.
     Joined(view::PeerView),
-    /// The reply to `Admin::Trust` and `Admin::Rename`: the peer as it now is.
+    /// The reply to `Admin::Trust`, `Admin::Rename` and `Admin::Dial`: the peer as it now is.
     Peer(view::PeerView),
     /// The reply to `Query::Peers`.
     Peers(Vec<view::PeerView>),

@@ -4,8 +4,8 @@
 //! replica's federation; the audience and its key follow from that list ([`Replica::audience_due`], `broadcast::keys`),
 //! and the node signs them.
 //!
-//! Invariants: a token works once, and is burned durably before the answer leaves; the same joiner that repeats its request
-//! gets the same answer; an inviter that lets this node in has agreed, even if its answer was lost.
+//! Invariants: a token works once, burned durably before the answer leaves; a joiner that repeats its request gets the same answer; an
+//! inviter that lets this node in has agreed, even if its answer was lost.
 
 mod adopt;
 mod failures;
@@ -25,7 +25,7 @@ use crate::federation::{Federation, Peer, TrustLevel};
 use crate::io::{
     BadNameReason, CommandError, Event, FederationRecords, JoinFailure, Quota, Reply, RequestId, view,
 };
-use crate::limits::{INVITE_ADDRESSES_MAX, INVITE_EXPIRES_MAX, INVITES_OPEN_MAX, PEERS_MAX};
+use crate::limits::{INVITE_ADDRESSES_MAX, INVITE_EXPIRES_MAX, PEERS_MAX};
 use crate::replica::Replica;
 use crate::store::StoreWrite;
 use crate::time::{Millis, Mono, Wall};
@@ -168,10 +168,7 @@ impl Membership {
     ) -> Result<Reply, CommandError> {
         let now = core.reference();
         self.forget_expired(core, now);
-        let open = self.outgoing.values().filter(|invite| invite.accepted.is_none()).count();
-        if open >= INVITES_OPEN_MAX {
-            return Err(CommandError::Limit(Quota::Invites));
-        }
+        within(self.outgoing.values().filter(|invite| invite.is_open(now)).count() + 1, Quota::Invites)?;
         if valid_for == Millis::ZERO || valid_for > INVITE_EXPIRES_MAX {
             return Err(CommandError::BadExpiry);
         }
@@ -473,6 +470,23 @@ impl Membership {
         core.event(Event::PeersChanged);
     }
 
+    /// Notes where a peer can be reached, for the links to dial it there.
+    ///
+    /// # Errors
+    /// [`CommandError::UnknownPeer`] or `AmbiguousPeer` where the text names no one peer.
+    pub fn dial(
+        &mut self,
+        core: &mut Core,
+        replica: &mut Replica,
+        peer: &str,
+        addresses: &[Address],
+    ) -> Result<PeerId, CommandError> {
+        let id = replica.resolve_peer(peer)?;
+        let known = replica.federation().peer(&id).expect("a peer is resolved among the peers");
+        self.put_peer(core, replica, known.reached_at(addresses));
+        Ok(id)
+    }
+
     /// Removes a peer and what is known of it; the node closes its links.
     pub fn remove_peer(&mut self, core: &mut Core, replica: &mut Replica, id: &PeerId) {
         replica.remove_peer(id);
@@ -539,8 +553,7 @@ impl Membership {
         let peers = replica.federation().peers().count() + plan.peers.len();
         within(peers, Quota::Peers)?;
         let now = core.reference();
-        let is_open = |invite: &&OutgoingInvite| invite.accepted.is_none() && invite.expires > now;
-        let open = self.outgoing.values().filter(is_open).count();
+        let open = self.outgoing.values().filter(|invite| invite.is_open(now)).count();
         within(open + plan.outgoing.len(), Quota::Invites)?;
         if !plan.peers.is_empty() {
             core.event(Event::PeersChanged);

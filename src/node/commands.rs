@@ -89,6 +89,10 @@ impl Node {
                 let renamed = self.membership.rename(&mut self.core, &mut self.replica, &peer, &name);
                 renamed.and_then(|id| self.report().peer(&id)).map(Reply::Peer)
             }
+            Admin::Dial { peer, addresses } => {
+                let dialled = self.membership.dial(&mut self.core, &mut self.replica, &peer, &addresses);
+                dialled.and_then(|id| self.report().peer(&id)).map(Reply::Peer)
+            }
             Admin::Remove { peer } => self.remove(&peer),
             Admin::Policy { doc, radio, confidential } => self.policy(&doc, radio, confidential),
             Admin::Adopt(records) => self.membership.adopt(&mut self.core, &mut self.replica, &records),
@@ -209,6 +213,7 @@ fn may_sign(admin: &Admin) -> bool {
         | Admin::Invite { .. }
         | Admin::WithdrawInvite { .. }
         | Admin::Rename { .. }
+        | Admin::Dial { .. }
         | Admin::Adopt(_)
         | Admin::Deploy { .. } => false,
     }

@@ -429,7 +429,7 @@ fn a_full_and_a_read_only_disk_can_be_read() {
     assert_eq!(text.matches("refused: 1").count(), 2, "{text}");
     assert_eq!(text.matches("\"code\":\"disk_full\"").count(), 2, "{text}");
     assert!(
-        text.contains("shown: ! this node can be read") && text.contains("up: ! this node can be read"),
+        text.contains("shown: ! this node can be read") && text.contains("\n! this node can be read"),
         "{text}"
     );
 }

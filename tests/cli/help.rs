@@ -25,6 +25,7 @@ fn every_command_explains_itself_with_examples() {
         "peers",
         "trust",
         "rename",
+        "dial",
         "remove",
         "create",
         "set",
