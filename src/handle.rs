@@ -31,7 +31,7 @@ use zeroize::Zeroizing;
 use crate::api::rpc::CallServer;
 use crate::api::server::LocalServer;
 use crate::config::{Config, TorSettings};
-use crate::folder::{self, LinkSecrets, StartError};
+use crate::folder::{self, FolderWatch, LinkSecrets, StartError, Vanished};
 use crate::layer::{KeyError, KeyPath, Kind};
 use crate::node::{Command, CommandError, Event, Node, Query, Reply, Write};
 use crate::probe::Publisher;
@@ -91,7 +91,7 @@ pub enum CallError {
 }
 
 /// How a node ended without [`shutdown`](Tombolo::shutdown).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Ended {
     /// Its thread is gone: after a panic, or because another clone of its client stopped it.
     #[error("the node ended by itself")]
@@ -99,6 +99,9 @@ pub enum Ended {
     /// A task that carries messages to and from the links is gone.
     #[error("the part that serves the links ended by itself")]
     Links,
+    /// Its key or store is not in its folder any more.
+    #[error(transparent)]
+    Folder(#[from] Vanished),
 }
 
 /// How long the end of a node may take to show after its links have ended with it.
@@ -113,6 +116,7 @@ pub struct Tombolo {
     calls: Option<CallServer>,
     publisher: Option<Publisher>,
     installer: Option<Installer>,
+    folder: FolderWatch,
     /// None once awaited: the channel resolves only once.
     ended: Option<oneshot::Receiver<()>>,
 }
@@ -153,8 +157,16 @@ impl Tombolo {
             }
         };
         let installer = Some(start_installer(folder, &config, installs, &client));
-        let mut tombolo =
-            Tombolo { client, links, socket: None, calls, publisher: None, installer, ended: Some(ended) };
+        let mut tombolo = Tombolo {
+            client,
+            links,
+            socket: None,
+            calls,
+            publisher: None,
+            installer,
+            folder: FolderWatch::new(folder),
+            ended: Some(ended),
+        };
         if socket {
             match LocalServer::start(folder, tombolo.client.clone()) {
                 Ok(server) => tombolo.socket = Some(server),
@@ -235,9 +247,9 @@ impl Tombolo {
         self.client.addresses()
     }
 
-    /// The path of its local interface, if it serves one.
+    /// The path of its local interface, if it serves one; none as long as the disk takes no writes.
     pub fn socket(&self) -> Option<&Path> {
-        self.socket.as_ref().map(LocalServer::path)
+        self.socket.as_ref().map(LocalServer::path).filter(|path| path.exists())
     }
 
     /// The address that takes JSON calls, if the settings name one.
@@ -245,12 +257,13 @@ impl Tombolo {
         self.calls.as_ref().map(CallServer::address)
     }
 
-    /// Waits until the node or the tasks of its links end by themselves, which is a fault.
+    /// Waits until the node or the tasks of its links end by themselves, or its folder is gone: each is a fault.
     pub async fn ended(&mut self) -> Ended {
         tokio::select! {
             biased;
             () = node_ended(&mut self.ended) => return Ended::Node,
             () = self.links.ended() => {}
+            vanished = self.folder.vanished() => return vanished.into(),
         }
         // The links end with their node: then the node is the cause.
         match tokio::time::timeout(NODE_ENDS_TOO, node_ended(&mut self.ended)).await {
@@ -281,7 +294,7 @@ impl Tombolo {
 /// Opens a folder on a thread that may wait for its disk.
 async fn open(folder: &Path, config: &Config) -> Result<(Node, LinkSecrets), StartError> {
     let (folder, config) = (folder.to_owned(), config.clone());
-    let opened = tokio::task::spawn_blocking(move || folder::open(&folder, &config)).await;
+    let opened = tokio::task::spawn_blocking(move || folder::open_to_run(&folder, &config)).await;
     opened.map_err(|e| system("the node did not open", std::io::Error::other(e)))?
 }
 

@@ -53,6 +53,15 @@ pub const MAP_BASES_KEPT_MAX: usize = 64;
 pub const OWN_STATES_KEPT_MAX: u64 = 65_536;
 /// Keys remembered as dropped per map layer. One more, and all are forgotten, with the bases before them.
 pub const DROPPED_KEYS_KEPT_MAX: usize = 1_024;
+/// After the first answer of a peer, how long further ones are waited for before a node whose store is newer than its key signs:
+/// a long frontier comes in several messages.
+pub const CONFIRM_PAUSE: Millis = Millis::from_secs(3);
+/// The same at most, where what the peers show does not come: a false claim must not silence a node.
+pub const CONFIRM_WAIT_MAX: Millis = Millis::from_secs(120);
+/// How often such a node looks whether it is complete.
+pub const CONFIRM_LOOK: Millis = Millis::from_secs(1);
+/// How long the alarm about lost commits stays after a peer has answered, so that an operator sees it.
+pub const SETBACK_SHOWN: Millis = Millis::from_secs(86_400);
 /// Fork evidence kept per author: pairs of signed heads. Later ones are counted only.
 pub const FORKS_KEPT_PER_AUTHOR_MAX: usize = 8;
 

@@ -11,7 +11,7 @@ use tombolo::commands::{Catalogue, CatalogueState, Deploy, RunEnd, RunResult};
 use tombolo::identity::Keypair;
 use tombolo::io::RadioSpec;
 use tombolo::node::{Command, CommandError, Event, Input, Node, NodeSettings, Output, Reply, RequestId};
-use tombolo::store::{Store, StoreError};
+use tombolo::store::{ORIGIN_RECORD, Store, StoreError, StoreOrigin, StoreWrite};
 use tombolo_mesh::airtime::PhyRate;
 use tombolo_mesh::airtime::ledger::LedgerConfig;
 use tombolo_mesh::airtime::region::Rules;
@@ -213,7 +213,11 @@ impl Field {
     ///
     /// [`StoreError`] if a new store cannot be made.
     pub fn lose_disk(&mut self, place: usize) -> Result<(), StoreError> {
-        self.node_at_mut(place).store = Store::in_memory()?;
+        let mut store = Store::in_memory()?;
+        // As the folder of a node makes a store for a key that is there.
+        let origin = StoreOrigin::Unconfirmed.to_record();
+        store.commit(&[StoreWrite::PutMeta(ORIGIN_RECORD.into(), origin)])?;
+        self.node_at_mut(place).store = store;
         self.restart(place)
     }
 

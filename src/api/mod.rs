@@ -15,3 +15,4 @@ pub(crate) mod json;
 pub mod routes;
 pub mod rpc;
 pub mod server;
+mod socket;

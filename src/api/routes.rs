@@ -82,6 +82,7 @@ pub fn status_of(error: &CommandError) -> StatusCode {
         | CommandError::UnknownKey { .. }
         | CommandError::NoOnion(_)
         | CommandError::NoState(_)
+        | CommandError::UnknownInvite(_)
         | CommandError::UnknownDeploy(_) => StatusCode::NOT_FOUND,
         CommandError::AmbiguousPeer { .. }
         | CommandError::AmbiguousDocument { .. }
@@ -97,7 +98,7 @@ pub fn status_of(error: &CommandError) -> StatusCode {
         CommandError::CallFailed { .. } | CommandError::BadCallAnswer { .. } => StatusCode::BAD_GATEWAY,
         CommandError::InviteExpired { .. } => StatusCode::GONE,
         CommandError::Limit(_) => StatusCode::PAYLOAD_TOO_LARGE,
-        CommandError::Stopped(_) => StatusCode::SERVICE_UNAVAILABLE,
+        CommandError::Stopped(_) | CommandError::Unconfirmed => StatusCode::SERVICE_UNAVAILABLE,
         CommandError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::BAD_REQUEST,
     }
@@ -148,6 +149,12 @@ struct PolicyBody {
 #[serde(deny_unknown_fields)]
 struct NameBody {
     name: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AddressesBody {
+    addresses: Vec<Address>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -219,6 +226,9 @@ pub fn read(method: &Method, path: &str, query: Option<&str>, body: &[u8]) -> Re
         ("policies", Some(doc), None) => request.policy(doc),
         ("peers", None, None) => request.get(Query::Peers),
         ("peers", Some(peer), act) => request.peer(peer, act),
+        ("invites", None, None) if method == Method::GET => request.get(Query::Invites),
+        ("invites", Some(id), None) if method == Method::DELETE => command(Admin::WithdrawInvite { id }),
+        ("invites", Some(_), None) => Err(request.unknown_method()),
         ("invites" | "join" | "adopt", None, None) => request.federate(room),
         ("docs", None, None) if method == Method::POST => {
             let CreateBody { name, kind } = json(body)?;
@@ -268,7 +278,10 @@ impl RawRequest<'_> {
             (&Method::PUT, Some("name")) => {
                 command(Admin::Rename { peer, name: json::<NameBody>(self.body)?.name })
             }
-            (_, None | Some("trust" | "name")) => Err(self.unknown_method()),
+            (&Method::PUT, Some("addresses")) => {
+                command(Admin::Dial { peer, addresses: json::<AddressesBody>(self.body)?.addresses })
+            }
+            (_, None | Some("trust" | "name" | "addresses")) => Err(self.unknown_method()),
             _ => Err(self.not_found()),
         }
     }
@@ -329,6 +342,7 @@ fn write_query(query: &Query) -> WrittenRequest {
         Query::Deploys { id: None } => "/v1/deploys".to_owned(),
         Query::Deploys { id: Some(id) } => format!("/v1/deploys/{}", encode(id)),
         Query::Peers => "/v1/peers".to_owned(),
+        Query::Invites => "/v1/invites".to_owned(),
         Query::List => "/v1/docs".to_owned(),
         Query::State { peer: None } => "/v1/state".to_owned(),
         Query::State { peer: Some(peer) } => format!("/v1/state/{}", encode(peer)),
@@ -349,6 +363,9 @@ fn write_admin(admin: &Admin) -> WrittenRequest {
         Admin::Remove { peer } => (Method::DELETE, peer_path(peer, ""), Vec::new()),
         Admin::Trust { peer, level } => put(peer_path(peer, "/trust"), &LevelBody { level: *level }),
         Admin::Rename { peer, name } => put(peer_path(peer, "/name"), &NameBody { name: name.clone() }),
+        Admin::Dial { peer, addresses } => {
+            put(peer_path(peer, "/addresses"), &AddressesBody { addresses: addresses.clone() })
+        }
         Admin::Policy { doc, radio, confidential } => {
             let body = PolicyBody { radio: *radio, confidential: *confidential };
             put(format!("/v1/policies/{}", encode(doc)), &body)
@@ -358,6 +375,7 @@ fn write_admin(admin: &Admin) -> WrittenRequest {
             let body = InviteBody { level, expires: None, expires_ms, addresses: addresses.clone() };
             post("/v1/invites", &body)
         }
+        Admin::WithdrawInvite { id } => (Method::DELETE, format!("/v1/invites/{}", encode(id)), Vec::new()),
         Admin::Revoke { peer } => {
             post("/v1/revocations", &RevokeBody { peer: Some(peer.clone()), notice: None })
         }
@@ -540,8 +558,11 @@ mod tests {
             .into(),
             Admin::Join { code: "fed1:x".into(), addresses: vec!["127.0.0.1:1".parse().unwrap()] }.into(),
             Query::Peers.into(),
+            Query::Invites.into(),
+            Admin::WithdrawInvite { id: "5f3a".into() }.into(),
             Admin::Trust { peer: peer.clone(), level: TrustLevel::Untrusted }.into(),
             Admin::Rename { peer: peer.clone(), name: "new".into() }.into(),
+            Admin::Dial { peer: peer.clone(), addresses: vec!["127.0.0.1:1".parse().unwrap()] }.into(),
             Admin::Remove { peer: peer.clone() }.into(),
             Write::Create { name: "plan".into(), kind: Kind::Map }.into(),
             Write::Create { name: "report".into(), kind: Kind::Snapshot }.into(),
@@ -628,6 +649,7 @@ mod tests {
             (Method::GET, "/v1/docs/a", Some("kee=b"), "", "bad_request"),
             (Method::DELETE, "/v1/docs/a", None, "", "bad_request"),
             (Method::POST, "/v1/invites", None, "{\"expires\":\"soon\"}", "bad_request"),
+            (Method::GET, "/v1/invites/5f3a", None, "", "method_not_allowed"),
             (Method::POST, "/v1/deploys", None, "{\"peer\":\"a\",\"app\":\"b\"}", "bad_json"),
             (Method::PUT, "/v1/deploys", None, "", "method_not_allowed"),
             (Method::POST, "/v1/deploys/ab", None, "{}", "method_not_allowed"),

@@ -4,9 +4,7 @@
 //! new folder 0700.
 
 use std::convert::Infallible;
-use std::fs::{DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,18 +18,17 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::accept::{ServingLimits, serve_all};
 use super::routes::{self, ApiRequest};
+use super::socket::LastingSocket;
 use crate::folder::socket::SOCKET_FILE;
-use crate::folder::unless_missing;
 use crate::io::view::ChangedView;
 use crate::node::{CommandError, Event, Query, Reply};
 use crate::runtime::{AskError, NodeClient};
-use crate::unix_http::ShortPath;
 
 /// Bytes of a request's body; a longer one is refused (`413`).
 pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -54,10 +51,11 @@ pub(crate) struct LocalServer {
 }
 
 impl LocalServer {
-    /// Listens in `folder`. The caller holds the store, so a socket that is there is a stale one.
+    /// Listens in `folder`. The caller holds the store, so a socket that is there is a stale one. Where the disk takes no writes,
+    /// it listens as soon as it does.
     pub(crate) fn start(folder: &Path, client: NodeClient) -> io::Result<Self> {
         let path = folder.join(SOCKET_FILE);
-        let listener = bind(&path)?;
+        let listener = LastingSocket::bind(path.clone())?;
         let (stop, stopped) = watch::channel(false);
         let mut accepting = JoinSet::new();
         let context = ServerContext {
@@ -77,27 +75,12 @@ impl LocalServer {
 
     /// Accepts no more requests and lets those in progress finish.
     pub(crate) async fn shutdown(mut self) {
-        let _ = std::fs::remove_file(&self.path);
         let _ = self.stop.send(true);
+        let _ = std::fs::remove_file(&self.path);
         let _ = self.accepting.join_next().await;
+        // It may have been made again in the moment before.
+        let _ = std::fs::remove_file(&self.path);
     }
-}
-
-/// Listens at `path`. The socket is made in a folder of mode 0700 and moved out of it with mode 0600, so no other user
-/// can open it at any time.
-fn bind(path: &Path) -> io::Result<UnixListener> {
-    let closed = path.with_extension("new");
-    let made = closed.join(SOCKET_FILE);
-    // Files that a power cut left behind.
-    unless_missing(std::fs::remove_file(&made))?;
-    unless_missing(std::fs::remove_dir(&closed))?;
-    DirBuilder::new().mode(0o700).create(&closed)?;
-    let short = ShortPath::new(&made)?;
-    let listener = UnixListener::bind(&short.path)?;
-    std::fs::set_permissions(&made, Permissions::from_mode(0o600))?;
-    std::fs::rename(&made, path)?;
-    std::fs::remove_dir(&closed)?;
-    Ok(listener)
 }
 
 /// What the handling of a request needs.

@@ -158,6 +158,9 @@ fn next_sequence(replica: &Replica, id: &LayerId) -> Result<Sequence, CommandErr
     if let Some(why) = replica.recovery().stopped() {
         return Err(CommandError::Stopped(why));
     }
+    if replica.recovery().is_unconfirmed() {
+        return Err(CommandError::Unconfirmed);
+    }
     let last = replica.layer(id).map_or(Sequence::NONE, |layer| layer.head().sequence);
     last.next().ok_or(CommandError::Stopped(StopReason::SequenceUsedUp))
 }

@@ -3,9 +3,18 @@
 /// What follows in the sentence that two machines share this node's key.
 const ANOTHER_KEY: &str = ", and `init` it again in an empty folder";
 
+/// What follows where a store cannot be used any more.
+pub(super) const RECOVER: &str = "`tombolo recover` puts it aside and keeps identity and settings; then start `tombolo up` and join \
+     a peer again with an invite of it, which brings back what this node wrote";
+/// What follows where a node waits for what it wrote before.
+const CONFIRM: &str =
+    "join a peer with `tombolo join CODE`, or, if this key has never been used, start `tombolo up --new`";
+
 /// A refusal of the node with what helps in any case.
 pub(super) fn refusal(code: &str, message: String) -> String {
     match code {
+        "store_damaged" => format!("{message}. End the daemon: {RECOVER}"),
+        "unconfirmed" => format!("{message}: {CONFIRM}"),
         "stopped" => message + ANOTHER_KEY,
         _ => message,
     }
@@ -15,11 +24,14 @@ pub(super) fn refusal(code: &str, message: String) -> String {
 pub(super) fn refusal_for(code: &str, message: String, doc: &str) -> String {
     let advice = match code {
         "unknown_peer" => "`tombolo peers` lists them".to_owned(),
-        "already_peer" => "`tombolo peers` shows it".to_owned(),
+        "already_peer" => {
+            "`tombolo peers` shows it, `tombolo dial PEER ADDR` gives it another address".to_owned()
+        }
         "unknown_document" => format!("`tombolo create {doc}` makes one, `tombolo ls` lists them"),
         "document_exists" => format!("`tombolo get {doc}` shows it"),
         "unknown_key" => format!("`tombolo get {doc}` shows what it has"),
         "call_failed" => "`tombolo links` shows what leads to it".to_owned(),
+        "unknown_invite" => "`tombolo invites` lists them".to_owned(),
         "unknown_deploy" => "`tombolo deploy --status` lists them".to_owned(),
         "not_trusted" => "`tombolo trust PEER trusted` changes that".to_owned(),
         "not_in_catalogue" => "`tombolo catalogue` lists it".to_owned(),
@@ -33,6 +45,7 @@ pub(super) fn refusal_for(code: &str, message: String, doc: &str) -> String {
 pub(super) fn alarm(code: &str, message: &str) -> String {
     match code {
         "key_used_elsewhere" => format!("{message}{ANOTHER_KEY}"),
+        "unconfirmed" => format!("{message}: {CONFIRM}"),
         "own_identity_ended" | "own_key_stolen" => {
             format!("{message}; `init` in an empty folder makes a new node")
         }

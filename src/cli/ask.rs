@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use serde_json::Value as Json;
+use tokio::signal::unix::SignalKind;
 
 use super::error::CliError;
 use crate::api::client::{self, ClientError};
@@ -144,6 +145,14 @@ fn too_slow() -> CliError {
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|e| CliError::new("system", format!("the system gives no event queue: {e}")))
+}
+
+/// A limit of file sizes (`ulimit -f`) becomes an error of the write, as a full disk is, and does not end the process.
+pub(super) fn survive_file_limits() {
+    let Ok(runtime) = runtime() else { return };
+    let _context = runtime.enter();
+    // The handler stays for as long as the process does. Without it the limit ends the process, as it does any other.
+    let _ = tokio::signal::unix::signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
 }
 
 /// The folder to use when none is named: by the platform's convention.

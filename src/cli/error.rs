@@ -93,7 +93,10 @@ impl From<StartError> for CliError {
             StartError::Key(_) => "bad_key_file",
             StartError::Running { .. } => "already_running",
             StartError::InUse { .. } => "in_use",
-            StartError::Store { .. } | StartError::Node { .. } => "store",
+            StartError::Store { source, .. } | StartError::Node { source: OpenError::Store(source), .. } => {
+                source.code()
+            }
+            StartError::NotDamaged { .. } => "not_damaged",
             StartError::Lan(_) => "listen",
             StartError::Tor(_) => "tor",
             StartError::Socket { .. } => "socket",
@@ -125,13 +128,23 @@ fn with_advice(error: &StartError) -> String {
         StartError::Store { source, .. } | StartError::Node { source: OpenError::Store(source), .. } => {
             match source {
                 StoreError::InUse => format!("{error}: stop it, or use another --data-dir"),
-                StoreError::Damaged(_) => {
-                    format!(
-                        "{error}: restore a backup, or `init` again and let the peers bring back the rest"
-                    )
+                StoreError::Damaged(_) => format!("{error}: {}", advice::RECOVER),
+                StoreError::Disk(_) => format!("{error}. If that stays so, {}", advice::RECOVER),
+                StoreError::NoRoom(_) => {
+                    format!("{error}. Free some space, or make the file system writable")
                 }
-                _ => error.to_string(),
+                StoreError::OtherNode { .. } => format!(
+                    "{error}: put the key file of this store back, or the store of this key. If that is lost, {}",
+                    advice::RECOVER
+                ),
+                StoreError::TooNew { .. } | StoreError::Closed => error.to_string(),
             }
+        }
+        StartError::NotDamaged { .. } => {
+            format!("{error}: `tombolo doctor` shows what else may be wrong")
+        }
+        StartError::Key(KeyFileError::Malformed { .. }) => {
+            format!("{error}. Put identity.key back from a copy; the store stays as it is")
         }
         StartError::Lan(_) => format!(
             "{error}. `tombolo up --listen 0.0.0.0:0` takes any free port, as a second node on one machine needs; `listen` in the [lan] section of tombolo.toml sets it for good"

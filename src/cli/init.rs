@@ -1,4 +1,4 @@
-//! `init` makes a node, `id` shows its identity.
+//! `init` makes a node, `id` shows its identity, `recover` makes a new store for an identity whose store cannot be used.
 
 use super::ask::show;
 use super::error::CliResult;
@@ -20,6 +20,23 @@ pub(super) fn init(context: &CliContext, name: &str) -> CliResult {
     let revocation = context.node.folder.join(folder::REVOCATION_FILE);
     print::line(&format!("  to end it {}: keep a copy elsewhere", revocation.display()))?;
     print::hint("next: `tombolo up` runs it; `tombolo invite` prints a code for another node");
+    Ok(())
+}
+
+pub(super) fn recover(context: &CliContext) -> CliResult {
+    let aside = folder::recover(&context.node.folder)?;
+    let aside = aside.map(|path| path.display().to_string());
+    if context.json {
+        return Ok(print::line(&serde_json::json!({ "put_aside": aside }).to_string())?);
+    }
+    match aside {
+        Some(path) => print::line(&format!("the old store stands in {path}: delete it when all is back"))?,
+        None => print::line("there was no store")?,
+    }
+    print::line("a new store was made; identity and settings are as before")?;
+    print::hint(
+        "next: `tombolo up`, then `tombolo invite` on a peer and `tombolo join CODE` here: what this node wrote comes back",
+    );
     Ok(())
 }
 

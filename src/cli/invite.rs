@@ -1,4 +1,4 @@
-//! `invite`: prints an invite code or its QR code.
+//! `invite` prints an invite code or its QR code, `invites` lists and withdraws them.
 
 use tombolo_transports::Address;
 
@@ -38,6 +38,40 @@ pub(super) fn run(
         print::hint("no node is running here: start `tombolo up`, so that the other one finds it");
     }
     Ok(())
+}
+
+/// Lists the invites that have not expired.
+pub(super) fn list(context: &CliContext) -> CliResult {
+    let reply = context.node.ask(Query::Invites)?;
+    if context.json {
+        return Ok(print::line(&reply.text)?);
+    }
+    let invites = print::items(&reply.json);
+    if invites.is_empty() {
+        print::hint("no invite is open: `tombolo invite` prints a code");
+        return Ok(());
+    }
+    let mut table = print::Table::new(&["ID", "LEVEL", "MADE", "EXPIRES", "USED BY"]);
+    for invite in invites {
+        let used = print::text(invite, "accepted");
+        table.row([
+            print::text(invite, "id").to_owned(),
+            print::text(invite, "level").to_owned(),
+            print::text(invite, "created_at").to_owned(),
+            print::text(invite, "expires").to_owned(),
+            if used.is_empty() { "-".to_owned() } else { print::short_did(used) },
+        ]);
+    }
+    Ok(print::line(&table.lines())?)
+}
+
+/// Withdraws one that was not used yet.
+pub(super) fn withdraw(context: &CliContext, id: String) -> CliResult {
+    let reply = context.node.ask(Admin::WithdrawInvite { id })?;
+    if context.json {
+        return Ok(print::line(&reply.text)?);
+    }
+    Ok(print::line(&format!("the code of {} works no more", print::text(&reply.json, "id")))?)
 }
 
 /// The addresses of this node: those of the running one, else those of the settings.

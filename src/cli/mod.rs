@@ -84,6 +84,11 @@ enum CliCommand {
     /// Show who this node is
     #[command(after_help = "Examples:\n  tombolo id\n  tombolo id --json")]
     Id,
+    /// Put a store that cannot be used aside and make a new one; identity and settings stay
+    #[command(
+        after_help = "Examples:\n  tombolo recover\n  tombolo recover --json\n\nNothing is deleted. Start `tombolo up` after it and join a peer again: what this node wrote comes back from it. The\nlist of peers does not: join the others again too. A store that reads well stays where it is."
+    )]
+    Recover,
     /// Run the node in the foreground, until SIGTERM or Ctrl-C
     #[command(
         after_help = "Examples:\n  tombolo up\n  tombolo up --mesh meshtastic+serial:///dev/ttyUSB0\n  tombolo up --mesh 'kiss+tcp://localhost:8001?bitrate=1200&region=wired'\n  tombolo up --mesh 'kiss+serial:///dev/ttyUSB0?bitrate=9600&region=amateur&call=N0CALL-1'\n  tombolo up --listen 0.0.0.0:0          a second node on one machine\n  tombolo up --no-lan --tor-socks 127.0.0.1:9050 --tor-control unix:/run/tor/control\n  RUST_LOG=debug tombolo up\n\nSettings stand in tombolo.toml in the node's folder, radios as well.\n\nNo region, no transmission: a radio that does not report its own needs ?region=EU868 (EU433, US915,\nANZ, IN865, amateur; wired for a TNC on a cable). The other options behind the question mark are joined by &\nand named like the settings of [[radio]]:\n  of the air      region=  frequency_hz=869525000  bitrate=9600, or preset=LongFast or preset=SF7/125\n                  hopping=true (it changes channels)\n  of the station  mode=encrypted|signed-clear  call_sign=N0CALL  call_sign_every=10m\n  of the traffic  soft_cap_permille=10 (a limit of your own)  sign_every=16  mtu=120 (bytes of a frame)\n  KISS            call=N0CALL-1 (AX.25)  txdelay=  persist=  slot=  tncport=  modem=meshcore\n  MeshCore        channel=  secret=\n  Meshtastic      channel=  hops=\n  serial ports    baud="
@@ -110,6 +115,9 @@ enum CliCommand {
         /// Do not use Tor, though one runs
         #[arg(long, conflicts_with_all = ["tor_socks", "tor_control", "tor_cookie"])]
         no_tor: bool,
+        /// This node is new: sign at once, though the store is newer than the key and no peer has answered
+        #[arg(long)]
+        new: bool,
     },
     /// Print an invite code, on one line; it works once
     #[command(
@@ -128,6 +136,14 @@ enum CliCommand {
         /// Where this node can be reached, if it does not know it by itself
         #[arg(long = "addr", value_name = "A", value_parser = addresses)]
         addresses: Vec<Addresses>,
+    },
+    /// List the invites that are open, or withdraw one
+    #[command(
+        after_help = "Examples:\n  tombolo invites\n  tombolo invites --json\n  tombolo invites withdraw 5f3a"
+    )]
+    Invites {
+        #[command(subcommand)]
+        act: Option<InvitesAct>,
     },
     /// Join with an invite code; waits until both sides agreed
     #[command(
@@ -164,6 +180,17 @@ enum CliCommand {
         /// trusted, observer or untrusted
         #[arg(value_parser = level)]
         level: TrustLevel,
+    },
+    /// Give a peer another address, and dial it
+    #[command(
+        after_help = "Examples:\n  tombolo dial harbour 192.168.1.20\n  tombolo dial harbour 192.168.1.20:8662 '[fd00::20]:8662'\n\nThe addresses go before those that are known already. On one network peers find each other by themselves."
+    )]
+    Dial {
+        /// A name, a DID or the start of one
+        peer: String,
+        /// Where it can be reached
+        #[arg(required = true, value_name = "ADDR", value_parser = addresses)]
+        addresses: Vec<Addresses>,
     },
     /// Rename a peer, on this node
     #[command(after_help = "Examples:\n  tombolo rename harbour \"harbour office\"")]
@@ -350,6 +377,17 @@ enum CliCommand {
     },
 }
 
+/// What is done with the invites of this node.
+#[derive(Debug, Subcommand)]
+enum InvitesAct {
+    /// Take one back before it is used: its code works no more
+    #[command(after_help = "Examples:\n  tombolo invites withdraw 5f3a")]
+    Withdraw {
+        /// Its id, or the start of it
+        id: String,
+    },
+}
+
 /// The node's folder and the form of the output, which every command needs.
 struct CliContext {
     node: ask::NodeFolder,
@@ -363,6 +401,7 @@ pub fn run() -> ExitCode {
         Err(error) => return usage(&error),
     };
     let json = cli.json;
+    ask::survive_file_limits();
     match execute(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error.report(json),
@@ -395,19 +434,23 @@ fn dispatch(context: &CliContext, command: CliCommand) -> CliResult {
     match command {
         CliCommand::Init { name } => init::init(context, &name),
         CliCommand::Id => init::id(context),
-        CliCommand::Up { mesh, listen, no_lan, tor_socks, tor_control, tor_cookie, no_tor } => {
+        CliCommand::Recover => init::recover(context),
+        CliCommand::Up { mesh, listen, no_lan, tor_socks, tor_control, tor_cookie, no_tor, new } => {
             let tor =
                 up::TorArguments { socks: tor_socks, control: tor_control, cookie: tor_cookie, off: no_tor };
-            up::run(context, mesh, listen, no_lan, tor)
+            up::run(context, mesh, listen, no_lan, tor, new)
         }
         CliCommand::Invite { level, expires, qr, addresses } => {
             invite::run(context, level, expires, qr, flat(addresses))
         }
+        CliCommand::Invites { act: None } => invite::list(context),
+        CliCommand::Invites { act: Some(InvitesAct::Withdraw { id }) } => invite::withdraw(context, id),
         CliCommand::Join { code, addresses, timeout } => join::run(context, code, flat(addresses), timeout),
         CliCommand::Adopt { dir } => adopt::run(context, &dir),
         CliCommand::Peers => peers::list(context),
         CliCommand::Trust { peer, level } => peers::trust(context, peer, level),
         CliCommand::Rename { peer, name } => peers::rename(context, peer, name),
+        CliCommand::Dial { peer, addresses } => peers::dial(context, peer, flat(addresses)),
         CliCommand::Policy { doc, radio, confidential } => policy::policy(context, doc, radio, confidential),
         CliCommand::Revoke { own, peer, stolen: _ } => revoke::run(context, own, peer),
         CliCommand::Remove { peer } => peers::remove(context, peer),

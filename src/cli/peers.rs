@@ -1,6 +1,7 @@
-//! `peers`, `trust`, `rename`, `remove`.
+//! `peers`, `trust`, `rename`, `dial`, `remove`.
 
 use serde_json::Value as Json;
+use tombolo_transports::Address;
 
 use super::error::CliResult;
 use super::{CliContext, print};
@@ -100,6 +101,18 @@ pub(super) fn rename(context: &CliContext, peer: String, name: String) -> CliRes
     }
     let did = print::short_did(print::text(&reply.json, "did"));
     Ok(print::line(&format!("{did} is called {} here now", print::clean(&self::name(&reply.json))))?)
+}
+
+pub(super) fn dial(context: &CliContext, peer: String, addresses: Vec<Address>) -> CliResult {
+    let reply = context.node.ask(Admin::Dial { peer, addresses })?;
+    if context.json {
+        return Ok(print::line(&reply.text)?);
+    }
+    print::line(&format!("{} is dialled there now", print::clean(&name(&reply.json))))?;
+    if !context.node.is_running() {
+        print::hint("no node is running here: `tombolo up` dials it");
+    }
+    Ok(())
 }
 
 pub(super) fn remove(context: &CliContext, peer: String) -> CliResult {

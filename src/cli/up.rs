@@ -10,11 +10,11 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::error::{CliError, CliResult};
-use super::{CliContext, print};
+use super::{CliContext, advice, print};
 use crate::config::radio::{RadioSettings, check_all};
 use crate::config::{Config, LISTEN_MAX, TorSettings, check_log_filter};
-use crate::folder::StartError;
-use crate::handle::{Settings, Tombolo};
+use crate::folder::{StartError, Vanished};
+use crate::handle::{Ended, Settings, Tombolo};
 use crate::node::{Query, Reply};
 
 /// Threads for links and local programs, beside the node's own. More would not help: a node signs and
@@ -29,6 +29,7 @@ pub(super) fn run(
     listen: Vec<SocketAddr>,
     no_lan: bool,
     tor: TorArguments,
+    is_new: bool,
 ) -> CliResult {
     let folder = &context.node.folder;
     context.node.check_there()?;
@@ -36,6 +37,9 @@ pub(super) fn run(
         return Err(StartError::Running { folder: folder.clone() }.into());
     }
     let mut settings = Settings::from_folder(folder)?;
+    if is_new {
+        crate::folder::confirm_new(folder)?;
+    }
     apply_links(&mut settings.config, mesh, listen, no_lan)?;
     tor.apply(&mut settings.config.tor);
     let is_off = settings.config.lan.listen.is_empty();
@@ -53,7 +57,7 @@ pub(super) fn run(
             Err(error) if !error.code.is_empty() => Err(error),
             _ => tokio::select! {
                 () = signals.next() => Ok(()),
-                ended = node.ended() => Err(CliError::new("ended", format!("{ended}: the log has the reason"))),
+                ended = node.ended() => Err(ended_by_itself(&ended)),
             },
         };
         tracing::info!("ending");
@@ -63,6 +67,26 @@ pub(super) fn run(
     // Dropping the runtime would wait for them for ever.
     runtime.shutdown_timeout(READS_TIMEOUT);
     outcome
+}
+
+/// Why the daemon ends although no signal came, and what helps.
+fn ended_by_itself(ended: &Ended) -> CliError {
+    match ended {
+        Ended::Node | Ended::Links => CliError::new("ended", format!("{ended}: the log has the reason")),
+        Ended::Folder(Vanished::Missing { .. }) => CliError::new(
+            "folder_gone",
+            format!(
+                "{ended}, so this node has stopped. Put identity.key and tombolo.toml back from a copy, start `tombolo up` and join \
+                 a peer again; without a copy of the key, `tombolo init` makes a new node"
+            ),
+        ),
+        Ended::Folder(Vanished::Replaced { .. }) => CliError::new(
+            "folder_gone",
+            format!(
+                "{ended} while this node ran, so it has stopped: `tombolo up` goes on with the file that is there"
+            ),
+        ),
+    }
 }
 
 /// What the command line sets of radios and the local network: radios beside those of the settings, addresses in their place.
@@ -148,6 +172,12 @@ async fn announce(context: &CliContext, node: &Tombolo, radios: &[String], is_of
     }
     for view in rules(node).await? {
         print::line(&format!("radio {}: {}", view.radio, print::clean(&view.rules)))?;
+    }
+    if let Reply::Status(status) = node.command(Query::Status).await? {
+        let at_start = |code: &str| matches!(code, "disk_full" | "unconfirmed" | "stepped_back");
+        for alarm in status.alarms.iter().filter(|alarm| at_start(alarm.code)) {
+            print::line(&format!("! {}", print::clean(&advice::alarm(alarm.code, &alarm.message))))?;
+        }
     }
     if is_off {
         print::line("off the local network: peers are met by radio only")?;

@@ -228,7 +228,7 @@ impl Config {
         if length > CONFIG_BYTES_MAX {
             return Err(ConfigError::TooLong { path });
         }
-        let text = std::fs::read_to_string(&path).map_err(read)?;
+        let text = crate::plain_file::read_text(&path, CONFIG_BYTES_MAX).map_err(read)?;
         Self::parse(&text).map_err(|(line, why)| ConfigError::Line { path, line, why })
     }
 

@@ -101,6 +101,11 @@ impl Gate {
         self.fault.as_ref()
     }
 
+    /// Why nothing can be written, while the store is open for reading only.
+    pub fn read_only(&self) -> Option<&StoreError> {
+        self.store.read_only()
+    }
+
     /// Whether the memory has changes that the disk refused: nothing is answered from it.
     pub fn memory_is_ahead(&self) -> bool {
         self.fault.as_ref().is_some_and(|fault| fault.memory_is_ahead)

@@ -257,6 +257,19 @@ pub struct OutgoingInvite {
     pub accepted: Option<([u8; 32], u64)>,
 }
 
+impl OutgoingInvite {
+    /// The short name of an invite: the first 8 bytes of its token's hash, from which the token does not follow.
+    pub fn id(&self) -> String {
+        let (start, _) = self.token_hash.split_at(8);
+        data_encoding::HEXLOWER.encode(start)
+    }
+
+    /// Whether a node may still join with it.
+    pub fn is_open(&self, reference: Wall) -> bool {
+        self.accepted.is_none() && self.expires > reference
+    }
+}
+
 /// An invite that this node redeemed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IncomingInvite {

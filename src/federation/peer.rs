@@ -7,6 +7,7 @@ use tombolo_transports::tor::SESSION_PORT;
 use tombolo_transports::{Address, OnionAddress, OnionHost, PeerId};
 
 use crate::identity::parse_onion;
+use crate::limits::INVITE_ADDRESSES_MAX;
 
 /// What a peer may do here. Ordered: each level may do what the one before may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -165,6 +166,18 @@ pub struct LastKnownState {
 }
 
 impl Peer {
+    /// The record with addresses before those that it has; the oldest beyond the limit go.
+    #[must_use]
+    pub fn reached_at(&self, addresses: &[Address]) -> Peer {
+        let mut all: Vec<Address> = Vec::new();
+        for address in addresses.iter().chain(&self.addresses) {
+            if all.len() < INVITE_ADDRESSES_MAX && !all.contains(address) {
+                all.push(*address);
+            }
+        }
+        Peer { addresses: all, ..self.clone() }
+    }
+
     /// Whether it may connect and read.
     pub fn is_member(&self) -> bool {
         self.trust_level.is_member()

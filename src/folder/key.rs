@@ -5,7 +5,11 @@
 //! tombolo-key-1
 //! identity 64 hex digits: the ed25519 seed (RFC 8032, section 5.1.5)
 //! onion    64 hex digits: the ed25519 seed of the onion service
+//! did      did:key:z6Mk…: the identity that the first seed makes
 //! ```
+//!
+//! The last line makes a changed digit an error, not another identity; a file without it is read as well. The store has the identity
+//! too, so a key and the store of another node do not start together.
 //!
 //! Lines that start with `#` are comments. The file is made once, never overwritten, with mode 0600, and
 //! is refused when its mode lets other users read it.
@@ -17,7 +21,8 @@ use std::path::{Path, PathBuf};
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use zeroize::Zeroizing;
 
-use crate::identity::Keypair;
+use crate::identity::{Keypair, did};
+use crate::plain_file;
 
 /// The file's name in a node's folder.
 pub const KEY_FILE: &str = "identity.key";
@@ -99,8 +104,12 @@ pub fn exists(folder: &Path) -> bool {
 /// [`KeyFileError`] if there is none, other users may read it, or it is damaged.
 pub fn load(folder: &Path) -> Result<Keypair, KeyFileError> {
     let path = folder.join(KEY_FILE);
-    let file = File::open(&path).map_err(|source| match source.kind() {
+    let opened = plain_file::open(&path, OpenOptions::new().read(true));
+    let file = opened.map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => KeyFileError::Missing { folder: folder.to_owned() },
+        io::ErrorKind::InvalidInput => {
+            KeyFileError::Malformed { path: path.clone(), why: "it is no regular file" }
+        }
         _ => KeyFileError::Io { path: path.clone(), source },
     })?;
     check_mode(&file, &path)?;
@@ -115,9 +124,10 @@ pub fn load(folder: &Path) -> Result<Keypair, KeyFileError> {
 }
 
 fn text_of(identity: &[u8; 32], onion: &[u8; 32]) -> Zeroizing<String> {
+    let did = did(&Keypair::from_seeds(identity, onion).peer_id());
     let (identity, onion) =
         (Zeroizing::new(HEXLOWER.encode(identity)), Zeroizing::new(HEXLOWER.encode(onion)));
-    Zeroizing::new(format!("{FORMAT}\n{WARNING}\nidentity {}\nonion {}\n", *identity, *onion))
+    Zeroizing::new(format!("{FORMAT}\n{WARNING}\nidentity {}\nonion {}\ndid {did}\n", *identity, *onion))
 }
 
 fn parse(text: &str) -> Result<Keypair, &'static str> {
@@ -128,9 +138,18 @@ fn parse(text: &str) -> Result<Keypair, &'static str> {
     let identity =
         seed(lines.next(), "identity ").ok_or("its line `identity` is missing or not 64 hex digits")?;
     let onion = seed(lines.next(), "onion ").ok_or("its line `onion` is missing or not 64 hex digits")?;
-    match lines.next() {
-        None => Ok(Keypair::from_seeds(&identity, &onion)),
-        Some(_) => Err("it has more lines than it should"),
+    let keypair = Keypair::from_seeds(&identity, &onion);
+    let (named, rest) = (lines.next(), lines.next());
+    if rest.is_some() {
+        return Err("it has more lines than it should");
+    }
+    match named.map(|line| line.strip_prefix("did ")) {
+        None => Ok(keypair),
+        Some(None) => Err("its last line is not `did`"),
+        Some(Some(name)) if name.trim() == did(&keypair.peer_id()) => Ok(keypair),
+        Some(Some(_)) => {
+            Err("its line `did` names another identity than the line `identity` makes: a digit has changed")
+        }
     }
 }
 
@@ -167,7 +186,7 @@ fn check_mode(file: &File, path: &Path) -> Result<(), KeyFileError> {
     use std::os::unix::fs::PermissionsExt;
     let metadata = file.metadata().map_err(|source| KeyFileError::Io { path: path.to_owned(), source })?;
     if !metadata.is_file() {
-        return Err(KeyFileError::Malformed { path: path.to_owned(), why: "it is not a file" });
+        return Err(KeyFileError::Malformed { path: path.to_owned(), why: "it is no regular file" });
     }
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 == 0 { Ok(()) } else { Err(KeyFileError::Open { path: path.to_owned(), mode }) }
@@ -219,9 +238,21 @@ mod tests {
         create(folder.path()).unwrap();
         let path = folder.path().join(KEY_FILE);
         let whole = std::fs::read(&path).unwrap();
-        for end in 0..whole.len() - 1 {
+        let text = String::from_utf8(whole.clone()).unwrap();
+        let did = text.find("did ").unwrap();
+        for end in (0..did - 1).chain(did + 1..whole.len() - 1) {
             std::fs::write(&path, &whole[..end]).unwrap();
             assert!(matches!(load(folder.path()), Err(KeyFileError::Malformed { .. })), "cut at {end}");
+        }
+        // Of the time before the line `did`.
+        std::fs::write(&path, &whole[..did]).unwrap();
+        assert!(load(folder.path()).is_ok());
+        let digit = text.find("identity ").unwrap() + "identity ".len();
+        for at in digit..digit + 64 {
+            let mut bytes = whole.clone();
+            bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
+            std::fs::write(&path, &bytes).unwrap();
+            assert!(matches!(load(folder.path()), Err(KeyFileError::Malformed { .. })), "digit at {at}");
         }
         for junk in [&b"\xff\xfe"[..], &[b'a'; 100_000]] {
             std::fs::write(&path, junk).unwrap();

@@ -6,11 +6,19 @@
 //! | `identity.key` | the secret, apart from everything else |
 //! | `revocation.txt` | the notice with which the identity can end itself |
 //! | `store.redb` | documents, peers, invites; one process at a time |
+//! | `store.seq` | how many commits the store has had |
+//! | `store.redb.damaged-…` | a store that [`recover`] put aside |
 //! | `catalogue.toml` | the apps that peers may have installed here, where the operator has written one |
 //! | `control.sock` | the local interface of a running daemon |
 
 pub mod key;
+mod recover;
 pub mod socket;
+mod watch;
+
+pub use recover::recover;
+pub(crate) use watch::FolderWatch;
+pub use watch::Vanished;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,9 +31,10 @@ use crate::commands::{CATALOGUE_BYTES_MAX, Catalogue, CatalogueState, Revocation
 use crate::config::{BriefSetting, ClockTrust, Config, ConfigError, LinkPreference};
 use crate::core::{BriefField, BriefFields};
 use crate::federation::name::{NodeNameError, check_node_name};
+use crate::identity::Keypair;
 use crate::node::{Command, CommandError, Input, Node, NodeSettings, OpenError, Output, Reply, RequestId};
 use crate::router::Preference;
-use crate::store::{Store, StoreError};
+use crate::store::{ORIGIN_RECORD, Store, StoreError, StoreOrigin, StoreWrite};
 use crate::system_clock::{machine_boot, now};
 use key::KeyFileError;
 
@@ -129,6 +138,12 @@ pub enum StartError {
         /// The path of the folder.
         folder: PathBuf,
     },
+    /// A store that is to be put aside reads well.
+    #[error("{} is not damaged; nothing was changed", path.display())]
+    NotDamaged {
+        /// The path of the store.
+        path: PathBuf,
+    },
 }
 
 /// Why a command without a daemon got no reply.
@@ -171,10 +186,31 @@ pub fn create(folder: &Path, name: &str) -> Result<(), StartError> {
         Err(error) => return Err(error.into()),
     }
     if !initialised {
-        key::create(folder)?;
+        let keypair = key::create(folder)?;
         write_revocation(folder)?;
+        create_store(folder, &keypair, StoreOrigin::Known)?;
     }
     open(folder, &Config::load(folder)?).map(|_| ())
+}
+
+/// Makes the store of a folder that has none.
+fn create_store(folder: &Path, keypair: &Keypair, origin: StoreOrigin) -> Result<(), StartError> {
+    let path = folder.join(STORE_FILE);
+    let made = Store::create(&path, keypair.peer_id(), origin);
+    made.map_err(|source| StartError::Store { path, source })
+}
+
+/// Notes that the operator states the node to be new: it signs from now on, whatever its identity may have signed elsewhere.
+///
+/// # Errors
+///
+/// [`StartError`] if the folder cannot be opened or its disk takes no writes.
+pub fn confirm_new(folder: &Path) -> Result<(), StartError> {
+    let keypair = key::load(folder)?;
+    let path = folder.join(STORE_FILE);
+    let mut store = open_store(folder, &path, &keypair)?;
+    let known = StoreWrite::PutMeta(ORIGIN_RECORD.into(), StoreOrigin::Known.to_record());
+    store.commit(&[known]).map_err(|source| StartError::Store { path, source })
 }
 
 /// Writes the notice by which the new identity can end itself, with mode 0600. An operator keeps a copy elsewhere.
@@ -204,8 +240,29 @@ pub(crate) struct LinkSecrets {
 /// briefly.
 pub(crate) fn open(folder: &Path, config: &Config) -> Result<(Node, LinkSecrets), StartError> {
     let keypair = key::load(folder)?;
+    let store = open_store(folder, &folder.join(STORE_FILE), &keypair)?;
+    node_on(folder, config, keypair, store)
+}
+
+/// The same for a node that is to run. Whether the disk takes writes is known from the start.
+pub(crate) fn open_to_run(folder: &Path, config: &Config) -> Result<(Node, LinkSecrets), StartError> {
+    let keypair = key::load(folder)?;
     let path = folder.join(STORE_FILE);
-    let store = open_store(folder, &path)?;
+    let mut store = open_store(folder, &path, &keypair)?;
+    store.try_writing().map_err(|source| StartError::Store { path, source })?;
+    if let Some(why) = store.read_only() {
+        tracing::warn!(%why, "this node can be read, not written");
+    }
+    node_on(folder, config, keypair, store)
+}
+
+fn node_on(
+    folder: &Path,
+    config: &Config,
+    keypair: Keypair,
+    store: Store,
+) -> Result<(Node, LinkSecrets), StartError> {
+    let path = folder.join(STORE_FILE);
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|e| StartError::Key(KeyFileError::Random(e)))?;
     let onion = Zeroizing::new(*keypair.onion_seed());
@@ -277,7 +334,7 @@ pub fn check_there(folder: &Path) -> Result<(), StartError> {
 }
 
 fn holds_store(folder: &Path) -> bool {
-    folder.join(STORE_FILE).exists()
+    std::fs::symlink_metadata(folder.join(STORE_FILE)).is_ok()
 }
 
 fn settings(folder: &Path, config: &Config) -> NodeSettings {
@@ -318,7 +375,7 @@ pub fn load_catalogue(path: &Path) -> CatalogueState {
     if metadata.len() > CATALOGUE_BYTES_MAX {
         return damaged(&format!("it is longer than {CATALOGUE_BYTES_MAX} bytes"));
     }
-    match std::fs::read_to_string(path) {
+    match crate::plain_file::read_text(path, CATALOGUE_BYTES_MAX) {
         Ok(text) => match Catalogue::parse(&text) {
             Ok(catalogue) => CatalogueState::Read(catalogue),
             Err(error) => damaged(&error),
@@ -335,10 +392,19 @@ fn briefs(config: &Config) -> BTreeMap<String, BriefFields> {
     config.brief.iter().map(|(document, of)| (document.clone(), fields(of))).collect()
 }
 
-fn open_store(folder: &Path, path: &Path) -> Result<Store, StartError> {
+/// Opens the store of a folder. A folder that has the key but no store gets a new one, which waits for what the federation
+/// has of this identity before anything is signed.
+fn open_store(folder: &Path, path: &Path, keypair: &Keypair) -> Result<Store, StartError> {
+    if matches!(std::fs::symlink_metadata(path), Err(error) if error.kind() == io::ErrorKind::NotFound) {
+        match create_store(folder, keypair, StoreOrigin::Unconfirmed) {
+            // Another command was first.
+            Err(_) if holds_store(folder) => {}
+            made => made?,
+        }
+    }
     let deadline = now().mono.ms() + u64::try_from(STORE_WAIT.as_millis()).unwrap_or(0);
     loop {
-        match Store::open(path) {
+        match Store::open(path).and_then(|mut store| store.belongs_to(keypair.peer_id()).map(|()| store)) {
             Ok(store) => return Ok(store),
             Err(StoreError::InUse) if socket::answers(folder) => {
                 return Err(StartError::Running { folder: folder.to_owned() });

@@ -32,6 +32,18 @@ pub enum Alarm {
         /// The error of the store.
         why: StoreError,
     },
+    /// The disk takes no writes, so the node can be read only.
+    ReadOnly {
+        /// The reason of the disk.
+        why: StoreError,
+    },
+    /// The store lost commits that were acknowledged.
+    SteppedBack {
+        /// How many.
+        commits: u64,
+    },
+    /// The store is newer than the key, and no peer has answered yet what this node wrote before.
+    Unconfirmed,
     /// A join is under way, and the last call brought no answer that ends it.
     InviterSilent {
         /// The name of the inviter.

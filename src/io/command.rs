@@ -95,6 +95,11 @@ pub enum Admin {
         /// The addresses at which this node can be dialled.
         addresses: Vec<Address>,
     },
+    /// Takes back an invite that was not used yet: its code works no more.
+    WithdrawInvite {
+        /// Its id, or the start of it.
+        id: String,
+    },
     /// Redeems an invite. The reply comes when both sides agreed, or when the inviter refused.
     Join {
         /// The code, `fed1:…` or the compact form of a QR code.
@@ -120,6 +125,13 @@ pub enum Admin {
         peer: String,
         /// The name that it gets.
         name: String,
+    },
+    /// Gives a peer further addresses, and dials it.
+    Dial {
+        /// The name, DID or prefix of the peer.
+        peer: String,
+        /// Where it can be reached, the likeliest first.
+        addresses: Vec<Address>,
     },
     /// Removes a peer; what it wrote into this node's documents stays.
     Remove {
@@ -192,6 +204,8 @@ impl std::fmt::Debug for FederationRecords {
 pub enum Query {
     /// Who this node is.
     Id,
+    /// The invites that this node gave out and that have not expired.
+    Invites,
     /// All peers, with their newest states.
     Peers,
     /// All documents that this node participates in.

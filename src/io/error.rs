@@ -152,6 +152,9 @@ pub enum CommandError {
     /// A command cannot live so long, or not at all.
     #[error("a deploy lives at most 7 days, and longer than no time")]
     BadDeployExpiry,
+    /// No open invite has this id.
+    #[error("no open invite has the id `{0}`, or several begin so")]
+    UnknownInvite(String),
     /// No deploy has this id.
     #[error("no deploy has the id `{0}`, or several begin so")]
     UnknownDeploy(String),
@@ -164,6 +167,11 @@ pub enum CommandError {
     /// This node signs nothing more, or nothing more in one document.
     #[error("this node has stopped writing: {0}")]
     Stopped(StopReason),
+    /// The store is newer than the key: what this node wrote before has to come back first.
+    #[error(
+        "this node does not write yet: its store is newer than its key, and no peer has answered what it wrote before"
+    )]
+    Unconfirmed,
     /// The disk refused the commit.
     #[error("not saved: {0}. Nothing was lost of what was saved before")]
     Store(StoreError),
@@ -332,6 +340,7 @@ impl CommandError {
             CommandError::BadDeploy(_) => "bad_app",
             CommandError::NotInOwnCatalogue { .. } => "not_in_catalogue",
             CommandError::BadDeployExpiry => "bad_expiry",
+            CommandError::UnknownInvite(_) => "unknown_invite",
             CommandError::UnknownDeploy(_) => "unknown_deploy",
             CommandError::Revoked(_) => "revoked",
             CommandError::BadNotice => "bad_revocation",
@@ -342,7 +351,8 @@ impl CommandError {
             CommandError::BadCallAnswer { .. } => "bad_call_answer",
             CommandError::Stopped(StopReason::KeyUsedElsewhere) => "stopped",
             CommandError::Stopped(StopReason::SequenceUsedUp) => "sequence_used_up",
-            CommandError::Store(_) => "store",
+            CommandError::Unconfirmed => "unconfirmed",
+            CommandError::Store(why) => why.code(),
         }
     }
 }

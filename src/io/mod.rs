@@ -217,9 +217,13 @@ pub enum Reply {
     Id(view::IdView),
     /// The reply to `Admin::Invite`.
     Invite(view::InviteView),
+    /// The reply to `Query::Invites`.
+    Invites(Vec<view::OutgoingInviteView>),
+    /// The reply to `Admin::WithdrawInvite`: the invite that works no more.
+    Withdrawn(view::OutgoingInviteView),
     /// The reply to `Admin::Join`: the inviter, as a peer.
     Joined(view::PeerView),
-    /// The reply to `Admin::Trust` and `Admin::Rename`: the peer as it now is.
+    /// The reply to `Admin::Trust`, `Admin::Rename` and `Admin::Dial`: the peer as it now is.
     Peer(view::PeerView),
     /// The reply to `Query::Peers`.
     Peers(Vec<view::PeerView>),

@@ -4,10 +4,11 @@
 //! replica's federation; the audience and its key follow from that list ([`Replica::audience_due`], `broadcast::keys`),
 //! and the node signs them.
 //!
-//! Invariants: a token works once, and is burned durably before the answer leaves; the same joiner that repeats its request
-//! gets the same answer; an inviter that lets this node in has agreed, even if its answer was lost.
+//! Invariants: a token works once, burned durably before the answer leaves; a joiner that repeats its request gets the same answer; an
+//! inviter that lets this node in has agreed, even if its answer was lost.
 
 mod adopt;
+mod failures;
 mod joining;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,12 +25,11 @@ use crate::federation::{Federation, Peer, TrustLevel};
 use crate::io::{
     BadNameReason, CommandError, Event, FederationRecords, JoinFailure, Quota, Reply, RequestId, view,
 };
-use crate::limits::{
-    INVITE_ADDRESSES_MAX, INVITE_EXPIRES_MAX, INVITES_OPEN_MAX, JOIN_FAILURES_PER_MINUTE_MAX, PEERS_MAX,
-};
+use crate::limits::{INVITE_ADDRESSES_MAX, INVITE_EXPIRES_MAX, PEERS_MAX};
 use crate::replica::Replica;
 use crate::store::StoreWrite;
 use crate::time::{Millis, Mono, Wall};
+use failures::TokenFailures;
 use joining::{CallTarget, InviterCalls};
 
 /// Invites given and redeemed, and calls to inviters.
@@ -41,27 +41,6 @@ pub struct Membership {
     failures: TokenFailures,
     /// Whether an invite was open when watchers were last informed.
     were_open: BTreeSet<TokenHash>,
-}
-
-/// Wrong tokens in the present minute: a peer that guesses is slowed down, and a valid token is always accepted.
-#[derive(Debug, Default)]
-struct TokenFailures {
-    minute: u64,
-    count: u32,
-}
-
-impl TokenFailures {
-    fn start_minute(&mut self, now: Mono) {
-        let minute = now.ms() / 60_000;
-        if self.minute != minute {
-            *self = TokenFailures { minute, count: 0 };
-        }
-    }
-
-    fn refuse(&mut self) -> JoinRefusal {
-        self.count = self.count.saturating_add(1);
-        if self.count > JOIN_FAILURES_PER_MINUTE_MAX { JoinRefusal::Busy } else { JoinRefusal::Token }
-    }
 }
 
 /// A request to join, as it arrived.
@@ -189,10 +168,7 @@ impl Membership {
     ) -> Result<Reply, CommandError> {
         let now = core.reference();
         self.forget_expired(core, now);
-        let open = self.outgoing.values().filter(|invite| invite.accepted.is_none()).count();
-        if open >= INVITES_OPEN_MAX {
-            return Err(CommandError::Limit(Quota::Invites));
-        }
+        within(self.outgoing.values().filter(|invite| invite.is_open(now)).count() + 1, Quota::Invites)?;
         if valid_for == Millis::ZERO || valid_for > INVITE_EXPIRES_MAX {
             return Err(CommandError::BadExpiry);
         }
@@ -223,6 +199,26 @@ impl Membership {
             level,
             expires: rfc3339(expires),
         }))
+    }
+
+    /// The invites that this node gave out.
+    pub fn outgoing(&self) -> impl Iterator<Item = &OutgoingInvite> {
+        self.outgoing.values()
+    }
+
+    /// Takes back an open invite: its code works no more.
+    ///
+    /// # Errors
+    /// [`CommandError::UnknownInvite`] where none or several open ones begin with this id.
+    pub fn withdraw(&mut self, core: &mut Core, id: &str) -> Result<OutgoingInvite, CommandError> {
+        let now = core.reference();
+        let mut fitting = self.outgoing.values().filter(|i| i.is_open(now) && i.id().starts_with(id));
+        let (Some(invite), None) = (fitting.next().cloned(), fitting.next()) else {
+            return Err(CommandError::UnknownInvite(id.to_owned()));
+        };
+        self.outgoing.remove(&invite.token_hash);
+        core.gate.write(StoreWrite::RemoveOutgoing(invite.token_hash));
+        Ok(invite)
     }
 
     /// Adds a joiner as a peer, once per invite. Returns the requests that waited for this peer to accept an invite of its
@@ -474,6 +470,23 @@ impl Membership {
         core.event(Event::PeersChanged);
     }
 
+    /// Notes where a peer can be reached, for the links to dial it there.
+    ///
+    /// # Errors
+    /// [`CommandError::UnknownPeer`] or `AmbiguousPeer` where the text names no one peer.
+    pub fn dial(
+        &mut self,
+        core: &mut Core,
+        replica: &mut Replica,
+        peer: &str,
+        addresses: &[Address],
+    ) -> Result<PeerId, CommandError> {
+        let id = replica.resolve_peer(peer)?;
+        let known = replica.federation().peer(&id).expect("a peer is resolved among the peers");
+        self.put_peer(core, replica, known.reached_at(addresses));
+        Ok(id)
+    }
+
     /// Removes a peer and what is known of it; the node closes its links.
     pub fn remove_peer(&mut self, core: &mut Core, replica: &mut Replica, id: &PeerId) {
         replica.remove_peer(id);
@@ -540,8 +553,7 @@ impl Membership {
         let peers = replica.federation().peers().count() + plan.peers.len();
         within(peers, Quota::Peers)?;
         let now = core.reference();
-        let is_open = |invite: &&OutgoingInvite| invite.accepted.is_none() && invite.expires > now;
-        let open = self.outgoing.values().filter(is_open).count();
+        let open = self.outgoing.values().filter(|invite| invite.is_open(now)).count();
         within(open + plan.outgoing.len(), Quota::Invites)?;
         if !plan.peers.is_empty() {
             core.event(Event::PeersChanged);

@@ -5,6 +5,7 @@ use crate::clock::{BUILD_DATE, Now};
 use crate::core::NodeSettings;
 use crate::identity::Keypair;
 use crate::io::Output;
+use crate::limits::JOIN_FAILURES_PER_MINUTE_MAX;
 use crate::store::Store;
 use crate::time::{Millis, Mono};
 
@@ -336,4 +337,32 @@ proptest::proptest! {
             proptest::prop_assert_eq!(view.nodes.taken.len() + view.nodes.refused.len(), 1);
         }
     }
+}
+
+/// A code that was taken back is refused like one that never was, also after a restart; a used one cannot be taken back.
+#[test]
+fn a_withdrawn_invite_works_no_more() {
+    let (mut inviter, mut joiner) = (Side::new(1), Side::new(2));
+    let code = inviter.invite();
+    joiner.join(7, &code).unwrap();
+    let call = joiner.call();
+    let id = inviter.membership.outgoing().next().unwrap().id();
+    let withdrawn = inviter.membership.withdraw(&mut inviter.core, &id[..4]).unwrap();
+    assert_eq!(withdrawn.id(), id);
+    assert_eq!(inviter.membership.outgoing().count(), 0);
+    assert_eq!(inviter.redeem(joiner.core.me, &call).unwrap_err(), JoinRefusal::Token);
+    inviter.core.gate.commit(inviter.core.now()).unwrap();
+    assert!(inviter.core.gate.load().unwrap().outgoing.is_empty());
+
+    let unknown = inviter.membership.withdraw(&mut inviter.core, &id);
+    assert_eq!(unknown, Err(CommandError::UnknownInvite(id)));
+    let code = inviter.invite();
+    inviter.invite();
+    assert!(inviter.membership.withdraw(&mut inviter.core, "").is_err(), "several begin so");
+    let mut other = Side::new(3);
+    other.join(8, &code).unwrap();
+    let call = other.call();
+    inviter.redeem(other.core.me, &call).unwrap();
+    let used = inviter.membership.outgoing().find(|invite| invite.accepted.is_some()).unwrap().id();
+    assert!(inviter.membership.withdraw(&mut inviter.core, &used).is_err(), "a used one stays used");
 }

@@ -12,6 +12,7 @@ use crate::io::{
 };
 use crate::layer::DocumentName;
 use crate::node::Node;
+use crate::report::NodeReport;
 
 impl Node {
     pub(super) fn command(&mut self, request: RequestId, command: Command) {
@@ -30,6 +31,9 @@ impl Node {
 
     /// Stages a write; `None`: it is answered when it is signed and on disk.
     fn write(&mut self, request: RequestId, write: Write) -> Option<Result<Reply, CommandError>> {
+        if self.replica.recovery().is_unconfirmed() {
+            return Some(Err(CommandError::Unconfirmed));
+        }
         let target = Authoring::target(&self.core, &self.replica, &write);
         if target.is_some_and(|document| self.awaits_own(&document)) {
             let is_kept = self.replica.recovery_mut().wait(request, write);
@@ -67,16 +71,27 @@ impl Node {
         if let Admin::FetchState { peer } = admin {
             return self.desk().fetch_state(request, &peer).err().map(Err);
         }
+        if self.replica.recovery().is_unconfirmed() && may_sign(&admin) {
+            return Some(Err(CommandError::Unconfirmed));
+        }
         self.settle();
         Some(match admin {
             Admin::Join { .. } | Admin::FetchState { .. } => unreachable!("answered above"),
             Admin::Invite { level, expires_in, addresses } => {
                 self.membership.invite(&mut self.core, level, expires_in, addresses)
             }
+            Admin::WithdrawInvite { id } => {
+                let withdrawn = self.membership.withdraw(&mut self.core, &id);
+                withdrawn.map(|invite| Reply::Withdrawn(NodeReport::invite(&invite)))
+            }
             Admin::Trust { peer, level } => self.trust(&peer, level),
             Admin::Rename { peer, name } => {
                 let renamed = self.membership.rename(&mut self.core, &mut self.replica, &peer, &name);
                 renamed.and_then(|id| self.report().peer(&id)).map(Reply::Peer)
+            }
+            Admin::Dial { peer, addresses } => {
+                let dialled = self.membership.dial(&mut self.core, &mut self.replica, &peer, &addresses);
+                dialled.and_then(|id| self.report().peer(&id)).map(Reply::Peer)
             }
             Admin::Remove { peer } => self.remove(&peer),
             Admin::Policy { doc, radio, confidential } => self.policy(&doc, radio, confidential),
@@ -182,5 +197,24 @@ impl Node {
             self.renew_brief(&id);
         }
         Ok(Reply::Policy(view::PolicyView { document: name.to_owned(), class }))
+    }
+}
+
+/// Whether a command may sign a state of a document of this node.
+fn may_sign(admin: &Admin) -> bool {
+    match admin {
+        Admin::Trust { .. }
+        | Admin::Remove { .. }
+        | Admin::Policy { .. }
+        | Admin::Revoke { .. }
+        | Admin::RevokeOwn { .. } => true,
+        Admin::Join { .. }
+        | Admin::FetchState { .. }
+        | Admin::Invite { .. }
+        | Admin::WithdrawInvite { .. }
+        | Admin::Rename { .. }
+        | Admin::Dial { .. }
+        | Admin::Adopt(_)
+        | Admin::Deploy { .. } => false,
     }
 }

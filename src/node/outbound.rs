@@ -21,6 +21,10 @@ impl Node {
         if self.replica.take_rights_changed() {
             self.renew_rights();
         }
+        if self.replica.recovery().is_unconfirmed() {
+            // What is staged, of recovered states, waits with everything else that is to be signed.
+            return;
+        }
         let staged = self.authoring.take_staged();
         let mut failed = BTreeMap::new();
         for (document, value) in staged.snapshots {
@@ -165,6 +169,9 @@ impl Node {
 
     /// The own audience document follows the list of peers, and the audience key follows the audience.
     fn renew_audience(&mut self) {
+        if self.replica.recovery().is_unconfirmed() {
+            return self.replica.recovery_mut().rights_wait();
+        }
         let me = self.core.me;
         let salt = self.core.random.bytes();
         let before = self.replica.federation().audience(&me).cloned();

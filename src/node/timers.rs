@@ -6,6 +6,7 @@ use crate::io::Output;
 use crate::layer::DocumentName;
 use crate::limits::TOMBSTONE_SWEEP;
 use crate::node::Node;
+use crate::store::{ORIGIN_RECORD, SETBACK_RECORD, StoreOrigin, StoreWrite};
 use crate::time::{Millis, Mono};
 
 /// Invites and quarantine are looked at at least this often: they run by reference time, which may move.
@@ -14,6 +15,7 @@ const LOOK_AFTER: Millis = Millis::from_ms(60_000);
 impl Node {
     pub(super) fn timers(&mut self) {
         self.unicast.timeout(&self.core);
+        self.note_answers();
         self.repeat_join_calls();
         self.membership.watch_open(&mut self.core);
         self.follow_clock_back();
@@ -67,6 +69,25 @@ impl Node {
             self.commands.outbox.is_waiting().then(|| now + LOOK_AFTER),
         ];
         times.into_iter().flatten().min()
+    }
+
+    /// A store that is newer than its key, or has gone back, is looked at again once peers have answered what they hold.
+    fn note_answers(&mut self) {
+        if !self.replica.recovery().awaits_answer() {
+            return;
+        }
+        let Some(lacking) = self.report().layers_lacking() else { return };
+        let now = self.core.now();
+        let ended = self.replica.recovery_mut().peer_answered(now, lacking == 0);
+        if ended.is_confirmed {
+            let known = StoreOrigin::Known.to_record();
+            self.core.gate.write(StoreWrite::PutMeta(ORIGIN_RECORD.into(), known));
+            self.replica.rights_changed();
+        }
+        if ended.ends_setback {
+            let none = 0u64.to_be_bytes().to_vec();
+            self.core.gate.write(StoreWrite::PutMeta(SETBACK_RECORD.into(), none));
+        }
     }
 
     /// Calls the inviters whose call is due, over every link and radio.

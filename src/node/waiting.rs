@@ -10,6 +10,9 @@ impl Node {
         if self.replica.recovery().stopped().is_some() {
             return false;
         }
+        if self.replica.recovery().is_unconfirmed() {
+            return true;
+        }
         let id = self.core.own_layer(document);
         let (layer, held) = (id.hash(), self.replica.state(&id));
         let by_link = self.unicast.newest_known(&layer) > held;

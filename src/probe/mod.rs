@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::authoring::flapping::FlapFilter;
 use crate::config::{Config, StateSettings};
-use crate::node::{App, AppHealth, AppStatus, NodeState, Reply, Write};
+use crate::node::{App, AppHealth, AppStatus, CommandError, NodeState, Reply, Write};
 use crate::runtime::{AskError, NodeClient};
 use crate::system_clock::now;
 use host::Host;
@@ -183,6 +183,8 @@ impl Publishing {
         match self.client.command(Write::PublishState { state }).await {
             Ok(Reply::Published(_)) => self.client.problem("state", None),
             Ok(_) => {}
+            // An alarm of the node states it already.
+            Err(AskError::Refused(CommandError::Unconfirmed)) => self.client.problem("state", None),
             Err(AskError::Refused(error)) => self.client.problem("state", Some(error.to_string())),
             Err(gone) => return Err(gone),
         }

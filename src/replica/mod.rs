@@ -87,6 +87,7 @@ impl Replica {
     /// # Errors
     /// [`StoreError::Damaged`] if a layer's content does not have its signed root.
     pub fn load(&mut self, core: &mut Core, loaded: &mut Loaded) -> Result<(), StoreError> {
+        self.recovery.load(&loaded.meta);
         self.federation = Federation::new(core.me);
         for peer in std::mem::take(&mut loaded.peers) {
             self.federation.put_peer(peer);
@@ -146,6 +147,14 @@ impl Replica {
     /// The layer that a short name stands for.
     pub fn layer_id(&self, layer: &LayerHash) -> Option<LayerId> {
         self.layers.layer_of_hash(layer).map(|layer| layer.head().layer.clone())
+    }
+
+    /// The pairs that no later state of their layer has ended yet: in step again, an author is no case for an operator.
+    pub fn open_forks(&self) -> impl Iterator<Item = &ForkEvidence> {
+        self.forks.iter().filter(|fork| {
+            let head = &fork.higher.head;
+            self.layer(&head.layer).is_none_or(|held| held.head().sequence <= head.sequence)
+        })
     }
 
     /// Pairs of states that one author signed with one sequence.

@@ -6,6 +6,10 @@
 //! the restore than had been lost: then the peer is asked for that state before it is sent anything newer, and what is
 //! missing here is taken into the next state. Either way the two are joined key by key ([`Replica::join`]). A peer's claim
 //! delays a write by a bounded time; what it sends must be signed by this node.
+//!
+//! A store that was made for a key that existed before holds nothing at all. Then nothing is signed, since it would begin with
+//! sequences that the identity has used, until a peer has answered what it holds ([`Recovery::peer_answered`]) or the operator
+//! states that the node is new.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -19,10 +23,12 @@ use crate::layer::{
     SignedHead,
 };
 use crate::limits::{
-    OWN_STATE_TRUST, RECLAIM_WAIT, RECLAIM_WAIT_ON_AIR, RECLAIMED_KEPT_MAX, WAITING_WRITES_MAX,
+    CONFIRM_LOOK, CONFIRM_PAUSE, CONFIRM_WAIT_MAX, OWN_STATE_TRUST, RECLAIM_WAIT, RECLAIM_WAIT_ON_AIR,
+    RECLAIMED_KEPT_MAX, SETBACK_SHOWN, WAITING_WRITES_MAX,
 };
 use crate::merge::map_of;
 use crate::replica::{ApplyOutcome, Reclaimed, Recovered, Replaced, Replica, Stored};
+use crate::store::{ORIGIN_RECORD, SETBACK_RECORD, StoreOrigin};
 use crate::sync::frontier::State;
 use crate::time::{Millis, Mono};
 
@@ -45,6 +51,28 @@ pub struct Recovery {
     written: BTreeMap<DocumentId, BTreeSet<KeyPath>>,
     /// Set when another machine signs with this node's key: nothing is signed any more.
     stopped: Option<StopReason>,
+    /// What a peer's answer is waited for.
+    awaited_answer: AwaitedAnswer,
+}
+
+/// What is open until a peer has answered what it holds of this identity.
+#[derive(Clone, Copy, Debug, Default)]
+struct AwaitedAnswer {
+    /// The store was made for a key that existed before: nothing is signed.
+    is_unconfirmed: bool,
+    /// Acknowledged commits that the store lost.
+    lost_commits: u64,
+    /// When the first answer came in this run.
+    since: Option<Mono>,
+}
+
+/// What has come about since a peer answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AnswerEffect {
+    /// This node signs from now on.
+    pub is_confirmed: bool,
+    /// The alarm about lost commits is over.
+    pub ends_setback: bool,
 }
 
 /// Since when and until when a newer own state is waited for.
@@ -107,7 +135,50 @@ impl Recovery {
         let ends = self.awaited.values().map(|awaited| awaited.until).filter(|end| *end > now);
         let open = self.withheld.values().filter(|withheld| withheld.is_open);
         let ended = open.map(|withheld| withheld.since + RECLAIM_WAIT_ON_AIR).min();
-        waits.then(|| ends.min()).flatten().into_iter().chain(ended).min()
+        let confirmed = self.is_unconfirmed().then(|| now + CONFIRM_LOOK);
+        waits.then(|| ends.min()).flatten().into_iter().chain(ended).chain(confirmed).min()
+    }
+
+    // ---- a store that is newer than its key, or has gone back --------------------------------------------
+
+    /// Takes from disk whether a peer's answer is waited for. One that has come in this run still counts.
+    pub(super) fn load(&mut self, meta: &BTreeMap<String, Vec<u8>>) {
+        let lost = meta.get(SETBACK_RECORD).and_then(|bytes| bytes.as_slice().try_into().ok());
+        self.awaited_answer.is_unconfirmed =
+            StoreOrigin::of_record(meta.get(ORIGIN_RECORD)) == StoreOrigin::Unconfirmed;
+        self.awaited_answer.lost_commits = lost.map_or(0, u64::from_be_bytes);
+    }
+
+    /// Whether the store was made for a key that existed before, and no peer has answered yet: nothing is signed.
+    pub fn is_unconfirmed(&self) -> bool {
+        self.awaited_answer.is_unconfirmed
+    }
+
+    /// Acknowledged commits that the store lost; 0 when none, or when that is over.
+    pub fn lost_commits(&self) -> u64 {
+        self.awaited_answer.lost_commits
+    }
+
+    /// Whether a peer's answer ends something.
+    pub fn awaits_answer(&self) -> bool {
+        self.is_unconfirmed() || self.lost_commits() > 0
+    }
+
+    /// A peer has answered what it holds, and lacks nothing that it has, or does. Returns what that ends.
+    pub fn peer_answered(&mut self, now: Mono, is_in_step: bool) -> AnswerEffect {
+        let awaited = &mut self.awaited_answer;
+        let since = *awaited.since.get_or_insert(now);
+        let is_complete = now >= since + CONFIRM_PAUSE && is_in_step;
+        let is_over = is_complete || now >= since + CONFIRM_WAIT_MAX;
+        let ended = AnswerEffect {
+            is_confirmed: awaited.is_unconfirmed && is_over,
+            ends_setback: awaited.lost_commits > 0 && now >= since + SETBACK_SHOWN,
+        };
+        awaited.is_unconfirmed &= !ended.is_confirmed;
+        if ended.ends_setback {
+            awaited.lost_commits = 0;
+        }
+        ended
     }
 
     /// Why this node has stopped writing, if it has.
@@ -150,7 +221,9 @@ impl Recovery {
 
     /// Whether what follows from changed rights has waited long enough.
     pub fn take_rights_wait(&mut self, now: Mono) -> bool {
-        let is_over = self.rights_wait && !self.awaited.values().any(|awaited| now < awaited.until);
+        let is_over = self.rights_wait
+            && !self.is_unconfirmed()
+            && !self.awaited.values().any(|awaited| now < awaited.until);
         self.rights_wait &= !is_over;
         is_over
     }

@@ -18,6 +18,9 @@ impl Alarm {
             Alarm::TwoMachines { .. } => "two_machines",
             Alarm::Fork { .. } => "fork",
             Alarm::NotSaved { .. } => "not_saved",
+            Alarm::ReadOnly { .. } => "disk_full",
+            Alarm::SteppedBack { .. } => "stepped_back",
+            Alarm::Unconfirmed => "unconfirmed",
             Alarm::InviterSilent { .. } => "inviter_silent",
             Alarm::ClockDiffers => "clock_differs",
             Alarm::ClockNotSet => "clock_not_set",
@@ -51,6 +54,18 @@ impl fmt::Display for Alarm {
                 document.as_str()
             ),
             Alarm::NotSaved { why } => write!(f, "the last change was not saved: {why}"),
+            Alarm::ReadOnly { why } => {
+                write!(f, "this node can be read, not written: {why}. It goes on by itself when there is room")
+            }
+            Alarm::SteppedBack { commits } => write!(
+                f,
+                "the store lost its last {commits} commits although the disk had confirmed them: what this node wrote comes back \
+                 from its peers, as far as it had reached one; check the disk"
+            ),
+            Alarm::Unconfirmed => f.write_str(
+                "the store is newer than the key, so this node may have written what is not here: it signs nothing until a \
+                 peer has answered what it holds",
+            ),
             Alarm::InviterSilent { inviter, why } => write!(f, "{inviter} has not answered yet: {why}"),
             Alarm::ClockDiffers => write!(
                 f,

@@ -62,6 +62,20 @@ impl<'a> NodeReport<'a> {
         })
     }
 
+    /// How many layers the peers that have answered hold newer than this node, at the peer with most; none as long as no peer
+    /// has.
+    pub fn layers_lacking(&self) -> Option<usize> {
+        let peers = self.replica.federation().peers();
+        let lacking = peers.filter_map(|peer| match self.unicast.lag(&peer.id) {
+            Some(lag) => lag.known.then_some(lag.we_lack),
+            None => match self.lag_by_radio(&peer.id)?.1 {
+                SyncStatus::Known(lag) => Some(lag.we_lack),
+                SyncStatus::Unknown { .. } => None,
+            },
+        });
+        lacking.max()
+    }
+
     /// What a radio knows of a listener's lag.
     pub(super) fn radio_lag_view(&self, peer: &PeerId, radio: &RadioLink, status: SyncStatus) -> StepView {
         let view = match status {

@@ -10,6 +10,7 @@ mod alarm;
 mod deploys;
 mod dialling;
 mod documents;
+mod invites;
 mod lag;
 mod links;
 mod query;

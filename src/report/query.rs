@@ -12,6 +12,7 @@ impl NodeReport<'_> {
         match query {
             Query::Id => Ok(Reply::Id(self.id())),
             Query::Peers => Ok(Reply::Peers(self.peers())),
+            Query::Invites => Ok(Reply::Invites(self.invites())),
             Query::List => Ok(Reply::Documents(self.documents())),
             Query::Get { doc, key } => self.value(doc, key.as_ref()).map(Reply::Value),
             Query::State { peer } => self.state(peer.as_deref()).map(Reply::State),

@@ -13,6 +13,7 @@ use crate::io::{Alarm, App, AppHealth, AppStatus, CommandError, NodeState, StopR
 use crate::layer::DocumentId;
 use crate::merge::TombstoneWait;
 use crate::report::NodeReport;
+use crate::store::StoreError;
 
 impl NodeReport<'_> {
     /// Who this node is.
@@ -83,7 +84,7 @@ impl NodeReport<'_> {
     pub fn status(&self) -> view::StatusView {
         let (replica, source) = (self.replica, self.core.clock.source());
         let mut forks = BTreeMap::new();
-        for fork in replica.forks() {
+        for fork in replica.open_forks() {
             *forks.entry(did(&fork.lower.head.layer.author)).or_insert(0) += 1;
         }
         let rejections = self.core.metrics.rejections().map(|(why, count)| (why.label(), count));
@@ -147,8 +148,20 @@ impl NodeReport<'_> {
             Some(StopReason::KeyUsedElsewhere) => alarms.push(Alarm::KeyUsedElsewhere),
             Some(StopReason::SequenceUsedUp) | None => {}
         }
-        let fault = self.core.gate.fault();
-        alarms.extend(fault.map(|fault| Alarm::NotSaved { why: fault.why.clone() }));
+        let recovery = self.replica.recovery();
+        alarms.extend(recovery.is_unconfirmed().then_some(Alarm::Unconfirmed));
+        let commits = recovery.lost_commits();
+        alarms.extend((commits > 0).then_some(Alarm::SteppedBack { commits }));
+        let fault = self.core.gate.fault().map(|fault| &fault.why);
+        alarms.extend(self.core.gate.read_only().or(fault).cloned().map(|why| match why {
+            StoreError::NoRoom(_) => Alarm::ReadOnly { why },
+            StoreError::InUse
+            | StoreError::TooNew { .. }
+            | StoreError::Damaged(_)
+            | StoreError::OtherNode { .. }
+            | StoreError::Closed
+            | StoreError::Disk(_) => Alarm::NotSaved { why },
+        }));
         let failures = self.membership.failures();
         alarms.extend(
             failures

@@ -1,29 +1,94 @@
 //! Versions of the store's format. Each later version adds one step here, and a test that opens a store of
 //! the version before.
 
-use redb::{Database, ReadableTable};
+use redb::{Database, ReadableDatabase};
+use tombolo_transports::PeerId;
 
 use crate::store::{StoreError, tables};
 
 /// The format that this program writes.
 pub(super) const FORMAT: u64 = 1;
+/// The record of the format, in the table `meta`: u64, big endian.
+const FORMAT_RECORD: &str = "format";
+/// The record of the identity that the store belongs to, in the table `meta`: 32 bytes.
+const IDENTITY_RECORD: &str = "identity";
+/// The record of a store's origin, in the table `meta`: one byte.
+pub const ORIGIN_RECORD: &str = "origin";
 
-/// Makes the tables of a new store; refuses one that a later version wrote.
-pub(super) fn prepare(database: &Database) -> Result<(), StoreError> {
-    let transaction = database.begin_write()?;
-    {
-        let mut meta = transaction.open_table(tables::META)?;
-        let found = meta.get("format")?.map(|bytes| bytes.value().try_into().map(u64::from_be_bytes));
-        match found {
-            None => {
-                meta.insert("format", &FORMAT.to_be_bytes()[..])?;
-            }
-            Some(Ok(FORMAT)) => return Ok(()),
-            Some(Ok(found)) => return Err(StoreError::TooNew { found, known: FORMAT }),
-            Some(Err(_)) => return Err(StoreError::Damaged("format")),
+/// The record of a step back, in the table `meta`: how many acknowledged commits the file lost, u64, big endian; 0 once that
+/// is over.
+pub const SETBACK_RECORD: &str = "setback";
+
+/// Where a new store comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreOrigin {
+    /// It was made with its identity, or a peer has answered since, or the operator states that the node is new: what the identity
+    /// has signed is here, or is known to be gone.
+    Known,
+    /// It was made for an identity that existed before: the identity may have signed what is not here.
+    Unconfirmed,
+}
+
+impl StoreOrigin {
+    /// The record of the origin.
+    pub fn to_record(self) -> Vec<u8> {
+        vec![match self {
+            StoreOrigin::Known => 0,
+            StoreOrigin::Unconfirmed => 1,
+        }]
+    }
+
+    /// The origin that a record names. A store without one was made with its identity.
+    pub fn of_record(record: Option<&Vec<u8>>) -> Self {
+        match record.map(Vec::as_slice) {
+            Some([1]) => StoreOrigin::Unconfirmed,
+            Some(_) | None => StoreOrigin::Known,
         }
     }
+}
+
+/// What a new store begins with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Founding {
+    /// The identity that it belongs to; none in memory.
+    pub(super) owner: Option<PeerId>,
+    pub(super) origin: StoreOrigin,
+}
+
+/// Makes the tables and first records of a new store.
+pub(super) fn create(database: &Database, founding: &Founding) -> Result<(), StoreError> {
+    let transaction = database.begin_write()?;
     tables::create_all(&transaction)?;
+    {
+        let mut meta = transaction.open_table(tables::META)?;
+        meta.insert(FORMAT_RECORD, &FORMAT.to_be_bytes()[..])?;
+        meta.insert(ORIGIN_RECORD, founding.origin.to_record().as_slice())?;
+        if let Some(owner) = founding.owner {
+            meta.insert(IDENTITY_RECORD, &owner.0[..])?;
+        }
+    }
     transaction.commit()?;
     Ok(())
+}
+
+/// Checks that this program reads the store; refuses one that a later version wrote.
+pub(super) fn check(database: &Database) -> Result<(), StoreError> {
+    let transaction = database.begin_read()?;
+    match tables::meta(&transaction, FORMAT_RECORD)?.map(|bytes| bytes.try_into().map(u64::from_be_bytes)) {
+        Some(Ok(FORMAT)) => Ok(()),
+        Some(Ok(found)) => Err(StoreError::TooNew { found, known: FORMAT }),
+        Some(Err(_)) | None => Err(StoreError::Damaged("it has no format")),
+    }
+}
+
+/// The identity that a store belongs to; none in one of the time before that was recorded.
+pub(super) fn owner(database: &Database) -> Result<Option<PeerId>, StoreError> {
+    let record = tables::meta(&database.begin_read()?, IDENTITY_RECORD)?;
+    let id = record.map(|bytes| bytes.try_into().map(PeerId)).transpose();
+    id.map_err(|_| StoreError::Damaged("identity"))
+}
+
+/// The record of the identity.
+pub(super) fn owner_record(owner: &PeerId) -> crate::store::StoreWrite {
+    crate::store::StoreWrite::PutMeta(IDENTITY_RECORD.into(), owner.0.to_vec())
 }

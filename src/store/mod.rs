@@ -3,24 +3,36 @@
 //!
 //! `tables.rs` shows every table on one page; `migrate.rs` the versions of the format. The rest of the node
 //! works on memory and hands its changes here as a list of `Write`s, one commit per drained batch of inputs.
+//!
+//! Damage is an error, never a panic and never a silent loss: `file.rs` compares every page with its checksum before a node starts,
+//! `guard.rs` catches what the database does with bytes that rot later, `witness.rs` counts commits outside the file. Where the
+//! disk takes no writes, the file is read through `overlay.rs`.
 
+mod file;
+mod guard;
 mod migrate;
+mod overlay;
 mod records;
 mod tables;
+mod witness;
 
-use std::fs::File;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use redb::{Database, ReadableDatabase};
 use tombolo_transports::PeerId;
 
+pub use migrate::{ORIGIN_RECORD, SETBACK_RECORD, StoreOrigin};
 pub use records::{CalledState, CallsRecord, KeptState, Loaded, MapBase, StoredLayer};
 
 use crate::commands::RecordChange;
 use crate::federation::Peer;
 use crate::federation::invite::{IncomingInvite, OutgoingInvite, TokenHash};
 use crate::layer::{Entry, ForkEvidence, KeyPath, LayerId, Sequence, SignedHead};
+use guard::guarded;
+use migrate::Founding;
+use witness::CommitWitness;
 
 /// The node's database of peers, invites, layers and small records.
 pub struct Store {
@@ -28,9 +40,22 @@ pub struct Store {
     database: Option<Arc<Database>>,
     /// Opens the file again; a store in memory has none.
     opener: Option<Opener>,
+    /// Why nothing can be written, while the file is open for reading only.
+    read_only: Option<StoreError>,
+    /// The count of commits beside the file; a store in memory has none.
+    witness: Option<Arc<CommitWitness>>,
+    /// Commits that were acknowledged and are not in the file any more, and of which it has no record yet.
+    missing_commits: u64,
 }
 
-type Opener = Arc<dyn Fn() -> Result<Database, StoreError> + Send + Sync>;
+type Opener = Arc<dyn Fn() -> Result<Opened, StoreError> + Send + Sync>;
+
+/// A database that was opened.
+struct Opened {
+    database: Database,
+    /// Why it was opened for reading only, if it was.
+    read_only: Option<StoreError>,
+}
 
 /// Why the store did not do it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,39 +71,81 @@ pub enum StoreError {
         /// The format of this version.
         known: u64,
     },
-    /// The file is damaged: a record does not read back.
+    /// The file is damaged: a page or a record does not read back.
     #[error("the store is damaged ({0})")]
     Damaged(&'static str),
+    /// The store was made for another identity.
+    #[error(
+        "the store belongs to {}, the key is that of {}",
+        crate::identity::did(store),
+        crate::identity::did(key)
+    )]
+    OtherNode {
+        /// The identity of the store.
+        store: PeerId,
+        /// The identity of the key.
+        key: PeerId,
+    },
     /// The disk refused before, and has not taken the file again yet.
     #[error("the disk has not taken the store's file again: free some space; it is tried every few seconds")]
     Closed,
+    /// The disk is full, a limit of file sizes is reached, or the file system is read-only.
+    #[error("the disk takes no writes: {0}")]
+    NoRoom(String),
     /// The disk did not take it, or the file cannot be opened.
     #[error("the disk refused: {0}")]
     Disk(String),
 }
 
-impl<E: Into<redb::Error>> From<E> for StoreError {
-    fn from(error: E) -> Self {
-        match error.into() {
-            redb::Error::DatabaseAlreadyOpen => StoreError::InUse,
-            other => StoreError::Disk(other.to_string()),
+impl StoreError {
+    /// A stable label for programs: the `error.code` of `/v1` and `--json`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            StoreError::Damaged(_) => "store_damaged",
+            StoreError::OtherNode { .. } => "other_node",
+            StoreError::NoRoom(_) => "disk_full",
+            StoreError::InUse | StoreError::TooNew { .. } | StoreError::Closed | StoreError::Disk(_) => {
+                "store"
+            }
+        }
+    }
+
+    /// What the system refused: no room, a file that ends too early, or anything else.
+    fn of_io(error: io::Error) -> Self {
+        use io::ErrorKind::{
+            FileTooLarge, InvalidData, QuotaExceeded, ReadOnlyFilesystem, StorageFull, UnexpectedEof,
+        };
+        match error.kind() {
+            StorageFull | QuotaExceeded | FileTooLarge | ReadOnlyFilesystem => {
+                StoreError::NoRoom(error.to_string())
+            }
+            UnexpectedEof => StoreError::Damaged("the file ends too early"),
+            InvalidData => StoreError::Damaged("the file is no store"),
+            _ => StoreError::Disk(error.to_string()),
         }
     }
 }
 
-/// Opens or makes the file, readable by its owner only: all documents are in it.
-fn open_private(path: &Path) -> Result<File, StoreError> {
-    let mut options = File::options();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(path).map_err(|error| StoreError::Disk(error.to_string()))?;
-    #[cfg(unix)]
-    {
-        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        file.set_permissions(private).map_err(|error| StoreError::Disk(error.to_string()))?;
+impl<E: Into<redb::Error>> From<E> for StoreError {
+    fn from(error: E) -> Self {
+        use redb::Error;
+        let error = error.into();
+        match error {
+            Error::DatabaseAlreadyOpen => StoreError::InUse,
+            Error::Io(error) => StoreError::of_io(error),
+            Error::Corrupted(_) | Error::RepairAborted => {
+                StoreError::Damaged("a page does not have its checksum")
+            }
+            Error::UpgradeRequired(_)
+            | Error::TableTypeMismatch { .. }
+            | Error::TableIsMultimap(_)
+            | Error::TableIsNotMultimap(_)
+            | Error::TypeDefinitionChanged { .. }
+            | Error::TableDoesNotExist(_)
+            | Error::LockPoisoned(_) => StoreError::Damaged("its tables are not those of a store"),
+            other => StoreError::Disk(other.to_string()),
+        }
     }
-    Ok(file)
 }
 
 /// One change of what is stored.
@@ -143,17 +210,46 @@ impl LayerWrite {
 }
 
 impl Store {
-    /// Opens the store of a node, or makes a new one. The file is locked while it is open.
+    /// Makes the store of an identity; one that is there stays.
+    ///
+    /// # Errors
+    ///
+    /// An error where a file is there already, or the disk takes no new one.
+    pub fn create(path: &Path, owner: PeerId, origin: StoreOrigin) -> Result<(), StoreError> {
+        file::create(path, &Founding { owner: Some(owner), origin })?;
+        // The count of a store that stood here before is none of this one's.
+        CommitWitness::beside(path).write(0);
+        Ok(())
+    }
+
+    /// Opens the store of a node after every page of it was compared with its checksum. The file is locked while it is open. Where
+    /// the disk takes no writes, the store can be read ([`read_only`](Self::read_only)).
     ///
     /// # Errors
     ///
     /// An error where the file is locked, damaged, of another version, or cannot be opened.
     pub fn open(path: &Path) -> Result<Store, StoreError> {
         let path = path.to_owned();
-        Store::with_opener(Arc::new(move || {
-            let file = redb::backends::FileBackend::new(open_private(&path)?)?;
-            Ok(Database::builder().create_with_backend(file)?)
-        }))
+        file::verify(&path)?;
+        let witness = CommitWitness::beside(&path);
+        let mut store = Store::closed(Arc::new(move || file::open(&path)));
+        store.witness = Some(Arc::new(witness));
+        store.heal()?;
+        Ok(store)
+    }
+
+    /// Reads a store to its end, as a start of its node does, and closes it again.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn check(path: &Path) -> Result<Loaded, StoreError> {
+        Store::open(path)?.load()
+    }
+
+    /// The files of a store, which are moved together.
+    pub fn files(path: &Path) -> [PathBuf; 2] {
+        [path.to_owned(), witness::path_beside(path)]
     }
 
     /// A store in memory, for simulations and tests.
@@ -163,19 +259,29 @@ impl Store {
     /// An error of the database.
     pub fn in_memory() -> Result<Store, StoreError> {
         let database = Database::builder().create_with_backend(redb::backends::InMemoryBackend::new())?;
-        migrate::prepare(&database)?;
-        Ok(Store { database: Some(Arc::new(database)), opener: None })
+        migrate::create(&database, &Founding { owner: None, origin: StoreOrigin::Known })?;
+        Ok(Store {
+            database: Some(Arc::new(database)),
+            opener: None,
+            read_only: None,
+            witness: None,
+            missing_commits: 0,
+        })
     }
 
-    fn with_opener(opener: Opener) -> Result<Store, StoreError> {
-        let mut store = Store { database: None, opener: Some(opener) };
-        store.heal()?;
-        Ok(store)
+    fn closed(opener: Opener) -> Store {
+        Store { database: None, opener: Some(opener), read_only: None, witness: None, missing_commits: 0 }
     }
 
     /// Another handle to the same bytes of a store in memory: what a restart after a crash would find.
     pub fn reopen(&self) -> Store {
-        Store { database: self.database.clone(), opener: self.opener.clone() }
+        Store {
+            database: self.database.clone(),
+            opener: self.opener.clone(),
+            read_only: self.read_only.clone(),
+            witness: self.witness.clone(),
+            missing_commits: 0,
+        }
     }
 
     /// Opens the file again after a disk error: the database trusts nothing that it had in memory then.
@@ -184,17 +290,85 @@ impl Store {
     ///
     /// An error where the file cannot be opened again.
     pub fn heal(&mut self) -> Result<(), StoreError> {
-        let Some(opener) = &self.opener else { return Ok(()) };
+        let Some(opener) = self.opener.clone() else { return Ok(()) };
         // The old handle goes first: it holds the lock.
-        self.database = None;
-        let database = opener()?;
-        migrate::prepare(&database)?;
+        self.close();
+        let Opened { database, read_only } = opener()?;
+        let commits = guarded(|| {
+            migrate::check(&database)?;
+            tables::commits(&database.begin_read()?)
+        });
         self.database = Some(Arc::new(database));
-        Ok(())
+        let commits = commits.inspect_err(|_| self.close())?;
+        self.read_only = read_only;
+        let acknowledged = self.witness.as_ref().and_then(|witness| witness.read()).unwrap_or(commits);
+        self.missing_commits = self.missing_commits.max(acknowledged.saturating_sub(commits));
+        if self.missing_commits > 0 {
+            tracing::error!(
+                commits = self.missing_commits,
+                "the store lost commits that the disk had confirmed"
+            );
+        }
+        match (self.missing_commits, &self.read_only) {
+            (0, _) | (_, Some(_)) => Ok(()),
+            // The next commit writes the present number down, so what is missing is noted before.
+            (missing, None) => {
+                self.missing_commits = 0;
+                self.commit(&[StoreWrite::PutMeta(SETBACK_RECORD.into(), missing.to_be_bytes().to_vec())])
+            }
+        }
+    }
+
+    /// Lets go of the file. A database that met damage may fail once more.
+    fn close(&mut self) {
+        if let Some(database) = self.database.take() {
+            let _ = guarded(|| {
+                drop(database);
+                Ok(())
+            });
+        }
     }
 
     fn database(&self) -> Result<&Database, StoreError> {
         self.database.as_deref().ok_or(StoreError::Closed)
+    }
+
+    /// Why nothing can be written now, while the store can be read.
+    pub fn read_only(&self) -> Option<&StoreError> {
+        self.read_only.as_ref()
+    }
+
+    /// Ties the store to the identity of its node, or checks that it is.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::OtherNode`] if it belongs to another.
+    pub fn belongs_to(&mut self, key: PeerId) -> Result<(), StoreError> {
+        let database = self.database()?;
+        match guarded(|| migrate::owner(database))? {
+            Some(store) if store == key => Ok(()),
+            Some(store) => Err(StoreError::OtherNode { store, key }),
+            // Of the time before; it is recorded as soon as the disk takes writes.
+            None if self.read_only.is_some() => Ok(()),
+            None => self.commit(&[migrate::owner_record(&key)]),
+        }
+    }
+
+    /// Tries whether the disk takes writes, with a commit of nothing. Where it has no room, the store can be read, and the next
+    /// commit tries again.
+    ///
+    /// # Errors
+    ///
+    /// Any other error of the disk.
+    pub fn try_writing(&mut self) -> Result<(), StoreError> {
+        match self.commit(&[]) {
+            Err(why @ StoreError::NoRoom(_)) => {
+                self.heal()?;
+                self.read_only.get_or_insert(why);
+                Ok(())
+            }
+            tried => tried,
+        }
     }
 
     /// Makes all of these durable, or none.
@@ -202,12 +376,27 @@ impl Store {
     /// # Errors
     ///
     /// An error of the disk; nothing is stored then.
-    pub fn commit(&self, writes: &[StoreWrite]) -> Result<(), StoreError> {
-        let transaction = self.database()?.begin_write()?;
-        for write in writes {
-            tables::apply(&transaction, write)?;
+    pub fn commit(&mut self, writes: &[StoreWrite]) -> Result<(), StoreError> {
+        if self.read_only.is_some() {
+            // There may be room by now. What is in memory is what is on disk, so only the handle changes.
+            self.heal()?;
         }
-        transaction.commit()?;
+        if let Some(why) = &self.read_only {
+            return Err(why.clone());
+        }
+        let database = self.database()?;
+        let commits = guarded(|| {
+            let transaction = database.begin_write()?;
+            for write in writes {
+                tables::apply(&transaction, write)?;
+            }
+            let commits = tables::count_commit(&transaction)?;
+            transaction.commit()?;
+            Ok(commits)
+        })?;
+        if let Some(witness) = &self.witness {
+            witness.write(commits);
+        }
         Ok(())
     }
 
@@ -217,7 +406,13 @@ impl Store {
     ///
     /// An error of the disk, or a record that is damaged.
     pub fn load(&self) -> Result<Loaded, StoreError> {
-        tables::load(&self.database()?.begin_read()?)
+        let database = self.database()?;
+        let mut loaded = guarded(|| tables::load(&database.begin_read()?))?;
+        if self.missing_commits > 0 {
+            let missing = self.missing_commits.to_be_bytes().to_vec();
+            loaded.meta.insert(SETBACK_RECORD.to_owned(), missing);
+        }
+        Ok(loaded)
     }
 
     /// The first 4 bytes of the root that a map of this node had at a sequence; none where that is not known (any
@@ -227,7 +422,8 @@ impl Store {
     ///
     /// An error of the disk.
     pub fn past_state(&self, layer: &LayerId, sequence: Sequence) -> Result<Option<[u8; 4]>, StoreError> {
-        tables::past_state(&self.database()?.begin_read()?, layer, sequence)
+        let database = self.database()?;
+        guarded(|| tables::past_state(&database.begin_read()?, layer, sequence))
     }
 
     /// Copies every record into another store: the copy of a disk, for simulations of restored backups.
@@ -238,6 +434,12 @@ impl Store {
         tables::copy(&self.database()?.begin_read()?, &transaction)?;
         transaction.commit()?;
         Ok(())
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | `meta` | name | bytes: `format` (u64, big endian); `radio/…`: epochs and airtime ledger of a radio |
+//! | `meta` | name | bytes: `format` (u64, big endian); `identity` (32 bytes) that the store belongs to; `origin` (0 known, 1 unconfirmed: [`super::StoreOrigin`]); `setback` (u64, big endian: commits lost); `radio/…`: epochs and airtime ledger of a radio |
 //! | `peers` | identity, 32 bytes | CBOR of `Peer` |
 //! | `invites_out` | token hash, 32 bytes | CBOR of `OutgoingInvite` |
 //! | `invites_in` | inviter, 32 bytes | CBOR of `IncomingInvite` |
@@ -19,6 +19,7 @@
 //! | `commands_in` | sender 32 ‖ command id 16 | CBOR of `ReceivedCommand` |
 //! | `command_floors` | sender, 32 bytes | seconds since the Unix epoch |
 //! | `notices` | notice hash, 8 bytes | CBOR of `HeldNotice` |
+//! | `commits` | 0 | how many commits there were; the same number stands in `store.seq` ([`super::witness`]) |
 //!
 //! A layer's name is owner 32 ‖ author 32 ‖ document name. Its number is given when it is first stored.
 
@@ -49,6 +50,7 @@ const CALLED_STATES: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new
 const COMMANDS_OUT: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("commands_out");
 const COMMANDS_IN: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("commands_in");
 const COMMAND_FLOORS: TableDefinition<'_, [u8; 32], u64> = TableDefinition::new("command_floors");
+const COMMITS: TableDefinition<'_, u8, u64> = TableDefinition::new("commits");
 const NOTICES: TableDefinition<'_, [u8; 8], &[u8]> = TableDefinition::new("notices");
 
 /// Makes all tables, so that reading never meets a missing one.
@@ -70,7 +72,27 @@ pub(super) fn create_all(transaction: &WriteTransaction) -> Result<(), StoreErro
     transaction.open_table(COMMANDS_IN)?;
     transaction.open_table(COMMAND_FLOORS)?;
     transaction.open_table(NOTICES)?;
+    transaction.open_table(COMMITS)?;
     Ok(())
+}
+
+/// A small record.
+pub(super) fn meta(transaction: &ReadTransaction, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    Ok(transaction.open_table(META)?.get(name)?.map(|bytes| bytes.value().to_vec()))
+}
+
+/// How many commits there were.
+pub(super) fn commits(transaction: &ReadTransaction) -> Result<u64, StoreError> {
+    let Some(table) = opened(transaction, COMMITS)? else { return Ok(0) };
+    Ok(table.get(0)?.map_or(0, |count| count.value()))
+}
+
+/// Counts the commit of this transaction. Returns how many there are with it.
+pub(super) fn count_commit(transaction: &WriteTransaction) -> Result<u64, StoreError> {
+    let mut table = transaction.open_table(COMMITS)?;
+    let count = table.get(0)?.map_or(0, |count| count.value()).saturating_add(1);
+    table.insert(0, count)?;
+    Ok(count)
 }
 
 /// Puts one change into a transaction.
@@ -358,6 +380,6 @@ pub(super) fn copy(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), 
             }
         )*};
     }
-    copy!(META PEERS INVITES_OUT INVITES_IN LAYERS SNAPSHOTS STATES ENTRIES BASES PAST FORKS CALLS CALLED_STATES COMMANDS_OUT COMMANDS_IN COMMAND_FLOORS NOTICES);
+    copy!(META PEERS INVITES_OUT INVITES_IN LAYERS SNAPSHOTS STATES ENTRIES BASES PAST FORKS CALLS CALLED_STATES COMMANDS_OUT COMMANDS_IN COMMAND_FLOORS NOTICES COMMITS);
     Ok(())
 }

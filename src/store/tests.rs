@@ -1,6 +1,7 @@
 //! The store gives back what it was given, refuses a second process and a later format.
 
 use crate::time::Wall;
+use std::fs::File;
 use std::sync::Arc;
 
 use super::*;
@@ -25,7 +26,7 @@ fn signed(kind: Kind, name: &str, sequence: u64, content: &Content) -> SignedHea
 
 #[test]
 fn layers_of_both_kinds_come_back() {
-    let store = Store::in_memory().unwrap();
+    let mut store = Store::in_memory().unwrap();
     let value = Content::Snapshot(Value::from("a"));
     let key = KeyPath::parse("a/b").unwrap();
     let gone = KeyPath::parse("gone").unwrap();
@@ -95,7 +96,9 @@ fn a_second_process_is_refused_and_a_later_format_too() {
     let folder = std::env::temp_dir().join(format!("tombolo-store-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join("a.redb");
-    let first = Store::open(&path).unwrap();
+    let owner = PeerId([1; 32]);
+    Store::create(&path, owner, StoreOrigin::Known).unwrap();
+    let mut first = Store::open(&path).unwrap();
     assert!(matches!(Store::open(&path), Err(StoreError::InUse)));
     first.commit(&[StoreWrite::PutMeta("format".into(), 2u64.to_be_bytes().to_vec())]).unwrap();
     drop(first);
@@ -156,8 +159,15 @@ impl Disk {
 pub(crate) fn on_a_disk_that_fills() -> (Store, impl Fn(bool)) {
     let disk = Disk::default();
     let backend = disk.clone();
-    let opener = move || Ok(Database::builder().create_with_backend(backend.clone())?);
-    (Store::with_opener(Arc::new(opener)).unwrap(), move |full| disk.fill(full))
+    let founding = Founding { owner: None, origin: StoreOrigin::Known };
+    migrate::create(&Database::builder().create_with_backend(disk.clone()).unwrap(), &founding).unwrap();
+    let opener = move || {
+        let database = Database::builder().create_with_backend(backend.clone())?;
+        Ok(Opened { database, read_only: None })
+    };
+    let mut store = Store::closed(Arc::new(opener));
+    store.heal().unwrap();
+    (store, move |full| disk.fill(full))
 }
 
 #[test]
@@ -172,4 +182,132 @@ fn a_full_disk_refuses_and_takes_again_when_there_is_room() {
     store.commit(&[StoreWrite::PutMeta("c".into(), vec![3])]).unwrap();
     let meta = store.load().unwrap().meta;
     assert!(meta.contains_key("a") && meta.contains_key("c") && !meta.contains_key("b"));
+}
+
+/// A store in a folder, with layers of both kinds over several commits.
+fn store_with_layers(folder: &Path) -> PathBuf {
+    let path = folder.join("a.redb");
+    Store::create(&path, PeerId([1; 32]), StoreOrigin::Known).unwrap();
+    let mut store = Store::open(&path).unwrap();
+    for n in 1..40u64 {
+        let value = Content::Snapshot(Value::from("a".repeat(100 * usize::try_from(n).unwrap())));
+        let write = LayerWrite {
+            signed: signed(Kind::Snapshot, &format!("s{}", n % 7), n, &value),
+            snapshot: Some(value.to_cbor()),
+            entries: vec![],
+            kept: None,
+            forgotten: vec![],
+            forgotten_keys: vec![],
+            bases: vec![],
+            is_own_map: false,
+        };
+        store.commit(&[StoreWrite::PutLayer(Box::new(write))]).unwrap();
+    }
+    path
+}
+
+/// Each page of a closed store in turn, in four ways: refused as damage with the file as it was, or read as it was before. Of pages
+/// that the last commit uses, none is read with another content.
+#[test]
+fn no_damaged_page_is_read_or_panics() {
+    const PAGE: usize = 4096;
+    let folder = tempfile::tempdir().unwrap();
+    let path = store_with_layers(folder.path());
+    let whole = std::fs::read(&path).unwrap();
+    let contents = |loaded: &Loaded| -> Vec<_> {
+        loaded.layers.iter().map(|layer| (layer.signed.clone(), layer.snapshot.clone())).collect()
+    };
+    let expected = contents(&Store::check(&path).unwrap());
+    let mut damaged = 0;
+    for page in 0..whole.len() / PAGE {
+        for way in 0..4 {
+            let mut bytes = whole.clone();
+            let (at, other) = (page * PAGE, (page + 1) * PAGE % whole.len());
+            match way {
+                0 => bytes[at..at + PAGE].fill(0),
+                1 => bytes[at + page * 97 % PAGE] ^= 0x10,
+                2 => bytes.truncate(at + page * 31 % PAGE),
+                _ => bytes.copy_within(other..other + PAGE, at),
+            }
+            std::fs::write(&path, &bytes).unwrap();
+            match Store::check(&path) {
+                Ok(loaded) => assert_eq!(contents(&loaded), expected, "page {page}, way {way}"),
+                Err(error) => {
+                    assert!(matches!(error, StoreError::Damaged(_)), "page {page}, way {way}: {error}");
+                    assert_eq!(std::fs::read(&path).unwrap(), bytes, "page {page}, way {way}");
+                    damaged += 1;
+                }
+            }
+        }
+    }
+    assert!(damaged > whole.len() / PAGE, "{damaged} of {} pages in four ways", whole.len() / PAGE);
+}
+
+/// Bytes that rot under an open store: an error of the commit or of the next reading, never a panic.
+#[test]
+fn damage_under_an_open_store_is_an_error() {
+    use std::os::unix::fs::FileExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = store_with_layers(folder.path());
+    let mut store = Store::open(&path).unwrap();
+    let length = std::fs::metadata(&path).unwrap().len();
+    let file = File::options().write(true).open(&path).unwrap();
+    file.write_all_at(&vec![0x5a; usize::try_from(length - 4096).unwrap()], 4096).unwrap();
+    let outcomes = [
+        store.load().map(|_| ()),
+        store.commit(&[StoreWrite::PutMeta("a".into(), vec![1; 5_000])]),
+        store.heal(),
+        store.load().map(|_| ()),
+    ];
+    assert!(outcomes.iter().any(Result::is_err), "{outcomes:?}");
+    drop(store);
+    assert!(matches!(Store::open(&path), Err(StoreError::Damaged(_))));
+}
+
+/// An older file in place of the store: the commits that were acknowledged since are missed, also by the start after.
+#[test]
+fn a_store_that_has_gone_back_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = store_with_layers(folder.path());
+    let early = std::fs::read(&path).unwrap();
+    let mut store = Store::open(&path).unwrap();
+    for n in 0..3u8 {
+        store.commit(&[StoreWrite::PutMeta("n".into(), vec![n])]).unwrap();
+    }
+    drop(store);
+    assert!(!Store::check(&path).unwrap().meta.contains_key(SETBACK_RECORD));
+    std::fs::write(&path, &early).unwrap();
+    for _ in 0..2 {
+        let missing = Store::check(&path).unwrap().meta.get(SETBACK_RECORD).cloned();
+        assert_eq!(missing, Some(3u64.to_be_bytes().to_vec()));
+    }
+    // A count that does not read back is none, and no reason to refuse.
+    std::fs::write(path.with_extension("seq"), "damaged").unwrap();
+    assert!(Store::check(&path).is_ok());
+}
+
+#[test]
+fn a_store_belongs_to_one_identity() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = store_with_layers(folder.path());
+    let (store, key) = (PeerId([1; 32]), PeerId([2; 32]));
+    assert_eq!(Store::open(&path).unwrap().belongs_to(store), Ok(()));
+    assert_eq!(Store::open(&path).unwrap().belongs_to(key), Err(StoreError::OtherNode { store, key }));
+    assert!(Store::create(&path, key, StoreOrigin::Known).is_err(), "one that is there stays");
+    assert_eq!(Store::open(&path).unwrap().belongs_to(store), Ok(()));
+}
+
+/// Where the disk takes no commit, the store can be read, and the next commit tries again.
+#[test]
+fn a_disk_without_room_is_read_and_written_as_soon_as_there_is_some() {
+    let (mut store, fill) = on_a_disk_that_fills();
+    store.commit(&[StoreWrite::PutMeta("a".into(), vec![1])]).unwrap();
+    fill(true);
+    // This disk does not even open for writing.
+    assert!(store.try_writing().is_err() || store.read_only().is_some());
+    fill(false);
+    store.heal().unwrap();
+    assert_eq!(store.try_writing(), Ok(()));
+    assert_eq!(store.read_only(), None);
+    assert!(store.load().unwrap().meta.contains_key("a"));
 }

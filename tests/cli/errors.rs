@@ -104,7 +104,7 @@ fn a_damaged_store_is_an_error_and_stays_as_it_is() {
     let place = NodeDir::with_node("attic");
     let store = place.folder.join("store.redb");
     std::fs::write(&store, b"no store at all, but some bytes that somebody may still want").unwrap();
-    assert_eq!(place.error_code(&["id"]), "store");
+    assert_eq!(place.error_code(&["id"]), "store_damaged");
     assert!(std::fs::read(&store).unwrap().starts_with(b"no store at all"));
 }
 

@@ -17,12 +17,15 @@ fn every_command_explains_itself_with_examples() {
         "init",
         "id",
         "up",
+        "recover",
         "invite",
+        "invites",
         "join",
         "adopt",
         "peers",
         "trust",
         "rename",
+        "dial",
         "remove",
         "create",
         "set",
@@ -74,4 +77,23 @@ fn no_colour_is_ever_written() {
     for arguments in [&["--help"][..], &["status"], &["ls"], &["peers"]] {
         assert!(!place.ok(arguments).contains('\x1b'));
     }
+}
+
+#[test]
+fn an_open_invite_is_listed_and_withdrawn() {
+    let place = NodeDir::with_node("attic");
+    assert_eq!(place.json(&["invites"]), serde_json::json!([]));
+    place.ok(&["invite"]);
+    place.ok(&["invite", "--level", "observer"]);
+    let daemon = place.up();
+    let open = place.json(&["invites"]);
+    let ids: Vec<&str> = open.as_array().unwrap().iter().map(|i| i["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), 2);
+    assert!(place.ok(&["invites"]).contains(ids[0]));
+    place.ok(&["invites", "withdraw", ids[0]]);
+    assert_eq!(place.error_code(&["invites", "withdraw", ids[0]]), "unknown_invite");
+    assert!(place.fails(1, &["invites", "withdraw", "zz"]).contains("`tombolo invites` lists them"));
+    drop(daemon);
+    let left = place.json(&["invites"]);
+    assert_eq!((left.as_array().unwrap().len(), &left[0]["id"]), (1, &ids[1].into()));
 }

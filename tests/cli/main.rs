@@ -6,6 +6,7 @@ mod adopt;
 mod alone;
 mod demo;
 mod deploy;
+mod disk;
 mod doctor;
 mod errors;
 mod harness;

@@ -199,3 +199,21 @@ fn a_folder_put_back_from_a_backup_gets_back_what_its_friend_has() {
     });
     assert_eq!(attic.hash("plan"), boat.hash("plan"));
 }
+
+/// Both sides have moved: neither address that they know of each other is right any more.
+#[test]
+fn a_peer_that_moved_is_dialled_at_its_new_address() {
+    let (attic, boat) = (NodeDir::with_node("attic"), NodeDir::with_node("boat"));
+    let (attic_up, boat_up) = (attic.up(), boat.up());
+    let code = attic.ok(&["invite"]);
+    boat.ok(&["join", &code, "--addr", &attic_up.address()]);
+    let before = attic_up.address();
+    assert_eq!((attic_up.terminate(), boat_up.terminate()), (Some(0), Some(0)));
+    let (attic_up, _boat_up) = (attic.up(), boat.up());
+    assert_ne!(attic_up.address(), before, "a free port each time");
+    assert_eq!(boat.json(&["peers"])[0]["connected"], false);
+    boat.ok(&["dial", "attic", &attic_up.address()]);
+    eventually("they meet", || boat.json(&["peers"])[0]["connected"] == true);
+    assert_eq!(boat.error_code(&["dial", "nobody", "127.0.0.1:1"]), "unknown_peer");
+    boat.fails(2, &["dial", "attic"]);
+}

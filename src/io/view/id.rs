@@ -29,3 +29,19 @@ pub struct InviteView {
     /// When it ends, RFC 3339.
     pub expires: String,
 }
+
+/// An invite that this node gave out and that has not expired.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OutgoingInviteView {
+    /// The start of its token's hash, by which it is withdrawn; the code itself is not kept.
+    pub id: String,
+    /// At which level its joiner is added.
+    pub level: TrustLevel,
+    /// When it was made, RFC 3339.
+    pub created_at: String,
+    /// When it ends, RFC 3339.
+    pub expires: String,
+    /// The DID of the node that used it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<String>,
+}

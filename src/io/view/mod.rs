@@ -13,7 +13,7 @@ pub use adopt::{AdoptedListView, AdoptedRecordView, AdoptedView, RefusedRecordVi
 pub use airtime::{AirtimeRow, AirtimeView, PeerAirtimeRow, PriorityAirtimeRow};
 pub use commands::{DeployEventView, DeployView, RevocationView};
 pub use documents::{ChangedView, ConflictView, DocumentView, PolicyView, PublishedView, WrittenView};
-pub use id::{IdView, InviteView};
+pub use id::{IdView, InviteView, OutgoingInviteView};
 pub use links::{ALL_WHO_LISTEN, LinkEventView, LinkView, ONION_SERVICE, TransferView};
 pub use peers::{PeerView, RemovedView, StateView, StepView};
 pub use status::{

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::clock::Timestamp;
 use crate::layer::{DocumentId, DocumentName, LayerHash, LayerId};
-use crate::limits::{OWN_STATE_WAIT, RECLAIM_WAIT};
+use crate::limits::{CONFIRM_PAUSE, CONFIRM_WAIT_MAX, OWN_STATE_WAIT, RECLAIM_WAIT};
+use crate::store::{ORIGIN_RECORD, StoreOrigin, StoreWrite};
 use crate::sync::frontier::State;
 use crate::sync::message::Message;
 
@@ -200,6 +201,8 @@ fn as_much_written_after_a_restore_as_was_lost_buries_nothing_whichever_root_is_
         for node in [0, 1] {
             assert_eq!(wire.number(node, "lost"), Some(1), "value {value}, node {node}");
             assert_eq!(wire.number(node, "since"), Some(value as u64), "value {value}, node {node}");
+            // One sequence was signed twice, and a later state has ended that: nothing is left for an operator.
+            assert!(wire.status(node).forks.is_empty() && wire.status(node).alarms.is_empty());
         }
     }
 }
@@ -281,6 +284,71 @@ fn a_removed_peer_is_not_listed_again_with_what_was_deleted_meanwhile() {
     }
     assert_eq!(wire.hashes(0), wire.hashes(1));
     assert_eq!(wire.hashes(0), wire.hashes(2));
+}
+
+// ---- a store that is newer than its key ---------------------------------------------------------------
+
+/// An empty store for an identity that existed before.
+fn store_for_an_old_key() -> Store {
+    let mut store = Store::in_memory().unwrap();
+    let origin = StoreOrigin::Unconfirmed.to_record();
+    store.commit(&[StoreWrite::PutMeta(ORIGIN_RECORD.into(), origin)]).unwrap();
+    store
+}
+
+/// Key and settings in an empty folder: nothing is signed from the first sequence on, so no peer sees two states of one.
+#[test]
+fn a_node_whose_store_is_lost_signs_above_what_its_peers_hold() {
+    let mut wire = friends(2);
+    wire.set(0, "notes", "k", 1i64).unwrap();
+    wire.pass(1_000);
+    let (before, print) = (wire.sequence(0, 0), wire.own_layer(0));
+    wire.cut(0, 1);
+    wire.restart(0);
+    wire.nodes[0] = open(store_for_an_old_key(), 0, wire.mono);
+    let alarm = |wire: &mut Wire| wire.status(0).alarms.iter().map(|alarm| alarm.code).collect::<Vec<_>>();
+    assert_eq!(alarm(&mut wire), ["unconfirmed"]);
+    wire.pass(600_000);
+    assert!(wire.nodes[0].replica.layers().layers().next().is_none(), "it signs nothing by itself");
+    let refused = wire.ask(0, Write::Create { name: "notes".into(), kind: Kind::Map });
+    assert_eq!(refused.unwrap_err(), CommandError::Unconfirmed);
+    // A restart in between changes nothing.
+    wire.restart(0);
+    assert_eq!(alarm(&mut wire), ["unconfirmed"]);
+    wire.join(1, 0, TrustLevel::Trusted);
+    wire.connect(0, 1);
+    wire.pass(10_000);
+    assert_eq!(alarm(&mut wire), Vec::<&str>::new());
+    wire.set(0, "notes", "k", 2i64).unwrap();
+    wire.pass(2_000);
+    for node in [0, 1] {
+        assert_eq!(wire.number(node, "k"), Some(2));
+        assert!(wire.nodes[node].replica.forks().is_empty(), "node {node}: nothing was signed twice");
+        assert!(wire.nodes[node].replica.state(&print).unwrap().sequence.get() > before);
+    }
+    assert_eq!(wire.hashes(0), wire.hashes(1));
+    // Confirmed for good.
+    wire.restart(0);
+    assert_eq!(alarm(&mut wire), Vec::<&str>::new());
+}
+
+/// A peer that has nothing of this identity answers as well, and one that shows what it never sends does not silence the node.
+#[test]
+fn a_false_claim_holds_a_new_store_back_for_a_bounded_time() {
+    let mut wire = Wire::new(2);
+    wire.nodes[0] = open(store_for_an_old_key(), 0, wire.mono);
+    wire.join(0, 1, TrustLevel::Trusted);
+    wire.connect(0, 1);
+    let own = LayerId {
+        document: DocumentId { owner: wire.nodes[0].peer_id(), name: DocumentName::new("lost").unwrap() },
+        author: wire.nodes[0].peer_id(),
+    };
+    let state = State { sequence: Sequence::new(9).unwrap(), root_prefix: [1; 4] };
+    wire.claim(0, vec![(own.hash(), state)]);
+    wire.pass(CONFIRM_PAUSE.ms() + 2_000);
+    assert!(wire.nodes[0].replica.recovery().is_unconfirmed());
+    wire.pass(CONFIRM_WAIT_MAX.ms());
+    assert!(!wire.nodes[0].replica.recovery().is_unconfirmed());
 }
 
 // ---- any restore, any writes ---------------------------------------------------------------------------

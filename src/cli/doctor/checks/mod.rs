@@ -223,7 +223,8 @@ fn node(facts: &NodeFacts) -> Finding {
                 "in_use" | "already_running" => {
                     "wait until that process ends; `fuser store.redb` in the folder names it"
                 }
-                "store" => "free some space, or put the folder back from a copy",
+                "disk_full" => "free some space, or make the file system writable",
+                "store_damaged" | "other_node" | "store" => "the reason names the command",
                 _ => "the reason names what to change",
             };
             Finding::needs_doing("store", message.clone(), remedy)

@@ -75,7 +75,8 @@ fn a_node_runs_or_its_store_opens() {
     let error = |code: &str| Err((code.to_owned(), "the reason".to_owned()));
     has(&judged(true, error("no_answer")), CheckVerdict::NeedsDoing, &["the reason", "log"]);
     has(&judged(false, error("in_use")), CheckVerdict::NeedsDoing, &["fuser"]);
-    has(&judged(false, error("store")), CheckVerdict::NeedsDoing, &["space"]);
+    has(&judged(false, error("disk_full")), CheckVerdict::NeedsDoing, &["space"]);
+    has(&judged(false, error("store_damaged")), CheckVerdict::NeedsDoing, &["the reason names the command"]);
 }
 
 #[test]
