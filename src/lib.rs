@@ -32,6 +32,7 @@ pub mod limits;
 pub mod membership;
 pub mod merge;
 pub mod node;
+pub mod presence;
 pub mod probe;
 pub mod random;
 pub mod replica;

@@ -7,10 +7,12 @@ use tombolo_delta::Value;
 use crate::authoring::tree::{put_at, remove_at};
 use crate::authoring::{Authoring, WriteKind};
 use crate::core::Core;
+use crate::federation::Peer;
 use crate::io::{BadNameReason, CommandError, NodeState, Quota, RequestId, ValueError, Write};
 use crate::layer::{Content, DocumentId, DocumentName, Entry, KeyPath, Kind};
 use crate::limits::DOCUMENTS_PER_OWNER_MAX;
 use crate::merge::{Document, Winner, flatten};
+use crate::presence::sighting;
 use crate::replica::Replica;
 
 /// A write to a map: everything below `prefix`, or everything, becomes equal to `leaves`.
@@ -243,6 +245,7 @@ impl Authoring {
     ) -> Result<(), CommandError> {
         let mut state = state;
         state.apps.sort_by(|a, b| a.id.cmp(&b.id));
+        state.heard = heard(core, replica);
         let value = tombolo_delta::to_value(&state).map_err(ValueError::from)?;
         let document = core.own_document(DocumentName::STATE);
         replica.recovery_mut().note_written(&document, []);
@@ -250,6 +253,15 @@ impl Authoring {
         self.staged.reply(request, &document, WriteKind::Published);
         Ok(())
     }
+}
+
+/// Which peers this node hears and which it has lost, for those who read its state and know them; none: it has heard no peer.
+fn heard(core: &Core, replica: &Replica) -> Option<BTreeMap<String, u64>> {
+    let salt = replica.federation().audience(&core.me)?.salt();
+    let (now, reference) = (core.now(), core.reference());
+    let sighting = |peer: &Peer| Some((peer.id, core.presence.sighting(now, &peer.id, reference)?));
+    let heard = sighting::field(&salt, replica.federation().members().filter_map(sighting));
+    (!heard.is_empty()).then_some(heard)
 }
 
 /// The document that a text names, if this node may write it.

@@ -128,7 +128,7 @@ impl CallDesk<'_> {
     pub(crate) fn reply(&mut self, request: RequestId, result: Result<CallReply, CallRefusal>) {
         let reply = result.unwrap_or_else(|refusal| {
             tracing::debug!(code = refusal.code(), "a call was refused: {refusal}");
-            self.commands.core.metrics.reject(InputRejection::Call(refusal.code()));
+            self.commands.core.reject(InputRejection::Call(refusal.code()));
             CallReply::refused(&refusal)
         });
         self.commands.core.gate.output(Output::CallAnswer { request, reply });
@@ -277,7 +277,7 @@ impl CallDesk<'_> {
         });
         let answered = answered.and_then(|state| self.checked_state(&name, state)).inspect_err(|error| {
             if matches!(error, CommandError::BadCallAnswer { .. }) {
-                self.commands.core.metrics.reject(InputRejection::BadCallAnswer);
+                self.commands.core.reject(InputRejection::BadCallAnswer);
             }
         });
         let (state, cbor) = answered?;

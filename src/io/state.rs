@@ -1,5 +1,7 @@
 //! The state that a node publishes of itself: the `state` document of its owner. `probe` measures it; `authoring` signs it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// Whether an app runs.
@@ -60,4 +62,8 @@ pub struct NodeState {
     /// Whether Tor is up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tor_active: Option<bool>,
+    /// Which peers the node hears and which it has lost: codes by keyed names (`presence::sighting`). The node fills it in;
+    /// absent where it has heard no peer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard: Option<BTreeMap<String, u64>>,
 }

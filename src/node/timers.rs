@@ -2,10 +2,11 @@
 //! engines' own timers.
 
 use crate::federation::invite::{join_secret, token_hash};
-use crate::io::Output;
+use crate::io::{Event, Output};
 use crate::layer::DocumentName;
 use crate::limits::TOMBSTONE_SWEEP;
 use crate::node::Node;
+use crate::presence::SilenceCause;
 use crate::time::{Millis, Mono};
 
 /// Invites and quarantine are looked at at least this often: they run by reference time, which may move.
@@ -13,6 +14,7 @@ const LOOK_AFTER: Millis = Millis::from_ms(60_000);
 
 impl Node {
     pub(super) fn timers(&mut self) {
+        self.presence_changed();
         self.unicast.timeout(&self.core);
         self.repeat_join_calls();
         self.membership.watch_open(&mut self.core);
@@ -55,6 +57,7 @@ impl Node {
         });
         let times = [
             self.unicast.poll_timeout(),
+            self.core.presence.next_change(now),
             self.replica.transfer_timeout(),
             self.membership.next_timer(),
             release,
@@ -67,6 +70,19 @@ impl Node {
             self.commands.outbox.is_waiting().then(|| now + LOOK_AFTER),
         ];
         times.into_iter().flatten().min()
+    }
+
+    /// Peers are heard better or worse than before: the log keeps it, and watchers learn of it.
+    fn presence_changed(&mut self) {
+        for change in self.core.presence.take_changes(self.core.now()) {
+            // What the disk knew before the start is no news.
+            if change.now.cause == Some(SilenceCause::NotSinceStart) && change.before.is_none() {
+                continue;
+            }
+            self.core.presence_changed(change);
+            let view = self.report().presence_event(&change);
+            self.core.event(Event::Presence(view));
+        }
     }
 
     /// Calls the inviters whose call is due, over every link and radio.

@@ -12,7 +12,10 @@ mod dialling;
 mod documents;
 mod lag;
 mod links;
+mod log;
+mod presence;
 mod query;
+mod rejection;
 mod revocations;
 mod status;
 

@@ -12,7 +12,7 @@ use crate::identity::did;
 use crate::io::{Alarm, CommandError, StopReason, view};
 use crate::layer::DocumentId;
 use crate::merge::TombstoneWait;
-use crate::report::NodeReport;
+use crate::report::{NodeReport, rejection};
 
 impl NodeReport<'_> {
     /// Who this node is.
@@ -76,6 +76,8 @@ impl NodeReport<'_> {
             links: self.media_to(&peer.id),
             step: self.lag_of(peer),
             heard_at: peer.heard_at.map(rfc3339),
+            presence: self.presence_of(&peer.id),
+            behind: self.behind(peer),
         }
     }
 
@@ -100,6 +102,7 @@ impl NodeReport<'_> {
             documents: replica.visible().count(),
             peers: replica.federation().peers().map(|peer| self.peer_status(peer)).collect(),
             rejections: rejections.chain(self.radio_rejections()).collect(),
+            rejection_words: self.rejection_words(),
             traffic: view::TrafficView {
                 messages_sent: traffic.messages_sent,
                 bytes_sent: traffic.bytes_sent,
@@ -124,6 +127,14 @@ impl NodeReport<'_> {
                 .collect(),
             quarantined: replica.layers().documents().map(|(_, document)| document.quarantined()).sum(),
         }
+    }
+
+    /// The sentence of each reason that was counted. Those of frames are words already.
+    fn rejection_words(&self) -> BTreeMap<String, String> {
+        let inputs = self.core.metrics.rejections();
+        let words = inputs.map(|(why, _)| (why.label(), rejection::sentence(why)));
+        let frames = self.radio_rejections().into_keys();
+        words.chain(frames.map(|why| (why.clone(), frame_sentence(&why)))).collect()
     }
 
     fn clock_view(&self, peer: &PeerId, ahead_ms: i64) -> view::PeerClockView {
@@ -166,6 +177,12 @@ impl NodeReport<'_> {
         }
         alarms.iter().map(view::AlarmView::from).collect()
     }
+}
+
+/// `radio: received before` as a sentence.
+fn frame_sentence(label: &str) -> String {
+    let reason = label.strip_prefix("radio: ").unwrap_or(label);
+    format!("a radio frame had no effect: {reason}")
 }
 
 /// The state that was taken over from another program.

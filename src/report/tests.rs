@@ -145,8 +145,8 @@ fn the_labels_of_rejections_are_stable() {
 fn a_rejection_is_shown_under_its_label() {
     let mut side = TestSide::new(1);
     let parts = Parts::of(&mut side);
-    side.core.metrics.reject(InputRejection::BadMessage);
-    side.core.metrics.reject(InputRejection::BadMessage);
+    side.core.reject(InputRejection::BadMessage);
+    side.core.reject(InputRejection::BadMessage);
     let rejections = parts.report(&side).status().rejections;
     assert_eq!(rejections.into_iter().collect::<Vec<_>>(), [("bad_message".to_owned(), 2)]);
 }
