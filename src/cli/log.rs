@@ -62,7 +62,9 @@ mod tests {
             "kind": "rejection", "code": "bad_message", "peer": "hut\u{1b}[2J",
             "message": "a message was dropped: it is not of a form that this version knows",
         });
-        let text = lines(&entry).join(" ");
+        let lines_set_in = lines(&entry);
+        assert!(lines_set_in.len() == 2 && lines_set_in[1].starts_with("     "), "{lines_set_in:?}");
+        let text = lines_set_in.iter().map(|line| line.trim_start()).collect::<Vec<_>>().join(" ");
         assert!(text.contains("hut\u{fffd}[2J: a message was dropped"), "{text}");
         assert!(text.contains("4 times since"), "{text}");
         let once = serde_json::json!({"at": "x", "times": 1, "message": "a link over LAN is up"});

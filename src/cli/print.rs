@@ -155,23 +155,27 @@ pub(crate) fn age(time: &str, now_ms: u64) -> String {
     }
 }
 
-/// An RFC 3339 time by this machine's clock and zone: the hour alone for times of the last and the next day.
+/// An RFC 3339 time by this machine's clock and zone, to the second: without the date for times of the last and the next hours.
 pub(crate) fn moment(time: &str) -> String {
+    local(time, "%H:%M:%S")
+}
+
+fn local(time: &str, near: &str) -> String {
     let Ok(at) = chrono::DateTime::parse_from_rfc3339(time) else { return time.to_owned() };
     let now = i64::try_from(crate::system_clock::now().wall.ms()).unwrap_or(i64::MAX);
     let is_near = at.timestamp_millis().abs_diff(now) < 20 * 60 * 60 * 1000;
-    let format = if is_near { "%H:%M:%S" } else { "%Y-%m-%d %H:%M" };
+    let format = if is_near { near } else { "%Y-%m-%d %H:%M" };
     at.with_timezone(&chrono::Local).format(format).to_string()
 }
 
-/// How a peer stands, with the time that goes with the word: `quiet until 14:05:00`.
+/// How a peer stands, with the time that goes with the word: `quiet until 14:05`.
 pub(crate) fn presence(presence: &Json) -> String {
     let state = text(presence, "state");
     match (state, text(presence, "until"), text(presence, "since")) {
         ("", _, _) => "not met yet".to_owned(),
         (_, "", "") => state.to_owned(),
-        (_, until, "") => format!("{state} until {}", moment(until)),
-        (_, _, since) => format!("{state} since {}", moment(since)),
+        (_, until, "") => format!("{state} until {}", local(until, "%H:%M")),
+        (_, _, since) => format!("{state} since {}", local(since, "%H:%M")),
     }
 }
 

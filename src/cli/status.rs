@@ -99,7 +99,7 @@ fn peers(status: &Json, running: bool) -> CliResult {
     Ok(())
 }
 
-/// Why a peer is missed, what others say of it, and the documents that are behind.
+/// Why a peer is missed, what other nodes report of it, and the documents that are behind.
 fn about(peer: &Json) -> Vec<String> {
     let (name, presence) = (print::text(peer, "name"), peer.get("presence").unwrap_or(&Json::Null));
     let mut lines = Vec::new();
@@ -115,7 +115,7 @@ fn about(peer: &Json) -> Vec<String> {
     lines.iter().map(|line| print::clean(line)).collect()
 }
 
-/// What other peers say of a peer, or nothing.
+/// What other peers report of a peer, or nothing.
 fn verdict_of(presence: &Json) -> &str {
     presence.get("friends").map_or("", |friends| print::text(friends, "verdict"))
 }

@@ -26,7 +26,7 @@ use crate::clock::Now;
 use crate::identity::Keypair;
 use crate::io::{Event, view};
 use crate::layer::{DocumentId, DocumentName, LayerId};
-use crate::presence::{PresenceBook, PresenceChange};
+use crate::presence::{PresenceBook, PresenceChange, SilenceCause};
 use crate::random::Random;
 use crate::store::Store;
 use crate::time::{Mono, Wall};
@@ -125,9 +125,14 @@ impl Core {
         self.log.add(self.reference(), Logged::Rejection { why, from });
     }
 
-    /// A peer is heard better or worse: it is kept in the log.
-    pub fn presence_changed(&mut self, change: PresenceChange) {
-        self.log.add(self.reference(), Logged::Presence(change));
+    /// The peers that are heard better or worse than before, to be handed to watchers; the log keeps them. What the disk knew
+    /// from before the start is no news.
+    pub fn presence_changes(&mut self) -> Vec<PresenceChange> {
+        let mut changes = self.presence.take_changes(self.now());
+        changes.retain(|it| it.before.is_some() || it.now.cause != Some(SilenceCause::NotSinceStart));
+        let reference = self.reference();
+        changes.iter().for_each(|change| self.log.add(reference, Logged::Presence(*change)));
+        changes
     }
 
     /// Informs watchers that documents read differently, though no author wrote.

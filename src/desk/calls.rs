@@ -119,7 +119,9 @@ impl CallDesk<'_> {
         proof: &Proof,
         state: Option<view::StateView>,
     ) -> Result<CallReply, CallRefusal> {
-        let state = state.ok_or(CallRefusal::NoState)?;
+        let mut state = state.ok_or(CallRefusal::NoState)?;
+        // Its names mean something only beside the audience, which no call brings.
+        state.state.heard = None;
         self.accept_call(proof)?;
         Ok(CallReply::result(&state))
     }

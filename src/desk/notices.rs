@@ -142,7 +142,7 @@ impl CommandDesk<'_> {
                 let changes = self.commands.notices.heard(NoticeHash(hash), &from);
                 self.record(changes);
             }
-            Err(_) => self.core.reject(InputRejection::BadMessage),
+            Err(_) => self.core.reject_from(Some(from), InputRejection::BadMessage),
         }
     }
 

@@ -6,7 +6,6 @@ use crate::io::{Event, Output};
 use crate::layer::DocumentName;
 use crate::limits::TOMBSTONE_SWEEP;
 use crate::node::Node;
-use crate::presence::SilenceCause;
 use crate::time::{Millis, Mono};
 
 /// Invites and quarantine are looked at at least this often: they run by reference time, which may move.
@@ -14,7 +13,10 @@ const LOOK_AFTER: Millis = Millis::from_ms(60_000);
 
 impl Node {
     pub(super) fn timers(&mut self) {
-        self.presence_changed();
+        for change in self.core.presence_changes() {
+            let view = self.report().presence_event(&change);
+            self.core.event(Event::Presence(view));
+        }
         self.unicast.timeout(&self.core);
         self.repeat_join_calls();
         self.membership.watch_open(&mut self.core);
@@ -57,7 +59,7 @@ impl Node {
         });
         let times = [
             self.unicast.poll_timeout(),
-            self.core.presence.next_change(now),
+            self.core.presence.poll_timeout(),
             self.replica.transfer_timeout(),
             self.membership.next_timer(),
             release,
@@ -70,19 +72,6 @@ impl Node {
             self.commands.outbox.is_waiting().then(|| now + LOOK_AFTER),
         ];
         times.into_iter().flatten().min()
-    }
-
-    /// Peers are heard better or worse than before: the log keeps it, and watchers learn of it.
-    fn presence_changed(&mut self) {
-        for change in self.core.presence.take_changes(self.core.now()) {
-            // What the disk knew before the start is no news.
-            if change.now.cause == Some(SilenceCause::NotSinceStart) && change.before.is_none() {
-                continue;
-            }
-            self.core.presence_changed(change);
-            let view = self.report().presence_event(&change);
-            self.core.event(Event::Presence(view));
-        }
     }
 
     /// Calls the inviters whose call is due, over every link and radio.

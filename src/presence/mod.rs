@@ -6,12 +6,12 @@
 //! by step, and each conclusion carries the rule that gave it and the age of what is known.
 //!
 //! Pure: no clock, no socket. `node`, `unicast` and `broadcast` report what happens; `report` shows it; a watch
-//! reads [`PresenceBook::take_changes`]. What a node's signed state says of its peers is in [`sighting`].
+//! reads [`PresenceBook::take_changes`]. What a node's signed state shows of its peers is in [`sighting`].
 
 pub mod sighting;
 mod state;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_transports::{LinkId, Medium, PeerId};
 
@@ -42,6 +42,10 @@ pub struct PresenceBook {
     peers: BTreeMap<PeerId, PeerContacts>,
     /// This node's radios that are down, and since when.
     radios_down: BTreeMap<LinkId, Mono>,
+    /// Peers of which something has happened since the last [`take_changes`](Self::take_changes).
+    touched: BTreeSet<PeerId>,
+    /// When a state may change by time alone: at that time at the latest all peers are looked at.
+    due: Option<Mono>,
 }
 
 #[derive(Debug, Default)]
@@ -97,6 +101,7 @@ impl PresenceBook {
             next_within: RADIO_NEXT_BY_FIRST,
             session: SessionState::None,
         });
+        self.touch(now, peer);
     }
 
     /// A session with a peer is up; it has greeted.
@@ -105,6 +110,7 @@ impl PresenceBook {
         contacts.retain(|_, contact| contact.medium != over.medium || !contact.is_closed());
         let heard = Contact { session: SessionState::Up, ..Contact::first(now, over.medium) };
         contacts.insert(over.link, heard);
+        self.touch(now, peer);
     }
 
     /// A session has closed. Until its "next by" the peer may come back without having been missed.
@@ -119,6 +125,7 @@ impl PresenceBook {
             *id != link && other.medium == medium && other.is_closed() && other.heard_at <= heard_at
         };
         known.contacts.retain(|id, other| !is_older(id, other));
+        self.touch(now, *peer);
     }
 
     /// Anything of a peer arrived over a link; a heartbeat names by when the next one follows.
@@ -129,6 +136,7 @@ impl PresenceBook {
         if let Some(next_by) = next_by {
             contact.next_within = next_by.clamp(NEXT_BY_MIN, NEXT_BY_MAX);
         }
+        self.touch(now, peer);
     }
 
     /// A peer has shown that it received something of this node.
@@ -172,7 +180,7 @@ impl PresenceBook {
         self.peers.get(peer)?.hears_us
     }
 
-    /// What this node's state says of a peer; none: it was not heard since the start, and is not known to be gone. Of several
+    /// What this node's state shows of a peer; none: it was not heard since the start, and is not known to be gone. Of several
     /// links that hear it the fastest is named, so that the word stays the same while each of them does.
     pub fn sighting(&self, now: Mono, peer: &PeerId, reference: Wall) -> Option<Sighting> {
         let known = self.peers.get(peer)?;
@@ -203,8 +211,16 @@ impl PresenceBook {
 
     /// The peers whose state has become better or worse since the last call, each with its reason.
     pub fn take_changes(&mut self, now: Mono) -> Vec<PresenceChange> {
+        let touched = std::mem::take(&mut self.touched);
+        let is_due = self.due.is_some_and(|due| due <= now);
+        if is_due {
+            self.due = self.next_change(now);
+        }
         let mut changes = Vec::new();
         for (peer, known) in &mut self.peers {
+            if !is_due && !touched.contains(peer) {
+                continue;
+            }
             let Some(present) = known.best(now, &self.radios_down) else { continue };
             let before = known.shown.replace(present.state);
             let word = |state: PresenceState| if state.is_expected() { 0 } else { state.rank() };
@@ -213,6 +229,19 @@ impl PresenceBook {
             }
         }
         changes
+    }
+
+    /// When [`take_changes`](Self::take_changes) is due at the latest: never after the next change.
+    pub fn poll_timeout(&self) -> Option<Mono> {
+        self.due
+    }
+
+    fn touch(&mut self, now: Mono, peer: PeerId) {
+        self.touched.insert(peer);
+        let contacts =
+            self.peers.get(&peer).into_iter().flat_map(|known| known.contacts.values().chain(&known.before));
+        let next = contacts.filter_map(|contact| contact.next_change(now)).min();
+        self.due = self.due.into_iter().chain(next).min();
     }
 
     /// When the next state changes by time alone.
@@ -240,7 +269,23 @@ impl PeerContacts {
     fn best(&self, now: Mono, radios_down: &BTreeMap<LinkId, Mono>) -> Option<PeerPresence> {
         let known = self.contacts.iter().map(|(link, contact)| contact.judge(now, Some(*link), radios_down));
         let best = known.min_by_key(|it| (it.state.rank(), it.silent_for));
+        let best = best.map(|it| PeerPresence { cause: self.cause(now, &it), ..it });
         best.or_else(|| self.before.map(|contact| contact.judge(now, None, radios_down)))
+    }
+
+    /// What else explains a silence: this node's own radio, or the session that has closed since the peer was heard on the
+    /// link that speaks for it.
+    fn cause(&self, now: Mono, best: &PeerPresence) -> Option<SilenceCause> {
+        if best.state == PresenceState::Here || matches!(best.cause, Some(SilenceCause::OwnRadioDown { .. }))
+        {
+            return best.cause;
+        }
+        let closed = self.contacts.values().filter_map(|contact| match contact.session {
+            SessionState::Closed(at) => Some(at),
+            SessionState::Up | SessionState::None => None,
+        });
+        let at = closed.max().filter(|at| now.since(*at) <= best.silent_for)?;
+        Some(SilenceCause::SessionClosed { at })
     }
 }
 

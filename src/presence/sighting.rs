@@ -1,4 +1,4 @@
-//! What a node says in its signed state about the peers that it hears: a few bytes a peer, so that no other node has to ask.
+//! What a node's signed state shows of the peers that it hears: a few bytes a peer, so that no other node has to ask.
 //!
 //! ```text
 //! "heard": {name: code, …}
@@ -8,7 +8,7 @@
 //!         4 + n     it has lost the peer, and last heard it n times ten minutes after 2026-01-01T00:00Z
 //! ```
 //! A name is keyed as members are in the audience: a reader of the state recognises the peers that it knows itself, and learns
-//! of others that there are so many. DIDs would show every reader whom the author knows; names of peers are longer.
+//! of others that there are so many. DIDs would show every reader which peers the author has, and are longer.
 //!
 //! A code changes only when a peer is lost or found, so the states between carry nothing: an age would be new in each of
 //! them, and cost bytes on air for every peer.
@@ -27,10 +27,10 @@ const UNIT: Millis = Millis::from_secs(10 * 60);
 const UNITS_MAX: u64 = u32::MAX as u64;
 /// The first code that stands for a time.
 const FIRST_SINCE: u64 = 4;
-/// Peers in one state. Beyond, those heard are left out first: whom a node misses is what others ask for.
+/// Peers in one state. Beyond, those heard are left out first: what others ask for is which peers a node misses.
 pub const SIGHTINGS_MAX: usize = 64;
 
-/// What one node says of one peer.
+/// What one node shows of one peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sighting {
     /// It is heard as promised, over this kind of link.
@@ -79,7 +79,7 @@ pub fn name(salt: &[u8; 16], peer: &PeerId) -> String {
     data_encoding::BASE64URL_NOPAD.encode(&bytes)
 }
 
-/// The field of a state that says this of these peers. Two peers of one name are left out.
+/// The field of a state that shows this of these peers. Two peers of one name are left out.
 pub fn field(
     salt: &[u8; 16],
     sightings: impl IntoIterator<Item = (PeerId, Sighting)>,
@@ -93,10 +93,10 @@ pub fn field(
     single.into_iter().map(|(name, sighting)| (name.clone(), sighting.code())).collect()
 }
 
-/// What several nodes say of one peer, as one verdict.
+/// What several nodes show of one peer, as one verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FriendsVerdict {
-    /// The nodes that know the peer and say whether they hear it.
+    /// The nodes that know the peer and show whether they hear it.
     pub friends: usize,
     /// Those of them that have lost it.
     pub missing: usize,
@@ -107,7 +107,7 @@ pub struct FriendsVerdict {
 }
 
 impl FriendsVerdict {
-    /// The verdict over what each node says; none if none says anything.
+    /// The verdict over what each node shows; none if none shows anything.
     pub fn of(sightings: impl IntoIterator<Item = Sighting>) -> Option<Self> {
         let mut verdict = FriendsVerdict { friends: 0, missing: 0, last_heard: None, heard_over: None };
         for sighting in sightings {

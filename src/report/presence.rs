@@ -1,4 +1,4 @@
-//! Presence in words: how each peer stands and why, whether it hears this node, and what others say of it.
+//! Presence in words: how each peer stands and why, whether it hears this node, and what others show of it.
 
 use tombolo_transports::{Medium, PeerId};
 
@@ -14,11 +14,11 @@ use crate::presence::{
 use crate::report::NodeReport;
 use crate::time::{Millis, Wall};
 
-/// A state older than this says nothing about who is heard now.
+/// A state older than this shows nothing about who is heard now, unless its author is heard: a node in touch has sent its newest.
 const SIGHTING_AGE_MAX: Millis = Millis::from_secs(3 * 60 * 60);
 
 impl NodeReport<'_> {
-    /// How a peer stands, with what it shows of this node and what others say of it; none: it was never heard.
+    /// How a peer stands, with what it shows of this node and what others show of it; none: it was never heard.
     pub fn presence_of(&self, peer: &PeerId) -> Option<view::PresenceView> {
         let now = self.core.presence.presence(self.core.now(), peer)?;
         Some(view::PresenceView {
@@ -112,9 +112,9 @@ impl NodeReport<'_> {
         }
     }
 
-    // ---- what states say ---------------------------------------------------------------------------------
+    // ---- what states show ---------------------------------------------------------------------------------
 
-    /// What an author's signed state says of a peer, with the time of that state.
+    /// What an author's signed state shows of a peer, with the time of that state.
     pub fn sighting(&self, author: &PeerId, peer: &PeerId) -> Option<(Wall, Sighting)> {
         let salt = self.replica.federation().audience(author)?.salt();
         let (time, state) = self.replica.node_state(author)?;
@@ -134,13 +134,16 @@ impl NodeReport<'_> {
         Some(HearsUs { at, medium, proof: HearsUsProof::SignedState })
     }
 
-    /// What the states of other peers say of a peer, as one verdict. Only a recent state counts.
+    /// What the states of other peers show of a peer, as one verdict. A state counts while its author is heard, or while
+    /// it is recent.
     pub fn friends_verdict(&self, peer: &PeerId) -> Option<FriendsVerdict> {
         let reference = self.core.reference();
         let others = self.replica.federation().members().filter(|other| other.id != *peer);
         let sightings = others.filter_map(|other| {
             let (time, sighting) = self.sighting(&other.id, peer)?;
-            (reference.since(time) <= SIGHTING_AGE_MAX).then_some(sighting)
+            let author = self.core.presence.presence(self.core.now(), &other.id);
+            let is_there = author.is_some_and(|author| author.state.is_expected());
+            (is_there || reference.since(time) <= SIGHTING_AGE_MAX).then_some(sighting)
         });
         FriendsVerdict::of(sightings)
     }

@@ -191,10 +191,10 @@ struct PeerSync {
 impl PeerSync {
     /// One of the two has a new state of a layer: they differ from now on, unless they did already.
     fn note_news(&mut self, layer: LayerHash, now: Mono) {
-        match self.ours.get(&layer) == self.theirs.get(&layer) {
-            true => self.differs_since.insert(layer, now),
-            false => Some(*self.differs_since.entry(layer).or_insert(now)),
-        };
+        if self.ours.get(&layer) == self.theirs.get(&layer) {
+            self.differs_since.remove(&layer);
+        }
+        self.differs_since.entry(layer).or_insert(now);
     }
 }
 

@@ -281,7 +281,7 @@ impl Unicast {
         let candidates = self.candidates(&peer);
         let request = Request { bytes: length, class, confidential: true, deadline: None };
         let Some(chosen) = self.router.route(request, &candidates).chosen else {
-            core.reject(InputRejection::NoLinkMayCarry);
+            core.reject_from(Some(peer), InputRejection::NoLinkMayCarry);
             return length;
         };
         let link = self.links.get(&chosen).expect("the router chooses among its candidates");

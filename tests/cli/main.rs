@@ -10,6 +10,7 @@ mod doctor;
 mod errors;
 mod harness;
 mod help;
+mod presence;
 mod radio;
 mod revoke;
 mod rpc;

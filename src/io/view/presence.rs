@@ -30,7 +30,7 @@ pub struct PresenceView {
     /// When it last received something of this node, as far as it has shown that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hears_us: Option<HearsUsView>,
-    /// What other peers say of it.
+    /// What the states of other peers show of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub friends: Option<FriendsView>,
 }
@@ -48,10 +48,10 @@ pub struct HearsUsView {
     pub proof: &'static str,
 }
 
-/// What the signed states of other peers say of a peer.
+/// What the signed states of other peers show of a peer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FriendsView {
-    /// How many of them know the peer and say whether they hear it.
+    /// How many of them know the peer and show whether they hear it.
     pub friends: usize,
     /// How many of those have lost it.
     pub missing: usize,

@@ -133,10 +133,10 @@ impl ChannelListener {
     /// A layer has changed here, after `before`: it is behind from now on, unless it was already.
     pub(super) fn note_change(&mut self, layer: LayerHash, before: Option<State>, now: Mono) {
         let was_behind = before.is_some_and(|before| !self.has(&layer, before));
-        match was_behind {
-            true => self.behind_since.entry(layer).or_insert(now),
-            false => self.behind_since.entry(layer).insert_entry(now).into_mut(),
-        };
+        if !was_behind {
+            self.behind_since.remove(&layer);
+        }
+        self.behind_since.entry(layer).or_insert(now);
     }
 
     // ---- what it reports ---------------------------------------------------------------------------------

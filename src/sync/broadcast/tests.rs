@@ -213,11 +213,22 @@ fn a_listener_is_in_step_when_it_has_said_so_itself() {
         SyncStatus::Unknown { .. } => panic!("it has reported what it holds"),
     };
     assert_eq!(lag(&world), (0, 1, 0));
+    let written = world.now;
+    let proved = |world: &World| world.stations[0].engine.acknowledged_at(&peer(1));
     world.run(TRAILING_FRAMES * FRAME_MS - FRAME_MS);
     assert!(world.converged());
     assert_eq!(lag(&world), (0, 0, 1), "sent, and not acknowledged yet");
+    assert!(proved(&world).is_none_or(|at| at < written), "it has not shown that it received this");
+    let since: Vec<_> =
+        world.stations[0].engine.layer_lags(world.now, &peer(1)).iter().map(|lag| lag.since).collect();
+    assert_eq!(since, [Some(written)], "it is behind since the write");
     world.run(2 * TIMING.heartbeat.ms());
     assert_eq!(lag(&world), (0, 0, 0));
+    let settled = written + TIMING.frame * TRAILING_FRAMES;
+    assert!(
+        proved(&world).is_some_and(|at| (written..settled).contains(&at)),
+        "it received what was sent then"
+    );
 }
 
 /// A listener whose fingerprint matches no state of ours, present or past: until it sends more, no number is made up.

@@ -11,6 +11,7 @@ mod links;
 mod loss;
 mod lossy_line;
 mod policies;
+mod presence;
 mod renewal;
 mod states;
 mod views;
