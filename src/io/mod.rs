@@ -278,5 +278,5 @@ pub enum Event {
     /// A deploy, sent or received, has come further.
     Deploy(view::DeployEventView),
     /// A peer is heard better or worse: it is overdue, its link is lost, it is gone, or it is back.
-    Presence(view::PresenceEventView),
+    Presence(Box<view::PresenceEventView>),
 }

@@ -15,7 +15,7 @@ impl Node {
     pub(super) fn timers(&mut self) {
         for change in self.core.presence_changes() {
             let view = self.report().presence_event(&change);
-            self.core.event(Event::Presence(view));
+            self.core.event(Event::Presence(Box::new(view)));
         }
         self.unicast.timeout(&self.core);
         self.repeat_join_calls();

@@ -117,9 +117,10 @@ impl PresenceBook {
     pub fn session_down(&mut self, now: Mono, peer: &PeerId, link: LinkId) {
         let Some(known) = self.peers.get_mut(peer) else { return };
         let Some(contact) = known.contacts.get_mut(&link) else { return };
-        if contact.session == SessionState::Up {
-            contact.session = SessionState::Closed(now);
+        if contact.session != SessionState::Up {
+            return;
         }
+        contact.session = SessionState::Closed(now);
         let (medium, heard_at) = (contact.medium, contact.heard_at);
         let is_older = |id: &LinkId, other: &Contact| {
             *id != link && other.medium == medium && other.is_closed() && other.heard_at <= heard_at
