@@ -33,6 +33,7 @@ pub mod membership;
 pub mod merge;
 pub mod node;
 pub mod plain_file;
+pub mod presence;
 pub mod probe;
 pub mod random;
 pub mod replica;

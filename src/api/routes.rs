@@ -213,6 +213,7 @@ pub fn read(method: &Method, path: &str, query: Option<&str>, body: &[u8]) -> Re
             request.get(Query::Id)?;
             Ok(ApiRequest::Watch(request.query.doc))
         }
+        ("log", None, None) => request.get(Query::Log),
         ("links", None, None) => request.get(Query::Links),
         ("airtime", None, None) => request.get(Query::Airtime),
         ("deploys", None, None) if method == Method::POST => command(deploy(json(body)?)?),
@@ -336,6 +337,7 @@ fn write_query(query: &Query) -> WrittenRequest {
     let target = match query {
         Query::Id => "/v1/id".to_owned(),
         Query::Status => "/v1/status".to_owned(),
+        Query::Log => "/v1/log".to_owned(),
         Query::Links => "/v1/links".to_owned(),
         Query::Airtime => "/v1/airtime".to_owned(),
         Query::Revocations => "/v1/revocations".to_owned(),
@@ -575,6 +577,7 @@ mod tests {
             Query::State { peer: None }.into(),
             Query::State { peer: Some(peer) }.into(),
             Query::Status.into(),
+            Query::Log.into(),
             Query::Links.into(),
             Query::Airtime.into(),
             Query::Deploys { id: None }.into(),

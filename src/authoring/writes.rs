@@ -7,10 +7,12 @@ use tombolo_delta::Value;
 use crate::authoring::tree::{put_at, remove_at};
 use crate::authoring::{Authoring, WriteKind};
 use crate::core::Core;
+use crate::federation::Peer;
 use crate::io::{BadNameReason, CommandError, NodeState, Quota, RequestId, ValueError, Write};
 use crate::layer::{Content, DocumentId, DocumentName, Entry, KeyPath, Kind};
 use crate::limits::DOCUMENTS_PER_OWNER_MAX;
 use crate::merge::{Document, Winner, flatten};
+use crate::presence::sighting;
 use crate::replica::Replica;
 use crate::time::Millis;
 
@@ -246,7 +248,8 @@ impl Authoring {
         state: NodeState,
     ) -> Result<(), CommandError> {
         let now = core.now();
-        let state = NodeState { apps: self.flaps.damp(now, state.apps), ..state };
+        let apps = self.flaps.damp(now, state.apps);
+        let state = NodeState { apps, heard: heard(core, replica), ..state };
         let value = tombolo_delta::to_value(&state).map_err(ValueError::from)?;
         let document = core.own_document(DocumentName::STATE);
         let is_signed = replica.layer(&core.own_layer(&document)).is_some_and(|layer| match &layer.content {
@@ -264,6 +267,15 @@ impl Authoring {
         self.staged.reply(request, &document, WriteKind::Published);
         Ok(())
     }
+}
+
+/// Which peers this node hears and which it has lost, for those who read its state and know them; none: it has heard no peer.
+fn heard(core: &Core, replica: &Replica) -> Option<BTreeMap<String, u64>> {
+    let salt = replica.federation().audience(&core.me)?.salt();
+    let (now, reference) = (core.now(), core.reference());
+    let sighting = |peer: &Peer| Some((peer.id, core.presence.sighting(now, &peer.id, reference)?));
+    let heard = sighting::field(&salt, replica.federation().members().filter_map(sighting));
+    (!heard.is_empty()).then_some(heard)
 }
 
 /// The document that a text names, if this node may write it.

@@ -203,7 +203,7 @@ impl Broadcast {
                     JoinReceived::Answered { inviter, answer: JoinAnswer::Refused(why), key: None }
                 }
                 None => {
-                    core.metrics.reject(InputRejection::BadJoinFrame);
+                    core.reject(InputRejection::BadJoinFrame);
                     JoinReceived::Nothing
                 }
             };
@@ -218,7 +218,7 @@ impl Broadcast {
             }
             Ok(HandshakeEvent::Repeated(id)) => radio.answer_soon(core, id, frame, false),
             Ok(HandshakeEvent::Undecided(_) | HandshakeEvent::Part | HandshakeEvent::Foreign) => {}
-            Err(_) => core.metrics.reject(InputRejection::BadJoinFrame),
+            Err(_) => core.reject(InputRejection::BadJoinFrame),
         }
         JoinReceived::Nothing
     }
@@ -307,7 +307,7 @@ impl RadioLink {
         if let Some(known) = due.get_mut(&id) {
             (known.at, known.frame_bytes) = (at, frame_bytes);
         } else if due.len() >= ANSWERS_DUE_MAX || answers.draw(now, 1) == 0 {
-            core.metrics.reject(InputRejection::JoinAnswerDelayed);
+            core.reject(InputRejection::JoinAnswerDelayed);
         } else {
             due.insert(id, DueAnswer { at, frame_bytes, passing, agreed: false });
         }

@@ -169,6 +169,7 @@ impl Broadcast {
 
     /// A radio's device is connected; the first time, the radio is new.
     pub fn radio_up(&mut self, core: &mut Core, link: LinkId, spec: RadioSpec) {
+        core.presence.radio_up(link);
         if let Some(radio) = self.radios.get_mut(&link)
             && radio.spec == spec
         {
@@ -180,7 +181,7 @@ impl Broadcast {
         // It has other settings now: it starts again with what is on disk.
         self.radios.remove(&link);
         if self.radios.len() >= RADIOS_MAX {
-            return core.metrics.reject(InputRejection::TooManyRadios);
+            return core.reject(InputRejection::TooManyRadios);
         }
         let kept = self.shared.records.of(&spec.name);
         let mut ledger = records::ledger(&kept, spec.ledger, self.shared.moment(core));
@@ -199,7 +200,8 @@ impl Broadcast {
     }
 
     /// A radio's device is gone; it may come back.
-    pub fn radio_down(&mut self, link: LinkId, why: RadioDownReason) {
+    pub fn radio_down(&mut self, core: &mut Core, link: LinkId, why: RadioDownReason) {
+        core.presence.radio_down(core.now(), link);
         if let Some(radio) = self.radios.get_mut(&link) {
             radio.device.up = false;
             radio.device.ready = false;

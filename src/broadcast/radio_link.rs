@@ -16,7 +16,7 @@ use crate::limits::{RADIO_HEARTBEAT, RADIO_HEARTBEAT_SHARE};
 use crate::random::Random;
 use crate::replica::Replica;
 use crate::router::Decision;
-use crate::sync::broadcast::{BroadcastEngine, Input, Presence, SyncStatus, Timing};
+use crate::sync::broadcast::{BroadcastEngine, Input, LayerLag, Presence, SyncStatus, Timing};
 use crate::sync::frontier::State;
 use crate::time::{Millis, Mono};
 use crate::unicast::Unicast;
@@ -241,8 +241,13 @@ impl RadioLink {
     }
 
     /// How far a listener and this node lag, as this radio knows.
-    pub fn lag(&self, peer: &PeerId) -> SyncStatus {
-        self.engine.sync_status(peer)
+    pub fn lag(&self, now: Mono, peer: &PeerId) -> SyncStatus {
+        self.engine.sync_status(now, peer)
+    }
+
+    /// The layers in which a listener and this node differ, as this radio knows.
+    pub fn layer_lags(&self, now: Mono, peer: &PeerId) -> Vec<LayerLag> {
+        self.engine.layer_lags(now, peer)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::replica::{Origin, Replica};
 use crate::sync::broadcast::Input;
 use crate::sync::broadcast::message::{FrontierMessage, Heartbeat};
 use crate::sync::frontier::State;
-use crate::time::Millis;
+use crate::time::{Millis, Mono};
 
 /// A message that a radio received.
 #[derive(Debug)]
@@ -74,19 +74,20 @@ impl Broadcast {
         outcomes.into_iter().filter_map(|outcome| arrival(core, link, outcome)).collect()
     }
 
-    /// A heartbeat in its sender's own channel. Returns whether it decodes.
+    /// A heartbeat in its sender's own channel. Returns within which time the next one follows; none if it does not decode.
     pub fn heartbeat_received(
         &mut self,
         parts: NodeParts<'_>,
         link: LinkId,
         from: PeerId,
         bytes: &[u8],
-    ) -> bool {
-        let Ok(heartbeat) = Heartbeat::decode(bytes) else { return false };
+    ) -> Option<Millis> {
+        let heartbeat = Heartbeat::decode(bytes).ok()?;
+        let next_by = Millis::from_secs(heartbeat.next_by_s.into());
         self.compare_keys(parts, link, from, &heartbeat);
         self.keys_named(from, &heartbeat);
         self.input(parts.core, link, Input::Heartbeat { from, heartbeat });
-        true
+        Some(next_by)
     }
 
     /// A frontier. Returns whether it decodes.
@@ -117,6 +118,11 @@ impl Broadcast {
             }
             (Origin::Link { .. }, _) => {}
         }
+    }
+
+    /// When this node's radio sent the newest state that a listener has reported since: it has received what was sent then.
+    pub fn acknowledged_at(&self, link: LinkId, peer: &PeerId) -> Option<Mono> {
+        self.radios.get(&link)?.engine.acknowledged_at(peer)
     }
 
     /// Gives one radio's engine an input.

@@ -190,7 +190,7 @@ fn a_radio_that_comes_back_goes_on_and_one_with_other_settings_starts_again() {
     assert!(!station.frames(60_000).is_empty(), "it sends");
     let sent = |station: &OnAir| station.broadcast.radios[&RADIO].counts.frames_sent;
     let before = sent(&station);
-    station.broadcast.radio_down(RADIO, RadioDownReason::Closed);
+    station.broadcast.radio_down(&mut station.side.core, RADIO, RadioDownReason::Closed);
     assert_eq!(station.broadcast.radios[&RADIO].fault(), Some(RadioDownReason::Closed));
     assert_eq!(station.broadcast.next_timer(Mono::ZERO), None, "nothing is due without a device");
     station.broadcast.radio_up(&mut station.side.core, RADIO, radio());

@@ -173,7 +173,7 @@ impl RadioLink {
                 tracing::debug!(%error, "a message did not go to the radio");
                 // Before the first peer there is no listener: nothing was refused.
                 if error != SendRefusal::NoChannel {
-                    cx.core.metrics.reject(InputRejection::RadioRefusedMessage);
+                    cx.core.reject(InputRejection::RadioRefusedMessage);
                 }
                 SendOutcome::Nothing
             }
@@ -255,7 +255,7 @@ impl RadioLink {
         let LayerMessage { id, state, base, offer } = message;
         let candidate = supply.transmission();
         if offer.bytes.len() > RADIO_MESSAGE_BYTES_MAX {
-            cx.core.metrics.reject(InputRejection::TooLongForRadio);
+            cx.core.reject(InputRejection::TooLongForRadio);
             self.engine.done(cx.core.now(), &candidate);
             return SendOutcome::Nothing;
         }

@@ -18,6 +18,7 @@ mod init;
 mod invite;
 mod join;
 mod links;
+mod log;
 mod peers;
 mod policy;
 mod print;
@@ -321,6 +322,15 @@ enum CliCommand {
         after_help = "Examples:\n  tombolo doctor\n  tombolo doctor --json\n\nRun it as the user that runs the node: permissions are judged for the user that asks. Tor is asked at the places\nin the section [tor] of tombolo.toml, else at the usual ones."
     )]
     Doctor,
+    /// Show what the node refused and what happened, with reasons
+    #[command(
+        after_help = "Examples:\n  tombolo log\n  tombolo log --last 20\n  tombolo log --json\n\nThe log is in memory: the last 1,000 entries since `tombolo up`. What repeats within 10 minutes is one entry.\nWith --json all entries, each with `kind` and `code`: what a program may go by."
+    )]
+    Log {
+        /// How many of the newest entries
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        last: usize,
+    },
     /// Show every link and radio: who is there, when last heard, and why it is or is not used
     #[command(after_help = "Examples:\n  tombolo links\n  tombolo links --json")]
     Links,
@@ -464,6 +474,7 @@ fn dispatch(context: &CliContext, command: CliCommand) -> CliResult {
         CliCommand::State { peer, via } => state::run(context, peer, via.is_some()),
         CliCommand::Status => status::run(context),
         CliCommand::Doctor => doctor::run(context),
+        CliCommand::Log { last } => log::run(context, last),
         CliCommand::Links => links::run(context),
         CliCommand::Airtime => airtime::run(context),
         CliCommand::Conflicts { doc } => docs::conflicts(context, doc),

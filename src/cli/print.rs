@@ -155,6 +155,45 @@ pub(crate) fn age(time: &str, now_ms: u64) -> String {
     }
 }
 
+/// An RFC 3339 time by this machine's clock and zone, to the second: without the date for times of the last and the next hours.
+pub(crate) fn moment(time: &str) -> String {
+    local(time, "%H:%M:%S")
+}
+
+fn local(time: &str, near: &str) -> String {
+    let Ok(at) = chrono::DateTime::parse_from_rfc3339(time) else { return time.to_owned() };
+    let now = i64::try_from(crate::system_clock::now().wall.ms()).unwrap_or(i64::MAX);
+    let is_near = at.timestamp_millis().abs_diff(now) < 20 * 60 * 60 * 1000;
+    let format = if is_near { near } else { "%Y-%m-%d %H:%M" };
+    at.with_timezone(&chrono::Local).format(format).to_string()
+}
+
+/// How a peer stands, with the time that goes with the word: `quiet until 14:05`.
+pub(crate) fn presence(presence: &Json) -> String {
+    let state = text(presence, "state");
+    match (state, text(presence, "until"), text(presence, "since")) {
+        ("", _, _) => "not met yet".to_owned(),
+        (_, "", "") => state.to_owned(),
+        (_, until, "") => format!("{state} until {}", local(until, "%H:%M")),
+        (_, _, since) => format!("{state} since {}", local(since, "%H:%M")),
+    }
+}
+
+/// Whether a peer hears this node: `40 s ago, by radio`.
+pub(crate) fn hears_us(presence: &Json) -> String {
+    let Some(hears) = presence.get("hears_us") else { return "not known".to_owned() };
+    let over = match text(hears, "medium") {
+        "mesh" => "by radio".to_owned(),
+        "lan" => "over LAN".to_owned(),
+        "tor" => "through Tor".to_owned(),
+        other => format!("by {other}"),
+    };
+    match number(hears, "ago_s") {
+        0..2 => format!("now, {over}"),
+        ago => format!("{} ago, {over}", span(ago)),
+    }
+}
+
 /// The sync status with a peer, as far as it is known: the object with `state`, `we_lack` and `they_lack`.
 pub(crate) fn step(step: &Json, now_ms: u64) -> String {
     let state = text(step, "state");
@@ -171,6 +210,8 @@ pub(crate) fn step(step: &Json, now_ms: u64) -> String {
             format!("sent, {}", parts.join(", "))
         }
         ("unknown", "") => "not reported yet what it holds".to_owned(),
+        // A node state that is newer than the last report is on its way as it should be.
+        ("in step", _) => state.to_owned(),
         ("unknown", since) => format!("known until {}", age(since, now_ms)),
         // Nothing is lacking, and nothing was agreed on yet.
         ("catching up", _) if parts.is_empty() => "comparing".to_owned(),
@@ -340,6 +381,7 @@ mod tests {
         let said = |json: &str| step(&serde_json::from_str(json).unwrap(), now);
         for (json, words) in [
             (r#"{"state":"in step","we_lack":0,"they_lack":0,"unacknowledged":0}"#, "in step"),
+            (r#"{"state":"in step","we_lack":0,"they_lack":0,"unacknowledged":1}"#, "in step"),
             (r#"{"state":"catching up","we_lack":null,"they_lack":null}"#, "comparing"),
             (r#"{"state":"catching up","we_lack":2,"they_lack":1}"#, "we lack 2, they lack 1"),
             (
@@ -352,6 +394,20 @@ mod tests {
         ] {
             assert_eq!(said(json), words, "{json}");
         }
+    }
+
+    #[test]
+    fn presence_is_a_word_with_its_time_and_whether_the_peer_hears_us() {
+        let json = |text: &str| serde_json::from_str::<Json>(text).unwrap();
+        assert_eq!(presence(&Json::Null), "not met yet");
+        assert_eq!(presence(&json(r#"{"state":"here"}"#)), "here");
+        let quiet = presence(&json(r#"{"state":"quiet","until":"2027-01-15T08:00:00Z"}"#));
+        assert!(quiet.starts_with("quiet until 2027-01-1"), "{quiet}");
+        let lost = presence(&json(r#"{"state":"link lost","since":"2027-01-15T08:00:00Z"}"#));
+        assert!(lost.starts_with("link lost since 2027-01-1"), "{lost}");
+        assert_eq!(hears_us(&json(r#"{"hears_us":{"medium":"mesh","ago_s":40}}"#)), "40 s ago, by radio");
+        assert_eq!(hears_us(&json(r#"{"hears_us":{"medium":"lan","ago_s":1}}"#)), "now, over LAN");
+        assert_eq!(hears_us(&json("{}")), "not known");
     }
 
     #[test]

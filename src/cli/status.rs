@@ -78,7 +78,8 @@ fn peers(status: &Json, running: bool) -> CliResult {
     if peers.is_empty() {
         return Ok(print::line("no peers yet: `tombolo invite` prints a code for one")?);
     }
-    let mut table = print::Table::new(&["PEER", "LEVEL", "STATE", "LINK", "HEARD"]);
+    let mut table =
+        print::Table::new(&["PEER", "LEVEL", "PRESENCE", "DOCUMENTS", "LINK", "HEARD", "HEARS US"]);
     for peer in peers {
         let links: Vec<&str> =
             peer.get("links").map(print::items).unwrap_or_default().iter().filter_map(Json::as_str).collect();
@@ -86,12 +87,49 @@ fn peers(status: &Json, running: bool) -> CliResult {
         table.row([
             print::text(peer, "name").to_owned(),
             print::text(peer, "trust_level").to_owned(),
+            if running {
+                print::presence(peer.get("presence").unwrap_or(&Json::Null))
+            } else {
+                "-".to_owned()
+            },
             if running { print::step(peer, now().wall.ms()) } else { "-".to_owned() },
             if links.is_empty() { "-".to_owned() } else { links.join(", ") },
             if heard.is_empty() { "never".to_owned() } else { print::age(heard, now().wall.ms()) },
+            if running {
+                print::hears_us(peer.get("presence").unwrap_or(&Json::Null))
+            } else {
+                "-".to_owned()
+            },
         ]);
     }
-    Ok(print::line(&table.lines())?)
+    print::line(&table.lines())?;
+    if running {
+        for line in peers.iter().flat_map(about) {
+            print::line(&line)?;
+        }
+    }
+    Ok(())
+}
+
+/// Why a peer is missed, what other nodes report of it, and the documents that are behind.
+fn about(peer: &Json) -> Vec<String> {
+    let (name, presence) = (print::text(peer, "name"), peer.get("presence").unwrap_or(&Json::Null));
+    let mut lines = Vec::new();
+    if matches!(print::text(presence, "state"), "overdue" | "link lost" | "gone") {
+        lines.push(format!("{name} is {}: {}", print::presence(presence), print::text(presence, "why")));
+        let verdict = verdict_of(presence);
+        lines.extend((!verdict.is_empty()).then(|| format!("{name}: {verdict}")));
+    } else if presence.get("friends").map_or(0, |friends| print::number(friends, "missing")) > 0 {
+        lines.push(format!("{name}: {}", verdict_of(presence)));
+    }
+    let behind = peer.get("behind").map(print::items).unwrap_or_default();
+    lines.extend(behind.iter().map(|document| format!("{name}: {}", print::text(document, "words"))));
+    lines.iter().map(|line| print::clean(line)).collect()
+}
+
+/// What other peers report of a peer, or nothing.
+fn verdict_of(presence: &Json) -> &str {
+    presence.get("friends").map_or("", |friends| print::text(friends, "verdict"))
 }
 
 /// The alarms, which come last.
@@ -111,10 +149,17 @@ fn problems(status: &Json) -> CliResult {
         0 => {}
         n => print::line(&format!("! {} from the future wait for their time", print::count(n, "value")))?,
     }
-    let refused: Vec<String> =
-        entries(status, "rejections").map(|(why, count)| format!("{why} {count}")).collect();
+    let refused: Vec<_> = entries(status, "rejections").collect();
     if !refused.is_empty() {
-        print::line(&format!("refused since the start: {}", print::clean(&refused.join(", "))))?;
+        print::line("refused since the start (`tombolo log` has the newest, with the peers):")?;
+    }
+    for (why, count) in refused {
+        let words = status.get("rejection_words").map_or("", |words| print::text(words, why));
+        let words = if words.is_empty() { why } else { words };
+        for (n, line) in print::wrapped(words, 8, 79).iter().enumerate() {
+            let count = if n == 0 { format!("{count:>6}  ") } else { " ".repeat(8) };
+            print::line(&format!("{count}{}", line.trim_start()))?;
+        }
     }
     Ok(())
 }

@@ -57,6 +57,7 @@ fn sentence(event: &Json, names: &BTreeMap<String, String>) -> String {
             Some(true) => "an invite is open".to_owned(),
             _ => "no invite is open any more".to_owned(),
         },
+        "presence" => format!("{}  {}: {}", who("peer"), print::presence(event), print::text(event, "why")),
         "alarm" => format!("! {}", advice::alarm(print::text(event, "code"), print::text(event, "message"))),
         "missed" => format!(
             "{} left out: this reader was too slow",

@@ -180,7 +180,7 @@ impl Clockwork {
 
     /// The wall time of a moment of the monotonic clock, RFC 3339.
     pub fn wall_of(&self, at: Mono) -> String {
-        rfc3339(self.reference() - self.now.mono.since(at))
+        rfc3339(self.reference() + at.since(self.now.mono) - self.now.mono.since(at))
     }
 }
 

@@ -129,8 +129,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Counts a rejected input.
-    pub fn reject(&mut self, why: InputRejection) {
+    /// Counts a rejected input; `Core::reject` keeps it in the log as well.
+    pub(super) fn reject(&mut self, why: InputRejection) {
         *self.rejections.entry(why).or_default() += 1;
     }
 

@@ -7,6 +7,7 @@
 
 mod clockwork;
 mod gate;
+mod log;
 mod metrics;
 mod settings;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use tombolo_transports::PeerId;
 
 pub use clockwork::Clockwork;
 pub use gate::{Gate, STORAGE_RETRY, StorageFault};
+pub use log::{EventLog, LOG_ENTRIES_MAX, LogEntry, Logged};
 pub use metrics::{InputRejection, Metrics};
 pub use settings::{BriefField, BriefFields, NodeSettings};
 
@@ -24,6 +26,7 @@ use crate::clock::Now;
 use crate::identity::Keypair;
 use crate::io::{Event, view};
 use crate::layer::{DocumentId, DocumentName, LayerId};
+use crate::presence::{PresenceBook, PresenceChange, SilenceCause};
 use crate::random::Random;
 use crate::store::Store;
 use crate::time::{Mono, Wall};
@@ -45,6 +48,10 @@ pub struct Core {
     pub gate: Gate,
     /// Counters of rejections and traffic, with typed labels.
     pub metrics: Metrics,
+    /// When each peer was heard, over which link, and when it is to be heard again.
+    pub presence: PresenceBook,
+    /// What was refused and what happened, to be read.
+    pub log: EventLog,
 }
 
 impl Core {
@@ -60,6 +67,8 @@ impl Core {
             random,
             gate: Gate::new(store),
             metrics: Metrics::default(),
+            presence: PresenceBook::default(),
+            log: EventLog::default(),
         }
     }
 
@@ -93,9 +102,37 @@ impl Core {
         LayerId { document: document.clone(), author: self.me }
     }
 
-    /// Queues an event for watchers, behind the commit.
+    /// Queues an event for watchers, behind the commit, and keeps it in the log.
     pub fn event(&mut self, event: Event) {
+        match &event {
+            Event::Link(_) | Event::Alarm(_) | Event::Deploy(_) => {
+                self.log.add(self.reference(), Logged::Event(event.clone()));
+            }
+            // What is read can be asked for; a log of every change would show little else.
+            Event::Changed(_) | Event::PeersChanged | Event::JoiningChanged { .. } | Event::Presence(_) => {}
+        }
         self.gate.event(event);
+    }
+
+    /// Counts a refused input, and keeps it in the log.
+    pub fn reject(&mut self, why: InputRejection) {
+        self.reject_from(None, why);
+    }
+
+    /// Counts a refused input of a peer, and keeps it in the log.
+    pub fn reject_from(&mut self, from: Option<PeerId>, why: InputRejection) {
+        self.metrics.reject(why);
+        self.log.add(self.reference(), Logged::Rejection { why, from });
+    }
+
+    /// The peers that are heard better or worse than before, to be handed to watchers; the log keeps them. What the disk knew
+    /// from before the start is no news.
+    pub fn presence_changes(&mut self) -> Vec<PresenceChange> {
+        let mut changes = self.presence.take_changes(self.now());
+        changes.retain(|it| it.before.is_some() || it.now.cause != Some(SilenceCause::NotSinceStart));
+        let reference = self.reference();
+        changes.iter().for_each(|change| self.log.add(reference, Logged::Presence(*change)));
+        changes
     }
 
     /// Informs watchers that documents read differently, though no author wrote.

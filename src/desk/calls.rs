@@ -119,7 +119,9 @@ impl CallDesk<'_> {
         proof: &Proof,
         state: Option<view::StateView>,
     ) -> Result<CallReply, CallRefusal> {
-        let state = state.ok_or(CallRefusal::NoState)?;
+        let mut state = state.ok_or(CallRefusal::NoState)?;
+        // Its names mean something only beside the audience, which no call brings.
+        state.state.heard = None;
         self.accept_call(proof)?;
         Ok(CallReply::result(&state))
     }
@@ -128,7 +130,7 @@ impl CallDesk<'_> {
     pub(crate) fn reply(&mut self, request: RequestId, result: Result<CallReply, CallRefusal>) {
         let reply = result.unwrap_or_else(|refusal| {
             tracing::debug!(code = refusal.code(), "a call was refused: {refusal}");
-            self.commands.core.metrics.reject(InputRejection::Call(refusal.code()));
+            self.commands.core.reject(InputRejection::Call(refusal.code()));
             CallReply::refused(&refusal)
         });
         self.commands.core.gate.output(Output::CallAnswer { request, reply });
@@ -277,7 +279,7 @@ impl CallDesk<'_> {
         });
         let answered = answered.and_then(|state| self.checked_state(&name, state)).inspect_err(|error| {
             if matches!(error, CommandError::BadCallAnswer { .. }) {
-                self.commands.core.metrics.reject(InputRejection::BadCallAnswer);
+                self.commands.core.reject(InputRejection::BadCallAnswer);
             }
         });
         let (state, cbor) = answered?;

@@ -102,10 +102,10 @@ impl CommandDesk<'_> {
     /// An answer arrived, in a session with `from` or on a pairwise channel with it.
     pub(super) fn command_answered(&mut self, from: PeerId, bytes: &[u8]) {
         let Ok(answer) = CommandAnswer::decode(bytes) else {
-            return self.core.metrics.reject(InputRejection::BadMessage);
+            return self.core.reject_from(Some(from), InputRejection::BadMessage);
         };
         if self.commands.outbox.command(&answer.id).is_none_or(|command| command.to != from) {
-            return self.core.metrics.reject(InputRejection::UnaskedAnswer);
+            return self.core.reject_from(Some(from), InputRejection::UnaskedAnswer);
         }
         let answered = self.commands.outbox.answered(&from, answer, self.core.reference());
         if let Some((command, changes)) = answered {
@@ -119,7 +119,7 @@ impl CommandDesk<'_> {
     /// A command arrived, in a session with `from` or on a pairwise channel with it; hostile.
     pub(super) fn command_received(&mut self, from: PeerId, bytes: &[u8]) {
         let Ok(command) = SignedCommand::decode(bytes) else {
-            return self.core.metrics.reject(InputRejection::BadMessage);
+            return self.core.reject_from(Some(from), InputRejection::BadMessage);
         };
         let key = CommandKey { sender: from, id: command.id };
         let parties = CommandParties { sender: from, addressee: self.core.me };
@@ -140,7 +140,7 @@ impl CommandDesk<'_> {
             Taking::Over(outcome) => Some(outcome),
         };
         if let Some(Outcome::Refused(why)) = &outcome {
-            self.core.metrics.reject(InputRejection::Command(*why));
+            self.core.reject_from(Some(from), InputRejection::Command(*why));
         }
         self.answer_command(key, outcome);
     }
@@ -154,7 +154,9 @@ impl CommandDesk<'_> {
         let taking = self.take_deploy(key, expires_s, deploy);
         match &taking {
             Taking::Begin | Taking::Running => drop(self.commands.calls.insert(key)),
-            Taking::Over(Outcome::Refused(why)) => self.core.metrics.reject(InputRejection::Command(*why)),
+            Taking::Over(Outcome::Refused(why)) => {
+                self.core.reject_from(Some(sender), InputRejection::Command(*why));
+            }
             Taking::Over(Outcome::Ended(_) | Outcome::Unknown) => {}
         }
         taking

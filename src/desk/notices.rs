@@ -106,7 +106,7 @@ impl CommandDesk<'_> {
     /// A notice arrived, from a member; hostile.
     pub(super) fn notice_received(&mut self, bytes: &[u8]) -> Option<NoticeReceipt> {
         let Ok(notice) = RevocationNotice::decode(bytes) else {
-            self.core.metrics.reject(InputRejection::BadMessage);
+            self.core.reject(InputRejection::BadMessage);
             return None;
         };
         let hash = notice.hash();
@@ -120,7 +120,7 @@ impl CommandDesk<'_> {
             NoticeVerdict::Full => (None, Some(InputRejection::TooManyNotices)),
         };
         if let Some(rejection) = rejection {
-            self.core.metrics.reject(rejection);
+            self.core.reject(rejection);
         }
         effect.map(|effect| NoticeReceipt { hash, effect })
     }
@@ -142,7 +142,7 @@ impl CommandDesk<'_> {
                 let changes = self.commands.notices.heard(NoticeHash(hash), &from);
                 self.record(changes);
             }
-            Err(_) => self.core.metrics.reject(InputRejection::BadMessage),
+            Err(_) => self.core.reject_from(Some(from), InputRejection::BadMessage),
         }
     }
 

@@ -233,6 +233,8 @@ pub enum Query {
         /// A document; `None` for all.
         doc: Option<String>,
     },
+    /// What was refused and what happened since the start.
+    Log,
     /// Identities that are revoked, and the members that do not know yet.
     Revocations,
     /// Deploys that this node has sent or received, and what became of them.

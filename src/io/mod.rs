@@ -257,6 +257,8 @@ pub enum Reply {
     Deploys(Vec<view::DeployView>),
     /// The reply to `Admin::Revoke`, `Admin::RevokeOwn` and `Query::Revocations`.
     Revocations(Vec<view::RevocationView>),
+    /// The reply to `Query::Log`, the newest entry last.
+    Log(Vec<view::LogEntryView>),
 }
 
 /// Something that changed, for `watch` and for drivers that keep lists.
@@ -279,4 +281,6 @@ pub enum Event {
     Alarm(Alarm),
     /// A deploy, sent or received, has come further.
     Deploy(view::DeployEventView),
+    /// A peer is heard better or worse: it is overdue, its link is lost, it is gone, or it is back.
+    Presence(Box<view::PresenceEventView>),
 }

@@ -1,5 +1,6 @@
 //! The state that a node publishes of itself: the `state` document of its owner. `probe` measures it; `authoring` signs it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -158,6 +159,10 @@ pub struct NodeState {
     /// Whether Tor is up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tor_active: Option<bool>,
+    /// Which peers the node hears and which it has lost: codes by keyed names (`presence::sighting`). The node fills it in;
+    /// absent where it has heard no peer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard: Option<BTreeMap<String, u64>>,
 }
 
 #[cfg(test)]

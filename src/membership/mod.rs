@@ -492,6 +492,7 @@ impl Membership {
         replica.remove_peer(id);
         core.clock.forget(id);
         core.metrics.forget_peer(id);
+        core.presence.forget(id);
         core.gate.write(StoreWrite::RemovePeer(*id));
         core.event(Event::PeersChanged);
     }

@@ -11,6 +11,7 @@ use crate::federation::{Peer, TrustLevel};
 use crate::io::{Alarm, CommandError, Event, JoinFailure, Output, RequestId};
 use crate::membership::{Answered, Redeem};
 use crate::node::Node;
+use crate::presence::HeardOver;
 use crate::replica::{ApplyOutcome, Arriving, Origin, Reclaimed, Recovered};
 use crate::router::Class;
 use crate::store::StoreWrite;
@@ -23,10 +24,12 @@ impl Node {
 
     pub(super) fn link_up(&mut self, link: LinkId, peer: PeerId, caps: LinkCaps) {
         if !self.replica.federation().is_member(&peer) {
-            self.core.metrics.reject(InputRejection::LinkOfNoPeer);
+            self.core.reject_from(Some(peer), InputRejection::LinkOfNoPeer);
             self.core.gate.output(Output::Close { link });
             return;
         }
+        let over = HeardOver { link, medium: caps.medium };
+        self.core.presence.session_up(self.core.now(), peer, over);
         let is_first = self.unicast.put_link(link, peer, caps);
         self.replica.note_presence(&peer, self.core.reference());
         let record = self.replica.federation().peer(&peer);
@@ -47,6 +50,7 @@ impl Node {
 
     pub(super) fn link_down(&mut self, link: LinkId) {
         let Some((down, is_last)) = self.unicast.remove_link(link) else { return };
+        self.core.presence.session_down(self.core.now(), &down.peer, link);
         Unicast::link_event(&mut self.core, &down, false);
         if is_last {
             self.core.clock.disconnected(&down.peer);
@@ -66,9 +70,10 @@ impl Node {
             Ok(message) => message,
             Err(error) => {
                 tracing::debug!(%peer, %error, "a message was not understood");
-                return self.core.metrics.reject(InputRejection::BadMessage);
+                return self.core.reject_from(Some(peer), InputRejection::BadMessage);
             }
         };
+        self.unicast.heard(&mut self.core, link, &message);
         let origin = Origin::Link { peer };
         match message {
             Message::Compact(envelope) => self.arrived(origin, Arriving::delta(&envelope)),
@@ -222,7 +227,7 @@ impl Node {
         let answer = match redeemed {
             Ok(()) => JoinAnswer::Agreed { name: self.core.settings.name.clone() },
             Err(why) => {
-                self.core.metrics.reject(InputRejection::Join(why));
+                self.core.reject(InputRejection::Join(why));
                 JoinAnswer::Refused(why)
             }
         };

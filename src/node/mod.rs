@@ -135,7 +135,7 @@ impl Node {
                 }
             }
             Input::RadioUp { link, spec } => self.broadcast.radio_up(&mut self.core, link, *spec),
-            Input::RadioDown { link, why } => self.broadcast.radio_down(link, why),
+            Input::RadioDown { link, why } => self.broadcast.radio_down(&mut self.core, link, why),
             Input::RadioReady { link } => self.broadcast.radio_ready(&mut self.core, link),
             Input::Frame { link, bytes } => self.frame_received(link, &bytes),
             Input::Command { request, command } => self.command(request, command),
@@ -179,7 +179,7 @@ impl Node {
                 self.core.gate.output_uncommitted(Output::JoinAnswer { request, bytes });
             }
             Input::RadioUp { link, spec } => self.broadcast.radio_up(&mut self.core, link, *spec),
-            Input::RadioDown { link, why } => self.broadcast.radio_down(link, why),
+            Input::RadioDown { link, why } => self.broadcast.radio_down(&mut self.core, link, why),
             Input::RadioReady { link } => self.broadcast.radio_ready(&mut self.core, link),
             Input::Installed { key, result } => self.commands.inbox.note_result(key, result),
             Input::Catalogue(catalogue) => self.commands.catalogue = catalogue,
@@ -231,6 +231,7 @@ impl Node {
     /// Fills the memory from what is on disk.
     fn load(&mut self, mut loaded: Loaded) -> Result<(), OpenError> {
         self.replica.load(&mut self.core, &mut loaded)?;
+        self.replica.note_heard_before(&mut self.core);
         self.calls.load(loaded.calls, loaded.called_states)?;
         let (outgoing, incoming) = (loaded.outgoing, loaded.incoming);
         self.membership.load(&self.core, outgoing, incoming, self.replica.federation());

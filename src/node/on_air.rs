@@ -1,6 +1,6 @@
 //! The walk in by radio: frame -> station -> message -> the same gate as on any link (`inbound.rs`).
 
-use tombolo_transports::{LinkId, PeerId};
+use tombolo_transports::{LinkId, Medium, PeerId};
 
 use crate::broadcast::{Arrival, JoinQuestion, JoinReceived, NodeParts, PairReceived, RadioMessage, kinds};
 use crate::core::InputRejection;
@@ -9,6 +9,7 @@ use crate::envelope::{decode_air, decode_update};
 use crate::federation::join::JoinRefusal;
 use crate::membership::Redeem;
 use crate::node::Node;
+use crate::presence::{HeardOver, HearsUs, HearsUsProof};
 use crate::replica::{Arriving, Origin};
 use crate::sync::broadcast::Input;
 
@@ -36,9 +37,11 @@ impl Node {
             self.broadcast.reader_has_key(&self.replica, from);
         }
         if !self.replica.federation().is_member(&from) {
-            return self.core.metrics.reject(InputRejection::FrameOfNoPeer);
+            return self.core.reject_from(Some(from), InputRejection::FrameOfNoPeer);
         }
         self.replica.note_presence(&from, self.core.reference());
+        let over = HeardOver { link, medium: Medium::Mesh };
+        self.core.presence.heard(self.core.now(), from, over, None);
         self.core.metrics.received(bytes.len());
         if self.broadcast.is_pairwise(&channel) {
             return self.pair_message_received(link, from, bytes);
@@ -53,7 +56,12 @@ impl Node {
             kinds::WHOLE => self.whole_received(link, channel, from, bytes),
             kinds::HEARTBEAT => {
                 let parts = NodeParts { core: &self.core, replica: &self.replica, unicast: &self.unicast };
-                channel == from && self.broadcast.heartbeat_received(parts, link, from, bytes)
+                let next_by = match channel == from {
+                    true => self.broadcast.heartbeat_received(parts, link, from, bytes),
+                    false => None,
+                };
+                self.core.presence.heard(self.core.now(), from, over, next_by);
+                next_by.is_some()
             }
             kinds::FRONTIER => self.broadcast.frontier_received(&self.core, link, channel, from, bytes),
             kinds::PROVISIONAL => {
@@ -61,14 +69,18 @@ impl Node {
                 if !(is_own
                     && self.broadcast.take_provisional(&self.core, &self.replica, link, channel, bytes))
                 {
-                    self.core.metrics.reject(InputRejection::ProvisionalRefused);
+                    self.core.reject_from(Some(from), InputRejection::ProvisionalRefused);
                 }
                 true
             }
             _ => false,
         };
         if !is_valid {
-            self.core.metrics.reject(InputRejection::BadMessage);
+            self.core.reject_from(Some(from), InputRejection::BadMessage);
+        }
+        if let Some(at) = self.broadcast.acknowledged_at(link, &from) {
+            let proved = HearsUs { at, medium: Medium::Mesh, proof: HearsUsProof::Acknowledged };
+            self.core.presence.hears(from, proved);
         }
     }
 
@@ -100,7 +112,7 @@ impl Node {
         let parts = NodeParts { core: &self.core, replica: &self.replica, unicast: &self.unicast };
         let envelope = match self.broadcast.pair_message_received(parts, link, from, bytes) {
             PairReceived::Nothing => return,
-            PairReceived::Malformed => return self.core.metrics.reject(InputRejection::BadMessage),
+            PairReceived::Malformed => return self.core.reject_from(Some(from), InputRejection::BadMessage),
             PairReceived::Command(bytes) => {
                 return self.command_message(from, &CommandMessage::Command(bytes));
             }
@@ -149,7 +161,7 @@ impl Node {
                         // The own audience has a new reader: the key is sealed for it before it is sent.
                         self.settle();
                     }
-                    Err(why) => self.core.metrics.reject(InputRejection::Join(why)),
+                    Err(why) => self.core.reject(InputRejection::Join(why)),
                 }
                 redeemed
             }

@@ -128,6 +128,9 @@ impl Node {
         self.unicast.stored(&self.core, &self.replica, stored, sender);
         self.broadcast.drop_provisional(&stored.id);
         self.stored_on_air(&stored.id, origin);
+        if let Some(proved) = self.report().hears_us_by_state(&stored.id) {
+            self.core.presence.hears(stored.id.author, proved);
+        }
         if stored.reads_differently {
             self.core.event(Event::Changed(view::ChangedView {
                 owner: crate::identity::did(&stored.id.document.owner),

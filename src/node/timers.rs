@@ -2,7 +2,7 @@
 //! engines' own timers.
 
 use crate::federation::invite::{join_secret, token_hash};
-use crate::io::Output;
+use crate::io::{Event, Output};
 use crate::layer::DocumentName;
 use crate::limits::TOMBSTONE_SWEEP;
 use crate::node::Node;
@@ -14,6 +14,10 @@ const LOOK_AFTER: Millis = Millis::from_ms(60_000);
 
 impl Node {
     pub(super) fn timers(&mut self) {
+        for change in self.core.presence_changes() {
+            let view = self.report().presence_event(&change);
+            self.core.event(Event::Presence(Box::new(view)));
+        }
         self.unicast.timeout(&self.core);
         self.note_answers();
         self.repeat_join_calls();
@@ -57,6 +61,7 @@ impl Node {
         });
         let times = [
             self.unicast.poll_timeout(),
+            self.core.presence.poll_timeout(),
             self.replica.transfer_timeout(),
             self.membership.next_timer(),
             release,

@@ -151,7 +151,7 @@ impl Replica {
     /// Decides about a layer of another author, or an own one that was not signed here, and lets it take effect.
     pub fn apply(&mut self, core: &mut Core, origin: &Origin, arriving: Arriving<'_>) -> ApplyOutcome {
         if core.gate.refuses_layers(core.now()) {
-            return rejected(core, InputRejection::DiskRefuses);
+            return rejected(core, origin, InputRejection::DiskRefuses);
         }
         match arriving {
             Arriving::Delta(envelope) => match self.resolve(origin, &envelope) {
@@ -160,10 +160,13 @@ impl Replica {
                 Resolved::Old => ApplyOutcome::Superseded,
                 Resolved::NoBase { tried } => {
                     // A short digest may fit a base by chance, so this proves nothing against the sender yet.
-                    core.metrics.reject(match tried {
-                        0 => InputRejection::DeltaWithoutBase,
-                        _ => InputRejection::DeltaDoesNotMatchRoot,
-                    });
+                    core.reject_from(
+                        Some(origin.peer()),
+                        match tried {
+                            0 => InputRejection::DeltaWithoutBase,
+                            _ => InputRejection::DeltaDoesNotMatchRoot,
+                        },
+                    );
                     ApplyOutcome::BaseMissing
                 }
             },
@@ -178,7 +181,7 @@ impl Replica {
                     Ok(layer) => self.admit(core, origin, VerifiedState::Whole(Box::new(layer))),
                     Err(error) => {
                         tracing::debug!(peer = %origin.peer(), %error, "an envelope was not opened");
-                        rejected(core, InputRejection::BadSignature)
+                        rejected(core, origin, InputRejection::BadSignature)
                     }
                 }
             }
@@ -222,12 +225,12 @@ impl Replica {
             }
             GateDecision::Refused(refusal) => {
                 candidate.reject(self);
-                core.metrics.reject(InputRejection::Layer(refusal));
+                core.reject_from(Some(origin.peer()), InputRejection::Layer(refusal));
                 ApplyOutcome::Refused(signed, refusal)
             }
             GateDecision::Rejected(why) => {
                 candidate.reject(self);
-                rejected(core, why)
+                rejected(core, origin, why)
             }
         }
     }
@@ -271,7 +274,7 @@ impl Replica {
 
     fn note_fork(&mut self, core: &mut Core, evidence: ForkEvidence) {
         let author = evidence.lower.head.layer.author;
-        core.metrics.reject(InputRejection::Fork);
+        core.reject_from(Some(author), InputRejection::Fork);
         let known = self.forks.iter().filter(|fork| fork.lower.head.layer.author == author).count();
         if known >= FORKS_KEPT_PER_AUTHOR_MAX || self.forks.contains(&evidence) {
             return;
@@ -286,15 +289,15 @@ impl Replica {
 
     fn begin_transfer(&mut self, core: &mut Core, origin: &Origin, signed: SignedHead) -> ApplyOutcome {
         if !signed.verify() || signed.head.kind != Kind::Map {
-            return rejected(core, InputRejection::BadSignature);
+            return rejected(core, origin, InputRejection::BadSignature);
         }
         if let Err(refusal) = self.admits(core, &signed) {
-            core.metrics.reject(InputRejection::Layer(refusal));
+            core.reject_from(Some(origin.peer()), InputRejection::Layer(refusal));
             return ApplyOutcome::Refused(signed, refusal);
         }
         // An offered layer has at least as many bytes as never travel whole.
         if !self.layers.has_room_for(&signed.head.layer, WHOLE_LAYER_BYTES_MAX, false) {
-            core.metrics.reject(InputRejection::Layer(Refusal::Quota));
+            core.reject_from(Some(origin.peer()), InputRejection::Layer(Refusal::Quota));
             return ApplyOutcome::Refused(signed, Refusal::Quota);
         }
         self.recovery.extend_claim(origin.peer(), signed.head.layer.hash(), core.now());
@@ -336,13 +339,13 @@ impl Replica {
     ) -> Option<Layer> {
         if let Err(error) = taken {
             tracing::debug!(%peer, %error, "parts were not taken");
-            core.metrics.reject(InputRejection::BadPart);
+            core.reject_from(Some(peer), InputRejection::BadPart);
             return None;
         }
         self.recovery.extend_claim(peer, id.layer, core.now());
         let own = self.layers.layer_of_hash(&id.layer).and_then(map_of);
         let finished = self.transfers.finish(id, own)?;
-        finished.inspect_err(|_| core.metrics.reject(InputRejection::BadPart)).ok()
+        finished.inspect_err(|_| core.reject_from(Some(peer), InputRejection::BadPart)).ok()
     }
 
     /// The questions for parts that are due, with the peer that each goes to.
@@ -362,7 +365,7 @@ impl Replica {
     }
 }
 
-fn rejected(core: &mut Core, why: InputRejection) -> ApplyOutcome {
-    core.metrics.reject(why);
+fn rejected(core: &mut Core, origin: &Origin, why: InputRejection) -> ApplyOutcome {
+    core.reject_from(Some(origin.peer()), why);
     ApplyOutcome::Rejected(why)
 }

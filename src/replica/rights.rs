@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_transports::PeerId;
 
-use crate::core::reserved_document;
+use crate::core::{Core, reserved_document};
 use crate::federation::{Audience, Peer};
 use crate::layer::{Content, DocumentId, DocumentName, Entry, KeyPath, Kind, LayerId, Sequence};
 use crate::replica::Replica;
@@ -34,6 +34,19 @@ impl Replica {
     pub fn note_presence(&mut self, peer: &PeerId, reference: Wall) {
         if let Some(record) = self.federation.peer_mut(peer) {
             record.heard_at = Some(reference);
+        }
+    }
+
+    /// Hands what the disk knows of each peer's last message to the presence of peers. The time of its newest state counts as
+    /// well: a record is not written with every message.
+    pub fn note_heard_before(&self, core: &mut Core) {
+        let (now, reference) = (core.now(), core.reference());
+        for peer in self.federation.peers() {
+            let state = self.node_state(&peer.id).map(|(time, _)| time);
+            let heard = peer.heard_at.max(state);
+            if let Some(at) = heard.filter(|_| core.presence.presence(now, &peer.id).is_none()) {
+                core.presence.heard_before_start(now, peer.id, reference.since(at));
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! How far each peer and this node lag behind each other, in the words of `status`, `peers` and `links`. Only what is known
 //! is shown: a number that was not counted is left out.
 
+use tombolo_mesh::airtime::ledger::Priority;
 use tombolo_mesh::frame::keys::Mode;
 use tombolo_transports::{Medium, PeerId};
 
@@ -8,9 +9,16 @@ use crate::broadcast::{RadioLink, goes_on_air, rank};
 use crate::clock::rfc3339;
 use crate::federation::Peer;
 use crate::federation::peer::Joined;
-use crate::io::view::StepView;
+use crate::io::view::{DocumentLagView, StepView};
+use crate::layer::LayerId;
 use crate::report::NodeReport;
-use crate::sync::broadcast::SyncStatus;
+use crate::report::links::STATE_BYTES;
+use crate::report::presence::span;
+use crate::sync::broadcast::{LagKind, LayerLag, SyncStatus};
+use crate::time::Millis;
+
+/// Documents that are listed as behind, per peer; the counts of its lag cover all.
+const BEHIND_MAX: usize = 32;
 
 impl<'a> NodeReport<'a> {
     /// The media of a peer's links, radios last.
@@ -55,7 +63,7 @@ impl<'a> NodeReport<'a> {
         let now = self.core.now();
         let radios = self.broadcast.radios().map(|(_, radio)| radio);
         let hears = |radio: &&RadioLink| radio.is_present(peer, now);
-        let statuses = radios.filter(hears).map(|radio| (radio, radio.lag(peer)));
+        let statuses = radios.filter(hears).map(|radio| (radio, radio.lag(now, peer)));
         statuses.min_by_key(|(_, status)| match status {
             SyncStatus::Known(lag) => (0, lag.we_lack + lag.they_lack, lag.unacknowledged as u64),
             SyncStatus::Unknown { since } => (1, 0, since.map_or(u64::MAX, |since| u64::MAX - since.ms())),
@@ -93,6 +101,71 @@ impl<'a> NodeReport<'a> {
             },
         };
         StepView { not_by_radio: Some(self.layers_not_on(radio, peer)), ..view }
+    }
+
+    /// The documents in which a peer and this node differ, what each waits for, and since when. Node states that are simply
+    /// newer are left out.
+    pub(super) fn behind(&self, peer: &Peer) -> Vec<DocumentLagView> {
+        let by_link = self.unicast.has_link_to(&peer.id);
+        let (radio, lags) = match self.lag_by_radio(&peer.id) {
+            _ if by_link => (None, self.unicast.layer_lags(&peer.id)),
+            Some((radio, _)) => (Some(radio), radio.layer_lags(self.core.now(), &peer.id)),
+            None => return Vec::new(),
+        };
+        let shown = lags.iter().filter(|lag| !lag.is_fresh_state).take(BEHIND_MAX);
+        shown.map(|lag| self.document_lag(&peer.id, lag, radio)).collect()
+    }
+
+    fn document_lag(&self, peer: &PeerId, lag: &LayerLag, radio: Option<&RadioLink>) -> DocumentLagView {
+        let id = lag.layer.and_then(|layer| self.replica.layer_id(&layer));
+        let document = id
+            .as_ref()
+            .map(|id| format!("{}/{}", self.name_of(&id.document.owner), id.document.name.as_str()));
+        let (kind, waits_for, leaves_in) = match (lag.kind, radio) {
+            (LagKind::WeLack, _) => ("we_lack", "peer", None),
+            (LagKind::Unacknowledged, _) => ("unacknowledged", "acknowledgement", None),
+            (LagKind::TheyLack, None) => ("they_lack", "turn", None),
+            (LagKind::TheyLack, Some(radio)) => match self.wait_for_air(radio, id.as_ref()) {
+                Some(Millis::ZERO) => ("they_lack", "turn", None),
+                Some(wait) => ("they_lack", "airtime", Some(wait)),
+                None => ("they_lack", "link", None),
+            },
+        };
+        let since = lag.since.map(|since| self.core.now().since(since));
+        let what = document.as_deref().unwrap_or("a document that this node has not seen");
+        let name = self.name_of(peer);
+        let words = match (lag.kind, leaves_in) {
+            (LagKind::WeLack, _) => {
+                format!("this node lacks the newest of {what}, and waits for {name} to send it")
+            }
+            (LagKind::Unacknowledged, _) => format!("{what} was sent, and waits for its acknowledgement"),
+            (LagKind::TheyLack, Some(wait)) => format!("{what} waits for airtime: leaves in {}", span(wait)),
+            (LagKind::TheyLack, None) if waits_for == "link" => {
+                format!("{what} waits for another link: this radio may not send it")
+            }
+            (LagKind::TheyLack, None) => format!("{what} waits for its turn to be sent"),
+        };
+        DocumentLagView {
+            document,
+            author: id.as_ref().map(|id| self.name_of(&id.author)),
+            kind,
+            since: lag.since.map(|since| self.core.clock.wall_of(since)),
+            waits_for,
+            leaves_in_s: leaves_in.map(|wait| wait.ms().div_ceil(1000)),
+            words: since
+                .map_or_else(|| words.clone(), |since| format!("{words}; behind for {}", span(since))),
+        }
+    }
+
+    /// How long a frame of a layer waits for airtime; none: it may never leave on this radio.
+    fn wait_for_air(&self, radio: &RadioLink, id: Option<&LayerId>) -> Option<Millis> {
+        radio.spec().ledger.rules.as_ref()?;
+        let priority = match id.map(|id| rank(&id.document.name)) {
+            Some(0) => Priority::Control,
+            Some(1) => Priority::State,
+            Some(_) | None => Priority::Document,
+        };
+        radio.ledger().leaves_in(self.core.now(), radio.airtime_us(STATE_BYTES), priority)
     }
 
     /// How many layers a peer and this node share that do not go over a radio: by their document's policy, or since any

@@ -84,7 +84,8 @@ impl NodeReport<'_> {
         let rows = self.replica.federation().peers().filter_map(|peer| {
             let heard = radio.presence(&peer.id)?;
             let there = radio.is_present(&peer.id, self.core.now());
-            let step = there.then(|| self.radio_lag_view(&peer.id, radio, radio.lag(&peer.id)));
+            let step =
+                there.then(|| self.radio_lag_view(&peer.id, radio, radio.lag(self.core.now(), &peer.id)));
             let of_today = radio.counts().today.of(&peer.id);
             Some(LinkView {
                 link: radio.spec().name.clone(),

@@ -13,7 +13,10 @@ mod documents;
 mod invites;
 mod lag;
 mod links;
+mod log;
+mod presence;
 mod query;
+mod rejection;
 mod revocations;
 mod status;
 

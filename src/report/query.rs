@@ -20,6 +20,7 @@ impl NodeReport<'_> {
             Query::Links => Ok(Reply::Links(self.links())),
             Query::Airtime => Ok(Reply::Airtime(self.airtime())),
             Query::Conflicts { doc } => self.conflicts(doc.as_deref()).map(Reply::Conflicts),
+            Query::Log => Ok(Reply::Log(self.log())),
             Query::Revocations => Ok(Reply::Revocations(self.revocations())),
             Query::Deploys { id: None } => Ok(Reply::Deploys(self.deploys())),
             Query::Deploys { id: Some(id) } => self.deploy(id).map(|view| Reply::Deploy(Box::new(view))),

@@ -12,7 +12,7 @@ use crate::identity::did;
 use crate::io::{Alarm, App, AppHealth, AppStatus, CommandError, NodeState, StopReason, view};
 use crate::layer::DocumentId;
 use crate::merge::TombstoneWait;
-use crate::report::NodeReport;
+use crate::report::{NodeReport, rejection};
 use crate::store::StoreError;
 
 impl NodeReport<'_> {
@@ -77,6 +77,8 @@ impl NodeReport<'_> {
             links: self.media_to(&peer.id),
             step: self.lag_of(peer),
             heard_at: peer.heard_at.map(rfc3339),
+            presence: self.presence_of(&peer.id),
+            behind: self.behind(peer),
         }
     }
 
@@ -102,6 +104,7 @@ impl NodeReport<'_> {
             apps: self.newest_state(&self.core.me).map(|state| apps_view(&state.state)),
             peers: replica.federation().peers().map(|peer| self.peer_status(peer)).collect(),
             rejections: rejections.chain(self.radio_rejections()).collect(),
+            rejection_words: self.rejection_words(),
             traffic: view::TrafficView {
                 messages_sent: traffic.messages_sent,
                 bytes_sent: traffic.bytes_sent,
@@ -126,6 +129,14 @@ impl NodeReport<'_> {
                 .collect(),
             quarantined: replica.layers().documents().map(|(_, document)| document.quarantined()).sum(),
         }
+    }
+
+    /// The sentence of each reason that was counted. Those of frames are words already.
+    fn rejection_words(&self) -> BTreeMap<String, String> {
+        let inputs = self.core.metrics.rejections();
+        let words = inputs.map(|(why, _)| (why.label(), rejection::sentence(why)));
+        let frames = self.radio_rejections().into_keys();
+        words.chain(frames.map(|why| (why.clone(), frame_sentence(&why)))).collect()
     }
 
     fn clock_view(&self, peer: &PeerId, ahead_ms: i64) -> view::PeerClockView {
@@ -192,6 +203,12 @@ fn apps_view(state: &NodeState) -> view::AppsView {
         running: state.apps.iter().filter(|app| app.status == AppStatus::Running).count(),
         amiss: state.apps.iter().filter(is_amiss).cloned().collect(),
     }
+}
+
+/// `radio: received before` as a sentence.
+fn frame_sentence(label: &str) -> String {
+    let reason = label.strip_prefix("radio: ").unwrap_or(label);
+    format!("a radio frame had no effect: {reason}")
 }
 
 /// The state that was taken over from another program.

@@ -145,8 +145,52 @@ fn the_labels_of_rejections_are_stable() {
 fn a_rejection_is_shown_under_its_label() {
     let mut side = TestSide::new(1);
     let parts = Parts::of(&mut side);
-    side.core.metrics.reject(InputRejection::BadMessage);
-    side.core.metrics.reject(InputRejection::BadMessage);
+    side.core.reject(InputRejection::BadMessage);
+    side.core.reject(InputRejection::BadMessage);
     let rejections = parts.report(&side).status().rejections;
     assert_eq!(rejections.into_iter().collect::<Vec<_>>(), [("bad_message".to_owned(), 2)]);
+}
+
+/// A person reads the sentence, a program the code; what repeats is one entry.
+#[test]
+fn a_rejection_is_in_the_log_and_in_status_as_a_sentence() {
+    let (owner, mut reader, _) = pair();
+    let parts = Parts::of(&mut reader);
+    reader.core.reject_from(Some(owner.me()), InputRejection::DeltaWithoutBase);
+    reader.core.reject_from(Some(owner.me()), InputRejection::DeltaWithoutBase);
+    let report = parts.report(&reader);
+    let log = report.log();
+    assert_eq!(log.len(), 1, "{log:?}");
+    assert_eq!((log[0].kind, &*log[0].code, log[0].times), ("rejection", "delta_without_base", 2));
+    assert_eq!(log[0].did, Some(crate::identity::did(&owner.me())));
+    assert!(log[0].message.starts_with("a change could not be applied: "), "{log:?}");
+    let words = report.status().rejection_words;
+    assert_eq!(words.get("delta_without_base"), Some(&log[0].message));
+}
+
+/// A state that lists this node shows that its author hears it, as of the time of that state.
+#[test]
+fn a_signed_state_shows_that_its_author_hears_this_node() {
+    use crate::presence::sighting::{Sighting, field};
+    let (mut owner, mut reader, _) = pair();
+    owner.at(Millis::from_secs(100));
+    let salt = owner.replica.federation().audience(&owner.me()).unwrap().salt();
+    let heard = field(&salt, [(reader.me(), Sighting::Hears(tombolo_transports::Medium::Mesh))]);
+    let state = crate::io::NodeState { heard: Some(heard), ..crate::io::NodeState::default() };
+    let document = owner.core.own_document(crate::layer::DocumentName::STATE);
+    let value = tombolo_delta::to_value(&state).unwrap();
+    owner.authoring.commit_snapshot(&mut owner.core, &mut owner.replica, &document, value).unwrap();
+    let id = owner.core.own_layer(&document);
+    let message = owner.supply(reader.me(), &id, None);
+    reader.at(Millis::from_secs(160));
+    reader.receive(owner.me(), message);
+    let parts = Parts::of(&mut reader);
+    let proved = parts.report(&reader).hears_us_by_state(&id).expect("the state lists the reader");
+    assert_eq!(reader.core.now().since(proved.at), Millis::from_secs(60));
+    assert_eq!(proved.medium, tombolo_transports::Medium::Mesh);
+    assert_eq!(
+        parts.report(&reader).friends_verdict(&owner.me()),
+        None,
+        "a state is no friend of its author"
+    );
 }

@@ -2,7 +2,7 @@
 //! the most frequent message. All else is one deterministic CBOR array behind the kind.
 //!
 //! ```text
-//! 0x01 heartbeat     [fingerprint u64, next by s, [clock ms, uptime ms, boot] | null, codec version]
+//! 0x01 heartbeat     [fingerprint u64, next by s, [clock ms, uptime ms, boot] | null, codec version, heard s ago?]
 //! 0x02 ask           [bucket hashes, 16 u32]
 //! 0x03 frontier      [buckets answered (bit mask), [[layer 8, sequence, root prefix 4], …]]
 //! 0x04 want          [[layer 8] | [layer 8, sequence held, root prefix 4], …]
@@ -67,6 +67,8 @@ pub enum Message {
         next_by_s: u32,
         /// The sender's wall clock, if it believes in it.
         clock: Option<PeerClock>,
+        /// How long ago the sender last received anything of this receiver over a session, seconds.
+        heard_s_ago: Option<u32>,
     },
     /// "Tell me where your frontier differs from this, which I believe it to be."
     Ask([u32; FRONTIER_BUCKETS]),
@@ -133,11 +135,13 @@ impl Message {
             Message::Answer(bytes) => return [&[0x0c][..], bytes].concat(),
             Message::Notice(bytes) => return [&[0x0d][..], bytes].concat(),
             Message::NoticeHeard(hash) => return [&[0x0e][..], hash].concat(),
-            Message::Heartbeat { fingerprint, next_by_s, clock } => {
+            Message::Heartbeat { fingerprint, next_by_s, clock, heard_s_ago } => {
                 let clock =
                     clock.map_or(Value::Null, |c| Value::array([c.wall.ms(), c.uptime.ms(), c.boot.into()]));
                 let next_by = Value::from(u64::from(*next_by_s));
-                (0x01, vec![Value::from(*fingerprint), next_by, clock, Value::from(CODEC_VERSION)])
+                let heard = heard_s_ago.map(|seconds| Value::from(u64::from(seconds)));
+                let fields = [Value::from(*fingerprint), next_by, clock, Value::from(CODEC_VERSION)];
+                (0x01, fields.into_iter().chain(heard).collect())
             }
             Message::Ask(hashes) => (0x02, hashes.iter().map(|p| Value::from(u64::from(*p))).collect()),
             Message::Frontier { buckets, states } => {
@@ -189,10 +193,14 @@ impl Message {
 
 fn read_fields(kind: u8, items: &[Value]) -> Option<Message> {
     match (kind, items) {
-        (0x01, [fingerprint, next_by, clock, ..]) => Some(Message::Heartbeat {
+        (0x01, [fingerprint, next_by, clock, rest @ ..]) => Some(Message::Heartbeat {
             fingerprint: fingerprint.as_u64()?,
             next_by_s: u32::try_from(next_by.as_u64()?).ok()?,
             clock: if clock.is_null() { None } else { Some(read_clock(clock.as_array()?)?) },
+            heard_s_ago: match rest {
+                [_, heard, ..] => Some(u32::try_from(heard.as_u64()?).ok()?),
+                [_] | [] => None,
+            },
         }),
         (0x02, hashes) => {
             let hashes: Vec<u32> = list(hashes, FRONTIER_BUCKETS, |p| u32::try_from(p.as_u64()?).ok())?;
@@ -353,7 +361,9 @@ mod tests {
                 fingerprint: u64::MAX,
                 next_by_s: 60,
                 clock: Some(PeerClock { wall: Wall::from_ms(5), uptime: Millis::from_ms(6), boot: 7 }),
+                heard_s_ago: None,
             },
+            Message::Heartbeat { fingerprint: 0, next_by_s: 20, clock: None, heard_s_ago: Some(40) },
             Message::Ask([7; 16]),
             Message::Frontier { buckets: 0xffff, states: vec![(layer(1), state)] },
             Message::Want(vec![(layer(1), None), (layer(2), Some(state))]),

@@ -27,6 +27,7 @@ use crate::limits::{
 };
 use crate::random::Random;
 use crate::time::{Millis, Mono};
+use broadcast::{LagKind, LayerLag};
 use catch_up::Want;
 use frontier::{FRONTIER_BUCKETS, Frontier, State};
 use message::Message;
@@ -183,6 +184,18 @@ struct PeerSync {
     answers: (u64, u32),
     /// What it refused, and until when that holds.
     refused: BTreeMap<LayerHash, Mono>,
+    /// Since when a layer differs between the two. An entry counts only while it does.
+    differs_since: BTreeMap<LayerHash, Mono>,
+}
+
+impl PeerSync {
+    /// One of the two has a new state of a layer: they differ from now on, unless they did already.
+    fn note_news(&mut self, layer: LayerHash, now: Mono) {
+        if self.ours.get(&layer) == self.theirs.get(&layer) {
+            self.differs_since.remove(&layer);
+        }
+        self.differs_since.entry(layer).or_insert(now);
+    }
 }
 
 /// States of a layer that this node refuses for now.
@@ -305,6 +318,24 @@ impl Engine {
         })
     }
 
+    /// The layers in which a connected peer and this node differ, as far as the peer has reported.
+    pub fn layer_lags(&self, peer: &PeerId) -> Vec<LayerLag> {
+        let Some(sync) = self.peers.get(peer).filter(|sync| sync.met) else { return Vec::new() };
+        let newer = |a: State, b: Option<State>| b.is_none_or(|b| a > b);
+        let we_lack = sync.theirs.iter().filter(|(layer, state)| newer(**state, self.held.get(layer)));
+        let they_lack = sync.ours.iter().filter(|(layer, state)| {
+            newer(**state, sync.theirs.get(layer)) && !sync.refused.contains_key(layer)
+        });
+        let lag = |layer: &LayerHash, kind| LayerLag {
+            layer: Some(*layer),
+            kind,
+            since: sync.differs_since.get(layer).copied(),
+            is_fresh_state: false,
+        };
+        let we_lack = we_lack.map(|(layer, _)| lag(layer, LagKind::WeLack));
+        we_lack.chain(they_lack.map(|(layer, _)| lag(layer, LagKind::TheyLack))).collect()
+    }
+
     /// Remembers a refusal, if there is room, and asks for the layer no more.
     fn hold_refusal(&mut self, now: Mono, layer: LayerHash, refusal: OwnRefusal) {
         if self.refusing.len() >= REFUSALS_KEPT_MAX {
@@ -337,6 +368,7 @@ impl Engine {
         let mut supply = Vec::new();
         for (peer, sync) in &mut self.peers {
             let may_see = readers.contains(peer);
+            sync.note_news(layer, now);
             sync.ours.set(layer, may_see.then_some(state));
             let theirs = sync.theirs.get(&layer);
             if from == Some(*peer) {
@@ -474,6 +506,9 @@ impl Engine {
         }
         for (layer, state) in states {
             if sync.theirs.len() < PEER_FRONTIER_MAX || sync.theirs.get(&layer).is_some() {
+                if sync.theirs.get(&layer) != Some(state) {
+                    sync.note_news(layer, now);
+                }
                 sync.theirs.set(layer, Some(state));
             }
         }
@@ -492,7 +527,8 @@ impl Engine {
         let Some(sync) = self.peers.get_mut(&peer) else { return };
         sync.heartbeat_at = now + (self.heartbeat - jitter);
         let fingerprint = sync.ours.fingerprint();
-        let next_by_s = u32::try_from(self.heartbeat.ms().div_ceil(1000)).unwrap_or(u32::MAX);
+        // Longer than the interval: a slow link delays one heartbeat more than another.
+        let next_by_s = u32::try_from((self.heartbeat * 4 / 3).ms().div_ceil(1000)).unwrap_or(u32::MAX);
         self.outputs.push_back(Output::Heartbeat { peer, fingerprint, next_by_s });
     }
 

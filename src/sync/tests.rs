@@ -100,7 +100,8 @@ impl Mesh {
                 self.engines[to].handle_input(self.now, Input::Received { peer: peer(from), message });
             }
             Carried::Heartbeat(fingerprint) => {
-                let message = Message::Heartbeat { fingerprint, next_by_s: 1, clock: None };
+                let message =
+                    Message::Heartbeat { fingerprint, next_by_s: 1, clock: None, heard_s_ago: None };
                 self.engines[to].handle_input(self.now, Input::Received { peer: peer(from), message });
             }
         }

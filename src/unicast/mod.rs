@@ -16,13 +16,15 @@ use crate::core::{Core, InputRejection};
 use crate::federation::Refusal;
 use crate::io::{Event, Output};
 use crate::layer::{DocumentName, LayerHash, LayerId, SignedHead};
+use crate::presence::{HeardOver, HearsUs, HearsUsProof};
 use crate::random::Random;
 use crate::replica::{OwnStateClaim, Replica, Stored};
 use crate::router::{Candidate, Class, Request, TransportRouter};
+use crate::sync::broadcast::LayerLag;
 use crate::sync::frontier::{Frontier, State};
 use crate::sync::message::{Message, PeerClock};
 use crate::sync::{self, Engine};
-use crate::time::Mono;
+use crate::time::{Millis, Mono};
 use boots::Boots;
 
 /// Bytes of layers supplied between two polls; what is beyond is asked for again.
@@ -170,6 +172,22 @@ impl Unicast {
         self.engine.handle_input(now, sync::Input::Stored { layer, state, readers, from });
     }
 
+    /// A message arrived on a link: its peer is present there, and a heartbeat shows by when it is heard next, and when it last
+    /// received anything of this node.
+    pub fn heard(&self, core: &mut Core, link: LinkId, message: &Message) {
+        let Some(UnicastLink { peer, caps }) = self.links.get(&link) else { return };
+        let (now, over) = (core.now(), HeardOver { link, medium: caps.medium });
+        let Message::Heartbeat { next_by_s, heard_s_ago, .. } = message else {
+            return core.presence.heard(now, *peer, over, None);
+        };
+        core.presence.heard(now, *peer, over, Some(Millis::from_secs(u64::from(*next_by_s))));
+        if let Some(ago) = heard_s_ago {
+            let at = now - Millis::from_secs(u64::from(*ago));
+            let proved = HearsUs { at, medium: over.medium, proof: HearsUsProof::Heartbeat };
+            core.presence.hears(*peer, proved);
+        }
+    }
+
     /// A message of the engine's own kinds arrived.
     pub fn received(&mut self, core: &Core, peer: PeerId, message: Message) {
         self.engine.handle_input(core.now(), sync::Input::Received { peer, message });
@@ -219,6 +237,11 @@ impl Unicast {
         self.engine.lag(peer)
     }
 
+    /// The layers in which a connected peer and this node differ, as far as the peer has reported.
+    pub fn layer_lags(&self, peer: &PeerId) -> Vec<LayerLag> {
+        self.engine.layer_lags(peer)
+    }
+
     // ---- clocks of peers ---------------------------------------------------------------------------------
 
     /// A peer's clock arrived with its boot and uptime. Returns whether it shows, for the first time in a while, that two
@@ -258,7 +281,7 @@ impl Unicast {
         let candidates = self.candidates(&peer);
         let request = Request { bytes: length, class, confidential: true, deadline: None };
         let Some(chosen) = self.router.route(request, &candidates).chosen else {
-            core.metrics.reject(InputRejection::NoLinkMayCarry);
+            core.reject_from(Some(peer), InputRejection::NoLinkMayCarry);
             return length;
         };
         let link = self.links.get(&chosen).expect("the router chooses among its candidates");
@@ -284,7 +307,9 @@ impl Unicast {
                 }
                 sync::Output::Heartbeat { peer, fingerprint, next_by_s } => {
                     let clock = core.clock.own_clock();
-                    let heartbeat = Message::Heartbeat { fingerprint, next_by_s, clock };
+                    let heard = core.presence.heard_by_session(core.now(), &peer);
+                    let heard_s_ago = heard.map(|ago| u32::try_from(ago.ms() / 1000).unwrap_or(u32::MAX));
+                    let heartbeat = Message::Heartbeat { fingerprint, next_by_s, clock, heard_s_ago };
                     self.send(core, peer, Class::Upkeep, &heartbeat);
                 }
                 sync::Output::Supply { peer, layer, held } => {

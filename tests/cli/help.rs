@@ -37,6 +37,8 @@ fn every_command_explains_itself_with_examples() {
         "state",
         "status",
         "conflicts",
+        "links",
+        "log",
         "doctor",
         "deploy",
         "catalogue",

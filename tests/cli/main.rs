@@ -11,6 +11,7 @@ mod doctor;
 mod errors;
 mod harness;
 mod help;
+mod presence;
 mod radio;
 mod revoke;
 mod rpc;

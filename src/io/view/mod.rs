@@ -6,7 +6,9 @@ mod commands;
 mod documents;
 mod id;
 mod links;
+mod log;
 mod peers;
+mod presence;
 mod status;
 
 pub use adopt::{AdoptedListView, AdoptedRecordView, AdoptedView, RefusedRecordView};
@@ -15,7 +17,10 @@ pub use commands::{DeployEventView, DeployView, RevocationView};
 pub use documents::{ChangedView, ConflictView, DocumentView, PolicyView, PublishedView, WrittenView};
 pub use id::{IdView, InviteView, OutgoingInviteView};
 pub use links::{ALL_WHO_LISTEN, LinkEventView, LinkView, ONION_SERVICE, TransferView};
+pub use log::LogEntryView;
 pub use peers::{PeerView, RemovedView, StateView, StepView};
+pub use presence::{FriendsView, HearsUsView, PresenceEventView, PresenceView};
 pub use status::{
-    AlarmView, AppsView, PeerClockView, PeerStatusView, StatusView, TombstoneWaitView, TorView, TrafficView,
+    AlarmView, AppsView, DocumentLagView, PeerClockView, PeerStatusView, StatusView, TombstoneWaitView, TorView,
+    TrafficView,
 };

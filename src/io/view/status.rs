@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 use tombolo_transports::Address;
 
-use super::{IdView, StepView, TransferView};
+use super::{IdView, PresenceView, StepView, TransferView};
 use crate::federation::TrustLevel;
 use crate::io::App;
 
@@ -27,6 +27,8 @@ pub struct StatusView {
     pub peers: Vec<PeerStatusView>,
     /// What was refused since the start, by reason.
     pub rejections: BTreeMap<String, u64>,
+    /// Each of those reasons as a sentence.
+    pub rejection_words: BTreeMap<String, String>,
     /// Messages and bytes since the start.
     pub traffic: TrafficView,
     /// Decisions of the router, `link: taken/refused by reason`.
@@ -79,6 +81,34 @@ pub struct PeerStatusView {
     /// When it last sent anything, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heard_at: Option<String>,
+    /// How it stands, why, and whether it hears this node; absent where it was never heard.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub presence: Option<PresenceView>,
+    /// The documents of both in which the two differ, and what each waits for.
+    pub behind: Vec<DocumentLagView>,
+}
+
+/// A document in which a peer and this node differ.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DocumentLagView {
+    /// The document as `owner/name`, by name; absent where the peer has one that this node has never seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub document: Option<String>,
+    /// The name of the author whose part of it differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+    /// What is behind: `they_lack`, `unacknowledged` or `we_lack`.
+    pub kind: &'static str,
+    /// Since when, RFC 3339, as far as that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// What it waits for: `acknowledgement`, `airtime`, `turn`, `peer`, `link`.
+    pub waits_for: &'static str,
+    /// Of what waits for airtime: in how many seconds it may leave.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leaves_in_s: Option<u64>,
+    /// All of it as a sentence.
+    pub words: String,
 }
 
 /// The clock of a peer beside that of this machine.

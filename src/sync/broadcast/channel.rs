@@ -11,7 +11,7 @@ use crate::sync::broadcast::layer::SupplyPlan;
 use crate::sync::broadcast::listener::ChannelListener;
 use crate::sync::broadcast::message::{Fingerprint, FrontierMessage};
 use crate::sync::broadcast::schedule::FrontierSchedule;
-use crate::sync::broadcast::status::{Lag, Presence};
+use crate::sync::broadcast::status::{LagKind, LayerLag, Presence};
 use crate::sync::broadcast::timing::ReplyDelays;
 use crate::sync::frontier::{Frontier, State};
 use crate::time::{Millis, Mono};
@@ -20,6 +20,11 @@ use crate::time::{Millis, Mono};
 const FAR_BASES_MAX: u8 = 2;
 /// Layers up to this rank are taken by a node that only observes their owner: rights and node states.
 const OBSERVED_RANK_MAX: u8 = 1;
+
+/// The rank of node states.
+const STATE_RANK: u8 = 1;
+/// A node state that has not left after so long counts as behind: other traffic or the budget holds it up.
+const STATE_LEAVES_WITHIN: Millis = Millis::from_secs(2 * 60);
 
 /// The listeners of a radio that were received, and until when they count as present.
 pub(super) type Present = BTreeMap<PeerId, Presence>;
@@ -84,7 +89,7 @@ impl BroadcastChannel {
             held.declined = false;
             if is_news {
                 held.replace_states(bases, state, now, now);
-                self.change(layer, state);
+                self.change(now, layer, state);
             }
         }
         let members: BTreeSet<PeerId> = members.into_iter().collect();
@@ -115,9 +120,30 @@ impl BroadcastChannel {
         self.listeners.get(peer)
     }
 
-    /// The lag of a listener; none while what it holds is unknown.
-    pub(super) fn lag(&self, peer: &PeerId) -> Option<Lag> {
-        self.listeners.get(peer)?.lag(self.ours())
+    /// The layers in which a listener and this node differ; none while what it holds is unknown.
+    pub(super) fn lags(&self, now: Mono, peer: &PeerId) -> Option<Vec<LayerLag>> {
+        let is_fresh = |layer: &LayerHash, kind, since: Option<Mono>| {
+            let rank = self.inventory.layers.get(layer).map(|held| held.rank);
+            rank == Some(STATE_RANK)
+                && match kind {
+                    // A report that comes later and does not show it makes it lacking.
+                    LagKind::Unacknowledged => true,
+                    LagKind::TheyLack => since.is_some_and(|since| now.since(since) < STATE_LEAVES_WITHIN),
+                    LagKind::WeLack => false,
+                }
+        };
+        self.listeners.get(peer)?.lags(self.ours(), is_fresh)
+    }
+
+    /// When the newest state was sent here that a listener has reported as held since.
+    pub(super) fn acknowledged_at(&self, peer: &PeerId) -> Option<Mono> {
+        let listener = self.listeners.get(peer)?;
+        let reported_at = listener.known_at()?;
+        let layers = self.inventory.layers.iter();
+        let sent = layers.flat_map(|(layer, held)| held.sent.iter().map(move |sent| (layer, sent)));
+        // What was sent after the report is believed to have arrived, not known.
+        let covered = sent.filter(|(layer, sent)| sent.at <= reported_at && listener.has(layer, sent.state));
+        covered.map(|(_, sent)| sent.at).max()
     }
 
     /// The states of a layer that listeners reported, or are known to hold.
@@ -127,8 +153,12 @@ impl BroadcastChannel {
 
     // ---- what happens here -------------------------------------------------------------------------------
 
-    fn change(&mut self, layer: LayerHash, state: State) {
-        self.listeners.values_mut().for_each(|listener| listener.note_seen(&layer));
+    fn change(&mut self, now: Mono, layer: LayerHash, state: State) {
+        let before = self.ours().get(&layer);
+        for listener in self.listeners.values_mut() {
+            listener.note_seen(&layer);
+            listener.note_change(layer, before, now);
+        }
         self.inventory.change(layer, Some(state));
     }
 
@@ -154,7 +184,7 @@ impl BroadcastChannel {
         held.is_ours = wait.is_none();
         // What is not kept below is no base any more.
         held.replace_states(bases, state, now, now + wait.unwrap_or_default());
-        self.change(layer, state);
+        self.change(now, layer, state);
         if let Some(from) = from {
             self.confirm(&from, layer, state);
             self.overheard(now, layer, state);
@@ -163,11 +193,11 @@ impl BroadcastChannel {
 
     /// A state that was received is not taken. It is reported as held, or it would be sent for ever; it is not sent on
     /// until rights or the layer change.
-    pub(super) fn decline(&mut self, layer: LayerHash, state: State) {
+    pub(super) fn decline(&mut self, now: Mono, layer: LayerHash, state: State) {
         let held = self.inventory.layers.entry(layer).or_default();
         held.declined = true;
         held.note(state, held.at, held.due);
-        self.change(layer, state);
+        self.change(now, layer, state);
     }
 
     /// A layer of this node is neither reported nor sent for now: a listener that has a state of it sends that.
@@ -400,14 +430,20 @@ impl BroadcastChannel {
 
     /// A state on the way to the newest was sent. A listener that received it takes the next delta from there; one that
     /// did not reports what it holds.
-    pub(super) fn sent_intermediate(&mut self, layer: LayerHash, state: State, targets: &[PeerId]) {
+    pub(super) fn sent_intermediate(
+        &mut self,
+        now: Mono,
+        layer: LayerHash,
+        state: State,
+        targets: &[PeerId],
+    ) {
         for peer in targets {
             if let Some(listener) = self.listeners.get_mut(peer) {
                 listener.note_base(layer, state);
             }
         }
         if let Some(held) = self.inventory.layers.get_mut(&layer) {
-            held.note_sent(state);
+            held.note_sent(state, now);
         }
     }
 }

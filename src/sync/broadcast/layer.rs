@@ -34,7 +34,7 @@ pub(super) struct ChannelLayer {
     /// From when on it may be sent: a relay lets others go first.
     pub(super) due: Mono,
     /// The states that were sent lately, newest last.
-    pub(super) sent: VecDeque<State>,
+    pub(super) sent: VecDeque<Supplied>,
     last: Option<LastSupply>,
     /// The states held lately, newest last; the last is the present one.
     states: VecDeque<State>,
@@ -63,8 +63,8 @@ impl ChannelLayer {
     }
 
     /// A state was sent.
-    pub(super) fn note_sent(&mut self, state: State) {
-        self.sent.push_back(state);
+    pub(super) fn note_sent(&mut self, state: State, at: Mono) {
+        self.sent.push_back(Supplied { state, at });
         if self.sent.len() > STATES_MAX {
             self.sent.pop_front();
         }
@@ -72,7 +72,7 @@ impl ChannelLayer {
 
     /// The newest state was sent, as a delta from `base` or whole.
     pub(super) fn note_supplied(&mut self, state: State, base: Option<State>, now: Mono) {
-        self.note_sent(state);
+        self.note_sent(state, now);
         self.last = Some(LastSupply { state, base, at: now });
     }
 

@@ -6,7 +6,7 @@ use crate::layer::LayerHash;
 use crate::sync::broadcast::inventory::FrontierReport;
 use crate::sync::broadcast::layer::STATES_MAX;
 use crate::sync::broadcast::message::{Fingerprint, short_hash};
-use crate::sync::broadcast::status::Lag;
+use crate::sync::broadcast::status::{LagKind, LayerLag};
 use crate::sync::frontier::{Frontier, State};
 use crate::time::{Millis, Mono};
 
@@ -43,6 +43,8 @@ pub(super) struct ChannelListener {
     bases: BTreeMap<LayerHash, BTreeSet<State>>,
     /// What was sent to it and may have been missed.
     supplied: BTreeMap<LayerHash, Supplied>,
+    /// When a layer was first changed here after the state that it holds. An entry counts only while it lacks the layer.
+    behind_since: BTreeMap<LayerHash, Mono>,
 }
 
 impl ChannelListener {
@@ -58,7 +60,8 @@ impl ChannelListener {
         self.bases.get(layer).is_some_and(|bases| bases.contains(base))
     }
 
-    fn has(&self, layer: &LayerHash, state: State) -> bool {
+    /// Whether it holds a state of a layer, or a newer one, as far as known.
+    pub(super) fn has(&self, layer: &LayerHash, state: State) -> bool {
         self.state(layer).is_some_and(|theirs| theirs >= state)
     }
 
@@ -100,27 +103,47 @@ impl ChannelListener {
         self.unrecognised
     }
 
-    /// Its lag to a node that holds `ours`; none while what it holds is unknown.
-    pub(super) fn lag(&self, ours: &Frontier) -> Option<Lag> {
+    /// The layers in which it and a node that holds `ours` differ, with what is known of each; none while what it holds is unknown.
+    /// `is_fresh` names the layers that count as a fresh node state, by when the listener fell behind and whether it was
+    /// sent.
+    pub(super) fn lags(
+        &self,
+        ours: &Frontier,
+        is_fresh: impl Fn(&LayerHash, LagKind, Option<Mono>) -> bool,
+    ) -> Option<Vec<LayerLag>> {
         if !self.known {
             return None;
         }
+        let we_lack = |layer| LayerLag { layer, kind: LagKind::WeLack, since: None, is_fresh_state: false };
         let newer = self.theirs.iter().filter(|(layer, theirs)| ours.is_behind(layer, **theirs));
-        let mut lag = Lag { we_lack: self.unseen.len() + newer.count(), ..Lag::default() };
+        let mut lags: Vec<_> = newer.map(|(layer, _)| we_lack(Some(*layer))).collect();
+        lags.extend(self.unseen.iter().map(|_| we_lack(None)));
         for (layer, state) in ours.iter().filter(|(layer, state)| !self.has(layer, **state)) {
-            match self.was_supplied(layer, *state) {
-                true => lag.unacknowledged += 1,
-                false => lag.they_lack += 1,
-            }
+            let kind = match self.was_supplied(layer, *state) {
+                true => LagKind::Unacknowledged,
+                false => LagKind::TheyLack,
+            };
+            let since = self.behind_since.get(layer).copied();
+            let is_fresh_state = is_fresh(layer, kind, since);
+            lags.push(LayerLag { layer: Some(*layer), kind, since, is_fresh_state });
         }
-        Some(lag)
+        Some(lags)
+    }
+
+    /// A layer has changed here, after `before`: it is behind from now on, unless it was already.
+    pub(super) fn note_change(&mut self, layer: LayerHash, before: Option<State>, now: Mono) {
+        let was_behind = before.is_some_and(|before| !self.has(&layer, before));
+        if !was_behind {
+            self.behind_since.remove(&layer);
+        }
+        self.behind_since.entry(layer).or_insert(now);
     }
 
     // ---- what it reports ---------------------------------------------------------------------------------
 
     /// It holds a state. What was sent between the one before and this it has most likely received as well; if
     /// not, its next frontier corrects that.
-    pub(super) fn confirm(&mut self, layer: LayerHash, state: State, sent: Option<&VecDeque<State>>) {
+    pub(super) fn confirm(&mut self, layer: LayerHash, state: State, sent: Option<&VecDeque<Supplied>>) {
         if self.has(&layer, state) {
             return;
         }
@@ -129,8 +152,9 @@ impl ChannelListener {
         let between = sent
             .into_iter()
             .flatten()
-            .filter(|sent| **sent < state && before.is_some_and(|before| **sent > before));
-        bases.extend(between.copied().chain([state]));
+            .map(|sent| sent.state)
+            .filter(|sent| *sent < state && before.is_some_and(|before| *sent > before));
+        bases.extend(between.chain([state]));
         while bases.len() > STATES_MAX {
             bases.pop_first();
         }

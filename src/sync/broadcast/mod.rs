@@ -34,11 +34,12 @@ use std::collections::BTreeMap;
 use tombolo_transports::PeerId;
 
 use crate::layer::LayerHash;
+use crate::presence::{MISSED_MAX, NEXT_BY_MAX, RADIO_NEXT_BY_FIRST};
 use crate::random::Random;
 use crate::sync::frontier::State;
 use crate::time::{Millis, Mono};
 pub use input::{Input, LayerOffer};
-pub use status::{Lag, Presence, SyncStatus};
+pub use status::{Lag, LagKind, LayerLag, Presence, SyncStatus};
 pub use timing::Timing;
 pub use transmission::Transmission;
 
@@ -47,12 +48,6 @@ use heartbeats::Heartbeats;
 use message::{Fingerprint, FrontierMessage, Heartbeat, OTHERS_MAX};
 use timing::{ReplyDelays, Waits};
 
-/// A listener is absent when three of its "next by" have passed in silence.
-const MISSED_MAX: u64 = 3;
-/// The "next by" of a listener that has not sent one yet.
-const FIRST_NEXT_BY: Millis = Millis::from_secs(20 * 60);
-/// The longest "next by" that is believed.
-const NEXT_BY_MAX: Millis = Millis::from_secs(24 * 60 * 60);
 /// Readers over which an early acknowledgement is spread; of more, several send at once.
 const ACKNOWLEDGING_READERS_MAX: usize = 32;
 
@@ -116,7 +111,7 @@ impl BroadcastEngine {
             }
             Input::Declined { owner, layer, state } => {
                 if let Some(channel) = self.channels.get_mut(&owner) {
-                    channel.decline(layer, state);
+                    channel.decline(now, layer, state);
                     channel.settle(now);
                 }
             }
@@ -197,7 +192,7 @@ impl BroadcastEngine {
             }
             Transmission::Intermediate { owner, layer, state, targets } => {
                 if let Some(channel) = self.channels.get_mut(owner) {
-                    channel.sent_intermediate(*layer, *state, targets);
+                    channel.sent_intermediate(now, *layer, *state, targets);
                 }
                 self.note_sender(owner, &me);
                 self.expect_early_heartbeat(now);
@@ -227,6 +222,11 @@ impl BroadcastEngine {
         self.presence.get(peer).copied()
     }
 
+    /// When this node sent the newest state that a peer has reported as held since: it has received what was sent then.
+    pub fn acknowledged_at(&self, peer: &PeerId) -> Option<Mono> {
+        self.channels.values().filter_map(|channel| channel.acknowledged_at(peer)).max()
+    }
+
     /// The peers that count as present now.
     pub fn present_peers(&self, now: Mono) -> impl Iterator<Item = PeerId> {
         self.presence.iter().filter(move |(_, presence)| presence.is_current(now)).map(|(peer, _)| *peer)
@@ -234,14 +234,14 @@ impl BroadcastEngine {
 
     /// The lag of a peer, summed over all channels that both listen on. A channel of a third owner counts from the
     /// peer's first report on it: the peer may not know that owner.
-    pub fn sync_status(&self, peer: &PeerId) -> SyncStatus {
+    pub fn sync_status(&self, now: Mono, peer: &PeerId) -> SyncStatus {
         let mut all: Option<Lag> = None;
         let mut unknown: Option<Option<Mono>> = None;
         for (owner, channel) in &self.channels {
             let Some(listener) = channel.listener(peer) else { continue };
             let known_at = listener.known_at();
-            match channel.lag(peer) {
-                Some(lag) => *all.get_or_insert_default() += lag,
+            match channel.lags(now, peer) {
+                Some(lags) => *all.get_or_insert_default() += Lag::of(&lags),
                 None if *owner == self.me || owner == peer || known_at.is_some() => {
                     unknown = Some(unknown.map_or(known_at, |since| since.min(known_at)));
                 }
@@ -252,6 +252,11 @@ impl BroadcastEngine {
             (None, Some(lag)) => SyncStatus::Known(lag),
             (since, _) => SyncStatus::Unknown { since: since.flatten() },
         }
+    }
+
+    /// The layers in which a peer and this node differ, on all channels where what the peer holds is known.
+    pub fn layer_lags(&self, now: Mono, peer: &PeerId) -> Vec<LayerLag> {
+        self.channels.values().filter_map(|channel| channel.lags(now, peer)).flatten().collect()
     }
 
     /// Whether a listener has, or has just been sent, the reported state of a layer.
@@ -439,7 +444,7 @@ impl BroadcastEngine {
         let is_new = before.is_none_or(|presence| !presence.is_current(now));
         let until = match next_by {
             Some(next_by) => now + next_by.clamp(Millis::from_ms(1), NEXT_BY_MAX) * MISSED_MAX,
-            None => before.map_or(Mono::default(), |presence| presence.until).max(now + FIRST_NEXT_BY),
+            None => before.map_or(Mono::default(), |presence| presence.until).max(now + RADIO_NEXT_BY_FIRST),
         };
         self.presence.insert(peer, Presence { at: now, until });
         if is_new {

@@ -1,5 +1,6 @@
 //! What the engine reports of a listener: presence and sync lag.
 
+use crate::layer::LayerHash;
 use crate::time::Mono;
 
 /// When a listener was last received, and how long it counts as present.
@@ -26,12 +27,50 @@ pub struct Lag {
     pub they_lack: usize,
     /// Layers that were sent to it and that it has not acknowledged yet.
     pub unacknowledged: usize,
+    /// Of the last two, node states that are simply newer than its last report: sent, or signed moments ago. Each node signs
+    /// the next state before the last is acknowledged, so these do not count as behind.
+    pub fresh_states: usize,
+}
+
+/// A layer in which a listener and this node differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerLag {
+    /// The layer; none: the listener reported one that was never seen here.
+    pub layer: Option<LayerHash>,
+    /// Which of the two is behind.
+    pub kind: LagKind,
+    /// Since when, as far as that is known.
+    pub since: Option<Mono>,
+    /// Whether it is a node state that is simply newer than the last report.
+    pub is_fresh_state: bool,
+}
+
+/// Which of a listener and this node is behind in a layer, and how far it has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LagKind {
+    /// This node lacks a state that the listener has.
+    WeLack,
+    /// The listener lacks it, and it was not sent yet.
+    TheyLack,
+    /// It was sent, and the listener has not acknowledged it yet.
+    Unacknowledged,
 }
 
 impl Lag {
-    /// Whether both hold the same, by the listener's own report.
+    /// Whether both hold the same, by the listener's own report, but for node states that are simply newer.
     pub fn is_in_step(&self) -> bool {
-        *self == Lag::default()
+        self.we_lack == 0 && self.they_lack + self.unacknowledged == self.fresh_states
+    }
+
+    /// The numbers over some layers.
+    pub(super) fn of(layers: &[LayerLag]) -> Self {
+        let count = |kind| layers.iter().filter(|lag| lag.kind == kind).count();
+        Lag {
+            we_lack: count(LagKind::WeLack),
+            they_lack: count(LagKind::TheyLack),
+            unacknowledged: count(LagKind::Unacknowledged),
+            fresh_states: layers.iter().filter(|lag| lag.is_fresh_state).count(),
+        }
     }
 }
 
@@ -40,6 +79,7 @@ impl std::ops::AddAssign for Lag {
         self.we_lack += other.we_lack;
         self.they_lack += other.they_lack;
         self.unacknowledged += other.unacknowledged;
+        self.fresh_states += other.fresh_states;
     }
 }
 

@@ -12,6 +12,7 @@ mod links;
 mod loss;
 mod lossy_line;
 mod policies;
+mod presence;
 mod renewal;
 mod states;
 mod views;

@@ -1,0 +1,217 @@
+//! Presence in words: how each peer stands and why, whether it hears this node, and what others show of it.
+
+use tombolo_transports::{Medium, PeerId};
+
+use crate::clock::rfc3339;
+use crate::core::reserved_document;
+use crate::identity::did;
+use crate::io::view;
+use crate::layer::{DocumentName, LayerId};
+use crate::presence::sighting::{FriendsVerdict, Sighting, name};
+use crate::presence::{
+    HearsUs, HearsUsProof, PeerPresence, PresenceChange, PresenceReason, PresenceState, SilenceCause,
+};
+use crate::report::NodeReport;
+use crate::time::{Millis, Wall};
+
+/// A state older than this shows nothing about who is heard now, unless its author is heard: a node in touch has sent its newest.
+const SIGHTING_AGE_MAX: Millis = Millis::from_secs(3 * 60 * 60);
+
+impl NodeReport<'_> {
+    /// How a peer stands, with what it shows of this node and what others show of it; none: it was never heard.
+    pub fn presence_of(&self, peer: &PeerId) -> Option<view::PresenceView> {
+        let now = self.core.presence.presence(self.core.now(), peer)?;
+        Some(view::PresenceView {
+            hears_us: self.core.presence.hears_us(peer).map(|proved| self.hears_us_view(&proved)),
+            friends: self.friends_verdict(peer).map(|verdict| self.friends_view(peer, &verdict)),
+            ..self.presence_at(&now)
+        })
+    }
+
+    /// A change of presence, for watchers.
+    pub fn presence_event(&self, change: &PresenceChange) -> view::PresenceEventView {
+        view::PresenceEventView {
+            peer: did(&change.peer),
+            before: change.before.map(PresenceState::word),
+            presence: self.presence_at(&change.now),
+        }
+    }
+
+    /// A conclusion, without what else is known of the peer.
+    pub(super) fn presence_at(&self, it: &PeerPresence) -> view::PresenceView {
+        let at = it.state.instant().map(|at| self.core.clock.wall_of(at));
+        let (until, since) = match it.state {
+            PresenceState::Here => (None, None),
+            PresenceState::Quiet { .. } => (at, None),
+            PresenceState::Overdue { .. } | PresenceState::LinkLost { .. } | PresenceState::Gone { .. } => {
+                (None, at)
+            }
+        };
+        view::PresenceView {
+            state: it.state.word(),
+            until,
+            since,
+            reason: reason_code(it.reason),
+            cause: it.cause.map(cause_code),
+            why: self.why(it),
+            silent_s: it.silent_for.ms() / 1000,
+            next_within_s: it.next_within.ms() / 1000,
+            over: it.over.map(|over| self.link_name(over.link, over.medium)),
+            hears_us: None,
+            friends: None,
+        }
+    }
+
+    fn link_name(&self, link: tombolo_transports::LinkId, medium: Medium) -> String {
+        let radio = self.broadcast.radios().find(|(id, _)| *id == link);
+        radio.map_or_else(|| medium.to_string(), |(_, radio)| radio.spec().name.clone())
+    }
+
+    fn why(&self, it: &PeerPresence) -> String {
+        let over = it.over.map_or("by any link", |over| by(over.medium));
+        let heard = format!("last heard {} ago {over}", span(it.silent_for));
+        let reason = match it.reason {
+            PresenceReason::SessionUp => format!("its session {over} is up"),
+            PresenceReason::JustHeard => format!("it was heard {over} moments ago"),
+            PresenceReason::NextByAhead => format!("{heard}, and silence until then is normal"),
+            PresenceReason::NextByMissed { within } => {
+                format!("{heard}, and was to be heard again within {}", span(within))
+            }
+            PresenceReason::ThreeMissed { within } => {
+                format!("{heard}: three times {}, within which it was to be heard, have passed", span(within))
+            }
+            PresenceReason::SilentFor { limit } => {
+                format!("{heard}, which is longer than {}", span(limit))
+            }
+        };
+        match it.cause {
+            None => reason,
+            Some(SilenceCause::SessionClosed { at }) => {
+                format!("{reason}; its session closed {} ago", span(self.core.now().since(at)))
+            }
+            Some(SilenceCause::OwnRadioDown { since }) => format!(
+                "{reason}; this node's own radio is down since {}, and could not hear it",
+                self.core.clock.wall_of(since)
+            ),
+            Some(SilenceCause::NotSinceStart) => {
+                format!("{reason}; it was not heard since this node started")
+            }
+        }
+    }
+
+    fn hears_us_view(&self, proved: &HearsUs) -> view::HearsUsView {
+        view::HearsUsView {
+            at: self.core.clock.wall_of(proved.at),
+            ago_s: self.core.now().since(proved.at).ms() / 1000,
+            medium: proved.medium.to_string(),
+            proof: match proved.proof {
+                HearsUsProof::SignedState => "signed_state",
+                HearsUsProof::Acknowledged => "acknowledged",
+                HearsUsProof::Heartbeat => "heartbeat",
+            },
+        }
+    }
+
+    // ---- what states show ---------------------------------------------------------------------------------
+
+    /// What an author's signed state shows of a peer, with the time of that state.
+    pub fn sighting(&self, author: &PeerId, peer: &PeerId) -> Option<(Wall, Sighting)> {
+        let salt = self.replica.federation().audience(author)?.salt();
+        let (time, state) = self.replica.node_state(author)?;
+        let code = state.heard.as_ref()?.get(&name(&salt, peer))?;
+        Some((time, Sighting::from_code(*code)))
+    }
+
+    /// What a layer that has just been stored shows of this node: its author lists it as heard.
+    pub fn hears_us_by_state(&self, id: &LayerId) -> Option<HearsUs> {
+        let author = id.author;
+        if id.document != reserved_document(author, DocumentName::STATE) || author == self.core.me {
+            return None;
+        }
+        let (time, sighting) = self.sighting(&author, &self.core.me)?;
+        let Sighting::Hears(medium) = sighting else { return None };
+        let at = self.core.now() - self.core.reference().since(time);
+        Some(HearsUs { at, medium, proof: HearsUsProof::SignedState })
+    }
+
+    /// What the states of other peers show of a peer, as one verdict. A state counts while its author is heard, or while
+    /// it is recent.
+    pub fn friends_verdict(&self, peer: &PeerId) -> Option<FriendsVerdict> {
+        let reference = self.core.reference();
+        let others = self.replica.federation().members().filter(|other| other.id != *peer);
+        let sightings = others.filter_map(|other| {
+            let (time, sighting) = self.sighting(&other.id, peer)?;
+            let author = self.core.presence.presence(self.core.now(), &other.id);
+            let is_there = author.is_some_and(|author| author.state.is_expected());
+            (is_there || reference.since(time) <= SIGHTING_AGE_MAX).then_some(sighting)
+        });
+        FriendsVerdict::of(sightings)
+    }
+
+    fn friends_view(&self, peer: &PeerId, verdict: &FriendsVerdict) -> view::FriendsView {
+        let FriendsVerdict { friends, missing, last_heard, heard_over } = *verdict;
+        let peer = self.name_of(peer);
+        let noun = if friends == 1 { "friend" } else { "friends" };
+        let text = match (last_heard, heard_over) {
+            (Some(at), _) => {
+                let silent = span(self.core.reference().since(at));
+                let verb = if missing == 1 { "has" } else { "have" };
+                format!("{missing} of {friends} {noun} {verb} not heard {peer} for {silent}")
+            }
+            (None, Some(medium)) => format!("{friends} of {friends} {noun} can hear {peer}, {}", by(medium)),
+            (None, None) => unreachable!("each node that is counted hears the peer or has lost it"),
+        };
+        view::FriendsView {
+            friends,
+            missing,
+            last_heard: last_heard.map(rfc3339),
+            heard_over: heard_over.map(|medium| medium.to_string()),
+            verdict: text,
+        }
+    }
+}
+
+fn reason_code(reason: PresenceReason) -> &'static str {
+    match reason {
+        PresenceReason::SessionUp => "session_up",
+        PresenceReason::JustHeard => "just_heard",
+        PresenceReason::NextByAhead => "next_by_ahead",
+        PresenceReason::NextByMissed { .. } => "next_by_missed",
+        PresenceReason::ThreeMissed { .. } => "three_missed",
+        PresenceReason::SilentFor { .. } => "silent_for",
+    }
+}
+
+fn cause_code(cause: SilenceCause) -> &'static str {
+    match cause {
+        SilenceCause::SessionClosed { .. } => "session_closed",
+        SilenceCause::OwnRadioDown { .. } => "own_radio_down",
+        SilenceCause::NotSinceStart => "not_since_start",
+    }
+}
+
+/// `by radio`, `over LAN`, `through Tor`.
+pub(super) fn by(medium: Medium) -> &'static str {
+    match medium {
+        Medium::Mesh => "by radio",
+        Medium::Lan => "over LAN",
+        Medium::Tor => "through Tor",
+        Medium::Memory => "within this process",
+    }
+}
+
+/// The same by the word of a medium.
+pub(super) fn by_medium(word: &str) -> &'static str {
+    let media = [Medium::Mesh, Medium::Lan, Medium::Tor, Medium::Memory];
+    media.into_iter().find(|medium| medium.to_string() == word).map_or("over a link", by)
+}
+
+/// A length of time in its largest unit.
+pub(super) fn span(length: Millis) -> String {
+    match length.ms() / 1000 {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7_200 => format!("{} min", seconds / 60),
+        seconds @ 7_200..172_800 => format!("{} h", seconds / 3_600),
+        seconds => format!("{} d", seconds / 86_400),
+    }
+}
