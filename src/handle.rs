@@ -37,6 +37,7 @@ use crate::node::{Command, CommandError, Event, Node, Query, Reply, Write};
 use crate::probe::Publisher;
 use crate::runtime::install::{Install, InstallSettings, Installer};
 use crate::runtime::links::{Links, LinksError, TorLinks};
+use crate::runtime::notify::Notifier;
 use crate::runtime::rpc::CallRoutes;
 use crate::runtime::{AskError, Driven, Effect, NodeClient, Task, drive};
 
@@ -113,6 +114,7 @@ pub struct Tombolo {
     calls: Option<CallServer>,
     publisher: Option<Publisher>,
     installer: Option<Installer>,
+    notifier: Option<Notifier>,
     /// None once awaited: the channel resolves only once.
     ended: Option<oneshot::Receiver<()>>,
 }
@@ -144,7 +146,7 @@ impl Tombolo {
         };
         let tor = config.tor.enabled.then(|| tor_links(&config.tor, &secrets));
         let driven = drive(node).map_err(|source| system("cannot start a thread", source))?;
-        let Driven { client, effects, installs, ended } = driven;
+        let Driven { client, effects, installs, messages, ended } = driven;
         let (calls, links) = match connect(&config, lan, tor, &client, effects).await {
             Ok(connected) => connected,
             Err(error) => {
@@ -153,8 +155,17 @@ impl Tombolo {
             }
         };
         let installer = Some(start_installer(folder, &config, installs, &client));
-        let mut tombolo =
-            Tombolo { client, links, socket: None, calls, publisher: None, installer, ended: Some(ended) };
+        let notifier = Some(Notifier::start(config.notify.clone(), messages, client.clone()));
+        let mut tombolo = Tombolo {
+            client,
+            links,
+            socket: None,
+            calls,
+            publisher: None,
+            installer,
+            notifier,
+            ended: Some(ended),
+        };
         if socket {
             match LocalServer::start(folder, tombolo.client.clone()) {
                 Ok(server) => tombolo.socket = Some(server),
@@ -272,6 +283,9 @@ impl Tombolo {
         }
         if let Some(installer) = self.installer {
             installer.shutdown().await;
+        }
+        if let Some(notifier) = self.notifier {
+            notifier.shutdown().await;
         }
         self.links.shutdown().await;
         end(&self.client, self.ended).await;

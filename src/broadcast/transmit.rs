@@ -72,8 +72,11 @@ impl LayerSupply {
         Transmission::Supply { owner, layer, base, targets, rank }
     }
 
-    fn priority(&self, id: &LayerId) -> Priority {
+    /// Own alarms have the share that is kept for them. Those of others are relayed like states: no peer spends that share.
+    fn priority(&self, me: &PeerId, id: &LayerId) -> Priority {
         match (self.rank, id.document.name.as_str()) {
+            (_, DocumentName::ALARMS) if id.author == *me => Priority::Control,
+            (_, DocumentName::ALARMS) => Priority::State,
             (0, _) | (_, DocumentName::STATE) => Priority::State,
             _ => Priority::Document,
         }
@@ -237,7 +240,7 @@ impl RadioLink {
             Some(item) => (kinds::UPDATE, self.filled(cx, &supply, item)),
             None => (kinds::WHOLE, self.whole(cx.replica, &id, state)),
         };
-        let priority = supply.priority(&id);
+        let priority = supply.priority(&cx.core.me, &id);
         let offer = OutboundMessage { channel: owner, kind, bytes, priority, account: account(&layer) };
         self.send_state(cx, &supply, LayerMessage { id, state, base, offer })
     }

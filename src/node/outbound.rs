@@ -124,6 +124,11 @@ impl Node {
         self.unicast.stored(&self.core, &self.replica, stored, sender);
         self.broadcast.drop_provisional(&stored.id);
         self.stored_on_air(&stored.id, origin);
+        match stored.id.document.name.as_str() {
+            DocumentName::ALARMS => self.watches.note_news(),
+            DocumentName::STATE => self.watches.note_state(),
+            _ => {}
+        }
         if stored.reads_differently {
             self.core.event(Event::Changed(view::ChangedView {
                 owner: crate::identity::did(&stored.id.document.owner),

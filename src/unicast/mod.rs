@@ -22,11 +22,14 @@ use crate::router::{Candidate, Class, Request, TransportRouter};
 use crate::sync::frontier::{Frontier, State};
 use crate::sync::message::{Message, PeerClock};
 use crate::sync::{self, Engine};
-use crate::time::Mono;
+use crate::time::{Millis, Mono};
 use boots::Boots;
 
 /// Bytes of layers supplied between two polls; what is beyond is asked for again.
 const SUPPLY_BYTES_PER_TURN_MAX: usize = 4 * 1024 * 1024;
+
+/// The longest "next by" that is believed.
+const NEXT_BY_MAX: Millis = Millis::from_secs(24 * 60 * 60);
 
 /// A link to a peer.
 #[derive(Clone, Debug)]
@@ -57,6 +60,8 @@ pub struct Unicast {
     engine: Engine,
     router: TransportRouter,
     boots: BTreeMap<PeerId, Boots>,
+    /// By when each peer's next heartbeat is due, as its last one named it.
+    expected: BTreeMap<PeerId, Mono>,
     supplied_bytes: usize,
 }
 
@@ -68,6 +73,7 @@ impl Unicast {
             engine: Self::engine(core, Frontier::default()),
             router: TransportRouter::new(core.settings.preference),
             boots: BTreeMap::new(),
+            expected: BTreeMap::new(),
             supplied_bytes: 0,
         }
     }
@@ -172,7 +178,17 @@ impl Unicast {
 
     /// A message of the engine's own kinds arrived.
     pub fn received(&mut self, core: &Core, peer: PeerId, message: Message) {
+        if let Message::Heartbeat { next_by_s, .. } = &message {
+            let next_by = Millis::from_secs((*next_by_s).into()).min(NEXT_BY_MAX);
+            self.expected.insert(peer, core.now() + next_by);
+        }
         self.engine.handle_input(core.now(), sync::Input::Received { peer, message });
+    }
+
+    /// By when a peer's next heartbeat over a link is due. It has passed where the peer is silent, whether its links are up or
+    /// not.
+    pub fn expected_by(&self, peer: &PeerId) -> Option<Mono> {
+        self.expected.get(peer).copied()
     }
 
     /// A delta arrived whose base is not held here.
@@ -351,7 +367,7 @@ impl Unicast {
 /// The class of a layer that is supplied over a link.
 fn class_of(id: &LayerId) -> Class {
     match id.document.name.as_str() {
-        DocumentName::AUDIENCE => Class::Audience,
+        DocumentName::AUDIENCE | DocumentName::ALARMS => Class::Audience,
         DocumentName::STATE => Class::State,
         _ => Class::Document,
     }

@@ -2,6 +2,7 @@
 
 mod adopt;
 mod airtime;
+mod alarms;
 mod commands;
 mod documents;
 mod id;
@@ -11,6 +12,7 @@ mod status;
 
 pub use adopt::{AdoptedListView, AdoptedRecordView, AdoptedView, RefusedRecordView};
 pub use airtime::{AirtimeRow, AirtimeView, PeerAirtimeRow, PriorityAirtimeRow};
+pub use alarms::{AlarmMessageView, RaisedAlarmView, WATCH_OF_COMMAND, WATCH_OF_SETTINGS, WatchView};
 pub use commands::{DeployEventView, DeployView, RevocationView};
 pub use documents::{ChangedView, ConflictView, DocumentView, PolicyView, PublishedView, WrittenView};
 pub use id::{IdView, InviteView};

@@ -16,6 +16,7 @@ use crate::merge::{KeyPath, map_of};
 use crate::random::Random;
 use crate::sync;
 
+mod alarms;
 mod calls;
 mod deploy;
 mod restore;

@@ -51,6 +51,8 @@ use timing::{ReplyDelays, Waits};
 const MISSED_MAX: u64 = 3;
 /// The "next by" of a listener that has not sent one yet.
 const FIRST_NEXT_BY: Millis = Millis::from_secs(20 * 60);
+/// Layers up to this rank go before everything else: rights, then alarms.
+pub(crate) const FIRST_RANK_MAX: u8 = 1;
 /// The longest "next by" that is believed.
 const NEXT_BY_MAX: Millis = Millis::from_secs(24 * 60 * 60);
 /// Readers over which an early acknowledgement is spread; of more, several send at once.
@@ -137,7 +139,7 @@ impl BroadcastEngine {
         }
     }
 
-    /// What is due, best first: what decides about rights, then frontiers and heartbeats, which make others send or
+    /// What is due, best first: what decides about rights, then alarms, then frontiers and heartbeats, which make others send or
     /// keep silent, then the most valuable and newest states.
     pub fn transmissions(&self, now: Mono) -> Vec<Transmission> {
         let due = |(owner, channel): (&PeerId, &BroadcastChannel)| {
@@ -146,7 +148,8 @@ impl BroadcastEngine {
         };
         let mut supplies: Vec<(PeerId, DueLayer)> = self.channels.iter().flat_map(due).collect();
         supplies.sort_by_key(|(_, due)| (due.rank, std::cmp::Reverse(due.newest_at)));
-        let (rights, rest): (Vec<_>, Vec<_>) = supplies.into_iter().partition(|(_, due)| due.rank == 0);
+        let (first, rest): (Vec<_>, Vec<_>) =
+            supplies.into_iter().partition(|(_, due)| due.rank <= FIRST_RANK_MAX);
         let supply = |(owner, due): (PeerId, DueLayer)| Transmission::Supply {
             owner,
             layer: due.layer,
@@ -161,7 +164,7 @@ impl BroadcastEngine {
             frontier: channel.frontier_message(),
         });
         let heartbeat = (self.heartbeats.next() <= now).then(|| Transmission::Heartbeat(self.heartbeat()));
-        rights
+        first
             .into_iter()
             .map(supply)
             .chain(frontiers)

@@ -1,6 +1,7 @@
 //! Nodes that have only radios, and nodes that have a cable as well.
 
 mod absence;
+mod alarms;
 mod cost_of_return;
 mod deploys;
 mod duty;
