@@ -37,6 +37,7 @@ use crate::node::{Command, CommandError, Event, Node, Query, Reply, Write};
 use crate::probe::Publisher;
 use crate::runtime::install::{Install, InstallSettings, Installer};
 use crate::runtime::links::{Links, LinksError, TorLinks};
+use crate::runtime::notify::Notifier;
 use crate::runtime::rpc::CallRoutes;
 use crate::runtime::{AskError, Driven, Effect, NodeClient, Task, drive};
 
@@ -117,6 +118,7 @@ pub struct Tombolo {
     publisher: Option<Publisher>,
     installer: Option<Installer>,
     folder: FolderWatch,
+    notifier: Option<Notifier>,
     /// None once awaited: the channel resolves only once.
     ended: Option<oneshot::Receiver<()>>,
 }
@@ -148,7 +150,7 @@ impl Tombolo {
         };
         let tor = config.tor.enabled.then(|| tor_links(&config.tor, &secrets));
         let driven = drive(node).map_err(|source| system("cannot start a thread", source))?;
-        let Driven { client, effects, installs, ended } = driven;
+        let Driven { client, effects, installs, messages, ended } = driven;
         let (calls, links) = match connect(&config, lan, tor, &client, effects).await {
             Ok(connected) => connected,
             Err(error) => {
@@ -157,6 +159,7 @@ impl Tombolo {
             }
         };
         let installer = Some(start_installer(folder, &config, installs, &client));
+        let notifier = Some(Notifier::start(config.notify.clone(), messages, client.clone()));
         let mut tombolo = Tombolo {
             client,
             links,
@@ -165,6 +168,7 @@ impl Tombolo {
             publisher: None,
             installer,
             folder: FolderWatch::new(folder),
+            notifier,
             ended: Some(ended),
         };
         if socket {
@@ -285,6 +289,9 @@ impl Tombolo {
         }
         if let Some(installer) = self.installer {
             installer.shutdown().await;
+        }
+        if let Some(notifier) = self.notifier {
+            notifier.shutdown().await;
         }
         self.links.shutdown().await;
         end(&self.client, self.ended).await;

@@ -46,5 +46,6 @@ pub mod sync;
 pub mod system_clock;
 pub mod unicast;
 pub mod unix_http;
+pub mod watches;
 
 pub use tombolo_transports::time;

@@ -20,6 +20,12 @@ pub fn now() -> Now {
     }
 }
 
+/// Minutes from UTC to the local time of this machine now.
+#[allow(clippy::disallowed_methods)]
+pub(crate) fn utc_offset_minutes() -> i32 {
+    chrono::Local::now().offset().local_minus_utc() / 60
+}
+
 /// The reading of the kernel's monotonic clock, the one behind [`Instant`], which does not show it; 0 where the boot is not
 /// known.
 fn up() -> Mono {

@@ -361,3 +361,51 @@ fn commands() {
         }),
     );
 }
+
+/// The document `alarms`, and the ids that readers compute.
+#[test]
+fn alarms() {
+    use tombolo::watches::{
+        AlarmReport, AlarmSubject, AlarmsDocument, MessageProgress, OperatorGroup, WatchKind,
+    };
+
+    let node = Keypair::from_seeds(&[1; 32], &[2; 32]).peer_id();
+    let at = |seconds: u64| Wall::from_ms(seconds * 1000);
+    let mut document = AlarmsDocument { group: OperatorGroup::named("ada"), ..AlarmsDocument::default() };
+    for kind in WatchKind::ALL {
+        let subject = match kind {
+            WatchKind::AppStopped | WatchKind::AppUnhealthy => AlarmSubject::app(kind, &node, "web"),
+            _ => AlarmSubject::node(kind, &node),
+        };
+        let cleared_at = (kind == WatchKind::Back).then(|| at(1_800_000_600));
+        let (name, figure) = ("hut".to_owned(), u64::from(kind.code()));
+        let report =
+            AlarmReport { subject, name, episode: 41, raised_at: at(1_800_000_000), cleared_at, figure };
+        document.put(report);
+    }
+    let ids: Vec<Json> = document
+        .reports
+        .iter()
+        .map(|report| json!([report.subject.kind.label(), report.id().to_string()]))
+        .collect();
+    let (first, second) = (document.reports[0].id(), document.reports[1].id());
+    document.acknowledge(first, at(1_800_000_060));
+    document.note_message(first, Some(MessageProgress::Done), at(1_800_000_001));
+    document.note_message(second, Some(MessageProgress::Claimed), at(1_800_000_601));
+    let bytes = tombolo_delta::to_cbor(&document.to_value());
+    let limits = tombolo_delta::Limits { bytes_max: 10_000, depth_max: 20, items_max: 10_000 };
+    let read = AlarmsDocument::from_value(&tombolo_delta::from_cbor(&bytes, &limits).unwrap());
+    assert_eq!(read, document);
+    check(
+        "alarms.json",
+        &json!({
+            "node": hex(node.0),
+            "app": "web",
+            "episode": 41,
+            "raised_s": 1_800_000_000_u64,
+            "ids": ids,
+            "operator": "ada",
+            "document": hex(bytes),
+        }),
+    );
+}

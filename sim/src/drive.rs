@@ -148,6 +148,9 @@ impl Simulation {
             Output::CallAnswer { .. } | Output::DialCall { .. } => {
                 self.wrong(format!("{seat:?} takes part in a JSON call, which a simulation does not have"));
             }
+            Output::Notify { .. } => {
+                self.wrong(format!("{seat:?} notifies an operator, and a simulation has none"))
+            }
             Output::Install { key, deploy } => {
                 self.record("install", seat, deploy.id.as_bytes());
                 self.machine_mut(seat).installs.push((key, deploy));

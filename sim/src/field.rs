@@ -12,6 +12,7 @@ use tombolo::identity::Keypair;
 use tombolo::io::RadioSpec;
 use tombolo::node::{Command, CommandError, Event, Input, Node, NodeSettings, Output, Reply, RequestId};
 use tombolo::store::{ORIGIN_RECORD, Store, StoreError, StoreOrigin, StoreWrite};
+use tombolo::watches::{AlarmMessageKey, DeliveryEnd};
 use tombolo_mesh::airtime::PhyRate;
 use tombolo_mesh::airtime::ledger::LedgerConfig;
 use tombolo_mesh::airtime::region::Rules;
@@ -77,6 +78,8 @@ pub struct Field {
     pub events: Vec<(usize, Event)>,
     /// The installs that nodes began, oldest first.
     pub installs: Vec<(usize, Deploy)>,
+    /// The messages to operators that nodes handed over, oldest first.
+    pub messages: Vec<(usize, AlarmMessageKey)>,
     /// Bytes that went over cables.
     pub cable_bytes: u64,
     /// How often anything happened, timers included: nodes that wait do not spin.
@@ -101,6 +104,7 @@ impl Field {
             replies: BTreeMap::new(),
             events: Vec::new(),
             installs: Vec::new(),
+            messages: Vec::new(),
             cable_bytes: 0,
             steps: 0,
             calls_reach: false,
@@ -383,6 +387,10 @@ impl Field {
             Output::DialCall { id, .. } => {
                 let result = Err("there is no Tor in a field".to_owned());
                 self.queue.push_back((place, Input::CallAnswered { id, result }));
+            }
+            Output::Notify { key, .. } => {
+                self.messages.push((place, key));
+                self.queue.push_back((place, Input::Notified { key, end: DeliveryEnd::Sent }));
             }
             Output::Install { key, deploy } => {
                 self.installs.push((place, deploy));

@@ -83,10 +83,13 @@ pub fn status_of(error: &CommandError) -> StatusCode {
         | CommandError::NoOnion(_)
         | CommandError::NoState(_)
         | CommandError::UnknownInvite(_)
-        | CommandError::UnknownDeploy(_) => StatusCode::NOT_FOUND,
+        | CommandError::UnknownDeploy(_)
+        | CommandError::UnknownAlarm(_)
+        | CommandError::UnknownWatch(_) => StatusCode::NOT_FOUND,
         CommandError::AmbiguousPeer { .. }
         | CommandError::AmbiguousDocument { .. }
         | CommandError::DocumentExists(_)
+        | CommandError::WatchInSettings(_)
         | CommandError::AlreadyPeer(_) => StatusCode::CONFLICT,
         CommandError::ReadOnly(_)
         | CommandError::JoinRefused { .. }
@@ -216,6 +219,7 @@ pub fn read(method: &Method, path: &str, query: Option<&str>, body: &[u8]) -> Re
         ("log", None, None) => request.get(Query::Log),
         ("links", None, None) => request.get(Query::Links),
         ("airtime", None, None) => request.get(Query::Airtime),
+        ("alarms" | "watches", name, None) => request.watching(room, name),
         ("deploys", None, None) if method == Method::POST => command(deploy(json(body)?)?),
         ("revocations", None, None) if method == Method::POST => command(match json(body)? {
             RevokeBody { peer: Some(peer), notice: None } => Admin::Revoke { peer },
@@ -260,6 +264,24 @@ impl RawRequest<'_> {
 
     fn get(&self, of: impl Into<Command>) -> Result<ApiRequest, RouteError> {
         if self.method == Method::GET { command(of) } else { Err(self.unknown_method()) }
+    }
+
+    /// Alarms, `PUT /v1/alarms/ID/ack`, and watches.
+    fn watching(&self, room: &str, name: Option<String>) -> Result<ApiRequest, RouteError> {
+        match (room, self.method, name) {
+            ("alarms", _, None) => self.get(Query::Alarms),
+            ("alarms", method, Some(alarm)) => {
+                let id = alarm.strip_suffix("/ack").ok_or_else(|| self.not_found())?.to_owned();
+                match *method == Method::PUT {
+                    true => command(Admin::AcknowledgeAlarm { id }),
+                    false => Err(self.unknown_method()),
+                }
+            }
+            (_, &Method::POST, None) => command(Admin::WatchFor(json(self.body)?)),
+            (_, _, None) => self.get(Query::Watches),
+            (_, &Method::DELETE, Some(id)) => command(Admin::Unwatch { id }),
+            (_, _, Some(_)) => Err(self.unknown_method()),
+        }
     }
 
     fn policy(self, doc: String) -> Result<ApiRequest, RouteError> {
@@ -341,6 +363,8 @@ fn write_query(query: &Query) -> WrittenRequest {
         Query::Links => "/v1/links".to_owned(),
         Query::Airtime => "/v1/airtime".to_owned(),
         Query::Revocations => "/v1/revocations".to_owned(),
+        Query::Alarms => "/v1/alarms".to_owned(),
+        Query::Watches => "/v1/watches".to_owned(),
         Query::Deploys { id: None } => "/v1/deploys".to_owned(),
         Query::Deploys { id: Some(id) } => format!("/v1/deploys/{}", encode(id)),
         Query::Peers => "/v1/peers".to_owned(),
@@ -395,6 +419,9 @@ fn write_admin(admin: &Admin) -> WrittenRequest {
             };
             post("/v1/deploys", &body)
         }
+        Admin::WatchFor(rule) => post("/v1/watches", rule),
+        Admin::Unwatch { id } => (Method::DELETE, format!("/v1/watches/{}", encode(id)), Vec::new()),
+        Admin::AcknowledgeAlarm { id } => (Method::PUT, format!("/v1/alarms/{}/ack", encode(id)), Vec::new()),
         Admin::Join { code, addresses } => {
             post("/v1/join", &JoinBody { code: code.clone(), addresses: addresses.clone() })
         }
@@ -582,6 +609,18 @@ mod tests {
             Query::Airtime.into(),
             Query::Deploys { id: None }.into(),
             Query::Revocations.into(),
+            Query::Alarms.into(),
+            Query::Watches.into(),
+            Admin::WatchFor(crate::watches::WatchRule {
+                peer: odd.to_owned(),
+                apps: vec![odd.to_owned()],
+                disk_above: Some(90),
+                clock: true,
+                ..crate::watches::WatchRule::default()
+            })
+            .into(),
+            Admin::Unwatch { id: odd.to_owned() }.into(),
+            Admin::AcknowledgeAlarm { id: "0a1b".to_owned() }.into(),
             Admin::Revoke { peer: odd.to_owned() }.into(),
             Admin::RevokeOwn { notice: odd.to_owned() }.into(),
             Query::Deploys { id: Some("0a1b".into()) }.into(),
@@ -656,6 +695,10 @@ mod tests {
             (Method::POST, "/v1/deploys", None, "{\"peer\":\"a\",\"app\":\"b\"}", "bad_json"),
             (Method::PUT, "/v1/deploys", None, "", "method_not_allowed"),
             (Method::POST, "/v1/deploys/ab", None, "{}", "method_not_allowed"),
+            (Method::PUT, "/v1/alarms/ab", None, "", "not_found"),
+            (Method::GET, "/v1/alarms/ab/ack", None, "", "method_not_allowed"),
+            (Method::POST, "/v1/watches", None, "{\"peer\":\"a\",\"fire\":true}", "bad_json"),
+            (Method::GET, "/v1/watches/1", None, "", "method_not_allowed"),
         ];
         for (method, path, query, body, code) in cases {
             let error = read(&method, path, query, body.as_bytes()).expect_err(path);

@@ -15,8 +15,9 @@ use crate::sync::frontier::State;
 pub(crate) fn rank(name: &DocumentName) -> u8 {
     match name.as_str() {
         DocumentName::KEYS | DocumentName::AUDIENCE => 0,
-        DocumentName::STATE => 1,
-        _ => 2,
+        DocumentName::ALARMS => 1,
+        DocumentName::STATE => 2,
+        _ => 3,
     }
 }
 

@@ -157,6 +157,7 @@ pub(crate) fn class_of(id: &LayerId) -> Priority {
     let name = id.document.name.as_str();
     match name.strip_suffix(DocumentName::BRIEF).unwrap_or(name) {
         DocumentName::KEYS | DocumentName::AUDIENCE => Priority::Rights,
+        DocumentName::ALARMS => Priority::Alarm,
         DocumentName::STATE => Priority::State,
         _ => Priority::Document,
     }

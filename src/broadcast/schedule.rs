@@ -24,7 +24,7 @@ use tombolo_mesh::station::{
 use crate::broadcast::transmit::SendOutcome;
 use crate::broadcast::{RadioContext, RadioLink};
 use crate::io::Output;
-use crate::sync::broadcast::Transmission;
+use crate::sync::broadcast::{FIRST_RANK_MAX, Transmission};
 
 /// What is due and may not leave by any link is looked at again so much later, or when something happens.
 const BARRED: Millis = Millis::from_secs(60);
@@ -166,7 +166,10 @@ impl RadioLink {
             self.engine.done(now, &unread);
         }
         let goes_first = |offer: &Transmission| {
-            matches!(offer, Transmission::Frontier { .. } | Transmission::Supply { rank: 0, .. })
+            matches!(
+                offer,
+                Transmission::Frontier { .. } | Transmission::Supply { rank: 0..=FIRST_RANK_MAX, .. }
+            )
         };
         if !due.first().is_some_and(goes_first) {
             offers.push_back(FrameCandidate::Unsigned);

@@ -238,6 +238,8 @@ impl RadioLink {
         let is_long = bytes.len() > self.station.payload_bytes_max();
         let priority = match class_of(&id) {
             Priority::State | Priority::Document if is_long => Priority::Bulk,
+            // No peer spends the share that is kept for the alarms of this node.
+            Priority::Alarm if id.author != cx.core.me => Priority::State,
             class => class,
         };
         let offer = OutboundMessage { channel: owner, kind, bytes, priority, account: account(&layer) };

@@ -25,6 +25,21 @@ pub(super) struct Order {
     pub(super) expires: TimeSpan,
 }
 
+impl Order {
+    /// The order of the arguments, of which clap asks for the first three where there is no `--status`.
+    pub(super) fn given(
+        peer: Option<String>,
+        app: Option<String>,
+        version: Option<String>,
+        marketplace: Option<String>,
+        expires: TimeSpan,
+    ) -> Self {
+        let [peer, app, version] =
+            [peer, app, version].map(|word| word.expect("clap asks for it where there is no --status"));
+        Order { peer, app, version, marketplace, expires }
+    }
+}
+
 pub(super) fn deploy(context: &CliContext, order: Order, wait: bool) -> CliResult {
     context.node.check_there()?;
     let is_running = context.node.is_running();

@@ -7,6 +7,7 @@
 mod adopt;
 mod advice;
 mod airtime;
+mod alarms;
 mod ask;
 mod catalogue;
 mod demo;
@@ -19,6 +20,7 @@ mod invite;
 mod join;
 mod links;
 mod log;
+mod notify;
 mod peers;
 mod policy;
 mod print;
@@ -28,6 +30,7 @@ mod state;
 mod status;
 mod up;
 mod watch;
+mod watch_for;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -303,6 +306,28 @@ enum CliCommand {
         /// Only this document
         doc: Option<String>,
     },
+    /// Raise an alarm when something happens to a peer or an app; list and remove such watches
+    #[command(
+        after_help = "Examples:\n  tombolo watch-for add hut\n  tombolo watch-for add hut --app web --disk-above 90\n  tombolo watch-for list\n  tombolo watch-for remove 1\n\nA watch may also stand in tombolo.toml, as [[watch]]. Section [notify] there names the program or the address that is notified."
+    )]
+    WatchFor {
+        #[command(subcommand)]
+        act: watch_for::WatchForAct,
+    },
+    /// Show the alarms of this node and of those that it trusts, or acknowledge one
+    #[command(
+        after_help = "Examples:\n  tombolo alarms\n  tombolo alarms ack 3f9c\n  tombolo alarms --json\n\nAn alarm that is acknowledged on one node is acknowledged on all: no further message goes out."
+    )]
+    Alarms {
+        #[command(subcommand)]
+        act: Option<alarms::AlarmsAct>,
+    },
+    /// Send a test message to the operator, and show what the program or the address answers
+    #[command(after_help = "Examples:\n  tombolo notify test\n  tombolo notify test --json")]
+    Notify {
+        #[command(subcommand)]
+        act: notify::NotifyAct,
+    },
     /// Show a peer's state, or this node's own
     #[command(
         after_help = "Examples:\n  tombolo state\n  tombolo state harbour\n  tombolo state harbour --via rpc\n\nVia rpc the peer is asked now, by a JSON call to its onion address, as other programs of a federation\ndo; that needs a running node."
@@ -471,6 +496,9 @@ fn dispatch(context: &CliContext, command: CliCommand) -> CliResult {
         CliCommand::Put { doc, file, whole } => docs::put(context, doc, &file, whole),
         CliCommand::Ls => docs::list(context),
         CliCommand::Watch { doc } => watch::run(context, doc.as_deref()),
+        CliCommand::WatchFor { act } => watch_for::run(context, act),
+        CliCommand::Alarms { act } => alarms::run(context, act),
+        CliCommand::Notify { act } => notify::run(context, &act),
         CliCommand::State { peer, via } => state::run(context, peer, via.is_some()),
         CliCommand::Status => status::run(context),
         CliCommand::Doctor => doctor::run(context),
@@ -480,14 +508,7 @@ fn dispatch(context: &CliContext, command: CliCommand) -> CliResult {
         CliCommand::Conflicts { doc } => docs::conflicts(context, doc),
         CliCommand::Deploy { status: Some(id), .. } => deploy::status(context, id),
         CliCommand::Deploy { peer, app, version, marketplace, wait, expires, status: None } => {
-            let given = "clap asks for it where there is no --status";
-            let order = deploy::Order {
-                peer: peer.expect(given),
-                app: app.expect(given),
-                version: version.expect(given),
-                marketplace,
-                expires,
-            };
+            let order = deploy::Order::given(peer, app, version, marketplace, expires);
             deploy::deploy(context, order, wait)
         }
         CliCommand::Catalogue => catalogue::run(context),

@@ -4,11 +4,13 @@
 //! nothing is ignored silently. Peers and documents are not settings: they are in the store. [`Config::template`] writes the file with every default and what it means.
 
 mod deploy;
+mod notify;
 pub mod radio;
 mod rpc;
 mod tor;
 
 pub use deploy::{DEPLOY_TIMEOUT_MIN, DeploySettings};
+pub use notify::{NOTIFY_TIMEOUT_MIN, NotifyFormat, NotifySettings, NotifyUrl};
 pub use rpc::{FORWARD_MAX, RpcSettings};
 pub use tor::{Password, TorSettings};
 
@@ -24,6 +26,7 @@ use serde::{Deserialize, Deserializer};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::federation::name::check_node_name;
+use crate::watches::WatchRule;
 use radio::RadioSettings;
 
 /// The settings' name in a node's folder.
@@ -76,6 +79,12 @@ pub struct Config {
     /// The settings of deploys.
     #[serde(default)]
     pub deploy: DeploySettings,
+    /// How the operator is notified of alarms.
+    #[serde(default)]
+    pub notify: NotifySettings,
+    /// What is watched, each a table `[[watch]]`.
+    #[serde(default, rename = "watch", deserialize_with = "notify::watches")]
+    pub watches: Vec<WatchRule>,
     /// The radios, each a table `[[radio]]`.
     #[serde(default, rename = "radio", deserialize_with = "radio::all")]
     pub radios: Vec<RadioSettings>,
@@ -208,6 +217,8 @@ impl Config {
             rpc: RpcSettings::default(),
             brief: BTreeMap::new(),
             deploy: DeploySettings::default(),
+            notify: NotifySettings::default(),
+            watches: Vec::new(),
             radios: Vec::new(),
         }
     }

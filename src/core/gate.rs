@@ -160,7 +160,9 @@ impl Gate {
                 | Output::DialCall { .. }
                 | Output::Event(_)
                 // Not taken after all: its sender offers it again.
-                | Output::Install { .. } => {}
+                | Output::Install { .. }
+                // It waits still, and goes when the disk takes its record.
+                | Output::Notify { .. } => {}
             }
         }
         Undone { why, idle_radios }

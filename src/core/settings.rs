@@ -8,6 +8,7 @@ use tombolo_transports::OnionHost;
 use crate::commands::CatalogueState;
 use crate::limits::HEARTBEAT;
 use crate::router::Preference;
+use crate::watches::AlarmSettings;
 
 /// Settings of a node.
 #[derive(Clone, Debug)]
@@ -33,6 +34,8 @@ pub struct NodeSettings {
     pub deploys: bool,
     /// The apps that peers may have installed here, when the node starts.
     pub catalogue: CatalogueState,
+    /// What is watched, and how the operator is notified.
+    pub alarms: AlarmSettings,
 }
 
 impl Default for NodeSettings {
@@ -48,6 +51,7 @@ impl Default for NodeSettings {
             rpc_legacy_install: false,
             deploys: false,
             catalogue: CatalogueState::Missing,
+            alarms: AlarmSettings::default(),
         }
     }
 }

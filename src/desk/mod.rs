@@ -1,4 +1,5 @@
-//! What nodes ask of each other besides documents: deploys, notices of revocation, JSON calls.
+//! What nodes ask of each other besides documents: deploys, notices of revocation, JSON calls; and the alarms
+//! that watches on other nodes raise.
 //!
 //! `commands` and `rpc` decide and remember; here their decisions meet trust, links, radios, the gate and the runner. A desk
 //! borrows the parts that it works on for one input, and owns nothing.
@@ -8,6 +9,7 @@
 //! | `deploys` | offers the deploys of this node, takes those of others |
 //! | `notices` | notices of revocation: published, judged, confirmed, offered |
 //! | `calls` | JSON calls, both ways |
+//! | `alarms` | readings of what is watched, and what follows from them |
 //! | `reach` | how a peer is best reached, and a message by that way |
 //! | `record` | what a desk leaves behind: writes for the next commit, events |
 //!
@@ -16,6 +18,7 @@
 //!
 //! Invariant: a change of what is remembered is a write before the output that depends on it, so the gate commits it first.
 
+mod alarms;
 mod calls;
 mod deploys;
 mod notices;
@@ -24,6 +27,7 @@ mod record;
 
 use tombolo_transports::PeerId;
 
+pub(crate) use alarms::AlarmDesk;
 pub(crate) use calls::{CallEnd, CallStep};
 pub(crate) use notices::{NoticeEffect, NoticeReceipt, Suspensions};
 pub(crate) use reach::CommandMessage;
@@ -35,6 +39,7 @@ use crate::membership::Membership;
 use crate::replica::Replica;
 use crate::rpc::Calls;
 use crate::unicast::Unicast;
+use crate::watches::Watches;
 
 /// The commands and notices of a node, with the parts that they work on.
 #[derive(Debug)]
@@ -52,6 +57,15 @@ pub(crate) struct CallDesk<'a> {
     pub(crate) commands: CommandDesk<'a>,
     pub(crate) membership: &'a mut Membership,
     pub(crate) calls: &'a mut Calls,
+    pub(crate) watches: &'a mut Watches,
+}
+
+impl<'a> CallDesk<'a> {
+    /// The watches of the node, with the parts that they read.
+    pub(crate) fn alarms(self) -> AlarmDesk<'a> {
+        let CommandDesk { core, replica, unicast, .. } = self.commands;
+        AlarmDesk { core, replica, unicast, watches: self.watches }
+    }
 }
 
 impl CommandDesk<'_> {

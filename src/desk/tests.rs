@@ -26,6 +26,7 @@ struct DeskSide {
     membership: Membership,
     calls: Calls,
     commands: Commands,
+    watches: Watches,
 }
 
 impl DeskSide {
@@ -41,6 +42,7 @@ impl DeskSide {
             membership: Membership::default(),
             calls: Calls::default(),
             commands: Commands::new(true, CatalogueState::Read(catalogue)),
+            watches: Watches::default(),
         }
     }
 
@@ -65,6 +67,7 @@ impl DeskSide {
             },
             membership: &mut self.membership,
             calls: &mut self.calls,
+            watches: &mut self.watches,
         }
     }
 

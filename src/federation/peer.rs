@@ -73,6 +73,8 @@ pub enum Right {
     Deploy,
     /// Its notice suspends another identity.
     Suspend,
+    /// Its alarms and acknowledgements count here.
+    RaiseAlarms,
 }
 
 impl Right {
@@ -80,7 +82,7 @@ impl Right {
     pub fn level_needed(self) -> TrustLevel {
         match self {
             Right::ReadState => TrustLevel::Observer,
-            Right::Deploy | Right::Suspend => TrustLevel::Trusted,
+            Right::Deploy | Right::Suspend | Right::RaiseAlarms => TrustLevel::Trusted,
         }
     }
 }

@@ -36,6 +36,7 @@ use crate::node::{Command, CommandError, Input, Node, NodeSettings, OpenError, O
 use crate::router::Preference;
 use crate::store::{ORIGIN_RECORD, Store, StoreError, StoreOrigin, StoreWrite};
 use crate::system_clock::{machine_boot, now};
+use crate::watches::{AlarmSettings, OperatorGroup};
 use key::KeyFileError;
 
 /// The store's name in a node's folder.
@@ -297,6 +298,7 @@ pub fn ask(folder: &Path, command: impl Into<Command>) -> Result<Reply, DirectEr
                 | Output::CallAnswer { .. }
                 | Output::DialCall { .. }
                 | Output::Install { .. }
+                | Output::Notify { .. }
                 | Output::Event(_) => {}
             }
         }
@@ -353,6 +355,13 @@ fn settings(folder: &Path, config: &Config) -> NodeSettings {
         rpc_legacy_install: config.rpc.legacy_install,
         deploys: !config.deploy.command.is_empty(),
         catalogue: load_catalogue(&catalogue_path(folder, config)),
+        alarms: AlarmSettings {
+            rules: config.watches.clone(),
+            channels: config.notify.channels(),
+            quiet: config.notify.quiet,
+            urgent: config.notify.urgent.iter().copied().collect(),
+            group: OperatorGroup::named(&config.notify.operator),
+        },
     }
 }
 

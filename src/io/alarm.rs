@@ -7,6 +7,7 @@ use tombolo_transports::{JoinError, PeerId};
 use crate::federation::join::{JoinMessageError, JoinRefusal};
 use crate::layer::DocumentName;
 use crate::store::StoreError;
+use crate::watches::AlarmReport;
 
 /// A condition that a person should look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +93,15 @@ pub enum Alarm {
         author: String,
         /// The name of the peer.
         peer: String,
+    },
+    /// A watch has raised an alarm, here or at a node that is trusted.
+    Watched {
+        /// The name of the node that it is about.
+        subject: String,
+        /// The names of the nodes that report it.
+        by: Vec<String>,
+        /// The report itself.
+        report: Box<AlarmReport>,
     },
     /// A figure of this machine cannot be read.
     ProbeFailed {

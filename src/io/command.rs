@@ -11,6 +11,7 @@ use crate::federation::{RadioUse, TrustLevel};
 use crate::io::NodeState;
 use crate::layer::{KeyPath, Kind};
 use crate::time::Millis;
+use crate::watches::WatchRule;
 
 /// A request of a person or program on this machine.
 #[derive(Clone, Debug)]
@@ -159,6 +160,18 @@ pub enum Admin {
         /// The notice, as `init` wrote it.
         notice: String,
     },
+    /// Watches a node: an alarm is raised when what must not happen happens.
+    WatchFor(WatchRule),
+    /// Removes a watch that a command has added.
+    Unwatch {
+        /// The id of the watch.
+        id: String,
+    },
+    /// Notes that the operator has seen an alarm.
+    AcknowledgeAlarm {
+        /// The id of the alarm, or the start of it.
+        id: String,
+    },
     /// Asks a peer to install an app. The reply comes when the command is on disk; the peer's answer comes later.
     Deploy {
         /// The name, DID or prefix of the peer.
@@ -235,6 +248,10 @@ pub enum Query {
     },
     /// What was refused and what happened since the start.
     Log,
+    /// The alarms that this node and those that it trusts show.
+    Alarms,
+    /// What is watched here.
+    Watches,
     /// Identities that are revoked, and the members that do not know yet.
     Revocations,
     /// Deploys that this node has sent or received, and what became of them.

@@ -17,6 +17,7 @@ use crate::limits::{
 use crate::merge::TreeError;
 use crate::store::StoreError;
 use crate::time::Wall;
+use crate::watches::{BadWatch, RULES_MAX};
 
 /// Why a command was not carried out. Facts stand in the fields; the command line adds its own advice.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -158,6 +159,18 @@ pub enum CommandError {
     /// No deploy has this id.
     #[error("no deploy has the id `{0}`, or several begin so")]
     UnknownDeploy(String),
+    /// No alarm has this id.
+    #[error("no alarm has the id `{0}`, or several begin so")]
+    UnknownAlarm(String),
+    /// No watch that a command has added has this id.
+    #[error("no watch has the id `{0}`")]
+    UnknownWatch(String),
+    /// The watch stands in the settings.
+    #[error("the watch `{0}` stands in tombolo.toml: delete it there")]
+    WatchInSettings(String),
+    /// The watch cannot be used.
+    #[error("this cannot be watched: {0}")]
+    BadWatch(#[from] BadWatch),
     /// The identity has ended itself.
     #[error("{0} has ended its identity: it cannot be trusted again")]
     Revoked(String),
@@ -252,6 +265,8 @@ pub enum Quota {
     Commands,
     /// Revocations that this node holds.
     Revocations,
+    /// Watches that commands have added.
+    Watches,
     /// Records of one kind that are taken over from another program at once.
     AdoptedRecords,
 }
@@ -268,6 +283,7 @@ impl Quota {
             Quota::Calls => CALLS_PENDING_MAX,
             Quota::Commands => COMMANDS_SENT_KEPT_MAX,
             Quota::Revocations => NOTICES_MAX,
+            Quota::Watches => RULES_MAX,
             Quota::AdoptedRecords => ADOPT_RECORDS_MAX,
         }
     }
@@ -280,6 +296,7 @@ impl Quota {
             Quota::Policies => "the number of policies",
             Quota::Commands => "the number of commands that wait for an answer",
             Quota::Revocations => "the number of revocations",
+            Quota::Watches => "the number of watches",
             Quota::Calls => "the number of calls on their way",
             Quota::AdoptedRecords => "the number of records in one list",
             Quota::WaitingWrites => "the number of writes that wait for this node's own newer state",
@@ -294,6 +311,7 @@ impl Quota {
             Quota::Policies => "give some documents the default again",
             Quota::Commands => "wait until some are answered or have expired",
             Quota::Revocations => "remove the peers concerned",
+            Quota::Watches => "remove one that is no longer needed",
             Quota::Calls => "wait until some are answered",
             Quota::AdoptedRecords => "take them over in parts",
             Quota::WaitingWrites => "try again in a few seconds",
@@ -342,6 +360,10 @@ impl CommandError {
             CommandError::BadDeployExpiry => "bad_expiry",
             CommandError::UnknownInvite(_) => "unknown_invite",
             CommandError::UnknownDeploy(_) => "unknown_deploy",
+            CommandError::UnknownAlarm(_) => "unknown_alarm",
+            CommandError::UnknownWatch(_) => "unknown_watch",
+            CommandError::WatchInSettings(_) => "watch_in_settings",
+            CommandError::BadWatch(_) => "bad_watch",
             CommandError::Revoked(_) => "revoked",
             CommandError::BadNotice => "bad_revocation",
             CommandError::Untrusted(_) => "untrusted",

@@ -10,6 +10,7 @@ mod alarm;
 mod call;
 mod command;
 mod error;
+mod message;
 mod radio;
 mod state;
 pub mod view;
@@ -23,8 +24,10 @@ pub use alarm::{Alarm, JoinFailure};
 pub use call::{CallId, CallReply, IncomingCall, OutgoingCall};
 pub use command::{Admin, Command, FederationRecords, Query, Write};
 pub use error::{BadNameReason, CommandError, Quota, StopReason, ValueError};
+pub use message::AlarmMessage;
 
 use crate::commands::{CatalogueState, CommandKey, Deploy, RunResult};
+use crate::watches::{AlarmMessageKey, DeliveryEnd};
 pub use radio::RadioSpec;
 pub use state::{App, AppHealth, AppStatus, NodeState};
 
@@ -132,6 +135,18 @@ pub enum Input {
     },
     /// The operator's catalogue was read again.
     Catalogue(CatalogueState),
+    /// A try to hand over a message that `Output::Notify` began has ended.
+    Notified {
+        /// The message that it was.
+        key: AlarmMessageKey,
+        /// How it ended.
+        end: DeliveryEnd,
+    },
+    /// The distance from UTC to local time, for quiet hours.
+    UtcOffset {
+        /// Minutes; east of Greenwich they are more than 0.
+        minutes: i32,
+    },
 }
 
 /// Something the node wants done.
@@ -207,6 +222,13 @@ pub enum Output {
         /// The words that fill the operator's template.
         deploy: Deploy,
     },
+    /// Hand a message to the operator; its end comes back as `Notified`. The record that it was taken is on disk.
+    Notify {
+        /// The message that it is.
+        key: AlarmMessageKey,
+        /// Its words.
+        message: Box<AlarmMessage>,
+    },
 }
 
 /// The answer to a command. Serialises to the JSON that `--json` prints and `/v1` answers.
@@ -259,6 +281,10 @@ pub enum Reply {
     Revocations(Vec<view::RevocationView>),
     /// The reply to `Query::Log`, the newest entry last.
     Log(Vec<view::LogEntryView>),
+    /// The reply to `Query::Alarms`, and to `Admin::AcknowledgeAlarm` about the one.
+    Alarms(Vec<view::RaisedAlarmView>),
+    /// The reply to `Query::Watches`, and to `Admin::WatchFor` and `Admin::Unwatch` about the one.
+    Watches(Vec<view::WatchView>),
 }
 
 /// Something that changed, for `watch` and for drivers that keep lists.

@@ -86,6 +86,8 @@ impl DocumentName {
     pub const KEYS: &'static str = "keys";
     /// What became of the commands that others sent to its owner.
     pub const DEPLOYS: &'static str = "deploys";
+    /// The alarms that its owner reports, has acknowledged, and sends messages about.
+    pub const ALARMS: &'static str = "alarms";
 
     /// What the name of a brief ends in.
     pub const BRIEF: &'static str = ".brief";
@@ -129,7 +131,10 @@ impl DocumentName {
 
     /// Whether the engine itself writes the document.
     pub fn is_reserved(&self) -> bool {
-        matches!(self.as_str(), Self::STATE | Self::AUDIENCE | Self::KEYS | Self::DEPLOYS | "state.brief")
+        matches!(
+            self.as_str(),
+            Self::STATE | Self::AUDIENCE | Self::KEYS | Self::DEPLOYS | Self::ALARMS | "state.brief"
+        )
     }
 }
 

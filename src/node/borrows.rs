@@ -15,10 +15,11 @@ impl Node {
             broadcast: &self.broadcast,
             calls: &self.calls,
             commands: &self.commands,
+            watches: &self.watches,
         }
     }
 
-    /// JSON calls, and with them commands and notices. What has to follow from a call of it is returned.
+    /// JSON calls, and with them commands, notices and alarms. What has to follow from a call of it is returned.
     pub(super) fn desk(&mut self) -> CallDesk<'_> {
         let commands = CommandDesk {
             core: &mut self.core,
@@ -27,6 +28,11 @@ impl Node {
             broadcast: &mut self.broadcast,
             commands: &mut self.commands,
         };
-        CallDesk { commands, membership: &mut self.membership, calls: &mut self.calls }
+        CallDesk {
+            commands,
+            membership: &mut self.membership,
+            calls: &mut self.calls,
+            watches: &mut self.watches,
+        }
     }
 }

@@ -100,6 +100,9 @@ impl Node {
             Admin::RevokeOwn { notice } => {
                 self.desk().commands.read_own_notice(&notice).and_then(|notice| self.publish_notice(notice))
             }
+            Admin::WatchFor(rule) => self.desk().alarms().watch_for(rule),
+            Admin::Unwatch { id } => self.desk().alarms().unwatch(&id),
+            Admin::AcknowledgeAlarm { id } => self.desk().alarms().acknowledge(&id),
             Admin::Deploy { peer, app, version, marketplace_url, expires_in } => {
                 let marketplace_url = marketplace_url.as_deref();
                 self.desk().commands.deploy(&peer, &app, &version, marketplace_url, expires_in)
@@ -215,6 +218,9 @@ fn may_sign(admin: &Admin) -> bool {
         | Admin::Rename { .. }
         | Admin::Dial { .. }
         | Admin::Adopt(_)
+        | Admin::WatchFor(_)
+        | Admin::Unwatch { .. }
+        | Admin::AcknowledgeAlarm { .. }
         | Admin::Deploy { .. } => false,
     }
 }

@@ -14,6 +14,7 @@
 //! | [`broadcast`](crate::broadcast) | radios |
 //! | [`rpc`](crate::rpc) | JSON calls: what was accepted, what is on its way, states that came so |
 //! | [`commands`](crate::commands) | deploys sent and taken, notices of revocation |
+//! | [`watches`](crate::watches) | what is watched, alarms, messages to the operator |
 //!
 //! What these do with each other for commands, notices and JSON calls stands in `desk`, which borrows them from here.
 
@@ -47,6 +48,7 @@ use crate::replica::Replica;
 use crate::rpc::{CallRefusal, Calls};
 use crate::store::{Loaded, Store, StoreError};
 use crate::unicast::Unicast;
+use crate::watches::Watches;
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +69,7 @@ pub struct Node {
     broadcast: Broadcast,
     calls: Calls,
     commands: Commands,
+    watches: Watches,
 }
 
 impl Node {
@@ -94,6 +97,7 @@ impl Node {
             broadcast,
             calls: Calls::default(),
             commands: Commands::new(core.settings.deploys, core.settings.catalogue.clone()),
+            watches: Watches::new(core.settings.alarms.clone()),
             core,
         };
         node.load(loaded)?;
@@ -143,6 +147,8 @@ impl Node {
             Input::CallAnswered { id, result } => self.call_answered(id, result),
             Input::Installed { key, result } => self.desk().installed(key, result),
             Input::Catalogue(catalogue) => self.commands.catalogue = catalogue,
+            Input::Notified { key, end } => self.desk().alarms().notified(&key, end),
+            Input::UtcOffset { minutes } => self.watches.set_utc_offset(minutes),
         }
         self.timers();
         self.unicast.drain(&mut self.core, &mut self.replica);
@@ -183,6 +189,8 @@ impl Node {
             Input::RadioReady { link } => self.broadcast.radio_ready(&mut self.core, link),
             Input::Installed { key, result } => self.commands.inbox.note_result(key, result),
             Input::Catalogue(catalogue) => self.commands.catalogue = catalogue,
+            Input::Notified { key, end } => self.watches.messages_mut().note_early(key, end),
+            Input::UtcOffset { minutes } => self.watches.set_utc_offset(minutes),
             // The requests that waited for calls were answered when the disk refused.
             Input::JoinAnswered { .. }
             | Input::CallAnswered { .. }
@@ -237,6 +245,7 @@ impl Node {
         self.membership.load(&self.core, outgoing, incoming, self.replica.federation());
         self.broadcast.load(&loaded.meta);
         self.unicast.load(&mut self.core, &self.replica);
+        self.desk().alarms().load(&loaded.meta);
         let changes = self.commands.load(loaded.commands, self.core.reference());
         let mut desk = self.desk().commands;
         desk.record(changes);

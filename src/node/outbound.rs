@@ -131,6 +131,11 @@ impl Node {
         if let Some(proved) = self.report().hears_us_by_state(&stored.id) {
             self.core.presence.hears(stored.id.author, proved);
         }
+        match stored.id.document.name.as_str() {
+            DocumentName::ALARMS => self.watches.note_news(),
+            DocumentName::STATE => self.watches.note_state(),
+            _ => {}
+        }
         if stored.reads_differently {
             self.core.event(Event::Changed(view::ChangedView {
                 owner: crate::identity::did(&stored.id.document.owner),

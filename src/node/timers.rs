@@ -37,6 +37,14 @@ impl Node {
             self.replica.recovery_mut().note_written(&outcomes, []);
             self.authoring.staged_mut().put_snapshot(&outcomes, value);
         }
+        self.desk().alarms().look();
+        let alarms = self.core.own_document(DocumentName::ALARMS);
+        if let Some(value) = self.desk().alarms().document_due()
+            && !self.awaits_own(&alarms)
+        {
+            self.replica.recovery_mut().note_written(&alarms, []);
+            self.authoring.staged_mut().put_snapshot(&alarms, value);
+        }
         if self.replica.take_sweep_due(self.core.now(), TOMBSTONE_SWEEP) {
             for sweep in self.replica.due_sweeps(&self.core.me, self.core.reference()) {
                 if !self.awaits_own(&sweep.document) {
@@ -71,6 +79,7 @@ impl Node {
             Some(self.replica.sweep_at()),
             self.commands.outbox.next_timer(now),
             self.commands.notices.next_timer(now),
+            self.watches.next_timer(),
             self.commands.outbox.is_waiting().then(|| now + LOOK_AFTER),
         ];
         times.into_iter().flatten().min()

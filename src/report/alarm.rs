@@ -8,6 +8,7 @@ use crate::identity::did;
 use crate::io::view::AlarmView;
 use crate::io::{Alarm, StopReason};
 use crate::limits::FUTURE_BOUND;
+use crate::report::alarms::sentence;
 
 impl Alarm {
     /// A stable label for programs: the `code` of `/v1` and `--json`.
@@ -31,6 +32,7 @@ impl Alarm {
             Alarm::OwnKeyStolen { .. } => "own_key_stolen",
             Alarm::IdentityEnded { .. } => "identity_ended",
             Alarm::KeyStolen { .. } => "key_stolen",
+            Alarm::Watched { report, .. } => report.subject.kind.label(),
             Alarm::ProbeFailed { .. } => "probe_failed",
         }
     }
@@ -87,6 +89,9 @@ impl fmt::Display for Alarm {
                 f,
                 "{author} reports the key of {peer} as stolen: {peer} is suspended until the operator decides"
             ),
+            Alarm::Watched { subject, by, report } => {
+                write!(f, "{}. Reported by {}", sentence(report, subject), by.join(", "))
+            }
             Alarm::ProbeFailed { probe, why } => write!(f, "{probe}: {why}"),
         }
     }

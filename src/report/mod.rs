@@ -3,10 +3,11 @@
 //!
 //! [`NodeReport`] borrows all parts. `status` has the node and its peers, `links` every link and radio with the reason why it is
 //! used, `airtime` what radios sent and may send, `documents` what is held, `lag` how far a peer and this node are behind
-//! each other, `deploys` what became of commands. Counters become text here ([`crate::core::InputRejection::label`]), and nowhere below.
+//! each other, `deploys` what became of commands, `alarms` what watches found. Counters become text here ([`crate::core::InputRejection::label`]), and nowhere below.
 
 mod airtime;
 mod alarm;
+mod alarms;
 mod deploys;
 mod dialling;
 mod documents;
@@ -29,6 +30,8 @@ use crate::membership::Membership;
 use crate::replica::Replica;
 use crate::rpc::Calls;
 use crate::unicast::Unicast;
+use crate::watches::Watches;
+pub(crate) use alarms::AlarmsReport;
 
 /// The parts of a node, to read.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +50,8 @@ pub struct NodeReport<'a> {
     pub calls: &'a Calls,
     /// Commands sent and taken.
     pub commands: &'a Commands,
+    /// What is watched, and the alarms that come of it.
+    pub watches: &'a Watches,
 }
 
 /// The parts that show commands and notices of revocation, to read.

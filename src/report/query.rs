@@ -21,6 +21,8 @@ impl NodeReport<'_> {
             Query::Airtime => Ok(Reply::Airtime(self.airtime())),
             Query::Conflicts { doc } => self.conflicts(doc.as_deref()).map(Reply::Conflicts),
             Query::Log => Ok(Reply::Log(self.log())),
+            Query::Alarms => Ok(Reply::Alarms(self.raised_alarms())),
+            Query::Watches => Ok(Reply::Watches(self.watches())),
             Query::Revocations => Ok(Reply::Revocations(self.revocations())),
             Query::Deploys { id: None } => Ok(Reply::Deploys(self.deploys())),
             Query::Deploys { id: Some(id) } => self.deploy(id).map(|view| Reply::Deploy(Box::new(view))),

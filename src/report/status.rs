@@ -189,6 +189,7 @@ impl NodeReport<'_> {
             TimeSource::Median => alarms.push(Alarm::ClockDiffers),
             TimeSource::Peer | TimeSource::Logical => alarms.push(Alarm::ClockNotSet),
         }
+        alarms.extend(self.standing_alarms());
         alarms.iter().map(view::AlarmView::from).collect()
     }
 }

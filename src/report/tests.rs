@@ -10,6 +10,7 @@ use crate::core::side::{TestSide, pair};
 use crate::federation::Refusal;
 use crate::federation::join::JoinRefusal;
 use crate::io::CommandError;
+use crate::watches::Watches;
 
 struct Parts {
     membership: Membership,
@@ -17,6 +18,7 @@ struct Parts {
     broadcast: Broadcast,
     calls: Calls,
     commands: Commands,
+    watches: Watches,
 }
 
 impl Parts {
@@ -28,6 +30,7 @@ impl Parts {
             broadcast: Broadcast::new([0; 16]),
             calls: Calls::default(),
             commands: Commands::new(false, CatalogueState::Missing),
+            watches: Watches::default(),
         }
     }
 
@@ -40,6 +43,7 @@ impl Parts {
             broadcast: &self.broadcast,
             calls: &self.calls,
             commands: &self.commands,
+            watches: &self.watches,
         }
     }
 }

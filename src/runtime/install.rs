@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::process_group::ProcessGroup;
+use super::template::filled;
 use super::{NodeClient, Task};
 use crate::commands::{CommandKey, Deploy, OUTPUT_BYTES_MAX, RunEnd, RunResult, tail_of};
 use crate::folder::load_catalogue;
@@ -71,7 +72,7 @@ async fn serve(settings: InstallSettings, mut installs: mpsc::Receiver<Install>,
             install = installs.recv() => match install {
                 Some((key, deploy)) => {
                     tracing::info!(app = deploy.id, version = deploy.version, "installing for a peer");
-                    let words = filled(&settings.template, &deploy);
+                    let words = words_of(&settings.template, &deploy);
                     let (client, timeout) = (client.clone(), settings.timeout);
                     running.spawn(async move {
                         let result = run(&words, timeout).await;
@@ -90,33 +91,15 @@ async fn serve(settings: InstallSettings, mut installs: mpsc::Receiver<Install>,
     }
 }
 
-/// The template with its places filled. A place that comes in with a word is not filled again.
-fn filled(template: &[String], deploy: &Deploy) -> Vec<String> {
-    let places = [("{id}", &deploy.id), ("{version}", &deploy.version), ("{url}", &deploy.marketplace_url)];
-    let fill = |word: &String| {
-        let (mut rest, mut out) = (word.as_str(), String::with_capacity(word.len()));
-        while let Some(at) = rest.find('{') {
-            let (before, from) = rest.split_at(at);
-            out.push_str(before);
-            let place = places.iter().find_map(|(name, text)| Some((from.strip_prefix(name)?, text)));
-            rest = match place {
-                Some((after, text)) => {
-                    out.push_str(text);
-                    after
-                }
-                None => {
-                    out.push('{');
-                    from.strip_prefix('{').expect("it was found there")
-                }
-            };
-        }
-        out + rest
-    };
-    template.iter().map(fill).collect()
+/// The template with its places filled.
+fn words_of(template: &[String], deploy: &Deploy) -> Vec<String> {
+    let places =
+        [("{id}", deploy.id.as_str()), ("{version}", &deploy.version), ("{url}", &deploy.marketplace_url)];
+    filled(template, &places)
 }
 
 /// Runs a program to its end, or to the end of its time.
-async fn run(words: &[String], timeout: Duration) -> RunResult {
+pub(super) async fn run(words: &[String], timeout: Duration) -> RunResult {
     let not_started = |why: io::Error| {
         let program = words.first().map_or("", String::as_str);
         RunResult { end: RunEnd::NotStarted, output: format!("{program}: {why}") }
@@ -274,7 +257,7 @@ mod tests {
         let template = words(&["/bin/x", "{id}:{version}", "--from={url}", "{{id}}", "{other}", "{"]);
         let expected =
             words(&["/bin/x", "web:1.2", "--from=https://m.example/{id}", "{web}", "{other}", "{"]);
-        assert_eq!(filled(&template, &deploy()), expected);
+        assert_eq!(words_of(&template, &deploy()), expected);
     }
 
     async fn shell(script: &str, timeout: Duration) -> RunResult {

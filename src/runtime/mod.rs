@@ -7,6 +7,7 @@
 //! | `tor` | how Tor stands, for `status` and `links` |
 //! | [`radios`] | carries frames between the radios and the node |
 //! | [`rpc`] | makes the node's JSON calls |
+//! | `notify` | hands messages to the operator: by the operator's program, to an HTTP address |
 //! | `install` | runs the operator's command for deploys, and reads the catalogue again when its file changes |
 //!
 //! **Group commit.** The tasks that wait in the inbox are handled together, and the first `poll_output` makes them
@@ -14,9 +15,11 @@
 
 pub(crate) mod install;
 pub mod links;
+pub(crate) mod notify;
 pub(crate) mod process_group;
 pub mod radios;
 pub mod rpc;
+mod template;
 mod tor;
 
 use std::collections::BTreeMap;
@@ -32,6 +35,7 @@ use crate::io::view::{AlarmView, StatusView};
 use crate::io::{CallId, CallReply, IncomingCall, OutgoingCall};
 use crate::node::{Admin, Alarm, Command, CommandError, Event, Input, Node, Output, Reply, RequestId};
 use crate::system_clock::now;
+use crate::watches::MESSAGES_WAITING_MAX;
 
 /// Tasks that wait for the node. When full, links and local clients wait in turn.
 pub const INBOX_MAX: usize = 1_024;
@@ -126,6 +130,8 @@ pub(crate) struct Driven {
     pub(crate) effects: mpsc::Receiver<Effect>,
     /// The installs that the installer is to run.
     pub(crate) installs: mpsc::Receiver<install::Install>,
+    /// The messages that the notifier is to hand over.
+    pub(crate) messages: mpsc::Receiver<notify::Handed>,
     /// Resolves when the thread has ended and the store is closed.
     pub(crate) ended: oneshot::Receiver<()>,
 }
@@ -135,6 +141,7 @@ pub(crate) fn drive(node: Node) -> io::Result<Driven> {
     let (inbox, tasks) = mpsc::channel(INBOX_MAX);
     let (effects_in, effects) = mpsc::channel(EFFECTS_MAX);
     let (installs_in, installs) = mpsc::channel(INSTALLS_RUNNING_MAX);
+    let (messages_in, messages) = mpsc::channel(MESSAGES_WAITING_MAX);
     let (events, _) = broadcast::channel(EVENTS_MAX);
     let room = Arc::new(Semaphore::new(INBOX_BYTES_MAX));
     let frames = Arc::new(Semaphore::new(radios::FRAMES_IN_INBOX_MAX));
@@ -145,6 +152,7 @@ pub(crate) fn drive(node: Node) -> io::Result<Driven> {
         tasks,
         effects: effects_in,
         installs: installs_in,
+        messages: messages_in,
         events,
         replies: BTreeMap::new(),
         answers: BTreeMap::new(),
@@ -157,7 +165,7 @@ pub(crate) fn drive(node: Node) -> io::Result<Driven> {
         // After a panic the sender is dropped unused: the receiver resolves as well.
         let _ = over.send(());
     })?;
-    Ok(Driven { client, effects, installs, ended })
+    Ok(Driven { client, effects, installs, messages, ended })
 }
 
 struct NodeDriver {
@@ -165,6 +173,7 @@ struct NodeDriver {
     tasks: mpsc::Receiver<Task>,
     effects: mpsc::Sender<Effect>,
     installs: mpsc::Sender<install::Install>,
+    messages: mpsc::Sender<notify::Handed>,
     events: broadcast::Sender<Event>,
     replies: BTreeMap<RequestId, oneshot::Sender<Result<Reply, CommandError>>>,
     answers: BTreeMap<RequestId, oneshot::Sender<Vec<u8>>>,
@@ -268,6 +277,8 @@ impl NodeDriver {
                 Output::DialCall { id, peer, call } => self.effect(Effect::DialCall { id, peer, call }).await,
                 // Without an installer it stays taken, and counts as unknown at the next start.
                 Output::Install { key, deploy } => drop(self.installs.send((key, deploy)).await),
+                // Without a notifier none is taken.
+                Output::Notify { key, message } => drop(self.messages.send((key, message)).await),
             }
         }
     }

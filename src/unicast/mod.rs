@@ -376,7 +376,7 @@ impl Unicast {
 /// The class of a layer that is supplied over a link.
 fn class_of(id: &LayerId) -> Class {
     match id.document.name.as_str() {
-        DocumentName::AUDIENCE => Class::Audience,
+        DocumentName::AUDIENCE | DocumentName::ALARMS => Class::Audience,
         DocumentName::STATE => Class::State,
         _ => Class::Document,
     }

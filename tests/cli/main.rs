@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods)]
 
 mod adopt;
+mod alarms;
 mod alone;
 mod demo;
 mod deploy;

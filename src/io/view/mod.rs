@@ -2,6 +2,7 @@
 
 mod adopt;
 mod airtime;
+mod alarms;
 mod commands;
 mod documents;
 mod id;
@@ -13,6 +14,7 @@ mod status;
 
 pub use adopt::{AdoptedListView, AdoptedRecordView, AdoptedView, RefusedRecordView};
 pub use airtime::{AirtimeRow, AirtimeView, PeerAirtimeRow, PriorityAirtimeRow};
+pub use alarms::{AlarmMessageView, RaisedAlarmView, WATCH_OF_COMMAND, WATCH_OF_SETTINGS, WatchView};
 pub use commands::{DeployEventView, DeployView, RevocationView};
 pub use documents::{ChangedView, ConflictView, DocumentView, PolicyView, PublishedView, WrittenView};
 pub use id::{IdView, InviteView, OutgoingInviteView};
@@ -21,6 +23,6 @@ pub use log::LogEntryView;
 pub use peers::{PeerView, RemovedView, StateView, StepView};
 pub use presence::{FriendsView, HearsUsView, PresenceEventView, PresenceView};
 pub use status::{
-    AlarmView, AppsView, DocumentLagView, PeerClockView, PeerStatusView, StatusView, TombstoneWaitView, TorView,
-    TrafficView,
+    AlarmView, AppsView, DocumentLagView, PeerClockView, PeerStatusView, StatusView, TombstoneWaitView,
+    TorView, TrafficView,
 };

@@ -10,7 +10,9 @@ use crate::clock::BUILD_DATE;
 use crate::commands::{CommandKey, Deploy};
 use crate::core::side::link_caps;
 use crate::federation::TrustLevel;
+use crate::io::AlarmMessage;
 use crate::time::{Millis, Mono, Wall};
+use crate::watches::AlarmMessageKey;
 
 pub(super) const START: Wall = Wall::from_ms(BUILD_DATE.ms() + 86_400_000);
 
@@ -27,6 +29,7 @@ pub(super) struct Wire {
     pub(super) call_replies: BTreeMap<(usize, RequestId), crate::io::CallReply>,
     pub(super) calls: Vec<(usize, crate::io::CallId, crate::io::OutgoingCall)>,
     pub(super) installs: Vec<(usize, CommandKey, Deploy)>,
+    pub(super) messages: Vec<(usize, AlarmMessageKey, AlarmMessage)>,
     pub(super) mono: Mono,
     pub(super) next: u64,
 }
@@ -44,6 +47,7 @@ impl Wire {
             call_replies: BTreeMap::new(),
             calls: Vec::new(),
             installs: Vec::new(),
+            messages: Vec::new(),
             mono: Mono::ZERO,
             next: 1,
         }
@@ -138,6 +142,7 @@ impl Wire {
             Output::Frame { .. } => panic!("there are no radios on a wire"),
             Output::Event(event) => self.events.push((at, event)),
             Output::Install { key, deploy } => self.installs.push((at, key, deploy)),
+            Output::Notify { key, message } => self.messages.push((at, key, *message)),
         }
     }
 

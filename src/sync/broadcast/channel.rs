@@ -18,8 +18,8 @@ use crate::time::{Millis, Mono};
 
 /// Deltas from far back that are received before their author gets an early heartbeat.
 const FAR_BASES_MAX: u8 = 2;
-/// Layers up to this rank are taken by a node that only observes their owner: rights and node states.
-const OBSERVED_RANK_MAX: u8 = 1;
+/// Layers up to this rank are taken by a node that only observes their owner: rights, alarms and node states.
+const OBSERVED_RANK_MAX: u8 = 2;
 
 /// The rank of node states.
 const STATE_RANK: u8 = 1;

@@ -48,6 +48,8 @@ use heartbeats::Heartbeats;
 use message::{Fingerprint, FrontierMessage, Heartbeat, OTHERS_MAX};
 use timing::{ReplyDelays, Waits};
 
+/// Layers up to this rank go before everything else: rights, then alarms.
+pub(crate) const FIRST_RANK_MAX: u8 = 1;
 /// Readers over which an early acknowledgement is spread; of more, several send at once.
 const ACKNOWLEDGING_READERS_MAX: usize = 32;
 
@@ -132,7 +134,7 @@ impl BroadcastEngine {
         }
     }
 
-    /// What is due, best first: what decides about rights, then frontiers and heartbeats, which make others send or
+    /// What is due, best first: what decides about rights, then alarms, then frontiers and heartbeats, which make others send or
     /// keep silent, then the most valuable and newest states.
     pub fn transmissions(&self, now: Mono) -> Vec<Transmission> {
         let due = |(owner, channel): (&PeerId, &BroadcastChannel)| {
@@ -141,7 +143,8 @@ impl BroadcastEngine {
         };
         let mut supplies: Vec<(PeerId, DueLayer)> = self.channels.iter().flat_map(due).collect();
         supplies.sort_by_key(|(_, due)| (due.rank, std::cmp::Reverse(due.newest_at)));
-        let (rights, rest): (Vec<_>, Vec<_>) = supplies.into_iter().partition(|(_, due)| due.rank == 0);
+        let (first, rest): (Vec<_>, Vec<_>) =
+            supplies.into_iter().partition(|(_, due)| due.rank <= FIRST_RANK_MAX);
         let supply = |(owner, due): (PeerId, DueLayer)| Transmission::Supply {
             owner,
             layer: due.layer,
@@ -156,7 +159,7 @@ impl BroadcastEngine {
             frontier: channel.frontier_message(),
         });
         let heartbeat = (self.heartbeats.next() <= now).then(|| Transmission::Heartbeat(self.heartbeat()));
-        rights
+        first
             .into_iter()
             .map(supply)
             .chain(frontiers)

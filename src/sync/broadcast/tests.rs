@@ -59,7 +59,7 @@ impl World {
             let mut station = Station { me, engine, layers: BTreeMap::new(), cut_off: false };
             for owner in 0..count {
                 let mine: BTreeMap<_, _> = (0..layers)
-                    .map(|n| (layer(n), LayerOffer { state: state(1), bases: Vec::new(), rank: 2 }))
+                    .map(|n| (layer(n), LayerOffer { state: state(1), bases: Vec::new(), rank: 3 }))
                     .collect();
                 station.layers.extend(mine.keys().map(|n| ((peer(owner), *n), vec![state(1)])));
                 let members = (0..count).filter(|n| *n != number).map(peer).collect();
@@ -87,7 +87,7 @@ impl World {
         states.push(next);
         let bases = states[..states.len() - 1].to_vec();
         let (owner, layer) = (*me, layer(number));
-        let stored = Input::Stored { owner, layer, state: next, bases, rank: 2, from: None, ours: true };
+        let stored = Input::Stored { owner, layer, state: next, bases, rank: 3, from: None, ours: true };
         engine.handle_input(now, stored);
     }
 
@@ -176,7 +176,7 @@ impl Station {
                 states.push(state);
                 let from = Some(from);
                 let bases = states[..states.len() - 1].to_vec();
-                Input::Stored { owner: *owner, layer: *layer, state, bases, rank: 2, from, ours: false }
+                Input::Stored { owner: *owner, layer: *layer, state, bases, rank: 3, from, ours: false }
             }
         };
         self.engine.handle_input(now, input);
@@ -374,7 +374,7 @@ fn whoever_holds_one_of_two_layers_of_one_short_name_names_it_in_full_once_it_kn
         (LayerHash([0xe8, 0x55, 0, 0, 0, 0, 0, 0]), LayerHash([0xe8, 0x5d, 0, 0, 0, 0, 0, 0]));
     let (me, owner) = (peer(0), peer(1));
     let mut engine = BroadcastEngine::new(me, TIMING, Mono::from_ms(0), Random::new(&[7; 32]));
-    let ours = BTreeMap::from([(held, LayerOffer { state: state(1), bases: Vec::new(), rank: 2 })]);
+    let ours = BTreeMap::from([(held, LayerOffer { state: state(1), bases: Vec::new(), rank: 3 })]);
     let (aliases, members) = (vec![alias(&owner)], vec![owner]);
     let channel = Input::Channel { owner, aliases, ours, members, observes: true, readers: 2 };
     engine.handle_input(Mono::from_ms(0), channel);

@@ -2,6 +2,7 @@
 
 mod absence;
 mod airtime_shares;
+mod alarms;
 mod cost_of_return;
 mod deploys;
 mod duty;
