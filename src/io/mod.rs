@@ -17,7 +17,7 @@ pub mod view;
 use serde::Serialize;
 use tombolo_delta::Value;
 use tombolo_transports::radio::RadioDownReason;
-use tombolo_transports::{Address, JoinError, JoinSecret, LinkCaps, LinkId, PeerId};
+use tombolo_transports::{Address, DownReason, JoinError, JoinSecret, LinkCaps, LinkId, LinkReport, PeerId};
 
 pub use alarm::{Alarm, JoinFailure};
 pub use call::{CallId, CallReply, IncomingCall, OutgoingCall};
@@ -50,6 +50,15 @@ pub enum Input {
     LinkDown {
         /// The link that is gone.
         link: LinkId,
+        /// Why it ended.
+        why: DownReason,
+    },
+    /// A link has measured its path.
+    LinkMeasured {
+        /// The link that was measured.
+        link: LinkId,
+        /// The figures.
+        report: LinkReport,
     },
     /// A whole message came over a link.
     Received {

@@ -1,6 +1,6 @@
 //! The walk in: link -> decode -> replica (one gate: root, signature, rights) -> engines -> events.
 
-use tombolo_transports::{Address, LinkCaps, LinkId, PeerId};
+use tombolo_transports::{Address, DownReason, LinkCaps, LinkId, PeerId};
 
 use crate::core::InputRejection;
 use crate::desk::{CommandMessage, NoticeEffect, NoticeReceipt};
@@ -27,7 +27,7 @@ impl Node {
             self.core.gate.output(Output::Close { link });
             return;
         }
-        let is_first = self.unicast.put_link(link, peer, caps);
+        let is_first = self.unicast.put_link(self.core.now(), link, peer, caps);
         self.replica.note_presence(&peer, self.core.reference());
         let record = self.replica.federation().peer(&peer);
         if record.is_some_and(|record| matches!(record.joined, Joined::Waiting { .. })) {
@@ -45,8 +45,8 @@ impl Node {
         }
     }
 
-    pub(super) fn link_down(&mut self, link: LinkId) {
-        let Some((down, is_last)) = self.unicast.remove_link(link) else { return };
+    pub(super) fn link_down(&mut self, link: LinkId, why: DownReason) {
+        let Some((down, is_last)) = self.unicast.remove_link(self.core.now(), link, why) else { return };
         Unicast::link_event(&mut self.core, &down, false);
         if is_last {
             self.core.clock.disconnected(&down.peer);
@@ -61,6 +61,7 @@ impl Node {
         let Some(up) = self.unicast.link(link) else { return };
         let (peer, medium) = (up.peer, up.caps.medium);
         self.core.metrics.received_from(peer, medium, bytes.len());
+        self.unicast.heard(&self.core, link);
         self.replica.note_presence(&peer, self.core.reference());
         let message = match Message::decode(bytes) {
             Ok(message) => message,
@@ -101,7 +102,11 @@ impl Node {
                 }
                 self.unicast.received(&self.core, peer, message);
             }
-            Message::Ask(_) | Message::Frontier { .. } | Message::Want(_) | Message::Refused(_) => {
+            Message::Frontier { buckets, .. } => {
+                self.unicast.frontier_over(&self.core, link, buckets);
+                self.unicast.received(&self.core, peer, message);
+            }
+            Message::Ask(_) | Message::Want(_) | Message::Refused(_) => {
                 self.unicast.received(&self.core, peer, message);
             }
             Message::Command(bytes) => self.command_message(peer, &CommandMessage::Command(bytes)),
@@ -280,11 +285,12 @@ impl Node {
             self.core.gate.write(StoreWrite::RemoveCalledState(*id));
         }
         self.close_links(id);
+        self.unicast.forget_peer(id);
     }
 
     pub(super) fn close_links(&mut self, peer: &PeerId) {
         for link in self.unicast.links_to(peer) {
-            self.link_down(link);
+            self.link_down(link, DownReason::Closed);
             self.core.gate.output(Output::Close { link });
         }
     }

@@ -15,6 +15,7 @@ mod links;
 mod query;
 mod revocations;
 mod status;
+mod why;
 
 use tombolo_transports::PeerId;
 
