@@ -20,6 +20,7 @@ pub(super) fn refusal_for(code: &str, message: String, doc: &str) -> String {
         "document_exists" => format!("`tombolo get {doc}` shows it"),
         "unknown_key" => format!("`tombolo get {doc}` shows what it has"),
         "call_failed" => "`tombolo links` shows what leads to it".to_owned(),
+        "unknown_decision" => "`tombolo why` lists the newest".to_owned(),
         "unknown_deploy" => "`tombolo deploy --status` lists them".to_owned(),
         "not_trusted" => "`tombolo trust PEER trusted` changes that".to_owned(),
         "not_in_catalogue" => "`tombolo catalogue` lists it".to_owned(),

@@ -22,7 +22,7 @@ use tombolo_transports::{Address, DownReason, JoinError, JoinSecret, LinkCaps, L
 pub use alarm::{Alarm, JoinFailure};
 pub use call::{CallId, CallReply, IncomingCall, OutgoingCall};
 pub use command::{Admin, Command, FederationRecords, Query, Write};
-pub use error::{BadNameReason, CommandError, Quota, StopReason, ValueError};
+pub use error::{BadNameReason, BadRoute, CommandError, Quota, StopReason, ValueError};
 
 use crate::commands::{CatalogueState, CommandKey, Deploy, RunResult};
 pub use radio::RadioSpec;
@@ -250,6 +250,10 @@ pub enum Reply {
     Policy(view::PolicyView),
     /// The reply to `Query::Links`.
     Links(Vec<view::LinkView>),
+    /// The reply to `Query::Why`.
+    Why(Vec<view::WhyView>),
+    /// The reply to `Admin::Route` and `Query::Routes`.
+    Routes(Vec<view::RouteRowView>),
     /// The reply to `Query::Airtime`.
     Airtime(Vec<view::AirtimeView>),
     /// The reply to `Query::Conflicts`.

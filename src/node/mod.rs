@@ -237,6 +237,7 @@ impl Node {
         let (outgoing, incoming) = (loaded.outgoing, loaded.incoming);
         self.membership.load(&self.core, outgoing, incoming, self.replica.federation());
         self.broadcast.load(&loaded.meta);
+        self.unicast.load_routes(&loaded.meta);
         self.unicast.load(&mut self.core, &self.replica);
         let changes = self.commands.load(loaded.commands, self.core.reference());
         let mut desk = self.desk().commands;

@@ -26,7 +26,7 @@ impl NodeReport<'_> {
     pub fn links(&self) -> Vec<LinkView> {
         let mut rows = self.link_rows();
         for (link, radio) in self.broadcast.radios() {
-            rows.push(self.radio_row(radio));
+            rows.push(self.radio_row(link, radio));
             rows.extend(self.listener_rows(link, radio));
         }
         rows.extend(self.away_rows(&rows));
@@ -42,17 +42,43 @@ impl NodeReport<'_> {
                 false => UNTRUSTED.to_owned(),
                 true => self.why_link(&self.present_choice(&link.peer), id),
             };
-            Some(LinkView {
+            let row = LinkView {
                 link: link.caps.medium.to_string(),
                 state: "up",
+
                 last_heard: peer.heard_at.map(rfc3339),
                 bytes_sent: Some(today.bytes_sent),
                 bytes_heard: Some(today.bytes_received),
                 step: Some(self.lag_of(peer)),
                 ..self.row_of(peer, why)
-            })
+            };
+            Some(self.with_measurements(&link.peer, id, row))
         });
         rows.collect()
+    }
+
+    /// A row with what was measured of its link.
+    fn with_measurements(&self, peer: &PeerId, link: LinkId, row: LinkView) -> LinkView {
+        let Some(path) = self.unicast.router().table.paths(peer).find(|path| path.link == link) else {
+            return row;
+        };
+        let failures = path.health.failures().rev().map(|failure| view::LinkFailureView {
+            at: self.core.clock.wall_of(failure.at),
+            why: failure.why.to_string(),
+        });
+        LinkView {
+            rate_bps: path.health.rate_bps().or(path.caps.rate_bps),
+            rtt_ms: path.health.rtt().map(Millis::ms),
+            loss_permille: Some(path.health.loss_permille()),
+            backlog_bytes: Some(path.health.backlog_bytes()),
+            failures: failures.collect(),
+            last_heard: path
+                .health
+                .heard_at()
+                .map(|at| self.core.clock.wall_of(at))
+                .or(row.last_heard.clone()),
+            ..row
+        }
     }
 
     /// A row of a peer, of which nothing is known yet.
@@ -61,13 +87,16 @@ impl NodeReport<'_> {
     }
 
     /// A radio itself: what it sends is for all.
-    fn radio_row(&self, radio: &RadioLink) -> LinkView {
+    fn radio_row(&self, link: LinkId, radio: &RadioLink) -> LinkView {
+        let caps = self.unicast.router().table.radio_caps(link);
         let now = self.core.now();
         let airtime_us: u64 = radio.ledger().by_priority(now).iter().map(|p| p.today_us).sum();
         LinkView {
             peer: view::ALL_WHO_LISTEN.to_owned(),
             link: radio.spec().name.clone(),
             state: if radio.is_up() { "up" } else { "down" },
+            rate_bps: caps.and_then(|caps| caps.rate_bps),
+            loss_permille: caps.map(|caps| caps.loss_permille),
             bytes_sent: Some(radio.counts().today.bytes_sent),
             bytes_heard: Some(radio.counts().today.bytes_received),
             airtime_today_s: Some(airtime_us as f64 / 1e6),

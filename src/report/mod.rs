@@ -14,6 +14,7 @@ mod lag;
 mod links;
 mod query;
 mod revocations;
+mod routes;
 mod status;
 mod why;
 

@@ -17,7 +17,7 @@ const LATENCY_MAX: Millis = Millis::from_secs(24 * 60 * 60);
 /// One change by which another link would be chosen, or could be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "if")]
-pub enum Change {
+pub enum ChoiceChange {
     /// The chosen link's latency was above this.
     ChosenSlower {
         /// The lowest latency of the chosen link with which it loses.
@@ -86,7 +86,7 @@ pub struct Margin {
     /// The link that would be chosen, or could be.
     pub link: LinkId,
     /// Each of these alone.
-    pub changes: Vec<Change>,
+    pub changes: Vec<ChoiceChange>,
 }
 
 impl Decision {
@@ -102,32 +102,32 @@ impl Decision {
         others.map(|judged| Margin { link: judged.link, changes: margin(judged) }).collect()
     }
 
-    fn if_permitted(&self, link: LinkId, why: Exclusion) -> Vec<Change> {
+    fn if_permitted(&self, link: LinkId, why: Exclusion) -> Vec<ChoiceChange> {
         let RouteQuestion { now, .. } = &self.question;
         let left = |until: Mono| until.since(now.mono);
         let change = match why {
-            Exclusion::NotConfidential => Change::NotConfidential,
-            Exclusion::DoesNotFit { bytes_max } => Change::Shorter { bytes: bytes_max },
+            Exclusion::NotConfidential => ChoiceChange::NotConfidential,
+            Exclusion::DoesNotFit { bytes_max } => ChoiceChange::Shorter { bytes: bytes_max },
             Exclusion::ClassForbidden => return Vec::new(),
-            Exclusion::Preference { preference, .. } => Change::OtherPreference { preference },
-            Exclusion::Metered => Change::NotMetered,
-            Exclusion::Down { .. } => Change::Up,
+            Exclusion::Preference { preference, .. } => ChoiceChange::OtherPreference { preference },
+            Exclusion::Metered => ChoiceChange::NotMetered,
+            Exclusion::Down { .. } => ChoiceChange::Up,
             Exclusion::Closed { hours } => {
-                Change::Opens { hours, in_minutes: hours.opens_in(now.minute_of_day) }
+                ChoiceChange::Opens { hours, in_minutes: hours.opens_in(now.minute_of_day) }
             }
             Exclusion::AirtimeSpent { needs, .. } => {
                 let air = self.facts(link).and_then(|facts| facts.air);
-                Change::AirtimeFree { needs, free_in: air.and_then(|air| air.free_in) }
+                ChoiceChange::AirtimeFree { needs, free_in: air.and_then(|air| air.free_in) }
             }
-            Exclusion::AwaitsReturn { until, .. } => Change::NotReturned { in_: left(until) },
-            Exclusion::NotSteady { steady_at } => Change::Steady { in_: left(steady_at) },
-            Exclusion::LastResort => Change::NoOtherInTime,
+            Exclusion::AwaitsReturn { until, .. } => ChoiceChange::NotReturned { in_: left(until) },
+            Exclusion::NotSteady { steady_at } => ChoiceChange::Steady { in_: left(steady_at) },
+            Exclusion::LastResort => ChoiceChange::NoOtherInTime,
             Exclusion::StayedSilent => return Vec::new(),
         };
         vec![change]
     }
 
-    fn if_cheaper(&self, link: LinkId) -> Vec<Change> {
+    fn if_cheaper(&self, link: LinkId) -> Vec<ChoiceChange> {
         let mut changes = Vec::new();
         let Some(chosen) = self.chosen() else { return changes };
         let latency = |of: LinkId| self.facts(of).map_or(Millis::ZERO, |facts| facts.path.latency);
@@ -141,16 +141,16 @@ impl Decision {
         if wins(link, Millis::ZERO) {
             // It wins with none and loses with its own: the highest with which it wins stands between.
             let above = first(Millis::ZERO, latency(link), |latency| !wins(link, latency));
-            changes.push(Change::Faster { latency: above - Millis::from_ms(1) });
+            changes.push(ChoiceChange::Faster { latency: above - Millis::from_ms(1) });
         }
         if wins(chosen, LATENCY_MAX) {
             let latency = first(latency(chosen), LATENCY_MAX, |latency| wins(chosen, latency));
-            changes.push(Change::ChosenSlower { latency });
+            changes.push(ChoiceChange::ChosenSlower { latency });
         }
         let mut without = self.question.clone();
         without.links.retain(|facts: &LinkFacts| facts.link != chosen);
         if decide(without).chosen() == Some(link) {
-            changes.push(Change::ChosenGone);
+            changes.push(ChoiceChange::ChosenGone);
         }
         changes
     }

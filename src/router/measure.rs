@@ -76,7 +76,7 @@ impl LinkHealth {
         }
     }
 
-    /// It has come up again. What it carried before says nothing of its queue.
+    /// It has come up again. Its queue is a new one.
     pub fn up(&mut self, now: Mono) {
         if !self.is_up {
             (self.is_up, self.since) = (true, now);

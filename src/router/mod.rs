@@ -39,7 +39,7 @@ pub use cost::{Cost, LostBy};
 pub use decision::{DWELL, Decision, JudgedLink, LinkVerdict, decide};
 pub use facts::{AirFacts, LastLink, LinkCondition, LinkFacts, PathFacts, Request, RouteQuestion, RouteTime};
 pub use journal::{DECISIONS_KEPT_MAX, DecisionId, DecisionIdError, Journal, JournalEntry, Subject};
-pub use margin::{Change, Margin};
+pub use margin::{ChoiceChange, Margin};
 pub use measure::{LinkFailure, LinkHealth};
 pub use policy::{
     LinkTerms, OpenHours, OpenHoursError, Preference, PreferenceError, ROUTES_MAX, Route, RouteChange,

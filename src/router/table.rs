@@ -146,6 +146,11 @@ impl LinkTable {
         self.paths.get(peer).into_iter().flatten()
     }
 
+    /// A radio as it is now; `None` while its device is down.
+    pub fn radio_caps(&self, radio: LinkId) -> Option<&LinkCaps> {
+        self.radios.get(&radio).map(|radio| &radio.caps)
+    }
+
     /// The kind of carrier of a link or a radio.
     pub fn medium(&self, peer: &PeerId, link: LinkId) -> Option<Medium> {
         let path = self.paths(peer).find(|path| path.link == link).map(|path| path.caps.medium);

@@ -7,6 +7,7 @@
 //! Invariant: nothing is sent to a peer that the audience of the layer's owner does not list.
 
 mod boots;
+mod routes;
 
 use std::collections::{BTreeMap, BTreeSet};
 

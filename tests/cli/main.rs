@@ -16,3 +16,4 @@ mod rpc;
 mod running;
 mod tor;
 mod two;
+mod why;

@@ -20,6 +20,7 @@ mod calls;
 mod deploy;
 mod restore;
 mod revoke;
+mod routes;
 
 const START: Wall = Wall::from_ms(BUILD_DATE.ms() + 86_400_000);
 

@@ -377,8 +377,11 @@ fn what_would_change_the_choice_does_change_it() {
     let decision = decide(asked.clone());
     assert_eq!(decision.chosen(), Some(LinkId(1)));
     let margins = decision.margins();
-    let [Change::Faster { latency: faster }, Change::ChosenSlower { latency: slower }, Change::ChosenGone] =
-        margins[0].changes[..]
+    let [
+        ChoiceChange::Faster { latency: faster },
+        ChoiceChange::ChosenSlower { latency: slower },
+        ChoiceChange::ChosenGone,
+    ] = margins[0].changes[..]
     else {
         panic!("{margins:?}")
     };
@@ -406,7 +409,7 @@ fn of_an_excluded_link_the_rule_names_the_change() {
     let changes =
         |link: u64| margins.iter().find(|margin| margin.link == LinkId(link)).unwrap().changes.clone();
     let hours = "02:00-05:00".parse().unwrap();
-    assert_eq!(changes(2), [Change::Opens { hours, in_minutes: 14 * 60 }]);
+    assert_eq!(changes(2), [ChoiceChange::Opens { hours, in_minutes: 14 * 60 }]);
     let (needs, free_in) = (Millis::from_ms(800), Some(Millis::from_secs(720)));
-    assert_eq!(changes(3), [Change::AirtimeFree { needs, free_in }]);
+    assert_eq!(changes(3), [ChoiceChange::AirtimeFree { needs, free_in }]);
 }

@@ -163,15 +163,15 @@ proptest! {
                 let mut other = asked.clone();
                 let chosen = decision.chosen();
                 match change {
-                    Change::Faster { latency } => {
+                    ChoiceChange::Faster { latency } => {
                         let facts = other.links.iter_mut().find(|facts| facts.link == margin.link);
                         facts.unwrap().path.latency = latency;
                     }
-                    Change::ChosenSlower { latency } => {
+                    ChoiceChange::ChosenSlower { latency } => {
                         let facts = other.links.iter_mut().find(|facts| Some(facts.link) == chosen);
                         facts.unwrap().path.latency = latency;
                     }
-                    Change::ChosenGone => other.links.retain(|facts| Some(facts.link) != chosen),
+                    ChoiceChange::ChosenGone => other.links.retain(|facts| Some(facts.link) != chosen),
                     _ => continue,
                 }
                 prop_assert_eq!(decide(other).chosen(), Some(margin.link), "{:?}", change);
