@@ -2,7 +2,7 @@
 //! message on its way.
 
 use tombolo::node::Input;
-use tombolo_transports::LinkId;
+use tombolo_transports::{DownReason, LinkId};
 
 use crate::faults::{Fault, damage};
 use crate::wires::{SeatPair, WireEnd, caps};
@@ -132,7 +132,7 @@ impl Simulation {
             let after_ms = self.rng.between(10, 12_000);
             self.after(after_ms, Happening::Down { link: far });
         }
-        self.input(pair.seat(end), Input::LinkDown { link });
+        self.input(pair.seat(end), Input::LinkDown { link, why: DownReason::Silent });
         self.dial(pair);
     }
 

@@ -18,7 +18,7 @@ use tombolo_mesh::airtime::ledger::LedgerConfig;
 use tombolo_mesh::airtime::region::Rules;
 use tombolo_mesh::emulated::{Access, Air, EmulatedRadioId};
 use tombolo_mesh::frame::keys::Mode;
-use tombolo_transports::{JoinError, LinkCaps, LinkId, Medium, PeerId};
+use tombolo_transports::{DownReason, JoinError, LinkCaps, LinkId, Medium, PeerId};
 
 /// Wall time when a field begins, milliseconds since the Unix epoch: a day after the build.
 pub const START_MS: u64 = BUILD_DATE.ms() + 86_400_000;
@@ -194,7 +194,7 @@ impl Field {
         for cable in cables {
             if let Some((to, far)) = self.cables.remove(&cable) {
                 self.cables.remove(&(to, far));
-                self.queue.push_back((to, Input::LinkDown { link: far }));
+                self.queue.push_back((to, Input::LinkDown { link: far, why: DownReason::PeerClosed }));
             }
         }
         let FieldNode { store, name, boots, has_radio, .. } = self.node_at(place);
@@ -272,7 +272,7 @@ impl Field {
         let gone: Vec<_> = self.cables.iter().filter(between).map(|(near, _)| *near).collect();
         for (node, link) in gone {
             self.cables.remove(&(node, link));
-            self.queue.push_back((node, Input::LinkDown { link }));
+            self.queue.push_back((node, Input::LinkDown { link, why: DownReason::Silent }));
         }
         self.settle();
     }
@@ -370,7 +370,7 @@ impl Field {
             Output::Close { link } => {
                 if let Some((to, far)) = self.cables.remove(&(place, link)) {
                     self.cables.remove(&(to, far));
-                    self.queue.push_back((to, Input::LinkDown { link: far }));
+                    self.queue.push_back((to, Input::LinkDown { link: far, why: DownReason::PeerClosed }));
                 }
             }
             Output::Reply { request, result } => {

@@ -82,6 +82,7 @@ pub fn status_of(error: &CommandError) -> StatusCode {
         | CommandError::UnknownKey { .. }
         | CommandError::NoOnion(_)
         | CommandError::NoState(_)
+        | CommandError::UnknownDecision(_)
         | CommandError::UnknownInvite(_)
         | CommandError::UnknownDeploy(_)
         | CommandError::UnknownAlarm(_)
@@ -220,6 +221,9 @@ pub fn read(method: &Method, path: &str, query: Option<&str>, body: &[u8]) -> Re
         ("links", None, None) => request.get(Query::Links),
         ("airtime", None, None) => request.get(Query::Airtime),
         ("alarms" | "watches", name, None) => request.watching(room, name),
+        ("why", about, None) => request.get(Query::Why { about }),
+        ("routes", None, None) if method == Method::PUT => command(Admin::Route(json(body)?)),
+        ("routes", None, None) => request.get(Query::Routes),
         ("deploys", None, None) if method == Method::POST => command(deploy(json(body)?)?),
         ("revocations", None, None) if method == Method::POST => command(match json(body)? {
             RevokeBody { peer: Some(peer), notice: None } => Admin::Revoke { peer },
@@ -362,6 +366,9 @@ fn write_query(query: &Query) -> WrittenRequest {
         Query::Log => "/v1/log".to_owned(),
         Query::Links => "/v1/links".to_owned(),
         Query::Airtime => "/v1/airtime".to_owned(),
+        Query::Why { about: None } => "/v1/why".to_owned(),
+        Query::Why { about: Some(about) } => format!("/v1/why/{}", encode(about)),
+        Query::Routes => "/v1/routes".to_owned(),
         Query::Revocations => "/v1/revocations".to_owned(),
         Query::Alarms => "/v1/alarms".to_owned(),
         Query::Watches => "/v1/watches".to_owned(),
@@ -426,6 +433,7 @@ fn write_admin(admin: &Admin) -> WrittenRequest {
             post("/v1/join", &JoinBody { code: code.clone(), addresses: addresses.clone() })
         }
         Admin::Adopt(records) => post("/v1/adopt", records),
+        Admin::Route(order) => put("/v1/routes".to_owned(), order),
     }
 }
 
@@ -607,6 +615,17 @@ mod tests {
             Query::Log.into(),
             Query::Links.into(),
             Query::Airtime.into(),
+            Query::Why { about: None }.into(),
+            Query::Why { about: Some(odd.to_owned()) }.into(),
+            Query::Routes.into(),
+            Admin::Route(crate::io::view::RouteOrder {
+                peer: Some(odd.to_owned()),
+                preference: Some(crate::router::Preference::TorOnly),
+                only: Some("02:00-05:00".into()),
+                price: Some(7),
+                ..Default::default()
+            })
+            .into(),
             Query::Deploys { id: None }.into(),
             Query::Revocations.into(),
             Query::Alarms.into(),

@@ -121,6 +121,7 @@ impl Authoring {
                 owner: crate::identity::did(&reply.document.owner),
                 name: reply.document.name.as_str().to_owned(),
                 sequence,
+                id: format!("{}@{sequence}", reply.document.name.as_str()),
                 changed,
             }),
         }

@@ -14,8 +14,6 @@ use tombolo_mesh::airtime::ledger::{Account, NeverLegal};
 use tombolo_mesh::station::FrameCharge;
 use tombolo_transports::PeerId;
 
-use crate::router::Decision;
-
 /// Key of the record among those of its radio.
 pub(crate) const RECORD: &str = "today";
 /// Peers counted one by one; what comes of further ones counts for the radio only.
@@ -33,8 +31,6 @@ pub(crate) struct RadioCounts {
     pub(crate) today: Today,
     /// Why something will never be sent.
     pub(crate) never: Option<NeverLegal>,
-    /// The router's last decision, by peer.
-    pub(crate) decisions: BTreeMap<PeerId, Decision>,
     /// The listeners of the last message of an account.
     meant: VecDeque<(Account, Vec<PeerId>)>,
     written: Option<(Mono, Today)>,
@@ -94,10 +90,6 @@ impl RadioCounts {
             self.meant.pop_front();
         }
         self.meant.push_back((account, listeners.to_vec()));
-    }
-
-    pub(crate) fn decided(&mut self, peer: PeerId, decision: Decision) {
-        self.decisions.insert(peer, decision);
     }
 
     /// The record to write now, if there is news worth a write.

@@ -253,6 +253,7 @@ impl Broadcast {
         let links: Vec<LinkId> = self.radios.keys().copied().collect();
         for link in links {
             let Some(radio) = self.radios.get_mut(&link) else { continue };
+            radio.report_to(unicast, core.now());
             radio.drive(&mut RadioContext { core, replica, unicast, shared: &mut self.shared });
             radio.due.station_at = radio.station.poll_timeout(core.now());
             self.hand_out_news(core, replica, unicast, link);

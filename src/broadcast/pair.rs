@@ -36,7 +36,6 @@ use crate::core::{Core, reserved_document};
 use crate::envelope::{Envelope, decode_air, encode_air};
 use crate::layer::{DocumentName, LayerId, Sequence, SignedHead};
 use crate::replica::Replica;
-use crate::router::Candidate;
 use crate::sync::broadcast::message::{Heartbeat, OTHERS_MAX};
 use crate::sync::frontier::State;
 
@@ -265,15 +264,13 @@ impl Broadcast {
         envelope.map_or(PairReceived::Malformed, |envelope| PairReceived::Layer(Box::new(envelope)))
     }
 
-    /// The radios that hear a peer and have a sealed channel with it, as the router takes them.
-    pub fn pair_candidates(&mut self, core: &Core, peer: &PeerId) -> Vec<Candidate> {
+    /// The radios that hear a peer and have a sealed channel with it.
+    pub fn pair_radios(&self, core: &Core, peer: &PeerId) -> Vec<LinkId> {
         if self.shared.pairs.name(peer).is_none() {
             return Vec::new();
         }
-        let now = core.now();
-        let hears = |radio: &&mut RadioLink| radio.is_present(peer, now);
-        let candidates = self.radios.values_mut().filter(hears);
-        candidates.map(|radio| Candidate { link: radio.link, caps: radio.caps(now) }).collect()
+        let hearing = self.radios.values().filter(|radio| radio.is_present(peer, core.now()));
+        hearing.map(|radio| radio.link).collect()
     }
 
     /// Whether a radio hears a peer now.

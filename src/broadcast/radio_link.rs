@@ -15,7 +15,6 @@ use crate::layer::LayerId;
 use crate::limits::{RADIO_HEARTBEAT, RADIO_HEARTBEAT_SHARE};
 use crate::random::Random;
 use crate::replica::Replica;
-use crate::router::Decision;
 use crate::sync::broadcast::{BroadcastEngine, Input, LayerLag, Presence, SyncStatus, Timing};
 use crate::sync::frontier::State;
 use crate::time::{Millis, Mono};
@@ -139,6 +138,18 @@ impl RadioLink {
             .map(|at| at.max(now + Millis::from_ms(1)).max(self.device.quiet_until))
     }
 
+    /// The router knows this radio as it is now.
+    pub(super) fn report_to(&mut self, unicast: &mut Unicast, now: Mono) {
+        let table = &mut unicast.router_mut().table;
+        match self.device.up && self.spec.ledger.rules.is_some() {
+            true => {
+                let (caps, free_in) = (self.caps(now), self.airtime_free_in(now));
+                table.radio(self.link, caps, free_in);
+            }
+            false => table.radio_down(self.link),
+        }
+    }
+
     /// A frame has left the air.
     pub(super) fn back_off(&mut self, now: Mono, random: &mut Random) {
         self.device.quiet_until =
@@ -223,11 +234,6 @@ impl RadioLink {
     /// The counters of this radio.
     pub(crate) fn counts(&self) -> &counts::RadioCounts {
         &self.counts
-    }
-
-    /// The router's last decision for a listener.
-    pub fn decision(&self, peer: &PeerId) -> Option<&Decision> {
-        self.counts.decisions.get(peer)
     }
 
     /// When a listener last sent a frame, and until when it counts as present.

@@ -18,6 +18,7 @@ use crate::sync::broadcast::Input;
 use crate::sync::broadcast::message::{FrontierMessage, Heartbeat};
 use crate::sync::frontier::State;
 use crate::time::{Millis, Mono};
+use crate::unicast::Unicast;
 
 /// A message that a radio received.
 #[derive(Debug)]
@@ -138,6 +139,13 @@ impl Broadcast {
             && let Some(radio) = self.radios.get_mut(&link)
         {
             radio.exchange.received(core.now(), from);
+        }
+    }
+
+    /// A radio has received a peer: the router may send to it there, as long as the peer counts as present.
+    pub fn note_present(&self, unicast: &mut Unicast, link: LinkId, peer: PeerId) {
+        if let Some(presence) = self.radios.get(&link).and_then(|radio| radio.presence(&peer)) {
+            unicast.router_mut().table.present(peer, link, presence.until);
         }
     }
 

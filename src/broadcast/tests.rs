@@ -301,7 +301,7 @@ fn a_reader_with_a_wired_link_is_sent_no_keys_by_radio() {
     let (mut station, reader, _) = owner();
     station.drive();
     let heartbeat = Heartbeat { next_by_s: 60, fingerprint: 0, others: Vec::new() };
-    station.unicast.put_link(LinkId(1), reader.me(), link_caps(Medium::Lan));
+    station.unicast.put_link(Mono::ZERO, LinkId(1), reader.me(), link_caps(Medium::Lan));
     let compare = |station: &mut OnAir| {
         let OnAir { side, unicast, broadcast } = station;
         let parts = NodeParts { core: &side.core, replica: &side.replica, unicast };
@@ -309,7 +309,7 @@ fn a_reader_with_a_wired_link_is_sent_no_keys_by_radio() {
         broadcast.radios[&RADIO].exchange.waits()
     };
     assert!(!compare(&mut station));
-    station.unicast.remove_link(LinkId(1));
+    station.unicast.remove_link(Mono::ZERO, LinkId(1), tombolo_transports::DownReason::Closed);
     assert!(compare(&mut station), "it does not name the present key");
 }
 

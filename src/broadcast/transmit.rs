@@ -17,12 +17,13 @@ use crate::broadcast::split::PartDelta;
 use crate::broadcast::{RadioContext, RadioLink, SharedRadioState, kinds};
 use crate::core::{Core, InputRejection};
 use crate::envelope::{BaseRef, Change, CompactEnvelope, UpdateItem, encode_air, encode_update, join_update};
-use crate::layer::{DocumentName, LayerHash, LayerId};
+use crate::layer::{LayerHash, LayerId};
 use crate::limits::{BASE_CANDIDATES_ON_AIR_MAX, RADIO_MESSAGE_BYTES_MAX, SHORT_PRINT_LAYERS_MAX};
 use crate::replica::Replica;
-use crate::router::{Candidate, Class, Reason, Request};
+use crate::router::{Exclusion, RadioScope, Request};
 use crate::sync::broadcast::{Input, Transmission};
 use crate::sync::frontier::State;
+use crate::unicast::{self, is_confidential, route_time, subject_of};
 
 /// Airtime is charged to the layer it was for; what is for none goes to these.
 const HEARTBEATS: Account = Account(1);
@@ -209,9 +210,9 @@ impl RadioLink {
             return SendOutcome::Nothing;
         }
         let state = cx.replica.state(&id).expect("a layer with a short name is held");
-        let targets = self.routed_here(cx, &id, state, targets);
+        let (targets, awaits) = self.routed_here(cx, &id, state, targets);
         if targets.is_empty() {
-            return SendOutcome::Nothing;
+            return awaits.map_or(SendOutcome::Nothing, SendOutcome::Wait);
         }
         if self.engine.state(&owner, &layer).is_some_and(|known| known < state) {
             // A listener needs a signed state, and there is a newer one than the engine has: that one, then.
@@ -331,45 +332,40 @@ impl RadioLink {
         outcome
     }
 
-    /// The listeners that the router gives to this radio. The others have a better link, and the engine of that link has
-    /// sent them the layer.
+    /// The listeners that the router gives to this radio; and, for the others, until when it waits for a link that was lost. Of
+    /// those that have a better link the engine of that link has sent the layer.
     fn routed_here(
         &mut self,
         cx: &mut RadioContext<'_>,
         id: &LayerId,
         state: State,
         targets: Vec<PeerId>,
-    ) -> Vec<PeerId> {
-        let now = cx.core.now();
-        let (link, caps) = (self.link, self.caps(now));
-        let class = match id.document.name.as_str() {
-            DocumentName::AUDIENCE | DocumentName::KEYS => Class::Audience,
-            DocumentName::STATE => Class::State,
-            _ => Class::Document,
-        };
+    ) -> (Vec<PeerId>, Option<Mono>) {
+        let (link, now) = (self.link, route_time(cx.core));
         // The size of most deltas; the ledger decides by the size of what is sent.
-        let confidential = cx.replica.federation().policy(&id.document).confidential
-            && id.document.name.as_str() != DocumentName::AUDIENCE;
-        let request = Request { bytes: 128, class, confidential, deadline: None };
-        let mut here = Vec::new();
+        let request =
+            Request::new(unicast::class_of(id), 128).confidential(is_confidential(cx.replica, &id.document));
+        let (mut here, mut awaits) = (Vec::new(), None);
         for peer in targets {
-            let mut candidates = cx.unicast.candidates(&peer);
-            candidates.push(Candidate { link, caps: caps.clone() });
-            let decision = cx.unicast.router_mut().route(request, &candidates);
-            match decision.chosen {
-                Some(chosen) if chosen == link => here.push(peer),
-                Some(_) => {
+            let router = cx.unicast.router_mut();
+            let subject = subject_of(id, state.sequence);
+            let routed = router.route(peer, subject, request, RadioScope::These(&[link]), now);
+            match (routed.chosen, router.exclusion(routed.id, link)) {
+                (Some(chosen), _) if chosen == link => here.push(peer),
+                (Some(_), _) => {
                     let (owner, layer) = (id.document.owner, id.hash());
                     self.engine
                         .handle_input(cx.core.now(), Input::DeliveredElsewhere { owner, peer, layer, state });
                 }
                 // The ledger decides, for each frame, when it may leave.
-                None if decision.rejected.contains(&(link, Reason::BudgetSpent)) => here.push(peer),
-                None => {}
+                (None, Some(Exclusion::AirtimeSpent { .. })) => here.push(peer),
+                (None, Some(Exclusion::AwaitsReturn { until, .. })) => {
+                    awaits = Some(awaits.map_or(until, |other: Mono| other.min(until)));
+                }
+                (None, _) => {}
             }
-            self.counts.decided(peer, decision);
         }
-        here
+        (here, awaits)
     }
 
     /// A whole layer in the form for radio.
@@ -434,6 +430,18 @@ impl RadioLink {
             airtime_us_per_byte: u32::try_from(airtime_us / 128).unwrap_or(u32::MAX),
             airtime_left_ms: self.station.ledger().airtime_left(now).map(Millis::ms),
         }
+    }
+}
+
+impl RadioLink {
+    /// When the airtime of a short state is free again; `None` while it is.
+    pub(super) fn airtime_free_in(&mut self, now: Mono) -> Option<Millis> {
+        let airtime_us = self.station.airtime_us(128);
+        let left = self.station.ledger().airtime_left(now)?;
+        if left >= Millis::from_us_rounded_up(airtime_us) {
+            return None;
+        }
+        self.station.ledger().leaves_in(now, airtime_us, Priority::State)
     }
 }
 

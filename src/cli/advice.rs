@@ -34,6 +34,7 @@ pub(super) fn refusal_for(code: &str, message: String, doc: &str) -> String {
         "unknown_invite" => "`tombolo invites` lists them".to_owned(),
         "unknown_alarm" => "`tombolo alarms` lists them".to_owned(),
         "unknown_watch" => "`tombolo watch-for list` lists them".to_owned(),
+        "unknown_decision" => "`tombolo why` lists the newest".to_owned(),
         "unknown_deploy" => "`tombolo deploy --status` lists them".to_owned(),
         "not_trusted" => "`tombolo trust PEER trusted` changes that".to_owned(),
         "not_in_catalogue" => "`tombolo catalogue` lists it".to_owned(),

@@ -130,7 +130,11 @@ fn written(context: &CliContext, done: &str, reply: &JsonReply) -> CliResult {
     let name = print::clean(print::text(&reply.json, "name"));
     let line = match print::number(&reply.json, "changed") {
         0 => format!("{name} is so already: nothing changed"),
-        n => format!("{name}: {} {done}", print::count(n, "key")),
+        n => format!(
+            "{name}: {} {done}, as {}",
+            print::count(n, "key"),
+            print::clean(print::text(&reply.json, "id"))
+        ),
     };
     Ok(print::line(&line)?)
 }
@@ -152,12 +156,12 @@ fn value_of(text: &str, hints: bool) -> Result<Value, CliError> {
 }
 
 /// The name of a file, for messages.
-fn called_file(file: &Path) -> String {
+pub(super) fn called_file(file: &Path) -> String {
     if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() }
 }
 
 /// A file's text, or standard input's.
-fn read(file: &Path) -> Result<String, CliError> {
+pub(super) fn read(file: &Path) -> Result<String, CliError> {
     let failed = |e: std::io::Error| CliError::new("file", format!("cannot read {}: {e}", called_file(file)));
     let limit = u64::try_from(BODY_BYTES_MAX).unwrap_or(u64::MAX);
     let mut text = String::new();

@@ -8,7 +8,7 @@ use crate::node::Query;
 use crate::system_clock::now;
 
 /// The reason follows on lines of its own: no terminal is wide enough for a table of sentences.
-const HEAD: [&str; 6] = ["PEER", "STATE", "HEARD", ">SENT", ">GOT", ">AIR TODAY"];
+const HEAD: [&str; 8] = ["PEER", "STATE", ">RATE", ">LOSS", "HEARD", ">SENT", ">GOT", ">AIR TODAY"];
 /// Characters of a line with a reason.
 const WIDTH: usize = 79;
 const FOOT: &str = "Today began at 00:00 UTC. What a radio sends is for all who listen: beside a peer stand the bytes heard from it, and its share of the airtime.";
@@ -46,6 +46,7 @@ fn page(rows: &[Json], now_ms: u64) -> String {
         }
         lines.push(figures.to_owned());
         lines.extend(print::wrapped(&why(row, now_ms), 4, WIDTH));
+        lines.extend(last_failure(row, now_ms).iter().flat_map(|text| print::wrapped(text, 4, WIDTH)));
         for transfer in row.get("transfers").map(print::items).unwrap_or_default() {
             lines.extend(print::wrapped(&print::transfer(transfer), 4, WIDTH));
         }
@@ -65,13 +66,15 @@ fn title(link: &str) -> String {
     }
 }
 
-fn cells(link: &Json, now_ms: u64) -> [String; 6] {
+fn cells(link: &Json, now_ms: u64) -> [String; 8] {
     let heard = print::text(link, "last_heard");
     let time = |field| link.get(field).and_then(Json::as_f64);
     let air = time("airtime_today_s").or(time("airtime_share_today_s"));
     [
         print::text(link, "peer").to_owned(),
         print::text(link, "state").to_owned(),
+        link.get("rate_bps").and_then(Json::as_u64).map_or("-".to_owned(), rate),
+        link.get("loss_permille").and_then(Json::as_u64).map_or("-".to_owned(), loss),
         if heard.is_empty() { "-".to_owned() } else { print::age(heard, now_ms) },
         bytes(link, "bytes_sent"),
         bytes(link, "bytes_heard"),
@@ -89,6 +92,31 @@ fn why(row: &Json, now_ms: u64) -> String {
         _ => String::new(),
     };
     format!("{}{}{stays}", print::text(row, "why"), step.unwrap_or_default())
+}
+
+/// `980 bit/s`, `1.2 kbit/s`, `48 Mbit/s`.
+fn rate(bps: u64) -> String {
+    let scaled = |unit: f64| bps as f64 / unit;
+    match bps {
+        0..1_000 => format!("{bps} bit/s"),
+        1_000..1_000_000 => format!("{:.1} kbit/s", scaled(1e3)),
+        1_000_000..1_000_000_000 => format!("{:.0} Mbit/s", scaled(1e6)),
+        _ => format!("{:.0} Gbit/s", scaled(1e9)),
+    }
+}
+
+/// `0 %`, `0.5 %`, `12 %`.
+fn loss(permille: u64) -> String {
+    match permille % 10 {
+        0 => format!("{} %", permille / 10),
+        tenths => format!("{}.{tenths} %", permille / 10),
+    }
+}
+
+/// The last failure of a link, where it has had one.
+fn last_failure(row: &Json, now_ms: u64) -> Option<String> {
+    let last = row.get("failures").map(print::items)?.first()?;
+    Some(format!("last failed {}: {}", print::age(print::text(last, "at"), now_ms), print::text(last, "why")))
 }
 
 fn bytes(link: &Json, field: &str) -> String {
@@ -109,9 +137,10 @@ mod tests {
     fn the_table_is_read_at_a_glance() {
         let page = page_of(
             r#"[{"peer":"harbour","did":"a","link":"lan","state":"up","bytes_sent":120000,"bytes_heard":99,
+                 "rate_bps":48000000,"loss_permille":5,"failures":[{"at":"2027-01-15T07:58:00Z","why":"nothing heard for too long"}],
                  "step":{"state":"in step","we_lack":0,"they_lack":0},"why":"used: cheaper than the radio"},
                 {"peer":"(all who listen)","did":"","link":"meshtastic+serial:///dev/serial/by-id/usb-0815","state":"up",
-                 "bytes_sent":1200,"bytes_heard":1300,"airtime_today_s":61.0,
+                 "bytes_sent":1200,"bytes_heard":1300,"airtime_today_s":61.0,"rate_bps":1080,"loss_permille":120,
                  "transfers":[{"way":"out","document":"hut/plan by hut","frames_done":12,"frames":70,"repair":false,"about_s":39.5},
                               {"way":"in","from":"boat","frames_done":1,"frames":9,"repair":false,"about_s":9.0}],
                  "why":"EU868, 869.525 MHz, LongFast: 10 % of any hour [ETSI EN 300 220-2 V3.2.1 and ERC Rec 70-03]"},
@@ -123,21 +152,22 @@ mod tests {
                  "why":"not used: an untrusted peer is sent nothing, and nothing of it is taken"}]"#,
         );
         let expected = "\
-PEER              STATE  HEARD    SENT     GOT  AIR TODAY
+PEER              STATE        RATE   LOSS  HEARD    SENT     GOT  AIR TODAY
 lan
-harbour           up     -      120 kB    99 B          -
+harbour           up      48 Mbit/s  0.5 %  -      120 kB    99 B          -
     used: cheaper than the radio; in step
+    last failed 2 min ago: nothing heard for too long
 radio meshtastic+serial:///dev/serial/by-id/usb-0815
-(all who listen)  up     -      1.2 kB  1.3 kB  1 min 1 s
+(all who listen)  up     1.1 kbit/s   12 %  -      1.2 kB  1.3 kB  1 min 1 s
     EU868, 869.525 MHz, LongFast: 10 % of any hour [ETSI EN 300 220-2 V3.2.1
     and ERC Rec 70-03]
     sending hut/plan by hut: 12 of 70 frames, about 40 s to go
     receiving from boat: 1 of 9 frames, about 9.00 s to go
-boat              heard  now         -   640 B     2.10 s
+boat              heard           -      -  now         -   640 B     2.10 s
     used: the only link to this peer; they lack 3, unacknowledged 1, but for 2
     layers that may not go by this radio
 no link
-mole              away   -           -       -          -
+mole              away            -      -  -           -       -          -
     not used: an untrusted peer is sent nothing, and nothing of it is taken
 
 Today began at 00:00 UTC. What a radio sends is for all who listen: beside a

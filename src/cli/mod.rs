@@ -26,11 +26,14 @@ mod policy;
 mod print;
 mod qr;
 mod revoke;
+mod route;
 mod state;
 mod status;
 mod up;
+mod values;
 mod watch;
 mod watch_for;
+mod why;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -38,14 +41,17 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tombolo_transports::Address;
-use tombolo_transports::tor::endpoint::{Endpoint, EndpointError};
+use tombolo_transports::Medium;
+use tombolo_transports::tor::endpoint::Endpoint;
 
 use crate::config::TimeSpan;
-use crate::config::radio::{RadioSettings, RadioSettingsError};
+use crate::config::radio::RadioSettings;
 use crate::federation::{RadioUse, TrustLevel};
+use crate::io::view::RouteOrder;
 use crate::layer::KeyPath;
+use crate::router::Preference;
 use error::{CliError, CliResult};
+use values::{Addresses, addresses, endpoint, flat, key, level, listen, medium, radio, radio_use, yes_or_no};
 
 /// Keeps the state of trusted nodes in step over LAN and radio mesh, with no server.
 #[derive(Debug, Parser)]
@@ -239,6 +245,38 @@ enum CliCommand {
         #[arg(long, value_parser = yes_or_no, value_name = "yes|no")]
         confidential: Option<bool>,
     },
+    /// Show or change which links carry what, for this node, a peer, a document or a kind of link
+    #[command(
+        after_help = "Examples:\n  tombolo route\n  tombolo route lan-first\n  tombolo route tor-only --peer harbour\n  tombolo route mesh-first --doc plan\n  tombolo route --reset --peer harbour\n  tombolo route --link tor --only 02:00-05:00 --price 5\n  tombolo route --link mesh --last-resort yes\n\nPREFERENCE is auto (the cheapest link that is in time), mesh-first (radio mesh, LAN, Tor), lan-first (LAN, Tor,\nmesh), tor-first (Tor, LAN, mesh), mesh-only, lan-only or tor-only. A change holds from the next message on, also\nafter a restart, and stands before tombolo.toml; --reset goes back to it."
+    )]
+    Route {
+        /// auto, mesh-first, lan-first, tor-first, mesh-only, lan-only or tor-only
+        preference: Option<Preference>,
+        /// Only for this peer
+        #[arg(long)]
+        peer: Option<String>,
+        /// Only for this document
+        #[arg(long, conflicts_with = "peer")]
+        doc: Option<String>,
+        /// The terms of a kind of link: lan, tor or mesh
+        #[arg(long, value_parser = medium, conflicts_with_all = ["preference", "peer", "doc"])]
+        link: Option<Medium>,
+        /// Bytes cost money there
+        #[arg(long, value_parser = yes_or_no, value_name = "yes|no", requires = "link")]
+        metered: Option<bool>,
+        /// What a megabyte costs, in any unit
+        #[arg(long, requires = "link")]
+        price: Option<u32>,
+        /// Use it while no other link is in time
+        #[arg(long, value_parser = yes_or_no, value_name = "yes|no", requires = "link")]
+        last_resort: Option<bool>,
+        /// The hours in UTC at which it may be used, like 02:00-05:00, or always
+        #[arg(long, value_name = "HOURS", requires = "link")]
+        only: Option<String>,
+        /// Go back to what tombolo.toml has
+        #[arg(long, conflicts_with = "preference")]
+        reset: bool,
+    },
     /// Make a shared document
     #[command(after_help = "Examples:\n  tombolo create plan\n  tombolo create report --snapshot")]
     Create {
@@ -359,6 +397,17 @@ enum CliCommand {
     /// Show every link and radio: who is there, when last heard, and why it is or is not used
     #[command(after_help = "Examples:\n  tombolo links\n  tombolo links --json")]
     Links,
+    /// Explain which link carries a message, and what would change that
+    #[command(
+        after_help = "Examples:\n  tombolo why harbour             what would carry a document now, and the last decisions\n  tombolo why plan@7              a state that `set` has named\n  tombolo why 0a1b2c3d4e5f        a deploy\n  tombolo why d17                 one decision\n  tombolo why                     the newest\n  tombolo why harbour --json | tombolo why --replay -\n\nThe last 1,000 decisions since the start are kept. --replay decides again, from the JSON alone."
+    )]
+    Why {
+        /// A peer, a state like plan@7, the start of a deploy's id, or the id of a decision
+        about: Option<String>,
+        /// Make the decisions in a file again; - reads standard input
+        #[arg(long, value_name = "FILE", conflicts_with = "about")]
+        replay: Option<PathBuf>,
+    },
     /// Show what each radio may send, has sent, and when the next state leaves
     #[command(after_help = "Examples:\n  tombolo airtime\n  tombolo airtime --json")]
     Airtime,
@@ -504,6 +553,12 @@ fn dispatch(context: &CliContext, command: CliCommand) -> CliResult {
         CliCommand::Doctor => doctor::run(context),
         CliCommand::Log { last } => log::run(context, last),
         CliCommand::Links => links::run(context),
+        CliCommand::Why { replay: Some(file), .. } => why::replay(context, &file),
+        CliCommand::Why { about, replay: None } => why::run(context, about),
+        CliCommand::Route { preference, peer, doc, link, metered, price, last_resort, only, reset } => {
+            let order = RouteOrder { peer, doc, link, preference, metered, price, last_resort, only, reset };
+            route::run(context, order)
+        }
         CliCommand::Airtime => airtime::run(context),
         CliCommand::Conflicts { doc } => docs::conflicts(context, doc),
         CliCommand::Deploy { status: Some(id), .. } => deploy::status(context, id),
@@ -530,68 +585,6 @@ fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
-/// The addresses that one `--addr` means.
-type Addresses = Vec<Address>;
-
-fn flat(addresses: Vec<Addresses>) -> Vec<Address> {
-    addresses.into_iter().flatten().collect()
-}
-
-/// An address as people write it: with or without the port, or a host's name.
-fn addresses(text: &str) -> Result<Addresses, String> {
-    use std::net::{IpAddr, ToSocketAddrs};
-    let port = tombolo_transports::lan::PORT;
-    if let Ok(address) = text.parse::<Address>() {
-        return Ok(vec![address]);
-    }
-    if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::from((ip, port)).into()]);
-    }
-    let found = if text.contains(':') { text.to_socket_addrs() } else { (text, port).to_socket_addrs() };
-    match found.map(|found| found.map(Address::from).collect::<Vec<_>>()) {
-        Ok(addresses) if !addresses.is_empty() => Ok(addresses),
-        _ => Err(format!("write an IP address like 192.168.1.20, 192.168.1.20:{port} or [fd00::20]:{port}")),
-    }
-}
-
-fn radio_use(text: &str) -> Result<RadioUse, String> {
-    match text {
-        "never" => Ok(RadioUse::Never),
-        "brief" => Ok(RadioUse::Brief),
-        "full" => Ok(RadioUse::Full),
-        _ => Err("write never, brief or full".to_owned()),
-    }
-}
-
-fn yes_or_no(text: &str) -> Result<bool, String> {
-    match text {
-        "yes" => Ok(true),
-        "no" => Ok(false),
-        _ => Err("write yes or no".to_owned()),
-    }
-}
-
-fn radio(text: &str) -> Result<RadioSettings, RadioSettingsError> {
-    RadioSettings::from_url(text)
-}
-
-fn listen(text: &str) -> Result<SocketAddr, String> {
-    let example = "like 0.0.0.0:8662, or 127.0.0.1:0 for a node that no other machine is to find";
-    text.parse().map_err(|_| format!("an address with a port, {example}"))
-}
-
-fn endpoint(text: &str) -> Result<Endpoint, EndpointError> {
-    text.parse()
-}
-
-fn level(text: &str) -> Result<TrustLevel, String> {
-    text.parse().map_err(|_| "a level is trusted, observer or untrusted".to_owned())
-}
-
-fn key(text: &str) -> Result<KeyPath, crate::layer::KeyError> {
-    KeyPath::parse(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -614,14 +607,5 @@ mod tests {
         assert!(matches!(cli.command, CliCommand::Set { value, .. } if value == "-5"));
         let cli = Cli::try_parse_from(["tombolo", "set", "plan", "a", "-x y", "--json"]).unwrap();
         assert!(cli.json && matches!(cli.command, CliCommand::Set { value, .. } if value == "-x y"));
-    }
-
-    #[test]
-    fn an_address_may_lack_its_port() {
-        assert_eq!(addresses("192.0.2.1"), Ok(vec!["192.0.2.1:8662".parse().unwrap()]));
-        assert_eq!(addresses("192.0.2.1:7"), Ok(vec!["192.0.2.1:7".parse().unwrap()]));
-        assert_eq!(addresses("fd00::1"), Ok(vec!["[fd00::1]:8662".parse().unwrap()]));
-        assert_eq!(addresses("[fd00::1]"), Ok(vec!["[fd00::1]:8662".parse().unwrap()]));
-        assert!(addresses("").is_err() && addresses("a b").is_err() && addresses("192.0.2.1:x").is_err());
     }
 }

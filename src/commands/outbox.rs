@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use tombolo_transports::PeerId;
+use tombolo_transports::{LinkId, PeerId};
 
 use super::outcome::{CommandRefusal, Outcome};
 use super::record::{RecordChange, SentCommand, SentState};
@@ -27,6 +27,10 @@ struct Offer {
     tries: u32,
     /// Why the receiver put it off.
     delayed: Option<CommandRefusal>,
+    /// The link over which it went, as long as no answer has come.
+    silent: Option<LinkId>,
+    /// It has gone, or is due to go, over a second link because the first stayed silent.
+    is_hedged: bool,
 }
 
 /// The first and the longest wait between two offers.
@@ -100,6 +104,22 @@ impl CommandOutbox {
         offer.due = now + wait + Millis::from_ms(jitter % (wait.ms() / 4 + 1));
     }
 
+    /// The link over which a command went last, if no answer has come since.
+    pub fn silent_link(&self, id: &CommandId) -> Option<LinkId> {
+        self.offers.get(id).and_then(|offer| offer.silent)
+    }
+
+    /// A command that was just offered went over a link. Where it is hedged, it is due once more after that wait.
+    pub fn went_over(&mut self, id: CommandId, link: LinkId, now: Mono, hedge_after: Option<Millis>) {
+        let offer = self.offers.entry(id).or_default();
+        offer.silent = Some(link);
+        if let Some(wait) = hedge_after
+            && !std::mem::replace(&mut offer.is_hedged, true)
+        {
+            offer.due = offer.due.min(now + wait);
+        }
+    }
+
     /// A peer can be reached again: what waits for it is offered at once.
     pub fn reachable(&mut self, peer: &PeerId) {
         let sent = &self.sent;
@@ -128,6 +148,9 @@ impl CommandOutbox {
         reference: Wall,
     ) -> Option<(SentCommand, Vec<RecordChange>)> {
         let command = self.sent.get_mut(&answer.id).filter(|command| command.to == *from)?;
+        if let Some(offer) = self.offers.get_mut(&answer.id) {
+            offer.silent = None;
+        }
         if let Some(Outcome::Refused(why)) = answer.outcome
             && why.is_passing()
         {

@@ -6,11 +6,13 @@
 mod deploy;
 mod notify;
 pub mod radio;
+mod route;
 mod rpc;
 mod tor;
 
 pub use deploy::{DEPLOY_TIMEOUT_MIN, DeploySettings};
 pub use notify::{NOTIFY_TIMEOUT_MIN, NotifyFormat, NotifySettings, NotifyUrl};
+pub use route::RouteSection;
 pub use rpc::{FORWARD_MAX, RpcSettings};
 pub use tor::{Password, TorSettings};
 
@@ -26,6 +28,7 @@ use serde::{Deserialize, Deserializer};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::federation::name::check_node_name;
+use crate::router::Preference;
 use crate::watches::WatchRule;
 use radio::RadioSettings;
 
@@ -52,9 +55,12 @@ pub struct Config {
     /// Whether the system clock is trusted.
     #[serde(default)]
     pub clock: ClockTrust,
-    /// Which links go first.
+    /// Which links go first, or alone, where neither the peer nor the document has a setting of its own.
     #[serde(default)]
-    pub preference: LinkPreference,
+    pub preference: Preference,
+    /// The same for single peers and documents, and the terms of each kind of link.
+    #[serde(default)]
+    pub route: RouteSection,
     /// The interval of heartbeats on an idle link.
     #[serde(default = "default_heartbeat", deserialize_with = "heartbeat")]
     pub heartbeat: Duration,
@@ -145,17 +151,6 @@ pub enum ClockTrust {
     Set,
 }
 
-/// Which links go first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LinkPreference {
-    /// The router weighs time, air and cost per message.
-    #[default]
-    Auto,
-    /// Strictly mesh, then LAN, then Tor.
-    MeshFirst,
-}
-
 /// Where the list of containers comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Containers {
@@ -208,7 +203,8 @@ impl Config {
         Config {
             name: name.to_owned(),
             clock: ClockTrust::Auto,
-            preference: LinkPreference::Auto,
+            preference: Preference::Auto,
+            route: RouteSection::default(),
             heartbeat: default_heartbeat(),
             log: default_log(),
             lan: LanSettings::default(),

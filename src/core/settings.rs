@@ -7,7 +7,7 @@ use tombolo_transports::OnionHost;
 
 use crate::commands::CatalogueState;
 use crate::limits::HEARTBEAT;
-use crate::router::Preference;
+use crate::router::RouteSettings;
 use crate::watches::AlarmSettings;
 
 /// Settings of a node.
@@ -19,8 +19,8 @@ pub struct NodeSettings {
     pub operator_clock_set: bool,
     /// Heartbeat on an idle link.
     pub heartbeat: Millis,
-    /// The order in which links are preferred.
-    pub preference: Preference,
+    /// Which links carry what: order, exclusion and terms, as the file has them.
+    pub routes: RouteSettings,
     /// The operator's own onion service, in place of that of the node's key.
     pub onion: Option<OnionHost>,
     /// The fields of each document's brief, by document name.
@@ -44,7 +44,7 @@ impl Default for NodeSettings {
             name: String::new(),
             operator_clock_set: false,
             heartbeat: HEARTBEAT,
-            preference: Preference::Auto,
+            routes: RouteSettings::default(),
             onion: None,
             briefs: BTreeMap::new(),
             machine_boot: None,

@@ -17,6 +17,7 @@ use crate::desk::reach::CommandMessage;
 use crate::federation::Right;
 use crate::io::{CommandError, Output, Quota, Reply};
 use crate::layer::{Content, DocumentName};
+use crate::router::{Routed, Subject};
 use crate::time::Millis;
 
 impl CommandDesk<'_> {
@@ -91,11 +92,16 @@ impl CommandDesk<'_> {
             if !self.replica.federation().grants(&to, Right::Deploy) {
                 continue;
             }
-            let Some(way) = self.way_to(&to) else { continue };
+            let silent = self.commands.outbox.silent_link(&id);
+            let Some(way) = self.way_to(&to, silent) else { continue };
             let Some(signed) = self.commands.outbox.signed(&id, &self.core.keypair) else { continue };
-            self.send(&to, way, CommandMessage::Command(signed.encode()));
+            let (subject, message) = (Subject::Command(id.0), CommandMessage::Command(signed.encode()));
+            let routed = self.send(&to, way, subject, silent, &message);
             let jitter = self.core.random.below(u64::MAX);
             self.commands.outbox.offered(id, self.core.now(), way.pace(), jitter);
+            if let Some(Routed { chosen: Some(link), hedge_after, .. }) = routed {
+                self.commands.outbox.went_over(id, link, self.core.now(), hedge_after);
+            }
         }
     }
 
@@ -205,9 +211,9 @@ impl CommandDesk<'_> {
 
     /// Answers a sender if it can be reached; otherwise it offers the command again, and gets the answer then.
     fn answer_command(&mut self, key: CommandKey, outcome: Option<Outcome>) {
-        if let Some(way) = self.way_to(&key.sender) {
+        if let Some(way) = self.way_to(&key.sender, None) {
             let bytes = CommandAnswer { id: key.id, outcome }.encode(way.output_bytes_max());
-            self.send(&key.sender, way, CommandMessage::Answer(bytes));
+            self.send(&key.sender, way, Subject::Command(key.id.0), None, &CommandMessage::Answer(bytes));
         }
     }
 

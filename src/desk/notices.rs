@@ -11,6 +11,7 @@ use crate::desk::CommandDesk;
 use crate::desk::reach::CommandMessage;
 use crate::federation::{Right, TrustLevel};
 use crate::io::{CommandError, Quota};
+use crate::router::Subject;
 
 /// What a notice leads to.
 #[derive(Debug)]
@@ -130,8 +131,8 @@ impl CommandDesk<'_> {
         // The peer that sends it holds it.
         let changes = self.commands.notices.heard(hash, &from);
         self.record(changes);
-        if let Some(way) = self.way_to(&from) {
-            self.send(&from, way, CommandMessage::NoticeHeard(hash.0.to_vec()));
+        if let Some(way) = self.way_to(&from, None) {
+            self.send(&from, way, Subject::Notice, None, &CommandMessage::NoticeHeard(hash.0.to_vec()));
         }
     }
 
@@ -174,11 +175,11 @@ impl CommandDesk<'_> {
         }
         let members = self.member_ids();
         for (hash, to) in self.commands.notices.due(self.core.now(), &members) {
-            let Some(way) = self.way_to(&to) else { continue };
+            let Some(way) = self.way_to(&to, None) else { continue };
             let Some(bytes) = self.commands.notices.notice(&hash).map(RevocationNotice::encode) else {
                 continue;
             };
-            self.send(&to, way, CommandMessage::Notice(bytes));
+            self.send(&to, way, Subject::Notice, None, &CommandMessage::Notice(bytes));
             let jitter = self.core.random.below(u64::MAX);
             self.commands.notices.offered(hash, to, self.core.now(), way.pace(), jitter);
         }

@@ -13,7 +13,7 @@ use crate::federation::TrustLevel;
 use crate::io::{CommandError, IncomingCall, Output, Reply, RequestId};
 use crate::rpc::{CallRefusal, CallRequest, InstallRequest, Method};
 use crate::sync::message::Message;
-use crate::time::Millis;
+use crate::time::{Millis, Mono};
 
 const HOUR: Millis = Millis::from_secs(60 * 60);
 const LINK: LinkId = LinkId(7);
@@ -77,7 +77,7 @@ impl DeskSide {
 
     fn trust(&mut self, peer: PeerId, level: TrustLevel) {
         self.side.trust(peer, level);
-        self.unicast.put_link(LINK, peer, link_caps(Medium::Lan));
+        self.unicast.put_link(Mono::ZERO, LINK, peer, link_caps(Medium::Lan));
     }
 
     fn deploy(&mut self, to: PeerId, expires_in: Millis) -> Result<CommandId, CommandError> {

@@ -28,12 +28,11 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::commands::{CATALOGUE_BYTES_MAX, Catalogue, CatalogueState, RevocationNotice};
-use crate::config::{BriefSetting, ClockTrust, Config, ConfigError, LinkPreference};
+use crate::config::{BriefSetting, ClockTrust, Config, ConfigError};
 use crate::core::{BriefField, BriefFields};
 use crate::federation::name::{NodeNameError, check_node_name};
 use crate::identity::Keypair;
 use crate::node::{Command, CommandError, Input, Node, NodeSettings, OpenError, Output, Reply, RequestId};
-use crate::router::Preference;
 use crate::store::{ORIGIN_RECORD, Store, StoreError, StoreOrigin, StoreWrite};
 use crate::system_clock::{machine_boot, now};
 use crate::watches::{AlarmSettings, OperatorGroup};
@@ -345,10 +344,7 @@ fn settings(folder: &Path, config: &Config) -> NodeSettings {
         operator_clock_set: config.clock == ClockTrust::Set,
         heartbeat: u64::try_from(config.heartbeat.as_millis())
             .map_or(crate::limits::HEARTBEAT, crate::time::Millis::from_ms),
-        preference: match config.preference {
-            LinkPreference::Auto => Preference::Auto,
-            LinkPreference::MeshFirst => Preference::MeshFirst,
-        },
+        routes: config.routes(),
         onion: config.tor.onion.filter(|_| config.tor.enabled),
         briefs: briefs(config),
         machine_boot: machine_boot(),

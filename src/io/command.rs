@@ -9,6 +9,7 @@ use tombolo_transports::Address;
 
 use crate::federation::{RadioUse, TrustLevel};
 use crate::io::NodeState;
+use crate::io::view::RouteOrder;
 use crate::layer::{KeyPath, Kind};
 use crate::time::Millis;
 use crate::watches::WatchRule;
@@ -148,6 +149,8 @@ pub enum Admin {
         /// Whether only its readers may see it.
         confidential: Option<bool>,
     },
+    /// Changes which links carry what.
+    Route(RouteOrder),
     /// Takes over the peers and invites of a federation that another program kept.
     Adopt(FederationRecords),
     /// Reports the key of a peer as stolen, to all members.
@@ -241,6 +244,13 @@ pub enum Query {
     Links,
     /// What the radios have sent and may send.
     Airtime,
+    /// Why the router chose a link.
+    Why {
+        /// A peer, the id of a decision, a state like `plan@7` or the start of a command's id; `None` for the newest ones.
+        about: Option<String>,
+    },
+    /// What the operator has set for the router.
+    Routes,
     /// The values that lost against a concurrent write.
     Conflicts {
         /// A document; `None` for all.

@@ -15,6 +15,7 @@ use crate::limits::{
     WAITING_WRITES_MAX,
 };
 use crate::merge::TreeError;
+use crate::router::{DECISIONS_KEPT_MAX, OpenHoursError, ROUTES_MAX};
 use crate::store::StoreError;
 use crate::time::Wall;
 use crate::watches::{BadWatch, RULES_MAX};
@@ -101,6 +102,14 @@ pub enum CommandError {
         /// The reason that it sent.
         why: JoinRefusal,
     },
+    /// No decision that is still kept is about this.
+    #[error(
+        "`{0}` is no peer, and no decision about it is kept: of the router's decisions the last {DECISIONS_KEPT_MAX} are"
+    )]
+    UnknownDecision(String),
+    /// A change of the router's settings that does not fit together.
+    #[error("{0}")]
+    BadRoute(#[from] BadRoute),
     /// No state of that peer has arrived yet.
     #[error("no state of {0} has come yet: it comes when the two nodes meet")]
     NoState(String),
@@ -263,6 +272,8 @@ pub enum Quota {
     Calls,
     /// Commands of this node that wait for their answer.
     Commands,
+    /// Settings of the router for single peers and documents.
+    Routes,
     /// Revocations that this node holds.
     Revocations,
     /// Watches that commands have added.
@@ -282,6 +293,7 @@ impl Quota {
             Quota::WaitingWrites => WAITING_WRITES_MAX,
             Quota::Calls => CALLS_PENDING_MAX,
             Quota::Commands => COMMANDS_SENT_KEPT_MAX,
+            Quota::Routes => ROUTES_MAX,
             Quota::Revocations => NOTICES_MAX,
             Quota::Watches => RULES_MAX,
             Quota::AdoptedRecords => ADOPT_RECORDS_MAX,
@@ -295,6 +307,7 @@ impl Quota {
             Quota::Peers => "the number of peers",
             Quota::Policies => "the number of policies",
             Quota::Commands => "the number of commands that wait for an answer",
+            Quota::Routes => "the number of routes of peers and documents",
             Quota::Revocations => "the number of revocations",
             Quota::Watches => "the number of watches",
             Quota::Calls => "the number of calls on their way",
@@ -310,6 +323,7 @@ impl Quota {
             Quota::Peers => "remove one that is no longer needed",
             Quota::Policies => "give some documents the default again",
             Quota::Commands => "wait until some are answered or have expired",
+            Quota::Routes => "give some the default again",
             Quota::Revocations => "remove the peers concerned",
             Quota::Watches => "remove one that is no longer needed",
             Quota::Calls => "wait until some are answered",
@@ -317,6 +331,29 @@ impl Quota {
             Quota::WaitingWrites => "try again in a few seconds",
         }
     }
+}
+
+/// Why a change of the router's settings does not fit together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadRoute {
+    /// It names more than one of peer, document and kind of link.
+    #[error("name one peer, one document or one kind of link, and change the others after it")]
+    SeveralTargets,
+    /// It changes nothing.
+    #[error("nothing is to be changed: give a preference, terms, or the way back to the file's settings")]
+    Nothing,
+    /// Terms belong to a kind of link.
+    #[error("price, hours and the like belong to a kind of link: lan, tor or mesh")]
+    TermsOfNoLink,
+    /// A kind of link has no preference.
+    #[error("a kind of link has terms; a preference belongs to the node, a peer or a document")]
+    PreferenceOfLink,
+    /// Memory links are for tests.
+    #[error("a kind of link is lan, tor or mesh")]
+    NoSuchLink,
+    /// The hours do not read.
+    #[error("{0}, or `always`")]
+    Hours(#[from] OpenHoursError),
 }
 
 /// Why this node signs nothing more.
@@ -353,6 +390,8 @@ impl CommandError {
             CommandError::OwnInvite => "own_invite",
             CommandError::AlreadyPeer(_) => "already_peer",
             CommandError::JoinRefused { .. } => "join_refused",
+            CommandError::UnknownDecision(_) => "unknown_decision",
+            CommandError::BadRoute(_) => "bad_route",
             CommandError::NoState(_) => "no_state",
             CommandError::NotTrusted(_) => "not_trusted",
             CommandError::BadDeploy(_) => "bad_app",

@@ -18,12 +18,12 @@ pub mod view;
 use serde::Serialize;
 use tombolo_delta::Value;
 use tombolo_transports::radio::RadioDownReason;
-use tombolo_transports::{Address, JoinError, JoinSecret, LinkCaps, LinkId, PeerId};
+use tombolo_transports::{Address, DownReason, JoinError, JoinSecret, LinkCaps, LinkId, LinkReport, PeerId};
 
 pub use alarm::{Alarm, JoinFailure};
 pub use call::{CallId, CallReply, IncomingCall, OutgoingCall};
 pub use command::{Admin, Command, FederationRecords, Query, Write};
-pub use error::{BadNameReason, CommandError, Quota, StopReason, ValueError};
+pub use error::{BadNameReason, BadRoute, CommandError, Quota, StopReason, ValueError};
 pub use message::AlarmMessage;
 
 use crate::commands::{CatalogueState, CommandKey, Deploy, RunResult};
@@ -53,6 +53,15 @@ pub enum Input {
     LinkDown {
         /// The link that is gone.
         link: LinkId,
+        /// Why it ended.
+        why: DownReason,
+    },
+    /// A link has measured its path.
+    LinkMeasured {
+        /// The link that was measured.
+        link: LinkId,
+        /// The figures.
+        report: LinkReport,
     },
     /// A whole message came over a link.
     Received {
@@ -267,6 +276,10 @@ pub enum Reply {
     Policy(view::PolicyView),
     /// The reply to `Query::Links`.
     Links(Vec<view::LinkView>),
+    /// The reply to `Query::Why`.
+    Why(Vec<view::WhyView>),
+    /// The reply to `Admin::Route` and `Query::Routes`.
+    Routes(Vec<view::RouteRowView>),
     /// The reply to `Query::Airtime`.
     Airtime(Vec<view::AirtimeView>),
     /// The reply to `Query::Conflicts`.

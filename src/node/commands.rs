@@ -95,6 +95,10 @@ impl Node {
             }
             Admin::Remove { peer } => self.remove(&peer),
             Admin::Policy { doc, radio, confidential } => self.policy(&doc, radio, confidential),
+            Admin::Route(order) => {
+                let ordered = self.unicast.order_route(&mut self.core, &self.replica, &order);
+                ordered.map(|()| Reply::Routes(self.report().routes()))
+            }
             Admin::Adopt(records) => self.membership.adopt(&mut self.core, &mut self.replica, &records),
             Admin::Revoke { peer } => self.revoke(&peer),
             Admin::RevokeOwn { notice } => {
@@ -218,6 +222,7 @@ fn may_sign(admin: &Admin) -> bool {
         | Admin::Rename { .. }
         | Admin::Dial { .. }
         | Admin::Adopt(_)
+        | Admin::Route(_)
         | Admin::WatchFor(_)
         | Admin::Unwatch { .. }
         | Admin::AcknowledgeAlarm { .. }

@@ -1,6 +1,6 @@
 //! The walk in: link -> decode -> replica (one gate: root, signature, rights) -> engines -> events.
 
-use tombolo_transports::{Address, LinkCaps, LinkId, PeerId};
+use tombolo_transports::{Address, DownReason, LinkCaps, LinkId, PeerId};
 
 use crate::core::InputRejection;
 use crate::desk::{CommandMessage, NoticeEffect, NoticeReceipt};
@@ -30,7 +30,7 @@ impl Node {
         }
         let over = HeardOver { link, medium: caps.medium };
         self.core.presence.session_up(self.core.now(), peer, over);
-        let is_first = self.unicast.put_link(link, peer, caps);
+        let is_first = self.unicast.put_link(self.core.now(), link, peer, caps);
         self.replica.note_presence(&peer, self.core.reference());
         let record = self.replica.federation().peer(&peer);
         if record.is_some_and(|record| matches!(record.joined, Joined::Waiting { .. })) {
@@ -48,8 +48,8 @@ impl Node {
         }
     }
 
-    pub(super) fn link_down(&mut self, link: LinkId) {
-        let Some((down, is_last)) = self.unicast.remove_link(link) else { return };
+    pub(super) fn link_down(&mut self, link: LinkId, why: DownReason) {
+        let Some((down, is_last)) = self.unicast.remove_link(self.core.now(), link, why) else { return };
         self.core.presence.session_down(self.core.now(), &down.peer, link);
         Unicast::link_event(&mut self.core, &down, false);
         if is_last {
@@ -65,6 +65,7 @@ impl Node {
         let Some(up) = self.unicast.link(link) else { return };
         let (peer, medium) = (up.peer, up.caps.medium);
         self.core.metrics.received_from(peer, medium, bytes.len());
+        self.unicast.heard(&self.core, link);
         self.replica.note_presence(&peer, self.core.reference());
         let message = match Message::decode(bytes) {
             Ok(message) => message,
@@ -73,7 +74,7 @@ impl Node {
                 return self.core.reject_from(Some(peer), InputRejection::BadMessage);
             }
         };
-        self.unicast.heard(&mut self.core, link, &message);
+        self.unicast.peer_heard(&mut self.core, link, &message);
         let origin = Origin::Link { peer };
         match message {
             Message::Compact(envelope) => self.arrived(origin, Arriving::delta(&envelope)),
@@ -106,7 +107,11 @@ impl Node {
                 }
                 self.unicast.received(&self.core, peer, message);
             }
-            Message::Ask(_) | Message::Frontier { .. } | Message::Want(_) | Message::Refused(_) => {
+            Message::Frontier { buckets, .. } => {
+                self.unicast.frontier_over(&self.core, link, buckets);
+                self.unicast.received(&self.core, peer, message);
+            }
+            Message::Ask(_) | Message::Want(_) | Message::Refused(_) => {
                 self.unicast.received(&self.core, peer, message);
             }
             Message::Command(bytes) => self.command_message(peer, &CommandMessage::Command(bytes)),
@@ -285,11 +290,12 @@ impl Node {
             self.core.gate.write(StoreWrite::RemoveCalledState(*id));
         }
         self.close_links(id);
+        self.unicast.forget_peer(id);
     }
 
     pub(super) fn close_links(&mut self, peer: &PeerId) {
         for link in self.unicast.links_to(peer) {
-            self.link_down(link);
+            self.link_down(link, DownReason::Closed);
             self.core.gate.output(Output::Close { link });
         }
     }

@@ -125,7 +125,8 @@ impl Node {
         match input {
             Input::Timeout => {}
             Input::LinkUp { link, peer, caps } => self.link_up(link, peer, caps),
-            Input::LinkDown { link } => self.link_down(link),
+            Input::LinkDown { link, why } => self.link_down(link, why),
+            Input::LinkMeasured { link, report } => self.unicast.measured(&self.core, link, &report),
             Input::Received { link, bytes } => self.received(link, &bytes),
             Input::JoinRequest { request, peer, address, bytes } => {
                 self.join_request(request, peer, address, &bytes);
@@ -170,11 +171,12 @@ impl Node {
     fn handle_while_frozen(&mut self, input: Input) {
         match input {
             Input::LinkUp { link, peer, caps } => {
-                self.unicast.put_link(link, peer, caps);
+                self.unicast.put_link(self.core.now(), link, peer, caps);
             }
-            Input::LinkDown { link } => {
-                self.unicast.remove_link(link);
+            Input::LinkDown { link, why } => {
+                self.unicast.remove_link(self.core.now(), link, why);
             }
+            Input::LinkMeasured { link, report } => self.unicast.measured(&self.core, link, &report),
             Input::Command { request, .. } => self.core.gate.reply_refused(request),
             Input::Call { request, .. } => {
                 let reply = CallReply::refused(&CallRefusal::Busy);
@@ -244,6 +246,7 @@ impl Node {
         let (outgoing, incoming) = (loaded.outgoing, loaded.incoming);
         self.membership.load(&self.core, outgoing, incoming, self.replica.federation());
         self.broadcast.load(&loaded.meta);
+        self.unicast.load_routes(&loaded.meta);
         self.unicast.load(&mut self.core, &self.replica);
         self.desk().alarms().load(&loaded.meta);
         let changes = self.commands.load(loaded.commands, self.core.reference());

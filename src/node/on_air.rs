@@ -51,6 +51,7 @@ impl Node {
         }
         self.broadcast.sender_present(&self.core, link, channel, from);
         self.broadcast.input(&self.core, link, Input::Present { peer: from });
+        self.broadcast.note_present(&mut self.unicast, link, from);
         let is_valid = match message.kind {
             kinds::UPDATE => self.update_received(link, channel, from, bytes),
             kinds::WHOLE => self.whole_received(link, channel, from, bytes),

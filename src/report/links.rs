@@ -5,7 +5,7 @@ use crate::time::{Millis, Mono};
 use std::fmt::Write as _;
 
 use tombolo_mesh::airtime::ledger::Priority;
-use tombolo_transports::LinkId;
+use tombolo_transports::{LinkId, PeerId};
 
 use crate::broadcast::RadioLink;
 use crate::clock::rfc3339;
@@ -14,7 +14,9 @@ use crate::federation::peer::Joined;
 use crate::identity::did;
 use crate::io::view::{self, LinkView};
 use crate::report::NodeReport;
-use crate::router::{Decision, Reason};
+use crate::report::why::verdict_text;
+use crate::router::{Class, Decision, RadioScope, Request, Subject};
+use crate::unicast::route_time;
 
 /// Payload of a frame that stands for a node state, bytes.
 pub(super) const STATE_BYTES: usize = 100;
@@ -24,7 +26,7 @@ impl NodeReport<'_> {
     pub fn links(&self) -> Vec<LinkView> {
         let mut rows = self.link_rows();
         for (link, radio) in self.broadcast.radios() {
-            rows.push(self.radio_row(radio));
+            rows.push(self.radio_row(link, radio));
             rows.extend(self.listener_rows(link, radio));
         }
         rows.extend(self.away_rows(&rows));
@@ -35,26 +37,48 @@ impl NodeReport<'_> {
     fn link_rows(&self) -> Vec<LinkView> {
         let rows = self.unicast.links().filter_map(|(id, link)| {
             let peer = self.replica.federation().peer(&link.peer)?;
-            let mut radios = self.broadcast.radios().map(|(_, radio)| radio);
-            let decision = radios.find_map(|radio| radio.decision(&link.peer));
             let today = self.core.metrics.today(link.peer, link.caps.medium);
-            let why = match decision {
-                _ if !self.replica.federation().is_member(&peer.id) => UNTRUSTED.to_owned(),
-                Some(decision) if decision.chosen == Some(id) => "used: cheaper than the radio".to_owned(),
-                Some(decision) => why_not(decision, id),
-                None => ONLY.to_owned(),
+            let why = match self.replica.federation().is_member(&peer.id) {
+                false => UNTRUSTED.to_owned(),
+                true => self.why_link(&self.present_choice(&link.peer), id),
             };
-            Some(LinkView {
+            let row = LinkView {
                 link: link.caps.medium.to_string(),
                 state: "up",
+
                 last_heard: peer.heard_at.map(rfc3339),
                 bytes_sent: Some(today.bytes_sent),
                 bytes_heard: Some(today.bytes_received),
                 step: Some(self.lag_of(peer)),
                 ..self.row_of(peer, why)
-            })
+            };
+            Some(self.with_measurements(&link.peer, id, row))
         });
         rows.collect()
+    }
+
+    /// A row with what was measured of its link.
+    fn with_measurements(&self, peer: &PeerId, link: LinkId, row: LinkView) -> LinkView {
+        let Some(path) = self.unicast.router().table.paths(peer).find(|path| path.link == link) else {
+            return row;
+        };
+        let failures = path.health.failures().rev().map(|failure| view::LinkFailureView {
+            at: self.core.clock.wall_of(failure.at),
+            why: failure.why.to_string(),
+        });
+        LinkView {
+            rate_bps: path.health.rate_bps().or(path.caps.rate_bps),
+            rtt_ms: path.health.rtt().map(Millis::ms),
+            loss_permille: Some(path.health.loss_permille()),
+            backlog_bytes: Some(path.health.backlog_bytes()),
+            failures: failures.collect(),
+            last_heard: path
+                .health
+                .heard_at()
+                .map(|at| self.core.clock.wall_of(at))
+                .or(row.last_heard.clone()),
+            ..row
+        }
     }
 
     /// A row of a peer, of which nothing is known yet.
@@ -63,13 +87,16 @@ impl NodeReport<'_> {
     }
 
     /// A radio itself: what it sends is for all.
-    fn radio_row(&self, radio: &RadioLink) -> LinkView {
+    fn radio_row(&self, link: LinkId, radio: &RadioLink) -> LinkView {
+        let caps = self.unicast.router().table.radio_caps(link);
         let now = self.core.now();
         let airtime_us: u64 = radio.ledger().by_priority(now).iter().map(|p| p.today_us).sum();
         LinkView {
             peer: view::ALL_WHO_LISTEN.to_owned(),
             link: radio.spec().name.clone(),
             state: if radio.is_up() { "up" } else { "down" },
+            rate_bps: caps.and_then(|caps| caps.rate_bps),
+            loss_permille: caps.map(|caps| caps.loss_permille),
             bytes_sent: Some(radio.counts().today.bytes_sent),
             bytes_heard: Some(radio.counts().today.bytes_received),
             airtime_today_s: Some(airtime_us as f64 / 1e6),
@@ -101,18 +128,29 @@ impl NodeReport<'_> {
     }
 
     fn why_listener(&self, link: LinkId, radio: &RadioLink, peer: &Peer, there: bool) -> String {
-        let has_link = self.unicast.has_link_to(&peer.id);
-        match radio.decision(&peer.id) {
+        match () {
             _ if !self.replica.federation().is_member(&peer.id) => UNTRUSTED.to_owned(),
             _ if !radio.is_up() => "not used: the radio is down".to_owned(),
             _ if radio.spec().ledger.rules.is_none() => "not used: this radio may not send".to_owned(),
             _ if !there => "not used: three of its heartbeats missed".to_owned(),
-            Some(decision) if decision.chosen == Some(link) => match has_link {
-                true => "used: the cheapest in time".to_owned(),
-                false => ONLY.to_owned(),
-            },
-            Some(decision) => why_not(decision, link),
-            None if has_link => "not used: another link has carried all so far".to_owned(),
+            _ => self.why_link(&self.present_choice(&peer.id), link),
+        }
+    }
+
+    /// What the router would choose for a short document now, among all that leads to a peer.
+    pub(super) fn present_choice(&self, peer: &PeerId) -> Decision {
+        let request = Request::new(Class::Document, super::why::DOCUMENT_BYTES);
+        let now = route_time(self.core);
+        self.unicast.router().consider(peer, &Subject::Engine, request, RadioScope::Present, now)
+    }
+
+    /// Why a link is used for a peer, or is not.
+    fn why_link(&self, decision: &Decision, link: LinkId) -> String {
+        match decision.verdict(link) {
+            Some(_) if decision.question.links.len() == 1 && decision.chosen() == Some(link) => {
+                ONLY.to_owned()
+            }
+            Some(verdict) => verdict_text(decision, &verdict),
             None => "listening: nothing to send yet".to_owned(),
         }
     }
@@ -170,23 +208,9 @@ const ONLY: &str = "used: the only link to this peer";
 const UNTRUSTED: &str = "not used: an untrusted peer is sent nothing, and nothing of it is taken";
 
 /// `40 s`, `12 min`: never shorter than it is.
-fn span(wait: Millis) -> String {
+pub(super) fn span(wait: Millis) -> String {
     match wait.ms().div_ceil(1000) {
         seconds @ 0..120 => format!("{seconds} s"),
         seconds => format!("{} min", seconds.div_ceil(60)),
     }
-}
-
-fn why_not(decision: &Decision, link: LinkId) -> String {
-    let reason = decision.rejected.iter().find(|(lost, _)| *lost == link).map(|(_, reason)| *reason);
-    let why = match reason {
-        None => "used: the cheapest in time",
-        Some(Reason::DoesNotFit) => "not used: the message does not fit",
-        Some(Reason::BudgetSpent) => "waits: this hour's airtime is spent",
-        Some(Reason::NotConfidential) => "not used: everybody could read it",
-        Some(Reason::ClassForbidden) => "not used: too much for this link",
-        Some(Reason::CostsMore) => "not used: another link costs less",
-        Some(Reason::Preference) => "not used: another link comes first by preference",
-    };
-    why.to_owned()
 }

@@ -19,7 +19,9 @@ mod presence;
 mod query;
 mod rejection;
 mod revocations;
+mod routes;
 mod status;
+mod why;
 
 use tombolo_transports::PeerId;
 

@@ -53,21 +53,21 @@ impl NodeReport<'_> {
             since,
             reason: reason_code(it.reason),
             cause: it.cause.map(cause_code),
-            why: self.why(it),
+            why: self.silence_reason(it),
             silent_s: it.silent_for.ms() / 1000,
             next_within_s: it.next_within.ms() / 1000,
-            over: it.over.map(|over| self.link_name(over.link, over.medium)),
+            over: it.over.map(|over| self.heard_over_name(over.link, over.medium)),
             hears_us: None,
             friends: None,
         }
     }
 
-    fn link_name(&self, link: tombolo_transports::LinkId, medium: Medium) -> String {
+    fn heard_over_name(&self, link: tombolo_transports::LinkId, medium: Medium) -> String {
         let radio = self.broadcast.radios().find(|(id, _)| *id == link);
         radio.map_or_else(|| medium.to_string(), |(_, radio)| radio.spec().name.clone())
     }
 
-    fn why(&self, it: &PeerPresence) -> String {
+    fn silence_reason(&self, it: &PeerPresence) -> String {
         let over = it.over.map_or("by any link", |over| by(over.medium));
         let heard = format!("last heard {} ago {over}", span(it.silent_for));
         let reason = match it.reason {

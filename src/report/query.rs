@@ -18,6 +18,8 @@ impl NodeReport<'_> {
             Query::State { peer } => self.state(peer.as_deref()).map(Reply::State),
             Query::Status => Ok(Reply::Status(Box::new(self.status()))),
             Query::Links => Ok(Reply::Links(self.links())),
+            Query::Why { about } => self.why(about.as_deref()).map(Reply::Why),
+            Query::Routes => Ok(Reply::Routes(self.routes())),
             Query::Airtime => Ok(Reply::Airtime(self.airtime())),
             Query::Conflicts { doc } => self.conflicts(doc.as_deref()).map(Reply::Conflicts),
             Query::Log => Ok(Reply::Log(self.log())),

@@ -1,118 +1,126 @@
-//! `TransportRouter`: over which link a message goes. Candidates, hard rules, a cost for the rest, then
-//! order; and why each loser lost, so that the choice can be explained and replayed.
+//! `TransportRouter`: over which link a message goes. What is known of links comes in as data; a decision comes out with every
+//! reason in it, and is kept, so that it can be explained and made again.
 //!
-//! Pure: what it knows of links comes in as data. The node joins it with the sync engine; the two never
-//! meet.
+//! | file | what |
+//! |---|---|
+//! | `class` | what kind of message it is, and when it should have arrived |
+//! | `policy` | what the operator has set: order, exclusion, terms of links |
+//! | `measure` | what traffic has shown of one link |
+//! | `table` | the links to each peer; makes a question of them |
+//! | `facts` | a question: everything that a decision depends on |
+//! | `rules`, `cost` | hard rules; what remains is compared by its cost |
+//! | `decision` | `decide`: one pure function from a question to the verdict on each link |
+//! | `margin` | what would change a choice |
+//! | `journal` | the last decisions |
+//!
+//! The room knows neither documents nor engines: the rooms above pass in what a message is, and carry it over the link that is
+//! chosen. It has no clock; time is passed in.
 
+mod class;
 mod cost;
+mod decision;
+mod facts;
+mod journal;
+mod json;
+mod margin;
+mod measure;
+mod policy;
+mod rules;
+mod table;
 
-use crate::time::Millis;
 use std::collections::BTreeMap;
 
-use tombolo_transports::{LinkCaps, LinkId, Medium};
+use tombolo_transports::{LinkId, Medium, PeerId};
 
-pub use cost::Cost;
+use crate::time::Millis;
 
-/// Which links come first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Preference {
-    /// The cheapest link that is in time.
-    #[default]
-    Auto,
-    /// Mesh before LAN before Tor, whatever they cost.
-    MeshFirst,
-}
+pub use class::Class;
+pub use cost::{Cost, LostBy};
+pub use decision::{DWELL, Decision, JudgedLink, LinkVerdict, decide};
+pub use facts::{AirFacts, LastLink, LinkCondition, LinkFacts, PathFacts, Request, RouteQuestion, RouteTime};
+pub use journal::{DECISIONS_KEPT_MAX, DecisionId, DecisionIdError, Journal, JournalEntry, Subject};
+pub use margin::{ChoiceChange, Margin};
+pub use measure::{LinkFailure, LinkHealth};
+pub use policy::{
+    LinkTerms, OpenHours, OpenHoursError, Preference, PreferenceError, ROUTES_MAX, Route, RouteChange,
+    RoutePolicy, RouteSettings, SetFor,
+};
+pub use rules::Exclusion;
+pub use table::{LINKS_CONSIDERED_MAX, LinkTable, PeerPath, RadioScope};
 
-/// What kind of message it is: what it may cost, and what it must not be kept waiting by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Class {
-    /// Heartbeats, frontiers and wants of the sync engine.
-    Upkeep,
-    /// An audience change: ahead of everything else.
-    Audience,
-    /// A command to one peer, or its answer.
-    Command,
-    /// The state document of a node.
-    State,
-    /// A document that nodes share.
-    Document,
-    /// Parts of large layers.
-    Bulk,
-}
-
-/// A message to be routed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// The length of the message, bytes.
-    pub bytes: usize,
-    /// The class of the message.
-    pub class: Class,
-    /// Whether outsiders must not read it.
-    pub confidential: bool,
-    /// In what time it should have arrived; none: it may take its time.
-    pub deadline: Option<Millis>,
-}
-
-/// A link that could carry it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Candidate {
-    /// The link that may carry it.
-    pub link: LinkId,
-    /// What it can do.
-    pub caps: LinkCaps,
-}
-
-/// Why a link was not used.
+/// Why a link was not used, as it is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
+    /// A confidential message on a link that all can read.
+    NotConfidential,
     /// The message is longer than the link takes.
     DoesNotFit,
+    /// The class may not use such a link.
+    ClassForbidden,
+    /// The operator's setting leaves it out, or puts another one first.
+    Preference,
+    /// Bulk on a link whose bytes cost money.
+    Metered,
+    /// It is down.
+    Down,
+    /// Its hours are over.
+    Closed,
     /// The legal airtime is spent.
     BudgetSpent,
-    /// A confidential message on a clear link.
-    NotConfidential,
-    /// The class may not use a metered or scarce link.
-    ClassForbidden,
+    /// A link without airtime is given time to return.
+    AwaitsReturn,
+    /// It has just come back.
+    NotSteady,
+    /// It is the last resort.
+    LastResort,
+    /// It has carried the message already, and stayed silent.
+    StayedSilent,
     /// Another link costs less.
     CostsMore,
-    /// Another link comes first by preference.
-    Preference,
 }
 
 impl Reason {
-    /// The label in counters and explanations.
+    /// The label in counters.
     pub fn label(self) -> &'static str {
         match self {
-            Reason::DoesNotFit => "does_not_fit",
-            Reason::BudgetSpent => "budget_spent",
             Reason::NotConfidential => "not_confidential",
+            Reason::DoesNotFit => "does_not_fit",
             Reason::ClassForbidden => "class_forbidden",
-            Reason::CostsMore => "costs_more",
             Reason::Preference => "preference",
+            Reason::Metered => "metered",
+            Reason::Down => "down",
+            Reason::Closed => "closed",
+            Reason::BudgetSpent => "budget_spent",
+            Reason::AwaitsReturn => "awaits_return",
+            Reason::NotSteady => "not_steady",
+            Reason::LastResort => "last_resort",
+            Reason::StayedSilent => "stayed_silent",
+            Reason::CostsMore => "costs_more",
         }
     }
-}
 
-/// One decision, whole: what was asked, what was chosen, and why not the others. Feeding the same request
-/// and candidates to `decide` gives the same decision again.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Decision {
-    /// What was to be sent.
-    pub request: Request,
-    /// The link to use; none if no link may carry it.
-    pub chosen: Option<LinkId>,
-    /// Links that may carry it, best first, with their cost.
-    pub order: Vec<(LinkId, Cost)>,
-    /// Links that lost, and why.
-    pub rejected: Vec<(LinkId, Reason)>,
-}
-
-/// Decides, and counts its decisions.
-#[derive(Clone, Debug, Default)]
-pub struct TransportRouter {
-    preference: Preference,
-    counters: BTreeMap<RouteCounter, u64>,
+    /// The reason of a verdict; `None` for the link that was chosen.
+    pub fn of(verdict: LinkVerdict) -> Option<Reason> {
+        Some(match verdict {
+            LinkVerdict::Chosen { .. } => return None,
+            LinkVerdict::Loses { by: LostBy::Order, .. } => Reason::Preference,
+            LinkVerdict::Loses { .. } => Reason::CostsMore,
+            LinkVerdict::Excluded { why } => match why {
+                Exclusion::NotConfidential => Reason::NotConfidential,
+                Exclusion::DoesNotFit { .. } => Reason::DoesNotFit,
+                Exclusion::ClassForbidden => Reason::ClassForbidden,
+                Exclusion::Preference { .. } => Reason::Preference,
+                Exclusion::Metered => Reason::Metered,
+                Exclusion::Down { .. } => Reason::Down,
+                Exclusion::Closed { .. } => Reason::Closed,
+                Exclusion::AirtimeSpent { .. } => Reason::BudgetSpent,
+                Exclusion::AwaitsReturn { .. } => Reason::AwaitsReturn,
+                Exclusion::NotSteady { .. } => Reason::NotSteady,
+                Exclusion::LastResort => Reason::LastResort,
+                Exclusion::StayedSilent => Reason::StayedSilent,
+            },
+        })
+    }
 }
 
 /// What the router counts.
@@ -124,6 +132,8 @@ pub enum RouteCounter {
     Lost(Medium, Reason),
     /// No link could carry the message.
     Stranded,
+    /// Another link than the one before carries the messages of a class to a peer.
+    Switched,
 }
 
 impl RouteCounter {
@@ -133,58 +143,89 @@ impl RouteCounter {
             RouteCounter::Taken(medium) => format!("{medium} taken"),
             RouteCounter::Lost(medium, reason) => format!("{medium} {}", reason.label()),
             RouteCounter::Stranded => "stranded".to_owned(),
+            RouteCounter::Switched => "switched".to_owned(),
         }
     }
 }
 
+/// Decides, counts its decisions and keeps the last of them.
+#[derive(Clone, Debug, Default)]
+pub struct TransportRouter {
+    /// What the operator has set.
+    pub policy: RoutePolicy,
+    /// The links to each peer.
+    pub table: LinkTable,
+    journal: Journal,
+    counters: BTreeMap<RouteCounter, u64>,
+}
+
+/// What a decision came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Routed {
+    /// The number under which the decision is kept.
+    pub id: DecisionId,
+    /// The link to use; `None` if no link may carry the message.
+    pub chosen: Option<LinkId>,
+    /// How long that link may stay silent before the message goes over a second one as well; `None` where it does not.
+    pub hedge_after: Option<Millis>,
+}
+
 impl TransportRouter {
-    /// A router with the operator's preference.
-    pub fn new(preference: Preference) -> Self {
-        TransportRouter { preference, ..TransportRouter::default() }
+    /// A router with the operator's settings.
+    pub fn new(policy: RoutePolicy) -> Self {
+        TransportRouter { policy, ..TransportRouter::default() }
     }
 
-    /// Decides over which of a peer's links a message goes, and counts it.
-    pub fn route(&mut self, request: Request, candidates: &[Candidate]) -> Decision {
-        let decision = self.decide(request, candidates);
-        for candidate in candidates {
-            let medium = candidate.caps.medium;
-            if decision.chosen == Some(candidate.link) {
-                self.count(RouteCounter::Taken(medium));
-            }
-            for (_, reason) in decision.rejected.iter().filter(|(link, _)| *link == candidate.link) {
-                self.count(RouteCounter::Lost(medium, *reason));
-            }
+    /// Decides over which link a message to a peer goes, counts and keeps the decision.
+    pub fn route(
+        &mut self,
+        peer: PeerId,
+        subject: Subject,
+        request: Request,
+        radios: RadioScope<'_>,
+        now: RouteTime,
+    ) -> Routed {
+        let decision = self.consider(&peer, &subject, request, radios, now);
+        self.count(&decision);
+        let (chosen, hedge_after) = (decision.chosen(), decision.hedge_after());
+        if let Some(link) = chosen
+            && self.table.carried(peer, request.class, link, now.mono)
+        {
+            *self.counters.entry(RouteCounter::Switched).or_default() += 1;
         }
-        if decision.chosen.is_none() {
-            self.count(RouteCounter::Stranded);
-        }
-        decision
+        let id = self.journal.record(peer, subject, decision);
+        Routed { id, chosen, hedge_after }
     }
 
-    fn count(&mut self, counter: RouteCounter) {
-        *self.counters.entry(counter).or_default() += 1;
+    /// The decision alone: it is neither counted nor kept, and changes nothing.
+    pub fn consider(
+        &self,
+        peer: &PeerId,
+        subject: &Subject,
+        request: Request,
+        radios: RadioScope<'_>,
+        now: RouteTime,
+    ) -> Decision {
+        decide(self.table.question(peer, request, radios, &self.policy, subject.document(), now))
     }
 
-    /// The decision alone, without counting: what an explanation replays.
-    pub fn decide(&self, request: Request, candidates: &[Candidate]) -> Decision {
-        let mut order = Vec::new();
-        let mut rejected = Vec::new();
-        for candidate in candidates {
-            match forbidden(&request, &candidate.caps) {
-                Some(reason) => rejected.push((candidate.link, reason)),
-                None => {
-                    order.push((self.rank(candidate), Cost::of(&request, &candidate.caps), candidate.link))
-                }
-            }
+    fn count(&mut self, decision: &Decision) {
+        for judged in &decision.judged {
+            let Some(facts) = decision.facts(judged.link) else { continue };
+            let counter = match Reason::of(judged.verdict) {
+                None => RouteCounter::Taken(facts.medium),
+                Some(reason) => RouteCounter::Lost(facts.medium, reason),
+            };
+            *self.counters.entry(counter).or_default() += 1;
         }
-        order.sort();
-        let best_rank = order.first().map(|(rank, ..)| *rank);
-        for (rank, _, link) in order.iter().skip(1) {
-            let reason = if Some(*rank) == best_rank { Reason::CostsMore } else { Reason::Preference };
-            rejected.push((*link, reason));
+        if decision.chosen().is_none() {
+            *self.counters.entry(RouteCounter::Stranded).or_default() += 1;
         }
-        let order: Vec<(LinkId, Cost)> = order.into_iter().map(|(_, cost, link)| (link, cost)).collect();
-        Decision { request, chosen: order.first().map(|(link, _)| *link), order, rejected }
+    }
+
+    /// The rule that excluded a link in a decision that is kept.
+    pub fn exclusion(&self, id: DecisionId, link: LinkId) -> Option<Exclusion> {
+        self.journal.get(id)?.decision.exclusion(link)
     }
 
     /// The decisions counted since the start.
@@ -192,32 +233,16 @@ impl TransportRouter {
         self.counters.iter().map(|(counter, count)| (*counter, *count))
     }
 
-    fn rank(&self, candidate: &Candidate) -> u8 {
-        match (self.preference, candidate.caps.medium) {
-            (Preference::Auto, _) => 0,
-            (Preference::MeshFirst, Medium::Mesh) => 0,
-            (Preference::MeshFirst, Medium::Lan | Medium::Memory) => 1,
-            (Preference::MeshFirst, Medium::Tor) => 2,
-        }
+    /// The decisions that are kept.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
     }
-}
 
-/// The hard rules, in the order in which a person would want to hear them.
-fn forbidden(request: &Request, caps: &LinkCaps) -> Option<Reason> {
-    if request.confidential && !caps.confidential {
-        return Some(Reason::NotConfidential);
+    /// Drops what is known of a peer that was removed.
+    pub fn forget_peer(&mut self, peer: &PeerId) {
+        self.table.forget_peer(peer);
+        self.journal.forget_peer(peer);
     }
-    if request.bytes > caps.message_bytes_max {
-        return Some(Reason::DoesNotFit);
-    }
-    if request.class == Class::Bulk && (caps.metered || caps.airtime_us_per_byte > 0) {
-        return Some(Reason::ClassForbidden);
-    }
-    let airtime_ms = (request.bytes as u64).saturating_mul(u64::from(caps.airtime_us_per_byte)) / 1000;
-    if caps.airtime_left_ms.is_some_and(|left| airtime_ms > left) {
-        return Some(Reason::BudgetSpent);
-    }
-    None
 }
 
 #[cfg(test)]

@@ -140,8 +140,9 @@ async fn forward(
             LinkEvent::Down { link, reason } => {
                 tracing::info!("{link} down: {reason}");
                 lock(&held).remove(&link);
-                Task::Input(Input::LinkDown { link })
+                Task::Input(Input::LinkDown { link, why: reason })
             }
+            LinkEvent::Measured { link, report } => Task::Input(Input::LinkMeasured { link, report }),
             LinkEvent::JoinRequest { peer, address, bytes, answer } => {
                 Task::Join { peer, address, bytes, answer }
             }

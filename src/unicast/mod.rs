@@ -7,19 +7,20 @@
 //! Invariant: nothing is sent to a peer that the audience of the layer's owner does not list.
 
 mod boots;
+mod routes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tombolo_transports::{LinkCaps, LinkId, PeerId};
+use tombolo_transports::{DownReason, LinkCaps, LinkId, LinkReport, PeerId};
 
 use crate::core::{Core, InputRejection};
 use crate::federation::Refusal;
 use crate::io::{Event, Output};
-use crate::layer::{DocumentName, LayerHash, LayerId, SignedHead};
+use crate::layer::{DocumentId, DocumentName, LayerHash, LayerId, Sequence, SignedHead};
 use crate::presence::{HeardOver, HearsUs, HearsUsProof};
 use crate::random::Random;
 use crate::replica::{OwnStateClaim, Replica, Stored};
-use crate::router::{Candidate, Class, Request, TransportRouter};
+use crate::router::{Class, RadioScope, Request, RoutePolicy, RouteTime, Routed, Subject, TransportRouter};
 use crate::sync::broadcast::LayerLag;
 use crate::sync::frontier::{Frontier, State};
 use crate::sync::message::{Message, PeerClock};
@@ -52,6 +53,51 @@ pub struct SupplyRequest {
     pub held: Option<State>,
 }
 
+/// A message for one peer, as the router has to know it.
+#[derive(Clone, Debug)]
+pub struct Dispatch<'a> {
+    /// The peer that receives it.
+    pub peer: PeerId,
+    /// How urgent it is.
+    pub class: Class,
+    /// What it is about.
+    pub subject: Subject,
+    /// Whether outsiders must not read it.
+    pub confidential: bool,
+    /// The radios that may carry it in place of a link.
+    pub radios: RadioScope<'a>,
+    /// A link that has carried it already without an answer.
+    pub silent: Option<LinkId>,
+}
+
+impl Dispatch<'_> {
+    /// A confidential message that belongs to a session.
+    pub fn new(peer: PeerId, class: Class, subject: Subject) -> Self {
+        Dispatch { peer, class, subject, confidential: true, radios: RadioScope::None, silent: None }
+    }
+}
+
+/// What became of a message for one peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dispatched {
+    /// It left over a link.
+    Sent {
+        /// Its length.
+        bytes: usize,
+        /// The decision, and what is to follow if no answer comes.
+        routed: Routed,
+    },
+    /// The router gives it to this radio, whose room carries it.
+    ForRadio {
+        /// The radio.
+        radio: LinkId,
+        /// The decision, and what is to follow if no answer comes.
+        routed: Routed,
+    },
+    /// No link may carry it.
+    Stranded,
+}
+
 /// The links to one peer each.
 #[derive(Debug)]
 pub struct Unicast {
@@ -68,7 +114,7 @@ impl Unicast {
         Unicast {
             links: BTreeMap::new(),
             engine: Self::engine(core, Frontier::default()),
-            router: TransportRouter::new(core.settings.preference),
+            router: TransportRouter::new(RoutePolicy::new(core.settings.routes.clone())),
             boots: BTreeMap::new(),
             supplied_bytes: 0,
         }
@@ -106,15 +152,17 @@ impl Unicast {
     }
 
     /// Takes a link in. Returns whether it is the first to its peer.
-    pub fn put_link(&mut self, link: LinkId, peer: PeerId, caps: LinkCaps) -> bool {
+    pub fn put_link(&mut self, now: Mono, link: LinkId, peer: PeerId, caps: LinkCaps) -> bool {
         let is_first = !self.has_link_to(&peer);
+        self.router.table.link_up(peer, link, caps.clone(), now);
         self.links.insert(link, UnicastLink { peer, caps });
         is_first
     }
 
     /// Takes a link out. Returns it, and whether it was the last to its peer.
-    pub fn remove_link(&mut self, link: LinkId) -> Option<(UnicastLink, bool)> {
+    pub fn remove_link(&mut self, now: Mono, link: LinkId, why: DownReason) -> Option<(UnicastLink, bool)> {
         let removed = self.links.remove(&link)?;
+        self.router.table.link_down(&removed.peer, link, why, now);
         let is_last = !self.has_link_to(&removed.peer);
         Some((removed, is_last))
     }
@@ -132,6 +180,34 @@ impl Unicast {
     /// The links to a peer.
     pub fn links_to(&self, peer: &PeerId) -> Vec<LinkId> {
         self.links.iter().filter(|(_, link)| link.peer == *peer).map(|(id, _)| *id).collect()
+    }
+
+    // ---- what is measured --------------------------------------------------------------------------------
+
+    /// A link reports what it has measured.
+    pub fn measured(&mut self, core: &Core, link: LinkId, report: &LinkReport) {
+        if let Some(of) = self.links.get(&link) {
+            self.router.table.reported(&of.peer, link, report, core.now());
+        }
+    }
+
+    /// Something was received over a link.
+    pub fn heard(&mut self, core: &Core, link: LinkId) {
+        if let Some(of) = self.links.get(&link) {
+            self.router.table.heard(&of.peer, link, core.now());
+        }
+    }
+
+    /// A frontier came over a link. One that answers a question, and so names whole buckets, measures the round trip.
+    pub fn frontier_over(&mut self, core: &Core, link: LinkId, buckets: u16) {
+        if let Some(of) = self.links.get(&link).filter(|_| buckets != 0) {
+            self.router.table.answered(&of.peer, link, core.now());
+        }
+    }
+
+    /// A peer was removed.
+    pub fn forget_peer(&mut self, peer: &PeerId) {
+        self.router.forget_peer(peer);
     }
 
     // ---- news for the engine -----------------------------------------------------------------------------
@@ -174,7 +250,7 @@ impl Unicast {
 
     /// A message arrived on a link: its peer is present there, and a heartbeat shows by when it is heard next, and when it last
     /// received anything of this node.
-    pub fn heard(&self, core: &mut Core, link: LinkId, message: &Message) {
+    pub fn peer_heard(&self, core: &mut Core, link: LinkId, message: &Message) {
         let Some(UnicastLink { peer, caps }) = self.links.get(&link) else { return };
         let (now, over) = (core.now(), HeardOver { link, medium: caps.medium });
         let Message::Heartbeat { next_by_s, heard_s_ago, .. } = message else {
@@ -268,32 +344,33 @@ impl Unicast {
         &mut self.router
     }
 
-    /// The links to a peer, as the router takes them.
-    pub fn candidates(&self, peer: &PeerId) -> Vec<Candidate> {
-        let links = self.links.iter().filter(|(_, link)| link.peer == *peer);
-        links.map(|(id, link)| Candidate { link: *id, caps: link.caps.clone() }).collect()
-    }
-
-    /// Routes one message to a peer over the chosen link. Returns its length.
-    pub fn send(&mut self, core: &mut Core, peer: PeerId, class: Class, message: &Message) -> usize {
+    /// Asks the router for a link, and sends the message over it. A message that the router gives to a radio does not leave
+    /// here.
+    pub fn send(&mut self, core: &mut Core, dispatch: Dispatch<'_>, message: &Message) -> Dispatched {
         let bytes = message.encode();
-        let length = bytes.len();
-        let candidates = self.candidates(&peer);
-        let request = Request { bytes: length, class, confidential: true, deadline: None };
-        let Some(chosen) = self.router.route(request, &candidates).chosen else {
+        let Dispatch { peer, class, subject, confidential, radios, silent } = dispatch;
+        let request = Request::new(class, bytes.len()).confidential(confidential).after_silence(silent);
+        let routed = self.router.route(peer, subject, request, radios, route_time(core));
+        let Some(chosen) = routed.chosen else {
             core.reject_from(Some(peer), InputRejection::NoLinkMayCarry);
-            return length;
+            return Dispatched::Stranded;
         };
-        let link = self.links.get(&chosen).expect("the router chooses among its candidates");
+        let Some(link) = self.links.get(&chosen) else {
+            return Dispatched::ForRadio { radio: chosen, routed };
+        };
+        let length = bytes.len();
         core.metrics.sent_to(link.peer, link.caps.medium, length);
+        if matches!(message, Message::Ask(_)) {
+            self.router.table.asked(&peer, chosen, core.now());
+        }
         core.gate.output(Output::Send { link: chosen, bytes });
-        length
+        Dispatched::Sent { bytes: length, routed }
     }
 
     /// Sends the answer to a peer's question for parts of a large layer, if there is one.
     pub fn answer(&mut self, core: &mut Core, peer: PeerId, answer: Option<Message>) {
         if let Some(message) = answer {
-            self.send(core, peer, Class::Bulk, &message);
+            self.send(core, Dispatch::new(peer, Class::Bulk, Subject::Parts), &message);
         }
     }
 
@@ -303,14 +380,14 @@ impl Unicast {
         while let Some(output) = self.engine.poll_output() {
             match output {
                 sync::Output::Send { peer, message } => {
-                    self.send(core, peer, Class::Upkeep, &message);
+                    self.send(core, Dispatch::new(peer, Class::Upkeep, Subject::Engine), &message);
                 }
                 sync::Output::Heartbeat { peer, fingerprint, next_by_s } => {
                     let clock = core.clock.own_clock();
                     let heard = core.presence.heard_by_session(core.now(), &peer);
                     let heard_s_ago = heard.map(|ago| u32::try_from(ago.ms() / 1000).unwrap_or(u32::MAX));
                     let heartbeat = Message::Heartbeat { fingerprint, next_by_s, clock, heard_s_ago };
-                    self.send(core, peer, Class::Upkeep, &heartbeat);
+                    self.send(core, Dispatch::new(peer, Class::Upkeep, Subject::Engine), &heartbeat);
                 }
                 sync::Output::Supply { peer, layer, held } => {
                     if let Some(id) = replica.layer_id(&layer) {
@@ -329,7 +406,7 @@ impl Unicast {
             }
         }
         for (peer, message) in replica.transfer_questions(core.now()) {
-            self.send(core, peer, Class::Bulk, &message);
+            self.send(core, Dispatch::new(peer, Class::Bulk, Subject::Parts), &message);
         }
     }
 
@@ -343,15 +420,26 @@ impl Unicast {
             false => OwnStateClaim::No,
         };
         if claim == OwnStateClaim::Ask {
-            self.send(core, peer, Class::Document, &Message::Want(vec![(id.hash(), None)]));
+            let question = Message::Want(vec![(id.hash(), None)]);
+            self.send(core, Dispatch::new(peer, Class::Document, Subject::Engine), &question);
         }
         if claim != OwnStateClaim::No {
             self.not_supplied(core, peer, id, held);
             return 0;
         }
-        match replica.supply(&peer, id, held) {
-            Some(message) => self.send(core, peer, class, &message),
-            None => 0,
+        let Some(message) = replica.supply(&peer, id, held) else { return 0 };
+        let sequence = replica.state(id).map_or(Sequence::NONE, |state| state.sequence);
+        let dispatch = Dispatch {
+            confidential: is_confidential(replica, &id.document),
+            radios: RadioScope::Present,
+            ..Dispatch::new(peer, class, subject_of(id, sequence))
+        };
+        match self.send(core, dispatch, &message) {
+            Dispatched::Sent { bytes, .. } => bytes,
+            Dispatched::ForRadio { .. } | Dispatched::Stranded => {
+                self.not_supplied(core, peer, id, held);
+                0
+            }
         }
     }
 
@@ -373,12 +461,37 @@ impl Unicast {
     }
 }
 
-/// The class of a layer that is supplied over a link.
-fn class_of(id: &LayerId) -> Class {
+/// The class of a layer's state.
+pub fn class_of(id: &LayerId) -> Class {
     match id.document.name.as_str() {
-        DocumentName::AUDIENCE | DocumentName::ALARMS => Class::Audience,
+        DocumentName::AUDIENCE | DocumentName::KEYS => Class::Rights,
+        DocumentName::ALARMS => Class::Alarm,
         DocumentName::STATE => Class::State,
         _ => Class::Document,
+    }
+}
+
+/// What a state of a layer is in the decisions about it.
+pub fn subject_of(id: &LayerId, sequence: Sequence) -> Subject {
+    Subject::Layer {
+        owner: id.document.owner,
+        name: id.document.name.as_str().to_owned(),
+        author: id.author,
+        sequence: sequence.get(),
+    }
+}
+
+/// Whether outsiders must not read a document: its owner sets that in the audience, which is itself signed and in the open.
+pub fn is_confidential(replica: &Replica, document: &DocumentId) -> bool {
+    document.name.as_str() != DocumentName::AUDIENCE && replica.federation().policy(document).confidential
+}
+
+/// Now, by the clocks that a decision depends on.
+pub fn route_time(core: &Core) -> RouteTime {
+    let minute_of_day = core.reference().ms() / 60_000 % (24 * 60);
+    RouteTime {
+        mono: core.now(),
+        minute_of_day: u16::try_from(minute_of_day).expect("a day has 1,440 minutes"),
     }
 }
 

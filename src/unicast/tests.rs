@@ -1,12 +1,12 @@
 //! Links without a node: what goes out over them, what is counted, and what a peer may not have.
 
-use tombolo_transports::Medium;
+use tombolo_transports::{DownReason, Medium};
 
 use super::*;
 use crate::core::side::{TestSide, link_caps, pair};
 use crate::federation::TrustLevel;
 use crate::store::Store;
-use crate::time::Millis;
+use crate::time::{Millis, Mono};
 
 const LINK: LinkId = LinkId(7);
 
@@ -14,7 +14,7 @@ const LINK: LinkId = LinkId(7);
 fn linked(side: &mut TestSide, peer: PeerId) -> Unicast {
     let mut unicast = Unicast::new(&mut side.core);
     unicast.load(&mut side.core, &side.replica);
-    assert!(unicast.put_link(LINK, peer, link_caps(Medium::Lan)));
+    assert!(unicast.put_link(Mono::ZERO, LINK, peer, link_caps(Medium::Lan)));
     unicast.peer_up(&side.core, &side.replica, peer);
     unicast
 }
@@ -43,15 +43,23 @@ fn supply(
 fn a_message_takes_the_link_that_the_router_chooses_and_is_counted_for_peer_and_medium() {
     let (mut owner, reader, _) = pair();
     let mut unicast = linked(&mut owner, reader.me());
-    assert!(!unicast.put_link(LinkId(8), reader.me(), link_caps(Medium::Tor)), "a second link to one peer");
-    let length = unicast.send(&mut owner.core, reader.me(), Class::Upkeep, &Message::Want(Vec::new()));
+    assert!(
+        !unicast.put_link(Mono::ZERO, LinkId(8), reader.me(), link_caps(Medium::Tor)),
+        "a second link to one peer"
+    );
+    let dispatch = Dispatch::new(reader.me(), Class::Upkeep, Subject::Engine);
+    let Dispatched::Sent { bytes: length, routed } =
+        unicast.send(&mut owner.core, dispatch, &Message::Want(Vec::new()))
+    else {
+        panic!("one link may carry it")
+    };
     let outputs = owner.outputs();
     let chosen = outputs.iter().find_map(|output| match output {
         Output::Send { link, bytes } => Some((*link, bytes.len())),
         _ => None,
     });
     let (link, sent) = chosen.expect("one link may carry it");
-    assert_eq!(sent, length);
+    assert_eq!((sent, Some(link)), (length, routed.chosen));
     let medium = unicast.link(link).unwrap().caps.medium;
     assert_eq!(owner.core.metrics.today(reader.me(), medium).bytes_sent, length as u64);
     let traffic = owner.core.metrics.traffic();
@@ -63,7 +71,8 @@ fn a_message_takes_the_link_that_the_router_chooses_and_is_counted_for_peer_and_
 fn without_a_link_nothing_leaves_and_a_rejection_is_counted() {
     let (mut owner, reader, _) = pair();
     let mut unicast = Unicast::new(&mut owner.core);
-    unicast.send(&mut owner.core, reader.me(), Class::Upkeep, &Message::Want(Vec::new()));
+    let dispatch = Dispatch::new(reader.me(), Class::Upkeep, Subject::Engine);
+    assert_eq!(unicast.send(&mut owner.core, dispatch, &Message::Want(Vec::new())), Dispatched::Stranded);
     assert!(messages(&mut owner).is_empty());
     let rejections: Vec<_> = owner.core.metrics.rejections().collect();
     assert_eq!(rejections, [(InputRejection::NoLinkMayCarry, 1)]);
@@ -140,10 +149,13 @@ fn a_new_state_goes_to_its_reader_and_a_dropped_layer_is_no_longer_shown() {
 fn the_last_link_to_a_peer_is_told_from_the_others() {
     let mut side = TestSide::new(1);
     let (mut unicast, peer) = (Unicast::new(&mut side.core), PeerId([9; 32]));
-    assert!(unicast.put_link(LinkId(1), peer, link_caps(Medium::Lan)));
-    assert!(!unicast.put_link(LinkId(2), peer, link_caps(Medium::Tor)));
+    assert!(unicast.put_link(Mono::ZERO, LinkId(1), peer, link_caps(Medium::Lan)));
+    assert!(!unicast.put_link(Mono::ZERO, LinkId(2), peer, link_caps(Medium::Tor)));
     assert_eq!(unicast.links_to(&peer), [LinkId(1), LinkId(2)]);
-    assert!(matches!(unicast.remove_link(LinkId(1)), Some((_, false))));
-    assert!(matches!(unicast.remove_link(LinkId(2)), Some((_, true))));
-    assert!(unicast.remove_link(LinkId(2)).is_none() && !unicast.has_link_to(&peer));
+    assert!(matches!(unicast.remove_link(Mono::ZERO, LinkId(1), DownReason::Silent), Some((_, false))));
+    assert!(matches!(unicast.remove_link(Mono::ZERO, LinkId(2), DownReason::Silent), Some((_, true))));
+    assert!(
+        unicast.remove_link(Mono::ZERO, LinkId(2), DownReason::Silent).is_none()
+            && !unicast.has_link_to(&peer)
+    );
 }

@@ -19,3 +19,4 @@ mod rpc;
 mod running;
 mod tor;
 mod two;
+mod why;

@@ -59,6 +59,7 @@ impl Events {
             }
             LinkEvent::Received { .. }
             | LinkEvent::Drained { .. }
+            | LinkEvent::Measured { .. }
             | LinkEvent::JoinRequest { .. }
             | LinkEvent::Rejected { .. }
             | LinkEvent::Discovered { .. }

@@ -41,7 +41,7 @@ pub use address::{Address, OnionAddress, OnionHost, PeerId};
 pub use error::{JoinError, LanError, SendError};
 pub use events::Events;
 pub use lan::{Lan, LanConfig};
-pub use link::{DownReason, LinkCaps, LinkEvent, LinkId, LinkIds, Medium, RejectReason};
+pub use link::{DownReason, LinkCaps, LinkEvent, LinkId, LinkIds, LinkReport, Medium, RejectReason};
 pub use session::JoinSecret;
 pub use set::{JoinDial, Transport, Transports};
 pub use tombolo_mesh::time;

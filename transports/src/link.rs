@@ -4,13 +4,15 @@
 //! document or a right; the crate above routes by [`LinkCaps`] and judges what arrives.
 
 use crate::address::{Address, PeerId};
+use crate::time::Millis;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::oneshot;
 
 /// Names one link for as long as it is up; never used again in a process for another link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LinkId(pub u64);
 
 impl fmt::Display for LinkId {
@@ -31,7 +33,8 @@ impl LinkIds {
 }
 
 /// The kind of carrier under a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Medium {
     /// Radio: LoRa or packet.
     Mesh,
@@ -79,6 +82,23 @@ pub struct LinkCaps {
     pub airtime_left_ms: Option<u64>,
 }
 
+/// What a link has measured of itself since it came up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkReport {
+    /// The smoothed round trip, where the carrier measures one.
+    pub rtt: Option<Millis>,
+    /// What the link carries at present, bits per second, where that shows.
+    pub rate_bps: Option<u64>,
+    /// Bytes that wait in its queue.
+    pub backlog_bytes: u64,
+    /// Packets sent, where the carrier counts them.
+    pub packets_sent: u64,
+    /// Packets that the carrier took for lost and sent again.
+    pub packets_lost: u64,
+    /// Whether anything was received since the report before, also below the messages.
+    pub alive: bool,
+}
+
 /// What happens on the links of a node. Events of one link come in order: `Up`, any number of
 /// `Received` and `Drained`, `Down`; a peer's next link comes up only after the `Down` of the one before.
 #[derive(Debug)]
@@ -106,6 +126,13 @@ pub enum LinkEvent {
     Drained {
         /// The link that takes messages again.
         link: LinkId,
+    },
+    /// What the link has measured: every few seconds while it changes, left out when the reader of events is behind.
+    Measured {
+        /// The link that was measured.
+        link: LinkId,
+        /// The figures.
+        report: LinkReport,
     },
     /// The link is gone; what was queued or in flight may or may not have arrived.
     Down {

@@ -50,7 +50,14 @@ impl Node {
     }
 
     async fn next(&mut self) -> LinkEvent {
-        timeout(PATIENCE, self.events.recv()).await.expect("an event in time").expect("a living driver")
+        loop {
+            let event = timeout(PATIENCE, self.events.recv()).await.expect("an event in time");
+            match event.expect("a living driver") {
+                // Reports come whenever there is something to measure.
+                LinkEvent::Measured { .. } => {}
+                other => return other,
+            }
+        }
     }
 
     async fn up(&mut self) -> LinkId {
@@ -85,7 +92,7 @@ impl Node {
 
     /// Nothing happens for a while.
     async fn quiet(&mut self, time: Duration) {
-        let event = timeout(time, self.events.recv()).await;
+        let event = timeout(time, self.next()).await;
         assert!(event.is_err(), "{event:?}");
     }
 

@@ -13,6 +13,8 @@ pub struct WrittenView {
     pub name: String,
     /// The sequence of this node's layer, now durable.
     pub sequence: u64,
+    /// The id of the new state, `plan@7`: `why` finds the decisions about it.
+    pub id: String,
     /// Keys written or deleted; 0 means that it read so already.
     pub changed: usize,
 }

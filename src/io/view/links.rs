@@ -20,6 +20,21 @@ pub struct LinkView {
     pub link: String,
     /// `up`, `down`; of a listener `heard`, `silent`; of a peer without any link `away`.
     pub state: &'static str,
+    /// Bits per second: as measured, else as its carrier is assumed to have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_bps: Option<u64>,
+    /// The round trip in milliseconds, once it was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtt_ms: Option<u64>,
+    /// Of a thousand packets or frames, so many are lost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss_permille: Option<u16>,
+    /// Bytes that wait for the link.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backlog_bytes: Option<u64>,
+    /// The last failures, the newest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<LinkFailureView>,
     /// When the peer last sent anything there, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_heard: Option<String>,
@@ -59,6 +74,15 @@ impl LinkView {
             ..LinkView::default()
         }
     }
+}
+
+/// A failure of a link.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LinkFailureView {
+    /// When it failed, RFC 3339.
+    pub at: String,
+    /// Why.
+    pub why: String,
 }
 
 /// A link that came or went.

@@ -11,6 +11,7 @@ mod log;
 mod peers;
 mod presence;
 mod status;
+mod why;
 
 pub use adopt::{AdoptedListView, AdoptedRecordView, AdoptedView, RefusedRecordView};
 pub use airtime::{AirtimeRow, AirtimeView, PeerAirtimeRow, PriorityAirtimeRow};
@@ -18,7 +19,7 @@ pub use alarms::{AlarmMessageView, RaisedAlarmView, WATCH_OF_COMMAND, WATCH_OF_S
 pub use commands::{DeployEventView, DeployView, RevocationView};
 pub use documents::{ChangedView, ConflictView, DocumentView, PolicyView, PublishedView, WrittenView};
 pub use id::{IdView, InviteView, OutgoingInviteView};
-pub use links::{ALL_WHO_LISTEN, LinkEventView, LinkView, ONION_SERVICE, TransferView};
+pub use links::{ALL_WHO_LISTEN, LinkEventView, LinkFailureView, LinkView, ONION_SERVICE, TransferView};
 pub use log::LogEntryView;
 pub use peers::{PeerView, RemovedView, StateView, StepView};
 pub use presence::{FriendsView, HearsUsView, PresenceEventView, PresenceView};
@@ -26,3 +27,4 @@ pub use status::{
     AlarmView, AppsView, DocumentLagView, PeerClockView, PeerStatusView, StatusView, TombstoneWaitView,
     TorView, TrafficView,
 };
+pub use why::{CandidateView, RouteOrder, RouteRowView, WhyView};

@@ -19,6 +19,7 @@ mod calls;
 mod deploy;
 mod restore;
 mod revoke;
+mod routes;
 mod wire;
 
 use wire::{START, Wire, open};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use tombolo_delta::Value;
-use tombolo_transports::{LinkId, Medium};
+use tombolo_transports::{DownReason, LinkId, Medium};
 
 use super::*;
 use crate::clock::BUILD_DATE;
@@ -77,7 +77,7 @@ impl Wire {
             .collect();
         for (node, link) in gone {
             self.links.remove(&(node, link));
-            self.queue.push_back((node, Input::LinkDown { link }));
+            self.queue.push_back((node, Input::LinkDown { link, why: DownReason::Silent }));
         }
         self.run();
     }
@@ -117,7 +117,7 @@ impl Wire {
             Output::Close { link } => {
                 if let Some((to, far)) = self.links.remove(&(at, link)) {
                     self.links.remove(&(to, far));
-                    self.queue.push_back((to, Input::LinkDown { link: far }));
+                    self.queue.push_back((to, Input::LinkDown { link: far, why: DownReason::PeerClosed }));
                 }
             }
             Output::Reply { request, result } => {
@@ -198,7 +198,7 @@ impl Wire {
         for (node, link) in links {
             if let Some((to, far)) = self.links.remove(&(node, link)) {
                 self.links.remove(&(to, far));
-                self.queue.push_back((to, Input::LinkDown { link: far }));
+                self.queue.push_back((to, Input::LinkDown { link: far, why: DownReason::PeerClosed }));
             }
         }
         let store = self.nodes[at].core.gate.store().reopen();

@@ -7,7 +7,7 @@ use crate::address::{Address, PeerId};
 use crate::error::LanError;
 use crate::link::{LinkCaps, Medium, RejectReason};
 use crate::session::{
-    BoxFuture, Carrier, CarrierEnd, Close, Liveness, Protocol, ReadHalf, STREAM_CAPS, WriteHalf,
+    BoxFuture, Carrier, CarrierEnd, Close, Liveness, PathMeasure, Protocol, ReadHalf, STREAM_CAPS, WriteHalf,
 };
 use crate::tls::{self, Tls};
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
@@ -246,6 +246,16 @@ impl Carrier for Quic {
 
     fn received(&self) -> u64 {
         self.connection.stats().udp_rx.datagrams
+    }
+
+    fn measured(&self) -> Option<PathMeasure> {
+        let path = self.connection.stats().path;
+        Some(PathMeasure {
+            rtt: path.rtt,
+            window_bytes: path.cwnd,
+            packets_sent: path.sent_packets,
+            packets_lost: path.lost_packets,
+        })
     }
 
     fn ends_streams(&self) -> bool {

@@ -74,6 +74,11 @@ pub trait Carrier: fmt::Debug + Send + Sync + 'static {
         0
     }
 
+    /// What the carrier has measured of the path; `None` where it measures nothing.
+    fn measured(&self) -> Option<PathMeasure> {
+        None
+    }
+
     /// Whether a stream can be ended in one direction. Without it, join messages are framed.
     fn ends_streams(&self) -> bool {
         false
@@ -86,6 +91,19 @@ pub trait Carrier: fmt::Debug + Send + Sync + 'static {
     fn liveness(&self) -> Liveness {
         Liveness::default()
     }
+}
+
+/// What a carrier has measured of the path to the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathMeasure {
+    /// The smoothed round trip.
+    pub rtt: Duration,
+    /// What may be in flight at once, bytes: with the round trip that makes a rate.
+    pub window_bytes: u64,
+    /// Packets sent.
+    pub packets_sent: u64,
+    /// Packets taken for lost.
+    pub packets_lost: u64,
 }
 
 /// How long a silent peer is taken for alive.

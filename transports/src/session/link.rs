@@ -5,7 +5,8 @@ use super::carrier::{Carrier, Close};
 use super::outbox::LinkOutbox;
 use crate::address::PeerId;
 use crate::error::SendError;
-use crate::link::{DownReason, LinkCaps, LinkId};
+use crate::link::{DownReason, LinkCaps, LinkId, LinkReport};
+use crate::time::Millis;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,6 +14,9 @@ use tokio::sync::watch;
 
 /// How often a link asked for a sign of life is looked at.
 const LIFE_LOOK: Duration = Duration::from_millis(20);
+
+/// How often a link reports what it has measured, while there is news.
+const REPORT_EVERY: Duration = Duration::from_secs(5);
 
 /// One live link and the state that its tasks share.
 #[derive(Debug)]
@@ -31,6 +35,7 @@ pub struct Link {
     /// One more than the signs of life at the moment when the link last fell silent.
     silent_at: AtomicU64,
     last: Mutex<LastSign>,
+    reported: Mutex<LastReport>,
     doubted: AtomicBool,
 }
 
@@ -40,6 +45,15 @@ struct LastSign {
     signs: u64,
     at: Instant,
     pinged: bool,
+}
+
+/// What the last report had.
+#[derive(Debug)]
+struct LastReport {
+    at: Instant,
+    signs: u64,
+    taken_bytes: u64,
+    report: Option<LinkReport>,
 }
 
 impl Link {
@@ -64,6 +78,7 @@ impl Link {
             bytes: AtomicU64::new(0),
             silent_at: AtomicU64::new(0),
             last: Mutex::new(LastSign { signs: 0, at: now, pinged: false }),
+            reported: Mutex::new(LastReport { at: now, signs: 0, taken_bytes: 0, report: None }),
             doubted: AtomicBool::new(false),
         }
     }
@@ -188,6 +203,40 @@ impl Link {
         }
     }
 
+    /// What the link has measured, if it is time for a report and there is news in it.
+    pub(super) fn report(&self, now: Instant) -> Option<LinkReport> {
+        let mut last = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = now.duration_since(last.at);
+        if since < REPORT_EVERY && last.report.is_some() {
+            return None;
+        }
+        let (signs, measured) = (self.signs(), self.carrier.measured());
+        let (backlog_bytes, taken_bytes) = self.outbox.progress();
+        // What a queue that never ran empty gave away is what the link carries.
+        let was_busy = backlog_bytes > 0 && last.report.is_some_and(|report| report.backlog_bytes > 0);
+        let carried = (taken_bytes - last.taken_bytes).saturating_mul(8_000);
+        let seen_bps =
+            was_busy.then(|| carried / u64::try_from(since.as_millis()).unwrap_or(u64::MAX).max(1));
+        let window_bps = measured.map(|path| {
+            let rtt_us = u64::try_from(path.rtt.as_micros()).unwrap_or(u64::MAX).max(1);
+            path.window_bytes.saturating_mul(8_000_000) / rtt_us
+        });
+        let report = LinkReport {
+            rtt: measured.map(|path| {
+                Millis::from_us_rounded_up(u64::try_from(path.rtt.as_micros()).unwrap_or(u64::MAX))
+            }),
+            rate_bps: seen_bps.filter(|bps| *bps > 0).or(window_bps),
+            backlog_bytes,
+            packets_sent: measured.map_or(0, |path| path.packets_sent),
+            packets_lost: measured.map_or(0, |path| path.packets_lost),
+            alive: signs != last.signs,
+        };
+        let is_news = report.alive
+            || last.report.is_none_or(|before| before != LinkReport { alive: before.alive, ..report });
+        *last = LastReport { at: now, signs, taken_bytes, report: Some(report) };
+        is_news.then_some(report)
+    }
+
     fn signs(&self) -> u64 {
         self.carrier.received() + self.bytes.load(Ordering::Relaxed)
     }
@@ -198,6 +247,27 @@ mod tests {
     use super::*;
     use crate::address::Address;
     use crate::session::{Pipe, STREAM_CAPS};
+
+    /// A queue that does not run empty shows the rate; an idle link has nothing to report.
+    #[test]
+    fn a_busy_link_reports_its_rate_and_an_idle_one_nothing() {
+        let place = Address::Memory(1);
+        let (stream, _other) = tokio::io::duplex(1);
+        let carrier = Pipe::connection(stream, PeerId([1; 32]), place, Some(place), STREAM_CAPS).carrier;
+        let link = Link::new(LinkId(1), carrier, [0; 8], 1 << 20, LinkOutbox::new(1 << 20));
+        let after = |seconds| link.since + Duration::from_secs(seconds);
+        let first = link.report(after(1)).expect("the first one is news");
+        assert_eq!((first.backlog_bytes, first.rate_bps, first.alive), (0, None, false));
+        assert_eq!(link.report(after(10)), None, "nothing has changed");
+        (0..20).for_each(|_| link.send(vec![0; 10_000]).unwrap());
+        let queued = link.report(after(20)).unwrap();
+        assert_eq!((queued.backlog_bytes, queued.rate_bps), (20 * 10_032, None));
+        link.outbox.take(&mut Vec::new());
+        link.received(1);
+        assert_eq!(link.report(after(21)), None, "a report a second is too many");
+        let busy = link.report(after(30)).unwrap();
+        assert_eq!((busy.backlog_bytes, busy.rate_bps, busy.alive), (13 * 10_032, Some(56_000), true));
+    }
 
     /// On a stream that does not keep itself alive: a ping, then doubt, then the end, unless a byte comes.
     #[test]

@@ -36,7 +36,8 @@ pub use accept::{
     JOINS_MAX, RETRY_ABOVE,
 };
 pub use carrier::{
-    BoxFuture, Carrier, CarrierEnd, Close, Connection, Liveness, Protocol, ReadHalf, SessionError, WriteHalf,
+    BoxFuture, Carrier, CarrierEnd, Close, Connection, Liveness, PathMeasure, Protocol, ReadHalf,
+    SessionError, WriteHalf,
 };
 pub(crate) use dial::at;
 pub use dial::{Dial, Dialler};
@@ -239,10 +240,15 @@ impl Sessions {
         self.events.hint(LinkEvent::ListenAddresses { addresses: reachable });
     }
 
-    /// Checks every link for signs of life. A transport calls this about every second.
+    /// Checks every link for signs of life, and reports what each has measured. A transport calls this about every second.
     pub fn look(&self, now: Instant) {
         let links: Vec<_> = self.table().links.values().cloned().collect();
-        links.iter().for_each(|link| link.look(now));
+        for link in links {
+            link.look(now);
+            if let Some(report) = link.report(now) {
+                self.events.hint(LinkEvent::Measured { link: link.id, report });
+            }
+        }
     }
 
     /// Returns when a peer may be due, for the driver of the transport.

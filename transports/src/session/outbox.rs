@@ -27,6 +27,7 @@ struct QueuedMessages {
     ping: bool,
     pong: bool,
     refused: bool,
+    taken_bytes: u64,
 }
 
 impl LinkOutbox {
@@ -47,6 +48,12 @@ impl LinkOutbox {
         drop(waiting);
         self.ready.notify_one();
         Ok(())
+    }
+
+    /// Bytes that wait, and bytes of messages that were taken since the start.
+    pub(super) fn progress(&self) -> (u64, u64) {
+        let waiting = self.lock();
+        (waiting.cost_bytes as u64, waiting.taken_bytes)
     }
 
     /// Asks the peer for a sign of life, ahead of all messages.
@@ -73,7 +80,7 @@ impl LinkOutbox {
         }
     }
 
-    fn take(&self, out: &mut Vec<u8>) -> bool {
+    pub(super) fn take(&self, out: &mut Vec<u8>) -> bool {
         let mut waiting = self.lock();
         if std::mem::take(&mut waiting.ping) {
             Frame::Ping.encode(out);
@@ -84,6 +91,7 @@ impl LinkOutbox {
         while out.len() < BATCH_BYTES {
             let Some(message) = waiting.messages.pop_front() else { break };
             waiting.cost_bytes -= message.len() + MESSAGE_COST_BYTES;
+            waiting.taken_bytes += message.len() as u64;
             encode_message(&message, out);
         }
         let drained = waiting.refused && waiting.cost_bytes <= self.bytes_max / 2;

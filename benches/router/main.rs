@@ -1,0 +1,155 @@
+//! Decisions of the router a second: one decision is one message to one peer, with every reason kept.
+//!
+//! ```text
+//! cargo bench --bench router -- [--peers N] [--decisions N] [--rounds N] [--json]
+//! ```
+//!
+//! Each peer has three links: LAN, Tor and a radio. The rows are the median of the rounds:
+//!
+//! | row | what is counted |
+//! |---|---|
+//! | `route` | what a node does for each message: question, decision, counters, journal |
+//! | `heartbeats` | the same where equal decisions follow each other and are folded |
+//! | `decide` | the pure function alone, on a question that is made before |
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a measurement may panic, and reads clocks"
+)]
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use clap::Parser;
+use tombolo::router::{Class, RadioScope, Request, RouteTime, Subject, TransportRouter, decide};
+use tombolo::time::Mono;
+use tombolo_transports::{LinkCaps, LinkId, Medium, PeerId};
+
+/// Decisions of the router a second.
+#[derive(Parser)]
+struct RouterArguments {
+    /// Peers, with three links each.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    peers: u64,
+    /// Decisions of one round.
+    #[arg(long, default_value_t = 500_000, value_parser = clap::value_parser!(u64).range(1..))]
+    decisions: u64,
+    /// Rounds; each row is the median.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// One JSON object a row.
+    #[arg(long)]
+    json: bool,
+    /// What cargo adds.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+const RADIO: LinkId = LinkId(1);
+
+fn caps(medium: Medium) -> LinkCaps {
+    let (rate_bps, latency_ms, airtime_us_per_byte) = match medium {
+        Medium::Mesh => (Some(1_000), 500, 8_000),
+        Medium::Tor => (Some(1_000_000), 400, 0),
+        Medium::Lan | Medium::Memory => (Some(100_000_000), 1, 0),
+    };
+    LinkCaps {
+        medium,
+        message_bytes_max: 64 << 10,
+        rate_bps,
+        latency_ms,
+        loss_permille: 10,
+        broadcast: medium == Medium::Mesh,
+        metered: false,
+        confidential: true,
+        airtime_us_per_byte,
+        airtime_left_ms: (medium == Medium::Mesh).then_some(30_000),
+    }
+}
+
+fn peer(n: u64) -> PeerId {
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&n.to_be_bytes());
+    PeerId(key)
+}
+
+fn router(peers: u64) -> TransportRouter {
+    let mut router = TransportRouter::default();
+    router.table.radio(RADIO, caps(Medium::Mesh), None);
+    for n in 0..peers {
+        router.table.link_up(peer(n), LinkId(10 + 2 * n), caps(Medium::Lan), Mono::ZERO);
+        router.table.link_up(peer(n), LinkId(11 + 2 * n), caps(Medium::Tor), Mono::ZERO);
+        router.table.present(peer(n), RADIO, Mono::NEVER);
+    }
+    router
+}
+
+fn now() -> RouteTime {
+    RouteTime { mono: Mono::from_ms(1_000_000), minute_of_day: 600 }
+}
+
+/// A state of a document of its own for each message, so that no two decisions are folded.
+fn subject(n: u64) -> Subject {
+    Subject::Layer { owner: peer(0), name: "plan".to_owned(), author: peer(1), sequence: n }
+}
+
+/// Runs so many decisions; returns how many were made a second.
+fn measure(decisions: u64, mut decision: impl FnMut(u64)) -> f64 {
+    let begun = Instant::now();
+    (0..decisions).for_each(&mut decision);
+    decisions as f64 / begun.elapsed().as_secs_f64()
+}
+
+fn median(rounds: u32, mut round: impl FnMut() -> f64) -> f64 {
+    let mut all: Vec<f64> = (0..rounds).map(|_| round()).collect();
+    all.sort_by(f64::total_cmp);
+    all[all.len() / 2]
+}
+
+fn main() {
+    let RouterArguments { peers, decisions, rounds, json, bench: _ } = RouterArguments::parse();
+    let classes = [Class::State, Class::Document, Class::Command, Class::Rights];
+    let request = |n: u64| Request::new(classes[n as usize % classes.len()], 100 + n as usize % 200);
+    let route = median(rounds, || {
+        let mut router = router(peers);
+        measure(decisions, |n| {
+            let to = peer(n % peers);
+            black_box(router.route(to, subject(n), request(n), RadioScope::Present, now()));
+        })
+    });
+    let heartbeats = median(rounds, || {
+        let mut router = router(peers);
+        let heartbeat = Request::new(Class::Upkeep, 40);
+        measure(decisions, |n| {
+            black_box(router.route(peer(n % peers), Subject::Engine, heartbeat, RadioScope::Present, now()));
+        })
+    });
+    let router = router(peers);
+    let questions: Vec<_> = (0..peers)
+        .map(|n| {
+            router.table.question(&peer(n), request(n), RadioScope::Present, &router.policy, None, now())
+        })
+        .collect();
+    assert!(questions.iter().all(|question| question.links.len() == 3), "three links to each peer");
+    let alone = median(rounds, || {
+        measure(decisions, |n| {
+            black_box(decide(questions[n as usize % questions.len()].clone()));
+        })
+    });
+    if !json {
+        println!(
+            "decisions a second, {peers} peers with 3 links each, median of {rounds} rounds of {decisions}"
+        );
+    }
+    for (row, per_second) in [("route", route), ("heartbeats", heartbeats), ("decide", alone)] {
+        match json {
+            true => println!(
+                "{}",
+                serde_json::json!({"row": row, "peers": peers, "links": 3, "per_second": per_second.round()})
+            ),
+            false => println!("  {row:<12}{per_second:>14.0}"),
+        }
+    }
+}
