@@ -147,9 +147,10 @@ def messages_json(count, v):
     count.same("bucket hashes", [total >> 32 ^ total & 2**32 - 1 for total in sums], v["frontier"]["bucket_hashes"])
     count.same("fingerprint", envelope.fingerprint(states).hex(), v["frontier"]["fingerprint"])
     salt, members, classes = federation.read_audience(unhex(v["audience"]["cbor"]))
-    names = {federation.member_hash(salt, unhex(v["names"][who])): level
-             for who, level in (("owner", ("trusted", 9)), ("author", ("trusted", 9)))}
+    names = {federation.member_hash(salt, unhex(v["names"][who])): ("trusted", since)
+             for who, since in (("owner", 0), ("author", 9))}
     count.same("audience", (members, classes), (names, {"notes": (False, "brief"), "log": (True, "never")}))
+    count.same("audience", plain(cbor.decode(unhex(v["audience"]["cbor"]))), v["audience"]["value"])
     count.same("keys", plain(cbor.decode(unhex(v["keys"]["cbor"]))), v["keys"]["value"])
 
 
@@ -312,6 +313,21 @@ def links_json(count, v):
     count.same("Meshtastic", frames.meshtastic(0x12345678, 1, frame).hex(), carriers["meshtastic"]["hex"])
     count.same("mDNS hint", blake3((495000).to_bytes(8, "big"), derive("tombolo 2026 lan hint 1", b"\1" * 32))[:8].hex(),
                "16c11700904d6cf9")
+
+
+def refused_json(count, v):
+    owner = public_of(bytes([1] * 32))
+    readers = {
+        "heartbeat on air": air.heartbeat, "frontier on air": air.frontier, "update": air.update,
+        "provisional": air.provisional, "whole on air": lambda data: air.whole(owner, data),
+        "join request": lambda data: federation.decode_request(data, owner, owner),
+        "join answer": federation.decode_answer, "audience": federation.read_audience,
+        "invite code": federation.read_code, "command": lambda data: federation.decode_command(data, owner, owner),
+        "answer to a command": federation.decode_answer_to_command, "notice": federation.decode_notice,
+    }
+    for vector in v["refused"]:
+        given = vector["text"] if "text" in vector else unhex(vector["hex"])
+        count.refuse(f"{vector['what']}: {vector['why']}", readers[vector["what"]], given)
 
 
 READERS = {name.removesuffix("_json") + ".json": reader for name, reader in globals().items() if name.endswith("_json")}

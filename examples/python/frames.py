@@ -303,5 +303,5 @@ def meshcore(channel, frame):
 def meshtastic(packet, channel, frame):
     data = b"\x08\x80\x02\x12" + bytes([len(frame)]) + frame  # portnum 256, payload
     body = b"\x15" + b"\xff" * 4 + bytes([0x18, channel, 0x22, len(data)]) + data
-    body += b"\x35" + packet.to_bytes(4, "little") + b"\x48\0"
+    body += b"\x35" + packet.to_bytes(4, "little")  # a hop limit of 0 is left out
     return b"\x94\xc3" + big(len(body) + 2, 2) + b"\x0a" + bytes([len(body)]) + body
