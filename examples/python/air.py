@@ -5,7 +5,7 @@ from delta import Coder
 from envelope import Head, SNAPSHOT, document_name, items, number, octets, take, take_varint
 
 DISTANCE, TIME = (49152, 49152, 36045, 16384, 26214), (52429,)
-DOMAIN_FLAGS = 0xE0
+FLAGS = 0xE0
 
 
 def coded_number(coder, chances):
@@ -30,7 +30,7 @@ def coded_time(coder, distance):
 
 def envelope(signature, change):
     """The fields of one envelope of an update. `changes` is a map's in plain; `coder` stands before a delta."""
-    flags, plain = signature[63] & DOMAIN_FLAGS, None
+    flags, plain = signature[63] & FLAGS, None
     signature = signature[:63] + bytes([signature[63] & 31])
     if flags & 0x40:
         (length,), rest = take(change, 1)

@@ -15,7 +15,7 @@ try:
     import envelope
     import federation
     import frames
-    from curves import public_of, verify, x_public
+    from curves import public_of, x_public
     from hashes import blake3, derive
 except ImportError as missing:
     print(f"SKIPPED: needs the Python package {missing.name} (apt install python3-{missing.name})")

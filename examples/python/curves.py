@@ -67,10 +67,6 @@ def ccm_open(key, nonce, sealed, about):
         refuse_unless(False, "tag")
 
 
-def ccm_seal(key, nonce, payload, about):
-    return AESCCM(key, tag_length=8).encrypt(nonce, payload, about)
-
-
 def chacha(key, counter, data, about, seals):
     nonce = bytes(4) + counter.to_bytes(8, "little")
     cipher = ChaCha20Poly1305(key)

@@ -5,7 +5,7 @@ from collections import namedtuple
 
 import cbor
 from cbor import refuse_unless
-from curves import agree, ccm_open, ccm_seal, chacha, verify, x_public, x_public_of, x_secret
+from curves import agree, ccm_open, chacha, verify, x_public, x_public_of, x_secret
 from hashes import blake3, derive
 
 Header = namedtuple("Header", "kind low alias hint counter_low")
