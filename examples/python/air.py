@@ -1,0 +1,118 @@
+"""Messages on air: src/envelope/FORMAT.md, *On air*. Deltas are left to `delta`."""
+import cbor
+from cbor import refuse_unless
+from delta import Coder
+from envelope import Head, SNAPSHOT, document_name, items, number, octets, take, take_varint
+
+DISTANCE, TIME = (49152, 49152, 36045, 16384, 26214), (52429,)
+FLAGS = 0xE0
+
+
+def coded_number(coder, chances):
+    length = 0
+    while length < 54 and coder.decide(chances[min(length, len(chances) - 1)]):
+        length += 1
+    refuse_unless(length < 54, "Number")
+    return (1 << length | coder.raw(length)) - 1
+
+
+def coded_signed(coder, nothing):
+    if coder.decide(nothing):
+        return 0
+    sign = -1 if coder.decide(32768) else 1
+    return sign * (coded_number(coder, TIME) + 1)
+
+
+def coded_time(coder, distance):
+    unit = 1 if coder.decide(2048) else 1000
+    return min(distance, 1 << 20) * 60_000 + coded_signed(coder, 45875) * unit
+
+
+def envelope(signature, change):
+    """The fields of one envelope of an update. `changes` is a map's in plain; `coder` stands before a delta."""
+    flags, plain = signature[63] & FLAGS, None
+    signature = signature[:63] + bytes([signature[63] & 31])
+    if flags & 0x40:
+        (length,), rest = take(change, 1)
+        change, plain = take(rest, length)
+    coder = Coder(change)
+    distance = coded_number(coder, DISTANCE) + 1
+    step = coded_time(coder, distance)
+    audience = coded_signed(coder, 32768) if coder.decide(1024) else 0
+    is_long = coder.decide(6554)
+    prefix = bytes([(flags & 0x20) << 2 | coder.raw(7)]) + (bytes([coder.raw(8)]) if is_long else b"")
+    coder.check()
+    if plain is not None:
+        coder.finish()
+    return {"distance": distance, "time_step_ms": step, "audience_step": audience, "print": prefix,
+            "signature": signature, "changes": plain, "coder": coder}
+
+
+def update(data):
+    envelopes = []
+    while True:
+        signature, data = take(data, 64)
+        if not signature[63] & 0x80:
+            return envelopes + [envelope(signature, data)]
+        (length,), data = take(data, 1)
+        change, data = take(data, length)
+        envelopes.append(envelope(signature, change))
+
+
+def whole(owner, data):
+    """The head but for its root, the signature, and the content: `delta` has to unpack it."""
+    kind, name, author, sequence, time, audience, signature, packed = items(cbor.decode(data, 65_536, 2, 16), 8)
+    refuse_unless(number(kind) <= 1 and type(packed) is bytes, "Shape")
+    author = owner if author is None else octets(author, 32)
+    head = Head(kind, owner, document_name(name), author, number(sequence), number(time, 64), number(audience), None)
+    base, context = None, (0, sequence, 0, time) if kind == SNAPSHOT else (0, 0, 0, 0)
+    return head, octets(signature, 64), packed, base, context
+
+
+def heartbeat(data):
+    refuse_unless(len(data) >= 5 and len(data) % 4 == 1 and len(data) <= 69, "Length")
+    rest = [data[at:at + 4] for at in range(5, len(data), 4)]
+    return (8 + (data[0] & 7)) << (data[0] >> 3), data[1:5], [(other[:2], other[2:]) for other in rest]
+
+
+def frontier(data):
+    """(complete, entries): short ones (12 bits of hash, 12 of sequence, 8 of root), long ones (hash, sequence, prefix)."""
+    (form,), rest = take(data, 1)
+    refuse_unless(form < 4, "Form")
+    entries = []
+    while rest:
+        refuse_unless(len(entries) < 256, "TooMany")
+        if form & 1:
+            names, rest = take(rest, 12)
+            sequence, rest = take_varint(rest)
+            entries.append((names[:8], number(sequence), names[8:]))
+        else:
+            word, rest = take(rest, 4)
+            word = int.from_bytes(word, "big")
+            entries.append((word >> 20, word >> 8 & 0xFFF, word & 0xFF))
+    return bool(form & 2), entries
+
+
+def provisional(data):
+    (first,), _ = take(data, 1)
+    count = first >> 4
+    refuse_unless(count and len(data) > 4 * count, "Length")
+    body, tags = data[:-4 * count], data[-4 * count:]
+    coder = Coder(body[1:])
+    distance = first & 15 or coded_number(coder, DISTANCE) + 16
+    step = coded_time(coder, distance)
+    coder.check()
+    return {"distance": distance, "time_step_ms": step, "tags": [tags[at:at + 4] for at in range(0, len(tags), 4)]}
+
+
+def key_states(data):
+    """A question which keys are held, on a channel of two: its first byte is 0."""
+    refuse_unless(data[:1] == b"\0", "Kind")
+    rest, states = data[1:], []
+    for _ in range(2):
+        sequence, rest = take_varint(rest)
+        prefix, rest = take(rest, 4)
+        states.append((number(sequence), prefix))
+    audience, rest = take_varint(rest)
+    refuse_unless(not rest, "Trailing")
+    return *states, number(audience)

@@ -1,0 +1,261 @@
+"""Layers, envelopes and messages between engines: src/envelope/FORMAT.md."""
+from collections import namedtuple
+
+import cbor
+from cbor import refuse_unless
+from curves import verify
+from hashes import blake3, derive
+
+Head = namedtuple("Head", "kind owner name author sequence time audience_sequence root")
+Whole = namedtuple("Whole", "head signature content")
+Compact = namedtuple("Compact", "distance address root_prefix time_step_ms audience_step signature delta")
+SNAPSHOT, MAP = 0, 1
+
+
+# ---- small things ------------------------------------------------------------------------------------
+
+def number(value, bits=53):
+    refuse_unless(type(value) is int and 0 <= value < 1 << bits, "Number")
+    return value
+
+
+def octets(value, length):
+    refuse_unless(type(value) is bytes and len(value) == length, "Shape")
+    return value
+
+
+def items(value, *counts):
+    refuse_unless(type(value) is list and (not counts or len(value) in counts), "Shape")
+    return value
+
+
+def zigzag(value):
+    return value >> 1 ^ -(value & 1)
+
+
+def to_zigzag(value):
+    return value << 1 if value >= 0 else -2 * value - 1
+
+
+def take_varint(data):
+    """LEB128 in its shortest form, below 2^64. Returns the number and what follows."""
+    value = 0
+    for n, byte in enumerate(data[:10]):
+        value |= (byte & 127) << 7 * n
+        if byte < 128:
+            refuse_unless((byte or n == 0) and value < 1 << 64, "Number")
+            return value, data[n + 1:]
+    refuse_unless(len(data) >= 10, "Truncated")
+    refuse_unless(False, "Number")
+
+
+def take(data, length):
+    refuse_unless(len(data) >= length, "Truncated")
+    return data[:length], data[length:]
+
+
+# ---- layers ------------------------------------------------------------------------------------------
+
+def signed_bytes(head):
+    return cbor.encode(["tombolo-layer-1", *head])
+
+
+def holds(head, signature):
+    """Whether the head is one that its author may have signed, and did."""
+    in_range = head.sequence > 0 and head.time < 1 << 48 and (head.kind == MAP or head.author == head.owner)
+    return in_range and verify(head.author, signed_bytes(head), signature)
+
+
+def layer_hash(owner, author, name):
+    return derive("tombolo 1 layer print", owner + author + name.encode(), 8)
+
+
+def document_name(name):
+    refuse_unless(type(name) is str and 1 <= len(name.encode()) <= 64, "Shape")
+    control = any(ord(c) < 32 or 127 <= ord(c) < 160 for c in name)
+    refuse_unless(not control and "/" not in name and "\\" not in name, "Shape")
+    return name
+
+
+def key_path(key):
+    items(key)
+    refuse_unless(1 <= len(key) <= 64 and all(type(s) is str and len(s.encode()) <= 1024 for s in key), "Key")
+    return key
+
+
+def entry(value):
+    """One entry of a map: (key, stamp, value or None with `dead`, saw)."""
+    items(value, 2, 3, 4)
+    key, stamp, rest = key_path(value[0]), value[1], value[2:]
+    refuse_unless(type(stamp) is int and -1 << 64 <= stamp < 1 << 64, "Entry")
+    refuse_unless(len(rest) in ((1, 2) if stamp >= 0 else (0, 1)), "Entry")
+    saw = rest[1:] if stamp >= 0 else rest
+    refuse_unless(all(type(s) is bytes and len(s) == 4 for s in saw), "Entry")
+    refuse_unless(stamp < 0 or not (type(rest[0]) is dict and rest[0]), "ObjectNotSpread")
+    refuse_unless(len(cbor.encode(value)) <= 64 << 10, "TooLarge")
+    return key
+
+
+def bucket_of(key):
+    return int.from_bytes(blake3(cbor.encode(key))[:2], "big") >> 4
+
+
+def in_order(entries):
+    """By bucket, then by key: segment by segment, each bytewise; a key that begins another stands before it."""
+    return sorted(entries, key=lambda e: (bucket_of(e[0]), [s.encode() for s in e[0]]))
+
+
+def map_root(entries):
+    buckets = {}
+    for item in in_order(entries):
+        buckets.setdefault(bucket_of(item[0]), []).append(item)
+    level = {n: (len(b), derive("tombolo 1 map bucket", cbor.encode(b))) for n, b in buckets.items()}
+    for depth in (2, 1, 0):
+        above = {}
+        for n, (count, digest) in sorted(level.items()):
+            above.setdefault(n // 16, []).append((n % 16, count, digest))
+        level = {n: node(depth, children) for n, children in above.items()}
+    return level[0][1] if level else node(0, [])[1]
+
+
+def node(level, children):
+    count = sum(child[1] for child in children)
+    body = cbor.encode([level, count, [[slot, digest] for slot, _, digest in children]])
+    return count, derive("tombolo 1 map node", body)
+
+
+def check_content(kind, content):
+    """The root of a content that is within the limits of the format."""
+    if kind == SNAPSHOT:
+        cbor.decode(cbor.encode(content))
+        return blake3(cbor.encode(content))
+    keys = [tuple(entry(item)) for item in items(content)]
+    refuse_unless(len(set(keys)) == len(keys) <= 262_144, "DuplicateKey")
+    return map_root(content)
+
+
+# ---- envelopes ---------------------------------------------------------------------------------------
+
+def decode_whole(data):
+    fields = items(cbor.decode(data, 1 << 20, 68, 1 << 20), 9)
+    kind, owner, name, author, sequence, time, audience, signature, last = fields
+    refuse_unless(kind in (SNAPSHOT, MAP) and type(kind) is int, "Shape")
+    octets(owner, 32)
+    author = owner if author is None else octets(author, 32)
+    content = items(last, 1) if type(last) is list else None
+    root = check_content(kind, content[0]) if content else octets(last, 32)
+    head = Head(kind, owner, document_name(name), author, number(sequence), number(time, 64), number(audience), root)
+    return Whole(head, octets(signature, 64), content)
+
+
+def decode_compact(data):
+    (first,), rest = take(data, 1)
+    refuse_unless(first & 0x80, "Shape")
+    distance = first & 15
+    if not distance:
+        distance, rest = take_varint(rest)
+        refuse_unless(distance > 15, "Number")
+    address, rest = take(rest, 1) if first & 0x10 else (None, rest)
+    prefix, rest = take(rest, 2)
+    step, rest = take_varint(rest)
+    step = zigzag(step) * (1 if first & 0x40 else 1000)
+    refuse_unless(-1 << 63 <= step < 1 << 63, "Number")
+    audience, rest = take_varint(rest) if first & 0x20 else (0, rest)
+    signature, delta = take(rest, 64)
+    return Compact(distance, address and address[0], prefix, step, zigzag(audience), signature, delta)
+
+
+def map_delta(value, time):
+    """Entries with their stamps made absolute, and dropped keys."""
+    entries, dropped = (items(value, 1, 2) + [[]])[:2]
+    base, result = time << 16, []
+    for item in items(entries):
+        entry(item)
+        dead = item[1] < 0
+        stamp = base + zigzag(-1 - item[1] if dead else item[1]) & (1 << 64) - 1
+        result.append([item[0], -1 - stamp if dead else stamp, *item[2:]])
+    return result, [key_path(key) for key in items(dropped)]
+
+
+# ---- frontiers ---------------------------------------------------------------------------------------
+
+def bucket_sums(states):
+    sums = [0] * 16
+    for layer, sequence, prefix in states:
+        mix = blake3(layer + sequence.to_bytes(8, "big") + prefix)[:8]
+        sums[layer[0] >> 4] += int.from_bytes(mix, "big")
+    return [total % (1 << 64) for total in sums]
+
+
+def fingerprint(states):
+    sums = b"".join(total.to_bytes(8, "big") for total in bucket_sums(states))
+    return derive("tombolo 1 frontier fingerprint", sums, 8)
+
+
+# ---- messages ----------------------------------------------------------------------------------------
+
+def state(fields):
+    return octets(fields[0], 8), number(fields[1]), octets(fields[2], 4)
+
+
+def transfer(fields, read):
+    layer, root, listed = items(fields, 3)
+    refuse_unless(len(items(listed)) <= 256, "Shape")
+    return octets(layer, 8), octets(root, 32), [read(item) for item in listed]
+
+
+def place(value):
+    level, index = number(value[0]), number(value[1])
+    refuse_unless(level <= 3 and index < 16 ** level, "Shape")
+    return level, index
+
+
+def child(value):
+    slot, digest, count = items(value, 3)
+    refuse_unless(number(slot) < 16 and number(count, 32) > 0, "Shape")
+    return slot, octets(digest, 32), count
+
+
+def tree_node(value):
+    level, index, children = items(value, 3)
+    refuse_unless(len(items(children)) <= 16, "Shape")
+    return (*place([level, index]), [child(c) for c in children])
+
+
+def heartbeat(fields):
+    refuse_unless(len(fields) >= 3, "Shape")
+    clock = fields[2] and [number(n, bits) for n, bits in zip(items(fields[2], 3), (64, 64, 32))]
+    refuse_unless(clock or fields[2] is None, "Shape")
+    return number(fields[0], 64), number(fields[1], 32), clock
+
+
+def frontier(fields):
+    mask, states = items(fields, 2)
+    return number(mask, 16), [state(items(s, 3)) for s in items(states)]
+
+
+READERS = {
+    1: heartbeat,
+    2: lambda f: [number(n, 32) for n in items(f, 16)],
+    3: frontier,
+    4: lambda f: [state(s) if len(items(s, 1, 3)) == 3 else (octets(s[0], 8), None, None) for s in f],
+    6: lambda f: [(octets(r[0], 8), number(r[1]), number(r[2], 8)) for r in f if items(r, 3)],
+    7: lambda f: transfer(f, lambda v: place(items(v, 2))),
+    8: lambda f: transfer(f, tree_node),
+    9: lambda f: transfer(f, lambda v: number(v, 12)),
+    10: lambda f: transfer(f, lambda v: (number(items(v, 2)[0], 12), octets(v[1], len(v[1])))),
+}
+
+
+def decode_message(data):
+    """(kind, fields) of a message on a link; kinds 0x0b to 0x0e are read by `federation`."""
+    refuse_unless(len(data) > 0, "Empty")
+    kind, body = data[0], data[1:]
+    if kind & 0x80:
+        return 0x80, decode_compact(data)
+    if kind == 5:
+        return 5, decode_whole(body)
+    refuse_unless(kind in READERS, "UnknownKind")
+    fields = items(cbor.decode(body, 1 << 20, 8, 65_536))
+    refuse_unless(kind in (1, 2) or len(fields) <= 4096, "Shape")
+    return kind, READERS[kind](fields)

@@ -1,0 +1,163 @@
+"""Joining, invite codes, the audience; commands and revocations: src/envelope/FORMAT.md, src/commands/FORMAT.md."""
+import base64
+import hashlib
+import ipaddress
+import json
+import re
+from collections import namedtuple
+
+import cbor
+from cbor import refuse_unless
+from curves import is_usable, verify
+from envelope import items, number, octets
+from hashes import blake3, derive
+
+LEVELS = ["untrusted", "observer", "trusted"]
+REFUSALS = ("token", "expired", "signature", "busy", "full")
+ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+Invite = namedtuple("Invite", "inviter onion token level expires_s addresses")
+
+
+# ---- names -------------------------------------------------------------------------------------------
+
+def did(public):
+    value, text = int.from_bytes(b"\xed\x01" + public, "big"), ""
+    while value:
+        value, digit = divmod(value, 58)
+        text = ALPHABET[digit] + text
+    return "did:key:z" + text
+
+
+def onion_address(public):
+    check = hashlib.sha3_256(b".onion checksum" + public + b"\x03").digest()[:2]
+    return base64.b32encode(public + check + b"\x03").decode().lower() + ".onion"
+
+
+def onion_key(text):
+    name = text.removesuffix(".onion")
+    refuse_unless(len(name) == 56, "Onion")
+    key = base64.b32decode(name.upper())[:32]
+    refuse_unless(onion_address(key) == name + ".onion", "Onion")
+    return key
+
+
+# ---- joining -----------------------------------------------------------------------------------------
+
+def token_hash(token):
+    return derive("tombolo 1 invite token", token)
+
+
+def join_signed(inviter, joiner, onion, hashed, level, time):
+    return cbor.encode(["tombolo-join-1", inviter, joiner, onion, hashed, level, time])
+
+
+def person_name(text):
+    """What a node calls itself: any text; whether it may be shown is another matter."""
+    refuse_unless(type(text) is str, "Shape")
+    return text
+
+
+def decode_request(data, inviter, joiner):
+    fields = items(cbor.decode(data, 4096, 2, 16), 7)
+    domain, token, onion, name, level, time, signature = fields
+    refuse_unless(domain == "tombolo-join-1" and type(onion) is str and len(onion) <= 62, "Shape")
+    refuse_unless(number(level) <= 2, "Shape")
+    signed = join_signed(inviter, joiner, onion, token_hash(octets(token, 16)), level, number(time, 64))
+    refuse_unless(verify(joiner, signed, octets(signature, 64)), "signature")
+    return onion, person_name(name), LEVELS[level]
+
+
+def decode_answer(data):
+    domain, agreed, text = items(cbor.decode(data, 4096, 2, 16), 3)
+    refuse_unless(domain == "tombolo-join-1" and type(agreed) is bool, "Shape")
+    refuse_unless(agreed or text in REFUSALS, "Shape")
+    return agreed, person_name(text)
+
+
+# ---- invite codes ------------------------------------------------------------------------------------
+
+def read_code(text):
+    text = "".join(text.split())
+    if text.startswith("fed1:"):
+        body = text[5:]
+        code = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+        public = bytes.fromhex(code["pubkey"])
+        refuse_unless(did(public) == code["did"] and is_usable(public), "Identity")
+        return Invite(public, onion_key(code["onion"]), octets(bytes.fromhex(code["token"]), 16),
+                      code.get("level"), code.get("expires"), code.get("addrs", [])[:8])
+    refuse_unless(text.upper().startswith("FED1C:"), "Prefix")
+    body = text[6:].upper()
+    return read_compact(base64.b32decode(body + "=" * (-len(body) % 8)))
+
+
+def read_compact(data):
+    refuse_unless(len(data) >= 86 and data[0] == 1 and is_usable(data[1:33]), "Content")
+    minutes, rest, addresses = int.from_bytes(data[82:86], "big"), data[86:], []
+    while rest and len(addresses) < 8:
+        length = {4: 4, 6: 16}.get(rest[0])
+        refuse_unless(length and len(rest) >= length + 3, "Content")
+        host, port = ipaddress.ip_address(rest[1:1 + length]), int.from_bytes(rest[1 + length:3 + length], "big")
+        addresses.append(f"{host}:{port}" if length == 4 else f"[{host}]:{port}")
+        rest = rest[3 + length:]
+    level = LEVELS[data[81]] if data[81] < 3 else None
+    return Invite(data[1:33], data[33:65], data[65:81], level, None if minutes == 2**32 - 1 else minutes * 60, addresses)
+
+
+# ---- the audience ------------------------------------------------------------------------------------
+
+def member_hash(salt, identity):
+    return derive("tombolo 1 audience print", salt + identity, 16)
+
+
+def read_audience(data):
+    """(salt, {hash: (level, since)}, {name: (confidential, radio)})"""
+    value = cbor.decode(data)
+    refuse_unless(type(value) is dict and len(items(value.get("members"))) <= 1000, "Audience")
+    members = {}
+    for member in value["members"]:
+        refuse_unless(len(items(member)) >= 2 and number(member[1]) <= 2, "Audience")
+        members[octets(member[0], 16)] = (LEVELS[member[1]], number(member[2]) if len(member) > 2 else 0)
+    classes = {name: (of[0] is not False, {1: "brief", 2: "full"}.get(of[1], "never"))
+               for name, of in value.get("classes", {}).items()}
+    return octets(value.get("salt"), 16), members, classes
+
+
+# ---- commands and revocations ------------------------------------------------------------------------
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}\Z")
+
+
+def command_signed(sender, addressee, identity, expires, kind, arguments):
+    return cbor.encode(["tombolo-command-1", sender, addressee, identity, expires, kind, arguments])
+
+
+def decode_command(data, sender, addressee):
+    identity, expires, kind, arguments, signature = items(cbor.decode(data, 1024, 4, 32), 5)
+    signed = command_signed(sender, addressee, octets(identity, 16), number(expires, 64), number(kind, 64), arguments)
+    refuse_unless(verify(sender, signed, octets(signature, 64)), "signature")
+    refuse_unless(kind == 0 and NAME.match(items(arguments, 3)[0]) and NAME.match(arguments[1]), "malformed")
+    return identity, expires, arguments
+
+
+def decode_answer_to_command(data):
+    identity, status, *rest = items(cbor.decode(data, 4352, 4, 32), 2, 3, 5)
+    octets(identity, 16)
+    refuse_unless((status, len(rest)) in ((0, 0), (1, 3), (2, 1), (3, 0)), "Shape")
+    if status == 1:
+        end, code, output = number(rest[0]), number(rest[1]), rest[2]
+        refuse_unless(type(output) is str and len(output.encode()) <= 4096, "Shape")
+        refuse_unless(end <= 4 and (1 <= code <= 255 if end in (1, 2) else code == 0), "Shape")
+    return identity, status, rest
+
+
+def decode_notice(data):
+    author, revoked, time, signature = items(cbor.decode(data, 192, 2, 8), 4)
+    signed = cbor.encode(["tombolo-revoke-1", octets(author, 32), octets(revoked, 32), number(time, 64)])
+    refuse_unless(verify(author, signed, octets(signature, 64)), "signature")
+    return author, revoked, time, blake3(signed)[:8]
+
+
+def notice_of_text(text):
+    refuse_unless(text.startswith("tombolo-revoke1:"), "Shape")
+    body = text.split(":", 1)[1]
+    return base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))
