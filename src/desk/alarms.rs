@@ -22,7 +22,7 @@ use crate::store::StoreWrite;
 use crate::time::{Millis, Mono};
 use crate::unicast::Unicast;
 use crate::watches::{
-    AlarmBoard, AlarmMessageKey, AlarmSubject, DeliveryEnd, NodePrefix, Reading, ReadingTime, WatchKind,
+    AlarmBoard, AlarmMessageKey, AlarmSubject, DeliveryEnd, NodePrefix, ReadingTime, WatchKind, WatchReading,
     WatchRule, Watches,
 };
 
@@ -163,7 +163,7 @@ impl AlarmDesk<'_> {
 
     /// This node's place among those that notify its operator and can be reached.
     fn rank(&self, board: &AlarmBoard) -> usize {
-        let is_reached = |peer: &PeerId| self.presence_of(peer).0 == Reading::Good;
+        let is_reached = |peer: &PeerId| self.presence_of(peer).0 == WatchReading::Good;
         self.watches.own().group.map_or(0, |group| board.rank(&self.core.me, group, is_reached))
     }
 
@@ -177,7 +177,7 @@ impl AlarmDesk<'_> {
     // ---- readings ----------------------------------------------------------------------------------------
 
     /// How everything is that is watched, each with the sequence of the newest state of its node; and when silence is due next.
-    fn readings(&self) -> (BTreeMap<AlarmSubject, (Reading, u64)>, Option<Mono>) {
+    fn readings(&self) -> (BTreeMap<AlarmSubject, (WatchReading, u64)>, Option<Mono>) {
         let (mut readings, mut deadline) = (BTreeMap::new(), None::<Mono>);
         for rule in self.watches.rules() {
             // A watch on a node that is not known yet waits for it.
@@ -186,7 +186,7 @@ impl AlarmDesk<'_> {
             let mut put = |subject, reading| {
                 let before = readings.entry(subject).or_insert((reading, floor));
                 // Of several watches on one subject the strictest counts.
-                if matches!(reading, Reading::Bad { .. }) {
+                if matches!(reading, WatchReading::Bad { .. }) {
                     before.0 = reading;
                 }
             };
@@ -198,7 +198,7 @@ impl AlarmDesk<'_> {
                         put(AlarmSubject::node(kind, &id), reading);
                     }
                     WatchKind::Silent => {}
-                    WatchKind::Back => put(AlarmSubject::node(kind, &id), Reading::Unknown),
+                    WatchKind::Back => put(AlarmSubject::node(kind, &id), WatchReading::Unknown),
                     WatchKind::AppStopped | WatchKind::AppUnhealthy => {
                         for app in &rule.apps {
                             put(AlarmSubject::app(kind, &id, app), self.app_reading(&id, kind, app));
@@ -217,28 +217,30 @@ impl AlarmDesk<'_> {
     }
 
     /// Whether a peer keeps its times, and when that may change.
-    fn presence_of(&self, peer: &PeerId) -> (Reading, Option<Mono>) {
+    fn presence_of(&self, peer: &PeerId) -> (WatchReading, Option<Mono>) {
         let now = self.core.now();
-        let Some(presence) = self.core.presence.presence(now, peer) else { return (Reading::Unknown, None) };
+        let Some(presence) = self.core.presence.presence(now, peer) else {
+            return (WatchReading::Unknown, None);
+        };
         if presence.cause == Some(SilenceCause::NotSinceStart) {
             // It was heard before this node started: it gets some time to be heard again.
             let until = self.watches.started() + self.core.settings.heartbeat * 3 + Millis::from_secs(30);
             if now < until {
-                return (Reading::Unknown, Some(until));
+                return (WatchReading::Unknown, Some(until));
             }
         } else {
             let grace_left = (presence.next_within + SILENCE_GRACE) - presence.silent_for;
             if grace_left > Millis::ZERO {
-                return (Reading::Good, Some(now + grace_left));
+                return (WatchReading::Good, Some(now + grace_left));
             }
         }
         let heard_at = self.replica.federation().peer(peer).and_then(|peer| peer.heard_at);
-        (Reading::Bad { figure: heard_at.map_or(0, |at| at.ms() / 1000) }, None)
+        (WatchReading::Bad { figure: heard_at.map_or(0, |at| at.ms() / 1000) }, None)
     }
 
-    fn app_reading(&self, id: &PeerId, kind: WatchKind, app: &str) -> Reading {
+    fn app_reading(&self, id: &PeerId, kind: WatchKind, app: &str) -> WatchReading {
         let Some(apps) = self.state_field(id, "apps").and_then(Value::as_array) else {
-            return Reading::Unknown;
+            return WatchReading::Unknown;
         };
         let is_meant = |entry: &&Value| entry.get("id").and_then(Value::as_text) == Some(app);
         let entry = apps.iter().find(is_meant);
@@ -248,41 +250,43 @@ impl AlarmDesk<'_> {
             true => is_running && field("health") == Some("unhealthy"),
             false => !is_running,
         };
-        if is_bad { Reading::Bad { figure: 0 } } else { Reading::Good }
+        if is_bad { WatchReading::Bad { figure: 0 } } else { WatchReading::Good }
     }
 
-    fn disk_reading(&self, id: &PeerId, limit: u8) -> Reading {
+    fn disk_reading(&self, id: &PeerId, limit: u8) -> WatchReading {
         let bytes = |name: &str| self.state_field(id, name).and_then(Value::as_u64);
         let (Some(used), Some(total)) = (bytes("disk_used_bytes"), bytes("disk_total_bytes")) else {
-            return Reading::Unknown;
+            return WatchReading::Unknown;
         };
         let Some(percent) = (u128::from(used) * 100).checked_div(u128::from(total)) else {
-            return Reading::Unknown;
+            return WatchReading::Unknown;
         };
         let (figure, limit) = (u64::try_from(percent).unwrap_or(u64::MAX), u64::from(limit));
         match figure {
-            _ if figure > limit => Reading::Bad { figure },
-            _ if figure <= limit.saturating_sub(DISK_MARGIN) => Reading::Good,
-            _ => Reading::Unknown,
+            _ if figure > limit => WatchReading::Bad { figure },
+            _ if figure <= limit.saturating_sub(DISK_MARGIN) => WatchReading::Good,
+            _ => WatchReading::Unknown,
         }
     }
 
-    fn clock_reading(&self, id: &PeerId) -> Reading {
+    fn clock_reading(&self, id: &PeerId) -> WatchReading {
         if *id == self.core.me {
             return match self.core.clock.source() {
-                TimeSource::Own => Reading::Good,
-                TimeSource::Median | TimeSource::Peer | TimeSource::Logical => Reading::Bad { figure: 0 },
+                TimeSource::Own => WatchReading::Good,
+                TimeSource::Median | TimeSource::Peer | TimeSource::Logical => {
+                    WatchReading::Bad { figure: 0 }
+                }
             };
         }
         let ahead = self.core.clock.peers_ahead_ms().find(|(peer, _)| peer == id);
         match ahead.map(|(_, ms)| ms.unsigned_abs()) {
-            None => Reading::Unknown,
-            Some(ms) if ms > FUTURE_BOUND.ms() => Reading::Bad { figure: ms / 1000 },
-            Some(_) => Reading::Good,
+            None => WatchReading::Unknown,
+            Some(ms) if ms > FUTURE_BOUND.ms() => WatchReading::Bad { figure: ms / 1000 },
+            Some(_) => WatchReading::Good,
         }
     }
 
-    fn key_reading(&self, id: &PeerId) -> Reading {
+    fn key_reading(&self, id: &PeerId) -> WatchReading {
         let is_own = *id == self.core.me;
         let stopped = self.replica.recovery().stopped() == Some(StopReason::KeyUsedElsewhere);
         let twice = self.unicast.run_twice(self.core).any(|peer| peer == id);
@@ -292,7 +296,11 @@ impl AlarmDesk<'_> {
             let present = self.replica.layer(&head.layer).map(|layer| layer.head().sequence);
             head.layer.author == *id && present == Some(head.sequence)
         });
-        if (is_own && stopped) || twice || forked { Reading::Bad { figure: 0 } } else { Reading::Good }
+        if (is_own && stopped) || twice || forked {
+            WatchReading::Bad { figure: 0 }
+        } else {
+            WatchReading::Good
+        }
     }
 
     /// A field of a node's signed state, from the full one or its brief, whichever is later. What is provisional decides no

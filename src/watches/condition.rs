@@ -21,7 +21,7 @@ const EPISODES_AHEAD_MAX: u64 = 1 << 20;
 
 /// How a subject is now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reading {
+pub enum WatchReading {
     /// Nothing is known now: what was known last still stands.
     Unknown,
     /// Nothing is wrong.
@@ -116,18 +116,18 @@ impl Condition {
         &mut self,
         kind: WatchKind,
         at: ReadingTime,
-        reading: Reading,
+        reading: WatchReading,
         hints: &EpisodeHints,
     ) -> Option<Transition> {
         match reading {
-            Reading::Unknown => None,
-            Reading::Good => {
+            WatchReading::Unknown => None,
+            WatchReading::Good => {
                 let (phase, cleared) = self.after_good(kind, at);
                 self.phase = phase;
                 self.good_at = Some(at.wall);
                 cleared.map(|episode| Transition::Cleared { episode })
             }
-            Reading::Bad { figure } => {
+            WatchReading::Bad { figure } => {
                 let since = match self.phase {
                     Phase::Well => at.mono,
                     Phase::Raising { since } => since,
@@ -202,10 +202,10 @@ impl Conditions {
         &mut self,
         subject: &AlarmSubject,
         at: ReadingTime,
-        reading: Reading,
+        reading: WatchReading,
         hints: &EpisodeHints,
     ) -> Option<Transition> {
-        if reading == Reading::Unknown {
+        if reading == WatchReading::Unknown {
             return None;
         }
         let condition = self.subjects.entry(subject.clone()).or_default();
@@ -260,7 +260,7 @@ mod tests {
     use proptest::prelude::*;
     use tombolo_transports::PeerId;
 
-    const BAD: Reading = Reading::Bad { figure: 1 };
+    const BAD: WatchReading = WatchReading::Bad { figure: 1 };
 
     fn at(seconds: u64) -> ReadingTime {
         ReadingTime { mono: Mono::from_ms(seconds * 1000), wall: Wall::from_ms((1_000_000 + seconds) * 1000) }
@@ -277,8 +277,8 @@ mod tests {
     /// A row: kind, readings with their second, and the transitions with theirs.
     #[test]
     fn each_kind_has_its_delays() {
-        type Row = (WatchKind, Vec<(u64, Reading)>, Vec<(u64, char)>);
-        let (good, unknown) = (Reading::Good, Reading::Unknown);
+        type Row = (WatchKind, Vec<(u64, WatchReading)>, Vec<(u64, char)>);
+        let (good, unknown) = (WatchReading::Good, WatchReading::Unknown);
         let table: Vec<Row> = vec![
             (WatchKind::Silent, vec![(0, good), (5, BAD), (6, BAD), (9, good)], vec![(5, 'r')]),
             (WatchKind::Silent, vec![(0, BAD), (5, good), (24, good), (25, good)], vec![(0, 'r'), (25, 'c')]),
@@ -323,7 +323,7 @@ mod tests {
             |raised: u64, open: bool| EpisodeHints { floor: 3, known: vec![(9, at(raised).wall, open)] };
         let raised = |hints: &EpisodeHints, good: u64| {
             let mut conditions = Conditions::default();
-            conditions.read(&silent, at(good), Reading::Good, hints);
+            conditions.read(&silent, at(good), WatchReading::Good, hints);
             episode_of(conditions.read(&silent, at(1_000), BAD, hints))
         };
         assert_eq!(raised(&known(990, true), 980), 9, "the peer sees the same silence");
@@ -362,11 +362,11 @@ mod tests {
         assert_eq!(conditions.keep_only(&BTreeSet::from([disk])), [(silent, 5)]);
     }
 
-    fn reading() -> impl Strategy<Value = Reading> {
+    fn reading() -> impl Strategy<Value = WatchReading> {
         prop_oneof![
-            Just(Reading::Unknown),
-            Just(Reading::Good),
-            (0..9_u64).prop_map(|figure| Reading::Bad { figure })
+            Just(WatchReading::Unknown),
+            Just(WatchReading::Good),
+            (0..9_u64).prop_map(|figure| WatchReading::Bad { figure })
         ]
     }
 

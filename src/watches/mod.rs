@@ -27,7 +27,7 @@ mod quiet;
 mod rule;
 
 pub use board::{AlarmBoard, FederatedAlarm};
-pub use condition::{Conditions, EpisodeHints, Reading, ReadingTime, Transition};
+pub use condition::{Conditions, EpisodeHints, ReadingTime, Transition, WatchReading};
 pub use document::{AlarmsDocument, MARKS_MAX, MessageProgress, OperatorGroup, REPORT_KEPT, REPORTS_MAX};
 pub use event::{APP_BYTES_MAX, AlarmId, AlarmReport, AlarmSubject, NAME_BYTES_MAX, NodePrefix, WatchKind};
 pub use messages::{
@@ -207,7 +207,7 @@ impl Watches {
     pub fn read(
         &mut self,
         at: ReadingTime,
-        readings: &BTreeMap<AlarmSubject, (Reading, u64)>,
+        readings: &BTreeMap<AlarmSubject, (WatchReading, u64)>,
         board: &AlarmBoard,
         name_of: impl Fn(&AlarmSubject) -> String,
     ) {

@@ -24,7 +24,7 @@ fn watching(settings: AlarmSettings) -> Watches {
 fn look(
     watches: &mut Watches,
     seconds: u64,
-    reading: Reading,
+    reading: WatchReading,
     other: &AlarmsDocument,
     rank: usize,
 ) -> Vec<AlarmMessageKey> {
@@ -37,7 +37,7 @@ fn look(
     watches.due_messages(&ME, at(seconds), &board, rank, None)
 }
 
-fn quiet_look(watches: &mut Watches, seconds: u64, reading: Reading) -> usize {
+fn quiet_look(watches: &mut Watches, seconds: u64, reading: WatchReading) -> usize {
     look(watches, seconds, reading, &AlarmsDocument::default(), 0).len()
 }
 
@@ -45,19 +45,19 @@ fn sent(watches: &mut Watches, key: AlarmMessageKey, seconds: u64) {
     watches.messages_mut().ended(&key, DeliveryEnd::Sent, at(seconds).mono, at(seconds).wall);
 }
 
-const BAD: Reading = Reading::Bad { figure: 0 };
+const BAD: WatchReading = WatchReading::Bad { figure: 0 };
 
 #[test]
 fn one_silence_makes_one_message_and_its_end_another() {
     let mut watches = watching(AlarmSettings::default());
-    assert_eq!(quiet_look(&mut watches, 0, Reading::Good), 0);
+    assert_eq!(quiet_look(&mut watches, 0, WatchReading::Good), 0);
     let keys = look(&mut watches, 10, BAD, &AlarmsDocument::default(), 0);
     let [key] = keys.as_slice() else { panic!("{keys:?}") };
     assert_eq!(quiet_look(&mut watches, 11, BAD), 0, "it is on its way");
     sent(&mut watches, *key, 12);
     assert_eq!(quiet_look(&mut watches, 13, BAD), 0);
-    assert_eq!(quiet_look(&mut watches, 20, Reading::Good), 0, "it may be a moment only");
-    let back = look(&mut watches, 40, Reading::Good, &AlarmsDocument::default(), 0);
+    assert_eq!(quiet_look(&mut watches, 20, WatchReading::Good), 0, "it may be a moment only");
+    let back = look(&mut watches, 40, WatchReading::Good, &AlarmsDocument::default(), 0);
     assert_eq!(back.len(), 1);
     let kinds: Vec<_> = watches.own().reports.iter().map(|report| report.subject.kind).collect();
     assert_eq!(kinds, [WatchKind::Silent, WatchKind::Back]);
@@ -79,10 +79,10 @@ fn quiet_hours_hold_back_what_is_not_urgent() {
     assert_eq!(quiet_look(&mut watches, 60, BAD), 1);
     // What is over by the morning makes no message; its end does.
     let mut watches = watching(AlarmSettings { quiet, ..AlarmSettings::default() });
-    for (second, reading) in [(60, BAD), (100, Reading::Good), (130, Reading::Good)] {
+    for (second, reading) in [(60, BAD), (100, WatchReading::Good), (130, WatchReading::Good)] {
         assert_eq!(quiet_look(&mut watches, second, reading), 0);
     }
-    let morning = look(&mut watches, 7 * 3600, Reading::Good, &AlarmsDocument::default(), 0);
+    let morning = look(&mut watches, 7 * 3600, WatchReading::Good, &AlarmsDocument::default(), 0);
     let [key] = morning.as_slice() else { panic!("{morning:?}") };
     let back = AlarmSubject::node(WatchKind::Back, &HUT);
     assert_eq!(key.alarm, back.id(7));
@@ -204,7 +204,7 @@ fn no_timer_lies_in_the_past() {
     let mut watches = watching(AlarmSettings::default());
     let app = AlarmSubject::app(WatchKind::AppStopped, &HUT, "web");
     let board = AlarmBoard::default();
-    for (second, reading) in [(0, BAD), (11, Reading::Unknown), (12, Reading::Unknown)] {
+    for (second, reading) in [(0, BAD), (11, WatchReading::Unknown), (12, WatchReading::Unknown)] {
         let readings = BTreeMap::from([(app.clone(), (reading, 7))]);
         watches.read(at(second), &readings, &board, |_| String::new());
         watches.due_messages(&ME, at(second), &board, 0, None);

@@ -112,7 +112,18 @@ fn accepted_messages() -> Vec<Json> {
     let (of_a, of_b) = (State::of(&snapshot.signed), State::of(&notes.signed));
     let clock =
         PeerClock { wall: Wall::from_ms(TIME_MS), uptime: Millis::from_ms(61_000), boot: 0xdead_beef };
-    let heartbeat = |clock| Message::Heartbeat { fingerprint: 0x0102_0304_0506_0708, next_by_s: 15, clock };
+    let heartbeat = |clock| Message::Heartbeat {
+        fingerprint: 0x0102_0304_0506_0708,
+        next_by_s: 15,
+        clock,
+        heard_s_ago: None,
+    };
+    let heard = Message::Heartbeat {
+        fingerprint: 0x0102_0304_0506_0708,
+        next_by_s: 15,
+        clock: None,
+        heard_s_ago: Some(40),
+    };
     let later = [
         &[0x01][..],
         &tombolo_delta::to_cbor(&Value::Array(vec![
@@ -120,6 +131,7 @@ fn accepted_messages() -> Vec<Json> {
             Value::from(15u64),
             Value::Null,
             Value::from(2u64),
+            Value::from(40u64),
             Value::from("later"),
         ])),
     ]
@@ -135,6 +147,7 @@ fn accepted_messages() -> Vec<Json> {
     vec![
         exact("heartbeat of a node that believes in its clock", &heartbeat(Some(clock))),
         exact("heartbeat without a clock", &heartbeat(None)),
+        exact("heartbeat of a node that has received something 40 s ago", &heard),
         accepted("heartbeat of a later version: further items are left unread", &later),
         exact("ask of a node that believes nothing: all buckets are answered", &Message::Ask([0; 16])),
         exact("ask", &Message::Ask(std::array::from_fn(|n| n as u32 * 0x1111_1111))),
