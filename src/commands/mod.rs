@@ -40,8 +40,8 @@ pub use inbox::{CommandInbox, Taking, TakingRules};
 pub use outbox::{CommandOutbox, OfferPace, OutboxFull};
 pub use outcome::{CommandRefusal, OUTPUT_BYTES_MAX, Outcome, RunEnd, RunResult, tail_of};
 pub use record::{
-    CommandKey, ExpiryFloor, InstallProgress, LoadedCommands, ReceivedCommand, RecordChange, SentCommand,
-    SentState,
+    CalledEnd, CommandKey, ExpiryFloor, InstallProgress, LoadedCommands, ReceivedCommand, RecordChange,
+    SentCommand, SentState,
 };
 pub use revocation::{
     HeldNotice, NOTICE_BYTES_MAX, NOTICES_MAX, NoticeHash, NoticeVerdict, Notices, REVOCATION_DOMAIN,

@@ -31,16 +31,10 @@ impl CommandDesk<'_> {
         marketplace_url: Option<&str>,
         expires_in: Millis,
     ) -> Result<Reply, CommandError> {
-        let to = self.replica.resolve_peer(peer)?;
-        if !self.replica.federation().grants(&to, Right::Deploy) {
-            return Err(CommandError::NotTrusted(self.replica.name_of(self.core, &to)));
-        }
+        let (to, deploy) = self.order(peer, app, version, marketplace_url)?;
         if expires_in == Millis::ZERO || expires_in > COMMAND_LIFE_MAX {
             return Err(CommandError::BadDeployExpiry);
         }
-        let url = marketplace_url.or_else(|| self.own_marketplace(app)).unwrap_or_default();
-        let deploy = Deploy::new(app, version, url)?;
-        self.check_own_catalogue(&deploy)?;
         let created_at = self.core.reference();
         let command = SentCommand {
             id: CommandId(self.core.random.bytes()),
@@ -54,6 +48,24 @@ impl CommandDesk<'_> {
             self.commands.outbox.add(command.clone()).map_err(|_| CommandError::Limit(Quota::Commands))?;
         self.record(changes);
         Ok(Reply::Deploy(Box::new(self.report().sent_deploy(&command))))
+    }
+
+    /// The peer of an order and what it is asked for, where this node may ask for it.
+    pub(super) fn order(
+        &self,
+        peer: &str,
+        app: &str,
+        version: &str,
+        marketplace_url: Option<&str>,
+    ) -> Result<(PeerId, Deploy), CommandError> {
+        let to = self.replica.resolve_peer(peer)?;
+        if !self.replica.federation().grants(&to, Right::Deploy) {
+            return Err(CommandError::NotTrusted(self.replica.name_of(self.core, &to)));
+        }
+        let url = marketplace_url.or_else(|| self.own_marketplace(app)).unwrap_or_default();
+        let deploy = Deploy::new(app, version, url)?;
+        self.check_own_catalogue(&deploy)?;
+        Ok((to, deploy))
     }
 
     /// The marketplace that the own catalogue names for an app.

@@ -8,6 +8,7 @@
 //! | `deploys` | offers the deploys of this node, takes those of others |
 //! | `notices` | notices of revocation: published, judged, confirmed, offered |
 //! | `calls` | JSON calls, both ways |
+//! | `deploy_calls` | deploys of this node that go by JSON call |
 //! | `reach` | how a peer is best reached, and a message by that way |
 //! | `record` | what a desk leaves behind: writes for the next commit, events |
 //!
@@ -17,6 +18,7 @@
 //! Invariant: a change of what is remembered is a write before the output that depends on it, so the gate commits it first.
 
 mod calls;
+mod deploy_calls;
 mod deploys;
 mod notices;
 mod reach;

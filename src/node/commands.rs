@@ -89,6 +89,9 @@ impl Node {
                 let marketplace_url = marketplace_url.as_deref();
                 self.desk().commands.deploy(&peer, &app, &version, marketplace_url, expires_in)
             }
+            Admin::DeployByCall { peer, app, version, marketplace_url } => {
+                self.desk().deploy_by_call(&peer, &app, &version, marketplace_url.as_deref())
+            }
         })
     }
 

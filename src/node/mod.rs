@@ -183,12 +183,9 @@ impl Node {
             Input::RadioReady { link } => self.broadcast.radio_ready(&mut self.core, link),
             Input::Installed { key, result } => self.commands.inbox.note_result(key, result),
             Input::Catalogue(catalogue) => self.commands.catalogue = catalogue,
-            // The requests that waited for calls were answered when the disk refused.
-            Input::JoinAnswered { .. }
-            | Input::CallAnswered { .. }
-            | Input::Received { .. }
-            | Input::Frame { .. }
-            | Input::Timeout => {}
+            // The requests that waited for calls were answered when the disk refused; an install counts as lost.
+            Input::CallAnswered { id, .. } => drop(self.calls.end(id)),
+            Input::JoinAnswered { .. } | Input::Received { .. } | Input::Frame { .. } | Input::Timeout => {}
         }
     }
 
@@ -240,6 +237,7 @@ impl Node {
         let mut desk = self.desk().commands;
         desk.record(changes);
         desk.suspend_revoked();
+        self.desk().end_lost_calls();
         Ok(())
     }
 }

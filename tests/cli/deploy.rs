@@ -8,7 +8,7 @@ use super::harness::{Daemon, NodeDir, eventually};
 const CATALOGUE: &str = "marketplace-url = \"https://market.example\"\n\n[[app]]\nid = \"web\"\nversions = [\"1.2\"]\n\n[[app]]\nid = \"slow\"\n";
 
 /// Lets peers install apps on a node: by a script that notes its arguments, waits as long as `hold` is there, and speaks.
-fn allow(place: &NodeDir) -> PathBuf {
+pub(super) fn allow(place: &NodeDir) -> PathBuf {
     let runs = place.folder.join("runs");
     let script = place.folder.join("install.sh");
     let text = format!(
@@ -27,7 +27,7 @@ fn write_program(path: &Path, text: &str) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-fn runs(path: &Path) -> Vec<String> {
+pub(super) fn runs(path: &Path) -> Vec<String> {
     std::fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 
@@ -59,7 +59,7 @@ fn pair() -> Pair {
 
 const WEB: [&str; 6] = ["deploy", "boat", "web", "1.2", "--marketplace", "https://market.example"];
 
-fn status(place: &NodeDir, id: &str) -> String {
+pub(super) fn status(place: &NodeDir, id: &str) -> String {
     place.json(&["deploy", "--status", id])["status"].as_str().unwrap().to_owned()
 }
 

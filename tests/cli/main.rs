@@ -13,6 +13,7 @@ mod help;
 mod radio;
 mod revoke;
 mod rpc;
+mod rpc_deploy;
 mod running;
 mod tor;
 mod two;

@@ -129,13 +129,13 @@ fn refusals_are_typed_counted_and_shown_at_both_ends() {
     let asked = deploy(&mut wire, "sh").unwrap();
     for at in [0, 1] {
         let view = status(&mut wire, at, &asked.id);
-        assert_eq!((view.status, view.reason), ("refused", Some("not_in_catalogue")));
+        assert_eq!((view.status, view.reason.as_deref()), ("refused", Some("not_in_catalogue")));
         assert!(view.message.contains("catalogue"), "{}", view.message);
     }
     assert_eq!(wire.status(1).rejections["command_not_in_catalogue"], 1);
     wire.nodes[1].commands.is_on = false;
     let asked = deploy(&mut wire, "web").unwrap();
-    assert_eq!(status(&mut wire, 0, &asked.id).reason, Some("off"));
+    assert_eq!(status(&mut wire, 0, &asked.id).reason.as_deref(), Some("off"));
     assert!(wire.installs.is_empty());
 }
 
@@ -146,7 +146,7 @@ fn only_trusted_peers_ask_and_are_asked() {
     let sender = crate::identity::did(&wire.nodes[0].peer_id());
     wire.ask(1, Admin::Trust { peer: sender.clone(), level: TrustLevel::Observer }).unwrap();
     let asked = deploy(&mut wire, "web").unwrap();
-    assert_eq!(status(&mut wire, 0, &asked.id).reason, Some("not_trusted"));
+    assert_eq!(status(&mut wire, 0, &asked.id).reason.as_deref(), Some("not_trusted"));
     assert!(matches!(
         wire.ask(1, Query::Deploys { id: Some(asked.id) }),
         Err(CommandError::UnknownDeploy(_))

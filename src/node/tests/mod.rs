@@ -18,6 +18,7 @@ use crate::sync;
 
 mod calls;
 mod deploy;
+mod deploy_calls;
 mod restore;
 mod revoke;
 mod wire;
