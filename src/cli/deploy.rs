@@ -22,11 +22,11 @@ pub(super) struct Order {
     pub(super) app: String,
     pub(super) version: String,
     pub(super) marketplace: Option<String>,
-    pub(super) by: Carrier,
+    pub(super) by: DeployWay,
 }
 
 /// What carries an order.
-pub(super) enum Carrier {
+pub(super) enum DeployWay {
     /// Sessions and radios, whenever the peer can be reached, for at most so long.
     Links(TimeSpan),
     /// A JSON call, now.
@@ -37,8 +37,8 @@ impl From<Order> for Admin {
     fn from(order: Order) -> Self {
         let Order { peer, app, version, marketplace: marketplace_url, by } = order;
         match by {
-            Carrier::Call => Admin::DeployByCall { peer, app, version, marketplace_url },
-            Carrier::Links(expires) => {
+            DeployWay::Call => Admin::DeployByCall { peer, app, version, marketplace_url },
+            DeployWay::Links(expires) => {
                 let expires_in = Millis::from_ms(u64::try_from(expires.0.as_millis()).unwrap_or(u64::MAX));
                 Admin::Deploy { peer, app, version, marketplace_url, expires_in }
             }

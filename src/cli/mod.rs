@@ -435,7 +435,7 @@ fn dispatch(context: &CliContext, command: CliCommand) -> CliResult {
                 app: app.expect(given),
                 version: version.expect(given),
                 marketplace,
-                by: via.map_or(deploy::Carrier::Links(expires), |_| deploy::Carrier::Call),
+                by: via.map_or(deploy::DeployWay::Links(expires), |_| deploy::DeployWay::Call),
             };
             deploy::deploy(context, order, wait)
         }
