@@ -15,6 +15,7 @@
 //! | `inbox` | the receiver: takes a command once, remembers its outcome |
 //! | `record` | what of both is on disk |
 //! | `document` | the last outcomes as the document `deploys` |
+//! | `pace` | how soon that document is signed again |
 //! | `revocation` | notices that a key is in the wrong hands, handed to every member |
 //!
 //! Invariants:
@@ -29,6 +30,7 @@ mod document;
 mod inbox;
 mod outbox;
 mod outcome;
+mod pace;
 mod record;
 mod revocation;
 mod wire;

@@ -223,7 +223,6 @@ impl CommandDesk<'_> {
 
     /// The new content of the document `deploys`, if its outcomes are not those that stand in it.
     pub(crate) fn outcomes_due(&mut self) -> Option<Value> {
-        self.commands.inbox.published();
         let document = self.core.own_document(DocumentName::DEPLOYS);
         let value = outcomes_document(&self.commands.inbox);
         let held = self.replica.layer(&self.core.own_layer(&document)).map(|layer| &layer.content);
@@ -232,6 +231,7 @@ impl CommandDesk<'_> {
             Some(Content::Map(_)) => false,
             None => !self.commands.inbox.last_outcomes().is_empty(),
         };
+        self.commands.inbox.published(self.core.now(), is_due);
         is_due.then_some(value)
     }
 }

@@ -260,3 +260,24 @@ fn a_call_runs_once_as_well() {
     let refused = wire.nodes[1].desk().commands.install_requested(stranger, &web, id);
     assert_eq!(refused, Taking::Over(Outcome::Refused(crate::commands::CommandRefusal::NotTrusted)));
 }
+
+/// A trusted peer asks for what is refused, again and again: the document of outcomes is signed a few times, and shows the last.
+#[test]
+fn a_peer_that_asks_all_the_time_does_not_decide_how_often_the_outcomes_are_signed() {
+    let mut wire = friends();
+    wire.connect(0, 1);
+    let document = wire.nodes[1].core.own_document(DocumentName::DEPLOYS);
+    let layer = wire.nodes[1].core.own_layer(&document);
+    let sequence = |wire: &Wire| wire.nodes[1].replica.layer(&layer).map(|layer| layer.head().sequence.get());
+    let mut last = String::new();
+    for _ in 0..300 {
+        last = deploy(&mut wire, "sh").unwrap().id;
+        wire.pass(2_000);
+    }
+    let signed = sequence(&wire).expect("the outcomes are a document");
+    assert!((2..=12).contains(&signed), "{signed} states in ten minutes");
+    wire.pass(11 * 60_000);
+    let outcomes = wire.get(0, "n1/deploys");
+    let first = outcomes.get("outcomes").and_then(Value::as_array).unwrap()[0].clone();
+    assert_eq!(text(&first, "id"), Some(last));
+}
