@@ -13,7 +13,7 @@ use tombolo::identity::{Keypair, did, verify};
 use super::harness::{Daemon, NodeDir, PATIENCE, eventually};
 
 #[path = "../../fuzz/rpc_checks.rs"]
-mod rpc_checks;
+pub(super) mod rpc_checks;
 
 /// A node with a server for calls on a free port, running.
 pub(super) fn called(name: &str) -> (NodeDir, Daemon) {

@@ -1,10 +1,10 @@
 //! Two nodes that share nothing but Tor: scripted tors, so that no tor is needed (`tests/tor` has real ones).
 
 #[path = "../../transports/tests/scripted/mod.rs"]
-mod scripted;
+pub(super) mod scripted;
 
-use super::deploy::{allow, runs};
 use super::harness::{Daemon, NodeDir, eventually};
+use super::installer::{allow, runs};
 use scripted::{Answer, Host, Login, Network, Place, ScriptedTor, Treatment};
 
 /// A node without a network; Tor is what `up` is given.
