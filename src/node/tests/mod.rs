@@ -1,15 +1,13 @@
 //! Two and three nodes on a wire made of a queue: the smallest federations that can go wrong.
 
-use crate::time::{Millis, Mono, Wall};
-use std::collections::{BTreeMap, VecDeque};
+use crate::time::{Millis, Mono};
+use std::collections::BTreeMap;
 
 use tombolo_delta::Value;
-use tombolo_transports::{LinkId, Medium};
 
 use super::*;
-use crate::clock::{BUILD_DATE, Timestamp};
-use crate::commands::{CommandKey, Deploy};
-use crate::core::side::link_caps;
+use crate::clock::Timestamp;
+use crate::commands::Deploy;
 use crate::federation::{RadioUse, TrustLevel};
 use crate::layer::{DocumentId, DocumentName, Kind, LayerId, Sequence};
 use crate::merge::{KeyPath, map_of};
