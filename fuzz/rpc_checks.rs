@@ -36,6 +36,8 @@ pub(crate) fn call(input: &[u8]) {
         }
     }
     for status in [200, 500] {
-        let _ = CallReply { status, body: body.to_vec() }.read_state();
+        let reply = CallReply { status, body: body.to_vec() };
+        let _ = reply.read_state();
+        let _ = reply.read_install();
     }
 }

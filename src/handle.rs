@@ -24,9 +24,8 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tombolo_delta::Value;
-use tombolo_transports::tor::{Credentials, OnionSource};
+use tombolo_transports::tor::OnionSource;
 use tombolo_transports::{Address, LanConfig, TorConfig};
-use zeroize::Zeroizing;
 
 use crate::api::rpc::CallServer;
 use crate::api::server::LocalServer;
@@ -353,10 +352,9 @@ fn tor_links(settings: &TorSettings, secrets: &LinkSecrets) -> TorLinks {
         Some(host) => OnionSource::Fixed { host, listen: settings.listen.clone() },
         None => OnionSource::Control { client_auth: settings.client_auth },
     };
-    let password = settings.password.text().map(|text| Zeroizing::new(text.to_owned()));
     let config = TorConfig {
         control: settings.control(),
-        credentials: Credentials { cookie: settings.cookie.clone(), password },
+        credentials: settings.credentials(),
         onion,
         asked_for: settings.is_asked_for(),
         ..TorConfig::new(*secrets.identity, *secrets.onion, settings.socks())

@@ -9,7 +9,7 @@ use tombolo::time::{Mono, Wall};
 use tombolo::clock::{BUILD_DATE, Now};
 use tombolo::commands::{Catalogue, CatalogueState, Deploy, RunEnd, RunResult};
 use tombolo::identity::Keypair;
-use tombolo::io::RadioSpec;
+use tombolo::io::{CallFailure, RadioSpec};
 use tombolo::node::{Command, CommandError, Event, Input, Node, NodeSettings, Output, Reply, RequestId};
 use tombolo::store::{ORIGIN_RECORD, Store, StoreError, StoreOrigin, StoreWrite};
 use tombolo::watches::{AlarmMessageKey, DeliveryEnd};
@@ -385,7 +385,8 @@ impl Field {
             Output::Event(event) => self.events.push((place, event)),
             Output::CallAnswer { .. } => {}
             Output::DialCall { id, .. } => {
-                let result = Err("there is no Tor in a field".to_owned());
+                let why = "there is no Tor in a field".to_owned();
+                let result = Err(CallFailure { why, may_have_arrived: false });
                 self.queue.push_back((place, Input::CallAnswered { id, result }));
             }
             Output::Notify { key, .. } => {

@@ -173,6 +173,15 @@ struct DeployBody {
     expires: Option<String>,
     #[serde(default)]
     expires_ms: Option<u64>,
+    #[serde(default)]
+    via: Option<DeployVia>,
+}
+
+/// How a peer is asked, where not by session or radio.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum DeployVia {
+    Rpc,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -423,6 +432,19 @@ fn write_admin(admin: &Admin) -> WrittenRequest {
                 marketplace_url: marketplace_url.clone(),
                 expires: None,
                 expires_ms: Some(expires_in.ms()),
+                via: None,
+            };
+            post("/v1/deploys", &body)
+        }
+        Admin::DeployByCall { peer, app, version, marketplace_url } => {
+            let body = DeployBody {
+                peer: peer.clone(),
+                app: app.clone(),
+                version: version.clone(),
+                marketplace_url: marketplace_url.clone(),
+                expires: None,
+                expires_ms: None,
+                via: Some(DeployVia::Rpc),
             };
             post("/v1/deploys", &body)
         }
@@ -479,11 +501,19 @@ fn span(text: &str) -> Result<u64, RouteError> {
 
 fn deploy(body: DeployBody) -> Result<Admin, RouteError> {
     let expires = body.expires.as_deref().map(span).transpose()?;
+    let DeployBody { peer, app, version, marketplace_url, .. } = body;
+    if let Some(DeployVia::Rpc) = body.via {
+        if body.expires_ms.or(expires).is_some() {
+            let why = "`expires`: a call is made now or not at all; leave it out with `via`";
+            return Err(RouteError::Query(why.to_owned()));
+        }
+        return Ok(Admin::DeployByCall { peer, app, version, marketplace_url });
+    }
     Ok(Admin::Deploy {
-        peer: body.peer,
-        app: body.app,
-        version: body.version,
-        marketplace_url: body.marketplace_url,
+        peer,
+        app,
+        version,
+        marketplace_url,
         expires_in: body.expires_ms.or(expires).map_or(COMMAND_LIFE_DEFAULT, Millis::from_ms),
     })
 }
@@ -651,6 +681,13 @@ mod tests {
                 expires_in: Millis::from_ms(7),
             }
             .into(),
+            Admin::DeployByCall {
+                peer: odd.to_owned(),
+                app: "web".into(),
+                version: "1.2".into(),
+                marketplace_url: None,
+            }
+            .into(),
             Query::Conflicts { doc: None }.into(),
             Query::Conflicts { doc: Some(doc) }.into(),
         ];
@@ -712,6 +749,20 @@ mod tests {
             (Method::POST, "/v1/invites", None, "{\"expires\":\"soon\"}", "bad_request"),
             (Method::GET, "/v1/invites/5f3a", None, "", "method_not_allowed"),
             (Method::POST, "/v1/deploys", None, "{\"peer\":\"a\",\"app\":\"b\"}", "bad_json"),
+            (
+                Method::POST,
+                "/v1/deploys",
+                None,
+                r#"{"peer":"a","app":"b","version":"1","via":"rpc","expires":"1h"}"#,
+                "bad_request",
+            ),
+            (
+                Method::POST,
+                "/v1/deploys",
+                None,
+                r#"{"peer":"a","app":"b","version":"1","via":"post"}"#,
+                "bad_json",
+            ),
             (Method::PUT, "/v1/deploys", None, "", "method_not_allowed"),
             (Method::POST, "/v1/deploys/ab", None, "{}", "method_not_allowed"),
             (Method::PUT, "/v1/alarms/ab", None, "", "not_found"),

@@ -44,20 +44,30 @@ pub(super) fn refusal_for(code: &str, message: String, doc: &str) -> String {
     format!("{message}: {advice}")
 }
 
-/// An alarm with the command that helps.
-pub(super) fn alarm(code: &str, message: &str) -> String {
+/// An alarm with the command that helps; `peer` is the one that it asks to decide about, empty where there is none.
+pub(super) fn alarm(code: &str, message: &str, peer: &str) -> String {
+    let peer = shell_word(peer);
     match code {
         "key_used_elsewhere" => format!("{message}{ANOTHER_KEY}"),
         "unconfirmed" => format!("{message}: {CONFIRM}"),
         "own_identity_ended" | "own_key_stolen" => {
             format!("{message}; `init` in an empty folder makes a new node")
         }
-        "identity_ended" => format!("{message}: `tombolo remove PEER` clears it away"),
+        "identity_ended" => format!("{message}: `tombolo remove {peer}` clears it away"),
         "key_stolen" => {
-            format!("{message}, with `tombolo remove PEER` or `tombolo trust PEER LEVEL`")
+            format!("{message}, with `tombolo remove {peer}` or `tombolo trust {peer} LEVEL`")
         }
         "two_machines" => format!("{message}, and made again with `init` in an empty folder"),
         _ => message.to_owned(),
+    }
+}
+
+/// A name as one word of a command: quoted where a shell would take it apart.
+fn shell_word(name: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._+:@-".contains(&byte);
+    match !name.is_empty() && name.bytes().all(is_plain) {
+        true => name.to_owned(),
+        false => format!("'{}'", name.replace('\'', r"'\''")),
     }
 }
 
@@ -76,13 +86,21 @@ mod tests {
             refusal(error.code(), error.to_string()),
             format!("this node has stopped writing: {shared}")
         );
-        let printed = |shown: &Alarm| alarm(shown.code(), &shown.to_string());
+        let printed =
+            |shown: &Alarm| alarm(shown.code(), &shown.to_string(), shown.peer().unwrap_or_default());
         assert_eq!(printed(&Alarm::KeyUsedElsewhere), shared);
         assert_eq!(
             printed(&Alarm::TwoMachines { peer: "tower".to_owned() }),
             "two machines run with the key of tower, and take each other's links: one of them has to be stopped, and \
              made again with `init` in an empty folder"
         );
+        let stolen = |peer: &str| Alarm::KeyStolen { author: "attic".to_owned(), peer: peer.to_owned() };
+        assert!(
+            printed(&stolen("boat")).ends_with("with `tombolo remove boat` or `tombolo trust boat LEVEL`")
+        );
+        assert!(printed(&stolen("old boat's")).contains(r"`tombolo remove 'old boat'\''s'`"));
+        let ended = printed(&Alarm::IdentityEnded { peer: "boat".to_owned() });
+        assert_eq!(ended, "boat has ended its identity: `tombolo remove boat` clears it away");
         assert_eq!(
             printed(&Alarm::ClockNotSet),
             "this machine's clock is not set: set it, or run a time service"

@@ -22,7 +22,28 @@ pub(super) struct Order {
     pub(super) app: String,
     pub(super) version: String,
     pub(super) marketplace: Option<String>,
-    pub(super) expires: TimeSpan,
+    pub(super) by: DeployWay,
+}
+
+/// What carries an order.
+pub(super) enum DeployWay {
+    /// Sessions and radios, whenever the peer can be reached, for at most so long.
+    Links(TimeSpan),
+    /// A JSON call, now.
+    Call,
+}
+
+impl From<Order> for Admin {
+    fn from(order: Order) -> Self {
+        let Order { peer, app, version, marketplace: marketplace_url, by } = order;
+        match by {
+            DeployWay::Call => Admin::DeployByCall { peer, app, version, marketplace_url },
+            DeployWay::Links(expires) => {
+                let expires_in = Millis::from_ms(u64::try_from(expires.0.as_millis()).unwrap_or(u64::MAX));
+                Admin::Deploy { peer, app, version, marketplace_url, expires_in }
+            }
+        }
+    }
 }
 
 impl Order {
@@ -32,11 +53,11 @@ impl Order {
         app: Option<String>,
         version: Option<String>,
         marketplace: Option<String>,
-        expires: TimeSpan,
+        by: DeployWay,
     ) -> Self {
         let [peer, app, version] =
             [peer, app, version].map(|word| word.expect("clap asks for it where there is no --status"));
-        Order { peer, app, version, marketplace, expires }
+        Order { peer, app, version, marketplace, by }
     }
 }
 
@@ -46,17 +67,14 @@ pub(super) fn deploy(context: &CliContext, order: Order, wait: bool) -> CliResul
     if wait && !is_running {
         return Err(CliError::new("needs_daemon", "waiting needs a running node: start `tombolo up` first"));
     }
-    let Order { peer, app, version, marketplace, expires } = order;
-    let expires_in = Millis::from_ms(u64::try_from(expires.0.as_millis()).unwrap_or(u64::MAX));
-    let reply =
-        context.node.ask(Admin::Deploy { peer, app, version, marketplace_url: marketplace, expires_in })?;
+    let reply = context.node.ask(Admin::from(order))?;
     let reply = if wait { awaited(context, &reply)? } else { reply };
     if context.json {
         return Ok(print::line(&reply.text)?);
     }
     print::line(&headline(&reply.json))?;
     match print::text(&reply.json, "status") {
-        "waiting" => {
+        "waiting" | "calling" => {
             let id = short_id(&reply.json);
             print::line(&format!("`tombolo deploy --status {id}` shows what became of it"))?;
             if !is_running {
@@ -102,10 +120,14 @@ fn awaited(context: &CliContext, asked: &JsonReply) -> Result<JsonReply, CliErro
     loop {
         let reply = context.node.ask(Query::Deploys { id: Some(id.clone()) })?;
         match print::text(&reply.json, "status") {
-            "waiting" | "taken" => {}
+            "waiting" | "taken" | "calling" => {}
             "installed" => return Ok(reply),
             status => {
                 let mut message = headline(&reply.json);
+                if status == "unknown" {
+                    let peer = print::clean(print::text(&reply.json, "peer"));
+                    message += &format!("; `tombolo get {peer}/deploys` shows what the peer has recorded");
+                }
                 if !print::text(&reply.json, "output").is_empty() {
                     message +=
                         &format!("; `tombolo deploy --status {}` shows its output", short_id(&reply.json));

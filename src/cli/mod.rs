@@ -419,7 +419,7 @@ enum CliCommand {
     },
     /// Ask a trusted peer to install an app, or show what became of it
     #[command(
-        after_help = "Examples:\n  tombolo deploy harbour web 1.2 --marketplace https://market.example --wait\n  tombolo deploy harbour web 1.2 --expires 7d\n  tombolo deploy --status\n  tombolo deploy --status 5f3a\n\nThe peer installs only what its operator has put into its catalogue, with a command of the operator, at most\nonce. Where the peer cannot be reached, it is asked when it can, until the command expires."
+        after_help = "Examples:\n  tombolo deploy harbour web 1.2 --marketplace https://market.example --wait\n  tombolo deploy harbour web 1.2 --expires 7d\n  tombolo deploy mill web 1.2 --via rpc --wait\n  tombolo deploy --status\n  tombolo deploy --status 5f3a\n\nThe peer installs only what its operator has put into its catalogue, with a command of the operator, at most\nonce. Where the peer cannot be reached, it is asked when it can, until the command expires. Via rpc it is called\nonce, now; that needs a running node. If the answer does not come within 2 minutes, the outcome is unknown, and\nthe call is not repeated."
     )]
     Deploy {
         /// A name, a DID or the start of one
@@ -437,11 +437,14 @@ enum CliCommand {
         /// Wait until the peer has answered what became of it; ends with 1 if it was not installed
         #[arg(long)]
         wait: bool,
+        /// rpc: ask by a JSON call over Tor, once and now, as other programs of a federation do
+        #[arg(long, value_name = "rpc", value_parser = ["rpc"], conflicts_with = "expires")]
+        via: Option<String>,
         /// How long the command may wait for the peer, like 30m, 24h or 7d
         #[arg(long, default_value = "1d", value_name = "T")]
         expires: TimeSpan,
         /// Show the deploy with this id, or all, sent and received
-        #[arg(long, value_name = "ID", num_args = 0..=1, conflicts_with_all = ["peer", "app", "version", "marketplace", "wait"])]
+        #[arg(long, value_name = "ID", num_args = 0..=1, conflicts_with_all = ["peer", "app", "version", "marketplace", "wait", "via"])]
         status: Option<Option<String>>,
     },
     /// List and check the apps that trusted peers may have installed here
@@ -562,8 +565,9 @@ fn dispatch(context: &CliContext, command: CliCommand) -> CliResult {
         CliCommand::Airtime => airtime::run(context),
         CliCommand::Conflicts { doc } => docs::conflicts(context, doc),
         CliCommand::Deploy { status: Some(id), .. } => deploy::status(context, id),
-        CliCommand::Deploy { peer, app, version, marketplace, wait, expires, status: None } => {
-            let order = deploy::Order::given(peer, app, version, marketplace, expires);
+        CliCommand::Deploy { peer, app, version, marketplace, wait, via, expires, status: None } => {
+            let by = via.map_or(deploy::DeployWay::Links(expires), |_| deploy::DeployWay::Call);
+            let order = deploy::Order::given(peer, app, version, marketplace, by);
             deploy::deploy(context, order, wait)
         }
         CliCommand::Catalogue => catalogue::run(context),

@@ -135,8 +135,9 @@ fn verdict_of(presence: &Json) -> &str {
 /// The alarms, which come last.
 fn problems(status: &Json) -> CliResult {
     let texts = |field| status.get(field).map(print::items).unwrap_or_default().iter();
-    for (alarm, code) in texts("alarms").zip(texts("alarm_codes")) {
-        let text = advice::alarm(code.as_str().unwrap_or_default(), alarm.as_str().unwrap_or_default());
+    for ((alarm, code), peer) in texts("alarms").zip(texts("alarm_codes")).zip(texts("alarm_peers")) {
+        let [alarm, code, peer] = [alarm, code, peer].map(|text| text.as_str().unwrap_or_default());
+        let text = advice::alarm(code, alarm, peer);
         print::line(&format!("! {}", print::clean(&text)))?;
     }
     for (author, count) in entries(status, "forks") {

@@ -176,7 +176,14 @@ async fn announce(context: &CliContext, node: &Tombolo, radios: &[String], is_of
     if let Reply::Status(status) = node.command(Query::Status).await? {
         let at_start = |code: &str| matches!(code, "disk_full" | "unconfirmed" | "stepped_back");
         for alarm in status.alarms.iter().filter(|alarm| at_start(alarm.code)) {
-            print::line(&format!("! {}", print::clean(&advice::alarm(alarm.code, &alarm.message))))?;
+            print::line(&format!(
+                "! {}",
+                print::clean(&advice::alarm(
+                    alarm.code,
+                    &alarm.message,
+                    alarm.peer.as_deref().unwrap_or_default()
+                ))
+            ))?;
         }
     }
     if is_off {

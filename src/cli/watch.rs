@@ -58,7 +58,10 @@ fn sentence(event: &Json, names: &BTreeMap<String, String>) -> String {
             _ => "no invite is open any more".to_owned(),
         },
         "presence" => format!("{}  {}: {}", who("peer"), print::presence(event), print::text(event, "why")),
-        "alarm" => format!("! {}", advice::alarm(print::text(event, "code"), print::text(event, "message"))),
+        "alarm" => {
+            let [code, message, peer] = ["code", "message", "peer"].map(|field| print::text(event, field));
+            format!("! {}", advice::alarm(code, message, peer))
+        }
         "missed" => format!(
             "{} left out: this reader was too slow",
             print::count(print::number(event, "count"), "event")

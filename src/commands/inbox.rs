@@ -10,12 +10,13 @@ use tombolo_transports::PeerId;
 use super::catalogue::CatalogueState;
 use super::deploy::Deploy;
 use super::outcome::{CommandRefusal, Outcome, RunResult};
+use super::pace::OutcomesPace;
 use super::record::{CommandKey, ExpiryFloor, InstallProgress, ReceivedCommand, RecordChange, wall_of_s};
 use super::{
     COMMAND_CLOCK_SLACK, COMMAND_LIFE_MAX, COMMANDS_KEPT_PER_SENDER_MAX, INSTALLS_RUNNING_MAX,
     OUTCOMES_SHOWN_MAX,
 };
-use crate::time::Wall;
+use crate::time::{Mono, Wall};
 
 /// Results that are remembered in case the disk refuses the commit that records them.
 const RESULTS_KEPT_MAX: usize = 2 * INSTALLS_RUNNING_MAX;
@@ -31,6 +32,7 @@ pub struct CommandInbox {
     results: VecDeque<(CommandKey, RunResult)>,
     /// The outcomes are not those of the document `deploys` any more.
     has_news: bool,
+    pace: OutcomesPace,
 }
 
 /// What decides about a command, at this moment.
@@ -189,14 +191,22 @@ impl CommandInbox {
         ended.into_iter().take(OUTCOMES_SHOWN_MAX).map(|(_, record)| record).collect()
     }
 
-    /// Whether the outcomes changed since they were last signed into the document.
-    pub fn has_news(&self) -> bool {
-        self.has_news
+    /// Whether the outcomes changed since they were last signed into the document, and may be signed now.
+    pub fn is_news_due(&self, now: Mono) -> bool {
+        self.has_news && self.pace.due().is_none_or(|due| due <= now)
     }
 
-    /// The outcomes are in the document now.
-    pub fn published(&mut self) {
+    /// When changed outcomes may be signed that may not yet.
+    pub fn next_timer(&self, now: Mono) -> Option<Mono> {
+        self.pace.due().filter(|due| self.has_news && *due > now)
+    }
+
+    /// The outcomes are in the document now; `is_new`: they were not before.
+    pub fn published(&mut self, now: Mono, is_new: bool) {
         self.has_news = false;
+        if is_new {
+            self.pace.published(now);
+        }
     }
 
     fn is_busy(&self, deploy: &Deploy) -> bool {

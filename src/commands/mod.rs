@@ -15,6 +15,7 @@
 //! | `inbox` | the receiver: takes a command once, remembers its outcome |
 //! | `record` | what of both is on disk |
 //! | `document` | the last outcomes as the document `deploys` |
+//! | `pace` | how soon that document is signed again |
 //! | `revocation` | notices that a key is in the wrong hands, handed to every member |
 //!
 //! Invariants:
@@ -29,6 +30,7 @@ mod document;
 mod inbox;
 mod outbox;
 mod outcome;
+mod pace;
 mod record;
 mod revocation;
 mod wire;
@@ -40,8 +42,8 @@ pub use inbox::{CommandInbox, Taking, TakingRules};
 pub use outbox::{CommandOutbox, OfferPace, OutboxFull};
 pub use outcome::{CommandRefusal, OUTPUT_BYTES_MAX, Outcome, RunEnd, RunResult, tail_of};
 pub use record::{
-    CommandKey, ExpiryFloor, InstallProgress, LoadedCommands, ReceivedCommand, RecordChange, SentCommand,
-    SentState,
+    CalledEnd, CommandKey, ExpiryFloor, InstallProgress, LoadedCommands, ReceivedCommand, RecordChange,
+    SentCommand, SentState,
 };
 pub use revocation::{
     HeldNotice, NOTICE_BYTES_MAX, NOTICES_MAX, NoticeHash, NoticeVerdict, Notices, REVOCATION_DOMAIN,

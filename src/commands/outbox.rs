@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use tombolo_transports::{LinkId, PeerId};
 
 use super::outcome::{CommandRefusal, Outcome};
-use super::record::{RecordChange, SentCommand, SentState};
+use super::record::{CalledEnd, RecordChange, SentCommand, SentState};
 use super::wire::{CommandAnswer, CommandId, CommandKind, SignedCommand};
 use super::{COMMAND_LIFE_MAX, COMMANDS_SENT_KEPT_MAX};
 use crate::identity::Keypair;
@@ -84,7 +84,7 @@ impl CommandOutbox {
 
     /// The commands that may be offered now, with their addressees.
     pub fn due(&self, now: Mono) -> Vec<(CommandId, PeerId)> {
-        let open = self.sent.values().filter(|command| !command.is_over());
+        let open = self.sent.values().filter(|command| command.is_offered());
         let due = open.filter(|command| self.offers.get(&command.id).is_none_or(|offer| offer.due <= now));
         due.map(|command| (command.id, command.to)).collect()
     }
@@ -128,7 +128,7 @@ impl CommandOutbox {
 
     /// When the next offer may be due that is not due yet.
     pub fn next_timer(&self, now: Mono) -> Option<Mono> {
-        let open = self.sent.values().filter(|command| !command.is_over());
+        let open = self.sent.values().filter(|command| command.is_offered());
         open.filter_map(|command| self.offers.get(&command.id))
             .map(|offer| offer.due)
             .filter(|due| *due > now)
@@ -137,7 +137,7 @@ impl CommandOutbox {
 
     /// Whether a command waits whose expiry has to be watched.
     pub fn is_waiting(&self) -> bool {
-        self.sent.values().any(|command| !command.is_over())
+        self.sent.values().any(SentCommand::is_offered)
     }
 
     /// Takes an answer that arrived from `from`. Returns the command if the answer changed how far it is.
@@ -160,6 +160,8 @@ impl CommandOutbox {
         match (&command.state, answer.outcome) {
             // The first outcome counts: the receiver repeats it, and never another.
             (SentState::Answered { .. }, _) | (SentState::Taken, None) => return None,
+            // A call is answered by the call alone.
+            (SentState::Calling | SentState::Called { .. }, _) => return None,
             (SentState::Waiting | SentState::Expired, None) => command.state = SentState::Taken,
             (SentState::Waiting | SentState::Taken | SentState::Expired, Some(outcome)) => {
                 command.state = SentState::Answered { outcome, at: reference };
@@ -172,6 +174,23 @@ impl CommandOutbox {
         Some((command.clone(), vec![RecordChange::PutSent(Box::new(command))]))
     }
 
+    /// The JSON call for a command has ended. Returns the command, unless it waits for no call.
+    pub fn called(
+        &mut self,
+        id: &CommandId,
+        end: CalledEnd,
+        reference: Wall,
+    ) -> Option<(SentCommand, RecordChange)> {
+        let command = self.sent.get_mut(id).filter(|command| command.state == SentState::Calling)?;
+        command.state = SentState::Called { end, at: reference };
+        Some((command.clone(), RecordChange::PutSent(Box::new(command.clone()))))
+    }
+
+    /// The commands whose JSON call has not ended.
+    pub fn calling(&self) -> impl Iterator<Item = CommandId> {
+        self.sent.values().filter(|command| command.state == SentState::Calling).map(|command| command.id)
+    }
+
     /// Ends what has expired by reference time. A command that the receiver has taken is asked after for a week more.
     pub fn expire(&mut self, reference: Wall) -> Vec<(SentCommand, RecordChange)> {
         let mut over = Vec::new();
@@ -182,9 +201,12 @@ impl CommandOutbox {
                 SentState::Taken if expires + COMMAND_LIFE_MAX <= reference => {
                     SentState::Answered { outcome: Outcome::Unknown, at: reference }
                 }
-                SentState::Waiting | SentState::Taken | SentState::Answered { .. } | SentState::Expired => {
-                    continue;
-                }
+                SentState::Waiting
+                | SentState::Taken
+                | SentState::Answered { .. }
+                | SentState::Expired
+                | SentState::Calling
+                | SentState::Called { .. } => continue,
             };
             over.push((command.clone(), RecordChange::PutSent(Box::new(command.clone()))));
         }

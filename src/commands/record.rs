@@ -87,6 +87,49 @@ pub enum SentState {
     },
     /// It expired without an answer. A late answer still counts.
     Expired,
+    /// A JSON call asks for it, once, and has not ended.
+    Calling,
+    /// The JSON call that asked for it has ended.
+    Called {
+        /// What came of the call.
+        end: CalledEnd,
+        /// When it ended, by reference time.
+        #[serde(rename = "at_ms", with = "wall_ms")]
+        at: Wall,
+    },
+}
+
+/// How a JSON call that asked for an install ended. The words are those of the peer, which may be another program, or of
+/// the driver of the call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CalledEnd {
+    /// The peer has installed the app, by its own word.
+    Installed {
+        /// The last of what its command wrote; may be empty.
+        output: String,
+    },
+    /// The peer ran its command, which failed.
+    Failed {
+        /// The sentence that it answered with.
+        message: String,
+    },
+    /// The peer does not install the app.
+    Refused {
+        /// The code of its refusal, where it gave one.
+        code: Option<String>,
+        /// The sentence that it answered with.
+        message: String,
+    },
+    /// The call may have arrived, and no answer shows what came of it. It is not made again.
+    Lost {
+        /// What happened to the answer.
+        why: String,
+    },
+    /// The peer was not reached: it has received nothing.
+    Unreached {
+        /// What failed on the way.
+        why: String,
+    },
 }
 
 impl ReceivedCommand {
@@ -104,7 +147,17 @@ impl SentCommand {
 
     /// Whether it is offered no more.
     pub fn is_over(&self) -> bool {
-        matches!(self.state, SentState::Answered { .. } | SentState::Expired)
+        matches!(self.state, SentState::Answered { .. } | SentState::Expired | SentState::Called { .. })
+    }
+
+    /// Whether it is offered over links and radios. A command that goes by JSON call never is.
+    pub fn is_offered(&self) -> bool {
+        matches!(self.state, SentState::Waiting | SentState::Taken)
+    }
+
+    /// Whether it goes, or went, by JSON call.
+    pub fn is_called(&self) -> bool {
+        matches!(self.state, SentState::Calling | SentState::Called { .. })
     }
 }
 

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use tombolo_transports::OnionHost;
-use tombolo_transports::tor::Endpoint;
+use tombolo_transports::tor::{Credentials, Endpoint};
+use zeroize::Zeroizing;
 
 use super::optional_path;
 
@@ -52,6 +53,12 @@ impl TorSettings {
     /// The SOCKS port to dial through.
     pub fn socks(&self) -> Endpoint {
         self.socks.clone().unwrap_or(Endpoint::Tcp(Self::SOCKS))
+    }
+
+    /// How the node proves itself to the control port.
+    pub fn credentials(&self) -> Credentials {
+        let password = self.password.text().map(|text| Zeroizing::new(text.to_owned()));
+        Credentials { cookie: self.cookie.clone(), password }
     }
 
     /// The control ports to try, in order.

@@ -17,8 +17,8 @@ use crate::federation::join::JoinAnswer;
 use crate::federation::name::usable_name;
 use crate::identity::{did, parse_onion_text};
 use crate::io::{
-    CallId, CallReply, CommandError, IncomingCall, JoinFailure, OutgoingCall, Output, Quota, Reply,
-    RequestId, view,
+    CallFailure, CallId, CallReply, CommandError, IncomingCall, JoinFailure, OutgoingCall, Output, Quota,
+    Reply, RequestId, view,
 };
 use crate::limits::{CALL_BODY_BYTES_MAX, FUTURE_BOUND, SNAPSHOT_BYTES_MAX};
 use crate::membership::CalledJoin;
@@ -206,15 +206,19 @@ impl CallDesk<'_> {
     /// Asks a peer for its state by a call; `request` is answered when it has answered.
     pub(crate) fn fetch_state(&mut self, request: RequestId, text: &str) -> Result<(), CommandError> {
         let peer = self.commands.replica.resolve_peer(text)?;
-        let name = self.commands.replica.name_of(self.commands.core, &peer);
-        let record =
-            self.commands.replica.federation().peer(&peer).expect("a peer is resolved among the peers");
         if !self.commands.replica.federation().is_member(&peer) {
-            return Err(CommandError::Untrusted(name));
+            return Err(CommandError::Untrusted(self.commands.replica.name_of(self.commands.core, &peer)));
         }
-        let onion = parse_onion_text(&record.onion).map_err(|_| CommandError::NoOnion(name))?;
+        let onion = self.onion_of(&peer)?;
         let body = CallRequest::get_state_body();
         self.dial_call(PendingCall::State { peer, request }, peer, onion, Method::GetState, body)
+    }
+
+    /// The onion service of a peer.
+    pub(super) fn onion_of(&self, peer: &PeerId) -> Result<OnionHost, CommandError> {
+        let record = self.commands.replica.federation().peer(peer);
+        let onion = record.and_then(|record| parse_onion_text(&record.onion).ok());
+        onion.ok_or_else(|| CommandError::NoOnion(self.commands.replica.name_of(self.commands.core, peer)))
     }
 
     /// An inviter whose code had only what the JSON calls need was not reached otherwise: it is called.
@@ -244,14 +248,14 @@ impl CallDesk<'_> {
     ) -> Result<(), CommandError> {
         let id = self.calls.begin(call).ok_or(CommandError::Limit(Quota::Calls))?;
         let now = self.commands.core.reference();
-        let headers = self.calls.sign(&self.commands.core.keypair, &receiver, now, method, &body);
-        let call = OutgoingCall { onion, headers, body, timeout: method.timeout() };
+        let signed = self.calls.sign(&self.commands.core.keypair, &receiver, now, method, &body);
+        let call = OutgoingCall { onion, headers: signed.headers, body, timeout: method.timeout() };
         self.commands.core.gate.output(Output::DialCall { id, peer: receiver, call: Box::new(call) });
         Ok(())
     }
 
     /// A call of this node was answered, or has failed.
-    pub(crate) fn call_answered(&mut self, id: CallId, result: Result<CallReply, String>) -> CallEnd {
+    pub(crate) fn call_answered(&mut self, id: CallId, result: Result<CallReply, CallFailure>) -> CallEnd {
         match self.calls.end(id) {
             Some(PendingCall::State { peer, request }) => {
                 let result = self.state_answered(peer, result);
@@ -259,6 +263,10 @@ impl CallDesk<'_> {
                 CallEnd::Over
             }
             Some(PendingCall::Join { inviter }) => self.join_call_answered(inviter, result),
+            Some(PendingCall::Install { command }) => {
+                self.install_answered(&command, result);
+                CallEnd::Over
+            }
             // Its request was answered when the disk refused.
             None => CallEnd::Over,
         }
@@ -267,10 +275,11 @@ impl CallDesk<'_> {
     fn state_answered(
         &mut self,
         peer: PeerId,
-        result: Result<CallReply, String>,
+        result: Result<CallReply, CallFailure>,
     ) -> Result<view::StateView, CommandError> {
         let name = self.commands.replica.name_of(self.commands.core, &peer);
-        let reply = result.map_err(|why| CommandError::CallFailed { peer: name.clone(), why })?;
+        let reply =
+            result.map_err(|failure| CommandError::CallFailed { peer: name.clone(), why: failure.why })?;
         let answered = reply.read_state().map_err(|error| match error {
             AnswerError::Refused { message, .. } => {
                 CommandError::CallRefused { peer: name.clone(), why: message }
@@ -324,9 +333,9 @@ impl CallDesk<'_> {
         }
     }
 
-    fn join_call_answered(&mut self, inviter: PeerId, result: Result<CallReply, String>) -> CallEnd {
+    fn join_call_answered(&mut self, inviter: PeerId, result: Result<CallReply, CallFailure>) -> CallEnd {
         let answered = match result {
-            Err(why) => Err((true, why)),
+            Err(failure) => Err((true, failure.why)),
             Ok(reply) if reply.body.len() > CALL_BODY_BYTES_MAX => {
                 Err((true, AnswerError::TooLong.to_string()))
             }

@@ -32,16 +32,10 @@ impl CommandDesk<'_> {
         marketplace_url: Option<&str>,
         expires_in: Millis,
     ) -> Result<Reply, CommandError> {
-        let to = self.replica.resolve_peer(peer)?;
-        if !self.replica.federation().grants(&to, Right::Deploy) {
-            return Err(CommandError::NotTrusted(self.replica.name_of(self.core, &to)));
-        }
+        let (to, deploy) = self.order(peer, app, version, marketplace_url)?;
         if expires_in == Millis::ZERO || expires_in > COMMAND_LIFE_MAX {
             return Err(CommandError::BadDeployExpiry);
         }
-        let url = marketplace_url.or_else(|| self.own_marketplace(app)).unwrap_or_default();
-        let deploy = Deploy::new(app, version, url)?;
-        self.check_own_catalogue(&deploy)?;
         let created_at = self.core.reference();
         let command = SentCommand {
             id: CommandId(self.core.random.bytes()),
@@ -55,6 +49,24 @@ impl CommandDesk<'_> {
             self.commands.outbox.add(command.clone()).map_err(|_| CommandError::Limit(Quota::Commands))?;
         self.record(changes);
         Ok(Reply::Deploy(Box::new(self.report().sent_deploy(&command))))
+    }
+
+    /// The peer of an order and what it is asked for, where this node may ask for it.
+    pub(super) fn order(
+        &self,
+        peer: &str,
+        app: &str,
+        version: &str,
+        marketplace_url: Option<&str>,
+    ) -> Result<(PeerId, Deploy), CommandError> {
+        let to = self.replica.resolve_peer(peer)?;
+        if !self.replica.federation().grants(&to, Right::Deploy) {
+            return Err(CommandError::NotTrusted(self.replica.name_of(self.core, &to)));
+        }
+        let url = marketplace_url.or_else(|| self.own_marketplace(app)).unwrap_or_default();
+        let deploy = Deploy::new(app, version, url)?;
+        self.check_own_catalogue(&deploy)?;
+        Ok((to, deploy))
     }
 
     /// The marketplace that the own catalogue names for an app.
@@ -219,7 +231,6 @@ impl CommandDesk<'_> {
 
     /// The new content of the document `deploys`, if its outcomes are not those that stand in it.
     pub(crate) fn outcomes_due(&mut self) -> Option<Value> {
-        self.commands.inbox.published();
         let document = self.core.own_document(DocumentName::DEPLOYS);
         let value = outcomes_document(&self.commands.inbox);
         let held = self.replica.layer(&self.core.own_layer(&document)).map(|layer| &layer.content);
@@ -228,6 +239,7 @@ impl CommandDesk<'_> {
             Some(Content::Map(_)) => false,
             None => !self.commands.inbox.last_outcomes().is_empty(),
         };
+        self.commands.inbox.published(self.core.now(), is_due);
         is_due.then_some(value)
     }
 }

@@ -10,6 +10,7 @@
 //! | `notices` | notices of revocation: published, judged, confirmed, offered |
 //! | `calls` | JSON calls, both ways |
 //! | `alarms` | readings of what is watched, and what follows from them |
+//! | `deploy_calls` | deploys of this node that go by JSON call |
 //! | `reach` | how a peer is best reached, and a message by that way |
 //! | `record` | what a desk leaves behind: writes for the next commit, events |
 //!
@@ -20,6 +21,7 @@
 
 mod alarms;
 mod calls;
+mod deploy_calls;
 mod deploys;
 mod notices;
 mod reach;

@@ -97,8 +97,11 @@ impl DeskSide {
         let install = InstallRequest { id: "web".into(), version: "1".into(), marketplace_url: None };
         let body = CallRequest::install_body(&install);
         let now = self.side.core.reference();
-        let headers =
-            self.calls.sign(&self.side.core.keypair, &receiver, now, Method::Install, &body).into_iter();
+        let headers = self
+            .calls
+            .sign(&self.side.core.keypair, &receiver, now, Method::Install, &body)
+            .headers
+            .into_iter();
         let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.into_bytes()));
         IncomingCall { headers: headers.collect(), body }
     }

@@ -32,7 +32,9 @@ use crate::config::{BriefSetting, ClockTrust, Config, ConfigError};
 use crate::core::{BriefField, BriefFields};
 use crate::federation::name::{NodeNameError, check_node_name};
 use crate::identity::Keypair;
-use crate::node::{Command, CommandError, Input, Node, NodeSettings, OpenError, Output, Reply, RequestId};
+use crate::node::{
+    Admin, Command, CommandError, Input, Node, NodeSettings, OpenError, Output, Reply, RequestId,
+};
 use crate::store::{ORIGIN_RECORD, Store, StoreError, StoreOrigin, StoreWrite};
 use crate::system_clock::{machine_boot, now};
 use crate::watches::{AlarmSettings, OperatorGroup};
@@ -278,9 +280,15 @@ fn node_on(
 ///
 /// [`DirectError`] if the folder cannot be opened, the node refuses, or the reply needs links.
 pub fn ask(folder: &Path, command: impl Into<Command>) -> Result<Reply, DirectError> {
+    let command = command.into();
+    // It would stand on disk as called, and nothing here calls.
+    if matches!(command, Command::Admin(Admin::DeployByCall { .. })) {
+        check_there(folder)?;
+        return Err(DirectError::NeedsDaemon);
+    }
     let (mut node, _) = open(folder, &load_config(folder)?)?;
     let request = RequestId(1);
-    node.handle_input(now(), Input::Command { request, command: command.into() });
+    node.handle_input(now(), Input::Command { request, command });
     for _ in 0..TURNS_MAX {
         let mut quiet = true;
         while let Some(output) = node.poll_output() {

@@ -40,6 +40,15 @@ pub struct OutgoingCall {
     pub timeout: Millis,
 }
 
+/// Why a call of this node got no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallFailure {
+    /// What failed on the way, in words for a person.
+    pub why: String,
+    /// Whether the peer may have received the call. Then nothing is known about what it did.
+    pub may_have_arrived: bool,
+}
+
 /// Bodies carry tokens, and headers signatures that may be used once: neither is shown.
 impl std::fmt::Debug for IncomingCall {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -188,6 +188,18 @@ pub enum Admin {
         /// The lifetime of the command.
         expires_in: Millis,
     },
+    /// The same by a JSON call to the peer's onion address, made once and now. The reply comes when the command is on disk;
+    /// the answer to the call comes later.
+    DeployByCall {
+        /// The name, DID or prefix of the peer.
+        peer: String,
+        /// The id of the app.
+        app: String,
+        /// The version of the app.
+        version: String,
+        /// Where it comes from; `None` takes what the own catalogue names.
+        marketplace_url: Option<String>,
+    },
 }
 
 /// The records of a federation as another program wrote them: those of `nodes.json` and of `invites.json`. Nothing in them has

@@ -21,7 +21,7 @@ use tombolo_transports::radio::RadioDownReason;
 use tombolo_transports::{Address, DownReason, JoinError, JoinSecret, LinkCaps, LinkId, LinkReport, PeerId};
 
 pub use alarm::{Alarm, JoinFailure};
-pub use call::{CallId, CallReply, IncomingCall, OutgoingCall};
+pub use call::{CallFailure, CallId, CallReply, IncomingCall, OutgoingCall};
 pub use command::{Admin, Command, FederationRecords, Query, Write};
 pub use error::{BadNameReason, BadRoute, CommandError, Quota, StopReason, ValueError};
 pub use message::AlarmMessage;
@@ -128,12 +128,12 @@ pub enum Input {
         /// Its headers and body; hostile.
         call: IncomingCall,
     },
-    /// The answer to this node's own `Output::DialCall`, or why there is none, in words for a person.
+    /// The answer to this node's own `Output::DialCall`, or why there is none.
     CallAnswered {
         /// The call that it answers.
         id: CallId,
         /// Its answer as it sent it; hostile.
-        result: Result<CallReply, String>,
+        result: Result<CallReply, CallFailure>,
     },
     /// An install that `Output::Install` began has ended.
     Installed {

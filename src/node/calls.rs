@@ -1,7 +1,7 @@
 //! JSON calls: what only the node can do for a call that arrived, and after the answer to one of its own.
 
 use crate::desk::{CallEnd, CallStep};
-use crate::io::{CallId, CallReply, CommandError, IncomingCall, RequestId};
+use crate::io::{CallFailure, CallId, CallReply, CommandError, IncomingCall, RequestId};
 use crate::node::Node;
 
 impl Node {
@@ -23,7 +23,7 @@ impl Node {
         self.desk().reply(request, result);
     }
 
-    pub(super) fn call_answered(&mut self, id: CallId, result: Result<CallReply, String>) {
+    pub(super) fn call_answered(&mut self, id: CallId, result: Result<CallReply, CallFailure>) {
         match self.desk().call_answered(id, result) {
             CallEnd::Over => {}
             CallEnd::InviterAnswered { inviter, answer } => self.inviter_answered(inviter, answer),

@@ -100,7 +100,9 @@ impl Node {
                 ordered.map(|()| Reply::Routes(self.report().routes()))
             }
             Admin::Adopt(records) => self.membership.adopt(&mut self.core, &mut self.replica, &records),
-            Admin::Revoke { peer } => self.revoke(&peer),
+            Admin::Revoke { peer } => {
+                self.desk().commands.sign_notice(&peer).and_then(|notice| self.publish_notice(notice))
+            }
             Admin::RevokeOwn { notice } => {
                 self.desk().commands.read_own_notice(&notice).and_then(|notice| self.publish_notice(notice))
             }
@@ -110,6 +112,9 @@ impl Node {
             Admin::Deploy { peer, app, version, marketplace_url, expires_in } => {
                 let marketplace_url = marketplace_url.as_deref();
                 self.desk().commands.deploy(&peer, &app, &version, marketplace_url, expires_in)
+            }
+            Admin::DeployByCall { peer, app, version, marketplace_url } => {
+                self.desk().deploy_by_call(&peer, &app, &version, marketplace_url.as_deref())
             }
         })
     }
@@ -149,20 +154,15 @@ impl Node {
         Ok(())
     }
 
-    /// Reports the key of a peer as stolen. Here it is untrusted from now on; peers that trust this node suspend it.
-    fn revoke(&mut self, peer: &str) -> Result<Reply, CommandError> {
-        let notice = self.desk().commands.sign_notice(peer)?;
-        let revoked = notice.revoked;
-        self.publish_notice(notice)?;
-        self.trust(peer, TrustLevel::Untrusted)?;
-        Ok(Reply::Revocations(self.report().revocations_of(&revoked)))
-    }
-
-    /// Publishes a notice of revocation, and acts on it here.
+    /// Publishes a notice of revocation, and acts on it here. A peer whose key the operator reports as stolen is untrusted from
+    /// now on; peers that trust this node suspend it.
     fn publish_notice(&mut self, notice: RevocationNotice) -> Result<Reply, CommandError> {
-        let revoked = notice.revoked;
+        let (revoked, is_own) = (notice.revoked, notice.is_own());
         let effect = self.desk().commands.publish_notice(notice)?;
         self.notice_judged(effect);
+        if !is_own {
+            self.trust(&crate::identity::did(&revoked), TrustLevel::Untrusted)?;
+        }
         Ok(Reply::Revocations(self.report().revocations_of(&revoked)))
     }
 
@@ -226,6 +226,7 @@ fn may_sign(admin: &Admin) -> bool {
         | Admin::WatchFor(_)
         | Admin::Unwatch { .. }
         | Admin::AcknowledgeAlarm { .. }
+        | Admin::DeployByCall { .. }
         | Admin::Deploy { .. } => false,
     }
 }

@@ -8,7 +8,7 @@ use crate::federation::invite::token_hash;
 use crate::federation::join::{JoinAnswer, JoinRefusal, JoinRequest};
 use crate::federation::peer::Joined;
 use crate::federation::{Peer, TrustLevel};
-use crate::io::{Alarm, CommandError, Event, JoinFailure, Output, RequestId};
+use crate::io::{CommandError, Event, JoinFailure, Output, RequestId};
 use crate::membership::{Answered, Redeem};
 use crate::node::Node;
 use crate::presence::HeardOver;
@@ -67,12 +67,8 @@ impl Node {
         self.core.metrics.received_from(peer, medium, bytes.len());
         self.unicast.heard(&self.core, link);
         self.replica.note_presence(&peer, self.core.reference());
-        let message = match Message::decode(bytes) {
-            Ok(message) => message,
-            Err(error) => {
-                tracing::debug!(%peer, %error, "a message was not understood");
-                return self.core.reject_from(Some(peer), InputRejection::BadMessage);
-            }
+        let Ok(message) = Message::decode(bytes) else {
+            return self.core.reject_from(Some(peer), InputRejection::BadMessage);
         };
         self.unicast.peer_heard(&mut self.core, link, &message);
         let origin = Origin::Link { peer };
@@ -98,13 +94,7 @@ impl Node {
                 }
             }
             Message::Heartbeat { clock, .. } => {
-                if let Some(clock) = clock {
-                    if self.unicast.boot_received(&self.core, peer, clock) {
-                        let peer = self.replica.name_of(&self.core, &peer);
-                        self.core.event(Event::Alarm(Alarm::TwoMachines { peer }));
-                    }
-                    self.core.clock.clock_received(peer, clock);
-                }
+                self.unicast.clock_received(&mut self.core, &self.replica, peer, clock);
                 self.unicast.received(&self.core, peer, message);
             }
             Message::Frontier { buckets, .. } => {

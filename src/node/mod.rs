@@ -193,12 +193,9 @@ impl Node {
             Input::Catalogue(catalogue) => self.commands.catalogue = catalogue,
             Input::Notified { key, end } => self.watches.messages_mut().note_early(key, end),
             Input::UtcOffset { minutes } => self.watches.set_utc_offset(minutes),
-            // The requests that waited for calls were answered when the disk refused.
-            Input::JoinAnswered { .. }
-            | Input::CallAnswered { .. }
-            | Input::Received { .. }
-            | Input::Frame { .. }
-            | Input::Timeout => {}
+            // The requests that waited for calls were answered when the disk refused; an install counts as lost.
+            Input::CallAnswered { id, .. } => drop(self.calls.end(id)),
+            Input::JoinAnswered { .. } | Input::Received { .. } | Input::Frame { .. } | Input::Timeout => {}
         }
     }
 
@@ -253,6 +250,7 @@ impl Node {
         let mut desk = self.desk().commands;
         desk.record(changes);
         desk.suspend_revoked();
+        self.desk().end_lost_calls();
         Ok(())
     }
 }

@@ -30,7 +30,7 @@ impl Node {
         desk.offer_notices();
         desk.offer_commands();
         let outcomes = self.core.own_document(DocumentName::DEPLOYS);
-        if self.commands.inbox.has_news()
+        if self.commands.inbox.is_news_due(self.core.now())
             && !self.awaits_own(&outcomes)
             && let Some(value) = self.desk().commands.outcomes_due()
         {
@@ -77,6 +77,7 @@ impl Node {
             self.replica.recovery().next_timer(now),
             self.membership.is_open(self.core.reference()).then(|| now + LOOK_AFTER),
             Some(self.replica.sweep_at()),
+            self.commands.inbox.next_timer(now),
             self.commands.outbox.next_timer(now),
             self.commands.notices.next_timer(now),
             self.watches.next_timer(),

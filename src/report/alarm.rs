@@ -38,6 +38,33 @@ impl Alarm {
     }
 }
 
+impl Alarm {
+    /// The peer about which the operator has to decide.
+    pub fn peer(&self) -> Option<&str> {
+        match self {
+            Alarm::IdentityEnded { peer } | Alarm::KeyStolen { peer, .. } => Some(peer),
+            Alarm::KeyUsedElsewhere
+            | Alarm::OwnKeyHeard
+            | Alarm::TwoMachines { .. }
+            | Alarm::Fork { .. }
+            | Alarm::NotSaved { .. }
+            | Alarm::ReadOnly { .. }
+            | Alarm::SteppedBack { .. }
+            | Alarm::Unconfirmed
+            | Alarm::InviterSilent { .. }
+            | Alarm::ClockDiffers
+            | Alarm::ClockNotSet
+            | Alarm::RadioUnusable { .. }
+            | Alarm::RadioSilent { .. }
+            | Alarm::CatalogueDamaged { .. }
+            | Alarm::OwnIdentityEnded
+            | Alarm::OwnKeyStolen { .. }
+            | Alarm::Watched { .. }
+            | Alarm::ProbeFailed { .. } => None,
+        }
+    }
+}
+
 impl fmt::Display for Alarm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -99,7 +126,7 @@ impl fmt::Display for Alarm {
 
 impl From<&Alarm> for AlarmView {
     fn from(alarm: &Alarm) -> Self {
-        AlarmView { code: alarm.code(), message: alarm.to_string() }
+        AlarmView { code: alarm.code(), message: alarm.to_string(), peer: alarm.peer().map(str::to_owned) }
     }
 }
 

@@ -3,7 +3,9 @@
 use tombolo_transports::PeerId;
 
 use crate::clock::rfc3339;
-use crate::commands::{Deploy, InstallProgress, Outcome, ReceivedCommand, RunEnd, SentCommand, SentState};
+use crate::commands::{
+    CalledEnd, Deploy, InstallProgress, Outcome, ReceivedCommand, RunEnd, SentCommand, SentState,
+};
 use crate::identity::did;
 use crate::io::{CommandError, view};
 use crate::report::{CommandReport, NodeReport};
@@ -49,12 +51,10 @@ impl CommandReport<'_> {
             SentState::Taken => ("taken", "the peer runs it".to_owned()),
             SentState::Answered { outcome, .. } => (outcome.label(), outcome.sentence()),
             SentState::Expired => ("expired", "it expired before an answer came".to_owned()),
+            SentState::Calling => ("calling", "the peer is called, and has not answered yet".to_owned()),
+            SentState::Called { end, .. } => called(end),
         };
-        let ended = match &command.state {
-            SentState::Answered { outcome, at } => Some((outcome, *at)),
-            SentState::Waiting | SentState::Taken | SentState::Expired => None,
-        };
-        let view = self.deploy_view(&command.deploy, &command.to, ended);
+        let view = self.sent_view(command);
         view::DeployView {
             id: command.id.to_string(),
             direction: "sent",
@@ -63,6 +63,33 @@ impl CommandReport<'_> {
             created_at: rfc3339(command.created_at),
             expires: rfc3339(command.expires()),
             ..view
+        }
+    }
+
+    /// What of a sent deploy depends on how it ended.
+    fn sent_view(&self, command: &SentCommand) -> view::DeployView {
+        let view = |ended| self.deploy_view(&command.deploy, &command.to, ended);
+        match &command.state {
+            SentState::Answered { outcome, at } => view(Some((outcome, *at))),
+            SentState::Called { end, at } => {
+                let (code, output) = match end {
+                    CalledEnd::Refused { code, .. } => (code.clone(), None),
+                    CalledEnd::Installed { output } => (None, Some(output.clone())),
+                    CalledEnd::Failed { .. } | CalledEnd::Lost { .. } | CalledEnd::Unreached { .. } => {
+                        (None, None)
+                    }
+                };
+                view::DeployView {
+                    via: Some("rpc"),
+                    deployed: matches!(end, CalledEnd::Installed { .. }),
+                    reason: code,
+                    output: output.filter(|output| !output.is_empty()),
+                    ended_at: Some(rfc3339(*at)),
+                    ..view(None)
+                }
+            }
+            SentState::Calling => view::DeployView { via: Some("rpc"), ..view(None) },
+            SentState::Waiting | SentState::Taken | SentState::Expired => view(None),
         }
     }
 
@@ -104,9 +131,10 @@ impl CommandReport<'_> {
             peer: self.replica.name_of(self.core, peer),
             peer_did: did(peer),
             peer_onion: known.map(|peer| peer.onion.clone()).unwrap_or_default(),
+            via: None,
             status: "",
             reason: match outcome {
-                Some(Outcome::Refused(why)) => Some(why.label()),
+                Some(Outcome::Refused(why)) => Some(why.label().to_owned()),
                 Some(Outcome::Ended(_) | Outcome::Unknown) | None => None,
             },
             message: String::new(),
@@ -122,5 +150,18 @@ impl CommandReport<'_> {
             expires: String::new(),
             ended_at: ended.map(|(_, at)| rfc3339(at)),
         }
+    }
+}
+
+/// Status and sentence of a deploy whose JSON call has ended.
+fn called(end: &CalledEnd) -> (&'static str, String) {
+    match end {
+        CalledEnd::Installed { .. } => ("installed", "the peer answered that it is installed".to_owned()),
+        CalledEnd::Failed { message } => ("failed", message.clone()),
+        CalledEnd::Refused { message, .. } => ("refused", message.clone()),
+        CalledEnd::Lost { why } => {
+            ("unknown", format!("whether the app is installed is not known: {why}. The call is not repeated"))
+        }
+        CalledEnd::Unreached { why } => ("unreached", format!("the peer was not reached: {why}")),
     }
 }

@@ -3,6 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::commands::{OUTPUT_BYTES_MAX, tail_of};
 use crate::federation::name::usable_name;
 use crate::io::{CallReply, NodeState};
 use crate::limits::{CALL_ANSWER_BYTES_MAX, CALL_DEPTH_MAX};
@@ -52,6 +53,15 @@ pub struct AnsweredState {
     pub time: Wall,
     /// The state that the peer answered with.
     pub state: NodeState,
+}
+
+/// What a peer answered to `package.install`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstallAnswer {
+    /// Whether the app is installed, by the peer's word.
+    pub is_deployed: bool,
+    /// The last of what its command wrote; empty where it sends none.
+    pub output: String,
 }
 
 #[derive(Deserialize)]
@@ -150,6 +160,19 @@ impl CallReply {
         let time = time.ok_or_else(|| AnswerError::NoAnswer { status: self.status, why: why.to_owned() })?;
         state.node_name = state.node_name.and_then(|name| usable_name(&name));
         Ok(AnsweredState { time, state })
+    }
+
+    /// The result of an answer to `package.install`. Of another program's result no form is known: it counts as done, unless
+    /// `deployed` is false.
+    ///
+    /// # Errors
+    ///
+    /// [`AnswerError`] if the peer refused, or what it sent is no answer.
+    pub fn read_install(&self) -> Result<InstallAnswer, AnswerError> {
+        let result: serde_json::Value = self.read()?;
+        let is_deployed = result.get("deployed").and_then(serde_json::Value::as_bool).unwrap_or(true);
+        let output = result.get("output").and_then(serde_json::Value::as_str).unwrap_or_default();
+        Ok(InstallAnswer { is_deployed, output: tail_of(output, OUTPUT_BYTES_MAX).to_owned() })
     }
 }
 

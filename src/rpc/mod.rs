@@ -21,17 +21,18 @@ pub mod refusal;
 pub mod request;
 pub mod window;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_transports::PeerId;
 
-pub use answer::{AnswerError, AnsweredState};
+pub use answer::{AnswerError, AnsweredState, InstallAnswer};
 pub use proof::{CallTime, Proof};
 pub use refusal::CallRefusal;
 pub use request::{CallRequest, InstallRequest, PeerJoined};
 pub use window::SeenCalls;
 
-use crate::commands::CommandKey;
+use crate::clock::rfc3339;
+use crate::commands::{CommandId, CommandKey};
 use crate::identity::Keypair;
 use crate::io::{CallId, RequestId};
 use crate::limits::{CALL_TIMEOUT, CALLS_PENDING_MAX, INSTALL_TIMEOUT};
@@ -95,6 +96,20 @@ pub enum PendingCall {
         /// The inviter that was called.
         inviter: PeerId,
     },
+    /// A peer is asked to install an app.
+    Install {
+        /// The command, which is on disk.
+        command: CommandId,
+    },
+}
+
+/// What proves a call of this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedCall {
+    /// Names and values of the headers.
+    pub headers: Vec<(&'static str, String)>,
+    /// The id of what the call asks for, at both ends.
+    pub id: CommandId,
 }
 
 /// The calls of a node: those accepted, those on their way, and the states that came by call.
@@ -138,7 +153,7 @@ impl Calls {
         &mut self.seen
     }
 
-    /// The headers of a call to `receiver`, under a timestamp of its own.
+    /// Signs a call to `receiver`, under a timestamp of its own.
     pub fn sign(
         &mut self,
         keypair: &Keypair,
@@ -146,9 +161,12 @@ impl Calls {
         reference: Wall,
         method: Method,
         body: &[u8],
-    ) -> Vec<(&'static str, String)> {
+    ) -> SignedCall {
         self.last_signed = reference.max(self.last_signed + Millis::from_ms(1));
-        proof::signed_headers(keypair, receiver, self.last_signed, method, body)
+        SignedCall {
+            headers: proof::signed_headers(keypair, receiver, self.last_signed, method, body),
+            id: proof::command_id_at(&rfc3339(self.last_signed)),
+        }
     }
 
     /// A call begins; none with too many on their way.
@@ -184,14 +202,31 @@ impl Calls {
             .any(|call| matches!(call, PendingCall::Join { inviter: called } if called == inviter))
     }
 
-    /// Takes the requests that wait for calls, to answer them otherwise.
+    /// Takes the requests that wait for calls, to answer them otherwise. No request waits for an install: its answer still
+    /// counts.
     pub fn take_waiters(&mut self) -> Vec<RequestId> {
-        let pending = std::mem::take(&mut self.pending);
+        let (installs, others): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.pending)
+            .into_iter()
+            .partition(|(_, call)| matches!(call, PendingCall::Install { .. }));
+        self.pending = installs;
         let waiter = |call| match call {
             PendingCall::State { request, .. } => Some(request),
-            PendingCall::Join { .. } => None,
+            PendingCall::Join { .. } | PendingCall::Install { .. } => None,
         };
-        pending.into_values().filter_map(waiter).collect()
+        others.into_values().filter_map(waiter).collect()
+    }
+
+    /// Keeps of the calls for installs those of these commands, and returns which of them are on their way.
+    pub fn retain_installs(&mut self, commands: &BTreeSet<CommandId>) -> BTreeSet<CommandId> {
+        self.pending.retain(|_, call| match call {
+            PendingCall::Install { command } => commands.contains(command),
+            PendingCall::State { .. } | PendingCall::Join { .. } => true,
+        });
+        let command = |call: &PendingCall| match call {
+            PendingCall::Install { command } => Some(*command),
+            PendingCall::State { .. } | PendingCall::Join { .. } => None,
+        };
+        self.pending.values().filter_map(command).collect()
     }
 
     /// The newest state of a peer that came by call.

@@ -73,8 +73,7 @@ pub struct Proof {
 impl Proof {
     /// The id under which what this call asks for is done at most once: a sender's timestamp counts once.
     pub fn command_id(&self) -> CommandId {
-        let hash = blake3::derive_key("tombolo 2026 install call 1", self.timestamp.as_bytes());
-        CommandId(*hash.first_chunk().expect("a hash of 32 bytes has 16"))
+        command_id_at(&self.timestamp)
     }
 
     /// Reads the headers, and checks the signature over the timestamp. It looks at no body, and not at the time.
@@ -107,6 +106,12 @@ impl Proof {
             false => Err(CallRefusal::WrongSecond),
         }
     }
+}
+
+/// The id of what a call with this text as its timestamp asks for: caller and receiver derive the same one.
+pub fn command_id_at(timestamp: &str) -> CommandId {
+    let hash = blake3::derive_key("tombolo 2026 install call 1", timestamp.as_bytes());
+    CommandId(*hash.first_chunk().expect("a hash of 32 bytes has 16"))
 }
 
 /// The headers of a call, signed at a time.

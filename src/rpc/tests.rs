@@ -145,7 +145,7 @@ fn what_this_node_writes_another_program_verifies() {
     let body = CallRequest::peer_joined_body(&keypair, &onion(2), &[0xab; 16]);
     let mut calls = Calls::default();
     let sent = calls.sign(&keypair, &receiver, Wall::from_ms(1_795_939_200_000), Method::PeerJoined, &body);
-    let value = |name: &str| sent.iter().find(|(called, _)| *called == name).unwrap().1.clone();
+    let value = |name: &str| sent.headers.iter().find(|(called, _)| *called == name).unwrap().1.clone();
     assert_eq!(value("X-Federation-DID"), did(&keypair.peer_id()));
     let timestamp = value("X-Federation-Timestamp");
     assert_eq!(timestamp, TIMESTAMP);
@@ -159,7 +159,7 @@ fn what_this_node_writes_another_program_verifies() {
     let signature = HEXLOWER.decode(text("signature").as_bytes()).unwrap().try_into().unwrap();
     assert!(verify(&keypair.peer_id(), format!("peer-joined:{did}:{onion}:{pubkey}").as_bytes(), &signature));
     // Its own reader agrees.
-    let read = headers(&sent.iter().map(|(name, value)| (*name, value.as_str())).collect::<Vec<_>>());
+    let read = headers(&sent.headers.iter().map(|(name, value)| (*name, value.as_str())).collect::<Vec<_>>());
     let proof = Proof::read(&read).unwrap();
     assert_eq!(proof.check_second(&receiver, Method::PeerJoined, &body), Ok(true));
     assert!(matches!(CallRequest::read(&body), Ok(CallRequest::PeerJoined(_))));
@@ -171,7 +171,9 @@ fn no_two_calls_are_signed_under_one_timestamp() {
     let (keypair, mut calls) = (Keypair::from_seeds(&[1; 32], &[2; 32]), Calls::default());
     let mut times: Vec<String> = (0..5)
         .map(|_| {
-            calls.sign(&keypair, &id(&key(2)), Wall::from_ms(1_795_939_200_000), Method::GetState, b"{}")[1]
+            calls
+                .sign(&keypair, &id(&key(2)), Wall::from_ms(1_795_939_200_000), Method::GetState, b"{}")
+                .headers[1]
                 .1
                 .clone()
         })

@@ -13,11 +13,12 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
 use tombolo_transports::tor::{Endpoint, TorFailure, socks};
 use tombolo_transports::{OnionHost, PeerId};
 
 use super::{NodeClient, Task};
-use crate::io::{CallId, CallReply, OutgoingCall};
+use crate::io::{CallFailure, CallId, CallReply, OutgoingCall};
 use crate::limits::CALL_ANSWER_BYTES_MAX;
 use crate::node::Input;
 use crate::rpc::{ONION_PORT, PATH};
@@ -85,41 +86,50 @@ impl CallRoutes {
         Ok(Box::new(socks::connect(tor, onion, port, isolation).await?))
     }
 
-    async fn exchange(
-        &self,
-        peer: PeerId,
-        id: CallId,
-        call: OutgoingCall,
-    ) -> Result<CallReply, DialCallError> {
+    /// Makes a call within its time. What failed while the stream was opened did not reach the peer.
+    async fn call(&self, peer: PeerId, id: CallId, call: OutgoingCall) -> Result<CallReply, CallFailure> {
         let isolation = format!("{peer}-call-{}", id.0);
-        let stream = self.dial_onion(&call.onion, ONION_PORT, &isolation).await?;
-        let mut builder = http1::Builder::new();
-        builder.max_buf_size(ANSWER_HEAD_BYTES_MAX).max_headers(ANSWER_HEADERS_MAX);
-        let (mut sender, connection) =
-            builder.handshake(TokioIo::new(stream)).await.map_err(DialCallError::Broken)?;
-        let mut connecting = tokio::task::JoinSet::new();
-        connecting.spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!("a JSON call: {error}");
-            }
-        });
-        let mut request = Request::builder()
-            .method("POST")
-            .uri(PATH)
-            .header("host", call.onion.to_string())
-            .header("content-type", "application/json")
-            .header("connection", "close");
-        for (name, value) in call.headers {
-            request = request.header(name, value);
-        }
-        let request = request.body(Full::new(Bytes::from(call.body)));
-        let request = request.expect("headers are DIDs, times and hex digits");
-        let response = sender.send_request(request).await.map_err(DialCallError::Broken)?;
-        let status = response.status().as_u16();
-        let body = Limited::new(response.into_body(), CALL_ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|_| DialCallError::Answer)?.to_bytes().to_vec();
-        Ok(CallReply { status, body })
+        let span = Duration::from_millis(call.timeout.ms());
+        let end = Instant::now() + span;
+        let failed = |may_have_arrived| {
+            move |error: DialCallError| CallFailure { why: error.to_string(), may_have_arrived }
+        };
+        let too_late = |_| DialCallError::Timeout(span);
+        let dialled = timeout_at(end, self.dial_onion(&call.onion, ONION_PORT, &isolation)).await;
+        let stream = dialled.map_err(too_late).flatten().map_err(failed(false))?;
+        let answered = timeout_at(end, exchange(stream, call)).await;
+        answered.map_err(too_late).flatten().map_err(failed(true))
     }
+}
+
+/// One request and its answer.
+async fn exchange(stream: Box<dyn CallStream>, call: OutgoingCall) -> Result<CallReply, DialCallError> {
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(ANSWER_HEAD_BYTES_MAX).max_headers(ANSWER_HEADERS_MAX);
+    let (mut sender, connection) =
+        builder.handshake(TokioIo::new(stream)).await.map_err(DialCallError::Broken)?;
+    let mut connecting = tokio::task::JoinSet::new();
+    connecting.spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!("a JSON call: {error}");
+        }
+    });
+    let mut request = Request::builder()
+        .method("POST")
+        .uri(PATH)
+        .header("host", call.onion.to_string())
+        .header("content-type", "application/json")
+        .header("connection", "close");
+    for (name, value) in call.headers {
+        request = request.header(name, value);
+    }
+    let request = request.body(Full::new(Bytes::from(call.body)));
+    let request = request.expect("headers are DIDs, times and hex digits");
+    let response = sender.send_request(request).await.map_err(DialCallError::Broken)?;
+    let status = response.status().as_u16();
+    let body = Limited::new(response.into_body(), CALL_ANSWER_BYTES_MAX).collect().await;
+    let body = body.map_err(|_| DialCallError::Answer)?.to_bytes().to_vec();
+    Ok(CallReply { status, body })
 }
 
 /// Makes a call and gives the node its answer.
@@ -130,10 +140,55 @@ pub(crate) async fn answer(
     peer: PeerId,
     call: OutgoingCall,
 ) {
-    let span = Duration::from_millis(call.timeout.ms());
-    let result = match tokio::time::timeout(span, routes.exchange(peer, id, call)).await {
-        Ok(result) => result.map_err(|error| error.to_string()),
-        Err(_) => Err(DialCallError::Timeout(span).to_string()),
-    };
+    let result = routes.call(peer, id, call).await;
     let _ = client.send(Task::Input(Input::CallAnswered { id, result })).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Millis;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    const ONION: OnionHost = OnionHost([3; 32]);
+
+    async fn failure(routes: CallRoutes, timeout_ms: u64) -> CallFailure {
+        let body = b"{}".to_vec();
+        let timeout = Millis::from_ms(timeout_ms);
+        let call = OutgoingCall { onion: ONION, headers: vec![], body, timeout };
+        routes.call(PeerId([1; 32]), CallId(1), call).await.expect_err("nothing answers")
+    }
+
+    fn forward_to(address: SocketAddr) -> CallRoutes {
+        CallRoutes::new(BTreeMap::from([(ONION, address)]), None)
+    }
+
+    /// Takes connections, reads, and answers nothing.
+    async fn silent() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut streams = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.read(&mut [0; 64]).await;
+                streams.push(stream);
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn only_a_call_that_left_may_have_arrived() {
+        let late = failure(forward_to(silent().await), 300).await;
+        assert!(late.may_have_arrived && late.why.contains("no answer came"), "{late:?}");
+        let nothing = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let refused = failure(forward_to(nothing), 5_000).await;
+        assert!(!refused.may_have_arrived, "{refused:?}");
+        // A SOCKS port that answers nothing: no stream was ever open.
+        let hangs = CallRoutes::new(BTreeMap::new(), Some(Endpoint::Tcp(silent().await)));
+        let stuck = failure(hangs, 300).await;
+        assert!(!stuck.may_have_arrived, "{stuck:?}");
+        assert!(!failure(CallRoutes::default(), 300).await.may_have_arrived);
+    }
 }

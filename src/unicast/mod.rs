@@ -15,7 +15,7 @@ use tombolo_transports::{DownReason, LinkCaps, LinkId, LinkReport, PeerId};
 
 use crate::core::{Core, InputRejection};
 use crate::federation::Refusal;
-use crate::io::{Event, Output};
+use crate::io::{Alarm, Event, Output};
 use crate::layer::{DocumentId, DocumentName, LayerHash, LayerId, Sequence, SignedHead};
 use crate::presence::{HeardOver, HearsUs, HearsUsProof};
 use crate::random::Random;
@@ -320,10 +320,21 @@ impl Unicast {
 
     // ---- clocks of peers ---------------------------------------------------------------------------------
 
-    /// A peer's clock arrived with its boot and uptime. Returns whether it shows, for the first time in a while, that two
-    /// machines run with the peer's key.
-    pub fn boot_received(&mut self, core: &Core, peer: PeerId, clock: PeerClock) -> bool {
-        self.boots.entry(peer).or_default().received(clock.boot, clock.uptime, core.now())
+    /// A peer's heartbeat shows its clock, if that is set, with its boot and uptime. Where they show, for the first time in a
+    /// while, that two machines run with the peer's key, that is an alarm.
+    pub fn clock_received(
+        &mut self,
+        core: &mut Core,
+        replica: &Replica,
+        peer: PeerId,
+        clock: Option<PeerClock>,
+    ) {
+        let Some(clock) = clock else { return };
+        if self.boots.entry(peer).or_default().received(clock.boot, clock.uptime, core.now()) {
+            let name = replica.name_of(core, &peer);
+            core.event(Event::Alarm(Alarm::TwoMachines { peer: name }));
+        }
+        core.clock.clock_received(peer, clock);
     }
 
     /// Peers whose key two machines run with.

@@ -1,35 +1,10 @@
 //! `deploy` and `catalogue` with two real nodes over QUIC on loopback, and a command of the operator that writes down each run.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::harness::{Daemon, NodeDir, eventually};
-
-const CATALOGUE: &str = "marketplace-url = \"https://market.example\"\n\n[[app]]\nid = \"web\"\nversions = [\"1.2\"]\n\n[[app]]\nid = \"slow\"\n";
-
-/// Lets peers install apps on a node: by a script that notes its arguments, waits as long as `hold` is there, and speaks.
-fn allow(place: &NodeDir) -> PathBuf {
-    let runs = place.folder.join("runs");
-    let script = place.folder.join("install.sh");
-    let text = format!(
-        "#!/bin/sh\nprintf '%s\\n' \"$*\" >> '{0}/runs'\nwhile [ -e '{0}/hold' ]; do sleep 0.05; done\necho \"$1 is installed\"\n[ \"$1\" != broken ]\n",
-        place.folder.display()
-    );
-    write_program(&script, &text);
-    let command = format!("\ncommand = [\"{}\", \"{{id}}\", \"{{version}}\", \"{{url}}\"]", script.display());
-    place.setting("\ncommand = []", &command);
-    std::fs::write(place.folder.join("catalogue.toml"), CATALOGUE).unwrap();
-    runs
-}
-
-fn write_program(path: &Path, text: &str) {
-    std::fs::write(path, text).unwrap();
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
-}
-
-fn runs(path: &Path) -> Vec<String> {
-    std::fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect()
-}
+use super::installer::{CATALOGUE, allow, runs};
 
 /// A port that stays the same over restarts: these nodes are not announced.
 fn fixed_port(place: &NodeDir) {
@@ -37,16 +12,16 @@ fn fixed_port(place: &NodeDir) {
     place.setting("127.0.0.1:0", &format!("127.0.0.1:{port}"));
 }
 
-struct Pair {
-    attic: NodeDir,
+pub(super) struct Pair {
+    pub(super) attic: NodeDir,
     attic_up: Option<Daemon>,
-    boat: NodeDir,
+    pub(super) boat: NodeDir,
     boat_up: Option<Daemon>,
     runs: PathBuf,
 }
 
 /// The attic asks, the boat installs.
-fn pair() -> Pair {
+pub(super) fn pair() -> Pair {
     let (attic, boat) = (NodeDir::with_node("attic"), NodeDir::with_node("boat"));
     fixed_port(&attic);
     fixed_port(&boat);
@@ -59,7 +34,7 @@ fn pair() -> Pair {
 
 const WEB: [&str; 6] = ["deploy", "boat", "web", "1.2", "--marketplace", "https://market.example"];
 
-fn status(place: &NodeDir, id: &str) -> String {
+pub(super) fn status(place: &NodeDir, id: &str) -> String {
     place.json(&["deploy", "--status", id])["status"].as_str().unwrap().to_owned()
 }
 
@@ -225,40 +200,4 @@ fn catalogue_lists_and_checks_the_file() {
     assert_eq!(place.error_code(&["catalogue"]), "bad_program");
     std::fs::remove_file(&script).unwrap();
     assert_eq!(place.error_code(&["catalogue"]), "bad_program");
-}
-
-/// The template in README pulls and starts a container: here with an engine that notes what it is asked.
-#[test]
-fn the_template_of_readme_pulls_and_starts_a_container() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let script = readme.split("```sh\n#!/bin/sh\n# install-app").nth(1).expect("README has the template");
-    let script = script.split("```").next().unwrap();
-    let pair = pair();
-    let engine = pair.boat.folder.join("podman");
-    let notes = pair.boat.folder.join("engine");
-    let fake = format!(
-        "#!/bin/sh\nprintf '%s\\n' \"$*\" >> '{}'\ncase \"$1\" in pull) echo pulled;; run) echo 0123abcd;; esac\n",
-        notes.display()
-    );
-    write_program(&engine, &fake);
-    let text = format!("#!/bin/sh\n# install-app{script}")
-        .replace("engine=podman", &format!("engine='{}'", engine.display()));
-    assert!(text.contains("engine='/"), "the template names its engine");
-    write_program(&pair.boat.folder.join("install.sh"), &text);
-    let catalogue =
-        "marketplace-url = \"registry.example/apps\"\n\n[[app]]\nid = \"web\"\nversions = [\"1.2\"]\n";
-    std::fs::write(pair.boat.folder.join("catalogue.toml"), catalogue).unwrap();
-    let order = ["deploy", "boat", "web", "1.2", "--marketplace", "registry.example/apps"];
-    let mut done = serde_json::Value::Null;
-    eventually("the new catalogue counts", || {
-        let output = pair.attic.run(&[&order[..], &["--wait", "--json"]].concat());
-        done = serde_json::from_slice(&output.stdout).unwrap_or_default();
-        output.status.success()
-    });
-    assert!(done["output"].as_str().unwrap().contains("pulled"), "{done}");
-    let asked = std::fs::read_to_string(notes).unwrap();
-    let asked: Vec<&str> = asked.lines().collect();
-    assert_eq!(asked[0], "pull --quiet registry.example/apps/web:1.2");
-    assert!(asked.last().unwrap().starts_with("run --detach --name web "), "{asked:?}");
-    assert!(asked.last().unwrap().ends_with("registry.example/apps/web:1.2"), "{asked:?}");
 }

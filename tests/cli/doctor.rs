@@ -11,6 +11,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::harness::NodeDir;
+use super::tor::scripted::{Login, Network, ScriptedTor};
 
 /// The user `nobody`, which no file of these tests belongs to at first.
 const NOBODY: u32 = 65_534;
@@ -170,6 +171,7 @@ fn serve(stream: impl Read + Write, protocol_info: &str) {
             "GETINFO status/bootstrap-phase" => {
                 "250-status/bootstrap-phase=NOTICE BOOTSTRAP PROGRESS=45 TAG=requesting_descriptors SUMMARY=\"Asking for relays\"\r\n250 OK\r\n"
             }
+            challenge if challenge.starts_with("AUTHCHALLENGE") => "513 Unwelcome\r\n",
             other => panic!("{other}"),
         };
         stream.get_mut().write_all(answer.as_bytes()).unwrap();
@@ -215,7 +217,7 @@ fn a_tor_without_extended_errors_or_with_another_program_in_its_place_is_noticed
     expect(&checks, "tor errors", "warning", &["SocksPort 9050 ExtendedErrors"]);
     expect(&checks, "tor cookie", "needs_doing", &["no-cookie is not there"]);
     std::fs::write(&cookie, [7; 32]).unwrap();
-    expect(&doctor(&place), "tor cookie", "ok", &[]);
+    expect(&doctor(&place), "tor cookie", "needs_doing", &["513 Unwelcome", "section [tor]"]);
 
     let other = NodeDir::with_node("boat");
     let web = "HTTP/1.1 400\r\n";
@@ -229,6 +231,44 @@ fn a_tor_without_extended_errors_or_with_another_program_in_its_place_is_noticed
     let checks = doctor(&third);
     expect(&checks, "tor", "needs_doing", &["systemctl start tor"]);
     expect(&checks, "tor control", "needs_doing", &["ControlPort 9051"]);
+}
+
+/// However tor wants to be logged in to, the start is asked for; a login that fails is named.
+#[test]
+fn a_tor_that_asks_for_a_proof_is_asked_how_far_it_has_come() {
+    let network = Network::new();
+    for wants in ["cookie", "plain cookie", "password"] {
+        let place = NodeDir::with_node("attic");
+        let file = place.folder.join("cookie");
+        let login = match wants {
+            "cookie" => Login::cookie(file.clone()),
+            "plain cookie" => {
+                std::fs::write(&file, [0xC0; 32]).unwrap();
+                Login::PlainCookie(file.clone())
+            }
+            _ => Login::Password("open \"sesame".to_owned()),
+        };
+        let tor = ScriptedTor::start(&network, login);
+        tor.control.bootstrap(75);
+        name_tor(&place, &tor.socks.at().to_string(), &tor.control.at().to_string());
+        match wants {
+            "cookie" => {}
+            // Only where the operator named the file is it shown in clear.
+            "plain cookie" => {
+                expect(&doctor(&place), "tor cookie", "needs_doing", &["asks for its cookie in clear"]);
+                place.setting("\ncookie = \"\"", &format!("\ncookie = \"{}\"", file.display()));
+            }
+            _ => {
+                expect(&doctor(&place), "tor cookie", "needs_doing", &["the settings have none"]);
+                place.setting("\npassword = \"\"", "\npassword = \"wrong\"");
+                expect(&doctor(&place), "tor cookie", "needs_doing", &["515", "section [tor]"]);
+                place.setting("\npassword = \"wrong\"", "\npassword = 'open \"sesame'");
+            }
+        }
+        let checks = doctor(&place);
+        expect(&checks, "tor cookie", "ok", &[]);
+        expect(&checks, "tor start", "warning", &["75 %"]);
+    }
 }
 
 /// A control socket of another user, as Debian has it: the socket, its owner, its group and the way into that group are named.

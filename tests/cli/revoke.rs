@@ -36,7 +36,7 @@ fn a_stolen_key_is_suspended_at_peers_and_their_operators_are_asked() {
     });
     assert!(boat.ok(&["peers"]).contains("suspended"));
     let status = boat.ok(&["status"]);
-    assert!(status.contains("stolen") && status.contains("tombolo trust PEER"), "{status}");
+    assert!(status.contains("stolen") && status.contains("tombolo trust third LEVEL"), "{status}");
     eventually("the boat has confirmed it", || attic.ok(&["revoke"]).contains("every other member"));
     assert_eq!(peer(&attic, "third")["trust_level"], "untrusted");
     boat.ok(&["trust", "third", "trusted"]);

@@ -13,21 +13,21 @@ use tombolo::identity::{Keypair, did, verify};
 use super::harness::{Daemon, NodeDir, PATIENCE, eventually};
 
 #[path = "../../fuzz/rpc_checks.rs"]
-mod rpc_checks;
+pub(super) mod rpc_checks;
 
 /// A node with a server for calls on a free port, running.
-fn called(name: &str) -> (NodeDir, Daemon) {
+pub(super) fn called(name: &str) -> (NodeDir, Daemon) {
     let place = NodeDir::with_node(name);
     place.setting("\nlisten = \"\"\n", "\nlisten = \"127.0.0.1:0\"\n");
     let daemon = place.up();
     (place, daemon)
 }
 
-fn address(daemon: &Daemon) -> String {
+pub(super) fn address(daemon: &Daemon) -> String {
     daemon.told()["calls"].as_str().unwrap().to_owned()
 }
 
-fn now(offset_seconds: i64) -> String {
+pub(super) fn now(offset_seconds: i64) -> String {
     #[allow(clippy::disallowed_methods, reason = "another program has a clock of its own")]
     let now = chrono::Utc::now() + chrono::TimeDelta::seconds(offset_seconds);
     now.to_rfc3339_opts(chrono::SecondsFormat::Nanos, true)
@@ -53,32 +53,34 @@ fn post(address: &str, head: &str, headers: &[(String, String)], body: &[u8]) ->
 
 /// A call that arrived at the foreign node.
 #[derive(Clone)]
-struct Arrived {
+pub(super) struct Arrived {
     head: String,
-    body: Value,
+    /// The body as it came.
+    pub(super) raw: Vec<u8>,
+    pub(super) body: Value,
 }
 
 impl Arrived {
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
         let lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines.into_iter().find(|(called, _)| called.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 }
 
-type Answering = dyn Fn(&Arrived) -> Vec<u8> + Send;
+pub(super) type Answering = dyn Fn(&Arrived) -> Vec<u8> + Send;
 
 /// A node of another program: a key, an onion address, and a server of twenty lines.
-struct Foreign {
-    keypair: Keypair,
+pub(super) struct Foreign {
+    pub(super) keypair: Keypair,
     address: String,
-    arrived: Arc<Mutex<Vec<Arrived>>>,
-    answering: Arc<Mutex<Box<Answering>>>,
+    pub(super) arrived: Arc<Mutex<Vec<Arrived>>>,
+    pub(super) answering: Arc<Mutex<Box<Answering>>>,
 }
 
-const TOKEN: &str = "00112233445566778899aabbccddeeff";
+pub(super) const TOKEN: &str = "00112233445566778899aabbccddeeff";
 
 impl Foreign {
-    fn new(seed: u8) -> Self {
+    pub(super) fn new(seed: u8) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let keypair = Keypair::from_seeds(&[seed; 32], &[seed + 1; 32]);
@@ -99,7 +101,7 @@ impl Foreign {
         Foreign { keypair, address, arrived, answering }
     }
 
-    fn did(&self) -> String {
+    pub(super) fn did(&self) -> String {
         did(&self.keypair.peer_id())
     }
 
@@ -108,12 +110,12 @@ impl Foreign {
     }
 
     /// The bare code that such a program makes.
-    fn code(&self, onion: &str) -> String {
+    pub(super) fn code(&self, onion: &str) -> String {
         let json = json!({"did": self.did(), "onion": onion, "pubkey": self.pubkey(), "token": TOKEN});
         format!("fed1:{}", BASE64URL_NOPAD.encode(json.to_string().as_bytes()))
     }
 
-    fn label(&self) -> String {
+    pub(super) fn label(&self) -> String {
         self.keypair.onion().trim_end_matches(".onion").to_owned()
     }
 
@@ -140,8 +142,13 @@ impl Foreign {
             {"did": did, "onion": onion, "pubkey": pubkey, "token": token, "signature": signature}})
     }
 
+    /// Leads a node's calls for it to another place.
+    pub(super) fn moved(&self, place: &NodeDir, address: &str) {
+        place.setting(&format!("= \"{}\" }}", self.address), &format!("= \"{address}\" }}"));
+    }
+
     /// Lets a node reach it without Tor.
-    fn forwarded_at(&self, place: &NodeDir) {
+    pub(super) fn forwarded_at(&self, place: &NodeDir) {
         let line = format!("\nforward = {{ \"{}\" = \"{}\" }}\n", self.keypair.onion(), self.address);
         place.setting("\nforward = {}\n", &line);
     }
@@ -161,7 +168,8 @@ fn read_call(stream: &mut TcpStream) -> Option<Arrived> {
                 .parse::<usize>()
                 .ok()?;
             if body.len() >= length {
-                return Some(Arrived { head: head.to_owned(), body: serde_json::from_str(body).ok()? });
+                let (head, raw) = (head.to_owned(), body.as_bytes().to_vec());
+                return Some(Arrived { head, raw, body: serde_json::from_str(body).ok()? });
             }
         }
         match stream.read(&mut piece).ok()? {
@@ -171,12 +179,12 @@ fn read_call(stream: &mut TcpStream) -> Option<Arrived> {
     }
 }
 
-fn http(status: &str, body: &str) -> Vec<u8> {
+pub(super) fn http(status: &str, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
         .into_bytes()
 }
 
-fn usual_answer(call: &Arrived) -> Vec<u8> {
+pub(super) fn usual_answer(call: &Arrived) -> Vec<u8> {
     match call.body["method"].as_str() {
         Some("federation.peer-joined") if call.body["params"]["token"] == TOKEN => {
             http("200 OK", r#"{"result": {}}"#)
@@ -190,7 +198,7 @@ fn usual_answer(call: &Arrived) -> Vec<u8> {
     }
 }
 
-fn get_state() -> Value {
+pub(super) fn get_state() -> Value {
     json!({"method": "federation.get-state", "params": {}})
 }
 
@@ -400,7 +408,7 @@ fn a_call_goes_through_tor_to_port_80_of_the_onion_service() {
 }
 
 /// The timestamp's signature, as a program checks it that knows no other.
-fn check_signatures(call: &Arrived, caller: &NodeDir) {
+pub(super) fn check_signatures(call: &Arrived, caller: &NodeDir) {
     assert!(call.head.starts_with("POST /rpc/v1 HTTP/1.1"), "{}", call.head);
     assert_eq!(call.header("x-federation-did").unwrap(), caller.did());
     let timestamp = call.header("x-federation-timestamp").unwrap();

@@ -1,9 +1,10 @@
 //! Two nodes that share nothing but Tor: scripted tors, so that no tor is needed (`tests/tor` has real ones).
 
 #[path = "../../transports/tests/scripted/mod.rs"]
-mod scripted;
+pub(super) mod scripted;
 
 use super::harness::{Daemon, NodeDir, eventually};
+use super::installer::{allow, runs};
 use scripted::{Answer, Host, Login, Network, Place, ScriptedTor, Treatment};
 
 /// A node without a network; Tor is what `up` is given.
@@ -112,4 +113,37 @@ fn without_its_tor_a_node_runs_and_shows_why_it_has_no_link() {
     attic.ok(&["create", "plan"]);
     attic.fails(2, &["up", "--tor-control", "nonsense"]);
     attic.fails(2, &["up", "--tor-socks", "unix:"]);
+}
+
+/// Calls and deploys between two nodes that share only Tor. Client authorisation is on: the peers are let in.
+#[test]
+fn calls_and_deploys_go_over_tor() {
+    let network = Network::new();
+    let (attic, boat) = (node("attic"), node("boat"));
+    let runs_at_boat = allow(&boat);
+    let (attic_tor, boat_tor) =
+        (ScriptedTor::start(&network, Login::Open), ScriptedTor::start(&network, Login::Open));
+    let (_attic_up, _boat_up) = (up(&attic, &attic_tor), up(&boat, &boat_tor));
+    boat.ok(&["join", &attic.ok(&["invite"]), "--timeout", "30s"]);
+    eventually("its state by call", || attic.run(&["state", "boat", "--via", "rpc"]).status.success());
+    assert_eq!(attic.json(&["state", "boat"])["node_name"], "boat");
+    let order = ["deploy", "boat", "web", "1.2", "--marketplace", "https://market.example", "--wait"];
+    eventually("a link", || attic.json(&["peers"])[0]["connected"] == true);
+    assert_eq!(attic.json(&order)["output"], "web is installed");
+    let by_call = attic.json(&[&order[..], &["--via", "rpc"]].concat());
+    assert_eq!((by_call["status"].as_str(), by_call["via"].as_str()), (Some("installed"), Some("rpc")));
+    assert_eq!(by_call["output"], "web is installed");
+    // Both ends show it under one id.
+    let id = by_call["id"].as_str().unwrap();
+    assert_eq!(boat.json(&["deploy", "--status", id])["direction"], "received");
+    assert_eq!(runs(&runs_at_boat).len(), 2);
+    let refused = attic.fails(1, &["deploy", "boat", "sh", "1", "--via", "rpc", "--wait"]);
+    assert!(refused.contains("not in the receiver's catalogue"), "{refused}");
+    let ports: Vec<u16> = attic_tor.socks.dials().iter().map(|dial| dial.port).collect();
+    assert!(ports.iter().filter(|port| **port == 80).count() >= 3, "{ports:?}");
+    // The boat's service is gone: nothing was sent, and that is shown.
+    attic_tor.socks.always(Treatment::Code(0xF2));
+    let error = attic.fails(1, &[&order[..], &["--via", "rpc"]].concat());
+    assert!(error.contains("unreached") && error.contains("onion service is gone"), "{error}");
+    assert_eq!(runs(&runs_at_boat).len(), 2);
 }

@@ -59,12 +59,15 @@ impl<'net> Pair<'net> {
     }
 
     /// Waits until each has what the other wrote, and both read the same; returns how long that took.
-    pub(crate) fn arrived(&self, [by_attic, by_boat]: &[String; 2]) -> Duration {
-        within("both writes on both sides", LONG, || {
-            self.boat.get(by_attic).is_some()
-                && self.attic.get(by_boat).is_some()
-                && self.attic.place.hash("plan") == self.boat.place.hash("plan")
-        })
+    pub(crate) fn arrived(&self, keys: &[String; 2]) -> Duration {
+        within("both writes on both sides", LONG, || self.has_arrived(keys))
+    }
+
+    /// Whether each has what the other wrote, and both read the same.
+    pub(crate) fn has_arrived(&self, [by_attic, by_boat]: &[String; 2]) -> bool {
+        self.boat.get(by_attic).is_some()
+            && self.attic.get(by_boat).is_some()
+            && self.attic.place.hash("plan") == self.boat.place.hash("plan")
     }
 
     /// Writes on both sides and waits until it arrived.

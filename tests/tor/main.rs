@@ -1,6 +1,8 @@
 //! The built program on a real, private Tor network: daemons that share nothing else. Each tor is killed, frozen and
 //! revived while both sides write.
 //!
+//! As root it runs in a network namespace of its own, where tcpdump takes all that passes; at the end that is searched for secrets.
+//!
 //! Needs Linux, tor and python3; without them the test prints `SKIPPED: needs …`. The network takes about 25 s to start, so one
 //! test has all stories. They run on three lanes at once, each a pair of nodes with a pair of tors of its own.
 //! `TOMBOLO_TOR_STORY=frozen` runs only the stories whose name has this in it.
@@ -13,9 +15,14 @@
 )]
 #![cfg(target_os = "linux")]
 
+mod calls;
+mod capture;
 #[path = "../cli/harness.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod harness;
+#[path = "../cli/installer.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod installer;
 mod lanes;
 mod network;
 mod node;
@@ -25,11 +32,15 @@ mod secrets;
 mod stories;
 mod strangers;
 
+use capture::Capture;
 use lanes::Lane;
 use network::TorNetwork;
 
 #[test]
 fn two_daemons_that_share_only_tor_heal_after_every_fault() {
+    if capture::ran_in_a_namespace("two_daemons_that_share_only_tor_heal_after_every_fault") {
+        return;
+    }
     let lanes = [
         Lane {
             name: "kills",
@@ -58,12 +69,28 @@ fn two_daemons_that_share_only_tor_heal_after_every_fault() {
                 ("a stranger knows the address", strangers::knows_the_address),
                 ("a wrong onion address", strangers::wrong_address),
                 ("a stranger has a code with a wrong token", strangers::wrong_token),
+                ("states and deploys", calls::states_and_deploys),
+                ("a captured call is sent again", calls::captured_call),
                 ("planted secrets", secrets::planted_and_found_nowhere),
             ],
         },
     ];
+    // Alone, since all others' circuits are in its reach.
+    let last = [Lane {
+        name: "relay",
+        tors: [1, 2],
+        stories: &[
+            ("a relay is killed", calls::relay_killed),
+            ("planted secrets", secrets::planted_and_found_nowhere),
+        ],
+    }];
+    let capture = Capture::start();
     // One tor more, for strangers.
     let Some(network) = TorNetwork::start(7) else { return };
     network.check();
     lanes::run(&network, &lanes);
+    lanes::run(&network, &last);
+    if let Some(capture) = capture {
+        println!("totals: tor: {}", secrets::in_no_stream(&network, &capture.end()));
+    }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::scripted::Place;
@@ -19,6 +20,8 @@ const START: &str = "240";
 pub(crate) struct TorNetwork {
     folder: PathBuf,
     variables: BTreeMap<String, String>,
+    /// Secrets that its nodes use.
+    planted: Mutex<Vec<Vec<u8>>>,
 }
 
 impl TorNetwork {
@@ -38,7 +41,7 @@ impl TorNetwork {
         sweep();
         let process = std::process::id();
         let folder = std::env::temp_dir().join(format!("{PREFIX}{process}"));
-        let mut network = TorNetwork { folder, variables: BTreeMap::new() };
+        let mut network = TorNetwork { folder, variables: BTreeMap::new(), planted: Mutex::default() };
         let begun = Instant::now();
         let (clients, owner) = (clients.to_string(), process.to_string());
         let lines =
@@ -82,6 +85,36 @@ impl TorNetwork {
             std::thread::sleep(Duration::from_millis(200));
         }
         println!("totals: tor: a service answers {:.1} s after ADD_ONION", begun.elapsed().as_secs_f64());
+    }
+
+    /// Keeps secrets that are to be found nowhere.
+    pub(crate) fn plant(&self, secrets: Vec<Vec<u8>>) {
+        self.planted.lock().unwrap().extend(secrets);
+    }
+
+    /// All secrets that were kept, each once.
+    pub(crate) fn planted(&self) -> Vec<Vec<u8>> {
+        let mut planted = self.planted.lock().unwrap().clone();
+        planted.sort();
+        planted.dedup();
+        planted
+    }
+
+    /// The control ports of the client tors, and their SOCKS ports.
+    pub(crate) fn ports(&self) -> [Vec<u16>; 2] {
+        ["_CONTROL", "_SOCKS"].map(|kind| {
+            let of_kind = self.variables.iter().filter(|(name, _)| name.contains(kind));
+            of_kind.filter_map(|(_, place)| place.rsplit(':').next()?.parse().ok()).collect()
+        })
+    }
+
+    /// Ends one node as a power cut would, or starts it again.
+    pub(crate) fn kill_node(&self, name: &str) {
+        self.script(&["kill", name, "--signal", "KILL"]);
+    }
+
+    pub(crate) fn revive_node(&self, name: &str) {
+        self.script(&["revive", name, "--owner-pid", &std::process::id().to_string()]);
     }
 
     /// Where all logs of all tors are.
@@ -135,12 +168,12 @@ impl Tor<'_> {
 
     /// Ends it as a power cut would.
     pub(crate) fn kill(&self) {
-        self.network.script(&["kill", &self.name(), "--signal", "KILL"]);
+        self.network.kill_node(&self.name());
     }
 
     /// Starts it again, with what its data directory has.
     pub(crate) fn revive(&self) {
-        self.network.script(&["revive", &self.name(), "--owner-pid", &std::process::id().to_string()]);
+        self.network.revive_node(&self.name());
     }
 
     pub(crate) fn freeze(&self) {
@@ -174,6 +207,19 @@ impl Tor<'_> {
             _ => None,
         });
         open.collect()
+    }
+
+    /// The relays of each circuit that is built, by the circuit's number: the first is its guard.
+    pub(crate) fn paths(&self) -> BTreeMap<String, Vec<String>> {
+        let lines = self.controller().block("GETINFO circuit-status");
+        let built = lines.iter().filter_map(|line| {
+            let words: Vec<&str> = line.split(' ').collect();
+            let [circuit, "BUILT", path, ..] = words.as_slice() else { return None };
+            let relays =
+                path.split(',').filter_map(|hop| hop.split_once('~')).map(|(_, name)| name.to_owned());
+            Some(((*circuit).to_owned(), relays.collect()))
+        });
+        built.collect()
     }
 
     /// The last lines of its log.

@@ -1,11 +1,14 @@
-//! Secrets that were planted everywhere are in no log.
+//! Secrets that were planted everywhere are in no log, and in nothing that passed on the loopback but what goes to tor's own
+//! control port.
 
 use data_encoding::{BASE64, BASE64_NOPAD, BASE64URL_NOPAD, HEXLOWER, HEXUPPER};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::path::Path;
 
+use super::capture::CapturedStream;
 use super::lanes::Pair;
+use super::network::TorNetwork;
 use super::node::TorNode;
 
 /// How many values of the document are secrets.
@@ -46,7 +49,41 @@ pub(crate) fn planted_and_found_nowhere(pair: &mut Pair<'_>) -> String {
     }
     let bytes: usize = texts.iter().map(|(_, text)| text.len()).sum();
     let (count, logs) = (secrets.len(), texts.len());
+    pair.network.plant(secrets);
     format!("{count} secrets in {} forms, none in {logs} logs of {bytes} bytes", forms.len())
+}
+
+/// Searches all streams of a capture. A control port is left out: there a daemon gives tor the key of its onion service and
+/// the keys to others', and this test logs in with the cookie in clear. That the keys are found there shows that the search
+/// finds what is there. All else is searched: SOCKS ports, what tor brings to the daemons, and the links of relays and
+/// authorities.
+pub(crate) fn in_no_stream(network: &TorNetwork, streams: &[CapturedStream]) -> String {
+    let secrets = network.planted();
+    let forms: Vec<Vec<u8>> = secrets.iter().flat_map(|secret| forms_of(secret)).collect();
+    let [control, socks] = network.ports();
+    let is_of =
+        |stream: &CapturedStream, ports: &[u16]| ports.contains(&stream.from) || ports.contains(&stream.to);
+    let (to_control, others): (Vec<&CapturedStream>, Vec<&CapturedStream>) =
+        streams.iter().partition(|stream| is_of(stream, &control));
+    for stream in &others {
+        if let Some(found) = first_found(&stream.bytes, &forms) {
+            let (from, to, secret) = (stream.from, stream.to, String::from_utf8_lossy(found));
+            panic!("a secret passed from port {from} to port {to}: {secret}");
+        }
+    }
+    let shown = to_control.iter().filter(|stream| first_found(&stream.bytes, &forms).is_some()).count();
+    assert!(secrets.is_empty() || shown > 0, "the search finds nothing, though tor was given keys");
+    let through_socks = others.iter().filter(|stream| is_of(stream, &socks)).count();
+    let bytes: usize = others.iter().map(|stream| stream.bytes.len()).sum();
+    assert!(through_socks > 0 && bytes > 100_000, "{through_socks} streams of SOCKS, {bytes} bytes");
+    format!(
+        "{} secrets in {} forms: none in {} streams ({through_socks} of SOCKS ports), {bytes} bytes; left out: {} streams of \
+         control ports, of which {shown} have some",
+        secrets.len(),
+        forms.len(),
+        others.len(),
+        to_control.len()
+    )
 }
 
 /// The seeds of a node, the cookie of its tor, the keys by which its tor opens others' services.
@@ -102,10 +139,15 @@ fn logs(folder: &Path, into: &mut Vec<(String, Vec<u8>)>) {
 /// The first of the forms that a text has in it, by one look at each place.
 fn first_found<'a>(text: &[u8], forms: &'a [Vec<u8>]) -> Option<&'a [u8]> {
     let mut by_start: HashMap<[u8; 8], Vec<&'a [u8]>> = HashMap::new();
+    // Most places are passed over by their first two bytes.
+    let mut begins = vec![false; 1 << 16];
     for form in forms {
         by_start.entry(*form.first_chunk().unwrap()).or_default().push(form);
+        begins[usize::from(u16::from_be_bytes([form[0], form[1]]))] = true;
     }
-    (0..text.len()).find_map(|at| {
+    let places = text.windows(2).enumerate();
+    let places = places.filter(|(_, two)| begins[usize::from(u16::from_be_bytes([two[0], two[1]]))]);
+    places.map(|(at, _)| at).find_map(|at| {
         let candidates = by_start.get(text[at..].first_chunk::<8>()?)?;
         candidates.iter().copied().find(|form| text[at..].starts_with(form))
     })

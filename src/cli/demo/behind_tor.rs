@@ -37,7 +37,7 @@ pub(super) async fn find(socks: Option<Endpoint>, control: Option<Endpoint>) -> 
     for place in settings.control() {
         match Control::open(&place, &Credentials::default()).await {
             Ok(mut control) => {
-                return match control.bootstrap_percent().await {
+                return match control.bootstrap().await.map(|phase| phase.percent) {
                     Ok(100) => Ok(TorSettings { control: Some(place), ..settings }),
                     Ok(percent) => Err(format!("tor is still bootstrapping ({percent} %)")),
                     Err(error) => Err(error.to_string()),

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tombolo_transports::radio::RadioPort;
-use tombolo_transports::tor::Endpoint;
+use tombolo_transports::tor::{Credentials, Endpoint};
 
 use super::checks::{
     ClockFacts, DeviceFacts, DiskFacts, Facts, FolderFacts, KernelClock, NetworkFacts, NetworkInterface,
@@ -274,10 +274,13 @@ fn tor(settings: &TorSettings, names: &SystemNames) -> TorFacts {
     let socks = settings.socks();
     let controls: Vec<ControlFacts> = match settings.enabled {
         false => Vec::new(),
-        true => settings.control().into_iter().map(|place| control(place, names)).collect(),
+        true => {
+            let credentials = settings.credentials();
+            settings.control().into_iter().map(|place| control(place, &credentials, names)).collect()
+        }
     };
     let info = controls.iter().find_map(|control| match &control.answer {
-        ControlAnswer::Control(info) => Some(info),
+        ControlAnswer::Control(seen) => Some(&seen.offered),
         ControlAnswer::NotControl | ControlAnswer::Silent(_) => None,
     });
     let cookie = info.and_then(|info| settings.cookie.clone().or_else(|| info.cookie_file.clone()));
@@ -301,10 +304,10 @@ fn readable(path: &Path) -> Result<(), io::ErrorKind> {
     }
 }
 
-fn control(place: Endpoint, names: &SystemNames) -> ControlFacts {
+fn control(place: Endpoint, credentials: &Credentials, names: &SystemNames) -> ControlFacts {
     let files = match &place {
         Endpoint::Unix(path) => names.files(path),
         Endpoint::Tcp(_) => Vec::new(),
     };
-    ControlFacts { answer: ask_control(&place), files, place }
+    ControlFacts { answer: ask_control(&place, credentials), files, place }
 }

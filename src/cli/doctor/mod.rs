@@ -58,6 +58,10 @@ impl Finding {
             remedy: Some(remedy.into()),
         }
     }
+
+    fn is_ok(&self) -> bool {
+        self.verdict == CheckVerdict::Ok
+    }
 }
 
 #[derive(Serialize)]

@@ -4,10 +4,11 @@ use std::io;
 use std::path::PathBuf;
 
 use tombolo_transports::tor::Endpoint;
+use tombolo_transports::tor::control::{BootstrapPhase, ProtocolInfo};
 
 use super::Finding;
 use super::permission::{FileFacts, LocalUser, READ, WRITE, blocked_at, described, group_remedy};
-use super::tor_probe::{Bootstrap, ControlAnswer, ControlGreeting, SocksAnswer};
+use super::tor_probe::{ControlAnswer, ControlLogin, ControlSeen, SocksAnswer};
 
 /// What was asked of tor, and what it answered.
 #[derive(Debug)]
@@ -108,13 +109,8 @@ fn control(facts: &TorFacts, user: &LocalUser) -> Vec<Finding> {
         return vec![Finding::ok("tor control", "not needed: the settings name an onion service")];
     }
     for control in &facts.controls {
-        if let ControlAnswer::Control(info) = &control.answer {
-            let version =
-                info.version.as_deref().map(|version| format!(", tor {version}")).unwrap_or_default();
-            let mut found = vec![Finding::ok("tor control", format!("{} answers{version}", control.place))];
-            found.extend(authentication(facts, info, user));
-            found.extend(info.bootstrap.as_ref().map(bootstrap));
-            return found;
+        if let ControlAnswer::Control(seen) = &control.answer {
+            return authenticated(facts, control, seen, user);
         }
     }
     let denied = facts
@@ -134,6 +130,34 @@ fn control(facts: &TorFacts, user: &LocalUser) -> Vec<Finding> {
         true => Finding::needs_doing("tor control", reason, NO_CONTROL),
         false => Finding::warning("tor control", reason, NO_CONTROL),
     }]
+}
+
+/// The findings on a control port that answers.
+fn authenticated(
+    facts: &TorFacts,
+    control: &ControlFacts,
+    seen: &ControlSeen,
+    user: &LocalUser,
+) -> Vec<Finding> {
+    let version = match seen.offered.version.as_str() {
+        "" => String::new(),
+        version => format!(", tor {version}"),
+    };
+    let answers = Finding::ok("tor control", format!("{} answers{version}", control.place));
+    let judged = authentication(facts, &seen.offered, user);
+    let (proof, start) = match &seen.login {
+        ControlLogin::Open(phase) => (judged, Some(bootstrap(phase))),
+        // A finding that names what is wrong stays.
+        ControlLogin::Failed(why) => {
+            (Some(judged.filter(|finding| !finding.is_ok()).unwrap_or_else(|| login_failed(why))), None)
+        }
+    };
+    [Some(answers), proof, start].into_iter().flatten().collect()
+}
+
+fn login_failed(why: &str) -> Finding {
+    let reason = format!("the control port does not let this node in: {why}");
+    Finding::needs_doing("tor cookie", reason, "correct `cookie` or `password` in the section [tor]")
 }
 
 fn denied_control(control: &ControlFacts, user: &LocalUser) -> Finding {
@@ -161,19 +185,18 @@ fn denied_control(control: &ControlFacts, user: &LocalUser) -> Finding {
 }
 
 /// Whether the node can authenticate itself.
-fn authentication(facts: &TorFacts, info: &ControlGreeting, user: &LocalUser) -> Option<Finding> {
-    let has = |method: &str| info.methods.iter().any(|name| name == method);
-    if has("NULL") {
+fn authentication(facts: &TorFacts, offered: &ProtocolInfo, user: &LocalUser) -> Option<Finding> {
+    if offered.null {
         let remedy =
             "write `CookieAuthentication 1` in its torrc: else any program on this machine can control tor";
         return Some(Finding::warning("tor cookie", "the control port asks for no proof", remedy));
     }
     match &facts.cookie {
         Some(cookie) => Some(cookie_file(cookie, user)),
-        None if has("HASHEDPASSWORD") && facts.has_password => {
+        None if offered.password && facts.has_password => {
             Some(Finding::ok("tor cookie", "the settings have a password for the control port"))
         }
-        None if has("HASHEDPASSWORD") => Some(Finding::needs_doing(
+        None if offered.password => Some(Finding::needs_doing(
             "tor cookie",
             "the control port asks for a password, and the settings have none",
             "set `password` in the section [tor], or write `CookieAuthentication 1` in torrc",
@@ -208,8 +231,8 @@ fn cookie_file(cookie: &CookieFacts, user: &LocalUser) -> Finding {
     }
 }
 
-fn bootstrap(bootstrap: &Bootstrap) -> Finding {
-    let Bootstrap { percent, summary } = bootstrap;
+fn bootstrap(phase: &BootstrapPhase) -> Finding {
+    let BootstrapPhase { percent, summary } = phase;
     match percent {
         100 => Finding::ok("tor start", "tor has reached the network"),
         _ => Finding::warning(
@@ -226,12 +249,22 @@ mod tests {
     use super::super::permission::tests::{ada, file};
     use super::*;
 
-    fn info(methods: &[&str]) -> ControlGreeting {
-        ControlGreeting {
-            version: Some("0.4.9".to_owned()),
-            methods: methods.iter().map(|method| (*method).to_owned()).collect(),
-            ..ControlGreeting::default()
-        }
+    fn phase(percent: u8) -> BootstrapPhase {
+        BootstrapPhase { percent, summary: "Connecting".to_owned() }
+    }
+
+    /// A control port that offers these ways, and let this program in.
+    fn info(methods: &[&str]) -> ControlSeen {
+        let has = |method: &str| methods.contains(&method);
+        let offered = ProtocolInfo {
+            null: has("NULL"),
+            cookie: has("COOKIE"),
+            safe_cookie: has("SAFECOOKIE"),
+            password: has("HASHEDPASSWORD"),
+            version: "0.4.9".to_owned(),
+            ..ProtocolInfo::default()
+        };
+        ControlSeen { offered, login: ControlLogin::Open(phase(100)) }
     }
 
     fn facts(socks: SocksAnswer, control: ControlAnswer) -> TorFacts {
@@ -358,12 +391,27 @@ mod tests {
     #[test]
     fn how_far_tor_has_come_is_shown_where_it_answers_that() {
         let at = |percent: u8| {
-            let bootstrap = Some(Bootstrap { percent, summary: "Connecting".to_owned() });
-            facts(UP, ControlAnswer::Control(ControlGreeting { bootstrap, ..info(&["NULL"]) }))
+            let login = ControlLogin::Open(phase(percent));
+            facts(UP, ControlAnswer::Control(ControlSeen { login, ..info(&["NULL"]) }))
         };
         assert_eq!(finding(&at(100), "tor start").verdict, CheckVerdict::Ok);
         let starting = finding(&at(45), "tor start");
         assert!(starting.verdict == CheckVerdict::Warning && starting.reason.contains("45 % (Connecting)"));
+    }
+
+    #[test]
+    fn a_login_that_fails_is_named_unless_its_cause_is() {
+        let failed = |methods: &[&str]| {
+            let login = ControlLogin::Failed("tor refused AUTHENTICATE: 515 Bad password".to_owned());
+            let answer = ControlAnswer::Control(ControlSeen { login, ..info(methods) });
+            TorFacts { has_password: true, ..facts(UP, answer) }
+        };
+        let wrong = finding(&failed(&["HASHEDPASSWORD"]), "tor cookie");
+        assert!(wrong.verdict == CheckVerdict::NeedsDoing && wrong.reason.contains("515 Bad password"));
+        assert!(verdicts(&failed(&["HASHEDPASSWORD"])).iter().all(|(check, _)| *check != "tor start"));
+        let unset = TorFacts { has_password: false, ..failed(&["HASHEDPASSWORD"]) };
+        assert!(finding(&unset, "tor cookie").reason.contains("the settings have none"));
+        assert!(finding(&failed(&["NEWTHING"]), "tor cookie").reason.contains("does not let this node in"));
     }
 
     #[test]

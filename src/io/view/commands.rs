@@ -23,11 +23,15 @@ pub struct DeployView {
     pub peer_did: String,
     /// Its onion address; empty where it is no peer any more.
     pub peer_onion: String,
-    /// `waiting`, `taken`, `installed`, `failed`, `refused`, `unknown` or `expired`.
-    pub status: &'static str,
-    /// Of a refusal: its reason as a label.
+    /// `rpc` where this node asks by JSON call; else sessions and radios carry it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<&'static str>,
+    pub via: Option<&'static str>,
+    /// `waiting`, `taken`, `installed`, `failed`, `refused`, `unknown` or `expired`; by JSON call also `calling` and
+    /// `unreached`.
+    pub status: &'static str,
+    /// Of a refusal: its reason as a label, by JSON call the code that the peer sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// What happened, as a sentence.
     pub message: String,
     /// The exit code of the operator's command, where it ended with one other than 0.

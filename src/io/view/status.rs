@@ -38,7 +38,7 @@ pub struct StatusView {
     /// How Tor stands, where it is not switched off; the runtime fills it in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tor: Option<TorView>,
-    /// What a person should look at; in JSON the sentences are `alarms` and the codes `alarm_codes`, in the same order.
+    /// What a person should look at; in JSON the sentences are `alarms`, the codes `alarm_codes` and the peers `alarm_peers`, in the same order.
     #[serde(flatten, serialize_with = "alarm_columns")]
     pub alarms: Vec<AlarmView>,
     /// Authors who signed two states with one sequence, with the number of such pairs.
@@ -158,6 +158,9 @@ pub struct AlarmView {
     pub code: &'static str,
     /// The sentence for people.
     pub message: String,
+    /// The peer about which the operator has to decide, by name; absent where the alarm asks for no decision about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
 }
 
 fn alarm_columns<S: Serializer>(rows: &[AlarmView], serializer: S) -> Result<S::Ok, S::Error> {
@@ -165,10 +168,12 @@ fn alarm_columns<S: Serializer>(rows: &[AlarmView], serializer: S) -> Result<S::
     struct AlarmColumns<'a> {
         alarms: Vec<&'a str>,
         alarm_codes: Vec<&'static str>,
+        alarm_peers: Vec<Option<&'a str>>,
     }
     let alarms = rows.iter().map(|alarm| alarm.message.as_str()).collect();
     let alarm_codes = rows.iter().map(|alarm| alarm.code).collect();
-    AlarmColumns { alarms, alarm_codes }.serialize(serializer)
+    let alarm_peers = rows.iter().map(|alarm| alarm.peer.as_deref()).collect();
+    AlarmColumns { alarms, alarm_codes, alarm_peers }.serialize(serializer)
 }
 
 /// Message bytes, as handed to and taken from links (before framing and encryption).

@@ -6,22 +6,22 @@ use tombolo_transports::JoinError;
 use super::*;
 use crate::federation::Peer;
 use crate::identity::did;
-use crate::io::{CallReply, IncomingCall, OutgoingCall};
+use crate::io::{CallFailure, CallReply, IncomingCall, OutgoingCall};
 use crate::rpc::proof::signed_headers;
 use crate::rpc::{CallRequest, InstallRequest, Method};
 use crate::time::{Millis, Mono, Wall};
 
 /// A node of another program: a key, and nothing of this one's machinery.
-struct Foreign {
-    keypair: Keypair,
+pub(super) struct Foreign {
+    pub(super) keypair: Keypair,
 }
 
 impl Foreign {
-    fn new(seed: u8) -> Self {
+    pub(super) fn new(seed: u8) -> Self {
         Foreign { keypair: Keypair::from_seeds(&[seed; 32], &[seed + 1; 32]) }
     }
 
-    fn id(&self) -> PeerId {
+    pub(super) fn id(&self) -> PeerId {
         self.keypair.peer_id()
     }
 
@@ -84,7 +84,7 @@ impl Wire {
     }
 
     /// A foreign peer of the node, joined by call.
-    fn befriend(&mut self, at: usize, foreign: &Foreign, level: TrustLevel) {
+    pub(super) fn befriend(&mut self, at: usize, foreign: &Foreign, level: TrustLevel) {
         let token = self.token(at, level);
         let now = self.now().wall;
         let result = self.result_of(at, foreign.plain_call(now, &foreign.joined(&token)));
@@ -97,19 +97,19 @@ impl Wire {
     }
 
     /// The call that a node wants made.
-    fn outgoing(&mut self, at: usize) -> (crate::io::CallId, OutgoingCall) {
+    pub(super) fn outgoing(&mut self, at: usize) -> (crate::io::CallId, OutgoingCall) {
         let found = self.calls.iter().position(|(from, ..)| *from == at).expect("a call is wanted");
         let (_, id, call) = self.calls.remove(found);
         (id, call)
     }
 
-    fn answer(&mut self, at: usize, id: crate::io::CallId, status: u16, body: &str) {
+    pub(super) fn answer(&mut self, at: usize, id: crate::io::CallId, status: u16, body: &str) {
         let reply = CallReply { status, body: body.as_bytes().to_vec() };
         self.queue.push_back((at, Input::CallAnswered { id, result: Ok(reply) }));
         self.run();
     }
 
-    fn counted(&self, at: usize, label: &str) -> u64 {
+    pub(super) fn counted(&self, at: usize, label: &str) -> u64 {
         self.nodes[at].report().status().rejections.get(label).copied().unwrap_or_default()
     }
 }
@@ -271,7 +271,8 @@ fn a_bare_code_is_redeemed_by_call_where_the_session_gives_nothing() {
         (json["method"].as_str(), json["params"]["token"].as_str()),
         (Some("federation.peer-joined"), Some(&*"07".repeat(16)))
     );
-    wire.queue.push_back((0, Input::CallAnswered { id, result: Err("no answer came within 30 s".into()) }));
+    let failure = CallFailure { why: "no answer came within 30 s".into(), may_have_arrived: true };
+    wire.queue.push_back((0, Input::CallAnswered { id, result: Err(failure) }));
     wire.run();
     assert!(!wire.replies.contains_key(&(0, request)), "it is tried again");
     // The node starts again meanwhile, and remembers that it was a bare code.

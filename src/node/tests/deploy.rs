@@ -129,13 +129,13 @@ fn refusals_are_typed_counted_and_shown_at_both_ends() {
     let asked = deploy(&mut wire, "sh").unwrap();
     for at in [0, 1] {
         let view = status(&mut wire, at, &asked.id);
-        assert_eq!((view.status, view.reason), ("refused", Some("not_in_catalogue")));
+        assert_eq!((view.status, view.reason.as_deref()), ("refused", Some("not_in_catalogue")));
         assert!(view.message.contains("catalogue"), "{}", view.message);
     }
     assert_eq!(wire.status(1).rejections["command_not_in_catalogue"], 1);
     wire.nodes[1].commands.is_on = false;
     let asked = deploy(&mut wire, "web").unwrap();
-    assert_eq!(status(&mut wire, 0, &asked.id).reason, Some("off"));
+    assert_eq!(status(&mut wire, 0, &asked.id).reason.as_deref(), Some("off"));
     assert!(wire.installs.is_empty());
 }
 
@@ -146,7 +146,7 @@ fn only_trusted_peers_ask_and_are_asked() {
     let sender = crate::identity::did(&wire.nodes[0].peer_id());
     wire.ask(1, Admin::Trust { peer: sender.clone(), level: TrustLevel::Observer }).unwrap();
     let asked = deploy(&mut wire, "web").unwrap();
-    assert_eq!(status(&mut wire, 0, &asked.id).reason, Some("not_trusted"));
+    assert_eq!(status(&mut wire, 0, &asked.id).reason.as_deref(), Some("not_trusted"));
     assert!(matches!(
         wire.ask(1, Query::Deploys { id: Some(asked.id) }),
         Err(CommandError::UnknownDeploy(_))
@@ -259,4 +259,25 @@ fn a_call_runs_once_as_well() {
     let stranger = PeerId([77; 32]);
     let refused = wire.nodes[1].desk().commands.install_requested(stranger, &web, id);
     assert_eq!(refused, Taking::Over(Outcome::Refused(crate::commands::CommandRefusal::NotTrusted)));
+}
+
+/// A trusted peer asks for what is refused, again and again: the document of outcomes is signed a few times, and shows the last.
+#[test]
+fn a_peer_that_asks_all_the_time_does_not_decide_how_often_the_outcomes_are_signed() {
+    let mut wire = friends();
+    wire.connect(0, 1);
+    let document = wire.nodes[1].core.own_document(DocumentName::DEPLOYS);
+    let layer = wire.nodes[1].core.own_layer(&document);
+    let sequence = |wire: &Wire| wire.nodes[1].replica.layer(&layer).map(|layer| layer.head().sequence.get());
+    let mut last = String::new();
+    for _ in 0..300 {
+        last = deploy(&mut wire, "sh").unwrap().id;
+        wire.pass(2_000);
+    }
+    let signed = sequence(&wire).expect("the outcomes are a document");
+    assert!((2..=12).contains(&signed), "{signed} states in ten minutes");
+    wire.pass(11 * 60_000);
+    let outcomes = wire.get(0, "n1/deploys");
+    let first = outcomes.get("outcomes").and_then(Value::as_array).unwrap()[0].clone();
+    assert_eq!(text(&first, "id"), Some(last));
 }

@@ -17,6 +17,7 @@ use crate::sync;
 mod alarms;
 mod calls;
 mod deploy;
+mod deploy_calls;
 mod restore;
 mod revoke;
 mod routes;

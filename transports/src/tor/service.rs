@@ -110,7 +110,7 @@ impl ServiceTask {
             }
             self.supplied.send_replace(Some(wanted.clone()));
             has = wanted;
-            let percent = control.bootstrap_percent().await?;
+            let percent = control.bootstrap().await?.percent;
             self.report(if percent < 100 {
                 ServiceState::Bootstrapping { percent }
             } else if self.service.is_some() {

@@ -436,8 +436,8 @@ fn onion_service(status: &Json) -> Option<Finding> {
 fn federation(status: &Json, now: Wall) -> Vec<Finding> {
     let mut found = Vec::new();
     let list = |field: &str| status.get(field).map(print::items).unwrap_or_default();
-    for (alarm, code) in list("alarms").iter().zip(list("alarm_codes")) {
-        let (alarm, code) = (alarm.as_str().unwrap_or_default(), code.as_str().unwrap_or_default());
+    for ((alarm, code), peer) in list("alarms").iter().zip(list("alarm_codes")).zip(list("alarm_peers")) {
+        let [alarm, code, peer] = [alarm, code, peer].map(|text| text.as_str().unwrap_or_default());
         match code {
             // The clock has a check of its own.
             "clock_differs" | "clock_not_set" => {}
@@ -447,7 +447,7 @@ fn federation(status: &Json, now: Wall) -> Vec<Finding> {
             }
             _ => {
                 let remedy = "the alarm names what to do; `tombolo status` shows it";
-                found.push(Finding::needs_doing("alarm", advice::alarm(code, alarm), remedy));
+                found.push(Finding::needs_doing("alarm", advice::alarm(code, alarm, peer), remedy));
             }
         }
     }

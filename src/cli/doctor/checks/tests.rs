@@ -226,6 +226,7 @@ fn what_status_shows_becomes_findings() {
     let status = json!({
         "alarms": ["not set", "hut has not answered yet: refused", "the last change was not saved: full"],
         "alarm_codes": [Alarm::ClockNotSet.code(), "inviter_silent", "not_saved"],
+        "alarm_peers": [null, null, null],
         "forks": {"did:key:x": 1},
         "quarantined": 3,
         "tombstones_wait": [wait(2), wait(40)],

@@ -58,7 +58,7 @@ impl ProtocolInfo {
 }
 
 /// The text of a quoted string at the beginning, with its escapes undone; `None` without a closing quote.
-fn unquoted(text: &str) -> Option<String> {
+pub(super) fn unquoted(text: &str) -> Option<String> {
     let mut chars = text.strip_prefix('"')?.chars();
     let mut plain = String::new();
     loop {

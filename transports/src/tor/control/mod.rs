@@ -11,7 +11,7 @@ pub use reply::{ControlReply, LINE_BYTES_MAX, REPLY_BYTES_MAX, ReplyDecoder, Rep
 
 use super::endpoint::{Endpoint, EndpointStream};
 use crate::address::OnionHost;
-use auth::quoted;
+use auth::{quoted, unquoted};
 use curve25519_dalek::MontgomeryPoint;
 use curve25519_dalek::scalar::clamp_integer;
 use data_encoding::{BASE32_NOPAD, BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
@@ -118,6 +118,22 @@ pub struct Control {
     version: String,
 }
 
+/// A control port that has shown what it offers, and has been given no proof yet.
+#[derive(Debug)]
+pub struct ControlGreeting {
+    control: Control,
+    offered: ProtocolInfo,
+}
+
+/// How far tor is on the way into its network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootstrapPhase {
+    /// From 0 to 100.
+    pub percent: u8,
+    /// The step that it is at, in its own words.
+    pub summary: String,
+}
+
 /// An onion service to add.
 pub struct OnionService<'a> {
     /// The ed25519 seed of the service's key.
@@ -138,13 +154,7 @@ impl Control {
     ///
     /// [`ControlError`] with the reason.
     pub async fn open(at: &Endpoint, credentials: &Credentials) -> Result<Self, ControlError> {
-        let connecting = timeout(REPLY_MAX, at.connect()).await.map_err(|_| ControlError::Silent)?;
-        let stream = connecting.map_err(|source| ControlError::Connect { at: at.clone(), source })?;
-        let mut control = Control { stream, decoder: ReplyDecoder::default(), version: String::new() };
-        let info = control.protocol_info().await?;
-        control.version.clone_from(&info.version);
-        control.authenticate(&info, credentials).await?;
-        Ok(control)
+        ControlGreeting::open(at).await?.authenticate(credentials).await
     }
 
     /// The version of tor.
@@ -154,7 +164,12 @@ impl Control {
 
     async fn protocol_info(&mut self) -> Result<ProtocolInfo, ControlError> {
         let reply = self.command("PROTOCOLINFO", "PROTOCOLINFO 1").await?;
-        Ok(ProtocolInfo::from_reply(&reply))
+        // Other services answer in lines with a code as well.
+        let is_tor = reply.lines.first().is_some_and(|line| line.starts_with("PROTOCOLINFO "));
+        match is_tor {
+            true => Ok(ProtocolInfo::from_reply(&reply)),
+            false => Err(ReplyError::Malformed.into()),
+        }
     }
 
     async fn authenticate(
@@ -255,16 +270,15 @@ impl Control {
         }
     }
 
-    /// How far tor is on the way into its network, 0 to 100.
+    /// How far tor is on the way into its network.
     ///
     /// # Errors
     ///
     /// [`ControlError`] with the reason.
-    pub async fn bootstrap_percent(&mut self) -> Result<u8, ControlError> {
+    pub async fn bootstrap(&mut self) -> Result<BootstrapPhase, ControlError> {
         let reply = self.command("GETINFO", "GETINFO status/bootstrap-phase").await?;
-        let phase = reply.value("status/bootstrap-phase").ok_or(ReplyError::Malformed)?;
-        let percent = phase.split(' ').find_map(|word| word.strip_prefix("PROGRESS=")?.parse().ok());
-        Ok(percent.ok_or(ReplyError::Malformed)?)
+        let phase = reply.value("status/bootstrap-phase").and_then(BootstrapPhase::read);
+        Ok(phase.ok_or(ReplyError::Malformed)?)
     }
 
     /// Sends one command and waits for its reply; events in between are dropped. Nothing of the command is logged.
@@ -308,6 +322,46 @@ impl Control {
             }
             self.decoder.feed(bytes.get(..read).expect("no more is read than there is room for"));
         }
+    }
+}
+
+impl ControlGreeting {
+    /// Connects, and asks what is offered.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`] with the reason.
+    pub async fn open(at: &Endpoint) -> Result<Self, ControlError> {
+        let connecting = timeout(REPLY_MAX, at.connect()).await.map_err(|_| ControlError::Silent)?;
+        let stream = connecting.map_err(|source| ControlError::Connect { at: at.clone(), source })?;
+        let mut control = Control { stream, decoder: ReplyDecoder::default(), version: String::new() };
+        let offered = control.protocol_info().await?;
+        control.version.clone_from(&offered.version);
+        Ok(ControlGreeting { control, offered })
+    }
+
+    /// What the control port offers.
+    pub fn offered(&self) -> &ProtocolInfo {
+        &self.offered
+    }
+
+    /// Proves this end, as [`Control::open`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`] with the reason.
+    pub async fn authenticate(mut self, credentials: &Credentials) -> Result<Control, ControlError> {
+        self.control.authenticate(&self.offered, credentials).await?;
+        Ok(self.control)
+    }
+}
+
+impl BootstrapPhase {
+    /// Reads the value of `status/bootstrap-phase`.
+    fn read(phase: &str) -> Option<Self> {
+        let percent = phase.split(' ').find_map(|word| word.strip_prefix("PROGRESS=")?.parse().ok())?;
+        let summary = phase.split_once("SUMMARY=").and_then(|(_, text)| unquoted(text)).unwrap_or_default();
+        (percent <= 100).then_some(BootstrapPhase { percent, summary })
     }
 }
 

@@ -34,7 +34,7 @@ impl ControlReply {
         self.lines
             .iter()
             .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
-            .map(|value| value.trim_matches('"'))
+            .map(|value| value.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(value))
     }
 }
 
@@ -207,5 +207,14 @@ mod tests {
         let reply = decoder.poll_reply().unwrap().unwrap();
         assert!(reply.is_ok());
         assert_eq!((reply.value("ServiceID"), reply.value("Service")), (Some("abc"), None));
+    }
+
+    /// A quote that ends only the last word of a value belongs to that word.
+    #[test]
+    fn quotes_around_a_whole_value_are_removed_and_others_kept() {
+        let reply = |line: &str| ControlReply { code: 250, lines: vec![line.to_owned()] };
+        assert_eq!(reply("version=\"0.4.9.11\"").value("version"), Some("0.4.9.11"));
+        let phase = "NOTICE BOOTSTRAP PROGRESS=45 TAG=x SUMMARY=\"Asking for relays\"";
+        assert_eq!(reply(&format!("phase={phase}")).value("phase"), Some(phase));
     }
 }
