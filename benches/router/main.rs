@@ -24,7 +24,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use tombolo::router::{Class, RadioScope, Request, RouteTime, Subject, TransportRouter, decide};
-use tombolo::time::Mono;
+use tombolo::time::{Millis, Mono};
 use tombolo_transports::{LinkCaps, LinkId, Medium, PeerId};
 
 /// Decisions of the router a second.
@@ -65,7 +65,7 @@ fn caps(medium: Medium) -> LinkCaps {
         metered: false,
         confidential: true,
         airtime_us_per_byte,
-        airtime_left_ms: (medium == Medium::Mesh).then_some(30_000),
+        airtime_left: (medium == Medium::Mesh).then_some(Millis::from_secs(30)),
     }
 }
 

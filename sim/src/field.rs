@@ -441,6 +441,6 @@ fn cable() -> LinkCaps {
         metered: false,
         confidential: true,
         airtime_us_per_byte: 0,
-        airtime_left_ms: None,
+        airtime_left: None,
     }
 }

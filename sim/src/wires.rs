@@ -142,6 +142,6 @@ pub(super) fn caps(latency_ms: u64) -> LinkCaps {
         metered: false,
         confidential: true,
         airtime_us_per_byte: 0,
-        airtime_left_ms: None,
+        airtime_left: None,
     }
 }

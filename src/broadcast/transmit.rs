@@ -428,7 +428,7 @@ impl RadioLink {
             metered: false,
             confidential: self.spec.mode == Mode::Encrypted,
             airtime_us_per_byte: u32::try_from(airtime_us / 128).unwrap_or(u32::MAX),
-            airtime_left_ms: self.station.ledger().airtime_left(now).map(Millis::ms),
+            airtime_left: self.station.ledger().airtime_left(now),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `links`: the links to peers and the radios, and why each is used or not.
 
+use crate::time::Wall;
 use serde_json::Value as Json;
 
 use super::error::CliResult;
@@ -28,13 +29,13 @@ pub(super) fn run(context: &CliContext) -> CliResult {
         print::hint("no links yet, and no peers: `tombolo invite` prints a code for one");
         return Ok(());
     }
-    Ok(print::line(&page(rows, now().wall.ms()))?)
+    Ok(print::line(&page(rows, now().wall))?)
 }
 
 /// One table: under each link the peer at its other end, and under each row why it is used or not.
-fn page(rows: &[Json], now_ms: u64) -> String {
+fn page(rows: &[Json], now: Wall) -> String {
     let mut table = print::Table::new(&HEAD);
-    rows.iter().for_each(|row| table.row(cells(row, now_ms)));
+    rows.iter().for_each(|row| table.row(cells(row, now)));
     let table = table.lines();
     let mut set = table.lines();
     let mut lines: Vec<String> = set.next().map(str::to_owned).into_iter().collect();
@@ -45,8 +46,8 @@ fn page(rows: &[Json], now_ms: u64) -> String {
             lines.push(print::clean(&title(of)));
         }
         lines.push(figures.to_owned());
-        lines.extend(print::wrapped(&why(row, now_ms), 4, WIDTH));
-        lines.extend(last_failure(row, now_ms).iter().flat_map(|text| print::wrapped(text, 4, WIDTH)));
+        lines.extend(print::wrapped(&why(row, now), 4, WIDTH));
+        lines.extend(last_failure(row, now).iter().flat_map(|text| print::wrapped(text, 4, WIDTH)));
         for transfer in row.get("transfers").map(print::items).unwrap_or_default() {
             lines.extend(print::wrapped(&print::transfer(transfer), 4, WIDTH));
         }
@@ -66,7 +67,7 @@ fn title(link: &str) -> String {
     }
 }
 
-fn cells(link: &Json, now_ms: u64) -> [String; 8] {
+fn cells(link: &Json, now: Wall) -> [String; 8] {
     let heard = print::text(link, "last_heard");
     let time = |field| link.get(field).and_then(Json::as_f64);
     let air = time("airtime_today_s").or(time("airtime_share_today_s"));
@@ -75,7 +76,7 @@ fn cells(link: &Json, now_ms: u64) -> [String; 8] {
         print::text(link, "state").to_owned(),
         link.get("rate_bps").and_then(Json::as_u64).map_or("-".to_owned(), rate),
         link.get("loss_permille").and_then(Json::as_u64).map_or("-".to_owned(), loss),
-        if heard.is_empty() { "-".to_owned() } else { print::age(heard, now_ms) },
+        if heard.is_empty() { "-".to_owned() } else { print::age(heard, now) },
         bytes(link, "bytes_sent"),
         bytes(link, "bytes_heard"),
         air.map_or("-".to_owned(), print::seconds),
@@ -83,9 +84,9 @@ fn cells(link: &Json, now_ms: u64) -> [String; 8] {
 }
 
 /// The reason, and how far the peer is from us.
-fn why(row: &Json, now_ms: u64) -> String {
+fn why(row: &Json, now: Wall) -> String {
     let step = row.get("step").filter(|_| !matches!(print::text(row, "state"), "away" | "silent"));
-    let step = step.map(|step| format!("; {}", print::step(step, now_ms)));
+    let step = step.map(|step| format!("; {}", print::step(step, now)));
     let stays = row.get("step").map_or(0, |step| print::number(step, "not_by_radio"));
     let stays = match (stays, &step) {
         (1.., Some(_)) => format!(", but for {} that may not go by this radio", print::count(stays, "layer")),
@@ -114,9 +115,9 @@ fn loss(permille: u64) -> String {
 }
 
 /// The last failure of a link, where it has had one.
-fn last_failure(row: &Json, now_ms: u64) -> Option<String> {
+fn last_failure(row: &Json, now: Wall) -> Option<String> {
     let last = row.get("failures").map(print::items)?.first()?;
-    Some(format!("last failed {}: {}", print::age(print::text(last, "at"), now_ms), print::text(last, "why")))
+    Some(format!("last failed {}: {}", print::age(print::text(last, "at"), now), print::text(last, "why")))
 }
 
 fn bytes(link: &Json, field: &str) -> String {
@@ -129,7 +130,7 @@ mod tests {
 
     fn page_of(rows: &str) -> String {
         let rows: Json = serde_json::from_str(rows).unwrap();
-        page(print::items(&rows), 1_800_000_000_000)
+        page(print::items(&rows), Wall::from_ms(1_800_000_000_000))
     }
 
     /// Each kind of row as a person sees it, within 80 columns.

@@ -1,5 +1,6 @@
 //! `peers`, `trust`, `rename`, `dial`, `remove`.
 
+use crate::time::Wall;
 use serde_json::Value as Json;
 use tombolo_transports::Address;
 
@@ -21,12 +22,12 @@ pub(super) fn list(context: &CliContext) -> CliResult {
     }
     let mut table = print::Table::new(&["NAME", "LEVEL", "LINK", "STEP", "STATE", "APPS", "DID"]);
     for peer in peers {
-        table.row(row(peer, now().wall.ms()));
+        table.row(row(peer, now().wall));
     }
     Ok(print::line(&table.lines())?)
 }
 
-fn row(peer: &Json, now_ms: u64) -> [String; 7] {
+fn row(peer: &Json, now: Wall) -> [String; 7] {
     let state = peer.get("last_state");
     [
         name(peer),
@@ -34,9 +35,9 @@ fn row(peer: &Json, now_ms: u64) -> [String; 7] {
             Some(true) => "suspended".to_owned(),
             _ => print::text(peer, "trust_level").to_owned(),
         },
-        link(peer, now_ms),
-        step(peer, now_ms),
-        state.map_or("-".to_owned(), |state| print::age(print::text(state, "timestamp"), now_ms)),
+        link(peer, now),
+        step(peer, now),
+        state.map_or("-".to_owned(), |state| print::age(print::text(state, "timestamp"), now)),
         state.and_then(|state| state.get("apps")).map_or("-".to_owned(), apps),
         print::short_did(print::text(peer, "did")),
     ]
@@ -50,13 +51,13 @@ pub(super) fn name(peer: &Json) -> String {
     }
 }
 
-fn link(peer: &Json, now_ms: u64) -> String {
+fn link(peer: &Json, now: Wall) -> String {
     let heard = print::text(peer, "heard_at");
     match (print::text(peer, "joined"), peer.get("connected").and_then(Json::as_bool), heard) {
         ("waiting", ..) => "waiting for its answer".to_owned(),
         (_, Some(true), _) => links(peer),
         (_, _, "") => "never heard".to_owned(),
-        _ => format!("heard {}", print::age(heard, now_ms)),
+        _ => format!("heard {}", print::age(heard, now)),
     }
 }
 
@@ -68,9 +69,9 @@ fn links(peer: &Json) -> String {
 }
 
 /// Its sync status; a dash without a link to it.
-fn step(peer: &Json, now_ms: u64) -> String {
+fn step(peer: &Json, now: Wall) -> String {
     let step = peer.get("step").filter(|_| peer.get("connected").and_then(Json::as_bool) == Some(true));
-    step.map_or("-".to_owned(), |step| print::step(step, now_ms))
+    step.map_or("-".to_owned(), |step| print::step(step, now))
 }
 
 fn apps(apps: &Json) -> String {

@@ -1,5 +1,6 @@
 //! Output for people: tables, ages, sizes, and text of peers without control characters.
 
+use crate::time::Wall;
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
@@ -144,9 +145,9 @@ pub(crate) fn items(json: &Json) -> &[Json] {
 }
 
 /// How long ago an RFC 3339 time was, in words; a time ahead of the clock is shown as such.
-pub(crate) fn age(time: &str, now_ms: u64) -> String {
+pub(crate) fn age(time: &str, now: Wall) -> String {
     let Ok(time) = chrono::DateTime::parse_from_rfc3339(time) else { return time.to_owned() };
-    let Ok(now) = i64::try_from(now_ms) else { return time.to_rfc3339() };
+    let Ok(now) = i64::try_from(now.ms()) else { return time.to_rfc3339() };
     let seconds = (now - time.timestamp_millis()) / 1000;
     match seconds {
         ..-60 => format!("clock {} ahead", span(seconds.unsigned_abs())),
@@ -195,7 +196,7 @@ pub(crate) fn hears_us(presence: &Json) -> String {
 }
 
 /// The sync status with a peer, as far as it is known: the object with `state`, `we_lack` and `they_lack`.
-pub(crate) fn step(step: &Json, now_ms: u64) -> String {
+pub(crate) fn step(step: &Json, now: Wall) -> String {
     let state = text(step, "state");
     let parts = [("we_lack", "we lack"), ("they_lack", "they lack"), ("unacknowledged", "unacknowledged")];
     let parts: Vec<String> = parts
@@ -212,7 +213,7 @@ pub(crate) fn step(step: &Json, now_ms: u64) -> String {
         ("unknown", "") => "not reported yet what it holds".to_owned(),
         // A node state that is newer than the last report is on its way as it should be.
         ("in step", _) => state.to_owned(),
-        ("unknown", since) => format!("known until {}", age(since, now_ms)),
+        ("unknown", since) => format!("known until {}", age(since, now)),
         // Nothing is lacking, and nothing was agreed on yet.
         ("catching up", _) if parts.is_empty() => "comparing".to_owned(),
         _ if parts.is_empty() => state.to_owned(),
@@ -328,9 +329,9 @@ mod tests {
 
     #[test]
     fn ages_are_written_as_people_write_them() {
-        let now = 1_800_000_000_000;
+        let now = Wall::from_ms(1_800_000_000_000);
         let at = |seconds: i64| {
-            let ms = i64::try_from(now).unwrap() - seconds * 1000;
+            let ms = i64::try_from(now.ms()).unwrap() - seconds * 1000;
             chrono::DateTime::from_timestamp_millis(ms).unwrap().to_rfc3339()
         };
         let cases =
@@ -377,7 +378,7 @@ mod tests {
 
     #[test]
     fn the_sync_status_shows_only_what_is_known() {
-        let now = 1_800_000_000_000;
+        let now = Wall::from_ms(1_800_000_000_000);
         let said = |json: &str| step(&serde_json::from_str(json).unwrap(), now);
         for (json, words) in [
             (r#"{"state":"in step","we_lack":0,"they_lack":0,"unacknowledged":0}"#, "in step"),

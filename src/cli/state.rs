@@ -26,11 +26,7 @@ pub(super) fn run(context: &CliContext, peer: Option<String>, via_rpc: bool) -> 
     let state = &reply.json;
     let timestamp = print::text(state, "timestamp");
     let name = print::text(state, "node_name");
-    print::line(&format!(
-        "{}, {} ({timestamp})",
-        print::clean(name),
-        print::age(timestamp, now().wall.ms())
-    ))?;
+    print::line(&format!("{}, {} ({timestamp})", print::clean(name), print::age(timestamp, now().wall)))?;
     for (label, words) in figures(state) {
         print::line(&format!("  {label:<8}{words}"))?;
     }

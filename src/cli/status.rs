@@ -92,9 +92,9 @@ fn peers(status: &Json, running: bool) -> CliResult {
             } else {
                 "-".to_owned()
             },
-            if running { print::step(peer, now().wall.ms()) } else { "-".to_owned() },
+            if running { print::step(peer, now().wall) } else { "-".to_owned() },
             if links.is_empty() { "-".to_owned() } else { links.join(", ") },
-            if heard.is_empty() { "never".to_owned() } else { print::age(heard, now().wall.ms()) },
+            if heard.is_empty() { "never".to_owned() } else { print::age(heard, now().wall) },
             if running {
                 print::hears_us(peer.get("presence").unwrap_or(&Json::Null))
             } else {

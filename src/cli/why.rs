@@ -1,5 +1,6 @@
 //! `why`: the router's decisions, and their reasons. `--replay` makes one again from its JSON alone.
 
+use crate::time::Wall;
 use std::path::Path;
 
 use serde_json::Value as Json;
@@ -25,8 +26,8 @@ pub(super) fn run(context: &CliContext, about: Option<String>) -> CliResult {
         return Ok(());
     }
     let lines = match is_listed {
-        true => vec![list(views, now().wall.ms())],
-        false => pages(views, now().wall.ms()),
+        true => vec![list(views, now().wall)],
+        false => pages(views, now().wall),
     };
     Ok(print::line(&lines.join("\n"))?)
 }
@@ -79,12 +80,12 @@ fn decisions(json: &Json) -> Result<Vec<Decision>, CliError> {
     }
 }
 
-fn list(views: &[Json], now_ms: u64) -> String {
+fn list(views: &[Json], now: Wall) -> String {
     let mut table = print::Table::new(&["ID", "WHEN", "PEER", "ABOUT", ">TIMES", "LINK"]);
     for view in views {
         let field = |name: &str| print::text(view, name).to_owned();
         let link = if field("chosen").is_empty() { "none".to_owned() } else { field("chosen") };
-        let when = print::age(print::text(view, "at"), now_ms);
+        let when = print::age(print::text(view, "at"), now);
         table.row([
             field("id"),
             when,
@@ -98,22 +99,22 @@ fn list(views: &[Json], now_ms: u64) -> String {
 }
 
 /// Each decision with its candidates. Of several about a peer the first is whole, and the others have a line each.
-fn pages(views: &[Json], now_ms: u64) -> Vec<String> {
+fn pages(views: &[Json], now: Wall) -> Vec<String> {
     let (first, others) = views.split_first().expect("a refusal comes in place of no decision");
-    let mut lines = page(first, now_ms);
+    let mut lines = page(first, now);
     if print::text(first, "id") != "now" {
         for view in others {
             lines.push(String::new());
-            lines.extend(page(view, now_ms));
+            lines.extend(page(view, now));
         }
     } else if !others.is_empty() {
         lines.extend([String::new(), "The last decisions; `tombolo why ID` explains one:".to_owned()]);
-        lines.push(list(others, now_ms));
+        lines.push(list(others, now));
     }
     lines
 }
 
-fn page(view: &Json, now_ms: u64) -> Vec<String> {
+fn page(view: &Json, now: Wall) -> Vec<String> {
     let field = |name: &str| print::clean(print::text(view, name));
     let head = match field("id").as_str() {
         "now" => format!("{} to {} would go now", field("about"), field("peer")),
@@ -122,12 +123,7 @@ fn page(view: &Json, now_ms: u64) -> Vec<String> {
                 0 | 1 => String::new(),
                 times => format!(", the last of {times} alike"),
             };
-            format!(
-                "{id}: {} to {}, {}{times}",
-                field("about"),
-                field("peer"),
-                print::age(&field("at"), now_ms)
-            )
+            format!("{id}: {} to {}, {}{times}", field("about"), field("peer"), print::age(&field("at"), now))
         }
     };
     let by =
@@ -167,7 +163,7 @@ mod tests {
                 {"id":"d17","at":"2027-01-15T07:58:00Z","peer":"hut","about":"plan@7","count":1,"chosen":"lan","decision":{}}]"#,
         )
         .unwrap();
-        let page = pages(print::items(&views), 1_800_000_000_000).join("\n");
+        let page = pages(print::items(&views), Wall::from_ms(1_800_000_000_000)).join("\n");
         let expected = "\
 a document of 128 bytes to hut would go now, by tor
   class document, 128 bytes, confidential, due within 10 min; auto is set for

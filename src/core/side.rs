@@ -166,6 +166,6 @@ pub(crate) fn link_caps(medium: Medium) -> LinkCaps {
         metered: false,
         confidential: true,
         airtime_us_per_byte: 0,
-        airtime_left_ms: None,
+        airtime_left: None,
     }
 }

@@ -231,9 +231,9 @@ fn is_wanted(why: DownReason) -> bool {
 
 /// The air of a radio, as its caps have it.
 pub(super) fn air(caps: &LinkCaps, free_in: Option<Millis>) -> Option<AirFacts> {
-    (caps.medium == Medium::Mesh || caps.airtime_us_per_byte > 0).then(|| AirFacts {
+    (caps.medium == Medium::Mesh || caps.airtime_us_per_byte > 0).then_some(AirFacts {
         us_per_byte: caps.airtime_us_per_byte,
-        left: caps.airtime_left_ms.map(Millis::from_ms),
+        left: caps.airtime_left,
         free_in,
     })
 }

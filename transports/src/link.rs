@@ -78,8 +78,8 @@ pub struct LinkCaps {
     pub confidential: bool,
     /// Time on air per byte in microseconds; 0 where air is not scarce.
     pub airtime_us_per_byte: u32,
-    /// Time on air left in the present duty-cycle window, in milliseconds; `None` without such a limit.
-    pub airtime_left_ms: Option<u64>,
+    /// Time on air left in the present duty-cycle window; `None` without such a limit.
+    pub airtime_left: Option<Millis>,
 }
 
 /// What a link has measured of itself since it came up.

@@ -1,5 +1,6 @@
 //! What the demo measured, as one JSON object and as a table.
 
+use crate::time::Millis;
 use serde::Serialize;
 use tombolo_mesh::emulated::RadioStats;
 
@@ -51,7 +52,12 @@ pub(super) struct RadioFigures {
     /// In the frames that it sent.
     pub(super) bytes_sent: u64,
     /// How long it was on air.
-    pub(super) airtime_ms: u64,
+    #[serde(rename = "airtime_ms", serialize_with = "whole_ms")]
+    pub(super) airtime: Millis,
+}
+
+fn whole_ms<S: serde::Serializer>(length: &Millis, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(length.ms())
 }
 
 impl RadioFigures {
@@ -61,7 +67,7 @@ impl RadioFigures {
             frames_sent: stats.sent_frames,
             frames_heard: stats.heard_frames,
             bytes_sent: stats.sent_bytes,
-            airtime_ms: stats.airtime_us.div_ceil(1_000),
+            airtime: Millis::from_us_rounded_up(stats.airtime_us),
         }
     }
 
@@ -71,7 +77,7 @@ impl RadioFigures {
             self.frames_sent.to_string(),
             self.frames_heard.to_string(),
             size(self.bytes_sent),
-            format!("{:.2} s", self.airtime_ms as f64 / 1e3),
+            format!("{:.2} s", self.airtime.ms() as f64 / 1e3),
         ]
     }
 }

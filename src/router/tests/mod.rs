@@ -28,7 +28,7 @@ fn caps(medium: Medium) -> LinkCaps {
         metered: false,
         confidential: true,
         airtime_us_per_byte: 0,
-        airtime_left_ms: None,
+        airtime_left: None,
     };
     match medium {
         Medium::Mesh => LinkCaps {
@@ -38,7 +38,7 @@ fn caps(medium: Medium) -> LinkCaps {
             loss_permille: 100,
             broadcast: true,
             airtime_us_per_byte: 8_000,
-            airtime_left_ms: Some(30_000),
+            airtime_left: Some(Millis::from_secs(30)),
             ..lan
         },
         Medium::Tor => LinkCaps { rate_bps: Some(1_000_000), latency_ms: 800, ..lan },

@@ -79,5 +79,5 @@ pub const STREAM_CAPS: LinkCaps = LinkCaps {
     metered: false,
     confidential: true,
     airtime_us_per_byte: 0,
-    airtime_left_ms: None,
+    airtime_left: None,
 };

@@ -493,11 +493,8 @@ fn tombstones(wait: &Json, now: Wall) -> Finding {
     let document = print::text(wait, "document").rsplit('/').next().unwrap_or_default();
     let count = print::count(print::number(wait, "tombstones"), "deletion");
     let since = print::text(wait, "since");
-    let reason = format!(
-        "{document}: {count} wait for {} (since {})",
-        writers.join(", "),
-        print::age(since, now.ms())
-    );
+    let reason =
+        format!("{document}: {count} wait for {} (since {})", writers.join(", "), print::age(since, now));
     let signed = chrono::DateTime::parse_from_rfc3339(since)
         .map_or(now, |since| Wall::from_ms(u64::try_from(since.timestamp_millis()).unwrap_or(0)));
     if now.since(signed) <= WRITER_AWAY {
