@@ -8,16 +8,16 @@ use tombolo_transports::PeerId;
 use crate::federation::{Audience, Federation, RadioUse};
 use crate::layer::{DocumentName, LayerHash, SignedHead};
 use crate::replica::Replica;
-use crate::sync::broadcast::LayerOffer;
+use crate::sync::broadcast::{ALARMS_RANK, DOCUMENT_RANK, LayerOffer, RIGHTS_RANK, STATE_RANK};
 use crate::sync::frontier::State;
 
 /// Rank of a layer among what is to be sent, 0 first.
 pub(crate) fn rank(name: &DocumentName) -> u8 {
     match name.as_str() {
-        DocumentName::KEYS | DocumentName::AUDIENCE => 0,
-        DocumentName::ALARMS => 1,
-        DocumentName::STATE => 2,
-        _ => 3,
+        DocumentName::KEYS | DocumentName::AUDIENCE => RIGHTS_RANK,
+        DocumentName::ALARMS => ALARMS_RANK,
+        DocumentName::STATE => STATE_RANK,
+        _ => DOCUMENT_RANK,
     }
 }
 

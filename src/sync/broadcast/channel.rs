@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tombolo_transports::PeerId;
 
 use crate::layer::LayerHash;
+use crate::sync::broadcast::STATE_RANK;
 use crate::sync::broadcast::input::LayerOffer;
 use crate::sync::broadcast::inventory::Inventory;
 use crate::sync::broadcast::layer::SupplyPlan;
@@ -19,10 +20,8 @@ use crate::time::{Millis, Mono};
 /// Deltas from far back that are received before their author gets an early heartbeat.
 const FAR_BASES_MAX: u8 = 2;
 /// Layers up to this rank are taken by a node that only observes their owner: rights, alarms and node states.
-const OBSERVED_RANK_MAX: u8 = 2;
+const OBSERVED_RANK_MAX: u8 = STATE_RANK;
 
-/// The rank of node states.
-const STATE_RANK: u8 = 1;
 /// A node state that has not left after so long counts as behind: other traffic or the budget holds it up.
 const STATE_LEAVES_WITHIN: Millis = Millis::from_secs(2 * 60);
 

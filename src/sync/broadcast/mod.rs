@@ -48,8 +48,16 @@ use heartbeats::Heartbeats;
 use message::{Fingerprint, FrontierMessage, Heartbeat, OTHERS_MAX};
 use timing::{ReplyDelays, Waits};
 
-/// Layers up to this rank go before everything else: rights, then alarms.
-pub(crate) const FIRST_RANK_MAX: u8 = 1;
+/// The rank of audiences and keys: 0 goes first.
+pub(crate) const RIGHTS_RANK: u8 = 0;
+/// The rank of alarms.
+pub(crate) const ALARMS_RANK: u8 = 1;
+/// The rank of node states and their briefs.
+pub(crate) const STATE_RANK: u8 = 2;
+/// The rank of all other documents.
+pub(crate) const DOCUMENT_RANK: u8 = 3;
+/// Layers up to this rank go before everything else.
+pub(crate) const FIRST_RANK_MAX: u8 = ALARMS_RANK;
 /// Readers over which an early acknowledgement is spread; of more, several send at once.
 const ACKNOWLEDGING_READERS_MAX: usize = 32;
 

@@ -111,7 +111,7 @@ fn a_node_at_its_default_settings_is_never_mute_for_longer_than_eight_minutes() 
         assert!(sent.len() >= 30, "{} frames in three hours are no publication", sent.len());
     }
     println!("the oldest state that was shown: {oldest_s} s");
-    assert!(oldest_s < 12 * 60, "a state of {oldest_s} s was shown");
+    assert!(oldest_s < 15 * 60, "a state of {oldest_s} s was shown");
 }
 
 /// An app that starts and stops each second for an hour, while a document is written each five minutes. Before, it spent the legal hour
@@ -204,7 +204,7 @@ fn a_flood_of_documents_leaves_states_rights_and_heartbeats_their_shares() {
     );
     assert!(most_us <= budget_us, "{most_us} us in an hour");
     assert!(silence_min < 12, "mute for {silence_min} minutes");
-    assert!(oldest_s < 30 * 60, "a state of {oldest_s} s was shown");
+    assert!(oldest_s < 40 * 60, "a state of {oldest_s} s was shown");
     let Some(Ok(Reply::Airtime(radios))) = field.ask(0, Query::Airtime) else { panic!("airtime") };
     for row in &radios[0].by_priority {
         println!("{row:?}");

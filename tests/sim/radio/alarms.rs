@@ -60,13 +60,14 @@ fn an_alarm_leaves_when_the_hour_of_states_is_spent() {
     friends(&mut field, 2);
     watch_own_app(&mut field, 0);
     for round in 0..120_u64 {
-        let app = App {
-            id: "web".to_owned(),
-            status: AppStatus::Running,
-            version: Some(format!("{:x}", round * 7_919)),
-            health: None,
+        let app = App { id: "web".to_owned(), status: AppStatus::Running, version: None, health: None };
+        let state = NodeState {
+            apps: vec![app],
+            cpu_usage_percent: Some((round * 37 % 1000) as f64 / 10.0),
+            mem_used_bytes: Some(round * 7_919 * 4_096),
+            uptime_secs: Some(round * round),
+            ..NodeState::default()
         };
-        let state = NodeState { apps: vec![app], uptime_secs: Some(round * round), ..NodeState::default() };
         assert!(matches!(field.ask(0, Write::PublishState { state }), Some(Ok(_))));
         field.run(10 * SECOND);
     }
