@@ -163,7 +163,15 @@ fn a_socks_server_does_what_it_was_asked_for() {
     assert!(stalled);
     let hung = socks.at().connect().unwrap();
     socks.next(Treatment::Hang);
+    let before = socks.dials().len();
     (&mut &hung).write_all(&[&[5, 1, 0, 5, 1, 0, 1, 127, 0, 0, 1, 0, 80][..]].concat()).unwrap();
+    // Its request is there before the next one, which would be left hanging in its place.
+    for _ in 0..500 {
+        if socks.dials().len() > before {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
     assert!(echoes(&dial(socks.at(), "peer-1", &name.to_uppercase(), 7).unwrap()));
     let dials = socks.dials();
     assert_eq!(
