@@ -14,7 +14,7 @@ const END_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a listener waits after an error: out of file handles, some will come free.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
-/// A listening socket.
+/// A socket that listens for connections.
 pub(super) trait AcceptSocket: Send {
     /// A connection that it accepts.
     type Stream: Send + 'static;

@@ -73,7 +73,7 @@ impl NotifyUrl {
         self.0.host().unwrap_or_default().trim_matches(['[', ']'])
     }
 
-    /// The port.
+    /// The port that is called, that of the scheme where the address names none.
     pub fn port(&self) -> u16 {
         self.0.port_u16().unwrap_or(if self.is_https() { 443 } else { 80 })
     }
@@ -83,7 +83,7 @@ impl NotifyUrl {
         self.0.authority().map(|authority| authority.as_str()).unwrap_or_default()
     }
 
-    /// Path and query.
+    /// The path with its query, as it is sent.
     pub fn path(&self) -> &str {
         self.0.path_and_query().map_or("/", |path| path.as_str())
     }

@@ -25,7 +25,7 @@ const REPEAT_ENTRIES_MAX: usize = 64;
 pub enum Logged {
     /// An input was refused.
     Rejection {
-        /// The reason.
+        /// The reason why it was refused.
         why: InputRejection,
         /// The peer that it came from, where that is known.
         from: Option<PeerId>,
@@ -45,9 +45,9 @@ pub struct LogEntry {
     pub first: Wall,
     /// When it happened last.
     pub last: Wall,
-    /// How often.
+    /// How often it has happened in this entry.
     pub times: u64,
-    /// What happened.
+    /// What has happened, as a typed fact.
     pub what: Logged,
 }
 

@@ -65,7 +65,7 @@ impl AlarmDesk<'_> {
 
     // ---- what a person asks for --------------------------------------------------------------------------
 
-    /// Adds a watch.
+    /// Adds a watch of the operator, and keeps it on disk.
     pub(crate) fn watch_for(&mut self, rule: WatchRule) -> Result<Reply, CommandError> {
         let id = self.report().node_named(&rule.peer)?;
         let rule = WatchRule { peer: did(&id), ..rule }.checked()?;
@@ -153,11 +153,11 @@ impl AlarmDesk<'_> {
     /// The content of the own document `alarms`, if it is not the one that is signed.
     pub(crate) fn document_due(&self) -> Option<Value> {
         let document = self.core.own_document(DocumentName::ALARMS);
-        let value = self.watches.own().to_value();
+        let own = self.watches.own();
         match self.replica.layer(&self.core.own_layer(&document)).map(|layer| &layer.content) {
-            Some(Content::Snapshot(held)) => (*held != value).then_some(value),
+            Some(Content::Snapshot(held)) => Some(own.to_value()).filter(|value| value != held),
             Some(Content::Map(_)) => None,
-            None => (!self.watches.own().is_empty()).then_some(value),
+            None => (!own.is_empty()).then(|| own.to_value()),
         }
     }
 
@@ -247,7 +247,10 @@ impl AlarmDesk<'_> {
         let field = |name: &str| entry.and_then(|entry| entry.get(name)).and_then(Value::as_text);
         let is_running = field("status") == Some("running");
         let is_bad = match kind == WatchKind::AppUnhealthy {
-            true => is_running && field("health") == Some("unhealthy"),
+            // One that starts and stops all the time is of no use.
+            true => {
+                matches!((is_running, field("health")), (true, Some("unhealthy")) | (_, Some("flapping")))
+            }
             false => !is_running,
         };
         if is_bad { WatchReading::Bad { figure: 0 } } else { WatchReading::Good }

@@ -8,7 +8,7 @@ pub enum NodeNameError {
     /// No character at all.
     #[error("a name has at least one character")]
     Empty,
-    /// More than [`NODE_NAME_BYTES_MAX`].
+    /// It has more than [`NODE_NAME_BYTES_MAX`] bytes.
     #[error("a name has at most {NODE_NAME_BYTES_MAX} bytes")]
     TooLong,
     /// It would change the terminal or the page on which it is printed, or be invisible there.

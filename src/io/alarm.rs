@@ -40,7 +40,7 @@ pub enum Alarm {
     },
     /// The store lost commits that were acknowledged.
     SteppedBack {
-        /// How many.
+        /// How many commits the disk had confirmed and lost.
         commits: u64,
     },
     /// The store is newer than the key, and no peer has answered yet what this node wrote before.
@@ -100,7 +100,7 @@ pub enum Alarm {
         subject: String,
         /// The names of the nodes that report it.
         by: Vec<String>,
-        /// The report itself.
+        /// The report as its node has signed it.
         report: Box<AlarmReport>,
     },
     /// A figure of this machine cannot be read.

@@ -339,7 +339,7 @@ pub enum BadRoute {
     /// It names more than one of peer, document and kind of link.
     #[error("name one peer, one document or one kind of link, and change the others after it")]
     SeveralTargets,
-    /// It changes nothing.
+    /// The request names no setting to change.
     #[error("nothing is to be changed: give a preference, terms, or the way back to the file's settings")]
     Nothing,
     /// Terms belong to a kind of link.

@@ -9,7 +9,7 @@ pub struct AlarmMessage {
     pub id: String,
     /// The kind of the alarm, a stable label.
     pub kind: &'static str,
-    /// A few words.
+    /// The subject of the alarm in a few words.
     pub title: String,
     /// The sentences for people.
     #[serde(rename = "message")]

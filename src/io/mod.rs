@@ -53,14 +53,14 @@ pub enum Input {
     LinkDown {
         /// The link that is gone.
         link: LinkId,
-        /// Why it ended.
+        /// Why the link has ended.
         why: DownReason,
     },
     /// A link has measured its path.
     LinkMeasured {
         /// The link that was measured.
         link: LinkId,
-        /// The figures.
+        /// The figures that the link has measured.
         report: LinkReport,
     },
     /// A whole message came over a link.
@@ -148,7 +148,7 @@ pub enum Input {
     Notified {
         /// The message that it was.
         key: AlarmMessageKey,
-        /// How it ended.
+        /// How the try to hand it over has ended.
         end: DeliveryEnd,
     },
     /// The distance from UTC to local time, for quiet hours.
@@ -235,7 +235,7 @@ pub enum Output {
     Notify {
         /// The message that it is.
         key: AlarmMessageKey,
-        /// Its words.
+        /// The text that the operator gets.
         message: Box<AlarmMessage>,
     },
 }

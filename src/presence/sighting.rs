@@ -19,7 +19,7 @@ use tombolo_transports::{Medium, PeerId};
 
 use crate::time::{Millis, Wall};
 
-/// 2026-01-01T00:00:00Z.
+/// The time from which codes count: 2026-01-01T00:00:00Z.
 const EPOCH: Wall = Wall::from_ms(1_767_225_600_000);
 /// The unit of the time of a last hearing.
 const UNIT: Millis = Millis::from_secs(10 * 60);

@@ -106,7 +106,7 @@ pub enum PresenceReason {
     },
     /// The silence has reached a limit of this node.
     SilentFor {
-        /// The limit.
+        /// The limit that the silence has reached.
         limit: Millis,
     },
 }
@@ -116,12 +116,12 @@ pub enum PresenceReason {
 pub enum SilenceCause {
     /// The session over which it was heard has closed.
     SessionClosed {
-        /// When it closed.
+        /// When the session has closed.
         at: Mono,
     },
     /// This node's own radio is down: it could not hear the peer.
     OwnRadioDown {
-        /// Since when.
+        /// Since when the radio is down.
         since: Mono,
     },
     /// It has not been heard since this node started; what it was before is known from the disk.
@@ -153,7 +153,7 @@ pub struct HearsUs {
 /// What is concluded about one peer at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerPresence {
-    /// The conclusion.
+    /// The conclusion that was drawn.
     pub state: PresenceState,
     /// The rule that gave it.
     pub reason: PresenceReason,

@@ -40,7 +40,7 @@ pub(crate) const STALE_AFTER: usize = 2;
 /// What a source has to report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
-    /// Its present apps.
+    /// The apps that it shows at present.
     Apps(Vec<App>),
     /// It cannot be read: what it reported before is old.
     Stale,

@@ -17,7 +17,7 @@ impl NodeReport<'_> {
         invites.into_iter().map(Self::invite).collect()
     }
 
-    /// One of them.
+    /// One open invite, as `invites` shows it.
     pub fn invite(invite: &OutgoingInvite) -> OutgoingInviteView {
         OutgoingInviteView {
             id: invite.id(),

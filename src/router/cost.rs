@@ -19,7 +19,7 @@ pub struct Cost {
     /// How long after the deadline.
     #[serde(rename = "late_ms", with = "json::millis")]
     pub late: Millis,
-    /// Time on air.
+    /// How long the message is on air.
     #[serde(rename = "airtime_ms", with = "json::millis")]
     pub airtime: Millis,
     /// The part of the airtime left that it would use, in millionths: the same airtime weighs more where little is left.
@@ -37,15 +37,15 @@ pub struct Cost {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LostBy {
-    /// The operator's order.
+    /// The operator's order puts it behind.
     Order,
     /// It is later after the deadline.
     Late,
     /// It uses more of scarce air.
     Airtime,
-    /// It costs more.
+    /// Its bytes cost more money.
     Price,
-    /// It arrives later.
+    /// The message arrives later over it.
     Arrival,
     /// Both cost the same; the link that came first is taken.
     Tie,

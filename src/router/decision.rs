@@ -25,7 +25,7 @@ pub const DWELL: Millis = Millis::from_secs(30);
 pub enum LinkVerdict {
     /// The message goes over it.
     Chosen {
-        /// What that costs.
+        /// The cost of the message on this link.
         cost: Cost,
     },
     /// It may carry the message, and another link is better.
@@ -37,7 +37,7 @@ pub enum LinkVerdict {
     },
     /// It may not carry the message.
     Excluded {
-        /// The rule.
+        /// The rule that excludes the link.
         why: Exclusion,
     },
 }
@@ -45,7 +45,7 @@ pub enum LinkVerdict {
 /// One link with what became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JudgedLink {
-    /// The link.
+    /// The link that was judged.
     pub link: LinkId,
     /// What became of it.
     pub verdict: LinkVerdict,

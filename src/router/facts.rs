@@ -73,7 +73,7 @@ pub struct PathFacts {
     /// One way, without the time that the bytes take.
     #[serde(rename = "latency_ms", with = "json::millis")]
     pub latency: Millis,
-    /// Bits per second.
+    /// The rate of the link, bits per second.
     pub rate_bps: u64,
     /// Messages lost, per thousand.
     pub loss_permille: u16,
@@ -103,9 +103,9 @@ pub enum LinkCondition {
         #[serde(rename = "until_ms", with = "json::mono")]
         until: Mono,
     },
-    /// It is gone.
+    /// The link is gone.
     Down {
-        /// Since when.
+        /// Since when it is gone.
         #[serde(rename = "since_ms", with = "json::mono")]
         since: Mono,
     },
@@ -114,7 +114,7 @@ pub enum LinkCondition {
 /// What is known of one link at the moment of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkFacts {
-    /// The link.
+    /// The link that these facts are of.
     pub link: LinkId,
     /// The kind of carrier.
     pub medium: Medium,
@@ -136,7 +136,7 @@ pub struct LinkFacts {
 /// The link that carried the messages of a class to a peer before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastLink {
-    /// The link.
+    /// The link that may carry the message.
     pub link: LinkId,
     /// Since when it has carried them.
     #[serde(rename = "since_ms", with = "json::mono")]
@@ -146,7 +146,7 @@ pub struct LastLink {
 /// Everything that a decision depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteQuestion {
-    /// The message.
+    /// The message that is to be sent.
     pub request: Request,
     /// What the operator has set for it.
     pub route: Route,

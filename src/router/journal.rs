@@ -75,7 +75,7 @@ impl Subject {
 /// A decision that is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalEntry {
-    /// Its number.
+    /// The number by which `why` finds it.
     pub id: DecisionId,
     /// The peer that the message was for.
     pub peer: PeerId,
@@ -83,11 +83,11 @@ pub struct JournalEntry {
     pub subject: Subject,
     /// How many equal ones it stands for. It is the newest of them.
     pub count: u64,
-    /// The decision.
+    /// The decision with all its reasons.
     pub decision: Decision,
 }
 
-/// The last decisions.
+/// The last decisions, at most a fixed number of them.
 #[derive(Clone, Debug)]
 pub struct Journal {
     entries: VecDeque<JournalEntry>,

@@ -48,9 +48,9 @@ pub enum ChoiceChange {
     },
     /// The hours have begun at which the operator opens the link.
     Opens {
-        /// The hours.
+        /// The hours at which the link may be used.
         hours: OpenHours,
-        /// Minutes until then.
+        /// Minutes until the hours begin.
         in_minutes: u16,
     },
     /// The link has stayed up until then, or the chosen one is gone.
@@ -71,7 +71,7 @@ pub enum ChoiceChange {
     NotConfidential,
     /// The operator's setting was another.
     OtherPreference {
-        /// The present setting.
+        /// The setting that excludes it at present.
         preference: Preference,
     },
     /// The link was not metered.

@@ -33,9 +33,9 @@ const ANSWER_MAX: Millis = Millis::from_secs(60);
 /// A failure of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkFailure {
-    /// When it failed.
+    /// When the link has failed.
     pub at: Mono,
-    /// Why.
+    /// Why the link has failed.
     pub why: DownReason,
 }
 
@@ -85,7 +85,7 @@ impl LinkHealth {
         }
     }
 
-    /// It is gone.
+    /// Notes that the link is gone.
     pub fn down(&mut self, why: DownReason, now: Mono) {
         if !self.is_up {
             return;

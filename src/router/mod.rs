@@ -61,7 +61,7 @@ pub enum Reason {
     Preference,
     /// Bulk on a link whose bytes cost money.
     Metered,
-    /// It is down.
+    /// The link is down now.
     Down,
     /// Its hours are over.
     Closed,

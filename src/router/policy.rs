@@ -197,11 +197,11 @@ pub struct Route {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SetFor {
-    /// The node's.
+    /// The setting is the node's own.
     Node,
-    /// One peer's.
+    /// The setting is for one peer.
     Peer,
-    /// One document's.
+    /// The setting is for one document.
     Document,
 }
 
@@ -294,7 +294,7 @@ pub enum RouteChange {
         owner: PeerId,
         /// The name of the document.
         name: String,
-        /// The new setting.
+        /// The preference to set from now on.
         preference: Option<Preference>,
     },
     /// The terms of a kind of link.

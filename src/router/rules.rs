@@ -25,16 +25,16 @@ pub enum Exclusion {
     ClassForbidden,
     /// The operator's setting leaves out links of this kind.
     Preference {
-        /// The setting.
+        /// The setting that excludes the link.
         preference: Preference,
-        /// Whose it is.
+        /// What the setting is made for.
         of: SetFor,
     },
     /// Bulk on a link whose bytes cost money.
     Metered,
     /// The link is down.
     Down {
-        /// Since when.
+        /// Since when the link is down.
         #[serde(rename = "since_ms", with = "json::mono")]
         since: Mono,
     },

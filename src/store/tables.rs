@@ -76,7 +76,7 @@ pub(super) fn create_all(transaction: &WriteTransaction) -> Result<(), StoreErro
     Ok(())
 }
 
-/// A small record.
+/// Reads a small record by its name.
 pub(super) fn meta(transaction: &ReadTransaction, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
     Ok(transaction.open_table(META)?.get(name)?.map(|bytes| bytes.value().to_vec()))
 }

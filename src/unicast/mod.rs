@@ -82,14 +82,14 @@ impl Dispatch<'_> {
 pub enum Dispatched {
     /// It left over a link.
     Sent {
-        /// Its length.
+        /// The length of the message, bytes.
         bytes: usize,
         /// The decision, and what is to follow if no answer comes.
         routed: Routed,
     },
     /// The router gives it to this radio, whose room carries it.
     ForRadio {
-        /// The radio.
+        /// The radio that is to carry it.
         radio: LinkId,
         /// The decision, and what is to follow if no answer comes.
         routed: Routed,

@@ -24,7 +24,7 @@ const EPISODES_AHEAD_MAX: u64 = 1 << 20;
 pub enum WatchReading {
     /// Nothing is known now: what was known last still stands.
     Unknown,
-    /// Nothing is wrong.
+    /// The subject is as the watch wants it.
     Good,
     /// It is as the watch does not allow it.
     Bad {
@@ -36,7 +36,7 @@ pub enum WatchReading {
 /// What becomes of a reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transition {
-    /// An alarm begins.
+    /// An alarm of the subject begins.
     Raised {
         /// The number of the episode.
         episode: u64,

@@ -21,7 +21,7 @@ pub enum WatchKind {
     Back,
     /// An app of the node does not run.
     AppStopped,
-    /// An app of the node runs, and is reported as unhealthy.
+    /// An app of the node runs and is reported as unhealthy, or it flaps.
     AppUnhealthy,
     /// The node's disk is fuller than the watch allows.
     Disk,
@@ -104,7 +104,7 @@ impl fmt::Debug for NodePrefix {
 /// What an alarm is about: one kind, one node, and for some kinds one of its apps.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AlarmSubject {
-    /// What is wrong.
+    /// The condition that the alarm is about.
     pub kind: WatchKind,
     /// The node with which it is wrong.
     pub node: NodePrefix,

@@ -27,7 +27,7 @@ const WHY_BYTES_MAX: usize = 200;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NotifyChannel {
-    /// The operator's program.
+    /// The operator's program gets the message.
     Command,
     /// The operator's HTTP address.
     Url,
@@ -43,7 +43,7 @@ impl NotifyChannel {
     }
 }
 
-/// Names one message.
+/// Names one message: an event and a way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AlarmMessageKey {
     /// The alarm that it is about.
@@ -55,11 +55,11 @@ pub struct AlarmMessageKey {
 /// How a try to hand over a message has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeliveryEnd {
-    /// It has arrived.
+    /// The message has arrived.
     Sent,
     /// It is known that it has not arrived, and another try may help.
     NotYet {
-        /// What failed.
+        /// What has failed, in words.
         why: String,
     },
     /// The other end refuses it for good.
@@ -69,7 +69,7 @@ pub enum DeliveryEnd {
     },
     /// It may have arrived.
     Unknown {
-        /// What is known.
+        /// What is known of the try, in words.
         why: String,
     },
 }
@@ -82,7 +82,7 @@ pub enum MessageState {
     Waiting,
     /// It is being handed over.
     Taken,
-    /// It has arrived.
+    /// It has arrived, and this node does not send it again.
     Sent,
     /// It did not arrive.
     Failed,

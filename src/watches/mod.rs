@@ -77,7 +77,7 @@ pub struct AlarmSettings {
 pub struct StoredWatch {
     /// Its number, given once.
     pub number: u32,
-    /// What is watched.
+    /// The rule of the watch.
     pub rule: WatchRule,
 }
 
@@ -86,7 +86,7 @@ pub struct StoredWatch {
 pub struct WatchRecords {
     /// The number that the next watch gets.
     pub next_number: u32,
-    /// The watches themselves.
+    /// The watches that commands have added.
     pub watches: Vec<StoredWatch>,
 }
 
@@ -149,7 +149,7 @@ impl Watches {
         &self.added.watches
     }
 
-    /// All rules.
+    /// The rules of all watches, those of the settings first.
     pub fn rules(&self) -> impl Iterator<Item = &WatchRule> {
         self.settings.rules.iter().chain(self.added.watches.iter().map(|watch| &watch.rule))
     }

@@ -19,7 +19,7 @@ fn one(seed: u64) -> RunReport {
 /// panics: after a day of loss, duplication, reordering, corruption, partitions, crashes and wrong clocks.
 #[test]
 fn every_seed_ends_in_step() {
-    let (failed, total) = seeds::run_all("swarm", one, seeds::wanted(60));
+    let (failed, total) = seeds::run_all("swarm", one, seeds::wanted(100));
     println!("totals: {total}");
     assert!(failed.is_empty(), "{} of {} seeds failed: {failed:?}", failed.len(), total.runs);
     assert!(total.writes >= 200 * total.runs, "each run acknowledges at least 200 writes");

@@ -131,7 +131,7 @@ pub enum LinkEvent {
     Measured {
         /// The link that was measured.
         link: LinkId,
-        /// The figures.
+        /// The figures that the link has measured.
         report: LinkReport,
     },
     /// The link is gone; what was queued or in flight may or may not have arrived.

@@ -24,7 +24,7 @@ pub struct RaisedAlarmView {
     pub app: Option<String>,
     /// The sentence for people.
     pub message: String,
-    /// Whether it stands.
+    /// Whether the alarm still stands.
     pub open: bool,
     /// When it was raised, RFC 3339.
     pub raised_at: String,
@@ -44,7 +44,7 @@ pub struct RaisedAlarmView {
 /// One message of this node about an alarm.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AlarmMessageView {
-    /// `command` or `url`.
+    /// The way of the message: `command` or `url`.
     pub channel: &'static str,
     /// `waiting`, `taken`, `sent`, `failed`, `unknown` or `dropped`.
     pub state: &'static str,

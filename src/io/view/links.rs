@@ -81,7 +81,7 @@ impl LinkView {
 pub struct LinkFailureView {
     /// When it failed, RFC 3339.
     pub at: String,
-    /// Why.
+    /// Why the link has failed, in words.
     pub why: String,
 }
 

@@ -73,9 +73,9 @@ pub struct RouteRowView {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RouteOrder {
-    /// A peer.
+    /// The peer that the setting is for.
     pub peer: Option<String>,
-    /// A document.
+    /// The document that the setting is for.
     pub doc: Option<String>,
     /// A kind of link.
     pub link: Option<Medium>,

@@ -170,6 +170,22 @@ fn app(id: &str, status: AppStatus) -> NodeState {
     }
 }
 
+/// What keeps it from being published again and again must not keep it from being reported.
+#[test]
+fn an_app_that_flaps_raises_an_alarm() {
+    let mut wire = three();
+    let rule = WatchRule { apps: vec!["web".to_owned()], silent: false, back: false, ..watch("n1") };
+    wire.ask(0, Admin::WatchFor(rule)).unwrap();
+    for round in 0..10 {
+        let status = if round % 2 == 0 { AppStatus::Running } else { AppStatus::Stopped };
+        wire.ask(1, Write::PublishState { state: app("web", status) }).unwrap();
+        pass(&mut wire, 2_000);
+    }
+    pass(&mut wire, 45_000);
+    let kinds: Vec<_> = alarms(&mut wire, 2).into_iter().map(|alarm| alarm.kind).collect();
+    assert!(kinds.contains(&"app_unhealthy"), "{kinds:?}");
+}
+
 #[test]
 fn apps_and_disks_are_read_from_the_signed_state() {
     let mut wire = three();

@@ -100,7 +100,7 @@ pub struct PathMeasure {
     pub rtt: Duration,
     /// What may be in flight at once, bytes: with the round trip that makes a rate.
     pub window_bytes: u64,
-    /// Packets sent.
+    /// Packets that were sent since the start of the link.
     pub packets_sent: u64,
     /// Packets taken for lost.
     pub packets_lost: u64,

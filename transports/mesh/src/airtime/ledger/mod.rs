@@ -51,7 +51,7 @@ const AHEAD_UPKEEP_SHARE: u64 = 6;
 pub enum Priority {
     /// What a person has to learn of at once.
     Alarm,
-    /// Acknowledgements, NACKs, frontiers.
+    /// Acknowledgements, NACKs and frontiers.
     Control,
     /// Who may read and write: audiences, their keys, revocations.
     Rights,
