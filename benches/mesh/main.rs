@@ -115,7 +115,7 @@ fn main() {
     let arguments = MeshArguments::parse();
     let states = States::find(arguments.trace.as_deref());
     if !arguments.json {
-        println!("{}: a state every {} s\n", states.name, states.step_ms / 1_000);
+        println!("{}: a state every {} s\n", states.name, states.step.ms() / 1_000);
         MeshRow::print_head();
     }
     let seeds = arguments.first_seed..arguments.first_seed.saturating_add(arguments.seeds);

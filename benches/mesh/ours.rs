@@ -6,23 +6,23 @@ use crate::{Case, FRAME_BYTES_MAX};
 use tombolo::federation::TrustLevel;
 use tombolo::identity::did;
 use tombolo::node::{Admin, Query, Reply, Write};
-use tombolo::time::Millis;
+use tombolo::time::{Millis, Mono};
 use tombolo_mesh::emulated::Loss;
 use tombolo_mesh::frame::Kind;
+use tombolo_sim::MINUTE;
 use tombolo_sim::field::{Field, FieldConfig};
 use tombolo_sim::rng::XorShift;
 
 /// The node that changes.
 const SENDER: usize = 0;
-const MINUTE: u64 = 60_000;
 /// So long the radios hear each other before they are taken apart.
-const TOGETHER_MS: u64 = 40 * MINUTE;
+const TOGETHER: Millis = Millis::from_secs(40 * 60);
 /// They meet at any time of the ten minutes between two heartbeats.
-const HEARTBEAT_MS: u64 = 10 * MINUTE;
+const HEARTBEAT: Millis = Millis::from_secs(10 * 60);
 /// A listener that is not in step by then never is.
-const PATIENCE_MS: u64 = 48 * 60 * MINUTE;
+const PATIENCE: Millis = Millis::from_secs(48 * 60 * 60);
 /// So long frames are counted after all are in step.
-const AFTER_MS: u64 = 10 * MINUTE;
+const AFTER: Millis = Millis::from_secs(10 * 60);
 
 /// Changes are made while the nodes are apart, then they meet; from then on all frames count until all nodes hold the newest
 /// state. What follows in ten minutes (heartbeats that acknowledge) is counted beside.
@@ -32,25 +32,25 @@ pub(crate) fn apart(case: &Case, states: &States) -> MeshRow {
     let mut field = cell(case, states, first);
     hear_sender(&mut field, case, false);
     for change in 1..=case.changes {
-        field.run(states.step_ms);
+        field.run(states.step);
         publish(&mut field, SENDER, states, first + change);
     }
-    field.run(rng.below(HEARTBEAT_MS));
+    field.run(Millis::from_ms(rng.below(HEARTBEAT.ms())));
     hear_sender(&mut field, case, true);
-    let met_ms = field.now_ms();
+    let met = field.now();
     assert!(
-        field.run_until(PATIENCE_MS, |field| all_hold(field, case)),
+        field.run_until(PATIENCE, |field| all_hold(field, case)),
         "not in step: seed {}, {case:?}",
         case.seed
     );
-    let done_ms = field.now_ms();
-    field.run(AFTER_MS);
+    let done = field.now();
+    field.run(AFTER);
     let mut row = MeshRow::new("apart", case);
-    count(&field, case, &mut row, met_ms..done_ms);
+    count(&field, case, &mut row, met..done);
     let mut after = MeshRow::new("after", case);
-    count(&field, case, &mut after, done_ms..done_ms + AFTER_MS);
+    count(&field, case, &mut after, done..done + AFTER);
     (row.after_bytes, row.after_frames) = (after.bytes(), after.frames());
-    row.seconds = (done_ms - met_ms) as f64 / 1e3;
+    row.seconds = done.since(met).ms() as f64 / 1e3;
     if case.frames {
         println!(
             "\nseed {}, {} listeners, {} changes: {:.0} bytes",
@@ -59,7 +59,7 @@ pub(crate) fn apart(case: &Case, states: &States) -> MeshRow {
             case.changes,
             row.bytes()
         );
-        frames(&field, met_ms, done_ms);
+        frames(&field, met, done);
     }
     row
 }
@@ -67,16 +67,16 @@ pub(crate) fn apart(case: &Case, states: &States) -> MeshRow {
 /// One state after the other while all listen.
 pub(crate) fn live(case: &Case, states: &States) -> MeshRow {
     let mut field = cell(case, states, 0);
-    let began_ms = field.now_ms();
+    let began = field.now();
     for change in 1..=case.changes {
         publish(&mut field, SENDER, states, change);
-        field.run(states.step_ms);
+        field.run(states.step);
     }
-    let done_ms = field.now_ms();
-    assert!(field.run_until(PATIENCE_MS, |field| all_hold(field, case)), "not in step: {case:?}");
+    let done = field.now();
+    assert!(field.run_until(PATIENCE, |field| all_hold(field, case)), "not in step: {case:?}");
     let mut row = MeshRow::new("live", case);
-    count(&field, case, &mut row, began_ms..done_ms);
-    row.seconds = (done_ms - began_ms) as f64 / 1e3;
+    count(&field, case, &mut row, began..done);
+    row.seconds = done.since(began).ms() as f64 / 1e3;
     row
 }
 
@@ -97,22 +97,18 @@ fn cell(case: &Case, states: &States, first: usize) -> Field {
     field.run(MINUTE);
     assert!(all_hold(&mut field, case), "cables bring all into step");
     (0..=case.listeners).for_each(|place| field.switch_on(place));
-    field.run(TOGETHER_MS);
+    field.run(TOGETHER);
     (1..=case.listeners).for_each(|listener| field.cut(SENDER, listener));
-    field.run(TOGETHER_MS);
+    field.run(TOGETHER);
     field.air.set_loss(Loss::single(case.loss_percent * 10));
     // Whole seconds: what a state is stamped with.
-    let now_ms = field.now_ms();
-    field.run(1_000 - now_ms % 1_000);
+    let now = field.now();
+    field.run(Millis::from_ms(1_000 - now.ms() % 1_000));
     field
 }
 
 fn join(field: &mut Field, listener: usize) {
-    let invite = Admin::Invite {
-        level: TrustLevel::Trusted,
-        expires_in: Millis::from_ms(60 * MINUTE),
-        addresses: vec![],
-    };
+    let invite = Admin::Invite { level: TrustLevel::Trusted, expires_in: 60 * MINUTE, addresses: vec![] };
     let Some(Ok(Reply::Invite(invite))) = field.ask(SENDER, invite) else { panic!("an invite") };
     let request = field.begin(listener, Admin::Join { code: invite.code, addresses: vec![] });
     let joined = field.run_until(MINUTE, |field| matches!(field.answer(listener, request), Some(Ok(_))));
@@ -143,18 +139,18 @@ fn all_hold(field: &mut Field, case: &Case) -> bool {
 }
 
 /// Every frame from a moment on, in seconds after it; `!`: another was on air at the same time; `-`: all were in step.
-fn frames(field: &Field, met_ms: u64, done_ms: u64) {
-    let all: Vec<_> = field.air.log().filter(|on_air| on_air.end_us >= met_ms * 1_000).collect();
+fn frames(field: &Field, met: Mono, done: Mono) {
+    let all: Vec<_> = field.air.log().filter(|on_air| on_air.end_us >= met.ms() * 1_000).collect();
     for on_air in &all {
         let overlaps = |other: &&&tombolo_mesh::emulated::OnAir| {
             other.radio != on_air.radio && other.start_us < on_air.end_us && on_air.start_us < other.end_us
         };
         println!(
             "{}{} {:>9.2} to {:>9.2} n{} {} {} bytes",
-            if on_air.start_us >= done_ms * 1_000 { '-' } else { ' ' },
+            if on_air.start_us >= done.ms() * 1_000 { '-' } else { ' ' },
             if all.iter().any(|other| overlaps(&other)) { '!' } else { ' ' },
-            on_air.start_us as f64 / 1e6 - met_ms as f64 / 1e3,
-            on_air.end_us as f64 / 1e6 - met_ms as f64 / 1e3,
+            on_air.start_us as f64 / 1e6 - met.ms() as f64 / 1e3,
+            on_air.end_us as f64 / 1e6 - met.ms() as f64 / 1e3,
             on_air.radio.0,
             on_air.frame.first().map_or("empty", |first| name(Kind::of(*first))),
             on_air.frame.len(),
@@ -163,8 +159,8 @@ fn frames(field: &Field, met_ms: u64, done_ms: u64) {
 }
 
 /// What began to leave in that time.
-fn count(field: &Field, case: &Case, row: &mut MeshRow, time_ms: std::ops::Range<u64>) {
-    let time_us = time_ms.start * 1_000..time_ms.end * 1_000;
+fn count(field: &Field, case: &Case, row: &mut MeshRow, time: std::ops::Range<Mono>) {
+    let time_us = time.start.ms() * 1_000..time.end.ms() * 1_000;
     for on_air in field.air.log().filter(|on_air| time_us.contains(&on_air.start_us)) {
         let kind = on_air.frame.first().map_or("empty", |first| name(Kind::of(*first)));
         row.add(Kinds::one(kind, on_air.frame.len()), case.preset.line.frame_us(on_air.frame.len()));

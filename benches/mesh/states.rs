@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use tombolo::node::NodeState;
+use tombolo::time::Millis;
 
 /// A recording with more states than this a minute is thinned: no node publishes on a radio every second.
 const STEP_MIN_MS: u64 = 10_000;
@@ -13,7 +14,7 @@ const STEP_MIN_MS: u64 = 10_000;
 /// States, and the time between two of them.
 pub(crate) struct States {
     pub(crate) name: String,
-    pub(crate) step_ms: u64,
+    pub(crate) step: Millis,
     pub(crate) states: Vec<NodeState>,
     /// The length of each as deterministic CBOR, with its timestamp: what a full snapshot takes.
     pub(crate) cbor_bytes: Vec<usize>,
@@ -43,7 +44,7 @@ impl States {
         let (states, cbor_bytes) = kept.map(state).unzip();
         let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let name = name.trim_end_matches(".gz").trim_end_matches(".jsonl").to_owned();
-        States { name, step_ms: between_ms * stride / 1_000 * 1_000, states, cbor_bytes }
+        States { name, step: Millis::from_ms(between_ms * stride / 1_000 * 1_000), states, cbor_bytes }
     }
 
     /// The state `at`, from the beginning again after the last.

@@ -2,11 +2,12 @@
 //! message on its way.
 
 use tombolo::node::Input;
+use tombolo::time::Millis;
 use tombolo_transports::{DownReason, LinkId};
 
 use crate::faults::{Fault, damage};
 use crate::wires::{SeatPair, WireEnd, caps};
-use crate::{Happening, Seat, Simulation};
+use crate::{Happening, SECOND, Seat, Simulation};
 
 /// Messages remembered per machine, to be replayed; the oldest goes first.
 const REMEMBERED_MAX: usize = 64;
@@ -48,8 +49,8 @@ impl Simulation {
     pub(super) fn notice_silence(&mut self, pair: SeatPair) {
         for end in [WireEnd::Low, WireEnd::High] {
             if let Some(link) = *self.wires.wire(pair).up.at(end) {
-                let after_ms = self.rng.between(100, 12_000);
-                self.after(after_ms, Happening::Down { link });
+                let after = self.rng.length(Millis::from_ms(100), Millis::from_ms(12_000));
+                self.after(after, Happening::Down { link });
             }
         }
     }
@@ -67,8 +68,8 @@ impl Simulation {
             return;
         }
         wire.dialling = true;
-        let after_ms = self.rng.between(50, 3_000);
-        self.after(after_ms, Happening::Dial(pair));
+        let after = self.rng.length(Millis::from_ms(50), Millis::from_ms(3_000));
+        self.after(after, Happening::Dial(pair));
     }
 
     pub(super) fn dialled(&mut self, pair: SeatPair) {
@@ -84,11 +85,11 @@ impl Simulation {
         }
         self.wires.open(pair);
         for end in [WireEnd::Low, WireEnd::High] {
-            let at_ms = self.time_ms + self.latency_ms();
+            let at = self.time + self.latency();
             let wire = self.wires.wire(pair);
             let link = wire.session.at(end).expect("a session was opened");
-            *wire.arrives_ms.at_mut(end) = at_ms;
-            self.at(at_ms, Happening::Up { link });
+            *wire.arrives.at_mut(end) = at;
+            self.at(at, Happening::Up { link });
         }
     }
 
@@ -111,12 +112,12 @@ impl Simulation {
         if !self.is_running(seat) {
             // The dialling side gets no answer and gives up.
             if let Some(link) = *self.wires.wire(pair).up.at(end.other()) {
-                self.after(10_000, Happening::Down { link });
+                self.after(10 * SECOND, Happening::Down { link });
             }
             return;
         }
         *self.wires.wire(pair).up.at_mut(end) = Some(link);
-        let caps = caps(self.rates.latency_ms.0);
+        let caps = caps(self.rates.latency.0);
         self.input(seat, Input::LinkUp { link, peer, caps });
     }
 
@@ -129,16 +130,16 @@ impl Simulation {
         *wire.up.at_mut(end) = None;
         // The far end of the session notices as well, if it has not yet.
         if let Some(far) = *wire.up.at(end.other()) {
-            let after_ms = self.rng.between(10, 12_000);
-            self.after(after_ms, Happening::Down { link: far });
+            let after = self.rng.length(Millis::from_ms(10), Millis::from_ms(12_000));
+            self.after(after, Happening::Down { link: far });
         }
         self.input(pair.seat(end), Input::LinkDown { link, why: DownReason::Silent });
         self.dial(pair);
     }
 
-    pub(super) fn latency_ms(&mut self) -> u64 {
-        let (least, more) = self.rates.latency_ms;
-        least + self.rng.below(more + 1)
+    pub(super) fn latency(&mut self) -> Millis {
+        let (least, more) = self.rates.latency;
+        least + self.rng.length(Millis::ZERO, more)
     }
 
     pub(super) fn transmit(&mut self, link: LinkId, bytes: Vec<u8>) {
@@ -160,22 +161,22 @@ impl Simulation {
         }
         let to = end.other();
         let Some(far) = *self.wires.wire(pair).session.at(to) else { return };
-        let latency_ms = self.latency_ms();
-        let time_ms = self.time_ms;
-        let in_order_ms = {
-            let newest = self.wires.wire(pair).arrives_ms.at_mut(to);
-            *newest = (*newest).max(time_ms + latency_ms);
+        let latency = self.latency();
+        let time = self.time;
+        let in_order = {
+            let newest = self.wires.wire(pair).arrives.at_mut(to);
+            *newest = (*newest).max(time + latency);
             *newest
         };
         if self.rng.chance(self.rates.duplication) {
             self.faults.count(Fault::Duplication);
-            let at_ms = in_order_ms + self.rng.below(self.rates.lag_ms + 1);
-            self.at(at_ms, Happening::Deliver { link: far, bytes: bytes.clone() });
+            let at = in_order + self.rng.length(Millis::ZERO, self.rates.lag);
+            self.at(at, Happening::Deliver { link: far, bytes: bytes.clone() });
         }
-        let mut at_ms = in_order_ms;
+        let mut at = in_order;
         if self.rng.chance(self.rates.reordering) {
             self.faults.count(Fault::Reordering);
-            at_ms += self.rng.below(self.rates.lag_ms + 1);
+            at += self.rng.length(Millis::ZERO, self.rates.lag);
         }
         let bytes = if self.rng.chance(self.rates.corruption) {
             self.faults.count(Fault::Corruption);
@@ -184,7 +185,7 @@ impl Simulation {
         } else {
             bytes
         };
-        self.at(at_ms, Happening::Deliver { link: far, bytes });
+        self.at(at, Happening::Deliver { link: far, bytes });
     }
 
     pub(super) fn deliver(&mut self, link: LinkId, bytes: Vec<u8>) {

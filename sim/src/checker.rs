@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use tombolo::layer::KeyPath;
 use tombolo::node::{CommandError, Query, Reply};
+use tombolo::time::Mono;
 use tombolo_delta::Value;
 
 use crate::{Seat, Simulation};
@@ -34,7 +35,7 @@ impl DocumentRef {
 struct ExpectedValue {
     allowed: Vec<Option<Value>>,
     /// All that was acknowledged, and when.
-    history: Vec<(u64, Option<Value>)>,
+    history: Vec<(Mono, Option<Value>)>,
 }
 
 /// Remembers which writes were acknowledged, and checks that they are not lost.
@@ -45,10 +46,10 @@ pub struct Checker {
 
 impl Checker {
     /// Notes that a write to a key of its author alone was acknowledged at that time.
-    pub fn acknowledged(&mut self, document: &DocumentRef, key: &KeyPath, value: Option<Value>, at_ms: u64) {
+    pub fn acknowledged(&mut self, document: &DocumentRef, key: &KeyPath, value: Option<Value>, at: Mono) {
         let claim = self.claims.entry((document.clone(), key.clone())).or_default();
         claim.allowed = vec![value.clone()];
-        claim.history.push((at_ms, value));
+        claim.history.push((at, value));
     }
 
     /// Notes a write to such a key whose machine crashed before it replied.
@@ -62,9 +63,9 @@ impl Checker {
 
     /// A disk that holds these keys was set back to an older time: writes since then may be lost, unless another
     /// machine holds them.
-    pub fn set_back(&mut self, to_ms: u64, is_there: impl Fn(&DocumentRef, &KeyPath) -> bool) {
+    pub fn set_back(&mut self, to: Mono, is_there: impl Fn(&DocumentRef, &KeyPath) -> bool) {
         for (_, claim) in self.claims.iter_mut().filter(|((document, key), _)| is_there(document, key)) {
-            let older = claim.history.iter().rposition(|(at_ms, _)| *at_ms <= to_ms);
+            let older = claim.history.iter().rposition(|(at, _)| *at <= to);
             claim
                 .allowed
                 .extend(claim.history.iter().skip(older.unwrap_or(0)).map(|(_, value)| value.clone()));

@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use tombolo::federation::TrustLevel;
 use tombolo::layer::KeyPath;
 use tombolo::node::{App, AppStatus, CommandError, NodeState, Query, Reply, Write};
+use tombolo::time::{Millis, Mono};
 use tombolo_delta::Value;
 
 use crate::checker::{Checker, DocumentRef};
 use crate::faults::{Fault, WallClock};
 use crate::report::RunReport;
 use crate::rng::Rng;
-use crate::{Seat, Simulation};
+use crate::{HOUR, Seat, Simulation};
 
 /// A run of a drawn federation; `A` is what its plan does to it.
 pub(crate) struct Day<A> {
@@ -68,19 +69,19 @@ impl Trust {
 
 /// Actions by the time at which they are due; those of one time in the order in which they were planned.
 pub(crate) struct Schedule<A> {
-    actions: BTreeMap<(u64, u64), A>,
+    actions: BTreeMap<(Mono, u64), A>,
     planned: u64,
 }
 
 impl<A> Schedule<A> {
-    pub(crate) fn at(&mut self, at_ms: u64, action: A) {
+    pub(crate) fn at(&mut self, at: Mono, action: A) {
         self.planned += 1;
-        self.actions.insert((at_ms, self.planned), action);
+        self.actions.insert((at, self.planned), action);
     }
 
     /// The next action and the time at which it is due.
-    pub(crate) fn pop(&mut self) -> Option<(u64, A)> {
-        self.actions.pop_first().map(|((at_ms, _), action)| (at_ms, action))
+    pub(crate) fn pop(&mut self) -> Option<(Mono, A)> {
+        self.actions.pop_first().map(|((at, _), action)| (at, action))
     }
 }
 
@@ -126,7 +127,6 @@ impl<A> Day<A> {
         chords_permille: u32,
         observers_permille: u32,
     ) -> Result<(), String> {
-        const WITHIN_MS: u64 = 60 * 60 * 1000;
         let seats = self.simulation.seats();
         for (i, a) in seats.iter().enumerate() {
             for (j, b) in seats.iter().enumerate().skip(i + 1) {
@@ -137,7 +137,7 @@ impl<A> Day<A> {
                 let (inviter, joiner) = if self.rng.chance(500) { (*a, *b) } else { (*b, *a) };
                 let observer = self.rng.chance(observers_permille);
                 let level = if observer { TrustLevel::Observer } else { TrustLevel::Trusted };
-                self.simulation.federate(inviter, joiner, level, WITHIN_MS)?;
+                self.simulation.federate(inviter, joiner, level, HOUR)?;
                 self.trust.set(inviter, joiner, level);
                 self.trust.set(joiner, inviter, TrustLevel::Trusted);
             }
@@ -199,7 +199,7 @@ impl<A> Day<A> {
             Some(Ok(_)) => {
                 self.report.writes += 1;
                 if own {
-                    self.checker.acknowledged(document, &key, value, self.simulation.time_ms());
+                    self.checker.acknowledged(document, &key, value, self.simulation.time());
                 }
             }
             Some(Err(CommandError::UnknownKey { .. })) if deletes => {}
@@ -223,7 +223,7 @@ impl<A> Day<A> {
     ) -> Result<(), CommandError> {
         let (doc, key) = (document.text(&self.simulation), own_key(writer, name));
         self.simulation.ask(writer, Write::Set { doc, key: key.clone(), value: value.clone() })?;
-        self.checker.acknowledged(document, &key, Some(value), self.simulation.time_ms());
+        self.checker.acknowledged(document, &key, Some(value), self.simulation.time());
         Ok(())
     }
 
@@ -252,7 +252,7 @@ impl<A> Day<A> {
 
     pub(crate) fn publish_state(&mut self) {
         let Some(seat) = self.pick_running() else { return };
-        let state = draw_state(&mut self.rng, seat, self.simulation.time_ms());
+        let state = draw_state(&mut self.rng, seat, self.simulation.time());
         if let Err(error) = self.simulation.ask(seat, Write::PublishState { state }) {
             self.wrong(format!("{seat:?} cannot publish its state: {error}"));
         }
@@ -285,11 +285,11 @@ impl<A> Day<A> {
 /// How a run waits for its federation to be in step.
 pub(crate) struct Patience {
     /// From when it waits.
-    pub(crate) began_ms: u64,
+    pub(crate) began: Mono,
     /// How long, at most.
-    pub(crate) within_ms: u64,
+    pub(crate) within: Millis,
     /// Shortest and longest time between two looks.
-    pub(crate) pause_ms: (u64, u64),
+    pub(crate) pause: (Millis, Millis),
     /// A look comes after this fraction of the time that has passed.
     pub(crate) pause_part: u64,
 }
@@ -300,15 +300,15 @@ pub(crate) fn wait_in_step<R: AsMut<Simulation>>(
     run: &mut R,
     patience: &Patience,
     mut look: impl FnMut(&mut R) -> Result<(), String>,
-) -> Result<u64, (u64, String)> {
+) -> Result<Millis, (Millis, String)> {
     loop {
-        let so_far_ms = run.as_mut().time_ms() - patience.began_ms;
+        let so_far = run.as_mut().time().since(patience.began);
         match look(run) {
-            Ok(()) => return Ok(so_far_ms),
-            Err(why) if so_far_ms >= patience.within_ms => return Err((so_far_ms, why)),
+            Ok(()) => return Ok(so_far),
+            Err(why) if so_far >= patience.within => return Err((so_far, why)),
             Err(_) => {
-                let (shortest, longest) = patience.pause_ms;
-                run.as_mut().run_for((so_far_ms / patience.pause_part).clamp(shortest, longest));
+                let (shortest, longest) = patience.pause;
+                run.as_mut().run_for((so_far / patience.pause_part).clamp(shortest, longest));
             }
         }
     }
@@ -343,13 +343,13 @@ pub(crate) fn draw_value(rng: &mut Rng, spread: bool) -> Value {
     }
 }
 
-fn draw_state(rng: &mut Rng, seat: Seat, time_ms: u64) -> NodeState {
+fn draw_state(rng: &mut Rng, seat: Seat, time: Mono) -> NodeState {
     let status = if rng.chance(500) { AppStatus::Running } else { AppStatus::Stopped };
     NodeState {
         node_name: Some(name_of(seat)),
         apps: vec![App { id: "harbour".into(), status, version: Some("1.2".into()), health: None }],
         cpu_usage_percent: Some(rng.below(1000) as f64 / 10.0),
-        uptime_secs: Some(time_ms / 1000),
+        uptime_secs: Some(time.ms() / 1000),
         ..NodeState::default()
     }
 }

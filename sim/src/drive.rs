@@ -2,13 +2,14 @@
 
 use tombolo::limits::OWN_STATE_WAIT_ON_AIR_MAX;
 use tombolo::node::{Command, CommandError, Event, Input, Node, Output, Reply, RequestId};
+use tombolo::time::Millis;
 
-use crate::{Happening, Seat, Simulation};
+use crate::{Happening, SECOND, Seat, Simulation};
 
 /// Outputs of one drain. More is a node that never comes to rest.
 const OUTPUTS_MAX: usize = 100_000;
 /// The longest that an install takes.
-const INSTALL_MS_MAX: u64 = 5_000;
+const INSTALL_MAX: Millis = Millis::from_secs(5);
 /// Wakes at one instant of virtual time. More is a timer that is always due.
 const WAKES_AT_ONCE_MAX: u32 = 1_000;
 
@@ -23,13 +24,13 @@ impl Simulation {
     /// The refusal of the node.
     pub fn ask(&mut self, seat: Seat, command: impl Into<Command>) -> Result<Reply, CommandError> {
         let request = self.begin(seat, command);
-        let end_ms = self.time_ms + OWN_STATE_WAIT_ON_AIR_MAX.ms() + 1_000;
+        let end = self.time + OWN_STATE_WAIT_ON_AIR_MAX + SECOND;
         loop {
             if let Some(reply) = self.reply(seat, request) {
                 return reply;
             }
-            assert!(self.time_ms < end_ms, "every command but Join is answered in time");
-            self.run_for(10);
+            assert!(self.time < end, "every command but Join is answered in time");
+            self.run_for(Millis::from_ms(10));
         }
     }
 
@@ -106,19 +107,19 @@ impl Simulation {
             self.queue.remove(&key);
         }
         if let Some(due) = due {
-            let at_ms = self.time_ms + due.since(now).ms();
-            let key = self.at(at_ms, Happening::Wake(seat));
+            let at = self.time + due.since(now);
+            let key = self.at(at, Happening::Wake(seat));
             self.machine_mut(seat).wake = Some(key);
         }
     }
 
     pub(super) fn woken(&mut self, seat: Seat) {
-        let time_ms = self.time_ms;
+        let time = self.time;
         let machine = self.machine_mut(seat);
         machine.wake = None;
         machine.wakes_at_once = match machine.wakes_at_once {
-            (at_ms, count) if at_ms == time_ms => (at_ms, count + 1),
-            _ => (time_ms, 1),
+            (at, count) if at == time => (at, count + 1),
+            _ => (time, 1),
         };
         assert!(machine.wakes_at_once.1 < WAKES_AT_ONCE_MAX, "{seat:?}: a timer is due for ever");
         self.input(seat, Input::Timeout);
@@ -136,7 +137,7 @@ impl Simulation {
             }
             Output::Close { link } => {
                 self.record("close", seat, &[]);
-                self.after(0, Happening::Down { link });
+                self.after(Millis::ZERO, Happening::Down { link });
             }
             Output::JoinAnswer { request, bytes } => self.join_answer(seat, request, bytes),
             Output::DialJoin { inviter, bytes, .. } => self.dial_join(seat, inviter, bytes),
@@ -154,9 +155,9 @@ impl Simulation {
             Output::Install { key, deploy } => {
                 self.record("install", seat, deploy.id.as_bytes());
                 self.machine_mut(seat).installs.push((key, deploy));
-                let after_ms = self.rng.between(0, INSTALL_MS_MAX);
-                let boot_ms = self.machine(seat).booted_ms;
-                self.after(after_ms, Happening::Installed { seat, boot_ms, key });
+                let after = self.rng.length(Millis::ZERO, INSTALL_MAX);
+                let boot = self.machine(seat).booted;
+                self.after(after, Happening::Installed { seat, boot, key });
             }
         }
     }

@@ -2,7 +2,7 @@
 //! on air and replays it. The [`Monitor`] checks what goes out.
 
 use std::collections::BTreeMap;
-use tombolo::time::Mono;
+use tombolo::time::Millis;
 
 use tombolo::io::RadioSpec;
 use tombolo::node::Input;
@@ -13,7 +13,7 @@ use tombolo_transports::radio::RadioDownReason;
 
 use crate::faults::{Fault, damage};
 use crate::monitor::Monitor;
-use crate::{Happening, Seat, Simulation};
+use crate::{Happening, QueueKey, Seat, Simulation};
 
 /// Links from here on are radios: below are sessions of cables.
 const FIRST_RADIO: u64 = 1 << 40;
@@ -28,7 +28,7 @@ struct AirChannel {
     air: Air,
     outsider: EmulatedRadioId,
     /// The event at which it is polled next.
-    due: Option<(u64, u64)>,
+    due: Option<QueueKey>,
     /// Up to when frames were checked, microseconds.
     checked_us: u64,
 }
@@ -160,19 +160,19 @@ impl Simulation {
         };
         aerial.sending = true;
         let (channel, radio) = (aerial.channel, aerial.radio);
-        let time_ms = self.time_ms;
-        self.ether.monitor.sent(time_ms, link, epoch, &bytes);
-        let _ = self.air(channel).transmit(Mono::from_ms(time_ms), radio, bytes);
+        let time = self.time;
+        self.ether.monitor.sent(time, link, epoch, &bytes);
+        let _ = self.air(channel).transmit(time, radio, bytes);
         self.look_later(channel);
     }
 
     /// Something may have happened on a channel.
     pub(super) fn look_at_air(&mut self, channel: ChannelId) {
-        let time_ms = self.time_ms;
+        let time = self.time;
         if let Some(channel) = self.ether.channels.get_mut(channel.0) {
             channel.due = None;
         }
-        while let Some((radio, bytes)) = self.air(channel).poll(Mono::from_ms(time_ms)) {
+        while let Some((radio, bytes)) = self.air(channel).poll(time) {
             let to = self.ether.on(channel).find(|(_, aerial)| aerial.radio == radio && aerial.plugged);
             let Some((link, seat)) = to.map(|(link, aerial)| (link, aerial.seat)) else { continue };
             if self.is_running(seat) {
@@ -218,17 +218,17 @@ impl Simulation {
     }
 
     fn look_later(&mut self, id: ChannelId) {
-        let time_ms = self.time_ms;
+        let time = self.time;
         let Some(channel) = self.ether.channels.get_mut(id.0) else { return };
         let before = channel.due.take();
         // A radio that is ready again reports it, even where nothing else happens.
-        let at_ms = channel.air.poll_timeout().map(|at| at.ms().max(time_ms));
+        let at = channel.air.poll_timeout().map(|at| at.max(time));
         if let Some(key) = before {
             self.queue.remove(&key);
         }
         let waits = self.ether.on(id).any(|(_, aerial)| aerial.sending);
-        if let Some(at_ms) = at_ms.or(waits.then_some(time_ms)) {
-            let key = self.at(at_ms, Happening::Air(id));
+        if let Some(at) = at.or(waits.then_some(time)) {
+            let key = self.at(at, Happening::Air(id));
             if let Some(channel) = self.ether.channels.get_mut(id.0) {
                 channel.due = Some(key);
             }
@@ -248,11 +248,11 @@ impl Simulation {
             let mut frame = if self.rng.chance(400) { damage(&mut self.rng, &frame, &other) } else { frame };
             frame.truncate(255);
             self.faults.count(Fault::ReplayOnAir);
-            let time_ms = self.time_ms;
-            let _ = self.air(channel).transmit(Mono::from_ms(time_ms), outsider, frame);
+            let time = self.time;
+            let _ = self.air(channel).transmit(time, outsider, frame);
             self.look_later(channel);
-            let pause_ms = self.rng.between(10, 3_000);
-            self.run_for(pause_ms);
+            let pause = self.rng.length(Millis::from_ms(10), Millis::from_ms(3_000));
+            self.run_for(pause);
         }
     }
 }

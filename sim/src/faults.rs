@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::rng::Rng;
+use crate::{MINUTE, MS};
+use tombolo::time::{Millis, Wall};
 
 /// How often each fault happens to a message. Drawn for each seed, so that some runs are nearly clean and some are
 /// nearly hopeless ("swarm testing").
@@ -18,16 +20,22 @@ pub struct Rates {
     pub reordering: u32,
     /// Messages that arrive damaged, per thousand.
     pub corruption: u32,
-    /// One-way latency in milliseconds: shortest, and how much longer it may get.
-    pub latency_ms: (u64, u64),
-    /// How far an overtaken or repeated message falls behind, at most, in milliseconds.
-    pub lag_ms: u64,
+    /// One-way latency: shortest, and how much longer it may get.
+    pub latency: (Millis, Millis),
+    /// How far an overtaken or repeated message falls behind, at most.
+    pub lag: Millis,
 }
 
 impl Rates {
     /// A network without faults.
-    pub const CLEAN: Rates =
-        Rates { loss: 0, duplication: 0, reordering: 0, corruption: 0, latency_ms: (1, 4), lag_ms: 0 };
+    pub const CLEAN: Rates = Rates {
+        loss: 0,
+        duplication: 0,
+        reordering: 0,
+        corruption: 0,
+        latency: (Millis::from_ms(1), Millis::from_ms(4)),
+        lag: Millis::ZERO,
+    };
 
     /// Draws a rate for each fault.
     pub fn draw(rng: &mut Rng) -> Self {
@@ -36,8 +44,8 @@ impl Rates {
             duplication: rng.between(1, 300) as u32,
             reordering: rng.between(1, 300) as u32,
             corruption: rng.between(1, 100) as u32,
-            latency_ms: (rng.between(1, 200), rng.between(1, 800)),
-            lag_ms: rng.between(10, 60_000),
+            latency: (rng.length(MS, 200 * MS), rng.length(MS, 800 * MS)),
+            lag: rng.length(10 * MS, MINUTE),
         }
     }
 }
@@ -166,12 +174,12 @@ impl WallClock {
     }
 
     /// The time that it shows.
-    pub fn shows(&self, true_ms: u64, since_start_ms: u64, since_boot_ms: u64) -> u64 {
+    pub fn shows(&self, true_time: Wall, since_start: Millis, since_boot: Millis) -> Wall {
         if self.unset {
-            return since_boot_ms;
+            return Wall::default() + since_boot;
         }
-        let drift = (since_start_ms as i64).saturating_mul(self.drift_ppm) / 1_000_000;
-        true_ms.saturating_add_signed(self.offset_ms.saturating_add(drift))
+        let drift = (since_start.ms() as i64).saturating_mul(self.drift_ppm) / 1_000_000;
+        Wall::from_ms(true_time.ms().saturating_add_signed(self.offset_ms.saturating_add(drift)))
     }
 }
 
@@ -212,9 +220,10 @@ mod tests {
     #[test]
     fn an_unset_clock_starts_in_1970_and_a_drifting_one_gains() {
         let unset = WallClock { unset: true, ..WallClock::default() };
-        assert_eq!(unset.shows(1_800_000_000_000, 500, 20), 20);
+        let (now, ms) = (Wall::from_ms(1_800_000_000_000), Millis::from_ms);
+        assert_eq!(unset.shows(now, ms(500), ms(20)), Wall::from_ms(20));
         let fast = WallClock { offset_ms: -1_000, drift_ppm: 100, unset: false };
-        assert_eq!(fast.shows(1_800_000_000_000, 10_000_000, 0), 1_800_000_000_000);
+        assert_eq!(fast.shows(now, ms(10_000_000), Millis::ZERO), now);
     }
 
     #[test]

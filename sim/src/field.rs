@@ -4,7 +4,7 @@
 //! Deterministic: the same seed and the same calls give the same frames.
 
 use std::collections::{BTreeMap, VecDeque};
-use tombolo::time::{Mono, Wall};
+use tombolo::time::{Millis, Mono, Wall};
 
 use tombolo::clock::{BUILD_DATE, Now};
 use tombolo::commands::{Catalogue, CatalogueState, Deploy, RunEnd, RunResult};
@@ -20,8 +20,10 @@ use tombolo_mesh::emulated::{Access, Air, EmulatedRadioId};
 use tombolo_mesh::frame::keys::Mode;
 use tombolo_transports::{DownReason, JoinError, LinkCaps, LinkId, Medium, PeerId};
 
-/// Wall time when a field begins, milliseconds since the Unix epoch: a day after the build.
-pub const START_MS: u64 = BUILD_DATE.ms() + 86_400_000;
+use crate::DAY;
+
+/// Wall time when a field begins: a day after the build.
+pub const START: Wall = Wall::from_ms(BUILD_DATE.ms() + DAY.ms());
 /// Every radio is this link of its node.
 const RADIO: LinkId = LinkId(1);
 
@@ -86,9 +88,9 @@ pub struct Field {
     pub steps: u64,
     /// Whether requests to join may go over a cable that is not there.
     pub calls_reach: bool,
-    /// By how much the wall clocks of all nodes are wrong, milliseconds.
-    pub clocks_ahead_ms: u64,
-    now_ms: u64,
+    /// By how much the wall clocks of all nodes are ahead.
+    pub clocks_ahead: Millis,
+    now: Mono,
     next: u64,
 }
 
@@ -108,8 +110,8 @@ impl Field {
             cable_bytes: 0,
             steps: 0,
             calls_reach: false,
-            clocks_ahead_ms: 0,
-            now_ms: 0,
+            clocks_ahead: Millis::ZERO,
+            now: Mono::ZERO,
             next: 100,
         }
     }
@@ -150,7 +152,7 @@ impl Field {
         seed[8..16].copy_from_slice(&boots.to_be_bytes());
         let (name, machine_boot) = (name.to_owned(), Some(key[..16].try_into().expect("16 of 32 bytes")));
         let settings = NodeSettings { name, machine_boot, deploys: true, ..NodeSettings::default() };
-        Node::open(store.reopen(), Keypair::from_seeds(&key, &key), settings, self.now(), seed)
+        Node::open(store.reopen(), Keypair::from_seeds(&key, &key), settings, self.clocks(), seed)
             .map_err(|tombolo::node::OpenError::Store(error)| error)
     }
 
@@ -230,9 +232,9 @@ impl Field {
         self.places.len()
     }
 
-    /// Virtual milliseconds since the field began.
-    pub fn now_ms(&self) -> u64 {
-        self.now_ms
+    /// Virtual time since the field began.
+    pub fn now(&self) -> Mono {
+        self.now
     }
 
     /// The identity of a node.
@@ -298,18 +300,18 @@ impl Field {
     }
 
     /// Lets so much virtual time pass.
-    pub fn run(&mut self, ms: u64) {
-        let end = self.now_ms + ms;
-        while self.now_ms < end {
+    pub fn run(&mut self, length: Millis) {
+        let end = self.now + length;
+        while self.now < end {
             self.step(end);
         }
     }
 
     /// Lets time pass until `holds` returns true, at most so long. Returns whether it did.
-    pub fn run_until(&mut self, ms: u64, mut holds: impl FnMut(&mut Field) -> bool) -> bool {
-        let end = self.now_ms + ms;
+    pub fn run_until(&mut self, length: Millis, mut holds: impl FnMut(&mut Field) -> bool) -> bool {
+        let end = self.now + length;
         while !holds(self) {
-            if self.now_ms >= end {
+            if self.now >= end {
                 return false;
             }
             self.step(end);
@@ -317,13 +319,14 @@ impl Field {
         true
     }
 
-    fn step(&mut self, end: u64) {
+    fn step(&mut self, end: Mono) {
         self.steps += 1;
         self.settle();
         let timers = self.places.iter().filter_map(|place| place.node.poll_timeout()).min();
-        let next = [timers, self.air.poll_timeout()].into_iter().flatten().min().map_or(end, Mono::ms);
-        self.now_ms = next.clamp(self.now_ms + 1, end.max(self.now_ms + 1));
-        while let Some((radio, frame)) = self.air.poll(Mono::from_ms(self.now_ms)) {
+        let next = [timers, self.air.poll_timeout()].into_iter().flatten().min().unwrap_or(end);
+        let soonest = self.now + Millis::from_ms(1);
+        self.now = next.clamp(soonest, end.max(soonest));
+        while let Some((radio, frame)) = self.air.poll(self.now) {
             if let Some(place) = self.places.iter().position(|place| place.radio == radio) {
                 self.queue.push_back((place, Input::Frame { link: RADIO, bytes: frame }));
             }
@@ -345,7 +348,7 @@ impl Field {
                 }
             }
             let Some((place, input)) = self.queue.pop_front() else { return };
-            let now = self.now();
+            let now = self.clocks();
             self.node_at_mut(place).node.handle_input(now, input);
             while let Some(output) = self.node_at_mut(place).node.poll_output() {
                 self.output(place, output);
@@ -356,7 +359,7 @@ impl Field {
     fn output(&mut self, place: usize, output: Output) {
         match output {
             Output::Frame { bytes, .. } => {
-                let (now, radio) = (Mono::from_ms(self.now_ms), self.node_at(place).radio);
+                let (now, radio) = (self.now, self.node_at(place).radio);
                 self.node_at_mut(place).sending = true;
                 // A frame that the radio does not take is lost, as on any radio.
                 let _ = self.air.transmit(now, radio, bytes);
@@ -416,9 +419,9 @@ impl Field {
         }
     }
 
-    fn now(&self) -> Now {
-        let wall = Wall::from_ms(START_MS + self.now_ms + self.clocks_ahead_ms);
-        Now { mono: Mono::from_ms(self.now_ms), wall }
+    /// What the clocks of every node show.
+    fn clocks(&self) -> Now {
+        Now { mono: self.now, wall: START + self.now.since(Mono::ZERO) + self.clocks_ahead }
     }
 
     fn node_at(&self, place: usize) -> &FieldNode {

@@ -7,13 +7,13 @@ use tombolo_transports::{Address, JoinError, PeerId};
 
 use crate::faults::Fault;
 use crate::wires::SeatPair;
-use crate::{Happening, Seat, Simulation};
+use crate::{DAY, Happening, Seat, Simulation};
 
 /// A join call without an answer fails after this long.
-const JOIN_TIMEOUT_MS: u64 = 10_000;
+const JOIN_TIMEOUT: Millis = Millis::from_secs(10);
 
 impl Simulation {
-    /// Invites and joins through the join call, within `within_ms` of virtual time.
+    /// Invites and joins through the join call, within `within` of virtual time.
     ///
     /// # Errors
     ///
@@ -23,24 +23,23 @@ impl Simulation {
         inviter: Seat,
         joiner: Seat,
         level: TrustLevel,
-        within_ms: u64,
+        within: Millis,
     ) -> Result<(), String> {
-        const DAY_MS: u64 = 24 * 60 * 60 * 1000;
-        let invite = Admin::Invite { level, expires_in: Millis::from_ms(20 * DAY_MS), addresses: Vec::new() };
+        let invite = Admin::Invite { level, expires_in: 20 * DAY, addresses: Vec::new() };
         let code = match self.ask(inviter, invite) {
             Ok(Reply::Invite(view)) => view.code,
             other => return Err(format!("no invite: {other:?}")),
         };
         let request = self.begin(joiner, Admin::Join { code, addresses: Vec::new() });
-        let end_ms = self.time_ms + within_ms;
-        while self.time_ms < end_ms {
+        let end = self.time + within;
+        while self.time < end {
             match self.reply(joiner, request) {
                 Some(Ok(_)) => return Ok(()),
                 Some(Err(error)) => return Err(format!("refused: {error}")),
-                None => self.run_for(100),
+                None => self.run_for(Millis::from_ms(100)),
             }
         }
-        Err(format!("{joiner:?} and {inviter:?} did not agree in {within_ms} ms"))
+        Err(format!("{joiner:?} and {inviter:?} did not agree in {} ms", within.ms()))
     }
 
     pub(super) fn dial_join(&mut self, joiner: Seat, inviter: PeerId, bytes: Vec<u8>) {
@@ -49,18 +48,18 @@ impl Simulation {
         let Some(inviter_seat) = reachable.filter(|_| !self.rng.chance(self.rates.loss)) else {
             self.faults.count(Fault::JoinLost);
             let result = Err(JoinError::NobodyAnswered { tried: Vec::new() });
-            self.after(JOIN_TIMEOUT_MS, Happening::JoinAnswered { joiner, inviter, result });
+            self.after(JOIN_TIMEOUT, Happening::JoinAnswered { joiner, inviter, result });
             return;
         };
-        let after_ms = self.latency_ms();
-        self.after(after_ms, Happening::JoinArrives { joiner, inviter: inviter_seat, bytes });
+        let after = self.latency();
+        self.after(after, Happening::JoinArrives { joiner, inviter: inviter_seat, bytes });
     }
 
     pub(super) fn join_arrives(&mut self, joiner: Seat, inviter: Seat, bytes: Vec<u8>) {
         let (from, to) = (self.machine(joiner).peer, self.machine(inviter).peer);
         if !self.machine(inviter).joining || !self.is_running(inviter) {
             let result = Err(JoinError::NoInvite { address: address_of(inviter) });
-            self.after(JOIN_TIMEOUT_MS, Happening::JoinAnswered { joiner, inviter: to, result });
+            self.after(JOIN_TIMEOUT, Happening::JoinAnswered { joiner, inviter: to, result });
             return;
         }
         let request = self.next_request(inviter);
@@ -68,20 +67,20 @@ impl Simulation {
         self.input(inviter, Input::JoinRequest { request, peer: from, address: None, bytes });
         if self.joins.remove(&(inviter, request)).is_some() {
             let result = Err(JoinError::Refused { address: address_of(inviter) });
-            self.after(JOIN_TIMEOUT_MS, Happening::JoinAnswered { joiner, inviter: to, result });
+            self.after(JOIN_TIMEOUT, Happening::JoinAnswered { joiner, inviter: to, result });
         }
     }
 
     pub(super) fn join_answer(&mut self, seat: Seat, request: RequestId, bytes: Vec<u8>) {
         let Some(joiner) = self.joins.remove(&(seat, request)) else { return };
         let inviter = self.machine(seat).peer;
-        let (after_ms, result) = if self.rng.chance(self.rates.loss) {
+        let (after, result) = if self.rng.chance(self.rates.loss) {
             self.faults.count(Fault::JoinLost);
-            (JOIN_TIMEOUT_MS, Err(JoinError::NobodyAnswered { tried: Vec::new() }))
+            (JOIN_TIMEOUT, Err(JoinError::NobodyAnswered { tried: Vec::new() }))
         } else {
-            (self.latency_ms(), Ok(bytes))
+            (self.latency(), Ok(bytes))
         };
-        self.after(after_ms, Happening::JoinAnswered { joiner, inviter, result });
+        self.after(after, Happening::JoinAnswered { joiner, inviter, result });
     }
 }
 

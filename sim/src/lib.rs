@@ -43,6 +43,7 @@ use std::collections::BTreeMap;
 use tombolo::clock::BUILD_DATE;
 use tombolo::commands::{CommandKey, RunEnd, RunResult};
 use tombolo::node::{Input, RequestId};
+use tombolo::time::{Millis, Mono, Wall};
 use tombolo_transports::{JoinError, LinkId, PeerId};
 
 use crate::ether::{ChannelId, Ether};
@@ -51,8 +52,19 @@ use crate::machine::Machine;
 use crate::rng::Rng;
 use crate::wires::{SeatPair, Wires};
 
+/// One millisecond of virtual time.
+pub const MS: Millis = Millis::from_ms(1);
+/// One second of virtual time.
+pub const SECOND: Millis = Millis::from_secs(1);
+/// One minute of virtual time.
+pub const MINUTE: Millis = Millis::from_secs(60);
+/// One hour of virtual time.
+pub const HOUR: Millis = Millis::from_secs(60 * 60);
+/// One day of virtual time.
+pub const DAY: Millis = Millis::from_secs(24 * 60 * 60);
+
 /// The true time when a simulation begins: 30 days after the build date.
-pub const EPOCH_MS: u64 = BUILD_DATE.ms() + 30 * 24 * 60 * 60 * 1000;
+pub const EPOCH: Wall = Wall::from_ms(BUILD_DATE.ms() + 30 * DAY.ms());
 
 /// Names a machine of a simulation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,14 +89,17 @@ enum Happening {
     /// The joiner receives the answer, or learns that there is none.
     JoinAnswered { joiner: Seat, inviter: PeerId, result: Result<Vec<u8>, JoinError> },
     /// An install ends that began in this boot of the machine.
-    Installed { seat: Seat, boot_ms: u64, key: CommandKey },
+    Installed { seat: Seat, boot: Mono, key: CommandKey },
 }
+
+/// When something happens, and its number among all that was planned.
+type QueueKey = (Mono, u64);
 
 /// Machines, wires and virtual time.
 pub struct Simulation {
-    time_ms: u64,
+    time: Mono,
     order: u64,
-    queue: BTreeMap<(u64, u64), Happening>,
+    queue: BTreeMap<QueueKey, Happening>,
     machines: Vec<Machine>,
     wires: Wires,
     ether: Ether,
@@ -112,7 +127,7 @@ impl Simulation {
     /// No machines yet; time stands at its beginning.
     pub fn new(seed: u64, rates: Rates) -> Self {
         Simulation {
-            time_ms: 0,
+            time: Mono::ZERO,
             order: 0,
             queue: BTreeMap::new(),
             machines: Vec::new(),
@@ -131,22 +146,22 @@ impl Simulation {
     // ---- time ----------------------------------------------------------------------------------------
 
     /// Lets so much time pass.
-    pub fn run_for(&mut self, ms: u64) {
-        self.run_until(self.time_ms + ms);
+    pub fn run_for(&mut self, length: Millis) {
+        self.run_until(self.time + length);
     }
 
     /// Lets time pass until then.
-    pub fn run_until(&mut self, end_ms: u64) {
+    pub fn run_until(&mut self, end: Mono) {
         while let Some(next) = self.queue.first_entry() {
-            let at_ms = next.key().0;
-            if at_ms > end_ms {
+            let at = next.key().0;
+            if at > end {
                 break;
             }
             let happening = next.remove();
-            self.time_ms = self.time_ms.max(at_ms);
+            self.time = self.time.max(at);
             self.happen(happening);
         }
-        self.time_ms = self.time_ms.max(end_ms);
+        self.time = self.time.max(end);
     }
 
     fn happen(&mut self, happening: Happening) {
@@ -163,8 +178,8 @@ impl Simulation {
                     self.input(joiner, Input::JoinAnswered { inviter, result });
                 }
             }
-            Happening::Installed { seat, boot_ms, key } => {
-                if self.is_running(seat) && self.machine(seat).booted_ms == boot_ms {
+            Happening::Installed { seat, boot, key } => {
+                if self.is_running(seat) && self.machine(seat).booted == boot {
                     let result = RunResult { end: RunEnd::Success, output: "done".to_owned() };
                     self.input(seat, Input::Installed { key, result });
                 }
@@ -172,13 +187,13 @@ impl Simulation {
         }
     }
 
-    fn after(&mut self, ms: u64, happening: Happening) {
-        self.at(self.time_ms + ms, happening);
+    fn after(&mut self, length: Millis, happening: Happening) {
+        self.at(self.time + length, happening);
     }
 
-    fn at(&mut self, at_ms: u64, happening: Happening) -> (u64, u64) {
+    fn at(&mut self, at: Mono, happening: Happening) -> QueueKey {
         self.order += 1;
-        let key = (at_ms, self.order);
+        let key = (at, self.order);
         self.queue.insert(key, happening);
         key
     }
@@ -207,11 +222,11 @@ impl Simulation {
     }
 
     fn wrong(&mut self, what: String) {
-        self.wrongs.push(format!("at {} ms: {what}", self.time_ms));
+        self.wrongs.push(format!("at {} ms: {what}", self.time.ms()));
     }
 
     fn record(&mut self, what: &str, seat: Seat, bytes: &[u8]) {
-        self.digest.update(&self.time_ms.to_le_bytes());
+        self.digest.update(&self.time.ms().to_le_bytes());
         self.digest.update(&(seat.0 as u64).to_le_bytes());
         self.digest.update(what.as_bytes());
         self.digest.update(&(bytes.len() as u64).to_le_bytes());

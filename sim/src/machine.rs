@@ -1,7 +1,7 @@
 //! Machines: what survives a crash, the node that runs, and wrong clocks.
 
 use std::collections::{BTreeMap, VecDeque};
-use tombolo::time::{Mono, Wall};
+use tombolo::time::{Millis, Mono, Wall};
 
 use tombolo::clock::Now;
 use tombolo::commands::{CommandKey, Deploy};
@@ -14,7 +14,7 @@ use tombolo_transports::PeerId;
 use crate::checker::DocumentRef;
 use crate::faults::WallClock;
 use crate::wires::SeatPair;
-use crate::{EPOCH_MS, Happening, Seat, Simulation};
+use crate::{EPOCH, Happening, QueueKey, Seat, Simulation};
 
 /// A machine: what survives a crash, and the node that runs on it.
 pub(super) struct Machine {
@@ -24,11 +24,11 @@ pub(super) struct Machine {
     pub(super) store: Store,
     pub(super) node: Option<Node>,
     pub(super) clock: WallClock,
-    pub(super) booted_ms: u64,
+    pub(super) booted: Mono,
     /// Monotonic clocks start anywhere.
-    pub(super) mono_origin_ms: u64,
-    pub(super) wake: Option<(u64, u64)>,
-    pub(super) wakes_at_once: (u64, u32),
+    pub(super) mono_origin: Mono,
+    pub(super) wake: Option<QueueKey>,
+    pub(super) wakes_at_once: (Mono, u32),
     pub(super) joining: bool,
     pub(super) last_request: u64,
     pub(super) replies: BTreeMap<RequestId, Result<Reply, CommandError>>,
@@ -59,10 +59,10 @@ impl Simulation {
             store: Store::in_memory().expect("memory takes a new store"),
             node: None,
             clock: WallClock::default(),
-            booted_ms: 0,
-            mono_origin_ms: 0,
+            booted: Mono::ZERO,
+            mono_origin: Mono::ZERO,
             wake: None,
-            wakes_at_once: (0, 0),
+            wakes_at_once: (Mono::ZERO, 0),
             joining: false,
             last_request: 0,
             replies: BTreeMap::new(),
@@ -134,8 +134,8 @@ impl Simulation {
             *wire.up.at_mut(end) = None;
             // The other side notices when the restarted machine connects again, or by a timeout.
             if let Some(link) = *wire.up.at(end.other()) {
-                let after_ms = self.rng.between(0, 15_000);
-                self.after(after_ms, Happening::Down { link });
+                let after = self.rng.length(Millis::from_ms(0), Millis::from_ms(15_000));
+                self.after(after, Happening::Down { link });
             }
         }
     }
@@ -167,11 +167,11 @@ impl Simulation {
     }
 
     pub(super) fn start(&mut self, seat: Seat) {
-        let (seed, mono_origin_ms) = (self.rng.bytes32(), self.rng.below(1 << 40));
-        let time_ms = self.time_ms;
+        let (seed, mono_origin) = (self.rng.bytes32(), Mono::from_ms(self.rng.below(1 << 40)));
+        let time = self.time;
         let machine = self.machine_mut(seat);
-        machine.booted_ms = time_ms;
-        machine.mono_origin_ms = mono_origin_ms;
+        machine.booted = time;
+        machine.mono_origin = mono_origin;
         machine.reported.clear();
         let keypair = Keypair::from_seeds(&machine.seeds.0, &machine.seeds.1);
         let (store, settings) = (machine.store.reopen(), machine.settings.clone());
@@ -187,10 +187,10 @@ impl Simulation {
     /// What a machine's clocks show.
     pub fn now(&self, seat: Seat) -> Now {
         let machine = self.machine(seat);
-        let since_boot_ms = self.time_ms - machine.booted_ms;
+        let since_boot = self.time.since(machine.booted);
         Now {
-            mono: Mono::from_ms(machine.mono_origin_ms + since_boot_ms),
-            wall: Wall::from_ms(machine.clock.shows(self.true_ms(), self.time_ms, since_boot_ms)),
+            mono: machine.mono_origin + since_boot,
+            wall: machine.clock.shows(self.true_time(), self.time.since(Mono::ZERO), since_boot),
         }
     }
 
@@ -199,13 +199,13 @@ impl Simulation {
         self.machine_mut(seat).clock = clock;
     }
 
-    /// Milliseconds since the simulation began.
-    pub fn time_ms(&self) -> u64 {
-        self.time_ms
+    /// Virtual time since the simulation began.
+    pub fn time(&self) -> Mono {
+        self.time
     }
 
-    /// The true time, milliseconds since the Unix epoch.
-    pub fn true_ms(&self) -> u64 {
-        EPOCH_MS + self.time_ms
+    /// The true time, which the clocks of machines may miss.
+    pub fn true_time(&self) -> Wall {
+        EPOCH + self.time.since(Mono::ZERO)
     }
 }

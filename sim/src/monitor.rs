@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tombolo::time::Mono;
 use tombolo_mesh::frame::keys::{BootEpoch, Mode};
 use tombolo_mesh::frame::{Header, Kind};
 use tombolo_transports::LinkId;
@@ -32,8 +33,8 @@ pub struct Monitor {
     used: BTreeMap<NonceUse, [u8; 32]>,
     /// First bytes of the signatures of what must not be heard in clear.
     secrets: BTreeSet<[u8; MARK_BYTES]>,
-    /// When frames of which kind were handed out, milliseconds.
-    sent: Vec<(u64, u8)>,
+    /// When frames of which kind were handed out.
+    sent: Vec<(Mono, u8)>,
     wrongs: Vec<String>,
 }
 
@@ -43,35 +44,35 @@ impl Monitor {
     }
 
     /// Checks a frame that a node sends.
-    pub(super) fn sent(&mut self, time_ms: u64, link: LinkId, epoch: Option<BootEpoch>, frame: &[u8]) {
+    pub(super) fn sent(&mut self, time: Mono, link: LinkId, epoch: Option<BootEpoch>, frame: &[u8]) {
         let kind = frame.first().map_or(u8::MAX, |first| Kind::of(*first).number());
-        self.sent.push((time_ms, kind));
+        self.sent.push((time, kind));
         match self.radios.get(&link).map(|radio| radio.mode) {
-            Some(Mode::Encrypted) => self.look_at_nonce(time_ms, link, epoch, frame),
-            Some(Mode::SignedClear) => self.look_for_secrets(time_ms, link, frame),
+            Some(Mode::Encrypted) => self.look_at_nonce(time, link, epoch, frame),
+            Some(Mode::SignedClear) => self.look_for_secrets(time, link, frame),
             None => {}
         }
     }
 
-    fn look_at_nonce(&mut self, time_ms: u64, link: LinkId, epoch: Option<BootEpoch>, frame: &[u8]) {
+    fn look_at_nonce(&mut self, time: Mono, link: LinkId, epoch: Option<BootEpoch>, frame: &[u8]) {
         let Some((header, _)) = Header::decode(frame) else { return };
         if matches!(header.kind, Kind::OPEN | Kind::JOIN | Kind::CALL_SIGN) {
             return;
         }
         let Some(BootEpoch { number, salt }) = epoch else {
-            return self.wrongs.push(format!("at {time_ms} ms: {link} seals without a boot epoch"));
+            return self.wrongs.push(format!("at {} ms: {link} seals without a boot epoch", time.ms()));
         };
         let key = (link, number, salt, header.alias.0, header.hint.0, header.counter_low);
         let hash = *blake3::hash(frame).as_bytes();
         if self.used.insert(key, hash).is_some_and(|before| before != hash) {
-            self.wrongs.push(format!("at {time_ms} ms: {link} used a key and nonce twice: {key:?}"));
+            self.wrongs.push(format!("at {} ms: {link} used a key and nonce twice: {key:?}", time.ms()));
         }
     }
 
-    fn look_for_secrets(&mut self, time_ms: u64, link: LinkId, frame: &[u8]) {
+    fn look_for_secrets(&mut self, time: Mono, link: LinkId, frame: &[u8]) {
         let found = frame.windows(MARK_BYTES).find(|window| self.secrets.contains(*window));
         if found.is_some() {
-            self.wrongs.push(format!("at {time_ms} ms: {link} sent in clear what is confidential"));
+            self.wrongs.push(format!("at {} ms: {link} sent in clear what is confidential", time.ms()));
         }
     }
 
@@ -107,17 +108,17 @@ impl Monitor {
     }
 
     /// How many frames with content went out since then: parts, updates, whole layers, unsigned states.
-    pub fn content_since(&self, time_ms: u64) -> usize {
-        self.since(time_ms).filter(|kind| matches!(kind, 1 | 5 | 6 | 9)).count()
+    pub fn content_since(&self, time: Mono) -> usize {
+        self.since(time).filter(|kind| matches!(kind, 1 | 5 | 6 | 9)).count()
     }
 
     /// How many frontiers went out since then.
-    pub fn frontiers_since(&self, time_ms: u64) -> usize {
-        self.since(time_ms).filter(|kind| *kind == 8).count()
+    pub fn frontiers_since(&self, time: Mono) -> usize {
+        self.since(time).filter(|kind| *kind == 8).count()
     }
 
-    fn since(&self, time_ms: u64) -> impl Iterator<Item = u8> {
-        let first = self.sent.partition_point(|(at_ms, _)| *at_ms < time_ms);
+    fn since(&self, time: Mono) -> impl Iterator<Item = u8> {
+        let first = self.sent.partition_point(|(at, _)| *at < time);
         self.sent.iter().skip(first).map(|(_, kind)| *kind)
     }
 
@@ -170,11 +171,11 @@ mod tests {
         monitor.watch(link, Mode::Encrypted, None);
         let epoch = |salt| Some(BootEpoch { number: 3, salt: [salt; 8] });
         let frame = |byte: u8| [&[0x50, 1, 2, 3, 0, 9][..], &[byte; 20]].concat();
-        monitor.sent(1, link, epoch(1), &frame(1));
-        monitor.sent(2, link, epoch(1), &frame(1));
-        monitor.sent(3, link, epoch(2), &frame(2));
+        monitor.sent(Mono::from_ms(1), link, epoch(1), &frame(1));
+        monitor.sent(Mono::from_ms(2), link, epoch(1), &frame(1));
+        monitor.sent(Mono::from_ms(3), link, epoch(2), &frame(2));
         assert!(monitor.wrongs().is_empty());
-        monitor.sent(4, link, epoch(1), &frame(3));
+        monitor.sent(Mono::from_ms(4), link, epoch(1), &frame(3));
         assert_eq!(monitor.wrongs().len(), 1);
     }
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::WireTraffic;
 use crate::faults::FaultCounts;
+use crate::{HOUR, WireTraffic};
+use tombolo::time::Millis;
 
 /// One run, or several added up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,10 +18,10 @@ pub struct RunReport {
     pub writes: u64,
     /// Writes that were rightly refused: the writer may only read, or does not know the document yet.
     pub refused: u64,
-    /// Virtual milliseconds with all faults on.
-    pub faulty_ms: u64,
-    /// Virtual milliseconds from the end of the faults to one content everywhere; the longest, of several.
-    pub converged_ms: u64,
+    /// Virtual time with all faults on.
+    pub faulty: Millis,
+    /// Virtual time from the end of the faults to one content everywhere; the longest, of several.
+    pub converged: Millis,
     /// Messages handed to the wires.
     pub messages: u64,
     /// The bytes of those messages.
@@ -44,8 +45,8 @@ impl RunReport {
         self.machines += other.machines;
         self.writes += other.writes;
         self.refused += other.refused;
-        self.faulty_ms += other.faulty_ms;
-        self.converged_ms = self.converged_ms.max(other.converged_ms);
+        self.faulty += other.faulty;
+        self.converged = self.converged.max(other.converged);
         self.messages += other.messages;
         self.bytes += other.bytes;
         self.frames += other.frames;
@@ -66,7 +67,7 @@ impl RunReport {
 
 impl fmt::Display for RunReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hours = self.faulty_ms / 3_600_000;
+        let hours = self.faulty / HOUR;
         write!(
             f,
             "{} runs, {} machines, {hours} virtual hours with faults, {} writes acknowledged, {} refused, {} messages ({} kB), {} frames, \
@@ -78,7 +79,7 @@ impl fmt::Display for RunReport {
             self.messages,
             self.bytes / 1000,
             self.frames,
-            self.converged_ms,
+            self.converged.ms(),
             self.faults.total(),
             self.faults,
         )?;

@@ -1,6 +1,7 @@
 //! The randomness of simulations and tests: one seed, one stream.
 
 use tombolo::random::Random;
+use tombolo::time::Millis;
 
 /// Draws from the stream of a seed; not for keys outside of tests.
 #[derive(Debug)]
@@ -37,6 +38,16 @@ impl Rng {
     /// A number from `low` to `high`, both included.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high.saturating_sub(low) + 1)
+    }
+
+    /// A length of time from `shortest` to `longest`, both included.
+    pub fn length(&mut self, shortest: Millis, longest: Millis) -> Millis {
+        Millis::from_ms(self.between(shortest.ms(), longest.ms()))
+    }
+
+    /// A length of time below `bound`; none if `bound` is none.
+    pub fn length_below(&mut self, bound: Millis) -> Millis {
+        Millis::from_ms(self.below(bound.ms()))
     }
 
     /// An index below `len`; 0 if `len` is 0.

@@ -9,11 +9,8 @@ use crate::day::{Day, Patience, WriteOdds, draw_value, wait_in_step};
 use crate::faults::{Fault, Rates, WallClock};
 use crate::report::RunReport;
 use crate::rng::Rng;
-use crate::{Seat, Simulation};
-use tombolo::time::Millis;
-
-const MINUTE_MS: u64 = 60_000;
-const HOUR_MS: u64 = 60 * MINUTE_MS;
+use crate::{HOUR, MINUTE, MS, SECOND, Seat, Simulation};
+use tombolo::time::{Millis, Mono};
 
 /// How much happens in a run.
 #[derive(Clone, Debug)]
@@ -21,25 +18,19 @@ pub struct SwarmPlan {
     /// Fewest and most machines.
     pub machines: (usize, usize),
     /// Virtual time with all faults on, after all have joined.
-    pub faulty_ms: u64,
+    pub faulty: Millis,
     /// Acknowledged writes, at least.
     pub writes: u64,
     /// Heartbeat of the nodes. Longer than on a real LAN: a virtual day of idle chatter proves little.
-    pub heartbeat_ms: u64,
+    pub heartbeat: Millis,
     /// In step at the latest so long after the faults.
-    pub converge_ms: u64,
+    pub converge: Millis,
 }
 
 impl Default for SwarmPlan {
     fn default() -> Self {
-        let heartbeat_ms = 10 * MINUTE_MS;
-        SwarmPlan {
-            machines: (3, 8),
-            faulty_ms: 24 * HOUR_MS,
-            writes: 200,
-            heartbeat_ms,
-            converge_ms: 3 * heartbeat_ms,
-        }
+        let heartbeat = 10 * MINUTE;
+        SwarmPlan { machines: (3, 8), faulty: 24 * HOUR, writes: 200, heartbeat, converge: 3 * heartbeat }
     }
 }
 
@@ -67,7 +58,7 @@ struct Swarm {
     documents: Vec<DocumentRef>,
     /// Two machines that never reach each other directly.
     parted: Option<(Seat, Seat)>,
-    healed_ms: u64,
+    healed: Mono,
 }
 
 impl AsMut<Simulation> for Swarm {
@@ -82,7 +73,8 @@ pub fn run(seed: u64, plan: &SwarmPlan) -> RunReport {
     let rates = Rates::draw(&mut rng);
     let simulation = Simulation::new(rng.bits(), rates);
     let day = Day::new(simulation, rng);
-    let mut swarm = Swarm { day, plan: plan.clone(), documents: Vec::new(), parted: None, healed_ms: 0 };
+    let mut swarm =
+        Swarm { day, plan: plan.clone(), documents: Vec::new(), parted: None, healed: Mono::ZERO };
     if let Err(wrong) = swarm.live() {
         swarm.day.wrong(wrong);
     }
@@ -106,12 +98,8 @@ impl Swarm {
 
     fn set_up(&mut self) -> Result<(), String> {
         for i in 0..self.day.draw_machines(self.plan.machines) {
-            let (name, heartbeat_ms) = (format!("node{i}"), self.plan.heartbeat_ms);
-            self.day.simulation.add(NodeSettings {
-                name,
-                heartbeat: Millis::from_ms(heartbeat_ms),
-                ..NodeSettings::default()
-            });
+            let (name, heartbeat) = (format!("node{i}"), self.plan.heartbeat);
+            self.day.simulation.add(NodeSettings { name, heartbeat, ..NodeSettings::default() });
         }
         // All pairs know each other in half of the runs.
         let chords = if self.day.rng.chance(500) { 1000 } else { self.day.rng.between(100, 900) as u32 };
@@ -130,8 +118,8 @@ impl Swarm {
 
     // ---- the day -------------------------------------------------------------------------------------
 
-    fn some_time(&mut self) -> u64 {
-        self.day.simulation.time_ms() + self.day.rng.below(self.plan.faulty_ms)
+    fn some_time(&mut self) -> Mono {
+        self.day.simulation.time() + self.day.rng.length_below(self.plan.faulty)
     }
 
     fn plan_day(&mut self) {
@@ -148,10 +136,10 @@ impl Swarm {
         while writes < self.plan.writes + self.plan.writes / 4 {
             // Alone, or many within a minute.
             let burst = if self.day.rng.chance(300) { self.day.rng.between(2, 20) } else { 1 };
-            let at_ms = self.some_time();
+            let at = self.some_time();
             for _ in 0..burst {
-                let later_ms = self.day.rng.below(MINUTE_MS);
-                self.day.schedule.at(at_ms + later_ms, SwarmAction::Write);
+                let later = self.day.rng.length_below(MINUTE);
+                self.day.schedule.at(at + later, SwarmAction::Write);
             }
             writes += burst;
         }
@@ -159,8 +147,8 @@ impl Swarm {
 
     fn plan_some(&mut self, (least, most): (u64, u64), action: impl Fn() -> SwarmAction) {
         for _ in 0..self.day.rng.between(least, most) {
-            let at_ms = self.some_time();
-            self.day.schedule.at(at_ms, action());
+            let at = self.some_time();
+            self.day.schedule.at(at, action());
         }
     }
 
@@ -205,24 +193,24 @@ impl Swarm {
     }
 
     fn pass_day(&mut self) {
-        let begin_ms = self.day.simulation.time_ms();
-        let end_ms = begin_ms + self.plan.faulty_ms;
-        while let Some((at_ms, action)) = self.day.schedule.pop() {
-            if at_ms > end_ms + 48 * HOUR_MS {
+        let begin = self.day.simulation.time();
+        let end = begin + self.plan.faulty;
+        while let Some((at, action)) = self.day.schedule.pop() {
+            if at > end + 48 * HOUR {
                 break;
             }
-            self.day.simulation.run_until(at_ms);
+            self.day.simulation.run_until(at);
             self.carry_out(action);
         }
-        self.day.simulation.run_until(end_ms);
+        self.day.simulation.run_until(end);
         for _ in 0..10 * self.plan.writes {
             if self.day.report.writes >= self.plan.writes {
                 break;
             }
-            self.day.simulation.run_for(MINUTE_MS);
+            self.day.simulation.run_for(MINUTE);
             self.carry_out(SwarmAction::Write);
         }
-        self.day.report.faulty_ms = self.day.simulation.time_ms() - begin_ms;
+        self.day.report.faulty = self.day.simulation.time().since(begin);
     }
 
     fn carry_out(&mut self, action: SwarmAction) {
@@ -243,10 +231,9 @@ impl Swarm {
     }
 
     fn restart_later(&mut self, seat: Seat) {
-        let longest =
-            *self.day.rng.pick(&[10_000, MINUTE_MS, 20 * MINUTE_MS, 3 * HOUR_MS]).unwrap_or(&MINUTE_MS);
-        let at_ms = self.day.simulation.time_ms() + self.day.rng.between(1, longest);
-        self.day.schedule.at(at_ms, SwarmAction::Restart(seat));
+        let longest = *self.day.rng.pick(&[10 * SECOND, MINUTE, 20 * MINUTE, 3 * HOUR]).unwrap_or(&MINUTE);
+        let at = self.day.simulation.time() + self.day.rng.length(MS, longest);
+        self.day.schedule.at(at, SwarmAction::Restart(seat));
     }
 
     fn crash(&mut self) {
@@ -261,9 +248,9 @@ impl Swarm {
     fn part(&mut self) {
         let mut seats = self.day.simulation.seats();
         self.day.rng.shuffle(&mut seats);
-        let now_ms = self.day.simulation.time_ms();
-        let longest = *self.day.rng.pick(&[MINUTE_MS, 30 * MINUTE_MS, 5 * HOUR_MS]).unwrap_or(&MINUTE_MS);
-        let until_ms = now_ms + self.day.rng.between(MINUTE_MS / 2, longest);
+        let now = self.day.simulation.time();
+        let longest = *self.day.rng.pick(&[MINUTE, 30 * MINUTE, 5 * HOUR]).unwrap_or(&MINUTE);
+        let until = now + self.day.rng.length(MINUTE / 2, longest);
         let kind = self.day.rng.below(4);
         let size = if kind == 2 { 1 } else { self.day.rng.between(1, seats.len() as u64 / 2) as usize };
         let (inside, outside) = seats.split_at(size.min(seats.len()));
@@ -274,9 +261,9 @@ impl Swarm {
             0 => self.silence(&wires, noticed),
             1 => self.silence_one_way(&wires, inside, noticed),
             2 => self.isolate(&wires),
-            _ => return self.swizzle(wires, until_ms),
+            _ => return self.swizzle(wires, until),
         }
-        self.day.schedule.at(until_ms, SwarmAction::Mend(wires));
+        self.day.schedule.at(until, SwarmAction::Mend(wires));
     }
 
     fn silence(&mut self, wires: &[(Seat, Seat)], noticed: bool) {
@@ -304,16 +291,16 @@ impl Swarm {
     }
 
     /// The cables are pulled one by one, and plugged in another order.
-    fn swizzle(&mut self, wires: Vec<(Seat, Seat)>, until_ms: u64) {
+    fn swizzle(&mut self, wires: Vec<(Seat, Seat)>, until: Mono) {
         self.day.simulation.faults.count(Fault::Swizzle);
-        let now_ms = self.day.simulation.time_ms();
+        let now = self.day.simulation.time();
         let mut back = wires.clone();
         self.day.rng.shuffle(&mut back);
         for (i, (a, b)) in wires.into_iter().enumerate() {
-            self.day.schedule.at(now_ms + i as u64 * 2_000, SwarmAction::Cut(a, b));
+            self.day.schedule.at(now + i as u64 * 2 * SECOND, SwarmAction::Cut(a, b));
         }
         for (i, wire) in back.into_iter().enumerate() {
-            self.day.schedule.at(until_ms + i as u64 * 3_000, SwarmAction::Mend(vec![wire]));
+            self.day.schedule.at(until + i as u64 * 3 * SECOND, SwarmAction::Mend(vec![wire]));
         }
     }
 
@@ -352,7 +339,7 @@ impl Swarm {
     /// The network and the clocks work from now on. A machine whose clock was wrong writes once more in each
     /// document that it may write, so that its stamps are put right.
     fn heal(&mut self) {
-        self.healed_ms = self.day.simulation.time_ms();
+        self.healed = self.day.simulation.time();
         self.day.simulation.rates = Rates::CLEAN;
         let seats = self.day.simulation.seats();
         for seat in &seats {
@@ -364,7 +351,7 @@ impl Swarm {
                 self.day.simulation.mend(*a, *b);
             }
         }
-        self.day.simulation.run_for(MINUTE_MS);
+        self.day.simulation.run_for(MINUTE);
         for seat in self.day.erring.clone() {
             for document in self.documents.clone() {
                 if self.day.trust.writes(document.owner, seat) {
@@ -383,14 +370,16 @@ impl Swarm {
     /// The federation is in step within the plan's bound.
     fn converge(&mut self) -> Result<(), String> {
         let patience = Patience {
-            began_ms: self.healed_ms,
-            within_ms: self.plan.converge_ms,
-            pause_ms: (500, MINUTE_MS),
+            began: self.healed,
+            within: self.plan.converge,
+            pause: (500 * MS, MINUTE),
             pause_part: 4,
         };
         let converged = wait_in_step(self, &patience, Swarm::in_step);
-        let failed = |(ms, why)| format!("not in step {ms} ms after the faults: {why}");
-        self.day.report.converged_ms = converged.map_err(failed)?;
+        let failed = |(waited, why): (Millis, String)| {
+            format!("not in step {} ms after the faults: {why}", waited.ms())
+        };
+        self.day.report.converged = converged.map_err(failed)?;
         Ok(())
     }
 
@@ -411,7 +400,7 @@ impl Swarm {
     fn check_replay(&mut self) -> Result<(), String> {
         let before = self.hashes();
         self.day.simulation.replay();
-        self.day.simulation.run_for(2 * MINUTE_MS);
+        self.day.simulation.run_for(2 * MINUTE);
         match self.hashes() == before {
             true => Ok(()),
             false => Err("messages received before changed something when they came again".into()),
@@ -431,7 +420,7 @@ impl Swarm {
         if after != before {
             return Err("documents read differently after all machines lost power".into());
         }
-        self.day.simulation.run_for(self.plan.heartbeat_ms);
+        self.day.simulation.run_for(self.plan.heartbeat);
         self.in_step().map_err(|why| format!("out of step after all machines lost power: {why}"))
     }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use tombolo::limits::MESSAGE_BYTES_MAX;
+use tombolo::time::{Millis, Mono};
 use tombolo_transports::{LinkCaps, LinkId, Medium};
 
 use crate::Seat;
@@ -83,7 +84,7 @@ pub(super) struct Wire {
     /// The links of the newest session.
     pub(super) session: Both<Option<LinkId>>,
     /// When the newest message towards this end arrives: a link keeps its order unless a fault breaks it.
-    pub(super) arrives_ms: Both<u64>,
+    pub(super) arrives: Both<Mono>,
     /// A dial is on its way.
     pub(super) dialling: bool,
 }
@@ -131,12 +132,12 @@ impl Wires {
 }
 
 /// The capabilities of a cable.
-pub(super) fn caps(latency_ms: u64) -> LinkCaps {
+pub(super) fn caps(latency: Millis) -> LinkCaps {
     LinkCaps {
         medium: Medium::Memory,
         message_bytes_max: MESSAGE_BYTES_MAX,
         rate_bps: None,
-        latency_ms: u32::try_from(latency_ms).unwrap_or(u32::MAX),
+        latency_ms: u32::try_from(latency.ms()).unwrap_or(u32::MAX),
         loss_permille: 0,
         broadcast: false,
         metered: false,

@@ -16,8 +16,7 @@ use tombolo_mesh::airtime::{Modulation, PhyRate};
 use tombolo_mesh::emulated::{Faults, Loss};
 use tombolo_sim::field::{Field, FieldConfig};
 use tombolo_sim::rng::Rng;
-
-const HOUR: u64 = 3_600_000;
+use tombolo_sim::{HOUR, MINUTE};
 
 struct SeedOutcome {
     frames: u64,
@@ -40,22 +39,18 @@ fn one(seed: u64) -> Result<SeedOutcome, String> {
     field.calls_reach = true;
     for a in 0..count {
         for b in a + 1..count {
-            let invite = Admin::Invite {
-                level: TrustLevel::Trusted,
-                expires_in: Millis::from_ms(HOUR),
-                addresses: vec![],
-            };
+            let invite = Admin::Invite { level: TrustLevel::Trusted, expires_in: HOUR, addresses: vec![] };
             let Some(Ok(Reply::Invite(invite))) = field.ask(a, invite) else {
                 return Err("no invite".into());
             };
             field.begin(b, Admin::Join { code: invite.code, addresses: vec![] });
             field.connect(a, b);
-            field.run(2_000);
+            field.run(Millis::from_ms(2_000));
         }
         let create = Write::Create { name: format!("doc{a}"), kind: Kind::Map };
         field.ask(a, create);
     }
-    field.run(60_000);
+    field.run(Millis::from_ms(60_000));
     field.calls_reach = false;
     for a in 0..count {
         for b in a + 1..count {
@@ -90,7 +85,7 @@ fn one(seed: u64) -> Result<SeedOutcome, String> {
             }
             _ => {}
         }
-        field.run(rng.below(20 * 60_000));
+        field.run(rng.length_below(20 * MINUTE));
         for at in 0..count {
             for value in texts(&mut field, at) {
                 if !written.contains(&value) {
@@ -107,7 +102,7 @@ fn one(seed: u64) -> Result<SeedOutcome, String> {
             field.air.set_hear_each_other(a, b, true);
         }
     }
-    let began = field.now_ms();
+    let began = field.now();
     let same = |field: &mut Field| {
         let first = documents(field, 0);
         (1..field.places()).all(|n| documents(field, n) == first)
@@ -135,7 +130,7 @@ fn one(seed: u64) -> Result<SeedOutcome, String> {
         digest.update(&frame.frame);
     }
     let digest = digest.finalize().to_hex().chars().take(16).collect();
-    Ok(SeedOutcome { frames, hours: (field.now_ms() - began) as f64 / HOUR as f64, digest })
+    Ok(SeedOutcome { frames, hours: field.now().since(began).ms() as f64 / HOUR.ms() as f64, digest })
 }
 
 fn texts(field: &mut Field, at: usize) -> Vec<String> {

@@ -1,13 +1,12 @@
 //! Wrong clocks: no other node's clock moves, and no node stays locked out.
 
-use crate::world::{HOUR_MS, MINUTE_MS, World};
-use tombolo_sim::Seat;
+use crate::world::{HOUR, MINUTE, World};
+use tombolo::time::Millis;
 use tombolo_sim::faults::WallClock;
+use tombolo_sim::{DAY, Seat};
 
-const DAY_MS: u64 = 24 * HOUR_MS;
-
-fn ahead(ms: u64) -> WallClock {
-    WallClock { offset_ms: ms as i64, ..WallClock::default() }
+fn ahead(by: Millis) -> WallClock {
+    WallClock { offset_ms: by.ms() as i64, ..WallClock::default() }
 }
 
 /// Alone among two, a clock two days fast is believed by its own node only: its entry waits elsewhere.
@@ -16,17 +15,17 @@ fn ahead(ms: u64) -> WallClock {
 fn a_fast_clock_put_right_locks_no_peer_out() {
     let mut world = World::of_friends(41, 2);
     let place = world.create(0, "roster");
-    world.simulation.run_for(MINUTE_MS);
-    world.simulation.set_clock(Seat(1), ahead(2 * DAY_MS));
+    world.simulation.run_for(MINUTE);
+    world.simulation.set_clock(Seat(1), ahead(2 * DAY));
     world.set(1, &place, "key", 1);
-    world.simulation.run_for(MINUTE_MS);
+    world.simulation.run_for(MINUTE);
     assert_eq!(world.get(0, &place, "key"), None, "an entry from the future does not take part");
     world.simulation.set_clock(Seat(1), WallClock::default());
-    world.simulation.run_for(MINUTE_MS);
+    world.simulation.run_for(MINUTE);
     world.set(1, &place, "other", 2);
-    world.await_value(0, &place, "key", Some(1), MINUTE_MS);
+    world.await_value(0, &place, "key", Some(1), MINUTE);
     world.set(0, &place, "key", 3);
-    world.await_value(1, &place, "key", Some(3), MINUTE_MS);
+    world.await_value(1, &place, "key", Some(3), MINUTE);
     world.no_wrongs();
 }
 
@@ -35,12 +34,12 @@ fn a_fast_clock_put_right_locks_no_peer_out() {
 fn an_entry_from_the_future_takes_effect_in_time() {
     let mut world = World::of_friends(42, 2);
     let place = world.create(0, "roster");
-    world.simulation.run_for(MINUTE_MS);
-    world.simulation.set_clock(Seat(1), ahead(3 * HOUR_MS));
+    world.simulation.run_for(MINUTE);
+    world.simulation.set_clock(Seat(1), ahead(3 * HOUR));
     world.set(1, &place, "key", 1);
-    world.simulation.run_for(2 * HOUR_MS);
+    world.simulation.run_for(2 * HOUR);
     assert_eq!(world.get(0, &place, "key"), None);
-    world.simulation.run_for(HOUR_MS);
+    world.simulation.run_for(HOUR);
     assert_eq!(world.get(0, &place, "key"), Some(1));
 }
 
@@ -50,14 +49,14 @@ fn a_machine_without_a_clock_writes_with_its_peers_time() {
     let mut world = World::of_friends(43, 3);
     let place = world.create(0, "roster");
     world.set(0, &place, "key", 1);
-    world.await_value(2, &place, "key", Some(1), MINUTE_MS);
+    world.await_value(2, &place, "key", Some(1), MINUTE);
     world.simulation.set_clock(Seat(2), WallClock { unset: true, ..WallClock::default() });
     world.simulation.crash(Seat(2));
     world.simulation.restart(Seat(2));
-    world.simulation.run_for(MINUTE_MS);
+    world.simulation.run_for(MINUTE);
     world.set(2, &place, "key", 2);
     for who in [0, 1] {
-        world.await_value(who, &place, "key", Some(2), MINUTE_MS);
+        world.await_value(who, &place, "key", Some(2), MINUTE);
     }
     world.no_wrongs();
 }
@@ -68,7 +67,7 @@ fn a_machine_without_a_clock_and_alone_goes_on_from_what_it_holds() {
     let mut world = World::of_friends(44, 2);
     let place = world.create(0, "roster");
     world.set(0, &place, "key", 1);
-    world.await_value(1, &place, "key", Some(1), MINUTE_MS);
+    world.await_value(1, &place, "key", Some(1), MINUTE);
     world.simulation.cut(Seat(0), Seat(1));
     world.simulation.set_clock(Seat(1), WallClock { unset: true, ..WallClock::default() });
     world.simulation.crash(Seat(1));
@@ -76,7 +75,7 @@ fn a_machine_without_a_clock_and_alone_goes_on_from_what_it_holds() {
     world.set(1, &place, "key", 2);
     assert_eq!(world.get(1, &place, "key"), Some(2));
     world.simulation.mend(Seat(0), Seat(1));
-    world.await_value(0, &place, "key", Some(2), MINUTE_MS);
+    world.await_value(0, &place, "key", Some(2), MINUTE);
     world.no_wrongs();
 }
 
@@ -85,12 +84,12 @@ fn a_machine_without_a_clock_and_alone_goes_on_from_what_it_holds() {
 fn three_clocks_overrule_a_fast_one() {
     let mut world = World::of_friends(45, 4);
     let place = world.create(0, "roster");
-    world.simulation.run_for(MINUTE_MS);
-    world.simulation.set_clock(Seat(3), ahead(2 * DAY_MS));
-    world.simulation.run_for(MINUTE_MS);
+    world.simulation.run_for(MINUTE);
+    world.simulation.set_clock(Seat(3), ahead(2 * DAY));
+    world.simulation.run_for(MINUTE);
     world.set(3, &place, "key", 1);
     for who in 0..3 {
-        world.await_value(who, &place, "key", Some(1), MINUTE_MS);
+        world.await_value(who, &place, "key", Some(1), MINUTE);
     }
     world.no_wrongs();
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::world::{HOUR_MS, MINUTE_MS, World};
+use crate::world::{HOUR, MINUTE, World};
 use tombolo::commands::{Catalogue, CatalogueState};
 use tombolo::federation::TrustLevel;
 use tombolo::io::view::DeployView;
@@ -38,7 +38,7 @@ fn deploy(world: &mut World, app: u64) -> String {
         app: format!("a{app}"),
         version: "1".into(),
         marketplace_url: None,
-        expires_in: Millis::from_ms(24 * HOUR_MS),
+        expires_in: 24 * HOUR,
     };
     match world.simulation.ask(SENDER, order).unwrap() {
         Reply::Deploy(view) => view.id,
@@ -77,9 +77,9 @@ fn on_a_bad_network_each_command_runs_exactly_once() {
         let mut ids = Vec::new();
         for n in 0..8 {
             ids.push(deploy(&mut world, n % 4));
-            world.simulation.run_for(rng.between(0, MINUTE_MS));
+            world.simulation.run_for(rng.length(Millis::ZERO, MINUTE));
         }
-        world.simulation.run_for(3 * HOUR_MS);
+        world.simulation.run_for(3 * HOUR);
         let (sent, received, runs) =
             (deploys(&mut world, SENDER), deploys(&mut world, RECEIVER), runs(&world));
         for id in &ids {
@@ -101,14 +101,14 @@ fn power_cuts_never_run_a_command_twice() {
         let mut ids = Vec::new();
         for n in 0..10 {
             ids.push(deploy(&mut world, n % 4));
-            world.simulation.run_for(rng.between(0, 20_000));
+            world.simulation.run_for(rng.length(Millis::ZERO, Millis::from_secs(20)));
             let victim = if rng.between(0, 2) == 0 { SENDER } else { RECEIVER };
             world.simulation.crash(victim);
-            world.simulation.run_for(rng.between(0, 20_000));
+            world.simulation.run_for(rng.length(Millis::ZERO, Millis::from_secs(20)));
             world.simulation.restart(victim);
         }
         world.simulation.rates = Rates::CLEAN;
-        world.simulation.run_for(3 * HOUR_MS);
+        world.simulation.run_for(3 * HOUR);
         let (sent, received, runs) =
             (deploys(&mut world, SENDER), deploys(&mut world, RECEIVER), runs(&world));
         for id in &ids {
@@ -128,9 +128,9 @@ fn a_command_that_arrives_too_late_is_not_run() {
     let mut world = world(300);
     world.simulation.crash(RECEIVER);
     let id = deploy(&mut world, 0);
-    world.simulation.run_for(25 * HOUR_MS);
+    world.simulation.run_for(25 * HOUR);
     world.simulation.restart(RECEIVER);
-    world.simulation.run_for(HOUR_MS);
+    world.simulation.run_for(HOUR);
     assert_eq!(deploys(&mut world, SENDER)[&id].status, "expired");
     assert!(runs(&world).is_empty());
     world.no_wrongs();

@@ -1,6 +1,6 @@
 //! Invites on a network that loses things.
 
-use crate::world::{HOUR_MS, MINUTE_MS, World};
+use crate::world::{HOUR, MINUTE, World};
 use tombolo::federation::TrustLevel;
 use tombolo::node::{Admin, Query, Reply};
 use tombolo::time::Millis;
@@ -8,11 +8,7 @@ use tombolo_sim::Seat;
 use tombolo_sim::faults::Rates;
 
 fn code(world: &mut World, inviter: usize) -> String {
-    let invite = Admin::Invite {
-        level: TrustLevel::Trusted,
-        expires_in: Millis::from_ms(HOUR_MS),
-        addresses: Vec::new(),
-    };
+    let invite = Admin::Invite { level: TrustLevel::Trusted, expires_in: HOUR, addresses: Vec::new() };
     match world.simulation.ask(Seat(inviter), invite).unwrap() {
         Reply::Invite(view) => view.code,
         other => panic!("an invite brought {other:?}"),
@@ -45,11 +41,11 @@ fn a_join_survives_a_crash_of_the_inviter_and_of_the_joiner() {
             let mut world = World::new(seed, 2);
             let code = code(&mut world, 0);
             world.simulation.begin(Seat(1), Admin::Join { code, addresses: Vec::new() });
-            world.simulation.run_for(step_ms);
+            world.simulation.run_for(Millis::from_ms(step_ms));
             world.simulation.crash(Seat(victim));
-            world.simulation.run_for(1_000);
+            world.simulation.run_for(Millis::from_ms(1_000));
             world.simulation.restart(Seat(victim));
-            world.simulation.run_for(10 * MINUTE_MS);
+            world.simulation.run_for(10 * MINUTE);
             assert_eq!((peers(&mut world, 0), peers(&mut world, 1)), (1, 1), "crash after {step_ms} ms");
             assert!(world.simulation.is_linked(Seat(0), Seat(1)), "crash after {step_ms} ms");
         }
@@ -64,6 +60,6 @@ fn a_code_works_once() {
     for joiner in [1, 2] {
         world.simulation.begin(Seat(joiner), Admin::Join { code: code.clone(), addresses: Vec::new() });
     }
-    world.simulation.run_for(10 * MINUTE_MS);
+    world.simulation.run_for(10 * MINUTE);
     assert_eq!(peers(&mut world, 0), 1);
 }

@@ -4,12 +4,10 @@ use tombolo::federation::TrustLevel;
 use tombolo::layer::Kind;
 use tombolo::merge::KeyPath;
 use tombolo::node::{Admin, NodeState, Query, Reply, Write};
-use tombolo::time::Millis;
 use tombolo_delta::Value;
 use tombolo_mesh::airtime::{Modulation, PhyRate};
+use tombolo_sim::MINUTE;
 use tombolo_sim::field::{Field, FieldConfig};
-
-const MINUTE: u64 = 60_000;
 
 /// Two nodes that trust each other, joined by a cable that is still there.
 fn pair(seed: u64) -> (Field, usize, usize) {
@@ -25,11 +23,7 @@ fn pair_in(mut field: Field) -> (Field, usize, usize) {
 }
 
 fn join(field: &mut Field, inviter: usize, joiner: usize) {
-    let invite = Admin::Invite {
-        level: TrustLevel::Trusted,
-        expires_in: Millis::from_ms(60 * MINUTE),
-        addresses: vec![],
-    };
+    let invite = Admin::Invite { level: TrustLevel::Trusted, expires_in: 60 * MINUTE, addresses: vec![] };
     let Some(Ok(Reply::Invite(invite))) = field.ask(inviter, invite) else { panic!("an invite") };
     field.begin(joiner, Admin::Join { code: invite.code, addresses: vec![] });
     field.run(MINUTE);
@@ -50,9 +44,9 @@ fn set(field: &mut Field, at: usize, doc: &str, value: u64) {
 
 /// Frames with content within the next hour.
 fn content_in_an_hour(field: &mut Field) -> usize {
-    let from_ms = field.now_ms();
+    let from = field.now();
     field.run(60 * MINUTE);
-    let on_air = field.air.log().filter(|on_air| on_air.start_us >= from_ms * 1_000);
+    let on_air = field.air.log().filter(|on_air| on_air.start_us >= from.ms() * 1_000);
     on_air.filter(|on_air| matches!(on_air.frame[0] >> 4, 1 | 5 | 6 | 9)).count()
 }
 
@@ -73,13 +67,13 @@ fn with_a_cable_beside_it_a_radio_sends_no_unsigned_states_and_has_nothing_to_as
     (0..4).for_each(|n| publish(&mut field, n));
     field.connect(a, b);
     field.run(30 * MINUTE);
-    let from_ms = field.now_ms();
+    let from = field.now();
     (4..8).for_each(|n| publish(&mut field, n));
     field.run(40 * MINUTE);
     let kinds: Vec<u8> = field
         .air
         .log()
-        .filter(|on_air| on_air.start_us >= from_ms * 1_000)
+        .filter(|on_air| on_air.start_us >= from.ms() * 1_000)
         .map(|on_air| on_air.frame[0] >> 4)
         .collect();
     assert!(!kinds.iter().any(|kind| matches!(kind, 1 | 5 | 6 | 9)), "content went on air: {kinds:?}");

@@ -3,13 +3,12 @@
 use tombolo::federation::TrustLevel;
 use tombolo::layer::{KeyPath, Kind};
 use tombolo::node::{CommandError, NodeSettings, Query, Reply, Write};
+use tombolo::time::Millis;
 use tombolo_delta::Value;
 use tombolo_sim::checker::DocumentRef;
 use tombolo_sim::faults::Rates;
-use tombolo_sim::{Seat, Simulation};
-
-pub(crate) const MINUTE_MS: u64 = 60_000;
-pub(crate) const HOUR_MS: u64 = 60 * MINUTE_MS;
+pub(crate) use tombolo_sim::{HOUR, MINUTE};
+use tombolo_sim::{SECOND, Seat, Simulation};
 
 pub(crate) struct World {
     pub(crate) simulation: Simulation,
@@ -38,7 +37,7 @@ impl World {
     }
 
     pub(crate) fn join(&mut self, inviter: usize, joiner: usize, level: TrustLevel) {
-        self.simulation.federate(Seat(inviter), Seat(joiner), level, HOUR_MS).unwrap();
+        self.simulation.federate(Seat(inviter), Seat(joiner), level, HOUR).unwrap();
     }
 
     pub(crate) fn create(&mut self, owner: usize, name: &str) -> DocumentRef {
@@ -93,20 +92,21 @@ impl World {
         place: &DocumentRef,
         key: &str,
         value: Option<u64>,
-        within_ms: u64,
-    ) -> u64 {
-        let begin_ms = self.simulation.time_ms();
+        within: Millis,
+    ) -> Millis {
+        let begin = self.simulation.time();
         while self.get(who, place, key) != value {
-            let so_far_ms = self.simulation.time_ms() - begin_ms;
+            let so_far = self.simulation.time().since(begin);
             assert!(
-                so_far_ms < within_ms,
-                "node{who} reads {:?} at {key} of {place:?} after {so_far_ms} ms, not {value:?}",
-                self.get(who, place, key)
+                so_far < within,
+                "node{who} reads {:?} at {key} of {place:?} after {} ms, not {value:?}",
+                self.get(who, place, key),
+                so_far.ms()
             );
             // By radio it takes longer.
-            self.simulation.run_for(if so_far_ms < MINUTE_MS { 20 } else { 2_000 });
+            self.simulation.run_for(if so_far < MINUTE { Millis::from_ms(20) } else { 2 * SECOND });
         }
-        self.simulation.time_ms() - begin_ms
+        self.simulation.time().since(begin)
     }
 
     pub(crate) fn no_wrongs(&self) {

@@ -1,13 +1,14 @@
 //! What goes wrong: losses, bursts, hidden stations, corruption, duplicates, replays; radios and cables pulled; power
 //! lost, disks restored, clocks wrong.
 
+use tombolo::time::Millis;
 use tombolo_mesh::emulated::{Faults as AirFaults, Loss};
 
-use crate::Seat;
-use crate::chaos::{Backup, Chaos, HOUR_MS, MINUTE_MS};
+use crate::chaos::{Backup, Chaos};
 use crate::day::name_of;
 use crate::ether::ChannelId;
 use crate::faults::{Fault, Rates};
+use crate::{HOUR, MINUTE, Seat};
 
 /// Backups kept per machine.
 const BACKUPS_MAX: usize = 3;
@@ -30,15 +31,15 @@ pub(super) enum ChaosAction {
 }
 
 impl Chaos {
-    fn soon(&mut self, longest_ms: u64, action: ChaosAction) {
-        let at_ms = self.day.simulation.time_ms() + self.day.rng.between(MINUTE_MS / 6, longest_ms);
-        self.day.schedule.at(at_ms, action);
+    fn soon(&mut self, longest: Millis, action: ChaosAction) {
+        let at = self.day.simulation.time() + self.day.rng.length(MINUTE / 6, longest);
+        self.day.schedule.at(at, action);
     }
 
     pub(super) fn plan_day(&mut self) {
-        let (shortest, longest) = self.plan.faulty_ms;
-        let faulty_ms = self.day.rng.between(shortest, longest);
-        self.day.report.faulty_ms = faulty_ms;
+        let (shortest, longest) = self.plan.faulty;
+        let faulty = self.day.rng.length(shortest, longest);
+        self.day.report.faulty = faulty;
         let operations = self.day.rng.between(self.plan.operations / 2, self.plan.operations);
         type Often = (u64, u64, fn() -> ChaosAction);
         let often: [Often; 9] = [
@@ -54,8 +55,8 @@ impl Chaos {
         ];
         for (least, most, action) in often {
             for _ in 0..self.day.rng.between(least, most) {
-                let at_ms = self.day.simulation.time_ms() + self.day.rng.below(faulty_ms);
-                self.day.schedule.at(at_ms, action());
+                let at = self.day.simulation.time() + self.day.rng.length_below(faulty);
+                self.day.schedule.at(at, action());
             }
         }
         let mut seats = self.day.simulation.seats();
@@ -75,13 +76,13 @@ impl Chaos {
     }
 
     pub(super) fn pass_day(&mut self) {
-        let end_ms = self.day.simulation.time_ms() + self.day.report.faulty_ms;
-        while let Some((at_ms, action)) = self.day.schedule.pop() {
-            if at_ms > end_ms {
+        let end = self.day.simulation.time() + self.day.report.faulty;
+        while let Some((at, action)) = self.day.schedule.pop() {
+            if at > end {
                 break;
             }
-            if at_ms > self.day.simulation.time_ms() {
-                self.day.simulation.run_until(at_ms);
+            if at > self.day.simulation.time() {
+                self.day.simulation.run_until(at);
             }
             self.carry_out(action);
             self.note_secrets();
@@ -90,10 +91,10 @@ impl Chaos {
                     .day
                     .report
                     .wrongs
-                    .push(format!("at {} ms: {wrong}", self.day.simulation.time_ms()));
+                    .push(format!("at {} ms: {wrong}", self.day.simulation.time().ms()));
             }
         }
-        self.day.simulation.run_until(end_ms.max(self.day.simulation.time_ms()));
+        self.day.simulation.run_until(end.max(self.day.simulation.time()));
     }
 
     fn carry_out(&mut self, action: ChaosAction) {
@@ -110,7 +111,7 @@ impl Chaos {
                 if let Some(seat) = self.day.rng.pick(&self.day.simulation.seats()).copied() {
                     self.day.simulation.faults.count(Fault::RadioPulled);
                     self.plug_radios(seat, false);
-                    self.soon(HOUR_MS, ChaosAction::Radio { seat, plugged: true });
+                    self.soon(HOUR, ChaosAction::Radio { seat, plugged: true });
                 }
             }
             ChaosAction::Cable { seat, plugged } => self.plug_cable(seat, plugged),
@@ -119,7 +120,7 @@ impl Chaos {
                 if let Some(seat) = self.day.rng.pick(&cabled).copied() {
                     self.day.simulation.faults.count(Fault::CablePulled);
                     self.plug_cable(seat, false);
-                    self.soon(2 * HOUR_MS, ChaosAction::Cable { seat, plugged: true });
+                    self.soon(2 * HOUR, ChaosAction::Cable { seat, plugged: true });
                 }
             }
             ChaosAction::Crash => {
@@ -141,7 +142,7 @@ impl Chaos {
 
     pub(super) fn crash_for_a_while(&mut self, seat: Seat) {
         self.day.simulation.crash(seat);
-        let longest = *self.day.rng.pick(&[MINUTE_MS, 20 * MINUTE_MS, 2 * HOUR_MS]).unwrap_or(&MINUTE_MS);
+        let longest = *self.day.rng.pick(&[MINUTE, 20 * MINUTE, 2 * HOUR]).unwrap_or(&MINUTE);
         self.soon(longest, ChaosAction::Restart(seat));
     }
 
@@ -211,8 +212,7 @@ impl Chaos {
 
     fn back_up(&mut self) {
         let Some(seat) = self.day.rng.pick(&self.day.simulation.seats()).copied() else { return };
-        let backup =
-            Backup { store: self.day.simulation.back_up(seat), at_ms: self.day.simulation.time_ms() };
+        let backup = Backup { store: self.day.simulation.back_up(seat), at: self.day.simulation.time() };
         let kept = self.backups.entry(seat).or_default();
         kept.push(backup);
         if kept.len() > BACKUPS_MAX {
@@ -231,12 +231,12 @@ impl Chaos {
         let Some(backup) = backups.get(which) else { return };
         self.day.simulation.faults.count(Fault::DiskRestored);
         self.day.simulation.crash(seat);
-        self.day.simulation.run_for(HOUR_MS + MINUTE_MS);
-        let at_ms = backup.at_ms;
+        self.day.simulation.run_for(HOUR + MINUTE);
+        let at = backup.at;
         self.day.simulation.restore(seat, &backup.store);
-        backups.retain(|backup| backup.at_ms <= at_ms);
+        backups.retain(|backup| backup.at <= at);
         let own = name_of(seat);
-        self.day.checker.set_back(at_ms, |_, key| key.segments().get(1).is_some_and(|whose| *whose == own));
+        self.day.checker.set_back(at, |_, key| key.segments().get(1).is_some_and(|whose| *whose == own));
         // The content of a snapshot is what its owner has after the restore.
         self.snapshots.retain(|document, _| document.owner != seat);
     }

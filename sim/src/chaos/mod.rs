@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tombolo::federation::RadioUse;
 use tombolo::layer::{Kind, LayerId, Sequence};
 use tombolo::store::Store;
+use tombolo::time::{Millis, Mono};
 use tombolo_delta::Value;
 use tombolo_mesh::frame::keys::Mode;
 
@@ -28,12 +29,8 @@ use crate::day::Day;
 use crate::faults::Rates;
 use crate::report::RunReport;
 use crate::rng::Rng;
-use crate::{Seat, Simulation};
+use crate::{HOUR, MINUTE, Seat, Simulation};
 use faults::ChaosAction;
-
-const SECOND_MS: u64 = 1_000;
-const MINUTE_MS: u64 = 60 * SECOND_MS;
-const HOUR_MS: u64 = 60 * MINUTE_MS;
 
 /// How much happens in a run.
 #[derive(Clone, Debug)]
@@ -41,27 +38,27 @@ pub struct ChaosPlan {
     /// Fewest and most machines.
     pub machines: (usize, usize),
     /// Virtual time with all faults on, at least and at most.
-    pub faulty_ms: (u64, u64),
+    pub faulty: (Millis, Millis),
     /// Operations in it, at most; at least half as many.
     pub operations: u64,
     /// Time between two heartbeats on cables.
-    pub heartbeat_ms: u64,
+    pub heartbeat: Millis,
     /// In step over the links that there are, at the latest so long after the faults.
-    pub quiescence_ms: u64,
+    pub quiescence: Millis,
     /// In step at the latest so long after all machines were put on one cable.
-    pub one_cable_ms: u64,
+    pub one_cable: Millis,
 }
 
 impl Default for ChaosPlan {
     fn default() -> Self {
-        let heartbeat_ms = 10 * MINUTE_MS;
+        let heartbeat = 10 * MINUTE;
         ChaosPlan {
             machines: (3, 5),
-            faulty_ms: (HOUR_MS, 8 * HOUR_MS),
+            faulty: (HOUR, 8 * HOUR),
             operations: 50,
-            heartbeat_ms,
-            quiescence_ms: 48 * HOUR_MS,
-            one_cable_ms: 3 * heartbeat_ms,
+            heartbeat,
+            quiescence: 48 * HOUR,
+            one_cable: 3 * heartbeat,
         }
     }
 }
@@ -93,7 +90,7 @@ struct Canary {
 /// A disk as it was at some time.
 struct Backup {
     store: Store,
-    at_ms: u64,
+    at: Mono,
 }
 
 /// One run of the scenario.

@@ -5,19 +5,20 @@ use std::collections::BTreeSet;
 
 use tombolo::layer::{DocumentName, KeyPath, Kind};
 use tombolo::node::{CommandError, Query, Write};
+use tombolo::time::Millis;
 use tombolo_delta::Value;
 use tombolo_mesh::bulk::fragment::MemoryLimits;
 use tombolo_mesh::emulated::{Faults as AirFaults, Loss};
 use tombolo_mesh::frame::keys::Mode;
 
-use crate::Seat;
-use crate::chaos::{Canary, Chaos, DrawnDocument, HOUR_MS, MINUTE_MS};
+use crate::chaos::{Canary, Chaos, DrawnDocument};
 use crate::checker::{Hashes, hashes, same_content, states_in_step};
 use crate::day::{Day, Patience, name_of, own_key, wait_in_step};
 use crate::faults::Rates;
+use crate::{HOUR, MINUTE, MS, Seat};
 
 /// The longest time between two looks whether all are in step.
-const LOOK_MS: u64 = 10 * MINUTE_MS;
+const LOOK: Millis = Millis::from_secs(600);
 
 impl Chaos {
     /// The network and the clocks work from now on. A machine whose clock was wrong writes once more in each document
@@ -45,7 +46,7 @@ impl Chaos {
                 }
             }
         }
-        self.day.simulation.run_for(MINUTE_MS);
+        self.day.simulation.run_for(MINUTE);
         for seat in self.day.erring.clone() {
             for drawn in self.documents.clone().iter().filter(|drawn| drawn.kind == Kind::Map) {
                 let owner = drawn.document.owner;
@@ -61,17 +62,17 @@ impl Chaos {
 
     pub(super) fn await_quiescence(&mut self) -> Result<(), String> {
         let patience = Patience {
-            began_ms: self.day.simulation.time_ms(),
-            within_ms: self.plan.quiescence_ms,
-            pause_ms: (MINUTE_MS, LOOK_MS),
+            began: self.day.simulation.time(),
+            within: self.plan.quiescence,
+            pause: (MINUTE, LOOK),
             pause_part: 8,
         };
         let look = |run: &mut Chaos| run.in_step(|run, drawn, a, b| run.are_linked(drawn, a, b));
         match wait_in_step(self, &patience, look) {
-            Ok(converged_ms) => self.day.report.converged_ms = converged_ms,
-            Err((ms, why)) => {
+            Ok(converged) => self.day.report.converged = converged,
+            Err((waited, why)) => {
                 let holdings = self.describe_holdings();
-                return Err(format!("not in step {ms} ms after the faults: {why}; {holdings}"));
+                return Err(format!("not in step {} ms after the faults: {why}; {holdings}", waited.ms()));
             }
         }
         self.check_contents(|run, drawn, a, b| run.are_linked(drawn, a, b))?;
@@ -258,12 +259,14 @@ impl Chaos {
             self.plug_cable(*seat, true);
         }
         let patience = Patience {
-            began_ms: self.day.simulation.time_ms(),
-            within_ms: self.plan.one_cable_ms,
-            pause_ms: (500, MINUTE_MS),
+            began: self.day.simulation.time(),
+            within: self.plan.one_cable,
+            pause: (500 * MS, MINUTE),
             pause_part: 4,
         };
-        let failed = |(ms, why)| format!("not in step {ms} ms after all were on one cable: {why}");
+        let failed = |(waited, why): (Millis, String)| {
+            format!("not in step {} ms after all were on one cable: {why}", waited.ms())
+        };
         wait_in_step(self, &patience, Chaos::in_step_on_one_cable).map_err(failed)?;
         self.check_contents(|run, _, a, b| run.day.trust.are_peers(a, b))?;
         self.check_canaries()
@@ -282,8 +285,8 @@ impl Chaos {
             return Ok(());
         }
         // What the radios had begun is out by then.
-        self.day.simulation.run_for(2 * HOUR_MS);
-        let began_ms = self.day.simulation.time_ms();
+        self.day.simulation.run_for(2 * HOUR);
+        let began = self.day.simulation.time();
         for _ in 0..6 {
             self.day.publish_state();
             let owned: Vec<_> = self.documents.iter().filter(|p| p.kind == Kind::Map).cloned().collect();
@@ -295,11 +298,11 @@ impl Chaos {
                     format!("{:?} cannot write its own {document:?}: {error}", document.owner)
                 })?;
             }
-            let pause_ms = self.day.rng.between(100, 5 * MINUTE_MS);
-            self.day.simulation.run_for(pause_ms);
+            let pause = self.day.rng.length(100 * MS, 5 * MINUTE);
+            self.day.simulation.run_for(pause);
         }
-        self.day.simulation.run_for(HOUR_MS);
-        match self.day.simulation.monitor().content_since(began_ms) {
+        self.day.simulation.run_for(HOUR);
+        match self.day.simulation.monitor().content_since(began) {
             0 => Ok(()),
             frames => Err(format!("{frames} frames with content went on air though all are on one cable")),
         }

@@ -1,7 +1,6 @@
 //! The machines, their trust and their documents; then their cables and radios.
 
 use std::collections::{BTreeMap, BTreeSet};
-use tombolo::time::Millis;
 
 use tombolo::core::BriefField;
 use tombolo::federation::RadioUse;
@@ -15,11 +14,11 @@ use tombolo_mesh::airtime::{Modulation, PhyRate};
 use tombolo_mesh::frame::keys::Mode;
 use tombolo_mesh::station::CallSign;
 
-use crate::Seat;
-use crate::chaos::{Chaos, DrawnDocument, MINUTE_MS};
+use crate::chaos::{Chaos, DrawnDocument};
 use crate::checker::DocumentRef;
 use crate::ether::ChannelId;
 use crate::field::UNLIMITED;
+use crate::{MINUTE, Seat};
 
 /// Snapshots have this name, so that a brief can be set for it at the start.
 pub(super) const SNAPSHOT: &str = "tide-table";
@@ -33,19 +32,14 @@ impl Chaos {
         let brief = BTreeMap::from([("level".to_owned(), BriefField { round: Some(10.0), threshold: 15.0 })]);
         for i in 0..self.day.draw_machines(self.plan.machines) {
             let briefs = BTreeMap::from([(SNAPSHOT.to_owned(), brief.clone())]);
-            let (name, heartbeat_ms) = (format!("node{i}"), self.plan.heartbeat_ms);
-            self.day.simulation.add(NodeSettings {
-                name,
-                heartbeat: Millis::from_ms(heartbeat_ms),
-                briefs,
-                ..NodeSettings::default()
-            });
+            let (name, heartbeat) = (format!("node{i}"), self.plan.heartbeat);
+            self.day.simulation.add(NodeSettings { name, heartbeat, briefs, ..NodeSettings::default() });
         }
         self.day.federate_all(CHORDS_PERMILLE, OBSERVERS_PERMILLE)?;
         for owner in self.day.simulation.seats() {
             self.create_documents(owner)?;
         }
-        self.day.simulation.run_for(5 * MINUTE_MS);
+        self.day.simulation.run_for(5 * MINUTE);
         Ok(())
     }
 
@@ -90,7 +84,7 @@ impl Chaos {
     pub(super) fn put_snapshot(&mut self, owner: Seat, document: &DocumentRef) -> Result<(), String> {
         let value = Value::map([
             ("level", Value::from(self.day.rng.below(1_000) as f64 / 10.0)),
-            ("serial", Value::from(self.day.simulation.time_ms())),
+            ("serial", Value::from(self.day.simulation.time().ms())),
             ("remark", Value::from("slack water ".repeat(self.day.rng.below(6) as usize).as_str())),
         ]);
         let whole = self.day.rng.chance(500);
@@ -140,7 +134,7 @@ impl Chaos {
             }
         }
         // The last messages are in, and the last link is known to be down.
-        self.day.simulation.run_for(MINUTE_MS);
+        self.day.simulation.run_for(MINUTE);
         self.note_barred_layers();
     }
 
@@ -149,8 +143,7 @@ impl Chaos {
         let line = PhyRate::lora(modulation);
         let duty_permille = *self.day.rng.pick(&[None, None, Some(100), Some(10)]).unwrap_or(&None);
         let clear = self.mode == Mode::SignedClear;
-        let call_sign =
-            clear.then(|| CallSign { text: "DL0TIDE".to_owned(), every: Millis::from_ms(10 * MINUTE_MS) });
+        let call_sign = clear.then(|| CallSign { text: "DL0TIDE".to_owned(), every: 10 * MINUTE });
         let spec = RadioSpec {
             name: String::new(),
             mode: self.mode,

@@ -20,9 +20,9 @@ fn who_was_out_of_reach_gets_one_update_for_all_it_missed() {
     }
     field.run(HOUR);
     field.air.set_on(radio, true);
-    let met_ms = field.now_ms();
+    let met = field.now();
     in_step(&mut field, &[0, 1, 2], "notes", "k9", HOUR);
-    let sent: Vec<_> = since(&field, met_ms).filter(|on_air| carries(on_air)).collect();
+    let sent: Vec<_> = since(&field, met).filter(|on_air| carries(on_air)).collect();
     assert_eq!(sent.len(), 1, "{sent:?}");
 }
 
@@ -40,7 +40,7 @@ fn every_node_may_be_killed_in_the_middle() {
             field.run_until(6 * HOUR, |field| get(field, node, doc).is_some());
             for n in 0..5 {
                 set(&mut field, node, doc, &format!("of{node}/k{n}"), format!("{n} {}", "y".repeat(100)));
-                field.run((seed * 37 + n * 91) % 700);
+                field.run(Millis::from_ms((seed * 37 + n * 91) % 700));
             }
             field.restart(node).unwrap();
             set(&mut field, node, doc, &format!("of{node}/after"), "the restart");

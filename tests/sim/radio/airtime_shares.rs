@@ -21,9 +21,9 @@ fn eu868(seed: u64, frequency_hz: u32) -> (Field, u64) {
 }
 
 /// When a node's frames were on air since a time, from and to in microseconds.
-fn frames(field: &Field, at: usize, from_ms: u64) -> Vec<(u64, u64)> {
+fn frames(field: &Field, at: usize, from: Mono) -> Vec<(u64, u64)> {
     let radio = field.radio(at);
-    since(field, from_ms)
+    since(field, from)
         .filter(|on_air| on_air.radio == radio)
         .map(|on_air| (on_air.start_us, on_air.end_us))
         .collect()
@@ -36,7 +36,7 @@ fn longest_silence_min(frames: &[(u64, u64)]) -> u64 {
 }
 
 fn most_us_in_an_hour(frames: &[(u64, u64)]) -> u64 {
-    let hour_us = HOUR * 1_000;
+    let hour_us = HOUR.ms() * 1_000;
     let within = |from: u64| {
         frames
             .iter()
@@ -48,11 +48,12 @@ fn most_us_in_an_hour(frames: &[(u64, u64)]) -> u64 {
 }
 
 /// The age of the state of one node that another shows, seconds.
-fn age_s(field: &mut Field, at: usize, of: usize, published: &[(u64, String)]) -> u64 {
+fn age_s(field: &mut Field, at: usize, of: usize, published: &[(Mono, String)]) -> u64 {
     let peer = Some(tombolo::identity::did(&field.peer_id(of)));
     let Some(Ok(Reply::State(state))) = field.ask(at, Query::State { peer }) else { return u64::MAX };
-    let at_ms = published.iter().rev().find(|(_, stamp)| *stamp == state.timestamp).map_or(0, |(at, _)| *at);
-    (field.now_ms() - at_ms) / SECOND
+    let at =
+        published.iter().rev().find(|(_, stamp)| *stamp == state.timestamp).map_or(Mono::ZERO, |(at, _)| *at);
+    field.now().since(at) / SECOND
 }
 
 fn publish_apps(field: &mut Field, at: usize, second: u64, apps: Vec<App>) -> String {
@@ -81,13 +82,13 @@ fn app(id: &str, runs: bool) -> App {
 fn a_node_at_its_default_settings_is_never_mute_for_longer_than_eight_minutes() {
     let (mut field, budget_us) = eu868(301, ONE_PERCENT_HZ);
     friends(&mut field, 2);
-    let began_ms = field.now_ms();
+    let began = field.now();
     let mut published = [Vec::new(), Vec::new()];
     let mut oldest_s = 0;
     for minute in 0..180 {
         for (node, published) in published.iter_mut().enumerate() {
             let stamp = publish_apps(&mut field, node, minute * 60, vec![app("web", true)]);
-            published.push((field.now_ms(), stamp));
+            published.push((field.now(), stamp));
         }
         field.run(MINUTE);
         if minute > 20 {
@@ -100,7 +101,7 @@ fn a_node_at_its_default_settings_is_never_mute_for_longer_than_eight_minutes() 
         }
     }
     for node in 0..2 {
-        let sent = frames(&field, node, began_ms);
+        let sent = frames(&field, node, began);
         let (silence_min, most_us) = (longest_silence_min(&sent), most_us_in_an_hour(&sent));
         println!(
             "node {node}: {} frames, longest silence {silence_min} min, {most_us} us in the worst hour",
@@ -122,7 +123,7 @@ fn flapping_app(seed: u64, frequency_hz: u32, within_s: u64) {
     create(&mut field, 0, "notes");
     set(&mut field, 0, "notes", "first", 0);
     in_step(&mut field, &[0, 1], "notes", "first", HOUR);
-    let began_ms = field.now_ms();
+    let began = field.now();
     let mut waits_s: Vec<u64> = Vec::new();
     let mut written: Vec<(String, u64)> = Vec::new();
     for second in 0..3_600 + within_s {
@@ -140,7 +141,7 @@ fn flapping_app(seed: u64, frequency_hz: u32, within_s: u64) {
             written.retain(|(key, _)| !has(key));
         }
     }
-    let sent = frames(&field, 0, began_ms);
+    let sent = frames(&field, 0, began);
     let most_us = most_us_in_an_hour(&sent);
     println!("{} frames, {most_us} us in the worst hour; documents took {waits_s:?} s", sent.len());
     assert!(most_us <= budget_us, "{most_us} us in an hour");
@@ -174,7 +175,7 @@ fn a_flood_of_documents_leaves_states_rights_and_heartbeats_their_shares() {
         create(&mut field, 0, &format!("notes{n}"));
     }
     field.run(2 * HOUR);
-    let began_ms = field.now_ms();
+    let began = field.now();
     let text = |n: u64| {
         (0..6)
             .map(|k| format!("{:016x}", (n * 6 + k + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
@@ -187,7 +188,7 @@ fn a_flood_of_documents_leaves_states_rights_and_heartbeats_their_shares() {
             set(&mut field, 0, &format!("notes{n}"), &format!("k{}", minute % 7), text(minute * 2 + n));
         }
         let stamp = publish_apps(&mut field, 0, minute * 60, vec![app("web", minute < 70)]);
-        published.push((field.now_ms(), stamp));
+        published.push((field.now(), stamp));
         if minute == 50 {
             policy(&mut field, 0, "notes0", None, Some(false));
         }
@@ -196,7 +197,7 @@ fn a_flood_of_documents_leaves_states_rights_and_heartbeats_their_shares() {
             oldest_s = oldest_s.max(age_s(&mut field, 1, 0, &published));
         }
     }
-    let sent = frames(&field, 0, began_ms);
+    let sent = frames(&field, 0, began);
     let (silence_min, most_us) = (longest_silence_min(&sent), most_us_in_an_hour(&sent));
     println!(
         "{} frames, longest silence {silence_min} min, {most_us} us in the worst hour; oldest state {oldest_s} s",

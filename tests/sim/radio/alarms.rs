@@ -75,7 +75,7 @@ fn an_alarm_leaves_when_the_hour_of_states_is_spent() {
     let wait = airtime[0].state_leaves_in_s.unwrap();
     assert!(wait > 20.0, "the next state may leave in {wait} s");
     publish(&mut field, 0, AppStatus::Stopped);
-    let before_any_state = (wait * 1_000.0) as u64 - SECOND;
+    let before_any_state = Millis::from_ms((wait * 1_000.0) as u64) - SECOND;
     assert!(field.run_until(before_any_state, |field| open_alarms(field, 1) == 1));
 }
 

@@ -15,10 +15,11 @@ fn uptime(field: &mut Field, at: usize, of: usize) -> Option<u64> {
     }
 }
 
-/// Bytes, and microseconds of air, that began to leave in a span of milliseconds.
-fn cost(field: &Field, from_ms: u64, to_ms: u64) -> (usize, u64) {
+/// Bytes, and microseconds of air, that began to leave in a span of time.
+fn cost(field: &Field, from: Mono, to: Mono) -> (usize, u64) {
     let line = field.air.line();
-    let counted = field.air.log().filter(|on_air| (from_ms..to_ms).contains(&(on_air.start_us / 1_000)));
+    let counted =
+        field.air.log().filter(|on_air| (from..to).contains(&Mono::from_ms(on_air.start_us / 1_000)));
     counted.fold((0, 0), |(bytes, airtime_us), on_air| {
         (bytes + on_air.frame.len(), airtime_us + line.frame_us(on_air.frame.len()))
     })
@@ -48,13 +49,13 @@ fn coming_back(seed: u64, listeners: usize) -> (usize, u64) {
         publish(&mut field, 0, minute);
         field.run(MINUTE);
     }
-    field.run(seed * 7_919 * SECOND % (10 * MINUTE));
+    field.run(seed * 7_919 % 600 * SECOND);
     field.air.set_on(radio, true);
-    let met_ms = field.now_ms();
+    let met = field.now();
     let in_step = field
         .run_until(HOUR, |field| (1..=listeners).all(|listener| uptime(field, listener, 0) == Some(600)));
     assert!(in_step, "seed {seed}, {listeners} listeners: not in step in an hour");
-    cost(&field, met_ms, field.now_ms())
+    cost(&field, met, field.now())
 }
 
 /// One request stands for all listeners, the answer serves all of them, and nothing else is sent.
@@ -75,7 +76,7 @@ fn a_node_that_comes_back_to_eight_costs_at_most_a_third_more_than_with_one() {
 /// some seconds, but nothing is asked for that could be known.
 #[test]
 fn who_joins_by_radio_is_in_step_within_seconds() {
-    let mut total_ms = 0;
+    let mut total = Millis::ZERO;
     for seed in 501..521 {
         let mut field = sf7(seed);
         field.calls_reach = true;
@@ -89,11 +90,11 @@ fn who_joins_by_radio_is_in_step_within_seconds() {
         publish(&mut field, harbour, 1);
         let buoy = field.add("buoy", true).unwrap();
         publish(&mut field, buoy, 1);
-        field.run(7 * SECOND + seed % 3 * 400);
+        field.run(Millis::from_ms(7_000 + seed % 3 * 400));
         create(&mut field, harbour, "tide");
-        let joining_ms = field.now_ms();
+        let joining = field.now();
         join(&mut field, harbour, buoy);
-        let joined_ms = field.now_ms();
+        let joined = field.now();
         (0..3).for_each(|n| set(&mut field, harbour, "tide", &format!("k{n}"), n));
         publish(&mut field, harbour, 2);
         publish(&mut field, buoy, 2);
@@ -103,13 +104,17 @@ fn who_joins_by_radio_is_in_step_within_seconds() {
         let states = field.run_until(MINUTE, |field| {
             uptime(field, buoy, harbour) == Some(120) && uptime(field, harbour, buoy) == Some(120)
         });
-        let (joining, all) = (joined_ms - joining_ms, field.now_ms() - joining_ms);
-        println!("joined in {joining} ms, in step after {all}");
+        let (joining, all) = (joined.since(joining), field.now().since(joining));
+        println!("joined in {} ms, in step after {}", joining.ms(), all.ms());
         if !states || all > 30 * SECOND {
             dump(&field);
-            panic!("seed {seed}: {joining} ms to join, {all} ms to come into step, states: {states}");
+            panic!(
+                "seed {seed}: {} ms to join, {} ms to come into step, states: {states}",
+                joining.ms(),
+                all.ms()
+            );
         }
-        total_ms += all;
+        total += all;
     }
-    assert!(total_ms <= 20 * 10 * SECOND, "{} ms in the mean", total_ms / 20);
+    assert!(total <= 20 * 10 * SECOND, "{} ms in the mean", total.ms() / 20);
 }

@@ -1,7 +1,6 @@
 //! Deploys over nothing but radios: sealed to one peer, a frame or two, at most once.
 
 use super::*;
-use tombolo::time::Millis;
 use tombolo_mesh::emulated::Loss;
 use tombolo_mesh::frame::keys::Mode;
 
@@ -15,7 +14,7 @@ fn deploy(field: &mut Field, to: usize) -> String {
         app: "web".into(),
         version: "1.2".into(),
         marketplace_url: Some("https://market.example".into()),
-        expires_in: Millis::from_ms(24 * HOUR),
+        expires_in: 24 * HOUR,
     };
     match field.ask(0, order) {
         Some(Ok(Reply::Deploy(view))) => view.id,

@@ -20,7 +20,7 @@ fn no_node_sends_longer_than_the_law_allows_in_any_hour_and_what_is_sent_is_the_
         Field::new(FieldConfig { ledger: LedgerConfig::new(Some(rules)), ..FieldConfig::new(91, line) });
     friends(&mut field, 3);
     let mut sent: BTreeMap<u16, Vec<(u64, u64)>> = BTreeMap::new();
-    let mut published: BTreeMap<usize, Vec<(u64, String)>> = BTreeMap::new();
+    let mut published: BTreeMap<usize, Vec<(Mono, String)>> = BTreeMap::new();
     let mut last_us = 0;
     let mut read: BTreeMap<(usize, usize), String> = BTreeMap::new();
     let mut updates = 0;
@@ -34,7 +34,7 @@ fn no_node_sends_longer_than_the_law_allows_in_any_hour_and_what_is_sent_is_the_
             };
             let done = field.ask(node, Write::PublishState { state });
             let Some(Ok(Reply::Published(view))) = done else { panic!("{done:?}") };
-            published.entry(node).or_default().push((field.now_ms(), view.timestamp));
+            published.entry(node).or_default().push((field.now(), view.timestamp));
         }
         field.run(30 * SECOND);
         for on_air in field.air.log().filter(|on_air| on_air.start_us >= last_us) {
@@ -85,7 +85,7 @@ fn a_clock_set_ahead_between_two_runs_does_not_let_the_spent_hour_be_forgotten()
     let mut sent: Vec<(u64, u64)> = Vec::new();
     for round in 0..4 * 30u64 {
         for _ in 0..4 {
-            let value = Value::from(field.now_ms() as i64);
+            let value = Value::from(field.now().ms() as i64);
             set(&mut field, 0, "plan", &format!("k{}", round % 9), value);
             field.run(30 * SECOND);
             let new = field.air.log().filter(|on_air| on_air.radio == field.radio(0));
@@ -96,7 +96,7 @@ fn a_clock_set_ahead_between_two_runs_does_not_let_the_spent_hour_be_forgotten()
             );
         }
         if round % 8 == 7 {
-            field.clocks_ahead_ms += 2 * HOUR;
+            field.clocks_ahead += 2 * HOUR;
             field.restart(0).unwrap();
         }
     }
@@ -108,7 +108,7 @@ fn a_clock_set_ahead_between_two_runs_does_not_let_the_spent_hour_be_forgotten()
 
 /// The longest time on air within any window of an hour: the worst begins with a frame or ends with one.
 fn most_in_an_hour(frames: &[(u64, u64)]) -> u64 {
-    let hour_us = HOUR * 1_000;
+    let hour_us = HOUR.ms() * 1_000;
     let within = |from: u64, to: u64| {
         frames.iter().map(|(start, end)| (*end).min(to).saturating_sub((*start).max(from))).sum::<u64>()
     };

@@ -1,7 +1,6 @@
 //! A member seals frames in another's name, with counters of its choice, where that one does not hear it.
 
 use super::*;
-use tombolo::time::Mono;
 use tombolo_mesh::station::FrameRejection;
 use tombolo_sim::rng::Rng;
 
@@ -25,8 +24,8 @@ fn with_forger(seed: u64) -> Field {
 
 fn forge(field: &mut Field, kind: u8, counter: u32) {
     let frame = field.forge(2, 0, kind, counter, &[0xff; 12]).expect("the forger has the key");
-    let (now_ms, forger) = (field.now_ms(), field.radio(2));
-    let _ = field.air.transmit(Mono::from_ms(now_ms), forger, frame);
+    let (now, forger) = (field.now(), field.radio(2));
+    let _ = field.air.transmit(now, forger, frame);
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use super::*;
 use tombolo::identity::did;
-use tombolo::time::Mono;
 use tombolo_mesh::emulated::EmulatedRadioId;
 use tombolo_sim::rng::Rng;
 
@@ -25,13 +24,13 @@ fn attack(field: &mut Field, stranger: EmulatedRadioId, frames: impl IntoIterato
     let before = (get(field, 0, "notes"), get(field, 1, "notes"));
     let refused = rejections(field, 0) + rejections(field, 1);
     for frame in frames {
-        let now_ms = field.now_ms();
-        let _ = field.air.transmit(Mono::from_ms(now_ms), stranger, frame);
-        field.run(600);
+        let now = field.now();
+        let _ = field.air.transmit(now, stranger, frame);
+        field.run(Millis::from_ms(600));
     }
     assert_eq!((get(field, 0, "notes"), get(field, 1, "notes")), before);
     assert!(rejections(field, 0) + rejections(field, 1) > refused, "nothing was counted");
-    let key = format!("after-{}", field.now_ms());
+    let key = format!("after-{}", field.now().ms());
     set(field, 1, "notes", &key, "honest");
     in_step(field, &[0, 1], "notes", &key, 2 * HOUR);
 }
@@ -107,7 +106,7 @@ fn a_member_who_floods_does_not_stop_the_others() {
         if n == 600 {
             set(&mut field, 0, "notes", "during", "the flood");
         }
-        field.run(500);
+        field.run(Millis::from_ms(500));
     }
     in_step(&mut field, &[0, 1], "notes", "during", HOUR);
     in_step(&mut field, &[0, 1, 2], "flood", "k49", HOUR);

@@ -13,8 +13,8 @@ fn noise(seed: u64, bytes: usize) -> String {
     text
 }
 
-fn fragments(field: &Field, from_ms: u64) -> usize {
-    since(field, from_ms).filter(|on_air| kind(on_air) == 1).count()
+fn fragments(field: &Field, from: Mono) -> usize {
+    since(field, from).filter(|on_air| kind(on_air) == 1).count()
 }
 
 /// Fragments sent before something happened to the transfer of a long document, and in all until it was there.
@@ -22,13 +22,13 @@ fn interrupted(seed: u64, interrupt: impl Fn(&mut Field)) -> (usize, usize) {
     let mut field = sf7(seed);
     friends(&mut field, 2);
     create(&mut field, 0, "book");
-    let begun_ms = field.now_ms();
+    let begun = field.now();
     set(&mut field, 0, "book", "text", noise(seed, 24_000));
-    assert!(field.run_until(HOUR, |field| fragments(field, begun_ms) >= 40), "a third is on its way");
+    assert!(field.run_until(HOUR, |field| fragments(field, begun) >= 40), "a third is on its way");
     interrupt(&mut field);
-    let before = fragments(&field, begun_ms);
+    let before = fragments(&field, begun);
     in_step(&mut field, &[0, 1], "book", "text", 24 * HOUR);
-    (before, fragments(&field, begun_ms))
+    (before, fragments(&field, begun))
 }
 
 #[test]
@@ -60,14 +60,14 @@ fn a_document_that_goes_on_changing_is_sent_whole_once() {
         in_step(&mut field, &[0, 2], "book", "text", HOUR);
         field.run(HOUR);
         field.air.set_on(radio, true);
-        let back_ms = field.now_ms();
+        let back = field.now();
         for n in 0..60 {
             set(&mut field, 0, "book", &format!("page{n}"), n);
             field.run(20 * SECOND);
         }
         in_step(&mut field, &[0, 1, 2], "book", "page59", HOUR);
         // The text takes 115; what follows is small, and grows until it is acknowledged.
-        let sent = fragments(&field, back_ms);
+        let sent = fragments(&field, back);
         assert!(sent <= 200, "{sent} fragments");
     }
 }

@@ -10,7 +10,7 @@ fn what_a_cable_delivers_is_not_sent_on_air() {
     field.connect(0, 1);
     field.run(MINUTE);
     create(&mut field, 0, "notes");
-    let from_ms = field.now_ms();
+    let from = field.now();
     for n in 0..20 {
         set(&mut field, 0, "notes", &format!("k{n}"), n);
         set(&mut field, 1, "notes", &format!("l{n}"), n);
@@ -18,24 +18,24 @@ fn what_a_cable_delivers_is_not_sent_on_air() {
     }
     in_step(&mut field, &[0, 1], "notes", "l19", MINUTE);
     field.run(HOUR);
-    let sent: Vec<_> = since(&field, from_ms).filter(|on_air| carries(on_air)).map(kind).collect();
+    let sent: Vec<_> = since(&field, from).filter(|on_air| carries(on_air)).map(kind).collect();
     assert!(sent.is_empty(), "content went on air: kinds {sent:?}");
 
     field.cut(0, 1);
-    let cut_ms = field.now_ms();
+    let cut = field.now();
     set(&mut field, 0, "notes", "after", "the cable");
     in_step(&mut field, &[0, 1], "notes", "after", 10 * MINUTE);
-    assert!(since(&field, cut_ms).any(carries));
+    assert!(since(&field, cut).any(carries));
 
     let cable_bytes = field.cable_bytes;
     field.connect(0, 1);
     field.run(MINUTE);
-    let again_ms = field.now_ms();
+    let again = field.now();
     set(&mut field, 1, "notes", "mended", "the cable");
     in_step(&mut field, &[0, 1], "notes", "mended", MINUTE);
     field.run(HOUR);
     assert!(field.cable_bytes > cable_bytes);
-    assert!(!since(&field, again_ms).any(carries));
+    assert!(!since(&field, again).any(carries));
 }
 
 /// B has a cable to A and a radio; D has only a radio. A's documents reach D through B, and D's writes reach A.
@@ -62,7 +62,7 @@ fn a_gateway_takes_documents_from_the_cable_to_the_air_and_back() {
     in_step(&mut field, &[a, b, d], "notes", "answer", HOUR);
     // Once in step, the gateway keeps silent but for heartbeats.
     field.run(HOUR);
-    let quiet_ms = field.now_ms();
+    let quiet = field.now();
     field.run(2 * HOUR);
-    assert!(!since(&field, quiet_ms).any(carries));
+    assert!(!since(&field, quiet).any(carries));
 }

@@ -8,7 +8,7 @@ fn join_and_share(mut field: Field, loss: Loss) -> (u64, u64) {
     field.air.set_loss(loss);
     let (a, b) = (field.add("attic", true).unwrap(), field.add("boat", true).unwrap());
     join(&mut field, a, b);
-    let joined = field.now_ms();
+    let joined = field.now();
     create(&mut field, a, "plan");
     let text = "What is known of the harbour: depths, lights, who has the key to the shed. ".repeat(8);
     set(&mut field, a, "plan", "harbour", text);
@@ -16,7 +16,7 @@ fn join_and_share(mut field: Field, loss: Loss) -> (u64, u64) {
     // The right to write came as well.
     set(&mut field, b, "plan", "sunday", "free");
     in_step(&mut field, &[a, b], "plan", "sunday", 12 * HOUR);
-    (joined / SECOND, (field.now_ms() - joined) / SECOND)
+    (joined.since(Mono::ZERO) / SECOND, field.now().since(joined) / SECOND)
 }
 
 #[test]

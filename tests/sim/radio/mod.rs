@@ -22,15 +22,12 @@ use tombolo::federation::{RadioUse, TrustLevel};
 use tombolo::layer::Kind;
 use tombolo::merge::KeyPath;
 use tombolo::node::{Admin, NodeState, Query, Reply, Write};
-use tombolo::time::Millis;
+use tombolo::time::{Millis, Mono};
 use tombolo_delta::Value;
 use tombolo_mesh::airtime::{Modulation, PhyRate};
 use tombolo_mesh::emulated::OnAir;
 use tombolo_sim::field::{Field, FieldConfig};
-
-const SECOND: u64 = 1_000;
-const MINUTE: u64 = 60 * SECOND;
-const HOUR: u64 = 60 * MINUTE;
+use tombolo_sim::{HOUR, MINUTE, SECOND};
 
 fn sf7(seed: u64) -> Field {
     println!("seed {seed}");
@@ -38,11 +35,7 @@ fn sf7(seed: u64) -> Field {
 }
 
 fn invite(field: &mut Field, inviter: usize) -> String {
-    let invite = Admin::Invite {
-        level: TrustLevel::Trusted,
-        expires_in: Millis::from_ms(24 * HOUR),
-        addresses: vec![],
-    };
+    let invite = Admin::Invite { level: TrustLevel::Trusted, expires_in: 24 * HOUR, addresses: vec![] };
     let Some(Ok(Reply::Invite(invite))) = field.ask(inviter, invite) else { panic!("an invite") };
     invite.code
 }
@@ -113,8 +106,8 @@ fn create(field: &mut Field, at: usize, name: &str) {
 }
 
 /// Lets time pass until all of them read the same in a document, and it has this key.
-fn in_step(field: &mut Field, nodes: &[usize], doc: &str, key: &str, patience_ms: u64) {
-    let same = field.run_until(patience_ms, |field| {
+fn in_step(field: &mut Field, nodes: &[usize], doc: &str, key: &str, patience: Millis) {
+    let same = field.run_until(patience, |field| {
         let values: Vec<_> = nodes.iter().map(|node| get(field, *node, doc)).collect();
         let has_key = |value: &Option<Value>| value.as_ref().is_some_and(|value| value.get(key).is_some());
         values.iter().all(|value| has_key(value) && *value == values[0])
@@ -145,13 +138,13 @@ fn parted(config: FieldConfig) -> (Field, usize, usize) {
     create(&mut field, a, "secret");
     set(&mut field, a, "notes", "k", "first");
     set(&mut field, a, "secret", "k", "first");
-    field.run(60_000);
+    field.run(Millis::from_ms(60_000));
     assert!(get(&mut field, b, "notes").is_some() && get(&mut field, b, "secret").is_some());
     field.cut(a, b);
     field.calls_reach = false;
     field.switch_on(a);
     field.switch_on(b);
-    field.run(1_800_000);
+    field.run(Millis::from_ms(1_800_000));
     (field, a, b)
 }
 
@@ -166,8 +159,8 @@ fn kind(on_air: &OnAir) -> u8 {
 }
 
 /// What was on air since a moment.
-fn since(field: &Field, ms: u64) -> impl Iterator<Item = &OnAir> {
-    field.air.log().filter(move |on_air| on_air.start_us >= ms * 1_000)
+fn since(field: &Field, from: Mono) -> impl Iterator<Item = &OnAir> {
+    field.air.log().filter(move |on_air| on_air.start_us >= from.ms() * 1_000)
 }
 
 /// Whether a frame carries content: a part of something longer, an update, a whole layer.

@@ -13,12 +13,14 @@ fn what_is_never_to_go_by_radio_does_not() {
     policy(&mut field, a, "secret", Some(RadioUse::Never), None);
     set(&mut field, a, "secret", "k", "second");
     set(&mut field, a, "notes", "k", "second");
-    let came = field.run_until(3_600_000, |field| value(field, b, "notes", "k").as_deref() == Some("second"));
+    let came = field.run_until(Millis::from_ms(3_600_000), |field| {
+        value(field, b, "notes", "k").as_deref() == Some("second")
+    });
     assert!(came);
-    field.run(3_600_000);
+    field.run(Millis::from_ms(3_600_000));
     assert_eq!(value(&mut field, b, "secret", "k").as_deref(), Some("first"));
     field.connect(a, b);
-    field.run(60_000);
+    field.run(Millis::from_ms(60_000));
     assert_eq!(value(&mut field, b, "secret", "k").as_deref(), Some("second"), "a cable still carries it");
 }
 
@@ -30,14 +32,15 @@ fn only_public_documents_go_out_in_clear() {
     // It came by cable that outsiders may see the notes.
     field.connect(a, b);
     policy(&mut field, a, "notes", None, Some(false));
-    field.run(60_000);
+    field.run(Millis::from_ms(60_000));
     field.cut(a, b);
     set(&mut field, a, "notes", "k", "for all");
     set(&mut field, a, "secret", "k", "for few");
-    let came =
-        field.run_until(7_200_000, |field| value(field, b, "notes", "k").as_deref() == Some("for all"));
+    let came = field.run_until(Millis::from_ms(7_200_000), |field| {
+        value(field, b, "notes", "k").as_deref() == Some("for all")
+    });
     assert!(came, "{:?}", field.ask(b, Query::Status));
-    field.run(7_200_000);
+    field.run(Millis::from_ms(7_200_000));
     assert_eq!(value(&mut field, b, "secret", "k").as_deref(), Some("first"));
     let on_air: Vec<Vec<u8>> = field.air.log().map(|on_air| on_air.frame.clone()).collect();
     let contains = |text: &str| on_air.iter().any(|f| f.windows(text.len()).any(|w| w == text.as_bytes()));
@@ -56,18 +59,19 @@ fn who_is_removed_cannot_read_what_comes_after_and_the_others_can() {
     let all = |field: &mut Field| {
         [b, c].iter().all(|n| value(field, *n, "notes", "k").as_deref() == Some("for three"))
     };
-    assert!(field.run_until(7_200_000, all), "three in step");
+    assert!(field.run_until(Millis::from_ms(7_200_000), all), "three in step");
     let peer = tombolo::identity::did(&field.peer_id(c));
     assert!(matches!(field.ask(a, Admin::Remove { peer }), Some(Ok(_))));
     set(&mut field, a, "notes", "k", "for two");
-    let came =
-        field.run_until(14_400_000, |field| value(field, b, "notes", "k").as_deref() == Some("for two"));
+    let came = field.run_until(Millis::from_ms(14_400_000), |field| {
+        value(field, b, "notes", "k").as_deref() == Some("for two")
+    });
     if !came {
         eprintln!("A: {:?}", field.ask(a, Query::Status));
         eprintln!("A: {:?}", field.ask(a, Query::Links));
         dump(&field);
     }
     assert!(came, "b has the new key: {:?} {:?}", field.ask(b, Query::Status), field.ask(a, Query::Airtime));
-    field.run(3_600_000);
+    field.run(Millis::from_ms(3_600_000));
     assert_eq!(value(&mut field, c, "notes", "k").as_deref(), Some("for three"));
 }

@@ -20,7 +20,7 @@ fn live(field: &mut Field, nodes: &[usize], minutes: u64, every: u64) {
     for minute in 0..minutes {
         if minute % every == 0 {
             for node in nodes {
-                let now = field.now_ms() / MINUTE;
+                let now = field.now().since(Mono::ZERO) / MINUTE;
                 publish(field, *node, now);
                 field.run(MINUTE / nodes.len() as u64);
             }

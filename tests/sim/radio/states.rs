@@ -20,7 +20,7 @@ fn rare_signatures_make_small_frames_and_what_is_unsigned_is_shown_as_such() {
     let from = field.air.log().count();
     for minute in 1..=160 {
         publish(&mut field, a, minute);
-        field.run(60_000);
+        field.run(Millis::from_ms(60_000));
         let (cpu, unsigned) = seen_cpu(&mut field, b, a).expect("b has a state of a");
         assert_eq!(cpu, (minute * 37 % 1000) as f64 / 10.0, "minute {minute}");
         provisional += usize::from(unsigned);
@@ -69,13 +69,13 @@ fn a_commit_that_does_not_fit_a_frame_goes_out_in_several_that_do() {
         let put = Write::Put { doc: "notes".into(), value: value.clone(), whole };
         assert!(matches!(field.ask(a, put), Some(Ok(_))));
         assert!(
-            field.run_until(60_000, |field| get(field, b, "notes").as_ref() == Some(&value)),
+            field.run_until(Millis::from_ms(60_000), |field| get(field, b, "notes").as_ref() == Some(&value)),
             "whole: {whole}"
         );
         let kinds = kinds(&field, a, from);
         assert!(kinds.get(&expected).is_some_and(|n| *n >= 3), "whole: {whole}: {kinds:?}");
         assert_eq!(kinds.get(&if whole { 5 } else { 1 }), None, "whole: {whole}: {kinds:?}");
-        field.run(1_200_000);
+        field.run(Millis::from_ms(1_200_000));
     }
 }
 
@@ -85,7 +85,7 @@ fn a_brief_goes_by_radio_in_place_of_the_state_and_the_reader_shows_the_later_of
     field.connect(a, b);
     publish(&mut field, a, 1);
     policy(&mut field, a, "state", Some(RadioUse::Brief), None);
-    field.run(60_000);
+    field.run(Millis::from_ms(60_000));
     field.cut(a, b);
     let from = field.air.log().count();
     for minute in 2..=60 {
@@ -96,7 +96,7 @@ fn a_brief_goes_by_radio_in_place_of_the_state_and_the_reader_shows_the_later_of
             ..NodeState::default()
         };
         assert!(matches!(field.ask(a, Write::PublishState { state }), Some(Ok(_))));
-        field.run(60_000);
+        field.run(Millis::from_ms(60_000));
     }
     let (cpu, _) = seen_cpu(&mut field, b, a).expect("b has a state of a");
     assert!((25.0..=35.0).contains(&cpu), "{cpu}");
@@ -119,17 +119,15 @@ fn a_hundred_quick_edits_take_a_frame_each() {
         set(&mut field, 0, "notes", "first", 0);
         in_step(&mut field, &[0, 1, 2], "notes", "first", HOUR);
         field.run(HOUR);
-        let began_ms = field.now_ms();
+        let began = field.now();
         for n in 0..100 {
             set(&mut field, 0, "notes", &format!("watch{n}"), format!("harbour {n}, all well"));
             field.run(20 * SECOND);
         }
         in_step(&mut field, &[0, 1, 2], "notes", "watch99", HOUR);
-        let fragments = since(&field, began_ms).filter(|on_air| kind(on_air) == 1).count();
-        let content: Vec<usize> = since(&field, began_ms)
-            .filter(|on_air| carries(on_air))
-            .map(|on_air| on_air.frame.len())
-            .collect();
+        let fragments = since(&field, began).filter(|on_air| kind(on_air) == 1).count();
+        let content: Vec<usize> =
+            since(&field, began).filter(|on_air| carries(on_air)).map(|on_air| on_air.frame.len()).collect();
         assert_eq!(fragments, 0, "{content:?}");
         assert!((100..=115).contains(&content.len()), "{} frames", content.len());
     }

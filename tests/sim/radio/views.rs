@@ -145,11 +145,9 @@ fn bytes_and_airtime_are_those_that_were_on_air() {
     field.run(24 * HOUR);
     let tomorrow = row(&links(&mut field, 0), "(all who listen)").bytes_sent.unwrap();
     let day = 24 * HOUR;
-    let midnight_ms = field.now_ms() / day * day;
-    let since_midnight: usize = since(&field, midnight_ms)
-        .filter(|on_air| on_air.radio.0 == 0)
-        .map(|on_air| on_air.frame.len())
-        .sum();
+    let midnight = Mono::ZERO + day * (field.now().since(Mono::ZERO) / day);
+    let since_midnight: usize =
+        since(&field, midnight).filter(|on_air| on_air.radio.0 == 0).map(|on_air| on_air.frame.len()).sum();
     assert_eq!(tomorrow, since_midnight as u64);
 }
 
@@ -178,9 +176,9 @@ fn a_long_document_shows_how_far_it_is() {
     field.run(SECOND);
     let later = row(&links(&mut field, 0), "(all who listen)").transfers[0].clone();
     assert!(later.frames_done > first.frames_done && later.frames == first.frames, "{first:?} {later:?}");
-    let from_ms = field.now_ms() - SECOND;
+    let from = field.now() - SECOND;
     in_step(&mut field, &[0, 1], "notes", "long", HOUR);
-    let took_s = (field.now_ms() - from_ms) as f64 / 1_000.0;
+    let took_s = field.now().since(from).ms() as f64 / 1_000.0;
     assert!(about_s > took_s / 3.0 && about_s < took_s * 3.0, "told {about_s} s, took {took_s} s");
     field.run(MINUTE);
     for node in [0, 1] {
