@@ -41,6 +41,7 @@ pub mod report;
 pub mod router;
 pub mod rpc;
 pub mod runtime;
+mod steps;
 pub mod store;
 pub mod sync;
 pub mod system_clock;

@@ -104,7 +104,7 @@ async fn shutdown(nodes: [Tombolo; 2]) {
 }
 
 /// Many writers at once, each waiting for the reply before its next write, until the reader has all.
-pub async fn burst(at: &Path, updates: usize, writers: usize) -> Figures {
+pub(crate) async fn burst(at: &Path, updates: usize, writers: usize) -> Figures {
     let [writer, reader] = pair(at).await;
     let mut events = reader.watch();
     let (seen, mut arrived) = tokio::sync::watch::channel(0);
@@ -148,7 +148,7 @@ pub async fn burst(at: &Path, updates: usize, writers: usize) -> Figures {
 }
 
 /// One write at a time, until the reader's watchers hear of it; the median.
-pub async fn latency(at: &Path, updates: usize) -> Figures {
+pub(crate) async fn latency(at: &Path, updates: usize) -> Figures {
     let [writer, reader] = pair(at).await;
     let mut events = reader.watch();
     let mut figures = Figures::begin();
@@ -159,7 +159,7 @@ pub async fn latency(at: &Path, updates: usize) -> Figures {
             await_change(&mut events, 0).await;
             begun.elapsed().as_secs_f64()
         };
-        let (_, seconds) = tokio::join!(set(&writer, DOCUMENT, n % 100, n as u64), visible);
+        let (_, seconds) = tokio::join!(set(&writer, DOCUMENT, n % 100, 1 + n as u64), visible);
         times.push(seconds);
     }
     figures.end();
@@ -169,7 +169,13 @@ pub async fn latency(at: &Path, updates: usize) -> Figures {
 }
 
 /// Two nodes that have met, and what the first has changed since.
-pub async fn prepare(at: &Path, entries: usize, in_step: bool, changes: usize, commits: usize) -> Figures {
+pub(crate) async fn prepare(
+    at: &Path,
+    entries: usize,
+    in_step: bool,
+    changes: usize,
+    commits: usize,
+) -> Figures {
     let [writer, reader] = pair(at).await;
     if !in_step {
         reader.shutdown().await;
@@ -197,7 +203,7 @@ fn expect(at: &Path, all: Vec<Expected>) -> Figures {
 }
 
 /// Two nodes that have many small documents in step, of which the first has changed some since.
-pub async fn prepare_documents(at: &Path, documents: usize, changes: usize) -> Figures {
+pub(crate) async fn prepare_documents(at: &Path, documents: usize, changes: usize) -> Figures {
     let [writer, reader] = pair(at).await;
     let mut all = Vec::new();
     for n in 0..documents {
@@ -221,7 +227,7 @@ fn small_document(n: usize) -> String {
 }
 
 /// Starts the writer, then measures from the start of the reader until it has what the writer has.
-pub async fn meet(at: &Path) -> Figures {
+pub(crate) async fn meet(at: &Path) -> Figures {
     let expected: Vec<Expected> =
         serde_json::from_slice(&std::fs::read(at.join("expected.json")).unwrap()).unwrap();
     let writer = start(at, NAMES[0]).await;
@@ -235,7 +241,7 @@ pub async fn meet(at: &Path) -> Figures {
 }
 
 /// The start of one node.
-pub async fn open(at: &Path) -> Figures {
+pub(crate) async fn open(at: &Path) -> Figures {
     let mut figures = Figures::begin();
     let node = start(at, NAMES[0]).await;
     node.get(DOCUMENT, Some("none")).await.unwrap_err();
@@ -245,7 +251,7 @@ pub async fn open(at: &Path) -> Figures {
 }
 
 /// One large write, while another client reads one key again and again; `other` is its longest wait.
-pub async fn put_alone(at: &Path, entries: usize) -> Figures {
+pub(crate) async fn put_alone(at: &Path, entries: usize) -> Figures {
     let node = Arc::new(start(at, NAMES[0]).await);
     node.create_map(DOCUMENT).await.unwrap();
     let content = object(entries);
@@ -273,7 +279,7 @@ pub async fn put_alone(at: &Path, entries: usize) -> Figures {
 }
 
 /// Single writes to a map of 1,000 entries; `other` is what each hands to the disk, in bytes.
-pub async fn commit_bytes(at: &Path, commits: usize) -> Figures {
+pub(crate) async fn commit_bytes(at: &Path, commits: usize) -> Figures {
     let node = start(at, NAMES[0]).await;
     node.create_map(DOCUMENT).await.unwrap();
     put(&node, 1_000).await;

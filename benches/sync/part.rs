@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// What is measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum Part {
+pub(crate) enum Part {
     /// Updates a second over raw quinn.
     RawBurst { updates: usize },
     /// One update at a time over raw quinn.
@@ -43,17 +43,17 @@ pub enum Part {
 
 /// What a part has measured.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Figures {
+pub(crate) struct Figures {
     /// Wall time; the median where a part has many rounds.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// Bytes over the loopback interface.
-    pub wire_bytes: f64,
+    pub(crate) wire_bytes: f64,
     /// CPU seconds of all threads.
-    pub cpu_seconds: f64,
+    pub(crate) cpu_seconds: f64,
     /// The most memory that the process had, MB.
-    pub peak_mb: f64,
+    pub(crate) peak_mb: f64,
     /// What only this part counts: the longest wait of another request, bytes of a commit.
-    pub other: f64,
+    pub(crate) other: f64,
     #[serde(skip)]
     begun: Option<Begun>,
 }
@@ -67,14 +67,14 @@ struct Begun {
 
 impl Figures {
     /// Begins to measure; memory counts from here on.
-    pub fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         let _ = std::fs::write("/proc/self/clear_refs", "5");
         let begun = Begun { at: Instant::now(), wire_bytes: loopback_bytes(), cpu_seconds: cpu_seconds() };
         Figures { begun: Some(begun), ..Figures::default() }
     }
 
     /// Ends it.
-    pub fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         let begun = self.begun.take().unwrap();
         self.seconds = begun.at.elapsed().as_secs_f64();
         self.wire_bytes = loopback_bytes() - begun.wire_bytes;
@@ -107,20 +107,20 @@ fn peak_mb() -> f64 {
 }
 
 /// Bytes that this process has handed to files.
-pub fn written_bytes() -> f64 {
+pub(crate) fn written_bytes() -> f64 {
     let io = read("/proc/self/io");
     let line = io.lines().find_map(|line| line.strip_prefix("wchar: "));
     line.and_then(|bytes| bytes.parse().ok()).unwrap_or(0.0)
 }
 
 /// The median of some numbers.
-pub fn median(mut all: Vec<f64>) -> f64 {
+pub(crate) fn median(mut all: Vec<f64>) -> f64 {
     all.sort_by(f64::total_cmp);
     all.get(all.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// The median of each figure.
-pub fn medians(all: &[Figures]) -> Figures {
+pub(crate) fn medians(all: &[Figures]) -> Figures {
     let of = |figure: fn(&Figures) -> f64| median(all.iter().map(figure).collect());
     Figures {
         seconds: of(|f| f.seconds),
@@ -133,7 +133,7 @@ pub fn medians(all: &[Figures]) -> Figures {
 }
 
 /// Runs a part in a process of its own, in a network namespace of its own where the system allows one.
-pub fn run(part: &Part) -> Figures {
+pub(crate) fn run(part: &Part) -> Figures {
     let program = std::env::current_exe().unwrap();
     let part = serde_json::to_string(part).unwrap();
     let mut command = match may_unshare() {
@@ -155,7 +155,7 @@ pub fn run(part: &Part) -> Figures {
 }
 
 /// Whether a network namespace of its own may be had.
-pub fn may_unshare() -> bool {
+pub(crate) fn may_unshare() -> bool {
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "--net", "sh", "-c", "ip link set lo up"]);
     command.output().is_ok_and(|output| output.status.success())

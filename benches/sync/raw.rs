@@ -80,7 +80,7 @@ async fn stream_of(connection: &Connection) -> SendStream {
 }
 
 /// Sends updates as fast as they go, until all are in the receiver's map.
-pub async fn burst(updates: usize) -> Figures {
+pub(crate) async fn burst(updates: usize) -> Figures {
     let pair = Pair::new();
     let (from, to) = pair.connect().await;
     let (seen_in, mut seen) = mpsc::unbounded_channel();
@@ -102,7 +102,7 @@ pub async fn burst(updates: usize) -> Figures {
 }
 
 /// Sends single updates, each once the one before has arrived; the median.
-pub async fn latency(updates: usize) -> Figures {
+pub(crate) async fn latency(updates: usize) -> Figures {
     let pair = Pair::new();
     let (from, to) = pair.connect().await;
     let (seen_in, mut seen) = mpsc::unbounded_channel();
@@ -124,7 +124,7 @@ pub async fn latency(updates: usize) -> Figures {
 }
 
 /// Connects and sends a whole map, until the receiver has it.
-pub async fn cold(entries: usize) -> Figures {
+pub(crate) async fn cold(entries: usize) -> Figures {
     let map: Vec<Vec<u8>> = (0..entries).map(frame).collect();
     let pair = Pair::new();
     let (seen_in, mut seen) = mpsc::unbounded_channel();

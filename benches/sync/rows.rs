@@ -56,7 +56,7 @@ impl Sizes {
 }
 
 /// Measures what is asked for, and prints each row as it is known.
-pub fn run(arguments: &SyncArguments) {
+pub(crate) fn run(arguments: &SyncArguments) {
     if !arguments.json && !part::may_unshare() {
         println!(
             "no network namespace of its own: bytes of other programs on the loopback interface count too"

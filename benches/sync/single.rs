@@ -55,7 +55,7 @@ impl SingleNode {
 }
 
 /// Single writes to a map of so many entries; the median.
-pub fn writes(entries: usize) -> Figures {
+pub(crate) fn writes(entries: usize) -> Figures {
     let mut node = SingleNode::new();
     node.create(DOCUMENT);
     // A layer holds at most 16 MiB, so long values are written to some entries only.
@@ -73,7 +73,7 @@ pub fn writes(entries: usize) -> Figures {
 }
 
 /// Single writes to one of so many documents; the median.
-pub fn documents(documents: usize) -> Figures {
+pub(crate) fn documents(documents: usize) -> Figures {
     let mut node = SingleNode::new();
     for n in 0..documents {
         let name = format!("note-{n}");
@@ -89,7 +89,7 @@ pub fn documents(documents: usize) -> Figures {
 }
 
 /// One signature and its verification, over as many bytes as a layer's head has.
-pub fn crypto() -> Figures {
+pub(crate) fn crypto() -> Figures {
     let keypair = Keypair::from_seeds(&[1; 32], &[2; 32]);
     let mut figures = Figures::begin();
     let all = (0..2_000u64).map(|n| {

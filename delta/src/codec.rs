@@ -42,6 +42,70 @@ pub fn from_cbor(bytes: &[u8], limits: &Limits) -> Result<Value, CborError> {
     Ok(value)
 }
 
+/// Writes deterministic CBOR piece by piece, where a [`Value`] would only be made to be written.
+#[derive(Debug, Default)]
+pub struct CborWriter {
+    out: Vec<u8>,
+}
+
+impl CborWriter {
+    /// A writer that has room for so many bytes before it grows.
+    pub fn with_capacity(bytes: usize) -> Self {
+        CborWriter { out: Vec::with_capacity(bytes) }
+    }
+
+    /// Appends the head of an array; its items are to follow.
+    pub fn array(&mut self, items: usize) -> &mut Self {
+        write_head(&mut self.out, ARRAY, items as u64);
+        self
+    }
+
+    /// Appends a text with its head.
+    pub fn text(&mut self, text: &str) -> &mut Self {
+        write_text(&mut self.out, text);
+        self
+    }
+
+    /// Appends a byte string with its head.
+    pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        write_bytes(&mut self.out, bytes);
+        self
+    }
+
+    /// Appends a whole number from zero up.
+    pub fn unsigned(&mut self, number: u64) -> &mut Self {
+        write_head(&mut self.out, UNSIGNED, number);
+        self
+    }
+
+    /// Appends the number `-1 - complement`.
+    pub fn negative(&mut self, complement: u64) -> &mut Self {
+        write_head(&mut self.out, NEGATIVE, complement);
+        self
+    }
+
+    /// Appends any value, whole.
+    pub fn value(&mut self, value: &Value) -> &mut Self {
+        write(&mut self.out, value);
+        self
+    }
+
+    /// How many bytes were written so far.
+    pub fn len(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Whether nothing was written yet.
+    pub fn is_empty(&self) -> bool {
+        self.out.is_empty()
+    }
+
+    /// Ends with the bytes that were written.
+    pub fn finish(self) -> Vec<u8> {
+        self.out
+    }
+}
+
 /// Appends the head and content of a byte string.
 pub(crate) fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     write_head(out, BYTES, bytes.len() as u64);

@@ -55,7 +55,7 @@ pub mod varint;
 mod words;
 
 pub use apply::apply;
-pub use codec::{from_cbor, to_cbor};
+pub use codec::{CborWriter, from_cbor, to_cbor};
 pub use diff::diff;
 pub use error::{ApplyError, CborError, DecodeError, SerdeError};
 pub use limits::Limits;

@@ -118,7 +118,7 @@ impl Authoring {
                 Reply::Published(view::PublishedView { sequence, timestamp })
             }
             WriteKind::Document { changed } => Reply::Written(view::WrittenView {
-                owner: crate::identity::did(&reply.document.owner),
+                owner: core.did(&reply.document.owner),
                 name: reply.document.name.as_str().to_owned(),
                 sequence,
                 id: format!("{}@{sequence}", reply.document.name.as_str()),

@@ -31,15 +31,19 @@ pub struct Clockwork {
     compared: Wall,
     /// A radio carries signed times in whole seconds.
     whole_seconds: bool,
+    /// Reference time and its source at the input that is being handled: each stamp asks for it.
+    judged: (Wall, TimeSource),
 }
 
 impl Clockwork {
     /// Clocks of a node that starts now; `boot` is random.
     pub fn new(now: Now, boot: u32) -> Self {
+        let reference = ReferenceClock::default();
         Clockwork {
             now,
+            judged: reference.reference(now),
             hybrid: HybridClock::default(),
-            reference: ReferenceClock::default(),
+            reference,
             boot,
             uptimes: BTreeMap::new(),
             started: None,
@@ -52,6 +56,11 @@ impl Clockwork {
     pub fn load(&mut self, newest_own: Timestamp, operator_clock_set: bool) {
         self.hybrid = HybridClock::starting_after(newest_own);
         self.reference = ReferenceClock::new(newest_own, operator_clock_set);
+        self.judge();
+    }
+
+    fn judge(&mut self) {
+        self.judged = self.reference.reference(self.now);
     }
 
     /// The node starts: an own state signed later than now, and not here, means a second machine with its key.
@@ -66,7 +75,10 @@ impl Clockwork {
 
     /// Sets the time of the input that is handled next.
     pub fn set_now(&mut self, now: Now) {
-        self.now = now;
+        if self.now != now {
+            self.now = now;
+            self.judge();
+        }
     }
 
     /// The time of the input that is being handled.
@@ -76,12 +88,12 @@ impl Clockwork {
 
     /// The reference time of this node now.
     pub fn reference(&self) -> Wall {
-        self.reference.reference(self.now).0
+        self.judged.0
     }
 
     /// Where reference time comes from.
     pub fn source(&self) -> TimeSource {
-        self.reference.reference(self.now).1
+        self.judged.1
     }
 
     /// By how many milliseconds the clocks of peers that were received in the last day are ahead of this machine's.
@@ -165,6 +177,7 @@ impl Clockwork {
         if is_news {
             self.uptimes.insert(peer, (boot, uptime));
             self.reference.hear(peer, wall, self.now);
+            self.judge();
         }
     }
 
@@ -176,6 +189,7 @@ impl Clockwork {
     /// A peer was removed: its clock no longer counts.
     pub fn forget(&mut self, peer: &PeerId) {
         self.reference.forget(peer);
+        self.judge();
     }
 
     /// The wall time of a moment of the monotonic clock, RFC 3339.

@@ -38,6 +38,8 @@ pub struct Core {
     pub keypair: Keypair,
     /// The node's identity: the public half of `keypair`.
     pub me: PeerId,
+    /// The same as text: most replies show it.
+    did: String,
     /// What the operator set.
     pub settings: NodeSettings,
     /// Every clock of the node.
@@ -61,6 +63,7 @@ impl Core {
         let boot = u32::from_be_bytes(random.bytes());
         Core {
             me: keypair.peer_id(),
+            did: crate::identity::did(&keypair.peer_id()),
             keypair,
             settings,
             clock: Clockwork::new(now, boot),
@@ -70,6 +73,11 @@ impl Core {
             presence: PresenceBook::default(),
             log: EventLog::default(),
         }
+    }
+
+    /// The DID of an identity, which most often is this node's.
+    pub fn did(&self, id: &PeerId) -> String {
+        if *id == self.me { self.did.clone() } else { crate::identity::did(id) }
     }
 
     /// This node's onion address, `….onion`: the operator's own service, or that of the node's key.
@@ -139,9 +147,9 @@ impl Core {
     pub fn changed_by_time(&mut self, documents: Vec<DocumentId>) {
         for id in documents {
             self.event(Event::Changed(view::ChangedView {
-                owner: crate::identity::did(&id.owner),
+                owner: self.did(&id.owner),
                 name: id.name.as_str().to_owned(),
-                author: crate::identity::did(&id.owner),
+                author: self.did(&id.owner),
                 sequence: 0,
             }));
         }

@@ -1,7 +1,7 @@
 //! The bytes of envelopes. `FORMAT.md` beside this file draws them; `tests/vectors/` pins them.
 
 use tombolo_delta::varint::{self, VarintError};
-use tombolo_delta::{CborError, Limits, Value};
+use tombolo_delta::{CborError, CborWriter, Limits, Value};
 use tombolo_transports::PeerId;
 
 use crate::clock::Timestamp;
@@ -149,26 +149,32 @@ fn read_head(reader: &mut EnvelopeReader<'_>) -> Result<CompactEnvelope, Envelop
 /// an array of one (the content, whose root is computed) or the 32 bytes of the root (an offer).
 pub fn encode_whole(envelope: &Envelope) -> Vec<u8> {
     let head = &envelope.signed.head;
-    let author = if head.layer.author == head.layer.document.owner {
-        Value::Null
-    } else {
-        Value::Bytes(head.layer.author.0.to_vec())
+    let room = match &envelope.payload {
+        Payload::Whole(Content::Map(map)) => map.size_bytes(),
+        Payload::Whole(Content::Snapshot(_)) | Payload::Offer => 0,
     };
-    let last = match &envelope.payload {
-        Payload::Whole(content) => Value::Array(vec![content_value(content)]),
-        Payload::Offer => Value::Bytes(head.root.0.to_vec()),
+    let mut out = CborWriter::with_capacity(512 + room);
+    out.array(9).unsigned(u64::from(head.kind.code())).bytes(&head.layer.document.owner.0);
+    out.text(head.layer.document.name.as_str());
+    match head.layer.author == head.layer.document.owner {
+        true => out.value(&Value::Null),
+        false => out.bytes(&head.layer.author.0),
     };
-    tombolo_delta::to_cbor(&Value::Array(vec![
-        Value::from(u64::from(head.kind.code())),
-        Value::Bytes(head.layer.document.owner.0.to_vec()),
-        Value::from(head.layer.document.name.as_str()),
-        author,
-        Value::from(head.sequence.get()),
-        Value::from(head.time.ms()),
-        Value::from(head.audience_sequence.get()),
-        Value::Bytes(envelope.signed.signature.to_vec()),
-        last,
-    ]))
+    out.unsigned(head.sequence.get()).unsigned(head.time.ms()).unsigned(head.audience_sequence.get());
+    out.bytes(&envelope.signed.signature);
+    match &envelope.payload {
+        Payload::Whole(Content::Snapshot(value)) => {
+            out.array(1).value(value);
+        }
+        Payload::Whole(Content::Map(map)) => {
+            out.array(1).array(map.len());
+            map.iter().for_each(|(key, entry)| entry.write(key, &mut out));
+        }
+        Payload::Offer => {
+            out.bytes(&head.root.0);
+        }
+    }
+    out.finish()
 }
 
 /// Reads a whole envelope of a peer. The signature is not checked here: `Envelope::open` does.
@@ -218,7 +224,19 @@ pub type MapChanges = Vec<(KeyPath, Option<Entry>)>;
 /// where it is empty. Entries are those of `layer/entry.rs` with their stamps relative to the signed time:
 /// zigzag of the difference, modulo 2^64, to the stamp (time, counter 0).
 pub fn encode_changes(changes: &MapChanges, time: Wall) -> Vec<u8> {
-    tombolo_delta::to_cbor(&changes_value(changes, time))
+    let dropped = changes.iter().filter(|(_, entry)| entry.is_none()).count();
+    let mut out = CborWriter::with_capacity(64 + 128 * changes.len());
+    out.array(if dropped > 0 { 2 } else { 1 }).array(changes.len() - dropped);
+    for (key, entry) in changes {
+        if let Some(entry) = entry {
+            entry.write_stamped(key, relative_stamp(entry.stamp, time), &mut out);
+        }
+    }
+    if dropped > 0 {
+        out.array(dropped);
+        changes.iter().filter(|(_, entry)| entry.is_none()).for_each(|(key, _)| key.write(&mut out));
+    }
+    out.finish()
 }
 
 pub(super) fn changes_value(changes: &MapChanges, time: Wall) -> Value {
@@ -241,16 +259,17 @@ pub(super) fn changes_value(changes: &MapChanges, time: Wall) -> Value {
 /// An error where the bytes are no map delta, or exceed a limit.
 pub fn decode_changes(bytes: &[u8], time: Wall) -> Result<MapChanges, EnvelopeError> {
     let limits = Limits { bytes_max: LAYER_BYTES_MAX, depth_max: DEPTH_MAX + 3, items_max: LAYER_BYTES_MAX };
-    changes_from_value(&tombolo_delta::from_cbor(bytes, &limits)?, time)
+    changes_from_value(tombolo_delta::from_cbor(bytes, &limits)?, time)
 }
 
-pub(super) fn changes_from_value(value: &Value, time: Wall) -> Result<MapChanges, EnvelopeError> {
+pub(super) fn changes_from_value(value: Value, time: Wall) -> Result<MapChanges, EnvelopeError> {
     let Value::Array(items) = value else {
         return Err(EnvelopeError::Shape);
     };
-    let (entries, dropped) = match items.as_slice() {
-        [Value::Array(entries)] => (entries.as_slice(), &[][..]),
-        [Value::Array(entries), Value::Array(dropped)] => (entries.as_slice(), dropped.as_slice()),
+    let mut items = items.into_iter();
+    let (entries, dropped) = match (items.next(), items.next(), items.next()) {
+        (Some(Value::Array(entries)), None, None) => (entries, Vec::new()),
+        (Some(Value::Array(entries)), Some(Value::Array(dropped)), None) => (entries, dropped),
         _ => return Err(EnvelopeError::Shape),
     };
     if entries.len().saturating_add(dropped.len()) > MAP_ENTRIES_MAX {
@@ -262,26 +281,23 @@ pub(super) fn changes_from_value(value: &Value, time: Wall) -> Result<MapChanges
         changes.push((key, Some(absolute(entry, time))));
     }
     for item in dropped {
-        changes.push((KeyPath::from_value(item).map_err(EntryError::from)?, None));
+        changes.push((KeyPath::from_value(&item).map_err(EntryError::from)?, None));
     }
     Ok(changes)
 }
 
 fn relative(entry: &Entry, time: Wall) -> Entry {
-    let difference = entry.stamp.bits().wrapping_sub(Timestamp::new(time, 0).bits());
-    Entry { stamp: Timestamp::from_bits(zigzag(difference.cast_signed())), ..entry.clone() }
+    Entry { stamp: relative_stamp(entry.stamp, time), ..entry.clone() }
+}
+
+fn relative_stamp(stamp: Timestamp, time: Wall) -> Timestamp {
+    let difference = stamp.bits().wrapping_sub(Timestamp::new(time, 0).bits());
+    Timestamp::from_bits(zigzag(difference.cast_signed()))
 }
 
 fn absolute(entry: Entry, time: Wall) -> Entry {
     let difference = unzigzag(entry.stamp.bits()).cast_unsigned();
     Entry { stamp: Timestamp::from_bits(Timestamp::new(time, 0).bits().wrapping_add(difference)), ..entry }
-}
-
-fn content_value(content: &Content) -> Value {
-    match content {
-        Content::Snapshot(value) => value.clone(),
-        Content::Map(map) => Value::Array(map.iter().map(|(key, entry)| entry.to_value(key)).collect()),
-    }
 }
 
 pub(super) fn fixed<const N: usize>(value: &Value) -> Result<[u8; N], EnvelopeError> {

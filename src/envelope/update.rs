@@ -264,7 +264,7 @@ pub(super) fn decode_content(bytes: &[u8], time: Wall) -> Result<MapChanges, Env
     let (nothing, context) = (Value::Null, Context::default());
     let delta = tombolo_delta::decode(&nothing, bytes, &context).map_err(|_| EnvelopeError::Shape)?;
     let value = tombolo_delta::apply(&nothing, &delta, &context).map_err(|_| EnvelopeError::Shape)?;
-    changes_from_value(&value, time)
+    changes_from_value(value, time)
 }
 
 /// What changed in a map as a delta from nothing, where that is shorter than its CBOR.
@@ -299,7 +299,7 @@ impl Carried for UpdateChange {
                 let delta = preamble.delta(&nothing, &context).map_err(|_| EnvelopeError::Shape)?;
                 let value =
                     tombolo_delta::apply(&nothing, &delta, &context).map_err(|_| EnvelopeError::Shape)?;
-                changes_from_value(&value, time)
+                changes_from_value(value, time)
             }
         }
     }

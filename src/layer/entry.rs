@@ -7,7 +7,7 @@
 //! `stamp` is the 64-bit hybrid clock stamp; a negative number marks the tombstone, as CBOR writes it at
 //! no cost. `saw` is 4 bytes. `src/envelope/FORMAT.md` draws it.
 
-use tombolo_delta::{Limits, Value};
+use tombolo_delta::{CborWriter, Value};
 
 use crate::clock::Timestamp;
 use crate::layer::{KeyError, KeyPath};
@@ -65,9 +65,30 @@ impl Entry {
         Value::Array(items)
     }
 
+    /// Appends the canonical CBOR of the entry under `key`.
+    pub fn write(&self, key: &KeyPath, out: &mut CborWriter) {
+        self.write_stamped(key, self.stamp, out);
+    }
+
+    /// The same with another stamp in place of the entry's.
+    pub fn write_stamped(&self, key: &KeyPath, stamp: Timestamp, out: &mut CborWriter) {
+        let items = 2 + usize::from(self.value.is_some()) + usize::from(self.saw.is_some());
+        out.array(items);
+        key.write(out);
+        match &self.value {
+            Some(value) => out.unsigned(stamp.bits()).value(value),
+            None => out.negative(stamp.bits()),
+        };
+        if let Some(saw) = &self.saw {
+            out.bytes(saw);
+        }
+    }
+
     /// Canonical CBOR of the entry under `key`.
     pub fn to_cbor(&self, key: &KeyPath) -> Vec<u8> {
-        tombolo_delta::to_cbor(&self.to_value(key))
+        let mut out = CborWriter::with_capacity(128);
+        self.write(key, &mut out);
+        out.finish()
     }
 
     /// The entry of a peer's array, checked against the limits of the format.
@@ -75,43 +96,53 @@ impl Entry {
     /// # Errors
     ///
     /// An error where the value is none of the four forms, or the entry exceeds a limit.
-    pub fn from_value(value: &Value) -> Result<(KeyPath, Entry), EntryError> {
+    pub fn from_value(value: Value) -> Result<(KeyPath, Entry), EntryError> {
         let Value::Array(items) = value else { return Err(EntryError::Shape) };
-        let (key, stamp, rest) = match items.as_slice() {
-            [key, Value::Int(stamp), rest @ ..] => (KeyPath::from_value(key)?, stamp.get(), rest),
-            _ => return Err(EntryError::Shape),
+        let mut items = items.into_iter();
+        let (Some(key), Some(Value::Int(stamp))) = (items.next(), items.next()) else {
+            return Err(EntryError::Shape);
         };
-        let (bits, value, saw) = match (stamp >= 0, rest) {
-            (true, [value]) => (stamp, Some(value.clone()), None),
-            (true, [value, saw]) => (stamp, Some(value.clone()), Some(read_saw(saw)?)),
-            (false, []) => (-1 - stamp, None, None),
-            (false, [saw]) => (-1 - stamp, None, Some(read_saw(saw)?)),
-            _ => return Err(EntryError::Shape),
+        let key = KeyPath::from_value(&key)?;
+        let stamp = stamp.get();
+        let (bits, value) = match stamp >= 0 {
+            true => (stamp, Some(items.next().ok_or(EntryError::Shape)?)),
+            false => (-1 - stamp, None),
         };
+        let saw = items.next().as_ref().map(read_saw).transpose()?;
+        if items.next().is_some() {
+            return Err(EntryError::Shape);
+        }
         let bits = u64::try_from(bits).map_err(|_| EntryError::Shape)?;
         let entry = Entry { stamp: Timestamp::from_bits(bits), value, saw };
         entry.check(&key)?;
         Ok((key, entry))
     }
 
-    /// The limits of the format on one entry; the same for writers and readers.
+    /// The limits of the format on one entry; the same for writers and readers. Returns the bytes of its CBOR.
     ///
     /// # Errors
     ///
     /// `ObjectNotSpread`, or the limit that the entry exceeds.
-    pub fn check(&self, key: &KeyPath) -> Result<(), EntryError> {
+    pub fn check(&self, key: &KeyPath) -> Result<usize, EntryError> {
         if let Some(Value::Map(members)) = &self.value
             && !members.is_empty()
         {
             return Err(EntryError::ObjectNotSpread);
         }
-        let cbor = self.to_cbor(key);
-        if cbor.len() > ENTRY_BYTES_MAX {
+        let bytes = self.size(key);
+        if bytes > ENTRY_BYTES_MAX {
             return Err(EntryError::TooLarge);
         }
         // The entry's own array is one level, its value may have the rest.
-        let limits = Limits { depth_max: DEPTH_MAX + 1, ..Limits::default() };
-        tombolo_delta::from_cbor(&cbor, &limits).map(|_| ()).map_err(|_| EntryError::TooDeep)
+        match self.value.as_ref().is_none_or(|value| fits_depth(value, DEPTH_MAX)) {
+            true => Ok(bytes),
+            false => Err(EntryError::TooDeep),
+        }
+    }
+
+    /// Bytes of the entry's CBOR under `key`: what quotas count.
+    pub fn size(&self, key: &KeyPath) -> usize {
+        self.to_cbor(key).len()
     }
 
     /// The hash by which a successor names this entry: BLAKE3 of its canonical CBOR, 4 bytes.
@@ -133,6 +164,15 @@ impl Entry {
 fn int(number: i128) -> Value {
     // A 64-bit stamp and its complement are within CBOR's -2^64 ..= 2^64 - 1.
     tombolo_delta::Int::new(number).map_or(Value::Null, Value::Int)
+}
+
+/// Whether arrays and objects stand at most so deep within each other.
+fn fits_depth(value: &Value, left: usize) -> bool {
+    match value {
+        Value::Array(items) => left > 0 && items.iter().all(|item| fits_depth(item, left - 1)),
+        Value::Map(members) => left > 0 && members.iter().all(|(_, member)| fits_depth(member, left - 1)),
+        _ => true,
+    }
 }
 
 fn read_saw(value: &Value) -> Result<EntryHash, EntryError> {

@@ -1,13 +1,61 @@
 //! The key of a map entry: an array of text segments, written `a/b/c`.
 
-use tombolo_delta::Value;
+use std::cmp::Ordering;
+use std::sync::{Arc, OnceLock};
 
+use tombolo_delta::{CborWriter, Value};
+
+use crate::layer::BucketIndex;
 use crate::limits::{DEPTH_MAX, SEGMENT_BYTES_MAX};
 
 /// A key: 1 to 64 segments of at most 1,024 bytes each. A JSON object is spread over keys, one segment
 /// per member name, so that two people who edit different members both win.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyPath(Vec<String>);
+///
+/// A key stands in several indexes at once (entries, merged view, history), so its copies share the segments, and its bucket once
+/// that was asked for.
+#[derive(Clone)]
+pub struct KeyPath(Arc<KeyParts>);
+
+struct KeyParts {
+    segments: Box<[String]>,
+    bucket: OnceLock<BucketIndex>,
+}
+
+impl std::fmt::Debug for KeyPath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("KeyPath").field(&self.segments()).finish()
+    }
+}
+
+impl PartialEq for KeyPath {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.segments() == other.segments()
+    }
+}
+
+impl Eq for KeyPath {}
+
+impl std::hash::Hash for KeyPath {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.segments().hash(state);
+    }
+}
+
+impl Ord for KeyPath {
+    fn cmp(&self, other: &Self) -> Ordering {
+        crate::steps::count();
+        match Arc::ptr_eq(&self.0, &other.0) {
+            true => Ordering::Equal,
+            false => self.segments().cmp(other.segments()),
+        }
+    }
+}
+
+impl PartialOrd for KeyPath {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 /// Why something is no key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,7 +92,7 @@ impl KeyPath {
         if segments.iter().any(|s| s.len() > SEGMENT_BYTES_MAX) {
             return Err(KeyError::SegmentTooLong);
         }
-        Ok(KeyPath(segments))
+        Ok(Self::of(segments.into()))
     }
 
     /// Reads `a/b/c`; `\/` is a slash and `\\` a backslash within a segment. Empty segments count: `a//b`
@@ -77,22 +125,32 @@ impl KeyPath {
 
     /// Sorts before every key, and is none: the lower end of a range.
     pub(crate) fn lowest() -> Self {
-        KeyPath(Vec::new())
+        Self::of(Box::from([]))
+    }
+
+    fn of(segments: Box<[String]>) -> Self {
+        KeyPath(Arc::new(KeyParts { segments, bucket: OnceLock::new() }))
+    }
+
+    /// The bucket of a map layer that the key falls into: the first 12 bits of BLAKE3 of its canonical CBOR.
+    pub(super) fn bucket(&self) -> BucketIndex {
+        *self.0.bucket.get_or_init(|| BucketIndex::of_key_cbor(&self.to_cbor()))
     }
 
     /// The segments, from the top down.
     pub fn segments(&self) -> &[String] {
-        &self.0
+        &self.0.segments
     }
 
     /// Whether `self` is `other` or stands above it.
     pub fn is_prefix_of(&self, other: &KeyPath) -> bool {
-        other.0.starts_with(&self.0)
+        other.segments().starts_with(self.segments())
     }
 
     /// All keys that stand above this one.
     pub fn parents(&self) -> impl Iterator<Item = KeyPath> + '_ {
-        (1..self.0.len()).filter_map(|n| self.0.get(..n)).map(|s| KeyPath(s.to_vec()))
+        let segments = self.segments();
+        (1..segments.len()).filter_map(move |n| segments.get(..n)).map(|above| Self::of(above.into()))
     }
 
     /// The key one segment further down.
@@ -101,14 +159,29 @@ impl KeyPath {
     ///
     /// The limit that the longer key exceeds.
     pub fn child(&self, segment: &str) -> Result<KeyPath, KeyError> {
-        let mut segments = self.0.clone();
+        let mut segments = self.segments().to_vec();
         segments.push(segment.to_owned());
         KeyPath::new(segments)
     }
 
     /// As the array of texts that travels.
     pub fn to_value(&self) -> Value {
-        Value::Array(self.0.iter().map(|s| Value::from(s.as_str())).collect())
+        Value::Array(self.segments().iter().map(|s| Value::from(s.as_str())).collect())
+    }
+
+    /// Appends the canonical CBOR of the array of texts.
+    pub fn write(&self, out: &mut CborWriter) {
+        out.array(self.segments().len());
+        for segment in self.segments() {
+            out.text(segment);
+        }
+    }
+
+    /// The canonical CBOR of the array of texts.
+    pub fn to_cbor(&self) -> Vec<u8> {
+        let mut out = CborWriter::with_capacity(64);
+        self.write(&mut out);
+        out.finish()
     }
 
     /// From an array of texts of a peer.
@@ -131,7 +204,7 @@ impl KeyPath {
 
 impl std::fmt::Display for KeyPath {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (i, segment) in self.0.iter().enumerate() {
+        for (i, segment) in self.segments().iter().enumerate() {
             if i > 0 {
                 f.write_str("/")?;
             }

@@ -138,6 +138,13 @@ impl DocumentName {
     }
 }
 
+/// So that a table by name can be asked with any text.
+impl std::borrow::Borrow<str> for DocumentName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Names a document: whose it is and what it is called.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DocumentId {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tombolo_delta::Value;
+use tombolo_delta::CborWriter;
 
 use crate::layer::{KeyPath, Root};
 
@@ -22,8 +22,12 @@ pub struct BucketIndex(u16);
 impl BucketIndex {
     /// The bucket of a key: the first 12 bits of BLAKE3 of the key's canonical CBOR.
     pub fn of(key: &KeyPath) -> Self {
-        let hash = blake3::hash(&tombolo_delta::to_cbor(&key.to_value()));
-        let [a, b, ..] = *hash.as_bytes();
+        key.bucket()
+    }
+
+    /// The same, of the key's canonical CBOR.
+    pub(super) fn of_key_cbor(cbor: &[u8]) -> Self {
+        let [a, b, ..] = *blake3::hash(cbor).as_bytes();
         BucketIndex(u16::from_be_bytes([a, b]) >> 4)
     }
 
@@ -113,19 +117,13 @@ impl TreeHash {
     /// `[level, count, [[slot, hash], …]]`; absent children are left out.
     pub fn of_node(level: u8, children: &[(u8, TreeHash)]) -> Self {
         let count = children.iter().fold(0u32, |sum, (_, child)| sum.saturating_add(child.count));
-        let pairs = children
-            .iter()
-            .map(|(slot, child)| {
-                Value::Array(vec![Value::from(u64::from(*slot)), Value::Bytes(child.hash.to_vec())])
-            })
-            .collect();
-        let node = Value::Array(vec![
-            Value::from(u64::from(level)),
-            Value::from(u64::from(count)),
-            Value::Array(pairs),
-        ]);
+        let mut node = CborWriter::with_capacity(16 + 36 * children.len());
+        node.array(3).unsigned(u64::from(level)).unsigned(u64::from(count)).array(children.len());
+        for (slot, child) in children {
+            node.array(2).unsigned(u64::from(*slot)).bytes(&child.hash);
+        }
         let mut hasher = blake3::Hasher::new_derive_key("tombolo 1 map node");
-        hasher.update(&tombolo_delta::to_cbor(&node));
+        hasher.update(&node.finish());
         TreeHash { count, hash: *hasher.finalize().as_bytes() }
     }
 }

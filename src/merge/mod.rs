@@ -14,7 +14,9 @@ mod tree;
 mod view;
 
 use crate::time::Wall;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tombolo_delta::Value;
 use tombolo_transports::PeerId;
@@ -110,7 +112,10 @@ impl Document {
             // Its former content did not count, or the present one does not.
             keys.extend(self.differing_keys(&author, None));
         }
-        (counts || counted) && self.resolve(keys, reference)
+        match counts && counted {
+            true => self.resolve_of(&author, keys, reference),
+            false => (counts || counted) && self.resolve(keys, reference),
+        }
     }
 
     /// Takes a map layer out, to change it and put it back; until then the merge stays as it was.
@@ -156,6 +161,11 @@ impl Document {
     /// When the next quarantined entry is due, by reference time.
     pub fn next_release(&self) -> Option<Wall> {
         self.quarantine.next()
+    }
+
+    /// The keys under which entries wait for their time.
+    pub fn waiting_keys(&self) -> impl Iterator<Item = &KeyPath> {
+        self.quarantine.keys()
     }
 
     /// How many entries wait for their time.
@@ -218,6 +228,39 @@ impl Document {
         .collect()
     }
 
+    /// Takes an author's new entries into the merge. One that goes above the winner wins without a look at the other layers, and one
+    /// below the winner of another author changes nothing.
+    fn resolve_of(&mut self, author: &PeerId, keys: Vec<KeyPath>, reference: Wall) -> bool {
+        let Some(layer) = self.layers.get(author).and_then(map_of) else {
+            return self.resolve(keys, reference);
+        };
+        let mut open = Vec::new();
+        let mut changed = false;
+        for key in keys {
+            let winner = self.merged.winner(&key);
+            let is_free = |entry: &Entry| {
+                !self.quarantine.holds(&key) && !quarantine::holds_back(entry.stamp, reference)
+            };
+            let rank = layer.shared(&key).filter(|entry| is_free(entry)).map(|entry| {
+                (
+                    winner.map_or(Ordering::Greater, |w| {
+                        register::compare((*author, entry), (w.author, &w.entry))
+                    }),
+                    entry,
+                )
+            });
+            match (rank, winner) {
+                (Some((Ordering::Greater, entry)), _) => {
+                    let winner = Winner { author: *author, entry: entry.clone() };
+                    changed |= self.merged.set(key, Some(winner));
+                }
+                (Some((Ordering::Less, _)), Some(winner)) if winner.author != *author => {}
+                (Some(_) | None, _) => open.push(key),
+            }
+        }
+        self.resolve(open, reference) | changed
+    }
+
     fn resolve(&mut self, keys: Vec<KeyPath>, reference: Wall) -> bool {
         let mut changed = false;
         for key in keys {
@@ -230,12 +273,12 @@ impl Document {
     }
 
     /// The entries under a key that take part in the merge.
-    fn candidates(&self, key: &KeyPath, reference: Wall) -> impl Iterator<Item = (PeerId, &Entry)> {
+    fn candidates(&self, key: &KeyPath, reference: Wall) -> impl Iterator<Item = (PeerId, &Arc<Entry>)> {
         self.effective_entries(key).filter(move |(_, e)| !quarantine::holds_back(e.stamp, reference))
     }
 
-    fn effective_entries(&self, key: &KeyPath) -> impl Iterator<Item = (PeerId, &Entry)> {
-        self.effective().filter_map(|(author, layer)| Some((*author, map_of(layer)?.get(key)?)))
+    fn effective_entries(&self, key: &KeyPath) -> impl Iterator<Item = (PeerId, &Arc<Entry>)> {
+        self.effective().filter_map(|(author, layer)| Some((*author, map_of(layer)?.shared(key)?)))
     }
 
     /// Keys under which an author's layer differs from `old` (which stood in its place), or all of them.
@@ -243,9 +286,7 @@ impl Document {
         let empty = MapContent::default();
         let new = self.layers.get(author).and_then(map_of).unwrap_or(&empty);
         let old = old.and_then(map_of).unwrap_or(&empty);
-        let gone = old.iter().filter(|(key, _)| new.get(key).is_none()).map(|(key, _)| key.clone());
-        let other = new.iter().filter(|(key, entry)| old.get(key) != Some(entry)).map(|(key, _)| key.clone());
-        gone.chain(other).collect()
+        new.keys_changed_since(old)
     }
 }
 

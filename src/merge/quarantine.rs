@@ -36,6 +36,16 @@ impl Quarantine {
         self.by_key.insert(key.clone(), times);
     }
 
+    /// Whether an entry under a key waits.
+    pub(super) fn holds(&self, key: &KeyPath) -> bool {
+        self.by_key.contains_key(key)
+    }
+
+    /// The keys with an entry that waits, and until when each was judged to.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &KeyPath> {
+        self.by_key.keys()
+    }
+
     /// The keys with an entry whose time has come.
     pub(super) fn due(&self, reference: Wall) -> Vec<KeyPath> {
         let due = self.waiting.iter().take_while(|(at, _)| *at <= reference);

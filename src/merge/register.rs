@@ -2,6 +2,7 @@
 //! nodes that hold the same layers read the same document, in whatever order the layers came.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use tombolo_transports::PeerId;
 
@@ -12,8 +13,8 @@ use crate::layer::{Entry, KeyPath};
 pub struct Winner {
     /// The author of the entry.
     pub author: PeerId,
-    /// The entry as its author signed it.
-    pub entry: Entry,
+    /// The entry as its author signed it; the layer that it stands in has the same one.
+    pub entry: Arc<Entry>,
 }
 
 /// An entry that lost against one whose author had not seen it.
@@ -33,8 +34,8 @@ pub(super) fn compare(a: (PeerId, &Entry), b: (PeerId, &Entry)) -> Ordering {
 }
 
 /// The greatest of the candidates.
-pub(super) fn winner<'a>(candidates: impl Iterator<Item = (PeerId, &'a Entry)>) -> Option<Winner> {
-    let best = candidates.max_by(|a, b| compare(*a, *b))?;
+pub(super) fn winner<'a>(candidates: impl Iterator<Item = (PeerId, &'a Arc<Entry>)>) -> Option<Winner> {
+    let best = candidates.max_by(|a, b| compare((a.0, a.1), (b.0, b.1)))?;
     Some(Winner { author: best.0, entry: best.1.clone() })
 }
 
@@ -42,7 +43,7 @@ pub(super) fn winner<'a>(candidates: impl Iterator<Item = (PeerId, &'a Entry)>) 
 pub(super) fn conflicts<'a>(
     key: &KeyPath,
     winner: &Winner,
-    candidates: impl Iterator<Item = (PeerId, &'a Entry)>,
+    candidates: impl Iterator<Item = (PeerId, &'a Arc<Entry>)>,
 ) -> Vec<Loser> {
     candidates
         .filter(|(author, entry)| {
@@ -50,6 +51,6 @@ pub(super) fn conflicts<'a>(
                 && entry.value != winner.entry.value
                 && winner.entry.saw != Some(entry.hash4(key))
         })
-        .map(|(author, entry)| Loser { author, entry: entry.clone(), winner: winner.author })
+        .map(|(author, entry)| Loser { author, entry: Entry::clone(entry), winner: winner.author })
         .collect()
 }

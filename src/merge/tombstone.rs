@@ -37,6 +37,9 @@ impl Document {
     /// [`sweep`](Self::sweep).
     pub fn tombstone_wait(&self, author: &PeerId, writers_listed: usize) -> Option<TombstoneWait> {
         let entries = self.layer(author).filter(|_| self.counts(author)).and_then(map_of)?;
+        if !entries.has_tombstones() {
+            return None;
+        }
         let unknown_writers = writers_listed.saturating_sub(self.writers.len());
         let mut wait = None;
         for (_, tombstone) in entries.iter().filter(|(_, entry)| entry.is_tombstone()) {
@@ -68,6 +71,10 @@ impl Document {
     pub fn sweep(&self, author: &PeerId, writers_listed: usize, reference: Wall) -> Sweep {
         let Some(own) = self.layer(author).filter(|_| self.counts(author)) else { return Sweep::default() };
         let Some(entries) = map_of(own) else { return Sweep::default() };
+        let waiting = self.merged.has_tombstones();
+        if !waiting && !entries.has_tombstones() {
+            return Sweep::default();
+        }
         let all_known = self.effective().count() >= writers_listed;
         let drop = entries
             .iter()
@@ -77,7 +84,6 @@ impl Document {
             })
             .map(|(key, _)| key.clone())
             .collect();
-        let waiting = self.merged.iter().any(|(_, winner)| winner.entry.is_tombstone());
         let signed_long_ago = reference.since(own.head().time) >= TOMBSTONE_RENEW;
         Sweep { drop, renew: waiting && signed_long_ago }
     }

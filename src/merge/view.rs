@@ -16,6 +16,8 @@ use crate::merge::tree;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
     winners: BTreeMap<KeyPath, Winner>,
+    /// How many of them are tombstones.
+    tombstones: usize,
 }
 
 impl View {
@@ -26,7 +28,7 @@ impl View {
 
     /// All winners, by key.
     pub fn iter(&self) -> impl Iterator<Item = (&KeyPath, &Winner)> {
-        self.winners.iter()
+        self.winners.iter().inspect(|_| crate::steps::count())
     }
 
     /// The winners at a key and below it, by key.
@@ -37,14 +39,25 @@ impl View {
 
     /// Puts the entry that wins under a key, or none. Returns whether that is another than before.
     pub fn set(&mut self, key: KeyPath, winner: Option<Winner>) -> bool {
-        match winner {
-            Some(winner) if self.winners.get(&key) == Some(&winner) => false,
+        let is_tombstone = |winner: &Winner| usize::from(winner.entry.is_tombstone());
+        let old = match winner {
+            Some(winner) if self.winners.get(&key) == Some(&winner) => return false,
             Some(winner) => {
-                self.winners.insert(key, winner);
-                true
+                self.tombstones += is_tombstone(&winner);
+                self.winners.insert(key, winner)
             }
-            None => self.winners.remove(&key).is_some(),
-        }
+            None => match self.winners.remove(&key) {
+                None => return false,
+                removed => removed,
+            },
+        };
+        self.tombstones -= old.as_ref().map_or(0, is_tombstone);
+        true
+    }
+
+    /// Whether a tombstone wins under any key.
+    pub fn has_tombstones(&self) -> bool {
+        self.tombstones > 0
     }
 
     /// The value of the entry under a key: none where it is deleted, or hidden by one above or below it.
@@ -64,7 +77,7 @@ impl View {
 
     /// The whole document, as the object that all entries make.
     pub fn value(&self) -> Value {
-        let all = self.winners.iter();
+        let all = self.iter();
         let shown = all.filter_map(|(key, winner)| Some((key.segments(), self.shown_value(key, winner)?)));
         tree::assemble(shown).unwrap_or_else(|| Value::Map(tombolo_delta::Map::default()))
     }
@@ -100,6 +113,7 @@ mod tests {
     use crate::layer::Entry;
     use crate::time::Wall;
     use proptest::prelude::*;
+    use std::sync::Arc;
     use tombolo_transports::PeerId;
 
     fn key() -> impl Strategy<Value = KeyPath> {
@@ -120,7 +134,7 @@ mod tests {
     fn winner() -> impl Strategy<Value = Option<Winner>> {
         let entry = (value(), 1u64..6, 0u8..3).prop_map(|(value, ms, author)| Winner {
             author: PeerId([author; 32]),
-            entry: Entry { stamp: Timestamp::new(Wall::from_ms(ms), 0), value, saw: None },
+            entry: Arc::new(Entry { stamp: Timestamp::new(Wall::from_ms(ms), 0), value, saw: None }),
         });
         prop_oneof![4 => entry.prop_map(Some), 1 => Just(None)]
     }

@@ -151,14 +151,14 @@ impl Node {
             Input::Notified { key, end } => self.desk().alarms().notified(&key, end),
             Input::UtcOffset { minutes } => self.watches.set_utc_offset(minutes),
         }
-        self.timers();
-        self.unicast.drain(&mut self.core, &mut self.replica);
     }
 
-    /// The next thing to do. The first call after an input signs what was written, makes everything durable in one commit, and
-    /// only then lets outputs go.
+    /// The next thing to do. The first call after one or more inputs does what time brings and what follows from them, signs what was
+    /// written, makes everything durable in one commit, and only then lets outputs go.
     pub fn poll_output(&mut self) -> Option<Output> {
         if self.core.gate.is_drained() && !self.core.gate.memory_is_ahead() {
+            self.timers();
+            self.unicast.drain(&mut self.core, &mut self.replica);
             self.settle();
             self.unicast.drain(&mut self.core, &mut self.replica);
             self.broadcast.drive(&mut self.core, &mut self.replica, &mut self.unicast);

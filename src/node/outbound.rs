@@ -138,9 +138,9 @@ impl Node {
         }
         if stored.reads_differently {
             self.core.event(Event::Changed(view::ChangedView {
-                owner: crate::identity::did(&stored.id.document.owner),
+                owner: self.core.did(&stored.id.document.owner),
                 name: stored.id.document.name.as_str().to_owned(),
-                author: crate::identity::did(&stored.id.author),
+                author: self.core.did(&stored.id.author),
                 sequence: stored.state.sequence.get(),
             }));
         }

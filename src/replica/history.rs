@@ -77,11 +77,9 @@ impl History {
         changed: impl Iterator<Item = (&'a KeyPath, Sequence)>,
         bases: Vec<MapBase>,
     ) -> Self {
-        let mut log = ChangeLog::default();
-        for (key, at) in changed {
-            log.note(key, at);
-        }
-        History::Map { changed: log, bases: bases.into() }
+        let at: BTreeMap<KeyPath, Sequence> = changed.map(|(key, at)| (key.clone(), at)).collect();
+        let order = at.iter().map(|(key, at)| (*at, key.clone())).collect();
+        History::Map { changed: ChangeLog { at, order }, bases: bases.into() }
     }
 
     /// A base that a peer holds, if it is known. `map` is the layer's present content, of a map.
@@ -306,7 +304,7 @@ pub(super) fn remember_map(
     bases.push_back(MapBase::of(&write.signed));
     for key in keys {
         log.note(key, sequence);
-        write.entries.push((key.clone(), map.get(key).cloned()));
+        write.entries.push((key.clone(), map.shared(key).cloned()));
     }
     write.forgotten_keys = trim_bases(bases, log, map);
     write.bases = bases.iter().copied().collect();

@@ -1,17 +1,19 @@
 //! The documents that a node holds, with the history of each layer and the bytes that quotas count.
 
 use crate::time::Wall;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
 use crate::layer::{
-    Content, DocumentId, KeyPath, Kind, Layer, LayerHash, LayerId, MapContent, Sequence, SignedHead,
+    Content, DocumentId, DocumentName, KeyPath, Kind, Layer, LayerHash, LayerId, MapContent, Sequence,
+    SignedHead,
 };
 use crate::limits::{DOCUMENTS_PER_OWNER_MAX, LAYER_OVERHEAD_BYTES, OWNER_BYTES_MAX};
 use crate::merge::{Document, map_of};
 use crate::replica::history::{History, KnownBase, PastSnapshot, remember_map, remember_state};
+use crate::steps;
 use crate::store::{LayerWrite, MapBase, StoredLayer};
 use crate::sync::frontier::State;
 
@@ -20,6 +22,10 @@ use crate::sync::frontier::State;
 pub struct Layers {
     documents: BTreeMap<DocumentId, HeldDocument>,
     by_hash: BTreeMap<LayerHash, LayerId>,
+    /// The documents of each name, by owner.
+    by_name: BTreeMap<DocumentName, BTreeMap<PeerId, DocumentId>>,
+    /// The documents in which entries wait for their time.
+    waiting: BTreeSet<DocumentId>,
     /// Bytes of each owner's layers, as quotas count them.
     bytes_of: BTreeMap<PeerId, usize>,
 }
@@ -55,8 +61,9 @@ impl HeldDocument {
                 None
             }
             (Content::Map(map), History::Map { changed: log, bases }) => {
-                let keys =
-                    changed.unwrap_or_else(|| differing(self.document.layer(&author).and_then(map_of), map));
+                let held = self.document.layer(&author).and_then(map_of);
+                let differing = || map.keys_changed_since(held.unwrap_or(&MapContent::default()));
+                let keys = changed.unwrap_or_else(differing);
                 remember_map(bases, log, &keys, map, &mut write);
                 Some(keys)
             }
@@ -140,9 +147,8 @@ impl Layers {
             Kind::Map => {
                 let changed = stored.entries.iter().map(|(key, _, at)| (key, *at));
                 let history = History::load_map(changed, stored.bases);
-                let mut map = MapContent::default();
-                let live = stored.entries.into_iter().filter(|(_, entry, _)| entry.is_some());
-                map.change(live.map(|(key, entry, _)| (key, entry))).map_err(|_| "a map's entries")?;
+                let live = stored.entries.into_iter().filter_map(|(key, entry, _)| Some((key, entry?)));
+                let map = MapContent::of_entries(live.collect()).map_err(|_| "a map's entries")?;
                 (Content::Map(map), history)
             }
         };
@@ -156,8 +162,34 @@ impl Layers {
         held.histories.insert(id.author, history);
         // Writers are set once everything is loaded.
         held.document.put_layer(layer, None, reference);
+        self.note_waiting(&id.document);
         self.by_hash.insert(id.hash(), id);
         Ok(())
+    }
+
+    /// A document has changed: entries of it may wait now, or none any more.
+    fn note_waiting(&mut self, id: &DocumentId) {
+        let waits = self.document(id).is_some_and(|document| document.quarantined() > 0);
+        match waits {
+            true => drop(self.waiting.insert(id.clone())),
+            false => drop(self.waiting.remove(id)),
+        }
+    }
+
+    /// The documents in which entries wait for their time.
+    pub fn waiting(&self) -> impl Iterator<Item = &Document> {
+        self.waiting.iter().filter_map(|id| self.document(id))
+    }
+
+    /// The names of those that are asked for.
+    pub(super) fn waiting_ids(&self, is_meant: impl Fn(&&Document) -> bool) -> Vec<DocumentId> {
+        let is_meant = |id: &&DocumentId| self.document(id).as_ref().is_some_and(&is_meant);
+        self.waiting.iter().filter(is_meant).cloned().collect()
+    }
+
+    /// The documents of a name, by owner.
+    pub fn called(&self, name: &str) -> impl Iterator<Item = &DocumentId> {
+        self.by_name.get(name).into_iter().flat_map(BTreeMap::values)
     }
 
     fn held_mut(&mut self, id: &DocumentId, kind: Kind) -> &mut HeldDocument {
@@ -166,6 +198,9 @@ impl Layers {
             histories: BTreeMap::new(),
             bytes: BTreeMap::new(),
         };
+        if !self.documents.contains_key(id) {
+            self.by_name.entry(id.name.clone()).or_default().insert(id.owner, id.clone());
+        }
         self.documents.entry(id.clone()).or_insert_with(fresh)
     }
 
@@ -207,24 +242,45 @@ impl Layers {
         self.documents.get(id).map(|held| &held.document)
     }
 
-    /// A document, to change who counts in it or what time it is.
-    pub(super) fn document_mut(&mut self, id: &DocumentId) -> Option<&mut Document> {
-        self.documents.get_mut(id).map(|held| &mut held.document)
+    /// Changes who counts in a document or what time it is. Returns whether it reads differently; a document that is not held
+    /// does not.
+    pub(super) fn change_document(
+        &mut self,
+        id: &DocumentId,
+        change: impl FnOnce(&mut Document) -> bool,
+    ) -> bool {
+        let reads_differently = self.documents.get_mut(id).is_some_and(|held| change(&mut held.document));
+        self.note_waiting(id);
+        reads_differently
     }
 
     /// All documents that are held.
     pub fn documents(&self) -> impl Iterator<Item = (&DocumentId, &Document)> {
-        self.documents.iter().map(|(id, held)| (id, &held.document))
+        self.documents.iter().inspect(|_| steps::count()).map(|(id, held)| (id, &held.document))
     }
 
-    /// All documents, to change them.
-    pub(super) fn documents_mut(&mut self) -> impl Iterator<Item = (&DocumentId, &mut Document)> {
-        self.documents.iter_mut().map(|(id, held)| (id, &mut held.document))
+    /// Changes all documents. Returns those that read differently.
+    pub(super) fn change_documents(
+        &mut self,
+        mut change: impl FnMut(&DocumentId, &mut Document) -> bool,
+    ) -> Vec<DocumentId> {
+        let changed = self.documents.iter_mut().filter_map(|(id, held)| {
+            steps::count();
+            let reads_differently = change(id, &mut held.document);
+            let waits = held.document.quarantined() > 0;
+            match waits {
+                true => drop(self.waiting.insert(id.clone())),
+                false => drop(self.waiting.remove(id)),
+            }
+            reads_differently.then(|| id.clone())
+        });
+        changed.collect()
     }
 
     /// All layers of all documents.
     pub fn layers(&self) -> impl Iterator<Item = &Layer> {
-        self.documents.values().flat_map(|held| held.document.layers().map(|(_, layer)| layer))
+        let all = self.documents.values().flat_map(|held| held.document.layers().map(|(_, layer)| layer));
+        all.inspect(|_| steps::count())
     }
 
     /// A layer by its name.
@@ -248,6 +304,10 @@ impl Layers {
     /// Drops a document whose kind its owner contradicts. Returns the layers that it had.
     pub(super) fn drop_document(&mut self, id: &DocumentId) -> Vec<LayerHash> {
         let bytes: usize = self.documents.remove(id).map_or(0, |held| held.bytes.values().sum());
+        self.waiting.remove(id);
+        if let Some(owners) = self.by_name.get_mut(&id.name) {
+            owners.remove(&id.owner);
+        }
         if let Some(sum) = self.bytes_of.get_mut(&id.owner) {
             *sum = sum.saturating_sub(bytes);
         }
@@ -293,6 +353,7 @@ impl Layers {
         let held = self.held_mut(&id.document, layer.head().kind);
         let (write, changed) = held.remember(&layer, replaced, changed);
         let reads_differently = held.document.put_layer(layer, changed, reference);
+        self.note_waiting(&id.document);
         (write, reads_differently)
     }
 
@@ -338,11 +399,4 @@ impl Layers {
             history.pin_base(base);
         }
     }
-}
-
-fn differing(old: Option<&MapContent>, new: &MapContent) -> Vec<KeyPath> {
-    let Some(old) = old else { return new.iter().map(|(key, _)| key.clone()).collect() };
-    let gone = old.iter().filter(|(key, _)| new.get(key).is_none()).map(|(key, _)| key.clone());
-    let other = new.iter().filter(|(key, entry)| old.get(key) != Some(entry)).map(|(key, _)| key.clone());
-    gone.chain(other).collect()
 }

@@ -111,10 +111,10 @@ impl Replica {
         }
         let reference = core.reference();
         let writers = self.all_writers();
-        for (id, document) in self.layers.documents_mut() {
+        self.layers.change_documents(|id, document| {
             document.set_writers(writers.get(&id.owner).cloned().unwrap_or_default(), reference);
-            document.release(reference);
-        }
+            document.release(reference)
+        });
         self.rights_changed = true;
         Ok(())
     }

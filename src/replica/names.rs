@@ -64,10 +64,9 @@ impl Replica {
         if let Some((owner, name)) = text.rsplit_once('/') {
             let is_me = owner == core.settings.name || owner == did(&core.me);
             let owner = if is_me { core.me } else { self.resolve_peer(owner)? };
-            let found = self.visible().find(|id| id.owner == owner && id.name.as_str() == name);
-            return found.cloned().ok_or_else(unknown);
+            return self.visible_called(name).find(|id| id.owner == owner).cloned().ok_or_else(unknown);
         }
-        let found: Vec<&DocumentId> = self.visible().filter(|id| id.name.as_str() == text).collect();
+        let found: Vec<&DocumentId> = self.visible_called(text).collect();
         if let Some(own) = found.iter().find(|id| id.owner == core.me) {
             return Ok((*own).clone());
         }
@@ -80,6 +79,11 @@ impl Replica {
                 Err(CommandError::AmbiguousDocument { name: text.to_owned(), choices })
             }
         }
+    }
+
+    /// Those of a name.
+    fn visible_called(&self, name: &str) -> impl Iterator<Item = &DocumentId> {
+        self.layers.called(name).filter(|id| self.federation.participates(id))
     }
 
     /// The documents that this node participates in.

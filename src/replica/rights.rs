@@ -79,13 +79,9 @@ impl Replica {
     /// Sets the writers of every document again. Returns the documents that read differently.
     pub fn renew_writers(&mut self, reference: Wall) -> Vec<DocumentId> {
         let writers = self.all_writers();
-        let mut changed = Vec::new();
-        for (id, document) in self.layers.documents_mut() {
-            if document.set_writers(writers.get(&id.owner).cloned().unwrap_or_default(), reference) {
-                changed.push(id.clone());
-            }
-        }
-        changed
+        self.layers.change_documents(|id, document| {
+            document.set_writers(writers.get(&id.owner).cloned().unwrap_or_default(), reference)
+        })
     }
 
     /// Documents in which this node writes but has no layer that counts: a writer signs an empty layer when it joins, so
@@ -114,7 +110,7 @@ impl Replica {
         let own = own.filter(|(id, document)| id.owner == me && document.kind() == Kind::Map);
         own.map(|(id, document)| {
             let won = document.winners().filter(|(_, winner)| winner.author == *leaving);
-            (id.clone(), won.map(|(key, winner)| (key.clone(), Some(winner.entry.clone()))).collect())
+            (id.clone(), won.map(|(key, winner)| (key.clone(), Some(Entry::clone(&winner.entry)))).collect())
         })
         .collect()
     }
@@ -123,9 +119,7 @@ impl Replica {
     pub(super) fn set_writers_of(&mut self, id: &DocumentId, newcomer: Option<PeerId>, reference: Wall) {
         let mut writers = self.writers_of(&id.owner);
         writers.extend(newcomer.and_then(|a| Some((a, self.federation.counts_from(&id.owner, &a)?))));
-        if let Some(document) = self.layers.document_mut(id) {
-            document.set_writers(writers, reference);
-        }
+        self.layers.change_document(id, |document| document.set_writers(writers, reference));
     }
 
     /// Every author of a layer held in an owner's documents that the owner lets write, with the audience sequence from

@@ -23,20 +23,22 @@ pub struct DueSweep {
 impl Replica {
     /// When the next quarantined entry takes part, by reference time.
     pub fn next_release(&self) -> Option<Wall> {
-        self.layers.documents().filter_map(|(_, document)| document.next_release()).min()
+        self.layers.waiting().filter_map(Document::next_release).min()
     }
 
     /// Lets quarantined entries take part whose time has come. Returns the documents that read differently.
     pub fn release_quarantined(&mut self, reference: Wall) -> Vec<DocumentId> {
-        self.rejudge(|document| {
-            document.next_release().is_some_and(|due| due <= reference) && document.release(reference)
-        })
+        let is_due = |document: &&Document| document.next_release().is_some_and(|due| due <= reference);
+        let due: Vec<DocumentId> = self.layers.waiting_ids(is_due);
+        due.into_iter()
+            .filter(|id| self.layers.change_document(id, |document| document.release(reference)))
+            .collect()
     }
 
     /// Reference time has stepped back: entries that are now in the future wait. Returns the documents that read
     /// differently.
     pub fn judge_again(&mut self, reference: Wall) -> Vec<DocumentId> {
-        self.rejudge(|document| document.judge_again(reference))
+        self.layers.change_documents(|_, document| document.judge_again(reference))
     }
 
     /// Maps in which this node's own layer is signed later than reference time.
@@ -56,16 +58,20 @@ impl Replica {
     ) -> Vec<(KeyPath, Entry)> {
         let reference = core.reference();
         let layer = self.layer(id);
-        // There are such entries only if the last commit was later than now, or if some are in quarantine.
-        let waits = self.document(&id.document).is_some_and(|d| d.quarantined() > 0);
-        if !waits && layer.is_none_or(|layer| layer.head().time <= reference) {
+        let Some((layer, map)) = layer.and_then(|layer| Some((layer, map_of(layer)?))) else {
             return Vec::new();
+        };
+        let is_ahead = |(key, entry): &(&KeyPath, &Entry)| {
+            entry.stamp.time() > reference + FUTURE_BOUND && !signed_again(key)
+        };
+        let owned = |(key, entry): (&KeyPath, &Entry)| (key.clone(), entry.clone());
+        if layer.head().time > reference {
+            return map.iter().filter(is_ahead).map(owned).collect();
         }
-        let ahead = |entry: &Entry| entry.stamp.time() > reference + FUTURE_BOUND;
-        let own = layer.and_then(map_of).into_iter().flat_map(|map| map.iter());
-        own.filter(|(key, entry)| ahead(entry) && !signed_again(key))
-            .map(|(key, entry)| (key.clone(), entry.clone()))
-            .collect()
+        // The last commit was not later than now: only entries in quarantine can be.
+        let waiting = self.document(&id.document).into_iter().flat_map(Document::waiting_keys);
+        let own = waiting.filter_map(|key| Some((key, map.get(key)?)));
+        own.filter(is_ahead).map(owned).collect()
     }
 
     /// Own tombstones that are proven done, own entries that a tombstone beats, and maps whose tombstones wait for this
@@ -107,12 +113,6 @@ impl Replica {
             self.sweep_at = now + pause;
         }
         is_due
-    }
-
-    /// Lets time act on all documents. Returns those that read differently.
-    fn rejudge(&mut self, mut act: impl FnMut(&mut Document) -> bool) -> Vec<DocumentId> {
-        let documents = self.layers.documents_mut();
-        documents.filter_map(|(id, document)| act(document).then(|| id.clone())).collect()
     }
 }
 

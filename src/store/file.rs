@@ -13,6 +13,16 @@ use crate::store::migrate::{self, Founding};
 use crate::store::overlay::Overlay;
 use crate::store::{Opened, StoreError};
 
+/// Pages that the database keeps in memory, bytes. The node holds all documents in its own memory and reads the file once, so the
+/// system's cache serves the rest; the database's own default is a gigabyte.
+const CACHE_BYTES: usize = 8 << 20;
+
+fn builder() -> redb::Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
+}
+
 /// Makes the file of a new store, whole or not at all.
 pub(super) fn create(path: &Path, founding: &Founding) -> Result<(), StoreError> {
     let new = path.with_extension("redb.new");
@@ -26,7 +36,7 @@ pub(super) fn create(path: &Path, founding: &Founding) -> Result<(), StoreError>
     };
     let file = make().map_err(StoreError::of_io)?;
     let made = guarded(|| {
-        let database = Database::builder().create_with_backend(FileBackend::new(file)?)?;
+        let database = builder().create_with_backend(FileBackend::new(file)?)?;
         migrate::create(&database, founding)?;
         Ok(database.close()?)
     });
@@ -52,7 +62,7 @@ pub(super) fn create(path: &Path, founding: &Founding) -> Result<(), StoreError>
 pub(super) fn verify(path: &Path) -> Result<(), StoreError> {
     let overlay = overlay(path)?;
     guarded(|| {
-        let mut database = Database::builder().create_with_backend(overlay)?;
+        let mut database = builder().create_with_backend(overlay)?;
         match database.check_integrity()? {
             true => Ok(()),
             false => Err(StoreError::Damaged("a page does not have its checksum")),
@@ -66,7 +76,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
         Ok(database) => Ok(Opened { database, read_only: None }),
         Err(why @ StoreError::NoRoom(_)) => {
             let overlay = overlay(path)?;
-            let database = guarded(|| Ok(Database::builder().create_with_backend(overlay)?))?;
+            let database = guarded(|| Ok(builder().create_with_backend(overlay)?))?;
             Ok(Opened { database, read_only: Some(why) })
         }
         Err(error) => Err(error),
@@ -80,7 +90,7 @@ fn open_for_writing(path: &Path) -> Result<Database, StoreError> {
     if file.metadata().map_err(StoreError::of_io)?.permissions().mode() & 0o777 != 0o600 {
         file.set_permissions(private).map_err(StoreError::of_io)?;
     }
-    guarded(|| Ok(Database::builder().create_with_backend(FileBackend::new(file)?)?))
+    guarded(|| Ok(builder().create_with_backend(FileBackend::new(file)?)?))
 }
 
 fn overlay(path: &Path) -> Result<Overlay, StoreError> {

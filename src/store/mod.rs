@@ -189,7 +189,7 @@ pub struct LayerWrite {
     /// Of a snapshot: its new content, canonical CBOR.
     pub snapshot: Option<Vec<u8>>,
     /// Of a map: entries put and dropped, with the sequence at which this node saw them change.
-    pub entries: Vec<(KeyPath, Option<Entry>)>,
+    pub entries: Vec<(KeyPath, Option<Arc<Entry>>)>,
     /// Of a snapshot: older states now kept as bases; each is written once.
     pub kept: Option<KeptState>,
     /// Of a snapshot: sequences of older states no longer kept.

@@ -4,7 +4,7 @@ use crate::time::Wall;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tombolo_delta::{Limits, Value};
+use tombolo_delta::{CborWriter, Limits, Value};
 use tombolo_transports::PeerId;
 
 use crate::federation::Peer;
@@ -213,25 +213,32 @@ pub(super) fn read_state(sequence: Sequence, bytes: &[u8]) -> Result<KeptState, 
 }
 
 pub(super) fn entry_record(key: &KeyPath, entry: Option<&Entry>, changed_at: Sequence) -> (Vec<u8>, Vec<u8>) {
-    let mut items = vec![number(changed_at)];
-    items.extend(entry.map(|entry| entry.to_value(key)));
-    (key_record(key), tombolo_delta::to_cbor(&Value::Array(items)))
+    let mut out = CborWriter::with_capacity(192);
+    out.array(1 + usize::from(entry.is_some())).unsigned(changed_at.get());
+    if let Some(entry) = entry {
+        entry.write(key, &mut out);
+    }
+    (key_record(key), out.finish())
 }
 
 pub(super) fn key_record(key: &KeyPath) -> Vec<u8> {
-    tombolo_delta::to_cbor(&key.to_value())
+    key.to_cbor()
 }
 
 pub(super) fn read_entry(key: &[u8], bytes: &[u8]) -> Result<(KeyPath, Option<Entry>, Sequence), StoreError> {
-    let items = array(bytes, "entry")?;
-    let fields = || {
-        let key = KeyPath::from_value(&Value::Array(array(key, "key").ok()?)).ok()?;
-        let changed_at = Sequence::new(items.first()?.as_u64()?)?;
-        let entry = match items.get(1) {
-            Some(value) => Some(Entry::from_value(value).ok().filter(|(k, _)| *k == key)?.1),
-            None => None,
-        };
-        Some((key, entry, changed_at))
+    let mut items = array(bytes, "entry")?.into_iter();
+    let mut fields = || {
+        let changed_at = Sequence::new(items.next()?.as_u64()?)?;
+        match items.next() {
+            Some(value) => {
+                let (of, entry) = Entry::from_value(value).ok()?;
+                (key_record(&of) == key).then_some((of, Some(entry), changed_at))
+            }
+            None => {
+                let key = KeyPath::from_value(&Value::Array(array(key, "key").ok()?)).ok()?;
+                Some((key, None, changed_at))
+            }
+        }
     };
     fields().ok_or(StoreError::Damaged("entry"))
 }

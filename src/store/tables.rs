@@ -229,8 +229,12 @@ fn put_layer(transaction: &WriteTransaction, write: &LayerWrite) -> Result<(), S
     }
     let mut entries = transaction.open_table(ENTRIES)?;
     let changed_at = write.signed.head.sequence;
-    for (key, entry) in &write.entries {
-        let (key, record) = records::entry_record(key, entry.as_ref(), changed_at);
+    let changed = write.entries.iter();
+    let mut changed: Vec<_> =
+        changed.map(|(key, entry)| records::entry_record(key, entry.as_deref(), changed_at)).collect();
+    // In the order of the table: neighbours then go into one page, one after the other.
+    changed.sort_unstable();
+    for (key, record) in &changed {
         entries.insert((number, key.as_slice()), record.as_slice())?;
     }
     for key in &write.forgotten_keys {

@@ -57,7 +57,7 @@ fn layers_of_both_kinds_come_back() {
     let map_write = LayerWrite {
         signed: signed(Kind::Map, "m", 3, &map),
         snapshot: None,
-        entries: vec![(key.clone(), Some(entry.clone())), (gone.clone(), None)],
+        entries: vec![(key.clone(), Some(Arc::new(entry.clone()))), (gone.clone(), None)],
         kept: None,
         forgotten: vec![],
         forgotten_keys: vec![],

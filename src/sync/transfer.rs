@@ -4,7 +4,7 @@
 //! The receiver drives: it walks down the tree where its own layer differs, and asks for the buckets that
 //! it lacks. Nothing takes effect before the whole content has the signed root.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tombolo_transports::PeerId;
 
@@ -15,8 +15,13 @@ use crate::limits::{
 use crate::sync::message::{Message, TransferId, TreeNode};
 use crate::time::{Millis, Mono};
 
-/// Buckets asked for in one message: at 4 kB each they stay within one answer.
-const BUCKETS_PER_ASK: usize = 32;
+/// Buckets asked for in one message. Those that do not fit the answer are asked for again.
+const BUCKETS_PER_ASK: usize = TRANSFER_ASK_MAX;
+/// Nodes of the tree asked for in one message.
+const NODES_PER_ASK: usize = TRANSFER_ASK_MAX / 4;
+/// Questions on their way at once, so that parts are asked for while others arrive: answers of 128 kB fill a link of 10 Gbit/s
+/// with 0.4 ms of round trip.
+const ASKS_IN_FLIGHT_MAX: usize = 4;
 /// What was asked for is asked for again after this long without an answer.
 const ASK_RETRY: Millis = Millis::from_ms(2 * WANT_RETRY.ms());
 
@@ -30,9 +35,19 @@ pub struct Transfer {
     expected: BTreeMap<NodePath, [u8; 32]>,
     nodes_due: BTreeSet<NodePath>,
     buckets_due: BTreeSet<BucketIndex>,
+    /// The questions without an answer yet, oldest first. The peer answers in this order.
+    in_flight: VecDeque<TransferAsk>,
+    /// When one of them was sent or answered last.
     asked_at: Option<Mono>,
     source_is_gone: bool,
     moved_at: Mono,
+}
+
+/// A question for parts.
+#[derive(Debug)]
+enum TransferAsk {
+    Nodes(Vec<NodePath>),
+    Buckets(Vec<BucketIndex>),
 }
 
 /// All transfers of a node, and the verified parts, by hash.
@@ -73,6 +88,7 @@ impl Transfers {
                 if transfer.is_due(now) {
                     transfer.from = from;
                     transfer.source_is_gone = false;
+                    transfer.in_flight.clear();
                     transfer.asked_at = None;
                 }
                 return;
@@ -90,6 +106,7 @@ impl Transfers {
             expected: BTreeMap::from([(NodePath::ROOT, root)]),
             nodes_due: BTreeSet::from([NodePath::ROOT]),
             buckets_due: BTreeSet::new(),
+            in_flight: VecDeque::new(),
             asked_at: None,
             source_is_gone: false,
             moved_at: now,
@@ -120,15 +137,18 @@ impl Transfers {
         retries.chain(self.under_way.values().map(|t| t.moved_at + TRANSFER_STALE)).min()
     }
 
-    /// What to ask now: once after something arrived, and again when no answer came.
+    /// What to ask now: as long as there is room for questions on their way, and all again when no answer came.
     pub fn asks(&mut self, now: Mono) -> Vec<(PeerId, Message)> {
         if self.under_way.is_empty() {
             return Vec::new();
         }
         self.under_way.retain(|_, t| now < t.moved_at + TRANSFER_STALE);
         let mut asks = Vec::new();
-        for transfer in self.under_way.values_mut().filter(|t| !t.source_is_gone && t.is_due(now)) {
-            if let Some(message) = transfer.ask() {
+        for transfer in self.under_way.values_mut().filter(|t| !t.source_is_gone) {
+            if transfer.is_due(now) {
+                transfer.in_flight.clear();
+            }
+            while let Some(message) = transfer.ask() {
                 transfer.asked_at = Some(now);
                 asks.push((transfer.from, message));
             }
@@ -150,11 +170,15 @@ impl Transfers {
     ) -> Result<(), TransferError> {
         let parts = &self.parts;
         let transfer = find(&mut self.under_way, id)?;
+        let first = nodes.first().map(|(path, _)| *path);
+        transfer.answered(
+            now,
+            |ask| matches!(ask, TransferAsk::Nodes(asked) if first.is_some_and(|path| asked.contains(&path))),
+        );
         for (path, children) in nodes {
             if !transfer.nodes_due.contains(&path) {
                 continue;
             }
-            transfer.asked_at = None;
             transfer.moved_at = now;
             if Some(&TreeHash::of_node(path.level(), &children).hash) != transfer.expected.get(&path) {
                 return Err(TransferError::Hash);
@@ -203,6 +227,8 @@ impl Transfers {
         now: Mono,
     ) -> Result<(), TransferError> {
         let transfer = find(&mut self.under_way, id)?;
+        let first = parts.first().map(|(bucket, _)| *bucket);
+        transfer.answered(now, |ask| matches!(ask, TransferAsk::Buckets(asked) if first.is_some_and(|bucket| asked.contains(&bucket))));
         for (bucket, cbor) in parts {
             if !transfer.buckets_due.contains(&bucket) {
                 continue;
@@ -212,7 +238,6 @@ impl Transfers {
                 return Err(TransferError::Hash);
             }
             transfer.buckets_due.remove(&bucket);
-            transfer.asked_at = None;
             transfer.moved_at = now;
             self.parts_bytes += cbor.len();
             self.parts.insert(hash, cbor);
@@ -241,39 +266,52 @@ impl Transfers {
         Some(result)
     }
 
-    fn assemble(&self, transfer: &Transfer, own: Option<&MapContent>) -> Result<Layer, TransferError> {
-        let mut content = own.cloned().unwrap_or_default();
-        let same = |path: NodePath, content: &MapContent| {
-            content.hash(path).map(|h| h.hash) == transfer.expected.get(&path).copied()
+    fn assemble(&mut self, transfer: &Transfer, own: Option<&MapContent>) -> Result<Layer, TransferError> {
+        let none = MapContent::default();
+        let own = own.unwrap_or(&none);
+        let same = |path: NodePath| own.hash(path).map(|h| h.hash) == transfer.expected.get(&path).copied();
+        // A bucket below a node that is the same here was never looked at.
+        let is_below_same = |path: NodePath| {
+            let above = std::iter::successors(Some(path.parent()), |node| {
+                (*node != NodePath::ROOT).then(|| node.parent())
+            });
+            above.into_iter().any(|node| transfer.expected.contains_key(&node) && same(node))
         };
+        let mut changes = Vec::new();
         for number in 0..crate::layer::BUCKETS {
             let bucket = BucketIndex::new(u64::from(number)).expect("a number below the count of buckets");
             let path = NodePath::from(bucket);
-            let known = transfer.expected.get(&path);
-            // A bucket below a node that is the same here was never looked at.
-            let above_same = own.is_some_and(|own| {
-                let (mut node, mut unchanged) = (path, false);
-                while node != NodePath::ROOT {
-                    node = node.parent();
-                    unchanged |= transfer.expected.contains_key(&node) && same(node, own);
-                }
-                unchanged
-            });
-            if above_same || same(path, &content) {
+            if same(path) || is_below_same(path) {
                 continue;
             }
-            match known {
-                None => content.replace_bucket(bucket, &[])?,
-                Some(hash) => {
-                    let cbor = self.parts.get(hash).ok_or(TransferError::Root)?;
-                    content.replace_bucket(bucket, cbor)?;
-                }
-            }
+            let cbor = match transfer.expected.get(&path) {
+                None => Vec::new(),
+                Some(hash) => self.take_part(hash).ok_or(TransferError::Root)?,
+            };
+            changes.extend(own.bucket_changes(bucket, &cbor)?);
         }
+        let content = match own.is_empty() {
+            true => MapContent::of_entries(
+                changes.into_iter().filter_map(|(key, entry)| Some((key, entry?))).collect(),
+            )?,
+            false => {
+                let mut content = own.clone();
+                content.change(changes)?;
+                content
+            }
+        };
         if content.root() != transfer.signed.head.root {
             return Err(TransferError::Root);
         }
         Ok(Layer { signed: transfer.signed.clone(), content: Content::Map(content) })
+    }
+
+    /// A verified part. It goes as it is taken unless another transfer may need it: a large layer is not held twice.
+    fn take_part(&mut self, hash: &[u8; 32]) -> Option<Vec<u8>> {
+        match self.under_way.is_empty() {
+            true => self.parts.remove(hash),
+            false => self.parts.get(hash).cloned(),
+        }
     }
 
     /// Drops the transfer that moved least recently, with all parts, when too many bytes wait.
@@ -292,6 +330,8 @@ impl Transfers {
             transfer.expected = known.into_iter().filter(|(path, _)| *path == NodePath::ROOT).collect();
             transfer.nodes_due = BTreeSet::from([NodePath::ROOT]);
             transfer.buckets_due.clear();
+            transfer.in_flight.clear();
+            transfer.asked_at = None;
         }
     }
 }
@@ -302,17 +342,41 @@ impl Transfer {
         self.source_is_gone || self.asked_at.is_none_or(|at| now >= at + ASK_RETRY)
     }
 
-    fn ask(&self) -> Option<Message> {
+    /// An answer came: what it left out is asked for again.
+    fn answered(&mut self, now: Mono, is_for: impl Fn(&TransferAsk) -> bool) {
+        if let Some(at) = self.in_flight.iter().position(is_for) {
+            self.in_flight.remove(at);
+            self.asked_at = (!self.in_flight.is_empty()).then_some(now);
+        }
+    }
+
+    /// The next question, if there is room for one on its way and something that is not asked for.
+    fn ask(&mut self) -> Option<Message> {
+        if self.in_flight.len() >= ASKS_IN_FLIGHT_MAX {
+            return None;
+        }
         let id = TransferId { layer: self.signed.head.layer.hash(), root: self.signed.head.root };
-        if !self.nodes_due.is_empty() {
-            let nodes = self.nodes_due.iter().take(TRANSFER_ASK_MAX / 4).copied().collect();
+        let (mut asked_nodes, mut asked_buckets) =
+            (BTreeSet::<NodePath>::new(), BTreeSet::<BucketIndex>::new());
+        for ask in &self.in_flight {
+            match ask {
+                TransferAsk::Nodes(nodes) => asked_nodes.extend(nodes),
+                TransferAsk::Buckets(buckets) => asked_buckets.extend(buckets),
+            }
+        }
+        let nodes = self.nodes_due.iter().filter(|node| !asked_nodes.contains(*node));
+        let nodes: Vec<_> = nodes.take(NODES_PER_ASK).copied().collect();
+        if !nodes.is_empty() {
+            self.in_flight.push_back(TransferAsk::Nodes(nodes.clone()));
             return Some(Message::TreeAsk(id, nodes));
         }
-        if !self.buckets_due.is_empty() {
-            let buckets = self.buckets_due.iter().take(BUCKETS_PER_ASK).copied().collect();
-            return Some(Message::PartsAsk(id, buckets));
+        let buckets = self.buckets_due.iter().filter(|bucket| !asked_buckets.contains(*bucket));
+        let buckets: Vec<_> = buckets.take(BUCKETS_PER_ASK).copied().collect();
+        if buckets.is_empty() {
+            return None;
         }
-        None
+        self.in_flight.push_back(TransferAsk::Buckets(buckets.clone()));
+        Some(Message::PartsAsk(id, buckets))
     }
 }
 

@@ -21,6 +21,7 @@ mod deploy_calls;
 mod restore;
 mod revoke;
 mod routes;
+mod steps;
 mod wire;
 
 use wire::{START, Wire, open};
