@@ -70,7 +70,7 @@ pub enum Message {
         /// How long ago the sender last received anything of this receiver over a session, seconds.
         heard_s_ago: Option<u32>,
     },
-    /// "Tell me where your frontier differs from this, which I believe it to be."
+    /// Asks where the frontier of the peer differs from this, which the sender believes it to be.
     Ask([u32; FRONTIER_BUCKETS]),
     /// The states that the sender has.
     Frontier {
