@@ -3,6 +3,7 @@
 
 use tombolo_delta::SerdeError;
 
+use crate::bundle::BundleError;
 use crate::clock::rfc3339;
 use crate::commands::{BadDeploy, COMMANDS_SENT_KEPT_MAX, NOTICES_MAX};
 use crate::federation::audience::CLASSES_MAX;
@@ -22,6 +23,7 @@ use crate::watches::{BadWatch, RULES_MAX};
 
 /// Why a command was not carried out. Facts stand in the fields; the command line adds its own advice.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CommandError {
     /// No peer has this name, DID or prefix.
     #[error("no peer is called `{0}`")]
@@ -34,6 +36,9 @@ pub enum CommandError {
         /// The number of peers that fit.
         count: usize,
     },
+    /// A file is no bundle for this node, or none can be written.
+    #[error("{0}")]
+    BadBundle(BundleError),
     /// No document has this name.
     #[error("no document is called `{0}`")]
     UnknownDocument(String),
@@ -369,12 +374,19 @@ pub enum StopReason {
     SequenceUsedUp,
 }
 
+impl From<BundleError> for CommandError {
+    fn from(error: BundleError) -> Self {
+        CommandError::BadBundle(error)
+    }
+}
+
 impl CommandError {
     /// A stable label for programs: the `error.code` of `/v1` and `--json`.
     pub fn code(&self) -> &'static str {
         match self {
             CommandError::UnknownPeer(_) => "unknown_peer",
             CommandError::AmbiguousPeer { .. } => "ambiguous_peer",
+            CommandError::BadBundle(_) => "bad_bundle",
             CommandError::UnknownDocument(_) => "unknown_document",
             CommandError::AmbiguousDocument { .. } => "ambiguous_document",
             CommandError::DocumentExists(_) => "document_exists",

@@ -21,13 +21,13 @@ use tokio_rustls::TlsConnector;
 
 use super::install::run;
 use super::template::filled;
-use super::{NodeClient, Task};
+use super::{Handed, NodeClient, Task};
 use crate::commands::RunEnd;
 use crate::config::{NotifyFormat, NotifySettings, NotifyUrl};
 use crate::io::AlarmMessage;
 use crate::node::Input;
 use crate::system_clock::utc_offset_minutes;
-use crate::watches::{AlarmMessageKey, DeliveryEnd, NotifyChannel};
+use crate::watches::{DeliveryEnd, NotifyChannel};
 
 /// How often the distance from UTC to local time is read: it changes twice a year.
 const OFFSET_EVERY: Duration = Duration::from_secs(60);
@@ -39,9 +39,6 @@ const ANSWER_BYTES_MAX: usize = 4 * 1024;
 const ANSWER_HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Characters of an answer that are shown to a person.
 const SHOWN_CHARS_MAX: usize = 200;
-
-/// A message that is to be handed over.
-pub(crate) type Handed = (AlarmMessageKey, Box<AlarmMessage>);
 
 /// Hands messages over as long as it is held.
 pub(crate) struct Notifier {

@@ -302,6 +302,11 @@ impl Engine {
         peers.chain(self.wants.values().map(|want| want.at)).min()
     }
 
+    /// What a connected peer holds, once it has reported.
+    pub fn frontier_of(&self, peer: &PeerId) -> Option<&Frontier> {
+        self.peers.get(peer).filter(|sync| sync.met).map(|sync| &sync.theirs)
+    }
+
     /// The lag of a connected peer.
     pub fn lag(&self, peer: &PeerId) -> Option<LinkLag> {
         let sync = self.peers.get(peer)?;

@@ -7,6 +7,7 @@
 //! Invariant: nothing is sent to a peer that the audience of the layer's owner does not list.
 
 mod boots;
+mod hand;
 mod routes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +28,7 @@ use crate::sync::message::{Message, PeerClock};
 use crate::sync::{self, Engine};
 use crate::time::{Millis, Mono};
 use boots::Boots;
+use hand::HandReceipts;
 
 /// Bytes of layers supplied between two polls; what is beyond is asked for again.
 const SUPPLY_BYTES_PER_TURN_MAX: usize = 4 * 1024 * 1024;
@@ -106,6 +108,7 @@ pub struct Unicast {
     router: TransportRouter,
     boots: BTreeMap<PeerId, Boots>,
     supplied_bytes: usize,
+    receipts: HandReceipts,
 }
 
 impl Unicast {
@@ -117,6 +120,7 @@ impl Unicast {
             router: TransportRouter::new(RoutePolicy::new(core.settings.routes.clone())),
             boots: BTreeMap::new(),
             supplied_bytes: 0,
+            receipts: HandReceipts::default(),
         }
     }
 
