@@ -4,7 +4,6 @@
 //! printf 'water 4.2 cm\nwater 4.3 cm\n' | cargo run --example sensor_bridge
 //! ```
 
-use tokio::io::{AsyncBufReadExt, BufReader};
 use tombolo::{Sensor, Settings, Tombolo};
 
 #[tokio::main(flavor = "current_thread")]
@@ -12,8 +11,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = std::env::temp_dir().join(format!("tombolo-bridge-{}", std::process::id()));
     let node = Tombolo::open(&folder, Settings::on_loopback("tide-gauge")).await?;
 
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    while let Some(line) = lines.next_line().await? {
+    // A thread of its own reads: standard input blocks.
+    let (lines, mut received) = tokio::sync::mpsc::channel(16);
+    std::thread::spawn(move || {
+        let read = std::io::stdin().lines().map_while(Result::ok);
+        read.into_iter().try_for_each(|line| lines.blocking_send(line))
+    });
+    while let Some(line) = received.recv().await {
         let mut words = line.split_whitespace();
         let (Some(name), Some(value)) = (words.next(), words.next()) else { continue };
         let sensor = match value.parse() {

@@ -20,6 +20,7 @@ pub const INVITE_LIFE_DEFAULT: Millis = Millis::from_secs(24 * 60 * 60);
 
 /// What a request of the interface asks for.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "one is made for each request, and moved once")]
 pub enum ApiRequest {
     /// A command; its reply is the answer.
     Command(Command),
