@@ -260,6 +260,12 @@ impl Config {
         })
     }
 
+    /// How the operator is notified, with the SOCKS port of tor where the address is reached through it.
+    pub fn notify_settings(&self) -> NotifySettings {
+        let socks = self.notify.via_tor.then(|| self.tor.socks());
+        NotifySettings { socks, ..self.notify.clone() }
+    }
+
     /// The file that `init` writes: every setting with its default and what it means.
     pub fn template(name: &str) -> String {
         // A JSON string is a TOML basic string: TOML knows every escape that JSON writes.

@@ -227,7 +227,7 @@ impl Tombolo {
         let installer = start_installer(folder, config, installs, &client);
         #[cfg(feature = "cli")]
         let program = {
-            let notifier = Notifier::start(config.notify.clone(), messages, client.clone());
+            let notifier = Notifier::start(config.notify_settings(), messages, client.clone());
             ProgramParts { socket: None, calls, publisher: None, notifier }
         };
         let stop = StopWhenDropped(client.clone());

@@ -16,6 +16,7 @@ mod help;
 mod installer;
 mod library;
 mod mutated;
+mod notify_tls;
 mod presence;
 mod radio;
 mod revoke;
