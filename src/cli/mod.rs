@@ -252,9 +252,9 @@ enum CliCommand {
         #[arg(long, value_parser = yes_or_no, value_name = "yes|no")]
         confidential: Option<bool>,
     },
-    /// Show or change which links carry what, for this node, a peer, a document or a kind of link
+    /// Show or change which links carry what, for this node, a peer, a document, a kind of link or a radio
     #[command(
-        after_help = "Examples:\n  tombolo route\n  tombolo route lan-first\n  tombolo route tor-only --peer harbour\n  tombolo route mesh-first --doc plan\n  tombolo route --reset --peer harbour\n  tombolo route --link tor --only 02:00-05:00 --price 5\n  tombolo route --link mesh --last-resort yes\n\nPREFERENCE is auto (the cheapest link that is in time), mesh-first (radio mesh, LAN, Tor), lan-first (LAN, Tor,\nmesh), tor-first (Tor, LAN, mesh), mesh-only, lan-only or tor-only. A change holds from the next message on, also\nafter a restart, and stands before tombolo.toml; --reset goes back to it."
+        after_help = "Examples:\n  tombolo route\n  tombolo route lan-first\n  tombolo route tor-only --peer harbour\n  tombolo route mesh-first --doc plan\n  tombolo route --reset --peer harbour\n  tombolo route --link tor --only 02:00-05:00 --price 5\n  tombolo route --link mesh --last-resort yes\n  tombolo route --radio hill --price 5\n\nPREFERENCE is auto (the cheapest link that is in time), mesh-first (radio mesh, LAN, Tor), lan-first (LAN, Tor,\nmesh), tor-first (Tor, LAN, mesh), mesh-only, lan-only or tor-only. A change holds from the next message on, also\nafter a restart, and stands before tombolo.toml; --reset goes back to it."
     )]
     Route {
         /// auto, mesh-first, lan-first, tor-first, mesh-only, lan-only or tor-only
@@ -266,19 +266,22 @@ enum CliCommand {
         #[arg(long, conflicts_with = "peer")]
         doc: Option<String>,
         /// The terms of a kind of link: lan, tor or mesh
-        #[arg(long, value_parser = medium, conflicts_with_all = ["preference", "peer", "doc"])]
+        #[arg(long, value_parser = medium, group = "link_terms", conflicts_with_all = ["preference", "peer", "doc"])]
         link: Option<Medium>,
+        /// The terms of one radio, in place of those of mesh
+        #[arg(long, value_name = "NAME", group = "link_terms", conflicts_with_all = ["preference", "peer", "doc", "link"])]
+        radio: Option<String>,
         /// Bytes cost money there
-        #[arg(long, value_parser = yes_or_no, value_name = "yes|no", requires = "link")]
+        #[arg(long, value_parser = yes_or_no, value_name = "yes|no", requires = "link_terms")]
         metered: Option<bool>,
         /// What a megabyte costs, in any unit
-        #[arg(long, requires = "link")]
+        #[arg(long, requires = "link_terms")]
         price: Option<u32>,
         /// Use it while no other link is in time
-        #[arg(long, value_parser = yes_or_no, value_name = "yes|no", requires = "link")]
+        #[arg(long, value_parser = yes_or_no, value_name = "yes|no", requires = "link_terms")]
         last_resort: Option<bool>,
         /// The hours in UTC at which it may be used, like 02:00-05:00, or always
-        #[arg(long, value_name = "HOURS", requires = "link")]
+        #[arg(long, value_name = "HOURS", requires = "link_terms")]
         only: Option<String>,
         /// Go back to what tombolo.toml has
         #[arg(long, conflicts_with = "preference")]
@@ -581,8 +584,20 @@ fn dispatch(context: &CliContext, command: CliCommand) -> CliResult {
         CliCommand::Links => links::run(context),
         CliCommand::Why { replay: Some(file), .. } => why::replay(context, &file),
         CliCommand::Why { about, replay: None } => why::run(context, about),
-        CliCommand::Route { preference, peer, doc, link, metered, price, last_resort, only, reset } => {
-            let order = RouteOrder { peer, doc, link, preference, metered, price, last_resort, only, reset };
+        CliCommand::Route {
+            preference,
+            peer,
+            doc,
+            link,
+            radio,
+            metered,
+            price,
+            last_resort,
+            only,
+            reset,
+        } => {
+            let order =
+                RouteOrder { peer, doc, link, radio, preference, metered, price, last_resort, only, reset };
             route::run(context, order)
         }
         CliCommand::Airtime => airtime::run(context),

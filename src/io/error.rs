@@ -341,21 +341,24 @@ impl Quota {
 /// Why a change of the router's settings does not fit together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadRoute {
-    /// It names more than one of peer, document and kind of link.
-    #[error("name one peer, one document or one kind of link, and change the others after it")]
+    /// It names more than one of peer, document, kind of link and radio.
+    #[error("name one peer, one document, one kind of link or one radio, and change the others after it")]
     SeveralTargets,
     /// The request names no setting to change.
     #[error("nothing is to be changed: give a preference, terms, or the way back to the file's settings")]
     Nothing,
     /// Terms belong to a kind of link.
-    #[error("price, hours and the like belong to a kind of link: lan, tor or mesh")]
+    #[error("price, hours and the like belong to a kind of link (lan, tor or mesh) or to a radio")]
     TermsOfNoLink,
     /// A kind of link has no preference.
-    #[error("a kind of link has terms; a preference belongs to the node, a peer or a document")]
+    #[error("a link has terms; a preference belongs to the node, a peer or a document")]
     PreferenceOfLink,
     /// Memory links are for tests.
     #[error("a kind of link is lan, tor or mesh")]
     NoSuchLink,
+    /// No radio has this name.
+    #[error("no radio of this name is up, and none has terms in the settings")]
+    NoSuchRadio,
     /// The hours do not read.
     #[error("{0}, or `always`")]
     Hours(#[from] OpenHoursError),
