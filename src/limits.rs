@@ -80,6 +80,10 @@ pub const TOMBSTONE_SWEEP: Millis = Millis::from_secs(60 * 60);
 
 /// One message to a neighbour, bytes. A longer one is refused before it is read.
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// A bundle that is carried by hand, bytes. A longer one is refused; layers that do not fit wait for the next.
+pub const BUNDLE_BYTES_MAX: usize = 20 * 1024 * 1024;
+/// Peers that one bundle is for.
+pub const BUNDLE_PEERS_MAX: usize = 64;
 /// A layer whose content is larger than this travels in parts.
 pub const WHOLE_LAYER_BYTES_MAX: usize = 512 * 1024;
 /// Bytes of bucket parts in one answer of a transfer.

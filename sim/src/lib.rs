@@ -33,6 +33,7 @@ pub mod field;
 mod joining;
 mod machine;
 pub mod monitor;
+mod patch;
 pub mod report;
 pub mod rng;
 pub mod swarm;

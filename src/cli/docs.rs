@@ -12,7 +12,7 @@ use super::error::{CliError, CliResult};
 use super::{CliContext, print};
 use crate::api::json;
 use crate::api::server::BODY_BYTES_MAX;
-use crate::layer::{KeyPath, Kind};
+use crate::layer::{DocumentName, KeyPath, Kind};
 use crate::node::{Query, Write};
 
 /// Characters of a hash that a person compares.
@@ -55,12 +55,16 @@ pub(super) fn get(context: &CliContext, doc: String, key: Option<KeyPath>) -> Cl
     }
 }
 
-pub(super) fn list(context: &CliContext) -> CliResult {
+pub(super) fn list(context: &CliContext, all: bool) -> CliResult {
     let reply = context.node.ask(Query::List)?;
     if context.json {
         return Ok(print::line(&reply.text)?);
     }
-    let documents = print::items(&reply.json);
+    let is_shown = |row: &&Json| {
+        let name = DocumentName::new(print::text(row, "name"));
+        all || name.is_ok_and(|name| !name.is_owners_alone())
+    };
+    let documents: Vec<&Json> = print::items(&reply.json).iter().filter(is_shown).collect();
     if documents.is_empty() {
         print::hint("no documents yet: `tombolo create NAME` makes one");
         return Ok(());

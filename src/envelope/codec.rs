@@ -177,8 +177,16 @@ pub fn encode_whole(envelope: &Envelope) -> Vec<u8> {
 ///
 /// An error where the bytes are no whole envelope, or exceed a limit.
 pub fn decode_whole(bytes: &[u8]) -> Result<Envelope, EnvelopeError> {
-    let limits =
-        Limits { bytes_max: MESSAGE_BYTES_MAX, depth_max: DEPTH_MAX + 4, items_max: MESSAGE_BYTES_MAX };
+    decode_whole_within(bytes, MESSAGE_BYTES_MAX)
+}
+
+/// The same with another limit of the bytes, for files.
+///
+/// # Errors
+///
+/// An error where the bytes are no whole envelope, or exceed a limit.
+pub fn decode_whole_within(bytes: &[u8], bytes_max: usize) -> Result<Envelope, EnvelopeError> {
+    let limits = Limits { bytes_max, depth_max: DEPTH_MAX + 4, items_max: bytes_max };
     let Value::Array(items) = tombolo_delta::from_cbor(bytes, &limits)? else {
         return Err(EnvelopeError::Shape);
     };

@@ -67,6 +67,7 @@ pub struct Invite {
 
 /// Why a text is no invite code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum InviteError {
     /// The code has neither prefix.
     #[error("it starts with `fed1:` (or `FED1C:` from a QR code)")]

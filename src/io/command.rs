@@ -149,6 +149,16 @@ pub enum Admin {
         /// Whether only its readers may see it.
         confidential: Option<bool>,
     },
+    /// Writes a file with what these peers lack, sealed to each, to be carried by hand.
+    WriteBundle {
+        /// The name, DID or prefix of each.
+        peers: Vec<String>,
+    },
+    /// Reads such a file, and makes the answer that can be carried back.
+    ReadBundle {
+        /// The file in base64.
+        bundle: String,
+    },
     /// Changes which links carry what.
     Route(RouteOrder),
     /// Takes over the peers and invites of a federation that another program kept.
@@ -252,6 +262,11 @@ pub enum Query {
     },
     /// How things stand: links, peers, lags, rejections.
     Status,
+    /// The links to a peer. A running node also asks the peer for an answer over each.
+    Ping {
+        /// The name, DID or prefix of the peer.
+        peer: String,
+    },
     /// Every link, when its peer last sent anything, and why it is or is not used.
     Links,
     /// What the radios have sent and may send.

@@ -3,6 +3,7 @@
 
 use tombolo_delta::SerdeError;
 
+use crate::bundle::BundleError;
 use crate::clock::rfc3339;
 use crate::commands::{BadDeploy, COMMANDS_SENT_KEPT_MAX, NOTICES_MAX};
 use crate::federation::audience::CLASSES_MAX;
@@ -22,6 +23,7 @@ use crate::watches::{BadWatch, RULES_MAX};
 
 /// Why a command was not carried out. Facts stand in the fields; the command line adds its own advice.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CommandError {
     /// No peer has this name, DID or prefix.
     #[error("no peer is called `{0}`")]
@@ -34,6 +36,9 @@ pub enum CommandError {
         /// The number of peers that fit.
         count: usize,
     },
+    /// A file is no bundle for this node, or none can be written.
+    #[error("{0}")]
+    BadBundle(BundleError),
     /// No document has this name.
     #[error("no document is called `{0}`")]
     UnknownDocument(String),
@@ -336,21 +341,24 @@ impl Quota {
 /// Why a change of the router's settings does not fit together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadRoute {
-    /// It names more than one of peer, document and kind of link.
-    #[error("name one peer, one document or one kind of link, and change the others after it")]
+    /// It names more than one of peer, document, kind of link and radio.
+    #[error("name one peer, one document, one kind of link or one radio, and change the others after it")]
     SeveralTargets,
     /// The request names no setting to change.
     #[error("nothing is to be changed: give a preference, terms, or the way back to the file's settings")]
     Nothing,
     /// Terms belong to a kind of link.
-    #[error("price, hours and the like belong to a kind of link: lan, tor or mesh")]
+    #[error("price, hours and the like belong to a kind of link (lan, tor or mesh) or to a radio")]
     TermsOfNoLink,
     /// A kind of link has no preference.
-    #[error("a kind of link has terms; a preference belongs to the node, a peer or a document")]
+    #[error("a link has terms; a preference belongs to the node, a peer or a document")]
     PreferenceOfLink,
     /// Memory links are for tests.
     #[error("a kind of link is lan, tor or mesh")]
     NoSuchLink,
+    /// No radio has this name.
+    #[error("no radio of this name is up, and none has terms in the settings")]
+    NoSuchRadio,
     /// The hours do not read.
     #[error("{0}, or `always`")]
     Hours(#[from] OpenHoursError),
@@ -369,12 +377,19 @@ pub enum StopReason {
     SequenceUsedUp,
 }
 
+impl From<BundleError> for CommandError {
+    fn from(error: BundleError) -> Self {
+        CommandError::BadBundle(error)
+    }
+}
+
 impl CommandError {
     /// A stable label for programs: the `error.code` of `/v1` and `--json`.
     pub fn code(&self) -> &'static str {
         match self {
             CommandError::UnknownPeer(_) => "unknown_peer",
             CommandError::AmbiguousPeer { .. } => "ambiguous_peer",
+            CommandError::BadBundle(_) => "bad_bundle",
             CommandError::UnknownDocument(_) => "unknown_document",
             CommandError::AmbiguousDocument { .. } => "ambiguous_document",
             CommandError::DocumentExists(_) => "document_exists",

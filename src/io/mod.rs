@@ -12,6 +12,7 @@ mod command;
 mod error;
 mod message;
 mod radio;
+mod sensor;
 mod state;
 pub mod view;
 
@@ -29,6 +30,9 @@ pub use message::AlarmMessage;
 use crate::commands::{CatalogueState, CommandKey, Deploy, RunResult};
 use crate::watches::{AlarmMessageKey, DeliveryEnd};
 pub use radio::RadioSpec;
+pub use sensor::{
+    SENSOR_NAME_BYTES_MAX, SENSOR_TEXT_BYTES_MAX, SENSORS_MAX, Sensor, SensorError, SensorValue, Sensors,
+};
 pub use state::{App, AppHealth, AppStatus, NodeState};
 
 /// Names a local request, so that its reply finds the way back. Chosen by the driver.
@@ -243,6 +247,7 @@ pub enum Output {
 /// The answer to a command. Serialises to the JSON that `--json` prints and `/v1` answers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
+#[non_exhaustive]
 pub enum Reply {
     /// The reply to `Query::Id`.
     Id(view::IdView),
@@ -276,6 +281,12 @@ pub enum Reply {
     Policy(view::PolicyView),
     /// The reply to `Query::Links`.
     Links(Vec<view::LinkView>),
+    /// The reply to `Admin::WriteBundle`.
+    Bundle(view::BundleView),
+    /// The reply to `Admin::ReadBundle`.
+    BundleRead(view::BundleReadView),
+    /// The reply to `Query::Ping`.
+    Ping(view::PingView),
     /// The reply to `Query::Why`.
     Why(Vec<view::WhyView>),
     /// The reply to `Admin::Route` and `Query::Routes`.

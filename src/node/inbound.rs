@@ -52,6 +52,7 @@ impl Node {
         let Some((down, is_last)) = self.unicast.remove_link(self.core.now(), link, why) else { return };
         self.core.presence.session_down(self.core.now(), &down.peer, link);
         Unicast::link_event(&mut self.core, &down, false);
+        self.replica.link_gone(link);
         if is_last {
             self.core.clock.disconnected(&down.peer);
             self.unicast.peer_down(&self.core, down.peer);
@@ -77,19 +78,19 @@ impl Node {
             Message::Whole(envelope) => self.arrived(origin, Arriving::Whole(*envelope)),
             Message::TreeAsk(id, nodes) => {
                 let answer = self.replica.answer_transfer(&peer, &id, |map| answer_tree(id, map, &nodes));
-                self.unicast.answer(&mut self.core, peer, answer);
+                self.unicast.answer(&mut self.core, peer, link, answer);
             }
             Message::PartsAsk(id, buckets) => {
                 let answer = self.replica.answer_transfer(&peer, &id, |map| answer_parts(id, map, &buckets));
-                self.unicast.answer(&mut self.core, peer, answer);
+                self.unicast.answer(&mut self.core, peer, link, answer);
             }
             Message::Tree(id, nodes) => {
-                if let Some(layer) = self.replica.take_nodes(&mut self.core, peer, &id, nodes) {
+                if let Some(layer) = self.replica.take_nodes(&mut self.core, (peer, link), &id, nodes) {
                     self.arrived(origin, Arriving::Assembled(layer));
                 }
             }
             Message::Parts(id, parts) => {
-                if let Some(layer) = self.replica.take_parts(&mut self.core, peer, &id, parts) {
+                if let Some(layer) = self.replica.take_parts(&mut self.core, (peer, link), &id, parts) {
                     self.arrived(origin, Arriving::Assembled(layer));
                 }
             }
@@ -117,11 +118,12 @@ impl Node {
     pub(super) fn arrived(&mut self, origin: Origin, arriving: Arriving<'_>) {
         match self.replica.apply(&mut self.core, &origin, arriving) {
             ApplyOutcome::Stored(stored) => self.stored(&stored, Some(&origin), Some(origin.peer())),
-            ApplyOutcome::Known(signed) => {
-                if let Origin::Radio { link, peer, .. } = origin {
+            ApplyOutcome::Known(signed) => match origin {
+                Origin::Radio { link, peer, .. } => {
                     self.broadcast.state_received(&self.core, &self.replica, link, peer, &signed);
                 }
-            }
+                Origin::Link { peer } => self.unicast.acknowledge(&self.core, peer, &signed.head.layer),
+            },
             ApplyOutcome::Refused(signed, refusal) => {
                 self.broadcast.refused(&self.core, &origin, &signed, refusal);
                 if let Origin::Link { peer } = origin {
@@ -155,7 +157,7 @@ impl Node {
             Some(restage) => self.authoring.staged_mut().restage(restage),
             None => {
                 let (peer, class, held) = (origin.peer(), Class::Document, Some(state));
-                let request = SupplyRequest { peer, class, id, held };
+                let request = SupplyRequest { peer, class, id, held, silent: None };
                 self.unicast.supply(&mut self.core, &mut self.replica, &request);
             }
         }

@@ -3,6 +3,8 @@
 //! [`Replica::apply`] returns an [`ApplyOutcome`] that names every case; what follows outside the replica (an answer to the
 //! peer, news for the engines) is the node's part.
 
+use std::collections::BTreeSet;
+
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::core::{Core, InputRejection};
@@ -20,7 +22,7 @@ use crate::replica::{Replica, Stored};
 use crate::store::StoreWrite;
 use crate::sync::frontier::State;
 use crate::sync::message::{Message, TransferId, TreeNode};
-use crate::sync::transfer::TransferError;
+use crate::sync::transfer::{TransferError, TransferLane};
 use crate::time::Mono;
 
 /// Where a message came from.
@@ -309,12 +311,12 @@ impl Replica {
     pub fn take_nodes(
         &mut self,
         core: &mut Core,
-        peer: PeerId,
+        (peer, link): (PeerId, LinkId),
         id: &TransferId,
         nodes: Vec<TreeNode>,
     ) -> Option<Layer> {
         let own = self.layers.layer_of_hash(&id.layer).and_then(map_of);
-        let taken = self.transfers.take_nodes(id, nodes, own, core.now());
+        let taken = self.transfers.take_nodes(id, link, nodes, own, core.now());
         self.transfer_moved(core, peer, id, taken)
     }
 
@@ -322,11 +324,11 @@ impl Replica {
     pub fn take_parts(
         &mut self,
         core: &mut Core,
-        peer: PeerId,
+        (peer, link): (PeerId, LinkId),
         id: &TransferId,
         parts: Vec<(BucketIndex, Vec<u8>)>,
     ) -> Option<Layer> {
-        let taken = self.transfers.take_parts(id, parts, core.now());
+        let taken = self.transfers.take_parts(id, link, parts, core.now());
         self.transfer_moved(core, peer, id, taken)
     }
 
@@ -348,9 +350,19 @@ impl Replica {
         finished.inspect_err(|_| core.reject_from(Some(peer), InputRejection::BadPart)).ok()
     }
 
-    /// The questions for parts that are due, with the peer that each goes to.
-    pub fn transfer_questions(&mut self, now: Mono) -> Vec<(PeerId, Message)> {
-        self.transfers.asks(now)
+    /// The questions for parts that are due, each with the link that it goes over.
+    pub fn transfer_questions(&mut self, now: Mono, lanes: &[TransferLane]) -> Vec<(TransferLane, Message)> {
+        self.transfers.asks(now, lanes)
+    }
+
+    /// The peers that parts of large layers are asked of.
+    pub fn transfer_sources(&self) -> BTreeSet<PeerId> {
+        self.transfers.sources()
+    }
+
+    /// A link is gone: what it was to bring is asked for over another.
+    pub fn link_gone(&mut self, link: LinkId) {
+        self.transfers.link_down(link);
     }
 
     /// When the next question for parts is due.

@@ -18,6 +18,7 @@ impl NodeReport<'_> {
             Query::State { peer } => self.state(peer.as_deref()).map(Reply::State),
             Query::Status => Ok(Reply::Status(Box::new(self.status()))),
             Query::Links => Ok(Reply::Links(self.links())),
+            Query::Ping { peer } => self.ping(peer).map(Reply::Ping),
             Query::Why { about } => self.why(about.as_deref()).map(Reply::Why),
             Query::Routes => Ok(Reply::Routes(self.routes())),
             Query::Airtime => Ok(Reply::Airtime(self.airtime())),

@@ -128,11 +128,18 @@ mod tests {
             R::NoticeOfNoTrust,
             R::TooManyNotices,
         ];
+        let page = include_str!("../../docs/troubleshooting.md");
         let mut seen = std::collections::BTreeSet::new();
         for why in all {
             let text = sentence(why);
             assert!(text.contains(": ") && !text.contains('_') && !text.contains("  "), "{text}");
             assert!(seen.insert(text), "{why:?}");
+            // Those of several reasons stand under what they have in common.
+            let label = why.label();
+            let family = ["join_", "call_", "command_"].into_iter().find(|family| label.starts_with(family));
+            let is_there = page.contains(&format!("`{label}`"))
+                || family.is_some_and(|family| page.contains(&format!("`{family}…`")));
+            assert!(is_there, "docs/troubleshooting.md lacks {label}");
         }
     }
 }

@@ -20,6 +20,7 @@ pub const INVITE_LIFE_DEFAULT: Millis = Millis::from_secs(24 * 60 * 60);
 
 /// What a request of the interface asks for.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "one is made for each request, and moved once")]
 pub enum ApiRequest {
     /// A command; its reply is the answer.
     Command(Command),
@@ -193,6 +194,19 @@ struct RevokeBody {
     notice: Option<String>,
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WriteBundleBody {
+    #[serde(rename = "for")]
+    peers: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReadBundleBody {
+    bundle: String,
+}
+
 fn map() -> Kind {
     Kind::Map
 }
@@ -240,6 +254,7 @@ pub fn read(method: &Method, path: &str, query: Option<&str>, body: &[u8]) -> Re
             _ => return Err(RouteError::Body("it has either `peer` or `notice`".to_owned())),
         }),
         ("revocations", None, None) => request.get(Query::Revocations),
+        ("bundles", name, None) => request.bundle(name.as_deref()),
         ("deploys", id, None) => request.get(Query::Deploys { id }),
         ("policies", Some(doc), None) => request.policy(doc),
         ("peers", None, None) => request.get(Query::Peers),
@@ -297,6 +312,20 @@ impl RawRequest<'_> {
         }
     }
 
+    /// `POST /v1/bundles` writes one, `POST /v1/bundles/read` reads one.
+    fn bundle(&self, act: Option<&str>) -> Result<ApiRequest, RouteError> {
+        match (act, self.method) {
+            (None, &Method::POST) => {
+                command(Admin::WriteBundle { peers: json::<WriteBundleBody>(self.body)?.peers })
+            }
+            (Some("read"), &Method::POST) => {
+                command(Admin::ReadBundle { bundle: json::<ReadBundleBody>(self.body)?.bundle })
+            }
+            (None | Some("read"), _) => Err(self.unknown_method()),
+            (Some(_), _) => Err(self.not_found()),
+        }
+    }
+
     fn policy(self, doc: String) -> Result<ApiRequest, RouteError> {
         if self.method != Method::PUT {
             return Err(self.unknown_method());
@@ -308,6 +337,7 @@ impl RawRequest<'_> {
     fn peer(self, peer: String, act: Option<&str>) -> Result<ApiRequest, RouteError> {
         match (self.method, act) {
             (&Method::DELETE, None) => command(Admin::Remove { peer }),
+            (&Method::POST, Some("ping")) => command(Query::Ping { peer }),
             (&Method::PUT, Some("trust")) => {
                 command(Admin::Trust { peer, level: json::<LevelBody>(self.body)?.level })
             }
@@ -317,7 +347,7 @@ impl RawRequest<'_> {
             (&Method::PUT, Some("addresses")) => {
                 command(Admin::Dial { peer, addresses: json::<AddressesBody>(self.body)?.addresses })
             }
-            (_, None | Some("trust" | "name" | "addresses")) => Err(self.unknown_method()),
+            (_, None | Some("trust" | "name" | "addresses" | "ping")) => Err(self.unknown_method()),
             _ => Err(self.not_found()),
         }
     }
@@ -370,6 +400,9 @@ pub fn write(command: &Command) -> Option<WrittenRequest> {
 
 fn write_query(query: &Query) -> WrittenRequest {
     let target = match query {
+        Query::Ping { peer } => {
+            return (Method::POST, format!("/v1/peers/{}/ping", encode(peer)), Vec::new());
+        }
         Query::Id => "/v1/id".to_owned(),
         Query::Status => "/v1/status".to_owned(),
         Query::Log => "/v1/log".to_owned(),
@@ -454,6 +487,8 @@ fn write_admin(admin: &Admin) -> WrittenRequest {
         Admin::Join { code, addresses } => {
             post("/v1/join", &JoinBody { code: code.clone(), addresses: addresses.clone() })
         }
+        Admin::WriteBundle { peers } => post("/v1/bundles", &WriteBundleBody { peers: peers.clone() }),
+        Admin::ReadBundle { bundle } => post("/v1/bundles/read", &ReadBundleBody { bundle: bundle.clone() }),
         Admin::Adopt(records) => post("/v1/adopt", records),
         Admin::Route(order) => put("/v1/routes".to_owned(), order),
     }

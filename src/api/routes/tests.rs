@@ -44,6 +44,7 @@ fn every_command_survives_its_way_through_http() {
         Query::Log.into(),
         Query::Links.into(),
         Query::Airtime.into(),
+        Query::Ping { peer: odd.to_owned() }.into(),
         Query::Why { about: None }.into(),
         Query::Why { about: Some(odd.to_owned()) }.into(),
         Query::Routes.into(),
@@ -56,6 +57,8 @@ fn every_command_survives_its_way_through_http() {
         })
         .into(),
         Query::Deploys { id: None }.into(),
+        Admin::WriteBundle { peers: vec![odd.to_owned()] }.into(),
+        Admin::ReadBundle { bundle: "AA==".into() }.into(),
         Query::Revocations.into(),
         Query::Alarms.into(),
         Query::Watches.into(),

@@ -3,11 +3,14 @@
 mod absence;
 mod airtime_shares;
 mod alarms;
+mod bulk;
 mod cost_of_return;
 mod deploys;
 mod duty;
+mod failover;
 mod forger;
 mod hostile;
+mod house;
 mod interrupted;
 mod links;
 mod loss;
