@@ -37,8 +37,8 @@ async fn run(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
     while boat.get("plan", Some("monday/watch")).await.is_err() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    // The attic's list of writers travels as a document of its own: it may come a moment later.
-    while boat.set("plan", "monday/boats", &3).await.is_err() {
+    // A bare name would mean a document of the boat's own. The attic's list of writers travels as a document of its own: it may come a moment later.
+    while boat.set("attic/plan", "monday/boats", &3).await.is_err() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     while attic.get("plan", Some("monday/boats")).await.is_err() {

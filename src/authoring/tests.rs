@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::core::side::{TestSide, pair};
 use crate::federation::{DocumentPolicy, RadioUse, TrustLevel};
-use crate::io::{App, AppHealth, AppStatus, NodeState, RequestId, Write};
+use crate::io::{App, AppHealth, AppStatus, NodeState, ReadOnlyReason, RequestId, Write};
 use crate::layer::{DocumentName, KeyPath};
 use crate::limits::FUTURE_BOUND;
 use crate::replica::ApplyOutcome;
@@ -248,4 +248,56 @@ fn a_flapping_app_is_signed_a_few_times_and_then_once_as_flapping() {
     side.at(Millis::from_secs(200));
     publish(&mut side, 30);
     assert_eq!(side.sequence(&document), signed + 1);
+}
+
+/// As soon as this node had a document of that name, the same command would write there instead.
+#[test]
+fn a_bare_name_reads_a_peers_document_and_writes_none() {
+    let (_, mut reader, id) = pair();
+    let list = || "list".to_owned();
+    let writes = [
+        set("list", "a", 2),
+        Write::Del { doc: list(), key: key("a") },
+        Write::Put { doc: list(), value: Value::Map(tombolo_delta::Map::new()), whole: false },
+    ];
+    let owner = reader.replica.name_of(&reader.core, &id.document.owner);
+    let full = format!("{owner}/list");
+    for write in writes {
+        let refused = CommandError::PeersDocument { name: list(), full: full.clone() };
+        assert_eq!(reader.stage(write), Err(refused));
+    }
+    assert_eq!(reader.value(&id.document).unwrap().get("a"), Some(&Value::from(1u64)));
+    reader.stage(set(&full, "a", 2)).unwrap();
+    reader.create("list", Kind::Map);
+    reader.stage(set("list", "a", 3)).unwrap();
+    reader.settle();
+    let own = reader.document("list");
+    assert_eq!(reader.value(&own).unwrap().get("a"), Some(&Value::from(3u64)));
+    assert_eq!(reader.value(&id.document).unwrap().get("a"), Some(&Value::from(2u64)));
+}
+
+#[test]
+fn each_right_that_is_missing_is_named() {
+    let (mut owner, mut reader, id) = pair();
+    let why = |refused: Result<(), CommandError>| match refused {
+        Err(CommandError::ReadOnly { why, .. }) => why,
+        other => panic!("{other:?}"),
+    };
+    let full = format!("{}/list", crate::identity::did(&owner.me()));
+    owner.trust(reader.me(), TrustLevel::Observer);
+    owner.sign_audience();
+    let audience = owner.core.own_layer(&owner.core.own_document(DocumentName::AUDIENCE));
+    let message = owner.supply(reader.me(), &audience, None);
+    assert!(matches!(reader.receive(owner.me(), message), ApplyOutcome::Stored(_)));
+    assert_eq!(why(reader.stage(set(&full, "a", 2))), ReadOnlyReason::Observer);
+    let state = reader.core.own_document(DocumentName::STATE);
+    let TestSide { core, replica, authoring } = &mut reader;
+    authoring.commit_snapshot(core, replica, &state, Value::from(1u64)).unwrap();
+    assert_eq!(why(reader.stage(set("state", "a", 2))), ReadOnlyReason::Engine);
+    let note = owner.create("note", Kind::Snapshot);
+    let layer = owner.core.own_layer(&note);
+    let message = owner.supply(reader.me(), &layer, None);
+    assert!(matches!(reader.receive(owner.me(), message), ApplyOutcome::Stored(_)));
+    assert_eq!(why(reader.stage(set("note", "a", 2))), ReadOnlyReason::OwnersAlone);
+    assert_eq!(id.document.owner, owner.me());
 }

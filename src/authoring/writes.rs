@@ -7,8 +7,10 @@ use tombolo_delta::Value;
 use crate::authoring::tree::{put_at, remove_at};
 use crate::authoring::{Authoring, WriteKind};
 use crate::core::Core;
-use crate::federation::Peer;
-use crate::io::{BadNameReason, CommandError, NodeState, Quota, RequestId, ValueError, Write};
+use crate::federation::{Peer, TrustLevel};
+use crate::io::{
+    BadNameReason, CommandError, NodeState, Quota, ReadOnlyReason, RequestId, ValueError, Write,
+};
 use crate::layer::{Content, DocumentId, DocumentName, Entry, KeyPath, Kind};
 use crate::limits::DOCUMENTS_PER_OWNER_MAX;
 use crate::merge::{Document, Winner, flatten};
@@ -278,14 +280,34 @@ fn heard(core: &Core, replica: &Replica) -> Option<BTreeMap<String, u64>> {
     (!heard.is_empty()).then_some(heard)
 }
 
-/// The document that a text names, if this node may write it.
+/// The document that a text names, if this node may write it. A bare name writes no document of a peer: as soon as this node
+/// had one of that name, the same command would write elsewhere.
 fn writable(core: &Core, replica: &Replica, doc: &str) -> Result<(DocumentId, Kind), CommandError> {
     let id = replica.resolve_document(core, doc)?;
-    let document = replica.document(&id).expect("a document is resolved among those held");
-    let kind = document.kind();
-    let may = match kind {
-        Kind::Map => replica.federation().may_write(&id.owner),
-        Kind::Snapshot => id.owner == core.me && !id.name.is_reserved(),
-    };
-    if may { Ok((id, kind)) } else { Err(CommandError::ReadOnly(doc.to_owned())) }
+    let kind = replica.document(&id).expect("a document is resolved among those held").kind();
+    if let Some(why) = read_only(core, replica, &id, kind) {
+        return Err(CommandError::ReadOnly { doc: doc.to_owned(), why });
+    }
+    match id.owner == core.me || doc.contains('/') {
+        true => Ok((id, kind)),
+        false => {
+            let full = format!("{}/{doc}", replica.name_of(core, &id.owner));
+            Err(CommandError::PeersDocument { name: doc.to_owned(), full })
+        }
+    }
+}
+
+/// Why this node may not write a document that it reads.
+fn read_only(core: &Core, replica: &Replica, id: &DocumentId, kind: Kind) -> Option<ReadOnlyReason> {
+    let federation = replica.federation();
+    match kind {
+        Kind::Map if federation.may_write(&id.owner) => None,
+        Kind::Map => match federation.audience(&id.owner).map(|audience| audience.level(&core.me)) {
+            Some(TrustLevel::Observer) => Some(ReadOnlyReason::Observer),
+            Some(TrustLevel::Trusted | TrustLevel::Untrusted) | None => Some(ReadOnlyReason::NotListed),
+        },
+        Kind::Snapshot if id.owner != core.me => Some(ReadOnlyReason::OwnersAlone),
+        Kind::Snapshot if id.name.is_reserved() => Some(ReadOnlyReason::Engine),
+        Kind::Snapshot => None,
+    }
 }

@@ -68,8 +68,21 @@ pub enum CommandError {
     #[error("this value cannot be kept: {0}")]
     BadValue(#[from] ValueError),
     /// This node may read the document but not write it.
-    #[error("you may read `{0}` but not write it: its owner lists you as an observer")]
-    ReadOnly(String),
+    #[error("you may read `{doc}` but not write it: {why}")]
+    ReadOnly {
+        /// The document that is not written.
+        doc: String,
+        /// Whose right it is.
+        why: ReadOnlyReason,
+    },
+    /// A bare name that only a peer's document has: it reads that document and writes none.
+    #[error("`{name}` is no document of yours: `{full}` writes to the one that you read")]
+    PeersDocument {
+        /// The bare name.
+        name: String,
+        /// The name that means the peer's document.
+        full: String,
+    },
     /// Another node owns the document, so its policy is set there.
     #[error("`{0}` is not yours: its owner sets its policy")]
     NotYours(String),
@@ -197,6 +210,23 @@ pub enum CommandError {
     /// The disk refused the commit.
     #[error("not saved: {0}. Nothing was lost of what was saved before")]
     Store(StoreError),
+}
+
+/// Why a document that is read here is not written here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadOnlyReason {
+    /// The owner's audience lists this node as a reader.
+    #[error("its owner lists you as an observer")]
+    Observer,
+    /// The owner's audience, as held here, does not list this node.
+    #[error("its owner does not list you as a writer, or that list has not come yet")]
+    NotListed,
+    /// A snapshot of another node.
+    #[error("it is a snapshot, which only its owner writes")]
+    OwnersAlone,
+    /// A document that the engine of this node writes.
+    #[error("the engine writes it itself")]
+    Engine,
 }
 
 /// The rule that a name breaks.
@@ -381,7 +411,8 @@ impl CommandError {
             CommandError::BadName { .. } => "bad_name",
             CommandError::UnknownKey { .. } => "unknown_key",
             CommandError::BadValue(_) => "bad_value",
-            CommandError::ReadOnly(_) => "read_only",
+            CommandError::ReadOnly { .. } => "read_only",
+            CommandError::PeersDocument { .. } => "peers_document",
             CommandError::NotYours(_) => "not_yours",
             CommandError::Limit(_) => "limit",
             CommandError::BadInvite(_) => "bad_invite",

@@ -23,7 +23,7 @@ use tombolo_transports::{Address, DownReason, JoinError, JoinSecret, LinkCaps, L
 pub use alarm::{Alarm, JoinFailure};
 pub use call::{CallFailure, CallId, CallReply, IncomingCall, OutgoingCall};
 pub use command::{Admin, Command, FederationRecords, Query, Write};
-pub use error::{BadNameReason, BadRoute, CommandError, Quota, StopReason, ValueError};
+pub use error::{BadNameReason, BadRoute, CommandError, Quota, ReadOnlyReason, StopReason, ValueError};
 pub use message::AlarmMessage;
 
 use crate::commands::{CatalogueState, CommandKey, Deploy, RunResult};

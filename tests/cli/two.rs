@@ -16,7 +16,7 @@ fn pair() -> (NodeDir, Daemon, NodeDir, Daemon) {
 
 /// Writes as soon as the owner's list of writers has come, which it does on its own.
 fn may_write(place: &NodeDir, key: &str) {
-    eventually("the right to write", || place.run(&["set", "plan", key, "1"]).status.success());
+    eventually("the right to write", || place.run(&["set", "attic/plan", key, "1"]).status.success());
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn two_nodes_meet_agree_and_come_into_step() {
         boat.hash("plan").is_some() && boat.hash("plan") == attic.hash("plan")
     });
     may_write(&boat, "monday/lamp");
-    boat.ok(&["set", "plan", "monday/boats", "3"]);
+    boat.ok(&["set", "attic/plan", "monday/boats", "3"]);
     attic.ok(&["set", "plan", "tuesday/watch", "Grace"]);
     eventually("both writes on both sides", || {
         boat.hash("plan") == attic.hash("plan")
@@ -155,7 +155,7 @@ fn nodes_that_were_apart_meet_again() {
     eventually("in step", || boat.hash("plan") == attic.hash("plan"));
     assert_eq!((attic_up.terminate(), boat_up.terminate()), (Some(0), Some(0)));
     attic.ok(&["set", "plan", "attic/alone", "1"]);
-    boat.ok(&["set", "plan", "boat/alone", "2"]);
+    boat.ok(&["set", "attic/plan", "boat/alone", "2"]);
     let (_attic_up, _boat_up) = (attic.up(), boat.up());
     eventually("both edits on both sides", || {
         boat.hash("plan") == attic.hash("plan") && boat.run(&["get", "plan", "attic/alone"]).status.success()

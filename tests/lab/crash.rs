@@ -51,7 +51,7 @@ fn acknowledged_writes_survive_kill_9() {
             let mut count = 0;
             while !stop.load(Ordering::SeqCst) {
                 let (key, value) = (format!("round{round}/{count}"), format!("{}", rng.below(1 << 40)));
-                let (code, _, _) = node.run(&["set", "log", &key, &value]);
+                let (code, _, _) = node.run(&["set", "harbour1/log", &key, &value]);
                 match code {
                     0 => drop(acknowledged[writer].insert(key, value)),
                     _ => cut_off += 1,

@@ -90,9 +90,10 @@ pub fn status_of(error: &CommandError) -> StatusCode {
         CommandError::AmbiguousPeer { .. }
         | CommandError::AmbiguousDocument { .. }
         | CommandError::DocumentExists(_)
+        | CommandError::PeersDocument { .. }
         | CommandError::WatchInSettings(_)
         | CommandError::AlreadyPeer(_) => StatusCode::CONFLICT,
-        CommandError::ReadOnly(_)
+        CommandError::ReadOnly { .. }
         | CommandError::JoinRefused { .. }
         | CommandError::CallRefused { .. }
         | CommandError::Untrusted(_)
