@@ -252,6 +252,10 @@ pub enum Reply {
     Invites(Vec<view::OutgoingInviteView>),
     /// The reply to `Admin::WithdrawInvite`: the invite that works no more.
     Withdrawn(view::OutgoingInviteView),
+    /// The reply to `Query::Document`.
+    Document(view::VersionedView),
+    /// The reply to `Write::Delete`.
+    Deleted(view::DeletedView),
     /// The reply to `Admin::Join`: the inviter, as a peer.
     Joined(view::PeerView),
     /// The reply to `Admin::Trust`, `Admin::Rename` and `Admin::Dial`: the peer as it now is.
@@ -306,6 +310,8 @@ pub enum Reply {
 pub enum Event {
     /// A document reads differently now.
     Changed(view::ChangedView),
+    /// A document is gone: its owner has ended it, or it was deleted here.
+    Ended(view::EndedView),
     /// The list of peers, a level or an address changed. The driver renews its allow-list from
     /// `NodeReport::dialable_peers`.
     PeersChanged,

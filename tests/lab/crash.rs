@@ -11,7 +11,7 @@ use crate::lab::{Lab, LabNode, wait_in_step};
 const ROUNDS: usize = 20;
 
 fn all_there(node: &LabNode<'_>, written: &BTreeMap<String, String>, round: usize) {
-    let held = node.json(&["get", "log"]);
+    let held = node.json(&["get", "log"])["value"].clone();
     for (key, value) in written {
         let found = key.split('/').fold(&held, |part, segment| &part[segment]);
         assert_eq!(found.to_string(), *value, "{key} was acknowledged and is not there after round {round}");

@@ -19,6 +19,7 @@ mod alarms;
 mod calls;
 mod deploy;
 mod deploy_calls;
+mod ending;
 mod restore;
 mod revoke;
 mod routes;
@@ -71,7 +72,7 @@ fn what_was_written_apart_comes_together() {
     wire.pass(2_000);
     wire.cut(0, 1);
     for i in 0..20 {
-        wire.set(i % 2, "notes", &format!("k{i}"), i as i64).unwrap();
+        wire.set(i % 2, "n0/notes", &format!("k{i}"), i as i64).unwrap();
     }
     wire.set(0, "notes", "both", "a").unwrap();
     wire.pass(10);

@@ -46,7 +46,9 @@ impl HintKey {
 
     fn print(&self, salt: [u8; 8]) -> [u8; 8] {
         let hash = blake3::keyed_hash(&self.0, &salt);
-        std::array::from_fn(|at| hash.as_bytes()[at])
+        let mut print = [0; 8];
+        print.iter_mut().zip(hash.as_bytes()).for_each(|(to, from)| *to = *from);
+        print
     }
 
     fn fits(&self, hint: &SaltedHint) -> bool {
