@@ -100,6 +100,10 @@ pub const REFUSALS_KEPT_MAX: usize = 4_096;
 pub const TRANSFERS_MAX: usize = 64;
 /// A transfer that has not moved for so long is given up.
 pub const TRANSFER_STALE: Millis = Millis::from_secs(10 * 60);
+/// Digits of a document's version that a write has to name.
+pub const VERSION_CHARS_MIN: usize = 16;
+/// Documents of peers that may be forgotten here. One more is refused.
+pub const FORGOTTEN_MAX: usize = 1_000;
 /// Layers named in one frontier, want or refusal; more go into a further message.
 pub const FRONTIER_ENTRIES_MAX: usize = 4_096;
 /// Layers a peer's frontier may name in all. More are not remembered.

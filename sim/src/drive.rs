@@ -178,7 +178,7 @@ impl Simulation {
                 }
             }
             Event::Alarm(_) => self.machine_mut(seat).alarms += 1,
-            Event::Link(_) | Event::Deploy(_) | Event::Presence(_) => {}
+            Event::Ended(_) | Event::Link(_) | Event::Deploy(_) | Event::Presence(_) => {}
         }
     }
 }

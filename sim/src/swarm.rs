@@ -313,8 +313,9 @@ impl Swarm {
             return self.write_elsewhere(writer);
         }
         if !self.day.trust.writes(document.owner, writer) {
-            let is_refusal =
-                |e: &CommandError| matches!(e, CommandError::ReadOnly(_) | CommandError::UnknownDocument(_));
+            let is_refusal = |e: &CommandError| {
+                matches!(e, CommandError::ReadOnly { .. } | CommandError::UnknownDocument(_))
+            };
             return self.day.intrude(writer, &document, is_refusal);
         }
         if self.day.write(writer, &document, &ODDS) {

@@ -136,9 +136,21 @@ impl NodeFolder {
 fn document_of(command: &Command) -> Option<&str> {
     match command {
         Command::Write(Write::Create { name: doc, .. })
-        | Command::Write(Write::Set { doc, .. } | Write::Del { doc, .. } | Write::Put { doc, .. })
+        | Command::Write(
+            Write::Set { doc, .. }
+            | Write::Del { doc, .. }
+            | Write::Delete { doc, .. }
+            | Write::Settle { doc, .. }
+            | Write::Put { doc, .. },
+        )
         | Command::Admin(Admin::Policy { doc, .. })
-        | Command::Query(Query::Get { doc, .. } | Query::Conflicts { doc: Some(doc) }) => Some(doc),
+        | Command::Query(
+            Query::Get { doc, .. } | Query::Document { doc } | Query::Conflicts { doc: Some(doc) },
+        ) => Some(doc),
+        Command::Write(Write::OnBase { write, .. }) => match &**write {
+            Write::Set { doc, .. } | Write::Del { doc, .. } | Write::Put { doc, .. } => Some(doc),
+            _ => None,
+        },
         Command::Write(_) | Command::Admin(_) | Command::Query(_) => None,
     }
 }

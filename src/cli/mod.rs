@@ -330,9 +330,20 @@ enum CliCommand {
         #[arg(value_parser = key, allow_hyphen_values = true)]
         key: KeyPath,
     },
+    /// Delete a document: one of yours for all, a peer's here alone
+    #[command(
+        after_help = "Examples:\n  tombolo delete plan             its readers drop it, for good\n  tombolo delete attic/plan       keep nothing of a peer's document here\n  tombolo delete --undo attic/plan"
+    )]
+    Delete {
+        /// A document of yours, or peer/document
+        doc: String,
+        /// Take a peer's document again that was deleted here
+        #[arg(long)]
+        undo: bool,
+    },
     /// Make a document equal to a JSON file; keys not in it are deleted
     #[command(
-        after_help = "Examples:\n  tombolo put plan plan.json\n  tombolo get plan | jq '.monday.boats = 4' | tombolo put plan -"
+        after_help = "Examples:\n  tombolo put plan plan.json\n  tombolo get plan --json > read.json\n  jq '.value | .monday.boats = 4' read.json > new.json\n  tombolo put plan new.json --base \"$(jq -r .version read.json)\"\n\nWith --base the write is refused if anything was written after the reading."
     )]
     Put {
         /// A document, or peer/document
@@ -342,6 +353,9 @@ enum CliCommand {
         /// In one commit, even where a radio has to cut it into fragments
         #[arg(long)]
         whole: bool,
+        /// Only if the document still has this version, which `get --json` shows
+        #[arg(long, value_name = "VERSION")]
+        base: Option<String>,
     },
     /// List the documents that people made; equal hashes mean equal content
     #[command(
@@ -428,11 +442,25 @@ enum CliCommand {
     /// Show what each radio may send, has sent, and when the next state leaves
     #[command(after_help = "Examples:\n  tombolo airtime\n  tombolo airtime --json")]
     Airtime,
-    /// Show values that lost against a concurrent write
-    #[command(after_help = "Examples:\n  tombolo conflicts\n  tombolo conflicts plan")]
+    /// Show values that lost against a concurrent write, or settle one
+    #[command(
+        after_help = "Examples:\n  tombolo conflicts\n  tombolo conflicts plan\n  tombolo conflicts plan monday/watch --keep       what is shown stays\n  tombolo conflicts plan monday/watch --take       what lost stands again\n  tombolo conflicts plan monday/watch --take --by boat"
+    )]
     Conflicts {
         /// Only of this document
         doc: Option<String>,
+        /// The key of the conflict to settle
+        #[arg(value_parser = key, requires = "side")]
+        key: Option<KeyPath>,
+        /// The value that is shown stays
+        #[arg(long, group = "side", requires = "key")]
+        keep: bool,
+        /// The value that lost stands again
+        #[arg(long, group = "side", requires = "key")]
+        take: bool,
+        /// Whose value, where several lost
+        #[arg(long, value_name = "PEER", requires = "take")]
+        by: Option<String>,
     },
     /// Ask a trusted peer to install an app, or show what became of it
     #[command(
@@ -571,7 +599,8 @@ fn dispatch(context: &CliContext, command: CliCommand) -> CliResult {
         CliCommand::Set { doc, key, value } => docs::set(context, doc, key, &value),
         CliCommand::Get { doc, key } => docs::get(context, doc, key),
         CliCommand::Del { doc, key } => docs::del(context, doc, key),
-        CliCommand::Put { doc, file, whole } => docs::put(context, doc, &file, whole),
+        CliCommand::Delete { doc, undo } => docs::delete(context, doc, undo),
+        CliCommand::Put { doc, file, whole, base } => docs::put(context, doc, &file, whole, base),
         CliCommand::Ls { all } => docs::list(context, all),
         CliCommand::Watch { doc } => watch::run(context, doc.as_deref()),
         CliCommand::WatchFor { act } => watch_for::run(context, act),
@@ -601,7 +630,10 @@ fn dispatch(context: &CliContext, command: CliCommand) -> CliResult {
             route::run(context, order)
         }
         CliCommand::Airtime => airtime::run(context),
-        CliCommand::Conflicts { doc } => docs::conflicts(context, doc),
+        CliCommand::Conflicts { doc: Some(doc), key: Some(key), keep, by, .. } => {
+            docs::settle(context, doc, key, keep, by)
+        }
+        CliCommand::Conflicts { doc, .. } => docs::conflicts(context, doc),
         CliCommand::Deploy { status: Some(id), .. } => deploy::status(context, id),
         CliCommand::Deploy { peer, app, version, marketplace, wait, via, expires, status: None } => {
             let by = via.map_or(deploy::DeployWay::Links(expires), |_| deploy::DeployWay::Call);

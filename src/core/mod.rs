@@ -109,7 +109,11 @@ impl Core {
                 self.log.add(self.reference(), Logged::Event(event.clone()));
             }
             // What is read can be asked for; a log of every change would show little else.
-            Event::Changed(_) | Event::PeersChanged | Event::JoiningChanged { .. } | Event::Presence(_) => {}
+            Event::Changed(_)
+            | Event::Ended(_)
+            | Event::PeersChanged
+            | Event::JoiningChanged { .. }
+            | Event::Presence(_) => {}
         }
         self.gate.event(event);
     }

@@ -132,7 +132,9 @@ impl Invite {
         bytes.extend(parse_onion(&self.onion).unwrap_or_default());
         bytes.extend(self.token);
         bytes.push(self.level.map_or(u8::MAX, TrustLevel::code));
-        let minutes = self.expires.map_or(u32::MAX, |at| u32::try_from(at.ms() / 60_000).unwrap_or(u32::MAX));
+        // Whole minutes, the next one: the joiner is only shown it.
+        let minutes = self.expires.map(|at| at.ms().div_ceil(60_000));
+        let minutes = minutes.map_or(u32::MAX, |minutes| u32::try_from(minutes).unwrap_or(u32::MAX));
         bytes.extend(minutes.to_be_bytes());
         for address in self.addresses.iter().filter_map(Address::as_socket) {
             let more = if address.is_ipv4() { 7 } else { 19 };

@@ -4,21 +4,20 @@
 use tombolo_delta::SerdeError;
 
 use crate::bundle::BundleError;
-use crate::clock::rfc3339;
 use crate::commands::{BadDeploy, COMMANDS_SENT_KEPT_MAX, NOTICES_MAX};
 use crate::federation::audience::CLASSES_MAX;
+use crate::federation::ends::ENDS_MAX;
 use crate::federation::invite::InviteError;
 use crate::federation::join::JoinRefusal;
 use crate::federation::name::NodeNameError;
 use crate::layer::{ContentError, DocumentNameError, EntryError};
 use crate::limits::{
-    ADOPT_RECORDS_MAX, CALLS_PENDING_MAX, DOCUMENTS_PER_OWNER_MAX, INVITES_OPEN_MAX, PEERS_MAX,
-    WAITING_WRITES_MAX,
+    ADOPT_RECORDS_MAX, CALLS_PENDING_MAX, DOCUMENTS_PER_OWNER_MAX, FORGOTTEN_MAX, INVITES_OPEN_MAX,
+    PEERS_MAX, WAITING_WRITES_MAX,
 };
 use crate::merge::TreeError;
 use crate::router::{DECISIONS_KEPT_MAX, OpenHoursError, ROUTES_MAX};
 use crate::store::StoreError;
-use crate::time::Wall;
 use crate::watches::{BadWatch, RULES_MAX};
 
 /// Why a command was not carried out. Facts stand in the fields; the command line adds its own advice.
@@ -69,12 +68,33 @@ pub enum CommandError {
         /// The key that it does not have.
         key: String,
     },
+    /// The document has changed since it was read.
+    #[error("`{doc}` has changed since you read it: nothing was written. Its version is now {version}")]
+    Stale {
+        /// The document that was to be written.
+        doc: String,
+        /// The version that it has.
+        version: String,
+    },
     /// The value cannot stand in a document.
     #[error("this value cannot be kept: {0}")]
     BadValue(#[from] ValueError),
     /// This node may read the document but not write it.
-    #[error("you may read `{0}` but not write it: its owner lists you as an observer")]
-    ReadOnly(String),
+    #[error("you may read `{doc}` but not write it: {why}")]
+    ReadOnly {
+        /// The document that is not written.
+        doc: String,
+        /// Whose right it is.
+        why: ReadOnlyReason,
+    },
+    /// A bare name that only a peer's document has: it reads that document and changes none.
+    #[error("`{name}` is no document of yours: the one that you read is `{full}`")]
+    PeersDocument {
+        /// The bare name.
+        name: String,
+        /// The name that means the peer's document.
+        full: String,
+    },
     /// Another node owns the document, so its policy is set there.
     #[error("`{0}` is not yours: its owner sets its policy")]
     NotYours(String),
@@ -87,12 +107,6 @@ pub enum CommandError {
     /// An invite cannot live so long, or not at all.
     #[error("an invite lives at most 30 days, and longer than no time")]
     BadExpiry,
-    /// The invite has expired.
-    #[error("this invite expired on {}: ask for a new one", rfc3339(*expired_at))]
-    InviteExpired {
-        /// The end of its life.
-        expired_at: Wall,
-    },
     /// The invite was made by this node.
     #[error("this is an invite of your own node: give it to the other one")]
     OwnInvite,
@@ -204,6 +218,23 @@ pub enum CommandError {
     Store(StoreError),
 }
 
+/// Why a document that is read here is not written here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadOnlyReason {
+    /// The owner's audience lists this node as a reader.
+    #[error("its owner lists you as an observer")]
+    Observer,
+    /// The owner's audience, as held here, does not list this node.
+    #[error("its owner does not list you as a writer, or that list has not come yet")]
+    NotListed,
+    /// A snapshot of another node.
+    #[error("it is a snapshot, which only its owner writes")]
+    OwnersAlone,
+    /// A document that the engine of this node writes.
+    #[error("the engine writes it itself")]
+    Engine,
+}
+
 /// The rule that a name breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadNameReason {
@@ -265,6 +296,10 @@ pub enum ValueError {
 pub enum Quota {
     /// Documents of this node.
     Documents,
+    /// Documents that this node has ended.
+    Ends,
+    /// Documents of peers that are forgotten here.
+    Forgotten,
     /// Invites that are open.
     Invites,
     /// Peers of this node.
@@ -292,6 +327,8 @@ impl Quota {
     pub fn limit(self) -> usize {
         match self {
             Quota::Documents => DOCUMENTS_PER_OWNER_MAX,
+            Quota::Ends => ENDS_MAX,
+            Quota::Forgotten => FORGOTTEN_MAX,
             Quota::Invites => INVITES_OPEN_MAX,
             Quota::Peers => PEERS_MAX,
             Quota::Policies => CLASSES_MAX,
@@ -308,6 +345,8 @@ impl Quota {
     fn quantity(self) -> &'static str {
         match self {
             Quota::Documents => "the number of your documents",
+            Quota::Ends => "the number of documents that you have deleted",
+            Quota::Forgotten => "the number of peers' documents that you have deleted here",
             Quota::Invites => "the number of open invites",
             Quota::Peers => "the number of peers",
             Quota::Policies => "the number of policies",
@@ -324,6 +363,8 @@ impl Quota {
     fn remedy(self) -> &'static str {
         match self {
             Quota::Documents => "put several things into one document",
+            Quota::Ends => "make this one empty instead",
+            Quota::Forgotten => "take some of them again",
             Quota::Invites => "wait until some are used or have expired",
             Quota::Peers => "remove one that is no longer needed",
             Quota::Policies => "give some documents the default again",
@@ -395,13 +436,14 @@ impl CommandError {
             CommandError::DocumentExists(_) => "document_exists",
             CommandError::BadName { .. } => "bad_name",
             CommandError::UnknownKey { .. } => "unknown_key",
+            CommandError::Stale { .. } => "stale",
             CommandError::BadValue(_) => "bad_value",
-            CommandError::ReadOnly(_) => "read_only",
+            CommandError::ReadOnly { .. } => "read_only",
+            CommandError::PeersDocument { .. } => "peers_document",
             CommandError::NotYours(_) => "not_yours",
             CommandError::Limit(_) => "limit",
             CommandError::BadInvite(_) => "bad_invite",
             CommandError::BadExpiry => "bad_expiry",
-            CommandError::InviteExpired { .. } => "invite_expired",
             CommandError::OwnInvite => "own_invite",
             CommandError::AlreadyPeer(_) => "already_peer",
             CommandError::JoinRefused { .. } => "join_refused",

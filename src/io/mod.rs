@@ -24,7 +24,7 @@ use tombolo_transports::{Address, DownReason, JoinError, JoinSecret, LinkCaps, L
 pub use alarm::{Alarm, JoinFailure};
 pub use call::{CallFailure, CallId, CallReply, IncomingCall, OutgoingCall};
 pub use command::{Admin, Command, FederationRecords, Query, Write};
-pub use error::{BadNameReason, BadRoute, CommandError, Quota, StopReason, ValueError};
+pub use error::{BadNameReason, BadRoute, CommandError, Quota, ReadOnlyReason, StopReason, ValueError};
 pub use message::AlarmMessage;
 
 use crate::commands::{CatalogueState, CommandKey, Deploy, RunResult};
@@ -257,6 +257,10 @@ pub enum Reply {
     Invites(Vec<view::OutgoingInviteView>),
     /// The reply to `Admin::WithdrawInvite`: the invite that works no more.
     Withdrawn(view::OutgoingInviteView),
+    /// The reply to `Query::Document`.
+    Document(view::VersionedView),
+    /// The reply to `Write::Delete`.
+    Deleted(view::DeletedView),
     /// The reply to `Admin::Join`: the inviter, as a peer.
     Joined(view::PeerView),
     /// The reply to `Admin::Trust`, `Admin::Rename` and `Admin::Dial`: the peer as it now is.
@@ -317,6 +321,8 @@ pub enum Reply {
 pub enum Event {
     /// A document reads differently now.
     Changed(view::ChangedView),
+    /// A document is gone: its owner has ended it, or it was deleted here.
+    Ended(view::EndedView),
     /// The list of peers, a level or an address changed. The driver renews its allow-list from
     /// `NodeReport::dialable_peers`.
     PeersChanged,

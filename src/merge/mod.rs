@@ -24,8 +24,9 @@ pub use tombstone::{Sweep, TombstoneWait};
 pub use tree::{TreeError, flatten};
 pub use view::View;
 
+use crate::clock::Timestamp;
 pub use crate::layer::KeyPath;
-use crate::layer::{Content, Entry, Kind, Layer, MapContent, Sequence};
+use crate::layer::{Content, Entry, EntryHash, Kind, Layer, MapContent, Sequence};
 
 /// A document: the layers held of it and, for a map, what wins under each key.
 #[derive(Clone, Debug)]
@@ -111,6 +112,17 @@ impl Document {
             keys.extend(self.differing_keys(&author, None));
         }
         (counts || counted) && self.resolve(keys, reference)
+    }
+
+    /// Drops a layer. Returns whether the document reads differently.
+    pub fn remove_layer(&mut self, author: &PeerId, reference: Wall) -> bool {
+        let Some(old) = self.layers.remove(author) else { return false };
+        match self.is_to_count(author) {
+            true => self.counting.insert(*author),
+            false => self.counting.remove(author),
+        };
+        let keys = self.differing_keys(author, Some(&old));
+        self.resolve(keys, reference)
     }
 
     /// Takes a map layer out, to change it and put it back; until then the merge stays as it was.
@@ -208,14 +220,45 @@ impl Document {
         }
     }
 
-    /// The values that lost against writes that had not seen them, with the key.
+    /// The values that lost against writes that had not seen them, with the key: under the same key, or hidden by an entry above
+    /// or below it.
     pub fn conflicts(&self, reference: Wall) -> Vec<(KeyPath, Loser)> {
-        let keys = self.merged.iter();
-        keys.flat_map(|(key, winner)| {
-            let losers = register::conflicts(key, winner, self.candidates(key, reference));
-            losers.into_iter().map(|loser| (key.clone(), loser))
-        })
-        .collect()
+        let keys = self.merged.iter().map(|(key, _)| key);
+        keys.flat_map(|key| self.conflicts_at(key, reference).into_iter().map(|loser| (key.clone(), loser)))
+            .collect()
+    }
+
+    /// The values under one key that lost against writes that had not seen them.
+    pub fn conflicts_at(&self, key: &KeyPath, reference: Wall) -> Vec<Loser> {
+        let Some(winner) = self.merged.winner(key) else { return Vec::new() };
+        let mut losers = register::conflicts(key, winner, self.candidates(key, reference));
+        // Who writes deletes what it sees above and below: what is hidden all the same was not seen.
+        let hider = self.merged.hidden_by(key).filter(|(_, hider)| hider.author != winner.author);
+        losers.extend(hider.map(|(at, hider)| Loser {
+            author: winner.author,
+            entry: winner.entry.clone(),
+            winner: hider.author,
+            hidden_by: Some(at),
+        }));
+        losers
+    }
+
+    /// The stamp of the entry under a key that has this hash.
+    pub fn stamp_of(&self, key: &KeyPath, hash: EntryHash) -> Option<Timestamp> {
+        let mut found = self.effective_entries(key).map(|(_, entry)| entry);
+        found.find(|entry| entry.hash4(key) == hash).map(|entry| entry.stamp)
+    }
+
+    /// What an entry of `me` with this value carries to show that all that others have under the key was seen.
+    pub fn seen_together(
+        &self,
+        key: &KeyPath,
+        me: &PeerId,
+        value: Option<&Value>,
+        reference: Wall,
+    ) -> Option<EntryHash> {
+        let others = self.candidates(key, reference).filter(|(author, _)| author != me);
+        register::seen_together(key, value, others)
     }
 
     fn resolve(&mut self, keys: Vec<KeyPath>, reference: Wall) -> bool {
@@ -247,6 +290,11 @@ impl Document {
         let other = new.iter().filter(|(key, entry)| old.get(key) != Some(entry)).map(|(key, _)| key.clone());
         gone.chain(other).collect()
     }
+}
+
+/// The version of what a document reads: BLAKE3 of its canonical CBOR, hex. Equal at nodes in step.
+pub fn version_of(view: &Value) -> String {
+    blake3::hash(&tombolo_delta::to_cbor(view)).to_hex().to_string()
 }
 
 /// The entries of a map layer.

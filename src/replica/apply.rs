@@ -267,10 +267,17 @@ impl Replica {
     }
 
     fn admits(&self, core: &Core, signed: &SignedHead) -> Result<(), Refusal> {
-        let head = &signed.head;
-        match head.layer.author == core.me {
+        let (id, audience_sequence) = (&signed.head.layer, signed.head.audience_sequence);
+        if self.federation.is_ended(&id.document, audience_sequence) {
+            return Err(Refusal::Ended);
+        }
+        if id.author == core.me {
+            return Ok(());
+        }
+        self.federation.admits(id, audience_sequence)?;
+        match id.author == id.document.owner || self.is_alive(&id.document) {
             true => Ok(()),
-            false => self.federation.admits(&head.layer, head.audience_sequence),
+            false => Err(Refusal::NoSuchDocument),
         }
     }
 

@@ -82,9 +82,10 @@ impl Replica {
         }
     }
 
-    /// The documents that this node participates in.
+    /// The documents that this node participates in, and that their owners have brought to life.
     pub fn visible(&self) -> impl Iterator<Item = &DocumentId> {
-        self.layers.documents().map(|(id, _)| id).filter(|id| self.federation.participates(id))
+        let held = self.layers.documents().filter(|(id, document)| document.layer(&id.owner).is_some());
+        held.map(|(id, _)| id).filter(|id| self.federation.participates(id))
     }
 
     /// The display name of an identity, which names no other: its name, with a part of its DID where another node has the same

@@ -22,6 +22,7 @@ impl NodeReport<'_> {
             Query::Why { about } => self.why(about.as_deref()).map(Reply::Why),
             Query::Routes => Ok(Reply::Routes(self.routes())),
             Query::Airtime => Ok(Reply::Airtime(self.airtime())),
+            Query::Document { doc } => self.versioned(doc).map(Reply::Document),
             Query::Conflicts { doc } => self.conflicts(doc.as_deref()).map(Reply::Conflicts),
             Query::Log => Ok(Reply::Log(self.log())),
             Query::Alarms => Ok(Reply::Alarms(self.raised_alarms())),

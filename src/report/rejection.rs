@@ -84,6 +84,11 @@ fn layer(refusal: Refusal) -> &'static str {
         Refusal::Quota => {
             "a document was not taken: its owner has used up the room that this node has for one owner"
         }
+        Refusal::NoSuchDocument => {
+            "a writer's part of a document was not taken: its owner has made no such document, or its own part has not come yet"
+        }
+        Refusal::Ended => "an old state of a document was not taken: its owner has deleted the document",
+        Refusal::Forgotten => "a document was not taken: it was deleted here",
     }
 }
 

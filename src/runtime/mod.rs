@@ -297,7 +297,7 @@ impl NodeDriver {
                 self.effect(Effect::Joining(self.node.report().join_secrets())).await
             }
             Event::Alarm(alarm) => tracing::warn!("{alarm}"),
-            Event::Changed(_) | Event::Link(_) | Event::Deploy(_) | Event::Presence(_) => {}
+            Event::Changed(_) | Event::Ended(_) | Event::Link(_) | Event::Deploy(_) | Event::Presence(_) => {}
         }
         // Without a watcher the event is dropped.
         let _ = self.events.send(event);

@@ -168,6 +168,8 @@ pub enum StoreWrite {
     PutMeta(std::borrow::Cow<'static, str>, Vec<u8>),
     /// A new state of a layer.
     PutLayer(Box<LayerWrite>),
+    /// A layer of which nothing is kept.
+    RemoveLayer(LayerId),
     /// Two states with one sequence.
     PutFork(Box<ForkEvidence>),
     /// The JSON calls of a sender that were accepted.

@@ -84,6 +84,11 @@ pub enum Input {
         /// The peer that sent it; none where this node wrote it.
         from: Option<PeerId>,
     },
+    /// What this node holds, after layers may have gone.
+    Held {
+        /// All of it.
+        held: Frontier,
+    },
     /// This node no longer participates in a layer's document.
     Dropped {
         /// The hash that names the layer.
@@ -243,6 +248,7 @@ impl Engine {
                 }
             }
             Input::Stored { layer, state, readers, from } => self.stored(now, layer, state, &readers, from),
+            Input::Held { held } => self.held = held,
             Input::Dropped { layer } => self.dropped(layer),
             Input::Received { peer, message } => self.received(now, peer, message),
             Input::RightsChanged => {

@@ -195,8 +195,9 @@ impl Unicast {
         self.engine.handle_input(core.now(), sync::Input::RightsChanged);
     }
 
-    /// Rights changed: each connected peer may see this much from now on.
+    /// Rights changed: this much is held, and each connected peer may see so much of it from now on.
     pub fn renew_frontiers(&mut self, core: &Core, replica: &Replica) {
+        self.engine.handle_input(core.now(), sync::Input::Held { held: replica.frontier() });
         for peer in self.connected_peers() {
             let ours = replica.frontier_for(&peer);
             self.engine.handle_input(core.now(), sync::Input::Rights { peer, ours });
@@ -265,17 +266,29 @@ impl Unicast {
     pub fn refused(&mut self, core: &Core, peer: PeerId, signed: &SignedHead, refusal: Refusal) {
         let layer = signed.head.layer.hash();
         let input = match refusal {
-            // The audience is on its way, from this peer or another.
-            Refusal::AudienceBehind => sync::Input::TooEarly { peer, layer, state: State::of(signed) },
-            Refusal::OwnerNotTrusted | Refusal::ObservedOnly | Refusal::NotAWriter | Refusal::Quota => {
-                sync::Input::Refuse {
-                    peer,
-                    layer,
-                    sequence: signed.head.sequence,
-                    reason: refusal.code(),
-                    lasting: refusal != Refusal::Quota,
-                }
+            // The audience, or the owner's layer, is on its way, from this peer or another.
+            Refusal::NoSuchDocument if signed.head.layer.document.owner == core.me => sync::Input::Refuse {
+                peer,
+                layer,
+                sequence: signed.head.sequence,
+                reason: refusal.code(),
+                lasting: true,
+            },
+            Refusal::AudienceBehind | Refusal::NoSuchDocument => {
+                sync::Input::TooEarly { peer, layer, state: State::of(signed) }
             }
+            Refusal::OwnerNotTrusted
+            | Refusal::ObservedOnly
+            | Refusal::NotAWriter
+            | Refusal::Ended
+            | Refusal::Forgotten
+            | Refusal::Quota => sync::Input::Refuse {
+                peer,
+                layer,
+                sequence: signed.head.sequence,
+                reason: refusal.code(),
+                lasting: refusal != Refusal::Quota,
+            },
         };
         self.engine.handle_input(core.now(), input);
     }
@@ -321,7 +334,10 @@ impl Unicast {
             let name = replica.name_of(core, &peer);
             core.event(Event::Alarm(Alarm::TwoMachines { peer: name }));
         }
-        core.clock.clock_received(peer, clock);
+        // An observer reads what this node has; its clock decides nothing here.
+        if replica.federation().level(&peer).may_write() {
+            core.clock.clock_received(peer, clock);
+        }
     }
 
     /// Peers whose key two machines run with.

@@ -31,6 +31,7 @@ fn every_command_explains_itself_with_examples() {
         "set",
         "get",
         "del",
+        "delete",
         "put",
         "ls",
         "watch",

@@ -19,7 +19,10 @@ pub use airtime::{AirtimeRow, AirtimeView, PeerAirtimeRow, PriorityAirtimeRow};
 pub use alarms::{AlarmMessageView, RaisedAlarmView, WATCH_OF_COMMAND, WATCH_OF_SETTINGS, WatchView};
 pub use bundles::{BundlePeerView, BundleReadView, BundleView};
 pub use commands::{DeployEventView, DeployView, RevocationView};
-pub use documents::{ChangedView, ConflictView, DocumentView, PolicyView, PublishedView, WrittenView};
+pub use documents::{
+    ChangedView, ConflictView, DeletedScope, DeletedView, DocumentView, EndedView, PolicyView, PublishedView,
+    VersionedView, WrittenView,
+};
 pub use id::{IdView, InviteView, OutgoingInviteView};
 pub use links::{
     ALL_WHO_LISTEN, LinkEventView, LinkFailureView, LinkView, ONION_SERVICE, PingLinkView, PingView,
