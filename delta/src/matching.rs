@@ -53,18 +53,18 @@ struct Effort {
 }
 
 const THOROUGH: Effort = Effort { long_steps: 200, long_max: 100, short_steps: 250, all_max: 310 };
-const BRISK: Effort = Effort { long_steps: 24, long_max: 20, short_steps: 24, all_max: 36 };
+const BRISK: Effort = Effort { long_steps: 20, long_max: 14, short_steps: 14, all_max: 24 };
 
 /// What the search may cost, counted in places tried, some five nanoseconds each: at the start, for each byte that is
 /// remembered of the base, and for each byte of new content. Both ends count alike. When it is used up, [`StreamModel`]
 /// encodes the rest.
-const SEARCH_START: usize = 32_000;
-const SEARCH_BY_BASE: usize = 120;
-const SEARCH_BY_NEW: usize = 160;
+const SEARCH_START: usize = 36_000;
+const SEARCH_BY_BASE: usize = 160;
+const SEARCH_BY_NEW: usize = 185;
 /// What a byte costs beside the places tried.
 const SEARCH_BY_BYTE: usize = 220;
 /// The search is thorough as long as more than this is left.
-const THOROUGH_ABOVE: usize = 16_000;
+const THOROUGH_ABOVE: usize = 22_000;
 
 /// A guide is searched so far ahead for the place where the text goes on: while the search lasts, and behind it.
 const GUIDE_WINDOW: usize = 256;

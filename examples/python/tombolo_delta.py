@@ -634,7 +634,7 @@ class TextModel:
                 self.history.append(2)
                 self.history += content[: max(65_536 - len(self.history), 0)]
             self.history.append(0)
-        self.allowed = 32_000 + 120 * (len(self.history) - len(LEXICON))
+        self.allowed = 36_000 + 160 * (len(self.history) - len(LEXICON))
         self.spent, self.streams = 0, False
         self.triples, self.singles = Chains(), Chains()
         weights = [weight * 256 for weight in TABLES["weights"]]
@@ -663,17 +663,17 @@ class TextModel:
         return length
 
     def byte(self, guides, content):
-        left = self.allowed + 160 * content - self.spent
+        left = self.allowed + 185 * content - self.spent
         self.streams = self.streams or left <= 0
         self.index()
-        byte = self.streamed(guides[0]) if self.streams else self.searched(guides, left > 16_000)
+        byte = self.streamed(guides[0]) if self.streams else self.searched(guides, left > 22_000)
         self.history.append(byte)
         for guide in guides:
             self.spent += guide.follow(byte, self.history, 24 if self.streams else 256) // 8
         return byte
 
     def candidates(self, thorough):
-        long_steps, long_max, short_steps, all_max = (200, 100, 250, 310) if thorough else (24, 20, 24, 36)
+        long_steps, long_max, short_steps, all_max = (200, 100, 250, 310) if thorough else (20, 14, 14, 24)
         found, tried = [], 0
         for at in self.triples.places(self.hash(len(self.history)), long_steps):
             if len(found) >= long_max:
