@@ -4,6 +4,20 @@
 //! hashed, compared or copied. Outside of the tests of this crate nothing is counted.
 
 #[cfg(test)]
+pub(crate) use counted::{of, took};
+
+/// Adds steps where they are counted.
+#[cfg(not(test))]
+#[inline(always)]
+pub(crate) fn took(_: usize) {}
+
+/// Adds the steps that so many bytes take.
+#[inline(always)]
+pub(crate) fn bytes(count: usize) {
+    took(count / 64 + 1);
+}
+
+#[cfg(test)]
 mod counted {
     use std::cell::Cell;
 
@@ -22,18 +36,4 @@ mod counted {
         let made = work();
         (made, STEPS.with(Cell::get) - before)
     }
-}
-
-#[cfg(test)]
-pub(crate) use counted::{of, took};
-
-/// Adds steps where they are counted.
-#[cfg(not(test))]
-#[inline(always)]
-pub(crate) fn took(_: usize) {}
-
-/// Adds the steps that so many bytes take.
-#[inline(always)]
-pub(crate) fn bytes(count: usize) {
-    took(count / 64 + 1);
 }

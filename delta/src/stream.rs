@@ -132,8 +132,8 @@ impl StreamModel {
         };
         let (by_match, by_guide) = (alive(expected.by_match), alive(expected.by_guide));
         let mut logits = [0i32; INPUTS];
-        for order in 0..ORDERS {
-            logits[order] = stretch(self.cells[order][places[order]].chance());
+        for ((logit, cells), place) in logits.iter_mut().zip(&self.cells).zip(places) {
+            *logit = stretch(cells[place].chance());
         }
         let signed = |logit: i32, yes: bool| if yes { logit } else { -logit };
         if let Some((yes, length)) = by_match {
@@ -154,8 +154,8 @@ impl StreamModel {
         for (logit, weight) in logits.iter().zip(weights.iter_mut()) {
             *weight = weight.saturating_add((*logit * error) >> 18);
         }
-        for order in 0..ORDERS {
-            self.cells[order][places[order]].learn(decision, CELL_SEEN_MAX);
+        for (cells, place) in self.cells.iter_mut().zip(places) {
+            cells[place].learn(decision, CELL_SEEN_MAX);
         }
         if let Some((yes, length)) = by_match {
             self.matches[length].learn(yes == decision, TRUST_SEEN_MAX);

@@ -115,7 +115,7 @@ fn lists(part: usize, case: &mut impl FnMut(&'static str, Value, Value)) {
     let list = |numbers: &[u64]| Value::array(numbers.iter().map(|n| Value::from(*n)));
     let order = shuffled(n / 2);
     case("nulls become shuffled numbers", nulls(n), list(&order));
-    let mixed = |at: &u64| if at % 2 == 0 { Value::Null } else { Value::from(at % 31) };
+    let mixed = |at: &u64| if at.is_multiple_of(2) { Value::Null } else { Value::from(at % 31) };
     case("nulls become a mixture", nulls(n), Value::array(order.iter().map(mixed)));
     case("numbers are shuffled", list(&(0..n as u64 / 2).collect::<Vec<_>>()), list(&order));
     let entries = |prefix: char, order: &[u64]| {
