@@ -12,7 +12,7 @@ use std::collections::HashMap;
 
 /// The delta that makes `target` of `base`.
 ///
-/// Of the ways to encode it the one with the fewest edits is taken; where nearly all is new, the whole target.
+/// Of the ways to encode it the one with the fewest edits is taken.
 pub fn diff(base: &Value, target: &Value, context: &Context) -> Delta {
     let mut delta = Delta { running: true, root: edit(base, target, context, true) };
     if has_stopped(base, &delta.root) {
@@ -21,14 +21,8 @@ pub fn diff(base: &Value, target: &Value, context: &Context) -> Delta {
             delta = Delta { running: false, root: still };
         }
     }
-    if count(&delta.root) > REPLACE_FROM && brought(&delta.root) * 4 > leaves(target) * 3 {
-        return Delta { running: true, root: Edit::Set(target.clone()) };
-    }
     delta
 }
-
-/// With so many edits, of which most bring new values, the whole target stands in place of edits.
-const REPLACE_FROM: usize = 16;
 
 fn edit(base: &Value, target: &Value, context: &Context, running: bool) -> Edit {
     Differ { running: Running::new(context, running) }.edit(&FieldKey::new(""), base, target)
@@ -68,28 +62,6 @@ fn count(edit: &Edit) -> usize {
                 Rename::From(_) => 1,
             });
             edit.removed.len() + changed(&edit.changed) + inserted.sum::<usize>()
-        }
-    }
-}
-
-/// How many values an edit brings.
-fn brought(edit: &Edit) -> usize {
-    match edit {
-        Edit::Keep => 0,
-        Edit::Set(new) => leaves(new),
-        Edit::List(edit) => {
-            let inserted = edit.inserted.iter().map(|(_, insert)| match insert {
-                Insert::New(new) => leaves(new),
-                Insert::Moved(_, edit) => brought(edit),
-            });
-            edit.changed.iter().map(|(_, edit)| brought(edit)).sum::<usize>() + inserted.sum::<usize>()
-        }
-        Edit::Map(edit) => {
-            let inserted = edit.inserted.iter().map(|(_, rename)| match rename {
-                Rename::New(new) => leaves(new),
-                Rename::From(_) => 0,
-            });
-            edit.changed.iter().map(|(_, edit)| brought(edit)).sum::<usize>() + inserted.sum::<usize>()
         }
     }
 }

@@ -16,6 +16,9 @@ pub(crate) trait Coder {
     /// One decision that is yes with a chance of `yes` in `1 << scale`; neither answer may be impossible.
     fn decide(&mut self, yes: u32, scale: u32, decision: bool) -> bool;
 
+    /// How many bytes the decisions so far have settled: the same at both ends.
+    fn bytes(&self) -> usize;
+
     /// Whether the decisions so far were all there.
     fn check(&self) -> Result<(), DecodeError>;
 
@@ -97,6 +100,10 @@ impl Coder for RangeEncoder {
         decision
     }
 
+    fn bytes(&self) -> usize {
+        self.out.len()
+    }
+
     fn check(&self) -> Result<(), DecodeError> {
         Ok(())
     }
@@ -168,6 +175,10 @@ impl Coder for RangeDecoder<'_> {
             self.shift();
         }
         decision
+    }
+
+    fn bytes(&self) -> usize {
+        self.read - WINDOW_BYTES
     }
 
     fn check(&self) -> Result<(), DecodeError> {

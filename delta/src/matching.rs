@@ -52,19 +52,39 @@ struct Effort {
     all_max: usize,
 }
 
-const THOROUGH: Effort = Effort { long_steps: 200, long_max: 100, short_steps: 250, all_max: 310 };
-const BRISK: Effort = Effort { long_steps: 20, long_max: 14, short_steps: 14, all_max: 24 };
+/// The most places that are tried: where three bytes are the same, and where one is.
+const LONG_STEPS_MAX: usize = 200;
+const SHORT_STEPS_MAX: usize = 250;
+/// So many places with three equal bytes are taken before those with one are left out.
+const LONG_ENOUGH: usize = 14;
+
+impl Effort {
+    /// What may be spent at one byte, of what is left for all.
+    fn of(left: usize) -> Effort {
+        let part = left / LEFT_BY_ROOT;
+        let places = part.saturating_mul(part).min(LONG_STEPS_MAX + SHORT_STEPS_MAX);
+        let long_steps = (places / 2).min(LONG_STEPS_MAX);
+        Effort {
+            long_steps,
+            long_max: (long_steps / 2).max(places.min(LONG_ENOUGH)),
+            short_steps: (places - long_steps).min(SHORT_STEPS_MAX),
+            all_max: places * 7 / 10,
+        }
+    }
+}
 
 /// What the search may cost, counted in places tried, some five nanoseconds each: at the start, for each byte that is
-/// remembered of the base, and for each byte of new content. Both ends count alike. When it is used up, [`StreamModel`]
-/// encodes the rest.
+/// remembered of the base, for each byte of new content, and for each byte of the delta so far. Both ends count alike.
+/// When it is used up, [`StreamModel`] encodes the rest.
 const SEARCH_START: usize = 36_000;
 const SEARCH_BY_BASE: usize = 160;
-const SEARCH_BY_NEW: usize = 185;
+const SEARCH_BY_NEW: usize = 190;
+const SEARCH_BY_DELTA: usize = 50;
 /// What a byte costs beside the places tried.
-const SEARCH_BY_BYTE: usize = 220;
-/// The search is thorough as long as more than this is left.
-const THOROUGH_ABOVE: usize = 22_000;
+const SEARCH_BY_BYTE: usize = 160;
+/// A byte tries as many places as the square of what is left by this: the first bytes of a text all that there are, later
+/// ones fewer, and the search does not end at once.
+const LEFT_BY_ROOT: usize = 1_700;
 
 /// A guide is searched so far ahead for the place where the text goes on: while the search lasts, and behind it.
 const GUIDE_WINDOW: usize = 256;
@@ -183,14 +203,15 @@ impl TextModel {
         guides: &mut [Guide<'_>; 2],
         content: usize,
     ) -> u8 {
-        let left = (self.allowed + SEARCH_BY_NEW * content).saturating_sub(self.spent);
+        let gained = SEARCH_BY_NEW * content + SEARCH_BY_DELTA * symbols.coder.bytes();
+        let left = (self.allowed + gained).saturating_sub(self.spent);
         if self.stream.is_none() && left == 0 {
             self.stream = Some(Box::new(StreamModel::new()));
         }
         let byte = match self.stream.take() {
             None => {
                 self.index();
-                self.find(if left > THOROUGH_ABOVE { &THOROUGH } else { &BRISK });
+                self.find(&Effort::of(left));
                 self.searched(symbols, byte, guides)
             }
             Some(mut stream) => {

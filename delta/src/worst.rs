@@ -5,6 +5,8 @@
 
 #[path = "../tests/common/hostile.rs"]
 mod hostile;
+#[path = "../tests/common/large.rs"]
+mod large;
 
 use crate::{Context, Value, apply, decode, diff, encode, steps, to_cbor};
 use hostile::{CONTEXT, Case, cases};
@@ -42,6 +44,29 @@ fn no_delta_costs_more_than_its_bytes_explain() {
         println!("{part:5.2}  {name:52} delta {bytes:6}, {encoding:9} and {decoding:9} steps of {limit:9}");
     }
     assert!(rows.iter().all(|row| row.0 <= 1.0), "{:?}", rows.first());
+}
+
+/// Six times the document takes less than fifteen times the steps, where the square would take thirty-six; and one change in a
+/// hundred takes a small part of the document's bytes.
+#[test]
+fn steps_do_not_grow_with_the_square() {
+    for (name, kind) in large::KINDS {
+        let round_trip = |n: usize| {
+            let (base, target) = kind(n);
+            let (bytes, steps) = steps::of(|| {
+                let bytes = encode(&base, &diff(&base, &target, &CONTEXT), &CONTEXT);
+                let made = apply(&base, &decode(&base, &bytes, &CONTEXT).unwrap(), &CONTEXT);
+                assert_eq!(made.as_ref(), Ok(&target), "{name}");
+                bytes
+            });
+            (steps, bytes.len(), to_cbor(&target).len())
+        };
+        let (small, ..) = round_trip(1000);
+        let (large, bytes, whole) = round_trip(6000);
+        println!("{name}: {whole} bytes, delta {bytes}, {small} then {large} steps");
+        assert!(large < small * 15 + LIMIT_START, "{name}: {small} then {large} steps");
+        assert!(bytes * 12 < whole, "{name}: a delta of {bytes} for {whole}");
+    }
 }
 
 /// Bytes without sense on the same bases: what is refused late costs no more than what it would have made.

@@ -1,4 +1,4 @@
-//! A second implementation, written from the page and the tables alone, agrees with every vector.
+//! A second implementation, which shares no code with the library, agrees with every vector.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 

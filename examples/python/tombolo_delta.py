@@ -1,4 +1,4 @@
-"""A decoder of Tombolo's deltas, written from delta/FORMAT.md and delta/tables.json alone. Standard library only.
+"""A decoder of Tombolo's deltas, beside delta/FORMAT.md and delta/tables.json. Standard library only.
 
     python3 tombolo_delta.py ../../delta/tests/vectors    checks it against the vectors
 
@@ -663,17 +663,19 @@ class TextModel:
         return length
 
     def byte(self, guides, content):
-        left = self.allowed + 185 * content - self.spent
+        left = self.allowed + 190 * content + 50 * (self.symbols.read - 7) - self.spent
         self.streams = self.streams or left <= 0
         self.index()
-        byte = self.streamed(guides[0]) if self.streams else self.searched(guides, left > 22_000)
+        byte = self.streamed(guides[0]) if self.streams else self.searched(guides, left)
         self.history.append(byte)
         for guide in guides:
             self.spent += guide.follow(byte, self.history, 24 if self.streams else 256) // 8
         return byte
 
-    def candidates(self, thorough):
-        long_steps, long_max, short_steps, all_max = (200, 100, 250, 310) if thorough else (20, 14, 14, 24)
+    def candidates(self, left):
+        places = min((left // 1700) ** 2, 450)
+        long_steps = min(places // 2, 200)
+        long_max, short_steps, all_max = max(long_steps // 2, min(places, 14)), min(places - long_steps, 250), places * 7 // 10
         found, tried = [], 0
         for at in self.triples.places(self.hash(len(self.history)), long_steps):
             if len(found) >= long_max:
@@ -688,11 +690,11 @@ class TextModel:
                 tried += 1
                 if (match := self.match(at)) <= 2:
                     found.append((match, self.history[at]))
-        self.spent += 220 + tried
+        self.spent += 160 + tried
         return found
 
-    def searched(self, guides, thorough):
-        found = self.candidates(thorough)
+    def searched(self, guides, left):
+        found = self.candidates(left)
         longest = max(found, key=lambda one: one[0], default=(0, 0))
         group = lambda match: (0, 0, 1, 2, 3, 3, 4, 4, 4)[match] if match <= 8 else 5
         alive = [(group(match), byte) for match, byte in found]
