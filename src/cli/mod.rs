@@ -51,11 +51,14 @@ use crate::io::view::RouteOrder;
 use crate::layer::KeyPath;
 use crate::router::Preference;
 use error::{CliError, CliResult};
-use values::{Addresses, addresses, endpoint, flat, key, level, listen, medium, radio, radio_use, yes_or_no};
+use values::{
+    Addresses, addresses, endpoint, flat, joiner_level, key, level, listen, medium, radio, radio_use,
+    yes_or_no,
+};
 
 /// Keeps the state of trusted nodes in step over LAN and radio mesh, with no server.
 #[derive(Debug, Parser)]
-#[command(name = "tombolo", version, disable_help_subcommand = true, after_help = AFTER)]
+#[command(name = "tombolo", version, after_help = AFTER)]
 struct Cli {
     /// The node's folder [default: tombolo in the platform's place for data]
     #[arg(long, global = true, value_name = "DIR", env = "TOMBOLO_DATA_DIR", hide_env_values = true)]
@@ -135,7 +138,7 @@ enum CliCommand {
     )]
     Invite {
         /// What the joiner may do here: trusted (read and write) or observer (read)
-        #[arg(long, default_value = "trusted", value_name = "L", value_parser = level)]
+        #[arg(long, default_value = "trusted", value_name = "L", value_parser = joiner_level)]
         level: TrustLevel,
         /// How long the code works, like 30m, 24h or 7d
         #[arg(long, default_value = "24h", value_name = "T")]
