@@ -7,6 +7,7 @@
 //! Invariant: nothing is sent to a peer that the audience of the layer's owner does not list.
 
 mod boots;
+mod misread;
 mod routes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +28,7 @@ use crate::sync::message::{Message, PeerClock};
 use crate::sync::{self, Engine};
 use crate::time::{Millis, Mono};
 use boots::Boots;
+use misread::Misread;
 
 /// Bytes of layers supplied between two polls; what is beyond is asked for again.
 const SUPPLY_BYTES_PER_TURN_MAX: usize = 4 * 1024 * 1024;
@@ -106,6 +108,7 @@ pub struct Unicast {
     router: TransportRouter,
     boots: BTreeMap<PeerId, Boots>,
     supplied_bytes: usize,
+    misread: Misread,
 }
 
 impl Unicast {
@@ -117,6 +120,7 @@ impl Unicast {
             router: TransportRouter::new(RoutePolicy::new(core.settings.routes.clone())),
             boots: BTreeMap::new(),
             supplied_bytes: 0,
+            misread: Misread::default(),
         }
     }
 
@@ -220,6 +224,7 @@ impl Unicast {
 
     /// The last link to a peer is gone.
     pub fn peer_down(&mut self, core: &Core, peer: PeerId) {
+        self.misread.forget(&peer);
         self.engine.handle_input(core.now(), sync::Input::PeerDown { peer });
     }
 
@@ -382,6 +387,13 @@ impl Unicast {
     pub fn answer(&mut self, core: &mut Core, peer: PeerId, answer: Option<Message>) {
         if let Some(message) = answer {
             self.send(core, Dispatch::new(peer, Class::Bulk, Subject::Parts), &message);
+        }
+    }
+
+    /// Counts a message of a peer that is none, and answers with how many there were.
+    pub fn not_understood(&mut self, core: &mut Core, peer: PeerId, bytes: &[u8]) {
+        if let Some(answer) = self.misread.count(peer, bytes, core.now()) {
+            self.send(core, Dispatch::new(peer, Class::Upkeep, Subject::Engine), &answer);
         }
     }
 
