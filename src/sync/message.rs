@@ -187,7 +187,7 @@ impl Message {
             0x0d if body.len() <= NOTICE_BYTES_MAX => return Ok(Message::Notice(body.to_vec())),
             0x0e if body.len() <= NOTICE_BYTES_MAX => return Ok(Message::NoticeHeard(body.to_vec())),
             0x0b..=0x0e => return Err(MessageError::Shape(*kind)),
-            0x01..=0x0a | Message::NOT_UNDERSTOOD => {}
+            0x01..=0x0a | &Message::NOT_UNDERSTOOD => {}
             other => return Err(MessageError::UnknownKind(*other)),
         }
         let limits = Limits { bytes_max: MESSAGE_BYTES_MAX, depth_max: 8, items_max: 65_536 };
