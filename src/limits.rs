@@ -84,6 +84,19 @@ pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 pub const BUNDLE_BYTES_MAX: usize = 20 * 1024 * 1024;
 /// Peers that one bundle is for.
 pub const BUNDLE_PEERS_MAX: usize = 64;
+/// Longest compact delta of a map. A receiver applies it before it can check the signature.
+pub const COMPACT_MAP_BYTES_MAX: usize = 128 * 1024;
+/// A compact map delta has at most so many changes: where more has changed, the layer goes whole or in parts, whose root is
+/// proved before they are worked on.
+pub const COMPACT_CHANGES_MAX: usize = 4_096;
+/// Bytes of failed proofs behind which a peer is slowed.
+pub const FAILED_PROOFS_BYTES_MAX: u64 = 256 * 1024;
+/// Bytes of failed proofs, and of what a slowed peer goes on sending, behind which its session is closed.
+pub const FAILED_PROOFS_CUT_BYTES: u64 = 1024 * 1024;
+/// So many of these bytes wear off in a second.
+pub const FAILED_PROOF_BYTES_PER_S: u64 = 4 * 1024;
+/// Messages of a slowed peer up to this length are looked at: heartbeats, questions and frontiers of a few layers.
+pub const UNPROVEN_FREE_BYTES: usize = 512;
 /// A layer whose content is larger than this travels in parts.
 pub const WHOLE_LAYER_BYTES_MAX: usize = 512 * 1024;
 /// Bytes of bucket parts in one answer of a transfer.

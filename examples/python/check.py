@@ -81,6 +81,10 @@ def deltas_json(count, vectors):
         base, packed, target = (unhex(vector[name]) for name in ("base", "delta", "target"))
         context = [vector["context"][n] for n in ("base_sequence", "sequence", "base_time_ms", "time_ms")]
         count.accept(vector["about"], target, lambda: cbor.encode(delta.decode(cbor.decode(base), packed, context)))
+    for vector in vectors["refused"]:
+        base, packed = (unhex(vector[name]) for name in ("base", "delta"))
+        context = [vector["context"][n] for n in ("base_sequence", "sequence", "base_time_ms", "time_ms")]
+        count.refuse(vector["delta"][:40], lambda: delta.decode(cbor.decode(base), packed, context), name=vector["error"])
 
 
 def layer(count, vector, owner, audience_sequence):
@@ -198,7 +202,7 @@ def air_json(count, v):
         got, signature, packed, base, context = air.whole(owner, unhex(vector["bytes"]))
         count.same("whole", (got, signature.hex()), (head._replace(root=None), vector["layer"]["signature"]))
         if packed[0] >> 5 == 2:
-            count.accept("whole: content", None, delta.decode, base, packed, context)
+            count.accept("whole: content", None, delta.decode_on_air)
         else:
             count.accept("whole: content", (cbor.decode(unhex(vector["layer"]["content"])), []),
                          envelope.map_delta, cbor.decode(packed), head.time)
@@ -209,7 +213,7 @@ def air_json(count, v):
             value = found[name].hex() if type(found[name]) is bytes else found[name]
             count.same(f"update {at}: {name}", value, expected[name])
         if found["changes"] is None:
-            count.accept(f"update {at}: delta", None, delta.decode, None, b"", ())
+            count.accept(f"update {at}: delta", None, delta.decode_on_air)
         else:
             count.same(f"update {at}: changes", found["changes"].hex(), expected["changes"])
     beat = v["heartbeat"]

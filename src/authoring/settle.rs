@@ -54,7 +54,7 @@ impl Authoring {
         for (key, value) in wanted {
             let saw = document.seen_together(&key, &core.me, value.as_ref(), reference);
             let entry = Entry { stamp: core.clock.tick(), value, saw };
-            entry.check(&key).map_err(ValueError::from)?;
+            entry.check(&key).map_err(|why| ValueError::Entry { key: key.clone(), why })?;
             changes.push((key, Some(entry)));
         }
         let deleted =

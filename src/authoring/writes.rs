@@ -283,7 +283,7 @@ impl Authoring {
                 .filter(|winner| winner.author != core.me)
                 .map(|winner| winner.entry.hash4(&key));
             let entry = Entry { stamp: core.clock.tick(), value, saw };
-            entry.check(&key).map_err(ValueError::from)?;
+            entry.check(&key).map_err(|why| ValueError::Entry { key: key.clone(), why })?;
             changes.push((key, Some(entry)));
         }
         if !changes.is_empty() {

@@ -207,7 +207,8 @@ fn read(from: PeerId, mut bytes: &[u8]) -> Result<OpenedBundle, BundleError> {
             | Message::Command(_)
             | Message::Answer(_)
             | Message::Notice(_)
-            | Message::NoticeHeard(_) => return Err(BundleError::Damaged),
+            | Message::NoticeHeard(_)
+            | Message::NotUnderstood(_) => return Err(BundleError::Damaged),
         }
     }
     if bytes.is_empty() { Ok(opened) } else { Err(BundleError::Damaged) }

@@ -213,13 +213,19 @@ fn written(context: &CliContext, done: &str, reply: &JsonReply) -> CliResult {
 
 /// Reads JSON, or else a text. A number that JSON readers would round is refused.
 fn value_of(text: &str, hints: bool) -> Result<Value, CliError> {
+    // JSON readers make a float of it, which is another value than 0.
+    if text == "-0" {
+        return Ok(Value::from(0u64));
+    }
     match serde_json::from_str::<Value>(text) {
         Ok(value) => match json::check(text.as_bytes()) {
             Ok(()) => Ok(value),
             Err(error) => Err(CliError::usage(error.to_string())),
         },
         Err(error) => {
-            if hints && text.starts_with(['{', '[', '"']) {
+            let is_like_json =
+                text.starts_with(['{', '[', '"']) || text.parse::<f64>().is_ok_and(f64::is_infinite);
+            if hints && is_like_json && !text.contains("inf") {
                 print::hint(&format!("note: kept as a text, since it is not JSON: {error}"));
             }
             Ok(Value::from(text))

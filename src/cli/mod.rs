@@ -58,7 +58,10 @@ use crate::io::view::RouteOrder;
 use crate::layer::KeyPath;
 use crate::router::Preference;
 use error::{CliError, CliResult};
-use values::{Addresses, addresses, endpoint, flat, key, level, listen, medium, radio, radio_use, yes_or_no};
+use values::{
+    Addresses, addresses, endpoint, flat, joiner_level, key, level, listen, medium, radio, radio_use,
+    yes_or_no,
+};
 
 /// Keeps the state of trusted nodes in step over LAN and radio mesh, with no server.
 #[derive(Debug, Parser)]
@@ -142,7 +145,7 @@ enum CliCommand {
     )]
     Invite {
         /// What the joiner may do here: trusted (read and write) or observer (read)
-        #[arg(long, default_value = "trusted", value_name = "L", value_parser = level)]
+        #[arg(long, default_value = "trusted", value_name = "L", value_parser = joiner_level)]
         level: TrustLevel,
         /// How long the code works, like 30m, 24h or 7d
         #[arg(long, default_value = "24h", value_name = "T")]

@@ -40,6 +40,10 @@ pub enum EnvelopeError {
     /// The array does not have the fields of an envelope.
     #[error("the envelope's fields are not those of FORMAT.md")]
     Shape,
+    /// A map delta over a link is longer than [`COMPACT_MAP_BYTES_MAX`](crate::limits::COMPACT_MAP_BYTES_MAX), or changes more
+    /// than [`COMPACT_CHANGES_MAX`](crate::limits::COMPACT_CHANGES_MAX) entries.
+    #[error("the delta changes more entries than one may: the layer has to come whole or in parts")]
+    TooManyChanges,
     /// The content is none.
     #[error("{0}")]
     Content(#[from] ContentError),

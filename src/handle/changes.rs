@@ -79,6 +79,7 @@ async fn follow(
         };
         let concerns = match event {
             Ok(Event::Changed(change)) => change.name == name,
+            Ok(Event::Ended(ended)) => ended.name == name,
             // Rights decide what is read.
             Ok(Event::PeersChanged) | Err(broadcast::error::RecvError::Lagged(_)) => true,
             Ok(

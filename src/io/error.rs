@@ -10,7 +10,7 @@ use crate::federation::ends::ENDS_MAX;
 use crate::federation::invite::InviteError;
 use crate::federation::join::JoinRefusal;
 use crate::federation::name::NodeNameError;
-use crate::layer::{ContentError, DocumentNameError, EntryError};
+use crate::layer::{ContentError, DocumentNameError, EntryError, KeyPath};
 use crate::limits::{
     ADOPT_RECORDS_MAX, CALLS_PENDING_MAX, DOCUMENTS_PER_OWNER_MAX, FORGOTTEN_MAX, INVITES_OPEN_MAX,
     PEERS_MAX, WAITING_WRITES_MAX,
@@ -281,8 +281,14 @@ pub enum ValueError {
     #[error(transparent)]
     Content(#[from] ContentError),
     /// One entry passes a limit of the format.
-    #[error(transparent)]
-    Entry(#[from] EntryError),
+    #[error("the key `{key}`: {why}")]
+    Entry {
+        /// The key of the entry.
+        key: KeyPath,
+        /// The limit that it passes.
+        #[source]
+        why: EntryError,
+    },
     /// The published state has no place in a value.
     #[error(transparent)]
     Conversion(#[from] SerdeError),

@@ -7,6 +7,7 @@
 //! This room holds layers and answers what they read like. It checks no signature and no right: layers come in
 //! verified, and the caller names the writers that count.
 
+mod planted;
 mod quarantine;
 mod register;
 mod tombstone;
@@ -19,6 +20,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
+#[cfg(feature = "test-support")]
+pub use planted::{PlantedFault, plant};
 pub use register::{Loser, Winner};
 pub use tombstone::{Sweep, TombstoneWait};
 pub use tree::{TreeError, flatten};

@@ -6,7 +6,9 @@ use std::cmp::Ordering;
 use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
+use crate::clock::Timestamp;
 use crate::layer::{Entry, EntryHash, KeyPath};
+use crate::merge::planted::{self, PlantedFault};
 
 /// The entry that wins under a key, and its author.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +34,12 @@ pub struct Loser {
 
 /// The merge order. Value hashes are compared last, so they are hardly ever computed.
 pub(super) fn compare(a: (PeerId, &Entry), b: (PeerId, &Entry)) -> Ordering {
-    (a.1.stamp, a.0).cmp(&(b.1.stamp, b.0)).then_with(|| a.1.value_hash().cmp(&b.1.value_hash()))
+    let stamp = |entry: &Entry| match planted::has(PlantedFault::CounterIgnored) {
+        true => Timestamp::new(entry.stamp.time(), 0),
+        false => entry.stamp,
+    };
+    let authors = || if planted::has(PlantedFault::TieBreakReversed) { b.0.cmp(&a.0) } else { a.0.cmp(&b.0) };
+    stamp(a.1).cmp(&stamp(b.1)).then_with(authors).then_with(|| a.1.value_hash().cmp(&b.1.value_hash()))
 }
 
 /// The greatest of the candidates.

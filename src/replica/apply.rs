@@ -84,6 +84,16 @@ pub enum Arriving<'a> {
 }
 
 impl<'a> Arriving<'a> {
+    /// How many bytes are worked on before its signature is checked.
+    fn unproven_bytes(&self) -> usize {
+        match self {
+            Arriving::Whole(Envelope { payload: Payload::Whole(content), .. }) => content.bytes(),
+            Arriving::Delta(envelope) => envelope.delta.bytes(),
+            // The signature of an offer is checked first, and parts have the hashes that it signs.
+            Arriving::Whole(Envelope { payload: Payload::Offer, .. }) | Arriving::Assembled(_) => 0,
+        }
+    }
+
     /// A delta in any of its forms.
     pub fn delta<D: Carried>(envelope: &'a CompactEnvelope<D>) -> Self {
         Arriving::Delta(envelope.with(&envelope.delta as &dyn Carried))
@@ -155,13 +165,17 @@ impl Replica {
         if core.gate.refuses_layers(core.now()) {
             return rejected(core, origin, InputRejection::DiskRefuses);
         }
+        let bytes = arriving.unproven_bytes();
         match arriving {
             Arriving::Delta(envelope) => match self.resolve(origin, &envelope) {
                 Resolved::New(candidate) => self.admit(core, origin, candidate),
                 Resolved::Known(signed) => ApplyOutcome::Known(signed),
                 Resolved::Old => ApplyOutcome::Superseded,
                 Resolved::NoBase { tried } => {
-                    // A short digest may fit a base by chance, so this proves nothing against the sender yet.
+                    // A digest may fit a base by chance, so this proves nothing against the sender; it is charged all the same.
+                    if let (Origin::Link { peer }, 1..) = (origin, tried) {
+                        core.failed_proof(*peer, bytes.saturating_mul(tried));
+                    }
                     core.reject_from(
                         Some(origin.peer()),
                         match tried {
@@ -183,6 +197,9 @@ impl Replica {
                     Ok(layer) => self.admit(core, origin, VerifiedState::Whole(Box::new(layer))),
                     Err(error) => {
                         tracing::debug!(peer = %origin.peer(), %error, "an envelope was not opened");
+                        if let Origin::Link { peer } = origin {
+                            core.failed_proof(*peer, bytes);
+                        }
                         rejected(core, origin, InputRejection::BadSignature)
                     }
                 }

@@ -65,6 +65,16 @@ pub(super) fn sentence(why: InputRejection) -> String {
             "a notice of revocation was not followed: its author is not trusted here"
         }
         InputRejection::TooManyNotices => "a notice of revocation was dropped: as many are kept as may be",
+        InputRejection::NotUnderstoodByPeer => {
+            "a peer did not understand a message of this node: one of the two has another version, or a fault"
+        }
+        InputRejection::SenderSlowed => {
+            "a message was dropped unread: this peer has sent too much that no signature proved, and is slowed for a while"
+        }
+        InputRejection::SenderCut => {
+            "a session was closed, or not begun: this peer goes on sending what no signature proves; it may come back in a few \
+             minutes"
+        }
     };
     words.to_owned()
 }

@@ -446,7 +446,8 @@ impl Engine {
             | Message::Command(_)
             | Message::Answer(_)
             | Message::Notice(_)
-            | Message::NoticeHeard(_) => {
+            | Message::NoticeHeard(_)
+            | Message::NotUnderstood(_) => {
                 debug_assert!(false, "the node keeps envelopes, transfers and commands to itself");
             }
         }

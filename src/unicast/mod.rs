@@ -7,9 +7,10 @@
 //! Invariant: nothing is sent to a peer that the audience of the layer's owner does not list.
 
 mod boots;
-mod hand;
 mod dispatch;
+mod hand;
 mod hedges;
+mod misread;
 mod routes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,9 +33,10 @@ use crate::sync::transfer::TransferLane;
 use crate::sync::{self, Engine};
 use crate::time::{Millis, Mono};
 use boots::Boots;
-use hand::HandReceipts;
 pub use dispatch::{Dispatch, Dispatched, LinkNews, SupplyRequest};
+use hand::HandReceipts;
 use hedges::Hedges;
+use misread::Misread;
 
 /// Bytes of layers supplied between two polls; what is beyond is asked for again.
 const SUPPLY_BYTES_PER_TURN_MAX: usize = 4 * 1024 * 1024;
@@ -60,6 +62,7 @@ pub struct Unicast {
     news: Vec<LinkNews>,
     supplied_bytes: usize,
     receipts: HandReceipts,
+    misread: Misread,
 }
 
 impl Unicast {
@@ -74,6 +77,7 @@ impl Unicast {
             news: Vec::new(),
             supplied_bytes: 0,
             receipts: HandReceipts::default(),
+            misread: Misread::default(),
         }
     }
 
@@ -187,6 +191,7 @@ impl Unicast {
         self.news.extend(unconfirmed.map(|(layer, held)| LinkNews::Undelivered { peer, layer, held }));
         self.news.push(LinkNews::Gone(peer));
         self.hedges.peer_down(&peer);
+        self.misread.forget(&peer);
         self.engine.handle_input(core.now(), sync::Input::PeerDown { peer });
     }
 
@@ -400,6 +405,13 @@ impl Unicast {
             lanes.extend(decision.lanes().map(|(link, arrives)| TransferLane { peer: *peer, link, arrives }));
         }
         lanes
+    }
+
+    /// Counts a message of a peer that is none, and answers with how many there were.
+    pub fn not_understood(&mut self, core: &mut Core, peer: PeerId, bytes: &[u8]) {
+        if let Some(answer) = self.misread.count(peer, bytes, core.now()) {
+            self.send(core, Dispatch::new(peer, Class::Upkeep, Subject::Engine), &answer);
+        }
     }
 
     /// Sends what the engine wants.
