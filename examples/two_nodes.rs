@@ -1,4 +1,4 @@
-//! Two nodes in one program: one invites, the other joins, and both read the same.
+//! Two nodes in one program: one invites, the other joins, both write one document, and both read the same.
 //!
 //! ```sh
 //! cargo run --example two_nodes
@@ -7,9 +7,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tombolo::federation::TrustLevel;
-use tombolo::handle::{Settings, Tombolo};
-use tombolo::node::{Admin, Reply};
+use tombolo::{Changes, KeyChange, Settings, Tombolo, TrustLevel};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -20,39 +18,37 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 async fn run(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
-    let attic = start(folder, "attic").await?;
-    let boat = start(folder, "boat").await?;
+    let attic = Tombolo::open(folder.join("attic"), Settings::on_loopback("attic")).await?;
+    let boat = Tombolo::open(folder.join("boat"), Settings::on_loopback("boat")).await?;
 
-    let invite = Admin::Invite {
-        level: TrustLevel::Trusted,
-        expires_in: tombolo::time::Millis::from_secs(60),
-        addresses: attic.addresses(),
-    };
-    let Reply::Invite(invite) = attic.command(invite).await? else { return Err("no invite".into()) };
-    boat.command(Admin::Join { code: invite.code, addresses: Vec::new() }).await?;
-    println!("boat joined attic");
+    let code = attic.invite(TrustLevel::Trusted, Duration::from_secs(60)).await?;
+    let inviter = boat.join(&code).await?;
+    println!("boat joined {}", inviter.name.unwrap_or(inviter.did));
 
-    attic.create_map("plan").await?;
-    attic.set("plan", "monday/watch", &"Ada").await?;
-    while boat.get("plan", Some("monday/watch")).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    // The attic's list of writers travels as a document of its own: it may come a moment later.
-    while boat.set("plan", "monday/boats", &3).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    while attic.get("plan", Some("monday/boats")).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    println!("attic reads {:?}", attic.get("plan", None).await?);
+    let plan = attic.create_map("plan").await?;
+    let theirs = boat.map("attic/plan");
+    let mut at_boat = theirs.watch().await?;
+    plan.set("monday/watch", &"Ada").await?;
+    println!("boat reads {:?}", until(&mut at_boat, "monday/watch").await);
+
+    // In step: the attic's list of writers has come as well, so the boat may write.
+    attic.in_step("boat").await?;
+    let mut at_attic = plan.watch().await?;
+    theirs.set("monday/boats", &3).await?;
+    println!("attic reads {:?}", until(&mut at_attic, "monday/boats").await);
+    assert_eq!(plan.get::<u32>("monday/boats").await?, Some(3));
 
     attic.shutdown().await;
     boat.shutdown().await;
     Ok(())
 }
 
-async fn start(folder: &Path, name: &str) -> Result<Tombolo, Box<dyn std::error::Error>> {
-    let folder = folder.join(name);
-    Tombolo::create(&folder, name)?;
-    Ok(Tombolo::start(&folder, Settings::on_loopback(name)).await?)
+/// Waits for a change of a key.
+async fn until(changes: &mut Changes, key: &str) -> Option<KeyChange> {
+    while let Some(change) = changes.next().await {
+        if change.key == key {
+            return Some(change);
+        }
+    }
+    None
 }

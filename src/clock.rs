@@ -46,6 +46,16 @@ impl Timestamp {
         Wall::from_ms(self.0 >> 16)
     }
 
+    /// The stamp at another time, with the counter of this one.
+    pub fn at(time: Wall, counter_of: Timestamp) -> Self {
+        Timestamp::new(time, u16::try_from(counter_of.0 & 0xffff).unwrap_or(u16::MAX))
+    }
+
+    /// The least stamp that is greater.
+    pub fn successor(self) -> Self {
+        self.next()
+    }
+
     /// The next stamp: the counter goes on into the milliseconds, and stops at the largest.
     fn next(self) -> Self {
         Timestamp(self.0.saturating_add(1))
@@ -163,7 +173,9 @@ impl ReferenceClock {
         let own = now.wall.min(STAMP_MAX);
         let is_quorum = peers.len() >= 3;
         let (wall, source) = match (self.own_is_set(now), median) {
-            (true, Some(m)) if is_quorum && own.distance(m) > FUTURE_BOUND => (m, TimeSource::Median),
+            (true, Some(m)) if is_quorum && !self.operator_set && own.distance(m) > FUTURE_BOUND => {
+                (m, TimeSource::Median)
+            }
             (true, _) => (own, TimeSource::Own),
             (false, Some(m)) if is_quorum => (m, TimeSource::Median),
             (false, Some(m)) => (m, TimeSource::Peer),
@@ -234,6 +246,25 @@ mod tests {
             clock.reference(now(150, Wall::default())),
             (T + Millis::from_ms(1_100), TimeSource::Median)
         );
+    }
+
+    /// Three peers, by mistake or on purpose, do not move a clock for which the operator vouches.
+    #[test]
+    fn a_clock_that_the_operator_vouches_for_is_not_outvoted() {
+        let year = Millis::from_secs(365 * 24 * 3600);
+        let mut clock = ReferenceClock::new(Timestamp::default(), true);
+        for peer in 1..=5 {
+            clock.hear(PeerId([peer; 32]), T + year, now(50, Wall::default()));
+        }
+        assert_eq!(clock.reference(now(50, T)), (T, TimeSource::Own));
+        // One that is gone does not count any more.
+        let mut clock = ReferenceClock::new(Timestamp::default(), false);
+        for peer in 1..=3 {
+            clock.hear(PeerId([peer; 32]), T + year, now(50, Wall::default()));
+        }
+        assert_eq!(clock.reference(now(50, T)).1, TimeSource::Median);
+        clock.forget(&PeerId([1; 32]));
+        assert_eq!(clock.reference(now(50, T)), (T, TimeSource::Own));
     }
 
     #[test]

@@ -80,6 +80,23 @@ pub const TOMBSTONE_SWEEP: Millis = Millis::from_secs(60 * 60);
 
 /// One message to a neighbour, bytes. A longer one is refused before it is read.
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// A bundle that is carried by hand, bytes. A longer one is refused; layers that do not fit wait for the next.
+pub const BUNDLE_BYTES_MAX: usize = 20 * 1024 * 1024;
+/// Peers that one bundle is for.
+pub const BUNDLE_PEERS_MAX: usize = 64;
+/// Longest compact delta of a map. A receiver applies it before it can check the signature.
+pub const COMPACT_MAP_BYTES_MAX: usize = 128 * 1024;
+/// A compact map delta has at most so many changes: where more has changed, the layer goes whole or in parts, whose root is
+/// proved before they are worked on.
+pub const COMPACT_CHANGES_MAX: usize = 4_096;
+/// Bytes of failed proofs behind which a peer is slowed.
+pub const FAILED_PROOFS_BYTES_MAX: u64 = 256 * 1024;
+/// Bytes of failed proofs, and of what a slowed peer goes on sending, behind which its session is closed.
+pub const FAILED_PROOFS_CUT_BYTES: u64 = 1024 * 1024;
+/// So many of these bytes wear off in a second.
+pub const FAILED_PROOF_BYTES_PER_S: u64 = 4 * 1024;
+/// Messages of a slowed peer up to this length are looked at: heartbeats, questions and frontiers of a few layers.
+pub const UNPROVEN_FREE_BYTES: usize = 512;
 /// A layer whose content is larger than this travels in parts.
 pub const WHOLE_LAYER_BYTES_MAX: usize = 512 * 1024;
 /// Bytes of bucket parts in one answer of a transfer.
@@ -96,6 +113,10 @@ pub const REFUSALS_KEPT_MAX: usize = 4_096;
 pub const TRANSFERS_MAX: usize = 64;
 /// A transfer that has not moved for so long is given up.
 pub const TRANSFER_STALE: Millis = Millis::from_secs(10 * 60);
+/// Digits of a document's version that a write has to name.
+pub const VERSION_CHARS_MIN: usize = 16;
+/// Documents of peers that may be forgotten here. One more is refused.
+pub const FORGOTTEN_MAX: usize = 1_000;
 /// Layers named in one frontier, want or refusal; more go into a further message.
 pub const FRONTIER_ENTRIES_MAX: usize = 4_096;
 /// Layers a peer's frontier may name in all. More are not remembered.

@@ -22,6 +22,7 @@ pub fn now() -> Now {
 
 /// Minutes from UTC to the local time of this machine now.
 #[allow(clippy::disallowed_methods)]
+#[cfg(feature = "cli")]
 pub(crate) fn utc_offset_minutes() -> i32 {
     chrono::Local::now().offset().local_minus_utc() / 60
 }

@@ -1,7 +1,6 @@
 //! HTTP over a unix socket, the client's side: the command line uses it for the daemon, the containers probe for Docker and
 //! Podman.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,12 +12,12 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
+use crate::socket_path::ShortPath;
+
 /// Bytes of an answer; a longer one is an error.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of one line of a streamed answer.
 pub const LINE_BYTES_MAX: usize = 1024 * 1024;
-/// Room for a path in a socket's address (`sun_path`, 104 bytes on some systems, 108 on others).
-const SOCKET_PATH_BYTES_MAX: usize = 100;
 /// How long a peer on this machine may take to accept.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -114,27 +113,6 @@ impl LineStream {
                 None => return Ok(Some(std::mem::take(&mut self.buffer))),
             }
         }
-    }
-}
-
-/// A path that fits a socket's address, and the open folder that keeps it valid.
-pub(crate) struct ShortPath {
-    pub(crate) path: PathBuf,
-    _folder: Option<File>,
-}
-
-impl ShortPath {
-    /// A long path is reached through its opened folder, where the system has `/proc`.
-    pub(crate) fn new(path: &Path) -> io::Result<Self> {
-        use std::os::fd::AsRawFd;
-        let whole = ShortPath { path: path.to_owned(), _folder: None };
-        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(whole) };
-        if path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX || !Path::new("/proc/self/fd").exists() {
-            return Ok(whole);
-        }
-        let folder = File::open(folder)?;
-        let short = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name);
-        Ok(ShortPath { path: short, _folder: Some(folder) })
     }
 }
 

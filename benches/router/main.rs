@@ -77,7 +77,7 @@ fn peer(n: u64) -> PeerId {
 
 fn router(peers: u64) -> TransportRouter {
     let mut router = TransportRouter::default();
-    router.table.radio(RADIO, caps(Medium::Mesh), None);
+    router.table.radio(RADIO, "hill", caps(Medium::Mesh), None);
     for n in 0..peers {
         router.table.link_up(peer(n), LinkId(10 + 2 * n), caps(Medium::Lan), Mono::ZERO);
         router.table.link_up(peer(n), LinkId(11 + 2 * n), caps(Medium::Tor), Mono::ZERO);

@@ -6,6 +6,7 @@
 //! They are aligned as lists are; what lies between two of them is short and aligned exactly.
 
 use crate::list::Items;
+use crate::steps;
 use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
 
@@ -86,7 +87,7 @@ fn gram(hashes: &VecDeque<u64>) -> u32 {
 }
 
 /// The same on every run, unlike those of the standard library, so that a delta has the same bytes each time.
-fn hash<T: Hash + ?Sized>(value: Option<&T>) -> u64 {
+pub(crate) fn hash<T: Hash + ?Sized>(value: Option<&T>) -> u64 {
     let mut hasher = Fold(0xCBF2_9CE4_8422_2325);
     value.hash(&mut hasher);
     let folded = hasher.finish();
@@ -95,8 +96,14 @@ fn hash<T: Hash + ?Sized>(value: Option<&T>) -> u64 {
 
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// FNV-1a with 64 bits.
+/// Folds eight bytes at a time.
 struct Fold(u64);
+
+impl Fold {
+    fn word(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(23) ^ word).wrapping_mul(0x2545_F491_4F6C_DD1D);
+    }
+}
 
 impl Hasher for Fold {
     fn finish(&self) -> u64 {
@@ -104,9 +111,25 @@ impl Hasher for Fold {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x100_0000_01B3);
+        steps::bytes(bytes.len());
+        let mut words = bytes.chunks_exact(8);
+        for word in &mut words {
+            self.word(word.try_into().map_or(0, u64::from_le_bytes));
         }
+        let rest = words.remainder().iter().rev().fold(0, |rest, byte| rest << 8 | u64::from(*byte));
+        self.word(rest);
+    }
+
+    fn write_u8(&mut self, number: u8) {
+        self.word(number.into());
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.word(number);
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.word(number as u64);
     }
 }
 

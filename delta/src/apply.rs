@@ -3,6 +3,7 @@
 //! A delta may come from anywhere, so every position is checked. What it costs is bounded by base and delta together:
 //! each value of the base is used once at most.
 
+use crate::hint::FieldKey;
 use crate::op::{Delta, Edit, Insert, ListEdit, MapEdit, Rename};
 use crate::predict::Running;
 use crate::value::{Key, Map};
@@ -15,10 +16,10 @@ use crate::{ApplyError, Context, Value};
 /// An error where the delta was made for another base.
 pub fn apply(base: &Value, delta: &Delta, context: &Context) -> Result<Value, ApplyError> {
     let running = Running::new(context, delta.running);
-    edited("", base, &delta.root, &running)
+    edited(&FieldKey::new(""), base, &delta.root, &running)
 }
 
-fn edited(key: &str, base: &Value, edit: &Edit, running: &Running) -> Result<Value, ApplyError> {
+fn edited(key: &FieldKey<'_>, base: &Value, edit: &Edit, running: &Running) -> Result<Value, ApplyError> {
     match (edit, base) {
         (Edit::Keep, _) => Ok(running.advanced(key, base)),
         (Edit::Set(value), _) => Ok(value.clone()),
@@ -29,7 +30,7 @@ fn edited(key: &str, base: &Value, edit: &Edit, running: &Running) -> Result<Val
 }
 
 pub(crate) fn list(
-    key: &str,
+    key: &FieldKey<'_>,
     base: &[Value],
     edit: &ListEdit,
     running: &Running,
@@ -59,7 +60,7 @@ pub(crate) fn list(
 }
 
 fn moved(
-    key: &str,
+    key: &FieldKey<'_>,
     base: &[Value],
     from: usize,
     edit: &Edit,
@@ -81,7 +82,7 @@ fn map(base: &Map, edit: &MapEdit, running: &Running) -> Result<Map, ApplyError>
             target.push((key.clone(), renamed(key, base, rename, running)?));
         }
         let edit = changed.next_if(|(index, _)| *index == at).map_or(&Edit::Keep, |(_, edit)| edit);
-        target.push((key.clone(), edited(key.name(), value, edit, running)?));
+        target.push((key.clone(), edited(&FieldKey::new(key.name()), value, edit, running)?));
     }
     for (key, rename) in inserted {
         target.push((key.clone(), renamed(key, base, rename, running)?));
@@ -97,7 +98,7 @@ fn renamed(key: &Key, base: &Map, rename: &Rename, running: &Running) -> Result<
         Rename::New(value) => Ok(value.clone()),
         Rename::From(at) => {
             let (_, value) = base.entries().get(*at).ok_or(ApplyError::Position)?;
-            Ok(running.advanced(key.name(), value))
+            Ok(running.advanced(&FieldKey::new(key.name()), value))
         }
     }
 }

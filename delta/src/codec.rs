@@ -36,7 +36,7 @@ pub fn from_cbor(bytes: &[u8], limits: &Limits) -> Result<Value, CborError> {
     if bytes.len() > limits.bytes_max {
         return Err(CborError::TooLong { bytes: bytes.len(), max: limits.bytes_max });
     }
-    let mut reader = CborReader { bytes, at: 0, items_left: limits.items_max, limits };
+    let mut reader = CborReader { bytes, at: 0, items_left: limits.items_max, owed: 0, limits };
     let value = reader.value(0)?;
     reader.finish()?;
     Ok(value)
@@ -114,7 +114,7 @@ pub(crate) fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// The content of the one byte string that `bytes` must be.
 pub(crate) fn read_bytes(bytes: &[u8]) -> Result<Option<&[u8]>, CborError> {
-    let mut reader = CborReader { bytes, at: 0, items_left: 1, limits: &Limits::SNAPSHOT };
+    let mut reader = CborReader { bytes, at: 0, items_left: 1, owed: 0, limits: &Limits::SNAPSHOT };
     let (major, length) = reader.head()?;
     if major != BYTES {
         return Ok(None);
@@ -254,6 +254,8 @@ struct CborReader<'a> {
     bytes: &'a [u8],
     at: usize,
     items_left: usize,
+    /// Items, keys and values that the arrays and maps around this place have announced and that are still to come.
+    owed: usize,
     limits: &'a Limits,
 }
 
@@ -285,7 +287,9 @@ impl<'a> CborReader<'a> {
     fn array(&mut self, length: u64, depth: usize) -> Result<Value, CborError> {
         let length = self.fitting(length, 1)?;
         let mut items = Vec::with_capacity(length);
+        self.owed += length;
         for _ in 0..length {
+            self.owed -= 1;
             items.push(self.value(depth + 1)?);
         }
         Ok(Value::Array(items))
@@ -294,9 +298,12 @@ impl<'a> CborReader<'a> {
     fn map(&mut self, length: u64, depth: usize) -> Result<Value, CborError> {
         let length = self.fitting(length, 2)?;
         let mut entries: Vec<(Key, Value)> = Vec::with_capacity(length);
+        self.owed += 2 * length;
         for _ in 0..length {
             let at = self.at;
+            self.owed -= 1;
             let key = self.key()?;
+            self.owed -= 1;
             match entries.last() {
                 Some((last, _)) if *last == key => return Err(CborError::KeyTwice { at }),
                 Some((last, _)) if *last > key => return Err(CborError::KeyOrder { at }),
@@ -382,9 +389,10 @@ impl<'a> CborReader<'a> {
         Ok(taken)
     }
 
-    /// A declared length, if as many things of `least` bytes each can still follow.
+    /// A declared length, if as many things of `least` bytes each can still follow, and then what is owed around them: so
+    /// what is reserved for all arrays and maps that are open is no more than the input has bytes.
     fn fitting(&self, length: u64, least: u64) -> Result<usize, CborError> {
-        let left = (self.bytes.len() - self.at) as u64;
+        let left = (self.bytes.len() - self.at).saturating_sub(self.owed) as u64;
         if length > left / least { Err(CborError::Truncated) } else { Ok(length as usize) }
     }
 

@@ -21,17 +21,15 @@ const POWERS: [f64; DIGITS_MAX as usize + 1] = [1.0, 10.0, 100.0, 1e3, 1e4, 1e5,
 impl Decimal {
     /// The fewest digits that name the float, if few do.
     pub(crate) fn of(float: f64) -> Option<Decimal> {
-        if float.to_bits() == (-0.0f64).to_bits() {
-            return None;
-        }
         (0..=DIGITS_MAX).zip(POWERS).find_map(|(digits, power)| {
             let scaled = (float * power).round();
             if scaled.is_nan() || scaled.abs() > SCALED_MAX {
                 return None;
             }
-            let ulps = (float.to_bits() as i64).wrapping_sub((scaled / power).to_bits() as i64);
-            let decimal = Decimal { scaled: scaled as i64, digits, ulps };
-            (ulps.unsigned_abs() <= ULPS_MAX.unsigned_abs()).then_some(decimal)
+            // An integer has no negative zero: -0.0 and its neighbours are far from any quotient.
+            let scaled = scaled as i64;
+            let ulps = (float.to_bits() as i64).wrapping_sub((scaled as f64 / power).to_bits() as i64);
+            (ulps.unsigned_abs() <= ULPS_MAX.unsigned_abs()).then_some(Decimal { scaled, digits, ulps })
         })
     }
 
@@ -62,7 +60,8 @@ mod tests {
         /// A float that is encoded as a decimal comes back to the bit.
         #[test]
         fn decimals_come_back(bits in any::<u64>(), cents in any::<i32>()) {
-            for float in [f64::from_bits(bits), f64::from(cents) / 100.0, f64::from(cents) * 0.1 * 3.0] {
+            let subnormal = f64::from_bits(bits & (1 << 63 | 15));
+            for float in [f64::from_bits(bits), subnormal, f64::from(cents) / 100.0, f64::from(cents) * 0.1 * 3.0] {
                 if let Some(decimal) = Decimal::of(float) {
                     prop_assert_eq!(decimal.float().to_bits(), float.to_bits());
                 }
@@ -76,5 +75,15 @@ mod tests {
         assert_eq!(decimal, Some(Decimal { scaled: 1968, digits: 3, ulps: 1 }));
         assert_eq!(Decimal::of(1.0 / 3.0), None);
         assert_eq!(Decimal::of(-0.0), None);
+    }
+
+    /// The least negative floats round to a zero that an integer cannot sign.
+    #[test]
+    fn what_is_next_to_a_negative_zero_keeps_its_sign() {
+        for float in [-5e-324, -1e-323, -1.5e-323, -2e-323, 5e-324, 1.5e-323] {
+            if let Some(decimal) = Decimal::of(float) {
+                assert_eq!(decimal.float().to_bits(), f64::to_bits(float), "{float:e}");
+            }
+        }
     }
 }

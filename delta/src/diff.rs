@@ -2,9 +2,9 @@
 //!
 //! Maps are merged by key, arrays aligned by [`list`](crate::list). Nothing here decides about bytes.
 
+use crate::hint::FieldKey;
 use crate::list;
 use crate::op::{Delta, Edit, Insert, ListEdit, MapEdit, Rename};
-use crate::pack::{encode, encode_below};
 use crate::predict::Running;
 use crate::value::Map;
 use crate::{Context, Value};
@@ -12,8 +12,7 @@ use std::collections::HashMap;
 
 /// The delta that makes `target` of `base`.
 ///
-/// Of the ways to encode it the one with the fewest edits is taken; where nearly all has changed, the one with the fewest
-/// bytes.
+/// Of the ways to encode it the one with the fewest edits is taken.
 pub fn diff(base: &Value, target: &Value, context: &Context) -> Delta {
     let mut delta = Delta { running: true, root: edit(base, target, context, true) };
     if has_stopped(base, &delta.root) {
@@ -22,20 +21,11 @@ pub fn diff(base: &Value, target: &Value, context: &Context) -> Delta {
             delta = Delta { running: false, root: still };
         }
     }
-    if count(&delta.root) > REPLACE_FROM && count(&delta.root) * 2 > leaves(target) {
-        let whole = Delta { running: true, root: Edit::Set(target.clone()) };
-        if encode_below(base, &whole, context, encode(base, &delta, context).len()).is_some() {
-            return whole;
-        }
-    }
     delta
 }
 
-/// With so many edits, and as many as half the target's leaves, the whole target in place of edits is tried too.
-const REPLACE_FROM: usize = 16;
-
 fn edit(base: &Value, target: &Value, context: &Context, running: bool) -> Edit {
-    Differ { running: Running::new(context, running) }.edit("", base, target)
+    Differ { running: Running::new(context, running) }.edit(&FieldKey::new(""), base, target)
 }
 
 /// Whether an edit sets a leaf to what it was: it was predicted to move, and has not.
@@ -89,7 +79,7 @@ struct Differ {
 }
 
 impl Differ {
-    fn edit(&self, key: &str, base: &Value, target: &Value) -> Edit {
+    fn edit(&self, key: &FieldKey<'_>, base: &Value, target: &Value) -> Edit {
         match (base, target) {
             (Value::Map(base), Value::Map(target)) => {
                 let edit = self.map(base, target);
@@ -102,7 +92,7 @@ impl Differ {
         }
     }
 
-    fn list(&self, key: &str, base: &[Value], target: &[Value]) -> ListEdit {
+    fn list(&self, key: &FieldKey<'_>, base: &[Value], target: &[Value]) -> ListEdit {
         let plan = list::align(base, target);
         let mut edit = ListEdit { removed: plan.removed, ..ListEdit::default() };
         for (at, from) in plan.inserted {
@@ -131,7 +121,7 @@ impl Differ {
                 edit.removed.push(at);
             }
             match old.next_if(|(_, (k, _))| *k == key) {
-                Some((at, (_, was))) => match self.edit(key.name(), was, value) {
+                Some((at, (_, was))) => match self.edit(&FieldKey::new(key.name()), was, value) {
                     Edit::Keep => {}
                     change => edit.changed.push((at, change)),
                 },
@@ -158,7 +148,9 @@ impl Differ {
             let Rename::New(value) = rename else { continue };
             let Some(places) = left.get_mut(value) else { continue };
             let stays = |at: &usize| {
-                entries.get(*at).is_some_and(|(_, v)| self.running.predicts(key.name(), v, value))
+                entries
+                    .get(*at)
+                    .is_some_and(|(_, v)| self.running.predicts(&FieldKey::new(key.name()), v, value))
             };
             if let Some(at) = places.pop_if(|at| stays(at)) {
                 *rename = Rename::From(at);

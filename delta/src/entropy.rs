@@ -6,6 +6,7 @@
 
 use crate::DecodeError;
 use crate::limits::IMPLIED_ZEROS_MAX;
+use crate::steps;
 
 /// One direction of the coder.
 pub(crate) trait Coder {
@@ -14,6 +15,9 @@ pub(crate) trait Coder {
 
     /// One decision that is yes with a chance of `yes` in `1 << scale`; neither answer may be impossible.
     fn decide(&mut self, yes: u32, scale: u32, decision: bool) -> bool;
+
+    /// How many bytes the decisions so far have settled: the same at both ends.
+    fn bytes(&self) -> usize;
 
     /// Whether the decisions so far were all there.
     fn check(&self) -> Result<(), DecodeError>;
@@ -35,18 +39,11 @@ pub(crate) struct RangeEncoder {
     low: u64,
     range: u64,
     out: Vec<u8>,
-    /// More bytes are of no interest.
-    bytes_max: usize,
 }
 
 impl RangeEncoder {
     pub(crate) fn new() -> RangeEncoder {
-        RangeEncoder { low: 0, range: 1 << WINDOW_BITS, out: Vec::with_capacity(32), bytes_max: usize::MAX }
-    }
-
-    /// An encoder that gives up where it is sure to need more bytes.
-    pub(crate) fn below(bytes_max: usize) -> RangeEncoder {
-        RangeEncoder { bytes_max, ..RangeEncoder::new() }
+        RangeEncoder { low: 0, range: 1 << WINDOW_BITS, out: Vec::with_capacity(32) }
     }
 
     /// The shortest bytes inside the last interval. Zeros at the end are left away, the decoder puts them back.
@@ -86,6 +83,7 @@ impl Coder for RangeEncoder {
 
     #[inline]
     fn decide(&mut self, yes: u32, scale: u32, decision: bool) -> bool {
+        steps::took(1);
         let bound = (self.range >> scale) * u64::from(yes);
         if decision {
             self.range = bound;
@@ -102,11 +100,11 @@ impl Coder for RangeEncoder {
         decision
     }
 
+    fn bytes(&self) -> usize {
+        self.out.len()
+    }
+
     fn check(&self) -> Result<(), DecodeError> {
-        // Zeros at the end may be left away again.
-        if self.out.len().saturating_sub(IMPLIED_ZEROS_MAX) > self.bytes_max {
-            return Err(DecodeError::TooMuch { max: self.bytes_max });
-        }
         Ok(())
     }
 }
@@ -163,6 +161,7 @@ impl Coder for RangeDecoder<'_> {
 
     #[inline]
     fn decide(&mut self, yes: u32, scale: u32, _: bool) -> bool {
+        steps::took(1);
         let bound = (self.range >> scale) * u64::from(yes);
         let decision = self.code < bound;
         if decision {
@@ -178,6 +177,10 @@ impl Coder for RangeDecoder<'_> {
         decision
     }
 
+    fn bytes(&self) -> usize {
+        self.read - WINDOW_BYTES
+    }
+
     fn check(&self) -> Result<(), DecodeError> {
         if self.read > self.input.len() + IMPLIED_ZEROS_MAX { Err(DecodeError::Truncated) } else { Ok(()) }
     }
@@ -188,7 +191,7 @@ pub(crate) const LOGIT_MAX: i32 = 2047;
 
 /// The logistic function at every 32nd logit from -2048, in 65536ths, kept off 0 and 1.
 #[rustfmt::skip]
-static SQUASH_KNOTS: [u16; 129] = [
+pub(crate) static SQUASH_KNOTS: [u16; 129] = [
     24, 25, 28, 32, 36, 41, 47, 53, 60, 68, 77, 87, 98, 111, 126, 143,
     162, 184, 208, 236, 267, 302, 342, 387, 439, 497, 562, 636, 720, 815, 922, 1042,
     1179, 1333, 1506, 1701, 1921, 2168, 2446, 2758, 3108, 3500, 3938, 4427, 4971, 5577, 6249, 6992,

@@ -24,28 +24,39 @@
 
 #![forbid(unsafe_code)]
 
+// The tests share their inputs with the bench, which names the crate.
+#[cfg(test)]
+extern crate self as tombolo_delta;
+
 mod anchors;
 mod apply;
+mod beside;
 mod bump;
+mod candidates;
 mod codec;
 mod decimal;
 mod diff;
 mod entropy;
 mod error;
+mod hint;
+mod left;
 pub mod limits;
 mod lines;
 mod list;
 mod matching;
 mod op;
-
 mod pack;
 mod preamble;
 mod predict;
 mod priors;
 mod serde;
 mod slots;
+mod steps;
+mod stream;
 mod survey;
 mod symbols;
+#[cfg(test)]
+mod tables;
 mod time;
 #[cfg(feature = "train")]
 #[doc(hidden)]
@@ -53,6 +64,8 @@ pub mod training;
 mod value;
 pub mod varint;
 mod words;
+#[cfg(test)]
+mod worst;
 
 pub use apply::apply;
 pub use codec::{CborWriter, from_cbor, to_cbor};

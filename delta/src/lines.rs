@@ -1,33 +1,39 @@
 //! The lines of a text, or the words of a long one, as a list: borrowed from the text, found by where they begin.
 
-use crate::Value;
+use crate::beside::Beside;
 use crate::list::{Items, align, is_near_text};
 use crate::op::{Edit, Insert, ListEdit};
+use crate::{Value, steps};
 use std::borrow::Cow;
 
-/// Bytes of text for each place that is kept: of shorter lines not every beginning is, and the rest are counted off.
-const BYTES_A_PLACE: usize = 16;
+/// So many bytes of text at least lie between two places that are kept: lines that begin between them are counted off.
+const BYTES_A_PLACE: usize = 32;
 
 /// A text cut at a separator.
 pub(crate) struct TextLines<'t> {
     text: &'t str,
     separator: char,
     count: usize,
-    /// Of so many lines, one's beginning is kept.
-    every: usize,
-    /// Where each of those begins.
-    starts: Vec<u32>,
+    /// Some of the lines: number and beginning. A line without a place begins fewer than [`BYTES_A_PLACE`] bytes behind one.
+    places: Vec<(u32, u32)>,
 }
 
 impl<'t> TextLines<'t> {
     /// The separator is one byte long.
     pub(crate) fn of(text: &'t str, separator: char) -> TextLines<'t> {
-        let count = text.matches(separator).count() + 1;
-        let every = (BYTES_A_PLACE * count / text.len().max(1)).max(1);
-        let mut starts = Vec::with_capacity(count.div_ceil(every));
-        let others = text.match_indices(separator).map(|(at, _)| at as u32 + 1);
-        starts.extend(std::iter::once(0).chain(others).step_by(every));
-        TextLines { text, separator, count, every, starts }
+        steps::bytes(text.len());
+        let mut places = Vec::with_capacity(text.len() / BYTES_A_PLACE / 2);
+        places.push((0, 0));
+        let (mut count, mut kept) = (1, 0);
+        for (at, _) in text.match_indices(separator) {
+            if at + 1 - kept >= BYTES_A_PLACE {
+                places.push((count as u32, at as u32 + 1));
+                kept = at + 1;
+            }
+            count += 1;
+        }
+        places.shrink_to_fit();
+        TextLines { text, separator, count, places }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -35,8 +41,10 @@ impl<'t> TextLines<'t> {
     }
 
     pub(crate) fn line(&self, at: usize) -> Option<&'t str> {
-        let start = *self.starts.get(at / self.every)? as usize;
-        self.text.get(start..)?.split(self.separator).nth(at % self.every)
+        steps::took(1);
+        let behind = self.places.partition_point(|(line, _)| *line as usize <= at);
+        let (line, start) = *self.places.get(behind.checked_sub(1)?)?;
+        self.text.get(start as usize..)?.split(self.separator).nth(at - line as usize)
     }
 
     /// The edit that makes another text of this one.
@@ -158,6 +166,13 @@ impl<'b> Listed<'b> {
         match self {
             Listed::Values(values) => values.get(at).map(Cow::Borrowed),
             Listed::Lines(lines) => lines.line(at).map(|line| Cow::Owned(Value::from(line))),
+        }
+    }
+    /// An item as what a new one stands beside.
+    pub(crate) fn beside(&self, at: usize) -> Beside<'b> {
+        match self {
+            Listed::Values(values) => Beside::value(values.get(at)),
+            Listed::Lines(lines) => lines.line(at).map_or(Beside::Nothing, Beside::Line),
         }
     }
 }

@@ -8,10 +8,10 @@
 //! table of the items themselves. A long list is first cut where [`anchors`](crate::anchors) show that both run alike;
 //! only what lies between two of them, and is not the same, is looked at item by item.
 
-use crate::Value;
-use crate::anchors::Samples;
+use crate::anchors::{Samples, hash};
+use crate::{Value, steps};
 use std::cmp::Ordering;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::Hash;
 use std::ops::Range;
 
 /// Where each item of the target comes from.
@@ -266,26 +266,26 @@ impl<I: Items + ?Sized> Middle<'_, I> {
 /// The places of a list, found by identity: sorted by a hash of it, then by itself.
 struct Places<'i, I: ?Sized> {
     items: &'i I,
-    hasher: RandomState,
     sorted: Vec<(u32, u32)>,
 }
 
 impl<'i, I: Items + ?Sized> Places<'i, I> {
     fn of(items: &'i I, places: impl Iterator<Item = usize> + Clone) -> Places<'i, I> {
-        let hasher = RandomState::new();
         let mut sorted: Vec<(u32, u32)> = Vec::with_capacity(places.clone().count());
-        sorted.extend(places.map(|at| (hasher.hash_one(items.identity(at)) as u32, at as u32)));
+        sorted.extend(places.map(|at| ((hash(items.identity(at)) >> 32) as u32, at as u32)));
+        steps::took(2 * sorted.len());
         sorted.sort_unstable_by(|a, b| {
             let by_identity = || items.identity(a.1 as usize).cmp(&items.identity(b.1 as usize));
             a.0.cmp(&b.0).then_with(by_identity).then(a.1.cmp(&b.1))
         });
-        Places { items, hasher, sorted }
+        Places { items, sorted }
     }
 
     /// All places of another list's item here, rising.
     fn all(&self, other: &I, at: usize) -> &[(u32, u32)] {
+        steps::took(2);
         let wanted = other.identity(at);
-        let hash = self.hasher.hash_one(wanted) as u32;
+        let hash = (hash(wanted) >> 32) as u32;
         let order = |place: &(u32, u32)| {
             place.0.cmp(&hash).then_with(|| self.items.identity(place.1 as usize).cmp(&wanted))
         };

@@ -92,6 +92,11 @@ impl PreambleReader {
         number
     }
 
+    /// How many bytes it reads from, the delta behind it included.
+    pub fn input_bytes(&self) -> usize {
+        self.input.len()
+    }
+
     /// Checks that all that was read was there.
     ///
     /// # Errors

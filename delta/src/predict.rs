@@ -5,16 +5,14 @@
 //! an integer under a key for uptimes: it moves on by the whole seconds between them. A *counter* is an integer that
 //! is the base's sequence, under a key for counters: it becomes the target's sequence.
 
+use crate::hint::FieldKey;
 use crate::time::WrittenTime;
 use crate::value::Int;
-use crate::{Context, Value};
+use crate::{Context, Value, steps};
 
 /// How far a clock may be from the base's signed time and still run with it: the pause between two samples at most.
 /// Other times in a document name moments that stand still.
 const CLOCK_SLACK_MS: i64 = 90_000;
-
-const UPTIME_WORDS: [&str; 2] = ["uptime", "elapsed"];
-const COUNTER_WORDS: [&str; 4] = ["seq", "rev", "counter", "generation"];
 
 /// The two signed times and sequences, or nothing: a delta whose fields stand still.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +35,7 @@ impl Running {
     }
 
     /// How this leaf runs, if it does; an item of an array has the array's key.
-    pub(crate) fn runner(&self, key: &str, value: &Value) -> Option<Runner> {
+    pub(crate) fn runner(&self, key: &FieldKey<'_>, value: &Value) -> Option<Runner> {
         if !self.on {
             return None;
         }
@@ -47,17 +45,15 @@ impl Running {
                 let apart = moment.time_ms.checked_sub(self.context.base_time_signed())?;
                 (apart.unsigned_abs() <= CLOCK_SLACK_MS.unsigned_abs()).then_some(Runner::Clock(moment))
             }
-            Value::Int(int) if UPTIME_WORDS.iter().any(|word| key.contains(word)) => {
-                Some(Runner::Uptime(*int))
-            }
+            Value::Int(int) if key.hint().uptime => Some(Runner::Uptime(*int)),
             Value::Int(int) if self.is_counter(key, *int) => Some(Runner::Counter),
             _ => None,
         }
     }
 
-    fn is_counter(&self, key: &str, int: Int) -> bool {
+    fn is_counter(&self, key: &FieldKey<'_>, int: Int) -> bool {
         let base = self.context.base_sequence;
-        base > 0 && int == Int::from(base) && COUNTER_WORDS.iter().any(|word| key.contains(word))
+        base > 0 && int == Int::from(base) && key.hint().counter
     }
 
     /// Where the clock stands that stood at `moment`.
@@ -76,16 +72,20 @@ impl Running {
     }
 
     /// A copy of the value in which everything that runs has moved on.
-    pub(crate) fn advanced(&self, key: &str, value: &Value) -> Value {
+    pub(crate) fn advanced(&self, key: &FieldKey<'_>, value: &Value) -> Value {
+        steps::bytes(value.own_bytes());
         match value {
             Value::Array(items) => Value::Array(items.iter().map(|item| self.advanced(key, item)).collect()),
-            Value::Map(map) => Value::Map(map.with_values(|key, value| self.advanced(key.name(), value))),
+            Value::Map(map) => {
+                Value::Map(map.with_values(|key, value| self.advanced(&FieldKey::new(key.name()), value)))
+            }
             leaf => self.moved_leaf(key, leaf).unwrap_or_else(|| leaf.clone()),
         }
     }
 
     /// Whether `target` is what becomes of `base` by itself.
-    pub(crate) fn predicts(&self, key: &str, base: &Value, target: &Value) -> bool {
+    pub(crate) fn predicts(&self, key: &FieldKey<'_>, base: &Value, target: &Value) -> bool {
+        steps::bytes(base.own_bytes());
         match (base, target) {
             (Value::Array(base), Value::Array(target)) => {
                 base.len() == target.len() && base.iter().zip(target).all(|(b, t)| self.predicts(key, b, t))
@@ -95,13 +95,13 @@ impl Running {
                     && base
                         .iter()
                         .zip(target.iter())
-                        .all(|(b, t)| b.0 == t.0 && self.predicts(b.0.name(), b.1, t.1))
+                        .all(|(b, t)| b.0 == t.0 && self.predicts(&FieldKey::new(b.0.name()), b.1, t.1))
             }
             _ => self.moved_leaf(key, base).map_or_else(|| base == target, |moved| moved == *target),
         }
     }
 
-    fn moved_leaf(&self, key: &str, leaf: &Value) -> Option<Value> {
+    fn moved_leaf(&self, key: &FieldKey<'_>, leaf: &Value) -> Option<Value> {
         if !matches!(leaf, Value::Text(_) | Value::Int(_)) {
             return None;
         }

@@ -14,6 +14,15 @@ macro_rules! slots {
     };
 }
 
+macro_rules! layout {
+    ($($(#[$doc:meta])* $name:ident = $length:expr;)*) => {
+        slots! { 0; $($(#[$doc])* $name = $length;)* }
+        /// The names and lengths in order.
+        #[cfg(test)]
+        pub(crate) const TABLE: &[(&str, usize)] = &[$((stringify!($name), $length)),*];
+    };
+}
+
 /// Slots of a count: its class in unary, then the top bit of what is below the class.
 pub(crate) const COUNT: usize = 50;
 /// Where the top bits begin in a count.
@@ -28,7 +37,7 @@ pub(crate) const SIGNED_SIGN: usize = 127;
 /// Where the trees of the two bits below the highest begin in a signed number, four slots a class.
 pub(crate) const SIGNED_TOP: usize = 160;
 
-slots! { 0;
+layout! {
     /// Do the running fields run?
     RUNNING = 1;
     /// Is the root edited in place? By kind.

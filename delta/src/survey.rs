@@ -4,11 +4,11 @@
 //! so a change is encoded as a choice among nodes, the lively ones first. Key names are hints, no more: a wrong one
 //! costs a few bits.
 
-use crate::Value;
+use crate::hint::{FieldKey, KeyHint};
 use crate::predict::{Runner, Running};
 use crate::value::Map;
+use crate::{Value, steps};
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
 
 /// What a node is, in a byte. The numbers are part of the format: the model has slots by class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,14 +66,6 @@ pub(crate) struct Survey {
     nodes: Vec<SurveyNode>,
 }
 
-const SETTLED_WORDS: [&str; 6] = ["total", "max", "limit", "capacity", "port", "size"];
-const LIVELY_WORDS: [&str; 14] = [
-    "used", "free", "avail", "bytes", "count", "load", "temp", "rx", "tx", "battery", "rssi", "level", "_ms",
-    "percent",
-];
-const VERSION_WORDS: [&str; 4] = ["version", "tag", "rev", "digest"];
-const NAME_WORDS: [&str; 2] = ["name", "kind"];
-
 /// From here on an integer has many digits, and may come in pages.
 const LARGE: i128 = 65_536;
 /// Page sizes looked for, in bits.
@@ -83,8 +75,9 @@ impl Survey {
     pub(crate) fn of(value: &Value, running: &Running) -> Survey {
         let survey = Survey { nodes: Vec::with_capacity(128) };
         let mut surveyor = Surveyor { survey, running, hints: KeyHints::default() };
-        let class = surveyor.class("", value);
-        surveyor.visit("", value, class, 0);
+        let key = FieldKey::new("");
+        let class = surveyor.class(&key, value);
+        surveyor.visit(&key, value, class, 0);
         surveyor.survey
     }
 
@@ -126,7 +119,8 @@ struct Surveyor<'a> {
 }
 
 impl<'a> Surveyor<'a> {
-    fn visit(&mut self, key: &'a str, value: &'a Value, class: NodeClass, page_bits: u8) -> SurveyNode {
+    fn visit(&mut self, key: &FieldKey<'a>, value: &'a Value, class: NodeClass, page_bits: u8) -> SurveyNode {
+        steps::took(1);
         let at = self.survey.nodes.len();
         let mut node = SurveyNode { end: at as u32 + 1, ..SurveyNode::leaf(class, page_bits) };
         self.survey.nodes.push(node);
@@ -150,13 +144,17 @@ impl<'a> Surveyor<'a> {
     fn visit_entries(&mut self, map: &'a Map, node: &mut SurveyNode) {
         let pages = Pages::of(map);
         for (key, value) in map.iter() {
-            let class = self.class(key.name(), value);
-            let page_bits = if class == NodeClass::LivelyLarge { pages.bits(key.name()) } else { 0 };
-            node.gather(self.visit(key.name(), value, class, page_bits));
+            let name = key.name();
+            let is_hinted = matches!(value, Value::Int(_) | Value::Text(_) | Value::Array(_));
+            let key =
+                if is_hinted { FieldKey::with_hint(name, self.hints.of(name)) } else { FieldKey::new(name) };
+            let class = self.class(&key, value);
+            let page_bits = if class == NodeClass::LivelyLarge { pages.bits(name) } else { 0 };
+            node.gather(self.visit(&key, value, class, page_bits));
         }
     }
 
-    fn class(&mut self, key: &'a str, value: &Value) -> NodeClass {
+    fn class(&self, key: &FieldKey<'_>, value: &Value) -> NodeClass {
         match value {
             Value::Null => NodeClass::Null,
             Value::Bool(_) => NodeClass::Bool,
@@ -165,7 +163,7 @@ impl<'a> Surveyor<'a> {
             Value::Array(_) => NodeClass::Array,
             Value::Map(_) => NodeClass::Map,
             Value::Int(int) => {
-                let hint = self.hints.of(key);
+                let hint = key.hint();
                 match self.running.runner(key, value) {
                     Some(Runner::Uptime(_)) => NodeClass::Uptime,
                     _ if hint.settled => NodeClass::Settled,
@@ -175,7 +173,7 @@ impl<'a> Surveyor<'a> {
                 }
             }
             Value::Text(_) => {
-                let hint = self.hints.of(key);
+                let hint = key.hint();
                 match self.running.runner(key, value) {
                     Some(Runner::Clock(_)) => NodeClass::Clock,
                     _ if hint.version => NodeClass::Version,
@@ -226,15 +224,6 @@ fn first_word(key: &str) -> &str {
     key.split('_').next().unwrap_or(key)
 }
 
-/// What a key's name suggests.
-#[derive(Clone, Copy, Default)]
-struct KeyHint {
-    settled: bool,
-    lively: bool,
-    version: bool,
-    name: bool,
-}
-
 /// Key hints that are already computed: records repeat their keys.
 struct KeyHints<'a> {
     known: [(&'a str, KeyHint); 64],
@@ -258,38 +247,3 @@ impl<'a> KeyHints<'a> {
         known.1
     }
 }
-
-impl KeyHint {
-    /// One pass over the key; at each place only the words that begin with its byte are tried.
-    fn of(key: &str) -> KeyHint {
-        let mut hint = KeyHint { name: key == "id", ..KeyHint::default() };
-        for (at, first) in key.bytes().enumerate() {
-            let Some(words) = BY_FIRST_BYTE.get(usize::from(first)) else { continue };
-            for (word, suggests) in words {
-                if key.as_bytes().split_at(at).1.starts_with(word.as_bytes()) {
-                    suggests(&mut hint);
-                }
-            }
-        }
-        hint
-    }
-}
-
-/// A word in a key, and what it suggests.
-type HintWord = (&'static str, fn(&mut KeyHint));
-
-static BY_FIRST_BYTE: LazyLock<[Vec<HintWord>; 128]> = LazyLock::new(|| {
-    let mut index: [Vec<HintWord>; 128] = std::array::from_fn(|_| Vec::new());
-    let mut enter = |words: &[&'static str], suggests: fn(&mut KeyHint)| {
-        for word in words {
-            if let Some(list) = word.bytes().next().and_then(|first| index.get_mut(usize::from(first))) {
-                list.push((word, suggests));
-            }
-        }
-    };
-    enter(&SETTLED_WORDS, |hint| hint.settled = true);
-    enter(&LIVELY_WORDS, |hint| hint.lively = true);
-    enter(&VERSION_WORDS, |hint| hint.version = true);
-    enter(&NAME_WORDS, |hint| hint.name = true);
-    index
-});

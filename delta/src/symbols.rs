@@ -64,8 +64,14 @@ const fn steps() -> [u32; 256] {
 }
 
 impl Probability {
+    /// The chance of a slot at first; behind the last slot as likely yes as no.
+    pub(crate) fn starting(slot: usize) -> Probability {
+        let page = STARTING.get(slot / PAGE).and_then(|page| page.get(slot % PAGE)).filter(|_| slot < SLOTS);
+        page.copied().unwrap_or(Probability { yes: 1 << 15, seen: UNTRAINED_SEEN })
+    }
+
     #[inline]
-    fn learn(&mut self, decision: bool) {
+    pub(crate) fn learn(&mut self, decision: bool) {
         let target = if decision { 65535 } else { 0 };
         let step = STEPS.get(usize::from(self.seen)).copied().unwrap_or(0);
         let way = (i64::from(target - i32::from(self.yes)) * i64::from(step)) >> 16;
@@ -132,12 +138,7 @@ impl<C: Coder> Symbols<C> {
     }
 
     #[inline]
-    pub(crate) fn chance(&self, slot: usize) -> u16 {
-        self.chances.get(slot).yes
-    }
-
-    #[inline]
-    pub(crate) fn learn(&mut self, slot: usize, decision: bool) {
+    fn learn(&mut self, slot: usize, decision: bool) {
         self.coder.note(slot, decision);
         self.chances.get_mut(slot).learn(decision);
     }

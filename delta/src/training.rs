@@ -31,6 +31,10 @@ impl Coder for CountingCoder<'_> {
         self.encoder.decide(yes, scale, decision)
     }
 
+    fn bytes(&self) -> usize {
+        self.encoder.bytes()
+    }
+
     fn check(&self) -> Result<(), DecodeError> {
         Ok(())
     }

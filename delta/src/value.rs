@@ -140,6 +140,15 @@ impl Value {
         matches!(self, Value::Null)
     }
 
+    /// The bytes that the value itself holds, beside those of its items or entries.
+    pub(crate) fn own_bytes(&self) -> usize {
+        match self {
+            Value::Bytes(bytes) => bytes.len(),
+            Value::Text(text) => text.len(),
+            _ => 8,
+        }
+    }
+
     /// The kinds in the order of this enum, from 0 for `Null`.
     pub(crate) fn kind(&self) -> usize {
         match self {

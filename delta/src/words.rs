@@ -4,7 +4,8 @@
 //! when the first text is due; a key's words are counted when they are. The base's texts are borrowed, and found by
 //! their order: a document of many texts does not grow by much.
 
-use crate::Value;
+use crate::hint::FieldKey;
+use crate::{Value, steps};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -14,8 +15,18 @@ const COUNTED_BYTES_MAX: usize = 4096;
 /// The words of every key.
 #[derive(Default)]
 pub(crate) struct Vocabulary<'b> {
-    texts: Option<HashMap<&'b str, Vec<&'b str>>>,
-    lists: HashMap<String, WordList<'b>>,
+    /// By the number of a key: its texts in the base, until they are counted, then its words.
+    lists: Vec<KeyTexts<'b>>,
+    /// The numbers of the base's keys, once the base was walked.
+    base_numbers: Option<HashMap<&'b str, u32>>,
+    /// The numbers of keys that the base does not have.
+    new_numbers: HashMap<String, u32>,
+}
+
+/// What stands under one key.
+enum KeyTexts<'b> {
+    Gathered(Vec<&'b str>),
+    Counted(Box<WordList<'b>>),
 }
 
 /// The words under one key, by falling frequency; those as frequent in the order in which they came.
@@ -38,25 +49,74 @@ pub(crate) struct WordList<'b> {
 
 impl<'b> Vocabulary<'b> {
     /// The words under a key of this base, which is always the same.
-    pub(crate) fn under(&mut self, key: &str, base: &'b Value) -> &mut WordList<'b> {
-        if !self.lists.contains_key(key) {
-            let texts = self.texts.get_or_insert_with(|| {
-                let mut texts = HashMap::new();
-                gather("", base, &mut texts);
-                texts
-            });
-            self.lists.insert(key.to_owned(), WordList::of(texts.remove(key).unwrap_or_default()));
+    pub(crate) fn under(&mut self, key: &FieldKey<'_>, base: &'b Value) -> &mut WordList<'b> {
+        let number = match key.words.get() {
+            Some(number) => number,
+            None => self.number(key, base),
+        };
+        let list = self.lists.get_mut(number as usize).expect("a key's number was given here");
+        if let KeyTexts::Gathered(texts) = list {
+            *list = KeyTexts::Counted(Box::new(WordList::of(std::mem::take(texts))));
         }
-        self.lists.entry(key.to_owned()).or_default()
+        match list {
+            KeyTexts::Counted(words) => words,
+            KeyTexts::Gathered(_) => unreachable!("they were counted above"),
+        }
+    }
+
+    fn number(&mut self, key: &FieldKey<'_>, base: &'b Value) -> u32 {
+        if self.base_numbers.is_none() {
+            let mut texts = BaseTexts::default();
+            texts.gather(&FieldKey::new(""), base);
+            self.lists = texts.lists.into_iter().map(KeyTexts::Gathered).collect();
+            self.base_numbers = Some(texts.numbers);
+        }
+        steps::bytes(key.name().len() * 4);
+        let of_base = self.base_numbers.as_ref().and_then(|numbers| numbers.get(key.name()));
+        let number = of_base.or_else(|| self.new_numbers.get(key.name())).copied().unwrap_or_else(|| {
+            let next = self.lists.len() as u32;
+            self.new_numbers.insert(key.name().to_owned(), next);
+            self.lists.push(KeyTexts::Gathered(Vec::new()));
+            next
+        });
+        key.words.set(Some(number));
+        number
     }
 }
 
-fn gather<'b>(key: &'b str, value: &'b Value, texts: &mut HashMap<&'b str, Vec<&'b str>>) {
-    match value {
-        Value::Text(text) => texts.entry(key).or_default().push(text),
-        Value::Array(items) => items.iter().for_each(|item| gather(key, item, texts)),
-        Value::Map(map) => map.iter().for_each(|(key, value)| gather(key.name(), value, texts)),
-        _ => {}
+/// The texts of a base, by key.
+#[derive(Default)]
+struct BaseTexts<'b> {
+    numbers: HashMap<&'b str, u32>,
+    lists: Vec<Vec<&'b str>>,
+}
+
+impl<'b> BaseTexts<'b> {
+    fn gather(&mut self, key: &FieldKey<'b>, value: &'b Value) {
+        steps::took(1);
+        match value {
+            Value::Text(text) => {
+                let number = key.words.get().unwrap_or_else(|| {
+                    steps::bytes(key.name().len() * 4);
+                    let next = self.lists.len() as u32;
+                    let number = *self.numbers.entry(key.name()).or_insert(next);
+                    if number == next {
+                        // Most keys have one text.
+                        self.lists.push(Vec::with_capacity(1));
+                    }
+                    key.words.set(Some(number));
+                    number
+                });
+                if let Some(list) = self.lists.get_mut(number as usize) {
+                    list.push(text);
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| self.gather(key, item)),
+            Value::Map(map) => {
+                map.iter().for_each(|(key, value)| self.gather(&FieldKey::new(key.name()), value));
+            }
+            Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Bytes(_) => {}
+        }
     }
 }
 
@@ -64,6 +124,7 @@ impl<'b> WordList<'b> {
     fn of(texts: Vec<&'b str>) -> WordList<'b> {
         let text = |at: u32| texts.get(at as usize).copied().unwrap_or_default();
         let mut order: Vec<u32> = (0..texts.len() as u32).collect();
+        steps::took(texts.len() * (texts.len().max(1).ilog2() as usize + 1));
         order.sort_unstable_by(|a, b| text(*a).cmp(text(*b)).then(a.cmp(b)));
         let mut words = WordList { total: texts.len() as u32, ..WordList::default() };
         // Where each word came first.
@@ -111,6 +172,7 @@ impl<'b> WordList<'b> {
     }
 
     fn number(&self, word: &str) -> Option<usize> {
+        steps::bytes(word.len() + 64);
         match self.base.binary_search(&word) {
             Ok(number) => Some(number),
             Err(_) => self.delta_numbers.get(word).map(|number| *number as usize),

@@ -5,7 +5,8 @@
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may panic")]
 
 use serde_json::{Value as Json, json};
-use tombolo_delta::{CborError, Context, Int, Key, Limits, VERSION, Value};
+use std::collections::BTreeMap;
+use tombolo_delta::{Context, Int, Key, Limits, VERSION, Value};
 use tombolo_delta::{apply, decode, diff, encode, from_cbor, to_cbor};
 
 fn path(name: &str) -> String {
@@ -53,13 +54,7 @@ fn deltas_are_read_and_written_as_ever() {
     assert_eq!(file["version"], VERSION);
     for case in file["deltas"].as_array().unwrap() {
         let (base, target, packed) = (read(&case["base"]), read(&case["target"]), bytes(&case["delta"]));
-        let field = |name: &str| case["context"][name].as_u64().unwrap();
-        let context = Context {
-            base_sequence: field("base_sequence"),
-            sequence: field("sequence"),
-            base_time_ms: field("base_time_ms"),
-            time_ms: field("time_ms"),
-        };
+        let context = context(case);
         let delta = decode(&base, &packed, &context).unwrap();
         assert_eq!(apply(&base, &delta, &context), Ok(target.clone()), "{}", case["about"]);
         assert_eq!(
@@ -71,8 +66,75 @@ fn deltas_are_read_and_written_as_ever() {
     }
 }
 
-fn name(error: &CborError) -> String {
-    format!("{error:?}").split([' ', '{']).next().unwrap().to_owned()
+#[test]
+fn refused_deltas_are_refused_by_name() {
+    let file = load("deltas.json");
+    let refused = file["refused"].as_array().unwrap();
+    for case in refused {
+        assert_eq!(
+            refusal(&read(&case["base"]), &bytes(&case["delta"]), &context(case)),
+            case["error"],
+            "{case}"
+        );
+    }
+    assert!(refused.len() >= file["deltas"].as_array().unwrap().len());
+}
+
+/// The name of the error with which a delta is read or applied; empty if it is not refused.
+fn refusal(base: &Value, packed: &[u8], context: &Context) -> String {
+    match decode(base, packed, context) {
+        Err(error) => name(&error),
+        Ok(delta) => apply(base, &delta, context).map_or_else(|error| name(&error), |_| String::new()),
+    }
+}
+
+fn context(case: &Json) -> Context {
+    let field = |name: &str| case["context"][name].as_u64().unwrap();
+    Context {
+        base_sequence: field("base_sequence"),
+        sequence: field("sequence"),
+        base_time_ms: field("base_time_ms"),
+        time_ms: field("time_ms"),
+    }
+}
+
+fn name(error: &impl std::fmt::Debug) -> String {
+    format!("{error:?}").split([' ', '{', '(']).next().unwrap().to_owned()
+}
+
+/// Deltas that are refused: those above with a bit flipped, cut off or with bytes behind them, a few for each error.
+fn refused_deltas(deltas: &[Json]) -> Vec<Json> {
+    const EACH: usize = 5;
+    let mut found: BTreeMap<String, Vec<Json>> = BTreeMap::new();
+    for case in deltas {
+        let (base, packed, context) = (read(&case["base"]), bytes(&case["delta"]), context(case));
+        let Value::Bytes(body) = from_cbor(&packed, &Limits::default()).unwrap() else { continue };
+        let flipped = (0..body.len().min(40) * 8).map(|bit| {
+            let mut body = body.clone();
+            body[bit / 8] ^= 1 << (bit % 8);
+            body
+        });
+        let cut = (0..body.len()).step_by(7).map(|length| body[..length].to_vec());
+        let framed = flipped
+            .chain(cut)
+            .chain([[body.as_slice(), &[1]].concat()])
+            .map(|body| to_cbor(&Value::from(body)));
+        let others = [
+            vec![0x01],
+            packed.split_last().map_or(vec![], |(_, rest)| rest.to_vec()),
+            [&packed[..], &[0]].concat(),
+        ];
+        for delta in framed.chain(others) {
+            let error = refusal(&base, &delta, &context);
+            let known = found.entry(error.clone()).or_default();
+            if !error.is_empty() && known.len() < EACH && hex(&to_cbor(&base)).len() < 2000 {
+                known.push(json!({
+                    "context": case["context"], "base": case["base"], "delta": hex(&delta), "error": error,
+                }));
+            }
+        }
+    }
+    found.into_values().flatten().collect()
 }
 
 #[test]
@@ -81,7 +143,8 @@ fn vectors_are_written_anew_on_request_only() {
         return;
     }
     let deltas: Vec<Json> = pairs().into_iter().map(delta_case).collect();
-    let file = json!({ "version": VERSION, "deltas": deltas });
+    let refused = refused_deltas(&deltas);
+    let file = json!({ "version": VERSION, "deltas": deltas, "refused": refused });
     std::fs::write(path("deltas.json"), serde_json::to_string_pretty(&file).unwrap() + "\n").unwrap();
     let accepted: Vec<Json> =
         values().iter().map(|v| json!({ "hex": hex(&to_cbor(v)), "value": format!("{v:?}") })).collect();
@@ -200,6 +263,11 @@ fn values() -> Vec<Value> {
     values
 }
 
+/// A text of numbered items.
+fn distinct(count: usize) -> String {
+    (0..count).map(|at| format!("item {at};")).collect()
+}
+
 fn state(timestamp: &str, cpu: f64, memory: u64, uptime: u64, apps: &[(&str, &str, &str)]) -> Value {
     let app = |(id, status, version): &(&str, &str, &str)| {
         Value::map([("id", *id), ("status", *status), ("version", *version)])
@@ -263,7 +331,7 @@ fn pairs() -> Vec<(&'static str, Value, Value, u64)> {
             0,
         ),
         (
-            "a long new text, told briskly from its 4,096th byte on",
+            "a long new text, searched and then streamed",
             Value::map([("notes", "")]),
             Value::map([("notes", Value::from(many.as_str()))]),
             0,
@@ -275,6 +343,49 @@ fn pairs() -> Vec<(&'static str, Value, Value, u64)> {
             Value::from(vec![Value::from(f64::NAN)]),
             0,
         ),
+        (
+            "floats next to a negative zero",
+            Value::array([-0.0, 5e-324, 1.0].map(Value::from)),
+            Value::array([-5e-324, -1e-323, -0.0].map(Value::from)),
+            0,
+        ),
+        (
+            "a counter off its sequence",
+            Value::map([("revision", 41), ("seq", 41)]),
+            Value::map([("revision", 43), ("seq", 42)]),
+            0,
+        ),
+        (
+            "a map two levels below an array",
+            Value::array([Value::map([("a", Value::map([("b", 1), ("c", 2)]))])]),
+            Value::array([Value::map([("a", Value::map([("b", 1), ("c", 3)]))])]),
+            0,
+        ),
+        (
+            "a runner under a new key",
+            Value::map([("uptime_secs", 500), ("z", 1)]),
+            Value::map([("uptime", 560), ("z", 1)]),
+            60,
+        ),
+        (
+            "a clock that becomes another text while an uptime runs",
+            Value::map([("timestamp", Value::from("2026-01-01T00:01:00Z")), ("uptime", Value::from(9))]),
+            Value::map([("timestamp", Value::from("never")), ("uptime", Value::from(69))]),
+            60,
+        ),
+        (
+            "an uptime at its end stays",
+            Value::map([("uptime", Value::Int(Int::MAX)), ("x", Value::from(1))]),
+            Value::map([("uptime", Value::Int(Int::MAX)), ("x", Value::from(2))]),
+            60,
+        ),
+        (
+            "a history of more than 65,535 bytes",
+            Value::map([("a", Value::from(distinct(9000))), ("b", Value::from("item 17 item 8999"))]),
+            Value::map([("a", Value::from(distinct(9000))), ("b", Value::from("number 8998, item 3"))]),
+            0,
+        ),
+        ("a text long enough to be streamed", Value::Null, Value::from(distinct(500)), 0),
         ("the widest step", Value::Int(Int::MIN), Value::Int(Int::MAX), 0),
         ("a counter that is the sequence", Value::map([("revision", 41)]), Value::map([("revision", 42)]), 0),
         (

@@ -1,12 +1,13 @@
-"""The packed delta: delta/FORMAT.md. The range coder is here; slots, walk and word lists follow with `delta/tables.json`.
-
-`decode` raises `NotYet` until then, and `check.py` counts what needs it as not read.
+"""The packed delta as the other files use it: `tombolo_delta.py` reads it by itself. The range coder stands here for what envelopes on
+air put before a delta; the delta behind that is not read: `NotYet`, which `check.py` counts.
 """
+import cbor
+import tombolo_delta
 from cbor import refuse_unless
 
 
 class NotYet(Exception):
-    """A delta: this decoder does not read its content yet."""
+    """A delta on air: this decoder does not read its content yet."""
 
 
 class Coder:
@@ -49,4 +50,15 @@ class Coder:
 
 def decode(base, packed, context):
     """The target of a packed delta on a base, in the context (base sequence, sequence, base time, time)."""
+    names = ("base_sequence", "sequence", "base_time_ms", "time_ms")
+    try:
+        base = tombolo_delta.Cbor(cbor.encode(base)).whole()
+        target = tombolo_delta.apply(base, packed, dict(zip(names, context)))
+    except tombolo_delta.Refused as refused:
+        raise cbor.Refused(str(refused)) from None
+    return cbor.decode(tombolo_delta.to_cbor(target))
+
+
+def decode_on_air(*_):
+    """A delta behind what an envelope on air has in the same coder."""
     raise NotYet

@@ -244,6 +244,7 @@ READERS = {
     8: lambda f: transfer(f, tree_node),
     9: lambda f: transfer(f, lambda v: number(v, 12)),
     10: lambda f: transfer(f, lambda v: (number(items(v, 2)[0], 12), octets(v[1], len(v[1])))),
+    15: lambda f: number(items(f, 1)[0], 64),
 }
 
 

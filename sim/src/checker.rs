@@ -65,7 +65,7 @@ impl Checker {
     /// machine holds them.
     pub fn set_back(&mut self, to: Mono, is_there: impl Fn(&DocumentRef, &KeyPath) -> bool) {
         for (_, claim) in self.claims.iter_mut().filter(|((document, key), _)| is_there(document, key)) {
-            let older = claim.history.iter().rposition(|(at, _)| *at <= to);
+            let older = claim.history.iter().rposition(|(at, _)| *at < to);
             claim
                 .allowed
                 .extend(claim.history.iter().skip(older.unwrap_or(0)).map(|(_, value)| value.clone()));

@@ -203,7 +203,7 @@ impl<A> Day<A> {
                 }
             }
             Some(Err(CommandError::UnknownKey { .. })) if deletes => {}
-            Some(Err(CommandError::ReadOnly(_) | CommandError::UnknownDocument(_))) => {
+            Some(Err(CommandError::ReadOnly { .. } | CommandError::UnknownDocument(_))) => {
                 self.report.refused += 1;
             }
             Some(Err(error)) => self.wrong(format!("{writer:?} cannot write {document:?}: {error}")),

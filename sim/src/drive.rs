@@ -72,6 +72,7 @@ impl Simulation {
     pub(super) fn input(&mut self, seat: Seat, input: Input) {
         self.feed(seat, input);
         self.drain(seat, usize::MAX);
+        self.consult_oracle(seat);
     }
 
     pub(super) fn feed(&mut self, seat: Seat, input: Input) {
@@ -164,6 +165,9 @@ impl Simulation {
 
     pub(super) fn event(&mut self, seat: Seat, event: Event) {
         self.record("event", seat, &[]);
+        if let Event::Changed(view) = &event {
+            self.reads_differently(seat, &view.owner, &view.name);
+        }
         match event {
             Event::PeersChanged => self.dial_all(seat),
             Event::JoiningChanged { open } => self.machine_mut(seat).joining = open,
@@ -178,7 +182,7 @@ impl Simulation {
                 }
             }
             Event::Alarm(_) => self.machine_mut(seat).alarms += 1,
-            Event::Link(_) | Event::Deploy(_) | Event::Presence(_) => {}
+            Event::Ended(_) | Event::Link(_) | Event::Deploy(_) | Event::Presence(_) => {}
         }
     }
 }

@@ -18,7 +18,10 @@ use tombolo_mesh::airtime::ledger::LedgerConfig;
 use tombolo_mesh::airtime::region::Rules;
 use tombolo_mesh::emulated::{Access, Air, EmulatedRadioId};
 use tombolo_mesh::frame::keys::Mode;
-use tombolo_transports::{DownReason, JoinError, LinkCaps, LinkId, Medium, PeerId};
+use tombolo_transports::{DownReason, JoinError, LinkId, Medium, PeerId};
+
+pub use crate::patch::CableKind;
+use crate::patch::{CableEnd, Cables};
 
 use crate::DAY;
 
@@ -73,7 +76,7 @@ pub struct Field {
     /// The channel: reachability, losses and faults are set on it.
     pub air: Air,
     places: Vec<FieldNode>,
-    cables: BTreeMap<(usize, LinkId), (usize, LinkId)>,
+    cables: Cables,
     queue: VecDeque<(usize, Input)>,
     replies: BTreeMap<(usize, RequestId), Result<Reply, CommandError>>,
     /// The events of all nodes, oldest first.
@@ -82,8 +85,6 @@ pub struct Field {
     pub installs: Vec<(usize, Deploy)>,
     /// The messages to operators that nodes handed over, oldest first.
     pub messages: Vec<(usize, AlarmMessageKey)>,
-    /// Bytes that went over cables.
-    pub cable_bytes: u64,
     /// How often anything happened, timers included: nodes that wait do not spin.
     pub steps: u64,
     /// Whether requests to join may go over a cable that is not there.
@@ -101,13 +102,12 @@ impl Field {
             air: Air::new(config.seed, config.line),
             config,
             places: Vec::new(),
-            cables: BTreeMap::new(),
+            cables: Cables::default(),
             queue: VecDeque::new(),
             replies: BTreeMap::new(),
             events: Vec::new(),
             installs: Vec::new(),
             messages: Vec::new(),
-            cable_bytes: 0,
             steps: 0,
             calls_reach: false,
             clocks_ahead: Millis::ZERO,
@@ -192,10 +192,8 @@ impl Field {
     ///
     /// [`StoreError`] if its store cannot be opened again.
     pub fn restart(&mut self, place: usize) -> Result<(), StoreError> {
-        let cables: Vec<_> = self.cables.keys().filter(|(at, _)| *at == place).copied().collect();
-        for cable in cables {
-            if let Some((to, far)) = self.cables.remove(&cable) {
-                self.cables.remove(&(to, far));
+        for end in self.cables.of(place) {
+            if let Some((to, far)) = self.cables.take(end) {
                 self.queue.push_back((to, Input::LinkDown { link: far, why: DownReason::PeerClosed }));
             }
         }
@@ -254,29 +252,53 @@ impl Field {
         report.broadcast.forge(report.core, report.replica, RADIO, &forged)
     }
 
-    /// Lays a cable between two nodes.
+    /// Lays a LAN cable between two nodes.
     pub fn connect(&mut self, a: usize, b: usize) {
+        self.connect_over(a, b, CableKind::LAN);
+    }
+
+    /// Lays a cable of a kind between two nodes.
+    pub fn connect_over(&mut self, a: usize, b: usize, kind: CableKind) {
         let (la, lb) = (LinkId(self.next), LinkId(self.next + 1));
         self.next += 2;
-        self.cables.insert((a, la), (b, lb));
-        self.cables.insert((b, lb), (a, la));
+        self.cables.lay((a, la), (b, lb), kind);
         let (pa, pb) = (self.peer_id(a), self.peer_id(b));
-        self.queue.push_back((a, Input::LinkUp { link: la, peer: pb, caps: cable() }));
-        self.queue.push_back((b, Input::LinkUp { link: lb, peer: pa, caps: cable() }));
+        self.queue.push_back((a, Input::LinkUp { link: la, peer: pb, caps: kind.caps() }));
+        self.queue.push_back((b, Input::LinkUp { link: lb, peer: pa, caps: kind.caps() }));
         self.settle();
     }
 
     /// Takes the cables between two nodes away.
     pub fn cut(&mut self, a: usize, b: usize) {
-        let between = |((from, _), (to, _)): &(&(usize, LinkId), &(usize, LinkId))| {
-            (*from, *to) == (a, b) || (*from, *to) == (b, a)
-        };
-        let gone: Vec<_> = self.cables.iter().filter(between).map(|(near, _)| *near).collect();
-        for (node, link) in gone {
-            self.cables.remove(&(node, link));
-            self.queue.push_back((node, Input::LinkDown { link, why: DownReason::Silent }));
+        self.cut_ends(self.cables.between(a, b, None));
+    }
+
+    /// Takes the cables of this medium between two nodes away.
+    pub fn cut_over(&mut self, a: usize, b: usize, medium: Medium) {
+        self.cut_ends(self.cables.between(a, b, Some(medium)));
+    }
+
+    fn cut_ends(&mut self, ends: Vec<CableEnd>) {
+        for end in ends {
+            let far = self.cables.take(end);
+            for (node, link) in [Some(end), far].into_iter().flatten() {
+                self.queue.push_back((node, Input::LinkDown { link, why: DownReason::Silent }));
+            }
         }
         self.settle();
+    }
+
+    /// What goes over the cables of this medium between two nodes is lost from now on; both go on believing in them until they are
+    /// cut.
+    pub fn silence(&mut self, a: usize, b: usize, medium: Medium) {
+        for end in self.cables.between(a, b, Some(medium)) {
+            self.cables.silence(end);
+        }
+    }
+
+    /// Bytes that went over cables.
+    pub fn cable_bytes(&self) -> u64 {
+        self.cables.bytes
     }
 
     /// Sends a command and lets no time pass; `None` if the reply takes time.
@@ -323,13 +345,17 @@ impl Field {
         self.steps += 1;
         self.settle();
         let timers = self.places.iter().filter_map(|place| place.node.poll_timeout()).min();
-        let next = [timers, self.air.poll_timeout()].into_iter().flatten().min().unwrap_or(end);
+        let waits = [timers, self.air.poll_timeout(), self.cables.next_at()];
+        let next = waits.into_iter().flatten().min().unwrap_or(end);
         let soonest = self.now + Millis::from_ms(1);
         self.now = next.clamp(soonest, end.max(soonest));
         while let Some((radio, frame)) = self.air.poll(self.now) {
             if let Some(place) = self.places.iter().position(|place| place.radio == radio) {
                 self.queue.push_back((place, Input::Frame { link: RADIO, bytes: frame }));
             }
+        }
+        while let Some(((to, far), bytes)) = self.cables.poll(self.now) {
+            self.queue.push_back((to, Input::Received { link: far, bytes }));
         }
         for place in 0..self.places.len() {
             self.queue.push_back((place, Input::Timeout));
@@ -365,14 +391,12 @@ impl Field {
                 let _ = self.air.transmit(now, radio, bytes);
             }
             Output::Send { link, bytes } => {
-                if let Some((to, far)) = self.cables.get(&(place, link)) {
-                    self.cable_bytes += bytes.len() as u64;
-                    self.queue.push_back((*to, Input::Received { link: *far, bytes }));
+                if let Some(((to, far), bytes)) = self.cables.send(self.now, (place, link), bytes) {
+                    self.queue.push_back((to, Input::Received { link: far, bytes }));
                 }
             }
             Output::Close { link } => {
-                if let Some((to, far)) = self.cables.remove(&(place, link)) {
-                    self.cables.remove(&(to, far));
+                if let Some((to, far)) = self.cables.take((place, link)) {
                     self.queue.push_back((to, Input::LinkDown { link: far, why: DownReason::PeerClosed }));
                 }
             }
@@ -430,20 +454,5 @@ impl Field {
 
     fn node_at_mut(&mut self, place: usize) -> &mut FieldNode {
         self.places.get_mut(place).expect("places are numbered by `add`")
-    }
-}
-
-fn cable() -> LinkCaps {
-    LinkCaps {
-        medium: Medium::Lan,
-        message_bytes_max: 1 << 20,
-        rate_bps: None,
-        latency_ms: 1,
-        loss_permille: 0,
-        broadcast: false,
-        metered: false,
-        confidential: true,
-        airtime_us_per_byte: 0,
-        airtime_left: None,
     }
 }

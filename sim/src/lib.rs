@@ -14,6 +14,7 @@
 //! | [`field`] | a smaller simulation: nodes with radios and perfect cables, for stories and the bench |
 //! | [`faults`] | rates, clocks, damage; the count of what was injected |
 //! | [`checker`] | what must hold at the end: one content everywhere, nothing acknowledged lost |
+//! | `oracle.rs` | a naive model that keeps everything and merges from scratch, compared with every node at every change |
 //! | [`swarm`] | a federation on a LAN and its day, drawn from a seed |
 //! | [`chaos`] | a federation with radios, cables, both, and its day |
 //! | `day.rs` | what the two share: trust, writes and their checks, the schedule |
@@ -33,6 +34,8 @@ pub mod field;
 mod joining;
 mod machine;
 pub mod monitor;
+mod oracle;
+mod patch;
 pub mod report;
 pub mod rng;
 pub mod swarm;
@@ -111,6 +114,8 @@ pub struct Simulation {
     pub faults: FaultCounts,
     traffic: WireTraffic,
     wrongs: Vec<String>,
+    /// The naive model, where a run is watched by it.
+    oracle: Option<oracle::Oracle>,
     digest: blake3::Hasher,
 }
 
@@ -139,6 +144,7 @@ impl Simulation {
             faults: FaultCounts::default(),
             traffic: WireTraffic::default(),
             wrongs: Vec::new(),
+            oracle: None,
             digest: blake3::Hasher::new(),
         }
     }

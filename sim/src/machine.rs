@@ -157,13 +157,18 @@ impl Simulation {
     /// The machine crashes, and comes back with a backup's disk in place of its own; its wires stay as they
     /// are.
     pub fn restore(&mut self, seat: Seat, backup: &Store) {
+        self.replace_disk(seat, backup);
+        self.start(seat);
+        self.dial_all(seat);
+    }
+
+    /// The machine crashes, and a backup's disk takes the place of its own; it stays down.
+    pub fn replace_disk(&mut self, seat: Seat, backup: &Store) {
         if self.is_running(seat) {
             self.crash(seat);
         }
         self.record("restore", seat, &[]);
         self.machine_mut(seat).store = copy_of(backup);
-        self.start(seat);
-        self.dial_all(seat);
     }
 
     pub(super) fn start(&mut self, seat: Seat) {

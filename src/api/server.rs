@@ -26,8 +26,8 @@ use super::accept::{ServingLimits, serve_all};
 use super::routes::{self, ApiRequest};
 use super::socket::LastingSocket;
 use crate::folder::socket::SOCKET_FILE;
-use crate::io::view::ChangedView;
-use crate::node::{CommandError, Event, Query, Reply};
+use crate::io::view::{ChangedView, EndedView};
+use crate::node::{Command, CommandError, Event, Query, Reply, Write};
 use crate::runtime::{AskError, NodeClient};
 
 /// Bytes of a request's body; a longer one is refused (`413`).
@@ -126,14 +126,54 @@ async fn answer(request: Request<Incoming>, context: ServerContext) -> Answer {
     match routes::read(&head.method, head.uri.path(), head.uri.query(), &body) {
         Err(error) => failure(error.status(), error.code(), &error.to_string()),
         Ok(ApiRequest::Watch(doc)) => watch_answer(doc, context).await,
-        Ok(ApiRequest::Command(command)) => match context.client.command(command).await {
-            Ok(reply) => success(&reply),
-            Err(error) => refusal(&error),
-        },
+        Ok(ApiRequest::Command(command)) => {
+            let (command, shape) = with_headers(command, &head.headers);
+            match context.client.command(command).await {
+                Ok(reply) => tagged(&reply, shape),
+                Err(error) => refusal(&error),
+            }
+        }
     }
 }
 
-fn success(reply: &Reply) -> Answer {
+/// How a document is answered.
+#[derive(Clone, Copy)]
+enum BodyShape {
+    /// As it is, with its version in `ETag`.
+    Bare,
+    /// As the reply is.
+    Reply,
+}
+
+/// What HTTP asks for besides: a whole document has its version, and `If-Match` makes a write one for that version alone.
+fn with_headers(command: Command, headers: &hyper::HeaderMap) -> (Command, BodyShape) {
+    let wanted = headers.get(hyper::header::IF_MATCH).and_then(|value| value.to_str().ok());
+    let wanted =
+        wanted.map(|tag| tag.trim().trim_start_matches("W/").trim_matches('"')).filter(|tag| *tag != "*");
+    match (command, wanted) {
+        (Command::Query(Query::Get { doc, key: None }), _) => {
+            (Query::Document { doc }.into(), BodyShape::Bare)
+        }
+        (Command::Write(write @ (Write::Set { .. } | Write::Del { .. } | Write::Put { .. })), Some(tag)) => {
+            (Write::OnBase { base: tag.to_owned(), write: Box::new(write) }.into(), BodyShape::Reply)
+        }
+        (command, _) => (command, BodyShape::Reply),
+    }
+}
+
+fn tagged(reply: &Reply, shape: BodyShape) -> Answer {
+    let Reply::Document(document) = reply else { return success(reply) };
+    let mut answer = match shape {
+        BodyShape::Bare => success(&document.value),
+        BodyShape::Reply => success(reply),
+    };
+    if let Ok(tag) = hyper::header::HeaderValue::from_str(&format!("\"{}\"", document.version)) {
+        answer.headers_mut().insert(hyper::header::ETAG, tag);
+    }
+    answer
+}
+
+fn success(reply: &impl serde::Serialize) -> Answer {
     match serde_json::to_vec(reply) {
         Ok(json) => whole(StatusCode::OK, json),
         Err(error) => {
@@ -245,7 +285,8 @@ impl Filter {
             (Filter::All, _) => true,
             (
                 Filter::Document { name, owner },
-                Event::Changed(ChangedView { owner: of, name: called, .. }),
+                Event::Changed(ChangedView { owner: of, name: called, .. })
+                | Event::Ended(EndedView { owner: of, name: called }),
             ) => called == name && owner.as_ref().is_none_or(|owner| owner == of),
             _ => false,
         }

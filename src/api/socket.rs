@@ -13,7 +13,7 @@ use tokio::net::{UnixListener, UnixStream};
 use super::accept::AcceptSocket;
 use crate::folder::socket::SOCKET_FILE;
 use crate::folder::unless_missing;
-use crate::unix_http::ShortPath;
+use crate::socket_path::ShortPath;
 
 /// How long no connection comes before the socket is looked at.
 const SOCKET_LOOK: Duration = Duration::from_secs(2);

@@ -12,6 +12,7 @@
 
 mod brief;
 pub(crate) mod flapping;
+mod settle;
 mod staged;
 mod tree;
 mod writes;
@@ -112,17 +113,24 @@ impl Authoring {
     pub fn reply_to(core: &Core, replica: &Replica, reply: &StagedReply) -> Reply {
         let head = replica.layer(&core.own_layer(&reply.document)).map(Layer::head);
         let sequence = head.map_or(0, |head| head.sequence.get());
-        match reply.kind {
+        match &reply.kind {
+            WriteKind::Deleted { document, scope } => Reply::Deleted(view::DeletedView {
+                owner: crate::identity::did(&document.owner),
+                name: document.name.as_str().to_owned(),
+                deleted: *scope,
+            }),
             WriteKind::Published => {
                 let timestamp = crate::clock::rfc3339(head.map_or(Wall::default(), |head| head.time));
                 Reply::Published(view::PublishedView { sequence, timestamp })
             }
-            WriteKind::Document { changed } => Reply::Written(view::WrittenView {
+            WriteKind::Document { set, deleted } => Reply::Written(view::WrittenView {
                 owner: core.did(&reply.document.owner),
                 name: reply.document.name.as_str().to_owned(),
                 sequence,
                 id: format!("{}@{sequence}", reply.document.name.as_str()),
-                changed,
+                changed: set + deleted,
+                set: *set,
+                deleted: *deleted,
             }),
         }
     }
@@ -143,14 +151,16 @@ fn leave_behind(replica: &Replica, id: &LayerId, changes: &mut MapEdits) {
     }
 }
 
-/// Own entries in the future, left by a clock that has been put right, get new stamps with the next commit, so that no
-/// other writer stays locked out.
+/// Own entries in the future, left by a clock that has been put right, are moved back by the size of the step with the next commit:
+/// no other writer stays locked out, and what others wrote later stays later.
 fn restamp(core: &mut Core, replica: &Replica, id: &LayerId, changes: &mut MapEdits) {
     // The input that brought the right time may be the one that is being handled.
     core.clock.put_right();
     let ahead = replica.own_entries_ahead(core, id, |key| changes.contains_key(key));
     for (key, entry) in ahead {
-        changes.insert(key, Some(Entry { stamp: core.clock.tick(), ..entry }));
+        let replaced = entry.saw.and_then(|saw| replica.document(&id.document)?.stamp_of(&key, saw));
+        let stamp = core.clock.moved_back(entry.stamp, replaced);
+        changes.insert(key, Some(Entry { stamp, ..entry }));
     }
 }
 
@@ -162,7 +172,7 @@ fn next_sequence(replica: &Replica, id: &LayerId) -> Result<Sequence, CommandErr
     if replica.recovery().is_unconfirmed() {
         return Err(CommandError::Unconfirmed);
     }
-    let last = replica.layer(id).map_or(Sequence::NONE, |layer| layer.head().sequence);
+    let last = replica.layer(id).map_or_else(|| replica.ended_at(id), |layer| layer.head().sequence);
     last.next().ok_or(CommandError::Stopped(StopReason::SequenceUsedUp))
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tombolo_delta::Value;
 
 use crate::io::RequestId;
+use crate::io::view::DeletedScope;
 use crate::layer::{DocumentId, Entry, KeyPath};
 use crate::replica::Restage;
 
@@ -36,12 +37,21 @@ pub struct StagedReply {
 }
 
 /// What a staged write was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WriteKind {
     /// A document was written, in so many keys.
     Document {
-        /// Keys written or deleted.
-        changed: usize,
+        /// Keys that have a new value.
+        set: usize,
+        /// Keys that have none any more.
+        deleted: usize,
+    },
+    /// A document was deleted, or is taken again.
+    Deleted {
+        /// The document in question.
+        document: DocumentId,
+        /// For which nodes.
+        scope: DeletedScope,
     },
     /// The node state was published.
     Published,
@@ -94,6 +104,11 @@ impl Staged {
     pub fn has_at_or_below(&self, document: &DocumentId, key: &KeyPath) -> bool {
         let staged = self.maps.get(document);
         staged.is_some_and(|changes| changes.range(key..).next().is_some_and(|(k, _)| key.is_prefix_of(k)))
+    }
+
+    /// Whether something is staged at a key itself.
+    pub fn has_at(&self, document: &DocumentId, key: &KeyPath) -> bool {
+        self.maps.get(document).is_some_and(|changes| changes.contains_key(key))
     }
 
     /// Whether a document may be staged that is not there yet: its first state has no keys.

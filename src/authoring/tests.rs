@@ -1,13 +1,15 @@
 //! Authoring without a node: what is signed, what is refused, and what a refusal leaves behind.
 
 use proptest::prelude::*;
+use tombolo_transports::PeerId;
 
 use super::*;
 use crate::core::side::{TestSide, pair};
 use crate::federation::{DocumentPolicy, RadioUse, TrustLevel};
-use crate::io::{App, AppHealth, AppStatus, NodeState, RequestId, Write};
-use crate::layer::{DocumentName, KeyPath};
+use crate::io::{App, AppHealth, AppStatus, NodeState, ReadOnlyReason, RequestId, Write};
+use crate::layer::{DocumentId, DocumentName, KeyPath};
 use crate::limits::FUTURE_BOUND;
+use crate::merge::{Loser, version_of};
 use crate::replica::ApplyOutcome;
 use crate::store::Store;
 use crate::time::Millis;
@@ -135,6 +137,7 @@ fn a_burst_of_plain_sets_shares_one_signature_and_all_else_settles_first() {
     assert!(!side.must_settle_before(&set("list", "c", 1)), "another plain key");
     assert!(side.must_settle_before(&set("list", "a/b", 2)), "the same key");
     assert!(side.must_settle_before(&set("list", "a", 2)), "a key above it");
+    assert!(side.must_settle_before(&set("list", "a/b/c", 2)), "a key below it");
     let tree = Value::map([("x", Value::from(1u64)), ("y", Value::from(2u64))]);
     let spread = Write::Set { doc: "list".to_owned(), key: key("d"), value: tree.clone() };
     assert!(side.must_settle_before(&spread), "several keys");
@@ -248,4 +251,177 @@ fn a_flapping_app_is_signed_a_few_times_and_then_once_as_flapping() {
     side.at(Millis::from_secs(200));
     publish(&mut side, 30);
     assert_eq!(side.sequence(&document), signed + 1);
+}
+
+/// As soon as this node had a document of that name, the same command would write there instead.
+#[test]
+fn a_bare_name_reads_a_peers_document_and_writes_none() {
+    let (_, mut reader, id) = pair();
+    let list = || "list".to_owned();
+    let writes = [
+        set("list", "a", 2),
+        Write::Del { doc: list(), key: key("a") },
+        Write::Put { doc: list(), value: Value::Map(tombolo_delta::Map::new()), whole: false },
+    ];
+    let owner = reader.replica.name_of(&reader.core, &id.document.owner);
+    let full = format!("{owner}/list");
+    for write in writes {
+        let refused = CommandError::PeersDocument { name: list(), full: full.clone() };
+        assert_eq!(reader.stage(write), Err(refused));
+    }
+    assert_eq!(reader.value(&id.document).unwrap().get("a"), Some(&Value::from(1u64)));
+    reader.stage(set(&full, "a", 2)).unwrap();
+    reader.create("list", Kind::Map);
+    reader.stage(set("list", "a", 3)).unwrap();
+    reader.settle();
+    let own = reader.document("list");
+    assert_eq!(reader.value(&own).unwrap().get("a"), Some(&Value::from(3u64)));
+    assert_eq!(reader.value(&id.document).unwrap().get("a"), Some(&Value::from(2u64)));
+}
+
+#[test]
+fn each_right_that_is_missing_is_named() {
+    let (mut owner, mut reader, id) = pair();
+    let why = |refused: Result<(), CommandError>| match refused {
+        Err(CommandError::ReadOnly { why, .. }) => why,
+        other => panic!("{other:?}"),
+    };
+    let full = format!("{}/list", crate::identity::did(&owner.me()));
+    owner.trust(reader.me(), TrustLevel::Observer);
+    owner.sign_audience();
+    let audience = owner.core.own_layer(&owner.core.own_document(DocumentName::AUDIENCE));
+    let message = owner.supply(reader.me(), &audience, None);
+    assert!(matches!(reader.receive(owner.me(), message), ApplyOutcome::Stored(_)));
+    assert_eq!(why(reader.stage(set(&full, "a", 2))), ReadOnlyReason::Observer);
+    let state = reader.core.own_document(DocumentName::STATE);
+    let TestSide { core, replica, authoring } = &mut reader;
+    authoring.commit_snapshot(core, replica, &state, Value::from(1u64)).unwrap();
+    assert_eq!(why(reader.stage(set("state", "a", 2))), ReadOnlyReason::Engine);
+    let note = owner.create("note", Kind::Snapshot);
+    let layer = owner.core.own_layer(&note);
+    let message = owner.supply(reader.me(), &layer, None);
+    assert!(matches!(reader.receive(owner.me(), message), ApplyOutcome::Stored(_)));
+    assert_eq!(why(reader.stage(set("note", "a", 2))), ReadOnlyReason::OwnersAlone);
+    assert_eq!(id.document.owner, owner.me());
+}
+
+/// Brings one side's layer of a document to the other.
+fn give(from: &TestSide, to: &mut TestSide, document: &DocumentId) {
+    let id = from.core.own_layer(document);
+    let message = from.supply(to.me(), &id, to.replica.state(&id));
+    assert!(matches!(to.receive(from.me(), message), ApplyOutcome::Stored(_)));
+}
+
+/// The conflicts of a document: key, who won, and what hides it.
+fn conflicts(side: &TestSide, document: &DocumentId) -> Vec<(String, PeerId, Option<String>)> {
+    let found = side.replica.document(document).unwrap().conflicts(side.core.reference());
+    let row = |(key, loser): (KeyPath, Loser)| {
+        (key.to_string(), loser.winner, loser.hidden_by.map(|key| key.to_string()))
+    };
+    found.into_iter().map(row).collect()
+}
+
+fn read(side: &TestSide, document: &DocumentId, path: &str) -> Option<Value> {
+    side.replica.document(document)?.get(&key(path))
+}
+
+/// An owner and a writer that write while they know nothing of each other, the writer a little later, and then meet.
+fn written_apart(of_owner: &str, of_writer: &str) -> (TestSide, TestSide, DocumentId) {
+    let (mut owner, mut writer, id) = pair();
+    let full = format!("{}/list", crate::identity::did(&owner.me()));
+    owner.stage(set("list", of_owner, 1)).unwrap();
+    owner.settle();
+    writer.at(Millis::from_ms(5_000));
+    owner.at(Millis::from_ms(5_000));
+    writer.stage(set(&full, of_writer, 2)).unwrap();
+    writer.settle();
+    give(&owner, &mut writer, &id.document);
+    give(&writer, &mut owner, &id.document);
+    (owner, writer, id.document)
+}
+
+/// One of the two hides the other at both nodes, which is a conflict. Who deletes what is shown has not seen the other.
+#[test]
+fn a_key_and_one_below_it_written_apart_are_a_conflict_and_a_deletion_takes_one() {
+    for (hidden, shown) in [("web", "web/image"), ("web/image", "web"), ("web", "web/a/b")] {
+        let (mut owner, writer, document) = written_apart(hidden, shown);
+        let expected = [(hidden.to_owned(), writer.me(), Some(shown.to_owned()))];
+        assert_eq!(conflicts(&owner, &document), expected);
+        assert_eq!(conflicts(&writer, &document), expected);
+        owner.stage(Write::Del { doc: "list".to_owned(), key: key("web") }).unwrap();
+        owner.settle();
+        assert_eq!(read(&owner, &document, hidden), Some(Value::from(1u64)), "{hidden} hidden by {shown}");
+        assert_eq!(conflicts(&owner, &document), []);
+        owner.stage(Write::Del { doc: "list".to_owned(), key: key("web") }).unwrap();
+        owner.settle();
+        assert_eq!(read(&owner, &document, "web"), None);
+    }
+}
+
+/// A write replaces what its writer sees above and below it; that is history, and does not come back.
+#[test]
+fn a_key_and_one_below_it_written_in_turn_are_no_conflict() {
+    for (first, second) in [("web", "web/image"), ("web/image", "web")] {
+        let (mut owner, mut writer, id) = pair();
+        let full = format!("{}/list", crate::identity::did(&owner.me()));
+        owner.stage(set("list", first, 1)).unwrap();
+        owner.settle();
+        give(&owner, &mut writer, &id.document);
+        writer.stage(set(&full, second, 2)).unwrap();
+        writer.settle();
+        give(&writer, &mut owner, &id.document);
+        assert_eq!((conflicts(&owner, &id.document), conflicts(&writer, &id.document)), (vec![], vec![]));
+        assert_eq!(read(&owner, &id.document, second), Some(Value::from(2u64)));
+        owner.stage(Write::Del { doc: "list".to_owned(), key: key("web") }).unwrap();
+        owner.settle();
+        assert_eq!(read(&owner, &id.document, "web"), None);
+    }
+}
+
+#[test]
+fn a_conflict_is_settled_either_way_and_is_none_any_more_at_both() {
+    for (of_owner, of_writer) in [("web", "web"), ("web", "web/image"), ("web/image", "web")] {
+        for takes in [false, true] {
+            let (mut owner, mut writer, document) = written_apart(of_owner, of_writer);
+            assert_eq!(conflicts(&owner, &document).len(), 1);
+            let take = takes.then(|| crate::identity::did(&owner.me()));
+            let doc = "list".to_owned();
+            owner.stage(Write::Settle { doc, key: key(of_owner), take }).unwrap();
+            owner.settle();
+            give(&owner, &mut writer, &document);
+            let (path, value) = if takes { (of_owner, 1u64) } else { (of_writer, 2) };
+            for side in [&owner, &writer] {
+                assert_eq!(conflicts(side, &document), [], "{of_owner} {of_writer} {takes}");
+                assert_eq!(read(side, &document, path), Some(Value::from(value)));
+            }
+            assert_eq!(owner.value(&document), writer.value(&document));
+        }
+    }
+}
+
+#[test]
+fn a_write_on_a_base_is_refused_when_the_document_has_changed_since() {
+    let mut side = TestSide::new(1);
+    let document = side.create("list", Kind::Map);
+    side.stage(set("list", "a", 1)).unwrap();
+    side.settle();
+    let version = version_of(&side.value(&document).unwrap());
+    let on = |base: &str, write: Write| Write::OnBase { base: base.to_owned(), write: Box::new(write) };
+    let put = |n: u64| Write::Put {
+        doc: "list".to_owned(),
+        value: Value::map([("b", Value::from(n))]),
+        whole: false,
+    };
+    // Another program writes in between.
+    side.stage(set("list", "c", 3)).unwrap();
+    side.settle();
+    for write in [put(1), set("list", "a", 9), Write::Del { doc: "list".to_owned(), key: key("a") }] {
+        let refused = side.stage(on(&version, write));
+        assert!(matches!(refused, Err(CommandError::Stale { .. })), "{refused:?}");
+    }
+    let version = version_of(&side.value(&document).unwrap());
+    assert!(matches!(side.stage(on("", put(1))), Err(CommandError::Stale { .. })), "no version is none");
+    side.stage(on(&version[..16], put(1))).unwrap();
+    let reply = side.authoring.staged.replies.last().map(|reply| reply.kind.clone());
+    assert_eq!(reply, Some(WriteKind::Document { set: 1, deleted: 2 }));
 }

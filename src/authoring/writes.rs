@@ -1,17 +1,21 @@
 //! Writes are checked against what is held and staged, or refused with the reason.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_delta::Value;
 
+use crate::authoring::settle::Settlement;
 use crate::authoring::tree::{put_at, remove_at};
 use crate::authoring::{Authoring, WriteKind};
 use crate::core::Core;
-use crate::federation::Peer;
-use crate::io::{BadNameReason, CommandError, NodeState, Quota, RequestId, ValueError, Write};
+use crate::federation::{Peer, TrustLevel};
+use crate::io::view::DeletedScope;
+use crate::io::{
+    BadNameReason, CommandError, NodeState, Quota, ReadOnlyReason, RequestId, ValueError, Write,
+};
 use crate::layer::{Content, DocumentId, DocumentName, Entry, KeyPath, Kind};
-use crate::limits::DOCUMENTS_PER_OWNER_MAX;
-use crate::merge::{Document, Winner, flatten};
+use crate::limits::{DOCUMENTS_PER_OWNER_MAX, VERSION_CHARS_MIN};
+use crate::merge::{Document, Winner, flatten, version_of};
 use crate::presence::sighting;
 use crate::replica::Replica;
 use crate::time::Millis;
@@ -37,6 +41,14 @@ impl Authoring {
             Write::Create { name, .. } => {
                 Some(DocumentId { owner: core.me, name: DocumentName::new(name).ok()? })
             }
+            // The end of an own document stands in the audience.
+            Write::Delete { doc, undo: false } => {
+                let own = replica.resolve_document(core, doc).ok().filter(|id| id.owner == core.me);
+                own.map(|_| core.own_document(DocumentName::AUDIENCE))
+            }
+            Write::Delete { undo: true, .. } => None,
+            Write::OnBase { write, .. } => Self::target(core, replica, write),
+            Write::Settle { doc, .. } => replica.resolve_document(core, doc).ok(),
             Write::PublishState { .. } => Some(core.own_document(DocumentName::STATE)),
         }
     }
@@ -44,7 +56,9 @@ impl Authoring {
     /// Whether what is staged has to be signed before a write can be compared with it.
     pub fn must_settle_before(&self, core: &Core, replica: &Replica, write: &Write) -> bool {
         let (doc, key, value) = match write {
-            Write::Create { .. } => return true,
+            Write::Create { .. } | Write::Delete { .. } | Write::OnBase { .. } | Write::Settle { .. } => {
+                return true;
+            }
             Write::Set { doc, key, value } => (doc, Some(key), Some(value)),
             Write::Del { doc, key } => (doc, Some(key), None),
             Write::Put { doc, value, .. } => (doc, None, Some(value)),
@@ -58,7 +72,8 @@ impl Authoring {
         // One plain key, nothing staged on it: the usual burst of `set`s shares one signature.
         let is_plain =
             flatten(Some(key), value).is_ok_and(|leaves| leaves.len() == 1 && leaves.contains_key(key));
-        !is_plain || self.staged.has_at_or_below(&document, key)
+        let is_staged = |above: KeyPath| self.staged.has_at(&document, &above);
+        !is_plain || self.staged.has_at_or_below(&document, key) || key.parents().any(is_staged)
     }
 
     /// Checks a write and stages it; its reply follows when it is signed and on disk.
@@ -75,38 +90,36 @@ impl Authoring {
         match write {
             Write::Create { name, kind } => self.create(core, replica, request, &name, kind),
             Write::Set { doc, key, value } => {
-                let (document, kind) = writable(core, replica, &doc)?;
+                let (id, kind) = writable(core, replica, &doc)?;
                 match kind {
-                    Kind::Snapshot => self.edit_snapshot(replica, request, &document, |tree| {
-                        put_at(tree, key.segments(), value)
-                    }),
+                    Kind::Snapshot => {
+                        self.edit_snapshot(replica, request, &id, |tree| put_at(tree, key.segments(), value))
+                    }
                     Kind::Map => {
                         let leaves = flatten(Some(&key), &value).map_err(ValueError::from)?;
-                        self.write_leaves(
-                            core,
-                            replica,
-                            LeafWrite { request, id: &document, leaves, prefix: Some(&key) },
-                        )
+                        let write = LeafWrite { request, id: &id, leaves, prefix: Some(&key) };
+                        self.write_leaves(core, replica, write)
                     }
                 }
             }
             Write::Del { doc, key } => self.delete(core, replica, request, &doc, &key),
+            Write::Delete { doc, undo: true } => {
+                let document = replica.remember(core, &doc)?;
+                let kind = WriteKind::Deleted { document: document.clone(), scope: DeletedScope::Nowhere };
+                self.staged.reply(request, &document, kind);
+                Ok(())
+            }
+            Write::Delete { doc, undo: false } => self.end(core, replica, request, &doc),
+            Write::OnBase { base, write } => {
+                check_base(core, replica, &base, &write)?;
+                self.stage(core, replica, request, *write)
+            }
+            Write::Settle { doc, key, take } => {
+                let settlement = Settlement { doc: &doc, key: &key, take: take.as_deref() };
+                self.settle_conflict(core, replica, request, &settlement)
+            }
             Write::Put { doc, value, whole } => {
-                let (document, kind) = writable(core, replica, &doc)?;
-                match kind {
-                    Kind::Snapshot => self.edit_snapshot(replica, request, &document, |tree| {
-                        *tree = value;
-                        true
-                    })?,
-                    Kind::Map => {
-                        let leaves = flatten(None, &value).map_err(ValueError::from)?;
-                        self.write_leaves(
-                            core,
-                            replica,
-                            LeafWrite { request, id: &document, leaves, prefix: None },
-                        )?;
-                    }
-                }
+                let document = self.put(core, replica, request, &doc, value)?;
                 if whole {
                     self.staged.whole.insert(document);
                 }
@@ -114,6 +127,57 @@ impl Authoring {
             }
             Write::PublishState { state } => self.publish(core, replica, request, state),
         }
+    }
+
+    fn put(
+        &mut self,
+        core: &mut Core,
+        replica: &mut Replica,
+        request: RequestId,
+        doc: &str,
+        value: Value,
+    ) -> Result<DocumentId, CommandError> {
+        let (id, kind) = writable(core, replica, doc)?;
+        match kind {
+            Kind::Snapshot => self.edit_snapshot(replica, request, &id, |tree| {
+                *tree = value;
+                true
+            })?,
+            Kind::Map => {
+                let leaves = flatten(None, &value).map_err(ValueError::from)?;
+                self.write_leaves(core, replica, LeafWrite { request, id: &id, leaves, prefix: None })?;
+            }
+        }
+        Ok(id)
+    }
+
+    /// Ends an own document for all, or has a peer's forgotten here.
+    fn end(
+        &mut self,
+        core: &mut Core,
+        replica: &mut Replica,
+        request: RequestId,
+        doc: &str,
+    ) -> Result<(), CommandError> {
+        let document = named_in_full(core, replica, doc)?;
+        if document.name.is_owners_alone() {
+            return Err(CommandError::ReadOnly { doc: doc.to_owned(), why: ReadOnlyReason::Engine });
+        }
+        let (target, scope) = match document.owner == core.me {
+            true => {
+                let audience = replica.audience_without(core, &document)?.to_value();
+                let target = core.own_document(DocumentName::AUDIENCE);
+                self.staged.put_snapshot(&target, audience);
+                self.staged.whole.insert(target.clone());
+                (target, DeletedScope::Everywhere)
+            }
+            false => {
+                replica.forget(core, &document)?;
+                (document.clone(), DeletedScope::Here)
+            }
+        };
+        self.staged.reply(request, &target, WriteKind::Deleted { document, scope });
+        Ok(())
     }
 
     fn create(
@@ -144,7 +208,7 @@ impl Authoring {
             Kind::Map => self.staged.put_map(&document, []),
             Kind::Snapshot => self.staged.put_snapshot(&document, Value::Map(tombolo_delta::Map::new())),
         }
-        self.staged.reply(request, &document, WriteKind::Document { changed: 0 });
+        self.staged.reply(request, &document, WriteKind::Document { set: 0, deleted: 0 });
         Ok(())
     }
 
@@ -165,8 +229,11 @@ impl Authoring {
                 self.edit_snapshot(replica, request, &document, |tree| remove_at(tree, key.segments()))
             }
             Kind::Map => {
-                let stands = |(_, winner): (&KeyPath, &Winner)| !winner.entry.is_tombstone();
-                if !held.is_some_and(|document| document.winners_below(key).any(stands)) {
+                // What a concurrent write hides stands in `conflicts`: a deletion removes what its writer has seen.
+                let shows = |document: &Document| {
+                    document.winners_below(key).any(|(key, _)| document.shown(key).is_some())
+                };
+                if !held.is_some_and(shows) {
                     return Err(unknown());
                 }
                 let write = LeafWrite { request, id: &document, leaves: BTreeMap::new(), prefix: Some(key) };
@@ -185,19 +252,24 @@ impl Authoring {
         let LeafWrite { request, id, leaves, prefix } = write;
         let document = replica.document(id).expect("a writable document is held");
         let is_gone =
-            |(key, winner): &(&KeyPath, &Winner)| !winner.entry.is_tombstone() && !leaves.contains_key(key);
+            |(key, _): &(&KeyPath, &Winner)| !leaves.contains_key(key) && document.shown(key).is_some();
         let gone: Vec<KeyPath> = match prefix {
             Some(prefix) => {
                 document.winners_below(prefix).filter(is_gone).map(|(key, _)| key.clone()).collect()
             }
             None => document.winners().filter(is_gone).map(|(key, _)| key.clone()).collect(),
         };
-        let new =
-            leaves.into_iter().filter(|(key, value)| document.shown(key).is_none_or(|shown| shown != value));
+        let is_new = |(key, value): &(KeyPath, Value)| document.shown(key).is_none_or(|shown| shown != value);
+        let new: Vec<(KeyPath, Value)> = leaves.into_iter().filter(is_new).collect();
+        // A value above a new one makes way, as one that was seen.
+        let above: BTreeSet<KeyPath> =
+            new.iter().flat_map(|(key, _)| key.parents()).filter(|key| stands_alone(document, key)).collect();
+        let gone: BTreeSet<KeyPath> = gone.into_iter().chain(above).collect();
+        let (set, deleted) = (new.len(), gone.len());
         let wanted: Vec<(KeyPath, Option<Value>)> = gone
             .into_iter()
             .map(|key| (key, None))
-            .chain(new.map(|(key, value)| (key, Some(value))))
+            .chain(new.into_iter().map(|(key, value)| (key, Some(value))))
             .collect();
         // This write goes above what it replaces, hides or uncovers, as far as that may count at all.
         let touched = wanted.iter().flat_map(|(key, _)| key.parents().chain([key.clone()]));
@@ -211,14 +283,13 @@ impl Authoring {
                 .filter(|winner| winner.author != core.me)
                 .map(|winner| winner.entry.hash4(&key));
             let entry = Entry { stamp: core.clock.tick(), value, saw };
-            entry.check(&key).map_err(ValueError::from)?;
+            entry.check(&key).map_err(|why| ValueError::Entry { key: key.clone(), why })?;
             changes.push((key, Some(entry)));
         }
-        let changed = changes.len();
-        if changed > 0 {
+        if !changes.is_empty() {
             self.staged.put_map(id, changes);
         }
-        self.staged.reply(request, id, WriteKind::Document { changed });
+        self.staged.reply(request, id, WriteKind::Document { set, deleted });
         Ok(())
     }
 
@@ -236,7 +307,7 @@ impl Authoring {
             replica.recovery_mut().note_written(id, []);
             self.staged.put_snapshot(id, value);
         }
-        self.staged.reply(request, id, WriteKind::Document { changed: usize::from(changed) });
+        self.staged.reply(request, id, WriteKind::Document { set: usize::from(changed), deleted: 0 });
         Ok(())
     }
 
@@ -269,6 +340,11 @@ impl Authoring {
     }
 }
 
+/// Whether a reader sees a value under a key that has no place for members.
+pub(super) fn stands_alone(document: &Document, key: &KeyPath) -> bool {
+    document.shown(key).is_some_and(|value| !matches!(value, Value::Map(_)))
+}
+
 /// Which peers this node hears and which it has lost, for those who read its state and know them; none: it has heard no peer.
 fn heard(core: &Core, replica: &Replica) -> Option<BTreeMap<String, u64>> {
     let salt = replica.federation().audience(&core.me)?.salt();
@@ -279,13 +355,57 @@ fn heard(core: &Core, replica: &Replica) -> Option<BTreeMap<String, u64>> {
 }
 
 /// The document that a text names, if this node may write it.
-fn writable(core: &Core, replica: &Replica, doc: &str) -> Result<(DocumentId, Kind), CommandError> {
+pub(super) fn writable(
+    core: &Core,
+    replica: &Replica,
+    doc: &str,
+) -> Result<(DocumentId, Kind), CommandError> {
     let id = replica.resolve_document(core, doc)?;
-    let document = replica.document(&id).expect("a document is resolved among those held");
-    let kind = document.kind();
-    let may = match kind {
-        Kind::Map => replica.federation().may_write(&id.owner),
-        Kind::Snapshot => id.owner == core.me && !id.name.is_reserved(),
+    let kind = replica.document(&id).expect("a document is resolved among those held").kind();
+    if let Some(why) = read_only(core, replica, &id, kind) {
+        return Err(CommandError::ReadOnly { doc: doc.to_owned(), why });
+    }
+    Ok((named_in_full(core, replica, doc)?, kind))
+}
+
+/// Refuses a write that was made for another state of a document than the present one.
+fn check_base(core: &Core, replica: &Replica, base: &str, write: &Write) -> Result<(), CommandError> {
+    let (Write::Set { doc, .. } | Write::Del { doc, .. } | Write::Put { doc, .. }) = write else {
+        return Ok(());
     };
-    if may { Ok((id, kind)) } else { Err(CommandError::ReadOnly(doc.to_owned())) }
+    let id = replica.resolve_document(core, doc)?;
+    let view = replica.document(&id).and_then(Document::view).unwrap_or_default();
+    let version = version_of(&view);
+    match base.len() >= VERSION_CHARS_MIN && version.starts_with(base) {
+        true => Ok(()),
+        false => Err(CommandError::Stale { doc: doc.clone(), version }),
+    }
+}
+
+/// The document that a text names, to change it. A bare name changes no document of a peer: as soon as this node had one of that
+/// name, the same command would mean that.
+fn named_in_full(core: &Core, replica: &Replica, doc: &str) -> Result<DocumentId, CommandError> {
+    let id = replica.resolve_document(core, doc)?;
+    match id.owner == core.me || doc.contains('/') {
+        true => Ok(id),
+        false => {
+            let full = format!("{}/{doc}", replica.name_of(core, &id.owner));
+            Err(CommandError::PeersDocument { name: doc.to_owned(), full })
+        }
+    }
+}
+
+/// Why this node may not write a document that it reads.
+fn read_only(core: &Core, replica: &Replica, id: &DocumentId, kind: Kind) -> Option<ReadOnlyReason> {
+    let federation = replica.federation();
+    match kind {
+        Kind::Map if federation.may_write(&id.owner) => None,
+        Kind::Map => match federation.audience(&id.owner).map(|audience| audience.level(&core.me)) {
+            Some(TrustLevel::Observer) => Some(ReadOnlyReason::Observer),
+            Some(TrustLevel::Trusted | TrustLevel::Untrusted) | None => Some(ReadOnlyReason::NotListed),
+        },
+        Kind::Snapshot if id.owner != core.me => Some(ReadOnlyReason::OwnersAlone),
+        Kind::Snapshot if id.name.is_reserved() => Some(ReadOnlyReason::Engine),
+        Kind::Snapshot => None,
+    }
 }

@@ -60,6 +60,7 @@ pub(crate) use audience::{goes_on_air, rank};
 #[cfg(feature = "test-support")]
 pub use forge::Forged;
 pub use join::{Asks, JoinQuestion, JoinReceived};
+pub(crate) use pacing::class_of;
 pub(crate) use pair::PairMessage;
 pub use pair::PairReceived;
 pub use provisional::Provisional;
@@ -76,8 +77,9 @@ use crate::io::{Alarm, Event, RadioSpec};
 use crate::layer::{DocumentName, LayerId};
 use crate::limits::RADIOS_MAX;
 use crate::replica::Replica;
+use crate::router::DWELL;
 use crate::sync::broadcast::Input;
-use crate::unicast::Unicast;
+use crate::unicast::{LinkNews, Unicast};
 
 /// All radios of a node.
 #[derive(Debug)]
@@ -250,6 +252,7 @@ impl Broadcast {
     /// Everything that radios want after an input: channels renewed, records written, frames chosen.
     pub fn drive(&mut self, core: &mut Core, replica: &mut Replica, unicast: &mut Unicast) {
         self.set_channels_if_stale(core, replica);
+        self.take_link_news(core, replica, unicast);
         let links: Vec<LinkId> = self.radios.keys().copied().collect();
         for link in links {
             let Some(radio) = self.radios.get_mut(&link) else { continue };
@@ -257,6 +260,24 @@ impl Broadcast {
             radio.drive(&mut RadioContext { core, replica, unicast, shared: &mut self.shared });
             radio.due.station_at = radio.station.poll_timeout(core.now());
             self.hand_out_news(core, replica, unicast, link);
+        }
+    }
+
+    /// What a link may not have delivered is no longer believed to be held by its peer. A peer without a link any more gets a heartbeat once
+    /// the link was waited for: neither knows what the other holds by now.
+    fn take_link_news(&mut self, core: &Core, replica: &Replica, unicast: &mut Unicast) {
+        for news in unicast.take_news() {
+            for radio in self.radios.values_mut() {
+                let input = match news {
+                    LinkNews::Undelivered { peer, layer, held } => {
+                        let Some(id) = replica.layer_id(&layer) else { continue };
+                        Input::Undelivered { owner: id.document.owner, peer, layer, held }
+                    }
+                    LinkNews::Gone(peer) => Input::LinkGone { peer, greet_at: core.now() + DWELL },
+                    LinkNews::Back(peer) => Input::LinkBack { peer },
+                };
+                radio.input(core, input);
+            }
         }
     }
 

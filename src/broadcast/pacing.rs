@@ -135,6 +135,11 @@ impl RadioLink {
         )
     }
 
+    /// The time between two node states of this node: what waits no longer than that waits for its pace.
+    pub(super) fn state_pace(&self, now: Mono) -> Millis {
+        self.sends_every(now, Priority::State).unwrap_or(Millis::ZERO)
+    }
+
     /// A layer's present state was handed to the station, and takes so long.
     pub(super) fn note_paced(&mut self, now: Mono, replica: &Replica, id: &LayerId, airtime_us: u64) {
         let class = class_of(id);

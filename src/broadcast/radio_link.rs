@@ -144,7 +144,7 @@ impl RadioLink {
         match self.device.up && self.spec.ledger.rules.is_some() {
             true => {
                 let (caps, free_in) = (self.caps(now), self.airtime_free_in(now));
-                table.radio(self.link, caps, free_in);
+                table.radio(self.link, &self.spec.name, caps, free_in);
             }
             false => table.radio_down(self.link),
         }
@@ -248,12 +248,12 @@ impl RadioLink {
 
     /// How far a listener and this node lag, as this radio knows.
     pub fn lag(&self, now: Mono, peer: &PeerId) -> SyncStatus {
-        self.engine.sync_status(now, peer)
+        self.engine.sync_status(now, peer, self.state_pace(now))
     }
 
     /// The layers in which a listener and this node differ, as this radio knows.
     pub fn layer_lags(&self, now: Mono, peer: &PeerId) -> Vec<LayerLag> {
-        self.engine.layer_lags(now, peer)
+        self.engine.layer_lags(now, peer, self.state_pace(now))
     }
 }
 

@@ -108,13 +108,16 @@ impl Broadcast {
     /// A layer that arrived was refused: its sender's engine, or that of each radio, does not wait for it.
     pub fn refused(&mut self, core: &Core, origin: &Origin, signed: &SignedHead, refusal: Refusal) {
         match (*origin, refusal) {
-            (Origin::Radio { link, channel, .. }, Refusal::AudienceBehind) => {
+            (Origin::Radio { link, channel, .. }, Refusal::AudienceBehind | Refusal::NoSuchDocument) => {
                 self.base_missing(core, link, channel);
             }
             // An observer's frontier shows that it is one.
             (Origin::Radio { .. }, Refusal::ObservedOnly) => {}
             (Origin::Radio { link, .. }, _) => self.declined(core, link, signed),
-            (Origin::Link { .. }, Refusal::OwnerNotTrusted | Refusal::NotAWriter) => {
+            (
+                Origin::Link { .. },
+                Refusal::OwnerNotTrusted | Refusal::NotAWriter | Refusal::Ended | Refusal::Forgotten,
+            ) => {
                 self.declined_everywhere(core, signed);
             }
             (Origin::Link { .. }, _) => {}

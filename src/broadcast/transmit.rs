@@ -347,6 +347,7 @@ impl RadioLink {
             Request::new(unicast::class_of(id), 128).confidential(is_confidential(cx.replica, &id.document));
         let (mut here, mut awaits) = (Vec::new(), None);
         for peer in targets {
+            let request = request.after_silence(cx.unicast.silent_link(&peer, &id.hash()));
             let router = cx.unicast.router_mut();
             let subject = subject_of(id, state.sequence);
             let routed = router.route(peer, subject, request, RadioScope::These(&[link]), now);

@@ -74,17 +74,27 @@ impl NodeFolder {
 
     /// Sends a command to the daemon; `None` if there is none.
     pub(crate) fn ask_daemon(&self, command: impl Into<Command>) -> Option<Result<JsonReply, CliError>> {
-        let (socket, command) = (self.socket(), command.into());
+        let command = command.into();
         let span = match &command {
             Command::Admin(Admin::FetchState { .. }) => CALL_ANSWER_TIMEOUT,
             Command::Write(_) | Command::Admin(_) | Command::Query(_) => ANSWER_TIMEOUT,
         };
+        self.ask_daemon_within(command, span)
+    }
+
+    /// The same with another limit of the time.
+    pub(crate) fn ask_daemon_within(
+        &self,
+        command: impl Into<Command>,
+        span: Duration,
+    ) -> Option<Result<JsonReply, CliError>> {
+        let (socket, command) = (self.socket(), command.into());
         let asking = async { tokio::time::timeout(span, client::command(&socket, &command)).await };
         let answer = match runtime() {
             Ok(runtime) => runtime.block_on(asking),
             Err(error) => return Some(Err(error)),
         };
-        let Ok(answer) = answer else { return Some(Err(too_slow())) };
+        let Ok(answer) = answer else { return Some(Err(too_slow(span))) };
         match answer {
             Ok((status, body)) => Some(read(status, &String::from_utf8_lossy(&body))),
             Err(ClientError::Unix(UnixError::NotListening { .. })) => None,
@@ -126,15 +136,27 @@ impl NodeFolder {
 fn document_of(command: &Command) -> Option<&str> {
     match command {
         Command::Write(Write::Create { name: doc, .. })
-        | Command::Write(Write::Set { doc, .. } | Write::Del { doc, .. } | Write::Put { doc, .. })
+        | Command::Write(
+            Write::Set { doc, .. }
+            | Write::Del { doc, .. }
+            | Write::Delete { doc, .. }
+            | Write::Settle { doc, .. }
+            | Write::Put { doc, .. },
+        )
         | Command::Admin(Admin::Policy { doc, .. })
-        | Command::Query(Query::Get { doc, .. } | Query::Conflicts { doc: Some(doc) }) => Some(doc),
+        | Command::Query(
+            Query::Get { doc, .. } | Query::Document { doc } | Query::Conflicts { doc: Some(doc) },
+        ) => Some(doc),
+        Command::Write(Write::OnBase { write, .. }) => match &**write {
+            Write::Set { doc, .. } | Write::Del { doc, .. } | Write::Put { doc, .. } => Some(doc),
+            _ => None,
+        },
         Command::Write(_) | Command::Admin(_) | Command::Query(_) => None,
     }
 }
 
-fn too_slow() -> CliError {
-    let seconds = ANSWER_TIMEOUT.as_secs();
+fn too_slow(span: Duration) -> CliError {
+    let seconds = span.as_secs();
     let message = format!(
         "the running node has not answered within {seconds} s; it may still do what it was asked: its log has more"
     );

@@ -12,7 +12,7 @@ use super::error::{CliError, CliResult};
 use super::{CliContext, print};
 use crate::api::json;
 use crate::api::server::BODY_BYTES_MAX;
-use crate::layer::{KeyPath, Kind};
+use crate::layer::{DocumentName, KeyPath, Kind};
 use crate::node::{Query, Write};
 
 /// Characters of a hash that a person compares.
@@ -36,18 +36,52 @@ pub(super) fn del(context: &CliContext, doc: String, key: KeyPath) -> CliResult 
     written(context, "deleted", &context.node.ask(Write::Del { doc, key })?)
 }
 
-pub(super) fn put(context: &CliContext, doc: String, file: &Path, whole: bool) -> CliResult {
+pub(super) fn delete(context: &CliContext, doc: String, undo: bool) -> CliResult {
+    let reply = context.node.ask(Write::Delete { doc: doc.clone(), undo })?;
+    if context.json {
+        return Ok(print::line(&reply.text)?);
+    }
+    let doc = print::clean(&doc);
+    let line = match print::text(&reply.json, "deleted") {
+        "everywhere" => format!("deleted {doc}: its readers drop it when they learn of it"),
+        "here" => format!("deleted {doc} here alone: `tombolo delete --undo {doc}` takes it again"),
+        _ => format!("{doc} is taken again: it comes when a node that has it is met"),
+    };
+    Ok(print::line(&line)?)
+}
+
+pub(super) fn put(
+    context: &CliContext,
+    doc: String,
+    file: &Path,
+    whole: bool,
+    base: Option<String>,
+) -> CliResult {
     let text = read(file)?;
     json::check(text.as_bytes())
         .map_err(|e| CliError::new("bad_value", format!("{}: {e}", called_file(file))))?;
     let value = serde_json::from_str(&text);
     let value =
         value.map_err(|e| CliError::new("bad_json", format!("{} is not JSON: {e}", called_file(file))))?;
-    written(context, "changed", &context.node.ask(Write::Put { doc, value, whole })?)
+    let write = Write::Put { doc, value, whole };
+    let reply = context.node.ask(match base {
+        Some(base) => Write::OnBase { base, write: Box::new(write) },
+        None => write,
+    })?;
+    let (set, deleted) = (print::number(&reply.json, "set"), print::number(&reply.json, "deleted"));
+    if context.json || set + deleted == 0 {
+        return written(context, "changed", &reply);
+    }
+    let [name, id] = ["name", "id"].map(|field| print::clean(print::text(&reply.json, field)));
+    Ok(print::line(&format!("{name}: {set} set, {deleted} deleted, as {id}"))?)
 }
 
 pub(super) fn get(context: &CliContext, doc: String, key: Option<KeyPath>) -> CliResult {
-    let reply = context.node.ask(Query::Get { doc, key })?;
+    // Programs get the version of a whole document with it.
+    let reply = context.node.ask(match key {
+        None if context.json => Query::Document { doc },
+        key => Query::Get { doc, key },
+    })?;
     match &reply.json {
         _ if context.json => Ok(print::line(&reply.text)?),
         Json::String(text) => Ok(print::line(&print::as_shown(text))?),
@@ -55,12 +89,16 @@ pub(super) fn get(context: &CliContext, doc: String, key: Option<KeyPath>) -> Cl
     }
 }
 
-pub(super) fn list(context: &CliContext) -> CliResult {
+pub(super) fn list(context: &CliContext, all: bool) -> CliResult {
     let reply = context.node.ask(Query::List)?;
     if context.json {
         return Ok(print::line(&reply.text)?);
     }
-    let documents = print::items(&reply.json);
+    let is_shown = |row: &&Json| {
+        let name = DocumentName::new(print::text(row, "name"));
+        all || name.is_ok_and(|name| !name.is_owners_alone())
+    };
+    let documents: Vec<&Json> = print::items(&reply.json).iter().filter(is_shown).collect();
     if documents.is_empty() {
         print::hint("no documents yet: `tombolo create NAME` makes one");
         return Ok(());
@@ -100,11 +138,45 @@ pub(super) fn conflicts(context: &CliContext, doc: Option<String>) -> CliResult 
             print::text(conflict, "key").to_owned(),
             if deleted { "(deleted)".to_owned() } else { value },
             called(&names, print::text(conflict, "loser")),
-            called(&names, print::text(conflict, "winner")),
+            match print::text(conflict, "hidden_by") {
+                "" => called(&names, print::text(conflict, "winner")),
+                key => format!("{}, at {key}", called(&names, print::text(conflict, "winner"))),
+            },
             print::text(conflict, "written_at").to_owned(),
         ]);
     }
     Ok(print::line(&table.lines())?)
+}
+
+/// Settles one conflict: what is shown stays, or a value that lost, of one writer or the only one, stands again.
+pub(super) fn settle(
+    context: &CliContext,
+    doc: String,
+    key: KeyPath,
+    keep: bool,
+    by: Option<String>,
+) -> CliResult {
+    let conflicts = context.node.ask(Query::Conflicts { doc: Some(doc.clone()) })?;
+    let text = key.to_string();
+    let at_key = print::items(&conflicts.json).iter().filter(|conflict| print::text(conflict, "key") == text);
+    let losers: Vec<&str> = at_key.map(|conflict| print::text(conflict, "loser")).collect();
+    let take = match (losers.as_slice(), by) {
+        ([], _) => {
+            let message = format!("no value of `{doc}` at `{text}` lost against a concurrent write");
+            return Err(CliError::new("no_conflict", message + ": `tombolo conflicts` lists those that did"));
+        }
+        _ if keep => None,
+        (_, Some(by)) => Some(by),
+        ([only], None) => Some((*only).to_owned()),
+        (several, None) => {
+            let names = names(&context.node)?;
+            let of: Vec<String> = several.iter().map(|did| called(&names, did)).collect();
+            let message =
+                format!("several values at `{text}` lost: name one with --by, of {}", of.join(", "));
+            return Err(CliError::new("several_conflicts", message));
+        }
+    };
+    written(context, "written", &context.node.ask(Write::Settle { doc, key, take })?)
 }
 
 /// The names of this node and its peers, by DID.
@@ -141,13 +213,19 @@ fn written(context: &CliContext, done: &str, reply: &JsonReply) -> CliResult {
 
 /// Reads JSON, or else a text. A number that JSON readers would round is refused.
 fn value_of(text: &str, hints: bool) -> Result<Value, CliError> {
+    // JSON readers make a float of it, which is another value than 0.
+    if text == "-0" {
+        return Ok(Value::from(0u64));
+    }
     match serde_json::from_str::<Value>(text) {
         Ok(value) => match json::check(text.as_bytes()) {
             Ok(()) => Ok(value),
             Err(error) => Err(CliError::usage(error.to_string())),
         },
         Err(error) => {
-            if hints && text.starts_with(['{', '[', '"']) {
+            let is_like_json =
+                text.starts_with(['{', '[', '"']) || text.parse::<f64>().is_ok_and(f64::is_infinite);
+            if hints && is_like_json && !text.contains("inf") {
                 print::hint(&format!("note: kept as a text, since it is not JSON: {error}"));
             }
             Ok(Value::from(text))

@@ -1,13 +1,14 @@
 //! `init` makes a node, `id` shows its identity, `recover` makes a new store for an identity whose store cannot be used.
 
 use super::ask::show;
-use super::error::CliResult;
+use super::error::{CliError, CliResult};
 use super::{CliContext, print};
 use crate::config::CONFIG_FILE;
 use crate::folder;
 use crate::node::Query;
 
-pub(super) fn init(context: &CliContext, name: &str) -> CliResult {
+pub(super) fn init(context: &CliContext, name: Option<String>) -> CliResult {
+    let name = &name.map_or_else(host_name, Ok)?;
     folder::create(&context.node.folder, name)?;
     let reply = context.node.ask(Query::Id)?;
     if context.json {
@@ -21,6 +22,19 @@ pub(super) fn init(context: &CliContext, name: &str) -> CliResult {
     print::line(&format!("  to end it {}: keep a copy elsewhere", revocation.display()))?;
     print::hint("next: `tombolo up` runs it; `tombolo invite` prints a code for another node");
     Ok(())
+}
+
+/// The name of this machine, without its domain.
+fn host_name() -> Result<String, CliError> {
+    let system = rustix::system::uname();
+    let name = system.nodename().to_string_lossy();
+    let name = name.split('.').next().unwrap_or_default();
+    match name {
+        "" | "localhost" | "(none)" => Err(CliError::usage(
+            "this machine has no name of its own: `tombolo init --name NAME` names the node",
+        )),
+        name => Ok(name.to_owned()),
+    }
 }
 
 pub(super) fn recover(context: &CliContext) -> CliResult {

@@ -34,6 +34,11 @@ pub(super) fn run(
     }
     let until = print::text(&reply.json, "expires");
     print::hint(&format!("works once, until {until}; the node that joins with it is {level} here"));
+    if reply.json.get("clock_is_set").and_then(serde_json::Value::as_bool) == Some(false) {
+        print::hint(
+            "note: this machine's clock is not set. When it is set, the invite may expire at once: set it first, then make another",
+        );
+    }
     if !context.node.is_running() {
         print::hint("no node is running here: start `tombolo up`, so that the other one finds it");
     }

@@ -8,11 +8,14 @@ use super::error::{CliError, CliResult};
 use super::{CliContext, print};
 use tombolo_transports::Address;
 
+use crate::clock::rfc3339;
 use crate::config::TimeSpan;
+use crate::federation::invite::Invite;
 use crate::folder::load_config;
 use crate::handle::{Settings, Tombolo};
 use crate::limits::INVITE_TEXT_MAX;
 use crate::node::Admin;
+use crate::system_clock::now;
 
 /// After this long a hint shows what the command waits for.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -26,6 +29,11 @@ pub(super) fn run(
     context.node.check_there()?;
     let code = if code == "-" { from_stdin()? } else { code };
     let code = code.trim().to_owned();
+    if let Some(expires) = ended_here(&code).filter(|_| !context.json) {
+        print::hint(&format!(
+            "note: by this machine's clock the code expired at {expires}; the inviter's clock decides, so it is asked"
+        ));
+    }
     let running = context.node.is_running();
     let patient = !context.json;
     let reply = runtime()?.block_on(async {
@@ -73,6 +81,12 @@ async fn join(context: &CliContext, command: Admin, running: bool) -> Result<Jso
     let reply = node.command(command).await;
     node.shutdown().await;
     JsonReply::read(text_of(&reply?)?)
+}
+
+/// When a code expired by this machine's clock, if it did.
+fn ended_here(code: &str) -> Option<String> {
+    let expires = Invite::parse(code).ok()?.expires?;
+    (expires <= now().wall).then(|| rfc3339(expires))
 }
 
 fn no_answer(running: bool) -> CliError {

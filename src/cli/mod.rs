@@ -9,12 +9,16 @@ mod advice;
 mod airtime;
 mod alarms;
 mod ask;
+mod backup;
+mod bundle;
 mod catalogue;
+mod config;
 mod demo;
 mod deploy;
 mod docs;
 mod doctor;
 mod error;
+mod exchange;
 mod init;
 mod invite;
 mod join;
@@ -22,13 +26,16 @@ mod links;
 mod log;
 mod notify;
 mod peers;
+mod ping;
 mod policy;
 mod print;
 mod qr;
 mod revoke;
 mod route;
+mod service;
 mod state;
 mod status;
+mod tools;
 mod up;
 mod values;
 mod watch;
@@ -51,11 +58,14 @@ use crate::io::view::RouteOrder;
 use crate::layer::KeyPath;
 use crate::router::Preference;
 use error::{CliError, CliResult};
-use values::{Addresses, addresses, endpoint, flat, key, level, listen, medium, radio, radio_use, yes_or_no};
+use values::{
+    Addresses, addresses, endpoint, flat, joiner_level, key, level, listen, medium, radio, radio_use,
+    yes_or_no,
+};
 
 /// Keeps the state of trusted nodes in step over LAN and radio mesh, with no server.
 #[derive(Debug, Parser)]
-#[command(name = "tombolo", version, disable_help_subcommand = true, after_help = AFTER)]
+#[command(name = "tombolo", version, after_help = AFTER)]
 struct Cli {
     /// The node's folder [default: tombolo in the platform's place for data]
     #[arg(long, global = true, value_name = "DIR", env = "TOMBOLO_DATA_DIR", hide_env_values = true)]
@@ -69,7 +79,7 @@ struct Cli {
 
 const AFTER: &str = "\
 Examples:
-  tombolo init --name attic       make a node
+  tombolo init                    make a node; --name gives it another name than the machine's
   tombolo up                      run it, in the foreground
   tombolo invite                  print a code for a friend's node
   tombolo join CODE               on the friend's side
@@ -84,12 +94,12 @@ Exit codes: 0 done, 1 failed, 2 wrong arguments.";
 enum CliCommand {
     /// Make a new node: its identity, settings and store
     #[command(
-        after_help = "Examples:\n  tombolo init --name attic\n  tombolo --data-dir /srv/tombolo init --name \"field station 2\"\n\nAn identity that is there already is never overwritten."
+        after_help = "Examples:\n  tombolo init\n  tombolo init --name attic\n  tombolo --data-dir /srv/tombolo init --name \"field station 2\"\n\nAn identity that is there already is never overwritten."
     )]
     Init {
-        /// The name of the node; peers see it
+        /// The name of the node; peers see it [default: the name of this machine]
         #[arg(long)]
-        name: String,
+        name: Option<String>,
     },
     /// Show who this node is
     #[command(after_help = "Examples:\n  tombolo id\n  tombolo id --json")]
@@ -135,7 +145,7 @@ enum CliCommand {
     )]
     Invite {
         /// What the joiner may do here: trusted (read and write) or observer (read)
-        #[arg(long, default_value = "trusted", value_name = "L", value_parser = level)]
+        #[arg(long, default_value = "trusted", value_name = "L", value_parser = joiner_level)]
         level: TrustLevel,
         /// How long the code works, like 30m, 24h or 7d
         #[arg(long, default_value = "24h", value_name = "T")]
@@ -245,9 +255,9 @@ enum CliCommand {
         #[arg(long, value_parser = yes_or_no, value_name = "yes|no")]
         confidential: Option<bool>,
     },
-    /// Show or change which links carry what, for this node, a peer, a document or a kind of link
+    /// Show or change which links carry what, for this node, a peer, a document, a kind of link or a radio
     #[command(
-        after_help = "Examples:\n  tombolo route\n  tombolo route lan-first\n  tombolo route tor-only --peer harbour\n  tombolo route mesh-first --doc plan\n  tombolo route --reset --peer harbour\n  tombolo route --link tor --only 02:00-05:00 --price 5\n  tombolo route --link mesh --last-resort yes\n\nPREFERENCE is auto (the cheapest link that is in time), mesh-first (radio mesh, LAN, Tor), lan-first (LAN, Tor,\nmesh), tor-first (Tor, LAN, mesh), mesh-only, lan-only or tor-only. A change holds from the next message on, also\nafter a restart, and stands before tombolo.toml; --reset goes back to it."
+        after_help = "Examples:\n  tombolo route\n  tombolo route lan-first\n  tombolo route tor-only --peer harbour\n  tombolo route mesh-first --doc plan\n  tombolo route --reset --peer harbour\n  tombolo route --link tor --only 02:00-05:00 --price 5\n  tombolo route --link mesh --last-resort yes\n  tombolo route --radio hill --price 5\n\nPREFERENCE is auto (the cheapest link that is in time), mesh-first (radio mesh, LAN, Tor), lan-first (LAN, Tor,\nmesh), tor-first (Tor, LAN, mesh), mesh-only, lan-only or tor-only. A change holds from the next message on, also\nafter a restart, and stands before tombolo.toml; --reset goes back to it."
     )]
     Route {
         /// auto, mesh-first, lan-first, tor-first, mesh-only, lan-only or tor-only
@@ -259,19 +269,22 @@ enum CliCommand {
         #[arg(long, conflicts_with = "peer")]
         doc: Option<String>,
         /// The terms of a kind of link: lan, tor or mesh
-        #[arg(long, value_parser = medium, conflicts_with_all = ["preference", "peer", "doc"])]
+        #[arg(long, value_parser = medium, group = "link_terms", conflicts_with_all = ["preference", "peer", "doc"])]
         link: Option<Medium>,
+        /// The terms of one radio, in place of those of mesh
+        #[arg(long, value_name = "NAME", group = "link_terms", conflicts_with_all = ["preference", "peer", "doc", "link"])]
+        radio: Option<String>,
         /// Bytes cost money there
-        #[arg(long, value_parser = yes_or_no, value_name = "yes|no", requires = "link")]
+        #[arg(long, value_parser = yes_or_no, value_name = "yes|no", requires = "link_terms")]
         metered: Option<bool>,
         /// What a megabyte costs, in any unit
-        #[arg(long, requires = "link")]
+        #[arg(long, requires = "link_terms")]
         price: Option<u32>,
         /// Use it while no other link is in time
-        #[arg(long, value_parser = yes_or_no, value_name = "yes|no", requires = "link")]
+        #[arg(long, value_parser = yes_or_no, value_name = "yes|no", requires = "link_terms")]
         last_resort: Option<bool>,
         /// The hours in UTC at which it may be used, like 02:00-05:00, or always
-        #[arg(long, value_name = "HOURS", requires = "link")]
+        #[arg(long, value_name = "HOURS", requires = "link_terms")]
         only: Option<String>,
         /// Go back to what tombolo.toml has
         #[arg(long, conflicts_with = "preference")]
@@ -320,9 +333,20 @@ enum CliCommand {
         #[arg(value_parser = key, allow_hyphen_values = true)]
         key: KeyPath,
     },
+    /// Delete a document: one of yours for all, a peer's here alone
+    #[command(
+        after_help = "Examples:\n  tombolo delete plan             its readers drop it, for good\n  tombolo delete attic/plan       keep nothing of a peer's document here\n  tombolo delete --undo attic/plan"
+    )]
+    Delete {
+        /// A document of yours, or peer/document
+        doc: String,
+        /// Take a peer's document again that was deleted here
+        #[arg(long)]
+        undo: bool,
+    },
     /// Make a document equal to a JSON file; keys not in it are deleted
     #[command(
-        after_help = "Examples:\n  tombolo put plan plan.json\n  tombolo get plan | jq '.monday.boats = 4' | tombolo put plan -"
+        after_help = "Examples:\n  tombolo put plan plan.json\n  tombolo get plan --json > read.json\n  jq '.value | .monday.boats = 4' read.json > new.json\n  tombolo put plan new.json --base \"$(jq -r .version read.json)\"\n\nWith --base the write is refused if anything was written after the reading."
     )]
     Put {
         /// A document, or peer/document
@@ -332,10 +356,19 @@ enum CliCommand {
         /// In one commit, even where a radio has to cut it into fragments
         #[arg(long)]
         whole: bool,
+        /// Only if the document still has this version, which `get --json` shows
+        #[arg(long, value_name = "VERSION")]
+        base: Option<String>,
     },
-    /// List the documents; equal hashes mean equal content
-    #[command(after_help = "Examples:\n  tombolo ls\n  tombolo ls --json")]
-    Ls,
+    /// List the documents that people made; equal hashes mean equal content
+    #[command(
+        after_help = "Examples:\n  tombolo ls\n  tombolo ls --all\n  tombolo ls --json\n\n--all adds those that nodes write by themselves: states, audiences, briefs. With --json all are listed."
+    )]
+    Ls {
+        /// Also the documents that nodes write by themselves
+        #[arg(long)]
+        all: bool,
+    },
     /// Print changes as they come, one line each; needs a running node
     #[command(
         after_help = "Examples:\n  tombolo watch\n  tombolo watch plan\n  tombolo watch --json | jq .name"
@@ -387,6 +420,7 @@ enum CliCommand {
     Doctor,
     /// Show what the node refused and what happened, with reasons
     #[command(
+        visible_alias = "logs",
         after_help = "Examples:\n  tombolo log\n  tombolo log --last 20\n  tombolo log --json\n\nThe log is in memory: the last 1,000 entries since `tombolo up`. What repeats within 10 minutes is one entry.\nWith --json all entries, each with `kind` and `code`: what a program may go by."
     )]
     Log {
@@ -411,11 +445,25 @@ enum CliCommand {
     /// Show what each radio may send, has sent, and when the next state leaves
     #[command(after_help = "Examples:\n  tombolo airtime\n  tombolo airtime --json")]
     Airtime,
-    /// Show values that lost against a concurrent write
-    #[command(after_help = "Examples:\n  tombolo conflicts\n  tombolo conflicts plan")]
+    /// Show values that lost against a concurrent write, or settle one
+    #[command(
+        after_help = "Examples:\n  tombolo conflicts\n  tombolo conflicts plan\n  tombolo conflicts plan monday/watch --keep       what is shown stays\n  tombolo conflicts plan monday/watch --take       what lost stands again\n  tombolo conflicts plan monday/watch --take --by boat"
+    )]
     Conflicts {
         /// Only of this document
         doc: Option<String>,
+        /// The key of the conflict to settle
+        #[arg(value_parser = key, requires = "side")]
+        key: Option<KeyPath>,
+        /// The value that is shown stays
+        #[arg(long, group = "side", requires = "key")]
+        keep: bool,
+        /// The value that lost stands again
+        #[arg(long, group = "side", requires = "key")]
+        take: bool,
+        /// Whose value, where several lost
+        #[arg(long, value_name = "PEER", requires = "take")]
+        by: Option<String>,
     },
     /// Ask a trusted peer to install an app, or show what became of it
     #[command(
@@ -462,6 +510,8 @@ enum CliCommand {
         #[arg(long, value_name = "PLACE", value_parser = endpoint)]
         tor_control: Option<Endpoint>,
     },
+    #[command(flatten)]
+    Tool(tools::ToolCommand),
 }
 
 /// What is done with the invites of this node.
@@ -499,9 +549,16 @@ fn execute(cli: Cli) -> CliResult {
     if let CliCommand::Demo { tor_socks, tor_control } = cli.command {
         return demo::run(cli.json, tor_socks, tor_control);
     }
+    let command = match cli.command {
+        CliCommand::Tool(tool) => match tools::without_node(tool, cli.json) {
+            Ok(done) => return done,
+            Err(tool) => CliCommand::Tool(tool),
+        },
+        command => command,
+    };
     let folder = folder_of(cli.data_dir)?;
     let context = CliContext { node: ask::NodeFolder { folder }, json: cli.json };
-    dispatch(&context, cli.command)
+    dispatch(&context, command)
 }
 
 fn folder_of(data_dir: Option<OsString>) -> Result<PathBuf, CliError> {
@@ -519,7 +576,7 @@ fn folder_of(data_dir: Option<OsString>) -> Result<PathBuf, CliError> {
 /// Carries out a command that is about the node of a folder.
 fn dispatch(context: &CliContext, command: CliCommand) -> CliResult {
     match command {
-        CliCommand::Init { name } => init::init(context, &name),
+        CliCommand::Init { name } => init::init(context, name),
         CliCommand::Id => init::id(context),
         CliCommand::Recover => init::recover(context),
         CliCommand::Up { mesh, listen, no_lan, tor_socks, tor_control, tor_cookie, no_tor, new } => {
@@ -545,8 +602,9 @@ fn dispatch(context: &CliContext, command: CliCommand) -> CliResult {
         CliCommand::Set { doc, key, value } => docs::set(context, doc, key, &value),
         CliCommand::Get { doc, key } => docs::get(context, doc, key),
         CliCommand::Del { doc, key } => docs::del(context, doc, key),
-        CliCommand::Put { doc, file, whole } => docs::put(context, doc, &file, whole),
-        CliCommand::Ls => docs::list(context),
+        CliCommand::Delete { doc, undo } => docs::delete(context, doc, undo),
+        CliCommand::Put { doc, file, whole, base } => docs::put(context, doc, &file, whole, base),
+        CliCommand::Ls { all } => docs::list(context, all),
         CliCommand::Watch { doc } => watch::run(context, doc.as_deref()),
         CliCommand::WatchFor { act } => watch_for::run(context, act),
         CliCommand::Alarms { act } => alarms::run(context, act),
@@ -558,12 +616,27 @@ fn dispatch(context: &CliContext, command: CliCommand) -> CliResult {
         CliCommand::Links => links::run(context),
         CliCommand::Why { replay: Some(file), .. } => why::replay(context, &file),
         CliCommand::Why { about, replay: None } => why::run(context, about),
-        CliCommand::Route { preference, peer, doc, link, metered, price, last_resort, only, reset } => {
-            let order = RouteOrder { peer, doc, link, preference, metered, price, last_resort, only, reset };
+        CliCommand::Route {
+            preference,
+            peer,
+            doc,
+            link,
+            radio,
+            metered,
+            price,
+            last_resort,
+            only,
+            reset,
+        } => {
+            let order =
+                RouteOrder { peer, doc, link, radio, preference, metered, price, last_resort, only, reset };
             route::run(context, order)
         }
         CliCommand::Airtime => airtime::run(context),
-        CliCommand::Conflicts { doc } => docs::conflicts(context, doc),
+        CliCommand::Conflicts { doc: Some(doc), key: Some(key), keep, by, .. } => {
+            docs::settle(context, doc, key, keep, by)
+        }
+        CliCommand::Conflicts { doc, .. } => docs::conflicts(context, doc),
         CliCommand::Deploy { status: Some(id), .. } => deploy::status(context, id),
         CliCommand::Deploy { peer, app, version, marketplace, wait, via, expires, status: None } => {
             let by = via.map_or(deploy::DeployWay::Links(expires), |_| deploy::DeployWay::Call);
@@ -571,6 +644,7 @@ fn dispatch(context: &CliContext, command: CliCommand) -> CliResult {
             deploy::deploy(context, order, wait)
         }
         CliCommand::Catalogue => catalogue::run(context),
+        CliCommand::Tool(tool) => tools::run(context, tool),
         CliCommand::Demo { .. } => unreachable!("a demo makes its own folders, and has run"),
     }
 }
@@ -599,7 +673,7 @@ mod tests {
         let mut cli = Cli::command();
         cli.build();
         cli.clone().debug_assert();
-        for command in cli.get_subcommands() {
+        for command in cli.get_subcommands().filter(|command| command.get_name() != "help") {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.starts_with("Examples:\n  tombolo"), "{}", command.get_name());
         }

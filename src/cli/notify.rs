@@ -28,7 +28,8 @@ pub(super) fn run(context: &CliContext, act: &NotifyAct) -> CliResult {
 
 fn test(context: &CliContext) -> CliResult {
     let config = folder::load_config(&context.node.folder)?;
-    let channels = config.notify.channels();
+    let settings = config.notify_settings();
+    let channels = settings.channels();
     if channels.is_empty() {
         let message = "nobody is notified: name a `command` or a `url` in section [notify] of tombolo.toml";
         return Err(CliError::new("no_notify", message));
@@ -50,7 +51,7 @@ fn test(context: &CliContext) -> CliResult {
     let ends: Vec<(NotifyChannel, DeliveryEnd, String)> = channels
         .into_iter()
         .map(|channel| {
-            let (end, answer) = runtime.block_on(hand_over(&config.notify, channel, &message));
+            let (end, answer) = runtime.block_on(hand_over(&settings, channel, &message));
             (channel, end, answer)
         })
         .collect();

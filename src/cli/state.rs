@@ -30,6 +30,12 @@ pub(super) fn run(context: &CliContext, peer: Option<String>, via_rpc: bool) -> 
     for (label, words) in figures(state) {
         print::line(&format!("  {label:<8}{words}"))?;
     }
+    let sensors = state.get("sensors").and_then(Json::as_object);
+    for (name, sensor) in sensors.into_iter().flatten() {
+        let value = sensor.get("value").map(|value| value.as_str().map_or(value.to_string(), str::to_owned));
+        let text = format!("{} {}", value.unwrap_or_default(), print::text(sensor, "unit"));
+        print::line(&format!("  {}: {}", print::clean(name), print::clean(text.trim_end())))?;
+    }
     let apps = state.get("apps").map(print::items).unwrap_or_default();
     if apps.is_empty() {
         return Ok(());

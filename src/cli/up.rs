@@ -10,6 +10,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::error::{CliError, CliResult};
+use super::service::ServiceManager;
 use super::{CliContext, advice, print};
 use crate::config::radio::{RadioSettings, check_all};
 use crate::config::{Config, LISTEN_MAX, TorSettings, check_log_filter};
@@ -52,6 +53,7 @@ pub(super) fn run(
         let mut signals = Signals::new()?;
         let mut node = Tombolo::start(folder, settings).await?;
         let announced = announce(context, &node, &radios, is_off).await;
+        let service = ServiceManager::start(node.client());
         let ended = match announced {
             // A closed standard output does not end the node.
             Err(error) if !error.code.is_empty() => Err(error),
@@ -61,6 +63,7 @@ pub(super) fn run(
             },
         };
         tracing::info!("ending");
+        service.stopping();
         node.shutdown().await;
         ended
     });

@@ -76,6 +76,16 @@ pub(super) fn level(text: &str) -> Result<TrustLevel, String> {
     text.parse().map_err(|_| "a level is trusted, observer or untrusted".to_owned())
 }
 
+/// A level that an invite may give.
+pub(super) fn joiner_level(text: &str) -> Result<TrustLevel, String> {
+    match level(text)? {
+        TrustLevel::Untrusted => {
+            Err("who joins is trusted or an observer: an untrusted node is no peer".to_owned())
+        }
+        level => Ok(level),
+    }
+}
+
 pub(super) fn key(text: &str) -> Result<KeyPath, KeyError> {
     KeyPath::parse(text)
 }
@@ -83,6 +93,12 @@ pub(super) fn key(text: &str) -> Result<KeyPath, KeyError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_invite_gives_no_level_that_is_none() {
+        assert_eq!(joiner_level("observer"), Ok(TrustLevel::Observer));
+        assert!(joiner_level("untrusted").is_err() && joiner_level("x").is_err());
+    }
 
     #[test]
     fn an_address_may_lack_its_port() {

@@ -48,6 +48,7 @@ fn sentence(event: &Json, names: &BTreeMap<String, String>) -> String {
             let (name, sequence) = (print::text(event, "name"), print::number(event, "sequence"));
             format!("{} / {name}  changed by {}  sequence {sequence}", who("owner"), who("author"))
         }
+        "ended" => format!("{} / {}  deleted", who("owner"), print::text(event, "name")),
         "link" => {
             let up = event.get("up").and_then(Json::as_bool) == Some(true);
             format!("{}  {} {}", who("peer"), print::text(event, "medium"), if up { "up" } else { "down" })

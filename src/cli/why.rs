@@ -142,6 +142,10 @@ fn page(view: &Json, now: Wall) -> Vec<String> {
             lines.extend(print::wrapped(&format!("- {change}"), 4, WIDTH));
         }
     }
+    let kept_off = view.get("not_by_radio").map(print::items).unwrap_or_default();
+    for sentence in kept_off.iter().filter_map(Json::as_str) {
+        lines.extend(print::wrapped(&print::clean(sentence), 2, WIDTH));
+    }
     lines
 }
 
@@ -159,7 +163,7 @@ mod tests {
                   {"link":2,"name":"tor","why":"used: the cheapest in time","cost":"arrives in 801 ms","changes":[],"margin":[]},
                   {"link":1,"name":"lan","why":"not used: it has just come back, and has to stay up for 21 s","cost":"",
                    "changes":["it counts as steady in 21 s, if it stays up"],"margin":[]}],
-                 "decision":{}},
+                 "not_by_radio":["hut/photos does not go by radio: its owner's policy is `radio never`"],"decision":{}},
                 {"id":"d17","at":"2027-01-15T07:58:00Z","peer":"hut","about":"plan@7","count":1,"chosen":"lan","decision":{}}]"#,
         )
         .unwrap();
@@ -174,6 +178,7 @@ a document of 128 bytes to hut would go now, by tor
   lan
     not used: it has just come back, and has to stay up for 21 s
     - it counts as steady in 21 s, if it stays up
+  hut/photos does not go by radio: its owner's policy is `radio never`
 
 The last decisions; `tombolo why ID` explains one:
 ID   WHEN       PEER  ABOUT   TIMES  LINK

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
+#[cfg(feature = "cli")]
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::federation::name::check_node_name;
@@ -135,7 +136,13 @@ pub struct StateSettings {
     /// A file that holds the list of apps; empty for none.
     #[serde(deserialize_with = "optional_path")]
     pub apps_file: Option<PathBuf>,
-    /// How often the program is run and the file is read.
+    /// A program that prints the operator's own fields of the state; empty for none.
+    #[serde(deserialize_with = "sensors_command")]
+    pub sensors_command: Vec<String>,
+    /// A file that holds them; empty for none.
+    #[serde(deserialize_with = "sensors_file")]
+    pub sensors_file: Option<PathBuf>,
+    /// How often the programs are run and the files are read.
     #[serde(deserialize_with = "publish_every")]
     pub apps_every: Duration,
 }
@@ -164,6 +171,7 @@ pub enum Containers {
 
 /// Why the settings cannot be read.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// There is no such file.
     #[error("there is no {}", path.display())]
@@ -252,6 +260,12 @@ impl Config {
         })
     }
 
+    /// How the operator is notified, with the SOCKS port of tor where the address is reached through it.
+    pub fn notify_settings(&self) -> NotifySettings {
+        let socks = self.notify.via_tor.then(|| self.tor.socks());
+        NotifySettings { socks, ..self.notify.clone() }
+    }
+
     /// The file that `init` writes: every setting with its default and what it means.
     pub fn template(name: &str) -> String {
         // A JSON string is a TOML basic string: TOML knows every escape that JSON writes.
@@ -327,6 +341,8 @@ impl Default for StateSettings {
             containers: Containers::Auto,
             apps_command: Vec::new(),
             apps_file: None,
+            sensors_command: Vec::new(),
+            sensors_file: None,
             apps_every: Duration::from_secs(10),
         }
     }
@@ -359,11 +375,14 @@ fn node_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Er
 
 fn log_filter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let filter = String::deserialize(deserializer)?;
+    // A program that brings its own log does not use it.
+    #[cfg(feature = "cli")]
     check_log_filter(&filter).map_err(|why| D::Error::custom(format!("`log` is {why}")))?;
     Ok(filter)
 }
 
 /// Reads a log filter, from the settings or `RUST_LOG`; the error describes a valid one.
+#[cfg(feature = "cli")]
 pub(crate) fn check_log_filter(filter: &str) -> Result<Targets, &'static str> {
     // A bare word would otherwise be taken for a target at its finest level.
     let is_level = |part: &str| part.trim().parse::<LevelFilter>().is_ok();
@@ -401,11 +420,26 @@ fn program<'de, D: Deserializer<'de>>(deserializer: D, setting: &str) -> Result<
     }
 }
 
+fn sensors_command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    program(deserializer, "sensors_command")
+}
+
 fn optional_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    path_or_none(deserializer, "apps_file")
+}
+
+fn sensors_file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    path_or_none(deserializer, "sensors_file")
+}
+
+fn path_or_none<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    setting: &str,
+) -> Result<Option<PathBuf>, D::Error> {
     match String::deserialize(deserializer)?.as_str() {
         "" => Ok(None),
         path if Path::new(path).is_absolute() => Ok(Some(path.into())),
-        _ => Err(D::Error::custom("`apps_file` is an absolute path, or \"\" for none")),
+        _ => Err(D::Error::custom(format!("`{setting}` is an absolute path, or \"\" for none"))),
     }
 }
 
@@ -445,6 +479,15 @@ mod tests {
             assert_eq!(Config::parse(&Config::template(name)), Ok(Config::new(name)));
         }
         assert_eq!(Config::parse("name = \"attic\""), Ok(Config::new("attic")));
+    }
+
+    #[test]
+    fn the_page_of_settings_has_the_template() {
+        let page = include_str!("../../docs/settings.md");
+        assert!(
+            page.contains(TEMPLATE.trim_end()),
+            "docs/settings.md: put src/config/config.toml between its fences"
+        );
     }
 
     /// Each setting can be commented out alone: what stands in the template is only the default.

@@ -4,8 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use hyper::Uri;
+use http::Uri;
 use serde::{Deserialize, Deserializer};
+use tombolo_transports::tor::Endpoint;
 
 use super::{Password, program, span_within};
 use crate::watches::{NotifyChannel, QuietHours, RULES_MAX, WatchKind, WatchRule};
@@ -23,6 +24,13 @@ pub struct NotifySettings {
     /// The HTTP address that each message is posted to; empty for none.
     #[serde(deserialize_with = "url")]
     pub url: Option<NotifyUrl>,
+    /// Whether the address is reached through tor.
+    pub via_tor: bool,
+    /// The SOCKS port for that: [`Config::notify_settings`] fills it in.
+    ///
+    /// [`Config::notify_settings`]: super::Config::notify_settings
+    #[serde(skip)]
+    pub socks: Option<Endpoint>,
     /// The form of what is posted.
     pub format: NotifyFormat,
     /// A token for the address.
@@ -114,6 +122,8 @@ impl Default for NotifySettings {
         NotifySettings {
             command: Vec::new(),
             url: None,
+            via_tor: false,
+            socks: None,
             format: NotifyFormat::Ntfy,
             token: Password::default(),
             timeout: Duration::from_secs(30),

@@ -39,16 +39,19 @@ pub struct RouteSection {
     pub tor: LinkTerms,
     /// The terms of all radios.
     pub mesh: LinkTerms,
+    /// The terms of single radios, by name, in place of those of all.
+    pub radios: BTreeMap<String, LinkTerms>,
 }
 
 impl Config {
     /// The settings that the router goes by.
     pub fn routes(&self) -> RouteSettings {
-        let RouteSection { peers, documents, lan, tor, mesh } = self.route.clone();
+        let RouteSection { peers, documents, lan, tor, mesh, radios } = self.route.clone();
         RouteSettings {
             node: Some(self.preference),
             peers,
             documents,
+            radios,
             terms: [(Medium::Lan, lan), (Medium::Tor, tor), (Medium::Mesh, mesh)].into(),
         }
     }
@@ -89,7 +92,7 @@ mod tests {
     fn peers_documents_and_terms_reach_the_router() {
         let peer = crate::identity::Keypair::from_seeds(&[1; 32], &[2; 32]).peer_id();
         let text = format!(
-            "name = \"a\"\npreference = \"lan-first\"\n[route.peers]\n\"{did}\" = \"tor-only\"\n[route.documents]\nplan = \"mesh-only\"\n\"{did}/plan\" = \"auto\"\n[route.tor]\nprice = 3\nmetered = true\nonly = \"02:00-05:00\"\nlast_resort = true\n",
+            "name = \"a\"\npreference = \"lan-first\"\n[route.peers]\n\"{did}\" = \"tor-only\"\n[route.documents]\nplan = \"mesh-only\"\n\"{did}/plan\" = \"auto\"\n[route.tor]\nprice = 3\nmetered = true\nonly = \"02:00-05:00\"\nlast_resort = true\n[route.radios.hill]\nprice = 7\n",
             did = did(&peer)
         );
         let routes = Config::parse(&text).unwrap().routes();
@@ -103,6 +106,7 @@ mod tests {
         let tor = LinkTerms { metered: true, price: 3, last_resort: true, only };
         assert_eq!(routes.terms.get(&Medium::Tor), Some(&tor));
         assert_eq!(routes.terms.get(&Medium::Lan), Some(&LinkTerms::default()));
+        assert_eq!(routes.radios.get("hill").map(|terms| terms.price), Some(7));
     }
 
     #[test]

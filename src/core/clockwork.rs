@@ -27,8 +27,12 @@ pub struct Clockwork {
     uptimes: BTreeMap<PeerId, (u32, Millis)>,
     /// Reference time at the start, where the node's own clock was set.
     started: Option<Wall>,
-    /// Reference time when it was last compared, to notice a step back.
-    compared: Wall,
+    /// Reference time when it was last compared, to notice a step back, and when that was.
+    compared: Option<(Wall, Mono)>,
+    /// By how much reference time last stepped back.
+    step: Option<Millis>,
+    /// It has done so, and that was not asked about yet.
+    is_step_open: bool,
     /// A radio carries signed times in whole seconds.
     whole_seconds: bool,
     /// Reference time and its source at the input that is being handled: each stamp asks for it.
@@ -47,7 +51,9 @@ impl Clockwork {
             boot,
             uptimes: BTreeMap::new(),
             started: None,
-            compared: Wall::default(),
+            compared: None,
+            step: None,
+            is_step_open: false,
             whole_seconds: false,
         }
     }
@@ -136,12 +142,14 @@ impl Clockwork {
 
     /// A stamp greater than every stamp given or observed before.
     pub fn tick(&mut self) -> Timestamp {
+        self.compare();
         let signing_time = self.signing_time();
         self.hybrid.tick(signing_time)
     }
 
     /// As [`tick`](Self::tick), at the exact reference time.
     pub fn tick_exact(&mut self) -> Timestamp {
+        self.compare();
         let reference = self.reference();
         self.hybrid.tick(reference)
     }
@@ -155,6 +163,7 @@ impl Clockwork {
     /// Follows a fast system clock back after it has been put right. A node alone and without a clock keeps the stamps
     /// that it has.
     pub fn put_right(&mut self) {
+        self.compare();
         if self.source() != TimeSource::Logical {
             let reference = self.reference();
             self.hybrid.pull_back(reference);
@@ -163,9 +172,28 @@ impl Clockwork {
 
     /// Whether reference time has stepped back, by more than the bound, since this was last asked.
     pub fn stepped_back(&mut self) -> bool {
+        self.compare();
+        std::mem::take(&mut self.is_step_open)
+    }
+
+    /// The stamp that an own entry gets whose stamp lies ahead, since the clock was fast when it was given: it is moved by as much
+    /// as the clock was, so that its order with what others wrote meanwhile stays the true one. It goes above `replaced`.
+    pub fn moved_back(&mut self, stamp: Timestamp, replaced: Option<Timestamp>) -> Timestamp {
         let reference = self.reference();
-        let before = std::mem::replace(&mut self.compared, reference);
-        reference + FUTURE_BOUND < before
+        let moved = self.step.map(|step| Timestamp::at(stamp.time() - step, stamp));
+        let moved = moved.map(|moved| replaced.map_or(moved, |replaced| moved.max(replaced.successor())));
+        moved.filter(|moved| moved.time() <= reference).unwrap_or_else(|| self.tick())
+    }
+
+    /// Compares reference time with what it was.
+    fn compare(&mut self) {
+        let (reference, now) = (self.reference(), self.now.mono);
+        let Some((before, at)) = self.compared.replace((reference, now)) else { return };
+        let expected = before + now.since(at);
+        if reference + FUTURE_BOUND < expected {
+            self.step = Some(expected.since(reference));
+            self.is_step_open = true;
+        }
     }
 
     /// Takes a connected peer's clock into account. A repeated old heartbeat has the wrong time, so only a newer uptime
@@ -271,6 +299,28 @@ mod tests {
         assert!(clock.tick() < fast);
         assert!(clock.stepped_back());
         assert!(!clock.stepped_back());
+    }
+
+    /// The clock was fast by two days and is put right a minute later: what was stamped under it moves by two days.
+    #[test]
+    fn a_stamp_of_a_fast_clock_moves_by_the_size_of_the_step() {
+        for ahead in [Millis::from_secs(2 * 24 * 3600), 2 * FUTURE_BOUND] {
+            let mut clock = clock(0, T);
+            assert!(!clock.stepped_back());
+            let second = Millis::from_secs(1);
+            clock.set_now(Now { mono: Mono::ZERO + second, wall: T + second + ahead });
+            let fast = clock.tick();
+            let minute = Millis::from_secs(60);
+            clock.set_now(Now { mono: Mono::ZERO + minute, wall: T + minute });
+            clock.put_right();
+            assert_eq!(clock.moved_back(fast, None).time(), T + second);
+            let replaced = Timestamp::new(T + 2 * second, 7);
+            assert_eq!(clock.moved_back(fast, Some(replaced)), Timestamp::new(T + 2 * second, 8));
+            assert!(clock.stepped_back(), "still to be acted on");
+        }
+        // Where no step was seen, it is stamped now.
+        let mut fresh = clock(0, T);
+        assert_eq!(fresh.moved_back(Timestamp::new(T + 9 * FUTURE_BOUND, 3), None).time(), T);
     }
 
     #[test]

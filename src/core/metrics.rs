@@ -62,6 +62,12 @@ pub enum InputRejection {
     NoticeOfNoTrust,
     /// More notices of revocation than are kept.
     TooManyNotices,
+    /// A peer did not understand a message of this node.
+    NotUnderstoodByPeer,
+    /// A message was not looked at: its sender is slowed, as nothing proved what it sent before.
+    SenderSlowed,
+    /// A session was closed, or not begun: nothing proved what its peer sent.
+    SenderCut,
 }
 
 impl InputRejection {
@@ -93,6 +99,9 @@ impl InputRejection {
             InputRejection::UnaskedAnswer => "unasked_answer",
             InputRejection::NoticeOfNoTrust => "notice_of_no_trust",
             InputRejection::TooManyNotices => "too_many_notices",
+            InputRejection::NotUnderstoodByPeer => "not_understood_by_peer",
+            InputRejection::SenderSlowed => "sender_slowed",
+            InputRejection::SenderCut => "sender_cut",
         };
         label.to_owned()
     }

@@ -9,6 +9,7 @@ mod clockwork;
 mod gate;
 mod log;
 mod metrics;
+mod proofs;
 mod settings;
 #[cfg(test)]
 pub(crate) mod side;
@@ -20,6 +21,7 @@ pub use clockwork::Clockwork;
 pub use gate::{Gate, STORAGE_RETRY, StorageFault};
 pub use log::{EventLog, LOG_ENTRIES_MAX, LogEntry, Logged};
 pub use metrics::{InputRejection, Metrics};
+pub use proofs::{ProofBudgets, ProofStanding};
 pub use settings::{BriefField, BriefFields, NodeSettings};
 
 use crate::clock::Now;
@@ -54,6 +56,8 @@ pub struct Core {
     pub presence: PresenceBook,
     /// What was refused and what happened, to be read.
     pub log: EventLog,
+    /// What each peer has cost with input that nothing proved.
+    pub proofs: ProofBudgets,
 }
 
 impl Core {
@@ -72,6 +76,7 @@ impl Core {
             metrics: Metrics::default(),
             presence: PresenceBook::default(),
             log: EventLog::default(),
+            proofs: ProofBudgets::default(),
         }
     }
 
@@ -117,7 +122,11 @@ impl Core {
                 self.log.add(self.reference(), Logged::Event(event.clone()));
             }
             // What is read can be asked for; a log of every change would show little else.
-            Event::Changed(_) | Event::PeersChanged | Event::JoiningChanged { .. } | Event::Presence(_) => {}
+            Event::Changed(_)
+            | Event::Ended(_)
+            | Event::PeersChanged
+            | Event::JoiningChanged { .. }
+            | Event::Presence(_) => {}
         }
         self.gate.event(event);
     }
@@ -131,6 +140,34 @@ impl Core {
     pub fn reject_from(&mut self, from: Option<PeerId>, why: InputRejection) {
         self.metrics.reject(why);
         self.log.add(self.reference(), Logged::Rejection { why, from });
+    }
+
+    /// A peer sent something over a session that was worked on and proved nothing: so many bytes.
+    pub fn failed_proof(&mut self, peer: PeerId, bytes: usize) {
+        let standing = self.proofs.failed(peer, bytes, self.now());
+        self.note_standing(peer, standing);
+    }
+
+    /// Whether a message of a peer is looked at, which depends on what it sent before.
+    pub fn admits_message(&mut self, peer: PeerId, bytes: usize) -> bool {
+        let admitted = self.proofs.admits(peer, bytes, self.now());
+        if let Err(standing) = admitted {
+            self.note_standing(peer, standing.or(Some(ProofStanding::Slowed)));
+        }
+        admitted.is_ok()
+    }
+
+    /// Whether a peer may have no session for now.
+    pub fn is_cut(&self, peer: &PeerId) -> bool {
+        self.proofs.standing(peer, self.now()) == ProofStanding::Cut
+    }
+
+    fn note_standing(&mut self, peer: PeerId, standing: Option<ProofStanding>) {
+        match standing {
+            Some(ProofStanding::Slowed) => self.reject_from(Some(peer), InputRejection::SenderSlowed),
+            Some(ProofStanding::Cut) => self.reject_from(Some(peer), InputRejection::SenderCut),
+            Some(ProofStanding::Open) | None => {}
+        }
     }
 
     /// The peers that are heard better or worse than before, to be handed to watchers; the log keeps them. What the disk knew

@@ -3,6 +3,7 @@
 use tombolo_delta::{Context, Value};
 
 use crate::envelope::{CompactEnvelope, EnvelopeError, MapChanges, decode_changes, encode_changes};
+use crate::limits::{COMPACT_CHANGES_MAX, COMPACT_MAP_BYTES_MAX};
 use crate::time::Wall;
 
 /// A change at hand, not yet bytes.
@@ -39,6 +40,15 @@ impl Change<'_> {
 }
 
 impl CompactEnvelope<Change<'_>> {
+    /// The envelope with its change as bytes, if a receiver looks at a change of that size over a link.
+    pub fn packed_for_link(&self) -> Option<CompactEnvelope> {
+        match &self.delta {
+            Change::Map { changes, .. } if changes.len() > COMPACT_CHANGES_MAX => None,
+            Change::Map { .. } => Some(self.packed()).filter(|it| it.delta.len() <= COMPACT_MAP_BYTES_MAX),
+            Change::Snapshot { .. } => Some(self.packed()),
+        }
+    }
+
     /// The envelope with its change as bytes that stand by themselves.
     pub fn packed(&self) -> CompactEnvelope {
         self.with(self.delta.encode())
@@ -52,6 +62,9 @@ pub trait Carried {
 
     /// What changed in a map, signed at that time.
     fn changes(&self, time: Wall) -> Result<MapChanges, EnvelopeError>;
+
+    /// How many bytes it has.
+    fn bytes(&self) -> usize;
 }
 
 /// As it travels by itself.
@@ -62,7 +75,15 @@ impl Carried for Vec<u8> {
     }
 
     fn changes(&self, time: Wall) -> Result<MapChanges, EnvelopeError> {
-        decode_changes(self, time)
+        if self.len() > COMPACT_MAP_BYTES_MAX {
+            return Err(EnvelopeError::TooManyChanges);
+        }
+        let changes = decode_changes(self, time)?;
+        if changes.len() > COMPACT_CHANGES_MAX { Err(EnvelopeError::TooManyChanges) } else { Ok(changes) }
+    }
+
+    fn bytes(&self) -> usize {
+        self.len()
     }
 }
 
@@ -74,5 +95,9 @@ impl Carried for &dyn Carried {
 
     fn changes(&self, time: Wall) -> Result<MapChanges, EnvelopeError> {
         (**self).changes(time)
+    }
+
+    fn bytes(&self) -> usize {
+        (**self).bytes()
     }
 }

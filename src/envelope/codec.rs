@@ -40,6 +40,10 @@ pub enum EnvelopeError {
     /// The array does not have the fields of an envelope.
     #[error("the envelope's fields are not those of FORMAT.md")]
     Shape,
+    /// A map delta over a link is longer than [`COMPACT_MAP_BYTES_MAX`](crate::limits::COMPACT_MAP_BYTES_MAX), or changes more
+    /// than [`COMPACT_CHANGES_MAX`](crate::limits::COMPACT_CHANGES_MAX) entries.
+    #[error("the delta changes more entries than one may: the layer has to come whole or in parts")]
+    TooManyChanges,
     /// The content is none.
     #[error("{0}")]
     Content(#[from] ContentError),
@@ -183,8 +187,16 @@ pub fn encode_whole(envelope: &Envelope) -> Vec<u8> {
 ///
 /// An error where the bytes are no whole envelope, or exceed a limit.
 pub fn decode_whole(bytes: &[u8]) -> Result<Envelope, EnvelopeError> {
-    let limits =
-        Limits { bytes_max: MESSAGE_BYTES_MAX, depth_max: DEPTH_MAX + 4, items_max: MESSAGE_BYTES_MAX };
+    decode_whole_within(bytes, MESSAGE_BYTES_MAX)
+}
+
+/// The same with another limit of the bytes, for files.
+///
+/// # Errors
+///
+/// An error where the bytes are no whole envelope, or exceed a limit.
+pub fn decode_whole_within(bytes: &[u8], bytes_max: usize) -> Result<Envelope, EnvelopeError> {
+    let limits = Limits { bytes_max, depth_max: DEPTH_MAX + 4, items_max: bytes_max };
     let Value::Array(items) = tombolo_delta::from_cbor(bytes, &limits)? else {
         return Err(EnvelopeError::Shape);
     };

@@ -17,8 +17,8 @@ mod update;
 pub use air::{decode_air, encode_air};
 pub use change::{Carried, Change};
 pub use codec::{
-    CompactEnvelope, EnvelopeError, MapChanges, decode_changes, decode_compact, decode_whole, encode_changes,
-    encode_compact, encode_whole,
+    CompactEnvelope, EnvelopeError, MapChanges, decode_changes, decode_compact, decode_whole,
+    decode_whole_within, encode_changes, encode_compact, encode_whole,
 };
 pub use update::{
     ProvisionalUpdate, UpdateChange, UpdateItem, decode_provisional, decode_update, encode_provisional,

@@ -285,6 +285,13 @@ pub enum UpdateChange {
 }
 
 impl Carried for UpdateChange {
+    fn bytes(&self) -> usize {
+        match self {
+            UpdateChange::Plain(cbor) => cbor.len(),
+            UpdateChange::Behind(preamble) => preamble.input_bytes(),
+        }
+    }
+
     fn target(&self, base: &Value, context: &Context) -> Option<Value> {
         let UpdateChange::Behind(preamble) = self else { return None };
         let delta = preamble.delta(base, context).ok()?;

@@ -2,14 +2,15 @@
 //! document of its own, `audience`.
 //!
 //! ```text
-//! {"salt": 16 bytes, "members": [[hash, level] | [hash, level, since], …], "classes"?: {name: [confidential, radio]}}
+//! {"salt": 16 bytes, "members": [[hash, level] | [hash, level, since], …], "classes"?: {name: [confidential, radio]}, "ends"?: …}
 //! ```
 //! A hash is 16 bytes over salt and identity: a reader of the list recognises the identities that it
 //! knows, and no others. Members stand in the order of their hashes.
 //!
 //! `since` is the sequence of the audience that made a member a writer, where that was not the owner's first.
 //! Only layers that the member signed under that audience or a later one count: a writer that was removed and is
-//! listed again does not bring back, with its old layer, what was deleted meanwhile.
+//! listed again does not bring back, with its old layer, what was deleted meanwhile. `ends` has the documents that the owner has
+//! ended (`ends.rs`).
 
 use std::collections::BTreeMap;
 
@@ -17,7 +18,8 @@ use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
 use crate::federation::TrustLevel;
-use crate::layer::Sequence;
+use crate::federation::ends::{DocumentEnd, Ends};
+use crate::layer::{DocumentName, Sequence};
 use crate::limits::PEERS_MAX;
 
 /// How an identity is named in an audience.
@@ -29,6 +31,7 @@ pub struct Audience {
     salt: [u8; 16],
     members: BTreeMap<MemberHash, Member>,
     policies: BTreeMap<String, DocumentPolicy>,
+    ends: Ends,
 }
 
 /// Whether a document goes out by radio.
@@ -81,7 +84,7 @@ impl Audience {
             .filter(|(_, level)| level.is_member())
             .map(|(peer, level)| (member_hash(&salt, &peer), Member { level, since: Sequence::NONE }))
             .collect();
-        Audience { salt, members, policies: BTreeMap::new() }
+        Audience { salt, members, policies: BTreeMap::new(), ends: Ends::default() }
     }
 
     /// The owner's policy for a document.
@@ -103,6 +106,23 @@ impl Audience {
         self
     }
 
+    /// When the owner ended a document of this name, if it did.
+    pub fn end_of(&self, name: &DocumentName) -> Option<DocumentEnd> {
+        self.ends.get(&self.salt, name)
+    }
+
+    /// Whether one more end would pass the limit.
+    pub fn ends_are_full(&self) -> bool {
+        self.ends.is_full()
+    }
+
+    /// The same audience with a document ended, and without the policy that it had.
+    pub fn with_end(mut self, name: &DocumentName, end: DocumentEnd) -> Self {
+        self.policies.remove(name.as_str());
+        self.ends.put(&self.salt, name, end);
+        self
+    }
+
     /// How many documents have a policy other than the default.
     pub fn policies(&self) -> usize {
         self.policies.len()
@@ -117,6 +137,7 @@ impl Audience {
     ) -> Self {
         let mut next = Audience::new(self.salt, members);
         next.policies.clone_from(&self.policies);
+        next.ends.clone_from(&self.ends);
         for (hash, member) in &mut next.members {
             let before = self.members.get(hash).filter(|before| before.level.may_write());
             if member.level.may_write() {
@@ -186,6 +207,7 @@ impl Audience {
             let policies = self.policies.iter().map(|(name, policy)| (name.as_str(), pair(policy)));
             fields.push(("classes", Value::map(policies)));
         }
+        fields.extend(self.ends.to_value().map(|ends| ("ends", ends)));
         Value::map(fields)
     }
 
@@ -212,7 +234,8 @@ impl Audience {
                 .collect(),
             _ => BTreeMap::new(),
         };
-        Ok(Audience { salt, members, policies })
+        let ends = value.get("ends").map(Ends::from_value).unwrap_or_default();
+        Ok(Audience { salt, members, policies, ends })
     }
 }
 
@@ -298,6 +321,20 @@ mod tests {
         assert_eq!(since(vec![]), Ok(Some(Sequence::NONE)));
         assert_eq!(since(vec![Value::from(9u64), Value::from("later")]), Ok(Sequence::new(9)));
         assert_eq!(since(vec![Value::from("9")]), Err(AudienceError));
+    }
+
+    #[test]
+    fn an_end_stays_in_all_later_audiences_and_takes_the_policy_away() {
+        let name = |text| DocumentName::new(text).unwrap();
+        let at = |n| Sequence::new(n).unwrap();
+        let policy = DocumentPolicy { confidential: false, radio: RadioUse::Never };
+        let end = DocumentEnd { since: at(4), last: at(57) };
+        let audience = Audience::new([7; 16], []).with_policy("plan", policy).with_end(&name("plan"), end);
+        let later = audience.followed_by([(PeerId([1; 32]), TrustLevel::Observer)], at(9));
+        let read = Audience::from_value(&later.to_value()).unwrap();
+        assert_eq!(read, later);
+        assert_eq!((read.end_of(&name("plan")), read.end_of(&name("other"))), (Some(end), None));
+        assert_eq!(read.policy("plan"), DocumentPolicy::default());
     }
 
     #[test]

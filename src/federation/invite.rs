@@ -67,6 +67,7 @@ pub struct Invite {
 
 /// Why a text is no invite code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum InviteError {
     /// The code has neither prefix.
     #[error("it starts with `fed1:` (or `FED1C:` from a QR code)")]
@@ -131,7 +132,9 @@ impl Invite {
         bytes.extend(parse_onion(&self.onion).unwrap_or_default());
         bytes.extend(self.token);
         bytes.push(self.level.map_or(u8::MAX, TrustLevel::code));
-        let minutes = self.expires.map_or(u32::MAX, |at| u32::try_from(at.ms() / 60_000).unwrap_or(u32::MAX));
+        // Whole minutes, the next one: the joiner is only shown it.
+        let minutes = self.expires.map(|at| at.ms().div_ceil(60_000));
+        let minutes = minutes.map_or(u32::MAX, |minutes| u32::try_from(minutes).unwrap_or(u32::MAX));
         bytes.extend(minutes.to_be_bytes());
         for address in self.addresses.iter().filter_map(Address::as_socket) {
             let more = if address.is_ipv4() { 7 } else { 19 };
@@ -162,8 +165,11 @@ impl Invite {
         if text.len() > INVITE_TEXT_MAX {
             return Err(InviteError::TooLong);
         }
-        let text: String = text.split_whitespace().collect();
-        if let Some(body) = text.strip_prefix(LONG_PREFIX) {
+        let text: String = text.chars().filter(|c| !is_around_a_code(*c)).collect();
+        let text = text.trim_end_matches(['=', '.', ',']);
+        if let Some((prefix, body)) = text.split_at_checked(LONG_PREFIX.len())
+            && prefix.eq_ignore_ascii_case(LONG_PREFIX)
+        {
             return Self::parse_long(body);
         }
         match text.get(..COMPACT_PREFIX.len()) {
@@ -232,6 +238,15 @@ impl Invite {
             addresses,
         })
     }
+}
+
+/// What mail programs, chats and shells put around a code, or into it: white space, quotation marks, angle brackets, marks of
+/// quoted lines, and letters that are not seen.
+fn is_around_a_code(c: char) -> bool {
+    const QUOTES: &str =
+        "\"'`<>|*\u{ab}\u{bb}\u{2018}\u{2019}\u{201a}\u{201c}\u{201d}\u{201e}\u{2039}\u{203a}";
+    const UNSEEN: &str = "\u{ad}\u{200b}\u{200c}\u{200d}\u{200e}\u{200f}\u{2060}\u{feff}";
+    c.is_whitespace() || c.is_control() || QUOTES.contains(c) || UNSEEN.contains(c)
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], InviteError> {
@@ -312,6 +327,32 @@ mod tests {
         assert_eq!(Invite::parse(&invite.to_compact().to_lowercase()), Ok(invite.clone()));
         let folded = invite.to_code().replace('J', "J\n ");
         assert_eq!(Invite::parse(&folded), Ok(invite));
+    }
+
+    /// As mail programs, chats and shells hand it over.
+    #[test]
+    fn a_code_is_read_from_what_stands_around_it() {
+        let invite = invite(vec!["10.77.0.1:8662".parse().unwrap()]);
+        let (long, compact) = (invite.to_code(), invite.to_compact());
+        let upper = long.replacen("fed1:", "FED1:", 1);
+        let (head, tail) = long.split_at(40);
+        let pasted = [
+            format!("\"{long}\""),
+            format!("'{compact}'"),
+            format!("<{long}>"),
+            format!("\u{201c}{long}\u{201d}."),
+            format!("> {head}\n> {tail}\n"),
+            format!("{head}\u{200b}{tail}"),
+            format!("\u{feff}{head}\u{ad}{tail}"),
+            format!("{long}=="),
+            format!("`{upper}`"),
+            compact.to_lowercase(),
+        ];
+        for text in pasted {
+            assert_eq!(Invite::parse(&text).as_ref(), Ok(&invite), "{text:?}");
+        }
+        assert_eq!(Invite::parse("\u{ad}"), Err(InviteError::Prefix));
+        assert_eq!(Invite::parse("fed1:?"), Err(InviteError::Encoding));
     }
 
     #[test]

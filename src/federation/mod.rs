@@ -4,6 +4,7 @@
 //! This room holds peers and audiences and answers questions about them. It stores and sends nothing.
 
 pub mod audience;
+pub mod ends;
 pub mod invite;
 pub mod join;
 pub mod name;
@@ -38,6 +39,12 @@ pub enum Refusal {
     AudienceBehind,
     /// A quota of this node.
     Quota,
+    /// The owner's layer is not held: only an owner brings a document to life.
+    NoSuchDocument,
+    /// The owner has ended the document since the layer was signed.
+    Ended,
+    /// The operator has had the document forgotten here.
+    Forgotten,
 }
 
 impl Refusal {
@@ -49,6 +56,9 @@ impl Refusal {
             Refusal::NotAWriter => 3,
             Refusal::AudienceBehind => 4,
             Refusal::Quota => 5,
+            Refusal::NoSuchDocument => 6,
+            Refusal::Ended => 7,
+            Refusal::Forgotten => 8,
         }
     }
 
@@ -60,6 +70,9 @@ impl Refusal {
             Refusal::NotAWriter => "author_is_no_writer",
             Refusal::AudienceBehind => "audience_behind",
             Refusal::Quota => "quota",
+            Refusal::NoSuchDocument => "document_without_owner",
+            Refusal::Ended => "document_ended",
+            Refusal::Forgotten => "document_forgotten",
         }
     }
 }
@@ -72,12 +85,20 @@ pub struct Federation {
     audiences: BTreeMap<PeerId, HeldAudience>,
     /// Identities that a notice suspends: whatever their level, they count as untrusted.
     suspended: BTreeSet<PeerId>,
+    /// Documents of peers of which this node keeps nothing.
+    forgotten: BTreeSet<DocumentId>,
 }
 
 impl Federation {
     /// A federation of one.
     pub fn new(me: PeerId) -> Self {
-        Federation { me, peers: BTreeMap::new(), audiences: BTreeMap::new(), suspended: BTreeSet::new() }
+        Federation {
+            me,
+            peers: BTreeMap::new(),
+            audiences: BTreeMap::new(),
+            suspended: BTreeSet::new(),
+            forgotten: BTreeSet::new(),
+        }
     }
 
     /// Whose node this is.
@@ -156,6 +177,23 @@ impl Federation {
         self.suspended = suspended;
     }
 
+    /// Documents of peers of which this node keeps nothing.
+    pub fn forgotten(&self) -> &BTreeSet<DocumentId> {
+        &self.forgotten
+    }
+
+    /// Sets of which documents nothing is kept.
+    pub fn set_forgotten(&mut self, forgotten: BTreeSet<DocumentId>) {
+        self.forgotten = forgotten;
+    }
+
+    /// Whether a document's owner, by its audience as held, has ended it since a layer of it was signed, under that audience
+    /// sequence.
+    pub fn is_ended(&self, document: &DocumentId, audience_sequence: Sequence) -> bool {
+        let audience = self.audience(&document.owner);
+        audience.and_then(|a| a.end_of(&document.name)).is_some_and(|end| audience_sequence < end.since)
+    }
+
     /// Whether an identity is a member: it may connect, and gets more than a handshake. This node itself is one.
     pub fn is_member(&self, id: &PeerId) -> bool {
         self.level(id).is_member()
@@ -179,6 +217,7 @@ impl Federation {
 
     fn part(&self, document: &DocumentId) -> Result<(), Refusal> {
         match self.level(&document.owner) {
+            _ if self.forgotten.contains(document) => Err(Refusal::Forgotten),
             TrustLevel::Trusted => Ok(()),
             TrustLevel::Observer if document.name.as_str() == DocumentName::DEPLOYS => {
                 Err(Refusal::ObservedOnly)

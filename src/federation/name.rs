@@ -4,6 +4,7 @@ use crate::limits::NODE_NAME_BYTES_MAX;
 
 /// Why a text is no name of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum NodeNameError {
     /// No character at all.
     #[error("a name has at least one character")]

@@ -35,6 +35,7 @@ const WARNING: &str =
 
 /// Why a key file cannot be made or read.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum KeyFileError {
     /// The folder has no key file.
     #[error("no node lives in {}", folder.display())]

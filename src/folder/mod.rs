@@ -11,6 +11,8 @@
 //! | `catalogue.toml` | the apps that peers may have installed here, where the operator has written one |
 //! | `control.sock` | the local interface of a running daemon |
 
+#[cfg(feature = "cli")]
+pub mod backup;
 pub mod key;
 mod recover;
 pub mod socket;
@@ -33,7 +35,7 @@ use crate::core::{BriefField, BriefFields};
 use crate::federation::name::{NodeNameError, check_node_name};
 use crate::identity::Keypair;
 use crate::node::{
-    Admin, Command, CommandError, Input, Node, NodeSettings, OpenError, Output, Reply, RequestId,
+    Admin, Command, CommandError, Input, Node, NodeSettings, OpenError, Output, Query, Reply, RequestId,
 };
 use crate::store::{ORIGIN_RECORD, Store, StoreError, StoreOrigin, StoreWrite};
 use crate::system_clock::{machine_boot, now};
@@ -53,6 +55,7 @@ const TURNS_MAX: usize = 100;
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
     /// The settings cannot be read.
     #[error(transparent)]
@@ -150,6 +153,7 @@ pub enum StartError {
 
 /// Why a command without a daemon got no reply.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DirectError {
     /// The node of the folder cannot be opened.
     #[error(transparent)]
@@ -286,6 +290,7 @@ pub fn ask(folder: &Path, command: impl Into<Command>) -> Result<Reply, DirectEr
         check_there(folder)?;
         return Err(DirectError::NeedsDaemon);
     }
+    let needs_links = matches!(command, Command::Query(Query::Ping { .. }));
     let (mut node, _) = open(folder, &load_config(folder)?)?;
     let request = RequestId(1);
     node.handle_input(now(), Input::Command { request, command });
@@ -294,7 +299,11 @@ pub fn ask(folder: &Path, command: impl Into<Command>) -> Result<Reply, DirectEr
         while let Some(output) = node.poll_output() {
             quiet = false;
             match output {
-                Output::Reply { request: of, result } if of == request => return Ok(result?),
+                // An unknown peer is reported all the same.
+                Output::Reply { request: of, result } if of == request => {
+                    let reply = result?;
+                    return if needs_links { Err(DirectError::NeedsDaemon) } else { Ok(reply) };
+                }
                 // No links carry them, and no watcher receives them.
                 Output::Reply { .. }
                 | Output::Send { .. }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::unix_http::ShortPath;
+use crate::socket_path::ShortPath;
 
 /// The daemon's socket in a node's folder.
 pub const SOCKET_FILE: &str = "control.sock";

@@ -16,6 +16,7 @@ const LOOKS: u32 = 2;
 
 /// A file of the folder that a running node needs, and does not find any more.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Vanished {
     /// The path leads to no file.
     #[error("{} is gone", path.display())]

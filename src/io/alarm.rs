@@ -11,6 +11,7 @@ use crate::watches::AlarmReport;
 
 /// A condition that a person should look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Alarm {
     /// Another machine signs with this node's key now; this node has stopped writing.
     KeyUsedElsewhere,

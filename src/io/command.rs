@@ -69,6 +69,30 @@ pub enum Write {
         /// The key in the document.
         key: KeyPath,
     },
+    /// Deletes a document: one of this node for all, so that no older state of it comes back, or a peer's here alone.
+    Delete {
+        /// The name of the document.
+        doc: String,
+        /// Takes a peer's document again that was deleted here.
+        undo: bool,
+    },
+    /// Does a write only if the document still reads as its writer had read it.
+    OnBase {
+        /// The version that was read, or the first 16 digits of it.
+        base: String,
+        /// The write: `Set`, `Del` or `Put`.
+        write: Box<Write>,
+    },
+    /// Settles a conflict under a key: one of the values that lost takes the place of the one that shows, or that one stays. Either
+    /// way no conflict about it is left.
+    Settle {
+        /// The name of the document.
+        doc: String,
+        /// The key in the document.
+        key: KeyPath,
+        /// The DID of the author whose lost value is to show; `None` keeps what shows now.
+        take: Option<String>,
+    },
     /// Makes the whole document equal to `value`: keys that are not in it are deleted.
     Put {
         /// The name of the document.
@@ -148,6 +172,16 @@ pub enum Admin {
         radio: Option<RadioUse>,
         /// Whether only its readers may see it.
         confidential: Option<bool>,
+    },
+    /// Writes a file with what these peers lack, sealed to each, to be carried by hand.
+    WriteBundle {
+        /// The name, DID or prefix of each.
+        peers: Vec<String>,
+    },
+    /// Reads such a file, and makes the answer that can be carried back.
+    ReadBundle {
+        /// The file in base64.
+        bundle: String,
     },
     /// Changes which links carry what.
     Route(RouteOrder),
@@ -238,6 +272,11 @@ pub enum Query {
     Peers,
     /// All documents that this node participates in.
     List,
+    /// A document, with its version.
+    Document {
+        /// The name of the document.
+        doc: String,
+    },
     /// A document or a part of it.
     Get {
         /// The name of the document.
@@ -252,6 +291,11 @@ pub enum Query {
     },
     /// How things stand: links, peers, lags, rejections.
     Status,
+    /// The links to a peer. A running node also asks the peer for an answer over each.
+    Ping {
+        /// The name, DID or prefix of the peer.
+        peer: String,
+    },
     /// Every link, when its peer last sent anything, and why it is or is not used.
     Links,
     /// What the radios have sent and may send.

@@ -3,25 +3,26 @@
 
 use tombolo_delta::SerdeError;
 
-use crate::clock::rfc3339;
+use crate::bundle::BundleError;
 use crate::commands::{BadDeploy, COMMANDS_SENT_KEPT_MAX, NOTICES_MAX};
 use crate::federation::audience::CLASSES_MAX;
+use crate::federation::ends::ENDS_MAX;
 use crate::federation::invite::InviteError;
 use crate::federation::join::JoinRefusal;
 use crate::federation::name::NodeNameError;
-use crate::layer::{ContentError, DocumentNameError, EntryError};
+use crate::layer::{ContentError, DocumentNameError, EntryError, KeyPath};
 use crate::limits::{
-    ADOPT_RECORDS_MAX, CALLS_PENDING_MAX, DOCUMENTS_PER_OWNER_MAX, INVITES_OPEN_MAX, PEERS_MAX,
-    WAITING_WRITES_MAX,
+    ADOPT_RECORDS_MAX, CALLS_PENDING_MAX, DOCUMENTS_PER_OWNER_MAX, FORGOTTEN_MAX, INVITES_OPEN_MAX,
+    PEERS_MAX, WAITING_WRITES_MAX,
 };
 use crate::merge::TreeError;
 use crate::router::{DECISIONS_KEPT_MAX, OpenHoursError, ROUTES_MAX};
 use crate::store::StoreError;
-use crate::time::Wall;
 use crate::watches::{BadWatch, RULES_MAX};
 
 /// Why a command was not carried out. Facts stand in the fields; the command line adds its own advice.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CommandError {
     /// No peer has this name, DID or prefix.
     #[error("no peer is called `{0}`")]
@@ -34,6 +35,9 @@ pub enum CommandError {
         /// The number of peers that fit.
         count: usize,
     },
+    /// A file is no bundle for this node, or none can be written.
+    #[error("{0}")]
+    BadBundle(BundleError),
     /// No document has this name.
     #[error("no document is called `{0}`")]
     UnknownDocument(String),
@@ -64,12 +68,33 @@ pub enum CommandError {
         /// The key that it does not have.
         key: String,
     },
+    /// The document has changed since it was read.
+    #[error("`{doc}` has changed since you read it: nothing was written. Its version is now {version}")]
+    Stale {
+        /// The document that was to be written.
+        doc: String,
+        /// The version that it has.
+        version: String,
+    },
     /// The value cannot stand in a document.
     #[error("this value cannot be kept: {0}")]
     BadValue(#[from] ValueError),
     /// This node may read the document but not write it.
-    #[error("you may read `{0}` but not write it: its owner lists you as an observer")]
-    ReadOnly(String),
+    #[error("you may read `{doc}` but not write it: {why}")]
+    ReadOnly {
+        /// The document that is not written.
+        doc: String,
+        /// Whose right it is.
+        why: ReadOnlyReason,
+    },
+    /// A bare name that only a peer's document has: it reads that document and changes none.
+    #[error("`{name}` is no document of yours: the one that you read is `{full}`")]
+    PeersDocument {
+        /// The bare name.
+        name: String,
+        /// The name that means the peer's document.
+        full: String,
+    },
     /// Another node owns the document, so its policy is set there.
     #[error("`{0}` is not yours: its owner sets its policy")]
     NotYours(String),
@@ -82,12 +107,6 @@ pub enum CommandError {
     /// An invite cannot live so long, or not at all.
     #[error("an invite lives at most 30 days, and longer than no time")]
     BadExpiry,
-    /// The invite has expired.
-    #[error("this invite expired on {}: ask for a new one", rfc3339(*expired_at))]
-    InviteExpired {
-        /// The end of its life.
-        expired_at: Wall,
-    },
     /// The invite was made by this node.
     #[error("this is an invite of your own node: give it to the other one")]
     OwnInvite,
@@ -199,6 +218,23 @@ pub enum CommandError {
     Store(StoreError),
 }
 
+/// Why a document that is read here is not written here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadOnlyReason {
+    /// The owner's audience lists this node as a reader.
+    #[error("its owner lists you as an observer")]
+    Observer,
+    /// The owner's audience, as held here, does not list this node.
+    #[error("its owner does not list you as a writer, or that list has not come yet")]
+    NotListed,
+    /// A snapshot of another node.
+    #[error("it is a snapshot, which only its owner writes")]
+    OwnersAlone,
+    /// A document that the engine of this node writes.
+    #[error("the engine writes it itself")]
+    Engine,
+}
+
 /// The rule that a name breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadNameReason {
@@ -245,8 +281,14 @@ pub enum ValueError {
     #[error(transparent)]
     Content(#[from] ContentError),
     /// One entry passes a limit of the format.
-    #[error(transparent)]
-    Entry(#[from] EntryError),
+    #[error("the key `{key}`: {why}")]
+    Entry {
+        /// The key of the entry.
+        key: KeyPath,
+        /// The limit that it passes.
+        #[source]
+        why: EntryError,
+    },
     /// The published state has no place in a value.
     #[error(transparent)]
     Conversion(#[from] SerdeError),
@@ -260,6 +302,10 @@ pub enum ValueError {
 pub enum Quota {
     /// Documents of this node.
     Documents,
+    /// Documents that this node has ended.
+    Ends,
+    /// Documents of peers that are forgotten here.
+    Forgotten,
     /// Invites that are open.
     Invites,
     /// Peers of this node.
@@ -287,6 +333,8 @@ impl Quota {
     pub fn limit(self) -> usize {
         match self {
             Quota::Documents => DOCUMENTS_PER_OWNER_MAX,
+            Quota::Ends => ENDS_MAX,
+            Quota::Forgotten => FORGOTTEN_MAX,
             Quota::Invites => INVITES_OPEN_MAX,
             Quota::Peers => PEERS_MAX,
             Quota::Policies => CLASSES_MAX,
@@ -303,6 +351,8 @@ impl Quota {
     fn quantity(self) -> &'static str {
         match self {
             Quota::Documents => "the number of your documents",
+            Quota::Ends => "the number of documents that you have deleted",
+            Quota::Forgotten => "the number of peers' documents that you have deleted here",
             Quota::Invites => "the number of open invites",
             Quota::Peers => "the number of peers",
             Quota::Policies => "the number of policies",
@@ -319,6 +369,8 @@ impl Quota {
     fn remedy(self) -> &'static str {
         match self {
             Quota::Documents => "put several things into one document",
+            Quota::Ends => "make this one empty instead",
+            Quota::Forgotten => "take some of them again",
             Quota::Invites => "wait until some are used or have expired",
             Quota::Peers => "remove one that is no longer needed",
             Quota::Policies => "give some documents the default again",
@@ -336,21 +388,24 @@ impl Quota {
 /// Why a change of the router's settings does not fit together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadRoute {
-    /// It names more than one of peer, document and kind of link.
-    #[error("name one peer, one document or one kind of link, and change the others after it")]
+    /// It names more than one of peer, document, kind of link and radio.
+    #[error("name one peer, one document, one kind of link or one radio, and change the others after it")]
     SeveralTargets,
     /// The request names no setting to change.
     #[error("nothing is to be changed: give a preference, terms, or the way back to the file's settings")]
     Nothing,
     /// Terms belong to a kind of link.
-    #[error("price, hours and the like belong to a kind of link: lan, tor or mesh")]
+    #[error("price, hours and the like belong to a kind of link (lan, tor or mesh) or to a radio")]
     TermsOfNoLink,
     /// A kind of link has no preference.
-    #[error("a kind of link has terms; a preference belongs to the node, a peer or a document")]
+    #[error("a link has terms; a preference belongs to the node, a peer or a document")]
     PreferenceOfLink,
     /// Memory links are for tests.
     #[error("a kind of link is lan, tor or mesh")]
     NoSuchLink,
+    /// No radio has this name.
+    #[error("no radio of this name is up, and none has terms in the settings")]
+    NoSuchRadio,
     /// The hours do not read.
     #[error("{0}, or `always`")]
     Hours(#[from] OpenHoursError),
@@ -369,24 +424,32 @@ pub enum StopReason {
     SequenceUsedUp,
 }
 
+impl From<BundleError> for CommandError {
+    fn from(error: BundleError) -> Self {
+        CommandError::BadBundle(error)
+    }
+}
+
 impl CommandError {
     /// A stable label for programs: the `error.code` of `/v1` and `--json`.
     pub fn code(&self) -> &'static str {
         match self {
             CommandError::UnknownPeer(_) => "unknown_peer",
             CommandError::AmbiguousPeer { .. } => "ambiguous_peer",
+            CommandError::BadBundle(_) => "bad_bundle",
             CommandError::UnknownDocument(_) => "unknown_document",
             CommandError::AmbiguousDocument { .. } => "ambiguous_document",
             CommandError::DocumentExists(_) => "document_exists",
             CommandError::BadName { .. } => "bad_name",
             CommandError::UnknownKey { .. } => "unknown_key",
+            CommandError::Stale { .. } => "stale",
             CommandError::BadValue(_) => "bad_value",
-            CommandError::ReadOnly(_) => "read_only",
+            CommandError::ReadOnly { .. } => "read_only",
+            CommandError::PeersDocument { .. } => "peers_document",
             CommandError::NotYours(_) => "not_yours",
             CommandError::Limit(_) => "limit",
             CommandError::BadInvite(_) => "bad_invite",
             CommandError::BadExpiry => "bad_expiry",
-            CommandError::InviteExpired { .. } => "invite_expired",
             CommandError::OwnInvite => "own_invite",
             CommandError::AlreadyPeer(_) => "already_peer",
             CommandError::JoinRefused { .. } => "join_refused",

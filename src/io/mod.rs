@@ -12,6 +12,7 @@ mod command;
 mod error;
 mod message;
 mod radio;
+mod sensor;
 mod state;
 pub mod view;
 
@@ -23,12 +24,15 @@ use tombolo_transports::{Address, DownReason, JoinError, JoinSecret, LinkCaps, L
 pub use alarm::{Alarm, JoinFailure};
 pub use call::{CallFailure, CallId, CallReply, IncomingCall, OutgoingCall};
 pub use command::{Admin, Command, FederationRecords, Query, Write};
-pub use error::{BadNameReason, BadRoute, CommandError, Quota, StopReason, ValueError};
+pub use error::{BadNameReason, BadRoute, CommandError, Quota, ReadOnlyReason, StopReason, ValueError};
 pub use message::AlarmMessage;
 
 use crate::commands::{CatalogueState, CommandKey, Deploy, RunResult};
 use crate::watches::{AlarmMessageKey, DeliveryEnd};
 pub use radio::RadioSpec;
+pub use sensor::{
+    SENSOR_NAME_BYTES_MAX, SENSOR_TEXT_BYTES_MAX, SENSORS_MAX, Sensor, SensorError, SensorValue, Sensors,
+};
 pub use state::{App, AppHealth, AppStatus, NodeState};
 
 /// Names a local request, so that its reply finds the way back. Chosen by the driver.
@@ -243,6 +247,7 @@ pub enum Output {
 /// The answer to a command. Serialises to the JSON that `--json` prints and `/v1` answers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
+#[non_exhaustive]
 pub enum Reply {
     /// The reply to `Query::Id`.
     Id(view::IdView),
@@ -252,6 +257,10 @@ pub enum Reply {
     Invites(Vec<view::OutgoingInviteView>),
     /// The reply to `Admin::WithdrawInvite`: the invite that works no more.
     Withdrawn(view::OutgoingInviteView),
+    /// The reply to `Query::Document`.
+    Document(view::VersionedView),
+    /// The reply to `Write::Delete`.
+    Deleted(view::DeletedView),
     /// The reply to `Admin::Join`: the inviter, as a peer.
     Joined(view::PeerView),
     /// The reply to `Admin::Trust`, `Admin::Rename` and `Admin::Dial`: the peer as it now is.
@@ -276,6 +285,12 @@ pub enum Reply {
     Policy(view::PolicyView),
     /// The reply to `Query::Links`.
     Links(Vec<view::LinkView>),
+    /// The reply to `Admin::WriteBundle`.
+    Bundle(view::BundleView),
+    /// The reply to `Admin::ReadBundle`.
+    BundleRead(view::BundleReadView),
+    /// The reply to `Query::Ping`.
+    Ping(view::PingView),
     /// The reply to `Query::Why`.
     Why(Vec<view::WhyView>),
     /// The reply to `Admin::Route` and `Query::Routes`.
@@ -306,6 +321,8 @@ pub enum Reply {
 pub enum Event {
     /// A document reads differently now.
     Changed(view::ChangedView),
+    /// A document is gone: its owner has ended it, or it was deleted here.
+    Ended(view::EndedView),
     /// The list of peers, a level or an address changed. The driver renews its allow-list from
     /// `NodeReport::dialable_peers`.
     PeersChanged,

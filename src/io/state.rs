@@ -6,6 +6,8 @@ use std::fmt;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::sensor::{Sensors, sensors};
+
 /// Whether an app runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -21,6 +23,7 @@ pub enum AppStatus {
 /// What is known of an app beside its status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum AppHealth {
     /// Its own check finds nothing amiss.
     Healthy,
@@ -159,6 +162,9 @@ pub struct NodeState {
     /// Whether Tor is up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tor_active: Option<bool>,
+    /// The operator's own fields: what sensors show, by name.
+    #[serde(default, deserialize_with = "sensors", skip_serializing_if = "Option::is_none")]
+    pub sensors: Option<Sensors>,
     /// Which peers the node hears and which it has lost: codes by keyed names (`presence::sighting`). The node fills it in;
     /// absent where it has heard no peer.
     #[serde(default, skip_serializing_if = "Option::is_none")]

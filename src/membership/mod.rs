@@ -174,8 +174,7 @@ impl Membership {
         }
         let mut addresses = addresses;
         addresses.truncate(INVITE_ADDRESSES_MAX);
-        // The compact code carries whole minutes: the end is the next of them.
-        let expires = Wall::from_ms((now + valid_for).ms() / 60_000 * 60_000) + Millis::from_secs(60);
+        let expires = now + valid_for;
         let invite = Invite {
             inviter: core.me,
             onion: core.onion(),
@@ -198,6 +197,7 @@ impl Membership {
             compact: invite.to_compact(),
             level,
             expires: rfc3339(expires),
+            clock_is_set: core.clock.own_is_set(),
         }))
     }
 
@@ -311,7 +311,8 @@ impl Membership {
     /// Starts to redeem an invite; `request` is answered when the inviter has answered.
     ///
     /// # Errors
-    /// Why the code is not used: damaged, expired, this node's own, or of a peer already.
+    /// Why the code is not used: damaged, this node's own, or of a peer already. Whether it has expired only its inviter judges:
+    /// the two clocks may differ.
     pub fn join(
         &mut self,
         core: &mut Core,
@@ -325,9 +326,6 @@ impl Membership {
             return Err(CommandError::OwnInvite);
         }
         let now = core.reference();
-        if let Some(expired) = invite.expires.filter(|expires| *expires <= now) {
-            return Err(CommandError::InviteExpired { expired_at: expired });
-        }
         let known = replica.federation().peer(&invite.inviter).cloned();
         if let Some(peer) = known.as_ref().filter(|peer| peer.joined == Joined::Agreed) {
             return Err(CommandError::AlreadyPeer(replica.name_of(core, &peer.id)));
@@ -466,6 +464,10 @@ impl Membership {
     /// Adds a peer or replaces its record.
     pub fn put_peer(&mut self, core: &mut Core, replica: &mut Replica, peer: Peer) {
         core.gate.write(StoreWrite::PutPeer(peer.clone()));
+        if !peer.trust_level.may_write() {
+            // Only the clocks of trusted peers count.
+            core.clock.forget(&peer.id);
+        }
         replica.put_peer(peer);
         core.event(Event::PeersChanged);
     }

@@ -366,3 +366,47 @@ fn a_withdrawn_invite_works_no_more() {
     let used = inviter.membership.outgoing().find(|invite| invite.accepted.is_some()).unwrap().id();
     assert!(inviter.membership.withdraw(&mut inviter.core, &used).is_err(), "a used one stays used");
 }
+
+/// The two clocks differ by years: whether an invite has expired only its inviter judges, to the millisecond.
+#[test]
+fn only_the_inviters_clock_judges_an_invite() {
+    let year = Millis::from_secs(365 * 24 * 3600);
+    for joiner_ahead in [Millis::ZERO, year, 3 * year] {
+        let (mut inviter, mut joiner) = (Side::new(1), Side::new(2));
+        let now = joiner.core.clock.now();
+        joiner.core.clock.set_now(Now { wall: now.wall + joiner_ahead, ..now });
+        let code = inviter.invite();
+        joiner.join(1, &code).unwrap();
+        let call = joiner.call();
+        inviter.redeem(joiner.core.me, &call).unwrap();
+        assert!(inviter.is_peer(&joiner));
+    }
+    // One of a second lives a second, whatever the joiner's clock shows.
+    for (later, redeemed) in [(999, true), (1_000, false), (30_000, false)] {
+        let (mut inviter, mut joiner) = (Side::new(1), Side::new(2));
+        let Reply::Invite(invite) = inviter
+            .membership
+            .invite(&mut inviter.core, TrustLevel::Trusted, Millis::from_secs(1), vec![])
+            .unwrap()
+        else {
+            panic!("an invite")
+        };
+        assert!(invite.clock_is_set);
+        joiner.join(1, &invite.code).unwrap();
+        let call = joiner.call();
+        let now = inviter.core.clock.now();
+        let later = Millis::from_ms(later);
+        inviter.core.clock.set_now(Now { mono: now.mono + later, wall: now.wall + later });
+        let answer = inviter.redeem(joiner.core.me, &call);
+        assert_eq!(answer, if redeemed { Ok(vec![]) } else { Err(JoinRefusal::Expired) }, "{later:?}");
+    }
+}
+
+#[test]
+fn an_inviter_whose_clock_is_not_set_says_so() {
+    let mut inviter = Side::new(1);
+    let now = inviter.core.clock.now();
+    inviter.core.clock.set_now(Now { wall: Wall::from_ms(7_000), ..now });
+    let reply = inviter.membership.invite(&mut inviter.core, TrustLevel::Trusted, DAY, vec![]).unwrap();
+    assert!(matches!(reply, Reply::Invite(invite) if !invite.clock_is_set));
+}

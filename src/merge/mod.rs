@@ -7,6 +7,7 @@
 //! This room holds layers and answers what they read like. It checks no signature and no right: layers come in
 //! verified, and the caller names the writers that count.
 
+mod planted;
 mod quarantine;
 mod register;
 mod tombstone;
@@ -21,13 +22,16 @@ use std::sync::Arc;
 use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
+#[cfg(feature = "test-support")]
+pub use planted::{PlantedFault, plant};
 pub use register::{Loser, Winner};
 pub use tombstone::{Sweep, TombstoneWait};
 pub use tree::{TreeError, flatten};
 pub use view::View;
 
+use crate::clock::Timestamp;
 pub use crate::layer::KeyPath;
-use crate::layer::{Content, Entry, Kind, Layer, MapContent, Sequence};
+use crate::layer::{Content, Entry, EntryHash, Kind, Layer, MapContent, Sequence};
 
 /// A document: the layers held of it and, for a map, what wins under each key.
 #[derive(Clone, Debug)]
@@ -116,6 +120,17 @@ impl Document {
             true => self.resolve_of(&author, keys, reference),
             false => (counts || counted) && self.resolve(keys, reference),
         }
+    }
+
+    /// Drops a layer. Returns whether the document reads differently.
+    pub fn remove_layer(&mut self, author: &PeerId, reference: Wall) -> bool {
+        let Some(old) = self.layers.remove(author) else { return false };
+        match self.is_to_count(author) {
+            true => self.counting.insert(*author),
+            false => self.counting.remove(author),
+        };
+        let keys = self.differing_keys(author, Some(&old));
+        self.resolve(keys, reference)
     }
 
     /// Takes a map layer out, to change it and put it back; until then the merge stays as it was.
@@ -218,14 +233,45 @@ impl Document {
         }
     }
 
-    /// The values that lost against writes that had not seen them, with the key.
+    /// The values that lost against writes that had not seen them, with the key: under the same key, or hidden by an entry above
+    /// or below it.
     pub fn conflicts(&self, reference: Wall) -> Vec<(KeyPath, Loser)> {
-        let keys = self.merged.iter();
-        keys.flat_map(|(key, winner)| {
-            let losers = register::conflicts(key, winner, self.candidates(key, reference));
-            losers.into_iter().map(|loser| (key.clone(), loser))
-        })
-        .collect()
+        let keys = self.merged.iter().map(|(key, _)| key);
+        keys.flat_map(|key| self.conflicts_at(key, reference).into_iter().map(|loser| (key.clone(), loser)))
+            .collect()
+    }
+
+    /// The values under one key that lost against writes that had not seen them.
+    pub fn conflicts_at(&self, key: &KeyPath, reference: Wall) -> Vec<Loser> {
+        let Some(winner) = self.merged.winner(key) else { return Vec::new() };
+        let mut losers = register::conflicts(key, winner, self.candidates(key, reference));
+        // Who writes deletes what it sees above and below: what is hidden all the same was not seen.
+        let hider = self.merged.hidden_by(key).filter(|(_, hider)| hider.author != winner.author);
+        losers.extend(hider.map(|(at, hider)| Loser {
+            author: winner.author,
+            entry: Entry::clone(&winner.entry),
+            winner: hider.author,
+            hidden_by: Some(at),
+        }));
+        losers
+    }
+
+    /// The stamp of the entry under a key that has this hash.
+    pub fn stamp_of(&self, key: &KeyPath, hash: EntryHash) -> Option<Timestamp> {
+        let mut found = self.effective_entries(key).map(|(_, entry)| entry);
+        found.find(|entry| entry.hash4(key) == hash).map(|entry| entry.stamp)
+    }
+
+    /// What an entry of `me` with this value carries to show that all that others have under the key was seen.
+    pub fn seen_together(
+        &self,
+        key: &KeyPath,
+        me: &PeerId,
+        value: Option<&Value>,
+        reference: Wall,
+    ) -> Option<EntryHash> {
+        let others = self.candidates(key, reference).filter(|(author, _)| author != me);
+        register::seen_together(key, value, others.map(|(author, entry)| (author, &**entry)))
     }
 
     /// Takes an author's new entries into the merge. One that goes above the winner wins without a look at the other layers, and one
@@ -288,6 +334,11 @@ impl Document {
         let old = old.and_then(map_of).unwrap_or(&empty);
         new.keys_changed_since(old)
     }
+}
+
+/// The version of what a document reads: BLAKE3 of its canonical CBOR, hex. Equal at nodes in step.
+pub fn version_of(view: &Value) -> String {
+    blake3::hash(&tombolo_delta::to_cbor(view)).to_hex().to_string()
 }
 
 /// The entries of a map layer.

@@ -4,9 +4,12 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
-use crate::layer::{Entry, KeyPath};
+use crate::clock::Timestamp;
+use crate::layer::{Entry, EntryHash, KeyPath};
+use crate::merge::planted::{self, PlantedFault};
 
 /// The entry that wins under a key, and its author.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,11 +29,18 @@ pub struct Loser {
     pub entry: Entry,
     /// The author of the winning entry.
     pub winner: PeerId,
+    /// The key above or below at which the winning entry stands; none where it stands under the same key.
+    pub hidden_by: Option<KeyPath>,
 }
 
 /// The merge order. Value hashes are compared last, so they are hardly ever computed.
 pub(super) fn compare(a: (PeerId, &Entry), b: (PeerId, &Entry)) -> Ordering {
-    (a.1.stamp, a.0).cmp(&(b.1.stamp, b.0)).then_with(|| a.1.value_hash().cmp(&b.1.value_hash()))
+    let stamp = |entry: &Entry| match planted::has(PlantedFault::CounterIgnored) {
+        true => Timestamp::new(entry.stamp.time(), 0),
+        false => entry.stamp,
+    };
+    let authors = || if planted::has(PlantedFault::TieBreakReversed) { b.0.cmp(&a.0) } else { a.0.cmp(&b.0) };
+    stamp(a.1).cmp(&stamp(b.1)).then_with(authors).then_with(|| a.1.value_hash().cmp(&b.1.value_hash()))
 }
 
 /// The greatest of the candidates.
@@ -39,18 +49,47 @@ pub(super) fn winner<'a>(candidates: impl Iterator<Item = (PeerId, &'a Arc<Entry
     Some(Winner { author: best.0, entry: best.1.clone() })
 }
 
-/// The candidates that the winner's author neither wrote nor saw, and that have another value.
+/// The candidates that the winner's author neither wrote nor saw, and that have another value. What an entry has replaced, its
+/// author has seen, and so had the author of the one that replaced this.
 pub(super) fn conflicts<'a>(
     key: &KeyPath,
     winner: &Winner,
     candidates: impl Iterator<Item = (PeerId, &'a Arc<Entry>)>,
 ) -> Vec<Loser> {
-    candidates
-        .filter(|(author, entry)| {
-            *author != winner.author
-                && entry.value != winner.entry.value
-                && winner.entry.saw != Some(entry.hash4(key))
-        })
-        .map(|(author, entry)| Loser { author, entry: Entry::clone(entry), winner: winner.author })
-        .collect()
+    let others = candidates.filter(|(author, _)| *author != winner.author);
+    let others: Vec<(PeerId, &Entry)> = others.map(|(author, entry)| (author, &**entry)).collect();
+    if others.iter().all(|(_, entry)| entry.value == winner.entry.value) {
+        return Vec::new();
+    }
+    let mut unseen: Vec<_> =
+        others.iter().map(|(author, entry)| (*author, *entry, entry.hash4(key))).collect();
+    let mut saw = winner.entry.saw;
+    if saw == seen_together(key, winner.entry.value.as_ref(), others.into_iter()) {
+        return Vec::new();
+    }
+    while let Some(at) = saw.and_then(|saw| unseen.iter().position(|(_, _, hash)| *hash == saw)) {
+        saw = unseen.swap_remove(at).1.saw;
+    }
+    let lost = unseen.into_iter().filter(|(_, entry, _)| entry.value != winner.entry.value);
+    let loser = |(author, entry, _): (PeerId, &Entry, EntryHash)| Loser {
+        author,
+        entry: Entry::clone(entry),
+        winner: winner.author,
+        hidden_by: None,
+    };
+    lost.map(loser).collect()
+}
+
+/// What an entry with this value carries to show that its author has seen all these others: the hash of the one of them that has
+/// another value, or all such hashes together.
+pub(super) fn seen_together<'a>(
+    key: &KeyPath,
+    value: Option<&Value>,
+    others: impl Iterator<Item = (PeerId, &'a Entry)>,
+) -> Option<EntryHash> {
+    let hashes = others.filter(|(_, entry)| entry.value.as_ref() != value).map(|(_, entry)| entry.hash4(key));
+    hashes.reduce(|mut all, hash| {
+        all.iter_mut().zip(hash).for_each(|(all, one)| *all ^= one);
+        all
+    })
 }

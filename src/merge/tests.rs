@@ -204,3 +204,31 @@ fn a_loser_that_the_winner_saw_is_history_any_other_a_conflict() {
     document.put_layer(layer(1, 2, vec![(key("k"), Some(Entry { saw: None, ..new }))]), None, NOW);
     assert_eq!(document.conflicts(NOW).len(), 1);
 }
+
+/// The third saw the second, which had seen the first: only what none of them saw is a conflict.
+#[test]
+fn what_a_predecessor_saw_is_history_as_well() {
+    let at = |ms: u64, value: &str, saw| Entry {
+        stamp: Timestamp::new(NOW + Millis::from_ms(ms), 0),
+        value: Some(Value::from(value)),
+        saw,
+    };
+    let mut document = document(4);
+    let first = at(0, "first", None);
+    let second = at(1, "second", Some(first.hash4(&key("k"))));
+    let third = at(2, "third", Some(second.hash4(&key("k"))));
+    for (n, entry) in [(0, first), (1, second), (2, third)] {
+        document.put_layer(layer(n, 1, vec![(key("k"), Some(entry))]), None, NOW);
+    }
+    assert_eq!(document.conflicts(NOW), []);
+    document.put_layer(layer(3, 1, vec![(key("k"), Some(at(0, "apart", None)))]), None, NOW);
+    let lost = document.conflicts(NOW);
+    assert_eq!(lost.iter().map(|(_, loser)| loser.author).collect::<Vec<_>>(), [author(3)]);
+    // One that has seen all of them ends it, and one more that it has not seen begins another.
+    let value = Value::from("settled");
+    let saw = document.seen_together(&key("k"), &author(0), Some(&value), NOW);
+    document.put_layer(layer(0, 2, vec![(key("k"), Some(at(3, "settled", saw)))]), None, NOW);
+    assert_eq!(document.conflicts(NOW), []);
+    document.put_layer(layer(3, 2, vec![(key("k"), Some(at(2, "apart again", None)))]), None, NOW);
+    assert!(document.conflicts(NOW).iter().any(|(_, loser)| loser.author == author(3)));
+}

@@ -7,6 +7,7 @@ use tombolo_transports::PeerId;
 
 use crate::layer::{Entry, KeyPath, Layer};
 use crate::limits::TOMBSTONE_RENEW;
+use crate::merge::planted::{self, PlantedFault};
 use crate::merge::{Document, Winner, map_of, register};
 use crate::time::Wall;
 
@@ -105,6 +106,8 @@ impl Document {
             .filter_map(|(other, layer)| Some((*other, map_of(layer)?.get(key)?)))
             .all(|(other, entry)| register::compare((other, entry), (*author, tombstone)).is_gt());
         let mut others = self.writers.keys().filter(|writer| *writer != author);
-        no_older && others.all(|writer| self.has_signed_since(writer, tombstone))
+        no_older
+            && (planted::has(PlantedFault::TombstoneDroppedEarly)
+                || others.all(|writer| self.has_signed_since(writer, tombstone)))
     }
 }

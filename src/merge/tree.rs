@@ -14,11 +14,34 @@ pub enum TreeError {
     #[error("a map document is a JSON object at the top")]
     NotAnObject,
     /// A member's name cannot be a key.
-    #[error("{0}")]
-    Key(#[from] KeyError),
+    #[error("the key `{at}`: {why}")]
+    Key {
+        /// Its segments, cut where it is long.
+        at: String,
+        /// What it lacks.
+        #[source]
+        why: KeyError,
+    },
     /// Object members have text names.
-    #[error("the members of an object have text names")]
-    NotText,
+    #[error("the members of an object have text names; below `{at}` one has none")]
+    NotText {
+        /// The segments above it.
+        at: String,
+    },
+}
+
+/// A key that may be none, for an error.
+fn shown(segments: &[String]) -> String {
+    const LETTERS_MAX: usize = 80;
+    let whole = segments.join("/");
+    match whole.char_indices().nth(LETTERS_MAX) {
+        Some((end, _)) => format!("{}…", whole.get(..end).unwrap_or_default()),
+        None => whole,
+    }
+}
+
+fn key_of(segments: &[String]) -> Result<KeyPath, TreeError> {
+    KeyPath::new(segments.to_vec()).map_err(|why| TreeError::Key { at: shown(segments), why })
 }
 
 /// Spreads `value` over keys below `prefix`; without a prefix it must be an object.
@@ -38,7 +61,9 @@ pub fn flatten(prefix: Option<&KeyPath>, value: &Value) -> Result<BTreeMap<KeyPa
 
 fn spread(above: &[String], members: &Map, leaves: &mut BTreeMap<KeyPath, Value>) -> Result<(), TreeError> {
     for (name, value) in members.iter() {
-        let tombolo_delta::Key::Text(name) = name else { return Err(TreeError::NotText) };
+        let tombolo_delta::Key::Text(name) = name else {
+            return Err(TreeError::NotText { at: shown(above) });
+        };
         let mut segments = above.to_vec();
         segments.push(name.clone());
         spread_value(&segments, value, leaves)?;
@@ -53,11 +78,11 @@ fn spread_value(
 ) -> Result<(), TreeError> {
     match value {
         Value::Map(members) if !members.is_empty() => {
-            KeyPath::new(at.to_vec())?;
+            key_of(at)?;
             spread(at, members, leaves)
         }
         leaf => {
-            leaves.insert(KeyPath::new(at.to_vec())?, leaf.clone());
+            leaves.insert(key_of(at)?, leaf.clone());
             Ok(())
         }
     }

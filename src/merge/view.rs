@@ -84,21 +84,33 @@ impl View {
 
     fn shown_value<'a>(&self, key: &KeyPath, winner: &'a Winner) -> Option<&'a Value> {
         let value = winner.entry.value.as_ref()?;
-        (!self.is_hidden(key, winner, value)).then_some(value)
+        self.hider(key, winner, value).is_none().then_some(value)
     }
 
-    /// Whether an entry above or below `key` is greater in the merge order and hides it. An empty object hides nothing:
-    /// it is where others stand.
-    fn is_hidden(&self, key: &KeyPath, winner: &Winner, value: &Value) -> bool {
+    /// The entry that hides the value under a key, if one does.
+    pub fn hidden_by<'a>(&'a self, key: &'a KeyPath) -> Option<(KeyPath, &'a Winner)> {
+        let winner = self.winners.get(key)?;
+        self.hider(key, winner, winner.entry.value.as_ref()?)
+    }
+
+    /// The entry above or below `key` that is greater in the merge order and hides it. An empty object hides nothing: it is
+    /// where others stand.
+    fn hider<'a>(
+        &'a self,
+        key: &'a KeyPath,
+        winner: &Winner,
+        value: &Value,
+    ) -> Option<(KeyPath, &'a Winner)> {
         let rank = |w: &Winner| (w.entry.stamp, w.author);
         let is_greater = |w: &Winner| rank(w) > rank(winner);
         let stands = |w: &Winner| w.entry.value.as_ref().is_some_and(|value| !is_empty_object(value));
-        let mut above = key.parents().filter_map(|parent| self.winners.get(&parent));
-        if above.any(|w| stands(w) && is_greater(w)) {
-            return true;
+        let mut above = key.parents().filter_map(|parent| self.winners.get(&parent).map(|w| (parent, w)));
+        if let Some(hider) = above.find(|(_, w)| stands(w) && is_greater(w)) {
+            return Some(hider);
         }
-        let mut below = self.at_and_below(key).skip(1);
-        !is_empty_object(value) && below.any(|(_, w)| w.entry.value.is_some() && is_greater(w))
+        let mut below = self.at_and_below(key).skip(1).filter(|_| !is_empty_object(value));
+        let hider = below.find(|(_, w)| w.entry.value.is_some() && is_greater(w));
+        hider.map(|(below, w)| (below.clone(), w))
     }
 }
 

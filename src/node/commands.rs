@@ -11,7 +11,7 @@ use crate::io::{
     Admin, BadNameReason, Command, CommandError, Quota, Reply, RequestId, ValueError, Write, view,
 };
 use crate::layer::DocumentName;
-use crate::node::Node;
+use crate::node::{Node, bundles};
 use crate::report::NodeReport;
 
 impl Node {
@@ -99,6 +99,8 @@ impl Node {
                 let ordered = self.unicast.order_route(&mut self.core, &self.replica, &order);
                 ordered.map(|()| Reply::Routes(self.report().routes()))
             }
+            Admin::WriteBundle { peers } => bundles::write(self, &peers),
+            Admin::ReadBundle { bundle } => bundles::read(self, &bundle),
             Admin::Adopt(records) => self.membership.adopt(&mut self.core, &mut self.replica, &records),
             Admin::Revoke { peer } => {
                 self.desk().commands.sign_notice(&peer).and_then(|notice| self.publish_notice(notice))
@@ -222,6 +224,8 @@ fn may_sign(admin: &Admin) -> bool {
         | Admin::Rename { .. }
         | Admin::Dial { .. }
         | Admin::Adopt(_)
+        | Admin::WriteBundle { .. }
+        | Admin::ReadBundle { .. }
         | Admin::Route(_)
         | Admin::WatchFor(_)
         | Admin::Unwatch { .. }

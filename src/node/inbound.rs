@@ -2,7 +2,7 @@
 
 use tombolo_transports::{Address, DownReason, LinkCaps, LinkId, PeerId};
 
-use crate::core::InputRejection;
+use crate::core::{Core, InputRejection};
 use crate::desk::{CommandMessage, NoticeEffect, NoticeReceipt};
 use crate::federation::invite::token_hash;
 use crate::federation::join::{JoinAnswer, JoinRefusal, JoinRequest};
@@ -15,7 +15,7 @@ use crate::presence::HeardOver;
 use crate::replica::{ApplyOutcome, Arriving, Origin, Reclaimed, Recovered};
 use crate::router::Class;
 use crate::store::StoreWrite;
-use crate::sync::message::Message;
+use crate::sync::message::{Message, MessageError};
 use crate::sync::transfer::{answer_parts, answer_tree};
 use crate::unicast::{SupplyRequest, Unicast};
 
@@ -25,6 +25,11 @@ impl Node {
     pub(super) fn link_up(&mut self, link: LinkId, peer: PeerId, caps: LinkCaps) {
         if !self.replica.federation().is_member(&peer) {
             self.core.reject_from(Some(peer), InputRejection::LinkOfNoPeer);
+            self.core.gate.output(Output::Close { link });
+            return;
+        }
+        if self.core.is_cut(&peer) {
+            self.core.reject_from(Some(peer), InputRejection::SenderCut);
             self.core.gate.output(Output::Close { link });
             return;
         }
@@ -52,6 +57,7 @@ impl Node {
         let Some((down, is_last)) = self.unicast.remove_link(self.core.now(), link, why) else { return };
         self.core.presence.session_down(self.core.now(), &down.peer, link);
         Unicast::link_event(&mut self.core, &down, false);
+        self.replica.link_gone(link);
         if is_last {
             self.core.clock.disconnected(&down.peer);
             self.unicast.peer_down(&self.core, down.peer);
@@ -62,14 +68,12 @@ impl Node {
     // ---- messages ----------------------------------------------------------------------------------------
 
     pub(super) fn received(&mut self, link: LinkId, bytes: &[u8]) {
-        let Some(up) = self.unicast.link(link) else { return };
-        let (peer, medium) = (up.peer, up.caps.medium);
-        self.core.metrics.received_from(peer, medium, bytes.len());
-        self.unicast.heard(&self.core, link);
+        let Some((peer, message)) = read(&mut self.core, &mut self.unicast, link, bytes) else { return };
         self.replica.note_presence(&peer, self.core.reference());
-        let Ok(message) = Message::decode(bytes) else {
-            return self.core.reject_from(Some(peer), InputRejection::BadMessage);
-        };
+        if self.core.is_cut(&peer) {
+            return self.close_links(&peer);
+        }
+        let Some(message) = message else { return };
         self.unicast.peer_heard(&mut self.core, link, &message);
         let origin = Origin::Link { peer };
         match message {
@@ -77,19 +81,19 @@ impl Node {
             Message::Whole(envelope) => self.arrived(origin, Arriving::Whole(*envelope)),
             Message::TreeAsk(id, nodes) => {
                 let answer = self.replica.answer_transfer(&peer, &id, |map| answer_tree(id, map, &nodes));
-                self.unicast.answer(&mut self.core, peer, answer);
+                self.unicast.answer(&mut self.core, peer, link, answer);
             }
             Message::PartsAsk(id, buckets) => {
                 let answer = self.replica.answer_transfer(&peer, &id, |map| answer_parts(id, map, &buckets));
-                self.unicast.answer(&mut self.core, peer, answer);
+                self.unicast.answer(&mut self.core, peer, link, answer);
             }
             Message::Tree(id, nodes) => {
-                if let Some(layer) = self.replica.take_nodes(&mut self.core, peer, &id, nodes) {
+                if let Some(layer) = self.replica.take_nodes(&mut self.core, (peer, link), &id, nodes) {
                     self.arrived(origin, Arriving::Assembled(layer));
                 }
             }
             Message::Parts(id, parts) => {
-                if let Some(layer) = self.replica.take_parts(&mut self.core, peer, &id, parts) {
+                if let Some(layer) = self.replica.take_parts(&mut self.core, (peer, link), &id, parts) {
                     self.arrived(origin, Arriving::Assembled(layer));
                 }
             }
@@ -104,6 +108,8 @@ impl Node {
             Message::Ask(_) | Message::Want(_) | Message::Refused(_) => {
                 self.unicast.received(&self.core, peer, message);
             }
+            // Counted when it was read.
+            Message::NotUnderstood(_) => {}
             Message::Command(bytes) => self.command_message(peer, &CommandMessage::Command(bytes)),
             Message::Answer(bytes) => self.command_message(peer, &CommandMessage::Answer(bytes)),
             Message::Notice(bytes) => self.command_message(peer, &CommandMessage::Notice(bytes)),
@@ -117,11 +123,12 @@ impl Node {
     pub(super) fn arrived(&mut self, origin: Origin, arriving: Arriving<'_>) {
         match self.replica.apply(&mut self.core, &origin, arriving) {
             ApplyOutcome::Stored(stored) => self.stored(&stored, Some(&origin), Some(origin.peer())),
-            ApplyOutcome::Known(signed) => {
-                if let Origin::Radio { link, peer, .. } = origin {
+            ApplyOutcome::Known(signed) => match origin {
+                Origin::Radio { link, peer, .. } => {
                     self.broadcast.state_received(&self.core, &self.replica, link, peer, &signed);
                 }
-            }
+                Origin::Link { peer } => self.unicast.acknowledge(&self.core, peer, &signed.head.layer),
+            },
             ApplyOutcome::Refused(signed, refusal) => {
                 self.broadcast.refused(&self.core, &origin, &signed, refusal);
                 if let Origin::Link { peer } = origin {
@@ -155,7 +162,7 @@ impl Node {
             Some(restage) => self.authoring.staged_mut().restage(restage),
             None => {
                 let (peer, class, held) = (origin.peer(), Class::Document, Some(state));
-                let request = SupplyRequest { peer, class, id, held };
+                let request = SupplyRequest { peer, class, id, held, silent: None };
                 self.unicast.supply(&mut self.core, &mut self.replica, &request);
             }
         }
@@ -289,4 +296,36 @@ impl Node {
             self.core.gate.output(Output::Close { link });
         }
     }
+}
+
+/// The peer at the far end of a link, and its message, if that is looked at and is one.
+fn read(
+    core: &mut Core,
+    unicast: &mut Unicast,
+    link: LinkId,
+    bytes: &[u8],
+) -> Option<(PeerId, Option<Message>)> {
+    let up = unicast.link(link)?;
+    let (peer, medium) = (up.peer, up.caps.medium);
+    core.metrics.received_from(peer, medium, bytes.len());
+    unicast.heard(core, link);
+    if !core.admits_message(peer, bytes.len()) {
+        return Some((peer, None));
+    }
+    let message = Message::decode(bytes);
+    match &message {
+        Ok(Message::NotUnderstood(_)) => {
+            core.reject_from(Some(peer), InputRejection::NotUnderstoodByPeer);
+        }
+        Ok(_) => {}
+        Err(error) => {
+            core.reject_from(Some(peer), InputRejection::BadMessage);
+            // A kind of a later version costs nothing to leave unread.
+            if !matches!(error, MessageError::UnknownKind(_)) {
+                core.failed_proof(peer, bytes.len());
+            }
+            unicast.not_understood(core, peer, bytes);
+        }
+    }
+    Some((peer, message.ok()))
 }

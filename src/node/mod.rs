@@ -19,6 +19,7 @@
 //! What these do with each other for commands, notices and JSON calls stands in `desk`, which borrows them from here.
 
 mod borrows;
+mod bundles;
 mod calls;
 mod commands;
 mod inbound;
@@ -244,6 +245,7 @@ impl Node {
         self.membership.load(&self.core, outgoing, incoming, self.replica.federation());
         self.broadcast.load(&loaded.meta);
         self.unicast.load_routes(&loaded.meta);
+        self.unicast.load_receipts(&loaded.meta);
         self.unicast.load(&mut self.core, &self.replica);
         self.desk().alarms().load(&loaded.meta);
         let changes = self.commands.load(loaded.commands, self.core.reference());

@@ -52,6 +52,10 @@ impl Node {
         for (document, error) in failed.iter().filter(|(document, _)| unanswered(document)) {
             tracing::error!(document = document.name.as_str(), %error, "a change of our own was not signed");
         }
+        if self.replica.take_rights_changed() {
+            // What was signed has changed them: a document that ended leaves what peers may see at once.
+            self.renew_rights();
+        }
         for reply in staged.replies {
             let result = match failed.get(&reply.document) {
                 Some(error) => Err(error.clone()),

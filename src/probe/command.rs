@@ -105,7 +105,7 @@ impl ListSource {
         }
     }
 
-    fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         match self {
             ListSource::Program(path, _) | ListSource::File(path) => path,
         }
@@ -141,12 +141,17 @@ impl ListSource {
         }
     }
 
+    /// What it has now.
+    pub(super) async fn bytes(&self) -> Result<Vec<u8>, ListError> {
+        match self {
+            ListSource::Program(path, arguments) => run(path, arguments).await,
+            ListSource::File(path) => read_settled(path).await,
+        }
+    }
+
     /// The list as it is now.
     pub(crate) async fn read(&self) -> Result<AppList, ListError> {
-        let bytes = match self {
-            ListSource::Program(path, arguments) => run(path, arguments).await?,
-            ListSource::File(path) => read_settled(path).await?,
-        };
+        let bytes = self.bytes().await?;
         let path = self.path().to_owned();
         parse(&text_of(&bytes)).map_err(|(line, why)| ListError::Line { path, line, why })
     }

@@ -10,6 +10,7 @@ mod container;
 pub mod containers;
 pub mod foreign;
 pub mod host;
+mod sensors;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 
 use crate::authoring::flapping::FlapFilter;
 use crate::config::{Config, StateSettings};
+use crate::io::{SENSORS_MAX, Sensors};
 use crate::node::{App, AppHealth, AppStatus, CommandError, NodeState, Reply, Write};
 use crate::runtime::{AskError, NodeClient};
 use crate::system_clock::now;
@@ -67,6 +69,11 @@ impl Publisher {
         let mut tasks = JoinSet::new();
         let (found, sources) = mpsc::channel(16);
         watch_sources(&mut tasks, &config.state, &found, &client);
+        let (sensed, sensor_readings) = mpsc::channel(16);
+        for (name, source) in sensors::sources(&config.state) {
+            let watch = sensors::watch(name, source, config.state.apps_every, sensed.clone(), client.clone());
+            tasks.spawn(watch);
+        }
         let publishing = Publishing {
             name: config.name.clone(),
             onion: config.tor.onion.map(|host| host.to_string()),
@@ -75,6 +82,8 @@ impl Publisher {
             apps: AppsBySource::new(),
             damped: DampedApps::default(),
             sources,
+            sensors: BTreeMap::new(),
+            sensor_readings,
             client,
         };
         tasks.spawn(publishing.run());
@@ -115,6 +124,9 @@ struct Publishing {
     apps: AppsBySource,
     damped: DampedApps,
     sources: mpsc::Receiver<(&'static str, Reading)>,
+    /// What each source of sensors showed last.
+    sensors: BTreeMap<&'static str, Sensors>,
+    sensor_readings: mpsc::Receiver<sensors::SensorReading>,
     client: NodeClient,
 }
 
@@ -136,6 +148,7 @@ impl Publishing {
             tokio::select! {
                 () = tokio::time::sleep_until(next) => return,
                 Some((source, reading)) = self.sources.recv() => self.note(source, reading),
+                Some((source, reading)) = self.sensor_readings.recv() => drop(self.sensors.insert(source, reading)),
             }
             if self.damped.is_news() {
                 let pause = earliest.saturating_duration_since(Instant::now()).max(SETTLE);
@@ -156,8 +169,16 @@ impl Publishing {
             tokio::select! {
                 () = &mut end => break,
                 Some((source, reading)) = self.sources.recv() => self.note(source, reading),
+                Some((source, reading)) = self.sensor_readings.recv() => drop(self.sensors.insert(source, reading)),
             }
         }
+    }
+
+    /// All sensors, of the sources and of the program that this node is part of; the latter wins a name.
+    fn all_sensors(&self) -> Option<Sensors> {
+        let read = self.sensors.values().flatten().map(|(name, sensor)| (name.clone(), sensor.clone()));
+        let all: Sensors = read.chain(self.client.sensors()).collect();
+        Some(all.into_iter().take(SENSORS_MAX).collect()).filter(|all: &Sensors| !all.is_empty())
     }
 
     /// Notes what a source reports.
@@ -179,7 +200,8 @@ impl Publishing {
         self.client.problem("host", figures.as_ref().err().map(ToString::to_string));
         let figures = figures.unwrap_or_default();
         let (node_name, onion) = (Some(self.name.clone()), self.onion.clone());
-        let state = NodeState { node_name, apps, onion, tor_active: self.client.tor_active(), ..figures };
+        let (tor_active, sensors) = (self.client.tor_active(), self.all_sensors());
+        let state = NodeState { node_name, apps, onion, tor_active, sensors, ..figures };
         match self.client.command(Write::PublishState { state }).await {
             Ok(Reply::Published(_)) => self.client.problem("state", None),
             Ok(_) => {}
@@ -332,6 +354,8 @@ mod tests {
             apps: AppsBySource::new(),
             damped: DampedApps::default(),
             sources,
+            sensors: BTreeMap::new(),
+            sensor_readings: mpsc::channel(1).1,
             client,
         };
         let publishing = tokio::spawn(publishing.run());

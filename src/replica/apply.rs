@@ -3,6 +3,8 @@
 //! [`Replica::apply`] returns an [`ApplyOutcome`] that names every case; what follows outside the replica (an answer to the
 //! peer, news for the engines) is the node's part.
 
+use std::collections::BTreeSet;
+
 use tombolo_transports::{LinkId, PeerId};
 
 use crate::core::{Core, InputRejection};
@@ -20,7 +22,7 @@ use crate::replica::{Replica, Stored};
 use crate::store::StoreWrite;
 use crate::sync::frontier::State;
 use crate::sync::message::{Message, TransferId, TreeNode};
-use crate::sync::transfer::TransferError;
+use crate::sync::transfer::{TransferError, TransferLane};
 use crate::time::Mono;
 
 /// Where a message came from.
@@ -82,6 +84,16 @@ pub enum Arriving<'a> {
 }
 
 impl<'a> Arriving<'a> {
+    /// How many bytes are worked on before its signature is checked.
+    fn unproven_bytes(&self) -> usize {
+        match self {
+            Arriving::Whole(Envelope { payload: Payload::Whole(content), .. }) => content.bytes(),
+            Arriving::Delta(envelope) => envelope.delta.bytes(),
+            // The signature of an offer is checked first, and parts have the hashes that it signs.
+            Arriving::Whole(Envelope { payload: Payload::Offer, .. }) | Arriving::Assembled(_) => 0,
+        }
+    }
+
     /// A delta in any of its forms.
     pub fn delta<D: Carried>(envelope: &'a CompactEnvelope<D>) -> Self {
         Arriving::Delta(envelope.with(&envelope.delta as &dyn Carried))
@@ -153,13 +165,17 @@ impl Replica {
         if core.gate.refuses_layers(core.now()) {
             return rejected(core, origin, InputRejection::DiskRefuses);
         }
+        let bytes = arriving.unproven_bytes();
         match arriving {
             Arriving::Delta(envelope) => match self.resolve(origin, &envelope) {
                 Resolved::New(candidate) => self.admit(core, origin, candidate),
                 Resolved::Known(signed) => ApplyOutcome::Known(signed),
                 Resolved::Old => ApplyOutcome::Superseded,
                 Resolved::NoBase { tried } => {
-                    // A short digest may fit a base by chance, so this proves nothing against the sender yet.
+                    // A digest may fit a base by chance, so this proves nothing against the sender; it is charged all the same.
+                    if let (Origin::Link { peer }, 1..) = (origin, tried) {
+                        core.failed_proof(*peer, bytes.saturating_mul(tried));
+                    }
                     core.reject_from(
                         Some(origin.peer()),
                         match tried {
@@ -181,6 +197,9 @@ impl Replica {
                     Ok(layer) => self.admit(core, origin, VerifiedState::Whole(Box::new(layer))),
                     Err(error) => {
                         tracing::debug!(peer = %origin.peer(), %error, "an envelope was not opened");
+                        if let Origin::Link { peer } = origin {
+                            core.failed_proof(*peer, bytes);
+                        }
                         rejected(core, origin, InputRejection::BadSignature)
                     }
                 }
@@ -265,10 +284,17 @@ impl Replica {
     }
 
     fn admits(&self, core: &Core, signed: &SignedHead) -> Result<(), Refusal> {
-        let head = &signed.head;
-        match head.layer.author == core.me {
+        let (id, audience_sequence) = (&signed.head.layer, signed.head.audience_sequence);
+        if self.federation.is_ended(&id.document, audience_sequence) {
+            return Err(Refusal::Ended);
+        }
+        if id.author == core.me {
+            return Ok(());
+        }
+        self.federation.admits(id, audience_sequence)?;
+        match id.author == id.document.owner || self.is_alive(&id.document) {
             true => Ok(()),
-            false => self.federation.admits(&head.layer, head.audience_sequence),
+            false => Err(Refusal::NoSuchDocument),
         }
     }
 
@@ -309,12 +335,12 @@ impl Replica {
     pub fn take_nodes(
         &mut self,
         core: &mut Core,
-        peer: PeerId,
+        (peer, link): (PeerId, LinkId),
         id: &TransferId,
         nodes: Vec<TreeNode>,
     ) -> Option<Layer> {
         let own = self.layers.layer_of_hash(&id.layer).and_then(map_of);
-        let taken = self.transfers.take_nodes(id, nodes, own, core.now());
+        let taken = self.transfers.take_nodes(id, link, nodes, own, core.now());
         self.transfer_moved(core, peer, id, taken)
     }
 
@@ -322,11 +348,11 @@ impl Replica {
     pub fn take_parts(
         &mut self,
         core: &mut Core,
-        peer: PeerId,
+        (peer, link): (PeerId, LinkId),
         id: &TransferId,
         parts: Vec<(BucketIndex, Vec<u8>)>,
     ) -> Option<Layer> {
-        let taken = self.transfers.take_parts(id, parts, core.now());
+        let taken = self.transfers.take_parts(id, link, parts, core.now());
         self.transfer_moved(core, peer, id, taken)
     }
 
@@ -348,9 +374,19 @@ impl Replica {
         finished.inspect_err(|_| core.reject_from(Some(peer), InputRejection::BadPart)).ok()
     }
 
-    /// The questions for parts that are due, with the peer that each goes to.
-    pub fn transfer_questions(&mut self, now: Mono) -> Vec<(PeerId, Message)> {
-        self.transfers.asks(now)
+    /// The questions for parts that are due, each with the link that it goes over.
+    pub fn transfer_questions(&mut self, now: Mono, lanes: &[TransferLane]) -> Vec<(TransferLane, Message)> {
+        self.transfers.asks(now, lanes)
+    }
+
+    /// The peers that parts of large layers are asked of.
+    pub fn transfer_sources(&self) -> BTreeSet<PeerId> {
+        self.transfers.sources()
+    }
+
+    /// A link is gone: what it was to bring is asked for over another.
+    pub fn link_gone(&mut self, link: LinkId) {
+        self.transfers.link_down(link);
     }
 
     /// When the next question for parts is due.

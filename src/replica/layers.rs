@@ -317,6 +317,24 @@ impl Layers {
         gone
     }
 
+    /// Drops one layer, and the document with the last one. Returns whether it was held.
+    pub(super) fn drop_layer(&mut self, id: &LayerId, reference: Wall) -> bool {
+        if self.by_hash.remove(&id.hash()).is_none() {
+            return false;
+        }
+        let Some(held) = self.documents.get_mut(&id.document) else { return false };
+        held.document.remove_layer(&id.author, reference);
+        held.histories.remove(&id.author);
+        let bytes = held.bytes.remove(&id.author).unwrap_or(0);
+        if held.bytes.is_empty() {
+            self.documents.remove(&id.document);
+        }
+        if let Some(sum) = self.bytes_of.get_mut(&id.document.owner) {
+            *sum = sum.saturating_sub(bytes);
+        }
+        true
+    }
+
     /// Takes a map layer out, to change it and put it back with [`put_back`](Self::put_back) or
     /// [`put_layer`](Self::put_layer).
     pub(super) fn take_map(&mut self, id: &LayerId) -> Option<(SignedHead, MapContent)> {

@@ -23,9 +23,11 @@
 //! | `recovery` | own states that this disk does not have |
 //! | `time` | quarantine, tombstones, a clock that steps back |
 //! | `names` | documents and peers by the names that people use |
+//! | `ending` | documents that their owner ends, or that are forgotten here |
 
 mod apply;
 mod base;
+mod ending;
 mod history;
 mod layers;
 mod names;
@@ -105,9 +107,11 @@ impl Replica {
         self.forks = std::mem::take(&mut loaded.forks);
         core.clock.put_right();
         self.transfers = Transfers::default();
+        self.federation.set_forgotten(ending::read_forgotten(&loaded.meta));
         let owners: Vec<_> = self.layers.documents().map(|(id, _)| id.owner).collect();
         for owner in owners {
             self.learn_audience(&owner);
+            self.drop_ended(core, &owner);
         }
         let reference = core.reference();
         let writers = self.all_writers();
@@ -153,7 +157,8 @@ impl Replica {
     pub fn open_forks(&self) -> impl Iterator<Item = &ForkEvidence> {
         self.forks.iter().filter(|fork| {
             let head = &fork.higher.head;
-            self.layer(&head.layer).is_none_or(|held| held.head().sequence <= head.sequence)
+            let is_gone = self.federation.is_ended(&head.layer.document, head.audience_sequence);
+            !is_gone && self.layer(&head.layer).is_none_or(|held| held.head().sequence <= head.sequence)
         })
     }
 

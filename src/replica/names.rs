@@ -83,12 +83,16 @@ impl Replica {
 
     /// Those of a name.
     fn visible_called(&self, name: &str) -> impl Iterator<Item = &DocumentId> {
-        self.layers.called(name).filter(|id| self.federation.participates(id))
+        let is_held = |id: &DocumentId| {
+            self.layers.document(id).is_some_and(|document| document.layer(&id.owner).is_some())
+        };
+        self.layers.called(name).filter(move |id| is_held(id) && self.federation.participates(id))
     }
 
-    /// The documents that this node participates in.
+    /// The documents that this node participates in, and that their owners have brought to life.
     pub fn visible(&self) -> impl Iterator<Item = &DocumentId> {
-        self.layers.documents().map(|(id, _)| id).filter(|id| self.federation.participates(id))
+        let held = self.layers.documents().filter(|(id, document)| document.layer(&id.owner).is_some());
+        held.map(|(id, _)| id).filter(|id| self.federation.participates(id))
     }
 
     /// The display name of an identity, which names no other: its name, with a part of its DID where another node has the same

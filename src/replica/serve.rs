@@ -46,7 +46,7 @@ impl Replica {
         }
         let whole = || Message::Whole(Box::new(Envelope::seal(layer)));
         let whole_max = layer.content.bytes().min(WHOLE_LAYER_BYTES_MAX);
-        let compact = delta.map(|envelope| envelope.packed());
+        let compact = delta.and_then(|envelope| envelope.packed_for_link());
         // Much may have changed since the base: then the whole may be the shorter message.
         let compact = compact.filter(|compact| compact.delta.len() <= whole_max);
         Some(compact.map_or_else(whole, |compact| Message::Compact(Box::new(compact))))

@@ -69,6 +69,8 @@ impl Replica {
         let id = head.layer.clone();
         let state = State::of(&layer.signed);
         let is_new_document = self.layers.document(&id.document).is_none();
+        // What waited for its owner to bring it to life may come now.
+        self.rights_changed |= replaced.is_none() && id.author == id.document.owner;
         observe_stamps(core, &layer, changed.as_deref());
         if replaced.is_none() && !is_new_document {
             // The author may be a writer that is no peer of this node.
@@ -84,6 +86,7 @@ impl Replica {
         match id.document.name.as_str() {
             DocumentName::AUDIENCE => {
                 self.learn_audience(&id.document.owner);
+                self.drop_ended(core, &id.document.owner);
                 self.rights_changed = true;
             }
             DocumentName::STATE if id.author != core.me => self.learn_from_state(core, &id.author),

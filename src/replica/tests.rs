@@ -9,6 +9,7 @@ use super::*;
 use crate::core::InputRejection;
 use crate::core::side::{TestSide, pair};
 use crate::federation::{Refusal, TrustLevel};
+use crate::limits::COMPACT_CHANGES_MAX;
 use crate::store::Store;
 use crate::sync::message::Message;
 
@@ -38,6 +39,56 @@ fn a_delta_with_another_signature_changes_nothing() {
     assert!(reader.roots_hold());
     let rejections: Vec<_> = reader.core.metrics.rejections().collect();
     assert_eq!(rejections, [(InputRejection::DeltaDoesNotMatchRoot, 1)]);
+}
+
+/// Deltas with false signatures are worked on before that shows: their sender is slowed, then cut, and no other peer is.
+#[test]
+fn a_peer_whose_deltas_prove_nothing_is_slowed_and_then_cut() {
+    let (mut owner, mut reader, id) = pair();
+    let (hostile, base) = (TestSide::new(7).me(), reader.replica.state(&id));
+    let keys: Vec<String> = (0..COMPACT_CHANGES_MAX).map(|at| format!("key {at}")).collect();
+    let changes: Vec<(&str, Option<u64>)> = keys.iter().map(|key| (key.as_str(), Some(1))).collect();
+    owner.set(&id.document, &changes);
+    let message = owner.supply(reader.me(), &id, base);
+    let Message::Compact(mut envelope) = message.clone() else { panic!("a delta") };
+    envelope.signature[5] ^= 1;
+    let bytes = envelope.delta.len();
+    let (mut worked_on, mut dropped) = (0, 0);
+    while !reader.core.is_cut(&hostile) {
+        if reader.core.admits_message(hostile, bytes) {
+            reader.receive(hostile, Message::Compact(envelope.clone()));
+            worked_on += 1;
+        } else {
+            dropped += 1;
+        }
+        assert!(worked_on + dropped < 100, "it is never cut");
+    }
+    assert!((1..=8).contains(&worked_on) && dropped > worked_on, "{worked_on} worked on, {dropped} dropped");
+    let refused: BTreeMap<_, _> = reader.core.metrics.rejections().collect();
+    assert!(
+        refused.contains_key(&InputRejection::SenderSlowed)
+            && refused.contains_key(&InputRejection::SenderCut)
+    );
+    assert!(reader.core.admits_message(owner.me(), bytes));
+    assert!(matches!(reader.receive(owner.me(), message), ApplyOutcome::Stored(_)));
+}
+
+/// What changes more entries than a delta may goes whole or is offered, and comes in step; as a delta it is not looked at.
+#[test]
+fn a_change_of_many_entries_travels_whole() {
+    let (mut owner, mut reader, id) = pair();
+    let base = reader.replica.state(&id);
+    let keys: Vec<String> = (0..=COMPACT_CHANGES_MAX).map(|at| format!("key {at}")).collect();
+    let changes: Vec<(&str, Option<u64>)> = keys.iter().map(|key| (key.as_str(), Some(1))).collect();
+    owner.set(&id.document, &changes);
+    let too_long = owner.replica.delta_for(&id, base.unwrap()).unwrap().packed();
+    let outcome = reader.receive(owner.me(), Message::Compact(Box::new(too_long)));
+    assert!(matches!(outcome, ApplyOutcome::BaseMissing), "{outcome:?}");
+    assert_eq!(reader.replica.state(&id), base);
+    let whole = owner.supply(reader.me(), &id, base);
+    assert!(matches!(whole, Message::Whole(_)));
+    assert!(matches!(reader.receive(owner.me(), whole), ApplyOutcome::Stored(_)));
+    assert_eq!(reader.value(&id.document), owner.value(&id.document));
 }
 
 /// A delta changes a map in place; a refusal after that puts the entries back.

@@ -8,7 +8,7 @@ use crate::core::reserved_document;
 use crate::identity::did;
 use crate::io::{CommandError, view};
 use crate::layer::{DocumentId, DocumentName, KeyPath, LayerId};
-use crate::merge::Document;
+use crate::merge::{Document, version_of};
 use crate::report::NodeReport;
 
 impl NodeReport<'_> {
@@ -49,6 +49,15 @@ impl NodeReport<'_> {
         }
     }
 
+    /// A document with its version.
+    ///
+    /// # Errors
+    /// If no document has that name.
+    pub fn versioned(&self, doc: &str) -> Result<view::VersionedView, CommandError> {
+        let value = self.value(doc, None)?;
+        Ok(view::VersionedView { version: version_of(&value), value })
+    }
+
     /// The values that lost against a concurrent write, of one document or of all.
     ///
     /// # Errors
@@ -69,6 +78,7 @@ impl NodeReport<'_> {
             deleted: loser.entry.is_tombstone(),
             written_at: crate::clock::rfc3339(loser.entry.stamp.time()),
             value: loser.entry.value.unwrap_or_default(),
+            hidden_by: loser.hidden_by.map(|key| key.to_string()),
         };
         Ok(found.map(view).collect())
     }

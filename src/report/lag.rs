@@ -5,14 +5,13 @@ use tombolo_mesh::airtime::ledger::Priority;
 use tombolo_mesh::frame::keys::Mode;
 use tombolo_transports::{Medium, PeerId};
 
-use crate::broadcast::{RadioLink, goes_on_air, rank};
+use crate::broadcast::{RadioLink, class_of, goes_on_air, rank};
 use crate::clock::rfc3339;
 use crate::federation::Peer;
 use crate::federation::peer::Joined;
 use crate::io::view::{DocumentLagView, StepView};
 use crate::layer::LayerId;
 use crate::report::NodeReport;
-use crate::report::links::STATE_BYTES;
 use crate::report::presence::span;
 use crate::sync::broadcast::{LagKind, LayerLag, SyncStatus};
 use crate::time::Millis;
@@ -157,15 +156,10 @@ impl<'a> NodeReport<'a> {
         }
     }
 
-    /// How long a frame of a layer waits for airtime; none: it may never leave on this radio.
+    /// How long a frame of a layer waits for airtime, by law and by the pace of its class; none: it may never leave on this radio.
     fn wait_for_air(&self, radio: &RadioLink, id: Option<&LayerId>) -> Option<Millis> {
         radio.spec().ledger.rules.as_ref()?;
-        let priority = match id.map(|id| rank(&id.document.name)) {
-            Some(0) => Priority::Control,
-            Some(1) => Priority::State,
-            Some(_) | None => Priority::Document,
-        };
-        radio.ledger().leaves_in(self.core.now(), radio.airtime_us(STATE_BYTES), priority)
+        radio.leaves_in(self.core.now(), id.map_or(Priority::Document, class_of))
     }
 
     /// How many layers a peer and this node share that do not go over a radio: by their document's policy, or since any

@@ -12,7 +12,8 @@ use crate::clock::rfc3339;
 use crate::federation::Peer;
 use crate::federation::peer::Joined;
 use crate::identity::did;
-use crate::io::view::{self, LinkView};
+use crate::io::CommandError;
+use crate::io::view::{self, LinkView, PingLinkView, PingView};
 use crate::report::NodeReport;
 use crate::report::why::verdict_text;
 use crate::router::{Class, Decision, RadioScope, Request, Subject};
@@ -31,6 +32,24 @@ impl NodeReport<'_> {
         }
         rows.extend(self.away_rows(&rows));
         rows
+    }
+
+    /// The links and radios that lead to a peer. It is not asked here.
+    ///
+    /// # Errors
+    /// [`CommandError`] where no peer is called so, or several are.
+    pub(super) fn ping(&self, peer: &str) -> Result<PingView, CommandError> {
+        let id = self.replica.resolve_peer(peer)?;
+        let did = did(&id);
+        let rows = self.links().into_iter().filter(|row| row.did == did && row.link != "none");
+        let rows = rows.map(|row| PingLinkView {
+            link: row.link,
+            asked: false,
+            round_trip_us: None,
+            last_heard: row.last_heard,
+        });
+        let links = rows.collect();
+        Ok(PingView { peer: self.name_of(&id), did, links })
     }
 
     /// Links to one peer each.

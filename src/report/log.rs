@@ -83,12 +83,14 @@ impl NodeReport<'_> {
                 message: presence.presence.why.clone(),
             },
             // These are not kept in the log.
-            Event::Changed(_) | Event::PeersChanged | Event::JoiningChanged { .. } => LoggedView {
-                kind: "changed",
-                code: "changed".to_owned(),
-                peer: None,
-                message: "the list of peers, of invites or a document changed".to_owned(),
-            },
+            Event::Changed(_) | Event::Ended(_) | Event::PeersChanged | Event::JoiningChanged { .. } => {
+                LoggedView {
+                    kind: "changed",
+                    code: "changed".to_owned(),
+                    peer: None,
+                    message: "the list of peers, of invites or a document changed".to_owned(),
+                }
+            }
         }
     }
 

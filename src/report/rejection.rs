@@ -65,6 +65,16 @@ pub(super) fn sentence(why: InputRejection) -> String {
             "a notice of revocation was not followed: its author is not trusted here"
         }
         InputRejection::TooManyNotices => "a notice of revocation was dropped: as many are kept as may be",
+        InputRejection::NotUnderstoodByPeer => {
+            "a peer did not understand a message of this node: one of the two has another version, or a fault"
+        }
+        InputRejection::SenderSlowed => {
+            "a message was dropped unread: this peer has sent too much that no signature proved, and is slowed for a while"
+        }
+        InputRejection::SenderCut => {
+            "a session was closed, or not begun: this peer goes on sending what no signature proves; it may come back in a few \
+             minutes"
+        }
     };
     words.to_owned()
 }
@@ -84,6 +94,11 @@ fn layer(refusal: Refusal) -> &'static str {
         Refusal::Quota => {
             "a document was not taken: its owner has used up the room that this node has for one owner"
         }
+        Refusal::NoSuchDocument => {
+            "a writer's part of a document was not taken: its owner has made no such document, or its own part has not come yet"
+        }
+        Refusal::Ended => "an old state of a document was not taken: its owner has deleted the document",
+        Refusal::Forgotten => "a document was not taken: it was deleted here",
     }
 }
 
@@ -128,11 +143,18 @@ mod tests {
             R::NoticeOfNoTrust,
             R::TooManyNotices,
         ];
+        let page = include_str!("../../docs/troubleshooting.md");
         let mut seen = std::collections::BTreeSet::new();
         for why in all {
             let text = sentence(why);
             assert!(text.contains(": ") && !text.contains('_') && !text.contains("  "), "{text}");
             assert!(seen.insert(text), "{why:?}");
+            // Those of several reasons stand under what they have in common.
+            let label = why.label();
+            let family = ["join_", "call_", "command_"].into_iter().find(|family| label.starts_with(family));
+            let is_there = page.contains(&format!("`{label}`"))
+                || family.is_some_and(|family| page.contains(&format!("`{family}…`")));
+            assert!(is_there, "docs/troubleshooting.md lacks {label}");
         }
     }
 }

@@ -42,10 +42,14 @@ impl NodeReport<'_> {
             .terms
             .iter()
             .map(|(medium, terms)| RouteRowView { terms: Some(*terms), ..row("link", medium.to_string()) });
-        node.into_iter().chain(peers).chain(documents).chain(terms).collect()
+        let radios = settings
+            .radios
+            .iter()
+            .map(|(name, terms)| RouteRowView { terms: Some(*terms), ..row("radio", name.clone()) });
+        node.into_iter().chain(peers).chain(documents).chain(terms).chain(radios).collect()
     }
 }
 
 fn rank(of: &str) -> usize {
-    ["node", "peer", "document", "link"].iter().position(|other| *other == of).unwrap_or(usize::MAX)
+    ["node", "peer", "document", "link", "radio"].iter().position(|other| *other == of).unwrap_or(usize::MAX)
 }

@@ -113,6 +113,9 @@ fn the_labels_of_rejections_are_stable() {
     let labels = [
         (R::LinkOfNoPeer, "link_of_no_peer"),
         (R::FrameOfNoPeer, "frame_of_no_peer"),
+        (R::NotUnderstoodByPeer, "not_understood_by_peer"),
+        (R::SenderSlowed, "sender_slowed"),
+        (R::SenderCut, "sender_cut"),
         (R::BadMessage, "bad_message"),
         (R::BadSignature, "bad_signature"),
         (R::BadPart, "bad_part"),

@@ -1,9 +1,14 @@
 //! Why a link was chosen, for people: each verdict, each cost and each change as a sentence, beside the decision as data.
 
+use std::collections::BTreeSet;
+
+use tombolo_mesh::frame::keys::Mode;
 use tombolo_transports::{LinkId, Medium, PeerId};
 
+use crate::federation::RadioUse;
 use crate::identity::did;
 use crate::io::{CommandError, view};
+use crate::layer::{DocumentId, DocumentName};
 use crate::report::NodeReport;
 use crate::report::links::span;
 use crate::router::{
@@ -11,6 +16,7 @@ use crate::router::{
     Preference, SetFor, Subject,
 };
 use crate::time::Millis;
+use crate::unicast::is_confidential;
 
 /// The length of the document that stands for what would be sent now, bytes.
 pub(super) const DOCUMENT_BYTES: usize = 128;
@@ -51,11 +57,39 @@ impl NodeReport<'_> {
     fn why_peer(&self, peer: &PeerId) -> Vec<view::WhyView> {
         let now = self.why_view("now".to_owned(), peer, &Subject::Engine, 1, &self.present_choice(peer));
         let about = format!("a document of {DOCUMENT_BYTES} bytes");
-        let mut views = vec![view::WhyView { about, ..now }];
+        let mut views = vec![view::WhyView { about, not_by_radio: self.kept_off_radio(peer), ..now }];
         let journal = self.unicast.router().journal();
         let newest = Class::ALL.into_iter().filter_map(|class| journal.newest_of(peer, class));
         views.extend(newest.map(|entry| self.entry_view(entry)));
         views
+    }
+
+    /// The documents shared with a peer that do not go by radio as they are, with the policy that keeps them off.
+    fn kept_off_radio(&self, peer: &PeerId) -> Vec<String> {
+        if self.broadcast.radios().next().is_none() {
+            return Vec::new();
+        }
+        let in_clear = self.broadcast.radios().all(|(_, radio)| radio.spec().mode == Mode::SignedClear);
+        let layers = self.replica.layers().layers().map(|layer| &layer.head().layer);
+        let shared = layers.filter(|id| self.replica.may_receive(peer, id));
+        let documents: BTreeSet<&DocumentId> = shared.map(|id| &id.document).collect();
+        let kept_off = documents.into_iter().filter_map(|document| {
+            let policy = self.replica.federation().policy(document);
+            let why = match policy.radio {
+                RadioUse::Never => "its owner's policy is `radio never`",
+                RadioUse::Brief => "its brief goes in its place, by its owner's policy `radio brief`",
+                RadioUse::Full if document.name.as_str() == DocumentName::DEPLOYS => {
+                    "outcomes of deploys are too much for the air"
+                }
+                RadioUse::Full if in_clear && is_confidential(self.replica, document) => {
+                    "it is confidential, and the radio sends in clear"
+                }
+                RadioUse::Full => return None,
+            };
+            let name = format!("{}/{}", self.name_of(&document.owner), document.name.as_str());
+            Some(format!("{name} does not go by radio: {why}"))
+        });
+        kept_off.collect()
     }
 
     fn entry_view(&self, entry: &JournalEntry) -> view::WhyView {
@@ -97,6 +131,7 @@ impl NodeReport<'_> {
             chosen: decision.chosen().map(|link| self.link_name(decision, link)),
             message: message_text(decision),
             candidates: candidates.collect(),
+            not_by_radio: Vec::new(),
             decision: decision.clone(),
         }
     }
@@ -193,6 +228,7 @@ pub(super) fn verdict_text(decision: &Decision, verdict: &LinkVerdict) -> String
             LostBy::Arrival => "not used: another link is faster".to_owned(),
             LostBy::Tie => "not used: another link is as good, and came first".to_owned(),
             LostBy::Stays => "not used: another link carries, and a change would win time alone".to_owned(),
+            LostBy::AskedOver => "not used: the peer has asked for this over another link".to_owned(),
         },
         LinkVerdict::Excluded { why } => excluded_text(decision, why),
     }

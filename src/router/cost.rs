@@ -51,6 +51,8 @@ pub enum LostBy {
     Tie,
     /// Another one has carried such messages, and this one is not better by enough to change.
     Stays,
+    /// The message belongs to another link, over which it was asked for.
+    AskedOver,
 }
 
 impl Cost {

@@ -77,6 +77,18 @@ impl Decision {
         }
     }
 
+    /// The links over which parts of one long message may go at once, each with its expected arrival: the chosen one, and those that
+    /// lose by nothing but time.
+    pub fn lanes(&self) -> impl Iterator<Item = (LinkId, Millis)> {
+        self.judged.iter().filter_map(|judged| match judged.verdict {
+            LinkVerdict::Chosen { cost } => Some((judged.link, cost.arrives)),
+            LinkVerdict::Loses { cost, by: LostBy::Arrival | LostBy::Stays | LostBy::Tie } => {
+                Some((judged.link, cost.arrives))
+            }
+            LinkVerdict::Loses { .. } | LinkVerdict::Excluded { .. } => None,
+        })
+    }
+
     /// The link for a second copy of a message that is hedged: the best one that lost.
     pub fn second(&self) -> Option<LinkId> {
         let second = self.judged.get(1)?;
@@ -84,11 +96,17 @@ impl Decision {
     }
 
     /// How long the chosen link may stay silent before a message that is hedged goes over the second as well: twice what the
-    /// message and its answer should take, a second at least, and half of the deadline at most.
+    /// message and its answer should take, within limits. Where that costs no airtime, an urgent one waits less than a second.
     pub fn hedge_after(&self) -> Option<Millis> {
         let request = &self.question.request;
-        let cost = self.cost().filter(|_| request.class.is_hedged() && self.second().is_some())?;
-        Some((cost.arrives * 4).max(HEDGE_MIN).min(request.deadline / 2))
+        let cost = self.cost().filter(|_| request.class.is_hedged())?;
+        let uses_air = self.facts(self.second()?)?.air.is_some();
+        let (least, most) = match (request.class.is_urgent(), uses_air) {
+            (true, false) => (URGENT_HEDGE_MIN, URGENT_HEDGE_MAX),
+            (true, true) => (HEDGE_MIN * 2, request.deadline / 3),
+            (false, _) => (HEDGE_MIN, request.deadline / 2),
+        };
+        Some((cost.arrives * 4).max(least).min(most))
     }
 
     /// What became of a link; `None` if it was not there.
@@ -117,6 +135,10 @@ impl Decision {
 
 /// A shorter wait would send a second copy beside an answer that is on its way.
 const HEDGE_MIN: Millis = Millis::from_secs(1);
+/// What is urgent is sent twice rather than late: an answer may wait for a disk for so long.
+const URGENT_HEDGE_MIN: Millis = Millis::from_ms(500);
+/// It is on its way over the second link within a second.
+const URGENT_HEDGE_MAX: Millis = Millis::from_ms(900);
 
 /// A link that no hard rule excludes.
 #[derive(Clone, Copy)]
@@ -147,13 +169,14 @@ pub fn decide(mut question: RouteQuestion) -> Decision {
     give_way(&mut permitted, &mut excluded);
     let best = best_of(&permitted, &question);
     if let Some(best) = best {
-        let kept = kept(&permitted, &best, &question);
-        let chosen = kept.unwrap_or(best);
+        let asked_over = permitted.iter().find(|link| Some(link.link) == question.request.over).copied();
+        let chosen = asked_over.or_else(|| kept(&permitted, &best, &question)).unwrap_or(best);
+        let why = if asked_over.is_some() { LostBy::AskedOver } else { LostBy::Stays };
         judged.push(JudgedLink { link: chosen.link, verdict: LinkVerdict::Chosen { cost: chosen.cost } });
         permitted.retain(|other| other.link != chosen.link);
         while let Some(next) = best_of(&permitted, &question) {
             permitted.retain(|other| other.link != next.link);
-            let by = chosen.cost.beats(&next.cost, &question.request).unwrap_or(LostBy::Stays);
+            let by = chosen.cost.beats(&next.cost, &question.request).unwrap_or(why);
             judged.push(JudgedLink { link: next.link, verdict: LinkVerdict::Loses { cost: next.cost, by } });
         }
     }

@@ -23,12 +23,15 @@ pub struct Request {
     /// A link that carried it already, and over which no answer has come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silent: Option<LinkId>,
+    /// The link that it belongs to: it is taken while it may carry the message, whatever it costs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over: Option<LinkId>,
 }
 
 impl Request {
     /// A confidential message with the deadline of its class.
     pub fn new(class: Class, bytes: usize) -> Self {
-        Request { bytes, class, confidential: true, deadline: class.deadline(), silent: None }
+        Request { bytes, class, confidential: true, deadline: class.deadline(), silent: None, over: None }
     }
 
     /// The same, readable for all or not.

@@ -235,6 +235,8 @@ pub struct RouteSettings {
     pub documents: BTreeMap<String, BTreeMap<Option<PeerId>, Preference>>,
     /// The terms of each kind of link.
     pub terms: BTreeMap<Medium, LinkTerms>,
+    /// The terms of single radios, by name; they replace those of the mesh.
+    pub radios: BTreeMap<String, LinkTerms>,
 }
 
 impl RouteSettings {
@@ -244,7 +246,8 @@ impl RouteSettings {
     }
 
     fn len(&self) -> usize {
-        self.peers.len() + self.documents.values().map(BTreeMap::len).sum::<usize>()
+        let documents: usize = self.documents.values().map(BTreeMap::len).sum();
+        self.peers.len() + documents + self.radios.len()
     }
 
     /// Makes a change. Returns whether there was room for it.
@@ -276,6 +279,11 @@ impl RouteSettings {
                 Some(terms) => drop(self.terms.insert(*medium, *terms)),
                 None => drop(self.terms.remove(medium)),
             },
+            RouteChange::RadioTerms(radio, terms) => match terms {
+                Some(_) if is_full && !self.radios.contains_key(radio) => return false,
+                Some(terms) => drop(self.radios.insert(radio.clone(), *terms)),
+                None => drop(self.radios.remove(radio)),
+            },
         }
         true
     }
@@ -299,6 +307,8 @@ pub enum RouteChange {
     },
     /// The terms of a kind of link.
     Terms(Medium, Option<LinkTerms>),
+    /// The terms of one radio, by name.
+    RadioTerms(String, Option<LinkTerms>),
 }
 
 /// All that the operator has set. What was changed while running counts before what `tombolo.toml` has.
@@ -350,5 +360,11 @@ impl RoutePolicy {
     pub fn terms(&self, medium: Medium) -> LinkTerms {
         let set = [&self.changed, &self.configured].into_iter().find_map(|set| set.terms.get(&medium));
         set.copied().unwrap_or_default()
+    }
+
+    /// The terms of a radio: its own, else those of all radios.
+    pub fn radio_terms(&self, radio: &str) -> LinkTerms {
+        let set = [&self.changed, &self.configured].into_iter().find_map(|set| set.radios.get(radio));
+        set.copied().unwrap_or_else(|| self.terms(Medium::Mesh))
     }
 }

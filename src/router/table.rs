@@ -10,7 +10,7 @@ use tombolo_transports::{DownReason, LinkCaps, LinkId, LinkReport, Medium, PeerI
 use crate::router::decision::DWELL;
 use crate::router::facts::{LastLink, LinkCondition, LinkFacts, Request, RouteQuestion, RouteTime};
 use crate::router::measure::{LinkHealth, air};
-use crate::router::{Class, RoutePolicy};
+use crate::router::{Class, LinkTerms, RoutePolicy};
 use crate::time::{Millis, Mono};
 
 /// Links that one question names: more than a node has carriers. Those beyond are left out, the newest first.
@@ -30,6 +30,8 @@ pub struct PeerPath {
 /// A radio as it is now.
 #[derive(Clone, Debug)]
 struct RadioNow {
+    /// The name by which the operator knows it.
+    name: String,
     caps: LinkCaps,
     free_in: Option<Millis>,
 }
@@ -117,8 +119,16 @@ impl LinkTable {
     // ---- radios ------------------------------------------------------------------------------------------
 
     /// A radio as it is now: its rate, its loss and the airtime that is left.
-    pub fn radio(&mut self, link: LinkId, caps: LinkCaps, free_in: Option<Millis>) {
-        self.radios.insert(link, RadioNow { caps, free_in });
+    pub fn radio(&mut self, link: LinkId, name: &str, caps: LinkCaps, free_in: Option<Millis>) {
+        match self.radios.get_mut(&link).filter(|radio| radio.name == name) {
+            Some(radio) => (radio.caps, radio.free_in) = (caps, free_in),
+            None => drop(self.radios.insert(link, RadioNow { name: name.to_owned(), caps, free_in })),
+        }
+    }
+
+    /// Whether a radio of this name is up.
+    pub fn has_radio(&self, name: &str) -> bool {
+        self.radios.values().any(|radio| radio.name == name)
     }
 
     /// A radio's device is gone.
@@ -224,12 +234,13 @@ impl LinkTable {
 
 fn link_facts(path: &PeerPath, policy: &RoutePolicy, now: Mono) -> LinkFacts {
     let PeerPath { link, caps, health } = path;
-    facts(*link, caps, health.path(caps), None, policy, health.condition(now))
+    facts(*link, caps, health.path(caps), None, policy.terms(caps.medium), health.condition(now))
 }
 
 fn radio_facts(link: LinkId, radio: &RadioNow, policy: &RoutePolicy, condition: LinkCondition) -> LinkFacts {
-    let RadioNow { caps, free_in } = radio;
-    facts(link, caps, LinkHealth::new(Mono::ZERO).path(caps), *free_in, policy, condition)
+    let RadioNow { name, caps, free_in } = radio;
+    let terms = policy.radio_terms(name);
+    facts(link, caps, LinkHealth::new(Mono::ZERO).path(caps), *free_in, terms, condition)
 }
 
 fn facts(
@@ -237,10 +248,9 @@ fn facts(
     caps: &LinkCaps,
     path: crate::router::facts::PathFacts,
     free_in: Option<Millis>,
-    policy: &RoutePolicy,
+    mut terms: LinkTerms,
     condition: LinkCondition,
 ) -> LinkFacts {
-    let mut terms = policy.terms(caps.medium);
     terms.metered |= caps.metered;
     LinkFacts {
         link,

@@ -15,6 +15,7 @@
 
 pub(crate) mod install;
 pub mod links;
+#[cfg(feature = "cli")]
 pub(crate) mod notify;
 pub(crate) mod process_group;
 pub mod radios;
@@ -31,11 +32,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 use tombolo_transports::{Address, JoinDial, JoinSecret, LinkId, PeerId, TorStatus, Transports};
 
 use crate::commands::INSTALLS_RUNNING_MAX;
-use crate::io::view::{AlarmView, StatusView};
-use crate::io::{CallId, CallReply, IncomingCall, OutgoingCall};
+use crate::io::view::{AlarmView, PingLinkView, PingView, StatusView};
+use crate::io::{AlarmMessage, CallId, CallReply, IncomingCall, OutgoingCall, Sensor, Sensors};
 use crate::node::{Admin, Alarm, Command, CommandError, Event, Input, Node, Output, Reply, RequestId};
 use crate::system_clock::now;
-use crate::watches::MESSAGES_WAITING_MAX;
+use crate::watches::{AlarmMessageKey, MESSAGES_WAITING_MAX};
 
 /// Tasks that wait for the node. When full, links and local clients wait in turn.
 pub const INBOX_MAX: usize = 1_024;
@@ -68,6 +69,9 @@ pub(crate) enum Task {
     Stop,
 }
 
+/// A message that is to be handed to the operator.
+pub(crate) type Handed = (AlarmMessageKey, Box<AlarmMessage>);
+
 /// An effect for the links to run.
 pub(crate) enum Effect {
     /// Send a message on a link.
@@ -93,6 +97,7 @@ pub struct NodeGone;
 
 /// Why a command got no reply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum AskError {
     /// The node refused the command.
     #[error(transparent)]
@@ -112,6 +117,8 @@ pub(crate) struct HostStatus {
     dropped: Mutex<BTreeMap<&'static str, u64>>,
     /// What each probe could not do.
     problems: Mutex<BTreeMap<&'static str, String>>,
+    /// What the program that the node is part of has set of its own fields of the state.
+    sensors: Mutex<Sensors>,
 }
 
 /// Sends commands to a node and receives its events; cheap to clone.
@@ -131,7 +138,7 @@ pub(crate) struct Driven {
     /// The installs that the installer is to run.
     pub(crate) installs: mpsc::Receiver<install::Install>,
     /// The messages that the notifier is to hand over.
-    pub(crate) messages: mpsc::Receiver<notify::Handed>,
+    pub(crate) messages: mpsc::Receiver<Handed>,
     /// Resolves when the thread has ended and the store is closed.
     pub(crate) ended: oneshot::Receiver<()>,
 }
@@ -173,7 +180,7 @@ struct NodeDriver {
     tasks: mpsc::Receiver<Task>,
     effects: mpsc::Sender<Effect>,
     installs: mpsc::Sender<install::Install>,
-    messages: mpsc::Sender<notify::Handed>,
+    messages: mpsc::Sender<Handed>,
     events: broadcast::Sender<Event>,
     replies: BTreeMap<RequestId, oneshot::Sender<Result<Reply, CommandError>>>,
     answers: BTreeMap<RequestId, oneshot::Sender<Vec<u8>>>,
@@ -290,7 +297,7 @@ impl NodeDriver {
                 self.effect(Effect::Joining(self.node.report().join_secrets())).await
             }
             Event::Alarm(alarm) => tracing::warn!("{alarm}"),
-            Event::Changed(_) | Event::Link(_) | Event::Deploy(_) | Event::Presence(_) => {}
+            Event::Changed(_) | Event::Ended(_) | Event::Link(_) | Event::Deploy(_) | Event::Presence(_) => {}
         }
         // Without a watcher the event is dropped.
         let _ = self.events.send(event);
@@ -350,6 +357,7 @@ impl NodeClient {
                 }
             }
             Reply::Airtime(rows) => lock(&self.host.radios).add_airtime(rows),
+            Reply::Ping(view) => self.add_answers(view).await,
             _ => {}
         }
         Ok(reply)
@@ -380,6 +388,16 @@ impl NodeClient {
         self.inbox.send(task).await.map_err(|_| NodeGone)
     }
 
+    /// Ends the node without waiting for it. A node whose inbox is full is sent it as soon as there is room.
+    pub(crate) fn stop(&self) {
+        if let Err(mpsc::error::TrySendError::Full(task)) = self.inbox.try_send(Task::Stop)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let inbox = self.inbox.clone();
+            runtime.spawn(async move { drop(inbox.send(task).await) });
+        }
+    }
+
     pub(crate) fn set_transports(&self, transports: Option<Arc<Transports>>) {
         *lock(&self.host.transports) = transports;
     }
@@ -389,6 +407,7 @@ impl NodeClient {
     }
 
     /// Whether Tor serves this node now; `None` where it is not asked for.
+    #[cfg(feature = "cli")]
     pub(crate) fn tor_active(&self) -> Option<bool> {
         lock(&self.host.tor).as_ref().and_then(tor::is_active)
     }
@@ -402,7 +421,23 @@ impl NodeClient {
         *lock(&self.host.dropped).entry(reason).or_default() += 1;
     }
 
+    /// The own fields of the state that the program has set.
+    pub(crate) fn sensors(&self) -> Sensors {
+        lock(&self.host.sensors).clone()
+    }
+
+    /// Sets or removes one of them, and returns all.
+    pub(crate) fn set_sensor(&self, name: &str, sensor: Option<Sensor>) -> Sensors {
+        let mut sensors = lock(&self.host.sensors);
+        match sensor {
+            Some(sensor) => drop(sensors.insert(name.to_owned(), sensor)),
+            None => drop(sensors.remove(name)),
+        }
+        sensors.clone()
+    }
+
     /// Notes what a probe could not do, or that it works again. A new problem is logged once.
+    #[cfg(feature = "cli")]
     pub(crate) fn problem(&self, probe: &'static str, problem: Option<String>) {
         let mut problems = lock(&self.host.problems);
         if let Some(text) = &problem
@@ -423,6 +458,24 @@ impl NodeClient {
             *addresses = self.addresses();
         }
         command
+    }
+
+    /// Asks the peer over each link, and puts its answers in the rows.
+    async fn add_answers(&self, view: &mut PingView) {
+        let transports = lock(&self.host.transports).clone();
+        let (Some(transports), Ok(peer)) = (transports, crate::identity::parse_did(&view.did)) else {
+            return;
+        };
+        for (medium, answer) in transports.ping(&peer).await {
+            let name = medium.to_string();
+            let round_trip_us = answer.map(|took| u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+            match view.links.iter_mut().find(|row| row.link == name) {
+                Some(row) => (row.asked, row.round_trip_us) = (true, round_trip_us),
+                None => {
+                    view.links.push(PingLinkView { link: name, asked: true, round_trip_us, last_heard: None })
+                }
+            }
+        }
     }
 
     fn add_host_status(&self, status: &mut StatusView) {

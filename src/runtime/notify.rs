@@ -18,30 +18,30 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
+use tombolo_transports::tor::{TorFailure, socks};
 
 use super::install::run;
 use super::template::filled;
-use super::{NodeClient, Task};
+use super::{Handed, NodeClient, Task};
 use crate::commands::RunEnd;
 use crate::config::{NotifyFormat, NotifySettings, NotifyUrl};
 use crate::io::AlarmMessage;
 use crate::node::Input;
 use crate::system_clock::utc_offset_minutes;
-use crate::watches::{AlarmMessageKey, DeliveryEnd, NotifyChannel};
+use crate::watches::{DeliveryEnd, NotifyChannel};
 
 /// How often the distance from UTC to local time is read: it changes twice a year.
 const OFFSET_EVERY: Duration = Duration::from_secs(60);
 /// How long a connection may take, of the time that a message has.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Messages share no circuit with links to peers.
+const TOR_ISOLATION: &str = "notify";
 /// Bytes of an answer that are read; the rest is of no interest.
 const ANSWER_BYTES_MAX: usize = 4 * 1024;
 /// Bytes of an answer's head.
 const ANSWER_HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Characters of an answer that are shown to a person.
 const SHOWN_CHARS_MAX: usize = 200;
-
-/// A message that is to be handed over.
-pub(crate) type Handed = (AlarmMessageKey, Box<AlarmMessage>);
 
 /// Hands messages over as long as it is held.
 pub(crate) struct Notifier {
@@ -160,8 +160,10 @@ async fn by_command(settings: &NotifySettings, message: &AlarmMessage) -> (Deliv
 enum ConnectError {
     #[error("{place}: {source}")]
     Connect { place: String, source: io::Error },
-    #[error("{place} does not answer within {} s", CONNECT_TIMEOUT.as_secs())]
-    Slow { place: String },
+    #[error("{place} through tor: {source}")]
+    Tor { place: String, source: TorFailure },
+    #[error("{place} does not answer within {} s", .within.as_secs())]
+    Slow { place: String, within: Duration },
     #[error("`{0}` is no name that TLS can check")]
     Name(String),
     #[error(
@@ -179,8 +181,10 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> NotifyStream for T {}
 
 async fn by_url(settings: &NotifySettings, url: &NotifyUrl, message: &AlarmMessage) -> (DeliveryEnd, String) {
     let place = format!("{}:{}", url.host(), url.port());
-    let connecting = tokio::time::timeout(CONNECT_TIMEOUT.min(settings.timeout), connect(url, &place)).await;
-    let stream = match connecting.unwrap_or(Err(ConnectError::Slow { place: place.clone() })) {
+    let connecting = tokio::time::timeout(connect_timeout(settings), connect(settings, url, &place)).await;
+    let stream = match connecting
+        .unwrap_or(Err(ConnectError::Slow { place: place.clone(), within: connect_timeout(settings) }))
+    {
         Ok(stream) => stream,
         Err(error) => return (DeliveryEnd::NotYet { why: error.to_string() }, String::new()),
     };
@@ -235,11 +239,29 @@ fn end_of(status: StatusCode, place: &str, answer: &str) -> DeliveryEnd {
     }
 }
 
-async fn connect(url: &NotifyUrl, place: &str) -> Result<Box<dyn NotifyStream>, ConnectError> {
+/// Tor builds circuits first, and has a limit of its own.
+fn connect_timeout(settings: &NotifySettings) -> Duration {
+    match settings.socks {
+        Some(_) => settings.timeout,
+        None => CONNECT_TIMEOUT.min(settings.timeout),
+    }
+}
+
+async fn connect(
+    settings: &NotifySettings,
+    url: &NotifyUrl,
+    place: &str,
+) -> Result<Box<dyn NotifyStream>, ConnectError> {
     let failed = |source| ConnectError::Connect { place: place.to_owned(), source };
-    let stream = TcpStream::connect((url.host(), url.port())).await.map_err(failed)?;
+    let stream: Box<dyn NotifyStream> = match &settings.socks {
+        None => Box::new(TcpStream::connect((url.host(), url.port())).await.map_err(failed)?),
+        Some(socks) => {
+            let through = socks::connect_to(socks, url.host(), url.port(), TOR_ISOLATION).await;
+            Box::new(through.map_err(|source| ConnectError::Tor { place: place.to_owned(), source })?)
+        }
+    };
     if !url.is_https() {
-        return Ok(Box::new(stream));
+        return Ok(stream);
     }
     let name =
         ServerName::try_from(url.host().to_owned()).map_err(|_| ConnectError::Name(url.host().to_owned()))?;
@@ -384,6 +406,45 @@ mod tests {
         assert_eq!((body["kind"].as_str(), body["priority"].as_u64()), (Some("silent"), Some(5)));
         assert_eq!(body["message"], "hut is \"silent\": since noon");
         assert_eq!(body["reported_by"][0], "attic");
+    }
+
+    /// A SOCKS port like tor's: it is given the name, not an address, and the message goes through it alone.
+    #[tokio::test]
+    async fn an_address_is_reached_through_tor_by_its_name() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socks = Some(listener.local_addr().unwrap().to_string().parse().unwrap());
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut buffer = [0; 512];
+            let methods = stream.read(&mut buffer).await.unwrap();
+            assert!(buffer[..methods].contains(&2), "a password isolates");
+            stream.write_all(&[5, 2]).await.unwrap();
+            let login = stream.read(&mut buffer).await.unwrap();
+            assert!(buffer[..login].windows(6).any(|bytes| bytes == b"notify"));
+            stream.write_all(&[1, 0]).await.unwrap();
+            let asked = stream.read(&mut buffer).await.unwrap();
+            let name = b"alarms.example";
+            assert_eq!(buffer[..5], [5, 1, 0, 3, name.len() as u8], "by name");
+            assert_eq!(buffer[5..asked], [&name[..], &[0, 80]].concat());
+            stream.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).await.unwrap();
+            let mut text = String::new();
+            while !text.contains("hut is silent: since noon") {
+                let count = stream.read(&mut buffer).await.unwrap();
+                assert_ne!(count, 0, "{text}");
+                text.push_str(&String::from_utf8_lossy(&buffer[..count]));
+            }
+            stream.write_all(OK.as_bytes()).await.unwrap();
+            text
+        });
+        let url = Some("http://alarms.example/topic".parse().unwrap());
+        let settings = NotifySettings { url, socks, ..NotifySettings::default() };
+        let (end, _) = hand_over(&settings, NotifyChannel::Url, &message("hut is silent")).await;
+        assert_eq!(end, DeliveryEnd::Sent);
+        assert!(server.await.unwrap().contains("host: alarms.example\r\n"));
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let settings = NotifySettings { socks: Some(free.to_string().parse().unwrap()), ..settings };
+        let (end, _) = hand_over(&settings, NotifyChannel::Url, &message("x")).await;
+        assert!(matches!(&end, DeliveryEnd::NotYet { why } if why.contains("through tor")), "{end:?}");
     }
 
     /// A name that a peer chose cannot add a header, a line or an option.

@@ -9,6 +9,7 @@ use crate::identity::did;
 use crate::io::view::{LinkView, ONION_SERVICE, TorView};
 
 /// Whether Tor serves this node; `None` where it was not asked for and is not there.
+#[cfg(feature = "cli")]
 pub(super) fn is_active(tor: &TorStatus) -> Option<bool> {
     let report = tor.report();
     let serves = matches!(report.service, ServiceState::Published { .. } | ServiceState::Fixed);

@@ -7,7 +7,7 @@ use tombolo_transports::PeerId;
 use crate::store::{StoreError, tables};
 
 /// The format that this program writes.
-pub(super) const FORMAT: u64 = 1;
+pub const FORMAT: u64 = 1;
 /// The record of the format, in the table `meta`: u64, big endian.
 const FORMAT_RECORD: &str = "format";
 /// The record of the identity that the store belongs to, in the table `meta`: 32 bytes.

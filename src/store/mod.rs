@@ -23,7 +23,7 @@ use std::sync::Arc;
 use redb::{Database, ReadableDatabase};
 use tombolo_transports::PeerId;
 
-pub use migrate::{ORIGIN_RECORD, SETBACK_RECORD, StoreOrigin};
+pub use migrate::{FORMAT, ORIGIN_RECORD, SETBACK_RECORD, StoreOrigin};
 pub use records::{CalledState, CallsRecord, KeptState, Loaded, MapBase, StoredLayer};
 
 use crate::commands::RecordChange;
@@ -59,6 +59,7 @@ struct Opened {
 
 /// Why the store did not do it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum StoreError {
     /// Another process has the file open.
     #[error("another process has the store open")]
@@ -167,6 +168,8 @@ pub enum StoreWrite {
     PutMeta(std::borrow::Cow<'static, str>, Vec<u8>),
     /// A new state of a layer.
     PutLayer(Box<LayerWrite>),
+    /// A layer of which nothing is kept.
+    RemoveLayer(LayerId),
     /// Two states with one sequence.
     PutFork(Box<ForkEvidence>),
     /// The JSON calls of a sender that were accepted.

@@ -52,6 +52,8 @@ const COMMANDS_IN: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("com
 const COMMAND_FLOORS: TableDefinition<'_, [u8; 32], u64> = TableDefinition::new("command_floors");
 const COMMITS: TableDefinition<'_, u8, u64> = TableDefinition::new("commits");
 const NOTICES: TableDefinition<'_, [u8; 8], &[u8]> = TableDefinition::new("notices");
+/// The small record with the number of the next new layer.
+const LAYER_NUMBER_RECORD: &str = "next_layer";
 
 /// Makes all tables, so that reading never meets a missing one.
 pub(super) fn create_all(transaction: &WriteTransaction) -> Result<(), StoreError> {
@@ -122,6 +124,7 @@ pub(super) fn apply(transaction: &WriteTransaction, write: &StoreWrite) -> Resul
             transaction.open_table(META)?.insert(name.as_ref(), bytes.as_slice())?;
         }
         StoreWrite::PutLayer(layer) => put_layer(transaction, layer)?,
+        StoreWrite::RemoveLayer(layer) => remove_layer(transaction, layer)?,
         StoreWrite::PutFork(evidence) => {
             let (key, record) = records::fork_record(evidence);
             transaction.open_table(FORKS)?.insert(key.as_slice(), record.as_slice())?;
@@ -282,10 +285,33 @@ fn layer_number(transaction: &WriteTransaction, write: &LayerWrite) -> Result<u6
         clear_layer(transaction, *number)?;
     }
     let known = known.map(|(number, _)| number);
-    // Layers are never removed, so their count is the next number.
-    let number = known.map_or_else(|| layers.len(), Ok)?;
+    let number = match known {
+        Some(number) => number,
+        None => new_number(transaction, layers.len()?)?,
+    };
     layers.insert(name.as_slice(), records::head_record(number, &write.signed).as_slice())?;
     Ok(number)
+}
+
+/// The number of a new layer: no layer had it before, of those that are gone neither. A store of the time before layers could go
+/// has the first ones, in a row.
+fn new_number(transaction: &WriteTransaction, count: u64) -> Result<u64, StoreError> {
+    let mut meta = transaction.open_table(META)?;
+    let next = meta.get(LAYER_NUMBER_RECORD)?.and_then(|bytes| bytes.value().try_into().ok());
+    let number = next.map_or(count, u64::from_be_bytes).max(count);
+    meta.insert(LAYER_NUMBER_RECORD, number.saturating_add(1).to_be_bytes().as_slice())?;
+    Ok(number)
+}
+
+fn remove_layer(transaction: &WriteTransaction, layer: &LayerId) -> Result<(), StoreError> {
+    let name = records::name_bytes(layer);
+    let mut layers = transaction.open_table(LAYERS)?;
+    let number = match layers.get(name.as_slice())? {
+        Some(record) => records::read_head(record.value(), layer)?.0,
+        None => return Ok(()),
+    };
+    layers.remove(name.as_slice())?;
+    clear_layer(transaction, number)
 }
 
 /// Removes the content of a layer whose author has made another kind of it.

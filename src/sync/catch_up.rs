@@ -65,7 +65,10 @@ impl Engine {
                 sync.theirs.set(layer, held);
                 continue;
             }
-            sync.theirs.set(layer, Some(state));
+            // It knows best what it holds.
+            sync.theirs.set(layer, held);
+            sync.unconfirmed.remove(&layer);
+            sync.note_supply(layer, state);
             self.outputs.push_back(Output::Supply { peer, layer, held });
         }
     }
@@ -78,6 +81,7 @@ impl Engine {
             // Only a layer that is held here can be refused, so this list stays as short as the own frontier.
             if sync.ours.get(&layer).is_some() {
                 sync.theirs.set(layer, None);
+                sync.unconfirmed.remove(&layer);
                 sync.refused.insert(layer, until);
             }
         }

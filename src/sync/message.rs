@@ -16,6 +16,7 @@
 //! 0x0c answer        what became of a command (commands/FORMAT.md)
 //! 0x0d notice        a notice that an identity is revoked (commands/FORMAT.md)
 //! 0x0e heard         the hash of a notice
+//! 0x0f not understood [messages of the receiver that the sender did not understand]
 //! 0x80… compact      a compact envelope
 //! ```
 
@@ -70,7 +71,7 @@ pub enum Message {
         /// How long ago the sender last received anything of this receiver over a session, seconds.
         heard_s_ago: Option<u32>,
     },
-    /// "Tell me where your frontier differs from this, which I believe it to be."
+    /// Asks where the frontier of the peer differs from this, which the sender believes it to be.
     Ask([u32; FRONTIER_BUCKETS]),
     /// The states that the sender has.
     Frontier {
@@ -103,6 +104,8 @@ pub enum Message {
     Notice(Vec<u8>),
     /// Confirms a notice by its hash.
     NoticeHeard(Vec<u8>),
+    /// How many messages of the receiver the sender has not understood in this session.
+    NotUnderstood(u64),
 }
 
 /// Why bytes are no message.
@@ -126,6 +129,9 @@ pub enum MessageError {
 }
 
 impl Message {
+    /// The kind of [`Message::NotUnderstood`].
+    pub const NOT_UNDERSTOOD: u8 = 0x0f;
+
     /// The bytes that travel.
     pub fn encode(&self) -> Vec<u8> {
         let (kind, fields) = match self {
@@ -148,6 +154,7 @@ impl Message {
                 let states = states.iter().map(|(layer, state)| state_value(layer, state)).collect();
                 (0x03, vec![Value::from(u64::from(*buckets)), Value::Array(states)])
             }
+            Message::NotUnderstood(messages) => (Message::NOT_UNDERSTOOD, vec![Value::from(*messages)]),
             Message::Want(wants) => (0x04, wants.iter().map(want_value).collect()),
             Message::Refused(list) => (0x06, list.iter().map(refused_value).collect()),
             Message::TreeAsk(id, nodes) => (0x07, id_and(id, nodes.iter().map(|n| path_value(*n)).collect())),
@@ -180,7 +187,7 @@ impl Message {
             0x0d if body.len() <= NOTICE_BYTES_MAX => return Ok(Message::Notice(body.to_vec())),
             0x0e if body.len() <= NOTICE_BYTES_MAX => return Ok(Message::NoticeHeard(body.to_vec())),
             0x0b..=0x0e => return Err(MessageError::Shape(*kind)),
-            0x01..=0x0a => {}
+            0x01..=0x0a | &Message::NOT_UNDERSTOOD => {}
             other => return Err(MessageError::UnknownKind(*other)),
         }
         let limits = Limits { bytes_max: MESSAGE_BYTES_MAX, depth_max: 8, items_max: 65_536 };
@@ -226,6 +233,7 @@ fn read_fields(kind: u8, items: &[Value]) -> Option<Message> {
                 u8::try_from(reason.as_u64()?).ok()?,
             ))
         })?)),
+        (Message::NOT_UNDERSTOOD, [messages]) => Some(Message::NotUnderstood(messages.as_u64()?)),
         (0x07, [layer, root, Value::Array(nodes)]) => Some(Message::TreeAsk(
             read_id(layer, root)?,
             list(nodes, TRANSFER_ASK_MAX, |n| read_path(n.as_array()?))?,
@@ -376,6 +384,7 @@ mod tests {
             Message::Answer(vec![3]),
             Message::Notice(vec![4]),
             Message::NoticeHeard(vec![5; 8]),
+            Message::NotUnderstood(3),
         ] {
             let bytes = message.encode();
             let again = Message::decode(&bytes).unwrap();

@@ -14,6 +14,7 @@ pub mod broadcast;
 mod catch_up;
 pub mod frontier;
 pub mod message;
+mod peer;
 pub mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -31,6 +32,7 @@ use broadcast::{LagKind, LayerLag};
 use catch_up::Want;
 use frontier::{FRONTIER_BUCKETS, Frontier, State};
 use message::Message;
+use peer::PeerSync;
 
 /// A neighbour's frontier is asked for at most this often.
 const ASK_PAUSE: Millis = Millis::from_ms(200);
@@ -49,6 +51,18 @@ pub enum Input {
     PeerDown {
         /// The peer that this concerns.
         peer: PeerId,
+    },
+    /// One of several links to a peer is gone, and what was sent over it may be lost.
+    LinkLost {
+        /// The peer that this concerns.
+        peer: PeerId,
+    },
+    /// A peer has sent a layer that is held now, and is to know that at once.
+    Acknowledge {
+        /// The peer that sent it.
+        peer: PeerId,
+        /// The hash that names the layer.
+        layer: LayerHash,
     },
     /// Rights of a peer changed.
     Rights {
@@ -69,6 +83,11 @@ pub enum Input {
         readers: BTreeSet<PeerId>,
         /// The peer that sent it; none where this node wrote it.
         from: Option<PeerId>,
+    },
+    /// What this node holds, after layers may have gone.
+    Held {
+        /// All of it.
+        held: Frontier,
     },
     /// This node no longer participates in a layer's document.
     Dropped {
@@ -165,39 +184,6 @@ pub struct LinkLag {
     pub known: bool,
 }
 
-#[derive(Debug, Default)]
-struct PeerSync {
-    /// What it may see of what this node has.
-    ours: Frontier,
-    /// What it is believed to have.
-    theirs: Frontier,
-    confirmed: bool,
-    /// Whether it has ever reported what it has: before, nothing is pushed to it unasked.
-    met: bool,
-    /// Layers whose new state is to be announced to it, gathered until `notice_at`.
-    notices: BTreeSet<LayerHash>,
-    notice_at: Option<Mono>,
-    heartbeat_at: Mono,
-    asked_at: Option<Mono>,
-    /// An ask that had to wait for the pause to end.
-    ask_at: Option<Mono>,
-    answers: (u64, u32),
-    /// What it refused, and until when that holds.
-    refused: BTreeMap<LayerHash, Mono>,
-    /// Since when a layer differs between the two. An entry counts only while it does.
-    differs_since: BTreeMap<LayerHash, Mono>,
-}
-
-impl PeerSync {
-    /// One of the two has a new state of a layer: they differ from now on, unless they did already.
-    fn note_news(&mut self, layer: LayerHash, now: Mono) {
-        if self.ours.get(&layer) == self.theirs.get(&layer) {
-            self.differs_since.remove(&layer);
-        }
-        self.differs_since.entry(layer).or_insert(now);
-    }
-}
-
 /// States of a layer that this node refuses for now.
 #[derive(Clone, Copy, Debug)]
 struct OwnRefusal {
@@ -248,6 +234,12 @@ impl Engine {
                 self.heartbeat(now, peer);
             }
             Input::PeerDown { peer } => self.peer_down(now, peer),
+            Input::LinkLost { peer } => self.link_lost(now, peer),
+            Input::Acknowledge { peer, layer } => {
+                if let Some(state) = self.held.get(&layer).filter(|_| self.peers.contains_key(&peer)) {
+                    self.send(peer, Message::Frontier { buckets: 0, states: vec![(layer, state)] });
+                }
+            }
             Input::Rights { peer, ours } => {
                 if let Some(sync) = self.peers.get_mut(&peer) {
                     sync.ours = ours;
@@ -256,6 +248,7 @@ impl Engine {
                 }
             }
             Input::Stored { layer, state, readers, from } => self.stored(now, layer, state, &readers, from),
+            Input::Held { held } => self.held = held,
             Input::Dropped { layer } => self.dropped(layer),
             Input::Received { peer, message } => self.received(now, peer, message),
             Input::RightsChanged => {
@@ -283,6 +276,7 @@ impl Engine {
             Input::NotSupplied { peer, layer, held } => {
                 if let Some(sync) = self.peers.get_mut(&peer) {
                     sync.theirs.set(layer, held);
+                    sync.unconfirmed.remove(&layer);
                 }
             }
             Input::BaseMissing { peer } => self.ask(now, peer),
@@ -300,6 +294,22 @@ impl Engine {
     pub fn poll_timeout(&self) -> Option<Mono> {
         let peers = self.peers.values().flat_map(|p| [Some(p.heartbeat_at), p.notice_at, p.ask_at]).flatten();
         peers.chain(self.wants.values().map(|want| want.at)).min()
+    }
+
+    /// What a connected peer holds, once it has reported.
+    pub fn frontier_of(&self, peer: &PeerId) -> Option<&Frontier> {
+        self.peers.get(peer).filter(|sync| sync.met).map(|sync| &sync.theirs)
+    }
+
+    /// What was sent to a peer and it has not shown as received, with what it held before.
+    pub fn unconfirmed(&self, peer: &PeerId) -> impl Iterator<Item = (LayerHash, Option<State>)> {
+        let unconfirmed = self.peers.get(peer).into_iter().flat_map(|sync| &sync.unconfirmed);
+        unconfirmed.map(|(layer, held)| (*layer, *held))
+    }
+
+    /// Whether a layer was sent to a peer, which has not shown it as received.
+    pub fn is_unconfirmed(&self, peer: &PeerId, layer: &LayerHash) -> bool {
+        self.peers.get(peer).is_some_and(|sync| sync.unconfirmed.contains_key(layer))
     }
 
     /// The lag of a connected peer.
@@ -355,6 +365,15 @@ impl Engine {
         }
     }
 
+    /// What was sent and not shown as received goes out once more, over another link; a heartbeat shows what else is amiss.
+    fn link_lost(&mut self, now: Mono, peer: PeerId) {
+        let Some(sync) = self.peers.get(&peer) else { return };
+        let lost = sync.unconfirmed.iter().map(|(layer, held)| (*layer, *held));
+        let lost = lost.filter(|(layer, _)| sync.ours.get(layer).is_some());
+        self.outputs.extend(lost.map(|(layer, held)| Output::Supply { peer, layer, held }));
+        self.heartbeat(now, peer);
+    }
+
     fn stored(
         &mut self,
         now: Mono,
@@ -385,7 +404,7 @@ impl Engine {
             }
             if from.is_none() && theirs.map_or(sync.met, |t| t < state) {
                 supply.push((*peer, theirs));
-                sync.theirs.set(layer, Some(state));
+                sync.note_supply(layer, state);
             } else {
                 sync.notices.insert(layer);
                 sync.notice_at.get_or_insert(now + NOTICE_DELAY);
@@ -404,6 +423,7 @@ impl Engine {
         self.wants.remove(&layer);
         for sync in self.peers.values_mut() {
             sync.ours.set(layer, None);
+            sync.unconfirmed.remove(&layer);
         }
     }
 
@@ -426,7 +446,8 @@ impl Engine {
             | Message::Command(_)
             | Message::Answer(_)
             | Message::Notice(_)
-            | Message::NoticeHeard(_) => {
+            | Message::NoticeHeard(_)
+            | Message::NotUnderstood(_) => {
                 debug_assert!(false, "the node keeps envelopes, transfers and commands to itself");
             }
         }
@@ -437,7 +458,10 @@ impl Engine {
         sync.confirmed = sync.theirs.fingerprint() == fingerprint;
         sync.met |= sync.confirmed;
         match sync.confirmed {
-            true => self.want_from(now, peer),
+            true => {
+                sync.unconfirmed.clear();
+                self.want_from(now, peer);
+            }
             false => self.ask(now, peer),
         }
     }
@@ -502,6 +526,7 @@ impl Engine {
             let gone: Vec<_> = sync.theirs.bucket(number).map(|(layer, _)| *layer).collect();
             for layer in gone {
                 sync.theirs.set(layer, None);
+                sync.unconfirmed.remove(&layer);
             }
         }
         for (layer, state) in states {
@@ -509,7 +534,7 @@ impl Engine {
                 if sync.theirs.get(&layer) != Some(state) {
                     sync.note_news(layer, now);
                 }
-                sync.theirs.set(layer, Some(state));
+                sync.note_shown(layer, state);
             }
         }
         // Its answer is newer than the heartbeat that caused the question.

@@ -3,10 +3,14 @@
 //!
 //! The receiver drives: it walks down the tree where its own layer differs, and asks for the buckets that
 //! it lacks. Nothing takes effect before the whole content has the signed root.
+//!
+//! Every peer that has offered the state is asked, over each of its links (a [`TransferLane`]) for as much as that link brings while the
+//! fastest brings a full answer. A part counts wherever it comes from. What was asked for over a link that is gone, or was not
+//! answered, is asked for over another.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
-use tombolo_transports::PeerId;
+use tombolo_transports::{LinkId, PeerId};
 
 use crate::layer::{BucketIndex, Content, ContentError, Layer, MapContent, NodePath, SignedHead, TreeHash};
 use crate::limits::{
@@ -15,13 +19,8 @@ use crate::limits::{
 use crate::sync::message::{Message, TransferId, TreeNode};
 use crate::time::{Millis, Mono};
 
-/// Buckets asked for in one message. Those that do not fit the answer are asked for again.
-const BUCKETS_PER_ASK: usize = TRANSFER_ASK_MAX;
-/// Nodes of the tree asked for in one message.
-const NODES_PER_ASK: usize = TRANSFER_ASK_MAX / 4;
-/// Questions on their way at once, so that parts are asked for while others arrive: answers of 128 kB fill a link of 10 Gbit/s
-/// with 0.4 ms of round trip.
-const ASKS_IN_FLIGHT_MAX: usize = 4;
+/// Buckets asked for in one message: at 4 kB each they stay within one answer.
+const BUCKETS_PER_ASK: usize = 32;
 /// What was asked for is asked for again after this long without an answer.
 const ASK_RETRY: Millis = Millis::from_ms(2 * WANT_RETRY.ms());
 
@@ -29,25 +28,37 @@ const ASK_RETRY: Millis = Millis::from_ms(2 * WANT_RETRY.ms());
 #[derive(Debug)]
 pub struct Transfer {
     signed: SignedHead,
-    /// The peer that is asked.
-    from: PeerId,
+    /// The peers that have offered it and are connected.
+    sources: BTreeSet<PeerId>,
     /// Hashes that the signed root vouches for. A bucket without one is the same here, or empty.
     expected: BTreeMap<NodePath, [u8; 32]>,
     nodes_due: BTreeSet<NodePath>,
     buckets_due: BTreeSet<BucketIndex>,
-    /// The questions without an answer yet, oldest first. The peer answers in this order.
-    in_flight: VecDeque<TransferAsk>,
-    /// When one of them was sent or answered last.
-    asked_at: Option<Mono>,
-    source_is_gone: bool,
+    /// What was asked for and has not come.
+    asked: BTreeMap<LinkId, TransferAsk>,
     moved_at: Mono,
 }
 
-/// A question for parts.
+/// A question that waits for its answer.
 #[derive(Debug)]
-enum TransferAsk {
-    Nodes(Vec<NodePath>),
-    Buckets(Vec<BucketIndex>),
+struct TransferAsk {
+    peer: PeerId,
+    at: Mono,
+    /// When it is asked again, over whichever link is idle then.
+    again_at: Mono,
+    /// The buckets that it names; none where it asks for nodes of the tree.
+    buckets: BTreeSet<BucketIndex>,
+}
+
+/// A link over which parts may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransferLane {
+    /// The peer at its far end.
+    pub peer: PeerId,
+    /// The link itself.
+    pub link: LinkId,
+    /// In what time a full answer is expected over it.
+    pub arrives: Millis,
 }
 
 /// All transfers of a node, and the verified parts, by hash.
@@ -84,13 +95,7 @@ impl Transfers {
         let layer = signed.head.layer.hash();
         if let Some(transfer) = self.under_way.get_mut(&layer) {
             if transfer.signed.head.root == signed.head.root {
-                // Another source is taken when the present one is gone or silent.
-                if transfer.is_due(now) {
-                    transfer.from = from;
-                    transfer.source_is_gone = false;
-                    transfer.in_flight.clear();
-                    transfer.asked_at = None;
-                }
+                transfer.sources.insert(from);
                 return;
             }
             if transfer.signed.supersedes(&signed) {
@@ -102,13 +107,11 @@ impl Transfers {
         let root = signed.head.root.0;
         let transfer = Transfer {
             signed,
-            from,
+            sources: BTreeSet::from([from]),
             expected: BTreeMap::from([(NodePath::ROOT, root)]),
             nodes_due: BTreeSet::from([NodePath::ROOT]),
             buckets_due: BTreeSet::new(),
-            in_flight: VecDeque::new(),
-            asked_at: None,
-            source_is_gone: false,
+            asked: BTreeMap::new(),
             moved_at: now,
         };
         self.under_way.insert(layer, transfer);
@@ -123,37 +126,40 @@ impl Transfers {
         }
     }
 
-    /// A peer is gone: its transfers wait until another peer offers the same state.
+    /// A peer is gone. Transfers that no other peer has offered wait until a peer offers the same state.
     pub fn peer_down(&mut self, peer: &PeerId) {
-        for transfer in self.under_way.values_mut().filter(|t| t.from == *peer) {
-            transfer.source_is_gone = true;
+        for transfer in self.under_way.values_mut() {
+            transfer.sources.remove(peer);
+            transfer.asked.retain(|_, ask| ask.peer != *peer);
         }
+    }
+
+    /// A link is gone: what was asked for over it is asked for over another.
+    pub fn link_down(&mut self, link: LinkId) {
+        for transfer in self.under_way.values_mut() {
+            transfer.asked.remove(&link);
+        }
+    }
+
+    /// The peers that parts are asked of.
+    pub fn sources(&self) -> BTreeSet<PeerId> {
+        self.under_way.values().flat_map(|transfer| transfer.sources.iter().copied()).collect()
     }
 
     /// When something is to be asked again.
     pub fn poll_timeout(&self) -> Option<Mono> {
-        let asked = self.under_way.values().filter(|t| !t.source_is_gone);
-        let retries = asked.filter_map(|t| t.asked_at.map(|at| at + ASK_RETRY));
+        let asked = self.under_way.values().filter(|transfer| !transfer.sources.is_empty());
+        let retries = asked.flat_map(|transfer| transfer.asked.values().map(|ask| ask.again_at));
         retries.chain(self.under_way.values().map(|t| t.moved_at + TRANSFER_STALE)).min()
     }
 
-    /// What to ask now: as long as there is room for questions on their way, and all again when no answer came.
-    pub fn asks(&mut self, now: Mono) -> Vec<(PeerId, Message)> {
+    /// What to ask now over each of these links: once after something arrived, and again when no answer came.
+    pub fn asks(&mut self, now: Mono, lanes: &[TransferLane]) -> Vec<(TransferLane, Message)> {
         if self.under_way.is_empty() {
             return Vec::new();
         }
         self.under_way.retain(|_, t| now < t.moved_at + TRANSFER_STALE);
-        let mut asks = Vec::new();
-        for transfer in self.under_way.values_mut().filter(|t| !t.source_is_gone) {
-            if transfer.is_due(now) {
-                transfer.in_flight.clear();
-            }
-            while let Some(message) = transfer.ask() {
-                transfer.asked_at = Some(now);
-                asks.push((transfer.from, message));
-            }
-        }
-        asks
+        self.under_way.values_mut().flat_map(|transfer| transfer.asks(now, lanes)).collect()
     }
 
     /// Takes nodes of the hash tree. `own` is this node's present layer, whose equal parts need not travel.
@@ -164,17 +170,14 @@ impl Transfers {
     pub fn take_nodes(
         &mut self,
         id: &TransferId,
+        link: LinkId,
         nodes: Vec<TreeNode>,
         own: Option<&MapContent>,
         now: Mono,
     ) -> Result<(), TransferError> {
         let parts = &self.parts;
         let transfer = find(&mut self.under_way, id)?;
-        let first = nodes.first().map(|(path, _)| *path);
-        transfer.answered(
-            now,
-            |ask| matches!(ask, TransferAsk::Nodes(asked) if first.is_some_and(|path| asked.contains(&path))),
-        );
+        transfer.asked.remove(&link);
         for (path, children) in nodes {
             if !transfer.nodes_due.contains(&path) {
                 continue;
@@ -212,10 +215,11 @@ impl Transfers {
     pub fn take_parts(
         &mut self,
         id: &TransferId,
+        link: LinkId,
         parts: Vec<(BucketIndex, Vec<u8>)>,
         now: Mono,
     ) -> Result<(), TransferError> {
-        let taken = self.take_each_part(id, parts, now);
+        let taken = self.take_each_part(id, link, parts, now);
         self.stay_within_limit();
         taken
     }
@@ -223,12 +227,12 @@ impl Transfers {
     fn take_each_part(
         &mut self,
         id: &TransferId,
+        link: LinkId,
         parts: Vec<(BucketIndex, Vec<u8>)>,
         now: Mono,
     ) -> Result<(), TransferError> {
         let transfer = find(&mut self.under_way, id)?;
-        let first = parts.first().map(|(bucket, _)| *bucket);
-        transfer.answered(now, |ask| matches!(ask, TransferAsk::Buckets(asked) if first.is_some_and(|bucket| asked.contains(&bucket))));
+        transfer.asked.remove(&link);
         for (bucket, cbor) in parts {
             if !transfer.buckets_due.contains(&bucket) {
                 continue;
@@ -266,52 +270,39 @@ impl Transfers {
         Some(result)
     }
 
-    fn assemble(&mut self, transfer: &Transfer, own: Option<&MapContent>) -> Result<Layer, TransferError> {
-        let none = MapContent::default();
-        let own = own.unwrap_or(&none);
-        let same = |path: NodePath| own.hash(path).map(|h| h.hash) == transfer.expected.get(&path).copied();
-        // A bucket below a node that is the same here was never looked at.
-        let is_below_same = |path: NodePath| {
-            let above = std::iter::successors(Some(path.parent()), |node| {
-                (*node != NodePath::ROOT).then(|| node.parent())
-            });
-            above.into_iter().any(|node| transfer.expected.contains_key(&node) && same(node))
+    fn assemble(&self, transfer: &Transfer, own: Option<&MapContent>) -> Result<Layer, TransferError> {
+        let mut content = own.cloned().unwrap_or_default();
+        let same = |path: NodePath, content: &MapContent| {
+            content.hash(path).map(|h| h.hash) == transfer.expected.get(&path).copied()
         };
-        let mut changes = Vec::new();
         for number in 0..crate::layer::BUCKETS {
             let bucket = BucketIndex::new(u64::from(number)).expect("a number below the count of buckets");
             let path = NodePath::from(bucket);
-            if same(path) || is_below_same(path) {
+            let known = transfer.expected.get(&path);
+            // A bucket below a node that is the same here was never looked at.
+            let above_same = own.is_some_and(|own| {
+                let (mut node, mut unchanged) = (path, false);
+                while node != NodePath::ROOT {
+                    node = node.parent();
+                    unchanged |= transfer.expected.contains_key(&node) && same(node, own);
+                }
+                unchanged
+            });
+            if above_same || same(path, &content) {
                 continue;
             }
-            let cbor = match transfer.expected.get(&path) {
-                None => Vec::new(),
-                Some(hash) => self.take_part(hash).ok_or(TransferError::Root)?,
-            };
-            changes.extend(own.bucket_changes(bucket, &cbor)?);
-        }
-        let content = match own.is_empty() {
-            true => MapContent::of_entries(
-                changes.into_iter().filter_map(|(key, entry)| Some((key, entry?))).collect(),
-            )?,
-            false => {
-                let mut content = own.clone();
-                content.change(changes)?;
-                content
+            match known {
+                None => content.replace_bucket(bucket, &[])?,
+                Some(hash) => {
+                    let cbor = self.parts.get(hash).ok_or(TransferError::Root)?;
+                    content.replace_bucket(bucket, cbor)?;
+                }
             }
-        };
+        }
         if content.root() != transfer.signed.head.root {
             return Err(TransferError::Root);
         }
         Ok(Layer { signed: transfer.signed.clone(), content: Content::Map(content) })
-    }
-
-    /// A verified part. It goes as it is taken unless another transfer may need it: a large layer is not held twice.
-    fn take_part(&mut self, hash: &[u8; 32]) -> Option<Vec<u8>> {
-        match self.under_way.is_empty() {
-            true => self.parts.remove(hash),
-            false => self.parts.get(hash).cloned(),
-        }
     }
 
     /// Drops the transfer that moved least recently, with all parts, when too many bytes wait.
@@ -330,53 +321,61 @@ impl Transfers {
             transfer.expected = known.into_iter().filter(|(path, _)| *path == NodePath::ROOT).collect();
             transfer.nodes_due = BTreeSet::from([NodePath::ROOT]);
             transfer.buckets_due.clear();
-            transfer.in_flight.clear();
-            transfer.asked_at = None;
+            transfer.asked.clear();
         }
     }
 }
 
 impl Transfer {
-    /// Whether something may be asked: nothing is under way, or no answer came.
-    fn is_due(&self, now: Mono) -> bool {
-        self.source_is_gone || self.asked_at.is_none_or(|at| now >= at + ASK_RETRY)
-    }
-
-    /// An answer came: what it left out is asked for again.
-    fn answered(&mut self, now: Mono, is_for: impl Fn(&TransferAsk) -> bool) {
-        if let Some(at) = self.in_flight.iter().position(is_for) {
-            self.in_flight.remove(at);
-            self.asked_at = (!self.in_flight.is_empty()).then_some(now);
-        }
-    }
-
-    /// The next question, if there is room for one on its way and something that is not asked for.
-    fn ask(&mut self) -> Option<Message> {
-        if self.in_flight.len() >= ASKS_IN_FLIGHT_MAX {
-            return None;
-        }
-        let id = TransferId { layer: self.signed.head.layer.hash(), root: self.signed.head.root };
-        let (mut asked_nodes, mut asked_buckets) =
-            (BTreeSet::<NodePath>::new(), BTreeSet::<BucketIndex>::new());
-        for ask in &self.in_flight {
-            match ask {
-                TransferAsk::Nodes(nodes) => asked_nodes.extend(nodes),
-                TransferAsk::Buckets(buckets) => asked_buckets.extend(buckets),
+    /// What each of these links that has nothing to bring is asked for.
+    fn asks(&mut self, now: Mono, lanes: &[TransferLane]) -> Vec<(TransferLane, Message)> {
+        self.asked.retain(|_, ask| now < ask.again_at);
+        let mut lanes: Vec<TransferLane> =
+            lanes.iter().filter(|lane| self.sources.contains(&lane.peer)).copied().collect();
+        lanes.sort_by_key(|lane| (lane.arrives, lane.link));
+        let Some(fastest) = lanes.first().map(|lane| lane.arrives) else { return Vec::new() };
+        let mut asks = Vec::new();
+        for lane in lanes {
+            if self.asked.contains_key(&lane.link) {
+                continue;
+            }
+            if let Some((message, buckets)) = self.ask_over(&lane, fastest, now) {
+                // A slow link is given the time that it takes.
+                let again_at = now + (lane.arrives * 3).max(ASK_RETRY);
+                self.asked.insert(lane.link, TransferAsk { peer: lane.peer, at: now, again_at, buckets });
+                asks.push((lane, message));
             }
         }
-        let nodes = self.nodes_due.iter().filter(|node| !asked_nodes.contains(*node));
-        let nodes: Vec<_> = nodes.take(NODES_PER_ASK).copied().collect();
-        if !nodes.is_empty() {
-            self.in_flight.push_back(TransferAsk::Nodes(nodes.clone()));
-            return Some(Message::TreeAsk(id, nodes));
+        asks
+    }
+
+    /// Nodes are asked for over one link at a time, the fastest that is idle; buckets over all, each in proportion to how fast it is.
+    fn ask_over(
+        &self,
+        lane: &TransferLane,
+        fastest: Millis,
+        now: Mono,
+    ) -> Option<(Message, BTreeSet<BucketIndex>)> {
+        let id = TransferId { layer: self.signed.head.layer.hash(), root: self.signed.head.root };
+        if !self.nodes_due.is_empty() {
+            if self.asked.values().any(|ask| ask.buckets.is_empty()) {
+                return None;
+            }
+            let nodes = self.nodes_due.iter().take(TRANSFER_ASK_MAX / 4).copied().collect();
+            return Some((Message::TreeAsk(id, nodes), BTreeSet::new()));
         }
-        let buckets = self.buckets_due.iter().filter(|bucket| !asked_buckets.contains(*bucket));
-        let buckets: Vec<_> = buckets.take(BUCKETS_PER_ASK).copied().collect();
+        let is_asked = |bucket: &&BucketIndex| self.asked.values().any(|ask| ask.buckets.contains(*bucket));
+        let unasked = self.buckets_due.iter().filter(|bucket| !is_asked(bucket));
+        let share = BUCKETS_PER_ASK as u64 * fastest.ms().max(1) / lane.arrives.ms().max(1);
+        let mut buckets: BTreeSet<BucketIndex> = unasked.take((share as usize).max(1)).copied().collect();
         if buckets.is_empty() {
-            return None;
+            // The last parts are under way over a link that brings them later than this one would.
+            let later = self.asked.values().filter(|ask| now > ask.at + lane.arrives * 2);
+            buckets = later.flat_map(|ask| &ask.buckets).take(BUCKETS_PER_ASK).copied().collect();
+            buckets.retain(|bucket| self.buckets_due.contains(bucket));
         }
-        self.in_flight.push_back(TransferAsk::Buckets(buckets.clone()));
-        Some(Message::PartsAsk(id, buckets))
+        let list = buckets.iter().copied().collect();
+        (!buckets.is_empty()).then_some((Message::PartsAsk(id, list), buckets))
     }
 }
 

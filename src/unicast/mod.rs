@@ -7,6 +7,10 @@
 //! Invariant: nothing is sent to a peer that the audience of the layer's owner does not list.
 
 mod boots;
+mod dispatch;
+mod hand;
+mod hedges;
+mod misread;
 mod routes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +21,7 @@ use crate::core::{Core, InputRejection};
 use crate::federation::Refusal;
 use crate::io::{Alarm, Event, Output};
 use crate::layer::{DocumentId, DocumentName, LayerHash, LayerId, Sequence, SignedHead};
+use crate::limits::PARTS_BYTES_MAX;
 use crate::presence::{HeardOver, HearsUs, HearsUsProof};
 use crate::random::Random;
 use crate::replica::{OwnStateClaim, Replica, Stored};
@@ -24,9 +29,14 @@ use crate::router::{Class, RadioScope, Request, RoutePolicy, RouteTime, Routed, 
 use crate::sync::broadcast::LayerLag;
 use crate::sync::frontier::{Frontier, State};
 use crate::sync::message::{Message, PeerClock};
+use crate::sync::transfer::TransferLane;
 use crate::sync::{self, Engine};
 use crate::time::{Millis, Mono};
 use boots::Boots;
+pub use dispatch::{Dispatch, Dispatched, LinkNews, SupplyRequest};
+use hand::HandReceipts;
+use hedges::Hedges;
+use misread::Misread;
 
 /// Bytes of layers supplied between two polls; what is beyond is asked for again.
 const SUPPLY_BYTES_PER_TURN_MAX: usize = 4 * 1024 * 1024;
@@ -40,64 +50,6 @@ pub struct UnicastLink {
     pub caps: LinkCaps,
 }
 
-/// A layer that goes to one peer.
-#[derive(Clone, Debug)]
-pub struct SupplyRequest {
-    /// The peer that receives it.
-    pub peer: PeerId,
-    /// How urgent it is for the router.
-    pub class: Class,
-    /// The layer to send.
-    pub id: LayerId,
-    /// The state that the peer holds, as far as it has shown one.
-    pub held: Option<State>,
-}
-
-/// A message for one peer, as the router has to know it.
-#[derive(Clone, Debug)]
-pub struct Dispatch<'a> {
-    /// The peer that receives it.
-    pub peer: PeerId,
-    /// How urgent it is.
-    pub class: Class,
-    /// What it is about.
-    pub subject: Subject,
-    /// Whether outsiders must not read it.
-    pub confidential: bool,
-    /// The radios that may carry it in place of a link.
-    pub radios: RadioScope<'a>,
-    /// A link that has carried it already without an answer.
-    pub silent: Option<LinkId>,
-}
-
-impl Dispatch<'_> {
-    /// A confidential message that belongs to a session.
-    pub fn new(peer: PeerId, class: Class, subject: Subject) -> Self {
-        Dispatch { peer, class, subject, confidential: true, radios: RadioScope::None, silent: None }
-    }
-}
-
-/// What became of a message for one peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dispatched {
-    /// It left over a link.
-    Sent {
-        /// The length of the message, bytes.
-        bytes: usize,
-        /// The decision, and what is to follow if no answer comes.
-        routed: Routed,
-    },
-    /// The router gives it to this radio, whose room carries it.
-    ForRadio {
-        /// The radio that is to carry it.
-        radio: LinkId,
-        /// The decision, and what is to follow if no answer comes.
-        routed: Routed,
-    },
-    /// No link may carry it.
-    Stranded,
-}
-
 /// The links to one peer each.
 #[derive(Debug)]
 pub struct Unicast {
@@ -105,7 +57,12 @@ pub struct Unicast {
     engine: Engine,
     router: TransportRouter,
     boots: BTreeMap<PeerId, Boots>,
+    hedges: Hedges,
+    /// For the radios. Emptied in each turn.
+    news: Vec<LinkNews>,
     supplied_bytes: usize,
+    receipts: HandReceipts,
+    misread: Misread,
 }
 
 impl Unicast {
@@ -116,7 +73,11 @@ impl Unicast {
             engine: Self::engine(core, Frontier::default()),
             router: TransportRouter::new(RoutePolicy::new(core.settings.routes.clone())),
             boots: BTreeMap::new(),
+            hedges: Hedges::default(),
+            news: Vec::new(),
             supplied_bytes: 0,
+            receipts: HandReceipts::default(),
+            misread: Misread::default(),
         }
     }
 
@@ -127,6 +88,7 @@ impl Unicast {
     /// Starts the engine again with what the replica holds; links have to come up again.
     pub fn load(&mut self, core: &mut Core, replica: &Replica) {
         self.engine = Self::engine(core, replica.frontier());
+        self.hedges = Hedges::default();
     }
 
     // ---- links -------------------------------------------------------------------------------------------
@@ -163,7 +125,11 @@ impl Unicast {
     pub fn remove_link(&mut self, now: Mono, link: LinkId, why: DownReason) -> Option<(UnicastLink, bool)> {
         let removed = self.links.remove(&link)?;
         self.router.table.link_down(&removed.peer, link, why, now);
+        self.hedges.link_down(link, now);
         let is_last = !self.has_link_to(&removed.peer);
+        if !is_last {
+            self.engine.handle_input(now, sync::Input::LinkLost { peer: removed.peer });
+        }
         Some((removed, is_last))
     }
 
@@ -215,11 +181,17 @@ impl Unicast {
     /// A first link to a peer is up.
     pub fn peer_up(&mut self, core: &Core, replica: &Replica, peer: PeerId) {
         let ours = replica.frontier_for(&peer);
+        self.news.push(LinkNews::Back(peer));
         self.engine.handle_input(core.now(), sync::Input::PeerUp { peer, ours });
     }
 
-    /// The last link to a peer is gone.
+    /// The last link to a peer is gone. What it has not shown as received since may have been lost with that link.
     pub fn peer_down(&mut self, core: &Core, peer: PeerId) {
+        let unconfirmed = self.engine.unconfirmed(&peer);
+        self.news.extend(unconfirmed.map(|(layer, held)| LinkNews::Undelivered { peer, layer, held }));
+        self.news.push(LinkNews::Gone(peer));
+        self.hedges.peer_down(&peer);
+        self.misread.forget(&peer);
         self.engine.handle_input(core.now(), sync::Input::PeerDown { peer });
     }
 
@@ -228,8 +200,9 @@ impl Unicast {
         self.engine.handle_input(core.now(), sync::Input::RightsChanged);
     }
 
-    /// Rights changed: each connected peer may see this much from now on.
+    /// Rights changed: this much is held, and each connected peer may see so much of it from now on.
     pub fn renew_frontiers(&mut self, core: &Core, replica: &Replica) {
+        self.engine.handle_input(core.now(), sync::Input::Held { held: replica.frontier() });
         for peer in self.connected_peers() {
             let ours = replica.frontier_for(&peer);
             self.engine.handle_input(core.now(), sync::Input::Rights { peer, ours });
@@ -246,6 +219,26 @@ impl Unicast {
         let mut readers = self.connected_peers();
         readers.retain(|peer| replica.may_receive(peer, &stored.id));
         self.engine.handle_input(now, sync::Input::Stored { layer, state, readers, from });
+        if let Some(peer) = from {
+            self.acknowledge(core, peer, &stored.id);
+        }
+    }
+
+    /// A peer has sent a layer that is held now. The arrival of what is hedged is shown at once, or a second copy would follow.
+    pub fn acknowledge(&mut self, core: &Core, peer: PeerId, id: &LayerId) {
+        if class_of(id).is_hedged() {
+            self.engine.handle_input(core.now(), sync::Input::Acknowledge { peer, layer: id.hash() });
+        }
+    }
+
+    /// What radios have to know of links; it is returned once.
+    pub fn take_news(&mut self) -> Vec<LinkNews> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// The link that has carried a layer to a peer and stayed silent, until its second copy was due.
+    pub fn silent_link(&self, peer: &PeerId, layer: &LayerHash) -> Option<LinkId> {
+        self.hedges.silent_link(peer, layer).filter(|_| self.engine.is_unconfirmed(peer, layer))
     }
 
     /// A message arrived on a link: its peer is present there, and a heartbeat shows by when it is heard next, and when it last
@@ -278,17 +271,29 @@ impl Unicast {
     pub fn refused(&mut self, core: &Core, peer: PeerId, signed: &SignedHead, refusal: Refusal) {
         let layer = signed.head.layer.hash();
         let input = match refusal {
-            // The audience is on its way, from this peer or another.
-            Refusal::AudienceBehind => sync::Input::TooEarly { peer, layer, state: State::of(signed) },
-            Refusal::OwnerNotTrusted | Refusal::ObservedOnly | Refusal::NotAWriter | Refusal::Quota => {
-                sync::Input::Refuse {
-                    peer,
-                    layer,
-                    sequence: signed.head.sequence,
-                    reason: refusal.code(),
-                    lasting: refusal != Refusal::Quota,
-                }
+            // The audience, or the owner's layer, is on its way, from this peer or another.
+            Refusal::NoSuchDocument if signed.head.layer.document.owner == core.me => sync::Input::Refuse {
+                peer,
+                layer,
+                sequence: signed.head.sequence,
+                reason: refusal.code(),
+                lasting: true,
+            },
+            Refusal::AudienceBehind | Refusal::NoSuchDocument => {
+                sync::Input::TooEarly { peer, layer, state: State::of(signed) }
             }
+            Refusal::OwnerNotTrusted
+            | Refusal::ObservedOnly
+            | Refusal::NotAWriter
+            | Refusal::Ended
+            | Refusal::Forgotten
+            | Refusal::Quota => sync::Input::Refuse {
+                peer,
+                layer,
+                sequence: signed.head.sequence,
+                reason: refusal.code(),
+                lasting: refusal != Refusal::Quota,
+            },
         };
         self.engine.handle_input(core.now(), input);
     }
@@ -300,7 +305,7 @@ impl Unicast {
 
     /// When [`timeout`](Self::timeout) is due.
     pub fn poll_timeout(&self) -> Option<Mono> {
-        self.engine.poll_timeout()
+        [self.engine.poll_timeout(), self.hedges.poll_timeout()].into_iter().flatten().min()
     }
 
     /// The newest state of a layer that any peer has shown.
@@ -334,7 +339,10 @@ impl Unicast {
             let name = replica.name_of(core, &peer);
             core.event(Event::Alarm(Alarm::TwoMachines { peer: name }));
         }
-        core.clock.clock_received(peer, clock);
+        // An observer reads what this node has; its clock decides nothing here.
+        if replica.federation().level(&peer).may_write() {
+            core.clock.clock_received(peer, clock);
+        }
     }
 
     /// Peers whose key two machines run with.
@@ -359,8 +367,8 @@ impl Unicast {
     /// here.
     pub fn send(&mut self, core: &mut Core, dispatch: Dispatch<'_>, message: &Message) -> Dispatched {
         let bytes = message.encode();
-        let Dispatch { peer, class, subject, confidential, radios, silent } = dispatch;
-        let request = Request::new(class, bytes.len()).confidential(confidential).after_silence(silent);
+        let Dispatch { peer, class, subject, confidential, radios, silent, over } = dispatch;
+        let request = Request { confidential, silent, over, ..Request::new(class, bytes.len()) };
         let routed = self.router.route(peer, subject, request, radios, route_time(core));
         let Some(chosen) = routed.chosen else {
             core.reject_from(Some(peer), InputRejection::NoLinkMayCarry);
@@ -378,16 +386,43 @@ impl Unicast {
         Dispatched::Sent { bytes: length, routed }
     }
 
-    /// Sends the answer to a peer's question for parts of a large layer, if there is one.
-    pub fn answer(&mut self, core: &mut Core, peer: PeerId, answer: Option<Message>) {
+    /// Sends the answer to a peer's question for parts of a large layer, if there is one, over the link that the peer has asked on.
+    pub fn answer(&mut self, core: &mut Core, peer: PeerId, link: LinkId, answer: Option<Message>) {
         if let Some(message) = answer {
-            self.send(core, Dispatch::new(peer, Class::Bulk, Subject::Parts), &message);
+            let dispatch = Dispatch::new(peer, Class::Bulk, Subject::Parts);
+            self.send(core, Dispatch { over: Some(link), ..dispatch }, &message);
+        }
+    }
+
+    /// The links over which parts of large layers may come from these peers, each with the time that a full answer takes: the one that
+    /// the router chooses, and those that it would choose but for time.
+    fn lanes(&self, core: &Core, peers: &BTreeSet<PeerId>) -> Vec<TransferLane> {
+        let request = Request::new(Class::Bulk, PARTS_BYTES_MAX);
+        let mut lanes = Vec::new();
+        for peer in peers {
+            let decision =
+                self.router.consider(peer, &Subject::Parts, request, RadioScope::None, route_time(core));
+            lanes.extend(decision.lanes().map(|(link, arrives)| TransferLane { peer: *peer, link, arrives }));
+        }
+        lanes
+    }
+
+    /// Counts a message of a peer that is none, and answers with how many there were.
+    pub fn not_understood(&mut self, core: &mut Core, peer: PeerId, bytes: &[u8]) {
+        if let Some(answer) = self.misread.count(peer, bytes, core.now()) {
+            self.send(core, Dispatch::new(peer, Class::Upkeep, Subject::Engine), &answer);
         }
     }
 
     /// Sends what the engine wants.
     pub fn drain(&mut self, core: &mut Core, replica: &mut Replica) {
-        let mut supplies = Vec::new();
+        let engine = &self.engine;
+        let due = self.hedges.take_due(core.now(), |peer, layer| engine.is_unconfirmed(peer, layer));
+        let again = due.into_iter().map(|(peer, hedge)| {
+            let (class, silent) = (class_of(&hedge.id), Some(hedge.link));
+            SupplyRequest { peer, class, id: hedge.id, held: hedge.held, silent }
+        });
+        let mut supplies: Vec<SupplyRequest> = again.collect();
         while let Some(output) = self.engine.poll_output() {
             match output {
                 sync::Output::Send { peer, message } => {
@@ -402,7 +437,8 @@ impl Unicast {
                 }
                 sync::Output::Supply { peer, layer, held } => {
                     if let Some(id) = replica.layer_id(&layer) {
-                        supplies.push(SupplyRequest { peer, class: class_of(&id), id, held });
+                        let class = class_of(&id);
+                        supplies.push(SupplyRequest { peer, class, id, held, silent: None });
                     }
                 }
             }
@@ -416,16 +452,19 @@ impl Unicast {
                 self.not_supplied(core, request.peer, &request.id, request.held);
             }
         }
-        for (peer, message) in replica.transfer_questions(core.now()) {
-            self.send(core, Dispatch::new(peer, Class::Bulk, Subject::Parts), &message);
+        let sources = replica.transfer_sources();
+        let lanes = if sources.is_empty() { Vec::new() } else { self.lanes(core, &sources) };
+        for (TransferLane { peer, link, .. }, message) in replica.transfer_questions(core.now(), &lanes) {
+            let dispatch = Dispatch::new(peer, Class::Bulk, Subject::Parts);
+            self.send(core, Dispatch { over: Some(link), ..dispatch }, &message);
         }
     }
 
     /// Sends a layer's newest state to one peer, unless the peer has to be asked first for an own state that is not known
     /// here. Returns the message's length.
     pub fn supply(&mut self, core: &mut Core, replica: &mut Replica, request: &SupplyRequest) -> usize {
-        let SupplyRequest { peer, class, id, held } = request;
-        let (peer, class, held) = (*peer, *class, *held);
+        let SupplyRequest { peer, class, id, held, silent } = request;
+        let (peer, class, held, silent) = (*peer, *class, *held, *silent);
         let claim = match id.author == core.me {
             true => replica.claim(core, peer, id, held),
             false => OwnStateClaim::No,
@@ -443,11 +482,24 @@ impl Unicast {
         let dispatch = Dispatch {
             confidential: is_confidential(replica, &id.document),
             radios: RadioScope::Present,
+            silent,
             ..Dispatch::new(peer, class, subject_of(id, sequence))
         };
-        match self.send(core, dispatch, &message) {
-            Dispatched::Sent { bytes, .. } => bytes,
-            Dispatched::ForRadio { .. } | Dispatched::Stranded => {
+        match (self.send(core, dispatch, &message), silent) {
+            (Dispatched::Sent { bytes, routed }, None) => {
+                if let Routed { chosen: Some(link), hedge_after: Some(wait), .. } = routed {
+                    self.hedges.went_over(peer, id, link, held, core.now() + wait);
+                }
+                bytes
+            }
+            (Dispatched::Sent { bytes, .. }, Some(_)) => bytes,
+            // The first copy may have arrived: the engine of links goes on as if it had.
+            (Dispatched::ForRadio { .. }, Some(_)) => {
+                self.news.push(LinkNews::Undelivered { peer, layer: id.hash(), held });
+                0
+            }
+            (Dispatched::Stranded, Some(_)) => 0,
+            (Dispatched::ForRadio { .. } | Dispatched::Stranded, None) => {
                 self.not_supplied(core, peer, id, held);
                 0
             }

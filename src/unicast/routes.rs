@@ -1,7 +1,8 @@
 //! What the operator changes of the router's settings while the node runs. It is on disk as `routes` in `meta`, JSON:
 //!
 //! ```text
-//! {"node": "lan-first", "peers": {DID: "tor-only"}, "documents": [[DID, "plan", "mesh-only"]], "terms": {"tor": {…}}}
+//! {"node": "lan-first", "peers": {DID: "tor-only"}, "documents": [[DID, "plan", "mesh-only"]], "terms": {"tor": {…}},
+//!  "radios": {"hill": {…}}}
 //! ```
 //!
 //! What does not read is left out: then the settings of the file hold.
@@ -32,6 +33,9 @@ struct StoredRoutes {
     peers: BTreeMap<String, Preference>,
     documents: Vec<(String, String, Preference)>,
     terms: BTreeMap<Medium, LinkTerms>,
+    /// Absent in what an earlier version has written.
+    #[serde(default)]
+    radios: BTreeMap<String, LinkTerms>,
 }
 
 impl StoredRoutes {
@@ -45,11 +49,13 @@ impl StoredRoutes {
             peers: settings.peers.iter().map(|(peer, preference)| (did(peer), *preference)).collect(),
             documents: documents.collect(),
             terms: settings.terms.clone(),
+            radios: settings.radios.clone(),
         }
     }
 
     fn settings(self) -> RouteSettings {
-        let mut settings = RouteSettings { node: self.node, terms: self.terms, ..RouteSettings::default() };
+        let StoredRoutes { node, terms, radios, .. } = self;
+        let mut settings = RouteSettings { node, terms, radios, ..RouteSettings::default() };
         let peers = self.peers.into_iter();
         settings.peers = peers.filter_map(|(text, is)| Some((parse_did(&text).ok()?, is))).collect();
         for (owner, name, preference) in self.documents {
@@ -102,16 +108,32 @@ impl Unicast {
         replica: &Replica,
         order: &RouteOrder,
     ) -> Result<RouteChange, CommandError> {
-        let RouteOrder { peer, doc, link, preference, metered, price, last_resort, only, reset } = order;
+        let RouteOrder { peer, doc, link, radio, preference, metered, price, last_resort, only, reset } =
+            order;
         let has_terms = metered.is_some() || price.is_some() || last_resort.is_some() || only.is_some();
-        if usize::from(peer.is_some()) + usize::from(doc.is_some()) + usize::from(link.is_some()) > 1 {
+        let targets = [peer.is_some(), doc.is_some(), link.is_some(), radio.is_some()];
+        if targets.into_iter().filter(|is_named| *is_named).count() > 1 {
             return Err(BadRoute::SeveralTargets.into());
         }
         if preference.is_none() && !has_terms && !reset {
             return Err(BadRoute::Nothing.into());
         }
         if let Some(medium) = link {
-            return self.terms_change(*medium, order).map_err(CommandError::from);
+            if *medium == Medium::Memory {
+                return Err(BadRoute::NoSuchLink.into());
+            }
+            let terms = terms_change(self.router.policy.terms(*medium), order)?;
+            return Ok(RouteChange::Terms(*medium, terms));
+        }
+        if let Some(name) = radio {
+            let policy = &self.router.policy;
+            let is_set =
+                [policy.changed(), policy.configured()].iter().any(|set| set.radios.contains_key(name));
+            if !is_set && !self.router.table.has_radio(name) {
+                return Err(BadRoute::NoSuchRadio.into());
+            }
+            let terms = terms_change(policy.radio_terms(name), order)?;
+            return Ok(RouteChange::RadioTerms(name.clone(), terms));
         }
         if has_terms {
             return Err(BadRoute::TermsOfNoLink.into());
@@ -126,35 +148,33 @@ impl Unicast {
             (None, None) => RouteChange::Node(preference),
         })
     }
+}
 
-    fn terms_change(&self, medium: Medium, order: &RouteOrder) -> Result<RouteChange, BadRoute> {
-        let RouteOrder { preference, metered, price, last_resort, only, reset, .. } = order;
-        if preference.is_some() {
-            return Err(BadRoute::PreferenceOfLink);
-        }
-        if medium == Medium::Memory {
-            return Err(BadRoute::NoSuchLink);
-        }
-        let before = self.router.policy.terms(medium);
-        let only = match only.as_deref() {
-            None => before.only,
-            Some(ALWAYS) => None,
-            Some(hours) => Some(hours.parse::<OpenHours>()?),
-        };
-        let terms = LinkTerms {
-            metered: metered.unwrap_or(before.metered),
-            price: price.unwrap_or(before.price),
-            last_resort: last_resort.unwrap_or(before.last_resort),
-            only,
-        };
-        Ok(RouteChange::Terms(medium, (!reset).then_some(terms)))
+/// The terms that follow from an order on those from before; none where the file's hold again.
+fn terms_change(before: LinkTerms, order: &RouteOrder) -> Result<Option<LinkTerms>, BadRoute> {
+    let RouteOrder { preference, metered, price, last_resort, only, reset, .. } = order;
+    if preference.is_some() {
+        return Err(BadRoute::PreferenceOfLink);
     }
+    let only = match only.as_deref() {
+        None => before.only,
+        Some(ALWAYS) => None,
+        Some(hours) => Some(hours.parse::<OpenHours>()?),
+    };
+    let terms = LinkTerms {
+        metered: metered.unwrap_or(before.metered),
+        price: price.unwrap_or(before.price),
+        last_resort: last_resort.unwrap_or(before.last_resort),
+        only,
+    };
+    Ok((!reset).then_some(terms))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::side::{TestSide, pair};
+    use crate::core::side::{TestSide, link_caps, pair};
+    use tombolo_transports::LinkId;
 
     fn order() -> RouteOrder {
         RouteOrder::default()
@@ -181,7 +201,9 @@ mod tests {
                 ..order()
             },
             RouteOrder { link: Some(Medium::Tor), metered: Some(true), ..order() },
+            RouteOrder { radio: Some("hill".into()), last_resort: Some(true), ..order() },
         ];
+        unicast.router.table.radio(LinkId(1), "hill", link_caps(Medium::Mesh), None);
         for order in &orders {
             ordered(&mut unicast, &mut owner, order).unwrap();
         }
@@ -195,6 +217,8 @@ mod tests {
         let only = "02:00-05:00".parse().ok();
         let terms = LinkTerms { metered: true, price: 5, last_resort: false, only };
         assert_eq!(again.router().policy.terms(Medium::Tor), terms);
+        assert!(again.router().policy.radio_terms("hill").last_resort);
+        assert!(!again.router().policy.terms(Medium::Mesh).last_resort, "one radio, not all");
         ordered(&mut again, &mut owner, &RouteOrder { reset: true, ..order() }).unwrap();
         ordered(&mut again, &mut owner, &RouteOrder { reset: true, link: Some(Medium::Tor), ..order() })
             .unwrap();
@@ -215,6 +239,16 @@ mod tests {
             (RouteOrder { link: Some(Medium::Tor), preference, ..order() }, "bad_route"),
             (RouteOrder { link: Some(Medium::Memory), price: Some(1), ..order() }, "bad_route"),
             (RouteOrder { link: Some(Medium::Tor), only: Some("2-5".into()), ..order() }, "bad_route"),
+            (RouteOrder { radio: Some("hill".into()), price: Some(1), ..order() }, "bad_route"),
+            (
+                RouteOrder {
+                    radio: Some("hill".into()),
+                    link: Some(Medium::Mesh),
+                    price: Some(1),
+                    ..order()
+                },
+                "bad_route",
+            ),
             (RouteOrder { peer: Some("nobody".into()), preference, ..order() }, "unknown_peer"),
             (RouteOrder { doc: Some("nothing".into()), preference, ..order() }, "unknown_document"),
         ];

@@ -35,7 +35,7 @@ fn supply(
     id: &LayerId,
     held: Option<State>,
 ) -> usize {
-    let request = SupplyRequest { peer, class: Class::Document, id: id.clone(), held };
+    let request = SupplyRequest { peer, class: Class::Document, id: id.clone(), held, silent: None };
     unicast.supply(&mut side.core, &mut side.replica, &request)
 }
 

@@ -288,6 +288,11 @@ fn a_test_message_shows_what_the_address_answers() {
         (Some("url"), Some("200 OK hello"))
     );
     assert_eq!(notes(&sent), ["test|0000000000000000|attic: a test"]);
+    // doctor finds both ways open, and sends nothing.
+    let doctor: Value = serde_json::from_slice(&place.run(&["doctor", "--json"]).stdout).unwrap();
+    let checks = doctor["checks"].as_array().unwrap().iter().filter(|it| it["check"] == "notify");
+    let verdicts: Vec<_> = checks.map(|it| it["verdict"].as_str().unwrap()).collect();
+    assert_eq!((verdicts, notes(&sent).len()), (vec!["ok", "ok"], 1));
     assert!(got.recv_timeout(PATIENCE).unwrap().contains("title: attic: a test\r\n"));
     let (refusing, _got) = server("404 Not Found");
     place.setting(&address, &refusing);

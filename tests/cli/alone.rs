@@ -21,10 +21,13 @@ fn a_document_lives_its_whole_life_without_a_daemon() {
     assert_eq!(place.ok(&["get", "plan", "monday/watch", "--json"]), "\"Ada\"");
     let whole =
         json!({"monday": {"watch": "Ada", "boats": 3}, "tuesday": {"watch": "Grace", "boats": [1, 4]}});
-    assert_eq!(place.json(&["get", "plan"]), whole);
+    assert_eq!(place.json(&["get", "plan"])["value"], whole);
 
     place.ok(&["del", "plan", "monday"]);
-    assert_eq!(place.json(&["get", "plan"]), json!({"tuesday": {"watch": "Grace", "boats": [1, 4]}}));
+    assert_eq!(
+        place.json(&["get", "plan"])["value"],
+        json!({"tuesday": {"watch": "Grace", "boats": [1, 4]}})
+    );
     let listed = place.json(&["ls"]);
     let plan = listed.as_array().unwrap().iter().find(|d| d["name"] == "plan").unwrap();
     assert_eq!((&plan["owner"], &plan["kind"]), (&id["did"], &json!("map")));
@@ -33,7 +36,7 @@ fn a_document_lives_its_whole_life_without_a_daemon() {
     std::fs::write(&file, "{\"friday\": true}").unwrap();
     let before = place.hash("plan");
     place.ok(&["put", "plan", file.to_str().unwrap()]);
-    assert_eq!(place.json(&["get", "plan"]), json!({"friday": true}));
+    assert_eq!(place.json(&["get", "plan"])["value"], json!({"friday": true}));
     assert_ne!(place.hash("plan"), before);
     assert_eq!(place.json(&["put", "plan", file.to_str().unwrap()])["changed"], 0);
     place.ok(&["status"]);
@@ -81,7 +84,7 @@ fn odd_keys_and_values_come_back_as_they_went_in() {
         place.ok(&["set", "--", "odd", key, value]);
         assert_eq!(place.ok(&["get", "--json", "--", "odd", key]), json, "{key}");
     }
-    assert_eq!(place.json(&["get", "odd"])["a/b"], -5);
+    assert_eq!(place.json(&["get", "odd"])["value"]["a/b"], -5);
 }
 
 #[test]
@@ -102,7 +105,7 @@ fn a_snapshot_is_written_whole() {
     let file = place.folder.join("report.json");
     std::fs::write(&file, "[1, 2.5, null, \"x\"]").unwrap();
     place.ok(&["put", "report", file.to_str().unwrap()]);
-    assert_eq!(place.json(&["get", "report"]), json!([1, 2.5, null, "x"]));
+    assert_eq!(place.json(&["get", "report"])["value"], json!([1, 2.5, null, "x"]));
 }
 
 /// Many commands at once on one store: each waits its turn, none is lost.
@@ -118,5 +121,5 @@ fn commands_side_by_side_wait_for_each_other() {
     for mut child in children {
         assert!(child.wait().unwrap().success());
     }
-    assert_eq!(place.json(&["get", "plan"]).as_object().unwrap().len(), 8);
+    assert_eq!(place.json(&["get", "plan"])["value"].as_object().unwrap().len(), 8);
 }

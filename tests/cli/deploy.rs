@@ -55,7 +55,7 @@ fn an_app_in_the_catalogue_is_installed_and_both_ends_show_its_output() {
         assert!(place.ok(&["deploy", "--status"]).contains("web"));
     }
     eventually("the document of outcomes", || pair.attic.run(&["get", "boat/deploys"]).status.success());
-    assert_eq!(pair.attic.json(&["get", "boat/deploys"])["outcomes"][0]["id"], id);
+    assert_eq!(pair.attic.json(&["get", "boat/deploys"])["value"]["outcomes"][0]["id"], id);
     // For people: one sentence and where to look.
     let asked = pair.attic.ok(&WEB);
     assert!(asked.contains("tombolo deploy --status"), "{asked}");

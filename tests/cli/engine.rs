@@ -1,4 +1,4 @@
-//! The template of README with a container engine: a server on a unix socket that speaks as much of the Docker API as pulling an
+//! The template of docs/operating.md with a container engine: a server on a unix socket that speaks as much of the Docker API as pulling an
 //! image and running a container need, and the real command line of Docker where it is installed. Elsewhere a few lines of
 //! `curl` make the same requests.
 
@@ -207,11 +207,11 @@ case "$1" in
 esac
 "#;
 
-/// The template in README pulls an image, and puts it in the place of the container that ran before.
+/// The template in docs/operating.md pulls an image, and puts it in the place of the container that ran before.
 #[test]
 fn the_template_of_readme_pulls_and_starts_a_container() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let script = readme.split("```sh\n#!/bin/sh\n# install-app").nth(1).expect("README has the template");
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operating.md")).unwrap();
+    let script = readme.split("```sh\n#!/bin/sh\n# install-app").nth(1).expect("the page has the template");
     let script = script.split("```").next().unwrap();
     let pair = pair();
     let folder = &pair.boat.folder;

@@ -111,14 +111,19 @@ impl NodeDir {
 
     /// One raw request over the socket, as curl would send it: status line and body.
     pub(crate) fn http(&self, request: &str) -> (String, String) {
+        let answer = self.http_raw(request);
+        let status = answer.lines().next().unwrap_or_default().to_owned();
+        (status, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+    }
+
+    /// The same, the whole answer.
+    pub(crate) fn http_raw(&self, request: &str) -> String {
         let mut stream = UnixStream::connect(self.folder.join("control.sock")).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let _ = stream.write_all(request.as_bytes());
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        let status = answer.lines().next().unwrap_or_default().to_owned();
-        (status, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+        String::from_utf8_lossy(&answer).into_owned()
     }
 
     /// The hash of a document, as `ls` shows it.

@@ -20,14 +20,14 @@ fn the_same_commands_work_through_a_daemon() {
     assert_eq!(place.ok(&["get", "plan", "a"]), "1");
     place.ok(&["set", "plan", "b/c", "{\"d\": [1, \"x\"]}"]);
     place.ok(&["del", "plan", "a"]);
-    assert_eq!(place.json(&["get", "plan"]), json!({"b": {"c": {"d": [1, "x"]}}}));
+    assert_eq!(place.json(&["get", "plan"])["value"], json!({"b": {"c": {"d": [1, "x"]}}}));
     assert_eq!(place.error_code(&["get", "nothing"]), "unknown_document");
     assert_eq!(place.error_code(&["get", "plan", "a"]), "unknown_key");
     assert!(place.ok(&["status"]).contains("running"));
     assert_eq!(place.json(&["status"])["addresses"], json!([daemon.address()]));
     assert_eq!(daemon.terminate(), Some(0));
     assert!(!place.folder.join("control.sock").exists());
-    assert_eq!(place.json(&["get", "plan"]), json!({"b": {"c": {"d": [1, "x"]}}}));
+    assert_eq!(place.json(&["get", "plan"])["value"], json!({"b": {"c": {"d": [1, "x"]}}}));
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn a_killed_daemon_loses_nothing_it_acknowledged() {
         }
         daemon.kill();
         assert!(place.folder.join("control.sock").exists());
-        let whole = place.json(&["get", "plan"]);
+        let whole = place.json(&["get", "plan"])["value"].clone();
         let keys: usize = whole.as_object().unwrap().values().map(|r| r.as_object().unwrap().len()).sum();
         assert_eq!(keys, (round + 1) * 5);
     }
@@ -302,4 +302,39 @@ impl FakeEngine {
             watcher.write_all(b"15\r\n{\"Type\":\"container\"}\n\r\n").unwrap();
         }
     }
+}
+
+/// A file that was read before another program wrote does not undo that, with `--base` and with `If-Match`; without, the counts
+/// show what a `put` took away.
+#[test]
+fn a_write_on_a_version_never_undoes_what_came_between() {
+    let place = NodeDir::with_node("attic");
+    let _daemon = place.up();
+    place.ok(&["create", "plan"]);
+    place.ok(&["set", "plan", "a", "1"]);
+    let version = place.json(&["get", "plan"])["version"].as_str().unwrap().to_owned();
+    assert_eq!(place.hash("plan"), Some(version.clone()));
+    let tag = format!("\"{version}\"");
+    let get = "GET /v1/docs/plan HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    assert!(place.http_raw(get).to_lowercase().contains(&format!("etag: {tag}")));
+    place.ok(&["set", "plan", "between", "2"]);
+    let file = place.folder.join("read.json");
+    std::fs::write(&file, "{\"a\": 3}").unwrap();
+    let file = file.to_str().unwrap();
+    assert_eq!(place.error_code(&["put", "plan", file, "--base", &version]), "stale");
+    let put = |tag: &str, target: &str| {
+        let head = format!("PUT /v1/docs/plan{target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
+        let (status, body) =
+            place.http(&format!("{head}If-Match: {tag}\r\nContent-Length: 8\r\n\r\n{{\"a\": 3}}"));
+        (status, body)
+    };
+    for target in ["", "?key=b"] {
+        let (status, body) = put(&tag, target);
+        assert!(status.contains("412") && body.contains("stale"), "{status} {body}");
+    }
+    assert_eq!(place.ok(&["get", "plan", "between"]), "2");
+    let version = place.json(&["get", "plan"])["version"].as_str().unwrap().to_owned();
+    let (status, body) = put(&format!("\"{version}\""), "?key=b");
+    assert!(status.contains("200") && body.contains("\"set\":1"), "{status} {body}");
+    assert!(place.ok(&["put", "plan", file]).contains("1 set, 2 deleted"));
 }

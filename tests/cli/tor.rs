@@ -46,7 +46,7 @@ fn two_nodes_join_by_a_code_and_come_into_step_over_tor() {
     eventually("the document at the boat", || {
         boat.hash("plan").is_some() && boat.hash("plan") == attic.hash("plan")
     });
-    eventually("the right to write", || boat.run(&["set", "plan", "boat", "1"]).status.success());
+    eventually("the right to write", || boat.run(&["set", "attic/plan", "boat", "1"]).status.success());
     eventually("in step in status", || {
         let status = attic.json(&["status"]);
         status["peers"][0]["state"] == "in step" && status["peers"][0]["links"][0] == "tor"
@@ -72,7 +72,7 @@ fn two_nodes_join_by_a_code_and_come_into_step_over_tor() {
     attic_tor.kill();
     eventually("the link is gone", || attic.json(&["peers"])[0]["connected"] == false);
     attic.ok(&["set", "plan", "attic/alone", "1"]);
-    boat.ok(&["set", "plan", "boat/alone", "1"]);
+    boat.ok(&["set", "attic/plan", "boat/alone", "1"]);
     eventually("the reason at the boat", || why(&boat).contains("onion service is gone"));
     attic_tor.revive();
     eventually("both writes on both sides", || {

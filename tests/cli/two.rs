@@ -16,7 +16,7 @@ fn pair() -> (NodeDir, Daemon, NodeDir, Daemon) {
 
 /// Writes as soon as the owner's list of writers has come, which it does on its own.
 fn may_write(place: &NodeDir, key: &str) {
-    eventually("the right to write", || place.run(&["set", "plan", key, "1"]).status.success());
+    eventually("the right to write", || place.run(&["set", "attic/plan", key, "1"]).status.success());
 }
 
 #[test]
@@ -33,13 +33,13 @@ fn two_nodes_meet_agree_and_come_into_step() {
         boat.hash("plan").is_some() && boat.hash("plan") == attic.hash("plan")
     });
     may_write(&boat, "monday/lamp");
-    boat.ok(&["set", "plan", "monday/boats", "3"]);
+    boat.ok(&["set", "attic/plan", "monday/boats", "3"]);
     attic.ok(&["set", "plan", "tuesday/watch", "Grace"]);
     eventually("both writes on both sides", || {
         boat.hash("plan") == attic.hash("plan")
             && boat.run(&["get", "plan", "tuesday/watch"]).status.success()
     });
-    assert_eq!(boat.json(&["get", "plan"]), attic.json(&["get", "plan"]));
+    assert_eq!(boat.json(&["get", "plan"])["value"], attic.json(&["get", "plan"])["value"]);
     assert_eq!(attic.ok(&["get", "attic/plan", "monday/boats"]), "3");
     eventually("each other's state", || {
         boat.run(&["state", "attic"]).status.success() && attic.run(&["state", "boat"]).status.success()
@@ -155,7 +155,7 @@ fn nodes_that_were_apart_meet_again() {
     eventually("in step", || boat.hash("plan") == attic.hash("plan"));
     assert_eq!((attic_up.terminate(), boat_up.terminate()), (Some(0), Some(0)));
     attic.ok(&["set", "plan", "attic/alone", "1"]);
-    boat.ok(&["set", "plan", "boat/alone", "2"]);
+    boat.ok(&["set", "attic/plan", "boat/alone", "2"]);
     let (_attic_up, _boat_up) = (attic.up(), boat.up());
     eventually("both edits on both sides", || {
         boat.hash("plan") == attic.hash("plan") && boat.run(&["get", "plan", "attic/alone"]).status.success()
@@ -216,4 +216,34 @@ fn a_peer_that_moved_is_dialled_at_its_new_address() {
     eventually("they meet", || boat.json(&["peers"])[0]["connected"] == true);
     assert_eq!(boat.error_code(&["dial", "nobody", "127.0.0.1:1"]), "unknown_peer");
     boat.fails(2, &["dial", "attic"]);
+}
+
+/// By its owner for all, by a reader for itself; on the command line and over HTTP.
+#[test]
+fn documents_are_deleted_for_all_or_here_alone() {
+    let (attic, _attic_up, boat, _boat_up) = pair();
+    for doc in ["plan", "log"] {
+        attic.ok(&["create", doc]);
+        attic.ok(&["set", doc, "a", "1"]);
+    }
+    eventually("both documents", || boat.hash("plan").is_some() && boat.hash("log").is_some());
+    may_write(&boat, "early");
+    for command in [&["delete", "plan"][..], &["set", "plan", "a", "2"], &["del", "plan", "a"]] {
+        assert_eq!(boat.error_code(command), "peers_document");
+        assert!(boat.fails(1, command).contains("attic/plan"));
+    }
+    assert!(boat.ok(&["delete", "attic/log"]).contains("tombolo delete --undo attic/log"));
+    assert!(boat.hash("log").is_none() && attic.hash("log").is_some());
+    boat.ok(&["delete", "--undo", "attic/log"]);
+    eventually("it comes again", || boat.hash("log").is_some());
+    attic.ok(&["delete", "plan"]);
+    eventually("it is gone", || boat.hash("plan").is_none());
+    let (status, body) =
+        attic.http("DELETE /v1/docs/log HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    assert!(status.contains("200") && body.contains("everywhere"), "{status} {body}");
+    eventually("that as well", || boat.hash("log").is_none());
+    attic.ok(&["create", "plan"]);
+    attic.ok(&["set", "plan", "b", "2"]);
+    eventually("another of that name", || boat.run(&["get", "plan", "b"]).status.success());
+    assert_eq!(boat.error_code(&["get", "plan", "a"]), "unknown_key");
 }

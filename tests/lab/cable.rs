@@ -22,7 +22,7 @@ fn a_cable_cut_under_writes_loses_nothing() {
             for node in &nodes[..2] {
                 let (key, value) =
                     (format!("from{}/{}", node.index, written.len()), format!("{}", written.len()));
-                node.ok(&["set", "log", &key, &value]);
+                node.ok(&["set", "harbour1/log", &key, &value]);
                 written.push((key, value));
             }
             sleep(Duration::from_millis(100));

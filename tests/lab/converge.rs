@@ -25,8 +25,8 @@ fn three_nodes_join_by_discovery_and_converge() {
         wait_for("the document arrives", Duration::from_secs(10), || node.hash("roster").is_some());
     }
     for node in &nodes {
-        node.ok(&["set", "roster", &format!("duty/harbour{}", node.index), "\"on watch\""]);
-        node.ok(&["set", "roster", "tide/high", &format!("{}", 100 + node.index)]);
+        node.ok(&["set", "harbour1/roster", &format!("duty/harbour{}", node.index), "\"on watch\""]);
+        node.ok(&["set", "harbour1/roster", "tide/high", &format!("{}", 100 + node.index)]);
     }
     let took = wait_in_step(&nodes, "roster", Duration::from_secs(10));
     println!("totals: 3 nodes in step {took:?} after the last write");

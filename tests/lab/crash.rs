@@ -11,7 +11,7 @@ use crate::lab::{Lab, LabNode, wait_in_step};
 const ROUNDS: usize = 20;
 
 fn all_there(node: &LabNode<'_>, written: &BTreeMap<String, String>, round: usize) {
-    let held = node.json(&["get", "log"]);
+    let held = node.json(&["get", "log"])["value"].clone();
     for (key, value) in written {
         let found = key.split('/').fold(&held, |part, segment| &part[segment]);
         assert_eq!(found.to_string(), *value, "{key} was acknowledged and is not there after round {round}");
@@ -51,7 +51,7 @@ fn acknowledged_writes_survive_kill_9() {
             let mut count = 0;
             while !stop.load(Ordering::SeqCst) {
                 let (key, value) = (format!("round{round}/{count}"), format!("{}", rng.below(1 << 40)));
-                let (code, _, _) = node.run(&["set", "log", &key, &value]);
+                let (code, _, _) = node.run(&["set", "harbour1/log", &key, &value]);
                 match code {
                     0 => drop(acknowledged[writer].insert(key, value)),
                     _ => cut_off += 1,

@@ -80,9 +80,25 @@ impl Lab {
 
     /// A new node, initialised and not yet running.
     pub(crate) fn node(&self, index: usize) -> LabNode<'_> {
-        let node = LabNode { lab: self, index, folder: self.folder.join(format!("n{index}")), daemon: None };
-        node.ok(&["init", "--name", &format!("harbour{index}")]);
+        self.node_called(index, &format!("harbour{index}"))
+    }
+
+    /// The same with a name of its own: several may share a namespace.
+    pub(crate) fn node_called(&self, index: usize, name: &str) -> LabNode<'_> {
+        let folder = self.folder.join(name);
+        let node = LabNode { lab: self, index, folder, arguments: Vec::new(), daemon: None };
+        node.ok(&["init", "--name", name]);
         node
+    }
+
+    /// The network namespace of a node.
+    pub(crate) fn namespace(&self, index: usize) -> String {
+        format!("{}{index}", self.name)
+    }
+
+    /// Where a test may keep files.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Nodes 1 to `count`, initialised and running.
@@ -183,18 +199,28 @@ pub(crate) struct LabNode<'lab> {
     lab: &'lab Lab,
     pub(crate) index: usize,
     folder: PathBuf,
+    /// What `up` is called with, beside the folder.
+    pub(crate) arguments: Vec<String>,
     daemon: Option<Child>,
 }
 
 impl LabNode<'_> {
+    /// Changes one line of `tombolo.toml`.
+    pub(crate) fn setting(&self, from: &str, to: &str) {
+        let path = self.folder.join("tombolo.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "no `{from}` in {text}");
+        std::fs::write(path, text.replacen(from, to, 1)).unwrap();
+    }
+
     /// Starts the daemon and waits until it answers.
     pub(crate) fn up(&mut self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log()).unwrap();
-        let namespace = format!("{}{}", self.lab.name, self.index);
+        let namespace = self.lab.namespace(self.index);
         // Should this process be killed, its daemons end with it.
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &namespace, "setpriv", "--pdeathsig", "KILL", TOMBOLO]);
-        command.arg("--data-dir").arg(&self.folder).arg("up").env("RUST_LOG", "info");
+        command.arg("--data-dir").arg(&self.folder).arg("up").args(&self.arguments).env("RUST_LOG", "info");
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.daemon = Some(command.spawn().unwrap());
         let begin = Instant::now();
@@ -239,7 +265,7 @@ impl LabNode<'_> {
 
     /// One command line in the node's namespace, with its exit code.
     pub(crate) fn run(&self, arguments: &[&str]) -> (i32, String, String) {
-        let namespace = format!("{}{}", self.lab.name, self.index);
+        let namespace = self.lab.namespace(self.index);
         let mut command = Command::new("ip");
         command.args([
             "netns",
@@ -266,6 +292,11 @@ impl LabNode<'_> {
     pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let out = self.ok(&[arguments, &["--json"]].concat());
         serde_json::from_str(&out).unwrap_or_else(|error| panic!("{}: {error} in {out}", arguments.join(" ")))
+    }
+
+    /// The name that it was given.
+    pub(crate) fn name(&self) -> &str {
+        self.folder.file_name().and_then(|name| name.to_str()).expect("a folder is called by the name")
     }
 
     pub(crate) fn did(&self) -> String {
@@ -301,7 +332,7 @@ impl LabNode<'_> {
 impl Drop for LabNode<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            println!("node {} said:\n{}", self.index, self.tail());
+            println!("node {} said:\n{}", self.name(), self.tail());
         }
         self.kill();
     }

@@ -22,7 +22,7 @@ fn a_node_receives_anothers_state_only_through_a_third() {
     let took = wait_for("the document through node 2", Duration::from_secs(10), || {
         nodes[2].get("roster", "monday").as_deref() == Some("ann")
     });
-    nodes[2].ok(&["set", "roster", "tuesday", "bo"]);
+    nodes[2].ok(&["set", "harbour1/roster", "tuesday", "bo"]);
     wait_for("an answer through node 2", Duration::from_secs(10), || {
         nodes[0].get("roster", "tuesday").as_deref() == Some("bo")
     });

@@ -16,7 +16,7 @@ fn two_daemons_join_and_come_into_step_over_radio() {
     attic.place.ok(&["set", "plan", "monday/watch", "Ada"]);
     let first = in_step(&attic, &boat);
     within("the right to write", LONG, || {
-        boat.place.run(&["set", "plan", "tuesday/watch", "Grace"]).status.success()
+        boat.place.run(&["set", "attic/plan", "tuesday/watch", "Grace"]).status.success()
     });
     let second = within("the boat's write", LONG, || attic.get("tuesday/watch").as_deref() == Some("Grace"));
     println!(
@@ -66,7 +66,7 @@ fn bit_errors_and_a_power_cut_only_take_time() {
     let took = in_step(&attic, &boat);
     assert_eq!(boat.get("saturday").as_deref(), Some("set while the other is away"));
     within("the right to write", LONG, || {
-        boat.place.run(&["set", "plan", "sunday", "free"]).status.success()
+        boat.place.run(&["set", "attic/plan", "sunday", "free"]).status.success()
     });
     within("the boat's write", LONG, || attic.get("sunday").as_deref() == Some("free"));
     println!("totals: in step {:.1} s after the power cut, at 2e-3 bit errors", took.as_secs_f64());
@@ -92,7 +92,7 @@ fn where_long_frames_die_two_daemons_join_with_short_ones() {
     attic.place.ok(&["set", "plan", "harbour", &text]);
     let first = in_step(&attic, &boat);
     within("the right to write", LONG, || {
-        boat.place.run(&["set", "plan", "sunday", "free"]).status.success()
+        boat.place.run(&["set", "attic/plan", "sunday", "free"]).status.success()
     });
     let second = within("the boat's write", LONG, || attic.get("sunday").as_deref() == Some("free"));
     println!(

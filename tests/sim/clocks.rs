@@ -29,6 +29,35 @@ fn a_fast_clock_put_right_locks_no_peer_out() {
     world.no_wrongs();
 }
 
+/// The order among writers is the true one, although one of them wrote under a fast clock: what the other wrote later wins, and
+/// what it wrote before does not.
+#[test]
+fn a_clock_put_right_rewrites_no_history() {
+    for (seed, by) in [(46, 2 * DAY), (47, 3 * HOUR), (48, 40 * MINUTE)] {
+        let mut world = World::of_friends(seed, 2);
+        let place = world.create(0, "roster");
+        world.set(0, &place, "before", 1);
+        world.await_value(1, &place, "before", Some(1), MINUTE);
+        world.simulation.set_clock(Seat(1), ahead(by));
+        world.simulation.run_for(MINUTE);
+        world.set(1, &place, "after", 1);
+        world.set(1, &place, "before", 2);
+        world.simulation.run_for(MINUTE);
+        assert_eq!(world.get(0, &place, "after"), None, "it waits for its time");
+        world.set(0, &place, "after", 2);
+        world.simulation.run_for(MINUTE);
+        world.simulation.set_clock(Seat(1), WallClock::default());
+        world.simulation.run_for(MINUTE);
+        world.set(1, &place, "other", 3);
+        for who in [0, 1] {
+            world.await_value(who, &place, "other", Some(3), MINUTE);
+            world.await_value(who, &place, "before", Some(2), MINUTE);
+            world.await_value(who, &place, "after", Some(2), MINUTE);
+        }
+        world.no_wrongs();
+    }
+}
+
 /// An entry from the future takes effect by itself when its time has come.
 #[test]
 fn an_entry_from_the_future_takes_effect_in_time() {

@@ -15,6 +15,7 @@ mod deploys;
 mod joining;
 mod livelock;
 mod observers;
+mod oracle;
 mod radio;
 mod relay;
 mod removal;

@@ -14,7 +14,7 @@ fn an_observer_reads_and_cannot_write() {
     let place = world.create(0, "roster");
     world.set(0, &place, "monday", 1);
     world.await_value(1, &place, "monday", Some(1), MINUTE);
-    assert!(matches!(world.try_set(1, &place, "monday", 9), Err(CommandError::ReadOnly(_))));
+    assert!(matches!(world.try_set(1, &place, "monday", 9), Err(CommandError::ReadOnly { .. })));
     world.simulation.run_for(MINUTE);
     for who in 0..3 {
         assert_eq!(world.get(who, &place, "monday"), Some(1));
@@ -33,7 +33,7 @@ fn a_writer_made_an_observer_writes_no_more() {
     let peer = world.simulation.did(Seat(1));
     world.simulation.ask(Seat(0), Admin::Trust { peer, level: TrustLevel::Observer }).unwrap();
     world.simulation.run_for(MINUTE);
-    assert!(matches!(world.try_set(1, &place, "after", 2), Err(CommandError::ReadOnly(_))));
+    assert!(matches!(world.try_set(1, &place, "after", 2), Err(CommandError::ReadOnly { .. })));
     world.set(0, &place, "news", 3);
     world.await_value(1, &place, "news", Some(3), MINUTE);
     for who in 0..3 {

@@ -26,8 +26,16 @@ fn complain(story: &str, seed: u64, report: &RunReport) {
     println!("replay with: TOMBOLO_SEED={seed} cargo test --test sim {story}::replay -- --exact --nocapture");
 }
 
+/// The seeds of one shard of so many. Each shard is a test of its own, so that a slow machine meets no limit of its runner
+/// and shows how far it has come.
+pub(crate) fn shard(seeds: std::ops::Range<u64>, which: u64, of: u64) -> std::ops::Range<u64> {
+    let count = seeds.end - seeds.start;
+    seeds.start + count * which / of..seeds.start + count * (which + 1) / of
+}
+
 /// All these seeds on all cores; the failed ones, and everything added up.
 pub(crate) fn run_all(story: &str, run: RunSeed, seeds: std::ops::Range<u64>) -> (Vec<u64>, RunReport) {
+    println!("{story}: seeds {} to {}", seeds.start, seeds.end);
     let (next, end) = (AtomicU64::new(seeds.start), seeds.end);
     let outcome = Mutex::new((Vec::new(), RunReport::default()));
     let cores = std::thread::available_parallelism().map_or(2, |n| n.get());
@@ -46,6 +54,12 @@ pub(crate) fn run_all(story: &str, run: RunSeed, seeds: std::ops::Range<u64>) ->
                         outcome.0.push(seed);
                     }
                     outcome.1.add(&report);
+                    println!(
+                        "{story}: {} of {} seeds, {} failed",
+                        outcome.1.runs,
+                        end - seeds.start,
+                        outcome.0.len()
+                    );
                 }
             });
         }

@@ -41,7 +41,7 @@ impl<'net> Pair<'net> {
         let mut pair = Pair { network, attic, boat, codes: vec![code], writes: 0 };
         pair.attic.place.ok(&["create", "plan"]);
         within("the right to write", LONG, || {
-            pair.boat.place.run(&["set", "plan", "boat/first", "1"]).status.success()
+            pair.boat.place.run(&["set", "attic/plan", "boat/first", "1"]).status.success()
         });
         within("the boat's first write", LONG, || pair.attic.get("boat/first").is_some());
         let both_ways = pair.in_step();

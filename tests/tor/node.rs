@@ -53,7 +53,7 @@ impl<'net> TorNode<'net> {
     }
 
     pub(crate) fn set(&self, key: &str, value: &str) {
-        self.place.ok(&["set", "plan", key, value]);
+        self.place.ok(&["set", "attic/plan", key, value]);
     }
 
     /// What it reads at a key, if it is there.

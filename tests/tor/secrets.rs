@@ -25,7 +25,7 @@ pub(crate) fn planted_and_found_nowhere(pair: &mut Pair<'_>) -> String {
         document.insert(format!("s{number}"), value.as_str().into());
         secrets.push(value.into_bytes());
     }
-    pair.boat.place.ok(&["set", "plan", "vault", &serde_json::Value::from(document).to_string()]);
+    pair.boat.place.ok(&["set", "attic/plan", "vault", &serde_json::Value::from(document).to_string()]);
     for _ in 0..INVITES {
         pair.codes.push(pair.attic.place.ok(&["invite"]));
     }

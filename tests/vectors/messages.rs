@@ -170,6 +170,7 @@ fn accepted_messages() -> Vec<Json> {
             "refused, each reason",
             &Message::Refused([1, 2, 3, 5].map(|why| (a, sequence(7), why)).into()),
         ),
+        exact("not understood: three messages", &Message::NotUnderstood(3)),
         exact("tree ask", &Message::TreeAsk(id, vec![NodePath::ROOT, below])),
         exact(
             "tree",
@@ -239,6 +240,7 @@ fn refused_lists() -> Vec<(&'static str, Vec<u8>)> {
         ("want: a sequence without a root", of_kind(0x04, [two(bytes(8), n(1))])),
         ("refused: a reason above 255", of_kind(0x06, [list([bytes(8), n(1), n(256)])])),
         ("refused: no reason", of_kind(0x06, [two(bytes(8), n(1))])),
+        ("not understood: no number", of_kind(0x0f, [bytes(1)])),
         ("tree ask: level 4", transfer(0x07, vec![two(n(4), n(0))])),
         ("tree ask: an index that level 1 lacks", transfer(0x07, vec![two(n(1), n(16))])),
         ("tree: slot 16", transfer(0x08, vec![list([n(0), n(0), list([list([n(16), bytes(32), n(1)])])])])),

@@ -14,6 +14,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// One carrier of links to peers.
@@ -165,6 +166,16 @@ impl Transports {
     /// What a link can carry now; `None` if there is no such link.
     pub fn caps(&self, link: LinkId) -> Option<LinkCaps> {
         self.sessions_of(link)?.caps(link)
+    }
+
+    /// Asks a peer for an answer over each link to it, side by side: how long that took, or `None` where none came in time.
+    pub async fn ping(&self, peer: &PeerId) -> BTreeMap<Medium, Option<Duration>> {
+        let mut asking = tokio::task::JoinSet::new();
+        for transport in self.all() {
+            let (medium, sessions, peer) = (transport.medium(), transport.sessions().clone(), *peer);
+            asking.spawn(async move { sessions.ping(&peer).await.map(|answer| (medium, answer)) });
+        }
+        asking.join_all().await.into_iter().flatten().collect()
     }
 
     /// Replaces the list of peers, on every carrier; see [`Sessions::set_peers`](crate::session::Sessions::set_peers).

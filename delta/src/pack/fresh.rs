@@ -2,7 +2,9 @@
 
 use super::Packer;
 use super::text::Shape;
+use crate::beside::Beside;
 use crate::entropy::Coder;
+use crate::hint::FieldKey;
 use crate::slots::{
     CLOCK_KIND, KIND, LIST_LENGTH, MAP_LENGTH, MOMENT, NEW_BOOL, NEW_INT, NEW_TEXT_HOW, SAME_KEYS, SIGNED,
 };
@@ -25,34 +27,36 @@ impl<C: Coder> Packer<'_, C> {
     /// A new value. `next` is the one that will stand behind it, where there is one.
     pub(super) fn fresh(
         &mut self,
-        key: &str,
-        sibling: Option<&Value>,
-        next: Option<&Value>,
+        key: &FieldKey<'_>,
+        sibling: Beside<'_>,
+        next: Beside<'_>,
         new: Option<&Value>,
     ) -> Result<Value, DecodeError> {
         self.symbols.coder.check()?;
-        let sibling_kind = sibling.map_or(NO_SIBLING, Value::kind);
+        let sibling_kind = sibling.kind().unwrap_or(NO_SIBLING);
         Ok(match self.symbols.tree(KIND + sibling_kind * 8, 3, new.map_or(0, Value::kind)) {
             0 => Value::Null,
             1 => {
-                let slot = NEW_BOOL + sibling.and_then(Value::as_bool).map_or(2, usize::from);
+                let slot = NEW_BOOL + sibling.as_value().and_then(Value::as_bool).map_or(2, usize::from);
                 Value::Bool(self.symbols.bit(slot, new == Some(&Value::Bool(true))))
             }
-            2 => Value::Int(self.new_int(sibling.and_then(Value::as_int), new.and_then(Value::as_int))?),
+            2 => Value::Int(
+                self.new_int(sibling.as_value().and_then(Value::as_int), new.and_then(Value::as_int))?,
+            ),
             3 => {
-                let old = sibling.and_then(Value::as_f64).unwrap_or(0.0);
+                let old = sibling.as_value().and_then(Value::as_f64).unwrap_or(0.0);
                 Value::Float(self.float(old, new.and_then(Value::as_f64))?)
             }
             4 => {
-                let guide = sibling.and_then(Value::as_bytes).unwrap_or(b"");
-                Value::Bytes(self.literal(key, [guide, b""], b"", new.and_then(Value::as_bytes))?)
+                let guide = sibling.as_value().and_then(Value::as_bytes).unwrap_or(b"");
+                Value::Bytes(self.literal(key.name(), [guide, b""], b"", new.and_then(Value::as_bytes))?)
             }
             5 => {
-                let text = |value: Option<&'_ Value>| value.and_then(Value::as_text).unwrap_or("").to_owned();
-                Value::Text(self.new_text(key, &text(sibling), &text(next), new.and_then(Value::as_text))?)
+                let (sibling, next) = (sibling.text(), next.text());
+                Value::Text(self.new_text(key, sibling, next, new.and_then(Value::as_text))?)
             }
-            6 => Value::Array(self.deeper(|packer| packer.new_array(key, sibling, new))?),
-            _ => Value::Map(self.deeper(|packer| packer.new_map(sibling, next, new))?),
+            6 => Value::Array(self.deeper(|packer| packer.new_array(key, sibling.as_value(), new))?),
+            _ => Value::Map(self.deeper(|packer| packer.new_map(sibling.as_value(), next.as_value(), new))?),
         })
     }
 
@@ -65,7 +69,7 @@ impl<C: Coder> Packer<'_, C> {
 
     fn new_text(
         &mut self,
-        key: &str,
+        key: &FieldKey<'_>,
         sibling: &str,
         next: &str,
         new: Option<&str>,
@@ -83,7 +87,7 @@ impl<C: Coder> Packer<'_, C> {
             BY_MOMENT => self.new_moment(now, moment)?,
             _ => {
                 let guides = [sibling.as_bytes(), next.as_bytes()];
-                let text = self.literal(key, guides, b"", new.map(str::as_bytes))?;
+                let text = self.literal(key.name(), guides, b"", new.map(str::as_bytes))?;
                 String::from_utf8(text).map_err(|_| DecodeError::NotUtf8)?
             }
         };
@@ -102,7 +106,7 @@ impl<C: Coder> Packer<'_, C> {
 
     fn new_array(
         &mut self,
-        key: &str,
+        key: &FieldKey<'_>,
         sibling: Option<&Value>,
         new: Option<&Value>,
     ) -> Result<Vec<Value>, DecodeError> {
@@ -112,7 +116,8 @@ impl<C: Coder> Packer<'_, C> {
         let first = sibling.and_then(Value::as_array).and_then(<[Value]>::first);
         let mut items: Vec<Value> = Vec::new();
         for at in 0..count {
-            let item = self.fresh(key, items.last().or(first), None, new.get(at))?;
+            let item =
+                self.fresh(key, Beside::value(items.last().or(first)), Beside::Nothing, new.get(at))?;
             items.push(item);
         }
         Ok(items)
@@ -135,7 +140,8 @@ impl<C: Coder> Packer<'_, C> {
             for (at, (key, beside)) in sibling.iter().enumerate() {
                 self.spend(key.name().len())?;
                 let given = new.entries().get(at).map(|(_, value)| value);
-                entries.push((key.clone(), self.fresh(key.name(), Some(beside), next.get_key(key), given)?));
+                let (name, next) = (FieldKey::new(key.name()), Beside::value(next.get_key(key)));
+                entries.push((key.clone(), self.fresh(&name, Beside::Value(beside), next, given)?));
             }
         } else {
             let count = self.symbols.count(MAP_LENGTH, new.len());
@@ -143,8 +149,8 @@ impl<C: Coder> Packer<'_, C> {
             for at in 0..count {
                 let given = new.entries().get(at);
                 let key = self.key("", given.map(|(key, _)| key))?;
-                let value =
-                    self.fresh(key.name(), sibling.get_key(&key), None, given.map(|(_, value)| value))?;
+                let (name, beside) = (FieldKey::new(key.name()), Beside::value(sibling.get_key(&key)));
+                let value = self.fresh(&name, beside, Beside::Nothing, given.map(|(_, value)| value))?;
                 entries.push((key, value));
             }
         }

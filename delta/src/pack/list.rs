@@ -2,7 +2,10 @@
 
 use super::map::edit_of;
 use super::{Packer, Site};
+use crate::beside::Beside;
 use crate::entropy::Coder;
+use crate::hint::FieldKey;
+use crate::left::Leftovers;
 use crate::lines::Listed;
 use crate::op::{Edit, Insert, ListEdit};
 use crate::slots::{
@@ -10,7 +13,6 @@ use crate::slots::{
     REMOVED_COUNT, REMOVED_LAST,
 };
 use crate::{DecodeError, Value};
-use std::borrow::Cow;
 
 /// Kinds of list, by what they hold.
 #[derive(Clone, Copy)]
@@ -54,15 +56,15 @@ impl<C: Coder> Packer<'_, C> {
             let edit = given.and_then(|given| edit_of(&given.changed, at));
             changed.push((at, self.change(item_site(at), &item, edit)?));
         }
-        let mut arrivals =
-            ArrivingItems { holds, base, left: removed.clone(), inserted: Vec::with_capacity(slots.len()) };
+        let left = Leftovers::of(&removed);
+        let mut arrivals = ArrivingItems { holds, base, left, inserted: Vec::with_capacity(slots.len()) };
         for (count, slot) in slots.iter().enumerate() {
             let given = given.and_then(|given| given.inserted.get(count)).map(|(_, insert)| insert);
             // The slots before this one that are no arrivals hold kept items.
             let kept_before = slot.saturating_sub(count);
             let before = kept_before.checked_sub(1).and_then(|before| kept.get(before));
             let gap = Gap { slot: *slot, before, after: kept.get(kept_before) };
-            let insert = self.arrival(&mut arrivals, gap, given, &item_site)?;
+            let insert = self.arrival(&mut arrivals, site.key, gap, given, &item_site)?;
             arrivals.inserted.push((*slot, insert));
         }
         let inserted = arrivals.inserted;
@@ -145,6 +147,7 @@ impl<C: Coder> Packer<'_, C> {
     fn arrival<'s>(
         &mut self,
         arrivals: &mut ArrivingItems<'_>,
+        key: &FieldKey<'_>,
         gap: Gap,
         given: Option<&Insert>,
         item_site: &impl Fn(usize) -> Site<'s>,
@@ -153,10 +156,10 @@ impl<C: Coder> Packer<'_, C> {
         let base = arrivals.base;
         if !arrivals.left.is_empty() {
             let from = if let Some(Insert::Moved(from, edit)) = given { Some((*from, edit)) } else { None };
-            let place = from.and_then(|(from, _)| arrivals.left.binary_search(&from).ok());
+            let place = from.and_then(|(from, _)| arrivals.left.rank(from));
             if self.symbols.bit(MOVED + arrivals.holds as usize, place.is_some()) {
                 let place = self.symbols.uniform(arrivals.left.len(), place.unwrap_or(0));
-                let from = arrivals.left.remove(place);
+                let from = arrivals.left.take(place).ok_or(DecodeError::Position)?;
                 let edit = from_edit(given);
                 if !self.symbols.bit(MOVED_CHANGED, edit.is_some_and(|edit| *edit != Edit::Keep)) {
                     return Ok(Insert::Moved(from, Edit::Keep));
@@ -165,12 +168,13 @@ impl<C: Coder> Packer<'_, C> {
                 return Ok(Insert::Moved(from, self.change(item_site(from), &item, edit)?));
             }
         }
-        let key = item_site(0).key;
         let new = if let Some(Insert::New(new)) = given { Some(new) } else { None };
-        let after = gap.after.and_then(|after| base.get(after));
-        let sibling = arrivals.item_before(gap.slot, gap.before);
-        let sibling = sibling.as_deref().or(after.as_deref());
-        self.fresh(key, sibling, after.as_deref(), new).map(Insert::New)
+        let after = gap.after.map_or(Beside::Nothing, |after| base.beside(after));
+        let sibling = match arrivals.item_before(gap.slot, gap.before) {
+            Beside::Nothing => after,
+            before => before,
+        };
+        self.fresh(key, sibling, after, new).map(Insert::New)
     }
 }
 
@@ -187,17 +191,17 @@ struct ArrivingItems<'m> {
     holds: Holds,
     base: Listed<'m>,
     /// Removed items that were not moved yet, rising.
-    left: Vec<usize>,
+    left: Leftovers<'m>,
     inserted: Vec<(usize, Insert)>,
 }
 
 impl ArrivingItems<'_> {
     /// The item in the slot before: one that came in, or a kept one as it was.
-    fn item_before(&self, slot: usize, kept: Option<usize>) -> Option<Cow<'_, Value>> {
+    fn item_before(&self, slot: usize, kept: Option<usize>) -> Beside<'_> {
         match self.inserted.last() {
-            Some((last, Insert::New(value))) if last + 1 == slot => Some(Cow::Borrowed(value)),
-            Some((last, Insert::Moved(from, _))) if last + 1 == slot => self.base.get(*from),
-            _ => kept.and_then(|kept| self.base.get(kept)),
+            Some((last, Insert::New(value))) if last + 1 == slot => Beside::Value(value),
+            Some((last, Insert::Moved(from, _))) if last + 1 == slot => self.base.beside(*from),
+            _ => kept.map_or(Beside::Nothing, |kept| self.base.beside(kept)),
         }
     }
 }

@@ -4,12 +4,16 @@
 //! picked by weight, so that what rarely changes costs next to nothing.
 
 use super::{Packer, Site};
+use crate::beside::Beside;
 use crate::entropy::Coder;
+use crate::hint::FieldKey;
+use crate::left::Leftovers;
 use crate::op::{Edit, MapEdit, Rename};
 use crate::slots::{
     INSERTED_COUNT, KEY_INT, KEY_NUMBER, LIVELY, MAP_SHAPE, MAP_WHICH, QUIET_COUNT, RECORD, REMOVED_COUNT,
     RENAMED,
 };
+use crate::survey::NodeClass;
 use crate::value::{Int, Key, Map};
 use crate::{DecodeError, Value};
 
@@ -35,15 +39,15 @@ impl<C: Coder> Packer<'_, C> {
             base.entries().iter().enumerate().zip(site.survey.children(site.at, base.len()))
         {
             if gone.next_if_eq(&at).is_none() {
-                let site = Site { key: entry.0.name(), at: child as usize, ..site };
-                live.push(KeptEntry { at, site, value: &entry.1, changes: false });
+                let key = FieldKey::new(entry.0.name());
+                live.push(KeptEntry { at, key, child, value: &entry.1, changes: false });
             }
         }
-        self.which_change(&mut live, base.len(), given, is_root, reshaped)?;
+        self.which_change(site, &mut live, base.len(), given, is_root, reshaped)?;
         let mut changed = Vec::new();
         for entry in live.iter().filter(|entry| entry.changes) {
             let edit = given.and_then(|given| edit_of(&given.changed, entry.at));
-            changed.push((entry.at, self.change(entry.site, entry.value, edit)?));
+            changed.push((entry.at, self.change(entry.site(site), entry.value, edit)?));
         }
         let inserted = self.new_entries(base, &removed, keys, given)?;
         Ok(MapEdit { removed, changed, inserted })
@@ -112,6 +116,7 @@ impl<C: Coder> Packer<'_, C> {
 
     fn which_change(
         &mut self,
+        site: Site<'_>,
         live: &mut [KeptEntry<'_>],
         entries: usize,
         given: Option<&MapEdit>,
@@ -123,12 +128,12 @@ impl<C: Coder> Packer<'_, C> {
         let (mut quiet, mut weights, mut any) = (Vec::new(), Vec::new(), reshaped);
         let total = live.len();
         for (place, entry) in live.iter_mut().enumerate() {
-            let node = entry.site.node();
-            if node.lively || (entry.site.in_record && entries <= SMALL_RECORD_MAX) {
+            let node = entry.site(site).node();
+            if node.lively || (site.in_record && entries <= SMALL_RECORD_MAX) {
                 let slot = if node.lively {
                     LIVELY + node.class as usize
                 } else {
-                    RECORD + self.record_shape(entry)
+                    RECORD + self.record_shape(entry, node.class)
                 };
                 entry.changes = self.symbols.bit(slot, is_changed(entry));
                 any |= entry.changes;
@@ -162,10 +167,10 @@ impl<C: Coder> Packer<'_, C> {
     }
 
     /// Texts of a record by their shape, the rest by class.
-    fn record_shape(&mut self, entry: &KeptEntry<'_>) -> usize {
+    fn record_shape(&mut self, entry: &KeptEntry<'_>, class: NodeClass) -> usize {
         match entry.value {
-            Value::Text(text) => 16 + self.shape(entry.site.key, text) as usize,
-            _ => entry.site.class() as usize,
+            Value::Text(text) => 16 + self.shape(&entry.key, text) as usize,
+            _ => class as usize,
         }
     }
 
@@ -177,7 +182,7 @@ impl<C: Coder> Packer<'_, C> {
         given: Option<&MapEdit>,
     ) -> Result<Vec<(Key, Rename)>, DecodeError> {
         let mut inserted = Vec::with_capacity(keys.len());
-        let mut left = removed.to_vec();
+        let mut left = Leftovers::of(removed);
         for (at, key) in keys.into_iter().enumerate() {
             let given = given.and_then(|given| given.inserted.get(at)).map(|(_, rename)| rename);
             let replaced = removed.get(at).copied();
@@ -191,17 +196,16 @@ impl<C: Coder> Packer<'_, C> {
     fn new_entry(
         &mut self,
         base: &Map,
-        left: &mut Vec<usize>,
+        left: &mut Leftovers<'_>,
         replaced: Option<usize>,
         key: &Key,
         given: Option<&Rename>,
     ) -> Result<Rename, DecodeError> {
         if !left.is_empty() {
-            let from =
-                if let Some(Rename::From(from)) = given { left.binary_search(from).ok() } else { None };
+            let from = if let Some(Rename::From(from)) = given { left.rank(*from) } else { None };
             if self.symbols.bit(RENAMED, from.is_some()) {
                 let from = self.symbols.uniform(left.len(), from.unwrap_or(0));
-                return Ok(Rename::From(left.remove(from)));
+                return left.take(from).map(Rename::From).ok_or(DecodeError::Position);
             }
         }
         let entries = base.entries();
@@ -209,7 +213,8 @@ impl<C: Coder> Packer<'_, C> {
         let behind = entries.get(entries.partition_point(|(k, _)| k < key)).or(entries.last());
         let sibling = replaced.or(behind).map(|(_, value)| value);
         let new = if let Some(Rename::New(new)) = given { Some(new) } else { None };
-        self.fresh(key.name(), sibling, None, new).map(Rename::New)
+        let key = FieldKey::new(key.name());
+        self.fresh(&key, Beside::value(sibling), Beside::Nothing, new).map(Rename::New)
     }
 
     /// The indices of items or entries that go, out of `n`: `kind` is 0 for a map, 1 for a list.
@@ -231,9 +236,17 @@ impl<C: Coder> Packer<'_, C> {
 /// An entry that stays.
 struct KeptEntry<'m> {
     at: usize,
-    site: Site<'m>,
+    key: FieldKey<'m>,
+    child: u32,
     value: &'m Value,
     changes: bool,
+}
+
+impl<'m> KeptEntry<'m> {
+    /// The entry, where the map is at `map`.
+    fn site<'s>(&'s self, map: Site<'s>) -> Site<'s> {
+        Site { key: &self.key, at: self.child as usize, ..map }
+    }
 }
 
 /// The edit of an index in a sorted list.

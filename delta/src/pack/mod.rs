@@ -13,8 +13,10 @@ mod map;
 mod number;
 mod text;
 
+use crate::beside::Beside;
 use crate::codec::{read_bytes, write_bytes};
 use crate::entropy::{Coder, RangeDecoder, RangeEncoder};
+use crate::hint::FieldKey;
 use crate::limits::{DEPTH_MAX, NEW_BYTES_MAX};
 use crate::lines::Listed;
 use crate::matching::TextModel;
@@ -36,13 +38,6 @@ pub fn encode(base: &Value, delta: &Delta, context: &Context) -> Vec<u8> {
     let mut packer = Packer::new(RangeEncoder::new(), base, context);
     packer.delta(Some(delta)).expect("a delta fits the base it was made for");
     packer.finish()
-}
-
-/// As [`encode`], if the outcome is shorter than `bytes`; the work ends where it cannot be any more.
-pub(crate) fn encode_below(base: &Value, delta: &Delta, context: &Context, bytes: usize) -> Option<Vec<u8>> {
-    let mut packer = Packer::new(RangeEncoder::below(bytes), base, context);
-    packer.delta(Some(delta)).ok()?;
-    Some(packer.finish()).filter(|packed| packed.len() < bytes)
 }
 
 /// The delta in exactly one CBOR byte string, without anything behind it.
@@ -71,15 +66,15 @@ pub(crate) struct Packer<'b, C> {
     words: Vocabulary<'b>,
     /// Made when the first literal is due.
     text: Option<TextModel>,
-    /// New content that may still come, in bytes.
-    new_left: usize,
+    /// New content so far, in bytes.
+    content: usize,
     depth: usize,
 }
 
 /// A node of the base, under its key.
 #[derive(Clone, Copy)]
 struct Site<'s> {
-    key: &'s str,
+    key: &'s FieldKey<'s>,
     survey: &'s Survey,
     at: usize,
     /// Whether the node is an item of an array, or within one.
@@ -114,7 +109,7 @@ impl<'b, C: Coder> Packer<'b, C> {
             running: Running::new(context, true),
             words: Vocabulary::default(),
             text: None,
-            new_left: NEW_BYTES_MAX,
+            content: 0,
             depth: 0,
         }
     }
@@ -129,7 +124,8 @@ impl<'b, C: Coder> Packer<'b, C> {
         let running = self.symbols.bit(RUNNING, given.is_some_and(|delta| delta.running));
         self.running = Running::new(self.context, running);
         let survey = Survey::of(self.base, &self.running);
-        let site = Site { key: "", survey: &survey, at: 0, in_record: false };
+        let key = FieldKey::new("");
+        let site = Site { key: &key, survey: &survey, at: 0, in_record: false };
         Ok(Delta { running, root: self.root(site, given.map(|delta| &delta.root))? })
     }
 
@@ -137,7 +133,7 @@ impl<'b, C: Coder> Packer<'b, C> {
         let base = self.base;
         let in_place = given.is_some_and(|edit| *edit == Edit::Keep || is_in_place(base, edit));
         if !self.symbols.bit(ROOT + base.kind(), in_place) {
-            return self.set("", Some(base), given);
+            return self.set(site.key, Some(base), given);
         }
         if let Value::Map(map) = base {
             let nothing = MapEdit::default();
@@ -175,7 +171,9 @@ impl<'b, C: Coder> Packer<'b, C> {
             Value::Bool(old) => Value::Bool(!old),
             Value::Int(old) => Value::Int(self.int(site.node(), *old, new.and_then(Value::as_int))?),
             Value::Float(old) => Value::Float(self.float(*old, new.and_then(Value::as_f64))?),
-            Value::Bytes(old) => Value::Bytes(self.spliced(site.key, old, new.and_then(Value::as_bytes))?),
+            Value::Bytes(old) => {
+                Value::Bytes(self.spliced(site.key.name(), old, new.and_then(Value::as_bytes))?)
+            }
             Value::Text(old) => Value::Text(self.changed_text(site, old, new.and_then(Value::as_text))?),
             Value::Array(old) => {
                 let given = if let Some(Edit::List(edit)) = given { Some(edit) } else { None };
@@ -190,9 +188,14 @@ impl<'b, C: Coder> Packer<'b, C> {
     }
 
     /// A value in place of one that is no help but as a sibling.
-    fn set(&mut self, key: &str, sibling: Option<&Value>, given: Option<&Edit>) -> Result<Edit, DecodeError> {
+    fn set(
+        &mut self,
+        key: &FieldKey<'_>,
+        sibling: Option<&Value>,
+        given: Option<&Edit>,
+    ) -> Result<Edit, DecodeError> {
         let new = if let Some(Edit::Set(new)) = given { Some(new) } else { None };
-        self.fresh(key, sibling, None, new).map(Edit::Set)
+        self.fresh(key, Beside::value(sibling), Beside::Nothing, new).map(Edit::Set)
     }
 
     fn deeper<T>(
@@ -208,11 +211,11 @@ impl<'b, C: Coder> Packer<'b, C> {
         found
     }
 
-    /// Counts new content before it is made.
+    /// Counts new content before it is made. The encoder counts it too, since the text model goes by it.
     fn spend(&mut self, bytes: usize) -> Result<(), DecodeError> {
-        if !C::ENCODING {
-            self.new_left =
-                self.new_left.checked_sub(bytes).ok_or(DecodeError::TooMuch { max: NEW_BYTES_MAX })?;
+        self.content = self.content.saturating_add(bytes);
+        if !C::ENCODING && self.content > NEW_BYTES_MAX {
+            return Err(DecodeError::TooMuch { max: NEW_BYTES_MAX });
         }
         Ok(())
     }

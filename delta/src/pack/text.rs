@@ -4,6 +4,7 @@ use super::list::LINES;
 use super::{Packer, Site};
 use crate::bump::{Bump, runs};
 use crate::entropy::Coder;
+use crate::hint::FieldKey;
 use crate::lines::{Listed, TextLines};
 use crate::list::common_ends;
 use crate::matching::{END, ESCAPE, Guide, TextModel};
@@ -71,7 +72,7 @@ impl<C: Coder> Packer<'_, C> {
     /// A clock as the difference from where it should stand.
     fn clock(
         &mut self,
-        key: &str,
+        key: &FieldKey<'_>,
         old: &str,
         moment: WrittenTime,
         new: Option<&str>,
@@ -98,7 +99,7 @@ impl<C: Coder> Packer<'_, C> {
         WrittenTime { time_ms, fine: expected.fine }.print().ok_or(DecodeError::Number)
     }
 
-    fn text_from(&mut self, key: &str, old: &str, new: Option<&str>) -> Result<String, DecodeError> {
+    fn text_from(&mut self, key: &FieldKey<'_>, old: &str, new: Option<&str>) -> Result<String, DecodeError> {
         let shape = self.shape(key, old);
         let bump = new.filter(|_| old.len() <= BUMP_WITHIN).and_then(|new| Bump::between(old, new));
         let how = new.map_or(0, |new| self.how(key, old, new, bump.as_ref()));
@@ -107,13 +108,13 @@ impl<C: Coder> Packer<'_, C> {
             BY_BUMP => self.bumped(old, bump),
             BY_LINES => self.lines(old, new),
             _ => {
-                let text = self.spliced(key, old.as_bytes(), new.map(str::as_bytes))?;
+                let text = self.spliced(key.name(), old.as_bytes(), new.map(str::as_bytes))?;
                 String::from_utf8(text).map_err(|_| DecodeError::NotUtf8)
             }
         }
     }
 
-    fn how(&mut self, key: &str, old: &str, new: &str, bump: Option<&Bump>) -> usize {
+    fn how(&mut self, key: &FieldKey<'_>, old: &str, new: &str, bump: Option<&Bump>) -> usize {
         if old != new && separator(old).is_some_and(|separator| new.contains(separator)) {
             BY_LINES
         } else if old != new && self.words.under(key, self.base).rank(new).is_some() {
@@ -125,7 +126,7 @@ impl<C: Coder> Packer<'_, C> {
         }
     }
 
-    pub(super) fn shape(&mut self, key: &str, text: &str) -> Shape {
+    pub(super) fn shape(&mut self, key: &FieldKey<'_>, text: &str) -> Shape {
         let numeric = |text: &str| text.bytes().filter(|byte| byte.is_ascii_digit() || *byte == b'.').count();
         if text.len() > LONG || text.contains('\n') {
             Shape::Long
@@ -141,7 +142,7 @@ impl<C: Coder> Packer<'_, C> {
     /// A word that stands elsewhere under the key, by its rank; the old text itself is left out.
     pub(super) fn word(
         &mut self,
-        key: &str,
+        key: &FieldKey<'_>,
         shape: Shape,
         old: Option<&str>,
         new: Option<&str>,
@@ -210,7 +211,8 @@ impl<C: Coder> Packer<'_, C> {
         let given = new.map(|new| old.edit_to(&TextLines::of(new, separator)));
         // Every line is a node like this one.
         let survey = Survey::of(&Value::from(""), &Running::new(self.context, false));
-        let site = Site { key: LINES, survey: &survey, at: 0, in_record: false };
+        let key = FieldKey::new(LINES);
+        let site = Site { key: &key, survey: &survey, at: 0, in_record: false };
         let edit = self.list(site, Listed::Lines(&old), given.as_ref())?;
         if C::ENCODING {
             return Ok(String::new());
@@ -267,11 +269,12 @@ impl<C: Coder> Packer<'_, C> {
             self.symbols.coder.check()?;
             let given = new.and_then(|new| new.get(bytes.len()).copied());
             let first = given.map_or(END, |byte| byte.max(ESCAPE));
-            match text.byte(&mut self.symbols, first, &mut guides) {
+            match text.byte(&mut self.symbols, first, &mut guides, self.content) {
                 END => return Ok(bytes),
                 ESCAPE => {
                     let escaped = given.map_or(0, |byte| byte.wrapping_add(2));
-                    bytes.push(text.byte(&mut self.symbols, escaped, &mut guides).wrapping_sub(2));
+                    let escaped = text.byte(&mut self.symbols, escaped, &mut guides, self.content);
+                    bytes.push(escaped.wrapping_sub(2));
                 }
                 byte => bytes.push(byte),
             }

@@ -94,7 +94,13 @@ impl Chaos {
                     .push(format!("at {} ms: {wrong}", self.day.simulation.time().ms()));
             }
         }
-        self.day.simulation.run_until(end.max(self.day.simulation.time()));
+        let last_disk = self.restored.values().copied().max().unwrap_or_default();
+        self.day.simulation.run_until(end.max(last_disk).max(self.day.simulation.time()));
+    }
+
+    /// Whether a machine waits for its new disk.
+    fn is_being_restored(&self, seat: Seat) -> bool {
+        self.restored.get(&seat).is_some_and(|until| self.day.simulation.time() < *until)
     }
 
     fn carry_out(&mut self, action: ChaosAction) {
@@ -129,6 +135,7 @@ impl Chaos {
                     self.crash_for_a_while(seat);
                 }
             }
+            ChaosAction::Restart(seat) if self.is_being_restored(seat) => {}
             ChaosAction::Restart(seat) => self.day.simulation.restart(seat),
             ChaosAction::BackUp => self.back_up(),
             ChaosAction::Restore => self.restore(),
@@ -230,10 +237,11 @@ impl Chaos {
         let which = self.day.rng.index(backups.len());
         let Some(backup) = backups.get(which) else { return };
         self.day.simulation.faults.count(Fault::DiskRestored);
-        self.day.simulation.crash(seat);
-        self.day.simulation.run_for(HOUR + MINUTE);
         let at = backup.at;
-        self.day.simulation.restore(seat, &backup.store);
+        self.day.simulation.replace_disk(seat, &backup.store);
+        let until = self.day.simulation.time() + HOUR + MINUTE;
+        self.restored.insert(seat, until);
+        self.day.schedule.at(until, ChaosAction::Restart(seat));
         backups.retain(|backup| backup.at <= at);
         let own = name_of(seat);
         self.day.checker.set_back(at, |_, key| key.segments().get(1).is_some_and(|whose| *whose == own));

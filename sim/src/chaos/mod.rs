@@ -109,6 +109,8 @@ struct Chaos {
     left_with: BTreeMap<(Seat, LayerId), Sequence>,
     canaries: Vec<Canary>,
     backups: BTreeMap<Seat, Vec<Backup>>,
+    /// When a machine comes back with its new disk.
+    restored: BTreeMap<Seat, Mono>,
 }
 
 impl AsMut<Simulation> for Chaos {
@@ -133,6 +135,7 @@ pub fn run(seed: u64, plan: &ChaosPlan) -> RunReport {
         left_with: BTreeMap::new(),
         canaries: Vec::new(),
         backups: BTreeMap::new(),
+        restored: BTreeMap::new(),
     };
     if let Err(wrong) = chaos.live() {
         chaos.day.wrong(wrong);

@@ -169,6 +169,6 @@ impl Chaos {
 fn is_refusal(error: &CommandError) -> bool {
     matches!(
         error,
-        CommandError::ReadOnly(_) | CommandError::UnknownDocument(_) | CommandError::UnknownPeer(_)
+        CommandError::ReadOnly { .. } | CommandError::UnknownDocument(_) | CommandError::UnknownPeer(_)
     )
 }

@@ -20,6 +20,7 @@ pub const INVITE_LIFE_DEFAULT: Millis = Millis::from_secs(24 * 60 * 60);
 
 /// What a request of the interface asks for.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "one is made for each request, and moved once")]
 pub enum ApiRequest {
     /// A command; its reply is the answer.
     Command(Command),
@@ -90,9 +91,10 @@ pub fn status_of(error: &CommandError) -> StatusCode {
         CommandError::AmbiguousPeer { .. }
         | CommandError::AmbiguousDocument { .. }
         | CommandError::DocumentExists(_)
+        | CommandError::PeersDocument { .. }
         | CommandError::WatchInSettings(_)
         | CommandError::AlreadyPeer(_) => StatusCode::CONFLICT,
-        CommandError::ReadOnly(_)
+        CommandError::ReadOnly { .. }
         | CommandError::JoinRefused { .. }
         | CommandError::CallRefused { .. }
         | CommandError::Untrusted(_)
@@ -100,7 +102,7 @@ pub fn status_of(error: &CommandError) -> StatusCode {
         | CommandError::Revoked(_)
         | CommandError::NotInOwnCatalogue { .. } => StatusCode::FORBIDDEN,
         CommandError::CallFailed { .. } | CommandError::BadCallAnswer { .. } => StatusCode::BAD_GATEWAY,
-        CommandError::InviteExpired { .. } => StatusCode::GONE,
+        CommandError::Stale { .. } => StatusCode::PRECONDITION_FAILED,
         CommandError::Limit(_) => StatusCode::PAYLOAD_TOO_LARGE,
         CommandError::Stopped(_) | CommandError::Unconfirmed => StatusCode::SERVICE_UNAVAILABLE,
         CommandError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -151,6 +153,15 @@ struct PolicyBody {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct SettleBody {
+    doc: String,
+    key: String,
+    #[serde(default)]
+    take: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct NameBody {
     name: String,
 }
@@ -193,6 +204,19 @@ struct RevokeBody {
     notice: Option<String>,
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WriteBundleBody {
+    #[serde(rename = "for")]
+    peers: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReadBundleBody {
+    bundle: String,
+}
+
 fn map() -> Kind {
     Kind::Map
 }
@@ -219,6 +243,11 @@ pub fn read(method: &Method, path: &str, query: Option<&str>, body: &[u8]) -> Re
     match (room, name, act) {
         ("id", None, None) => request.get(Query::Id),
         ("status", None, None) => request.get(Query::Status),
+        ("conflicts", None, None) if method == Method::POST => {
+            let SettleBody { doc, key, take } = json(body)?;
+            let key = KeyPath::parse(&key).map_err(|e| RouteError::Query(format!("`key`: {e}")))?;
+            command(Write::Settle { doc, key, take })
+        }
         ("conflicts", None, None) => request.get(Query::Conflicts { doc: request.query.doc.clone() }),
         ("state", Some(peer), None) if request.query.via_rpc => request.get(Admin::FetchState { peer }),
         ("state", peer, None) => request.get(Query::State { peer }),
@@ -240,6 +269,7 @@ pub fn read(method: &Method, path: &str, query: Option<&str>, body: &[u8]) -> Re
             _ => return Err(RouteError::Body("it has either `peer` or `notice`".to_owned())),
         }),
         ("revocations", None, None) => request.get(Query::Revocations),
+        ("bundles", name, None) => request.bundle(name.as_deref()),
         ("deploys", id, None) => request.get(Query::Deploys { id }),
         ("policies", Some(doc), None) => request.policy(doc),
         ("peers", None, None) => request.get(Query::Peers),
@@ -297,6 +327,20 @@ impl RawRequest<'_> {
         }
     }
 
+    /// `POST /v1/bundles` writes one, `POST /v1/bundles/read` reads one.
+    fn bundle(&self, act: Option<&str>) -> Result<ApiRequest, RouteError> {
+        match (act, self.method) {
+            (None, &Method::POST) => {
+                command(Admin::WriteBundle { peers: json::<WriteBundleBody>(self.body)?.peers })
+            }
+            (Some("read"), &Method::POST) => {
+                command(Admin::ReadBundle { bundle: json::<ReadBundleBody>(self.body)?.bundle })
+            }
+            (None | Some("read"), _) => Err(self.unknown_method()),
+            (Some(_), _) => Err(self.not_found()),
+        }
+    }
+
     fn policy(self, doc: String) -> Result<ApiRequest, RouteError> {
         if self.method != Method::PUT {
             return Err(self.unknown_method());
@@ -308,6 +352,7 @@ impl RawRequest<'_> {
     fn peer(self, peer: String, act: Option<&str>) -> Result<ApiRequest, RouteError> {
         match (self.method, act) {
             (&Method::DELETE, None) => command(Admin::Remove { peer }),
+            (&Method::POST, Some("ping")) => command(Query::Ping { peer }),
             (&Method::PUT, Some("trust")) => {
                 command(Admin::Trust { peer, level: json::<LevelBody>(self.body)?.level })
             }
@@ -317,7 +362,7 @@ impl RawRequest<'_> {
             (&Method::PUT, Some("addresses")) => {
                 command(Admin::Dial { peer, addresses: json::<AddressesBody>(self.body)?.addresses })
             }
-            (_, None | Some("trust" | "name" | "addresses")) => Err(self.unknown_method()),
+            (_, None | Some("trust" | "name" | "addresses" | "ping")) => Err(self.unknown_method()),
             _ => Err(self.not_found()),
         }
     }
@@ -337,16 +382,20 @@ impl RawRequest<'_> {
     }
 
     fn document(self, doc: String) -> Result<ApiRequest, RouteError> {
+        let base = self.query.base;
+        let on_base = |write: Write| match base {
+            Some(base) => command(Write::OnBase { base, write: Box::new(write) }),
+            None => command(write),
+        };
         match (self.method, self.query.key) {
+            (&Method::GET, None) if self.query.versioned => command(Query::Document { doc }),
             (&Method::GET, key) => command(Query::Get { doc, key }),
-            (&Method::PUT, Some(key)) => command(Write::Set { doc, key, value: json(self.body)? }),
+            (&Method::PUT, Some(key)) => on_base(Write::Set { doc, key, value: json(self.body)? }),
             (&Method::PUT, None) => {
-                command(Write::Put { doc, value: json(self.body)?, whole: self.query.whole })
+                on_base(Write::Put { doc, value: json(self.body)?, whole: self.query.whole })
             }
-            (&Method::DELETE, Some(key)) => command(Write::Del { doc, key }),
-            (&Method::DELETE, None) => {
-                Err(RouteError::Query("name a key: DELETE /v1/docs/DOC?key=a/b/c".into()))
-            }
+            (&Method::DELETE, Some(key)) => on_base(Write::Del { doc, key }),
+            (&Method::DELETE, None) => command(Write::Delete { doc, undo: self.query.undo }),
             _ => Err(RouteError::Method { path: self.path.to_owned(), method: self.method.to_string() }),
         }
     }
@@ -370,6 +419,9 @@ pub fn write(command: &Command) -> Option<WrittenRequest> {
 
 fn write_query(query: &Query) -> WrittenRequest {
     let target = match query {
+        Query::Ping { peer } => {
+            return (Method::POST, format!("/v1/peers/{}/ping", encode(peer)), Vec::new());
+        }
         Query::Id => "/v1/id".to_owned(),
         Query::Status => "/v1/status".to_owned(),
         Query::Log => "/v1/log".to_owned(),
@@ -388,6 +440,7 @@ fn write_query(query: &Query) -> WrittenRequest {
         Query::List => "/v1/docs".to_owned(),
         Query::State { peer: None } => "/v1/state".to_owned(),
         Query::State { peer: Some(peer) } => format!("/v1/state/{}", encode(peer)),
+        Query::Document { doc } => format!("{}?versioned=true", doc_path(doc)),
         Query::Conflicts { doc: None } => "/v1/conflicts".to_owned(),
         Query::Conflicts { doc: Some(doc) } => format!("/v1/conflicts?doc={}", encode(doc)),
         Query::Get { doc, key: None } => doc_path(doc),
@@ -454,6 +507,8 @@ fn write_admin(admin: &Admin) -> WrittenRequest {
         Admin::Join { code, addresses } => {
             post("/v1/join", &JoinBody { code: code.clone(), addresses: addresses.clone() })
         }
+        Admin::WriteBundle { peers } => post("/v1/bundles", &WriteBundleBody { peers: peers.clone() }),
+        Admin::ReadBundle { bundle } => post("/v1/bundles/read", &ReadBundleBody { bundle: bundle.clone() }),
         Admin::Adopt(records) => post("/v1/adopt", records),
         Admin::Route(order) => put("/v1/routes".to_owned(), order),
     }
@@ -462,10 +517,23 @@ fn write_admin(admin: &Admin) -> WrittenRequest {
 fn write_write(write: &Write) -> Option<WrittenRequest> {
     Some(match write {
         Write::Del { doc, key } => (Method::DELETE, key_path(doc, key), Vec::new()),
+        Write::Delete { doc, undo } => {
+            let query = if *undo { "?undo=true" } else { "" };
+            (Method::DELETE, format!("{}{query}", doc_path(doc)), Vec::new())
+        }
         Write::Set { doc, key, value } => put(key_path(doc, key), value),
         Write::Put { doc, value, whole } => {
             let query = if *whole { "?whole=true" } else { "" };
             put(format!("{}{query}", doc_path(doc)), value)
+        }
+        Write::OnBase { base, write } => {
+            let (method, target, body) = write_write(write)?;
+            let sign = if target.contains('?') { '&' } else { '?' };
+            (method, format!("{target}{sign}base={}", encode(base)), body)
+        }
+        Write::Settle { doc, key, take } => {
+            let body = SettleBody { doc: doc.clone(), key: key.to_string(), take: take.clone() };
+            post("/v1/conflicts", &body)
         }
         Write::Create { name, kind } => post("/v1/docs", &CreateBody { name: name.clone(), kind: *kind }),
         Write::PublishState { .. } => return None,
@@ -533,6 +601,9 @@ struct UrlQuery {
     doc: Option<String>,
     whole: bool,
     via_rpc: bool,
+    undo: bool,
+    versioned: bool,
+    base: Option<String>,
 }
 
 impl UrlQuery {
@@ -548,11 +619,14 @@ impl UrlQuery {
                 }
                 "doc" => query.doc = Some(value),
                 "whole" => query.whole = value == "true",
+                "undo" => query.undo = value == "true",
+                "versioned" => query.versioned = value == "true",
+                "base" => query.base = Some(value),
                 "via" if value == "rpc" => query.via_rpc = true,
                 "via" => return Err(RouteError::Query("`via` is `rpc`, or left out".into())),
                 _ => {
                     return Err(RouteError::Query(format!(
-                        "`{name}` means nothing here: `key`, `doc`, `whole` and `via` do"
+                        "`{name}` means nothing here: `key`, `doc`, `whole`, `base`, `versioned`, `undo` and `via` do"
                     )));
                 }
             }

@@ -37,6 +37,21 @@ fn every_command_survives_its_way_through_http() {
         Query::Get { doc: doc.clone(), key: Some(key("a//b")) }.into(),
         Write::Del { doc: doc.clone(), key: key("100%") }.into(),
         Write::Put { doc: doc.clone(), value, whole: false }.into(),
+        Write::Delete { doc: doc.clone(), undo: false }.into(),
+        Query::Document { doc: doc.clone() }.into(),
+        Write::OnBase {
+            base: "5f".into(),
+            write: Box::new(Write::Set { doc: doc.clone(), key: key("a"), value: Value::from(1u64) }),
+        }
+        .into(),
+        Write::OnBase {
+            base: "5f".into(),
+            write: Box::new(Write::Put { doc: doc.clone(), value: Value::Null, whole: true }),
+        }
+        .into(),
+        Write::Settle { doc: doc.clone(), key: key("a/b\\/c"), take: Some("did:key:z6Mk".into()) }.into(),
+        Write::Settle { doc: doc.clone(), key: key("a"), take: None }.into(),
+        Write::Delete { doc: doc.clone(), undo: true }.into(),
         Query::List.into(),
         Query::State { peer: None }.into(),
         Query::State { peer: Some(peer) }.into(),
@@ -44,6 +59,7 @@ fn every_command_survives_its_way_through_http() {
         Query::Log.into(),
         Query::Links.into(),
         Query::Airtime.into(),
+        Query::Ping { peer: odd.to_owned() }.into(),
         Query::Why { about: None }.into(),
         Query::Why { about: Some(odd.to_owned()) }.into(),
         Query::Routes.into(),
@@ -56,6 +72,8 @@ fn every_command_survives_its_way_through_http() {
         })
         .into(),
         Query::Deploys { id: None }.into(),
+        Admin::WriteBundle { peers: vec![odd.to_owned()] }.into(),
+        Admin::ReadBundle { bundle: "AA==".into() }.into(),
         Query::Revocations.into(),
         Query::Alarms.into(),
         Query::Watches.into(),
@@ -144,7 +162,7 @@ fn what_is_no_request_is_refused_with_its_reason() {
         (Method::GET, "/v1/docs/%ff", None, "", "bad_request"),
         (Method::GET, "/v1/docs/%f", None, "", "bad_request"),
         (Method::GET, "/v1/docs/a", Some("kee=b"), "", "bad_request"),
-        (Method::DELETE, "/v1/docs/a", None, "", "bad_request"),
+        (Method::DELETE, "/v1/docs/a", Some("key="), "", "bad_request"),
         (Method::POST, "/v1/invites", None, "{\"expires\":\"soon\"}", "bad_request"),
         (Method::GET, "/v1/invites/5f3a", None, "", "method_not_allowed"),
         (Method::POST, "/v1/deploys", None, "{\"peer\":\"a\",\"app\":\"b\"}", "bad_json"),

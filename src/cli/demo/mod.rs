@@ -39,9 +39,12 @@ use tombolo_transports::tor::Endpoint;
 /// The nodes: the first invites, and owns the shared document.
 const NAMES: [&str; 3] = ["harbour", "ferry", "lighthouse"];
 const DOC: &str = "roster";
+/// The same document as each of them names it.
+const DOC_PATH: &str = "harbour/roster";
 /// The node that only a radio reaches, its peer with a radio as well, and the document that they share.
 const BY_RADIO: [&str; 2] = ["harbour", "buoy"];
 const RADIO_DOC: &str = "notices";
+const RADIO_DOC_PATH: &str = "harbour/notices";
 const RADIO_EDITS: usize = 3;
 /// How the radios send, and where they are in the sense of the law.
 const MODULATION: Modulation = Modulation::SF7_125;
@@ -234,7 +237,7 @@ impl Scene {
                 documents.iter().filter(|d| d.name == name && d.identical && d.nodes == 2).count() == count
             };
             if !replied && same(RADIO_DOC, 1) {
-                self.buoy.node.set(RADIO_DOC, "swell", &"1.2 m, seen from the buoy").await?;
+                self.buoy.node.set(RADIO_DOC_PATH, "swell", &"1.2 m, seen from the buoy").await?;
                 replied = true;
             } else if replied && same(RADIO_DOC, 1) && same("state", 2) {
                 return Ok(Some(now().mono.ms() - start));
@@ -358,7 +361,7 @@ impl DemoNode {
                 format!("{day}/watch-{n:02}/{}", self.name)
             };
             let value = format!("crew {n} of {}", self.name);
-            self.node.set(DOC, &key, &value).await?;
+            self.node.set(DOC_PATH, &key, &value).await?;
             let whole = serde_json::to_string(&self.node.get(DOC, None).await?).map_err(|_| internal())?;
             let time = rfc3339(now().wall);
             let change = serde_json::json!({

@@ -17,6 +17,7 @@ use super::checks::{
     ClockFacts, DeviceFacts, DiskFacts, Facts, FolderFacts, KernelClock, NetworkFacts, NetworkInterface,
     NodeFacts, PortFacts,
 };
+use super::notify_checks;
 use super::permission::{FileFacts, LocalUser, groups_listing, name_of_id};
 use super::tor_checks::{ControlFacts, CookieFacts, TorFacts};
 use super::tor_probe::{ControlAnswer, SocksAnswer, ask_control, ask_socks};
@@ -77,6 +78,10 @@ pub(super) fn facts(node: &NodeFolder) -> Facts {
         ports: lan.into_iter().flat_map(|lan| &lan.listen).map(|address| port(*address)).collect(),
         radios: radios(config.as_ref(), &names),
         tor: tor(&config.as_ref().map(|config| config.tor.clone()).unwrap_or_default(), &names),
+        notify: config
+            .as_ref()
+            .map(|config| notify_checks::facts(&config.notify, config.watches.len()))
+            .unwrap_or_default(),
         settings_error,
         user,
     }

@@ -5,6 +5,7 @@
 
 mod checks;
 mod look;
+mod notify_checks;
 mod permission;
 mod tor_checks;
 mod tor_probe;

@@ -17,6 +17,51 @@ pub struct WrittenView {
     pub id: String,
     /// Keys written or deleted; 0 means that it read so already.
     pub changed: usize,
+    /// Keys that have a new value.
+    pub set: usize,
+    /// Keys that have none any more.
+    pub deleted: usize,
+}
+
+/// A document that was deleted, or is taken again.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DeletedView {
+    /// The DID of the owner.
+    pub owner: String,
+    /// The name of the document.
+    pub name: String,
+    /// Where it is gone.
+    pub deleted: DeletedScope,
+}
+
+/// Where a document is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeletedScope {
+    /// At all nodes, as soon as they learn of it.
+    Everywhere,
+    /// At this node alone.
+    Here,
+    /// Not any more: this node takes it again.
+    Nowhere,
+}
+
+/// A document that is gone here.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EndedView {
+    /// The DID of the owner.
+    pub owner: String,
+    /// The name of the document.
+    pub name: String,
+}
+
+/// A document with its version.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct VersionedView {
+    /// What it reads, as a hash: `hash` in the list of documents. A write may be made for it alone.
+    pub version: String,
+    /// The document.
+    pub value: tombolo_delta::Value,
 }
 
 /// One row of the list of documents.
@@ -58,6 +103,9 @@ pub struct ConflictView {
     pub value: tombolo_delta::Value,
     /// Whether the loser had deleted the key.
     pub deleted: bool,
+    /// The key above or below at which the value stands that hides this one; absent where both stand under the same key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hidden_by: Option<String>,
     /// When the loser wrote it, RFC 3339.
     pub written_at: String,
 }

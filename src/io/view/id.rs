@@ -26,8 +26,10 @@ pub struct InviteView {
     pub compact: String,
     /// At which level the joiner will be added.
     pub level: TrustLevel,
-    /// When it ends, RFC 3339.
+    /// When it ends by the clock of this node, which alone decides, RFC 3339.
     pub expires: String,
+    /// Whether that clock is set.
+    pub clock_is_set: bool,
 }
 
 /// An invite that this node gave out and that has not expired.

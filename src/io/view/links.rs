@@ -76,6 +76,32 @@ impl LinkView {
     }
 }
 
+/// The links to a peer, and what came of asking it over each.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PingView {
+    /// The name of the peer.
+    pub peer: String,
+    /// Its DID.
+    pub did: String,
+    /// A row for each link and each radio on which it was heard.
+    pub links: Vec<PingLinkView>,
+}
+
+/// What came of asking a peer over one link.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PingLinkView {
+    /// `lan`, `tor`, or the radio.
+    pub link: String,
+    /// Whether the peer was asked: over a radio that takes airtime, so it is not.
+    pub asked: bool,
+    /// How long its answer took, in microseconds; absent where none came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub round_trip_us: Option<u64>,
+    /// When the peer last sent anything there, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_heard: Option<String>,
+}
+
 /// A failure of a link.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LinkFailureView {

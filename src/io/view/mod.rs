@@ -3,6 +3,7 @@
 mod adopt;
 mod airtime;
 mod alarms;
+mod bundles;
 mod commands;
 mod documents;
 mod id;
@@ -16,10 +17,17 @@ mod why;
 pub use adopt::{AdoptedListView, AdoptedRecordView, AdoptedView, RefusedRecordView};
 pub use airtime::{AirtimeRow, AirtimeView, PeerAirtimeRow, PriorityAirtimeRow};
 pub use alarms::{AlarmMessageView, RaisedAlarmView, WATCH_OF_COMMAND, WATCH_OF_SETTINGS, WatchView};
+pub use bundles::{BundlePeerView, BundleReadView, BundleView};
 pub use commands::{DeployEventView, DeployView, RevocationView};
-pub use documents::{ChangedView, ConflictView, DocumentView, PolicyView, PublishedView, WrittenView};
+pub use documents::{
+    ChangedView, ConflictView, DeletedScope, DeletedView, DocumentView, EndedView, PolicyView, PublishedView,
+    VersionedView, WrittenView,
+};
 pub use id::{IdView, InviteView, OutgoingInviteView};
-pub use links::{ALL_WHO_LISTEN, LinkEventView, LinkFailureView, LinkView, ONION_SERVICE, TransferView};
+pub use links::{
+    ALL_WHO_LISTEN, LinkEventView, LinkFailureView, LinkView, ONION_SERVICE, PingLinkView, PingView,
+    TransferView,
+};
 pub use log::LogEntryView;
 pub use peers::{PeerView, RemovedView, StateView, StepView};
 pub use presence::{FriendsView, HearsUsView, PresenceEventView, PresenceView};

@@ -27,6 +27,10 @@ pub struct WhyView {
     pub message: String,
     /// The candidates: the chosen one, then those that lost, the best first, then those that may not carry it.
     pub candidates: Vec<CandidateView>,
+    /// Of what would be decided now, on a node with radios: the documents shared with the peer that stay off radio, and why, as
+    /// sentences.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_by_radio: Vec<String>,
     /// The decision: `tombolo why --replay` makes it again from this alone.
     pub decision: Decision,
 }
@@ -51,7 +55,7 @@ pub struct CandidateView {
 /// One setting of the router.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RouteRowView {
-    /// What it is for: `node`, `peer`, `document` or `link`.
+    /// What it is for: `node`, `peer`, `document`, `link` or `radio`.
     #[serde(rename = "for")]
     pub of: &'static str,
     /// The name of the peer, the document or the kind of link; empty for the node.
@@ -69,7 +73,7 @@ pub struct RouteRowView {
     pub set_by: &'static str,
 }
 
-/// A change of the router's settings, as it is asked for: of the node, or of the one peer, document or kind of link that it names.
+/// A change of the router's settings, as it is asked for: of the node, or of the one peer, document, kind of link or radio that it names.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RouteOrder {
@@ -79,9 +83,11 @@ pub struct RouteOrder {
     pub doc: Option<String>,
     /// A kind of link.
     pub link: Option<Medium>,
+    /// A radio, by name.
+    pub radio: Option<String>,
     /// Which links go first, or alone.
     pub preference: Option<Preference>,
-    /// Of a kind of link: bytes cost money.
+    /// Of a kind of link or a radio: bytes cost money.
     pub metered: Option<bool>,
     /// What a megabyte costs.
     pub price: Option<u32>,

@@ -9,6 +9,7 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::commands::Deploy;
 use crate::federation::{RadioUse, TrustLevel};
+use crate::io::ReadOnlyReason;
 use crate::layer::{DocumentId, DocumentName, Kind, LayerId, Sequence};
 use crate::merge::{KeyPath, map_of};
 use crate::random::Random;
@@ -18,6 +19,7 @@ mod alarms;
 mod calls;
 mod deploy;
 mod deploy_calls;
+mod ending;
 mod restore;
 mod revoke;
 mod routes;
@@ -37,7 +39,7 @@ fn two_nodes_join_and_both_write_one_document() {
     wire.connect(0, 1);
     wire.create(0, "notes");
     wire.pass(1_000);
-    wire.set(1, "notes", "from/b", "hello").unwrap();
+    wire.set(1, "n0/notes", "from/b", "hello").unwrap();
     wire.set(0, "notes", "from/a", 7i64).unwrap();
     wire.pass(1_000);
     let seen = wire.get(0, "notes");
@@ -71,11 +73,11 @@ fn what_was_written_apart_comes_together() {
     wire.pass(2_000);
     wire.cut(0, 1);
     for i in 0..20 {
-        wire.set(i % 2, "notes", &format!("k{i}"), i as i64).unwrap();
+        wire.set(i % 2, "n0/notes", &format!("k{i}"), i as i64).unwrap();
     }
     wire.set(0, "notes", "both", "a").unwrap();
     wire.pass(10);
-    wire.set(1, "notes", "both", "b").unwrap();
+    wire.set(1, "n0/notes", "both", "b").unwrap();
     wire.connect(0, 1);
     wire.pass(2_000);
     assert_eq!(wire.hashes(0), wire.hashes(1));
@@ -104,7 +106,7 @@ fn a_node_receives_a_third_ones_state_through_the_second() {
         panic!("a state")
     };
     assert_eq!(state.state.cpu_usage_percent, Some(12.5));
-    wire.set(2, "notes", "back", "w").unwrap();
+    wire.set(2, "n0/notes", "back", "w").unwrap();
     wire.pass(3_000);
     assert_eq!(text(&wire.get(0, "notes"), "back"), Some("w".into()));
 }
@@ -118,7 +120,11 @@ fn an_observer_reads_and_does_not_write() {
     wire.connect(0, 1);
     wire.pass(2_000);
     assert_eq!(text(&wire.get(1, "notes"), "k"), Some("v".into()));
-    assert_eq!(wire.set(1, "notes", "k", "w"), Err(CommandError::ReadOnly("notes".into())));
+    let why = ReadOnlyReason::Observer;
+    for doc in ["notes", "n0/notes"] {
+        let refused = Err(CommandError::ReadOnly { doc: doc.into(), why });
+        assert_eq!(wire.set(1, doc, "k", "w"), refused);
+    }
     // We only observe it in turn: its node state is all we take.
     wire.create(1, "theirs");
     wire.ask(1, Write::PublishState { state: NodeState::default() }).unwrap();
@@ -140,7 +146,7 @@ fn removing_a_writer_closes_its_links_and_keeps_what_it_wrote() {
     wire.connect(0, 2);
     wire.create(0, "notes");
     wire.pass(1_000);
-    wire.set(1, "notes", "his", "stays").unwrap();
+    wire.set(1, "n0/notes", "his", "stays").unwrap();
     wire.pass(1_000);
     let Ok(Reply::Removed(removed)) = wire.ask(0, Admin::Remove { peer: "n1".into() }) else { panic!() };
     assert_eq!(removed.entries_kept, 1);
@@ -150,7 +156,7 @@ fn removing_a_writer_closes_its_links_and_keeps_what_it_wrote() {
         assert_eq!(text(&wire.get(node, "notes"), "his"), Some("stays".into()), "node {node}");
     }
     wire.set(0, "notes", "after", "secret").unwrap();
-    wire.set(1, "notes", "late", "x").unwrap();
+    wire.set(1, "n0/notes", "late", "x").unwrap();
     wire.connect(0, 1);
     wire.pass(2_000);
     assert_eq!(text(&wire.get(0, "notes"), "late"), None);
@@ -262,13 +268,13 @@ fn deleted_keys_stay_deleted_and_their_tombstones_end() {
     wire.connect(0, 1);
     wire.create(0, "notes");
     wire.pass(1_000);
-    wire.set(1, "notes", "k", "v").unwrap();
+    wire.set(1, "n0/notes", "k", "v").unwrap();
     wire.pass(1_000);
     let key = KeyPath::parse("k").unwrap();
     wire.ask(0, Write::Del { doc: "notes".into(), key: key.clone() }).unwrap();
     wire.pass(5_000);
     assert_eq!(text(&wire.get(1, "notes"), "k"), None);
-    wire.set(1, "notes", "later", "x").unwrap();
+    wire.set(1, "n0/notes", "later", "x").unwrap();
     wire.pass(3 * 3_600_000);
     for node in [0, 1] {
         let entries: usize = wire.nodes[node]
@@ -321,7 +327,7 @@ fn a_full_disk_loses_nothing_that_was_acknowledged_and_is_got_over() {
     fill(true);
     let refused = wire.set(0, "notes", "k", "lost");
     assert!(matches!(refused, Err(CommandError::Store(_))), "{refused:?}");
-    wire.set(1, "notes", "theirs", "waits").unwrap();
+    wire.set(1, "n0/notes", "theirs", "waits").unwrap();
     wire.pass(20_000);
     fill(false);
     wire.pass(60_000);
@@ -343,7 +349,7 @@ fn a_joiner_may_write_a_document_as_soon_as_it_sees_it() {
     for _ in 0..300 {
         wire.pass(1);
         let key = KeyPath::parse("k").unwrap();
-        let written = wire.ask(1, Write::Set { doc: "notes".into(), key, value: Value::from("v") });
+        let written = wire.ask(1, Write::Set { doc: "n0/notes".into(), key, value: Value::from("v") });
         match written {
             Err(CommandError::UnknownDocument(_)) => continue,
             other => return assert!(other.is_ok(), "{other:?}"),
@@ -359,13 +365,13 @@ fn a_write_in_the_same_batch_as_a_sweep_is_not_swept_away() {
     wire.connect(0, 1);
     wire.create(0, "notes");
     wire.pass(1_000);
-    wire.set(1, "notes", "k", 1i64).unwrap();
+    wire.set(1, "n0/notes", "k", 1i64).unwrap();
     wire.pass(1_000);
     wire.ask(0, Write::Del { doc: "notes".into(), key: KeyPath::parse("k").unwrap() }).unwrap();
     wire.pass(1_000);
     // The first input after a start also sweeps: our old entry is beaten by the other's tombstone.
     wire.restart(1);
-    wire.set(1, "notes", "k", "again").unwrap();
+    wire.set(1, "n0/notes", "k", "again").unwrap();
     assert_eq!(text(&wire.get(1, "notes"), "k"), Some("again".into()));
 }
 
@@ -396,7 +402,7 @@ fn a_write_after_a_restart_goes_above_what_was_seen_from_a_fast_clock() {
     // Node 1 is five minutes fast, which is within the bound.
     let now = Now { wall: wire.now().wall + Millis::from_secs(300), ..wire.now() };
     let key = KeyPath::parse("k").unwrap();
-    let command = Write::Set { doc: "notes".into(), key, value: Value::from("fast") };
+    let command = Write::Set { doc: "n0/notes".into(), key, value: Value::from("fast") };
     wire.nodes[1].handle_input(now, Input::Command { request: RequestId(0), command: command.into() });
     while let Some(output) = wire.nodes[1].poll_output() {
         wire.output(1, output);

@@ -44,7 +44,7 @@ impl Wire {
     fn submit(&mut self, at: usize, key: &str, value: i64) -> RequestId {
         self.next += 1;
         let request = RequestId(self.next);
-        let (doc, key) = ("notes".to_owned(), KeyPath::parse(key).unwrap());
+        let (doc, key) = ("n0/notes".to_owned(), KeyPath::parse(key).unwrap());
         let command = Write::Set { doc, key, value: Value::from(value) };
         self.queue.push_back((at, Input::Command { request, command: command.into() }));
         self.run();
@@ -249,13 +249,13 @@ fn a_peer_that_is_merely_behind_is_asked_for_nothing() {
 #[test]
 fn a_removed_peer_is_not_listed_again_with_what_was_deleted_meanwhile() {
     let mut wire = friends(3);
-    wire.set(1, "notes", "k", 1i64).unwrap();
+    wire.set(1, "n0/notes", "k", 1i64).unwrap();
     wire.pass(1_000);
     // The others never receive this write: its author has no link.
     wire.cut(0, 1);
     wire.cut(1, 2);
-    wire.set(1, "notes", "unseen", 1i64).unwrap();
-    wire.set(2, "notes", "unseen", 2i64).unwrap();
+    wire.set(1, "n0/notes", "unseen", 1i64).unwrap();
+    wire.set(2, "n0/notes", "unseen", 2i64).unwrap();
     wire.pass(1_000);
     wire.ask(0, Admin::Remove { peer: "n1".into() }).unwrap();
     wire.pass(1_000);
@@ -265,7 +265,7 @@ fn a_removed_peer_is_not_listed_again_with_what_was_deleted_meanwhile() {
         wire.ask(0, Write::Del { doc: "notes".into(), key }).unwrap();
         wire.pass(1_000);
     }
-    wire.set(2, "notes", "later", 1i64).unwrap();
+    wire.set(2, "n0/notes", "later", 1i64).unwrap();
     // Long enough for the tombstones to end: no other peer is waited for.
     wire.pass(3 * 3_600_000);
     wire.ask(1, Admin::Remove { peer: "n0".into() }).unwrap();
@@ -277,7 +277,7 @@ fn a_removed_peer_is_not_listed_again_with_what_was_deleted_meanwhile() {
         assert_eq!(wire.number(node, "k"), None, "at {node}");
         assert_eq!(wire.number(node, "unseen"), None, "at {node}");
     }
-    wire.set(1, "notes", "back", 5i64).unwrap();
+    wire.set(1, "n0/notes", "back", 5i64).unwrap();
     wire.pass(2_000);
     for node in 0..3 {
         assert_eq!(wire.number(node, "back"), Some(5), "at {node}");
@@ -472,7 +472,7 @@ fn walk(steps: Vec<Step>) -> (Wire, Memory) {
                 let key = KeyPath::parse(&text).unwrap();
                 wire.next += 1;
                 let request = RequestId(wire.next);
-                let command = Write::Del { doc: "notes".into(), key };
+                let command = Write::Del { doc: "n0/notes".into(), key };
                 wire.queue.push_back((who, Input::Command { request, command: command.into() }));
                 wire.run();
                 while !wire.replies.contains_key(&(who, request)) {

@@ -362,11 +362,14 @@ fn a_link_that_carries_stays_while_a_change_wins_time_alone() {
 fn an_alarm_is_hedged_and_a_document_is_not() {
     let hedge = |class| decide(question(&[Lan, Tor], request(100, class)));
     let alarm = hedge(Class::Alarm);
-    assert_eq!((alarm.second(), alarm.hedge_after()), (Some(LinkId(2)), Some(Millis::from_secs(1))));
+    assert_eq!((alarm.second(), alarm.hedge_after()), (Some(LinkId(2)), Some(Millis::from_ms(500))));
+    let beside_radio = decide(question(&[Lan, Mesh], request(100, Class::Alarm)));
+    assert_eq!(beside_radio.hedge_after(), Some(Millis::from_secs(2)), "airtime is spent later");
+    assert_eq!(hedge(Class::Command).hedge_after(), Some(Millis::from_secs(1)));
     assert_eq!(hedge(Class::Document).hedge_after(), None);
     assert_eq!(decide(question(&[Lan], request(100, Class::Alarm))).hedge_after(), None, "over which link?");
     let slow = decide(question(&[Mesh, Mesh], request(100, Class::Alarm)));
-    assert_eq!(slow.hedge_after(), Some(Millis::from_secs(5)), "half of the deadline at most");
+    assert_eq!(slow.hedge_after(), Some(Class::Alarm.deadline() / 3), "a third of the deadline at most");
 }
 
 /// Each change that an explanation names is made, and the other link is chosen.

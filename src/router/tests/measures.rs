@@ -136,7 +136,7 @@ fn beside_a_flapping_link_the_radio_is_spared() {
 #[test]
 fn a_radio_counts_where_it_has_received_the_peer() {
     let mut router = TransportRouter::default();
-    router.table.radio(LinkId(5), caps(Mesh), None);
+    router.table.radio(LinkId(5), "radio5", caps(Mesh), None);
     router.table.present(PEER, LinkId(5), Mono::from_ms(1_000));
     let chosen = |router: &TransportRouter, now| {
         router

@@ -61,7 +61,7 @@ fn add_links(router: &mut TransportRouter, media: &[Medium]) -> Vec<LinkId> {
         let link = LinkId(i as u64 + 1);
         match medium {
             Medium::Mesh => {
-                router.table.radio(link, caps(*medium), None);
+                router.table.radio(link, &format!("radio{}", link.0), caps(*medium), None);
                 radios.push(link);
             }
             Medium::Lan | Medium::Tor | Medium::Memory => {

@@ -50,6 +50,35 @@ fn a_change_counts_before_the_file_and_can_be_taken_back() {
     assert_eq!((policy.terms(Medium::Tor), policy.terms(Medium::Lan)), (terms, LinkTerms::default()));
 }
 
+/// One radio costs money, its sister does not: the free one is taken, until its hours are over.
+#[test]
+fn one_radio_may_have_terms_of_its_own() {
+    let mut router = TransportRouter::default();
+    let radios = add_links(&mut router, &[Medium::Mesh, Medium::Mesh]);
+    let choice = |router: &mut TransportRouter| {
+        let request = request(100, Class::Document);
+        router.route(PEER, subject(1), request, RadioScope::These(&radios), at(1_000_000)).chosen
+    };
+    let first = choice(&mut router).unwrap();
+    let name = format!("radio{}", first.0);
+    let dear = LinkTerms { price: 5, ..LinkTerms::default() };
+    assert!(router.policy.change(&RouteChange::RadioTerms(name.clone(), Some(dear))));
+    assert_eq!(
+        (router.policy.radio_terms(&name), router.policy.radio_terms("other")),
+        (dear, LinkTerms::default())
+    );
+    let other = choice(&mut router).unwrap();
+    assert_ne!(other, first);
+    let shut = LinkTerms { only: "23:00-23:01".parse().ok(), ..LinkTerms::default() };
+    assert!(
+        router.policy.change(&RouteChange::Terms(Medium::Mesh, Some(shut))),
+        "which holds for the sister alone"
+    );
+    assert_eq!(choice(&mut router), Some(first));
+    assert!(router.policy.change(&RouteChange::RadioTerms(name, None)));
+    assert_eq!(choice(&mut router), None);
+}
+
 #[test]
 fn settings_have_a_limit() {
     let mut policy = RoutePolicy::default();

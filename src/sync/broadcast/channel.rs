@@ -22,7 +22,7 @@ const FAR_BASES_MAX: u8 = 2;
 /// Layers up to this rank are taken by a node that only observes their owner: rights, alarms and node states.
 const OBSERVED_RANK_MAX: u8 = STATE_RANK;
 
-/// A node state that has not left after so long counts as behind: other traffic or the budget holds it up.
+/// A node state that has not left so long after its pace would let it counts as behind: other traffic or the budget holds it up.
 const STATE_LEAVES_WITHIN: Millis = Millis::from_secs(2 * 60);
 
 /// The listeners of a radio that were received, and until when they count as present.
@@ -105,6 +105,25 @@ impl BroadcastChannel {
         self.inventory.frontier()
     }
 
+    /// What this node's heartbeats show on its own channel. A node state that waits for its pace is left out while no listener has
+    /// it: the last one that was sent stands in its place, or each heartbeat would make listeners ask for what is not sent yet.
+    pub(super) fn announced(&self) -> Frontier {
+        let mut announced = self.ours().clone();
+        let states = self.inventory.layers.iter().filter(|(_, held)| held.is_ours && held.rank == STATE_RANK);
+        for (layer, held) in states {
+            let is_unsent = |state| {
+                !self.listeners.values().any(|listener| listener.should_have(layer, state))
+                    && self.listeners.values().any(|listener| listener.state(layer).is_some())
+            };
+            if let Some(sent) = held.sent.back()
+                && self.ours().get(layer).is_some_and(|state| sent.state < state && is_unsent(state))
+            {
+                announced.set(*layer, Some(sent.state));
+            }
+        }
+        announced
+    }
+
     /// How many nodes may have the same to send.
     pub(super) fn readers(&self) -> usize {
         self.readers
@@ -119,15 +138,17 @@ impl BroadcastChannel {
         self.listeners.get(peer)
     }
 
-    /// The layers in which a listener and this node differ; none while what it holds is unknown.
-    pub(super) fn lags(&self, now: Mono, peer: &PeerId) -> Option<Vec<LayerLag>> {
+    /// The layers in which a listener and this node differ; none while what it holds is unknown. `state_pace` is the time between
+    /// two node states.
+    pub(super) fn lags(&self, now: Mono, peer: &PeerId, state_pace: Millis) -> Option<Vec<LayerLag>> {
+        let waits_its_turn = |since: Mono| now.since(since) < state_pace + STATE_LEAVES_WITHIN;
         let is_fresh = |layer: &LayerHash, kind, since: Option<Mono>| {
             let rank = self.inventory.layers.get(layer).map(|held| held.rank);
             rank == Some(STATE_RANK)
                 && match kind {
                     // A report that comes later and does not show it makes it lacking.
                     LagKind::Unacknowledged => true,
-                    LagKind::TheyLack => since.is_some_and(|since| now.since(since) < STATE_LEAVES_WITHIN),
+                    LagKind::TheyLack => since.is_some_and(waits_its_turn),
                     LagKind::WeLack => false,
                 }
         };
@@ -224,6 +245,14 @@ impl BroadcastChannel {
         let sent = self.inventory.layers.get(&layer).map(|held| &held.sent);
         if let Some(listener) = self.listeners.get_mut(peer) {
             listener.confirm(layer, state, sent);
+        }
+    }
+
+    /// What a listener was believed to have received over another link may not have arrived: it is sent here, unless the listener
+    /// reports that it holds it.
+    pub(super) fn undelivered(&mut self, now: Mono, peer: &PeerId, layer: LayerHash, held: Option<State>) {
+        if let Some(listener) = self.listeners.get_mut(peer) {
+            listener.take_back(layer, held, now);
         }
     }
 

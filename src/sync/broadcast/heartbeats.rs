@@ -110,6 +110,11 @@ impl Heartbeats {
         self.greetings.insert(peer, Greeting { at, joins, is_met: false, has_reported: false });
     }
 
+    /// A peer is reached otherwise.
+    pub(super) fn withdraw_greeting(&mut self, peer: &PeerId) {
+        self.greetings.retain(|of, greeting| of != peer || greeting.joins);
+    }
+
     /// Something was sent that the peers for which `receives` holds can receive: they know now that a node is there.
     pub(super) fn note_met(&mut self, receives: impl Fn(&PeerId) -> bool) {
         for (_, greeting) in self.greetings.iter_mut().filter(|(peer, _)| receives(peer)) {

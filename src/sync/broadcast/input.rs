@@ -8,6 +8,7 @@ use crate::layer::LayerHash;
 use crate::sync::broadcast::message::{FrontierMessage, Heartbeat};
 use crate::sync::broadcast::timing::Timing;
 use crate::sync::frontier::State;
+use crate::time::Mono;
 
 /// An event that the engine must know.
 #[derive(Debug)]
@@ -92,6 +93,29 @@ pub enum Input {
         layer: LayerHash,
         /// The state in question.
         state: State,
+    },
+    /// What a listener was to receive over another link may not have arrived.
+    Undelivered {
+        /// The owner of the document.
+        owner: PeerId,
+        /// The listener that may lack it.
+        peer: PeerId,
+        /// The hash that names the layer.
+        layer: LayerHash,
+        /// The state that it held before, as far as known.
+        held: Option<State>,
+    },
+    /// No link leads to a listener any more: it is greeted then, unless a link is back before.
+    LinkGone {
+        /// The peer that this concerns.
+        peer: PeerId,
+        /// When it is greeted with a heartbeat.
+        greet_at: Mono,
+    },
+    /// A link leads to a listener.
+    LinkBack {
+        /// The peer that this concerns.
+        peer: PeerId,
     },
     /// A node sent on this radio what this node holds already.
     Overheard {

@@ -124,7 +124,9 @@ impl ChannelListener {
                 false => LagKind::TheyLack,
             };
             let since = self.behind_since.get(layer).copied();
-            let is_fresh_state = is_fresh(layer, kind, since);
+            // An older state that was sent since, and may have arrived, is the one before the next.
+            let sent_at = self.supplied.get(layer).map(|supplied| supplied.at);
+            let is_fresh_state = is_fresh(layer, kind, since.max(sent_at));
             lags.push(LayerLag { layer: Some(*layer), kind, since, is_fresh_state });
         }
         Some(lags)
@@ -148,6 +150,11 @@ impl ChannelListener {
             return;
         }
         let before = self.state(&layer);
+        let sent_at = sent.into_iter().flatten().rev().find(|sent| sent.state == state).map(|sent| sent.at);
+        if let (Some(sent_at), Some(since)) = (sent_at, self.behind_since.get_mut(&layer)) {
+            // It was the newest when it was sent.
+            *since = sent_at.max(*since);
+        }
         let bases = self.bases.entry(layer).or_default();
         let between = sent
             .into_iter()
@@ -159,6 +166,19 @@ impl ChannelListener {
             bases.pop_first();
         }
         self.theirs.set(layer, Some(state));
+    }
+
+    /// It may not hold what was confirmed of a layer beyond `held`.
+    pub(super) fn take_back(&mut self, layer: LayerHash, held: Option<State>, now: Mono) {
+        if self.state(&layer) <= held {
+            return;
+        }
+        self.theirs.set(layer, held);
+        self.supplied.remove(&layer);
+        if let Some(bases) = self.bases.get_mut(&layer) {
+            bases.retain(|base| Some(*base) <= held);
+        }
+        self.behind_since.entry(layer).or_insert(now);
     }
 
     /// Its fingerprint was recognised: it held `frontier` at `at`; none: what was believed.

@@ -112,6 +112,19 @@ impl BroadcastEngine {
                     channel.confirm(&peer, layer, state);
                 }
             }
+            Input::Undelivered { owner, peer, layer, held } => {
+                if let Some(channel) = self.channels.get_mut(&owner) {
+                    channel.undelivered(now, &peer, layer, held);
+                }
+            }
+            Input::LinkGone { peer, greet_at } => {
+                // Also where it was never received here: it may have had no reason to send.
+                if self.channels.values().any(|channel| channel.has_member(&peer)) {
+                    let jitter = self.waits.frames(4);
+                    self.heartbeats.greet(peer, greet_at + jitter, false);
+                }
+            }
+            Input::LinkBack { peer } => self.heartbeats.withdraw_greeting(&peer),
             Input::Overheard { owner, from, layer, state } => {
                 if let Some(channel) = self.channels.get_mut(&owner) {
                     channel.confirm(&from, layer, state);
@@ -244,14 +257,15 @@ impl BroadcastEngine {
     }
 
     /// The lag of a peer, summed over all channels that both listen on. A channel of a third owner counts from the
-    /// peer's first report on it: the peer may not know that owner.
-    pub fn sync_status(&self, now: Mono, peer: &PeerId) -> SyncStatus {
+    /// peer's first report on it: the peer may not know that owner. `state_pace` is the time between two node states: one that waits
+    /// no longer than that counts as in step.
+    pub fn sync_status(&self, now: Mono, peer: &PeerId, state_pace: Millis) -> SyncStatus {
         let mut all: Option<Lag> = None;
         let mut unknown: Option<Option<Mono>> = None;
         for (owner, channel) in &self.channels {
             let Some(listener) = channel.listener(peer) else { continue };
             let known_at = listener.known_at();
-            match channel.lags(now, peer) {
+            match channel.lags(now, peer, state_pace) {
                 Some(lags) => *all.get_or_insert_default() += Lag::of(&lags),
                 None if *owner == self.me || owner == peer || known_at.is_some() => {
                     unknown = Some(unknown.map_or(known_at, |since| since.min(known_at)));
@@ -266,8 +280,8 @@ impl BroadcastEngine {
     }
 
     /// The layers in which a peer and this node differ, on all channels where what the peer holds is known.
-    pub fn layer_lags(&self, now: Mono, peer: &PeerId) -> Vec<LayerLag> {
-        self.channels.values().filter_map(|channel| channel.lags(now, peer)).flatten().collect()
+    pub fn layer_lags(&self, now: Mono, peer: &PeerId, state_pace: Millis) -> Vec<LayerLag> {
+        self.channels.values().filter_map(|channel| channel.lags(now, peer, state_pace)).flatten().collect()
     }
 
     /// Whether a listener has, or has just been sent, the reported state of a layer.
@@ -373,7 +387,8 @@ impl BroadcastEngine {
         Heartbeat {
             // Jitter and a busy channel included.
             next_by_s: u32::try_from(self.timing().heartbeat.ms() * 3 / 2 / 1000).unwrap_or(u32::MAX),
-            fingerprint: (self.channels.get(&self.me).map_or(0, fingerprint) >> 32) as u32,
+            fingerprint: (self.channels.get(&self.me).map_or(0, |own| own.announced().fingerprint()) >> 32)
+                as u32,
             others: from_here
                 .filter_map(|channel| Some((*channel.aliases.first()?, (fingerprint(channel) >> 48) as u16)))
                 .collect(),

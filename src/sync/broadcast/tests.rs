@@ -199,14 +199,14 @@ fn in_step_there_are_heartbeats_and_nothing_else() {
 fn a_listener_is_in_step_when_it_has_said_so_itself() {
     let mut world = World::in_step(3, 2, 0, 9);
     assert_eq!(
-        world.stations[0].engine.sync_status(world.now, &peer(1)),
+        world.stations[0].engine.sync_status(world.now, &peer(1), Millis::ZERO),
         SyncStatus::Unknown { since: None }
     );
     world.run(60_000);
     let in_step = SyncStatus::Known(Lag::default());
-    assert_eq!(world.stations[0].engine.sync_status(world.now, &peer(1)), in_step);
+    assert_eq!(world.stations[0].engine.sync_status(world.now, &peer(1), Millis::ZERO), in_step);
     world.write(0, 0);
-    let lag = |world: &World| match world.stations[0].engine.sync_status(world.now, &peer(1)) {
+    let lag = |world: &World| match world.stations[0].engine.sync_status(world.now, &peer(1), Millis::ZERO) {
         SyncStatus::Known(Lag { we_lack, they_lack, unacknowledged, .. }) => {
             (we_lack, they_lack, unacknowledged)
         }
@@ -219,8 +219,12 @@ fn a_listener_is_in_step_when_it_has_said_so_itself() {
     assert!(world.converged());
     assert_eq!(lag(&world), (0, 0, 1), "sent, and not acknowledged yet");
     assert!(proved(&world).is_none_or(|at| at < written), "it has not shown that it received this");
-    let since: Vec<_> =
-        world.stations[0].engine.layer_lags(world.now, &peer(1)).iter().map(|lag| lag.since).collect();
+    let since: Vec<_> = world.stations[0]
+        .engine
+        .layer_lags(world.now, &peer(1), Millis::ZERO)
+        .iter()
+        .map(|lag| lag.since)
+        .collect();
     assert_eq!(since, [Some(written)], "it is behind since the write");
     world.run(2 * TIMING.heartbeat.ms());
     assert_eq!(lag(&world), (0, 0, 0));
@@ -250,14 +254,17 @@ fn of_a_listener_that_holds_something_else_nothing_is_claimed() {
     let heartbeat = Heartbeat { next_by_s, others: Vec::new(), ..fingerprint };
     let engine = &mut world.stations[0].engine;
     engine.handle_input(now, Input::Heartbeat { from: peer(1), heartbeat });
-    let step = engine.sync_status(now, &peer(1));
+    let step = engine.sync_status(now, &peer(1), Millis::ZERO);
     assert!(matches!(step, SyncStatus::Unknown { since: Some(at) } if at < now), "{step:?}");
     // A frontier with a layer that we have never seen is a layer that we lack.
     let unseen = FrontierEntry::short(&layer(9), state(4));
     let held = [0, 1].map(|n| FrontierEntry::short(&layer(n), state(1)));
     let told = FrontierMessage { complete: true, entries: held.into_iter().chain([unseen]).collect() };
     engine.handle_input(now, Input::Frontier { owner: peer(1), from: peer(1), frontier: told });
-    assert_eq!(engine.sync_status(now, &peer(1)), SyncStatus::Known(Lag { we_lack: 1, ..Lag::default() }));
+    assert_eq!(
+        engine.sync_status(now, &peer(1), Millis::ZERO),
+        SyncStatus::Known(Lag { we_lack: 1, ..Lag::default() })
+    );
 }
 
 #[test]

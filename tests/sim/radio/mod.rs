@@ -3,11 +3,14 @@
 mod absence;
 mod airtime_shares;
 mod alarms;
+mod bulk;
 mod cost_of_return;
 mod deploys;
 mod duty;
+mod failover;
 mod forger;
 mod hostile;
+mod house;
 mod interrupted;
 mod links;
 mod loss;
@@ -73,9 +76,16 @@ fn friends(field: &mut Field, nodes: usize) {
     field.run(40 * MINUTE);
 }
 
+/// `owner/name` of the document of a name that a node holds: a bare name writes none of a peer.
+fn path(field: &mut Field, at: usize, doc: &str) -> String {
+    let Some(Ok(Reply::Documents(list))) = field.ask(at, Query::List) else { panic!("a list") };
+    let row = list.iter().find(|row| row.name == doc);
+    row.map_or_else(|| doc.to_owned(), |row| format!("{}/{doc}", row.owner))
+}
+
 fn set(field: &mut Field, at: usize, doc: &str, key: &str, value: impl Into<Value>) {
-    let key = KeyPath::parse(key).unwrap();
-    let done = field.ask(at, Write::Set { doc: doc.into(), key, value: value.into() });
+    let (doc, key) = (path(field, at, doc), KeyPath::parse(key).unwrap());
+    let done = field.ask(at, Write::Set { doc, key, value: value.into() });
     assert!(matches!(done, Some(Ok(_))), "{done:?}");
 }
 

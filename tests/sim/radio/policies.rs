@@ -19,6 +19,13 @@ fn what_is_never_to_go_by_radio_does_not() {
     assert!(came);
     field.run(Millis::from_ms(3_600_000));
     assert_eq!(value(&mut field, b, "secret", "k").as_deref(), Some("first"));
+    let about = Some(tombolo::identity::did(&field.peer_id(b)));
+    let Some(Ok(Reply::Why(why))) = field.ask(a, Query::Why { about }) else { panic!("decisions") };
+    let [kept_off] = &why[0].not_by_radio[..] else { panic!("{:?}", why[0].not_by_radio) };
+    assert!(
+        kept_off.ends_with("/secret does not go by radio: its owner's policy is `radio never`"),
+        "{kept_off}"
+    );
     field.connect(a, b);
     field.run(Millis::from_ms(60_000));
     assert_eq!(value(&mut field, b, "secret", "k").as_deref(), Some("second"), "a cable still carries it");

@@ -2,7 +2,8 @@
 //!
 //! The service carries no name of a node: instance and host name are random at each start, and
 //! its one TXT entry is a hint that changes every hour and that only those recognise who know the
-//! node's public key: its peers, and holders of its invite. A service found here proves no identity;
+//! node's public key: its peers, and holders of its invite. No clock is in it, so nodes find each other
+//! whatever theirs show. A service found here proves no identity;
 //! it goes to the [`book`](crate::session::book) as an address to try.
 
 use crate::address::PeerId;
@@ -23,44 +24,62 @@ pub const SERVICES_PER_PEER_MAX: usize = 4;
 pub const ADDRESSES_PER_SERVICE_MAX: usize = 16;
 
 const HINT_KEY: &str = "h";
-const HINT_CONTEXT: &str = "tombolo 2026 lan hint 1";
-const SECONDS_PER_HOUR: u64 = 3600;
+const HINT_CONTEXT: &str = "tombolo 2026 lan hint 2";
+/// Digits of a hint in a TXT record.
+const HINT_TEXT: usize = 32;
 
-/// Eight bytes that name a node for one hour to those who know its key.
+/// A random salt, and eight bytes that name a node under it to those who know its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct HourlyHint([u8; 8]);
+pub struct SaltedHint {
+    salt: [u8; 8],
+    print: [u8; 8],
+}
 
-impl HourlyHint {
-    /// The hint of a node in an hour, counted since the Unix epoch.
-    pub fn new(node: &PeerId, hour: u64) -> Self {
-        let key = blake3::derive_key(HINT_CONTEXT, node.as_bytes());
-        let hash = blake3::keyed_hash(&key, &hour.to_be_bytes());
-        let mut hint = [0; 8];
-        hint.iter_mut().zip(hash.as_bytes()).for_each(|(to, from)| *to = *from);
-        Self(hint)
+/// What recognises the hints of one node.
+#[derive(Clone, Copy, Debug)]
+struct HintKey([u8; 32]);
+
+impl HintKey {
+    fn of(node: &PeerId) -> Self {
+        HintKey(blake3::derive_key(HINT_CONTEXT, node.as_bytes()))
     }
 
-    /// As written in the TXT record: 16 hexadecimal digits.
-    pub fn text(&self) -> String {
-        data_encoding::HEXLOWER.encode(&self.0)
+    fn print(&self, salt: [u8; 8]) -> [u8; 8] {
+        let hash = blake3::keyed_hash(&self.0, &salt);
+        let mut print = [0; 8];
+        print.iter_mut().zip(hash.as_bytes()).for_each(|(to, from)| *to = *from);
+        print
     }
 
-    fn parse(text: &[u8]) -> Option<Self> {
-        let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(text.get(..16)?).ok()?;
-        (text.len() == 16).then(|| bytes.try_into().ok().map(Self))?
+    fn fits(&self, hint: &SaltedHint) -> bool {
+        self.print(hint.salt) == hint.print
     }
 }
 
-/// The hour of a Unix time in seconds.
-pub fn hour(unix_s: u64) -> u64 {
-    unix_s / SECONDS_PER_HOUR
+impl SaltedHint {
+    /// The hint of a node under a salt.
+    pub fn new(node: &PeerId, salt: [u8; 8]) -> Self {
+        SaltedHint { salt, print: HintKey::of(node).print(salt) }
+    }
+
+    /// As written in the TXT record: 32 hexadecimal digits.
+    pub fn text(&self) -> String {
+        data_encoding::HEXLOWER.encode(&[self.salt, self.print].concat())
+    }
+
+    fn parse(text: &[u8]) -> Option<Self> {
+        let text = text.get(..HINT_TEXT).filter(|_| text.len() == HINT_TEXT)?;
+        let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(text).ok()?;
+        let (salt, print) = bytes.split_at_checked(8)?;
+        Some(SaltedHint { salt: salt.try_into().ok()?, print: print.try_into().ok()? })
+    }
 }
 
 /// One service as resolved: a hint and where it points.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
     /// The hint of its TXT record.
-    pub hint: HourlyHint,
+    pub hint: SaltedHint,
     /// Its addresses; link-local ones with their zone.
     pub addresses: Vec<SocketAddr>,
 }
@@ -69,22 +88,18 @@ pub struct Service {
 /// hostile network announces: strangers never push out what belongs to a peer.
 #[derive(Debug, Default)]
 pub struct Sightings {
-    hints: BTreeMap<HourlyHint, PeerId>,
+    keys: BTreeMap<PeerId, HintKey>,
     services: BTreeMap<String, (Option<PeerId>, Service)>,
     /// Names in the order first seen.
     order: VecDeque<String>,
 }
 
 impl Sightings {
-    /// Sets the peers whose hints to look for, in the given hour and its two neighbours: clocks differ. Call
-    /// again each hour. Returns the peers that a known service belongs to.
-    pub fn look_for(&mut self, peers: &BTreeSet<PeerId>, hour: u64) -> BTreeSet<PeerId> {
-        let hours = [hour.saturating_sub(1), hour, hour.saturating_add(1)];
-        self.hints =
-            peers.iter().flat_map(|peer| hours.map(|hour| (HourlyHint::new(peer, hour), *peer))).collect();
+    /// Sets the peers whose hints to look for. Returns those that a known service belongs to.
+    pub fn look_for(&mut self, peers: &BTreeSet<PeerId>) -> BTreeSet<PeerId> {
+        self.keys = peers.iter().map(|peer| (*peer, HintKey::of(peer))).collect();
         for (owner, service) in self.services.values_mut() {
-            // A service once recognised stays its peer's while it is announced and the peer is looked for.
-            *owner = self.hints.get(&service.hint).copied().or(owner.filter(|peer| peers.contains(peer)));
+            *owner = owner_of(&self.keys, &service.hint);
         }
         self.services.values().filter_map(|(owner, _)| *owner).collect()
     }
@@ -92,7 +107,11 @@ impl Sightings {
     /// Takes a service as resolved now, replacing what was known under its name. Returns its peer.
     pub fn resolved(&mut self, name: &str, service: Service) -> Option<PeerId> {
         let before = self.services.get(name).and_then(|(owner, _)| *owner);
-        let owner = self.hints.get(&service.hint).copied();
+        // What repeats is not looked up again: a flood costs a comparison.
+        let owner = match self.services.get(name) {
+            Some((owner, known)) if known.hint == service.hint => *owner,
+            _ => owner_of(&self.keys, &service.hint),
+        };
         if before != owner {
             self.removed(name);
         }
@@ -118,10 +137,9 @@ impl Sightings {
     }
 
     /// Where services with a hint of this node are, whether it is looked for or not.
-    pub fn addresses_by_hint(&self, node: &PeerId, hour: u64) -> Vec<SocketAddr> {
-        let hints =
-            [hour.saturating_sub(1), hour, hour.saturating_add(1)].map(|hour| HourlyHint::new(node, hour));
-        let services = self.services.values().filter(|(_, service)| hints.contains(&service.hint));
+    pub fn addresses_by_hint(&self, node: &PeerId) -> Vec<SocketAddr> {
+        let key = HintKey::of(node);
+        let services = self.services.values().filter(|(_, service)| key.fits(&service.hint));
         services.flat_map(|(_, service)| &service.addresses).copied().collect()
     }
 
@@ -134,6 +152,10 @@ impl Sightings {
             oldest.map(|name| self.removed(&name));
         }
     }
+}
+
+fn owner_of(keys: &BTreeMap<PeerId, HintKey>, hint: &SaltedHint) -> Option<PeerId> {
+    keys.iter().find(|(_, key)| key.fits(hint)).map(|(peer, _)| *peer)
 }
 
 /// The announcing and browsing daemon, a thread of its own.
@@ -178,7 +200,7 @@ impl Mdns {
     }
 
     /// Announces this node with a hint, or changes the hint.
-    pub(crate) fn announce(&self, hint: HourlyHint) -> Result<(), mdns_sd::Error> {
+    pub(crate) fn announce(&self, hint: SaltedHint) -> Result<(), mdns_sd::Error> {
         let host = format!("{}.local.", self.instance);
         let properties = [(HINT_KEY, hint.text())];
         let info =
@@ -205,7 +227,7 @@ impl Mdns {
 
 /// The hint, port and addresses of a resolved service; `None` if it is not of our format.
 pub(crate) fn service(resolved: &ResolvedService, loopback: bool) -> Option<Service> {
-    let hint = HourlyHint::parse(resolved.get_property_val(HINT_KEY).flatten()?)?;
+    let hint = SaltedHint::parse(resolved.get_property_val(HINT_KEY).flatten()?)?;
     let port = resolved.get_port();
     let mut addresses: Vec<SocketAddr> = resolved.get_addresses().iter().map(|ip| socket(ip, port)).collect();
     addresses.retain(|address| usable(address, loopback));
@@ -233,44 +255,50 @@ mod tests {
     use super::*;
 
     const PEER: PeerId = PeerId([1; 32]);
-    const HOUR: u64 = 495_000;
+    const SALT: [u8; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
 
-    fn service(hint: HourlyHint, port: u16) -> Service {
+    fn service(hint: SaltedHint, port: u16) -> Service {
         Service { hint, addresses: vec![([192, 0, 2, 1], port).into()] }
     }
 
+    /// No clock is in a hint: nodes whose clocks show different years, or none, recognise each other by any of their salts.
     #[test]
-    fn a_hint_is_known_in_its_hour_and_the_ones_beside_it() {
+    fn a_hint_is_known_under_every_salt_and_to_those_with_the_key_alone() {
         let mut sightings = Sightings::default();
-        for (hour, found) in [
-            (HOUR - 2, None),
-            (HOUR - 1, Some(PEER)),
-            (HOUR, Some(PEER)),
-            (HOUR + 1, Some(PEER)),
-            (HOUR + 2, None),
-        ] {
-            sightings.look_for(&BTreeSet::from([PEER]), HOUR);
-            assert_eq!(sightings.resolved("a", service(HourlyHint::new(&PEER, hour), 1)), found, "{hour}");
+        sightings.look_for(&BTreeSet::from([PEER]));
+        for n in 0..100_u64 {
+            let hint = SaltedHint::new(&PEER, n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+            assert_eq!(sightings.resolved("a", service(hint, 1)), Some(PEER), "{n}");
+            let other = SaltedHint::new(&PeerId([2; 32]), n.to_be_bytes());
+            assert_eq!(sightings.resolved("b", service(other, 1)), None, "{n}");
         }
+        // A service that announces a new salt is the same peer's.
+        assert_eq!(sightings.addresses(&PEER).len(), 1);
     }
 
     #[test]
     fn a_hint_has_a_fixed_form() {
-        let hint = HourlyHint::new(&PEER, HOUR);
-        assert_eq!(HourlyHint::parse(hint.text().as_bytes()), Some(hint));
-        assert_eq!(HourlyHint::parse(b"0011"), None);
-        assert_eq!(HourlyHint::parse(b"00112233445566778"), None);
-        assert_ne!(HourlyHint::new(&PEER, HOUR + 1), hint);
+        let hint = SaltedHint::new(&PEER, SALT);
+        assert_eq!(SaltedHint::parse(hint.text().as_bytes()), Some(hint));
+        for bad in [
+            &b"0011"[..],
+            b"00112233445566770011223344556677f",
+            b"0011223344556677",
+            b"x0112233445566770011223344556677",
+        ] {
+            assert_eq!(SaltedHint::parse(bad), None);
+        }
+        assert_ne!(SaltedHint::new(&PEER, [9; 8]).print, hint.print);
         assert!(include_str!("../../FORMAT.md").contains(&format!("`h={}`", hint.text())), "{}", hint.text());
     }
 
     #[test]
     fn a_flood_of_strangers_pushes_out_no_peer() {
         let mut sightings = Sightings::default();
-        sightings.look_for(&BTreeSet::from([PEER]), HOUR);
-        sightings.resolved("peer", service(HourlyHint::new(&PEER, HOUR), 1));
-        for stranger in 0..10_000_u32 {
-            let hint = HourlyHint::new(&PeerId([9; 32]), u64::from(stranger));
+        sightings.look_for(&BTreeSet::from([PEER]));
+        sightings.resolved("peer", service(SaltedHint::new(&PEER, SALT), 1));
+        for stranger in 0..10_000_u64 {
+            let hint = SaltedHint::new(&PeerId([9; 32]), stranger.to_be_bytes());
             sightings.resolved(&format!("s{stranger}"), service(hint, 2));
         }
         assert_eq!(sightings.services.len(), STRANGERS_MAX + 1);
@@ -281,9 +309,9 @@ mod tests {
     #[test]
     fn somebody_who_repeats_a_hint_is_bounded_too() {
         let mut sightings = Sightings::default();
-        sightings.look_for(&BTreeSet::from([PEER]), HOUR);
+        sightings.look_for(&BTreeSet::from([PEER]));
         for port in 1..1000 {
-            sightings.resolved(&format!("s{port}"), service(HourlyHint::new(&PEER, HOUR), port));
+            sightings.resolved(&format!("s{port}"), service(SaltedHint::new(&PEER, SALT), port));
         }
         assert_eq!(sightings.addresses(&PEER).len(), SERVICES_PER_PEER_MAX);
     }
@@ -291,11 +319,11 @@ mod tests {
     #[test]
     fn a_stranger_becomes_a_peer_when_it_is_looked_for() {
         let mut sightings = Sightings::default();
-        sightings.resolved("a", service(HourlyHint::new(&PEER, HOUR), 1));
+        sightings.resolved("a", service(SaltedHint::new(&PEER, SALT), 1));
         assert!(sightings.addresses(&PEER).is_empty());
-        assert_eq!(sightings.addresses_by_hint(&PEER, HOUR).len(), 1);
-        assert_eq!(sightings.look_for(&BTreeSet::from([PEER]), HOUR), BTreeSet::from([PEER]));
+        assert_eq!(sightings.addresses_by_hint(&PEER).len(), 1);
+        assert_eq!(sightings.look_for(&BTreeSet::from([PEER])), BTreeSet::from([PEER]));
         assert_eq!(sightings.addresses(&PEER).len(), 1);
-        assert_eq!(sightings.look_for(&BTreeSet::new(), HOUR), BTreeSet::new());
+        assert_eq!(sightings.look_for(&BTreeSet::new()), BTreeSet::new());
     }
 }

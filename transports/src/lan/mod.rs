@@ -42,7 +42,7 @@ use crate::set::{JoinDial, Transport};
 use crate::tls::{AllowList, Tls};
 use dial::LanDial;
 use interfaces::Interfaces;
-use mdns::{HourlyHint, Mdns};
+use mdns::{Mdns, SaltedHint};
 use mdns_sd::ServiceEvent;
 use quinn::Endpoint;
 use sight::Sight;
@@ -57,8 +57,10 @@ use zeroize::Zeroizing;
 
 /// The UDP port a node listens on unless set otherwise.
 pub const PORT: u16 = 8662;
-/// How often links, interfaces and the hour are checked.
+/// How often links, interfaces and the age of the salt are checked.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long a salt is announced: longer, and a node could be followed by it.
+const SALT_LIFE: Duration = Duration::from_secs(60 * 60);
 /// How long after a lost mDNS subscription the next one is asked for.
 const BROWSE_AGAIN: Duration = Duration::from_secs(1);
 /// mDNS events taken between two rounds of dialling; the rest comes after.
@@ -154,7 +156,7 @@ impl Lan {
         let driver = LanDriver {
             interfaces: Interfaces::new(bound, config.loopback),
             dialler: Dialler::new(sessions.clone(), doors.clone()),
-            hour: 0,
+            announced_at: None,
             sight: sight.clone(),
             sessions,
         };
@@ -335,13 +337,14 @@ fn start_mdns(bound: &[SocketAddr], loopback: bool) -> Result<Option<(Mdns, Foun
         .ok())
 }
 
-/// The task behind a [`Lan`]: dials the peers that are due, and looks after mDNS, interfaces and the hour.
+/// The task behind a [`Lan`]: dials the peers that are due, and looks after mDNS and interfaces.
 struct LanDriver {
     sessions: Arc<Sessions>,
     sight: Arc<Sight>,
     dialler: Dialler,
     interfaces: Interfaces,
-    hour: u64,
+    /// When the present salt was announced first.
+    announced_at: Option<Instant>,
 }
 
 impl LanDriver {
@@ -378,13 +381,20 @@ impl LanDriver {
             let reachable = self.interfaces.reachable().into_iter().map(Address::Socket).collect();
             self.sessions.network_changed(reachable);
         }
-        let hour = sight::hour();
-        if std::mem::replace(&mut self.hour, hour) != hour {
-            self.sight.new_hour(hour);
-            let announced = mdns.map(|mdns| mdns.announce(HourlyHint::new(&self.sessions.id(), hour)));
-            if let Some(Err(error)) = announced {
-                tracing::warn!(%error, "cannot announce by mDNS");
-            }
+        if self.announced_at.is_none_or(|at| at.elapsed() >= SALT_LIFE) {
+            self.announced_at = Some(Instant::now());
+            self.announce(mdns);
+        }
+    }
+
+    /// Announces this node under a new salt.
+    fn announce(&self, mdns: Option<&Mdns>) {
+        let Some(mdns) = mdns else { return };
+        let Ok(salt) = random() else {
+            return tracing::warn!("the system gives no random salt: nothing new is announced by mDNS");
+        };
+        if let Err(error) = mdns.announce(SaltedHint::new(&self.sessions.id(), salt)) {
+            tracing::warn!(%error, "cannot announce by mDNS");
         }
     }
 

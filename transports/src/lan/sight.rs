@@ -1,15 +1,13 @@
 //! Peers in sight by mDNS: which of the services shown belong to peers, and where they are.
 //!
 //! The lock is never held across a wait, and taken before that of the sessions, never after.
-#![allow(clippy::disallowed_methods, reason = "a driver reads the clock")]
 
-use super::mdns::{self, Service, Sightings};
+use super::mdns::{Service, Sightings};
 use crate::address::{Address, PeerId};
 use crate::session::Sessions;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Feeds the address book of the sessions with what mDNS shows.
 #[derive(Debug)]
@@ -37,14 +35,7 @@ impl Sight {
     pub(super) fn set_peers(&self, peers: &BTreeSet<PeerId>) {
         let mut sightings = self.lock();
         self.sessions.set_peers(peers);
-        let shown = sightings.look_for(peers, hour());
-        self.note(&sightings, shown);
-    }
-
-    /// The hour has changed: looks for the new hints.
-    pub(super) fn new_hour(&self, hour: u64) {
-        let mut sightings = self.lock();
-        let shown = sightings.look_for(&self.sessions.peers(), hour);
+        let shown = sightings.look_for(peers);
         self.note(&sightings, shown);
     }
 
@@ -66,7 +57,7 @@ impl Sight {
 
     /// Where services with the hint of a node are, whether it is looked for or not.
     pub(super) fn addresses_by_hint(&self, node: &PeerId) -> Vec<Address> {
-        to_addresses(self.lock().addresses_by_hint(node, hour()))
+        to_addresses(self.lock().addresses_by_hint(node))
     }
 
     fn note(&self, sightings: &Sightings, peers: BTreeSet<PeerId>) {
@@ -82,9 +73,4 @@ impl Sight {
 
 fn to_addresses(sockets: Vec<SocketAddr>) -> Vec<Address> {
     sockets.into_iter().map(Address::Socket).collect()
-}
-
-/// The hour by the system clock, for hints.
-pub(super) fn hour() -> u64 {
-    mdns::hour(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
 }

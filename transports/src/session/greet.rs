@@ -149,7 +149,7 @@ async fn receive(sessions: &Sessions, link: &Link, mut frames: Frames) -> DownRe
                 }
             }
             Ok(Frame::Ping) => link.outbox.pong(),
-            Ok(Frame::Pong) => {}
+            Ok(Frame::Pong) => link.ponged(),
             Ok(Frame::Hello(_) | Frame::Chosen) => return DownReason::Misbehaved(RejectReason::BadFrame),
             Err(SessionError::Rejected(reason)) => return DownReason::Misbehaved(reason),
             Err(_) => return stream_ended(link),

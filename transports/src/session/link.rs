@@ -37,6 +37,8 @@ pub struct Link {
     last: Mutex<LastSign>,
     reported: Mutex<LastReport>,
     doubted: AtomicBool,
+    /// Answers to pings so far.
+    pongs: watch::Sender<u64>,
 }
 
 /// The signs of life counted at the last look that found a new one.
@@ -80,6 +82,7 @@ impl Link {
             last: Mutex::new(LastSign { signs: 0, at: now, pinged: false }),
             reported: Mutex::new(LastReport { at: now, signs: 0, taken_bytes: 0, report: None }),
             doubted: AtomicBool::new(false),
+            pongs: watch::Sender::new(0),
         }
     }
 
@@ -149,6 +152,21 @@ impl Link {
     /// Whether the link may be dead, so that its peer is worth dialling in parallel.
     pub(super) fn is_suspect(&self) -> bool {
         self.silent_at.load(Ordering::Relaxed) == self.signs() + 1
+    }
+
+    /// Notes that the peer has answered a ping.
+    pub(super) fn ponged(&self) {
+        self.pongs.send_modify(|count| *count += 1);
+    }
+
+    /// How long the peer's program takes to answer a ping; `None` where it does not within the time that the carrier gives.
+    pub(super) async fn round_trip(&self) -> Option<Duration> {
+        let mut pongs = self.pongs.subscribe();
+        pongs.mark_unchanged();
+        let asked = Instant::now();
+        self.outbox.ping();
+        let answered = tokio::time::timeout(self.carrier.liveness().answer_within, pongs.changed()).await;
+        answered.is_ok_and(|changed| changed.is_ok()).then(|| asked.elapsed())
     }
 
     /// Asks for a sign of life. Anything that the carrier receives is one: with QUIC the peer answers

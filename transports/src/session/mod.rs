@@ -54,7 +54,7 @@ use book::{Backoff, Book};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, Semaphore, watch};
 
 /// Bytes that may wait in one link's queue unless set otherwise; beyond, `send` returns `Full`.
@@ -180,6 +180,13 @@ impl Sessions {
     /// What a link can carry now; latency changes while it is up. `None` if there is no such link.
     pub fn caps(&self, link: LinkId) -> Option<LinkCaps> {
         self.table().links.get(&link).map(|link| link.caps())
+    }
+
+    /// Asks a peer for an answer over its link, and returns how long that took; `None` without a link. The inner one is `None`
+    /// where no answer came in time.
+    pub async fn ping(&self, peer: &PeerId) -> Option<Option<Duration>> {
+        let link = self.table().by_peer.get(peer).cloned()?;
+        Some(link.round_trip().await)
     }
 
     /// What was turned away since the start, by reason.

@@ -44,11 +44,23 @@ pub async fn connect(
     port: u16,
     isolation: &str,
 ) -> Result<Stream, TorFailure> {
+    connect_to(socks, &host.to_string(), port, isolation).await
+}
+
+/// The same to any host, by a name that tor looks up.
+///
+/// # Errors
+///
+/// As [`connect`].
+pub async fn connect_to(
+    socks: &Endpoint,
+    host: &str,
+    port: u16,
+    isolation: &str,
+) -> Result<Stream, TorFailure> {
     let seen = Arc::new(Mutex::new(FirstBytes::default()));
     let socket = WatchedStream { inner: local(socks).await?, seen: seen.clone() };
-    let name = host.to_string();
-    let asking =
-        Socks5Stream::connect_with_password_and_socket(socket, (name.as_str(), port), isolation, PASSWORD);
+    let asking = Socks5Stream::connect_with_password_and_socket(socket, (host, port), isolation, PASSWORD);
     match timeout(CONNECT_MAX, asking).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => {

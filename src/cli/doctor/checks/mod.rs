@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde_json::Value as Json;
 
 use super::Finding;
+use super::notify_checks::{NotifyFacts, notify};
 use super::permission::{FileFacts, LocalUser, READ, WRITE, blocked_at, described, group_remedy};
 use super::tor_checks::{TorFacts, tor};
 use crate::cli::{advice, print};
@@ -38,6 +39,7 @@ pub(super) struct Facts {
     pub(super) ports: Vec<PortFacts>,
     pub(super) radios: Vec<DeviceFacts>,
     pub(super) tor: TorFacts,
+    pub(super) notify: NotifyFacts,
 }
 
 #[derive(Debug)]
@@ -142,6 +144,7 @@ pub(super) fn all(facts: &Facts) -> Vec<Finding> {
     found.extend(facts.radios.iter().map(|device| radio(device, &facts.user)));
     found.extend(tor(&facts.tor, &facts.user));
     found.extend(status.and_then(onion_service));
+    found.extend(notify(&facts.notify));
     let now = facts.clock.wall;
     found.extend(status.into_iter().flat_map(|status| federation(status, now)));
     found

@@ -1,53 +1,46 @@
-//! The library's async interface: open a node's folder, start the node, send commands, watch events, stop it.
+//! The library's async interface: open a node's folder, keep documents in step, follow what changes, federate, stop.
 //!
-//! `tombolo up` and the demo use this and nothing beside it.
-//!
-//! ```no_run
-//! use tombolo::handle::{Settings, Tombolo};
-//!
-//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-//! let folder = "/var/lib/attic".as_ref();
-//! Tombolo::create(folder, "attic")?;
-//! let node = Tombolo::start(folder, Settings::from_folder(folder)?).await?;
-//! node.create_map("plan").await?;
-//! node.set("plan", "monday/watch", &"Ada").await?;
-//! assert_eq!(node.get("plan", Some("monday/watch")).await?.as_text(), Some("Ada"));
-//! node.shutdown().await;
-//! # Ok(())
-//! # }
-//! ```
+//! `tombolo up` and the demo use this and nothing beside it. [`Tombolo`] is the running node; [`MapHandle`] and [`SnapshotHandle`] are cheap
+//! handles to its documents, which may be cloned and sent to other tasks; [`Changes`] is a stream of what changes in one.
+
+mod changes;
+mod documents;
+mod federation;
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use serde::Serialize;
 use tokio::sync::{broadcast, mpsc, oneshot};
-use tombolo_delta::Value;
 use tombolo_transports::tor::OnionSource;
 use tombolo_transports::{Address, LanConfig, TorConfig};
 
-use crate::api::rpc::CallServer;
-use crate::api::server::LocalServer;
+#[cfg(feature = "cli")]
+use crate::api::{rpc::CallServer, server::LocalServer};
 use crate::config::{Config, TorSettings};
 use crate::folder::{self, FolderWatch, LinkSecrets, StartError, Vanished};
-use crate::layer::{KeyError, KeyPath, Kind};
-use crate::node::{Command, CommandError, Event, Node, Query, Reply, Write};
+use crate::io::{SENSORS_MAX, SensorError};
+use crate::layer::KeyError;
+use crate::node::{Command, CommandError, Event, Node, Reply};
+#[cfg(feature = "cli")]
 use crate::probe::Publisher;
 use crate::runtime::install::{Install, InstallSettings, Installer};
 use crate::runtime::links::{Links, LinksError, TorLinks};
+#[cfg(feature = "cli")]
 use crate::runtime::notify::Notifier;
 use crate::runtime::rpc::CallRoutes;
 use crate::runtime::{AskError, Driven, Effect, NodeClient, Task, drive};
+pub use changes::{Changes, KeyChange};
+pub use documents::{MapHandle, SnapshotHandle};
 
 /// The settings of a node: those of `tombolo.toml`, and what the program that starts it decides.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The settings of `tombolo.toml`.
     pub config: Config,
-    /// Publish CPU, memory, disk, uptime and apps, as configured.
+    /// Publish CPU, memory, disk, uptime and apps, as configured; only with the feature `cli`.
     pub publish: bool,
-    /// Serve the local interface on `control.sock`.
+    /// Serve the local interface on `control.sock`; only with the feature `cli`.
     pub socket: bool,
 }
 
@@ -58,23 +51,32 @@ impl Settings {
     ///
     /// [`StartError`] if no node lives there or its settings are not valid.
     pub fn from_folder(folder: &Path) -> Result<Self, StartError> {
-        Ok(Settings { config: folder::load_config(folder)?, publish: true, socket: true })
+        let has_program = cfg!(feature = "cli");
+        Ok(Settings { config: folder::load_config(folder)?, publish: has_program, socket: has_program })
+    }
+
+    /// All defaults under a name, for a node inside another program: it publishes no state of the machine and serves no local
+    /// interface.
+    pub fn named(name: &str) -> Self {
+        Settings { config: Config::new(name), publish: false, socket: false }
     }
 
     /// Settings for a node that listens on one free port of this machine, uses no mDNS, publishes no state and serves
     /// no local interface: for tests and demonstrations.
     pub fn on_loopback(name: &str) -> Self {
-        let mut config = Config::new(name);
+        let mut settings = Settings::named(name);
+        let config = &mut settings.config;
         config.lan.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
         config.lan.mdns = false;
         config.lan.loopback = true;
         config.tor.enabled = false;
-        Settings { config, publish: false, socket: false }
+        settings
     }
 }
 
 /// Why a call failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CallError {
     /// The node refused the command, or has ended.
     #[error(transparent)]
@@ -85,6 +87,23 @@ pub enum CallError {
     /// The value cannot be part of a document.
     #[error("this value cannot be kept: {0}")]
     Value(#[from] tombolo_delta::SerdeError),
+    /// The value is there, and not of the type that was asked for.
+    #[error("the value is of another type: {0}")]
+    Type(tombolo_delta::SerdeError),
+    /// A sensor that a state cannot have.
+    #[error(transparent)]
+    Sensor(#[from] SensorError),
+    /// As many sensors as a state has are set.
+    #[error("a state has at most {SENSORS_MAX} sensors")]
+    TooManySensors,
+    /// A document of that name is there, and of the other kind.
+    #[error("{name} is a {found}")]
+    OtherKind {
+        /// The name of the document.
+        name: String,
+        /// The kind that it has: `map` or `snapshot`.
+        found: &'static str,
+    },
     /// The node gave another reply than this call asks for.
     #[error("an unexpected reply")]
     Unexpected,
@@ -92,6 +111,7 @@ pub enum CallError {
 
 /// How a node ended without [`shutdown`](Tombolo::shutdown).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Ended {
     /// Its thread is gone: after a panic, or because another clone of its client stopped it.
     #[error("the node ended by itself")]
@@ -112,14 +132,24 @@ const NODE_ENDS_TOO: Duration = Duration::from_millis(500);
 pub struct Tombolo {
     client: NodeClient,
     links: Links,
-    socket: Option<LocalServer>,
-    calls: Option<CallServer>,
-    publisher: Option<Publisher>,
-    installer: Option<Installer>,
+    installer: Installer,
     folder: FolderWatch,
-    notifier: Option<Notifier>,
+    /// Whether the state of the machine is published.
+    publishes: bool,
+    #[cfg(feature = "cli")]
+    program: ProgramParts,
     /// None once awaited: the channel resolves only once.
     ended: Option<oneshot::Receiver<()>>,
+    _stop: StopWhenDropped,
+}
+
+/// Stops the node of a `Tombolo` that is dropped: handles to its documents do not keep it.
+struct StopWhenDropped(NodeClient);
+
+impl Drop for StopWhenDropped {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
 }
 
 impl Tombolo {
@@ -132,14 +162,30 @@ impl Tombolo {
         folder::create(folder, name)
     }
 
-    /// Starts the node of `folder` on the present tokio runtime.
+    /// Starts the node of `folder`, and makes it first where there is none: with the name in the settings, which are then written
+    /// there. A node that is there keeps its identity and takes these settings.
     ///
     /// # Errors
     ///
     /// [`StartError`] if the folder, its store or its links cannot be opened.
+    pub async fn open(folder: impl AsRef<Path>, settings: Settings) -> Result<Self, StartError> {
+        let folder = folder.as_ref();
+        if !folder::key::exists(folder) {
+            folder::create(folder, &settings.config.name)?;
+        }
+        Tombolo::start(folder, settings).await
+    }
+
+    /// Starts the node of `folder` on the present tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] if the folder, its store or its links cannot be opened, or the settings ask for what this program was built
+    /// without.
     pub async fn start(folder: &Path, settings: Settings) -> Result<Self, StartError> {
-        let Settings { config, publish, socket } = settings;
-        let (node, secrets) = open(folder, &config).await?;
+        check_features(&settings)?;
+        let config = &settings.config;
+        let (node, secrets) = open(folder, config).await?;
         let lan = LanConfig {
             listen: config.lan.listen.clone(),
             mdns: config.lan.mdns,
@@ -150,38 +196,57 @@ impl Tombolo {
         let tor = config.tor.enabled.then(|| tor_links(&config.tor, &secrets));
         let driven = drive(node).map_err(|source| system("cannot start a thread", source))?;
         let Driven { client, effects, installs, messages, ended } = driven;
-        let (calls, links) = match connect(&config, lan, tor, &client, effects).await {
+        let connected = async {
+            #[cfg(feature = "cli")]
+            let (calls, tor) = start_calls(config, &client, tor)?;
+            let links = connect(config, lan, tor, &client, effects).await?;
+            #[cfg(feature = "cli")]
+            return Ok((calls, links));
+            #[cfg(not(feature = "cli"))]
+            Ok(links)
+        };
+        #[cfg(feature = "cli")]
+        let connected: Result<(Option<CallServer>, Links), StartError> = connected.await;
+        #[cfg(not(feature = "cli"))]
+        let connected: Result<Links, StartError> = connected.await;
+        let connected = match connected {
             Ok(connected) => connected,
             Err(error) => {
                 end(&client, Some(ended)).await;
                 return Err(error);
             }
         };
-        let installer = Some(start_installer(folder, &config, installs, &client));
-        let notifier = Some(Notifier::start(config.notify.clone(), messages, client.clone()));
+        #[cfg(feature = "cli")]
+        let (calls, links) = connected;
+        #[cfg(not(feature = "cli"))]
+        let links = {
+            // No message is taken: none of the ways to the operator is there.
+            drop(messages);
+            connected
+        };
+        let installer = start_installer(folder, config, installs, &client);
+        #[cfg(feature = "cli")]
+        let program = {
+            let notifier = Notifier::start(config.notify_settings(), messages, client.clone());
+            ProgramParts { socket: None, calls, publisher: None, notifier }
+        };
+        let stop = StopWhenDropped(client.clone());
+        #[cfg_attr(not(feature = "cli"), allow(unused_mut, reason = "the program's parts start last"))]
         let mut tombolo = Tombolo {
             client,
             links,
-            socket: None,
-            calls,
-            publisher: None,
             installer,
             folder: FolderWatch::new(folder),
-            notifier,
+            publishes: settings.publish,
+            #[cfg(feature = "cli")]
+            program,
             ended: Some(ended),
+            _stop: stop,
         };
-        if socket {
-            match LocalServer::start(folder, tombolo.client.clone()) {
-                Ok(server) => tombolo.socket = Some(server),
-                Err(source) => {
-                    tombolo.shutdown().await;
-                    let path = folder.join(folder::socket::SOCKET_FILE);
-                    return Err(StartError::Socket { path, source });
-                }
-            }
-        }
-        if publish {
-            tombolo.publisher = Some(Publisher::start(folder.to_owned(), &config, tombolo.client.clone()));
+        #[cfg(feature = "cli")]
+        if let Err(error) = tombolo.program.start(folder, &settings, &tombolo.client) {
+            tombolo.shutdown().await;
+            return Err(error);
         }
         Ok(tombolo)
     }
@@ -195,52 +260,8 @@ impl Tombolo {
         self.client.command(command).await
     }
 
-    /// Makes a document whose keys many may write.
-    ///
-    /// # Errors
-    ///
-    /// [`CallError`] if the node refuses or has ended.
-    pub async fn create_map(&self, name: &str) -> Result<(), CallError> {
-        self.command(Write::Create { name: name.to_owned(), kind: Kind::Map }).await?;
-        Ok(())
-    }
-
-    /// Sets one key, written `a/b/c`, to anything that serialises; durable when it returns.
-    ///
-    /// # Errors
-    ///
-    /// [`CallError`] if the key or the value is not valid, or the node refuses or has ended.
-    pub async fn set(&self, doc: &str, key: &str, value: &impl Serialize) -> Result<(), CallError> {
-        let value = tombolo_delta::to_value(value)?;
-        let command = Write::Set { doc: doc.to_owned(), key: KeyPath::parse(key)?, value };
-        self.command(command).await?;
-        Ok(())
-    }
-
-    /// Reads a document, or the value at a key.
-    ///
-    /// # Errors
-    ///
-    /// [`CallError`] if the key is not valid, or the node refuses or has ended.
-    pub async fn get(&self, doc: &str, key: Option<&str>) -> Result<Value, CallError> {
-        let key = key.map(KeyPath::parse).transpose()?;
-        match self.command(Query::Get { doc: doc.to_owned(), key }).await? {
-            Reply::Value(value) => Ok(value),
-            _ => Err(CallError::Unexpected),
-        }
-    }
-
-    /// Deletes a key and all below it.
-    ///
-    /// # Errors
-    ///
-    /// [`CallError`] if the key is not valid, or the node refuses or has ended.
-    pub async fn del(&self, doc: &str, key: &str) -> Result<(), CallError> {
-        self.command(Write::Del { doc: doc.to_owned(), key: KeyPath::parse(key)? }).await?;
-        Ok(())
-    }
-
-    /// The events from now on. A receiver that lags learns how many it missed.
+    /// All events of the node from now on. A receiver that lags learns how many it missed. [`MapHandle::watch`] has the changes of one
+    /// document, with their values.
     pub fn watch(&self) -> broadcast::Receiver<Event> {
         self.client.events()
     }
@@ -250,14 +271,21 @@ impl Tombolo {
         self.client.addresses()
     }
 
+    /// Sends commands to the node and receives its events; cheap to clone, and no use once the node has ended.
+    pub fn client(&self) -> NodeClient {
+        self.client.clone()
+    }
+
     /// The path of its local interface, if it serves one; none as long as the disk takes no writes.
+    #[cfg(feature = "cli")]
     pub fn socket(&self) -> Option<&Path> {
-        self.socket.as_ref().map(LocalServer::path).filter(|path| path.exists())
+        self.program.socket.as_ref().map(LocalServer::path).filter(|path| path.exists())
     }
 
     /// The address that takes JSON calls, if the settings name one.
+    #[cfg(feature = "cli")]
     pub fn calls_address(&self) -> Option<SocketAddr> {
-        self.calls.as_ref().map(CallServer::address)
+        self.program.calls.as_ref().map(CallServer::address)
     }
 
     /// Waits until the node or the tasks of its links end by themselves, or its folder is gone: each is a fault.
@@ -277,6 +305,39 @@ impl Tombolo {
 
     /// Ends the node: the local interface first, then the links, then the store.
     pub async fn shutdown(self) {
+        #[cfg(feature = "cli")]
+        self.program.shutdown().await;
+        self.installer.shutdown().await;
+        self.links.shutdown().await;
+        end(&self.client, self.ended).await;
+    }
+}
+
+/// The parts that only the program has.
+#[cfg(feature = "cli")]
+struct ProgramParts {
+    socket: Option<LocalServer>,
+    calls: Option<CallServer>,
+    publisher: Option<Publisher>,
+    notifier: Notifier,
+}
+
+#[cfg(feature = "cli")]
+impl ProgramParts {
+    /// Starts the local interface and the publisher, as the settings ask for.
+    fn start(&mut self, folder: &Path, settings: &Settings, client: &NodeClient) -> Result<(), StartError> {
+        if settings.socket {
+            let server = LocalServer::start(folder, client.clone());
+            let path = folder.join(folder::socket::SOCKET_FILE);
+            self.socket = Some(server.map_err(|source| StartError::Socket { path, source })?);
+        }
+        if settings.publish {
+            self.publisher = Some(Publisher::start(folder.to_owned(), &settings.config, client.clone()));
+        }
+        Ok(())
+    }
+
+    async fn shutdown(self) {
         if let Some(publisher) = self.publisher {
             publisher.shutdown().await;
         }
@@ -286,14 +347,22 @@ impl Tombolo {
         if let Some(calls) = self.calls {
             calls.shutdown().await;
         }
-        if let Some(installer) = self.installer {
-            installer.shutdown().await;
+        self.notifier.shutdown().await;
+    }
+}
+
+/// Refuses settings that ask for a part that this program was built without: none of it would run.
+fn check_features(settings: &Settings) -> Result<(), StartError> {
+    let is_asked = settings.publish || settings.socket || settings.config.rpc.listen.is_some();
+    match cfg!(feature = "cli") || !is_asked {
+        true => Ok(()),
+        false => {
+            let source = std::io::Error::from(std::io::ErrorKind::Unsupported);
+            Err(system(
+                "the local interface, JSON calls and the published state come with the feature `cli`",
+                source,
+            ))
         }
-        if let Some(notifier) = self.notifier {
-            notifier.shutdown().await;
-        }
-        self.links.shutdown().await;
-        end(&self.client, self.ended).await;
     }
 }
 
@@ -304,33 +373,39 @@ async fn open(folder: &Path, config: &Config) -> Result<(Node, LinkSecrets), Sta
     opened.map_err(|e| system("the node did not open", std::io::Error::other(e)))?
 }
 
-/// Starts what carries calls and messages: the server of JSON calls, to which the onion service leads too, and the links.
+/// Starts the links.
 async fn connect(
     config: &Config,
     lan: LanConfig,
-    mut tor: Option<TorLinks>,
+    tor: Option<TorLinks>,
     client: &NodeClient,
     effects: mpsc::Receiver<Effect>,
-) -> Result<(Option<CallServer>, Links), StartError> {
-    let calls = start_calls(config, client)?;
-    if let (Some(tor), Some(calls)) = (&mut tor, &calls) {
-        tor.config.calls = Some(calls.address().to_string());
-    }
+) -> Result<Links, StartError> {
     let socks = tor.as_ref().map(|tor| tor.config.socks.clone());
     let routes = CallRoutes::new(config.rpc.forward.clone(), socks);
     match Links::start(lan, tor, &config.radios, routes, client.clone(), effects).await {
-        Ok(links) => Ok((calls, links)),
+        Ok(links) => Ok(links),
         Err(LinksError::Lan(error)) => Err(error.into()),
         Err(LinksError::Tor(error)) => Err(error.into()),
     }
 }
 
-/// Starts the server of JSON calls, where the settings or Tor need one.
-fn start_calls(config: &Config, client: &NodeClient) -> Result<Option<CallServer>, StartError> {
+/// Starts the server of JSON calls, where the settings or Tor need one; the onion service leads to it too.
+#[cfg(feature = "cli")]
+fn start_calls(
+    config: &Config,
+    client: &NodeClient,
+    mut tor: Option<TorLinks>,
+) -> Result<(Option<CallServer>, Option<TorLinks>), StartError> {
     let for_tor = config.tor.enabled.then(|| SocketAddr::from(([127, 0, 0, 1], 0)));
     let listen = config.rpc.listen.or(for_tor);
     let started = listen.map(|listen| CallServer::start(listen, client.clone())).transpose();
-    started.map_err(|source| system("cannot listen for JSON calls (`listen` in section [rpc])", source))
+    let calls = started
+        .map_err(|source| system("cannot listen for JSON calls (`listen` in section [rpc])", source))?;
+    if let (Some(tor), Some(calls)) = (&mut tor, &calls) {
+        tor.config.calls = Some(calls.address().to_string());
+    }
+    Ok((calls, tor))
 }
 
 fn start_installer(

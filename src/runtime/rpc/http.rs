@@ -1,9 +1,7 @@
-//! Makes the node's JSON calls: a stream to the peer's onion service, one HTTP request, one answer.
+//! One JSON call: a stream to the peer's onion service, one HTTP request, one answer.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
@@ -14,28 +12,18 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
-use tombolo_transports::tor::{Endpoint, TorFailure, socks};
+use tombolo_transports::tor::{TorFailure, socks};
 use tombolo_transports::{OnionHost, PeerId};
 
-use super::{NodeClient, Task};
+use super::CallRoutes;
 use crate::io::{CallFailure, CallId, CallReply, OutgoingCall};
 use crate::limits::CALL_ANSWER_BYTES_MAX;
-use crate::node::Input;
 use crate::rpc::{ONION_PORT, PATH};
 
 /// Bytes of an answer's status line with its headers. A longer one is no answer.
 const ANSWER_HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Headers of an answer.
 const ANSWER_HEADERS_MAX: usize = 64;
-
-/// How onion services are reached.
-#[derive(Debug, Default)]
-pub(crate) struct CallRoutes {
-    /// Those that an address of this machine leads to.
-    forward: BTreeMap<OnionHost, SocketAddr>,
-    /// Tor's SOCKS port, which leads to all others.
-    socks: Option<Endpoint>,
-}
 
 /// Why a call got no answer.
 #[derive(Debug, thiserror::Error)]
@@ -65,11 +53,6 @@ pub(crate) trait CallStream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> CallStream for T {}
 
 impl CallRoutes {
-    /// Routes with these onion services on this machine, and all others behind a SOCKS port.
-    pub(crate) fn new(forward: BTreeMap<OnionHost, SocketAddr>, socks: Option<Endpoint>) -> Self {
-        CallRoutes { forward, socks }
-    }
-
     /// Opens a stream to an onion service. Calls with different `isolation` texts share no circuit.
     async fn dial_onion(
         &self,
@@ -87,7 +70,12 @@ impl CallRoutes {
     }
 
     /// Makes a call within its time. What failed while the stream was opened did not reach the peer.
-    async fn call(&self, peer: PeerId, id: CallId, call: OutgoingCall) -> Result<CallReply, CallFailure> {
+    pub(super) async fn call(
+        &self,
+        peer: PeerId,
+        id: CallId,
+        call: OutgoingCall,
+    ) -> Result<CallReply, CallFailure> {
         let isolation = format!("{peer}-call-{}", id.0);
         let span = Duration::from_millis(call.timeout.ms());
         let end = Instant::now() + span;
@@ -132,24 +120,14 @@ async fn exchange(stream: Box<dyn CallStream>, call: OutgoingCall) -> Result<Cal
     Ok(CallReply { status, body })
 }
 
-/// Makes a call and gives the node its answer.
-pub(crate) async fn answer(
-    routes: Arc<CallRoutes>,
-    client: NodeClient,
-    id: CallId,
-    peer: PeerId,
-    call: OutgoingCall,
-) {
-    let result = routes.call(peer, id, call).await;
-    let _ = client.send(Task::Input(Input::CallAnswered { id, result })).await;
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::time::Millis;
+    use std::collections::BTreeMap;
     use tokio::io::AsyncReadExt;
     use tokio::net::TcpListener;
+    use tombolo_transports::tor::Endpoint;
 
     const ONION: OnionHost = OnionHost([3; 32]);
 

@@ -1,0 +1,48 @@
+//! Bundles: files with what peers lack, carried by hand.
+
+use serde::Serialize;
+
+use super::ChangedView;
+
+/// A bundle that was written.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BundleView {
+    /// The file in base64.
+    pub bundle: String,
+    /// Its length in bytes.
+    pub bytes: usize,
+    /// What is in it for each peer.
+    pub peers: Vec<BundlePeerView>,
+}
+
+/// The part of a bundle for one peer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BundlePeerView {
+    /// The name of the peer.
+    pub peer: String,
+    /// Its DID.
+    pub did: String,
+    /// Layers that it lacks, as far as is known what it holds.
+    pub layers: usize,
+    /// Layers that the file had no room for: the next bundle has them, once this one's receipt was read.
+    pub left_out: usize,
+    /// Bytes of the part.
+    pub bytes: usize,
+}
+
+/// What a bundle brought.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BundleReadView {
+    /// The name of the peer that wrote it.
+    pub from: String,
+    /// Its DID.
+    pub did: String,
+    /// Layers in it.
+    pub brought: usize,
+    /// Layers that read differently now.
+    pub changed: Vec<ChangedView>,
+    /// The file to carry back, in base64: what this node holds now, and what the sender lacks.
+    pub answer: String,
+    /// Layers in that file.
+    pub answer_layers: usize,
+}

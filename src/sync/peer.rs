@@ -1,0 +1,57 @@
+//! What the sync engine knows of one neighbour: what it may see, what it is believed to have, and what of that it has not shown yet.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::layer::LayerHash;
+use crate::sync::frontier::{Frontier, State};
+use crate::time::Mono;
+
+/// One neighbour.
+#[derive(Debug, Default)]
+pub(super) struct PeerSync {
+    /// What it may see of what this node has.
+    pub(super) ours: Frontier,
+    /// What it is believed to have.
+    pub(super) theirs: Frontier,
+    /// What was sent to it and it has not shown as received, with what it held before.
+    pub(super) unconfirmed: BTreeMap<LayerHash, Option<State>>,
+    pub(super) confirmed: bool,
+    /// Whether it has ever reported what it has: before, nothing is pushed to it unasked.
+    pub(super) met: bool,
+    /// Layers whose new state is to be announced to it, gathered until `notice_at`.
+    pub(super) notices: BTreeSet<LayerHash>,
+    pub(super) notice_at: Option<Mono>,
+    pub(super) heartbeat_at: Mono,
+    pub(super) asked_at: Option<Mono>,
+    /// An ask that had to wait for the pause to end.
+    pub(super) ask_at: Option<Mono>,
+    pub(super) answers: (u64, u32),
+    /// What it refused, and until when that holds.
+    pub(super) refused: BTreeMap<LayerHash, Mono>,
+    /// Since when a layer differs between the two. An entry counts only while it does.
+    pub(super) differs_since: BTreeMap<LayerHash, Mono>,
+}
+
+impl PeerSync {
+    /// A state is sent to it.
+    pub(super) fn note_supply(&mut self, layer: LayerHash, state: State) {
+        self.unconfirmed.entry(layer).or_insert(self.theirs.get(&layer));
+        self.theirs.set(layer, Some(state));
+    }
+
+    /// It has shown what it has of a layer.
+    pub(super) fn note_shown(&mut self, layer: LayerHash, state: State) {
+        if self.theirs.get(&layer).is_none_or(|believed| believed <= state) {
+            self.unconfirmed.remove(&layer);
+        }
+        self.theirs.set(layer, Some(state));
+    }
+
+    /// One of the two has a new state of a layer: they differ from now on, unless they did already.
+    pub(super) fn note_news(&mut self, layer: LayerHash, now: Mono) {
+        if self.ours.get(&layer) == self.theirs.get(&layer) {
+            self.differs_since.remove(&layer);
+        }
+        self.differs_since.entry(layer).or_insert(now);
+    }
+}
