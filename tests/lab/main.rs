@@ -15,5 +15,6 @@ mod cable;
 mod converge;
 mod crash;
 mod discovery;
+#[allow(dead_code, reason = "other tests use the rest")]
 mod lab;
 mod relay;
