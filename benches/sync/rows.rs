@@ -72,7 +72,7 @@ pub(crate) fn run(arguments: &SyncArguments) {
     if !bench.json {
         println!("{:<44}{:>14} {:<12}{:>10}", "row", "value", "unit", "ratio");
     }
-    let groups: [(&str, fn(&Bench)); 8] = [
+    let groups: [(&str, Measure); 8] = [
         ("updates", Bench::updates),
         ("visible", Bench::visible),
         ("write", Bench::write),
@@ -88,6 +88,9 @@ pub(crate) fn run(arguments: &SyncArguments) {
         }
     }
 }
+
+/// Measures one group of rows, and prints them.
+type Measure = fn(&Bench);
 
 struct Bench {
     sizes: Sizes,

@@ -43,7 +43,6 @@ fn wrong_arguments_end_with_2() {
         &["invite", "--level", "admin"],
         &["invite", "--expires", "soon"],
         &["join", "fed1:x", "--addr", "not an address"],
-        &["init"],
         &["--data-dir", "", "id"],
     ] {
         place.fails(2, arguments);
