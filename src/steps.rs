@@ -7,7 +7,7 @@ thread_local! {
     static STEPS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
-/// Counts one step.
+/// Counts one step of the thread that calls it.
 #[inline(always)]
 pub(crate) fn count() {
     #[cfg(test)]

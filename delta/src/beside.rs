@@ -5,7 +5,7 @@ use crate::Value;
 /// A neighbour, borrowed from the base or from what came in before.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Beside<'v> {
-    /// There is none.
+    /// No value stands there.
     Nothing,
     /// A value of the tree.
     Value(&'v Value),

@@ -50,7 +50,7 @@ pub enum WriteKind {
     Deleted {
         /// The document in question.
         document: DocumentId,
-        /// For which nodes.
+        /// The nodes for which the document ends.
         scope: DeletedScope,
     },
     /// The node state was published.

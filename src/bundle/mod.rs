@@ -70,7 +70,7 @@ pub enum BundleError {
 #[derive(Debug, Default)]
 pub struct BundlePart {
     bytes: Zeroizing<Vec<u8>>,
-    /// Layers in it.
+    /// The number of layers that it carries.
     pub layers: usize,
     /// Layers that did not fit: the next bundle has them.
     pub left_out: usize,
@@ -117,7 +117,7 @@ pub struct OpenedBundle {
     pub layers: Vec<Message>,
 }
 
-/// Begins a file.
+/// The bytes with which a bundle begins.
 pub fn begin() -> Vec<u8> {
     MAGIC.to_vec()
 }

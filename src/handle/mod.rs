@@ -373,7 +373,7 @@ async fn open(folder: &Path, config: &Config) -> Result<(Node, LinkSecrets), Sta
     opened.map_err(|e| system("the node did not open", std::io::Error::other(e)))?
 }
 
-/// Starts the links.
+/// Starts the links that the settings ask for.
 async fn connect(
     config: &Config,
     lan: LanConfig,

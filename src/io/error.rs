@@ -90,7 +90,7 @@ pub enum CommandError {
     /// A bare name that only a peer's document has: it reads that document and changes none.
     #[error("`{name}` is no document of yours: the one that you read is `{full}`")]
     PeersDocument {
-        /// The bare name.
+        /// The bare name that the command gave.
         name: String,
         /// The name that means the peer's document.
         full: String,

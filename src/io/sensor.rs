@@ -16,9 +16,9 @@ pub const SENSOR_TEXT_BYTES_MAX: usize = 256;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum SensorValue {
-    /// A whole number.
+    /// A number without a fraction.
     Whole(i64),
-    /// Any other number.
+    /// A number with a fraction.
     Number(f64),
     /// A word or a sentence.
     Text(String),
@@ -64,7 +64,7 @@ impl Sensor {
         }
     }
 
-    /// A text.
+    /// A reading that is a text.
     pub fn text(text: &str) -> Self {
         Sensor { value: SensorValue::Text(text.to_owned()), unit: None }
     }

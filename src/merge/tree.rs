@@ -18,7 +18,7 @@ pub enum TreeError {
     Key {
         /// Its segments, cut where it is long.
         at: String,
-        /// What it lacks.
+        /// The rule of keys that it breaks.
         #[source]
         why: KeyError,
     },

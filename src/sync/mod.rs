@@ -86,7 +86,7 @@ pub enum Input {
     },
     /// What this node holds, after layers may have gone.
     Held {
-        /// All of it.
+        /// The newest state of each layer that this node holds.
         held: Frontier,
     },
     /// This node no longer participates in a layer's document.

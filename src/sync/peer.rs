@@ -6,7 +6,7 @@ use crate::layer::LayerHash;
 use crate::sync::frontier::{Frontier, State};
 use crate::time::Mono;
 
-/// One neighbour.
+/// What the engine knows of one neighbour.
 #[derive(Debug, Default)]
 pub(super) struct PeerSync {
     /// What it may see of what this node has.

@@ -55,7 +55,7 @@ struct TransferAsk {
 pub struct TransferLane {
     /// The peer at its far end.
     pub peer: PeerId,
-    /// The link itself.
+    /// The link over which the parts come.
     pub link: LinkId,
     /// In what time a full answer is expected over it.
     pub arrives: Millis,

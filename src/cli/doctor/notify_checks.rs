@@ -44,7 +44,7 @@ pub(super) struct AddressFacts {
     pub(super) has_authorities: Option<bool>,
 }
 
-/// Reads the machine.
+/// Reads what this machine has of the ways to the operator.
 pub(super) fn facts(settings: &NotifySettings, watches: usize) -> NotifyFacts {
     let program = settings.command.first().map(|program| {
         let path = PathBuf::from(program);

@@ -74,7 +74,7 @@ pub struct BackupContents {
 pub struct BackupFile {
     /// Its name in the folder of the node.
     pub name: String,
-    /// Its length.
+    /// The length of the file, in bytes.
     pub bytes: u64,
 }
 
@@ -425,7 +425,7 @@ fn check_contents(contents: &BackupContents) -> Result<(), BackupError> {
     }
 }
 
-/// Hashes what passes.
+/// Hashes the bytes that pass through it.
 struct Hashed<T> {
     inner: T,
     hasher: blake3::Hasher,

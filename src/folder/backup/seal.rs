@@ -41,7 +41,7 @@ pub(super) struct Sealing {
 }
 
 impl Sealing {
-    /// A fresh salt.
+    /// Draws a fresh salt from the system.
     pub(super) fn draw() -> Result<Self, BackupError> {
         let mut salt = [0; 16];
         getrandom::fill(&mut salt).map_err(BackupError::Random)?;

@@ -20,7 +20,7 @@ pub struct BundleView {
 pub struct BundlePeerView {
     /// The name of the peer.
     pub peer: String,
-    /// Its DID.
+    /// The DID of the peer.
     pub did: String,
     /// Layers that it lacks, as far as is known what it holds.
     pub layers: usize,
@@ -35,9 +35,9 @@ pub struct BundlePeerView {
 pub struct BundleReadView {
     /// The name of the peer that wrote it.
     pub from: String,
-    /// Its DID.
+    /// The DID of the peer.
     pub did: String,
-    /// Layers in it.
+    /// How many layers the bundle brought.
     pub brought: usize,
     /// Layers that read differently now.
     pub changed: Vec<ChangedView>,

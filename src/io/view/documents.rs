@@ -60,7 +60,7 @@ pub struct EndedView {
 pub struct VersionedView {
     /// What it reads, as a hash: `hash` in the list of documents. A write may be made for it alone.
     pub version: String,
-    /// The document.
+    /// The whole document as it reads now.
     pub value: tombolo_delta::Value,
 }
 

@@ -81,7 +81,7 @@ impl LinkView {
 pub struct PingView {
     /// The name of the peer.
     pub peer: String,
-    /// Its DID.
+    /// The DID of the peer.
     pub did: String,
     /// A row for each link and each radio on which it was heard.
     pub links: Vec<PingLinkView>,

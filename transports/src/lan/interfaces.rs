@@ -57,7 +57,7 @@ impl Interfaces {
 enum InterfaceUse {
     /// Traffic without a route of its own leaves here: the network that others are on as well.
     DefaultRoute,
-    /// Hardware.
+    /// An interface of hardware.
     Physical,
     /// A bridge, a tunnel, the network of containers.
     Virtual,
