@@ -11,6 +11,7 @@
 //! | `calls` | JSON calls, both ways |
 //! | `alarms` | readings of what is watched, and what follows from them |
 //! | `deploy_calls` | deploys of this node that go by JSON call |
+//! | `bundles` | files that are carried by hand: what a peer lacks, and the answer to its file |
 //! | `reach` | how a peer is best reached, and a message by that way |
 //! | `record` | what a desk leaves behind: writes for the next commit, events |
 //!
@@ -20,6 +21,7 @@
 //! Invariant: a change of what is remembered is a write before the output that depends on it, so the gate commits it first.
 
 mod alarms;
+mod bundles;
 mod calls;
 mod deploy_calls;
 mod deploys;
@@ -30,6 +32,7 @@ mod record;
 use tombolo_transports::PeerId;
 
 pub(crate) use alarms::AlarmDesk;
+pub(crate) use bundles::BundleDesk;
 pub(crate) use calls::{CallEnd, CallStep};
 pub(crate) use notices::{NoticeEffect, NoticeReceipt, Suspensions};
 pub(crate) use reach::CommandMessage;
@@ -67,6 +70,12 @@ impl<'a> CallDesk<'a> {
     pub(crate) fn alarms(self) -> AlarmDesk<'a> {
         let CommandDesk { core, replica, unicast, .. } = self.commands;
         AlarmDesk { core, replica, unicast, watches: self.watches }
+    }
+
+    /// Bundles, with the parts that they work on.
+    pub(crate) fn bundles(self) -> BundleDesk<'a> {
+        let CommandDesk { core, replica, unicast, .. } = self.commands;
+        BundleDesk { core, replica, unicast }
     }
 }
 

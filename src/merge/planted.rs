@@ -3,6 +3,7 @@
 
 /// A fault in the merge of this thread's nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "test-support"), allow(unreachable_pub, reason = "only simulations name it"))]
 pub enum PlantedFault {
     /// A tombstone is dropped before all writers have signed later.
     TombstoneDroppedEarly,

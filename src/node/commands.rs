@@ -11,8 +11,10 @@ use crate::io::{
     Admin, BadNameReason, Command, CommandError, Quota, Reply, RequestId, ValueError, Write, view,
 };
 use crate::layer::DocumentName;
-use crate::node::{Node, bundles};
+use crate::node::Node;
+use crate::replica::{Arriving, Origin};
 use crate::report::NodeReport;
+use crate::sync::message::Message;
 
 impl Node {
     pub(super) fn command(&mut self, request: RequestId, command: Command) {
@@ -99,8 +101,8 @@ impl Node {
                 let ordered = self.unicast.order_route(&mut self.core, &self.replica, &order);
                 ordered.map(|()| Reply::Routes(self.report().routes()))
             }
-            Admin::WriteBundle { peers } => bundles::write(self, &peers),
-            Admin::ReadBundle { bundle } => bundles::read(self, &bundle),
+            Admin::WriteBundle { peers } => self.desk().bundles().write(&peers),
+            Admin::ReadBundle { bundle } => read_bundle(self, &bundle),
             Admin::Adopt(records) => self.membership.adopt(&mut self.core, &mut self.replica, &records),
             Admin::Revoke { peer } => {
                 self.desk().commands.sign_notice(&peer).and_then(|notice| self.publish_notice(notice))
@@ -233,4 +235,18 @@ fn may_sign(admin: &Admin) -> bool {
         | Admin::DeployByCall { .. }
         | Admin::Deploy { .. } => false,
     }
+}
+
+/// Hands the layers of a bundle to the gate of all layers, and answers it.
+fn read_bundle(node: &mut Node, bundle: &str) -> Result<Reply, CommandError> {
+    let (layers, receipt) = node.desk().bundles().open(bundle)?;
+    let origin = Origin::Link { peer: receipt.from };
+    for message in layers {
+        match message {
+            Message::Whole(envelope) => node.arrived(origin, Arriving::Whole(*envelope)),
+            Message::Compact(envelope) => node.arrived(origin, Arriving::delta(&envelope)),
+            _ => unreachable!("a bundle that has anything else is refused as it is opened"),
+        }
+    }
+    node.desk().bundles().answer(receipt)
 }

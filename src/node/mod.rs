@@ -19,7 +19,6 @@
 //! What these do with each other for commands, notices and JSON calls stands in `desk`, which borrows them from here.
 
 mod borrows;
-mod bundles;
 mod calls;
 mod commands;
 mod inbound;

@@ -23,7 +23,7 @@ const SHARDS: u64 = 10;
 /// the merge agrees with every node at every change, and nothing panics: after a day of loss, duplication, reordering, corruption,
 /// partitions, crashes and wrong clocks.
 fn every_seed_ends_in_step(which: u64) {
-    let seeds = seeds::shard(seeds::wanted(100), which, SHARDS);
+    let seeds = seeds::shard(seeds::wanted(40), which, SHARDS);
     if seeds.is_empty() {
         return;
     }
