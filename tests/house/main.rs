@@ -25,7 +25,7 @@ use parts::{Tncs, Tor};
 /// How long anything may take, on a busy machine. What is asserted is that it happens at all.
 const LONG: Duration = Duration::from_secs(240);
 /// The documents that all write.
-const DOCUMENTS: [&str; 2] = ["plan", "log"];
+const DOCUMENTS: [&str; 2] = ["attic/plan", "depot/log"];
 
 /// Four daemons, the first to the last link of the row.
 struct House<'lab> {
@@ -61,7 +61,8 @@ impl House<'_> {
     fn missing(&self, keys: &[(usize, String)]) -> Vec<String> {
         let mut missing = Vec::new();
         for doc in DOCUMENTS {
-            let hashes: Vec<_> = self.nodes.iter().map(|node| node.hash(doc)).collect();
+            let name = doc.rsplit_once('/').map_or(doc, |(_, name)| name);
+            let hashes: Vec<_> = self.nodes.iter().map(|node| node.hash(name)).collect();
             if hashes[0].is_none() || hashes.iter().any(|hash| *hash != hashes[0]) {
                 missing.push(doc.to_owned());
             } else {

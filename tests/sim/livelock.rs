@@ -119,7 +119,9 @@ fn the_first_write_into_one_of_many_empty_layers_is_understood() {
     part(&mut field, a, b);
     for (n, name) in names.iter().enumerate().rev() {
         let (writer, reader) = if n % 2 == 0 { (a, b) } else { (b, a) };
-        set(&mut field, writer, name, n as u64);
+        // The one owns the maps, the other writes them by their full name.
+        let doc = if writer == a { name.clone() } else { format!("a/{name}") };
+        set(&mut field, writer, &doc, n as u64);
         let came = field.run_until(10 * MINUTE, |field| {
             let key = Some(KeyPath::parse("k").unwrap());
             matches!(field.ask(reader, Query::Get { doc: name.clone(), key }), Some(Ok(Reply::Value(value))) if value == Value::from(n as u64))
