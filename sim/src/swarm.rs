@@ -71,8 +71,7 @@ impl AsMut<Simulation> for Swarm {
 pub fn run(seed: u64, plan: &SwarmPlan) -> RunReport {
     let mut rng = Rng::new(seed);
     let rates = Rates::draw(&mut rng);
-    let mut simulation = Simulation::new(rng.bits(), rates);
-    simulation.watch_by_oracle();
+    let simulation = Simulation::new(rng.bits(), rates);
     let day = Day::new(simulation, rng);
     let mut swarm =
         Swarm { day, plan: plan.clone(), documents: Vec::new(), parted: None, healed: Mono::ZERO };
