@@ -130,6 +130,7 @@ pub mod unicast;
 #[cfg(feature = "cli")]
 pub mod unix_http;
 pub mod watches;
+mod words;
 
 pub use federation::TrustLevel;
 pub use handle::{CallError, Changes, Ended, KeyChange, MapHandle, Settings, SnapshotHandle, Tombolo};

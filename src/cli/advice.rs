@@ -1,14 +1,12 @@
-//! Which command helps: added here to the facts that the node reports, by their codes.
+//! Which command helps: added here to the facts that the node reports, by their codes. What helps against an alarm is in
+//! `words`, since the page shows it as well.
 
-/// What follows in the sentence that two machines share this node's key.
-const ANOTHER_KEY: &str = ", and `init` it again in an empty folder";
+pub(super) use crate::words::advice::alarm;
+use crate::words::advice::{ANOTHER_KEY, CONFIRM};
 
 /// What follows where a store cannot be used any more.
 pub(super) const RECOVER: &str = "`tombolo recover` puts it aside and keeps identity and settings; then start `tombolo up` and join \
      a peer again with an invite of it, which brings back what this node wrote";
-/// What follows where a node waits for what it wrote before.
-const CONFIRM: &str =
-    "join a peer with `tombolo join CODE`, or, if this key has never been used, start `tombolo up --new`";
 
 /// A refusal of the node with what helps in any case.
 pub(super) fn refusal(code: &str, message: String) -> String {
@@ -42,33 +40,6 @@ pub(super) fn refusal_for(code: &str, message: String, doc: &str) -> String {
         _ => return message,
     };
     format!("{message}: {advice}")
-}
-
-/// An alarm with the command that helps; `peer` is the one that it asks to decide about, empty where there is none.
-pub(super) fn alarm(code: &str, message: &str, peer: &str) -> String {
-    let peer = shell_word(peer);
-    match code {
-        "key_used_elsewhere" => format!("{message}{ANOTHER_KEY}"),
-        "unconfirmed" => format!("{message}: {CONFIRM}"),
-        "own_identity_ended" | "own_key_stolen" => {
-            format!("{message}; `init` in an empty folder makes a new node")
-        }
-        "identity_ended" => format!("{message}: `tombolo remove {peer}` clears it away"),
-        "key_stolen" => {
-            format!("{message}, with `tombolo remove {peer}` or `tombolo trust {peer} LEVEL`")
-        }
-        "two_machines" => format!("{message}, and made again with `init` in an empty folder"),
-        _ => message.to_owned(),
-    }
-}
-
-/// A name as one word of a command: quoted where a shell would take it apart.
-fn shell_word(name: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._+:@-".contains(&byte);
-    match !name.is_empty() && name.bytes().all(is_plain) {
-        true => name.to_owned(),
-        false => format!("'{}'", name.replace('\'', r"'\''")),
-    }
 }
 
 #[cfg(test)]

@@ -6,9 +6,11 @@ use super::error::{CliError, CliResult};
 use super::{CliContext, print};
 use crate::node::{Admin, Command, Query};
 use crate::system_clock::now;
+use crate::words::is_current;
 
 pub(super) fn run(context: &CliContext, peer: Option<String>, via_rpc: bool) -> CliResult {
     let own = peer.is_none();
+    let asked = peer.clone().unwrap_or_default();
     let command: Command = match peer {
         Some(peer) if via_rpc => Admin::FetchState { peer }.into(),
         peer => Query::State { peer }.into(),
@@ -27,6 +29,9 @@ pub(super) fn run(context: &CliContext, peer: Option<String>, via_rpc: bool) -> 
     let timestamp = print::text(state, "timestamp");
     let name = print::text(state, "node_name");
     print::line(&format!("{}, {} ({timestamp})", print::clean(name), print::age(timestamp, now().wall)))?;
+    if let Some(words) = old(context, &asked) {
+        print::line(&format!("  {:<8}{}", "old", print::clean(&words)))?;
+    }
     for (label, words) in figures(state) {
         print::line(&format!("  {label:<8}{words}"))?;
     }
@@ -48,6 +53,18 @@ pub(super) fn run(context: &CliContext, peer: Option<String>, via_rpc: bool) -> 
         }));
     }
     Ok(print::line(&table.lines())?)
+}
+
+/// That the figures of a peer are old, where it is past its "next by".
+fn old(context: &CliContext, asked: &str) -> Option<String> {
+    if asked.is_empty() || !context.node.is_running() {
+        return None;
+    }
+    let status = context.node.ask(Query::Status).ok()?.json;
+    let peers = status.get("peers").map(print::items).unwrap_or_default();
+    let is_it = |peer: &&Json| [print::text(peer, "name"), print::text(peer, "did")].contains(&asked);
+    let presence = peers.iter().find(is_it)?.get("presence")?;
+    (!is_current(presence)).then(|| format!("{}; what follows is from before", print::presence(presence)))
 }
 
 fn figures(state: &Json) -> Vec<(&'static str, String)> {

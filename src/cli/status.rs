@@ -1,4 +1,4 @@
-//! `status`: the node and its alarms in one page.
+//! `status`: the verdict, the node, its peers and its alarms in one page.
 
 use serde_json::Value as Json;
 
@@ -6,6 +6,10 @@ use super::error::CliResult;
 use super::{CliContext, advice, print};
 use crate::node::Query;
 use crate::system_clock::now;
+use crate::words::verdict::{StatusVerdict, needs};
+
+/// Characters of a line of the verdict.
+const WIDTH: usize = 100;
 
 pub(super) fn run(context: &CliContext) -> CliResult {
     let running = context.node.is_running();
@@ -21,6 +25,12 @@ pub(super) fn run(context: &CliContext) -> CliResult {
         print::clean(print::text(id, "name")),
         print::short_did(print::text(id, "did"))
     ))?;
+    if running {
+        let verdict = StatusVerdict::of(status, &needs(status));
+        for line in print::wrapped(&verdict.sentence, 2, WIDTH) {
+            print::line(&line)?;
+        }
+    }
     for (label, words) in facts(status, running) {
         print::line(&format!("  {label:<11}{words}"))?;
     }

@@ -18,6 +18,8 @@ fn a_stopped_daemon_is_overdue_at_its_next_by_and_not_before() {
         let it = presence();
         it["state"] == "here" && it["hears_us"]["proof"] == "heartbeat"
     });
+    eventually("the state of the boat is here", || attic.run(&["state", "boat"]).status.success());
+    assert!(!attic.ok(&["state", "boat"]).contains("from before"));
     let shown = attic.ok(&["status"]);
     assert!(shown.contains("PRESENCE") && shown.contains("over "), "{shown}");
 
@@ -42,6 +44,8 @@ fn a_stopped_daemon_is_overdue_at_its_next_by_and_not_before() {
     );
     let shown = attic.ok(&["status"]);
     assert!(shown.contains("boat is overdue since") || shown.contains("boat is link lost since"), "{shown}");
+    let state = attic.ok(&["state", "boat"]);
+    assert!(state.contains("old ") && state.contains("what follows is from before"), "{state}");
     eventually("the log has it", || attic.ok(&["log"]).contains("boat: overdue, was "));
     let log = attic.json(&["log"]);
     let entry = log.as_array().unwrap().iter().find(|entry| entry["code"] == "overdue").unwrap();
