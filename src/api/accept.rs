@@ -1,4 +1,4 @@
-//! The accept loop that both servers of this room share: a bounded number of connections, and an orderly end.
+//! The accept loop that all servers share: a bounded number of connections, and an orderly end.
 
 use std::future::Future;
 use std::io;
@@ -15,7 +15,7 @@ const END_TIMEOUT: Duration = Duration::from_secs(2);
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
 /// A socket that listens for connections.
-pub(super) trait AcceptSocket: Send {
+pub(crate) trait AcceptSocket: Send {
     /// A connection that it accepts.
     type Stream: Send + 'static;
 
@@ -33,13 +33,13 @@ impl AcceptSocket for TcpListener {
 
 /// What a server's log calls it, and how many connections it serves at once; a further one waits until one closes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ServingLimits {
-    pub(super) name: &'static str,
-    pub(super) connections_max: usize,
+pub(crate) struct ServingLimits {
+    pub(crate) name: &'static str,
+    pub(crate) connections_max: usize,
 }
 
 /// Serves each connection in a task of its own until `stopped` changes; then those in progress get some time to finish.
-pub(super) async fn serve_all<L, S, F>(
+pub(crate) async fn serve_all<L, S, F>(
     limits: ServingLimits,
     listener: L,
     mut stopped: watch::Receiver<bool>,

@@ -6,11 +6,13 @@
 //! | [`routes`] | the paths, read and written in one table |
 //! | [`client`] | sends commands to a running node |
 //! | [`rpc`] | serves the JSON calls of other nodes ([`crate::rpc`]) |
-//! | `accept` | the accept loop of both servers |
+//! | `accept` | the accept loop of all servers |
+//! | `health` | whether a peer is well, as one status code |
 //! | `json` | what is checked of JSON before it is parsed |
 
-mod accept;
+pub(crate) mod accept;
 pub mod client;
+mod health;
 pub(crate) mod json;
 pub mod routes;
 pub mod rpc;

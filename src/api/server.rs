@@ -13,17 +13,22 @@ use std::time::Duration;
 
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::{Body, Bytes, Frame, Incoming};
+use hyper::body::{Body, Bytes, Frame};
+use hyper::header::{
+    ALLOW, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH,
+};
+use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::accept::{ServingLimits, serve_all};
-use super::routes::{self, ApiRequest};
+use super::health;
+use super::routes::{self, ApiRequest, RouteError};
 use super::socket::LastingSocket;
 use crate::folder::socket::SOCKET_FILE;
 use crate::io::view::{ChangedView, EndedView};
@@ -39,9 +44,13 @@ pub const WATCHERS_MAX: usize = 64;
 /// Lines that wait for a slow watcher before events are left out for it.
 pub const WATCH_LINES_MAX: usize = 64;
 /// How long a client may take over its request line and headers.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
-type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
+/// The kind of a body of lines.
+const NDJSON: &str = "application/x-ndjson";
+
+/// An answer of the interface.
+pub(crate) type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 /// The local interface of a running node. Dropped, it aborts requests in progress.
 pub(crate) struct LocalServer {
@@ -58,11 +67,7 @@ impl LocalServer {
         let listener = LastingSocket::bind(path.clone())?;
         let (stop, stopped) = watch::channel(false);
         let mut accepting = JoinSet::new();
-        let context = ServerContext {
-            client,
-            watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
-            stopped: stopped.clone(),
-        };
+        let context = ServerContext::new(client, stopped.clone());
         let limits = ServingLimits { name: SOCKET_FILE, connections_max: CONNECTIONS_MAX };
         accepting.spawn(serve_all(limits, listener, stopped, move |stream| serve(stream, context.clone())));
         Ok(LocalServer { path, stop, accepting })
@@ -85,10 +90,17 @@ impl LocalServer {
 
 /// What the handling of a request needs.
 #[derive(Clone)]
-struct ServerContext {
+pub(crate) struct ServerContext {
     client: NodeClient,
     watchers: Arc<Semaphore>,
     stopped: watch::Receiver<bool>,
+}
+
+impl ServerContext {
+    /// The context of a server that ends when `stopped` changes.
+    pub(crate) fn new(client: NodeClient, stopped: watch::Receiver<bool>) -> Self {
+        ServerContext { client, watchers: Arc::new(Semaphore::new(WATCHERS_MAX)), stopped }
+    }
 }
 
 async fn serve(stream: UnixStream, context: ServerContext) {
@@ -113,8 +125,18 @@ async fn serve(stream: UnixStream, context: ServerContext) {
     }
 }
 
-async fn answer(request: Request<Incoming>, context: ServerContext) -> Answer {
-    let (head, body) = request.into_parts();
+/// Answers a request of `/v1`, whichever server took it. `HEAD` is `GET` without the body.
+pub(crate) async fn answer<B>(request: Request<B>, context: ServerContext) -> Answer
+where
+    B: Body,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (mut head, body) = request.into_parts();
+    let is_head = head.method == Method::HEAD;
+    if is_head {
+        head.method = Method::GET;
+    }
     let body = match Limited::new(body, BODY_BYTES_MAX).collect().await {
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => {
@@ -123,17 +145,69 @@ async fn answer(request: Request<Incoming>, context: ServerContext) -> Answer {
         }
         Err(error) => return failure(StatusCode::BAD_REQUEST, "bad_request", &error.to_string()),
     };
-    match routes::read(&head.method, head.uri.path(), head.uri.query(), &body) {
-        Err(error) => failure(error.status(), error.code(), &error.to_string()),
-        Ok(ApiRequest::Watch(doc)) => watch_answer(doc, context).await,
-        Ok(ApiRequest::Command(command)) => {
-            let (command, shape) = with_headers(command, &head.headers);
-            match context.client.command(command).await {
-                Ok(reply) => tagged(&reply, shape),
-                Err(error) => refusal(&error),
-            }
+    let answer = match routes::read(&head.method, head.uri.path(), head.uri.query(), &body) {
+        Err(error) => refused_route(&error, &head),
+        // A stream has no end that its head could name.
+        Ok(ApiRequest::Watch(_)) if is_head => {
+            respond(StatusCode::OK, NDJSON, Full::default().boxed_unsync())
         }
+        Ok(ApiRequest::Watch(doc)) => watch_answer(doc, context).await,
+        Ok(ApiRequest::Health(peer)) => match health::of(&peer, &context.client).await {
+            Ok((status, json)) => whole(status, json.to_string().into_bytes()),
+            Err(error) => refusal(&error),
+        },
+        Ok(ApiRequest::Command(command)) => command_answer(command, &head, &context.client).await,
+    };
+    if is_head { without_body(answer) } else { answer }
+}
+
+async fn command_answer(command: Command, head: &Parts, client: &NodeClient) -> Answer {
+    let (command, shape) = with_headers(command, &head.headers);
+    match client.command(command).await {
+        Ok(reply) if head.method == Method::GET => unless_held(tagged(&reply, shape), &head.headers).await,
+        Ok(reply) => tagged(&reply, shape),
+        Err(error) => refusal(&error),
     }
+}
+
+/// A request that no path takes; where only the method is wrong, with those that are right.
+fn refused_route(error: &RouteError, head: &Parts) -> Answer {
+    let mut answer = failure(error.status(), error.code(), &error.to_string());
+    if let RouteError::Method { .. } = error {
+        let methods = routes::allowed(head.uri.path(), head.uri.query());
+        let methods: Vec<&str> = methods.iter().map(Method::as_str).collect();
+        let value = HeaderValue::from_str(&methods.join(", ")).expect("methods are words");
+        answer.headers_mut().insert(ALLOW, value);
+    }
+    answer
+}
+
+/// An answer with an `ETag`, the hash of its body where it has no version; without a body where the client holds that one already.
+async fn unless_held(answer: Answer, headers: &HeaderMap) -> Answer {
+    let (mut head, body) = answer.into_parts();
+    let body =
+        body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_else(|never| match never {});
+    let tag = head.headers.entry(ETAG).or_insert_with(|| {
+        let hash = blake3::hash(&body).to_hex();
+        let tag = format!("\"{}\"", hash.get(..32).unwrap_or(&hash));
+        HeaderValue::from_str(&tag).expect("a hash in quotes is plain")
+    });
+    let held = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let is_held = held.split(',').any(|one| one.trim().trim_start_matches("W/").as_bytes() == tag.as_bytes());
+    if is_held && head.status == StatusCode::OK {
+        head.status = StatusCode::NOT_MODIFIED;
+        head.headers.remove(CONTENT_TYPE);
+        return Response::from_parts(head, Full::default().boxed_unsync());
+    }
+    Response::from_parts(head, Full::new(body).boxed_unsync())
+}
+
+fn without_body(answer: Answer) -> Answer {
+    let (mut head, body) = answer.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        head.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Response::from_parts(head, Full::default().boxed_unsync())
 }
 
 /// How a document is answered.
@@ -146,8 +220,8 @@ enum BodyShape {
 }
 
 /// What HTTP asks for besides: a whole document has its version, and `If-Match` makes a write one for that version alone.
-fn with_headers(command: Command, headers: &hyper::HeaderMap) -> (Command, BodyShape) {
-    let wanted = headers.get(hyper::header::IF_MATCH).and_then(|value| value.to_str().ok());
+fn with_headers(command: Command, headers: &HeaderMap) -> (Command, BodyShape) {
+    let wanted = headers.get(IF_MATCH).and_then(|value| value.to_str().ok());
     let wanted =
         wanted.map(|tag| tag.trim().trim_start_matches("W/").trim_matches('"')).filter(|tag| *tag != "*");
     match (command, wanted) {
@@ -167,8 +241,8 @@ fn tagged(reply: &Reply, shape: BodyShape) -> Answer {
         BodyShape::Bare => success(&document.value),
         BodyShape::Reply => success(reply),
     };
-    if let Ok(tag) = hyper::header::HeaderValue::from_str(&format!("\"{}\"", document.version)) {
-        answer.headers_mut().insert(hyper::header::ETAG, tag);
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", document.version)) {
+        answer.headers_mut().insert(ETAG, tag);
     }
     answer
 }
@@ -207,7 +281,7 @@ fn whole(status: StatusCode, mut json: Vec<u8>) -> Answer {
 fn respond(status: StatusCode, kind: &'static str, body: UnsyncBoxBody<Bytes, Infallible>) -> Answer {
     let mut response = Response::new(body);
     *response.status_mut() = status;
-    response.headers_mut().insert("content-type", hyper::header::HeaderValue::from_static(kind));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 
@@ -227,7 +301,7 @@ async fn watch_answer(doc: Option<String>, context: ServerContext) -> Answer {
         write_lines(events, filter, lines, stopped).await;
         drop(place);
     });
-    respond(StatusCode::OK, "application/x-ndjson", LineBody(body).boxed_unsync())
+    respond(StatusCode::OK, NDJSON, LineBody(body).boxed_unsync())
 }
 
 /// One line per event until the watcher or the node goes.

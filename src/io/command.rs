@@ -300,6 +300,8 @@ pub enum Query {
     Links,
     /// What the radios have sent and may send.
     Airtime,
+    /// Which node hears which.
+    Hearing,
     /// Why the router chose a link.
     Why {
         /// A peer, the id of a decision, a state like `plan@7` or the start of a command's id; `None` for the newest ones.

@@ -297,6 +297,8 @@ pub enum Reply {
     Routes(Vec<view::RouteRowView>),
     /// The reply to `Query::Airtime`.
     Airtime(Vec<view::AirtimeView>),
+    /// The reply to `Query::Hearing`.
+    Hearing(Vec<view::HearingView>),
     /// The reply to `Query::Conflicts`.
     Conflicts(Vec<view::ConflictView>),
     /// The reply to `Admin::Adopt`.

@@ -6,10 +6,12 @@
 //! by step, and each conclusion carries the rule that gave it and the age of what is known.
 //!
 //! Pure: no clock, no socket. `node`, `unicast` and `broadcast` report what happens; `report` shows it; a watch
-//! reads [`PresenceBook::take_changes`]. What a node's signed state shows of its peers is in [`sighting`].
+//! reads [`PresenceBook::take_changes`]. What a node's signed state shows of its peers is in [`sighting`], the
+//! last day of a peer in [`HearingStrip`].
 
 pub mod sighting;
 mod state;
+mod strip;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +22,7 @@ use sighting::Sighting;
 pub use state::{
     HeardOver, HearsUs, HearsUsProof, PeerPresence, PresenceReason, PresenceState, SilenceCause,
 };
+pub use strip::{HALF_HOURS, HalfHour, HearingStrip};
 
 /// A link is lost when so many "next by" have passed in silence.
 pub const MISSED_MAX: u64 = 3;
@@ -57,6 +60,8 @@ struct PeerContacts {
     hears_us: Option<HearsUs>,
     /// The state that was last handed out as a change.
     shown: Option<PresenceState>,
+    /// The last day in half hours.
+    strip: HearingStrip,
 }
 
 /// What is known of a peer on one link.
@@ -106,10 +111,11 @@ impl PresenceBook {
 
     /// A session with a peer is up; it has greeted.
     pub fn session_up(&mut self, now: Mono, peer: PeerId, over: HeardOver) {
-        let contacts = &mut self.peers.entry(peer).or_default().contacts;
-        contacts.retain(|_, contact| contact.medium != over.medium || !contact.is_closed());
+        let known = self.peers.entry(peer).or_default();
+        known.contacts.retain(|_, contact| contact.medium != over.medium || !contact.is_closed());
         let heard = Contact { session: SessionState::Up, ..Contact::first(now, over.medium) };
-        contacts.insert(over.link, heard);
+        known.strip.heard(now, heard.next_by());
+        known.contacts.insert(over.link, heard);
         self.touch(now, peer);
     }
 
@@ -131,12 +137,13 @@ impl PresenceBook {
 
     /// Anything of a peer arrived over a link; a heartbeat names by when the next one follows.
     pub fn heard(&mut self, now: Mono, peer: PeerId, over: HeardOver, next_by: Option<Millis>) {
-        let contacts = &mut self.peers.entry(peer).or_default().contacts;
-        let contact = contacts.entry(over.link).or_insert_with(|| Contact::first(now, over.medium));
+        let known = self.peers.entry(peer).or_default();
+        let contact = known.contacts.entry(over.link).or_insert_with(|| Contact::first(now, over.medium));
         contact.heard_at = contact.heard_at.max(now);
         if let Some(next_by) = next_by {
             contact.next_within = next_by.clamp(NEXT_BY_MIN, NEXT_BY_MAX);
         }
+        known.strip.heard(now, contact.next_by());
         self.touch(now, peer);
     }
 
@@ -174,6 +181,11 @@ impl PresenceBook {
     pub fn presence_on(&self, now: Mono, peer: &PeerId, link: LinkId) -> Option<PeerPresence> {
         let contact = self.peers.get(peer)?.contacts.get(&link)?;
         Some(contact.judge(now, Some(link), &self.radios_down))
+    }
+
+    /// The last day of a peer in half hours, the oldest first; none: it was never heard.
+    pub fn half_hours(&self, now: Mono, peer: &PeerId) -> Option<[HalfHour; HALF_HOURS]> {
+        self.peers.get(peer).map(|known| known.strip.half_hours(now))
     }
 
     /// When a peer last received something of this node, as far as it has shown that.

@@ -1,5 +1,7 @@
 //! Documents, their values and conflicts, and node states.
 
+use std::collections::BTreeMap;
+
 use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
@@ -10,10 +12,16 @@ use crate::io::{CommandError, view};
 use crate::layer::{DocumentId, DocumentName, KeyPath, LayerId};
 use crate::merge::{Document, version_of};
 use crate::report::NodeReport;
+use crate::time::Wall;
 
 impl NodeReport<'_> {
     /// All documents that this node participates in, as `ls` shows them.
     pub fn documents(&self) -> Vec<view::DocumentView> {
+        let mut changed: BTreeMap<&DocumentId, Wall> = BTreeMap::new();
+        for layer in self.replica.layers().layers() {
+            let newest = changed.entry(&layer.head().layer.document).or_default();
+            *newest = layer.head().time.max(*newest);
+        }
         let documents = self.replica.visible().filter_map(|id| Some((id, self.replica.document(id)?)));
         documents
             .filter_map(|(id, document)| {
@@ -24,6 +32,7 @@ impl NodeReport<'_> {
                     kind: document.kind(),
                     bytes: cbor.len(),
                     hash: blake3::hash(&cbor).to_hex().to_string(),
+                    changed_at: changed.get(id).copied().map(crate::clock::rfc3339),
                 })
             })
             .collect()

@@ -150,6 +150,7 @@ impl<'a> NodeReport<'a> {
             kind,
             since: lag.since.map(|since| self.core.clock.wall_of(since)),
             waits_for,
+            sequences: lag.sequences,
             leaves_in_s: leaves_in.map(|wait| wait.ms().div_ceil(1000)),
             words: since
                 .map_or_else(|| words.clone(), |since| format!("{words}; behind for {}", span(since))),

@@ -9,13 +9,17 @@ use crate::io::view;
 use crate::layer::{DocumentName, LayerId};
 use crate::presence::sighting::{FriendsVerdict, Sighting, name};
 use crate::presence::{
-    HearsUs, HearsUsProof, PeerPresence, PresenceChange, PresenceReason, PresenceState, SilenceCause,
+    HalfHour, HearsUs, HearsUsProof, PeerPresence, PresenceChange, PresenceReason, PresenceState,
+    SilenceCause,
 };
 use crate::report::NodeReport;
 use crate::time::{Millis, Wall};
 
 /// A state older than this shows nothing about who is heard now, unless its author is heard: a node in touch has sent its newest.
 const SIGHTING_AGE_MAX: Millis = Millis::from_secs(3 * 60 * 60);
+
+/// Pairs of nodes that are shown: 32 nodes that all hear each other.
+const HEARING_MAX: usize = 1_024;
 
 impl NodeReport<'_> {
     /// How a peer stands, with what it shows of this node and what others show of it; none: it was never heard.
@@ -24,6 +28,11 @@ impl NodeReport<'_> {
         Some(view::PresenceView {
             hears_us: self.core.presence.hears_us(peer).map(|proved| self.hears_us_view(&proved)),
             friends: self.friends_verdict(peer).map(|verdict| self.friends_view(peer, &verdict)),
+            half_hours: self
+                .core
+                .presence
+                .half_hours(self.core.now(), peer)
+                .map(|strip| strip.into_iter().map(HalfHour::letter).collect()),
             ..self.presence_at(&now)
         })
     }
@@ -59,6 +68,7 @@ impl NodeReport<'_> {
             over: it.over.map(|over| self.heard_over_name(over.link, over.medium)),
             hears_us: None,
             friends: None,
+            half_hours: None,
         }
     }
 
@@ -146,6 +156,44 @@ impl NodeReport<'_> {
             (is_there || reference.since(time) <= SIGHTING_AGE_MAX).then_some(sighting)
         });
         FriendsVerdict::of(sightings)
+    }
+
+    /// Which node hears which: what this node receives, and what the signed states of its members show. A pair of which nothing is known
+    /// is left out.
+    pub fn hearing(&self) -> Vec<view::HearingView> {
+        let (me, now) = (self.core.me, self.core.now());
+        let members: Vec<PeerId> = self.replica.federation().members().map(|peer| peer.id).collect();
+        let own = members.iter().filter_map(|peer| {
+            let sighting = self.core.presence.sighting(now, peer, self.core.reference())?;
+            Some(self.hearing_view(&me, peer, self.core.reference(), sighting))
+        });
+        let others = members.iter().flat_map(|author| {
+            let of = members.iter().chain([&me]).filter(move |of| *of != author);
+            of.filter_map(|of| {
+                let (time, sighting) = self.sighting(author, of)?;
+                Some(self.hearing_view(author, of, time, sighting))
+            })
+        });
+        own.chain(others).take(HEARING_MAX).collect()
+    }
+
+    fn hearing_view(&self, by: &PeerId, of: &PeerId, at: Wall, sighting: Sighting) -> view::HearingView {
+        let (over, last_heard) = match sighting {
+            Sighting::Hears(medium) => (Some(medium.to_string()), None),
+            Sighting::Lost { heard } => (None, Some(rfc3339(heard))),
+        };
+        let name = |id: &PeerId| {
+            if *id == self.core.me { self.core.settings.name.clone() } else { self.name_of(id) }
+        };
+        view::HearingView {
+            by: name(by),
+            by_did: did(by),
+            of: name(of),
+            of_did: did(of),
+            over,
+            last_heard,
+            at: rfc3339(at),
+        }
     }
 
     fn friends_view(&self, peer: &PeerId, verdict: &FriendsVerdict) -> view::FriendsView {

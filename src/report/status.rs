@@ -127,7 +127,17 @@ impl NodeReport<'_> {
                 .tombstone_waits(&self.core.me)
                 .map(|(id, wait)| self.tombstone_view(id, &wait))
                 .collect(),
+            convergence: self.convergence(),
             quarantined: replica.layers().documents().map(|(_, document)| document.quarantined()).sum(),
+        }
+    }
+
+    fn convergence(&self) -> view::ConvergenceView {
+        let times = self.unicast.converged();
+        view::ConvergenceView {
+            count: times.classes().map(|(_, count)| count).sum(),
+            sum_s: times.sum().ms() as f64 / 1e3,
+            classes: times.classes().collect(),
         }
     }
 

@@ -19,6 +19,11 @@ pub struct State {
 }
 
 impl State {
+    /// By how many sequences this state is ahead of another of its layer, or of none.
+    pub fn ahead_of(self, other: Option<State>) -> u64 {
+        self.sequence.get().saturating_sub(other.map_or(0, |other| other.sequence.get()))
+    }
+
     /// The state that a head names.
     pub fn of(signed: &SignedHead) -> Self {
         State { sequence: signed.head.sequence, root_prefix: signed.head.root.prefix4() }

@@ -12,6 +12,7 @@
 
 pub mod broadcast;
 mod catch_up;
+mod convergence;
 pub mod frontier;
 pub mod message;
 mod peer;
@@ -30,6 +31,7 @@ use crate::random::Random;
 use crate::time::{Millis, Mono};
 use broadcast::{LagKind, LayerLag};
 use catch_up::Want;
+pub use convergence::ConvergenceTimes;
 use frontier::{FRONTIER_BUCKETS, Frontier, State};
 use message::Message;
 use peer::PeerSync;
@@ -209,6 +211,7 @@ pub struct Engine {
     refusing: BTreeMap<LayerHash, OwnRefusal>,
     outputs: VecDeque<Output>,
     random: Random,
+    converged: ConvergenceTimes,
 }
 
 impl Engine {
@@ -223,7 +226,13 @@ impl Engine {
             refusing: BTreeMap::new(),
             outputs: VecDeque::new(),
             random,
+            converged: ConvergenceTimes::default(),
         }
+    }
+
+    /// How long the differences lasted that have ended since the start.
+    pub fn converged(&self) -> ConvergenceTimes {
+        self.converged
     }
 
     /// Takes one input, whose effects are then to be drained.
@@ -336,14 +345,17 @@ impl Engine {
         let they_lack = sync.ours.iter().filter(|(layer, state)| {
             newer(**state, sync.theirs.get(layer)) && !sync.refused.contains_key(layer)
         });
-        let lag = |layer: &LayerHash, kind| LayerLag {
+        let lag = |layer: &LayerHash, kind, state: State, other: Option<State>| LayerLag {
             layer: Some(*layer),
             kind,
             since: sync.differs_since.get(layer).copied(),
             is_fresh_state: false,
+            sequences: Some(state.ahead_of(other)),
         };
-        let we_lack = we_lack.map(|(layer, _)| lag(layer, LagKind::WeLack));
-        we_lack.chain(they_lack.map(|(layer, _)| lag(layer, LagKind::TheyLack))).collect()
+        let we_lack = we_lack.map(|(layer, state)| lag(layer, LagKind::WeLack, *state, self.held.get(layer)));
+        let they_lack =
+            they_lack.map(|(layer, state)| lag(layer, LagKind::TheyLack, *state, sync.theirs.get(layer)));
+        we_lack.chain(they_lack).collect()
     }
 
     /// Remembers a refusal, if there is room, and asks for the layer no more.
@@ -457,6 +469,9 @@ impl Engine {
         let Some(sync) = self.peers.get_mut(&peer) else { return };
         sync.confirmed = sync.theirs.fingerprint() == fingerprint;
         sync.met |= sync.confirmed;
+        if sync.confirmed {
+            self.converged.record_ended(now, &mut sync.differs_since, &sync.ours, &sync.theirs);
+        }
         match sync.confirmed {
             true => {
                 sync.unconfirmed.clear();

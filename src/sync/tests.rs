@@ -156,6 +156,20 @@ fn a_write_in_a_quiet_mesh_travels_once_to_each() {
 }
 
 #[test]
+fn a_difference_is_counted_once_when_a_heartbeat_shows_that_it_has_ended() {
+    let mut mesh = Mesh::new(2, 0, 3);
+    mesh.run(3_000);
+    let count = |mesh: &Mesh| mesh.engines[0].converged().classes().map(|(_, count)| count).sum::<u64>();
+    let before = count(&mesh);
+    mesh.write(0, 7, 1);
+    mesh.run(20_000);
+    assert_eq!(count(&mesh), before + 1);
+    assert!(mesh.engines[0].converged().sum() <= Millis::from_secs(20));
+    mesh.run(20_000);
+    assert_eq!(count(&mesh), before + 1, "silence ends no difference");
+}
+
+#[test]
 fn silence_costs_heartbeats_only() {
     let mut mesh = Mesh::new(2, 0, 2);
     mesh.write(0, 1, 1);

@@ -30,7 +30,7 @@ use crate::sync::broadcast::LayerLag;
 use crate::sync::frontier::{Frontier, State};
 use crate::sync::message::{Message, PeerClock};
 use crate::sync::transfer::TransferLane;
-use crate::sync::{self, Engine};
+use crate::sync::{self, ConvergenceTimes, Engine};
 use crate::time::{Millis, Mono};
 use boots::Boots;
 pub use dispatch::{Dispatch, Dispatched, LinkNews, SupplyRequest};
@@ -321,6 +321,11 @@ impl Unicast {
     /// The layers in which a connected peer and this node differ, as far as the peer has reported.
     pub fn layer_lags(&self, peer: &PeerId) -> Vec<LayerLag> {
         self.engine.layer_lags(peer)
+    }
+
+    /// How long differences with peers lasted that have ended since the start.
+    pub fn converged(&self) -> ConvergenceTimes {
+        self.engine.converged()
     }
 
     // ---- clocks of peers ---------------------------------------------------------------------------------

@@ -1,17 +1,22 @@
 //! The paths of the local interface (`API.md`), in both directions: the server reads a request into a command, the client
-//! writes a command as a request. Both stand in this file, and a test checks that they agree.
+//! writes a command as a request. Both stand in this file, and a test checks that they agree. Bodies are in `bodies`.
+
+mod bodies;
 
 use hyper::{Method, StatusCode};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-use tombolo_transports::Address;
+
+use bodies::{
+    AddressesBody, CreateBody, DeployBody, DeployVia, InviteBody, JoinBody, LevelBody, NameBody, PolicyBody,
+    ReadBundleBody, RevokeBody, SettleBody, WriteBundleBody,
+};
 
 use crate::commands::COMMAND_LIFE_DEFAULT;
 use crate::config::TimeSpan;
-use crate::federation::{RadioUse, TrustLevel};
+use crate::federation::TrustLevel;
 use crate::io::FederationRecords;
 use crate::layer::KeyPath;
-use crate::layer::Kind;
 use crate::node::{Admin, Command, CommandError, Query, Write};
 use crate::time::Millis;
 
@@ -26,6 +31,8 @@ pub enum ApiRequest {
     Command(Command),
     /// Changes as they happen, of one document or of all.
     Watch(Option<String>),
+    /// Whether a peer is well, as a status code for uptime monitors.
+    Health(String),
 }
 
 /// Why a request is not valid.
@@ -110,117 +117,6 @@ pub fn status_of(error: &CommandError) -> StatusCode {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct InviteBody {
-    level: Option<TrustLevel>,
-    expires: Option<String>,
-    expires_ms: Option<u64>,
-    #[serde(default)]
-    addresses: Vec<Address>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct JoinBody {
-    code: String,
-    #[serde(default)]
-    addresses: Vec<Address>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CreateBody {
-    name: String,
-    #[serde(default = "map")]
-    kind: Kind,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LevelBody {
-    level: TrustLevel,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PolicyBody {
-    #[serde(default)]
-    radio: Option<RadioUse>,
-    #[serde(default)]
-    confidential: Option<bool>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SettleBody {
-    doc: String,
-    key: String,
-    #[serde(default)]
-    take: Option<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NameBody {
-    name: String,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AddressesBody {
-    addresses: Vec<Address>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DeployBody {
-    peer: String,
-    app: String,
-    version: String,
-    #[serde(default)]
-    marketplace_url: Option<String>,
-    #[serde(default)]
-    expires: Option<String>,
-    #[serde(default)]
-    expires_ms: Option<u64>,
-    #[serde(default)]
-    via: Option<DeployVia>,
-}
-
-/// How a peer is asked, where not by session or radio.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum DeployVia {
-    Rpc,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RevokeBody {
-    #[serde(default)]
-    peer: Option<String>,
-    #[serde(default)]
-    notice: Option<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WriteBundleBody {
-    #[serde(rename = "for")]
-    peers: Vec<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ReadBundleBody {
-    bundle: String,
-}
-
-fn map() -> Kind {
-    Kind::Map
-}
-
 /// Reads a request.
 ///
 /// # Errors
@@ -258,6 +154,7 @@ pub fn read(method: &Method, path: &str, query: Option<&str>, body: &[u8]) -> Re
         ("log", None, None) => request.get(Query::Log),
         ("links", None, None) => request.get(Query::Links),
         ("airtime", None, None) => request.get(Query::Airtime),
+        ("hearing", None, None) => request.get(Query::Hearing),
         ("alarms" | "watches", name, None) => request.watching(room, name),
         ("why", about, None) => request.get(Query::Why { about }),
         ("routes", None, None) if method == Method::PUT => command(Admin::Route(json(body)?)),
@@ -286,6 +183,17 @@ pub fn read(method: &Method, path: &str, query: Option<&str>, body: &[u8]) -> Re
         ("docs", Some(doc), None) => request.document(doc),
         _ => Err(request.not_found()),
     }
+}
+
+/// The methods that a path takes, for `Allow`: those that are not refused as such.
+pub(super) fn allowed(path: &str, query: Option<&str>) -> Vec<Method> {
+    let takes = |method: &Method| {
+        !matches!(read(method, path, query, b""), Err(RouteError::Method { .. } | RouteError::NotFound(_)))
+    };
+    let methods = [Method::GET, Method::PUT, Method::POST, Method::DELETE].into_iter().filter(takes);
+    methods
+        .flat_map(|method| if method == Method::GET { vec![method, Method::HEAD] } else { vec![method] })
+        .collect()
 }
 
 /// A request whose path is parted already.
@@ -362,7 +270,10 @@ impl RawRequest<'_> {
             (&Method::PUT, Some("addresses")) => {
                 command(Admin::Dial { peer, addresses: json::<AddressesBody>(self.body)?.addresses })
             }
-            (_, None | Some("trust" | "name" | "addresses" | "ping")) => Err(self.unknown_method()),
+            (&Method::GET, Some("health")) => Ok(ApiRequest::Health(peer)),
+            (_, None | Some("trust" | "name" | "addresses" | "ping" | "health")) => {
+                Err(self.unknown_method())
+            }
             _ => Err(self.not_found()),
         }
     }
@@ -427,6 +338,7 @@ fn write_query(query: &Query) -> WrittenRequest {
         Query::Log => "/v1/log".to_owned(),
         Query::Links => "/v1/links".to_owned(),
         Query::Airtime => "/v1/airtime".to_owned(),
+        Query::Hearing => "/v1/hearing".to_owned(),
         Query::Why { about: None } => "/v1/why".to_owned(),
         Query::Why { about: Some(about) } => format!("/v1/why/{}", encode(about)),
         Query::Routes => "/v1/routes".to_owned(),

@@ -1,6 +1,7 @@
 //! What the client writes is what the server reads, and what is neither is refused.
 
 use super::*;
+use crate::layer::Kind;
 use proptest::prelude::*;
 use tombolo_delta::Value;
 
@@ -59,6 +60,7 @@ fn every_command_survives_its_way_through_http() {
         Query::Log.into(),
         Query::Links.into(),
         Query::Airtime.into(),
+        Query::Hearing.into(),
         Query::Ping { peer: odd.to_owned() }.into(),
         Query::Why { about: None }.into(),
         Query::Why { about: Some(odd.to_owned()) }.into(),
@@ -210,4 +212,23 @@ proptest! {
         let same = matches!(asked, ApiRequest::Command(Command::Query(Query::Get { doc: read, .. })) if read == doc);
         prop_assert!(same);
     }
+}
+
+#[test]
+fn a_path_names_the_methods_that_it_takes() {
+    let of = |path: &str| allowed(path, None).iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(of("/v1/status"), ["GET", "HEAD"]);
+    assert_eq!(of("/v1/docs"), ["GET", "HEAD", "POST"]);
+    assert_eq!(of("/v1/docs/plan"), ["GET", "HEAD", "PUT", "DELETE"]);
+    assert_eq!(of("/v1/peers/hut"), ["DELETE"]);
+    assert_eq!(of("/v1/peers/hut/health"), ["GET", "HEAD"]);
+    assert_eq!(of("/v1/conflicts"), ["GET", "HEAD", "POST"]);
+    assert!(of("/v1/nothing").is_empty());
+}
+
+#[test]
+fn the_health_of_a_peer_is_a_question_of_its_own() {
+    let read = |path: &str| read(&Method::GET, path, None, b"");
+    assert!(matches!(read("/v1/peers/old%20hut/health"), Ok(ApiRequest::Health(peer)) if peer == "old hut"));
+    assert!(matches!(read("/v1/peers/hut/wealth"), Err(RouteError::NotFound(_))));
 }

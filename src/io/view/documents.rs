@@ -77,6 +77,9 @@ pub struct DocumentView {
     pub bytes: usize,
     /// BLAKE3 of the merged view's canonical CBOR, hex; equal on nodes in step.
     pub hash: String,
+    /// The newest time at which one of its authors signed a state of it, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changed_at: Option<String>,
 }
 
 /// A state of this node that went out.

@@ -30,9 +30,9 @@ pub use links::{
 };
 pub use log::LogEntryView;
 pub use peers::{PeerView, RemovedView, StateView, StepView};
-pub use presence::{FriendsView, HearsUsView, PresenceEventView, PresenceView};
+pub use presence::{FriendsView, HearingView, HearsUsView, PresenceEventView, PresenceView};
 pub use status::{
-    AlarmView, AppsView, DocumentLagView, PeerClockView, PeerStatusView, StatusView, TombstoneWaitView,
-    TorView, TrafficView,
+    AlarmView, AppsView, ConvergenceView, DocumentLagView, PeerClockView, PeerStatusView, StatusView,
+    TombstoneWaitView, TorView, TrafficView,
 };
 pub use why::{CandidateView, RouteOrder, RouteRowView, WhyView};

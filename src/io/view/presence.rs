@@ -33,6 +33,31 @@ pub struct PresenceView {
     /// What the states of other peers show of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub friends: Option<FriendsView>,
+    /// The last day in 48 half hours since the start of this node, the oldest first: `h` heard, `s` silent as expected, `o` overdue,
+    /// `-` where nothing is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub half_hours: Option<String>,
+}
+
+/// What one node hears of another: this node by what it receives, others by their signed states.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HearingView {
+    /// The name of the node that hears.
+    pub by: String,
+    /// Its DID.
+    pub by_did: String,
+    /// The name of the node that is heard, or is lost.
+    pub of: String,
+    /// Its DID.
+    pub of_did: String,
+    /// Over what it is heard: `mesh`, `lan`, `tor` or `memory`; absent where it is lost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub over: Option<String>,
+    /// When it was heard last, RFC 3339, where it is lost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_heard: Option<String>,
+    /// When the node that hears signed this, RFC 3339; of this node: now.
+    pub at: String,
 }
 
 /// When a peer last received something of this node.

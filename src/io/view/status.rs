@@ -51,6 +51,8 @@ pub struct StatusView {
     pub clocks: Vec<PeerClockView>,
     /// Documents in which deletions of this node wait for the other writers.
     pub tombstones_wait: Vec<TombstoneWaitView>,
+    /// How long differences with peers lasted that have ended since the start, over sessions.
+    pub convergence: ConvergenceView,
 }
 
 /// The apps of a node in short.
@@ -104,6 +106,9 @@ pub struct DocumentLagView {
     pub since: Option<String>,
     /// What it waits for: `acknowledgement`, `airtime`, `turn`, `peer`, `link`.
     pub waits_for: &'static str,
+    /// By how many sequences, where both states are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequences: Option<u64>,
     /// Of what waits for airtime: in how many seconds it may leave.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leaves_in_s: Option<u64>,
@@ -120,6 +125,17 @@ pub struct PeerClockView {
     pub did: String,
     /// By how many seconds its clock is ahead of this machine's; negative: behind.
     pub ahead_s: i64,
+}
+
+/// How long differences lasted, from the new state of a layer to the peer's heartbeat that shows both alike.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ConvergenceView {
+    /// How many have ended.
+    pub count: u64,
+    /// How long they lasted together, seconds.
+    pub sum_s: f64,
+    /// How many lasted at most so many seconds, and longer than the one before; the last row has no bound.
+    pub classes: Vec<(Option<u64>, u64)>,
 }
 
 /// Deletions that are remembered until every writer has signed since.

@@ -114,10 +114,18 @@ impl ChannelListener {
         if !self.known {
             return None;
         }
-        let we_lack = |layer| LayerLag { layer, kind: LagKind::WeLack, since: None, is_fresh_state: false };
+        let we_lack = |layer, sequences| LayerLag {
+            layer,
+            kind: LagKind::WeLack,
+            since: None,
+            is_fresh_state: false,
+            sequences,
+        };
         let newer = self.theirs.iter().filter(|(layer, theirs)| ours.is_behind(layer, **theirs));
-        let mut lags: Vec<_> = newer.map(|(layer, _)| we_lack(Some(*layer))).collect();
-        lags.extend(self.unseen.iter().map(|_| we_lack(None)));
+        let mut lags: Vec<_> = newer
+            .map(|(layer, theirs)| we_lack(Some(*layer), Some(theirs.ahead_of(ours.get(layer)))))
+            .collect();
+        lags.extend(self.unseen.iter().map(|_| we_lack(None, None)));
         for (layer, state) in ours.iter().filter(|(layer, state)| !self.has(layer, **state)) {
             let kind = match self.was_supplied(layer, *state) {
                 true => LagKind::Unacknowledged,
@@ -127,7 +135,8 @@ impl ChannelListener {
             // An older state that was sent since, and may have arrived, is the one before the next.
             let sent_at = self.supplied.get(layer).map(|supplied| supplied.at);
             let is_fresh_state = is_fresh(layer, kind, since.max(sent_at));
-            lags.push(LayerLag { layer: Some(*layer), kind, since, is_fresh_state });
+            let sequences = Some(state.ahead_of(self.theirs.get(layer)));
+            lags.push(LayerLag { layer: Some(*layer), kind, since, is_fresh_state, sequences });
         }
         Some(lags)
     }

@@ -43,6 +43,8 @@ pub struct LayerLag {
     pub since: Option<Mono>,
     /// Whether it is a node state that is simply newer than the last report.
     pub is_fresh_state: bool,
+    /// By how many sequences, where both states are known.
+    pub sequences: Option<u64>,
 }
 
 /// Which of a listener and this node is behind in a layer, and how far it has come.
